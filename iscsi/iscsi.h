@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_ISCSI_H
+#define ISCSI_ISCSI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "core/err.h"
+#include "core/loop.h"
+#include "target/target.h"
+
+/* The iSCSI server (RFC 7143, RFC 7144): portals, logins, sessions. Connections are accepted on
+ * one loop and each is served by one of the I/O loops for its whole life; everything of a
+ * session runs on that loop. Configuration calls: control loop; they take effect for logins
+ * that come later and, where it says so, for running sessions. */
+
+struct iscsi_server;
+struct iscsi_target;
+
+struct iscsi_server_options {
+	struct loop *control;         /* accepts, and hears configuration changes */
+	struct loop *const *io_loops; /* where connections live */
+	unsigned io_loop_count;
+	uint64_t login_limit_ns;  /* 0 = 15 s: a login that is not through by then is dropped */
+	unsigned connections_max; /* 0 = 1024 */
+};
+int iscsi_server_create(const struct iscsi_server_options *options,
+			struct iscsi_server **ret_server, struct err *err)
+    __attribute__((warn_unused_result));
+/* iscsi_server_stop: stop accepting, send asynchronous message "target requests logout" /
+ * "will drop all connections" (RFC 7143 11.9.1), wait at most @grace_ns for tasks, close all;
+ * then stopped(). */
+void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
+		       void (*stopped)(void *context), void *context);
+void iscsi_server_destroy(struct iscsi_server *server); /* stopped first */
+
+/* A portal: address and port in portal group 1. IPv4 or IPv6. @port 0 picks one. */
+int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t port,
+		      uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
+struct iscsi_portal_info {
+	const char *address; /* borrowed */
+	uint16_t port, group;
+};
+bool iscsi_portal_next(struct iscsi_server *server, unsigned index,
+		       struct iscsi_portal_info *ret_info);
+
+/* iscsi_name_check: iqn., eui. or naa. names as RFC 7143 4.2.7 / RFC 3722 has them (lower case). */
+int iscsi_name_check(const char *name, struct err *err);
+
+/* A target: without a rule nobody may log in (deny by default). */
+int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char *alias,
+			struct iscsi_target **ret_target, struct err *err)
+    __attribute__((warn_unused_result));
+/* Drops its sessions, then frees; destroyed() on the control loop. */
+void iscsi_target_destroy(struct iscsi_target *target, void (*destroyed)(void *context),
+			  void *context);
+struct iscsi_target *iscsi_target_find(struct iscsi_server *server, const char *iqn);
+struct scsi_target *iscsi_target_scsi(struct iscsi_target *target);
+const char *iscsi_target_name(const struct iscsi_target *target);
+struct iscsi_target *iscsi_target_next(struct iscsi_server *server, struct iscsi_target *previous);
+
+/* Who may log in. A login is let in by the first rule that matches its initiator name and its
+ * address; a rule with a CHAP user then demands that secret. Secrets: 12..255 bytes. A mutual
+ * secret must differ from the other (RFC 7143 9.2.1). */
+struct iscsi_rule {
+	char initiator[SCSI_NAME_MAX + 1]; /* "" or "any" = any */
+	char network[64];                  /* CIDR, "" = any */
+	char chap_user[256];               /* "" = no CHAP */
+	uint8_t chap_secret[256];
+	unsigned chap_secret_length;
+	char mutual_user[256]; /* "" = initiator may not ask for mutual */
+	uint8_t mutual_secret[256];
+	unsigned mutual_secret_length;
+};
+/* iscsi_target_set_rules: replace all rules in one step; @rules is copied. Running sessions that
+ * no rule lets in any more are dropped. */
+int iscsi_target_set_rules(struct iscsi_target *target, const struct iscsi_rule *rules,
+			   unsigned count, struct err *err) __attribute__((warn_unused_result));
+int iscsi_rule_check(const struct iscsi_rule *rule, struct err *err);
+/* Discovery sessions: CHAP for SendTargets; NULL = none asked. A discovery shows only the
+ * targets that a rule would let the asker into. */
+int iscsi_server_set_discovery_rule(struct iscsi_server *server, const struct iscsi_rule *rule,
+				    struct err *err) __attribute__((warn_unused_result));
+/* Which CHAP algorithms are offered (RFC 7143 12.1.4, IANA): default all. */
+enum iscsi_chap {
+	ISCSI_CHAP_MD5 = 1,
+	ISCSI_CHAP_SHA1 = 2,
+	ISCSI_CHAP_SHA256 = 4,
+	ISCSI_CHAP_SHA3_256 = 8
+};
+void iscsi_server_set_chap(struct iscsi_server *server, unsigned algorithms);
+
+/* Sessions, live. The snapshot is gathered over the loops; listed() runs on the control loop
+ * with an array that is freed after it returns. */
+struct iscsi_session_info {
+	uint64_t id;                                                  /* unique since start */
+	char initiator[SCSI_NAME_MAX + 1], target[SCSI_NAME_MAX + 1]; /* target "" = discovery */
+	char initiator_alias[SCSI_NAME_MAX + 1];
+	char peer[64], portal[64]; /* "address:port" */
+	uint8_t isid[6];
+	uint16_t tsih;
+	bool header_digest, data_digest, chap;
+	uint64_t seconds; /* since login */
+	uint64_t commands, read_bytes, write_bytes;
+};
+void iscsi_session_list(struct iscsi_server *server,
+			void (*listed)(void *context, const struct iscsi_session_info *sessions,
+				       unsigned count),
+			void *context);
+/* Drop one session; -ENOENT if there is none. */
+int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err);
+
+#endif

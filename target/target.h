@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TARGET_TARGET_H
+#define TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/list.h"
+#include "core/loop.h"
+#include "volumes/volume.h"
+
+/* The SCSI target device (SAM-5): targets, their LUN maps, logical units and I_T nexuses,
+ * independent of the transport. iscsi/ creates nexuses and submits tasks (task.h); the API
+ * creates targets and maps volumes. */
+
+struct scsi_target;
+struct scsi_nexus;
+
+#define SCSI_LUN_MAX         16383 /* flat space addressing, SAM-5 4.6.9 */
+#define SCSI_LUNS_PER_TARGET 4096
+#define SCSI_NAME_MAX        223 /* RFC 7143 4.2.7.1 */
+
+/* scsi_target_create: @name is the SCSI device name (an IQN). Context: control loop. */
+int scsi_target_create(const char *name, struct scsi_target **ret_target, struct err *err)
+    __attribute__((warn_unused_result));
+/* All nexuses must be gone (-EBUSY). */
+int scsi_target_destroy(struct scsi_target *target, struct err *err);
+
+/* scsi_target_map: show @volume as LUN @lun; lun -1 picks the lowest free one. The same volume
+ * may be mapped in several targets: it is one logical unit everywhere (shared reservations,
+ * unit attentions and mode parameters). Takes its own reference. Other nexuses of the target
+ * hear UNIT ATTENTION 3Fh/0Eh REPORTED LUNS DATA HAS CHANGED. Context: control loop.
+ * Errors: -EEXIST (number taken), -ENOSPC (LIMITS). */
+int scsi_target_map(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
+		    struct err *err) __attribute__((warn_unused_result));
+/* scsi_target_unmap: later commands get 25h/00h; tasks in flight run to their end; done() is
+ * called on the control loop when the volume is no longer used through this mapping. */
+int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(void *context),
+		      void *context, struct err *err) __attribute__((warn_unused_result));
+
+struct scsi_lun_info {
+	unsigned lun;
+	struct volume *volume; /* borrowed */
+	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
+	const char *reservation; /* "none", "RESERVE(6) by <initiator port>" ...; borrowed */
+};
+/* scsi_target_next_lun: smallest mapped LUN > @previous (-1 first); false at the end. Control loop.
+ */
+bool scsi_target_next_lun(struct scsi_target *target, int previous, struct scsi_lun_info *ret_info);
+
+/* scsi_nexus_create: an I_T nexus between initiator port @initiator_port (for iSCSI
+ * "IQN,i,0xISID", SPC-4 7.6.4.5) and target port @target_port ("IQN,t,0xTPGT") with relative
+ * port id @relative_port. Power-on unit attention 29h/00h pends on every LUN. Context: the
+ * loop that will submit its tasks. */
+int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
+		      const char *target_port, uint16_t relative_port,
+		      struct scsi_nexus **ret_nexus, struct err *err)
+    __attribute__((warn_unused_result));
+/* scsi_nexus_destroy: I_T nexus loss. Tasks must be finished or aborted by the caller first
+ * (scsi_nexus_abort_all, task.h). Releases RESERVE(6) reservations. Same loop. */
+void scsi_nexus_destroy(struct scsi_nexus *nexus);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TARGET_TASK_H
+#define TARGET_TASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "core/buf.h"
+#include "core/list.h"
+#include "target/target.h"
+#include "volumes/volume.h"
+
+/* One SCSI command on its way through the target. Caller-allocated (inside the transport's own
+ * task), on the nexus's loop throughout. The life of a task:
+ *
+ *   scsi_task_begin()    decode, access, unit attention, reservation: in one place, once.
+ *                        Afterwards either task->finished (status and sense are set; any
+ *                        data-out still on the wire is the transport's to swallow), or
+ *                        direction and data_out_length / data_in_length say what moves.
+ *   (transport gathers data_out_length bytes and sets data_out iov)
+ *   scsi_task_execute()  run it; done() is called exactly once, later, never inside.
+ *   (transport sends data_in, status, sense)
+ *   scsi_task_end()      gives back buffers; the memory is the caller's again.
+ */
+
+#define SCSI_CDB_MAX   260 /* SPC-4 4.2.4: variable length up to 260 */
+#define SCSI_SENSE_MAX 252
+
+enum scsi_status {
+	SCSI_GOOD = 0x00,
+	SCSI_CHECK_CONDITION = 0x02,
+	SCSI_CONDITION_MET = 0x04,
+	SCSI_BUSY = 0x08,
+	SCSI_RESERVATION_CONFLICT = 0x18,
+	SCSI_TASK_SET_FULL = 0x28,
+	SCSI_ACA_ACTIVE = 0x30,
+	SCSI_TASK_ABORTED = 0x40,
+};
+
+enum scsi_direction { SCSI_NO_DATA, SCSI_DATA_OUT, SCSI_DATA_IN };
+
+enum scsi_attribute { SCSI_SIMPLE, SCSI_ORDERED, SCSI_HEAD_OF_QUEUE, SCSI_ACA };
+
+struct scsi_opcode; /* a row of the table in opcode.c */
+
+struct scsi_task {
+	/* in: set by the transport before scsi_task_begin() */
+	struct scsi_nexus *nexus;
+	uint8_t lun[8]; /* as on the wire (SAM-5 4.6); decoded inside */
+	uint8_t cdb[SCSI_CDB_MAX];
+	unsigned cdb_length;
+	enum scsi_attribute attribute;
+	uint64_t tag;               /* unique within the nexus (iSCSI ITT) */
+	uint32_t data_out_expected; /* bytes the initiator will send (EDTL when W) */
+	uint32_t data_in_expected;  /* bytes it has room for (EDTL when R) */
+	void (*done)(struct scsi_task *task);
+
+	/* out of scsi_task_begin() */
+	bool finished;
+	enum scsi_direction direction;
+	uint32_t data_out_length; /* bytes to gather: min(what the CDB asks, data_out_expected) */
+
+	/* set by the transport before scsi_task_execute(): where the data-out bytes are. Pieces
+	 * are VOLUME_BLOCK multiples (the last may be shorter for parameter lists) in 4 KiB
+	 * aligned buffers. They stay valid until done(). */
+	struct iovec data_out[4];
+	unsigned data_out_count;
+
+	/* out of done() */
+	enum scsi_status status;
+	uint8_t sense[SCSI_SENSE_MAX];
+	unsigned sense_length; /* 0 unless CHECK CONDITION */
+	/* data-in: data_in_length bytes in data_in[], owned by the task until scsi_task_end().
+	 * Never more than the CDB's allocation length; may be more than data_in_expected: the
+	 * transport sends min() and reports residuals from data_in_length / data_out_wanted. */
+	struct iovec data_in[4];
+	unsigned data_in_count;
+	uint32_t data_in_length;
+	uint32_t data_out_wanted; /* what the CDB asked for, for overflow and underflow */
+	bool aborted;             /* done() after an abort: send nothing unless TAS says so */
+
+	/* private to target/ */
+	const struct scsi_opcode *opcode;
+	struct scsi_lun_mapping *mapping;
+	struct list nexus_link, lun_link;
+	struct volume_request request;
+	struct iovec request_iov[4];
+	struct buf *buffer;
+	struct buf *buffer2;
+	uint64_t lba;
+	uint64_t blocks;
+	uint64_t progress;
+	uint64_t started; /* loop_now() */
+	struct deferred deferred;
+	struct message message;
+	uint32_t step;
+	uint32_t private_flags;
+	struct buf_waiter buffer_waiter;
+	void *scratch[4];
+};
+
+void scsi_task_begin(struct scsi_task *task);
+void scsi_task_execute(struct scsi_task *task);
+void scsi_task_end(struct scsi_task *task);
+
+/* Task management (SAM-5 7). The caller stops gathering data for tasks it has not executed yet
+ * (those it ends itself); executed ones are aborted here. done() of an aborted task comes with
+ * task->aborted set. answered() comes when every affected task is at its end, in bounded time
+ * (docs/LIMITS.md) even if the back end hangs. */
+enum scsi_tmf {
+	SCSI_ABORT_TASK,
+	SCSI_ABORT_TASK_SET,
+	SCSI_CLEAR_ACA,
+	SCSI_CLEAR_TASK_SET,
+	SCSI_LOGICAL_UNIT_RESET,
+	SCSI_TARGET_WARM_RESET,
+	SCSI_TARGET_COLD_RESET,
+	SCSI_QUERY_TASK,
+	SCSI_QUERY_TASK_SET,
+	SCSI_NEXUS_RESET,
+	SCSI_QUERY_ASYNC_EVENT,
+};
+enum scsi_tmf_response { /* the transport maps these */
+			 SCSI_TMF_COMPLETE,
+			 SCSI_TMF_SUCCEEDED, /* query: yes */
+			 SCSI_TMF_NO_SUCH_TASK,
+			 SCSI_TMF_NO_SUCH_LUN,
+			 SCSI_TMF_NOT_SUPPORTED,
+			 SCSI_TMF_REJECTED,
+};
+struct scsi_tmf_request {
+	enum scsi_tmf function;
+	struct scsi_nexus *nexus;
+	uint8_t lun[8];
+	uint64_t tag; /* ABORT TASK, QUERY TASK */
+	void (*answered)(struct scsi_tmf_request *request, enum scsi_tmf_response response);
+	/* private */
+	unsigned waiting;
+	struct list link;
+	struct deferred deferred;
+	struct timer timer;
+	struct message message;
+	void *scratch[4];
+};
+void scsi_tmf_submit(struct scsi_tmf_request *request);
+
+/* scsi_nexus_abort_all: abort every executed task of @nexus; drained() when none is left. */
+void scsi_nexus_abort_all(struct scsi_nexus *nexus, void (*drained)(void *context), void *context);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_POOL_H
+#define VOLUMES_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/list.h"
+#include "core/loop.h"
+#include "volumes/volume.h"
+
+/* A pool: physical volumes (files, block devices) and the volumes on them. Management calls are
+ * asynchronous like everything that may touch a disk: the caller's pool_call is handed back on
+ * the loop that made the call. Context of all of them: the control loop (one at a time changes
+ * a pool; a second is queued). */
+
+#define POOL_NAME_MAX    63
+#define POOL_DEVICES_MAX 64
+#define POOL_SIZE_MIN    (64ull << 20) /* bytes, of one PV */
+
+struct pool;
+
+struct pool_call {
+	/* result 0 or -errno with err.text. */
+	void (*done)(struct pool_call *call, int result);
+	struct err err;
+	struct pool *pool;     /* pool_create, pool_open: the open pool */
+	struct volume *volume; /* volume_create: a reference for the caller */
+	/* progress of long work, for whoever looks: 0..total */
+	uint64_t progress, total;
+	/* private */
+	struct loop *loop;
+	struct list link;
+	void *backend;
+};
+
+struct pool_device {
+	const char *path;
+	uint64_t size; /* bytes; nonzero: create a sparse file of that size if there is none */
+};
+
+struct pool_create_options {
+	const char *name;
+	const struct pool_device *devices;
+	unsigned device_count;
+	bool force; /* overwrite a device that carries another pool's label or a file system */
+};
+
+/* pool_create: write labels and an empty pool, and open it. A device with a pool label or a
+ * known signature is refused (-EEXIST) without force; one open elsewhere -EBUSY. Durable. */
+void pool_create(const struct world_ops *world, struct loop *loop,
+		 const struct pool_create_options *options, struct pool_call *call);
+/* pool_open: read labels, choose the newest valid root, replay the journal, serve. @paths must
+ * be all PVs. Errors: -ENOENT, -EBUSY (open elsewhere), -EPROTO (newer format, or not a pool),
+ * -EUCLEAN (no valid superblock or a needed structure is lost), ... */
+void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
+	       unsigned path_count, struct pool_call *call);
+/* pool_close: wait for requests in flight, checkpoint, mark clean, release the devices. Every
+ * volume reference from outside must be gone: -EBUSY otherwise. The pool is freed on 0. */
+void pool_close(struct pool *pool, struct pool_call *call);
+
+struct volume_spec {
+	const char *name;    /* without the pool's name */
+	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
+};
+/* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
+void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
+/* Takes over the caller's reference. -EBUSY when anyone else holds the volume. Space comes back
+ * in the background; durable at done(0). */
+void volume_delete(struct volume *volume, struct pool_call *call);
+/* Grow only in this version: smaller is -EINVAL. Watchers hear VOLUME_RESIZED. */
+void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
+
+/* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
+ * first; takes over the reference it is given and returns a new one. */
+struct volume *pool_find_volume(struct pool *pool, const char *name);
+struct volume *pool_volume_next(struct pool *pool, struct volume *previous);
+
+struct pool_info {
+	char name[POOL_NAME_MAX + 1];
+	uint8_t uuid[16];
+	unsigned device_count, volume_count;
+	uint64_t size_bytes; /* for data */
+	uint64_t used_bytes; /* allocated to data, whole chunks */
+	uint64_t free_bytes;
+	uint64_t provisioned_bytes; /* sum of volume sizes; / size = over-commit */
+	uint64_t metadata_size_bytes, metadata_used_bytes;
+	uint64_t generation;       /* checkpoints since creation */
+	uint64_t checksum_errors;  /* since open */
+	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
+	uint64_t hot_resummed;     /* slots re-summed at the last replay */
+	uint64_t replayed_records; /* at open */
+	bool read_only;            /* I8: after an error on journal or superblock */
+	char read_only_reason[200];
+};
+void pool_get_info(struct pool *pool, struct pool_info *ret_info);
+const char *pool_name(const struct pool *pool);
+/* Path of PV @index, NULL past the end. */
+const char *pool_device_path(const struct pool *pool, unsigned index);
+/* Mapped bytes of a volume (whole slots). */
+uint64_t volume_used_bytes(struct volume *volume);
+
+/* pool_check: walk every structure of an open, quiet pool or of closed devices and compare:
+ * reachability, double references, space counts, both metadata copies, and with @data every
+ * slot's checksum. Findings go to @report, one sentence each; changes nothing. */
+struct pool_check_report {
+	uint64_t nodes, slots, errors, leaked_slots;
+	void (*finding)(struct pool_check_report *report, const char *sentence);
+	void *context;
+};
+void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
+		struct pool_call *call);
+
+/* pool_checkpoint: make the journal empty now (tests, clean shutdown). */
+void pool_checkpoint(struct pool *pool, struct pool_call *call);
+
+#endif

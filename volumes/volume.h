@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_VOLUME_H
+#define VOLUMES_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "core/err.h"
+#include "core/list.h"
+#include "core/loop.h"
+
+/* A volume: a block range of bytes 0 .. size-1 with thin space. The seam between what exports
+ * storage (target/, shares/, replication/) and what holds it (the native engine, memory, later
+ * passthrough and RBD). Nothing above knows extents, nothing below knows SCSI or NFS. */
+
+struct pool;
+struct volume;
+
+#define VOLUME_SIZE_MAX     (64ull << 40)
+#define VOLUME_BLOCK        512u       /* unit of offset and length */
+#define VOLUME_SLOT         4096u      /* unit of mapping and checksum; the physical block */
+#define VOLUME_TRANSFER_MAX (1u << 20) /* bytes of one read, write or atomic write */
+#define VOLUME_NAME_MAX     127        /* bytes, without the pool's name */
+
+enum volume_op {
+	VOLUME_READ,
+	VOLUME_WRITE,
+	VOLUME_FLUSH,   /* I5: every write completed before submission is durable at done(0) */
+	VOLUME_DISCARD, /* the range reads as zeros from done(0) on; whole slots return their
+			 * space, the rest of partial slots is kept. Any length. */
+	VOLUME_EXTENTS, /* what is mapped: fills extents[], from offset on, at most length */
+};
+
+enum volume_request_flags {
+	VOLUME_FUA = 1,    /* write, discard: durable at done(0) */
+	VOLUME_ATOMIC = 2, /* write: after a crash all of it or nothing of it */
+};
+
+struct volume_extent {
+	uint64_t offset, length; /* bytes, slot multiples (clipped to the request) */
+	bool mapped;
+};
+
+/* Caller-allocated, handed back by done() on the loop that submitted it; never freed or changed
+ * before. done() never runs inside volume_submit().
+ * Results: 0; -EIO (medium error: error_offset says where), -EILSEQ (checksum mismatch, likewise:
+ * the data is not delivered), -ENOSPC (space allocation failed; nothing was changed that a later
+ * write will not repair), -EROFS (pool went read-only), -EINVAL (beyond the end), -ECANCELED.
+ * Ordering: overlapping requests in flight together may take effect in either order, but whole
+ * slot by whole slot; a request submitted after another's done() sees its effect. */
+struct volume_request {
+	enum volume_op op;
+	unsigned flags;
+	uint64_t offset, length; /* bytes, multiples of VOLUME_BLOCK; 0 for FLUSH */
+	const struct iovec *iov; /* read, write: total = length; pieces multiples of VOLUME_BLOCK,
+				  * bases aligned to VOLUME_BLOCK */
+	unsigned iov_count;
+	struct volume_extent *extents; /* EXTENTS: room, and how much of it */
+	unsigned extent_max;
+	unsigned extent_count; /* EXTENTS: filled; they are adjacent and start at offset */
+	uint64_t error_offset; /* set with -EIO and -EILSEQ */
+	void (*done)(struct volume_request *request, int result);
+
+	/* private to the back end, from volume_submit() to done() */
+	struct volume *volume;
+	struct loop *loop;
+	struct list link;
+	void *backend;
+};
+
+struct volume_ops {
+	const char *name; /* "native", "memory", ... */
+	/* Required. On the submitting loop; see volume_submit(). */
+	void (*submit)(struct volume *volume, struct volume_request *request);
+	/* Optional; NULL = requests can not be cancelled early. */
+	void (*cancel)(struct volume *volume, struct volume_request *request);
+	/* Required. Last reference gone. */
+	void (*release)(struct volume *volume);
+};
+
+/* Immutable identity. NAA-6 (SPC-4 7.8.6.6.6 IEEE Registered Extended): nibble 6, a 24-bit OUI,
+ * the rest from the volume's random UUID; set at creation, never changed by rename, resize,
+ * move or fail-over. */
+struct volume_identity {
+	uint8_t uuid[16];
+	uint8_t naa[16];
+	char serial[33]; /* VPD 80: the UUID's 32 hex digits */
+};
+
+/* The common head of every back end's volume. Public fields are read-only outside volumes/;
+ * size may grow (acquire load with volume_size()). */
+struct volume {
+	const struct volume_ops *ops;
+	struct pool *pool; /* NULL for a memory volume without a pool */
+	char name[VOLUME_NAME_MAX + 1];
+	struct volume_identity identity;
+	uint64_t size_bytes;
+	bool read_only;
+	bool thin;
+	uint32_t refs;        /* atomic */
+	struct list watchers; /* struct volume_watcher; control loop only */
+	void *private_data;   /* private to the back end */
+};
+
+/* volume_submit: validates (range, alignment: -EINVAL through done()), fills the private
+ * fields and starts the request. Context: any I/O loop. */
+void volume_submit(struct volume *volume, struct volume_request *request);
+/* volume_cancel: if @request still waits for something (space, a lock, a hung disk), finish it
+ * with -ECANCELED soon; otherwise nothing. done() is called exactly once either way. */
+void volume_cancel(struct volume_request *request);
+
+uint64_t volume_size(const struct volume *volume); /* bytes */
+struct volume *volume_ref(struct volume *volume);  /* any thread */
+void volume_unref(struct volume *volume);          /* NULL is fine */
+
+/* Watch for changes made by the administrator. Context: control loop. */
+enum volume_change { VOLUME_RESIZED, VOLUME_RENAMED, VOLUME_THRESHOLD };
+struct volume_watcher {
+	struct list link;
+	void (*changed)(struct volume_watcher *watcher, struct volume *volume,
+			enum volume_change change);
+};
+void volume_watch(struct volume *volume, struct volume_watcher *watcher);
+void volume_unwatch(struct volume_watcher *watcher);
+void volume_notify(struct volume *volume, enum volume_change change); /* back ends */
+
+/* volume_name_check: 1..127 of [A-Za-z0-9._-], not starting with '.' or '-'. */
+int volume_name_check(const char *name, struct err *err);
+/* volume_identity_make: a fresh identity from @random_uuid (16 random bytes). */
+void volume_identity_make(const uint8_t random_uuid[16], struct volume_identity *ret_identity);
+
+/* memory.c: a RAM volume with the whole contract (sparse, discard, extents), for tests. */
+int memory_volume_create(const char *name, uint64_t size_bytes, struct volume **ret_volume,
+			 struct err *err) __attribute__((warn_unused_result));
+
+#endif
