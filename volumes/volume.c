@@ -1,32 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* volume.c: the half of volume.h that is the same for every back end: who may be asked what,
+ * reference counts, watchers, names and identities. */
+#include "volumes/volume.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "volumes/volume.h"
-
-/* What all back ends share: validation, references, watchers, names and identities. */
-
-/* The request's private fields double as the message: nothing is allocated for a refusal. */
-static void refuse_run(struct message *message)
+/* The back end may finish a request any time after submit() returns; a request refused here has
+ * no back end, so it is finished from the loop's deferred work. */
+static void refused(struct deferred *deferred)
 {
-	struct volume_request *request =
-	    container_of((struct list *)(void *)message, struct volume_request, link);
-	int result = (int)(intptr_t)request->backend;
+	struct volume_request *request = container_of(deferred, struct volume_request, deferred);
 
-	list_init(&request->link);
-	request->backend = NULL;
-	request->done(request, result);
+	request->done(request, request->result);
 }
-_Static_assert(sizeof(struct list) >= sizeof(struct message), "a message fits in the link");
 
 static void refuse(struct volume_request *request, int result)
 {
-	request->backend = (void *)(intptr_t)result;
-	loop_post(request->loop, (struct message *)(void *)&request->link, refuse_run);
+	request->result = result;
+	deferred_init(&request->deferred, refused);
+	loop_defer(request->loop, &request->deferred);
 }
 
-static uint64_t iov_total(const struct volume_request *request)
+static bool iov_matches(const struct volume_request *request)
 {
 	uint64_t total = 0;
 
@@ -34,60 +32,69 @@ static uint64_t iov_total(const struct volume_request *request)
 		const struct iovec *iov = &request->iov[i];
 
 		if (iov->iov_len % VOLUME_BLOCK || (uintptr_t)iov->iov_base % VOLUME_BLOCK)
-			return UINT64_MAX;
+			return false;
 		total += iov->iov_len;
 	}
-	return total;
+	return total == request->length;
 }
 
-static int validate(const struct volume *volume, const struct volume_request *request)
+static bool range_is_inside(const struct volume *volume, const struct volume_request *request)
 {
 	uint64_t size = volume_size(volume);
 
-	if (request->op == VOLUME_FLUSH)
-		return 0;
-	if (request->offset % VOLUME_BLOCK || request->length % VOLUME_BLOCK ||
-	    request->offset > size || request->length > size - request->offset)
-		return -EINVAL;
+	return request->offset % VOLUME_BLOCK == 0 && request->length % VOLUME_BLOCK == 0 &&
+	       request->offset <= size && request->length <= size - request->offset;
+}
+
+static int check(const struct volume *volume, const struct volume_request *request)
+{
 	switch (request->op) {
-	case VOLUME_WRITE:
-		if (volume->read_only)
-			return -EROFS;
-		/* fall through */
 	case VOLUME_READ:
-		if (request->length > VOLUME_TRANSFER_MAX || iov_total(request) != request->length)
+	case VOLUME_WRITE:
+		if (!range_is_inside(volume, request) || !iov_matches(request) ||
+		    request->length > VOLUME_TRANSFER_MAX)
 			return -EINVAL;
+		break;
+	case VOLUME_FLUSH:
 		return 0;
 	case VOLUME_DISCARD:
-		return volume->read_only ? -EROFS : 0;
+		if (!range_is_inside(volume, request))
+			return -EINVAL;
+		break;
 	case VOLUME_EXTENTS:
-		return request->extent_max ? 0 : -EINVAL;
+		if (!range_is_inside(volume, request) || request->extent_max == 0)
+			return -EINVAL;
+		return 0;
 	default:
 		return -EINVAL;
 	}
+	return request->op != VOLUME_READ && volume->read_only ? -EROFS : 0;
 }
 
 void volume_submit(struct volume *volume, struct volume_request *request)
 {
-	int result = validate(volume, request);
+	int result;
 
 	request->volume = volume;
 	request->loop = loop_current();
-	request->error_offset = 0;
-	request->extent_count = 0;
+	assert(request->loop);
 	list_init(&request->link);
-	if (result < 0)
+	request->backend = NULL;
+	request->error_offset = request->offset;
+	request->extent_count = 0;
+	result = check(volume, request);
+	if (result)
 		refuse(request, result);
+	else if (request->length == 0 && request->op != VOLUME_FLUSH)
+		refuse(request, 0); /* nothing to do is done */
 	else
 		volume->ops->submit(volume, request);
 }
 
 void volume_cancel(struct volume_request *request)
 {
-	struct volume *volume = request->volume;
-
-	if (volume->ops->cancel)
-		volume->ops->cancel(volume, request);
+	if (request->volume->ops->cancel)
+		request->volume->ops->cancel(request->volume, request);
 }
 
 uint64_t volume_size(const struct volume *volume)
@@ -97,13 +104,19 @@ uint64_t volume_size(const struct volume *volume)
 
 struct volume *volume_ref(struct volume *volume)
 {
-	__atomic_add_fetch(&volume->refs, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&volume->refs, 1, __ATOMIC_RELAXED);
 	return volume;
 }
 
 void volume_unref(struct volume *volume)
 {
-	if (volume && __atomic_sub_fetch(&volume->refs, 1, __ATOMIC_ACQ_REL) == 0)
+	uint32_t before;
+
+	if (!volume)
+		return;
+	before = __atomic_fetch_sub(&volume->refs, 1, __ATOMIC_ACQ_REL);
+	assert(before > 0);
+	if (before == 1)
 		volume->ops->release(volume);
 }
 
@@ -126,44 +139,47 @@ void volume_notify(struct volume *volume, enum volume_change change)
 	}
 }
 
-static bool name_character(char c)
+static bool name_byte_is_fine(char byte)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '.' || c == '_' || c == '-';
+	return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
+	       (byte >= '0' && byte <= '9') || byte == '.' || byte == '_' || byte == '-';
 }
 
 int volume_name_check(const char *name, struct err *err)
 {
 	size_t length = strnlen(name, VOLUME_NAME_MAX + 1);
 
-	if (length == 0 || length > VOLUME_NAME_MAX)
-		return err_set(err, -EINVAL, "a volume name has 1 to %d characters",
+	if (length == 0)
+		return err_set(err, -EINVAL, "a volume name must not be empty");
+	if (length > VOLUME_NAME_MAX)
+		return err_set(err, -EINVAL, "a volume name has at most %d characters",
 			       VOLUME_NAME_MAX);
 	if (name[0] == '.' || name[0] == '-')
-		return err_set(err, -EINVAL, "a volume name does not start with '%c'", name[0]);
+		return err_set(err, -EINVAL, "a volume name must not start with '%c'", name[0]);
 	for (size_t i = 0; i < length; i++)
-		if (!name_character(name[i]))
+		if (!name_byte_is_fine(name[i]))
 			return err_set(err, -EINVAL,
-				       "a volume name has only letters, digits, '.', '_' and '-'");
+				       "a volume name is made of letters, digits, '.', '_' and "
+				       "'-' only");
 	return 0;
 }
 
-/* SPC-4 7.8.6.6.6, NAA IEEE Registered Extended: nibble 6, IEEE company id (24 bits; 02 67 72,
- * a locally administered one, "gr"), a vendor specific identifier and its extension: 100 bits,
- * here from the volume's UUID. */
+/* The company identifier in NAA names. Its second-lowest bit of the first byte says "locally
+ * administered", so that it can not be mistaken for a registered vendor's. */
+static const uint8_t company[3] = {0x02, 0x47, 0x52};
+
 void volume_identity_make(const uint8_t random_uuid[16], struct volume_identity *ret_identity)
 {
-	static const uint8_t prefix[] = {0x60, 0x26, 0x77, 0x20};
-	struct volume_identity identity = {0};
+	struct volume_identity *id = ret_identity;
 
-	memcpy(identity.uuid, random_uuid, 16);
-	identity.uuid[6] = (uint8_t)(0x40 | (identity.uuid[6] & 0x0f)); /* RFC 9562, version 4 */
-	identity.uuid[8] = (uint8_t)(0x80 | (identity.uuid[8] & 0x3f));
-	memcpy(identity.naa, prefix, sizeof(prefix));
-	identity.naa[3] = (uint8_t)(prefix[3] | (identity.uuid[15] & 0x0f));
-	memcpy(identity.naa + 4, identity.uuid, 6);
-	memcpy(identity.naa + 10, identity.uuid + 9, 6);
+	memcpy(id->uuid, random_uuid, 16);
+	id->uuid[6] = (id->uuid[6] & 0x0f) | 0x40; /* RFC 4122 4.4: version 4 */
+	id->uuid[8] = (id->uuid[8] & 0x3f) | 0x80;
+	memcpy(id->naa, id->uuid, 16);
+	id->naa[0] = 0x60 | company[0] >> 4;
+	id->naa[1] = (uint8_t)(company[0] << 4 | company[1] >> 4);
+	id->naa[2] = (uint8_t)(company[1] << 4 | company[2] >> 4);
+	id->naa[3] = (uint8_t)(company[2] << 4 | (id->uuid[3] & 0x0f));
 	for (unsigned i = 0; i < 16; i++)
-		snprintf(identity.serial + 2 * i, 3, "%02x", identity.uuid[i]);
-	*ret_identity = identity;
+		snprintf(id->serial + 2 * i, 3, "%02x", id->uuid[i]);
 }
