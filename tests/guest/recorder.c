@@ -37,8 +37,8 @@ struct record {
 
 /* In load order: each needs those before it. */
 static const char *const modules[] = {
-    "/virtio.ko",     "/virtio_ring.ko", "/virtio_pci_modern_dev.ko", "/virtio_pci_legacy_dev.ko",
-    "/virtio_pci.ko", "/virtio_blk.ko",
+    "/virtio_ring.ko",           "/virtio.ko",     "/virtio_pci_modern_dev.ko",
+    "/virtio_pci_legacy_dev.ko", "/virtio_pci.ko", "/virtio_blk.ko",
 };
 
 /* Nothing to return to: say what happened and switch the machine off. */
