@@ -47,12 +47,13 @@ PROGRAMS := $(if $(wildcard granaryd/*.c),$(BUILD)/granaryd) $(if $(wildcard cli
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
-# integration test; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
+# integration test, tests/guest/NAME.c runs inside a guest; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
 SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
 SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/%.o)
 SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c))
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
+GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
 BENCH    := $(if $(wildcard bench/*.c),$(BUILD)/bench/granary-load)
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
@@ -62,7 +63,7 @@ HEADERS  := $(shell git ls-files -co --exclude-standard '*.h' 2>/dev/null || fin
 .PHONY: all tests run test lint format check-layers asan tsan fuzz fuzzers bench torture install \
         clean help FORCE
 all: $(PROGRAMS) | $(RUN_READY)
-tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(BENCH)
+tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
 
 # --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
 # A plain "make" only says what is missing; the goals a newcomer types install it when root.
@@ -89,6 +90,8 @@ $(BUILD)/%.o: %.c $(FLAGS) | $(RUN_READY)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/%.o: | $(TEST_READY)
+# Clients of libiscsi: <iscsi/iscsi.h> must be the library's, not this project's.
+$(BUILD)/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
 $(BUILD)/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
@@ -107,6 +110,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+BENCH_PARTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
+$(BUILD)/tests/unit/bench/%: $(BUILD)/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 $(SIM_TEST): $(BUILD)/%: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -114,6 +122,12 @@ $(SIM_TEST): $(BUILD)/%: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
+
+# Programs for guests: static, without the library, the same in every build.
+$(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
+	@mkdir -p $(@D)
+	$(call say,GUEST,$@)
+	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
 
 $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c)) $(LIB)
 	$(call say,LINK,$@)
