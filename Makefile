@@ -90,6 +90,8 @@ $(BUILD)/%.o: %.c $(FLAGS) | $(RUN_READY)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/%.o: | $(TEST_READY)
+# Clients of libiscsi: <iscsi/iscsi.h> must be the library's, not this project's.
+$(BUILD)/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
 $(BUILD)/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
@@ -105,6 +107,11 @@ $(BUILD)/granary: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+BENCH_PARTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
+$(BUILD)/tests/unit/bench/%: $(BUILD)/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
