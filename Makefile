@@ -90,6 +90,8 @@ $(BUILD)/%.o: %.c $(FLAGS) | $(RUN_READY)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/%.o: | $(TEST_READY)
+# Clients of libiscsi: <iscsi/iscsi.h> must be the library's, not this project's.
+$(BUILD)/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
 $(BUILD)/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)

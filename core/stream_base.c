@@ -265,11 +265,26 @@ void stream_base_eof(struct stream_base *base, int error)
 	stream_base_feed(base, NULL, 0);
 }
 
+/* The iovecs are the owner's and may hold more than is wanted: the last one is cut. */
+static void trim_into(struct stream_receive *into)
+{
+	size_t left = into->length;
+
+	for (unsigned i = 0; i < into->iov_count; i++) {
+		if (into->iov[i].iov_len > left)
+			into->iov[i].iov_len = left;
+		left -= into->iov[i].iov_len;
+		if (left == 0)
+			into->iov_count = i + 1;
+	}
+}
+
 void stream_base_receive_into(struct stream *stream, struct stream_receive *receive)
 {
 	struct stream_base *base = base_of(stream);
 
 	assert(!base->into && receive->length > 0 && receive->iov_count > 0);
+	trim_into(receive);
 	base->into = receive;
 	if (base->feeding || base->closing)
 		return;

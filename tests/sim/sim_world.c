@@ -735,6 +735,16 @@ static bool time_advance(struct sim *sim)
 	return true;
 }
 
+/* The seed may have passed a loop over that had a message waiting. */
+static bool poll_all(struct sim *sim)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < sim->loop_count; i++)
+		any |= loop_poll(sim->loops[i]->loop, UINT64_MAX);
+	return any;
+}
+
 bool sim_step(struct sim *sim)
 {
 	struct sim_loop *entry;
@@ -751,7 +761,7 @@ bool sim_step(struct sim *sim)
 	if (sim->idle_rounds < sim->loop_count * 2)
 		return true;
 	sim->idle_rounds = 0;
-	return time_advance(sim);
+	return time_advance(sim) || poll_all(sim);
 }
 
 bool sim_until(struct sim *sim, const bool *flag, uint64_t max_steps)
