@@ -40,17 +40,17 @@ say  = @$(if $(V),true,printf '  %-5s %s\n' $(1) $(2))
 # A room is a folder; all its .c files are part of the library that programs and tests link.
 ROOMS    := core volumes snapshots replication target iscsi shares nfs webadmin
 LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(if $(wildcard granaryd/*.c),$(BUILD)/granaryd) $(if $(wildcard cli/*.c),$(BUILD)/granary)
+PROGRAMS := $(if $(and $(wildcard iscsi/portal*.c),$(wildcard volumes/checkpoint.c),$(wildcard target/task.c)),$(BUILD)/granaryd) $(BUILD)/granary
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
 # integration test, tests/guest/NAME.c runs inside a guest; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
 SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
-SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/%.o)
+SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/obj/%.o)
 SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c))
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
@@ -85,41 +85,41 @@ FLAGS := $(BUILD)/.flags
 $(FLAGS): FORCE
 	@mkdir -p $(@D); echo '$(CC) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS)' > $@
 
-$(BUILD)/%.o: %.c $(FLAGS) | $(RUN_READY)
+$(BUILD)/obj/%.o: %.c $(FLAGS) | $(RUN_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/tests/%.o: | $(TEST_READY)
+$(BUILD)/obj/tests/%.o: | $(TEST_READY)
 # Clients of libiscsi: <iscsi/iscsi.h> must be the library's, not this project's.
-$(BUILD)/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
-$(BUILD)/bench/%.o: | $(TEST_READY)
+$(BUILD)/obj/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
+$(BUILD)/obj/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/%.o,$(wildcard granaryd/*.c)) $(LIB)
+$(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard granaryd/*.c)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/granary: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)) $(LIB)
+$(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-BENCH_PARTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
-$(BUILD)/tests/unit/bench/%: $(BUILD)/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
+BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
+$(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-$(SIM_TEST): $(BUILD)/%: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
+$(SIM_TEST): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(LIB)
+$(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
 
@@ -129,7 +129,7 @@ $(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
 	$(call say,GUEST,$@)
 	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
 
-$(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c)) $(LIB)
+$(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
