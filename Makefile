@@ -99,27 +99,33 @@ $(LIB): $(LIB_OBJ)
 	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard granaryd/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
 $(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 $(SIM_TEST): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
 
@@ -130,6 +136,7 @@ $(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
 	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
 
 $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -142,6 +149,7 @@ $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	$(call say,FUZZ,$<)
 	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(FUZZ_OBJ)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
 fuzzers: $(FUZZERS)
