@@ -244,7 +244,8 @@ void stream_base_feed(struct stream_base *base, const void *data, size_t length)
 		base->ops->receive_changed(base);
 }
 
-void stream_base_fed_into(struct stream_base *base, size_t length)
+void stream_base_fed_into(struct stream_base *base, size_t length, const void *rest,
+			  size_t rest_length)
 {
 	if (base->closing || !base->into)
 		return;
@@ -253,7 +254,7 @@ void stream_base_fed_into(struct stream_base *base, size_t length)
 	into_finish(base);
 	base->feeding = false;
 	if (!base->closing)
-		stream_base_feed(base, NULL, 0);
+		stream_base_feed(base, rest, rest_length);
 }
 
 void stream_base_eof(struct stream_base *base, int error)

@@ -233,7 +233,7 @@ void uring_complete_receive_into(void *object, int result)
 
 	stream->receive = RECEIVE_IDLE;
 	if (result > 0)
-		stream_base_fed_into(&stream->base, (size_t)result);
+		stream_base_fed_into(&stream->base, (size_t)result, NULL, 0);
 	receive_ended(stream, result);
 }
 

@@ -905,7 +905,7 @@ static void accept_survives_a_full_table(void **state)
 	{                                                                                          \
 #test " (" #world ")", test, open_loop, close_loop, (void *)&world_##world         \
 	}
-#define BOTH(test) IN(uring, test)
+#define BOTH(test) IN(uring, test), IN(aio, test)
 
 int main(void)
 {
