@@ -11,6 +11,7 @@
  * ends that run alone and is reported with its seed. */
 struct campaign {
 	const struct subject *subject;
+	enum sim_fault fault; /* with one: explore_fault() instead of crashes */
 	uint64_t first_seed, runs_max, states;
 	unsigned seconds;      /* stop starting runs after that; 0 = no limit */
 	unsigned failures_max; /* stop after so many failed runs */
