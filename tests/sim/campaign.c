@@ -254,6 +254,5 @@ int campaign_main(int argc, char **argv, struct campaign *campaign)
 	       right ? "ok" : "not ok", (unsigned long long)campaign->counts.states,
 	       campaign->subject->name, (unsigned long long)campaign->runs,
 	       (unsigned long long)campaign->failed);
-	puts("1..1");
 	return right ? 0 : 1;
 }

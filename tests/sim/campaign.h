@@ -31,7 +31,8 @@ void campaign_run(struct campaign *campaign);
 /* The native engine. */
 extern const struct subject native_subject;
 
-/* campaign_main: options over the defaults in @campaign, run, TAP; the exit status. */
+/* campaign_main: options over the defaults in @campaign, run, point 1 of the TAP (the plan is
+ * the caller's); the exit status. */
 int campaign_main(int argc, char **argv, struct campaign *campaign);
 
 #endif

@@ -344,6 +344,40 @@ static void disks_create(const struct profile *profile, struct sim *sim)
 	}
 }
 
+static void start_delete(struct life *life)
+{
+	volume_delete(life->handles[life->manage_volume], &life->call);
+}
+
+/* Without volumes there is no used space: what is still used was leaked. */
+static void reclaim(struct explorer *explorer, struct life *life)
+{
+	struct pool_info info;
+
+	if (life->profile->subject->only_data)
+		return;
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		if (!life->handles[i])
+			continue;
+		life->manage_volume = (int)i;
+		life_call(life, start_delete);
+		if (life_wait(life, "volume_delete") != 0)
+			violation("volume_delete: %s", life->call.err.text);
+		life->handles[i] = NULL;
+		model_volume_deleted(life->model, i, 0);
+	}
+	life->manage_volume = -1;
+	pool_get_info(life->pool, &info);
+	for (unsigned steps = 0; steps < 200000 && info.used_bytes > 0; steps++) {
+		sim_step(life->sim);
+		pool_get_info(life->pool, &info);
+	}
+	if (info.used_bytes > 0 || info.volume_count > 0)
+		violation("all volumes are deleted, but %llu bytes are used, %u volumes counted",
+			  (unsigned long long)info.used_bytes, info.volume_count);
+	check(explorer, life, false);
+}
+
 /* Open once more what was closed clean: everything must be as it was. */
 static void reopen_clean(struct explorer *explorer, struct life *life)
 {
@@ -351,6 +385,7 @@ static void reopen_clean(struct explorer *explorer, struct life *life)
 	life_match_volumes(life);
 	look(life, NULL, true);
 	check(explorer, life, true);
+	reclaim(explorer, life);
 	close_pool(life);
 }
 
