@@ -34,6 +34,17 @@ static void dying(int signal_number)
 	raise(signal_number);
 }
 
+/* Short runs, and no management: what a failed one leaves is not the question here. */
+static void fault_run(struct profile *profile, enum sim_fault fault, struct explore_counts *counts)
+{
+	profile->operations = 250;
+	profile->manage = 0;
+	if (profile->volume_size > 8 << 20)
+		profile->volume_size = 8 << 20;
+	profile->full = false;
+	explore_fault(profile, fault, counts);
+}
+
 static void run_child(struct campaign *campaign, uint64_t seed, struct shared *shared)
 {
 	struct profile profile;
@@ -50,7 +61,10 @@ static void run_child(struct campaign *campaign, uint64_t seed, struct shared *s
 		_exit(2);
 	log_set_level(LOG_LEVEL_ERROR);
 	profile_draw(&profile, seed, campaign->subject);
-	explore_run(&profile, &campaign->limits, &shared->counts);
+	if (campaign->fault != SIM_FAULT_NONE)
+		fault_run(&profile, campaign->fault, &shared->counts);
+	else
+		explore_run(&profile, &campaign->limits, &shared->counts);
 	shared->mutation_hits += mutation_hits();
 	fflush(NULL);
 	_exit(0);
@@ -112,13 +126,19 @@ static void usage(void)
 	exit(2);
 }
 
-static const struct option options[] = {
-    {"seed", required_argument, NULL, 's'},       {"runs", required_argument, NULL, 'r'},
-    {"states", required_argument, NULL, 'n'},     {"minutes", required_argument, NULL, 'm'},
-    {"per-crash", required_argument, NULL, 'c'},  {"exhaustive", required_argument, NULL, 'e'},
-    {"failures", required_argument, NULL, 'f'},   {"mutant", required_argument, NULL, 'u'},
-    {"toy", required_argument, NULL, 't'},        {"seconds", required_argument, NULL, 'x'},
-    {"run-states", required_argument, NULL, 'p'}, {0}};
+static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+					{"runs", required_argument, NULL, 'r'},
+					{"states", required_argument, NULL, 'n'},
+					{"minutes", required_argument, NULL, 'm'},
+					{"per-crash", required_argument, NULL, 'c'},
+					{"exhaustive", required_argument, NULL, 'e'},
+					{"failures", required_argument, NULL, 'f'},
+					{"mutant", required_argument, NULL, 'u'},
+					{"toy", required_argument, NULL, 't'},
+					{"seconds", required_argument, NULL, 'x'},
+					{"run-states", required_argument, NULL, 'p'},
+					{"fault", required_argument, NULL, 'a'},
+					{0}};
 
 static char repeat[200]; /* options that belong to a reproduction */
 
@@ -177,6 +197,10 @@ static void parse(int argc, char **argv, struct campaign *campaign)
 		case 'f':
 			campaign->failures_max = (unsigned)number;
 			break;
+		case 'a':
+			campaign->fault = (enum sim_fault)(number % SIM_FAULT_COUNT);
+			remember("fault", optarg);
+			break;
 		case 'u':
 			disable(optarg);
 			break;
@@ -230,6 +254,5 @@ int campaign_main(int argc, char **argv, struct campaign *campaign)
 	       right ? "ok" : "not ok", (unsigned long long)campaign->counts.states,
 	       campaign->subject->name, (unsigned long long)campaign->runs,
 	       (unsigned long long)campaign->failed);
-	puts("1..1");
 	return right ? 0 : 1;
 }

@@ -11,6 +11,7 @@
  * ends that run alone and is reported with its seed. */
 struct campaign {
 	const struct subject *subject;
+	enum sim_fault fault; /* with one: explore_fault() instead of crashes */
 	uint64_t first_seed, runs_max, states;
 	unsigned seconds;      /* stop starting runs after that; 0 = no limit */
 	unsigned failures_max; /* stop after so many failed runs */
@@ -30,7 +31,8 @@ void campaign_run(struct campaign *campaign);
 /* The native engine. */
 extern const struct subject native_subject;
 
-/* campaign_main: options over the defaults in @campaign, run, TAP; the exit status. */
+/* campaign_main: options over the defaults in @campaign, run, point 1 of the TAP (the plan is
+ * the caller's); the exit status. */
 int campaign_main(int argc, char **argv, struct campaign *campaign);
 
 #endif

@@ -344,6 +344,40 @@ static void disks_create(const struct profile *profile, struct sim *sim)
 	}
 }
 
+static void start_delete(struct life *life)
+{
+	volume_delete(life->handles[life->manage_volume], &life->call);
+}
+
+/* Without volumes there is no used space: what is still used was leaked. */
+static void reclaim(struct explorer *explorer, struct life *life)
+{
+	struct pool_info info;
+
+	if (life->profile->subject->only_data)
+		return;
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		if (!life->handles[i])
+			continue;
+		life->manage_volume = (int)i;
+		life_call(life, start_delete);
+		if (life_wait(life, "volume_delete") != 0)
+			violation("volume_delete: %s", life->call.err.text);
+		life->handles[i] = NULL;
+		model_volume_deleted(life->model, i, 0);
+	}
+	life->manage_volume = -1;
+	pool_get_info(life->pool, &info);
+	for (unsigned steps = 0; steps < 200000 && info.used_bytes > 0; steps++) {
+		sim_step(life->sim);
+		pool_get_info(life->pool, &info);
+	}
+	if (info.used_bytes > 0 || info.volume_count > 0)
+		violation("all volumes are deleted, but %llu bytes are used, %u volumes counted",
+			  (unsigned long long)info.used_bytes, info.volume_count);
+	check(explorer, life, false);
+}
+
 /* Open once more what was closed clean: everything must be as it was. */
 static void reopen_clean(struct explorer *explorer, struct life *life)
 {
@@ -351,6 +385,7 @@ static void reopen_clean(struct explorer *explorer, struct life *life)
 	life_match_volumes(life);
 	look(life, NULL, true);
 	check(explorer, life, true);
+	reclaim(explorer, life);
 	close_pool(life);
 }
 
@@ -376,4 +411,114 @@ void explore_run(const struct profile *profile, const struct explore_limits *lim
 	life_free(life);
 	sim_leave(sim);
 	sim_destroy(sim);
+}
+
+/* Faults */
+
+/* Volumes first: a fault is for what comes after. */
+static void work_until_furnished(struct life *life)
+{
+	unsigned here = 0;
+
+	for (uint64_t steps = 0; here < life->profile->volumes || !life_quiet(life); steps++) {
+		if (steps > 1000000)
+			violation("the volumes were never made");
+		here = 0;
+		for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+			here += life->handles[i] != NULL;
+		life_work(life, here < life->profile->volumes);
+	}
+}
+
+static void work_on(struct life *life, unsigned operations)
+{
+	uint64_t hung_since = 0;
+
+	while (life->operations < operations || !life_quiet(life)) {
+		bool more = life->operations < operations;
+
+		life_work(life, more);
+		if (more || sim_in_flight(life->sim) == 0)
+			continue;
+		if (++hung_since % 5000 == 4999)
+			sim_release_hung(life->sim);
+		if (hung_since > 1000000)
+			violation("requests never ended after a fault");
+	}
+}
+
+static bool device_lied(struct sim *sim, enum sim_fault fault)
+{
+	enum disk_op op;
+
+	if (!sim_fault_fired(sim, &op) || op == DISK_READ)
+		return false;
+	return fault == SIM_FAULT_LOST || fault == SIM_FAULT_FLIP || fault == SIM_FAULT_MISDIRECT;
+}
+
+/* The morning after: power is back, the fault is gone. */
+static void reopen_after_fault(const struct profile *profile, struct life *before,
+			       enum sim_fate fate, bool lied, struct explore_counts *counts)
+{
+	unsigned count = sim_outstanding(before->sim);
+	uint8_t *fates = malloc(count + 1);
+	struct explorer explorer = {.profile = profile, .counts = counts};
+	struct model *crashed = model_crash(before->model);
+	struct sim *after;
+	struct life *life;
+
+	assert(fates);
+	memset(fates, fate, count + 1);
+	after = sim_crash(before->sim, &(struct sim_plan){fates, count, profile->seed});
+	sim_enter(after);
+	life = life_new(after, profile, model_copy(crashed), 1);
+	life->device_lied = life->tolerate_faults = lied;
+	counts->states++;
+	life_call(life, life_start_open);
+	if (life_wait(life, "pool_open") != 0) {
+		counts->refusals++;
+		if (!lied)
+			violation("pool_open after a fault: %s", life->call.err.text);
+	} else {
+		life->pool = life->call.pool;
+		life_match_volumes(life);
+		look(life, lied ? NULL : crashed, true);
+		if (!lied)
+			check(&explorer, life, true);
+		close_pool(life);
+	}
+	life_free(life);
+	sim_leave(after);
+	sim_destroy(after);
+	model_destroy(crashed);
+	free(fates);
+}
+
+void explore_fault(const struct profile *profile, enum sim_fault fault,
+		   struct explore_counts *counts)
+{
+	struct sim *sim = sim_create(profile->seed);
+	struct rng rng = {rng_mix(profile->seed ^ 0x6661756c)};
+	struct life *life;
+	uint64_t base;
+	bool lied;
+	enum disk_op op;
+
+	sim_enter(sim);
+	disks_create(profile, sim);
+	life = first_life(profile, sim);
+	work_until_furnished(life);
+	base = sim_io_count(sim);
+	sim_fault_at(sim, base + rng_below(&rng, profile->operations * 2), fault);
+	life->tolerate_faults = true;
+	work_on(life, life->operations + profile->operations);
+	counts->ios += sim_io_count(sim) - base;
+	counts->operations += life->operations;
+	counts->failures += life->failures;
+	counts->faults += sim_fault_fired(sim, &op);
+	look(life, NULL, false);
+	lied = device_lied(sim, fault);
+	reopen_after_fault(profile, life, SIM_KEEP, lied, counts);
+	reopen_after_fault(profile, life, SIM_DROP, lied, counts);
+	/* The pool may be past closing; the process ends here and takes it along. */
 }

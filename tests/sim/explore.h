@@ -16,7 +16,8 @@ struct explore_limits {
 
 struct explore_counts {
 	uint64_t states, crashes, exhaustive_crashes, recovery_states, deep_states;
-	uint64_t operations, ios, checks, outstanding_max, torn, replayed, failures, faults;
+	uint64_t operations, ios, checks, outstanding_max, torn, replayed;
+	uint64_t faults, failures, refusals; /* fired; operations that failed; opens refused */
 };
 
 /* explore_run: one run from its seed: create a pool, work, crash at chosen I/Os, end clean.
@@ -24,9 +25,11 @@ struct explore_counts {
 void explore_run(const struct profile *profile, const struct explore_limits *limits,
 		 struct explore_counts *counts);
 
-/* explore_faults: one run in which I/O @index (0: drawn from the seed) meets @fault: reads are
- * right or fail, never wrong; the pool survives a reopen without the fault. */
-void explore_faults(const struct profile *profile, enum sim_fault fault, uint64_t index,
-		    struct explore_counts *counts);
+/* explore_fault: one short run in which one I/O, drawn from the seed, meets @fault. While it
+ * lasts reads are right or fail, never wrong. Then the power goes: the pool opens again and what
+ * was acknowledged as durable is there, unless the device itself lied about a write or a flush:
+ * then a clear refusal, an error or older data of the same place is all one may get. */
+void explore_fault(const struct profile *profile, enum sim_fault fault,
+		   struct explore_counts *counts);
 
 #endif

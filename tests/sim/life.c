@@ -282,11 +282,15 @@ static void client_failed(struct client *client, int result)
 
 static void read_check(struct client *client, uint64_t offset, const void *data, uint64_t length)
 {
-	const char *wrong = model_read_check(client->life->model, client->volume, client->token,
-					     offset, data, length);
+	struct life *life = client->life;
+	const char *wrong =
+	    life->device_lied
+		? model_read_identify(life->model, client->volume, offset, data, length)
+		: model_read_check(life->model, client->volume, client->token, offset, data,
+				   length);
 
 	if (wrong)
-		violation("%s (depth %u)", wrong, client->life->depth);
+		violation("%s (depth %u)", wrong, life->depth);
 }
 
 /* Extents: adjacent from the start on; what is not mapped has to be allowed to be zeros. */

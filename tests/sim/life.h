@@ -86,6 +86,7 @@ struct life {
 	char manage_name[MODEL_NAME_MAX];
 	unsigned operations;  /* started */
 	bool tolerate_faults; /* I/O errors are not violations: faults were injected */
+	bool device_lied;     /* it lost or bent a write: old data may be back after a crash */
 	unsigned failures;    /* tolerated ones */
 	unsigned depth;
 };

@@ -542,6 +542,22 @@ const char *model_read_check(struct model *model, unsigned volume, unsigned toke
 	return NULL;
 }
 
+const char *model_read_identify(const struct model *model, unsigned volume, uint64_t offset,
+				const void *data, uint64_t length)
+{
+	const struct sector *sectors = data;
+	uint32_t op;
+
+	for (uint64_t i = 0; i < length / SECTOR; i++) {
+		const char *wrong =
+		    sector_identify(&model->volumes[volume], &sectors[i], offset / SECTOR + i, &op);
+
+		if (wrong)
+			return wrong;
+	}
+	return NULL;
+}
+
 /* Crashes */
 
 static void history_crash(const struct model *model, uint32_t head, struct model *after,

@@ -94,6 +94,9 @@ void model_settle(struct model *model);
 unsigned model_read_begin(struct model *model);
 const char *model_read_check(struct model *model, unsigned volume, unsigned token, uint64_t offset,
 			     const void *data, uint64_t length);
+/* The weaker question: has this volume ever had these bytes there? */
+const char *model_read_identify(const struct model *model, unsigned volume, uint64_t offset,
+				const void *data, uint64_t length);
 void model_read_end(struct model *model, unsigned token);
 
 /* After a crash, with the whole range of @atomic as read, in the template. */

@@ -82,6 +82,8 @@ struct sim {
 	unsigned in_flight;
 	struct fault faults[SIM_FAULTS_MAX];
 	unsigned fault_count;
+	bool fault_fired;
+	enum disk_op fault_op;
 	uint64_t fail_from[DISK_DISCARD + 1]; /* UINT64_MAX = never */
 	const char *complaint;
 };
@@ -369,10 +371,19 @@ void sim_fault_from(struct sim *sim, uint64_t io_index, enum disk_op op)
 static enum sim_fault fault_of(struct sim *sim, uint64_t index, enum disk_op op)
 {
 	for (unsigned i = 0; i < sim->fault_count; i++) {
-		if (sim->faults[i].index == index)
-			return sim->faults[i].kind;
+		if (sim->faults[i].index != index)
+			continue;
+		sim->fault_fired = true;
+		sim->fault_op = op;
+		return sim->faults[i].kind;
 	}
 	return index >= sim->fail_from[op] ? SIM_FAULT_EIO : SIM_FAULT_NONE;
+}
+
+bool sim_fault_fired(const struct sim *sim, enum disk_op *ret_op)
+{
+	*ret_op = sim->fault_op;
+	return sim->fault_fired;
 }
 
 void sim_release_hung(struct sim *sim)
@@ -666,6 +677,7 @@ static bool sim_poll(struct loop *loop, uint64_t wait_ns)
 
 	entry->deadline = wait_ns > UINT64_MAX - sim->now ? UINT64_MAX : sim->now + wait_ns;
 	entry->awake = false;
+	loop_tick(loop);
 	if (due > 1 && rng_one_in(&sim->rng, 2))
 		due = 1; /* the others come in later rounds, others' rounds between them */
 	while (due > 0) {

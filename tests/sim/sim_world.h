@@ -68,6 +68,8 @@ enum sim_fault {
 void sim_fault_at(struct sim *sim, uint64_t io_index, enum sim_fault fault);
 /* From @io_index on each I/O of @op fails with -EIO. */
 void sim_fault_from(struct sim *sim, uint64_t io_index, enum disk_op op);
+/* sim_fault_fired: has a fault of sim_fault_at() met its I/O; what the I/O was. */
+bool sim_fault_fired(const struct sim *sim, enum disk_op *ret_op);
 void sim_release_hung(struct sim *sim);
 const char *sim_fault_name(enum sim_fault fault);
 
