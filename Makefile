@@ -2,62 +2,266 @@
 # Granary. Start with: make run, make test. Every target is explained by "make help".
 
 BUILD    ?= build
-CC       ?= gcc
+CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 OPT      ?= -O2
 SANITIZE ?=
+# -iquote, not -I: <iscsi/iscsi.h> is libiscsi's, "iscsi/iscsi.h" is ours.
 CSTD     := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 WARN     := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
-CFLAGS   := $(CSTD) $(OPT) -g $(WARN) -fno-common -fstack-protector-strong -I. \
-            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
+            -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
+LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
 LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 
+# make run
+STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
+BIND       ?= 127.0.0.1
+ISCSI_PORT ?= 3260
+
+# make install
+PREFIX   ?= /usr/local
+SYSTEMD  ?= $(PREFIX)/lib/systemd/system
+MANDIR   ?= $(PREFIX)/share/man
+BASHCOMP ?= $(PREFIX)/share/bash-completion/completions
+
+FUZZ_SECONDS ?= 60
+
+# All cores, unless this is a make inside a make: that one shares the outer one's jobs.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+MAKEFLAGS += --no-builtin-rules
+.SECONDARY:
+.DELETE_ON_ERROR:
+Q   := $(if $(V),,@)
+say  = @$(if $(V),true,printf '  %-5s %s\n' $(1) $(2))
+
 # A room is a folder; all its .c files are part of the library that programs and tests link.
-ROOMS    := core volumes target iscsi webadmin
+ROOMS    := core volumes snapshots replication target iscsi shares nfs webadmin
 LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(if $(wildcard granaryd/*.c),$(BUILD)/granaryd) $(if $(wildcard cli/*.c),$(BUILD)/granary)
+PROGRAMS := $(if $(and $(wildcard iscsi/portal*.c),$(wildcard volumes/checkpoint.c),$(wildcard target/task.c)),$(BUILD)/granaryd) $(BUILD)/granary
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
-# simulator (the other files of tests/sim).
-UNIT_SRC := $(wildcard tests/unit/*/*_test.c)
-UNIT     := $(UNIT_SRC:%.c=$(BUILD)/%)
+# simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
+# integration test, tests/guest/NAME.c runs inside a guest; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
+UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
 SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
-SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/%.o)
+SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/obj/%.o)
 SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c))
+HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
+GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
 BENCH    := $(if $(wildcard bench/*.c),$(BUILD)/bench/granary-load)
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
-.PHONY: all clean tests
-all: $(PROGRAMS)
-tests: $(UNIT) $(SIM_TEST) $(BENCH)
+SOURCES  := $(shell git ls-files -co --exclude-standard '*.c' 2>/dev/null || find . -name '*.c')
+HEADERS  := $(shell git ls-files -co --exclude-standard '*.h' 2>/dev/null || find . -name '*.h')
 
-$(BUILD)/%.o: %.c
+.PHONY: all tests run test lint format check-layers asan tsan fuzz fuzzers bench torture install \
+        clean help FORCE
+all: $(PROGRAMS) | $(RUN_READY)
+tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
+
+# --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
+# A plain "make" only says what is missing; the goals a newcomer types install it when root.
+PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture,$(MAKECMDGOALS)),install,check)
+STAMPS      := $(abspath build)
+RUN_READY   := $(STAMPS)/.packages-run
+TEST_READY  := $(STAMPS)/.packages-test
+BENCH_READY := $(STAMPS)/.packages-bench
+$(RUN_READY): packages.txt
+	@tools/packages $(PACKAGES_DO) run $@
+$(TEST_READY): packages.txt | $(RUN_READY)
+	@tools/packages $(PACKAGES_DO) test $@
+$(BENCH_READY): packages.txt | $(TEST_READY)
+	@tools/packages $(PACKAGES_DO) bench $@
+
+# --- building ----------------------------------------------------------------------------------
+# Objects are rebuilt when the compiler's flags change.
+FLAGS := $(BUILD)/.flags
+$(FLAGS): FORCE
+	@mkdir -p $(@D); echo '$(CC) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS)' > $@
+
+$(BUILD)/obj/%.o: %.c $(FLAGS) | $(RUN_READY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/obj/tests/%.o: | $(TEST_READY)
+$(BUILD)/obj/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/%.o,$(wildcard granaryd/*.c)) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard granaryd/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/granary: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-$(SIM_TEST): $(BUILD)/%: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
+$(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-$(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c)) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# The engine once more with its ordering lines switchable (volumes/order.h).
+MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c) tests/sim/mutation.c)
+$(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
+$(BUILD)/tests/sim/mutation_test: $(BUILD)/obj/tests/sim/mutation_test.o $(MUTANT_OBJ) \
+		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(filter-out %/mutation_test,$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
+
+# Programs for guests: static, without the library, the same in every build.
+$(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
+	@mkdir -p $(@D)
+	$(call say,GUEST,$@)
+	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
+
+$(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
+FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -iquote . \
+               -fsanitize=fuzzer-no-link,address,undefined
+FUZZ_OBJ    := $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+$(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$<)
+	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(FUZZ_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
+fuzzers: $(FUZZERS)
+
+# --- running -----------------------------------------------------------------------------------
+run: $(BUILD)/granaryd $(BUILD)/granary
+	@mkdir -p $(STATE)
+	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT)
+
+# --- proving -----------------------------------------------------------------------------------
+ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1
+TSAN := BUILD=$(BUILD)/tsan SANITIZE=thread OPT=-O1
+
+.PHONY: asan-build tsan-build
+asan-build: | $(TEST_READY)
+	+@$(MAKE) --no-print-directory $(ASAN) all tests
+tsan-build: | $(TEST_READY)
+	+@$(MAKE) --no-print-directory $(TSAN) all tests
+
+test: all tests fuzzers asan-build | $(TEST_READY)
+	@tests/run --build $(BUILD) --asan $(BUILD)/asan --fuzz $(BUILD)/fuzz $(TESTS)
+
+asan: asan-build
+	@tests/run --asan $(BUILD)/asan --asan-full $(TESTS)
+
+tsan: tsan-build
+	@tests/run --build $(BUILD)/tsan --only 'unit/|sim/' $(TESTS)
+
+fuzz: fuzzers | $(TEST_READY)
+	@tests/run --fuzz $(BUILD)/fuzz --fuzz-seconds $(FUZZ_SECONDS) $(TESTS)
+
+torture: all tests | $(TEST_READY)
+	@tests/run --build $(BUILD) --torture $(TESTS)
+
+bench: all tests | $(BENCH_READY)
+	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
+
+# --- lint: every file is looked at once per change ---------------------------------------------
+.PHONY: lint-format lint-tidy lint-sources lint-scripts
+lint: lint-format lint-tidy lint-sources lint-scripts check-layers
+	@echo "lint: clean"
+
+lint-format: | $(TEST_READY)
+	$(call say,LINT,format)
+	$(Q)clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
+
+TIDY := $(patsubst %.c,$(BUILD)/lint/%.tidy,$(filter-out bench/%,$(SOURCES)))
+$(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS) | $(TEST_READY)
+	@mkdir -p $(@D)
+	$(call say,TIDY,$<)
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . > $@.out 2>&1 \
+		|| { cat $@.out; exit 1; }
+	@touch $@
+lint-tidy: $(TIDY)
+
+lint-sources: | $(TEST_READY)
+	$(call say,LINT,sources)
+	$(Q)tests/check_sources
+
+lint-scripts: | $(TEST_READY)
+	$(call say,LINT,scripts)
+	$(Q)tests/check_scripts
+
+check-layers: | $(TEST_READY)
+	$(call say,LINT,layers)
+	$(Q)tests/check_layers
+
+format: | $(TEST_READY)
+	clang-format -i $(SOURCES) $(HEADERS)
+
+# --- installing --------------------------------------------------------------------------------
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
+	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
+	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
+		> $(DESTDIR)$(SYSTEMD)/granaryd.service
+	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service
+	set -e; for page in $(wildcard docs/man/*.[158]); do \
+		section=$${page##*.}; \
+		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
+	set -e; for file in $(wildcard cli/granary.bash); do \
+		install -D -m 644 $$file $(DESTDIR)$(BASHCOMP)/granary; done
 
 clean:
 	rm -rf $(BUILD)
 
--include $(shell [ -d $(BUILD) ] && find $(BUILD) -name '*.d')
+help:
+	@echo 'make                build build/granaryd and build/granary'
+	@echo 'make run            build, then serve a demo LUN in the foreground; Ctrl-C stops it'
+	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N'
+	@echo 'make test           every suite, both I/O engines, an ASan+UBSan pass, fuzz corpora'
+	@echo '                    TESTS="--only REGEX", "--list" and more: tests/run --help'
+	@echo 'make lint           clang-format, clang-tidy, layers, banned functions, scripts'
+	@echo 'make format         rewrite the sources as clang-format wants them'
+	@echo 'make check-layers   includes go only downwards'
+	@echo 'make asan, tsan     suites under ASan+UBSan; unit and simulator tests under TSan'
+	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
+	@echo 'make bench          load generator against granaryd and tgt'
+	@echo 'make torture        long crash simulation'
+	@echo 'make install        DESTDIR= PREFIX=/usr/local'
+	@echo 'make clean          remove build/; V=1 with any target shows the commands'
+
+-include $(shell [ -d $(BUILD) ] && find $(BUILD) -name '*.d' 2>/dev/null)

@@ -25,8 +25,13 @@ int buf_pool_create(size_t budget_bytes, struct buf_pool **ret_pool);
 void buf_pool_destroy(struct buf_pool *pool);            /* every buffer must be back */
 struct buf *buf_get(struct buf_pool *pool, size_t size); /* size <= BUF_MAX; refs = 1 */
 struct buf *buf_ref(struct buf *buf);
-void buf_unref(struct buf *buf); /* NULL is fine */
-size_t buf_pool_used(const struct buf_pool *pool);
+void buf_unref(struct buf *buf);                   /* NULL is fine */
+size_t buf_pool_used(const struct buf_pool *pool); /* bytes handed out */
+void buf_pool_set_budget(struct buf_pool *pool, size_t budget_bytes);
+/* buf_pool_set_loop: wake waiters from @loop's deferred work; without a loop they are called
+ * inside buf_unref(). */
+struct loop;
+void buf_pool_set_loop(struct buf_pool *pool, struct loop *loop);
 
 /* buf_wait: call @ready once, on this loop, when buffers have come back. */
 struct buf_waiter {

@@ -19,6 +19,7 @@
 #define CONTROL_MESSAGE_MAX     (4u << 20)
 #define CONTROL_CONNECTIONS_MAX 64
 #define CONTROL_JSON_DEPTH_MAX  32
+#define CONTROL_JSON_VALUES_MAX 262144
 
 struct control_server;
 struct control_request; /* one request being answered */

@@ -53,6 +53,9 @@ uint64_t loop_wall(struct loop *loop);
 void loop_random(struct loop *loop, void *buffer, size_t length);
 /* This loop's I/O buffers. */
 struct buf_pool *loop_buffers(struct loop *loop);
+/* Bound of those buffers, bytes (default LOOP_BUFFER_BUDGET). Context: before the loop runs. */
+#define LOOP_BUFFER_BUDGET (256u << 20)
+void loop_set_buffer_budget(struct loop *loop, size_t bytes);
 
 /* Timers: caller-allocated, one-shot, on the caller's loop. Starting a started timer moves
  * it; stopping an idle one is harmless. After timer_stop() the callback does not run. */
@@ -60,7 +63,10 @@ struct timer {
 	void (*fire)(struct timer *timer);
 	struct loop *loop;
 	uint64_t deadline; /* loop_now() scale */
-	size_t heap_index; /* private; SIZE_MAX = idle */
+	/* private: a node of the loop's pairing heap */
+	uint64_t sequence;
+	struct timer *child, *next, *previous;
+	bool active;
 };
 void timer_init(struct timer *timer, struct loop *loop, void (*fire)(struct timer *timer));
 void timer_start(struct timer *timer, uint64_t delay_ns);

@@ -20,7 +20,9 @@
  *  - stream_receive_into() directs the next @length bytes of the stream into the caller's
  *    buffers (the payload of a large write lands where it will be written from). Bytes that
  *    were already here are copied, the rest is received in place when that pays.
- * stream_pause() stops reading from the socket (back-pressure) until stream_resume().
+ * stream_pause() stops received() and reading from the socket (back-pressure) until
+ * stream_resume(); a receive_into that is under way, or started meanwhile, goes on.
+ * No handler runs inside a call of this header.
  *
  * Sending: stream_send() queues; everything queued in a round leaves in as few system calls
  * as possible at the end of the round. */

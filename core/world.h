@@ -61,6 +61,25 @@ extern const struct world_ops world_uring, world_aio;
 int world_select(const char *name, const struct world_ops **ret_world, struct err *err)
     __attribute__((warn_unused_result));
 
+/* For worlds: the head of every world's stream and listener; the rest is the world's own.
+ * stream_context(), stream_fd() and their like read these. */
+struct stream {
+	struct loop *loop;
+	const struct stream_handlers *handlers;
+	void *context;
+	int fd;
+	size_t send_pending; /* bytes queued, not yet taken */
+};
+struct listener {
+	struct loop *loop;
+	const struct listener_handlers *handlers;
+	void *context;
+	int fd;
+	uint16_t port;
+};
+
+/* For worlds: read the clock anew; poll() calls it after the wait, before the first delivery. */
+void loop_tick(struct loop *loop);
 /* For worlds: the private pointer a world hangs its per-loop state on. */
 void *loop_engine(const struct loop *loop);
 void loop_set_engine(struct loop *loop, void *engine);

@@ -66,6 +66,8 @@ struct volume_request {
 	struct volume *volume;
 	struct loop *loop;
 	struct list link;
+	struct deferred deferred;
+	int result;
 	void *backend;
 };
 

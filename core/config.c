@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+
+/* Invariants:
+ * C1 The schema version is sqlite's user_version; it changes in the same transaction as the
+ *    schema, so a crash in a migration leaves the old store whole.
+ * C2 The application id marks the file as ours; another program's database is left alone.
+ * C3 The file may hold CHAP secrets: it is created 0600 and tightened to that at every open
+ *    (sqlite gives its WAL the same mode). */
+#define CONFIG_APPLICATION_ID 0x4752414e /* "GRAN" */
+#define CONFIG_BUSY_MS        2000
+
+struct config {
+	sqlite3 *db;
+	char *path;
+	bool in_transaction;
+};
+
+struct config_statement {
+	struct config *config;
+	sqlite3_stmt *statement;
+};
+
+static const struct {
+	int sqlite; /* primary or extended code */
+	int error;
+} error_table[] = {
+    {SQLITE_CONSTRAINT_UNIQUE, -EEXIST},
+    {SQLITE_CONSTRAINT_PRIMARYKEY, -EEXIST},
+    {SQLITE_CONSTRAINT_FOREIGNKEY, -ENOENT},
+    {SQLITE_CONSTRAINT, -EINVAL},
+    {SQLITE_FULL, -ENOSPC},
+    {SQLITE_BUSY, -EBUSY},
+    {SQLITE_LOCKED, -EBUSY},
+    {SQLITE_READONLY, -EROFS},
+    {SQLITE_CANTOPEN, -EACCES},
+    {SQLITE_PERM, -EACCES},
+    {SQLITE_NOTADB, -EPROTO},
+    {SQLITE_CORRUPT, -EUCLEAN},
+    {SQLITE_NOMEM, -ENOMEM},
+    {SQLITE_TOOBIG, -E2BIG},
+    {SQLITE_MISUSE, -EINVAL},
+};
+
+static int error_number(sqlite3 *db)
+{
+	int code = sqlite3_extended_errcode(db);
+	int system = sqlite3_system_errno(db);
+
+	if (((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN) &&
+	    (system == ENOSPC || system == EDQUOT))
+		return -ENOSPC;
+	for (unsigned i = 0; i < sizeof error_table / sizeof *error_table; i++) {
+		if (code == error_table[i].sqlite || (code & 0xff) == error_table[i].sqlite)
+			return error_table[i].error;
+	}
+	return -EIO;
+}
+
+static int fail(struct config *config, struct err *err)
+{
+	int error = error_number(config->db);
+
+	if (error == -ENOSPC)
+		return err_set(err, error, "configuration %s: no space left on its file system",
+			       config->path);
+	if (error == -EUCLEAN)
+		return err_set(err, error, "configuration %s is damaged (%s)", config->path,
+			       sqlite3_errmsg(config->db));
+	return err_set(err, error, "configuration %s: %s", config->path,
+		       sqlite3_errmsg(config->db));
+}
+
+static int execute(struct config *config, const char *sql, struct err *err)
+{
+	if (sqlite3_exec(config->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return fail(config, err);
+	return 0;
+}
+
+int config_prepare(struct config *config, const char *sql, struct config_statement **ret_statement,
+		   struct err *err)
+{
+	struct config_statement *statement = heap_zalloc(sizeof *statement);
+
+	if (!statement)
+		return err_set(err, -ENOMEM, "out of memory");
+	statement->config = config;
+	if (sqlite3_prepare_v2(config->db, sql, -1, &statement->statement, NULL) != SQLITE_OK) {
+		fail(config, err);
+		heap_free(statement);
+		return error_number(config->db);
+	}
+	*ret_statement = statement;
+	return 0;
+}
+
+void config_bind_text(struct config_statement *statement, int index, const char *text)
+{
+	if (text)
+		sqlite3_bind_text(statement->statement, index, text, -1, SQLITE_TRANSIENT);
+	else
+		sqlite3_bind_null(statement->statement, index);
+}
+
+void config_bind_number(struct config_statement *statement, int index, int64_t number)
+{
+	sqlite3_bind_int64(statement->statement, index, number);
+}
+
+void config_bind_blob(struct config_statement *statement, int index, const void *data, int length)
+{
+	if (length)
+		sqlite3_bind_blob(statement->statement, index, data, length, SQLITE_TRANSIENT);
+	else
+		sqlite3_bind_zeroblob(statement->statement, index, 0);
+}
+
+int config_step(struct config_statement *statement, struct err *err)
+{
+	int code = sqlite3_step(statement->statement);
+
+	if (code == SQLITE_ROW)
+		return 1;
+	if (code == SQLITE_DONE)
+		return 0;
+	return fail(statement->config, err);
+}
+
+const char *config_text(struct config_statement *statement, int column)
+{
+	return (const char *)sqlite3_column_text(statement->statement, column);
+}
+
+int64_t config_number(struct config_statement *statement, int column)
+{
+	return sqlite3_column_int64(statement->statement, column);
+}
+
+const void *config_blob(struct config_statement *statement, int column, int *ret_length)
+{
+	const void *data = sqlite3_column_blob(statement->statement, column);
+
+	*ret_length = sqlite3_column_bytes(statement->statement, column);
+	return data;
+}
+
+void config_finish(struct config_statement *statement)
+{
+	if (!statement)
+		return;
+	sqlite3_finalize(statement->statement);
+	heap_free(statement);
+}
+
+int config_run(struct config *config, struct err *err, const char *sql, const char *types, ...)
+{
+	struct config_statement *statement;
+	va_list values;
+	int result = config_prepare(config, sql, &statement, err);
+
+	if (result < 0)
+		return result;
+	va_start(values, types);
+	for (int i = 0; types[i]; i++) {
+		if (types[i] == 's')
+			config_bind_text(statement, i + 1, va_arg(values, const char *));
+		else
+			config_bind_number(statement, i + 1, va_arg(values, int));
+	}
+	va_end(values);
+	result = config_step(statement, err);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+int config_begin(struct config *config, struct err *err)
+{
+	int result;
+
+	if (config->in_transaction)
+		return err_set(err, -EBUSY, "another configuration change is under way");
+	result = execute(config, "begin immediate", err);
+	config->in_transaction = result == 0;
+	return result;
+}
+
+int config_commit(struct config *config, struct err *err)
+{
+	int result;
+
+	if (!config->in_transaction)
+		return err_set(err, -EINVAL, "no configuration change is under way");
+	result = execute(config, "commit", err);
+	if (result < 0) {
+		config_abort(config);
+		return result;
+	}
+	config->in_transaction = false;
+	return 0;
+}
+
+void config_abort(struct config *config)
+{
+	if (!config || !config->in_transaction)
+		return;
+	/* sqlite may have rolled back by itself (full disk): that error is harmless. */
+	sqlite3_exec(config->db, "rollback", NULL, NULL, NULL);
+	config->in_transaction = false;
+}
+
+/* One number out of a pragma or a count. */
+static int query_number(struct config *config, const char *sql, int64_t *ret_number,
+			struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, sql, &statement, err);
+
+	if (result < 0)
+		return result;
+	result = config_step(statement, err);
+	if (result > 0)
+		*ret_number = config_number(statement, 0);
+	config_finish(statement);
+	if (result == 0)
+		return err_set(err, -EIO, "configuration %s: no answer to %s", config->path, sql);
+	return result < 0 ? result : 0;
+}
+
+/* The file comes into being with its final mode (C3), before sqlite sees it. */
+static int prepare_file(const char *path, struct err *err)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat info;
+	int result = 0;
+
+	if (fd < 0)
+		return err_set(err, -errno, "configuration %s: %s", path, strerror(errno));
+	if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))
+		result = err_set(err, -EINVAL, "configuration %s is not a file", path);
+	else if ((info.st_mode & 0077) && fchmod(fd, 0600) < 0)
+		result = err_set(err, -errno, "configuration %s: can not make it private: %s", path,
+				 strerror(errno));
+	close(fd);
+	return result;
+}
+
+static int check_identity(struct config *config, unsigned known, int64_t *ret_version,
+			  struct err *err)
+{
+	int64_t id, version, tables;
+	int result = query_number(config, "pragma application_id", &id, err);
+
+	if (result == 0)
+		result = query_number(config, "pragma user_version", &version, err);
+	if (result == 0)
+		result = query_number(config, "select count(*) from sqlite_master", &tables, err);
+	if (result < 0)
+		return result;
+	if (id != CONFIG_APPLICATION_ID && (id != 0 || version != 0 || tables != 0))
+		return err_set(err, -EPROTO, "%s is not a Granary configuration", config->path);
+	if (version < 0 || version > (int64_t)known)
+		return err_set(err, -EPROTO,
+			       "configuration %s has schema version %lld, this program knows up to "
+			       "%u: it was written by a newer Granary",
+			       config->path, (long long)version, known);
+	*ret_version = version;
+	return 0;
+}
+
+static int check_health(struct config *config, struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "pragma quick_check(1)", &statement, err);
+	const char *verdict;
+
+	if (result < 0)
+		return result;
+	result = config_step(statement, err);
+	verdict = result > 0 ? config_text(statement, 0) : NULL;
+	if (result >= 0 && (!verdict || strcmp(verdict, "ok") != 0))
+		result = err_set(err, -EUCLEAN, "configuration %s is damaged (%s)", config->path,
+				 verdict ? verdict : "no verdict");
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+/* A whole copy beside the store, for the way back after a migration. */
+static int keep_copy(struct config *config, int64_t version, struct err *err)
+{
+	char *target = heap_printf("%s.v%lld", config->path, (long long)version);
+	char *part = heap_printf("%s.v%lld.part", config->path, (long long)version);
+	int result = -ENOMEM;
+
+	if (!target || !part)
+		err_set(err, -ENOMEM, "out of memory");
+	else if ((unlink(part) < 0 && errno != ENOENT) || prepare_file(part, err) < 0)
+		result = err_set(err, -EIO, "configuration copy %s can not be written", part);
+	else if ((result = config_run(config, err, "vacuum into ?", "s", part)) == 0 &&
+		 rename(part, target) < 0)
+		result = err_set(err, -errno, "configuration copy %s: %s", target, strerror(errno));
+	heap_free(target);
+	heap_free(part);
+	return result;
+}
+
+static int migrate(struct config *config, int64_t version, const struct config_migration *table,
+		   unsigned count, struct err *err)
+{
+	char pragma[96];
+	int result;
+
+	if (version == (int64_t)count)
+		return 0;
+	if (version > 0 && (result = keep_copy(config, version, err)) < 0)
+		return result;
+	result = config_begin(config, err);
+	for (unsigned i = (unsigned)version; result == 0 && i < count; i++) {
+		result = execute(config, table[i].sql, err);
+		if (result < 0)
+			err_wrap(err, "schema version %u (%s)", i + 1, table[i].summary);
+	}
+	snprintf(pragma, sizeof pragma, "pragma application_id = %d; pragma user_version = %u",
+		 CONFIG_APPLICATION_ID, count);
+	if (result == 0)
+		result = execute(config, pragma, err);
+	if (result == 0)
+		return config_commit(config, err);
+	config_abort(config);
+	return result;
+}
+
+static int open_store(struct config *config, const struct config_migration *migrations,
+		      unsigned count, struct err *err)
+{
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+	int64_t version = 0;
+	int result = prepare_file(config->path, err);
+
+	if (result < 0)
+		return result;
+	if (sqlite3_open_v2(config->path, &config->db, flags, NULL) != SQLITE_OK)
+		return config->db ? fail(config, err) : err_set(err, -ENOMEM, "out of memory");
+	sqlite3_extended_result_codes(config->db, 1);
+	sqlite3_busy_timeout(config->db, CONFIG_BUSY_MS);
+	/* Identity first: nothing is changed in a file that is not ours or is newer. */
+	result = check_identity(config, count, &version, err);
+	if (result == 0)
+		result = execute(config,
+				 "pragma journal_mode = wal; pragma synchronous = full;"
+				 "pragma foreign_keys = on; pragma trusted_schema = off;"
+				 "pragma cell_size_check = on; pragma secure_delete = on",
+				 err);
+	if (result == 0)
+		result = check_health(config, err);
+	if (result == 0)
+		result = migrate(config, version, migrations, count, err);
+	return result;
+}
+
+int config_open(const char *path, const struct config_migration *migrations, unsigned count,
+		struct config **ret_config, struct err *err)
+{
+	struct config *config = heap_zalloc(sizeof *config);
+	int result;
+
+	if (!config || !(config->path = heap_strdup(path))) {
+		heap_free(config);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	result = open_store(config, migrations, count, err);
+	if (result < 0) {
+		config_close(config);
+		return result;
+	}
+	*ret_config = config;
+	return 0;
+}
+
+void config_close(struct config *config)
+{
+	if (!config)
+		return;
+	config_abort(config);
+	sqlite3_close_v2(config->db);
+	heap_free(config->path);
+	heap_free(config);
+}

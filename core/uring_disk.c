@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/falloc.h>
+
+#include "core/disk_file.h"
+#include "core/uring.h"
+
+/* Disk requests on io_uring. scratch[0] holds the result while the request waits in
+ * engine->finished: done() never runs inside disk_submit(). */
+
+static void finish_later(struct uring_engine *engine, struct disk_request *request, int result)
+{
+	request->scratch[0] = (uint64_t)(int64_t)result;
+	list_push_back(&engine->finished, &request->link);
+}
+
+static void prepare_transfer(struct io_uring_sqe *sqe, int fd, struct disk_request *request)
+{
+	uint64_t at = request->offset + request->progress;
+	bool write = request->op == DISK_WRITE;
+
+	if (request->progress || request->iov_count == 1) {
+		struct iovec rest = file_disk_rest(request);
+
+		io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, rest.iov_base,
+				 (unsigned)rest.iov_len, at);
+	} else {
+		io_uring_prep_rw(write ? IORING_OP_WRITEV : IORING_OP_READV, sqe, fd, request->iov,
+				 request->iov_count, at);
+	}
+	if (write && request->flags & DISK_FUA && request->disk->volatile_cache)
+		sqe->rw_flags = RWF_DSYNC;
+}
+
+static void start(struct uring_engine *engine, struct disk_request *request)
+{
+	struct file_disk *file = container_of(request->disk, struct file_disk, base);
+	struct io_uring_sqe *sqe = uring_sqe(engine, URING_DISK, request);
+	uint64_t user_data = sqe->user_data;
+
+	if (request->op == DISK_FLUSH)
+		io_uring_prep_fsync(sqe, file->fd, IORING_FSYNC_DATASYNC);
+	else if (request->op == DISK_DISCARD)
+		io_uring_prep_fallocate(sqe, file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)request->offset, (off_t)request->length);
+	else
+		prepare_transfer(sqe, file->fd, request);
+	sqe->user_data = user_data;
+}
+
+void uring_disk_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
+{
+	struct uring_engine *engine = loop_engine(loop);
+	int result = file_disk_check(disk, request);
+
+	if (result < 0 || file_disk_now(request, &result))
+		finish_later(engine, request, result);
+	else
+		start(engine, request);
+}
+
+void uring_disk_complete(struct disk_request *request, int result)
+{
+	if (file_disk_advance(request, result, &result))
+		request->done(request, result);
+	else
+		start(loop_engine(request->loop), request);
+}
+
+bool uring_disk_deliver(struct uring_engine *engine)
+{
+	struct list batch, *link;
+
+	if (list_empty(&engine->finished))
+		return false;
+	list_init(&batch);
+	list_splice_back(&batch, &engine->finished);
+	while ((link = list_pop_front(&batch))) {
+		struct disk_request *request = list_entry(link, struct disk_request, link);
+
+		request->done(request, (int)(int64_t)request->scratch[0]);
+	}
+	return true;
+}

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon under test, for the tests with real clients."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
+DEMO_TARGET = "iqn.2026-11.org.granary:demo"
+READY_LIMIT = 30
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """granaryd --demo on @address with its state in @state; stop() always, also after a failure."""
+
+    def __init__(self, state, address="127.0.0.1", port=None):
+        self.state = state
+        self.address = address
+        self.port = port or free_port()
+        self.log_path = os.path.join(state, "daemon.log")
+        os.makedirs(state, exist_ok=True)
+        command = [os.path.join(BUILD, "granaryd"), "--demo", "--state", state, "--bind", address,
+                   "--iscsi-port", str(self.port)]
+        engine = os.environ.get("GRANARY_IO_ENGINE")
+        if engine:
+            command += ["--io-engine", engine]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=subprocess.STDOUT)
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_ready(self):
+        limit = time.monotonic() + READY_LIMIT
+        while time.monotonic() < limit:
+            if any(line.startswith("READY") for line in self.log().splitlines()):
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise RuntimeError("granaryd did not get ready:\n" + self.log())
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def granary(self, *words):
+        """Runs the CLI; a non-zero exit status is an exception with its stderr."""
+        result = subprocess.run([os.path.join(BUILD, "granary"), "--state", self.state, *words],
+                                stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        if result.returncode != 0:
+            raise RuntimeError(f"granary {' '.join(words)}: {result.stderr.decode().strip()}")
+        return result.stdout.decode()
+
+    def status(self):
+        return json.loads(self.granary("status", "-o", "json"))
+
+    def url(self, lun=0):
+        return f"iscsi://{self.address}:{self.port}/{DEMO_TARGET}/{lun}"
+
+    def stop(self):
+        """SIGTERM, and SIGKILL for a daemon that does not end in time; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The load generator against its own floor server: it verifies, it notices, it says so."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+LOAD = os.path.join(os.environ.get("BUILD", "build"), "bench", "granary-load")
+SIZE = 16 << 20
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def load(port, *arguments):
+    return subprocess.run([LOAD, "--port", port, "--target", "iqn.2026-11.org.granary:floor",
+                           *arguments], capture_output=True, text=True, timeout=60)
+
+
+def serve(path, port):
+    floor = subprocess.Popen([LOAD, "--serve-floor", path, "--port", port])
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return floor
+        except OSError:
+            time.sleep(0.02)
+    floor.kill()
+    raise RuntimeError("the floor server does not listen")
+
+
+def cases(port, path, pid):
+    done = load(port, "--pattern", "write", "--block", "256K", "--depth", "3", "--once",
+                "--verify")
+    yield done.returncode == 0 and json.loads(done.stdout)["ios"] == SIZE >> 18, "fills the LUN once"
+    for name, more in (("one connection", ["--depth", "32"]),
+                       ("four connections", ["--depth", "8", "--connections", "4"]),
+                       ("64K blocks", ["--depth", "4", "--block", "64K"])):
+        done = load(port, "--pattern", "randrw", "--count", "3000", "--verify", *more)
+        yield done.returncode == 0 and json.loads(done.stdout)["verified"] > 1000, \
+            f"verifies mixed load, {name}"
+    done = load(port, "--pattern", "randread", "--count", "1000", "--server-pid", str(pid))
+    result = json.loads(done.stdout or "{}")
+    yield done.returncode == 0 and result["p50_us"] > 0 and "server_cpu_us" in result, \
+        "reports latency and the server's CPU"
+    with open(path, "r+b") as file:
+        file.seek(5 << 20)
+        file.write(b"x")
+    done = load(port, "--pattern", "read", "--once", "--verify")
+    yield done.returncode == 1 and f"block {5 << 11} is damaged" in done.stderr, \
+        "one wrong byte on the disk is found"
+    done = load(port, "--offset", "1G")
+    yield done.returncode == 1 and "behind the LUN" in done.stderr, "a span behind the end is refused"
+    done = load(port, "--block", "1000")
+    yield done.returncode == 2 and "multiple" in done.stderr, "a wrong block size is refused"
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        path, port, count = os.path.join(directory, "lun"), free_port(), 0
+        with open(path, "wb") as file:
+            file.truncate(SIZE)
+        floor = serve(path, port)
+        try:
+            for good, text in cases(port, path, floor.pid):
+                count += 1
+                print(f"{'ok' if good else 'not ok'} {count} - {text}", flush=True)
+        finally:
+            floor.kill()
+            floor.wait()
+        print(f"1..{count}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

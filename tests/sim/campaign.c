@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/campaign.h"
+
+#include <assert.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "tests/sim/mutation.h"
+#include "tests/sim/toy.h"
+
+struct shared {
+	struct explore_counts counts;
+	unsigned long mutation_hits;
+};
+
+/* Last words of a run that dies of an assertion, a bad pointer or its time limit. */
+static void dying(int signal_number)
+{
+	static const char word[] = "# the run died; again: ";
+
+	if (write(STDERR_FILENO, word, sizeof(word) - 1) < 0 ||
+	    write(STDERR_FILENO, violation_command, strlen(violation_command)) < 0 ||
+	    write(STDERR_FILENO, "\n", 1) < 0)
+		_exit(2);
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+}
+
+/* Short runs, and no management: what a failed one leaves is not the question here. */
+static void fault_run(struct profile *profile, enum sim_fault fault, struct explore_counts *counts)
+{
+	profile->operations = 250;
+	profile->manage = 0;
+	if (profile->volume_size > 8 << 20)
+		profile->volume_size = 8 << 20;
+	profile->full = false;
+	explore_fault(profile, fault, counts);
+}
+
+static void run_child(struct campaign *campaign, uint64_t seed, struct shared *shared)
+{
+	struct profile profile;
+
+	snprintf(violation_command, sizeof(violation_command), "%s --seed %llu --runs 1%s",
+		 campaign->program ? campaign->program : "build/tests/sim/crash_test",
+		 (unsigned long long)seed, campaign->options ? campaign->options : "");
+	signal(SIGABRT, dying);
+	signal(SIGSEGV, dying);
+	signal(SIGBUS, dying);
+	signal(SIGALRM, dying);
+	alarm(campaign->run_seconds);
+	if (campaign->quiet && !freopen("/dev/null", "w", stderr))
+		_exit(2);
+	log_set_level(LOG_LEVEL_ERROR);
+	profile_draw(&profile, seed, campaign->subject);
+	if (campaign->fault != SIM_FAULT_NONE)
+		fault_run(&profile, campaign->fault, &shared->counts);
+	else
+		explore_run(&profile, &campaign->limits, &shared->counts);
+	shared->mutation_hits += mutation_hits();
+	fflush(NULL);
+	_exit(0);
+}
+
+static bool run_one(struct campaign *campaign, uint64_t seed, struct shared *shared)
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	assert(child >= 0);
+	if (child == 0)
+		run_child(campaign, seed, shared);
+	if (waitpid(child, &status, 0) != child)
+		return false;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static unsigned seconds_since(time_t start)
+{
+	return (unsigned)(time(NULL) - start);
+}
+
+void campaign_run(struct campaign *campaign)
+{
+	struct shared *shared =
+	    mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	time_t start = time(NULL);
+
+	assert(shared != MAP_FAILED);
+	while (campaign->runs < campaign->runs_max && shared->counts.states < campaign->states &&
+	       campaign->failed < campaign->failures_max &&
+	       (!campaign->seconds || seconds_since(start) < campaign->seconds)) {
+		uint64_t seed = campaign->first_seed + campaign->runs++;
+
+		if (run_one(campaign, seed, shared))
+			continue;
+		if (campaign->failed++ == 0)
+			campaign->failed_seed = seed;
+	}
+	campaign->seconds_taken = seconds_since(start);
+	campaign->counts = shared->counts;
+	campaign->mutation_hits = shared->mutation_hits;
+	munmap(shared, sizeof(*shared));
+}
+
+/* The command line and the report of crash_test and torture_test */
+
+const struct subject native_subject = {"native", pool_create, pool_open, false};
+
+static void usage(void)
+{
+	fputs("options: [--seed S] [--runs N] [--states N] [--minutes M] [--per-crash N]\n"
+	      "         [--exhaustive N] [--failures N] [--mutant NAME] [--toy BUG]\n"
+	      "Runs from seed S on, until N runs, N crash states, M minutes or N failed runs.\n",
+	      stderr);
+	exit(2);
+}
+
+static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+					{"runs", required_argument, NULL, 'r'},
+					{"states", required_argument, NULL, 'n'},
+					{"minutes", required_argument, NULL, 'm'},
+					{"per-crash", required_argument, NULL, 'c'},
+					{"exhaustive", required_argument, NULL, 'e'},
+					{"failures", required_argument, NULL, 'f'},
+					{"mutant", required_argument, NULL, 'u'},
+					{"toy", required_argument, NULL, 't'},
+					{"seconds", required_argument, NULL, 'x'},
+					{"run-states", required_argument, NULL, 'p'},
+					{"fault", required_argument, NULL, 'a'},
+					{0}};
+
+static char repeat[200]; /* options that belong to a reproduction */
+
+static void remember(const char *name, const char *value)
+{
+	size_t used = strlen(repeat);
+
+	snprintf(repeat + used, sizeof(repeat) - used, " --%s %s", name, value);
+}
+
+static void disable(const char *name)
+{
+	if (!mutation_disable(name)) {
+		fputs("crash_test: --mutant needs a build with MUTATION=1\n", stderr);
+		exit(2);
+	}
+	remember("mutant", name);
+}
+
+static void parse(int argc, char **argv, struct campaign *campaign)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		uint64_t number = optarg ? strtoull(optarg, NULL, 0) : 0;
+
+		switch (option) {
+		case 's':
+			campaign->first_seed = number;
+			break;
+		case 'r':
+			campaign->runs_max = number;
+			break;
+		case 'n':
+			campaign->states = number;
+			break;
+		case 'm':
+			campaign->seconds = (unsigned)number * 60;
+			campaign->states = UINT64_MAX;
+			break;
+		case 'x':
+			campaign->seconds = (unsigned)number;
+			break;
+		case 'c':
+			campaign->limits.states_per_crash = (unsigned)number;
+			remember("per-crash", optarg);
+			break;
+		case 'e':
+			campaign->limits.exhaustive = (unsigned)number;
+			remember("exhaustive", optarg);
+			break;
+		case 'p':
+			campaign->limits.states_max = number;
+			remember("run-states", optarg);
+			break;
+		case 'f':
+			campaign->failures_max = (unsigned)number;
+			break;
+		case 'a':
+			campaign->fault = (enum sim_fault)(number % SIM_FAULT_COUNT);
+			remember("fault", optarg);
+			break;
+		case 'u':
+			disable(optarg);
+			break;
+		case 't':
+			campaign->subject = toy_subject((enum toy_bug)number);
+			remember("toy", optarg);
+			break;
+		default:
+			usage();
+		}
+	}
+	if (optind != argc)
+		usage();
+}
+
+static void report(const struct campaign *campaign)
+{
+	const struct explore_counts *counts = &campaign->counts;
+
+	printf("# %llu crash states of %llu crashes in %llu runs, %u s; seeds %llu..%llu\n",
+	       (unsigned long long)counts->states, (unsigned long long)counts->crashes,
+	       (unsigned long long)campaign->runs, campaign->seconds_taken,
+	       (unsigned long long)campaign->first_seed,
+	       (unsigned long long)(campaign->first_seed + campaign->runs - 1));
+	printf("# %llu of them crashed during recovery, %llu at a second or third crash, %llu "
+	       "torn; %llu crashes exhaustively, up to %llu writes outstanding\n",
+	       (unsigned long long)counts->recovery_states, (unsigned long long)counts->deep_states,
+	       (unsigned long long)counts->torn, (unsigned long long)counts->exhaustive_crashes,
+	       (unsigned long long)counts->outstanding_max);
+	printf("# %llu operations, %llu disk I/Os, %llu structure checks, %llu records replayed\n",
+	       (unsigned long long)counts->operations, (unsigned long long)counts->ios,
+	       (unsigned long long)counts->checks, (unsigned long long)counts->replayed);
+	if (campaign->failed)
+		printf("# %llu runs failed, first: seed %llu\n",
+		       (unsigned long long)campaign->failed,
+		       (unsigned long long)campaign->failed_seed);
+}
+
+int campaign_main(int argc, char **argv, struct campaign *campaign)
+{
+	bool right;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	campaign->subject = &native_subject;
+	campaign->options = repeat;
+	parse(argc, argv, campaign);
+	campaign_run(campaign);
+	report(campaign);
+	right = campaign->failed == 0 && campaign->counts.states > 0;
+	printf("%s 1 - %llu crash states of %s in %llu runs, %llu runs with violations\n",
+	       right ? "ok" : "not ok", (unsigned long long)campaign->counts.states,
+	       campaign->subject->name, (unsigned long long)campaign->runs,
+	       (unsigned long long)campaign->failed);
+	return right ? 0 : 1;
+}

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/explore.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEPTH_MAX 3
+
+struct explorer {
+	const struct profile *profile;
+	const struct explore_limits *limits;
+	struct explore_counts *counts;
+	uint64_t states_at_start;
+	uint64_t recovery_ios; /* how many a recovery takes, of late: to crash in the middle */
+};
+
+static void explore_crash(struct explorer *explorer, struct sim *sim, const struct model *crashed,
+			  unsigned states, unsigned depth);
+
+static bool enough(const struct explorer *explorer)
+{
+	return explorer->counts->states - explorer->states_at_start >= explorer->limits->states_max;
+}
+
+/* Looking at a recovered pool */
+
+#define LOOK_MAX (64u << 10)
+
+/* Read every slot with more than one possible past, neighbours together. */
+static void look_at_open_slots(struct life *life, unsigned volume)
+{
+	uint64_t size = life->model->volumes[volume].size;
+	uint64_t slot = model_next_open_slot(life->model, volume, 0);
+
+	while (slot != UINT64_MAX && slot * 4096 < size) {
+		uint64_t from = slot, next;
+
+		do {
+			slot++;
+			next = model_next_open_slot(life->model, volume, slot);
+		} while (next == slot && (slot - from) * 4096 < LOOK_MAX && slot * 4096 < size);
+		life_read(life, volume, from * 4096, (slot - from) * 4096);
+		slot = next;
+	}
+}
+
+static void look_at_some(struct life *life, unsigned volume, unsigned count)
+{
+	uint64_t slots = life->model->volumes[volume].size / 4096;
+
+	while (count-- > 0) {
+		uint64_t slot = rng_below(&life->rng, slots);
+
+		for (unsigned i = 0; i < 64 && !model_slot_used(life->model, volume, slot); i++)
+			slot = (slot + 1) % slots;
+		life_read(life, volume, slot * 4096, 4096);
+	}
+}
+
+static void look_at_all(struct life *life, unsigned volume)
+{
+	uint64_t size = life->model->volumes[volume].size;
+
+	for (uint64_t at = 0; at < size; at += 1 << 20)
+		life_read(life, volume, at, size - at < 1 << 20 ? size - at : 1 << 20);
+}
+
+static void look_at_atomics(struct life *life, const struct model *crashed)
+{
+	for (unsigned i = 0; i < crashed->atomic_count; i++) {
+		const struct model_atomic *atomic = &crashed->atomics[i];
+		const uint8_t *data;
+		const char *wrong;
+
+		if (!life->handles[atomic->volume])
+			continue;
+		data = life_read(life, atomic->volume, atomic->offset, atomic->length);
+		wrong = data ? model_atomic_check(crashed, atomic, data) : NULL;
+		if (wrong)
+			violation("%s (depth %u)", wrong, life->depth);
+	}
+}
+
+static void look(struct life *life, const struct model *crashed, bool all)
+{
+	if (crashed)
+		look_at_atomics(life, crashed);
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		if (!life->handles[i])
+			continue;
+		look_at_open_slots(life, i);
+		if (all)
+			look_at_all(life, i);
+		else
+			look_at_some(life, i, 6);
+	}
+}
+
+/* The structures: a checkpoint, then nothing wrong and nothing leaked. */
+static void check(struct explorer *explorer, struct life *life, bool data)
+{
+	if (life->profile->subject->only_data)
+		return;
+	explorer->counts->checks++;
+	life_call(life, life_start_checkpoint);
+	if (life_wait(life, "pool_checkpoint") != 0)
+		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
+	life->report_data = data;
+	life_call(life, life_start_check);
+	if (life_wait(life, "pool_check") != 0)
+		violation("pool_check: %s (depth %u)", life->call.err.text, life->depth);
+	if (life->report.errors > 0 || life->report.leaked_slots > 0)
+		violation("pool_check: %llu errors, %llu slots leaked (depth %u)",
+			  (unsigned long long)life->report.errors,
+			  (unsigned long long)life->report.leaked_slots, life->depth);
+}
+
+static void close_pool(struct life *life)
+{
+	life_drop_handles(life);
+	life_call(life, life_start_close);
+	if (life_wait(life, "pool_close") != 0)
+		violation("pool_close: %s (depth %u)", life->call.err.text, life->depth);
+	model_settle(life->model);
+}
+
+/* Recovering */
+
+static void note_replay(struct explorer *explorer, struct life *life)
+{
+	struct pool_info info;
+
+	pool_get_info(life->pool, &info);
+	explorer->counts->replayed += info.replayed_records;
+	if (info.read_only)
+		violation("the pool is read-only after recovery: %s", info.read_only_reason);
+}
+
+/* Open the pool of @life; with @crash_at, crash at that I/O of the recovery as well. */
+static void recover(struct explorer *explorer, struct life *life, const struct model *crashed,
+		    uint64_t crash_at)
+{
+	uint64_t steps = 0, base = sim_io_count(life->sim);
+
+	life_call(life, life_start_open);
+	while (!life->call_done) {
+		if (!sim_step(life->sim) || ++steps > 2000000)
+			violation("pool_open never ended (depth %u)", life->depth);
+		if (crash_at && crashed && sim_io_count(life->sim) - base >= crash_at) {
+			uint64_t before = explorer->counts->states;
+
+			crash_at = 0;
+			explore_crash(explorer, life->sim, crashed, 3, life->depth + 1);
+			explorer->counts->recovery_states += explorer->counts->states - before;
+		}
+	}
+	if (life->call_result != 0)
+		violation("pool_open after a crash: %s (%s) (depth %u)", life->call.err.text,
+			  strerror(-life->call_result), life->depth);
+	if (sim_complaint(life->sim))
+		violation("%s", sim_complaint(life->sim));
+	life->pool = life->call.pool;
+	explorer->recovery_ios = sim_io_count(life->sim) - base + 1;
+	note_replay(explorer, life);
+}
+
+/* Working */
+
+static void work(struct explorer *explorer, struct life *life, unsigned operations,
+		 unsigned ios_between, unsigned states)
+{
+	uint64_t base = sim_io_count(life->sim), next = UINT64_MAX;
+
+	if (ios_between)
+		next = base + rng_range(&life->rng, 1, ios_between * 2);
+	for (uint64_t steps = 0; life->operations < operations || !life_quiet(life); steps++) {
+		bool more = life->operations < operations && !enough(explorer);
+
+		if (!more && life_quiet(life))
+			break;
+		if (steps > 20000000)
+			violation("requests never end (depth %u)", life->depth);
+		life_work(life, more);
+		if (sim_io_count(life->sim) < next)
+			continue;
+		if (life->profile->subject->only_data && !life->handles[0])
+			continue; /* a toy always has its volume */
+		struct model *crashed = model_crash(life->model);
+
+		explore_crash(explorer, life->sim, crashed, states, life->depth + 1);
+		model_destroy(crashed);
+		next = sim_io_count(life->sim) + rng_range(&life->rng, 1, ios_between * 2);
+	}
+	explorer->counts->operations += life->operations;
+	explorer->counts->ios += sim_io_count(life->sim) - base;
+	explorer->counts->failures += life->failures;
+}
+
+/* One crash state: recover it, look at it, sometimes live on in it. */
+static void visit(struct explorer *explorer, struct sim *sim, const struct sim_plan *plan,
+		  const struct model *crashed, unsigned depth)
+{
+	struct sim *after = sim_crash(sim, plan);
+	struct rng *rng = sim_rng(after);
+	uint64_t crash_at = 0;
+	struct life *life;
+
+	explorer->counts->states++;
+	explorer->counts->deep_states += depth > 1;
+	sim_enter(after);
+	life = life_new(after, explorer->profile, model_copy(crashed), depth);
+	if (depth < DEPTH_MAX && rng_one_in(rng, 5) && !enough(explorer))
+		crash_at = rng_range(rng, 1, explorer->recovery_ios + 1);
+	recover(explorer, life, crashed, crash_at);
+	life_match_volumes(life);
+	look(life, crashed, rng_one_in(rng, 24));
+	check(explorer, life, rng_one_in(rng, 12));
+	if (rng_one_in(rng, 10)) {
+		bool deeper = depth < DEPTH_MAX && rng_one_in(rng, 2) && !enough(explorer);
+
+		work(explorer, life, (unsigned)rng_range(rng, 5, 150), deeper ? 80 : 0, 4);
+		look(life, NULL, false);
+		check(explorer, life, false);
+	}
+	close_pool(life);
+	life_free(life);
+	sim_leave(after);
+	sim_destroy(after);
+}
+
+/* Plans */
+
+static void plan_subset(uint8_t *fates, unsigned count, uint64_t subset)
+{
+	for (unsigned i = 0; i < count; i++)
+		fates[i] = subset >> i & 1 ? SIM_KEEP : SIM_DROP;
+}
+
+/* The @number-th plan beyond the exhaustive ones: none, all, prefixes, all but one, one alone,
+ * and random subsets, in turn. */
+static void plan_sample(struct rng *rng, uint8_t *fates, unsigned count, unsigned number)
+{
+	unsigned pick = count ? (unsigned)rng_below(rng, count) : 0;
+	unsigned odds = (unsigned)(const unsigned[]){10, 50, 90}[rng_below(rng, 3)];
+
+	for (unsigned i = 0; i < count; i++) {
+		bool keep = rng_below(rng, 100) < odds;
+
+		if (number == 0)
+			keep = false;
+		else if (number == 1)
+			keep = true;
+		else if (number % 5 == 2)
+			keep = i < pick;
+		else if (number % 5 == 3)
+			keep = i != pick;
+		else if (number % 5 == 4)
+			keep = i == pick;
+		fates[i] = keep ? SIM_KEEP : SIM_DROP;
+	}
+}
+
+static bool plan_tear(struct rng *rng, uint8_t *fates, unsigned count)
+{
+	bool torn = false;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (fates[i] == SIM_KEEP && rng_one_in(rng, count < 4 ? 2 : count / 2)) {
+			fates[i] = SIM_TEAR;
+			torn = true;
+		}
+	}
+	return torn;
+}
+
+static void visit_plan(struct explorer *explorer, struct sim *sim, const uint8_t *fates,
+		       unsigned count, const struct model *crashed, unsigned depth, struct rng *rng)
+{
+	struct sim_plan plan = {fates, count, rng_next(rng)};
+
+	visit(explorer, sim, &plan, crashed, depth);
+}
+
+static bool worth_all(const struct explorer *explorer, struct rng *rng, unsigned count,
+		      unsigned states)
+{
+	if (count > 12)
+		return false;
+	if (1u << count <= states)
+		return true;
+	return count <= explorer->limits->exhaustive && rng_one_in(rng, 12);
+}
+
+static void explore_crash(struct explorer *explorer, struct sim *sim, const struct model *crashed,
+			  unsigned states, unsigned depth)
+{
+	unsigned count = sim_outstanding(sim);
+	uint8_t *fates = malloc(count + 1);
+	struct rng rng = {rng_next(sim_rng(sim))};
+	bool all = worth_all(explorer, &rng, count, states);
+
+	assert(fates);
+	explorer->counts->crashes++;
+	explorer->counts->exhaustive_crashes += all;
+	if (count > explorer->counts->outstanding_max)
+		explorer->counts->outstanding_max = count;
+	for (uint64_t subset = 0; all && subset < 1u << count; subset++) {
+		plan_subset(fates, count, subset);
+		visit_plan(explorer, sim, fates, count, crashed, depth, &rng);
+	}
+	/* Small sets once more with tears; large ones sampled, a third of them torn. */
+	for (unsigned i = 0; count > 0 && i < (all ? states / 2 : states); i++) {
+		plan_sample(&rng, fates, count, all ? (unsigned)rng_below(&rng, 1000) + 1 : i);
+		if (all || rng_one_in(&rng, 3))
+			explorer->counts->torn += plan_tear(&rng, fates, count);
+		visit_plan(explorer, sim, fates, count, crashed, depth, &rng);
+	}
+	free(fates);
+}
+
+/* Runs */
+
+static struct life *first_life(const struct profile *profile, struct sim *sim)
+{
+	struct life *life = life_new(sim, profile, model_create(), 0);
+
+	life_call(life, life_start_create);
+	if (life_wait(life, "pool_create") != 0)
+		violation("pool_create: %s", life->call.err.text);
+	life->pool = life->call.pool;
+	return life;
+}
+
+static void disks_create(const struct profile *profile, struct sim *sim)
+{
+	static const char *const paths[] = {"/sim/pv0", "/sim/pv1"};
+
+	for (unsigned i = 0; i < profile->devices; i++) {
+		sim_disk_create(sim, paths[i], profile->device_size);
+		sim_disk_set_cache(sim, paths[i], profile->volatile_cache);
+	}
+}
+
+static void start_delete(struct life *life)
+{
+	volume_delete(life->handles[life->manage_volume], &life->call);
+}
+
+/* Without volumes there is no used space: what is still used was leaked. */
+static void reclaim(struct explorer *explorer, struct life *life)
+{
+	struct pool_info info;
+
+	if (life->profile->subject->only_data)
+		return;
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		if (!life->handles[i])
+			continue;
+		life->manage_volume = (int)i;
+		life_call(life, start_delete);
+		if (life_wait(life, "volume_delete") != 0)
+			violation("volume_delete: %s", life->call.err.text);
+		life->handles[i] = NULL;
+		model_volume_deleted(life->model, i, 0);
+	}
+	life->manage_volume = -1;
+	pool_get_info(life->pool, &info);
+	for (unsigned steps = 0; steps < 200000 && info.used_bytes > 0; steps++) {
+		sim_step(life->sim);
+		pool_get_info(life->pool, &info);
+	}
+	if (info.used_bytes > 0 || info.volume_count > 0)
+		violation("all volumes are deleted, but %llu bytes are used, %u volumes counted",
+			  (unsigned long long)info.used_bytes, info.volume_count);
+	check(explorer, life, false);
+}
+
+/* Open once more what was closed clean: everything must be as it was. */
+static void reopen_clean(struct explorer *explorer, struct life *life)
+{
+	recover(explorer, life, NULL, 0);
+	life_match_volumes(life);
+	look(life, NULL, true);
+	check(explorer, life, true);
+	reclaim(explorer, life);
+	close_pool(life);
+}
+
+void explore_run(const struct profile *profile, const struct explore_limits *limits,
+		 struct explore_counts *counts)
+{
+	struct explorer explorer = {.profile = profile,
+				    .limits = limits,
+				    .counts = counts,
+				    .states_at_start = counts->states,
+				    .recovery_ios = 20};
+	struct sim *sim = sim_create(profile->seed);
+	struct life *life;
+
+	sim_enter(sim);
+	disks_create(profile, sim);
+	life = first_life(profile, sim);
+	work(&explorer, life, profile->operations, 150, limits->states_per_crash);
+	look(life, NULL, true);
+	check(&explorer, life, true);
+	close_pool(life);
+	reopen_clean(&explorer, life);
+	life_free(life);
+	sim_leave(sim);
+	sim_destroy(sim);
+}
+
+/* Faults */
+
+/* Volumes first: a fault is for what comes after. */
+static void work_until_furnished(struct life *life)
+{
+	unsigned here = 0;
+
+	for (uint64_t steps = 0; here < life->profile->volumes || !life_quiet(life); steps++) {
+		if (steps > 1000000)
+			violation("the volumes were never made");
+		here = 0;
+		for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+			here += life->handles[i] != NULL;
+		life_work(life, here < life->profile->volumes);
+	}
+}
+
+static void work_on(struct life *life, unsigned operations)
+{
+	uint64_t hung_since = 0;
+
+	while (life->operations < operations || !life_quiet(life)) {
+		bool more = life->operations < operations;
+
+		life_work(life, more);
+		if (more || sim_in_flight(life->sim) == 0)
+			continue;
+		if (++hung_since % 5000 == 4999)
+			sim_release_hung(life->sim);
+		if (hung_since > 1000000)
+			violation("requests never ended after a fault");
+	}
+}
+
+static bool device_lied(struct sim *sim, enum sim_fault fault)
+{
+	enum disk_op op;
+
+	if (!sim_fault_fired(sim, &op) || op == DISK_READ)
+		return false;
+	return fault == SIM_FAULT_LOST || fault == SIM_FAULT_FLIP || fault == SIM_FAULT_MISDIRECT;
+}
+
+/* The morning after: power is back, the fault is gone. */
+static void reopen_after_fault(const struct profile *profile, struct life *before,
+			       enum sim_fate fate, bool lied, struct explore_counts *counts)
+{
+	unsigned count = sim_outstanding(before->sim);
+	uint8_t *fates = malloc(count + 1);
+	struct explorer explorer = {.profile = profile, .counts = counts};
+	struct model *crashed = model_crash(before->model);
+	struct sim *after;
+	struct life *life;
+
+	assert(fates);
+	memset(fates, fate, count + 1);
+	after = sim_crash(before->sim, &(struct sim_plan){fates, count, profile->seed});
+	sim_enter(after);
+	life = life_new(after, profile, model_copy(crashed), 1);
+	life->device_lied = life->tolerate_faults = lied;
+	counts->states++;
+	life_call(life, life_start_open);
+	if (life_wait(life, "pool_open") != 0) {
+		counts->refusals++;
+		if (!lied)
+			violation("pool_open after a fault: %s", life->call.err.text);
+	} else {
+		life->pool = life->call.pool;
+		life_match_volumes(life);
+		look(life, lied ? NULL : crashed, true);
+		if (!lied)
+			check(&explorer, life, true);
+		close_pool(life);
+	}
+	life_free(life);
+	sim_leave(after);
+	sim_destroy(after);
+	model_destroy(crashed);
+	free(fates);
+}
+
+void explore_fault(const struct profile *profile, enum sim_fault fault,
+		   struct explore_counts *counts)
+{
+	struct sim *sim = sim_create(profile->seed);
+	struct rng rng = {rng_mix(profile->seed ^ 0x6661756c)};
+	struct life *life;
+	uint64_t base;
+	bool lied;
+	enum disk_op op;
+
+	sim_enter(sim);
+	disks_create(profile, sim);
+	life = first_life(profile, sim);
+	work_until_furnished(life);
+	base = sim_io_count(sim);
+	sim_fault_at(sim, base + rng_below(&rng, profile->operations * 2), fault);
+	life->tolerate_faults = true;
+	work_on(life, life->operations + profile->operations);
+	counts->ios += sim_io_count(sim) - base;
+	counts->operations += life->operations;
+	counts->failures += life->failures;
+	counts->faults += sim_fault_fired(sim, &op);
+	look(life, NULL, false);
+	lied = device_lied(sim, fault);
+	reopen_after_fault(profile, life, SIM_KEEP, lied, counts);
+	reopen_after_fault(profile, life, SIM_DROP, lied, counts);
+	/* The pool may be past closing; the process ends here and takes it along. */
+}

@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/life.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIFE_STEPS_MAX 2000000 /* rounds without an answer: it hangs */
+
+char violation_command[400];
+
+void violation(const char *format, ...)
+{
+	char text[1200];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	fflush(stdout);
+	fprintf(stderr, "# VIOLATION: %s\n# again: %s\n", text, violation_command);
+	_exit(1);
+}
+
+/* Profiles */
+
+void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
+{
+	struct rng rng = {rng_mix(seed ^ 0x70726f66)};
+
+	*profile = (struct profile){
+	    .seed = seed,
+	    .subject = subject,
+	    .devices = rng_one_in(&rng, 4) ? 2 : 1,
+	    .io_loops = (unsigned)rng_range(&rng, 1, 3),
+	    .clients = (unsigned)rng_range(&rng, 1, 12),
+	    .volumes = (unsigned)rng_range(&rng, 1, 4),
+	    .device_size = (64ull + 16 * rng_below(&rng, 3)) << 20,
+	    .volume_size = 1ull << rng_range(&rng, 21, 24),
+	    .volatile_cache = !rng_one_in(&rng, 12),
+	    .overlaps = rng_one_in(&rng, 2),
+	    .full = rng_one_in(&rng, 6),
+	    .reads = (unsigned)rng_range(&rng, 50, 400),
+	    .flushes = (unsigned)rng_range(&rng, 5, 120),
+	    .discards = (unsigned)rng_range(&rng, 0, 120),
+	    .manage = rng_one_in(&rng, 3) ? 40 : (unsigned)rng_below(&rng, 8),
+	    .checkpoints = rng_one_in(&rng, 3) ? 30 : (unsigned)rng_below(&rng, 6),
+	    .fua = (unsigned)rng_below(&rng, 300),
+	    .atomic = (unsigned)rng_below(&rng, 250),
+	    .size_class = (unsigned)rng_below(&rng, 4),
+	    .hot = (unsigned)rng_range(&rng, 200, 950),
+	    .hot_bytes = 4096ull << rng_below(&rng, 8),
+	    .operations = 3000,
+	};
+	if (subject->only_data) {
+		profile->manage = profile->checkpoints = profile->atomic = 0;
+		profile->volumes = 1;
+		profile->full = false;
+	}
+	if (!profile->full)
+		return;
+	profile->volumes = 4;
+	profile->volume_size = 64ull << 20;
+	profile->size_class = 3;
+	profile->hot = 100;
+	profile->reads = 60;
+}
+
+/* Lives */
+
+struct life *life_new(struct sim *sim, const struct profile *profile, struct model *model,
+		      unsigned depth)
+{
+	struct life *life = calloc(1, sizeof(*life));
+
+	assert(life);
+	life->sim = sim;
+	life->profile = profile;
+	life->model = model;
+	life->depth = depth;
+	life->rng.state = rng_next(sim_rng(sim));
+	life->loop_count = profile->io_loops + 1;
+	life->manage_volume = -1;
+	for (unsigned i = 0; i < life->loop_count; i++)
+		life->loops[i] = sim_loop(sim);
+	for (unsigned i = 0; i < LIFE_CLIENTS; i++)
+		life->clients[i].life = life;
+	return life;
+}
+
+void life_free(struct life *life)
+{
+	for (unsigned i = 0; i < life->loop_count; i++)
+		loop_destroy(life->loops[i]);
+	for (unsigned i = 0; i < LIFE_CLIENTS; i++)
+		free(life->clients[i].data);
+	model_destroy(life->model);
+	free(life);
+}
+
+/* Calls */
+
+static void call_done(struct pool_call *call, int result)
+{
+	struct life *life = container_of(call, struct life, call);
+
+	life->call_result = result;
+	life->call_done = true;
+}
+
+static void call_run(struct message *message)
+{
+	struct life *life = container_of(message, struct life, call_message);
+
+	life->call_start(life);
+}
+
+void life_call(struct life *life, void (*start)(struct life *life))
+{
+	life->call = (struct pool_call){.done = call_done};
+	life->call_done = false;
+	life->call_start = start;
+	loop_post(life->loops[0], &life->call_message, call_run);
+}
+
+int life_wait(struct life *life, const char *what)
+{
+	if (!sim_until(life->sim, &life->call_done, LIFE_STEPS_MAX))
+		violation("%s never ended (depth %u)", what, life->depth);
+	return life->call_result;
+}
+
+static const char *const device_paths[] = {"/sim/pv0", "/sim/pv1"};
+
+void life_start_create(struct life *life)
+{
+	static struct pool_device devices[2];
+	static struct pool_create_options options;
+
+	for (unsigned i = 0; i < life->profile->devices; i++)
+		devices[i] = (struct pool_device){device_paths[i], life->profile->device_size};
+	options = (struct pool_create_options){
+	    .name = "proof", .devices = devices, .device_count = life->profile->devices};
+	life->profile->subject->create(&world_sim, life->loops[0], &options, &life->call);
+}
+
+void life_start_open(struct life *life)
+{
+	life->profile->subject->open(&world_sim, life->loops[0], device_paths,
+				     life->profile->devices, &life->call);
+}
+
+void life_start_close(struct life *life)
+{
+	pool_close(life->pool, &life->call);
+}
+
+void life_start_checkpoint(struct life *life)
+{
+	pool_checkpoint(life->pool, &life->call);
+}
+
+static void check_finding(struct pool_check_report *report, const char *sentence)
+{
+	struct life *life = report->context;
+
+	fprintf(stderr, "# pool_check (depth %u): %s\n", life->depth, sentence);
+}
+
+void life_start_check(struct life *life)
+{
+	life->report = (struct pool_check_report){.finding = check_finding, .context = life};
+	pool_check(life->pool, life->report_data, &life->report, &life->call);
+}
+
+/* Volumes */
+
+static int volume_match(struct life *life, const struct volume *volume)
+{
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		const struct model_volume *known = &life->model->volumes[i];
+
+		if (known->state == MODEL_GONE)
+			continue;
+		if (known->state == MODEL_CREATING
+			? strcmp(known->name, volume->name) == 0
+			: memcmp(known->uuid, volume->identity.uuid, 16) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+static void volume_found(struct life *life, struct volume *volume)
+{
+	int index = volume_match(life, volume);
+	struct model_volume *known;
+	bool name_fits;
+
+	if (index < 0)
+		violation("volume %s should not exist", volume->name);
+	known = &life->model->volumes[index];
+	if (life->handles[index])
+		violation("volume %s is there twice", volume->name);
+	name_fits = strcmp(volume->name, known->name) == 0 ||
+		    (known->new_name[0] && strcmp(volume->name, known->new_name) == 0);
+	if (!name_fits)
+		violation("volume %s is called %s", known->name, volume->name);
+	if (volume_size(volume) != known->size && volume_size(volume) != known->new_size)
+		violation("volume %s has %llu bytes, should have %llu", volume->name,
+			  (unsigned long long)volume_size(volume), (unsigned long long)known->size);
+	if (known->state == MODEL_CREATING)
+		model_volume_created(life->model, (unsigned)index, volume->identity.uuid, 0);
+	else if (known->state == MODEL_DELETING)
+		model_volume_deleted(life->model, (unsigned)index, -EIO);
+	if (known->new_size != known->size)
+		model_volume_resized(life->model, (unsigned)index,
+				     volume_size(volume) == known->new_size ? 0 : -EIO);
+	if (known->new_name[0])
+		model_volume_renamed(life->model, (unsigned)index,
+				     strcmp(volume->name, known->new_name) == 0 ? 0 : -EIO);
+	life->handles[index] = volume_ref(volume);
+}
+
+void life_match_volumes(struct life *life)
+{
+	for (struct volume *volume = pool_volume_next(life->pool, NULL); volume;
+	     volume = pool_volume_next(life->pool, volume))
+		volume_found(life, volume);
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		struct model_volume *known = &life->model->volumes[i];
+
+		if (life->handles[i] || known->state == MODEL_GONE)
+			continue;
+		if (known->state == MODEL_HERE)
+			violation("volume %s is lost", known->name);
+		else if (known->state == MODEL_CREATING)
+			model_volume_created(life->model, i, NULL, -EIO);
+		else
+			model_volume_deleted(life->model, i, 0);
+	}
+}
+
+void life_drop_handles(struct life *life)
+{
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		volume_unref(life->handles[i]);
+		life->handles[i] = NULL;
+	}
+}
+
+/* Requests */
+
+static bool nearly_full(struct life *life)
+{
+	struct pool_info info;
+
+	pool_get_info(life->pool, &info);
+	return info.free_bytes < info.size_bytes / 8;
+}
+
+static void client_failed(struct client *client, int result)
+{
+	struct life *life = client->life;
+	const struct volume_request *request = &client->request;
+
+	if (result == -ENOSPC && request->op == VOLUME_WRITE &&
+	    (life->profile->full || nearly_full(life)))
+		return;
+	life->failures++;
+	if (life->tolerate_faults)
+		return;
+	violation("volume %s: %s of %llu + %llu failed: %s (error offset %llu, depth %u)",
+		  life->model->volumes[client->volume].name,
+		  (const char *[]){"read", "write", "flush", "discard", "extents"}[request->op],
+		  (unsigned long long)request->offset, (unsigned long long)request->length,
+		  strerror(-result), (unsigned long long)request->error_offset, life->depth);
+}
+
+static void read_check(struct client *client, uint64_t offset, const void *data, uint64_t length)
+{
+	struct life *life = client->life;
+	const char *wrong =
+	    life->device_lied
+		? model_read_identify(life->model, client->volume, offset, data, length)
+		: model_read_check(life->model, client->volume, client->token, offset, data,
+				   length);
+
+	if (wrong)
+		violation("%s (depth %u)", wrong, life->depth);
+}
+
+/* Extents: adjacent from the start on; what is not mapped has to be allowed to be zeros. */
+static void extents_check(struct client *client)
+{
+	static const uint8_t zeros[1 << 20];
+	const struct volume_request *request = &client->request;
+	uint64_t at = request->offset, end = request->offset + request->length;
+
+	if (request->extent_count == 0 || request->extent_count > request->extent_max)
+		violation("extents of %llu + %llu: %u of them", (unsigned long long)request->offset,
+			  (unsigned long long)request->length, request->extent_count);
+	for (unsigned i = 0; i < request->extent_count; i++) {
+		const struct volume_extent *extent = &client->extents[i];
+
+		if (extent->offset != at || extent->length == 0 || extent->length > end - at)
+			violation("extents of %llu + %llu are not adjacent",
+				  (unsigned long long)request->offset,
+				  (unsigned long long)request->length);
+		if (!extent->mapped)
+			read_check(client, at, zeros, extent->length);
+		at += extent->length;
+	}
+}
+
+static void client_done(struct volume_request *request, int result)
+{
+	struct client *client = container_of(request, struct client, request);
+	struct model *model = client->life->model;
+
+	client->result = result;
+	if (result != 0)
+		client_failed(client, result);
+	if (request->op == VOLUME_READ && result == 0)
+		read_check(client, request->offset, client->data, request->length);
+	else if (request->op == VOLUME_EXTENTS && result == 0)
+		extents_check(client);
+	else if (request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD)
+		model_write_done(model, client->op, result);
+	else if (request->op == VOLUME_FLUSH)
+		model_flush_done(model, client->volume, client->begun, result);
+	if (request->op == VOLUME_READ || request->op == VOLUME_EXTENTS)
+		model_read_end(model, client->token);
+	if (!client->verify) {
+		free(client->data);
+		client->data = NULL;
+	}
+	client->busy = false;
+}
+
+static unsigned write_flags(const struct volume_request *request)
+{
+	return (request->flags & VOLUME_FUA ? MODEL_FUA : 0) |
+	       (request->flags & VOLUME_ATOMIC ? MODEL_ATOMIC : 0) |
+	       (request->op == VOLUME_DISCARD ? MODEL_ZERO : 0);
+}
+
+static void client_submit(struct message *message)
+{
+	struct client *client = container_of(message, struct client, message);
+	struct volume_request *request = &client->request;
+	struct life *life = client->life;
+
+	if (request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD)
+		client->op = model_write_begin(life->model, client->volume, request->offset,
+					       request->length, write_flags(request));
+	else if (request->op == VOLUME_FLUSH)
+		client->begun = model_flush_begin(life->model);
+	else
+		client->token = model_read_begin(life->model);
+	if (request->op == VOLUME_WRITE)
+		model_fill(life->model, client->volume, client->op, request->offset, client->data,
+			   request->length);
+	volume_submit(life->handles[client->volume], request);
+}
+
+/* Data in one to three pieces, at addresses that are only as aligned as the contract asks. */
+static void client_lay_out(struct client *client)
+{
+	struct rng *rng = &client->life->rng;
+	uint64_t left = client->request.length, at = 0;
+	unsigned count = 0;
+	uint8_t *base;
+
+	base = aligned_alloc(4096, (left + 4095) / 4096 * 4096);
+	assert(base);
+	client->data = base;
+	while (left > 0) {
+		uint64_t piece = left;
+
+		if (count < 2 && left > 512 && rng_one_in(rng, 4))
+			piece = rng_range(rng, 1, left / 512) * 512;
+		client->iov[count++] = (struct iovec){base + at, piece};
+		at += piece;
+		left -= piece;
+	}
+	client->request.iov = client->iov;
+	client->request.iov_count = count;
+}
+
+static void client_start(struct client *client, unsigned volume, enum volume_op op, uint64_t offset,
+			 uint64_t length, unsigned flags)
+{
+	struct life *life = client->life;
+	unsigned loop = (unsigned)rng_range(&life->rng, 1, life->loop_count - 1);
+
+	free(client->data);
+	client->data = NULL;
+	client->volume = volume;
+	client->busy = true;
+	client->request = (struct volume_request){
+	    .op = op,
+	    .flags = flags,
+	    .offset = offset,
+	    .length = length,
+	    .extents = client->extents,
+	    .extent_max = 8,
+	    .done = client_done,
+	};
+	if (op == VOLUME_READ || op == VOLUME_WRITE)
+		client_lay_out(client);
+	loop_post(life->loops[loop], &client->message, client_submit);
+}
+
+const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, uint64_t length)
+{
+	struct client *client = &life->clients[LIFE_CLIENTS - 1];
+
+	assert(!client->busy);
+	client->verify = true;
+	client_start(client, volume, VOLUME_READ, offset, length, 0);
+	for (uint64_t steps = 0; client->busy; steps++) {
+		if (!sim_step(life->sim) || steps > LIFE_STEPS_MAX)
+			violation("a read of %llu + %llu never ended (depth %u)",
+				  (unsigned long long)offset, (unsigned long long)length,
+				  life->depth);
+	}
+	return client->result == 0 ? client->data : NULL;
+}
+
+/* Choosing */
+
+static uint64_t choose_length(struct life *life)
+{
+	static const uint64_t most[] = {4096, 16384, 131072, 1 << 20};
+	struct rng *rng = &life->rng;
+	uint64_t limit = most[rng_range(rng, 0, life->profile->size_class)];
+
+	if (rng_one_in(rng, 2))
+		return limit < 8192 ? 4096 : rng_range(rng, 1, limit / 4096) * 4096;
+	return rng_range(rng, 1, limit / 512) * 512;
+}
+
+static void choose_range(struct life *life, uint64_t size, uint64_t *ret_offset,
+			 uint64_t *ret_length)
+{
+	struct rng *rng = &life->rng;
+	uint64_t length = choose_length(life), area = size, base = 0, unit = 512;
+
+	if (rng_below(rng, 1000) < life->profile->hot && life->profile->hot_bytes < size) {
+		area = life->profile->hot_bytes;
+		base = size / 3 / 4096 * 4096;
+		if (base + area > size)
+			base = 0;
+	}
+	if (length > area)
+		length = area;
+	if (length % 4096 == 0 && !rng_one_in(rng, 4))
+		unit = 4096;
+	*ret_length = length;
+	*ret_offset = base + rng_below(rng, (area - length) / unit + 1) * unit;
+}
+
+static bool range_busy(struct life *life, unsigned volume, uint64_t offset, uint64_t length)
+{
+	for (unsigned i = 0; i < LIFE_CLIENTS; i++) {
+		const struct client *client = &life->clients[i];
+
+		if (client->busy && client->volume == volume &&
+		    offset < client->request.offset + client->request.length &&
+		    client->request.offset < offset + length)
+			return true;
+	}
+	return false;
+}
+
+static int choose_volume(struct life *life)
+{
+	unsigned start = (unsigned)rng_below(&life->rng, MODEL_VOLUMES);
+
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		unsigned index = (start + i) % MODEL_VOLUMES;
+
+		if (life->handles[index] && (int)index != life->manage_volume)
+			return (int)index;
+	}
+	return -1;
+}
+
+static void start_flush(struct client *client, unsigned volume)
+{
+	client_start(client, volume, VOLUME_FLUSH, 0, 0, 0);
+}
+
+static enum volume_op choose_op(struct life *life)
+{
+	const struct profile *profile = life->profile;
+	unsigned roll = (unsigned)rng_below(&life->rng, 1000);
+
+	if (roll < profile->flushes)
+		return VOLUME_FLUSH;
+	roll -= profile->flushes;
+	if (roll < profile->discards)
+		return VOLUME_DISCARD;
+	roll -= profile->discards;
+	if (roll < profile->reads)
+		return rng_one_in(&life->rng, 12) ? VOLUME_EXTENTS : VOLUME_READ;
+	return VOLUME_WRITE;
+}
+
+static unsigned choose_flags(struct life *life, enum volume_op op)
+{
+	unsigned flags = 0;
+
+	if (op == VOLUME_WRITE && rng_below(&life->rng, 1000) < life->profile->atomic)
+		flags |= VOLUME_ATOMIC;
+	if ((op == VOLUME_WRITE || op == VOLUME_DISCARD) &&
+	    rng_below(&life->rng, 1000) < life->profile->fua)
+		flags |= VOLUME_FUA;
+	return flags;
+}
+
+static void client_work(struct client *client)
+{
+	struct life *life = client->life;
+	int volume = choose_volume(life);
+	enum volume_op op = choose_op(life);
+	uint64_t offset, length;
+
+	if (volume < 0)
+		return;
+	client->verify = false;
+	life->operations++;
+	if (op == VOLUME_FLUSH) {
+		start_flush(client, (unsigned)volume);
+		return;
+	}
+	choose_range(life, life->model->volumes[volume].size, &offset, &length);
+	if (!life->profile->overlaps && range_busy(life, (unsigned)volume, offset, length))
+		return;
+	client_start(client, (unsigned)volume, op, offset, length, choose_flags(life, op));
+}
+
+/* Management while requests run */
+
+static void start_manage(struct life *life)
+{
+	struct volume_spec spec = {.name = life->manage_name, .size_bytes = life->manage_size};
+	struct volume *volume =
+	    life->manage_volume >= 0 ? life->handles[life->manage_volume] : NULL;
+
+	switch (life->manage) {
+	case MANAGE_CREATE:
+		volume_create(life->pool, &spec, &life->call);
+		break;
+	case MANAGE_DELETE:
+		volume_delete(volume, &life->call);
+		break;
+	case MANAGE_RESIZE:
+		volume_resize(volume, life->manage_size, &life->call);
+		break;
+	case MANAGE_RENAME:
+		volume_rename(volume, life->manage_name, &life->call);
+		break;
+	case MANAGE_CHECKPOINT:
+		pool_checkpoint(life->pool, &life->call);
+		break;
+	}
+}
+
+static void manage_name(struct life *life)
+{
+	bool taken;
+
+	do { /* few names, so that they come back */
+		snprintf(
+		    life->manage_name, sizeof(life->manage_name), "vol%u",
+		    (unsigned)rng_below(&life->rng, life->profile->subject->only_data ? 1 : 8));
+		taken = false;
+		for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+			taken |= life->model->volumes[i].state != MODEL_GONE &&
+				 strcmp(life->model->volumes[i].name, life->manage_name) == 0;
+	} while (taken);
+}
+
+static uint64_t draw_size(struct life *life)
+{
+	uint64_t most = life->profile->volume_size;
+
+	if (life->profile->subject->only_data)
+		return 1 << 20;
+	return rng_range(&life->rng, (1 << 20) / 4096, most / 4096) * 4096;
+}
+
+static unsigned volumes_here(const struct life *life)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+		count += life->model->volumes[i].state != MODEL_GONE;
+	return count;
+}
+
+static void manage_create(struct life *life)
+{
+	manage_name(life);
+	life->manage_size = draw_size(life);
+	life->manage_volume =
+	    model_volume_create(life->model, life->manage_name, life->manage_size);
+}
+
+static void manage_resize(struct life *life, struct model_volume *volume)
+{
+	life->manage_size = volume->size + rng_range(&life->rng, 1, 256) * 4096;
+	volume->new_size = life->manage_size;
+}
+
+static void manage_rename(struct life *life, struct model_volume *volume)
+{
+	manage_name(life);
+	memcpy(volume->new_name, life->manage_name, sizeof(volume->new_name));
+}
+
+/* Decide on something to manage; it is sent when its volume is quiet. */
+static void manage_plan(struct life *life)
+{
+	unsigned count = volumes_here(life);
+	int volume = choose_volume(life);
+
+	life->manage_sent = false;
+	life->manage = (enum manage)rng_below(&life->rng, 4);
+	if (count < life->profile->volumes || volume < 0)
+		life->manage = MANAGE_CREATE;
+	else if (life->manage == MANAGE_CREATE && count >= 6)
+		life->manage = MANAGE_DELETE;
+	if (life->manage == MANAGE_CREATE) {
+		manage_create(life);
+		return;
+	}
+	life->manage_volume = volume;
+}
+
+static bool volume_quiet(const struct life *life, int volume)
+{
+	for (unsigned i = 0; i < LIFE_CLIENTS; i++) {
+		if (life->clients[i].busy && (int)life->clients[i].volume == volume)
+			return false;
+	}
+	return true;
+}
+
+static void manage_send(struct life *life)
+{
+	struct model_volume *volume = &life->model->volumes[life->manage_volume];
+
+	if (life->manage != MANAGE_CREATE && !volume_quiet(life, life->manage_volume))
+		return;
+	if (life->manage == MANAGE_DELETE)
+		volume->state = MODEL_DELETING;
+	else if (life->manage == MANAGE_RESIZE)
+		manage_resize(life, volume);
+	else if (life->manage == MANAGE_RENAME)
+		manage_rename(life, volume);
+	life->manage_sent = true;
+	life_call(life, start_manage);
+}
+
+static void manage_ended(struct life *life)
+{
+	unsigned volume = (unsigned)life->manage_volume;
+	int result = life->call_result;
+
+	if (result != 0 && !(result == -ENOSPC && life->profile->full)) {
+		life->failures++;
+		if (!life->tolerate_faults)
+			violation("management operation %d failed: %s", (int)life->manage,
+				  life->call.err.text);
+	}
+	if (life->manage == MANAGE_CREATE) {
+		model_volume_created(life->model, volume,
+				     result ? NULL : life->call.volume->identity.uuid, result);
+		life->handles[volume] = result ? NULL : life->call.volume;
+	} else if (life->manage == MANAGE_DELETE) {
+		model_volume_deleted(life->model, volume, result);
+		if (result == 0)
+			life->handles[volume] = NULL;
+	} else if (life->manage == MANAGE_RESIZE) {
+		model_volume_resized(life->model, volume, result);
+	} else if (life->manage == MANAGE_RENAME) {
+		model_volume_renamed(life->model, volume, result);
+	}
+	life->manage_volume = -1;
+	life->manage_sent = false;
+}
+
+static void manage_work(struct life *life, bool more)
+{
+	bool idle = life->manage_volume < 0 && !life->manage_sent;
+
+	if (life->manage_sent && life->call_done)
+		manage_ended(life);
+	else if (!idle && !life->manage_sent)
+		manage_send(life);
+	else if (idle && more && rng_below(&life->rng, 4000) < life->profile->checkpoints) {
+		life->manage = MANAGE_CHECKPOINT;
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (idle && more &&
+		   (volumes_here(life) == 0 ||
+		    rng_below(&life->rng, 4000) < life->profile->manage ||
+		    (volumes_here(life) < life->profile->volumes && rng_one_in(&life->rng, 20))))
+		manage_plan(life);
+}
+
+void life_work(struct life *life, bool more)
+{
+	manage_work(life, more);
+	for (unsigned i = 0; i < life->profile->clients && more; i++) {
+		if (!life->clients[i].busy && rng_one_in(&life->rng, 3))
+			client_work(&life->clients[i]);
+	}
+	if (!sim_step(life->sim) && !life_quiet(life))
+		violation("requests never ended: nothing is left to happen (depth %u)",
+			  life->depth);
+	if (sim_complaint(life->sim))
+		violation("%s", sim_complaint(life->sim));
+}
+
+bool life_quiet(const struct life *life)
+{
+	for (unsigned i = 0; i < LIFE_CLIENTS; i++) {
+		if (life->clients[i].busy)
+			return false;
+	}
+	return life->manage_volume < 0 && !life->manage_sent;
+}

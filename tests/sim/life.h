@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_SIM_LIFE_H
+#define TESTS_SIM_LIFE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/loop.h"
+#include "tests/sim/model.h"
+#include "tests/sim/rng.h"
+#include "tests/sim/sim_world.h"
+#include "volumes/pool.h"
+#include "volumes/volume.h"
+
+/* One life of a storage server inside a simulated world, from open to power loss: its loops, its
+ * pool, the clients that use it through the public API, and the oracle that watches them. */
+
+/* What is proved: the native engine, or one of the toys that prove the proof (toy.h). */
+struct subject {
+	const char *name;
+	void (*create)(const struct world_ops *world, struct loop *loop,
+		       const struct pool_create_options *options, struct pool_call *call);
+	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		     unsigned path_count, struct pool_call *call);
+	bool only_data; /* it can not do volume management */
+};
+
+/* What a run is like: drawn from the seed. */
+struct profile {
+	uint64_t seed;
+	const struct subject *subject;
+	unsigned devices, io_loops, clients, volumes;
+	uint64_t device_size, volume_size; /* bytes; of the largest volume */
+	bool volatile_cache, overlaps, full;
+	/* of 1000 operations */
+	unsigned reads, flushes, discards, manage, checkpoints;
+	unsigned fua, atomic; /* of 1000 writes */
+	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
+	unsigned hot;         /* of 1000: operations inside the hot area */
+	uint64_t hot_bytes;
+	unsigned operations; /* of the first life */
+};
+void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
+
+#define LIFE_LOOPS   4
+#define LIFE_CLIENTS 24
+
+struct life;
+struct client {
+	struct life *life;
+	struct volume_request request;
+	struct message message;
+	struct iovec iov[3];
+	uint8_t *data;
+	struct volume_extent extents[8];
+	unsigned volume, token;
+	uint32_t op;
+	uint64_t begun;
+	bool busy, verify; /* verify: the answer is looked at by whoever waits for !busy */
+	int result;
+};
+
+enum manage { MANAGE_CREATE, MANAGE_DELETE, MANAGE_RESIZE, MANAGE_RENAME, MANAGE_CHECKPOINT };
+
+struct life {
+	struct sim *sim;
+	const struct profile *profile;
+	struct rng rng;
+	struct loop *loops[LIFE_LOOPS]; /* 0: the control loop */
+	unsigned loop_count;
+	struct pool *pool;
+	struct model *model;
+	struct volume *handles[MODEL_VOLUMES];
+	struct client clients[LIFE_CLIENTS];
+	struct pool_call call;
+	struct message call_message;
+	void (*call_start)(struct life *life);
+	bool call_done;
+	int call_result;
+	struct pool_check_report report;
+	bool report_data;
+	enum manage manage;
+	int manage_volume; /* being managed: no new requests; -1 none */
+	bool manage_sent;
+	uint64_t manage_size;
+	char manage_name[MODEL_NAME_MAX];
+	unsigned operations;  /* started */
+	bool tolerate_faults; /* I/O errors are not violations: faults were injected */
+	bool device_lied;     /* it lost or bent a write: old data may be back after a crash */
+	unsigned failures;    /* tolerated ones */
+	unsigned depth;
+};
+
+struct life *life_new(struct sim *sim, const struct profile *profile, struct model *model,
+		      unsigned depth);
+void life_free(struct life *life); /* pool closed */
+
+/* Calls of the pool, one at a time: start, then step the world until life->call_done. */
+void life_call(struct life *life, void (*start)(struct life *life));
+void life_start_create(struct life *life);
+void life_start_open(struct life *life);
+void life_start_close(struct life *life);
+void life_start_checkpoint(struct life *life);
+void life_start_check(struct life *life); /* report_data says whether slots are read */
+/* life_wait: run the world until the call is done; a violation when it never is. */
+int life_wait(struct life *life, const char *what);
+
+/* After an open: take handles of the volumes found and hold them against the model. */
+void life_match_volumes(struct life *life);
+/* Read @length bytes and check them; the data stays in the returned client until the next. */
+const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, uint64_t length);
+/* One step of work: start operations on idle clients while @more, one round of the world. */
+void life_work(struct life *life, bool more);
+bool life_quiet(const struct life *life);
+void life_drop_handles(struct life *life);
+
+/* violation: print what is wrong, with the seed and the command that shows it again; end the
+ * process with status 1. */
+void violation(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+extern char violation_command[400];
+
+#endif

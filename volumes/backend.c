@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "volumes/backend.h"
+
+/* The kinds of pools. A new one adds its row; the first is the one pool_create() makes. */
+static const struct pool_ops *const backends[] = {&native_pool_ops};
+
+const struct pool_ops *backend_find(const char *name)
+{
+	for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+		if (strcmp(backends[i]->name, name) == 0)
+			return backends[i];
+	return NULL;
+}
+
+void pool_create(const struct world_ops *world, struct loop *loop,
+		 const struct pool_create_options *options, struct pool_call *call)
+{
+	backends[0]->create(world, loop, options, call);
+}
+
+void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
+	       unsigned path_count, struct pool_call *call)
+{
+	backends[0]->open(world, loop, paths, path_count, call);
+}
+
+void pool_close(struct pool *pool, struct pool_call *call)
+{
+	pool->ops->close(pool, call);
+}
+
+void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call)
+{
+	pool->ops->volume_create(pool, spec, call);
+}
+
+void volume_delete(struct volume *volume, struct pool_call *call)
+{
+	volume->pool->ops->volume_delete(volume, call);
+}
+
+void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	volume->pool->ops->volume_resize(volume, size_bytes, call);
+}
+
+void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
+{
+	volume->pool->ops->volume_rename(volume, name, call);
+}
+
+struct volume *pool_find_volume(struct pool *pool, const char *name)
+{
+	return pool->ops->find_volume(pool, name);
+}
+
+struct volume *pool_volume_next(struct pool *pool, struct volume *previous)
+{
+	return pool->ops->volume_next(pool, previous);
+}
+
+void pool_get_info(struct pool *pool, struct pool_info *ret_info)
+{
+	pool->ops->get_info(pool, ret_info);
+}
+
+const char *pool_name(const struct pool *pool)
+{
+	return pool->ops->pool_name(pool);
+}
+
+const char *pool_device_path(const struct pool *pool, unsigned index)
+{
+	return pool->ops->device_path(pool, index);
+}
+
+uint64_t volume_used_bytes(struct volume *volume)
+{
+	return volume->pool ? volume->pool->ops->volume_used_bytes(volume) : 0;
+}
+
+void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
+		struct pool_call *call)
+{
+	pool->ops->check(pool, data, report, call);
+}
+
+void pool_checkpoint(struct pool *pool, struct pool_call *call)
+{
+	pool->ops->checkpoint(pool, call);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_BACKEND_H
+#define VOLUMES_BACKEND_H
+
+#include "volumes/pool.h"
+
+/* What a kind of pool has to offer behind pool.h. The table of kinds is in backend.c. All
+ * members are Required and run on the control loop, except where pool.h says otherwise. */
+struct pool_ops {
+	const char *name; /* "native" */
+	void (*create)(const struct world_ops *world, struct loop *loop,
+		       const struct pool_create_options *options, struct pool_call *call);
+	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		     unsigned path_count, struct pool_call *call);
+	void (*close)(struct pool *pool, struct pool_call *call);
+	void (*volume_create)(struct pool *pool, const struct volume_spec *spec,
+			      struct pool_call *call);
+	void (*volume_delete)(struct volume *volume, struct pool_call *call);
+	void (*volume_resize)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	void (*volume_rename)(struct volume *volume, const char *name, struct pool_call *call);
+	struct volume *(*find_volume)(struct pool *pool, const char *name);
+	struct volume *(*volume_next)(struct pool *pool, struct volume *previous);
+	void (*get_info)(struct pool *pool, struct pool_info *ret_info);
+	const char *(*pool_name)(const struct pool *pool);
+	const char *(*device_path)(const struct pool *pool, unsigned index);
+	uint64_t (*volume_used_bytes)(struct volume *volume);
+	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
+		      struct pool_call *call);
+	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+};
+
+/* The common head of every kind's pool. */
+struct pool {
+	const struct pool_ops *ops;
+};
+
+extern const struct pool_ops native_pool_ops;
+
+/* backend_find: a kind by name, NULL when there is none. */
+const struct pool_ops *backend_find(const char *name);
+
+#endif

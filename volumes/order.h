@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_ORDER_H
+#define VOLUMES_ORDER_H
+
+/* Every line of the engine on which crash safety hangs asks ORDER(name) first. In the product
+ * that is the constant 1; in a build with -DGRANARY_MUTATION the mutation check of tests/sim
+ * switches one off at a time and expects the simulator to catch the damage.
+ *
+ * name                              file            what it keeps
+ * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
+ * cycle_flush_devices               flush.c         I5: a flush cycle really flushes
+ * cycle_confirm_only_complete       flush.c         I4: confirmed stops at data in flight
+ * cycle_flush_takes_new_cycle       flush.c         I5: no sharing of a cycle already under way
+ * fua_joins_cycle                   io.c            FUA is durable at done(0)
+ * overwrite_waits_for_confirm       io_write.c      I2
+ * hot_mark_before_overwrite         io_write.c      hot mark durable before the first touch
+ * write_waits_for_overlap           io.c            overlapping writes of a slot take turns
+ * quarantine_waits_for_confirm      space.c         I3: free record durable before reuse
+ * quarantine_waits_for_readers      space.c         I3: readers drained before reuse
+ * checkpoint_waits_for_data         checkpoint.c    I7: data of frozen records is complete
+ * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
+ * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
+ * superblock_alternates             checkpoint.c    the older root survives a torn write
+ * tail_moves_after_superblock       checkpoint.c    I7: the journal is kept until then
+ * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
+ * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
+ * replay_new_epoch                  replay.c        orphan journal blocks never chain
+ * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
+ * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
+ */
+#ifdef GRANARY_MUTATION
+#include <stdbool.h>
+bool order_enabled(const char *name);
+#define ORDER(name) order_enabled(#name)
+#else
+#define ORDER(name) 1
+#endif
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEBADMIN_API_H
+#define WEBADMIN_API_H
+
+#include <jansson.h>
+
+#include "core/err.h"
+#include "core/list.h"
+#include "volumes/pool.h"
+#include "webadmin/route.h"
+
+/* Inside webadmin/: what a route's handler sees. A handler answers exactly once, now or later,
+ * with one of the api_reply_*() calls; the request is gone after that. */
+
+struct webadmin;
+struct model;
+
+struct api_request {
+	struct webadmin *admin;
+	struct model *model;
+	struct route_match match;
+	json_t *body; /* an object, empty when none came; the request's */
+
+	/* For the handler's asynchronous steps. */
+	struct pool_call call;
+	struct volume *volume; /* unreferenced at the end */
+	void *state;           /* heap_free()d at the end */
+	struct err err;
+
+	/* private to webadmin.c */
+	struct list link;
+	bool changing;
+	void (*replied)(struct api_request *request, json_t *reply);
+	void *context;
+};
+
+static inline struct api_request *api_request_of(struct pool_call *call)
+{
+	return container_of(call, struct api_request, call);
+}
+
+/* @body is stolen; NULL (no memory) becomes a 500. */
+void api_reply(struct api_request *request, int status, json_t *body);
+/* An RFC 9457 body: status, a stable @code for programs, a sentence for people. */
+void api_reply_error(struct api_request *request, int status, const char *code, const char *format,
+		     ...) __attribute__((format(printf, 4, 5)));
+/* The same from request->err; status and default code follow from its errno; @code NULL = that. */
+void api_reply_failure(struct api_request *request, const char *code);
+
+/* api_unpack: json_unpack() with the body, strictly; false = a 400 has been sent. */
+bool api_unpack(struct api_request *request, const char *format, ...);
+/* api_size: bytes from a JSON integer or a text such as "20G"; false = a 400 has been sent. */
+bool api_size(struct api_request *request, const json_t *value, uint64_t *ret_bytes);
+
+void api_status_show(struct api_request *request);
+void api_routes_list(struct api_request *request);
+void api_pool_list(struct api_request *request);
+void api_pool_create(struct api_request *request);
+void api_pool_import(struct api_request *request);
+void api_pool_show(struct api_request *request);
+void api_pool_delete(struct api_request *request);
+void api_pool_check(struct api_request *request);
+void api_volume_list(struct api_request *request);
+void api_volume_create(struct api_request *request);
+void api_volume_show(struct api_request *request);
+void api_volume_change(struct api_request *request);
+void api_volume_delete(struct api_request *request);
+void api_target_list(struct api_request *request);
+void api_target_create(struct api_request *request);
+void api_target_show(struct api_request *request);
+void api_target_delete(struct api_request *request);
+void api_rule_list(struct api_request *request);
+void api_rule_add(struct api_request *request);
+void api_rule_remove(struct api_request *request);
+void api_lun_list(struct api_request *request);
+void api_lun_map(struct api_request *request);
+void api_lun_unmap(struct api_request *request);
+void api_initiator_list(struct api_request *request);
+void api_session_list(struct api_request *request);
+void api_session_drop(struct api_request *request);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+static struct model_target *find_target(struct api_request *request)
+{
+	struct model_target *target = model_target_find(request->model, request->match.param[0]);
+
+	if (!target)
+		api_reply_error(request, 404, "target_not_found", "no target named %s",
+				request->match.param[0]);
+	return target;
+}
+
+void api_lun_list(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+
+	if (target)
+		api_reply(request, 200, show_luns(target));
+}
+
+/* The lowest number that no LUN has, those included that are not served at present. */
+static unsigned lowest_free(struct model_target *target)
+{
+	unsigned number = 0;
+
+	list_for_each (it, &target->luns) {
+		if (list_entry(it, struct model_lun, link)->lun != number)
+			break;
+		number++;
+	}
+	return number;
+}
+
+static bool number_good(struct api_request *request, struct model_target *target, json_int_t number)
+{
+	if (number < 0 || number > SCSI_LUN_MAX) {
+		api_reply_error(request, 400, "bad_lun", "a LUN is a number from 0 to %d",
+				SCSI_LUN_MAX);
+		return false;
+	}
+	if (model_lun_find(target, (unsigned)number)) {
+		api_reply_error(request, 409, "lun_exists", "target %s has a LUN %lld already",
+				target->iqn, (long long)number);
+		return false;
+	}
+	return true;
+}
+
+static void ignore(void *context)
+{
+	(void)context;
+}
+
+static int lun_bring_up(struct api_request *request, struct model_target *target,
+			struct model_lun *lun)
+{
+	struct config *config = request->admin->options.config;
+	struct err undo = {0};
+	int result = config_begin(config, &request->err);
+
+	if (result == 0)
+		result = store_add_lun(config, target->iqn, lun, &request->err);
+	if (result == 0)
+		result = model_lun_connect(target, lun, request->volume, &request->err);
+	if (result < 0)
+		return result;
+	result = config_commit(config, &request->err);
+	if (result < 0 &&
+	    scsi_target_unmap(iscsi_target_scsi(target->live), lun->lun, ignore, NULL, &undo) < 0)
+		log_error("target %s LUN %u could not be taken back: %s", target->iqn, lun->lun,
+			  undo.text);
+	return result;
+}
+
+static bool already_mapped(struct api_request *request, struct model_target *target)
+{
+	list_for_each (it, &target->luns) {
+		struct model_lun *lun = list_entry(it, struct model_lun, link);
+
+		if (memcmp(lun->volume, request->volume->identity.uuid, 16) == 0) {
+			api_reply_error(request, 409, "volume_mapped",
+					"volume %s/%s is LUN %u of this target already", lun->pool,
+					lun->volume_name, lun->lun);
+			return true;
+		}
+	}
+	return false;
+}
+
+void api_lun_map(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	const char *pool, *name, *code = NULL;
+	struct model_lun *lun;
+	json_int_t number = -1;
+
+	if (!target ||
+	    !api_unpack(request, "{s:s,s:s,s?:I}", "pool", &pool, "volume", &name, "lun", &number))
+		return;
+	if (json_object_get(request->body, "lun") && number == -1)
+		number = -2;
+	if (number == -1)
+		number = lowest_free(target);
+	if (!number_good(request, target, number))
+		return;
+	request->volume = model_find_volume(request->model, pool, name, &code, &request->err);
+	if (!request->volume) {
+		api_reply_failure(request, code);
+		return;
+	}
+	if (already_mapped(request, target))
+		return;
+	lun = model_lun_add(target, (unsigned)number);
+	if (!lun) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	snprintf(lun->pool, sizeof lun->pool, "%s", pool);
+	snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
+	memcpy(lun->volume, request->volume->identity.uuid, 16);
+	if (lun_bring_up(request, target, lun) < 0) {
+		model_lun_remove(lun);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("target %s: LUN %u is volume %s/%s", target->iqn, lun->lun, lun->pool,
+		   lun->volume_name);
+	api_reply(request, 201,
+		  json_pack("{s:s,s:i,s:s,s:s}", "target", target->iqn, "lun", (int)lun->lun,
+			    "pool", lun->pool, "volume", lun->volume_name));
+}
+
+static void lun_unmapped(void *context)
+{
+	struct api_request *request = context;
+
+	log_notice("target %s: LUN %s taken away", request->match.param[0],
+		   request->match.param[1]);
+	api_reply(request, 200,
+		  json_pack("{s:s,s:s}", "target", request->match.param[0], "unmapped",
+			    request->match.param[1]));
+}
+
+/* The store first: once that is durable nothing can go wrong any more. */
+void api_lun_unmap(struct api_request *request)
+{
+	struct config *config = request->admin->options.config;
+	struct model_target *target = find_target(request);
+	struct model_lun *lun;
+	unsigned long number;
+	bool mapped;
+	char *end;
+
+	if (!target)
+		return;
+	number = strtoul(request->match.param[1], &end, 10);
+	lun = *end || number > SCSI_LUN_MAX ? NULL : model_lun_find(target, (unsigned)number);
+	if (!lun) {
+		api_reply_error(request, 404, "lun_not_found", "target %s has no LUN %s",
+				target->iqn, request->match.param[1]);
+		return;
+	}
+	if (config_begin(config, &request->err) < 0 ||
+	    store_remove_lun(config, target->iqn, lun->lun, &request->err) < 0 ||
+	    config_commit(config, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	mapped = lun->mapped;
+	model_lun_remove(lun);
+	if (!mapped)
+		lun_unmapped(request);
+	else if (scsi_target_unmap(iscsi_target_scsi(target->live), (unsigned)number, lun_unmapped,
+				   request, &request->err) < 0)
+		api_reply_failure(request, NULL);
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+static struct model_pool *find_pool(struct api_request *request)
+{
+	struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+
+	if (!pool)
+		api_reply_error(request, 404, "pool_not_found", "no pool named %s",
+				request->match.param[0]);
+	return pool;
+}
+
+void api_pool_list(struct api_request *request)
+{
+	api_reply(request, 200, show_pools(request->model));
+}
+
+void api_pool_show(struct api_request *request)
+{
+	struct model_pool *pool = find_pool(request);
+
+	if (pool)
+		api_reply(request, 200, show_pool(pool));
+}
+
+/* Creating and importing: the pool is opened first and recorded then; when it can not be
+ * recorded it is closed again. */
+struct opening {
+	struct model_pool *pool; /* in the model, without a live pool until it is recorded */
+	struct pool_create_options options;
+	struct pool_device devices[POOL_DEVICES_MAX];
+	bool absent[POOL_DEVICES_MAX]; /* the file was not there before */
+	struct pool *live;
+};
+
+static bool device_path_good(struct api_request *request, const char *path)
+{
+	if (path[0] == '/' && strlen(path) < 4096)
+		return true;
+	api_reply_error(request, 400, "bad_request", "device path %.200s is not absolute", path);
+	return false;
+}
+
+/* "devices": an array of paths or of {"path", "size"}. */
+static bool read_device(struct api_request *request, const json_t *item, struct opening *opening)
+{
+	struct pool_device *device = &opening->devices[opening->options.device_count];
+	const json_t *path = json_is_object(item) ? json_object_get(item, "path") : item;
+	const json_t *size = json_object_get(item, "size");
+	struct stat info;
+
+	if (!json_is_string(path)) {
+		api_reply_error(request, 400, "bad_request", "a device needs a path");
+		return false;
+	}
+	device->path = json_string_value(path);
+	if (!device_path_good(request, device->path) ||
+	    (size && !json_is_null(size) && !api_size(request, size, &device->size)))
+		return false;
+	opening->absent[opening->options.device_count++] =
+	    stat(device->path, &info) < 0 && errno == ENOENT;
+	return true;
+}
+
+static bool read_devices(struct api_request *request, const json_t *items, struct opening *opening)
+{
+	size_t count = json_array_size(items);
+
+	if (!json_is_array(items) || count == 0 || count > POOL_DEVICES_MAX) {
+		api_reply_error(request, 400, "bad_request", "a pool has 1 to %d devices",
+				POOL_DEVICES_MAX);
+		return false;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (!read_device(request, json_array_get(items, i), opening))
+			return false;
+	}
+	opening->options.devices = opening->devices;
+	return true;
+}
+
+static bool pool_name_good(struct api_request *request, const char *name)
+{
+	if (strlen(name) > POOL_NAME_MAX) {
+		api_reply_error(request, 400, "bad_name", "a pool's name has at most %d bytes",
+				POOL_NAME_MAX);
+		return false;
+	}
+	if (volume_name_check(name, &request->err) < 0) {
+		api_reply_failure(request, "bad_name");
+		return false;
+	}
+	if (!model_pool_find(request->model, name))
+		return true;
+	api_reply_error(request, 409, "pool_exists", "there is a pool named %s already", name);
+	return false;
+}
+
+/* Files that creation made and that hold no pool now. */
+static void remove_new_files(const struct opening *opening)
+{
+	for (unsigned i = 0; i < opening->options.device_count; i++) {
+		if (opening->absent[i] && opening->devices[i].size)
+			unlink(opening->devices[i].path);
+	}
+}
+
+static void opening_undone(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (result < 0)
+		log_error("closing a pool that could not be recorded: %s", call->err.text);
+	api_reply_failure(request, NULL);
+}
+
+static int record_pool(struct api_request *request, struct opening *opening)
+{
+	struct config *config = request->admin->options.config;
+	struct pool_info info;
+	int result = 0;
+	const char *path;
+
+	pool_get_info(opening->live, &info);
+	if (model_pool_find(request->model, info.name))
+		return err_set(&request->err, -EEXIST, "there is a pool named %s already",
+			       info.name);
+	opening->pool = model_pool_add(request->model, info.name);
+	if (!opening->pool)
+		return err_set(&request->err, -ENOMEM, "out of memory");
+	memcpy(opening->pool->uuid, info.uuid, sizeof info.uuid);
+	for (unsigned i = 0; result == 0 && i < opening->options.device_count; i++) {
+		path = opening->devices[i].path;
+		result = model_pool_add_path(opening->pool, path);
+	}
+	if (result < 0)
+		err_set(&request->err, result, "out of memory");
+	if (result == 0)
+		result = config_begin(config, &request->err);
+	if (result == 0)
+		result = store_add_pool(config, opening->pool, &request->err);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	if (result == 0)
+		return 0;
+	model_pool_remove(opening->pool);
+	return result;
+}
+
+static void pool_is_open(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct opening *opening = request->state;
+
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		if (opening->options.name)
+			remove_new_files(opening);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	opening->live = call->pool;
+	if (record_pool(request, opening) < 0) {
+		request->call = (struct pool_call){.done = opening_undone};
+		pool_close(opening->live, &request->call);
+		return;
+	}
+	opening->pool->pool = opening->live;
+	log_notice("pool %s %s", opening->pool->name,
+		   opening->options.name ? "created" : "imported");
+	api_reply(request, 201, show_pool(opening->pool));
+}
+
+static struct opening *opening_new(struct api_request *request)
+{
+	request->state = heap_zalloc(sizeof(struct opening));
+	if (!request->state)
+		api_reply_error(request, 503, "no_memory", "out of memory");
+	return request->state;
+}
+
+void api_pool_create(struct api_request *request)
+{
+	const char *name;
+	json_t *devices;
+	int force = 0;
+	struct opening *opening;
+
+	if (!api_unpack(request, "{s:s,s:o,s?:b}", "name", &name, "devices", &devices, "force",
+			&force) ||
+	    !pool_name_good(request, name) || !(opening = opening_new(request)) ||
+	    !read_devices(request, devices, opening))
+		return;
+	opening->options.name = name;
+	opening->options.force = force;
+	request->call = (struct pool_call){.done = pool_is_open};
+	pool_create(request->admin->options.world, request->admin->options.control,
+		    &opening->options, &request->call);
+}
+
+void api_pool_import(struct api_request *request)
+{
+	json_t *devices;
+	struct opening *opening;
+	const char *paths[POOL_DEVICES_MAX];
+
+	if (!api_unpack(request, "{s:o}", "devices", &devices) ||
+	    !(opening = opening_new(request)) || !read_devices(request, devices, opening))
+		return;
+	for (unsigned i = 0; i < opening->options.device_count; i++)
+		paths[i] = opening->devices[i].path;
+	request->call = (struct pool_call){.done = pool_is_open};
+	pool_open(request->admin->options.world, request->admin->options.control, paths,
+		  opening->options.device_count, &request->call);
+}
+
+/* Forgetting: the store first (durable), then the live pool. */
+static int forget_pool(struct api_request *request, struct model_pool *pool)
+{
+	struct config *config = request->admin->options.config;
+	int result = config_begin(config, &request->err);
+
+	if (result == 0)
+		result = store_remove_pool(config, pool->name, &request->err);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	return result;
+}
+
+static void pool_is_closed(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct model_pool *pool = request->state;
+	char name[POOL_NAME_MAX + 1];
+
+	request->state = NULL;
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		api_reply_failure(request, NULL);
+		return;
+	}
+	pool->pool = NULL;
+	snprintf(pool->reason, sizeof pool->reason, "closed");
+	snprintf(name, sizeof name, "%s", pool->name);
+	if (forget_pool(request, pool) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	model_pool_remove(pool);
+	log_notice("pool %s deleted; its devices are left as they are", name);
+	api_reply(request, 200, json_pack("{s:s}", "deleted", name));
+}
+
+static bool pool_has_luns(struct model *model, const char *name)
+{
+	list_for_each (t, &model->targets) {
+		list_for_each (l, &list_entry(t, struct model_target, link)->luns) {
+			if (strcmp(list_entry(l, struct model_lun, link)->pool, name) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+void api_pool_delete(struct api_request *request)
+{
+	struct model_pool *pool = find_pool(request);
+	struct pool_info info;
+
+	if (!pool)
+		return;
+	if (pool_has_luns(request->model, pool->name)) {
+		api_reply_error(request, 409, "pool_in_use",
+				"pool %s has volumes that are mapped as LUNs", pool->name);
+		return;
+	}
+	request->state = pool; /* taken back in pool_is_closed() */
+	request->call = (struct pool_call){.done = pool_is_closed};
+	if (!pool->pool) {
+		pool_is_closed(&request->call, 0);
+		return;
+	}
+	pool_get_info(pool->pool, &info);
+	if (info.volume_count) {
+		request->state = NULL;
+		api_reply_error(request, 409, "pool_has_volumes",
+				"pool %s has %u volumes; delete them first", pool->name,
+				info.volume_count);
+		return;
+	}
+	pool_close(pool->pool, &request->call);
+}
+
+#define FINDINGS_MAX 1000u
+
+struct checking {
+	struct pool_check_report report;
+	json_t *findings;
+	unsigned left_out;
+};
+
+static void check_finding(struct pool_check_report *report, const char *sentence)
+{
+	struct checking *checking = container_of(report, struct checking, report);
+
+	if (json_array_size(checking->findings) < FINDINGS_MAX)
+		json_array_append_new(checking->findings, json_string(sentence));
+	else
+		checking->left_out++;
+}
+
+static void check_done(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct checking *checking = request->state;
+	json_t *findings = checking->findings;
+
+	if (result < 0) {
+		json_decref(findings);
+		request->err = call->err;
+		request->err.code = result;
+		api_reply_failure(request, NULL);
+		return;
+	}
+	api_reply(request, 200,
+		  json_pack("{s:s,s:b,s:I,s:I,s:I,s:I,s:o,s:i}", "pool", request->match.param[0],
+			    "clean", checking->report.errors == 0, "nodes",
+			    (json_int_t)checking->report.nodes, "slots",
+			    (json_int_t)checking->report.slots, "errors",
+			    (json_int_t)checking->report.errors, "leaked_slots",
+			    (json_int_t)checking->report.leaked_slots, "findings", findings,
+			    "findings_left_out", (int)checking->left_out));
+}
+
+void api_pool_check(struct api_request *request)
+{
+	const char *code = NULL;
+	int data = 0;
+	struct pool *pool;
+	struct checking *checking;
+
+	if (!api_unpack(request, "{s?:b}", "data", &data))
+		return;
+	pool = model_pool_usable(request->model, request->match.param[0], &code, &request->err);
+	if (!pool) {
+		api_reply_failure(request, code);
+		return;
+	}
+	request->state = checking = heap_zalloc(sizeof *checking);
+	if (!checking || !(checking->findings = json_array())) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	checking->report.finding = check_finding;
+	request->call = (struct pool_call){.done = check_done};
+	pool_check(pool, data, &checking->report, &request->call);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+static struct model_target *find_target(struct api_request *request)
+{
+	struct model_target *target = model_target_find(request->model, request->match.param[0]);
+
+	if (!target)
+		api_reply_error(request, 404, "target_not_found", "no target named %s",
+				request->match.param[0]);
+	return target;
+}
+
+void api_target_list(struct api_request *request)
+{
+	api_reply(request, 200, show_targets(request->model));
+}
+
+void api_target_show(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+
+	if (target)
+		api_reply(request, 200, show_target(target));
+}
+
+static void ignore(void *context)
+{
+	(void)context;
+}
+
+static int target_bring_up(struct api_request *request, struct model_target *target)
+{
+	struct config *config = request->admin->options.config;
+	int result = config_begin(config, &request->err);
+
+	if (result == 0)
+		result = store_add_target(config, target, &request->err);
+	if (result == 0)
+		result = model_target_connect(target, request->admin->options.iscsi, &request->err);
+	if (result < 0)
+		return result;
+	result = config_commit(config, &request->err);
+	if (result < 0)
+		model_target_disconnect(target, ignore, NULL);
+	return result;
+}
+
+void api_target_create(struct api_request *request)
+{
+	const char *iqn, *alias = "";
+	struct model_target *target;
+
+	if (!api_unpack(request, "{s:s,s?:s}", "iqn", &iqn, "alias", &alias))
+		return;
+	if (iscsi_name_check(iqn, &request->err) < 0) {
+		api_reply_failure(request, "bad_name");
+		return;
+	}
+	if (strlen(alias) > SCSI_NAME_MAX) {
+		api_reply_error(request, 400, "bad_name", "an alias has at most %d bytes",
+				SCSI_NAME_MAX);
+		return;
+	}
+	if (model_target_find(request->model, iqn)) {
+		api_reply_error(request, 409, "target_exists", "there is a target named %s already",
+				iqn);
+		return;
+	}
+	target = model_target_add(request->model, iqn, alias);
+	if (!target) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	if (target_bring_up(request, target) < 0) {
+		model_target_remove(target);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("target %s created", iqn);
+	api_reply(request, 201, show_target(target));
+}
+
+static void target_deleted(void *context)
+{
+	struct api_request *request = context;
+
+	log_notice("target %s deleted", request->match.param[0]);
+	api_reply(request, 200, json_pack("{s:s}", "deleted", request->match.param[0]));
+}
+
+/* The store first: once that is durable nothing can go wrong any more. */
+void api_target_delete(struct api_request *request)
+{
+	struct config *config = request->admin->options.config;
+	struct model_target *target = find_target(request);
+
+	if (!target)
+		return;
+	if (config_begin(config, &request->err) < 0 ||
+	    store_remove_target(config, target->iqn, &request->err) < 0 ||
+	    config_commit(config, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	list_remove(&target->link); /* nobody finds it any more */
+	model_target_disconnect(target, target_deleted, request);
+	model_target_remove(target);
+}
+
+void api_rule_list(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+
+	if (target)
+		api_reply(request, 200, show_rules(target));
+}
+
+/* A text into a fixed field; false = a 400 has been sent. */
+static bool copy_text(struct api_request *request, const char *what, const char *text, char *to,
+		      size_t size)
+{
+	if (strlen(text) >= size) {
+		api_reply_error(request, 400, "bad_rule", "%s is longer than %zu bytes", what,
+				size - 1);
+		return false;
+	}
+	memcpy(to, text, strlen(text) + 1);
+	return true;
+}
+
+static bool copy_secret(struct api_request *request, const char *what, const char *secret,
+			uint8_t to[256], unsigned *ret_length)
+{
+	size_t length = strlen(secret);
+
+	if (length > 255) {
+		api_reply_error(request, 400, "bad_rule", "%s is longer than 255 bytes", what);
+		return false;
+	}
+	memcpy(to, secret, length);
+	*ret_length = (unsigned)length;
+	return true;
+}
+
+/* "any" and "" are the same. */
+static const char *plain(const char *text)
+{
+	return strcmp(text, "any") == 0 ? "" : text;
+}
+
+static bool read_rule(struct api_request *request, struct iscsi_rule *rule)
+{
+	const char *initiator = "", *network = "", *user = "", *secret = "";
+	const char *mutual_user = "", *mutual_secret = "";
+
+	if (!api_unpack(request, "{s?:s,s?:s,s?:s,s?:s,s?:s,s?:s}", "initiator", &initiator,
+			"network", &network, "chap_user", &user, "chap_secret", &secret,
+			"mutual_user", &mutual_user, "mutual_secret", &mutual_secret))
+		return false;
+	if (!copy_text(request, "the initiator's name", plain(initiator), rule->initiator,
+		       sizeof rule->initiator) ||
+	    !copy_text(request, "the network", plain(network), rule->network,
+		       sizeof rule->network) ||
+	    !copy_text(request, "the CHAP user", user, rule->chap_user, sizeof rule->chap_user) ||
+	    !copy_secret(request, "the CHAP secret", secret, rule->chap_secret,
+			 &rule->chap_secret_length) ||
+	    !copy_text(request, "the mutual CHAP user", mutual_user, rule->mutual_user,
+		       sizeof rule->mutual_user) ||
+	    !copy_secret(request, "the mutual CHAP secret", mutual_secret, rule->mutual_secret,
+			 &rule->mutual_secret_length))
+		return false;
+	if (iscsi_rule_check(rule, &request->err) == 0)
+		return true;
+	api_reply_failure(request, "bad_rule");
+	return false;
+}
+
+/* Put @rules (heap; taken over) in force: store, live target, model; all or nothing. */
+static int replace_rules(struct api_request *request, struct model_target *target,
+			 struct model_rule *rules, unsigned count)
+{
+	struct config *config = request->admin->options.config;
+	struct err undo = {0};
+	int result = 0;
+
+	if (!target->live)
+		result = err_set(&request->err, -ENXIO, "target %s is not available: %s",
+				 target->iqn, target->reason);
+	if (result == 0)
+		result = config_begin(config, &request->err);
+	if (result == 0)
+		result = store_set_rules(config, target->iqn, rules, count, &request->err);
+	if (result == 0)
+		result = model_target_apply_rules(target, rules, count, &request->err);
+	if (result == 0) {
+		result = config_commit(config, &request->err);
+		if (result < 0 &&
+		    model_target_apply_rules(target, target->rules, target->rule_count, &undo) < 0)
+			log_error("target %s: its old rules could not be put back: %s", target->iqn,
+				  undo.text);
+	}
+	if (result < 0)
+		model_rules_free(rules, count);
+	else
+		model_target_swap_rules(target, rules, count);
+	return result;
+}
+
+#define RULES_MAX 1024u
+
+/* A copy of the rules with room for one more. */
+static struct model_rule *copy_rules(struct api_request *request, const struct model_target *target)
+{
+	struct model_rule *rules = NULL;
+
+	if (target->rule_count >= RULES_MAX) {
+		api_reply_error(request, 409, "too_many_rules", "target %s has %u rules already",
+				target->iqn, RULES_MAX);
+		return NULL;
+	}
+	rules = heap_zalloc_array(target->rule_count + 1, sizeof *rules);
+	if (!rules)
+		api_reply_error(request, 503, "no_memory", "out of memory");
+	else if (target->rule_count)
+		memcpy(rules, target->rules, target->rule_count * sizeof *rules);
+	return rules;
+}
+
+static bool same_peers(const struct iscsi_rule *a, const char *initiator, const char *network)
+{
+	return strcmp(a->initiator, initiator) == 0 && strcmp(a->network, network) == 0;
+}
+
+void api_rule_add(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct iscsi_rule rule = {0};
+	struct model_rule *rules;
+	unsigned count, at = 0;
+
+	if (!target || !read_rule(request, &rule) || !(rules = copy_rules(request, target)))
+		goto out;
+	count = target->rule_count;
+	while (at < count && !same_peers(&rules[at].rule, rule.initiator, rule.network))
+		at++;
+	rules[at].rule = rule;
+	if (replace_rules(request, target, rules, at == count ? count + 1 : count) < 0) {
+		api_reply_failure(request, NULL);
+		goto out;
+	}
+	log_notice("target %s: rule %lld lets in initiator %s, network %s%s", target->iqn,
+		   (long long)target->rules[at].id, rule.initiator[0] ? rule.initiator : "any",
+		   rule.network[0] ? rule.network : "any", rule.chap_user[0] ? ", with CHAP" : "");
+	api_reply(request, at == count ? 201 : 200, show_target(target));
+out:
+	explicit_bzero(&rule, sizeof rule);
+}
+
+struct rule_choice {
+	int all;
+	json_int_t id;
+	const char *initiator, *network;
+};
+
+static bool chosen(const struct rule_choice *choice, const struct model_rule *rule)
+{
+	if (choice->all)
+		return true;
+	if (choice->id)
+		return rule->id == choice->id;
+	return same_peers(&rule->rule, plain(choice->initiator), plain(choice->network));
+}
+
+void api_rule_remove(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct rule_choice choice = {.initiator = "", .network = ""};
+	struct model_rule *rules;
+	unsigned kept = 0, removed;
+
+	if (!target ||
+	    !api_unpack(request, "{s?:b,s?:I,s?:s,s?:s}", "all", &choice.all, "rule", &choice.id,
+			"initiator", &choice.initiator, "network", &choice.network))
+		return;
+	rules = heap_zalloc_array(target->rule_count + 1, sizeof *rules);
+	if (!rules) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	for (unsigned i = 0; i < target->rule_count; i++) {
+		if (!chosen(&choice, &target->rules[i]))
+			rules[kept++] = target->rules[i];
+	}
+	removed = target->rule_count - kept;
+	if (removed == 0) {
+		model_rules_free(rules, kept);
+		api_reply_error(request, 404, "rule_not_found", "target %s has no such rule",
+				target->iqn);
+		return;
+	}
+	if (replace_rules(request, target, rules, kept) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("target %s: %u rules taken away, %u left", target->iqn, removed, kept);
+	api_reply(request, 200, show_target(target));
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* The volume the path names goes to request->volume; false = an error has been sent. */
+static bool find_volume(struct api_request *request)
+{
+	const char *code = NULL;
+
+	request->volume = model_find_volume(request->model, request->match.param[0],
+					    request->match.param[1], &code, &request->err);
+	if (!request->volume)
+		api_reply_failure(request, code);
+	return request->volume != NULL;
+}
+
+/* The end of every asynchronous step: false when it failed (answered). */
+static bool step_good(struct api_request *request, int result, const char *exists_code)
+{
+	if (result == 0)
+		return true;
+	request->err = request->call.err;
+	request->err.code = result;
+	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
+	return false;
+}
+
+void api_volume_list(struct api_request *request)
+{
+	json_t *volumes = json_array();
+
+	list_for_each (it, &request->model->pools) {
+		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
+		struct volume *volume = NULL;
+
+		while (pool && (volume = pool_volume_next(pool, volume)))
+			json_array_append_new(volumes, show_volume(request->model, volume));
+	}
+	api_reply(request, 200, volumes);
+}
+
+void api_volume_show(struct api_request *request)
+{
+	if (find_volume(request))
+		api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+static bool size_good(struct api_request *request, uint64_t size)
+{
+	if (size >= (1u << 20) && size <= VOLUME_SIZE_MAX && size % VOLUME_SLOT == 0)
+		return true;
+	api_reply_error(request, 400, "bad_size",
+			"a volume has 1 MiB to 64 TiB, in multiples of 4096 bytes (asked: %llu "
+			"bytes)",
+			(unsigned long long)size);
+	return false;
+}
+
+static void volume_created(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (!step_good(request, result, "volume_exists"))
+		return;
+	request->volume = call->volume;
+	log_notice("volume %s/%s created", pool_name(request->volume->pool), request->volume->name);
+	api_reply(request, 201, show_volume(request->model, request->volume));
+}
+
+void api_volume_create(struct api_request *request)
+{
+	const char *pool_text, *name, *code = NULL;
+	struct volume_spec *spec;
+	struct pool *pool;
+	json_t *size;
+
+	if (!api_unpack(request, "{s:s,s:s,s:o}", "pool", &pool_text, "name", &name, "size", &size))
+		return;
+	request->state = spec = heap_zalloc(sizeof *spec);
+	if (!spec) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	if (volume_name_check(name, &request->err) < 0) {
+		api_reply_failure(request, "bad_name");
+		return;
+	}
+	spec->name = name;
+	if (!api_size(request, size, &spec->size_bytes) || !size_good(request, spec->size_bytes))
+		return;
+	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
+	if (!pool) {
+		api_reply_failure(request, code);
+		return;
+	}
+	request->call = (struct pool_call){.done = volume_created};
+	volume_create(pool, spec, &request->call);
+}
+
+static void volume_resized(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (!step_good(request, result, NULL))
+		return;
+	log_notice("volume %s/%s resized to %llu bytes", request->match.param[0],
+		   request->match.param[1], (unsigned long long)volume_size(request->volume));
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+/* After the pool's rename, which counts: the store's copy of the name is for people only and is
+ * mended at the next start, so its failure is logged and not an error. */
+static void volume_renamed(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct config *config = request->admin->options.config;
+	const uint8_t *uuid = request->volume->identity.uuid;
+	struct model_target *target;
+	struct model_lun *lun = NULL;
+
+	if (!step_good(request, result, "volume_exists"))
+		return;
+	while ((lun = model_lun_of_volume(request->model, uuid, lun, &target)))
+		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
+	if (config_begin(config, &request->err) < 0 ||
+	    store_rename_volume(config, uuid, request->volume->name, &request->err) < 0 ||
+	    config_commit(config, &request->err) < 0)
+		log_warning("volume %s: its new name is not in the configuration yet: %s",
+			    request->volume->name, request->err.text);
+	log_notice("volume %s/%s renamed to %s", request->match.param[0], request->match.param[1],
+		   request->volume->name);
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+void api_volume_change(struct api_request *request)
+{
+	const char *name = NULL;
+	json_t *size = NULL;
+	uint64_t bytes;
+
+	if (!api_unpack(request, "{s?:s,s?:o}", "name", &name, "size", &size))
+		return;
+	if (!name == !size) {
+		api_reply_error(request, 400, "bad_request", "give either a size or a name");
+		return;
+	}
+	if (!find_volume(request))
+		return;
+	if (name) {
+		if (volume_name_check(name, &request->err) < 0) {
+			api_reply_failure(request, "bad_name");
+			return;
+		}
+		request->call = (struct pool_call){.done = volume_renamed};
+		volume_rename(request->volume, name, &request->call);
+		return;
+	}
+	if (!api_size(request, size, &bytes) || !size_good(request, bytes))
+		return;
+	if (bytes < volume_size(request->volume)) {
+		api_reply_error(request, 400, "bad_size",
+				"volume %s/%s can not shrink (it has %llu bytes)",
+				request->match.param[0], request->match.param[1],
+				(unsigned long long)volume_size(request->volume));
+		return;
+	}
+	request->call = (struct pool_call){.done = volume_resized};
+	volume_resize(request->volume, bytes, &request->call);
+}
+
+static void volume_deleted(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (!step_good(request, result, NULL))
+		return;
+	log_notice("volume %s/%s deleted", request->match.param[0], request->match.param[1]);
+	api_reply(request, 200,
+		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
+			    request->match.param[1]));
+}
+
+void api_volume_delete(struct api_request *request)
+{
+	struct model_target *target;
+	struct model_lun *lun;
+	struct volume *volume;
+
+	if (!find_volume(request))
+		return;
+	lun = model_lun_of_volume(request->model, request->volume->identity.uuid, NULL, &target);
+	if (lun) {
+		api_reply_error(request, 409, "volume_mapped",
+				"volume %s/%s is LUN %u of target %s; unmap it first",
+				request->match.param[0], request->match.param[1], lun->lun,
+				target->iqn);
+		return;
+	}
+	volume = request->volume;
+	request->volume = NULL; /* volume_delete() takes the reference */
+	request->call = (struct pool_call){.done = volume_deleted};
+	volume_delete(volume, &request->call);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEBADMIN_MODEL_H
+#define WEBADMIN_MODEL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/config.h"
+#include "core/list.h"
+#include "iscsi/iscsi.h"
+#include "volumes/pool.h"
+
+/* Inside webadmin/: what is configured, and beside each thing its live object or the reason why
+ * there is none.
+ * M1 After every request the model, the store and the live objects agree; what is in the store
+ *    and has no live object says why (reason).
+ * M2 The model holds no reference to a volume: the LUN map of scsi_target does.
+ * M3 A LUN names its volume by UUID, so a rename does not touch it; volume_name is for people
+ *    while the pool is away. */
+
+#define MODEL_REASON_MAX 512
+
+struct model {
+	struct list pools, targets; /* by name */
+};
+
+struct model_pool {
+	struct list link;
+	char name[POOL_NAME_MAX + 1];
+	uint8_t uuid[16];
+	char **paths;
+	unsigned path_count;
+	struct pool *pool; /* NULL: not open, see reason */
+	char reason[MODEL_REASON_MAX];
+	struct pool_call call; /* opening and closing */
+	void *opening;         /* start.c */
+	bool busy;             /* call is under way */
+};
+
+struct model_lun {
+	struct list link;
+	unsigned lun;
+	char pool[POOL_NAME_MAX + 1];
+	uint8_t volume[16];
+	char volume_name[VOLUME_NAME_MAX + 1];
+	bool mapped;
+	char reason[MODEL_REASON_MAX];
+};
+
+struct model_rule {
+	int64_t id; /* never used again on this machine */
+	struct iscsi_rule rule;
+};
+
+struct model_target {
+	struct list link;
+	char iqn[SCSI_NAME_MAX + 1];
+	char alias[SCSI_NAME_MAX + 1];
+	struct iscsi_target *live; /* NULL: see reason */
+	char reason[MODEL_REASON_MAX];
+	struct list luns; /* by number */
+	struct model_rule *rules;
+	unsigned rule_count;
+};
+
+void model_init(struct model *model);
+void model_finish(struct model *model);
+
+struct model_pool *model_pool_add(struct model *model, const char *name);
+int model_pool_add_path(struct model_pool *pool, const char *path);
+struct model_pool *model_pool_find(struct model *model, const char *name);
+void model_pool_remove(struct model_pool *pool); /* NULL is fine */
+
+struct model_target *model_target_add(struct model *model, const char *iqn, const char *alias);
+struct model_target *model_target_find(struct model *model, const char *iqn);
+void model_target_remove(struct model_target *target);
+/* model_target_swap_rules: @rules (heap) become the target's; the old secrets are wiped. */
+void model_target_swap_rules(struct model_target *target, struct model_rule *rules, unsigned count);
+void model_rules_free(struct model_rule *rules, unsigned count);
+
+struct model_lun *model_lun_add(struct model_target *target, unsigned lun);
+struct model_lun *model_lun_find(struct model_target *target, unsigned lun);
+void model_lun_remove(struct model_lun *lun);
+/* Where a volume is mapped: the next LUN after @previous (NULL first) over all targets. */
+struct model_lun *model_lun_of_volume(struct model *model, const uint8_t uuid[16],
+				      struct model_lun *previous, struct model_target **ret_target);
+
+/* model_find_volume: a reference to "POOL", "NAME"; NULL with @err and a stable code in
+ * *ret_code. model_pool_usable: the open pool, or NULL likewise. */
+struct pool *model_pool_usable(struct model *model, const char *name, const char **ret_code,
+			       struct err *err);
+struct volume *model_find_volume(struct model *model, const char *pool, const char *name,
+				 const char **ret_code, struct err *err);
+
+/* Live objects. model_lun_connect: map @volume; on failure the LUN keeps the reason.
+ * model_target_connect: create the live target and its rules (not its LUNs). */
+int model_target_connect(struct model_target *target, struct iscsi_server *iscsi, struct err *err);
+int model_target_apply_rules(struct model_target *target, const struct model_rule *rules,
+			     unsigned count, struct err *err);
+int model_lun_connect(struct model_target *target, struct model_lun *lun, struct volume *volume,
+		      struct err *err);
+/* model_target_disconnect: unmap all LUNs and destroy the live target, then done(). */
+void model_target_disconnect(struct model_target *target, void (*done)(void *context),
+			     void *context);
+
+/* The store: rows. All but store_load() inside a transaction of the caller. */
+const struct config_migration *store_schema(unsigned *ret_count);
+int store_load(struct config *config, struct model *model, struct err *err);
+int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err);
+int store_remove_pool(struct config *config, const char *name, struct err *err);
+int store_add_target(struct config *config, const struct model_target *target, struct err *err);
+int store_remove_target(struct config *config, const char *iqn, struct err *err);
+/* Replaces the target's rules; rules with id 0 are given one. */
+int store_set_rules(struct config *config, const char *iqn, struct model_rule *rules,
+		    unsigned count, struct err *err);
+int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
+		  struct err *err);
+int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);
+int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
+			struct err *err);
+
+/* show.c: JSON, no secrets. New references; NULL when memory is short. */
+json_t *show_pool(const struct model_pool *pool);
+json_t *show_pools(struct model *model);
+json_t *show_volume(struct model *model, struct volume *volume);
+json_t *show_target(const struct model_target *target);
+json_t *show_targets(struct model *model);
+json_t *show_luns(const struct model_target *target);
+json_t *show_rules(const struct model_target *target);
+json_t *show_session(const struct iscsi_session_info *session);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "webadmin/model.h"
+
+/* What the API shows of each thing. Secrets never leave: a rule shows that there is one. */
+
+static const char *hex(const uint8_t *bytes, size_t length, char *text)
+{
+	for (size_t i = 0; i < length; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return text;
+}
+
+static const char *uuid_text(const uint8_t uuid[16], char text[37])
+{
+	char digits[33];
+
+	hex(uuid, 16, digits);
+	snprintf(text, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", digits, digits + 8, digits + 12,
+		 digits + 16, digits + 20);
+	return text;
+}
+
+static void set_number(json_t *object, const char *key, uint64_t number)
+{
+	json_object_set_new(object, key, json_integer((json_int_t)number));
+}
+
+static json_t *show_devices(const struct model_pool *pool)
+{
+	json_t *devices = json_array();
+
+	for (unsigned i = 0; i < pool->path_count; i++)
+		json_array_append_new(devices, json_string(pool->paths[i]));
+	return devices;
+}
+
+static void show_space(json_t *object, const struct pool_info *info)
+{
+	double provisioned = (double)info->provisioned_bytes;
+
+	set_number(object, "size_bytes", info->size_bytes);
+	set_number(object, "used_bytes", info->used_bytes);
+	set_number(object, "free_bytes", info->free_bytes);
+	set_number(object, "provisioned_bytes", info->provisioned_bytes);
+	json_object_set_new(
+	    object, "overcommit",
+	    json_real(info->size_bytes ? provisioned / (double)info->size_bytes : 0));
+	set_number(object, "volumes", info->volume_count);
+	set_number(object, "metadata_size_bytes", info->metadata_size_bytes);
+	set_number(object, "metadata_used_bytes", info->metadata_used_bytes);
+	set_number(object, "generation", info->generation);
+	set_number(object, "checksum_errors", info->checksum_errors);
+	set_number(object, "metadata_repairs", info->metadata_repairs);
+	set_number(object, "hot_resummed", info->hot_resummed);
+	set_number(object, "replayed_records", info->replayed_records);
+}
+
+json_t *show_pool(const struct model_pool *pool)
+{
+	struct pool_info info = {0};
+	const char *state = "unavailable", *reason = pool->reason;
+	char uuid[37];
+	json_t *object;
+
+	if (pool->pool) {
+		pool_get_info(pool->pool, &info);
+		state = info.read_only ? "read-only" : "online";
+		reason = info.read_only ? info.read_only_reason : "";
+	}
+	object = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", pool->name, "uuid",
+			   uuid_text(pool->uuid, uuid), "state", state, "reason", reason, "devices",
+			   show_devices(pool));
+	if (object && pool->pool)
+		show_space(object, &info);
+	return object;
+}
+
+json_t *show_pools(struct model *model)
+{
+	json_t *pools = json_array();
+
+	list_for_each (it, &model->pools)
+		json_array_append_new(pools, show_pool(list_entry(it, struct model_pool, link)));
+	return pools;
+}
+
+static json_t *show_mappings(struct model *model, struct volume *volume)
+{
+	json_t *mappings = json_array();
+	struct model_target *target;
+	struct model_lun *lun = NULL;
+
+	while ((lun = model_lun_of_volume(model, volume->identity.uuid, lun, &target)))
+		json_array_append_new(
+		    mappings, json_pack("{s:s,s:i}", "target", target->iqn, "lun", (int)lun->lun));
+	return mappings;
+}
+
+json_t *show_volume(struct model *model, struct volume *volume)
+{
+	char naa[33], uuid[37];
+	json_t *object;
+
+	hex(volume->identity.naa, 16, naa);
+	object = json_pack("{s:s,s:s,s:I,s:I,s:b,s:s,s:s,s:s,s:o}", "pool",
+			   volume->pool ? pool_name(volume->pool) : "", "name", volume->name,
+			   "size_bytes", (json_int_t)volume_size(volume), "used_bytes",
+			   (json_int_t)volume_used_bytes(volume), "thin", volume->thin, "uuid",
+			   uuid_text(volume->identity.uuid, uuid), "naa", naa, "serial",
+			   volume->identity.serial, "mapped", show_mappings(model, volume));
+	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
+	if (object)
+		json_object_set_new(object, "scsi_id", json_sprintf("3%s", naa));
+	return object;
+}
+
+json_t *show_luns(const struct model_target *target)
+{
+	json_t *luns = json_array();
+
+	list_for_each (it, &target->luns) {
+		const struct model_lun *lun = list_entry(it, struct model_lun, link);
+
+		json_array_append_new(
+		    luns, json_pack("{s:i,s:s,s:s,s:s,s:s}", "lun", (int)lun->lun, "pool",
+				    lun->pool, "volume", lun->volume_name, "state",
+				    lun->mapped ? "online" : "unavailable", "reason", lun->reason));
+	}
+	return luns;
+}
+
+json_t *show_rules(const struct model_target *target)
+{
+	json_t *rules = json_array();
+
+	for (unsigned i = 0; i < target->rule_count; i++) {
+		const struct iscsi_rule *rule = &target->rules[i].rule;
+
+		json_array_append_new(
+		    rules,
+		    json_pack("{s:I,s:s,s:s,s:s,s:s}", "rule", (json_int_t)target->rules[i].id,
+			      "initiator", rule->initiator[0] ? rule->initiator : "any", "network",
+			      rule->network[0] ? rule->network : "any", "chap_user",
+			      rule->chap_user, "mutual_user", rule->mutual_user));
+	}
+	return rules;
+}
+
+json_t *show_target(const struct model_target *target)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias", target->alias,
+			 "state", target->live ? "online" : "unavailable", "reason", target->reason,
+			 "luns", show_luns(target), "rules", show_rules(target));
+}
+
+json_t *show_targets(struct model *model)
+{
+	json_t *targets = json_array();
+
+	list_for_each (it, &model->targets)
+		json_array_append_new(targets,
+				      show_target(list_entry(it, struct model_target, link)));
+	return targets;
+}
+
+json_t *show_session(const struct iscsi_session_info *session)
+{
+	char isid[13];
+	json_t *object = json_pack(
+	    "{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "id", (json_int_t)session->id, "initiator",
+	    session->initiator, "type", session->target[0] ? "normal" : "discovery", "target",
+	    session->target, "peer", session->peer, "portal", session->portal, "isid",
+	    hex(session->isid, 6, isid), "tsih", (int)session->tsih);
+
+	if (!object)
+		return NULL;
+	json_object_set_new(object, "header_digest", json_boolean(session->header_digest));
+	json_object_set_new(object, "data_digest", json_boolean(session->data_digest));
+	json_object_set_new(object, "chap", json_boolean(session->chap));
+	/* The alias is free text of the initiator's: shown only when it is UTF-8. */
+	json_object_set_new(object, "initiator_alias", json_string(session->initiator_alias));
+	set_number(object, "seconds", session->seconds);
+	set_number(object, "commands", session->commands);
+	set_number(object, "read_bytes", session->read_bytes);
+	set_number(object, "write_bytes", session->write_bytes);
+	return object;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+
+/* Bringing up what is configured and taking it down again.
+ *
+ * start: open all pools at once -> when the last has answered: targets, rules, LUNs -> started
+ * stop:  disconnect all targets at once -> when the last is gone: close all pools -> stopped */
+
+/* The volumes of all open pools by UUID, so that a thousand LUNs find theirs quickly. */
+struct directory {
+	struct volume **volumes; /* referenced */
+	unsigned count, room;
+};
+
+static int compare_volumes(const void *a, const void *b)
+{
+	return memcmp((*(struct volume *const *)a)->identity.uuid,
+		      (*(struct volume *const *)b)->identity.uuid, 16);
+}
+
+static int compare_uuid(const void *uuid, const void *entry)
+{
+	return memcmp(uuid, (*(struct volume *const *)entry)->identity.uuid, 16);
+}
+
+static bool directory_add_pool(struct directory *directory, struct pool *pool)
+{
+	struct volume *volume = NULL;
+
+	while ((volume = pool_volume_next(pool, volume))) {
+		if (directory->count == directory->room) {
+			unsigned room = directory->room ? directory->room * 2 : 64;
+			struct volume **grown =
+			    heap_resize(directory->volumes, room * sizeof *grown);
+
+			if (!grown) {
+				volume_unref(volume);
+				return false;
+			}
+			directory->volumes = grown;
+			directory->room = room;
+		}
+		directory->volumes[directory->count++] = volume_ref(volume);
+	}
+	return true;
+}
+
+static void directory_fill(struct directory *directory, struct model *model)
+{
+	list_for_each (it, &model->pools) {
+		struct model_pool *pool = list_entry(it, struct model_pool, link);
+
+		if (pool->pool && !directory_add_pool(directory, pool->pool))
+			log_error("pool %s: out of memory while its volumes are listed",
+				  pool->name);
+	}
+	if (directory->count)
+		qsort(directory->volumes, directory->count, sizeof(struct volume *),
+		      compare_volumes);
+}
+
+static struct volume *directory_find(struct directory *directory, const uint8_t uuid[16])
+{
+	struct volume **found = NULL;
+
+	if (directory->count)
+		found = bsearch(uuid, directory->volumes, directory->count, sizeof *found,
+				compare_uuid);
+	return found ? *found : NULL;
+}
+
+static void directory_finish(struct directory *directory)
+{
+	for (unsigned i = 0; i < directory->count; i++)
+		volume_unref(directory->volumes[i]);
+	heap_free(directory->volumes);
+}
+
+static void lun_missing(struct model *model, struct model_lun *lun)
+{
+	struct model_pool *pool = model_pool_find(model, lun->pool);
+
+	if (pool && !pool->pool)
+		snprintf(lun->reason, sizeof lun->reason, "pool %s is not available", lun->pool);
+	else
+		snprintf(lun->reason, sizeof lun->reason, "volume %s/%s is not there any more",
+			 lun->pool, lun->volume_name);
+}
+
+static void start_lun(struct webadmin *admin, struct model_target *target, struct model_lun *lun,
+		      struct directory *directory)
+{
+	struct volume *volume = directory_find(directory, lun->volume);
+	struct err err = {0};
+
+	if (!volume) {
+		lun_missing(&admin->model, lun);
+	} else {
+		/* A rename that was cut off between the pool and the store. */
+		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", volume->name);
+		if (model_lun_connect(target, lun, volume, &err) == 0)
+			return;
+	}
+	log_error("target %s LUN %u is not served: %s", target->iqn, lun->lun, lun->reason);
+}
+
+static void start_targets(struct webadmin *admin)
+{
+	struct directory directory = {0};
+
+	directory_fill(&directory, &admin->model);
+	list_for_each (t, &admin->model.targets) {
+		struct model_target *target = list_entry(t, struct model_target, link);
+		struct err err = {0};
+
+		if (model_target_connect(target, admin->options.iscsi, &err) < 0) {
+			snprintf(target->reason, sizeof target->reason, "%s", err.text);
+			log_error("target %s is not served: %s", target->iqn, err.text);
+		}
+		list_for_each (l, &target->luns)
+			start_lun(admin, target, list_entry(l, struct model_lun, link), &directory);
+	}
+	directory_finish(&directory);
+}
+
+static void pools_opened(struct webadmin *admin)
+{
+	void (*started)(void *context) = admin->started;
+
+	start_targets(admin);
+	admin->phase = NULL;
+	started(admin->phase_context);
+}
+
+/* The store says which pool belongs on these devices; another one there is not served. */
+static bool pool_is_ours(struct model_pool *pool)
+{
+	struct pool_info info;
+
+	pool_get_info(pool->pool, &info);
+	if (memcmp(info.uuid, pool->uuid, sizeof info.uuid) == 0)
+		return true;
+	snprintf(pool->reason, sizeof pool->reason,
+		 "its devices hold another pool (named %s); import that one, or bring back the "
+		 "devices",
+		 info.name);
+	return false;
+}
+
+static void stranger_closed(struct pool_call *call, int result)
+{
+	struct model_pool *pool = container_of(call, struct model_pool, call);
+	struct webadmin *admin = pool->opening;
+
+	pool->busy = false;
+	if (result < 0)
+		log_error("pool %s: closing what is on its devices: %s", pool->name,
+			  call->err.text);
+	if (--admin->pending == 0)
+		pools_opened(admin);
+}
+
+static void pool_opened(struct pool_call *call, int result)
+{
+	struct model_pool *pool = container_of(call, struct model_pool, call);
+	struct webadmin *admin = pool->opening;
+
+	pool->busy = false;
+	if (result < 0) {
+		snprintf(pool->reason, sizeof pool->reason, "%s",
+			 call->err.text[0] ? call->err.text : strerror(-result));
+		log_error("pool %s is not available: %s", pool->name, pool->reason);
+	} else {
+		pool->pool = call->pool;
+		if (!pool_is_ours(pool)) {
+			struct pool *stranger = pool->pool;
+
+			log_error("pool %s is not available: %s", pool->name, pool->reason);
+			pool->pool = NULL;
+			pool->call = (struct pool_call){.done = stranger_closed};
+			pool_close(stranger, &pool->call);
+			return;
+		}
+		pool->reason[0] = '\0';
+	}
+	if (--admin->pending == 0)
+		pools_opened(admin);
+}
+
+void webadmin_start(struct webadmin *admin, void (*started)(void *context), void *context)
+{
+	admin->started = started;
+	admin->phase_context = context;
+	admin->phase = "starting";
+	admin->pending = 1; /* ours: nothing is over before all are under way */
+	list_for_each (it, &admin->model.pools) {
+		struct model_pool *pool = list_entry(it, struct model_pool, link);
+
+		admin->pending++;
+		pool->busy = true;
+		pool->opening = admin;
+		pool->call = (struct pool_call){.done = pool_opened};
+		pool_open(admin->options.world, admin->options.control,
+			  (const char *const *)pool->paths, pool->path_count, &pool->call);
+	}
+	if (--admin->pending == 0)
+		pools_opened(admin);
+}
+
+static void pool_stopped(struct pool_call *call, int result)
+{
+	struct model_pool *pool = container_of(call, struct model_pool, call);
+	struct webadmin *admin = pool->opening;
+
+	pool->busy = false;
+	if (result < 0) {
+		admin->failures++;
+		log_error("pool %s was not closed cleanly: %s", pool->name, call->err.text);
+	} else {
+		pool->pool = NULL;
+	}
+	if (--admin->pending == 0)
+		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void target_stopped(void *context)
+{
+	struct webadmin *admin = context;
+
+	if (--admin->pending > 0)
+		return;
+	admin->pending = 1;
+	list_for_each (it, &admin->model.pools) {
+		struct model_pool *pool = list_entry(it, struct model_pool, link);
+
+		if (!pool->pool)
+			continue;
+		admin->pending++;
+		pool->busy = true;
+		pool->opening = admin;
+		pool->call = (struct pool_call){.done = pool_stopped};
+		pool_close(pool->pool, &pool->call);
+	}
+	if (--admin->pending == 0)
+		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void stop_targets(struct webadmin *admin)
+{
+	admin->pending = 1;
+	list_for_each (it, &admin->model.targets) {
+		struct model_target *target = list_entry(it, struct model_target, link);
+
+		admin->pending++;
+		model_target_disconnect(target, target_stopped, admin);
+	}
+	target_stopped(admin);
+}
+
+void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsigned failures),
+		   void *context)
+{
+	admin->stopped = stopped;
+	admin->phase_context = context;
+	admin->phase = "stopping";
+	if (admin->change) /* its transaction ends first; those behind it are refused */
+		admin->idle = stop_targets;
+	else
+		stop_targets(admin);
+}
+
+bool webadmin_progress(struct webadmin *admin, char *line, size_t size)
+{
+	list_for_each (it, &admin->model.pools) {
+		struct model_pool *pool = list_entry(it, struct model_pool, link);
+		uint64_t total = pool->call.total;
+
+		if (!pool->busy)
+			continue;
+		if (total)
+			snprintf(line, size, "%s: pool %s: %u %%", admin->phase, pool->name,
+				 (unsigned)(pool->call.progress * 100 / total));
+		else
+			snprintf(line, size, "%s: pool %s", admin->phase, pool->name);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "webadmin/model.h"
+
+static const struct config_migration migrations[] = {
+    {"the first schema",
+     "create table setting(name text primary key, value text not null) without rowid;"
+     "create table pool(name text primary key, uuid blob not null unique check(length(uuid) = 16),"
+     "  backend text not null default 'native') without rowid;"
+     "create table pool_device(pool text not null references pool(name) on delete cascade,"
+     "  position integer not null, path text not null unique,"
+     "  primary key(pool, position)) without rowid;"
+     "create table target(iqn text primary key, alias text not null default '') without rowid;"
+     "create table lun(target text not null references target(iqn) on delete cascade,"
+     "  lun integer not null check(lun between 0 and 16383),"
+     "  pool text not null references pool(name),"
+     "  volume blob not null check(length(volume) = 16), volume_name text not null,"
+     "  primary key(target, lun)) without rowid;"
+     "create index lun_volume on lun(volume);"
+     /* autoincrement: the id of a rule that is gone never names another one */
+     "create table rule(id integer primary key autoincrement,"
+     "  target text not null references target(iqn) on delete cascade,"
+     "  position integer not null, initiator text not null default '',"
+     "  network text not null default '', chap_user text not null default '',"
+     "  chap_secret blob not null default x'', mutual_user text not null default '',"
+     "  mutual_secret blob not null default x'', unique(target, position));"},
+};
+
+const struct config_migration *store_schema(unsigned *ret_count)
+{
+	*ret_count = sizeof migrations / sizeof *migrations;
+	return migrations;
+}
+
+/* Runs @row for each row of @sql. */
+static int each_row(struct config *config, const char *sql, struct model *model,
+		    int (*row)(struct config_statement *statement, struct model *model),
+		    struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, sql, &statement, err);
+
+	if (result < 0)
+		return result;
+	while ((result = config_step(statement, err)) > 0) {
+		result = row(statement, model);
+		if (result < 0) {
+			err_set(err, result, "configuration: %s",
+				result == -ENOMEM ? "out of memory" : "a row makes no sense");
+			break;
+		}
+	}
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+static int uuid_column(struct config_statement *statement, int column, uint8_t uuid[16])
+{
+	int length;
+	const void *data = config_blob(statement, column, &length);
+
+	if (length != 16)
+		return -EINVAL;
+	memcpy(uuid, data, 16);
+	return 0;
+}
+
+static int load_pool(struct config_statement *statement, struct model *model)
+{
+	struct model_pool *pool = model_pool_add(model, config_text(statement, 0));
+
+	if (!pool)
+		return -ENOMEM;
+	snprintf(pool->reason, sizeof pool->reason, "not opened yet");
+	return uuid_column(statement, 1, pool->uuid);
+}
+
+static int load_device(struct config_statement *statement, struct model *model)
+{
+	struct model_pool *pool = model_pool_find(model, config_text(statement, 0));
+
+	return pool ? model_pool_add_path(pool, config_text(statement, 1)) : -EINVAL;
+}
+
+static int load_target(struct config_statement *statement, struct model *model)
+{
+	return model_target_add(model, config_text(statement, 0), config_text(statement, 1))
+		   ? 0
+		   : -ENOMEM;
+}
+
+static int load_lun(struct config_statement *statement, struct model *model)
+{
+	struct model_target *target = model_target_find(model, config_text(statement, 0));
+	struct model_lun *lun;
+
+	if (!target)
+		return -EINVAL;
+	lun = model_lun_add(target, (unsigned)config_number(statement, 1));
+	if (!lun)
+		return -ENOMEM;
+	snprintf(lun->pool, sizeof lun->pool, "%s", config_text(statement, 2));
+	snprintf(lun->volume_name, sizeof lun->volume_name, "%s", config_text(statement, 4));
+	return uuid_column(statement, 3, lun->volume);
+}
+
+static int load_secret(struct config_statement *statement, int column, uint8_t *secret,
+		       unsigned *ret_length)
+{
+	int length;
+	const void *data = config_blob(statement, column, &length);
+
+	if (length < 0 || length > 255)
+		return -EINVAL;
+	if (length)
+		memcpy(secret, data, (size_t)length);
+	*ret_length = (unsigned)length;
+	return 0;
+}
+
+static int load_rule(struct config_statement *statement, struct model *model)
+{
+	struct model_target *target = model_target_find(model, config_text(statement, 0));
+	struct model_rule *grown, *rule;
+	int result;
+
+	if (!target)
+		return -EINVAL;
+	grown = heap_resize(target->rules, (target->rule_count + 1) * sizeof *grown);
+	if (!grown)
+		return -ENOMEM;
+	target->rules = grown;
+	rule = &grown[target->rule_count++];
+	memset(rule, 0, sizeof *rule);
+	rule->id = config_number(statement, 1);
+	snprintf(rule->rule.initiator, sizeof rule->rule.initiator, "%s",
+		 config_text(statement, 2));
+	snprintf(rule->rule.network, sizeof rule->rule.network, "%s", config_text(statement, 3));
+	snprintf(rule->rule.chap_user, sizeof rule->rule.chap_user, "%s",
+		 config_text(statement, 4));
+	snprintf(rule->rule.mutual_user, sizeof rule->rule.mutual_user, "%s",
+		 config_text(statement, 6));
+	result = load_secret(statement, 5, rule->rule.chap_secret, &rule->rule.chap_secret_length);
+	if (result == 0)
+		result = load_secret(statement, 7, rule->rule.mutual_secret,
+				     &rule->rule.mutual_secret_length);
+	return result;
+}
+
+int store_load(struct config *config, struct model *model, struct err *err)
+{
+	static const struct {
+		const char *sql;
+		int (*row)(struct config_statement *statement, struct model *model);
+	} parts[] = {
+	    {"select name, uuid from pool order by name desc", load_pool},
+	    {"select pool, path from pool_device order by pool, position", load_device},
+	    {"select iqn, alias from target order by iqn desc", load_target},
+	    {"select target, lun, pool, volume, volume_name from lun order by target, lun",
+	     load_lun},
+	    {"select target, id, initiator, network, chap_user, chap_secret, mutual_user,"
+	     " mutual_secret from rule order by target, position",
+	     load_rule},
+	};
+
+	for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
+		int result = each_row(config, parts[i].sql, model, parts[i].row, err);
+
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+/* Steps a prepared statement to its end and drops it. */
+static int run(struct config_statement *statement, struct err *err)
+{
+	int result = config_step(statement, err);
+
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err)
+{
+	struct config_statement *statement;
+	int result =
+	    config_prepare(config, "insert into pool(name, uuid) values(?, ?)", &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_text(statement, 1, pool->name);
+	config_bind_blob(statement, 2, pool->uuid, sizeof pool->uuid);
+	result = run(statement, err);
+	for (unsigned i = 0; result == 0 && i < pool->path_count; i++)
+		result = config_run(config, err,
+				    "insert into pool_device(pool, position, path) values(?, ?, ?)",
+				    "sis", pool->name, (int)i, pool->paths[i]);
+	return result;
+}
+
+int store_remove_pool(struct config *config, const char *name, struct err *err)
+{
+	return config_run(config, err, "delete from pool where name = ?", "s", name);
+}
+
+int store_add_target(struct config *config, const struct model_target *target, struct err *err)
+{
+	return config_run(config, err, "insert into target(iqn, alias) values(?, ?)", "ss",
+			  target->iqn, target->alias);
+}
+
+int store_remove_target(struct config *config, const char *iqn, struct err *err)
+{
+	return config_run(config, err, "delete from target where iqn = ?", "s", iqn);
+}
+
+static int last_rule_id(struct config *config, int64_t *ret_id, struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "select last_insert_rowid()", &statement, err);
+
+	if (result < 0)
+		return result;
+	result = config_step(statement, err);
+	if (result > 0)
+		*ret_id = config_number(statement, 0);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+static int add_rule(struct config *config, const char *iqn, int position, struct model_rule *rule,
+		    struct err *err)
+{
+	const struct iscsi_rule *plain = &rule->rule;
+	struct config_statement *statement;
+	int result = config_prepare(
+	    config,
+	    "insert into rule(id, target, position, initiator, network, chap_user, chap_secret,"
+	    " mutual_user, mutual_secret) values(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	    &statement, err);
+
+	if (result < 0)
+		return result;
+	if (rule->id)
+		config_bind_number(statement, 1, rule->id);
+	config_bind_text(statement, 2, iqn);
+	config_bind_number(statement, 3, position);
+	config_bind_text(statement, 4, plain->initiator);
+	config_bind_text(statement, 5, plain->network);
+	config_bind_text(statement, 6, plain->chap_user);
+	config_bind_blob(statement, 7, plain->chap_secret, (int)plain->chap_secret_length);
+	config_bind_text(statement, 8, plain->mutual_user);
+	config_bind_blob(statement, 9, plain->mutual_secret, (int)plain->mutual_secret_length);
+	result = run(statement, err);
+	if (result == 0 && rule->id == 0)
+		result = last_rule_id(config, &rule->id, err);
+	return result;
+}
+
+int store_set_rules(struct config *config, const char *iqn, struct model_rule *rules,
+		    unsigned count, struct err *err)
+{
+	int result = config_run(config, err, "delete from rule where target = ?", "s", iqn);
+
+	for (unsigned i = 0; result == 0 && i < count; i++)
+		result = add_rule(config, iqn, (int)i, &rules[i], err);
+	return result;
+}
+
+int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
+		  struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(
+	    config, "insert into lun(target, lun, pool, volume, volume_name) values(?, ?, ?, ?, ?)",
+	    &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_text(statement, 1, iqn);
+	config_bind_number(statement, 2, lun->lun);
+	config_bind_text(statement, 3, lun->pool);
+	config_bind_blob(statement, 4, lun->volume, sizeof lun->volume);
+	config_bind_text(statement, 5, lun->volume_name);
+	return run(statement, err);
+}
+
+int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err)
+{
+	return config_run(config, err, "delete from lun where target = ? and lun = ?", "si", iqn,
+			  (int)lun);
+}
+
+int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
+			struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "update lun set volume_name = ? where volume = ?",
+				    &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_text(statement, 1, name);
+	config_bind_blob(statement, 2, uuid, 16);
+	return run(statement, err);
+}

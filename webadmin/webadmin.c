@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "webadmin/webadmin.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
+ * finds the row of the table; a row that changes something waits here until the change before it
+ * has answered, so that a handler may keep a configuration transaction open over asynchronous
+ * steps; the handler (api_TOPIC.c) works on the model (model.h), the store (store.c) and the live
+ * objects, and answers through api.c.
+ * Reading order: route.c, this file, model.h, api_target.c (the simplest change), start.c. */
+
+const struct config_migration *webadmin_schema(unsigned *ret_count)
+{
+	return store_schema(ret_count);
+}
+
+int webadmin_create(const struct webadmin_options *options, struct webadmin **ret_admin,
+		    struct err *err)
+{
+	struct webadmin *admin = heap_zalloc(sizeof *admin);
+	int result;
+
+	if (!admin)
+		return err_set(err, -ENOMEM, "out of memory");
+	admin->options = *options;
+	admin->started_wall_ns = loop_wall(options->control);
+	list_init(&admin->changes);
+	model_init(&admin->model);
+	result = store_load(options->config, &admin->model, err);
+	if (result < 0) {
+		webadmin_destroy(admin);
+		return result;
+	}
+	*ret_admin = admin;
+	return 0;
+}
+
+void webadmin_destroy(struct webadmin *admin)
+{
+	if (!admin)
+		return;
+	model_finish(&admin->model);
+	heap_free(admin);
+}
+
+static void request_free(struct api_request *request)
+{
+	volume_unref(request->volume);
+	heap_free(request->state);
+	json_decref(request->body);
+	heap_free(request);
+}
+
+static void next_change(struct webadmin *admin)
+{
+	struct list *link;
+
+	while (!admin->change && (link = list_pop_front(&admin->changes))) {
+		struct api_request *request = list_entry(link, struct api_request, link);
+
+		admin->change = request;
+		if (admin->phase)
+			api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
+		else
+			request->match.route->handle(request);
+	}
+}
+
+/* Called with the answer of every request, by api.c. */
+static void request_end(struct api_request *request)
+{
+	struct webadmin *admin = request->admin;
+	bool was_change = admin->change == request;
+
+	if (was_change) {
+		config_abort(admin->options.config); /* harmless when it was committed */
+		admin->change = NULL;
+	}
+	request_free(request);
+	if (!was_change)
+		return;
+	next_change(admin);
+	if (!admin->change && admin->idle) {
+		void (*idle)(struct webadmin * admin) = admin->idle;
+
+		admin->idle = NULL;
+		idle(admin);
+	}
+}
+
+static void request_dispatch(struct api_request *request, const char *method, const char *path)
+{
+	struct webadmin *admin = request->admin;
+
+	list_init(&request->link);
+	request->model = &admin->model;
+	route_find(method, path, &request->match);
+	if (!request->match.route && request->match.path_known) {
+		api_reply_error(request, 405, "method_not_allowed", "%.20s is not for this path",
+				method);
+	} else if (!request->match.route) {
+		api_reply_error(request, 404, "route_not_found", "there is no such path");
+	} else if (admin->phase && strcmp(request->match.route->method, "GET") != 0) {
+		api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
+	} else if (request->match.route->flags & ROUTE_CHANGE) {
+		list_push_back(&admin->changes, &request->link);
+		next_change(admin);
+	} else {
+		request->match.route->handle(request);
+	}
+}
+
+static struct api_request *request_new(struct webadmin *admin, json_t *body,
+				       void (*replied)(struct api_request *request, json_t *reply),
+				       void *context)
+{
+	struct api_request *request = heap_zalloc(sizeof *request);
+
+	if (!request || !body) {
+		heap_free(request);
+		json_decref(body);
+		return NULL;
+	}
+	request->admin = admin;
+	request->body = body;
+	request->replied = replied;
+	request->context = context;
+	return request;
+}
+
+static void replied_to_socket(struct api_request *request, json_t *reply)
+{
+	struct control_request *control = request->context;
+
+	request_end(request);
+	control_reply(control, reply);
+}
+
+static json_t *refusal(int status, const char *code, const char *detail)
+{
+	return json_pack("{s:i,s:{s:s,s:s,s:i,s:s,s:s}}", "status", status, "body", "type",
+			 "about:blank", "title", "Bad request", "status", status, "detail", detail,
+			 "code", code);
+}
+
+void webadmin_serve(struct control_request *control, const json_t *message, void *context)
+{
+	const char *method = NULL, *path = NULL;
+	json_t *body = NULL;
+	struct api_request *request;
+
+	if (json_unpack((json_t *)message, "{s:s,s:s,s?:o!}", "method", &method, "path", &path,
+			"body", &body) < 0 ||
+	    (body && !json_is_object(body) && !json_is_null(body))) {
+		control_reply(
+		    control, refusal(400, "bad_message",
+				     "a request is {\"method\", \"path\", and a \"body\" object}"));
+		return;
+	}
+	/* The handlers keep texts of the body; the message may go before they end. */
+	request = request_new(context, json_is_object(body) ? json_incref(body) : json_object(),
+			      replied_to_socket, control);
+	if (request)
+		request_dispatch(request, method, path);
+	else
+		control_reply(control, refusal(503, "no_memory", "out of memory"));
+}
+
+struct inner_call {
+	void (*done)(void *context, int status, const json_t *body);
+	void *context;
+};
+
+static void replied_inside(struct api_request *request, json_t *reply)
+{
+	struct inner_call *call = request->context;
+	json_t *status = json_object_get(reply, "status");
+
+	request_end(request);
+	call->done(call->context, status ? (int)json_integer_value(status) : 500,
+		   json_object_get(reply, "body"));
+	json_decref(reply);
+	heap_free(call);
+}
+
+void webadmin_call(struct webadmin *admin, const char *method, const char *path, json_t *body,
+		   void (*done)(void *context, int status, const json_t *body), void *context)
+{
+	struct inner_call *call = heap_zalloc(sizeof *call);
+	struct api_request *request =
+	    request_new(admin, body ? body : json_object(), replied_inside, call);
+
+	if (!call || !request) {
+		if (request)
+			request_free(request);
+		heap_free(call);
+		done(context, 503, NULL);
+		return;
+	}
+	*call = (struct inner_call){done, context};
+	request_dispatch(request, method, path);
+}
+
+void webadmin_setting(struct webadmin *admin, const char *name, char *value, size_t size)
+{
+	struct config_statement *statement;
+
+	value[0] = '\0';
+	if (config_prepare(admin->options.config, "select value from setting where name = ?",
+			   &statement, NULL) < 0)
+		return;
+	config_bind_text(statement, 1, name);
+	if (config_step(statement, NULL) > 0)
+		snprintf(value, size, "%s", config_text(statement, 0));
+	config_finish(statement);
+}
+
+int webadmin_set_setting(struct webadmin *admin, const char *name, const char *value,
+			 struct err *err)
+{
+	return config_run(admin->options.config, err,
+			  "insert into setting(name, value) values(?, ?)"
+			  " on conflict(name) do update set value = excluded.value",
+			  "ss", name, value);
+}
