@@ -5,12 +5,13 @@ BUILD    ?= build
 CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 OPT      ?= -O2
 SANITIZE ?=
+# -iquote, not -I: <iscsi/iscsi.h> is libiscsi's, "iscsi/iscsi.h" is ours.
 CSTD     := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 WARN     := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
 HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
             -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
-CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -I.
+CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
 LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 
@@ -90,8 +91,6 @@ $(BUILD)/obj/%.o: %.c $(FLAGS) | $(RUN_READY)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/obj/tests/%.o: | $(TEST_READY)
-# Clients of libiscsi: <iscsi/iscsi.h> must be the library's, not this project's.
-$(BUILD)/obj/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
 $(BUILD)/obj/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
@@ -153,7 +152,7 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
-FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -I. \
+FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
 FUZZ_OBJ    := $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
@@ -212,7 +211,7 @@ TIDY := $(patsubst %.c,$(BUILD)/lint/%.tidy,$(filter-out bench/%,$(SOURCES)))
 $(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
-	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -I. > $@.out 2>&1 \
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . > $@.out 2>&1 \
 		|| { cat $@.out; exit 1; }
 	@touch $@
 lint-tidy: $(TIDY)
