@@ -228,12 +228,15 @@ static void send_all(int fd, const void *data, size_t length)
 	assert_int_equal(send(fd, data, length, MSG_NOSIGNAL), (ssize_t)length);
 }
 
+/* In one piece: what refuses the header may be gone before a second one is sent. */
 static void send_message(int fd, const char *text, uint32_t claimed)
 {
 	uint32_t header = htonl(claimed);
+	char whole[256];
 
-	send_all(fd, &header, 4);
-	send_all(fd, text, strlen(text));
+	memcpy(whole, &header, 4);
+	memcpy(whole + 4, text, strlen(text));
+	send_all(fd, whole, 4 + strlen(text));
 }
 
 /* With a receive time-out EINTR is not restarted, and a thread's io_uring may interrupt us. */
