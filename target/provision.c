@@ -233,9 +233,8 @@ void provision_lba_status(struct scsi_task *task)
 	uint8_t *data = task->buffer->data;
 
 	task->request.extents = (struct volume_extent *)(void *)(data + STATUS_EXTENTS_AT);
-	task->request.extent_max = SCSI_STATUS_EXTENTS;
-	if (task->allocation < STATUS_HEADER + SCSI_STATUS_EXTENTS * STATUS_DESCRIPTOR)
-		task->request.extent_max = task->allocation / STATUS_DESCRIPTOR + 1;
+	task->request.extent_max =
+	    (unsigned)smaller(task->allocation / STATUS_DESCRIPTOR + 1, SCSI_STATUS_EXTENTS);
 
 	task_volume(task, VOLUME_EXTENTS, task->lba, task->blocks, 0, status_done);
 }
