@@ -118,6 +118,12 @@ $(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+CLI_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out cli/main.c,$(wildcard cli/*.c)))
+$(BUILD)/tests/unit/cli/%: $(BUILD)/obj/tests/unit/cli/%.o $(CLI_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 # The engine once more with its ordering lines switchable (volumes/order.h).
 MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c) tests/sim/mutation.c)
 $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
@@ -242,8 +248,7 @@ install: all
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
-	set -e; for file in $(wildcard cli/granary.bash); do \
-		install -D -m 644 $$file $(DESTDIR)$(BASHCOMP)/granary; done
+	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
 
 clean:
 	rm -rf $(BUILD)

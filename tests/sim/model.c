@@ -468,7 +468,7 @@ static const char *history_describe(const struct model *model, uint32_t head)
 		    (size_t)snprintf(text + length, sizeof(text) - length, " %s%u[%llu..%lld%s]",
 				     node->zero ? "zeros" : "write ", node->op,
 				     (unsigned long long)node_submitted(model, node),
-				     ended == NEVER ? -1ll : (long long)ended,
+				     ended == NEVER ? -1LL : (long long)ended,
 				     node->alternative           ? " before the crash"
 				     : node_durable(model, node) ? " durable"
 								 : "");
