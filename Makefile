@@ -44,7 +44,7 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(if $(and $(wildcard iscsi/portal*.c),$(wildcard volumes/checkpoint.c),$(wildcard target/task.c)),$(BUILD)/granaryd) $(BUILD)/granary
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
