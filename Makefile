@@ -5,12 +5,13 @@ BUILD    ?= build
 CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 OPT      ?= -O2
 SANITIZE ?=
+# -iquote, not -I: <iscsi/iscsi.h> is libiscsi's, "iscsi/iscsi.h" is ours.
 CSTD     := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 WARN     := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
 HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
             -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
-CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -I.
+CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
 LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 
@@ -40,17 +41,17 @@ say  = @$(if $(V),true,printf '  %-5s %s\n' $(1) $(2))
 # A room is a folder; all its .c files are part of the library that programs and tests link.
 ROOMS    := core volumes snapshots replication target iscsi shares nfs webadmin
 LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(if $(wildcard granaryd/*.c),$(BUILD)/granaryd) $(if $(wildcard cli/*.c),$(BUILD)/granary)
+PROGRAMS := $(if $(and $(wildcard iscsi/portal*.c),$(wildcard volumes/checkpoint.c),$(wildcard target/task.c)),$(BUILD)/granaryd) $(BUILD)/granary
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
 # integration test, tests/guest/NAME.c runs inside a guest; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
 SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
-SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/%.o)
+SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/obj/%.o)
 SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c))
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
@@ -85,33 +86,35 @@ FLAGS := $(BUILD)/.flags
 $(FLAGS): FORCE
 	@mkdir -p $(@D); echo '$(CC) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS)' > $@
 
-$(BUILD)/%.o: %.c $(FLAGS) | $(RUN_READY)
+$(BUILD)/obj/%.o: %.c $(FLAGS) | $(RUN_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/tests/%.o: | $(TEST_READY)
-# Clients of libiscsi: <iscsi/iscsi.h> must be the library's, not this project's.
-$(BUILD)/tests/integration/%.o: CFLAGS := $(filter-out -I.,$(CFLAGS))
-$(BUILD)/bench/%.o: | $(TEST_READY)
+$(BUILD)/obj/tests/%.o: | $(TEST_READY)
+$(BUILD)/obj/bench/%.o: | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/%.o,$(wildcard granaryd/*.c)) $(LIB)
+$(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard granaryd/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/granary: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)) $(LIB)
+$(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-BENCH_PARTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
-$(BUILD)/tests/unit/bench/%: $(BUILD)/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
+BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
+$(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
@@ -121,16 +124,19 @@ $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
-$(BUILD)/tests/sim/mutation_test: $(BUILD)/tests/sim/mutation_test.o $(MUTANT_OBJ) \
+$(BUILD)/tests/sim/mutation_test: $(BUILD)/obj/tests/sim/mutation_test.o $(MUTANT_OBJ) \
 		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(filter-out %/mutation_test,$(SIM_TEST)): $(BUILD)/%: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
+$(filter-out %/mutation_test,$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(LIB)
+$(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
 
@@ -140,12 +146,13 @@ $(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
 	$(call say,GUEST,$@)
 	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
 
-$(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c)) $(LIB)
+$(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
-FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -I. \
+FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
 FUZZ_OBJ    := $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
@@ -153,6 +160,7 @@ $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	$(call say,FUZZ,$<)
 	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(FUZZ_OBJ)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
 fuzzers: $(FUZZERS)
@@ -203,7 +211,7 @@ TIDY := $(patsubst %.c,$(BUILD)/lint/%.tidy,$(filter-out bench/%,$(SOURCES)))
 $(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
-	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -I. > $@.out 2>&1 \
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . > $@.out 2>&1 \
 		|| { cat $@.out; exit 1; }
 	@touch $@
 lint-tidy: $(TIDY)

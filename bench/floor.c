@@ -184,7 +184,7 @@ static int open_all(struct floor *floor, const struct options *options)
 
 	if (inet_pton(AF_INET, options->host, &address.sin_addr) != 1)
 		return -EINVAL;
-	address.sin_port = htons((uint16_t)atoi(options->port));
+	address.sin_port = htons((uint16_t)strtoul(options->port, NULL, 10));
 	floor->file = open(options->floor_file, O_RDWR | O_CLOEXEC);
 	if (floor->file < 0 || fstat(floor->file, &status) < 0)
 		return -errno;

@@ -244,7 +244,8 @@ void stream_base_feed(struct stream_base *base, const void *data, size_t length)
 		base->ops->receive_changed(base);
 }
 
-void stream_base_fed_into(struct stream_base *base, size_t length)
+void stream_base_fed_into(struct stream_base *base, size_t length, const void *rest,
+			  size_t rest_length)
 {
 	if (base->closing || !base->into)
 		return;
@@ -253,7 +254,7 @@ void stream_base_fed_into(struct stream_base *base, size_t length)
 	into_finish(base);
 	base->feeding = false;
 	if (!base->closing)
-		stream_base_feed(base, NULL, 0);
+		stream_base_feed(base, rest, rest_length);
 }
 
 void stream_base_eof(struct stream_base *base, int error)
@@ -265,11 +266,26 @@ void stream_base_eof(struct stream_base *base, int error)
 	stream_base_feed(base, NULL, 0);
 }
 
+/* The iovecs are the owner's and may hold more than is wanted: the last one is cut. */
+static void trim_into(struct stream_receive *into)
+{
+	size_t left = into->length;
+
+	for (unsigned i = 0; i < into->iov_count; i++) {
+		if (into->iov[i].iov_len > left)
+			into->iov[i].iov_len = left;
+		left -= into->iov[i].iov_len;
+		if (left == 0)
+			into->iov_count = i + 1;
+	}
+}
+
 void stream_base_receive_into(struct stream *stream, struct stream_receive *receive)
 {
 	struct stream_base *base = base_of(stream);
 
 	assert(!base->into && receive->length > 0 && receive->iov_count > 0);
+	trim_into(receive);
 	base->into = receive;
 	if (base->feeding || base->closing)
 		return;

@@ -51,8 +51,10 @@ enum stream_wants stream_base_wants(const struct stream_base *base);
 
 /* stream_base_feed: @length bytes have come. May call any handler. */
 void stream_base_feed(struct stream_base *base, const void *data, size_t length);
-/* stream_base_fed_into: @length bytes were received directly into base->into. */
-void stream_base_fed_into(struct stream_base *base, size_t length);
+/* stream_base_fed_into: @length bytes were received directly into base->into, and behind them
+ * @rest_length bytes of what follows into @rest. */
+void stream_base_fed_into(struct stream_base *base, size_t length, const void *rest,
+			  size_t rest_length);
 /* The peer closed (0) or the connection failed (-errno). */
 void stream_base_eof(struct stream_base *base, int error);
 

@@ -124,27 +124,12 @@ static void arm_provided(struct uring_stream *stream, enum receive_state state)
 	stream->receive = state;
 }
 
-/* The iovecs are the owner's and may hold more than is wanted: the last one is cut. */
-static void trim_into(struct stream_receive *into)
-{
-	size_t left = into->length;
-
-	for (unsigned i = 0; i < into->iov_count; i++) {
-		if (into->iov[i].iov_len > left)
-			into->iov[i].iov_len = left;
-		left -= into->iov[i].iov_len;
-		if (left == 0)
-			into->iov_count = i + 1;
-	}
-}
-
 static void arm_into(struct uring_stream *stream)
 {
 	struct io_uring_sqe *sqe = uring_sqe(stream->engine, URING_RECEIVE_INTO, stream);
 	struct stream_receive *into = stream->base.into;
 	uint64_t user_data = sqe->user_data;
 
-	trim_into(into);
 	stream->receive_message =
 	    (struct msghdr){.msg_iov = into->iov, .msg_iovlen = into->iov_count};
 	io_uring_prep_recvmsg(sqe, stream->base.head.fd, &stream->receive_message, 0);
@@ -248,7 +233,7 @@ void uring_complete_receive_into(void *object, int result)
 
 	stream->receive = RECEIVE_IDLE;
 	if (result > 0)
-		stream_base_fed_into(&stream->base, (size_t)result);
+		stream_base_fed_into(&stream->base, (size_t)result, NULL, 0);
 	receive_ended(stream, result);
 }
 

@@ -82,22 +82,24 @@ struct scsi_task {
 
 	/* private to target/ */
 	const struct scsi_opcode *opcode;
-	struct scsi_lun_mapping *mapping;
-	struct list nexus_link, lun_link;
+	struct scsi_itl *itl;   /* NULL: no such logical unit */
+	struct list nexus_link; /* in nexus->tasks from begin() to the end */
+	struct list wait_link;  /* in itl->waiting while an ORDERED task is in the way */
 	struct volume_request request;
 	struct iovec request_iov[4];
 	struct buf *buffer;
 	struct buf *buffer2;
+	size_t buffer_size; /* wanted, while waiting for buffers */
 	uint64_t lba;
 	uint64_t blocks;
 	uint64_t progress;
-	uint64_t started; /* loop_now() */
 	struct deferred deferred;
-	struct message message;
 	uint32_t step;
 	uint32_t private_flags;
+	uint64_t sequence;   /* execution order within the nexus */
+	uint32_t allocation; /* bytes of data-in the CDB has room for */
 	struct buf_waiter buffer_waiter;
-	void *scratch[4];
+	void (*next)(struct scsi_task *task); /* after buffers or a volume request */
 };
 
 void scsi_task_begin(struct scsi_task *task);
@@ -136,12 +138,9 @@ struct scsi_tmf_request {
 	uint64_t tag; /* ABORT TASK, QUERY TASK */
 	void (*answered)(struct scsi_tmf_request *request, enum scsi_tmf_response response);
 	/* private */
-	unsigned waiting;
-	struct list link;
+	enum scsi_tmf_response response;
 	struct deferred deferred;
-	struct timer timer;
-	struct message message;
-	void *scratch[4];
+	struct tmf_order *order;
 };
 void scsi_tmf_submit(struct scsi_tmf_request *request);
 

@@ -14,8 +14,6 @@ static json_t *show_endpoints(struct webadmin *admin)
 				      json_pack("{s:s,s:s,s:i,s:i}", "protocol", "iscsi", "address",
 						portal.address, "port", (int)portal.port,
 						"portal_group", (int)portal.group));
-	json_array_append_new(endpoints, json_pack("{s:s,s:s,s:n}", "protocol", "control",
-						   "address", admin->options.control_path, "port"));
 	return endpoints;
 }
 
@@ -24,10 +22,11 @@ static json_t *show_daemon(struct webadmin *admin)
 	const struct webadmin_options *options = &admin->options;
 	uint64_t now = loop_wall(options->control);
 
-	return json_pack("{s:i,s:s,s:s,s:s,s:i,s:s,s:I}", "pid", (int)getpid(), "version",
+	return json_pack("{s:i,s:s,s:s,s:s,s:i,s:s,s:s,s:I}", "pid", (int)getpid(), "version",
 			 options->version, "state", admin->phase ? admin->phase : "running",
 			 "io_engine", options->world->name, "io_loops", (int)options->io_loops,
-			 "state_dir", options->state_dir, "uptime_seconds",
+			 "state_dir", options->state_dir, "control_socket", options->control_path,
+			 "uptime_seconds",
 			 (json_int_t)((now - admin->started_wall_ns) / 1000000000u));
 }
 

@@ -334,7 +334,9 @@ static struct place places[] = {{&world_uring, "/dev/shm"},
 	{                                                                                          \
 #test " (" name ")", test, open_loop, close_loop, &places[n]                       \
 	}
-#define ALL(test) AT(test, 0, "uring, memory"), AT(test, 1, "uring, file")
+#define ALL(test)                                                                                  \
+	AT(test, 0, "uring, memory"), AT(test, 1, "uring, file"), AT(test, 2, "aio, memory"),      \
+	    AT(test, 3, "aio, file")
 
 int main(void)
 {

@@ -261,7 +261,7 @@ static void clocks_and_random(void **state)
 	{                                                                                          \
 #test " (" #world ")", test, open_loop, close_loop, (void *)&world_##world         \
 	}
-#define BOTH(test) IN(uring, test)
+#define BOTH(test) IN(uring, test), IN(aio, test)
 
 int main(void)
 {

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The granary command: a client of the API's routes over the control socket. One table of verbs
+ * (verbs.c) drives parsing, help and completion. */
+
+enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+#define OPTIONS_MAX  8
+#define POSITION_MAX 66
+
+struct option_spec {
+	const char *name;     /* without "--" */
+	const char *argument; /* NULL: a switch */
+	const char *help;
+};
+
+struct command;
+
+struct verb {
+	const char *noun, *verb; /* verb "": the noun alone */
+	const char *arguments;   /* as the help shows them */
+	unsigned least, most;    /* how many */
+	struct option_spec options[OPTIONS_MAX];
+	const char *summary;
+	const char *example;
+	const char *route; /* the API route it is a client of: "POST /api/v1/pools" */
+	int (*run)(struct command *command);
+};
+
+struct command {
+	const struct verb *verb;
+	const char *position[POSITION_MAX];
+	unsigned count;
+	const char *value[OPTIONS_MAX]; /* NULL: not given; "" for a switch that was */
+	const char *state;
+	bool json, yes, help;
+};
+
+const struct verb *verb_table(unsigned *ret_count);
+/* NULL: there is none. verb_noun_known: some verb has this noun. */
+const struct verb *verb_find(const char *noun, const char *verb);
+bool verb_noun_known(const char *noun);
+/* The value of a command's option, NULL when it was not given. */
+const char *command_option(const struct command *command, const char *name);
+
+/* parse.c: argv to a command. Returns -1 to go on, else the exit status, with the sentence (or
+ * the help that was asked for) printed. */
+int command_parse(int argc, char **argv, struct command *ret_command);
+
+/* help.c */
+void help_all(void);
+void help_noun(const char *noun);
+void help_verb(const struct verb *verb);
+void completion_print(void);
+
+/* call.c: one request; 0 with *ret_body (the caller's), or the exit status, told on stderr.
+ * @path is a pattern: each %s is replaced by the next text, percent-encoded. @body is stolen. */
+int command_call(struct command *command, const char *method, json_t *body, json_t **ret_body,
+		 const char *path, ...) __attribute__((format(printf, 5, 6)));
+/* One line on stderr; returns EXIT_FAILED. */
+int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Asks before something is destroyed, unless --yes; -1 to go on. */
+int command_confirm(struct command *command, const char *question);
+
+/* table.c: what comes back, for people or (-o json) for programs. */
+enum column_kind { TEXT, NUMBER, SIZE, RATIO, YES_NO, COUNT, JOINED, DURATION };
+struct column {
+	const char *title, *key;
+	enum column_kind kind;
+};
+/* Prints @body: an array as rows, an object as one row; or its JSON. Steals @body. */
+int table_print(struct command *command, json_t *body, const struct column *columns,
+		unsigned count);
+void table_rows(const json_t *array, const struct column *columns, unsigned count);
+/* JSON when asked for, else the sentence. Steals @body. */
+int say(struct command *command, json_t *body, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* run_*.c */
+int run_pool_create(struct command *command);
+int run_pool_import(struct command *command);
+int run_pool_list(struct command *command);
+int run_pool_show(struct command *command);
+int run_pool_check(struct command *command);
+int run_pool_delete(struct command *command);
+int run_volume_create(struct command *command);
+int run_volume_list(struct command *command);
+int run_volume_show(struct command *command);
+int run_volume_resize(struct command *command);
+int run_volume_rename(struct command *command);
+int run_volume_delete(struct command *command);
+int run_target_create(struct command *command);
+int run_target_list(struct command *command);
+int run_target_show(struct command *command);
+int run_target_delete(struct command *command);
+int run_target_allow(struct command *command);
+int run_target_deny(struct command *command);
+int run_target_rules(struct command *command);
+int run_lun_map(struct command *command);
+int run_lun_unmap(struct command *command);
+int run_lun_list(struct command *command);
+int run_initiator_list(struct command *command);
+int run_session_list(struct command *command);
+int run_session_drop(struct command *command);
+int run_status(struct command *command);
+int run_completion(struct command *command);
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+/* granary [OPTION]... NOUN VERB [ARGUMENT]... Options stand anywhere, as "--name value" or
+ * "--name=value"; "--" ends them. */
+struct parse {
+	char **argv;
+	int argc, at;
+	const char *words[POSITION_MAX + 2]; /* noun, verb, arguments */
+	unsigned word_count;
+	const char *option[OPTIONS_MAX * 2], *value[OPTIONS_MAX * 2]; /* of the verb, unresolved */
+	unsigned option_count;
+	struct command *command;
+};
+
+static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int usage(const char *format, ...)
+{
+	va_list values;
+
+	fputs("granary: ", stderr);
+	va_start(values, format);
+	vfprintf(stderr, format, values);
+	va_end(values);
+	fputs(" (granary --help shows what there is)\n", stderr);
+	return EXIT_USAGE;
+}
+
+/* Whether the verb option @name takes a value: some verb's table says so. */
+static const struct option_spec *any_option(const char *name, size_t length)
+{
+	unsigned count;
+	const struct verb *table = verb_table(&count);
+
+	for (unsigned i = 0; i < count; i++) {
+		for (unsigned j = 0; j < OPTIONS_MAX && table[i].options[j].name; j++) {
+			const struct option_spec *option = &table[i].options[j];
+
+			if (strlen(option->name) == length &&
+			    memcmp(option->name, name, length) == 0)
+				return option;
+		}
+	}
+	return NULL;
+}
+
+/* The value of the option at hand: behind "=", or the next word. */
+static const char *take_value(struct parse *parse, const char *equals)
+{
+	if (equals)
+		return equals + 1;
+	return parse->at < parse->argc ? parse->argv[parse->at++] : NULL;
+}
+
+static int take_format(struct parse *parse, const char *value)
+{
+	if (!value || (strcmp(value, "json") != 0 && strcmp(value, "table") != 0))
+		return usage("-o takes json or table");
+	parse->command->json = strcmp(value, "json") == 0;
+	return -1;
+}
+
+static int take_verb_option(struct parse *parse, const char *name, const char *equals)
+{
+	size_t length = equals ? (size_t)(equals - name) : strlen(name);
+	const struct option_spec *option = any_option(name, length);
+	const char *value = "";
+
+	if (!option)
+		return usage("unknown option --%s", name);
+	if (!option->argument && equals)
+		return usage("--%s takes no value", option->name);
+	if (option->argument && !(value = take_value(parse, equals)))
+		return usage("--%s needs a value", option->name);
+	if (parse->option_count == OPTIONS_MAX * 2)
+		return usage("too many options");
+	parse->option[parse->option_count] = option->name;
+	parse->value[parse->option_count++] = value;
+	return -1;
+}
+
+static int take_option(struct parse *parse, const char *word)
+{
+	const char *equals = strchr(word, '=');
+
+	if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
+		parse->command->help = true;
+	} else if (strcmp(word, "-y") == 0 || strcmp(word, "--yes") == 0) {
+		parse->command->yes = true;
+	} else if (strncmp(word, "-o", 2) == 0) {
+		return take_format(parse, word[2] ? word + 2 : take_value(parse, NULL));
+	} else if (strcmp(word, "--output") == 0 || strncmp(word, "--output=", 9) == 0) {
+		return take_format(parse, take_value(parse, equals));
+	} else if (strcmp(word, "--state") == 0 || strncmp(word, "--state=", 8) == 0) {
+		parse->command->state = take_value(parse, equals);
+		if (!parse->command->state || !*parse->command->state)
+			return usage("--state needs a directory");
+	} else if (strncmp(word, "--", 2) == 0) {
+		return take_verb_option(parse, word + 2, equals ? equals : NULL);
+	} else {
+		return usage("unknown option %s", word);
+	}
+	return -1;
+}
+
+static int take_words(struct parse *parse)
+{
+	bool options = true;
+	int status;
+
+	while (parse->at < parse->argc) {
+		const char *word = parse->argv[parse->at++];
+
+		if (options && strcmp(word, "--") == 0) {
+			options = false;
+		} else if (options && word[0] == '-' && word[1]) {
+			status = take_option(parse, word);
+			if (status >= 0)
+				return status;
+		} else if (parse->word_count == POSITION_MAX + 2) {
+			return usage("too many arguments");
+		} else {
+			parse->words[parse->word_count++] = word;
+		}
+	}
+	return -1;
+}
+
+static int give_help(const char *noun, const char *verb)
+{
+	const struct verb *found;
+
+	if (!noun) {
+		help_all();
+		return EXIT_GOOD;
+	}
+	if (!verb_noun_known(noun))
+		return usage("there is no noun \"%s\"", noun);
+	found = verb_find(noun, verb ? verb : "");
+	if (found)
+		help_verb(found);
+	else if (!verb)
+		help_noun(noun);
+	else
+		return usage("there is no verb \"%s %s\"", noun, verb);
+	return EXIT_GOOD;
+}
+
+/* The options seen, into the places the verb's table gives them. */
+static int resolve_options(struct parse *parse)
+{
+	struct command *command = parse->command;
+
+	for (unsigned i = 0; i < parse->option_count; i++) {
+		unsigned slot = 0;
+
+		while (slot < OPTIONS_MAX && command->verb->options[slot].name &&
+		       strcmp(command->verb->options[slot].name, parse->option[i]) != 0)
+			slot++;
+		if (slot == OPTIONS_MAX || !command->verb->options[slot].name)
+			return usage("%s %s has no option --%s", command->verb->noun,
+				     command->verb->verb, parse->option[i]);
+		if (command->value[slot])
+			return usage("--%s is given twice", parse->option[i]);
+		command->value[slot] = parse->value[i];
+	}
+	return -1;
+}
+
+static int resolve_verb(struct parse *parse)
+{
+	struct command *command = parse->command;
+	const char *noun = parse->words[0], *verb = parse->word_count > 1 ? parse->words[1] : NULL;
+	unsigned used = 1;
+
+	if (!verb_noun_known(noun))
+		return usage("there is no noun \"%s\"", noun);
+	command->verb = verb_find(noun, "");
+	if (!command->verb) {
+		if (!verb)
+			return usage("%s needs a verb", noun);
+		command->verb = verb_find(noun, verb);
+		if (!command->verb)
+			return usage("there is no verb \"%s %s\"", noun, verb);
+		used = 2;
+	}
+	command->count = parse->word_count - used;
+	for (unsigned i = 0; i < command->count; i++)
+		command->position[i] = parse->words[used + i];
+	if (command->count < command->verb->least || command->count > command->verb->most)
+		return usage("usage: granary %s%s%s %s", noun, used == 2 ? " " : "",
+			     command->verb->verb, command->verb->arguments);
+	return resolve_options(parse);
+}
+
+int command_parse(int argc, char **argv, struct command *ret_command)
+{
+	struct parse parse = {.argv = argv, .argc = argc, .at = 1, .command = ret_command};
+	int status;
+
+	*ret_command = (struct command){.state = getenv("GRANARY_STATE")};
+	status = take_words(&parse);
+	if (status >= 0)
+		return status;
+	if (parse.word_count && strcmp(parse.words[0], "help") == 0)
+		return give_help(parse.word_count > 1 ? parse.words[1] : NULL,
+				 parse.word_count > 2 ? parse.words[2] : NULL);
+	if (ret_command->help)
+		return give_help(parse.word_count ? parse.words[0] : NULL,
+				 parse.word_count > 1 ? parse.words[1] : NULL);
+	if (parse.word_count == 0)
+		return usage("what? granary NOUN VERB");
+	if (!ret_command->state || !*ret_command->state)
+		ret_command->state = "/var/lib/granary";
+	return resolve_verb(&parse);
+}

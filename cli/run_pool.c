@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "core/heap.h"
+#include "core/size.h"
+
+static const struct column pool_columns[] = {
+    {"NAME", "name", TEXT},
+    {"STATE", "state", TEXT},
+    {"SIZE", "size_bytes", SIZE},
+    {"USED", "used_bytes", SIZE},
+    {"FREE", "free_bytes", SIZE},
+    {"PROVISIONED", "provisioned_bytes", SIZE},
+    {"OVERCOMMIT", "overcommit", RATIO},
+    {"VOLUMES", "volumes", NUMBER},
+    {"DEVICES", "devices", JOINED},
+    {"REASON", "reason", TEXT},
+};
+#define POOL_COLUMNS (sizeof pool_columns / sizeof *pool_columns)
+
+static json_t *absolute_path(const char *path, size_t length)
+{
+	char *dir;
+	json_t *text;
+
+	if (path[0] == '/')
+		return json_stringn(path, length);
+	dir = getcwd(NULL, 0);
+	text = dir ? json_sprintf("%s/%.*s", dir, (int)length, path) : NULL;
+	free(dir);
+	return text;
+}
+
+/* PATH or PATH:SIZE. A path that exists as it is written has no size, colons or not. */
+static json_t *read_device(const char *argument)
+{
+	const char *colon = strrchr(argument, ':'), *slash = strrchr(argument, '/');
+	size_t length = strlen(argument);
+	json_t *device = json_object();
+	struct err err = {0};
+	uint64_t size;
+
+	if (colon && (!slash || colon > slash) && access(argument, F_OK) != 0) {
+		length = (size_t)(colon - argument);
+		if (size_parse(colon + 1, &size, &err) < 0 || size == 0 || length == 0) {
+			command_fail("%s: %s", argument,
+				     err.code ? err.text : "a file needs a name and a size");
+			json_decref(device);
+			return NULL;
+		}
+		json_object_set_new(device, "size", json_integer((json_int_t)size));
+	}
+	if (json_object_set_new(device, "path", absolute_path(argument, length)) < 0) {
+		command_fail("device path is not UTF-8");
+		json_decref(device);
+		return NULL;
+	}
+	return device;
+}
+
+static json_t *read_devices(struct command *command, unsigned first)
+{
+	json_t *devices = json_array();
+
+	for (unsigned i = first; i < command->count; i++) {
+		json_t *device = read_device(command->position[i]);
+
+		if (!device) {
+			json_decref(devices);
+			return NULL;
+		}
+		json_array_append_new(devices, device);
+	}
+	return devices;
+}
+
+int run_pool_create(struct command *command)
+{
+	json_t *devices = read_devices(command, 1), *reply;
+	int status;
+
+	if (!devices)
+		return EXIT_FAILED;
+	status = command_call(command, "POST",
+			      json_pack("{s:s,s:o,s:b}", "name", command->position[0], "devices",
+					devices, "force", command_option(command, "force") != NULL),
+			      &reply, "/api/v1/pools");
+	return status ? status : say(command, reply, "pool %s created", command->position[0]);
+}
+
+int run_pool_import(struct command *command)
+{
+	json_t *devices = read_devices(command, 0), *reply;
+	int status;
+
+	if (!devices)
+		return EXIT_FAILED;
+	status = command_call(command, "POST", json_pack("{s:o}", "devices", devices), &reply,
+			      "/api/v1/pools/import");
+	return status ? status
+		      : say(command, reply, "pool %s imported",
+			    json_string_value(json_object_get(reply, "name")));
+}
+
+int run_pool_list(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/pools");
+
+	return status ? status : table_print(command, reply, pool_columns, POOL_COLUMNS);
+}
+
+int run_pool_show(struct command *command)
+{
+	json_t *reply;
+	int status =
+	    command_call(command, "GET", NULL, &reply, "/api/v1/pools/%s", command->position[0]);
+
+	return status ? status : table_print(command, reply, pool_columns, POOL_COLUMNS);
+}
+
+int run_pool_check(struct command *command)
+{
+	json_t *reply, *finding;
+	size_t index;
+	bool clean;
+	int status;
+
+	status = command_call(command, "POST",
+			      json_pack("{s:b}", "data", command_option(command, "data") != NULL),
+			      &reply, "/api/v1/pools/%s/check", command->position[0]);
+	if (status)
+		return status;
+	clean = json_is_true(json_object_get(reply, "clean"));
+	if (!command->json) {
+		json_array_foreach(json_object_get(reply, "findings"), index, finding)
+		    printf("%s\n", json_string_value(finding));
+	}
+	status =
+	    say(command, json_incref(reply), "%lld nodes, %lld slots, %lld leaked, %lld errors",
+		json_integer_value(json_object_get(reply, "nodes")),
+		json_integer_value(json_object_get(reply, "slots")),
+		json_integer_value(json_object_get(reply, "leaked_slots")),
+		json_integer_value(json_object_get(reply, "errors")));
+	json_decref(reply);
+	if (status == EXIT_GOOD && !clean)
+		return command_fail("pool %s is damaged", command->position[0]);
+	return status;
+}
+
+int run_pool_delete(struct command *command)
+{
+	json_t *reply;
+	int status = command_confirm(command, "Delete this pool?");
+
+	if (status >= 0)
+		return status;
+	status =
+	    command_call(command, "DELETE", NULL, &reply, "/api/v1/pools/%s", command->position[0]);
+	return status ? status : say(command, reply, "pool %s deleted", command->position[0]);
+}

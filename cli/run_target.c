@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static const struct column target_columns[] = {
+    {"IQN", "iqn", TEXT},      {"STATE", "state", TEXT}, {"LUNS", "luns", COUNT},
+    {"RULES", "rules", COUNT}, {"ALIAS", "alias", TEXT}, {"REASON", "reason", TEXT},
+};
+static const struct column rule_columns[] = {
+    {"RULE", "rule", NUMBER},
+    {"INITIATOR", "initiator", TEXT},
+    {"NETWORK", "network", TEXT},
+    {"CHAP USER", "chap_user", TEXT},
+    {"MUTUAL USER", "mutual_user", TEXT},
+};
+static const struct column lun_columns[] = {
+    {"LUN", "lun", NUMBER},   {"POOL", "pool", TEXT},     {"VOLUME", "volume", TEXT},
+    {"STATE", "state", TEXT}, {"REASON", "reason", TEXT},
+};
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+int run_target_create(struct command *command)
+{
+	const char *alias = command_option(command, "alias");
+	json_t *reply;
+	int status = command_call(
+	    command, "POST",
+	    json_pack("{s:s,s:s}", "iqn", command->position[0], "alias", alias ? alias : ""),
+	    &reply, "/api/v1/targets");
+
+	return status ? status
+		      : say(command, reply,
+			    "target %s created; \"granary target allow\" lets "
+			    "initiators in",
+			    command->position[0]);
+}
+
+int run_target_list(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/targets");
+
+	return status ? status
+		      : table_print(command, reply, target_columns, COUNT_OF(target_columns));
+}
+
+int run_target_show(struct command *command)
+{
+	json_t *reply;
+	int status =
+	    command_call(command, "GET", NULL, &reply, "/api/v1/targets/%s", command->position[0]);
+
+	if (status)
+		return status;
+	if (!command->json) {
+		json_incref(reply);
+		table_print(command, reply, target_columns, COUNT_OF(target_columns));
+		printf("\n");
+		table_rows(json_object_get(reply, "luns"), lun_columns, COUNT_OF(lun_columns));
+		printf("\n");
+		table_rows(json_object_get(reply, "rules"), rule_columns, COUNT_OF(rule_columns));
+		json_decref(reply);
+		return EXIT_GOOD;
+	}
+	return table_print(command, reply, target_columns, COUNT_OF(target_columns));
+}
+
+int run_target_delete(struct command *command)
+{
+	json_t *reply;
+	int status = command_confirm(command, "Drop this target's sessions and delete it?");
+
+	if (status >= 0)
+		return status;
+	status = command_call(command, "DELETE", NULL, &reply, "/api/v1/targets/%s",
+			      command->position[0]);
+	return status ? status : say(command, reply, "target %s deleted", command->position[0]);
+}
+
+/* A secret is the file's content without one line end. */
+static int read_secret(const char *path, json_t **ret_secret)
+{
+	char text[300];
+	size_t length = 0;
+	ssize_t got;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return command_fail("%s: %s", path, strerror(errno));
+	while ((got = read(fd, text + length, sizeof text - length)) > 0)
+		length += (size_t)got;
+	close(fd);
+	if (got < 0)
+		return command_fail("%s: %s", path, strerror(errno));
+	if (length && text[length - 1] == '\n')
+		length--;
+	if (length && text[length - 1] == '\r')
+		length--;
+	*ret_secret =
+	    length > 255 || memchr(text, '\0', length) ? NULL : json_stringn(text, length);
+	explicit_bzero(text, sizeof text);
+	if (length < 12 || !*ret_secret) {
+		json_decref(*ret_secret);
+		return command_fail("%s: a CHAP secret has 12 to 255 bytes of text", path);
+	}
+	return 0;
+}
+
+/* --WHAT-user and --WHAT-secret-file into @body; both or none. */
+static int add_chap(struct command *command, json_t *body, const char *what)
+{
+	char user_option[32], file_option[32], user_key[32], secret_key[32];
+	const char *user, *file;
+	json_t *secret = NULL;
+	int status;
+
+	snprintf(user_option, sizeof user_option, "%s-user", what);
+	snprintf(file_option, sizeof file_option, "%s-secret-file", what);
+	snprintf(user_key, sizeof user_key, "%s_user", what);
+	snprintf(secret_key, sizeof secret_key, "%s_secret", what);
+	user = command_option(command, user_option);
+	file = command_option(command, file_option);
+	if (!user && !file)
+		return 0;
+	if (!user || !file) {
+		fprintf(stderr, "granary: --%s and --%s belong together\n", user_option,
+			file_option);
+		return EXIT_USAGE;
+	}
+	status = read_secret(file, &secret);
+	if (status)
+		return status;
+	json_object_set_new(body, user_key, json_string(user));
+	json_object_set_new(body, secret_key, secret);
+	return 0;
+}
+
+int run_target_allow(struct command *command)
+{
+	const char *initiator = command_option(command, "initiator");
+	const char *network = command_option(command, "network");
+	json_t *body = json_pack("{s:s,s:s}", "initiator", initiator ? initiator : "any", "network",
+				 network ? network : "any");
+	json_t *reply;
+	int status = add_chap(command, body, "chap");
+
+	if (!status)
+		status = add_chap(command, body, "mutual");
+	if (status) {
+		json_decref(body);
+		return status;
+	}
+	status = command_call(command, "POST", body, &reply, "/api/v1/targets/%s/rules",
+			      command->position[0]);
+	return status ? status
+		      : say(command, reply, "target %s lets in initiator %s from %s",
+			    command->position[0], initiator ? initiator : "any",
+			    network ? network : "anywhere");
+}
+
+int run_target_deny(struct command *command)
+{
+	const char *rule = command_option(command, "rule");
+	const char *initiator = command_option(command, "initiator");
+	const char *network = command_option(command, "network");
+	json_t *body, *reply;
+	char *end;
+	int status;
+
+	if (command_option(command, "all")) {
+		body = json_pack("{s:b}", "all", 1);
+	} else if (rule) {
+		long long id = strtoll(rule, &end, 10);
+
+		if (*end || id < 1)
+			return command_fail("%s is no rule's id", rule);
+		body = json_pack("{s:I}", "rule", (json_int_t)id);
+	} else if (initiator || network) {
+		body = json_pack("{s:s,s:s}", "initiator", initiator ? initiator : "any", "network",
+				 network ? network : "any");
+	} else {
+		fprintf(stderr, "granary: say which: --rule, --initiator, --network or --all\n");
+		return EXIT_USAGE;
+	}
+	status = command_call(command, "DELETE", body, &reply, "/api/v1/targets/%s/rules",
+			      command->position[0]);
+	return status ? status
+		      : say(command, reply, "target %s has %zu rules left", command->position[0],
+			    json_array_size(json_object_get(reply, "rules")));
+}
+
+int run_target_rules(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/targets/%s/rules",
+				  command->position[0]);
+
+	return status ? status : table_print(command, reply, rule_columns, COUNT_OF(rule_columns));
+}
+
+static bool read_number(const char *text, unsigned long *ret_number)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9' || strlen(text) > 9)
+		return false;
+	*ret_number = strtoul(text, &end, 10);
+	return *end == '\0';
+}
+
+int run_lun_map(struct command *command)
+{
+	const char *lun = command_option(command, "lun"), *volume = command->position[1];
+	const char *slash = strchr(volume, '/');
+	unsigned long number;
+	json_t *body, *reply;
+	int status;
+
+	if (!slash || slash == volume || !slash[1])
+		return command_fail("a volume is named POOL/NAME, not %s", volume);
+	body =
+	    json_pack("{s:s%,s:s}", "pool", volume, (size_t)(slash - volume), "volume", slash + 1);
+	if (lun && !read_number(lun, &number)) {
+		json_decref(body);
+		return command_fail("a LUN is a number from 0 to 16383, not %s", lun);
+	}
+	if (lun)
+		json_object_set_new(body, "lun", json_integer((json_int_t)number));
+	status = command_call(command, "POST", body, &reply, "/api/v1/targets/%s/luns",
+			      command->position[0]);
+	return status
+		   ? status
+		   : say(command, reply, "volume %s is LUN %lld of %s", volume,
+			 json_integer_value(json_object_get(reply, "lun")), command->position[0]);
+}
+
+int run_lun_unmap(struct command *command)
+{
+	unsigned long number;
+	json_t *reply;
+	int status;
+
+	if (!read_number(command->position[1], &number))
+		return command_fail("a LUN is a number from 0 to 16383, not %s",
+				    command->position[1]);
+	status = command_call(command, "DELETE", NULL, &reply, "/api/v1/targets/%s/luns/%s",
+			      command->position[0], command->position[1]);
+	return status ? status
+		      : say(command, reply, "LUN %lu of %s is gone", number, command->position[0]);
+}
+
+/* The LUNs of all targets, each with its target's name. */
+static json_t *all_luns(const json_t *targets)
+{
+	json_t *list = json_array(), *target, *lun;
+	size_t i, j;
+
+	json_array_foreach(targets, i, target)
+	{
+		json_array_foreach(json_object_get(target, "luns"), j, lun)
+		{
+			json_object_set(lun, "target", json_object_get(target, "iqn"));
+			json_array_append(list, lun);
+		}
+	}
+	return list;
+}
+
+int run_lun_list(struct command *command)
+{
+	static const struct column with_target[] = {
+	    {"TARGET", "target", TEXT}, {"LUN", "lun", NUMBER},   {"POOL", "pool", TEXT},
+	    {"VOLUME", "volume", TEXT}, {"STATE", "state", TEXT}, {"REASON", "reason", TEXT},
+	};
+	json_t *reply, *list;
+	int status;
+
+	if (command->count == 1) {
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/targets/%s/luns",
+				      command->position[0]);
+		return status ? status
+			      : table_print(command, reply, lun_columns, COUNT_OF(lun_columns));
+	}
+	status = command_call(command, "GET", NULL, &reply, "/api/v1/targets");
+	if (status)
+		return status;
+	list = all_luns(reply);
+	json_decref(reply);
+	return table_print(command, list, with_target, COUNT_OF(with_target));
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "core/size.h"
+
+static const struct column volume_columns[] = {
+    {"POOL", "pool", TEXT},       {"NAME", "name", TEXT}, {"SIZE", "size_bytes", SIZE},
+    {"USED", "used_bytes", SIZE}, {"NAA", "naa", TEXT},   {"LUNS", "mapped", COUNT},
+};
+static const struct column volume_fields[] = {
+    {"POOL", "pool", TEXT},       {"NAME", "name", TEXT},       {"SIZE", "size_bytes", SIZE},
+    {"USED", "used_bytes", SIZE}, {"UUID", "uuid", TEXT},       {"NAA", "naa", TEXT},
+    {"SERIAL", "serial", TEXT},   {"SCSI ID", "scsi_id", TEXT}, {"LUNS", "mapped", COUNT},
+};
+
+struct volume_name {
+	char pool[128];
+	const char *name;
+};
+
+static int split_name(const char *text, struct volume_name *ret_name)
+{
+	const char *slash = strchr(text, '/');
+	size_t length = slash ? (size_t)(slash - text) : 0;
+
+	if (length == 0 || length >= sizeof ret_name->pool || !slash[1] || strchr(slash + 1, '/'))
+		return command_fail("a volume is named POOL/NAME, not %s", text);
+	memcpy(ret_name->pool, text, length);
+	ret_name->pool[length] = '\0';
+	ret_name->name = slash + 1;
+	return 0;
+}
+
+static int check_size(const char *text)
+{
+	struct err err = {0};
+	uint64_t bytes;
+
+	return size_parse(text, &bytes, &err) < 0 ? command_fail("%s", err.text) : 0;
+}
+
+int run_volume_create(struct command *command)
+{
+	struct volume_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = check_size(command->position[1]);
+	if (!status)
+		status = command_call(command, "POST",
+				      json_pack("{s:s,s:s,s:s}", "pool", name.pool, "name",
+						name.name, "size", command->position[1]),
+				      &reply, "/api/v1/volumes");
+	return status ? status
+		      : say(command, reply, "volume %s created, SCSI ID %s", command->position[0],
+			    json_string_value(json_object_get(reply, "scsi_id")));
+}
+
+int run_volume_list(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/volumes");
+
+	return status ? status
+		      : table_print(command, reply, volume_columns,
+				    sizeof volume_columns / sizeof *volume_columns);
+}
+
+int run_volume_show(struct command *command)
+{
+	struct volume_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/volumes/%s/%s",
+				      name.pool, name.name);
+	return status ? status
+		      : table_print(command, reply, volume_fields,
+				    sizeof volume_fields / sizeof *volume_fields);
+}
+
+int run_volume_resize(struct command *command)
+{
+	struct volume_name name;
+	char size[32];
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = check_size(command->position[1]);
+	if (!status)
+		status =
+		    command_call(command, "PATCH", json_pack("{s:s}", "size", command->position[1]),
+				 &reply, "/api/v1/volumes/%s/%s", name.pool, name.name);
+	if (status)
+		return status;
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "size_bytes")), size,
+		    sizeof size);
+	return say(command, reply, "volume %s has %s now", command->position[0], size);
+}
+
+int run_volume_rename(struct command *command)
+{
+	struct volume_name name;
+	const char *new_name = command->position[1];
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	/* "tank/old tank/new" is meant well too. */
+	if (!status && strchr(new_name, '/')) {
+		struct volume_name wanted;
+
+		status = split_name(new_name, &wanted);
+		if (!status && strcmp(wanted.pool, name.pool) != 0)
+			status = command_fail("a volume stays in its pool %s", name.pool);
+		if (!status)
+			new_name = strchr(new_name, '/') + 1;
+	}
+	if (!status)
+		status = command_call(command, "PATCH", json_pack("{s:s}", "name", new_name),
+				      &reply, "/api/v1/volumes/%s/%s", name.pool, name.name);
+	return status ? status
+		      : say(command, reply, "volume %s is named %s/%s now", command->position[0],
+			    name.pool, new_name);
+}
+
+int run_volume_delete(struct command *command)
+{
+	struct volume_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (status)
+		return status;
+	status = command_confirm(command, "Delete this volume and all its data?");
+	if (status >= 0)
+		return status;
+	status = command_call(command, "DELETE", NULL, &reply, "/api/v1/volumes/%s/%s", name.pool,
+			      name.name);
+	return status ? status : say(command, reply, "volume %s deleted", command->position[0]);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <linux/capability.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "granaryd/granaryd.h"
+
+/* What an administrator may still ask of a daemon that runs as root: pool files and devices that
+ * belong to others, and memory pinned for I/O. Everything else goes, also from the bounding set,
+ * so that no later exec could bring it back (and none happens). */
+#define KEPT ((1ull << CAP_DAC_OVERRIDE) | (1ull << CAP_IPC_LOCK))
+
+static int limit_capabilities(struct err *err)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return err_set(err, -errno, "capget: %s", strerror(errno));
+	for (int i = 0; i < 2; i++) {
+		data[i].permitted &= (uint32_t)(KEPT >> (32 * i));
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	for (int i = 0; i <= CAP_LAST_CAP; i++) {
+		/* Fails without CAP_SETPCAP (not root) and for what this kernel does not know. */
+		if (!(KEPT >> i & 1))
+			prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
+	}
+	if (syscall(SYS_capset, &header, data) < 0)
+		return err_set(err, -errno, "capset: %s", strerror(errno));
+	return 0;
+}
+
+int confine(struct err *err)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_set(err, -errno, "no_new_privs: %s", strerror(errno));
+	return limit_capabilities(err);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRANARYD_GRANARYD_H
+#define GRANARYD_GRANARYD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/log.h"
+#include "webadmin/webadmin.h"
+
+#define GRANARY_VERSION   "0.1.0"
+#define BIND_MAX          16
+#define IO_LOOPS_MAX      64
+#define ISCSI_PORT        3260
+#define DEMO_TARGET       "iqn.2026-11.org.granary:demo"
+#define DEFAULT_STATE_DIR "/var/lib/granary"
+
+/* options.c: the command line. */
+struct options {
+	const char *state_dir;
+	const char *bind[BIND_MAX];
+	unsigned bind_count;
+	uint16_t iscsi_port;
+	const char *io_engine;
+	unsigned io_loops;
+	bool demo;
+	enum log_level log_level;
+};
+/* Returns -1 to go on, else the exit status (help and version end with 0, usage with 2). */
+int options_read(int argc, char **argv, struct options *ret_options);
+
+/* state.c: the state directory, held by one daemon at a time. */
+struct state {
+	char *dir, *config_path, *control_path;
+	int lock_fd;
+};
+int state_open(const char *dir, struct state *ret_state, struct err *err)
+    __attribute__((warn_unused_result));
+void state_close(struct state *state);
+
+/* confine.c: once what needs privilege is open, and before any thread is started. */
+int confine(struct err *err) __attribute__((warn_unused_result));
+
+/* signals.c: SIGTERM and SIGINT as messages to @loop; @stop runs there, once per signal.
+ * signals_block() comes before the first thread. */
+void signals_block(void);
+int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *err)
+    __attribute__((warn_unused_result));
+
+/* demo.c: the embedded default of --demo. ready(@naa) when it is there ("" when the volume is
+ * not): the NAA digits of the volume tank/demo. Objects that are there are left alone, and once
+ * it was set up, what the administrator removed stays removed. */
+void demo_set_up(struct webadmin *admin, const char *state_dir, void (*ready)(const char *naa));
+
+/* ready.c: the READY line and the lines to copy, on stdout. */
+void ready_print(struct iscsi_server *iscsi, const char *control_path, const char *state_dir,
+		 const char *demo_naa);
+
+#endif

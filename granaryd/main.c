@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/control.h"
+#include "core/heap.h"
+#include "granaryd/granaryd.h"
+
+/*~ granaryd builds the rooms, starts the loops and waits.
+ *
+ * start: options -> state directory and its lock -> configuration -> portals (low ports need
+ *   privilege) -> confine -> signal thread, I/O threads -> pools, targets, LUNs (webadmin) ->
+ *   [demo] -> control socket -> READY
+ * stop (first signal): control socket -> iSCSI, with a grace for tasks in flight -> targets ->
+ *   pools, checkpointed -> I/O threads -> exit 0
+ * second signal: exit at once; a pool replays its journal at the next start.
+ *
+ * The portals listen from the start, so that a port in use is told at once; a login that comes
+ * before its target is there is refused and tried again by the initiator. */
+#define GRACE_NS    (5 * 1000000000ull)
+#define PROGRESS_NS (1 * 1000000000ull)
+
+static struct granaryd {
+	struct options options;
+	struct state state;
+	const struct world_ops *world;
+	struct loop *control;
+	struct loop *io_loops[IO_LOOPS_MAX];
+	unsigned io_loops_running;
+	struct config *config;
+	struct iscsi_server *iscsi;
+	struct webadmin *admin;
+	struct control_server *socket;
+	struct timer progress;
+	bool started, stopping, ready;
+	int status;
+} daemon_;
+
+static int fail(const struct err *err)
+{
+	fprintf(stderr, "granaryd: %s\n", err->text);
+	return 1;
+}
+
+static void show_progress(struct timer *timer)
+{
+	char line[200];
+
+	if (webadmin_progress(daemon_.admin, line, sizeof line))
+		log_notice("%s", line);
+	timer_start(timer, PROGRESS_NS);
+}
+
+static void all_stopped(void *context, unsigned failures)
+{
+	(void)context;
+	timer_stop(&daemon_.progress);
+	if (failures)
+		daemon_.status = 1;
+	loop_stop(daemon_.control);
+}
+
+static void iscsi_stopped(void *context)
+{
+	(void)context;
+	webadmin_stop(daemon_.admin, all_stopped, NULL);
+}
+
+static void stop_now(void)
+{
+	daemon_.stopping = true;
+	control_server_close(daemon_.socket);
+	daemon_.socket = NULL;
+	timer_start(&daemon_.progress, PROGRESS_NS);
+	iscsi_server_stop(daemon_.iscsi, GRACE_NS, iscsi_stopped, NULL);
+}
+
+static void stop_asked(unsigned count)
+{
+	if (count > 1) {
+		log_warning("stopping at once; pools replay their journals at the next start");
+		_exit(1);
+	}
+	log_notice("stopping");
+	if (daemon_.started)
+		stop_now();
+	else
+		daemon_.stopping = true; /* as soon as the start is over */
+}
+
+static int open_socket(struct err *err)
+{
+	return control_server_open(daemon_.control, daemon_.state.control_path, 0600,
+				   webadmin_serve, daemon_.admin, &daemon_.socket, err);
+}
+
+static void serve(const char *demo_naa)
+{
+	struct err err = {0};
+
+	daemon_.started = true;
+	if (daemon_.stopping) {
+		stop_now();
+		return;
+	}
+	if (open_socket(&err) < 0) {
+		daemon_.status = fail(&err);
+		stop_now();
+		return;
+	}
+	timer_stop(&daemon_.progress);
+	daemon_.ready = true;
+	ready_print(daemon_.iscsi, daemon_.state.control_path, daemon_.state.dir, demo_naa);
+}
+
+static void admin_started(void *context)
+{
+	(void)context;
+	if (daemon_.options.demo && !daemon_.stopping)
+		demo_set_up(daemon_.admin, daemon_.state.dir, serve);
+	else
+		serve(NULL);
+}
+
+static int create_loops(struct err *err)
+{
+	int result = world_select(daemon_.options.io_engine, &daemon_.world, err);
+
+	if (result == 0)
+		result = loop_create(daemon_.world, &daemon_.control, err);
+	for (unsigned i = 0; result == 0 && i < daemon_.options.io_loops; i++)
+		result = loop_create(daemon_.world, &daemon_.io_loops[i], err);
+	return result;
+}
+
+static int open_portals(struct err *err)
+{
+	struct iscsi_server_options options = {
+	    .control = daemon_.control,
+	    .io_loops = daemon_.io_loops,
+	    .io_loop_count = daemon_.options.io_loops,
+	};
+	uint16_t port = daemon_.options.iscsi_port;
+	int result = iscsi_server_create(&options, &daemon_.iscsi, err);
+
+	/* One port for all addresses, also when the first was left to the kernel. */
+	for (unsigned i = 0; result == 0 && i < daemon_.options.bind_count; i++)
+		result =
+		    iscsi_portal_open(daemon_.iscsi, daemon_.options.bind[i], port, &port, err);
+	if (result < 0 || daemon_.options.bind_count)
+		return result;
+	if (daemon_.options.demo)
+		return iscsi_portal_open(daemon_.iscsi, "127.0.0.1", port, &port, err);
+	result = iscsi_portal_open(daemon_.iscsi, "0.0.0.0", port, &port, err);
+	if (result == 0) {
+		struct err without = {0};
+
+		if (iscsi_portal_open(daemon_.iscsi, "::", port, &port, &without) < 0)
+			log_warning("no IPv6: %s", without.text);
+	}
+	return result;
+}
+
+static int open_config(struct err *err)
+{
+	unsigned count;
+	const struct config_migration *schema = webadmin_schema(&count);
+
+	return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+}
+
+static int create_admin(struct err *err)
+{
+	struct webadmin_options options = {
+	    .state_dir = daemon_.state.dir,
+	    .version = GRANARY_VERSION,
+	    .world = daemon_.world,
+	    .control = daemon_.control,
+	    .config = daemon_.config,
+	    .iscsi = daemon_.iscsi,
+	    .control_path = daemon_.state.control_path,
+	    .io_loops = daemon_.options.io_loops,
+	};
+
+	return webadmin_create(&options, &daemon_.admin, err);
+}
+
+static int start_threads(struct err *err)
+{
+	int result = signals_start(daemon_.control, stop_asked, err);
+
+	for (unsigned i = 0; result == 0 && i < daemon_.options.io_loops; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, "io%u", i);
+		result = loop_start_thread(daemon_.io_loops[i], name, err);
+		if (result == 0)
+			daemon_.io_loops_running++;
+	}
+	return result;
+}
+
+static int start(struct err *err)
+{
+	static int (*const steps[])(struct err * err) = {create_loops, open_config, open_portals,
+							 create_admin, confine,     start_threads};
+	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
+
+	for (unsigned i = 0; result == 0 && i < sizeof steps / sizeof *steps; i++)
+		result = steps[i](err);
+	return result;
+}
+
+static void tear_down(void)
+{
+	for (unsigned i = 0; i < daemon_.io_loops_running; i++)
+		loop_join(daemon_.io_loops[i]);
+	webadmin_destroy(daemon_.admin);
+	iscsi_server_destroy(daemon_.iscsi);
+	for (unsigned i = 0; i < daemon_.options.io_loops; i++)
+		loop_destroy(daemon_.io_loops[i]);
+	loop_destroy(daemon_.control);
+	config_close(daemon_.config);
+	state_close(&daemon_.state);
+}
+
+int main(int argc, char **argv)
+{
+	struct err err = {0};
+	int status = options_read(argc, argv, &daemon_.options);
+
+	if (status >= 0)
+		return status;
+	log_set_level(daemon_.options.log_level);
+	daemon_.state.lock_fd = -1;
+	signals_block();
+	if (start(&err) < 0) {
+		fail(&err);
+		_exit(1); /* nothing of value is open yet; threads may be running */
+	}
+	timer_init(&daemon_.progress, daemon_.control, show_progress);
+	timer_start(&daemon_.progress, PROGRESS_NS);
+	webadmin_start(daemon_.admin, admin_started, NULL);
+	loop_run(daemon_.control);
+	tear_down();
+	return daemon_.status;
+}

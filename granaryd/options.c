@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "granaryd/granaryd.h"
+
+/* One row per option: getopt's table and the help are made from it. */
+enum { OPT_STATE = 256, OPT_BIND, OPT_PORT, OPT_ENGINE, OPT_LOOPS, OPT_DEMO, OPT_LOG };
+
+static const struct {
+	const char *name, *argument; /* NULL: takes none */
+	int code;
+	const char *help;
+} table[] = {
+    {"state", "DIR", OPT_STATE,
+     "state directory (default $GRANARY_STATE or " DEFAULT_STATE_DIR ")"},
+    {"bind", "ADDR", OPT_BIND,
+     "listen on this IPv4 or IPv6 address; may be given again (default 0.0.0.0 and ::,\n"
+     "                      with --demo 127.0.0.1)"},
+    {"iscsi-port", "N", OPT_PORT, "iSCSI port (default 3260; 0 picks a free one)"},
+    {"io-engine", "NAME", OPT_ENGINE, "auto, uring or aio (default auto)"},
+    {"io-loops", "N", OPT_LOOPS, "threads for I/O (default one per core)"},
+    {"demo", NULL, OPT_DEMO, "set up pool tank, volume tank/demo and a target open to this host"},
+    {"log-level", "LEVEL", OPT_LOG, "error, warning, notice, info or debug (default info)"},
+    {"version", NULL, 'V', "print the version and exit"},
+    {"help", NULL, 'h', "print this help and exit"},
+};
+#define OPTION_COUNT (sizeof table / sizeof *table)
+
+static void print_help(void)
+{
+	printf("granaryd: a storage server for virtual machines (thin volumes over iSCSI)\n\n"
+	       "usage: granaryd [OPTION]...\n\n");
+	for (unsigned i = 0; i < OPTION_COUNT; i++) {
+		char left[32];
+
+		snprintf(left, sizeof left, "--%s%s%s", table[i].name, table[i].argument ? " " : "",
+			 table[i].argument ? table[i].argument : "");
+		printf("  %-18s  %s\n", left, table[i].help);
+	}
+	printf(
+	    "\nIt runs in the foreground, says READY on stdout when it serves, and stops cleanly\n"
+	    "on SIGTERM or SIGINT (a second signal stops at once). See granary(1).\n");
+}
+
+static int usage(const char *format, const char *value)
+{
+	fprintf(stderr, "granaryd: ");
+	fprintf(stderr, format, value);
+	fprintf(stderr, " (granaryd --help shows the options)\n");
+	return 2;
+}
+
+static bool read_number(const char *text, unsigned long least, unsigned long most,
+			unsigned long *ret_number)
+{
+	char *end;
+	unsigned long number;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	number = strtoul(text, &end, 10);
+	if (*end || number < least || number > most)
+		return false;
+	*ret_number = number;
+	return true;
+}
+
+static bool read_level(const char *text, enum log_level *ret_level)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {
+	    {"error", LOG_LEVEL_ERROR},   {"warning", LOG_LEVEL_WARNING},
+	    {"notice", LOG_LEVEL_NOTICE}, {"info", LOG_LEVEL_INFO},
+	    {"debug", LOG_LEVEL_DEBUG},
+	};
+
+	for (unsigned i = 0; i < sizeof levels / sizeof *levels; i++) {
+		if (strcmp(text, levels[i].name) == 0) {
+			*ret_level = levels[i].level;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* One option with a value; -1, or the exit status. */
+static int take(int code, const char *value, struct options *options)
+{
+	unsigned long number = 0;
+
+	switch (code) {
+	case OPT_STATE:
+		if (!*value)
+			return usage("--state needs a directory%s", "");
+		options->state_dir = value;
+		return -1;
+	case OPT_BIND:
+		if (options->bind_count == BIND_MAX)
+			return usage("too many --bind (%s)", value);
+		options->bind[options->bind_count++] = value;
+		return -1;
+	case OPT_PORT:
+		if (!read_number(value, 0, 65535, &number))
+			return usage("--iscsi-port %s is not a port", value);
+		options->iscsi_port = (uint16_t)number;
+		return -1;
+	case OPT_ENGINE:
+		options->io_engine = value;
+		if (strcmp(value, "auto") != 0 && strcmp(value, "uring") != 0 &&
+		    strcmp(value, "aio") != 0)
+			return usage("--io-engine %s is none of auto, uring, aio", value);
+		return -1;
+	case OPT_LOOPS:
+		if (!read_number(value, 1, IO_LOOPS_MAX, &number))
+			return usage("--io-loops %s is not a number from 1 to 64", value);
+		options->io_loops = (unsigned)number;
+		return -1;
+	case OPT_DEMO:
+		options->demo = true;
+		return -1;
+	default:
+		if (!read_level(value, &options->log_level))
+			return usage("--log-level %s is no level", value);
+		return -1;
+	}
+}
+
+static void fill_defaults(struct options *options)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!options->state_dir || !*options->state_dir)
+		options->state_dir = DEFAULT_STATE_DIR;
+	if (!options->io_loops)
+		options->io_loops = cores < 1              ? 1
+				    : cores > IO_LOOPS_MAX ? IO_LOOPS_MAX
+							   : (unsigned)cores;
+}
+
+int options_read(int argc, char **argv, struct options *ret_options)
+{
+	struct option longs[OPTION_COUNT + 1] = {0};
+	int code, status;
+
+	for (unsigned i = 0; i < OPTION_COUNT; i++)
+		longs[i] = (struct option){table[i].name,
+					   table[i].argument ? required_argument : no_argument,
+					   NULL, table[i].code};
+	*ret_options = (struct options){
+	    .state_dir = getenv("GRANARY_STATE"),
+	    .iscsi_port = ISCSI_PORT,
+	    .io_engine = "auto",
+	    .log_level = LOG_LEVEL_INFO,
+	};
+	opterr = 0;
+	while ((code = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		if (code == 'h') {
+			print_help();
+			return 0;
+		}
+		if (code == 'V') {
+			printf("granaryd %s\n", GRANARY_VERSION);
+			return 0;
+		}
+		if (code == ':')
+			return usage("%s needs a value", argv[optind - 1]);
+		if (code == '?')
+			return usage("unknown option %s", argv[optind - 1]);
+		status = take(code, optarg, ret_options);
+		if (status >= 0)
+			return status;
+	}
+	if (optind < argc)
+		return usage("unexpected argument %s", argv[optind]);
+	fill_defaults(ret_options);
+	return -1;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "granaryd/granaryd.h"
+
+static bool is_wildcard(const char *address)
+{
+	return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+}
+
+/* "address:port", "[address]:port" */
+static const char *endpoint(const struct iscsi_portal_info *portal, bool reachable, char text[80])
+{
+	const char *address = portal->address;
+
+	if (reachable && is_wildcard(address))
+		address = strcmp(address, "::") == 0 ? "::1" : "127.0.0.1";
+	snprintf(text, 80, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, portal->port);
+	return text;
+}
+
+static void print_demo(const struct iscsi_portal_info *portal, const char *state_dir,
+		       const char *naa)
+{
+	char where[80], host[64];
+
+	endpoint(portal, true, where);
+	snprintf(host, sizeof host, "%.*s", (int)(strrchr(where, ':') - where), where);
+	printf("\nThe demo target is open to this host only; let others in with\n"
+	       "  granary --state %s target allow " DEMO_TARGET " --network CIDR\n"
+	       "\nopen-iscsi:\n"
+	       "  iscsiadm -m discovery -t sendtargets -p %s && "
+	       "iscsiadm -m node -T " DEMO_TARGET " -p %s --login\n"
+	       "\nQEMU:\n"
+	       "  qemu-system-x86_64 -m 1024 -drive "
+	       "file=iscsi://%s/" DEMO_TARGET "/0,format=raw,if=virtio,cache=none\n"
+	       "\nXCP-ng:\n"
+	       "  xe sr-create name-label=granary shared=true type=lvmoiscsi content-type=user "
+	       "device-config:target=%s device-config:port=%u "
+	       "device-config:targetIQN=" DEMO_TARGET " device-config:SCSIid=3%s\n"
+	       "\nProxmox VE:\n"
+	       "  pvesm add iscsi granary --portal %s --target " DEMO_TARGET
+	       " --content images\n\n",
+	       state_dir, where, where, where, host, portal->port, naa, where);
+}
+
+void ready_print(struct iscsi_server *iscsi, const char *control_path, const char *state_dir,
+		 const char *demo_naa)
+{
+	struct iscsi_portal_info portal;
+	char text[80];
+
+	printf("READY");
+	for (unsigned i = 0; iscsi_portal_next(iscsi, i, &portal); i++)
+		printf(" iscsi=%s", endpoint(&portal, false, text));
+	printf(" control=%s\n", control_path);
+	if (demo_naa && demo_naa[0] && iscsi_portal_next(iscsi, 0, &portal))
+		print_demo(&portal, state_dir, demo_naa);
+	fflush(stdout);
+}

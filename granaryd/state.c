@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "granaryd/granaryd.h"
+
+/* Every missing part of @dir, private to us. @dir is changed and put back. */
+static int make_directories(char *dir)
+{
+	for (char *slash = dir + 1;; slash++) {
+		char kept = *slash;
+
+		if (kept != '/' && kept != '\0')
+			continue;
+		*slash = '\0';
+		if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = kept;
+		if (kept == '\0')
+			return 0;
+	}
+}
+
+/* The lock is an OFD lock: it goes with the process, however that ends. The file says who. */
+static int take_lock(struct state *state, struct err *err)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char *path = heap_printf("%s/granaryd.lock", state->dir);
+	char text[32] = "";
+	int result = 0;
+
+	if (!path)
+		return err_set(err, -ENOMEM, "out of memory");
+	state->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (state->lock_fd < 0) {
+		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	} else if (fcntl(state->lock_fd, F_OFD_SETLK, &lock) < 0) {
+		ssize_t length = pread(state->lock_fd, text, sizeof text - 1, 0);
+
+		text[length > 0 ? length : 0] = '\0';
+		text[strcspn(text, "\n")] = '\0';
+		result =
+		    err_set(err, -EBUSY, "state directory %s is in use by granaryd with pid %s",
+			    state->dir, text[0] ? text : "unknown");
+	} else {
+		int length = snprintf(text, sizeof text, "%d\n", (int)getpid());
+
+		if (ftruncate(state->lock_fd, 0) < 0 ||
+		    pwrite(state->lock_fd, text, (size_t)length, 0) != length)
+			result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	}
+	heap_free(path);
+	return result;
+}
+
+int state_open(const char *dir, struct state *ret_state, struct err *err)
+{
+	struct state state = {.lock_fd = -1};
+	char *copy = heap_strdup(dir);
+	int result;
+
+	if (!copy)
+		return err_set(err, -ENOMEM, "out of memory");
+	result = make_directories(copy);
+	if (result < 0)
+		err_set(err, result, "state directory %s: %s", dir, strerror(-result));
+	heap_free(copy);
+	if (result < 0)
+		return result;
+	state.dir = realpath(dir, NULL);
+	if (!state.dir)
+		return err_set(err, -errno, "state directory %s: %s", dir, strerror(errno));
+	state.config_path = heap_printf("%s/config.db", state.dir);
+	state.control_path = heap_printf("%s/control.sock", state.dir);
+	if (!state.config_path || !state.control_path)
+		result = err_set(err, -ENOMEM, "out of memory");
+	else if (strlen(state.control_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+		result = err_set(err, -ENAMETOOLONG,
+				 "state directory %s: the path is too long for a control socket",
+				 state.dir);
+	else
+		result = take_lock(&state, err);
+	if (result < 0) {
+		state_close(&state);
+		return result;
+	}
+	*ret_state = state;
+	return 0;
+}
+
+void state_close(struct state *state)
+{
+	if (state->lock_fd >= 0)
+		close(state->lock_fd);
+	heap_free(state->config_path);
+	heap_free(state->control_path);
+	free(state->dir);
+	*state = (struct state){.lock_fd = -1};
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TARGET_INTERNAL_H
+#define TARGET_INTERNAL_H
+
+#include <pthread.h>
+
+#include "target/target.h"
+#include "target/task.h"
+
+/* What the files of target/ share. Who owns what:
+ *
+ *   scsi_target 1--n scsi_lun_mapping n--1 scsi_lu 1--1 volume
+ *   scsi_target 1--n scsi_nexus
+ *   scsi_itl = one nexus x one mapping: the I_T_L nexus, with its tasks and unit attentions
+ *
+ * Locks, in this order:
+ *   1. topology (topology_lock(), one for the process): which targets, mappings, logical units
+ *      and nexuses exist. Slow paths only.
+ *   2. scsi_lu.lock: mode pages and reservation of one logical unit.
+ *   3. scsi_nexus.lock: the LUN table of one nexus. The only lock on the I/O path, taken once
+ *      per command; it earns its place because the control loop changes LUN maps under running
+ *      sessions, and is uncontended otherwise.
+ * Tasks, task lists and abort orders of a nexus are touched on the nexus's loop only; others
+ * post messages there. */
+
+#define LUN_TABLE_PAGE  64
+#define LUN_TABLE_PAGES ((SCSI_LUN_MAX + 1) / LUN_TABLE_PAGE)
+#define LUN_NONE        (-1)
+
+#define SCSI_BLOCK_SHIFT     9 /* 512-byte logical blocks */
+#define SCSI_TRANSFER_BLOCKS (VOLUME_TRANSFER_MAX >> SCSI_BLOCK_SHIFT)
+#define SCSI_UNMAP_BLOCKS    (8u << 20) /* MAXIMUM UNMAP LBA COUNT: 4 GiB */
+#define SCSI_UNMAP_RANGES    256u
+#define SCSI_SAME_BLOCKS     (512u << 10) /* MAXIMUM WRITE SAME LENGTH: 256 MiB */
+#define SCSI_PIECE_BLOCKS    (512u << 10) /* one discard request: 256 MiB */
+#define SCSI_STATUS_EXTENTS  64u          /* descriptors of one GET LBA STATUS */
+#define SCSI_TMF_LIMIT_NS    (5ull * 1000000000)
+
+/* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
+enum attention {
+	ATTENTION_POWER_ON,
+	ATTENTION_BUS_RESET,
+	ATTENTION_LU_RESET,
+	ATTENTION_NEXUS_LOSS,
+	ATTENTION_LUNS_CHANGED,
+	ATTENTION_CAPACITY_CHANGED,
+	ATTENTION_MODE_CHANGED,
+	ATTENTION_COMMANDS_CLEARED,
+	ATTENTION_COUNT,
+};
+
+/* ---- Mode pages (mode.c). */
+#define MODE_PAGE_COUNT 4
+#define MODE_PAGE_MAX   20
+
+struct scsi_lu {
+	struct list link; /* registry */
+	unsigned refs;    /* topology lock */
+	struct volume *volume;
+	struct volume_watcher watcher;
+	struct list mappings; /* scsi_lun_mapping.lu_link; topology lock */
+	pthread_mutex_t lock;
+	uint8_t mode[MODE_PAGE_COUNT][MODE_PAGE_MAX];               /* current values; lock */
+	bool descriptor_sense, write_cache, software_write_protect; /* atomic copies of bits */
+	struct scsi_nexus *holder; /* of RESERVE(6); atomic to read, lock to change */
+	char reservation[SCSI_NAME_MAX + 64];
+};
+
+struct scsi_counters {
+	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
+};
+
+struct scsi_lun_mapping {
+	struct list target_link; /* in order of lun */
+	struct list lu_link;
+	struct scsi_target *target;
+	struct scsi_lu *lu;
+	unsigned lun;
+	struct list itls; /* scsi_itl.mapping_link; topology lock */
+	struct scsi_counters retired;
+	bool removed;
+	void (*done)(void *context);
+	void *context;
+	struct loop *control;
+	struct message message;
+	char reservation[SCSI_NAME_MAX + 64]; /* control loop: what scsi_lun_info shows */
+};
+
+struct scsi_target {
+	char name[SCSI_NAME_MAX + 1];
+	unsigned lun_count;
+	struct list mappings; /* topology lock */
+	struct list nexuses;
+};
+
+struct scsi_itl {
+	struct list mapping_link; /* topology lock */
+	struct scsi_nexus *nexus;
+	struct scsi_lun_mapping *mapping;
+	struct scsi_lu *lu;  /* what mapping->lu says */
+	uint32_t attentions; /* bits of enum attention; atomic */
+	unsigned task_count; /* begun, not ended; this and what follows: nexus's loop */
+	struct list waiting; /* behind an ORDERED task */
+	unsigned running;
+	bool ordered_running;
+	bool removed;                  /* unmapped: free when the last task is gone */
+	struct scsi_counters counters; /* written here only, read by anyone */
+	struct message retire;
+};
+
+/* "Abort these tasks of this nexus and say when they are gone" (tmf.c). */
+struct abort_order {
+	struct list link;         /* nexus->orders; the nexus's loop */
+	struct scsi_nexus *nexus; /* whose tasks */
+	const struct scsi_lu *lu; /* NULL: any; compared, never followed */
+	bool one_task;
+	bool cleared_by_other; /* whoever loses a task hears 2Fh/00h */
+	uint64_t tag;
+	uint64_t limit;   /* tasks executed before this sequence number */
+	unsigned waiting; /* tasks that are not at their end */
+	unsigned found;
+	void (*drained)(struct abort_order *order);
+	struct message message;
+	void *owner;
+};
+
+struct scsi_nexus {
+	struct list target_link;
+	struct scsi_target *target;
+	uint32_t refs; /* atomic: the owner, and messages on their way here */
+	struct loop *loop;
+	char initiator_port[SCSI_NAME_MAX + 32];
+	char target_port[SCSI_NAME_MAX + 32];
+	uint16_t relative_port;
+	pthread_mutex_t lock;
+	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
+	/* On the loop only: */
+	struct list tasks; /* begun, running or waiting, of every LUN */
+	uint64_t sequence; /* of the next task executed */
+	struct list orders;
+	struct abort_order abort_all; /* scsi_nexus_abort_all() */
+	void (*drained)(void *context);
+	void *drained_context;
+	struct deferred drained_deferred;
+};
+
+void topology_lock(void);
+void topology_unlock(void);
+
+/* ---- lun.c: LUN numbers on the wire (SAM-5 4.6). */
+int lun_decode(const uint8_t lun[8]); /* LUN_NONE if it is nothing we have */
+void lun_encode(unsigned lun, uint8_t ret_lun[8]);
+
+/* ---- lu.c */
+struct scsi_lu *lu_get(struct volume *volume); /* topology lock; NULL: no memory */
+void lu_put(struct scsi_lu *lu);               /* topology lock */
+/* Unit attention @kind for every I_T nexus of @lu but @except. Topology lock held. */
+void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nexus *except);
+/* Back to power-on values: reservation gone, default mode parameters. */
+void lu_reset(struct scsi_lu *lu);
+void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus);
+static inline uint64_t lu_blocks(const struct scsi_lu *lu)
+{
+	return volume_size(lu->volume) >> SCSI_BLOCK_SHIFT;
+}
+
+/* ---- nexus.c */
+struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun); /* the nexus's loop */
+int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping,
+		 uint32_t attentions);           /* topology lock */
+void nexus_detach(struct scsi_itl *itl);         /* topology lock; any thread */
+void nexus_retire_if_idle(struct scsi_itl *itl); /* the nexus's loop, no lock held */
+void nexus_ref(struct scsi_nexus *nexus);
+void nexus_unref(struct scsi_nexus *nexus);
+/* Topology lock: the mapping has lost an itl; finish an unmap whose last one it was. */
+void mapping_settle(struct scsi_lun_mapping *mapping);
+
+/* ---- attention.c */
+void attention_set(struct scsi_itl *itl, enum attention kind);
+bool attention_pending(const struct scsi_itl *itl);
+/* Takes the most urgent one off and returns its additional sense code; 0 = none. */
+uint16_t attention_take(struct scsi_itl *itl);
+void attention_clear(struct scsi_itl *itl, enum attention kind);
+/* For every LUN of @nexus. */
+void attention_set_everywhere(struct scsi_nexus *nexus, enum attention kind);
+void attention_clear_everywhere(struct scsi_nexus *nexus, enum attention kind);
+
+/* ---- sense.c */
+enum sense_key {
+	SENSE_NONE = 0,
+	SENSE_NOT_READY = 2,
+	SENSE_MEDIUM_ERROR = 3,
+	SENSE_HARDWARE_ERROR = 4,
+	SENSE_ILLEGAL_REQUEST = 5,
+	SENSE_UNIT_ATTENTION = 6,
+	SENSE_DATA_PROTECT = 7,
+	SENSE_ABORTED_COMMAND = 0xb,
+	SENSE_MISCOMPARE = 0xe,
+};
+/* ASC << 8 | ASCQ (SPC-4 annex D). */
+#define ASC_PARAMETER_LIST_LENGTH 0x1a00
+#define ASC_INVALID_OPCODE        0x2000
+#define ASC_LBA_OUT_OF_RANGE      0x2100
+#define ASC_INVALID_FIELD_IN_CDB  0x2400
+#define ASC_LUN_NOT_SUPPORTED     0x2500
+#define ASC_INVALID_FIELD_IN_LIST 0x2600
+#define ASC_WRITE_PROTECTED       0x2700
+#define ASC_SOFTWARE_PROTECTED    0x2702
+#define ASC_SPACE_ALLOCATION      0x2707
+#define ASC_SAVING_NOT_SUPPORTED  0x3900
+#define ASC_UNRECOVERED_READ      0x1100
+#define ASC_WRITE_ERROR           0x0c00
+#define ASC_MISCOMPARE            0x1d00
+#define ASC_INVALID_FIELD_IN_IU   0x0e03
+#define ASC_INTERNAL_FAILURE      0x4400
+#define ASC_INVALID_MESSAGE       0x4900
+
+struct sense {
+	uint8_t key;
+	uint16_t asc;
+	bool has_information, has_field;
+	uint64_t information;
+	bool in_cdb; /* of the field */
+	uint16_t byte;
+	int bit; /* -1: the whole byte */
+};
+/* Writes at most SCSI_SENSE_MAX bytes, returns how many. */
+unsigned sense_build(const struct sense *sense, bool descriptor, uint8_t *ret_bytes);
+/* These set CHECK CONDITION and the task's sense data; nothing else. All return false so that
+ * a decoder can say `return sense_...`. */
+bool sense_set(struct scsi_task *task, enum sense_key key, uint16_t asc);
+bool sense_set_information(struct scsi_task *task, enum sense_key key, uint16_t asc,
+			   uint64_t information);
+bool sense_set_cdb_field(struct scsi_task *task, unsigned byte, int bit);
+bool sense_set_list_field(struct scsi_task *task, unsigned byte, int bit);
+
+/* ---- opcode.c */
+enum opcode_flags {
+	OPCODE_ANY_LUN = 1,      /* answered where no logical unit is */
+	OPCODE_NO_ATTENTION = 2, /* neither reports nor clears a unit attention at begin */
+	OPCODE_RESERVED_OK = 4,  /* allowed while another nexus holds RESERVE(6) */
+	OPCODE_WRITES = 8,       /* refused on a write-protected volume */
+	OPCODE_PROTECT = 16,     /* byte 1 bits 7-5 are RDPROTECT / WRPROTECT / VRPROTECT */
+	OPCODE_GROUP = 32,       /* has a GROUP NUMBER, which is ignored (SBC-3 4.23) */
+	OPCODE_SERVICE = 64,     /* told apart by service action */
+};
+struct scsi_opcode {
+	const char *name;
+	uint8_t opcode;
+	uint8_t service_action;
+	uint8_t cdb_length;
+	unsigned flags;
+	/* Bits of the CDB that are looked at; RSOC reports them, others must be zero. Byte 0
+	 * and the service action are put in when reported. */
+	uint8_t usage[16];
+	/* Parameter data is built in a zeroed buffer of this size; 0: handler does as it likes.*/
+	uint32_t reply_size;
+	/* Optional. Sets direction, data_out_wanted, allocation, lba, blocks; false: sense is
+	 * set. On the nexus's loop, in scsi_task_begin(). */
+	bool (*decode)(struct scsi_task *task);
+	/* Required. Leads to task_finish(), at once or later. */
+	void (*execute)(struct scsi_task *task);
+};
+/* The row, or NULL with *ret_known_opcode telling whether only the service action is strange. */
+const struct scsi_opcode *opcode_find(const uint8_t *cdb, bool *ret_known_opcode);
+const struct scsi_opcode *opcode_row(unsigned index); /* NULL past the end */
+/* Index of the first reserved bit that is set; false: all is well. */
+bool opcode_reserved_bit(const struct scsi_opcode *row, const uint8_t *cdb, unsigned *ret_byte,
+			 int *ret_bit);
+
+/* ---- task.c: what handlers use */
+enum task_flags {
+	TASK_STARTED = 1,  /* scsi_task_execute() was called */
+	TASK_RUNNING = 2,  /* the handler has it */
+	TASK_IN_START = 4, /* handler is on the stack: done() has to wait */
+	TASK_ABORTED = 8,
+	TASK_AT_VOLUME = 16, /* task->request is submitted */
+	TASK_FINISHED = 32,
+	TASK_CANCELLED = 64, /* volume_cancel() was called */
+};
+void task_finish(struct scsi_task *task);
+void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
+/* Get task->buffer of at least @size bytes, then go on with @next. */
+void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task));
+/* @bytes of parameter data are in task->buffer; send what the allocation length lets through. */
+void task_reply(struct scsi_task *task, uint32_t bytes);
+/* One request on the volume, in blocks; @next runs when it succeeded, otherwise the task fails
+ * with the sense data that fits. READ and WRITE use task->request.iov. */
+void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
+		 unsigned flags, void (*next)(struct scsi_task *task));
+/* Copy out of the data-out buffers; bytes past their end read as zero. */
+void task_copy_out(const struct scsi_task *task, size_t offset, void *bytes, size_t length);
+unsigned task_write_flags(const struct scsi_task *task, bool fua);
+void task_cancel(struct scsi_task *task); /* of an aborted task: what it waits for */
+
+/* ---- tmf.c: around the end of a task of @nexus */
+void tmf_task_leaves(struct scsi_nexus *nexus, const struct scsi_task *task);
+void tmf_answer_drained(struct scsi_nexus *nexus);
+
+/* ---- decoders and handlers named by the opcode table */
+bool spc_decode_none(struct scsi_task *task);
+bool spc_decode_inquiry(struct scsi_task *task);
+bool spc_decode_alloc8(struct scsi_task *task);  /* allocation length in byte 4 */
+bool spc_decode_alloc16(struct scsi_task *task); /* bytes 7-8 */
+bool spc_decode_alloc32(struct scsi_task *task); /* bytes 6-9 */
+void inquiry_execute(struct scsi_task *task);
+void spc_test_unit_ready(struct scsi_task *task);
+void spc_request_sense(struct scsi_task *task);
+void spc_report_luns(struct scsi_task *task);
+void spc_reserve(struct scsi_task *task);
+void spc_release(struct scsi_task *task);
+void report_opcodes(struct scsi_task *task);
+void report_tmfs(struct scsi_task *task);
+bool mode_decode_select6(struct scsi_task *task);
+bool mode_decode_select10(struct scsi_task *task);
+void mode_sense(struct scsi_task *task);
+void mode_select(struct scsi_task *task);
+void mode_defaults(struct scsi_lu *lu);
+
+bool block_decode_read(struct scsi_task *task);
+bool block_decode_write(struct scsi_task *task);
+bool block_decode_range(struct scsi_task *task); /* no data, any length */
+bool block_decode_capacity10(struct scsi_task *task);
+bool block_decode_capacity16(struct scsi_task *task);
+void block_read(struct scsi_task *task);
+void block_write(struct scsi_task *task);
+void block_read_capacity10(struct scsi_task *task);
+void block_read_capacity16(struct scsi_task *task);
+void block_synchronize_cache(struct scsi_task *task);
+void block_prefetch(struct scsi_task *task);
+void block_start_stop(struct scsi_task *task);
+bool block_decode_start_stop(struct scsi_task *task);
+/* LBA and length of any block CDB, by its length; checks the range. */
+bool block_decode_lba(struct scsi_task *task);
+/* The same, and at most @limit blocks. */
+bool block_decode_limited(struct scsi_task *task, uint64_t limit);
+/* Point task->request at the whole blocks of data-out that came; task->blocks says how many. */
+void block_use_data_out(struct scsi_task *task);
+
+bool verify_decode(struct scsi_task *task);
+bool verify_decode_write(struct scsi_task *task);
+void verify_execute(struct scsi_task *task);
+void verify_write(struct scsi_task *task);
+
+bool provision_decode_unmap(struct scsi_task *task);
+bool provision_decode_same(struct scsi_task *task);
+bool provision_decode_status(struct scsi_task *task);
+void provision_unmap(struct scsi_task *task);
+void provision_write_same(struct scsi_task *task);
+void provision_lba_status(struct scsi_task *task);
+
+#endif

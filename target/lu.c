@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lu.c: logical units. A volume is one logical unit however often it is mapped; the registry
+ * finds it by the volume's UUID. Also LUN numbers on the wire. */
+#include <string.h>
+
+#include "core/heap.h"
+#include "target/internal.h"
+#include "target/wire.h"
+
+static pthread_mutex_t topology = PTHREAD_MUTEX_INITIALIZER;
+static struct list registry = {&registry, &registry}; /* topology lock */
+
+void topology_lock(void)
+{
+	pthread_mutex_lock(&topology);
+}
+
+void topology_unlock(void)
+{
+	pthread_mutex_unlock(&topology);
+}
+
+/* SAM-5 4.6.6.2 peripheral device addressing (bus 0) and 4.6.6.3 flat space addressing. */
+int lun_decode(const uint8_t lun[8])
+{
+	for (unsigned i = 2; i < 8; i++)
+		if (lun[i])
+			return LUN_NONE;
+	switch (lun[0] >> 6) {
+	case 0:
+		return lun[0] ? LUN_NONE : lun[1];
+	case 1:
+		return get_be16(lun) & 0x3fff;
+	default:
+		return LUN_NONE;
+	}
+}
+
+void lun_encode(unsigned lun, uint8_t ret_lun[8])
+{
+	memset(ret_lun, 0, 8);
+	put_be16(ret_lun, (uint16_t)(lun < 256 ? lun : 0x4000 | lun));
+}
+
+void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nexus *except)
+{
+	list_for_each (it, &lu->mappings) {
+		struct scsi_lun_mapping *mapping = list_entry(it, struct scsi_lun_mapping, lu_link);
+
+		list_for_each (it2, &mapping->itls) {
+			struct scsi_itl *itl = list_entry(it2, struct scsi_itl, mapping_link);
+
+			if (itl->nexus != except)
+				attention_set(itl, kind);
+		}
+	}
+}
+
+/* Control loop: the administrator has changed the volume. */
+static void volume_changed(struct volume_watcher *watcher, struct volume *volume,
+			   enum volume_change change)
+{
+	struct scsi_lu *lu = container_of(watcher, struct scsi_lu, watcher);
+
+	(void)volume;
+	if (change != VOLUME_RESIZED)
+		return;
+	topology_lock();
+	lu_attention(lu, ATTENTION_CAPACITY_CHANGED, NULL);
+	topology_unlock();
+}
+
+static struct scsi_lu *lu_find(const struct volume *volume)
+{
+	list_for_each (it, &registry) {
+		struct scsi_lu *lu = list_entry(it, struct scsi_lu, link);
+
+		if (memcmp(lu->volume->identity.uuid, volume->identity.uuid, 16) == 0)
+			return lu;
+	}
+	return NULL;
+}
+
+struct scsi_lu *lu_get(struct volume *volume)
+{
+	struct scsi_lu *lu = lu_find(volume);
+
+	if (lu) {
+		lu->refs++;
+		return lu;
+	}
+	lu = heap_zalloc(sizeof(*lu));
+	if (!lu)
+		return NULL;
+	lu->refs = 1;
+	lu->volume = volume_ref(volume);
+	list_init(&lu->mappings);
+	pthread_mutex_init(&lu->lock, NULL);
+	mode_defaults(lu);
+	lu->watcher.changed = volume_changed;
+	list_init(&lu->watcher.link);
+	volume_watch(volume, &lu->watcher);
+	list_push_back(&registry, &lu->link);
+	return lu;
+}
+
+void lu_put(struct scsi_lu *lu)
+{
+	if (--lu->refs > 0)
+		return;
+	list_remove(&lu->link);
+	volume_unwatch(&lu->watcher);
+	volume_unref(lu->volume);
+	pthread_mutex_destroy(&lu->lock);
+	heap_free(lu);
+}
+
+void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus)
+{
+	if (__atomic_load_n(&lu->holder, __ATOMIC_ACQUIRE) != nexus)
+		return;
+	pthread_mutex_lock(&lu->lock);
+	if (lu->holder == nexus)
+		__atomic_store_n(&lu->holder, NULL, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&lu->lock);
+}
+
+void lu_reset(struct scsi_lu *lu)
+{
+	pthread_mutex_lock(&lu->lock);
+	__atomic_store_n(&lu->holder, NULL, __ATOMIC_RELEASE);
+	mode_defaults(lu);
+	pthread_mutex_unlock(&lu->lock);
+}

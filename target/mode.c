@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mode.c: MODE SENSE and MODE SELECT, 6 and 10 (SPC-4 6.9-6.14, 7.5; SBC-3 6.5). One row a page:
+ * its default values and which bits may be changed. Values are shared by all nexuses and last
+ * until a logical unit reset; there are no saved values. */
+#include <string.h>
+
+#include "target/internal.h"
+#include "target/wire.h"
+
+#define WCE          0x04 /* caching page, byte 2 */
+#define D_SENSE      0x04 /* control page, byte 2 */
+#define SWP          0x08 /* control page, byte 4 */
+#define ALL_PAGES    0x3f
+#define ALL_SUBPAGES 0xff
+#define LIST_MAX     512 /* bytes of a MODE SELECT parameter list that can be of use */
+
+enum page_index { PAGE_RECOVERY, PAGE_CACHING, PAGE_CONTROL, PAGE_EXCEPTIONS };
+
+static const struct page {
+	uint8_t length; /* with the two bytes of the header */
+	uint8_t defaults[MODE_PAGE_MAX], changeable[MODE_PAGE_MAX];
+} pages[MODE_PAGE_COUNT] = {
+    /* read-write error recovery (SBC-3 6.5.6): automatic reallocation is the engine's */
+    [PAGE_RECOVERY] = {12, {0x01, 0x0a, 0xc0}, {0}},
+    /* caching (SBC-3 6.5.5) */
+    [PAGE_CACHING] = {20, {0x08, 0x12, WCE}, {[2] = WCE}},
+    /* control (SPC-4 7.5.8): unrestricted reordering, TAS 0, no UA interlock */
+    [PAGE_CONTROL] = {12, {0x0a, 0x0a, 0, 0x10}, {[2] = D_SENSE, [4] = SWP}},
+    /* informational exceptions (SPC-4 7.5.12): none are reported */
+    [PAGE_EXCEPTIONS] = {12, {0x1c, 0x0a, 0x08}, {0}},
+};
+
+/* Copies for the I/O path. Caller holds lu->lock or owns the unit. */
+static void publish(struct scsi_lu *lu)
+{
+	__atomic_store_n(&lu->write_cache, lu->mode[PAGE_CACHING][2] & WCE, __ATOMIC_RELAXED);
+	__atomic_store_n(&lu->descriptor_sense, lu->mode[PAGE_CONTROL][2] & D_SENSE,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&lu->software_write_protect, lu->mode[PAGE_CONTROL][4] & SWP,
+			 __ATOMIC_RELAXED);
+}
+
+void mode_defaults(struct scsi_lu *lu)
+{
+	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
+		memcpy(lu->mode[i], pages[i].defaults, MODE_PAGE_MAX);
+	publish(lu);
+}
+
+/* ---- MODE SENSE */
+
+enum page_control { CURRENT, CHANGEABLE, DEFAULT, SAVED };
+
+static unsigned put_page(struct scsi_lu *lu, unsigned index, enum page_control control, uint8_t *p)
+{
+	const struct page *page = &pages[index];
+
+	if (control == CHANGEABLE)
+		memcpy(p, page->changeable, page->length);
+	else if (control == DEFAULT)
+		memcpy(p, page->defaults, page->length);
+	else
+		memcpy(p, lu->mode[index], page->length);
+	memcpy(p, page->defaults, 2);
+	return page->length;
+}
+
+static unsigned put_pages(struct scsi_task *task, uint8_t *p)
+{
+	struct scsi_lu *lu = task->itl->lu;
+	uint8_t code = task->cdb[2] & 0x3f;
+	enum page_control control = task->cdb[2] >> 6;
+	uint8_t *start = p;
+
+	pthread_mutex_lock(&lu->lock);
+	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
+		if (code == ALL_PAGES || code == pages[i].defaults[0])
+			p += put_page(lu, i, control, p);
+	pthread_mutex_unlock(&lu->lock);
+	return (unsigned)(p - start);
+}
+
+/* SBC-3 6.5.2: block descriptors, short or with 64-bit counts. */
+static unsigned put_block_descriptor(const struct scsi_task *task, bool long_lba, uint8_t *p)
+{
+	uint64_t blocks = lu_blocks(task->itl->lu);
+
+	if (long_lba) {
+		put_be64(p, blocks);
+		put_be32(p + 12, VOLUME_BLOCK);
+		return 16;
+	}
+	put_be32(p, blocks > UINT32_MAX ? UINT32_MAX : (uint32_t)blocks);
+	put_be32(p + 4, VOLUME_BLOCK);
+	p[4] = 0;
+	return 8;
+}
+
+static bool sense_request_ok(struct scsi_task *task)
+{
+	uint8_t subpage = task->cdb[3];
+
+	if (task->cdb[2] >> 6 == SAVED)
+		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_SAVING_NOT_SUPPORTED);
+	if (subpage != 0 && subpage != ALL_SUBPAGES)
+		return sense_set_cdb_field(task, 3, -1);
+	return true;
+}
+
+void mode_sense(struct scsi_task *task)
+{
+	bool ten = task->opcode->cdb_length == 10;
+	bool long_lba = ten && task->cdb[1] & 0x10;
+	const struct scsi_lu *lu = task->itl->lu;
+	unsigned header = ten ? 8 : 4, descriptor = 0, length;
+	uint8_t *p = task->buffer->data;
+	bool protected =
+	    lu->volume->read_only || __atomic_load_n(&lu->software_write_protect, __ATOMIC_RELAXED);
+
+	if (!sense_request_ok(task)) {
+		task_finish(task);
+		return;
+	}
+	if (!(task->cdb[1] & 0x08))
+		descriptor = put_block_descriptor(task, long_lba, p + header);
+	length = put_pages(task, p + header + descriptor);
+	if (length == 0) {
+		sense_set_cdb_field(task, 2, 5);
+		task_finish(task);
+		return;
+	}
+	length += header + descriptor;
+	p[ten ? 3 : 2] = (uint8_t)((protected ? 0x80 : 0) | 0x10); /* WP, DPOFUA */
+	if (ten) {
+		put_be16(p, (uint16_t)(length - 2));
+		p[4] = descriptor == 16;
+		put_be16(p + 6, (uint16_t)descriptor);
+	} else {
+		p[0] = (uint8_t)(length - 1);
+		p[3] = (uint8_t)descriptor;
+	}
+	task_reply(task, length);
+}
+
+/* ---- MODE SELECT */
+
+static bool decode_select(struct scsi_task *task, uint32_t length)
+{
+	task->data_out_wanted = length;
+	task->direction = length ? SCSI_DATA_OUT : SCSI_NO_DATA;
+	if (length > LIST_MAX)
+		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
+	return true;
+}
+
+bool mode_decode_select6(struct scsi_task *task)
+{
+	return decode_select(task, task->cdb[4]);
+}
+
+bool mode_decode_select10(struct scsi_task *task)
+{
+	return decode_select(task, get_be16(task->cdb + 7));
+}
+
+struct select {
+	struct scsi_task *task;
+	uint8_t list[LIST_MAX];
+	unsigned length, at;
+	uint8_t mode[MODE_PAGE_COUNT][MODE_PAGE_MAX]; /* as it will be */
+};
+
+static bool too_short(struct select *select)
+{
+	return sense_set(select->task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
+}
+
+/* A block descriptor may only say what is true anyway. */
+static bool check_block_descriptor(struct select *select, unsigned length, bool long_lba)
+{
+	const uint8_t *p = select->list + select->at;
+	uint64_t capacity = lu_blocks(select->task->itl->lu);
+	uint64_t all = long_lba ? UINT64_MAX : UINT32_MAX;
+	uint64_t blocks = long_lba ? get_be64(p) : get_be32(p);
+	uint32_t size = long_lba ? get_be32(p + 12) : get_be24(p + 5);
+
+	if (blocks != 0 && blocks != all && blocks != capacity)
+		return sense_set_list_field(select->task, select->at, -1);
+	if (size != VOLUME_BLOCK)
+		return sense_set_list_field(select->task, select->at + length - 4, -1);
+	return true;
+}
+
+static bool read_header(struct select *select)
+{
+	bool ten = select->task->opcode->cdb_length == 10;
+	unsigned header = ten ? 8 : 4, descriptor;
+	bool long_lba = ten && select->list[4] & 1;
+
+	if (select->length < header)
+		return too_short(select);
+	descriptor = ten ? get_be16(select->list + 6) : select->list[3];
+	select->at = header;
+	if (descriptor == 0)
+		return true;
+	if (descriptor != (long_lba ? 16 : 8))
+		return sense_set_list_field(select->task, ten ? 6 : 3, -1);
+	if (select->length < header + descriptor)
+		return too_short(select);
+	if (!check_block_descriptor(select, descriptor, long_lba))
+		return false;
+	select->at += descriptor;
+	return true;
+}
+
+static int find_page(uint8_t first_byte)
+{
+	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
+		if ((first_byte & 0x7f) == pages[i].defaults[0]) /* PS is reserved here */
+			return (int)i;
+	return -1;
+}
+
+static bool take_page(struct select *select)
+{
+	const uint8_t *p = select->list + select->at;
+	unsigned left = select->length - select->at;
+	const struct page *page;
+	int index;
+
+	if (left < 2)
+		return too_short(select);
+	index = find_page(p[0]);
+	if (index < 0)
+		return sense_set_list_field(select->task, select->at, 5);
+	page = &pages[index];
+	if (p[1] != page->length - 2)
+		return sense_set_list_field(select->task, select->at + 1, -1);
+	if (left < page->length)
+		return too_short(select);
+	for (unsigned i = 2; i < page->length; i++) {
+		unsigned differs = (p[i] ^ select->mode[index][i]) & ~(unsigned)page->changeable[i];
+
+		if (differs)
+			return sense_set_list_field(select->task, select->at + i,
+						    31 - __builtin_clz(differs));
+		select->mode[index][i] = p[i];
+	}
+	select->at += page->length;
+	return true;
+}
+
+static bool take_list(struct select *select)
+{
+	if (!read_header(select))
+		return false;
+	while (select->at < select->length)
+		if (!take_page(select))
+			return false;
+	return true;
+}
+
+/* All of the list or nothing of it; the others hear of it (SPC-4 6.9). */
+void mode_select(struct scsi_task *task)
+{
+	struct scsi_lu *lu = task->itl->lu;
+	struct select select = {.task = task, .length = task->data_out_length};
+	bool changed = false;
+
+	if (task->data_out_wanted == 0) {
+		task_finish(task);
+		return;
+	}
+	task_copy_out(task, 0, select.list, select.length);
+	topology_lock();
+	pthread_mutex_lock(&lu->lock);
+	memcpy(select.mode, lu->mode, sizeof(select.mode));
+	if (take_list(&select)) {
+		changed = memcmp(select.mode, lu->mode, sizeof(select.mode)) != 0;
+		memcpy(lu->mode, select.mode, sizeof(select.mode));
+		publish(lu);
+	}
+	pthread_mutex_unlock(&lu->lock);
+	if (changed)
+		lu_attention(lu, ATTENTION_MODE_CHANGED, task->nexus);
+	topology_unlock();
+	task_finish(task);
+}

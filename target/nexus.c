@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nexus.c: I_T nexuses and their LUN tables. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "target/internal.h"
+
+static struct scsi_itl **slot_of(struct scsi_nexus *nexus, unsigned lun)
+{
+	struct scsi_itl **page = nexus->pages[lun / LUN_TABLE_PAGE];
+
+	return page ? &page[lun % LUN_TABLE_PAGE] : NULL;
+}
+
+struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun)
+{
+	struct scsi_itl **slot, *itl = NULL;
+
+	if (lun < 0)
+		return NULL;
+	pthread_mutex_lock(&nexus->lock);
+	slot = slot_of(nexus, (unsigned)lun);
+	if (slot)
+		itl = *slot;
+	pthread_mutex_unlock(&nexus->lock);
+	return itl;
+}
+
+int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uint32_t attentions)
+{
+	struct scsi_itl ***page = &nexus->pages[mapping->lun / LUN_TABLE_PAGE];
+	struct scsi_itl *itl = heap_zalloc(sizeof(*itl));
+	struct scsi_itl **fresh = NULL;
+
+	if (!*page)
+		fresh = heap_zalloc_array(LUN_TABLE_PAGE, sizeof(*fresh));
+	if (!itl || (!*page && !fresh)) {
+		heap_free(itl);
+		heap_free(fresh);
+		return -ENOMEM;
+	}
+	itl->nexus = nexus;
+	itl->mapping = mapping;
+	itl->lu = mapping->lu;
+	itl->attentions = attentions;
+	list_init(&itl->waiting);
+	list_init(&itl->mapping_link);
+	list_push_back(&mapping->itls, &itl->mapping_link);
+	pthread_mutex_lock(&nexus->lock);
+	if (fresh)
+		*page = fresh;
+	(*page)[mapping->lun % LUN_TABLE_PAGE] = itl;
+	pthread_mutex_unlock(&nexus->lock);
+	return 0;
+}
+
+static void add(uint64_t *sum, const uint64_t *counter)
+{
+	*sum += __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+/* Topology lock held. */
+static void itl_free(struct scsi_itl *itl)
+{
+	struct scsi_counters *sum = &itl->mapping->retired;
+
+	assert(itl->task_count == 0);
+	add(&sum->read_ops, &itl->counters.read_ops);
+	add(&sum->read_bytes, &itl->counters.read_bytes);
+	add(&sum->write_ops, &itl->counters.write_ops);
+	add(&sum->write_bytes, &itl->counters.write_bytes);
+	add(&sum->errors, &itl->counters.errors);
+	list_remove(&itl->mapping_link);
+	mapping_settle(itl->mapping);
+	heap_free(itl);
+}
+
+void nexus_retire_if_idle(struct scsi_itl *itl)
+{
+	struct scsi_nexus *nexus = itl->nexus;
+
+	if (!itl->removed || itl->task_count > 0)
+		return;
+	topology_lock();
+	lu_release_reservation(itl->lu, nexus);
+	itl_free(itl);
+	topology_unlock();
+	nexus_unref(nexus);
+}
+
+static void retire(struct message *message)
+{
+	struct scsi_itl *itl = container_of(message, struct scsi_itl, retire);
+
+	itl->removed = true;
+	nexus_retire_if_idle(itl);
+}
+
+void nexus_detach(struct scsi_itl *itl)
+{
+	struct scsi_nexus *nexus = itl->nexus;
+
+	pthread_mutex_lock(&nexus->lock);
+	*slot_of(nexus, itl->mapping->lun) = NULL;
+	pthread_mutex_unlock(&nexus->lock);
+	nexus_ref(nexus); /* the message's */
+	loop_post(nexus->loop, &itl->retire, retire);
+}
+
+void nexus_ref(struct scsi_nexus *nexus)
+{
+	__atomic_fetch_add(&nexus->refs, 1, __ATOMIC_RELAXED);
+}
+
+void nexus_unref(struct scsi_nexus *nexus)
+{
+	if (__atomic_fetch_sub(&nexus->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	for (unsigned i = 0; i < LUN_TABLE_PAGES; i++)
+		heap_free(nexus->pages[i]);
+	pthread_mutex_destroy(&nexus->lock);
+	heap_free(nexus);
+}
+
+/* Topology lock held. */
+static void detach_all(struct scsi_nexus *nexus)
+{
+	for (unsigned lun = 0; lun <= SCSI_LUN_MAX; lun++) {
+		struct scsi_itl **slot = slot_of(nexus, lun);
+
+		if (!slot) {
+			lun += LUN_TABLE_PAGE - 1;
+		} else if (*slot) {
+			lu_release_reservation((*slot)->lu, nexus);
+			itl_free(*slot);
+			*slot = NULL;
+		}
+	}
+}
+
+int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
+		      const char *target_port, uint16_t relative_port,
+		      struct scsi_nexus **ret_nexus, struct err *err)
+{
+	struct scsi_nexus *nexus;
+	int error = 0;
+
+	if (strlen(initiator_port) >= sizeof(nexus->initiator_port) ||
+	    strlen(target_port) >= sizeof(nexus->target_port))
+		return err_set(err, -EINVAL, "a port name is too long");
+	nexus = heap_zalloc(sizeof(*nexus));
+	if (!nexus)
+		return err_set(err, -ENOMEM, "no memory for an I_T nexus");
+	nexus->refs = 1;
+	nexus->target = target;
+	nexus->loop = loop_current();
+	assert(nexus->loop);
+	nexus->relative_port = relative_port;
+	snprintf(nexus->initiator_port, sizeof(nexus->initiator_port), "%s", initiator_port);
+	snprintf(nexus->target_port, sizeof(nexus->target_port), "%s", target_port);
+	pthread_mutex_init(&nexus->lock, NULL);
+	list_init(&nexus->orders);
+	list_init(&nexus->tasks);
+	list_init(&nexus->target_link);
+
+	topology_lock();
+	list_for_each (it, &target->mappings) {
+		struct scsi_lun_mapping *mapping =
+		    list_entry(it, struct scsi_lun_mapping, target_link);
+
+		if (!error)
+			error = nexus_attach(nexus, mapping, 1u << ATTENTION_POWER_ON);
+	}
+	if (!error)
+		list_push_back(&target->nexuses, &nexus->target_link);
+	else
+		detach_all(nexus);
+	topology_unlock();
+	if (error) {
+		nexus_unref(nexus);
+		return err_set(err, error, "no memory for the LUN table of an I_T nexus");
+	}
+	*ret_nexus = nexus;
+	return 0;
+}
+
+void scsi_nexus_destroy(struct scsi_nexus *nexus)
+{
+	if (!nexus)
+		return;
+	topology_lock();
+	list_remove(&nexus->target_link);
+	detach_all(nexus);
+	topology_unlock();
+	nexus_unref(nexus);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*~ target.c: where to start reading. A SCSI target is a name and a LUN map; the transport makes
+ * nexuses to it and sends tasks through them:
+ *
+ *   scsi_task_begin() [task.c] -> row of the table [opcode.c] -> decode
+ *   scsi_task_execute()        -> handler [block.c verify.c provision.c, inquiry.c mode.c spc.c]
+ *                              -> volume_submit() -> task_finish() -> done()
+ *
+ * internal.h draws who owns what and says which lock or loop guards it. This file keeps targets
+ * and their LUN maps; lu.c the logical units behind them; nexus.c the sessions' view of a map.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "target/internal.h"
+
+int scsi_target_create(const char *name, struct scsi_target **ret_target, struct err *err)
+{
+	struct scsi_target *target;
+
+	if (name[0] == '\0' || strlen(name) > SCSI_NAME_MAX)
+		return err_set(err, -EINVAL, "a target name has 1 to %d bytes", SCSI_NAME_MAX);
+	target = heap_zalloc(sizeof(*target));
+	if (!target)
+		return err_set(err, -ENOMEM, "no memory for a target");
+	snprintf(target->name, sizeof(target->name), "%s", name);
+	list_init(&target->mappings);
+	list_init(&target->nexuses);
+	*ret_target = target;
+	return 0;
+}
+
+static void mapping_free(struct scsi_lun_mapping *mapping)
+{
+	list_remove(&mapping->lu_link);
+	lu_put(mapping->lu);
+	heap_free(mapping);
+}
+
+int scsi_target_destroy(struct scsi_target *target, struct err *err)
+{
+	struct list *link;
+
+	if (!target)
+		return 0;
+	topology_lock();
+	if (!list_empty(&target->nexuses)) {
+		topology_unlock();
+		return err_set(err, -EBUSY, "target %s is in use", target->name);
+	}
+	while ((link = list_pop_front(&target->mappings)))
+		mapping_free(list_entry(link, struct scsi_lun_mapping, target_link));
+	topology_unlock();
+	heap_free(target);
+	return 0;
+}
+
+/* Where a mapping of @lun belongs in the ordered list; @lun -1 becomes the lowest free number. */
+static struct list *find_place(struct scsi_target *target, int *lun, bool *ret_taken)
+{
+	struct list *place = &target->mappings;
+	unsigned next = 0;
+
+	*ret_taken = false;
+	list_for_each (it, &target->mappings) {
+		unsigned have = list_entry(it, struct scsi_lun_mapping, target_link)->lun;
+
+		if (*lun < 0 ? have > next : have > (unsigned)*lun)
+			break;
+		if (*lun >= 0 && have == (unsigned)*lun)
+			*ret_taken = true;
+		next = have + 1;
+		place = it;
+	}
+	if (*lun < 0)
+		*lun = (int)next;
+	return place;
+}
+
+/* Every nexus gets an I_T_L nexus for the new mapping, or none does. */
+static int attach_everywhere(struct scsi_target *target, struct scsi_lun_mapping *mapping)
+{
+	uint32_t attentions = 1u << ATTENTION_POWER_ON | 1u << ATTENTION_LUNS_CHANGED;
+
+	list_for_each (it, &target->nexuses) {
+		struct scsi_nexus *nexus = list_entry(it, struct scsi_nexus, target_link);
+
+		if (nexus_attach(nexus, mapping, attentions))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void announce_lun_change(struct scsi_target *target)
+{
+	list_for_each (it, &target->mappings) {
+		struct scsi_lun_mapping *mapping =
+		    list_entry(it, struct scsi_lun_mapping, target_link);
+
+		list_for_each (it2, &mapping->itls)
+			attention_set(list_entry(it2, struct scsi_itl, mapping_link),
+				      ATTENTION_LUNS_CHANGED);
+	}
+}
+
+/* Runs on the control loop when nobody uses the mapping any more. */
+static void unmapped(struct message *message)
+{
+	struct scsi_lun_mapping *mapping = container_of(message, struct scsi_lun_mapping, message);
+	void (*done)(void *context) = mapping->done;
+	void *context = mapping->context;
+
+	topology_lock();
+	mapping_free(mapping);
+	topology_unlock();
+	if (done)
+		done(context);
+}
+
+void mapping_settle(struct scsi_lun_mapping *mapping)
+{
+	if (mapping->removed && list_empty(&mapping->itls))
+		loop_post(mapping->control, &mapping->message, unmapped);
+}
+
+/* Topology lock held; @mapping is out of the target's list or never was in it. */
+static void remove_mapping(struct scsi_lun_mapping *mapping)
+{
+	bool any = !list_empty(&mapping->itls);
+
+	mapping->control = loop_current();
+	mapping->removed = true;
+	list_for_each (it, &mapping->itls)
+		nexus_detach(list_entry(it, struct scsi_itl, mapping_link));
+	if (!any)
+		mapping_settle(mapping);
+}
+
+static int map_locked(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
+		      struct err *err)
+{
+	struct scsi_lun_mapping *mapping;
+	bool taken;
+	struct list *place = find_place(target, &lun, &taken);
+
+	if (taken)
+		return err_set(err, -EEXIST, "LUN %d of %s is taken", lun, target->name);
+	if (target->lun_count >= SCSI_LUNS_PER_TARGET)
+		return err_set(err, -ENOSPC, "%s has %d LUNs, which is the limit", target->name,
+			       SCSI_LUNS_PER_TARGET);
+	mapping = heap_zalloc(sizeof(*mapping));
+	if (!mapping)
+		return err_set(err, -ENOMEM, "no memory for a LUN");
+	mapping->lu = lu_get(volume);
+	if (!mapping->lu) {
+		heap_free(mapping);
+		return err_set(err, -ENOMEM, "no memory for a logical unit");
+	}
+	mapping->target = target;
+	mapping->lun = (unsigned)lun;
+	list_init(&mapping->itls);
+	list_init(&mapping->target_link);
+	list_push_back(&mapping->lu->mappings, &mapping->lu_link);
+	if (attach_everywhere(target, mapping)) {
+		remove_mapping(mapping);
+		return err_set(err, -ENOMEM, "no memory for a LUN");
+	}
+	list_insert_after(place, &mapping->target_link);
+	target->lun_count++;
+	announce_lun_change(target);
+	*ret_lun = mapping->lun;
+	return 0;
+}
+
+int scsi_target_map(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
+		    struct err *err)
+{
+	int error;
+
+	if (lun > SCSI_LUN_MAX || lun < -1)
+		return err_set(err, -EINVAL, "a LUN is a number from 0 to %d", SCSI_LUN_MAX);
+	topology_lock();
+	error = map_locked(target, volume, lun, ret_lun, err);
+	topology_unlock();
+	return error;
+}
+
+static struct scsi_lun_mapping *find_mapping(struct scsi_target *target, unsigned lun)
+{
+	list_for_each (it, &target->mappings) {
+		struct scsi_lun_mapping *mapping =
+		    list_entry(it, struct scsi_lun_mapping, target_link);
+
+		if (mapping->lun == lun)
+			return mapping;
+	}
+	return NULL;
+}
+
+int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(void *context),
+		      void *context, struct err *err)
+{
+	struct scsi_lun_mapping *mapping;
+
+	topology_lock();
+	mapping = find_mapping(target, lun);
+	if (!mapping) {
+		topology_unlock();
+		return err_set(err, -ENOENT, "%s has no LUN %u", target->name, lun);
+	}
+	list_remove(&mapping->target_link);
+	target->lun_count--;
+	mapping->done = done;
+	mapping->context = context;
+	remove_mapping(mapping);
+	announce_lun_change(target);
+	topology_unlock();
+	return 0;
+}
+
+static void add_counters(const struct scsi_counters *from, struct scsi_lun_info *to)
+{
+	to->read_ops += __atomic_load_n(&from->read_ops, __ATOMIC_RELAXED);
+	to->read_bytes += __atomic_load_n(&from->read_bytes, __ATOMIC_RELAXED);
+	to->write_ops += __atomic_load_n(&from->write_ops, __ATOMIC_RELAXED);
+	to->write_bytes += __atomic_load_n(&from->write_bytes, __ATOMIC_RELAXED);
+	to->errors += __atomic_load_n(&from->errors, __ATOMIC_RELAXED);
+}
+
+static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret_info)
+{
+	struct scsi_lu *lu = mapping->lu;
+
+	*ret_info = (struct scsi_lun_info){.lun = mapping->lun, .volume = lu->volume};
+	add_counters(&mapping->retired, ret_info);
+	list_for_each (it, &mapping->itls)
+		add_counters(&list_entry(it, struct scsi_itl, mapping_link)->counters, ret_info);
+	pthread_mutex_lock(&lu->lock);
+	snprintf(mapping->reservation, sizeof(mapping->reservation), "%s",
+		 lu->holder ? lu->reservation : "none");
+	pthread_mutex_unlock(&lu->lock);
+	ret_info->reservation = mapping->reservation;
+}
+
+bool scsi_target_next_lun(struct scsi_target *target, int previous, struct scsi_lun_info *ret_info)
+{
+	bool found = false;
+
+	topology_lock();
+	list_for_each (it, &target->mappings) {
+		struct scsi_lun_mapping *mapping =
+		    list_entry(it, struct scsi_lun_mapping, target_link);
+
+		if ((int)mapping->lun > previous) {
+			describe(mapping, ret_info);
+			found = true;
+			break;
+		}
+	}
+	topology_unlock();
+	return found;
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* task.c: the life of a command. scsi_task_begin() is the one place that checks access, unit
+ * attentions, reservations, reserved bits and write protection, in the order of SAM-5 5.3.3 and
+ * 5.14; what comes after may assume all that.
+ *
+ *   begin -> BEGUN -> execute -> (waits behind ORDERED) -> RUNNING -> handler ... -> finish
+ *
+ * A handler goes from step to step through task->next, called when a buffer is there or the
+ * volume request is done; an aborted task stops at the next such point. done() is never called
+ * under scsi_task_execute(): while the handler's first step is on the stack it is deferred. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "target/internal.h"
+#include "target/wire.h"
+
+/* ---- begin */
+
+static bool check_attention(struct scsi_task *task, const struct scsi_opcode *row)
+{
+	uint16_t asc;
+
+	if (row && row->flags & OPCODE_NO_ATTENTION)
+		return true;
+	if (!attention_pending(task->itl))
+		return true;
+	asc = attention_take(task->itl);
+	return asc == 0 || sense_set(task, SENSE_UNIT_ATTENTION, asc);
+}
+
+static bool check_reservation(struct scsi_task *task, const struct scsi_opcode *row)
+{
+	struct scsi_nexus *holder = __atomic_load_n(&task->itl->lu->holder, __ATOMIC_ACQUIRE);
+
+	if (!holder || holder == task->nexus || (row && row->flags & OPCODE_RESERVED_OK))
+		return true;
+	task->status = SCSI_RESERVATION_CONFLICT;
+	return false;
+}
+
+static bool check_cdb(struct scsi_task *task, const struct scsi_opcode *row, bool known_opcode)
+{
+	unsigned byte;
+	int bit;
+
+	if (!row && known_opcode)
+		return sense_set_cdb_field(task, 1, 4);
+	if (!row || task->cdb_length < row->cdb_length)
+		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
+	if (opcode_reserved_bit(row, task->cdb, &byte, &bit))
+		return sense_set_cdb_field(task, byte, bit);
+	return true;
+}
+
+static bool check_write_protection(struct scsi_task *task, const struct scsi_opcode *row)
+{
+	const struct scsi_lu *lu = task->itl->lu;
+
+	if (!(row->flags & OPCODE_WRITES))
+		return true;
+	if (lu->volume->read_only)
+		return sense_set(task, SENSE_DATA_PROTECT, ASC_WRITE_PROTECTED);
+	if (__atomic_load_n(&lu->software_write_protect, __ATOMIC_RELAXED))
+		return sense_set(task, SENSE_DATA_PROTECT, ASC_SOFTWARE_PROTECTED);
+	return true;
+}
+
+static bool begin(struct scsi_task *task)
+{
+	bool known_opcode = false;
+	const struct scsi_opcode *row = opcode_find(task->cdb, &known_opcode);
+
+	if (!task->itl) {
+		if (!row || !(row->flags & OPCODE_ANY_LUN))
+			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LUN_NOT_SUPPORTED);
+	} else if (!check_attention(task, row) || !check_reservation(task, row)) {
+		return false;
+	}
+	if (!check_cdb(task, row, known_opcode))
+		return false;
+	task->opcode = row;
+	if (row->decode && !row->decode(task))
+		return false;
+	return !task->itl || check_write_protection(task, row);
+}
+
+static void run_deferred(struct deferred *deferred);
+
+void scsi_task_begin(struct scsi_task *task)
+{
+	task->finished = false;
+	task->direction = SCSI_NO_DATA;
+	task->data_out_length = task->data_out_wanted = 0;
+	task->data_out_count = 0;
+	task->status = SCSI_GOOD;
+	task->sense_length = 0;
+	task->data_in_count = 0;
+	task->data_in_length = 0;
+	task->aborted = false;
+	task->opcode = NULL;
+	task->buffer = task->buffer2 = NULL;
+	task->private_flags = 0;
+	task->step = 0;
+	task->lba = task->blocks = task->progress = 0;
+	task->allocation = 0;
+	list_init(&task->nexus_link);
+	list_init(&task->wait_link);
+	deferred_init(&task->deferred, run_deferred);
+
+	task->itl = nexus_find(task->nexus, lun_decode(task->lun));
+	if (!begin(task)) {
+		task->finished = true;
+		task->direction = SCSI_NO_DATA;
+		task->private_flags = TASK_FINISHED;
+		task->itl = NULL;
+		return;
+	}
+	list_push_back(&task->nexus->tasks, &task->nexus_link);
+	if (task->itl)
+		task->itl->task_count++;
+	task->data_out_length = task->data_out_wanted < task->data_out_expected
+				    ? task->data_out_wanted
+				    : task->data_out_expected;
+}
+
+/* ---- execute */
+
+/* Relaxed stores of a counter only this loop writes: the control loop may read it any time. */
+static void count(uint64_t *counter, uint64_t by)
+{
+	__atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
+}
+
+static void count_task(const struct scsi_task *task, struct scsi_counters *counters)
+{
+	if (task->status != SCSI_GOOD && task->status != SCSI_CONDITION_MET)
+		count(&counters->errors, 1);
+	else if (task->opcode->flags & OPCODE_WRITES) {
+		count(&counters->write_ops, 1);
+		count(&counters->write_bytes, task->data_out_length);
+	} else if (task->direction == SCSI_DATA_IN && task->opcode->reply_size == 0) {
+		count(&counters->read_ops, 1);
+		count(&counters->read_bytes, task->data_in_length);
+	}
+}
+
+static void start(struct scsi_task *task)
+{
+	struct scsi_itl *itl = task->itl;
+
+	task->private_flags |= TASK_RUNNING | TASK_IN_START;
+	if (itl) {
+		itl->running++;
+		if (task->attribute == SCSI_ORDERED)
+			itl->ordered_running = true;
+	}
+	if (task->private_flags & TASK_ABORTED)
+		task_finish(task);
+	else if (task->opcode->reply_size)
+		task_get_buffer(task, task->opcode->reply_size, task->opcode->execute);
+	else
+		task->opcode->execute(task);
+	task->private_flags &= ~TASK_IN_START;
+}
+
+/* SAM-5 8.6: an ORDERED task runs after all older tasks and before all newer ones. Between
+ * nexuses the order of commands nobody has an answer to yet can not be told, so it is kept for
+ * each I_T_L nexus by itself. */
+static bool must_wait(const struct scsi_task *task)
+{
+	const struct scsi_itl *itl = task->itl;
+
+	if (!itl || task->attribute == SCSI_HEAD_OF_QUEUE)
+		return false;
+	return itl->ordered_running || (task->attribute == SCSI_ORDERED && itl->running > 0);
+}
+
+static void start_waiting(struct scsi_itl *itl)
+{
+	while (!list_empty(&itl->waiting)) {
+		struct scsi_task *task = list_entry(itl->waiting.next, struct scsi_task, wait_link);
+
+		if (must_wait(task))
+			return;
+		list_remove(&task->wait_link);
+		start(task);
+	}
+}
+
+void scsi_task_execute(struct scsi_task *task)
+{
+	assert(!task->finished && !(task->private_flags & TASK_STARTED));
+	task->private_flags |= TASK_STARTED;
+	task->sequence = task->nexus->sequence++;
+	if (task->attribute == SCSI_ACA && !(task->private_flags & TASK_ABORTED)) {
+		/* SAM-5 8.6.5: no ACA condition can exist here (NORMACA is 0). */
+		task->private_flags |= TASK_IN_START;
+		task_fail(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_MESSAGE);
+		task->private_flags &= ~TASK_IN_START;
+		return;
+	}
+	if (task->itl && task->attribute != SCSI_HEAD_OF_QUEUE &&
+	    (!list_empty(&task->itl->waiting) || must_wait(task)))
+		list_push_back(&task->itl->waiting, &task->wait_link);
+	else
+		start(task);
+}
+
+/* ---- finish */
+
+/* Nobody may see the task any more. */
+static void leave(struct scsi_task *task)
+{
+	struct scsi_itl *itl = task->itl;
+
+	list_remove(&task->nexus_link);
+	list_remove(&task->wait_link);
+	task->itl = NULL;
+	if (!itl)
+		return;
+	itl->task_count--;
+	if (task->private_flags & TASK_RUNNING) {
+		count_task(task, &itl->counters);
+		itl->running--;
+		if (task->attribute == SCSI_ORDERED)
+			itl->ordered_running = false;
+	}
+	start_waiting(itl);
+	nexus_retire_if_idle(itl);
+}
+
+static void complete(struct scsi_task *task)
+{
+	struct scsi_nexus *nexus = task->nexus;
+	bool watched = !list_empty(&nexus->orders);
+
+	task->aborted = task->private_flags & TASK_ABORTED;
+	if (task->aborted) {
+		task->status = SCSI_TASK_ABORTED;
+		task->sense_length = 0;
+	}
+	if (task->status != SCSI_GOOD) {
+		task->data_in_length = 0;
+		task->data_in_count = 0;
+	}
+	if (!watched) {
+		leave(task);
+		task->done(task);
+		return;
+	}
+	/* Task management waits for this task: it is answered after the transport has heard. */
+	nexus_ref(nexus);
+	tmf_task_leaves(nexus, task);
+	leave(task);
+	task->done(task);
+	tmf_answer_drained(nexus);
+	nexus_unref(nexus);
+}
+
+static void run_deferred(struct deferred *deferred)
+{
+	complete(container_of(deferred, struct scsi_task, deferred));
+}
+
+void task_finish(struct scsi_task *task)
+{
+	assert(!(task->private_flags & TASK_FINISHED));
+	task->private_flags |= TASK_FINISHED;
+	if (task->private_flags & TASK_IN_START)
+		loop_defer(task->nexus->loop, &task->deferred);
+	else
+		complete(task);
+}
+
+void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc)
+{
+	sense_set(task, key, asc);
+	task_finish(task);
+}
+
+void scsi_task_end(struct scsi_task *task)
+{
+	struct scsi_itl *itl = task->itl;
+
+	assert(!(task->private_flags & TASK_STARTED) || task->private_flags & TASK_FINISHED);
+	buf_unref(task->buffer);
+	buf_unref(task->buffer2);
+	task->buffer = task->buffer2 = NULL;
+	task->itl = NULL;
+	if (list_empty(&task->nexus_link))
+		return;
+	/* begun, never executed */
+	list_remove(&task->nexus_link);
+	if (itl) {
+		itl->task_count--;
+		nexus_retire_if_idle(itl);
+	}
+}
+
+void task_cancel(struct scsi_task *task)
+{
+	task->private_flags |= TASK_CANCELLED;
+	if (task->private_flags & TASK_FINISHED)
+		return;
+	if (!list_empty(&task->wait_link)) {
+		list_remove(&task->wait_link);
+		task->private_flags |= TASK_FINISHED;
+		loop_defer(task->nexus->loop, &task->deferred);
+	} else if (task->private_flags & TASK_AT_VOLUME) {
+		volume_cancel(&task->request);
+	}
+}
+
+/* ---- what handlers use */
+
+static void step(struct scsi_task *task)
+{
+	if (task->private_flags & TASK_ABORTED)
+		task_finish(task);
+	else
+		task->next(task);
+}
+
+static bool take_buffer(struct scsi_task *task)
+{
+	struct buf **place = task->buffer ? &task->buffer2 : &task->buffer;
+
+	*place = buf_get(loop_buffers(task->nexus->loop), task->buffer_size);
+	if (*place && task->opcode->reply_size)
+		memset((*place)->data, 0, task->buffer_size);
+	return *place != NULL;
+}
+
+static void buffers_are_back(struct buf_waiter *waiter)
+{
+	struct scsi_task *task = container_of(waiter, struct scsi_task, buffer_waiter);
+
+	if (task->private_flags & TASK_ABORTED)
+		task_finish(task);
+	else if (take_buffer(task))
+		task->next(task);
+	else
+		buf_wait(loop_buffers(task->nexus->loop), waiter);
+}
+
+void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task))
+{
+	task->buffer_size = size;
+	if (take_buffer(task)) {
+		next(task);
+		return;
+	}
+	task->next = next;
+	task->buffer_waiter.ready = buffers_are_back;
+	buf_wait(loop_buffers(task->nexus->loop), &task->buffer_waiter);
+}
+
+void task_reply(struct scsi_task *task, uint32_t bytes)
+{
+	task->data_in_length = bytes < task->allocation ? bytes : task->allocation;
+	task->data_in[0] = (struct iovec){task->buffer->data, task->data_in_length};
+	task->data_in_count = task->data_in_length > 0;
+	task_finish(task);
+}
+
+static void fail_with_errno(struct scsi_task *task, int result)
+{
+	bool write = task->request.op == VOLUME_WRITE || task->request.op == VOLUME_DISCARD;
+	uint64_t where = task->request.error_offset >> SCSI_BLOCK_SHIFT;
+
+	switch (result) {
+	case -EILSEQ:
+	case -EIO:
+		if (task->request.op == VOLUME_FLUSH)
+			sense_set(task, SENSE_MEDIUM_ERROR, ASC_WRITE_ERROR);
+		else
+			sense_set_information(task, SENSE_MEDIUM_ERROR,
+					      write && result == -EIO ? ASC_WRITE_ERROR
+								      : ASC_UNRECOVERED_READ,
+					      where);
+		break;
+	case -ENOSPC:
+		sense_set(task, SENSE_DATA_PROTECT, ASC_SPACE_ALLOCATION);
+		break;
+	case -EROFS:
+		sense_set(task, SENSE_DATA_PROTECT, ASC_WRITE_PROTECTED);
+		break;
+	case -EINVAL: /* it got smaller than when the CDB was looked at */
+		sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LBA_OUT_OF_RANGE);
+		break;
+	case -ECANCELED: /* by the back end, not by us: the initiator should try again */
+		sense_set(task, SENSE_ABORTED_COMMAND, 0);
+		break;
+	case -ENOMEM:
+		task->status = SCSI_BUSY;
+		break;
+	default:
+		sense_set(task, SENSE_HARDWARE_ERROR, ASC_INTERNAL_FAILURE);
+	}
+	task_finish(task);
+}
+
+static void volume_done(struct volume_request *request, int result)
+{
+	struct scsi_task *task = container_of(request, struct scsi_task, request);
+
+	task->private_flags &= ~TASK_AT_VOLUME;
+	if (result && !(task->private_flags & TASK_ABORTED))
+		fail_with_errno(task, result);
+	else
+		step(task);
+}
+
+void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
+		 unsigned flags, void (*next)(struct scsi_task *task))
+{
+	struct volume_request *request = &task->request;
+
+	task->next = next;
+	request->op = op;
+	request->flags = flags;
+	request->offset = lba << SCSI_BLOCK_SHIFT;
+	request->length = blocks << SCSI_BLOCK_SHIFT;
+	request->done = volume_done;
+	task->private_flags |= TASK_AT_VOLUME;
+	volume_submit(task->itl->lu->volume, request);
+}
+
+void task_copy_out(const struct scsi_task *task, size_t offset, void *bytes, size_t length)
+{
+	uint8_t *to = bytes;
+
+	for (unsigned i = 0; i < task->data_out_count && length > 0; i++) {
+		const struct iovec *iov = &task->data_out[i];
+		size_t part;
+
+		if (offset >= iov->iov_len) {
+			offset -= iov->iov_len;
+			continue;
+		}
+		part = iov->iov_len - offset < length ? iov->iov_len - offset : length;
+		memcpy(to, (const uint8_t *)iov->iov_base + offset, part);
+		to += part;
+		length -= part;
+		offset = 0;
+	}
+	memset(to, 0, length);
+}
+
+unsigned task_write_flags(const struct scsi_task *task, bool fua)
+{
+	bool cache = __atomic_load_n(&task->itl->lu->write_cache, __ATOMIC_RELAXED);
+
+	return fua || !cache ? VOLUME_FUA : 0;
+}
