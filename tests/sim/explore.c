@@ -515,12 +515,12 @@ static void work_on(struct life *life, unsigned operations)
 		bool more = life->operations < operations;
 
 		life_work(life, more);
-		if (more || sim_in_flight(life->sim) == 0)
+		if (more)
 			continue;
 		if (++hung_since % 5000 == 4999)
 			sim_release_hung(life->sim);
 		if (hung_since > 1000000)
-			violation("requests never ended after a fault");
+			violation("requests never ended after a fault: %s", life_busy(life));
 	}
 }
 

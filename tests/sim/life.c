@@ -771,6 +771,23 @@ void life_work(struct life *life, bool more)
 		violation("%s", sim_complaint(life->sim));
 }
 
+const char *life_busy(const struct life *life)
+{
+	static const char *const ops[] = {"read", "write", "flush", "discard", "extents"};
+	static char text[200];
+
+	snprintf(text, sizeof(text), "management %d", life->manage_sent ? (int)life->manage : -1);
+	for (unsigned i = 0; i < LIFE_CLIENTS; i++) {
+		const struct volume_request *request = &life->clients[i].request;
+
+		if (life->clients[i].busy)
+			snprintf(text, sizeof(text), "%s of %llu + %llu, flags %u",
+				 ops[request->op], (unsigned long long)request->offset,
+				 (unsigned long long)request->length, request->flags);
+	}
+	return text;
+}
+
 bool life_quiet(const struct life *life)
 {
 	for (unsigned i = 0; i < LIFE_CLIENTS; i++) {

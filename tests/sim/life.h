@@ -115,6 +115,7 @@ const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, ui
 /* One step of work: start operations on idle clients while @more, one round of the world. */
 void life_work(struct life *life, bool more);
 bool life_quiet(const struct life *life);
+const char *life_busy(const struct life *life); /* what is not quiet, in words */
 void life_drop_handles(struct life *life);
 
 /* violation: print what is wrong, with the seed and the command that shows it again; end the
