@@ -509,14 +509,16 @@ static void work_until_furnished(struct life *life)
 
 static void work_on(struct life *life, unsigned operations)
 {
-	uint64_t hung_since = 0;
+	uint64_t hung_since = 0, started = life->operations;
 
 	while (life->operations < operations || !life_quiet(life)) {
 		bool more = life->operations < operations;
 
 		life_work(life, more);
-		if (more)
-			continue;
+		if (life->operations != started) {
+			started = life->operations;
+			hung_since = 0;
+		}
 		if (++hung_since % 5000 == 4999)
 			sim_release_hung(life->sim);
 		if (hung_since > 1000000)

@@ -322,6 +322,16 @@ static void client_failed(struct client *client, int result)
 		  strerror(-result), (unsigned long long)request->error_offset, life->depth);
 }
 
+/* After a crash a bent in-place write can not be told from a torn one inside a hot region: it is
+ * summed again, and counted. */
+static bool resummed(const struct life *life)
+{
+	struct pool_info info;
+
+	pool_get_info(life->pool, &info);
+	return info.hot_resummed > 0;
+}
+
 static void read_check(struct client *client, uint64_t offset, const void *data, uint64_t length)
 {
 	struct life *life = client->life;
@@ -331,6 +341,8 @@ static void read_check(struct client *client, uint64_t offset, const void *data,
 		: model_read_check(life->model, client->volume, client->token, offset, data,
 				   length);
 
+	if (wrong && life->device_lied && resummed(life))
+		return;
 	if (wrong)
 		violation("%s (depth %u)", wrong, life->depth);
 }
@@ -464,7 +476,9 @@ const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, ui
 	assert(!client->busy);
 	client->verify = true;
 	client_start(client, volume, VOLUME_READ, offset, length, 0);
-	for (uint64_t steps = 0; client->busy; steps++) {
+	for (uint64_t steps = 1; client->busy; steps++) {
+		if (steps % 5000 == 0)
+			sim_release_hung(life->sim);
 		if (!sim_step(life->sim) || steps > LIFE_STEPS_MAX)
 			violation("a read of %llu + %llu never ended (depth %u)",
 				  (unsigned long long)offset, (unsigned long long)length,
