@@ -397,7 +397,7 @@ static int steps(struct checkpoint *checkpoint)
 	int result;
 
 	while (native->repairs_in_flight)
-		fiber_yield();
+		fiber_sleep(POLL_NS);
 	native_lock(native);
 	result = freeze(checkpoint);
 	if (!ORDER(tail_moves_after_superblock))

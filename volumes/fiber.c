@@ -24,7 +24,7 @@
 struct fiber {
 	ucontext_t context, caller;
 	struct deferred resume;
-	struct message yield;
+	struct timer timer;
 	struct loop *loop;
 	void (*main)(void *context);
 	void *argument;
@@ -149,15 +149,16 @@ void fiber_wake(struct fiber *fiber)
 		loop_defer(fiber->loop, &fiber->resume);
 }
 
-static void yielded(struct message *message)
+static void slept(struct timer *timer)
 {
-	enter(container_of(message, struct fiber, yield));
+	enter(container_of(timer, struct fiber, timer));
 }
 
-void fiber_yield(void)
+void fiber_sleep(uint64_t delay_ns)
 {
 	struct fiber *fiber = current;
 
-	loop_post(fiber->loop, &fiber->yield, yielded);
+	timer_init(&fiber->timer, fiber->loop, slept);
+	timer_start(&fiber->timer, delay_ns);
 	leave(fiber);
 }

@@ -21,7 +21,7 @@ struct loop *fiber_loop(const struct fiber *fiber);
  * fiber_wake: Context: the fiber's loop, outside of fibers or inside another one. */
 void fiber_wait(void);
 void fiber_wake(struct fiber *fiber);
-/* fiber_yield: let at least one round of the loop happen. */
-void fiber_yield(void);
+/* fiber_sleep: for what is rare and tells nobody when it is over. */
+void fiber_sleep(uint64_t delay_ns);
 
 #endif

@@ -296,13 +296,13 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 	}
 	native->closing = true;
 	while (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE) || native->tick_flushing)
-		fiber_yield();
+		fiber_sleep(POLL_NS);
 	timer_stop(&native->timer);
 	if (!native->read_only)
 		checkpoint_run(native, lane, true);
 	while (native->journal.committing || native->cycle.state > CYCLE_COMMIT ||
 	       native->repairs_in_flight)
-		fiber_yield();
+		fiber_sleep(POLL_NS);
 	return 0;
 }
 

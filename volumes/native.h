@@ -27,6 +27,8 @@
  * Waiting: who has to wait parks a struct waiter and starts again from the top when it is
  * resumed; nothing read under the lock is believed after the lock was given up. */
 
+#define POLL_NS 1000000ull /* between looks at what tells nobody when it is over */
+
 struct native;
 struct node;
 

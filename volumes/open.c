@@ -374,7 +374,7 @@ static void opening_main(void *context)
 		keeper_start(native);
 	} else {
 		while (native->repairs_in_flight || native->journal.committing)
-			fiber_yield();
+			fiber_sleep(POLL_NS);
 		native_free(native);
 		if (!call->err.code)
 			err_set(&call->err, result, "the pool can not be opened: %s",

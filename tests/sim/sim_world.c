@@ -769,6 +769,7 @@ bool sim_step(struct sim *sim)
 	if (rng_one_in(&sim->rng, 3))
 		sim->next_loop = (unsigned)rng_below(&sim->rng, sim->loop_count);
 	entry = sim->loops[sim->next_loop++ % sim->loop_count];
+	sim->now += rng_below(&sim->rng, 2000); /* a round takes time: loops may spin */
 	if (loop_poll(entry->loop, UINT64_MAX) || entry->awake)
 		sim->idle_rounds = 0;
 	else
