@@ -253,5 +253,6 @@ int main(int argc, char **argv)
 	webadmin_start(daemon_.admin, admin_started, NULL);
 	loop_run(daemon_.control);
 	tear_down();
+	log_notice("stopped%s", daemon_.status ? ", not cleanly" : "");
 	return daemon_.status;
 }
