@@ -189,8 +189,9 @@ static void short_data_out(void **state)
 	assert_int_equal(io->in[511], 0xaa);
 	assert_int_equal(io->in[512], 0x55);
 	assert_good(RUN(rig.a, 0, 0x2a, [8] = 2));
-	assert_sense(RUN(rig.a, 100, 0x93, 0, [13] = 1), 0xb, 0x0e03);
-	assert_sense(RUN(rig.a, 512, 0x8f, 2, [13] = 2), 0xb, 0x0e03);
+	assert_sense(RUN(rig.a, 100, 0x93, 0, [13] = 1), 5, 0x0e03);
+	assert_sense(RUN(rig.a, 1024, 0x93, 0, [13] = 1), 5, 0x0e03);
+	assert_sense(RUN(rig.a, 512, 0x8f, 2, [13] = 2), 5, 0x0e03);
 }
 
 static void verify(void **state)
