@@ -165,7 +165,8 @@ static bool overlap(const struct piece *a, const struct piece *b)
 	return a->chunk == b->chunk && a->io->volume == b->io->volume && a->mask & b->mask;
 }
 
-/* Is an earlier piece that changes one of our slots still at it? */
+/* Is an earlier piece that changes one of our slots still at it? Reads are registered only while
+ * they wait; a change waits for those, or they might be overtaken for ever. */
 bool piece_blocked(const struct piece *piece)
 {
 	if (!ORDER(write_waits_for_overlap))
@@ -175,8 +176,9 @@ bool piece_blocked(const struct piece *piece)
 
 		if (other == piece)
 			return false;
-		if (other->kind != PIECE_READ && other->leader != piece->leader &&
-		    overlap(piece, other))
+		if (other->kind == PIECE_READ && piece->kind == PIECE_READ)
+			continue;
+		if (other->leader != piece->leader && overlap(piece, other))
 			return true;
 	}
 	return false;

@@ -195,9 +195,14 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 	record->type = RECORD_MAP;
 	record->mask = piece->fresh;
 	if (!whole && !entry->slots && !piece->replaced) {
+		uint64_t lsn = unconfirmed_lsn(native, entry->chunk, piece->fresh);
+
 		unreserve(piece);
 		record->where = entry->chunk;
-		return 0;
+		if (!lsn || !ORDER(remap_waits_for_confirm))
+			return 0;
+		flush_confirm(native, lsn, &piece->leader->waiter); /* of its unmapping */
+		return -EINPROGRESS;
 	}
 	if (piece->reserved != SLOT_NONE && piece->reserved_slots != (whole ? 0 : count))
 		unreserve(piece);

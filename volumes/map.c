@@ -92,6 +92,7 @@ int map_prepare(struct nvolume *volume, const struct record *record, struct wait
 	if (result < 0 || !node)
 		return result;
 	result = node_touch(node);
+	nvolume_mark_dirty(volume); /* its root will move */
 	if (result == 0 && record->type == RECORD_OVERWRITE)
 		return touch_overwritten(native, entry, record->mask, waiter);
 	if (result == 0)
@@ -256,6 +257,8 @@ static void apply_unmap(struct freeing *freeing, struct map_entry *entry, uint16
 			entry->slots[slot] = SLOT_NONE;
 		}
 	free_flush(freeing);
+	if (!entry->slots) /* its own slots, but not to be written before this is sure */
+		unconfirmed_add(freeing->native, entry->chunk, entry->mask & mask, freeing->lsn);
 	entry->mask &= ~(unsigned)mask & 0xffffu;
 }
 

@@ -85,8 +85,12 @@ struct model *model_copy(const struct model *model)
 	assert(copy->op_count == 0);
 	copy->ops = NULL;
 	copy->op_room = 0;
-	copy->nodes = copy_of(model->nodes, model->node_count * sizeof(*model->nodes));
-	copy->node_room = model->node_count;
+	copy->nodes = NULL;
+	copy->node_room = 0;
+	if (model->nodes) {
+		copy->nodes = copy_of(model->nodes, model->node_count * sizeof(*model->nodes));
+		copy->node_room = model->node_count;
+	}
 	copy->atomics = NULL; /* the template's business */
 	copy->atomic_count = 0;
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
