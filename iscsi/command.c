@@ -23,7 +23,7 @@ static struct iscsi_task *task_new(struct iscsi_conn *conn)
 		return NULL;
 	task->conn = conn;
 	task->refs = 1;
-	task->begun = task->dropped = false;
+	task->begun = task->dropped = task->misnumbered = false;
 	task->buf = NULL;
 	task->received = task->unsolicited = task->requested = 0;
 	task->r2tsn = 0;
@@ -259,8 +259,14 @@ static void task_go_on(struct iscsi_task *task)
 	while (task->requested < total && task->r2t_count < outstanding &&
 	       task->r2t_count < KEYS_R2T_MAX && task->conn->phase != CONN_CLOSING)
 		send_r2t(task);
-	if (task->received >= total)
+	if (task->received < total)
+		return;
+	if (task->misnumbered) {
+		scsi_task_reject(&task->scsi, SCSI_ASC_PROTOCOL_SERVICE_CRC_ERROR);
+		answer(task);
+	} else {
 		execute(task);
+	}
 }
 
 static void task_begin(struct iscsi_task *task)
@@ -450,26 +456,25 @@ static struct iscsi_task *find_task(struct iscsi_conn *conn, uint32_t itt)
 	return NULL;
 }
 
-static bool solicited_fits(struct iscsi_task *task, uint32_t ttt, uint32_t datasn, uint32_t offset,
+static bool solicited_fits(const struct iscsi_task *task, uint32_t ttt, uint32_t offset,
 			   uint32_t length)
 {
 	/* DataSequenceInOrder and DataPDUInOrder are Yes: always the oldest R2T's next bytes. */
-	return task->r2t_count && task->r2t[0].ttt == ttt && task->r2t[0].datasn == datasn &&
-	       task->r2t[0].next == offset && length <= task->r2t[0].end - offset;
+	return task->r2t_count && task->r2t[0].ttt == ttt && task->r2t[0].next == offset &&
+	       length <= task->r2t[0].end - offset;
 }
 
-static bool unsolicited_fits(const struct iscsi_task *task, uint32_t datasn, uint32_t offset,
-			     uint32_t length)
+static bool unsolicited_fits(const struct iscsi_task *task, uint32_t offset, uint32_t length)
 {
-	return task->unsolicited > task->received && task->unsolicited_datasn == datasn &&
-	       offset == task->received && length <= task->unsolicited - offset;
+	return task->unsolicited > task->received && offset == task->received &&
+	       length <= task->unsolicited - offset;
 }
 
 bool data_out_receive(struct iscsi_conn *conn, uint32_t length)
 {
 	const uint8_t *header = conn->header;
 	uint32_t ttt = pdu_get32(header + PDU_AT_TTT), offset = pdu_get32(header + PDU_AT_OFFSET);
-	uint32_t datasn = pdu_get32(header + PDU_AT_DATASN);
+	uint32_t expected, datasn = pdu_get32(header + PDU_AT_DATASN);
 	struct iscsi_task *task = find_task(conn, pdu_get32(header + PDU_AT_ITT));
 	bool fits;
 
@@ -481,12 +486,17 @@ bool data_out_receive(struct iscsi_conn *conn, uint32_t length)
 		conn->data = conn->data_buf ? conn->data_buf->data : NULL;
 		return conn->data_buf != NULL;
 	}
-	fits = ttt == PDU_TAG_NONE ? unsolicited_fits(task, datasn, offset, length)
-				   : solicited_fits(task, ttt, datasn, offset, length);
+	fits = ttt == PDU_TAG_NONE ? unsolicited_fits(task, offset, length)
+				   : solicited_fits(task, ttt, offset, length);
 	if (!fits) {
 		conn_end(conn, "sent data out of order or outside of what was asked for");
 		return true;
 	}
+	/* The bytes are in their place, but a number says that a PDU is missing: the command
+	 * alone fails, once its data has passed (RFC 7143 7.9, 11.4.7.2). */
+	expected = ttt == PDU_TAG_NONE ? task->unsolicited_datasn : task->r2t[0].datasn;
+	if (datasn != expected)
+		task->misnumbered = true;
 	conn->data = (uint8_t *)task->buf->data + offset;
 	conn->data_task = task;
 	return true;

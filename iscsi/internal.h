@@ -112,6 +112,7 @@ struct iscsi_task {
 	uint32_t itt, cmdsn, edtl;
 	uint8_t flags;
 	bool immediate, begun, dropped;
+	bool misnumbered;     /* a DataSN was wrong: not to be executed */
 	struct buf *buf;      /* data-out */
 	uint32_t buffered;    /* room in buf for data-out: min(EDTL, the largest transfer) */
 	uint32_t received;    /* data-out bytes that came, in order */
