@@ -92,9 +92,9 @@ static int check_response(const struct chap *chap, const struct iscsi_rule *rule
 
 	if (text_decode(response, given, sizeof(given), &given_length) < 0)
 		return -EACCES;
-	result = chap_response(chap->algorithm, chap->id, rule->chap_secret,
-			       rule->chap_secret_length, chap->challenge, sizeof(chap->challenge),
-			       hash, &hash_length);
+	result =
+	    chap_response(chap->algorithm, chap->id, rule->chap_secret, rule->chap_secret_length,
+			  chap->challenge, sizeof(chap->challenge), hash, &hash_length);
 	if (result < 0)
 		return -EACCES;
 	bad = CRYPTO_memcmp(given, hash, sizeof(hash));

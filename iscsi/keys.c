@@ -7,12 +7,14 @@
 
 /* How the result comes about (RFC 7143 6.2). */
 enum key_kind {
-	KEY_MINIMUM,     /* the smaller of both numbers */
-	KEY_MAXIMUM,     /* the larger */
-	KEY_AND, KEY_OR, /* booleans */
+	KEY_MINIMUM, /* the smaller of both numbers */
+	KEY_MAXIMUM, /* the larger */
+	KEY_AND,
+	KEY_OR,          /* booleans */
 	KEY_DIGEST,      /* list of CRC32C and None; the first we know */
 	KEY_DECLARED,    /* a number of the initiator's own; not answered */
-	KEY_HANDLED,     /* taken by login.c (names, AuthMethod, CHAP); not answered here */
+	KEY_HANDLED,     /* taken by login.c (names, AuthMethod); not answered here */
+	KEY_CHAP,        /* likewise; chap.c keeps their order, so they may come again */
 	KEY_TARGET_ONLY, /* only we may send it */
 	KEY_REFUSED_NO,  /* obsolete boolean: No */
 	KEY_IRRELEVANT,  /* obsolete number */
@@ -61,11 +63,11 @@ static const struct key_row table[] = {
     {"TargetName", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
     {"SessionType", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
     {"AuthMethod", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
-    {"CHAP_A", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
-    {"CHAP_I", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
-    {"CHAP_C", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
-    {"CHAP_N", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
-    {"CHAP_R", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
+    {"CHAP_A", KEY_CHAP, IN_LOGIN, 0, 0, 0, 0},
+    {"CHAP_I", KEY_CHAP, IN_LOGIN, 0, 0, 0, 0},
+    {"CHAP_C", KEY_CHAP, IN_LOGIN, 0, 0, 0, 0},
+    {"CHAP_N", KEY_CHAP, IN_LOGIN, 0, 0, 0, 0},
+    {"CHAP_R", KEY_CHAP, IN_LOGIN, 0, 0, 0, 0},
     {"SendTargets", KEY_HANDLED, IN_FULL_FEATURE, 0, 0, 0, 0},
     {"TargetAlias", KEY_TARGET_ONLY, 0, 0, 0, 0, 0},
     {"TargetAddress", KEY_TARGET_ONLY, 0, 0, 0, 0, 0},
@@ -186,6 +188,7 @@ static void answer_row(const struct key_row *row, uint32_t *field, const char *v
 		text_add(reply, row->name, "Irrelevant");
 		break;
 	case KEY_HANDLED:
+	case KEY_CHAP:
 	case KEY_TARGET_ONLY:
 		break;
 	}
@@ -213,8 +216,7 @@ int keys_answer(struct iscsi_params *params, uint64_t *seen, enum keys_phase pha
 	if (row->kind == KEY_TARGET_ONLY || !(row->flags & needed))
 		return -EPROTO;
 	bit = 1ull << (row - table);
-	/* CHAP_I and CHAP_C never come twice either; names may be repeated nowhere. */
-	if (*seen & bit)
+	if ((*seen & bit) && row->kind != KEY_CHAP)
 		return -EPROTO;
 	*seen |= bit;
 	if (params->discovery && (row->flags & NORMAL_ONLY)) {

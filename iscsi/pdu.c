@@ -49,9 +49,9 @@ int pdu_ahs_next(const uint8_t *ahs, size_t length, size_t *at, struct pdu_ahs *
 	if (own < 1 || own + 3 > left)
 		return -EINVAL;
 	*ret_ahs = (struct pdu_ahs){
-		.type = ahs[*at + 2],
-		.data = ahs + *at + 4,
-		.length = own - 1,
+	    .type = ahs[*at + 2],
+	    .data = ahs + *at + 4,
+	    .length = own - 1,
 	};
 	*at += (own + 3 + 3) & ~(size_t)3;
 	if (*at > length)

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ISCSI_INTERNAL_H
+#define ISCSI_INTERNAL_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/stream.h"
+#include "iscsi/iscsi.h"
+#include "iscsi/keys.h"
+#include "iscsi/login.h"
+#include "iscsi/pdu.h"
+#include "target/task.h"
+
+/*~ The tour. A connection is accepted on the control loop (portal.c), given to the I/O loop with
+ * the fewest and lives there to its end (conn.c: bytes to PDUs and back). login.c decides the
+ * login; what only the control loop knows (rules, targets, other sessions: server.c) is asked by
+ * a message to and fro. In full feature phase session.c keeps the command window and hands each
+ * request to its row; transfer.c moves a SCSI command's data, tmf.c maps task management.
+ *
+ * Who owns what:
+ *  - struct iscsi_server, iscsi_target, the registry of connections and all fields under
+ *    "control loop" of struct iscsi_conn: the control loop;
+ *  - everything else of a connection: its I/O loop.
+ * No lock anywhere; only messages. A connection is freed by its own loop in answer to the
+ * control loop's last message, so that no earlier message can still be under way. */
+
+#define ISCSI_WINDOW            128u /* commands outstanding per session */
+#define ISCSI_IMMEDIATE_MAX     32u  /* immediate requests outstanding besides */
+#define ISCSI_OUT_MAX           320u /* PDUs handed to the socket and not yet taken */
+#define ISCSI_OUT_RESERVE       16u  /* of these kept for what is not data */
+#define ISCSI_OUT_SLAB          16u
+#define ISCSI_BACKLOG_MAX       (32u << 20) /* bytes of finished reads waiting for the peer */
+#define ISCSI_TEXT_MAX          65536u      /* text request, all PDUs together */
+#define ISCSI_CONNECTIONS_MAX   1024u
+#define ISCSI_HALF_OPEN_MAX     128u
+#define ISCSI_LOGIN_LIMIT_NS    (15ull * 1000000000)
+#define ISCSI_PING_NS           (15ull * 1000000000) /* idle time before a NOP-In */
+#define ISCSI_PING_LIMIT_NS     (30ull * 1000000000) /* idle time before the end */
+#define ISCSI_DRAIN_NS          (2ull * 1000000000)  /* for last words */
+#define ISCSI_RULES_MAX         1024u
+#define ISCSI_TARGETS_MAX       4096u
+#define ISCSI_PORTALS_MAX       32u
+#define ISCSI_DATA_PIECES       4u
+#define ISCSI_EXECUTE_BYTES_MAX (ISCSI_DATA_PIECES * BUF_MAX)
+
+struct iscsi_conn;
+struct iscsi_task;
+
+/* ---- one PDU on its way out */
+struct iscsi_out {
+	struct stream_send send;
+	struct list link; /* free list */
+	struct iscsi_conn *conn;
+	struct iscsi_task *task;                         /* ends when this has been sent; NULL */
+	void *text;                                      /* heap memory freed afterwards; NULL */
+	struct buf *buf;                                 /* let go afterwards; NULL */
+	uint8_t bhs[PDU_BHS_LENGTH + PDU_DIGEST_LENGTH]; /* the digest follows at once */
+	uint8_t small[PDU_BHS_LENGTH]; /* short data: sense length, a rejected header */
+	uint8_t tail[3 + PDU_DIGEST_LENGTH];
+};
+
+/* ---- one request */
+enum task_state {
+	TASK_RECEIVING, /* its own PDU is still coming in */
+	TASK_HELD,      /* ahead of a CmdSN gap */
+	TASK_GATHERING, /* data-out is coming in */
+	TASK_EXECUTING,
+	TASK_SENDING, /* in conn->tx or its last PDU is in the socket */
+};
+
+struct iscsi_r2t {
+	uint32_t ttt, offset, length, received, datasn;
+	bool active;
+};
+
+struct iscsi_task {
+	struct scsi_task scsi;
+	struct scsi_tmf_request tmf;
+	struct iscsi_conn *conn;
+	struct list link; /* session->tasks */
+	struct list tx_link;
+	struct list held_link;
+	struct iscsi_task *next; /* hash chain, or free list */
+	uint8_t bhs[PDU_BHS_LENGTH];
+	uint32_t itt, cmdsn;
+	enum task_state state;
+	bool immediate, counted, hashed, begun;
+	bool dropped;     /* ends without an answer */
+	bool crc_failed;  /* a Data-Out was lost to its digest */
+	bool no_buffers;  /* answered BUSY: its immediate data had nowhere to go */
+	uint8_t response; /* TMF response code; SCSI response is always 0 */
+
+	uint8_t read, write;
+	uint32_t edtl;
+	/* data-out */
+	struct buf *bufs[ISCSI_DATA_PIECES]; /* 1 MiB each but the last */
+	uint32_t room;                       /* bytes in bufs */
+	uint32_t received;                   /* contiguous bytes here, from 0 */
+	bool unsolicited;                    /* more is to come unasked */
+	uint32_t unsolicited_datasn;
+	uint32_t r2t_offset; /* next byte to ask for */
+	uint32_t r2tsn;
+	unsigned r2t_active;
+	struct iscsi_r2t r2ts[KEYS_R2T_MAX];
+	bool waiting_for_buffers;
+	struct buf_waiter waiter;
+	/* data-in */
+	uint32_t sent, datasn, burst;
+	uint32_t backlog;    /* counted in conn->backlog */
+	struct buf *payload; /* NOP-Out data, text */
+	uint32_t payload_length;
+};
+
+/* ---- the part of a connection that starts with full feature phase */
+#define SESSION_HASH 256u
+struct iscsi_session {
+	struct scsi_nexus *nexus; /* NULL in discovery */
+	struct pdu_window window;
+	struct list tasks; /* every task in use */
+	struct list held;
+	struct iscsi_task *hash[SESSION_HASH];
+	struct iscsi_task *free_tasks;
+	unsigned task_count, immediate_count;
+	uint32_t next_ttt;
+	bool logging_out;          /* answer to LOGOUT is out: nothing is heard any more */
+	bool aborting, drained;    /* scsi_nexus_abort_all() was called, has ended */
+	uint32_t aborted_itts[64]; /* whose late Data-Out is swallowed */
+	unsigned aborted_next;
+	/* text negotiation */
+	char *text; /* heap */
+	size_t text_length, text_sent;
+	uint32_t text_ttt;
+	char *text_in;
+	size_t text_in_length;
+	struct iscsi_task *text_task; /* waits for the control loop's list of targets */
+	uint64_t commands, read_bytes, write_bytes;
+	uint64_t started_ns;
+};
+
+enum conn_state { CONN_LOGIN, CONN_FULL_FEATURE, CONN_DRAINING, CONN_CLOSING };
+
+enum conn_question { ASK_NOTHING, ASK_RULE, ASK_SESSION, ASK_TARGETS };
+
+enum conn_drop {
+	DROP_NOT,
+	DROP_HALF_OPEN,  /* too many: the oldest gives way */
+	DROP_REINSTATED, /* the same initiator port logged in again */
+	DROP_ADMIN,      /* session drop, rule change */
+	DROP_TARGET,     /* the target goes away or is reset */
+	DROP_SHUTDOWN,   /* the server stops */
+};
+
+struct iscsi_io_loop {
+	struct loop *loop;
+	struct iscsi_server *server;
+	struct list conns; /* that loop's */
+	unsigned load;     /* control loop's count */
+};
+
+struct iscsi_conn {
+	struct iscsi_server *server;
+	struct iscsi_io_loop *io;
+	struct stream *stream;
+	struct list link; /* io->conns */
+	int fd;           /* until attached */
+	struct sockaddr_storage peer, local;
+	char peer_text[64], local_text[64];
+	enum conn_state state;
+	struct login *login; /* heap, during login only */
+	struct iscsi_params params;
+	struct iscsi_session session;
+	struct timer timer;
+	uint64_t last_heard, pinged; /* loop_now(); pinged 0 = no NOP-In outstanding */
+	uint32_t statsn;
+	bool stream_closed, finished, paused, chap;
+	uint64_t grace_end;
+	bool header_digest, data_digest; /* in force */
+	enum conn_drop dropping;
+
+	/* receiving: conn.c */
+	bool in_payload;
+	uint8_t header[PDU_HEADER_MAX];
+	uint32_t payload_length; /* without padding and digest */
+	struct iscsi_task *rx_task;
+	struct iscsi_r2t *rx_r2t; /* NULL: unsolicited */
+	struct iovec rx_iov[8], rx_cursor[8];
+	unsigned rx_count, rx_at;
+	size_t rx_left;
+	uint8_t rx_tail[3 + PDU_DIGEST_LENGTH];
+	struct stream_receive rx_into;
+	bool rx_into_active;
+	char *rx_text; /* login data: heap, KEYS_LOGIN_MAX */
+
+	/* sending */
+	struct list tx; /* tasks with PDUs to make */
+	struct list free_outs;
+	struct list slabs;
+	unsigned out_count, out_used;
+	size_t backlog; /* bytes of data-in in tx */
+
+	/* the question to the control loop */
+	struct message message;
+	enum conn_question question;
+	enum login_status answer;
+	struct iscsi_rule answer_rule;
+	char answer_alias[TEXT_VALUE_MAX + 1];
+	struct scsi_target *answer_target;
+	uint16_t answer_tsih;
+	char *answer_text; /* heap */
+	size_t answer_length;
+	char asked_targets[SCSI_NAME_MAX + 1];
+
+	/* control loop */
+	struct list all_link;  /* server->conns */
+	struct list half_link; /* server->half_open */
+	struct list wait_link; /* the older session's waiters */
+	struct list waiters;   /* connections that replace this one */
+	struct iscsi_target *target;
+	bool registered, drop_posted, gone;
+	struct message drop_message, free_message, attach_message;
+	enum conn_drop drop_reason;
+	uint64_t id;
+	uint16_t tsih;
+	uint8_t isid[6];
+	char initiator[SCSI_NAME_MAX + 1];
+	bool discovery;
+};
+
+struct iscsi_portal {
+	struct iscsi_server *server;
+	struct listener *listener;
+	char address[64];
+	uint16_t port;
+};
+
+struct iscsi_target {
+	struct iscsi_server *server;
+	struct list link;
+	char name[SCSI_NAME_MAX + 1];
+	char alias[TEXT_VALUE_MAX + 1];
+	struct scsi_target *scsi;
+	struct iscsi_rule *rules;
+	unsigned rule_count;
+	unsigned users; /* connections that hold it */
+	bool dying;
+	void (*destroyed)(void *context);
+	void *destroyed_context;
+};
+
+struct iscsi_server {
+	struct iscsi_server_options options;
+	struct iscsi_io_loop *loops;
+	struct iscsi_portal *portals[ISCSI_PORTALS_MAX];
+	unsigned portal_count;
+	struct list targets;
+	struct list conns;
+	struct list half_open; /* oldest first */
+	unsigned conn_count, half_open_count;
+	struct iscsi_rule *discovery_rule;
+	unsigned chap;
+	uint64_t next_id;
+	uint16_t next_tsih;
+	bool stopping;
+	uint64_t grace_ns; /* written before the DROP_SHUTDOWN messages are posted */
+	void (*stopped)(void *context);
+	void *stopped_context;
+	struct deferred finish;
+};
+
+/* server.c: control loop */
+void server_accepted(struct iscsi_server *server, int fd, const struct sockaddr *peer,
+		     socklen_t peer_length);
+/* server.c: any loop. conn->question is answered by conn_answered(); one at a time. */
+void server_ask(struct iscsi_conn *conn, enum conn_question question);
+void server_conn_gone(struct iscsi_conn *conn); /* last word of a connection */
+void server_reset_target(struct iscsi_conn *conn);
+/* portal.c */
+void portal_text(const struct sockaddr *address, char *text, size_t room);
+/* Append the TargetAddress lines a client of @local should see. */
+void portal_list(const struct iscsi_server *server, const struct sockaddr *local,
+		 struct text_writer *writer);
+void portal_close_all(struct iscsi_server *server);
+
+/* conn.c: the connection's loop, all of what follows */
+void conn_attach(struct message *message);
+void conn_answered(struct message *message);
+void conn_drop(struct message *message);
+void conn_free(struct message *message);
+struct iscsi_out *conn_out(struct iscsi_conn *conn, uint8_t opcode);
+/* Send @out with @count pieces of data, @length bytes; numbers and digests are filled in here.
+ * @take_statsn: this PDU uses up a StatSN. */
+void conn_send(struct iscsi_conn *conn, struct iscsi_out *out, const struct iovec *data,
+	       unsigned count, bool take_statsn);
+void conn_out_release(struct iscsi_conn *conn, struct iscsi_out *out);
+bool conn_out_available(const struct iscsi_conn *conn);
+void conn_reject(struct iscsi_conn *conn, enum pdu_reject_reason reason);
+void conn_reject_header(struct iscsi_conn *conn, const uint8_t *bhs, enum pdu_reject_reason reason);
+/* conn_fail: this connection's protocol is broken: log, last words, close. */
+void conn_fail(struct iscsi_conn *conn, const char *why);
+void conn_drain(struct iscsi_conn *conn);
+void conn_close(struct iscsi_conn *conn);
+void conn_resume(struct iscsi_conn *conn);
+void conn_update_pause(struct iscsi_conn *conn);
+/* Where the payload of the PDU being received goes. */
+void conn_rx_iov(struct iscsi_conn *conn, void *base, size_t length); /* base NULL: nowhere */
+void conn_try_finish(struct iscsi_conn *conn);
+
+/* session.c */
+int session_start(struct iscsi_conn *conn, struct scsi_target *target);
+bool session_header(struct iscsi_conn *conn); /* false: the connection has ended */
+void session_pdu(struct iscsi_conn *conn, bool digest_good);
+void session_targets_listed(struct iscsi_conn *conn);
+void session_ping(struct iscsi_conn *conn);
+void session_async(struct iscsi_conn *conn, uint8_t event, uint16_t p1, uint16_t p2, uint16_t p3);
+bool session_quiet(const struct iscsi_conn *conn); /* no command runs */
+void session_abort(struct iscsi_conn *conn);       /* at the connection's end */
+void session_stream_closed(struct iscsi_conn *conn);
+bool session_finished(const struct iscsi_conn *conn);
+void session_finish(struct iscsi_conn *conn);
+struct iscsi_task *session_find(struct iscsi_conn *conn, uint32_t itt);
+void session_task_done(struct iscsi_task *task); /* the command no longer fills the window */
+void session_task_free(struct iscsi_task *task);
+/* End a request that has not been executed, without an answer. */
+void session_task_drop(struct iscsi_task *task);
+void session_was_aborted(struct iscsi_conn *conn, uint32_t itt);
+bool session_itt_aborted(const struct iscsi_conn *conn, uint32_t itt);
+uint32_t session_ttt(struct iscsi_conn *conn);
+void session_pump(struct iscsi_conn *conn);
+void session_queue(struct iscsi_task *task);
+
+/* transfer.c */
+bool transfer_command_header(struct iscsi_conn *conn, struct iscsi_task *task);
+void transfer_command(struct iscsi_task *task);
+bool transfer_data_out_header(struct iscsi_conn *conn);
+void transfer_data_out(struct iscsi_conn *conn, bool digest_good);
+bool transfer_make_pdu(struct iscsi_task *task); /* true: task has nothing more to make */
+void transfer_release(struct iscsi_task *task);  /* give back buffers and the scsi task */
+void transfer_backlog(struct iscsi_task *task);  /* its data has left */
+/* Finish with CHECK CONDITION of our own (transport errors, RFC 7143 11.4.7.2). */
+void transfer_fail(struct iscsi_task *task, uint8_t key, uint8_t asc, uint8_t ascq);
+
+/* tmf.c */
+void tmf_request(struct iscsi_task *task);
+void tmf_make_pdu(struct iscsi_task *task);
+
+#endif

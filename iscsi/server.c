@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "iscsi/internal.h"
+#include "iscsi/rules.h"
+
+static void finish_stop(struct deferred *deferred);
+
+int iscsi_server_create(const struct iscsi_server_options *options,
+			struct iscsi_server **ret_server, struct err *err)
+{
+	struct iscsi_server *server = heap_zalloc(sizeof(*server));
+	struct iscsi_io_loop *loops =
+	    heap_zalloc_array(options->io_loop_count, sizeof(*server->loops));
+
+	if (!server || !loops) {
+		heap_free(server);
+		heap_free(loops);
+		return err_set(err, -ENOMEM, "no memory for the iSCSI server");
+	}
+	server->options = *options;
+	if (!server->options.login_limit_ns)
+		server->options.login_limit_ns = ISCSI_LOGIN_LIMIT_NS;
+	if (!server->options.connections_max)
+		server->options.connections_max = ISCSI_CONNECTIONS_MAX;
+	server->loops = loops;
+	for (unsigned i = 0; i < options->io_loop_count; i++) {
+		loops[i] = (struct iscsi_io_loop){.loop = options->io_loops[i], .server = server};
+		list_init(&loops[i].conns);
+	}
+	list_init(&server->targets);
+	list_init(&server->conns);
+	list_init(&server->half_open);
+	deferred_init(&server->finish, finish_stop);
+	server->chap = ISCSI_CHAP_MD5 | ISCSI_CHAP_SHA1 | ISCSI_CHAP_SHA256 | ISCSI_CHAP_SHA3_256;
+	*ret_server = server;
+	return 0;
+}
+
+void iscsi_server_destroy(struct iscsi_server *server)
+{
+	if (!server)
+		return;
+	assert(list_empty(&server->conns));
+	deferred_cancel(&server->finish);
+	portal_close_all(server);
+	while (!list_empty(&server->targets)) {
+		struct iscsi_target *target =
+		    list_entry(server->targets.next, struct iscsi_target, link);
+
+		iscsi_target_destroy(target, NULL, NULL);
+	}
+	heap_free(server->discovery_rule);
+	heap_free(server->loops);
+	heap_free(server);
+}
+
+static void finish_stop(struct deferred *deferred)
+{
+	struct iscsi_server *server = container_of(deferred, struct iscsi_server, finish);
+	void (*stopped)(void *) = server->stopped;
+
+	server->stopped = NULL;
+	if (stopped)
+		stopped(server->stopped_context);
+}
+
+static void post_drop(struct iscsi_conn *conn, enum conn_drop reason)
+{
+	if (conn->drop_posted || conn->gone)
+		return;
+	conn->drop_posted = true;
+	conn->drop_reason = reason;
+	loop_post(conn->io->loop, &conn->drop_message, conn_drop);
+}
+
+void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
+		       void (*stopped)(void *context), void *context)
+{
+	server->stopping = true;
+	server->grace_ns = grace_ns;
+	server->stopped = stopped;
+	server->stopped_context = context;
+	for (unsigned i = 0; i < server->portal_count; i++) {
+		listener_close(server->portals[i]->listener);
+		server->portals[i]->listener = NULL;
+		heap_free(server->portals[i]);
+	}
+	server->portal_count = 0;
+	list_for_each (it, &server->conns)
+		post_drop(list_entry(it, struct iscsi_conn, all_link), DROP_SHUTDOWN);
+	if (list_empty(&server->conns))
+		loop_defer(server->options.control, &server->finish);
+}
+
+void iscsi_server_set_chap(struct iscsi_server *server, unsigned algorithms)
+{
+	server->chap = algorithms;
+}
+
+int iscsi_server_set_discovery_rule(struct iscsi_server *server, const struct iscsi_rule *rule,
+				    struct err *err)
+{
+	struct iscsi_rule *copy = NULL;
+
+	if (rule) {
+		if (iscsi_rule_check(rule, err) < 0)
+			return -EINVAL;
+		copy = heap_alloc(sizeof(*copy));
+		if (!copy)
+			return err_set(err, -ENOMEM, "no memory for a rule");
+		*copy = *rule;
+	}
+	heap_free(server->discovery_rule);
+	server->discovery_rule = copy;
+	return 0;
+}
+
+/* ---- connections */
+
+static struct iscsi_io_loop *least_loaded(struct iscsi_server *server)
+{
+	struct iscsi_io_loop *best = &server->loops[0];
+
+	for (unsigned i = 1; i < server->options.io_loop_count; i++)
+		if (server->loops[i].load < best->load)
+			best = &server->loops[i];
+	return best;
+}
+
+static void half_open_end(struct iscsi_conn *conn)
+{
+	if (list_empty(&conn->half_link))
+		return;
+	list_remove(&conn->half_link);
+	conn->server->half_open_count--;
+}
+
+static struct iscsi_conn *conn_new(struct iscsi_server *server, int fd, const struct sockaddr *peer,
+				   socklen_t peer_length)
+{
+	struct iscsi_conn *conn = heap_zalloc(sizeof(*conn));
+	socklen_t length = sizeof(conn->local);
+
+	if (!conn)
+		return NULL;
+	conn->server = server;
+	conn->fd = fd;
+	memcpy(&conn->peer, peer,
+	       peer_length < sizeof(conn->peer) ? peer_length : sizeof(conn->peer));
+	if (getsockname(fd, (struct sockaddr *)&conn->local, &length) < 0)
+		conn->local.ss_family = AF_UNSPEC;
+	portal_text((struct sockaddr *)&conn->peer, conn->peer_text, sizeof(conn->peer_text));
+	portal_text((struct sockaddr *)&conn->local, conn->local_text, sizeof(conn->local_text));
+	list_init(&conn->wait_link);
+	list_init(&conn->waiters);
+	list_init(&conn->link);
+	conn->id = ++server->next_id;
+	return conn;
+}
+
+void server_accepted(struct iscsi_server *server, int fd, const struct sockaddr *peer,
+		     socklen_t peer_length)
+{
+	struct iscsi_conn *conn;
+
+	if (server->stopping || server->conn_count >= server->options.connections_max ||
+	    !(conn = conn_new(server, fd, peer, peer_length))) {
+		close(fd);
+		return;
+	}
+	conn->io = least_loaded(server);
+	conn->io->load++;
+	server->conn_count++;
+	server->half_open_count++;
+	list_push_back(&server->conns, &conn->all_link);
+	list_push_back(&server->half_open, &conn->half_link);
+	if (server->half_open_count > ISCSI_HALF_OPEN_MAX) {
+		struct iscsi_conn *oldest =
+		    list_entry(server->half_open.next, struct iscsi_conn, half_link);
+
+		half_open_end(oldest);
+		post_drop(oldest, DROP_HALF_OPEN);
+	}
+	loop_post(conn->io->loop, &conn->attach_message, conn_attach);
+}
+
+static void target_let_go(struct iscsi_target *target);
+static void ask_session(struct iscsi_conn *conn);
+
+static void answer(struct iscsi_conn *conn, enum login_status status)
+{
+	conn->answer = status;
+	loop_post(conn->io->loop, &conn->message, conn_answered);
+}
+
+static void gone(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
+	struct iscsi_server *server = conn->server;
+	struct iscsi_target *target = conn->target;
+	struct list waiters;
+
+	conn->gone = true;
+	list_remove(&conn->all_link);
+	half_open_end(conn);
+	server->conn_count--;
+	conn->io->load--;
+	list_init(&waiters);
+	list_splice_back(&waiters, &conn->waiters);
+	loop_post(conn->io->loop, &conn->free_message, conn_free);
+	for (struct list *it; (it = list_pop_front(&waiters));)
+		ask_session(list_entry(it, struct iscsi_conn, wait_link));
+	if (target)
+		target_let_go(target);
+	if (server->stopping && list_empty(&server->conns))
+		loop_defer(server->options.control, &server->finish);
+}
+
+void server_conn_gone(struct iscsi_conn *conn)
+{
+	loop_post(conn->server->options.control, &conn->message, gone);
+}
+
+/* ---- questions */
+
+static struct sockaddr *peer_of(struct iscsi_conn *conn)
+{
+	return (struct sockaddr *)&conn->peer;
+}
+
+/* Discovery needs no target; without a rule of its own it is open, and lists only what the
+ * asker may log in to. */
+static enum login_status discovery_rule(struct iscsi_conn *conn)
+{
+	const struct iscsi_rule *rule = conn->server->discovery_rule;
+
+	memset(&conn->answer_rule, 0, sizeof(conn->answer_rule));
+	if (!rule)
+		return LOGIN_SUCCESS;
+	if (!rules_find(rule, 1, conn->initiator, peer_of(conn)))
+		return LOGIN_FORBIDDEN;
+	conn->answer_rule = *rule;
+	return LOGIN_SUCCESS;
+}
+
+static enum login_status target_rule(struct iscsi_conn *conn)
+{
+	struct iscsi_target *target = iscsi_target_find(conn->server, conn->login->params.target);
+	const struct iscsi_rule *rule;
+
+	if (!target)
+		return LOGIN_NOT_FOUND;
+	rule = rules_find(target->rules, target->rule_count, conn->initiator, peer_of(conn));
+	if (!rule)
+		return LOGIN_FORBIDDEN;
+	conn->target = target;
+	target->users++;
+	conn->answer_rule = *rule;
+	conn->answer_target = target->scsi;
+	snprintf(conn->answer_alias, sizeof(conn->answer_alias), "%s", target->alias);
+	return LOGIN_SUCCESS;
+}
+
+static void ask_rule(struct iscsi_conn *conn)
+{
+	const struct iscsi_params *params = &conn->login->params;
+
+	conn->discovery = params->discovery;
+	memcpy(conn->initiator, params->initiator, sizeof(conn->initiator));
+	conn->login->chap_algorithms = conn->server->chap;
+	if (conn->server->stopping)
+		answer(conn, LOGIN_UNAVAILABLE);
+	else
+		answer(conn, conn->discovery ? discovery_rule(conn) : target_rule(conn));
+}
+
+static struct iscsi_conn *same_port(struct iscsi_conn *conn)
+{
+	list_for_each (it, &conn->server->conns) {
+		struct iscsi_conn *other = list_entry(it, struct iscsi_conn, all_link);
+
+		if (other != conn && other->registered && other->target == conn->target &&
+		    !memcmp(other->isid, conn->login->isid, sizeof(other->isid)) &&
+		    !strcmp(other->initiator, conn->initiator))
+			return other;
+	}
+	return NULL;
+}
+
+static bool tsih_used(const struct iscsi_server *server, uint16_t tsih)
+{
+	list_for_each (it, &server->conns) {
+		const struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->registered && conn->tsih == tsih)
+			return true;
+	}
+	return false;
+}
+
+static void register_session(struct iscsi_conn *conn)
+{
+	struct iscsi_server *server = conn->server;
+
+	do
+		server->next_tsih++;
+	while (server->next_tsih == 0 || tsih_used(server, server->next_tsih));
+	conn->tsih = server->next_tsih;
+	memcpy(conn->isid, conn->login->isid, sizeof(conn->isid));
+	conn->registered = true;
+	conn->answer_tsih = conn->tsih;
+	half_open_end(conn);
+	answer(conn, LOGIN_SUCCESS);
+}
+
+/* RFC 7143 6.3.5: TSIH 0 with the ISID of a live session of the same initiator and portal group
+ * reinstates it: the old one ends first. TSIH not 0 would add a connection: MaxConnections is 1. */
+static void ask_session(struct iscsi_conn *conn)
+{
+	struct iscsi_conn *older = conn->discovery ? NULL : same_port(conn);
+	uint16_t asked = conn->login->tsih;
+
+	if (conn->drop_posted || conn->server->stopping || (conn->target && conn->target->dying))
+		answer(conn, LOGIN_UNAVAILABLE);
+	else if (asked != 0)
+		answer(conn, older && older->tsih == asked ? LOGIN_TOO_MANY_CONNECTIONS
+							   : LOGIN_NO_SESSION);
+	else if (older) {
+		list_push_back(&older->waiters, &conn->wait_link);
+		post_drop(older, DROP_REINSTATED);
+	} else
+		register_session(conn);
+}
+
+static bool may_see(struct iscsi_conn *conn, const struct iscsi_target *target)
+{
+	return !target->dying &&
+	       rules_find(target->rules, target->rule_count, conn->initiator, peer_of(conn));
+}
+
+/* SendTargets (RFC 7143 appendix C): All and names in discovery; a normal session sees its own. */
+static bool listed(struct iscsi_conn *conn, const struct iscsi_target *target)
+{
+	const char *asked = conn->asked_targets;
+
+	if (!conn->discovery)
+		return target == conn->target && (!asked[0] || !strcmp(asked, target->name));
+	return may_see(conn, target) && (!strcmp(asked, "All") || !strcmp(asked, target->name));
+}
+
+static void ask_targets(struct iscsi_conn *conn)
+{
+	struct iscsi_server *server = conn->server;
+	struct text_writer writer = {0};
+	size_t per_target = SCSI_NAME_MAX + 16 + server->portal_count * 96;
+
+	list_for_each (it, &server->targets)
+		if (listed(conn, list_entry(it, struct iscsi_target, link)))
+			writer.room += per_target;
+	writer.data = heap_alloc(writer.room + 1);
+	if (!writer.data) {
+		answer(conn, LOGIN_OUT_OF_RESOURCES);
+		return;
+	}
+	list_for_each (it, &server->targets) {
+		const struct iscsi_target *target = list_entry(it, struct iscsi_target, link);
+
+		if (!listed(conn, target))
+			continue;
+		text_add(&writer, "TargetName", target->name);
+		portal_list(server, (struct sockaddr *)&conn->local, &writer);
+	}
+	conn->answer_text = writer.data;
+	conn->answer_length = writer.length;
+	answer(conn, LOGIN_SUCCESS);
+}
+
+static void asked(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
+
+	switch (conn->question) {
+	case ASK_RULE:
+		ask_rule(conn);
+		break;
+	case ASK_SESSION:
+		ask_session(conn);
+		break;
+	case ASK_TARGETS:
+		ask_targets(conn);
+		break;
+	case ASK_NOTHING:
+		break;
+	}
+}
+
+void server_ask(struct iscsi_conn *conn, enum conn_question question)
+{
+	conn->question = question;
+	loop_post(conn->server->options.control, &conn->message, asked);
+}
+
+/* ---- targets */
+
+int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char *alias,
+			struct iscsi_target **ret_target, struct err *err)
+{
+	struct iscsi_target *target;
+	int result = iscsi_name_check(iqn, err);
+
+	if (result < 0)
+		return result;
+	if (iscsi_target_find(server, iqn))
+		return err_set(err, -EEXIST, "target %s exists", iqn);
+	target = heap_zalloc(sizeof(*target));
+	if (!target)
+		return err_set(err, -ENOMEM, "no memory for a target");
+	result = scsi_target_create(iqn, &target->scsi, err);
+	if (result < 0) {
+		heap_free(target);
+		return result;
+	}
+	target->server = server;
+	snprintf(target->name, sizeof(target->name), "%s", iqn);
+	snprintf(target->alias, sizeof(target->alias), "%s", alias ? alias : "");
+	list_push_back(&server->targets, &target->link);
+	*ret_target = target;
+	return 0;
+}
+
+static void target_free(struct iscsi_target *target)
+{
+	struct err err = {0};
+
+	list_remove(&target->link);
+	if (scsi_target_destroy(target->scsi, &err) < 0)
+		log_error("target %s: %s", target->name, err.text);
+	if (target->rules)
+		memset(target->rules, 0, target->rule_count * sizeof(*target->rules));
+	heap_free(target->rules);
+	if (target->destroyed)
+		target->destroyed(target->destroyed_context);
+	heap_free(target);
+}
+
+static void target_let_go(struct iscsi_target *target)
+{
+	target->users--;
+	if (target->dying && target->users == 0)
+		target_free(target);
+}
+
+void iscsi_target_destroy(struct iscsi_target *target, void (*destroyed)(void *context),
+			  void *context)
+{
+	target->dying = true;
+	target->destroyed = destroyed;
+	target->destroyed_context = context;
+	if (target->users == 0) {
+		target_free(target);
+		return;
+	}
+	list_for_each (it, &target->server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->target == target)
+			post_drop(conn, DROP_TARGET);
+	}
+}
+
+struct iscsi_target *iscsi_target_find(struct iscsi_server *server, const char *iqn)
+{
+	list_for_each (it, &server->targets) {
+		struct iscsi_target *target = list_entry(it, struct iscsi_target, link);
+
+		if (!target->dying && !strcmp(target->name, iqn))
+			return target;
+	}
+	return NULL;
+}
+
+struct scsi_target *iscsi_target_scsi(struct iscsi_target *target)
+{
+	return target->scsi;
+}
+
+const char *iscsi_target_name(const struct iscsi_target *target)
+{
+	return target->name;
+}
+
+struct iscsi_target *iscsi_target_next(struct iscsi_server *server, struct iscsi_target *previous)
+{
+	struct list *next = previous ? previous->link.next : server->targets.next;
+
+	return next == &server->targets ? NULL : list_entry(next, struct iscsi_target, link);
+}
+
+int iscsi_target_set_rules(struct iscsi_target *target, const struct iscsi_rule *rules,
+			   unsigned count, struct err *err)
+{
+	struct iscsi_rule *copy;
+
+	if (count > ISCSI_RULES_MAX)
+		return err_set(err, -ENOSPC, "more than %u rules on a target", ISCSI_RULES_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (iscsi_rule_check(&rules[i], err) < 0)
+			return -EINVAL;
+	copy = heap_zalloc_array(count ? count : 1, sizeof(*copy));
+	if (!copy)
+		return err_set(err, -ENOMEM, "no memory for rules");
+	if (count)
+		memcpy(copy, rules, count * sizeof(*copy));
+	heap_free(target->rules);
+	target->rules = copy;
+	target->rule_count = count;
+	list_for_each (it, &target->server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->target == target &&
+		    !rules_find(copy, count, conn->initiator, peer_of(conn)))
+			post_drop(conn, DROP_ADMIN);
+	}
+	return 0;
+}
+
+/* TARGET COLD RESET ends every session of the target (RFC 7143 11.5.1). */
+struct reset {
+	struct message message;
+	struct iscsi_server *server;
+	char name[SCSI_NAME_MAX + 1];
+};
+
+static void reset_sessions(struct message *message)
+{
+	struct reset *reset = container_of(message, struct reset, message);
+
+	list_for_each (it, &reset->server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->target && !strcmp(conn->target->name, reset->name))
+			post_drop(conn, DROP_TARGET);
+	}
+	heap_free(reset);
+}
+
+void server_reset_target(struct iscsi_conn *conn)
+{
+	struct reset *reset = heap_zalloc(sizeof(*reset));
+
+	if (!reset)
+		return;
+	reset->server = conn->server;
+	memcpy(reset->name, conn->params.target, sizeof(reset->name));
+	loop_post(conn->server->options.control, &reset->message, reset_sessions);
+}
+
+int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err)
+{
+	list_for_each (it, &server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->registered && conn->id == id) {
+			post_drop(conn, DROP_ADMIN);
+			return 0;
+		}
+	}
+	return err_set(err, -ENOENT, "no session %llu", (unsigned long long)id);
+}
+
+/* ---- the list of sessions: each loop fills its part */
+
+struct gather_part {
+	struct message message;
+	struct gather *gather;
+	struct iscsi_io_loop *io;
+	struct iscsi_session_info *infos;
+	unsigned count;
+};
+
+struct gather {
+	struct iscsi_server *server;
+	void (*listed)(void *, const struct iscsi_session_info *, unsigned);
+	void *context;
+	unsigned waiting;
+	struct gather_part parts[];
+};
+
+static void describe(struct iscsi_conn *conn, struct iscsi_session_info *info)
+{
+	const struct iscsi_session *session = &conn->session;
+
+	*info = (struct iscsi_session_info){
+	    .id = conn->id,
+	    .tsih = conn->answer_tsih,
+	    .header_digest = conn->header_digest,
+	    .data_digest = conn->data_digest,
+	    .chap = conn->chap,
+	    .seconds = (loop_now(conn->io->loop) - session->started_ns) / 1000000000u,
+	    .commands = session->commands,
+	    .read_bytes = session->read_bytes,
+	    .write_bytes = session->write_bytes,
+	};
+	memcpy(info->isid, conn->isid, sizeof(info->isid));
+	memcpy(info->initiator, conn->params.initiator, sizeof(info->initiator));
+	memcpy(info->target, conn->params.target, sizeof(info->target));
+	snprintf(info->initiator_alias, sizeof(info->initiator_alias), "%.223s",
+		 conn->params.initiator_alias);
+	memcpy(info->peer, conn->peer_text, sizeof(info->peer));
+	memcpy(info->portal, conn->local_text, sizeof(info->portal));
+}
+
+static void gather_end(struct gather *gather)
+{
+	struct iscsi_session_info *all = NULL;
+	unsigned count = 0, at = 0;
+
+	for (unsigned i = 0; i < gather->server->options.io_loop_count; i++)
+		count += gather->parts[i].count;
+	if (count)
+		all = heap_zalloc_array(count, sizeof(*all));
+	for (unsigned i = 0; i < gather->server->options.io_loop_count; i++) {
+		struct gather_part *part = &gather->parts[i];
+
+		if (all && part->count)
+			memcpy(all + at, part->infos, part->count * sizeof(*all));
+		at += part->count;
+		heap_free(part->infos);
+	}
+	gather->listed(gather->context, all, all ? count : 0);
+	heap_free(all);
+	heap_free(gather);
+}
+
+static void gather_back(struct message *message)
+{
+	struct gather_part *part = container_of(message, struct gather_part, message);
+
+	if (--part->gather->waiting == 0)
+		gather_end(part->gather);
+}
+
+static void gather_on_loop(struct message *message)
+{
+	struct gather_part *part = container_of(message, struct gather_part, message);
+	unsigned count = 0;
+
+	list_for_each (it, &part->io->conns)
+		count++;
+	if (count)
+		part->infos = heap_zalloc_array(count, sizeof(*part->infos));
+	list_for_each (it, &part->io->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, link);
+
+		if (part->infos && conn->state == CONN_FULL_FEATURE)
+			describe(conn, &part->infos[part->count++]);
+	}
+	loop_post(part->gather->server->options.control, message, gather_back);
+}
+
+void iscsi_session_list(struct iscsi_server *server,
+			void (*listed)(void *context, const struct iscsi_session_info *sessions,
+				       unsigned count),
+			void *context)
+{
+	unsigned loops = server->options.io_loop_count;
+	struct gather *gather = heap_zalloc(sizeof(*gather) + loops * sizeof(struct gather_part));
+
+	if (!gather) {
+		listed(context, NULL, 0);
+		return;
+	}
+	gather->server = server;
+	gather->listed = listed;
+	gather->context = context;
+	gather->waiting = loops;
+	for (unsigned i = 0; i < loops; i++) {
+		gather->parts[i].gather = gather;
+		gather->parts[i].io = &server->loops[i];
+		loop_post(server->loops[i].loop, &gather->parts[i].message, gather_on_loop);
+	}
+}
