@@ -44,7 +44,7 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(if $(and $(wildcard iscsi/portal*.c),$(wildcard volumes/checkpoint.c),$(wildcard target/task.c)),$(BUILD)/granaryd) $(BUILD)/granary
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -118,6 +118,12 @@ $(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+CLI_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out cli/main.c,$(wildcard cli/*.c)))
+$(BUILD)/tests/unit/cli/%: $(BUILD)/obj/tests/unit/cli/%.o $(CLI_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 # The engine once more with its ordering lines switchable (volumes/order.h).
 MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c) tests/sim/mutation.c)
 $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
@@ -159,7 +165,10 @@ $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
 	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(FUZZ_OBJ)
+$(BUILD)/fuzz/libgranary.a: $(FUZZ_OBJ)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libgranary.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
@@ -242,8 +251,7 @@ install: all
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
-	set -e; for file in $(wildcard cli/granary.bash); do \
-		install -D -m 644 $$file $(DESTDIR)$(BASHCOMP)/granary; done
+	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
 
 clean:
 	rm -rf $(BUILD)

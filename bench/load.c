@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "bench/drive.h"
+#include "bench/engine.h"
 #include "bench/floor.h"
 #include "bench/options.h"
 
@@ -95,7 +96,7 @@ int main(int argc, char **argv)
 		r = floor_serve(&options, &err);
 	else if (result == NULL)
 		r = err_set(&err, -ENOMEM, "no memory");
-	else if ((r = drive(&options, result, &err)) == 0)
+	else if ((r = (options.engine_file != NULL ? engine : drive)(&options, result, &err)) == 0)
 		r = print(&options, result);
 	free(result);
 	if (r < 0)

@@ -65,6 +65,10 @@ static const struct row rows[] = {
     {"--serve-floor", "FILE",
      "be the least server there can be, on --port: what the sockets alone cost", TEXT,
      AT(floor_file), 0},
+    {"--engine", "FILE", "no network: load a volume of a new pool in FILE", TEXT, AT(engine_file),
+     0},
+    {"--raw", NULL, "with --engine: the file itself, through the same disk seam", FLAG, AT(raw), 0},
+    {"--io-engine", "NAME", "with --engine: auto, uring, aio", TEXT, AT(io_engine), 0},
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
@@ -135,7 +139,7 @@ static const struct row *find_row(const char *name)
 
 static int check(const struct options *options, struct err *err)
 {
-	if (options->floor_file == NULL && options->target == NULL)
+	if (!options->floor_file && !options->engine_file && !options->target)
 		return err_set(err, -EINVAL, "--target is needed");
 	if (options->block_bytes == 0 || options->block_bytes % 512 != 0)
 		return err_set(err, -EINVAL, "--block is not a multiple of 512");
@@ -151,6 +155,7 @@ static int check(const struct options *options, struct err *err)
 int options_parse(int argc, char **argv, struct options *ret_options, struct err *err)
 {
 	struct options options = {
+	    .io_engine = "auto",
 	    .host = "127.0.0.1",
 	    .port = "3260",
 	    .initiator = "iqn.2026-11.org.granary:load",

@@ -16,14 +16,16 @@ enum pattern { PATTERN_RANDREAD, PATTERN_RANDWRITE, PATTERN_RANDRW, PATTERN_READ
 
 struct options {
 	const char *host, *port, *target, *initiator;
-	const char *floor_file; /* serve this file instead of loading a server */
+	const char *floor_file;  /* serve this file instead of loading a server */
+	const char *engine_file; /* load the volume engine in this process */
+	const char *io_engine;
 	enum pattern pattern;
 	uint64_t block_bytes, depth, connections, lun;
 	uint64_t offset_bytes, span_bytes; /* span 0: to the end of the LUN */
 	uint64_t warmup_ns, run_ns, limit_ns;
 	uint64_t count; /* 0 = by time */
 	uint64_t seed, server_pid;
-	bool header_digest, data_digest, initial_r2t, verify, once;
+	bool header_digest, data_digest, initial_r2t, verify, once, raw;
 };
 
 /* options_parse: 0, or -EINVAL with text; 1 when help was asked for and printed. */

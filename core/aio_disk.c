@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/aio.h"
@@ -122,7 +124,28 @@ static void helper_stop(struct aio_helper *helper)
 	helper->running = false;
 }
 
-/* The kernel */
+/* The kernel. Its calls are made directly: libaio's names (io_submit ...) are too easily taken
+ * by another room of the same program, and its own user-space shortcut is ring_is_empty(). */
+
+static int kernel_setup(unsigned depth, io_context_t *context)
+{
+	return syscall(SYS_io_setup, depth, context) < 0 ? -errno : 0;
+}
+
+static int kernel_submit(io_context_t context, unsigned count, struct iocb **blocks)
+{
+	long r = syscall(SYS_io_submit, context, (long)count, blocks);
+
+	return r < 0 ? -errno : (int)r;
+}
+
+static int kernel_events(io_context_t context, unsigned room, struct io_event *events)
+{
+	struct timespec at_once = {0};
+	long r = syscall(SYS_io_getevents, context, 0L, (long)room, events, &at_once);
+
+	return r < 0 ? -errno : (int)r;
+}
 
 static void prepare(struct aio_engine *engine, struct disk_request *request)
 {
@@ -216,7 +239,7 @@ static bool submit_batch(struct aio_engine *engine)
 {
 	struct iocb *blocks[SUBMIT_BATCH];
 	unsigned count = gather(engine, blocks), taken = 0;
-	int r = count ? io_submit(engine->context, count, blocks) : 0;
+	int r = count ? kernel_submit(engine->context, count, blocks) : 0;
 
 	if (r > 0)
 		taken = (unsigned)r;
@@ -254,12 +277,11 @@ static bool ring_is_empty(const struct aio_engine *engine)
 
 static bool deliver_kernel(struct aio_engine *engine)
 {
-	static struct timespec at_once;
 	struct io_event events[SUBMIT_BATCH];
 	bool any = false;
 
 	while (engine->in_kernel > 0 && !ring_is_empty(engine)) {
-		int count = io_getevents(engine->context, 0, SUBMIT_BATCH, events, &at_once);
+		int count = kernel_events(engine->context, SUBMIT_BATCH, events);
 
 		if (count <= 0)
 			break;
@@ -330,7 +352,7 @@ int aio_disks_open(struct aio_engine *engine, struct err *err)
 		return err_set(err, -errno, "can not create an eventfd: %s", strerror(errno));
 	r = aio_watch_add(engine, engine->disk_fd, EPOLLIN | EPOLLET, &engine->disk_watch);
 	if (r == 0)
-		r = io_setup(AIO_DEPTH, &engine->context);
+		r = kernel_setup(AIO_DEPTH, &engine->context);
 	if (r == 0)
 		return 0;
 	close(engine->disk_fd);
@@ -345,6 +367,6 @@ void aio_disks_close(struct aio_engine *engine)
 	helper_stop(&engine->helper);
 	pthread_mutex_destroy(&engine->helper.lock);
 	pthread_cond_destroy(&engine->helper.more);
-	io_destroy(engine->context);
+	syscall(SYS_io_destroy, engine->context);
 	close(engine->disk_fd);
 }

@@ -376,8 +376,12 @@ static int64_t transfer(struct disk_request *request, int flags)
 		iov = &rest;
 		count = 1;
 	}
+	/* One buffer is the usual case, and cheaper for the kernel without a vector. */
 	if (request->op == DISK_READ)
-		n = preadv2(file->fd, iov, count, at, 0);
+		n = count == 1 ? pread(file->fd, iov->iov_base, iov->iov_len, at)
+			       : preadv(file->fd, iov, count, at);
+	else if (count == 1 && !flags)
+		n = pwrite(file->fd, iov->iov_base, iov->iov_len, at);
 	else
 		n = pwritev2(file->fd, iov, count, at, flags);
 	return n < 0 ? -errno : n;

@@ -39,7 +39,11 @@ void *heap_zalloc(size_t size)
 
 void *heap_zalloc_array(size_t count, size_t size)
 {
-	return allocation_allowed() ? calloc(count ? count : 1, size ? size : 1) : NULL;
+	size_t total;
+
+	if (!allocation_allowed() || __builtin_mul_overflow(count, size, &total))
+		return NULL;
+	return calloc(1, total ? total : 1);
 }
 
 void *heap_aligned(size_t alignment, size_t size)

@@ -164,8 +164,8 @@ static void uring_loop_close(struct loop *loop)
 	struct uring_engine *engine = loop_engine(loop);
 
 	assert(list_empty(&engine->finished));
-	uring_streams_close(engine);
 	io_uring_queue_exit(&engine->ring);
+	uring_streams_close(engine);
 	close(engine->wake_fd);
 	heap_free(engine);
 	loop_set_engine(loop, NULL);
@@ -187,18 +187,18 @@ static void enter(struct uring_engine *engine, uint64_t wait_ns)
 	struct __kernel_timespec ts = {.tv_sec = (long long)(wait_ns / 1000000000u),
 				       .tv_nsec = (long long)(wait_ns % 1000000000u)};
 	struct io_uring_cqe *cqe;
+	int r = 0;
 
-	if (wait_ns && io_uring_cq_ready(ring) == 0) {
-		/* Errors are EINTR, ETIME and passing shortages: the next round tries again. */
-		if (wait_ns == UINT64_MAX)
-			io_uring_submit_and_wait(ring, 1);
-		else
-			io_uring_submit_and_wait_timeout(ring, &cqe, 1, &ts, NULL);
-		return;
-	}
-	if (io_uring_sq_ready(ring) ||
-	    IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
-		io_uring_submit_and_get_events(ring);
+	if (wait_ns == UINT64_MAX && io_uring_cq_ready(ring) == 0)
+		r = io_uring_submit_and_wait(ring, 1);
+	else if (wait_ns && io_uring_cq_ready(ring) == 0)
+		r = io_uring_submit_and_wait_timeout(ring, &cqe, 1, &ts, NULL);
+	else if (io_uring_sq_ready(ring) ||
+		 IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+		r = io_uring_submit_and_get_events(ring);
+	/* EINTR, ETIME and passing shortages: the next round tries again. EEXIST is a loop that
+	 * was polled on one thread and is run on another. */
+	assert(r != -EEXIST);
 }
 
 static void complete(struct uring_engine *engine, const struct io_uring_cqe *cqe)

@@ -95,11 +95,9 @@ fail:
 	return err_set(err, r, "io_uring's receive buffers: %s", strerror(-r));
 }
 
-/* The kernel may look at the ring until it is unregistered. */
+/* After the ring has gone, and the buffers' registration with it. */
 void uring_streams_close(struct uring_engine *engine)
 {
-	if (engine->receive_ring)
-		io_uring_unregister_buf_ring(&engine->ring, BUFFER_GROUP);
 	heap_free(engine->receive_ring);
 	heap_free(engine->receive_memory);
 	heap_free(engine->send_iov);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/control.h"
@@ -236,6 +237,7 @@ int main(int argc, char **argv)
 		return status;
 	log_set_level(daemon_.options.log_level);
 	daemon_.state.lock_fd = -1;
+	umask(0077); /* state, pool files and the socket are ours alone */
 	signals_block();
 	if (start(&err) < 0) {
 		fail(&err);

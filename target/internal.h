@@ -29,10 +29,10 @@
 
 #define SCSI_BLOCK_SHIFT     9 /* 512-byte logical blocks */
 #define SCSI_TRANSFER_BLOCKS (VOLUME_TRANSFER_MAX >> SCSI_BLOCK_SHIFT)
-#define SCSI_UNMAP_BLOCKS    (8u << 20) /* MAXIMUM UNMAP LBA COUNT: 4 GiB */
+#define SCSI_UNMAP_BLOCKS    (1u << 20) /* MAXIMUM UNMAP LBA COUNT: 512 MiB */
 #define SCSI_UNMAP_RANGES    256u
-#define SCSI_SAME_BLOCKS     (512u << 10) /* MAXIMUM WRITE SAME LENGTH: 256 MiB */
-#define SCSI_PIECE_BLOCKS    (512u << 10) /* one discard request: 256 MiB */
+#define SCSI_SAME_BLOCKS     (32u << 10)  /* MAXIMUM WRITE SAME LENGTH: 16 MiB */
+#define SCSI_PIECE_BLOCKS    (256u << 10) /* one discard request: 128 MiB */
 #define SCSI_STATUS_EXTENTS  64u          /* descriptors of one GET LBA STATUS */
 #define SCSI_TMF_LIMIT_NS    (5ull * 1000000000)
 

@@ -119,10 +119,13 @@ bool provision_decode_same(struct scsi_task *task)
 		return false;
 	if (task->blocks == 0) /* WSNZ is 1 */
 		return sense_set_cdb_field(task, task->opcode->cdb_length == 16 ? 10 : 7, -1);
-	if (!no_data(task)) {
-		task->direction = SCSI_DATA_OUT;
-		task->data_out_wanted = VOLUME_BLOCK;
-	}
+	if (no_data(task))
+		return true;
+	/* More or less than the one block can not be what was meant. */
+	if (task->data_out_expected != VOLUME_BLOCK)
+		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD_IN_IU);
+	task->direction = SCSI_DATA_OUT;
+	task->data_out_wanted = VOLUME_BLOCK;
 	return true;
 }
 
@@ -173,13 +176,8 @@ void provision_write_same(struct scsi_task *task)
 	uint8_t block[VOLUME_BLOCK] = {0};
 	uint64_t bytes = task->blocks << SCSI_BLOCK_SHIFT;
 
-	if (!no_data(task)) {
-		if (task->data_out_length < VOLUME_BLOCK) {
-			task_fail(task, SENSE_ABORTED_COMMAND, ASC_INVALID_FIELD_IN_IU);
-			return;
-		}
+	if (!no_data(task))
 		task_copy_out(task, 0, block, VOLUME_BLOCK);
-	}
 	if (task->cdb[1] & CDB_UNMAP && is_zero(block, VOLUME_BLOCK))
 		same_next(task);
 	else
@@ -233,9 +231,8 @@ void provision_lba_status(struct scsi_task *task)
 	uint8_t *data = task->buffer->data;
 
 	task->request.extents = (struct volume_extent *)(void *)(data + STATUS_EXTENTS_AT);
-	task->request.extent_max = SCSI_STATUS_EXTENTS;
-	if (task->allocation < STATUS_HEADER + SCSI_STATUS_EXTENTS * STATUS_DESCRIPTOR)
-		task->request.extent_max = task->allocation / STATUS_DESCRIPTOR + 1;
+	task->request.extent_max =
+	    (unsigned)smaller(task->allocation / STATUS_DESCRIPTOR + 1, SCSI_STATUS_EXTENTS);
 
 	task_volume(task, VOLUME_EXTENTS, task->lba, task->blocks, 0, status_done);
 }

@@ -88,7 +88,7 @@ static bool compare(struct scsi_task *task)
 		size_t same;
 
 		if (!expected)
-			return sense_set(task, SENSE_ABORTED_COMMAND, ASC_INVALID_FIELD_IN_IU);
+			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD_IN_IU);
 		same = first_difference(medium + at, expected, length);
 		at += same;
 		if (same < length)
@@ -123,7 +123,7 @@ void verify_execute(struct scsi_task *task)
 		task_finish(task);
 	} else if (task->data_out_length < task->data_out_wanted) {
 		/* There is nothing to compare the rest with. */
-		task_fail(task, SENSE_ABORTED_COMMAND, ASC_INVALID_FIELD_IN_IU);
+		task_fail(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD_IN_IU);
 	} else {
 		read_back(task);
 	}

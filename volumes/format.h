@@ -113,8 +113,7 @@ int node_pointer_decode(const uint8_t bytes[32], struct node_pointer *ret_pointe
 struct map_entry {
 	uint64_t birth;  /* checkpoint generation that first held it */
 	uint64_t *slots; /* exploded: CHUNK_SLOTS addresses, SLOT_NONE = unmapped; else NULL */
-	uint64_t chunk;  /* compact: the physical chunk */
-	uint16_t mask;
+	uint64_t chunk : 48, mask : 16; /* compact: the physical chunk; which slots are mapped */
 };
 
 /* map_encode: payload into @bytes (NODE_LENGTH_MAX - NODE_HEADER); returns its length.

@@ -105,7 +105,7 @@ size_t map_encode(const struct map_entry entries[MAP_CHUNKS], uint8_t *bytes)
 			continue;
 		at[0] = (uint8_t)i;
 		at[1] = entry->slots != NULL;
-		put16(at + 2, entry->mask);
+		put16(at + 2, (uint16_t)entry->mask);
 		put32(at + 4, 0);
 		put64(at + 8, entry->birth);
 		at += 16;
@@ -141,7 +141,7 @@ int map_decode(const uint8_t *bytes, size_t length,
 		index = at[0];
 		entry.mask = get16(at + 2);
 		entry.birth = get64(at + 8);
-		words = at[1] ? (size_t)__builtin_popcount(entry.mask) : 1;
+		words = at[1] ? (size_t)__builtin_popcount((unsigned)entry.mask) : 1;
 		if (index <= previous || index >= (int)MAP_CHUNKS || at[1] > 1 || !entry.mask ||
 		    (size_t)(end - at) < 16 + 8 * words)
 			return -EBADMSG;
@@ -154,7 +154,7 @@ int map_decode(const uint8_t *bytes, size_t length,
 				at += 8;
 		}
 		if (!entry.slots) {
-			entry.chunk = get64(at);
+			entry.chunk = get64(at) & CHUNK_NONE;
 			at += 8;
 		}
 		status = set(context, (unsigned)index, &entry);

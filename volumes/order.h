@@ -13,6 +13,7 @@
  * cycle_flush_takes_new_cycle       flush.c         I5: no sharing of a cycle already under way
  * fua_joins_cycle                   io.c            FUA is durable at done(0)
  * overwrite_waits_for_confirm       io_write.c      I2
+ * remap_waits_for_confirm           io_write.c      I3: an unmapped slot of a chunk one keeps
  * hot_mark_before_overwrite         io_write.c      hot mark durable before the first touch
  * write_waits_for_overlap           io.c            overlapping writes of a slot take turns
  * quarantine_waits_for_confirm      space.c         I3: free record durable before reuse

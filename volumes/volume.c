@@ -17,7 +17,7 @@ static void refused(struct deferred *deferred)
 	request->done(request, request->result);
 }
 
-static void refuse(struct volume_request *request, int result)
+void volume_refuse(struct volume_request *request, int result)
 {
 	request->result = result;
 	deferred_init(&request->deferred, refused);
@@ -84,9 +84,9 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->extent_count = 0;
 	result = check(volume, request);
 	if (result)
-		refuse(request, result);
+		volume_refuse(request, result);
 	else if (request->length == 0 && request->op != VOLUME_FLUSH)
-		refuse(request, 0); /* nothing to do is done */
+		volume_refuse(request, 0); /* nothing to do is done */
 	else
 		volume->ops->submit(volume, request);
 }

@@ -111,6 +111,8 @@ void volume_submit(struct volume *volume, struct volume_request *request);
 /* volume_cancel: if @request still waits for something (space, a lock, a hung disk), finish it
  * with -ECANCELED soon; otherwise nothing. done() is called exactly once either way. */
 void volume_cancel(struct volume_request *request);
+/* volume_refuse: for back ends, inside submit: finish @request with @result, from the loop. */
+void volume_refuse(struct volume_request *request, int result);
 
 uint64_t volume_size(const struct volume *volume); /* bytes */
 struct volume *volume_ref(struct volume *volume);  /* any thread */

@@ -338,7 +338,7 @@ static void disks_create(const struct profile *profile, struct sim *sim)
 {
 	static const char *const paths[] = {"/sim/pv0", "/sim/pv1"};
 
-	for (unsigned i = 0; i < profile->devices; i++) {
+	for (unsigned i = 0; i < profile->devices && i < 2; i++) {
 		sim_disk_create(sim, paths[i], profile->device_size);
 		sim_disk_set_cache(sim, paths[i], profile->volatile_cache);
 	}

@@ -61,6 +61,13 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->volumes = 1;
 		profile->full = false;
 	}
+	if (rng_one_in(&rng, 5)) { /* many small commits: the journal wraps */
+		profile->size_class = 0;
+		profile->flushes = 200;
+		profile->fua = 500;
+		profile->operations = 9000;
+		profile->checkpoints /= 4;
+	}
 	if (!profile->full)
 		return;
 	profile->volumes = 4;

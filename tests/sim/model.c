@@ -85,8 +85,12 @@ struct model *model_copy(const struct model *model)
 	assert(copy->op_count == 0);
 	copy->ops = NULL;
 	copy->op_room = 0;
-	copy->nodes = copy_of(model->nodes, model->node_count * sizeof(*model->nodes));
-	copy->node_room = model->node_count;
+	copy->nodes = NULL;
+	copy->node_room = 0;
+	if (model->nodes) {
+		copy->nodes = copy_of(model->nodes, model->node_count * sizeof(*model->nodes));
+		copy->node_room = model->node_count;
+	}
 	copy->atomics = NULL; /* the template's business */
 	copy->atomic_count = 0;
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
@@ -468,7 +472,7 @@ static const char *history_describe(const struct model *model, uint32_t head)
 		    (size_t)snprintf(text + length, sizeof(text) - length, " %s%u[%llu..%lld%s]",
 				     node->zero ? "zeros" : "write ", node->op,
 				     (unsigned long long)node_submitted(model, node),
-				     ended == NEVER ? -1ll : (long long)ended,
+				     ended == NEVER ? -1LL : (long long)ended,
 				     node->alternative           ? " before the crash"
 				     : node_durable(model, node) ? " durable"
 								 : "");

@@ -2,6 +2,7 @@
 #ifndef TESTS_SIM_RNG_H
 #define TESTS_SIM_RNG_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ static inline uint64_t rng_next(struct rng *rng)
 /* 0 .. below-1; below > 0. */
 static inline uint64_t rng_below(struct rng *rng, uint64_t below)
 {
+	assert(below > 0);
 	return rng_next(rng) % below;
 }
 

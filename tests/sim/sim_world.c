@@ -203,35 +203,38 @@ static struct volatile_write *log_oldest(struct device *device, uint64_t before)
 	return oldest;
 }
 
-static int write_order(const void *a, const void *b)
-{
-	const struct volatile_write *x = *(struct volatile_write *const *)a;
-	const struct volatile_write *y = *(struct volatile_write *const *)b;
+struct ready {
+	struct volatile_write *write;
+};
 
-	return x->completed < y->completed ? -1 : x->completed > y->completed;
+static int ready_order(const void *a, const void *b)
+{
+	const struct ready *x = a, *y = b;
+
+	return x->write->completed < y->write->completed ? -1 : 1;
 }
 
 /* What was complete before event @before is durable now, in the order it completed. */
 static void log_flush(struct device *device, uint64_t before)
 {
-	struct volatile_write **ready;
+	struct ready *ready;
 	unsigned count = 0;
 
 	list_for_each (it, &device->log)
 		count++;
-	ready = malloc((count + 1) * sizeof(*ready));
+	ready = calloc(count + 1, sizeof(*ready));
 	assert(ready);
 	count = 0;
 	list_for_each (it, &device->log) {
 		struct volatile_write *write = list_entry(it, struct volatile_write, link);
 
 		if (write->completed && write->completed < before)
-			ready[count++] = write;
+			ready[count++].write = write;
 	}
-	qsort(ready, count, sizeof(*ready), write_order);
+	qsort(ready, count, sizeof(*ready), ready_order);
 	for (unsigned i = 0; i < count; i++) {
-		write_apply(ready[i], &device->durable, NULL);
-		write_free(device, ready[i]);
+		write_apply(ready[i].write, &device->durable, NULL);
+		write_free(device, ready[i].write);
 	}
 	free(ready);
 }
@@ -301,8 +304,8 @@ static struct device *device_add(struct sim *sim, const char *path, uint64_t siz
 static void device_free(struct device *device)
 {
 	assert(device->opened == 0);
-	while (!list_empty(&device->log))
-		write_free(device, list_entry(device->log.next, struct volatile_write, link));
+	list_for_each_safe (it, &device->log)
+		write_free(device, list_entry(it, struct volatile_write, link));
 	sim_image_finish(&device->live);
 	sim_image_finish(&device->durable);
 	free(device);
@@ -766,6 +769,7 @@ bool sim_step(struct sim *sim)
 	if (rng_one_in(&sim->rng, 3))
 		sim->next_loop = (unsigned)rng_below(&sim->rng, sim->loop_count);
 	entry = sim->loops[sim->next_loop++ % sim->loop_count];
+	sim->now += rng_below(&sim->rng, 2000); /* a round takes time: loops may spin */
 	if (loop_poll(entry->loop, UINT64_MAX) || entry->awake)
 		sim->idle_rounds = 0;
 	else

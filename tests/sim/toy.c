@@ -22,6 +22,7 @@ struct toy {
 	struct disk *disk;
 	enum toy_bug bug;
 	struct pool_call *call;
+	struct message message;
 	uint64_t requests;
 	unsigned flushes;
 	struct {
@@ -170,8 +171,10 @@ static void toy_submit(struct volume *volume, struct volume_request *request)
 		toy_zeros(sub);
 	if (toy->bug == TOY_WRITE_ASTRAY && request->op == VOLUME_WRITE && number % 300 == 299)
 		sub->disk.offset += 512;
-	if (toy->bug == TOY_HANGS && request->op == VOLUME_WRITE && number > 300)
+	if (toy->bug == TOY_HANGS && request->op == VOLUME_WRITE && number > 300) {
+		free(sub);
 		return;
+	}
 	toy->flushes += sub->disk.op == DISK_FLUSH;
 	disk_submit(loop_current(), toy->disk, &sub->disk);
 }
@@ -183,23 +186,17 @@ static void toy_release(struct volume *volume)
 
 /* Administration: all of it answers at once. */
 
-static void toy_call_deferred(struct message *message)
+static void toy_called(struct message *message)
 {
-	struct toy *toy = *(struct toy **)(message + 1);
-	struct pool_call *call = toy->call;
+	struct pool_call *call = container_of(message, struct toy, message)->call;
 
-	free(message);
 	call->done(call, 0);
 }
 
 static void toy_call(struct toy *toy, struct pool_call *call)
 {
-	struct message *message = malloc(sizeof(*message) + sizeof(toy));
-
-	assert(message);
-	memcpy(message + 1, &toy, sizeof(toy));
 	toy->call = call;
-	loop_post(loop_current(), message, toy_call_deferred);
+	loop_post(loop_current(), &toy->message, toy_called);
 }
 
 static void toy_begin(const struct world_ops *world, const char *path, struct pool_call *call)
@@ -239,10 +236,9 @@ static void toy_open(const struct world_ops *world, struct loop *loop, const cha
 
 static void toy_closed(struct message *message)
 {
-	struct toy *toy = *(struct toy **)(message + 1);
+	struct toy *toy = container_of(message, struct toy, message);
 	struct pool_call *call = toy->call;
 
-	free(message);
 	disk_close(toy->disk);
 	free(toy->stale.data);
 	free(toy);
@@ -252,11 +248,8 @@ static void toy_closed(struct message *message)
 static void toy_flushed(struct disk_request *disk, int result)
 {
 	struct toy_request *sub = container_of(disk, struct toy_request, disk);
-	struct message *message = malloc(sizeof(*message) + sizeof(sub->toy));
-
-	assert(message && result == 0);
-	memcpy(message + 1, &sub->toy, sizeof(sub->toy));
-	loop_post(loop_current(), message, toy_closed);
+	assert(result == 0);
+	loop_post(loop_current(), &sub->toy->message, toy_closed);
 	free(sub);
 }
 

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for granary; printed by "granary completion".
+_granary()
+{
+	local word=${COMP_WORDS[COMP_CWORD]} last=${COMP_WORDS[COMP_CWORD - 1]}
+	local globals="--state -o --yes --help" noun= verb= list= i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--state | -o) ((i++)) ;;
+		-*) ;;
+		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}; elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}; fi ;;
+		esac
+	done
+	case $last in
+	-o) COMPREPLY=($(compgen -W "json table" -- "$word")); return ;;
+	--state) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
+	esac
+	if [ -z "$noun" ]; then
+		list="pool volume target lun initiator session status completion help $globals"
+	elif [ -z "$verb" ]; then case $noun in
+	pool) list="create import list show check delete" ;;
+	volume) list="create list show resize rename delete" ;;
+	target) list="create list show delete allow deny rules" ;;
+	lun) list="map unmap list" ;;
+	initiator) list="list" ;;
+	session) list="list drop" ;;
+	esac
+	else case "$noun $verb" in
+	"pool create") list="--force $globals" ;;
+	"pool check") list="--data $globals" ;;
+	"target create") list="--alias $globals" ;;
+	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
+	"target deny") list="--rule --initiator --network --all $globals" ;;
+	"lun map") list="--lun $globals" ;;
+	*) list=$globals ;;
+	esac; fi
+	COMPREPLY=($(compgen -W "$list" -- "$word"))
+	if [ -n "$verb" ] && [ ${#COMPREPLY[@]} -eq 0 ]; then
+		COMPREPLY=($(compgen -f -- "$word"))
+	fi
+}
+complete -F _granary granary

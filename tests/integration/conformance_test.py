@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=600 engines=both
+"""iscsi-test-cu (Debian's libiscsi-bin) against the daemon: every suite in a process of its own,
+with a time limit. The program prints a skipped test as a passed one, so its output is read; what
+it skips, and what it gets wrong itself, must be exactly what docs/CONFORMANCE.md lists.
+
+CONFORMANCE_URL=iscsi://... runs it against another target (its data is destroyed).
+--print writes the two tables' rows from what was seen."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import server as daemon  # pylint: disable=wrong-import-position
+import tap               # pylint: disable=wrong-import-position
+
+ROOT = os.path.dirname(os.path.dirname(HERE))
+DOCUMENT = os.path.join(ROOT, "docs", "CONFORMANCE.md")
+IQN = "iqn.2026-11.org.granary:conformance"
+SUITE_LIMIT = 90  # seconds
+# Two paths to one unit; the others of the suite would only find COMPARE AND WRITE missing.
+TWO_PATHS = {"MultipathIO.Simple", "MultipathIO.Reset"}
+
+TEST = re.compile(r"^  Test: (\S+) \.\.\.", re.M)
+VERDICT = re.compile(r"(passed|FAILED)(?=\s*$|\s+Send PRIN)", re.M)
+SKIPPED = re.compile(r"\[SKIPPED\]\s*(.*)")
+
+
+def listed_tests():
+    """{suite: [test, ...]} of the family that holds them all."""
+    text = subprocess.run(["iscsi-test-cu", "--list"], capture_output=True, text=True,
+                          timeout=30, check=False).stdout
+    suites = {}
+    for line in text.splitlines():
+        parts = line.strip().split(".")
+        if len(parts) == 3 and parts[0] == "ALL":
+            suites.setdefault(parts[1], []).append(parts[2])
+    return suites
+
+
+def run(selection, urls):
+    """(exit status or None when it hung, output) of one run of the program."""
+    command = ["iscsi-test-cu", "-V", "--dataloss", "-t", "ALL." + selection, *urls]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, timeout=SUITE_LIMIT, check=False)
+        return result.returncode, result.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as late:
+        return None, (late.stdout or b"").decode(errors="replace")
+
+
+def verdicts(output):
+    """{test: ("passed" | "failed" | "skipped", detail)} from the program's own words."""
+    parts = TEST.split(output)
+    found = {}
+    for name, body in zip(parts[1::2], parts[2::2]):
+        end = VERDICT.search(body)
+        skipped = SKIPPED.search(body, 0, end.start() if end else len(body))
+        if not end:
+            found[name] = ("failed", body[-2000:])
+        elif end.group(1) == "FAILED":
+            found[name] = ("failed", body[max(0, end.start() - 1500):end.end() + 1500])
+        elif skipped:
+            found[name] = ("skipped", skipped.group(1).strip())
+        else:
+            found[name] = ("passed", "")
+    return found
+
+
+def run_suite(suite, tests, url):
+    """{suite.test: verdict} and how the processes ended."""
+    results, endings = {}, []
+    together = [test for test in tests if f"{suite}.{test}" not in TWO_PATHS]
+    jobs = [(f"{suite}.{test}", [url, url]) for test in tests if test not in together]
+    jobs += [(suite, [url])] if together == tests else \
+        [(f"{suite}.{test}", [url]) for test in together]
+    for selection, urls in jobs:
+        status, output = run(selection, urls)
+        endings.append((selection, status))
+        for test, verdict in verdicts(output).items():
+            results[f"{suite}.{test}"] = verdict
+    for test in tests:
+        results.setdefault(f"{suite}.{test}", ("failed", "did not run"))
+    return results, endings
+
+
+def documented(heading):
+    """Test names in the first column of the table under @heading."""
+    names, inside = [], False
+    with open(DOCUMENT, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("#"):
+                inside = line.strip("# \n") == heading
+            elif inside and re.match(r"\| `", line):
+                names.append(line.split("`")[1])
+    return names
+
+
+def report(points, results, wrong):
+    for name, (verdict, detail) in results.items():
+        if verdict == "skipped":
+            points.count += 1
+            print(f"ok {points.count} - {name} # SKIP {detail}", flush=True)
+        elif verdict == "failed" and name in wrong:
+            points.count += 1
+            print(f"ok {points.count} - {name} # SKIP wrong in iscsi-test-cu itself, "
+                  "see docs/CONFORMANCE.md", flush=True)
+        else:
+            points.point(verdict == "passed", name, detail)
+
+
+def compare(points, results, wrong):
+    skipped = {name for name, (verdict, _) in results.items() if verdict == "skipped"}
+    failed = {name for name, (verdict, _) in results.items() if verdict == "failed"}
+    listed = documented("Skipped")
+    points.point(len(listed) == len(set(listed)), "docs/CONFORMANCE.md lists no test twice")
+    points.point(skipped == set(listed), "what is skipped is what docs/CONFORMANCE.md lists",
+                 f"skipped, not listed: {sorted(skipped - set(listed))}\n"
+                 f"listed, not skipped: {sorted(set(listed) - skipped)}")
+    points.point(set(wrong) <= failed, "what docs/CONFORMANCE.md calls wrong still is",
+                 f"not failing: {sorted(set(wrong) - failed)}")
+
+
+def test_url(points, url):
+    wrong = documented("Wrong in the test program")
+    suites = listed_tests()
+    points.point(sum(map(len, suites.values())) > 200, "iscsi-test-cu lists its tests")
+    results, bad = {}, []
+    for suite, tests in suites.items():
+        found, endings = run_suite(suite, tests, url)
+        results.update(found)
+        bad += [f"{name}: {'hung' if status is None else f'ended with {status}'}"
+                for name, status in endings if status is None or status < 0]
+    report(points, results, wrong)
+    points.point(not bad, "no suite hung, none crashed", "\n".join(bad))
+    compare(points, results, wrong)
+    counts = {kind: sum(verdict == kind for verdict, _ in results.values())
+              for kind in ("passed", "failed", "skipped")}
+    points.note(f"iscsi-test-cu: {counts['passed']} passed, {counts['failed']} failed, "
+                f"{counts['skipped']} skipped of {len(results)}")
+    if "--print" in sys.argv:
+        for name, (verdict, detail) in sorted(results.items()):
+            if verdict != "passed":
+                points.note(f"{verdict} | `{name}` | {detail.splitlines()[0] if detail else ''} |")
+
+
+def test(points):
+    if not shutil.which("iscsi-test-cu"):
+        raise tap.Skip("iscsi-test-cu (libiscsi-bin) is not installed")
+    if "CONFORMANCE_URL" in os.environ:
+        test_url(points, os.environ["CONFORMANCE_URL"])
+        return
+    with tempfile.TemporaryDirectory() as state:
+        server = daemon.Server(state)
+        try:
+            server.granary("volume", "create", "tank/conformance", "1G")
+            server.granary("target", "create", IQN)
+            server.granary("lun", "map", IQN, "tank/conformance", "--lun", "0")
+            server.granary("target", "allow", IQN, "--initiator", "any",
+                           "--network", "127.0.0.0/8")
+            test_url(points, f"iscsi://{server.address}:{server.port}/{IQN}/0")
+            points.point(server.process.poll() is None, "the daemon is still there")
+        finally:
+            status = server.stop()
+        points.point(status == 0, "clean stop")
+
+
+if __name__ == "__main__":
+    tap.run(test)

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mutation_test: would the simulator notice? For each ordering line of the engine
+ * (volumes/order.h) the line is left out and runs go on until one of them reports a violation. A
+ * mutant that survives its budget is a failure: either the simulator is blind there or the line
+ * is superfluous. This program is linked with an engine built with -DGRANARY_MUTATION.
+ *
+ *   mutation_test [--only NAME] [--seconds N]    N: budget of one mutant
+ *   mutation_test --only NAME --seed S --runs 1   show what a mutant does
+ *
+ * granary-test: timeout=900 asan=never */
+#include <getopt.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/campaign.h"
+#include "tests/sim/mutation.h"
+
+#define NAMES_MAX 128
+
+static char names[NAMES_MAX][64];
+static unsigned name_count;
+static uint64_t first_seed = 1, runs_max = UINT64_MAX;
+
+static bool known(const char *name)
+{
+	for (unsigned i = 0; i < name_count; i++) {
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The table in the comment of order.h: " * name   file.c   what it keeps". */
+static bool read_table(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char line[300], name[64], source[64];
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file) && name_count < NAMES_MAX) {
+		if (sscanf(line, " * %63[a-z0-9_] %63[a-z0-9_.]", name, source) != 2)
+			continue;
+		if (strlen(source) > 2 && strcmp(source + strlen(source) - 2, ".c") == 0 &&
+		    !known(name))
+			memcpy(names[name_count++], name, sizeof(name));
+	}
+	fclose(file);
+	return name_count > 0;
+}
+
+/* Every ORDER(name) in @path is in the table; @used notes which. */
+static bool source_agrees(const char *path, bool *used)
+{
+	FILE *file = fopen(path, "r");
+	char line[400], name[64];
+	bool right = file != NULL;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		const char *at = line;
+
+		while ((at = strstr(at, "ORDER(")) != NULL) {
+			at += strlen("ORDER(");
+			if (sscanf(at, "%63[a-z0-9_])", name) != 1 || strcmp(name, "name") == 0)
+				continue;
+			if (!known(name)) {
+				printf("# %s: %s is not in the table\n", path, name);
+				right = false;
+			}
+			for (unsigned i = 0; i < name_count; i++)
+				used[i] |= strcmp(names[i], name) == 0;
+		}
+	}
+	if (file)
+		fclose(file);
+	return right;
+}
+
+static bool sources_agree(void)
+{
+	bool used[NAMES_MAX] = {false}, right = true;
+	glob_t sources;
+
+	if (glob("volumes/*.c", 0, NULL, &sources) != 0)
+		return false;
+	for (size_t i = 0; i < sources.gl_pathc; i++)
+		right &= source_agrees(sources.gl_pathv[i], used);
+	globfree(&sources);
+	for (unsigned i = 0; i < name_count; i++) {
+		if (!used[i])
+			printf("# %s is in the table and nowhere else\n", names[i]);
+		right &= used[i];
+	}
+	return right;
+}
+
+static struct campaign campaign_of(const char *options, unsigned seconds)
+{
+	return (struct campaign){
+	    .subject = &native_subject,
+	    .first_seed = first_seed,
+	    .runs_max = runs_max,
+	    .states = UINT64_MAX,
+	    .seconds = seconds,
+	    .failures_max = 1,
+	    .run_seconds = 120,
+	    .limits = {.states_per_crash = 24, .exhaustive = 6, .states_max = 400},
+	    .program = "build/tests/sim/mutation_test",
+	    .options = options,
+	    .quiet = runs_max > 1,
+	};
+}
+
+static bool try_mutant(unsigned number, const char *name, unsigned seconds)
+{
+	char repeat[100];
+	struct campaign campaign;
+
+	snprintf(repeat, sizeof(repeat), " --only %s", name);
+	campaign = campaign_of(repeat, seconds);
+	mutation_disable(name);
+	campaign_run(&campaign);
+	mutation_disable(NULL);
+	if (campaign.failed > 0)
+		printf("ok %u - without %s: caught by seed %llu after %llu states, %u s\n", number,
+		       name, (unsigned long long)campaign.failed_seed,
+		       (unsigned long long)campaign.counts.states, campaign.seconds_taken);
+	else
+		printf(
+		    "not ok %u - without %s: survived %llu states, %llu runs (the line was asked "
+		    "for %lu times)\n",
+		    number, name, (unsigned long long)campaign.counts.states,
+		    (unsigned long long)campaign.runs, campaign.mutation_hits);
+	return campaign.failed > 0;
+}
+
+/* The same program with all lines in place must pass, or the catches above mean nothing. */
+static bool try_whole(unsigned number)
+{
+	struct campaign campaign = campaign_of("", 10);
+
+	campaign.states = 800;
+	campaign.quiet = false;
+	campaign_run(&campaign);
+	printf("%s %u - with every line in place: %llu states without a violation\n",
+	       campaign.failed ? "not ok" : "ok", number,
+	       (unsigned long long)campaign.counts.states);
+	return campaign.failed == 0;
+}
+
+static const struct option options[] = {
+    {"only", required_argument, NULL, 'o'}, {"seconds", required_argument, NULL, 's'}, {0}};
+
+int main(int argc, char **argv)
+{
+	const char *only = NULL;
+	unsigned seconds = 40, number = 0;
+	bool right, listed;
+	int option;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'o')
+			only = optarg;
+		else if (option == 's')
+			seconds = (unsigned)strtoul(optarg, NULL, 10);
+		else if (option == 'd')
+			first_seed = strtoull(optarg, NULL, 10);
+		else if (option == 'r')
+			runs_max = strtoull(optarg, NULL, 10);
+		else
+			return 2;
+	}
+	right = read_table("volumes/order.h");
+	printf("%s %u - volumes/order.h lists %u ordering lines\n", right ? "ok" : "not ok",
+	       ++number, name_count);
+	listed = sources_agree();
+	printf("%s %u - the sources and the table name the same lines\n", listed ? "ok" : "not ok",
+	       ++number);
+	right = try_whole(++number) && right && listed;
+	for (unsigned i = 0; i < name_count; i++) {
+		if (only && strcmp(only, names[i]) != 0)
+			continue;
+		right &= try_mutant(++number, names[i], seconds);
+	}
+	printf("1..%u\n", number);
+	return right ? 0 : 1;
+}

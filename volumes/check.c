@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <stdlib.h>
+
+#include "core/crc32c.h"
+#include "volumes/bytes.h"
+#include "volumes/native.h"
+
+/* The check: a checkpoint, so that disk and memory say the same, then a walk over the trees as
+ * they are on disk: both copies of every node, what they refer to, twice referred, space counts.
+ * It uses the codecs and the disk only, not the node cache it checks. */
+
+struct check {
+	struct native *native;
+	struct lane *lane;
+	struct pool_check_report *report;
+	bool data;
+	uint16_t *meta, *mapped; /* per chunk: what is referred to */
+	uint16_t *space;         /* per chunk: what the SPACE and META trees say */
+	uint8_t *buffer;         /* two copies */
+	uint8_t *slot;
+	uint32_t *sums; /* a csum leaf's worth */
+	uint64_t sums_index;
+	const struct node_pointer *sums_root;
+	uint64_t volume_slots, volume_id;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+finding(struct check *check, const char *format, ...)
+{
+	char sentence[300];
+	va_list arguments;
+
+	check->report->errors++;
+	va_start(arguments, format);
+	vsnprintf(sentence, sizeof(sentence), format, arguments);
+	va_end(arguments);
+	if (check->report->finding)
+		check->report->finding(check->report, sentence);
+}
+
+static void refer(struct check *check, uint16_t *map, uint64_t address, const char *what)
+{
+	uint64_t chunk = address / CHUNK_SLOTS;
+	uint16_t bit = (uint16_t)(1u << address % CHUNK_SLOTS);
+
+	if (chunk >= check->native->chunks ||
+	    space_chunk_is_data(check->native, chunk) != (map == check->mapped)) {
+		finding(check, "%s refers to slot %llu, which is not of its kind", what,
+			(unsigned long long)address);
+		return;
+	}
+	if (map[chunk] & bit)
+		finding(check, "slot %llu is referred to twice, the second time by %s",
+			(unsigned long long)address, what);
+	map[chunk] |= bit;
+}
+
+/* Both copies are read and compared with the pointer; the good one is in check->buffer. */
+static int read_node(struct check *check, const struct node_pointer *pointer,
+		     const struct node_header *expected, const char *what)
+{
+	unsigned good = 2;
+	bool both = true;
+
+	for (unsigned copy = 0; copy < 2; copy++) {
+		uint8_t *buffer = check->buffer + copy * NODE_LENGTH_MAX;
+
+		if (node_read_copy(check->native, pointer, copy, expected, buffer) == 0)
+			good = copy;
+		else
+			both = false;
+		for (unsigned i = 0; i < (pointer->length + BLOCK - 1) / BLOCK; i++)
+			refer(check, check->meta, pointer->address[copy] + i, what);
+	}
+	check->report->nodes++;
+	if (!both)
+		finding(check, "%s node %llu of level %u (owner %llu): %s", what,
+			(unsigned long long)expected->index, expected->level,
+			(unsigned long long)expected->owner,
+			good == 2 ? "both copies are bad" : "one copy is bad");
+	if (good == 1)
+		memcpy(check->buffer, check->buffer + NODE_LENGTH_MAX, NODE_LENGTH_MAX);
+	return good == 2 ? -EBADMSG : 0;
+}
+
+typedef int (*leaf_visit)(struct check *check, uint64_t index, const uint8_t *payload,
+			  size_t length);
+
+static void walk(struct check *check, const struct node_pointer *pointer, enum node_kind kind,
+		 uint64_t owner, unsigned level, uint64_t index, const char *what, leaf_visit visit)
+{
+	struct node_header expected = {.kind = (uint8_t)kind,
+				       .level = (uint8_t)level,
+				       .owner = owner,
+				       .index = index,
+				       .pool_hash = check->native->hash};
+	uint8_t *payload;
+	size_t length = pointer->length - NODE_HEADER;
+
+	if (!pointer->generation || read_node(check, pointer, &expected, what) < 0)
+		return;
+	payload = heap_alloc(length ? length : 1);
+	if (!payload) {
+		finding(check, "out of memory");
+		return;
+	}
+	memcpy(payload, check->buffer + NODE_HEADER, length);
+	if (level == 0 && visit(check, index, payload, length) < 0)
+		finding(check, "%s leaf %llu is malformed", what, (unsigned long long)index);
+	for (unsigned i = 0; level && length >= 32 * NODE_FANOUT && i < NODE_FANOUT; i++) {
+		struct node_pointer child;
+
+		if (node_pointer_decode(payload + 32 * i, &child) < 0)
+			finding(check, "%s node %llu has a malformed pointer", what,
+				(unsigned long long)index);
+		else
+			walk(check, &child, kind, owner, level - 1, index * NODE_FANOUT + i, what,
+			     visit);
+	}
+	heap_free(payload);
+}
+
+static int visit_space(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	if (length != 2 * SPACE_CHUNKS)
+		return -EBADMSG;
+	for (uint64_t i = 0; i < SPACE_CHUNKS; i++) {
+		uint64_t chunk = index * SPACE_CHUNKS + i;
+		uint16_t used = get16(payload + 2 * i);
+
+		if (!used)
+			continue;
+		if (!space_chunk_is_data(check->native, chunk))
+			finding(check, "chunk %llu is in use as data and is none",
+				(unsigned long long)chunk);
+		else
+			check->space[chunk] = used;
+	}
+	return 0;
+}
+
+static int visit_meta(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	const struct ag *ag = &check->native->ag[index];
+
+	if (length != 2 * SPACE_CHUNKS || index >= check->native->ag_count)
+		return -EBADMSG;
+	for (uint64_t i = 0; i < SPACE_CHUNKS; i++) {
+		uint16_t used = get16(payload + 2 * i);
+
+		if (used && i >= ag->meta)
+			finding(check, "group %llu has metadata past its share",
+				(unsigned long long)index);
+		else if (used)
+			check->space[ag->first + i] = used;
+	}
+	return 0;
+}
+
+static int visit_nothing(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	(void)check;
+	(void)index;
+	(void)payload;
+	(void)length;
+	return 0;
+}
+
+/* ---- data ---- */
+static uint32_t *sums_of(struct check *check, uint64_t chunk)
+{
+	struct fiber_waiter wait;
+	struct node *node;
+	int result;
+
+	if (check->sums_index == chunk / CSUM_CHUNKS)
+		return check->sums + chunk % CSUM_CHUNKS * CHUNK_SLOTS;
+	do {
+		fiber_waiter_init(&wait, check->lane);
+		native_lock(check->native);
+		result = csum_find(check->native, chunk, false, &wait.waiter, &node);
+		if (result == 0 && node)
+			memcpy(check->sums, node->body->csum.crc, sizeof(node->body->csum.crc));
+		native_unlock(check->lane);
+		if (result == -EINPROGRESS && fiber_waiter_wait(&wait) < 0)
+			return NULL;
+	} while (result == -EINPROGRESS);
+	if (result < 0 || !node)
+		return NULL;
+	check->sums_index = chunk / CSUM_CHUNKS;
+	return check->sums + chunk % CSUM_CHUNKS * CHUNK_SLOTS;
+}
+
+static void check_slot(struct check *check, uint64_t address, uint64_t logical)
+{
+	uint32_t *sums = sums_of(check, address / CHUNK_SLOTS);
+	struct pv *pv;
+	uint64_t offset;
+
+	check->report->slots++;
+	if (!sums || !pv_locate(check->native, address, &pv, &offset) ||
+	    pv_io(pv, DISK_READ, 0, offset, check->slot, VOLUME_SLOT) < 0 ||
+	    csum_of(crc32c(0, check->slot, VOLUME_SLOT)) != sums[address % CHUNK_SLOTS])
+		finding(check, "volume %llu, byte %llu: the data does not fit its checksum",
+			(unsigned long long)check->volume_id,
+			(unsigned long long)(logical * VOLUME_SLOT));
+}
+
+struct entry_context {
+	struct check *check;
+	uint64_t leaf;
+};
+
+static int visit_entry(void *context, unsigned index, const struct map_entry *entry)
+{
+	struct entry_context *mine = context;
+	struct check *check = mine->check;
+	uint64_t chunk = mine->leaf * MAP_CHUNKS + index;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint64_t address;
+		bool mapped = map_slot(entry, slot, &address);
+
+		if (!entry->slots)
+			refer(check, check->mapped, (uint64_t)entry->chunk * CHUNK_SLOTS + slot,
+			      "a map");
+		else if (mapped)
+			refer(check, check->mapped, address, "a map");
+		if (!mapped)
+			continue;
+		check->volume_slots++;
+		if (check->data && address / CHUNK_SLOTS < check->native->chunks)
+			check_slot(check, address, chunk * CHUNK_SLOTS + slot);
+	}
+	return 0;
+}
+
+static int visit_map(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	struct entry_context context = {.check = check, .leaf = index};
+
+	return map_decode(payload, length, visit_entry, &context);
+}
+
+static int visit_volumes(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	if (length != VOLUMES_PER_LEAF * VOLUME_RECORD)
+		return -EBADMSG;
+	for (unsigned i = 0; i < VOLUMES_PER_LEAF; i++) {
+		struct volume_record record;
+
+		if (volume_record_decode(payload + i * VOLUME_RECORD, &record) < 0)
+			return -EBADMSG;
+		if (!record.id)
+			continue;
+		if (record.id != index * VOLUMES_PER_LEAF + i + 1)
+			return -EBADMSG;
+		check->volume_slots = 0;
+		check->volume_id = record.id;
+		walk(check, &record.root, NODE_MAP, record.id, record.levels, 0, "map", visit_map);
+		if (check->volume_slots != record.used_slots)
+			finding(check, "volume %s counts %llu slots and maps %llu", record.name,
+				(unsigned long long)record.used_slots,
+				(unsigned long long)check->volume_slots);
+	}
+	return 0;
+}
+
+static void compare(struct check *check)
+{
+	for (uint64_t chunk = 0; chunk < check->native->chunks; chunk++) {
+		uint16_t refers = check->meta[chunk] | check->mapped[chunk];
+		uint16_t lost = refers & (uint16_t)~check->space[chunk];
+		uint16_t leaked = check->space[chunk] & (uint16_t)~refers;
+
+		if (lost)
+			finding(check, "chunk %llu: slots %04x are in use and count as free",
+				(unsigned long long)chunk, lost);
+		check->report->leaked_slots += (uint64_t)__builtin_popcount(leaked);
+		if (leaked && getenv("DBG")) {
+			struct pv *pv;
+			uint64_t off;
+			pv_locate(check->native, chunk * 16 + (unsigned)__builtin_ctz(leaked), &pv, &off);
+			pv_io(pv, DISK_READ, 0, off, check->slot, 4096);
+			fprintf(stderr, "kind %u level %u owner %lu index %lu gen %lu (sb %lu)\n", check->slot[24], check->slot[25], get64(check->slot+32), get64(check->slot+40), get64(check->slot+48), check->native->sb.generation);
+		}
+		if (leaked)
+			finding(check,
+				"chunk %llu: slots %04x count as used and nothing refers to "
+				"them",
+				(unsigned long long)chunk, leaked);
+	}
+}
+
+static void check_trees(struct check *check)
+{
+	static const struct {
+		enum node_kind kind;
+		const char *what;
+		leaf_visit visit;
+	} trees[ROOT_COUNT] = {
+	    [ROOT_VOLUMES] = {NODE_VOLUMES, "volume table", visit_volumes},
+	    [ROOT_SPACE] = {NODE_SPACE, "space", visit_space},
+	    [ROOT_META] = {NODE_META, "metadata space", visit_meta},
+	    [ROOT_CSUM] = {NODE_CSUM, "checksum", visit_nothing},
+	    [ROOT_HOT] = {NODE_HOT, "hot", visit_nothing},
+	};
+	struct superblock sb = check->native->sb;
+
+	for (unsigned i = 0; i < ROOT_COUNT; i++)
+		walk(check, &sb.root[i].pointer, trees[i].kind, 0, sb.root[i].levels, 0,
+		     trees[i].what, trees[i].visit);
+	compare(check);
+}
+
+int check_run(struct native *native, struct lane *lane, bool data, struct pool_check_report *report)
+{
+	struct check check = {.native = native,
+			      .lane = lane,
+			      .report = report,
+			      .data = data,
+			      .sums_index = UINT64_MAX,
+			      .meta = heap_zalloc_array(native->chunks, 2),
+			      .mapped = heap_zalloc_array(native->chunks, 2),
+			      .space = heap_zalloc_array(native->chunks, 2),
+			      .buffer = heap_aligned(BLOCK, 2 * NODE_LENGTH_MAX),
+			      .slot = heap_aligned(BLOCK, BLOCK),
+			      .sums = heap_zalloc_array(CSUM_CHUNKS * CHUNK_SLOTS, 4)};
+	int result = -ENOMEM;
+
+	report->nodes = report->slots = report->errors = report->leaked_slots = 0;
+	if (check.meta && check.mapped && check.space && check.buffer && check.slot && check.sums)
+		result = native->read_only ? 0 : checkpoint_run(native, lane, false);
+	if (result == 0)
+		check_trees(&check);
+	heap_free(check.meta);
+	heap_free(check.mapped);
+	heap_free(check.space);
+	heap_free(check.buffer);
+	heap_free(check.slot);
+	heap_free(check.sums);
+	return result;
+}

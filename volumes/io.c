@@ -1,0 +1,920 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volumes/io.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/crc32c.h"
+
+/* Requests, pieces, reads, flushes, discards and extents. Writes are in io_write.c. */
+
+#define SLAB_COUNT     32
+#define DISCARD_PIECES 32 /* of one request under way at a time */
+
+/* ---- free lists ---- */
+static struct list *take(struct lane *lane, struct list *list, size_t size, size_t link)
+{
+	if (list_empty(list)) {
+		char *slab = heap_zalloc(sizeof(struct list) + SLAB_COUNT * size);
+
+		if (!slab)
+			return NULL;
+		list_push_back(&lane->slabs, (struct list *)(void *)slab);
+		for (unsigned i = 0; i < SLAB_COUNT; i++)
+			list_push_back(list, (struct list *)(void *)(slab + sizeof(struct list) +
+								     i * size + link));
+	}
+	return list_pop_front(list);
+}
+
+static struct io *io_take(struct lane *lane)
+{
+	struct list *link = take(lane, &lane->ios, sizeof(struct io), offsetof(struct io, link));
+
+	return link ? list_entry(link, struct io, link) : NULL;
+}
+
+static struct transfer *transfer_take(struct lane *lane)
+{
+	struct list *link =
+	    take(lane, &lane->transfers, sizeof(struct transfer), offsetof(struct transfer, link));
+
+	return link ? list_entry(link, struct transfer, link) : NULL;
+}
+
+/* ---- the end of a request ---- */
+static void io_finish(struct io *io)
+{
+	list_push_back(&io->lane->finished, &io->link);
+	loop_defer(io->lane->loop, &io->lane->finish);
+}
+
+void lane_finish_run(struct deferred *deferred)
+{
+	struct lane *lane = container_of(deferred, struct lane, finish);
+	struct list finished;
+
+	list_init(&finished);
+	list_splice_back(&finished, &lane->finished);
+	while (!list_empty(&finished)) {
+		struct io *io = list_entry(list_pop_front(&finished), struct io, link);
+		struct volume_request *request = io->request;
+		int result = io->result;
+
+		list_push_front(&lane->ios, &io->link);
+		__atomic_sub_fetch(&lane->native->requests, 1, __ATOMIC_ACQ_REL);
+		request->done(request, result);
+	}
+}
+
+static void discard_step(struct io *io);
+
+static void durable(struct waiter *waiter)
+{
+	struct io *io = container_of(waiter, struct io, waiter);
+
+	if (waiter->result < 0)
+		io->result = waiter->result;
+	io_finish(io);
+}
+
+static void io_drop(struct io *io)
+{
+	struct native *native = io->volume->native;
+
+	if (--io->pending)
+		return;
+	if (io->request->op == VOLUME_DISCARD && io->result == 0 && io->next < io->next_end) {
+		discard_step(io);
+		return;
+	}
+	if (io->result == 0 && io->request->flags & VOLUME_FUA && io->request->op != VOLUME_READ &&
+	    ORDER(fua_joins_cycle)) {
+		waiter_init(&io->waiter, io->lane, durable);
+		native_lock(native);
+		flush_join(native, &io->waiter);
+		native_unlock(io->lane);
+		return;
+	}
+	io_finish(io);
+}
+
+void piece_done(struct piece *piece, int result, unsigned slot)
+{
+	struct io *io = piece->io;
+
+	if (result < 0 && io->result == 0) {
+		uint64_t offset = piece->chunk * CHUNK + slot * VOLUME_SLOT;
+
+		io->result = result;
+		io->request->error_offset =
+		    offset < io->request->offset ? io->request->offset : offset;
+	}
+	buf_unref(piece->bounce);
+	piece->bounce = NULL;
+	list_push_front(&io->lane->pieces, &piece->link);
+	io_drop(io);
+}
+
+/* ---- pieces ---- */
+struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, uint64_t end)
+{
+	struct lane *lane = io->lane;
+	struct list *link =
+	    take(lane, &lane->pieces, sizeof(struct piece), offsetof(struct piece, link));
+	struct piece *piece = link ? list_entry(link, struct piece, link) : NULL;
+
+	if (!piece)
+		return NULL;
+	piece->io = io;
+	piece->kind = kind;
+	piece->leader = piece;
+	piece->sibling = NULL;
+	piece->chunk = offset / CHUNK;
+	piece->begin = (uint32_t)(offset % CHUNK);
+	piece->end = (uint32_t)(end - piece->chunk * CHUNK);
+	piece->mask = piece->partial = 0;
+	for (unsigned slot = piece->begin / VOLUME_SLOT; slot * VOLUME_SLOT < piece->end; slot++) {
+		piece->mask |= (uint16_t)(1u << slot);
+		if (slot * VOLUME_SLOT < piece->begin || (slot + 1) * VOLUME_SLOT > piece->end)
+			piece->partial |= (uint16_t)(1u << slot);
+	}
+	piece->registered = piece->waiting = piece->summed = piece->merged = false;
+	piece->attempts = piece->transfers = piece->batch = piece->records = 0;
+	piece->bounce = NULL;
+	piece->result = 0;
+	piece->reserved = SLOT_NONE;
+	list_init(&piece->bucket);
+	list_init(&piece->data.link);
+	list_init(&piece->reader.link);
+	io->pending++;
+	return piece;
+}
+
+static struct list *bucket_of(const struct piece *piece)
+{
+	struct nvolume *volume = piece->io->volume;
+	uint64_t hash = (piece->chunk ^ volume->id << 24) * 0x9e3779b97f4a7c15ull;
+
+	return &volume->native->inflight[hash >> 52];
+}
+_Static_assert(TABLE_BUCKETS == 4096, "bucket_of takes 12 bits");
+
+static bool overlap(const struct piece *a, const struct piece *b)
+{
+	return a->chunk == b->chunk && a->io->volume == b->io->volume && a->mask & b->mask;
+}
+
+/* Is an earlier piece that changes one of our slots still at it? Reads are registered only while
+ * they wait; a change waits for those, or they might be overtaken for ever. */
+bool piece_blocked(const struct piece *piece)
+{
+	if (!ORDER(write_waits_for_overlap))
+		return false;
+	list_for_each (it, bucket_of(piece)) {
+		const struct piece *other = list_entry(it, struct piece, bucket);
+
+		if (other == piece)
+			return false;
+		if (other->kind == PIECE_READ && piece->kind == PIECE_READ)
+			continue;
+		if (other->leader != piece->leader && overlap(piece, other))
+			return true;
+	}
+	return false;
+}
+
+void piece_register(struct piece *piece)
+{
+	if (piece->registered)
+		return;
+	piece->registered = true;
+	list_push_back(bucket_of(piece), &piece->bucket);
+}
+
+void piece_unregister(struct piece *piece)
+{
+	if (!piece->registered)
+		return;
+	piece->registered = false;
+	list_remove(&piece->bucket);
+	list_for_each (it, bucket_of(piece)) {
+		struct piece *other = list_entry(it, struct piece, bucket);
+
+		if (other->waiting && overlap(piece, other) && !piece_blocked(other)) {
+			other->waiting = false;
+			waiter_wake(&other->waiter, 0);
+		}
+	}
+}
+
+/* ---- memory ---- */
+static unsigned request_iov(const struct volume_request *request, uint64_t offset, uint64_t length,
+			    struct iovec *iov, unsigned max)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < request->iov_count && length; i++) {
+		uint64_t have = request->iov[i].iov_len, part;
+
+		if (offset >= have) {
+			offset -= have;
+			continue;
+		}
+		part = have - offset < length ? have - offset : length;
+		if (count == max)
+			return 0;
+		iov[count++] = (struct iovec){.iov_base = (char *)request->iov[i].iov_base + offset,
+					      .iov_len = (size_t)part};
+		length -= part;
+		offset = 0;
+	}
+	return count;
+}
+
+unsigned piece_iov(const struct piece *piece, unsigned slot, unsigned count, struct iovec *iov,
+		   unsigned max)
+{
+	uint64_t offset;
+
+	if (piece->bounce) {
+		iov[0] =
+		    (struct iovec){.iov_base = (char *)piece->bounce->data +
+					       (size_t)(slot - piece_first(piece)) * VOLUME_SLOT,
+				   .iov_len = (size_t)count * VOLUME_SLOT};
+		return 1;
+	}
+	offset = piece->chunk * CHUNK + slot * VOLUME_SLOT - piece->io->request->offset;
+	return request_iov(piece->io->request, offset, (uint64_t)count * VOLUME_SLOT, iov, max);
+}
+
+uint32_t piece_crc(const struct piece *piece, unsigned slot)
+{
+	struct iovec iov[VOLUME_SLOT / VOLUME_BLOCK];
+	unsigned count = piece_iov(piece, slot, 1, iov, VOLUME_SLOT / VOLUME_BLOCK);
+
+	if (count == 1)
+		return csum_of(crc32c(0, iov[0].iov_base, VOLUME_SLOT));
+	return csum_of(crc32c_iov(0, iov, count));
+}
+
+bool piece_needs_bounce(const struct piece *piece)
+{
+	const struct native *native = piece->io->volume->native;
+	struct iovec iov[TRANSFER_IOVS];
+	unsigned count;
+
+	if (piece->partial || piece->kind == PIECE_ZERO)
+		return true;
+	count = piece_iov(piece, piece_first(piece), (unsigned)__builtin_popcount(piece->mask), iov,
+			  TRANSFER_IOVS);
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned pv = 0; pv < native->pv_count; pv++) {
+			const struct disk *disk = native->pv[pv].disk;
+
+			if ((uintptr_t)iov[i].iov_base % disk->memory_alignment ||
+			    iov[i].iov_len % disk->logical_block)
+				return true;
+		}
+	return count == 0;
+}
+
+int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter))
+{
+	struct buf_pool *pool = loop_buffers(piece->io->lane->loop);
+
+	piece->bounce = buf_get(pool, (size_t)__builtin_popcount(piece->mask) * VOLUME_SLOT);
+	if (piece->bounce)
+		return 0;
+	piece->buf_waiter.ready = ready;
+	buf_wait(pool, &piece->buf_waiter);
+	return -EINPROGRESS;
+}
+
+void piece_copy(struct piece *piece, bool to_request)
+{
+	const struct volume_request *request = piece->io->request;
+	uint64_t offset = piece->chunk * CHUNK + piece->begin - request->offset;
+	char *bounce =
+	    (char *)piece->bounce->data + piece->begin - piece_first(piece) * VOLUME_SLOT;
+	uint64_t left = piece->end - piece->begin;
+
+	if (piece->kind == PIECE_ZERO) {
+		memset(bounce, 0, left);
+		return;
+	}
+	while (left) {
+		struct iovec iov;
+		unsigned count = 0;
+
+		for (unsigned i = 0, at = 0; i < request->iov_count;
+		     at += (unsigned)request->iov[i++].iov_len)
+			if (offset < at + request->iov[i].iov_len) {
+				iov = request->iov[i];
+				iov.iov_base = (char *)iov.iov_base + (offset - at);
+				iov.iov_len -= offset - at;
+				count = 1;
+				break;
+			}
+		if (!count)
+			return;
+		if (iov.iov_len > left)
+			iov.iov_len = left;
+		if (to_request)
+			memcpy(iov.iov_base, bounce, iov.iov_len);
+		else
+			memcpy(bounce, iov.iov_base, iov.iov_len);
+		bounce += iov.iov_len;
+		offset += iov.iov_len;
+		left -= iov.iov_len;
+	}
+}
+
+/* ---- transfers ---- */
+bool transfer_end(struct disk_request *request, int result, struct piece **ret_piece)
+{
+	struct transfer *transfer = container_of(request, struct transfer, request);
+	struct piece *piece = transfer->piece;
+
+	if (request->op == DISK_WRITE)
+		pv_wrote(transfer->pv);
+	if (result < 0 && piece->result == 0)
+		piece->result = result;
+	list_push_front(&piece->io->lane->transfers, &transfer->link);
+	*ret_piece = piece;
+	return --piece->transfers == 0;
+}
+
+static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+			   void (*done)(struct disk_request *request, int result))
+{
+	struct lane *lane = piece->io->lane;
+	struct transfer *transfer = transfer_take(lane);
+	uint64_t offset;
+	struct pv *pv;
+
+	if (!transfer || !pv_locate(lane->native, piece->address[slot], &pv, &offset)) {
+		if (transfer)
+			list_push_front(&lane->transfers, &transfer->link);
+		piece->result = transfer ? -EIO : -ENOMEM;
+		return;
+	}
+	transfer->piece = piece;
+	transfer->pv = pv;
+	transfer->request = (struct disk_request){.op = op,
+						  .offset = offset,
+						  .length = (uint64_t)count * VOLUME_SLOT,
+						  .iov = transfer->iov,
+						  .done = done};
+	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
+	piece->transfers++;
+	disk_submit(lane->loop, pv->disk, &transfer->request);
+}
+
+void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
+		    void (*done)(struct disk_request *request, int result))
+{
+	for (unsigned slot = 0; slot < CHUNK_SLOTS;) {
+		unsigned count = 1;
+
+		if (!(mask & 1u << slot)) {
+			slot++;
+			continue;
+		}
+		while (slot + count < CHUNK_SLOTS && mask & 1u << (slot + count) &&
+		       piece->address[slot + count] == piece->address[slot] + count &&
+		       piece->address[slot + count] % CHUNK_SLOTS)
+			count++;
+		transfer_start(piece, op, slot, count, done);
+		slot += count;
+	}
+}
+
+/* ---- reads ---- */
+static void read_start(struct piece *piece);
+
+static void read_resume(struct waiter *waiter)
+{
+	struct piece *piece = container_of(waiter, struct piece, waiter);
+
+	if (waiter->result < 0)
+		piece_done(piece, waiter->result, piece_first(piece));
+	else
+		read_start(piece);
+}
+
+static void read_buffer_ready(struct buf_waiter *waiter)
+{
+	read_start(container_of(waiter, struct piece, buf_waiter));
+}
+
+static void read_drop_ticket(struct piece *piece)
+{
+	struct native *native = piece->io->volume->native;
+
+	list_remove(&piece->reader.link);
+	if (!list_empty(&native->quarantine))
+		space_release(native);
+}
+
+/* The slot does not hold what we were told. Somebody may have written or freed it since: look
+ * again. Believed only when nothing has changed between two looks. */
+static bool read_is_bad(struct piece *piece, unsigned slot)
+{
+	bool same = piece->attempts && piece->old[slot] == piece->address[slot] &&
+		    piece->old_crc[slot] == piece->crc[slot];
+
+	piece->old[slot] = piece->address[slot];
+	piece->old_crc[slot] = piece->crc[slot];
+	return same;
+}
+
+/* A suspect region after a crash: what is there is what counts. */
+static bool read_resum(struct piece *piece, unsigned slot, uint32_t crc)
+{
+	struct native *native = piece->io->volume->native;
+	uint64_t chunk = piece->address[slot] / CHUNK_SLOTS;
+	struct node *node;
+	bool done = false;
+
+	native_lock(native);
+	if (!native->read_only && hot_suspect(native, chunk) &&
+	    csum_find(native, chunk, false, &piece->waiter, &node) == 0 && node &&
+	    csum_at(node, chunk)[piece->address[slot] % CHUNK_SLOTS] == piece->crc[slot] &&
+	    node_touch(node) == 0) {
+		csum_at(node, chunk)[piece->address[slot] % CHUNK_SLOTS] = crc;
+		native->hot_resummed++;
+		done = true;
+	} else if (!list_empty(&piece->waiter.link)) {
+		list_remove(&piece->waiter.link); /* it was evicted: next time */
+	}
+	native_unlock(piece->io->lane);
+	return done;
+}
+
+static void read_verify(struct piece *piece)
+{
+	struct native *native = piece->io->volume->native;
+	bool again = false;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint32_t crc;
+
+		if (!(piece->valid & 1u << slot))
+			continue;
+		crc = piece_crc(piece, slot);
+		if (crc == piece->crc[slot])
+			continue;
+		if (!read_is_bad(piece, slot)) {
+			again = true;
+			continue;
+		}
+		if (read_resum(piece, slot, crc))
+			continue;
+		__atomic_add_fetch(&native->checksum_errors, 1, __ATOMIC_RELAXED);
+		piece_done(piece, -EILSEQ, slot);
+		return;
+	}
+	if (again) {
+		piece->attempts++;
+		read_start(piece);
+		return;
+	}
+	if (piece->bounce)
+		piece_copy(piece, true);
+	piece_done(piece, 0, 0);
+}
+
+static void read_transfer_done(struct disk_request *request, int result)
+{
+	struct piece *piece;
+
+	if (!transfer_end(request, result, &piece))
+		return;
+	native_lock(piece->io->volume->native);
+	read_drop_ticket(piece);
+	native_unlock(piece->io->lane);
+	if (piece->result < 0)
+		piece_done(piece, piece->result, piece_first(piece));
+	else
+		read_verify(piece);
+}
+
+/* Under the lock: where the slots are and what they must sum to. */
+static int read_plan(struct piece *piece)
+{
+	struct nvolume *volume = piece->io->volume;
+	struct native *native = volume->native;
+	struct node *leaf, *sums = NULL;
+	const struct map_entry *entry;
+	int result;
+
+	piece->valid = 0;
+	if (piece_blocked(piece)) {
+		piece_register(piece);
+		piece->waiting = true;
+		return -EINPROGRESS;
+	}
+	piece_unregister(piece);
+	result = tree_find(&volume->map, piece->chunk / MAP_CHUNKS, false, &piece->waiter, &leaf);
+	if (result < 0 || !leaf)
+		return result;
+	entry = &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint64_t chunk;
+
+		if (!(piece->mask & 1u << slot) || !map_slot(entry, slot, &piece->address[slot]))
+			continue;
+		chunk = piece->address[slot] / CHUNK_SLOTS;
+		if (!sums || sums->index != chunk / CSUM_CHUNKS) {
+			result = csum_find(native, chunk, false, &piece->waiter, &sums);
+			if (result < 0)
+				return result;
+		}
+		piece->crc[slot] =
+		    sums ? csum_at(sums, chunk)[piece->address[slot] % CHUNK_SLOTS] : 0;
+		piece->valid |= (uint16_t)(1u << slot);
+	}
+	if (piece->valid) {
+		piece->reader.ticket = native->next_ticket++;
+		list_push_back(&native->readers, &piece->reader.link);
+	}
+	return 0;
+}
+
+static void read_zero(struct piece *piece, uint16_t mask)
+{
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		struct iovec iov[VOLUME_SLOT / VOLUME_BLOCK];
+		unsigned count;
+
+		if (!(mask & 1u << slot))
+			continue;
+		count = piece_iov(piece, slot, 1, iov, VOLUME_SLOT / VOLUME_BLOCK);
+		for (unsigned i = 0; i < count; i++)
+			memset(iov[i].iov_base, 0, iov[i].iov_len);
+	}
+}
+
+static void read_start(struct piece *piece)
+{
+	struct native *native = piece->io->volume->native;
+	int result;
+
+	if (!piece->bounce && piece_needs_bounce(piece) &&
+	    piece_bounce(piece, read_buffer_ready) < 0)
+		return;
+	waiter_init(&piece->waiter, piece->io->lane, read_resume);
+	native_lock(native);
+	nodes_evict(native);
+	result = read_plan(piece);
+	native_unlock(piece->io->lane);
+	if (result == -EINPROGRESS)
+		return;
+	if (result < 0) {
+		piece_done(piece, result, piece_first(piece));
+		return;
+	}
+	read_zero(piece, piece->mask & (uint16_t)~piece->valid);
+	if (!piece->valid) {
+		read_verify(piece);
+		return;
+	}
+	piece->result = 0;
+	piece->transfers = 1;
+	piece_transfer(piece, DISK_READ, piece->valid, read_transfer_done);
+	if (--piece->transfers == 0) { /* nothing could be started */
+		native_lock(native);
+		read_drop_ticket(piece);
+		native_unlock(piece->io->lane);
+		piece_done(piece, piece->result ? piece->result : -EIO, piece_first(piece));
+	}
+}
+
+/* ---- discard ---- */
+static bool discard_piece(struct io *io, enum piece_kind kind, uint64_t offset, uint64_t end)
+{
+	struct piece *piece = piece_new(io, kind, offset, end);
+
+	if (!piece) {
+		io->result = -ENOMEM;
+		return false;
+	}
+	write_start(piece);
+	return true;
+}
+
+static void discard_run(struct io *io);
+
+static void discard_resume(struct waiter *waiter)
+{
+	struct io *io = container_of(waiter, struct io, waiter);
+
+	if (waiter->result < 0 && io->result == 0)
+		io->result = waiter->result;
+	discard_run(io);
+}
+
+static void discard_yielded(struct message *message)
+{
+	discard_run(container_of(message, struct io, yield));
+}
+
+/* The next chunk at or after io->next that may hold something; moves io->next there. */
+static int discard_seek(struct io *io)
+{
+	struct nvolume *volume = io->volume;
+	uint64_t chunk = io->next / CHUNK, index, leaf;
+	struct node *node;
+	int result;
+
+	waiter_init(&io->waiter, io->lane, discard_resume);
+	native_lock(volume->native);
+	for (;;) {
+		leaf = chunk / MAP_CHUNKS;
+		result = tree_next(&volume->map, leaf, &io->waiter, &index);
+		if (result < 0)
+			break;
+		if (index == UINT64_MAX || index * MAP_CHUNKS * CHUNK >= io->next_end) {
+			io->next = io->next_end;
+			break;
+		}
+		if (index != leaf)
+			chunk = index * MAP_CHUNKS;
+		result = tree_find(&volume->map, index, false, &io->waiter, &node);
+		if (result < 0)
+			break;
+		while (node && chunk / MAP_CHUNKS == index &&
+		       !node->body->map.entry[chunk % MAP_CHUNKS].mask)
+			chunk++;
+		if (chunk / MAP_CHUNKS != index)
+			continue;
+		if (chunk * CHUNK > io->next)
+			io->next = chunk * CHUNK < io->next_end ? chunk * CHUNK : io->next_end;
+		break;
+	}
+	native_unlock(io->lane);
+	return result;
+}
+
+/* The next piece of a discard: the rest of a slot, or whole slots of a chunk. */
+static bool discard_next(struct io *io)
+{
+	uint64_t slot = io->next / VOLUME_SLOT * VOLUME_SLOT, from = io->next;
+	uint64_t end = (from / CHUNK + 1) * CHUNK;
+
+	end = end < io->next_end ? end : io->next_end;
+	if (from != slot || end < slot + VOLUME_SLOT) {
+		io->next = slot + VOLUME_SLOT < end ? slot + VOLUME_SLOT : end;
+		return discard_piece(io, PIECE_ZERO, from, io->next);
+	}
+	io->next = end / VOLUME_SLOT * VOLUME_SLOT;
+	return discard_piece(io, PIECE_UNMAP, slot, io->next);
+}
+
+/* A bounded number of pieces is in flight, and a bounded number is done per round of the loop.
+ * The run holds one count of io->pending. */
+static void discard_run(struct io *io)
+{
+	unsigned budget = 8 * DISCARD_PIECES;
+
+	while (io->next < io->next_end && io->pending <= DISCARD_PIECES && io->result == 0) {
+		int result = discard_seek(io);
+
+		if (result == -EINPROGRESS)
+			return; /* discard_resume() goes on */
+		if (result < 0)
+			io->result = result;
+		if (result < 0 || io->next >= io->next_end || !discard_next(io))
+			break;
+		if (--budget == 0) {
+			loop_post(io->lane->loop, &io->yield, discard_yielded);
+			return;
+		}
+	}
+	if (io->result < 0)
+		io->next = io->next_end;
+	io_drop(io);
+}
+
+static void discard_step(struct io *io)
+{
+	io->pending++;
+	discard_run(io);
+}
+
+/* ---- extents ---- */
+static void extents_step(struct io *io);
+
+static void extents_resume(struct waiter *waiter)
+{
+	struct io *io = container_of(waiter, struct io, waiter);
+
+	if (waiter->result == 0) {
+		extents_step(io);
+		return;
+	}
+	io->result = waiter->result;
+	io_finish(io);
+}
+
+/* @length bytes from @offset on are @mapped; false when there is no room for another extent. */
+static bool extent_add(struct volume_request *request, uint64_t offset, uint64_t end, bool mapped)
+{
+	struct volume_extent *last =
+	    request->extent_count ? &request->extents[request->extent_count - 1] : NULL;
+
+	if (offset < request->offset)
+		offset = request->offset;
+	if (end > request->offset + request->length)
+		end = request->offset + request->length;
+	if (last && last->mapped == mapped) {
+		last->length = end - last->offset;
+		return true;
+	}
+	if (request->extent_count == request->extent_max)
+		return false;
+	request->extents[request->extent_count++] =
+	    (struct volume_extent){.offset = offset, .length = end - offset, .mapped = mapped};
+	return true;
+}
+
+/* One leaf: 8 MiB of the volume. */
+static bool extents_leaf(struct io *io, const struct node *node)
+{
+	uint64_t leaf = io->next / (MAP_CHUNKS * CHUNK_SLOTS);
+
+	while (io->next < io->next_end && io->next / (MAP_CHUNKS * CHUNK_SLOTS) == leaf) {
+		unsigned chunk = (unsigned)(io->next / CHUNK_SLOTS % MAP_CHUNKS);
+		bool mapped = node->body->map.entry[chunk].mask & 1u << io->next % CHUNK_SLOTS;
+
+		if (!extent_add(io->request, io->next * VOLUME_SLOT, (io->next + 1) * VOLUME_SLOT,
+				mapped))
+			return false;
+		io->next++;
+	}
+	return true;
+}
+
+static void extents_step(struct io *io)
+{
+	struct nvolume *volume = io->volume;
+	const uint64_t leaf_slots = MAP_CHUNKS * CHUNK_SLOTS;
+	bool more = true;
+
+	waiter_init(&io->waiter, io->lane, extents_resume);
+	while (more && io->next < io->next_end) {
+		uint64_t leaf = io->next / leaf_slots, found;
+		struct node *node = NULL;
+		int result;
+
+		native_lock(volume->native);
+		result = tree_next(&volume->map, leaf, &io->waiter, &found);
+		if (result == 0 && found == leaf)
+			result = tree_find(&volume->map, leaf, false, &io->waiter, &node);
+		if (result == 0 && node) {
+			more = extents_leaf(io, node);
+		} else if (result == 0) {
+			uint64_t end = found == UINT64_MAX ? io->next_end : found * leaf_slots;
+
+			if (end > io->next_end)
+				end = io->next_end;
+			more = extent_add(io->request, io->next * VOLUME_SLOT, end * VOLUME_SLOT,
+					  false);
+			io->next = end;
+		}
+		native_unlock(io->lane);
+		if (result == -EINPROGRESS)
+			return;
+		if (result < 0) {
+			io->result = result;
+			break;
+		}
+	}
+	io_finish(io);
+}
+
+/* ---- submission ---- */
+static void flush_start(struct io *io)
+{
+	struct native *native = io->volume->native;
+	bool needed;
+
+	waiter_init(&io->waiter, io->lane, durable);
+	native_lock(native);
+	needed = flush_needed(native) || native->read_only;
+	if (needed)
+		flush_join(native, &io->waiter);
+	native_unlock(io->lane);
+	if (!needed)
+		io_finish(io);
+}
+
+static void transfer_request(struct io *io)
+{
+	struct volume_request *request = io->request;
+	bool write = request->op == VOLUME_WRITE;
+	bool atomic = write && request->flags & VOLUME_ATOMIC;
+	uint64_t at = request->offset, end = at + request->length;
+	struct piece *leader = NULL, *last = NULL;
+
+	io->pending = 1;
+	while (at < end) {
+		uint64_t stop = (at / CHUNK + 1) * CHUNK;
+		struct piece *piece =
+		    piece_new(io, write ? PIECE_WRITE : PIECE_READ, at, stop < end ? stop : end);
+
+		if (!piece) {
+			io->result = -ENOMEM;
+			break;
+		}
+		at = stop;
+		if (atomic) {
+			leader = leader ? leader : piece;
+			piece->leader = leader;
+			if (last)
+				last->sibling = piece;
+			last = piece;
+		} else if (write) {
+			write_start(piece);
+		} else {
+			read_start(piece);
+		}
+	}
+	if (leader && io->result == 0)
+		write_start(leader);
+	for (struct piece *piece = io->result ? leader : NULL, *next; piece; piece = next) {
+		next = piece->sibling;
+		piece_done(piece, io->result, 0);
+	}
+	io_drop(io);
+}
+
+void io_submit(struct volume *volume, struct volume_request *request)
+{
+	struct nvolume *mine = nvolume_of(volume);
+	struct lane *lane = lane_get(mine->native);
+	struct io *io = lane ? io_take(lane) : NULL;
+
+	if (!io) {
+		volume_refuse(request, -ENOMEM);
+		return;
+	}
+	__atomic_add_fetch(&mine->native->requests, 1, __ATOMIC_ACQ_REL);
+	io->lane = lane;
+	io->volume = mine;
+	io->request = request;
+	io->pending = 0;
+	io->result = 0;
+	request->backend = io;
+	switch (request->op) {
+	case VOLUME_FLUSH:
+		flush_start(io);
+		return;
+	case VOLUME_EXTENTS:
+		io->next = request->offset / VOLUME_SLOT;
+		io->next_end = (request->offset + request->length + VOLUME_SLOT - 1) / VOLUME_SLOT;
+		extents_step(io);
+		return;
+	case VOLUME_DISCARD:
+		io->next = request->offset;
+		io->next_end = request->offset + request->length;
+		discard_step(io);
+		return;
+	default:
+		transfer_request(io);
+	}
+}
+
+/* ---- for fibers ---- */
+struct fiber_discard {
+	struct volume_request request;
+	struct fiber *fiber;
+	int result;
+	bool done;
+};
+
+static void fiber_discard_done(struct volume_request *request, int result)
+{
+	struct fiber_discard *wait = container_of(request, struct fiber_discard, request);
+
+	wait->result = result;
+	wait->done = true;
+	fiber_wake(wait->fiber);
+}
+
+int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length)
+{
+	struct fiber_discard wait = {.request = {.op = VOLUME_DISCARD,
+						 .offset = offset,
+						 .length = length,
+						 .volume = &volume->volume,
+						 .done = fiber_discard_done},
+				     .fiber = fiber_current()};
+
+	wait.request.loop = fiber_loop(wait.fiber);
+	io_submit(&volume->volume, &wait.request);
+	while (!wait.done)
+		fiber_wait();
+	return wait.result;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_IO_H
+#define VOLUMES_IO_H
+
+#include "volumes/native.h"
+
+/* The I/O path, private to io*.c. A request (struct io) is cut into pieces, one per 64 KiB chunk;
+ * a piece moves its data in transfers, one per run of adjacent physical slots. All three come
+ * from the lane's free lists. */
+#define TRANSFER_IOVS 20u
+
+struct transfer {
+	struct list link;
+	struct disk_request request;
+	struct piece *piece;
+	struct pv *pv;
+	struct iovec iov[TRANSFER_IOVS];
+};
+
+enum piece_kind { PIECE_READ, PIECE_WRITE, PIECE_ZERO, PIECE_UNMAP };
+
+struct piece {
+	struct list link;      /* free list */
+	struct list bucket;    /* native->inflight while registered */
+	struct piece *leader;  /* first of an atomic write, else itself */
+	struct piece *sibling; /* next of an atomic write */
+	struct io *io;
+	enum piece_kind kind;
+	uint64_t chunk;
+	uint32_t begin, end;    /* bytes in the chunk */
+	uint16_t mask, partial; /* slots touched; those only in part */
+	bool registered, waiting, summed, merged;
+	unsigned attempts;
+	struct waiter waiter;
+	struct buf_waiter buf_waiter;
+	struct buf *bounce; /* holds the slots of mask, from the first on */
+	struct outstanding data;
+	struct reader reader;
+	unsigned transfers; /* in flight */
+	unsigned batch;     /* leader: pieces with data in flight */
+	int result;
+	uint64_t reserved;       /* chunk or slot held for it, SLOT_NONE */
+	unsigned reserved_slots; /* 0: a whole chunk */
+	uint16_t valid;          /* read: mapped slots */
+	uint16_t in_place, fresh, replaced;
+	uint64_t address[CHUNK_SLOTS], old[CHUNK_SLOTS];
+	uint32_t crc[CHUNK_SLOTS], old_crc[CHUNK_SLOTS];
+	struct record record[2];
+	unsigned records;
+};
+
+struct io {
+	struct list link;
+	struct lane *lane;
+	struct nvolume *volume;
+	struct volume_request *request;
+	unsigned pending;
+	int result;
+	bool flushed;
+	uint64_t next; /* discard: bytes; extents: slot */
+	uint64_t next_end;
+	struct waiter waiter;
+	struct message yield;
+};
+
+/* io.c */
+struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, uint64_t end);
+void piece_done(struct piece *piece, int result, unsigned slot); /* without the lock */
+bool piece_blocked(const struct piece *piece);                   /* under the lock */
+void piece_register(struct piece *piece);
+void piece_unregister(struct piece *piece);
+int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter));
+bool piece_needs_bounce(const struct piece *piece);
+/* The memory of @count slots from @slot on; returns how many iovs, 0: more than @max. */
+unsigned piece_iov(const struct piece *piece, unsigned slot, unsigned count, struct iovec *iov,
+		   unsigned max);
+uint32_t piece_crc(const struct piece *piece, unsigned slot);
+/* Start transfers for @mask of piece->address; piece->transfers holds one more count for the
+ * caller, who drops it with transfer_drop(). @done when all have ended. */
+void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
+		    void (*done)(struct disk_request *request, int result));
+bool transfer_end(struct disk_request *request, int result, struct piece **ret_piece);
+/* Copy between the request's memory and the bounce buffer, [begin, end). */
+void piece_copy(struct piece *piece, bool to_request);
+static inline unsigned piece_first(const struct piece *piece)
+{
+	return (unsigned)__builtin_ctz(piece->mask);
+}
+
+/* io_write.c */
+void write_start(struct piece *leader);
+
+#endif

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volumes/io.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Writes, zeroed edges and unmaps.
+ *
+ * A batch is one piece, or all pieces of an atomic write. Its way:
+ *
+ *   1. registered in the in-flight table; waits for earlier overlapping changes
+ *   2. slots covered only in part are read, verified and merged
+ *   3. planned: which slots are written in place, which get new space; everything the change
+ *      needs is loaded, reserved, confirmed (I2) and hot
+ *   4. under one holding of the lock: journal records appended, map, space and checksums changed
+ *   5. the data is written, in parallel with the journal (I1)
+ *   6. the records' data is complete; waiters on the slots go on
+ *
+ * Whoever has to wait before 4 starts again from 1. Nothing is changed before 4. */
+
+static void write_resume(struct waiter *waiter);
+
+/* ---- ends ---- */
+static void unreserve(struct piece *piece)
+{
+	struct native *native = piece->io->volume->native;
+	uint16_t mask = 0xffff;
+
+	if (piece->reserved == SLOT_NONE)
+		return;
+	if (piece->reserved_slots)
+		mask = (uint16_t)(((1u << piece->reserved_slots) - 1)
+				  << piece->reserved % CHUNK_SLOTS);
+	space_unhold(native, piece->reserved / CHUNK_SLOTS, mask);
+	piece->reserved = SLOT_NONE;
+}
+
+/* Give everything back and end the batch; without the lock. */
+static void batch_end(struct piece *leader, int result, unsigned slot)
+{
+	struct native *native = leader->io->volume->native;
+	struct lane *lane = leader->io->lane;
+	struct piece *next;
+
+	native_lock(native);
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
+		unreserve(piece);
+		if (!list_empty(&piece->data.link)) {
+			journal_data_done(native, &piece->data);
+			flush_kick(native);
+		}
+		piece_unregister(piece);
+	}
+	native_unlock(lane);
+	for (struct piece *piece = leader; piece; piece = next) {
+		next = piece->sibling;
+		piece_done(piece, result, slot);
+		slot = piece_first(next ? next : piece);
+	}
+}
+
+static void write_resume(struct waiter *waiter)
+{
+	struct piece *piece = container_of(waiter, struct piece, waiter);
+
+	if (waiter->result < 0)
+		batch_end(piece->leader, waiter->result, piece_first(piece->leader));
+	else
+		write_start(piece->leader);
+}
+
+static void write_buffer_ready(struct buf_waiter *waiter)
+{
+	write_start(container_of(waiter, struct piece, buf_waiter)->leader);
+}
+
+/* ---- merging partial slots ---- */
+static void merged(struct piece *piece)
+{
+	piece_copy(piece, false);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (piece->mask & 1u << slot)
+			piece->crc[slot] = piece_crc(piece, slot);
+	piece->merged = piece->summed = true;
+}
+
+static void merge_read(struct piece *piece);
+
+static void merge_done(struct disk_request *request, int result)
+{
+	struct piece *piece;
+	unsigned bad = CHUNK_SLOTS;
+
+	if (!transfer_end(request, result, &piece))
+		return;
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && piece->result == 0; slot++)
+		if (piece->valid & 1u << slot && piece_crc(piece, slot) != piece->old_crc[slot])
+			bad = slot;
+	if (bad < CHUNK_SLOTS && piece->attempts++ == 0) {
+		merge_read(piece); /* once more: a transfer can go wrong without the medium */
+		return;
+	}
+	if (bad < CHUNK_SLOTS &&
+	    !hot_suspect(piece->io->volume->native, piece->address[bad] / CHUNK_SLOTS)) {
+		__atomic_add_fetch(&piece->io->volume->native->checksum_errors, 1,
+				   __ATOMIC_RELAXED);
+		piece->result = -EILSEQ;
+	}
+	if (piece->result < 0) {
+		batch_end(piece->leader, piece->result, bad % CHUNK_SLOTS);
+		return;
+	}
+	merged(piece);
+	write_start(piece->leader);
+}
+
+static void merge_read(struct piece *piece)
+{
+	piece->result = 0;
+	piece->transfers = 1;
+	piece_transfer(piece, DISK_READ, piece->valid, merge_done);
+	if (--piece->transfers == 0)
+		batch_end(piece->leader, piece->result ? piece->result : -EIO, piece_first(piece));
+}
+
+/* Under the lock: where the old contents of the partial slots are. */
+static int merge_plan(struct piece *piece)
+{
+	struct nvolume *volume = piece->io->volume;
+	struct node *leaf, *sums;
+	const struct map_entry *entry;
+	int result = tree_find(&volume->map, piece->chunk / MAP_CHUNKS, false,
+			       &piece->leader->waiter, &leaf);
+
+	piece->valid = 0;
+	if (result < 0 || !leaf)
+		return result;
+	entry = &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint64_t chunk;
+
+		if (!(piece->partial & 1u << slot) || !map_slot(entry, slot, &piece->address[slot]))
+			continue;
+		chunk = piece->address[slot] / CHUNK_SLOTS;
+		result = csum_find(volume->native, chunk, false, &piece->leader->waiter, &sums);
+		if (result < 0)
+			return result;
+		piece->old_crc[slot] =
+		    sums ? csum_at(sums, chunk)[piece->address[slot] % CHUNK_SLOTS] : 0;
+		piece->valid |= (uint16_t)(1u << slot);
+	}
+	return 0;
+}
+
+/* ---- planning ---- */
+static bool is_atomic(const struct piece *piece)
+{
+	return piece->kind == PIECE_WRITE && piece->io->request->flags & VOLUME_ATOMIC;
+}
+
+/* In-place slots: mapping confirmed (I2), region hot. */
+static int plan_in_place(struct piece *piece, const struct map_entry *entry)
+{
+	struct native *native = piece->io->volume->native;
+	struct waiter *waiter = &piece->leader->waiter;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint64_t address, lsn;
+		int result;
+
+		if (!(piece->in_place & 1u << slot) || !map_slot(entry, slot, &address))
+			continue;
+		lsn = unconfirmed_lsn(native, address / CHUNK_SLOTS,
+				      (uint16_t)(1u << address % CHUNK_SLOTS));
+		if (lsn && ORDER(overwrite_waits_for_confirm)) {
+			flush_confirm(native, lsn, waiter);
+			return -EINPROGRESS;
+		}
+		result = hot_check(native, address / CHUNK_SLOTS, waiter);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+/* Space for the fresh slots: their own chunk, the chunk the entry has, or a run of slots. */
+static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct record *record)
+{
+	struct nvolume *volume = piece->io->volume;
+	struct native *native = volume->native;
+	bool whole = !entry || !entry->mask || (piece->replaced && piece->mask == 0xffff);
+	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
+	int result = 0;
+
+	record->type = RECORD_MAP;
+	record->mask = piece->fresh;
+	if (!whole && !entry->slots && !piece->replaced) {
+		uint64_t lsn = unconfirmed_lsn(native, entry->chunk, piece->fresh);
+
+		unreserve(piece);
+		record->where = entry->chunk;
+		if (!lsn || !ORDER(remap_waits_for_confirm))
+			return 0;
+		flush_confirm(native, lsn, &piece->leader->waiter); /* of its unmapping */
+		return -EINPROGRESS;
+	}
+	if (piece->reserved != SLOT_NONE && piece->reserved_slots != (whole ? 0 : count))
+		unreserve(piece);
+	if (piece->reserved == SLOT_NONE) {
+		piece->reserved_slots = whole ? 0 : count;
+		if (!meta_room(native, piece->replaced ? 4 : 16))
+			result = -ENOSPC;
+		else if (whole)
+			result = space_take_chunk(native, volume, piece->replaced != 0,
+						  &piece->reserved);
+		else
+			result =
+			    space_take_slots(native, count, piece->replaced != 0, &piece->reserved);
+		if (result < 0) {
+			piece->reserved = SLOT_NONE;
+			return result;
+		}
+		if (whole)
+			piece->reserved *= CHUNK_SLOTS;
+	}
+	if (!whole)
+		record->type = RECORD_MAP_RUN;
+	record->where = whole ? piece->reserved / CHUNK_SLOTS : piece->reserved;
+	return 0;
+}
+
+static int plan_write(struct piece *piece, const struct map_entry *entry)
+{
+	uint16_t mapped = entry ? (uint16_t)entry->mask & piece->mask : 0;
+	struct record *record = piece->record;
+	int result = 0;
+
+	piece->replaced = is_atomic(piece) ? mapped : 0;
+	piece->in_place = is_atomic(piece) ? 0 : mapped;
+	piece->fresh = piece->mask & (uint16_t)~piece->in_place;
+	if (piece->kind == PIECE_ZERO)
+		piece->fresh = 0; /* what is not mapped reads as zeros already */
+	if (piece->in_place) {
+		record->type = RECORD_OVERWRITE;
+		record->mask = piece->in_place;
+		record++;
+	}
+	if (piece->fresh) {
+		result = plan_fresh(piece, entry, record++);
+		if (result < 0)
+			return result;
+	}
+	piece->records = (unsigned)(record - piece->record);
+	return 0;
+}
+
+static void plan_unmap(struct piece *piece, const struct map_entry *entry)
+{
+	uint16_t mapped = entry ? (uint16_t)entry->mask & piece->mask : 0;
+
+	piece->in_place = piece->fresh = piece->replaced = 0;
+	piece->records = mapped ? 1 : 0;
+	piece->record[0].type = RECORD_UNMAP;
+	piece->record[0].mask = mapped;
+}
+
+static int plan(struct piece *piece)
+{
+	struct nvolume *volume = piece->io->volume;
+	struct waiter *waiter = &piece->leader->waiter;
+	const struct map_entry *entry = NULL;
+	struct node *leaf;
+	int result = tree_find(&volume->map, piece->chunk / MAP_CHUNKS, false, waiter, &leaf);
+
+	if (result < 0)
+		return result;
+	if (leaf)
+		entry = &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
+	memset(piece->record, 0, sizeof(piece->record));
+	if (piece->kind == PIECE_UNMAP)
+		plan_unmap(piece, entry);
+	else
+		result = plan_write(piece, entry);
+	for (unsigned i = 0; i < piece->records && result == 0; i++) {
+		struct record *record = &piece->record[i];
+
+		record->volume = volume->id;
+		record->chunk = piece->chunk;
+		memcpy(record->crc, piece->crc, sizeof(record->crc));
+		result = map_prepare(volume, record, waiter);
+	}
+	if (result == 0 && piece->in_place)
+		result = plan_in_place(piece, entry);
+	return result;
+}
+
+/* ---- applying ---- */
+static const struct map_entry *entry_now(struct piece *piece)
+{
+	struct node *leaf;
+
+	if (tree_find(&piece->io->volume->map, piece->chunk / MAP_CHUNKS, false, NULL, &leaf) < 0 ||
+	    !leaf)
+		return NULL;
+	return &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
+}
+
+/* What an undo would need. */
+static void remember(struct piece *piece)
+{
+	const struct map_entry *entry = entry_now(piece);
+	struct native *native = piece->io->volume->native;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		struct node *sums;
+
+		piece->old[slot] = SLOT_NONE;
+		if (!entry || !(piece->mask & 1u << slot) ||
+		    !map_slot(entry, slot, &piece->old[slot]) || !(piece->in_place & 1u << slot))
+			continue;
+		if (csum_find(native, piece->old[slot] / CHUNK_SLOTS, false, NULL, &sums) == 0 &&
+		    sums)
+			piece->old_crc[slot] = csum_at(
+			    sums, piece->old[slot] / CHUNK_SLOTS)[piece->old[slot] % CHUNK_SLOTS];
+	}
+}
+
+static void apply_piece(struct piece *piece, uint64_t lsn)
+{
+	const struct map_entry *entry;
+
+	remember(piece);
+	for (unsigned i = 0; i < piece->records; i++)
+		map_apply(piece->io->volume, &piece->record[i], lsn + i);
+	piece->reserved = SLOT_NONE; /* used now */
+	entry = entry_now(piece);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && entry; slot++)
+		map_slot(entry, slot, &piece->address[slot]);
+	if (piece->in_place | piece->fresh)
+		journal_outstanding(piece->io->volume->native, &piece->data, lsn);
+}
+
+static void apply(struct piece *leader)
+{
+	struct native *native = leader->io->volume->native;
+	struct record group[RECORD_GROUP_MAX];
+	unsigned count = 0;
+	uint64_t lsn;
+
+	if (leader->io->request->flags & VOLUME_FUA)
+		native->journal.commit_due = true; /* beside the data */
+	if (!is_atomic(leader)) {
+		if (!leader->records)
+			return;
+		lsn = journal_append(native, leader->record, leader->records);
+		apply_piece(leader, lsn);
+		return;
+	}
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		group[count++] = piece->record[0]; /* an atomic piece has exactly one */
+	group[0].group = (uint8_t)count;
+	lsn = journal_append(native, group, count);
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		apply_piece(piece, lsn++);
+}
+
+/* ---- undo after a failed data write ---- */
+static unsigned undo_records(struct piece *piece, struct record *records)
+{
+	struct record base = {.volume = piece->io->volume->id, .chunk = piece->chunk};
+	unsigned count = 0;
+
+	if (piece->in_place) {
+		records[count] = base;
+		records[count].type = RECORD_OVERWRITE;
+		records[count].mask = piece->in_place;
+		memcpy(records[count++].crc, piece->old_crc, sizeof(base.crc));
+	}
+	if (piece->fresh & ~piece->replaced) {
+		records[count] = base;
+		records[count].type = RECORD_UNMAP;
+		records[count++].mask = piece->fresh & (uint16_t)~piece->replaced;
+	}
+	if (piece->replaced) {
+		records[count] = base;
+		records[count].type = RECORD_REMAP;
+		records[count].mask = piece->replaced;
+		memcpy(records[count++].slot, piece->old, sizeof(base.slot));
+	}
+	return count;
+}
+
+static void undo_resume(struct waiter *waiter);
+
+/* The write has failed; what the disk holds is unknown. Map and checksums go back to what they
+ * were, by records of their own. Under the lock. */
+static int undo(struct piece *leader)
+{
+	struct native *native = leader->io->volume->native;
+	struct nvolume *volume = leader->io->volume;
+	struct record records[2 * RECORD_GROUP_MAX];
+	unsigned count = 0;
+	uint64_t lsn;
+	int result = 0;
+
+	waiter_init(&leader->waiter, leader->io->lane, undo_resume);
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		count += undo_records(piece, records + count);
+	for (unsigned i = 0; i < count && result == 0; i++)
+		result = map_prepare(volume, &records[i], &leader->waiter);
+	if (result == 0)
+		result = journal_reserve(native, &leader->waiter);
+	if (result < 0)
+		return result;
+	if (is_atomic(leader) && count <= RECORD_GROUP_MAX)
+		records[0].group = (uint8_t)count;
+	lsn = journal_append(native, records, count);
+	for (unsigned i = 0; i < count; i++)
+		map_apply(volume, &records[i], lsn + i);
+	return 0;
+}
+
+static void undo_start(struct piece *leader)
+{
+	struct native *native = leader->io->volume->native;
+	int result;
+
+	native_lock(native);
+	result = native->read_only ? -EROFS : undo(leader);
+	if (result < 0 && result != -EINPROGRESS && result != -EROFS)
+		native_fail(native, "a failed write could not be undone (error %d)", -result);
+	native_unlock(leader->io->lane);
+	if (result != -EINPROGRESS)
+		batch_end(leader, leader->result, piece_first(leader));
+}
+
+static void undo_resume(struct waiter *waiter)
+{
+	undo_start(container_of(waiter, struct piece, waiter));
+}
+
+/* ---- data ---- */
+static void data_drop(struct piece *leader)
+{
+	if (--leader->batch)
+		return;
+	if (leader->result < 0)
+		undo_start(leader);
+	else
+		batch_end(leader, 0, 0);
+}
+
+static void write_transfer_done(struct disk_request *request, int result)
+{
+	struct piece *piece;
+
+	if (!transfer_end(request, result, &piece))
+		return;
+	if (piece->result < 0 && piece->leader->result == 0)
+		piece->leader->result = piece->result;
+	data_drop(piece->leader);
+}
+
+static void write_data(struct piece *leader)
+{
+	leader->batch = 1;
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
+		uint16_t mask = piece->in_place | piece->fresh;
+
+		piece->result = 0;
+		piece->transfers = 1;
+		leader->batch++;
+		if (mask)
+			piece_transfer(piece, DISK_WRITE, mask, write_transfer_done);
+		if (--piece->transfers == 0) {
+			if (piece->result < 0 && leader->result == 0)
+				leader->result = piece->result;
+			leader->batch--;
+		}
+	}
+	data_drop(leader);
+}
+
+/* Buffers and checksums, outside the lock. */
+static int make_ready(struct piece *piece)
+{
+	if (piece->kind == PIECE_UNMAP || piece->summed)
+		return 0;
+	if (!piece->bounce && piece_needs_bounce(piece) &&
+	    piece_bounce(piece, write_buffer_ready) < 0)
+		return -EINPROGRESS;
+	if (piece->partial)
+		return 0;
+	if (piece->bounce)
+		piece_copy(piece, false);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (piece->mask & 1u << slot)
+			piece->crc[slot] = piece_crc(piece, slot);
+	piece->summed = true;
+	return 0;
+}
+
+/* Under the lock. 0: applied. -EINPROGRESS: parked. 1: *ret_merge is to be read first. */
+static int attempt(struct piece *leader, struct piece **ret_merge)
+{
+	struct native *native = leader->io->volume->native;
+	int result;
+
+	if (native->read_only)
+		return -EROFS;
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		piece_register(piece);
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		if (piece_blocked(piece)) {
+			if (piece != leader)
+				waiter_init(&piece->waiter, piece->io->lane, write_resume);
+			piece->waiting = true;
+			return -EINPROGRESS;
+		}
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
+		if (piece->kind == PIECE_UNMAP || !piece->partial || piece->merged)
+			continue;
+		result = merge_plan(piece);
+		*ret_merge = piece;
+		return result < 0 ? result : 1;
+	}
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
+		result = plan(piece);
+		if (result < 0)
+			return result;
+	}
+	result = journal_reserve(native, &leader->waiter);
+	if (result == 0)
+		apply(leader);
+	return result;
+}
+
+void write_start(struct piece *leader)
+{
+	struct native *native = leader->io->volume->native;
+	struct piece *merge = NULL;
+	int result;
+
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		if (make_ready(piece) < 0)
+			return;
+	do {
+		waiter_init(&leader->waiter, leader->io->lane, write_resume);
+		native_lock(native);
+		nodes_evict(native);
+		result = attempt(leader, &merge);
+		native_unlock(leader->io->lane);
+		if (result == 1 && merge->valid != merge->partial)
+			for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+				if (merge->partial & ~merge->valid & 1u << slot)
+					memset((char *)merge->bounce->data +
+						   (slot - piece_first(merge)) * VOLUME_SLOT,
+					       0, VOLUME_SLOT);
+		if (result == 1 && !merge->valid)
+			merged(merge);
+	} while (result == 1 && merge->merged);
+	if (result == 1)
+		merge_read(merge);
+	else if (result == 0)
+		write_data(leader);
+	else if (result != -EINPROGRESS)
+		batch_end(leader, result, piece_first(leader));
+}

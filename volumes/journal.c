@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "volumes/native.h"
+
+/* The journal: one stream, a ring of 4 KiB blocks on PV 0; the block with sequence number s is
+ * at s modulo the ring's size. Records get consecutive LSNs under the lock, in the order in
+ * which map, space and checksums change.
+ *
+ *   append -> open block -> sealed -> (commit: one run of blocks at a time) written -> flushed
+ *
+ * written_lsn        <= the record is on its way through the device's cache
+ * confirmed          <= record and its data are durable (I4)
+ * confirmed_durable  <= and replay will know that, from a block header on disk (I2)
+ *
+ * A commit starts when somebody waits for it, or when a fair amount has gathered; a commit that
+ * ends with more waiting starts the next. Nobody's request waits for a timer. */
+
+#define COMMIT_BLOCKS   256u
+#define COMMIT_GATHER   16u /* sealed blocks that start a commit nobody waits for */
+#define REQUEST_BLOCKS  64u
+#define REQUESTS        (COMMIT_BLOCKS / REQUEST_BLOCKS + 2)
+#define RING_RESERVE    32u
+#define SEALED_MAX      2048u
+#define SPARE_KEPT      64u
+#define DIRTY_NODES_MAX 16384u /* in memory, before a checkpoint is wanted */
+
+struct journal_write {
+	struct {
+		struct disk_request request;
+		struct iovec iov[REQUEST_BLOCKS];
+		struct native *native;
+	} part[REQUESTS];
+};
+
+int journal_setup(struct native *native)
+{
+	struct journal *journal = &native->journal;
+
+	journal->offset = native->sb.journal_offset;
+	journal->blocks = native->sb.journal_blocks;
+	list_init(&journal->sealed);
+	list_init(&journal->writing);
+	list_init(&journal->spare);
+	list_init(&journal->outstanding);
+	list_init(&journal->waiters);
+	journal->write = heap_zalloc(sizeof(*journal->write));
+	return journal->write ? 0 : -ENOMEM;
+}
+
+static void block_free(struct journal_block *block)
+{
+	heap_free(block->data);
+	heap_free(block);
+}
+
+static void blocks_free(struct list *list)
+{
+	if (!list->next)
+		return;
+	while (!list_empty(list))
+		block_free(list_entry(list_pop_front(list), struct journal_block, link));
+}
+
+void journal_finish(struct native *native)
+{
+	struct journal *journal = &native->journal;
+
+	if (journal->open)
+		block_free(journal->open);
+	blocks_free(&journal->sealed);
+	blocks_free(&journal->writing);
+	blocks_free(&journal->spare);
+	heap_free(journal->write);
+}
+
+static int add_spares(struct journal *journal, unsigned count)
+{
+	for (; journal->spare_count < count; journal->spare_count++) {
+		struct journal_block *block = heap_zalloc(sizeof(*block));
+
+		if (block)
+			block->data = heap_aligned(BLOCK, BLOCK);
+		if (!block || !block->data) {
+			heap_free(block);
+			return -ENOMEM;
+		}
+		list_push_back(&journal->spare, &block->link);
+	}
+	return 0;
+}
+
+int journal_reserve(struct native *native, struct waiter *waiter)
+{
+	struct journal *journal = &native->journal;
+	uint64_t used = journal->next_seq - journal->tail_seq;
+
+	if (native->read_only)
+		return -EROFS;
+	if (used * 2 >= journal->blocks || native->dirty->count > DIRTY_NODES_MAX)
+		checkpoint_want(native);
+	if (used + RING_RESERVE >= journal->blocks || journal->sealed_count >= SEALED_MAX) {
+		if (journal->sealed_count)
+			journal->commit_due = true;
+		list_push_back(&journal->waiters, &waiter->link);
+		return -EINPROGRESS;
+	}
+	return add_spares(journal, 4);
+}
+
+static void seal(struct journal *journal)
+{
+	list_push_back(&journal->sealed, &journal->open->link);
+	journal->open = NULL;
+	if (++journal->sealed_count >= COMMIT_GATHER)
+		journal->commit_due = true;
+}
+
+static void open_block(struct journal *journal)
+{
+	struct journal_block *block =
+	    list_entry(list_pop_front(&journal->spare), struct journal_block, link);
+
+	journal->spare_count--;
+	block->seq = journal->next_seq++;
+	block->first_lsn = journal->next_lsn;
+	block->count = block->used = 0;
+	journal->open = block;
+}
+
+uint64_t journal_append(struct native *native, struct record *records, unsigned count)
+{
+	struct journal *journal = &native->journal;
+	uint64_t first = journal->next_lsn;
+	size_t total = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		total += record_length(&records[i]);
+	assert(total <= JOURNAL_BODY);
+	if (journal->open && journal->open->used + total > JOURNAL_BODY)
+		seal(journal);
+	if (!journal->open)
+		open_block(journal);
+	for (unsigned i = 0; i < count; i++) {
+		struct journal_block *block = journal->open;
+
+		record_encode(&records[i], block->data + JOURNAL_HEADER + block->used);
+		block->used += (uint16_t)record_length(&records[i]);
+		block->count++;
+		journal->next_lsn++;
+	}
+	return first;
+}
+
+uint64_t journal_freeze(struct native *native, uint64_t *ret_tail)
+{
+	struct journal *journal = &native->journal;
+
+	if (journal->open)
+		seal(journal);
+	*ret_tail = journal->next_seq;
+	return journal->next_lsn - 1;
+}
+
+void journal_tail_moved(struct native *native, uint64_t tail, uint64_t lsn)
+{
+	struct journal *journal = &native->journal;
+
+	journal->tail_seq = tail;
+	if (journal->confirmed < lsn)
+		journal->confirmed = lsn;
+	if (journal->confirmed_durable < lsn)
+		journal->confirmed_durable = lsn;
+	confirmed_advance(native);
+	waiters_wake(&journal->waiters, 0);
+	flush_kick(native);
+}
+
+bool journal_pending(const struct native *native)
+{
+	const struct journal *journal = &native->journal;
+
+	return journal->open || journal->committing || !list_empty(&journal->sealed);
+}
+
+/* ---- data in flight ---- */
+void journal_outstanding(struct native *native, struct outstanding *data, uint64_t lsn)
+{
+	data->lsn = lsn;
+	list_push_back(&native->journal.outstanding, &data->link);
+}
+
+void journal_data_done(struct native *native, struct outstanding *data)
+{
+	uint64_t complete;
+
+	list_remove(&data->link);
+	if (list_empty(&native->checkpoint_waiters))
+		return;
+	complete = journal_complete_lsn(native);
+	list_for_each_safe (it, &native->checkpoint_waiters) {
+		struct waiter *waiter = list_entry(it, struct waiter, link);
+
+		if (waiter->lsn <= complete)
+			waiter_wake(waiter, 0);
+	}
+}
+
+uint64_t journal_complete_lsn(const struct native *native)
+{
+	const struct journal *journal = &native->journal;
+
+	if (list_empty(&journal->outstanding))
+		return journal->next_lsn - 1;
+	return list_entry(journal->outstanding.next, struct outstanding, link)->lsn - 1;
+}
+
+/* ---- commit ---- */
+static void commit_finish(struct native *native)
+{
+	struct journal *journal = &native->journal;
+	struct lane *leader = journal->leader;
+
+	native_lock(native);
+	pv_wrote(&native->pv[0]);
+	if (journal->result < 0)
+		native_fail(native, "the journal can not be written (error %d)", -journal->result);
+	while (!list_empty(&journal->writing)) {
+		struct journal_block *block =
+		    list_entry(list_pop_front(&journal->writing), struct journal_block, link);
+
+		if (journal->result == 0 && block->count)
+			journal->written_lsn = block->first_lsn + block->count - 1;
+		if (journal->spare_count >= SPARE_KEPT) {
+			block_free(block);
+			continue;
+		}
+		list_push_back(&journal->spare, &block->link);
+		journal->spare_count++;
+	}
+	if (journal->result == 0)
+		journal->confirmed_written = journal->commit_confirmed;
+	journal->committing = false;
+	if (journal->sealed_count >= COMMIT_GATHER)
+		journal->commit_due = true;
+	if (journal->next_seq - journal->tail_seq + RING_RESERVE < journal->blocks)
+		waiters_wake(&journal->waiters, 0);
+	flush_commit_done(native);
+	native_unlock(leader);
+}
+
+static void part_done(struct disk_request *request, int result)
+{
+	struct native *native =
+	    ((struct native **)(void *)((char *)request +
+					offsetof(__typeof__(((struct journal_write *)0)->part[0]),
+						 native)))[0];
+	struct journal *journal = &native->journal;
+
+	if (result < 0)
+		journal->result = result;
+	if (--journal->requests == 0)
+		commit_finish(native);
+}
+
+/* Blocks to write now; under the lock. */
+static void commit_take(struct native *native)
+{
+	struct journal *journal = &native->journal;
+	unsigned count = 0;
+
+	if (journal->open && journal->open->count)
+		seal(journal);
+	if (list_empty(&journal->sealed) && journal->confirm_wanted && !journal->open &&
+	    journal->next_seq - journal->tail_seq + RING_RESERVE / 2 < journal->blocks &&
+	    add_spares(journal, 1) == 0) {
+		open_block(journal);
+		seal(journal);
+	}
+	journal->confirm_wanted = false;
+	journal->commit_due = false;
+	while (!list_empty(&journal->sealed) && count++ < COMMIT_BLOCKS) {
+		list_push_back(&journal->writing, list_pop_front(&journal->sealed));
+		journal->sealed_count--;
+	}
+	journal->commit_confirmed =
+	    list_empty(&journal->writing) ? journal->confirmed_written : journal->confirmed;
+	journal->result = 0;
+}
+
+void journal_commit(struct lane *lane)
+{
+	struct native *native = lane->native;
+	struct journal *journal = &native->journal;
+	unsigned parts = 0;
+
+	native_lock(native);
+	commit_take(native);
+	pthread_mutex_unlock(&native->lock);
+	journal->leader = lane;
+	journal->requests = 1;
+	list_for_each (it, &journal->writing) {
+		struct journal_block *block = list_entry(it, struct journal_block, link);
+		struct journal_header header = {.pool_hash = native->hash,
+						.epoch = journal->epoch,
+						.seq = block->seq,
+						.confirmed = journal->commit_confirmed,
+						.first_lsn = block->first_lsn,
+						.previous_hash = journal->hash,
+						.count = block->count,
+						.used = block->used};
+		uint64_t offset = journal->offset + block->seq % journal->blocks * BLOCK;
+		struct disk_request *request =
+		    parts ? &journal->write->part[parts - 1].request : NULL;
+
+		journal->hash = journal_block_seal(block->data, &header);
+		if (!request || request->iov_count == REQUEST_BLOCKS ||
+		    request->offset + request->length != offset) {
+			request = &journal->write->part[parts].request;
+			*request = (struct disk_request){.op = DISK_WRITE,
+							 .offset = offset,
+							 .iov = journal->write->part[parts].iov,
+							 .done = part_done};
+			journal->write->part[parts++].native = native;
+		}
+		journal->write->part[parts - 1].iov[request->iov_count++] =
+		    (struct iovec){.iov_base = block->data, .iov_len = BLOCK};
+		request->length += BLOCK;
+	}
+	journal->requests += parts;
+	for (unsigned i = 0; i < parts; i++)
+		disk_submit(lane->loop, native->pv[0].disk, &journal->write->part[i].request);
+	if (--journal->requests == 0)
+		commit_finish(native);
+}
+
+/* ---- what replay might still undo (I2) ---- */
+static struct list *bucket(struct native *native, uint64_t chunk)
+{
+	return &native->unconfirmed_table[chunk % TABLE_BUCKETS];
+}
+
+static struct unconfirmed *unconfirmed_find(struct native *native, uint64_t chunk)
+{
+	list_for_each (it, bucket(native, chunk)) {
+		struct unconfirmed *item = list_entry(it, struct unconfirmed, bucket);
+
+		if (item->chunk == chunk)
+			return item;
+	}
+	return NULL;
+}
+
+int unconfirmed_prepare(struct native *native, unsigned count)
+{
+	for (; native->unconfirmed_spares < count; native->unconfirmed_spares++) {
+		struct unconfirmed *item = heap_alloc(sizeof(*item));
+
+		if (!item)
+			return -ENOMEM;
+		list_push_back(&native->unconfirmed_spare, &item->link);
+	}
+	return 0;
+}
+
+void unconfirmed_add(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn)
+{
+	struct unconfirmed *item = unconfirmed_find(native, chunk);
+
+	if (!item) {
+		item = list_entry(list_pop_front(&native->unconfirmed_spare), struct unconfirmed,
+				  link);
+		native->unconfirmed_spares--;
+		item->chunk = chunk;
+		item->mask = 0;
+		list_push_back(bucket(native, chunk), &item->bucket);
+	}
+	list_remove(&item->link);
+	list_push_back(&native->unconfirmed, &item->link);
+	item->mask |= mask;
+	item->lsn = lsn;
+}
+
+uint64_t unconfirmed_lsn(struct native *native, uint64_t chunk, uint16_t mask)
+{
+	struct unconfirmed *item = unconfirmed_find(native, chunk);
+
+	return item && item->mask & mask ? item->lsn : 0;
+}
+
+void confirmed_advance(struct native *native)
+{
+	while (!list_empty(&native->unconfirmed)) {
+		struct unconfirmed *item =
+		    list_entry(native->unconfirmed.next, struct unconfirmed, link);
+
+		if (item->lsn > native->journal.confirmed_durable)
+			break;
+		list_remove(&item->link);
+		list_remove(&item->bucket);
+		if (native->unconfirmed_spares >= 4096) {
+			heap_free(item);
+			continue;
+		}
+		list_push_front(&native->unconfirmed_spare, &item->link);
+		native->unconfirmed_spares++;
+	}
+	space_release(native);
+}

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "volumes/native.h"
+
+/* The keeper: everything that changes or looks at a pool as a whole, one thing after the other,
+ * in a fiber on the pool's home loop. Changes to volumes that are queued together share one
+ * checkpoint, which is what makes them durable. The I/O path never waits for the keeper except
+ * for room in the journal. */
+
+enum call_kind {
+	CALL_CREATE,
+	CALL_DELETE,
+	CALL_RESIZE,
+	CALL_RENAME,
+	CALL_CHECKPOINT,
+	CALL_CHECK,
+	CALL_CLOSE
+};
+
+struct native_call {
+	struct list link;
+	struct message message;
+	enum call_kind kind;
+	struct pool_call *call;
+	struct native *native;
+	struct nvolume *volume;
+	char name[VOLUME_NAME_MAX + 1];
+	uint64_t size;
+	bool data;
+	struct pool_check_report *report;
+	int result;
+};
+
+#define TICK_NS          1000000000ull
+#define CHECKPOINT_TICKS 30
+#define DELETE_STEP      (1ull << 30) /* bytes of a deleted volume between looks at the queue */
+
+/* ---- ends ---- */
+static void deliver(struct message *message)
+{
+	struct native_call *mine = container_of(message, struct native_call, message);
+	struct pool_call *call = mine->call;
+	int result = mine->result;
+
+	heap_free(mine);
+	call->done(call, result);
+}
+
+static void call_end(struct native_call *mine, int result)
+{
+	mine->result = result;
+	if (result < 0 && !mine->call->err.code)
+		err_set(&mine->call->err, result, "pool %s: %s", mine->native->sb.name,
+			mine->native->read_only ? mine->native->read_only_reason
+						: strerror(-result));
+	loop_post(mine->call->loop, &mine->message, deliver);
+}
+
+/* ---- changes ---- */
+static struct nvolume *find(struct native *native, const char *name)
+{
+	list_for_each (it, &native->volumes) {
+		struct nvolume *volume = list_entry(it, struct nvolume, link);
+		int order = strcmp(volume->volume.name, name);
+
+		if (order == 0)
+			return volume;
+		if (order > 0)
+			break;
+	}
+	return NULL;
+}
+
+static void insert_sorted(struct native *native, struct nvolume *volume)
+{
+	struct list *before = &native->volumes;
+
+	list_remove(&volume->link);
+	for (struct list *it = native->volumes.prev; it != &native->volumes; it = it->prev)
+		if (strcmp(list_entry(it, struct nvolume, link)->volume.name, volume->volume.name) <
+		    0) {
+			before = it;
+			break;
+		}
+	list_insert_after(before, &volume->link);
+}
+
+static int name_is_taken(struct native_call *mine)
+{
+	return err_set(&mine->call->err, -EEXIST, "there is already a volume named %s in pool %s",
+		       mine->name, mine->native->sb.name);
+}
+
+static int do_create(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct tree *tree = &native->tree[ROOT_VOLUMES];
+	struct nvolume *volume;
+	struct node *node;
+	uint64_t id, leaf;
+	uint8_t random[16];
+	int result = 0;
+
+	if (find(native, mine->name))
+		return name_is_taken(mine);
+	if (!meta_room(native, 16))
+		return -ENOSPC;
+	loop_random(lane->loop, random, sizeof(random));
+	native_lock(native);
+	id = native->next_volume_id;
+	leaf = (id - 1) / VOLUMES_PER_LEAF;
+	while (result == 0 && leaf >= tree_capacity(tree))
+		result = tree_grow(tree);
+	if (result == 0)
+		result = tree_find(tree, leaf, true, NULL, &node);
+	volume = result == 0 ? nvolume_create(native, id, mine->name, mine->size) : NULL;
+	if (volume) {
+		native->next_volume_id++;
+		volume_identity_make(random, &volume->volume.identity);
+		node->body->volumes.volume[(id - 1) % VOLUMES_PER_LEAF] = volume;
+		insert_sorted(native, volume);
+		nvolume_mark_dirty(volume);
+		mine->volume = volume;
+	}
+	native_unlock(lane);
+	return result < 0 ? result : volume ? 0 : -ENOMEM;
+}
+
+static int do_resize(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct nvolume *volume = mine->volume;
+	int result = 0;
+
+	if (mine->size < volume->volume.size_bytes)
+		return err_set(&mine->call->err, -EINVAL,
+			       "a volume can not be made smaller in this version");
+	native_lock(native);
+	while (result == 0 && tree_capacity(&volume->map) * MAP_CHUNKS * CHUNK < mine->size)
+		result = tree_grow(&volume->map);
+	if (result == 0) {
+		__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
+		nvolume_mark_dirty(volume);
+	}
+	native_unlock(lane);
+	return result;
+}
+
+static int do_rename(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct nvolume *volume = mine->volume, *other = find(native, mine->name);
+
+	if (other && other != volume)
+		return name_is_taken(mine);
+	native_lock(native);
+	snprintf(volume->volume.name, sizeof(volume->volume.name), "%s", mine->name);
+	insert_sorted(native, volume);
+	nvolume_mark_dirty(volume);
+	native_unlock(lane);
+	return 0;
+}
+
+/* The name is free at once; the space comes back in the background, over restarts if need be. */
+static int do_delete(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct nvolume *volume = mine->volume;
+
+	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != 1)
+		return err_set(&mine->call->err, -EBUSY, "volume %s is in use",
+			       volume->volume.name);
+	native_lock(native);
+	volume->volume.refs = 0;
+	volume->state = VOLUME_STATE_DELETING;
+	list_remove(&volume->link);
+	list_push_back(&native->deleting, &volume->link);
+	nvolume_mark_dirty(volume);
+	native_unlock(lane);
+	return 0;
+}
+
+static int change(struct native_call *mine, struct lane *lane)
+{
+	if (mine->native->read_only)
+		return -EROFS;
+	switch (mine->kind) {
+	case CALL_CREATE:
+		return do_create(mine, lane);
+	case CALL_DELETE:
+		return do_delete(mine, lane);
+	case CALL_RESIZE:
+		return do_resize(mine, lane);
+	default:
+		return do_rename(mine, lane);
+	}
+}
+
+static void changed(struct native_call *mine)
+{
+	if (mine->kind == CALL_CREATE) {
+		mine->call->volume = volume_ref(&mine->volume->volume);
+		mine->call->pool = &mine->native->pool;
+	} else if (mine->kind == CALL_RESIZE) {
+		volume_notify(&mine->volume->volume, VOLUME_RESIZED);
+	} else if (mine->kind == CALL_RENAME) {
+		volume_notify(&mine->volume->volume, VOLUME_RENAMED);
+	}
+}
+
+/* All changes at the head of the queue, one checkpoint, then the answers. */
+static void run_changes(struct native *native, struct lane *lane)
+{
+	struct list batch;
+	int result;
+
+	list_init(&batch);
+	while (!list_empty(&native->calls)) {
+		struct native_call *mine = list_entry(native->calls.next, struct native_call, link);
+
+		if (mine->kind > CALL_RENAME)
+			break;
+		list_remove(&mine->link);
+		result = change(mine, lane);
+		if (result < 0)
+			call_end(mine, result);
+		else
+			list_push_back(&batch, &mine->link);
+	}
+	if (list_empty(&batch))
+		return;
+	result = checkpoint_run(native, lane, false);
+	while (!list_empty(&batch)) {
+		struct native_call *mine =
+		    list_entry(list_pop_front(&batch), struct native_call, link);
+
+		if (result == 0)
+			changed(mine);
+		call_end(mine, result);
+	}
+}
+
+/* ---- deleting in the background ---- */
+static void delete_some(struct native *native, struct lane *lane)
+{
+	struct nvolume *volume = list_entry(native->deleting.next, struct nvolume, link);
+	uint64_t size = volume->volume.size_bytes;
+	struct node *node;
+
+	if (volume->used_slots) {
+		uint64_t step = volume->cursor < size ? volume->cursor : 0;
+		uint64_t length = size - step < DELETE_STEP ? size - step : DELETE_STEP;
+
+		volume->cursor = step + length;
+		if (io_discard_fiber(volume, step, length) < 0)
+			list_remove(&volume->link); /* the next open tries again */
+		return;
+	}
+	/* Two steps: empty nodes vanish with a checkpoint, then the record can go. */
+	if (volume->map.root.generation || volume->map.node) {
+		if (volume->map.root.generation && checkpoint_run(native, lane, false) < 0)
+			return;
+		native_lock(native);
+		if (!volume->map.root.generation)
+			tree_drop(&volume->map);
+		native_unlock(lane);
+		if (volume->map.root.generation)
+			list_remove(&volume->link);
+		return;
+	}
+	native_lock(native);
+	if (tree_find(&native->tree[ROOT_VOLUMES], (volume->id - 1) / VOLUMES_PER_LEAF, false, NULL,
+		      &node) == 0 &&
+	    node) {
+		node->body->volumes.volume[(volume->id - 1) % VOLUMES_PER_LEAF] = NULL;
+		node_mark_dirty(node);
+	}
+	nvolume_free(volume);
+	native_unlock(lane);
+}
+
+/* ---- closing ---- */
+static int close_pool(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+
+	list_for_each (it, &native->volumes) {
+		struct nvolume *volume = list_entry(it, struct nvolume, link);
+
+		if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE))
+			return err_set(&mine->call->err, -EBUSY, "volume %s of pool %s is in use",
+				       volume->volume.name, native->sb.name);
+	}
+	native->closing = true;
+	while (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE) || native->tick_flushing)
+		fiber_sleep(POLL_NS);
+	timer_stop(&native->timer);
+	if (!native->read_only)
+		checkpoint_run(native, lane, true);
+	while (native->journal.committing || native->cycle.state > CYCLE_COMMIT ||
+	       native->repairs_in_flight)
+		fiber_sleep(POLL_NS);
+	return 0;
+}
+
+/* ---- the fiber ---- */
+static bool run_one(struct native *native, struct lane *lane)
+{
+	struct native_call *mine;
+	int result;
+
+	run_changes(native, lane);
+	if (list_empty(&native->calls))
+		return false;
+	mine = list_entry(list_pop_front(&native->calls), struct native_call, link);
+	if (mine->kind == CALL_CLOSE) {
+		result = close_pool(mine, lane);
+		call_end(mine, result);
+		if (result == 0)
+			native_free(native);
+		return result == 0;
+	}
+	if (mine->kind == CALL_CHECKPOINT)
+		result = checkpoint_run(native, lane, false);
+	else if (mine->kind == CALL_CHECK)
+		result = check_run(native, lane, mine->data, mine->report);
+	else { /* a change that came in between */
+		list_push_front(&native->calls, &mine->link);
+		return false;
+	}
+	call_end(mine, result);
+	return false;
+}
+
+static void keeper_main(void *context)
+{
+	struct native *native = context;
+	struct lane *lane = lane_get(native);
+
+	for (;;) {
+		while (!list_empty(&native->calls))
+			if (run_one(native, lane))
+				return;
+		native_lock(native);
+		if (native->checkpoint_due && !native->read_only) {
+			native_unlock(lane);
+			checkpoint_run(native, lane, false);
+			continue;
+		}
+		if (!list_empty(&native->deleting) && !native->read_only) {
+			native_unlock(lane);
+			delete_some(native, lane);
+			continue;
+		}
+		native->keeper_running = false;
+		native_unlock(lane);
+		return;
+	}
+}
+
+static void keeper_posted(struct message *message)
+{
+	struct native *native = container_of(message, struct native, keeper_message);
+
+	pthread_mutex_lock(&native->lock);
+	native->keeper_posted = false;
+	if (!native->keeper_running && fiber_start(native->home, keeper_main, native) == 0)
+		native->keeper_running = true;
+	pthread_mutex_unlock(&native->lock);
+}
+
+void keeper_kick(struct native *native)
+{
+	if (native->keeper_running || native->keeper_posted || !native->opened)
+		return;
+	native->keeper_posted = true;
+	loop_post(native->home, &native->keeper_message, keeper_posted);
+}
+
+void checkpoint_want(struct native *native)
+{
+	if (native->checkpoint_due)
+		return;
+	native->checkpoint_due = true;
+	keeper_kick(native);
+}
+
+/* ---- the timer: what nobody waits for becomes durable all the same ---- */
+static void tick_flushed(struct waiter *waiter)
+{
+	container_of(waiter, struct native, tick_waiter)->tick_flushing = false;
+}
+
+static void tick(struct timer *timer)
+{
+	struct native *native = container_of(timer, struct native, timer);
+	struct lane *lane = lane_get(native);
+
+	timer_start(timer, TICK_NS);
+	if (!lane)
+		return;
+	native_lock(native);
+	if (!native->tick_flushing && !native->read_only && !native->closing &&
+	    flush_needed(native)) {
+		native->tick_flushing = true;
+		waiter_init(&native->tick_waiter, lane, tick_flushed);
+		flush_join(native, &native->tick_waiter);
+	}
+	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
+		checkpoint_want(native);
+	native_unlock(lane);
+}
+
+void keeper_start(struct native *native)
+{
+	native->opened = true;
+	timer_init(&native->timer, native->home, tick);
+	timer_start(&native->timer, TICK_NS);
+	if (!list_empty(&native->deleting)) {
+		native_lock(native);
+		keeper_kick(native);
+		pthread_mutex_unlock(&native->lock);
+	}
+}
+
+/* ---- pool.h ---- */
+static struct native_call *call_new(struct native *native, struct pool_call *call,
+				    enum call_kind kind)
+{
+	struct native_call *mine = heap_zalloc(sizeof(*mine));
+
+	call->loop = loop_current() ? loop_current() : native->home;
+	call->err.code = 0;
+	call->err.text[0] = 0;
+	call->volume = NULL;
+	if (!mine) {
+		err_set(&call->err, -ENOMEM, "out of memory");
+		return NULL; /* the caller hears nothing: see call_queue() */
+	}
+	mine->kind = kind;
+	mine->call = call;
+	mine->native = native;
+	return mine;
+}
+
+static void call_queue(struct native_call *mine)
+{
+	struct native *native = mine->native;
+
+	native_lock(native);
+	list_push_back(&native->calls, &mine->link);
+	keeper_kick(native);
+	pthread_mutex_unlock(&native->lock);
+}
+
+static void call_refuse(struct native_call *mine, int result)
+{
+	mine->result = result;
+	loop_post(mine->call->loop, &mine->message, deliver);
+}
+
+void native_volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_CREATE);
+	int result;
+
+	if (!mine)
+		return;
+	result = volume_name_check(spec->name, &call->err);
+	if (result == 0 && (spec->size_bytes < 1u << 20 || spec->size_bytes > VOLUME_SIZE_MAX ||
+			    spec->size_bytes % VOLUME_SLOT))
+		result = err_set(&call->err, -EINVAL,
+				 "a volume's size is 1 MiB to 64 TiB, a multiple of 4096 bytes");
+	if (result < 0) {
+		call_refuse(mine, result);
+		return;
+	}
+	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
+	mine->size = spec->size_bytes;
+	call_queue(mine);
+}
+
+void native_volume_delete(struct volume *volume, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(volume->pool), call, CALL_DELETE);
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(volume);
+	call_queue(mine);
+}
+
+void native_volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(volume->pool), call, CALL_RESIZE);
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(volume);
+	mine->size = size_bytes;
+	if (size_bytes > VOLUME_SIZE_MAX || size_bytes % VOLUME_SLOT)
+		call_refuse(mine, err_set(&call->err, -EINVAL,
+					  "a volume's size is a multiple of 4096 bytes, at most "
+					  "64 TiB"));
+	else
+		call_queue(mine);
+}
+
+void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(volume->pool), call, CALL_RENAME);
+	int result;
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(volume);
+	result = volume_name_check(name, &call->err);
+	if (result < 0) {
+		call_refuse(mine, result);
+		return;
+	}
+	snprintf(mine->name, sizeof(mine->name), "%s", name);
+	call_queue(mine);
+}
+
+void native_checkpoint(struct pool *pool, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_CHECKPOINT);
+
+	if (mine)
+		call_queue(mine);
+}
+
+void native_check(struct pool *pool, bool data, struct pool_check_report *report,
+		  struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_CHECK);
+
+	if (!mine)
+		return;
+	mine->data = data;
+	mine->report = report;
+	call_queue(mine);
+}
+
+void native_close(struct pool *pool, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_CLOSE);
+
+	if (mine)
+		call_queue(mine);
+}
+
+struct volume *native_find_volume(struct pool *pool, const char *name)
+{
+	struct nvolume *volume = find(native_of(pool), name);
+
+	return volume ? volume_ref(&volume->volume) : NULL;
+}
+
+struct volume *native_volume_next(struct pool *pool, struct volume *previous)
+{
+	struct native *native = native_of(pool);
+	struct list *next = previous ? nvolume_of(previous)->link.next : native->volumes.next;
+
+	volume_unref(previous);
+	if (next == &native->volumes)
+		return NULL;
+	return volume_ref(&list_entry(next, struct nvolume, link)->volume);
+}
+
+void native_sort_volumes(struct native *native)
+{
+	struct list all;
+
+	list_init(&all);
+	list_splice_back(&all, &native->volumes);
+	while (!list_empty(&all)) {
+		struct nvolume *volume = list_entry(list_pop_front(&all), struct nvolume, link);
+
+		if (volume->state == VOLUME_STATE_DELETING)
+			list_push_back(&native->deleting, &volume->link);
+		else
+			insert_sorted(native, volume);
+	}
+}

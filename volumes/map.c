@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "volumes/native.h"
+
+/* The map of a volume: 64 KiB chunk -> where its slots are. A compact entry owns its whole
+ * physical chunk, so that its unmapped slots can be written without asking for space; an
+ * exploded one owns each slot by itself. */
+
+static int find_leaf(struct nvolume *volume, uint64_t chunk, bool create, struct waiter *waiter,
+		     struct node **ret_node, struct map_entry **ret_entry)
+{
+	int result = tree_find(&volume->map, chunk / MAP_CHUNKS, create, waiter, ret_node);
+
+	*ret_entry = NULL;
+	if (result == 0 && *ret_node)
+		*ret_entry = &(*ret_node)->body->map.entry[chunk % MAP_CHUNKS];
+	return result;
+}
+
+/* ---- preparing: everything that may wait or fail ---- */
+static int touch_csum(struct native *native, uint64_t chunk, bool create, struct waiter *waiter)
+{
+	struct node *node;
+	int result;
+
+	if (chunk >= native->chunks)
+		return -EIO;
+	result = csum_find(native, chunk, create, waiter, &node);
+	if (result < 0)
+		return result;
+	return node ? node_touch(node) : -EIO;
+}
+
+/* The space leaves of the slots in @mask, and of the whole entry when it may be taken apart. */
+static int touch_space(struct native *native, const struct map_entry *entry, uint16_t mask)
+{
+	uint64_t address;
+	int result = 0;
+
+	if (!entry->mask)
+		return 0;
+	if (!entry->slots)
+		return space_touch(native, entry->chunk);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++)
+		if (mask & 1u << slot && map_slot(entry, slot, &address))
+			result = space_touch(native, address / CHUNK_SLOTS);
+	return result;
+}
+
+static int touch_overwritten(struct native *native, const struct map_entry *entry, uint16_t mask,
+			     struct waiter *waiter)
+{
+	uint64_t address, last = CHUNK_NONE;
+	int result = 0;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++) {
+		if (!(mask & 1u << slot) || !map_slot(entry, slot, &address) ||
+		    address / CHUNK_SLOTS == last)
+			continue;
+		last = address / CHUNK_SLOTS;
+		result = touch_csum(native, last, true, waiter);
+	}
+	return result;
+}
+
+static int prepare_spares(struct native *native)
+{
+	for (; native->slot_spares < 2 * RECORD_GROUP_MAX; native->slot_spares++) {
+		uint64_t *slots = heap_alloc(CHUNK_SLOTS * sizeof(uint64_t));
+
+		if (!slots)
+			return -ENOMEM;
+		native->slot_spare[native->slot_spares] = slots;
+	}
+	if (space_prepare_frees(native, RECORD_GROUP_MAX * (CHUNK_SLOTS + 2)) < 0)
+		return -ENOMEM;
+	return unconfirmed_prepare(native, RECORD_GROUP_MAX);
+}
+
+int map_prepare(struct nvolume *volume, const struct record *record, struct waiter *waiter)
+{
+	struct native *native = volume->native;
+	bool create = record->type == RECORD_MAP || record->type == RECORD_MAP_RUN ||
+		      record->type == RECORD_REMAP;
+	struct node *node;
+	struct map_entry *entry;
+	int result = prepare_spares(native);
+
+	if (result == 0)
+		result = find_leaf(volume, record->chunk, create, waiter, &node, &entry);
+	if (result < 0 || !node)
+		return result;
+	result = node_touch(node);
+	nvolume_mark_dirty(volume); /* its root will move */
+	if (result == 0 && record->type == RECORD_OVERWRITE)
+		return touch_overwritten(native, entry, record->mask, waiter);
+	if (result == 0)
+		result = touch_space(native, entry, record->mask);
+	if (result == 0 && record->type == RECORD_MAP) {
+		result = space_touch(native, record->where);
+		return result < 0 ? result : touch_csum(native, record->where, true, waiter);
+	}
+	if (result == 0 && record->type == RECORD_MAP_RUN) {
+		result = space_touch(native, record->where / CHUNK_SLOTS);
+		return result < 0 ? result
+				  : touch_csum(native, record->where / CHUNK_SLOTS, true, waiter);
+	}
+	for (unsigned slot = 0; result == 0 && record->type == RECORD_REMAP && slot < CHUNK_SLOTS;
+	     slot++)
+		if (record->mask & 1u << slot)
+			result = space_touch(native, record->slot[slot] / CHUNK_SLOTS);
+	return result;
+}
+
+/* ---- applying ---- */
+struct freeing {
+	struct native *native;
+	uint64_t chunk, lsn;
+	uint16_t mask;
+};
+
+static void free_flush(struct freeing *freeing)
+{
+	if (freeing->mask)
+		space_free(freeing->native, freeing->chunk, freeing->mask, freeing->lsn);
+	freeing->mask = 0;
+}
+
+static void free_slot(struct freeing *freeing, uint64_t address)
+{
+	if (freeing->chunk != address / CHUNK_SLOTS)
+		free_flush(freeing);
+	freeing->chunk = address / CHUNK_SLOTS;
+	freeing->mask |= (uint16_t)(1u << address % CHUNK_SLOTS);
+}
+
+static void free_entry(struct freeing *freeing, struct map_entry *entry)
+{
+	uint64_t address;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		if (entry->mask && !entry->slots)
+			free_slot(freeing, entry->chunk * CHUNK_SLOTS + slot);
+		else if (map_slot(entry, slot, &address))
+			free_slot(freeing, address);
+	}
+	free_flush(freeing);
+	map_entry_clear(entry);
+}
+
+/* From compact to exploded: the slots it does not use are given back. */
+static void explode(struct freeing *freeing, struct map_entry *entry)
+{
+	struct native *native = freeing->native;
+	uint64_t *slots;
+
+	if (entry->slots)
+		return;
+	slots = native->slot_spare[--native->slot_spares];
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		slots[slot] = SLOT_NONE;
+		if (entry->mask & 1u << slot)
+			slots[slot] = entry->chunk * CHUNK_SLOTS + slot;
+		else if (entry->mask)
+			free_slot(freeing, entry->chunk * CHUNK_SLOTS + slot);
+	}
+	free_flush(freeing);
+	entry->slots = slots;
+}
+
+static void point(struct freeing *freeing, struct map_entry *entry, unsigned slot, uint64_t address)
+{
+	uint64_t old;
+
+	if (map_slot(entry, slot, &old)) {
+		free_slot(freeing, old);
+		free_flush(freeing);
+	}
+	entry->slots[slot] = address;
+	entry->mask |= 1u << slot;
+}
+
+static void set_csums(struct native *native, uint64_t chunk, uint64_t slot, uint32_t crc)
+{
+	struct node *node;
+
+	if (csum_find(native, chunk, true, NULL, &node) == 0 && node)
+		csum_at(node, chunk)[slot] = crc;
+}
+
+/* New mappings at @where + slot (MAP), into the chunk an entry owns or one it gets. */
+static void apply_map(struct freeing *freeing, struct map_entry *entry, const struct record *record)
+{
+	struct native *native = freeing->native;
+	uint64_t chunk = record->where;
+	bool fresh;
+
+	if (entry->mask && record->mask == 0xffff)
+		free_entry(freeing, entry);
+	fresh = entry->mask == 0;
+	if (fresh) {
+		map_entry_clear(entry);
+		entry->chunk = chunk;
+		entry->birth = native->sb.generation + 1;
+		space_use(native, chunk, 0xffff);
+	} else if (entry->slots || entry->chunk != chunk) {
+		explode(freeing, entry);
+		space_use(native, chunk, record->mask);
+	}
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		if (!(record->mask & 1u << slot)) {
+			if (fresh)
+				set_csums(native, chunk, slot, 0);
+			continue;
+		}
+		if (entry->slots)
+			point(freeing, entry, slot, chunk * CHUNK_SLOTS + slot);
+		set_csums(native, chunk, slot, record->crc[slot]);
+	}
+	entry->mask |= record->mask;
+	unconfirmed_add(native, chunk, record->mask, freeing->lsn);
+}
+
+static void apply_run(struct freeing *freeing, struct map_entry *entry, const struct record *record)
+{
+	uint64_t address = record->where;
+	unsigned first = (unsigned)(address % CHUNK_SLOTS);
+	unsigned count = (unsigned)__builtin_popcount(record->mask);
+	uint16_t mask = (uint16_t)(((1u << count) - 1) << first);
+
+	if (!entry->mask)
+		entry->birth = freeing->native->sb.generation + 1;
+	explode(freeing, entry);
+	space_use(freeing->native, address / CHUNK_SLOTS, mask);
+	unconfirmed_add(freeing->native, address / CHUNK_SLOTS, mask, freeing->lsn);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (record->mask & 1u << slot) {
+			point(freeing, entry, slot, address);
+			set_csums(freeing->native, address / CHUNK_SLOTS, address % CHUNK_SLOTS,
+				  record->crc[slot]);
+			address++;
+		}
+}
+
+static void apply_unmap(struct freeing *freeing, struct map_entry *entry, uint16_t mask)
+{
+	uint64_t address;
+
+	if (!(entry->mask & ~mask)) {
+		free_entry(freeing, entry);
+		return;
+	}
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (mask & 1u << slot && entry->slots && map_slot(entry, slot, &address)) {
+			free_slot(freeing, address);
+			entry->slots[slot] = SLOT_NONE;
+		}
+	free_flush(freeing);
+	if (!entry->slots) /* its own slots, but not to be written before this is sure */
+		unconfirmed_add(freeing->native, entry->chunk, entry->mask & mask, freeing->lsn);
+	entry->mask &= ~(unsigned)mask & 0xffffu;
+}
+
+/* The undo of a redirect: back to slots that are in quarantine. */
+static void apply_remap(struct freeing *freeing, struct map_entry *entry,
+			const struct record *record)
+{
+	explode(freeing, entry);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (record->mask & 1u << slot) {
+			uint64_t address = record->slot[slot];
+
+			space_unfree(freeing->native, address / CHUNK_SLOTS,
+				     (uint16_t)(1u << address % CHUNK_SLOTS));
+			point(freeing, entry, slot, address);
+		}
+}
+
+static void apply_overwrite(struct native *native, const struct map_entry *entry,
+			    const struct record *record)
+{
+	uint64_t address;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (record->mask & 1u << slot && map_slot(entry, slot, &address))
+			set_csums(native, address / CHUNK_SLOTS, address % CHUNK_SLOTS,
+				  record->crc[slot]);
+}
+
+void nvolume_mark_dirty(struct nvolume *volume)
+{
+	if (volume->dirty)
+		return;
+	volume->dirty = true;
+	list_push_back(&volume->native->dirty_volumes, &volume->dirty_link);
+}
+
+void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn)
+{
+	struct freeing freeing = {.native = volume->native, .lsn = lsn};
+	struct map_entry *entry;
+	struct node *node;
+	int before;
+
+	if (find_leaf(volume, record->chunk, false, NULL, &node, &entry) < 0 || !node)
+		return;
+	before = __builtin_popcount(entry->mask);
+	switch (record->type) {
+	case RECORD_MAP:
+		apply_map(&freeing, entry, record);
+		break;
+	case RECORD_MAP_RUN:
+		apply_run(&freeing, entry, record);
+		break;
+	case RECORD_OVERWRITE:
+		apply_overwrite(volume->native, entry, record);
+		break;
+	case RECORD_UNMAP:
+		apply_unmap(&freeing, entry, record->mask);
+		break;
+	case RECORD_REMAP:
+		apply_remap(&freeing, entry, record);
+		break;
+	default:
+		break;
+	}
+	volume->used_slots += (uint64_t)(__builtin_popcount(entry->mask) - before);
+	nvolume_mark_dirty(volume);
+}

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_NATIVE_H
+#define VOLUMES_NATIVE_H
+
+#include <pthread.h>
+
+#include "core/buf.h"
+#include "core/disk.h"
+#include "core/heap.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/world.h"
+#include "volumes/backend.h"
+#include "volumes/fiber.h"
+#include "volumes/format.h"
+#include "volumes/order.h"
+
+/*~ The native engine, inside. README.md is the guided tour; this header is its map. Only the
+ * files of this room that implement the engine include it.
+ *
+ * Locking: one adaptive mutex per pool, native->lock, guards everything below that is not said
+ * to be otherwise. It is held for memory work only: no disk I/O, checksum or copy of user data
+ * happens under it. It earns its place on the I/O path by making the freeze of a checkpoint,
+ * the order of journal records and the state of map, space and checksums one thing. There is
+ * no other lock in the engine.
+ *
+ * Waiting: who has to wait parks a struct waiter and starts again from the top when it is
+ * resumed; nothing read under the lock is believed after the lock was given up. */
+
+#define POLL_NS 1000000ull /* between looks at what tells nobody when it is over */
+
+struct native;
+struct node;
+
+/* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
+ * slots freed after @ticket. */
+struct outstanding {
+	struct list link;
+	uint64_t lsn;
+};
+struct reader {
+	struct list link;
+	uint64_t ticket;
+};
+
+/* A cold region whose mark is on its way to the disk. */
+struct warming {
+	struct list link;
+	uint64_t region, lsn;
+};
+
+/* What the engine keeps per loop: free lists, and the list of what may go on. */
+struct lane {
+	struct native *native;
+	struct loop *loop;
+	struct list ready; /* waiters to resume; under the lock */
+	bool scheduled;
+	struct deferred deferred;
+	struct message message;
+	struct list ios, pieces, transfers; /* free; this loop only */
+	struct list finished;               /* ios to hand back; this loop only */
+	struct deferred finish;
+	struct list slabs;
+};
+
+/* resume() runs from the lane's deferred work, without the lock. */
+struct waiter {
+	struct list link;
+	struct lane *lane;
+	void (*resume)(struct waiter *waiter);
+	int result;
+	uint64_t lsn; /* what it waits for, where that matters */
+};
+
+struct pv {
+	struct disk *disk;
+	struct format_pv format;
+	bool dirty; /* atomic: something was written since the last flush was issued */
+	bool needs_flush;
+};
+
+/* An allocation group: its first chunks hold metadata. */
+struct ag {
+	uint64_t first, chunks, meta;
+	unsigned pv;
+	struct node *node; /* of the META tree; NULL: all free */
+	unsigned hint[2];  /* no free slot before / behind */
+};
+
+/* ---- metadata nodes in memory (node.c) ---- */
+struct tree {
+	struct native *native;
+	enum node_kind kind;
+	uint64_t owner; /* volume id, 0 for the pool's */
+	unsigned levels;
+	struct node_pointer root;
+	struct node *node;
+	bool resident; /* never evicted */
+};
+
+struct node {
+	struct tree *tree;
+	struct node *parent;
+	uint64_t index; /* among the nodes of its level */
+	uint8_t level;
+	bool loading, dirty, frozen, referenced;
+	uint16_t children; /* in memory */
+	uint8_t *image;    /* frozen, encoded; header room in front. NULL: encode the body */
+	uint32_t image_length;
+	struct list lru, dirty_link, frozen_link, waiters;
+	union {
+		struct {
+			struct node_pointer pointer[NODE_FANOUT];
+			struct node *child[NODE_FANOUT];
+		} inner;
+		struct {
+			struct map_entry entry[MAP_CHUNKS];
+		} map;
+		struct {
+			uint16_t used[SPACE_CHUNKS]; /* as on disk */
+			uint16_t
+			    held[SPACE_CHUNKS]; /* not to be allocated now (I3), or no data chunk */
+			uint32_t free;          /* chunks with neither */
+		} space;                        /* SPACE and META */
+		struct {
+			uint32_t crc[CSUM_CHUNKS * CHUNK_SLOTS]; /* 0: none recorded */
+		} csum;
+		struct {
+			uint8_t bits[HOT_REGIONS / 8];
+		} hot;
+		struct {
+			struct nvolume *volume[VOLUMES_PER_LEAF];
+		} volumes;
+	} body[];
+};
+
+enum { DIRTY_TREES, DIRTY_VOLUMES, DIRTY_META, DIRTY_CLASSES };
+struct dirty_lists {
+	struct list list[DIRTY_CLASSES][NODE_LEVELS_MAX + 1];
+	uint64_t count;
+};
+
+struct nvolume {
+	struct volume volume;
+	struct native *native;
+	uint64_t id;
+	enum volume_state state;
+	struct tree map;
+	uint64_t used_slots, frozen_used;
+	bool dirty;       /* record differs from the last checkpoint's */
+	struct list link; /* native->volumes, by name; DELETING ones in native->deleting */
+	struct list dirty_link;
+	unsigned pv; /* where it allocates, and how many chunks before it moves on */
+	unsigned pv_left;
+	uint64_t cursor;
+};
+
+/* ---- journal (journal.c) and flush cycles (flush.c) ---- */
+struct journal_block {
+	struct list link;
+	uint64_t seq, first_lsn;
+	uint16_t count, used;
+	uint8_t *data;
+};
+
+struct journal {
+	uint64_t offset, blocks; /* region on PV 0 */
+	uint64_t epoch, next_seq, tail_seq;
+	uint64_t next_lsn, written_lsn;
+	uint32_t hash; /* of the last block sealed for writing */
+	struct journal_block *open;
+	struct list sealed, writing, spare;
+	unsigned sealed_count, spare_count;
+	bool commit_due, committing;
+	uint64_t confirmed;         /* in memory (I4) */
+	uint64_t confirmed_written; /* in the header of a block that is written */
+	uint64_t confirmed_durable; /* ... and flushed: replay will know */
+	uint64_t commit_confirmed;  /* of the commit in flight */
+	struct list outstanding;    /* data in flight, by LSN */
+	struct list waiters;        /* for room */
+	unsigned requests;          /* disk requests of the commit in flight */
+	int result;
+	bool confirm_wanted; /* write a block even without records */
+	struct lane *leader;
+	struct journal_write *write;
+};
+
+enum cycle_state { CYCLE_IDLE, CYCLE_COMMIT, CYCLE_FLUSH_DUE, CYCLE_FLUSHING };
+struct cycle {
+	enum cycle_state state;
+	uint64_t target; /* LSN to be written before the flush */
+	uint64_t candidate, candidate_written, flushing_lsn;
+	struct list current, next; /* waiters */
+	struct list confirm;       /* waiters for confirmed_durable >= lsn */
+	unsigned requests;
+	int result;
+	struct lane *leader;
+	struct disk_request request[POOL_DEVICES_MAX];
+};
+
+/* Freed space that may not be reused yet (I3). */
+struct quarantine {
+	struct list link;
+	uint64_t chunk;
+	uint16_t mask;
+	uint64_t lsn, ticket;
+};
+
+/* Slots whose mapping replay might still undo (I2), by physical chunk. */
+struct unconfirmed {
+	struct list link, bucket;
+	uint64_t chunk, lsn;
+	uint16_t mask;
+};
+
+#define TABLE_BUCKETS 4096u
+#define LANES_MAX     64u
+
+enum hot_state { HOT_COLD, HOT_WARMING, HOT_HOT };
+#define HOT_TOUCHED 0x10u
+#define HOT_SUSPECT 0x20u /* was hot at a crash and has not been looked through */
+#define HOT_STATE   0x0fu
+
+struct native {
+	struct pool pool;
+	pthread_mutex_t lock;
+	const struct world_ops *world;
+	struct loop *home;    /* management, checkpoints, timers */
+	struct superblock sb; /* geometry and the last root */
+	uint64_t hash;
+	struct pv pv[POOL_DEVICES_MAX];
+	unsigned pv_count;
+	uint64_t chunks;
+	struct ag *ag;
+	uint64_t ag_count;
+
+	struct lane *lanes[LANES_MAX];
+	unsigned lane_count; /* atomic; lanes are only added */
+
+	struct tree tree[ROOT_COUNT];
+	struct dirty_lists *dirty, *frozen; /* the two below, swapped at a freeze */
+	struct dirty_lists dirty_lists[2];
+	struct list lru;
+	size_t cache_bytes, cache_budget;
+	unsigned repairs_in_flight;
+
+	struct node **space; /* leaves of the SPACE tree by index */
+	uint64_t space_leaves;
+	uint64_t chunks_total, chunks_used; /* for data */
+	uint64_t chunks_free;               /* wholly free now */
+	uint64_t slop_chunks;
+	uint64_t log_chunk; /* open log chunk, CHUNK_NONE */
+	uint64_t log_scan;
+	uint64_t pv_cursor[POOL_DEVICES_MAX];
+	unsigned next_pv;
+	uint64_t meta_total, meta_used, meta_pending; /* slots; pending: nodes without address */
+	struct list meta_freed[2]; /* struct meta_extent: freed by this checkpoint, the last */
+
+	struct list quarantine, quarantine_spare;
+	unsigned quarantine_spares;
+	struct list readers; /* by ticket */
+	uint64_t next_ticket;
+	struct list unconfirmed, unconfirmed_spare;
+	unsigned unconfirmed_spares;
+	struct list *unconfirmed_table;
+	struct list *inflight; /* TABLE_BUCKETS of struct piece */
+
+	uint8_t *hot; /* per region */
+	uint64_t hot_regions;
+	uint64_t *hot_list; /* regions that are not cold */
+	size_t hot_count, hot_room;
+	struct list warming;
+	uint64_t *slot_spare[2 * RECORD_GROUP_MAX]; /* arrays for exploded entries */
+	unsigned slot_spares;
+
+	struct journal journal;
+	struct cycle cycle;
+
+	struct list volumes, deleting, dirty_volumes;
+	uint64_t volume_count, next_volume_id;
+	uint64_t requests; /* volume requests in flight */
+
+	bool read_only;
+	char read_only_reason[200];
+
+	/* keeper.c: management, one thing at a time, on the home loop */
+	bool keeper_running, checkpoint_due, closing, opened;
+	struct list calls; /* struct native_call */
+	struct message keeper_message;
+	bool keeper_posted;
+	struct timer timer;
+	unsigned ticks;
+	struct waiter tick_waiter;
+	bool tick_flushing;
+	struct list checkpoint_waiters; /* for data of frozen records */
+
+	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records;
+};
+
+static inline struct native *native_of(struct pool *pool)
+{
+	return container_of(pool, struct native, pool);
+}
+
+static inline struct nvolume *nvolume_of(struct volume *volume)
+{
+	return container_of(volume, struct nvolume, volume);
+}
+
+/* ---- native.c: lock, lanes, waiting ---- */
+void native_lock(struct native *native);
+/* Gives the lock up and does what became due under it (journal commit, device flush). */
+void native_unlock(struct lane *lane);
+/* The lane of the loop this thread runs, made on first use; NULL: out of memory or lanes. */
+struct lane *lane_get(struct native *native);
+void waiter_init(struct waiter *waiter, struct lane *lane, void (*resume)(struct waiter *));
+/* Under the lock: resume later, on the waiter's loop. */
+void waiter_wake(struct waiter *waiter, int result);
+void waiters_wake(struct list *waiters, int result);
+/* I8. Under the lock. Every waiter fails, writes are refused from now on. */
+void native_fail(struct native *native, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+extern const struct volume_ops native_volume_ops;
+struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *name,
+			       uint64_t size_bytes);
+void nvolume_free(struct nvolume *volume);
+
+/* A fiber's way to wait for what takes a waiter. */
+struct fiber_waiter {
+	struct waiter waiter;
+	struct fiber *fiber;
+	bool done;
+};
+void fiber_waiter_init(struct fiber_waiter *waiter, struct lane *lane);
+int fiber_waiter_wait(struct fiber_waiter *waiter); /* its result */
+
+/* ---- pv.c ---- */
+/* Where a slot is. False: no such slot. */
+bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv,
+	       uint64_t *ret_offset);
+static inline void pv_wrote(struct pv *pv)
+{
+	__atomic_store_n(&pv->dirty, true, __ATOMIC_RELEASE);
+}
+/* In a fiber: one transfer of one buffer; flush of every dirty PV. */
+int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
+	  uint64_t length);
+int pv_flush_all(struct native *native);
+int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
+	    uint64_t length);
+/* Geometry of a new pool over sb->pv[].size; of the loaded one: the table of AGs. */
+int pv_layout(struct superblock *sb, struct err *err);
+int pv_make_ags(struct native *native);
+uint64_t ag_of(const struct native *native, uint64_t chunk);
+
+/* ---- node.c ---- */
+void tree_init(struct tree *tree, struct native *native, enum node_kind kind, uint64_t owner,
+	       unsigned levels, const struct node_pointer *root);
+uint64_t tree_capacity(const struct tree *tree); /* leaves */
+/* All under the lock.
+ * tree_find: leaf @index. 0 with *ret_node, NULL when there is none (and not @create);
+ * -EINPROGRESS: @waiter will be resumed, start over; else the node can not be read. */
+int tree_find(struct tree *tree, uint64_t index, bool create, struct waiter *waiter,
+	      struct node **ret_node);
+/* The first leaf at or after @index that may exist; UINT64_MAX: none. Same results. */
+int tree_next(struct tree *tree, uint64_t index, struct waiter *waiter, uint64_t *ret_index);
+/* Call before changing a leaf. -ENOMEM: do not change it. */
+int node_touch(struct node *node);
+void node_mark_dirty(struct node *node);
+struct node_pointer *node_where(struct node *node);
+size_t node_encode(struct node *node, uint8_t *bytes); /* NODE_LENGTH_MAX; returns the length */
+int tree_grow(struct tree *tree);
+bool node_empty(const struct node *node);
+void node_drop(struct node *node); /* clean, childless: forget it */
+void tree_drop(struct tree *tree); /* forget all nodes, at close */
+void nodes_evict(struct native *native);
+/* In a fiber, before anything runs: load every node of a resident tree. */
+int tree_load_all(struct tree *tree, struct lane *lane);
+int node_read_copy(struct native *native, const struct node_pointer *pointer, unsigned copy,
+		   const struct node_header *expected, uint8_t *buffer);
+void node_header_of(const struct node *node, struct node_header *ret_header);
+struct meta_extent {
+	struct list link;
+	uint64_t address;
+	unsigned slots;
+};
+
+/* ---- space.c; all under the lock ---- */
+int space_setup(struct native *native); /* after the trees are loaded */
+void space_leaf_init(struct native *native, struct node *node);
+void meta_leaf_init(struct native *native, struct node *node);
+/* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
+ * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. */
+int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk);
+int space_take_slots(struct native *native, unsigned count, bool slop, uint64_t *ret_slot);
+void space_unhold(struct native *native, uint64_t chunk, uint16_t mask);
+/* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
+int space_touch(struct native *native, uint64_t chunk);
+void space_use(struct native *native, uint64_t chunk, uint16_t mask);
+/* Clear used bits; reusable when the record @lsn is confirmed and readers have gone (I3).
+ * space_prepare_frees: -ENOMEM, or @count following frees can not fail. */
+int space_prepare_frees(struct native *native, unsigned count);
+void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn);
+/* The undo of a free: @mask is used again. */
+void space_unfree(struct native *native, uint64_t chunk, uint16_t mask);
+void space_release(struct native *native); /* what may leave the quarantine does */
+bool space_chunk_is_data(const struct native *native, uint64_t chunk);
+int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t *ret_address);
+void meta_free(struct native *native, uint64_t address, unsigned slots);
+/* Room in the reserved metadata space for @nodes more of one block each? */
+bool meta_room(const struct native *native, unsigned nodes);
+
+/* ---- map.c; all under the lock ---- */
+static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)
+{
+	if (!(entry->mask & 1u << slot))
+		return false;
+	*ret_address = entry->slots ? entry->slots[slot] : entry->chunk * CHUNK_SLOTS + slot;
+	return true;
+}
+/* Apply a record to map, space and checksums: the same code live and at replay. Everything it
+ * needs is loaded and touched: map_prepare() with the record made that sure.
+ * map_prepare: 0, -EINPROGRESS (waiter), or an error. */
+int map_prepare(struct nvolume *volume, const struct record *record, struct waiter *waiter);
+void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn);
+void map_entry_clear(struct map_entry *entry);
+void nvolume_mark_dirty(struct nvolume *volume);
+
+/* ---- csum.c; all under the lock ---- */
+static inline uint32_t csum_of(uint32_t crc)
+{
+	return crc ? crc : 1; /* 0 says: none recorded */
+}
+int csum_find(struct native *native, uint64_t chunk, bool create, struct waiter *waiter,
+	      struct node **ret_node);
+static inline uint32_t *csum_at(struct node *node, uint64_t chunk)
+{
+	return &node->body->csum.crc[chunk % CSUM_CHUNKS * CHUNK_SLOTS];
+}
+/* hot_check: may the region of @chunk be overwritten in place now? 0, -EINPROGRESS. */
+int hot_check(struct native *native, uint64_t chunk, struct waiter *waiter);
+int hot_set(struct native *native, uint64_t region, enum hot_state state);
+int hot_freeze(struct native *native); /* the hot set as the checkpoint will hold it */
+int hot_setup(struct native *native);  /* after the trees are loaded: all suspect */
+bool hot_suspect(const struct native *native, uint64_t chunk);
+void hot_warmed(struct native *native, uint64_t durable_lsn);
+void hot_look_done(struct native *native, uint64_t region); /* no longer suspect */
+
+/* ---- journal.c; under the lock unless said otherwise ---- */
+int journal_setup(struct native *native);
+void journal_finish(struct native *native);
+/* Room for one block's worth of records? 0, -EINPROGRESS, -EROFS, -ENOMEM. */
+int journal_reserve(struct native *native, struct waiter *waiter);
+/* Append @count records as a unit; returns the LSN of the first. */
+uint64_t journal_append(struct native *native, struct record *records, unsigned count);
+uint64_t journal_freeze(struct native *native, uint64_t *ret_tail); /* last LSN before */
+void journal_tail_moved(struct native *native, uint64_t tail, uint64_t lsn);
+void journal_outstanding(struct native *native, struct outstanding *data, uint64_t lsn);
+void journal_data_done(struct native *native, struct outstanding *data);
+uint64_t journal_complete_lsn(const struct native *native); /* all data up to it is complete */
+bool journal_pending(const struct native *native);
+void journal_commit(struct lane *lane); /* without the lock; committing is set */
+void unconfirmed_add(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn);
+uint64_t unconfirmed_lsn(struct native *native, uint64_t chunk, uint16_t mask); /* 0: none */
+int unconfirmed_prepare(struct native *native, unsigned count);
+void confirmed_advance(struct native *native);
+
+/* ---- flush.c; under the lock ---- */
+void flush_setup(struct native *native);
+void flush_join(struct native *native, struct waiter *waiter);
+void flush_confirm(struct native *native, uint64_t lsn, struct waiter *waiter);
+void flush_kick(struct native *native);
+bool flush_needed(const struct native *native);
+void flush_commit_done(struct native *native);
+void flush_devices(struct lane *lane); /* without the lock */
+
+/* ---- io.c, io_write.c ---- */
+void io_submit(struct volume *volume, struct volume_request *request);
+void lane_finish_run(struct deferred *deferred);
+/* Discard @length bytes from @offset in a fiber (volume_delete). */
+int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length);
+
+/* ---- keeper.c, checkpoint.c, replay.c, check.c: fibers on the home loop ---- */
+void keeper_start(struct native *native);        /* the pool is open: timer, background work */
+void keeper_kick(struct native *native);         /* under the lock, any loop */
+void native_sort_volumes(struct native *native); /* as loaded: by name; the deleted apart */
+void native_volume_create(struct pool *pool, const struct volume_spec *spec,
+			  struct pool_call *call);
+void native_volume_delete(struct volume *volume, struct pool_call *call);
+void native_volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call);
+void native_checkpoint(struct pool *pool, struct pool_call *call);
+void native_check(struct pool *pool, bool data, struct pool_check_report *report,
+		  struct pool_call *call);
+void native_close(struct pool *pool, struct pool_call *call);
+struct volume *native_find_volume(struct pool *pool, const char *name);
+struct volume *native_volume_next(struct pool *pool, struct volume *previous);
+void checkpoint_want(struct native *native); /* under the lock, any loop */
+int checkpoint_run(struct native *native, struct lane *lane, bool clean);
+struct nvolume *nvolume_by_id(struct native *native, uint64_t id);
+int replay_run(struct native *native, struct lane *lane, struct err *err);
+int check_run(struct native *native, struct lane *lane, bool data,
+	      struct pool_check_report *report);
+struct native *native_new(const struct world_ops *world, struct loop *loop);
+void native_free(struct native *native);
+int superblock_write_all(struct native *native, const struct superblock *sb);
+
+#endif

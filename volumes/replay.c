@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/crc32c.h"
+#include "volumes/native.h"
+
+/* Replay, at open: the journal from the root's tail to the end of its chain.
+ *
+ * Records up to the confirmed LSN (the highest in a block header) are applied as they are. Behind
+ * it the record may be on disk and its data not (I1). Those records are looked at from the last
+ * to the first, keeping per slot whether a later record has settled it:
+ *   - new mapping, not settled: the slot is read back. Its crc fits: settled. It does not: the
+ *     mapping is undone, and an earlier record decides. An atomic group is undone as a whole.
+ *   - unmapped, remapped: settled (nothing to read).
+ *   - overwritten in place: may hold the old data or that of any of the records; whichever crc
+ *     fits counts. When none does, a slot in a hot region is summed again, others stay as they
+ *     are and will be reported when read.
+ * A settled record that was overtaken is applied without looking, in order: what it frees may
+ * have been reused behind it. An undone one can not have been overtaken by a reuse, because
+ * space is reused only behind confirmed records (I3), which are never undone.
+ *
+ * Then hot regions are looked through for overwrites whose record was lost, and a checkpoint
+ * under a new epoch makes sure that no block of the old chain's end is ever taken for new. */
+
+#define RUN_BLOCKS       64u
+#define HOT_LOOK_REGIONS 256u /* looked through at open: 1 GiB; more are looked at when read */
+
+struct pending {
+	struct record record;
+	uint64_t lsn;
+	uint16_t reverted;
+	unsigned unit; /* index of the first record of its group, or its own */
+	bool atomic;
+};
+
+/* Slots of (volume, chunk) that a later record has settled. */
+struct settled {
+	struct settled *next;
+	uint64_t volume, chunk;
+	uint16_t mask;
+};
+
+/* An in-place slot with its candidates. */
+struct candidate {
+	struct candidate *next;
+	uint64_t address;
+	unsigned count, room;
+	uint32_t *crc;
+	uint32_t verdict;
+	bool settled;
+};
+
+struct replay {
+	struct native *native;
+	struct lane *lane;
+	struct err *err;
+	uint8_t *run;    /* RUN_BLOCKS blocks */
+	uint64_t run_at; /* sequence number of run's first block, SLOT_NONE */
+	unsigned run_count;
+	uint64_t end_seq, end_lsn, confirmed;
+	struct pending *pending;
+	size_t count, room;
+	struct settled **settled;
+	struct candidate **candidates;
+	uint8_t *slot;
+};
+
+/* ---- the chain ---- */
+static int read_block(struct replay *replay, uint64_t seq, uint8_t **ret_block)
+{
+	struct journal *journal = &replay->native->journal;
+	uint64_t place = seq % journal->blocks;
+	int result;
+
+	if (seq - replay->run_at >= replay->run_count) {
+		replay->run_count = RUN_BLOCKS;
+		if (place + RUN_BLOCKS > journal->blocks)
+			replay->run_count = (unsigned)(journal->blocks - place);
+		replay->run_at = seq;
+		result =
+		    pv_io(&replay->native->pv[0], DISK_READ, 0, journal->offset + place * BLOCK,
+			  replay->run, (uint64_t)replay->run_count * BLOCK);
+		if (result < 0) {
+			replay->run_count = 0;
+			return err_set(replay->err, -EIO, "the journal can not be read");
+		}
+	}
+	*ret_block = replay->run + (seq - replay->run_at) * BLOCK;
+	return 0;
+}
+
+/* A valid block where the chain ends, from after what this root knows: the root is an old one. */
+static bool newer_block(const struct replay *replay, const struct journal_header *header,
+			uint64_t seq)
+{
+	const struct superblock *sb = &replay->native->sb;
+
+	return header->pool_hash == replay->native->hash &&
+	       ((header->epoch > sb->epoch && header->seq >= seq) ||
+		(header->epoch == sb->epoch && header->seq > seq));
+}
+
+/* Walk the chain; @visit (may be NULL) sees each block. */
+static int walk(struct replay *replay,
+		int (*visit)(struct replay *replay, const struct journal_header *header,
+			     const uint8_t *block))
+{
+	struct native *native = replay->native;
+	uint64_t seq = native->sb.journal_tail, lsn = native->sb.next_lsn;
+	uint32_t previous = 0;
+
+	for (;; seq++) {
+		struct journal_header header;
+		uint8_t *block = NULL;
+		uint32_t hash;
+		int result = read_block(replay, seq, &block);
+
+		if (result < 0)
+			return result;
+		if (seq - native->sb.journal_tail >= native->journal.blocks ||
+		    journal_block_open(block, &header, &hash) < 0)
+			break;
+		if (newer_block(replay, &header, seq))
+			return err_set(replay->err, -EUCLEAN,
+				       "the newest root of the pool is lost and the journal has "
+				       "moved on from generation %llu",
+				       (unsigned long long)native->sb.generation);
+		if (header.pool_hash != native->hash || header.epoch != native->sb.epoch ||
+		    header.seq != seq || header.first_lsn != lsn ||
+		    (seq != native->sb.journal_tail && header.previous_hash != previous))
+			break;
+		result = visit ? visit(replay, &header, block) : 0;
+		if (result < 0)
+			return result;
+		if (replay->confirmed < header.confirmed)
+			replay->confirmed = header.confirmed;
+		previous = hash;
+		lsn += header.count;
+	}
+	replay->end_seq = seq;
+	replay->end_lsn = lsn;
+	return 0;
+}
+
+/* ---- applying ---- */
+struct nvolume *nvolume_by_id(struct native *native, uint64_t id)
+{
+	struct node *node;
+
+	if (id == 0 ||
+	    tree_find(&native->tree[ROOT_VOLUMES], (id - 1) / VOLUMES_PER_LEAF, false, NULL,
+		      &node) < 0 ||
+	    !node)
+		return NULL;
+	return node->body->volumes.volume[(id - 1) % VOLUMES_PER_LEAF];
+}
+
+static int apply(struct replay *replay, const struct record *record, uint64_t lsn)
+{
+	struct native *native = replay->native;
+	struct nvolume *volume;
+	int result = 0;
+
+	if (record->type == RECORD_HOT) {
+		if (record->where < native->hot_regions)
+			result = hot_set(native, record->where, HOT_HOT);
+		if (result == 0 && record->where < native->hot_regions)
+			native->hot[record->where] |= HOT_SUSPECT;
+		return result;
+	}
+	volume = nvolume_by_id(native, record->volume);
+	if (!volume || record->chunk / MAP_CHUNKS >= tree_capacity(&volume->map))
+		return 0;
+	for (;;) {
+		struct fiber_waiter wait;
+
+		fiber_waiter_init(&wait, replay->lane);
+		native_lock(native);
+		nodes_evict(native);
+		result = map_prepare(volume, record, &wait.waiter);
+		if (result == 0)
+			map_apply(volume, record, lsn);
+		native_unlock(replay->lane);
+		if (result != -EINPROGRESS)
+			return result;
+		result = fiber_waiter_wait(&wait);
+		if (result < 0)
+			return result;
+	}
+}
+
+static int keep_pending(struct replay *replay, const struct record *record, uint64_t lsn)
+{
+	if (replay->count == replay->room) {
+		size_t room = replay->room * 2 + 256;
+		struct pending *grown =
+		    heap_resize(replay->pending, room * sizeof(*replay->pending));
+
+		if (!grown)
+			return -ENOMEM;
+		replay->pending = grown;
+		replay->room = room;
+	}
+	replay->pending[replay->count] =
+	    (struct pending){.record = *record, .lsn = lsn, .unit = (unsigned)replay->count};
+	replay->count++;
+	return 0;
+}
+
+static bool record_plausible(const struct native *native, const struct record *record)
+{
+	uint64_t chunk =
+	    record->type == RECORD_MAP_RUN ? record->where / CHUNK_SLOTS : record->where;
+	unsigned count = (unsigned)__builtin_popcount(record->mask);
+
+	if (record->type == RECORD_MAP || record->type == RECORD_MAP_RUN)
+		return space_chunk_is_data(native, chunk) &&
+		       (record->type == RECORD_MAP ||
+			record->where % CHUNK_SLOTS + count <= CHUNK_SLOTS);
+	for (unsigned slot = 0; record->type == RECORD_REMAP && slot < CHUNK_SLOTS; slot++)
+		if (record->mask & 1u << slot &&
+		    !space_chunk_is_data(native, record->slot[slot] / CHUNK_SLOTS))
+			return false;
+	return true;
+}
+
+static int visit_block(struct replay *replay, const struct journal_header *header,
+		       const uint8_t *block)
+{
+	const uint8_t *at = block + JOURNAL_HEADER;
+	size_t left = header->used;
+	unsigned group_left = 0, group_first = 0;
+
+	for (unsigned i = 0; i < header->count; i++) {
+		uint64_t lsn = header->first_lsn + i;
+		struct record record;
+		size_t length;
+		int result = record_decode(at, left, &record, &length);
+
+		if (result < 0 || !record_plausible(replay->native, &record))
+			return err_set(replay->err, -EUCLEAN,
+				       "the journal holds a record that "
+				       "makes no sense");
+		at += length;
+		left -= length;
+		replay->native->replayed_records++;
+		result = lsn <= replay->confirmed ? apply(replay, &record, lsn)
+						  : keep_pending(replay, &record, lsn);
+		if (result < 0)
+			return err_set(replay->err, result, "the journal can not be replayed");
+		if (lsn <= replay->confirmed)
+			continue;
+		if (record.group) {
+			group_left = record.group;
+			group_first = (unsigned)replay->count - 1;
+		}
+		if (group_left) {
+			group_left--;
+			replay->pending[replay->count - 1].unit = group_first;
+			replay->pending[replay->count - 1].atomic = true;
+		}
+	}
+	return 0;
+}
+
+/* ---- settling what is not confirmed ---- */
+static struct settled *settled_of(struct replay *replay, const struct record *record)
+{
+	uint64_t hash = (record->chunk ^ record->volume << 24) * 0x9e3779b97f4a7c15ull;
+	struct settled **slot = &replay->settled[hash >> 52], *item;
+
+	for (item = *slot; item; item = item->next)
+		if (item->chunk == record->chunk && item->volume == record->volume)
+			return item;
+	item = heap_zalloc(sizeof(*item));
+	if (!item)
+		return NULL;
+	item->volume = record->volume;
+	item->chunk = record->chunk;
+	item->next = *slot;
+	*slot = item;
+	return item;
+}
+
+static uint32_t slot_crc(struct replay *replay, uint64_t address)
+{
+	uint64_t offset;
+	struct pv *pv;
+
+	if (!pv_locate(replay->native, address, &pv, &offset) ||
+	    pv_io(pv, DISK_READ, 0, offset, replay->slot, VOLUME_SLOT) < 0)
+		return 0;
+	return csum_of(crc32c(0, replay->slot, VOLUME_SLOT));
+}
+
+/* Slots of a new mapping, not settled, whose data is not there. */
+static uint16_t missing(struct replay *replay, const struct record *record, uint16_t settled)
+{
+	uint64_t address = record->where;
+	uint16_t bad = 0;
+
+	if (!ORDER(replay_verifies_unconfirmed))
+		return 0;
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint64_t here = record->where * CHUNK_SLOTS + slot;
+
+		if (!(record->mask & 1u << slot))
+			continue;
+		if (record->type == RECORD_MAP_RUN)
+			here = address++;
+		if (!(settled & 1u << slot) && slot_crc(replay, here) != record->crc[slot])
+			bad |= (uint16_t)(1u << slot);
+	}
+	return bad;
+}
+
+/* Where the slot of a volume is now, and its crc. */
+static int look_up(struct replay *replay, const struct record *record, unsigned slot,
+		   uint64_t *ret_address, uint32_t *ret_crc)
+{
+	struct native *native = replay->native;
+	struct nvolume *volume = nvolume_by_id(native, record->volume);
+
+	for (;;) {
+		struct fiber_waiter wait;
+		struct node *leaf = NULL, *sums = NULL;
+		bool mapped = false;
+		int result;
+
+		fiber_waiter_init(&wait, replay->lane);
+		native_lock(native);
+		result = volume ? tree_find(&volume->map, record->chunk / MAP_CHUNKS, false,
+					    &wait.waiter, &leaf)
+				: 0;
+		if (result == 0 && leaf)
+			mapped = map_slot(&leaf->body->map.entry[record->chunk % MAP_CHUNKS], slot,
+					  ret_address);
+		if (mapped)
+			result = csum_find(native, *ret_address / CHUNK_SLOTS, false, &wait.waiter,
+					   &sums);
+		*ret_crc = 0;
+		if (result == 0 && sums)
+			*ret_crc =
+			    csum_at(sums, *ret_address / CHUNK_SLOTS)[*ret_address % CHUNK_SLOTS];
+		native_unlock(replay->lane);
+		if (result == -EINPROGRESS)
+			result = fiber_waiter_wait(&wait);
+		else if (result == 0)
+			return mapped ? 0 : -ENOENT;
+		if (result < 0)
+			return result;
+	}
+}
+
+static int candidate_add(struct candidate *candidate, uint32_t crc)
+{
+	if (candidate->count == candidate->room) {
+		uint32_t *grown = heap_resize(candidate->crc, (candidate->room * 2 + 4) * 4);
+
+		if (!grown)
+			return -ENOMEM;
+		candidate->crc = grown;
+		candidate->room = candidate->room * 2 + 4;
+	}
+	candidate->crc[candidate->count++] = crc;
+	return 0;
+}
+
+static int add_candidates(struct replay *replay, const struct record *record, uint16_t settled)
+{
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		struct candidate **head, *candidate;
+		uint64_t address = 0;
+		uint32_t crc;
+		int result;
+
+		if (!(record->mask & ~settled & 1u << slot))
+			continue;
+		result = look_up(replay, record, slot, &address, &crc);
+		if (result == -ENOENT)
+			continue;
+		if (result < 0)
+			return result;
+		head = &replay->candidates[address * 0x9e3779b97f4a7c15ull >> 52];
+		for (candidate = *head; candidate && candidate->address != address;)
+			candidate = candidate->next;
+		if (!candidate) {
+			candidate = heap_zalloc(sizeof(*candidate));
+			if (!candidate)
+				return -ENOMEM;
+			candidate->address = address;
+			candidate->next = *head;
+			*head = candidate;
+			if (candidate_add(candidate, crc) < 0)
+				return -ENOMEM;
+		}
+		if (candidate_add(candidate, record->crc[slot]) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One record, or all of a group: [first, end) of pending. */
+static int settle_unit(struct replay *replay, size_t first, size_t end)
+{
+	bool group_bad = false;
+
+	for (size_t i = first; i < end; i++) {
+		struct pending *pending = &replay->pending[i];
+		struct settled *settled = settled_of(replay, &pending->record);
+		uint8_t type = pending->record.type;
+
+		if (!settled)
+			return -ENOMEM;
+		if (type == RECORD_MAP || type == RECORD_MAP_RUN)
+			pending->reverted = missing(replay, &pending->record, settled->mask);
+		group_bad |= pending->reverted != 0;
+	}
+	for (size_t i = first; i < end; i++) {
+		struct pending *pending = &replay->pending[i];
+		struct settled *settled = settled_of(replay, &pending->record);
+		uint8_t type = pending->record.type;
+		int result;
+
+		if (type == RECORD_HOT)
+			continue;
+		if (type == RECORD_OVERWRITE) {
+			result = add_candidates(replay, &pending->record, settled->mask);
+			if (result < 0)
+				return result;
+			continue;
+		}
+		if (group_bad && pending->atomic && ORDER(replay_reverts_whole_group) &&
+		    (type == RECORD_MAP || type == RECORD_MAP_RUN))
+			pending->reverted = pending->record.mask;
+		settled->mask |= pending->record.mask & (uint16_t)~pending->reverted;
+	}
+	return 0;
+}
+
+static int settle(struct replay *replay)
+{
+	size_t end = replay->count;
+
+	while (end) {
+		size_t first = replay->pending[end - 1].unit;
+		int result = settle_unit(replay, first, end);
+
+		if (result < 0)
+			return result;
+		end = first;
+	}
+	return 0;
+}
+
+static int apply_pending(struct replay *replay)
+{
+	for (size_t i = 0; i < replay->count; i++) {
+		struct pending *pending = &replay->pending[i];
+		struct record part = pending->record;
+		uint64_t address = part.where;
+		int result = 0;
+
+		part.mask &= (uint16_t)~pending->reverted;
+		if (!pending->reverted || part.type != RECORD_MAP_RUN) {
+			if (part.mask || part.type == RECORD_HOT)
+				result = apply(replay, &part, pending->lsn);
+			if (result < 0)
+				return result;
+			continue;
+		}
+		for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++) {
+			if (!(pending->record.mask & 1u << slot))
+				continue;
+			part.mask = (uint16_t)(1u << slot);
+			part.where = address++;
+			if (!(pending->reverted & part.mask))
+				result = apply(replay, &part, pending->lsn);
+		}
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+/* ---- checksums ---- */
+static int set_crc(struct replay *replay, uint64_t address, uint32_t crc)
+{
+	for (;;) {
+		struct fiber_waiter wait;
+		struct node *node;
+		int result;
+
+		fiber_waiter_init(&wait, replay->lane);
+		native_lock(replay->native);
+		result =
+		    csum_find(replay->native, address / CHUNK_SLOTS, true, &wait.waiter, &node);
+		if (result == 0)
+			result = node_touch(node);
+		if (result == 0)
+			csum_at(node, address / CHUNK_SLOTS)[address % CHUNK_SLOTS] = crc;
+		native_unlock(replay->lane);
+		if (result != -EINPROGRESS)
+			return result;
+		result = fiber_waiter_wait(&wait);
+		if (result < 0)
+			return result;
+	}
+}
+
+static int settle_candidates(struct replay *replay)
+{
+	struct native *native = replay->native;
+
+	for (unsigned i = 0; i < TABLE_BUCKETS; i++)
+		for (struct candidate *item = replay->candidates[i]; item; item = item->next) {
+			uint32_t crc = slot_crc(replay, item->address);
+			bool fits = false;
+			int result;
+
+			for (unsigned j = 0; j < item->count; j++)
+				fits |= item->crc[j] == crc;
+			if (!fits &&
+			    (crc == 0 || (native->hot[item->address / CHUNK_SLOTS / CSUM_CHUNKS] &
+					  HOT_STATE) == HOT_COLD))
+				continue;
+			if (!fits)
+				native->hot_resummed++;
+			result = set_crc(replay, item->address, crc);
+			if (result < 0)
+				return result;
+		}
+	return 0;
+}
+
+/* Overwrites whose record was lost: every slot with a checksum in @chunk. */
+static int look_at_chunk(struct replay *replay, uint64_t chunk)
+{
+	struct native *native = replay->native;
+	struct node *space = native->space[chunk / SPACE_CHUNKS], *sums = NULL;
+	uint16_t used = space ? space->body->space.used[chunk % SPACE_CHUNKS] : 0;
+	uint32_t expected[CHUNK_SLOTS];
+	uint64_t offset;
+	struct pv *pv;
+
+	if (!used || !space_chunk_is_data(native, chunk) ||
+	    !pv_locate(native, chunk * CHUNK_SLOTS, &pv, &offset))
+		return 0;
+	for (;;) {
+		struct fiber_waiter wait;
+		int result;
+
+		fiber_waiter_init(&wait, replay->lane);
+		native_lock(native);
+		result = csum_find(native, chunk, false, &wait.waiter, &sums);
+		if (result == 0 && sums)
+			memcpy(expected, csum_at(sums, chunk), sizeof(expected));
+		native_unlock(replay->lane);
+		if (result == -EINPROGRESS)
+			result = fiber_waiter_wait(&wait);
+		else if (result == 0)
+			break;
+		if (result < 0)
+			return result;
+	}
+	if (!sums || pv_io(pv, DISK_READ, 0, offset, replay->run, CHUNK) < 0)
+		return 0;
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		uint32_t crc = csum_of(crc32c(0, replay->run + slot * VOLUME_SLOT, VOLUME_SLOT));
+		int result;
+
+		if (!(used & 1u << slot) || !expected[slot] || crc == expected[slot])
+			continue;
+		native->hot_resummed++;
+		result = set_crc(replay, chunk * CHUNK_SLOTS + slot, crc);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+_Static_assert(RUN_BLOCKS *BLOCK >= CHUNK, "a chunk fits in the run buffer");
+
+static int look_at_hot(struct replay *replay)
+{
+	struct native *native = replay->native;
+	unsigned looks = HOT_LOOK_REGIONS;
+
+	for (size_t i = 0; i < native->hot_count && looks; i++) {
+		uint64_t region = native->hot_list[i];
+
+		if (!(native->hot[region] & HOT_SUSPECT))
+			continue;
+		looks--;
+		for (uint64_t chunk = region * CSUM_CHUNKS; chunk < (region + 1) * CSUM_CHUNKS;
+		     chunk++) {
+			int result = chunk < native->chunks ? look_at_chunk(replay, chunk) : 0;
+
+			if (result < 0)
+				return result;
+		}
+		hot_look_done(native, region);
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+static int steps(struct replay *replay)
+{
+	struct native *native = replay->native;
+	int result;
+
+	result = walk(replay, NULL);
+	if (result == 0)
+		result = walk(replay, visit_block);
+	if (result < 0)
+		return result;
+	result = settle(replay);
+	if (result == 0)
+		result = apply_pending(replay);
+	if (result == 0)
+		result = settle_candidates(replay);
+	if (result == 0 && !native->sb.clean)
+		result = look_at_hot(replay);
+	if (result < 0)
+		return err_set(replay->err, result == -EIO ? -EUCLEAN : result,
+			       "the journal can not be replayed: a structure it needs is lost");
+	return 0;
+}
+
+static void replay_free(struct replay *replay)
+{
+	for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
+		while (replay->settled && replay->settled[i]) {
+			struct settled *item = replay->settled[i];
+
+			replay->settled[i] = item->next;
+			heap_free(item);
+		}
+		while (replay->candidates && replay->candidates[i]) {
+			struct candidate *item = replay->candidates[i];
+
+			replay->candidates[i] = item->next;
+			heap_free(item->crc);
+			heap_free(item);
+		}
+	}
+	heap_free(replay->settled);
+	heap_free(replay->candidates);
+	heap_free(replay->pending);
+	heap_free(replay->run);
+	heap_free(replay->slot);
+}
+
+int replay_run(struct native *native, struct lane *lane, struct err *err)
+{
+	struct replay replay = {.native = native,
+				.lane = lane,
+				.err = err,
+				.run_at = SLOT_NONE,
+				.run = heap_aligned(BLOCK, RUN_BLOCKS * BLOCK),
+				.slot = heap_aligned(BLOCK, BLOCK),
+				.settled = heap_zalloc_array(TABLE_BUCKETS, sizeof(void *)),
+				.candidates = heap_zalloc_array(TABLE_BUCKETS, sizeof(void *))};
+	struct journal *journal = &native->journal;
+	int result = -ENOMEM;
+
+	if (replay.run && replay.slot && replay.settled && replay.candidates)
+		result = steps(&replay);
+	journal->epoch = native->sb.epoch + (ORDER(replay_new_epoch) ? 1 : 0);
+	journal->tail_seq = native->sb.journal_tail;
+	journal->next_seq = replay.end_seq;
+	journal->next_lsn = replay.end_lsn;
+	journal->written_lsn = replay.end_lsn - 1;
+	replay_free(&replay);
+	return result;
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "volumes/native.h"
+
+/* Space: 16 bits per chunk, all leaves in memory while the pool is open (2 MiB per TiB written).
+ * used[] is what the next checkpoint will hold; held[] keeps space from being allocated for
+ * reasons the disk need not know: taken but not yet used, freed but in quarantine, or no data
+ * chunk at all (metadata, past the end). */
+
+static bool is_meta(const struct native *native, uint64_t chunk)
+{
+	const struct ag *ag = &native->ag[ag_of(native, chunk)];
+
+	return chunk - ag->first < ag->meta;
+}
+
+bool space_chunk_is_data(const struct native *native, uint64_t chunk)
+{
+	return chunk < native->chunks && !is_meta(native, chunk);
+}
+
+void space_leaf_init(struct native *native, struct node *node)
+{
+	uint64_t first = node->index * SPACE_CHUNKS;
+
+	node->body->space.free = 0;
+	for (unsigned i = 0; i < SPACE_CHUNKS; i++) {
+		if (space_chunk_is_data(native, first + i))
+			node->body->space.free++;
+		else
+			node->body->space.held[i] = 0xffff;
+	}
+	if (native->space)
+		native->space[node->index] = node;
+}
+
+void meta_leaf_init(struct native *native, struct node *node)
+{
+	struct ag *ag = &native->ag[node->index];
+
+	for (unsigned i = 0; i < SPACE_CHUNKS; i++)
+		if (i >= ag->meta)
+			node->body->space.held[i] = 0xffff;
+	ag->node = node;
+}
+
+static void count_used(struct native *native)
+{
+	for (uint64_t index = 0; index < native->space_leaves; index++) {
+		struct node *node = native->space[index];
+
+		if (!node)
+			continue;
+		node->body->space.free = 0;
+		for (unsigned i = 0; i < SPACE_CHUNKS; i++) {
+			if (node->body->space.held[i])
+				continue;
+			if (node->body->space.used[i])
+				native->chunks_used++;
+			else
+				node->body->space.free++;
+		}
+	}
+	native->chunks_free = native->chunks_total - native->chunks_used;
+	for (uint64_t i = 0; i < native->ag_count; i++)
+		for (unsigned j = 0; native->ag[i].node && j < native->ag[i].meta; j++)
+			native->meta_used +=
+			    (uint64_t)__builtin_popcount(native->ag[i].node->body->space.used[j]);
+}
+
+int space_setup(struct native *native)
+{
+	for (uint64_t i = 0; i < native->ag_count; i++) {
+		native->chunks_total += native->ag[i].chunks - native->ag[i].meta;
+		native->meta_total += native->ag[i].meta * CHUNK_SLOTS;
+	}
+	native->slop_chunks = native->chunks_total * 3 / 100;
+	native->log_chunk = CHUNK_NONE;
+	for (unsigned i = 0; i < native->pv_count; i++)
+		native->pv_cursor[i] = native->pv[i].format.first_chunk;
+	count_used(native);
+	return 0;
+}
+
+/* A leaf that is not there is all free: make it. */
+static struct node *leaf_of(struct native *native, uint64_t chunk)
+{
+	struct node *node = native->space[chunk / SPACE_CHUNKS];
+
+	if (!node &&
+	    tree_find(&native->tree[ROOT_SPACE], chunk / SPACE_CHUNKS, true, NULL, &node) < 0)
+		return NULL;
+	return node;
+}
+
+/* What is neither used nor held moves the counts of free chunks. */
+static void set_bits(struct native *native, struct node *node, uint64_t chunk, uint16_t used,
+		     uint16_t held)
+{
+	unsigned i = chunk % SPACE_CHUNKS;
+	bool was_free = !node->body->space.used[i] && !node->body->space.held[i];
+	bool was_used = node->body->space.used[i] != 0;
+
+	node->body->space.used[i] = used;
+	node->body->space.held[i] = held;
+	if (was_free != (!used && !held)) {
+		node->body->space.free += was_free ? -1u : 1u;
+		native->chunks_free += was_free ? UINT64_MAX : 1;
+	}
+	if (was_used != (used != 0))
+		native->chunks_used += was_used ? UINT64_MAX : 1;
+}
+
+/* The first wholly free chunk of [@from, @end). */
+static uint64_t find_free(struct native *native, uint64_t from, uint64_t end)
+{
+	while (from < end) {
+		struct node *node = leaf_of(native, from);
+		uint64_t stop = (from / SPACE_CHUNKS + 1) * SPACE_CHUNKS;
+
+		if (!node)
+			return CHUNK_NONE;
+		stop = stop < end ? stop : end;
+		for (; from < stop && node->body->space.free; from++)
+			if (!node->body->space.used[from % SPACE_CHUNKS] &&
+			    !node->body->space.held[from % SPACE_CHUNKS])
+				return from;
+		from = stop;
+	}
+	return CHUNK_NONE;
+}
+
+static uint64_t take_from_pv(struct native *native, unsigned index)
+{
+	const struct format_pv *pv = &native->pv[index].format;
+	uint64_t end = pv->first_chunk + pv->chunks;
+	uint64_t chunk = find_free(native, native->pv_cursor[index], end);
+
+	if (chunk == CHUNK_NONE)
+		chunk = find_free(native, pv->first_chunk, native->pv_cursor[index]);
+	if (chunk == CHUNK_NONE)
+		return chunk;
+	native->pv_cursor[index] = chunk + 1 < end ? chunk + 1 : pv->first_chunk;
+	return chunk;
+}
+
+/* How many chunks a volume takes from one PV before it moves on to the next: 16 MiB. */
+#define PV_STRIDE 256
+
+int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk)
+{
+	uint64_t chunk = CHUNK_NONE;
+
+	if (native->chunks_used + (slop ? 0 : native->slop_chunks) >= native->chunks_total)
+		return -ENOSPC;
+	if (volume->pv_left == 0) {
+		volume->pv = native->next_pv++ % native->pv_count;
+		volume->pv_left = PV_STRIDE;
+	}
+	volume->pv_left--;
+	for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
+		chunk = take_from_pv(native, (volume->pv + i) % native->pv_count);
+	if (chunk == CHUNK_NONE)
+		return -ENOSPC;
+	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
+	*ret_chunk = chunk;
+	return 0;
+}
+
+static uint16_t run_mask(unsigned first, unsigned count)
+{
+	return (uint16_t)(((1u << count) - 1) << first);
+}
+
+/* @count free slots in a row in @chunk, or -1. */
+static int free_run(struct native *native, uint64_t chunk, unsigned count)
+{
+	struct node *node = leaf_of(native, chunk);
+	unsigned i = chunk % SPACE_CHUNKS;
+	uint16_t taken;
+
+	if (!node)
+		return -1;
+	taken = node->body->space.used[i] | node->body->space.held[i];
+	for (unsigned first = 0; first + count <= CHUNK_SLOTS; first++)
+		if (!(taken & run_mask(first, count)))
+			return (int)first;
+	return -1;
+}
+
+/* A chunk in part use with room: looked for a bounded number of steps from where we were. */
+static uint64_t find_partial(struct native *native, unsigned count)
+{
+	uint64_t looks = native->chunks_free > native->slop_chunks ? 64 : native->chunks;
+
+	for (; looks--; native->log_scan = (native->log_scan + 1) % native->chunks) {
+		struct node *node = native->space[native->log_scan / SPACE_CHUNKS];
+
+		if (node && node->body->space.used[native->log_scan % SPACE_CHUNKS] &&
+		    free_run(native, native->log_scan, count) >= 0)
+			return native->log_scan;
+	}
+	return CHUNK_NONE;
+}
+
+int space_take_slots(struct native *native, unsigned count, bool slop, uint64_t *ret_slot)
+{
+	uint64_t chunk = native->log_chunk;
+	struct node *node;
+	int first;
+
+	if (!slop && native->chunks_used + native->slop_chunks >= native->chunks_total)
+		return -ENOSPC;
+	if (chunk == CHUNK_NONE || free_run(native, chunk, count) < 0)
+		chunk = find_partial(native, count);
+	if (chunk == CHUNK_NONE)
+		for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
+			chunk = take_from_pv(native, (native->next_pv + i) % native->pv_count);
+	if (chunk == CHUNK_NONE)
+		return -ENOSPC;
+	native->log_chunk = chunk;
+	node = leaf_of(native, chunk);
+	first = free_run(native, chunk, count);
+	set_bits(native, node, chunk, node->body->space.used[chunk % SPACE_CHUNKS],
+		 node->body->space.held[chunk % SPACE_CHUNKS] | run_mask((unsigned)first, count));
+	*ret_slot = chunk * CHUNK_SLOTS + (unsigned)first;
+	return 0;
+}
+
+void space_unhold(struct native *native, uint64_t chunk, uint16_t mask)
+{
+	struct node *node = leaf_of(native, chunk);
+	unsigned i = chunk % SPACE_CHUNKS;
+
+	set_bits(native, node, chunk, node->body->space.used[i],
+		 node->body->space.held[i] & (uint16_t)~mask);
+}
+
+int space_touch(struct native *native, uint64_t chunk)
+{
+	struct node *node = leaf_of(native, chunk);
+
+	return node ? node_touch(node) : -ENOMEM;
+}
+
+void space_use(struct native *native, uint64_t chunk, uint16_t mask)
+{
+	struct node *node = leaf_of(native, chunk);
+	unsigned i = chunk % SPACE_CHUNKS;
+
+	set_bits(native, node, chunk, node->body->space.used[i] | mask,
+		 node->body->space.held[i] & (uint16_t)~mask);
+}
+
+int space_prepare_frees(struct native *native, unsigned count)
+{
+	for (; native->quarantine_spares < count; native->quarantine_spares++) {
+		struct quarantine *item = heap_alloc(sizeof(*item));
+
+		if (!item)
+			return -ENOMEM;
+		list_push_back(&native->quarantine_spare, &item->link);
+	}
+	return 0;
+}
+
+void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn)
+{
+	struct quarantine *item =
+	    list_entry(list_pop_front(&native->quarantine_spare), struct quarantine, link);
+	struct node *node = leaf_of(native, chunk);
+	unsigned i = chunk % SPACE_CHUNKS;
+
+	native->quarantine_spares--;
+	set_bits(native, node, chunk, node->body->space.used[i] & (uint16_t)~mask,
+		 node->body->space.held[i] | mask);
+	*item = (struct quarantine){
+	    .chunk = chunk, .mask = mask, .lsn = lsn, .ticket = native->next_ticket};
+	list_push_back(&native->quarantine, &item->link);
+}
+
+/* Rare: the undo of a failed write. The quarantine still holds the slots. */
+void space_unfree(struct native *native, uint64_t chunk, uint16_t mask)
+{
+	struct node *node = leaf_of(native, chunk);
+	unsigned i = chunk % SPACE_CHUNKS;
+
+	list_for_each (it, &native->quarantine) {
+		struct quarantine *item = list_entry(it, struct quarantine, link);
+
+		if (item->chunk == chunk)
+			item->mask &= (uint16_t)~mask;
+	}
+	set_bits(native, node, chunk, node->body->space.used[i] | mask,
+		 node->body->space.held[i] & (uint16_t)~mask);
+}
+
+static uint64_t oldest_reader(const struct native *native)
+{
+	if (list_empty(&native->readers))
+		return UINT64_MAX;
+	return list_entry(native->readers.next, struct reader, link)->ticket;
+}
+
+void space_release(struct native *native)
+{
+	uint64_t readers = oldest_reader(native);
+
+	while (!list_empty(&native->quarantine)) {
+		struct quarantine *item =
+		    list_entry(native->quarantine.next, struct quarantine, link);
+
+		if (ORDER(quarantine_waits_for_confirm) && item->lsn > native->journal.confirmed)
+			break;
+		if (ORDER(quarantine_waits_for_readers) && item->ticket > readers)
+			break;
+		space_unhold(native, item->chunk, item->mask);
+		list_remove(&item->link);
+		if (native->quarantine_spares >= 4096) {
+			heap_free(item);
+			continue;
+		}
+		list_push_front(&native->quarantine_spare, &item->link);
+		native->quarantine_spares++;
+	}
+}
+
+/* ---- metadata space: only the checkpoint allocates and frees here ---- */
+static bool meta_taken(const struct ag *ag, unsigned slot)
+{
+	const struct node *node = ag->node;
+	unsigned i = slot / CHUNK_SLOTS;
+
+	return node &&
+	       (node->body->space.used[i] | node->body->space.held[i]) & 1u << slot % CHUNK_SLOTS;
+}
+
+/* hint[0] slots at the front and hint[1] at the back are known to be taken. */
+static int find_slots(struct ag *ag, unsigned slots, bool backwards)
+{
+	unsigned total = (unsigned)(ag->meta * CHUNK_SLOTS), run = 0;
+	unsigned *hint = &ag->hint[backwards];
+	bool all_taken = true;
+
+	for (unsigned i = *hint; i < total; i++) {
+		unsigned slot = backwards ? total - 1 - i : i;
+
+		if (meta_taken(ag, slot)) {
+			run = 0;
+			if (all_taken)
+				*hint = i + 1;
+			continue;
+		}
+		all_taken = false;
+		if (++run == slots)
+			return (int)(backwards ? slot : slot - slots + 1);
+	}
+	return -1;
+}
+
+static int meta_set(struct native *native, struct ag *ag, unsigned first, unsigned slots, bool used)
+{
+	if (!ag->node && tree_find(&native->tree[ROOT_META], (uint64_t)(ag - native->ag), true,
+				   NULL, &ag->node) < 0)
+		return -ENOMEM;
+	for (unsigned slot = first; slot < first + slots; slot++) {
+		uint16_t bit = (uint16_t)(1u << slot % CHUNK_SLOTS);
+
+		if (used)
+			ag->node->body->space.used[slot / CHUNK_SLOTS] |= bit;
+		else
+			ag->node->body->space.used[slot / CHUNK_SLOTS] &= (uint16_t)~bit;
+		if (!used)
+			ag->node->body->space.held[slot / CHUNK_SLOTS] |= bit;
+	}
+	native->meta_used += used ? slots : -(uint64_t)slots;
+	node_mark_dirty(ag->node);
+	return 0;
+}
+
+/* Copy 0 of small nodes grows from the front of an AG's metadata chunks, copy 1 and large nodes
+ * from the back; on several PVs the copies are on different ones. */
+int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t *ret_address)
+{
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (uint64_t i = 0; i < native->ag_count; i++) {
+			struct ag *ag = &native->ag[i];
+			int first;
+
+			if (native->pv_count > 1 && pass == 0 && ag->pv % 2 != copy)
+				continue;
+			first = find_slots(ag, slots, copy == 1 || slots > 1);
+			if (first < 0)
+				continue;
+			*ret_address = ag->first * CHUNK_SLOTS + (unsigned)first;
+			return meta_set(native, ag, (unsigned)first, slots, true);
+		}
+	return -ENOSPC;
+}
+
+void meta_free(struct native *native, uint64_t address, unsigned slots)
+{
+	struct ag *ag = &native->ag[ag_of(native, address / CHUNK_SLOTS)];
+	struct meta_extent *extent;
+
+	if (address < ag->first * CHUNK_SLOTS ||
+	    address + slots > (ag->first + ag->meta) * CHUNK_SLOTS)
+		return; /* a damaged pointer: leave it to the check */
+	meta_set(native, ag, (unsigned)(address - ag->first * CHUNK_SLOTS), slots, false);
+	extent = heap_alloc(sizeof(*extent));
+	if (!extent)
+		return; /* stays held until the next open: leaks nothing on disk */
+	extent->address = address;
+	extent->slots = slots;
+	list_push_back(&native->meta_freed[0], &extent->link);
+}
+
+/* Old and new tree of two generations have to fit beside each other: three times what lives. */
+bool meta_room(const struct native *native, unsigned nodes)
+{
+	return (native->meta_used + 2 * (native->meta_pending + nodes)) * 3 <= native->meta_total;
+}
