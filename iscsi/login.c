@@ -137,7 +137,8 @@ static enum login_status agree_method(struct login *login)
 
 	if (!offered)
 		return LOGIN_SUCCESS;
-	if (login->method_agreed || login->stage != STAGE_SECURITY)
+	/* Some send AuthMethod=None in the operational stage: harmless where None is enough. */
+	if (login->method_agreed || (chap && login->stage != STAGE_SECURITY))
 		return LOGIN_INITIATOR_ERROR;
 	if (!text_list_has(offered, chap ? "CHAP" : "None"))
 		return LOGIN_AUTHENTICATION_FAILED;
