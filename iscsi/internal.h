@@ -132,7 +132,7 @@ struct iscsi_session {
 	/* text negotiation */
 	char *text; /* heap */
 	size_t text_length, text_sent;
-	uint32_t text_ttt;
+	uint32_t text_ttt, text_itt;
 	char *text_in;
 	size_t text_in_length;
 	struct iscsi_task *text_task; /* waits for the control loop's list of targets */

@@ -390,18 +390,26 @@ void session_targets_listed(struct iscsi_conn *conn)
 	queue_answer(task);
 }
 
+/* The same ITT goes on with an unfinished request, whatever its TTT says: an endless chain meets
+ * its bound. */
+static bool text_goes_on(const struct iscsi_session *session, const struct iscsi_task *task)
+{
+	return session->text_in && !session->text && task->itt == session->text_itt;
+}
+
 static void text_run(struct iscsi_task *task)
 {
 	struct iscsi_session *session = &task->conn->session;
 	uint8_t flags = task->bhs[PDU_AT_FLAGS];
 	uint32_t ttt = pdu_get32(task->bhs + PDU_AT_TTT);
 
-	if (ttt == PDU_TAG_NONE)
+	if (ttt == PDU_TAG_NONE && !text_goes_on(session, task))
 		text_reset(session); /* a new exchange ends the old one */
-	else if (ttt != session->text_ttt) {
+	else if (ttt != PDU_TAG_NONE && ttt != session->text_ttt) {
 		text_refuse(task, PDU_REJECT_INVALID_FIELD);
 		return;
 	}
+	session->text_itt = task->itt;
 	if (session->text) { /* more of the answer is asked for */
 		queue_answer(task);
 		return;
