@@ -62,6 +62,7 @@ class Daemon:
             return file.read()
 
     def stop(self, how=signal.SIGTERM):
+        """The exit status; 99 when a sanitizer build has complained."""
         if self.process.poll() is None:
             self.process.send_signal(how)
             try:
@@ -69,7 +70,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        return self.process.returncode
+        return 99 if sanitizer_words(self.log()) else self.process.returncode
 
     def run(self, *words):
         return subprocess.run([os.path.join(BUILD, "granary"), "--state", self.state, *words],
@@ -89,6 +90,10 @@ class Daemon:
         return f"iscsi://127.0.0.1:{self.port}/{IQN}/{lun}"
 
 
+def sanitizer_words(log):
+    return [line for line in log.splitlines() if "Sanitizer" in line or "runtime error" in line]
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -98,6 +103,11 @@ def free_port():
 def tool(*command, timeout=60):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=timeout)
+
+
+def sound_stop(points, daemon, when):
+    status = daemon.stop()
+    points.point(status == 0, f"clean stop {when}", f"exit {status}\n{daemon.log()[-3000:]}")
 
 
 def refused(points, daemon, says, *words, status=1):
@@ -332,12 +342,16 @@ def copy_offsets(size):
     return [COPIES[0], COPIES[1], tail + COPIES[0], tail + COPIES[1]]
 
 
-def flip(path, offset, count=64):
+def damage(path, offset):
+    """Flips one bit of a superblock copy that is whole; one that is not stays as it is."""
     with open(path, "r+b") as file:
         file.seek(offset)
-        data = bytearray(file.read(count))
-        file.seek(offset)
-        file.write(bytes(byte ^ 0xFF for byte in data))
+        block = bytearray(file.read(SUPERBLOCK))
+        stored = struct.unpack_from("<I", block, CRC_AT)[0]
+        struct.pack_into("<I", block, CRC_AT, 0)
+        if crc32c(block) == stored:
+            file.seek(offset + 40)
+            file.write(bytes([block[40] ^ 0x10]))
 
 
 def find_copies(path):
@@ -360,11 +374,11 @@ def damaged(points, daemon, folder, naa):
     daemon.good("volume", "create", "spare/other", "64M")
     daemon.good("lun", "map", IQN, "spare/other", "--lun", "9")
     points.point(write_pattern(daemon, 0x5A).returncode == 0, "a pattern is written")
-    points.point(daemon.stop() == 0, "clean stop")
+    sound_stop(points, daemon, "after the pattern")
     copies = find_copies(path)
     points.point(len(copies) == 4, "the pool has four superblock copies", copies)
     for count in (1, 2, 3):
-        flip(path, copies[count - 1] + 16)
+        damage(path, copies[count - 1])
         daemon.start()
         tank = next(p for p in daemon.json("pool", "list") if p["name"] == "tank")
         points.point(tank["state"] == "online" and pattern_there(daemon, 0x5A) and
@@ -374,7 +388,7 @@ def damaged(points, daemon, folder, naa):
     with open(path, "rb") as file:
         whole = [(file.seek(at), file.read(SUPERBLOCK))[1] for at in copies]
     for offset in copies:
-        flip(path, offset + 16)
+        damage(path, offset)
     daemon.start()
     pools = {p["name"]: p for p in daemon.json("pool", "list")}
     points.point(pools["tank"]["state"] == "unavailable" and pools["tank"]["reason"],
@@ -441,7 +455,7 @@ def truncated(points, daemon, path):
 
 def restart(points, daemon, naa):
     rules = daemon.json("target", "rules", IQN)
-    points.point(daemon.stop() == 0, "SIGTERM is a clean stop")
+    sound_stop(points, daemon, "after all the refusals")
     points.point(not os.path.exists(os.path.join(daemon.state, "control.sock")),
                  "it takes its socket with it")
     daemon.start()
@@ -539,6 +553,8 @@ def test(points):
             restart(points, daemon, naa)
             damaged(points, daemon, folder, naa)
             taking_away(points, daemon)
+            sound_stop(points, daemon, "after taking away")
+            daemon.start()
             full_disk(points, daemon, folder)
         finally:
             daemon.stop()
