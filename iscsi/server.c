@@ -323,11 +323,12 @@ static void target_ended(struct message *message)
 	struct iscsi_target *target = end->target;
 	void (*destroyed)(void *) = target->destroyed;
 	void *context = target->destroyed_context;
+	struct iscsi_server *server = target->server;
 
 	heap_free(end);
-	pthread_mutex_lock(&target->server->lock);
+	pthread_mutex_lock(&server->lock);
 	target_free(target);
-	pthread_mutex_unlock(&target->server->lock);
+	pthread_mutex_unlock(&server->lock);
 	destroyed(context);
 }
 
