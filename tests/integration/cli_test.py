@@ -528,17 +528,52 @@ def full_disk(points, daemon, folder):
         points.point(pattern_there(daemon, 0x77) and write_pattern(daemon, 0x78).returncode == 0
                      and pattern_there(daemon, 0x78), "with room again nothing is lost")
         daemon.stop()
-    with small_disk(folder, "tiny", 64 << 10) as path:
-        if path:
-            os.makedirs(path + "/state")
-            with contextlib.suppress(OSError), open(path + "/filler", "wb", 0) as file:
-                while file.write(b"x" * 4096):
-                    pass
-            full = tool(os.path.join(BUILD, "granaryd"), "--state", path + "/state", "--bind",
-                        "127.0.0.1", "--iscsi-port", "0")
-            points.point(full.returncode == 1 and "space" in full.stderr.lower() and
-                         len(full.stderr.splitlines()) == 1,
-                         "a full disk under the state directory is said", full.stderr)
+
+
+def fill(path):
+    """A file that takes what is left of the file system."""
+    with contextlib.suppress(OSError), open(path, "wb", 0) as file:
+        while file.write(b"x" * 4096):
+            pass
+
+
+def full_state(points, folder):
+    """The disk under the state directory is full, at the start and later."""
+    with small_disk(folder, "tiny", 512 << 10) as path:
+        if not path:
+            points.point(True, "full disk under the state # SKIP mounting is not allowed here")
+            return
+        os.makedirs(path + "/state")
+        fill(path + "/filler")
+        full = tool(os.path.join(BUILD, "granaryd"), "--state", path + "/state", "--bind",
+                    "127.0.0.1", "--iscsi-port", "0")
+        points.point(full.returncode == 1 and "space" in full.stderr.lower() and
+                     len(full.stderr.splitlines()) == 1,
+                     "a start on a full disk says so", full.stderr)
+        os.unlink(path + "/filler")
+        daemon = Daemon(path + "/state")
+        try:
+            daemon.good("target", "create", IQN)
+            fill(path + "/filler")
+            for number in range(200):  # sqlite may have some room of its own
+                result = daemon.run("target", "create", f"{IQN}{number}")
+                if result.returncode:
+                    break
+            points.point(result.returncode == 1 and "space" in result.stderr.lower() and
+                         len(result.stderr.splitlines()) == 1,
+                         "a change on a full disk says so", result.stderr)
+            before = daemon.json("target", "list")
+            points.point(before[0]["iqn"] == IQN and
+                         all(target["iqn"] != f"{IQN}{number}" for target in before),
+                         "and is taken back whole")
+            os.unlink(path + "/filler")
+            daemon.good("target", "create", f"{IQN}{number}")
+            daemon.stop()
+            daemon.start()
+            points.point(len(daemon.json("target", "list")) == len(before) + 1,
+                         "with room again it goes through, nothing is lost")
+        finally:
+            daemon.stop()
 
 
 def test(points):
@@ -556,6 +591,7 @@ def test(points):
             sound_stop(points, daemon, "after taking away")
             daemon.start()
             full_disk(points, daemon, folder)
+            full_state(points, folder)
         finally:
             daemon.stop()
 
