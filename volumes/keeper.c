@@ -22,7 +22,6 @@ enum call_kind {
 
 struct native_call {
 	struct list link;
-	struct message message;
 	enum call_kind kind;
 	struct pool_call *call;
 	struct native *native;
@@ -31,7 +30,6 @@ struct native_call {
 	uint64_t size;
 	bool data;
 	struct pool_check_report *report;
-	int result;
 };
 
 #define TICK_NS          1000000000ull
@@ -39,24 +37,14 @@ struct native_call {
 #define DELETE_STEP      (1ull << 30) /* bytes of a deleted volume between looks at the queue */
 
 /* ---- ends ---- */
-static void deliver(struct message *message)
-{
-	struct native_call *mine = container_of(message, struct native_call, message);
-	struct pool_call *call = mine->call;
-	int result = mine->result;
-
-	heap_free(mine);
-	call->done(call, result);
-}
-
 static void call_end(struct native_call *mine, int result)
 {
-	mine->result = result;
 	if (result < 0 && !mine->call->err.code)
 		err_set(&mine->call->err, result, "pool %s: %s", mine->native->sb.name,
 			mine->native->read_only ? mine->native->read_only_reason
 						: strerror(-result));
-	loop_post(mine->call->loop, &mine->message, deliver);
+	pool_answer(mine->call, result);
+	heap_free(mine);
 }
 
 /* ---- changes ---- */
@@ -300,7 +288,7 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 	timer_stop(&native->timer);
 	if (!native->read_only)
 		checkpoint_run(native, lane, true);
-	while (native->journal.committing || native->cycle.state > CYCLE_COMMIT ||
+	while (native->journal.committing || native->cycle.state == CYCLE_FLUSHING ||
 	       native->repairs_in_flight)
 		fiber_sleep(POLL_NS);
 	return 0;
@@ -437,8 +425,8 @@ static struct native_call *call_new(struct native *native, struct pool_call *cal
 	call->err.text[0] = 0;
 	call->volume = NULL;
 	if (!mine) {
-		err_set(&call->err, -ENOMEM, "out of memory");
-		return NULL; /* the caller hears nothing: see call_queue() */
+		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
+		return NULL;
 	}
 	mine->kind = kind;
 	mine->call = call;
@@ -458,8 +446,8 @@ static void call_queue(struct native_call *mine)
 
 static void call_refuse(struct native_call *mine, int result)
 {
-	mine->result = result;
-	loop_post(mine->call->loop, &mine->message, deliver);
+	pool_answer(mine->call, result);
+	heap_free(mine);
 }
 
 void native_volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call)
