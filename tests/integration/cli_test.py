@@ -62,6 +62,7 @@ class Daemon:
             return file.read()
 
     def stop(self, how=signal.SIGTERM):
+        """The exit status; 99 when a sanitizer build has complained."""
         if self.process.poll() is None:
             self.process.send_signal(how)
             try:
@@ -69,7 +70,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        return self.process.returncode
+        return 99 if sanitizer_words(self.log()) else self.process.returncode
 
     def run(self, *words):
         return subprocess.run([os.path.join(BUILD, "granary"), "--state", self.state, *words],
@@ -89,6 +90,10 @@ class Daemon:
         return f"iscsi://127.0.0.1:{self.port}/{IQN}/{lun}"
 
 
+def sanitizer_words(log):
+    return [line for line in log.splitlines() if "Sanitizer" in line or "runtime error" in line]
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -98,6 +103,11 @@ def free_port():
 def tool(*command, timeout=60):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=timeout)
+
+
+def sound_stop(points, daemon, when):
+    status = daemon.stop()
+    points.point(status == 0, f"clean stop {when}", f"exit {status}\n{daemon.log()[-3000:]}")
 
 
 def refused(points, daemon, says, *words, status=1):
@@ -332,12 +342,16 @@ def copy_offsets(size):
     return [COPIES[0], COPIES[1], tail + COPIES[0], tail + COPIES[1]]
 
 
-def flip(path, offset, count=64):
+def damage(path, offset):
+    """Flips one bit of a superblock copy that is whole; one that is not stays as it is."""
     with open(path, "r+b") as file:
         file.seek(offset)
-        data = bytearray(file.read(count))
-        file.seek(offset)
-        file.write(bytes(byte ^ 0xFF for byte in data))
+        block = bytearray(file.read(SUPERBLOCK))
+        stored = struct.unpack_from("<I", block, CRC_AT)[0]
+        struct.pack_into("<I", block, CRC_AT, 0)
+        if crc32c(block) == stored:
+            file.seek(offset + 40)
+            file.write(bytes([block[40] ^ 0x10]))
 
 
 def find_copies(path):
@@ -360,11 +374,11 @@ def damaged(points, daemon, folder, naa):
     daemon.good("volume", "create", "spare/other", "64M")
     daemon.good("lun", "map", IQN, "spare/other", "--lun", "9")
     points.point(write_pattern(daemon, 0x5A).returncode == 0, "a pattern is written")
-    points.point(daemon.stop() == 0, "clean stop")
+    sound_stop(points, daemon, "after the pattern")
     copies = find_copies(path)
     points.point(len(copies) == 4, "the pool has four superblock copies", copies)
     for count in (1, 2, 3):
-        flip(path, copies[count - 1] + 16)
+        damage(path, copies[count - 1])
         daemon.start()
         tank = next(p for p in daemon.json("pool", "list") if p["name"] == "tank")
         points.point(tank["state"] == "online" and pattern_there(daemon, 0x5A) and
@@ -374,7 +388,7 @@ def damaged(points, daemon, folder, naa):
     with open(path, "rb") as file:
         whole = [(file.seek(at), file.read(SUPERBLOCK))[1] for at in copies]
     for offset in copies:
-        flip(path, offset + 16)
+        damage(path, offset)
     daemon.start()
     pools = {p["name"]: p for p in daemon.json("pool", "list")}
     points.point(pools["tank"]["state"] == "unavailable" and pools["tank"]["reason"],
@@ -441,7 +455,7 @@ def truncated(points, daemon, path):
 
 def restart(points, daemon, naa):
     rules = daemon.json("target", "rules", IQN)
-    points.point(daemon.stop() == 0, "SIGTERM is a clean stop")
+    sound_stop(points, daemon, "after all the refusals")
     points.point(not os.path.exists(os.path.join(daemon.state, "control.sock")),
                  "it takes its socket with it")
     daemon.start()
@@ -514,17 +528,52 @@ def full_disk(points, daemon, folder):
         points.point(pattern_there(daemon, 0x77) and write_pattern(daemon, 0x78).returncode == 0
                      and pattern_there(daemon, 0x78), "with room again nothing is lost")
         daemon.stop()
-    with small_disk(folder, "tiny", 64 << 10) as path:
-        if path:
-            os.makedirs(path + "/state")
-            with contextlib.suppress(OSError), open(path + "/filler", "wb", 0) as file:
-                while file.write(b"x" * 4096):
-                    pass
-            full = tool(os.path.join(BUILD, "granaryd"), "--state", path + "/state", "--bind",
-                        "127.0.0.1", "--iscsi-port", "0")
-            points.point(full.returncode == 1 and "space" in full.stderr.lower() and
-                         len(full.stderr.splitlines()) == 1,
-                         "a full disk under the state directory is said", full.stderr)
+
+
+def fill(path):
+    """A file that takes what is left of the file system."""
+    with contextlib.suppress(OSError), open(path, "wb", 0) as file:
+        while file.write(b"x" * 4096):
+            pass
+
+
+def full_state(points, folder):
+    """The disk under the state directory is full, at the start and later."""
+    with small_disk(folder, "tiny", 512 << 10) as path:
+        if not path:
+            points.point(True, "full disk under the state # SKIP mounting is not allowed here")
+            return
+        os.makedirs(path + "/state")
+        fill(path + "/filler")
+        full = tool(os.path.join(BUILD, "granaryd"), "--state", path + "/state", "--bind",
+                    "127.0.0.1", "--iscsi-port", "0")
+        points.point(full.returncode == 1 and "space" in full.stderr.lower() and
+                     len(full.stderr.splitlines()) == 1,
+                     "a start on a full disk says so", full.stderr)
+        os.unlink(path + "/filler")
+        daemon = Daemon(path + "/state")
+        try:
+            daemon.good("target", "create", IQN)
+            fill(path + "/filler")
+            for number in range(200):  # sqlite may have some room of its own
+                result = daemon.run("target", "create", f"{IQN}{number}")
+                if result.returncode:
+                    break
+            points.point(result.returncode == 1 and "space" in result.stderr.lower() and
+                         len(result.stderr.splitlines()) == 1,
+                         "a change on a full disk says so", result.stderr)
+            before = daemon.json("target", "list")
+            points.point(before[0]["iqn"] == IQN and
+                         all(target["iqn"] != f"{IQN}{number}" for target in before),
+                         "and is taken back whole")
+            os.unlink(path + "/filler")
+            daemon.good("target", "create", f"{IQN}{number}")
+            daemon.stop()
+            daemon.start()
+            points.point(len(daemon.json("target", "list")) == len(before) + 1,
+                         "with room again it goes through, nothing is lost")
+        finally:
+            daemon.stop()
 
 
 def test(points):
@@ -539,7 +588,10 @@ def test(points):
             restart(points, daemon, naa)
             damaged(points, daemon, folder, naa)
             taking_away(points, daemon)
+            sound_stop(points, daemon, "after taking away")
+            daemon.start()
             full_disk(points, daemon, folder)
+            full_state(points, folder)
         finally:
             daemon.stop()
 
