@@ -14,6 +14,19 @@ const struct pool_ops *backend_find(const char *name)
 	return NULL;
 }
 
+static void deliver(struct message *message)
+{
+	struct pool_call *call = container_of(message, struct pool_call, message);
+
+	call->done(call, call->result);
+}
+
+void pool_answer(struct pool_call *call, int result)
+{
+	call->result = result;
+	loop_post(call->loop, &call->message, deliver);
+}
+
 void pool_create(const struct world_ops *world, struct loop *loop,
 		 const struct pool_create_options *options, struct pool_call *call)
 {

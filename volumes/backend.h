@@ -36,6 +36,9 @@ struct pool {
 
 extern const struct pool_ops native_pool_ops;
 
+/* pool_answer: hand @call back with @result, from its loop, never inside this call. */
+void pool_answer(struct pool_call *call, int result);
+
 /* backend_find: a kind by name, NULL when there is none. */
 const struct pool_ops *backend_find(const char *name);
 

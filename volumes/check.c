@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <stdlib.h>
 
 #include "core/crc32c.h"
 #include "volumes/bytes.h"
@@ -281,13 +280,6 @@ static void compare(struct check *check)
 			finding(check, "chunk %llu: slots %04x are in use and count as free",
 				(unsigned long long)chunk, lost);
 		check->report->leaked_slots += (uint64_t)__builtin_popcount(leaked);
-		if (leaked && getenv("DBG")) {
-			struct pv *pv;
-			uint64_t off;
-			pv_locate(check->native, chunk * 16 + (unsigned)__builtin_ctz(leaked), &pv, &off);
-			pv_io(pv, DISK_READ, 0, off, check->slot, 4096);
-			fprintf(stderr, "kind %u level %u owner %lu index %lu gen %lu (sb %lu)\n", check->slot[24], check->slot[25], get64(check->slot+32), get64(check->slot+40), get64(check->slot+48), check->native->sb.generation);
-		}
 		if (leaked)
 			finding(check,
 				"chunk %llu: slots %04x count as used and nothing refers to "

@@ -22,7 +22,6 @@ enum call_kind {
 
 struct native_call {
 	struct list link;
-	struct message message;
 	enum call_kind kind;
 	struct pool_call *call;
 	struct native *native;
@@ -31,7 +30,6 @@ struct native_call {
 	uint64_t size;
 	bool data;
 	struct pool_check_report *report;
-	int result;
 };
 
 #define TICK_NS          1000000000ull
@@ -39,24 +37,14 @@ struct native_call {
 #define DELETE_STEP      (1ull << 30) /* bytes of a deleted volume between looks at the queue */
 
 /* ---- ends ---- */
-static void deliver(struct message *message)
-{
-	struct native_call *mine = container_of(message, struct native_call, message);
-	struct pool_call *call = mine->call;
-	int result = mine->result;
-
-	heap_free(mine);
-	call->done(call, result);
-}
-
 static void call_end(struct native_call *mine, int result)
 {
-	mine->result = result;
 	if (result < 0 && !mine->call->err.code)
 		err_set(&mine->call->err, result, "pool %s: %s", mine->native->sb.name,
 			mine->native->read_only ? mine->native->read_only_reason
 						: strerror(-result));
-	loop_post(mine->call->loop, &mine->message, deliver);
+	pool_answer(mine->call, result);
+	heap_free(mine);
 }
 
 /* ---- changes ---- */
@@ -135,14 +123,14 @@ static int do_resize(struct native_call *mine, struct lane *lane)
 	struct nvolume *volume = mine->volume;
 	int result = 0;
 
-	if (mine->size < volume->volume.size_bytes)
+	if (mine->size < volume->stored_size)
 		return err_set(&mine->call->err, -EINVAL,
 			       "a volume can not be made smaller in this version");
 	native_lock(native);
 	while (result == 0 && tree_capacity(&volume->map) * MAP_CHUNKS * CHUNK < mine->size)
 		result = tree_grow(&volume->map);
 	if (result == 0) {
-		__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
+		volume->stored_size = mine->size; /* to be seen when it is durable */
 		nvolume_mark_dirty(volume);
 	}
 	native_unlock(lane);
@@ -205,6 +193,7 @@ static void changed(struct native_call *mine)
 		mine->call->volume = volume_ref(&mine->volume->volume);
 		mine->call->pool = &mine->native->pool;
 	} else if (mine->kind == CALL_RESIZE) {
+		__atomic_store_n(&mine->volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
 		volume_notify(&mine->volume->volume, VOLUME_RESIZED);
 	} else if (mine->kind == CALL_RENAME) {
 		volume_notify(&mine->volume->volume, VOLUME_RENAMED);
@@ -300,7 +289,7 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 	timer_stop(&native->timer);
 	if (!native->read_only)
 		checkpoint_run(native, lane, true);
-	while (native->journal.committing || native->cycle.state > CYCLE_COMMIT ||
+	while (native->journal.committing || native->cycle.state == CYCLE_FLUSHING ||
 	       native->repairs_in_flight)
 		fiber_sleep(POLL_NS);
 	return 0;
@@ -437,8 +426,8 @@ static struct native_call *call_new(struct native *native, struct pool_call *cal
 	call->err.text[0] = 0;
 	call->volume = NULL;
 	if (!mine) {
-		err_set(&call->err, -ENOMEM, "out of memory");
-		return NULL; /* the caller hears nothing: see call_queue() */
+		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
+		return NULL;
 	}
 	mine->kind = kind;
 	mine->call = call;
@@ -458,8 +447,8 @@ static void call_queue(struct native_call *mine)
 
 static void call_refuse(struct native_call *mine, int result)
 {
-	mine->result = result;
-	loop_post(mine->call->loop, &mine->message, deliver);
+	pool_answer(mine->call, result);
+	heap_free(mine);
 }
 
 void native_volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call)

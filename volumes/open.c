@@ -325,36 +325,6 @@ static int run(struct opening *opening)
 	return result == 0 ? start(opening) : result;
 }
 
-/* Nothing the fiber has used may vanish under it: the answer is a message. */
-struct answer {
-	struct message message;
-	struct pool_call *call;
-	int result;
-};
-
-static void deliver(struct message *message)
-{
-	struct answer *answer = container_of(message, struct answer, message);
-	struct pool_call *call = answer->call;
-	int result = answer->result;
-
-	heap_free(answer);
-	call->done(call, result);
-}
-
-static void answer_to(struct pool_call *call, int result)
-{
-	struct answer *answer = heap_zalloc(sizeof(*answer));
-
-	if (!answer) {
-		call->done(call, -ENOMEM);
-		return;
-	}
-	answer->call = call;
-	answer->result = result;
-	loop_post(call->loop, &answer->message, deliver);
-}
-
 static void opening_free(struct opening *opening)
 {
 	for (unsigned i = 0; i < opening->count; i++)
@@ -381,7 +351,7 @@ static void opening_main(void *context)
 				strerror(-result));
 	}
 	opening_free(opening);
-	answer_to(call, result);
+	pool_answer(call, result);
 }
 
 static struct opening *opening_new(const struct world_ops *world, struct loop *loop,
@@ -417,7 +387,7 @@ static void opening_start(struct opening *opening, int result)
 		err_set(&call->err, result, "out of memory");
 	native_free(opening->native);
 	opening_free(opening);
-	answer_to(call, result);
+	pool_answer(call, result);
 }
 
 static int add_device(struct opening *opening, const char *path, uint64_t size)
@@ -434,7 +404,7 @@ static void native_create(const struct world_ops *world, struct loop *loop,
 	int result = 0;
 
 	if (!opening) {
-		answer_to(call, err_set(&call->err, -ENOMEM, "out of memory"));
+		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
 		return;
 	}
 	opening->create = true;
@@ -460,7 +430,7 @@ static void native_open(const struct world_ops *world, struct loop *loop, const 
 	int result = 0;
 
 	if (!opening) {
-		answer_to(call, err_set(&call->err, -ENOMEM, "out of memory"));
+		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
 		return;
 	}
 	if (path_count == 0 || path_count > POOL_DEVICES_MAX)

@@ -32,6 +32,8 @@ struct pool_call {
 	/* private */
 	struct loop *loop;
 	struct list link;
+	struct message message;
+	int result;
 	void *backend;
 };
 
