@@ -279,14 +279,6 @@ void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc)
 	task_finish(task);
 }
 
-void scsi_task_reject(struct scsi_task *task, uint16_t asc)
-{
-	assert(!task->finished && !(task->private_flags & TASK_STARTED));
-	task->aborted = task->private_flags & TASK_ABORTED;
-	sense_set(task, SENSE_ABORTED_COMMAND, asc);
-	task->finished = true;
-}
-
 void scsi_task_end(struct scsi_task *task)
 {
 	struct scsi_itl *itl = task->itl;

@@ -105,11 +105,6 @@ struct scsi_task {
 void scsi_task_begin(struct scsi_task *task);
 void scsi_task_execute(struct scsi_task *task);
 void scsi_task_end(struct scsi_task *task);
-/* scsi_task_reject: in place of scsi_task_execute(), when the transport could not gather what it
- * should: status and sense become ABORTED COMMAND with additional sense code @asc (ASC << 8 |
- * ASCQ, e.g. 4705h PROTOCOL SERVICE CRC ERROR, RFC 7143 11.4.7.2); task->finished is set. */
-#define SCSI_ASC_PROTOCOL_SERVICE_CRC_ERROR 0x4705
-void scsi_task_reject(struct scsi_task *task, uint16_t asc);
 
 /* Task management (SAM-5 7). The caller stops gathering data for tasks it has not executed yet
  * (those it ends itself); executed ones are aborted here. done() of an aborted task comes with
