@@ -60,9 +60,13 @@ static void test_superblock(void **state)
 static void test_records(void **state)
 {
 	(void)state;
-	for (uint8_t type = RECORD_MAP; type < RECORD_TYPES; type++) {
-		struct record record = {
-		    .type = type, .group = 2, .mask = 0x8421, .volume = 9, .chunk = 77, .where = 5};
+	for (unsigned type = RECORD_MAP; type < RECORD_TYPES; type++) {
+		struct record record = {.type = (uint8_t)type,
+					.group = 2,
+					.mask = 0x8421,
+					.volume = 9,
+					.chunk = 77,
+					.where = 5};
 		struct record back;
 		uint8_t bytes[256];
 		size_t length = 0;
