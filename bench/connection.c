@@ -181,7 +181,8 @@ static void out_command(struct connection *connection, struct task *task)
 			      task_tag(connection, task));
 	wire_put32(header + 20, bytes);
 	header[1] |= task->write ? WIRE_WRITE : WIRE_READ;
-	header[32] = task->write ? 0x8a : 0x88; /* WRITE(16), READ(16) */
+	header[32] = task->write ? 0x8a : 0x88;                         /* WRITE(16), READ(16) */
+	header[33] = task->write && connection->driver->fua ? 0x08 : 0; /* SBC-3 5.33 */
 	wire_put64(header + 34, task->block * blocks);
 	wire_put32(header + 42, blocks);
 	if (task->write)

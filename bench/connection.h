@@ -38,6 +38,7 @@ struct connection_driver {
 	int (*completed)(void *context, struct task *task, struct err *err);
 	void *context;
 	bool keep_data;
+	bool fua;
 	uint32_t io_bytes;
 	uint64_t lun;
 	unsigned depth;

@@ -221,6 +221,7 @@ static int open_all(struct drive *drive, struct err *err)
 	    .completed = completed,
 	    .context = drive,
 	    .keep_data = options->verify,
+	    .fua = options->fua,
 	    .io_bytes = (uint32_t)options->block_bytes,
 	    .lun = options->lun,
 	    .depth = (unsigned)options->depth,

@@ -139,6 +139,7 @@ static void submit(struct slot *slot)
 	if (rig->volume != NULL) {
 		slot->volume = (struct volume_request){
 		    .op = write ? VOLUME_WRITE : VOLUME_READ,
+		    .flags = write && rig->options->fua ? VOLUME_FUA : 0,
 		    .offset = block * length,
 		    .length = length,
 		    .iov = &slot->iov,

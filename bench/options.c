@@ -56,6 +56,7 @@ static const struct row rows[] = {
     {"--seed", "N", "of the random order (1)", NUMBER, AT(seed), UINT64_MAX},
     {"--verify", NULL, "write blocks that prove themselves, check what is read", FLAG, AT(verify),
      0},
+    {"--fua", NULL, "writes are durable before they are answered", FLAG, AT(fua), 0},
     {"--header-digest", NULL, "ask for CRC32C header digests", FLAG, AT(header_digest), 0},
     {"--data-digest", NULL, "ask for CRC32C data digests", FLAG, AT(data_digest), 0},
     {"--initial-r2t", NULL, "wait for an R2T before data that is not immediate", FLAG,

@@ -25,7 +25,7 @@ struct options {
 	uint64_t warmup_ns, run_ns, limit_ns;
 	uint64_t count; /* 0 = by time */
 	uint64_t seed, server_pid;
-	bool header_digest, data_digest, initial_r2t, verify, once, raw;
+	bool header_digest, data_digest, initial_r2t, verify, once, fua, raw;
 };
 
 /* options_parse: 0, or -EINVAL with text; 1 when help was asked for and printed. */

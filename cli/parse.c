@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,7 +119,8 @@ static int take_words(struct parse *parse)
 
 		if (options && strcmp(word, "--") == 0) {
 			options = false;
-		} else if (options && word[0] == '-' && word[1]) {
+		} else if (options && word[0] == '-' && word[1] &&
+			   !isdigit((unsigned char)word[1])) {
 			status = take_option(parse, word);
 			if (status >= 0)
 				return status;

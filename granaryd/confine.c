@@ -8,10 +8,10 @@
 
 #include "granaryd/granaryd.h"
 
-/* What an administrator may still ask of a daemon that runs as root: pool files and devices that
- * belong to others, and memory pinned for I/O. Everything else goes, also from the bounding set,
- * so that no later exec could bring it back (and none happens). */
-#define KEPT ((1ull << CAP_DAC_OVERRIDE) | (1ull << CAP_IPC_LOCK))
+/* What may still be asked of a daemon that runs as root: pool files and devices that belong to
+ * others, memory pinned for I/O, and portals on low ports. Everything else goes, also from the
+ * bounding set, so that no later exec could bring it back (and none happens). */
+#define KEPT ((1ull << CAP_DAC_OVERRIDE) | (1ull << CAP_IPC_LOCK) | (1ull << CAP_NET_BIND_SERVICE))
 
 static int limit_capabilities(struct err *err)
 {

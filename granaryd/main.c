@@ -12,16 +12,16 @@
 
 /*~ granaryd builds the rooms, starts the loops and waits.
  *
- * start: options -> state directory and its lock -> configuration -> portals (low ports need
- *   privilege) -> confine -> signal thread, I/O threads -> pools, targets, LUNs (webadmin) ->
- *   [demo] -> control socket -> READY
+ * start: options -> state directory and its lock -> configuration -> confine -> signal thread,
+ *   I/O threads -> pools, targets, LUNs (webadmin) -> [demo] -> portals, control socket -> READY
  * stop (first signal): control socket -> iSCSI, with a grace for tasks in flight -> targets ->
  *   pools, checkpointed -> I/O threads -> exit 0
  * second signal: exit at once; a pool replays its journal at the next start.
  *
- * The portals listen from the start, so that a port in use is told at once; a login that comes
- * before its target is there is refused and tried again by the initiator. */
+ * The portals come last: to an initiator that logs in again after a restart, "there is no such
+ * target" would be final, while a refused connection is tried again. */
 #define GRACE_NS    (5 * 1000000000ull)
+#define QUIET_NS    (10 * 1000000ull)
 #define PROGRESS_NS (1 * 1000000000ull)
 
 static struct granaryd {
@@ -92,6 +92,29 @@ static void stop_asked(unsigned count)
 		daemon_.stopping = true; /* as soon as the start is over */
 }
 
+static int open_portals(struct err *err)
+{
+	uint16_t port = daemon_.options.iscsi_port;
+	int result = 0;
+
+	/* One port for all addresses, also when the first was left to the kernel. */
+	for (unsigned i = 0; result == 0 && i < daemon_.options.bind_count; i++)
+		result =
+		    iscsi_portal_open(daemon_.iscsi, daemon_.options.bind[i], port, &port, err);
+	if (result < 0 || daemon_.options.bind_count)
+		return result;
+	if (daemon_.options.demo)
+		return iscsi_portal_open(daemon_.iscsi, "127.0.0.1", port, &port, err);
+	result = iscsi_portal_open(daemon_.iscsi, "0.0.0.0", port, &port, err);
+	if (result == 0) {
+		struct err without = {0};
+
+		if (iscsi_portal_open(daemon_.iscsi, "::", port, &port, &without) < 0)
+			log_warning("no IPv6: %s", without.text);
+	}
+	return result;
+}
+
 static int open_socket(struct err *err)
 {
 	return control_server_open(daemon_.control, daemon_.state.control_path, 0600,
@@ -107,7 +130,7 @@ static void serve(const char *demo_naa)
 		stop_now();
 		return;
 	}
-	if (open_socket(&err) < 0) {
+	if (open_portals(&err) < 0 || open_socket(&err) < 0) {
 		daemon_.status = fail(&err);
 		stop_now();
 		return;
@@ -137,32 +160,15 @@ static int create_loops(struct err *err)
 	return result;
 }
 
-static int open_portals(struct err *err)
+static int create_iscsi(struct err *err)
 {
 	struct iscsi_server_options options = {
 	    .control = daemon_.control,
 	    .io_loops = daemon_.io_loops,
 	    .io_loop_count = daemon_.options.io_loops,
 	};
-	uint16_t port = daemon_.options.iscsi_port;
-	int result = iscsi_server_create(&options, &daemon_.iscsi, err);
 
-	/* One port for all addresses, also when the first was left to the kernel. */
-	for (unsigned i = 0; result == 0 && i < daemon_.options.bind_count; i++)
-		result =
-		    iscsi_portal_open(daemon_.iscsi, daemon_.options.bind[i], port, &port, err);
-	if (result < 0 || daemon_.options.bind_count)
-		return result;
-	if (daemon_.options.demo)
-		return iscsi_portal_open(daemon_.iscsi, "127.0.0.1", port, &port, err);
-	result = iscsi_portal_open(daemon_.iscsi, "0.0.0.0", port, &port, err);
-	if (result == 0) {
-		struct err without = {0};
-
-		if (iscsi_portal_open(daemon_.iscsi, "::", port, &port, &without) < 0)
-			log_warning("no IPv6: %s", without.text);
-	}
-	return result;
+	return iscsi_server_create(&options, &daemon_.iscsi, err);
 }
 
 static int open_config(struct err *err)
@@ -206,7 +212,7 @@ static int start_threads(struct err *err)
 
 static int start(struct err *err)
 {
-	static int (*const steps[])(struct err * err) = {create_loops, open_config, open_portals,
+	static int (*const steps[])(struct err * err) = {create_loops, open_config, create_iscsi,
 							 create_admin, confine,     start_threads};
 	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
 
@@ -217,6 +223,9 @@ static int start(struct err *err)
 
 static void tear_down(void)
 {
+	/* The kernel's last words on what was closed; a quiet round ends it. */
+	for (unsigned i = 0; i < 100 && loop_poll(daemon_.control, QUIET_NS); i++)
+		;
 	for (unsigned i = 0; i < daemon_.io_loops_running; i++)
 		loop_join(daemon_.io_loops[i]);
 	webadmin_destroy(daemon_.admin);
@@ -248,5 +257,6 @@ int main(int argc, char **argv)
 	webadmin_start(daemon_.admin, admin_started, NULL);
 	loop_run(daemon_.control);
 	tear_down();
+	log_notice("stopped%s", daemon_.status ? ", not cleanly" : "");
 	return daemon_.status;
 }

@@ -1,382 +1,653 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*~ conn.c: one connection, from accept to the last byte. Read it first, from the bottom up:
- * conn_attach() takes the socket over on its lane; received() cuts the stream into headers;
- * header_done() decides where the data segment lands, so that the payload of a write goes
- * straight into the buffer it will be written from; data_done() checks the digest and passes
- * the PDU on to login.c, command.c, request.c or tmf.c. */
-#include <assert.h>
+/* conn.c: one connection: bytes to PDUs, PDUs to bytes, and its beginning and end.
+ *
+ *   LOGIN -> FULL_FEATURE -> DRAINING -> CLOSING
+ *
+ * It ends when the stream is closed, no task is left, the nexus is drained and no question to
+ * the control loop is open; then the control loop hears of it and lets it be freed. */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/crc32c.h"
 #include "core/heap.h"
 #include "core/log.h"
 #include "iscsi/internal.h"
 
-#define PING_AFTER_NS  (30ull * 1000000000) /* of silence */
-#define DRAIN_LIMIT_NS (5ull * 1000000000)
+#define INTO_MIN          (16u << 10) /* a remainder this long is received in place */
+#define TICK_NS           (5ull * 1000000000)
+#define GRACE_TICK        (20ull * 1000000)
+#define DISCOVERY_IDLE_NS (60ull * 1000000000)
 
-/* --- the end ------------------------------------------------------------------------------ */
+static const struct stream_handlers handlers;
+static void login_next(struct iscsi_conn *conn, enum login_next next);
 
-static void forget_tasks(struct iscsi_conn *conn)
+/* ---- sending */
+
+struct out_slab {
+	struct list link;
+	struct iscsi_out outs[ISCSI_OUT_SLAB];
+};
+
+bool conn_out_available(const struct iscsi_conn *conn)
 {
-	list_for_each_safe (link, &conn->tasks) {
-		struct iscsi_task *task = list_entry(link, struct iscsi_task, link);
+	return conn->out_used < ISCSI_OUT_MAX - ISCSI_OUT_RESERVE;
+}
 
-		if (task->state == ISCSI_TASK_QUEUED || task->state == ISCSI_TASK_GATHERING)
-			task_drop(task);
+static bool add_slab(struct iscsi_conn *conn)
+{
+	struct out_slab *slab = heap_zalloc(sizeof(*slab));
+
+	if (!slab)
+		return false;
+	list_push_back(&conn->slabs, &slab->link);
+	for (unsigned i = 0; i < ISCSI_OUT_SLAB; i++)
+		list_push_back(&conn->free_outs, &slab->outs[i].link);
+	return true;
+}
+
+struct iscsi_out *conn_out(struct iscsi_conn *conn, uint8_t opcode)
+{
+	struct iscsi_out *out;
+
+	if (list_empty(&conn->free_outs) && !add_slab(conn)) {
+		conn_close(conn);
+		return NULL;
 	}
+	out = list_entry(list_pop_front(&conn->free_outs), struct iscsi_out, link);
+	conn->out_used++;
+	out->conn = conn;
+	out->task = NULL;
+	out->text = NULL;
+	out->buf = NULL;
+	memset(out->bhs, 0, sizeof(out->bhs));
+	out->bhs[PDU_AT_OPCODE] = opcode;
+	return out;
 }
 
-static void drained(void *context)
+void conn_out_release(struct iscsi_conn *conn, struct iscsi_out *out)
 {
-	struct iscsi_conn *conn = context;
-
-	conn->draining = false;
-	conn_maybe_free(conn);
+	conn->out_used--;
+	heap_free(out->text);
+	buf_unref(out->buf);
+	list_push_front(&conn->free_outs, &out->link);
 }
 
-/* The stream has gone: abort what still runs, then let go of everything. */
-static void teardown(struct deferred *deferred)
+static void out_sent(struct stream_send *send, int result)
 {
-	struct iscsi_conn *conn = container_of(deferred, struct iscsi_conn, teardown);
+	struct iscsi_out *out = container_of(send, struct iscsi_out, send);
+	struct iscsi_conn *conn = out->conn;
+	struct iscsi_task *task = out->task;
 
-	forget_tasks(conn);
-	if (conn->nexus) {
-		conn->draining = true;
-		scsi_nexus_abort_all(conn->nexus, drained, conn);
-	}
-	conn->references--;
-	conn_maybe_free(conn);
-}
-
-void conn_maybe_free(struct iscsi_conn *conn)
-{
-	struct iscsi_server *server = conn->server;
-	struct iscsi_lane *lane = conn->lane;
-
-	if (conn->stream || conn->references || conn->draining || conn->task_count ||
-	    conn->tmf_count || conn->kicked || conn->waiting_buf || conn->waiting_reinstatement)
+	(void)result; /* a failed connection is told by ended() */
+	conn_out_release(conn, out);
+	if (task)
+		session_task_free(task);
+	if (conn->state != CONN_FULL_FEATURE)
 		return;
+	if (!list_empty(&conn->tx))
+		session_pump(conn);
+	if (conn->paused)
+		conn_update_pause(conn);
+}
+
+static void put_numbers(struct iscsi_conn *conn, struct iscsi_out *out, bool take_statsn)
+{
+	uint8_t *bhs = out->bhs;
+	bool without = bhs[0] == PDU_DATA_IN && !(bhs[PDU_AT_FLAGS] & PDU_DATA_IN_STATUS);
+
+	if (!without)
+		pdu_put32(bhs + PDU_AT_STATSN, conn->statsn);
+	if (take_statsn)
+		conn->statsn++;
+	pdu_put32(bhs + PDU_AT_EXPCMDSN, conn->session.window.expected);
+	pdu_put32(bhs + PDU_AT_MAXCMDSN, conn->session.window.maximum);
+}
+
+static void put_tail(struct iscsi_conn *conn, struct iscsi_out *out, unsigned count,
+		     uint32_t length)
+{
+	uint32_t padding = pdu_padding(length);
+
+	memset(out->tail, 0, padding);
+	out->send.iov[3] = (struct iovec){out->tail, padding};
+	if (!conn->data_digest || length == 0)
+		return;
+	pdu_put_digest(out->tail + padding, pdu_data_digest(&out->send.iov[1], count, length));
+	out->send.iov[3].iov_len += PDU_DIGEST_LENGTH;
+}
+
+void conn_send(struct iscsi_conn *conn, struct iscsi_out *out, const struct iovec *data,
+	       unsigned count, bool take_statsn)
+{
+	uint32_t length = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		out->send.iov[1 + i] = i < count ? data[i] : (struct iovec){0};
+		length += (uint32_t)out->send.iov[1 + i].iov_len;
+	}
+	pdu_put24(out->bhs + PDU_AT_DATA_LENGTH, length);
+	put_numbers(conn, out, take_statsn);
+	out->send.iov[0] = (struct iovec){out->bhs, PDU_BHS_LENGTH};
+	if (conn->header_digest) {
+		pdu_put_digest(out->bhs + PDU_BHS_LENGTH, crc32c(0, out->bhs, PDU_BHS_LENGTH));
+		out->send.iov[0].iov_len += PDU_DIGEST_LENGTH;
+	}
+	put_tail(conn, out, count, length);
+	out->send.done = out_sent;
+	stream_send(conn->stream, &out->send);
+}
+
+void conn_reject_header(struct iscsi_conn *conn, const uint8_t *bhs, enum pdu_reject_reason reason)
+{
+	struct iscsi_out *out = conn_out(conn, PDU_REJECT);
+	struct iovec data;
+
+	if (!out)
+		return;
+	out->bhs[PDU_AT_FLAGS] = PDU_FINAL;
+	out->bhs[2] = (uint8_t)reason;
+	pdu_put32(out->bhs + PDU_AT_ITT, PDU_TAG_NONE);
+	memcpy(out->small, bhs, PDU_BHS_LENGTH);
+	data = (struct iovec){out->small, PDU_BHS_LENGTH};
+	conn_send(conn, out, &data, 1, true);
+}
+
+void conn_reject(struct iscsi_conn *conn, enum pdu_reject_reason reason)
+{
+	conn_reject_header(conn, conn->header, reason);
+}
+
+/* ---- back-pressure */
+
+void conn_update_pause(struct iscsi_conn *conn)
+{
+	bool pause = conn->question != ASK_NOTHING || !conn_out_available(conn) ||
+		     conn->backlog > ISCSI_BACKLOG_MAX;
+
+	if (pause == conn->paused || conn->state >= CONN_DRAINING)
+		return;
+	conn->paused = pause;
+	if (pause)
+		stream_pause(conn->stream);
+	else
+		stream_resume(conn->stream);
+}
+
+/* ---- the end */
+
+void conn_try_finish(struct iscsi_conn *conn)
+{
+	if (conn->state < CONN_DRAINING || !conn->stream_closed || conn->finished ||
+	    conn->question != ASK_NOTHING || !session_finished(conn))
+		return;
+	conn->finished = true;
+	session_finish(conn);
+	login_finish(conn->login);
+	heap_free(conn->login);
+	conn->login = NULL;
+	heap_free(conn->rx_text);
+	conn->rx_text = NULL;
 	list_remove(&conn->link);
-	timer_stop(&conn->timer);
-	scsi_nexus_destroy(conn->nexus);
-	conn->nexus = NULL;
-	session_gone(conn);
-	heap_free(conn->rule);
-	heap_free(conn->text);
+	server_conn_gone(conn);
+}
+
+void conn_free(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, free_message);
+
+	for (struct list *it; (it = list_pop_front(&conn->slabs));)
+		heap_free(list_entry(it, struct out_slab, link));
+	OPENSSL_cleanse(&conn->answer_rule, sizeof(conn->answer_rule));
 	heap_free(conn);
-	atomic_fetch_sub(&lane->load, 1);
-	atomic_fetch_sub(&server->connections, 1);
-	server_check_stopped(server);
 }
 
 static void closed(struct stream *stream)
 {
 	struct iscsi_conn *conn = stream_context(stream);
 
-	conn->stream = NULL;
-	conn->references++; /* teardown() gives it back */
-	buf_unref(conn->data_buf);
-	conn->data_buf = NULL;
-	if (conn->data_task) {
-		task_drop(conn->data_task);
-		conn->data_task = NULL;
-	}
-	loop_defer(conn->lane->loop, &conn->teardown);
+	conn->stream_closed = true;
+	session_stream_closed(conn);
+	conn_try_finish(conn);
 }
 
-void conn_end(struct iscsi_conn *conn, const char *why)
+void conn_close(struct iscsi_conn *conn)
 {
-	if (conn->phase == CONN_CLOSING)
+	if (conn->state == CONN_CLOSING)
 		return;
-	if (why)
-		log_info("iscsi: %s (%s) on %s: %s", conn->peer_text,
-			 conn->params.initiator[0] ? conn->params.initiator : "no name yet",
-			 conn->portal_text, why);
-	conn->phase = CONN_CLOSING;
+	conn->state = CONN_CLOSING;
 	timer_stop(&conn->timer);
 	stream_close(conn->stream);
+	session_abort(conn);
 }
 
-void conn_finish(struct iscsi_conn *conn)
+void conn_drain(struct iscsi_conn *conn)
 {
-	if (conn->phase == CONN_CLOSING)
+	if (conn->state >= CONN_DRAINING)
 		return;
-	conn->phase = CONN_CLOSING;
+	conn->state = CONN_DRAINING;
 	timer_stop(&conn->timer);
-	stream_drain(conn->stream, DRAIN_LIMIT_NS);
+	stream_drain(conn->stream, ISCSI_DRAIN_NS);
+	session_abort(conn);
+}
+
+static const char *who(const struct iscsi_conn *conn)
+{
+	return conn->params.initiator[0] ? conn->params.initiator : "initiator";
+}
+
+void conn_fail(struct iscsi_conn *conn, const char *why)
+{
+	if (conn->state >= CONN_DRAINING)
+		return;
+	log_notice("%s from %s: %s; connection dropped", who(conn), conn->peer_text, why);
+	conn_drain(conn);
 }
 
 static void ended(struct stream *stream, int error)
 {
 	struct iscsi_conn *conn = stream_context(stream);
 
-	conn_end(conn, error ? strerror(-error) : NULL);
+	if (conn->state == CONN_FULL_FEATURE && !conn->session.logging_out)
+		log_info("%s from %s: connection %s", who(conn), conn->peer_text,
+			 error ? strerror(-error) : "closed by the initiator");
+	conn_close(conn);
 }
 
-static void kicked(struct message *message)
-{
-	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, kick);
+/* ---- being dropped from outside */
 
-	conn->kicked = false;
-	if (conn->phase == CONN_FULL) {
-		reply_async(conn, 2, 0);
-		conn_finish(conn);
-	} else if (conn->phase != CONN_CLOSING) {
-		conn_end(conn, "dropped by the administrator or by a newer session");
-	}
-	conn_maybe_free(conn);
-}
-
-void conn_kick(struct iscsi_conn *conn)
+static void grace(struct iscsi_conn *conn)
 {
-	if (conn->kicked)
+	bool late = loop_now(conn->io->loop) >= conn->grace_end;
+
+	if (!late && (!session_quiet(conn) || conn->out_used > 0)) {
+		timer_start(&conn->timer, GRACE_TICK);
 		return;
-	conn->kicked = true;
-	loop_post(conn->lane->loop, &conn->kick, kicked);
+	}
+	session_async(conn, 3, 0, 0, 0);
+	conn_drain(conn);
 }
 
-/* --- receiving ---------------------------------------------------------------------------- */
-
-static bool digests(const struct iscsi_conn *conn, uint32_t on)
+void conn_drop(struct message *message)
 {
-	return on && conn->phase != CONN_LOGIN;
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, drop_message);
+
+	if (conn->state >= CONN_DRAINING)
+		return;
+	conn->dropping = conn->drop_reason;
+	if (conn->state == CONN_LOGIN || conn->dropping == DROP_REINSTATED) {
+		conn_close(conn);
+		return;
+	}
+	if (conn->dropping == DROP_SHUTDOWN && !conn->params.discovery) {
+		session_async(conn, 1, 0, 0, 3);
+		conn->grace_end = loop_now(conn->io->loop) + conn->server->grace_ns;
+		grace(conn);
+		return;
+	}
+	log_info("%s from %s: session ended by the administrator", who(conn), conn->peer_text);
+	session_async(conn, 3, 0, (uint16_t)conn->params.time2wait, 0);
+	conn_drain(conn);
 }
 
-static void dispatch(struct iscsi_conn *conn, uint32_t length)
+static void tick(struct timer *timer)
 {
-	const uint8_t *data = conn->data;
-	struct iscsi_task *task = conn->data_task;
+	struct iscsi_conn *conn = container_of(timer, struct iscsi_conn, timer);
+	uint64_t idle = loop_now(conn->io->loop) - conn->last_heard;
 
-	conn->data_task = NULL;
-	conn->receiving = CONN_HEADER;
-	conn->header_have = 0;
-	if (conn->phase == CONN_LOGIN)
-		login_pdu(conn, data, length);
-	else if (pdu_opcode(conn->header) == PDU_SCSI_COMMAND)
-		command_data_done(conn, task, length);
-	else if (pdu_opcode(conn->header) == PDU_DATA_OUT)
-		data_out_done(conn, task, length);
-	else if (pdu_opcode(conn->header) == PDU_TASK_MANAGEMENT)
-		tmf_pdu(conn);
-	else
-		request_pdu(conn, data, length);
-	buf_unref(conn->data_buf);
-	conn->data_buf = NULL;
+	if (conn->state == CONN_LOGIN) {
+		log_notice("%s: login not finished in time; connection dropped", conn->peer_text);
+		conn_close(conn);
+		return;
+	}
+	if (conn->dropping == DROP_SHUTDOWN) {
+		grace(conn);
+		return;
+	}
+	if (idle >= (conn->params.discovery ? DISCOVERY_IDLE_NS : ISCSI_PING_LIMIT_NS)) {
+		conn_fail(conn, "no sign of life");
+		return;
+	}
+	if (idle >= ISCSI_PING_NS && !conn->params.discovery && !conn->pinged &&
+	    conn_out_available(conn))
+		session_ping(conn);
+	timer_start(&conn->timer, TICK_NS);
 }
 
-static void data_done(struct stream_receive *receive, int result)
+/* ---- login */
+
+static void send_login_reply(struct iscsi_conn *conn)
 {
-	struct iscsi_conn *conn = container_of(receive, struct iscsi_conn, receive);
-	uint32_t length = pdu_data_length(conn->header);
+	struct login *login = conn->login;
+	struct iscsi_out *out = conn_out(conn, PDU_LOGIN_RESPONSE);
+	struct iovec data = {NULL, login->reply.length};
 
-	if (result < 0 || conn->phase == CONN_CLOSING)
-		return; /* ended() or closed() follows */
-	if (digests(conn, conn->params.data_digest)) {
-		struct iovec data = {conn->data, length};
-
-		if (pdu_data_digest(&data, 1, length) !=
-		    pdu_get_digest(conn->tail + pdu_padding(length))) {
-			/* RFC 7143 7.8: at ERL 0 the session ends; the reject says why. */
-			reply_reject(conn, PDU_REJECT_DATA_DIGEST);
-			conn_finish(conn);
+	if (!out)
+		return;
+	login_reply_header(login, out->bhs);
+	if (data.iov_len) {
+		out->text = heap_alloc(data.iov_len);
+		if (!out->text) {
+			conn_out_release(conn, out);
+			conn_close(conn);
 			return;
 		}
+		memcpy(out->text, login->reply.data, data.iov_len);
+		data.iov_base = out->text;
 	}
-	dispatch(conn, length);
+	conn_send(conn, out, &data, data.iov_len ? 1 : 0, true);
 }
 
-static bool room_for(struct iscsi_conn *conn, uint32_t length)
+static void enter_full_feature(struct iscsi_conn *conn)
 {
-	conn->data_buf = buf_get(loop_buffers(conn->lane->loop), length);
-	if (!conn->data_buf)
+	conn->header_digest = conn->params.header_digest;
+	conn->data_digest = conn->params.data_digest;
+	conn->state = CONN_FULL_FEATURE;
+	if (conn->params.discovery)
+		log_debug("%s from %s: discovery", who(conn), conn->peer_text);
+	else
+		log_info("%s from %s: logged in to %s", who(conn), conn->peer_text,
+			 conn->params.target);
+	login_finish(conn->login);
+	heap_free(conn->login);
+	conn->login = NULL;
+	heap_free(conn->rx_text);
+	conn->rx_text = NULL;
+	timer_start(&conn->timer, TICK_NS);
+	if (conn->dropping != DROP_NOT)
+		conn_close(conn);
+}
+
+static void login_done(struct iscsi_conn *conn)
+{
+	conn->params = conn->login->params;
+	if (session_start(conn, conn->answer_target) < 0) {
+		login_next(conn, login_session(conn->login, LOGIN_OUT_OF_RESOURCES, 0));
+		return;
+	}
+	send_login_reply(conn);
+	if (conn->state == CONN_LOGIN)
+		enter_full_feature(conn);
+}
+
+static void login_next(struct iscsi_conn *conn, enum login_next next)
+{
+	const struct login *login = conn->login;
+
+	switch (next) {
+	case LOGIN_REPLY:
+		send_login_reply(conn);
+		break;
+	case LOGIN_ASK_RULE:
+		server_ask(conn, ASK_RULE);
+		break;
+	case LOGIN_ASK_SESSION:
+		server_ask(conn, ASK_SESSION);
+		break;
+	case LOGIN_DONE:
+		login_done(conn);
+		break;
+	case LOGIN_FAILED:
+		log_notice("%s from %s: login to %s refused (status %04x)",
+			   login->params.initiator[0] ? login->params.initiator : "initiator",
+			   conn->peer_text,
+			   login->params.target[0] ? login->params.target : "discovery",
+			   login->status);
+		send_login_reply(conn);
+		conn_drain(conn);
+		break;
+	}
+	if (conn->state < CONN_DRAINING)
+		conn_update_pause(conn);
+}
+
+void conn_answered(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
+	enum conn_question question = conn->question;
+
+	conn->question = ASK_NOTHING;
+	if (conn->state >= CONN_DRAINING) {
+		heap_free(conn->answer_text);
+		conn->answer_text = NULL;
+		conn_try_finish(conn);
+		return;
+	}
+	if (question == ASK_RULE) {
+		conn->chap = conn->answer_rule.chap_user[0];
+		conn->login->target_alias = conn->answer_alias;
+		login_next(conn, login_rule(conn->login, conn->answer, &conn->answer_rule));
+		OPENSSL_cleanse(&conn->answer_rule, sizeof(conn->answer_rule));
+	} else if (question == ASK_SESSION) {
+		login_next(conn, login_session(conn->login, conn->answer, conn->answer_tsih));
+	} else if (question == ASK_TARGETS) {
+		session_targets_listed(conn);
+	}
+	if (conn->state < CONN_DRAINING)
+		conn_update_pause(conn);
+}
+
+static bool login_header(struct iscsi_conn *conn)
+{
+	const uint8_t *bhs = conn->header;
+
+	if (pdu_opcode(bhs) != PDU_LOGIN || pdu_ahs_length(bhs) ||
+	    conn->payload_length > KEYS_LOGIN_MAX) {
+		conn_fail(conn, "not a login request");
 		return false;
-	conn->data = conn->data_buf->data;
+	}
+	conn_rx_iov(conn, conn->rx_text, conn->payload_length);
 	return true;
 }
 
-static void receive_data(struct iscsi_conn *conn, uint32_t length)
+static void login_pdu(struct iscsi_conn *conn)
 {
-	size_t tail = pdu_padding(length) + (digests(conn, conn->params.data_digest) ? 4 : 0);
+	struct login *login = conn->login;
+	bool first = !login->begun;
+	enum login_next next =
+	    login_request(login, conn->header, conn->rx_text, conn->payload_length);
 
-	conn->receiving = CONN_DATA;
-	conn->receive_iov[0] = (struct iovec){conn->data, length};
-	conn->receive_iov[1] = (struct iovec){conn->tail, tail};
-	conn->receive = (struct stream_receive){.iov = conn->receive_iov,
-						.iov_count = tail ? 2 : 1,
-						.length = length + tail,
-						.done = data_done};
-	stream_receive_into(conn->stream, &conn->receive);
-}
-
-static void buffers_back(struct buf_waiter *waiter)
-{
-	struct iscsi_conn *conn = container_of(waiter, struct iscsi_conn, buf_waiter);
-
-	conn->waiting_buf = false;
-	if (conn->phase == CONN_CLOSING)
-		conn_maybe_free(conn);
-	else
-		conn_resume(conn);
-}
-
-static void stall(struct iscsi_conn *conn, bool for_buffers)
-{
-	conn->receiving = CONN_STALLED;
-	stream_pause(conn->stream);
-	if (for_buffers && !conn->waiting_buf) {
-		conn->waiting_buf = true;
-		conn->buf_waiter.ready = buffers_back;
-		buf_wait(loop_buffers(conn->lane->loop), &conn->buf_waiter);
+	if (first) {
+		conn->statsn = login->expstatsn;
+		pdu_window_init(&conn->session.window, login->cmdsn, ISCSI_WINDOW);
 	}
+	login_next(conn, next);
 }
 
-static uint32_t segment_max(const struct iscsi_conn *conn)
-{
-	return conn->phase == CONN_LOGIN ? KEYS_LOGIN_MAX : KEYS_RECEIVE_MAX;
-}
+/* ---- receiving */
 
-/* A whole header is here, checked. Decide where its data goes. */
-static void header_done(struct iscsi_conn *conn)
+void conn_rx_iov(struct iscsi_conn *conn, void *base, size_t length)
 {
-	uint32_t length = pdu_data_length(conn->header);
-	uint8_t opcode = pdu_opcode(conn->header);
-	bool ready = true;
-
-	if (conn->phase == CONN_LOGIN && opcode != PDU_LOGIN) {
-		conn_end(conn, "sent something else before logging in");
+	if (length == 0)
 		return;
+	conn->rx_iov[conn->rx_count++] = (struct iovec){base, length};
+	conn->rx_left += length;
+}
+
+static bool header_complete(struct iscsi_conn *conn)
+{
+	if (conn->header_digest && !pdu_header_digest_ok(conn->header)) {
+		conn_fail(conn, "header digest error");
+		return false;
 	}
-	if (length > segment_max(conn)) {
-		conn_end(conn, "sent a data segment longer than was agreed");
-		return;
+	conn->payload_length = pdu_data_length(conn->header);
+	conn->rx_count = conn->rx_at = 0;
+	conn->rx_left = 0;
+	conn->rx_task = NULL;
+	conn->rx_r2t = NULL;
+	if (conn->payload_length > KEYS_RECEIVE_MAX) {
+		if (conn->state == CONN_FULL_FEATURE)
+			conn_reject(conn, PDU_REJECT_PROTOCOL_ERROR);
+		conn_fail(conn, "data segment longer than allowed");
+		return false;
 	}
-	if (conn->phase != CONN_LOGIN && opcode == PDU_SCSI_COMMAND)
-		ready = command_receive(conn, length);
-	else if (conn->phase != CONN_LOGIN && opcode == PDU_DATA_OUT)
-		ready = data_out_receive(conn, length);
-	else if (length)
-		ready = room_for(conn, length);
-	if (conn->phase == CONN_CLOSING)
-		return;
-	if (!ready)
-		stall(conn, true);
-	else if (length)
-		receive_data(conn, length);
-	else
-		dispatch(conn, 0);
+	if (!(conn->state == CONN_LOGIN ? login_header(conn) : session_header(conn)))
+		return false;
+	if (conn->payload_length)
+		conn_rx_iov(conn, conn->rx_tail,
+			    pdu_padding(conn->payload_length) +
+				(conn->data_digest ? PDU_DIGEST_LENGTH : 0));
+	memcpy(conn->rx_cursor, conn->rx_iov, conn->rx_count * sizeof(conn->rx_iov[0]));
+	conn->in_payload = true;
+	return true;
 }
 
-static void header_check(struct iscsi_conn *conn)
+/* Bytes of @data that complete the header; 0 = more are needed. */
+static size_t take_header(struct iscsi_conn *conn, const uint8_t *data, size_t length)
 {
-	conn->heard_ns = loop_now(conn->lane->loop);
-	conn->pinged = false;
-	if (digests(conn, conn->params.header_digest) && !pdu_header_digest_ok(conn->header)) {
-		/* RFC 7143 7.7: nothing in it can be believed, not even its length. */
-		conn_end(conn, "sent a header with a wrong digest");
-		return;
-	}
-	header_done(conn);
+	size_t need;
+
+	if (length < PDU_BHS_LENGTH)
+		return 0;
+	need = pdu_header_length(data, conn->header_digest);
+	if (length < need)
+		return 0;
+	memcpy(conn->header, data, need);
+	return need;
 }
 
-static size_t header_wants(const struct iscsi_conn *conn)
+static size_t take_payload(struct iscsi_conn *conn, const uint8_t *data, size_t length)
 {
-	if (conn->header_have < PDU_BHS_LENGTH)
-		return PDU_BHS_LENGTH;
-	return pdu_header_length(conn->header, digests(conn, conn->params.header_digest));
+	size_t taken = 0;
+
+	while (taken < length && conn->rx_left > 0) {
+		struct iovec *iov = &conn->rx_cursor[conn->rx_at];
+		size_t n = length - taken < iov->iov_len ? length - taken : iov->iov_len;
+
+		if (iov->iov_base) {
+			memcpy(iov->iov_base, data + taken, n);
+			iov->iov_base = (uint8_t *)iov->iov_base + n;
+		}
+		iov->iov_len -= n;
+		if (iov->iov_len == 0)
+			conn->rx_at++;
+		taken += n;
+		conn->rx_left -= n;
+	}
+	return taken;
+}
+
+/* The digest covers the padding as it came. What went nowhere is not checked. */
+static bool payload_good(const struct iscsi_conn *conn)
+{
+	uint32_t crc = 0, padding = pdu_padding(conn->payload_length);
+
+	if (!conn->data_digest || conn->payload_length == 0)
+		return true;
+	for (unsigned i = 0; i + 1 < conn->rx_count; i++) {
+		if (!conn->rx_iov[i].iov_base)
+			return true;
+		crc = crc32c(crc, conn->rx_iov[i].iov_base, conn->rx_iov[i].iov_len);
+	}
+	crc = crc32c(crc, conn->rx_tail, padding);
+	return crc == pdu_get_digest(conn->rx_tail + padding);
+}
+
+static void pdu_complete(struct iscsi_conn *conn)
+{
+	conn->in_payload = false;
+	if (conn->state == CONN_LOGIN)
+		login_pdu(conn);
+	else if (conn->state == CONN_FULL_FEATURE)
+		session_pdu(conn, payload_good(conn));
+	if (conn->state < CONN_DRAINING)
+		conn_update_pause(conn);
+}
+
+static void into_done(struct stream_receive *receive, int result)
+{
+	struct iscsi_conn *conn = container_of(receive, struct iscsi_conn, rx_into);
+
+	conn->rx_into_active = false;
+	if (result < 0 || conn->state >= CONN_DRAINING)
+		return;
+	conn->rx_left = 0;
+	pdu_complete(conn);
+}
+
+static void receive_in_place(struct iscsi_conn *conn)
+{
+	for (unsigned i = conn->rx_at; i < conn->rx_count; i++)
+		if (!conn->rx_cursor[i].iov_base)
+			return;
+	conn->rx_into = (struct stream_receive){
+	    .iov = &conn->rx_cursor[conn->rx_at],
+	    .iov_count = conn->rx_count - conn->rx_at,
+	    .length = conn->rx_left,
+	    .done = into_done,
+	};
+	conn->rx_into_active = true;
+	stream_receive_into(conn->stream, &conn->rx_into);
 }
 
 static size_t received(struct stream *stream, const void *data, size_t length)
 {
 	struct iscsi_conn *conn = stream_context(stream);
 	const uint8_t *bytes = data;
-	size_t at = 0;
+	size_t used = 0;
 
-	while (at < length && conn->receiving == CONN_HEADER && conn->phase != CONN_CLOSING) {
-		size_t want = header_wants(conn) - conn->header_have;
-		size_t part = want < length - at ? want : length - at;
+	conn->last_heard = loop_now(conn->io->loop);
+	conn->pinged = 0;
+	while (conn->state < CONN_DRAINING && !conn->paused) {
+		if (!conn->in_payload) {
+			size_t header = take_header(conn, bytes + used, length - used);
 
-		memcpy(conn->header + conn->header_have, bytes + at, part);
-		conn->header_have += part;
-		at += part;
-		if (conn->header_have < PDU_BHS_LENGTH || conn->header_have < header_wants(conn))
-			continue;
-		header_check(conn);
-		if (conn->phase != CONN_CLOSING && conn->receiving == CONN_HEADER &&
-		    stream_send_pending(stream) > ISCSI_SEND_QUEUED_MAX) {
-			conn->receiving = CONN_STALLED;
-			stream_pause(stream);
+			used += header;
+			if (header == 0 || !header_complete(conn))
+				break;
 		}
+		used += take_payload(conn, bytes + used, length - used);
+		if (conn->rx_left >= INTO_MIN)
+			receive_in_place(conn);
+		if (conn->rx_left > 0)
+			break;
+		pdu_complete(conn);
 	}
-	return at;
+	return conn->state < CONN_DRAINING ? used : length;
 }
 
-void conn_resume(struct iscsi_conn *conn)
+static const struct stream_handlers handlers = {
+    .received = received,
+    .ended = ended,
+    .closed = closed,
+};
+
+/* ---- the beginning */
+
+static bool prepare(struct iscsi_conn *conn)
 {
-	if (conn->receiving != CONN_STALLED || conn->waiting_buf)
-		return;
-	if (stream_send_pending(conn->stream) > ISCSI_SEND_QUEUED_MAX / 2)
-		return;
-	conn->receiving = CONN_HEADER;
-	stream_resume(conn->stream);
-	if (conn->header_have) /* a PDU that found no buffer: try again */
-		header_done(conn);
-}
+	struct err err = {0};
 
-/* --- the beginning ------------------------------------------------------------------------ */
-
-static void timeout(struct timer *timer)
-{
-	struct iscsi_conn *conn = container_of(timer, struct iscsi_conn, timer);
-
-	if (conn->phase == CONN_LOGIN) {
-		conn_end(conn, "did not log in within the limit");
-		return;
-	}
-	if (conn->phase != CONN_FULL)
-		return;
-	if (loop_now(conn->lane->loop) - conn->heard_ns >= PING_AFTER_NS - 1000000) {
-		if (conn->pinged) {
-			conn_end(conn, "does not answer pings");
-			return;
-		}
-		request_ping(conn);
-		conn->pinged = true;
-	}
-	timer_start(&conn->timer, PING_AFTER_NS);
-}
-
-static const struct stream_handlers handlers = {received, ended, closed};
-
-static void conn_init(struct iscsi_conn *conn)
-{
-	struct iscsi_lane *lane = conn->lane;
-
-	list_push_back(&lane->conns, &conn->link);
-	list_init(&conn->session_link);
-	list_init(&conn->tasks);
-	list_init(&conn->tmfs);
-	list_init(&conn->waiters);
-	deferred_init(&conn->teardown, teardown);
-	keys_defaults(&conn->params);
-	conn->first_login = true;
-	conn->heard_ns = loop_now(lane->loop);
-	timer_init(&conn->timer, lane->loop, timeout);
+	conn->login = heap_alloc(sizeof(*conn->login));
+	conn->rx_text = heap_alloc(KEYS_LOGIN_MAX);
+	if (!conn->login || !conn->rx_text)
+		return false;
+	login_init(conn->login);
+	conn->login->random = (void (*)(void *, void *, size_t))loop_random;
+	conn->login->random_context = conn->io->loop;
+	return stream_attach(conn->io->loop, conn->fd, &handlers, conn, &conn->stream, &err) == 0;
 }
 
 void conn_attach(struct message *message)
 {
-	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, arrive);
-	struct err err = {0};
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, attach_message);
 
-	conn_init(conn);
-	if (stream_attach(conn->lane->loop, conn->fd, &handlers, conn, &conn->stream, &err) < 0) {
-		log_warning("iscsi: %s: %s", conn->peer_text, err.text);
+	list_init(&conn->tx);
+	list_init(&conn->free_outs);
+	list_init(&conn->slabs);
+	list_init(&conn->session.tasks);
+	list_init(&conn->session.held);
+	list_push_back(&conn->io->conns, &conn->link);
+	timer_init(&conn->timer, conn->io->loop, tick);
+	conn->last_heard = loop_now(conn->io->loop);
+	if (!prepare(conn)) {
 		close(conn->fd);
-		conn->phase = CONN_CLOSING;
-		conn_maybe_free(conn);
+		conn->state = CONN_CLOSING;
+		conn->stream_closed = true;
+		session_abort(conn);
+		conn_try_finish(conn);
 		return;
 	}
-	timer_start(&conn->timer, conn->server->login_limit_ns);
+	timer_start(&conn->timer, conn->server->options.login_limit_ns);
 }

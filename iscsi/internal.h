@@ -2,249 +2,347 @@
 #ifndef ISCSI_INTERNAL_H
 #define ISCSI_INTERNAL_H
 
-#include <pthread.h>
-#include <stdatomic.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "core/buf.h"
-#include "core/list.h"
-#include "core/loop.h"
 #include "core/stream.h"
-#include "iscsi/chap.h"
 #include "iscsi/iscsi.h"
 #include "iscsi/keys.h"
+#include "iscsi/login.h"
 #include "iscsi/pdu.h"
-#include "iscsi/text.h"
-#include "target/target.h"
 #include "target/task.h"
 
-/*~ The inside of the iSCSI server, shared by its files only.
+/*~ The tour. A connection is accepted on the control loop (portal.c), given to the I/O loop with
+ * the fewest and lives there to its end (conn.c: bytes to PDUs and back). login.c decides the
+ * login; what only the control loop knows (rules, targets, other sessions: server.c) is asked by
+ * a message to and fro. In full feature phase session.c keeps the command window and hands each
+ * request to its row; transfer.c moves a SCSI command's data, tmf.c maps task management.
  *
- *   portal.c   listeners, connections handed to lanes       server.c  targets, rules, sessions
- *   conn.c     bytes -> PDUs, back-pressure, end of life    login.c   the login phase
- *   command.c  SCSI commands: gather, execute, answer       tmf.c     task management
- *   request.c  NOP, text, logout, reject                    reply.c   PDUs on their way out
- *
- * Threads: a lane is one I/O loop; a connection lives on one lane, and so does its session (one
- * connection a session). server->lock guards the list of targets, their rules and the register
- * of sessions; it is taken at login, logout and by configuration calls, never per command. */
+ * Who owns what:
+ *  - struct iscsi_server, iscsi_target, the registry of connections and all fields under
+ *    "control loop" of struct iscsi_conn: the control loop;
+ *  - everything else of a connection: its I/O loop.
+ * No lock anywhere; only messages. A connection is freed by its own loop in answer to the
+ * control loop's last message, so that no earlier message can still be under way. */
 
-#define ISCSI_DEPTH           128u /* commands in the window */
-#define ISCSI_PORTAL_GROUP    1u
-#define ISCSI_TEXT_TOTAL_MAX  (64u << 10) /* a text over all its continued PDUs, bytes */
-#define ISCSI_SEND_QUEUED_MAX (4u << 20)  /* bytes queued before reading is paused */
-#define ISCSI_LOGIN_STEPS_MAX 64u
+#define ISCSI_WINDOW            128u /* commands outstanding per session */
+#define ISCSI_IMMEDIATE_MAX     32u  /* immediate requests outstanding besides */
+#define ISCSI_OUT_MAX           320u /* PDUs handed to the socket and not yet taken */
+#define ISCSI_OUT_RESERVE       16u  /* of these kept for what is not data */
+#define ISCSI_OUT_SLAB          16u
+#define ISCSI_BACKLOG_MAX       (32u << 20) /* bytes of finished reads waiting for the peer */
+#define ISCSI_TEXT_MAX          65536u      /* text request, all PDUs together */
+#define ISCSI_CONNECTIONS_MAX   1024u
+#define ISCSI_HALF_OPEN_MAX     128u
+#define ISCSI_LOGIN_LIMIT_NS    (15ull * 1000000000)
+#define ISCSI_PING_NS           (15ull * 1000000000) /* idle time before a NOP-In */
+#define ISCSI_PING_LIMIT_NS     (30ull * 1000000000) /* idle time before the end */
+#define ISCSI_DRAIN_NS          (2ull * 1000000000)  /* for last words */
+#define ISCSI_RULES_MAX         1024u
+#define ISCSI_PORTALS_MAX       32u
+#define ISCSI_DATA_PIECES       4u
+#define ISCSI_EXECUTE_BYTES_MAX (ISCSI_DATA_PIECES * BUF_MAX)
 
-struct iscsi_lane {
-	struct iscsi_server *server;
+struct iscsi_conn;
+struct iscsi_task;
+
+/* ---- one PDU on its way out */
+struct iscsi_out {
+	struct stream_send send;
+	struct list link; /* free list */
+	struct iscsi_conn *conn;
+	struct iscsi_task *task;                         /* ends when this has been sent; NULL */
+	void *text;                                      /* heap memory freed afterwards; NULL */
+	struct buf *buf;                                 /* let go afterwards; NULL */
+	uint8_t bhs[PDU_BHS_LENGTH + PDU_DIGEST_LENGTH]; /* the digest follows at once */
+	uint8_t small[PDU_BHS_LENGTH]; /* short data: sense length, a rejected header */
+	uint8_t tail[3 + PDU_DIGEST_LENGTH];
+};
+
+/* ---- one request */
+enum task_state {
+	TASK_RECEIVING, /* its own PDU is still coming in */
+	TASK_HELD,      /* ahead of a CmdSN gap */
+	TASK_GATHERING, /* data-out is coming in */
+	TASK_EXECUTING,
+	TASK_SENDING, /* in conn->tx or its last PDU is in the socket */
+};
+
+struct iscsi_r2t {
+	uint32_t ttt, offset, length, received, datasn;
+	bool active;
+};
+
+struct iscsi_task {
+	struct scsi_task scsi;
+	struct scsi_tmf_request tmf;
+	struct iscsi_conn *conn;
+	struct list link; /* session->tasks */
+	struct list tx_link;
+	struct list held_link;
+	struct iscsi_task *next; /* hash chain, or free list */
+	uint8_t bhs[PDU_BHS_LENGTH];
+	uint32_t itt, cmdsn;
+	enum task_state state;
+	bool immediate, counted, hashed, begun;
+	bool dropped;     /* ends without an answer */
+	bool crc_failed;  /* a Data-Out was lost to its digest */
+	bool no_buffers;  /* answered BUSY: its immediate data had nowhere to go */
+	uint8_t response; /* TMF response code; SCSI response is always 0 */
+
+	uint8_t read, write;
+	uint32_t edtl;
+	/* data-out */
+	struct buf *bufs[ISCSI_DATA_PIECES]; /* 1 MiB each but the last */
+	uint32_t room;                       /* bytes in bufs */
+	uint32_t received;                   /* contiguous bytes here, from 0 */
+	bool unsolicited;                    /* more is to come unasked */
+	uint32_t unsolicited_datasn;
+	uint32_t r2t_offset; /* next byte to ask for */
+	uint32_t r2tsn;
+	unsigned r2t_active;
+	struct iscsi_r2t r2ts[KEYS_R2T_MAX];
+	bool waiting_for_buffers;
+	struct buf_waiter waiter;
+	/* data-in */
+	uint32_t sent, datasn, burst;
+	uint32_t backlog;    /* counted in conn->backlog */
+	struct buf *payload; /* NOP-Out data, text */
+	uint32_t payload_length;
+};
+
+/* ---- the part of a connection that starts with full feature phase */
+#define SESSION_HASH 256u
+struct iscsi_session {
+	struct scsi_nexus *nexus; /* NULL in discovery */
+	struct pdu_window window;
+	struct list tasks; /* every task in use */
+	struct list held;
+	struct iscsi_task *hash[SESSION_HASH];
+	struct iscsi_task *free_tasks;
+	unsigned task_count, immediate_count;
+	uint32_t next_ttt;
+	bool logging_out;          /* answer to LOGOUT is out: nothing is heard any more */
+	bool aborting, drained;    /* scsi_nexus_abort_all() was called, has ended */
+	uint32_t aborted_itts[64]; /* whose late Data-Out is swallowed */
+	unsigned aborted_next;
+	/* text negotiation */
+	char *text; /* heap */
+	size_t text_length, text_sent;
+	uint32_t text_ttt, text_itt;
+	char *text_in;
+	size_t text_in_length;
+	struct iscsi_task *text_task; /* waits for the control loop's list of targets */
+	uint64_t commands, read_bytes, write_bytes;
+	uint64_t started_ns;
+};
+
+enum conn_state { CONN_LOGIN, CONN_FULL_FEATURE, CONN_DRAINING, CONN_CLOSING };
+
+enum conn_question { ASK_NOTHING, ASK_RULE, ASK_SESSION, ASK_TARGETS };
+
+enum conn_drop {
+	DROP_NOT,
+	DROP_HALF_OPEN,  /* too many: the oldest gives way */
+	DROP_REINSTATED, /* the same initiator port logged in again */
+	DROP_ADMIN,      /* session drop, rule change */
+	DROP_TARGET,     /* the target goes away or is reset */
+	DROP_SHUTDOWN,   /* the server stops */
+};
+
+struct iscsi_io_loop {
 	struct loop *loop;
-	struct list conns;
-	struct list free_tasks, free_replies;
-	atomic_uint load;
+	struct iscsi_server *server;
+	struct list conns; /* that loop's */
+	unsigned load;     /* control loop's count */
+};
+
+struct iscsi_conn {
+	struct iscsi_server *server;
+	struct iscsi_io_loop *io;
+	struct stream *stream;
+	struct list link; /* io->conns */
+	int fd;           /* until attached */
+	struct sockaddr_storage peer, local;
+	char peer_text[64], local_text[64];
+	enum conn_state state;
+	struct login *login; /* heap, during login only */
+	struct iscsi_params params;
+	struct iscsi_session session;
+	struct timer timer;
+	uint64_t last_heard, pinged; /* loop_now(); pinged 0 = no NOP-In outstanding */
+	uint32_t statsn;
+	bool stream_closed, finished, paused, chap;
+	uint64_t grace_end;
+	bool header_digest, data_digest; /* in force */
+	enum conn_drop dropping;
+
+	/* receiving: conn.c */
+	bool in_payload;
+	uint8_t header[PDU_HEADER_MAX];
+	uint32_t payload_length; /* without padding and digest */
+	struct iscsi_task *rx_task;
+	struct iscsi_r2t *rx_r2t; /* NULL: unsolicited */
+	struct iovec rx_iov[8], rx_cursor[8];
+	unsigned rx_count, rx_at;
+	size_t rx_left;
+	uint8_t rx_tail[3 + PDU_DIGEST_LENGTH];
+	struct stream_receive rx_into;
+	bool rx_into_active;
+	char *rx_text; /* login data: heap, KEYS_LOGIN_MAX */
+
+	/* sending */
+	struct list tx; /* tasks with PDUs to make */
+	struct list free_outs;
+	struct list slabs;
+	unsigned out_count, out_used;
+	size_t backlog; /* bytes of data-in in tx */
+
+	/* the question to the control loop */
+	struct message message;
+	enum conn_question question;
+	enum login_status answer;
+	struct iscsi_rule answer_rule;
+	char answer_alias[TEXT_VALUE_MAX + 1];
+	struct scsi_target *answer_target;
+	uint16_t answer_tsih;
+	char *answer_text; /* heap */
+	size_t answer_length;
+	char asked_targets[SCSI_NAME_MAX + 1];
+
+	/* control loop */
+	struct list all_link;  /* server->conns */
+	struct list half_link; /* server->half_open */
+	struct list wait_link; /* the older session's waiters */
+	struct list waiters;   /* connections that replace this one */
+	struct iscsi_target *target;
+	bool registered, drop_posted, gone;
+	struct message drop_message, free_message, attach_message;
+	enum conn_drop drop_reason;
+	uint64_t id;
+	uint16_t tsih;
+	uint8_t isid[6];
+	char initiator[SCSI_NAME_MAX + 1];
+	bool discovery;
 };
 
 struct iscsi_portal {
-	struct list link;
 	struct iscsi_server *server;
 	struct listener *listener;
-	char *address;
+	char address[64];
 	uint16_t port;
 };
 
 struct iscsi_target {
-	struct list link;
 	struct iscsi_server *server;
-	char iqn[SCSI_NAME_MAX + 1];
-	char alias[SCSI_NAME_MAX + 1];
+	struct list link;
+	char name[SCSI_NAME_MAX + 1];
+	char alias[TEXT_VALUE_MAX + 1];
 	struct scsi_target *scsi;
 	struct iscsi_rule *rules;
 	unsigned rule_count;
-	unsigned sessions; /* and logins under way that may become one */
+	unsigned users; /* connections that hold it */
 	bool dying;
 	void (*destroyed)(void *context);
 	void *destroyed_context;
 };
 
 struct iscsi_server {
-	struct loop *control;
-	struct iscsi_lane *lanes;
-	unsigned lane_count;
-	uint64_t login_limit_ns;
-	unsigned connections_max;
-	atomic_uint connections;
-	pthread_mutex_t lock;
-	struct list portals;
+	struct iscsi_server_options options;
+	struct iscsi_io_loop *loops;
+	struct iscsi_portal *portals[ISCSI_PORTALS_MAX];
+	unsigned portal_count;
 	struct list targets;
-	struct list sessions; /* struct iscsi_conn through session_link */
+	struct list conns;
+	struct list half_open; /* oldest first */
+	unsigned conn_count, half_open_count;
 	struct iscsi_rule *discovery_rule;
 	unsigned chap;
 	uint64_t next_id;
 	uint16_t next_tsih;
 	bool stopping;
+	uint64_t grace_ns; /* written before the DROP_SHUTDOWN messages are posted */
 	void (*stopped)(void *context);
 	void *stopped_context;
-	struct timer stop_timer;
+	struct deferred finish;
 };
 
-/* A PDU on its way out. */
-struct iscsi_reply {
-	struct stream_send send;
-	struct list link;
-	struct iscsi_conn *conn;
-	struct iscsi_task *task; /* holds a reference on it until sent, or NULL */
-	struct buf *buf;
-	uint8_t header[PDU_BHS_LENGTH + PDU_DIGEST_LENGTH];
-	uint8_t tail[8]; /* padding and data digest */
-};
+/* server.c: control loop */
+void server_accepted(struct iscsi_server *server, int fd, const struct sockaddr *peer,
+		     socklen_t peer_length);
+/* server.c: any loop. conn->question is answered by conn_answered(); one at a time. */
+void server_ask(struct iscsi_conn *conn, enum conn_question question);
+void server_conn_gone(struct iscsi_conn *conn); /* last word of a connection */
+void server_reset_target(struct iscsi_conn *conn);
+/* portal.c */
+void portal_text(const struct sockaddr *address, char *text, size_t room);
+/* Append the TargetAddress lines a client of @local should see. */
+void portal_list(const struct iscsi_server *server, const struct sockaddr *local,
+		 struct text_writer *writer);
+void portal_close_all(struct iscsi_server *server);
 
-enum iscsi_task_state {
-	ISCSI_TASK_QUEUED,    /* ahead of a gap in CmdSN */
-	ISCSI_TASK_GATHERING, /* waits for data-out */
-	ISCSI_TASK_RUNNING,
-	ISCSI_TASK_ANSWERED,
-};
-
-struct iscsi_task {
-	struct scsi_task scsi;
-	struct list link; /* conn->tasks */
-	struct iscsi_conn *conn;
-	enum iscsi_task_state state;
-	unsigned refs; /* one until answered, one per Data-In on its way */
-	uint32_t itt, cmdsn, edtl;
-	uint8_t flags;
-	bool immediate, begun, dropped;
-	struct buf *buf;      /* data-out */
-	uint32_t buffered;    /* room in buf for data-out: min(EDTL, the largest transfer) */
-	uint32_t received;    /* data-out bytes that came, in order */
-	uint32_t unsolicited; /* end of the unsolicited data, 0 when none is on its way */
-	uint32_t requested;   /* R2Ts were sent for everything below */
-	uint32_t r2tsn;
-	unsigned r2t_count;
-	struct {
-		uint32_t ttt, offset, end, datasn, next;
-	} r2t[KEYS_R2T_MAX];
-	uint32_t unsolicited_datasn;
-};
-
-struct iscsi_tmf {
-	struct scsi_tmf_request scsi;
-	struct iscsi_conn *conn;
-	struct list link;
-	uint32_t itt;
-};
-
-enum conn_phase { CONN_LOGIN, CONN_FULL, CONN_LOGOUT, CONN_CLOSING };
-enum conn_receive { CONN_HEADER, CONN_DATA, CONN_STALLED };
-
-struct iscsi_conn {
-	struct list link; /* lane->conns */
-	struct iscsi_lane *lane;
-	struct iscsi_server *server;
-	struct stream *stream; /* NULL once closed */
-	enum conn_phase phase;
-	struct sockaddr_storage peer;
-	char peer_text[64], portal_text[64];
-	struct message arrive;
-	int fd;
-
-	/* receiving */
-	enum conn_receive receiving;
-	uint8_t header[PDU_HEADER_MAX];
-	size_t header_have;
-	uint8_t *data; /* where the data segment lands, pure bytes */
-	struct buf *data_buf;
-	struct iscsi_task *data_task;
-	uint8_t tail[8];
-	struct iovec receive_iov[2];
-	struct stream_receive receive;
-	struct buf_waiter buf_waiter;
-	bool waiting_buf;
-
-	/* sequence numbers */
-	uint32_t statsn;
-	struct pdu_window window;
-
-	/* login */
-	struct timer timer; /* login limit, then idle pings */
-	struct iscsi_params params;
-	uint64_t keys_seen;
-	uint8_t login_stage; /* CSG */
-	bool first_login, authenticated, need_chap, declared;
-	unsigned login_steps;
-	struct chap chap;
-	struct iscsi_rule *rule;     /* a copy */
-	struct iscsi_target *target; /* counted in target->sessions */
-	char *text;                  /* a text over several PDUs */
-	size_t text_length;
-	uint32_t login_itt;
-	struct message reinstated;
-	bool waiting_reinstatement;
-
-	/* session */
-	struct list session_link;
-	bool registered;
-	uint64_t id;
-	uint8_t isid[6];
-	uint16_t tsih, cid;
-	struct scsi_nexus *nexus;
-	struct list tasks, tmfs;
-	unsigned task_count, tmf_count;
-	uint32_t next_ttt;
-	uint64_t since_ns, commands, read_bytes, write_bytes;
-	uint64_t heard_ns; /* loop_now() of the last PDU */
-	bool pinged;
-	struct list waiters; /* logins of the same initiator port that wait for our end */
-	struct message kick;
-	bool kicked;
-	unsigned references; /* replies, messages */
-	bool draining;
-	struct deferred teardown;
-};
-
-/* conn.c */
+/* conn.c: the connection's loop, all of what follows */
 void conn_attach(struct message *message);
-/* End this connection now; @why goes to the log (NULL: not worth a line). */
-void conn_end(struct iscsi_conn *conn, const char *why);
-/* Send what is queued, then end. */
-void conn_finish(struct iscsi_conn *conn);
-void conn_kick(struct iscsi_conn *conn); /* any thread, under server->lock: conn_end soon */
+void conn_answered(struct message *message);
+void conn_drop(struct message *message);
+void conn_free(struct message *message);
+struct iscsi_out *conn_out(struct iscsi_conn *conn, uint8_t opcode);
+/* Send @out with @count pieces of data, @length bytes; numbers and digests are filled in here.
+ * @take_statsn: this PDU uses up a StatSN. */
+void conn_send(struct iscsi_conn *conn, struct iscsi_out *out, const struct iovec *data,
+	       unsigned count, bool take_statsn);
+void conn_out_release(struct iscsi_conn *conn, struct iscsi_out *out);
+bool conn_out_available(const struct iscsi_conn *conn);
+void conn_reject(struct iscsi_conn *conn, enum pdu_reject_reason reason);
+void conn_reject_header(struct iscsi_conn *conn, const uint8_t *bhs, enum pdu_reject_reason reason);
+/* conn_fail: this connection's protocol is broken: log, last words, close. */
+void conn_fail(struct iscsi_conn *conn, const char *why);
+void conn_drain(struct iscsi_conn *conn);
+void conn_close(struct iscsi_conn *conn);
 void conn_resume(struct iscsi_conn *conn);
-void conn_maybe_free(struct iscsi_conn *conn);
+void conn_update_pause(struct iscsi_conn *conn);
+/* Where the payload of the PDU being received goes. */
+void conn_rx_iov(struct iscsi_conn *conn, void *base, size_t length); /* base NULL: nowhere */
+void conn_try_finish(struct iscsi_conn *conn);
 
-/* login.c */
-void login_pdu(struct iscsi_conn *conn, const uint8_t *data, uint32_t length);
-void login_continue(struct message *message);
+/* session.c */
+int session_start(struct iscsi_conn *conn, struct scsi_target *target);
+bool session_header(struct iscsi_conn *conn); /* false: the connection has ended */
+void session_pdu(struct iscsi_conn *conn, bool digest_good);
+void session_targets_listed(struct iscsi_conn *conn);
+void session_ping(struct iscsi_conn *conn);
+void session_async(struct iscsi_conn *conn, uint8_t event, uint16_t p1, uint16_t p2, uint16_t p3);
+bool session_quiet(const struct iscsi_conn *conn); /* no command runs */
+void session_abort(struct iscsi_conn *conn);       /* at the connection's end */
+void session_stream_closed(struct iscsi_conn *conn);
+bool session_finished(const struct iscsi_conn *conn);
+void session_finish(struct iscsi_conn *conn);
+struct iscsi_task *session_find(struct iscsi_conn *conn, uint32_t itt);
+void session_task_done(struct iscsi_task *task); /* the command no longer fills the window */
+void session_task_free(struct iscsi_task *task);
+/* End a request that has not been executed, without an answer. */
+void session_task_drop(struct iscsi_task *task);
+void session_was_aborted(struct iscsi_conn *conn, uint32_t itt);
+bool session_itt_aborted(const struct iscsi_conn *conn, uint32_t itt);
+uint32_t session_ttt(struct iscsi_conn *conn);
+void session_pump(struct iscsi_conn *conn);
+void session_queue(struct iscsi_task *task);
 
-/* server.c */
-const struct iscsi_rule *rule_match(const struct iscsi_rule *rules, unsigned count,
-				    const char *initiator, const struct sockaddr_storage *peer);
-void session_register(struct iscsi_conn *conn);
-void session_gone(struct iscsi_conn *conn);
-void server_check_stopped(struct iscsi_server *server);
-void send_targets(struct iscsi_conn *conn, const char *which, struct text_writer *writer);
-
-/* command.c */
-bool command_receive(struct iscsi_conn *conn, uint32_t length); /* header is here; false: stall */
-bool data_out_receive(struct iscsi_conn *conn, uint32_t length);
-void command_data_done(struct iscsi_conn *conn, struct iscsi_task *task, uint32_t length);
-void data_out_done(struct iscsi_conn *conn, struct iscsi_task *task, uint32_t length);
-void task_unref(struct iscsi_task *task);
-void task_drop(struct iscsi_task *task); /* not executed yet: forget it */
-void command_advance(struct iscsi_conn *conn);
-
-/* request.c */
-void request_pdu(struct iscsi_conn *conn, const uint8_t *data, uint32_t length);
-void request_ping(struct iscsi_conn *conn);
+/* transfer.c */
+bool transfer_command_header(struct iscsi_conn *conn, struct iscsi_task *task);
+void transfer_command(struct iscsi_task *task);
+bool transfer_data_out_header(struct iscsi_conn *conn);
+void transfer_data_out(struct iscsi_conn *conn, bool digest_good);
+bool transfer_make_pdu(struct iscsi_task *task); /* true: task has nothing more to make */
+void transfer_release(struct iscsi_task *task);  /* give back buffers and the scsi task */
+void transfer_backlog(struct iscsi_task *task);  /* its data has left */
+/* Finish with CHECK CONDITION of our own (transport errors, RFC 7143 11.4.7.2). */
+void transfer_fail(struct iscsi_task *task, uint8_t key, uint8_t asc, uint8_t ascq);
 
 /* tmf.c */
-void tmf_pdu(struct iscsi_conn *conn);
-
-/* reply.c */
-struct iscsi_reply *reply_new(struct iscsi_conn *conn, uint8_t opcode, uint8_t flags, uint32_t itt);
-/* @data (length bytes) stays valid until sent: it belongs to @task or reply->buf. */
-void reply_send(struct iscsi_reply *reply, const struct iovec *data, unsigned count,
-		uint32_t length, bool status);
-void reply_reject(struct iscsi_conn *conn, enum pdu_reject_reason reason);
-void reply_async(struct iscsi_conn *conn, uint8_t event, uint16_t parameter);
-void reply_free_all(struct iscsi_lane *lane);
+void tmf_request(struct iscsi_task *task);
+void tmf_make_pdu(struct iscsi_task *task);
 
 #endif

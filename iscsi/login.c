@@ -1,443 +1,297 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* login.c: the login phase (RFC 7143 6.3, 11.12, 11.13). A login is let in by a rule of its
- * target; what the rule demands (CHAP) is demanded before anything else is agreed on. */
+#include "iscsi/login.h"
+
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "core/heap.h"
-#include "core/log.h"
-#include "iscsi/internal.h"
+#define STAGE_SECURITY    0u
+#define STAGE_OPERATIONAL 1u
+#define STAGE_FULL        3u
 
-enum { SECURITY = 0, OPERATIONAL = 1, FULL = 3 };
-
-#define STATUS(class, detail)   ((class) << 8 | (detail))
-#define STATUS_INITIATOR_ERROR  STATUS(2, 0)
-#define STATUS_AUTHENTICATION   STATUS(2, 1)
-#define STATUS_FORBIDDEN        STATUS(2, 2)
-#define STATUS_NOT_FOUND        STATUS(2, 3)
-#define STATUS_VERSION          STATUS(2, 5)
-#define STATUS_MISSING          STATUS(2, 7)
-#define STATUS_SESSION_TYPE     STATUS(2, 9)
-#define STATUS_NO_SESSION       STATUS(2, 10)
-#define STATUS_TARGET_ERROR     STATUS(3, 0)
-#define STATUS_OUT_OF_RESOURCES STATUS(3, 2)
-
-static void answer(struct iscsi_conn *conn, uint8_t flags, unsigned status, const char *text,
-		   uint32_t length)
+void login_init(struct login *login)
 {
-	struct iscsi_reply *reply =
-	    reply_new(conn, PDU_LOGIN_RESPONSE, flags, pdu_get32(conn->header + PDU_AT_ITT));
-	struct iovec data = {0};
-
-	if (!reply)
-		return;
-	memcpy(reply->header + PDU_AT_ISID, conn->header + PDU_AT_ISID, 6);
-	pdu_put16(reply->header + PDU_AT_TSIH, conn->tsih);
-	pdu_put32(reply->header + PDU_AT_TTT, 0);
-	reply->header[PDU_AT_STATUS_CLASS] = (uint8_t)(status >> 8);
-	reply->header[PDU_AT_STATUS_CLASS + 1] = (uint8_t)status;
-	if (length) {
-		reply->buf = buf_get(loop_buffers(conn->lane->loop), length);
-		if (!reply->buf) {
-			list_push_front(&conn->lane->free_replies, &reply->link);
-			conn_end(conn, "out of buffers for a login response");
-			return;
-		}
-		memcpy(reply->buf->data, text, length);
-		data = (struct iovec){reply->buf->data, length};
-	}
-	reply_send(reply, &data, length ? 1 : 0, length, status < STATUS(2, 0));
+	memset(login, 0, sizeof(*login));
+	keys_defaults(&login->params);
+	login->reply =
+	    (struct text_writer){.data = login->reply_text, .room = sizeof(login->reply_text)};
 }
 
-static void refuse(struct iscsi_conn *conn, unsigned status, const char *why)
+void login_finish(struct login *login)
 {
-	log_info("iscsi: %s (%s) on %s: login refused: %s", conn->peer_text,
-		 conn->params.initiator[0] ? conn->params.initiator : "no name", conn->portal_text,
-		 why);
-	answer(conn, 0, status, NULL, 0);
-	conn_finish(conn);
+	if (login)
+		OPENSSL_cleanse(login, sizeof(*login));
 }
 
-/* --- who and where to --------------------------------------------------------------------- */
+static enum login_next fail(struct login *login, enum login_status status)
+{
+	login->status = status;
+	login->transit = false;
+	login->reply.length = 0;
+	return LOGIN_FAILED;
+}
 
-static bool copy_name(char *to, size_t room, const char *from)
+void login_reply_header(const struct login *login, uint8_t bhs[PDU_BHS_LENGTH])
+{
+	memset(bhs, 0, PDU_BHS_LENGTH);
+	bhs[PDU_AT_OPCODE] = PDU_LOGIN_RESPONSE;
+	bhs[PDU_AT_FLAGS] = (uint8_t)(login->stage << 2);
+	if (login->transit)
+		bhs[PDU_AT_FLAGS] |= (uint8_t)(PDU_FINAL | login->want_stage);
+	memcpy(bhs + PDU_AT_ISID, login->isid, sizeof(login->isid));
+	pdu_put16(bhs + PDU_AT_TSIH, login->tsih);
+	pdu_put32(bhs + PDU_AT_ITT, login->itt);
+	pdu_put16(bhs + PDU_AT_STATUS_CLASS, (uint16_t)login->status);
+	if (login->status != LOGIN_SUCCESS)
+		bhs[PDU_AT_FLAGS] = 0;
+}
+
+static void begin(struct login *login, const uint8_t *bhs)
+{
+	login->begun = true;
+	memcpy(login->isid, bhs + PDU_AT_ISID, sizeof(login->isid));
+	login->tsih = pdu_get16(bhs + PDU_AT_TSIH);
+	login->cid = pdu_get16(bhs + PDU_AT_CID);
+	login->itt = pdu_get32(bhs + PDU_AT_ITT);
+	login->cmdsn = pdu_get32(bhs + PDU_AT_CMDSN);
+	login->expstatsn = pdu_get32(bhs + PDU_AT_EXPSTATSN);
+	login->stage = bhs[PDU_AT_FLAGS] >> 2 & 3;
+}
+
+static bool same_login(const struct login *login, const uint8_t *bhs)
+{
+	return !memcmp(login->isid, bhs + PDU_AT_ISID, sizeof(login->isid)) &&
+	       login->tsih == pdu_get16(bhs + PDU_AT_TSIH) &&
+	       login->cid == pdu_get16(bhs + PDU_AT_CID) &&
+	       login->itt == pdu_get32(bhs + PDU_AT_ITT);
+}
+
+/* Header fields alone: version, constancy, stages (RFC 7143 11.12). */
+static enum login_status check_header(struct login *login, const uint8_t *bhs)
+{
+	unsigned flags = bhs[PDU_AT_FLAGS], current = flags >> 2 & 3, next = flags & 3;
+
+	if (!login->begun)
+		begin(login, bhs);
+	else if (!same_login(login, bhs))
+		return LOGIN_INVALID_REQUEST;
+	if (bhs[3] > 0) /* Version-min; ours is 0 */
+		return LOGIN_UNSUPPORTED_VERSION;
+	if (++login->requests > LOGIN_REQUESTS_MAX)
+		return LOGIN_INITIATOR_ERROR;
+	if (pdu_opcode(bhs) != PDU_LOGIN || current != login->stage || current > 1)
+		return LOGIN_INVALID_REQUEST;
+	if (flags & PDU_CONTINUE)
+		return flags & PDU_FINAL ? LOGIN_INITIATOR_ERROR : LOGIN_SUCCESS;
+	login->want_transit = flags & PDU_FINAL;
+	login->want_stage = next;
+	if (login->want_transit && (next <= current || next == 2))
+		return LOGIN_INVALID_REQUEST;
+	return LOGIN_SUCCESS;
+}
+
+static enum login_status copy_name(const char *from, char to[SCSI_NAME_MAX + 1])
 {
 	size_t length = strlen(from);
 
-	if (length >= room)
-		return false;
-	memcpy(to, from, length + 1);
-	return true;
+	if (length == 0 || length > SCSI_NAME_MAX)
+		return LOGIN_INITIATOR_ERROR;
+	/* Names compare without case (RFC 3722 folds); ours are kept in lower case. */
+	for (size_t i = 0; i <= length; i++)
+		to[i] = (char)(from[i] >= 'A' && from[i] <= 'Z' ? from[i] | 0x20 : from[i]);
+	return iscsi_name_check(to, NULL) < 0 ? LOGIN_INITIATOR_ERROR : LOGIN_SUCCESS;
 }
 
-/* The first request's names. 0 or a status. */
-static unsigned read_names(struct iscsi_conn *conn, const struct text_pair *pairs, unsigned count)
+/* The keys that must come first (RFC 7143 6.3). */
+static enum login_status take_names(struct login *login)
 {
-	const char *initiator = text_find(pairs, count, "InitiatorName");
-	const char *target = text_find(pairs, count, "TargetName");
-	const char *type = text_find(pairs, count, "SessionType");
-	const char *alias = text_find(pairs, count, "InitiatorAlias");
-	struct iscsi_params *params = &conn->params;
+	const char *initiator = text_find(login->pairs, login->pair_count, "InitiatorName");
+	const char *target = text_find(login->pairs, login->pair_count, "TargetName");
+	const char *type = text_find(login->pairs, login->pair_count, "SessionType");
+	const char *alias = text_find(login->pairs, login->pair_count, "InitiatorAlias");
+	enum login_status status;
 
-	if (!initiator)
-		return STATUS_MISSING;
-	if (iscsi_name_check(initiator, NULL) < 0 ||
-	    !copy_name(params->initiator, sizeof(params->initiator), initiator))
-		return STATUS_INITIATOR_ERROR;
-	if (alias && !copy_name(params->initiator_alias, sizeof(params->initiator_alias), alias))
-		return STATUS_INITIATOR_ERROR;
-	params->discovery = type && strcmp(type, "Discovery") == 0;
-	if (type && !params->discovery && strcmp(type, "Normal") != 0)
-		return STATUS_SESSION_TYPE;
-	if (params->discovery)
-		return 0;
-	if (!target)
-		return STATUS_MISSING;
-	return copy_name(params->target, sizeof(params->target), target) ? 0 : STATUS_NOT_FOUND;
+	if (type && strcmp(type, "Normal") != 0 && strcmp(type, "Discovery") != 0)
+		return LOGIN_UNSUPPORTED_SESSION_TYPE;
+	login->params.discovery = type && !strcmp(type, "Discovery");
+	if (!initiator || (!target && !login->params.discovery))
+		return LOGIN_MISSING_PARAMETER;
+	status = copy_name(initiator, login->params.initiator);
+	if (status != LOGIN_SUCCESS)
+		return status;
+	if (target && copy_name(target, login->params.target) != LOGIN_SUCCESS)
+		return LOGIN_NOT_FOUND;
+	if (login->params.discovery)
+		login->params.target[0] = '\0';
+	if (alias)
+		snprintf(login->params.initiator_alias, sizeof(login->params.initiator_alias), "%s",
+			 alias);
+	return LOGIN_SUCCESS;
 }
 
-/* Find the target and the rule that lets this initiator in; counts us in the target. */
-static unsigned admit_to_target(struct iscsi_conn *conn)
+static enum login_status agree_method(struct login *login)
 {
-	struct iscsi_target *target = iscsi_target_find(conn->server, conn->params.target);
-	const struct iscsi_rule *rule;
+	const char *offered = text_find(login->pairs, login->pair_count, "AuthMethod");
+	bool chap = login->rule.chap_user[0];
 
-	if (!target || target->dying)
-		return STATUS_NOT_FOUND;
-	rule = rule_match(target->rules, target->rule_count, conn->params.initiator, &conn->peer);
-	if (!rule)
-		return STATUS_FORBIDDEN;
-	*conn->rule = *rule;
-	conn->target = target;
-	target->sessions++;
-	return 0;
+	if (!offered)
+		return LOGIN_SUCCESS;
+	/* Some send AuthMethod=None in the operational stage: harmless where None is enough. */
+	if (login->method_agreed || (chap && login->stage != STAGE_SECURITY))
+		return LOGIN_INITIATOR_ERROR;
+	if (!text_list_has(offered, chap ? "CHAP" : "None"))
+		return LOGIN_AUTHENTICATION_FAILED;
+	login->method_agreed = true;
+	text_add(&login->reply, "AuthMethod", chap ? "CHAP" : "None");
+	return LOGIN_SUCCESS;
 }
 
-static unsigned admit(struct iscsi_conn *conn)
+static bool has_chap_key(const struct login *login)
 {
-	struct iscsi_server *server = conn->server;
-	unsigned status = 0;
-
-	conn->rule = heap_zalloc(sizeof(*conn->rule));
-	if (!conn->rule)
-		return STATUS_OUT_OF_RESOURCES;
-	pthread_mutex_lock(&server->lock);
-	if (server->stopping)
-		status = STATUS(3, 1);
-	else if (!conn->params.discovery)
-		status = admit_to_target(conn);
-	else if (server->discovery_rule)
-		*conn->rule = *server->discovery_rule;
-	conn->chap.algorithms = server->chap;
-	pthread_mutex_unlock(&server->lock);
-	conn->need_chap = conn->rule->chap_user[0] != '\0';
-	conn->authenticated = !conn->need_chap;
-	return status;
-}
-
-/* --- stages ------------------------------------------------------------------------------- */
-
-/* AuthMethod and CHAP of the security stage. 0 or a status. */
-static unsigned security(struct iscsi_conn *conn, const struct text_pair *pairs, unsigned count,
-			 struct text_writer *reply)
-{
-	const char *methods = text_find(pairs, count, "AuthMethod");
-	uint8_t random[CHAP_CHALLENGE_LENGTH + 1];
-	int rc;
-
-	if (methods) {
-		const char *wanted = conn->need_chap ? "CHAP" : "None";
-
-		if (!text_list_has(methods, wanted))
-			return STATUS_AUTHENTICATION;
-		text_add(reply, "AuthMethod", wanted);
-		if (conn->need_chap) {
-			loop_random(conn->lane->loop, random, sizeof(random));
-			chap_begin(&conn->chap, conn->chap.algorithms, random);
-			conn->chap.state = CHAP_EXPECT_ALGORITHM;
-		}
-		if (!text_find(pairs, count, "CHAP_A"))
-			return 0;
-	}
-	if (!conn->need_chap || conn->authenticated)
-		return 0;
-	if (!text_find(pairs, count, "CHAP_A") && !text_find(pairs, count, "CHAP_R"))
-		return 0;
-	rc = chap_step(&conn->chap, conn->rule, pairs, count, reply);
-	if (rc == -EACCES)
-		return STATUS_AUTHENTICATION;
-	if (rc < 0)
-		return STATUS_INITIATOR_ERROR;
-	conn->authenticated = conn->chap.state == CHAP_PASSED;
-	return 0;
-}
-
-static void say_ours(struct iscsi_conn *conn, struct text_writer *reply)
-{
-	/* RFC 7143 13.9: with the first response of the target. */
-	if (!conn->params.discovery) {
-		text_add_number(reply, "TargetPortalGroupTag", ISCSI_PORTAL_GROUP);
-		if (conn->target && conn->target->alias[0])
-			text_add(reply, "TargetAlias", conn->target->alias);
-	}
-}
-
-static const char *handled[] = {"InitiatorName", "TargetName", "SessionType", "InitiatorAlias",
-				"AuthMethod",    "CHAP_A",     "CHAP_I",      "CHAP_C",
-				"CHAP_N",        "CHAP_R",     NULL};
-
-static bool is_handled(const char *key)
-{
-	for (unsigned i = 0; handled[i]; i++)
-		if (strcmp(handled[i], key) == 0)
+	for (unsigned i = 0; i < login->pair_count; i++)
+		if (!strncmp(login->pairs[i].key, "CHAP_", 5))
 			return true;
 	return false;
 }
 
-static unsigned operational(struct iscsi_conn *conn, const struct text_pair *pairs, unsigned count,
-			    struct text_writer *reply)
+static enum login_status authenticate(struct login *login)
 {
-	for (unsigned i = 0; i < count; i++)
-		if (!is_handled(pairs[i].key) &&
-		    keys_answer(&conn->params, &conn->keys_seen, KEYS_LOGIN, &pairs[i], reply) < 0)
-			return STATUS_INITIATOR_ERROR;
-	return 0;
+	uint8_t random[CHAP_CHALLENGE_LENGTH + 1];
+	int result;
+
+	if (!has_chap_key(login))
+		return LOGIN_SUCCESS;
+	if (!login->method_agreed || !login->rule.chap_user[0] || login->authenticated)
+		return LOGIN_INITIATOR_ERROR;
+	if (!login->chap_started) {
+		login->random(login->random_context, random, sizeof(random));
+		chap_begin(&login->chap, login->chap_algorithms, random);
+		login->chap_started = true;
+	}
+	result =
+	    chap_step(&login->chap, &login->rule, login->pairs, login->pair_count, &login->reply);
+	if (result == -EPROTO)
+		return LOGIN_INITIATOR_ERROR;
+	if (result < 0)
+		return LOGIN_AUTHENTICATION_FAILED;
+	login->authenticated = login->chap.state == CHAP_PASSED;
+	return LOGIN_SUCCESS;
 }
 
-/* --- into the full feature phase ---------------------------------------------------------- */
-
-static int make_nexus(struct iscsi_conn *conn)
+static enum login_status answer_keys(struct login *login)
 {
-	char initiator[SCSI_NAME_MAX + 32], target[SCSI_NAME_MAX + 32];
-	const uint8_t *isid = conn->isid;
-	struct err err = {0};
+	for (unsigned i = 0; i < login->pair_count; i++) {
+		const struct text_pair *pair = &login->pairs[i];
 
-	if (conn->params.discovery)
-		return 0;
-	snprintf(initiator, sizeof(initiator), "%s,i,0x%02x%02x%02x%02x%02x%02x",
-		 conn->params.initiator, isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]);
-	snprintf(target, sizeof(target), "%s,t,0x%04x", conn->params.target, ISCSI_PORTAL_GROUP);
-	if (scsi_nexus_create(conn->target->scsi, initiator, target, ISCSI_PORTAL_GROUP,
-			      &conn->nexus, &err) == 0)
-		return 0;
-	log_warning("iscsi: %s: %s", conn->params.initiator, err.text);
-	return -ENOMEM;
+		if (keys_answer(&login->params, &login->seen, KEYS_LOGIN, pair, &login->reply) < 0)
+			return LOGIN_INITIATOR_ERROR;
+	}
+	return LOGIN_SUCCESS;
 }
 
-static void enter(struct iscsi_conn *conn, const char *text, uint32_t length)
+/* What we say unasked. */
+static void declare(struct login *login)
 {
-	keys_settle(&conn->params);
-	if (make_nexus(conn) < 0) {
-		refuse(conn, STATUS_OUT_OF_RESOURCES, "no memory for a session");
-		return;
+	if (!login->group_declared && !login->params.discovery) {
+		if (login->target_alias && login->target_alias[0])
+			text_add(&login->reply, "TargetAlias", login->target_alias);
+		text_add_number(&login->reply, "TargetPortalGroupTag", 1);
+		login->group_declared = true;
 	}
-	session_register(conn);
-	answer(conn, PDU_FINAL | (uint8_t)(conn->login_stage << 2) | FULL, 0, text, length);
-	if (conn->phase == CONN_CLOSING)
-		return;
-	conn->phase = CONN_FULL;
-	conn->since_ns = loop_now(conn->lane->loop);
-	timer_start(&conn->timer, 1000000000);
-	if (!conn->params.discovery)
-		log_info("iscsi: %s (%s) logged in to %s on %s", conn->params.initiator,
-			 conn->peer_text, conn->params.target, conn->portal_text);
+	if (!login->receive_declared && login->stage == STAGE_OPERATIONAL) {
+		text_add_number(&login->reply, "MaxRecvDataSegmentLength", KEYS_RECEIVE_MAX);
+		login->receive_declared = true;
+	}
 }
 
-/* An older session of the same initiator port (name and ISID) with this target ends first:
- * RFC 7143 6.3.5, session reinstatement. True: we wait for it. */
-static bool reinstates(struct iscsi_conn *conn)
+static enum login_next move_on(struct login *login)
 {
-	struct iscsi_server *server = conn->server;
-	bool waits = false;
+	bool open = !login->rule.chap_user[0] || login->authenticated;
 
-	if (conn->params.discovery)
-		return false;
-	pthread_mutex_lock(&server->lock);
-	list_for_each (link, &server->sessions) {
-		struct iscsi_conn *other = list_entry(link, struct iscsi_conn, session_link);
-
-		if (other->target != conn->target || memcmp(other->isid, conn->isid, 6) != 0 ||
-		    strcmp(other->params.initiator, conn->params.initiator) != 0)
-			continue;
-		conn->waiting_reinstatement = waits = true;
-		list_push_back(&other->waiters, &conn->session_link);
-		conn_kick(other);
-		break;
+	if (login->stage == STAGE_OPERATIONAL && !open)
+		return fail(login, LOGIN_AUTHENTICATION_FAILED);
+	if (login->want_transit && !open) {
+		/* In the middle of CHAP: stay; without even having begun: refuse. */
+		if (!login->method_agreed)
+			return fail(login, LOGIN_AUTHENTICATION_FAILED);
+		login->want_transit = false;
 	}
-	pthread_mutex_unlock(&server->lock);
-	return waits;
+	if (!login->want_transit)
+		return LOGIN_REPLY;
+	if (login->want_stage == STAGE_FULL)
+		return LOGIN_ASK_SESSION;
+	login->transit = true;
+	return LOGIN_REPLY;
 }
 
-void login_continue(struct message *message)
+static enum login_next process(struct login *login)
 {
-	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, reinstated);
+	enum login_status status = agree_method(login);
 
-	conn->waiting_reinstatement = false;
-	if (conn->phase == CONN_CLOSING) {
-		conn_maybe_free(conn);
-		return;
-	}
-	if (reinstates(conn))
-		return;
-	enter(conn, conn->text, (uint32_t)conn->text_length);
-	heap_free(conn->text);
-	conn->text = NULL;
-	conn->text_length = 0;
-	conn->receiving = CONN_HEADER;
-	if (conn->phase != CONN_CLOSING)
-		stream_resume(conn->stream);
+	if (status == LOGIN_SUCCESS)
+		status = authenticate(login);
+	if (status == LOGIN_SUCCESS)
+		status = answer_keys(login);
+	if (status == LOGIN_SUCCESS)
+		declare(login);
+	if (login->reply.overflow)
+		status = LOGIN_INITIATOR_ERROR;
+	return status == LOGIN_SUCCESS ? move_on(login) : fail(login, status);
 }
 
-/* The last request is through. @text is our answer to it. */
-static void finish_login(struct iscsi_conn *conn, const char *text, uint32_t length)
+static enum login_next whole_request(struct login *login)
 {
-	if (!reinstates(conn)) {
-		enter(conn, text, length);
-		return;
-	}
-	conn->text = heap_alloc(length + 1);
-	if (conn->text)
-		memcpy(conn->text, text, length);
-	conn->text_length = conn->text ? length : 0;
-	conn->receiving = CONN_DATA; /* nothing is read until then */
-	stream_pause(conn->stream);
+	int count = text_parse(login->text, login->text_length, login->pairs);
+	enum login_status status;
+
+	login->text_length = 0;
+	if (count < 0)
+		return fail(login, LOGIN_INITIATOR_ERROR);
+	login->pair_count = (unsigned)count;
+	if (login->ruled)
+		return process(login);
+	status = take_names(login);
+	return status == LOGIN_SUCCESS ? LOGIN_ASK_RULE : fail(login, status);
 }
 
-/* --- one request -------------------------------------------------------------------------- */
-
-static unsigned check_header(struct iscsi_conn *conn)
+enum login_next login_request(struct login *login, const uint8_t *bhs, const char *data,
+			      size_t length)
 {
-	const uint8_t *header = conn->header;
-	uint8_t flags = header[PDU_AT_FLAGS], csg = flags >> 2 & 3, nsg = flags & 3;
-	bool transit = flags & PDU_FINAL;
+	enum login_status status;
 
-	if (!pdu_immediate(header) || header[PDU_AT_AHS_LENGTH])
-		return STATUS_INITIATOR_ERROR;
-	if (header[3] > 0)
-		return STATUS_VERSION; /* Version-min */
-	if (csg > OPERATIONAL || (transit && (nsg <= csg || nsg == 2)) ||
-	    (transit && flags & PDU_CONTINUE))
-		return STATUS_INITIATOR_ERROR;
-	if (conn->first_login) {
-		conn->login_stage = csg;
-		conn->cid = pdu_get16(header + PDU_AT_CID);
-		memcpy(conn->isid, header + PDU_AT_ISID, 6);
-		conn->statsn = pdu_get32(header + PDU_AT_EXPSTATSN);
-		pdu_window_init(&conn->window, pdu_get32(header + PDU_AT_CMDSN), ISCSI_DEPTH);
-		/* one connection a session: a TSIH asks to join one, and there is none to join */
-		return pdu_get16(header + PDU_AT_TSIH) ? STATUS_NO_SESSION : 0;
+	if (login->transit) { /* the stage agreed in the last reply begins */
+		login->stage = login->want_stage;
+		login->transit = false;
 	}
-	if (csg != conn->login_stage || memcmp(conn->isid, header + PDU_AT_ISID, 6) != 0 ||
-	    pdu_get16(header + PDU_AT_CID) != conn->cid)
-		return STATUS_INITIATOR_ERROR;
-	return 0;
+	login->reply.length = 0;
+	login->reply.overflow = false;
+	status = check_header(login, bhs);
+	if (status == LOGIN_SUCCESS && length > sizeof(login->text) - login->text_length)
+		status = LOGIN_INITIATOR_ERROR;
+	if (status != LOGIN_SUCCESS)
+		return fail(login, status);
+	memcpy(login->text + login->text_length, data, length);
+	login->text_length += length;
+	return bhs[PDU_AT_FLAGS] & PDU_CONTINUE ? LOGIN_REPLY : whole_request(login);
 }
 
-static unsigned negotiate(struct iscsi_conn *conn, const struct text_pair *pairs, unsigned count,
-			  struct text_writer *reply)
+enum login_next login_rule(struct login *login, enum login_status status,
+			   const struct iscsi_rule *rule)
 {
-	unsigned status = 0;
-
-	if (conn->first_login) {
-		status = read_names(conn, pairs, count);
-		if (!status)
-			status = admit(conn);
-		if (status)
-			return status;
-		say_ours(conn, reply);
-	}
-	conn->first_login = false;
-	if (conn->login_stage == SECURITY)
-		status = security(conn, pairs, count, reply);
-	else if (conn->need_chap && !conn->authenticated)
-		return STATUS_AUTHENTICATION;
-	else if (text_find(pairs, count, "AuthMethod"))
-		status = security(conn, pairs, count, reply);
-	if (!status && conn->login_stage == OPERATIONAL && !conn->declared) {
-		conn->declared = true;
-		text_add_number(reply, "MaxRecvDataSegmentLength", KEYS_RECEIVE_MAX);
-	}
-	return status ? status : operational(conn, pairs, count, reply);
+	if (status != LOGIN_SUCCESS)
+		return fail(login, status);
+	login->rule = *rule;
+	login->ruled = true;
+	return process(login);
 }
 
-static void step(struct iscsi_conn *conn, char *text, size_t length)
+enum login_next login_session(struct login *login, enum login_status status, uint16_t tsih)
 {
-	uint8_t flags = conn->header[PDU_AT_FLAGS], nsg = flags & 3;
-	struct text_pair pairs[TEXT_PAIRS_MAX];
-	char data[KEYS_LOGIN_MAX];
-	struct text_writer reply = {.data = data, .room = sizeof(data)};
-	int count = text_parse(text, length, pairs);
-	unsigned status;
-	bool transit;
-
-	if (count < 0) {
-		refuse(conn, STATUS_INITIATOR_ERROR, "its text keys are malformed");
-		return;
-	}
-	status = negotiate(conn, pairs, (unsigned)count, &reply);
-	if (status || reply.overflow) {
-		refuse(conn, status ? status : STATUS_OUT_OF_RESOURCES,
-		       status == STATUS_AUTHENTICATION ? "authentication failed"
-		       : status == STATUS_FORBIDDEN    ? "no rule of the target lets it in"
-		       : status == STATUS_NOT_FOUND    ? "no such target"
-						       : "it asks for what is not possible");
-		return;
-	}
-	transit = flags & PDU_FINAL && (conn->login_stage != SECURITY || conn->authenticated);
-	if (transit && nsg == FULL) {
-		finish_login(conn, data, (uint32_t)reply.length);
-		return;
-	}
-	answer(conn, (uint8_t)(conn->login_stage << 2) | (transit ? PDU_FINAL | nsg : 0), 0, data,
-	       (uint32_t)reply.length);
-	if (transit)
-		conn->login_stage = nsg;
-}
-
-/* Collect a text that goes on over several requests (the C bit). */
-static int collect(struct iscsi_conn *conn, const uint8_t *data, uint32_t length)
-{
-	char *grown;
-
-	if (conn->text_length + length > ISCSI_TEXT_TOTAL_MAX)
-		return -E2BIG;
-	grown = heap_resize(conn->text, conn->text_length + length + 1);
-	if (!grown)
-		return -ENOMEM;
-	if (length)
-		memcpy(grown + conn->text_length, data, length);
-	conn->text = grown;
-	conn->text_length += length;
-	return 0;
-}
-
-void login_pdu(struct iscsi_conn *conn, const uint8_t *data, uint32_t length)
-{
-	unsigned status = check_header(conn);
-	size_t total;
-	char *text;
-
-	if (!status && ++conn->login_steps > ISCSI_LOGIN_STEPS_MAX)
-		status = STATUS_INITIATOR_ERROR;
-	if (!status && collect(conn, data, length) < 0)
-		status = STATUS_OUT_OF_RESOURCES;
-	if (status) {
-		refuse(conn, status,
-		       status == STATUS_VERSION ? "its protocol version is unknown"
-		       : status == STATUS_NO_SESSION
-			   ? "it wants to join a session that does not exist"
-			   : "its login requests do not follow the protocol");
-		return;
-	}
-	if (conn->header[PDU_AT_FLAGS] & PDU_CONTINUE) {
-		answer(conn, (uint8_t)(conn->login_stage << 2), 0, NULL, 0);
-		return;
-	}
-	text = conn->text;
-	total = conn->text_length;
-	conn->text = NULL;
-	conn->text_length = 0;
-	step(conn, text, total);
-	heap_free(text);
+	if (status != LOGIN_SUCCESS)
+		return fail(login, status);
+	keys_settle(&login->params);
+	login->tsih = tsih;
+	login->transit = true;
+	return LOGIN_DONE;
 }

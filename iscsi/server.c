@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server.c: targets and their rules, the register of sessions, portals, start and stop. */
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,43 +10,428 @@
 #include "iscsi/internal.h"
 #include "iscsi/rules.h"
 
-#define LOGIN_LIMIT_NS  (15ull * 1000000000)
-#define CONNECTIONS_MAX 1024u
-
-/* --- start and end ------------------------------------------------------------------------ */
+static void finish_stop(struct deferred *deferred);
 
 int iscsi_server_create(const struct iscsi_server_options *options,
 			struct iscsi_server **ret_server, struct err *err)
 {
 	struct iscsi_server *server = heap_zalloc(sizeof(*server));
+	struct iscsi_io_loop *loops =
+	    heap_zalloc_array(options->io_loop_count, sizeof(*server->loops));
 
-	if (!server)
-		return err_set(err, -ENOMEM, "no memory for the iSCSI server");
-	server->lanes = heap_zalloc_array(options->io_loop_count, sizeof(*server->lanes));
-	if (!server->lanes) {
+	if (!server || !loops) {
 		heap_free(server);
+		heap_free(loops);
 		return err_set(err, -ENOMEM, "no memory for the iSCSI server");
 	}
-	server->control = options->control;
-	server->lane_count = options->io_loop_count;
-	server->login_limit_ns = options->login_limit_ns ? options->login_limit_ns : LOGIN_LIMIT_NS;
-	server->connections_max =
-	    options->connections_max ? options->connections_max : CONNECTIONS_MAX;
-	server->chap = ISCSI_CHAP_MD5 | ISCSI_CHAP_SHA1 | ISCSI_CHAP_SHA256 | ISCSI_CHAP_SHA3_256;
-	pthread_mutex_init(&server->lock, NULL);
-	list_init(&server->portals);
-	list_init(&server->targets);
-	list_init(&server->sessions);
-	for (unsigned i = 0; i < server->lane_count; i++) {
-		struct iscsi_lane *lane = &server->lanes[i];
-
-		lane->server = server;
-		lane->loop = options->io_loops[i];
-		list_init(&lane->conns);
-		list_init(&lane->free_tasks);
-		list_init(&lane->free_replies);
+	server->options = *options;
+	if (!server->options.login_limit_ns)
+		server->options.login_limit_ns = ISCSI_LOGIN_LIMIT_NS;
+	if (!server->options.connections_max)
+		server->options.connections_max = ISCSI_CONNECTIONS_MAX;
+	server->loops = loops;
+	for (unsigned i = 0; i < options->io_loop_count; i++) {
+		loops[i] = (struct iscsi_io_loop){.loop = options->io_loops[i], .server = server};
+		list_init(&loops[i].conns);
 	}
+	list_init(&server->targets);
+	list_init(&server->conns);
+	list_init(&server->half_open);
+	deferred_init(&server->finish, finish_stop);
+	server->chap = ISCSI_CHAP_MD5 | ISCSI_CHAP_SHA1 | ISCSI_CHAP_SHA256 | ISCSI_CHAP_SHA3_256;
 	*ret_server = server;
+	return 0;
+}
+
+void iscsi_server_destroy(struct iscsi_server *server)
+{
+	if (!server)
+		return;
+	assert(list_empty(&server->conns));
+	deferred_cancel(&server->finish);
+	portal_close_all(server);
+	while (!list_empty(&server->targets)) {
+		struct iscsi_target *target =
+		    list_entry(server->targets.next, struct iscsi_target, link);
+
+		iscsi_target_destroy(target, NULL, NULL);
+	}
+	heap_free(server->discovery_rule);
+	heap_free(server->loops);
+	heap_free(server);
+}
+
+static void finish_stop(struct deferred *deferred)
+{
+	struct iscsi_server *server = container_of(deferred, struct iscsi_server, finish);
+	void (*stopped)(void *) = server->stopped;
+
+	server->stopped = NULL;
+	if (stopped)
+		stopped(server->stopped_context);
+}
+
+static void post_drop(struct iscsi_conn *conn, enum conn_drop reason)
+{
+	if (conn->drop_posted || conn->gone)
+		return;
+	conn->drop_posted = true;
+	conn->drop_reason = reason;
+	loop_post(conn->io->loop, &conn->drop_message, conn_drop);
+}
+
+void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
+		       void (*stopped)(void *context), void *context)
+{
+	server->stopping = true;
+	server->grace_ns = grace_ns;
+	server->stopped = stopped;
+	server->stopped_context = context;
+	for (unsigned i = 0; i < server->portal_count; i++) {
+		listener_close(server->portals[i]->listener);
+		server->portals[i]->listener = NULL;
+		heap_free(server->portals[i]);
+	}
+	server->portal_count = 0;
+	list_for_each (it, &server->conns)
+		post_drop(list_entry(it, struct iscsi_conn, all_link), DROP_SHUTDOWN);
+	if (list_empty(&server->conns))
+		loop_defer(server->options.control, &server->finish);
+}
+
+void iscsi_server_set_chap(struct iscsi_server *server, unsigned algorithms)
+{
+	server->chap = algorithms;
+}
+
+int iscsi_server_set_discovery_rule(struct iscsi_server *server, const struct iscsi_rule *rule,
+				    struct err *err)
+{
+	struct iscsi_rule *copy = NULL;
+
+	if (rule) {
+		if (iscsi_rule_check(rule, err) < 0)
+			return -EINVAL;
+		copy = heap_alloc(sizeof(*copy));
+		if (!copy)
+			return err_set(err, -ENOMEM, "no memory for a rule");
+		*copy = *rule;
+	}
+	heap_free(server->discovery_rule);
+	server->discovery_rule = copy;
+	return 0;
+}
+
+/* ---- connections */
+
+static struct iscsi_io_loop *least_loaded(struct iscsi_server *server)
+{
+	struct iscsi_io_loop *best = &server->loops[0];
+
+	for (unsigned i = 1; i < server->options.io_loop_count; i++)
+		if (server->loops[i].load < best->load)
+			best = &server->loops[i];
+	return best;
+}
+
+static void half_open_end(struct iscsi_conn *conn)
+{
+	if (list_empty(&conn->half_link))
+		return;
+	list_remove(&conn->half_link);
+	conn->server->half_open_count--;
+}
+
+static struct iscsi_conn *conn_new(struct iscsi_server *server, int fd, const struct sockaddr *peer,
+				   socklen_t peer_length)
+{
+	struct iscsi_conn *conn = heap_zalloc(sizeof(*conn));
+	socklen_t length = sizeof(conn->local);
+
+	if (!conn)
+		return NULL;
+	conn->server = server;
+	conn->fd = fd;
+	memcpy(&conn->peer, peer,
+	       peer_length < sizeof(conn->peer) ? peer_length : sizeof(conn->peer));
+	if (getsockname(fd, (struct sockaddr *)&conn->local, &length) < 0)
+		conn->local.ss_family = AF_UNSPEC;
+	portal_text((struct sockaddr *)&conn->peer, conn->peer_text, sizeof(conn->peer_text));
+	portal_text((struct sockaddr *)&conn->local, conn->local_text, sizeof(conn->local_text));
+	list_init(&conn->wait_link);
+	list_init(&conn->waiters);
+	list_init(&conn->link);
+	conn->id = ++server->next_id;
+	return conn;
+}
+
+void server_accepted(struct iscsi_server *server, int fd, const struct sockaddr *peer,
+		     socklen_t peer_length)
+{
+	struct iscsi_conn *conn;
+
+	if (server->stopping || server->conn_count >= server->options.connections_max ||
+	    !(conn = conn_new(server, fd, peer, peer_length))) {
+		close(fd);
+		return;
+	}
+	conn->io = least_loaded(server);
+	conn->io->load++;
+	server->conn_count++;
+	server->half_open_count++;
+	list_push_back(&server->conns, &conn->all_link);
+	list_push_back(&server->half_open, &conn->half_link);
+	if (server->half_open_count > ISCSI_HALF_OPEN_MAX) {
+		struct iscsi_conn *oldest =
+		    list_entry(server->half_open.next, struct iscsi_conn, half_link);
+
+		half_open_end(oldest);
+		post_drop(oldest, DROP_HALF_OPEN);
+	}
+	loop_post(conn->io->loop, &conn->attach_message, conn_attach);
+}
+
+static void target_let_go(struct iscsi_target *target);
+static void ask_session(struct iscsi_conn *conn);
+
+static void answer(struct iscsi_conn *conn, enum login_status status)
+{
+	conn->answer = status;
+	loop_post(conn->io->loop, &conn->message, conn_answered);
+}
+
+static void gone(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
+	struct iscsi_server *server = conn->server;
+	struct iscsi_target *target = conn->target;
+	struct list waiters;
+
+	conn->gone = true;
+	list_remove(&conn->all_link);
+	half_open_end(conn);
+	server->conn_count--;
+	conn->io->load--;
+	list_init(&waiters);
+	list_splice_back(&waiters, &conn->waiters);
+	loop_post(conn->io->loop, &conn->free_message, conn_free);
+	for (struct list *it; (it = list_pop_front(&waiters));)
+		ask_session(list_entry(it, struct iscsi_conn, wait_link));
+	if (target)
+		target_let_go(target);
+	if (server->stopping && list_empty(&server->conns))
+		loop_defer(server->options.control, &server->finish);
+}
+
+void server_conn_gone(struct iscsi_conn *conn)
+{
+	loop_post(conn->server->options.control, &conn->message, gone);
+}
+
+/* ---- questions */
+
+static struct sockaddr *peer_of(struct iscsi_conn *conn)
+{
+	return (struct sockaddr *)&conn->peer;
+}
+
+/* Discovery needs no target; without a rule of its own it is open, and lists only what the
+ * asker may log in to. */
+static enum login_status discovery_rule(struct iscsi_conn *conn)
+{
+	const struct iscsi_rule *rule = conn->server->discovery_rule;
+
+	memset(&conn->answer_rule, 0, sizeof(conn->answer_rule));
+	if (!rule)
+		return LOGIN_SUCCESS;
+	if (!rules_find(rule, 1, conn->initiator, peer_of(conn)))
+		return LOGIN_FORBIDDEN;
+	conn->answer_rule = *rule;
+	return LOGIN_SUCCESS;
+}
+
+static enum login_status target_rule(struct iscsi_conn *conn)
+{
+	struct iscsi_target *target = iscsi_target_find(conn->server, conn->login->params.target);
+	const struct iscsi_rule *rule;
+
+	if (!target)
+		return LOGIN_NOT_FOUND;
+	rule = rules_find(target->rules, target->rule_count, conn->initiator, peer_of(conn));
+	if (!rule)
+		return LOGIN_FORBIDDEN;
+	conn->target = target;
+	target->users++;
+	conn->answer_rule = *rule;
+	conn->answer_target = target->scsi;
+	snprintf(conn->answer_alias, sizeof(conn->answer_alias), "%s", target->alias);
+	return LOGIN_SUCCESS;
+}
+
+static void ask_rule(struct iscsi_conn *conn)
+{
+	const struct iscsi_params *params = &conn->login->params;
+
+	conn->discovery = params->discovery;
+	memcpy(conn->initiator, params->initiator, sizeof(conn->initiator));
+	conn->login->chap_algorithms = conn->server->chap;
+	if (conn->server->stopping)
+		answer(conn, LOGIN_UNAVAILABLE);
+	else
+		answer(conn, conn->discovery ? discovery_rule(conn) : target_rule(conn));
+}
+
+static struct iscsi_conn *same_port(struct iscsi_conn *conn)
+{
+	list_for_each (it, &conn->server->conns) {
+		struct iscsi_conn *other = list_entry(it, struct iscsi_conn, all_link);
+
+		if (other != conn && other->registered && other->target == conn->target &&
+		    !memcmp(other->isid, conn->login->isid, sizeof(other->isid)) &&
+		    !strcmp(other->initiator, conn->initiator))
+			return other;
+	}
+	return NULL;
+}
+
+static bool tsih_used(const struct iscsi_server *server, uint16_t tsih)
+{
+	list_for_each (it, &server->conns) {
+		const struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->registered && conn->tsih == tsih)
+			return true;
+	}
+	return false;
+}
+
+static void register_session(struct iscsi_conn *conn)
+{
+	struct iscsi_server *server = conn->server;
+
+	do
+		server->next_tsih++;
+	while (server->next_tsih == 0 || tsih_used(server, server->next_tsih));
+	conn->tsih = server->next_tsih;
+	memcpy(conn->isid, conn->login->isid, sizeof(conn->isid));
+	conn->registered = true;
+	conn->answer_tsih = conn->tsih;
+	half_open_end(conn);
+	answer(conn, LOGIN_SUCCESS);
+}
+
+/* RFC 7143 6.3.5: TSIH 0 with the ISID of a live session of the same initiator and portal group
+ * reinstates it: the old one ends first. TSIH not 0 would add a connection: MaxConnections is 1. */
+static void ask_session(struct iscsi_conn *conn)
+{
+	struct iscsi_conn *older = conn->discovery ? NULL : same_port(conn);
+	uint16_t asked = conn->login->tsih;
+
+	if (conn->drop_posted || conn->server->stopping || (conn->target && conn->target->dying))
+		answer(conn, LOGIN_UNAVAILABLE);
+	else if (asked != 0)
+		answer(conn, older && older->tsih == asked ? LOGIN_TOO_MANY_CONNECTIONS
+							   : LOGIN_NO_SESSION);
+	else if (older) {
+		list_push_back(&older->waiters, &conn->wait_link);
+		post_drop(older, DROP_REINSTATED);
+	} else
+		register_session(conn);
+}
+
+static bool may_see(struct iscsi_conn *conn, const struct iscsi_target *target)
+{
+	return !target->dying &&
+	       rules_find(target->rules, target->rule_count, conn->initiator, peer_of(conn));
+}
+
+/* SendTargets (RFC 7143 appendix C): All and names in discovery; a normal session sees its own. */
+static bool listed(struct iscsi_conn *conn, const struct iscsi_target *target)
+{
+	const char *asked = conn->asked_targets;
+
+	if (!conn->discovery)
+		return target == conn->target && (!asked[0] || !strcmp(asked, target->name));
+	return may_see(conn, target) && (!strcmp(asked, "All") || !strcmp(asked, target->name));
+}
+
+static void ask_targets(struct iscsi_conn *conn)
+{
+	struct iscsi_server *server = conn->server;
+	struct text_writer writer = {0};
+	size_t per_target = SCSI_NAME_MAX + 16 + server->portal_count * 96;
+
+	list_for_each (it, &server->targets)
+		if (listed(conn, list_entry(it, struct iscsi_target, link)))
+			writer.room += per_target;
+	writer.data = heap_alloc(writer.room + 1);
+	if (!writer.data) {
+		answer(conn, LOGIN_OUT_OF_RESOURCES);
+		return;
+	}
+	list_for_each (it, &server->targets) {
+		const struct iscsi_target *target = list_entry(it, struct iscsi_target, link);
+
+		if (!listed(conn, target))
+			continue;
+		text_add(&writer, "TargetName", target->name);
+		portal_list(server, (struct sockaddr *)&conn->local, &writer);
+	}
+	conn->answer_text = writer.data;
+	conn->answer_length = writer.length;
+	answer(conn, LOGIN_SUCCESS);
+}
+
+static void asked(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
+
+	switch (conn->question) {
+	case ASK_RULE:
+		ask_rule(conn);
+		break;
+	case ASK_SESSION:
+		ask_session(conn);
+		break;
+	case ASK_TARGETS:
+		ask_targets(conn);
+		break;
+	case ASK_NOTHING:
+		break;
+	}
+}
+
+void server_ask(struct iscsi_conn *conn, enum conn_question question)
+{
+	conn->question = question;
+	loop_post(conn->server->options.control, &conn->message, asked);
+}
+
+/* ---- targets */
+
+int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char *alias,
+			struct iscsi_target **ret_target, struct err *err)
+{
+	struct iscsi_target *target;
+	int result = iscsi_name_check(iqn, err);
+
+	if (result < 0)
+		return result;
+	if (iscsi_target_find(server, iqn))
+		return err_set(err, -EEXIST, "target %s exists", iqn);
+	target = heap_zalloc(sizeof(*target));
+	if (!target)
+		return err_set(err, -ENOMEM, "no memory for a target");
+	result = scsi_target_create(iqn, &target->scsi, err);
+	if (result < 0) {
+		heap_free(target);
+		return result;
+	}
+	target->server = server;
+	snprintf(target->name, sizeof(target->name), "%s", iqn);
+	snprintf(target->alias, sizeof(target->alias), "%s", alias ? alias : "");
+	list_push_back(&server->targets, &target->link);
+	*ret_target = target;
 	return 0;
 }
 
@@ -59,317 +441,46 @@ static void target_free(struct iscsi_target *target)
 
 	list_remove(&target->link);
 	if (scsi_target_destroy(target->scsi, &err) < 0)
-		log_warning("iscsi: %s: %s", target->iqn, err.text);
+		log_error("target %s: %s", target->name, err.text);
+	if (target->rules)
+		memset(target->rules, 0, target->rule_count * sizeof(*target->rules));
 	heap_free(target->rules);
+	if (target->destroyed)
+		target->destroyed(target->destroyed_context);
 	heap_free(target);
 }
 
-void iscsi_server_destroy(struct iscsi_server *server)
+static void target_let_go(struct iscsi_target *target)
 {
-	if (!server)
-		return;
-	assert(atomic_load(&server->connections) == 0);
-	list_for_each_safe (link, &server->targets)
-		target_free(list_entry(link, struct iscsi_target, link));
-	for (unsigned i = 0; i < server->lane_count; i++) {
-		struct list *link;
-
-		while ((link = list_pop_front(&server->lanes[i].free_tasks)))
-			heap_free(list_entry(link, struct iscsi_task, link));
-		reply_free_all(&server->lanes[i]);
-	}
-	heap_free(server->discovery_rule);
-	pthread_mutex_destroy(&server->lock);
-	heap_free(server->lanes);
-	heap_free(server);
-}
-
-struct stop_check {
-	struct message message;
-	struct iscsi_server *server;
-};
-
-static void stop_check(struct message *message)
-{
-	struct stop_check *check = container_of(message, struct stop_check, message);
-	struct iscsi_server *server = check->server;
-
-	heap_free(check);
-	if (!server->stopped || atomic_load(&server->connections))
-		return;
-	timer_stop(&server->stop_timer);
-	server->stopped(server->stopped_context);
-	server->stopped = NULL;
-}
-
-void server_check_stopped(struct iscsi_server *server)
-{
-	struct stop_check *check;
-
-	if (!__atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE) ||
-	    atomic_load(&server->connections))
-		return;
-	check = heap_zalloc(sizeof(*check));
-	if (!check)
-		return; /* the stop timer looks again */
-	check->server = server;
-	loop_post(server->control, &check->message, stop_check);
-}
-
-struct lane_order {
-	struct message message;
-	struct iscsi_lane *lane;
-	bool now;
-};
-
-static void lane_stop(struct message *message)
-{
-	struct lane_order *order = container_of(message, struct lane_order, message);
-
-	list_for_each_safe (link, &order->lane->conns) {
-		struct iscsi_conn *conn = list_entry(link, struct iscsi_conn, link);
-
-		if (conn->phase == CONN_FULL && !order->now) {
-			reply_async(conn, 3, 0);
-			conn_finish(conn);
-		} else {
-			conn_end(conn, NULL);
-		}
-	}
-	heap_free(order);
-}
-
-static void order_stop(struct iscsi_server *server, bool now)
-{
-	for (unsigned i = 0; i < server->lane_count; i++) {
-		struct lane_order *order = heap_zalloc(sizeof(*order));
-
-		if (!order)
-			continue;
-		order->lane = &server->lanes[i];
-		order->now = now;
-		loop_post(server->lanes[i].loop, &order->message, lane_stop);
-	}
-}
-
-static void stop_late(struct timer *timer)
-{
-	struct iscsi_server *server = container_of(timer, struct iscsi_server, stop_timer);
-
-	order_stop(server, true);
-	server_check_stopped(server);
-	timer_start(timer, 100000000);
-}
-
-void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
-		       void (*stopped)(void *context), void *context)
-{
-	server->stopped = stopped;
-	server->stopped_context = context;
-	pthread_mutex_lock(&server->lock);
-	__atomic_store_n(&server->stopping, true, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&server->lock);
-	list_for_each_safe (link, &server->portals) {
-		struct iscsi_portal *portal = list_entry(link, struct iscsi_portal, link);
-
-		listener_close(portal->listener);
-		list_remove(&portal->link);
-		heap_free(portal->address);
-		heap_free(portal);
-	}
-	timer_init(&server->stop_timer, server->control, stop_late);
-	timer_start(&server->stop_timer, grace_ns);
-	order_stop(server, false);
-	server_check_stopped(server);
-}
-
-/* --- portals ------------------------------------------------------------------------------ */
-
-static void address_text(const struct sockaddr_storage *address, char *text, size_t room,
-			 bool with_port)
-{
-	const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-	char ip[INET6_ADDRSTRLEN] = "?";
-	bool six = address->ss_family == AF_INET6;
-
-	if (six)
-		inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof(ip));
-	else
-		inet_ntop(AF_INET, &in->sin_addr, ip, sizeof(ip));
-	snprintf(text, room, six ? "[%s]" : "%s", ip);
-	if (with_port)
-		snprintf(text + strlen(text), room - strlen(text), ":%u",
-			 ntohs(six ? in6->sin6_port : in->sin_port));
-}
-
-static struct iscsi_lane *lightest(struct iscsi_server *server)
-{
-	struct iscsi_lane *best = &server->lanes[0];
-
-	for (unsigned i = 1; i < server->lane_count; i++)
-		if (atomic_load(&server->lanes[i].load) < atomic_load(&best->load))
-			best = &server->lanes[i];
-	return best;
-}
-
-static void accepted(struct listener *listener, int fd, const struct sockaddr *peer,
-		     socklen_t peer_length)
-{
-	struct iscsi_portal *portal = listener_context(listener);
-	struct iscsi_server *server = portal->server;
-	struct sockaddr_storage local = {0};
-	socklen_t length = sizeof(local);
-	struct iscsi_conn *conn = NULL;
-
-	if (atomic_load(&server->connections) < server->connections_max)
-		conn = heap_zalloc(sizeof(*conn));
-	if (!conn || peer_length > sizeof(conn->peer) ||
-	    getsockname(fd, (struct sockaddr *)&local, &length) < 0) {
-		heap_free(conn);
-		close(fd);
-		return;
-	}
-	conn->fd = fd;
-	conn->server = server;
-	conn->lane = lightest(server);
-	memcpy(&conn->peer, peer, peer_length);
-	address_text(&conn->peer, conn->peer_text, sizeof(conn->peer_text), true);
-	address_text(&local, conn->portal_text, sizeof(conn->portal_text), true);
-	atomic_fetch_add(&server->connections, 1);
-	atomic_fetch_add(&conn->lane->load, 1);
-	loop_post(conn->lane->loop, &conn->arrive, conn_attach);
-}
-
-int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t port,
-		      uint16_t *ret_port, struct err *err)
-{
-	static const struct listener_handlers handlers = {accepted};
-	struct iscsi_portal *portal = heap_zalloc(sizeof(*portal));
-	int rc = -ENOMEM;
-
-	if (!portal)
-		return err_set(err, -ENOMEM, "no memory for a portal");
-	portal->server = server;
-	portal->address = heap_strdup(address);
-	if (portal->address)
-		rc = listener_open(server->control, address, port, &handlers, portal,
-				   &portal->listener, err);
-	if (rc < 0) {
-		heap_free(portal->address);
-		heap_free(portal);
-		return rc;
-	}
-	portal->port = listener_port(portal->listener);
-	list_push_back(&server->portals, &portal->link);
-	if (ret_port)
-		*ret_port = portal->port;
-	return 0;
-}
-
-bool iscsi_portal_next(struct iscsi_server *server, unsigned index,
-		       struct iscsi_portal_info *ret_info)
-{
-	list_for_each (link, &server->portals) {
-		const struct iscsi_portal *portal = list_entry(link, struct iscsi_portal, link);
-
-		if (index--)
-			continue;
-		*ret_info =
-		    (struct iscsi_portal_info){portal->address, portal->port, ISCSI_PORTAL_GROUP};
-		return true;
-	}
-	return false;
-}
-
-/* --- targets ------------------------------------------------------------------------------ */
-
-int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char *alias,
-			struct iscsi_target **ret_target, struct err *err)
-{
-	struct iscsi_target *target;
-	int rc = iscsi_name_check(iqn, err);
-
-	if (rc < 0)
-		return rc;
-	if (iscsi_target_find(server, iqn))
-		return err_set(err, -EEXIST, "target %s exists already", iqn);
-	target = heap_zalloc(sizeof(*target));
-	if (!target)
-		return err_set(err, -ENOMEM, "no memory for target %s", iqn);
-	rc = scsi_target_create(iqn, &target->scsi, err);
-	if (rc < 0) {
-		heap_free(target);
-		return rc;
-	}
-	target->server = server;
-	snprintf(target->iqn, sizeof(target->iqn), "%s", iqn);
-	snprintf(target->alias, sizeof(target->alias), "%s", alias ? alias : "");
-	pthread_mutex_lock(&server->lock);
-	list_push_back(&server->targets, &target->link);
-	pthread_mutex_unlock(&server->lock);
-	*ret_target = target;
-	return 0;
-}
-
-struct target_end {
-	struct message message;
-	struct iscsi_target *target;
-};
-
-static void target_ended(struct message *message)
-{
-	struct target_end *end = container_of(message, struct target_end, message);
-	struct iscsi_target *target = end->target;
-	void (*destroyed)(void *) = target->destroyed;
-	void *context = target->destroyed_context;
-
-	heap_free(end);
-	pthread_mutex_lock(&target->server->lock);
-	target_free(target);
-	pthread_mutex_unlock(&target->server->lock);
-	destroyed(context);
-}
-
-/* Under the lock. */
-static void target_maybe_end(struct iscsi_target *target)
-{
-	struct target_end *end;
-
-	if (!target->dying || target->sessions)
-		return;
-	end = heap_zalloc(sizeof(*end));
-	if (!end)
-		return;
-	end->target = target;
-	loop_post(target->server->control, &end->message, target_ended);
+	target->users--;
+	if (target->dying && target->users == 0)
+		target_free(target);
 }
 
 void iscsi_target_destroy(struct iscsi_target *target, void (*destroyed)(void *context),
 			  void *context)
 {
-	struct iscsi_server *server = target->server;
-
-	pthread_mutex_lock(&server->lock);
 	target->dying = true;
 	target->destroyed = destroyed;
 	target->destroyed_context = context;
-	list_for_each (link, &server->sessions) {
-		struct iscsi_conn *conn = list_entry(link, struct iscsi_conn, session_link);
+	if (target->users == 0) {
+		target_free(target);
+		return;
+	}
+	list_for_each (it, &target->server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
 
 		if (conn->target == target)
-			conn_kick(conn);
+			post_drop(conn, DROP_TARGET);
 	}
-	target_maybe_end(target);
-	pthread_mutex_unlock(&server->lock);
 }
 
 struct iscsi_target *iscsi_target_find(struct iscsi_server *server, const char *iqn)
 {
-	list_for_each (link, &server->targets) {
-		struct iscsi_target *target = list_entry(link, struct iscsi_target, link);
+	list_for_each (it, &server->targets) {
+		struct iscsi_target *target = list_entry(it, struct iscsi_target, link);
 
-		if (strcmp(target->iqn, iqn) == 0 && !target->dying)
+		if (!target->dying && !strcmp(target->name, iqn))
 			return target;
 	}
 	return NULL;
@@ -382,7 +493,7 @@ struct scsi_target *iscsi_target_scsi(struct iscsi_target *target)
 
 const char *iscsi_target_name(const struct iscsi_target *target)
 {
-	return target->iqn;
+	return target->name;
 }
 
 struct iscsi_target *iscsi_target_next(struct iscsi_server *server, struct iscsi_target *previous)
@@ -392,174 +503,166 @@ struct iscsi_target *iscsi_target_next(struct iscsi_server *server, struct iscsi
 	return next == &server->targets ? NULL : list_entry(next, struct iscsi_target, link);
 }
 
-const struct iscsi_rule *rule_match(const struct iscsi_rule *rules, unsigned count,
-				    const char *initiator, const struct sockaddr_storage *peer)
-{
-	return rules_find(rules, count, initiator, (const struct sockaddr *)peer);
-}
-
 int iscsi_target_set_rules(struct iscsi_target *target, const struct iscsi_rule *rules,
 			   unsigned count, struct err *err)
 {
-	struct iscsi_server *server = target->server;
-	struct iscsi_rule *copy, *old;
+	struct iscsi_rule *copy;
 
+	if (count > ISCSI_RULES_MAX)
+		return err_set(err, -ENOSPC, "more than %u rules on a target", ISCSI_RULES_MAX);
 	for (unsigned i = 0; i < count; i++)
 		if (iscsi_rule_check(&rules[i], err) < 0)
 			return -EINVAL;
-	copy = heap_zalloc_array(count, sizeof(*copy));
+	copy = heap_zalloc_array(count ? count : 1, sizeof(*copy));
 	if (!copy)
-		return err_set(err, -ENOMEM, "no memory for the rules of %s", target->iqn);
+		return err_set(err, -ENOMEM, "no memory for rules");
 	if (count)
 		memcpy(copy, rules, count * sizeof(*copy));
-	pthread_mutex_lock(&server->lock);
-	old = target->rules;
+	heap_free(target->rules);
 	target->rules = copy;
 	target->rule_count = count;
-	list_for_each (link, &server->sessions) {
-		struct iscsi_conn *conn = list_entry(link, struct iscsi_conn, session_link);
+	list_for_each (it, &target->server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
 
 		if (conn->target == target &&
-		    !rule_match(copy, count, conn->params.initiator, &conn->peer))
-			conn_kick(conn);
+		    !rules_find(copy, count, conn->initiator, peer_of(conn)))
+			post_drop(conn, DROP_ADMIN);
 	}
-	pthread_mutex_unlock(&server->lock);
-	heap_free(old);
 	return 0;
 }
 
-int iscsi_server_set_discovery_rule(struct iscsi_server *server, const struct iscsi_rule *rule,
-				    struct err *err)
-{
-	struct iscsi_rule *copy = NULL, *old;
+/* TARGET COLD RESET ends every session of the target (RFC 7143 11.5.1). */
+struct reset {
+	struct message message;
+	struct iscsi_server *server;
+	char name[SCSI_NAME_MAX + 1];
+};
 
-	if (rule && iscsi_rule_check(rule, err) < 0)
-		return -EINVAL;
-	if (rule) {
-		copy = heap_alloc(sizeof(*copy));
-		if (!copy)
-			return err_set(err, -ENOMEM, "no memory for the discovery rule");
-		*copy = *rule;
+static void reset_sessions(struct message *message)
+{
+	struct reset *reset = container_of(message, struct reset, message);
+
+	list_for_each (it, &reset->server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
+
+		if (conn->target && !strcmp(conn->target->name, reset->name))
+			post_drop(conn, DROP_TARGET);
 	}
-	pthread_mutex_lock(&server->lock);
-	old = server->discovery_rule;
-	server->discovery_rule = copy;
-	pthread_mutex_unlock(&server->lock);
-	heap_free(old);
-	return 0;
+	heap_free(reset);
 }
 
-void iscsi_server_set_chap(struct iscsi_server *server, unsigned algorithms)
+void server_reset_target(struct iscsi_conn *conn)
 {
-	pthread_mutex_lock(&server->lock);
-	server->chap = algorithms;
-	pthread_mutex_unlock(&server->lock);
-}
+	struct reset *reset = heap_zalloc(sizeof(*reset));
 
-/* --- discovery ---------------------------------------------------------------------------- */
-
-static bool wildcard(const char *address)
-{
-	return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
-}
-
-static void add_portal(const struct iscsi_conn *conn, const struct iscsi_portal *portal,
-		       struct text_writer *writer)
-{
-	char text[96];
-
-	if (wildcard(portal->address)) /* the address it was asked at is one that works */
-		snprintf(text, sizeof(text), "%s,%u", conn->portal_text, ISCSI_PORTAL_GROUP);
-	else
-		snprintf(text, sizeof(text),
-			 strchr(portal->address, ':') ? "[%s]:%u,%u" : "%s:%u,%u", portal->address,
-			 portal->port, ISCSI_PORTAL_GROUP);
-	text_add(writer, "TargetAddress", text);
-}
-
-void send_targets(struct iscsi_conn *conn, const char *which, struct text_writer *writer)
-{
-	struct iscsi_server *server = conn->server;
-	bool all = strcmp(which, "All") == 0;
-
-	if (all && !conn->params.discovery) {
-		text_add(writer, "SendTargets", "Reject");
+	if (!reset)
 		return;
-	}
-	if (!which[0])
-		which = conn->params.target;
-	pthread_mutex_lock(&server->lock);
-	list_for_each (link, &server->targets) {
-		const struct iscsi_target *target = list_entry(link, struct iscsi_target, link);
-
-		if (target->dying || (!all && strcmp(which, target->iqn) != 0) ||
-		    !rule_match(target->rules, target->rule_count, conn->params.initiator,
-				&conn->peer))
-			continue;
-		text_add(writer, "TargetName", target->iqn);
-		list_for_each (place, &server->portals)
-			add_portal(conn, list_entry(place, struct iscsi_portal, link), writer);
-	}
-	pthread_mutex_unlock(&server->lock);
+	reset->server = conn->server;
+	memcpy(reset->name, conn->params.target, sizeof(reset->name));
+	loop_post(conn->server->options.control, &reset->message, reset_sessions);
 }
 
-/* --- sessions ----------------------------------------------------------------------------- */
-
-void session_register(struct iscsi_conn *conn)
+int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err)
 {
-	struct iscsi_server *server = conn->server;
+	list_for_each (it, &server->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
 
-	pthread_mutex_lock(&server->lock);
-	if (++server->next_tsih == 0)
-		server->next_tsih = 1;
-	conn->tsih = server->next_tsih;
-	conn->id = ++server->next_id;
-	conn->registered = true;
-	list_push_back(&server->sessions, &conn->session_link);
-	if (server->stopping || (conn->target && conn->target->dying))
-		conn_kick(conn);
-	pthread_mutex_unlock(&server->lock);
+		if (conn->registered && conn->id == id) {
+			post_drop(conn, DROP_ADMIN);
+			return 0;
+		}
+	}
+	return err_set(err, -ENOENT, "no session %llu", (unsigned long long)id);
 }
 
-/* The connection is at its end: whoever waited for that goes on. */
-void session_gone(struct iscsi_conn *conn)
+/* ---- the list of sessions: each loop fills its part */
+
+struct gather_part {
+	struct message message;
+	struct gather *gather;
+	struct iscsi_io_loop *io;
+	struct iscsi_session_info *infos;
+	unsigned count;
+};
+
+struct gather {
+	struct iscsi_server *server;
+	void (*listed)(void *, const struct iscsi_session_info *, unsigned);
+	void *context;
+	unsigned waiting;
+	struct gather_part parts[];
+};
+
+static void describe(struct iscsi_conn *conn, struct iscsi_session_info *info)
 {
-	struct iscsi_server *server = conn->server;
-	struct list *link;
+	const struct iscsi_session *session = &conn->session;
 
-	pthread_mutex_lock(&server->lock);
-	list_remove(&conn->session_link);
-	while ((link = list_pop_front(&conn->waiters))) {
-		struct iscsi_conn *waiter = list_entry(link, struct iscsi_conn, session_link);
-
-		loop_post(waiter->lane->loop, &waiter->reinstated, login_continue);
-	}
-	if (conn->target) {
-		conn->target->sessions--;
-		target_maybe_end(conn->target);
-	}
-	pthread_mutex_unlock(&server->lock);
-}
-
-static void describe(const struct iscsi_conn *conn, struct iscsi_session_info *info)
-{
-	memset(info, 0, sizeof(*info));
-	info->id = conn->id;
-	snprintf(info->initiator, sizeof(info->initiator), "%s", conn->params.initiator);
-	snprintf(info->target, sizeof(info->target), "%s", conn->params.target);
+	*info = (struct iscsi_session_info){
+	    .id = conn->id,
+	    .tsih = conn->answer_tsih,
+	    .header_digest = conn->header_digest,
+	    .data_digest = conn->data_digest,
+	    .chap = conn->chap,
+	    .seconds = (loop_now(conn->io->loop) - session->started_ns) / 1000000000u,
+	    .commands = session->commands,
+	    .read_bytes = session->read_bytes,
+	    .write_bytes = session->write_bytes,
+	};
+	memcpy(info->isid, conn->isid, sizeof(info->isid));
+	memcpy(info->initiator, conn->params.initiator, sizeof(info->initiator));
+	memcpy(info->target, conn->params.target, sizeof(info->target));
 	snprintf(info->initiator_alias, sizeof(info->initiator_alias), "%.223s",
 		 conn->params.initiator_alias);
-	snprintf(info->peer, sizeof(info->peer), "%s", conn->peer_text);
-	snprintf(info->portal, sizeof(info->portal), "%s", conn->portal_text);
-	memcpy(info->isid, conn->isid, 6);
-	info->tsih = conn->tsih;
-	info->header_digest = conn->params.header_digest;
-	info->data_digest = conn->params.data_digest;
-	info->chap = conn->need_chap;
-	info->seconds = (loop_now(conn->server->control) - conn->since_ns) / 1000000000;
-	info->commands = __atomic_load_n(&conn->commands, __ATOMIC_RELAXED);
-	info->read_bytes = __atomic_load_n(&conn->read_bytes, __ATOMIC_RELAXED);
-	info->write_bytes = __atomic_load_n(&conn->write_bytes, __ATOMIC_RELAXED);
+	memcpy(info->peer, conn->peer_text, sizeof(info->peer));
+	memcpy(info->portal, conn->local_text, sizeof(info->portal));
+}
+
+static void gather_end(struct gather *gather)
+{
+	struct iscsi_session_info *all = NULL;
+	unsigned count = 0, at = 0;
+
+	for (unsigned i = 0; i < gather->server->options.io_loop_count; i++)
+		count += gather->parts[i].count;
+	if (count)
+		all = heap_zalloc_array(count, sizeof(*all));
+	for (unsigned i = 0; i < gather->server->options.io_loop_count; i++) {
+		struct gather_part *part = &gather->parts[i];
+
+		if (all && part->count)
+			memcpy(all + at, part->infos, part->count * sizeof(*all));
+		at += part->count;
+		heap_free(part->infos);
+	}
+	gather->listed(gather->context, all, all ? count : 0);
+	heap_free(all);
+	heap_free(gather);
+}
+
+static void gather_back(struct message *message)
+{
+	struct gather_part *part = container_of(message, struct gather_part, message);
+
+	if (--part->gather->waiting == 0)
+		gather_end(part->gather);
+}
+
+static void gather_on_loop(struct message *message)
+{
+	struct gather_part *part = container_of(message, struct gather_part, message);
+	unsigned count = 0;
+
+	list_for_each (it, &part->io->conns)
+		count++;
+	if (count)
+		part->infos = heap_zalloc_array(count, sizeof(*part->infos));
+	list_for_each (it, &part->io->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, link);
+
+		if (part->infos && conn->state == CONN_FULL_FEATURE)
+			describe(conn, &part->infos[part->count++]);
+	}
+	loop_post(part->gather->server->options.control, message, gather_back);
 }
 
 void iscsi_session_list(struct iscsi_server *server,
@@ -567,36 +670,20 @@ void iscsi_session_list(struct iscsi_server *server,
 				       unsigned count),
 			void *context)
 {
-	struct iscsi_session_info *sessions;
-	unsigned count = 0;
+	unsigned loops = server->options.io_loop_count;
+	struct gather *gather = heap_zalloc(sizeof(*gather) + loops * sizeof(struct gather_part));
 
-	pthread_mutex_lock(&server->lock);
-	list_for_each (link, &server->sessions)
-		count++;
-	sessions = heap_zalloc_array(count, sizeof(*sessions));
-	count = 0;
-	if (sessions)
-		list_for_each (link, &server->sessions)
-			describe(list_entry(link, struct iscsi_conn, session_link),
-				 &sessions[count++]);
-	pthread_mutex_unlock(&server->lock);
-	listed(context, sessions, count);
-	heap_free(sessions);
-}
-
-int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err)
-{
-	int rc = -ENOENT;
-
-	pthread_mutex_lock(&server->lock);
-	list_for_each (link, &server->sessions) {
-		struct iscsi_conn *conn = list_entry(link, struct iscsi_conn, session_link);
-
-		if (conn->id == id) {
-			conn_kick(conn);
-			rc = 0;
-		}
+	if (!gather) {
+		listed(context, NULL, 0);
+		return;
 	}
-	pthread_mutex_unlock(&server->lock);
-	return rc < 0 ? err_set(err, rc, "there is no session %llu", (unsigned long long)id) : 0;
+	gather->server = server;
+	gather->listed = listed;
+	gather->context = context;
+	gather->waiting = loops;
+	for (unsigned i = 0; i < loops; i++) {
+		gather->parts[i].gather = gather;
+		gather->parts[i].io = &server->loops[i];
+		loop_post(server->loops[i].loop, &gather->parts[i].message, gather_on_loop);
+	}
 }

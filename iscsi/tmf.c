@@ -1,203 +1,189 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tmf.c: task management (RFC 7143 11.5, 11.6). Tasks that have not been executed are ended
- * here; target/ ends the others and says when all of them are through. */
-#include <string.h>
-
-#include "core/heap.h"
+/* tmf.c: task management (RFC 7143 11.5, 11.6; RFC 7144 4). Commands that still gather data are
+ * ended here; what has been executed is target/'s to abort, and the answer waits for that. */
 #include "iscsi/internal.h"
 
-#define TMF_MAX 16u /* under way on one connection */
-
-enum response {
-	COMPLETE,
-	NO_TASK,
-	NO_LUN,
-	STILL_ALLEGIANT,
-	NO_REASSIGN,
-	NOT_SUPPORTED,
-	REJECTED = 255
+enum tmf_reply { /* RFC 7143 11.6.1 */
+		 TMF_COMPLETE = 0,
+		 TMF_NO_TASK = 1,
+		 TMF_NO_LUN = 2,
+		 TMF_REASSIGN_NOT_SUPPORTED = 4,
+		 TMF_NOT_SUPPORTED = 5,
+		 TMF_SUCCEEDED = 7,
+		 TMF_REJECTED = 255,
 };
 
-/* Function codes of RFC 7143 11.5.1 and RFC 7144. -1: not ours. */
-static int function_of(uint8_t code)
+enum tmf_reach { REACH_TASK, REACH_LUN, REACH_ALL, REACH_NOTHING };
+
+static const struct tmf_row {
+	uint8_t function;
+	enum scsi_tmf scsi;
+	enum tmf_reach ends; /* which gathering tasks it ends */
+} rows[] = {
+    {1, SCSI_ABORT_TASK, REACH_TASK},
+    {2, SCSI_ABORT_TASK_SET, REACH_LUN},
+    {3, SCSI_CLEAR_ACA, REACH_NOTHING},
+    {4, SCSI_CLEAR_TASK_SET, REACH_LUN},
+    {5, SCSI_LOGICAL_UNIT_RESET, REACH_LUN},
+    {6, SCSI_TARGET_WARM_RESET, REACH_ALL},
+    {7, SCSI_TARGET_COLD_RESET, REACH_ALL},
+    {9, SCSI_QUERY_TASK, REACH_NOTHING},
+    {10, SCSI_QUERY_TASK_SET, REACH_NOTHING},
+    {11, SCSI_NEXUS_RESET, REACH_ALL},
+    {12, SCSI_QUERY_ASYNC_EVENT, REACH_NOTHING},
+};
+
+#define TASK_REASSIGN 8
+
+static const struct tmf_row *find_row(uint8_t function)
 {
-	switch (code) {
-	case 1:
-		return SCSI_ABORT_TASK;
-	case 2:
-		return SCSI_ABORT_TASK_SET;
-	case 3:
-		return SCSI_CLEAR_ACA;
-	case 4:
-		return SCSI_CLEAR_TASK_SET;
-	case 5:
-		return SCSI_LOGICAL_UNIT_RESET;
-	case 6:
-		return SCSI_TARGET_WARM_RESET;
-	case 7:
-		return SCSI_TARGET_COLD_RESET;
-	case 9:
-		return SCSI_QUERY_TASK;
-	case 10:
-		return SCSI_QUERY_TASK_SET;
-	case 11:
-		return SCSI_NEXUS_RESET;
-	case 12:
-		return SCSI_QUERY_ASYNC_EVENT;
-	default:
-		return -1;
-	}
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].function == function)
+			return &rows[i];
+	return NULL;
 }
 
-static void respond(struct iscsi_conn *conn, uint32_t itt, uint8_t code)
+static void answer(struct iscsi_task *task, enum tmf_reply reply)
 {
-	struct iscsi_reply *reply = reply_new(conn, PDU_TASK_MANAGEMENT_RESPONSE, PDU_FINAL, itt);
-
-	if (!reply)
-		return;
-	reply->header[2] = code;
-	pdu_put32(reply->header + PDU_AT_TTT, 0);
-	reply_send(reply, NULL, 0, 0, true);
+	task->response = (uint8_t)reply;
+	task->state = TASK_SENDING;
+	session_queue(task);
 }
 
-static uint8_t response_code(enum scsi_tmf_response response)
+static bool not_executed(const struct iscsi_task *task)
 {
-	switch (response) {
-	case SCSI_TMF_COMPLETE:
-		return COMPLETE;
-	case SCSI_TMF_SUCCEEDED:
-		return 7; /* RFC 7144 4.2: function succeeded */
-	case SCSI_TMF_NO_SUCH_TASK:
-		return NO_TASK;
-	case SCSI_TMF_NO_SUCH_LUN:
-		return NO_LUN;
-	case SCSI_TMF_NOT_SUPPORTED:
-		return NOT_SUPPORTED;
-	default:
-		return REJECTED;
-	}
+	return pdu_opcode(task->bhs) == PDU_SCSI_COMMAND && !task->dropped &&
+	       (task->state == TASK_GATHERING || task->state == TASK_HELD);
 }
 
-static void answered(struct scsi_tmf_request *scsi, enum scsi_tmf_response response)
+static bool same_lun(const struct iscsi_task *a, const struct iscsi_task *b)
 {
-	struct iscsi_tmf *tmf = container_of(scsi, struct iscsi_tmf, scsi);
-	struct iscsi_conn *conn = tmf->conn;
-
-	if (conn->phase != CONN_CLOSING) {
-		respond(conn, tmf->itt, response_code(response));
-		/* RFC 7143 11.5.1: a cold reset ends all sessions; ours is one of them. */
-		if (scsi->function == SCSI_TARGET_COLD_RESET && response == SCSI_TMF_COMPLETE)
-			conn_finish(conn);
-	}
-	list_remove(&tmf->link);
-	heap_free(tmf);
-	conn->tmf_count--;
-	conn_maybe_free(conn);
+	for (unsigned i = 0; i < 8; i++)
+		if (a->bhs[PDU_AT_LUN + i] != b->bhs[PDU_AT_LUN + i])
+			return false;
+	return true;
 }
 
-/* Is @task, not executed yet, what @function is about? */
-static bool concerns(const struct iscsi_task *task, enum scsi_tmf function, uint32_t tag,
-		     const uint8_t *lun)
+/* Commands the initiator sent after the function are not touched. */
+static bool reaches(const struct iscsi_task *tmf, const struct iscsi_task *task,
+		    enum tmf_reach reach)
 {
-	if (task->state != ISCSI_TASK_QUEUED && task->state != ISCSI_TASK_GATHERING)
+	if (!not_executed(task) || !pdu_sn_before(task->cmdsn, tmf->cmdsn))
 		return false;
-	switch (function) {
-	case SCSI_ABORT_TASK:
-		return task->itt == tag;
-	case SCSI_ABORT_TASK_SET:
-	case SCSI_CLEAR_TASK_SET:
-	case SCSI_LOGICAL_UNIT_RESET:
-		return memcmp(task->scsi.lun, lun, 8) == 0;
-	case SCSI_TARGET_WARM_RESET:
-	case SCSI_TARGET_COLD_RESET:
-	case SCSI_NEXUS_RESET:
-		return true;
-	default:
-		return false;
+	return reach == REACH_ALL || (reach == REACH_LUN && same_lun(tmf, task));
+}
+
+static void end_gathering(struct iscsi_task *tmf, enum tmf_reach reach)
+{
+	struct list *head = &tmf->conn->session.tasks, *it, *next;
+
+	for (it = head->next; it != head; it = next) {
+		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
+
+		next = it->next;
+		if (task != tmf && reaches(tmf, task, reach))
+			session_task_drop(task);
 	}
 }
 
-static bool drop_ungathered(struct iscsi_conn *conn, enum scsi_tmf function, uint32_t tag,
-			    const uint8_t *lun)
+static void answered(struct scsi_tmf_request *request, enum scsi_tmf_response response)
 {
-	bool any = false;
+	static const enum tmf_reply replies[] = {
+	    [SCSI_TMF_COMPLETE] = TMF_COMPLETE,           [SCSI_TMF_SUCCEEDED] = TMF_SUCCEEDED,
+	    [SCSI_TMF_NO_SUCH_TASK] = TMF_NO_TASK,        [SCSI_TMF_NO_SUCH_LUN] = TMF_NO_LUN,
+	    [SCSI_TMF_NOT_SUPPORTED] = TMF_NOT_SUPPORTED, [SCSI_TMF_REJECTED] = TMF_REJECTED,
+	};
+	struct iscsi_task *task = container_of(request, struct iscsi_task, tmf);
+	bool cold = request->function == SCSI_TARGET_COLD_RESET && response == SCSI_TMF_COMPLETE;
 
-	list_for_each_safe (link, &conn->tasks) {
-		struct iscsi_task *task = list_entry(link, struct iscsi_task, link);
-
-		if (!concerns(task, function, tag, lun))
-			continue;
-		any = true;
-		task_drop(task);
-	}
-	return any;
+	if (cold)
+		server_reset_target(task->conn);
+	answer(task, replies[response]);
 }
 
-static bool query_ungathered(const struct iscsi_conn *conn, uint32_t tag)
+static void submit(struct iscsi_task *task, enum scsi_tmf function)
 {
-	list_for_each (link, &conn->tasks) {
-		const struct iscsi_task *task = list_entry(link, struct iscsi_task, link);
+	struct scsi_tmf_request *request = &task->tmf;
 
-		if (task->itt == tag && task->state <= ISCSI_TASK_GATHERING)
-			return true;
-	}
-	return false;
+	request->function = function;
+	request->nexus = task->conn->session.nexus;
+	for (unsigned i = 0; i < 8; i++)
+		request->lun[i] = task->bhs[PDU_AT_LUN + i];
+	request->tag = pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG);
+	request->answered = answered;
+	task->state = TASK_EXECUTING;
+	scsi_tmf_submit(request);
 }
 
-static void run(struct iscsi_conn *conn, enum scsi_tmf function)
+/* RFC 7143 11.5.5: a task that never arrived, although its RefCmdSN lies in the window, counts
+ * as received and aborted; one outside the window does not exist. */
+static void abort_unknown(struct iscsi_task *task)
 {
-	const uint8_t *header = conn->header;
-	uint32_t tag = pdu_get32(header + PDU_AT_REFERENCED_TAG);
-	uint32_t itt = pdu_get32(header + PDU_AT_ITT);
-	struct iscsi_tmf *tmf;
+	struct pdu_window *window = &task->conn->session.window;
+	uint32_t cmdsn = pdu_get32(task->bhs + PDU_AT_REFERENCED_CMDSN);
+	bool coming = pdu_window_place(window, cmdsn) != PDU_WINDOW_OUTSIDE &&
+		      pdu_sn_before(cmdsn, task->cmdsn);
 
-	if (drop_ungathered(conn, function, tag, header + PDU_AT_LUN) &&
-	    function == SCSI_ABORT_TASK) {
-		respond(conn, itt, COMPLETE);
+	if (coming)
+		session_was_aborted(task->conn, pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG));
+	if (coming && cmdsn == window->expected) {
+		window->expected++;
+		window->maximum++;
+	}
+	answer(task, coming ? TMF_COMPLETE : TMF_NO_TASK);
+}
+
+static void abort_task(struct iscsi_task *task)
+{
+	uint32_t tag = pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG);
+	struct iscsi_task *other = session_find(task->conn, tag);
+
+	if (!other) {
+		abort_unknown(task);
+	} else if (other == task || pdu_opcode(other->bhs) != PDU_SCSI_COMMAND) {
+		answer(task, TMF_NO_TASK);
+	} else if (not_executed(other)) {
+		session_task_drop(other);
+		answer(task, TMF_COMPLETE);
+	} else if (other->state == TASK_EXECUTING) {
+		submit(task, SCSI_ABORT_TASK);
+	} else {
+		answer(task, TMF_NO_TASK); /* its answer is on the way */
+	}
+}
+
+void tmf_request(struct iscsi_task *task)
+{
+	uint8_t function = task->bhs[PDU_AT_FLAGS] & 0x7f;
+	const struct tmf_row *row = find_row(function);
+
+	if (function == TASK_REASSIGN) {
+		answer(task, TMF_REASSIGN_NOT_SUPPORTED);
 		return;
 	}
-	if (function == SCSI_QUERY_TASK && query_ungathered(conn, tag)) {
-		respond(conn, itt, 7);
+	if (!row || (function > TASK_REASSIGN && task->conn->params.protocol_level < 2)) {
+		answer(task, TMF_NOT_SUPPORTED);
 		return;
 	}
-	tmf = conn->tmf_count < TMF_MAX ? heap_zalloc(sizeof(*tmf)) : NULL;
-	if (!tmf) {
-		respond(conn, itt, REJECTED);
+	if (row->ends == REACH_TASK) {
+		abort_task(task);
 		return;
 	}
-	tmf->conn = conn;
-	tmf->itt = itt;
-	tmf->scsi.function = function;
-	tmf->scsi.nexus = conn->nexus;
-	tmf->scsi.tag = tag;
-	tmf->scsi.answered = answered;
-	memcpy(tmf->scsi.lun, header + PDU_AT_LUN, 8);
-	list_push_back(&conn->tmfs, &tmf->link);
-	conn->tmf_count++;
-	scsi_tmf_submit(&tmf->scsi);
+	end_gathering(task, row->ends);
+	submit(task, row->scsi);
 }
 
-void tmf_pdu(struct iscsi_conn *conn)
+void tmf_make_pdu(struct iscsi_task *task)
 {
-	const uint8_t *header = conn->header;
-	uint8_t code = header[PDU_AT_FLAGS] & 0x7f;
-	uint32_t cmdsn = pdu_get32(header + PDU_AT_CMDSN);
-	int function = function_of(code);
+	struct iscsi_out *out;
 
-	if (!pdu_immediate(header)) {
-		if (pdu_window_place(&conn->window, cmdsn) != PDU_WINDOW_NEXT)
-			return; /* outside: dropped in silence */
-		conn->window.expected++;
-		conn->window.maximum++;
-	}
-	if (!conn->nexus || conn->phase != CONN_FULL)
-		reply_reject(conn, PDU_REJECT_PROTOCOL_ERROR);
-	else if (code == 8) /* TASK REASSIGN needs ERL 2 */
-		respond(conn, pdu_get32(header + PDU_AT_ITT), NO_REASSIGN);
-	else if (function < 0)
-		respond(conn, pdu_get32(header + PDU_AT_ITT), NOT_SUPPORTED);
-	else
-		run(conn, (enum scsi_tmf)function);
-	if (conn->phase != CONN_CLOSING)
-		command_advance(conn);
+	session_task_done(task);
+	out = conn_out(task->conn, PDU_TASK_MANAGEMENT_RESPONSE);
+	if (!out)
+		return;
+	out->task = task;
+	out->bhs[PDU_AT_FLAGS] = PDU_FINAL;
+	out->bhs[2] = task->response;
+	pdu_put32(out->bhs + PDU_AT_ITT, task->itt);
+	conn_send(task->conn, out, NULL, 0, true);
 }

@@ -10,7 +10,8 @@
 #include "webadmin/route.h"
 
 /* Inside webadmin/: what a route's handler sees. A handler answers exactly once, now or later,
- * with one of the api_reply_*() calls; the request is gone after that. */
+ * with one of the api_reply_*() calls; the request is gone after that: not even a field of it may
+ * be looked at. */
 
 struct webadmin;
 struct model;

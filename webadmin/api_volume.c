@@ -15,9 +15,10 @@ static bool find_volume(struct api_request *request)
 
 	request->volume = model_find_volume(request->model, request->match.param[0],
 					    request->match.param[1], &code, &request->err);
-	if (!request->volume)
-		api_reply_failure(request, code);
-	return request->volume != NULL;
+	if (request->volume)
+		return true;
+	api_reply_failure(request, code);
+	return false;
 }
 
 /* The end of every asynchronous step: false when it failed (answered). */

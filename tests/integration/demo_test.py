@@ -135,7 +135,10 @@ def test(points):
                                                              scsi_id.group(1).strip("'\""))),
                          "the SCSIid for XCP-ng is 3 + NAA-6", text)
             back = clients(points, port, folder)
-            points.point(first.interrupt() in (0, 130), "Ctrl-C is a clean stop", first.text())
+            # make dies of the signal too, once the daemon is through.
+            points.point(first.interrupt() in (0, 130, -signal.SIGINT) and
+                         re.search(r"stopped$", first.text(), re.M), "Ctrl-C is a clean stop",
+                         first.text())
             second = MakeRun(state, port, os.path.join(folder, "second.log"))
             ready = second.wait_ready()
             points.point(ready is not None and ready < READY_MAX + 2,

@@ -154,7 +154,7 @@ class Granary:
 
     def used(self):
         return next(pool for pool in self.server.status()["pools"]
-                    if pool["name"] == "tank")["used"]
+                    if pool["name"] == "tank")["used_bytes"]
 
     def stop(self):
         return self.server.stop()

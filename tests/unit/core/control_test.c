@@ -201,9 +201,8 @@ static int take_down(void **state)
 	struct fixture *fixture = *state;
 
 	loop_post(fixture->loop, &fixture->closing, close_server);
+	usleep(50000); /* its connections end on the loop's own thread */
 	loop_join(fixture->loop);
-	for (int i = 0; i < 10; i++) /* let the connections' ends arrive */
-		loop_poll(fixture->loop, 1000000);
 	assert_int_equal(access(fixture->path, F_OK), -1);
 	loop_destroy(fixture->loop);
 	rmdir(fixture->dir);

@@ -109,10 +109,10 @@ static void test_gone(struct volume *volume)
 	free(test);
 }
 
-static const struct volume_ops test_ops = {
+static UNUSED const struct volume_ops test_ops = {
     .name = "test", .submit = test_submit, .cancel = test_cancel, .release = test_gone};
 
-static struct test_volume *test_volume_new(const char *name, uint64_t size)
+static UNUSED struct test_volume *test_volume_new(const char *name, uint64_t size)
 {
 	struct test_volume *test = calloc(1, sizeof(*test));
 
@@ -171,7 +171,7 @@ static UNUSED void settle(void)
 		loop_poll(rig.loop, 0);
 }
 
-static void make_nexus_a(void *context)
+static UNUSED void make_nexus_a(void *context)
 {
 	(void)context;
 	assert_int_equal(scsi_nexus_create(rig.target, "iqn.2026-11.test:a,i,0x000000000001",
@@ -179,7 +179,7 @@ static void make_nexus_a(void *context)
 			 0);
 }
 
-static void make_nexus_b(void *context)
+static UNUSED void make_nexus_b(void *context)
 {
 	(void)context;
 	assert_int_equal(scsi_nexus_create(rig.target, "iqn.2026-11.test:b,i,0x000000000002",
@@ -187,7 +187,7 @@ static void make_nexus_b(void *context)
 			 0);
 }
 
-static void destroy_nexus(void *context)
+static UNUSED void destroy_nexus(void *context)
 {
 	scsi_nexus_destroy(context);
 }
@@ -306,7 +306,7 @@ static void io_begin(struct io *io)
 	assert_true(task->data_out_length <= io->out_length);
 }
 
-static void io_go(void *context)
+static UNUSED void io_go(void *context)
 {
 	struct io *io = context;
 
@@ -336,7 +336,7 @@ static UNUSED void io_start(struct io *io, struct scsi_nexus *nexus, const void 
 	on_loop(io_go, io);
 }
 
-static void io_wait(struct io *io)
+static UNUSED void io_wait(struct io *io)
 {
 	for (int i = 0; i < 100000 && !io->done; i++)
 		loop_poll(rig.loop, 0);
@@ -344,7 +344,7 @@ static void io_wait(struct io *io)
 }
 
 /* The usual way: one command at a time, results in io0. */
-static struct io io0;
+static UNUSED struct io io0;
 
 static UNUSED struct io *run_on(struct scsi_nexus *nexus, const void *cdb, unsigned cdb_length,
 				uint32_t out_length)
@@ -387,7 +387,7 @@ static UNUSED void eat_attentions(struct scsi_nexus *nexus)
 	fail_msg("unit attentions without end");
 }
 
-static void map_volume(void *context)
+static UNUSED void map_volume(void *context)
 {
 	unsigned lun;
 

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "iscsi/internal.h"
+
+static const struct listener_handlers handlers;
+
+int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t port,
+		      uint16_t *ret_port, struct err *err)
+{
+	struct iscsi_portal *portal;
+	int result;
+
+	if (server->portal_count == ISCSI_PORTALS_MAX)
+		return err_set(err, -ENOSPC, "more than %u portals", ISCSI_PORTALS_MAX);
+	portal = heap_zalloc(sizeof(*portal));
+	if (!portal)
+		return err_set(err, -ENOMEM, "no memory for a portal");
+	portal->server = server;
+	snprintf(portal->address, sizeof(portal->address), "%s", address);
+	result = listener_open(server->options.control, address, port, &handlers, portal,
+			       &portal->listener, err);
+	if (result < 0) {
+		heap_free(portal);
+		return result;
+	}
+	portal->port = listener_port(portal->listener);
+	server->portals[server->portal_count++] = portal;
+	if (ret_port)
+		*ret_port = portal->port;
+	return 0;
+}
+
+bool iscsi_portal_next(struct iscsi_server *server, unsigned index,
+		       struct iscsi_portal_info *ret_info)
+{
+	if (index >= server->portal_count)
+		return false;
+	*ret_info = (struct iscsi_portal_info){
+	    .address = server->portals[index]->address,
+	    .port = server->portals[index]->port,
+	    .group = 1,
+	};
+	return true;
+}
+
+void portal_close_all(struct iscsi_server *server)
+{
+	for (unsigned i = 0; i < server->portal_count; i++) {
+		listener_close(server->portals[i]->listener);
+		heap_free(server->portals[i]);
+	}
+	server->portal_count = 0;
+}
+
+static void accepted(struct listener *listener, int fd, const struct sockaddr *peer,
+		     socklen_t peer_length)
+{
+	struct iscsi_portal *portal = listener_context(listener);
+
+	server_accepted(portal->server, fd, peer, peer_length);
+}
+
+static const struct listener_handlers handlers = {.accepted = accepted};
+
+static void address_text(const struct sockaddr *address, char *text, size_t room)
+{
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+	char plain[INET6_ADDRSTRLEN] = "";
+
+	if (address->sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &six->sin6_addr, plain, sizeof(plain));
+		snprintf(text, room, "[%s]", plain);
+	} else if (address->sa_family == AF_INET) {
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, plain,
+			  sizeof(plain));
+		snprintf(text, room, "%s", plain);
+	} else {
+		snprintf(text, room, "local");
+	}
+}
+
+void portal_text(const struct sockaddr *address, char *text, size_t room)
+{
+	char plain[56];
+
+	address_text(address, plain, sizeof(plain));
+	snprintf(text, room, "%s:%u", plain,
+		 ntohs(((const struct sockaddr_in *)address)->sin_port));
+}
+
+static bool is_wildcard(const struct iscsi_portal *portal)
+{
+	return !strcmp(portal->address, "0.0.0.0") || !strcmp(portal->address, "::") ||
+	       !strcmp(portal->address, "*");
+}
+
+/* A wildcard is no address to connect to: the one the asker came in on stands for it. */
+void portal_list(const struct iscsi_server *server, const struct sockaddr *local,
+		 struct text_writer *writer)
+{
+	char line[128], plain[64];
+
+	for (unsigned i = 0; i < server->portal_count; i++) {
+		const struct iscsi_portal *portal = server->portals[i];
+		bool six = strchr(portal->address, ':');
+
+		if (!is_wildcard(portal))
+			snprintf(plain, sizeof(plain), six ? "[%.60s]" : "%.60s", portal->address);
+		else if (local->sa_family == (six ? AF_INET6 : AF_INET))
+			address_text(local, plain, sizeof(plain));
+		else
+			continue;
+		snprintf(line, sizeof(line), "%s:%u,1", plain, portal->port);
+		text_add(writer, "TargetAddress", line);
+	}
+}
