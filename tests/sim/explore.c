@@ -214,9 +214,10 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 	explorer->counts->failures += life->failures;
 }
 
-/* Both copies of the newest root rot: the one before must do, with all that is durable, unless
- * the journal has been written over since; then the pool says so. Volumes made, deleted, resized
- * or renamed with that root are a matter of that root. */
+/* Both copies of the newest root rot: the one before must do, unless the journal has been
+ * written over since; then the pool says so. It opens, its structures are right, and sectors hold
+ * what was written to them some time: with the root goes the word of what was confirmed. Volumes
+ * made, deleted, resized or renamed with that root are a matter of that root. */
 static void rot_newest_root(struct sim *sim, const struct profile *profile)
 {
 	uint64_t newest = 0;
@@ -249,12 +250,13 @@ static void visit_rewound(struct explorer *explorer, struct sim *sim, const stru
 	rot_newest_root(after, explorer->profile);
 	sim_enter(after);
 	life = life_new(after, explorer->profile, model_copy(crashed), depth);
+	life->device_lied = life->tolerate_faults = true;
 	life_call(life, life_start_open);
 	if (life_wait(life, "pool_open of the older root") == 0) {
 		life->pool = life->call.pool;
 		if (life_volumes_fit(life)) {
 			life_match_volumes(life);
-			look(life, crashed, rng_one_in(sim_rng(after), 4));
+			look(life, NULL, rng_one_in(sim_rng(after), 4));
 		} else { /* managed since: what a root says about volumes is in no journal */
 			explorer->counts->refusals++;
 		}
