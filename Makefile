@@ -90,8 +90,8 @@ $(BUILD)/obj/%.o: %.c $(FLAGS) | $(RUN_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/obj/tests/%.o: | $(TEST_READY)
-$(BUILD)/obj/bench/%.o: | $(TEST_READY)
+# By name: a pattern without a recipe would add nothing.
+$(patsubst %.c,$(BUILD)/obj/%.o,$(filter tests/% bench/%,$(SOURCES:./%=%))): | $(TEST_READY)
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@

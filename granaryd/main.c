@@ -21,6 +21,7 @@
  * The portals come last: to an initiator that logs in again after a restart, "there is no such
  * target" would be final, while a refused connection is tried again. */
 #define GRACE_NS    (5 * 1000000000ull)
+#define QUIET_NS    (10 * 1000000ull)
 #define PROGRESS_NS (1 * 1000000000ull)
 
 static struct granaryd {
@@ -222,6 +223,9 @@ static int start(struct err *err)
 
 static void tear_down(void)
 {
+	/* The kernel's last words on what was closed; a quiet round ends it. */
+	for (unsigned i = 0; i < 100 && loop_poll(daemon_.control, QUIET_NS); i++)
+		;
 	for (unsigned i = 0; i < daemon_.io_loops_running; i++)
 		loop_join(daemon_.io_loops[i]);
 	webadmin_destroy(daemon_.admin);

@@ -41,7 +41,6 @@
 #define ISCSI_PING_LIMIT_NS     (30ull * 1000000000) /* idle time before the end */
 #define ISCSI_DRAIN_NS          (2ull * 1000000000)  /* for last words */
 #define ISCSI_RULES_MAX         1024u
-#define ISCSI_TARGETS_MAX       4096u
 #define ISCSI_PORTALS_MAX       32u
 #define ISCSI_DATA_PIECES       4u
 #define ISCSI_EXECUTE_BYTES_MAX (ISCSI_DATA_PIECES * BUF_MAX)

@@ -297,23 +297,69 @@ static int write_meta(struct checkpoint *checkpoint, uint8_t *image)
 }
 
 /* ---- superblocks ---- */
+struct label_write {
+	struct disk_request request;
+	struct label_writes *all;
+};
+
+struct label_writes {
+	struct label_write copy[2 * POOL_DEVICES_MAX];
+	struct fiber *fiber;
+	unsigned in_flight;
+	int result;
+};
+
+static void label_written(struct disk_request *request, int result)
+{
+	struct label_writes *all = container_of(request, struct label_write, request)->all;
+
+	if (result < 0)
+		all->result = result;
+	all->in_flight--;
+	fiber_wake(all->fiber);
+}
+
+static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, uint8_t *block)
+{
+	struct label_write *write = &all->copy[all->in_flight++];
+
+	write->all = all;
+	write->request = (struct disk_request){.op = DISK_WRITE,
+					       .flags = ORDER(superblock_fua) ? DISK_FUA : 0,
+					       .offset = superblock_position(pv->format.size, copy),
+					       .length = BLOCK,
+					       .iov_count = 1,
+					       .own_iov = {.iov_base = block, .iov_len = BLOCK},
+					       .done = label_written};
+	write->request.iov = &write->request.own_iov;
+	pv_wrote(pv);
+	disk_submit(fiber_loop(all->fiber), pv->disk, &write->request);
+}
+
+/* Head and tail of all PVs at once: a crash may tear them all, and the other side remains. */
 int superblock_write_all(struct native *native, const struct superblock *sb)
 {
-	uint8_t *block = heap_aligned(BLOCK, BLOCK);
+	uint8_t *blocks = heap_aligned(BLOCK, (size_t)native->pv_count * BLOCK);
+	struct label_writes *all = heap_zalloc(sizeof(*all));
 	struct superblock mine = *sb;
 	unsigned side = ORDER(superblock_alternates) ? sb->generation & 1 : 0;
-	int result = block ? 0 : -ENOMEM;
+	int result = blocks && all ? 0 : -ENOMEM;
 
 	for (unsigned i = 0; i < native->pv_count && result == 0; i++) {
+		uint8_t *block = blocks + (size_t)i * BLOCK;
+
+		all->fiber = fiber_current();
 		mine.pv_index = i;
 		superblock_encode(&mine, block);
-		for (unsigned area = 0; area < 4 && result == 0; area += 2)
-			result =
-			    pv_io(&native->pv[i], DISK_WRITE, ORDER(superblock_fua) ? DISK_FUA : 0,
-				  superblock_position(native->pv[i].format.size, area + side),
-				  block, BLOCK);
+		label_write(all, &native->pv[i], side, block);
+		label_write(all, &native->pv[i], 2 + side, block);
 	}
-	heap_free(block);
+	while (result == 0 && all->in_flight)
+		fiber_wait();
+	if (result == 0)
+		result = all->result;
+	heap_free(all);
+	heap_free(blocks);
 	return result;
 }
 
@@ -352,7 +398,7 @@ static int wait_data(struct checkpoint *checkpoint)
 
 static void release_nodes(struct native *native)
 {
-	struct list *old = &native->meta_freed[ORDER(nodes_reused_after_next) ? 1 : 0];
+	struct list *old = &native->meta_freed[1]; /* freed by the checkpoint before this one */
 
 	while (!list_empty(old)) {
 		struct meta_extent *extent =

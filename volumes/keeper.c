@@ -123,14 +123,14 @@ static int do_resize(struct native_call *mine, struct lane *lane)
 	struct nvolume *volume = mine->volume;
 	int result = 0;
 
-	if (mine->size < volume->volume.size_bytes)
+	if (mine->size < volume->stored_size)
 		return err_set(&mine->call->err, -EINVAL,
 			       "a volume can not be made smaller in this version");
 	native_lock(native);
 	while (result == 0 && tree_capacity(&volume->map) * MAP_CHUNKS * CHUNK < mine->size)
 		result = tree_grow(&volume->map);
 	if (result == 0) {
-		__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
+		volume->stored_size = mine->size; /* to be seen when it is durable */
 		nvolume_mark_dirty(volume);
 	}
 	native_unlock(lane);
@@ -193,6 +193,7 @@ static void changed(struct native_call *mine)
 		mine->call->volume = volume_ref(&mine->volume->volume);
 		mine->call->pool = &mine->native->pool;
 	} else if (mine->kind == CALL_RESIZE) {
+		__atomic_store_n(&mine->volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
 		volume_notify(&mine->volume->volume, VOLUME_RESIZED);
 	} else if (mine->kind == CALL_RENAME) {
 		volume_notify(&mine->volume->volume, VOLUME_RENAMED);

@@ -316,7 +316,7 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 	volume->volume.ops = &native_volume_ops;
 	volume->volume.pool = &native->pool;
 	snprintf(volume->volume.name, sizeof(volume->volume.name), "%s", name);
-	volume->volume.size_bytes = size_bytes;
+	volume->volume.size_bytes = volume->stored_size = size_bytes;
 	volume->volume.thin = true;
 	list_init(&volume->volume.watchers);
 	list_init(&volume->link);

@@ -147,8 +147,9 @@ struct nvolume {
 	enum volume_state state;
 	struct tree map;
 	uint64_t used_slots, frozen_used;
-	bool dirty;       /* record differs from the last checkpoint's */
-	struct list link; /* native->volumes, by name; DELETING ones in native->deleting */
+	uint64_t stored_size; /* as the next checkpoint will say */
+	bool dirty;           /* record differs from the last checkpoint's */
+	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
 	unsigned pv; /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;

@@ -200,14 +200,13 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 			struct volume_record record = {0};
 
 			if (volume) {
-				record =
-				    (struct volume_record){.id = volume->id,
-							   .state = volume->state,
-							   .identity = volume->volume.identity,
-							   .size_bytes = volume->volume.size_bytes,
-							   .used_slots = volume->frozen_used,
-							   .levels = volume->map.levels,
-							   .root = volume->map.root};
+				record = (struct volume_record){.id = volume->id,
+								.state = volume->state,
+								.identity = volume->volume.identity,
+								.size_bytes = volume->stored_size,
+								.used_slots = volume->frozen_used,
+								.levels = volume->map.levels,
+								.root = volume->map.root};
 				memcpy(record.name, volume->volume.name, sizeof(record.name));
 			}
 			volume_record_encode(&record, at + VOLUME_RECORD * i);

@@ -5,6 +5,10 @@
 /* Every line of the engine on which crash safety hangs asks ORDER(name) first. In the product
  * that is the constant 1; in a build with -DGRANARY_MUTATION the mutation check of tests/sim
  * switches one off at a time and expects the simulator to catch the damage.
+ * Rules with a second line of defence behind them are not here, for no crash can tell: readers
+ * drain before reuse (they would see a wrong crc and look again), nodes of the last two roots are
+ * kept (the older one serves hands, not crashes), a new epoch at each open (the hash of the
+ * previous block breaks the chain as well).
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -17,15 +21,12 @@
  * hot_mark_before_overwrite         io_write.c      hot mark durable before the first touch
  * write_waits_for_overlap           io.c            overlapping writes of a slot take turns
  * quarantine_waits_for_confirm      space.c         I3: free record durable before reuse
- * quarantine_waits_for_readers      space.c         I3: readers drained before reuse
  * checkpoint_waits_for_data         checkpoint.c    I7: data of frozen records is complete
  * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
  * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
  * superblock_alternates             checkpoint.c    the older root survives a torn write
  * tail_moves_after_superblock       checkpoint.c    I7: the journal is kept until then
- * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
  * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
- * replay_new_epoch                  replay.c        orphan journal blocks never chain
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
  * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
  */

@@ -668,7 +668,7 @@ int replay_run(struct native *native, struct lane *lane, struct err *err)
 
 	if (replay.run && replay.slot && replay.settled && replay.candidates)
 		result = steps(&replay);
-	journal->epoch = native->sb.epoch + (ORDER(replay_new_epoch) ? 1 : 0);
+	journal->epoch = native->sb.epoch + 1;
 	journal->tail_seq = native->sb.journal_tail;
 	journal->next_seq = replay.end_seq;
 	journal->next_lsn = replay.end_lsn;

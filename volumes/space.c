@@ -313,8 +313,8 @@ void space_release(struct native *native)
 
 		if (ORDER(quarantine_waits_for_confirm) && item->lsn > native->journal.confirmed)
 			break;
-		if (ORDER(quarantine_waits_for_readers) && item->ticket > readers)
-			break;
+		if (item->ticket > readers)
+			break; /* they would only see a wrong crc and look again; spare them */
 		space_unhold(native, item->chunk, item->mask);
 		list_remove(&item->link);
 		if (native->quarantine_spares >= 4096) {

@@ -169,7 +169,8 @@ def test(points):
             points.point(server.process.poll() is None, "the daemon is still there")
         finally:
             status = server.stop()
-        points.point(status == 0, "clean stop")
+            log = server.log()
+        points.point(status == 0, "clean stop", f"exit status {status}\n{log[-3000:]}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "volumes/format.h"
+
 #define DEPTH_MAX 3
+
+static const char *const device_paths[] = {"/sim/pv0", "/sim/pv1"};
 
 struct explorer {
 	const struct profile *profile;
 	const struct explore_limits *limits;
 	struct explore_counts *counts;
 	uint64_t states_at_start;
+	bool
+	    recovering; /* the crash is in the middle of a recovery: only the newest root is safe */
 	uint64_t recovery_ios; /* how many a recovery takes, of late: to crash in the middle */
 };
 
@@ -153,7 +159,9 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 			uint64_t before = explorer->counts->states;
 
 			crash_at = 0;
+			explorer->recovering = true;
 			explore_crash(explorer, life->sim, crashed, 3, life->depth + 1);
+			explorer->recovering = false;
 			explorer->counts->recovery_states += explorer->counts->states - before;
 		}
 	}
@@ -172,18 +180,25 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 static void work(struct explorer *explorer, struct life *life, unsigned operations,
 		 unsigned ios_between, unsigned states)
 {
-	uint64_t base = sim_io_count(life->sim), next = UINT64_MAX;
+	uint64_t base = sim_io_count(life->sim), next = UINT64_MAX, ios = 0, idle = 0;
 
 	if (ios_between)
 		next = base + rng_range(&life->rng, 1, ios_between * 2);
-	for (uint64_t steps = 0; life->operations < operations || !life_quiet(life); steps++) {
+	for (;;) {
 		bool more = life->operations < operations && !enough(explorer);
+		uint64_t fua = sim_fua_count(life->sim);
 
 		if (!more && life_quiet(life))
 			break;
-		if (steps > 20000000)
+		if (sim_io_count(life->sim) != ios || more) {
+			ios = sim_io_count(life->sim);
+			idle = 0;
+		} else if (++idle > 4000000) {
 			violation("requests never end (depth %u)", life->depth);
+		}
 		life_work(life, more);
+		if (ios_between && sim_fua_count(life->sim) != fua && rng_one_in(&life->rng, 6))
+			next = 0; /* a root has just become durable: an interesting moment */
 		if (sim_io_count(life->sim) < next)
 			continue;
 		if (life->profile->subject->only_data && !life->handles[0])
@@ -197,6 +212,64 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 	explorer->counts->operations += life->operations;
 	explorer->counts->ios += sim_io_count(life->sim) - base;
 	explorer->counts->failures += life->failures;
+}
+
+/* Both copies of the newest root rot: the one before must do, unless the journal has been
+ * written over since; then the pool says so. It opens, its structures are right, and sectors hold
+ * what was written to them some time: with the root goes the word of what was confirmed. Volumes
+ * made, deleted, resized or renamed with that root are a matter of that root. */
+static void rot_newest_root(struct sim *sim, const struct profile *profile)
+{
+	uint64_t newest = 0;
+
+	for (unsigned pass = 0; pass < 2; pass++) {
+		for (unsigned i = 0; i < profile->devices * 4; i++) {
+			const char *path = device_paths[i / 4];
+			uint64_t at = superblock_position(sim_disk_size(sim, path), i % 4);
+			static uint8_t block[4096];
+			struct superblock sb;
+
+			sim_disk_peek(sim, path, at, block, sizeof(block));
+			if (superblock_decode(block, &sb, NULL) != 0)
+				continue;
+			if (pass == 0 && sb.generation > newest)
+				newest = sb.generation;
+			else if (pass == 1 && sb.generation == newest)
+				sim_disk_rot(sim, path, at + 64);
+		}
+	}
+}
+
+static void visit_rewound(struct explorer *explorer, struct sim *sim, const struct sim_plan *plan,
+			  const struct model *crashed, unsigned depth)
+{
+	struct sim *after = sim_crash(sim, plan);
+	struct life *life;
+
+	explorer->counts->rewinds++;
+	rot_newest_root(after, explorer->profile);
+	sim_enter(after);
+	life = life_new(after, explorer->profile, model_copy(crashed), depth);
+	life->device_lied = life->tolerate_faults = true;
+	life_call(life, life_start_open);
+	if (life_wait(life, "pool_open of the older root") == 0) {
+		life->pool = life->call.pool;
+		if (life_volumes_fit(life)) {
+			life_match_volumes(life);
+			look(life, NULL, rng_one_in(sim_rng(after), 4));
+		} else { /* managed since: what a root says about volumes is in no journal */
+			explorer->counts->refusals++;
+		}
+		check(explorer, life, false);
+		close_pool(life);
+	} else if (strstr(life->call.err.text, "moved on")) {
+		explorer->counts->refusals++;
+	} else {
+		violation("pool_open of the older root: %s (depth %u)", life->call.err.text, depth);
+	}
+	life_free(life);
+	sim_leave(after);
+	sim_destroy(after);
 }
 
 /* One crash state: recover it, look at it, sometimes live on in it. */
@@ -280,8 +353,13 @@ static void visit_plan(struct explorer *explorer, struct sim *sim, const uint8_t
 		       unsigned count, const struct model *crashed, unsigned depth, struct rng *rng)
 {
 	struct sim_plan plan = {fates, count, rng_next(rng)};
+	bool recovering = explorer->recovering;
 
+	explorer->recovering = false;
 	visit(explorer, sim, &plan, crashed, depth);
+	if (!explorer->profile->subject->only_data && !recovering && rng_one_in(rng, 12))
+		visit_rewound(explorer, sim, &plan, crashed, depth);
+	explorer->recovering = recovering;
 }
 
 static bool worth_all(const struct explorer *explorer, struct rng *rng, unsigned count,
@@ -336,12 +414,11 @@ static struct life *first_life(const struct profile *profile, struct sim *sim)
 
 static void disks_create(const struct profile *profile, struct sim *sim)
 {
-	static const char *const paths[] = {"/sim/pv0", "/sim/pv1"};
-
 	for (unsigned i = 0; i < profile->devices && i < 2; i++) {
-		sim_disk_create(sim, paths[i], profile->device_size);
-		sim_disk_set_cache(sim, paths[i], profile->volatile_cache);
+		sim_disk_create(sim, device_paths[i], profile->device_size);
+		sim_disk_set_cache(sim, device_paths[i], profile->volatile_cache);
 	}
+	sim_set_slow_fua(sim, profile->slow_fua);
 }
 
 static void start_delete(struct life *life)

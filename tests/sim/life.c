@@ -61,12 +61,27 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->volumes = 1;
 		profile->full = false;
 	}
-	if (rng_one_in(&rng, 5)) { /* many small commits: the journal wraps */
+	profile->slow_fua = rng_one_in(&rng, 4) ? 8 : 0;
+	switch (rng_below(&rng, 6)) {
+	case 0: /* many small commits: the journal wraps */
 		profile->size_class = 0;
 		profile->flushes = 200;
 		profile->fua = 500;
 		profile->operations = 9000;
 		profile->checkpoints /= 4;
+		profile->slow_fua = 3;
+		break;
+	case 1: /* the same few slots come, go and come again */
+		profile->size_class = (unsigned)rng_below(&rng, 2);
+		profile->discards = 300;
+		profile->flushes = 15;
+		profile->fua = 20;
+		profile->hot = 950;
+		profile->hot_bytes = 16384ull << rng_below(&rng, 3);
+		profile->clients = (unsigned)rng_range(&rng, 4, 12);
+		break;
+	default:
+		break;
 	}
 	if (!profile->full)
 		return;
@@ -230,6 +245,26 @@ static void volume_found(struct life *life, struct volume *volume)
 		model_volume_renamed(life->model, (unsigned)index,
 				     strcmp(volume->name, known->new_name) == 0 ? 0 : -EIO);
 	life->handles[index] = volume_ref(volume);
+}
+
+bool life_volumes_fit(struct life *life)
+{
+	unsigned found = 0, missing = 0;
+	bool fit = true;
+
+	for (struct volume *volume = pool_volume_next(life->pool, NULL); volume;
+	     volume = pool_volume_next(life->pool, volume)) {
+		int index = volume_match(life, volume);
+		const struct model_volume *known = &life->model->volumes[index < 0 ? 0 : index];
+
+		fit &= index >= 0 && (strcmp(volume->name, known->name) == 0 ||
+				      strcmp(volume->name, known->new_name) == 0);
+		fit &= volume_size(volume) == known->size || volume_size(volume) == known->new_size;
+		found += index >= 0 && known->state == MODEL_HERE;
+	}
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+		missing += life->model->volumes[i].state == MODEL_HERE;
+	return fit && found == missing;
 }
 
 void life_match_volumes(struct life *life)

@@ -39,6 +39,7 @@ struct profile {
 	unsigned hot;         /* of 1000: operations inside the hot area */
 	uint64_t hot_bytes;
 	unsigned operations; /* of the first life */
+	unsigned slow_fua;   /* one in so many FUA writes takes seconds; 0: none */
 };
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
 
@@ -107,6 +108,8 @@ int life_wait(struct life *life, const char *what);
 
 /* After an open: take handles of the volumes found and hold them against the model. */
 void life_match_volumes(struct life *life);
+/* Would they match? */
+bool life_volumes_fit(struct life *life);
 /* Read @length bytes and check them; the data stays in the returned client until the next. */
 const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, uint64_t length);
 /* One step of work: start operations on idle clients while @more, one round of the world. */

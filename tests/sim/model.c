@@ -16,6 +16,7 @@
 struct model_op {
 	uint64_t submitted, completed; /* NEVER = in flight */
 	uint64_t offset, length;
+	uint32_t uid; /* of the volume: its index may be another's by now */
 	uint8_t volume, flags;
 	bool durable, failed;
 };
@@ -313,6 +314,7 @@ uint32_t model_write_begin(struct model *model, unsigned volume, uint64_t offset
 	    .completed = NEVER,
 	    .offset = offset,
 	    .length = length,
+	    .uid = written->uid,
 	    .volume = (uint8_t)volume,
 	    .flags = (uint8_t)flags,
 	};
@@ -598,7 +600,8 @@ static void atomics_crash(const struct model *model, struct model *after)
 		const struct model_op *op = &model->ops[i];
 
 		if (!(op->flags & MODEL_ATOMIC) || op->durable ||
-		    model->volumes[op->volume].state == MODEL_GONE)
+		    model->volumes[op->volume].state == MODEL_GONE ||
+		    model->volumes[op->volume].uid != op->uid)
 			continue;
 		after->atomics =
 		    realloc(after->atomics, (after->atomic_count + 1) * sizeof(*after->atomics));

@@ -105,7 +105,7 @@ static struct campaign campaign_of(const char *options, unsigned seconds)
 	    .states = UINT64_MAX,
 	    .seconds = seconds,
 	    .failures_max = 1,
-	    .run_seconds = 120,
+	    .run_seconds = 40,
 	    .limits = {.states_per_crash = 24, .exhaustive = 6, .states_max = 400},
 	    .program = "build/tests/sim/mutation_test",
 	    .options = options,

@@ -118,6 +118,10 @@ static void test_cache(void)
 	      "a flush makes it durable");
 	write_byte('b', 0, DISK_FUA);
 	point(after_crash(SIM_DROP, 0) == 'b', "FUA is durable when it completes");
+	sim_disk_rot(sim, "/sim/disk", 0);
+	sim_disk_peek(sim, "/sim/disk", 0, block, 1);
+	point(block[0] != 'b' && after_crash(SIM_DROP, 0) == block[0],
+	      "rot is seen, now and later");
 	write_byte('c', 0, 0);
 	write_byte('d', 0, DISK_FUA);
 	point(after_crash(SIM_KEEP, 0) == 'd', "an older volatile write never covers a FUA one");

@@ -20,6 +20,7 @@
 #define SIM_FAULTS_MAX  64
 #define SIM_NESTING_MAX 16
 #define SIM_LOG_MAX     (48u << 20) /* bytes of volatile writes: beyond, the oldest are destaged */
+#define SLOW_NS         3000000000ull
 #define SIM_WALL_START  1795392000000000000ull
 
 struct sim_loop {
@@ -73,7 +74,8 @@ struct fault {
 
 struct sim {
 	struct rng rng;
-	uint64_t now, events, io_count;
+	uint64_t now, events, io_count, fua_count;
+	unsigned slow_fua; /* one in so many FUA writes takes seconds */
 	struct sim_loop *loops[SIM_LOOPS_MAX];
 	unsigned loop_count, idle_rounds, next_loop;
 	struct device *devices[SIM_DISKS_MAX];
@@ -328,15 +330,23 @@ void sim_disk_set_cache(struct sim *sim, const char *path, bool volatile_cache)
 void sim_disk_rot(struct sim *sim, const char *path, uint64_t offset)
 {
 	struct device *device = device_find(sim, path);
-	uint8_t byte;
+	uint8_t durable, live;
 
 	assert(device);
-	sim_image_read(&device->durable, offset, &byte, 1);
-	byte ^= 0x10;
-	sim_image_write(&device->durable, offset, &byte, 1);
-	sim_image_read(&device->live, offset, &byte, 1);
-	byte ^= 0x10;
-	sim_image_write(&device->live, offset, &byte, 1);
+	sim_image_read(&device->live, offset, &live, 1);
+	sim_image_read(&device->durable, offset, &durable, 1);
+	live ^= 0x10;
+	durable ^= 0x10;
+	sim_image_write(&device->live, offset, &live, 1);
+	sim_image_write(&device->durable, offset, &durable, 1);
+}
+
+uint64_t sim_disk_size(struct sim *sim, const char *path)
+{
+	const struct device *device = device_find(sim, path);
+
+	assert(device);
+	return device->size;
 }
 
 void sim_disk_peek(struct sim *sim, const char *path, uint64_t offset, void *data, size_t length)
@@ -489,6 +499,7 @@ static void flight_finish(struct flight *flight)
 
 	list_remove(&flight->link);
 	device->sim->in_flight--;
+	device->sim->fua_count += (request->flags & DISK_FUA) != 0;
 	if (flight->write)
 		write_finish(flight);
 	else if (request->op == DISK_READ && result == 0)
@@ -558,6 +569,8 @@ static void sim_disk_submit(struct loop *loop, struct disk *disk, struct disk_re
 	flight->fault = fault_of(sim, sim->io_count++, request->op);
 	flight->submitted = ++sim->events;
 	flight->due = sim->now + latency(sim, request->op);
+	if (request->flags & DISK_FUA && sim->slow_fua && rng_one_in(&sim->rng, sim->slow_fua))
+		flight->due += SLOW_NS;
 	if (request_check(sim, device, request) != 0)
 		flight->fault = SIM_FAULT_EIO;
 	else if (request->op == DISK_WRITE || request->op == DISK_DISCARD)
@@ -799,6 +812,16 @@ uint64_t sim_io_count(const struct sim *sim)
 	return sim->io_count;
 }
 
+uint64_t sim_fua_count(const struct sim *sim)
+{
+	return sim->fua_count;
+}
+
+void sim_set_slow_fua(struct sim *sim, unsigned one_in)
+{
+	sim->slow_fua = one_in;
+}
+
 unsigned sim_in_flight(const struct sim *sim)
 {
 	return sim->in_flight;
@@ -906,6 +929,7 @@ struct sim *sim_crash(struct sim *sim, const struct sim_plan *plan)
 
 	assert(plan->count == sim_outstanding(sim));
 	after->now = sim->now + 1000000000;
+	after->slow_fua = sim->slow_fua;
 	for (unsigned i = 0; i < sim->device_count; i++) {
 		struct device *device = sim->devices[i], *copy;
 		unsigned count = 0;

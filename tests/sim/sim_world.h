@@ -41,6 +41,9 @@ bool sim_step(struct sim *sim);
 bool sim_until(struct sim *sim, const bool *flag, uint64_t max_steps);
 uint64_t sim_now(const struct sim *sim);       /* virtual ns */
 uint64_t sim_io_count(const struct sim *sim);  /* requests submitted so far */
+uint64_t sim_fua_count(const struct sim *sim); /* FUA writes finished so far */
+/* One in @one_in FUA writes takes seconds (0: none). Inherited by crash states. */
+void sim_set_slow_fua(struct sim *sim, unsigned one_in);
 unsigned sim_in_flight(const struct sim *sim); /* disk requests not handed back */
 struct rng *sim_rng(struct sim *sim);
 
@@ -48,6 +51,7 @@ struct rng *sim_rng(struct sim *sim);
 void sim_disk_create(struct sim *sim, const char *path, uint64_t size);
 /* Without a volatile cache every completed write is durable. Default: with one. */
 void sim_disk_set_cache(struct sim *sim, const char *path, bool volatile_cache);
+uint64_t sim_disk_size(struct sim *sim, const char *path);
 /* Medium rot: flip one bit of the byte at @offset, in cache and on the medium. */
 void sim_disk_rot(struct sim *sim, const char *path, uint64_t offset);
 void sim_disk_peek(struct sim *sim, const char *path, uint64_t offset, void *data, size_t length);

@@ -189,7 +189,9 @@ static inline int bench_close(struct bench *bench)
 		volume_unref(bench->volume);
 	bench->volume = NULL;
 	pool_close(bench->pool, &call.call);
-	return bench_ended(bench, &call);
+	if (bench_ended(bench, &call) == 0)
+		bench->pool = NULL;
+	return call.result;
 }
 
 static inline int bench_volume(struct bench *bench, const char *name, uint64_t size)

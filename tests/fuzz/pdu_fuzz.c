@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A whole server on one loop: the input is what a client sends after a good login (or, with an
+ * odd first byte, instead of one). Memory volume behind it; every session must come to its end. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/world.h"
+#include "iscsi/internal.h"
+#include "iscsi/iscsi.h"
+
+#define TARGET "iqn.2026-11.org.granary:fuzz"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct loop *loop;
+static struct iscsi_server *server;
+
+static void must(bool good)
+{
+	if (!good)
+		abort();
+}
+
+static void set_up(void)
+{
+	static const struct iscsi_rule open_rule = {.initiator = "any"};
+	static struct iscsi_server_options options = {.io_loop_count = 1};
+	struct iscsi_target *target;
+	struct volume *volume;
+	unsigned lun;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	must(loop_create(&world_aio, &loop, NULL) == 0);
+	options.control = loop;
+	options.io_loops = &loop;
+	must(iscsi_server_create(&options, &server, NULL) == 0);
+	must(iscsi_target_create(server, TARGET, NULL, &target, NULL) == 0);
+	must(memory_volume_create("fuzz", 1 << 20, &volume, NULL) == 0);
+	must(scsi_target_map(iscsi_target_scsi(target), volume, 0, &lun, NULL) == 0);
+	must(iscsi_target_set_rules(target, &open_rule, 1, NULL) == 0);
+}
+
+static void send_login(int fd)
+{
+	static const char text[] = "InitiatorName=iqn.2026-11.org.granary:fuzzer\0"
+				   "TargetName=" TARGET "\0InitialR2T=No\0";
+	uint8_t pdu[PDU_BHS_LENGTH + 128] = {PDU_LOGIN | PDU_IMMEDIATE, 0x87};
+	size_t length = sizeof(text) - 1;
+
+	pdu_put24(pdu + PDU_AT_DATA_LENGTH, (uint32_t)length);
+	memcpy(pdu + PDU_BHS_LENGTH, text, length);
+	length += pdu_padding((uint32_t)length);
+	must(write(fd, pdu, PDU_BHS_LENGTH + length) == (ssize_t)(PDU_BHS_LENGTH + length));
+}
+
+static void poll_a_while(int fd, unsigned rounds)
+{
+	char sink[4096];
+
+	while (rounds-- > 0 && !list_empty(&server->conns)) {
+		loop_poll(loop, 0);
+		while (recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+			;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct sockaddr_in peer = {.sin_family = AF_INET};
+	int fds[2];
+
+	if (!server)
+		set_up();
+	if (size == 0 || size > 65536)
+		return 0;
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
+	server_accepted(server, fds[0], (struct sockaddr *)&peer, sizeof(peer));
+	if (!(data[0] & 1)) {
+		send_login(fds[1]);
+		poll_a_while(fds[1], 16);
+	}
+	for (size_t at = 1; at < size;) {
+		ssize_t sent = send(fds[1], data + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent < 0)
+			break;
+		at += (size_t)sent;
+		poll_a_while(fds[1], 8);
+	}
+	poll_a_while(fds[1], 8);
+	close(fds[1]);
+	for (unsigned rounds = 0; !list_empty(&server->conns); rounds++) {
+		must(rounds < 100000); /* a session that never ends */
+		loop_poll(loop, 1000000);
+	}
+	loop_poll(loop, 0);
+	return 0;
+}
