@@ -387,17 +387,24 @@ static int64_t transfer(struct disk_request *request, int flags)
 	return n < 0 ? -errno : n;
 }
 
+bool file_disk_at_once(const struct disk_request *request)
+{
+	const struct file_disk *file = container_of(request->disk, struct file_disk, base);
+
+	if (request->op == DISK_FLUSH)
+		return !request->disk->volatile_cache;
+	if (request->op == DISK_DISCARD)
+		return request->length == 0 || file->refuses_discard;
+	return file->memory;
+}
+
 bool file_disk_now(struct disk_request *request, int *ret_result)
 {
-	struct file_disk *file = container_of(request->disk, struct file_disk, base);
-
 	request->scratch[9] = 0;
-	if (request->op == DISK_FLUSH && !request->disk->volatile_cache)
-		return finish(0, ret_result);
-	if (request->op == DISK_DISCARD && (request->length == 0 || file->refuses_discard))
-		return finish(0, ret_result);
-	if (!file->memory || request->op == DISK_FLUSH || request->op == DISK_DISCARD)
+	if (!file_disk_at_once(request))
 		return false;
+	if (request->op == DISK_FLUSH || request->op == DISK_DISCARD)
+		return finish(0, ret_result);
 	while (!file_disk_advance(request, transfer(request, 0), ret_result))
 		;
 	return true;

@@ -21,6 +21,8 @@ void file_disk_close(struct disk *disk);
 /* file_disk_check: 0, or -EINVAL for a request out of range, misaligned or inconsistent. */
 int file_disk_check(const struct disk *disk, const struct disk_request *request);
 
+/* file_disk_at_once: would file_disk_now() answer it? */
+bool file_disk_at_once(const struct disk_request *request);
 /* file_disk_now: requests that are best answered at once: a memory file's reads and writes (a
  * plain preadv2 costs a third of a trip through either engine, which would hand it to a worker
  * thread), flushes that mean nothing. Returns true with *ret_result set. Never waits for a

@@ -4,8 +4,14 @@
 #include "core/disk_file.h"
 #include "core/uring.h"
 
-/* Disk requests on io_uring. scratch[0] holds the result while the request waits in
- * engine->finished: done() never runs inside disk_submit(). */
+/* Disk requests on io_uring. What can be answered at once (file_disk_now) waits in
+ * engine->finished all the same, because done() never runs inside disk_submit(). It is carried
+ * out only when its turn comes, so that the data is still in the processor's cache when done()
+ * looks at it. DELIVER_MAX bounds a round's share; smaller portions would answer sooner and cost
+ * a system call each, which measured slower. scratch[0] holds the result of those that failed
+ * before they started. */
+
+#define DELIVER_MAX 64
 
 static void finish_later(struct uring_engine *engine, struct disk_request *request, int result)
 {
@@ -52,7 +58,7 @@ void uring_disk_submit(struct loop *loop, struct disk *disk, struct disk_request
 	struct uring_engine *engine = loop_engine(loop);
 	int result = file_disk_check(disk, request);
 
-	if (result < 0 || file_disk_now(request, &result))
+	if (result < 0 || file_disk_at_once(request))
 		finish_later(engine, request, result);
 	else
 		start(engine, request);
@@ -66,18 +72,24 @@ void uring_disk_complete(struct disk_request *request, int result)
 		start(loop_engine(request->loop), request);
 }
 
+static void deliver(struct disk_request *request)
+{
+	int result = (int)(int64_t)request->scratch[0];
+
+	if (result == 0 && !file_disk_now(request, &result))
+		start(loop_engine(request->loop), request); /* no longer at once: the usual way */
+	else
+		request->done(request, result);
+}
+
 bool uring_disk_deliver(struct uring_engine *engine)
 {
-	struct list batch, *link;
+	struct list *link;
+	unsigned count = 0;
 
-	if (list_empty(&engine->finished))
-		return false;
-	list_init(&batch);
-	list_splice_back(&batch, &engine->finished);
-	while ((link = list_pop_front(&batch))) {
-		struct disk_request *request = list_entry(link, struct disk_request, link);
-
-		request->done(request, (int)(int64_t)request->scratch[0]);
+	while (count < DELIVER_MAX && (link = list_pop_front(&engine->finished))) {
+		deliver(list_entry(link, struct disk_request, link));
+		count++;
 	}
-	return true;
+	return count > 0;
 }
