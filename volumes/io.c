@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volumes/io.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -103,6 +104,7 @@ void piece_done(struct piece *piece, int result, unsigned slot)
 {
 	struct io *io = piece->io;
 
+	assert(!piece->registered && io->pending);
 	if (result < 0 && io->result == 0) {
 		uint64_t offset = piece->chunk * CHUNK + slot * VOLUME_SLOT;
 
@@ -842,11 +844,12 @@ static void transfer_request(struct io *io)
 		}
 	}
 	if (leader && io->result == 0)
-		write_start(leader);
-	for (struct piece *piece = io->result ? leader : NULL, *next; piece; piece = next) {
-		next = piece->sibling;
-		piece_done(piece, io->result, 0);
-	}
+		write_start(leader); /* ends all its pieces, perhaps at once */
+	else
+		for (struct piece *piece = leader, *next; piece; piece = next) {
+			next = piece->sibling;
+			piece_done(piece, io->result, 0);
+		}
 	io_drop(io);
 }
 
