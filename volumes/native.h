@@ -349,7 +349,8 @@ int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void 
 int pv_flush_all(struct native *native);
 int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
 	    uint64_t length);
-/* Geometry of a new pool over sb->pv[].size; of the loaded one: the table of AGs. */
+/* Geometry of a new pool over sb->pv[].size, sb->journal_blocks when it is not 0; of the loaded
+ * one: the table of AGs. */
 int pv_layout(struct superblock *sb, struct err *err);
 int pv_make_ags(struct native *native);
 uint64_t ag_of(const struct native *native, uint64_t chunk);

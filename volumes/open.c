@@ -17,6 +17,7 @@ struct opening {
 	struct pool_call *call;
 	struct err *err;
 	bool create, force;
+	uint64_t journal_bytes;
 	char name[POOL_NAME_MAX + 1];
 	unsigned count;
 	struct {
@@ -127,6 +128,7 @@ static int label(struct opening *opening)
 
 	loop_random(native->home, &sb->pool_uuid, sizeof(sb->pool_uuid));
 	snprintf(sb->name, sizeof(sb->name), "%s", opening->name);
+	sb->journal_blocks = opening->journal_bytes / BLOCK;
 	sb->pv_count = native->pv_count;
 	sb->epoch = sb->journal_tail = sb->next_lsn = sb->next_volume_id = sb->clean = 1;
 	for (unsigned i = 0; i < sb->pv_count; i++) {
@@ -409,6 +411,7 @@ static void native_create(const struct world_ops *world, struct loop *loop,
 	}
 	opening->create = true;
 	opening->force = options->force;
+	opening->journal_bytes = options->journal_bytes;
 	result = volume_name_check(options->name, &call->err);
 	if (result == 0 && strlen(options->name) > POOL_NAME_MAX)
 		result = err_set(&call->err, -EINVAL, "a pool name has at most %d characters",

@@ -46,6 +46,9 @@ struct pool_create_options {
 	const char *name;
 	const struct pool_device *devices;
 	unsigned device_count;
+	/* 0: 1 % of the pool, 4 MiB to 1 GiB. Else that many bytes, 1 MiB to half of the first
+	 * device, rounded down to whole MiB: a short journal means frequent checkpoints. */
+	uint64_t journal_bytes;
 	bool force; /* overwrite a device that carries another pool's label or a file system */
 };
 

@@ -99,9 +99,13 @@ int pv_layout(struct superblock *sb, struct err *err)
 	journal = journal < JOURNAL_MIN   ? JOURNAL_MIN
 		  : journal > JOURNAL_MAX ? JOURNAL_MAX
 					  : journal;
+	if (sb->journal_blocks) /* asked for */
+		journal = sb->journal_blocks * BLOCK;
 	journal = journal >> 20 << 20;
 	if (journal > sb->pv[0].size / 2)
 		journal = sb->pv[0].size / 2 >> 20 << 20;
+	if (journal == 0 || journal > JOURNAL_MAX)
+		return err_set(err, -EINVAL, "a journal has 1 MiB to 1 GiB");
 	sb->journal_offset = PV_AREA;
 	sb->journal_blocks = journal / BLOCK;
 	for (unsigned i = 0; i < sb->pv_count; i++) {

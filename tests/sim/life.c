@@ -62,6 +62,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->full = false;
 	}
 	profile->slow_fua = rng_one_in(&rng, 4) ? 8 : 0;
+	profile->journal_bytes = rng_one_in(&rng, 3) ? 1 << 20 : 0;
 	switch (rng_below(&rng, 6)) {
 	case 0: /* many small commits: the journal wraps */
 		profile->size_class = 0;
@@ -70,6 +71,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->operations = 9000;
 		profile->checkpoints /= 4;
 		profile->slow_fua = 3;
+		profile->journal_bytes = 1 << 20;
 		break;
 	case 1: /* the same few slots come, go and come again */
 		profile->size_class = (unsigned)rng_below(&rng, 2);
@@ -79,6 +81,16 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->hot = 950;
 		profile->hot_bytes = 16384ull << rng_below(&rng, 3);
 		profile->clients = (unsigned)rng_range(&rng, 4, 12);
+		break;
+	case 2: /* slots come and go and are never overwritten: cold regions */
+		if (subject->only_data)
+			break;
+		profile->turns = true;
+		profile->full = false;
+		profile->volumes = 1;
+		profile->manage = profile->fua = profile->atomic = 0;
+		profile->flushes = 40;
+		profile->clients = (unsigned)rng_range(&rng, 2, 8);
 		break;
 	default:
 		break;
@@ -166,7 +178,11 @@ void life_start_create(struct life *life)
 	for (unsigned i = 0; i < life->profile->devices; i++)
 		devices[i] = (struct pool_device){device_paths[i], life->profile->device_size};
 	options = (struct pool_create_options){
-	    .name = "proof", .devices = devices, .device_count = life->profile->devices};
+	    .name = "proof",
+	    .devices = devices,
+	    .device_count = life->profile->devices,
+	    .journal_bytes = life->profile->journal_bytes,
+	};
 	life->profile->subject->create(&world_sim, life->loops[0], &options, &life->call);
 }
 
@@ -579,6 +595,20 @@ static unsigned choose_flags(struct life *life, enum volume_op op)
 	return flags;
 }
 
+/* One of the first 64 slots: written when it is unmapped, discarded when it is mapped. */
+static void take_turn(struct client *client, unsigned volume)
+{
+	struct life *life = client->life;
+	unsigned slot = (unsigned)rng_below(&life->rng, 64);
+	bool mapped = life->turned & 1ull << slot;
+
+	if (range_busy(life, volume, slot * 4096ull, 4096))
+		return;
+	client_start(client, volume, mapped ? VOLUME_DISCARD : VOLUME_WRITE, slot * 4096ull, 4096,
+		     0);
+	life->turned ^= 1ull << slot;
+}
+
 static void client_work(struct client *client)
 {
 	struct life *life = client->life;
@@ -592,6 +622,10 @@ static void client_work(struct client *client)
 	life->operations++;
 	if (op == VOLUME_FLUSH) {
 		start_flush(client, (unsigned)volume);
+		return;
+	}
+	if (life->profile->turns) {
+		take_turn(client, (unsigned)volume);
 		return;
 	}
 	choose_range(life, life->model->volumes[volume].size, &offset, &length);

@@ -38,8 +38,11 @@ struct profile {
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
 	uint64_t hot_bytes;
-	unsigned operations; /* of the first life */
-	unsigned slow_fua;   /* one in so many FUA writes takes seconds; 0: none */
+	unsigned operations;    /* of the first life */
+	uint64_t journal_bytes; /* 0: the default */
+	bool turns;        /* slots of a small area are written, discarded, written ..: never in
+			    * place, so that their region stays cold */
+	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 };
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
 
@@ -86,6 +89,7 @@ struct life {
 	uint64_t manage_size;
 	char manage_name[MODEL_NAME_MAX];
 	unsigned operations;  /* started */
+	uint64_t turned;      /* profile->turns: slots to be discarded next */
 	bool tolerate_faults; /* I/O errors are not violations: faults were injected */
 	bool device_lied;     /* it lost or bent a write: old data may be back after a crash */
 	unsigned failures;    /* tolerated ones */
