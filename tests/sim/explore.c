@@ -480,7 +480,7 @@ void explore_run(const struct profile *profile, const struct explore_limits *lim
 	sim_enter(sim);
 	disks_create(profile, sim);
 	life = first_life(profile, sim);
-	work(&explorer, life, profile->operations, 150, limits->states_per_crash);
+	work(&explorer, life, profile->operations, profile->ios_between, limits->states_per_crash);
 	look(life, NULL, true);
 	check(&explorer, life, true);
 	close_pool(life);

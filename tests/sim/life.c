@@ -54,6 +54,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	    .size_class = (unsigned)rng_below(&rng, 4),
 	    .hot = (unsigned)rng_range(&rng, 200, 950),
 	    .hot_bytes = 4096ull << rng_below(&rng, 8),
+	    .ios_between = 150,
 	    .operations = 3000,
 	};
 	if (subject->only_data) {
@@ -69,8 +70,10 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->flushes = 200;
 		profile->fua = 500;
 		profile->operations = 9000;
-		profile->checkpoints /= 4;
-		profile->slow_fua = 3;
+		profile->checkpoints = profile->manage = 0;
+		profile->clients = (unsigned)rng_range(&rng, 4, 12);
+		profile->slow_fua = 1;
+		profile->ios_between = 1500; /* late ones: it goes round during a checkpoint */
 		profile->journal_bytes = 1 << 20;
 		break;
 	case 1: /* the same few slots come, go and come again */

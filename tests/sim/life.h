@@ -38,6 +38,7 @@ struct profile {
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
 	uint64_t hot_bytes;
+	unsigned ios_between;   /* crashes of the first life, on average */
 	unsigned operations;    /* of the first life */
 	uint64_t journal_bytes; /* 0: the default */
 	bool turns;        /* slots of a small area are written, discarded, written ..: never in
