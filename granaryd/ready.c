@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "granaryd/granaryd.h"
 
@@ -20,15 +23,25 @@ static const char *endpoint(const struct iscsi_portal_info *portal, bool reachab
 	return text;
 }
 
+/* The command to type: the one beside the daemon ("build/granary" in a clone), else by name. */
+static const char *cli_name(char text[PATH_MAX])
+{
+	const char *slash = strrchr(program_invocation_name, '/');
+	int folder = slash ? (int)(slash - program_invocation_name) + 1 : 0;
+
+	snprintf(text, PATH_MAX, "%.*sgranary", folder, program_invocation_name);
+	return folder && access(text, X_OK) == 0 ? text : "granary";
+}
+
 static void print_demo(const struct iscsi_portal_info *portal, const char *state_dir,
 		       const char *naa)
 {
-	char where[80], host[64];
+	char where[80], host[64], cli[PATH_MAX];
 
 	endpoint(portal, true, where);
 	snprintf(host, sizeof host, "%.*s", (int)(strrchr(where, ':') - where), where);
 	printf("\nThe demo target is open to this host only; let others in with\n"
-	       "  granary --state %s target allow " DEMO_TARGET " --network CIDR\n"
+	       "  %s --state %s target allow " DEMO_TARGET " --network CIDR\n"
 	       "\nopen-iscsi:\n"
 	       "  iscsiadm -m discovery -t sendtargets -p %s && "
 	       "iscsiadm -m node -T " DEMO_TARGET " -p %s --login\n"
@@ -42,7 +55,7 @@ static void print_demo(const struct iscsi_portal_info *portal, const char *state
 	       "\nProxmox VE:\n"
 	       "  pvesm add iscsi granary --portal %s --target " DEMO_TARGET
 	       " --content images\n\n",
-	       state_dir, where, where, where, host, portal->port, naa, where);
+	       cli_name(cli), state_dir, where, where, where, host, portal->port, naa, where);
 }
 
 void ready_print(struct iscsi_server *iscsi, const char *control_path, const char *state_dir,
