@@ -30,7 +30,7 @@ static int set_up(void **state)
 {
 	struct fixture *fixture = calloc(1, sizeof *fixture);
 
-	strcpy(fixture->dir, "/tmp/config_test.XXXXXX");
+	snprintf(fixture->dir, sizeof(fixture->dir), "%s", "/tmp/config_test.XXXXXX");
 	assert_non_null(mkdtemp(fixture->dir));
 	snprintf(fixture->path, sizeof fixture->path, "%s/config.db", fixture->dir);
 	snprintf(fixture->copy, sizeof fixture->copy, "%s.v1", fixture->path);

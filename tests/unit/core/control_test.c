@@ -178,7 +178,7 @@ static int set_up(void **state)
 	const struct world_ops *world;
 	struct err err = {0};
 
-	strcpy(fixture->dir, "/tmp/control_test.XXXXXX");
+	snprintf(fixture->dir, sizeof(fixture->dir), "%s", "/tmp/control_test.XXXXXX");
 	assert_non_null(mkdtemp(fixture->dir));
 	snprintf(fixture->path, sizeof fixture->path, "%s/control.sock", fixture->dir);
 	assert_int_equal(world_select("auto", &world, &err), 0);

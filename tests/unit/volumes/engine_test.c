@@ -413,7 +413,7 @@ static void test_refusals(void **state)
 	file = fopen(bench.path[2], "wb");
 	assert_int_equal(ftruncate(fileno(file), POOL_SIZE), 0);
 	fclose(file);
-	strcpy(other.path[0], bench.path[2]);
+	snprintf(other.path[0], sizeof(other.path[0]), "%s", bench.path[2]);
 	assert_int_equal(bench_open(&other, 1), -EPROTO);
 	/* a newer format */
 	file = fopen(bench.path[0], "r+b");
