@@ -22,4 +22,7 @@ struct webadmin {
 	void (*idle)(struct webadmin *admin); /* once, when no change runs any more */
 };
 
+/* start.c: serve the LUNs of a pool that has come back. */
+void webadmin_start_luns(struct webadmin *admin, const char *pool);
+
 #endif
