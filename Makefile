@@ -216,7 +216,7 @@ lint-format: | $(TEST_READY)
 	$(call say,LINT,format)
 	$(Q)clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 
-TIDY := $(patsubst %.c,$(BUILD)/lint/%.tidy,$(filter-out bench/%,$(SOURCES)))
+TIDY := $(SOURCES:%.c=$(BUILD)/lint/%.tidy)
 $(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)

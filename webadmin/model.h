@@ -8,6 +8,7 @@
 
 #include "core/config.h"
 #include "core/list.h"
+#include "core/loop.h"
 #include "iscsi/iscsi.h"
 #include "volumes/pool.h"
 
@@ -34,8 +35,11 @@ struct model_pool {
 	struct pool *pool; /* NULL: not open, see reason */
 	char reason[MODEL_REASON_MAX];
 	struct pool_call call; /* opening and closing */
-	void *opening;         /* start.c */
 	bool busy;             /* call is under way */
+	/* start.c: who opens it, and until when "in use" is tried again (loop_now() scale) */
+	struct webadmin *opening;
+	struct timer retry;
+	uint64_t busy_limit_ns;
 };
 
 struct model_lun {
