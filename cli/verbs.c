@@ -128,6 +128,17 @@ static const struct verb table[] = {
      "DELETE /api/v1/volumes/{pool}/{volume}",
      run_volume_delete},
 
+    {"provision",
+     "",
+     "NAME SIZE HOST...",
+     3,
+     65,
+     {{"pool", "POOL", "pool (default the one with the most free space)"}},
+     "Create a volume with a target of its own for these hosts; all of it or nothing",
+     "granary provision vm1 100G iqn.2026-11.org.example:host1 10.0.0.0/24",
+     "POST /api/v1/provision",
+     run_provision},
+
     {"target",
      "create",
      "IQN",
