@@ -33,4 +33,7 @@ bool replay_answer(struct api_request *request);
 void replay_keep(struct api_request *request, json_t *reply);
 void replay_finish(struct webadmin *admin);
 
+/* start.c: serve the LUNs of a pool that has come back. */
+void webadmin_start_luns(struct webadmin *admin, const char *pool);
+
 #endif
