@@ -28,6 +28,7 @@ _granary()
 	esac
 	else case "$noun $verb" in
 	"pool create") list="--force $globals" ;;
+	"pool import") list="--rewind $globals" ;;
 	"pool check") list="--data $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
