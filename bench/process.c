@@ -33,10 +33,12 @@ static int read_cpu(pid_t pid, uint64_t *ret_ns)
 	if (r < 0)
 		return r;
 	const char *at = strrchr(text, ')');
-	unsigned long long user, system;
-	if (at == NULL || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-				 &user, &system) != 2)
+	for (unsigned field = 3; at != NULL && field <= 14; field++)
+		at = strchr(at + 1, ' ');
+	if (at == NULL)
 		return -EPROTO;
+	char *end;
+	uint64_t user = strtoull(at, &end, 10), system = strtoull(end, &end, 10);
 	*ret_ns = (user + system) * (UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK));
 	return 0;
 }

@@ -24,6 +24,9 @@
 #define GRACE_NS    (5 * 1000000000ull)
 #define QUIET_NS    (10 * 1000000ull)
 #define PROGRESS_NS (1 * 1000000000ull)
+/* After kill -9 the kernel may hold the old process's sockets a moment longer. */
+#define PORT_RETRY_NS (50 * 1000000ull)
+#define PORT_LIMIT_NS (5 * 1000000000ull)
 
 static struct granaryd {
 	struct options options;
@@ -37,7 +40,12 @@ static struct granaryd {
 	struct webadmin *admin;
 	struct control_server *socket;
 	struct timer progress;
-	bool started, stopping, ready;
+	struct timer port_retry;
+	uint64_t port_limit_ns;
+	unsigned portals_open;
+	uint16_t port;
+	char demo_naa[64];
+	bool started, stopping;
 	int status;
 } daemon_;
 
@@ -76,6 +84,7 @@ static void stop_now(void)
 	daemon_.stopping = true;
 	control_server_close(daemon_.socket);
 	daemon_.socket = NULL;
+	timer_stop(&daemon_.port_retry);
 	timer_start(&daemon_.progress, PROGRESS_NS);
 	iscsi_server_stop(daemon_.iscsi, GRACE_NS, iscsi_stopped, NULL);
 }
@@ -93,27 +102,29 @@ static void stop_asked(unsigned count)
 		daemon_.stopping = true; /* as soon as the start is over */
 }
 
+/* Goes on where it stopped; one port for all addresses, also when the first was left to the
+ * kernel. Without --bind, IPv6 is taken where there is some. */
 static int open_portals(struct err *err)
 {
-	uint16_t port = daemon_.options.iscsi_port;
-	int result = 0;
+	static const char *const anywhere[] = {"0.0.0.0", "::"}, *const here[] = {"127.0.0.1"};
+	const struct options *options = &daemon_.options;
+	const char *const *addresses = options->bind;
+	unsigned count = options->bind_count;
 
-	/* One port for all addresses, also when the first was left to the kernel. */
-	for (unsigned i = 0; result == 0 && i < daemon_.options.bind_count; i++)
-		result =
-		    iscsi_portal_open(daemon_.iscsi, daemon_.options.bind[i], port, &port, err);
-	if (result < 0 || daemon_.options.bind_count)
-		return result;
-	if (daemon_.options.demo)
-		return iscsi_portal_open(daemon_.iscsi, "127.0.0.1", port, &port, err);
-	result = iscsi_portal_open(daemon_.iscsi, "0.0.0.0", port, &port, err);
-	if (result == 0) {
-		struct err without = {0};
-
-		if (iscsi_portal_open(daemon_.iscsi, "::", port, &port, &without) < 0)
-			log_warning("no IPv6: %s", without.text);
+	if (!count) {
+		addresses = options->demo ? here : anywhere;
+		count = options->demo ? 1 : 2;
 	}
-	return result;
+	for (; daemon_.portals_open < count; daemon_.portals_open++) {
+		int result = iscsi_portal_open(daemon_.iscsi, addresses[daemon_.portals_open],
+					       daemon_.port, &daemon_.port, err);
+
+		if (result < 0 && addresses == anywhere && daemon_.portals_open == 1)
+			log_warning("no IPv6: %s", err->text);
+		else if (result < 0)
+			return result;
+	}
+	return 0;
 }
 
 static int open_socket(struct err *err)
@@ -122,23 +133,35 @@ static int open_socket(struct err *err)
 				   webadmin_serve, daemon_.admin, &daemon_.socket, err);
 }
 
-static void serve(const char *demo_naa)
+static void open_for_service(struct timer *port_retry)
 {
 	struct err err = {0};
+	int result = open_portals(&err);
 
-	daemon_.started = true;
-	if (daemon_.stopping) {
-		stop_now();
+	if (result == -EADDRINUSE && loop_now(daemon_.control) < daemon_.port_limit_ns) {
+		timer_start(port_retry, PORT_RETRY_NS);
 		return;
 	}
-	if (open_portals(&err) < 0 || open_socket(&err) < 0) {
+	if (result < 0 || open_socket(&err) < 0) {
 		daemon_.status = fail(&err);
 		stop_now();
 		return;
 	}
 	timer_stop(&daemon_.progress);
-	daemon_.ready = true;
-	ready_print(daemon_.iscsi, daemon_.state.control_path, daemon_.state.dir, demo_naa);
+	ready_print(daemon_.iscsi, daemon_.state.control_path, daemon_.state.dir, daemon_.demo_naa);
+}
+
+static void serve(const char *demo_naa)
+{
+	daemon_.started = true;
+	if (daemon_.stopping) {
+		stop_now();
+		return;
+	}
+	snprintf(daemon_.demo_naa, sizeof daemon_.demo_naa, "%s", demo_naa);
+	daemon_.port = daemon_.options.iscsi_port;
+	daemon_.port_limit_ns = loop_now(daemon_.control) + PORT_LIMIT_NS;
+	open_for_service(&daemon_.port_retry);
 }
 
 static void admin_started(void *context)
@@ -147,7 +170,7 @@ static void admin_started(void *context)
 	if (daemon_.options.demo && !daemon_.stopping)
 		demo_set_up(daemon_.admin, daemon_.state.dir, serve);
 	else
-		serve(NULL);
+		serve("");
 }
 
 static int create_loops(struct err *err)
@@ -261,6 +284,7 @@ int main(int argc, char **argv)
 		_exit(1); /* nothing of value is open yet; threads may be running */
 	}
 	timer_init(&daemon_.progress, daemon_.control, show_progress);
+	timer_init(&daemon_.port_retry, daemon_.control, open_for_service);
 	timer_start(&daemon_.progress, PROGRESS_NS);
 	webadmin_start(daemon_.admin, admin_started, NULL);
 	loop_run(daemon_.control);

@@ -68,7 +68,7 @@ void ready_print(struct iscsi_server *iscsi, const char *control_path, const cha
 	for (unsigned i = 0; iscsi_portal_next(iscsi, i, &portal); i++)
 		printf(" iscsi=%s", endpoint(&portal, false, text));
 	printf(" control=%s\n", control_path);
-	if (demo_naa && demo_naa[0] && iscsi_portal_next(iscsi, 0, &portal))
+	if (demo_naa[0] && iscsi_portal_next(iscsi, 0, &portal))
 		print_demo(&portal, state_dir, demo_naa);
 	fflush(stdout);
 }

@@ -8,6 +8,7 @@
 
 #include "core/config.h"
 #include "core/list.h"
+#include "core/loop.h"
 #include "iscsi/iscsi.h"
 #include "volumes/pool.h"
 
@@ -34,8 +35,11 @@ struct model_pool {
 	struct pool *pool; /* NULL: not open, see reason */
 	char reason[MODEL_REASON_MAX];
 	struct pool_call call; /* opening and closing */
-	void *opening;         /* start.c */
 	bool busy;             /* call is under way */
+	/* start.c: who opens it, and until when "in use" is tried again (loop_now() scale) */
+	struct webadmin *opening;
+	struct timer retry;
+	uint64_t busy_limit_ns;
 };
 
 struct model_lun {
@@ -108,6 +112,8 @@ void model_target_disconnect(struct model_target *target, void (*done)(void *con
 const struct config_migration *store_schema(unsigned *ret_count);
 int store_load(struct config *config, struct model *model, struct err *err);
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err);
+/* The pool's devices are where @pool->paths say now. */
+int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err);
 int store_remove_pool(struct config *config, const char *name, struct err *err);
 int store_add_target(struct config *config, const struct model_target *target, struct err *err);
 int store_remove_target(struct config *config, const char *iqn, struct err *err);

@@ -11,7 +11,12 @@
 /* Bringing up what is configured and taking it down again.
  *
  * start: open all pools at once -> when the last has answered: targets, rules, LUNs -> started
+ *   A pool that is in use is tried again for a while: after kill -9 the kernel may hold the old
+ *   process's files, and so their locks, until its last I/O is done.
  * stop:  disconnect all targets at once -> when the last is gone: close all pools -> stopped */
+
+#define BUSY_RETRY_NS (50 * 1000000ull)
+#define BUSY_LIMIT_NS (5 * 1000000000ull)
 
 /* The volumes of all open pools by UUID, so that a thousand LUNs find theirs quickly. */
 struct directory {
@@ -130,6 +135,24 @@ static void start_targets(struct webadmin *admin)
 	directory_finish(&directory);
 }
 
+void webadmin_start_luns(struct webadmin *admin, const char *pool)
+{
+	struct directory directory = {0};
+
+	directory_fill(&directory, &admin->model);
+	list_for_each (t, &admin->model.targets) {
+		struct model_target *target = list_entry(t, struct model_target, link);
+
+		list_for_each (l, &target->luns) {
+			struct model_lun *lun = list_entry(l, struct model_lun, link);
+
+			if (!lun->mapped && strcmp(lun->pool, pool) == 0)
+				start_lun(admin, target, lun, &directory);
+		}
+	}
+	directory_finish(&directory);
+}
+
 static void pools_opened(struct webadmin *admin)
 {
 	void (*started)(void *context) = admin->started;
@@ -173,6 +196,10 @@ static void pool_opened(struct pool_call *call, int result)
 	struct webadmin *admin = pool->opening;
 
 	pool->busy = false;
+	if (result == -EBUSY && loop_now(admin->options.control) < pool->busy_limit_ns) {
+		timer_start(&pool->retry, BUSY_RETRY_NS);
+		return;
+	}
 	if (result < 0) {
 		snprintf(pool->reason, sizeof pool->reason, "%s",
 			 call->err.text[0] ? call->err.text : strerror(-result));
@@ -194,6 +221,17 @@ static void pool_opened(struct pool_call *call, int result)
 		pools_opened(admin);
 }
 
+static void start_pool(struct timer *retry)
+{
+	struct model_pool *pool = container_of(retry, struct model_pool, retry);
+	const struct webadmin_options *options = &pool->opening->options;
+
+	pool->busy = true;
+	pool->call = (struct pool_call){.done = pool_opened};
+	pool_open(options->world, options->control, (const char *const *)pool->paths,
+		  pool->path_count, &pool->call);
+}
+
 void webadmin_start(struct webadmin *admin, void (*started)(void *context), void *context)
 {
 	admin->started = started;
@@ -204,11 +242,10 @@ void webadmin_start(struct webadmin *admin, void (*started)(void *context), void
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
 
 		admin->pending++;
-		pool->busy = true;
 		pool->opening = admin;
-		pool->call = (struct pool_call){.done = pool_opened};
-		pool_open(admin->options.world, admin->options.control,
-			  (const char *const *)pool->paths, pool->path_count, &pool->call);
+		pool->busy_limit_ns = loop_now(admin->options.control) + BUSY_LIMIT_NS;
+		timer_init(&pool->retry, admin->options.control, start_pool);
+		start_pool(&pool->retry);
 	}
 	if (--admin->pending == 0)
 		pools_opened(admin);

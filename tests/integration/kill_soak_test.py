@@ -51,6 +51,7 @@ def kill_once(points, state, port, seed, dice):
         load, first = leg(server, state, seed, 20)
         if first != "verified":
             points.note(f"life {seed}: {first} {end(load)[1]}")
+            points.note(server.log())
             return False, ready
         time.sleep(dice.uniform(0.02, 0.8))
         server.process.send_signal(signal.SIGKILL)
