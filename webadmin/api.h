@@ -112,6 +112,8 @@ void api_rule_remove(struct api_request *request);
 void api_lun_list(struct api_request *request);
 void api_lun_map(struct api_request *request);
 void api_lun_unmap(struct api_request *request);
+void api_reservation_show(struct api_request *request);
+void api_reservation_clear(struct api_request *request);
 void api_initiator_list(struct api_request *request);
 void api_session_list(struct api_request *request);
 void api_session_drop(struct api_request *request);

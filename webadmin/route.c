@@ -109,6 +109,10 @@ static const struct route table[] = {
 	  {"lun", FIELD_NUMBER, false, "number; without it the lowest free one"})},
     {"DELETE", V1 "/targets/{iqn}/luns/{lun}", api_lun_unmap, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Take a LUN away; the volume stays"},
+    {"GET", V1 "/targets/{iqn}/luns/{lun}/reservations", api_reservation_show, ROLE_VIEWER, 0,
+     "Who is registered with a LUN, and what is reserved", NULL, "Reservations"},
+    {"DELETE", V1 "/targets/{iqn}/luns/{lun}/reservations", api_reservation_clear, ROLE_OPERATOR,
+     ROUTE_CHANGE, "Take all reservations and registrations of a LUN away"},
 
     {"GET", V1 "/initiators", api_initiator_list, ROLE_VIEWER, ROUTE_PAGED,
      "Initiators named in rules or logged in", NULL, "[Initiator]"},

@@ -22,7 +22,7 @@ _granary()
 	pool) list="create import list show check delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	target) list="create list show delete allow deny rules" ;;
-	lun) list="map unmap list" ;;
+	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	esac
