@@ -17,12 +17,12 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume target lun initiator session status completion help $globals"
+		list="pool volume provision target lun initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show check scrub findings delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	target) list="create list show delete allow deny rules" ;;
-	lun) list="map unmap list" ;;
+	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	esac
