@@ -44,7 +44,7 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -68,15 +68,18 @@ tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
 
 # --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
 # A plain "make" only says what is missing; the goals a newcomer types install it when root.
-PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture,$(MAKECMDGOALS)),install,check)
+PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture appliance appliance-test,$(MAKECMDGOALS)),install,check)
 STAMPS      := $(abspath build)
 RUN_READY   := $(STAMPS)/.packages-run
 TEST_READY  := $(STAMPS)/.packages-test
 BENCH_READY := $(STAMPS)/.packages-bench
+APPLIANCE_READY := $(STAMPS)/.packages-appliance
 $(RUN_READY): packages.txt
 	@tools/packages $(PACKAGES_DO) run $@
 $(TEST_READY): packages.txt | $(RUN_READY)
 	@tools/packages $(PACKAGES_DO) test $@
+$(APPLIANCE_READY): packages.txt | $(RUN_READY)
+	@tools/packages $(PACKAGES_DO) appliance $@
 $(BENCH_READY): packages.txt | $(TEST_READY)
 	@tools/packages $(PACKAGES_DO) bench $@
 
@@ -103,6 +106,11 @@ $(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard granaryd/*.c)) $(L
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/granary-console: $(BUILD)/obj/appliance/console.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -207,6 +215,14 @@ torture: all tests | $(TEST_READY)
 bench: all tests | $(BENCH_READY)
 	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
 
+# --- the appliance -----------------------------------------------------------------------------
+.PHONY: appliance appliance-test
+appliance: all | $(APPLIANCE_READY)
+	@appliance/build
+
+appliance-test: | $(APPLIANCE_READY)
+	@tests/appliance/boot_test.py
+
 # --- lint: every file is looked at once per change ---------------------------------------------
 .PHONY: lint-format lint-tidy lint-sources lint-scripts
 lint: lint-format lint-tidy lint-sources lint-scripts check-layers
@@ -244,6 +260,7 @@ format: | $(TEST_READY)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
+	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service
@@ -268,6 +285,7 @@ help:
 	@echo 'make asan, tsan     suites under ASan+UBSan; unit and simulator tests under TSan'
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
 	@echo 'make bench          load generator against granaryd and tgt'
+	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
 	@echo 'make torture        long crash simulation'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean          remove build/; V=1 with any target shows the commands'

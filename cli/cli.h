@@ -95,6 +95,7 @@ int run_volume_show(struct command *command);
 int run_volume_resize(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_delete(struct command *command);
+int run_provision(struct command *command);
 int run_target_create(struct command *command);
 int run_target_list(struct command *command);
 int run_target_show(struct command *command);

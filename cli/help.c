@@ -89,7 +89,7 @@ static void print_noun_cases(const struct verb *table, unsigned count)
 static void print_option_cases(const struct verb *table, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		if (!table[i].options[0].name)
+		if (!table[i].options[0].name || !*table[i].verb)
 			continue;
 		printf("\t\"%s %s\") list=\"", table[i].noun, table[i].verb);
 		for (unsigned j = 0; j < OPTIONS_MAX && table[i].options[j].name; j++)

@@ -99,8 +99,10 @@ int run_pool_import(struct command *command)
 
 	if (!devices)
 		return EXIT_FAILED;
-	status = command_call(command, "POST", json_pack("{s:o}", "devices", devices), &reply,
-			      "/api/v1/pools/import");
+	status = command_call(command, "POST",
+			      json_pack("{s:o,s:b}", "devices", devices, "rewind",
+					command_option(command, "rewind") != NULL),
+			      &reply, "/api/v1/pools/import");
 	return status ? status
 		      : say(command, reply, "pool %s imported",
 			    json_string_value(json_object_get(reply, "name")));

@@ -36,7 +36,13 @@ void pool_create(const struct world_ops *world, struct loop *loop,
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call)
 {
-	backends[0]->open(world, loop, paths, path_count, call);
+	backends[0]->open(world, loop, paths, path_count, false, call);
+}
+
+void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		 unsigned path_count, struct pool_call *call)
+{
+	backends[0]->open(world, loop, paths, path_count, true, call);
 }
 
 void pool_close(struct pool *pool, struct pool_call *call)

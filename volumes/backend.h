@@ -11,7 +11,7 @@ struct pool_ops {
 	void (*create)(const struct world_ops *world, struct loop *loop,
 		       const struct pool_create_options *options, struct pool_call *call);
 	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,
-		     unsigned path_count, struct pool_call *call);
+		     unsigned path_count, bool rewind, struct pool_call *call);
 	void (*close)(struct pool *pool, struct pool_call *call);
 	void (*volume_create)(struct pool *pool, const struct volume_spec *spec,
 			      struct pool_call *call);

@@ -482,6 +482,18 @@ void lane_finish_run(struct deferred *deferred);
 /* Discard @length bytes from @offset in a fiber (volume_delete). */
 int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length);
 
+/* ---- rewind.c ---- */
+/* The superblocks of a device: the newest, and the generation each side holds (0: none that can
+ * be read; generation 0 itself, of a pool just made, counts as 1). */
+struct labels {
+	struct superblock newest, older;
+	uint64_t generation[2]; /* by side: even, odd */
+};
+bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t newest);
+/* In a fiber, after the trees are loaded: keep the nodes that @older uses and the newest root
+ * does not until the first checkpoint. A damaged older root is logged and left. -ENOMEM. */
+int rewind_hold(struct native *native, const struct superblock *older);
+
 /* ---- keeper.c, checkpoint.c, replay.c, check.c: fibers on the home loop ---- */
 void keeper_start(struct native *native);        /* the pool is open: timer, background work */
 void keeper_kick(struct native *native);         /* under the lock, any loop */

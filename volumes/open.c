@@ -16,7 +16,8 @@ struct opening {
 	struct native *native;
 	struct pool_call *call;
 	struct err *err;
-	bool create, force;
+	bool create, force, rewind;
+	struct superblock older; /* the root before the newest, where there is one */
 	uint64_t journal_bytes;
 	char name[POOL_NAME_MAX + 1];
 	unsigned count;
@@ -156,12 +157,29 @@ static int label(struct opening *opening)
 }
 
 /* ---- open ---- */
-/* The best superblock on a device. */
-static int read_label(struct opening *opening, struct disk *disk, struct superblock *ret_sb)
+static void keep_label(struct labels *labels, const struct superblock *sb)
+{
+	unsigned side = sb->generation & 1;
+
+	if (!labels->generation[0] && !labels->generation[1]) {
+		labels->newest = *sb;
+	} else if (sb->generation > labels->newest.generation) {
+		labels->older = labels->newest;
+		labels->newest = *sb;
+	} else if (sb->generation < labels->newest.generation &&
+		   sb->generation >= labels->older.generation) {
+		labels->older = *sb;
+	}
+	labels->generation[side] = sb->generation ? sb->generation : 1;
+}
+
+/* The superblocks on a device. */
+static int read_label(struct opening *opening, struct disk *disk, struct labels *ret_labels)
 {
 	struct native *native = opening->native;
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	uint64_t size = disk->size;
+	struct labels labels = {0};
 	bool found = false, damaged = false;
 
 	if (!block)
@@ -182,18 +200,18 @@ static int read_label(struct opening *opening, struct disk *disk, struct superbl
 		if (result < 0)
 			continue;
 		size = sb.pv[sb.pv_index].size; /* where the tail is, had the device grown */
-		if (!found || sb.generation > ret_sb->generation)
-			*ret_sb = sb;
+		keep_label(&labels, &sb);
 		found = true;
 	}
 	if (found) {
 		native->metadata_repairs += damaged; /* the next two checkpoints write it again */
+		*ret_labels = labels;
 		heap_free(block);
 		return 0;
 	}
 	memset(block, 0, BLOCK);
 	if (disk_io(disk, DISK_READ, 0, superblock_position(size, 0), block, BLOCK) == 0 &&
-	    superblock_decode(block, ret_sb, NULL) == -EBADMSG) {
+	    superblock_decode(block, &labels.newest, NULL) == -EBADMSG) {
 		heap_free(block);
 		return err_set(text(opening), -EUCLEAN,
 			       "%s: all copies of the superblock are damaged", disk->path);
@@ -202,23 +220,42 @@ static int read_label(struct opening *opening, struct disk *disk, struct superbl
 	return err_set(text(opening), -EPROTO, "%s is not part of a Granary pool", disk->path);
 }
 
+/* The highest generation but @newest's, on any device: a crash may leave one behind the others. */
+static const struct superblock *older_of(const struct labels *labels, unsigned count,
+					 uint64_t newest)
+{
+	const struct superblock *older = &labels[0].older;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct superblock *mine =
+		    labels[i].newest.generation < newest ? &labels[i].newest : &labels[i].older;
+
+		if (mine->generation > older->generation)
+			older = mine;
+	}
+	return older;
+}
+
 /* Put the devices in the order of the pool's table and find the newest root. */
-static int assemble(struct opening *opening, struct superblock *labels)
+static int assemble(struct opening *opening, const struct labels *labels)
 {
 	struct native *native = opening->native;
 	struct disk *disks[POOL_DEVICES_MAX] = {0};
 	unsigned newest = 0;
 
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (labels[i].generation > labels[newest].generation)
+		if (labels[i].newest.generation > labels[newest].newest.generation)
 			newest = i;
-	native->sb = labels[newest];
+	native->sb = labels[newest].newest;
+	opening->older = *older_of(labels, native->pv_count, native->sb.generation);
 	for (unsigned i = 0; i < native->pv_count; i++) {
-		unsigned index = labels[i].pv_index;
+		unsigned index = labels[i].newest.pv_index;
 
-		if (memcmp(&labels[i].pool_uuid, &native->sb.pool_uuid, sizeof(struct uuid)) != 0)
+		if (memcmp(&labels[i].newest.pool_uuid, &native->sb.pool_uuid,
+			   sizeof(struct uuid)) != 0)
 			return err_set(text(opening), -EINVAL, "%s belongs to pool %s, not to %s",
-				       native->pv[i].disk->path, labels[i].name, native->sb.name);
+				       native->pv[i].disk->path, labels[i].newest.name,
+				       native->sb.name);
 		if (index >= native->sb.pv_count || disks[index])
 			return err_set(text(opening), -EINVAL, "%s is a copy of another device",
 				       native->pv[i].disk->path);
@@ -242,16 +279,39 @@ static int assemble(struct opening *opening, struct superblock *labels)
 	return 0;
 }
 
+/* A side without a superblock that can be read: it may have held a newer root. */
+static int check_sides(struct opening *opening, const struct labels *labels)
+{
+	struct native *native = opening->native;
+	unsigned long long generation = native->sb.generation;
+
+	if (!rewind_side_is_lost(labels, native->pv_count, generation))
+		return 0;
+	if (!opening->rewind)
+		return err_set(text(opening), -EUCLEAN,
+			       "the newest root of pool %s may be lost: all copies of one "
+			       "superblock are damaged, generation %llu is left. Opening that one "
+			       "(import with --rewind) keeps the data, but may lose the last "
+			       "change of volumes: a creation, deletion, new size or new name",
+			       native->sb.name, generation);
+	log_warning("pool %s goes back to its root of generation %llu: the last change of volumes "
+		    "may be lost",
+		    native->sb.name, generation);
+	return 0;
+}
+
 static int read_labels(struct opening *opening)
 {
 	struct native *native = opening->native;
-	struct superblock *labels = heap_zalloc_array(native->pv_count, sizeof(*labels));
+	struct labels *labels = heap_zalloc_array(native->pv_count, sizeof(*labels));
 	int result = labels ? 0 : -ENOMEM;
 
 	for (unsigned i = 0; i < native->pv_count && result == 0; i++)
 		result = read_label(opening, native->pv[i].disk, &labels[i]);
 	if (result == 0)
 		result = assemble(opening, labels);
+	if (result == 0)
+		result = check_sides(opening, labels);
 	heap_free(labels);
 	return result;
 }
@@ -309,8 +369,11 @@ static int start(struct opening *opening)
 		return err_set(text(opening), result == -ENOMEM ? result : -EUCLEAN,
 			       "both copies of a metadata node of pool %s are damaged",
 			       native->sb.name);
+	if (!opening->create)
+		result = rewind_hold(native, &opening->older);
 	native_sort_volumes(native);
-	result = replay_run(native, lane, text(opening));
+	if (result == 0)
+		result = replay_run(native, lane, text(opening));
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
 	return result;
@@ -427,7 +490,7 @@ static void native_create(const struct world_ops *world, struct loop *loop,
 }
 
 static void native_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
-			unsigned path_count, struct pool_call *call)
+			unsigned path_count, bool rewind, struct pool_call *call)
 {
 	struct opening *opening = opening_new(world, loop, call);
 	int result = 0;
@@ -436,6 +499,7 @@ static void native_open(const struct world_ops *world, struct loop *loop, const 
 		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
 		return;
 	}
+	opening->rewind = rewind;
 	if (path_count == 0 || path_count > POOL_DEVICES_MAX)
 		result =
 		    err_set(&call->err, -EINVAL, "a pool has 1 to %d devices", POOL_DEVICES_MAX);

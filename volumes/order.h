@@ -5,10 +5,6 @@
 /* Every line of the engine on which crash safety hangs asks ORDER(name) first. In the product
  * that is the constant 1; in a build with -DGRANARY_MUTATION the mutation check of tests/sim
  * switches one off at a time and expects the simulator to catch the damage.
- * Rules with a second line of defence behind them are not here, for no crash can tell: readers
- * drain before reuse (they would see a wrong crc and look again), nodes of the last two roots are
- * kept (the older one serves hands, not crashes), a new epoch at each open (the hash of the
- * previous block breaks the chain as well).
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -25,9 +21,14 @@
  * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
  * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
  * superblock_alternates             checkpoint.c    the older root survives a torn write
+ * superblock_copies_in_turn         checkpoint.c    a crash tears one copy only
+ * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
+ * older_root_held_at_open           rewind.c        ... from the open on
+ * checkpoint_confirms_by_journal    journal.c       I2 holds for the older root too
  * tail_moves_after_superblock       checkpoint.c    I7: the journal is kept until then
  * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
+ * replay_new_epoch                  replay.c        an older root does not take the chain for ended
  * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
  */
 #ifdef GRANARY_MUTATION

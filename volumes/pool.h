@@ -61,6 +61,11 @@ void pool_create(const struct world_ops *world, struct loop *loop,
  * -EUCLEAN (no valid superblock or a needed structure is lost), ... */
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call);
+/* pool_rewind: as pool_open, and makes do with an older root when the newest may be lost, which
+ * pool_open refuses (-EUCLEAN, with the sentence to show to whoever decides). Data is not at
+ * stake: a root whose journal has been written over since is refused here too. */
+void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		 unsigned path_count, struct pool_call *call);
 /* pool_close: wait for requests in flight, checkpoint, mark clean, release the devices. Every
  * volume reference from outside must be gone: -EBUSY otherwise. The pool is freed on 0. */
 void pool_close(struct pool *pool, struct pool_call *call);

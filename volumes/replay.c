@@ -668,7 +668,10 @@ int replay_run(struct native *native, struct lane *lane, struct err *err)
 
 	if (replay.run && replay.slot && replay.settled && replay.candidates)
 		result = steps(&replay);
-	journal->epoch = native->sb.epoch + 1;
+	/* Blocks behind the end of the chain may be left over; the new epoch tells them from those
+	 * to come (the hash of the block before would, too), and tells the root before this one
+	 * that its journal has ended. */
+	journal->epoch = native->sb.epoch + ORDER(replay_new_epoch);
 	journal->tail_seq = native->sb.journal_tail;
 	journal->next_seq = replay.end_seq;
 	journal->next_lsn = replay.end_lsn;

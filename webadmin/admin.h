@@ -12,6 +12,8 @@ struct webadmin {
 	struct list changes;        /* ROUTE_CHANGE requests that wait for their turn */
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
+	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
+	unsigned replay_count;
 
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;
@@ -21,5 +23,17 @@ struct webadmin {
 	const char *phase;                    /* NULL: running */
 	void (*idle)(struct webadmin *admin); /* once, when no change runs any more */
 };
+
+/* replay.c: a change with an Idempotency-Key is carried out once; who sends it again within a day
+ * gets the first answer. Answers are kept in memory, the last REPLAY_MAX of them. */
+#define REPLAY_MAX        512u
+#define REPLAY_KEY_LENGTH 128u
+/* replay_answer: true when @request has been answered (again, or with an error). */
+bool replay_answer(struct api_request *request);
+void replay_keep(struct api_request *request, json_t *reply);
+void replay_finish(struct webadmin *admin);
+
+/* start.c: serve the LUNs of a pool that has come back. */
+void webadmin_start_luns(struct webadmin *admin, const char *pool);
 
 #endif

@@ -8,16 +8,16 @@
 
 #include "core/heap.h"
 #include "core/size.h"
+#include "webadmin/admin.h"
 
 static const struct {
 	int status;
 	const char *title;
 } titles[] = {
-    {400, "Bad request"},  {403, "Forbidden"},
-    {404, "Not found"},    {405, "Method not allowed"},
-    {409, "Conflict"},     {422, "Not processable"},
-    {500, "Server error"}, {503, "Service unavailable"},
-    {507, "Out of space"},
+    {400, "Bad request"},       {401, "Not signed in"},       {403, "Forbidden"},
+    {404, "Not found"},         {405, "Method not allowed"},  {409, "Conflict"},
+    {412, "Changed meanwhile"}, {422, "Not processable"},     {429, "Too many requests"},
+    {500, "Server error"},      {503, "Service unavailable"}, {507, "Out of space"},
 };
 
 /* errno -> HTTP status and the code when the handler has no better one. */
@@ -54,15 +54,55 @@ static const char *title_of(int status)
 	return "Error";
 }
 
-void api_reply(struct api_request *request, int status, json_t *body)
+static void send_reply(struct api_request *request, int status, json_t *body)
 {
 	json_t *reply = body ? json_pack("{s:i,s:o}", "status", status, "body", body) : NULL;
 
+	if (reply && request->extra)
+		json_object_update(reply, request->extra);
 	if (!reply)
 		reply = json_pack("{s:i,s:{s:s,s:s,s:i,s:s,s:s}}", "status", 500, "body", "type",
 				  "about:blank", "title", "Server error", "status", 500, "detail",
 				  "out of memory", "code", "no_memory");
+	if (request->replay_key && request->admin->change == request)
+		replay_keep(request, reply);
 	request->replied(request, reply);
+}
+
+/* Is there a route that changes what @path shows? Then its tag is of use. */
+static bool is_changeable(const char *path)
+{
+	unsigned count;
+	const struct route *routes = route_table(&count);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (routes[i].flags & ROUTE_CHANGE && strcmp(routes[i].path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Page, tag and type of what a GET shows; false = an error has been sent instead. */
+static bool dress(struct api_request *request, json_t *body)
+{
+	const struct route *route = request->match.route;
+	char tag[17];
+
+	if (route->flags & ROUTE_PAGED && json_is_array(body) && !api_page(request, body))
+		return false;
+	if (is_changeable(route->path) && api_tag(body, tag))
+		api_extra(request, "etag", json_sprintf("\"%s\"", tag));
+	return true;
+}
+
+void api_reply(struct api_request *request, int status, json_t *body)
+{
+	const struct route *route = request->match.route;
+
+	if (status == 200 && body && route && strcmp(route->method, "GET") == 0 &&
+	    !dress(request, body))
+		return;
+	send_reply(request, status, body);
 }
 
 static void reply_problem(struct api_request *request, int status, const char *code,
@@ -103,6 +143,59 @@ void api_reply_failure(struct api_request *request, const char *code)
 	}
 	reply_problem(request, status, code ? code : common,
 		      request->err.text[0] ? request->err.text : "the request failed");
+}
+
+void api_extra(struct api_request *request, const char *name, json_t *value)
+{
+	if (!request->extra)
+		request->extra = json_object();
+	json_object_set_new(request->extra, name, value);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool decode_value(const char *from, size_t length, char *to, size_t size)
+{
+	size_t out = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		int c = from[i] == '+' ? ' ' : (unsigned char)from[i];
+
+		if (c == '%') {
+			int high = i + 1 < length ? hex_digit(from[i + 1]) : -1;
+			int low = i + 2 < length ? hex_digit(from[i + 2]) : -1;
+
+			if (high < 0 || low < 0)
+				return false;
+			c = high * 16 + low;
+			i += 2;
+		}
+		if (c < 0x20 || c == 0x7f || out + 1 >= size)
+			return false;
+		to[out++] = (char)c;
+	}
+	to[out] = '\0';
+	return true;
+}
+
+bool api_query(const struct api_request *request, const char *name, char *value, size_t size)
+{
+	size_t length = strlen(name);
+
+	for (const char *at = request->query; *at;) {
+		size_t part = strcspn(at, "&");
+
+		if (part > length && strncmp(at, name, length) == 0 && at[length] == '=')
+			return decode_value(at + length + 1, part - length - 1, value, size);
+		at += part + (at[part] == '&');
+	}
+	return false;
 }
 
 bool api_unpack(struct api_request *request, const char *format, ...)

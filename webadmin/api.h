@@ -16,11 +16,26 @@
 struct webadmin;
 struct model;
 
+#define API_QUERY_MAX 1024 /* bytes behind the "?" */
+
+/* Who asks. */
+struct identity {
+	enum role role;
+	char name[80];    /* the account's, "token:NAME", "local:UID"; "" = nobody yet */
+	char address[64]; /* where from, "" = this machine */
+	uint64_t session; /* access.c's, 0 = none */
+};
+
 struct api_request {
 	struct webadmin *admin;
 	struct model *model;
 	struct route_match match;
-	json_t *body; /* an object, empty when none came; the request's */
+	struct identity who;
+	char path[ROUTE_PATH_MAX + 1];     /* without the query */
+	json_t *body;                      /* an object, empty when none came; the request's */
+	const char *query;                 /* what stands behind "?", "" = nothing */
+	const char *if_match, *replay_key; /* of the headers; NULL: not given */
+	json_t *extra;                     /* more members of the reply; usually NULL */
 
 	/* For the handler's asynchronous steps. */
 	struct pool_call call;
@@ -48,13 +63,34 @@ void api_reply_error(struct api_request *request, int status, const char *code, 
 /* The same from request->err; status and default code follow from its errno; @code NULL = that. */
 void api_reply_failure(struct api_request *request, const char *code);
 
+/* api_extra: a member of the reply beside its body: "etag", "next", "type", "session". Steals
+ * @value. Before api_reply(). */
+void api_extra(struct api_request *request, const char *name, json_t *value);
+/* api_query: the value of a parameter of the query, percent-decoded into @value; false when it is
+ * not there, too long or malformed. */
+bool api_query(const struct api_request *request, const char *name, char *value, size_t size);
+
+/* schema.c: the body against its route's row; false = a 400 has been sent. */
+bool api_body_check(struct api_request *request);
+
+/* tag.c. api_tag: the entity tag of a body: 16 hex digits over everything in it but gauges and
+ * counters that move by themselves. api_page: cuts the list @body down to the page that the query
+ * asks for (api_extra "next"); false = an error has been sent. */
+bool api_tag(const json_t *body, char tag[17]);
+bool api_page(struct api_request *request, json_t *body);
+
 /* api_unpack: json_unpack() with the body, strictly; false = a 400 has been sent. */
 bool api_unpack(struct api_request *request, const char *format, ...);
 /* api_size: bytes from a JSON integer or a text such as "20G"; false = a 400 has been sent. */
 bool api_size(struct api_request *request, const json_t *value, uint64_t *ret_bytes);
+/* api_volume_size_good: may a volume have this size? false = a 400 has been sent. */
+bool api_volume_size_good(struct api_request *request, uint64_t bytes);
 
 void api_status_show(struct api_request *request);
 void api_routes_list(struct api_request *request);
+void api_openapi_show(struct api_request *request);
+void api_metrics_show(struct api_request *request);
+void api_provision(struct api_request *request);
 void api_pool_list(struct api_request *request);
 void api_pool_create(struct api_request *request);
 void api_pool_import(struct api_request *request);

@@ -41,6 +41,7 @@ struct opening {
 	struct pool_device devices[POOL_DEVICES_MAX];
 	bool absent[POOL_DEVICES_MAX]; /* the file was not there before */
 	struct pool *live;
+	bool again; /* the pool was known, and away */
 };
 
 static bool device_path_good(struct api_request *request, const char *path)
@@ -124,6 +125,42 @@ static void opening_undone(struct pool_call *call, int result)
 	api_reply_failure(request, NULL);
 }
 
+/* A pool that is configured and could not be opened at the start: its devices may be elsewhere. */
+static int record_paths(struct api_request *request, struct opening *opening)
+{
+	struct config *config = request->admin->options.config;
+	struct model_pool *pool = opening->pool;
+	char **paths = pool->paths;
+	unsigned count = pool->path_count;
+	int result = 0;
+
+	pool->paths = NULL;
+	pool->path_count = 0;
+	for (unsigned i = 0; result == 0 && i < opening->options.device_count; i++)
+		result = model_pool_add_path(pool, opening->devices[i].path);
+	if (result < 0)
+		err_set(&request->err, result, "out of memory");
+	if (result == 0)
+		result = config_begin(config, &request->err);
+	if (result == 0)
+		result = store_set_pool_paths(config, pool, &request->err);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	if (result < 0) { /* as it was */
+		char **fresh = pool->paths;
+		unsigned fresh_count = pool->path_count;
+
+		pool->paths = paths;
+		pool->path_count = count;
+		paths = fresh;
+		count = fresh_count;
+	}
+	for (unsigned i = 0; i < count; i++)
+		heap_free(paths[i]);
+	heap_free(paths);
+	return result;
+}
+
 static int record_pool(struct api_request *request, struct opening *opening)
 {
 	struct config *config = request->admin->options.config;
@@ -132,7 +169,13 @@ static int record_pool(struct api_request *request, struct opening *opening)
 	const char *path;
 
 	pool_get_info(opening->live, &info);
-	if (model_pool_find(request->model, info.name))
+	opening->pool = model_pool_find(request->model, info.name);
+	if (opening->pool && !opening->pool->pool &&
+	    memcmp(opening->pool->uuid, info.uuid, sizeof info.uuid) == 0) {
+		opening->again = true;
+		return record_paths(request, opening);
+	}
+	if (opening->pool)
 		return err_set(&request->err, -EEXIST, "there is a pool named %s already",
 			       info.name);
 	opening->pool = model_pool_add(request->model, info.name);
@@ -177,6 +220,9 @@ static void pool_is_open(struct pool_call *call, int result)
 		return;
 	}
 	opening->pool->pool = opening->live;
+	opening->pool->reason[0] = '\0';
+	if (opening->again)
+		webadmin_start_luns(request->admin, opening->pool->name);
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
 	api_reply(request, 201, show_pool(opening->pool));
@@ -212,17 +258,22 @@ void api_pool_create(struct api_request *request)
 void api_pool_import(struct api_request *request)
 {
 	json_t *devices;
+	int rewind = 0;
 	struct opening *opening;
 	const char *paths[POOL_DEVICES_MAX];
 
-	if (!api_unpack(request, "{s:o}", "devices", &devices) ||
+	if (!api_unpack(request, "{s:o,s?:b}", "devices", &devices, "rewind", &rewind) ||
 	    !(opening = opening_new(request)) || !read_devices(request, devices, opening))
 		return;
 	for (unsigned i = 0; i < opening->options.device_count; i++)
 		paths[i] = opening->devices[i].path;
 	request->call = (struct pool_call){.done = pool_is_open};
-	pool_open(request->admin->options.world, request->admin->options.control, paths,
-		  opening->options.device_count, &request->call);
+	if (rewind)
+		pool_rewind(request->admin->options.world, request->admin->options.control, paths,
+			    opening->options.device_count, &request->call);
+	else
+		pool_open(request->admin->options.world, request->admin->options.control, paths,
+			  opening->options.device_count, &request->call);
 }
 
 /* Forgetting: the store first (durable), then the live pool. */

@@ -52,7 +52,6 @@ void api_status_show(struct api_request *request)
 
 void api_routes_list(struct api_request *request)
 {
-	static const char *const roles[] = {"reader", "operator", "admin"};
 	unsigned count;
 	const struct route *routes = route_table(&count);
 	json_t *list = json_array();
@@ -60,7 +59,7 @@ void api_routes_list(struct api_request *request)
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "method",
 						      routes[i].method, "path", routes[i].path,
-						      "role", roles[routes[i].role], "summary",
+						      "role", role_name(routes[i].role), "summary",
 						      routes[i].summary));
 	api_reply(request, 200, list);
 }

@@ -52,7 +52,7 @@ void api_volume_show(struct api_request *request)
 		api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
-static bool size_good(struct api_request *request, uint64_t size)
+bool api_volume_size_good(struct api_request *request, uint64_t size)
 {
 	if (size >= (1u << 20) && size <= VOLUME_SIZE_MAX && size % VOLUME_SLOT == 0)
 		return true;
@@ -93,7 +93,8 @@ void api_volume_create(struct api_request *request)
 		return;
 	}
 	spec->name = name;
-	if (!api_size(request, size, &spec->size_bytes) || !size_good(request, spec->size_bytes))
+	if (!api_size(request, size, &spec->size_bytes) ||
+	    !api_volume_size_good(request, spec->size_bytes))
 		return;
 	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
 	if (!pool) {
@@ -162,7 +163,7 @@ void api_volume_change(struct api_request *request)
 		volume_rename(request->volume, name, &request->call);
 		return;
 	}
-	if (!api_size(request, size, &bytes) || !size_good(request, bytes))
+	if (!api_size(request, size, &bytes) || !api_volume_size_good(request, bytes))
 		return;
 	if (bytes < volume_size(request->volume)) {
 		api_reply_error(request, 400, "bad_size",

@@ -112,6 +112,8 @@ void model_target_disconnect(struct model_target *target, void (*done)(void *con
 const struct config_migration *store_schema(unsigned *ret_count);
 int store_load(struct config *config, struct model *model, struct err *err);
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err);
+/* The pool's devices are where @pool->paths say now. */
+int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err);
 int store_remove_pool(struct config *config, const char *name, struct err *err);
 int store_add_target(struct config *config, const struct model_target *target, struct err *err);
 int store_remove_target(struct config *config, const char *iqn, struct err *err);

@@ -14,10 +14,42 @@ struct api_request;
 #define ROUTE_PARAM_LENGTH 256 /* bytes of one path parameter, with its end */
 #define ROUTE_PATH_MAX     1024
 
-enum role { ROLE_READER, ROLE_OPERATOR, ROLE_ADMIN };
+/* In order of rights: each may do what those before it may. */
+enum role {
+	ROLE_NOBODY, /* who has not signed in */
+	ROLE_VIEWER, /* sees everything but secrets */
+	ROLE_READER = ROLE_VIEWER,
+	ROLE_PROVISIONER, /* makes and shares volumes */
+	ROLE_OPERATOR,    /* keeps the box running */
+	ROLE_ADMIN
+};
+const char *role_name(enum role role);
+bool role_parse(const char *name, enum role *ret_role);
 
 enum route_flags {
 	ROUTE_CHANGE = 1, /* changes something: one such request runs at a time, in order */
+	ROUTE_TEXT = 2,   /* the reply is text, not JSON */
+	ROUTE_PAGED = 4,  /* a list that takes ?limit= and ?cursor= */
+};
+
+/* The body of a request, and what is said of a reply: one row per member. */
+enum field_type {
+	FIELD_TEXT = 1,
+	FIELD_NUMBER, /* integer >= 0 */
+	FIELD_SIZE,   /* bytes, or a text such as "20G" */
+	FIELD_SWITCH,
+	FIELD_REAL,
+	FIELD_TEXTS,   /* array of texts */
+	FIELD_DEVICES, /* array of paths or {"path", "size"} */
+	FIELD_OBJECTS, /* array of objects; replies only */
+	FIELD_OBJECT   /* replies only */
+};
+
+struct route_field {
+	const char *name; /* NULL ends the list */
+	enum field_type type;
+	bool required;
+	const char *summary;
 };
 
 struct route {
@@ -27,6 +59,8 @@ struct route {
 	enum role role; /* least role that may call it */
 	unsigned flags;
 	const char *summary;
+	const struct route_field *body; /* NULL: takes none; any other member is refused */
+	const char *answer; /* the reply's schema (openapi.c), "Volume" or "[Volume]"; NULL: free */
 };
 
 struct route_match {

@@ -135,6 +135,24 @@ static void start_targets(struct webadmin *admin)
 	directory_finish(&directory);
 }
 
+void webadmin_start_luns(struct webadmin *admin, const char *pool)
+{
+	struct directory directory = {0};
+
+	directory_fill(&directory, &admin->model);
+	list_for_each (t, &admin->model.targets) {
+		struct model_target *target = list_entry(t, struct model_target, link);
+
+		list_for_each (l, &target->luns) {
+			struct model_lun *lun = list_entry(l, struct model_lun, link);
+
+			if (!lun->mapped && strcmp(lun->pool, pool) == 0)
+				start_lun(admin, target, lun, &directory);
+		}
+	}
+	directory_finish(&directory);
+}
+
 static void pools_opened(struct webadmin *admin)
 {
 	void (*started)(void *context) = admin->started;

@@ -185,6 +185,18 @@ static int run(struct config_statement *statement, struct err *err)
 	return result < 0 ? result : 0;
 }
 
+int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err)
+{
+	int result =
+	    config_run(config, err, "delete from pool_device where pool = ?", "s", pool->name);
+
+	for (unsigned i = 0; result == 0 && i < pool->path_count; i++)
+		result = config_run(config, err,
+				    "insert into pool_device(pool, position, path) values(?, ?, ?)",
+				    "sis", pool->name, (int)i, pool->paths[i]);
+	return result;
+}
+
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err)
 {
 	struct config_statement *statement;
@@ -196,11 +208,7 @@ int store_add_pool(struct config *config, const struct model_pool *pool, struct 
 	config_bind_text(statement, 1, pool->name);
 	config_bind_blob(statement, 2, pool->uuid, sizeof pool->uuid);
 	result = run(statement, err);
-	for (unsigned i = 0; result == 0 && i < pool->path_count; i++)
-		result = config_run(config, err,
-				    "insert into pool_device(pool, position, path) values(?, ?, ?)",
-				    "sis", pool->name, (int)i, pool->paths[i]);
-	return result;
+	return result < 0 ? result : store_set_pool_paths(config, pool, err);
 }
 
 int store_remove_pool(struct config *config, const char *name, struct err *err)

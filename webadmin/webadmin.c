@@ -32,6 +32,7 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	admin->options = *options;
 	admin->started_wall_ns = loop_wall(options->control);
 	list_init(&admin->changes);
+	list_init(&admin->replays);
 	model_init(&admin->model);
 	result = store_load(options->config, &admin->model, err);
 	if (result < 0) {
@@ -47,6 +48,7 @@ void webadmin_destroy(struct webadmin *admin)
 	if (!admin)
 		return;
 	model_finish(&admin->model);
+	replay_finish(admin);
 	heap_free(admin);
 }
 
@@ -55,7 +57,38 @@ static void request_free(struct api_request *request)
 	volume_unref(request->volume);
 	heap_free(request->state);
 	json_decref(request->body);
+	json_decref(request->extra);
 	heap_free(request);
+}
+
+static void tag_looked_up(void *context, int status, const json_t *body)
+{
+	struct api_request *request = context;
+	char tag[17], wanted[24];
+
+	snprintf(wanted, sizeof wanted, "\"%s\"", status == 200 && api_tag(body, tag) ? tag : "-");
+	/* What is not there: the handler's own answer says it best. */
+	if (status == 200 && strcmp(request->if_match, "*") != 0 &&
+	    strcmp(request->if_match, wanted) != 0)
+		api_reply_error(request, 412, "stale",
+				"it has been changed since; look at it again");
+	else
+		request->match.route->handle(request);
+}
+
+/* The change's turn has come: nothing else changes until it has answered. */
+static void change_run(struct api_request *request)
+{
+	struct webadmin *admin = request->admin;
+
+	if (admin->phase)
+		api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
+	else if (request->replay_key && replay_answer(request))
+		return;
+	else if (request->if_match)
+		webadmin_call(admin, "GET", request->path, NULL, tag_looked_up, request);
+	else
+		request->match.route->handle(request);
 }
 
 static void next_change(struct webadmin *admin)
@@ -66,10 +99,7 @@ static void next_change(struct webadmin *admin)
 		struct api_request *request = list_entry(link, struct api_request, link);
 
 		admin->change = request;
-		if (admin->phase)
-			api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
-		else
-			request->match.route->handle(request);
+		change_run(request);
 	}
 }
 
@@ -95,21 +125,54 @@ static void request_end(struct api_request *request)
 	}
 }
 
+/* The path and what stands behind its "?"; false when it is too long. */
+static bool split_path(struct api_request *request, const char *path)
+{
+	size_t length = strcspn(path, "?");
+
+	if (length >= sizeof request->path || strlen(path + length) > API_QUERY_MAX)
+		return false;
+	memcpy(request->path, path, length);
+	request->path[length] = '\0';
+	request->query = path[length] ? path + length + 1 : "";
+	return true;
+}
+
+/* What every request has to pass; false = an error has been sent. */
+static bool request_good(struct api_request *request, const char *method)
+{
+	const struct route *route = request->match.route;
+	const char *phase = request->admin->phase;
+
+	if (!route && request->match.path_known)
+		api_reply_error(request, 405, "method_not_allowed", "%.20s is not for this path",
+				method);
+	else if (!route)
+		api_reply_error(request, 404, "route_not_found", "there is no such path");
+	else if (request->who.role < route->role && request->who.role == ROLE_NOBODY)
+		api_reply_error(request, 401, "not_signed_in", "sign in first");
+	else if (request->who.role < route->role)
+		api_reply_error(request, 403, "role_too_low", "this needs the role %s",
+				role_name(route->role));
+	else if (phase && strcmp(route->method, "GET") != 0)
+		api_reply_error(request, 503, "not_ready", "granaryd is %s", phase);
+	else
+		return api_body_check(request);
+	return false;
+}
+
 static void request_dispatch(struct api_request *request, const char *method, const char *path)
 {
 	struct webadmin *admin = request->admin;
 
 	list_init(&request->link);
 	request->model = &admin->model;
-	route_find(method, path, &request->match);
-	if (!request->match.route && request->match.path_known) {
-		api_reply_error(request, 405, "method_not_allowed", "%.20s is not for this path",
-				method);
-	} else if (!request->match.route) {
-		api_reply_error(request, 404, "route_not_found", "there is no such path");
-	} else if (admin->phase && strcmp(request->match.route->method, "GET") != 0) {
-		api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
-	} else if (request->match.route->flags & ROUTE_CHANGE) {
+	request->query = "";
+	if (split_path(request, path))
+		route_find(method, request->path, &request->match);
+	if (!request_good(request, method))
+		return;
+	if (request->match.route->flags & ROUTE_CHANGE) {
 		list_push_back(&admin->changes, &request->link);
 		next_change(admin);
 	} else {
@@ -150,14 +213,22 @@ static json_t *refusal(int status, const char *code, const char *detail)
 			 "code", code);
 }
 
+/* Root and the daemon's own user: whoever the control socket lets in may do everything. */
+static void know_local(struct api_request *request, unsigned uid)
+{
+	request->who.role = ROLE_ADMIN;
+	snprintf(request->who.name, sizeof request->who.name, "local:%u", uid);
+}
+
 void webadmin_serve(struct control_request *control, const json_t *message, void *context)
 {
-	const char *method = NULL, *path = NULL;
+	const char *method = NULL, *path = NULL, *if_match = NULL, *replay_key = NULL;
 	json_t *body = NULL;
 	struct api_request *request;
 
-	if (json_unpack((json_t *)message, "{s:s,s:s,s?:o!}", "method", &method, "path", &path,
-			"body", &body) < 0 ||
+	if (json_unpack((json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s!}", "method", &method, "path",
+			&path, "body", &body, "if_match", &if_match, "idempotency_key",
+			&replay_key) < 0 ||
 	    (body && !json_is_object(body) && !json_is_null(body))) {
 		control_reply(
 		    control, refusal(400, "bad_message",
@@ -167,10 +238,14 @@ void webadmin_serve(struct control_request *control, const json_t *message, void
 	/* The handlers keep texts of the body; the message may go before they end. */
 	request = request_new(context, json_is_object(body) ? json_incref(body) : json_object(),
 			      replied_to_socket, control);
-	if (request)
-		request_dispatch(request, method, path);
-	else
+	if (!request) {
 		control_reply(control, refusal(503, "no_memory", "out of memory"));
+		return;
+	}
+	request->if_match = if_match;
+	request->replay_key = replay_key;
+	know_local(request, control_request_uid(control));
+	request_dispatch(request, method, path);
 }
 
 struct inner_call {
@@ -205,6 +280,7 @@ void webadmin_call(struct webadmin *admin, const char *method, const char *path,
 		return;
 	}
 	*call = (struct inner_call){done, context};
+	request->who.role = ROLE_ADMIN;
 	request_dispatch(request, method, path);
 }
 

@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume target lun initiator session status completion help $globals"
+		list="pool volume provision target lun initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show check delete" ;;
 	volume) list="create list show resize rename delete" ;;
@@ -28,6 +28,7 @@ _granary()
 	esac
 	else case "$noun $verb" in
 	"pool create") list="--force $globals" ;;
+	"pool import") list="--rewind $globals" ;;
 	"pool check") list="--data $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;

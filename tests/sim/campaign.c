@@ -115,7 +115,7 @@ void campaign_run(struct campaign *campaign)
 
 /* The command line and the report of crash_test and torture_test */
 
-const struct subject native_subject = {"native", pool_create, pool_open, false};
+const struct subject native_subject = {"native", pool_create, pool_open, false, pool_rewind};
 
 static void usage(void)
 {

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* GET /metrics: Prometheus' text format (version 0.0.4). Base units; a label only where its values
+ * are named by the administrator (pool, volume, target, lun), and no more than SERIES_MAX objects
+ * of a kind: what is left out is counted in granary_metrics_left_out. All of it is read from the
+ * live objects when it is asked for. */
+#define SERIES_MAX 4096u
+
+struct page {
+	FILE *out;
+	struct api_request *request;
+	unsigned left_out;
+};
+
+static void head(struct page *page, const char *name, const char *type, const char *help)
+{
+	fprintf(page->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* Names hold no quotes, backslashes or line ends (volume_name_check, iscsi_name_check). */
+static void sample(struct page *page, const char *name, const char *labels, uint64_t value)
+{
+	fprintf(page->out, "%s%s %" PRIu64 "\n", name, labels, value);
+}
+
+static uint64_t pool_up(const struct pool_info *info)
+{
+	return !info->read_only;
+}
+static uint64_t pool_size(const struct pool_info *info)
+{
+	return info->size_bytes;
+}
+static uint64_t pool_used(const struct pool_info *info)
+{
+	return info->used_bytes;
+}
+static uint64_t pool_free(const struct pool_info *info)
+{
+	return info->free_bytes;
+}
+static uint64_t pool_provisioned(const struct pool_info *info)
+{
+	return info->provisioned_bytes;
+}
+static uint64_t pool_volumes(const struct pool_info *info)
+{
+	return info->volume_count;
+}
+static uint64_t pool_errors(const struct pool_info *info)
+{
+	return info->checksum_errors;
+}
+static uint64_t pool_repairs(const struct pool_info *info)
+{
+	return info->metadata_repairs;
+}
+
+static const struct {
+	const char *name, *type, *help;
+	uint64_t (*value)(const struct pool_info *info);
+} pool_metrics[] = {
+    {"granary_pool_up", "gauge", "1 when the pool serves reads and writes.", pool_up},
+    {"granary_pool_size_bytes", "gauge", "Room for data.", pool_size},
+    {"granary_pool_used_bytes", "gauge", "Allocated to data.", pool_used},
+    {"granary_pool_free_bytes", "gauge", "Not allocated.", pool_free},
+    {"granary_pool_provisioned_bytes", "gauge", "Sum of the volumes' sizes.", pool_provisioned},
+    {"granary_pool_volumes", "gauge", "Number of volumes.", pool_volumes},
+    {"granary_pool_checksum_errors_total", "counter",
+     "Bad checksums met since the pool was opened.", pool_errors},
+    {"granary_pool_metadata_repairs_total", "counter",
+     "Bad metadata copies mended since the pool was opened.", pool_repairs},
+};
+
+static void print_pools(struct page *page)
+{
+	for (unsigned i = 0; i < sizeof pool_metrics / sizeof *pool_metrics; i++) {
+		head(page, pool_metrics[i].name, pool_metrics[i].type, pool_metrics[i].help);
+		list_for_each (it, &page->request->model->pools) {
+			struct model_pool *pool = list_entry(it, struct model_pool, link);
+			struct pool_info info = {.read_only = true};
+			char labels[POOL_NAME_MAX + 32];
+
+			if (pool->pool)
+				pool_get_info(pool->pool, &info);
+			else if (i)
+				continue; /* only that it is not up is known */
+			snprintf(labels, sizeof labels, "{pool=\"%s\"}", pool->name);
+			sample(page, pool_metrics[i].name, labels, pool_metrics[i].value(&info));
+		}
+	}
+}
+
+static void print_volumes(struct page *page, const char *name, const char *help, bool used)
+{
+	unsigned count = 0;
+
+	head(page, name, "gauge", help);
+	list_for_each (it, &page->request->model->pools) {
+		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
+		struct volume *volume = NULL;
+
+		while (pool && (volume = pool_volume_next(pool, volume))) {
+			char labels[POOL_NAME_MAX + VOLUME_NAME_MAX + 32];
+
+			if (count++ >= SERIES_MAX)
+				continue;
+			snprintf(labels, sizeof labels, "{pool=\"%s\",volume=\"%s\"}",
+				 pool_name(pool), volume->name);
+			sample(page, name, labels,
+			       used ? volume_used_bytes(volume) : volume_size(volume));
+		}
+	}
+	if (!used && count > SERIES_MAX)
+		page->left_out += count - SERIES_MAX;
+}
+
+static uint64_t lun_reads(const struct scsi_lun_info *info)
+{
+	return info->read_ops;
+}
+static uint64_t lun_read_bytes(const struct scsi_lun_info *info)
+{
+	return info->read_bytes;
+}
+static uint64_t lun_writes(const struct scsi_lun_info *info)
+{
+	return info->write_ops;
+}
+static uint64_t lun_write_bytes(const struct scsi_lun_info *info)
+{
+	return info->write_bytes;
+}
+static uint64_t lun_errors(const struct scsi_lun_info *info)
+{
+	return info->errors;
+}
+
+static const struct {
+	const char *name, *help;
+	uint64_t (*value)(const struct scsi_lun_info *info);
+} lun_metrics[] = {
+    {"granary_lun_reads_total", "READ commands since the LUN was mapped.", lun_reads},
+    {"granary_lun_read_bytes_total", "Bytes read since the LUN was mapped.", lun_read_bytes},
+    {"granary_lun_writes_total", "WRITE commands since the LUN was mapped.", lun_writes},
+    {"granary_lun_written_bytes_total", "Bytes written since the LUN was mapped.", lun_write_bytes},
+    {"granary_lun_errors_total", "Commands that ended with an error.", lun_errors},
+};
+
+static void print_luns(struct page *page)
+{
+	for (unsigned i = 0; i < sizeof lun_metrics / sizeof *lun_metrics; i++) {
+		unsigned count = 0;
+
+		head(page, lun_metrics[i].name, "counter", lun_metrics[i].help);
+		list_for_each (it, &page->request->model->targets) {
+			struct model_target *target = list_entry(it, struct model_target, link);
+			struct scsi_lun_info info;
+			int lun = -1;
+
+			while (target->live &&
+			       scsi_target_next_lun(iscsi_target_scsi(target->live), lun, &info)) {
+				char labels[SCSI_NAME_MAX + 48];
+
+				lun = (int)info.lun;
+				if (count++ >= SERIES_MAX)
+					continue;
+				snprintf(labels, sizeof labels, "{target=\"%s\",lun=\"%d\"}",
+					 target->iqn, lun);
+				sample(page, lun_metrics[i].name, labels,
+				       lun_metrics[i].value(&info));
+			}
+		}
+		if (i == 0 && count > SERIES_MAX)
+			page->left_out += count - SERIES_MAX;
+	}
+}
+
+static void print_sessions(struct page *page, const struct iscsi_session_info *sessions,
+			   unsigned count)
+{
+	unsigned targets = 0;
+
+	head(page, "granary_iscsi_sessions", "gauge", "Sessions logged in to a target.");
+	list_for_each (it, &page->request->model->targets) {
+		const char *iqn = list_entry(it, struct model_target, link)->iqn;
+		char labels[SCSI_NAME_MAX + 48];
+		uint64_t here = 0;
+
+		if (targets++ >= SERIES_MAX)
+			continue;
+		for (unsigned i = 0; i < count; i++)
+			here += strcmp(sessions[i].target, iqn) == 0;
+		snprintf(labels, sizeof labels, "{target=\"%s\"}", iqn);
+		sample(page, "granary_iscsi_sessions", labels, here);
+	}
+	if (targets > SERIES_MAX)
+		page->left_out += targets - SERIES_MAX;
+}
+
+static void print_daemon(struct page *page)
+{
+	const struct webadmin *admin = page->request->admin;
+	char labels[128];
+
+	head(page, "granary_build_info", "gauge", "Always 1; the labels tell what runs.");
+	snprintf(labels, sizeof labels, "{version=\"%s\",io_engine=\"%s\"}", admin->options.version,
+		 admin->options.world->name);
+	sample(page, "granary_build_info", labels, 1);
+	head(page, "granary_start_time_seconds", "gauge", "When the daemon started, since 1970.");
+	sample(page, "granary_start_time_seconds", "", admin->started_wall_ns / 1000000000u);
+}
+
+static void sessions_listed(void *context, const struct iscsi_session_info *sessions,
+			    unsigned count)
+{
+	struct page page = {.request = context};
+	char *text = NULL;
+	size_t length;
+	json_t *body;
+
+	page.out = open_memstream(&text, &length);
+	if (!page.out) {
+		api_reply_error(context, 503, "no_memory", "out of memory");
+		return;
+	}
+	print_daemon(&page);
+	print_pools(&page);
+	print_volumes(&page, "granary_volume_size_bytes", "Size that initiators see.", false);
+	print_volumes(&page, "granary_volume_used_bytes", "Space allocated to it.", true);
+	print_luns(&page);
+	print_sessions(&page, sessions, count);
+	head(&page, "granary_metrics_left_out", "gauge",
+	     "Objects without a line because there are too many.");
+	sample(&page, "granary_metrics_left_out", "", page.left_out);
+	body = fclose(page.out) == 0 ? json_string(text) : NULL;
+	free(text);
+	api_extra(context, "type", json_string("text/plain; version=0.0.4; charset=utf-8"));
+	api_reply(context, 200, body);
+}
+
+void api_metrics_show(struct api_request *request)
+{
+	iscsi_session_list(request->admin->options.iscsi, sessions_listed, request);
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* GET /api/v1/openapi.json: the route table as an OpenAPI 3.1 document. What replies hold is in
+ * the table below; a reply may have more members than it tells. */
+
+#define FIELDS_MAX 32
+
+struct object {
+	const char *name, *summary;
+	struct route_field fields[FIELDS_MAX];
+};
+
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
+static const struct object objects[] = {
+    {"Pool",
+     "Devices whose space volumes share",
+     {{"name", FIELD_TEXT, true},
+      {"uuid", FIELD_TEXT, true},
+      {"state", FIELD_TEXT, true, "online, read-only or unavailable"},
+      {"reason", FIELD_TEXT, true, "why it is not online"},
+      {"devices", FIELD_TEXTS, true},
+      {"size_bytes", FIELD_NUMBER, false},
+      {"used_bytes", FIELD_NUMBER, false},
+      {"free_bytes", FIELD_NUMBER, false},
+      {"provisioned_bytes", FIELD_NUMBER, false},
+      {"overcommit", FIELD_REAL, false, "provisioned / size"},
+      {"volumes", FIELD_NUMBER, false},
+      {"checksum_errors", FIELD_NUMBER, false}}},
+    {"Volume",
+     "A thin volume",
+     {{"pool", FIELD_TEXT, true},
+      {"name", FIELD_TEXT, true},
+      {"uuid", FIELD_TEXT, true},
+      {"size_bytes", FIELD_NUMBER, true},
+      {"used_bytes", FIELD_NUMBER, true},
+      {"thin", FIELD_SWITCH, true},
+      {"naa", FIELD_TEXT, true, "NAA-6 identifier, 32 hex digits"},
+      {"serial", FIELD_TEXT, true},
+      {"scsi_id", FIELD_TEXT, true, "what udev and multipath call it"},
+      {"mapped", FIELD_OBJECTS, true, "its LUNs"}}},
+    {"Target",
+     "An iSCSI target",
+     {{"iqn", FIELD_TEXT, true},
+      {"alias", FIELD_TEXT, true},
+      {"state", FIELD_TEXT, true, "online or unavailable"},
+      {"reason", FIELD_TEXT, true},
+      {"luns", FIELD_OBJECTS, true},
+      {"rules", FIELD_OBJECTS, true}}},
+    {"Lun",
+     "A volume as a target shows it",
+     {{"lun", FIELD_NUMBER, true},
+      {"pool", FIELD_TEXT, true},
+      {"volume", FIELD_TEXT, true},
+      {"state", FIELD_TEXT, true, "online or unavailable"},
+      {"reason", FIELD_TEXT, true}}},
+    {"Rule",
+     "Who may log in",
+     {{"rule", FIELD_NUMBER, true, "its id"},
+      {"initiator", FIELD_TEXT, true},
+      {"network", FIELD_TEXT, true},
+      {"chap_user", FIELD_TEXT, true},
+      {"mutual_user", FIELD_TEXT, true}}},
+    {"Initiator",
+     "An initiator that a rule names or that is logged in",
+     {{"initiator", FIELD_TEXT, true},
+      {"sessions", FIELD_NUMBER, true},
+      {"rules", FIELD_TEXTS, true, "targets whose rules name it"}}},
+    {"Session",
+     "A live iSCSI session",
+     {{"id", FIELD_NUMBER, true},
+      {"initiator", FIELD_TEXT, true},
+      {"target", FIELD_TEXT, true, "empty for a discovery session"},
+      {"type", FIELD_TEXT, true},
+      {"peer", FIELD_TEXT, true},
+      {"portal", FIELD_TEXT, true},
+      {"seconds", FIELD_NUMBER, true},
+      {"commands", FIELD_NUMBER, true},
+      {"read_bytes", FIELD_NUMBER, true},
+      {"write_bytes", FIELD_NUMBER, true}}},
+    {"Provisioned",
+     "What a client needs to use a new LUN",
+     {{"purpose", FIELD_TEXT, true},
+      {"pool", FIELD_TEXT, true},
+      {"target", FIELD_TEXT, true, "name of the target"},
+      {"lun", FIELD_NUMBER, true},
+      {"hosts", FIELD_TEXTS, true},
+      {"portals", FIELD_OBJECTS, true},
+      {"volume", FIELD_OBJECT, true}}},
+    {"Route",
+     "A row of the route table",
+     {{"method", FIELD_TEXT, true},
+      {"path", FIELD_TEXT, true},
+      {"role", FIELD_TEXT, true},
+      {"summary", FIELD_TEXT, true}}},
+    {"Status",
+     "The daemon and all it serves",
+     {{"daemon", FIELD_OBJECT, true},
+      {"endpoints", FIELD_OBJECTS, true},
+      {"pools", FIELD_OBJECTS, true},
+      {"targets", FIELD_OBJECTS, true},
+      {"sessions", FIELD_OBJECTS, true}}},
+    {"Problem",
+     "RFC 9457: why a request was not carried out",
+     {{"type", FIELD_TEXT, true},
+      {"title", FIELD_TEXT, true},
+      {"status", FIELD_NUMBER, true},
+      {"detail", FIELD_TEXT, true, "a sentence for people"},
+      {"code", FIELD_TEXT, true, "stable, for programs"}}},
+};
+
+static json_t *field_schema(const struct route_field *field)
+{
+	json_t *schema = NULL;
+
+	switch (field->type) {
+	case FIELD_TEXT:
+		schema = json_pack("{s:s}", "type", "string");
+		break;
+	case FIELD_NUMBER:
+		schema = json_pack("{s:s,s:i}", "type", "integer", "minimum", 0);
+		break;
+	case FIELD_SIZE:
+		schema = json_pack("{s:[ss]}", "type", "integer", "string");
+		break;
+	case FIELD_SWITCH:
+		schema = json_pack("{s:s}", "type", "boolean");
+		break;
+	case FIELD_REAL:
+		schema = json_pack("{s:s}", "type", "number");
+		break;
+	case FIELD_TEXTS:
+		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "string");
+		break;
+	case FIELD_DEVICES:
+		schema = json_pack("{s:s,s:{s:[ss]}}", "type", "array", "items", "type", "string",
+				   "object");
+		break;
+	case FIELD_OBJECTS:
+		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "object");
+		break;
+	case FIELD_OBJECT:
+		schema = json_pack("{s:s}", "type", "object");
+		break;
+	}
+	if (schema && field->summary)
+		json_object_set_new(schema, "description", json_string(field->summary));
+	return schema;
+}
+
+static json_t *fields_schema(const struct route_field *fields, bool open)
+{
+	json_t *properties = json_object(), *required = json_array();
+
+	for (; fields->name; fields++) {
+		json_object_set_new(properties, fields->name, field_schema(fields));
+		if (fields->required)
+			json_array_append_new(required, json_string(fields->name));
+	}
+	return json_pack("{s:s,s:o,s:o,s:b}", "type", "object", "properties", properties,
+			 "required", required, "additionalProperties", open);
+}
+
+static json_t *schema_reference(const char *answer)
+{
+	size_t length = strlen(answer);
+
+	if (answer[0] != '[')
+		return json_pack("{s:o}", "$ref", json_sprintf("#/components/schemas/%s", answer));
+	return json_pack("{s:s,s:{s:o}}", "type", "array", "items", "$ref",
+			 json_sprintf("#/components/schemas/%.*s", (int)length - 2, answer + 1));
+}
+
+static json_t *problem_reply(const char *description)
+{
+	return json_pack("{s:s,s:{s:{s:o}}}", "description", description, "content",
+			 "application/problem+json", "schema", schema_reference("Problem"));
+}
+
+static json_t *good_reply(const struct route *route)
+{
+	json_t *schema = route->answer ? schema_reference(route->answer) : json_object();
+
+	return json_pack("{s:s,s:{s:{s:o}}}", "description", route->summary, "content",
+			 route->flags & ROUTE_TEXT ? "text/plain" : "application/json", "schema",
+			 schema);
+}
+
+static json_t *parameter(const char *name, const char *in, bool required, const char *summary)
+{
+	json_t *object = json_pack("{s:s,s:s,s:b,s:{s:s}}", "name", name, "in", in, "required",
+				   required, "schema", "type", "string");
+
+	if (object && summary)
+		json_object_set_new(object, "description", json_string(summary));
+	return object;
+}
+
+static json_t *parameters(const struct route *route)
+{
+	json_t *list = json_array();
+	const char *at = route->path;
+
+	while ((at = strchr(at, '{'))) {
+		size_t length = strcspn(++at, "}");
+		char name[32];
+
+		snprintf(name, sizeof name, "%.*s", (int)length, at);
+		json_array_append_new(list, parameter(name, "path", true, NULL));
+	}
+	if (route->flags & ROUTE_CHANGE) {
+		json_array_append_new(list, parameter("If-Match", "header", false,
+						      "the ETag that a GET of this path showed"));
+		json_array_append_new(list, parameter("Idempotency-Key", "header", false,
+						      "the same key again gets the first answer"));
+	}
+	if (route->flags & ROUTE_PAGED) {
+		json_array_append_new(
+		    list, parameter("limit", "query", false, "items on a page, 1 to 1000"));
+		json_array_append_new(list, parameter("cursor", "query", false,
+						      "of the Link header of the page before"));
+	}
+	return list;
+}
+
+/* "POST /api/v1/pools/{pool}/check" becomes "postPoolsPoolCheck". */
+static json_t *operation_id(const struct route *route)
+{
+	char id[160];
+	size_t out = 0;
+	bool upper = false;
+	const char *path = route->path;
+
+	for (const char *at = route->method; *at; at++)
+		id[out++] = (char)tolower((unsigned char)*at);
+	if (strncmp(path, "/api/v1", 7) == 0)
+		path += 7;
+	for (; *path && out + 1 < sizeof id; path++) {
+		if (!isalnum((unsigned char)*path)) {
+			upper = true;
+			continue;
+		}
+		id[out++] = (char)(upper ? toupper((unsigned char)*path) : *path);
+		upper = false;
+	}
+	id[out] = '\0';
+	return json_string(id);
+}
+
+static json_t *operation(const struct route *route)
+{
+	bool made = strcmp(route->method, "POST") == 0;
+	json_t *object =
+	    json_pack("{s:o,s:s,s:s,s:o,s:{s:o,s:o}}", "operationId", operation_id(route),
+		      "summary", route->summary, "x-role", role_name(route->role), "parameters",
+		      parameters(route), "responses", made ? "2XX" : "200", good_reply(route),
+		      "default", problem_reply("Why it was not carried out"));
+
+	if (object && route->body)
+		json_object_set_new(object, "requestBody",
+				    json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
+					      "application/json", "schema",
+					      fields_schema(route->body, false)));
+	if (object && route->role == ROLE_NOBODY)
+		json_object_set_new(object, "security", json_array());
+	return object;
+}
+
+static json_t *paths(void)
+{
+	unsigned count;
+	const struct route *routes = route_table(&count);
+	json_t *all = json_object();
+
+	for (unsigned i = 0; i < count; i++) {
+		json_t *path = json_object_get(all, routes[i].path);
+		char method[16] = "";
+
+		for (unsigned j = 0; routes[i].method[j] && j + 1 < sizeof method; j++)
+			method[j] = (char)tolower((unsigned char)routes[i].method[j]);
+		if (!path) {
+			json_object_set_new(all, routes[i].path, json_object());
+			path = json_object_get(all, routes[i].path);
+		}
+		json_object_set_new(path, method, operation(&routes[i]));
+	}
+	return all;
+}
+
+static json_t *schemas(void)
+{
+	json_t *all = json_object();
+
+	for (unsigned i = 0; i < sizeof objects / sizeof *objects; i++) {
+		json_t *schema = fields_schema(objects[i].fields, true);
+
+		if (schema)
+			json_object_set_new(schema, "description", json_string(objects[i].summary));
+		json_object_set_new(all, objects[i].name, schema);
+	}
+	return all;
+}
+
+void api_openapi_show(struct api_request *request)
+{
+	json_t *schemes =
+	    json_pack("{s:{s:s,s:s},s:{s:s,s:s,s:s}}", "token", "type", "http", "scheme", "bearer",
+		      "cookie", "type", "apiKey", "in", "cookie", "name", "__Host-granary");
+
+	api_reply(request, 200,
+		  json_pack("{s:s,s:{s:s,s:s,s:s},s:o,s:{s:o,s:o},s:[{s:[]},{s:[]}]}", "openapi",
+			    "3.1.0", "info", "title", "Granary", "version",
+			    request->admin->options.version, "description",
+			    "Storage for virtual machines: thin volumes over iSCSI.", "paths",
+			    paths(), "components", "schemas", schemas(), "securitySchemes", schemes,
+			    "security", "token", "cookie"));
+}
