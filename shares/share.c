@@ -301,6 +301,7 @@ static void setup(struct share *share, struct share_call *call)
 				  .verifier = siphash(sb->secret, seed, sizeof(seed)),
 				  .refs = 1};
 	memcpy(share->vfs.uuid, sb->uuid, 16);
+	memcpy(share->vfs.secret, sb->secret, 16);
 }
 
 static struct share *share_new(struct volume *volume, struct loop *loop)
@@ -504,11 +505,6 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	    .failed = store->failed,
 	};
 	store_unlock(store);
-}
-
-const uint8_t *share_secret(const struct vfs *vfs)
-{
-	return container_of(vfs, struct share, vfs)->store->sb.secret;
 }
 
 static void quota_main(void *context)
