@@ -13,7 +13,8 @@
 /*~ granaryd builds the rooms, starts the loops and waits.
  *
  * start: options -> state directory and its lock -> configuration -> confine -> signal thread,
- *   I/O threads -> pools, targets, LUNs (webadmin) -> [demo] -> portals, control socket -> READY
+ *   I/O threads, reservations and their thread -> pools, targets, LUNs (webadmin) -> [demo] ->
+ *   portals, control socket -> READY
  * stop (first signal): control socket -> iSCSI, with a grace for tasks in flight -> targets ->
  *   pools, checkpointed -> I/O threads -> exit 0
  * second signal: exit at once; a pool replays its journal at the next start.
@@ -202,6 +203,11 @@ static int open_config(struct err *err)
 	return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
 }
 
+static int open_reservations(struct err *err)
+{
+	return scsi_reservations_open(daemon_.world, daemon_.state.reservations_path, err);
+}
+
 static int create_admin(struct err *err)
 {
 	struct webadmin_options options = {
@@ -235,8 +241,9 @@ static int start_threads(struct err *err)
 
 static int start(struct err *err)
 {
-	static int (*const steps[])(struct err * err) = {create_loops, open_config, create_iscsi,
-							 create_admin, confine,     start_threads};
+	static int (*const steps[])(struct err * err) = {
+	    create_loops, open_config,   create_iscsi,     create_admin,
+	    confine,      start_threads, open_reservations};
 	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
 
 	for (unsigned i = 0; result == 0 && i < sizeof steps / sizeof *steps; i++)
@@ -253,6 +260,7 @@ static void tear_down(void)
 		loop_join(daemon_.io_loops[i]);
 	webadmin_destroy(daemon_.admin);
 	iscsi_server_destroy(daemon_.iscsi);
+	scsi_reservations_close();
 	for (unsigned i = 0; i < daemon_.options.io_loops; i++)
 		loop_destroy(daemon_.io_loops[i]);
 	loop_destroy(daemon_.control);

@@ -174,8 +174,9 @@ enum vfs_op {
 	/* object = directory, cookie, VFS_WANT_ATTR, data -> data filled with struct vfs_dirent,
 	 * data_length, entry_count, eof; after[0]. Cookies are stable: an entry that is not
 	 * touched meanwhile is seen exactly once, whatever happens to others. "." and ".." are not
-	 * listed; cookies 0, 1 and 2 are never an entry's, none is over INT64_MAX. -ERANGE: data
-	 * has not room for one entry. */
+	 * listed; cookies 0, 1 and 2 are never an entry's, none is over INT64_MAX. data is at a
+	 * multiple of 8. -ERANGE: data has not room for one entry. Fewer entries than there is
+	 * room for, without eof, are possible. */
 	VFS_READDIR,
 	/* -> fsstat; after[0]. */
 	VFS_FSSTAT,

@@ -33,7 +33,8 @@ static bool check_reservation(struct scsi_task *task, const struct scsi_opcode *
 {
 	struct scsi_nexus *holder = __atomic_load_n(&task->itl->lu->holder, __ATOMIC_ACQUIRE);
 
-	if (!holder || holder == task->nexus || (row && row->flags & OPCODE_RESERVED_OK))
+	if ((!holder || holder == task->nexus || (row && row->flags & OPCODE_RESERVED_OK)) &&
+	    pr_allows(task->itl, row))
 		return true;
 	task->status = SCSI_RESERVATION_CONFLICT;
 	return false;
@@ -158,12 +159,17 @@ static void start(struct scsi_task *task)
 		if (task->attribute == SCSI_ORDERED)
 			itl->ordered_running = true;
 	}
-	if (task->private_flags & TASK_ABORTED)
+	if (task->private_flags & TASK_ABORTED) {
 		task_finish(task);
-	else if (task->opcode->reply_size)
+	} else if (itl && !pr_allows(itl, task->opcode)) {
+		/* Preempted since it began: what was gathered goes nowhere. */
+		task->status = SCSI_RESERVATION_CONFLICT;
+		task_finish(task);
+	} else if (task->opcode->reply_size) {
 		task_get_buffer(task, task->opcode->reply_size, task->opcode->execute);
-	else
+	} else {
 		task->opcode->execute(task);
+	}
 	task->private_flags &= ~TASK_IN_START;
 }
 

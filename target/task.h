@@ -106,6 +106,8 @@ struct scsi_task {
 	uint64_t blocks;
 	uint64_t progress;
 	struct deferred deferred;
+	struct message message; /* while another thread has it: PERSISTENT RESERVE OUT */
+	struct tmf_order *order;
 	uint32_t step;
 	uint32_t private_flags;
 	uint64_t sequence;   /* execution order within the nexus */

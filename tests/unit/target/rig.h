@@ -139,6 +139,7 @@ struct rig {
 };
 
 static struct rig rig;
+static UNUSED const struct volume_identity *rig_identity; /* of the volume; NULL: a new one */
 
 /* Run @body on the loop and wait for it. */
 struct rig_call {
@@ -406,6 +407,8 @@ static UNUSED void rig_up(uint64_t size, bool attentions)
 	assert_int_equal(loop_create(world, &rig.loop, NULL), 0);
 	rig.test = test_volume_new("v0", size);
 	rig.volume = &rig.test->volume;
+	if (rig_identity)
+		rig.volume->identity = *rig_identity;
 	assert_int_equal(scsi_target_create("iqn.2026-11.test:t", &rig.target, NULL), 0);
 	on_loop(map_volume, NULL);
 	on_loop(make_nexus_a, NULL);
