@@ -19,7 +19,7 @@ _granary()
 	if [ -z "$noun" ]; then
 		list="pool volume provision target lun initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
-	pool) list="create import list show check delete" ;;
+	pool) list="create import list show check scrub findings delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	target) list="create list show delete allow deny rules" ;;
 	lun) list="map unmap list reservations release" ;;
@@ -30,6 +30,8 @@ _granary()
 	"pool create") list="--force $globals" ;;
 	"pool import") list="--rewind $globals" ;;
 	"pool check") list="--data $globals" ;;
+	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
+	"pool findings") list="--clear $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
