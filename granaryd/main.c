@@ -116,8 +116,10 @@ static int open_portals(struct err *err)
 		count = options->demo ? 1 : 2;
 	}
 	for (; daemon_.portals_open < count; daemon_.portals_open++) {
-		int result = iscsi_portal_open(daemon_.iscsi, addresses[daemon_.portals_open],
-					       daemon_.port, &daemon_.port, err);
+		unsigned i = daemon_.portals_open;
+		int result = iscsi_portal_open(daemon_.iscsi, addresses[i], daemon_.port,
+					       options->bind_count ? options->group[i] : 1,
+					       &daemon_.port, err);
 
 		if (result < 0 && addresses == anywhere && daemon_.portals_open == 1)
 			log_warning("no IPv6: %s", err->text);
