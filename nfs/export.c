@@ -223,6 +223,14 @@ struct nfs_table *nfs_table_ref(struct nfs_table *table)
 	return table;
 }
 
+static void tell_gone(struct message *message)
+{
+	struct nfs_table *table = container_of(message, struct nfs_table, message);
+
+	table->gone(table->gone_context);
+	heap_free(table);
+}
+
 void nfs_table_unref(struct nfs_table *table)
 {
 	if (!table || __atomic_fetch_sub(&table->refs, 1, __ATOMIC_ACQ_REL) != 1)
@@ -231,7 +239,10 @@ void nfs_table_unref(struct nfs_table *table)
 		vfs_unref(table->exports[i].vfs);
 		heap_free(table->exports[i].rules);
 	}
-	heap_free(table);
+	if (table->gone)
+		loop_post(table->control, &table->message, tell_gone);
+	else
+		heap_free(table);
 }
 
 const struct nfs_export *nfs_table_by_id(const struct nfs_table *table, uint64_t id)

@@ -30,6 +30,12 @@ struct nfs_export {
 struct nfs_table {
 	uint32_t refs; /* atomic */
 	uint64_t generation;
+	/* When the last reference goes: told on @control, if somebody wants to know. Set before the
+	 * owner lets go of its reference. */
+	struct loop *control;
+	void (*gone)(void *context);
+	void *gone_context;
+	struct message message;
 	unsigned count;
 	struct nfs_export exports[]; /* by id */
 };

@@ -75,7 +75,8 @@ struct nfs_server {
 	uint16_t nfs_port, mount_port, portmap_port; /* written before anything is served */
 	struct list conns;                           /* control loop */
 	unsigned conn_count;
-	uint64_t generation; /* of tables */
+	uint64_t generation;     /* of tables */
+	struct nfs_table *table; /* the control loop's reference */
 	bool stopping;
 	void (*stopped)(void *context);
 	void *stopped_context;

@@ -36,7 +36,10 @@ int nfs_server_create(const struct nfs_server_options *options, struct nfs_serve
 enum nfs_port_role { NFS_PORT_NFS = 1, NFS_PORT_MOUNT = 2, NFS_PORT_PORTMAP = 4 };
 int nfs_listen(struct nfs_server *server, const char *address, uint16_t port, unsigned roles,
 	       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
-/* nfs_server_stop: stop accepting, let requests that run end, close all; then stopped(). */
+/* nfs_unlisten: close every port again; connections stay. */
+void nfs_unlisten(struct nfs_server *server);
+/* nfs_server_stop: stop accepting, let requests that run end, close all, export nothing; then
+ * stopped(): no vfs is referenced any more. */
 void nfs_server_stop(struct nfs_server *server, void (*stopped)(void *context), void *context);
 void nfs_server_destroy(struct nfs_server *server); /* stopped first; NULL is fine */
 
@@ -63,10 +66,12 @@ struct nfs_share {
 };
 
 /* nfs_shares_set: the shares that are exported from now on, in one step; everything is copied,
- * each vfs is referenced until the last request that uses it has ended. On failure what was
- * exported stays exported. */
+ * each vfs is referenced. gone(@context) (NULL: nobody asks) runs on the control loop when the last
+ * request that uses what was exported before has ended: then its references are given back.
+ * On failure what was exported stays exported, and gone() is not called. */
 int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
-		   struct err *err) __attribute__((warn_unused_result));
+		   void (*gone)(void *context), void *context, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* nfs_explain: which rule of @rules decides about @client (an address), and why. Longest prefix
  * wins; "*" is the shortest. *ret_index: the rule, or -1 when none matches. 0, or -EINVAL for

@@ -12,9 +12,9 @@
 #include "core/log.h"
 #include "nfs/internal.h"
 
-static void finish_stop(struct deferred *deferred)
+static void tell_stopped(void *context)
 {
-	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
+	struct nfs_server *server = context;
 	void (*stopped)(void *) = server->stopped;
 
 	server->stopped = NULL;
@@ -22,26 +22,36 @@ static void finish_stop(struct deferred *deferred)
 		stopped(server->stopped_context);
 }
 
+/* No connection is left: give the shares back. */
+static void finish_stop(struct deferred *deferred)
+{
+	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
+	struct err err = {0};
+
+	if (nfs_shares_set(server, NULL, 0, tell_stopped, server, &err) == 0)
+		return;
+	log_error("NFS: %s", err.text);
+	tell_stopped(server);
+}
+
 static int create_parts(struct nfs_server *server)
 {
 	unsigned count = server->options.io_loop_count;
-	struct nfs_table *none;
 
 	server->loops = heap_zalloc_array(count, sizeof(*server->loops));
 	if (!server->loops || nfs_drc_create(&server->drc) < 0 ||
 	    nfs_mounts_create(&server->mounts) < 0 ||
-	    nfs_table_create(NULL, 0, ++server->generation, &none, NULL) < 0)
+	    nfs_table_create(NULL, 0, ++server->generation, &server->table, NULL) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
 		struct nfs_io *io = &server->loops[i];
 
 		io->loop = server->options.io_loops[i];
 		io->server = server;
-		io->table = nfs_table_ref(none);
+		io->table = nfs_table_ref(server->table);
 		list_init(&io->conns);
 		list_init(&io->free_calls);
 	}
-	nfs_table_unref(none);
 	return 0;
 }
 
@@ -66,13 +76,14 @@ int nfs_server_create(const struct nfs_server_options *options, struct nfs_serve
 	return 0;
 }
 
-static void close_listeners(struct nfs_server *server)
+void nfs_unlisten(struct nfs_server *server)
 {
 	for (unsigned i = 0; i < server->listener_count; i++) {
 		listener_close(server->listeners[i]->listener);
 		heap_free(server->listeners[i]);
 	}
 	server->listener_count = 0;
+	server->nfs_port = server->mount_port = server->portmap_port = 0;
 }
 
 void nfs_server_destroy(struct nfs_server *server)
@@ -81,7 +92,7 @@ void nfs_server_destroy(struct nfs_server *server)
 		return;
 	assert(list_empty(&server->conns));
 	deferred_cancel(&server->finish);
-	close_listeners(server);
+	nfs_unlisten(server);
 	for (unsigned i = 0; server->loops && i < server->options.io_loop_count; i++) {
 		struct nfs_io *io = &server->loops[i];
 
@@ -90,6 +101,7 @@ void nfs_server_destroy(struct nfs_server *server)
 		     io->free_calls.next && (it = list_pop_front(&io->free_calls));)
 			heap_free(list_entry(it, struct nfs_call, link));
 	}
+	nfs_table_unref(server->table);
 	heap_free(server->loops);
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
@@ -191,7 +203,7 @@ void nfs_server_stop(struct nfs_server *server, void (*stopped)(void *context), 
 	server->stopping = true;
 	server->stopped = stopped;
 	server->stopped_context = context;
-	close_listeners(server);
+	nfs_unlisten(server);
 	list_for_each (it, &server->conns) {
 		struct nfs_conn *conn = list_entry(it, struct nfs_conn, all_link);
 
@@ -277,7 +289,7 @@ static void swap_table(struct message *message)
 }
 
 int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
-		   struct err *err)
+		   void (*gone)(void *context), void *context, struct err *err)
 {
 	unsigned loops = server->options.io_loop_count;
 	struct swap **swaps = heap_zalloc_array(loops, sizeof(struct swap *));
@@ -300,7 +312,13 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 		swaps[i]->table = nfs_table_ref(table);
 		loop_post(server->loops[i].loop, &swaps[i]->message, swap_table);
 	}
-	nfs_table_unref(table);
 	heap_free(swaps);
-	return result;
+	if (result < 0)
+		return result;
+	server->table->control = server->options.control;
+	server->table->gone_context = context;
+	server->table->gone = gone;
+	nfs_table_unref(server->table);
+	server->table = table;
+	return 0;
 }

@@ -45,7 +45,7 @@ static void set_up(void)
 	must(memory_fs_create(uuid, &vfs, NULL) == 0);
 	memory_fs_limit(vfs, 8 << 20, 0);
 	share.vfs = vfs;
-	must(nfs_shares_set(server, &share, 1, NULL) == 0);
+	must(nfs_shares_set(server, &share, 1, NULL, NULL, NULL) == 0);
 	loop_poll(loop, 0);
 	parts.volume = handle_volume(vfs);
 	parts.object = vfs->root;

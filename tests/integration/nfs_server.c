@@ -75,7 +75,7 @@ static void export_all(void)
 					     .rule_count = 1,
 					     .versions = NFS_VERSIONS_ALL};
 	}
-	must(nfs_shares_set(server, list, SHARE_COUNT, &err), &err);
+	must(nfs_shares_set(server, list, SHARE_COUNT, NULL, NULL, &err), &err);
 	for (unsigned i = 0; i < SHARE_COUNT; i++)
 		vfs_unref(vfs[i]);
 }
