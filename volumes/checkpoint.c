@@ -482,8 +482,10 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 		return -EROFS;
 	checkpoint.sb.generation++;
 	checkpoint.sb.clean = clean;
+	__atomic_store_n(&native->checkpointing, true, __ATOMIC_RELEASE);
 	result = steps(&checkpoint);
 	native_lock(native);
+	__atomic_store_n(&native->checkpointing, false, __ATOMIC_RELEASE);
 	native->checkpoint_due = false;
 	if (result == 0) {
 		native->sb = checkpoint.sb;

@@ -193,6 +193,8 @@ static void volume_deleted(struct pool_call *call, int result)
 
 	if (!step_good(request, result, NULL))
 		return;
+	if (request->state)
+		scsi_reservations_forget(request->state);
 	log_notice("volume %s/%s deleted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200,
 		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
@@ -216,6 +218,9 @@ void api_volume_delete(struct api_request *request)
 		return;
 	}
 	volume = request->volume;
+	request->state = heap_alloc(16); /* its UUID, for when it is gone */
+	if (request->state)
+		memcpy(request->state, volume->identity.uuid, 16);
 	request->volume = NULL; /* volume_delete() takes the reference */
 	request->call = (struct pool_call){.done = volume_deleted};
 	volume_delete(volume, &request->call);
