@@ -8,7 +8,17 @@
 #include "granaryd/granaryd.h"
 
 /* One row per option: getopt's table and the help are made from it. */
-enum { OPT_STATE = 256, OPT_BIND, OPT_PORT, OPT_ENGINE, OPT_LOOPS, OPT_DEMO, OPT_LOG };
+enum {
+	OPT_STATE = 256,
+	OPT_BIND,
+	OPT_PORT,
+	OPT_NFS_PORT,
+	OPT_MOUNT_PORT,
+	OPT_ENGINE,
+	OPT_LOOPS,
+	OPT_DEMO,
+	OPT_LOG
+};
 
 static const struct {
 	const char *name, *argument; /* NULL: takes none */
@@ -21,6 +31,11 @@ static const struct {
      "listen on this IPv4 or IPv6 address, in portal group GROUP (default 1); may be\n"
      "                      given again (default 0.0.0.0 and ::, with --demo 127.0.0.1)"},
     {"iscsi-port", "N", OPT_PORT, "iSCSI port (default 3260; 0 picks a free one)"},
+    {"nfs-port", "N", OPT_NFS_PORT,
+     "NFS port (default 2049, left out when it is taken; 0 picks a free one,\n"
+     "                      and leaves the portmapper's port 111 alone)"},
+    {"mount-port", "N", OPT_MOUNT_PORT,
+     "port that MOUNT is announced on (default 0: the NFS port)"},
     {"io-engine", "NAME", OPT_ENGINE, "auto, uring or aio (default auto)"},
     {"io-loops", "N", OPT_LOOPS, "threads for I/O (default one per core)"},
     {"demo", NULL, OPT_DEMO, "set up pool tank, volume tank/demo and a target open to this host"},
@@ -124,6 +139,17 @@ static int take(int code, const char *value, struct options *options)
 			return usage("--iscsi-port %s is not a port", value);
 		options->iscsi_port = (uint16_t)number;
 		return -1;
+	case OPT_NFS_PORT:
+		if (!read_number(value, 0, 65535, &number))
+			return usage("--nfs-port %s is not a port", value);
+		options->nfs_port = (uint16_t)number;
+		options->nfs_port_given = true;
+		return -1;
+	case OPT_MOUNT_PORT:
+		if (!read_number(value, 0, 65535, &number))
+			return usage("--mount-port %s is not a port", value);
+		options->mount_port = (uint16_t)number;
+		return -1;
 	case OPT_ENGINE:
 		options->io_engine = value;
 		if (strcmp(value, "auto") != 0 && strcmp(value, "uring") != 0 &&
@@ -169,6 +195,7 @@ int options_read(int argc, char **argv, struct options *ret_options)
 	*ret_options = (struct options){
 	    .state_dir = getenv("GRANARY_STATE"),
 	    .iscsi_port = ISCSI_PORT,
+	    .nfs_port = NFS_PORT,
 	    .io_engine = "auto",
 	    .log_level = LOG_LEVEL_INFO,
 	};

@@ -526,3 +526,43 @@ void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *c
 	call->quota_bytes = quota_bytes;
 	start(call, call->share->home, quota_main);
 }
+
+static void check_main(void *context)
+{
+	struct share_call *call = context;
+	int result = store_check(call->share->store, call->report);
+
+	call->done(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
+}
+
+void share_check(struct vfs *vfs, struct share_check_report *report, struct share_call *call)
+{
+	call->share = share_of(vfs);
+	call->report = report;
+	start(call, call->share->home, check_main);
+}
+
+static void check_volume_main(void *context)
+{
+	struct share_call *call = context;
+	struct store_options options = {
+	    .volume = call->volume, .loop = call->loop, .read_only = true};
+	struct store *store;
+	int result = store_open(&options, &store, &call->err);
+
+	if (result == 0) {
+		result = store_check(store, call->report);
+		store_free(store);
+		if (result)
+			err_set(&call->err, result, "the share can not be read");
+	}
+	call->done(call, result);
+}
+
+void share_check_volume(struct volume *volume, struct loop *loop, struct share_check_report *report,
+			struct share_call *call)
+{
+	call->volume = volume;
+	call->report = report;
+	start(call, loop, check_volume_main);
+}

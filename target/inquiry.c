@@ -111,11 +111,12 @@ static unsigned page_extended(const struct scsi_task *task, uint8_t *p)
 	return 0x3c;
 }
 
-/* Block limits (SBC-3 6.6.4). COMPARE AND WRITE is not there and has length 0. */
+/* Block limits (SBC-4 6.6.4). A WRITE ATOMIC of any alignment, without atomic boundaries. */
 static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 {
 	(void)task;
 	p[4 - 4] = 0x01; /* WSNZ: WRITE SAME of 0 blocks is refused */
+	p[5 - 4] = SCSI_COMPARE_BLOCKS;
 	put_be16(p + 6 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 8 - 4, SCSI_TRANSFER_BLOCKS);
 	put_be32(p + 12 - 4, SCSI_TRANSFER_BLOCKS);
@@ -124,6 +125,7 @@ static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 	put_be32(p + 28 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 32 - 4, 0x80000000u); /* UGAVALID, alignment 0 */
 	put_be64(p + 36 - 4, SCSI_SAME_BLOCKS);
+	put_be32(p + 44 - 4, SCSI_TRANSFER_BLOCKS);
 	return 0x3c;
 }
 

@@ -24,6 +24,7 @@
 
 struct model {
 	struct list pools, targets; /* by name */
+	struct list shares;         /* share.h, by name */
 };
 
 struct model_pool {

@@ -145,7 +145,7 @@ class Paths:
         self.server.granary("target", "allow", DEMO_TARGET, "--network", "10.77.0.0/24")
 
     def start(self):
-        self.server = Server(self.state, FIRST + ",1", 3260, ("--bind", SECOND + ",2"))
+        self.server = Server(self.state, FIRST + ",1", 3260, more=("--bind", SECOND + ",2"))
 
     def restart(self, gently):
         """Stops or kills the daemon and starts it at once."""
