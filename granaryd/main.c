@@ -140,9 +140,9 @@ static int open_portals(struct err *err)
 
 	for (; daemon_.portals_open < count; daemon_.portals_open++) {
 		unsigned i = daemon_.portals_open;
-		int result = iscsi_portal_open(daemon_.iscsi, addresses[i], daemon_.port,
-					       options->bind_count ? options->group[i] : 1,
-					       &daemon_.port, err);
+		int result = iscsi_portal_open(
+		    daemon_.iscsi, addresses[i], daemon_.port,
+		    daemon_.options.bind_count ? daemon_.options.group[i] : 1, &daemon_.port, err);
 
 		if (result < 0 && addresses == anywhere && daemon_.portals_open == 1)
 			without_six(err);
