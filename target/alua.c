@@ -96,25 +96,26 @@ int scsi_target_add_group(struct scsi_target *target, uint16_t group, struct err
 			      target->name, SCSI_PORTS_MAX);
 }
 
-bool scsi_target_group(struct scsi_target *target, unsigned index, struct scsi_group_info *ret_info)
+bool scsi_target_next_group(struct scsi_target *target, int previous,
+			    struct scsi_group_info *ret_info)
 {
-	bool there = false;
+	const struct scsi_port *next = NULL;
 
 	topology_lock();
-	for (unsigned i = 0; i < target->port_count && !there; i++) {
+	for (unsigned i = 0; i < target->port_count; i++) {
 		const struct scsi_port *port = &target->ports[i];
 
-		if (!port->open || index-- > 0)
-			continue;
-		there = true;
-		*ret_info = (struct scsi_group_info){
-		    .group = port->group,
-		    .access = (enum scsi_access)port->access,
-		    .preferred = port->preferred,
-		};
+		if (port->open && port->group > previous && (!next || port->group < next->group))
+			next = port;
 	}
+	if (next)
+		*ret_info = (struct scsi_group_info){
+		    .group = next->group,
+		    .access = (enum scsi_access)next->access,
+		    .preferred = next->preferred,
+		};
 	topology_unlock();
-	return there;
+	return next != NULL;
 }
 
 /* ---- the check of every command (SPC-4 5.15.2.4) */

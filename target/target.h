@@ -67,9 +67,9 @@ struct scsi_group_info {
 	enum scsi_access access;
 	bool preferred;
 };
-/* scsi_target_group: groups by index from 0; false: no more. */
-bool scsi_target_group(struct scsi_target *target, unsigned index,
-		       struct scsi_group_info *ret_info);
+/* scsi_target_next_group: the lowest group > @previous (0 first); false at the end. */
+bool scsi_target_next_group(struct scsi_target *target, int previous,
+			    struct scsi_group_info *ret_info);
 
 /* scsi_nexus_create: an I_T nexus between initiator port @initiator_port (for iSCSI
  * "IQN,i,0xISID", SPC-4 7.6.4.5) and target port @target_port ("IQN,t,0xTPGT") with relative

@@ -32,13 +32,13 @@ static json_t *show_group(const struct scsi_group_info *info)
 void api_group_list(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
-	struct scsi_group_info info;
+	struct scsi_group_info info = {0};
 	json_t *list;
 
 	if (!target)
 		return;
 	list = json_array();
-	for (unsigned i = 0; scsi_target_group(iscsi_target_scsi(target->live), i, &info); i++)
+	while (scsi_target_next_group(iscsi_target_scsi(target->live), info.group, &info))
 		json_array_append_new(list, show_group(&info));
 	api_reply(request, 200, list);
 }
@@ -49,7 +49,8 @@ static bool find_group(struct api_request *request, struct model_target *target,
 	char *end;
 	unsigned long group = strtoul(request->match.param[1], &end, 10);
 
-	for (unsigned i = 0; scsi_target_group(iscsi_target_scsi(target->live), i, ret_info); i++)
+	ret_info->group = 0;
+	while (scsi_target_next_group(iscsi_target_scsi(target->live), ret_info->group, ret_info))
 		if (*end == '\0' && ret_info->group == group)
 			return true;
 	api_reply_error(request, 404, "group_not_found", "target %s has no portal group %s",
