@@ -88,6 +88,8 @@ static int page_make(struct memory_fs *fs, struct memory_node *node, uint64_t bl
 
 static void pages_remove(struct memory_fs *fs, struct memory_node *node, size_t first, size_t last)
 {
+	if (first == last)
+		return;
 	for (size_t i = first; i < last; i++)
 		heap_free(node->pages[i].data);
 	memmove(&node->pages[first], &node->pages[last],

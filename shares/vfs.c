@@ -114,6 +114,8 @@ static int check_rest(const struct vfs *vfs, const struct vfs_request *request)
 		return request->set.mask & VFS_SET_SIZE && request->set.size > vfs->file_max
 			   ? -EFBIG
 			   : 0;
+	case VFS_READDIR:
+		return (uintptr_t)request->data % 8 ? -EINVAL : 0;
 	case VFS_XATTR_SET:
 		return request->data_length > VFS_XATTR_MAX ? -E2BIG : 0;
 	case VFS_ACL_SET:

@@ -174,8 +174,9 @@ enum vfs_op {
 	/* object = directory, cookie, VFS_WANT_ATTR, data -> data filled with struct vfs_dirent,
 	 * data_length, entry_count, eof; after[0]. Cookies are stable: an entry that is not
 	 * touched meanwhile is seen exactly once, whatever happens to others. "." and ".." are not
-	 * listed; cookies 0, 1 and 2 are never an entry's, none is over INT64_MAX. -ERANGE: data
-	 * has not room for one entry. */
+	 * listed; cookies 0, 1 and 2 are never an entry's, none is over INT64_MAX. data is at a
+	 * multiple of 8. -ERANGE: data has not room for one entry. Fewer entries than there is
+	 * room for, without eof, are possible. */
 	VFS_READDIR,
 	/* -> fsstat; after[0]. */
 	VFS_FSSTAT,
@@ -340,7 +341,8 @@ enum vfs_can {
 /* The common head. Public fields are read-only outside shares/ and do not change. */
 struct vfs {
 	const struct vfs_ops *ops;
-	uint8_t uuid[16]; /* the same wherever it is served from: file handles, fsid */
+	uint8_t uuid[16];   /* the same wherever it is served from: file handles, fsid */
+	uint8_t secret[16]; /* what handles are signed with (handle.h); as durable as the objects */
 	struct vfs_object root;
 	uint64_t root_fileid;
 	uint64_t file_max;

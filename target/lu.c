@@ -70,12 +70,12 @@ static void volume_changed(struct volume_watcher *watcher, struct volume *volume
 	topology_unlock();
 }
 
-static struct scsi_lu *lu_find(const struct volume *volume)
+struct scsi_lu *lu_of(const uint8_t uuid[16])
 {
 	list_for_each (it, &registry) {
 		struct scsi_lu *lu = list_entry(it, struct scsi_lu, link);
 
-		if (memcmp(lu->volume->identity.uuid, volume->identity.uuid, 16) == 0)
+		if (memcmp(lu->volume->identity.uuid, uuid, 16) == 0)
 			return lu;
 	}
 	return NULL;
@@ -83,7 +83,7 @@ static struct scsi_lu *lu_find(const struct volume *volume)
 
 struct scsi_lu *lu_get(struct volume *volume)
 {
-	struct scsi_lu *lu = lu_find(volume);
+	struct scsi_lu *lu = lu_of(volume->identity.uuid);
 
 	if (lu) {
 		lu->refs++;
@@ -96,7 +96,9 @@ struct scsi_lu *lu_get(struct volume *volume)
 	lu->volume = volume_ref(volume);
 	list_init(&lu->mappings);
 	pthread_mutex_init(&lu->lock, NULL);
+	lock_table_init(&lu->ranges);
 	mode_defaults(lu);
+	pr_lu_init(lu);
 	lu->watcher.changed = volume_changed;
 	list_init(&lu->watcher.link);
 	volume_watch(volume, &lu->watcher);
@@ -110,8 +112,10 @@ void lu_put(struct scsi_lu *lu)
 		return;
 	list_remove(&lu->link);
 	volume_unwatch(&lu->watcher);
+	pr_lu_finish(lu);
 	volume_unref(lu->volume);
 	pthread_mutex_destroy(&lu->lock);
+	lock_table_finish(&lu->ranges);
 	heap_free(lu);
 }
 

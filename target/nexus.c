@@ -48,6 +48,7 @@ int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uin
 	itl->attentions = attentions;
 	list_init(&itl->waiting);
 	list_init(&itl->mapping_link);
+	pr_attach(itl);
 	list_push_back(&mapping->itls, &itl->mapping_link);
 	pthread_mutex_lock(&nexus->lock);
 	if (fresh)
@@ -167,6 +168,11 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	list_init(&nexus->target_link);
 
 	topology_lock();
+	nexus->port = alua_add_port(target, relative_port);
+	if (nexus->port)
+		alua_port(target, relative_port)->open = true;
+	else
+		error = -ENOSPC;
 	list_for_each (it, &target->mappings) {
 		struct scsi_lun_mapping *mapping =
 		    list_entry(it, struct scsi_lun_mapping, target_link);

@@ -91,7 +91,9 @@ void spc_reserve(struct scsi_task *task)
 	struct scsi_lu *lu = task->itl->lu;
 
 	pthread_mutex_lock(&lu->lock);
-	if (lu->holder && lu->holder != task->nexus) {
+	if (pr_settles_reserve6(task)) {
+		/* nothing to do */
+	} else if (lu->holder && lu->holder != task->nexus) {
 		task->status = SCSI_RESERVATION_CONFLICT;
 	} else {
 		snprintf(lu->reservation, sizeof(lu->reservation), "RESERVE(6) by %s",
@@ -105,6 +107,13 @@ void spc_reserve(struct scsi_task *task)
 /* SPC-2 7.17: releasing what one does not hold is no error. */
 void spc_release(struct scsi_task *task)
 {
-	lu_release_reservation(task->itl->lu, task->nexus);
+	struct scsi_lu *lu = task->itl->lu;
+	bool settled;
+
+	pthread_mutex_lock(&lu->lock);
+	settled = pr_settles_reserve6(task);
+	pthread_mutex_unlock(&lu->lock);
+	if (!settled)
+		lu_release_reservation(lu, task->nexus);
 	task_finish(task);
 }

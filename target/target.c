@@ -238,8 +238,12 @@ static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret
 	list_for_each (it, &mapping->itls)
 		add_counters(&list_entry(it, struct scsi_itl, mapping_link)->counters, ret_info);
 	pthread_mutex_lock(&lu->lock);
-	snprintf(mapping->reservation, sizeof(mapping->reservation), "%s",
-		 lu->holder ? lu->reservation : "none");
+	if (lu->pr.count)
+		snprintf(mapping->reservation, sizeof(mapping->reservation), "%s, %u registered",
+			 pr_type_name(lu->pr.type), lu->pr.count);
+	else
+		snprintf(mapping->reservation, sizeof(mapping->reservation), "%s",
+			 lu->holder ? lu->reservation : "none");
 	pthread_mutex_unlock(&lu->lock);
 	ret_info->reservation = mapping->reservation;
 }

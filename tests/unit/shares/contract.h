@@ -5,8 +5,10 @@
 #include "tests/unit/shares/fs_bench.h"
 
 /* The contract of vfs.h, as tests for any back end: the includer defines contract_open(), which
- * gives an empty file system, and lists CONTRACT_TESTS. */
+ * gives an empty file system, contract_close(), which ends it and the loop, and lists
+ * CONTRACT_TESTS. */
 static void contract_open(struct fs_bench *fs);
+static void contract_close(struct fs_bench *fs);
 
 static void contract_begin(struct fs_bench *fs)
 {
@@ -57,7 +59,7 @@ static void contract_files(void **state)
 	assert_int_equal(fs.request.result_attr.links, 0);
 	assert_int_equal(fs_read(&fs, &file, 0, text, 1), -ESTALE);
 	assert_int_equal(fs_lookup(&fs, &root, "a", NULL), -ENOENT);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_names(void **state)
@@ -109,7 +111,7 @@ static void contract_names(void **state)
 	fs_name(fs_new(&fs, VFS_REMOVE, &root), long_name);
 	fs.request.remove_kind = VFS_REMOVE_DIRECTORY;
 	assert_int_equal(fs_submit(&fs), -ENOTDIR);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_kinds(void **state)
@@ -161,7 +163,7 @@ static void contract_kinds(void **state)
 	assert_int_equal(fs.request.result_attr.type, VFS_FIFO);
 	fs.who.uid = fs.who.gid = 1000;
 	assert_int_equal(fs_create(&fs, &root, "sdb", VFS_BLOCK_DEVICE, 0600, NULL), -EACCES);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_create_how(void **state)
@@ -205,7 +207,7 @@ static void contract_create_how(void **state)
 	assert_int_equal(fs_submit(&fs), 0);
 	fs_new(&fs, VFS_GETATTR, &file);
 	assert_int_equal(fs_submit(&fs), -ESTALE);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_rename(void **state)
@@ -253,7 +255,7 @@ static void contract_rename(void **state)
 	assert_int_equal(fs_getattr(&fs, &file).links, 2);
 	assert_int_equal(fs_link(&fs, &a, &root, "dir"), -EISDIR);
 	assert_int_equal(fs_link(&fs, &file, &root, "soft"), -EEXIST);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_sparse(void **state)
@@ -321,7 +323,7 @@ static void contract_sparse(void **state)
 	assert_int_equal(fs_write(&fs, &file, VFS_FILE_MAX - 1, "x", 1), 0);
 	assert_int_equal(fs_read(&fs, &file, VFS_FILE_MAX - 1, block, 10), 1);
 	assert_true(fs.request.eof);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_attributes(void **state)
@@ -389,7 +391,7 @@ static void contract_attributes(void **state)
 	assert_int_equal(fs_rename(&fs, &root, "mine", &root, "yours"), -EPERM);
 	fs.who.uid = 1000;
 	assert_int_equal(fs_remove(&fs, &root, "mine"), 0);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 /* Entries that stay are seen exactly once while others come and go. */
@@ -441,7 +443,7 @@ static void contract_listing(void **state)
 		assert_int_equal(seen[i], 1);
 	for (unsigned i = 0; i < COUNT; i++)
 		assert_true(seen[i] <= 1);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_xattrs(void **state)
@@ -489,7 +491,7 @@ static void contract_xattrs(void **state)
 	assert_int_equal(fs_submit(&fs), 0);
 	assert_int_equal(request->data_length, 2);
 	assert_string_equal(back, "a");
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_acls(void **state)
@@ -547,7 +549,7 @@ static void contract_acls(void **state)
 	assert_int_equal(fs_read(&fs, &file, 0, fs.data, 1), 0);
 	fs.who.uid = fs.who.gid = 1004;
 	assert_int_equal(fs_read(&fs, &file, 0, fs.data, 1), -EACCES);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 static void contract_clone(void **state)
@@ -561,7 +563,7 @@ static void contract_clone(void **state)
 	contract_begin(&fs);
 	root = fs.vfs->root;
 	if (!(fs.vfs->can & VFS_CAN_CLONE)) {
-		fs_stop(&fs);
+		contract_close(&fs);
 		skip();
 	}
 	for (unsigned i = 0; i < sizeof(block); i++)
@@ -592,7 +594,7 @@ static void contract_clone(void **state)
 	request->offset2 = 4096;
 	request->length = 8192;
 	assert_int_equal(fs_submit(&fs), -EINVAL);
-	fs_stop(&fs);
+	contract_close(&fs);
 }
 
 #define CONTRACT_TESTS                                                                             \

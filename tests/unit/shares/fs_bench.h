@@ -28,7 +28,7 @@ struct fs_bench {
 	struct err err;
 	int result;
 	bool done;
-	uint8_t data[128 << 10];
+	_Alignas(8) uint8_t data[128 << 10];
 };
 
 static inline void fs_start(struct fs_bench *fs)

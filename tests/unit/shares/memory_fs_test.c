@@ -8,6 +8,11 @@ static void contract_open(struct fs_bench *fs)
 	assert_int_equal(memory_fs_create(uuid, &fs->vfs, &fs->err), 0);
 }
 
+static void contract_close(struct fs_bench *fs)
+{
+	fs_stop(fs);
+}
+
 static void limits(void **state)
 {
 	struct fs_bench fs;
