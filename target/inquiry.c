@@ -35,6 +35,7 @@ static void reply_standard(struct scsi_task *task)
 	p[2] = 0x06;                 /* SPC-4 */
 	p[3] = 0x10 | 0x02;          /* HISUP, response data format 2 */
 	p[4] = 96 - 5;
+	p[5] = 0x08; /* 3PC */
 	p[6] = 0x10; /* MULTIP */
 	p[7] = 0x02; /* CMDQUE */
 	memcpy(p + 8, VENDOR, 8);
@@ -149,9 +150,9 @@ static const struct {
 	uint8_t code;
 	unsigned (*build)(const struct scsi_task *task, uint8_t *p);
 } pages[] = {
-    {0x00, page_supported},    {0x80, page_serial}, {0x83, page_identification},
-    {0x86, page_extended},     {0xb0, page_limits}, {0xb1, page_characteristics},
-    {0xb2, page_provisioning},
+    {0x00, page_supported},       {0x80, page_serial},       {0x83, page_identification},
+    {0x86, page_extended},        {0x8f, odx_page},          {0xb0, page_limits},
+    {0xb1, page_characteristics}, {0xb2, page_provisioning},
 };
 #define PAGE_COUNT (sizeof(pages) / sizeof(pages[0]))
 

@@ -116,6 +116,7 @@ void lu_put(struct scsi_lu *lu)
 	volume_unref(lu->volume);
 	pthread_mutex_destroy(&lu->lock);
 	lock_table_finish(&lu->ranges);
+	odx_lu_gone(lu);
 	heap_free(lu);
 }
 
