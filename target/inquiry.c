@@ -35,9 +35,9 @@ static void reply_standard(struct scsi_task *task)
 	p[2] = 0x06;                 /* SPC-4 */
 	p[3] = 0x10 | 0x02;          /* HISUP, response data format 2 */
 	p[4] = 96 - 5;
-	p[5] = 0x08; /* 3PC */
-	p[6] = 0x10; /* MULTIP */
-	p[7] = 0x02; /* CMDQUE */
+	p[5] = 0x30 | 0x08; /* TPGS: implicit and explicit; 3PC */
+	p[6] = 0x10;        /* MULTIP */
+	p[7] = 0x02;        /* CMDQUE */
 	memcpy(p + 8, VENDOR, 8);
 	memcpy(p + 16, PRODUCT, 16);
 	memcpy(p + 32, REVISION, 4);
@@ -94,7 +94,7 @@ static unsigned page_identification(const struct scsi_task *task, uint8_t *p)
 	p += designator(p, CODE_ASCII, ASSOCIATION_LU | 1, vendor_id, sizeof(vendor_id));
 	put_be16(word + 2, nexus->relative_port);
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 4, word, 4);
-	put_be16(word + 2, 1); /* one target port group */
+	/* each port is a target port group of its own, with the same number */
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 5, word, 4);
 	p += name_designator(p, ASSOCIATION_PORT, nexus->target_port);
 	p += name_designator(p, ASSOCIATION_TARGET, nexus->target->name);

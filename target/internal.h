@@ -53,6 +53,7 @@ enum attention {
 	ATTENTION_RESERVATIONS_PREEMPTED,
 	ATTENTION_RESERVATIONS_RELEASED,
 	ATTENTION_REGISTRATIONS_PREEMPTED,
+	ATTENTION_ACCESS_CHANGED,
 	ATTENTION_COUNT,
 };
 
@@ -107,12 +108,19 @@ struct scsi_lun_mapping {
 	char reservation[SCSI_NAME_MAX + 64]; /* control loop: what scsi_lun_info shows */
 };
 
-/* Ports of a target: those that had a nexus. */
+/* A target port: a portal group, which is a target port group of its own. Never goes away. */
 #define SCSI_PORTS_MAX 32
+struct scsi_port {
+	uint16_t group; /* relative port identifier as well */
+	uint8_t access; /* enum scsi_access; atomic to read, topology lock to change */
+	uint8_t cause;  /* of the last change: enum alua_cause; topology lock */
+	bool preferred; /* topology lock */
+	bool open;      /* there is a portal, or was a nexus; topology lock */
+};
 
 struct scsi_target {
-	uint16_t ports[SCSI_PORTS_MAX]; /* relative port identifiers; topology lock */
-	unsigned port_count;
+	struct scsi_port ports[SCSI_PORTS_MAX];
+	unsigned port_count; /* topology lock */
 	char name[SCSI_NAME_MAX + 1];
 	unsigned lun_count;
 	struct list mappings; /* topology lock */
@@ -161,6 +169,7 @@ struct scsi_nexus {
 	char initiator_port[SCSI_PORT_NAME_MAX];
 	char target_port[SCSI_PORT_NAME_MAX];
 	uint16_t relative_port;
+	const struct scsi_port *port;
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
@@ -193,6 +202,15 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 {
 	return volume_size(lu->volume) >> SCSI_BLOCK_SHIFT;
 }
+
+/* ---- alua.c: target port groups */
+enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };
+struct scsi_port *alua_port(struct scsi_target *target, uint16_t group);     /* topology lock */
+struct scsi_port *alua_add_port(struct scsi_target *target, uint16_t group); /* likewise */
+bool alua_allows(struct scsi_task *task, const struct scsi_opcode *row);     /* or sense is set */
+bool alua_decode_set(struct scsi_task *task);
+void alua_report(struct scsi_task *task);
+void alua_set(struct scsi_task *task);
 
 /* ---- pr.c: persistent reservations */
 enum pr_role { PR_ROLE_REGISTERED = 1, PR_ROLE_HOLDER = 2 };
@@ -359,6 +377,8 @@ enum sense_key {
 #define ASC_INVALID_FIELD_IN_IU       0x0e03
 #define ASC_INVALID_RELEASE           0x2604
 #define ASC_INSUFFICIENT_REGISTRATION 0x5504
+#define ASC_PORT_STANDBY              0x040b
+#define ASC_PORT_UNAVAILABLE          0x040c
 #define ASC_INTERNAL_FAILURE          0x4400
 #define ASC_INVALID_MESSAGE           0x4900
 
@@ -393,6 +413,9 @@ enum opcode_flags {
 	/* Allowed to those outside a persistent reservation: always, or if it shares reads */
 	OPCODE_PR_OK = 128,
 	OPCODE_PR_READ = 256,
+	/* Through a port in standby; through one in any state (SPC-4 5.15.2.4) */
+	OPCODE_STANDBY_OK = 4096,
+	OPCODE_ANY_ACCESS = 8192,
 };
 struct scsi_opcode {
 	const char *name;

@@ -86,7 +86,8 @@ static bool begin(struct scsi_task *task)
 	if (!task->itl) {
 		if (!row || !(row->flags & OPCODE_ANY_LUN))
 			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LUN_NOT_SUPPORTED);
-	} else if (!check_attention(task, row) || !check_reservation(task, row)) {
+	} else if (!check_attention(task, row) || !alua_allows(task, row) ||
+		   !check_reservation(task, row)) {
 		return false;
 	}
 	if (!check_cdb(task, row, known_opcode))
