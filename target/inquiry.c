@@ -141,6 +141,7 @@ static unsigned page_characteristics(const struct scsi_task *task, uint8_t *p)
 static unsigned page_provisioning(const struct scsi_task *task, uint8_t *p)
 {
 	(void)task;
+	p[4 - 4] = SCSI_THRESHOLD_EXPONENT;
 	p[5 - 4] = 0x80 | 0x40 | 0x20 | 0x04; /* LBPU LBPWS LBPWS10 LBPRZ */
 	p[6 - 4] = 0x02;                      /* thin */
 	return 4;

@@ -38,7 +38,9 @@
 #define SCSI_PIECE_BLOCKS    (256u << 10) /* one discard request: 128 MiB */
 #define SCSI_STATUS_EXTENTS  64u          /* descriptors of one GET LBA STATUS */
 #define SCSI_COMPARE_BLOCKS  255u         /* MAXIMUM COMPARE AND WRITE LENGTH */
-#define SCSI_TMF_LIMIT_NS    (5ull * 1000000000)
+/* Unit of thresholds and of log page 0Ch: 2^this logical blocks, 1 MiB. */
+#define SCSI_THRESHOLD_EXPONENT 11
+#define SCSI_TMF_LIMIT_NS       (5ull * 1000000000)
 
 /* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
 enum attention {
@@ -49,6 +51,7 @@ enum attention {
 	ATTENTION_LUNS_CHANGED,
 	ATTENTION_CAPACITY_CHANGED,
 	ATTENTION_MODE_CHANGED,
+	ATTENTION_THRESHOLD,
 	ATTENTION_COMMANDS_CLEARED,
 	ATTENTION_RESERVATIONS_PREEMPTED,
 	ATTENTION_RESERVATIONS_RELEASED,
@@ -80,7 +83,9 @@ struct scsi_lu {
 	struct scsi_nexus *holder; /* of RESERVE(6); atomic to read, lock to change */
 	char reservation[SCSI_NAME_MAX + 64];
 	struct scsi_lock_table ranges;
-	unsigned token_count; /* valid copy tokens (odx.c); atomic */
+	unsigned token_count;               /* valid copy tokens (odx.c); atomic */
+	uint64_t read_errors, write_errors; /* atomic */
+	uint64_t threshold_used;            /* of the pool at the last threshold; control loop */
 	/* Persistent reservations: changed by their one thread with topology lock and lock held;
 	 * read by others under lock. */
 	struct pr_state pr;
@@ -509,6 +514,9 @@ bool mode_decode_select10(struct scsi_task *task);
 void mode_sense(struct scsi_task *task);
 void mode_select(struct scsi_task *task);
 void mode_defaults(struct scsi_lu *lu);
+void log_sense(struct scsi_task *task);
+/* Add up what the nexuses of @mapping have counted. Topology lock. */
+void target_sum_counters(struct scsi_lun_mapping *mapping, struct scsi_counters *sum);
 
 bool block_decode_read(struct scsi_task *task);
 bool block_decode_write(struct scsi_task *task);

@@ -412,6 +412,9 @@ static void fail_with_errno(struct scsi_task *task, int result)
 	switch (result) {
 	case -EILSEQ:
 	case -EIO:
+		__atomic_fetch_add(task->request.op == VOLUME_READ ? &task->at->read_errors
+								   : &task->at->write_errors,
+				   1, __ATOMIC_RELAXED);
 		if (task->request.op == VOLUME_FLUSH)
 			sense_set(task, SENSE_MEDIUM_ERROR, ASC_WRITE_ERROR);
 		else
