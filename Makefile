@@ -19,6 +19,8 @@ LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
 BIND       ?= 127.0.0.1
 ISCSI_PORT ?= 3260
+NFS_PORT   ?= 2049
+MOUNT_PORT ?= 0
 
 # make install
 PREFIX   ?= /usr/local
@@ -185,7 +187,8 @@ fuzzers: $(FUZZERS)
 # --- running -----------------------------------------------------------------------------------
 run: $(BUILD)/granaryd $(BUILD)/granary
 	@mkdir -p $(STATE)
-	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT)
+	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT) \
+		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
 
 # --- proving -----------------------------------------------------------------------------------
 ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1

@@ -105,7 +105,7 @@ bool store_ready(struct store *store)
 {
 	if (store->failed || store->replaying)
 		return true;
-	if (store->freezing)
+	if (store->freezing || store->held)
 		return false;
 	/* this one, the commit in flight, and what is lost at the end of the ring */
 	if (log_room(store) < 4ull * store->commit_max ||

@@ -54,6 +54,7 @@ enum key_type {
 #define SPACE_OBJECT  0ull
 #define ORPHAN_OBJECT 1ull
 #define ROOT_INODE    2ull
+#define BLOB_OBJECT   (1ull << 63) /* blobs have numbers of their own, from here on */
 
 struct key {
 	uint64_t object;
@@ -72,7 +73,7 @@ enum counter {
 	COUNT_USED_BLOCKS, /* of files: what the quota bounds */
 	COUNT_GENERATION,  /* of inodes */
 	COUNT_FREE_BLOCKS, /* FREE and PENDING */
-	COUNT_SPARE,
+	COUNT_NEXT_BLOB,
 	COUNTERS,
 };
 

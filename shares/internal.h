@@ -189,6 +189,9 @@ int file_write_zeros(struct op *op, uint64_t number, uint64_t offset, uint64_t l
 int file_zero_tail(struct op *op, uint64_t number);
 int file_resize_steps(struct share *share, uint64_t number);
 
+/* ---- check.c: a fiber, without the lock ---- */
+int store_check(struct store *store, struct share_check_report *report);
+
 /* ---- keeper.c ---- */
 int share_keeper_start(struct share *share);
 void share_keeper_kick(struct share *share);              /* under the lock, any loop */

@@ -825,6 +825,7 @@ int memory_fs_create(const uint8_t *uuid, struct vfs **ret_vfs, struct err *err)
 			       .verifier = 1,
 			       .refs = 1};
 	memcpy(fs->vfs.uuid, uuid, sizeof(fs->vfs.uuid));
+	memcpy(fs->vfs.secret, uuid, sizeof(fs->vfs.secret));
 	*ret_vfs = &fs->vfs;
 	return 0;
 }

@@ -301,6 +301,7 @@ static void setup(struct share *share, struct share_call *call)
 				  .verifier = siphash(sb->secret, seed, sizeof(seed)),
 				  .refs = 1};
 	memcpy(share->vfs.uuid, sb->uuid, 16);
+	memcpy(share->vfs.secret, sb->secret, 16);
 }
 
 static struct share *share_new(struct volume *volume, struct loop *loop)
@@ -506,11 +507,6 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	store_unlock(store);
 }
 
-const uint8_t *share_secret(const struct vfs *vfs)
-{
-	return container_of(vfs, struct share, vfs)->store->sb.secret;
-}
-
 static void quota_main(void *context)
 {
 	struct share_call *call = context;
@@ -529,4 +525,44 @@ void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *c
 	call->share = share_of(vfs);
 	call->quota_bytes = quota_bytes;
 	start(call, call->share->home, quota_main);
+}
+
+static void check_main(void *context)
+{
+	struct share_call *call = context;
+	int result = store_check(call->share->store, call->report);
+
+	call->done(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
+}
+
+void share_check(struct vfs *vfs, struct share_check_report *report, struct share_call *call)
+{
+	call->share = share_of(vfs);
+	call->report = report;
+	start(call, call->share->home, check_main);
+}
+
+static void check_volume_main(void *context)
+{
+	struct share_call *call = context;
+	struct store_options options = {
+	    .volume = call->volume, .loop = call->loop, .read_only = true};
+	struct store *store;
+	int result = store_open(&options, &store, &call->err);
+
+	if (result == 0) {
+		result = store_check(store, call->report);
+		store_free(store);
+		if (result)
+			err_set(&call->err, result, "the share can not be read");
+	}
+	call->done(call, result);
+}
+
+void share_check_volume(struct volume *volume, struct loop *loop, struct share_check_report *report,
+			struct share_call *call)
+{
+	call->volume = volume;
+	call->report = report;
+	start(call, loop, check_volume_main);
 }

@@ -47,7 +47,6 @@ struct share_info {
 	bool read_only, failed;
 };
 void share_get_info(struct vfs *vfs, struct share_info *ret_info); /* any thread */
-const uint8_t *share_secret(const struct vfs *vfs);                /* 16 bytes: of its handles */
 void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call);
 
 /* share_check: walk everything and compare. An open share is checked as it is at this moment, with

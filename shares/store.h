@@ -112,6 +112,7 @@ struct store {
 	/* log */
 	struct commit open, writing;
 	bool committing, freezing, replaying;
+	unsigned held; /* no transaction begins: somebody walks the tree */
 	uint32_t commit_max;
 	uint64_t next_sequence;                   /* of the open commit */
 	uint64_t durable_sequence;                /* commits up to it are durable */
@@ -185,6 +186,9 @@ void btree_trim(struct store *store); /* fewer pages in memory, if there are too
 int btree_make_root(struct store *store);
 void btree_free(struct store *store);
 struct node *node_find(struct store *store, uint64_t block);
+/* A page in memory, for those who walk them. */
+int btree_page(struct store *store, const struct page_child *child, uint8_t level,
+	       const uint8_t **ret_page);
 
 /* ---- node blocks; bitmap.c ---- */
 int bitmap_take(struct store *store, uint64_t *ret_block);

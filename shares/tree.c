@@ -183,6 +183,17 @@ static int node_get(struct store *store, const struct page_child *child, uint8_t
 	return 0;
 }
 
+int btree_page(struct store *store, const struct page_child *child, uint8_t level,
+	       const uint8_t **ret_page)
+{
+	struct node *node;
+	int result = node_get(store, child, level, &node);
+
+	if (result == 0)
+		*ret_page = node->page;
+	return result;
+}
+
 static int way_find(struct store *store, const struct key *key, struct way *way)
 {
 	struct page_child child = store->root;

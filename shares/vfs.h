@@ -341,7 +341,8 @@ enum vfs_can {
 /* The common head. Public fields are read-only outside shares/ and do not change. */
 struct vfs {
 	const struct vfs_ops *ops;
-	uint8_t uuid[16]; /* the same wherever it is served from: file handles, fsid */
+	uint8_t uuid[16];   /* the same wherever it is served from: file handles, fsid */
+	uint8_t secret[16]; /* what handles are signed with (handle.h); as durable as the objects */
 	struct vfs_object root;
 	uint64_t root_fileid;
 	uint64_t file_max;

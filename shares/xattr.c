@@ -111,7 +111,7 @@ static int value_put(struct op *op, const struct key *key)
 	int result = 0;
 
 	if (request->data_length > INLINE_MAX) {
-		xattr.blob = share->store->counters[COUNT_NEXT_INODE]++;
+		xattr.blob = BLOB_OBJECT + ++share->store->counters[COUNT_NEXT_BLOB];
 		result =
 		    pieces_put(share, xattr.blob, KEY_BLOB, request->data, request->data_length);
 	}

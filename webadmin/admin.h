@@ -17,6 +17,8 @@ struct webadmin {
 
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;
+	unsigned shares_pending;
+	void (*shares_done)(struct webadmin *admin);
 	void (*started)(void *context);
 	void (*stopped)(void *context, unsigned failures);
 	void *phase_context;

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/share.h"
 
 /* The volume the path names goes to request->volume; false = an error has been sent. */
 static bool find_volume(struct api_request *request)
@@ -18,6 +19,16 @@ static bool find_volume(struct api_request *request)
 	if (request->volume)
 		return true;
 	api_reply_failure(request, code);
+	return false;
+}
+
+/* A share's volume is managed through the share; false = an error has been sent. */
+static bool no_share(struct api_request *request)
+{
+	if (!model_share_of_volume(request->model, request->volume->identity.uuid))
+		return true;
+	api_reply_error(request, 409, "volume_is_share", "volume %s/%s is a share",
+			request->match.param[0], request->match.param[1]);
 	return false;
 }
 
@@ -184,7 +195,7 @@ void api_volume_change(struct api_request *request)
 		api_reply_error(request, 400, "bad_request", "give either a size or a name");
 		return;
 	}
-	if (!find_volume(request))
+	if (!find_volume(request) || !no_share(request))
 		return;
 	if (name) {
 		if (volume_name_check(name, &request->err) < 0) {
@@ -232,7 +243,7 @@ void api_volume_delete(struct api_request *request)
 	struct model_lun *lun;
 	struct volume *volume;
 
-	if (!find_volume(request))
+	if (!find_volume(request) || !no_share(request))
 		return;
 	lun = model_lun_of_volume(request->model, request->volume->identity.uuid, NULL, &target);
 	if (lun) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "webadmin/model.h"
+#include "webadmin/share.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,10 +11,13 @@ void model_init(struct model *model)
 {
 	list_init(&model->pools);
 	list_init(&model->targets);
+	list_init(&model->shares);
 }
 
 void model_finish(struct model *model)
 {
+	while (!list_empty(&model->shares))
+		model_share_remove(list_entry(model->shares.next, struct model_share, link));
 	while (!list_empty(&model->targets))
 		model_target_remove(list_entry(model->targets.next, struct model_target, link));
 	while (!list_empty(&model->pools))

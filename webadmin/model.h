@@ -24,6 +24,7 @@
 
 struct model {
 	struct list pools, targets; /* by name */
+	struct list shares;         /* share.h, by name */
 };
 
 struct model_pool {
@@ -125,6 +126,9 @@ int store_add_lun(struct config *config, const char *iqn, const struct model_lun
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);
+
+/* api_group.c: the access states that were set, on the target's live object. */
+int group_restore(struct config *config, struct model_target *target, struct err *err);
 
 /* show.c: JSON, no secrets. New references; NULL when memory is short. */
 json_t *show_pool(const struct model_pool *pool);

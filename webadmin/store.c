@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/heap.h"
-#include "webadmin/model.h"
+#include "webadmin/share.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
@@ -28,6 +28,12 @@ static const struct config_migration migrations[] = {
      "  network text not null default '', chap_user text not null default '',"
      "  chap_secret blob not null default x'', mutual_user text not null default '',"
      "  mutual_secret blob not null default x'', unique(target, position));"},
+    {"access states of portal groups",
+     "create table portal_group(target text not null references target(iqn) on delete cascade,"
+     "  tag integer not null, access integer not null, preferred integer not null,"
+     "  primary key(target, tag)) without rowid;"},
+    {"shares", "create table share(volume blob primary key check(length(volume) = 16),"
+	       "  pool text not null references pool(name), name text not null) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -77,6 +83,18 @@ static int load_pool(struct config_statement *statement, struct model *model)
 		return -ENOMEM;
 	snprintf(pool->reason, sizeof pool->reason, "not opened yet");
 	return uuid_column(statement, 1, pool->uuid);
+}
+
+static int load_share(struct config_statement *statement, struct model *model)
+{
+	uint8_t volume[16];
+	int result = uuid_column(statement, 0, volume);
+
+	if (result < 0)
+		return result;
+	return model_share_add(model, config_text(statement, 1), config_text(statement, 2), volume)
+		   ? 0
+		   : -ENOMEM;
 }
 
 static int load_device(struct config_statement *statement, struct model *model)
@@ -159,6 +177,7 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	} parts[] = {
 	    {"select name, uuid from pool order by name desc", load_pool},
 	    {"select pool, path from pool_device order by pool, position", load_device},
+	    {"select volume, pool, name from share order by name desc", load_share},
 	    {"select iqn, alias from target order by iqn desc", load_target},
 	    {"select target, lun, pool, volume, volume_name from lun order by target, lun",
 	     load_lun},

@@ -17,11 +17,12 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision target lun initiator session status completion help $globals"
+		list="pool volume provision share target lun initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	target) list="create list show delete allow deny rules" ;;
+	share) list="create list show quota check delete" ;;
+	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -35,9 +36,11 @@ _granary()
 	"pool findings") list="--clear $globals" ;;
 	"volume create") list="--checksum --reserve $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
+	"share create") list="--quota $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
+	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	*) list=$globals ;;
 	esac; fi
