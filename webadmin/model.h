@@ -23,6 +23,7 @@
 #define MODEL_REASON_MAX 512
 
 struct model {
+	bool plain_secrets;         /* the store was read with secrets that are not sealed */
 	struct list pools, targets; /* by name */
 	struct list shares;         /* share.h, by name */
 };
@@ -121,6 +122,8 @@ int store_remove_target(struct config *config, const char *iqn, struct err *err)
 /* Replaces the target's rules; rules with id 0 are given one. */
 int store_set_rules(struct config *config, const char *iqn, struct model_rule *rules,
 		    unsigned count, struct err *err);
+/* Every rule once more, with its secrets sealed; a transaction of its own. */
+int store_seal_secrets(struct config *config, struct model *model, struct err *err);
 int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
 		  struct err *err);
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);
