@@ -17,10 +17,11 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision target lun initiator session status completion help $globals"
+		list="pool volume provision share target lun initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show check scrub findings delete" ;;
 	volume) list="create list show resize rename delete" ;;
+	share) list="create list show quota check delete" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
@@ -32,6 +33,7 @@ _granary()
 	"pool check") list="--data $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
+	"share create") list="--quota $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
