@@ -21,8 +21,10 @@
  *    while the pool is away. */
 
 #define MODEL_REASON_MAX 512
+#define HOST_NAME_MAX    63
 
 struct model {
+	struct list hosts;          /* struct model_host, by name */
 	bool plain_secrets;         /* the store was read with secrets that are not sealed */
 	struct list pools, targets; /* by name */
 	struct list shares;         /* share.h, by name */
@@ -51,6 +53,9 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_NAME_MAX + 1];
 	bool mapped;
+	char (*hosts)[HOST_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
+	unsigned host_count;
+	struct scsi_names names; /* their initiators */
 	char reason[MODEL_REASON_MAX];
 };
 

@@ -37,6 +37,13 @@ static const struct config_migration migrations[] = {
     {"shares", "create table share(volume blob primary key check(length(volume) = 16),"
 	       "  pool text not null references pool(name), name text not null) without rowid;"},
     {"secrets are sealed", "alter table rule add column sealed integer not null default 0;"},
+    {"host groups and masks",
+     "create table host(name text primary key) without rowid;"
+     "create table host_initiator(initiator text primary key,"
+     "  host text not null references host(name) on delete cascade) without rowid;"
+     "create table lun_host(target text not null, lun integer not null,"
+     "  host text not null references host(name), primary key(target, lun, host),"
+     "  foreign key(target, lun) references lun(target, lun) on delete cascade) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

@@ -8,6 +8,7 @@
 #include "core/heap.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/host.h"
 #include "webadmin/secret.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
@@ -38,6 +39,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	result = secret_open(options->state_dir, err);
 	if (result == 0)
 		result = store_load(options->config, &admin->model, err);
+	if (result == 0)
+		result = host_load(options->config, &admin->model, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
 	if (result < 0) {
