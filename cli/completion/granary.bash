@@ -21,7 +21,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show check delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	share) list="create list show quota check delete" ;;
+	share) list="create list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules" ;;
 	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
@@ -32,6 +32,9 @@ _granary()
 	"pool import") list="--rewind $globals" ;;
 	"pool check") list="--data $globals" ;;
 	"share create") list="--quota $globals" ;;
+	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
+	"share deny") list="--client $globals" ;;
+	"share explain") list="--version $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
