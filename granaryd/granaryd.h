@@ -21,6 +21,7 @@
 struct options {
 	const char *state_dir;
 	const char *bind[BIND_MAX];
+	uint16_t group[BIND_MAX]; /* portal group of each */
 	unsigned bind_count;
 	uint16_t iscsi_port;
 	uint16_t nfs_port, mount_port;

@@ -139,8 +139,10 @@ static int open_portals(struct err *err)
 	const char *const *addresses = own_addresses(&count);
 
 	for (; daemon_.portals_open < count; daemon_.portals_open++) {
-		int result = iscsi_portal_open(daemon_.iscsi, addresses[daemon_.portals_open],
-					       daemon_.port, &daemon_.port, err);
+		unsigned i = daemon_.portals_open;
+		int result = iscsi_portal_open(
+		    daemon_.iscsi, addresses[i], daemon_.port,
+		    daemon_.options.bind_count ? daemon_.options.group[i] : 1, &daemon_.port, err);
 
 		if (result < 0 && addresses == anywhere && daemon_.portals_open == 1)
 			without_six(err);

@@ -27,9 +27,9 @@ static const struct {
 } table[] = {
     {"state", "DIR", OPT_STATE,
      "state directory (default $GRANARY_STATE or " DEFAULT_STATE_DIR ")"},
-    {"bind", "ADDR", OPT_BIND,
-     "listen on this IPv4 or IPv6 address; may be given again (default 0.0.0.0 and ::,\n"
-     "                      with --demo 127.0.0.1)"},
+    {"bind", "ADDR[,GROUP]", OPT_BIND,
+     "listen on this IPv4 or IPv6 address, in portal group GROUP (default 1); may be\n"
+     "                      given again (default 0.0.0.0 and ::, with --demo 127.0.0.1)"},
     {"iscsi-port", "N", OPT_PORT, "iSCSI port (default 3260; 0 picks a free one)"},
     {"nfs-port", "N", OPT_NFS_PORT,
      "NFS port (default 2049, left out when it is taken; 0 picks a free one,\n"
@@ -104,6 +104,21 @@ static bool read_level(const char *text, enum log_level *ret_level)
 	return false;
 }
 
+/* "ADDRESS" or "ADDRESS,GROUP"; argv is ours to cut. */
+static int take_bind(const char *value, struct options *options)
+{
+	unsigned long group = 1;
+	char *comma = strchr(value, ',');
+
+	if (comma && !read_number(comma + 1, 1, ISCSI_GROUP_MAX, &group))
+		return usage("--bind %s: a portal group is a number from 1 to 32", value);
+	if (comma)
+		*comma = '\0';
+	options->group[options->bind_count] = (uint16_t)group;
+	options->bind[options->bind_count++] = value;
+	return -1;
+}
+
 /* One option with a value; -1, or the exit status. */
 static int take(int code, const char *value, struct options *options)
 {
@@ -118,8 +133,7 @@ static int take(int code, const char *value, struct options *options)
 	case OPT_BIND:
 		if (options->bind_count == BIND_MAX)
 			return usage("too many --bind (%s)", value);
-		options->bind[options->bind_count++] = value;
-		return -1;
+		return take_bind(value, options);
 	case OPT_PORT:
 		if (!read_number(value, 0, 65535, &number))
 			return usage("--iscsi-port %s is not a port", value);

@@ -19,6 +19,7 @@ static const struct {
     [ATTENTION_RESERVATIONS_PREEMPTED] = {0x2a03, false},
     [ATTENTION_RESERVATIONS_RELEASED] = {0x2a04, false},
     [ATTENTION_REGISTRATIONS_PREEMPTED] = {0x2a05, false},
+    [ATTENTION_ACCESS_CHANGED] = {0x2a06, false},
 };
 
 void attention_set(struct scsi_itl *itl, enum attention kind)

@@ -35,6 +35,7 @@ static void reply_standard(struct scsi_task *task)
 	p[2] = 0x06;                 /* SPC-4 */
 	p[3] = 0x10 | 0x02;          /* HISUP, response data format 2 */
 	p[4] = 96 - 5;
+	p[5] = 0x30; /* TPGS: implicit and explicit */
 	p[6] = 0x10; /* MULTIP */
 	p[7] = 0x02; /* CMDQUE */
 	memcpy(p + 8, VENDOR, 8);
@@ -93,7 +94,7 @@ static unsigned page_identification(const struct scsi_task *task, uint8_t *p)
 	p += designator(p, CODE_ASCII, ASSOCIATION_LU | 1, vendor_id, sizeof(vendor_id));
 	put_be16(word + 2, nexus->relative_port);
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 4, word, 4);
-	put_be16(word + 2, 1); /* one target port group */
+	/* each port is a target port group of its own, with the same number */
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 5, word, 4);
 	p += name_designator(p, ASSOCIATION_PORT, nexus->target_port);
 	p += name_designator(p, ASSOCIATION_TARGET, nexus->target->name);
@@ -110,11 +111,12 @@ static unsigned page_extended(const struct scsi_task *task, uint8_t *p)
 	return 0x3c;
 }
 
-/* Block limits (SBC-3 6.6.4). COMPARE AND WRITE is not there and has length 0. */
+/* Block limits (SBC-4 6.6.4). A WRITE ATOMIC of any alignment, without atomic boundaries. */
 static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 {
 	(void)task;
 	p[4 - 4] = 0x01; /* WSNZ: WRITE SAME of 0 blocks is refused */
+	p[5 - 4] = SCSI_COMPARE_BLOCKS;
 	put_be16(p + 6 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 8 - 4, SCSI_TRANSFER_BLOCKS);
 	put_be32(p + 12 - 4, SCSI_TRANSFER_BLOCKS);
@@ -123,6 +125,7 @@ static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 	put_be32(p + 28 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 32 - 4, 0x80000000u); /* UGAVALID, alignment 0 */
 	put_be64(p + 36 - 4, SCSI_SAME_BLOCKS);
+	put_be32(p + 44 - 4, SCSI_TRANSFER_BLOCKS);
 	return 0x3c;
 }
 

@@ -2,6 +2,7 @@
 #ifndef TARGET_INTERNAL_H
 #define TARGET_INTERNAL_H
 
+#include <assert.h>
 #include <pthread.h>
 
 #include "target/pr_state.h"
@@ -21,6 +22,7 @@
  *   3. scsi_nexus.lock: the LUN table of one nexus. The only lock on the I/O path, taken once
  *      per command; it earns its place because the control loop changes LUN maps under running
  *      sessions, and is uncontended otherwise.
+ *   4. scsi_lu.ranges.mutex: block ranges in use, twice a command (lock.c says why).
  * Tasks, task lists and abort orders of a nexus are touched on the nexus's loop only; others
  * post messages there. */
 
@@ -35,6 +37,7 @@
 #define SCSI_SAME_BLOCKS     (32u << 10)  /* MAXIMUM WRITE SAME LENGTH: 16 MiB */
 #define SCSI_PIECE_BLOCKS    (256u << 10) /* one discard request: 128 MiB */
 #define SCSI_STATUS_EXTENTS  64u          /* descriptors of one GET LBA STATUS */
+#define SCSI_COMPARE_BLOCKS  255u         /* MAXIMUM COMPARE AND WRITE LENGTH */
 #define SCSI_TMF_LIMIT_NS    (5ull * 1000000000)
 
 /* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
@@ -50,12 +53,20 @@ enum attention {
 	ATTENTION_RESERVATIONS_PREEMPTED,
 	ATTENTION_RESERVATIONS_RELEASED,
 	ATTENTION_REGISTRATIONS_PREEMPTED,
+	ATTENTION_ACCESS_CHANGED,
 	ATTENTION_COUNT,
 };
 
 /* ---- Mode pages (mode.c). */
 #define MODE_PAGE_COUNT 4
 #define MODE_PAGE_MAX   20
+
+/* ---- Block ranges in use (lock.c). */
+struct scsi_lock_table {
+	pthread_mutex_t mutex;
+	struct list active, waiting; /* scsi_range.link; waiting: in order of arrival */
+	unsigned exclusive;          /* in either list */
+};
 
 struct scsi_lu {
 	struct list link; /* registry */
@@ -68,6 +79,7 @@ struct scsi_lu {
 	bool descriptor_sense, write_cache, software_write_protect; /* atomic copies of bits */
 	struct scsi_nexus *holder; /* of RESERVE(6); atomic to read, lock to change */
 	char reservation[SCSI_NAME_MAX + 64];
+	struct scsi_lock_table ranges;
 	/* Persistent reservations: changed by their one thread with topology lock and lock held;
 	 * read by others under lock. */
 	struct pr_state pr;
@@ -95,12 +107,19 @@ struct scsi_lun_mapping {
 	char reservation[SCSI_NAME_MAX + 64]; /* control loop: what scsi_lun_info shows */
 };
 
-/* Ports of a target: those that had a nexus. */
+/* A target port: a portal group, which is a target port group of its own. Never goes away. */
 #define SCSI_PORTS_MAX 32
+struct scsi_port {
+	uint16_t group; /* relative port identifier as well */
+	uint8_t access; /* enum scsi_access; atomic to read, topology lock to change */
+	uint8_t cause;  /* of the last change: enum alua_cause; topology lock */
+	bool preferred; /* topology lock */
+	bool open;      /* there is a portal, or was a nexus; topology lock */
+};
 
 struct scsi_target {
-	uint16_t ports[SCSI_PORTS_MAX]; /* relative port identifiers; topology lock */
-	unsigned port_count;
+	struct scsi_port ports[SCSI_PORTS_MAX];
+	unsigned port_count; /* topology lock */
 	char name[SCSI_NAME_MAX + 1];
 	unsigned lun_count;
 	struct list mappings; /* topology lock */
@@ -148,6 +167,7 @@ struct scsi_nexus {
 	char initiator_port[SCSI_PORT_NAME_MAX];
 	char target_port[SCSI_PORT_NAME_MAX];
 	uint16_t relative_port;
+	const struct scsi_port *port;
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
@@ -180,6 +200,15 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 {
 	return volume_size(lu->volume) >> SCSI_BLOCK_SHIFT;
 }
+
+/* ---- alua.c: target port groups */
+enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };
+struct scsi_port *alua_port(struct scsi_target *target, uint16_t group);     /* topology lock */
+struct scsi_port *alua_add_port(struct scsi_target *target, uint16_t group); /* likewise */
+bool alua_allows(struct scsi_task *task, const struct scsi_opcode *row);     /* or sense is set */
+bool alua_decode_set(struct scsi_task *task);
+void alua_report(struct scsi_task *task);
+void alua_set(struct scsi_task *task);
 
 /* ---- pr.c: persistent reservations */
 enum pr_role { PR_ROLE_REGISTERED = 1, PR_ROLE_HOLDER = 2 };
@@ -227,6 +256,15 @@ void nexus_unref(struct scsi_nexus *nexus);
 /* Topology lock: the mapping has lost an itl; finish an unmap whose last one it was. */
 void mapping_settle(struct scsi_lun_mapping *mapping);
 
+/* ---- lock.c; any loop */
+void lock_table_init(struct scsi_lock_table *table);
+void lock_table_finish(struct scsi_lock_table *table);
+/* lock_acquire: true when @range is held at once; otherwise granted() is posted to its loop. */
+bool lock_acquire(struct scsi_lock_table *table, struct scsi_range *range);
+void lock_release(struct scsi_lock_table *table, struct scsi_range *range);
+/* lock_give_up: false when @range was granted already and its message is on the way. */
+bool lock_give_up(struct scsi_lock_table *table, struct scsi_range *range);
+
 /* ---- attention.c */
 void attention_set(struct scsi_itl *itl, enum attention kind);
 bool attention_pending(const struct scsi_itl *itl);
@@ -266,6 +304,8 @@ enum sense_key {
 #define ASC_INVALID_FIELD_IN_IU       0x0e03
 #define ASC_INVALID_RELEASE           0x2604
 #define ASC_INSUFFICIENT_REGISTRATION 0x5504
+#define ASC_PORT_STANDBY              0x040b
+#define ASC_PORT_UNAVAILABLE          0x040c
 #define ASC_INTERNAL_FAILURE          0x4400
 #define ASC_INVALID_MESSAGE           0x4900
 
@@ -300,6 +340,9 @@ enum opcode_flags {
 	/* Allowed to those outside a persistent reservation: always, or if it shares reads */
 	OPCODE_PR_OK = 128,
 	OPCODE_PR_READ = 256,
+	/* Through a port in standby; through one in any state (SPC-4 5.15.2.4) */
+	OPCODE_STANDBY_OK = 4096,
+	OPCODE_ANY_ACCESS = 8192,
 };
 struct scsi_opcode {
 	const char *name;
@@ -334,6 +377,7 @@ enum task_flags {
 	TASK_AT_VOLUME = 16, /* task->request is submitted */
 	TASK_FINISHED = 32,
 	TASK_CANCELLED = 64, /* volume_cancel() was called */
+	TASK_AT_LOCK = 128,  /* task->range waits */
 };
 void task_finish(struct scsi_task *task);
 void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
@@ -341,6 +385,10 @@ void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
 void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task));
 /* @bytes of parameter data are in task->buffer; send what the allocation length lets through. */
 void task_reply(struct scsi_task *task, uint32_t bytes);
+/* Have these blocks for this task alone, until it finishes: no request of another one is between
+ * this task's. Get buffers before, not after. */
+void task_lock(struct scsi_task *task, uint64_t lba, uint64_t blocks,
+	       void (*next)(struct scsi_task *task));
 /* One request on the volume, in blocks; @next runs when it succeeded, otherwise the task fails
  * with the sense data that fits. READ and WRITE use task->request.iov. */
 void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
@@ -400,13 +448,23 @@ bool block_decode_start_stop(struct scsi_task *task);
 bool block_decode_lba(struct scsi_task *task);
 /* The same, and at most @limit blocks. */
 bool block_decode_limited(struct scsi_task *task, uint64_t limit);
-/* Point task->request at the whole blocks of data-out that came; task->blocks says how many. */
-void block_use_data_out(struct scsi_task *task);
+/* Point task->request at the whole blocks among the @length bytes of data-out from @offset, a
+ * multiple of the block size; task->blocks says how many there are. */
+void block_use_data_out(struct scsi_task *task, size_t offset, size_t length);
 
 bool verify_decode(struct scsi_task *task);
 bool verify_decode_write(struct scsi_task *task);
 void verify_execute(struct scsi_task *task);
 void verify_write(struct scsi_task *task);
+/* How many bytes from the start of @medium are as in data-out from @offset on; @length: all. */
+size_t verify_same(const struct scsi_task *task, size_t offset, const uint8_t *medium,
+		   size_t length);
+
+bool caw_decode(struct scsi_task *task);
+bool atomic_decode(struct scsi_task *task);
+void caw_execute(struct scsi_task *task);
+void orwrite_execute(struct scsi_task *task);
+void atomic_execute(struct scsi_task *task);
 
 bool provision_decode_unmap(struct scsi_task *task);
 bool provision_decode_same(struct scsi_task *task);

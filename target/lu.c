@@ -96,6 +96,7 @@ struct scsi_lu *lu_get(struct volume *volume)
 	lu->volume = volume_ref(volume);
 	list_init(&lu->mappings);
 	pthread_mutex_init(&lu->lock, NULL);
+	lock_table_init(&lu->ranges);
 	mode_defaults(lu);
 	pr_lu_init(lu);
 	lu->watcher.changed = volume_changed;
@@ -114,6 +115,7 @@ void lu_put(struct scsi_lu *lu)
 	pr_lu_finish(lu);
 	volume_unref(lu->volume);
 	pthread_mutex_destroy(&lu->lock);
+	lock_table_finish(&lu->ranges);
 	heap_free(lu);
 }
 

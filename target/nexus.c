@@ -142,15 +142,6 @@ static void detach_all(struct scsi_nexus *nexus)
 	}
 }
 
-static void note_port(struct scsi_target *target, uint16_t port)
-{
-	for (unsigned i = 0; i < target->port_count; i++)
-		if (target->ports[i] == port)
-			return;
-	if (target->port_count < SCSI_PORTS_MAX)
-		target->ports[target->port_count++] = port;
-}
-
 int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 		      const char *target_port, uint16_t relative_port,
 		      struct scsi_nexus **ret_nexus, struct err *err)
@@ -177,7 +168,11 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	list_init(&nexus->target_link);
 
 	topology_lock();
-	note_port(target, relative_port);
+	nexus->port = alua_add_port(target, relative_port);
+	if (nexus->port)
+		alua_port(target, relative_port)->open = true;
+	else
+		error = -ENOSPC;
 	list_for_each (it, &target->mappings) {
 		struct scsi_lun_mapping *mapping =
 		    list_entry(it, struct scsi_lun_mapping, target_link);

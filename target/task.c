@@ -75,7 +75,8 @@ static bool begin(struct scsi_task *task)
 	if (!task->itl) {
 		if (!row || !(row->flags & OPCODE_ANY_LUN))
 			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LUN_NOT_SUPPORTED);
-	} else if (!check_attention(task, row) || !check_reservation(task, row)) {
+	} else if (!check_attention(task, row) || !alua_allows(task, row) ||
+		   !check_reservation(task, row)) {
 		return false;
 	}
 	if (!check_cdb(task, row, known_opcode))
@@ -107,6 +108,9 @@ void scsi_task_begin(struct scsi_task *task)
 	task->allocation = 0;
 	list_init(&task->nexus_link);
 	list_init(&task->wait_link);
+	list_init(&task->range.link);
+	task->range.state = RANGE_FREE;
+	task->range.exclusive = false;
 	deferred_init(&task->deferred, run_deferred);
 
 	task->itl = nexus_find(task->nexus, lun_decode(task->lun));
@@ -269,10 +273,17 @@ static void run_deferred(struct deferred *deferred)
 	complete(container_of(deferred, struct scsi_task, deferred));
 }
 
+static void let_go(struct scsi_task *task)
+{
+	if (task->range.state == RANGE_HELD)
+		lock_release(&task->itl->lu->ranges, &task->range);
+}
+
 void task_finish(struct scsi_task *task)
 {
 	assert(!(task->private_flags & TASK_FINISHED));
 	task->private_flags |= TASK_FINISHED;
+	let_go(task);
 	if (task->private_flags & TASK_IN_START)
 		loop_defer(task->nexus->loop, &task->deferred);
 	else
@@ -313,6 +324,11 @@ void task_cancel(struct scsi_task *task)
 		list_remove(&task->wait_link);
 		task->private_flags |= TASK_FINISHED;
 		loop_defer(task->nexus->loop, &task->deferred);
+	} else if (task->private_flags & TASK_AT_LOCK) {
+		if (lock_give_up(&task->itl->lu->ranges, &task->range)) {
+			task->private_flags |= TASK_FINISHED;
+			loop_defer(task->nexus->loop, &task->deferred);
+		}
 	} else if (task->private_flags & TASK_AT_VOLUME) {
 		volume_cancel(&task->request);
 	}
@@ -412,9 +428,53 @@ static void volume_done(struct volume_request *request, int result)
 	struct scsi_task *task = container_of(request, struct scsi_task, request);
 
 	task->private_flags &= ~TASK_AT_VOLUME;
+	if (!task->range.exclusive)
+		let_go(task);
 	if (result && !(task->private_flags & TASK_ABORTED))
 		fail_with_errno(task, result);
 	else
+		step(task);
+}
+
+static void submit(struct scsi_task *task)
+{
+	task->private_flags |= TASK_AT_VOLUME;
+	volume_submit(task->itl->lu->volume, &task->request);
+}
+
+/* The range is ours; what it was wanted for comes next. */
+static void range_granted(struct message *message)
+{
+	struct scsi_range *range = container_of(message, struct scsi_range, message);
+	struct scsi_task *task = container_of(range, struct scsi_task, range);
+
+	task->private_flags &= ~TASK_AT_LOCK;
+	if (task->private_flags & TASK_ABORTED || range->exclusive)
+		step(task);
+	else
+		submit(task);
+}
+
+static bool take_range(struct scsi_task *task, uint64_t lba, uint64_t blocks, bool exclusive)
+{
+	struct scsi_range *range = &task->range;
+
+	range->lba = lba;
+	range->blocks = blocks;
+	range->exclusive = exclusive;
+	range->loop = task->nexus->loop;
+	range->granted = range_granted;
+	if (lock_acquire(&task->itl->lu->ranges, range))
+		return true;
+	task->private_flags |= TASK_AT_LOCK;
+	return false;
+}
+
+void task_lock(struct scsi_task *task, uint64_t lba, uint64_t blocks,
+	       void (*next)(struct scsi_task *task))
+{
+	task->next = next;
+	if (take_range(task, lba, blocks, true))
 		step(task);
 }
 
@@ -422,6 +482,7 @@ void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64
 		 unsigned flags, void (*next)(struct scsi_task *task))
 {
 	struct volume_request *request = &task->request;
+	bool moves = op == VOLUME_READ || op == VOLUME_WRITE || op == VOLUME_DISCARD;
 
 	task->next = next;
 	request->op = op;
@@ -429,8 +490,8 @@ void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64
 	request->offset = lba << SCSI_BLOCK_SHIFT;
 	request->length = blocks << SCSI_BLOCK_SHIFT;
 	request->done = volume_done;
-	task->private_flags |= TASK_AT_VOLUME;
-	volume_submit(task->itl->lu->volume, request);
+	if (!moves || task->range.state == RANGE_HELD || take_range(task, lba, blocks, false))
+		submit(task);
 }
 
 void task_copy_out(const struct scsi_task *task, size_t offset, void *bytes, size_t length)

@@ -44,6 +44,18 @@ enum scsi_attribute { SCSI_SIMPLE, SCSI_ORDERED, SCSI_HEAD_OF_QUEUE, SCSI_ACA };
 
 struct scsi_opcode; /* a row of the table in opcode.c */
 
+/* Blocks of a logical unit in use (lock.c); private to target/. */
+enum scsi_range_state { RANGE_FREE, RANGE_WAITING, RANGE_HELD };
+struct scsi_range {
+	struct list link;
+	uint64_t lba, blocks;
+	bool exclusive;
+	enum scsi_range_state state; /* the table's mutex */
+	struct loop *loop;
+	struct message message;
+	void (*granted)(struct message *message);
+};
+
 struct scsi_task {
 	/* in: set by the transport before scsi_task_begin() */
 	struct scsi_nexus *nexus;
@@ -101,6 +113,7 @@ struct scsi_task {
 	uint64_t sequence;   /* execution order within the nexus */
 	uint32_t allocation; /* bytes of data-in the CDB has room for */
 	struct buf_waiter buffer_waiter;
+	struct scsi_range range;
 	void (*next)(struct scsi_task *task); /* after buffers or a volume request */
 };
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <string.h>
 
 #include "volumes/backend.h"
@@ -109,4 +110,29 @@ void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
 void pool_checkpoint(struct pool *pool, struct pool_call *call)
 {
 	pool->ops->checkpoint(pool, call);
+}
+
+int pool_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err)
+{
+	if (!pool->ops->scrub)
+		return err_set(err, -EOPNOTSUPP, "a %s pool can not be scrubbed", pool->ops->name);
+	return pool->ops->scrub(pool, action, rate, err);
+}
+
+void pool_get_scrub(struct pool *pool, struct pool_scrub_info *ret_info)
+{
+	*ret_info = (struct pool_scrub_info){0};
+	if (pool->ops->scrub_info)
+		pool->ops->scrub_info(pool, ret_info);
+}
+
+bool pool_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding)
+{
+	return pool->ops->finding && pool->ops->finding(pool, index, ret_finding);
+}
+
+void pool_findings_clear(struct pool *pool)
+{
+	if (pool->ops->findings_clear)
+		pool->ops->findings_clear(pool);
 }

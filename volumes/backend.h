@@ -27,6 +27,12 @@ struct pool_ops {
 	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
 		      struct pool_call *call);
 	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+	/* Optional, all four or none: NULL = there is nothing to scrub. */
+	int (*scrub)(struct pool *pool, enum pool_scrub_action action, uint64_t rate,
+		     struct err *err);
+	void (*scrub_info)(struct pool *pool, struct pool_scrub_info *ret_info);
+	bool (*finding)(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
+	void (*findings_clear)(struct pool *pool);
 };
 
 /* The common head of every kind's pool. */

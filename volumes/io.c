@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volumes/io.h"
+#include "volumes/guard.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -454,9 +455,24 @@ static bool read_resum(struct piece *piece, unsigned slot, uint32_t crc)
 	return done;
 }
 
-static void read_verify(struct piece *piece)
+void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsigned slot,
+		   unsigned slots)
 {
 	struct native *native = piece->io->volume->native;
+	struct finding finding = {.kind = (uint8_t)kind,
+				  .volume = piece->io->volume->id,
+				  .offset = piece->chunk * CHUNK + slot * VOLUME_SLOT,
+				  .length = (uint64_t)slots * VOLUME_SLOT};
+
+	native_lock(native);
+	if (kind == FINDING_DATA)
+		native->checksum_errors++;
+	finding_note(native, &finding);
+	native_unlock(piece->io->lane);
+}
+
+static void read_verify(struct piece *piece)
+{
 	bool again = false;
 
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
@@ -473,7 +489,7 @@ static void read_verify(struct piece *piece)
 		}
 		if (read_resum(piece, slot, crc))
 			continue;
-		__atomic_add_fetch(&native->checksum_errors, 1, __ATOMIC_RELAXED);
+		piece_finding(piece, FINDING_DATA, slot, 1);
 		piece_done(piece, -EILSEQ, slot);
 		return;
 	}
@@ -496,6 +512,9 @@ static void read_transfer_done(struct disk_request *request, int result)
 	native_lock(piece->io->volume->native);
 	read_drop_ticket(piece);
 	native_unlock(piece->io->lane);
+	if (piece->result == -EIO)
+		piece_finding(piece, FINDING_MEDIUM, piece_first(piece),
+			      (unsigned)__builtin_popcount(piece->mask));
 	if (piece->result < 0)
 		piece_done(piece, piece->result, piece_first(piece));
 	else
@@ -890,34 +909,41 @@ void io_submit(struct volume *volume, struct volume_request *request)
 }
 
 /* ---- for fibers ---- */
-struct fiber_discard {
+/* The caller's request in one of ours, which knows the fiber. */
+struct fiber_io {
 	struct volume_request request;
 	struct fiber *fiber;
 	int result;
 	bool done;
 };
 
-static void fiber_discard_done(struct volume_request *request, int result)
+static void fiber_io_done(struct volume_request *request, int result)
 {
-	struct fiber_discard *wait = container_of(request, struct fiber_discard, request);
+	struct fiber_io *wait = container_of(request, struct fiber_io, request);
 
 	wait->result = result;
 	wait->done = true;
 	fiber_wake(wait->fiber);
 }
 
-int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length)
+int io_request_fiber(struct nvolume *volume, struct volume_request *request)
 {
-	struct fiber_discard wait = {.request = {.op = VOLUME_DISCARD,
-						 .offset = offset,
-						 .length = length,
-						 .volume = &volume->volume,
-						 .done = fiber_discard_done},
-				     .fiber = fiber_current()};
+	struct fiber_io wait = {.request = *request, .fiber = fiber_current()};
 
+	wait.request.volume = &volume->volume;
 	wait.request.loop = fiber_loop(wait.fiber);
+	wait.request.done = fiber_io_done;
 	io_submit(&volume->volume, &wait.request);
 	while (!wait.done)
 		fiber_wait();
+	request->extent_count = wait.request.extent_count;
+	request->error_offset = wait.request.error_offset;
 	return wait.result;
+}
+
+int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length)
+{
+	struct volume_request request = {.op = VOLUME_DISCARD, .offset = offset, .length = length};
+
+	return io_request_fiber(volume, &request);
 }

@@ -102,8 +102,7 @@ static void merge_done(struct disk_request *request, int result)
 	}
 	if (bad < CHUNK_SLOTS &&
 	    !hot_suspect(piece->io->volume->native, piece->address[bad] / CHUNK_SLOTS)) {
-		__atomic_add_fetch(&piece->io->volume->native->checksum_errors, 1,
-				   __ATOMIC_RELAXED);
+		piece_finding(piece, FINDING_DATA, bad, 1);
 		piece->result = -EILSEQ;
 	}
 	if (piece->result < 0) {
@@ -137,11 +136,18 @@ static int merge_plan(struct piece *piece)
 		return result;
 	entry = &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
-		uint64_t chunk;
+		uint64_t chunk, lsn;
 
 		if (!(piece->partial & 1u << slot) || !map_slot(entry, slot, &piece->address[slot]))
 			continue;
 		chunk = piece->address[slot] / CHUNK_SLOTS;
+		lsn = unconfirmed_lsn(volume->native, chunk,
+				      (uint16_t)(1u << piece->address[slot] % CHUNK_SLOTS));
+		if (lsn) {
+			/* the copy would outlive a write that replay undoes */
+			flush_confirm(volume->native, lsn, &piece->leader->waiter);
+			return -EINPROGRESS;
+		}
 		result = csum_find(volume->native, chunk, false, &piece->leader->waiter, &sums);
 		if (result < 0)
 			return result;

@@ -31,6 +31,8 @@
 
 struct native;
 struct node;
+struct ledger;
+struct scrub;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -151,7 +153,9 @@ struct nvolume {
 	bool dirty;           /* record differs from the last checkpoint's */
 	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
-	unsigned pv; /* where it allocates, and how many chunks before it moves on */
+	unsigned visitors; /* of the home loop's, in a request on it: not to be freed now */
+	uint64_t doomed;   /* DELETING: generation of the first root that says so */
+	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
 	uint64_t cursor;
 };
@@ -284,6 +288,10 @@ struct native {
 	bool read_only;
 	char read_only_reason[200];
 
+	struct ledger *ledger; /* guard.h; NULL while opening */
+	struct scrub *scrub;
+	bool checkpointing; /* nodes are on their way to the disk */
+
 	/* keeper.c: management, one thing at a time, on the home loop */
 	bool keeper_running, checkpoint_due, closing, opened;
 	struct list calls; /* struct native_call */
@@ -364,6 +372,10 @@ uint64_t tree_capacity(const struct tree *tree); /* leaves */
  * -EINPROGRESS: @waiter will be resumed, start over; else the node can not be read. */
 int tree_find(struct tree *tree, uint64_t index, bool create, struct waiter *waiter,
 	      struct node **ret_node);
+/* The pointer to the node at @level, @index; generation 0: there is none. Same results; a waiter of
+ * NULL finds what is in memory only (-ENOENT otherwise). */
+int tree_pointer(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
+		 struct node_pointer *ret_pointer);
 /* The first leaf at or after @index that may exist; UINT64_MAX: none. Same results. */
 int tree_next(struct tree *tree, uint64_t index, struct waiter *waiter, uint64_t *ret_index);
 /* Call before changing a leaf. -ENOMEM: do not change it. */
@@ -479,6 +491,8 @@ void flush_devices(struct lane *lane); /* without the lock */
 /* ---- io.c, io_write.c ---- */
 void io_submit(struct volume *volume, struct volume_request *request);
 void lane_finish_run(struct deferred *deferred);
+/* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
+int io_request_fiber(struct nvolume *volume, struct volume_request *request);
 /* Discard @length bytes from @offset in a fiber (volume_delete). */
 int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "volumes/bytes.h"
-#include "volumes/native.h"
+#include "volumes/guard.h"
 
 /* Creating and opening pools, and what pool.h asks of an open one. Both run in a fiber:
  *
@@ -376,7 +376,7 @@ static int start(struct opening *opening)
 		result = replay_run(native, lane, text(opening));
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
-	return result;
+	return result == 0 ? ledger_read(native) : result;
 }
 
 static int run(struct opening *opening)
@@ -581,4 +581,8 @@ const struct pool_ops native_pool_ops = {
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
     .checkpoint = native_checkpoint,
+    .scrub = native_scrub,
+    .scrub_info = native_scrub_info,
+    .finding = native_finding,
+    .findings_clear = native_findings_clear,
 };

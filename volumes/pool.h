@@ -123,6 +123,48 @@ struct pool_check_report {
 void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
 		struct pool_call *call);
 
+/* ---- scrub ----
+ * Reads every superblock copy, both copies of every metadata node and every mapped slot beside the
+ * guests' I/O, at most @rate bytes a second (0: as before, at first 200 MiB) and less while
+ * guests are at it. Bad copies of metadata are written again from the other one. A scrub that
+ * is under way goes on after a restart. Context: control loop. */
+enum pool_scrub_action { POOL_SCRUB_START, POOL_SCRUB_PAUSE, POOL_SCRUB_RESUME, POOL_SCRUB_STOP };
+enum pool_scrub_state { SCRUB_NEVER, SCRUB_RUNNING, SCRUB_PAUSED, SCRUB_DONE, SCRUB_STOPPED };
+
+struct pool_scrub_info {
+	enum pool_scrub_state state;
+	uint64_t started_ns, ended_ns; /* wall */
+	uint64_t rate_bytes, done_bytes, total_bytes, eta_seconds;
+	uint64_t nodes, slots;     /* looked at */
+	uint64_t errors, repaired; /* of this pass */
+	uint64_t findings, findings_dropped;
+};
+/* -EALREADY, -EBUSY, -EINVAL (nothing to pause ..), -EROFS, -EOPNOTSUPP. */
+int pool_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err);
+void pool_get_scrub(struct pool *pool, struct pool_scrub_info *ret_info);
+
+/* ---- findings ----
+ * What reads and scrubs have met, kept with the pool (1,024 at most). What a whole scrub does not
+ * meet again goes; what was repaired stays until it is cleared. */
+enum pool_finding_kind {
+	FINDING_DATA = 1,      /* data does not fit its checksum */
+	FINDING_MEDIUM,        /* data can not be read */
+	FINDING_NODE_REPAIRED, /* a copy of a metadata node, mended from the other */
+	FINDING_NODE_LOST,     /* both copies */
+	FINDING_LABEL          /* a superblock copy, written again */
+};
+struct pool_finding {
+	enum pool_finding_kind kind;
+	uint64_t time_ns;                 /* wall, when it was last met */
+	char volume[VOLUME_NAME_MAX + 1]; /* "" for the pool's own, or a deleted volume */
+	uint64_t offset, length;          /* of data: bytes of the volume */
+	bool repaired;
+	char text[300];
+};
+/* pool_finding: the @index-th; false past the end. */
+bool pool_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
+void pool_findings_clear(struct pool *pool);
+
 /* pool_checkpoint: make the journal empty now (tests, clean shutdown). */
 void pool_checkpoint(struct pool *pool, struct pool_call *call);
 

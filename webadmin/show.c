@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <time.h>
 
 #include "webadmin/model.h"
 
@@ -57,6 +58,78 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "replayed_records", info->replayed_records);
 }
 
+/* RFC 3339 in UTC, "" for never. */
+static const char *time_text(uint64_t wall_ns, char text[32])
+{
+	time_t seconds = (time_t)(wall_ns / 1000000000u);
+	struct tm parts;
+
+	text[0] = '\0';
+	if (wall_ns && gmtime_r(&seconds, &parts))
+		strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+	return text;
+}
+
+json_t *show_scrub(struct pool *pool)
+{
+	static const char *const states[] = {[SCRUB_NEVER] = "never",
+					     [SCRUB_RUNNING] = "running",
+					     [SCRUB_PAUSED] = "paused",
+					     [SCRUB_DONE] = "done",
+					     [SCRUB_STOPPED] = "stopped"};
+	struct pool_scrub_info info;
+	char started[32], ended[32];
+	json_t *object;
+
+	pool_get_scrub(pool, &info);
+	object = json_pack("{s:s,s:s,s:s,s:s,s:f}", "pool", pool_name(pool), "state",
+			   states[info.state], "started", time_text(info.started_ns, started),
+			   "ended", time_text(info.ended_ns, ended), "progress",
+			   info.state == SCRUB_DONE ? 1.0
+			   : info.total_bytes ? (double)info.done_bytes / (double)info.total_bytes
+					      : 0.0);
+	if (!object)
+		return NULL;
+	set_number(object, "rate_bytes", info.rate_bytes);
+	set_number(object, "done_bytes", info.done_bytes);
+	set_number(object, "total_bytes", info.total_bytes);
+	set_number(object, "eta_seconds", info.eta_seconds);
+	set_number(object, "nodes", info.nodes);
+	set_number(object, "slots", info.slots);
+	set_number(object, "errors", info.errors);
+	set_number(object, "repaired", info.repaired);
+	set_number(object, "findings", info.findings);
+	set_number(object, "findings_left_out", info.findings_dropped);
+	return object;
+}
+
+json_t *show_findings(struct pool *pool)
+{
+	static const char *const kinds[] = {[FINDING_DATA] = "checksum",
+					    [FINDING_MEDIUM] = "medium",
+					    [FINDING_NODE_REPAIRED] = "metadata-repaired",
+					    [FINDING_NODE_LOST] = "metadata-lost",
+					    [FINDING_LABEL] = "superblock-repaired"};
+	json_t *findings = json_array();
+	struct pool_finding finding;
+
+	for (unsigned i = 0; pool_finding(pool, i, &finding); i++) {
+		char time[32];
+		json_t *object =
+		    json_pack("{s:s,s:s,s:s,s:b,s:s}", "kind", kinds[finding.kind], "time",
+			      time_text(finding.time_ns, time), "volume", finding.volume,
+			      "repaired", finding.repaired, "text", finding.text);
+
+		if (object && (finding.kind == FINDING_DATA || finding.kind == FINDING_MEDIUM)) {
+			set_number(object, "offset_bytes", finding.offset);
+			set_number(object, "length_bytes", finding.length);
+			set_number(object, "lba", finding.offset / VOLUME_BLOCK);
+		}
+		json_array_append_new(findings, object);
+	}
+	return findings;
+}
+
 json_t *show_pool(const struct model_pool *pool)
 {
 	struct pool_info info = {0};
@@ -72,8 +145,10 @@ json_t *show_pool(const struct model_pool *pool)
 	object = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", pool->name, "uuid",
 			   uuid_text(pool->uuid, uuid), "state", state, "reason", reason, "devices",
 			   show_devices(pool));
-	if (object && pool->pool)
+	if (object && pool->pool) {
 		show_space(object, &info);
+		json_object_set_new(object, "scrub", show_scrub(pool->pool));
+	}
 	return object;
 }
 

@@ -19,10 +19,10 @@ _granary()
 	if [ -z "$noun" ]; then
 		list="pool volume provision share target lun initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
-	pool) list="create import list show check delete" ;;
+	pool) list="create import list show check scrub findings delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	share) list="create list show quota check delete allow deny rules explain" ;;
-	target) list="create list show delete allow deny rules" ;;
+	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -31,6 +31,8 @@ _granary()
 	"pool create") list="--force $globals" ;;
 	"pool import") list="--rewind $globals" ;;
 	"pool check") list="--data $globals" ;;
+	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
+	"pool findings") list="--clear $globals" ;;
 	"share create") list="--quota $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
@@ -38,6 +40,7 @@ _granary()
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
+	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	*) list=$globals ;;
 	esac; fi

@@ -65,7 +65,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	}
 	profile->slow_fua = rng_one_in(&rng, 4) ? 8 : 0;
 	profile->journal_bytes = rng_one_in(&rng, 3) ? 1 << 20 : 0;
-	switch (rng_below(&rng, 7)) {
+	switch (rng_below(&rng, 8)) {
 	case 0: /* many small commits: the journal wraps */
 		profile->size_class = 0;
 		profile->flushes = 200;
@@ -113,6 +113,23 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->rewinds = 2;
 		profile->full = false;
 		profile->slow_fua = 0;
+		break;
+	case 4: /* atomic writes over parts of each other */
+		if (subject->only_data)
+			break;
+		profile->size_class = (unsigned)rng_range(&rng, 0, 1);
+		profile->atomic = 700;
+		profile->manage = 4;
+		profile->volumes = 2;
+		profile->flushes = 60;
+		profile->discards = 0;
+		profile->reads = 50;
+		profile->fua = 40;
+		profile->hot = 950;
+		profile->hot_bytes = 16384ull << rng_below(&rng, 3);
+		profile->clients = (unsigned)rng_range(&rng, 2, 8);
+		profile->full = false;
+		profile->ios_between = 60;
 		break;
 	default:
 		break;

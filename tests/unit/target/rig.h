@@ -38,7 +38,7 @@ struct test_volume {
 	int fail_op; /* -1: none */
 	int fail_with;
 	uint64_t fail_offset;
-	unsigned writes, flushes, fua, reads, discards, cancels;
+	unsigned writes, flushes, fua, atomic, reads, discards, cancels;
 	struct list held;
 };
 
@@ -75,6 +75,7 @@ static void test_submit(struct volume *volume, struct volume_request *request)
 	test->flushes += request->op == VOLUME_FLUSH;
 	test->discards += request->op == VOLUME_DISCARD;
 	test->fua += (request->flags & VOLUME_FUA) != 0;
+	test->atomic += (request->flags & VOLUME_ATOMIC) != 0;
 	if (test->hold)
 		list_push_back(&test->held, &request->link);
 	else
