@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "shares/order.h"
 #include "shares/store.h"
 
 #define RUN_MAX (256u << 10) /* bytes of one write of pages */
@@ -141,12 +142,13 @@ static int write_bitmaps(struct store *store, struct freeze *freeze, uint8_t *bl
 static int write_all(struct store *store, struct freeze *freeze)
 {
 	uint8_t *block = heap_aligned(BLOCK_SIZE, BLOCK_SIZE);
-	uint64_t place = freeze->sb.generation % 2 ? SUPERBLOCK_B * BLOCK_SIZE : 0;
+	uint64_t copy = KEEPS(share_superblock_alternates) ? freeze->sb.generation % 2 : 0;
+	uint64_t place = copy * SUPERBLOCK_B * BLOCK_SIZE;
 	int result;
 
 	if (!block)
 		return -ENOMEM;
-	result = write_pages(store, freeze);
+	result = KEEPS(share_pages_before_superblock) ? write_pages(store, freeze) : 0;
 	if (result == 0)
 		result = write_bitmaps(store, freeze, block);
 	if (result == 0)
@@ -155,6 +157,8 @@ static int write_all(struct store *store, struct freeze *freeze)
 		share_superblock_encode(&freeze->sb, block);
 		result = store_io(store, VOLUME_WRITE, VOLUME_FUA, place, block, BLOCK_SIZE);
 	}
+	if (!KEEPS(share_pages_before_superblock))
+		result = write_pages(store, freeze);
 	heap_free(block);
 	return result;
 }

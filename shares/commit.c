@@ -6,6 +6,7 @@
 
 #include "core/bytes.h"
 #include "core/heap.h"
+#include "shares/order.h"
 #include "shares/store.h"
 
 #define COMMIT_EAGER (64u << 10) /* bytes: this much is written though nobody waits */
@@ -350,7 +351,7 @@ void commit_start(struct store *store)
 	store->log_written += blocks;
 	store->iov = (struct iovec){.iov_base = writing->data, .iov_len = blocks * BLOCK_SIZE};
 	store->request = (struct volume_request){.op = VOLUME_WRITE,
-						 .flags = VOLUME_FUA,
+						 .flags = KEEPS(share_commit_fua) ? VOLUME_FUA : 0,
 						 .offset = (LOG_START + at) * BLOCK_SIZE,
 						 .length = blocks * BLOCK_SIZE,
 						 .iov = &store->iov,
@@ -367,6 +368,8 @@ int store_wait(struct store *store, uint64_t sequence)
 {
 	int result = 0;
 
+	if (!KEEPS(share_wait_for_commit))
+		return 0;
 	store_lock(store);
 	while (store->durable_sequence < sequence && !store->failed) {
 		struct waiter waiter = {.sequence = sequence};
