@@ -132,10 +132,13 @@ void store_begin(struct store *store)
 
 static void prune_deleted(struct store *store)
 {
-	const uint8_t *cursor = store->redo.data, *end = cursor + store->redo.length;
+	const uint8_t *cursor = store->redo.data, *end;
 	struct log_record record;
 
-	while (store->redo.length && log_record_decode(&cursor, end, &record) == 1)
+	if (!store->redo.length)
+		return;
+	end = cursor + store->redo.length;
+	while (log_record_decode(&cursor, end, &record) == 1)
 		if (record.type == LOG_DELETE)
 			btree_prune(store, &record.key);
 }
