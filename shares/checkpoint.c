@@ -169,6 +169,12 @@ int store_checkpoint(struct store *store, bool clean)
 	int result;
 
 	store_lock(store);
+	while (store->checkpointing) {
+		struct waiter waiter;
+
+		waiter_wait(store, &waiter, &store->checkpointed);
+	}
+	store->checkpointing = true;
 	wait_quiet(store);
 	if (!store->failed)
 		freeze_pages(store, &freeze);
@@ -192,6 +198,8 @@ int store_checkpoint(struct store *store, bool clean)
 	} else if (!freeze.no_memory) {
 		store_fail(store, result);
 	}
+	store->checkpointing = false;
+	waiters_resume(&store->checkpointed, 0);
 	waiters_resume(&store->room, 0);
 	store_unlock(store);
 	heap_free(freeze.images);

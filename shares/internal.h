@@ -71,14 +71,14 @@ struct share {
 	unsigned epoch;
 	uint64_t readers[2];
 	struct list drained; /* waiter */
-	/* the keeper: a fiber of home */
-	struct waiter keeper;
-	struct list keeper_sleeps; /* waiter */
+	/* the keeper and the cleaner: fibers of home. Two, because cleaning waits for room in the
+	 * log, which the keeper makes, and for requests, which wait for it too. */
+	struct list keeper_sleeps; /* waiters: both */
 	struct timer keeper_timer;
 	struct message keeper_message;
-	bool keeper_posted, keeper_runs, stopping, reap_wanted, discard_wanted;
-	struct list space;         /* waiters for freed space */
-	struct list keeper_rounds; /* waiters for the end of a round */
+	bool keeper_posted, stopping, reap_wanted, discard_wanted;
+	unsigned keepers;  /* of the two, running */
+	struct list space; /* waiters for freed space */
 	unsigned discarding;
 };
 

@@ -317,7 +317,6 @@ static struct share *share_new(struct volume *volume, struct loop *loop)
 	list_init(&share->drained);
 	list_init(&share->keeper_sleeps);
 	list_init(&share->space);
-	list_init(&share->keeper_rounds);
 	return share;
 }
 
@@ -360,7 +359,7 @@ static void stop(struct share *share)
 	store_unlock(share->store);
 	for (unsigned i = 0; i < share->lane_count; i++)
 		loop_post(share->lane[i].loop, &share->lane[i].message, end_workers);
-	while (workers_left(share) || share->keeper_runs)
+	while (workers_left(share) || __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE))
 		fiber_sleep(1000000);
 }
 

@@ -199,6 +199,7 @@ static struct store *store_new(const struct store_options *options)
 	list_init(&store->loadings);
 	list_init(&store->room);
 	list_init(&store->quiet);
+	list_init(&store->checkpointed);
 	return store;
 }
 

@@ -122,8 +122,9 @@ struct store {
 	struct volume_request request;
 	struct iovec iov;
 	/* asked for by anyone, done by the keeper */
-	bool checkpoint_wanted;
-	void (*kick)(struct store *store); /* under the lock, any loop */
+	bool checkpoint_wanted, checkpointing; /* one at a time */
+	struct list checkpointed;              /* waiters for its end */
+	void (*kick)(struct store *store);     /* under the lock, any loop */
 	void *kick_context;
 	uint64_t commits, checkpoints; /* statistics */
 };
