@@ -59,6 +59,7 @@ static void freeze_superblock(struct store *store, struct freeze *freeze, bool c
 	sb->root_generation = store->root.generation;
 	sb->root_level = store->root_level;
 	sb->clean = clean;
+	sb->quota_blocks = store->quota_blocks;
 	sb->log_block = store->log_head;
 	sb->log_sequence = store->open.sequence;
 	memcpy(sb->counters, store->counters, sizeof(sb->counters));

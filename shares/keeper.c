@@ -104,8 +104,9 @@ static void reap_all(struct share *share)
 		struct range range;
 		int result = 0;
 
+		/* never waiting for a request: it may wait for the space that this sets free */
 		if (reap.kind == ORPHAN_DELETED &&
-		    range_lock(share, reap.number, 0, UINT64_MAX, &range) == 0) {
+		    range_try_lock(share, reap.number, &range) == 0) {
 			do
 				result = store_transact(share->store, reap_step, &reap, NULL);
 			while (result == 1);

@@ -495,7 +495,7 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 
 	store_lock(store);
 	*ret_info = (struct share_info){
-	    .quota_bytes = store->sb.quota_blocks * BLOCK_SIZE,
+	    .quota_bytes = store->quota_blocks * BLOCK_SIZE,
 	    .used_bytes = store->counters[COUNT_USED_BLOCKS] * BLOCK_SIZE,
 	    .files = store->counters[COUNT_INODES],
 	    .commits = store->commits,
@@ -513,7 +513,7 @@ static void quota_main(void *context)
 	int result;
 
 	store_lock(share->store);
-	share->store->sb.quota_blocks = call->quota_bytes / BLOCK_SIZE;
+	share->store->quota_blocks = call->quota_bytes / BLOCK_SIZE;
 	store_unlock(share->store);
 	result = store_checkpoint(share->store, false);
 	call->done(call, result ? err_set(&call->err, result, "the quota can not be stored") : 0);

@@ -92,6 +92,7 @@ struct store {
 	struct loop *home; /* where the keeper runs */
 	pthread_mutex_t lock;
 	struct superblock sb;   /* of the last checkpoint */
+	uint64_t quota_blocks;  /* 0: none; as the next checkpoint will say */
 	bool read_only, failed; /* failed: S5 */
 	int error;
 	/* pages */
