@@ -19,6 +19,8 @@ LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
 BIND       ?= 127.0.0.1
 ISCSI_PORT ?= 3260
+NFS_PORT   ?= 2049
+MOUNT_PORT ?= 0
 
 # make install
 PREFIX   ?= /usr/local
@@ -44,7 +46,8 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console \
+            $(BUILD)/granary-update
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -115,6 +118,17 @@ $(BUILD)/granary-console: $(BUILD)/obj/appliance/console.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv slot)
+$(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -169,7 +183,7 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ    := $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
@@ -186,7 +200,8 @@ fuzzers: $(FUZZERS)
 # --- running -----------------------------------------------------------------------------------
 run: $(BUILD)/granaryd $(BUILD)/granary
 	@mkdir -p $(STATE)
-	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT)
+	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT) \
+		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
 
 # --- proving -----------------------------------------------------------------------------------
 ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1
@@ -223,6 +238,7 @@ appliance: all | $(APPLIANCE_READY)
 
 appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
+	@tests/appliance/update_test.py
 
 # --- lint: every file is looked at once per change ---------------------------------------------
 .PHONY: lint-format lint-tidy lint-sources lint-scripts
@@ -261,7 +277,6 @@ format: | $(TEST_READY)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
-	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service
@@ -270,6 +285,12 @@ install: all
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
+
+# What only the appliance has.
+.PHONY: install-appliance
+install-appliance: install
+	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
+	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
 clean:
 	rm -rf $(BUILD)

@@ -114,6 +114,8 @@ int run_target_rules(struct command *command);
 int run_lun_map(struct command *command);
 int run_lun_unmap(struct command *command);
 int run_lun_list(struct command *command);
+int run_target_groups(struct command *command);
+int run_target_group(struct command *command);
 int run_lun_reservations(struct command *command);
 int run_lun_release(struct command *command);
 int run_initiator_list(struct command *command);

@@ -58,8 +58,8 @@ static void print_demo(const struct iscsi_portal_info *portal, const char *state
 	       cli_name(cli), state_dir, where, where, where, host, portal->port, naa, where);
 }
 
-void ready_print(struct iscsi_server *iscsi, const char *control_path, const char *state_dir,
-		 const char *demo_naa)
+void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
+		 const char *state_dir, const char *demo_naa)
 {
 	struct iscsi_portal_info portal;
 	char text[80];
@@ -67,6 +67,8 @@ void ready_print(struct iscsi_server *iscsi, const char *control_path, const cha
 	printf("READY");
 	for (unsigned i = 0; iscsi_portal_next(iscsi, i, &portal); i++)
 		printf(" iscsi=%s", endpoint(&portal, false, text));
+	if (nfs_port(nfs, NFS_PORT_NFS))
+		printf(" nfs=%u", nfs_port(nfs, NFS_PORT_NFS));
 	printf(" control=%s\n", control_path);
 	if (demo_naa[0] && iscsi_portal_next(iscsi, 0, &portal))
 		print_demo(&portal, state_dir, demo_naa);

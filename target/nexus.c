@@ -29,6 +29,22 @@ struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun)
 	return itl;
 }
 
+struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16])
+{
+	struct scsi_itl *found = NULL;
+
+	pthread_mutex_lock(&nexus->lock);
+	for (unsigned page = 0; page < LUN_TABLE_PAGES && !found; page++)
+		for (unsigned i = 0; nexus->pages[page] && i < LUN_TABLE_PAGE && !found; i++) {
+			struct scsi_itl *itl = nexus->pages[page][i];
+
+			if (itl && memcmp(itl->lu->volume->identity.naa, naa, 16) == 0)
+				found = itl;
+		}
+	pthread_mutex_unlock(&nexus->lock);
+	return found;
+}
+
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uint32_t attentions)
 {
 	struct scsi_itl ***page = &nexus->pages[mapping->lun / LUN_TABLE_PAGE];
@@ -76,6 +92,7 @@ static void itl_free(struct scsi_itl *itl)
 	add(&sum->errors, &itl->counters.errors);
 	list_remove(&itl->mapping_link);
 	mapping_settle(itl->mapping);
+	heap_free(itl->results);
 	heap_free(itl);
 }
 
@@ -142,15 +159,6 @@ static void detach_all(struct scsi_nexus *nexus)
 	}
 }
 
-static void note_port(struct scsi_target *target, uint16_t port)
-{
-	for (unsigned i = 0; i < target->port_count; i++)
-		if (target->ports[i] == port)
-			return;
-	if (target->port_count < SCSI_PORTS_MAX)
-		target->ports[target->port_count++] = port;
-}
-
 int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 		      const char *target_port, uint16_t relative_port,
 		      struct scsi_nexus **ret_nexus, struct err *err)
@@ -177,7 +185,11 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	list_init(&nexus->target_link);
 
 	topology_lock();
-	note_port(target, relative_port);
+	nexus->port = alua_add_port(target, relative_port);
+	if (nexus->port)
+		alua_port(target, relative_port)->open = true;
+	else
+		error = -ENOSPC;
 	list_for_each (it, &target->mappings) {
 		struct scsi_lun_mapping *mapping =
 		    list_entry(it, struct scsi_lun_mapping, target_link);

@@ -271,14 +271,6 @@ static int read_ids(struct out *out)
 	return result;
 }
 
-static bool known_port(const struct scsi_target *target, uint16_t port)
-{
-	for (unsigned i = 0; i < target->port_count; i++)
-		if (target->ports[i] == port)
-			return true;
-	return false;
-}
-
 /* SPC-4 6.16.4: the list of REGISTER AND MOVE. */
 static int read_move(struct out *out)
 {
@@ -293,7 +285,7 @@ static int read_move(struct out *out)
 	if (length != out->length - OUT_LIST_MIN)
 		return LIST_OVERFLOW;
 	topology_lock();
-	known = known_port(out->task->nexus->target, port);
+	known = alua_port(out->task->nexus->target, port) != NULL;
 	topology_unlock();
 	if (!known)
 		return bad_list(out, 18);
@@ -315,8 +307,9 @@ static int read_register(struct out *out)
 		const struct scsi_target *target = out->task->nexus->target;
 
 		topology_lock();
-		memcpy(out->ports, target->ports, sizeof(out->ports));
-		out->command.port_count = target->port_count;
+		for (unsigned i = 0; i < target->port_count; i++)
+			if (target->ports[i].open)
+				out->ports[out->command.port_count++] = target->ports[i].group;
 		topology_unlock();
 	}
 	if (flags & SPEC_I_PT && out->command.action == PR_REGISTER)

@@ -51,6 +51,26 @@ struct scsi_lun_info {
  */
 bool scsi_target_next_lun(struct scsi_target *target, int previous, struct scsi_lun_info *ret_info);
 
+/* Asymmetric access (SPC-4 5.15). Each portal group of a target is a target port group of one
+ * port, whose relative port identifier and group number are the portal group's tag; one access
+ * state holds for all LUNs of the target. scsi_target_add_group: the group is there, optimized.
+ * scsi_target_set_access: an implicit transition; all nexuses of the target hear UNIT ATTENTION
+ * 2Ah/06h. Errors: -ENOSPC. Context: any. */
+enum scsi_access { SCSI_OPTIMIZED, SCSI_NON_OPTIMIZED, SCSI_STANDBY, SCSI_UNAVAILABLE };
+const char *scsi_access_name(enum scsi_access access);
+int scsi_target_add_group(struct scsi_target *target, uint16_t group, struct err *err)
+    __attribute__((warn_unused_result));
+int scsi_target_set_access(struct scsi_target *target, uint16_t group, enum scsi_access access,
+			   bool preferred, struct err *err) __attribute__((warn_unused_result));
+struct scsi_group_info {
+	uint16_t group;
+	enum scsi_access access;
+	bool preferred;
+};
+/* scsi_target_next_group: the lowest group > @previous (0 first); false at the end. */
+bool scsi_target_next_group(struct scsi_target *target, int previous,
+			    struct scsi_group_info *ret_info);
+
 /* scsi_nexus_create: an I_T nexus between initiator port @initiator_port (for iSCSI
  * "IQN,i,0xISID", SPC-4 7.6.4.5) and target port @target_port ("IQN,t,0xTPGT") with relative
  * port id @relative_port. Power-on unit attention 29h/00h pends on every LUN. Context: the

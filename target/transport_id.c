@@ -44,7 +44,8 @@ static bool split_name(char *text, bool port, char ret_name[SCSI_PORT_NAME_MAX])
 	}
 	if (text[0] == '\0' || strlen(text) > SCSI_NAME_MAX)
 		return false;
-	snprintf(ret_name, SCSI_PORT_NAME_MAX, "%s%s%s", text, port ? SEPARATOR : "", digits);
+	snprintf(ret_name, SCSI_PORT_NAME_MAX, "%.*s%s%s", SCSI_NAME_MAX, text,
+		 port ? SEPARATOR : "", digits);
 	return true;
 }
 

@@ -338,7 +338,8 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 
 /* Heads of all PVs first, then tails: a crash tears one copy of each PV at most. So when all copies
  * of a generation are unreadable, it was not a crash, and a newer root than the one at hand may
- * be lost (rewind.c). */
+ * be lost (rewind.c). What changes between two roots lies in a block's first 512 bytes, which disks
+ * write whole, so that on most of them no crash could tell: no ORDER() here. */
 int superblock_write_all(struct native *native, const struct superblock *sb)
 {
 	uint8_t *blocks = heap_aligned(BLOCK, (size_t)native->pv_count * BLOCK);
@@ -356,8 +357,6 @@ int superblock_write_all(struct native *native, const struct superblock *sb)
 			superblock_encode(&mine, block);
 			label_write(all, &native->pv[i], copy, block);
 		}
-		if (!ORDER(superblock_copies_in_turn) && copy < 2)
-			continue;
 		while (all->in_flight)
 			fiber_wait();
 		result = all->result;

@@ -21,7 +21,6 @@
  * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
  * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
  * superblock_alternates             checkpoint.c    the older root survives a torn write
- * superblock_copies_in_turn         checkpoint.c    a crash tears one copy only
  * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
  * older_root_held_at_open           rewind.c        ... from the open on
  * checkpoint_confirms_by_journal    journal.c       I2 holds for the older root too

@@ -122,6 +122,8 @@ void api_rule_remove(struct api_request *request);
 void api_lun_list(struct api_request *request);
 void api_lun_map(struct api_request *request);
 void api_lun_unmap(struct api_request *request);
+void api_group_list(struct api_request *request);
+void api_group_set(struct api_request *request);
 void api_reservation_show(struct api_request *request);
 void api_reservation_clear(struct api_request *request);
 void api_initiator_list(struct api_request *request);

@@ -127,6 +127,9 @@ int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struc
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);
 
+/* api_group.c: the access states that were set, on the target's live object. */
+int group_restore(struct config *config, struct model_target *target, struct err *err);
+
 /* show.c: JSON, no secrets. New references; NULL when memory is short. */
 json_t *show_pool(const struct model_pool *pool);
 json_t *show_pools(struct model *model);

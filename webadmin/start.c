@@ -130,6 +130,8 @@ static void start_targets(struct webadmin *admin)
 		if (model_target_connect(target, admin->options.iscsi, &err) < 0) {
 			snprintf(target->reason, sizeof target->reason, "%s", err.text);
 			log_error("target %s is not served: %s", target->iqn, err.text);
+		} else if (group_restore(admin->options.config, target, &err) < 0) {
+			log_error("target %s: its portal groups: %s", target->iqn, err.text);
 		}
 		list_for_each (l, &target->luns)
 			start_lun(admin, target, list_entry(l, struct model_lun, link), &directory);

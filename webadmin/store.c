@@ -28,6 +28,10 @@ static const struct config_migration migrations[] = {
      "  network text not null default '', chap_user text not null default '',"
      "  chap_secret blob not null default x'', mutual_user text not null default '',"
      "  mutual_secret blob not null default x'', unique(target, position));"},
+    {"access states of portal groups",
+     "create table portal_group(target text not null references target(iqn) on delete cascade,"
+     "  tag integer not null, access integer not null, preferred integer not null,"
+     "  primary key(target, tag)) without rowid;"},
     {"shares", "create table share(volume blob primary key check(length(volume) = 16),"
 	       "  pool text not null references pool(name), name text not null) without rowid;"},
 };

@@ -22,7 +22,7 @@ _granary()
 	pool) list="create import list show check scrub findings delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	share) list="create list show quota check delete" ;;
-	target) list="create list show delete allow deny rules" ;;
+	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -37,6 +37,7 @@ _granary()
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
+	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	*) list=$globals ;;
 	esac; fi

@@ -44,6 +44,7 @@ class Daemon:
 
     def start(self):
         command = [os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind", "127.0.0.1",
+                   "--nfs-port", "0",
                    "--iscsi-port", str(self.port), *self.options]
         if os.environ.get("GRANARY_IO_ENGINE"):
             command += ["--io-engine", os.environ["GRANARY_IO_ENGINE"]]

@@ -71,10 +71,12 @@ class Node:
                 return result.status
 
     def read_in(self, action):
-        result = self.client.command(struct.pack(">BB5xHx", 0x5E, action, 4096), expected=4096)
-        if result.status == CHECK:
-            return self.read_in(action)
-        return result.data
+        while True:
+            result = self.client.command(struct.pack(">BB5xHx", 0x5E, action, 4096), expected=4096)
+            if result.status == GOOD:
+                return result.data
+            if result.status != CHECK or result.key_asc_ascq[0] != 6:
+                raise AssertionError(f"PERSISTENT RESERVE IN: {result.key_asc_ascq}")
 
     def keys(self):
         data = self.read_in(0)
