@@ -46,7 +46,8 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console \
+            $(BUILD)/granary-update
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -117,6 +118,17 @@ $(BUILD)/granary-console: $(BUILD)/obj/appliance/console.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv slot)
+$(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -170,7 +182,7 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ    := $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
@@ -225,6 +237,7 @@ appliance: all | $(APPLIANCE_READY)
 
 appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
+	@tests/appliance/update_test.py
 
 # --- lint: every file is looked at once per change ---------------------------------------------
 .PHONY: lint-format lint-tidy lint-sources lint-scripts
@@ -263,7 +276,6 @@ format: | $(TEST_READY)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
-	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service
@@ -272,6 +284,12 @@ install: all
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
+
+# What only the appliance has.
+.PHONY: install-appliance
+install-appliance: install
+	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
+	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
 clean:
 	rm -rf $(BUILD)

@@ -114,11 +114,12 @@ struct pool_info {
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];
 };
+/* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
 const char *pool_name(const struct pool *pool);
 /* Path of PV @index, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);
-/* Mapped bytes of a volume (whole slots). */
+/* Mapped bytes of a volume (whole slots). Context: any. */
 uint64_t volume_used_bytes(struct volume *volume);
 
 /* pool_check: walk every structure of an open, quiet pool or of closed devices and compare:

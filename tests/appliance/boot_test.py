@@ -4,11 +4,8 @@
 on its console; a pool and a LUN made there are used by a real initiator from outside; the data is
 there after a reboot. APPLIANCE_FIRMWARE=bios,uefi,secure picks what to boot with (default: all)."""
 
-import glob
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,93 +15,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests/guest"))
 
-import server as daemon  # pylint: disable=wrong-import-position
-import tap               # pylint: disable=wrong-import-position
+from box import BOOT_LIMIT, Box, TARGET  # pylint: disable=wrong-import-position
+import tap                               # pylint: disable=wrong-import-position
 
-BOOT_LIMIT = 600
-TARGET = "iqn.2026-11.org.granary:box"
 SIZE = 64 << 20
-
-
-def image():
-    found = sorted(glob.glob(os.path.join(daemon.BUILD, "appliance/granary-*.qcow2")))
-    if not found:
-        sys.exit("no build/appliance/granary-*.qcow2: run make appliance first")
-    return found[-1]
-
-
-def firmware_options(firmware, folder):
-    if firmware == "bios":
-        return []
-    kind = ".ms" if firmware == "secure" else ""
-    variables = os.path.join(folder, "variables.fd")
-    shutil.copy(f"/usr/share/OVMF/OVMF_VARS_4M{kind}.fd", variables)
-    code = "/usr/share/OVMF/OVMF_CODE_4M" + (".secboot.fd" if firmware == "secure" else ".fd")
-    return ["-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
-            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
-            "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
-
-
-class Box:
-    """One appliance: a fresh disk on the built image, its serial console, its iSCSI port."""
-
-    def __init__(self, folder, firmware):
-        disk = os.path.join(folder, "disk.qcow2")
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image(), "-F", "qcow2",
-                        disk, "12G"], check=True)
-        self.port = daemon.free_port()
-        self.seen = ""
-        path = os.path.join(folder, "serial")
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen()
-        self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
-             "-m", "1024", "-display", "none", "-monitor", "none",
-             *firmware_options(firmware, folder),
-             "-chardev", f"socket,id=serial,path={path}", "-serial", "chardev:serial",
-             "-drive", f"file={disk},if=virtio,cache=unsafe",
-             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self.listener.settimeout(60)
-        self.serial = self.listener.accept()[0]
-        self.serial.settimeout(1)
-
-    def wait(self, text, limit):
-        """Reads the console until @text; what stood before it. None when the time is over."""
-        end = time.monotonic() + limit
-        while True:
-            found = re.search(text, self.seen)
-            if found:
-                before, self.seen = self.seen[:found.end()], self.seen[found.end():]
-                return before
-            if time.monotonic() > end or self.process.poll() is not None:
-                return None
-            try:
-                self.seen += self.serial.recv(65536).decode("utf-8", "replace")
-            except socket.timeout:
-                pass
-
-    def type(self, text):
-        self.serial.sendall(text.encode())
-
-    def run(self, command, limit=120):
-        """A command in the console's shell; (exit status, output)."""
-        self.type(f"{command}; echo \"@@\"$?@@\n")
-        shown = self.wait(r"@@\d+@@", limit)
-        if shown is None:
-            return None, self.seen
-        return int(re.search(r"@@(\d+)@@", shown).group(1)), shown
-
-    def url(self, lun=0):
-        return f"iscsi://127.0.0.1:{self.port}/{TARGET}/{lun}"
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stderr.close()
-        self.serial.close()
-        self.listener.close()
 
 
 def outside(*words):
@@ -113,9 +27,7 @@ def outside(*words):
 
 
 def make_lun(points, box):
-    box.type("s")
-    points.point(box.wait(r"granary help", 30) is not None, "the console gives a shell")
-    time.sleep(1)
+    points.point(box.shell(), "the console gives a shell")
     for command in ("granary pool create tank /var/lib/granary/tank.pool:4G",
                     "granary volume create tank/disk 1G",
                     f"granary target create {TARGET}",
@@ -128,6 +40,10 @@ def make_lun(points, box):
     points.point(status == 0 and "ext4" in shown and "active" in shown and
                  ".service loaded" not in shown, "the state partition took the disk, no unit failed",
                  shown)
+    status, shown = box.run("find / -xdev -perm /6000 -type f | wc -l | sed s/^/setuid=/")
+    points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
+    status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:3260 |:68 |:546 '")
+    points.point(status == 1, "nothing listens but iSCSI and the DHCP client", shown)
     status, shown = box.run("granary status -o json; uname -r")
     points.point(status == 0 and '"uring"' in shown, "io_uring on Debian's kernel", shown)
     _, shown = box.run("systemd-analyze security granaryd --no-pager | tail -1")
@@ -163,10 +79,7 @@ def boot(points, firmware, data):
             use_lun(points, box, data, True)
             box.type("exit\n")
             points.point(box.wait("READY", 30) is not None, "back from the shell")
-            box.type("r")
-            points.point(box.wait("Type y", 30) is not None, "the console asks before a restart")
-            box.type("y")
-            points.point(box.wait("READY", BOOT_LIMIT) is not None, "READY after the restart",
+            points.point(box.restart(), "READY after a restart from the console",
                          box.seen[-3000:])
             use_lun(points, box, data, False)
             box.type("p")

@@ -669,7 +669,9 @@ static void client_work(struct client *client)
 	client->verify = false;
 	life->operations++;
 	if (life->single) {
-		offset = rng_below(&life->rng, life->model->volumes[volume].size / 4096) * 4096;
+		/* Where the others write too, so that it often overwrites what the crash left. */
+		choose_range(life, life->model->volumes[volume].size, &offset, &length);
+		offset -= offset % 4096;
 		client_start(client, (unsigned)volume, VOLUME_WRITE, offset, 4096, VOLUME_FUA);
 		return;
 	}
