@@ -21,7 +21,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show check scrub findings delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	share) list="create list show quota check delete" ;;
+	share) list="create import list show quota check delete" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list reservations release" ;;
 	initiator) list="list" ;;
