@@ -40,13 +40,19 @@ struct ledger {
 /* ---- findings.c ---- */
 /* Under the lock, any loop: met again, a finding keeps its row. */
 void finding_note(struct native *native, const struct finding *finding);
-/* In a fiber, at open: what is there, or an empty ledger. -ENOMEM. */
+/* In a fiber, at open, before anything can be found: what is there, or an empty ledger. -ENOMEM. */
 int ledger_read(struct native *native);
 /* In the keeper's fiber: write it when it changed. A failure is logged; nothing depends on it. */
 void ledger_write(struct native *native);
 void ledger_dirty(struct native *native); /* under the lock: have it written soon */
 bool native_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
 void native_findings_clear(struct pool *pool);
+
+/* ---- reserve.c; under the lock ---- */
+void reserve_setup(struct native *native); /* at open, after the trees are loaded */
+/* watermark_look: on the home loop, without the lock. */
+void watermark_look(struct native *native);
+const uint8_t *watermarks_of(const struct native *native);
 
 /* ---- scrub.c ---- */
 struct scrub;

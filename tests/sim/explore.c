@@ -89,6 +89,19 @@ static void look_at_atomics(struct life *life, const struct model *crashed)
 	}
 }
 
+/* No read of a strict volume accepts what does not fit. */
+static void look_at_strictness(struct life *life)
+{
+	struct pool_info info;
+
+	if (life->profile->subject->only_data || life->profile->checksum != VOLUME_CHECKSUM_STRICT)
+		return;
+	pool_get_info(life->pool, &info);
+	if (info.hot_resummed)
+		violation("%llu slots of strict volumes were summed again (depth %u)",
+			  (unsigned long long)info.hot_resummed, life->depth);
+}
+
 static void look(struct life *life, const struct model *crashed, bool all)
 {
 	if (crashed)
@@ -102,6 +115,23 @@ static void look(struct life *life, const struct model *crashed, bool all)
 		else
 			look_at_some(life, i, 6);
 	}
+	look_at_strictness(life);
+}
+
+/* A scrub beside all that goes on takes nothing that moves for damage. */
+static void check_scrub(struct life *life)
+{
+	struct pool_scrub_info info;
+	struct pool_finding finding;
+
+	pool_get_scrub(life->pool, &info);
+	if (info.errors == 0 || life->tolerate_faults)
+		return;
+	for (unsigned i = 0; pool_finding(life->pool, i, &finding); i++)
+		fprintf(stderr, "# finding: %s, byte %llu\n", finding.text,
+			(unsigned long long)finding.offset);
+	violation("the scrub found %llu errors (depth %u)", (unsigned long long)info.errors,
+		  life->depth);
 }
 
 /* The structures: a checkpoint, then nothing wrong and nothing leaked. */
@@ -110,6 +140,7 @@ static void check(struct explorer *explorer, struct life *life, bool data)
 	if (life->profile->subject->only_data)
 		return;
 	explorer->counts->checks++;
+	check_scrub(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
@@ -261,6 +292,7 @@ static void visit_rewound(struct explorer *explorer, struct sim *sim, const stru
 	bool refused;
 	struct life *life;
 
+	explorer->counts->states++;
 	explorer->counts->rewinds++;
 	if (newest_generation(after, explorer->profile, false) + 1 != newest)
 		violation("there is no root before generation %llu (depth %u)",

@@ -134,6 +134,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	default:
 		break;
 	}
+	profile->scrubs = !subject->only_data && rng_one_in(&rng, 3) ? 20 : 0;
+	profile->checksum = rng_one_in(&rng, 2) ? (unsigned)rng_range(&rng, 1, CHECKSUM_MIXED)
+						: VOLUME_CHECKSUM_STANDARD;
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -690,10 +693,14 @@ static void client_work(struct client *client)
 
 static void start_manage(struct life *life)
 {
-	struct volume_spec spec = {.name = life->manage_name, .size_bytes = life->manage_size};
+	struct volume_spec spec = {.name = life->manage_name,
+				   .size_bytes = life->manage_size,
+				   .checksum = (enum volume_checksum)life->profile->checksum};
 	struct volume *volume =
 	    life->manage_volume >= 0 ? life->handles[life->manage_volume] : NULL;
 
+	if (life->profile->checksum == CHECKSUM_MIXED)
+		spec.checksum = (enum volume_checksum)rng_below(&life->rng, CHECKSUM_MIXED);
 	switch (life->manage) {
 	case MANAGE_CREATE:
 		volume_create(life->pool, &spec, &life->call);
@@ -709,6 +716,10 @@ static void start_manage(struct life *life)
 		break;
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
+		break;
+	case MANAGE_SCRUB: /* may run already, also since before the crash */
+		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
+		call_done(&life->call, 0);
 		break;
 	}
 }
@@ -848,6 +859,10 @@ static void manage_work(struct life *life, bool more)
 		manage_send(life);
 	else if (idle && more && rng_below(&life->rng, 4000) < life->profile->checkpoints) {
 		life->manage = MANAGE_CHECKPOINT;
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (idle && more && rng_below(&life->rng, 4000) < life->profile->scrubs) {
+		life->manage = MANAGE_SCRUB;
 		life->manage_sent = true;
 		life_call(life, start_manage);
 	} else if (idle && more &&

@@ -36,7 +36,7 @@ struct profile {
 	uint64_t device_size, volume_size; /* bytes; of the largest volume */
 	bool volatile_cache, overlaps, full;
 	/* of 1000 operations */
-	unsigned reads, flushes, discards, manage, checkpoints;
+	unsigned reads, flushes, discards, manage, checkpoints, scrubs;
 	unsigned fua, atomic; /* of 1000 writes */
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
@@ -46,10 +46,12 @@ struct profile {
 	uint64_t journal_bytes; /* 0: the default */
 	bool turns;        /* slots of a small area are written, discarded, written ..: never in
 			    * place, so that their region stays cold */
+	unsigned checksum; /* of all volumes: enum volume_checksum; CHECKSUM_MIXED */
 	bool calm;         /* clients rest while a checkpoint runs */
 	unsigned rewinds;  /* one in so many crash states also loses its newest root */
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 };
+#define CHECKSUM_MIXED 3u
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
 
 #define LIFE_LOOPS   4
@@ -70,7 +72,14 @@ struct client {
 	int result;
 };
 
-enum manage { MANAGE_CREATE, MANAGE_DELETE, MANAGE_RESIZE, MANAGE_RENAME, MANAGE_CHECKPOINT };
+enum manage {
+	MANAGE_CREATE,
+	MANAGE_DELETE,
+	MANAGE_RESIZE,
+	MANAGE_RENAME,
+	MANAGE_CHECKPOINT,
+	MANAGE_SCRUB
+};
 
 struct life {
 	struct sim *sim;
