@@ -90,6 +90,8 @@ int run_pool_show(struct command *command);
 int run_pool_check(struct command *command);
 int run_pool_scrub(struct command *command);
 int run_pool_findings(struct command *command);
+int run_pool_set(struct command *command);
+int run_pool_export(struct command *command);
 int run_pool_delete(struct command *command);
 int run_volume_create(struct command *command);
 int run_volume_list(struct command *command);

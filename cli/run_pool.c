@@ -128,14 +128,29 @@ int run_pool_show(struct command *command)
 
 int run_pool_check(struct command *command)
 {
-	json_t *reply, *finding;
+	bool offline = command_option(command, "offline") != NULL, clean;
+	json_t *reply, *finding, *body;
 	size_t index;
-	bool clean;
 	int status;
 
-	status = command_call(command, "POST",
-			      json_pack("{s:b}", "data", command_option(command, "data") != NULL),
-			      &reply, "/api/v1/pools/%s/check", command->position[0]);
+	if (!offline && command->count > 1) {
+		command_fail("one pool at a time; for devices or files say --offline");
+		return EXIT_USAGE;
+	}
+	body = json_pack("{s:b}", "data", command_option(command, "data") != NULL);
+	if (offline) {
+		json_t *devices = read_devices(command, 0);
+
+		if (!devices) {
+			json_decref(body);
+			return EXIT_FAILED;
+		}
+		json_object_set_new(body, "devices", devices);
+		status = command_call(command, "POST", body, &reply, "/api/v1/pools/check");
+	} else {
+		status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/check",
+				      command->position[0]);
+	}
 	if (status)
 		return status;
 	clean = json_is_true(json_object_get(reply, "clean"));
@@ -254,6 +269,32 @@ int run_pool_scrub(struct command *command)
 	if (status == EXIT_GOOD && command_option(command, "wait"))
 		status = scrub_wait(command, &reply);
 	return status ? status : scrub_say(command, reply);
+}
+
+int run_pool_set(struct command *command)
+{
+	const char *watermarks = command_option(command, "watermarks");
+	json_t *reply;
+	int status;
+
+	if (!watermarks) {
+		command_fail("nothing to set: give --watermarks");
+		return EXIT_USAGE;
+	}
+	status = command_call(command, "PATCH", json_pack("{s:s}", "watermarks", watermarks),
+			      &reply, "/api/v1/pools/%s", command->position[0]);
+	return status ? status
+		      : say(command, reply, "pool %s warns at %s %%", command->position[0],
+			    watermarks);
+}
+
+int run_pool_export(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", NULL, &reply, "/api/v1/pools/%s/export",
+				  command->position[0]);
+
+	return status ? status : say(command, reply, "pool %s exported", command->position[0]);
 }
 
 int run_pool_delete(struct command *command)

@@ -15,6 +15,7 @@ static const struct {
     [ATTENTION_LUNS_CHANGED] = {0x3f0e, false},
     [ATTENTION_CAPACITY_CHANGED] = {0x2a09, false},
     [ATTENTION_MODE_CHANGED] = {0x2a01, false},
+    [ATTENTION_THRESHOLD] = {0x3807, false},
     [ATTENTION_COMMANDS_CLEARED] = {0x2f00, false},
     [ATTENTION_RESERVATIONS_PREEMPTED] = {0x2a03, false},
     [ATTENTION_RESERVATIONS_RELEASED] = {0x2a04, false},

@@ -35,9 +35,9 @@ static void reply_standard(struct scsi_task *task)
 	p[2] = 0x06;                 /* SPC-4 */
 	p[3] = 0x10 | 0x02;          /* HISUP, response data format 2 */
 	p[4] = 96 - 5;
-	p[5] = 0x30; /* TPGS: implicit and explicit */
-	p[6] = 0x10; /* MULTIP */
-	p[7] = 0x02; /* CMDQUE */
+	p[5] = 0x30 | 0x08; /* TPGS: implicit and explicit; 3PC */
+	p[6] = 0x10;        /* MULTIP */
+	p[7] = 0x02;        /* CMDQUE */
 	memcpy(p + 8, VENDOR, 8);
 	memcpy(p + 16, PRODUCT, 16);
 	memcpy(p + 32, REVISION, 4);
@@ -141,6 +141,7 @@ static unsigned page_characteristics(const struct scsi_task *task, uint8_t *p)
 static unsigned page_provisioning(const struct scsi_task *task, uint8_t *p)
 {
 	(void)task;
+	p[4 - 4] = SCSI_THRESHOLD_EXPONENT;
 	p[5 - 4] = 0x80 | 0x40 | 0x20 | 0x04; /* LBPU LBPWS LBPWS10 LBPRZ */
 	p[6 - 4] = 0x02;                      /* thin */
 	return 4;
@@ -150,9 +151,9 @@ static const struct {
 	uint8_t code;
 	unsigned (*build)(const struct scsi_task *task, uint8_t *p);
 } pages[] = {
-    {0x00, page_supported},    {0x80, page_serial}, {0x83, page_identification},
-    {0x86, page_extended},     {0xb0, page_limits}, {0xb1, page_characteristics},
-    {0xb2, page_provisioning},
+    {0x00, page_supported},       {0x80, page_serial},       {0x83, page_identification},
+    {0x86, page_extended},        {0x8f, odx_page},          {0xb0, page_limits},
+    {0xb1, page_characteristics}, {0xb2, page_provisioning},
 };
 #define PAGE_COUNT (sizeof(pages) / sizeof(pages[0]))
 

@@ -38,7 +38,9 @@
 #define SCSI_PIECE_BLOCKS    (256u << 10) /* one discard request: 128 MiB */
 #define SCSI_STATUS_EXTENTS  64u          /* descriptors of one GET LBA STATUS */
 #define SCSI_COMPARE_BLOCKS  255u         /* MAXIMUM COMPARE AND WRITE LENGTH */
-#define SCSI_TMF_LIMIT_NS    (5ull * 1000000000)
+/* Unit of thresholds and of log page 0Ch: 2^this logical blocks, 1 MiB. */
+#define SCSI_THRESHOLD_EXPONENT 11
+#define SCSI_TMF_LIMIT_NS       (5ull * 1000000000)
 
 /* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
 enum attention {
@@ -49,6 +51,7 @@ enum attention {
 	ATTENTION_LUNS_CHANGED,
 	ATTENTION_CAPACITY_CHANGED,
 	ATTENTION_MODE_CHANGED,
+	ATTENTION_THRESHOLD,
 	ATTENTION_COMMANDS_CLEARED,
 	ATTENTION_RESERVATIONS_PREEMPTED,
 	ATTENTION_RESERVATIONS_RELEASED,
@@ -80,6 +83,9 @@ struct scsi_lu {
 	struct scsi_nexus *holder; /* of RESERVE(6); atomic to read, lock to change */
 	char reservation[SCSI_NAME_MAX + 64];
 	struct scsi_lock_table ranges;
+	unsigned token_count;               /* valid copy tokens (odx.c); atomic */
+	uint64_t read_errors, write_errors; /* atomic */
+	uint64_t threshold_used;            /* of the pool at the last threshold; control loop */
 	/* Persistent reservations: changed by their one thread with topology lock and lock held;
 	 * read by others under lock. */
 	struct pr_state pr;
@@ -140,6 +146,7 @@ struct scsi_itl {
 	bool ordered_running;
 	bool removed;                  /* unmapped: free when the last task is gone */
 	struct scsi_counters counters; /* written here only, read by anyone */
+	struct copy_result *results;   /* COPY_RESULTS of them, or NULL; the nexus's loop */
 	struct message retire;
 };
 
@@ -266,9 +273,61 @@ void lock_table_init(struct scsi_lock_table *table);
 void lock_table_finish(struct scsi_lock_table *table);
 /* lock_acquire: true when @range is held at once; otherwise granted() is posted to its loop. */
 bool lock_acquire(struct scsi_lock_table *table, struct scsi_range *range);
-void lock_release(struct scsi_lock_table *table, struct scsi_range *range);
+void lock_release(struct scsi_range *range);
 /* lock_give_up: false when @range was granted already and its message is on the way. */
-bool lock_give_up(struct scsi_lock_table *table, struct scsi_range *range);
+bool lock_give_up(struct scsi_range *range);
+
+/* ---- copy.c */
+#define COPY_TARGETS      8u
+#define COPY_SEGMENTS     64u
+#define COPY_LIST_MAX     2048u /* bytes of descriptors */
+#define COPY_SEGMENT_MAX  (65535u << SCSI_BLOCK_SHIFT)
+#define COPY_RESULTS      16u /* kept for an I_T_L nexus */
+#define COPY_BUFFER       BUF_MAX
+#define COPY_RANGES       16u         /* of one token command */
+#define COPY_TOKEN_BLOCKS (64u << 11) /* a token stands for: 64 MiB */
+/* What became of a copy; allocated with the first one of an I_T_L nexus. */
+struct copy_result {
+	bool used, running, discard;
+	uint8_t action; /* service action that made it: 0 is EXTENDED COPY(LID1) */
+	uint32_t list;
+	uint64_t age; /* the nexus's sequence when it began */
+	enum scsi_status status;
+	uint16_t segments; /* done */
+	uint64_t blocks;   /* copied */
+	uint8_t sense[32], sense_length;
+	uint8_t secret[32]; /* of the token that was made */
+};
+/* copy_run: copy @blocks from one logical unit to another or the same, in pieces, then go on
+ * with @next; fails the task with COPY ABORTED. task->buffer is the buffer to use. What is not
+ * mapped in the source is discarded in the destination. Ranges are checked by the caller. */
+void copy_run(struct scsi_task *task, struct scsi_itl *from, uint64_t from_lba, struct scsi_itl *to,
+	      uint64_t to_lba, uint64_t blocks, bool (*intact)(struct scsi_task *task),
+	      void (*next)(struct scsi_task *task));
+void copy_drop(struct scsi_task *task); /* at the end of every task */
+/* copy_result_start: an entry for @list; false: sense is set (number in use, no room). */
+bool copy_result_start(struct scsi_task *task, uint8_t action, uint32_t list, bool discard);
+struct copy_result *copy_result_find(const struct scsi_itl *itl, bool lid1, uint32_t list);
+/* The logical unit with this NAA designator among those @nexus can see, or NULL. */
+struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16]);
+
+bool xcopy_decode(struct scsi_task *task);
+bool xcopy_decode_results(struct scsi_task *task);
+void xcopy_execute(struct scsi_task *task);
+void xcopy_status(struct scsi_task *task);
+void xcopy_parameters(struct scsi_task *task);
+
+/* ---- odx.c */
+/* Any loop, before blocks of @lu are written or discarded: their tokens are revoked. */
+void odx_source_changes(const struct scsi_lu *lu, uint64_t lba, uint64_t blocks);
+void odx_lu_gone(const struct scsi_lu *lu);
+unsigned odx_page(const struct scsi_task *task, uint8_t *start);
+bool odx_decode_populate(struct scsi_task *task);
+bool odx_decode_write(struct scsi_task *task);
+bool odx_decode_information(struct scsi_task *task);
+void odx_populate(struct scsi_task *task);
+void odx_write(struct scsi_task *task);
+void odx_information(struct scsi_task *task);
 
 /* ---- attention.c */
 void attention_set(struct scsi_itl *itl, enum attention kind);
@@ -289,6 +348,7 @@ enum sense_key {
 	SENSE_ILLEGAL_REQUEST = 5,
 	SENSE_UNIT_ATTENTION = 6,
 	SENSE_DATA_PROTECT = 7,
+	SENSE_COPY_ABORTED = 0xa,
 	SENSE_ABORTED_COMMAND = 0xb,
 	SENSE_MISCOMPARE = 0xe,
 };
@@ -299,6 +359,14 @@ enum sense_key {
 #define ASC_INVALID_FIELD_IN_CDB      0x2400
 #define ASC_LUN_NOT_SUPPORTED         0x2500
 #define ASC_INVALID_FIELD_IN_LIST     0x2600
+#define ASC_TOKEN_TYPE                0x2301
+#define ASC_TOKEN_UNKNOWN             0x2304
+#define ASC_TOKEN_CORRUPT             0x2305
+#define ASC_TOKEN_REVOKED             0x2306
+#define ASC_TOKEN_EXPIRED             0x2307
+#define ASC_TOKEN_DELETED             0x2309
+#define ASC_TOKEN_LENGTH              0x230a
+#define ASC_NO_ROD_TOKENS             0x550d
 #define ASC_WRITE_PROTECTED           0x2700
 #define ASC_SOFTWARE_PROTECTED        0x2702
 #define ASC_SPACE_ALLOCATION          0x2707
@@ -306,6 +374,16 @@ enum sense_key {
 #define ASC_UNRECOVERED_READ          0x1100
 #define ASC_WRITE_ERROR               0x0c00
 #define ASC_MISCOMPARE                0x1d00
+#define ASC_UNREACHABLE_TARGET        0x0804
+#define ASC_THIRD_PARTY_FAILURE       0x0d01
+#define ASC_TARGET_NOT_REACHABLE      0x0d02
+#define ASC_TARGET_TYPE               0x0d03
+#define ASC_TOO_MANY_TARGETS          0x2606
+#define ASC_TARGET_DESCRIPTOR         0x2607
+#define ASC_TOO_MANY_SEGMENTS         0x2608
+#define ASC_SEGMENT_DESCRIPTOR        0x2609
+#define ASC_INLINE_DATA               0x260b
+#define ASC_NO_RESOURCES              0x5503
 #define ASC_INVALID_FIELD_IN_IU       0x0e03
 #define ASC_INVALID_RELEASE           0x2604
 #define ASC_INSUFFICIENT_REGISTRATION 0x5504
@@ -394,10 +472,16 @@ void task_reply(struct scsi_task *task, uint32_t bytes);
  * this task's. Get buffers before, not after. */
 void task_lock(struct scsi_task *task, uint64_t lba, uint64_t blocks,
 	       void (*next)(struct scsi_task *task));
+void task_unlock(struct scsi_task *task); /* before its end */
 /* One request on the volume, in blocks; @next runs when it succeeded, otherwise the task fails
  * with the sense data that fits. READ and WRITE use task->request.iov. */
 void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
 		 unsigned flags, void (*next)(struct scsi_task *task));
+/* The same on another logical unit, which the caller keeps alive. */
+void task_volume_on(struct scsi_task *task, struct scsi_lu *lu, enum volume_op op, uint64_t lba,
+		    uint64_t blocks, unsigned flags, void (*next)(struct scsi_task *task));
+/* May the nexus of @itl do what @row says there? Reservations and write protection. */
+bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row);
 /* Copy out of the data-out buffers; bytes past their end read as zero. */
 void task_copy_out(const struct scsi_task *task, size_t offset, void *bytes, size_t length);
 unsigned task_write_flags(const struct scsi_task *task, bool fua);
@@ -435,6 +519,9 @@ bool mode_decode_select10(struct scsi_task *task);
 void mode_sense(struct scsi_task *task);
 void mode_select(struct scsi_task *task);
 void mode_defaults(struct scsi_lu *lu);
+void log_sense(struct scsi_task *task);
+/* Add up what the nexuses of @mapping have counted. Topology lock. */
+void target_sum_counters(struct scsi_lun_mapping *mapping, struct scsi_counters *sum);
 
 bool block_decode_read(struct scsi_task *task);
 bool block_decode_write(struct scsi_task *task);

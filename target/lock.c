@@ -43,6 +43,7 @@ bool lock_acquire(struct scsi_lock_table *table, struct scsi_range *range)
 {
 	bool wait;
 
+	range->table = table;
 	pthread_mutex_lock(&table->mutex);
 	table->exclusive += range->exclusive;
 	wait = table->exclusive > 0 && (blocked_by(range, &table->active, &table->active) ||
@@ -78,15 +79,18 @@ static void leave(struct scsi_lock_table *table, struct scsi_range *range)
 		grant(table);
 }
 
-void lock_release(struct scsi_lock_table *table, struct scsi_range *range)
+void lock_release(struct scsi_range *range)
 {
+	struct scsi_lock_table *table = range->table;
+
 	pthread_mutex_lock(&table->mutex);
 	leave(table, range);
 	pthread_mutex_unlock(&table->mutex);
 }
 
-bool lock_give_up(struct scsi_lock_table *table, struct scsi_range *range)
+bool lock_give_up(struct scsi_range *range)
 {
+	struct scsi_lock_table *table = range->table;
 	bool waiting;
 
 	pthread_mutex_lock(&table->mutex);

@@ -36,6 +36,22 @@ struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mappi
 	return itl && itl->mapping == mapping ? itl : NULL;
 }
 
+struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16])
+{
+	struct scsi_itl *found = NULL;
+
+	pthread_mutex_lock(&nexus->lock);
+	for (unsigned page = 0; page < LUN_TABLE_PAGES && !found; page++)
+		for (unsigned i = 0; nexus->pages[page] && i < LUN_TABLE_PAGE && !found; i++) {
+			struct scsi_itl *itl = nexus->pages[page][i];
+
+			if (itl && memcmp(itl->lu->volume->identity.naa, naa, 16) == 0)
+				found = itl;
+		}
+	pthread_mutex_unlock(&nexus->lock);
+	return found;
+}
+
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uint32_t attentions)
 {
 	struct scsi_itl ***page = &nexus->pages[mapping->lun / LUN_TABLE_PAGE];
@@ -83,6 +99,7 @@ static void itl_free(struct scsi_itl *itl)
 	add(&sum->errors, &itl->counters.errors);
 	list_remove(&itl->mapping_link);
 	mapping_settle(itl->mapping);
+	heap_free(itl->results);
 	heap_free(itl);
 }
 

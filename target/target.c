@@ -330,23 +330,37 @@ int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(voi
 	return 0;
 }
 
-static void add_counters(const struct scsi_counters *from, struct scsi_lun_info *to)
+static void add_counters(const struct scsi_counters *from, struct scsi_counters *sum)
 {
-	to->read_ops += __atomic_load_n(&from->read_ops, __ATOMIC_RELAXED);
-	to->read_bytes += __atomic_load_n(&from->read_bytes, __ATOMIC_RELAXED);
-	to->write_ops += __atomic_load_n(&from->write_ops, __ATOMIC_RELAXED);
-	to->write_bytes += __atomic_load_n(&from->write_bytes, __ATOMIC_RELAXED);
-	to->errors += __atomic_load_n(&from->errors, __ATOMIC_RELAXED);
+	sum->read_ops += __atomic_load_n(&from->read_ops, __ATOMIC_RELAXED);
+	sum->read_bytes += __atomic_load_n(&from->read_bytes, __ATOMIC_RELAXED);
+	sum->write_ops += __atomic_load_n(&from->write_ops, __ATOMIC_RELAXED);
+	sum->write_bytes += __atomic_load_n(&from->write_bytes, __ATOMIC_RELAXED);
+	sum->errors += __atomic_load_n(&from->errors, __ATOMIC_RELAXED);
+}
+
+void target_sum_counters(struct scsi_lun_mapping *mapping, struct scsi_counters *sum)
+{
+	add_counters(&mapping->retired, sum);
+	list_for_each (it, &mapping->itls)
+		add_counters(&list_entry(it, struct scsi_itl, mapping_link)->counters, sum);
 }
 
 static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret_info)
 {
 	struct scsi_lu *lu = mapping->lu;
+	struct scsi_counters sum = {0};
 
-	*ret_info = (struct scsi_lun_info){.lun = mapping->lun, .volume = lu->volume};
-	add_counters(&mapping->retired, ret_info);
-	list_for_each (it, &mapping->itls)
-		add_counters(&list_entry(it, struct scsi_itl, mapping_link)->counters, ret_info);
+	target_sum_counters(mapping, &sum);
+	*ret_info = (struct scsi_lun_info){
+	    .lun = mapping->lun,
+	    .volume = lu->volume,
+	    .read_ops = sum.read_ops,
+	    .read_bytes = sum.read_bytes,
+	    .write_ops = sum.write_ops,
+	    .write_bytes = sum.write_bytes,
+	    .errors = sum.errors,
+	};
 	pthread_mutex_lock(&lu->lock);
 	if (lu->pr.count)
 		snprintf(mapping->reservation, sizeof(mapping->reservation), "%s, %u registered",

@@ -40,6 +40,17 @@ static bool check_reservation(struct scsi_task *task, const struct scsi_opcode *
 	return false;
 }
 
+bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row)
+{
+	const struct scsi_nexus *holder = __atomic_load_n(&itl->lu->holder, __ATOMIC_ACQUIRE);
+
+	if ((holder && holder != itl->nexus) || !pr_allows(itl, row))
+		return false;
+	return !(row->flags & OPCODE_WRITES) ||
+	       (!itl->lu->volume->read_only &&
+		!__atomic_load_n(&itl->lu->software_write_protect, __ATOMIC_RELAXED));
+}
+
 static bool check_cdb(struct scsi_task *task, const struct scsi_opcode *row, bool known_opcode)
 {
 	unsigned byte;
@@ -111,6 +122,8 @@ void scsi_task_begin(struct scsi_task *task)
 	list_init(&task->range.link);
 	task->range.state = RANGE_FREE;
 	task->range.exclusive = false;
+	task->copy.from = task->copy.to = NULL;
+	task->result = NULL;
 	deferred_init(&task->deferred, run_deferred);
 
 	task->itl = nexus_find(task->nexus, lun_decode(task->lun));
@@ -226,6 +239,7 @@ static void leave(struct scsi_task *task)
 
 	list_remove(&task->nexus_link);
 	list_remove(&task->wait_link);
+	copy_drop(task);
 	task->itl = NULL;
 	if (!itl)
 		return;
@@ -276,7 +290,7 @@ static void run_deferred(struct deferred *deferred)
 static void let_go(struct scsi_task *task)
 {
 	if (task->range.state == RANGE_HELD)
-		lock_release(&task->itl->lu->ranges, &task->range);
+		lock_release(&task->range);
 }
 
 void task_finish(struct scsi_task *task)
@@ -325,7 +339,7 @@ void task_cancel(struct scsi_task *task)
 		task->private_flags |= TASK_FINISHED;
 		loop_defer(task->nexus->loop, &task->deferred);
 	} else if (task->private_flags & TASK_AT_LOCK) {
-		if (lock_give_up(&task->itl->lu->ranges, &task->range)) {
+		if (lock_give_up(&task->range)) {
 			task->private_flags |= TASK_FINISHED;
 			loop_defer(task->nexus->loop, &task->deferred);
 		}
@@ -391,9 +405,16 @@ static void fail_with_errno(struct scsi_task *task, int result)
 	bool write = task->request.op == VOLUME_WRITE || task->request.op == VOLUME_DISCARD;
 	uint64_t where = task->request.error_offset >> SCSI_BLOCK_SHIFT;
 
+	if (task->copy.from && result != -ENOSPC) { /* SPC-4 5.17.7.4 */
+		task_fail(task, SENSE_COPY_ABORTED, ASC_THIRD_PARTY_FAILURE);
+		return;
+	}
 	switch (result) {
 	case -EILSEQ:
 	case -EIO:
+		__atomic_fetch_add(task->request.op == VOLUME_READ ? &task->at->read_errors
+								   : &task->at->write_errors,
+				   1, __ATOMIC_RELAXED);
 		if (task->request.op == VOLUME_FLUSH)
 			sense_set(task, SENSE_MEDIUM_ERROR, ASC_WRITE_ERROR);
 		else
@@ -438,8 +459,14 @@ static void volume_done(struct volume_request *request, int result)
 
 static void submit(struct scsi_task *task)
 {
+	const struct volume_request *request = &task->request;
+
+	if ((request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD) &&
+	    __atomic_load_n(&task->at->token_count, __ATOMIC_ACQUIRE) > 0)
+		odx_source_changes(task->at, request->offset >> SCSI_BLOCK_SHIFT,
+				   request->length >> SCSI_BLOCK_SHIFT);
 	task->private_flags |= TASK_AT_VOLUME;
-	volume_submit(task->itl->lu->volume, &task->request);
+	volume_submit(task->at->volume, &task->request);
 }
 
 /* The range is ours; what it was wanted for comes next. */
@@ -464,7 +491,7 @@ static bool take_range(struct scsi_task *task, uint64_t lba, uint64_t blocks, bo
 	range->exclusive = exclusive;
 	range->loop = task->nexus->loop;
 	range->granted = range_granted;
-	if (lock_acquire(&task->itl->lu->ranges, range))
+	if (lock_acquire(&task->at->ranges, range))
 		return true;
 	task->private_flags |= TASK_AT_LOCK;
 	return false;
@@ -474,17 +501,31 @@ void task_lock(struct scsi_task *task, uint64_t lba, uint64_t blocks,
 	       void (*next)(struct scsi_task *task))
 {
 	task->next = next;
+	task->at = task->itl->lu;
 	if (take_range(task, lba, blocks, true))
 		step(task);
+}
+
+void task_unlock(struct scsi_task *task)
+{
+	let_go(task);
+	task->range.exclusive = false;
 }
 
 void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
 		 unsigned flags, void (*next)(struct scsi_task *task))
 {
+	task_volume_on(task, task->itl->lu, op, lba, blocks, flags, next);
+}
+
+void task_volume_on(struct scsi_task *task, struct scsi_lu *lu, enum volume_op op, uint64_t lba,
+		    uint64_t blocks, unsigned flags, void (*next)(struct scsi_task *task))
+{
 	struct volume_request *request = &task->request;
 	bool moves = op == VOLUME_READ || op == VOLUME_WRITE || op == VOLUME_DISCARD;
 
 	task->next = next;
+	task->at = lu;
 	request->op = op;
 	request->flags = flags;
 	request->offset = lba << SCSI_BLOCK_SHIFT;

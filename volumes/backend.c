@@ -66,6 +66,23 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
 	volume->pool->ops->volume_resize(volume, size_bytes, call);
 }
 
+void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	volume->pool->ops->volume_shrink(volume, size_bytes, call);
+}
+
+void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			 struct pool_call *call)
+{
+	if (pool->ops->set_watermarks) {
+		pool->ops->set_watermarks(pool, percent, call);
+		return;
+	}
+	call->loop = loop_current();
+	pool_answer(
+	    call, err_set(&call->err, -EOPNOTSUPP, "a %s pool has no watermarks", pool->ops->name));
+}
+
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
 {
 	volume->pool->ops->volume_rename(volume, name, call);
@@ -105,6 +122,13 @@ void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
 		struct pool_call *call)
 {
 	pool->ops->check(pool, data, report, call);
+}
+
+void pool_check_devices(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, bool data, struct pool_check_report *report,
+			struct pool_call *call)
+{
+	backends[0]->check_devices(world, loop, paths, path_count, data, report, call);
 }
 
 void pool_checkpoint(struct pool *pool, struct pool_call *call)

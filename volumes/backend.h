@@ -17,6 +17,7 @@ struct pool_ops {
 			      struct pool_call *call);
 	void (*volume_delete)(struct volume *volume, struct pool_call *call);
 	void (*volume_resize)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	void (*volume_shrink)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 	void (*volume_rename)(struct volume *volume, const char *name, struct pool_call *call);
 	struct volume *(*find_volume)(struct pool *pool, const char *name);
 	struct volume *(*volume_next)(struct pool *pool, struct volume *previous);
@@ -27,6 +28,12 @@ struct pool_ops {
 	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
 		      struct pool_call *call);
 	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+	void (*check_devices)(const struct world_ops *world, struct loop *loop,
+			      const char *const *paths, unsigned path_count, bool data,
+			      struct pool_check_report *report, struct pool_call *call);
+	/* Optional: NULL = no watermarks. */
+	void (*set_watermarks)(struct pool *pool, const uint8_t percent[WATERMARKS],
+			       struct pool_call *call);
 	/* Optional, all four or none: NULL = there is nothing to scrub. */
 	int (*scrub)(struct pool *pool, enum pool_scrub_action action, uint64_t rate,
 		     struct err *err);

@@ -48,6 +48,12 @@ void ledger_dirty(struct native *native); /* under the lock: have it written soo
 bool native_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
 void native_findings_clear(struct pool *pool);
 
+/* ---- reserve.c; under the lock ---- */
+void reserve_setup(struct native *native); /* at open, after the trees are loaded */
+/* watermark_look: on the home loop, without the lock. */
+void watermark_look(struct native *native);
+const uint8_t *watermarks_of(const struct native *native);
+
 /* ---- scrub.c ---- */
 struct scrub;
 int native_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err);

@@ -153,9 +153,11 @@ struct nvolume {
 	bool dirty;           /* record differs from the last checkpoint's */
 	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
-	unsigned visitors; /* of the home loop's, in a request on it: not to be freed now */
-	uint64_t doomed;   /* DELETING: generation of the first root that says so */
-	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
+	uint64_t reserve_counted; /* slots of it in native->reserve_slots */
+	uint64_t requests;        /* in flight; atomic */
+	unsigned visitors;        /* of the home loop's, in a request on it: not to be freed now */
+	uint64_t doomed;          /* DELETING: generation of the first root that says so */
+	unsigned pv;              /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
 	uint64_t cursor;
 };
@@ -254,6 +256,8 @@ struct native {
 	uint64_t chunks_total, chunks_used; /* for data */
 	uint64_t chunks_free;               /* wholly free now */
 	uint64_t slop_chunks;
+	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
+	unsigned watermark_level;
 	uint64_t log_chunk; /* open log chunk, CHUNK_NONE */
 	uint64_t log_scan;
 	uint64_t pv_cursor[POOL_DEVICES_MAX];
@@ -399,6 +403,14 @@ struct meta_extent {
 	unsigned slots;
 };
 
+/* ---- reserve.c; all under the lock ---- */
+/* The volume's use, reservation or state has changed. */
+void reserve_changed(struct nvolume *volume);
+/* May @volume take another chunk? @slop: it gives as much back. */
+bool reserve_room(const struct native *native, const struct nvolume *volume, bool slop);
+bool reserve_fits(const struct native *native, uint64_t bytes); /* a new reservation */
+uint64_t reserve_chunks(const struct native *native);
+
 /* ---- space.c; all under the lock ---- */
 int space_setup(struct native *native); /* after the trees are loaded */
 void space_leaf_init(struct native *native, struct node *node);
@@ -406,7 +418,8 @@ void meta_leaf_init(struct native *native, struct node *node);
 /* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
  * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. */
 int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk);
-int space_take_slots(struct native *native, unsigned count, bool slop, uint64_t *ret_slot);
+int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
+		     uint64_t *ret_slot);
 void space_unhold(struct native *native, uint64_t chunk, uint16_t mask);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
 int space_touch(struct native *native, uint64_t chunk);
@@ -516,6 +529,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec,
 			  struct pool_call *call);
 void native_volume_delete(struct volume *volume, struct pool_call *call);
 void native_volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void native_volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void native_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			   struct pool_call *call);
 void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 void native_checkpoint(struct pool *pool, struct pool_call *call);
 void native_check(struct pool *pool, bool data, struct pool_check_report *report,

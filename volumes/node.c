@@ -200,13 +200,16 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 			struct volume_record record = {0};
 
 			if (volume) {
-				record = (struct volume_record){.id = volume->id,
-								.state = volume->state,
-								.identity = volume->volume.identity,
-								.size_bytes = volume->stored_size,
-								.used_slots = volume->frozen_used,
-								.levels = volume->map.levels,
-								.root = volume->map.root};
+				record = (struct volume_record){
+				    .id = volume->id,
+				    .state = volume->state,
+				    .identity = volume->volume.identity,
+				    .size_bytes = volume->stored_size,
+				    .used_slots = volume->frozen_used,
+				    .levels = volume->map.levels,
+				    .checksum = (uint8_t)volume->volume.checksum,
+				    .reserve_bytes = volume->volume.reserve_bytes,
+				    .root = volume->map.root};
 				memcpy(record.name, volume->volume.name, sizeof(record.name));
 			}
 			volume_record_encode(&record, at + VOLUME_RECORD * i);
@@ -253,6 +256,8 @@ static int decode_volumes(struct node *node, const uint8_t *at)
 		volume->state = record.state;
 		volume->doomed = native->sb.generation;
 		volume->volume.identity = record.identity;
+		volume->volume.checksum = (enum volume_checksum)record.checksum;
+		volume->volume.reserve_bytes = record.reserve_bytes;
 		volume->used_slots = volume->frozen_used = record.used_slots;
 		volume->map.levels = record.levels;
 		volume->map.root = record.root;

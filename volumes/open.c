@@ -17,7 +17,9 @@ struct opening {
 	struct pool_call *call;
 	struct err *err;
 	bool create, force, rewind;
-	struct superblock older; /* the root before the newest, where there is one */
+	bool check_data;
+	struct pool_check_report *report; /* a check of closed devices */
+	struct superblock older;          /* the root before the newest, where there is one */
 	uint64_t journal_bytes;
 	char name[POOL_NAME_MAX + 1];
 	unsigned count;
@@ -37,7 +39,7 @@ static int open_disks(struct opening *opening)
 	struct native *native = opening->native;
 
 	for (unsigned i = 0; i < opening->count; i++) {
-		unsigned flags = DISK_EXCLUSIVE;
+		unsigned flags = DISK_EXCLUSIVE | (opening->report ? DISK_READ_ONLY : 0);
 		int result;
 
 		if (opening->device[i].size)
@@ -372,11 +374,39 @@ static int start(struct opening *opening)
 	if (!opening->create)
 		result = rewind_hold(native, &opening->older);
 	native_sort_volumes(native);
+	reserve_setup(native);
 	if (result == 0)
 		result = replay_run(native, lane, text(opening));
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
 	return result == 0 ? ledger_read(native) : result;
+}
+
+/* The newest root as it is on disk; nothing is written. */
+static int check_closed(struct opening *opening)
+{
+	struct native *native = opening->native;
+	struct pool_check_report *report = opening->report;
+	bool data = opening->check_data && native->sb.clean;
+	struct lane *lane;
+	int result = init_trees(native);
+
+	native->read_only = true; /* copies that are bad are told, not mended */
+	lane = result == 0 ? lane_get(native) : NULL;
+	if (result == 0 && !lane)
+		result = -ENOMEM;
+	if (result == 0)
+		result = load_trees(native, lane);
+	if (result == -EIO)
+		return err_set(text(opening), -EUCLEAN,
+			       "both copies of a metadata node of pool %s are damaged",
+			       native->sb.name);
+	if (result == 0)
+		result = check_run(native, lane, data, report);
+	if (result == 0 && opening->check_data && !data && report->finding)
+		report->finding(report, "the pool was not closed in an orderly way: its data was "
+					"not verified, import it and scrub it");
+	return result;
 }
 
 static int run(struct opening *opening)
@@ -387,6 +417,8 @@ static int run(struct opening *opening)
 		result = check_devices(opening);
 	if (result == 0)
 		result = opening->create ? label(opening) : read_labels(opening);
+	if (result == 0 && opening->report)
+		return check_closed(opening);
 	return result == 0 ? start(opening) : result;
 }
 
@@ -404,7 +436,12 @@ static void opening_main(void *context)
 	struct native *native = opening->native;
 	int result = run(opening);
 
-	if (result == 0) {
+	if (opening->report) {
+		native_free(native);
+		if (result < 0 && !call->err.code)
+			err_set(&call->err, result, "the pool can not be checked: %s",
+				strerror(-result));
+	} else if (result == 0) {
 		call->pool = &native->pool;
 		keeper_start(native);
 	} else {
@@ -508,6 +545,27 @@ static void native_open(const struct world_ops *world, struct loop *loop, const 
 	opening_start(opening, result);
 }
 
+static void native_check_devices(const struct world_ops *world, struct loop *loop,
+				 const char *const *paths, unsigned path_count, bool data,
+				 struct pool_check_report *report, struct pool_call *call)
+{
+	struct opening *opening = opening_new(world, loop, call);
+	int result = 0;
+
+	if (!opening) {
+		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
+		return;
+	}
+	opening->report = report;
+	opening->check_data = data;
+	if (path_count == 0 || path_count > POOL_DEVICES_MAX)
+		result =
+		    err_set(&call->err, -EINVAL, "a pool has 1 to %d devices", POOL_DEVICES_MAX);
+	for (unsigned i = 0; i < path_count && result == 0; i++)
+		result = add_device(opening, paths[i], 0);
+	opening_start(opening, result);
+}
+
 /* ---- information ---- */
 static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 {
@@ -524,6 +582,9 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.used_bytes = native->chunks_used * CHUNK;
 	info.free_bytes =
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
+	info.reserved_bytes = reserve_chunks(native) * CHUNK;
+	info.watermark_level = native->watermark_level;
+	memcpy(info.watermark, watermarks_of(native), sizeof(info.watermark));
 	list_for_each (it, &native->volumes) {
 		info.volume_count++;
 		info.provisioned_bytes += list_entry(it, struct nvolume, link)->volume.size_bytes;
@@ -572,7 +633,9 @@ const struct pool_ops native_pool_ops = {
     .volume_create = native_volume_create,
     .volume_delete = native_volume_delete,
     .volume_resize = native_volume_resize,
+    .volume_shrink = native_volume_shrink,
     .volume_rename = native_volume_rename,
+    .set_watermarks = native_set_watermarks,
     .find_volume = native_find_volume,
     .volume_next = native_volume_next,
     .get_info = native_get_info,
@@ -580,6 +643,7 @@ const struct pool_ops native_pool_ops = {
     .device_path = native_device_path,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
+    .check_devices = native_check_devices,
     .checkpoint = native_checkpoint,
     .scrub = native_scrub,
     .scrub_info = native_scrub_info,

@@ -17,6 +17,7 @@
 
 #define POOL_NAME_MAX    63
 #define POOL_DEVICES_MAX 64
+#define WATERMARKS       3
 #define POOL_SIZE_MIN    (64ull << 20) /* bytes, of one PV */
 
 struct pool;
@@ -73,14 +74,19 @@ void pool_close(struct pool *pool, struct pool_call *call);
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
+	enum volume_checksum checksum;
+	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
 /* Takes over the caller's reference. -EBUSY when anyone else holds the volume. Space comes back
  * in the background; durable at done(0). */
 void volume_delete(struct volume *volume, struct pool_call *call);
-/* Grow only in this version: smaller is -EINVAL. Watchers hear VOLUME_RESIZED. */
+/* Growing; smaller is -EINVAL. Watchers hear VOLUME_RESIZED. */
 void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+/* Making it smaller (or larger): -EBUSY when something is mapped behind the new end, which has to
+ * be discarded first. */
+void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
@@ -95,7 +101,10 @@ struct pool_info {
 	uint64_t size_bytes; /* for data */
 	uint64_t used_bytes; /* allocated to data, whole chunks */
 	uint64_t free_bytes;
-	uint64_t provisioned_bytes; /* sum of volume sizes; / size = over-commit */
+	uint64_t reserved_bytes;       /* of the free ones: promised to volumes, not used yet */
+	uint8_t watermark[WATERMARKS]; /* percent */
+	unsigned watermark_level;      /* how many of them are reached */
+	uint64_t provisioned_bytes;    /* sum of volume sizes; / size = over-commit */
 	uint64_t metadata_size_bytes, metadata_used_bytes;
 	uint64_t generation;       /* checkpoints since creation */
 	uint64_t checksum_errors;  /* since open */
@@ -105,11 +114,12 @@ struct pool_info {
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];
 };
+/* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
 const char *pool_name(const struct pool *pool);
 /* Path of PV @index, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);
-/* Mapped bytes of a volume (whole slots). */
+/* Mapped bytes of a volume (whole slots). Context: any. */
 uint64_t volume_used_bytes(struct volume *volume);
 
 /* pool_check: walk every structure of an open, quiet pool or of closed devices and compare:
@@ -122,6 +132,19 @@ struct pool_check_report {
 };
 void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
 		struct pool_call *call);
+
+/* pool_check_devices: the same for the devices of a pool that is not open: the newest root as it
+ * is, without the journal (data, which the journal may have changed since, is verified after an
+ * orderly close only; the report says so otherwise). Opens them read-only and for itself:
+ * -EBUSY when the pool is open. */
+void pool_check_devices(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, bool data, struct pool_check_report *report,
+			struct pool_call *call);
+
+/* pool_set_watermarks: percents, ascending, 1 to 99; durable with the answer. Reaching one, and
+ * falling below it again, is logged and told to the watchers of all volumes (VOLUME_THRESHOLD). */
+void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			 struct pool_call *call);
 
 /* ---- scrub ----
  * Reads every superblock copy, both copies of every metadata node and every mapped slot beside the

@@ -582,6 +582,16 @@ static int look_at_chunk(struct replay *replay, uint64_t chunk)
 }
 _Static_assert(RUN_BLOCKS *BLOCK >= CHUNK, "a chunk fits in the run buffer");
 
+/* By physical place one can not tell whose slot it is, and a strict volume's is never summed again:
+ * then suspect regions are left to reads, which know. */
+static bool any_strict(const struct native *native)
+{
+	list_for_each (it, &native->volumes)
+		if (list_entry(it, struct nvolume, link)->volume.checksum == VOLUME_CHECKSUM_STRICT)
+			return true;
+	return false;
+}
+
 static int look_at_hot(struct replay *replay)
 {
 	struct native *native = replay->native;
@@ -621,7 +631,7 @@ static int steps(struct replay *replay)
 		result = apply_pending(replay);
 	if (result == 0)
 		result = settle_candidates(replay);
-	if (result == 0 && !native->sb.clean)
+	if (result == 0 && !native->sb.clean && !any_strict(native))
 		result = look_at_hot(replay);
 	if (result < 0)
 		return err_set(replay->err, result == -EIO ? -EUCLEAN : result,

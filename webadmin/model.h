@@ -141,6 +141,7 @@ int group_restore(struct config *config, struct model_target *target, struct err
 /* show.c: JSON, no secrets. New references; NULL when memory is short. */
 json_t *show_pool(const struct model_pool *pool);
 json_t *show_pools(struct model *model);
+const char *show_checksum(enum volume_checksum checksum);
 json_t *show_scrub(struct pool *pool);
 json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);

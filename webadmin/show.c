@@ -44,6 +44,12 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "size_bytes", info->size_bytes);
 	set_number(object, "used_bytes", info->used_bytes);
 	set_number(object, "free_bytes", info->free_bytes);
+	set_number(object, "reserved_bytes", info->reserved_bytes);
+	json_object_set_new(
+	    object, "watermarks",
+	    json_pack("[i,i,i]", info->watermark[0], info->watermark[1], info->watermark[2]));
+	set_number(object, "watermark_reached",
+		   info->watermark_level ? info->watermark[info->watermark_level - 1] : 0);
 	set_number(object, "provisioned_bytes", info->provisioned_bytes);
 	json_object_set_new(
 	    object, "overcommit",
@@ -173,6 +179,15 @@ static json_t *show_mappings(struct model *model, struct volume *volume)
 	return mappings;
 }
 
+const char *show_checksum(enum volume_checksum checksum)
+{
+	static const char *const words[] = {[VOLUME_CHECKSUM_STANDARD] = "standard",
+					    [VOLUME_CHECKSUM_OFF] = "off",
+					    [VOLUME_CHECKSUM_STRICT] = "strict"};
+
+	return words[checksum];
+}
+
 json_t *show_volume(struct model *model, struct volume *volume)
 {
 	char naa[33], uuid[37];
@@ -185,6 +200,11 @@ json_t *show_volume(struct model *model, struct volume *volume)
 			   (json_int_t)volume_used_bytes(volume), "thin", volume->thin, "uuid",
 			   uuid_text(volume->identity.uuid, uuid), "naa", naa, "serial",
 			   volume->identity.serial, "mapped", show_mappings(model, volume));
+	if (object) {
+		json_object_set_new(object, "checksum",
+				    json_string(show_checksum(volume->checksum)));
+		set_number(object, "reserve_bytes", volume->reserve_bytes);
+	}
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)
 		json_object_set_new(object, "scsi_id", json_sprintf("3%s", naa));

@@ -19,7 +19,7 @@ _granary()
 	if [ -z "$noun" ]; then
 		list="pool volume provision share target lun host initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
-	pool) list="create import list show check scrub findings delete" ;;
+	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	share) list="create list show quota check delete" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
@@ -31,9 +31,12 @@ _granary()
 	else case "$noun $verb" in
 	"pool create") list="--force $globals" ;;
 	"pool import") list="--rewind $globals" ;;
-	"pool check") list="--data $globals" ;;
+	"pool set") list="--watermarks $globals" ;;
+	"pool check") list="--data --offline $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
+	"volume create") list="--checksum --reserve $globals" ;;
+	"volume resize") list="--shrink $globals" ;;
 	"share create") list="--quota $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;

@@ -13,6 +13,23 @@ from server import BUILD, free_port
 IQN = "iqn.2026-11.org.example:guard"
 
 
+def tool(*words):
+    """Did it end well?"""
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=120).returncode == 0
+
+
+def wait_for(what, limit=10):
+    """What @what() says as soon as it is true, at last whatever it says."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        value = what()
+        if value:
+            return value
+        time.sleep(0.1)
+    return what()
+
+
 class Daemon:
     """granaryd on a free port of 127.0.0.1 with its state in @state."""
 
@@ -72,6 +89,13 @@ class Daemon:
     def json(self, *words):
         return json.loads(self.good(*words, "-o", "json"))
 
+    def json_of(self, *words):
+        """What it prints even when its verdict is bad."""
+        return json.loads(self.run(*words, "-o", "json").stdout)
+
+    def url(self, lun=0):
+        return f"iscsi://127.0.0.1:{self.port}/{IQN}/{lun}"
+
     def serve(self, volume, size, *options, lun=0):
         """Creates a volume and maps it; the target is made with LUN 0."""
         self.good("volume", "create", volume, size, *options)
@@ -82,7 +106,7 @@ class Daemon:
 
     def io(self, *commands, lun=0):
         """qemu-io on a LUN; (good, its words)."""
-        words = ["qemu-io", "-f", "raw", f"iscsi://127.0.0.1:{self.port}/{IQN}/{lun}"]
+        words = ["qemu-io", "-f", "raw", self.url(lun)]
         for command in commands:
             words += ["-c", command]
         result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -89,6 +89,19 @@ static void look_at_atomics(struct life *life, const struct model *crashed)
 	}
 }
 
+/* No read of a strict volume accepts what does not fit. */
+static void look_at_strictness(struct life *life)
+{
+	struct pool_info info;
+
+	if (life->profile->subject->only_data || life->profile->checksum != VOLUME_CHECKSUM_STRICT)
+		return;
+	pool_get_info(life->pool, &info);
+	if (info.hot_resummed)
+		violation("%llu slots of strict volumes were summed again (depth %u)",
+			  (unsigned long long)info.hot_resummed, life->depth);
+}
+
 static void look(struct life *life, const struct model *crashed, bool all)
 {
 	if (crashed)
@@ -102,6 +115,7 @@ static void look(struct life *life, const struct model *crashed, bool all)
 		else
 			look_at_some(life, i, 6);
 	}
+	look_at_strictness(life);
 }
 
 /* The structures: a checkpoint, then nothing wrong and nothing leaked. */

@@ -134,6 +134,8 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	default:
 		break;
 	}
+	profile->checksum = rng_one_in(&rng, 2) ? (unsigned)rng_range(&rng, 1, CHECKSUM_MIXED)
+						: VOLUME_CHECKSUM_STANDARD;
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -666,7 +668,9 @@ static void client_work(struct client *client)
 	client->verify = false;
 	life->operations++;
 	if (life->single) {
-		offset = rng_below(&life->rng, life->model->volumes[volume].size / 4096) * 4096;
+		/* Where the others write too, so that it often overwrites what the crash left. */
+		choose_range(life, life->model->volumes[volume].size, &offset, &length);
+		offset -= offset % 4096;
 		client_start(client, (unsigned)volume, VOLUME_WRITE, offset, 4096, VOLUME_FUA);
 		return;
 	}
@@ -688,10 +692,14 @@ static void client_work(struct client *client)
 
 static void start_manage(struct life *life)
 {
-	struct volume_spec spec = {.name = life->manage_name, .size_bytes = life->manage_size};
+	struct volume_spec spec = {.name = life->manage_name,
+				   .size_bytes = life->manage_size,
+				   .checksum = (enum volume_checksum)life->profile->checksum};
 	struct volume *volume =
 	    life->manage_volume >= 0 ? life->handles[life->manage_volume] : NULL;
 
+	if (life->profile->checksum == CHECKSUM_MIXED)
+		spec.checksum = (enum volume_checksum)rng_below(&life->rng, CHECKSUM_MIXED);
 	switch (life->manage) {
 	case MANAGE_CREATE:
 		volume_create(life->pool, &spec, &life->call);

@@ -46,10 +46,12 @@ struct profile {
 	uint64_t journal_bytes; /* 0: the default */
 	bool turns;        /* slots of a small area are written, discarded, written ..: never in
 			    * place, so that their region stays cold */
+	unsigned checksum; /* of all volumes: enum volume_checksum; CHECKSUM_MIXED */
 	bool calm;         /* clients rest while a checkpoint runs */
 	unsigned rewinds;  /* one in so many crash states also loses its newest root */
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 };
+#define CHECKSUM_MIXED 3u
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
 
 #define LIFE_LOOPS   4
