@@ -228,6 +228,9 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 		if (ios_between && sim_fua_count(life->sim) != fua && rng_one_in(&life->rng, 6))
 			/* a root has just become durable: now or soon is an interesting moment */
 			next = sim_io_count(life->sim) + rng_below(&life->rng, 16);
+		if (ios_between && life->profile->calm && life->calm_step == CALM_REST &&
+		    rng_one_in(&life->rng, 60))
+			next = 0;
 		if (sim_io_count(life->sim) < next)
 			continue;
 		if (life->profile->subject->only_data && !life->handles[0])
