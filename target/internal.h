@@ -103,7 +103,8 @@ struct scsi_lun_mapping {
 	struct scsi_target *target;
 	struct scsi_lu *lu;
 	unsigned lun;
-	struct list itls; /* scsi_itl.mapping_link; topology lock */
+	struct list itls;         /* scsi_itl.mapping_link; topology lock */
+	struct scsi_names *names; /* who sees it, NULL = everybody; topology lock */
 	struct scsi_counters retired;
 	bool removed;
 	void (*done)(void *context);
@@ -255,7 +256,11 @@ unsigned transport_id_write(const char *initiator_port, uint8_t ret_bytes[TRANSP
 /* ---- nexus.c */
 struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun); /* the nexus's loop */
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping,
-		 uint32_t attentions);           /* topology lock */
+		 uint32_t attentions); /* topology lock */
+/* Who may see a LUN; topology lock. */
+bool mapping_visible(const struct scsi_lun_mapping *mapping, const struct scsi_nexus *nexus);
+/* The nexus's I_T_L nexus of this mapping, NULL if it has none; topology lock, any thread. */
+struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping);
 void nexus_detach(struct scsi_itl *itl);         /* topology lock; any thread */
 void nexus_retire_if_idle(struct scsi_itl *itl); /* the nexus's loop, no lock held */
 void nexus_ref(struct scsi_nexus *nexus);

@@ -45,6 +45,13 @@ struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16])
 	return found;
 }
 
+struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping)
+{
+	struct scsi_itl *itl = nexus_find(nexus, (int)mapping->lun);
+
+	return itl && itl->mapping == mapping ? itl : NULL;
+}
+
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uint32_t attentions)
 {
 	struct scsi_itl ***page = &nexus->pages[mapping->lun / LUN_TABLE_PAGE];
@@ -194,7 +201,7 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 		struct scsi_lun_mapping *mapping =
 		    list_entry(it, struct scsi_lun_mapping, target_link);
 
-		if (!error)
+		if (!error && mapping_visible(mapping, nexus))
 			error = nexus_attach(nexus, mapping, 1u << ATTENTION_POWER_ON);
 	}
 	if (!error)

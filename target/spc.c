@@ -77,9 +77,13 @@ void spc_report_luns(struct scsi_task *task)
 	attention_clear_everywhere(task->nexus, ATTENTION_LUNS_CHANGED);
 	topology_lock();
 	if (select != 1)
-		list_for_each (it, &target->mappings)
-			lun_encode(list_entry(it, struct scsi_lun_mapping, target_link)->lun,
-				   data + 8 + 8 * (size_t)count++);
+		list_for_each (it, &target->mappings) {
+			const struct scsi_lun_mapping *mapping =
+			    list_entry(it, struct scsi_lun_mapping, target_link);
+
+			if (nexus_itl(task->nexus, mapping))
+				lun_encode(mapping->lun, data + 8 + 8 * (size_t)count++);
+		}
 	topology_unlock();
 	put_be32(data, count * 8);
 	task_reply(task, 8 + count * 8);

@@ -36,6 +36,19 @@ int scsi_target_destroy(struct scsi_target *target, struct err *err);
  * Errors: -EEXIST (number taken), -ENOSPC (LIMITS). */
 int scsi_target_map(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
 		    struct err *err) __attribute__((warn_unused_result));
+/* LUN masking: scsi_target_map_for shows the LUN only to initiators with one of @names (SCSI
+ * device names; copied); NULL = to everybody who has a nexus. To others it is not there.
+ * scsi_target_mask changes that while sessions run: those who lose the LUN finish what they
+ * began, and they and those who gain it hear 3Fh/0Eh; nobody else notices anything. */
+struct scsi_names {
+	unsigned count;
+	char (*names)[SCSI_NAME_MAX + 1];
+};
+int scsi_target_map_for(struct scsi_target *target, struct volume *volume, int lun,
+			const struct scsi_names *names, unsigned *ret_lun, struct err *err)
+    __attribute__((warn_unused_result));
+int scsi_target_mask(struct scsi_target *target, unsigned lun, const struct scsi_names *names,
+		     struct err *err) __attribute__((warn_unused_result));
 /* scsi_target_unmap: later commands get 25h/00h; tasks in flight run to their end; done() is
  * called on the control loop when the volume is no longer used through this mapping. */
 int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(void *context),

@@ -7,7 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
-#include "webadmin/share.h"
+#include "webadmin/export.h"
 
 #define FINDINGS_MAX 1000u
 
@@ -254,6 +254,10 @@ static void delete_closed(struct share_call *call, int result)
 	const char *code = NULL;
 
 	if (result == -EBUSY) {
+		struct err err = {0};
+
+		if (export_apply(request->admin, NULL, NULL, NULL, &err) < 0)
+			log_error("exports: %s", err.text);
 		work_failed(work, result);
 		return;
 	}
@@ -277,6 +281,14 @@ static void delete_closed(struct share_call *call, int result)
 	volume_delete(volume, &request->call);
 }
 
+/* No client uses it any more. */
+static void delete_withdrawn(void *context)
+{
+	struct share_work *work = context;
+
+	share_close(work->share->vfs, &work->call);
+}
+
 void api_share_delete(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
@@ -285,10 +297,10 @@ void api_share_delete(struct api_request *request)
 	if (!share || !(work = work_new(request, delete_closed)))
 		return;
 	work->share = share;
-	if (share->vfs)
-		share_close(share->vfs, &work->call);
-	else
+	if (!share->vfs)
 		delete_closed(&work->call, 0);
+	else if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) < 0)
+		api_reply_failure(request, NULL);
 }
 
 /* ---- check ---- */

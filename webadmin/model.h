@@ -21,8 +21,11 @@
  *    while the pool is away. */
 
 #define MODEL_REASON_MAX 512
+#define HOST_NAME_MAX    63
 
 struct model {
+	struct list hosts;          /* struct model_host, by name */
+	bool plain_secrets;         /* the store was read with secrets that are not sealed */
 	struct list pools, targets; /* by name */
 	struct list shares;         /* share.h, by name */
 };
@@ -50,6 +53,9 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_NAME_MAX + 1];
 	bool mapped;
+	char (*hosts)[HOST_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
+	unsigned host_count;
+	struct scsi_names names; /* their initiators */
 	char reason[MODEL_REASON_MAX];
 };
 
@@ -121,6 +127,8 @@ int store_remove_target(struct config *config, const char *iqn, struct err *err)
 /* Replaces the target's rules; rules with id 0 are given one. */
 int store_set_rules(struct config *config, const char *iqn, struct model_rule *rules,
 		    unsigned count, struct err *err);
+/* Every rule once more, with its secrets sealed; a transaction of its own. */
+int store_seal_secrets(struct config *config, struct model *model, struct err *err);
 int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
 		  struct err *err);
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);

@@ -218,10 +218,15 @@ json_t *show_luns(const struct model_target *target)
 	list_for_each (it, &target->luns) {
 		const struct model_lun *lun = list_entry(it, struct model_lun, link);
 
-		json_array_append_new(
-		    luns, json_pack("{s:i,s:s,s:s,s:s,s:s}", "lun", (int)lun->lun, "pool",
-				    lun->pool, "volume", lun->volume_name, "state",
-				    lun->mapped ? "online" : "unavailable", "reason", lun->reason));
+		json_t *hosts = json_array();
+
+		for (unsigned i = 0; i < lun->host_count; i++)
+			json_array_append_new(hosts, json_string(lun->hosts[i]));
+		json_array_append_new(luns,
+				      json_pack("{s:i,s:s,s:s,s:s,s:s,s:o}", "lun", (int)lun->lun,
+						"pool", lun->pool, "volume", lun->volume_name,
+						"state", lun->mapped ? "online" : "unavailable",
+						"reason", lun->reason, "hosts", hosts));
 	}
 	return luns;
 }

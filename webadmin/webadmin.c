@@ -8,6 +8,8 @@
 #include "core/heap.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/host.h"
+#include "webadmin/secret.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
  * finds the row of the table; a row that changes something waits here until the change before it
@@ -34,7 +36,13 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	list_init(&admin->changes);
 	list_init(&admin->replays);
 	model_init(&admin->model);
-	result = store_load(options->config, &admin->model, err);
+	result = secret_open(options->state_dir, err);
+	if (result == 0)
+		result = store_load(options->config, &admin->model, err);
+	if (result == 0)
+		result = host_load(options->config, &admin->model, err);
+	if (result == 0 && admin->model.plain_secrets)
+		result = store_seal_secrets(options->config, &admin->model, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -49,6 +57,7 @@ void webadmin_destroy(struct webadmin *admin)
 		return;
 	model_finish(&admin->model);
 	replay_finish(admin);
+	secret_close();
 	heap_free(admin);
 }
 

@@ -17,13 +17,14 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision share target lun initiator session status completion help $globals"
+		list="pool volume provision share target lun host initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	share) list="create list show quota check delete" ;;
+	share) list="create list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
-	lun) list="map unmap list reservations release" ;;
+	lun) list="map unmap list mask reservations release" ;;
+	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	esac
@@ -37,6 +38,9 @@ _granary()
 	"volume create") list="--checksum --reserve $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"share create") list="--quota $globals" ;;
+	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
+	"share deny") list="--client $globals" ;;
+	"share explain") list="--version $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;

@@ -70,10 +70,10 @@ check "REPORT TARGET PORT GROUPS" sg_rtpg --decode $A
 check "the extended header" sg_rtpg --extended --decode $A
 ask "group 2 non-optimized" >/dev/null
 sg_turs $A >/dev/null 2>&1; sg_turs $B >/dev/null 2>&1
-sg_rtpg --decode $A > /tmp/groups; grep -q 'non-optimized' /tmp/groups && yes "an implicit transition shows" || { no "an implicit transition shows"; cat /tmp/groups; }
+sg_rtpg --decode $A > /tmp/groups; grep -q 'non.optimized' /tmp/groups && yes "an implicit transition shows" || { no "an implicit transition shows"; cat /tmp/groups; }
 check "SET TARGET PORT GROUPS" sg_stpg --tp=1,2 --state=an,ao $A
 sg_turs $B >/dev/null 2>&1
-sg_rtpg --decode $B > /tmp/groups; grep -A2 'id : 0x1' /tmp/groups | grep -q 'non-optimized' && yes "an explicit transition shows" || { no "an explicit transition shows"; cat /tmp/groups; }
+sg_rtpg --decode $B > /tmp/groups; grep -A2 'id : 0x1' /tmp/groups | grep -q 'non.optimized' && yes "an explicit transition shows" || { no "an explicit transition shows"; cat /tmp/groups; }
 
 # dm-multipath, the optimized group first
 modprobe -a dm-multipath dm-service-time

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
-SHARE = "tank/files"
+SHARE = "tank/docs"
 MEBI = 1 << 20
 
 
@@ -38,7 +38,8 @@ def managed(points, server):
     points.point("already" in refused(server, "share", "create", SHARE)
                  or "exists" in refused(server, "share", "create", SHARE),
                  "the same name again is refused", refused(server, "share", "create", SHARE))
-    shares = json.loads(server.granary("share", "list", "-o", "json"))
+    shares = [share for share in json.loads(server.granary("share", "list", "-o", "json"))
+              if share["name"] == SHARE.partition("/")[2]]
     points.point(len(shares) == 1 and shares[0]["state"] == "online"
                  and shares[0]["quota_bytes"] == 100 * MEBI, "it is listed with its quota", shares)
     points.point("is a share" in refused(server, "lun", "map", daemon.DEMO_TARGET, SHARE),
@@ -53,7 +54,7 @@ def deleted(points, server):
     server.granary("share", "create", "tank/other")
     points.point("deleted" in server.granary("share", "delete", SHARE, "--yes"), "it is deleted")
     names = [v["name"] for v in json.loads(server.granary("volume", "list", "-o", "json"))]
-    points.point("files" not in names and "other" in names, "and its volume with it", names)
+    points.point("docs" not in names and "other" in names, "and its volume with it", names)
     points.point("no share" in refused(server, "share", "show", SHARE), "it is not there any more")
 
 
