@@ -101,6 +101,7 @@ int run_volume_rename(struct command *command);
 int run_volume_delete(struct command *command);
 int run_provision(struct command *command);
 int run_share_create(struct command *command);
+int run_share_import(struct command *command);
 int run_share_list(struct command *command);
 int run_share_show(struct command *command);
 int run_share_quota(struct command *command);

@@ -111,6 +111,7 @@ void api_volume_change(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);
 void api_share_create(struct api_request *request);
+void api_share_import(struct api_request *request);
 void api_share_show(struct api_request *request);
 void api_share_change(struct api_request *request);
 void api_share_delete(struct api_request *request);

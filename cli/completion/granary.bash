@@ -21,7 +21,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	share) list="create list show quota check delete allow deny rules explain" ;;
+	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
 	host) list="create list add remove delete" ;;
