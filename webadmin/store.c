@@ -5,9 +5,9 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "webadmin/export.h"
 #include "webadmin/secret.h"
 #include "webadmin/share.h"
-#include "webadmin/export.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
