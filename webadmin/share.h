@@ -17,7 +17,7 @@ struct model_share {
 	struct vfs *vfs; /* NULL: see reason */
 	char reason[MODEL_REASON_MAX];
 	struct share_call call; /* opening, closing */
-	struct nfs_rule *rules;  /* who may use it: export.h */
+	struct nfs_rule *rules; /* who may use it: export.h */
 	unsigned rule_count;
 	struct webadmin *admin;
 };
