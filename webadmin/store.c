@@ -44,6 +44,9 @@ static const struct config_migration migrations[] = {
      "create table lun_host(target text not null, lun integer not null,"
      "  host text not null references host(name), primary key(target, lun, host),"
      "  foreign key(target, lun) references lun(target, lun) on delete cascade) without rowid;"},
+    {"CHAP of discovery",
+     "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
+     "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
