@@ -147,18 +147,19 @@ $(BUILD)/tests/unit/cli/%: $(BUILD)/obj/tests/unit/cli/%.o $(CLI_PARTS) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 # The engine once more with its ordering lines switchable (volumes/order.h).
-MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c) tests/sim/mutation.c)
+MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c shares/*.c) tests/sim/mutation.c)
 $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
-$(BUILD)/tests/sim/mutation_test: $(BUILD)/obj/tests/sim/mutation_test.o $(MUTANT_OBJ) \
+MUTATION := $(BUILD)/tests/sim/mutation_test $(BUILD)/tests/sim/share_mutation_test
+$(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(filter-out %/mutation_test,$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
+$(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

@@ -291,6 +291,7 @@ static int create_admin(struct err *err)
 	    .control = daemon_.control,
 	    .config = daemon_.config,
 	    .iscsi = daemon_.iscsi,
+	    .nfs = daemon_.nfs,
 	    .control_path = daemon_.state.control_path,
 	    .io_loops = daemon_.options.io_loops,
 	};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "shares/order.h"
 #include "shares/store.h"
 
 int bitmap_need(struct store *store, uint64_t index, struct bitmap **ret_bitmap)
@@ -18,9 +19,10 @@ int bitmap_need(struct store *store, uint64_t index, struct bitmap **ret_bitmap)
 static unsigned first_free(const struct bitmap *bitmap, unsigned from)
 {
 	for (unsigned byte = from / 8; byte < BITMAP_BYTES; byte++) {
-		unsigned taken =
-		    bitmap->durable[byte] | bitmap->frozen[byte] | bitmap->current[byte];
+		unsigned taken = bitmap->frozen[byte] | bitmap->current[byte];
 
+		if (KEEPS(share_live_blocks_held))
+			taken |= bitmap->durable[byte];
 		if (byte == from / 8)
 			taken |= (1u << from % 8) - 1;
 		if (taken != 0xff)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "shares/order.h"
 #include "shares/store.h"
 
 #define RUN_MAX (256u << 10) /* bytes of one write of pages */
@@ -58,6 +59,7 @@ static void freeze_superblock(struct store *store, struct freeze *freeze, bool c
 	sb->root_generation = store->root.generation;
 	sb->root_level = store->root_level;
 	sb->clean = clean;
+	sb->quota_blocks = store->quota_blocks;
 	sb->log_block = store->log_head;
 	sb->log_sequence = store->open.sequence;
 	memcpy(sb->counters, store->counters, sizeof(sb->counters));
@@ -141,12 +143,13 @@ static int write_bitmaps(struct store *store, struct freeze *freeze, uint8_t *bl
 static int write_all(struct store *store, struct freeze *freeze)
 {
 	uint8_t *block = heap_aligned(BLOCK_SIZE, BLOCK_SIZE);
-	uint64_t place = freeze->sb.generation % 2 ? SUPERBLOCK_B * BLOCK_SIZE : 0;
+	uint64_t copy = KEEPS(share_superblock_alternates) ? freeze->sb.generation % 2 : 0;
+	uint64_t place = copy * SUPERBLOCK_B * BLOCK_SIZE;
 	int result;
 
 	if (!block)
 		return -ENOMEM;
-	result = write_pages(store, freeze);
+	result = KEEPS(share_pages_before_superblock) ? write_pages(store, freeze) : 0;
 	if (result == 0)
 		result = write_bitmaps(store, freeze, block);
 	if (result == 0)
@@ -155,6 +158,8 @@ static int write_all(struct store *store, struct freeze *freeze)
 		share_superblock_encode(&freeze->sb, block);
 		result = store_io(store, VOLUME_WRITE, VOLUME_FUA, place, block, BLOCK_SIZE);
 	}
+	if (!KEEPS(share_pages_before_superblock))
+		result = write_pages(store, freeze);
 	heap_free(block);
 	return result;
 }
@@ -165,6 +170,12 @@ int store_checkpoint(struct store *store, bool clean)
 	int result;
 
 	store_lock(store);
+	while (store->checkpointing) {
+		struct waiter waiter;
+
+		waiter_wait(store, &waiter, &store->checkpointed);
+	}
+	store->checkpointing = true;
 	wait_quiet(store);
 	if (!store->failed)
 		freeze_pages(store, &freeze);
@@ -188,6 +199,8 @@ int store_checkpoint(struct store *store, bool clean)
 	} else if (!freeze.no_memory) {
 		store_fail(store, result);
 	}
+	store->checkpointing = false;
+	waiters_resume(&store->checkpointed, 0);
 	waiters_resume(&store->room, 0);
 	store_unlock(store);
 	heap_free(freeze.images);

@@ -6,6 +6,7 @@
 
 #include "core/bytes.h"
 #include "core/heap.h"
+#include "shares/order.h"
 #include "shares/store.h"
 
 #define COMMIT_EAGER (64u << 10) /* bytes: this much is written though nobody waits */
@@ -131,10 +132,13 @@ void store_begin(struct store *store)
 
 static void prune_deleted(struct store *store)
 {
-	const uint8_t *cursor = store->redo.data, *end = cursor + store->redo.length;
+	const uint8_t *cursor = store->redo.data, *end;
 	struct log_record record;
 
-	while (store->redo.length && log_record_decode(&cursor, end, &record) == 1)
+	if (!store->redo.length)
+		return;
+	end = cursor + store->redo.length;
+	while (log_record_decode(&cursor, end, &record) == 1)
 		if (record.type == LOG_DELETE)
 			btree_prune(store, &record.key);
 }
@@ -350,7 +354,7 @@ void commit_start(struct store *store)
 	store->log_written += blocks;
 	store->iov = (struct iovec){.iov_base = writing->data, .iov_len = blocks * BLOCK_SIZE};
 	store->request = (struct volume_request){.op = VOLUME_WRITE,
-						 .flags = VOLUME_FUA,
+						 .flags = KEEPS(share_commit_fua) ? VOLUME_FUA : 0,
 						 .offset = (LOG_START + at) * BLOCK_SIZE,
 						 .length = blocks * BLOCK_SIZE,
 						 .iov = &store->iov,
@@ -367,6 +371,8 @@ int store_wait(struct store *store, uint64_t sequence)
 {
 	int result = 0;
 
+	if (!KEEPS(share_wait_for_commit))
+		return 0;
 	store_lock(store);
 	while (store->durable_sequence < sequence && !store->failed) {
 		struct waiter waiter = {.sequence = sequence};

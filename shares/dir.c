@@ -8,9 +8,10 @@
 #include "shares/internal.h"
 #include "shares/siphash.h"
 
-#define ENTRY_BYTES   24u /* what a name costs in a directory's size, beside its length */
-#define SAME_HASH     256u
-#define LINK_MAX_HERE 1000000u
+#define ENTRY_BYTES    24u /* what a name costs in a directory's size, beside its length */
+#define SAME_HASH      256u
+#define LISTING_ENOUGH 64u
+#define LINK_MAX_HERE  1000000u
 
 struct entry {
 	uint64_t cookie, inode;
@@ -597,8 +598,10 @@ int op_readdir(struct op *op)
 		request->eof = true;
 		return 0;
 	}
-	/* what is at hand goes out; the rest is loaded for the next call */
-	if ((result == -ERANGE || result == -EINPROGRESS) && request->entry_count)
+	if (result == -ERANGE && request->entry_count)
+		return 0;
+	/* enough is at hand: it goes out, and the rest is loaded for the next call */
+	if (result == -EINPROGRESS && request->entry_count >= LISTING_ENOUGH)
 		return 0;
 	return result;
 }

@@ -309,7 +309,7 @@ bool blocks_wait(struct share *share)
 int quota_check(const struct share *share, uint64_t more)
 {
 	const struct store *store = share->store;
-	uint64_t quota = store->sb.quota_blocks;
+	uint64_t quota = store->quota_blocks;
 
 	return quota && store->counters[COUNT_USED_BLOCKS] + more > quota ? -EDQUOT : 0;
 }
@@ -320,7 +320,7 @@ void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat)
 	struct store *store = share->store;
 	uint64_t used = store->counters[COUNT_USED_BLOCKS] * BLOCK_SIZE;
 	uint64_t free = store->counters[COUNT_FREE_BLOCKS] * BLOCK_SIZE;
-	uint64_t quota = store->sb.quota_blocks * BLOCK_SIZE;
+	uint64_t quota = store->quota_blocks * BLOCK_SIZE;
 	uint64_t inodes = store->counters[COUNT_INODES];
 
 	if (share->volume->pool) {

@@ -311,12 +311,19 @@ static int reserve(void *context)
 {
 	struct round *round = context;
 	struct share *share = round->op->share;
-	uint64_t first = round->missing, end = first + round->missing_count;
-	uint64_t low = first / share->window * share->window;
-	uint64_t high = (end + share->window - 1) / share->window * share->window;
+	uint64_t first = round->missing, end = first + round->missing_count, low, high;
 	struct extent extent;
-	int result;
+	/* a write next to this one may have reserved these blocks since they were looked at */
+	int result = extent_from(share, round->number, KEY_RESERVED, first, &extent);
 
+	if (result == 0 && extent.file_block <= first)
+		return 0;
+	if (result == 0 && extent.file_block < end)
+		end = extent.file_block;
+	if (result && result != -ENOENT)
+		return result;
+	low = first / share->window * share->window;
+	high = (end + share->window - 1) / share->window * share->window;
 	if (high > FILE_BLOCKS_MAX)
 		high = FILE_BLOCKS_MAX;
 	/* only what is a hole here, on both sides */
@@ -840,7 +847,8 @@ static int resize_begin(struct op *op)
 		result = aces_chmod(op->share, file);
 	if (result == 0)
 		result = inode_store(op->share, &file->inode);
-	if (result == 0 && set.size < old)
+	/* one without a name is an orphan already, and stays one */
+	if (result == 0 && set.size < old && file->inode.attr.links)
 		result = orphan_put(op->share, file->number, ORPHAN_TRUNCATED);
 	request->after[0] = file->inode.attr;
 	return result;
@@ -875,7 +883,7 @@ static int resize_step(void *context)
 	inode.blocks -= blocks;
 	share->store->counters[COUNT_USED_BLOCKS] -= blocks;
 	result = inode_store(share, &inode);
-	if (result == 0 && !cut.more)
+	if (result == 0 && !cut.more && inode.attr.links)
 		result = orphan_delete(share, resize->number);
 	resize->attr = inode.attr;
 	return result ? result : cut.more;

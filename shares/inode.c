@@ -272,9 +272,35 @@ int range_lock(struct share *share, uint64_t number, uint64_t first, uint64_t la
 	return range->state ? 0 : -ENOMEM;
 }
 
+int range_try_lock(struct share *share, uint64_t number, struct range *range)
+{
+	struct inode_state *state;
+	int result = 0;
+
+	store_lock(share->store);
+	state = state_take(share, number);
+	*range = (struct range){.state = state, .last = UINT64_MAX};
+	if (!state) {
+		result = -ENOMEM;
+	} else if (!list_empty(&state->ranges)) {
+		share->reap_skipped = true;
+		state_drop(share, state);
+		result = -EAGAIN;
+	} else {
+		list_push_back(&state->ranges, &range->link);
+	}
+	store_unlock(share->store);
+	return result;
+}
+
 void range_unlock(struct share *share, struct range *range)
 {
 	store_lock(share->store);
+	if (share->reap_skipped) {
+		share->reap_skipped = false;
+		share->reap_wanted = true;
+		share_keeper_kick(share);
+	}
 	list_remove(&range->link);
 	waiters_resume(&range->state->waiters, 0);
 	state_drop(share, range->state);

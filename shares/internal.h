@@ -71,14 +71,15 @@ struct share {
 	unsigned epoch;
 	uint64_t readers[2];
 	struct list drained; /* waiter */
-	/* the keeper: a fiber of home */
-	struct waiter keeper;
-	struct list keeper_sleeps; /* waiter */
+	/* the keeper and the cleaner: fibers of home. Two, because cleaning waits for room in the
+	 * log, which the keeper makes, and for requests, which wait for it too. */
+	struct list keeper_sleeps; /* waiters: both */
 	struct timer keeper_timer;
 	struct message keeper_message;
-	bool keeper_posted, keeper_runs, stopping, reap_wanted, discard_wanted;
-	struct list space;         /* waiters for freed space */
-	struct list keeper_rounds; /* waiters for the end of a round */
+	bool keeper_posted, stopping, reap_wanted, discard_wanted;
+	bool reap_skipped; /* an orphan whose blocks were locked */
+	unsigned keepers;  /* of the two, running */
+	struct list space; /* waiters for freed space */
 	unsigned discarding;
 };
 
@@ -117,6 +118,8 @@ int unhold(struct share *share, uint64_t number);
 /* Without the lock, in a fiber: wait until no range overlaps. */
 int range_lock(struct share *share, uint64_t number, uint64_t first, uint64_t last,
 	       struct range *range);
+/* Likewise without waiting: -EAGAIN. The cleaner is kicked when a range is free again. */
+int range_try_lock(struct share *share, uint64_t number, struct range *range);
 void range_unlock(struct share *share, struct range *range);
 
 /* ---- extent.c: in transactions ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keeper.c: what a share does by itself, in one fiber of its home loop: commits that nobody waits
- * for, checkpoints, the end of deleted inodes, the way of freed space back to the free (S4). */
+/* keeper.c: what a share does by itself, in two fibers of its home loop. The keeper: commits that
+ * nobody waits for, and checkpoints. The cleaner: the end of deleted inodes, and the way of freed
+ * space back to the free (S4). */
 #include <errno.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ static void fired(struct timer *timer)
 
 void share_keeper_kick(struct share *share)
 {
-	if (share->keeper_posted || !share->keeper_runs)
+	if (share->keeper_posted || !share->keepers)
 		return;
 	share->keeper_posted = true;
 	loop_post(share->home, &share->keeper_message, posted);
@@ -103,8 +104,9 @@ static void reap_all(struct share *share)
 		struct range range;
 		int result = 0;
 
+		/* never waiting for a request: it may wait for the space that this sets free */
 		if (reap.kind == ORPHAN_DELETED &&
-		    range_lock(share, reap.number, 0, UINT64_MAX, &range) == 0) {
+		    range_try_lock(share, reap.number, &range) == 0) {
 			do
 				result = store_transact(share->store, reap_step, &reap, NULL);
 			while (result == 1);
@@ -218,7 +220,7 @@ static int discard_round(struct share *share, struct discards *discards)
 	return result < 0 ? result : discards->count == DISCARD_MAX;
 }
 
-/* ---- the fiber ---- */
+/* ---- the fibers ---- */
 static bool flag_take(struct share *share, bool *flag)
 {
 	bool set;
@@ -230,18 +232,44 @@ static bool flag_take(struct share *share, bool *flag)
 	return set;
 }
 
-static void round_of_work(struct share *share, struct discards *discards)
+static void sleep_until_kicked(struct share *share)
 {
+	struct waiter waiter;
+
+	waiter_wait(share->store, &waiter, &share->keeper_sleeps);
+}
+
+static void keeper_main(void *context)
+{
+	struct share *share = context;
 	struct store *store = share->store;
 
 	store_lock(store);
-	commit_start(store);
+	while (!share->stopping) {
+		commit_start(store);
+		if (store->checkpoint_wanted && !store->failed) {
+			store_unlock(store);
+			(void)store_checkpoint(store, false);
+			store_lock(store);
+			continue;
+		}
+		timer_start(&share->keeper_timer, ROUND_NS);
+		sleep_until_kicked(share);
+		timer_stop(&share->keeper_timer);
+	}
+	share->keepers--;
 	store_unlock(store);
-	if (store->checkpoint_wanted && !store->failed)
-		(void)store_checkpoint(store, false);
+}
+
+static void clean(struct share *share, struct discards *discards)
+{
+	struct store *store = share->store;
+
 	if (flag_take(share, &share->reap_wanted))
 		reap_all(share);
+	store_lock(store);
 	share->discarding = 1;
+	store_unlock(store);
 	while (flag_take(share, &share->discard_wanted) && !share->stopping)
 		while (discard_round(share, discards) == 1)
 			;
@@ -251,30 +279,23 @@ static void round_of_work(struct share *share, struct discards *discards)
 	store_unlock(store);
 }
 
-static bool nothing_to_do(const struct share *share)
-{
-	return !share->stopping && !share->reap_wanted && !share->discard_wanted &&
-	       (!share->store->checkpoint_wanted || share->store->failed);
-}
-
-static void keeper_main(void *context)
+static void cleaner_main(void *context)
 {
 	struct share *share = context;
-	static const struct discards none;
-	struct discards discards = none;
+	struct discards discards;
 
 	discards.share = share;
+	store_lock(share->store);
 	while (!share->stopping) {
-		round_of_work(share, &discards);
-		store_lock(share->store);
-		if (nothing_to_do(share)) {
-			timer_start(&share->keeper_timer, ROUND_NS);
-			waiter_wait(share->store, &share->keeper, &share->keeper_sleeps);
-			timer_stop(&share->keeper_timer);
-		}
 		store_unlock(share->store);
+		clean(share, &discards);
+		store_lock(share->store);
+		if (!share->stopping && !share->reap_wanted && !share->discard_wanted)
+			sleep_until_kicked(share);
 	}
-	share->keeper_runs = false;
+	waiters_resume(&share->space, 0);
+	share->keepers--;
+	store_unlock(share->store);
 }
 
 int share_keeper_start(struct share *share)
@@ -284,9 +305,15 @@ int share_keeper_start(struct share *share)
 	timer_init(&share->keeper_timer, share->home, fired);
 	share->store->kick = kicked;
 	share->store->kick_context = share;
-	share->keeper_runs = true;
+	share->keepers = 1;
 	result = fiber_start(share->home, keeper_main, share);
+	if (result) {
+		share->keepers = 0;
+		return result;
+	}
+	share->keepers = 2;
+	result = fiber_start(share->home, cleaner_main, share);
 	if (result)
-		share->keeper_runs = false;
+		share->keepers = 1;
 	return result;
 }

@@ -317,7 +317,6 @@ static struct share *share_new(struct volume *volume, struct loop *loop)
 	list_init(&share->drained);
 	list_init(&share->keeper_sleeps);
 	list_init(&share->space);
-	list_init(&share->keeper_rounds);
 	return share;
 }
 
@@ -360,7 +359,7 @@ static void stop(struct share *share)
 	store_unlock(share->store);
 	for (unsigned i = 0; i < share->lane_count; i++)
 		loop_post(share->lane[i].loop, &share->lane[i].message, end_workers);
-	while (workers_left(share) || share->keeper_runs)
+	while (workers_left(share) || __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE))
 		fiber_sleep(1000000);
 }
 
@@ -496,7 +495,7 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 
 	store_lock(store);
 	*ret_info = (struct share_info){
-	    .quota_bytes = store->sb.quota_blocks * BLOCK_SIZE,
+	    .quota_bytes = store->quota_blocks * BLOCK_SIZE,
 	    .used_bytes = store->counters[COUNT_USED_BLOCKS] * BLOCK_SIZE,
 	    .files = store->counters[COUNT_INODES],
 	    .commits = store->commits,
@@ -514,7 +513,7 @@ static void quota_main(void *context)
 	int result;
 
 	store_lock(share->store);
-	share->store->sb.quota_blocks = call->quota_bytes / BLOCK_SIZE;
+	share->store->quota_blocks = call->quota_bytes / BLOCK_SIZE;
 	store_unlock(share->store);
 	result = store_checkpoint(share->store, false);
 	call->done(call, result ? err_set(&call->err, result, "the quota can not be stored") : 0);

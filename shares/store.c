@@ -199,6 +199,7 @@ static struct store *store_new(const struct store_options *options)
 	list_init(&store->loadings);
 	list_init(&store->room);
 	list_init(&store->quiet);
+	list_init(&store->checkpointed);
 	return store;
 }
 
@@ -223,6 +224,7 @@ static int setup(struct store *store)
 	store->generation = store->sb.generation + 1;
 	store->root = (struct page_child){store->sb.root, store->sb.root_generation};
 	store->root_level = store->sb.root_level;
+	store->quota_blocks = store->sb.quota_blocks;
 	memcpy(store->counters, store->sb.counters, sizeof(store->counters));
 	store->next_sequence = store->open.sequence = store->sb.log_sequence;
 	store->durable_sequence = store->sb.log_sequence - 1;

@@ -92,6 +92,7 @@ struct store {
 	struct loop *home; /* where the keeper runs */
 	pthread_mutex_t lock;
 	struct superblock sb;   /* of the last checkpoint */
+	uint64_t quota_blocks;  /* 0: none; as the next checkpoint will say */
 	bool read_only, failed; /* failed: S5 */
 	int error;
 	/* pages */
@@ -122,8 +123,9 @@ struct store {
 	struct volume_request request;
 	struct iovec iov;
 	/* asked for by anyone, done by the keeper */
-	bool checkpoint_wanted;
-	void (*kick)(struct store *store); /* under the lock, any loop */
+	bool checkpoint_wanted, checkpointing; /* one at a time */
+	struct list checkpointed;              /* waiters for its end */
+	void (*kick)(struct store *store);     /* under the lock, any loop */
 	void *kick_context;
 	uint64_t commits, checkpoints; /* statistics */
 };

@@ -29,13 +29,6 @@ struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun)
 	return itl;
 }
 
-struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping)
-{
-	struct scsi_itl *itl = nexus_find(nexus, (int)mapping->lun);
-
-	return itl && itl->mapping == mapping ? itl : NULL;
-}
-
 struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16])
 {
 	struct scsi_itl *found = NULL;
@@ -50,6 +43,13 @@ struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16])
 		}
 	pthread_mutex_unlock(&nexus->lock);
 	return found;
+}
+
+struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping)
+{
+	struct scsi_itl *itl = nexus_find(nexus, (int)mapping->lun);
+
+	return itl && itl->mapping == mapping ? itl : NULL;
 }
 
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uint32_t attentions)

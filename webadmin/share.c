@@ -53,6 +53,7 @@ struct model_share *model_share_of_volume(struct model *model, const uint8_t vol
 void model_share_remove(struct model_share *share)
 {
 	list_remove(&share->link);
+	heap_free(share->rules);
 	heap_free(share);
 }
 

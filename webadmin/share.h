@@ -2,6 +2,7 @@
 #ifndef WEBADMIN_SHARE_H
 #define WEBADMIN_SHARE_H
 
+#include "nfs/nfs.h"
 #include "shares/shares.h"
 #include "webadmin/model.h"
 
@@ -16,6 +17,8 @@ struct model_share {
 	struct vfs *vfs; /* NULL: see reason */
 	char reason[MODEL_REASON_MAX];
 	struct share_call call; /* opening, closing */
+	struct nfs_rule *rules;  /* who may use it: export.h */
+	unsigned rule_count;
 	struct webadmin *admin;
 };
 

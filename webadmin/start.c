@@ -7,7 +7,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/admin.h"
-#include "webadmin/share.h"
+#include "webadmin/export.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -160,7 +160,10 @@ void webadmin_start_luns(struct webadmin *admin, const char *pool)
 static void shares_opened(struct webadmin *admin)
 {
 	void (*started)(void *context) = admin->started;
+	struct err err = {0};
 
+	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
+		log_error("no share is exported: %s", err.text);
 	start_targets(admin);
 	admin->phase = NULL;
 	started(admin->phase_context);

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/secret.h"
 #include "webadmin/share.h"
+#include "webadmin/export.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
@@ -44,6 +45,13 @@ static const struct config_migration migrations[] = {
      "create table lun_host(target text not null, lun integer not null,"
      "  host text not null references host(name), primary key(target, lun, host),"
      "  foreign key(target, lun) references lun(target, lun) on delete cascade) without rowid;"},
+    {"share rules", "create table share_rule("
+		    "  volume blob not null references share(volume) on delete cascade,"
+		    "  position integer not null, client text not null,"
+		    "  read_only integer not null, insecure integer not null,"
+		    "  squash integer not null, anon_uid integer not null,"
+		    "  anon_gid integer not null, primary key(volume, position),"
+		    "  unique(volume, client)) without rowid;"},
     {"CHAP of discovery",
      "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
      "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
@@ -202,6 +210,9 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	    {"select name, uuid from pool order by name desc", load_pool},
 	    {"select pool, path from pool_device order by pool, position", load_device},
 	    {"select volume, pool, name from share order by name desc", load_share},
+	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
+	     " from share_rule order by volume, position",
+	     store_load_share_rule},
 	    {"select iqn, alias from target order by iqn desc", load_target},
 	    {"select target, lun, pool, volume, volume_name from lun order by target, lun",
 	     load_lun},

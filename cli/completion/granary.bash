@@ -21,7 +21,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	share) list="create list show quota check delete" ;;
+	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
 	discovery) list="show require open" ;;
@@ -39,6 +39,9 @@ _granary()
 	"volume create") list="--checksum --reserve $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"share create") list="--quota $globals" ;;
+	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
+	"share deny") list="--client $globals" ;;
+	"share explain") list="--version $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
-SHARE = "tank/files"
+SHARE = "tank/docs"
 MEBI = 1 << 20
 
 
@@ -38,7 +38,8 @@ def managed(points, server):
     points.point("already" in refused(server, "share", "create", SHARE)
                  or "exists" in refused(server, "share", "create", SHARE),
                  "the same name again is refused", refused(server, "share", "create", SHARE))
-    shares = json.loads(server.granary("share", "list", "-o", "json"))
+    shares = [share for share in json.loads(server.granary("share", "list", "-o", "json"))
+              if share["name"] == SHARE.partition("/")[2]]
     points.point(len(shares) == 1 and shares[0]["state"] == "online"
                  and shares[0]["quota_bytes"] == 100 * MEBI, "it is listed with its quota", shares)
     points.point("is a share" in refused(server, "lun", "map", daemon.DEMO_TARGET, SHARE),
@@ -53,8 +54,30 @@ def deleted(points, server):
     server.granary("share", "create", "tank/other")
     points.point("deleted" in server.granary("share", "delete", SHARE, "--yes"), "it is deleted")
     names = [v["name"] for v in json.loads(server.granary("volume", "list", "-o", "json"))]
-    points.point("files" not in names and "other" in names, "and its volume with it", names)
+    points.point("docs" not in names and "other" in names, "and its volume with it", names)
     points.point("no share" in refused(server, "share", "show", SHARE), "it is not there any more")
+
+
+def moved(points, state):
+    """A pool goes to another machine, which is another state directory here; its share with it."""
+    disk = os.path.join(state, "moving.pool")
+    server = daemon.Server(os.path.join(state, "one"))
+    try:
+        server.granary("pool", "create", "moving", disk + ":256M")
+        server.granary("share", "create", "moving/files", "--quota", "50M")
+        server.stop()
+        server = daemon.Server(os.path.join(state, "two"))
+        server.granary("pool", "import", disk)
+        points.point(json.loads(server.granary("share", "list", "-o", "json")) == [],
+                     "a pool is imported without its shares")
+        server.granary("share", "import", "moving/files")
+        share = json.loads(server.granary("share", "show", "moving/files", "-o", "json"))
+        points.point(share["state"] == "online" and share["quota_bytes"] == 50 * MEBI,
+                     "its share is taken in, with its quota", share)
+        points.point("no errors" in server.granary("share", "check", "moving/files"),
+                     "and its check is clean")
+    finally:
+        server.stop()
 
 
 def test(points):
@@ -71,9 +94,15 @@ def test(points):
             points.point(server.stop() == 0, "the daemon ends cleanly", server.log())
             server = daemon.Server(state)
             points.point(show(server)["state"] == "online", "and it is there after a restart")
+            points.point("already" in refused(server, "share", "import", SHARE),
+                         "what is a share is not imported")
+            server.granary("volume", "create", "tank/plain", "1G")
+            points.point("no share" in refused(server, "share", "import", "tank/plain"),
+                         "what holds none is not either")
             deleted(points, server)
         finally:
             server.stop()
+        moved(points, state)
 
 
 tap.run(test)

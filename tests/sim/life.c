@@ -134,6 +134,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	default:
 		break;
 	}
+	profile->scrubs = !subject->only_data && rng_one_in(&rng, 3) ? 20 : 0;
 	profile->checksum = rng_one_in(&rng, 2) ? (unsigned)rng_range(&rng, 1, CHECKSUM_MIXED)
 						: VOLUME_CHECKSUM_STANDARD;
 	if (!profile->full)
@@ -716,6 +717,10 @@ static void start_manage(struct life *life)
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
 		break;
+	case MANAGE_SCRUB: /* may run already, also since before the crash */
+		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
+		call_done(&life->call, 0);
+		break;
 	}
 }
 
@@ -854,6 +859,10 @@ static void manage_work(struct life *life, bool more)
 		manage_send(life);
 	else if (idle && more && rng_below(&life->rng, 4000) < life->profile->checkpoints) {
 		life->manage = MANAGE_CHECKPOINT;
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (idle && more && rng_below(&life->rng, 4000) < life->profile->scrubs) {
+		life->manage = MANAGE_SCRUB;
 		life->manage_sent = true;
 		life_call(life, start_manage);
 	} else if (idle && more &&

@@ -36,7 +36,7 @@ struct profile {
 	uint64_t device_size, volume_size; /* bytes; of the largest volume */
 	bool volatile_cache, overlaps, full;
 	/* of 1000 operations */
-	unsigned reads, flushes, discards, manage, checkpoints;
+	unsigned reads, flushes, discards, manage, checkpoints, scrubs;
 	unsigned fua, atomic; /* of 1000 writes */
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
@@ -72,7 +72,14 @@ struct client {
 	int result;
 };
 
-enum manage { MANAGE_CREATE, MANAGE_DELETE, MANAGE_RESIZE, MANAGE_RENAME, MANAGE_CHECKPOINT };
+enum manage {
+	MANAGE_CREATE,
+	MANAGE_DELETE,
+	MANAGE_RESIZE,
+	MANAGE_RENAME,
+	MANAGE_CHECKPOINT,
+	MANAGE_SCRUB
+};
 
 struct life {
 	struct sim *sim;

@@ -207,10 +207,26 @@ static void request_done(struct vfs_request *request, int result)
 	waiting->done = true;
 }
 
-static int submit(struct runner *runner, struct vfs *vfs, struct vfs_request *request)
+/* Until server->done; now and then the power goes meanwhile. */
+static int wait_with_crashes(struct runner *runner, const char *what)
 {
 	struct server *server = &runner->server;
 	uint64_t steps = 0;
+
+	while (!server->done) {
+		if (!sim_step(server->sim) || ++steps > STEPS_MAX)
+			violation("%s never ended", what);
+		if (runner->may_crash && sim_io_count(server->sim) >= runner->next_crash) {
+			maybe_crash(runner);
+			waiting = server;
+		}
+	}
+	return server->result;
+}
+
+static int submit(struct runner *runner, struct vfs *vfs, struct vfs_request *request)
+{
+	struct server *server = &runner->server;
 
 	request->credentials = &superuser;
 	request->done = request_done;
@@ -218,15 +234,7 @@ static int submit(struct runner *runner, struct vfs *vfs, struct vfs_request *re
 	server->target = vfs;
 	server->request = request;
 	call(server, 1, start_request);
-	while (!server->done) {
-		if (!sim_step(server->sim) || ++steps > STEPS_MAX)
-			violation("operation %d never ended", request->op);
-		if (runner->may_crash && sim_io_count(server->sim) >= runner->next_crash) {
-			maybe_crash(runner);
-			waiting = server;
-		}
-	}
-	return server->result;
+	return wait_with_crashes(runner, "an operation");
 }
 
 /* ---- what a file system looks like ---- */
@@ -682,7 +690,7 @@ static void plan_draw(struct runner *runner, struct plan *plan)
 	unsigned pick = (unsigned)rng_below(&runner->rng, 100);
 
 	memset(plan, 0, sizeof(*plan));
-	if (pick < 1)
+	if (pick < 3)
 		plan->checkpoint = true;
 	else if (pick < 18)
 		plan_create(runner, plan);
@@ -775,7 +783,16 @@ static void one_operation(struct runner *runner)
 
 	plan_draw(runner, &plan);
 	if (plan.checkpoint) {
-		must(&runner->server, start_share_checkpoint, "share_set_quota");
+		struct server *server = &runner->server;
+
+		runner->may_crash = runner->run->ios_between > 0;
+		/* while pages and superblock are on their way */
+		if (rng_one_in(&runner->rng, 2))
+			runner->next_crash =
+			    sim_io_count(server->sim) + rng_range(&runner->rng, 1, 8);
+		call(server, 0, start_share_checkpoint);
+		if (wait_with_crashes(runner, "share_set_quota") != 0)
+			violation("share_set_quota: %s", server->share_call.err.text);
 		return;
 	}
 	runner->may_crash = false;

@@ -24,4 +24,12 @@ struct share_run {
 /* A violation prints what is wrong and ends the process. */
 void share_run(struct share_run *run);
 
+/* Many runs, each in a process of its own, and what they came to. */
+struct share_campaign {
+	uint64_t runs, failed;
+	struct share_run sum;
+};
+void share_campaign_run(struct share_campaign *campaign, const struct share_run *options);
+void share_campaign_show(unsigned point, const struct share_campaign *campaign, const char *what);
+
 #endif

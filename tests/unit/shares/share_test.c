@@ -33,7 +33,8 @@ struct start {
 	struct fs_bench *fs;
 	struct call call;
 	uint64_t quota;
-	enum { FORMAT, OPEN, OPEN_READ_ONLY, CLOSE } what;
+	enum { FORMAT, OPEN, OPEN_READ_ONLY, CLOSE, CHECK } what;
+	struct share_check_report report;
 };
 
 static void start_run(struct message *message)
@@ -46,13 +47,22 @@ static void start_run(struct message *message)
 		share_format(volume, start->fs->loop, start->quota, call);
 	else if (start->what == CLOSE)
 		share_close(start->fs->vfs, call);
+	else if (start->what == CHECK)
+		share_check(start->fs->vfs, &start->report, call);
 	else
 		share_open(volume, start->fs->loop, start->what == OPEN_READ_ONLY, call);
 }
 
+static void show_finding(struct share_check_report *report, const char *sentence)
+{
+	(void)report;
+	print_message("check: %s\n", sentence);
+}
+
 static int start(struct fs_bench *fs, int what, uint64_t quota)
 {
-	struct start start = {.fs = fs, .quota = quota, .what = what};
+	struct start start = {
+	    .fs = fs, .quota = quota, .what = what, .report.finding = show_finding};
 
 	loop_post(fs->loop, &start.message, start_run);
 	call_wait(fs, &start.call);
@@ -60,7 +70,7 @@ static int start(struct fs_bench *fs, int what, uint64_t quota)
 		fs->vfs = start.call.call.vfs;
 	if (start.call.result == 0 && what == CLOSE)
 		fs->vfs = NULL;
-	return start.call.result;
+	return start.call.result ? start.call.result : (int)start.report.errors;
 }
 
 static void begin(struct fs_bench *fs, uint64_t size, uint64_t quota)
@@ -73,6 +83,8 @@ static void begin(struct fs_bench *fs, uint64_t size, uint64_t quota)
 
 static void end(struct fs_bench *fs)
 {
+	if (fs->vfs && !fs->vfs->read_only)
+		assert_int_equal(start(fs, CHECK, 0), 0);
 	if (fs->vfs)
 		assert_int_equal(start(fs, CLOSE, 0), 0);
 	volume_unref(volume);
@@ -88,6 +100,7 @@ static void contract_open(struct fs_bench *fs)
 
 static void contract_close(struct fs_bench *fs)
 {
+	assert_int_equal(start(fs, CHECK, 0), 0);
 	assert_int_equal(start(fs, CLOSE, 0), 0);
 	volume_unref(volume);
 	loop_destroy(fs->loop);
@@ -184,11 +197,66 @@ static void space_comes_back(void **state)
 	end(&fs);
 }
 
+static uint64_t names_listed(struct fs_bench *fs, const struct vfs_object *directory)
+{
+	uint64_t cookie = VFS_COOKIE_START, count = 0;
+
+	do {
+		uint32_t at = 0;
+
+		assert_int_equal(fs_readdir(fs, directory, cookie, sizeof(fs->data), 0), 0);
+		while (at < fs->request.data_length) {
+			struct vfs_dirent *entry = (void *)(fs->data + at);
+
+			at += entry->next;
+			cookie = entry->cookie;
+			count++;
+		}
+	} while (!fs->request.eof);
+	return count;
+}
+
+/* A directory of many names is as fast at its end as at its beginning. */
+static void many_names(void **state)
+{
+	unsigned count = getenv("GRANARY_TEST_QUICK") ? 5000 : 100000;
+	struct fs_bench fs;
+	struct vfs_object directory;
+	uint64_t began, first = 0, last;
+	char name[48];
+
+	(void)state;
+	begin(&fs, 1ull << 40, 0);
+	assert_int_equal(fs_create(&fs, &fs.vfs->root, "d", VFS_DIRECTORY, 0755, &directory), 0);
+	began = loop_now(fs.loop);
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "a rather ordinary name %u", i);
+		assert_int_equal(fs_create(&fs, &directory, name, VFS_REGULAR, 0600, NULL), 0);
+		if (i == count / 10)
+			first = loop_now(fs.loop) - began;
+		if (i == count - count / 10)
+			began = loop_now(fs.loop);
+	}
+	last = loop_now(fs.loop) - began;
+	print_message("the first tenth took %llu us, the last one %llu us\n",
+		      (unsigned long long)first / 1000, (unsigned long long)last / 1000);
+	assert_true(last < 4 * first + 500000000);
+	assert_int_equal(names_listed(&fs, &directory), count);
+	for (unsigned i = 0; i < count; i += 7) {
+		snprintf(name, sizeof(name), "a rather ordinary name %u", i);
+		assert_int_equal(fs_lookup(&fs, &directory, name, NULL), 0);
+		assert_int_equal(fs_remove(&fs, &directory, name), 0);
+	}
+	assert_int_equal(names_listed(&fs, &directory), count - (count + 6) / 7);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	end(&fs);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {CONTRACT_TESTS, cmocka_unit_test(keeps_everything),
-					   cmocka_unit_test(quota),
-					   cmocka_unit_test(space_comes_back)};
+	const struct CMUnitTest tests[] = {
+	    CONTRACT_TESTS, cmocka_unit_test(keeps_everything), cmocka_unit_test(quota),
+	    cmocka_unit_test(space_comes_back), cmocka_unit_test(many_names)};
 
 	return cmocka_run_group_tests_name("shares/share", tests, NULL, NULL);
 }
