@@ -24,10 +24,11 @@
 #define HOST_NAME_MAX    63
 
 struct model {
-	struct list hosts;          /* struct model_host, by name */
-	bool plain_secrets;         /* the store was read with secrets that are not sealed */
-	struct list pools, targets; /* by name */
-	struct list shares;         /* share.h, by name */
+	struct iscsi_rule discovery; /* CHAP of discovery; no user: none is asked */
+	struct list hosts;           /* struct model_host, by name */
+	bool plain_secrets;          /* the store was read with secrets that are not sealed */
+	struct list pools, targets;  /* by name */
+	struct list shares;          /* share.h, by name */
 };
 
 struct model_pool {
@@ -135,6 +136,9 @@ int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struc
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);
 
+/* api_discovery.c: into the model and the server. */
+int discovery_load(struct config *config, struct model *model, struct iscsi_server *iscsi,
+		   struct err *err);
 /* api_group.c: the access states that were set, on the target's live object. */
 int group_restore(struct config *config, struct model_target *target, struct err *err);
 

@@ -17,13 +17,14 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision share target lun host initiator session status completion help $globals"
+		list="pool volume provision share target lun discovery host initiator session status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
+	discovery) list="show require open" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -46,6 +47,7 @@ _granary()
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
+	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	*) list=$globals ;;
 	esac; fi
 	COMPREPLY=($(compgen -W "$list" -- "$word"))
