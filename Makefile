@@ -19,6 +19,7 @@ LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
 BIND       ?= 127.0.0.1
 ISCSI_PORT ?= 3260
+WEB_PORT   ?= 8443
 
 # make install
 PREFIX   ?= /usr/local
@@ -44,7 +45,7 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -106,6 +107,14 @@ $(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The web front; its assembler input is not seen by -MMD.
+FRONT_LIBS := -lmicrohttpd -lseccomp
+$(BUILD)/obj/webfront/assets.o: $(wildcard webadmin/ui/dist/*)
+$(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -175,9 +184,9 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libgra
 fuzzers: $(FUZZERS)
 
 # --- running -----------------------------------------------------------------------------------
-run: $(BUILD)/granaryd $(BUILD)/granary
+run: $(PROGRAMS)
 	@mkdir -p $(STATE)
-	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT)
+	@exec tools/run $(BUILD) $(STATE) $(BIND) $(ISCSI_PORT) $(WEB_PORT)
 
 # --- proving -----------------------------------------------------------------------------------
 ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1
@@ -244,10 +253,13 @@ format: | $(TEST_READY)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
+	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service
-	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-web.service.in \
+		> $(DESTDIR)$(SYSTEMD)/granary-web.service
+	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service $(DESTDIR)$(SYSTEMD)/granary-web.service
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
@@ -257,9 +269,9 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo 'make                build build/granaryd and build/granary'
+	@echo 'make                build build/granaryd, build/granary and build/granary-web'
 	@echo 'make run            build, then serve a demo LUN in the foreground; Ctrl-C stops it'
-	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N'
+	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N WEB_PORT=N'
 	@echo 'make test           every suite, both I/O engines, an ASan+UBSan pass, fuzz corpora'
 	@echo '                    TESTS="--only REGEX", "--list" and more: tests/run --help'
 	@echo 'make lint           clang-format, clang-tidy, layers, banned functions, scripts'

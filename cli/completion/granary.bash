@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision target lun initiator session status completion help $globals"
+		list="pool volume provision target lun initiator session setup account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show check delete" ;;
 	volume) list="create list show resize rename delete" ;;
@@ -25,6 +25,10 @@ _granary()
 	lun) list="map unmap list" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
+	setup) list="code" ;;
+	account) list="list create change delete" ;;
+	token) list="list create delete" ;;
+	audit) list="list export check" ;;
 	esac
 	else case "$noun $verb" in
 	"pool create") list="--force $globals" ;;
@@ -33,6 +37,11 @@ _granary()
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"lun map") list="--lun $globals" ;;
+	"account create") list="--role --password-file $globals" ;;
+	"account change") list="--role --password-file $globals" ;;
+	"token create") list="--role --days $globals" ;;
+	"audit list") list="--after $globals" ;;
+	"audit export") list="--after $globals" ;;
 	*) list=$globals ;;
 	esac; fi
 	COMPREPLY=($(compgen -W "$list" -- "$word"))
