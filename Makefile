@@ -21,6 +21,7 @@ BIND       ?= 127.0.0.1
 ISCSI_PORT ?= 3260
 NFS_PORT   ?= 2049
 MOUNT_PORT ?= 0
+WEB_PORT   ?= 8443
 
 # make install
 PREFIX   ?= /usr/local
@@ -47,7 +48,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
 PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console \
-            $(BUILD)/granary-update
+            $(BUILD)/granary-update $(BUILD)/granary-web
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -128,6 +129,13 @@ $(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+# The web front; its assembler input is not seen by -MMD.
+FRONT_LIBS := -lmicrohttpd -lseccomp
+$(BUILD)/obj/webfront/assets.o: $(wildcard webadmin/ui/dist/*)
+$(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -198,9 +206,9 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libgra
 fuzzers: $(FUZZERS)
 
 # --- running -----------------------------------------------------------------------------------
-run: $(BUILD)/granaryd $(BUILD)/granary
+run: $(PROGRAMS)
 	@mkdir -p $(STATE)
-	@exec $(BUILD)/granaryd --demo --state $(STATE) --bind $(BIND) --iscsi-port $(ISCSI_PORT) \
+	@exec tools/run $(BUILD) $(STATE) $(BIND) $(ISCSI_PORT) $(WEB_PORT) \
 		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
 
 # --- proving -----------------------------------------------------------------------------------
@@ -277,10 +285,13 @@ format: | $(TEST_READY)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
+	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service
-	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-web.service.in \
+		> $(DESTDIR)$(SYSTEMD)/granary-web.service
+	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service $(DESTDIR)$(SYSTEMD)/granary-web.service
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
@@ -296,9 +307,9 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo 'make                build build/granaryd and build/granary'
+	@echo 'make                build build/granaryd, build/granary and build/granary-web'
 	@echo 'make run            build, then serve a demo LUN in the foreground; Ctrl-C stops it'
-	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N'
+	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N WEB_PORT=N'
 	@echo 'make test           every suite, both I/O engines, an ASan+UBSan pass, fuzz corpora'
 	@echo '                    TESTS="--only REGEX", "--list" and more: tests/run --help'
 	@echo 'make lint           clang-format, clang-tidy, layers, banned functions, scripts'

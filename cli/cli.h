@@ -73,7 +73,7 @@ int command_confirm(struct command *command, const char *question);
 int command_add_chap(struct command *command, json_t *body, const char *what);
 
 /* table.c: what comes back, for people or (-o json) for programs. */
-enum column_kind { TEXT, NUMBER, SIZE, RATIO, YES_NO, COUNT, JOINED, DURATION };
+enum column_kind { TEXT, NUMBER, SIZE, RATIO, YES_NO, COUNT, JOINED, DURATION, TIME, TIME_MS };
 struct column {
 	const char *title, *key;
 	enum column_kind kind;
@@ -87,6 +87,9 @@ int say(struct command *command, json_t *body, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* run_*.c */
+/* command_password: the option "password-file"'s contents into @body; 0, or the exit status. */
+int command_password(struct command *command, json_t *body, bool required);
+
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
 int run_pool_list(struct command *command);
@@ -141,6 +144,17 @@ int run_lun_release(struct command *command);
 int run_initiator_list(struct command *command);
 int run_session_list(struct command *command);
 int run_session_drop(struct command *command);
+int run_setup_code(struct command *command);
+int run_account_list(struct command *command);
+int run_account_create(struct command *command);
+int run_account_change(struct command *command);
+int run_account_delete(struct command *command);
+int run_token_list(struct command *command);
+int run_token_create(struct command *command);
+int run_token_delete(struct command *command);
+int run_audit_list(struct command *command);
+int run_audit_export(struct command *command);
+int run_audit_check(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/cli.h"
 #include "core/size.h"
@@ -37,6 +38,15 @@ static void format_duration(json_int_t seconds, char *cell)
 		snprintf(cell, CELL_MAX, "%llds", (long long)seconds);
 }
 
+static void format_time(json_int_t seconds, char *cell)
+{
+	time_t when = (time_t)seconds;
+	struct tm parts;
+
+	if (!gmtime_r(&when, &parts) || !strftime(cell, CELL_MAX, "%Y-%m-%d %H:%M:%SZ", &parts))
+		snprintf(cell, CELL_MAX, "-");
+}
+
 static void format_cell(const json_t *value, enum column_kind kind, char *cell)
 {
 	snprintf(cell, CELL_MAX, "-");
@@ -55,6 +65,10 @@ static void format_cell(const json_t *value, enum column_kind kind, char *cell)
 			size_format((uint64_t)json_integer_value(value), cell, CELL_MAX);
 		else if (kind == DURATION)
 			format_duration(json_integer_value(value), cell);
+		else if (kind == TIME)
+			format_time(json_integer_value(value), cell);
+		else if (kind == TIME_MS)
+			format_time(json_integer_value(value) / 1000, cell);
 		else if (kind == RATIO)
 			snprintf(cell, CELL_MAX, "%.2f", json_number_value(value));
 		else

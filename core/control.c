@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/heap.h"
@@ -34,7 +35,7 @@ struct control_server {
 	void *context;
 	struct list connections;
 	unsigned connection_count;
-	bool closed;
+	bool closed, for_all;
 };
 
 struct connection {
@@ -290,12 +291,13 @@ static void connection_accepted(struct listener *listener, int fd, const struct 
 {
 	struct control_server *server = listener_context(listener);
 	struct connection *connection;
-	uid_t uid;
+	uid_t uid = (uid_t)-1;
 
 	(void)peer;
 	(void)peer_length;
 	if (server->closed || server->connection_count >= CONTROL_CONNECTIONS_MAX ||
-	    !peer_allowed(fd, &uid) || !(connection = heap_zalloc(sizeof *connection))) {
+	    (!peer_allowed(fd, &uid) && !server->for_all) ||
+	    !(connection = heap_zalloc(sizeof *connection))) {
 		close(fd);
 		return;
 	}
@@ -328,6 +330,7 @@ int control_server_open(struct loop *loop, const char *path, unsigned mode,
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	server->loop = loop;
+	server->for_all = mode & S_IWOTH;
 	server->serve = serve;
 	server->context = context;
 	list_init(&server->connections);

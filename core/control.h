@@ -24,7 +24,9 @@
 struct control_server;
 struct control_request; /* one request being answered */
 
-/* serve: answer with control_reply(), now or later. @message is borrowed until then. */
+/* serve: answer with control_reply(), now or later. @message is borrowed until then. Root and the
+ * process's own user are let in; with a @mode that lets others write, everybody is, and serve()
+ * has to find out who asks. */
 int control_server_open(struct loop *loop, const char *path, unsigned mode,
 			void (*serve)(struct control_request *request, const json_t *message,
 				      void *context),

@@ -36,7 +36,7 @@ int options_read(int argc, char **argv, struct options *ret_options);
 
 /* state.c: the state directory, held by one daemon at a time. */
 struct state {
-	char *dir, *config_path, *reservations_path, *control_path;
+	char *dir, *config_path, *reservations_path, *control_path, *front_path;
 	int lock_fd;
 };
 int state_open(const char *dir, struct state *ret_state, struct err *err)
@@ -66,5 +66,7 @@ int files_listen(struct nfs_server *nfs, const struct options *options,
 /* ready.c: the READY line and the lines to copy, on stdout. */
 void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
 		 const char *state_dir, const char *demo_naa);
+/* ready_print_setup_code: before READY; what the first account is made with. */
+void ready_print_setup_code(const char *code);
 
 #endif

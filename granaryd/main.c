@@ -14,8 +14,8 @@
  *
  * start: options -> state directory and its lock -> configuration -> confine -> signal thread,
  *   I/O threads, reservations and their thread -> pools, targets, LUNs (webadmin) -> [demo] ->
- *   portals, control socket -> READY
- * stop (first signal): control socket -> iSCSI, with a grace for tasks in flight -> NFS ->
+ *   portals, sockets -> READY
+ * stop (first signal): sockets -> iSCSI, with a grace for tasks in flight -> NFS ->
  *   targets -> pools, checkpointed -> I/O threads -> exit 0
  * second signal: exit at once; a pool replays its journal at the next start.
  *
@@ -40,7 +40,7 @@ static struct granaryd {
 	struct nfs_server *nfs;
 	bool nfs_open;
 	struct webadmin *admin;
-	struct control_server *socket;
+	struct control_server *socket, *front; /* root's; the web front's */
 	struct timer progress;
 	struct timer port_retry, nfs_retry;
 	uint64_t port_limit_ns;
@@ -92,7 +92,8 @@ static void stop_now(void)
 {
 	daemon_.stopping = true;
 	control_server_close(daemon_.socket);
-	daemon_.socket = NULL;
+	control_server_close(daemon_.front);
+	daemon_.socket = daemon_.front = NULL;
 	timer_stop(&daemon_.port_retry);
 	timer_stop(&daemon_.nfs_retry);
 	timer_start(&daemon_.progress, PROGRESS_NS);
@@ -189,8 +190,14 @@ static int open_nfs(struct err *err)
 
 static int open_socket(struct err *err)
 {
-	return control_server_open(daemon_.control, daemon_.state.control_path, 0600,
-				   webadmin_serve, daemon_.admin, &daemon_.socket, err);
+	int result = control_server_open(daemon_.control, daemon_.state.control_path, 0600,
+					 webadmin_serve, daemon_.admin, &daemon_.socket, err);
+
+	if (result == 0)
+		result =
+		    control_server_open(daemon_.control, daemon_.state.front_path, 0666,
+					webadmin_serve_front, daemon_.admin, &daemon_.front, err);
+	return result;
 }
 
 static void open_for_service(struct timer *port_retry)
@@ -210,6 +217,8 @@ static void open_for_service(struct timer *port_retry)
 		return;
 	}
 	timer_stop(&daemon_.progress);
+	if (webadmin_setup_code(daemon_.admin))
+		ready_print_setup_code(webadmin_setup_code(daemon_.admin));
 	ready_print(daemon_.iscsi, daemon_.nfs, daemon_.state.control_path, daemon_.state.dir,
 		    daemon_.demo_naa);
 }

@@ -58,6 +58,11 @@ static void print_demo(const struct iscsi_portal_info *portal, const char *state
 	       cli_name(cli), state_dir, where, where, where, host, portal->port, naa, where);
 }
 
+void ready_print_setup_code(const char *code)
+{
+	printf("SETUP code=%s (makes the first account of the web admin)\n", code);
+}
+
 void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
 		 const char *state_dir, const char *demo_naa)
 {

@@ -61,6 +61,21 @@ static int take_lock(struct state *state, struct err *err)
 	return result;
 }
 
+/* For the web front, which has a user of its own: it stands in this directory when it drops its
+ * rights, so it needs no way through ours. */
+static int make_front_directory(const struct state *state, struct err *err)
+{
+	char *path = heap_printf("%s/web", state->dir);
+	int result = 0;
+
+	if (!path)
+		return err_set(err, -ENOMEM, "out of memory");
+	if ((mkdir(path, 0711) < 0 && errno != EEXIST) || chmod(path, 0711) < 0)
+		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	heap_free(path);
+	return result;
+}
+
 int state_open(const char *dir, struct state *ret_state, struct err *err)
 {
 	struct state state = {.lock_fd = -1};
@@ -81,7 +96,9 @@ int state_open(const char *dir, struct state *ret_state, struct err *err)
 	state.config_path = heap_printf("%s/config.db", state.dir);
 	state.reservations_path = heap_printf("%s/reservations.db", state.dir);
 	state.control_path = heap_printf("%s/control.sock", state.dir);
-	if (!state.config_path || !state.reservations_path || !state.control_path)
+	state.front_path = heap_printf("%s/web/web.sock", state.dir);
+	if (!state.config_path || !state.reservations_path || !state.control_path ||
+	    !state.front_path)
 		result = err_set(err, -ENOMEM, "out of memory");
 	else if (strlen(state.control_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
 		result = err_set(err, -ENAMETOOLONG,
@@ -89,6 +106,8 @@ int state_open(const char *dir, struct state *ret_state, struct err *err)
 				 state.dir);
 	else
 		result = take_lock(&state, err);
+	if (result == 0)
+		result = make_front_directory(&state, err);
 	if (result < 0) {
 		state_close(&state);
 		return result;
@@ -104,6 +123,7 @@ void state_close(struct state *state)
 	heap_free(state->config_path);
 	heap_free(state->reservations_path);
 	heap_free(state->control_path);
+	heap_free(state->front_path);
 	free(state->dir);
 	*state = (struct state){.lock_fd = -1};
 }

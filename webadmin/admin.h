@@ -2,6 +2,7 @@
 #ifndef WEBADMIN_ADMIN_H
 #define WEBADMIN_ADMIN_H
 
+#include "webadmin/access.h"
 #include "webadmin/model.h"
 #include "webadmin/webadmin.h"
 
@@ -12,7 +13,8 @@ struct webadmin {
 	struct list changes;        /* ROUTE_CHANGE requests that wait for their turn */
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
-	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
+	struct access *access; /* access.h */
+	struct list replays;   /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 
 	/* start.c: bringing up and taking down */

@@ -46,8 +46,21 @@ static const char *title_of(int status)
 	return "Error";
 }
 
+/* What changed something, or tried to, is written down. */
+static void audit(struct api_request *request, const json_t *reply, int status)
+{
+	const struct route *route = request->match.route;
+	const char *code =
+	    json_string_value(json_object_get(json_object_get(reply, "body"), "code"));
+
+	if (route && route->flags & (ROUTE_CHANGE | ROUTE_AUDIT) && status != 429)
+		audit_add(request->admin->access, &request->who, route->method, request->path,
+			  status, status >= 400 ? code : NULL);
+}
+
 static void send_reply(struct api_request *request, int status, json_t *body)
 {
+	const struct route *route = request->match.route;
 	json_t *reply = body ? json_pack("{s:i,s:o}", "status", status, "body", body) : NULL;
 
 	if (reply && request->extra)
@@ -56,7 +69,9 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 		reply = json_pack("{s:i,s:{s:s,s:s,s:i,s:s,s:s}}", "status", 500, "body", "type",
 				  "about:blank", "title", "Server error", "status", 500, "detail",
 				  "out of memory", "code", "no_memory");
-	if (request->replay_key && request->admin->change == request)
+	audit(request, reply, status);
+	if (request->replay_key && request->admin->change == request &&
+	    !(route->flags & ROUTE_SECRET))
 		replay_keep(request, reply);
 	request->replied(request, reply);
 }

@@ -34,6 +34,7 @@ struct api_request {
 	struct identity who;
 	char path[ROUTE_PATH_MAX + 1];     /* without the query */
 	json_t *body;                      /* an object, empty when none came; the request's */
+	bool local;                        /* by the control socket or inside the process */
 	const char *query;                 /* what stands behind "?", "" = nothing */
 	const char *if_match, *replay_key; /* of the headers; NULL: not given */
 	json_t *extra;                     /* more members of the reply; usually NULL */
@@ -90,6 +91,21 @@ bool api_volume_size_good(struct api_request *request, uint64_t bytes);
 void api_status_show(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_openapi_show(struct api_request *request);
+void api_login(struct api_request *request);
+void api_logout(struct api_request *request);
+void api_me_show(struct api_request *request);
+void api_me_password(struct api_request *request);
+void api_setup_show(struct api_request *request);
+void api_set_up(struct api_request *request);
+void api_account_list(struct api_request *request);
+void api_account_create(struct api_request *request);
+void api_account_change(struct api_request *request);
+void api_account_delete(struct api_request *request);
+void api_token_list(struct api_request *request);
+void api_token_create(struct api_request *request);
+void api_token_delete(struct api_request *request);
+void api_audit_list(struct api_request *request);
+void api_audit_check(struct api_request *request);
 void api_metrics_show(struct api_request *request);
 void api_provision(struct api_request *request);
 void api_pool_list(struct api_request *request);

@@ -45,6 +45,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
+	if (result == 0)
+		result = access_open(options->control, options->state_dir, &admin->access, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -60,6 +62,7 @@ void webadmin_destroy(struct webadmin *admin)
 	model_finish(&admin->model);
 	replay_finish(admin);
 	secret_close();
+	access_close(admin->access);
 	heap_free(admin);
 }
 
@@ -224,39 +227,83 @@ static json_t *refusal(int status, const char *code, const char *detail)
 			 "code", code);
 }
 
-/* Root and the daemon's own user: whoever the control socket lets in may do everything. */
-static void know_local(struct api_request *request, unsigned uid)
+struct wire {
+	const char *method, *path, *if_match, *replay_key;
+	const char *session, *csrf, *token, *address; /* of the web front */
+	json_t *body;
+};
+
+static bool read_message(const json_t *message, struct wire *wire, bool front)
 {
-	request->who.role = ROLE_ADMIN;
-	snprintf(request->who.name, sizeof request->who.name, "local:%u", uid);
+	int result;
+
+	*wire = (struct wire){0};
+	if (front)
+		result =
+		    json_unpack((json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s,s?:s,s?:s,s?:s,s:s!}",
+				"method", &wire->method, "path", &wire->path, "body", &wire->body,
+				"if_match", &wire->if_match, "idempotency_key", &wire->replay_key,
+				"session", &wire->session, "csrf", &wire->csrf, "token",
+				&wire->token, "address", &wire->address);
+	else
+		result =
+		    json_unpack((json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s!}", "method",
+				&wire->method, "path", &wire->path, "body", &wire->body, "if_match",
+				&wire->if_match, "idempotency_key", &wire->replay_key);
+	return result == 0 &&
+	       (!wire->body || json_is_object(wire->body) || json_is_null(wire->body));
 }
 
-void webadmin_serve(struct control_request *control, const json_t *message, void *context)
+static void serve(struct control_request *control, const json_t *message, struct webadmin *admin,
+		  bool front)
 {
-	const char *method = NULL, *path = NULL, *if_match = NULL, *replay_key = NULL;
-	json_t *body = NULL;
 	struct api_request *request;
+	struct wire wire;
 
-	if (json_unpack((json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s!}", "method", &method, "path",
-			&path, "body", &body, "if_match", &if_match, "idempotency_key",
-			&replay_key) < 0 ||
-	    (body && !json_is_object(body) && !json_is_null(body))) {
+	if (!read_message(message, &wire, front)) {
 		control_reply(
 		    control, refusal(400, "bad_message",
 				     "a request is {\"method\", \"path\", and a \"body\" object}"));
 		return;
 	}
 	/* The handlers keep texts of the body; the message may go before they end. */
-	request = request_new(context, json_is_object(body) ? json_incref(body) : json_object(),
-			      replied_to_socket, control);
+	request =
+	    request_new(admin, json_is_object(wire.body) ? json_incref(wire.body) : json_object(),
+			replied_to_socket, control);
 	if (!request) {
 		control_reply(control, refusal(503, "no_memory", "out of memory"));
 		return;
 	}
-	request->if_match = if_match;
-	request->replay_key = replay_key;
-	know_local(request, control_request_uid(control));
-	request_dispatch(request, method, path);
+	request->if_match = wire.if_match;
+	request->replay_key = wire.replay_key;
+	if (front) {
+		snprintf(request->who.address, sizeof request->who.address, "%s", wire.address);
+		if (!access_identify(admin->access, request, wire.session, wire.csrf, wire.token,
+				     strcmp(wire.method, "GET") != 0))
+			return;
+	} else {
+		/* Root and the daemon's own user: the socket lets in nobody else. */
+		request->who.role = ROLE_ADMIN;
+		request->local = true;
+		snprintf(request->who.name, sizeof request->who.name, "local:%u",
+			 control_request_uid(control));
+	}
+	request_dispatch(request, wire.method, wire.path);
+}
+
+void webadmin_serve(struct control_request *control, const json_t *message, void *context)
+{
+	serve(control, message, context, false);
+}
+
+void webadmin_serve_front(struct control_request *control, const json_t *message, void *context)
+{
+	serve(control, message, context, true);
+}
+
+const char *webadmin_setup_code(struct webadmin *admin)
+{
+	return admin->access->setup_code[0] ? admin->access->setup_code : NULL;
 }
 
 struct inner_call {
@@ -292,6 +339,8 @@ void webadmin_call(struct webadmin *admin, const char *method, const char *path,
 	}
 	*call = (struct inner_call){done, context};
 	request->who.role = ROLE_ADMIN;
+	request->local = true;
+	snprintf(request->who.name, sizeof request->who.name, "granaryd");
 	request_dispatch(request, method, path);
 }
 

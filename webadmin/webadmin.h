@@ -53,6 +53,13 @@ bool webadmin_progress(struct webadmin *admin, char *line, size_t size);
 /* webadmin_serve: control_server_open()'s serve(); @context is the struct webadmin. */
 void webadmin_serve(struct control_request *request, const json_t *message, void *context);
 
+/* webadmin_serve_front: the same for the socket of the web front, which anybody may reach who
+ * reaches the front: each request brings its session or token, and its role decides. */
+void webadmin_serve_front(struct control_request *request, const json_t *message, void *context);
+
+/* webadmin_setup_code: what the first account is made with; NULL when there is one. Borrowed. */
+const char *webadmin_setup_code(struct webadmin *admin);
+
 /* webadmin_call: the same routes from inside the process. @body is stolen (NULL = none).
  * done() runs later or inside this call; the reply's body is borrowed. */
 void webadmin_call(struct webadmin *admin, const char *method, const char *path, json_t *body,

@@ -28,6 +28,10 @@ _granary()
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
+	setup) list="code" ;;
+	account) list="list create change delete" ;;
+	token) list="list create delete" ;;
+	audit) list="list export check" ;;
 	esac
 	else case "$noun $verb" in
 	"pool create") list="--force $globals" ;;

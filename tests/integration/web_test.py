@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=150 engines=one asan
+"""The web front against the real daemon: confinement, the set-up code, sessions, CSRF, roles on
+every route, tokens, rate limits, foreign hosts and origins, hostile HTTP, the audit log."""
+
+import json
+import os
+import re
+import socket
+import sqlite3
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import api  # pylint: disable=wrong-import-position
+import tap  # pylint: disable=wrong-import-position
+import web  # pylint: disable=wrong-import-position
+
+V1 = "/api/v1"
+PASSWORD = "a pass phrase"
+ROLES = ["nobody", "viewer", "provisioner", "operator", "admin"]
+
+
+def confinement(points, front):
+    with open(f"/proc/{front.process.pid}/status", encoding="ascii") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    points.point(status["Seccomp"] == "2" and status["NoNewPrivs"] == "1" and
+                 int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0,
+                 "the front has a seccomp filter and no capability", status)
+    if os.geteuid() == 0:
+        points.point("0" not in status["Uid"].split(), "it is not root", status["Uid"])
+    key = os.stat(os.path.join(front.state, "web", "key.pem"))
+    points.point(key.st_mode & 0o777 == 0o600, "its key is its owner's alone", oct(key.st_mode))
+
+
+def set_up(points, daemon, front):
+    code = re.search(r"^SETUP code=(\S+)", daemon.log(), re.M)
+    points.point(code, "the first start prints a set-up code", daemon.log())
+    client = front.client()
+    points.point(client.call("GET", f"{V1}/setup").body == {"needed": True},
+                 "who is not root is not told the code")
+    points.point(client.call("GET", f"{V1}/status").status == 401, "nobody sees nothing")
+    body = {"code": "0000-0000-0000", "name": "root", "password": PASSWORD}
+    points.point(client.call("POST", f"{V1}/setup", body).status == 403, "a wrong code is refused")
+    for change in ({"password": "short"}, {"name": "<b>"}, {"name": ""}):
+        reply = client.call("POST", f"{V1}/setup", {**body, "code": code.group(1), **change})
+        points.point(reply.status == 400, f"refused: {change}", reply)
+    reply = client.call("POST", f"{V1}/setup", {**body, "code": code.group(1).lower()})
+    cookie = reply.headers.get("Set-Cookie", "")
+    points.point(reply.status == 201 and cookie.startswith("__Host-granary=") and
+                 all(word in cookie for word in ("Secure", "HttpOnly", "SameSite=Strict",
+                                                 "Path=/")) and "Domain" not in cookie,
+                 "the code makes the first account", reply)
+    points.point(client.call("POST", f"{V1}/setup", {**body, "code": code.group(1)}).status == 409,
+                 "and works once")
+    points.point(client.call("GET", f"{V1}/me").body["role"] == "admin", "it is an admin")
+    return client
+
+
+def csrf_and_origin(points, front, admin):
+    volume = {"pool": "tank", "name": "w1", "size": "1M"}
+    for what, headers, status in (
+            ("no CSRF token", {"X-CSRF-Token": ""}, 403),
+            ("another session's CSRF token", {"X-CSRF-Token": "A" * 43}, 403),
+            ("a foreign origin", {"Origin": "https://evil.example"}, 403),
+            ("a foreign fetch", {"Sec-Fetch-Site": "cross-site"}, 403),
+            ("a form's content type", {"Content-Type": "text/plain"}, 415),
+            ("a rebound name", {"Host": "evil.example:8443"}, 421)):
+        reply = admin.call("POST", f"{V1}/volumes", volume, headers=headers)
+        points.point(reply.status == status and reply.problem(), f"refused: {what}", reply)
+    points.point(admin.call("GET", f"{V1}/volumes").body == [], "and nothing was made")
+    reply = admin.call("POST", f"{V1}/volumes", volume,
+                       headers={"Origin": f"https://127.0.0.1:{front.port}"})
+    points.point(reply.status == 201, "the same from our own page", reply)
+    stale = admin.call("PATCH", f"{V1}/volumes/tank/w1", {"size": "2M"},
+                       headers={"If-Match": '"0000000000000000"'})
+    etag = admin.call("GET", f"{V1}/volumes/tank/w1").headers["ETag"]
+    good = admin.call("PATCH", f"{V1}/volumes/tank/w1", {"size": "2M"},
+                      headers={"If-Match": etag})
+    points.point(stale.status == 412 and good.status == 200, "ETag and If-Match", [stale, good])
+    once = [admin.call("POST", f"{V1}/volumes", {**volume, "name": "w2"},
+                       headers={"Idempotency-Key": "one"}) for _ in range(2)]
+    points.point([reply.status for reply in once] == [201, 201] and once[0].body == once[1].body,
+                 "Idempotency-Key", once)
+    page = admin.call("GET", f"{V1}/volumes?limit=1")
+    link = re.fullmatch(r'<(\S+)>; rel="next"', page.headers.get("Link", ""))
+    points.point(link and [volume["name"] for volume in
+                           admin.call("GET", link.group(1)).body] == ["w2"],
+                 "the Link header leads to the next page", page.headers)
+
+
+def fixation(points, front, admin):
+    """A session that a client brings along is never taken over."""
+    planted = "B" * 43
+    client = front.client(cookie=planted)
+    reply = client.call("POST", f"{V1}/login", {"name": "root", "password": PASSWORD})
+    points.point(reply.status == 200 and planted not in reply.headers["Set-Cookie"],
+                 "signing in makes a new session", reply)
+    old = client.cookie
+    points.point(client.call("POST", f"{V1}/logout", {}).status == 200 and
+                 front.client(cookie=old).call("GET", f"{V1}/me").status == 401,
+                 "signing out ends it at the daemon")
+    points.point(admin.call("GET", f"{V1}/me").status == 200, "and no other one")
+
+
+def make_roles(points, front, admin):
+    """A client per role, by session for one and by token for the others."""
+    clients = {"nobody": front.client(), "admin": admin}
+    reply = admin.call("POST", f"{V1}/accounts", {"name": "eve", "role": "viewer",
+                                                  "password": PASSWORD})
+    points.point(reply.status == 201, "an account", reply)
+    clients["viewer"] = front.client()
+    clients["viewer"].call("POST", f"{V1}/login", {"name": "eve", "password": PASSWORD})
+    for role in ("provisioner", "operator"):
+        reply = admin.call("POST", f"{V1}/tokens", {"name": f"t-{role}", "role": role})
+        clients[role] = front.client(token=reply.body["token"])
+    shown = json.dumps(admin.call("GET", f"{V1}/tokens").body)
+    points.point("gry_" not in shown and "hash" not in shown, "a token is shown once", shown)
+    return clients
+
+
+BAD = [{"__proto__": 1}, {"name": {"a": [1]}}, {"size": 1e400}, {"devices": "x", "iqn": 5}]
+
+
+def walk(points, admin, clients):
+    """Every route, every role, and input that is wrong: the right refusal, nothing changed."""
+    routes = admin.call("GET", f"{V1}/routes").body
+    before = [admin.call("GET", f"{V1}/{what}").body
+              for what in ("volumes", "targets", "pools", "accounts", "tokens")]
+    wrong = []
+    for route in routes:
+        path = re.sub(r"{\w+}", "nothing", route["path"])
+        for role, client in clients.items():
+            enough = ROLES.index(role) >= ROLES.index(route["role"])
+            if route["path"] in (f"{V1}/logout", f"{V1}/login", f"{V1}/setup") and \
+                    route["method"] == "POST":
+                continue
+            if route["method"] == "GET":
+                reply = client.call("GET", path)
+                expected = {200, 404} if enough else {401} if role == "nobody" else {403}
+                if reply.status not in expected:
+                    wrong.append((route["method"], path, role, reply))
+                continue
+            for body in BAD if enough else BAD[:1]:
+                text = json.dumps(body).replace("Infinity", "1e400")
+                reply = client.call(route["method"], path, raw=text.encode())
+                expected = {400, 404} if enough else {400, 401} if role == "nobody" else {403}
+                if reply.status not in expected or not reply.problem():
+                    wrong.append((route["method"], path, role, text, reply))
+    points.point(len(routes) > 40 and not wrong, f"{len(routes)} routes, every role, bad input",
+                 wrong[:6])
+    after = [admin.call("GET", f"{V1}/{what}").body
+             for what in ("volumes", "targets", "pools", "accounts", "tokens")]
+    points.point(before == after, "and nothing was changed", [before, after])
+
+
+def hostile(points, front, admin):
+    big = admin.call("POST", f"{V1}/volumes", raw=b'{"a":"' + b"x" * (2 << 20) + b'"}')
+    points.point(big.status == 413, "a body of 2 MiB is refused", big)
+    deep = admin.call("POST", f"{V1}/volumes", raw=b'{"a":' * 64 + b"1" + b"}" * 64)
+    points.point(deep.status == 400 and deep.body["code"] == "bad_json", "depth is refused", deep)
+    twice = admin.call("POST", f"{V1}/volumes", raw=b'{"name":"a","name":"b"}')
+    points.point(twice.status == 400, "duplicate members are refused", twice)
+    for path in ("/../../etc/passwd", "/..%2f..%2fetc/passwd", "/web/key.pem", "/app-x.js",
+                 f"{V1}/pools/..%2F..%2Fetc", f"{V1}/pools/%00", f"{V1}/pools/a%0d%0aX:1"):
+        reply = admin.call("GET", path)
+        points.point(reply.status == 404, f"GET {path} finds nothing", reply)
+    injected = admin.call("GET", f"{V1}/volumes?limit=1&cursor=%0d%0aX-Evil:1")
+    points.point("X-Evil" not in injected.headers, "no header is injected", injected.headers)
+    for method in ("TRACE", "PUT", "BREW"):
+        reply = admin.call(method, f"{V1}/volumes")
+        points.point(reply.status == 405, f"{method} is refused", reply)
+    reply = front.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 65536 + b"\r\n\r\n")
+    points.point(b" 431 " in reply[:40] or b" 413 " in reply[:40] or reply == b"",
+                 "headers of 64 KiB are refused", reply[:200])
+    reply = admin.call("GET", "/")
+    policy = reply.headers.get("Content-Security-Policy", "")
+    points.point(reply.status == 200 and "default-src 'none'" in policy and
+                 "unsafe" not in policy and reply.headers["X-Content-Type-Options"] == "nosniff",
+                 "the page has its security headers", reply.headers)
+    slow = front.connect()
+    slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    started, ended = time.monotonic(), None
+    while ended is None and time.monotonic() - started < 40:
+        try:
+            slow.sendall(b"X-A: b\r\n")
+            slow.settimeout(1)
+            if slow.recv(1) == b"":
+                ended = time.monotonic() - started
+        except (socket.timeout, TimeoutError):
+            continue
+        except OSError:
+            ended = time.monotonic() - started
+    slow.close()
+    points.point(ended is not None and ended < 25, "headers that drip are cut off", ended)
+
+
+def rate_limit(points, front, admin):
+    client = front.client()
+    replies = [client.call("POST", f"{V1}/login", {"name": "root", "password": "wrong" * 3})
+               for _ in range(5)]
+    points.point([reply.status for reply in replies[:3]] == [401] * 3 and
+                 replies[-1].status == 429 and int(replies[-1].headers["Retry-After"]) >= 1,
+                 "failed sign-ins are slowed down", replies)
+    points.point(admin.call("GET", f"{V1}/me").status == 200, "sessions go on")
+    time.sleep(int(replies[-1].headers["Retry-After"]) + 1)
+    reply = client.call("POST", f"{V1}/login", {"name": "root", "password": PASSWORD})
+    points.point(reply.status == 200, "the right password after the wait", reply)
+
+
+def accounts(points, front, admin, clients):
+    reply = admin.call("DELETE", f"{V1}/accounts/root")
+    points.point(reply.status == 409 and reply.body["code"] == "last_admin",
+                 "the last admin stays", reply)
+    viewer = clients["viewer"]
+    reply = viewer.call("POST", f"{V1}/me/password", {"old": PASSWORD, "new": "another phrase"})
+    points.point(reply.status == 200, "one's own password", reply)
+    admin.call("PATCH", f"{V1}/accounts/eve", {"role": "operator"})
+    points.point(viewer.call("GET", f"{V1}/me").status == 401, "a new role ends the sessions")
+    admin.call("DELETE", f"{V1}/tokens/t-operator")
+    points.point(clients["operator"].call("GET", f"{V1}/me").status == 401,
+                 "a deleted token is worth nothing")
+    path = os.path.join(front.state, "access.db")
+    with open(path, "rb") as file:
+        data = file.read()
+    if os.path.exists(path + "-wal"):
+        with open(path + "-wal", "rb") as file:
+            data += file.read()
+    points.point(PASSWORD.encode() not in data and b"gry_" not in data,
+                 "no password and no token is on the disk")
+
+
+def audit(points, daemon, admin):
+    entries = admin.call("GET", f"{V1}/audit?limit=1000").body
+    text = json.dumps(entries)
+    points.point(PASSWORD not in text and any(entry["code"] == "bad_login" for entry in entries) and
+                 any(entry["path"] == f"{V1}/volumes" and entry["who"] == "root" and
+                     entry["address"] == "127.0.0.1" and entry["status"] == 201
+                     for entry in entries), "the audit log tells who did what", text[:1500])
+    check = admin.call("GET", f"{V1}/audit/check").body
+    points.point(check["whole"] and check["entries"] >= len(entries), "its chain holds", check)
+    exported = daemon.granary("audit", "export").stdout.splitlines()
+    points.point([json.loads(line)["id"] for line in exported] ==
+                 list(range(1, len(exported) + 1)) and len(exported) >= len(entries),
+                 "granary audit export", exported[:3])
+    holder = sqlite3.connect(os.path.join(daemon.state, "access.db"), isolation_level=None)
+    for statement in ("update audit set who = 'nobody' where id = 2",
+                      "delete from audit where id = 2"):
+        try:
+            holder.execute(statement)
+            points.point(False, f"the database refuses: {statement}")
+        except sqlite3.IntegrityError:
+            points.point(True, f"the database refuses: {statement}")
+    holder.execute("drop trigger audit_stays")
+    holder.execute("update audit set who = 'nobody' where id = 2")
+    holder.close()
+    check = admin.call("GET", f"{V1}/audit/check").body
+    points.point(not check["whole"] and check["broken_at"] == 2, "a forged entry is found", check)
+
+
+def without_daemon(points, folder):
+    """The front tells when the daemon is away, and serves again when it is back."""
+    state = os.path.join(folder, "away")
+    daemon = api.Daemon(state, pool=False)
+    front = web.Front(state)
+    try:
+        daemon.stop()
+        reply = front.client().call("GET", f"{V1}/setup")
+        points.point(reply.status == 503 and reply.body["code"] == "no_daemon",
+                     "without the daemon there is a clear answer", reply)
+        daemon = api.Daemon(state, pool=False)
+        points.point(front.client().call("GET", f"{V1}/setup").status == 200,
+                     "and with it again an answer")
+    finally:
+        points.point(front.stop() == 0, "the front stops cleanly", front.log())
+        daemon.stop()
+
+
+def test(points):
+    with tempfile.TemporaryDirectory() as folder:
+        state = os.path.join(folder, "state")
+        daemon = api.Daemon(state)
+        front = None
+        try:
+            front = web.Front(state)
+            confinement(points, front)
+            admin = set_up(points, daemon, front)
+            csrf_and_origin(points, front, admin)
+            fixation(points, front, admin)
+            clients = make_roles(points, front, admin)
+            walk(points, admin, clients)
+            hostile(points, front, admin)
+            rate_limit(points, front, admin)
+            accounts(points, front, admin, clients)
+            audit(points, daemon, admin)
+            points.point(front.stop() == 0, "the front stops cleanly", front.log())
+        finally:
+            if front:
+                front.stop()
+            status = daemon.stop()
+        points.point(status == 0, "so does the daemon", daemon.log()[-2000:])
+        without_daemon(points, folder)
+
+
+if __name__ == "__main__":
+    tap.run(test)

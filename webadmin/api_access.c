@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/access.h"
+#include "webadmin/admin.h"
+
+/* Signing in and out, accounts, tokens. What comes over the control socket is root's already. */
+
+#define COST         15 /* scrypt: N = 2^15, 32 MiB */
+#define DELAY_NAME   10 /* seconds at most, so that nobody can lock an administrator out */
+#define DELAY_SOURCE 300
+
+static struct access *access_of(struct api_request *request)
+{
+	return request->admin->access;
+}
+
+/* --- passwords ------------------------------------------------------------------------------ */
+
+static bool password_good(struct api_request *request, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length >= PASSWORD_LEAST && length <= PASSWORD_MOST)
+		return true;
+	api_reply_error(request, 400, "bad_password", "a password has %d to %d bytes",
+			PASSWORD_LEAST, PASSWORD_MOST);
+	return false;
+}
+
+static bool name_good(struct api_request *request, const char *name)
+{
+	size_t length = strlen(name);
+	bool good = length >= 1 && length <= ACCOUNT_NAME_MAX;
+
+	for (size_t i = 0; good && i < length; i++)
+		good = isalnum((unsigned char)name[i]) || (i && strchr("._@-", name[i]));
+	if (!good)
+		api_reply_error(request, 400, "bad_name",
+				"a name has 1 to %d letters, digits and . _ @ -, a letter or digit "
+				"first",
+				ACCOUNT_NAME_MAX);
+	return good;
+}
+
+/* The slow step of @request: its state becomes the hashing. False = an error has been sent. */
+static bool hash(struct api_request *request, const char *text, const struct password *like,
+		 void (*done)(struct hashing *hashing, bool good))
+{
+	struct hashing *hashing = heap_zalloc(sizeof *hashing);
+
+	if (!hashing) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return false;
+	}
+	request->state = hashing;
+	snprintf(hashing->text, sizeof hashing->text, "%s", text);
+	hashing->done = done;
+	hashing->context = request;
+	hashing->password.cost = COST;
+	if (like)
+		hashing->password = *like;
+	else
+		loop_random(access_of(request)->loop, hashing->password.salt,
+			    sizeof hashing->password.salt);
+	if (password_hash(access_of(request), hashing) == 0)
+		return true;
+	api_reply_error(request, 503, "busy", "too many people sign in just now");
+	return false;
+}
+
+static bool hashing_good(struct api_request *request, bool good)
+{
+	if (!good)
+		api_reply_error(request, 503, "no_memory", "the password could not be hashed");
+	return good;
+}
+
+/* --- signing in ----------------------------------------------------------------------------- */
+
+static void source_key(const struct api_request *request, char key[80])
+{
+	snprintf(key, 80, "@%s", request->who.address);
+}
+
+static void name_key(const char *name, char key[80])
+{
+	snprintf(key, 80, "%.64s", name);
+}
+
+/* False = told to come back later. */
+static bool not_too_soon(struct api_request *request, const char *name)
+{
+	char source[80], named[80];
+	unsigned wait, other;
+
+	source_key(request, source);
+	name_key(name, named);
+	wait = access_delay(access_of(request), source, DELAY_SOURCE);
+	other = access_delay(access_of(request), named, DELAY_NAME);
+	if (other > wait)
+		wait = other;
+	if (!wait)
+		return true;
+	api_extra(request, "retry_after", json_integer(wait));
+	api_reply_error(request, 429, "too_soon", "too many failed tries; wait %u s", wait);
+	return false;
+}
+
+static void note_failure(struct api_request *request, const char *name)
+{
+	char key[80];
+
+	source_key(request, key);
+	access_failed(access_of(request), key);
+	name_key(name, key);
+	access_failed(access_of(request), key);
+}
+
+static json_t *show_me(const struct identity *who, const char *csrf)
+{
+	return json_pack("{s:s,s:s,s:s}", "name", who->name, "role", role_name(who->role), "csrf",
+			 csrf);
+}
+
+static void start_session(struct api_request *request, const struct account *account, int status)
+{
+	char secret[SECRET_TEXT];
+	struct session *session = access_add_session(access_of(request), account, secret);
+
+	if (!session) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	request->who.role = account->role;
+	snprintf(request->who.name, sizeof request->who.name, "%s", account->name);
+	api_extra(request, "session", json_string(secret));
+	explicit_bzero(secret, sizeof secret);
+	request->replay_key = NULL; /* a session is not given out twice */
+	api_reply(request, status, show_me(&request->who, session->csrf));
+}
+
+static void login_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	const char *name = json_string_value(json_object_get(request->body, "name"));
+	const struct account *account = access_find_account(access_of(request), name);
+	char key[80];
+
+	if (!hashing_good(request, good))
+		return;
+	if (!account || CRYPTO_memcmp(hashing->password.hash, account->password.hash,
+				      sizeof account->password.hash) != 0) {
+		snprintf(request->who.name, sizeof request->who.name, "%.64s", name);
+		note_failure(request, name);
+		api_reply_error(request, 401, "bad_login", "the name or the password is wrong");
+		return;
+	}
+	name_key(name, key);
+	access_succeeded(access_of(request), key);
+	source_key(request, key);
+	access_succeeded(access_of(request), key);
+	start_session(request, account, 200);
+}
+
+void api_login(struct api_request *request)
+{
+	static const struct password nobody = {.cost = COST}; /* takes as long for unknown names */
+	const struct account *account;
+	const char *name, *text;
+
+	if (!api_unpack(request, "{s:s,s:s}", "name", &name, "password", &text) ||
+	    !not_too_soon(request, name))
+		return;
+	if (strlen(text) > PASSWORD_MOST) {
+		api_reply_error(request, 401, "bad_login", "the name or the password is wrong");
+		return;
+	}
+	account = access_find_account(access_of(request), name);
+	hash(request, text, account ? &account->password : &nobody, login_hashed);
+}
+
+void api_logout(struct api_request *request)
+{
+	list_for_each_safe (it, &access_of(request)->sessions) {
+		struct session *session = list_entry(it, struct session, link);
+
+		if (session->id == request->who.session)
+			access_end_session(access_of(request), session);
+	}
+	api_extra(request, "session", json_string(""));
+	api_reply(request, 200, json_pack("{s:b}", "signed_in", 0));
+}
+
+void api_me_show(struct api_request *request)
+{
+	const char *csrf = "";
+
+	list_for_each (it, &access_of(request)->sessions) {
+		const struct session *session = list_entry(it, struct session, link);
+
+		if (session->id == request->who.session)
+			csrf = session->csrf;
+	}
+	api_reply(request, 200, show_me(&request->who, csrf));
+}
+
+/* --- the first account ---------------------------------------------------------------------- */
+
+void api_setup_show(struct api_request *request)
+{
+	struct access *access = access_of(request);
+	json_t *body = json_pack("{s:b}", "needed", access->setup_code[0] != '\0');
+
+	/* The code itself only to who could read the daemon's memory. */
+	if (request->local && access->setup_code[0])
+		json_object_set_new(body, "code", json_string(access->setup_code));
+	api_reply(request, 200, body);
+}
+
+static bool codes_equal(const char *given, const char *code)
+{
+	char plain[SETUP_CODE_TEXT] = "", wanted[SETUP_CODE_TEXT] = "";
+	size_t a = 0, b = 0;
+
+	for (; *given && a + 1 < sizeof plain; given++) {
+		if (isalnum((unsigned char)*given))
+			plain[a++] = (char)toupper((unsigned char)*given);
+	}
+	for (; *code; code++) {
+		if (isalnum((unsigned char)*code))
+			wanted[b++] = *code;
+	}
+	return b > 0 && a == b && !*given && CRYPTO_memcmp(plain, wanted, b) == 0;
+}
+
+static void set_up_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	struct access *access = access_of(request);
+	struct account *account;
+
+	if (!hashing_good(request, good))
+		return;
+	account = heap_zalloc(sizeof *account);
+	if (!account) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	snprintf(account->name, sizeof account->name, "%s",
+		 json_string_value(json_object_get(request->body, "name")));
+	account->role = ROLE_ADMIN;
+	account->password = hashing->password;
+	if (access_store_account(access, account, &request->err) < 0) {
+		heap_free(account);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	list_push_back(&access->accounts, &account->link);
+	access->account_count++;
+	explicit_bzero(access->setup_code, sizeof access->setup_code);
+	log_notice("account %s made with the set-up code", account->name);
+	start_session(request, account, 201);
+}
+
+void api_set_up(struct api_request *request)
+{
+	struct access *access = access_of(request);
+	const char *code, *name, *text;
+
+	if (!api_unpack(request, "{s:s,s:s,s:s}", "code", &code, "name", &name, "password", &text))
+		return;
+	if (!access->setup_code[0]) {
+		api_reply_error(request, 409, "set_up", "it is set up already; sign in");
+		return;
+	}
+	if (!not_too_soon(request, "set-up code"))
+		return;
+	if (!codes_equal(code, access->setup_code)) {
+		note_failure(request, "set-up code");
+		api_reply_error(request, 403, "bad_code", "this is not the set-up code");
+		return;
+	}
+	if (name_good(request, name) && password_good(request, text))
+		hash(request, text, NULL, set_up_hashed);
+}
+
+/* --- accounts ------------------------------------------------------------------------------- */
+
+static json_t *show_account(struct access *access, const struct account *account)
+{
+	int sessions = 0;
+
+	list_for_each (it, &access->sessions)
+		sessions +=
+		    strcmp(list_entry(it, struct session, link)->account, account->name) == 0;
+	return json_pack("{s:s,s:s,s:i}", "name", account->name, "role", role_name(account->role),
+			 "sessions", sessions);
+}
+
+void api_account_list(struct api_request *request)
+{
+	json_t *list = json_array();
+
+	list_for_each (it, &access_of(request)->accounts)
+		json_array_append_new(
+		    list, show_account(access_of(request), list_entry(it, struct account, link)));
+	api_reply(request, 200, list);
+}
+
+static bool read_role(struct api_request *request, const char *text, enum role *ret_role)
+{
+	if (role_parse(text, ret_role))
+		return true;
+	api_reply_error(request, 400, "bad_role",
+			"a role is viewer, provisioner, operator or admin");
+	return false;
+}
+
+static void account_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	struct access *access = access_of(request);
+	struct account *account;
+
+	if (!hashing_good(request, good))
+		return;
+	account = heap_zalloc(sizeof *account);
+	if (!account) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	snprintf(account->name, sizeof account->name, "%s",
+		 json_string_value(json_object_get(request->body, "name")));
+	role_parse(json_string_value(json_object_get(request->body, "role")), &account->role);
+	account->password = hashing->password;
+	if (access_store_account(access, account, &request->err) < 0) {
+		heap_free(account);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	list_push_back(&access->accounts, &account->link);
+	access->account_count++;
+	explicit_bzero(access->setup_code, sizeof access->setup_code);
+	log_notice("account %s made, role %s", account->name, role_name(account->role));
+	api_reply(request, 201, show_account(access, account));
+}
+
+void api_account_create(struct api_request *request)
+{
+	struct access *access = access_of(request);
+	const char *name, *role_text, *text;
+	enum role role;
+
+	if (!api_unpack(request, "{s:s,s:s,s:s}", "name", &name, "role", &role_text, "password",
+			&text) ||
+	    !name_good(request, name) || !read_role(request, role_text, &role) ||
+	    !password_good(request, text))
+		return;
+	if (access_find_account(access, name)) {
+		api_reply_error(request, 409, "account_exists", "there is an account %s already",
+				name);
+	} else if (access->account_count >= ACCOUNTS_MAX) {
+		api_reply_error(request, 409, "too_many_accounts", "there are %u accounts already",
+				ACCOUNTS_MAX);
+	} else if (access->account_count == 0 && role != ROLE_ADMIN) {
+		api_reply_error(request, 409, "last_admin", "the first account has to be an admin");
+	} else {
+		hash(request, text, NULL, account_hashed);
+	}
+}
+
+static struct account *find_account(struct api_request *request)
+{
+	struct account *account = access_find_account(access_of(request), request->match.param[0]);
+
+	if (!account)
+		api_reply_error(request, 404, "account_not_found", "no account named %s",
+				request->match.param[0]);
+	return account;
+}
+
+/* Somebody has to be able to let others in. */
+static bool not_the_last_admin(struct api_request *request, const struct account *account)
+{
+	unsigned admins = 0;
+
+	list_for_each (it, &access_of(request)->accounts)
+		admins += list_entry(it, struct account, link)->role == ROLE_ADMIN;
+	if (account->role != ROLE_ADMIN || admins > 1)
+		return true;
+	api_reply_error(request, 409, "last_admin", "%s is the last admin", account->name);
+	return false;
+}
+
+static void account_set(struct api_request *request, struct account *account,
+			const struct account *changed)
+{
+	struct access *access = access_of(request);
+
+	if (access_store_account(access, changed, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	account->role = changed->role;
+	account->password = changed->password;
+	access_end_sessions(access, account->name, request->who.session);
+	log_notice("account %s changed, role %s", account->name, role_name(account->role));
+	api_reply(request, 200, show_account(access, account));
+}
+
+static void changed_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	const char *role_text = json_string_value(json_object_get(request->body, "role"));
+	struct account *account, changed;
+
+	if (!hashing_good(request, good) || !(account = find_account(request)))
+		return;
+	changed = *account;
+	changed.password = hashing->password;
+	if (role_text)
+		role_parse(role_text, &changed.role);
+	account_set(request, account, &changed);
+}
+
+void api_account_change(struct api_request *request)
+{
+	const char *role_text = NULL, *text = NULL;
+	struct account *account = find_account(request), changed;
+
+	if (!account || !api_unpack(request, "{s?:s,s?:s}", "role", &role_text, "password", &text))
+		return;
+	changed = *account;
+	if ((role_text && !read_role(request, role_text, &changed.role)) ||
+	    (changed.role != ROLE_ADMIN && !not_the_last_admin(request, account)) ||
+	    (text && !password_good(request, text)))
+		return;
+	if (text)
+		hash(request, text, NULL, changed_hashed);
+	else
+		account_set(request, account, &changed);
+}
+
+void api_account_delete(struct api_request *request)
+{
+	struct access *access = access_of(request);
+	struct account *account = find_account(request);
+
+	if (!account || !not_the_last_admin(request, account))
+		return;
+	if (access_remove_account(access, account->name, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	access_end_sessions(access, account->name, 0);
+	list_remove(&account->link);
+	access->account_count--;
+	explicit_bzero(account, sizeof *account);
+	heap_free(account);
+	log_notice("account %s deleted", request->match.param[0]);
+	api_reply(request, 200, json_pack("{s:s}", "deleted", request->match.param[0]));
+}
+
+/* --- one's own password --------------------------------------------------------------------- */
+
+static void new_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	struct account *account = access_find_account(access_of(request), request->who.name);
+	struct account changed;
+
+	if (!hashing_good(request, good))
+		return;
+	if (!account) {
+		api_reply_error(request, 404, "account_not_found", "the account is gone");
+		return;
+	}
+	changed = *account;
+	changed.password = hashing->password;
+	account_set(request, account, &changed);
+}
+
+static void old_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	const struct account *account = access_find_account(access_of(request), request->who.name);
+	bool same;
+
+	if (!hashing_good(request, good))
+		return;
+	same = account && CRYPTO_memcmp(hashing->password.hash, account->password.hash,
+					sizeof account->password.hash) == 0;
+	if (!same) {
+		note_failure(request, request->who.name);
+		api_reply_error(request, 403, "bad_login", "the old password is wrong");
+		return;
+	}
+	heap_free(hashing);
+	request->state = NULL;
+	hash(request, json_string_value(json_object_get(request->body, "new")), NULL, new_hashed);
+}
+
+void api_me_password(struct api_request *request)
+{
+	const char *old, *new;
+	const struct account *account = access_find_account(access_of(request), request->who.name);
+
+	if (!api_unpack(request, "{s:s,s:s}", "old", &old, "new", &new) ||
+	    !password_good(request, new) || !not_too_soon(request, request->who.name))
+		return;
+	if (!account || !request->who.session)
+		api_reply_error(request, 409, "no_account", "this is for accounts that signed in");
+	else if (strlen(old) > PASSWORD_MOST)
+		api_reply_error(request, 403, "bad_login", "the old password is wrong");
+	else
+		hash(request, old, &account->password, old_hashed);
+}
+
+/* --- tokens --------------------------------------------------------------------------------- */
+
+static json_t *show_token(const struct token *token)
+{
+	return json_pack("{s:s,s:s,s:I,s:I,s:s}", "name", token->name, "role",
+			 role_name(token->role), "created", (json_int_t)token->created, "expires",
+			 (json_int_t)token->expires, "maker", token->maker);
+}
+
+void api_token_list(struct api_request *request)
+{
+	json_t *list = json_array();
+
+	list_for_each (it, &access_of(request)->tokens)
+		json_array_append_new(list, show_token(list_entry(it, struct token, link)));
+	api_reply(request, 200, list);
+}
+
+static bool read_token(struct api_request *request, struct token *token)
+{
+	struct access *access = access_of(request);
+	const char *name, *role_text;
+	json_int_t days = 90;
+
+	if (!api_unpack(request, "{s:s,s:s,s?:I}", "name", &name, "role", &role_text, "days",
+			&days) ||
+	    !name_good(request, name) || !read_role(request, role_text, &token->role))
+		return false;
+	if (days < 1 || days > TOKEN_DAYS_MAX) {
+		api_reply_error(request, 400, "bad_days", "a token is good for 1 to %d days",
+				TOKEN_DAYS_MAX);
+		return false;
+	}
+	if (access_find_token(access, name)) {
+		api_reply_error(request, 409, "token_exists", "there is a token %s already", name);
+		return false;
+	}
+	if (access->token_count >= TOKENS_MAX) {
+		api_reply_error(request, 409, "too_many_tokens", "there are %u tokens already",
+				TOKENS_MAX);
+		return false;
+	}
+	snprintf(token->name, sizeof token->name, "%s", name);
+	snprintf(token->maker, sizeof token->maker, "%.78s", request->who.name);
+	token->created = (int64_t)(loop_wall(access->loop) / 1000000000u);
+	token->expires = token->created + days * 86400;
+	return true;
+}
+
+void api_token_create(struct api_request *request)
+{
+	struct access *access = access_of(request);
+	struct token *token = heap_zalloc(sizeof *token);
+	char text[SECRET_TEXT], secret[SECRET_TEXT + 4];
+	json_t *body;
+
+	if (!token) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	if (!read_token(request, token)) {
+		heap_free(token);
+		return;
+	}
+	access_random_text(access, text);
+	snprintf(secret, sizeof secret, "gry_%s", text);
+	access_digest(secret, token->hash);
+	if (access_store_token(access, token, &request->err) < 0) {
+		heap_free(token);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	list_push_back(&access->tokens, &token->link);
+	access->token_count++;
+	log_notice("token %s made by %s, role %s", token->name, token->maker,
+		   role_name(token->role));
+	body = show_token(token);
+	if (body) /* shown this once */
+		json_object_set_new(body, "token", json_string(secret));
+	request->replay_key = NULL;
+	api_reply(request, 201, body);
+	explicit_bzero(secret, sizeof secret);
+	explicit_bzero(text, sizeof text);
+}
+
+void api_token_delete(struct api_request *request)
+{
+	struct access *access = access_of(request);
+	struct token *token = access_find_token(access, request->match.param[0]);
+
+	if (!token) {
+		api_reply_error(request, 404, "token_not_found", "no token named %s",
+				request->match.param[0]);
+		return;
+	}
+	if (access_remove_token(access, token->name, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	list_remove(&token->link);
+	access->token_count--;
+	heap_free(token);
+	log_notice("token %s deleted", request->match.param[0]);
+	api_reply(request, 200, json_pack("{s:s}", "deleted", request->match.param[0]));
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEBFRONT_WEBFRONT_H
+#define WEBFRONT_WEBFRONT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+
+/* granary-web: HTTPS in front of the daemon's socket. It knows no accounts and decides nothing:
+ * each request goes on with its cookie or token, and the daemon says yes or no. */
+
+#define FRONT_VERSION     "0.1.0"
+#define FRONT_PORT        8443
+#define FRONT_CONNECTIONS 256u
+#define FRONT_PER_ADDRESS 64u
+#define FRONT_BODY_MAX    (1u << 20)
+#define FRONT_HEADERS_MAX 32768u /* all of a request's headers, bytes */
+#define FRONT_CALLS_MAX   32     /* requests at the daemon at one time */
+#define FRONT_HOSTS_MAX   16
+#define FRONT_FIRST_NS    (15 * 1000000000ull) /* accept to the end of the headers */
+#define FRONT_BODY_NS     (60 * 1000000000ull) /* headers to the end of the body */
+#define FRONT_IDLE_NS     (60 * 1000000000ull) /* between requests, the next headers included */
+#define FRONT_ANSWER_MS   (300 * 1000)         /* for the daemon */
+#define FRONT_COOKIE      "__Host-granary"
+#define FRONT_SOCKET      "web.sock" /* in the directory it stands in */
+
+struct front_options {
+	const char *state_dir, *bind;
+	const char *hosts[FRONT_HOSTS_MAX];
+	unsigned host_count;
+	uint16_t port;
+};
+
+/* options.c: -1 to go on, else the exit status. */
+int front_options_read(int argc, char **argv, struct front_options *ret_options);
+
+/* certificate.c: key.pem and cert.pem of the directory it stands in, made when they are not
+ * there. */
+struct front_certificate {
+	char *key, *chain;    /* PEM; heap */
+	char fingerprint[96]; /* SHA-256, hex with colons */
+	bool made;            /* just now */
+};
+int front_certificate_load(const struct front_options *options,
+			   struct front_certificate *ret_certificate, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* confine.c: as root to the user granary-web (or nobody), no capabilities, no new privileges; then
+ * a seccomp filter under which it can open no file and execute nothing. */
+int front_confine(struct err *err) __attribute__((warn_unused_result));
+
+/* guard.c: is this the name of ours, and did the request come from a page of ours? */
+void front_hosts_set(const char *const *hosts, unsigned count);
+bool front_host_good(const char *host);
+/* @origin and @site (Sec-Fetch-Site) may be NULL. */
+bool front_origin_good(const char *host, const char *origin, const char *site);
+
+/* Time limits of connections: MHD's own is about idle ones only. */
+struct front_watch;
+int front_watch_start(struct err *err) __attribute__((warn_unused_result));
+struct front_watch *front_watch_add(int fd); /* NULL: no memory; then it is closed at once */
+void front_watch_limit(struct front_watch *watch, uint64_t ns); /* from now; 0 = none */
+void front_watch_remove(struct front_watch *watch);
+
+/* relay.c: one request to the daemon; the reply is the caller's. Any thread, after
+ * front_relay_start(). */
+void front_relay_start(void);
+json_t *front_relay(json_t *message, struct err *err);
+
+/* assets.c: the browser application; NULL: there is no such file. */
+struct front_asset {
+	const char *path, *type;
+	const unsigned char *data; /* gzip */
+	size_t size;
+	bool immutable; /* its name changes with its contents */
+};
+const struct front_asset *front_asset_find(const char *path);
+
+/* serve.c: @listener is a bound, listening socket. */
+int front_serve(int listener, const struct front_certificate *certificate, struct err *err)
+    __attribute__((warn_unused_result));
+void front_stop(void);
+
+#endif
