@@ -20,8 +20,8 @@
  * M3 A LUN names its volume by UUID, so a rename does not touch it; volume_name is for people
  *    while the pool is away. */
 
-#define MODEL_REASON_MAX 512
-#define HOST_NAME_MAX    63
+#define MODEL_REASON_MAX    512
+#define HOST_GROUP_NAME_MAX 63
 
 struct model {
 	struct iscsi_rule discovery; /* CHAP of discovery; no user: none is asked */
@@ -54,7 +54,8 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_NAME_MAX + 1];
 	bool mapped;
-	char (*hosts)[HOST_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
+	char (
+	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
 	unsigned host_count;
 	struct scsi_names names; /* their initiators */
 	char reason[MODEL_REASON_MAX];
