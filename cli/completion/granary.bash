@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision share target lun discovery host initiator session status completion help $globals"
+		list="pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
@@ -52,6 +52,11 @@ _granary()
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
+	"account create") list="--role --password-file $globals" ;;
+	"account change") list="--role --password-file $globals" ;;
+	"token create") list="--role --days $globals" ;;
+	"audit list") list="--after $globals" ;;
+	"audit export") list="--after $globals" ;;
 	*) list=$globals ;;
 	esac; fi
 	COMPREPLY=($(compgen -W "$list" -- "$word"))
