@@ -7,11 +7,12 @@ that fills up, checks, export and import. Each on a real daemon with a real init
 import os
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
-import appliance  # pylint: disable=wrong-import-position
+import pools  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 
 MIB = 1 << 20
@@ -41,7 +42,7 @@ def generations(path):
 def lost_root(points, folder):
     """All copies of the newest root are damaged: refused, and with --rewind the data is there."""
     pool = os.path.join(folder, "rewind.pool")
-    daemon = appliance.Daemon(os.path.join(folder, "rewind"))
+    daemon = pools.Daemon(os.path.join(folder, "rewind"))
     try:
         daemon.good("pool", "create", "old", f"{pool}:128M")
         daemon.serve("old/one", "16M")
@@ -81,7 +82,7 @@ def find(path, byte, length=4096):
 def scrub(points, folder):
     """Rot in data and in one copy of a superblock; pause, resume and a restart in between."""
     pool = os.path.join(folder, "scrub.pool")
-    daemon = appliance.Daemon(os.path.join(folder, "scrub"))
+    daemon = pools.Daemon(os.path.join(folder, "scrub"))
     try:
         daemon.good("pool", "create", "old", f"{pool}:256M")
         daemon.serve("old/one", "64M")
@@ -124,7 +125,10 @@ def scrub(points, folder):
                      "a scrub goes on after a restart, with the time it will take", shown)
         daemon.good("pool", "scrub", "old", "--stop")
         daemon.write(5 * MIB, 4096, 0x33)
-        daemon.good("pool", "scrub", "old", "--rate", "1G", "--wait")
+        again = daemon.run("pool", "scrub", "old", "--rate", "1G", "--wait")
+        while again.returncode and "just ending" in again.stderr:
+            time.sleep(0.05)
+            again = daemon.run("pool", "scrub", "old", "--rate", "1G", "--wait")
         left = daemon.json("pool", "findings", "old")
         points.point([f["kind"] for f in left] == ["superblock-repaired"] and
                      daemon.holds(5 * MIB, 4096, 0x33),
@@ -136,7 +140,7 @@ def scrub(points, folder):
 def modes(points, folder):
     """Checksum modes: what rot does to each; offline check; export and import elsewhere."""
     pool = os.path.join(folder, "modes.pool")
-    daemon = appliance.Daemon(os.path.join(folder, "modes"))
+    daemon = pools.Daemon(os.path.join(folder, "modes"))
     elsewhere = None
     try:
         daemon.good("pool", "create", "old", f"{pool}:256M")
@@ -160,7 +164,7 @@ def modes(points, folder):
                      "an offline check of a pool in use is refused", busy.stderr)
         points.point(daemon.run("pool", "export", "old").returncode == 1,
                      "a pool with LUNs can not be exported")
-        daemon.good("target", "delete", appliance.IQN, "--yes")
+        daemon.good("target", "delete", pools.IQN, "--yes")
         daemon.good("pool", "export", "old")
         check = daemon.run("pool", "check", "--offline", pool, "--data")
         points.point(check.returncode == 0 and "0 errors" in check.stdout,
@@ -174,12 +178,12 @@ def modes(points, folder):
         points.point(len(check["findings"]) == 2, "it finds rot where there are checksums", check)
         with open(pool, "rb") as file:
             points.point(file.read(MIB) == before, "and writes nothing")
-        elsewhere = appliance.Daemon(os.path.join(folder, "elsewhere"))
+        elsewhere = pools.Daemon(os.path.join(folder, "elsewhere"))
         elsewhere.good("pool", "import", pool)
-        elsewhere.good("target", "create", appliance.IQN)
-        elsewhere.good("target", "allow", appliance.IQN, "--network", "127.0.0.0/8")
+        elsewhere.good("target", "create", pools.IQN)
+        elsewhere.good("target", "allow", pools.IQN, "--network", "127.0.0.0/8")
         for lun, mode in enumerate(("off", "standard", "strict")):
-            elsewhere.good("lun", "map", appliance.IQN, f"old/{mode}", "--lun", str(lun))
+            elsewhere.good("lun", "map", pools.IQN, f"old/{mode}", "--lun", str(lun))
         points.point([elsewhere.holds(0, MIB, 0x40 + lun, lun=lun) for lun in range(3)] ==
                      [False, None, None],
                      "imported elsewhere: rot is an error but where checksums are off")
@@ -191,7 +195,7 @@ def modes(points, folder):
 def full(points, folder):
     """A tiny pool is written to 100 %: watermarks, a reservation, and the way back."""
     pool = os.path.join(folder, "full.pool")
-    daemon = appliance.Daemon(os.path.join(folder, "full"))
+    daemon = pools.Daemon(os.path.join(folder, "full"))
     try:
         daemon.good("pool", "create", "tiny", f"{pool}:128M")
         daemon.good("pool", "set", "tiny", "--watermarks", "50,80,95")
@@ -219,21 +223,21 @@ def full(points, folder):
         daemon.write(0, 16 * MIB, 0x73, lun=1)
         points.point(daemon.holds(0, 16 * MIB, 0x73, lun=1),
                      "the reservation is there for its volume")
-        reached = appliance.wait_for(
+        reached = pools.wait_for(
             lambda: daemon.json("pool", "show", "tiny")["watermark_reached"] == 95)
         points.point(reached and "95 % full" in daemon.log(),
                      "the watermark is in the status and in the log")
         words = ["qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
                  "discard 8M 24M"]
-        points.point(appliance.tool(*words) and daemon.holds(8 * MIB, 24 * MIB, 0),
+        points.point(pools.tool(*words) and daemon.holds(8 * MIB, 24 * MIB, 0),
                      "a discard works, and reads as zeros")
-        good = appliance.wait_for(lambda: daemon.io(f"write -P 0x74 {at} 8M", "flush")[0])
+        good = pools.wait_for(lambda: daemon.io(f"write -P 0x74 {at} 8M", "flush")[0])
         points.point(good and daemon.holds(at, 8 * MIB, 0x74), "then writes go on, no restart")
-        appliance.tool("qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
+        pools.tool("qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
                        "discard 64M 192M")
-        appliance.tool("qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
+        pools.tool("qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
                        "discard 32M 32M")
-        points.point(appliance.wait_for(
+        points.point(pools.wait_for(
             lambda: daemon.json("pool", "show", "tiny")["watermark_reached"] == 0) and
                      "less than" in daemon.log(), "below the mark again, and told",
                      daemon.json("pool", "show", "tiny"))
