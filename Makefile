@@ -20,6 +20,8 @@ STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
 BIND       ?= 127.0.0.1
 ISCSI_PORT ?= 3260
 WEB_PORT   ?= 8443
+NFS_PORT   ?= 2049
+MOUNT_PORT ?= 0
 
 # make install
 PREFIX   ?= /usr/local
@@ -45,7 +47,8 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-console \
+            $(BUILD)/granary-update
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -69,15 +72,18 @@ tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
 
 # --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
 # A plain "make" only says what is missing; the goals a newcomer types install it when root.
-PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture,$(MAKECMDGOALS)),install,check)
+PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture appliance appliance-test,$(MAKECMDGOALS)),install,check)
 STAMPS      := $(abspath build)
 RUN_READY   := $(STAMPS)/.packages-run
 TEST_READY  := $(STAMPS)/.packages-test
 BENCH_READY := $(STAMPS)/.packages-bench
+APPLIANCE_READY := $(STAMPS)/.packages-appliance
 $(RUN_READY): packages.txt
 	@tools/packages $(PACKAGES_DO) run $@
 $(TEST_READY): packages.txt | $(RUN_READY)
 	@tools/packages $(PACKAGES_DO) test $@
+$(APPLIANCE_READY): packages.txt | $(RUN_READY)
+	@tools/packages $(PACKAGES_DO) appliance $@
 $(BENCH_READY): packages.txt | $(TEST_READY)
 	@tools/packages $(PACKAGES_DO) bench $@
 
@@ -116,6 +122,22 @@ $(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) 
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
 
+$(BUILD)/granary-console: $(BUILD)/obj/appliance/console.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv slot)
+$(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -134,18 +156,19 @@ $(BUILD)/tests/unit/cli/%: $(BUILD)/obj/tests/unit/cli/%.o $(CLI_PARTS) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 # The engine once more with its ordering lines switchable (volumes/order.h).
-MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c) tests/sim/mutation.c)
+MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c shares/*.c) tests/sim/mutation.c)
 $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
-$(BUILD)/tests/sim/mutation_test: $(BUILD)/obj/tests/sim/mutation_test.o $(MUTANT_OBJ) \
+MUTATION := $(BUILD)/tests/sim/mutation_test $(BUILD)/tests/sim/share_mutation_test
+$(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(filter-out %/mutation_test,$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
+$(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -169,7 +192,7 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ    := $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
@@ -186,7 +209,8 @@ fuzzers: $(FUZZERS)
 # --- running -----------------------------------------------------------------------------------
 run: $(PROGRAMS)
 	@mkdir -p $(STATE)
-	@exec tools/run $(BUILD) $(STATE) $(BIND) $(ISCSI_PORT) $(WEB_PORT)
+	@exec tools/run $(BUILD) $(STATE) $(BIND) $(WEB_PORT) --iscsi-port $(ISCSI_PORT) \
+		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
 
 # --- proving -----------------------------------------------------------------------------------
 ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1
@@ -215,6 +239,15 @@ torture: all tests | $(TEST_READY)
 
 bench: all tests | $(BENCH_READY)
 	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
+
+# --- the appliance -----------------------------------------------------------------------------
+.PHONY: appliance appliance-test
+appliance: all | $(APPLIANCE_READY)
+	@appliance/build
+
+appliance-test: | $(APPLIANCE_READY)
+	@tests/appliance/boot_test.py
+	@tests/appliance/update_test.py
 
 # --- lint: every file is looked at once per change ---------------------------------------------
 .PHONY: lint-format lint-tidy lint-sources lint-scripts
@@ -265,6 +298,12 @@ install: all
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
 
+# What only the appliance has.
+.PHONY: install-appliance
+install-appliance: install
+	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
+	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
+
 clean:
 	rm -rf $(BUILD)
 
@@ -280,6 +319,7 @@ help:
 	@echo 'make asan, tsan     suites under ASan+UBSan; unit and simulator tests under TSan'
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
 	@echo 'make bench          load generator against granaryd and tgt'
+	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
 	@echo 'make torture        long crash simulation'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean          remove build/; V=1 with any target shows the commands'

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -99,8 +100,10 @@ int run_pool_import(struct command *command)
 
 	if (!devices)
 		return EXIT_FAILED;
-	status = command_call(command, "POST", json_pack("{s:o}", "devices", devices), &reply,
-			      "/api/v1/pools/import");
+	status = command_call(command, "POST",
+			      json_pack("{s:o,s:b}", "devices", devices, "rewind",
+					command_option(command, "rewind") != NULL),
+			      &reply, "/api/v1/pools/import");
 	return status ? status
 		      : say(command, reply, "pool %s imported",
 			    json_string_value(json_object_get(reply, "name")));
@@ -125,14 +128,29 @@ int run_pool_show(struct command *command)
 
 int run_pool_check(struct command *command)
 {
-	json_t *reply, *finding;
+	bool offline = command_option(command, "offline") != NULL, clean;
+	json_t *reply, *finding, *body;
 	size_t index;
-	bool clean;
 	int status;
 
-	status = command_call(command, "POST",
-			      json_pack("{s:b}", "data", command_option(command, "data") != NULL),
-			      &reply, "/api/v1/pools/%s/check", command->position[0]);
+	if (!offline && command->count > 1) {
+		command_fail("one pool at a time; for devices or files say --offline");
+		return EXIT_USAGE;
+	}
+	body = json_pack("{s:b}", "data", command_option(command, "data") != NULL);
+	if (offline) {
+		json_t *devices = read_devices(command, 0);
+
+		if (!devices) {
+			json_decref(body);
+			return EXIT_FAILED;
+		}
+		json_object_set_new(body, "devices", devices);
+		status = command_call(command, "POST", body, &reply, "/api/v1/pools/check");
+	} else {
+		status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/check",
+				      command->position[0]);
+	}
 	if (status)
 		return status;
 	clean = json_is_true(json_object_get(reply, "clean"));
@@ -150,6 +168,133 @@ int run_pool_check(struct command *command)
 	if (status == EXIT_GOOD && !clean)
 		return command_fail("pool %s is damaged", command->position[0]);
 	return status;
+}
+
+static const struct column finding_columns[] = {
+    {"TIME", "time", TEXT},     {"KIND", "kind", TEXT},
+    {"VOLUME", "volume", TEXT}, {"OFFSET", "offset_bytes", NUMBER},
+    {"LBA", "lba", NUMBER},     {"TEXT", "text", TEXT},
+};
+
+int run_pool_findings(struct command *command)
+{
+	json_t *reply;
+	bool clear = command_option(command, "clear") != NULL;
+	int status = command_call(command, clear ? "DELETE" : "GET", NULL, &reply,
+				  "/api/v1/pools/%s/findings", command->position[0]);
+
+	if (status)
+		return status;
+	if (clear)
+		return say(command, reply, "findings of pool %s cleared", command->position[0]);
+	return table_print(command, reply, finding_columns,
+			   sizeof finding_columns / sizeof *finding_columns);
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static int scrub_say(struct command *command, json_t *reply)
+{
+	long long errors = json_integer_value(json_object_get(reply, "errors"));
+	long long repaired = json_integer_value(json_object_get(reply, "repaired"));
+	char *state = strdup(text_of(reply, "state"));
+	bool running = state && strcmp(state, "running") == 0;
+	char eta[64] = "";
+	int status;
+
+	if (running)
+		snprintf(eta, sizeof eta, ", %lld s to go",
+			 json_integer_value(json_object_get(reply, "eta_seconds")));
+	status =
+	    say(command, reply, "scrub of pool %s: %s, %.0f %%, %lld errors, %lld repaired%s",
+		command->position[0], state ? state : "",
+		json_number_value(json_object_get(reply, "progress")) * 100, errors, repaired, eta);
+	free(state);
+	if (status == EXIT_GOOD && errors > repaired)
+		return command_fail("pool %s is damaged: see \"granary pool findings %s\"",
+				    command->position[0], command->position[0]);
+	return status;
+}
+
+/* Until it runs no more. */
+static int scrub_wait(struct command *command, json_t **reply)
+{
+	const struct timespec pause = {.tv_nsec = 200000000};
+
+	while (strcmp(text_of(*reply, "state"), "running") == 0) {
+		int status;
+
+		json_decref(*reply);
+		nanosleep(&pause, NULL);
+		status = command_call(command, "GET", NULL, reply, "/api/v1/pools/%s/scrub",
+				      command->position[0]);
+		if (status)
+			return status;
+	}
+	return EXIT_GOOD;
+}
+
+int run_pool_scrub(struct command *command)
+{
+	static const char *const actions[] = {"pause", "resume", "stop"};
+	const char *action = "start", *rate = command_option(command, "rate");
+	json_t *reply, *body;
+	unsigned given = 0;
+	int status;
+
+	for (unsigned i = 0; i < sizeof actions / sizeof *actions; i++)
+		if (command_option(command, actions[i])) {
+			action = actions[i];
+			given++;
+		}
+	if (given > 1) {
+		command_fail("only one of --pause, --resume and --stop");
+		return EXIT_USAGE;
+	}
+	if (command_option(command, "status")) {
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/pools/%s/scrub",
+				      command->position[0]);
+	} else {
+		body = json_pack("{s:s}", "action", action);
+		if (rate)
+			json_object_set_new(body, "rate", json_string(rate));
+		status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/scrub",
+				      command->position[0]);
+	}
+	if (status == EXIT_GOOD && command_option(command, "wait"))
+		status = scrub_wait(command, &reply);
+	return status ? status : scrub_say(command, reply);
+}
+
+int run_pool_set(struct command *command)
+{
+	const char *watermarks = command_option(command, "watermarks");
+	json_t *reply;
+	int status;
+
+	if (!watermarks) {
+		command_fail("nothing to set: give --watermarks");
+		return EXIT_USAGE;
+	}
+	status = command_call(command, "PATCH", json_pack("{s:s}", "watermarks", watermarks),
+			      &reply, "/api/v1/pools/%s", command->position[0]);
+	return status ? status
+		      : say(command, reply, "pool %s warns at %s %%", command->position[0],
+			    watermarks);
+}
+
+int run_pool_export(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", NULL, &reply, "/api/v1/pools/%s/export",
+				  command->position[0]);
+
+	return status ? status : say(command, reply, "pool %s exported", command->position[0]);
 }
 
 int run_pool_delete(struct command *command)

@@ -10,9 +10,17 @@ static const struct column volume_columns[] = {
     {"USED", "used_bytes", SIZE}, {"NAA", "naa", TEXT},   {"LUNS", "mapped", COUNT},
 };
 static const struct column volume_fields[] = {
-    {"POOL", "pool", TEXT},       {"NAME", "name", TEXT},       {"SIZE", "size_bytes", SIZE},
-    {"USED", "used_bytes", SIZE}, {"UUID", "uuid", TEXT},       {"NAA", "naa", TEXT},
-    {"SERIAL", "serial", TEXT},   {"SCSI ID", "scsi_id", TEXT}, {"LUNS", "mapped", COUNT},
+    {"POOL", "pool", TEXT},
+    {"NAME", "name", TEXT},
+    {"SIZE", "size_bytes", SIZE},
+    {"USED", "used_bytes", SIZE},
+    {"UUID", "uuid", TEXT},
+    {"NAA", "naa", TEXT},
+    {"SERIAL", "serial", TEXT},
+    {"SCSI ID", "scsi_id", TEXT},
+    {"LUNS", "mapped", COUNT},
+    {"CHECKSUM", "checksum", TEXT},
+    {"RESERVED", "reserve_bytes", SIZE},
 };
 
 struct volume_name {
@@ -44,16 +52,24 @@ static int check_size(const char *text)
 int run_volume_create(struct command *command)
 {
 	struct volume_name name;
-	json_t *reply;
+	const char *checksum = command_option(command, "checksum");
+	const char *reserve = command_option(command, "reserve");
+	json_t *reply, *body;
 	int status = split_name(command->position[0], &name);
 
 	if (!status)
 		status = check_size(command->position[1]);
-	if (!status)
-		status = command_call(command, "POST",
-				      json_pack("{s:s,s:s,s:s}", "pool", name.pool, "name",
-						name.name, "size", command->position[1]),
-				      &reply, "/api/v1/volumes");
+	if (!status && reserve)
+		status = check_size(reserve);
+	if (!status) {
+		body = json_pack("{s:s,s:s,s:s}", "pool", name.pool, "name", name.name, "size",
+				 command->position[1]);
+		if (checksum)
+			json_object_set_new(body, "checksum", json_string(checksum));
+		if (reserve)
+			json_object_set_new(body, "reserve", json_string(reserve));
+		status = command_call(command, "POST", body, &reply, "/api/v1/volumes");
+	}
 	return status ? status
 		      : say(command, reply, "volume %s created, SCSI ID %s", command->position[0],
 			    json_string_value(json_object_get(reply, "scsi_id")));
@@ -93,9 +109,10 @@ int run_volume_resize(struct command *command)
 	if (!status)
 		status = check_size(command->position[1]);
 	if (!status)
-		status =
-		    command_call(command, "PATCH", json_pack("{s:s}", "size", command->position[1]),
-				 &reply, "/api/v1/volumes/%s/%s", name.pool, name.name);
+		status = command_call(command, "PATCH",
+				      json_pack("{s:s,s:b}", "size", command->position[1], "shrink",
+						command_option(command, "shrink") != NULL),
+				      &reply, "/api/v1/volumes/%s/%s", name.pool, name.name);
 	if (status)
 		return status;
 	size_format((uint64_t)json_integer_value(json_object_get(reply, "size_bytes")), size,

@@ -10,7 +10,8 @@
 /* The configuration store: one sqlite3 file (WAL, synchronous=FULL, foreign keys on). Read at
  * start, changed through transactions: begin -> change the live object -> commit, or abort and
  * undo. It describes what is exported to whom; a pool describes itself on disk.
- * Context: the control loop only (calls may wait for an fsync of a small file). */
+ * Context: one thread, the control loop for the configuration itself (calls may wait for an fsync
+ * of a small file). */
 struct config;
 struct config_statement;
 

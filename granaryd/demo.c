@@ -75,6 +75,16 @@ static json_t *loopback6_body(void)
 	return json_pack("{s:s}", "network", "::1/128");
 }
 
+static json_t *share_body(void)
+{
+	return json_pack("{s:s,s:s}", "pool", "tank", "name", "files");
+}
+
+static json_t *share_rule_body(void)
+{
+	return json_pack("{s:s,s:b,s:s}", "client", "127.0.0.1", "insecure", 1, "squash", "none");
+}
+
 static const struct {
 	const char *path, *what;
 	json_t *(*body)(void);
@@ -85,6 +95,8 @@ static const struct {
     {"/api/v1/targets/" DEMO_TARGET "/luns", "LUN 0", lun_body},
     {"/api/v1/targets/" DEMO_TARGET "/rules", "rule for 127.0.0.0/8", loopback_body},
     {"/api/v1/targets/" DEMO_TARGET "/rules", "rule for ::1", loopback6_body},
+    {"/api/v1/shares", "share tank/files", share_body},
+    {"/api/v1/shares/tank/files/rules", "rule for 127.0.0.1", share_rule_body},
 };
 
 static void volume_shown(void *context, int status, const json_t *body)

@@ -7,6 +7,7 @@
 
 #include "core/err.h"
 #include "core/log.h"
+#include "nfs/nfs.h"
 #include "webadmin/webadmin.h"
 
 #define GRANARY_VERSION   "0.1.0"
@@ -20,8 +21,11 @@
 struct options {
 	const char *state_dir;
 	const char *bind[BIND_MAX];
+	uint16_t group[BIND_MAX]; /* portal group of each */
 	unsigned bind_count;
 	uint16_t iscsi_port;
+	uint16_t nfs_port, mount_port;
+	bool nfs_port_given;
 	const char *io_engine;
 	unsigned io_loops;
 	bool demo;
@@ -32,7 +36,7 @@ int options_read(int argc, char **argv, struct options *ret_options);
 
 /* state.c: the state directory, held by one daemon at a time. */
 struct state {
-	char *dir, *config_path, *control_path, *front_path;
+	char *dir, *config_path, *reservations_path, *control_path, *front_path;
 	int lock_fd;
 };
 int state_open(const char *dir, struct state *ret_state, struct err *err)
@@ -53,9 +57,15 @@ int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *e
  * it was set up, what the administrator removed stays removed. */
 void demo_set_up(struct webadmin *admin, const char *state_dir, void (*ready)(const char *naa));
 
+/* files.c: the ports of the NFS server on each of @addresses; the portmapper's too where it is
+ * free. -EADDRINUSE only for a port that was asked for; without one NFS is left out. */
+int files_listen(struct nfs_server *nfs, const struct options *options,
+		 const char *const *addresses, unsigned count, struct err *err)
+    __attribute__((warn_unused_result));
+
 /* ready.c: the READY line and the lines to copy, on stdout. */
-void ready_print(struct iscsi_server *iscsi, const char *control_path, const char *state_dir,
-		 const char *demo_naa);
+void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
+		 const char *state_dir, const char *demo_naa);
 /* ready_print_setup_code: before READY; what the first account is made with. */
 void ready_print_setup_code(const char *code);
 

@@ -13,9 +13,10 @@
 /*~ granaryd builds the rooms, starts the loops and waits.
  *
  * start: options -> state directory and its lock -> configuration -> confine -> signal thread,
- *   I/O threads -> pools, targets, LUNs (webadmin) -> [demo] -> portals, sockets -> READY
- * stop (first signal): sockets -> iSCSI, with a grace for tasks in flight -> targets ->
- *   pools, checkpointed -> I/O threads -> exit 0
+ *   I/O threads, reservations and their thread -> pools, targets, LUNs (webadmin) -> [demo] ->
+ *   portals, sockets -> READY
+ * stop (first signal): sockets -> iSCSI, with a grace for tasks in flight -> NFS ->
+ *   targets -> pools, checkpointed -> I/O threads -> exit 0
  * second signal: exit at once; a pool replays its journal at the next start.
  *
  * The portals come last: to an initiator that logs in again after a restart, "there is no such
@@ -36,12 +37,15 @@ static struct granaryd {
 	unsigned io_loops_running;
 	struct config *config;
 	struct iscsi_server *iscsi;
+	struct nfs_server *nfs;
+	bool nfs_open;
 	struct webadmin *admin;
 	struct control_server *socket, *front; /* root's; the web front's */
 	struct timer progress;
-	struct timer port_retry;
+	struct timer port_retry, nfs_retry;
 	uint64_t port_limit_ns;
 	unsigned portals_open;
+	bool portals_without_six;
 	uint16_t port;
 	char demo_naa[64];
 	bool started, stopping;
@@ -72,10 +76,16 @@ static void all_stopped(void *context, unsigned failures)
 	loop_stop(daemon_.control);
 }
 
-static void iscsi_stopped(void *context)
+static void nfs_stopped(void *context)
 {
 	(void)context;
 	webadmin_stop(daemon_.admin, all_stopped, NULL);
+}
+
+static void iscsi_stopped(void *context)
+{
+	(void)context;
+	nfs_server_stop(daemon_.nfs, nfs_stopped, NULL);
 }
 
 static void stop_now(void)
@@ -85,6 +95,7 @@ static void stop_now(void)
 	control_server_close(daemon_.front);
 	daemon_.socket = daemon_.front = NULL;
 	timer_stop(&daemon_.port_retry);
+	timer_stop(&daemon_.nfs_retry);
 	timer_start(&daemon_.progress, PROGRESS_NS);
 	iscsi_server_stop(daemon_.iscsi, GRACE_NS, iscsi_stopped, NULL);
 }
@@ -104,27 +115,77 @@ static void stop_asked(unsigned count)
 
 /* Goes on where it stopped; one port for all addresses, also when the first was left to the
  * kernel. Without --bind, IPv6 is taken where there is some. */
+static const char *const anywhere[] = {"0.0.0.0", "::"}, *const here[] = {"127.0.0.1"};
+
+static const char *const *own_addresses(unsigned *ret_count)
+{
+	const struct options *options = &daemon_.options;
+
+	*ret_count = options->bind_count;
+	if (options->bind_count)
+		return options->bind;
+	*ret_count = options->demo ? 1 : 2;
+	return options->demo ? here : anywhere;
+}
+
+static void without_six(const struct err *err)
+{
+	log_warning("no IPv6: %s", err->text);
+	daemon_.portals_without_six = true;
+}
+
 static int open_portals(struct err *err)
 {
-	static const char *const anywhere[] = {"0.0.0.0", "::"}, *const here[] = {"127.0.0.1"};
-	const struct options *options = &daemon_.options;
-	const char *const *addresses = options->bind;
-	unsigned count = options->bind_count;
+	unsigned count;
+	const char *const *addresses = own_addresses(&count);
 
-	if (!count) {
-		addresses = options->demo ? here : anywhere;
-		count = options->demo ? 1 : 2;
-	}
 	for (; daemon_.portals_open < count; daemon_.portals_open++) {
-		int result = iscsi_portal_open(daemon_.iscsi, addresses[daemon_.portals_open],
-					       daemon_.port, &daemon_.port, err);
+		unsigned i = daemon_.portals_open;
+		int result = iscsi_portal_open(
+		    daemon_.iscsi, addresses[i], daemon_.port,
+		    daemon_.options.bind_count ? daemon_.options.group[i] : 1, &daemon_.port, err);
 
 		if (result < 0 && addresses == anywhere && daemon_.portals_open == 1)
-			log_warning("no IPv6: %s", err->text);
+			without_six(err);
 		else if (result < 0)
 			return result;
 	}
 	return 0;
+}
+
+static int listen_nfs(struct err *err)
+{
+	unsigned count;
+	const char *const *addresses = own_addresses(&count);
+
+	if (addresses == anywhere && daemon_.portals_without_six)
+		count = 1;
+	return files_listen(daemon_.nfs, &daemon_.options, addresses, count, err);
+}
+
+/* The usual port that nobody asked for may be somebody else's: it is tried for a while, beside
+ * everything else. */
+static void try_nfs(struct timer *nfs_retry)
+{
+	struct err err = {0};
+	int result = listen_nfs(&err);
+
+	if (result == -EADDRINUSE && loop_now(daemon_.control) < daemon_.port_limit_ns)
+		timer_start(nfs_retry, PORT_RETRY_NS);
+	else if (result < 0)
+		log_warning("NFS is not served: %s", err.text);
+}
+
+static int open_nfs(struct err *err)
+{
+	int result = 0;
+
+	if (!daemon_.options.nfs_port_given)
+		try_nfs(&daemon_.nfs_retry);
+	else if (!daemon_.nfs_open)
+		result = listen_nfs(err);
+	daemon_.nfs_open = result == 0;
+	return result;
 }
 
 static int open_socket(struct err *err)
@@ -144,6 +205,8 @@ static void open_for_service(struct timer *port_retry)
 	struct err err = {0};
 	int result = open_portals(&err);
 
+	if (result == 0)
+		result = open_nfs(&err);
 	if (result == -EADDRINUSE && loop_now(daemon_.control) < daemon_.port_limit_ns) {
 		timer_start(port_retry, PORT_RETRY_NS);
 		return;
@@ -156,7 +219,8 @@ static void open_for_service(struct timer *port_retry)
 	timer_stop(&daemon_.progress);
 	if (webadmin_setup_code(daemon_.admin))
 		ready_print_setup_code(webadmin_setup_code(daemon_.admin));
-	ready_print(daemon_.iscsi, daemon_.state.control_path, daemon_.state.dir, daemon_.demo_naa);
+	ready_print(daemon_.iscsi, daemon_.nfs, daemon_.state.control_path, daemon_.state.dir,
+		    daemon_.demo_naa);
 }
 
 static void serve(const char *demo_naa)
@@ -203,12 +267,28 @@ static int create_iscsi(struct err *err)
 	return iscsi_server_create(&options, &daemon_.iscsi, err);
 }
 
+static int create_nfs(struct err *err)
+{
+	struct nfs_server_options options = {
+	    .control = daemon_.control,
+	    .io_loops = daemon_.io_loops,
+	    .io_loop_count = daemon_.options.io_loops,
+	};
+
+	return nfs_server_create(&options, &daemon_.nfs, err);
+}
+
 static int open_config(struct err *err)
 {
 	unsigned count;
 	const struct config_migration *schema = webadmin_schema(&count);
 
 	return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+}
+
+static int open_reservations(struct err *err)
+{
+	return scsi_reservations_open(daemon_.world, daemon_.state.reservations_path, err);
 }
 
 static int create_admin(struct err *err)
@@ -220,6 +300,7 @@ static int create_admin(struct err *err)
 	    .control = daemon_.control,
 	    .config = daemon_.config,
 	    .iscsi = daemon_.iscsi,
+	    .nfs = daemon_.nfs,
 	    .control_path = daemon_.state.control_path,
 	    .io_loops = daemon_.options.io_loops,
 	};
@@ -244,8 +325,9 @@ static int start_threads(struct err *err)
 
 static int start(struct err *err)
 {
-	static int (*const steps[])(struct err * err) = {create_loops, open_config, create_iscsi,
-							 create_admin, confine,     start_threads};
+	static int (*const steps[])(struct err * err) = {
+	    create_loops, open_config, create_iscsi,  create_nfs,
+	    create_admin, confine,     start_threads, open_reservations};
 	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
 
 	for (unsigned i = 0; result == 0 && i < sizeof steps / sizeof *steps; i++)
@@ -262,6 +344,8 @@ static void tear_down(void)
 		loop_join(daemon_.io_loops[i]);
 	webadmin_destroy(daemon_.admin);
 	iscsi_server_destroy(daemon_.iscsi);
+	nfs_server_destroy(daemon_.nfs);
+	scsi_reservations_close();
 	for (unsigned i = 0; i < daemon_.options.io_loops; i++)
 		loop_destroy(daemon_.io_loops[i]);
 	loop_destroy(daemon_.control);
@@ -286,6 +370,7 @@ int main(int argc, char **argv)
 	}
 	timer_init(&daemon_.progress, daemon_.control, show_progress);
 	timer_init(&daemon_.port_retry, daemon_.control, open_for_service);
+	timer_init(&daemon_.nfs_retry, daemon_.control, try_nfs);
 	timer_start(&daemon_.progress, PROGRESS_NS);
 	webadmin_start(daemon_.admin, admin_started, NULL);
 	loop_run(daemon_.control);

@@ -8,7 +8,17 @@
 #include "granaryd/granaryd.h"
 
 /* One row per option: getopt's table and the help are made from it. */
-enum { OPT_STATE = 256, OPT_BIND, OPT_PORT, OPT_ENGINE, OPT_LOOPS, OPT_DEMO, OPT_LOG };
+enum {
+	OPT_STATE = 256,
+	OPT_BIND,
+	OPT_PORT,
+	OPT_NFS_PORT,
+	OPT_MOUNT_PORT,
+	OPT_ENGINE,
+	OPT_LOOPS,
+	OPT_DEMO,
+	OPT_LOG
+};
 
 static const struct {
 	const char *name, *argument; /* NULL: takes none */
@@ -17,10 +27,15 @@ static const struct {
 } table[] = {
     {"state", "DIR", OPT_STATE,
      "state directory (default $GRANARY_STATE or " DEFAULT_STATE_DIR ")"},
-    {"bind", "ADDR", OPT_BIND,
-     "listen on this IPv4 or IPv6 address; may be given again (default 0.0.0.0 and ::,\n"
-     "                      with --demo 127.0.0.1)"},
+    {"bind", "ADDR[,GROUP]", OPT_BIND,
+     "listen on this IPv4 or IPv6 address, in portal group GROUP (default 1); may be\n"
+     "                      given again (default 0.0.0.0 and ::, with --demo 127.0.0.1)"},
     {"iscsi-port", "N", OPT_PORT, "iSCSI port (default 3260; 0 picks a free one)"},
+    {"nfs-port", "N", OPT_NFS_PORT,
+     "NFS port (default 2049, left out when it is taken; 0 picks a free one,\n"
+     "                      and leaves the portmapper's port 111 alone)"},
+    {"mount-port", "N", OPT_MOUNT_PORT,
+     "port that MOUNT is announced on (default 0: the NFS port)"},
     {"io-engine", "NAME", OPT_ENGINE, "auto, uring or aio (default auto)"},
     {"io-loops", "N", OPT_LOOPS, "threads for I/O (default one per core)"},
     {"demo", NULL, OPT_DEMO, "set up pool tank, volume tank/demo and a target open to this host"},
@@ -89,6 +104,21 @@ static bool read_level(const char *text, enum log_level *ret_level)
 	return false;
 }
 
+/* "ADDRESS" or "ADDRESS,GROUP"; argv is ours to cut. */
+static int take_bind(const char *value, struct options *options)
+{
+	unsigned long group = 1;
+	char *comma = strchr(value, ',');
+
+	if (comma && !read_number(comma + 1, 1, ISCSI_GROUP_MAX, &group))
+		return usage("--bind %s: a portal group is a number from 1 to 32", value);
+	if (comma)
+		*comma = '\0';
+	options->group[options->bind_count] = (uint16_t)group;
+	options->bind[options->bind_count++] = value;
+	return -1;
+}
+
 /* One option with a value; -1, or the exit status. */
 static int take(int code, const char *value, struct options *options)
 {
@@ -103,12 +133,22 @@ static int take(int code, const char *value, struct options *options)
 	case OPT_BIND:
 		if (options->bind_count == BIND_MAX)
 			return usage("too many --bind (%s)", value);
-		options->bind[options->bind_count++] = value;
-		return -1;
+		return take_bind(value, options);
 	case OPT_PORT:
 		if (!read_number(value, 0, 65535, &number))
 			return usage("--iscsi-port %s is not a port", value);
 		options->iscsi_port = (uint16_t)number;
+		return -1;
+	case OPT_NFS_PORT:
+		if (!read_number(value, 0, 65535, &number))
+			return usage("--nfs-port %s is not a port", value);
+		options->nfs_port = (uint16_t)number;
+		options->nfs_port_given = true;
+		return -1;
+	case OPT_MOUNT_PORT:
+		if (!read_number(value, 0, 65535, &number))
+			return usage("--mount-port %s is not a port", value);
+		options->mount_port = (uint16_t)number;
 		return -1;
 	case OPT_ENGINE:
 		options->io_engine = value;
@@ -155,6 +195,7 @@ int options_read(int argc, char **argv, struct options *ret_options)
 	*ret_options = (struct options){
 	    .state_dir = getenv("GRANARY_STATE"),
 	    .iscsi_port = ISCSI_PORT,
+	    .nfs_port = NFS_PORT,
 	    .io_engine = "auto",
 	    .log_level = LOG_LEVEL_INFO,
 	};

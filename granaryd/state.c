@@ -94,9 +94,11 @@ int state_open(const char *dir, struct state *ret_state, struct err *err)
 	if (!state.dir)
 		return err_set(err, -errno, "state directory %s: %s", dir, strerror(errno));
 	state.config_path = heap_printf("%s/config.db", state.dir);
+	state.reservations_path = heap_printf("%s/reservations.db", state.dir);
 	state.control_path = heap_printf("%s/control.sock", state.dir);
 	state.front_path = heap_printf("%s/web/web.sock", state.dir);
-	if (!state.config_path || !state.control_path || !state.front_path)
+	if (!state.config_path || !state.reservations_path || !state.control_path ||
+	    !state.front_path)
 		result = err_set(err, -ENOMEM, "out of memory");
 	else if (strlen(state.control_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
 		result = err_set(err, -ENAMETOOLONG,
@@ -119,6 +121,7 @@ void state_close(struct state *state)
 	if (state->lock_fd >= 0)
 		close(state->lock_fd);
 	heap_free(state->config_path);
+	heap_free(state->reservations_path);
 	heap_free(state->control_path);
 	heap_free(state->front_path);
 	free(state->dir);

@@ -165,6 +165,7 @@ struct iscsi_conn {
 	struct stream *stream;
 	struct list link; /* io->conns */
 	int fd;           /* until attached */
+	uint16_t group;   /* portal group it came in through */
 	struct sockaddr_storage peer, local;
 	char peer_text[64], local_text[64];
 	enum conn_state state;
@@ -232,7 +233,7 @@ struct iscsi_portal {
 	struct iscsi_server *server;
 	struct listener *listener;
 	char address[64];
-	uint16_t port;
+	uint16_t port, group;
 };
 
 struct iscsi_target {
@@ -270,8 +271,10 @@ struct iscsi_server {
 };
 
 /* server.c: control loop */
-void server_accepted(struct iscsi_server *server, int fd, const struct sockaddr *peer,
-		     socklen_t peer_length);
+void server_accepted(struct iscsi_server *server, uint16_t group, int fd,
+		     const struct sockaddr *peer, socklen_t peer_length);
+/* Every target has a port for portal group @group from now on. */
+void server_add_group(struct iscsi_server *server, uint16_t group);
 /* server.c: any loop. conn->question is answered by conn_answered(); one at a time. */
 void server_ask(struct iscsi_conn *conn, enum conn_question question);
 void server_conn_gone(struct iscsi_conn *conn); /* last word of a connection */

@@ -36,9 +36,13 @@ void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
 		       void (*stopped)(void *context), void *context);
 void iscsi_server_destroy(struct iscsi_server *server); /* stopped first */
 
-/* A portal: address and port in portal group 1. IPv4 or IPv6. @port 0 picks one. */
+/* A portal: address and port in portal group @group (1 to ISCSI_GROUP_MAX). IPv4 or IPv6. @port 0
+ * picks one. Every target is reached through every portal; a portal group is a target port of it
+ * (SPC-4 relative port identifier and target port group: the same number). */
+#define ISCSI_GROUP_MAX 32
 int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t port,
-		      uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
+		      uint16_t group, uint16_t *ret_port, struct err *err)
+    __attribute__((warn_unused_result));
 struct iscsi_portal_info {
 	const char *address; /* borrowed */
 	uint16_t port, group;

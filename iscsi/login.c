@@ -196,7 +196,7 @@ static void declare(struct login *login)
 	if (!login->group_declared && !login->params.discovery) {
 		if (login->target_alias && login->target_alias[0])
 			text_add(&login->reply, "TargetAlias", login->target_alias);
-		text_add_number(&login->reply, "TargetPortalGroupTag", 1);
+		text_add_number(&login->reply, "TargetPortalGroupTag", login->group);
 		login->group_declared = true;
 	}
 	if (!login->receive_declared && login->stage == STAGE_OPERATIONAL) {

@@ -49,6 +49,7 @@ enum login_next {
 struct login {
 	struct iscsi_params params;
 	unsigned chap_algorithms; /* enum iscsi_chap bits; set by the caller */
+	uint16_t group;           /* portal group tag; set by the caller with the rule */
 	const char *target_alias; /* or NULL; set by the caller with the rule */
 	void (*random)(void *context, void *buffer, size_t length);
 	void *random_context;

@@ -10,17 +10,21 @@
 static const struct listener_handlers handlers;
 
 int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t port,
-		      uint16_t *ret_port, struct err *err)
+		      uint16_t group, uint16_t *ret_port, struct err *err)
 {
 	struct iscsi_portal *portal;
 	int result;
 
+	if (group < 1 || group > ISCSI_GROUP_MAX)
+		return err_set(err, -EINVAL, "a portal group is a number from 1 to %d",
+			       ISCSI_GROUP_MAX);
 	if (server->portal_count == ISCSI_PORTALS_MAX)
 		return err_set(err, -ENOSPC, "more than %u portals", ISCSI_PORTALS_MAX);
 	portal = heap_zalloc(sizeof(*portal));
 	if (!portal)
 		return err_set(err, -ENOMEM, "no memory for a portal");
 	portal->server = server;
+	portal->group = group;
 	snprintf(portal->address, sizeof(portal->address), "%s", address);
 	result = listener_open(server->options.control, address, port, &handlers, portal,
 			       &portal->listener, err);
@@ -30,6 +34,7 @@ int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t
 	}
 	portal->port = listener_port(portal->listener);
 	server->portals[server->portal_count++] = portal;
+	server_add_group(server, group);
 	if (ret_port)
 		*ret_port = portal->port;
 	return 0;
@@ -43,7 +48,7 @@ bool iscsi_portal_next(struct iscsi_server *server, unsigned index,
 	*ret_info = (struct iscsi_portal_info){
 	    .address = server->portals[index]->address,
 	    .port = server->portals[index]->port,
-	    .group = 1,
+	    .group = server->portals[index]->group,
 	};
 	return true;
 }
@@ -62,7 +67,7 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *p
 {
 	struct iscsi_portal *portal = listener_context(listener);
 
-	server_accepted(portal->server, fd, peer, peer_length);
+	server_accepted(portal->server, portal->group, fd, peer, peer_length);
 }
 
 static const struct listener_handlers handlers = {.accepted = accepted};
@@ -115,7 +120,7 @@ void portal_list(const struct iscsi_server *server, const struct sockaddr *local
 			address_text(local, plain, sizeof(plain));
 		else
 			continue;
-		snprintf(line, sizeof(line), "%s:%u,1", plain, portal->port);
+		snprintf(line, sizeof(line), "%s:%u,%u", plain, portal->port, portal->group);
 		text_add(writer, "TargetAddress", line);
 	}
 }

@@ -142,8 +142,8 @@ static void half_open_end(struct iscsi_conn *conn)
 	conn->server->half_open_count--;
 }
 
-static struct iscsi_conn *conn_new(struct iscsi_server *server, int fd, const struct sockaddr *peer,
-				   socklen_t peer_length)
+static struct iscsi_conn *conn_new(struct iscsi_server *server, uint16_t group, int fd,
+				   const struct sockaddr *peer, socklen_t peer_length)
 {
 	struct iscsi_conn *conn = heap_zalloc(sizeof(*conn));
 	socklen_t length = sizeof(conn->local);
@@ -152,6 +152,7 @@ static struct iscsi_conn *conn_new(struct iscsi_server *server, int fd, const st
 		return NULL;
 	conn->server = server;
 	conn->fd = fd;
+	conn->group = group;
 	memcpy(&conn->peer, peer,
 	       peer_length < sizeof(conn->peer) ? peer_length : sizeof(conn->peer));
 	if (getsockname(fd, (struct sockaddr *)&conn->local, &length) < 0)
@@ -165,13 +166,13 @@ static struct iscsi_conn *conn_new(struct iscsi_server *server, int fd, const st
 	return conn;
 }
 
-void server_accepted(struct iscsi_server *server, int fd, const struct sockaddr *peer,
-		     socklen_t peer_length)
+void server_accepted(struct iscsi_server *server, uint16_t group, int fd,
+		     const struct sockaddr *peer, socklen_t peer_length)
 {
 	struct iscsi_conn *conn;
 
 	if (server->stopping || server->conn_count >= server->options.connections_max ||
-	    !(conn = conn_new(server, fd, peer, peer_length))) {
+	    !(conn = conn_new(server, group, fd, peer, peer_length))) {
 		close(fd);
 		return;
 	}
@@ -275,6 +276,7 @@ static void ask_rule(struct iscsi_conn *conn)
 	conn->discovery = params->discovery;
 	memcpy(conn->initiator, params->initiator, sizeof(conn->initiator));
 	conn->login->chap_algorithms = conn->server->chap;
+	conn->login->group = conn->group;
 	if (conn->server->stopping)
 		answer(conn, LOGIN_UNAVAILABLE);
 	else
@@ -287,6 +289,7 @@ static struct iscsi_conn *same_port(struct iscsi_conn *conn)
 		struct iscsi_conn *other = list_entry(it, struct iscsi_conn, all_link);
 
 		if (other != conn && other->registered && other->target == conn->target &&
+		    other->group == conn->group &&
 		    !memcmp(other->isid, conn->login->isid, sizeof(other->isid)) &&
 		    !strcmp(other->initiator, conn->initiator))
 			return other;
@@ -409,6 +412,20 @@ void server_ask(struct iscsi_conn *conn, enum conn_question question)
 
 /* ---- targets */
 
+static void add_group(struct iscsi_target *target, uint16_t group)
+{
+	struct err err = {0};
+
+	if (scsi_target_add_group(target->scsi, group, &err) < 0)
+		log_error("target %s: %s", target->name, err.text);
+}
+
+void server_add_group(struct iscsi_server *server, uint16_t group)
+{
+	list_for_each (it, &server->targets)
+		add_group(list_entry(it, struct iscsi_target, link), group);
+}
+
 int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char *alias,
 			struct iscsi_target **ret_target, struct err *err)
 {
@@ -431,6 +448,8 @@ int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char
 	snprintf(target->name, sizeof(target->name), "%s", iqn);
 	snprintf(target->alias, sizeof(target->alias), "%s", alias ? alias : "");
 	list_push_back(&server->targets, &target->link);
+	for (unsigned i = 0; i < server->portal_count; i++)
+		add_group(target, server->portals[i]->group);
 	*ret_target = target;
 	return 0;
 }

@@ -669,8 +669,9 @@ int session_start(struct iscsi_conn *conn, struct scsi_target *target)
 		return 0;
 	snprintf(initiator, sizeof(initiator), "%s,i,0x%02x%02x%02x%02x%02x%02x",
 		 conn->params.initiator, isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]);
-	snprintf(port, sizeof(port), "%s,t,0x0001", conn->params.target);
-	if (scsi_nexus_create(target, initiator, port, 1, &conn->session.nexus, &err) == 0)
+	snprintf(port, sizeof(port), "%s,t,0x%04x", conn->params.target, conn->group);
+	if (scsi_nexus_create(target, initiator, port, conn->group, &conn->session.nexus, &err) ==
+	    0)
 		return 0;
 	log_error("%s: %s", conn->params.initiator, err.text);
 	return -ENOMEM;

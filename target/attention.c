@@ -8,10 +8,19 @@ static const struct {
 	uint16_t asc;
 	bool clears_others;
 } kinds[ATTENTION_COUNT] = {
-    [ATTENTION_POWER_ON] = {0x2900, true},      [ATTENTION_BUS_RESET] = {0x2902, true},
-    [ATTENTION_LU_RESET] = {0x2903, true},      [ATTENTION_NEXUS_LOSS] = {0x2907, true},
-    [ATTENTION_LUNS_CHANGED] = {0x3f0e, false}, [ATTENTION_CAPACITY_CHANGED] = {0x2a09, false},
-    [ATTENTION_MODE_CHANGED] = {0x2a01, false}, [ATTENTION_COMMANDS_CLEARED] = {0x2f00, false},
+    [ATTENTION_POWER_ON] = {0x2900, true},
+    [ATTENTION_BUS_RESET] = {0x2902, true},
+    [ATTENTION_LU_RESET] = {0x2903, true},
+    [ATTENTION_NEXUS_LOSS] = {0x2907, true},
+    [ATTENTION_LUNS_CHANGED] = {0x3f0e, false},
+    [ATTENTION_CAPACITY_CHANGED] = {0x2a09, false},
+    [ATTENTION_MODE_CHANGED] = {0x2a01, false},
+    [ATTENTION_THRESHOLD] = {0x3807, false},
+    [ATTENTION_COMMANDS_CLEARED] = {0x2f00, false},
+    [ATTENTION_RESERVATIONS_PREEMPTED] = {0x2a03, false},
+    [ATTENTION_RESERVATIONS_RELEASED] = {0x2a04, false},
+    [ATTENTION_REGISTRATIONS_PREEMPTED] = {0x2a05, false},
+    [ATTENTION_ACCESS_CHANGED] = {0x2a06, false},
 };
 
 void attention_set(struct scsi_itl *itl, enum attention kind)

@@ -130,15 +130,22 @@ void block_read(struct scsi_task *task)
 
 /* An initiator may announce less data than the CDB asks for (RFC 7143 11.4.5.1): whole blocks of
  * what came are written, the transport reports the rest as residual. */
-void block_use_data_out(struct scsi_task *task)
+void block_use_data_out(struct scsi_task *task, size_t offset, size_t length)
 {
-	uint64_t left = task->data_out_length & ~(uint64_t)(VOLUME_BLOCK - 1);
+	uint64_t left = length & ~(uint64_t)(VOLUME_BLOCK - 1);
 	unsigned count = 0;
 
 	task->blocks = left >> SCSI_BLOCK_SHIFT;
 	for (unsigned i = 0; i < task->data_out_count && left > 0; i++) {
 		struct iovec iov = task->data_out[i];
 
+		if (offset >= iov.iov_len) {
+			offset -= iov.iov_len;
+			continue;
+		}
+		iov.iov_base = (uint8_t *)iov.iov_base + offset;
+		iov.iov_len -= offset;
+		offset = 0;
 		if (iov.iov_len > left)
 			iov.iov_len = left;
 		left -= iov.iov_len;
@@ -152,7 +159,7 @@ void block_use_data_out(struct scsi_task *task)
 void block_write(struct scsi_task *task)
 {
 	if (task->direction == SCSI_DATA_OUT)
-		block_use_data_out(task);
+		block_use_data_out(task, 0, task->data_out_length);
 	if (task->blocks == 0)
 		task_finish(task);
 	else

@@ -35,8 +35,9 @@ static void reply_standard(struct scsi_task *task)
 	p[2] = 0x06;                 /* SPC-4 */
 	p[3] = 0x10 | 0x02;          /* HISUP, response data format 2 */
 	p[4] = 96 - 5;
-	p[6] = 0x10; /* MULTIP */
-	p[7] = 0x02; /* CMDQUE */
+	p[5] = 0x30 | 0x08; /* TPGS: implicit and explicit; 3PC */
+	p[6] = 0x10;        /* MULTIP */
+	p[7] = 0x02;        /* CMDQUE */
 	memcpy(p + 8, VENDOR, 8);
 	memcpy(p + 16, PRODUCT, 16);
 	memcpy(p + 32, REVISION, 4);
@@ -93,7 +94,7 @@ static unsigned page_identification(const struct scsi_task *task, uint8_t *p)
 	p += designator(p, CODE_ASCII, ASSOCIATION_LU | 1, vendor_id, sizeof(vendor_id));
 	put_be16(word + 2, nexus->relative_port);
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 4, word, 4);
-	put_be16(word + 2, 1); /* one target port group */
+	/* each port is a target port group of its own, with the same number */
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 5, word, 4);
 	p += name_designator(p, ASSOCIATION_PORT, nexus->target_port);
 	p += name_designator(p, ASSOCIATION_TARGET, nexus->target->name);
@@ -110,11 +111,12 @@ static unsigned page_extended(const struct scsi_task *task, uint8_t *p)
 	return 0x3c;
 }
 
-/* Block limits (SBC-3 6.6.4). COMPARE AND WRITE is not there and has length 0. */
+/* Block limits (SBC-4 6.6.4). A WRITE ATOMIC of any alignment, without atomic boundaries. */
 static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 {
 	(void)task;
 	p[4 - 4] = 0x01; /* WSNZ: WRITE SAME of 0 blocks is refused */
+	p[5 - 4] = SCSI_COMPARE_BLOCKS;
 	put_be16(p + 6 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 8 - 4, SCSI_TRANSFER_BLOCKS);
 	put_be32(p + 12 - 4, SCSI_TRANSFER_BLOCKS);
@@ -123,6 +125,7 @@ static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 	put_be32(p + 28 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 32 - 4, 0x80000000u); /* UGAVALID, alignment 0 */
 	put_be64(p + 36 - 4, SCSI_SAME_BLOCKS);
+	put_be32(p + 44 - 4, SCSI_TRANSFER_BLOCKS);
 	return 0x3c;
 }
 
@@ -138,6 +141,7 @@ static unsigned page_characteristics(const struct scsi_task *task, uint8_t *p)
 static unsigned page_provisioning(const struct scsi_task *task, uint8_t *p)
 {
 	(void)task;
+	p[4 - 4] = SCSI_THRESHOLD_EXPONENT;
 	p[5 - 4] = 0x80 | 0x40 | 0x20 | 0x04; /* LBPU LBPWS LBPWS10 LBPRZ */
 	p[6 - 4] = 0x02;                      /* thin */
 	return 4;
@@ -147,9 +151,9 @@ static const struct {
 	uint8_t code;
 	unsigned (*build)(const struct scsi_task *task, uint8_t *p);
 } pages[] = {
-    {0x00, page_supported},    {0x80, page_serial}, {0x83, page_identification},
-    {0x86, page_extended},     {0xb0, page_limits}, {0xb1, page_characteristics},
-    {0xb2, page_provisioning},
+    {0x00, page_supported},       {0x80, page_serial},       {0x83, page_identification},
+    {0x86, page_extended},        {0x8f, odx_page},          {0xb0, page_limits},
+    {0xb1, page_characteristics}, {0xb2, page_provisioning},
 };
 #define PAGE_COUNT (sizeof(pages) / sizeof(pages[0]))
 

@@ -2,8 +2,10 @@
 #ifndef TARGET_INTERNAL_H
 #define TARGET_INTERNAL_H
 
+#include <assert.h>
 #include <pthread.h>
 
+#include "target/pr_state.h"
 #include "target/target.h"
 #include "target/task.h"
 
@@ -20,6 +22,7 @@
  *   3. scsi_nexus.lock: the LUN table of one nexus. The only lock on the I/O path, taken once
  *      per command; it earns its place because the control loop changes LUN maps under running
  *      sessions, and is uncontended otherwise.
+ *   4. scsi_lu.ranges.mutex: block ranges in use, twice a command (lock.c says why).
  * Tasks, task lists and abort orders of a nexus are touched on the nexus's loop only; others
  * post messages there. */
 
@@ -34,7 +37,10 @@
 #define SCSI_SAME_BLOCKS     (32u << 10)  /* MAXIMUM WRITE SAME LENGTH: 16 MiB */
 #define SCSI_PIECE_BLOCKS    (256u << 10) /* one discard request: 128 MiB */
 #define SCSI_STATUS_EXTENTS  64u          /* descriptors of one GET LBA STATUS */
-#define SCSI_TMF_LIMIT_NS    (5ull * 1000000000)
+#define SCSI_COMPARE_BLOCKS  255u         /* MAXIMUM COMPARE AND WRITE LENGTH */
+/* Unit of thresholds and of log page 0Ch: 2^this logical blocks, 1 MiB. */
+#define SCSI_THRESHOLD_EXPONENT 11
+#define SCSI_TMF_LIMIT_NS       (5ull * 1000000000)
 
 /* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
 enum attention {
@@ -45,13 +51,25 @@ enum attention {
 	ATTENTION_LUNS_CHANGED,
 	ATTENTION_CAPACITY_CHANGED,
 	ATTENTION_MODE_CHANGED,
+	ATTENTION_THRESHOLD,
 	ATTENTION_COMMANDS_CLEARED,
+	ATTENTION_RESERVATIONS_PREEMPTED,
+	ATTENTION_RESERVATIONS_RELEASED,
+	ATTENTION_REGISTRATIONS_PREEMPTED,
+	ATTENTION_ACCESS_CHANGED,
 	ATTENTION_COUNT,
 };
 
 /* ---- Mode pages (mode.c). */
 #define MODE_PAGE_COUNT 4
 #define MODE_PAGE_MAX   20
+
+/* ---- Block ranges in use (lock.c). */
+struct scsi_lock_table {
+	pthread_mutex_t mutex;
+	struct list active, waiting; /* scsi_range.link; waiting: in order of arrival */
+	unsigned exclusive;          /* in either list */
+};
 
 struct scsi_lu {
 	struct list link; /* registry */
@@ -64,6 +82,15 @@ struct scsi_lu {
 	bool descriptor_sense, write_cache, software_write_protect; /* atomic copies of bits */
 	struct scsi_nexus *holder; /* of RESERVE(6); atomic to read, lock to change */
 	char reservation[SCSI_NAME_MAX + 64];
+	struct scsi_lock_table ranges;
+	unsigned token_count;               /* valid copy tokens (odx.c); atomic */
+	uint64_t read_errors, write_errors; /* atomic */
+	uint64_t threshold_used;            /* of the pool at the last threshold; control loop */
+	/* Persistent reservations: changed by their one thread with topology lock and lock held;
+	 * read by others under lock. */
+	struct pr_state pr;
+	uint8_t pr_type; /* atomic copy of pr.type, for the check of every command */
+	bool pr_busy;    /* a change is being stored; lock */
 };
 
 struct scsi_counters {
@@ -76,7 +103,8 @@ struct scsi_lun_mapping {
 	struct scsi_target *target;
 	struct scsi_lu *lu;
 	unsigned lun;
-	struct list itls; /* scsi_itl.mapping_link; topology lock */
+	struct list itls;         /* scsi_itl.mapping_link; topology lock */
+	struct scsi_names *names; /* who sees it, NULL = everybody; topology lock */
 	struct scsi_counters retired;
 	bool removed;
 	void (*done)(void *context);
@@ -86,7 +114,19 @@ struct scsi_lun_mapping {
 	char reservation[SCSI_NAME_MAX + 64]; /* control loop: what scsi_lun_info shows */
 };
 
+/* A target port: a portal group, which is a target port group of its own. Never goes away. */
+#define SCSI_PORTS_MAX 32
+struct scsi_port {
+	uint16_t group; /* relative port identifier as well */
+	uint8_t access; /* enum scsi_access; atomic to read, topology lock to change */
+	uint8_t cause;  /* of the last change: enum alua_cause; topology lock */
+	bool preferred; /* topology lock */
+	bool open;      /* there is a portal, or was a nexus; topology lock */
+};
+
 struct scsi_target {
+	struct scsi_port ports[SCSI_PORTS_MAX];
+	unsigned port_count; /* topology lock */
 	char name[SCSI_NAME_MAX + 1];
 	unsigned lun_count;
 	struct list mappings; /* topology lock */
@@ -99,12 +139,14 @@ struct scsi_itl {
 	struct scsi_lun_mapping *mapping;
 	struct scsi_lu *lu;  /* what mapping->lu says */
 	uint32_t attentions; /* bits of enum attention; atomic */
+	uint32_t pr_role;    /* bits of enum pr_role; atomic */
 	unsigned task_count; /* begun, not ended; this and what follows: nexus's loop */
 	struct list waiting; /* behind an ORDERED task */
 	unsigned running;
 	bool ordered_running;
 	bool removed;                  /* unmapped: free when the last task is gone */
 	struct scsi_counters counters; /* written here only, read by anyone */
+	struct copy_result *results;   /* COPY_RESULTS of them, or NULL; the nexus's loop */
 	struct message retire;
 };
 
@@ -113,6 +155,7 @@ struct abort_order {
 	struct list link;         /* nexus->orders; the nexus's loop */
 	struct scsi_nexus *nexus; /* whose tasks */
 	const struct scsi_lu *lu; /* NULL: any; compared, never followed */
+	bool preempted;           /* by PREEMPT AND ABORT: PERSISTENT RESERVE OUT is spared */
 	bool one_task;
 	bool cleared_by_other; /* whoever loses a task hears 2Fh/00h */
 	uint64_t tag;
@@ -129,9 +172,10 @@ struct scsi_nexus {
 	struct scsi_target *target;
 	uint32_t refs; /* atomic: the owner, and messages on their way here */
 	struct loop *loop;
-	char initiator_port[SCSI_NAME_MAX + 32];
-	char target_port[SCSI_NAME_MAX + 32];
+	char initiator_port[SCSI_PORT_NAME_MAX];
+	char target_port[SCSI_PORT_NAME_MAX];
 	uint16_t relative_port;
+	const struct scsi_port *port;
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
@@ -156,6 +200,7 @@ struct scsi_lu *lu_get(struct volume *volume); /* topology lock; NULL: no memory
 void lu_put(struct scsi_lu *lu);               /* topology lock */
 /* Unit attention @kind for every I_T nexus of @lu but @except. Topology lock held. */
 void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nexus *except);
+struct scsi_lu *lu_of(const uint8_t uuid[16]); /* topology lock; NULL: none */
 /* Back to power-on values: reservation gone, default mode parameters. */
 void lu_reset(struct scsi_lu *lu);
 void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus);
@@ -164,16 +209,125 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 	return volume_size(lu->volume) >> SCSI_BLOCK_SHIFT;
 }
 
+/* ---- alua.c: target port groups */
+enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };
+struct scsi_port *alua_port(struct scsi_target *target, uint16_t group);     /* topology lock */
+struct scsi_port *alua_add_port(struct scsi_target *target, uint16_t group); /* likewise */
+bool alua_allows(struct scsi_task *task, const struct scsi_opcode *row);     /* or sense is set */
+bool alua_decode_set(struct scsi_task *task);
+void alua_report(struct scsi_task *task);
+void alua_set(struct scsi_task *task);
+
+/* ---- pr.c: persistent reservations */
+enum pr_role { PR_ROLE_REGISTERED = 1, PR_ROLE_HOLDER = 2 };
+/* A logical unit comes and goes; an I_T_L nexus comes. Topology lock. */
+void pr_lu_init(struct scsi_lu *lu);
+void pr_lu_finish(struct scsi_lu *lu);
+void pr_attach(struct scsi_itl *itl);
+/* SPC-4 5.12.3: what RESERVE(6) and RELEASE(6) do when there are registrations: true = nothing,
+ * and GOOD; a conflict or BUSY is set in the task's status. lu->lock held. */
+bool pr_settles_reserve6(struct scsi_task *task);
+/* The conflict check: one load and a branch while nothing is reserved. Any thread. */
+bool pr_allows(const struct scsi_itl *itl, const struct scsi_opcode *row);
+bool pr_decode_out(struct scsi_task *task);
+void pr_in_read_keys(struct scsi_task *task);
+void pr_in_read_reservation(struct scsi_task *task);
+void pr_in_report_capabilities(struct scsi_task *task);
+void pr_in_read_full_status(struct scsi_task *task);
+void pr_out(struct scsi_task *task);
+
+/* ---- pr_store.c: what survives a power loss. The reservations' thread only, but for
+ * pr_store_load(): any, under the topology lock. */
+bool pr_store_ready(void);
+/* Durable: on 0. pr_store_save keeps @state, or nothing if it has no APTPL. */
+int pr_store_save(const uint8_t uuid[16], const struct pr_state *state);
+void pr_store_load(const uint8_t uuid[16], struct pr_state *ret_state);
+/* Run on the reservations' thread; at once where there is none. */
+void pr_store_post(struct message *message, void (*run)(struct message *message));
+
+/* ---- transport_id.c: TransportIDs of iSCSI (SPC-4 7.6.4.5) */
+#define TRANSPORT_ID_MAX (4 + 256)
+/* Hostile input. Whole name of the port in *ret_port; false: only the node's name. Returns the
+ * bytes used, 0 for nonsense. */
+size_t transport_id_parse(const uint8_t *bytes, size_t length, char ret_name[SCSI_PORT_NAME_MAX],
+			  bool *ret_port);
+unsigned transport_id_write(const char *initiator_port, uint8_t ret_bytes[TRANSPORT_ID_MAX]);
+
 /* ---- nexus.c */
 struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun); /* the nexus's loop */
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping,
-		 uint32_t attentions);           /* topology lock */
+		 uint32_t attentions); /* topology lock */
+/* Who may see a LUN; topology lock. */
+bool mapping_visible(const struct scsi_lun_mapping *mapping, const struct scsi_nexus *nexus);
+/* The nexus's I_T_L nexus of this mapping, NULL if it has none; topology lock, any thread. */
+struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping);
 void nexus_detach(struct scsi_itl *itl);         /* topology lock; any thread */
 void nexus_retire_if_idle(struct scsi_itl *itl); /* the nexus's loop, no lock held */
 void nexus_ref(struct scsi_nexus *nexus);
 void nexus_unref(struct scsi_nexus *nexus);
 /* Topology lock: the mapping has lost an itl; finish an unmap whose last one it was. */
 void mapping_settle(struct scsi_lun_mapping *mapping);
+
+/* ---- lock.c; any loop */
+void lock_table_init(struct scsi_lock_table *table);
+void lock_table_finish(struct scsi_lock_table *table);
+/* lock_acquire: true when @range is held at once; otherwise granted() is posted to its loop. */
+bool lock_acquire(struct scsi_lock_table *table, struct scsi_range *range);
+void lock_release(struct scsi_range *range);
+/* lock_give_up: false when @range was granted already and its message is on the way. */
+bool lock_give_up(struct scsi_range *range);
+
+/* ---- copy.c */
+#define COPY_TARGETS      8u
+#define COPY_SEGMENTS     64u
+#define COPY_LIST_MAX     2048u /* bytes of descriptors */
+#define COPY_SEGMENT_MAX  (65535u << SCSI_BLOCK_SHIFT)
+#define COPY_RESULTS      16u /* kept for an I_T_L nexus */
+#define COPY_BUFFER       BUF_MAX
+#define COPY_RANGES       16u         /* of one token command */
+#define COPY_TOKEN_BLOCKS (64u << 11) /* a token stands for: 64 MiB */
+/* What became of a copy; allocated with the first one of an I_T_L nexus. */
+struct copy_result {
+	bool used, running, discard;
+	uint8_t action; /* service action that made it: 0 is EXTENDED COPY(LID1) */
+	uint32_t list;
+	uint64_t age; /* the nexus's sequence when it began */
+	enum scsi_status status;
+	uint16_t segments; /* done */
+	uint64_t blocks;   /* copied */
+	uint8_t sense[32], sense_length;
+	uint8_t secret[32]; /* of the token that was made */
+};
+/* copy_run: copy @blocks from one logical unit to another or the same, in pieces, then go on
+ * with @next; fails the task with COPY ABORTED. task->buffer is the buffer to use. What is not
+ * mapped in the source is discarded in the destination. Ranges are checked by the caller. */
+void copy_run(struct scsi_task *task, struct scsi_itl *from, uint64_t from_lba, struct scsi_itl *to,
+	      uint64_t to_lba, uint64_t blocks, bool (*intact)(struct scsi_task *task),
+	      void (*next)(struct scsi_task *task));
+void copy_drop(struct scsi_task *task); /* at the end of every task */
+/* copy_result_start: an entry for @list; false: sense is set (number in use, no room). */
+bool copy_result_start(struct scsi_task *task, uint8_t action, uint32_t list, bool discard);
+struct copy_result *copy_result_find(const struct scsi_itl *itl, bool lid1, uint32_t list);
+/* The logical unit with this NAA designator among those @nexus can see, or NULL. */
+struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16]);
+
+bool xcopy_decode(struct scsi_task *task);
+bool xcopy_decode_results(struct scsi_task *task);
+void xcopy_execute(struct scsi_task *task);
+void xcopy_status(struct scsi_task *task);
+void xcopy_parameters(struct scsi_task *task);
+
+/* ---- odx.c */
+/* Any loop, before blocks of @lu are written or discarded: their tokens are revoked. */
+void odx_source_changes(const struct scsi_lu *lu, uint64_t lba, uint64_t blocks);
+void odx_lu_gone(const struct scsi_lu *lu);
+unsigned odx_page(const struct scsi_task *task, uint8_t *start);
+bool odx_decode_populate(struct scsi_task *task);
+bool odx_decode_write(struct scsi_task *task);
+bool odx_decode_information(struct scsi_task *task);
+void odx_populate(struct scsi_task *task);
+void odx_write(struct scsi_task *task);
+void odx_information(struct scsi_task *task);
 
 /* ---- attention.c */
 void attention_set(struct scsi_itl *itl, enum attention kind);
@@ -194,26 +348,49 @@ enum sense_key {
 	SENSE_ILLEGAL_REQUEST = 5,
 	SENSE_UNIT_ATTENTION = 6,
 	SENSE_DATA_PROTECT = 7,
+	SENSE_COPY_ABORTED = 0xa,
 	SENSE_ABORTED_COMMAND = 0xb,
 	SENSE_MISCOMPARE = 0xe,
 };
 /* ASC << 8 | ASCQ (SPC-4 annex D). */
-#define ASC_PARAMETER_LIST_LENGTH 0x1a00
-#define ASC_INVALID_OPCODE        0x2000
-#define ASC_LBA_OUT_OF_RANGE      0x2100
-#define ASC_INVALID_FIELD_IN_CDB  0x2400
-#define ASC_LUN_NOT_SUPPORTED     0x2500
-#define ASC_INVALID_FIELD_IN_LIST 0x2600
-#define ASC_WRITE_PROTECTED       0x2700
-#define ASC_SOFTWARE_PROTECTED    0x2702
-#define ASC_SPACE_ALLOCATION      0x2707
-#define ASC_SAVING_NOT_SUPPORTED  0x3900
-#define ASC_UNRECOVERED_READ      0x1100
-#define ASC_WRITE_ERROR           0x0c00
-#define ASC_MISCOMPARE            0x1d00
-#define ASC_INVALID_FIELD_IN_IU   0x0e03
-#define ASC_INTERNAL_FAILURE      0x4400
-#define ASC_INVALID_MESSAGE       0x4900
+#define ASC_PARAMETER_LIST_LENGTH     0x1a00
+#define ASC_INVALID_OPCODE            0x2000
+#define ASC_LBA_OUT_OF_RANGE          0x2100
+#define ASC_INVALID_FIELD_IN_CDB      0x2400
+#define ASC_LUN_NOT_SUPPORTED         0x2500
+#define ASC_INVALID_FIELD_IN_LIST     0x2600
+#define ASC_TOKEN_TYPE                0x2301
+#define ASC_TOKEN_UNKNOWN             0x2304
+#define ASC_TOKEN_CORRUPT             0x2305
+#define ASC_TOKEN_REVOKED             0x2306
+#define ASC_TOKEN_EXPIRED             0x2307
+#define ASC_TOKEN_DELETED             0x2309
+#define ASC_TOKEN_LENGTH              0x230a
+#define ASC_NO_ROD_TOKENS             0x550d
+#define ASC_WRITE_PROTECTED           0x2700
+#define ASC_SOFTWARE_PROTECTED        0x2702
+#define ASC_SPACE_ALLOCATION          0x2707
+#define ASC_SAVING_NOT_SUPPORTED      0x3900
+#define ASC_UNRECOVERED_READ          0x1100
+#define ASC_WRITE_ERROR               0x0c00
+#define ASC_MISCOMPARE                0x1d00
+#define ASC_UNREACHABLE_TARGET        0x0804
+#define ASC_THIRD_PARTY_FAILURE       0x0d01
+#define ASC_TARGET_NOT_REACHABLE      0x0d02
+#define ASC_TARGET_TYPE               0x0d03
+#define ASC_TOO_MANY_TARGETS          0x2606
+#define ASC_TARGET_DESCRIPTOR         0x2607
+#define ASC_TOO_MANY_SEGMENTS         0x2608
+#define ASC_SEGMENT_DESCRIPTOR        0x2609
+#define ASC_INLINE_DATA               0x260b
+#define ASC_NO_RESOURCES              0x5503
+#define ASC_INVALID_FIELD_IN_IU       0x0e03
+#define ASC_INVALID_RELEASE           0x2604
+#define ASC_INSUFFICIENT_REGISTRATION 0x5504
+#define ASC_PORT_STANDBY              0x040b
+#define ASC_PORT_UNAVAILABLE          0x040c
+#define ASC_INTERNAL_FAILURE          0x4400
+#define ASC_INVALID_MESSAGE           0x4900
 
 struct sense {
 	uint8_t key;
@@ -243,6 +420,12 @@ enum opcode_flags {
 	OPCODE_PROTECT = 16,     /* byte 1 bits 7-5 are RDPROTECT / WRPROTECT / VRPROTECT */
 	OPCODE_GROUP = 32,       /* has a GROUP NUMBER, which is ignored (SBC-3 4.23) */
 	OPCODE_SERVICE = 64,     /* told apart by service action */
+	/* Allowed to those outside a persistent reservation: always, or if it shares reads */
+	OPCODE_PR_OK = 128,
+	OPCODE_PR_READ = 256,
+	/* Through a port in standby; through one in any state (SPC-4 5.15.2.4) */
+	OPCODE_STANDBY_OK = 4096,
+	OPCODE_ANY_ACCESS = 8192,
 };
 struct scsi_opcode {
 	const char *name;
@@ -277,6 +460,7 @@ enum task_flags {
 	TASK_AT_VOLUME = 16, /* task->request is submitted */
 	TASK_FINISHED = 32,
 	TASK_CANCELLED = 64, /* volume_cancel() was called */
+	TASK_AT_LOCK = 128,  /* task->range waits */
 };
 void task_finish(struct scsi_task *task);
 void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
@@ -284,14 +468,33 @@ void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
 void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task));
 /* @bytes of parameter data are in task->buffer; send what the allocation length lets through. */
 void task_reply(struct scsi_task *task, uint32_t bytes);
+/* Have these blocks for this task alone, until it finishes: no request of another one is between
+ * this task's. Get buffers before, not after. */
+void task_lock(struct scsi_task *task, uint64_t lba, uint64_t blocks,
+	       void (*next)(struct scsi_task *task));
+void task_unlock(struct scsi_task *task); /* before its end */
 /* One request on the volume, in blocks; @next runs when it succeeded, otherwise the task fails
  * with the sense data that fits. READ and WRITE use task->request.iov. */
 void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
 		 unsigned flags, void (*next)(struct scsi_task *task));
+/* The same on another logical unit, which the caller keeps alive. */
+void task_volume_on(struct scsi_task *task, struct scsi_lu *lu, enum volume_op op, uint64_t lba,
+		    uint64_t blocks, unsigned flags, void (*next)(struct scsi_task *task));
+/* May the nexus of @itl do what @row says there? Reservations and write protection. */
+bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row);
 /* Copy out of the data-out buffers; bytes past their end read as zero. */
 void task_copy_out(const struct scsi_task *task, size_t offset, void *bytes, size_t length);
 unsigned task_write_flags(const struct scsi_task *task, bool fua);
 void task_cancel(struct scsi_task *task); /* of an aborted task: what it waits for */
+
+/* ---- tmf.c: PREEMPT AND ABORT. tmf_preempt_collect: the nexuses of @lu that @affected names,
+ * held until tmf_preempt_run() on @task's loop has aborted their commands (but no PERSISTENT
+ * RESERVE OUT) and finishes @task. There is no time limit: GOOD means that nothing of theirs can
+ * still reach the medium. Topology lock; NULL: no memory. */
+struct tmf_order *tmf_preempt_collect(struct scsi_task *task,
+				      bool (*affected)(const struct scsi_itl *itl, void *context),
+				      void *context);
+void tmf_preempt_run(struct tmf_order *tmf);
 
 /* ---- tmf.c: around the end of a task of @nexus */
 void tmf_task_leaves(struct scsi_nexus *nexus, const struct scsi_task *task);
@@ -316,6 +519,9 @@ bool mode_decode_select10(struct scsi_task *task);
 void mode_sense(struct scsi_task *task);
 void mode_select(struct scsi_task *task);
 void mode_defaults(struct scsi_lu *lu);
+void log_sense(struct scsi_task *task);
+/* Add up what the nexuses of @mapping have counted. Topology lock. */
+void target_sum_counters(struct scsi_lun_mapping *mapping, struct scsi_counters *sum);
 
 bool block_decode_read(struct scsi_task *task);
 bool block_decode_write(struct scsi_task *task);
@@ -334,13 +540,23 @@ bool block_decode_start_stop(struct scsi_task *task);
 bool block_decode_lba(struct scsi_task *task);
 /* The same, and at most @limit blocks. */
 bool block_decode_limited(struct scsi_task *task, uint64_t limit);
-/* Point task->request at the whole blocks of data-out that came; task->blocks says how many. */
-void block_use_data_out(struct scsi_task *task);
+/* Point task->request at the whole blocks among the @length bytes of data-out from @offset, a
+ * multiple of the block size; task->blocks says how many there are. */
+void block_use_data_out(struct scsi_task *task, size_t offset, size_t length);
 
 bool verify_decode(struct scsi_task *task);
 bool verify_decode_write(struct scsi_task *task);
 void verify_execute(struct scsi_task *task);
 void verify_write(struct scsi_task *task);
+/* How many bytes from the start of @medium are as in data-out from @offset on; @length: all. */
+size_t verify_same(const struct scsi_task *task, size_t offset, const uint8_t *medium,
+		   size_t length);
+
+bool caw_decode(struct scsi_task *task);
+bool atomic_decode(struct scsi_task *task);
+void caw_execute(struct scsi_task *task);
+void orwrite_execute(struct scsi_task *task);
+void atomic_execute(struct scsi_task *task);
 
 bool provision_decode_unmap(struct scsi_task *task);
 bool provision_decode_same(struct scsi_task *task);

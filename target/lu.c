@@ -6,6 +6,7 @@
 #include "core/heap.h"
 #include "target/internal.h"
 #include "target/wire.h"
+#include "volumes/pool.h"
 
 static pthread_mutex_t topology = PTHREAD_MUTEX_INITIALIZER;
 static struct list registry = {&registry, &registry}; /* topology lock */
@@ -56,26 +57,41 @@ void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nex
 	}
 }
 
-/* Control loop: the administrator has changed the volume. */
+/* Is it a threshold that was reached, and not one the pool has come below again? */
+static bool threshold_reached(struct scsi_lu *lu)
+{
+	struct pool_info info = {0};
+	uint64_t before = lu->threshold_used;
+
+	if (lu->volume->pool)
+		pool_get_info(lu->volume->pool, &info);
+	lu->threshold_used = info.used_bytes;
+	return info.used_bytes >= before;
+}
+
+/* Control loop: the volume has been changed, or its pool fills up. */
 static void volume_changed(struct volume_watcher *watcher, struct volume *volume,
 			   enum volume_change change)
 {
 	struct scsi_lu *lu = container_of(watcher, struct scsi_lu, watcher);
+	enum attention kind = ATTENTION_CAPACITY_CHANGED;
 
 	(void)volume;
-	if (change != VOLUME_RESIZED)
+	if (change == VOLUME_THRESHOLD && threshold_reached(lu))
+		kind = ATTENTION_THRESHOLD;
+	else if (change != VOLUME_RESIZED)
 		return;
 	topology_lock();
-	lu_attention(lu, ATTENTION_CAPACITY_CHANGED, NULL);
+	lu_attention(lu, kind, NULL);
 	topology_unlock();
 }
 
-static struct scsi_lu *lu_find(const struct volume *volume)
+struct scsi_lu *lu_of(const uint8_t uuid[16])
 {
 	list_for_each (it, &registry) {
 		struct scsi_lu *lu = list_entry(it, struct scsi_lu, link);
 
-		if (memcmp(lu->volume->identity.uuid, volume->identity.uuid, 16) == 0)
+		if (memcmp(lu->volume->identity.uuid, uuid, 16) == 0)
 			return lu;
 	}
 	return NULL;
@@ -83,7 +99,7 @@ static struct scsi_lu *lu_find(const struct volume *volume)
 
 struct scsi_lu *lu_get(struct volume *volume)
 {
-	struct scsi_lu *lu = lu_find(volume);
+	struct scsi_lu *lu = lu_of(volume->identity.uuid);
 
 	if (lu) {
 		lu->refs++;
@@ -96,7 +112,9 @@ struct scsi_lu *lu_get(struct volume *volume)
 	lu->volume = volume_ref(volume);
 	list_init(&lu->mappings);
 	pthread_mutex_init(&lu->lock, NULL);
+	lock_table_init(&lu->ranges);
 	mode_defaults(lu);
+	pr_lu_init(lu);
 	lu->watcher.changed = volume_changed;
 	list_init(&lu->watcher.link);
 	volume_watch(volume, &lu->watcher);
@@ -110,8 +128,11 @@ void lu_put(struct scsi_lu *lu)
 		return;
 	list_remove(&lu->link);
 	volume_unwatch(&lu->watcher);
+	pr_lu_finish(lu);
 	volume_unref(lu->volume);
 	pthread_mutex_destroy(&lu->lock);
+	lock_table_finish(&lu->ranges);
+	odx_lu_gone(lu);
 	heap_free(lu);
 }
 

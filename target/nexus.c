@@ -29,6 +29,29 @@ struct scsi_itl *nexus_find(struct scsi_nexus *nexus, int lun)
 	return itl;
 }
 
+struct scsi_itl *nexus_find_naa(struct scsi_nexus *nexus, const uint8_t naa[16])
+{
+	struct scsi_itl *found = NULL;
+
+	pthread_mutex_lock(&nexus->lock);
+	for (unsigned page = 0; page < LUN_TABLE_PAGES && !found; page++)
+		for (unsigned i = 0; nexus->pages[page] && i < LUN_TABLE_PAGE && !found; i++) {
+			struct scsi_itl *itl = nexus->pages[page][i];
+
+			if (itl && memcmp(itl->lu->volume->identity.naa, naa, 16) == 0)
+				found = itl;
+		}
+	pthread_mutex_unlock(&nexus->lock);
+	return found;
+}
+
+struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping)
+{
+	struct scsi_itl *itl = nexus_find(nexus, (int)mapping->lun);
+
+	return itl && itl->mapping == mapping ? itl : NULL;
+}
+
 int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uint32_t attentions)
 {
 	struct scsi_itl ***page = &nexus->pages[mapping->lun / LUN_TABLE_PAGE];
@@ -48,6 +71,7 @@ int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping, uin
 	itl->attentions = attentions;
 	list_init(&itl->waiting);
 	list_init(&itl->mapping_link);
+	pr_attach(itl);
 	list_push_back(&mapping->itls, &itl->mapping_link);
 	pthread_mutex_lock(&nexus->lock);
 	if (fresh)
@@ -75,6 +99,7 @@ static void itl_free(struct scsi_itl *itl)
 	add(&sum->errors, &itl->counters.errors);
 	list_remove(&itl->mapping_link);
 	mapping_settle(itl->mapping);
+	heap_free(itl->results);
 	heap_free(itl);
 }
 
@@ -167,11 +192,16 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	list_init(&nexus->target_link);
 
 	topology_lock();
+	nexus->port = alua_add_port(target, relative_port);
+	if (nexus->port)
+		alua_port(target, relative_port)->open = true;
+	else
+		error = -ENOSPC;
 	list_for_each (it, &target->mappings) {
 		struct scsi_lun_mapping *mapping =
 		    list_entry(it, struct scsi_lun_mapping, target_link);
 
-		if (!error)
+		if (!error && mapping_visible(mapping, nexus))
 			error = nexus_attach(nexus, mapping, 1u << ATTENTION_POWER_ON);
 	}
 	if (!error)

@@ -77,9 +77,13 @@ void spc_report_luns(struct scsi_task *task)
 	attention_clear_everywhere(task->nexus, ATTENTION_LUNS_CHANGED);
 	topology_lock();
 	if (select != 1)
-		list_for_each (it, &target->mappings)
-			lun_encode(list_entry(it, struct scsi_lun_mapping, target_link)->lun,
-				   data + 8 + 8 * (size_t)count++);
+		list_for_each (it, &target->mappings) {
+			const struct scsi_lun_mapping *mapping =
+			    list_entry(it, struct scsi_lun_mapping, target_link);
+
+			if (nexus_itl(task->nexus, mapping))
+				lun_encode(mapping->lun, data + 8 + 8 * (size_t)count++);
+		}
 	topology_unlock();
 	put_be32(data, count * 8);
 	task_reply(task, 8 + count * 8);
@@ -91,7 +95,9 @@ void spc_reserve(struct scsi_task *task)
 	struct scsi_lu *lu = task->itl->lu;
 
 	pthread_mutex_lock(&lu->lock);
-	if (lu->holder && lu->holder != task->nexus) {
+	if (pr_settles_reserve6(task)) {
+		/* nothing to do */
+	} else if (lu->holder && lu->holder != task->nexus) {
 		task->status = SCSI_RESERVATION_CONFLICT;
 	} else {
 		snprintf(lu->reservation, sizeof(lu->reservation), "RESERVE(6) by %s",
@@ -105,6 +111,13 @@ void spc_reserve(struct scsi_task *task)
 /* SPC-2 7.17: releasing what one does not hold is no error. */
 void spc_release(struct scsi_task *task)
 {
-	lu_release_reservation(task->itl->lu, task->nexus);
+	struct scsi_lu *lu = task->itl->lu;
+	bool settled;
+
+	pthread_mutex_lock(&lu->lock);
+	settled = pr_settles_reserve6(task);
+	pthread_mutex_unlock(&lu->lock);
+	if (!settled)
+		lu_release_reservation(lu, task->nexus);
 	task_finish(task);
 }

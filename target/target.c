@@ -32,10 +32,57 @@ int scsi_target_create(const char *name, struct scsi_target **ret_target, struct
 	return 0;
 }
 
+/* ---- masks */
+
+static void names_free(struct scsi_names *names)
+{
+	if (names)
+		heap_free(names->names);
+	heap_free(names);
+}
+
+static int names_copy(const struct scsi_names *from, struct scsi_names **ret_to)
+{
+	struct scsi_names *to = NULL;
+
+	if (from) {
+		to = heap_zalloc(sizeof(*to));
+		if (to)
+			to->names =
+			    heap_zalloc_array(from->count ? from->count : 1, sizeof(*to->names));
+		if (!to || !to->names) {
+			names_free(to);
+			return -ENOMEM;
+		}
+		to->count = from->count;
+		if (from->count)
+			memcpy(to->names, from->names, from->count * sizeof(*to->names));
+	}
+	*ret_to = to;
+	return 0;
+}
+
+/* The device's name is the port's up to the comma. */
+bool mapping_visible(const struct scsi_lun_mapping *mapping, const struct scsi_nexus *nexus)
+{
+	size_t length = strcspn(nexus->initiator_port, ",");
+
+	if (!mapping->names)
+		return true;
+	for (unsigned i = 0; i < mapping->names->count; i++) {
+		const char *name = mapping->names->names[i];
+
+		if (strlen(name) == length && strncmp(name, nexus->initiator_port, length) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void mapping_free(struct scsi_lun_mapping *mapping)
 {
 	list_remove(&mapping->lu_link);
 	lu_put(mapping->lu);
+	names_free(mapping->names);
 	heap_free(mapping);
 }
 
@@ -87,21 +134,22 @@ static int attach_everywhere(struct scsi_target *target, struct scsi_lun_mapping
 	list_for_each (it, &target->nexuses) {
 		struct scsi_nexus *nexus = list_entry(it, struct scsi_nexus, target_link);
 
+		if (!mapping_visible(mapping, nexus))
+			continue;
 		if (nexus_attach(nexus, mapping, attentions))
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-static void announce_lun_change(struct scsi_target *target)
+/* To those who see @mapping. */
+static void announce_lun_change(struct scsi_target *target, const struct scsi_lun_mapping *mapping)
 {
-	list_for_each (it, &target->mappings) {
-		struct scsi_lun_mapping *mapping =
-		    list_entry(it, struct scsi_lun_mapping, target_link);
+	list_for_each (it, &target->nexuses) {
+		struct scsi_nexus *nexus = list_entry(it, struct scsi_nexus, target_link);
 
-		list_for_each (it2, &mapping->itls)
-			attention_set(list_entry(it2, struct scsi_itl, mapping_link),
-				      ATTENTION_LUNS_CHANGED);
+		if (mapping_visible(mapping, nexus))
+			attention_set_everywhere(nexus, ATTENTION_LUNS_CHANGED);
 	}
 }
 
@@ -138,8 +186,8 @@ static void remove_mapping(struct scsi_lun_mapping *mapping)
 		mapping_settle(mapping);
 }
 
-static int map_locked(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
-		      struct err *err)
+static int map_locked(struct scsi_target *target, struct volume *volume, int lun,
+		      const struct scsi_names *names, unsigned *ret_lun, struct err *err)
 {
 	struct scsi_lun_mapping *mapping;
 	bool taken;
@@ -153,8 +201,10 @@ static int map_locked(struct scsi_target *target, struct volume *volume, int lun
 	mapping = heap_zalloc(sizeof(*mapping));
 	if (!mapping)
 		return err_set(err, -ENOMEM, "no memory for a LUN");
-	mapping->lu = lu_get(volume);
+	if (names_copy(names, &mapping->names) == 0)
+		mapping->lu = lu_get(volume);
 	if (!mapping->lu) {
+		names_free(mapping->names);
 		heap_free(mapping);
 		return err_set(err, -ENOMEM, "no memory for a logical unit");
 	}
@@ -169,7 +219,7 @@ static int map_locked(struct scsi_target *target, struct volume *volume, int lun
 	}
 	list_insert_after(place, &mapping->target_link);
 	target->lun_count++;
-	announce_lun_change(target);
+	announce_lun_change(target, mapping);
 	*ret_lun = mapping->lun;
 	return 0;
 }
@@ -177,12 +227,18 @@ static int map_locked(struct scsi_target *target, struct volume *volume, int lun
 int scsi_target_map(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
 		    struct err *err)
 {
+	return scsi_target_map_for(target, volume, lun, NULL, ret_lun, err);
+}
+
+int scsi_target_map_for(struct scsi_target *target, struct volume *volume, int lun,
+			const struct scsi_names *names, unsigned *ret_lun, struct err *err)
+{
 	int error;
 
 	if (lun > SCSI_LUN_MAX || lun < -1)
 		return err_set(err, -EINVAL, "a LUN is a number from 0 to %d", SCSI_LUN_MAX);
 	topology_lock();
-	error = map_locked(target, volume, lun, ret_lun, err);
+	error = map_locked(target, volume, lun, names, ret_lun, err);
 	topology_unlock();
 	return error;
 }
@@ -197,6 +253,60 @@ static struct scsi_lun_mapping *find_mapping(struct scsi_target *target, unsigne
 			return mapping;
 	}
 	return NULL;
+}
+
+/* One nexus after a mask has changed. */
+static int apply_mask(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping)
+{
+	struct scsi_itl *itl = nexus_itl(nexus, mapping);
+	bool visible = mapping_visible(mapping, nexus);
+
+	if (visible == (itl != NULL))
+		return 0;
+	if (itl)
+		nexus_detach(itl);
+	else if (nexus_attach(nexus, mapping, 1u << ATTENTION_POWER_ON))
+		return -ENOMEM;
+	attention_set_everywhere(nexus, ATTENTION_LUNS_CHANGED);
+	return 0;
+}
+
+static int mask_locked(struct scsi_target *target, struct scsi_lun_mapping *mapping,
+		       struct scsi_names *names)
+{
+	struct scsi_names *old = mapping->names;
+	int result = 0;
+
+	mapping->names = names;
+	list_for_each (it, &target->nexuses) {
+		struct scsi_nexus *nexus = list_entry(it, struct scsi_nexus, target_link);
+
+		if (apply_mask(nexus, mapping))
+			result = -ENOMEM; /* it sees the LUN after its next login */
+	}
+	names_free(old);
+	return result;
+}
+
+int scsi_target_mask(struct scsi_target *target, unsigned lun, const struct scsi_names *names,
+		     struct err *err)
+{
+	struct scsi_lun_mapping *mapping;
+	struct scsi_names *copy;
+	int result = -ENOENT;
+
+	if (names_copy(names, &copy))
+		return err_set(err, -ENOMEM, "no memory for a mask");
+	topology_lock();
+	mapping = find_mapping(target, lun);
+	if (mapping)
+		result = mask_locked(target, mapping, copy);
+	topology_unlock();
+	if (!mapping)
+		names_free(copy);
+	if (result == -ENOENT)
+		return err_set(err, result, "%s has no LUN %u", target->name, lun);
+	return result < 0 ? err_set(err, result, "no memory for a LUN of a session") : 0;
 }
 
 int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(void *context),
@@ -214,32 +324,50 @@ int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(voi
 	target->lun_count--;
 	mapping->done = done;
 	mapping->context = context;
+	announce_lun_change(target, mapping);
 	remove_mapping(mapping);
-	announce_lun_change(target);
 	topology_unlock();
 	return 0;
 }
 
-static void add_counters(const struct scsi_counters *from, struct scsi_lun_info *to)
+static void add_counters(const struct scsi_counters *from, struct scsi_counters *sum)
 {
-	to->read_ops += __atomic_load_n(&from->read_ops, __ATOMIC_RELAXED);
-	to->read_bytes += __atomic_load_n(&from->read_bytes, __ATOMIC_RELAXED);
-	to->write_ops += __atomic_load_n(&from->write_ops, __ATOMIC_RELAXED);
-	to->write_bytes += __atomic_load_n(&from->write_bytes, __ATOMIC_RELAXED);
-	to->errors += __atomic_load_n(&from->errors, __ATOMIC_RELAXED);
+	sum->read_ops += __atomic_load_n(&from->read_ops, __ATOMIC_RELAXED);
+	sum->read_bytes += __atomic_load_n(&from->read_bytes, __ATOMIC_RELAXED);
+	sum->write_ops += __atomic_load_n(&from->write_ops, __ATOMIC_RELAXED);
+	sum->write_bytes += __atomic_load_n(&from->write_bytes, __ATOMIC_RELAXED);
+	sum->errors += __atomic_load_n(&from->errors, __ATOMIC_RELAXED);
+}
+
+void target_sum_counters(struct scsi_lun_mapping *mapping, struct scsi_counters *sum)
+{
+	add_counters(&mapping->retired, sum);
+	list_for_each (it, &mapping->itls)
+		add_counters(&list_entry(it, struct scsi_itl, mapping_link)->counters, sum);
 }
 
 static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret_info)
 {
 	struct scsi_lu *lu = mapping->lu;
+	struct scsi_counters sum = {0};
 
-	*ret_info = (struct scsi_lun_info){.lun = mapping->lun, .volume = lu->volume};
-	add_counters(&mapping->retired, ret_info);
-	list_for_each (it, &mapping->itls)
-		add_counters(&list_entry(it, struct scsi_itl, mapping_link)->counters, ret_info);
+	target_sum_counters(mapping, &sum);
+	*ret_info = (struct scsi_lun_info){
+	    .lun = mapping->lun,
+	    .volume = lu->volume,
+	    .read_ops = sum.read_ops,
+	    .read_bytes = sum.read_bytes,
+	    .write_ops = sum.write_ops,
+	    .write_bytes = sum.write_bytes,
+	    .errors = sum.errors,
+	};
 	pthread_mutex_lock(&lu->lock);
-	snprintf(mapping->reservation, sizeof(mapping->reservation), "%s",
-		 lu->holder ? lu->reservation : "none");
+	if (lu->pr.count)
+		snprintf(mapping->reservation, sizeof(mapping->reservation), "%s, %u registered",
+			 pr_type_name(lu->pr.type), lu->pr.count);
+	else
+		snprintf(mapping->reservation, sizeof(mapping->reservation), "%s",
+			 lu->holder ? lu->reservation : "none");
 	pthread_mutex_unlock(&lu->lock);
 	ret_info->reservation = mapping->reservation;
 }

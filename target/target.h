@@ -17,9 +17,11 @@
 struct scsi_target;
 struct scsi_nexus;
 
-#define SCSI_LUN_MAX         16383 /* flat space addressing, SAM-5 4.6.9 */
-#define SCSI_LUNS_PER_TARGET 4096
-#define SCSI_NAME_MAX        223 /* RFC 7143 4.2.7.1 */
+#define SCSI_LUN_MAX           16383 /* flat space addressing, SAM-5 4.6.9 */
+#define SCSI_LUNS_PER_TARGET   4096
+#define SCSI_NAME_MAX          223 /* RFC 7143 4.2.7.1 */
+#define SCSI_PORT_NAME_MAX     (SCSI_NAME_MAX + 32)
+#define SCSI_REGISTRATIONS_MAX 1024 /* of one logical unit */
 
 /* scsi_target_create: @name is the SCSI device name (an IQN). Context: control loop. */
 int scsi_target_create(const char *name, struct scsi_target **ret_target, struct err *err)
@@ -34,6 +36,19 @@ int scsi_target_destroy(struct scsi_target *target, struct err *err);
  * Errors: -EEXIST (number taken), -ENOSPC (LIMITS). */
 int scsi_target_map(struct scsi_target *target, struct volume *volume, int lun, unsigned *ret_lun,
 		    struct err *err) __attribute__((warn_unused_result));
+/* LUN masking: scsi_target_map_for shows the LUN only to initiators with one of @names (SCSI
+ * device names; copied); NULL = to everybody who has a nexus. To others it is not there.
+ * scsi_target_mask changes that while sessions run: those who lose the LUN finish what they
+ * began, and they and those who gain it hear 3Fh/0Eh; nobody else notices anything. */
+struct scsi_names {
+	unsigned count;
+	char (*names)[SCSI_NAME_MAX + 1];
+};
+int scsi_target_map_for(struct scsi_target *target, struct volume *volume, int lun,
+			const struct scsi_names *names, unsigned *ret_lun, struct err *err)
+    __attribute__((warn_unused_result));
+int scsi_target_mask(struct scsi_target *target, unsigned lun, const struct scsi_names *names,
+		     struct err *err) __attribute__((warn_unused_result));
 /* scsi_target_unmap: later commands get 25h/00h; tasks in flight run to their end; done() is
  * called on the control loop when the volume is no longer used through this mapping. */
 int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(void *context),
@@ -49,6 +64,26 @@ struct scsi_lun_info {
  */
 bool scsi_target_next_lun(struct scsi_target *target, int previous, struct scsi_lun_info *ret_info);
 
+/* Asymmetric access (SPC-4 5.15). Each portal group of a target is a target port group of one
+ * port, whose relative port identifier and group number are the portal group's tag; one access
+ * state holds for all LUNs of the target. scsi_target_add_group: the group is there, optimized.
+ * scsi_target_set_access: an implicit transition; all nexuses of the target hear UNIT ATTENTION
+ * 2Ah/06h. Errors: -ENOSPC. Context: any. */
+enum scsi_access { SCSI_OPTIMIZED, SCSI_NON_OPTIMIZED, SCSI_STANDBY, SCSI_UNAVAILABLE };
+const char *scsi_access_name(enum scsi_access access);
+int scsi_target_add_group(struct scsi_target *target, uint16_t group, struct err *err)
+    __attribute__((warn_unused_result));
+int scsi_target_set_access(struct scsi_target *target, uint16_t group, enum scsi_access access,
+			   bool preferred, struct err *err) __attribute__((warn_unused_result));
+struct scsi_group_info {
+	uint16_t group;
+	enum scsi_access access;
+	bool preferred;
+};
+/* scsi_target_next_group: the lowest group > @previous (0 first); false at the end. */
+bool scsi_target_next_group(struct scsi_target *target, int previous,
+			    struct scsi_group_info *ret_info);
+
 /* scsi_nexus_create: an I_T nexus between initiator port @initiator_port (for iSCSI
  * "IQN,i,0xISID", SPC-4 7.6.4.5) and target port @target_port ("IQN,t,0xTPGT") with relative
  * port id @relative_port. Power-on unit attention 29h/00h pends on every LUN. Context: the
@@ -57,6 +92,46 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 		      const char *target_port, uint16_t relative_port,
 		      struct scsi_nexus **ret_nexus, struct err *err)
     __attribute__((warn_unused_result));
+/* Persistent reservations (SPC-4 5.12) belong to a logical unit, whatever sessions there are.
+ * All changes of all of them are made one after the other by a thread of their own, which also
+ * waits for the store, so that no loop ever does.
+ * scsi_reservations_open: read from the store @path what was to survive a power loss, and start
+ * that thread on a loop over @world. Without it reservations work and are as volatile as their
+ * logical unit (REPORT CAPABILITIES says so). Context: control loop, before the first
+ * scsi_target_map(). scsi_reservations_close: after the last target is gone. */
+struct world_ops;
+int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
+    __attribute__((warn_unused_result));
+void scsi_reservations_close(void);
+
+struct scsi_registration {
+	char initiator_port[SCSI_PORT_NAME_MAX];
+	char target[SCSI_NAME_MAX + 1];
+	uint16_t relative_port;
+	uint64_t key;
+	bool holder;    /* holds the reservation, or shares it */
+	bool connected; /* has a session */
+};
+struct scsi_reservations {
+	uint32_t generation;
+	const char *type;                  /* "none", "write exclusive" ...; static */
+	bool persistent;                   /* survives power loss (APTPL) */
+	char reserve6[SCSI_PORT_NAME_MAX]; /* who holds RESERVE(6); "" = nobody */
+	unsigned count;
+	struct scsi_registration registrations[];
+};
+/* scsi_reservations_get: a snapshot (heap) of the unit of the volume with @uuid; NULL when it is
+ * no LUN anywhere or memory is short. Context: any. */
+struct scsi_reservations *scsi_reservations_get(const uint8_t uuid[16])
+    __attribute__((warn_unused_result));
+/* scsi_reservations_clear: an administrator's CLEAR: no reservation and no registration is left,
+ * RESERVE(6) included; those concerned hear UNIT ATTENTION 2Ah/03h. done(0 or -errno) on the
+ * calling loop. Durable: on 0 nothing comes back after power loss. Context: a loop. */
+void scsi_reservations_clear(const uint8_t uuid[16], void (*done)(void *context, int result),
+			     void *context);
+/* scsi_reservations_forget: the volume is deleted; nothing is kept for it. Context: a loop. */
+void scsi_reservations_forget(const uint8_t uuid[16]);
+
 /* scsi_nexus_destroy: I_T nexus loss. Tasks must be finished or aborted by the caller first
  * (scsi_nexus_abort_all, task.h). Releases RESERVE(6) reservations. Same loop. */
 void scsi_nexus_destroy(struct scsi_nexus *nexus);

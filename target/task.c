@@ -33,10 +33,22 @@ static bool check_reservation(struct scsi_task *task, const struct scsi_opcode *
 {
 	struct scsi_nexus *holder = __atomic_load_n(&task->itl->lu->holder, __ATOMIC_ACQUIRE);
 
-	if (!holder || holder == task->nexus || (row && row->flags & OPCODE_RESERVED_OK))
+	if ((!holder || holder == task->nexus || (row && row->flags & OPCODE_RESERVED_OK)) &&
+	    pr_allows(task->itl, row))
 		return true;
 	task->status = SCSI_RESERVATION_CONFLICT;
 	return false;
+}
+
+bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row)
+{
+	const struct scsi_nexus *holder = __atomic_load_n(&itl->lu->holder, __ATOMIC_ACQUIRE);
+
+	if ((holder && holder != itl->nexus) || !pr_allows(itl, row))
+		return false;
+	return !(row->flags & OPCODE_WRITES) ||
+	       (!itl->lu->volume->read_only &&
+		!__atomic_load_n(&itl->lu->software_write_protect, __ATOMIC_RELAXED));
 }
 
 static bool check_cdb(struct scsi_task *task, const struct scsi_opcode *row, bool known_opcode)
@@ -74,7 +86,8 @@ static bool begin(struct scsi_task *task)
 	if (!task->itl) {
 		if (!row || !(row->flags & OPCODE_ANY_LUN))
 			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LUN_NOT_SUPPORTED);
-	} else if (!check_attention(task, row) || !check_reservation(task, row)) {
+	} else if (!check_attention(task, row) || !alua_allows(task, row) ||
+		   !check_reservation(task, row)) {
 		return false;
 	}
 	if (!check_cdb(task, row, known_opcode))
@@ -106,6 +119,11 @@ void scsi_task_begin(struct scsi_task *task)
 	task->allocation = 0;
 	list_init(&task->nexus_link);
 	list_init(&task->wait_link);
+	list_init(&task->range.link);
+	task->range.state = RANGE_FREE;
+	task->range.exclusive = false;
+	task->copy.from = task->copy.to = NULL;
+	task->result = NULL;
 	deferred_init(&task->deferred, run_deferred);
 
 	task->itl = nexus_find(task->nexus, lun_decode(task->lun));
@@ -155,12 +173,17 @@ static void start(struct scsi_task *task)
 		if (task->attribute == SCSI_ORDERED)
 			itl->ordered_running = true;
 	}
-	if (task->private_flags & TASK_ABORTED)
+	if (task->private_flags & TASK_ABORTED) {
 		task_finish(task);
-	else if (task->opcode->reply_size)
+	} else if (itl && !pr_allows(itl, task->opcode)) {
+		/* Preempted since it began: what was gathered goes nowhere. */
+		task->status = SCSI_RESERVATION_CONFLICT;
+		task_finish(task);
+	} else if (task->opcode->reply_size) {
 		task_get_buffer(task, task->opcode->reply_size, task->opcode->execute);
-	else
+	} else {
 		task->opcode->execute(task);
+	}
 	task->private_flags &= ~TASK_IN_START;
 }
 
@@ -216,6 +239,7 @@ static void leave(struct scsi_task *task)
 
 	list_remove(&task->nexus_link);
 	list_remove(&task->wait_link);
+	copy_drop(task);
 	task->itl = NULL;
 	if (!itl)
 		return;
@@ -263,10 +287,17 @@ static void run_deferred(struct deferred *deferred)
 	complete(container_of(deferred, struct scsi_task, deferred));
 }
 
+static void let_go(struct scsi_task *task)
+{
+	if (task->range.state == RANGE_HELD)
+		lock_release(&task->range);
+}
+
 void task_finish(struct scsi_task *task)
 {
 	assert(!(task->private_flags & TASK_FINISHED));
 	task->private_flags |= TASK_FINISHED;
+	let_go(task);
 	if (task->private_flags & TASK_IN_START)
 		loop_defer(task->nexus->loop, &task->deferred);
 	else
@@ -307,6 +338,11 @@ void task_cancel(struct scsi_task *task)
 		list_remove(&task->wait_link);
 		task->private_flags |= TASK_FINISHED;
 		loop_defer(task->nexus->loop, &task->deferred);
+	} else if (task->private_flags & TASK_AT_LOCK) {
+		if (lock_give_up(&task->range)) {
+			task->private_flags |= TASK_FINISHED;
+			loop_defer(task->nexus->loop, &task->deferred);
+		}
 	} else if (task->private_flags & TASK_AT_VOLUME) {
 		volume_cancel(&task->request);
 	}
@@ -369,9 +405,16 @@ static void fail_with_errno(struct scsi_task *task, int result)
 	bool write = task->request.op == VOLUME_WRITE || task->request.op == VOLUME_DISCARD;
 	uint64_t where = task->request.error_offset >> SCSI_BLOCK_SHIFT;
 
+	if (task->copy.from && result != -ENOSPC) { /* SPC-4 5.17.7.4 */
+		task_fail(task, SENSE_COPY_ABORTED, ASC_THIRD_PARTY_FAILURE);
+		return;
+	}
 	switch (result) {
 	case -EILSEQ:
 	case -EIO:
+		__atomic_fetch_add(task->request.op == VOLUME_READ ? &task->at->read_errors
+								   : &task->at->write_errors,
+				   1, __ATOMIC_RELAXED);
 		if (task->request.op == VOLUME_FLUSH)
 			sense_set(task, SENSE_MEDIUM_ERROR, ASC_WRITE_ERROR);
 		else
@@ -406,25 +449,90 @@ static void volume_done(struct volume_request *request, int result)
 	struct scsi_task *task = container_of(request, struct scsi_task, request);
 
 	task->private_flags &= ~TASK_AT_VOLUME;
+	if (!task->range.exclusive)
+		let_go(task);
 	if (result && !(task->private_flags & TASK_ABORTED))
 		fail_with_errno(task, result);
 	else
 		step(task);
 }
 
+static void submit(struct scsi_task *task)
+{
+	const struct volume_request *request = &task->request;
+
+	if ((request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD) &&
+	    __atomic_load_n(&task->at->token_count, __ATOMIC_ACQUIRE) > 0)
+		odx_source_changes(task->at, request->offset >> SCSI_BLOCK_SHIFT,
+				   request->length >> SCSI_BLOCK_SHIFT);
+	task->private_flags |= TASK_AT_VOLUME;
+	volume_submit(task->at->volume, &task->request);
+}
+
+/* The range is ours; what it was wanted for comes next. */
+static void range_granted(struct message *message)
+{
+	struct scsi_range *range = container_of(message, struct scsi_range, message);
+	struct scsi_task *task = container_of(range, struct scsi_task, range);
+
+	task->private_flags &= ~TASK_AT_LOCK;
+	if (task->private_flags & TASK_ABORTED || range->exclusive)
+		step(task);
+	else
+		submit(task);
+}
+
+static bool take_range(struct scsi_task *task, uint64_t lba, uint64_t blocks, bool exclusive)
+{
+	struct scsi_range *range = &task->range;
+
+	range->lba = lba;
+	range->blocks = blocks;
+	range->exclusive = exclusive;
+	range->loop = task->nexus->loop;
+	range->granted = range_granted;
+	if (lock_acquire(&task->at->ranges, range))
+		return true;
+	task->private_flags |= TASK_AT_LOCK;
+	return false;
+}
+
+void task_lock(struct scsi_task *task, uint64_t lba, uint64_t blocks,
+	       void (*next)(struct scsi_task *task))
+{
+	task->next = next;
+	task->at = task->itl->lu;
+	if (take_range(task, lba, blocks, true))
+		step(task);
+}
+
+void task_unlock(struct scsi_task *task)
+{
+	let_go(task);
+	task->range.exclusive = false;
+}
+
 void task_volume(struct scsi_task *task, enum volume_op op, uint64_t lba, uint64_t blocks,
 		 unsigned flags, void (*next)(struct scsi_task *task))
 {
+	task_volume_on(task, task->itl->lu, op, lba, blocks, flags, next);
+}
+
+void task_volume_on(struct scsi_task *task, struct scsi_lu *lu, enum volume_op op, uint64_t lba,
+		    uint64_t blocks, unsigned flags, void (*next)(struct scsi_task *task))
+{
 	struct volume_request *request = &task->request;
+	bool moves = op == VOLUME_READ || op == VOLUME_WRITE || op == VOLUME_DISCARD;
 
 	task->next = next;
+	task->at = lu;
 	request->op = op;
 	request->flags = flags;
 	request->offset = lba << SCSI_BLOCK_SHIFT;
 	request->length = blocks << SCSI_BLOCK_SHIFT;
 	request->done = volume_done;
-	task->private_flags |= TASK_AT_VOLUME;
-	volume_submit(task->itl->lu->volume, request);
+	if (!moves || task->range.state == RANGE_HELD || take_range(task, lba, blocks, false))
+		submit(task);
 }
 
 void task_copy_out(const struct scsi_task *task, size_t offset, void *bytes, size_t length)

@@ -44,6 +44,33 @@ enum scsi_attribute { SCSI_SIMPLE, SCSI_ORDERED, SCSI_HEAD_OF_QUEUE, SCSI_ACA };
 
 struct scsi_opcode; /* a row of the table in opcode.c */
 
+/* Blocks of a logical unit in use (lock.c); private to target/. */
+enum scsi_range_state { RANGE_FREE, RANGE_WAITING, RANGE_HELD };
+struct scsi_lock_table;
+struct scsi_range {
+	struct list link;
+	struct scsi_lock_table *table;
+	uint64_t lba, blocks;
+	bool exclusive;
+	enum scsi_range_state state; /* the table's mutex */
+	struct loop *loop;
+	struct message message;
+	void (*granted)(struct message *message);
+};
+
+/* A copy between two logical units under way (copy.c); private to target/. */
+struct scsi_task;
+struct scsi_copy {
+	struct scsi_itl *from, *to; /* NULL: no copy; both are kept alive */
+	uint64_t from_lba, to_lba, blocks;
+	uint64_t done;
+	uint64_t at, piece; /* under way, from the start of both ranges */
+	bool backwards;
+	struct volume_extent extent;
+	bool (*intact)(struct scsi_task *task); /* optional: may what was read be written? */
+	void (*next)(struct scsi_task *task);
+};
+
 struct scsi_task {
 	/* in: set by the transport before scsi_task_begin() */
 	struct scsi_nexus *nexus;
@@ -94,11 +121,17 @@ struct scsi_task {
 	uint64_t blocks;
 	uint64_t progress;
 	struct deferred deferred;
+	struct message message; /* while another thread has it: PERSISTENT RESERVE OUT */
+	struct tmf_order *order;
 	uint32_t step;
 	uint32_t private_flags;
 	uint64_t sequence;   /* execution order within the nexus */
 	uint32_t allocation; /* bytes of data-in the CDB has room for */
 	struct buf_waiter buffer_waiter;
+	struct scsi_range range;
+	struct scsi_lu *at; /* where the request goes; the task's own but for copies */
+	struct scsi_copy copy;
+	struct copy_result *result;           /* what RECEIVE COPY RESULTS shall say; may be NULL */
 	void (*next)(struct scsi_task *task); /* after buffers or a volume request */
 };
 

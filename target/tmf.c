@@ -8,8 +8,11 @@
 #include "core/heap.h"
 #include "target/internal.h"
 
+#define OPERATION_PERSISTENT_RESERVE_OUT 0x5f
+
 struct tmf_order {
 	struct scsi_tmf_request *request; /* NULL once answered */
+	struct scsi_task *preemptor;      /* of PREEMPT AND ABORT, in place of a request */
 	struct loop *loop;
 	enum scsi_tmf_response response;
 	struct timer timer;
@@ -23,7 +26,8 @@ struct tmf_order {
 static bool covers(const struct abort_order *order, const struct scsi_task *task)
 {
 	return (!order->lu || (task->itl && task->itl->lu == order->lu)) &&
-	       (!order->one_task || task->tag == order->tag);
+	       (!order->one_task || task->tag == order->tag) &&
+	       (!order->preempted || task->cdb[0] != OPERATION_PERSISTENT_RESERVE_OUT);
 }
 
 static void mark(struct abort_order *order)
@@ -122,7 +126,10 @@ static void order_is_back(struct tmf_order *tmf)
 {
 	if (--tmf->outstanding > 0)
 		return;
-	answer(tmf);
+	if (tmf->preemptor)
+		task_finish(tmf->preemptor);
+	else
+		answer(tmf);
 	heap_free(tmf);
 }
 
@@ -272,6 +279,19 @@ static void nexus_loss(struct scsi_nexus *nexus)
 	attention_set_everywhere(nexus, ATTENTION_NEXUS_LOSS);
 }
 
+/* On @self here at once, so that commands that come after this function are not touched. */
+static void send_orders(struct tmf_order *tmf, const struct scsi_nexus *self)
+{
+	for (unsigned i = 0, count = tmf->count; i < count; i++) {
+		struct abort_order *order = &tmf->orders[i];
+
+		if (order->nexus == self)
+			carry_out(order);
+		else
+			loop_post(order->nexus->loop, &order->message, order_arrives);
+	}
+}
+
 static void run(struct scsi_tmf_request *request, struct scsi_lu *lu, const struct scope *scope)
 {
 	struct tmf_order *tmf;
@@ -291,15 +311,71 @@ static void run(struct scsi_tmf_request *request, struct scsi_lu *lu, const stru
 		return;
 	}
 	timer_start(&tmf->timer, SCSI_TMF_LIMIT_NS);
-	/* Here at once, so that commands that come after this function are not touched. */
-	for (unsigned i = 0; i < tmf->count; i++) {
-		struct abort_order *order = &tmf->orders[i];
+	send_orders(tmf, self);
+}
 
-		if (order->nexus == self)
-			carry_out(order);
-		else
-			loop_post(order->nexus->loop, &order->message, order_arrives);
+/* ---- PREEMPT AND ABORT (SPC-4 5.12.11.2.6) */
+
+/* With tmf NULL only counts. */
+static unsigned collect_preempted(struct tmf_order *tmf, const struct scsi_lu *lu,
+				  bool (*affected)(const struct scsi_itl *itl, void *context),
+				  void *context)
+{
+	unsigned count = 0;
+
+	list_for_each (it, &lu->mappings) {
+		struct scsi_lun_mapping *mapping = list_entry(it, struct scsi_lun_mapping, lu_link);
+
+		list_for_each (it2, &mapping->itls) {
+			struct scsi_itl *itl = list_entry(it2, struct scsi_itl, mapping_link);
+			struct abort_order *order;
+
+			if (!affected(itl, context))
+				continue;
+			count++;
+			if (!tmf || seen_before(tmf, itl->nexus))
+				continue;
+			order = &tmf->orders[tmf->count++];
+			*order = (struct abort_order){
+			    .nexus = itl->nexus,
+			    .lu = lu,
+			    .preempted = true,
+			    .cleared_by_other = itl->nexus != tmf->preemptor->nexus,
+			    .drained = order_drained,
+			    .owner = tmf,
+			};
+			list_init(&order->link);
+			nexus_ref(itl->nexus);
+		}
 	}
+	return count;
+}
+
+struct tmf_order *tmf_preempt_collect(struct scsi_task *task,
+				      bool (*affected)(const struct scsi_itl *itl, void *context),
+				      void *context)
+{
+	const struct scsi_lu *lu = task->itl->lu;
+	unsigned count = collect_preempted(NULL, lu, affected, context);
+	struct tmf_order *tmf = heap_zalloc(sizeof(*tmf) + count * sizeof(tmf->orders[0]));
+
+	if (!tmf)
+		return NULL;
+	tmf->preemptor = task;
+	tmf->loop = task->nexus->loop;
+	collect_preempted(tmf, lu, affected, context);
+	tmf->outstanding = tmf->count;
+	return tmf;
+}
+
+void tmf_preempt_run(struct tmf_order *tmf)
+{
+	if (tmf->count == 0) {
+		tmf->outstanding = 1;
+		order_is_back(tmf);
+		return;
+	}
+	send_orders(tmf, tmf->preemptor->nexus);
 }
 
 static enum scsi_tmf_response query(const struct scsi_nexus *nexus, const struct scsi_itl *itl,

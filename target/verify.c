@@ -72,29 +72,41 @@ static const uint8_t *data_out_at(const struct scsi_task *task, size_t offset, s
 	return NULL;
 }
 
+size_t verify_same(const struct scsi_task *task, size_t offset, const uint8_t *medium,
+		   size_t length)
+{
+	size_t at = 0;
+
+	while (at < length) {
+		size_t piece = length - at;
+		const uint8_t *expected = data_out_at(task, offset + at, &piece);
+		size_t same = expected ? first_difference(medium + at, expected, piece) : 0;
+
+		at += same;
+		if (!expected || same < piece)
+			break;
+	}
+	return at;
+}
+
 /* SBC-3 5.27: a miscompare names the offset of the first byte that differs. */
-static bool compare(struct scsi_task *task)
+static void compare(struct scsi_task *task)
 {
 	const uint8_t *medium = task->buffer->data;
 	size_t total = task->blocks << SCSI_BLOCK_SHIFT;
-	bool one = byte_check(task) == BYTCHK_ONE && task->opcode->flags != 0 &&
-		   !(task->opcode->flags & OPCODE_WRITES);
+	bool one = byte_check(task) == BYTCHK_ONE && !(task->opcode->flags & OPCODE_WRITES);
 	size_t at = 0;
 
 	while (at < total) {
-		size_t in_data = one ? at % VOLUME_BLOCK : at;
-		size_t length = one ? VOLUME_BLOCK - in_data : total - at;
-		const uint8_t *expected = data_out_at(task, in_data, &length);
-		size_t same;
+		size_t length = one ? VOLUME_BLOCK : total;
+		size_t same = verify_same(task, 0, medium + at, length);
 
-		if (!expected)
-			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD_IN_IU);
-		same = first_difference(medium + at, expected, length);
 		at += same;
-		if (same < length)
-			return sense_set_information(task, SENSE_MISCOMPARE, ASC_MISCOMPARE, at);
+		if (same < length) {
+			sense_set_information(task, SENSE_MISCOMPARE, ASC_MISCOMPARE, at);
+			return;
+		}
 	}
-	return true;
 }
 
 static void medium_read(struct scsi_task *task)
@@ -112,31 +124,37 @@ static void read_medium(struct scsi_task *task)
 	task_volume(task, VOLUME_READ, task->lba, task->blocks, 0, medium_read);
 }
 
-static void read_back(struct scsi_task *task)
-{
-	task_get_buffer(task, task->blocks << SCSI_BLOCK_SHIFT, read_medium);
-}
-
 void verify_execute(struct scsi_task *task)
 {
-	if (task->blocks == 0) {
+	if (task->blocks == 0)
 		task_finish(task);
-	} else if (task->data_out_length < task->data_out_wanted) {
+	else if (task->data_out_length < task->data_out_wanted)
 		/* There is nothing to compare the rest with. */
 		task_fail(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD_IN_IU);
-	} else {
-		read_back(task);
-	}
+	else
+		task_get_buffer(task, task->blocks << SCSI_BLOCK_SHIFT, read_medium);
 }
 
 /* What is verified has to be on the medium, so the write is durable whatever the caching page
  * says. */
+static void write_medium(struct scsi_task *task)
+{
+	block_use_data_out(task, 0, task->data_out_length);
+	task_volume(task, VOLUME_WRITE, task->lba, task->blocks, VOLUME_FUA, read_medium);
+}
+
+/* Another's write in between would look like a miscompare. */
+static void lock_medium(struct scsi_task *task)
+{
+	task_lock(task, task->lba, task->blocks, write_medium);
+}
+
 void verify_write(struct scsi_task *task)
 {
 	if (task->direction == SCSI_DATA_OUT)
-		block_use_data_out(task);
+		block_use_data_out(task, 0, task->data_out_length);
 	if (task->blocks == 0)
 		task_finish(task);
 	else
-		task_volume(task, VOLUME_WRITE, task->lba, task->blocks, VOLUME_FUA, read_back);
+		task_get_buffer(task, task->blocks << SCSI_BLOCK_SHIFT, lock_medium);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <string.h>
 
 #include "volumes/backend.h"
@@ -36,7 +37,13 @@ void pool_create(const struct world_ops *world, struct loop *loop,
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call)
 {
-	backends[0]->open(world, loop, paths, path_count, call);
+	backends[0]->open(world, loop, paths, path_count, false, call);
+}
+
+void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		 unsigned path_count, struct pool_call *call)
+{
+	backends[0]->open(world, loop, paths, path_count, true, call);
 }
 
 void pool_close(struct pool *pool, struct pool_call *call)
@@ -57,6 +64,23 @@ void volume_delete(struct volume *volume, struct pool_call *call)
 void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
 {
 	volume->pool->ops->volume_resize(volume, size_bytes, call);
+}
+
+void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	volume->pool->ops->volume_shrink(volume, size_bytes, call);
+}
+
+void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			 struct pool_call *call)
+{
+	if (pool->ops->set_watermarks) {
+		pool->ops->set_watermarks(pool, percent, call);
+		return;
+	}
+	call->loop = loop_current();
+	pool_answer(
+	    call, err_set(&call->err, -EOPNOTSUPP, "a %s pool has no watermarks", pool->ops->name));
 }
 
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
@@ -100,7 +124,39 @@ void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
 	pool->ops->check(pool, data, report, call);
 }
 
+void pool_check_devices(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, bool data, struct pool_check_report *report,
+			struct pool_call *call)
+{
+	backends[0]->check_devices(world, loop, paths, path_count, data, report, call);
+}
+
 void pool_checkpoint(struct pool *pool, struct pool_call *call)
 {
 	pool->ops->checkpoint(pool, call);
+}
+
+int pool_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err)
+{
+	if (!pool->ops->scrub)
+		return err_set(err, -EOPNOTSUPP, "a %s pool can not be scrubbed", pool->ops->name);
+	return pool->ops->scrub(pool, action, rate, err);
+}
+
+void pool_get_scrub(struct pool *pool, struct pool_scrub_info *ret_info)
+{
+	*ret_info = (struct pool_scrub_info){0};
+	if (pool->ops->scrub_info)
+		pool->ops->scrub_info(pool, ret_info);
+}
+
+bool pool_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding)
+{
+	return pool->ops->finding && pool->ops->finding(pool, index, ret_finding);
+}
+
+void pool_findings_clear(struct pool *pool)
+{
+	if (pool->ops->findings_clear)
+		pool->ops->findings_clear(pool);
 }

@@ -11,12 +11,13 @@ struct pool_ops {
 	void (*create)(const struct world_ops *world, struct loop *loop,
 		       const struct pool_create_options *options, struct pool_call *call);
 	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,
-		     unsigned path_count, struct pool_call *call);
+		     unsigned path_count, bool rewind, struct pool_call *call);
 	void (*close)(struct pool *pool, struct pool_call *call);
 	void (*volume_create)(struct pool *pool, const struct volume_spec *spec,
 			      struct pool_call *call);
 	void (*volume_delete)(struct volume *volume, struct pool_call *call);
 	void (*volume_resize)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	void (*volume_shrink)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 	void (*volume_rename)(struct volume *volume, const char *name, struct pool_call *call);
 	struct volume *(*find_volume)(struct pool *pool, const char *name);
 	struct volume *(*volume_next)(struct pool *pool, struct volume *previous);
@@ -27,6 +28,18 @@ struct pool_ops {
 	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
 		      struct pool_call *call);
 	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+	void (*check_devices)(const struct world_ops *world, struct loop *loop,
+			      const char *const *paths, unsigned path_count, bool data,
+			      struct pool_check_report *report, struct pool_call *call);
+	/* Optional: NULL = no watermarks. */
+	void (*set_watermarks)(struct pool *pool, const uint8_t percent[WATERMARKS],
+			       struct pool_call *call);
+	/* Optional, all four or none: NULL = there is nothing to scrub. */
+	int (*scrub)(struct pool *pool, enum pool_scrub_action action, uint64_t rate,
+		     struct err *err);
+	void (*scrub_info)(struct pool *pool, struct pool_scrub_info *ret_info);
+	bool (*finding)(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
+	void (*findings_clear)(struct pool *pool);
 };
 
 /* The common head of every kind's pool. */

@@ -17,9 +17,10 @@ struct check {
 	struct lane *lane;
 	struct pool_check_report *report;
 	bool data;
-	uint16_t *meta, *mapped; /* per chunk: what is referred to */
-	uint16_t *space;         /* per chunk: what the SPACE and META trees say */
-	uint8_t *buffer;         /* two copies */
+	enum volume_checksum checksum; /* of the volume at hand */
+	uint16_t *meta, *mapped;       /* per chunk: what is referred to */
+	uint16_t *space;               /* per chunk: what the SPACE and META trees say */
+	uint8_t *buffer;               /* two copies */
 	uint8_t *slot;
 	uint32_t *sums; /* a csum leaf's worth */
 	uint64_t sums_index;
@@ -197,10 +198,14 @@ static uint32_t *sums_of(struct check *check, uint64_t chunk)
 static void check_slot(struct check *check, uint64_t address, uint64_t logical)
 {
 	uint32_t *sums = sums_of(check, address / CHUNK_SLOTS);
+	bool suspect = hot_suspect(check->native, address / CHUNK_SLOTS);
 	struct pv *pv;
 	uint64_t offset;
 
 	check->report->slots++;
+	if (suspect && check->checksum == VOLUME_CHECKSUM_STANDARD)
+		return; /* may have been in flight at a crash: what is there counts, a read says so
+			 */
 	if (!sums || !pv_locate(check->native, address, &pv, &offset) ||
 	    pv_io(pv, DISK_READ, 0, offset, check->slot, VOLUME_SLOT) < 0 ||
 	    csum_of(crc32c(0, check->slot, VOLUME_SLOT)) != sums[address % CHUNK_SLOTS])
@@ -232,7 +237,8 @@ static int visit_entry(void *context, unsigned index, const struct map_entry *en
 		if (!mapped)
 			continue;
 		check->volume_slots++;
-		if (check->data && address / CHUNK_SLOTS < check->native->chunks)
+		if (check->data && check->checksum != VOLUME_CHECKSUM_OFF &&
+		    address / CHUNK_SLOTS < check->native->chunks)
 			check_slot(check, address, chunk * CHUNK_SLOTS + slot);
 	}
 	return 0;
@@ -260,6 +266,7 @@ static int visit_volumes(struct check *check, uint64_t index, const uint8_t *pay
 			return -EBADMSG;
 		check->volume_slots = 0;
 		check->volume_id = record.id;
+		check->checksum = (enum volume_checksum)record.checksum;
 		walk(check, &record.root, NODE_MAP, record.id, record.levels, 0, "map", visit_map);
 		if (check->volume_slots != record.used_slots)
 			finding(check, "volume %s counts %llu slots and maps %llu", record.name,

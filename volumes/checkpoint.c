@@ -336,7 +336,10 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 	disk_submit(fiber_loop(all->fiber), pv->disk, &write->request);
 }
 
-/* Head and tail of all PVs at once: a crash may tear them all, and the other side remains. */
+/* Heads of all PVs first, then tails: a crash tears one copy of each PV at most. So when all copies
+ * of a generation are unreadable, it was not a crash, and a newer root than the one at hand may
+ * be lost (rewind.c). What changes between two roots lies in a block's first 512 bytes, which disks
+ * write whole, so that on most of them no crash could tell: no ORDER() here. */
 int superblock_write_all(struct native *native, const struct superblock *sb)
 {
 	uint8_t *blocks = heap_aligned(BLOCK, (size_t)native->pv_count * BLOCK);
@@ -345,19 +348,19 @@ int superblock_write_all(struct native *native, const struct superblock *sb)
 	unsigned side = ORDER(superblock_alternates) ? sb->generation & 1 : 0;
 	int result = blocks && all ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; i < native->pv_count && result == 0; i++) {
-		uint8_t *block = blocks + (size_t)i * BLOCK;
-
+	for (unsigned copy = side; copy < 4 && result == 0; copy += 2) {
 		all->fiber = fiber_current();
-		mine.pv_index = i;
-		superblock_encode(&mine, block);
-		label_write(all, &native->pv[i], side, block);
-		label_write(all, &native->pv[i], 2 + side, block);
-	}
-	while (result == 0 && all->in_flight)
-		fiber_wait();
-	if (result == 0)
+		for (unsigned i = 0; i < native->pv_count; i++) {
+			uint8_t *block = blocks + (size_t)i * BLOCK;
+
+			mine.pv_index = i;
+			superblock_encode(&mine, block);
+			label_write(all, &native->pv[i], copy, block);
+		}
+		while (all->in_flight)
+			fiber_wait();
 		result = all->result;
+	}
 	heap_free(all);
 	heap_free(blocks);
 	return result;
@@ -396,9 +399,14 @@ static int wait_data(struct checkpoint *checkpoint)
 	return flush_cycle(checkpoint);
 }
 
+/* Nodes that the last root but one used and the last one does not, and (with this checkpoint)
+ * what the last one used and the new one does not: the first may go. */
 static void release_nodes(struct native *native)
 {
 	struct list *old = &native->meta_freed[1]; /* freed by the checkpoint before this one */
+
+	if (!ORDER(nodes_reused_after_next))
+		list_splice_back(old, &native->meta_freed[0]);
 
 	while (!list_empty(old)) {
 		struct meta_extent *extent =
@@ -473,8 +481,10 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 		return -EROFS;
 	checkpoint.sb.generation++;
 	checkpoint.sb.clean = clean;
+	__atomic_store_n(&native->checkpointing, true, __ATOMIC_RELEASE);
 	result = steps(&checkpoint);
 	native_lock(native);
+	__atomic_store_n(&native->checkpointing, false, __ATOMIC_RELEASE);
 	native->checkpoint_due = false;
 	if (result == 0) {
 		native->sb = checkpoint.sb;

@@ -28,6 +28,7 @@ enum {
 	SB_CLEAN = 176,
 	SB_PV_INDEX = 180,
 	SB_PV_COUNT = 184,
+	SB_WATERMARK = 188,
 	SB_ROOTS = 192,
 	SB_ROOT_SIZE = 40,
 	SB_PVS = 512,
@@ -65,6 +66,7 @@ void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 	put32(block + SB_CLEAN, sb->clean);
 	put32(block + SB_PV_INDEX, sb->pv_index);
 	put32(block + SB_PV_COUNT, sb->pv_count);
+	memcpy(block + SB_WATERMARK, sb->watermark, WATERMARKS);
 	for (unsigned i = 0; i < ROOT_COUNT; i++) {
 		uint8_t *at = block + SB_ROOTS + i * SB_ROOT_SIZE;
 
@@ -110,6 +112,7 @@ static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
 {
 	memcpy(sb->pool_uuid.bytes, block + SB_POOL_UUID, 16);
 	memcpy(sb->name, block + SB_NAME, sizeof(sb->name));
+	memcpy(sb->watermark, block + SB_WATERMARK, WATERMARKS);
 	sb->generation = get64(block + SB_GENERATION);
 	sb->epoch = get64(block + SB_EPOCH);
 	sb->journal_tail = get64(block + SB_TAIL);

@@ -61,6 +61,7 @@ struct superblock {
 	uint64_t lineage;            /* reserved */
 	uint32_t clean;              /* closed in an orderly way */
 	uint32_t pv_index, pv_count;
+	uint8_t watermark[WATERMARKS]; /* percent; 0: the defaults */
 	struct format_pv pv[POOL_DEVICES_MAX];
 	struct {
 		struct node_pointer pointer;
@@ -133,6 +134,8 @@ struct volume_record {
 	struct volume_identity identity;
 	uint64_t size_bytes, used_slots;
 	uint32_t levels;
+	uint8_t checksum; /* enum volume_checksum */
+	uint64_t reserve_bytes;
 	struct node_pointer root;
 };
 void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLUME_RECORD]);

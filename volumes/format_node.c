@@ -175,6 +175,8 @@ enum {
 	VR_SIZE = 216,
 	VR_USED = 224,
 	VR_ROOT = 232,
+	VR_CHECKSUM = 480,
+	VR_RESERVE = 488,
 };
 
 void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLUME_RECORD])
@@ -190,6 +192,8 @@ void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLU
 	put64(bytes + VR_SIZE, record->size_bytes);
 	put64(bytes + VR_USED, record->used_slots);
 	node_pointer_encode(&record->root, bytes + VR_ROOT);
+	bytes[VR_CHECKSUM] = record->checksum;
+	put64(bytes + VR_RESERVE, record->reserve_bytes);
 }
 
 int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_record *ret_record)
@@ -198,7 +202,9 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 				       .state = get32(bytes + VR_STATE),
 				       .levels = get32(bytes + VR_LEVELS),
 				       .size_bytes = get64(bytes + VR_SIZE),
-				       .used_slots = get64(bytes + VR_USED)};
+				       .used_slots = get64(bytes + VR_USED),
+				       .checksum = bytes[VR_CHECKSUM],
+				       .reserve_bytes = get64(bytes + VR_RESERVE)};
 
 	memcpy(record.name, bytes + VR_NAME, sizeof(record.name));
 	memcpy(record.identity.uuid, bytes + VR_UUID, 16);
@@ -208,7 +214,9 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 	    (node_pointer_decode(bytes + VR_ROOT, &record.root) < 0 ||
 	     (record.state != VOLUME_STATE_LIVE && record.state != VOLUME_STATE_DELETING) ||
 	     record.levels > NODE_LEVELS_MAX || record.size_bytes > VOLUME_SIZE_MAX ||
-	     record.size_bytes % VOLUME_SLOT || !memchr(record.name, 0, sizeof(record.name)) ||
+	     record.size_bytes % VOLUME_SLOT || record.checksum > VOLUME_CHECKSUM_STRICT ||
+	     record.reserve_bytes > VOLUME_SIZE_MAX ||
+	     !memchr(record.name, 0, sizeof(record.name)) ||
 	     !memchr(record.identity.serial, 0, sizeof(record.identity.serial))))
 		return -EBADMSG;
 	*ret_record = record;

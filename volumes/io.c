@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volumes/io.h"
+#include "volumes/guard.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -63,6 +64,7 @@ void lane_finish_run(struct deferred *deferred)
 		int result = io->result;
 
 		list_push_front(&lane->ios, &io->link);
+		__atomic_sub_fetch(&io->volume->requests, 1, __ATOMIC_ACQ_REL);
 		__atomic_sub_fetch(&lane->native->requests, 1, __ATOMIC_ACQ_REL);
 		request->done(request, result);
 	}
@@ -395,12 +397,24 @@ void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
 /* ---- reads ---- */
 static void read_start(struct piece *piece);
 
+/* Reads without checksums stay registered all the time: a write that came in between could not be
+ * told from what was asked for. */
+static void read_end(struct piece *piece, int result, unsigned slot)
+{
+	if (piece->registered) {
+		native_lock(piece->io->volume->native);
+		piece_unregister(piece);
+		native_unlock(piece->io->lane);
+	}
+	piece_done(piece, result, slot);
+}
+
 static void read_resume(struct waiter *waiter)
 {
 	struct piece *piece = container_of(waiter, struct piece, waiter);
 
 	if (waiter->result < 0)
-		piece_done(piece, waiter->result, piece_first(piece));
+		read_end(piece, waiter->result, piece_first(piece));
 	else
 		read_start(piece);
 }
@@ -440,7 +454,8 @@ static bool read_resum(struct piece *piece, unsigned slot, uint32_t crc)
 	bool done = false;
 
 	native_lock(native);
-	if (!native->read_only && hot_suspect(native, chunk) &&
+	if (!native->read_only && piece_checksum(piece) == VOLUME_CHECKSUM_STANDARD &&
+	    hot_suspect(native, chunk) &&
 	    csum_find(native, chunk, false, &piece->waiter, &node) == 0 && node &&
 	    csum_at(node, chunk)[piece->address[slot] % CHUNK_SLOTS] == piece->crc[slot] &&
 	    node_touch(node) == 0) {
@@ -454,15 +469,30 @@ static bool read_resum(struct piece *piece, unsigned slot, uint32_t crc)
 	return done;
 }
 
-static void read_verify(struct piece *piece)
+void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsigned slot,
+		   unsigned slots)
 {
 	struct native *native = piece->io->volume->native;
-	bool again = false;
+	struct finding finding = {.kind = (uint8_t)kind,
+				  .volume = piece->io->volume->id,
+				  .offset = piece->chunk * CHUNK + slot * VOLUME_SLOT,
+				  .length = (uint64_t)slots * VOLUME_SLOT};
+
+	native_lock(native);
+	if (kind == FINDING_DATA)
+		native->checksum_errors++;
+	finding_note(native, &finding);
+	native_unlock(piece->io->lane);
+}
+
+static void read_verify(struct piece *piece)
+{
+	bool again = false, unchecked = piece_checksum(piece) == VOLUME_CHECKSUM_OFF;
 
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		uint32_t crc;
 
-		if (!(piece->valid & 1u << slot))
+		if (!(piece->valid & 1u << slot) || unchecked)
 			continue;
 		crc = piece_crc(piece, slot);
 		if (crc == piece->crc[slot])
@@ -473,8 +503,8 @@ static void read_verify(struct piece *piece)
 		}
 		if (read_resum(piece, slot, crc))
 			continue;
-		__atomic_add_fetch(&native->checksum_errors, 1, __ATOMIC_RELAXED);
-		piece_done(piece, -EILSEQ, slot);
+		piece_finding(piece, FINDING_DATA, slot, 1);
+		read_end(piece, -EILSEQ, slot);
 		return;
 	}
 	if (again) {
@@ -484,7 +514,7 @@ static void read_verify(struct piece *piece)
 	}
 	if (piece->bounce)
 		piece_copy(piece, true);
-	piece_done(piece, 0, 0);
+	read_end(piece, 0, 0);
 }
 
 static void read_transfer_done(struct disk_request *request, int result)
@@ -496,8 +526,11 @@ static void read_transfer_done(struct disk_request *request, int result)
 	native_lock(piece->io->volume->native);
 	read_drop_ticket(piece);
 	native_unlock(piece->io->lane);
+	if (piece->result == -EIO)
+		piece_finding(piece, FINDING_MEDIUM, piece_first(piece),
+			      (unsigned)__builtin_popcount(piece->mask));
 	if (piece->result < 0)
-		piece_done(piece, piece->result, piece_first(piece));
+		read_end(piece, piece->result, piece_first(piece));
 	else
 		read_verify(piece);
 }
@@ -509,15 +542,19 @@ static int read_plan(struct piece *piece)
 	struct native *native = volume->native;
 	struct node *leaf, *sums = NULL;
 	const struct map_entry *entry;
+	bool unchecked = piece_checksum(piece) == VOLUME_CHECKSUM_OFF;
 	int result;
 
 	piece->valid = 0;
+	if (unchecked)
+		piece_register(piece);
 	if (piece_blocked(piece)) {
 		piece_register(piece);
 		piece->waiting = true;
 		return -EINPROGRESS;
 	}
-	piece_unregister(piece);
+	if (!unchecked)
+		piece_unregister(piece);
 	result = tree_find(&volume->map, piece->chunk / MAP_CHUNKS, false, &piece->waiter, &leaf);
 	if (result < 0 || !leaf)
 		return result;
@@ -528,7 +565,7 @@ static int read_plan(struct piece *piece)
 		if (!(piece->mask & 1u << slot) || !map_slot(entry, slot, &piece->address[slot]))
 			continue;
 		chunk = piece->address[slot] / CHUNK_SLOTS;
-		if (!sums || sums->index != chunk / CSUM_CHUNKS) {
+		if (!unchecked && (!sums || sums->index != chunk / CSUM_CHUNKS)) {
 			result = csum_find(native, chunk, false, &piece->waiter, &sums);
 			if (result < 0)
 				return result;
@@ -574,7 +611,7 @@ static void read_start(struct piece *piece)
 	if (result == -EINPROGRESS)
 		return;
 	if (result < 0) {
-		piece_done(piece, result, piece_first(piece));
+		read_end(piece, result, piece_first(piece));
 		return;
 	}
 	read_zero(piece, piece->mask & (uint16_t)~piece->valid);
@@ -589,7 +626,7 @@ static void read_start(struct piece *piece)
 		native_lock(native);
 		read_drop_ticket(piece);
 		native_unlock(piece->io->lane);
-		piece_done(piece, piece->result ? piece->result : -EIO, piece_first(piece));
+		read_end(piece, piece->result ? piece->result : -EIO, piece_first(piece));
 	}
 }
 
@@ -864,6 +901,7 @@ void io_submit(struct volume *volume, struct volume_request *request)
 		return;
 	}
 	__atomic_add_fetch(&mine->native->requests, 1, __ATOMIC_ACQ_REL);
+	__atomic_add_fetch(&mine->requests, 1, __ATOMIC_ACQ_REL);
 	io->lane = lane;
 	io->volume = mine;
 	io->request = request;
@@ -890,34 +928,41 @@ void io_submit(struct volume *volume, struct volume_request *request)
 }
 
 /* ---- for fibers ---- */
-struct fiber_discard {
+/* The caller's request in one of ours, which knows the fiber. */
+struct fiber_io {
 	struct volume_request request;
 	struct fiber *fiber;
 	int result;
 	bool done;
 };
 
-static void fiber_discard_done(struct volume_request *request, int result)
+static void fiber_io_done(struct volume_request *request, int result)
 {
-	struct fiber_discard *wait = container_of(request, struct fiber_discard, request);
+	struct fiber_io *wait = container_of(request, struct fiber_io, request);
 
 	wait->result = result;
 	wait->done = true;
 	fiber_wake(wait->fiber);
 }
 
-int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length)
+int io_request_fiber(struct nvolume *volume, struct volume_request *request)
 {
-	struct fiber_discard wait = {.request = {.op = VOLUME_DISCARD,
-						 .offset = offset,
-						 .length = length,
-						 .volume = &volume->volume,
-						 .done = fiber_discard_done},
-				     .fiber = fiber_current()};
+	struct fiber_io wait = {.request = *request, .fiber = fiber_current()};
 
+	wait.request.volume = &volume->volume;
 	wait.request.loop = fiber_loop(wait.fiber);
+	wait.request.done = fiber_io_done;
 	io_submit(&volume->volume, &wait.request);
 	while (!wait.done)
 		fiber_wait();
+	request->extent_count = wait.request.extent_count;
+	request->error_offset = wait.request.error_offset;
 	return wait.result;
+}
+
+int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length)
+{
+	struct volume_request request = {.op = VOLUME_DISCARD, .offset = offset, .length = length};
+
+	return io_request_fiber(volume, &request);
 }

@@ -80,6 +80,13 @@ uint32_t piece_crc(const struct piece *piece, unsigned slot);
 void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
 		    void (*done)(struct disk_request *request, int result));
 bool transfer_end(struct disk_request *request, int result, struct piece **ret_piece);
+/* Note that @slots from @slot on are bad; without the lock. */
+void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsigned slot,
+		   unsigned slots);
+static inline enum volume_checksum piece_checksum(const struct piece *piece)
+{
+	return piece->io->volume->volume.checksum;
+}
 /* Copy between the request's memory and the bounce buffer, [begin, end). */
 void piece_copy(struct piece *piece, bool to_request);
 static inline unsigned piece_first(const struct piece *piece)

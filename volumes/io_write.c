@@ -93,7 +93,9 @@ static void merge_done(struct disk_request *request, int result)
 
 	if (!transfer_end(request, result, &piece))
 		return;
-	for (unsigned slot = 0; slot < CHUNK_SLOTS && piece->result == 0; slot++)
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && piece->result == 0 &&
+				piece_checksum(piece) != VOLUME_CHECKSUM_OFF;
+	     slot++)
 		if (piece->valid & 1u << slot && piece_crc(piece, slot) != piece->old_crc[slot])
 			bad = slot;
 	if (bad < CHUNK_SLOTS && piece->attempts++ == 0) {
@@ -101,9 +103,9 @@ static void merge_done(struct disk_request *request, int result)
 		return;
 	}
 	if (bad < CHUNK_SLOTS &&
-	    !hot_suspect(piece->io->volume->native, piece->address[bad] / CHUNK_SLOTS)) {
-		__atomic_add_fetch(&piece->io->volume->native->checksum_errors, 1,
-				   __ATOMIC_RELAXED);
+	    (piece_checksum(piece) == VOLUME_CHECKSUM_STRICT ||
+	     !hot_suspect(piece->io->volume->native, piece->address[bad] / CHUNK_SLOTS))) {
+		piece_finding(piece, FINDING_DATA, bad, 1);
 		piece->result = -EILSEQ;
 	}
 	if (piece->result < 0) {
@@ -137,12 +139,22 @@ static int merge_plan(struct piece *piece)
 		return result;
 	entry = &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
-		uint64_t chunk;
+		uint64_t chunk, lsn;
 
 		if (!(piece->partial & 1u << slot) || !map_slot(entry, slot, &piece->address[slot]))
 			continue;
 		chunk = piece->address[slot] / CHUNK_SLOTS;
-		result = csum_find(volume->native, chunk, false, &piece->leader->waiter, &sums);
+		lsn = unconfirmed_lsn(volume->native, chunk,
+				      (uint16_t)(1u << piece->address[slot] % CHUNK_SLOTS));
+		if (lsn) {
+			/* the copy would outlive a write that replay undoes */
+			flush_confirm(volume->native, lsn, &piece->leader->waiter);
+			return -EINPROGRESS;
+		}
+		sums = NULL;
+		if (piece_checksum(piece) != VOLUME_CHECKSUM_OFF)
+			result =
+			    csum_find(volume->native, chunk, false, &piece->leader->waiter, &sums);
 		if (result < 0)
 			return result;
 		piece->old_crc[slot] =
@@ -156,6 +168,13 @@ static int merge_plan(struct piece *piece)
 static bool is_atomic(const struct piece *piece)
 {
 	return piece->kind == PIECE_WRITE && piece->io->request->flags & VOLUME_ATOMIC;
+}
+
+/* Is what is mapped written elsewhere, and the map changed? */
+static bool redirects(const struct piece *piece)
+{
+	return is_atomic(piece) ||
+	       (piece_checksum(piece) == VOLUME_CHECKSUM_STRICT && ORDER(strict_never_in_place));
 }
 
 /* In-place slots: mapping confirmed (I2), region hot. */
@@ -176,6 +195,8 @@ static int plan_in_place(struct piece *piece, const struct map_entry *entry)
 			flush_confirm(native, lsn, waiter);
 			return -EINPROGRESS;
 		}
+		if (piece_checksum(piece) == VOLUME_CHECKSUM_OFF)
+			continue;
 		result = hot_check(native, address / CHUNK_SLOTS, waiter);
 		if (result < 0)
 			return result;
@@ -188,8 +209,9 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 {
 	struct nvolume *volume = piece->io->volume;
 	struct native *native = volume->native;
-	bool whole = !entry || !entry->mask || (piece->replaced && piece->mask == 0xffff);
+	bool whole = !entry || !entry->mask || (piece->replaced && piece->fresh == 0xffff);
 	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
+	bool slop = piece->fresh == piece->replaced; /* gives back what it takes */
 	int result = 0;
 
 	record->type = RECORD_MAP;
@@ -211,11 +233,9 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 		if (!meta_room(native, piece->replaced ? 4 : 16))
 			result = -ENOSPC;
 		else if (whole)
-			result = space_take_chunk(native, volume, piece->replaced != 0,
-						  &piece->reserved);
+			result = space_take_chunk(native, volume, slop, &piece->reserved);
 		else
-			result =
-			    space_take_slots(native, count, piece->replaced != 0, &piece->reserved);
+			result = space_take_slots(native, volume, count, slop, &piece->reserved);
 		if (result < 0) {
 			piece->reserved = SLOT_NONE;
 			return result;
@@ -235,12 +255,12 @@ static int plan_write(struct piece *piece, const struct map_entry *entry)
 	struct record *record = piece->record;
 	int result = 0;
 
-	piece->replaced = is_atomic(piece) ? mapped : 0;
-	piece->in_place = is_atomic(piece) ? 0 : mapped;
+	piece->replaced = redirects(piece) ? mapped : 0;
+	piece->in_place = redirects(piece) ? 0 : mapped;
 	piece->fresh = piece->mask & (uint16_t)~piece->in_place;
 	if (piece->kind == PIECE_ZERO)
-		piece->fresh = 0; /* what is not mapped reads as zeros already */
-	if (piece->in_place) {
+		piece->fresh = piece->replaced; /* what is not mapped reads as zeros already */
+	if (piece->in_place && piece_checksum(piece) != VOLUME_CHECKSUM_OFF) {
 		record->type = RECORD_OVERWRITE;
 		record->mask = piece->in_place;
 		record++;
@@ -316,7 +336,8 @@ static void remember(struct piece *piece)
 
 		piece->old[slot] = SLOT_NONE;
 		if (!entry || !(piece->mask & 1u << slot) ||
-		    !map_slot(entry, slot, &piece->old[slot]) || !(piece->in_place & 1u << slot))
+		    !map_slot(entry, slot, &piece->old[slot]) || !(piece->in_place & 1u << slot) ||
+		    piece_checksum(piece) == VOLUME_CHECKSUM_OFF)
 			continue;
 		if (csum_find(native, piece->old[slot] / CHUNK_SLOTS, false, NULL, &sums) == 0 &&
 		    sums)
@@ -325,17 +346,21 @@ static void remember(struct piece *piece)
 	}
 }
 
+static void find_addresses(struct piece *piece)
+{
+	const struct map_entry *entry = entry_now(piece);
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && entry; slot++)
+		map_slot(entry, slot, &piece->address[slot]);
+}
+
 static void apply_piece(struct piece *piece, uint64_t lsn)
 {
-	const struct map_entry *entry;
-
 	remember(piece);
 	for (unsigned i = 0; i < piece->records; i++)
 		map_apply(piece->io->volume, &piece->record[i], lsn + i);
 	piece->reserved = SLOT_NONE; /* used now */
-	entry = entry_now(piece);
-	for (unsigned slot = 0; slot < CHUNK_SLOTS && entry; slot++)
-		map_slot(entry, slot, &piece->address[slot]);
+	find_addresses(piece);
 	if (piece->in_place | piece->fresh)
 		journal_outstanding(piece->io->volume->native, &piece->data, lsn);
 }
@@ -350,10 +375,13 @@ static void apply(struct piece *leader)
 	if (leader->io->request->flags & VOLUME_FUA)
 		native->journal.commit_due = true; /* beside the data */
 	if (!is_atomic(leader)) {
-		if (!leader->records)
-			return;
-		lsn = journal_append(native, leader->record, leader->records);
-		apply_piece(leader, lsn);
+		if (leader->records) {
+			lsn = journal_append(native, leader->record, leader->records);
+			apply_piece(leader, lsn);
+		} else if (leader->in_place) { /* without a checksum there is nothing to say */
+			remember(leader);
+			find_addresses(leader);
+		}
 		return;
 	}
 	for (struct piece *piece = leader; piece; piece = piece->sibling)
@@ -370,7 +398,7 @@ static unsigned undo_records(struct piece *piece, struct record *records)
 	struct record base = {.volume = piece->io->volume->id, .chunk = piece->chunk};
 	unsigned count = 0;
 
-	if (piece->in_place) {
+	if (piece->in_place && piece_checksum(piece) != VOLUME_CHECKSUM_OFF) {
 		records[count] = base;
 		records[count].type = RECORD_OVERWRITE;
 		records[count].mask = piece->in_place;
@@ -406,6 +434,8 @@ static int undo(struct piece *leader)
 	waiter_init(&leader->waiter, leader->io->lane, undo_resume);
 	for (struct piece *piece = leader; piece; piece = piece->sibling)
 		count += undo_records(piece, records + count);
+	if (!count)
+		return 0;
 	for (unsigned i = 0; i < count && result == 0; i++)
 		result = map_prepare(volume, &records[i], &leader->waiter);
 	if (result == 0)

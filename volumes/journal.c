@@ -25,12 +25,14 @@
 #define SPARE_KEPT      64u
 #define DIRTY_NODES_MAX 16384u /* in memory, before a checkpoint is wanted */
 
+struct journal_part {
+	struct disk_request request;
+	struct iovec iov[REQUEST_BLOCKS];
+	struct native *native;
+};
+
 struct journal_write {
-	struct {
-		struct disk_request request;
-		struct iovec iov[REQUEST_BLOCKS];
-		struct native *native;
-	} part[REQUESTS];
+	struct journal_part part[REQUESTS];
 };
 
 int journal_setup(struct native *native)
@@ -169,7 +171,10 @@ void journal_tail_moved(struct native *native, uint64_t tail, uint64_t lsn)
 	journal->tail_seq = tail;
 	if (journal->confirmed < lsn)
 		journal->confirmed = lsn;
-	if (journal->confirmed_durable < lsn)
+	/* This root knows; the one before only reads the journal, and is to lose nothing either
+	 * should this one be lost. So a block of the journal has to say it before slots are
+	 * overwritten in place (I2). */
+	if (!ORDER(checkpoint_confirms_by_journal) && journal->confirmed_durable < lsn)
 		journal->confirmed_durable = lsn;
 	confirmed_advance(native);
 	waiters_wake(&journal->waiters, 0);
@@ -251,10 +256,7 @@ static void commit_finish(struct native *native)
 
 static void part_done(struct disk_request *request, int result)
 {
-	struct native *native =
-	    ((struct native **)(void *)((char *)request +
-					offsetof(__typeof__(((struct journal_write *)0)->part[0]),
-						 native)))[0];
+	struct native *native = container_of(request, struct journal_part, request)->native;
 	struct journal *journal = &native->journal;
 
 	if (result < 0)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "volumes/native.h"
+#include "volumes/guard.h"
 
 /* The keeper: everything that changes or looks at a pool as a whole, one thing after the other,
  * in a fiber on the pool's home loop. Changes to volumes that are queued together share one
@@ -15,6 +15,7 @@ enum call_kind {
 	CALL_DELETE,
 	CALL_RESIZE,
 	CALL_RENAME,
+	CALL_WATERMARKS, /* the last of those that change something */
 	CALL_CHECKPOINT,
 	CALL_CHECK,
 	CALL_CLOSE
@@ -28,6 +29,10 @@ struct native_call {
 	struct nvolume *volume;
 	char name[VOLUME_NAME_MAX + 1];
 	uint64_t size;
+	enum volume_checksum checksum;
+	uint64_t reserve;
+	bool shrink;
+	uint8_t watermark[WATERMARKS];
 	bool data;
 	struct pool_check_report *report;
 };
@@ -96,6 +101,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 		return name_is_taken(mine);
 	if (!meta_room(native, 16))
 		return -ENOSPC;
+	if (mine->reserve && !reserve_fits(native, mine->reserve))
+		return err_set(&mine->call->err, -ENOSPC,
+			       "pool %s has not that much space left to reserve", native->sb.name);
 	loop_random(lane->loop, random, sizeof(random));
 	native_lock(native);
 	id = native->next_volume_id;
@@ -108,6 +116,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	if (volume) {
 		native->next_volume_id++;
 		volume_identity_make(random, &volume->volume.identity);
+		volume->volume.checksum = mine->checksum;
+		volume->volume.reserve_bytes = mine->reserve;
+		reserve_changed(volume);
 		node->body->volumes.volume[(id - 1) % VOLUMES_PER_LEAF] = volume;
 		insert_sorted(native, volume);
 		nvolume_mark_dirty(volume);
@@ -117,6 +128,67 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	return result < 0 ? result : volume ? 0 : -ENOMEM;
 }
 
+/* Where the first thing mapped at or behind @offset is, UINT64_MAX: nothing. */
+static int first_mapped(struct nvolume *volume, uint64_t offset, uint64_t end, uint64_t *ret_at)
+{
+	*ret_at = UINT64_MAX;
+	while (offset < end) {
+		struct volume_extent extent[2];
+		struct volume_request request = {.op = VOLUME_EXTENTS,
+						 .offset = offset,
+						 .length = end - offset,
+						 .extents = extent,
+						 .extent_max = 2};
+		int result = io_request_fiber(volume, &request);
+
+		if (result < 0)
+			return result;
+		for (unsigned i = 0; i < request.extent_count; i++) {
+			if (extent[i].mapped) {
+				*ret_at = extent[i].offset;
+				return 0;
+			}
+			offset = extent[i].offset + extent[i].length;
+		}
+	}
+	return 0;
+}
+
+/* New requests see the new end at once; when those under way are over, nothing may be mapped
+ * behind it. */
+static int do_shrink(struct native_call *mine)
+{
+	struct nvolume *volume = mine->volume;
+	uint64_t before = volume->stored_size, at;
+	int result;
+
+	if (!mine->shrink)
+		return err_set(&mine->call->err, -EINVAL,
+			       "volume %s would become smaller, which has to be asked for",
+			       volume->volume.name);
+	if (volume->volume.reserve_bytes > mine->size)
+		return err_set(&mine->call->err, -EINVAL, "volume %s reserves more than that",
+			       volume->volume.name);
+	__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&volume->requests, __ATOMIC_ACQUIRE))
+		fiber_sleep(POLL_NS);
+	result = first_mapped(volume, mine->size, before, &at);
+	if (result == 0 && at != UINT64_MAX)
+		result = err_set(&mine->call->err, -EBUSY,
+				 "volume %s holds data behind its new end, at byte %llu: discard "
+				 "it first",
+				 volume->volume.name, (unsigned long long)at);
+	if (result < 0) {
+		__atomic_store_n(&volume->volume.size_bytes, before, __ATOMIC_RELEASE);
+		return result;
+	}
+	native_lock(mine->native);
+	volume->stored_size = mine->size;
+	nvolume_mark_dirty(volume);
+	pthread_mutex_unlock(&mine->native->lock);
+	return 0;
+}
+
 static int do_resize(struct native_call *mine, struct lane *lane)
 {
 	struct native *native = mine->native;
@@ -124,8 +196,7 @@ static int do_resize(struct native_call *mine, struct lane *lane)
 	int result = 0;
 
 	if (mine->size < volume->stored_size)
-		return err_set(&mine->call->err, -EINVAL,
-			       "a volume can not be made smaller in this version");
+		return do_shrink(mine);
 	native_lock(native);
 	while (result == 0 && tree_capacity(&volume->map) * MAP_CHUNKS * CHUNK < mine->size)
 		result = tree_grow(&volume->map);
@@ -164,6 +235,8 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 	native_lock(native);
 	volume->volume.refs = 0;
 	volume->state = VOLUME_STATE_DELETING;
+	volume->doomed = native->sb.generation + 1;
+	reserve_changed(volume);
 	list_remove(&volume->link);
 	list_push_back(&native->deleting, &volume->link);
 	nvolume_mark_dirty(volume);
@@ -182,6 +255,9 @@ static int change(struct native_call *mine, struct lane *lane)
 		return do_delete(mine, lane);
 	case CALL_RESIZE:
 		return do_resize(mine, lane);
+	case CALL_WATERMARKS:
+		memcpy(mine->native->sb.watermark, mine->watermark, WATERMARKS);
+		return 0;
 	default:
 		return do_rename(mine, lane);
 	}
@@ -210,7 +286,7 @@ static void run_changes(struct native *native, struct lane *lane)
 	while (!list_empty(&native->calls)) {
 		struct native_call *mine = list_entry(native->calls.next, struct native_call, link);
 
-		if (mine->kind > CALL_RENAME)
+		if (mine->kind > CALL_WATERMARKS)
 			break;
 		list_remove(&mine->link);
 		result = change(mine, lane);
@@ -239,6 +315,15 @@ static void delete_some(struct native *native, struct lane *lane)
 	uint64_t size = volume->volume.size_bytes;
 	struct node *node;
 
+	/* Going back to a root that still has it must find it whole: both roots say it goes. (The
+	 * simulator sees it when the crash comes before the deletion is answered: too short a
+	 * moment for the mutation table.) */
+	if (native->sb.generation <= volume->doomed) {
+		checkpoint_run(native, lane, false);
+		return;
+	}
+	while (volume->visitors)
+		fiber_sleep(POLL_NS);
 	if (volume->used_slots) {
 		uint64_t step = volume->cursor < size ? volume->cursor : 0;
 		uint64_t length = size - step < DELETE_STEP ? size - step : DELETE_STEP;
@@ -284,11 +369,14 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 				       volume->volume.name, native->sb.name);
 	}
 	native->closing = true;
+	scrub_halt(native);
 	while (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE) || native->tick_flushing)
 		fiber_sleep(POLL_NS);
 	timer_stop(&native->timer);
 	if (!native->read_only)
 		checkpoint_run(native, lane, true);
+	if (native->ledger->dirty)
+		ledger_write(native);
 	while (native->journal.committing || native->cycle.state == CYCLE_FLUSHING ||
 	       native->repairs_in_flight)
 		fiber_sleep(POLL_NS);
@@ -342,6 +430,11 @@ static void keeper_main(void *context)
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
 			delete_some(native, lane);
+			continue;
+		}
+		if (native->ledger->dirty && !native->read_only) {
+			native_unlock(lane);
+			ledger_write(native);
 			continue;
 		}
 		native->keeper_running = false;
@@ -401,6 +494,7 @@ static void tick(struct timer *timer)
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
 	native_unlock(lane);
+	watermark_look(native);
 }
 
 void keeper_start(struct native *native)
@@ -408,6 +502,7 @@ void keeper_start(struct native *native)
 	native->opened = true;
 	timer_init(&native->timer, native->home, tick);
 	timer_start(&native->timer, TICK_NS);
+	scrub_opened(native);
 	if (!list_empty(&native->deleting)) {
 		native_lock(native);
 		keeper_kick(native);
@@ -469,6 +564,8 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	}
 	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
 	mine->size = spec->size_bytes;
+	mine->checksum = spec->checksum;
+	mine->reserve = spec->reserve_bytes;
 	call_queue(mine);
 }
 
@@ -496,6 +593,41 @@ void native_volume_resize(struct volume *volume, uint64_t size_bytes, struct poo
 					  "64 TiB"));
 	else
 		call_queue(mine);
+}
+
+void native_volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(volume->pool), call, CALL_RESIZE);
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(volume);
+	mine->size = size_bytes;
+	mine->shrink = true;
+	if (size_bytes < 1u << 20 || size_bytes > VOLUME_SIZE_MAX || size_bytes % VOLUME_SLOT)
+		call_refuse(mine, err_set(&call->err, -EINVAL,
+					  "a volume's size is 1 MiB to 64 TiB, a multiple of 4096 "
+					  "bytes"));
+	else
+		call_queue(mine);
+}
+
+void native_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			   struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_WATERMARKS);
+
+	if (!mine)
+		return;
+	memcpy(mine->watermark, percent, WATERMARKS);
+	for (unsigned i = 0; i < WATERMARKS; i++)
+		if (percent[i] < 1 || percent[i] > 99 || (i && percent[i] <= percent[i - 1])) {
+			call_refuse(mine, err_set(&call->err, -EINVAL,
+						  "watermarks are three percents from 1 to 99, "
+						  "each higher than the one before"));
+			return;
+		}
+	call_queue(mine);
 }
 
 void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call)

@@ -18,6 +18,11 @@ static int find_leaf(struct nvolume *volume, uint64_t chunk, bool create, struct
 	return result;
 }
 
+static bool summed(const struct nvolume *volume)
+{
+	return volume->volume.checksum != VOLUME_CHECKSUM_OFF;
+}
+
 /* ---- preparing: everything that may wait or fail ---- */
 static int touch_csum(struct native *native, uint64_t chunk, bool create, struct waiter *waiter)
 {
@@ -99,12 +104,15 @@ int map_prepare(struct nvolume *volume, const struct record *record, struct wait
 		result = touch_space(native, entry, record->mask);
 	if (result == 0 && record->type == RECORD_MAP) {
 		result = space_touch(native, record->where);
-		return result < 0 ? result : touch_csum(native, record->where, true, waiter);
+		return result < 0 || !summed(volume)
+			   ? result
+			   : touch_csum(native, record->where, true, waiter);
 	}
 	if (result == 0 && record->type == RECORD_MAP_RUN) {
 		result = space_touch(native, record->where / CHUNK_SLOTS);
-		return result < 0 ? result
-				  : touch_csum(native, record->where / CHUNK_SLOTS, true, waiter);
+		return result < 0 || !summed(volume)
+			   ? result
+			   : touch_csum(native, record->where / CHUNK_SLOTS, true, waiter);
 	}
 	for (unsigned slot = 0; result == 0 && record->type == RECORD_REMAP && slot < CHUNK_SLOTS;
 	     slot++)
@@ -116,6 +124,7 @@ int map_prepare(struct nvolume *volume, const struct record *record, struct wait
 /* ---- applying ---- */
 struct freeing {
 	struct native *native;
+	bool summed;
 	uint64_t chunk, lsn;
 	uint16_t mask;
 };
@@ -181,11 +190,12 @@ static void point(struct freeing *freeing, struct map_entry *entry, unsigned slo
 	entry->mask |= 1u << slot;
 }
 
-static void set_csums(struct native *native, uint64_t chunk, uint64_t slot, uint32_t crc)
+static void set_csums(const struct freeing *freeing, uint64_t chunk, uint64_t slot, uint32_t crc)
 {
+	struct native *native = freeing->native;
 	struct node *node;
 
-	if (csum_find(native, chunk, true, NULL, &node) == 0 && node)
+	if (freeing->summed && csum_find(native, chunk, true, NULL, &node) == 0 && node)
 		csum_at(node, chunk)[slot] = crc;
 }
 
@@ -211,12 +221,12 @@ static void apply_map(struct freeing *freeing, struct map_entry *entry, const st
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		if (!(record->mask & 1u << slot)) {
 			if (fresh)
-				set_csums(native, chunk, slot, 0);
+				set_csums(freeing, chunk, slot, 0);
 			continue;
 		}
 		if (entry->slots)
 			point(freeing, entry, slot, chunk * CHUNK_SLOTS + slot);
-		set_csums(native, chunk, slot, record->crc[slot]);
+		set_csums(freeing, chunk, slot, record->crc[slot]);
 	}
 	entry->mask |= record->mask;
 	unconfirmed_add(native, chunk, record->mask, freeing->lsn);
@@ -237,7 +247,7 @@ static void apply_run(struct freeing *freeing, struct map_entry *entry, const st
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
 		if (record->mask & 1u << slot) {
 			point(freeing, entry, slot, address);
-			set_csums(freeing->native, address / CHUNK_SLOTS, address % CHUNK_SLOTS,
+			set_csums(freeing, address / CHUNK_SLOTS, address % CHUNK_SLOTS,
 				  record->crc[slot]);
 			address++;
 		}
@@ -277,14 +287,14 @@ static void apply_remap(struct freeing *freeing, struct map_entry *entry,
 		}
 }
 
-static void apply_overwrite(struct native *native, const struct map_entry *entry,
+static void apply_overwrite(const struct freeing *freeing, const struct map_entry *entry,
 			    const struct record *record)
 {
 	uint64_t address;
 
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
 		if (record->mask & 1u << slot && map_slot(entry, slot, &address))
-			set_csums(native, address / CHUNK_SLOTS, address % CHUNK_SLOTS,
+			set_csums(freeing, address / CHUNK_SLOTS, address % CHUNK_SLOTS,
 				  record->crc[slot]);
 }
 
@@ -298,7 +308,7 @@ void nvolume_mark_dirty(struct nvolume *volume)
 
 void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn)
 {
-	struct freeing freeing = {.native = volume->native, .lsn = lsn};
+	struct freeing freeing = {.native = volume->native, .summed = summed(volume), .lsn = lsn};
 	struct map_entry *entry;
 	struct node *node;
 	int before;
@@ -314,7 +324,7 @@ void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn
 		apply_run(&freeing, entry, record);
 		break;
 	case RECORD_OVERWRITE:
-		apply_overwrite(volume->native, entry, record);
+		apply_overwrite(&freeing, entry, record);
 		break;
 	case RECORD_UNMAP:
 		apply_unmap(&freeing, entry, record->mask);
@@ -326,5 +336,6 @@ void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn
 		break;
 	}
 	volume->used_slots += (uint64_t)(__builtin_popcount(entry->mask) - before);
+	reserve_changed(volume);
 	nvolume_mark_dirty(volume);
 }

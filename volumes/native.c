@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "volumes/native.h"
+#include "volumes/guard.h"
 
 /* The pool object: its life in memory, the lock, lanes and waiting. */
 
@@ -69,7 +69,7 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	list_init(&native->calls);
 	list_init(&native->checkpoint_waiters);
 	flush_setup(native);
-	if (init_lock(native) < 0 || init_tables(native) < 0) {
+	if (init_lock(native) < 0 || init_tables(native) < 0 || scrub_new(native) < 0) {
 		native_free(native);
 		return NULL;
 	}
@@ -102,6 +102,7 @@ void native_free(struct native *native)
 	while (!list_empty(&native->deleting))
 		nvolume_free(list_entry(native->deleting.next, struct nvolume, link));
 	journal_finish(native);
+	scrub_free(native);
 	free_list(&native->meta_freed[0], offsetof(struct meta_extent, link));
 	free_list(&native->meta_freed[1], offsetof(struct meta_extent, link));
 	free_list(&native->quarantine, offsetof(struct quarantine, link));

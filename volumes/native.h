@@ -31,6 +31,8 @@
 
 struct native;
 struct node;
+struct ledger;
+struct scrub;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -151,7 +153,11 @@ struct nvolume {
 	bool dirty;           /* record differs from the last checkpoint's */
 	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
-	unsigned pv; /* where it allocates, and how many chunks before it moves on */
+	uint64_t reserve_counted; /* slots of it in native->reserve_slots */
+	uint64_t requests;        /* in flight; atomic */
+	unsigned visitors;        /* of the home loop's, in a request on it: not to be freed now */
+	uint64_t doomed;          /* DELETING: generation of the first root that says so */
+	unsigned pv;              /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
 	uint64_t cursor;
 };
@@ -250,6 +256,8 @@ struct native {
 	uint64_t chunks_total, chunks_used; /* for data */
 	uint64_t chunks_free;               /* wholly free now */
 	uint64_t slop_chunks;
+	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
+	unsigned watermark_level;
 	uint64_t log_chunk; /* open log chunk, CHUNK_NONE */
 	uint64_t log_scan;
 	uint64_t pv_cursor[POOL_DEVICES_MAX];
@@ -283,6 +291,10 @@ struct native {
 
 	bool read_only;
 	char read_only_reason[200];
+
+	struct ledger *ledger; /* guard.h; NULL while opening */
+	struct scrub *scrub;
+	bool checkpointing; /* nodes are on their way to the disk */
 
 	/* keeper.c: management, one thing at a time, on the home loop */
 	bool keeper_running, checkpoint_due, closing, opened;
@@ -364,6 +376,10 @@ uint64_t tree_capacity(const struct tree *tree); /* leaves */
  * -EINPROGRESS: @waiter will be resumed, start over; else the node can not be read. */
 int tree_find(struct tree *tree, uint64_t index, bool create, struct waiter *waiter,
 	      struct node **ret_node);
+/* The pointer to the node at @level, @index; generation 0: there is none. Same results; a waiter of
+ * NULL finds what is in memory only (-ENOENT otherwise). */
+int tree_pointer(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
+		 struct node_pointer *ret_pointer);
 /* The first leaf at or after @index that may exist; UINT64_MAX: none. Same results. */
 int tree_next(struct tree *tree, uint64_t index, struct waiter *waiter, uint64_t *ret_index);
 /* Call before changing a leaf. -ENOMEM: do not change it. */
@@ -387,6 +403,14 @@ struct meta_extent {
 	unsigned slots;
 };
 
+/* ---- reserve.c; all under the lock ---- */
+/* The volume's use, reservation or state has changed. */
+void reserve_changed(struct nvolume *volume);
+/* May @volume take another chunk? @slop: it gives as much back. */
+bool reserve_room(const struct native *native, const struct nvolume *volume, bool slop);
+bool reserve_fits(const struct native *native, uint64_t bytes); /* a new reservation */
+uint64_t reserve_chunks(const struct native *native);
+
 /* ---- space.c; all under the lock ---- */
 int space_setup(struct native *native); /* after the trees are loaded */
 void space_leaf_init(struct native *native, struct node *node);
@@ -394,7 +418,8 @@ void meta_leaf_init(struct native *native, struct node *node);
 /* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
  * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. */
 int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk);
-int space_take_slots(struct native *native, unsigned count, bool slop, uint64_t *ret_slot);
+int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
+		     uint64_t *ret_slot);
 void space_unhold(struct native *native, uint64_t chunk, uint16_t mask);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
 int space_touch(struct native *native, uint64_t chunk);
@@ -479,8 +504,22 @@ void flush_devices(struct lane *lane); /* without the lock */
 /* ---- io.c, io_write.c ---- */
 void io_submit(struct volume *volume, struct volume_request *request);
 void lane_finish_run(struct deferred *deferred);
+/* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
+int io_request_fiber(struct nvolume *volume, struct volume_request *request);
 /* Discard @length bytes from @offset in a fiber (volume_delete). */
 int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length);
+
+/* ---- rewind.c ---- */
+/* The superblocks of a device: the newest, and the generation each side holds (0: none that can
+ * be read; generation 0 itself, of a pool just made, counts as 1). */
+struct labels {
+	struct superblock newest, older;
+	uint64_t generation[2]; /* by side: even, odd */
+};
+bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t newest);
+/* In a fiber, after the trees are loaded: keep the nodes that @older uses and the newest root
+ * does not until the first checkpoint. A damaged older root is logged and left. -ENOMEM. */
+int rewind_hold(struct native *native, const struct superblock *older);
 
 /* ---- keeper.c, checkpoint.c, replay.c, check.c: fibers on the home loop ---- */
 void keeper_start(struct native *native);        /* the pool is open: timer, background work */
@@ -490,6 +529,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec,
 			  struct pool_call *call);
 void native_volume_delete(struct volume *volume, struct pool_call *call);
 void native_volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void native_volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void native_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			   struct pool_call *call);
 void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 void native_checkpoint(struct pool *pool, struct pool_call *call);
 void native_check(struct pool *pool, bool data, struct pool_check_report *report,

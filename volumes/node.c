@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "volumes/bytes.h"
-#include "volumes/native.h"
+#include "volumes/guard.h"
 
 /* Metadata nodes in memory. A tree is a radix tree: the place of a leaf follows from its index
  * alone, so nothing ever splits, merges or moves, and no change concerns two nodes at once.
@@ -200,13 +200,16 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 			struct volume_record record = {0};
 
 			if (volume) {
-				record = (struct volume_record){.id = volume->id,
-								.state = volume->state,
-								.identity = volume->volume.identity,
-								.size_bytes = volume->stored_size,
-								.used_slots = volume->frozen_used,
-								.levels = volume->map.levels,
-								.root = volume->map.root};
+				record = (struct volume_record){
+				    .id = volume->id,
+				    .state = volume->state,
+				    .identity = volume->volume.identity,
+				    .size_bytes = volume->stored_size,
+				    .used_slots = volume->frozen_used,
+				    .levels = volume->map.levels,
+				    .checksum = (uint8_t)volume->volume.checksum,
+				    .reserve_bytes = volume->volume.reserve_bytes,
+				    .root = volume->map.root};
 				memcpy(record.name, volume->volume.name, sizeof(record.name));
 			}
 			volume_record_encode(&record, at + VOLUME_RECORD * i);
@@ -251,7 +254,10 @@ static int decode_volumes(struct node *node, const uint8_t *at)
 		if (!volume)
 			return -ENOMEM;
 		volume->state = record.state;
+		volume->doomed = native->sb.generation;
 		volume->volume.identity = record.identity;
+		volume->volume.checksum = (enum volume_checksum)record.checksum;
+		volume->volume.reserve_bytes = record.reserve_bytes;
 		volume->used_slots = volume->frozen_used = record.used_slots;
 		volume->map.levels = record.levels;
 		volume->map.root = record.root;
@@ -337,16 +343,31 @@ struct load {
 	struct node *node;
 	struct lane *lane;
 	struct node_pointer pointer;
+	struct node_header header;
 	unsigned copy;
 	bool repairing;
 	uint8_t *buffer;
 	size_t length;
 };
 
+static void note(struct load *load, enum pool_finding_kind kind)
+{
+	const struct node_header *header = &load->header;
+	struct finding finding = {.kind = (uint8_t)kind,
+				  .volume = header->owner,
+				  .offset = header->index,
+				  .tree = header->kind,
+				  .level = header->level};
+
+	finding_note(load->lane->native, &finding);
+}
+
 static void load_finish(struct load *load, int result)
 {
 	struct node *node = load->node;
 
+	if (result == -EIO)
+		note(load, FINDING_NODE_LOST);
 	node->loading = false;
 	waiters_wake(&node->waiters, result);
 	if (result < 0)
@@ -372,8 +393,10 @@ static void repair_done(struct disk_request *request, int result)
 		pv_wrote(pv);
 	native_lock(native);
 	native->repairs_in_flight--;
-	if (result == 0)
+	if (result == 0) {
 		native->metadata_repairs++;
+		note(load, FINDING_NODE_REPAIRED);
+	}
 	native_unlock(load->lane);
 	load_free(load);
 }
@@ -400,14 +423,13 @@ static void load_done(struct disk_request *request, int result)
 {
 	struct load *load = container_of(request, struct load, request);
 	struct native *native = load->lane->native;
-	struct node_header expected;
 	bool keep = false;
 
 	native_lock(native);
-	node_header_of(load->node, &expected);
+	node_header_of(load->node, &load->header);
 	if (result == 0)
 		result = node_verify(load->buffer, load->length, &load->pointer,
-				     load->pointer.address[load->copy], &expected);
+				     load->pointer.address[load->copy], &load->header);
 	if (result < 0 && load->copy == 0) {
 		load->copy = 1;
 		load_submit(load);
@@ -511,6 +533,30 @@ int tree_find(struct tree *tree, uint64_t index, bool create, struct waiter *wai
 			break;
 	}
 	*ret_node = node;
+	return 0;
+}
+
+int tree_pointer(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
+		 struct node_pointer *ret_pointer)
+{
+	struct node *node = NULL;
+
+	*ret_pointer = (struct node_pointer){0};
+	if (level > tree->levels || index >> (6 * (tree->levels - level)))
+		return 0;
+	for (unsigned at = tree->levels; at > level; at--) {
+		uint64_t here = index >> (6 * (at - level));
+		struct node *child =
+		    node ? node->body->inner.child[here % NODE_FANOUT] : tree->node;
+		int result;
+
+		if (!waiter && (!child || child->loading))
+			return -ENOENT;
+		result = step(tree, node, at, here, false, waiter, &node);
+		if (result < 0 || !node)
+			return result;
+	}
+	*ret_pointer = node ? node->body->inner.pointer[index % NODE_FANOUT] : tree->root;
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "volumes/bytes.h"
-#include "volumes/native.h"
+#include "volumes/guard.h"
 
 /* Creating and opening pools, and what pool.h asks of an open one. Both run in a fiber:
  *
@@ -16,7 +16,10 @@ struct opening {
 	struct native *native;
 	struct pool_call *call;
 	struct err *err;
-	bool create, force;
+	bool create, force, rewind;
+	bool check_data;
+	struct pool_check_report *report; /* a check of closed devices */
+	struct superblock older;          /* the root before the newest, where there is one */
 	uint64_t journal_bytes;
 	char name[POOL_NAME_MAX + 1];
 	unsigned count;
@@ -36,7 +39,7 @@ static int open_disks(struct opening *opening)
 	struct native *native = opening->native;
 
 	for (unsigned i = 0; i < opening->count; i++) {
-		unsigned flags = DISK_EXCLUSIVE;
+		unsigned flags = DISK_EXCLUSIVE | (opening->report ? DISK_READ_ONLY : 0);
 		int result;
 
 		if (opening->device[i].size)
@@ -156,12 +159,29 @@ static int label(struct opening *opening)
 }
 
 /* ---- open ---- */
-/* The best superblock on a device. */
-static int read_label(struct opening *opening, struct disk *disk, struct superblock *ret_sb)
+static void keep_label(struct labels *labels, const struct superblock *sb)
+{
+	unsigned side = sb->generation & 1;
+
+	if (!labels->generation[0] && !labels->generation[1]) {
+		labels->newest = *sb;
+	} else if (sb->generation > labels->newest.generation) {
+		labels->older = labels->newest;
+		labels->newest = *sb;
+	} else if (sb->generation < labels->newest.generation &&
+		   sb->generation >= labels->older.generation) {
+		labels->older = *sb;
+	}
+	labels->generation[side] = sb->generation ? sb->generation : 1;
+}
+
+/* The superblocks on a device. */
+static int read_label(struct opening *opening, struct disk *disk, struct labels *ret_labels)
 {
 	struct native *native = opening->native;
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	uint64_t size = disk->size;
+	struct labels labels = {0};
 	bool found = false, damaged = false;
 
 	if (!block)
@@ -182,18 +202,18 @@ static int read_label(struct opening *opening, struct disk *disk, struct superbl
 		if (result < 0)
 			continue;
 		size = sb.pv[sb.pv_index].size; /* where the tail is, had the device grown */
-		if (!found || sb.generation > ret_sb->generation)
-			*ret_sb = sb;
+		keep_label(&labels, &sb);
 		found = true;
 	}
 	if (found) {
 		native->metadata_repairs += damaged; /* the next two checkpoints write it again */
+		*ret_labels = labels;
 		heap_free(block);
 		return 0;
 	}
 	memset(block, 0, BLOCK);
 	if (disk_io(disk, DISK_READ, 0, superblock_position(size, 0), block, BLOCK) == 0 &&
-	    superblock_decode(block, ret_sb, NULL) == -EBADMSG) {
+	    superblock_decode(block, &labels.newest, NULL) == -EBADMSG) {
 		heap_free(block);
 		return err_set(text(opening), -EUCLEAN,
 			       "%s: all copies of the superblock are damaged", disk->path);
@@ -202,23 +222,42 @@ static int read_label(struct opening *opening, struct disk *disk, struct superbl
 	return err_set(text(opening), -EPROTO, "%s is not part of a Granary pool", disk->path);
 }
 
+/* The highest generation but @newest's, on any device: a crash may leave one behind the others. */
+static const struct superblock *older_of(const struct labels *labels, unsigned count,
+					 uint64_t newest)
+{
+	const struct superblock *older = &labels[0].older;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct superblock *mine =
+		    labels[i].newest.generation < newest ? &labels[i].newest : &labels[i].older;
+
+		if (mine->generation > older->generation)
+			older = mine;
+	}
+	return older;
+}
+
 /* Put the devices in the order of the pool's table and find the newest root. */
-static int assemble(struct opening *opening, struct superblock *labels)
+static int assemble(struct opening *opening, const struct labels *labels)
 {
 	struct native *native = opening->native;
 	struct disk *disks[POOL_DEVICES_MAX] = {0};
 	unsigned newest = 0;
 
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (labels[i].generation > labels[newest].generation)
+		if (labels[i].newest.generation > labels[newest].newest.generation)
 			newest = i;
-	native->sb = labels[newest];
+	native->sb = labels[newest].newest;
+	opening->older = *older_of(labels, native->pv_count, native->sb.generation);
 	for (unsigned i = 0; i < native->pv_count; i++) {
-		unsigned index = labels[i].pv_index;
+		unsigned index = labels[i].newest.pv_index;
 
-		if (memcmp(&labels[i].pool_uuid, &native->sb.pool_uuid, sizeof(struct uuid)) != 0)
+		if (memcmp(&labels[i].newest.pool_uuid, &native->sb.pool_uuid,
+			   sizeof(struct uuid)) != 0)
 			return err_set(text(opening), -EINVAL, "%s belongs to pool %s, not to %s",
-				       native->pv[i].disk->path, labels[i].name, native->sb.name);
+				       native->pv[i].disk->path, labels[i].newest.name,
+				       native->sb.name);
 		if (index >= native->sb.pv_count || disks[index])
 			return err_set(text(opening), -EINVAL, "%s is a copy of another device",
 				       native->pv[i].disk->path);
@@ -242,16 +281,39 @@ static int assemble(struct opening *opening, struct superblock *labels)
 	return 0;
 }
 
+/* A side without a superblock that can be read: it may have held a newer root. */
+static int check_sides(struct opening *opening, const struct labels *labels)
+{
+	struct native *native = opening->native;
+	unsigned long long generation = native->sb.generation;
+
+	if (!rewind_side_is_lost(labels, native->pv_count, generation))
+		return 0;
+	if (!opening->rewind)
+		return err_set(text(opening), -EUCLEAN,
+			       "the newest root of pool %s may be lost: all copies of one "
+			       "superblock are damaged, generation %llu is left. Opening that one "
+			       "(import with --rewind) keeps the data, but may lose the last "
+			       "change of volumes: a creation, deletion, new size or new name",
+			       native->sb.name, generation);
+	log_warning("pool %s goes back to its root of generation %llu: the last change of volumes "
+		    "may be lost",
+		    native->sb.name, generation);
+	return 0;
+}
+
 static int read_labels(struct opening *opening)
 {
 	struct native *native = opening->native;
-	struct superblock *labels = heap_zalloc_array(native->pv_count, sizeof(*labels));
+	struct labels *labels = heap_zalloc_array(native->pv_count, sizeof(*labels));
 	int result = labels ? 0 : -ENOMEM;
 
 	for (unsigned i = 0; i < native->pv_count && result == 0; i++)
 		result = read_label(opening, native->pv[i].disk, &labels[i]);
 	if (result == 0)
 		result = assemble(opening, labels);
+	if (result == 0)
+		result = check_sides(opening, labels);
 	heap_free(labels);
 	return result;
 }
@@ -309,10 +371,41 @@ static int start(struct opening *opening)
 		return err_set(text(opening), result == -ENOMEM ? result : -EUCLEAN,
 			       "both copies of a metadata node of pool %s are damaged",
 			       native->sb.name);
+	if (!opening->create)
+		result = rewind_hold(native, &opening->older);
 	native_sort_volumes(native);
-	result = replay_run(native, lane, text(opening));
+	reserve_setup(native);
+	if (result == 0)
+		result = replay_run(native, lane, text(opening));
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
+	return result == 0 ? ledger_read(native) : result;
+}
+
+/* The newest root as it is on disk; nothing is written. */
+static int check_closed(struct opening *opening)
+{
+	struct native *native = opening->native;
+	struct pool_check_report *report = opening->report;
+	bool data = opening->check_data && native->sb.clean;
+	struct lane *lane;
+	int result = init_trees(native);
+
+	native->read_only = true; /* copies that are bad are told, not mended */
+	lane = result == 0 ? lane_get(native) : NULL;
+	if (result == 0 && !lane)
+		result = -ENOMEM;
+	if (result == 0)
+		result = load_trees(native, lane);
+	if (result == -EIO)
+		return err_set(text(opening), -EUCLEAN,
+			       "both copies of a metadata node of pool %s are damaged",
+			       native->sb.name);
+	if (result == 0)
+		result = check_run(native, lane, data, report);
+	if (result == 0 && opening->check_data && !data && report->finding)
+		report->finding(report, "the pool was not closed in an orderly way: its data was "
+					"not verified, import it and scrub it");
 	return result;
 }
 
@@ -324,6 +417,8 @@ static int run(struct opening *opening)
 		result = check_devices(opening);
 	if (result == 0)
 		result = opening->create ? label(opening) : read_labels(opening);
+	if (result == 0 && opening->report)
+		return check_closed(opening);
 	return result == 0 ? start(opening) : result;
 }
 
@@ -341,7 +436,12 @@ static void opening_main(void *context)
 	struct native *native = opening->native;
 	int result = run(opening);
 
-	if (result == 0) {
+	if (opening->report) {
+		native_free(native);
+		if (result < 0 && !call->err.code)
+			err_set(&call->err, result, "the pool can not be checked: %s",
+				strerror(-result));
+	} else if (result == 0) {
 		call->pool = &native->pool;
 		keeper_start(native);
 	} else {
@@ -427,7 +527,7 @@ static void native_create(const struct world_ops *world, struct loop *loop,
 }
 
 static void native_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
-			unsigned path_count, struct pool_call *call)
+			unsigned path_count, bool rewind, struct pool_call *call)
 {
 	struct opening *opening = opening_new(world, loop, call);
 	int result = 0;
@@ -436,6 +536,28 @@ static void native_open(const struct world_ops *world, struct loop *loop, const 
 		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
 		return;
 	}
+	opening->rewind = rewind;
+	if (path_count == 0 || path_count > POOL_DEVICES_MAX)
+		result =
+		    err_set(&call->err, -EINVAL, "a pool has 1 to %d devices", POOL_DEVICES_MAX);
+	for (unsigned i = 0; i < path_count && result == 0; i++)
+		result = add_device(opening, paths[i], 0);
+	opening_start(opening, result);
+}
+
+static void native_check_devices(const struct world_ops *world, struct loop *loop,
+				 const char *const *paths, unsigned path_count, bool data,
+				 struct pool_check_report *report, struct pool_call *call)
+{
+	struct opening *opening = opening_new(world, loop, call);
+	int result = 0;
+
+	if (!opening) {
+		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
+		return;
+	}
+	opening->report = report;
+	opening->check_data = data;
 	if (path_count == 0 || path_count > POOL_DEVICES_MAX)
 		result =
 		    err_set(&call->err, -EINVAL, "a pool has 1 to %d devices", POOL_DEVICES_MAX);
@@ -460,6 +582,9 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.used_bytes = native->chunks_used * CHUNK;
 	info.free_bytes =
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
+	info.reserved_bytes = reserve_chunks(native) * CHUNK;
+	info.watermark_level = native->watermark_level;
+	memcpy(info.watermark, watermarks_of(native), sizeof(info.watermark));
 	list_for_each (it, &native->volumes) {
 		info.volume_count++;
 		info.provisioned_bytes += list_entry(it, struct nvolume, link)->volume.size_bytes;
@@ -508,7 +633,9 @@ const struct pool_ops native_pool_ops = {
     .volume_create = native_volume_create,
     .volume_delete = native_volume_delete,
     .volume_resize = native_volume_resize,
+    .volume_shrink = native_volume_shrink,
     .volume_rename = native_volume_rename,
+    .set_watermarks = native_set_watermarks,
     .find_volume = native_find_volume,
     .volume_next = native_volume_next,
     .get_info = native_get_info,
@@ -516,5 +643,10 @@ const struct pool_ops native_pool_ops = {
     .device_path = native_device_path,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
+    .check_devices = native_check_devices,
     .checkpoint = native_checkpoint,
+    .scrub = native_scrub,
+    .scrub_info = native_scrub_info,
+    .finding = native_finding,
+    .findings_clear = native_findings_clear,
 };

@@ -5,10 +5,11 @@
 /* Every line of the engine on which crash safety hangs asks ORDER(name) first. In the product
  * that is the constant 1; in a build with -DGRANARY_MUTATION the mutation check of tests/sim
  * switches one off at a time and expects the simulator to catch the damage.
- * Rules with a second line of defence behind them are not here, for no crash can tell: readers
- * drain before reuse (they would see a wrong crc and look again), nodes of the last two roots are
- * kept (the older one serves hands, not crashes), a new epoch at each open (the hash of the
- * previous block breaks the chain as well).
+ * Readers that drain before a slot is reused (I3, space.c) are not in the table, for nothing can
+ * tell: a read of a summed slot would see a wrong crc and look again, and one of a slot without a
+ * checksum stays registered, so that what would free the slot waits for it (io.c). Neither is a
+ * copy out of an unconfirmed slot (io_write.c) and the wait of a deletion (keeper.c): the simulator
+ * sees their lack, but not within a mutant's time.
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -19,15 +20,20 @@
  * overwrite_waits_for_confirm       io_write.c      I2
  * remap_waits_for_confirm           io_write.c      I3: an unmapped slot of a chunk one keeps
  * hot_mark_before_overwrite         io_write.c      hot mark durable before the first touch
+ * strict_never_in_place             io_write.c      a strict slot is the old or the new one
  * write_waits_for_overlap           io.c            overlapping writes of a slot take turns
  * quarantine_waits_for_confirm      space.c         I3: free record durable before reuse
  * checkpoint_waits_for_data         checkpoint.c    I7: data of frozen records is complete
  * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
  * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
  * superblock_alternates             checkpoint.c    the older root survives a torn write
+ * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
+ * older_root_held_at_open           rewind.c        ... from the open on
+ * checkpoint_confirms_by_journal    journal.c       I2 holds for the older root too
  * tail_moves_after_superblock       checkpoint.c    I7: the journal is kept until then
  * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
+ * replay_new_epoch                  replay.c        an older root does not take the chain for ended
  * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
  */
 #ifdef GRANARY_MUTATION

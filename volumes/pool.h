@@ -17,6 +17,7 @@
 
 #define POOL_NAME_MAX    63
 #define POOL_DEVICES_MAX 64
+#define WATERMARKS       3
 #define POOL_SIZE_MIN    (64ull << 20) /* bytes, of one PV */
 
 struct pool;
@@ -61,6 +62,11 @@ void pool_create(const struct world_ops *world, struct loop *loop,
  * -EUCLEAN (no valid superblock or a needed structure is lost), ... */
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call);
+/* pool_rewind: as pool_open, and makes do with an older root when the newest may be lost, which
+ * pool_open refuses (-EUCLEAN, with the sentence to show to whoever decides). Data is not at
+ * stake: a root whose journal has been written over since is refused here too. */
+void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		 unsigned path_count, struct pool_call *call);
 /* pool_close: wait for requests in flight, checkpoint, mark clean, release the devices. Every
  * volume reference from outside must be gone: -EBUSY otherwise. The pool is freed on 0. */
 void pool_close(struct pool *pool, struct pool_call *call);
@@ -68,14 +74,19 @@ void pool_close(struct pool *pool, struct pool_call *call);
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
+	enum volume_checksum checksum;
+	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
 /* Takes over the caller's reference. -EBUSY when anyone else holds the volume. Space comes back
  * in the background; durable at done(0). */
 void volume_delete(struct volume *volume, struct pool_call *call);
-/* Grow only in this version: smaller is -EINVAL. Watchers hear VOLUME_RESIZED. */
+/* Growing; smaller is -EINVAL. Watchers hear VOLUME_RESIZED. */
 void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+/* Making it smaller (or larger): -EBUSY when something is mapped behind the new end, which has to
+ * be discarded first. */
+void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
@@ -90,7 +101,10 @@ struct pool_info {
 	uint64_t size_bytes; /* for data */
 	uint64_t used_bytes; /* allocated to data, whole chunks */
 	uint64_t free_bytes;
-	uint64_t provisioned_bytes; /* sum of volume sizes; / size = over-commit */
+	uint64_t reserved_bytes;       /* of the free ones: promised to volumes, not used yet */
+	uint8_t watermark[WATERMARKS]; /* percent */
+	unsigned watermark_level;      /* how many of them are reached */
+	uint64_t provisioned_bytes;    /* sum of volume sizes; / size = over-commit */
 	uint64_t metadata_size_bytes, metadata_used_bytes;
 	uint64_t generation;       /* checkpoints since creation */
 	uint64_t checksum_errors;  /* since open */
@@ -100,11 +114,12 @@ struct pool_info {
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];
 };
+/* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
 const char *pool_name(const struct pool *pool);
 /* Path of PV @index, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);
-/* Mapped bytes of a volume (whole slots). */
+/* Mapped bytes of a volume (whole slots). Context: any. */
 uint64_t volume_used_bytes(struct volume *volume);
 
 /* pool_check: walk every structure of an open, quiet pool or of closed devices and compare:
@@ -117,6 +132,61 @@ struct pool_check_report {
 };
 void pool_check(struct pool *pool, bool data, struct pool_check_report *report,
 		struct pool_call *call);
+
+/* pool_check_devices: the same for the devices of a pool that is not open: the newest root as it
+ * is, without the journal (data, which the journal may have changed since, is verified after an
+ * orderly close only; the report says so otherwise). Opens them read-only and for itself:
+ * -EBUSY when the pool is open. */
+void pool_check_devices(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, bool data, struct pool_check_report *report,
+			struct pool_call *call);
+
+/* pool_set_watermarks: percents, ascending, 1 to 99; durable with the answer. Reaching one, and
+ * falling below it again, is logged and told to the watchers of all volumes (VOLUME_THRESHOLD). */
+void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
+			 struct pool_call *call);
+
+/* ---- scrub ----
+ * Reads every superblock copy, both copies of every metadata node and every mapped slot beside the
+ * guests' I/O, at most @rate bytes a second (0: as before, at first 200 MiB) and less while
+ * guests are at it. Bad copies of metadata are written again from the other one. A scrub that
+ * is under way goes on after a restart. Context: control loop. */
+enum pool_scrub_action { POOL_SCRUB_START, POOL_SCRUB_PAUSE, POOL_SCRUB_RESUME, POOL_SCRUB_STOP };
+enum pool_scrub_state { SCRUB_NEVER, SCRUB_RUNNING, SCRUB_PAUSED, SCRUB_DONE, SCRUB_STOPPED };
+
+struct pool_scrub_info {
+	enum pool_scrub_state state;
+	uint64_t started_ns, ended_ns; /* wall */
+	uint64_t rate_bytes, done_bytes, total_bytes, eta_seconds;
+	uint64_t nodes, slots;     /* looked at */
+	uint64_t errors, repaired; /* of this pass */
+	uint64_t findings, findings_dropped;
+};
+/* -EALREADY, -EBUSY, -EINVAL (nothing to pause ..), -EROFS, -EOPNOTSUPP. */
+int pool_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err);
+void pool_get_scrub(struct pool *pool, struct pool_scrub_info *ret_info);
+
+/* ---- findings ----
+ * What reads and scrubs have met, kept with the pool (1,024 at most). What a whole scrub does not
+ * meet again goes; what was repaired stays until it is cleared. */
+enum pool_finding_kind {
+	FINDING_DATA = 1,      /* data does not fit its checksum */
+	FINDING_MEDIUM,        /* data can not be read */
+	FINDING_NODE_REPAIRED, /* a copy of a metadata node, mended from the other */
+	FINDING_NODE_LOST,     /* both copies */
+	FINDING_LABEL          /* a superblock copy, written again */
+};
+struct pool_finding {
+	enum pool_finding_kind kind;
+	uint64_t time_ns;                 /* wall, when it was last met */
+	char volume[VOLUME_NAME_MAX + 1]; /* "" for the pool's own, or a deleted volume */
+	uint64_t offset, length;          /* of data: bytes of the volume */
+	bool repaired;
+	char text[300];
+};
+/* pool_finding: the @index-th; false past the end. */
+bool pool_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
+void pool_findings_clear(struct pool *pool);
 
 /* pool_checkpoint: make the journal empty now (tests, clean shutdown). */
 void pool_checkpoint(struct pool *pool, struct pool_call *call);

@@ -582,6 +582,16 @@ static int look_at_chunk(struct replay *replay, uint64_t chunk)
 }
 _Static_assert(RUN_BLOCKS *BLOCK >= CHUNK, "a chunk fits in the run buffer");
 
+/* By physical place one can not tell whose slot it is, and a strict volume's is never summed again:
+ * then suspect regions are left to reads, which know. */
+static bool any_strict(const struct native *native)
+{
+	list_for_each (it, &native->volumes)
+		if (list_entry(it, struct nvolume, link)->volume.checksum == VOLUME_CHECKSUM_STRICT)
+			return true;
+	return false;
+}
+
 static int look_at_hot(struct replay *replay)
 {
 	struct native *native = replay->native;
@@ -621,7 +631,7 @@ static int steps(struct replay *replay)
 		result = apply_pending(replay);
 	if (result == 0)
 		result = settle_candidates(replay);
-	if (result == 0 && !native->sb.clean)
+	if (result == 0 && !native->sb.clean && !any_strict(native))
 		result = look_at_hot(replay);
 	if (result < 0)
 		return err_set(replay->err, result == -EIO ? -EUCLEAN : result,
@@ -668,7 +678,10 @@ int replay_run(struct native *native, struct lane *lane, struct err *err)
 
 	if (replay.run && replay.slot && replay.settled && replay.candidates)
 		result = steps(&replay);
-	journal->epoch = native->sb.epoch + 1;
+	/* Blocks behind the end of the chain may be left over; the new epoch tells them from those
+	 * to come (the hash of the block before would, too), and tells the root before this one
+	 * that its journal has ended. */
+	journal->epoch = native->sb.epoch + ORDER(replay_new_epoch);
 	journal->tail_seq = native->sb.journal_tail;
 	journal->next_seq = replay.end_seq;
 	journal->next_lsn = replay.end_lsn;

@@ -152,7 +152,7 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, u
 {
 	uint64_t chunk = CHUNK_NONE;
 
-	if (native->chunks_used + (slop ? 0 : native->slop_chunks) >= native->chunks_total)
+	if (!reserve_room(native, volume, slop))
 		return -ENOSPC;
 	if (volume->pv_left == 0) {
 		volume->pv = native->next_pv++ % native->pv_count;
@@ -204,13 +204,14 @@ static uint64_t find_partial(struct native *native, unsigned count)
 	return CHUNK_NONE;
 }
 
-int space_take_slots(struct native *native, unsigned count, bool slop, uint64_t *ret_slot)
+int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
+		     uint64_t *ret_slot)
 {
 	uint64_t chunk = native->log_chunk;
 	struct node *node;
 	int first;
 
-	if (!slop && native->chunks_used + native->slop_chunks >= native->chunks_total)
+	if (!slop && !reserve_room(native, volume, false))
 		return -ENOSPC;
 	if (chunk == CHUNK_NONE || free_run(native, chunk, count) < 0)
 		chunk = find_partial(native, count);

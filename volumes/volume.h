@@ -90,6 +90,14 @@ struct volume_identity {
 	char serial[33]; /* VPD 80: the UUID's 32 hex digits */
 };
 
+/* What is done about data that changes by itself; chosen when the volume is made.
+ * STANDARD: every slot has a checksum, verified by every read; an overwrite may be in flight when
+ * the power goes, and what is there afterwards counts (inside regions marked for that, counted).
+ * STRICT: no slot is overwritten in place, so that it is the old or the new one, whole, and no
+ * mismatch is ever accepted; costs space for a moment, and fragments.
+ * OFF: no checksum; damage is not noticed. */
+enum volume_checksum { VOLUME_CHECKSUM_STANDARD, VOLUME_CHECKSUM_OFF, VOLUME_CHECKSUM_STRICT };
+
 /* The common head of every back end's volume. Public fields are read-only outside volumes/;
  * size may grow (acquire load with volume_size()). */
 struct volume {
@@ -100,9 +108,11 @@ struct volume {
 	uint64_t size_bytes;
 	bool read_only;
 	bool thin;
-	uint32_t refs;        /* atomic */
-	struct list watchers; /* struct volume_watcher; control loop only */
-	void *private_data;   /* private to the back end */
+	enum volume_checksum checksum;
+	uint64_t reserve_bytes; /* promised to this volume alone */
+	uint32_t refs;          /* atomic */
+	struct list watchers;   /* struct volume_watcher; control loop only */
+	void *private_data;     /* private to the back end */
 };
 
 /* volume_submit: validates (range, alignment: -EINVAL through done()), fills the private

@@ -19,6 +19,8 @@ struct webadmin {
 
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;
+	unsigned shares_pending;
+	void (*shares_done)(struct webadmin *admin);
 	void (*started)(void *context);
 	void (*stopped)(void *context, unsigned failures);
 	void *phase_context;
@@ -34,5 +36,8 @@ struct webadmin {
 bool replay_answer(struct api_request *request);
 void replay_keep(struct api_request *request, json_t *reply);
 void replay_finish(struct webadmin *admin);
+
+/* start.c: serve the LUNs of a pool that has come back. */
+void webadmin_start_luns(struct webadmin *admin, const char *pool);
 
 #endif

@@ -26,23 +26,15 @@ static const struct {
 	int status;
 	const char *code;
 } failures[] = {
-    {-EINVAL, 400, "invalid"},
-    {-ENOENT, 404, "not_found"},
-    {-EEXIST, 409, "exists"},
-    {-EBUSY, 409, "busy"},
-    {-ENXIO, 409, "unavailable"},
-    {-EROFS, 409, "read_only"},
-    {-EACCES, 403, "permission_denied"},
-    {-EPERM, 403, "permission_denied"},
-    {-EPROTO, 422, "unsupported_format"},
-    {-EUCLEAN, 422, "damaged"},
-    {-EISDIR, 400, "invalid"},
-    {-ENOTDIR, 400, "invalid"},
-    {-ERANGE, 400, "invalid"},
-    {-ENOSPC, 507, "no_space"},
-    {-EDQUOT, 507, "no_space"},
-    {-ENOMEM, 503, "no_memory"},
-    {-EAGAIN, 503, "busy"},
+    {-EINVAL, 400, "invalid"},          {-ENOENT, 404, "not_found"},
+    {-EEXIST, 409, "exists"},           {-EBUSY, 409, "busy"},
+    {-EALREADY, 409, "busy"},           {-ENXIO, 409, "unavailable"},
+    {-EROFS, 409, "read_only"},         {-EACCES, 403, "permission_denied"},
+    {-EPERM, 403, "permission_denied"}, {-EPROTO, 422, "unsupported_format"},
+    {-EUCLEAN, 422, "damaged"},         {-EISDIR, 400, "invalid"},
+    {-ENOTDIR, 400, "invalid"},         {-ERANGE, 400, "invalid"},
+    {-ENOSPC, 507, "no_space"},         {-EDQUOT, 507, "no_space"},
+    {-ENOMEM, 503, "no_memory"},        {-EAGAIN, 503, "busy"},
 };
 
 static const char *title_of(int status)

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/share.h"
 
 static struct model_target *find_target(struct api_request *request)
 {
@@ -115,6 +116,11 @@ void api_lun_map(struct api_request *request)
 	request->volume = model_find_volume(request->model, pool, name, &code, &request->err);
 	if (!request->volume) {
 		api_reply_failure(request, code);
+		return;
+	}
+	if (model_share_of_volume(request->model, request->volume->identity.uuid)) {
+		api_reply_error(request, 409, "volume_is_share",
+				"volume %s/%s is a share; it is never a LUN too", pool, name);
 		return;
 	}
 	if (already_mapped(request, target))

@@ -41,6 +41,7 @@ struct opening {
 	struct pool_device devices[POOL_DEVICES_MAX];
 	bool absent[POOL_DEVICES_MAX]; /* the file was not there before */
 	struct pool *live;
+	bool again; /* the pool was known, and away */
 };
 
 static bool device_path_good(struct api_request *request, const char *path)
@@ -124,6 +125,42 @@ static void opening_undone(struct pool_call *call, int result)
 	api_reply_failure(request, NULL);
 }
 
+/* A pool that is configured and could not be opened at the start: its devices may be elsewhere. */
+static int record_paths(struct api_request *request, struct opening *opening)
+{
+	struct config *config = request->admin->options.config;
+	struct model_pool *pool = opening->pool;
+	char **paths = pool->paths;
+	unsigned count = pool->path_count;
+	int result = 0;
+
+	pool->paths = NULL;
+	pool->path_count = 0;
+	for (unsigned i = 0; result == 0 && i < opening->options.device_count; i++)
+		result = model_pool_add_path(pool, opening->devices[i].path);
+	if (result < 0)
+		err_set(&request->err, result, "out of memory");
+	if (result == 0)
+		result = config_begin(config, &request->err);
+	if (result == 0)
+		result = store_set_pool_paths(config, pool, &request->err);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	if (result < 0) { /* as it was */
+		char **fresh = pool->paths;
+		unsigned fresh_count = pool->path_count;
+
+		pool->paths = paths;
+		pool->path_count = count;
+		paths = fresh;
+		count = fresh_count;
+	}
+	for (unsigned i = 0; i < count; i++)
+		heap_free(paths[i]);
+	heap_free(paths);
+	return result;
+}
+
 static int record_pool(struct api_request *request, struct opening *opening)
 {
 	struct config *config = request->admin->options.config;
@@ -132,7 +169,13 @@ static int record_pool(struct api_request *request, struct opening *opening)
 	const char *path;
 
 	pool_get_info(opening->live, &info);
-	if (model_pool_find(request->model, info.name))
+	opening->pool = model_pool_find(request->model, info.name);
+	if (opening->pool && !opening->pool->pool &&
+	    memcmp(opening->pool->uuid, info.uuid, sizeof info.uuid) == 0) {
+		opening->again = true;
+		return record_paths(request, opening);
+	}
+	if (opening->pool)
 		return err_set(&request->err, -EEXIST, "there is a pool named %s already",
 			       info.name);
 	opening->pool = model_pool_add(request->model, info.name);
@@ -177,6 +220,9 @@ static void pool_is_open(struct pool_call *call, int result)
 		return;
 	}
 	opening->pool->pool = opening->live;
+	opening->pool->reason[0] = '\0';
+	if (opening->again)
+		webadmin_start_luns(request->admin, opening->pool->name);
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
 	api_reply(request, 201, show_pool(opening->pool));
@@ -212,17 +258,59 @@ void api_pool_create(struct api_request *request)
 void api_pool_import(struct api_request *request)
 {
 	json_t *devices;
+	int rewind = 0;
 	struct opening *opening;
 	const char *paths[POOL_DEVICES_MAX];
 
-	if (!api_unpack(request, "{s:o}", "devices", &devices) ||
+	if (!api_unpack(request, "{s:o,s?:b}", "devices", &devices, "rewind", &rewind) ||
 	    !(opening = opening_new(request)) || !read_devices(request, devices, opening))
 		return;
 	for (unsigned i = 0; i < opening->options.device_count; i++)
 		paths[i] = opening->devices[i].path;
 	request->call = (struct pool_call){.done = pool_is_open};
-	pool_open(request->admin->options.world, request->admin->options.control, paths,
-		  opening->options.device_count, &request->call);
+	if (rewind)
+		pool_rewind(request->admin->options.world, request->admin->options.control, paths,
+			    opening->options.device_count, &request->call);
+	else
+		pool_open(request->admin->options.world, request->admin->options.control, paths,
+			  opening->options.device_count, &request->call);
+}
+
+static void pool_changed(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	request->err = call->err;
+	request->err.code = result;
+	if (result < 0)
+		api_reply_failure(request, NULL);
+	else
+		api_reply(request, 200, show_pool(find_pool(request)));
+}
+
+void api_pool_change(struct api_request *request)
+{
+	const char *text, *code = NULL;
+	uint8_t percent[WATERMARKS];
+	struct pool *pool;
+	int end = 0;
+
+	if (!api_unpack(request, "{s:s}", "watermarks", &text))
+		return;
+	if (sscanf(text, "%3hhu,%3hhu,%3hhu%n", &percent[0], &percent[1], &percent[2], &end) !=
+		WATERMARKS ||
+	    text[end]) {
+		api_reply_error(request, 400, "bad_request",
+				"watermarks are three percents such as 80,90,95");
+		return;
+	}
+	pool = model_pool_usable(request->model, request->match.param[0], &code, &request->err);
+	if (!pool) {
+		api_reply_failure(request, code);
+		return;
+	}
+	request->call = (struct pool_call){.done = pool_changed};
+	pool_set_watermarks(pool, percent, &request->call);
 }
 
 /* Forgetting: the store first (durable), then the live pool. */
@@ -259,7 +347,7 @@ static void pool_is_closed(struct pool_call *call, int result)
 		return;
 	}
 	model_pool_remove(pool);
-	log_notice("pool %s deleted; its devices are left as they are", name);
+	log_notice("pool %s forgotten; its devices are left as they are", name);
 	api_reply(request, 200, json_pack("{s:s}", "deleted", name));
 }
 
@@ -274,7 +362,8 @@ static bool pool_has_luns(struct model *model, const char *name)
 	return false;
 }
 
-void api_pool_delete(struct api_request *request)
+/* Close and forget; with @empty only a pool without volumes. */
+static void let_go(struct api_request *request, bool empty)
 {
 	struct model_pool *pool = find_pool(request);
 	struct pool_info info;
@@ -286,21 +375,31 @@ void api_pool_delete(struct api_request *request)
 				"pool %s has volumes that are mapped as LUNs", pool->name);
 		return;
 	}
+	if (pool->pool && empty) {
+		pool_get_info(pool->pool, &info);
+		if (info.volume_count) {
+			api_reply_error(request, 409, "pool_has_volumes",
+					"pool %s has %u volumes; delete them first", pool->name,
+					info.volume_count);
+			return;
+		}
+	}
 	request->state = pool; /* taken back in pool_is_closed() */
 	request->call = (struct pool_call){.done = pool_is_closed};
-	if (!pool->pool) {
+	if (pool->pool)
+		pool_close(pool->pool, &request->call);
+	else
 		pool_is_closed(&request->call, 0);
-		return;
-	}
-	pool_get_info(pool->pool, &info);
-	if (info.volume_count) {
-		request->state = NULL;
-		api_reply_error(request, 409, "pool_has_volumes",
-				"pool %s has %u volumes; delete them first", pool->name,
-				info.volume_count);
-		return;
-	}
-	pool_close(pool->pool, &request->call);
+}
+
+void api_pool_delete(struct api_request *request)
+{
+	let_go(request, true);
+}
+
+void api_pool_export(struct api_request *request)
+{
+	let_go(request, false);
 }
 
 #define FINDINGS_MAX 1000u
@@ -309,6 +408,7 @@ struct checking {
 	struct pool_check_report report;
 	json_t *findings;
 	unsigned left_out;
+	char name[POOL_NAME_MAX + 1];
 };
 
 static void check_finding(struct pool_check_report *report, const char *sentence)
@@ -335,13 +435,28 @@ static void check_done(struct pool_call *call, int result)
 		return;
 	}
 	api_reply(request, 200,
-		  json_pack("{s:s,s:b,s:I,s:I,s:I,s:I,s:o,s:i}", "pool", request->match.param[0],
-			    "clean", checking->report.errors == 0, "nodes",
+		  json_pack("{s:s,s:b,s:I,s:I,s:I,s:I,s:o,s:i}", "pool", checking->name, "clean",
+			    checking->report.errors == 0, "nodes",
 			    (json_int_t)checking->report.nodes, "slots",
 			    (json_int_t)checking->report.slots, "errors",
 			    (json_int_t)checking->report.errors, "leaked_slots",
 			    (json_int_t)checking->report.leaked_slots, "findings", findings,
 			    "findings_left_out", (int)checking->left_out));
+}
+
+static struct checking *checking_new(struct api_request *request, const char *name)
+{
+	struct checking *checking = heap_zalloc(sizeof *checking);
+
+	request->state = checking;
+	if (!checking || !(checking->findings = json_array())) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return NULL;
+	}
+	snprintf(checking->name, sizeof checking->name, "%s", name);
+	checking->report.finding = check_finding;
+	request->call = (struct pool_call){.done = check_done};
+	return checking;
 }
 
 void api_pool_check(struct api_request *request)
@@ -358,12 +473,29 @@ void api_pool_check(struct api_request *request)
 		api_reply_failure(request, code);
 		return;
 	}
-	request->state = checking = heap_zalloc(sizeof *checking);
-	if (!checking || !(checking->findings = json_array())) {
-		api_reply_error(request, 503, "no_memory", "out of memory");
+	checking = checking_new(request, request->match.param[0]);
+	if (checking)
+		pool_check(pool, data, &checking->report, &request->call);
+}
+
+void api_pool_check_devices(struct api_request *request)
+{
+	const char *paths[POOL_DEVICES_MAX];
+	json_t *devices;
+	unsigned count;
+	int data = 0;
+	struct opening *opening;
+	struct checking *checking;
+
+	if (!api_unpack(request, "{s:o,s?:b}", "devices", &devices, "data", &data) ||
+	    !(opening = opening_new(request)) || !read_devices(request, devices, opening))
 		return;
-	}
-	checking->report.finding = check_finding;
-	request->call = (struct pool_call){.done = check_done};
-	pool_check(pool, data, &checking->report, &request->call);
+	count = opening->options.device_count;
+	for (unsigned i = 0; i < count; i++)
+		paths[i] = opening->devices[i].path;
+	heap_free(opening);
+	checking = checking_new(request, "");
+	if (checking)
+		pool_check_devices(request->admin->options.world, request->admin->options.control,
+				   paths, count, data, &checking->report, &request->call);
 }

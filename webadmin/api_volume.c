@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/share.h"
 
 /* The volume the path names goes to request->volume; false = an error has been sent. */
 static bool find_volume(struct api_request *request)
@@ -18,6 +19,16 @@ static bool find_volume(struct api_request *request)
 	if (request->volume)
 		return true;
 	api_reply_failure(request, code);
+	return false;
+}
+
+/* A share's volume is managed through the share; false = an error has been sent. */
+static bool no_share(struct api_request *request)
+{
+	if (!model_share_of_volume(request->model, request->volume->identity.uuid))
+		return true;
+	api_reply_error(request, 409, "volume_is_share", "volume %s/%s is a share",
+			request->match.param[0], request->match.param[1]);
 	return false;
 }
 
@@ -63,6 +74,33 @@ bool api_volume_size_good(struct api_request *request, uint64_t size)
 	return false;
 }
 
+static bool checksum_good(struct api_request *request, const char *word,
+			  enum volume_checksum *ret_checksum)
+{
+	for (unsigned i = 0; i <= VOLUME_CHECKSUM_STRICT; i++) {
+		if (strcmp(word, show_checksum((enum volume_checksum)i)) == 0) {
+			*ret_checksum = (enum volume_checksum)i;
+			return true;
+		}
+	}
+	api_reply_error(request, 400, "bad_request", "checksum is one of off, standard and strict");
+	return false;
+}
+
+static bool reserve_good(struct api_request *request, const json_t *value, uint64_t size,
+			 uint64_t *ret_reserve)
+{
+	*ret_reserve = 0;
+	if (!value || json_is_null(value))
+		return true;
+	if (!api_size(request, value, ret_reserve))
+		return false;
+	if (*ret_reserve <= size)
+		return true;
+	api_reply_error(request, 400, "bad_size", "a volume can not reserve more than its size");
+	return false;
+}
+
 static void volume_created(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -76,12 +114,13 @@ static void volume_created(struct pool_call *call, int result)
 
 void api_volume_create(struct api_request *request)
 {
-	const char *pool_text, *name, *code = NULL;
+	const char *pool_text, *name, *checksum = "standard", *code = NULL;
 	struct volume_spec *spec;
 	struct pool *pool;
-	json_t *size;
+	json_t *size, *reserve = NULL;
 
-	if (!api_unpack(request, "{s:s,s:s,s:o}", "pool", &pool_text, "name", &name, "size", &size))
+	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o}", "pool", &pool_text, "name", &name,
+			"size", &size, "checksum", &checksum, "reserve", &reserve))
 		return;
 	request->state = spec = heap_zalloc(sizeof *spec);
 	if (!spec) {
@@ -94,7 +133,9 @@ void api_volume_create(struct api_request *request)
 	}
 	spec->name = name;
 	if (!api_size(request, size, &spec->size_bytes) ||
-	    !api_volume_size_good(request, spec->size_bytes))
+	    !api_volume_size_good(request, spec->size_bytes) ||
+	    !checksum_good(request, checksum, &spec->checksum) ||
+	    !reserve_good(request, reserve, spec->size_bytes, &spec->reserve_bytes))
 		return;
 	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
 	if (!pool) {
@@ -145,14 +186,16 @@ void api_volume_change(struct api_request *request)
 	const char *name = NULL;
 	json_t *size = NULL;
 	uint64_t bytes;
+	int shrink = 0;
 
-	if (!api_unpack(request, "{s?:s,s?:o}", "name", &name, "size", &size))
+	if (!api_unpack(request, "{s?:s,s?:o,s?:b}", "name", &name, "size", &size, "shrink",
+			&shrink))
 		return;
 	if (!name == !size) {
 		api_reply_error(request, 400, "bad_request", "give either a size or a name");
 		return;
 	}
-	if (!find_volume(request))
+	if (!find_volume(request) || !no_share(request))
 		return;
 	if (name) {
 		if (volume_name_check(name, &request->err) < 0) {
@@ -165,15 +208,19 @@ void api_volume_change(struct api_request *request)
 	}
 	if (!api_size(request, size, &bytes) || !api_volume_size_good(request, bytes))
 		return;
-	if (bytes < volume_size(request->volume)) {
-		api_reply_error(request, 400, "bad_size",
-				"volume %s/%s can not shrink (it has %llu bytes)",
-				request->match.param[0], request->match.param[1],
-				(unsigned long long)volume_size(request->volume));
+	if (bytes < volume_size(request->volume) && !shrink) {
+		api_reply_error(
+		    request, 400, "bad_size",
+		    "volume %s/%s would shrink (it has %llu bytes); that has to be asked for",
+		    request->match.param[0], request->match.param[1],
+		    (unsigned long long)volume_size(request->volume));
 		return;
 	}
 	request->call = (struct pool_call){.done = volume_resized};
-	volume_resize(request->volume, bytes, &request->call);
+	if (shrink)
+		volume_shrink(request->volume, bytes, &request->call);
+	else
+		volume_resize(request->volume, bytes, &request->call);
 }
 
 static void volume_deleted(struct pool_call *call, int result)
@@ -182,6 +229,8 @@ static void volume_deleted(struct pool_call *call, int result)
 
 	if (!step_good(request, result, NULL))
 		return;
+	if (request->state)
+		scsi_reservations_forget(request->state);
 	log_notice("volume %s/%s deleted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200,
 		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
@@ -194,7 +243,7 @@ void api_volume_delete(struct api_request *request)
 	struct model_lun *lun;
 	struct volume *volume;
 
-	if (!find_volume(request))
+	if (!find_volume(request) || !no_share(request))
 		return;
 	lun = model_lun_of_volume(request->model, request->volume->identity.uuid, NULL, &target);
 	if (lun) {
@@ -205,6 +254,9 @@ void api_volume_delete(struct api_request *request)
 		return;
 	}
 	volume = request->volume;
+	request->state = heap_alloc(16); /* its UUID, for when it is gone */
+	if (request->state)
+		memcpy(request->state, volume->identity.uuid, 16);
 	request->volume = NULL; /* volume_delete() takes the reference */
 	request->call = (struct pool_call){.done = volume_deleted};
 	volume_delete(volume, &request->call);

@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "webadmin/model.h"
+#include "webadmin/share.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/heap.h"
+#include "webadmin/host.h"
 
 void model_init(struct model *model)
 {
 	list_init(&model->pools);
 	list_init(&model->targets);
+	list_init(&model->hosts);
+	list_init(&model->shares);
 }
 
 void model_finish(struct model *model)
 {
+	while (!list_empty(&model->shares))
+		model_share_remove(list_entry(model->shares.next, struct model_share, link));
+	while (!list_empty(&model->hosts))
+		model_host_remove(list_entry(model->hosts.next, struct model_host, link));
 	while (!list_empty(&model->targets))
 		model_target_remove(list_entry(model->targets.next, struct model_target, link));
 	while (!list_empty(&model->pools))
@@ -157,6 +164,8 @@ void model_lun_remove(struct model_lun *lun)
 {
 	if (!lun)
 		return;
+	heap_free(lun->hosts);
+	heap_free(lun->names.names);
 	list_remove(&lun->link);
 	heap_free(lun);
 }

@@ -21,9 +21,13 @@
  *    while the pool is away. */
 
 #define MODEL_REASON_MAX 512
+#define HOST_NAME_BYTES  63
 
 struct model {
+	struct list hosts;          /* struct model_host, by name */
+	bool plain_secrets;         /* the store was read with secrets that are not sealed */
 	struct list pools, targets; /* by name */
+	struct list shares;         /* share.h, by name */
 };
 
 struct model_pool {
@@ -49,6 +53,9 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_NAME_MAX + 1];
 	bool mapped;
+	char (*hosts)[HOST_NAME_BYTES + 1]; /* groups it is shown to (host.h); none: everybody */
+	unsigned host_count;
+	struct scsi_names names; /* their initiators */
 	char reason[MODEL_REASON_MAX];
 };
 
@@ -112,21 +119,31 @@ void model_target_disconnect(struct model_target *target, void (*done)(void *con
 const struct config_migration *store_schema(unsigned *ret_count);
 int store_load(struct config *config, struct model *model, struct err *err);
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err);
+/* The pool's devices are where @pool->paths say now. */
+int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err);
 int store_remove_pool(struct config *config, const char *name, struct err *err);
 int store_add_target(struct config *config, const struct model_target *target, struct err *err);
 int store_remove_target(struct config *config, const char *iqn, struct err *err);
 /* Replaces the target's rules; rules with id 0 are given one. */
 int store_set_rules(struct config *config, const char *iqn, struct model_rule *rules,
 		    unsigned count, struct err *err);
+/* Every rule once more, with its secrets sealed; a transaction of its own. */
+int store_seal_secrets(struct config *config, struct model *model, struct err *err);
 int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
 		  struct err *err);
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);
 
+/* api_group.c: the access states that were set, on the target's live object. */
+int group_restore(struct config *config, struct model_target *target, struct err *err);
+
 /* show.c: JSON, no secrets. New references; NULL when memory is short. */
 json_t *show_pool(const struct model_pool *pool);
 json_t *show_pools(struct model *model);
+const char *show_checksum(enum volume_checksum checksum);
+json_t *show_scrub(struct pool *pool);
+json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);
 json_t *show_target(const struct model_target *target);
 json_t *show_targets(struct model *model);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <time.h>
 
 #include "webadmin/model.h"
 
@@ -43,6 +44,12 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "size_bytes", info->size_bytes);
 	set_number(object, "used_bytes", info->used_bytes);
 	set_number(object, "free_bytes", info->free_bytes);
+	set_number(object, "reserved_bytes", info->reserved_bytes);
+	json_object_set_new(
+	    object, "watermarks",
+	    json_pack("[i,i,i]", info->watermark[0], info->watermark[1], info->watermark[2]));
+	set_number(object, "watermark_reached",
+		   info->watermark_level ? info->watermark[info->watermark_level - 1] : 0);
 	set_number(object, "provisioned_bytes", info->provisioned_bytes);
 	json_object_set_new(
 	    object, "overcommit",
@@ -55,6 +62,78 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "metadata_repairs", info->metadata_repairs);
 	set_number(object, "hot_resummed", info->hot_resummed);
 	set_number(object, "replayed_records", info->replayed_records);
+}
+
+/* RFC 3339 in UTC, "" for never. */
+static const char *time_text(uint64_t wall_ns, char text[32])
+{
+	time_t seconds = (time_t)(wall_ns / 1000000000u);
+	struct tm parts;
+
+	text[0] = '\0';
+	if (wall_ns && gmtime_r(&seconds, &parts))
+		strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+	return text;
+}
+
+json_t *show_scrub(struct pool *pool)
+{
+	static const char *const states[] = {[SCRUB_NEVER] = "never",
+					     [SCRUB_RUNNING] = "running",
+					     [SCRUB_PAUSED] = "paused",
+					     [SCRUB_DONE] = "done",
+					     [SCRUB_STOPPED] = "stopped"};
+	struct pool_scrub_info info;
+	char started[32], ended[32];
+	json_t *object;
+
+	pool_get_scrub(pool, &info);
+	object = json_pack("{s:s,s:s,s:s,s:s,s:f}", "pool", pool_name(pool), "state",
+			   states[info.state], "started", time_text(info.started_ns, started),
+			   "ended", time_text(info.ended_ns, ended), "progress",
+			   info.state == SCRUB_DONE ? 1.0
+			   : info.total_bytes ? (double)info.done_bytes / (double)info.total_bytes
+					      : 0.0);
+	if (!object)
+		return NULL;
+	set_number(object, "rate_bytes", info.rate_bytes);
+	set_number(object, "done_bytes", info.done_bytes);
+	set_number(object, "total_bytes", info.total_bytes);
+	set_number(object, "eta_seconds", info.eta_seconds);
+	set_number(object, "nodes", info.nodes);
+	set_number(object, "slots", info.slots);
+	set_number(object, "errors", info.errors);
+	set_number(object, "repaired", info.repaired);
+	set_number(object, "findings", info.findings);
+	set_number(object, "findings_left_out", info.findings_dropped);
+	return object;
+}
+
+json_t *show_findings(struct pool *pool)
+{
+	static const char *const kinds[] = {[FINDING_DATA] = "checksum",
+					    [FINDING_MEDIUM] = "medium",
+					    [FINDING_NODE_REPAIRED] = "metadata-repaired",
+					    [FINDING_NODE_LOST] = "metadata-lost",
+					    [FINDING_LABEL] = "superblock-repaired"};
+	json_t *findings = json_array();
+	struct pool_finding finding;
+
+	for (unsigned i = 0; pool_finding(pool, i, &finding); i++) {
+		char time[32];
+		json_t *object =
+		    json_pack("{s:s,s:s,s:s,s:b,s:s}", "kind", kinds[finding.kind], "time",
+			      time_text(finding.time_ns, time), "volume", finding.volume,
+			      "repaired", finding.repaired, "text", finding.text);
+
+		if (object && (finding.kind == FINDING_DATA || finding.kind == FINDING_MEDIUM)) {
+			set_number(object, "offset_bytes", finding.offset);
+			set_number(object, "length_bytes", finding.length);
+			set_number(object, "lba", finding.offset / VOLUME_BLOCK);
+		}
+		json_array_append_new(findings, object);
+	}
+	return findings;
 }
 
 json_t *show_pool(const struct model_pool *pool)
@@ -72,8 +151,10 @@ json_t *show_pool(const struct model_pool *pool)
 	object = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", pool->name, "uuid",
 			   uuid_text(pool->uuid, uuid), "state", state, "reason", reason, "devices",
 			   show_devices(pool));
-	if (object && pool->pool)
+	if (object && pool->pool) {
 		show_space(object, &info);
+		json_object_set_new(object, "scrub", show_scrub(pool->pool));
+	}
 	return object;
 }
 
@@ -98,6 +179,15 @@ static json_t *show_mappings(struct model *model, struct volume *volume)
 	return mappings;
 }
 
+const char *show_checksum(enum volume_checksum checksum)
+{
+	static const char *const words[] = {[VOLUME_CHECKSUM_STANDARD] = "standard",
+					    [VOLUME_CHECKSUM_OFF] = "off",
+					    [VOLUME_CHECKSUM_STRICT] = "strict"};
+
+	return words[checksum];
+}
+
 json_t *show_volume(struct model *model, struct volume *volume)
 {
 	char naa[33], uuid[37];
@@ -110,6 +200,11 @@ json_t *show_volume(struct model *model, struct volume *volume)
 			   (json_int_t)volume_used_bytes(volume), "thin", volume->thin, "uuid",
 			   uuid_text(volume->identity.uuid, uuid), "naa", naa, "serial",
 			   volume->identity.serial, "mapped", show_mappings(model, volume));
+	if (object) {
+		json_object_set_new(object, "checksum",
+				    json_string(show_checksum(volume->checksum)));
+		set_number(object, "reserve_bytes", volume->reserve_bytes);
+	}
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)
 		json_object_set_new(object, "scsi_id", json_sprintf("3%s", naa));
@@ -123,10 +218,15 @@ json_t *show_luns(const struct model_target *target)
 	list_for_each (it, &target->luns) {
 		const struct model_lun *lun = list_entry(it, struct model_lun, link);
 
-		json_array_append_new(
-		    luns, json_pack("{s:i,s:s,s:s,s:s,s:s}", "lun", (int)lun->lun, "pool",
-				    lun->pool, "volume", lun->volume_name, "state",
-				    lun->mapped ? "online" : "unavailable", "reason", lun->reason));
+		json_t *hosts = json_array();
+
+		for (unsigned i = 0; i < lun->host_count; i++)
+			json_array_append_new(hosts, json_string(lun->hosts[i]));
+		json_array_append_new(luns,
+				      json_pack("{s:i,s:s,s:s,s:s,s:s,s:o}", "lun", (int)lun->lun,
+						"pool", lun->pool, "volume", lun->volume_name,
+						"state", lun->mapped ? "online" : "unavailable",
+						"reason", lun->reason, "hosts", hosts));
 	}
 	return luns;
 }

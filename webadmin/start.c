@@ -7,13 +7,15 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/admin.h"
+#include "webadmin/export.h"
 
 /* Bringing up what is configured and taking it down again.
  *
- * start: open all pools at once -> when the last has answered: targets, rules, LUNs -> started
+ * start: open all pools at once -> when the last has answered: shares -> targets, rules, LUNs ->
+ *        started
  *   A pool that is in use is tried again for a while: after kill -9 the kernel may hold the old
  *   process's files, and so their locks, until its last I/O is done.
- * stop:  disconnect all targets at once -> when the last is gone: close all pools -> stopped */
+ * stop:  disconnect all targets at once -> when the last is gone: shares -> all pools -> stopped */
 
 #define BUSY_RETRY_NS (50 * 1000000ull)
 #define BUSY_LIMIT_NS (5 * 1000000000ull)
@@ -128,6 +130,8 @@ static void start_targets(struct webadmin *admin)
 		if (model_target_connect(target, admin->options.iscsi, &err) < 0) {
 			snprintf(target->reason, sizeof target->reason, "%s", err.text);
 			log_error("target %s is not served: %s", target->iqn, err.text);
+		} else if (group_restore(admin->options.config, target, &err) < 0) {
+			log_error("target %s: its portal groups: %s", target->iqn, err.text);
 		}
 		list_for_each (l, &target->luns)
 			start_lun(admin, target, list_entry(l, struct model_lun, link), &directory);
@@ -135,13 +139,39 @@ static void start_targets(struct webadmin *admin)
 	directory_finish(&directory);
 }
 
-static void pools_opened(struct webadmin *admin)
+void webadmin_start_luns(struct webadmin *admin, const char *pool)
+{
+	struct directory directory = {0};
+
+	directory_fill(&directory, &admin->model);
+	list_for_each (t, &admin->model.targets) {
+		struct model_target *target = list_entry(t, struct model_target, link);
+
+		list_for_each (l, &target->luns) {
+			struct model_lun *lun = list_entry(l, struct model_lun, link);
+
+			if (!lun->mapped && strcmp(lun->pool, pool) == 0)
+				start_lun(admin, target, lun, &directory);
+		}
+	}
+	directory_finish(&directory);
+}
+
+static void shares_opened(struct webadmin *admin)
 {
 	void (*started)(void *context) = admin->started;
+	struct err err = {0};
 
+	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
+		log_error("no share is exported: %s", err.text);
 	start_targets(admin);
 	admin->phase = NULL;
 	started(admin->phase_context);
+}
+
+static void pools_opened(struct webadmin *admin)
+{
+	webadmin_start_shares(admin, shares_opened);
 }
 
 /* The store says which pool belongs on these devices; another one there is not served. */
@@ -249,12 +279,8 @@ static void pool_stopped(struct pool_call *call, int result)
 		admin->stopped(admin->phase_context, admin->failures);
 }
 
-static void target_stopped(void *context)
+static void shares_stopped(struct webadmin *admin)
 {
-	struct webadmin *admin = context;
-
-	if (--admin->pending > 0)
-		return;
 	admin->pending = 1;
 	list_for_each (it, &admin->model.pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
@@ -269,6 +295,14 @@ static void target_stopped(void *context)
 	}
 	if (--admin->pending == 0)
 		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void target_stopped(void *context)
+{
+	struct webadmin *admin = context;
+
+	if (--admin->pending == 0)
+		webadmin_stop_shares(admin, shares_stopped);
 }
 
 static void stop_targets(struct webadmin *admin)

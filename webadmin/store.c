@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "core/heap.h"
-#include "webadmin/model.h"
+#include "core/log.h"
+#include "webadmin/export.h"
+#include "webadmin/secret.h"
+#include "webadmin/share.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
@@ -28,6 +31,27 @@ static const struct config_migration migrations[] = {
      "  network text not null default '', chap_user text not null default '',"
      "  chap_secret blob not null default x'', mutual_user text not null default '',"
      "  mutual_secret blob not null default x'', unique(target, position));"},
+    {"access states of portal groups",
+     "create table portal_group(target text not null references target(iqn) on delete cascade,"
+     "  tag integer not null, access integer not null, preferred integer not null,"
+     "  primary key(target, tag)) without rowid;"},
+    {"shares", "create table share(volume blob primary key check(length(volume) = 16),"
+	       "  pool text not null references pool(name), name text not null) without rowid;"},
+    {"secrets are sealed", "alter table rule add column sealed integer not null default 0;"},
+    {"host groups and masks",
+     "create table host(name text primary key) without rowid;"
+     "create table host_initiator(initiator text primary key,"
+     "  host text not null references host(name) on delete cascade) without rowid;"
+     "create table lun_host(target text not null, lun integer not null,"
+     "  host text not null references host(name), primary key(target, lun, host),"
+     "  foreign key(target, lun) references lun(target, lun) on delete cascade) without rowid;"},
+    {"share rules", "create table share_rule("
+		    "  volume blob not null references share(volume) on delete cascade,"
+		    "  position integer not null, client text not null,"
+		    "  read_only integer not null, insecure integer not null,"
+		    "  squash integer not null, anon_uid integer not null,"
+		    "  anon_gid integer not null, primary key(volume, position),"
+		    "  unique(volume, client)) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -79,6 +103,18 @@ static int load_pool(struct config_statement *statement, struct model *model)
 	return uuid_column(statement, 1, pool->uuid);
 }
 
+static int load_share(struct config_statement *statement, struct model *model)
+{
+	uint8_t volume[16];
+	int result = uuid_column(statement, 0, volume);
+
+	if (result < 0)
+		return result;
+	return model_share_add(model, config_text(statement, 1), config_text(statement, 2), volume)
+		   ? 0
+		   : -ENOMEM;
+}
+
 static int load_device(struct config_statement *statement, struct model *model)
 {
 	struct model_pool *pool = model_pool_find(model, config_text(statement, 0));
@@ -108,24 +144,32 @@ static int load_lun(struct config_statement *statement, struct model *model)
 	return uuid_column(statement, 3, lun->volume);
 }
 
-static int load_secret(struct config_statement *statement, int column, uint8_t *secret,
-		       unsigned *ret_length)
+/* A secret of a store from before they were sealed is plain. One that can not be opened (another
+ * machine's key) lets nobody in, and stops nothing else. */
+static int load_secret(struct config_statement *statement, int column, bool sealed,
+		       const char *owner, const char *kind, uint8_t *secret, unsigned *ret_length)
 {
 	int length;
 	const void *data = config_blob(statement, column, &length);
 
-	if (length < 0 || length > 255)
+	if (length < 0 || (!sealed && length > 255))
 		return -EINVAL;
-	if (length)
+	if (!sealed && length)
 		memcpy(secret, data, (size_t)length);
 	*ret_length = (unsigned)length;
-	return 0;
+	if (!sealed || secret_unseal(data, (unsigned)length, owner, kind, secret, ret_length))
+		return 0;
+	log_error("target %s: a %s secret can not be opened with secret.key; set it again", owner,
+		  kind);
+	secret_impossible(secret, ret_length);
+	return *ret_length ? 0 : -EIO;
 }
 
 static int load_rule(struct config_statement *statement, struct model *model)
 {
 	struct model_target *target = model_target_find(model, config_text(statement, 0));
 	struct model_rule *grown, *rule;
+	bool sealed;
 	int result;
 
 	if (!target)
@@ -144,10 +188,13 @@ static int load_rule(struct config_statement *statement, struct model *model)
 		 config_text(statement, 4));
 	snprintf(rule->rule.mutual_user, sizeof rule->rule.mutual_user, "%s",
 		 config_text(statement, 6));
-	result = load_secret(statement, 5, rule->rule.chap_secret, &rule->rule.chap_secret_length);
+	sealed = config_number(statement, 8) != 0;
+	model->plain_secrets |= !sealed;
+	result = load_secret(statement, 5, sealed, target->iqn, "CHAP", rule->rule.chap_secret,
+			     &rule->rule.chap_secret_length);
 	if (result == 0)
-		result = load_secret(statement, 7, rule->rule.mutual_secret,
-				     &rule->rule.mutual_secret_length);
+		result = load_secret(statement, 7, sealed, target->iqn, "mutual CHAP",
+				     rule->rule.mutual_secret, &rule->rule.mutual_secret_length);
 	return result;
 }
 
@@ -159,11 +206,15 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	} parts[] = {
 	    {"select name, uuid from pool order by name desc", load_pool},
 	    {"select pool, path from pool_device order by pool, position", load_device},
+	    {"select volume, pool, name from share order by name desc", load_share},
+	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
+	     " from share_rule order by volume, position",
+	     store_load_share_rule},
 	    {"select iqn, alias from target order by iqn desc", load_target},
 	    {"select target, lun, pool, volume, volume_name from lun order by target, lun",
 	     load_lun},
 	    {"select target, id, initiator, network, chap_user, chap_secret, mutual_user,"
-	     " mutual_secret from rule order by target, position",
+	     " mutual_secret, sealed from rule order by target, position",
 	     load_rule},
 	};
 
@@ -185,6 +236,18 @@ static int run(struct config_statement *statement, struct err *err)
 	return result < 0 ? result : 0;
 }
 
+int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err)
+{
+	int result =
+	    config_run(config, err, "delete from pool_device where pool = ?", "s", pool->name);
+
+	for (unsigned i = 0; result == 0 && i < pool->path_count; i++)
+		result = config_run(config, err,
+				    "insert into pool_device(pool, position, path) values(?, ?, ?)",
+				    "sis", pool->name, (int)i, pool->paths[i]);
+	return result;
+}
+
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err)
 {
 	struct config_statement *statement;
@@ -196,11 +259,7 @@ int store_add_pool(struct config *config, const struct model_pool *pool, struct 
 	config_bind_text(statement, 1, pool->name);
 	config_bind_blob(statement, 2, pool->uuid, sizeof pool->uuid);
 	result = run(statement, err);
-	for (unsigned i = 0; result == 0 && i < pool->path_count; i++)
-		result = config_run(config, err,
-				    "insert into pool_device(pool, position, path) values(?, ?, ?)",
-				    "sis", pool->name, (int)i, pool->paths[i]);
-	return result;
+	return result < 0 ? result : store_set_pool_paths(config, pool, err);
 }
 
 int store_remove_pool(struct config *config, const char *name, struct err *err)
@@ -233,6 +292,18 @@ static int last_rule_id(struct config *config, int64_t *ret_id, struct err *err)
 	return result < 0 ? result : 0;
 }
 
+static bool bind_secret(struct config_statement *statement, int column, const uint8_t *secret,
+			unsigned length, const char *owner, const char *kind)
+{
+	uint8_t sealed[SECRET_SEALED];
+	int bytes = secret_seal(secret, length, owner, kind, sealed);
+
+	if (bytes < 0)
+		return false;
+	config_bind_blob(statement, column, sealed, bytes);
+	return true;
+}
+
 static int add_rule(struct config *config, const char *iqn, int position, struct model_rule *rule,
 		    struct err *err)
 {
@@ -241,7 +312,7 @@ static int add_rule(struct config *config, const char *iqn, int position, struct
 	int result = config_prepare(
 	    config,
 	    "insert into rule(id, target, position, initiator, network, chap_user, chap_secret,"
-	    " mutual_user, mutual_secret) values(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	    " mutual_user, mutual_secret, sealed) values(?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
 	    &statement, err);
 
 	if (result < 0)
@@ -253,9 +324,14 @@ static int add_rule(struct config *config, const char *iqn, int position, struct
 	config_bind_text(statement, 4, plain->initiator);
 	config_bind_text(statement, 5, plain->network);
 	config_bind_text(statement, 6, plain->chap_user);
-	config_bind_blob(statement, 7, plain->chap_secret, (int)plain->chap_secret_length);
 	config_bind_text(statement, 8, plain->mutual_user);
-	config_bind_blob(statement, 9, plain->mutual_secret, (int)plain->mutual_secret_length);
+	if (!bind_secret(statement, 7, plain->chap_secret, plain->chap_secret_length, iqn,
+			 "CHAP") ||
+	    !bind_secret(statement, 9, plain->mutual_secret, plain->mutual_secret_length, iqn,
+			 "mutual CHAP")) {
+		config_finish(statement);
+		return err_set(err, -EIO, "a secret can not be encrypted");
+	}
 	result = run(statement, err);
 	if (result == 0 && rule->id == 0)
 		result = last_rule_id(config, &rule->id, err);
@@ -269,6 +345,24 @@ int store_set_rules(struct config *config, const char *iqn, struct model_rule *r
 
 	for (unsigned i = 0; result == 0 && i < count; i++)
 		result = add_rule(config, iqn, (int)i, &rules[i], err);
+	return result;
+}
+
+int store_seal_secrets(struct config *config, struct model *model, struct err *err)
+{
+	int result = config_begin(config, err);
+
+	list_for_each (it, &model->targets) {
+		struct model_target *target = list_entry(it, struct model_target, link);
+
+		if (result == 0)
+			result = store_set_rules(config, target->iqn, target->rules,
+						 target->rule_count, err);
+	}
+	if (result == 0)
+		result = config_commit(config, err);
+	config_abort(config);
+	model->plain_secrets = result < 0;
 	return result;
 }
 

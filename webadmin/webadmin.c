@@ -8,6 +8,8 @@
 #include "core/heap.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/host.h"
+#include "webadmin/secret.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
  * finds the row of the table; a row that changes something waits here until the change before it
@@ -36,7 +38,13 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	model_init(&admin->model);
 	result = access_open(options->control, options->state_dir, &admin->access, err);
 	if (result == 0)
+		result = secret_open(options->state_dir, err);
+	if (result == 0)
 		result = store_load(options->config, &admin->model, err);
+	if (result == 0)
+		result = host_load(options->config, &admin->model, err);
+	if (result == 0 && admin->model.plain_secrets)
+		result = store_seal_secrets(options->config, &admin->model, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -52,6 +60,7 @@ void webadmin_destroy(struct webadmin *admin)
 	model_finish(&admin->model);
 	replay_finish(admin);
 	access_close(admin->access);
+	secret_close();
 	heap_free(admin);
 }
 

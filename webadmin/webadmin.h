@@ -10,6 +10,7 @@
 #include "core/loop.h"
 #include "core/world.h"
 #include "iscsi/iscsi.h"
+#include "nfs/nfs.h"
 
 /* The administration of a running daemon: what is configured (pools, targets, LUNs, rules), the
  * live objects made from it, and the one table of API routes that shows and changes both.
@@ -22,6 +23,7 @@ struct webadmin_options {
 	struct loop *control;
 	struct config *config;      /* opened with webadmin_schema(); borrowed */
 	struct iscsi_server *iscsi; /* borrowed */
+	struct nfs_server *nfs;     /* borrowed; NULL: nothing is exported */
 	const char *control_path;   /* the control socket, for the list of endpoints */
 	unsigned io_loops;
 };

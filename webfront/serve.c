@@ -286,7 +286,7 @@ static struct front_watch *watch_of(struct MHD_Connection *connection)
 
 static bool method_known(const char *method)
 {
-	static const char *const methods[] = {"GET", "HEAD", "POST", "PATCH", "DELETE"};
+	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
 
 	for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++) {
 		if (strcmp(methods[i], method) == 0)
@@ -311,7 +311,7 @@ static enum MHD_Result begin(struct MHD_Connection *connection, const char *meth
 	front_watch_limit(watch_of(connection), FRONT_BODY_NS);
 	if (!method_known(method))
 		return answer_problem(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
-				      "the methods are GET, HEAD, POST, PATCH and DELETE");
+				      "the methods are GET, HEAD, POST, PUT, PATCH, DELETE");
 	if (!exchange->target)
 		return answer_problem(connection, MHD_HTTP_URI_TOO_LONG, "path_too_long",
 				      "the path is too long");

@@ -17,12 +17,14 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision target lun initiator session setup account token audit status completion help $globals"
+		list="pool volume provision share target lun host initiator session setup account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
-	pool) list="create import list show check delete" ;;
+	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	target) list="create list show delete allow deny rules" ;;
-	lun) list="map unmap list" ;;
+	share) list="create list show quota check delete allow deny rules explain" ;;
+	target) list="create list show delete allow deny rules groups group" ;;
+	lun) list="map unmap list mask reservations release" ;;
+	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	setup) list="code" ;;
@@ -32,10 +34,21 @@ _granary()
 	esac
 	else case "$noun $verb" in
 	"pool create") list="--force $globals" ;;
-	"pool check") list="--data $globals" ;;
+	"pool import") list="--rewind $globals" ;;
+	"pool set") list="--watermarks $globals" ;;
+	"pool check") list="--data --offline $globals" ;;
+	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
+	"pool findings") list="--clear $globals" ;;
+	"volume create") list="--checksum --reserve $globals" ;;
+	"volume resize") list="--shrink $globals" ;;
+	"share create") list="--quota $globals" ;;
+	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
+	"share deny") list="--client $globals" ;;
+	"share explain") list="--version $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
+	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	"account create") list="--role --password-file $globals" ;;
 	"account change") list="--role --password-file $globals" ;;

@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0 || size > 65536)
 		return 0;
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-	server_accepted(server, fds[0], (struct sockaddr *)&peer, sizeof(peer));
+	server_accepted(server, 1, fds[0], (struct sockaddr *)&peer, sizeof(peer));
 	if (!(data[0] & 1)) {
 		send_login(fds[1]);
 		poll_a_while(fds[1], 16);

@@ -26,7 +26,7 @@ class Daemon:
         self.port = free_port()
         self.log_path = state + ".log"
         command = [os.path.join(BUILD, "granaryd"), "--state", state, "--bind", "127.0.0.1",
-                   "--iscsi-port", str(self.port), *options]
+                   "--iscsi-port", str(self.port), "--nfs-port", "0", *options]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=subprocess.STDOUT)

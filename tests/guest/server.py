@@ -20,16 +20,17 @@ def free_port():
 
 
 class Server:
-    """granaryd --demo on @address with its state in @state; stop() always, also after a failure."""
+    """granaryd --demo on @address with its state in @state; stop() always, also after a failure.
+    @more: further options."""
 
-    def __init__(self, state, address="127.0.0.1", port=None):
+    def __init__(self, state, address="127.0.0.1", port=None, nfs_port=0, more=()):
         self.state = state
         self.address = address
         self.port = port or free_port()
         self.log_path = os.path.join(state, "daemon.log")
         os.makedirs(state, exist_ok=True)
         command = [os.path.join(BUILD, "granaryd"), "--demo", "--state", state, "--bind", address,
-                   "--iscsi-port", str(self.port)]
+                   "--iscsi-port", str(self.port), "--nfs-port", str(nfs_port), *more]
         engine = os.environ.get("GRANARY_IO_ENGINE")
         if engine:
             command += ["--io-engine", engine]

@@ -21,7 +21,7 @@ from tap import Skip
 
 SERVER = "10.77.0.1"
 PACKAGES = ("open-iscsi", "e2fsprogs", "xfsprogs", "iproute2", "kmod", "mount", "util-linux",
-            "sg3-utils", "procps")
+            "sg3-utils", "procps", "dmsetup")
 INSIDE = "GRANARY_TEST_NAMESPACE"
 MEMORY_MIB = 384
 

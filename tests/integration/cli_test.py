@@ -44,6 +44,7 @@ class Daemon:
 
     def start(self):
         command = [os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind", "127.0.0.1",
+                   "--nfs-port", "0",
                    "--iscsi-port", str(self.port), *self.options]
         if os.environ.get("GRANARY_IO_ENGINE"):
             command += ["--io-engine", os.environ["GRANARY_IO_ENGINE"]]
@@ -195,6 +196,23 @@ def access(points, daemon, folder):
     points.point(tool("qemu-img", "info", chap).returncode == 0, "and the secret lets in")
     shown = daemon.good("status", "-o", "json") + daemon.good("target", "show", IQN) + daemon.log()
     points.point(SECRET not in shown, "the secret is not shown and not logged")
+    daemon.stop()
+    stored = b""
+    for name in os.listdir(daemon.state):
+        if name.startswith("config.db"):
+            with open(os.path.join(daemon.state, name), "rb") as file:
+                stored += file.read()
+    points.point(b"alice" in stored and SECRET.encode() not in stored, "nor is it in the store")
+    key = os.path.join(daemon.state, "secret.key")
+    points.point(os.stat(key).st_mode & 0o777 == 0o600, "its key is private")
+    os.rename(key, key + ".away")
+    daemon.start()
+    points.point(tool("qemu-img", "info", chap).returncode != 0 and
+                 "set it again" in daemon.log(), "with another key nobody gets in")
+    daemon.stop()
+    os.rename(key + ".away", key)
+    daemon.start()
+    points.point(tool("qemu-img", "info", chap).returncode == 0, "with the right one they do")
     daemon.good("target", "deny", IQN, "--network", "127.0.0.0/8")
     points.point(tool("qemu-img", "info", chap).returncode != 0, "deny keeps it out again")
     daemon.good("target", "allow", IQN, "--network", "127.0.0.0/8")

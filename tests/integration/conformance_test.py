@@ -25,8 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 DOCUMENT = os.path.join(ROOT, "docs", "CONFORMANCE.md")
 IQN = "iqn.2026-11.org.granary:conformance"
 SUITE_LIMIT = 90  # seconds
-# Two paths to one unit; the others of the suite would only find COMPARE AND WRITE missing.
-TWO_PATHS = {"MultipathIO.Simple", "MultipathIO.Reset"}
+TWO_PATH_SUITES = {"MultipathIO"}
 
 TEST = re.compile(r"^  Test: (\S+) \.\.\.", re.M)
 VERDICT = re.compile(r"(passed|FAILED)(?=\s*$|\s+Send PRIN)", re.M)
@@ -77,15 +76,10 @@ def verdicts(output):
 def run_suite(suite, tests, url):
     """{suite.test: verdict} and how the processes ended."""
     results, endings = {}, []
-    together = [test for test in tests if f"{suite}.{test}" not in TWO_PATHS]
-    jobs = [(f"{suite}.{test}", [url, url]) for test in tests if test not in together]
-    jobs += [(suite, [url])] if together == tests else \
-        [(f"{suite}.{test}", [url]) for test in together]
-    for selection, urls in jobs:
-        status, output = run(selection, urls)
-        endings.append((selection, status))
-        for test, verdict in verdicts(output).items():
-            results[f"{suite}.{test}"] = verdict
+    status, output = run(suite, [url, url] if suite in TWO_PATH_SUITES else [url])
+    endings.append((suite, status))
+    for test, verdict in verdicts(output).items():
+        results[f"{suite}.{test}"] = verdict
     for test in tests:
         results.setdefault(f"{suite}.{test}", ("failed", "did not run"))
     return results, endings

@@ -240,6 +240,15 @@ class Bad:
                 break
         for connection in flood:
             connection.close()
+        # Beyond its limits the server turns newcomers away, until it has seen the others leave.
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                return self.good_client()
+            except (OSError, iscsi.Closed):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     # -- after login -------------------------------------------------------------------------
     def wrong_lengths(self):

@@ -58,7 +58,7 @@ def kill_once(points, state, port, seed, dice):
         server.process.wait()
         code, output = end(load)
         if code != 0:
-            points.note(f"life {seed}: {output}")
+            points.note(f"life {seed}: soak_load ended with {code}: {output}")
         return code == 0, ready
     finally:
         if load and load.poll() is None:

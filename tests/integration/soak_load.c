@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -354,6 +355,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: soak_load URL STATE-FILE SEED SECONDS\n");
 		return 2;
 	}
+	signal(SIGPIPE, SIG_IGN); /* the server dies while we write: that is what this is for */
 	state = open_state(argv[2]);
 	seed = (unsigned)strtoul(argv[3], NULL, 10);
 	if (!state || !connect_to(argv[1])) {

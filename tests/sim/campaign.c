@@ -42,6 +42,9 @@ static void fault_run(struct profile *profile, enum sim_fault fault, struct expl
 	if (profile->volume_size > 8 << 20)
 		profile->volume_size = 8 << 20;
 	profile->full = false;
+	if (profile->checksum == VOLUME_CHECKSUM_OFF || profile->checksum == CHECKSUM_MIXED)
+		profile->checksum =
+		    VOLUME_CHECKSUM_STRICT; /* without checksums a lie is believed */
 	explore_fault(profile, fault, counts);
 }
 
@@ -115,7 +118,7 @@ void campaign_run(struct campaign *campaign)
 
 /* The command line and the report of crash_test and torture_test */
 
-const struct subject native_subject = {"native", pool_create, pool_open, false};
+const struct subject native_subject = {"native", pool_create, pool_open, false, pool_rewind};
 
 static void usage(void)
 {

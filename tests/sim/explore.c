@@ -18,8 +18,7 @@ struct explorer {
 	const struct explore_limits *limits;
 	struct explore_counts *counts;
 	uint64_t states_at_start;
-	bool
-	    recovering; /* the crash is in the middle of a recovery: only the newest root is safe */
+	unsigned rewinds;      /* one in so many states also loses its newest root */
 	uint64_t recovery_ios; /* how many a recovery takes, of late: to crash in the middle */
 };
 
@@ -90,6 +89,19 @@ static void look_at_atomics(struct life *life, const struct model *crashed)
 	}
 }
 
+/* No read of a strict volume accepts what does not fit. */
+static void look_at_strictness(struct life *life)
+{
+	struct pool_info info;
+
+	if (life->profile->subject->only_data || life->profile->checksum != VOLUME_CHECKSUM_STRICT)
+		return;
+	pool_get_info(life->pool, &info);
+	if (info.hot_resummed)
+		violation("%llu slots of strict volumes were summed again (depth %u)",
+			  (unsigned long long)info.hot_resummed, life->depth);
+}
+
 static void look(struct life *life, const struct model *crashed, bool all)
 {
 	if (crashed)
@@ -103,6 +115,7 @@ static void look(struct life *life, const struct model *crashed, bool all)
 		else
 			look_at_some(life, i, 6);
 	}
+	look_at_strictness(life);
 }
 
 /* The structures: a checkpoint, then nothing wrong and nothing leaked. */
@@ -159,9 +172,7 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 			uint64_t before = explorer->counts->states;
 
 			crash_at = 0;
-			explorer->recovering = true;
 			explore_crash(explorer, life->sim, crashed, 3, life->depth + 1);
-			explorer->recovering = false;
 			explorer->counts->recovery_states += explorer->counts->states - before;
 		}
 	}
@@ -198,7 +209,8 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 		}
 		life_work(life, more);
 		if (ios_between && sim_fua_count(life->sim) != fua && rng_one_in(&life->rng, 6))
-			next = 0; /* a root has just become durable: an interesting moment */
+			/* a root has just become durable: now or soon is an interesting moment */
+			next = sim_io_count(life->sim) + rng_below(&life->rng, 16);
 		if (sim_io_count(life->sim) < next)
 			continue;
 		if (life->profile->subject->only_data && !life->handles[0])
@@ -214,11 +226,12 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 	explorer->counts->failures += life->failures;
 }
 
-/* Both copies of the newest root rot: the one before must do, unless the journal has been
- * written over since; then the pool says so. It opens, its structures are right, and sectors hold
- * what was written to them some time: with the root goes the word of what was confirmed. Volumes
- * made, deleted, resized or renamed with that root are a matter of that root. */
-static void rot_newest_root(struct sim *sim, const struct profile *profile)
+/* All copies of the newest root rot. When the crash left one more copy of that side, its root is
+ * older and the newest had not been finished: the pool opens as after any crash. Else it is
+ * refused, and asked to go back to the root before; that one is there, opens unless the journal
+ * has been written over since (then the pool says so), and all that was durable is in it.
+ * Volumes made, deleted, resized or renamed with the lost root are a matter of that root. */
+static uint64_t newest_generation(struct sim *sim, const struct profile *profile, bool rot)
 {
 	uint64_t newest = 0;
 
@@ -234,42 +247,74 @@ static void rot_newest_root(struct sim *sim, const struct profile *profile)
 				continue;
 			if (pass == 0 && sb.generation > newest)
 				newest = sb.generation;
-			else if (pass == 1 && sb.generation == newest)
+			else if (pass == 1 && rot && sb.generation == newest)
 				sim_disk_rot(sim, path, at + 64);
 		}
 	}
+	return newest;
+}
+
+static void look_at_rewound(struct explorer *explorer, struct life *life)
+{
+	life->pool = life->call.pool;
+	if (life_volumes_fit(life)) {
+		life_match_volumes(life);
+		look(life, NULL, rng_one_in(&life->rng, 4));
+	} else { /* managed since: what a root says about volumes is in no journal */
+		explorer->counts->refusals++;
+	}
+	check(explorer, life, false);
+	close_pool(life);
 }
 
 static void visit_rewound(struct explorer *explorer, struct sim *sim, const struct sim_plan *plan,
 			  const struct model *crashed, unsigned depth)
 {
 	struct sim *after = sim_crash(sim, plan);
+	uint64_t newest = newest_generation(after, explorer->profile, true);
+	bool refused;
 	struct life *life;
 
 	explorer->counts->rewinds++;
-	rot_newest_root(after, explorer->profile);
+	if (newest_generation(after, explorer->profile, false) + 1 != newest)
+		violation("there is no root before generation %llu (depth %u)",
+			  (unsigned long long)newest, depth);
 	sim_enter(after);
 	life = life_new(after, explorer->profile, model_copy(crashed), depth);
-	life->device_lied = life->tolerate_faults = true;
 	life_call(life, life_start_open);
-	if (life_wait(life, "pool_open of the older root") == 0) {
-		life->pool = life->call.pool;
-		if (life_volumes_fit(life)) {
-			life_match_volumes(life);
-			look(life, NULL, rng_one_in(sim_rng(after), 4));
-		} else { /* managed since: what a root says about volumes is in no journal */
-			explorer->counts->refusals++;
-		}
-		check(explorer, life, false);
-		close_pool(life);
-	} else if (strstr(life->call.err.text, "moved on")) {
-		explorer->counts->refusals++;
-	} else {
+	refused = life_wait(life, "pool_open of the older root") != 0;
+	if (refused && !strstr(life->call.err.text, "rewind"))
 		violation("pool_open of the older root: %s (depth %u)", life->call.err.text, depth);
-	}
+	if (refused)
+		life_call(life, life_start_rewind);
+	if (life_wait(life, "pool_rewind") == 0)
+		look_at_rewound(explorer, life);
+	else if (strstr(life->call.err.text, "moved on"))
+		explorer->counts->refusals++;
+	else
+		violation("pool_rewind: %s (depth %u)", life->call.err.text, depth);
 	life_free(life);
 	sim_leave(after);
 	sim_destroy(after);
+}
+
+/* Work after a recovery, and crash again. Without a checkpoint first and with one FUA write after
+ * the other, what the last crash and its recovery left is still about. */
+static void live_on(struct explorer *explorer, struct life *life, struct rng *rng)
+{
+	bool deeper = life->depth < DEPTH_MAX && rng_one_in(rng, 2) && !enough(explorer);
+
+	life->single = deeper && rng_one_in(rng, 2);
+	if (life->single) {
+		explorer->rewinds = 2;
+		work(explorer, life, 4, 3, 3);
+		explorer->rewinds = explorer->profile->rewinds;
+		return;
+	}
+	check(explorer, life, rng_one_in(rng, 12));
+	work(explorer, life, (unsigned)rng_range(rng, 5, 150), deeper ? 80 : 0, 4);
+	look(life, NULL, false);
+	check(explorer, life, false);
 }
 
 /* One crash state: recover it, look at it, sometimes live on in it. */
@@ -290,14 +335,10 @@ static void visit(struct explorer *explorer, struct sim *sim, const struct sim_p
 	recover(explorer, life, crashed, crash_at);
 	life_match_volumes(life);
 	look(life, crashed, rng_one_in(rng, 24));
-	check(explorer, life, rng_one_in(rng, 12));
-	if (rng_one_in(rng, 10)) {
-		bool deeper = depth < DEPTH_MAX && rng_one_in(rng, 2) && !enough(explorer);
-
-		work(explorer, life, (unsigned)rng_range(rng, 5, 150), deeper ? 80 : 0, 4);
-		look(life, NULL, false);
-		check(explorer, life, false);
-	}
+	if (rng_one_in(rng, 10))
+		live_on(explorer, life, rng);
+	else
+		check(explorer, life, rng_one_in(rng, 12));
 	close_pool(life);
 	life_free(life);
 	sim_leave(after);
@@ -353,13 +394,10 @@ static void visit_plan(struct explorer *explorer, struct sim *sim, const uint8_t
 		       unsigned count, const struct model *crashed, unsigned depth, struct rng *rng)
 {
 	struct sim_plan plan = {fates, count, rng_next(rng)};
-	bool recovering = explorer->recovering;
 
-	explorer->recovering = false;
 	visit(explorer, sim, &plan, crashed, depth);
-	if (!explorer->profile->subject->only_data && !recovering && rng_one_in(rng, 12))
+	if (!explorer->profile->subject->only_data && rng_one_in(rng, explorer->rewinds))
 		visit_rewound(explorer, sim, &plan, crashed, depth);
-	explorer->recovering = recovering;
 }
 
 static bool worth_all(const struct explorer *explorer, struct rng *rng, unsigned count,
@@ -473,6 +511,7 @@ void explore_run(const struct profile *profile, const struct explore_limits *lim
 				    .limits = limits,
 				    .counts = counts,
 				    .states_at_start = counts->states,
+				    .rewinds = profile->rewinds,
 				    .recovery_ios = 20};
 	struct sim *sim = sim_create(profile->seed);
 	struct life *life;
@@ -541,7 +580,8 @@ static void reopen_after_fault(const struct profile *profile, struct life *befor
 {
 	unsigned count = sim_outstanding(before->sim);
 	uint8_t *fates = malloc(count + 1);
-	struct explorer explorer = {.profile = profile, .counts = counts};
+	struct explorer explorer = {
+	    .profile = profile, .counts = counts, .rewinds = profile->rewinds};
 	struct model *crashed = model_crash(before->model);
 	struct sim *after;
 	struct life *life;

@@ -56,6 +56,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	    .hot_bytes = 4096ull << rng_below(&rng, 8),
 	    .ios_between = 150,
 	    .operations = 3000,
+	    .rewinds = 12,
 	};
 	if (subject->only_data) {
 		profile->manage = profile->checkpoints = profile->atomic = 0;
@@ -64,7 +65,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	}
 	profile->slow_fua = rng_one_in(&rng, 4) ? 8 : 0;
 	profile->journal_bytes = rng_one_in(&rng, 3) ? 1 << 20 : 0;
-	switch (rng_below(&rng, 6)) {
+	switch (rng_below(&rng, 8)) {
 	case 0: /* many small commits: the journal wraps */
 		profile->size_class = 0;
 		profile->flushes = 200;
@@ -95,9 +96,46 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->flushes = 40;
 		profile->clients = (unsigned)rng_range(&rng, 2, 8);
 		break;
+	case 3: /* written, moved into the trees, written again, and seldom flushed */
+		if (subject->only_data)
+			break;
+		profile->size_class = (unsigned)rng_below(&rng, 2);
+		profile->checkpoints = 400;
+		profile->discards = 200;
+		profile->flushes = 150;
+		profile->reads = 50;
+		profile->fua = 300;
+		profile->calm = true;
+		profile->hot = 950;
+		profile->hot_bytes = 16384ull << rng_below(&rng, 2);
+		profile->clients = (unsigned)rng_range(&rng, 1, 3);
+		profile->ios_between = 40;
+		profile->rewinds = 2;
+		profile->full = false;
+		profile->slow_fua = 0;
+		break;
+	case 4: /* atomic writes over parts of each other */
+		if (subject->only_data)
+			break;
+		profile->size_class = (unsigned)rng_range(&rng, 0, 1);
+		profile->atomic = 700;
+		profile->manage = 4;
+		profile->volumes = 2;
+		profile->flushes = 60;
+		profile->discards = 0;
+		profile->reads = 50;
+		profile->fua = 40;
+		profile->hot = 950;
+		profile->hot_bytes = 16384ull << rng_below(&rng, 3);
+		profile->clients = (unsigned)rng_range(&rng, 2, 8);
+		profile->full = false;
+		profile->ios_between = 60;
+		break;
 	default:
 		break;
 	}
+	profile->checksum = rng_one_in(&rng, 2) ? (unsigned)rng_range(&rng, 1, CHECKSUM_MIXED)
+						: VOLUME_CHECKSUM_STANDARD;
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -193,6 +231,12 @@ void life_start_open(struct life *life)
 {
 	life->profile->subject->open(&world_sim, life->loops[0], device_paths,
 				     life->profile->devices, &life->call);
+}
+
+void life_start_rewind(struct life *life)
+{
+	life->profile->subject->rewind(&world_sim, life->loops[0], device_paths,
+				       life->profile->devices, &life->call);
 }
 
 void life_start_close(struct life *life)
@@ -623,6 +667,13 @@ static void client_work(struct client *client)
 		return;
 	client->verify = false;
 	life->operations++;
+	if (life->single) {
+		/* Where the others write too, so that it often overwrites what the crash left. */
+		choose_range(life, life->model->volumes[volume].size, &offset, &length);
+		offset -= offset % 4096;
+		client_start(client, (unsigned)volume, VOLUME_WRITE, offset, 4096, VOLUME_FUA);
+		return;
+	}
 	if (op == VOLUME_FLUSH) {
 		start_flush(client, (unsigned)volume);
 		return;
@@ -641,10 +692,14 @@ static void client_work(struct client *client)
 
 static void start_manage(struct life *life)
 {
-	struct volume_spec spec = {.name = life->manage_name, .size_bytes = life->manage_size};
+	struct volume_spec spec = {.name = life->manage_name,
+				   .size_bytes = life->manage_size,
+				   .checksum = (enum volume_checksum)life->profile->checksum};
 	struct volume *volume =
 	    life->manage_volume >= 0 ? life->handles[life->manage_volume] : NULL;
 
+	if (life->profile->checksum == CHECKSUM_MIXED)
+		spec.checksum = (enum volume_checksum)rng_below(&life->rng, CHECKSUM_MIXED);
 	switch (life->manage) {
 	case MANAGE_CREATE:
 		volume_create(life->pool, &spec, &life->call);
@@ -810,8 +865,11 @@ static void manage_work(struct life *life, bool more)
 
 void life_work(struct life *life, bool more)
 {
-	manage_work(life, more);
-	for (unsigned i = 0; i < life->profile->clients && more; i++) {
+	bool rest = life->profile->calm && life->manage_sent && life->manage == MANAGE_CHECKPOINT;
+
+	manage_work(life, more && !(life->single && volumes_here(life)));
+	for (unsigned i = 0; i < (life->single ? 1 : life->profile->clients) && more && !rest;
+	     i++) {
 		if (!life->clients[i].busy && rng_one_in(&life->rng, 3))
 			client_work(&life->clients[i]);
 	}

@@ -23,6 +23,9 @@ struct subject {
 	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		     unsigned path_count, struct pool_call *call);
 	bool only_data; /* it can not do volume management */
+	/* Open with an older root; NULL when only_data. */
+	void (*rewind)(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		       unsigned path_count, struct pool_call *call);
 };
 
 /* What a run is like: drawn from the seed. */
@@ -43,8 +46,12 @@ struct profile {
 	uint64_t journal_bytes; /* 0: the default */
 	bool turns;        /* slots of a small area are written, discarded, written ..: never in
 			    * place, so that their region stays cold */
+	unsigned checksum; /* of all volumes: enum volume_checksum; CHECKSUM_MIXED */
+	bool calm;         /* clients rest while a checkpoint runs */
+	unsigned rewinds;  /* one in so many crash states also loses its newest root */
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 };
+#define CHECKSUM_MIXED 3u
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
 
 #define LIFE_LOOPS   4
@@ -87,6 +94,7 @@ struct life {
 	enum manage manage;
 	int manage_volume; /* being managed: no new requests; -1 none */
 	bool manage_sent;
+	bool single; /* one FUA write after the other: what the last crash left is still about */
 	uint64_t manage_size;
 	char manage_name[MODEL_NAME_MAX];
 	unsigned operations;  /* started */
@@ -105,6 +113,7 @@ void life_free(struct life *life); /* pool closed */
 void life_call(struct life *life, void (*start)(struct life *life));
 void life_start_create(struct life *life);
 void life_start_open(struct life *life);
+void life_start_rewind(struct life *life);
 void life_start_close(struct life *life);
 void life_start_checkpoint(struct life *life);
 void life_start_check(struct life *life); /* report_data says whether slots are read */

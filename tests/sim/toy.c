@@ -304,7 +304,7 @@ static const struct pool_ops toy_pool_ops = {
 
 const struct subject *toy_subject(enum toy_bug bug)
 {
-	static const struct subject subject = {"toy", toy_create, toy_open, true};
+	static const struct subject subject = {"toy", toy_create, toy_open, true, NULL};
 
 	toy_bug = bug;
 	return &subject;

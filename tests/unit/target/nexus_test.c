@@ -101,6 +101,48 @@ static void map_changes(void **state)
 	assert_int_equal(scsi_target_unmap(rig.target, 7, NULL, NULL, NULL), -ENOENT);
 }
 
+static const char name_a[] = "iqn.2026-11.test:a", name_b[] = "iqn.2026-11.test:b";
+
+static void mask(const char *name)
+{
+	char text[1][SCSI_NAME_MAX + 1] = {""};
+	struct scsi_names names = {name ? 1 : 0, text};
+
+	snprintf(text[0], sizeof(text[0]), "%s", name ? name : "");
+	assert_int_equal(scsi_target_mask(rig.target, 0, &names, NULL), 0);
+	settle();
+}
+
+static unsigned luns_of(struct scsi_nexus *nexus)
+{
+	assert_good(RUN(nexus, 0, 0xa0, [8] = 1, [9] = 0));
+	return get_be32(io0.in) / 8;
+}
+
+static void masked(void **state)
+{
+	(void)state;
+	mask(name_a);
+	assert_good(RUN(rig.a, 0, 0x28, [8] = 1)); /* has noticed nothing */
+	assert_int_equal(luns_of(rig.a), 1);
+	assert_sense(RUN(rig.b, 0, 0x28, [8] = 1), 5, 0x2500);
+	assert_int_equal(luns_of(rig.b), 0);
+	on_loop(destroy_nexus, rig.b);
+	on_loop(make_nexus_b, NULL); /* nor after another login */
+	assert_sense(RUN(rig.b, 0, 0x28, [8] = 1), 5, 0x2500);
+	mask(name_b);
+	assert_sense(RUN(rig.a, 0, 0x28, [8] = 1), 5, 0x2500);
+	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x2900);
+	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x3f0e);
+	assert_good(RUN(rig.b, 0, 0x28, [8] = 1));
+	mask(NULL); /* nobody */
+	assert_int_equal(luns_of(rig.a) + luns_of(rig.b), 0);
+	assert_int_equal(scsi_target_mask(rig.target, 0, NULL, NULL), 0);
+	assert_int_equal(luns_of(rig.a) + luns_of(rig.b), 2);
+	assert_int_equal(scsi_target_mask(rig.target, 7, NULL, NULL), -ENOENT);
+	settle();
+}
+
 static void unmap_waits_for_tasks(void **state)
 {
 	struct io slow = {.in = io0.in};
@@ -489,6 +531,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(resize, setup, teardown),
 	    cmocka_unit_test(attention_set_rules),
 	    cmocka_unit_test_setup_teardown(map_changes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(masked, setup, teardown),
 	    cmocka_unit_test_setup_teardown(unmap_waits_for_tasks, setup, teardown),
 	    cmocka_unit_test_setup_teardown(one_volume_is_one_unit, setup, teardown),
 	    cmocka_unit_test_setup_teardown(statistics, setup, teardown),

@@ -38,7 +38,7 @@ struct test_volume {
 	int fail_op; /* -1: none */
 	int fail_with;
 	uint64_t fail_offset;
-	unsigned writes, flushes, fua, reads, discards, cancels;
+	unsigned writes, flushes, fua, atomic, reads, discards, cancels;
 	struct list held;
 };
 
@@ -75,6 +75,7 @@ static void test_submit(struct volume *volume, struct volume_request *request)
 	test->flushes += request->op == VOLUME_FLUSH;
 	test->discards += request->op == VOLUME_DISCARD;
 	test->fua += (request->flags & VOLUME_FUA) != 0;
+	test->atomic += (request->flags & VOLUME_ATOMIC) != 0;
 	if (test->hold)
 		list_push_back(&test->held, &request->link);
 	else
@@ -138,6 +139,7 @@ struct rig {
 };
 
 static struct rig rig;
+static UNUSED const struct volume_identity *rig_identity; /* of the volume; NULL: a new one */
 
 /* Run @body on the loop and wait for it. */
 struct rig_call {
@@ -405,6 +407,8 @@ static UNUSED void rig_up(uint64_t size, bool attentions)
 	assert_int_equal(loop_create(world, &rig.loop, NULL), 0);
 	rig.test = test_volume_new("v0", size);
 	rig.volume = &rig.test->volume;
+	if (rig_identity)
+		rig.volume->identity = *rig_identity;
 	assert_int_equal(scsi_target_create("iqn.2026-11.test:t", &rig.target, NULL), 0);
 	on_loop(map_volume, NULL);
 	on_loop(make_nexus_a, NULL);

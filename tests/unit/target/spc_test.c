@@ -33,7 +33,7 @@ static void inquiry_standard(void **state)
 
 static void vital_pages(void **state)
 {
-	static const uint8_t pages[] = {0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2};
+	static const uint8_t pages[] = {0x00, 0x80, 0x83, 0x86, 0x8f, 0xb0, 0xb1, 0xb2};
 	struct io *io;
 
 	(void)state;
@@ -56,7 +56,7 @@ static void vital_pages(void **state)
 	io = RUN(rig.a, 0, 0x12, 1, 0xb0, 0, 255);
 	assert_int_equal(io->in_length, 64);
 	assert_int_equal(io->in[4], 1);
-	assert_int_equal(io->in[5], 0); /* no COMPARE AND WRITE */
+	assert_int_equal(io->in[5], 255); /* of COMPARE AND WRITE */
 	assert_int_equal(get_be16(io->in + 6), 8);
 	assert_int_equal(get_be32(io->in + 8), 2048);
 	assert_int_equal(get_be32(io->in + 28), 8);
@@ -265,7 +265,7 @@ static void opcodes_report(void **state)
 		assert_int_equal(io->in[4], row->opcode);
 		assert_int_equal(io->in_length, 4 + row->cdb_length + 12);
 	}
-	assert_int_equal(RUN(rig.a, 0, 0xa3, 0x0c, 1, 0x89, 0, 0, 0, 0, 1, 0)->in[1], 1);
+	assert_int_equal(RUN(rig.a, 0, 0xa3, 0x0c, 1, 0x39, 0, 0, 0, 0, 1, 0)->in[1], 1);
 	assert_int_equal(RUN(rig.a, 0, 0xa3, 0x0c, 2, 0x9e, 0, 0x10, 0, 0, 1, 0)->in[1], 3);
 	assert_int_equal(RUN(rig.a, 0, 0xa3, 0x0c, 2, 0x9e, 0, 0x11, 0, 0, 1, 0)->in[1], 1);
 	assert_cdb_field(RUN(rig.a, 0, 0xa3, 0x0c, 1, 0x9e, 0, 0, 0, 0, 1, 0), 3);

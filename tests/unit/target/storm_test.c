@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 200,000 commands at random from two nexuses, each answer compared with a model that is
- * nothing but an array of bytes and a flag a slot. The seed is fixed; STORM_SEED=N another. */
+/* Commands at random from two nexuses, good and hostile, each answer compared with a model that is
+ * nothing but an array of bytes, a flag a slot and a table of what the standards reserve: same
+ * data, same sense. The seed is fixed; STORM_SEED=N another, STORM_COMMANDS=N more of them (the
+ * long run is ten million). */
 #include "tests/unit/target/rig.h"
 
 #define COMMANDS 200000
@@ -9,6 +11,7 @@
 
 static uint8_t model[RIG_SIZE];
 static bool mapped[SLOTS];
+static bool unsure[SLOTS]; /* mapped or not: the standard lets the target choose */
 static uint64_t random_state;
 
 static uint32_t rnd(uint32_t below)
@@ -116,14 +119,14 @@ static void model_map(const struct range *range)
 	if (range->blocks == 0)
 		return;
 	for (uint64_t slot = range->lba / 8; slot <= (range->lba + range->blocks - 1) / 8; slot++)
-		mapped[slot] = true;
+		mapped[slot] = true, unsure[slot] = false;
 }
 
 static void model_discard(uint64_t lba, uint64_t blocks)
 {
 	memset(model + lba * 512, 0, blocks * 512);
 	for (uint64_t slot = (lba + 7) / 8; (slot + 1) * 8 <= lba + blocks; slot++)
-		mapped[slot] = false;
+		mapped[slot] = unsure[slot] = false;
 }
 
 static void do_read(void)
@@ -252,15 +255,183 @@ static void do_status(void)
 		assert_int_equal(get_be64(p), at);
 		assert_true(end > at && end <= BLOCKS);
 		for (uint64_t slot = at / 8; slot * 8 < end; slot++)
-			assert_int_equal(p[12], mapped[slot] ? 0 : 1);
+			assert_true(unsure[slot] || p[12] == (mapped[slot] ? 0 : 1));
 		at = end;
 	}
 }
 
+/* ---- commands that read and write in one */
+
+/* An LBA of its own form, and a length that is mostly short. */
+static struct range make_cdb16(uint8_t opcode, uint32_t blocks)
+{
+	struct range range = {.lba = random_lba(), .blocks = blocks};
+
+	range.cdb[0] = opcode;
+	put_be64(range.cdb + 2, range.lba);
+	put_be32(range.cdb + 10, blocks);
+	return range;
+}
+
+static void do_compare_and_write(void)
+{
+	struct range range = make_cdb16(0x89, rnd(20) ? rnd(12) : rnd(256));
+	size_t bytes = range.blocks * 512u;
+	bool fits = range.lba <= BLOCKS && range.blocks <= BLOCKS - range.lba;
+	bool short_data = rnd(30) == 0;
+	uint32_t spoil = UINT32_MAX;
+	struct io *io;
+
+	random_out(2 * bytes + 512);
+	if (fits)
+		memcpy(io0.out, model + range.lba * 512, bytes);
+	if (fits && bytes && rnd(2)) {
+		spoil = rnd((uint32_t)bytes);
+		io0.out[spoil] ^= (uint8_t)(1 + rnd(255));
+	}
+	range.cdb[1] = (uint8_t)(rnd(4) << 3);
+	io = run_on(any_nexus(), range.cdb, 16, (uint32_t)(2 * bytes) + (short_data ? 512 : 0));
+	if (!expect_range(io, &range, 255))
+		return;
+	if (short_data) {
+		assert_cdb_field(io, 13);
+	} else if (spoil != UINT32_MAX) {
+		assert_sense(io, 0xe, 0x1d00);
+		assert_int_equal(io->information, spoil);
+	} else {
+		assert_good(io);
+		memcpy(model + range.lba * 512, io->out + bytes, bytes);
+		model_map(&range);
+	}
+}
+
+static void do_or_write(void)
+{
+	struct range range = make_cdb16(0x8b, random_blocks());
+	struct io *io;
+
+	random_out(range.blocks * 512);
+	io = run_on(any_nexus(), range.cdb, 16, range.blocks * 512);
+	if (!expect_range(io, &range, 2048))
+		return;
+	assert_good(io);
+	for (size_t i = 0; i < range.blocks * 512u; i++)
+		model[range.lba * 512 + i] |= io->out[i];
+	model_map(&range);
+}
+
+static void do_write_atomic(void)
+{
+	struct range range = make_cdb16(0x9c, random_blocks());
+	struct io *io;
+
+	random_out(range.blocks * 512);
+	io = run_on(any_nexus(), range.cdb, 16, range.blocks * 512);
+	if (!expect_range(io, &range, 2048))
+		return;
+	assert_good(io);
+	memcpy(model + range.lba * 512, io->out, range.blocks * 512);
+	model_map(&range);
+}
+
+/* ---- EXTENDED COPY within the unit */
+
+/* Holes go along where whole slots are copied and nothing overlaps; otherwise the target may map
+ * more than it has to. */
+static void model_copy(uint64_t from, uint64_t to, uint32_t blocks)
+{
+	bool exact =
+	    ((from | to | blocks) & 7) == 0 && (from + blocks <= to || to + blocks <= from);
+
+	memmove(model + to * 512, model + from * 512, blocks * 512ull);
+	for (uint64_t slot = to / 8; slot * 8 < to + blocks; slot++) {
+		uint64_t source = (slot * 8 - to + from) / 8;
+
+		unsure[slot] = !exact || unsure[source];
+		if (exact)
+			mapped[slot] = mapped[source];
+	}
+}
+
+static void do_extended_copy(void)
+{
+	uint8_t cdb[16] = {0x83, [13] = 44}, *p;
+	uint64_t from = random_lba(), to = random_lba();
+	uint32_t blocks = random_blocks();
+	struct io *io;
+
+	/* Ranges of whole slots, or the model would have to know where pieces end. */
+	if (rnd(3)) {
+		from &= ~7ull;
+		to &= ~7ull;
+		blocks &= ~7u;
+	}
+	memset(io0.out, 0, 44);
+	io0.out[1] = 3 << 3; /* nothing is kept */
+	io0.out[11] = 28;
+	p = io0.out + 16;
+	p[0] = 2;
+	p[3] = 0x18;
+	put_be32(p + 4, rnd(50) ? 0xffffffffu : 0xffff0001u);
+	put_be16(p + 10, (uint16_t)blocks);
+	put_be64(p + 12, from);
+	put_be64(p + 20, to);
+	io = run_on(any_nexus(), cdb, 16, 44);
+	if (get_be32(p + 4) != 0xffffffffu)
+		assert_sense(io, 0xa, 0x0804);
+	else if (from > BLOCKS || blocks > BLOCKS - from || to > BLOCKS || blocks > BLOCKS - to)
+		assert_sense(io, 0xa, 0x0d02);
+	else {
+		assert_good(io);
+		model_copy(from, to, blocks);
+	}
+}
+
+/* ---- one reserved bit, by the standards' own tables */
+
+static const struct {
+	uint8_t opcode, action, length;
+	uint8_t reserved[16];
+} forms[] = {
+    {0x00, 0, 6, {[1] = 0x1f, [2] = 0xff, [3] = 0xff, [4] = 0xff}},
+    {0x08, 0, 6, {0}},
+    {0x28, 0, 10, {[1] = 0x07, [6] = 0xe0}},
+    {0x2a, 0, 10, {[1] = 0x07, [6] = 0xe0}},
+    {0x35, 0, 10, {[1] = 0x1d, [6] = 0xe0}},
+    {0x41, 0, 10, {[1] = 0x07, [6] = 0xe0}},
+    {0x42, 0, 10, {[1] = 0x1f, [2] = 0xff, [3] = 0xff, [4] = 0xff, [5] = 0xff, [6] = 0xe0}},
+    {0x4d, 0, 10, {[1] = 0x1f, [4] = 0xff}},
+    {0x88, 0, 16, {[1] = 0x07, [14] = 0xe0}},
+    {0x89, 0, 16, {[1] = 0x07, [10] = 0xff, [11] = 0xff, [12] = 0xff, [14] = 0xe0}},
+    {0x8a, 0, 16, {[1] = 0x07, [14] = 0xe0}},
+    {0x8b, 0, 16, {[1] = 0x07, [14] = 0xe0}},
+    {0x93, 0, 16, {[1] = 0x06, [14] = 0xe0}},
+    {0x9c, 0, 16, {[1] = 0x07, [10] = 0xff, [11] = 0xff, [14] = 0xe0}},
+    {0x9e, 0x10, 16, {[14] = 0xff}},
+    {0x9e, 0x12, 16, {[14] = 0xff}},
+    {0x83, 0x00, 16, {[2] = 0xff, [3] = 0xff, [4] = 0xff, [5] = 0xff, [14] = 0xff}},
+    {0x83, 0x11, 16, {[2] = 0xff, [3] = 0xff, [4] = 0xff, [5] = 0xff, [14] = 0xe0}},
+    {0x84, 0x07, 16, {[6] = 0xff, [7] = 0xff, [8] = 0xff, [9] = 0xff, [14] = 0xff}},
+};
+
+static void do_reserved_bit(void)
+{
+	unsigned form = rnd(sizeof(forms) / sizeof(forms[0]));
+	uint8_t cdb[16] = {forms[form].opcode, forms[form].action};
+	unsigned byte = 1 + rnd(forms[form].length - 2u), bit = rnd(8);
+	struct io *io;
+
+	if (!(forms[form].reserved[byte] & 1u << bit))
+		return;
+	cdb[byte] |= (uint8_t)(1u << bit);
+	io = run_on(any_nexus(), cdb, 16, rnd(3) * 512);
+	assert_cdb_field(io, (uint16_t)byte);
+}
+
 static bool changes_something(uint8_t opcode)
 {
-	static const uint8_t list[] = {0x0a, 0x2a, 0xaa, 0x8a, 0x2e, 0xae, 0x8e,
-				       0x41, 0x93, 0x42, 0x15, 0x55, 0x16};
+	static const uint8_t list[] = {0x0a, 0x2a, 0xaa, 0x8a, 0x2e, 0xae, 0x8e, 0x41, 0x93, 0x42,
+				       0x15, 0x55, 0x16, 0x5f, 0x5e, 0x89, 0x8b, 0x9c, 0x83, 0xa4};
 
 	return memchr(list, opcode, sizeof(list)) != NULL;
 }
@@ -281,13 +452,27 @@ static void do_garbage(void)
 
 static void storm(void **state)
 {
-	static void (*const actions[])(void) = {do_read,  do_write,  do_verify, do_write_same,
-						do_unmap, do_status, do_garbage};
+	static void (*const actions[])(void) = {
+	    do_read,
+	    do_write,
+	    do_verify,
+	    do_write_same,
+	    do_unmap,
+	    do_status,
+	    do_garbage,
+	    do_or_write,
+	    do_reserved_bit,
+	    do_extended_copy,
+	    do_compare_and_write,
+	    do_write_atomic,
+	};
+	const char *wanted = getenv("STORM_COMMANDS");
+	unsigned commands = wanted ? (unsigned)strtoul(wanted, NULL, 0) : COMMANDS;
 	const char *seed = getenv("STORM_SEED");
 
 	(void)state;
 	random_state = seed ? strtoull(seed, NULL, 0) | 1 : 0x9e3779b97f4a7c15ull;
-	for (unsigned i = 0; i < COMMANDS; i++)
+	for (unsigned i = 0; i < commands; i++)
 		actions[rnd(sizeof(actions) / sizeof(actions[0]))]();
 	for (uint64_t lba = 0; lba < BLOCKS; lba += 2048) {
 		uint8_t cdb[16] = {0x88};

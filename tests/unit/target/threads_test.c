@@ -124,8 +124,8 @@ static void worker_done(struct scsi_task *task)
 
 static void start_io(struct worker_io *io)
 {
-	static const uint8_t opcodes[] = {0x28, 0x2a, 0x28, 0x2a, 0x2f,
-					  0x35, 0x00, 0x12, 0xa0, 0x17};
+	static const uint8_t opcodes[] = {0x28, 0x2a, 0x28, 0x2a, 0x2f, 0x35,
+					  0x00, 0x12, 0xa0, 0x17, 0x89, 0x8b};
 	struct scsi_task *task = &io->task;
 
 	memset(task, 0, sizeof(*task));
@@ -136,6 +136,10 @@ static void start_io(struct worker_io *io)
 	if (task->cdb[0] == 0x28 || task->cdb[0] == 0x2a || task->cdb[0] == 0x2f) {
 		task->cdb[4] = (uint8_t)rnd(32);
 		task->cdb[8] = 8;
+	}
+	if (task->cdb[0] == 0x89 || task->cdb[0] == 0x8b) {
+		task->cdb[9] = (uint8_t)rnd(32);
+		task->cdb[13] = task->cdb[0] == 0x89 ? 4 : 8;
 	}
 	task->tag = (uint64_t)(io - self->io);
 	task->attribute = rnd(10) == 0 ? SCSI_ORDERED : SCSI_SIMPLE;

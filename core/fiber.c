@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "volumes/fiber.h"
+#include "core/fiber.h"
 
 #include <assert.h>
 #include <errno.h>

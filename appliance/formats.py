@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built disk in the formats that hypervisors take, what is in it, and who vouches for it."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+OVF = """<?xml version="1.0" encoding="UTF-8"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+          xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
+          xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
+          xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData">
+  <References>
+    <File ovf:id="disk" ovf:href="{name}.vmdk" ovf:size="{packed}"/>
+  </References>
+  <DiskSection>
+    <Info>The system disk; it may be grown before the first boot or later</Info>
+    <Disk ovf:diskId="system" ovf:fileRef="disk" ovf:capacity="{size}"
+          ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
+  </DiskSection>
+  <NetworkSection>
+    <Info>One network; more may be added</Info>
+    <Network ovf:name="storage"><Description>Where the hypervisors are</Description></Network>
+  </NetworkSection>
+  <VirtualSystem ovf:id="granary">
+    <Info>Granary {version}</Info>
+    <Name>granary</Name>
+    <OperatingSystemSection ovf:id="96">
+      <Info>Debian 12, 64 bit</Info>
+    </OperatingSystemSection>
+    <VirtualHardwareSection>
+      <Info>2 processors, 2 GiB of memory, a disk, a network adapter</Info>
+      <System>
+        <vssd:ElementName>Virtual Hardware Family</vssd:ElementName>
+        <vssd:InstanceID>0</vssd:InstanceID>
+        <vssd:VirtualSystemType>vmx-13</vssd:VirtualSystemType>
+      </System>
+{items}    </VirtualHardwareSection>
+  </VirtualSystem>
+</Envelope>
+"""
+
+# In the order of the schema: CIM_ResourceAllocationSettingData's members are sorted by name.
+HARDWARE = [
+    [("AllocationUnits", "hertz * 10^6"), ("ElementName", "2 processors"), ("InstanceID", 1),
+     ("ResourceType", 3), ("VirtualQuantity", 2)],
+    [("AllocationUnits", "byte * 2^20"), ("ElementName", "2048 MiB of memory"), ("InstanceID", 2),
+     ("ResourceType", 4), ("VirtualQuantity", 2048)],
+    [("Address", 0), ("ElementName", "SATA controller"), ("InstanceID", 3),
+     ("ResourceSubType", "AHCI"), ("ResourceType", 20)],
+    [("AddressOnParent", 0), ("ElementName", "system disk"),
+     ("HostResource", "ovf:/disk/system"), ("InstanceID", 4), ("Parent", 3), ("ResourceType", 17)],
+    [("AutomaticAllocation", "true"), ("Connection", "storage"),
+     ("ElementName", "network adapter"), ("InstanceID", 5), ("ResourceSubType", "E1000"),
+     ("ResourceType", 10)],
+]
+
+
+def hardware():
+    return "".join("      <Item>\n" + "".join(
+        f"        <rasd:{key}>{value}</rasd:{key}>\n" for key, value in item) + "      </Item>\n"
+                   for item in HARDWARE)
+
+
+def convert(raw, form, path, options=""):
+    words = ["qemu-img", "convert", "-f", "raw", "-O", form, *(["-o", options] if options else []),
+             *(["-c"] if form == "qcow2" else []), raw, path]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        sys.exit(f"appliance/build: {' '.join(words)}: {done.stderr}")
+
+
+def digest_of(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(4 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_ova(raw, stem, version, epoch):
+    """DSP0243: a tar of the descriptor first, the manifest, then the disk."""
+    name, disk = os.path.basename(stem), stem + ".vmdk"
+    convert(raw, "vmdk", disk, "subformat=streamOptimized")
+    ovf = OVF.format(name=name, version=version, packed=os.path.getsize(disk),
+                     size=os.path.getsize(raw), items=hardware()).encode()
+    manifest = (f"SHA256({name}.ovf)= {hashlib.sha256(ovf).hexdigest()}\n"
+                f"SHA256({name}.vmdk)= {digest_of(disk)}\n").encode()
+    with tarfile.open(stem + ".ova", "w", format=tarfile.USTAR_FORMAT) as archive:
+        for member, data in ((f"{name}.ovf", ovf), (f"{name}.mf", manifest)):
+            info = tarfile.TarInfo(member)
+            info.size, info.mtime, info.mode = len(data), int(epoch), 0o644
+            archive.addfile(info, io.BytesIO(data))
+        info = tarfile.TarInfo(f"{name}.vmdk")
+        info.size, info.mtime, info.mode = os.path.getsize(disk), int(epoch), 0o644
+        with open(disk, "rb") as file:
+            archive.addfile(info, file)
+    os.unlink(disk)
+
+
+def write_spdx(path, version, packages, epoch):
+    """ISO/IEC 5962: what is in the root. @packages: (name, version, architecture)."""
+    def spdx_id(name):
+        return "SPDXRef-" + "".join(c if c.isalnum() or c in ".-" else "-" for c in name)
+
+    names = [("granary", version, "")] + packages
+    document = {
+        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT",
+        "name": f"granary-{version}",
+        "documentNamespace": f"https://granary.invalid/spdx/{version}/{epoch}",
+        "creationInfo": {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
+                         "creators": ["Tool: appliance/build"]},
+        "packages": [{
+            "SPDXID": spdx_id(name), "name": name, "versionInfo": number,
+            "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
+            "licenseConcluded": "NOASSERTION", "copyrightText": "NOASSERTION",
+            "licenseDeclared": "NOASSERTION" if architecture else "Apache-2.0",
+            **({"externalRefs": [{
+                "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
+                "referenceLocator": f"pkg:deb/debian/{name}@{number}?arch={architecture}"}]}
+               if architecture else {}),
+        } for name, number, architecture in names],
+        "relationships": [{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES",
+                           "relatedSpdxElement": spdx_id(name)} for name, _, _ in names],
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+
+
+def openssl(*words):
+    return subprocess.run(["openssl", *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          check=True).stdout
+
+
+def update_key(folder, given):
+    """The private key that this build signs with: the one that is given, or one of its own."""
+    path = given or os.path.join(folder, "update-key.pem")
+    if not os.path.exists(path):
+        if given:
+            sys.exit(f"appliance/build: there is no key {given}")
+        made = os.umask(0o077)
+        openssl("genpkey", "-algorithm", "ed25519", "-out", path)
+        os.umask(made)
+    return path
+
+
+def sign(key, data):
+    """Ed25519 over @data (bytes); openssl wants a file to know its length."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return openssl("pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", file.name)
+
+
+def write_release(folder, version, sequence, key):
+    """What the running system knows of itself: its release, and whose updates it takes."""
+    with open(os.path.join(folder, "release.json"), "w", encoding="ascii") as file:
+        json.dump({"version": version, "sequence": int(sequence)}, file)
+        file.write("\n")
+    with open(os.path.join(folder, "update.pem"), "wb") as file:
+        file.write(openssl("pkey", "-in", key, "-pubout"))
+
+
+def write_bundle(path, key, version, sequence, files):
+    """appliance/bundle.h; @files: kernel, initrd, root."""
+    names = ("vmlinuz", "initrd", "root")
+    manifest = json.dumps({
+        "format": 1, "version": version, "sequence": int(sequence),
+        "files": [{"name": name, "size": os.path.getsize(file), "sha256": digest_of(file)}
+                  for name, file in zip(names, files)]}).encode()
+    head = b"GRANARYU" + len(manifest).to_bytes(4, "big") + manifest
+    with open(path, "wb") as bundle:
+        bundle.write(head + sign(key, head))
+        for name in files:
+            with open(name, "rb") as file:
+                shutil.copyfileobj(file, bundle, 4 << 20)
+
+
+def write_sums(folder, key):
+    """SHA256SUMS over all that lies in @folder but the key, and its signature."""
+    sums = os.path.join(folder, "SHA256SUMS")
+    with open(sums, "w", encoding="ascii") as file:
+        for name in sorted(os.listdir(folder)):
+            if not name.startswith("SHA256SUMS") and not name.endswith(".pem"):
+                file.write(f"{digest_of(os.path.join(folder, name))}  {name}\n")
+    with open(sums, "rb") as file, open(sums + ".sig", "wb") as signature:
+        signature.write(sign(key, file.read()))

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "core/size.h"
+
+static const struct column share_columns[] = {
+    {"POOL", "pool", TEXT},         {"NAME", "name", TEXT},       {"STATE", "state", TEXT},
+    {"QUOTA", "quota_bytes", SIZE}, {"USED", "used_bytes", SIZE}, {"FILES", "files", NUMBER},
+};
+
+struct share_name {
+	char pool[128];
+	const char *name;
+};
+
+static int split_name(const char *text, struct share_name *ret_name)
+{
+	const char *slash = strchr(text, '/');
+	size_t length = slash ? (size_t)(slash - text) : 0;
+
+	if (length == 0 || length >= sizeof ret_name->pool || !slash[1] || strchr(slash + 1, '/'))
+		return command_fail("a share is named POOL/NAME, not %s", text);
+	memcpy(ret_name->pool, text, length);
+	ret_name->pool[length] = '\0';
+	ret_name->name = slash + 1;
+	return 0;
+}
+
+int run_share_create(struct command *command)
+{
+	const char *quota = command_option(command, "quota");
+	struct share_name name;
+	struct err err = {0};
+	uint64_t bytes;
+	json_t *reply, *body;
+	int status = split_name(command->position[0], &name);
+
+	if (status)
+		return status;
+	if (quota && size_parse(quota, &bytes, &err) < 0)
+		return command_fail("%s", err.text);
+	body = json_pack("{s:s,s:s,s:s*}", "pool", name.pool, "name", name.name, "quota", quota);
+	status = command_call(command, "POST", body, &reply, "/api/v1/shares");
+	return status ? status : say(command, reply, "share %s created", command->position[0]);
+}
+
+int run_share_list(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/shares");
+
+	return status ? status
+		      : table_print(command, reply, share_columns,
+				    sizeof share_columns / sizeof *share_columns);
+}
+
+int run_share_show(struct command *command)
+{
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s",
+				      name.pool, name.name);
+	return status ? status
+		      : table_print(command, reply, share_columns,
+				    sizeof share_columns / sizeof *share_columns);
+}
+
+int run_share_quota(struct command *command)
+{
+	struct share_name name;
+	struct err err = {0};
+	uint64_t bytes;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status && size_parse(command->position[1], &bytes, &err) < 0)
+		status = command_fail("%s", err.text);
+	if (!status)
+		status = command_call(command, "PATCH",
+				      json_pack("{s:s}", "quota", command->position[1]), &reply,
+				      "/api/v1/shares/%s/%s", name.pool, name.name);
+	return status ? status
+		      : say(command, reply, "share %s has a quota of %s now", command->position[0],
+			    command->position[1]);
+}
+
+int run_share_check(struct command *command)
+{
+	struct share_name name;
+	json_t *reply, *finding;
+	size_t index;
+	bool clean;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "POST", NULL, &reply, "/api/v1/shares/%s/%s/check",
+				      name.pool, name.name);
+	if (status)
+		return status;
+	clean = json_is_true(json_object_get(reply, "clean"));
+	if (!command->json) {
+		json_array_foreach(json_object_get(reply, "findings"), index, finding)
+		{
+			printf("%s\n", json_string_value(finding));
+		}
+	}
+	say(command, reply, "share %s: %s", command->position[0],
+	    clean ? "no errors" : "errors were found");
+	return clean ? EXIT_GOOD : EXIT_FAILED;
+}
+
+int run_share_delete(struct command *command)
+{
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (status)
+		return status;
+	status = command_confirm(command, "Delete this share and all its files?");
+	if (status >= 0)
+		return status;
+	status = command_call(command, "DELETE", NULL, &reply, "/api/v1/shares/%s/%s", name.pool,
+			      name.name);
+	return status ? status : say(command, reply, "share %s deleted", command->position[0]);
+}
+
+/* ---- who may use it */
+
+static const struct column rule_columns[] = {
+    {"CLIENT", "client", TEXT}, {"READ-ONLY", "read_only", TEXT}, {"INSECURE", "insecure", TEXT},
+    {"SQUASH", "squash", TEXT}, {"UID", "anon_uid", NUMBER},      {"GID", "anon_gid", NUMBER},
+};
+
+static int no_client(void)
+{
+	fprintf(stderr, "granary: say which client: --client CIDR, or --client '*' for anybody\n");
+	return EXIT_USAGE;
+}
+
+static int read_id(struct command *command, const char *option, long long *ret_id)
+{
+	const char *text = command_option(command, option);
+	char *end;
+
+	if (!text)
+		return 0;
+	*ret_id = strtoll(text, &end, 10);
+	if (!*text || *end || *ret_id < 0 || *ret_id > UINT32_MAX)
+		return command_fail("--%s %s is no id", option, text);
+	return 0;
+}
+
+int run_share_allow(struct command *command)
+{
+	const char *client = command_option(command, "client");
+	const char *squash = command_option(command, "no-root-squash") ? "none"
+			     : command_option(command, "all-squash")   ? "all"
+								       : "root";
+	long long uid = 65534, gid = 65534;
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!client)
+		return no_client();
+	if (!status)
+		status = read_id(command, "anon-uid", &uid);
+	if (!status)
+		status = read_id(command, "anon-gid", &gid);
+	if (!status)
+		status = command_call(
+		    command, "POST",
+		    json_pack("{s:s,s:b,s:b,s:s,s:I,s:I}", "client", client, "read_only",
+			      command_option(command, "ro") != NULL, "insecure",
+			      command_option(command, "insecure") != NULL, "squash", squash,
+			      "anon_uid", (json_int_t)uid, "anon_gid", (json_int_t)gid),
+		    &reply, "/api/v1/shares/%s/%s/rules", name.pool, name.name);
+	return status ? status
+		      : say(command, reply, "%s may use share %s, mounted as /%s", client,
+			    command->position[0], name.name);
+}
+
+int run_share_deny(struct command *command)
+{
+	const char *client = command_option(command, "client");
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!client)
+		return no_client();
+	if (!status)
+		status = command_call(command, "DELETE", json_pack("{s:s}", "client", client),
+				      &reply, "/api/v1/shares/%s/%s/rules", name.pool, name.name);
+	return status ? status
+		      : say(command, reply, "the rule for %s on share %s is gone", client,
+			    command->position[0]);
+}
+
+int run_share_rules(struct command *command)
+{
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s/rules",
+				      name.pool, name.name);
+	return status ? status
+		      : table_print(command, reply, rule_columns,
+				    sizeof rule_columns / sizeof *rule_columns);
+}
+
+static bool speaks(const json_t *reply, const char *version)
+{
+	const json_t *one;
+	size_t index;
+
+	json_array_foreach(json_object_get(reply, "versions"), index, one)
+	{
+		if (strcmp(json_string_value(one), version) == 0)
+			return true;
+	}
+	return false;
+}
+
+int run_share_explain(struct command *command)
+{
+	const char *version = command_option(command, "version");
+	struct share_name name;
+	json_t *reply;
+	bool allowed, spoken;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status =
+		    command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s/explain/%s",
+				 name.pool, name.name, command->position[1]);
+	if (status)
+		return status;
+	allowed = json_is_true(json_object_get(reply, "allowed"));
+	spoken = !version || speaks(reply, version);
+	if (spoken)
+		say(command, reply, "%s %s use share %s: %s", command->position[1],
+		    allowed ? "may" : "may not", command->position[0],
+		    json_string_value(json_object_get(reply, "reason")));
+	else
+		say(command, reply, "%s may not use share %s: NFS version %s is not served",
+		    command->position[1], command->position[0], version);
+	return allowed && spoken ? EXIT_GOOD : EXIT_FAILED;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* call.c: one RPC: who asks, what for, and the way of the answer back. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "nfs/internal.h"
+
+/* Every program answers on every port. */
+static const struct nfs_program *const programs[] = {
+    &nfs_nfs3, &nfs_mount3, &nfs_mount1, &nfs_portmap2, &nfs_rpcbind3, &nfs_rpcbind4,
+};
+#define PROGRAM_COUNT (sizeof(programs) / sizeof(programs[0]))
+
+const struct nfs_program *const *nfs_program_table(unsigned *ret_count)
+{
+	*ret_count = PROGRAM_COUNT;
+	return programs;
+}
+
+/* ---- memory */
+
+static bool grow_reply(struct xdr_out *out, size_t need)
+{
+	struct nfs_call *call = container_of(out, struct nfs_call, out);
+	size_t length = xdr_length(out), want = (length + need) * 2;
+	struct buf *bigger;
+
+	if (length + need > BUF_MAX)
+		return false;
+	bigger = buf_get(loop_buffers(call->conn->io->loop), want < BUF_MAX ? want : BUF_MAX);
+	if (!bigger)
+		return false;
+	memcpy(bigger->data, out->base, length);
+	out->base = bigger->data;
+	out->at = out->base + length;
+	out->end = out->base + bigger->size;
+	buf_unref(call->reply_buf);
+	call->reply_buf = bigger;
+	nfs_conn_charge(call->conn, call, bigger->size);
+	return true;
+}
+
+struct nfs_call *nfs_call_create(struct nfs_conn *conn)
+{
+	struct nfs_io *io = conn->io;
+	struct list *free_one = list_pop_front(&io->free_calls);
+	struct nfs_call *call;
+
+	if (free_one) {
+		call = list_entry(free_one, struct nfs_call, link);
+		io->free_count--;
+		memset(call, 0, offsetof(struct nfs_call, small_record));
+	} else {
+		call = heap_zalloc(sizeof(*call));
+		if (!call)
+			return NULL;
+	}
+	call->conn = conn;
+	list_init(&call->link);
+	call->record = call->small_record;
+	call->record_room = sizeof(call->small_record);
+	xdr_out_init(&call->out, call->small_reply, sizeof(call->small_reply));
+	call->out.grow = grow_reply;
+	return call;
+}
+
+void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
+{
+	if (call->cached)
+		nfs_drc_forget(io->server->drc, call->cached);
+	nfs_table_unref(call->table);
+	buf_unref(call->record_buf);
+	buf_unref(call->payload);
+	buf_unref(call->reply_buf);
+	buf_unref(call->data);
+	buf_unref(call->scratch);
+	heap_free(call->record_heap);
+	call->conn->bytes -= call->charged;
+	io->bytes -= call->charged;
+	if (io->free_count >= NFS_FREE_CALLS) {
+		heap_free(call);
+		return;
+	}
+	list_push_front(&io->free_calls, &call->link);
+	io->free_count++;
+}
+
+bool nfs_call_reserve(struct nfs_call *call, size_t length)
+{
+	struct buf *buf = NULL;
+	void *heap = NULL;
+	size_t want = call->record_length ? length * 2 : length;
+
+	if (length <= call->record_room)
+		return true;
+	if (length <= BUF_MAX)
+		buf = buf_get(loop_buffers(call->conn->io->loop), want < BUF_MAX ? want : BUF_MAX);
+	else
+		heap = heap_alloc(NFS_RECORD_MAX);
+	if (!buf && !heap)
+		return false;
+	memcpy(buf ? buf->data : heap, call->record, call->record_length);
+	buf_unref(call->record_buf);
+	heap_free(call->record_heap);
+	call->record_buf = buf;
+	call->record_heap = heap;
+	call->record = buf ? buf->data : heap;
+	call->record_room = buf ? buf->size : NFS_RECORD_MAX;
+	return true;
+}
+
+void *nfs_call_scratch(struct nfs_call *call, size_t size)
+{
+	buf_unref(call->scratch);
+	call->scratch = size <= BUF_MAX ? buf_get(loop_buffers(call->conn->io->loop), size) : NULL;
+	if (!call->scratch)
+		return NULL;
+	nfs_conn_charge(call->conn, call, call->scratch->size);
+	return call->scratch->data;
+}
+
+/* ---- answers */
+
+static void send_reply(struct nfs_call *call)
+{
+	struct xdr_out *out = &call->out;
+	size_t length = xdr_length(out), first = call->data ? call->data_at : length;
+	uint32_t padding = call->data ? xdr_padding(call->data_length) : 0;
+
+	xdr_patch_u32(out, 0,
+		      RPC_MARK_LAST | (uint32_t)(length - RPC_MARK_LENGTH + padding +
+						 (call->data ? call->data_length : 0)));
+	call->send.iov[0] = (struct iovec){out->base, first};
+	if (call->data) {
+		call->send.iov[1] = (struct iovec){call->data->data, call->data_length};
+		call->send.iov[2] = (struct iovec){call->padding, padding};
+		call->send.iov[3] = (struct iovec){out->base + first, length - first};
+	}
+	nfs_conn_send(call->conn, call);
+}
+
+static void restart_reply(struct nfs_call *call)
+{
+	buf_unref(call->data);
+	call->data = NULL;
+	call->data_at = 0;
+	xdr_truncate(&call->out, RPC_MARK_LENGTH);
+}
+
+void nfs_call_reply(struct nfs_call *call)
+{
+	if (call->out.full) {
+		restart_reply(call);
+		rpc_put_accepted(&call->out, call->rpc.xid, RPC_SYSTEM_ERR);
+	} else if (call->cached) {
+		nfs_drc_answer(call->conn->server->drc, call->cached,
+			       call->out.base + RPC_MARK_LENGTH,
+			       xdr_length(&call->out) - RPC_MARK_LENGTH);
+		call->cached = NULL;
+	}
+	send_reply(call);
+}
+
+void nfs_call_garbage(struct nfs_call *call)
+{
+	restart_reply(call);
+	rpc_put_accepted(&call->out, call->rpc.xid, RPC_GARBAGE_ARGS);
+	send_reply(call);
+}
+
+void nfs_call_drop(struct nfs_call *call)
+{
+	nfs_conn_call_end(call->conn, call);
+}
+
+void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length)
+{
+	xdr_put_u32(&call->out, length);
+	if (call->data) { /* one is sent in place, more are copied */
+		xdr_put_fixed(&call->out, data->data, length);
+		buf_unref(data);
+		return;
+	}
+	call->data = data;
+	call->data_length = length;
+	call->data_at = xdr_length(&call->out);
+}
+
+/* ---- the file system */
+
+static void vfs_done(struct vfs_request *request, int result)
+{
+	struct nfs_call *call = container_of(request, struct nfs_call, vfs);
+
+	call->done(call, result);
+}
+
+void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
+		  void (*done)(struct nfs_call *call, int result))
+{
+	call->vfs.credentials = &call->credentials;
+	call->vfs.done = vfs_done;
+	call->done = done;
+	vfs_submit(vfs, &call->vfs);
+}
+
+/* ---- who asks */
+
+static uint32_t squash_group(const struct nfs_rule *rule, uint32_t gid)
+{
+	return rule->squash == NFS_ROOT_SQUASH && gid == 0 ? rule->anon_gid : gid;
+}
+
+static void take_identity(struct nfs_call *call, const struct nfs_rule *rule)
+{
+	const struct rpc_header *rpc = &call->rpc;
+	bool nobody = rpc->flavor == RPC_AUTH_NONE || rule->squash == NFS_ALL_SQUASH;
+
+	call->credentials.groups = call->groups;
+	if (nobody || (rule->squash == NFS_ROOT_SQUASH && rpc->uid == 0)) {
+		call->credentials.uid = rule->anon_uid;
+		call->credentials.gid = rule->anon_gid;
+		call->credentials.group_count = 0;
+		return;
+	}
+	call->credentials.uid = rpc->uid;
+	call->credentials.gid = squash_group(rule, rpc->gid);
+	call->credentials.group_count = rpc->group_count;
+	for (uint32_t i = 0; i < rpc->group_count; i++)
+		call->groups[i] = squash_group(rule, rpc->groups[i]);
+}
+
+int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version)
+{
+	const struct nfs_rule *rule;
+
+	if (!(export->versions & version))
+		return -EACCES;
+	rule = nfs_export_rule(export, &call->conn->address);
+	if (!rule)
+		return -EACCES;
+	if (!rule->insecure && call->conn->address.port >= 1024)
+		return -EPERM;
+	call->export = export;
+	call->rule = rule;
+	take_identity(call, rule);
+	return 0;
+}
+
+int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, unsigned version,
+		    struct nfs_handle_content *ret_content)
+{
+	const struct nfs_export *export;
+	struct handle_parts parts;
+
+	ret_content->kind = NFS_HANDLE_OBJECT;
+	if (length == 0)
+		return -EBADF;
+	if (length == NFS_PSEUDO_ROOT_LENGTH &&
+	    memcmp(handle, NFS_PSEUDO_ROOT_HANDLE, length) == 0) {
+		ret_content->kind = NFS_HANDLE_PSEUDO_ROOT;
+		return 0;
+	}
+	if (((const uint8_t *)handle)[0] != HANDLE_VERSION || length > HANDLE_MAX)
+		return -EBADF; /* none of ours, of any time */
+	if (handle_peek(handle, length, &parts) < 0)
+		return -ESTALE;
+	export = nfs_table_by_id(call->table, parts.volume);
+	if (!export || parts.flags || parts.snapshot ||
+	    handle_check(export->vfs, handle, length) < 0)
+		return -ESTALE;
+	ret_content->object = parts.object;
+	return nfs_call_enter(call, export, version);
+}
+
+void nfs_call_make_handle(struct nfs_call *call, const struct vfs_object *object,
+			  struct handle *ret_handle)
+{
+	struct handle_parts parts = {.volume = call->export->id, .object = *object};
+
+	handle_encode(call->export->vfs, &parts, ret_handle);
+}
+
+/* ---- dispatch */
+
+static const struct nfs_program *find_program(struct nfs_call *call)
+{
+	uint32_t low = UINT32_MAX, high = 0;
+
+	for (unsigned i = 0; i < PROGRAM_COUNT; i++) {
+		if (programs[i]->number != call->rpc.program)
+			continue;
+		if (programs[i]->version == call->rpc.version)
+			return programs[i];
+		low = programs[i]->version < low ? programs[i]->version : low;
+		high = programs[i]->version > high ? programs[i]->version : high;
+	}
+	if (high)
+		rpc_put_program_mismatch(&call->out, call->rpc.xid, low, high);
+	else
+		rpc_put_accepted(&call->out, call->rpc.xid, RPC_PROG_UNAVAIL);
+	return NULL;
+}
+
+static const struct nfs_procedure *find_procedure(struct nfs_call *call)
+{
+	const struct nfs_program *program;
+	const struct rpc_header *rpc = &call->rpc;
+
+	if (rpc->rpc_version != RPC_VERSION) {
+		rpc_put_version_mismatch(&call->out, rpc->xid);
+		return NULL;
+	}
+	if (rpc->auth != RPC_AUTH_OK) {
+		rpc_put_auth_error(&call->out, rpc->xid, rpc->auth);
+		return NULL;
+	}
+	program = find_program(call);
+	if (!program)
+		return NULL;
+	if (rpc->procedure >= program->count || !program->procedures[rpc->procedure].run) {
+		rpc_put_accepted(&call->out, rpc->xid, RPC_PROC_UNAVAIL);
+		return NULL;
+	}
+	return &program->procedures[rpc->procedure];
+}
+
+/* True: the call is through, it was asked before. */
+static bool is_duplicate(struct nfs_call *call)
+{
+	switch (nfs_drc_look(call->conn->server->drc, call, &call->out, &call->cached)) {
+	case NFS_DRC_RUNNING:
+		nfs_call_drop(call); /* the first one will answer */
+		return true;
+	case NFS_DRC_ANSWERED:
+		send_reply(call);
+		return true;
+	default:
+		return false;
+	}
+}
+
+void nfs_call_start(struct nfs_call *call)
+{
+	struct nfs_conn *conn = call->conn;
+	const struct nfs_procedure *procedure;
+
+	xdr_in_init(&call->in, call->record, call->record_length);
+	if (call->payload)
+		xdr_in_set_payload(&call->in, call->payload_at, call->payload->data,
+				   call->payload_length);
+	if (rpc_header_decode(&call->in, &call->rpc) < 0) {
+		nfs_conn_fail(conn, "what came is no RPC call");
+		nfs_call_drop(call);
+		return;
+	}
+	xdr_put_room(&call->out, RPC_MARK_LENGTH);
+	procedure = find_procedure(call);
+	if (!procedure) {
+		send_reply(call);
+		return;
+	}
+	if ((procedure->flags & NFS_CACHE_REPLY) && is_duplicate(call))
+		return;
+	call->table = nfs_table_ref(conn->io->table);
+	rpc_put_accepted(&call->out, call->rpc.xid, RPC_SUCCESS);
+	procedure->run(call);
+}

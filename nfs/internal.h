@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NFS_INTERNAL_H
+#define NFS_INTERNAL_H
+
+#include <sys/socket.h>
+
+#include "core/buf.h"
+#include "core/list.h"
+#include "core/stream.h"
+#include "nfs/export.h"
+#include "nfs/handle.h"
+#include "nfs/nfs.h"
+#include "nfs/rpc.h"
+
+/*~ Inside nfs/. The way of a request:
+ *
+ *   conn.c    bytes -> record -> struct nfs_call (bulk data of a WRITE in an aligned buffer)
+ *   call.c    RPC header, program table, duplicate requests -> procedure
+ *   mount.c, portmap.c, nfs3*.c   arguments -> vfs_submit() -> results
+ *   call.c    reply -> conn.c -> stream_send()
+ *
+ * A call lives on its connection's loop. What loops share: the export table (immutable) and the
+ * duplicate request cache (a mutex, held for memory work only). */
+
+struct nfs_conn;
+struct nfs_call;
+struct nfs_drc;
+struct nfs_drc_entry;
+
+#define NFS_TRANSFER_MAX    (1u << 20)
+#define NFS_RECORD_MAX      (NFS_TRANSFER_MAX + (64u << 10)) /* bytes of a call */
+#define NFS_FRAGMENTS_MAX   1024u                            /* of a record */
+#define NFS_CONNECTIONS_MAX 1024u
+#define NFS_CALLS_MAX       128u        /* of a connection at a time */
+#define NFS_CONN_BYTES_MAX  (8u << 20)  /* records and read data of a connection */
+#define NFS_IO_BYTES_MAX    (96u << 20) /* the same of a loop */
+#define NFS_FREE_CALLS      256u        /* kept for the next requests, a loop */
+#define NFS_LISTENERS_MAX   64u
+#define NFS_CALL_SMALL      1280u /* a record up to this long needs no buffer */
+#define NFS_REPLY_SMALL     1024u
+#define NFS_FIRST_CALL_NS   (30ull * 1000000000)  /* from connecting to the first whole call */
+#define NFS_RECORD_NS       (60ull * 1000000000)  /* from a call's first byte to its last */
+#define NFS_SEND_NS         (60ull * 1000000000)  /* without the peer taking a byte */
+#define NFS_IDLE_NS         (900ull * 1000000000) /* without a call */
+
+/* ---- server.c */
+
+struct nfs_io {
+	struct nfs_server *server;
+	struct loop *loop;
+	struct list conns;
+	struct list free_calls;
+	unsigned free_count;
+	uint64_t bytes; /* in flight */
+	unsigned paused;
+	bool waiting; /* for buffers */
+	struct buf_waiter waiter;
+	struct nfs_table *table; /* the loop's reference */
+	unsigned load;           /* control loop */
+};
+
+struct nfs_listener {
+	struct nfs_server *server;
+	struct listener *listener;
+	unsigned roles;
+	uint16_t port;
+	char address[64];
+};
+
+struct nfs_server {
+	struct nfs_server_options options;
+	struct nfs_io *loops;
+	struct nfs_listener *listeners[NFS_LISTENERS_MAX];
+	unsigned listener_count;
+	uint16_t nfs_port, mount_port, portmap_port; /* written before anything is served */
+	struct list conns;                           /* control loop */
+	unsigned conn_count;
+	uint64_t generation;     /* of tables */
+	struct nfs_table *table; /* the control loop's reference */
+	bool stopping;
+	void (*stopped)(void *context);
+	void *stopped_context;
+	struct deferred finish;
+	uint64_t boot_ns; /* wall clock of the start */
+	struct nfs_drc *drc;
+	struct nfs_mounts *mounts;
+};
+
+/* ---- conn.c */
+
+enum nfs_conn_state { NFS_CONN_OPEN, NFS_CONN_DRAINING, NFS_CONN_CLOSING };
+
+struct nfs_conn {
+	struct list link, all_link; /* the loop's, the control loop's */
+	struct nfs_server *server;
+	struct nfs_io *io;
+	struct stream *stream;
+	int fd;
+	struct sockaddr_storage peer, local;
+	struct nfs_address address;
+	char peer_text[64];
+	enum nfs_conn_state state;
+	bool stream_closed, paused, finished;
+	struct timer timer;
+	uint64_t opened_ns, heard_ns, record_ns, sent_ns; /* record_ns 0: between records */
+	bool heard_call;
+	struct list calls;
+	unsigned call_count;
+	uint64_t bytes;
+
+	/* receiving */
+	struct nfs_call *rx;
+	bool rx_fragment, rx_last;
+	unsigned rx_fragments;
+	struct iovec rx_iov[4];
+	unsigned rx_at, rx_count;
+	size_t rx_left;
+	uint8_t rx_padding[4];
+	struct stream_receive rx_into;
+
+	/* control loop */
+	struct message attach_message, drop_message, message;
+	bool drop_posted, gone;
+};
+
+void nfs_conn_attach(struct message *message); /* I/O loop */
+void nfs_conn_drop(struct message *message);
+void nfs_conn_free(struct message *message);
+void nfs_conn_fail(struct nfs_conn *conn, const char *why);
+void nfs_conn_send(struct nfs_conn *conn, struct nfs_call *call);
+/* The call is through, answered or not. */
+void nfs_conn_call_end(struct nfs_conn *conn, struct nfs_call *call);
+/* Count @bytes more of buffers for @call; they come off with its end. */
+void nfs_conn_charge(struct nfs_conn *conn, struct nfs_call *call, size_t bytes);
+void nfs_server_accepted(struct nfs_server *server, int fd, const struct sockaddr *peer,
+			 socklen_t peer_length);
+void nfs_server_conn_gone(struct nfs_conn *conn);
+
+/* ---- call.c */
+
+enum nfs_procedure_flags {
+	NFS_CACHE_REPLY = 1, /* not idempotent: a duplicate gets the first one's reply */
+};
+
+struct nfs_procedure {
+	const char *name;
+	void (*run)(struct nfs_call *call);
+	unsigned flags;
+};
+
+struct nfs_program {
+	uint32_t number, version;
+	const struct nfs_procedure *procedures; /* without run: not there */
+	unsigned count;
+	const char *name;
+	enum nfs_port_role role; /* which port the portmapper tells */
+};
+const struct nfs_program *const *nfs_program_table(unsigned *ret_count);
+extern const struct nfs_program nfs_mount1, nfs_mount3, nfs_portmap2, nfs_rpcbind3, nfs_rpcbind4,
+    nfs_nfs3;
+
+struct nfs_call {
+	struct list link;
+	struct nfs_conn *conn;
+	struct rpc_header rpc;
+	struct xdr_in in;
+	struct xdr_out out;
+	struct nfs_drc_entry *cached;
+	struct nfs_table *table;         /* a reference */
+	const struct nfs_export *export; /* of the handle decoded last */
+	const struct nfs_rule *rule;
+	struct vfs_credentials credentials;
+	uint32_t groups[RPC_GROUPS_MAX];
+	struct vfs_request vfs;
+	void (*done)(struct nfs_call *call, int result); /* of vfs */
+	uint64_t argument[4];                            /* the procedure's own */
+	struct vfs_attr saved_attr;
+	struct vfs_object saved_object;
+	struct iovec iov;
+	struct handle handle;
+
+	/* memory */
+	uint8_t *record;
+	size_t record_length, record_room, payload_at;
+	uint32_t payload_length;
+	struct buf *record_buf, *payload, *reply_buf, *data, *scratch;
+	void *record_heap;
+	size_t charged;
+	/* reply: data's bytes go between those before data_at and those behind */
+	size_t data_at;
+	uint32_t data_length;
+	uint8_t padding[4];
+	struct stream_send send;
+	uint8_t small_record[NFS_CALL_SMALL];
+	uint8_t small_reply[NFS_REPLY_SMALL];
+};
+
+struct nfs_call *nfs_call_create(struct nfs_conn *conn);
+void nfs_call_free(struct nfs_io *io, struct nfs_call *call);
+/* Room for a record of @length bytes, keeping what is there. False: no memory now. */
+bool nfs_call_reserve(struct nfs_call *call, size_t length);
+/* The record is complete. */
+void nfs_call_start(struct nfs_call *call);
+/* Results have been encoded behind the accepted header: send them. */
+void nfs_call_reply(struct nfs_call *call);
+/* Any other end. nfs_call_drop: without an answer. */
+void nfs_call_garbage(struct nfs_call *call);
+void nfs_call_drop(struct nfs_call *call);
+/* nfs_call_vfs: submit call->vfs to @vfs; @done runs when it is through. */
+void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
+		  void (*done)(struct nfs_call *call, int result));
+/* Bytes of a READ, sent as they are: xdr_put_opaque() without the copy. */
+void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length);
+/* Scratch memory until the end of the call, at most BUF_MAX; NULL: short of buffers. */
+void *nfs_call_scratch(struct nfs_call *call, size_t size);
+
+/* Which export @handle is of, may this client use it with @version, as whom: fills
+ * call->export, rule and credentials. 0; -ESTALE: forged or gone; -EACCES, -EPERM. */
+int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, unsigned version,
+		    struct nfs_handle_content *ret_content);
+int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version);
+void nfs_call_make_handle(struct nfs_call *call, const struct vfs_object *object,
+			  struct handle *ret_handle);
+
+/* ---- drc.c: the duplicate request cache */
+
+enum nfs_drc_found { NFS_DRC_NEW, NFS_DRC_RUNNING, NFS_DRC_ANSWERED };
+int nfs_drc_create(struct nfs_drc **ret_drc);
+void nfs_drc_destroy(struct nfs_drc *drc);
+/* nfs_drc_look: NEW: *ret_entry (NULL: no room) is for nfs_drc_answer() or nfs_drc_forget();
+ * ANSWERED: the reply has been put to @out. Any thread. */
+enum nfs_drc_found nfs_drc_look(struct nfs_drc *drc, const struct nfs_call *call,
+				struct xdr_out *out, struct nfs_drc_entry **ret_entry);
+void nfs_drc_answer(struct nfs_drc *drc, struct nfs_drc_entry *entry, const void *reply,
+		    size_t length);
+void nfs_drc_forget(struct nfs_drc *drc, struct nfs_drc_entry *entry);
+
+/* ---- mount.c: who has mounted what, for DUMP only */
+int nfs_mounts_create(struct nfs_mounts **ret_mounts);
+void nfs_mounts_destroy(struct nfs_mounts *mounts);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NFS_NFS_H
+#define NFS_NFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/loop.h"
+#include "shares/vfs.h"
+
+/* The NFS server: ONC RPC over TCP with the programs MOUNT (1, 3), NFS (3, 4.1) and portmapper (2,
+ * 3, 4). Connections are accepted on one loop and each is served by one of the I/O loops for its
+ * whole life. Every program answers on every port that is listened on. Configuration calls: control
+ * loop; they take effect for the next request of every client. */
+
+struct nfs_server;
+
+#define NFS_PORT            2049u
+#define NFS_PORTMAP_PORT    111u
+#define NFS_SHARES_MAX      1024u
+#define NFS_RULES_MAX       64u /* of a share */
+#define NFS_PATH_MAX        255u
+#define NFS_CLIENT_TEXT_MAX 63u
+
+struct nfs_server_options {
+	struct loop *control;
+	struct loop *const *io_loops;
+	unsigned io_loop_count;
+	unsigned connections_max; /* 0 = 1024 */
+};
+int nfs_server_create(const struct nfs_server_options *options, struct nfs_server **ret_server,
+		      struct err *err) __attribute__((warn_unused_result));
+/* nfs_listen: all programs on @address:@port (0 picks one). The portmapper names the first port
+ * that was listened on for NFS, and @mount for MOUNT when it was opened with it. */
+enum nfs_port_role { NFS_PORT_NFS = 1, NFS_PORT_MOUNT = 2, NFS_PORT_PORTMAP = 4 };
+int nfs_listen(struct nfs_server *server, const char *address, uint16_t port, unsigned roles,
+	       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
+/* nfs_unlisten: close every port again; connections stay. */
+void nfs_unlisten(struct nfs_server *server);
+/* nfs_server_stop: stop accepting, let requests that run end, close all, export nothing; then
+ * stopped(): no vfs is referenced any more. */
+void nfs_server_stop(struct nfs_server *server, void (*stopped)(void *context), void *context);
+void nfs_server_destroy(struct nfs_server *server); /* stopped first; NULL is fine */
+
+/* Who may use a share, and as whom. */
+enum nfs_squash { NFS_ROOT_SQUASH, NFS_ALL_SQUASH, NFS_NO_ROOT_SQUASH };
+struct nfs_rule {
+	char client[NFS_CLIENT_TEXT_MAX + 1]; /* address, CIDR or "*" */
+	bool read_only;
+	bool insecure; /* ports above 1023 too */
+	enum nfs_squash squash;
+	uint32_t anon_uid, anon_gid;
+};
+#define NFS_ANON_ID 65534u
+/* nfs_rule_check: is @rule->client understood? -EINVAL with text. */
+int nfs_rule_check(const struct nfs_rule *rule, struct err *err);
+
+enum nfs_versions { NFS_VERSION_3 = 1, NFS_VERSIONS_ALL = 1 };
+struct nfs_share {
+	const char *path; /* "/NAME", one component */
+	struct vfs *vfs;
+	const struct nfs_rule *rules;
+	unsigned rule_count;
+	unsigned versions; /* enum nfs_versions */
+};
+
+/* nfs_shares_set: the shares that are exported from now on, in one step; everything is copied,
+ * each vfs is referenced. gone(@context) (NULL: nobody asks) runs on the control loop when the last
+ * request that uses what was exported before has ended: then its references are given back.
+ * On failure what was exported stays exported, and gone() is not called. */
+int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
+		   void (*gone)(void *context), void *context, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* nfs_explain: which rule of @rules decides about @client (an address), and why. Longest prefix
+ * wins; "*" is the shortest. *ret_index: the rule, or -1 when none matches. 0, or -EINVAL for
+ * an address that is none. Pure. */
+int nfs_explain(const struct nfs_rule *rules, unsigned count, const char *client, int *ret_index,
+		struct err *err) __attribute__((warn_unused_result));
+
+/* Port of a role, 0: not open. */
+uint16_t nfs_port(const struct nfs_server *server, enum nfs_port_role role);
+
+#endif

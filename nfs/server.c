@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "nfs/internal.h"
+
+static void tell_stopped(void *context)
+{
+	struct nfs_server *server = context;
+	void (*stopped)(void *) = server->stopped;
+
+	server->stopped = NULL;
+	if (stopped)
+		stopped(server->stopped_context);
+}
+
+/* No connection is left: give the shares back. */
+static void finish_stop(struct deferred *deferred)
+{
+	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
+	struct err err = {0};
+
+	if (nfs_shares_set(server, NULL, 0, tell_stopped, server, &err) == 0)
+		return;
+	log_error("NFS: %s", err.text);
+	tell_stopped(server);
+}
+
+static int create_parts(struct nfs_server *server)
+{
+	unsigned count = server->options.io_loop_count;
+
+	server->loops = heap_zalloc_array(count, sizeof(*server->loops));
+	if (!server->loops || nfs_drc_create(&server->drc) < 0 ||
+	    nfs_mounts_create(&server->mounts) < 0 ||
+	    nfs_table_create(NULL, 0, ++server->generation, &server->table, NULL) < 0)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		struct nfs_io *io = &server->loops[i];
+
+		io->loop = server->options.io_loops[i];
+		io->server = server;
+		io->table = nfs_table_ref(server->table);
+		list_init(&io->conns);
+		list_init(&io->free_calls);
+	}
+	return 0;
+}
+
+int nfs_server_create(const struct nfs_server_options *options, struct nfs_server **ret_server,
+		      struct err *err)
+{
+	struct nfs_server *server = heap_zalloc(sizeof(*server));
+
+	if (!server)
+		return err_set(err, -ENOMEM, "no memory for the NFS server");
+	server->options = *options;
+	if (!server->options.connections_max)
+		server->options.connections_max = NFS_CONNECTIONS_MAX;
+	list_init(&server->conns);
+	deferred_init(&server->finish, finish_stop);
+	server->boot_ns = loop_wall(options->control);
+	if (create_parts(server) < 0) {
+		nfs_server_destroy(server);
+		return err_set(err, -ENOMEM, "no memory for the NFS server");
+	}
+	*ret_server = server;
+	return 0;
+}
+
+void nfs_unlisten(struct nfs_server *server)
+{
+	for (unsigned i = 0; i < server->listener_count; i++) {
+		listener_close(server->listeners[i]->listener);
+		heap_free(server->listeners[i]);
+	}
+	server->listener_count = 0;
+	server->nfs_port = server->mount_port = server->portmap_port = 0;
+}
+
+void nfs_server_destroy(struct nfs_server *server)
+{
+	if (!server)
+		return;
+	assert(list_empty(&server->conns));
+	deferred_cancel(&server->finish);
+	nfs_unlisten(server);
+	for (unsigned i = 0; server->loops && i < server->options.io_loop_count; i++) {
+		struct nfs_io *io = &server->loops[i];
+
+		nfs_table_unref(io->table);
+		for (struct list *it;
+		     io->free_calls.next && (it = list_pop_front(&io->free_calls));)
+			heap_free(list_entry(it, struct nfs_call, link));
+	}
+	nfs_table_unref(server->table);
+	heap_free(server->loops);
+	nfs_drc_destroy(server->drc);
+	nfs_mounts_destroy(server->mounts);
+	heap_free(server);
+}
+
+/* ---- connections */
+
+static struct nfs_io *least_loaded(struct nfs_server *server)
+{
+	struct nfs_io *best = &server->loops[0];
+
+	for (unsigned i = 1; i < server->options.io_loop_count; i++)
+		if (server->loops[i].load < best->load)
+			best = &server->loops[i];
+	return best;
+}
+
+/* A peer that is gone without a word is found out. */
+static void keep_alive(int fd)
+{
+	int one = 1, idle = 60, interval = 10, count = 6;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+static void peer_name(struct nfs_conn *conn)
+{
+	char plain[INET6_ADDRSTRLEN] = "local";
+
+	if (conn->address.family == AF_INET || conn->address.family == AF_INET6)
+		inet_ntop(conn->address.family, conn->address.bytes, plain, sizeof(plain));
+	snprintf(conn->peer_text, sizeof(conn->peer_text), "%s:%u", plain, conn->address.port);
+}
+
+static struct nfs_conn *conn_new(struct nfs_server *server, int fd, const struct sockaddr *peer,
+				 socklen_t peer_length)
+{
+	struct nfs_conn *conn = heap_zalloc(sizeof(*conn));
+	socklen_t length = sizeof(conn->local);
+
+	if (!conn)
+		return NULL;
+	conn->server = server;
+	conn->fd = fd;
+	memcpy(&conn->peer, peer,
+	       peer_length < sizeof(conn->peer) ? peer_length : sizeof(conn->peer));
+	nfs_address_from((struct sockaddr *)&conn->peer, &conn->address);
+	if (getsockname(fd, (struct sockaddr *)&conn->local, &length) < 0)
+		conn->local.ss_family = AF_UNSPEC;
+	peer_name(conn);
+	list_init(&conn->link);
+	keep_alive(fd);
+	return conn;
+}
+
+void nfs_server_accepted(struct nfs_server *server, int fd, const struct sockaddr *peer,
+			 socklen_t peer_length)
+{
+	struct nfs_conn *conn;
+
+	if (server->stopping || server->conn_count >= server->options.connections_max ||
+	    !(conn = conn_new(server, fd, peer, peer_length))) {
+		close(fd);
+		return;
+	}
+	conn->io = least_loaded(server);
+	conn->io->load++;
+	server->conn_count++;
+	list_push_back(&server->conns, &conn->all_link);
+	loop_post(conn->io->loop, &conn->attach_message, nfs_conn_attach);
+}
+
+static void gone(struct message *message)
+{
+	struct nfs_conn *conn = container_of(message, struct nfs_conn, message);
+	struct nfs_server *server = conn->server;
+
+	conn->gone = true;
+	list_remove(&conn->all_link);
+	server->conn_count--;
+	conn->io->load--;
+	/* A drop may be on its way to the loop: the memory goes behind it. */
+	loop_post(conn->io->loop, &conn->message, nfs_conn_free);
+	if (server->stopping && list_empty(&server->conns))
+		loop_defer(server->options.control, &server->finish);
+}
+
+void nfs_server_conn_gone(struct nfs_conn *conn)
+{
+	loop_post(conn->server->options.control, &conn->message, gone);
+}
+
+void nfs_server_stop(struct nfs_server *server, void (*stopped)(void *context), void *context)
+{
+	server->stopping = true;
+	server->stopped = stopped;
+	server->stopped_context = context;
+	nfs_unlisten(server);
+	list_for_each (it, &server->conns) {
+		struct nfs_conn *conn = list_entry(it, struct nfs_conn, all_link);
+
+		if (!conn->drop_posted)
+			loop_post(conn->io->loop, &conn->drop_message, nfs_conn_drop);
+		conn->drop_posted = true;
+	}
+	if (list_empty(&server->conns))
+		loop_defer(server->options.control, &server->finish);
+}
+
+/* ---- listening */
+
+static void accepted(struct listener *listener, int fd, const struct sockaddr *peer,
+		     socklen_t peer_length)
+{
+	struct nfs_listener *own = listener_context(listener);
+
+	nfs_server_accepted(own->server, fd, peer, peer_length);
+}
+
+static const struct listener_handlers listener_handlers = {.accepted = accepted};
+
+static void note_port(uint16_t *port, unsigned roles, enum nfs_port_role role, uint16_t value)
+{
+	if ((roles & role) && *port == 0)
+		*port = value;
+}
+
+int nfs_listen(struct nfs_server *server, const char *address, uint16_t port, unsigned roles,
+	       uint16_t *ret_port, struct err *err)
+{
+	struct nfs_listener *own;
+	int result;
+
+	if (server->listener_count == NFS_LISTENERS_MAX)
+		return err_set(err, -ENOSPC, "more than %u NFS addresses", NFS_LISTENERS_MAX);
+	own = heap_zalloc(sizeof(*own));
+	if (!own)
+		return err_set(err, -ENOMEM, "no memory for a listener");
+	own->server = server;
+	own->roles = roles;
+	snprintf(own->address, sizeof(own->address), "%s", address);
+	result = listener_open(server->options.control, address, port, &listener_handlers, own,
+			       &own->listener, err);
+	if (result < 0) {
+		heap_free(own);
+		return result;
+	}
+	own->port = listener_port(own->listener);
+	server->listeners[server->listener_count++] = own;
+	note_port(&server->nfs_port, roles, NFS_PORT_NFS, own->port);
+	note_port(&server->mount_port, roles, NFS_PORT_MOUNT, own->port);
+	note_port(&server->portmap_port, roles, NFS_PORT_PORTMAP, own->port);
+	if (ret_port)
+		*ret_port = own->port;
+	return 0;
+}
+
+uint16_t nfs_port(const struct nfs_server *server, enum nfs_port_role role)
+{
+	if (role == NFS_PORT_MOUNT && server->mount_port)
+		return server->mount_port;
+	return role == NFS_PORT_PORTMAP ? server->portmap_port : server->nfs_port;
+}
+
+/* ---- exports */
+
+struct swap {
+	struct message message;
+	struct nfs_io *io;
+	struct nfs_table *table;
+};
+
+static void swap_table(struct message *message)
+{
+	struct swap *swap = container_of(message, struct swap, message);
+	struct nfs_table *old = swap->io->table;
+
+	swap->io->table = swap->table;
+	nfs_table_unref(old);
+	heap_free(swap);
+}
+
+int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
+		   void (*gone)(void *context), void *context, struct err *err)
+{
+	unsigned loops = server->options.io_loop_count;
+	struct swap **swaps = heap_zalloc_array(loops, sizeof(struct swap *));
+	struct nfs_table *table = NULL;
+	int result = swaps ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; result == 0 && i < loops; i++)
+		if (!(swaps[i] = heap_zalloc(sizeof(*swaps[i]))))
+			result = -ENOMEM;
+	if (result < 0)
+		err_set(err, result, "no memory for exports");
+	else
+		result = nfs_table_create(shares, count, ++server->generation, &table, err);
+	for (unsigned i = 0; swaps && i < loops; i++) {
+		if (result < 0) {
+			heap_free(swaps[i]);
+			continue;
+		}
+		swaps[i]->io = &server->loops[i];
+		swaps[i]->table = nfs_table_ref(table);
+		loop_post(server->loops[i].loop, &swaps[i]->message, swap_table);
+	}
+	heap_free(swaps);
+	if (result < 0)
+		return result;
+	server->table->control = server->options.control;
+	server->table->gone_context = context;
+	server->table->gone = gone;
+	nfs_table_unref(server->table);
+	server->table = table;
+	return 0;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SHARES_INTERNAL_H
+#define SHARES_INTERNAL_H
+
+#include "shares/rules.h"
+#include "shares/shares.h"
+#include "shares/store.h"
+#include "shares/vfs.h"
+
+/*~ A share: files over the store. Each request is run by a worker, a fiber of the loop that brought
+ * it; straight-line code that takes the store's lock for work in memory (a transaction or a look)
+ * and gives it up for every disk access. README.md has the reading order.
+ *
+ * A write of file contents:
+ *   1. its blocks are locked against other changes (struct range)
+ *   2. blocks without a place get one: a transaction moves free space to the file's reservations,
+ *      which are no contents: a crash leaves nothing but an address taken
+ *   3. the data is written
+ *   4. a transaction turns the reservations into extents and changes the inode (S1)
+ *   5. if it is to be stable, that transaction is waited for
+ *
+ * Under store->lock: everything below that is not said to be otherwise. */
+
+#define LANES_MAX     64u
+#define STATE_BUCKETS 1024u
+#define WORKERS_MAX   512u /* of a lane; more requests wait */
+#define WORKERS_IDLE  64u  /* kept when there is nothing to do */
+#define CUT_MAX       256u /* extents changed by one transaction */
+
+/* What is known of an inode beside its record: who holds it, who changes which of its blocks. */
+struct inode_state {
+	struct list link;
+	uint64_t inode;
+	uint32_t holds, users;
+	struct list ranges, waiters;
+};
+struct range {
+	struct list link;
+	struct inode_state *state;
+	uint64_t first, last; /* file blocks */
+};
+
+struct worker {
+	struct list link;
+	struct lane *lane;
+	struct fiber *fiber;
+	struct vfs_request *request;
+	bool quit;
+};
+
+/* Per loop; used on that loop only. */
+struct lane {
+	struct share *share;
+	struct loop *loop;
+	struct list idle, queue; /* workers; requests that wait for one */
+	unsigned workers;
+	struct message message; /* to end the workers */
+};
+
+struct share {
+	struct vfs vfs;
+	struct store *store;
+	struct volume *volume;
+	struct loop *home;
+	struct lane lane[LANES_MAX];
+	unsigned lane_count; /* atomic: grows */
+	struct list states[STATE_BUCKETS];
+	uint64_t alloc_cursor; /* block: where space is looked for */
+	uint32_t window;       /* blocks reserved around a write */
+	/* readers of data blocks, by epoch: the keeper waits for an old one to empty (S4) */
+	unsigned epoch;
+	uint64_t readers[2];
+	struct list drained; /* waiter */
+	/* the keeper and the cleaner: fibers of home. Two, because cleaning waits for room in the
+	 * log, which the keeper makes, and for requests, which wait for it too. */
+	struct list keeper_sleeps; /* waiters: both */
+	struct timer keeper_timer;
+	struct message keeper_message;
+	bool keeper_posted, stopping, reap_wanted, discard_wanted;
+	bool reap_skipped; /* an orphan whose blocks were locked */
+	unsigned keepers;  /* of the two, running */
+	struct list space; /* waiters for freed space */
+	unsigned discarding;
+};
+
+/* An object as an operation sees it, loaded under the lock. */
+struct object {
+	uint64_t number;
+	struct inode inode;
+	struct vfs_ace aces[VFS_ACES_MAX + 2 * RULES_MODE_ACES];
+	struct rules_object rules;
+};
+
+struct op {
+	struct share *share;
+	struct vfs_request *request;
+	int64_t now;
+	uint64_t sequence; /* of its transaction */
+	struct object object[3];
+};
+
+/* ---- inode.c ---- */
+struct vfs_object object_make(const struct inode *inode);
+int inode_load(struct share *share, uint64_t number, struct inode *ret_inode); /* -ENOENT */
+int inode_store(struct share *share, struct inode *inode);
+/* By identity: -ESTALE when it is not there any more. With its ACL. */
+int object_load(struct share *share, const struct vfs_object *identity, struct object *ret_object);
+int object_load_number(struct share *share, uint64_t number, struct object *ret_object);
+int aces_store(struct share *share, struct object *object, const struct vfs_ace *aces,
+	       unsigned count);
+int aces_chmod(struct share *share, struct object *object);
+void give(struct vfs_request *request, const struct inode *inode);
+struct inode_state *state_find(struct share *share, uint64_t number);
+struct inode_state *state_take(struct share *share, uint64_t number); /* one more user */
+void state_drop(struct share *share, struct inode_state *state);
+int hold(struct share *share, uint64_t number);
+int unhold(struct share *share, uint64_t number);
+/* Without the lock, in a fiber: wait until no range overlaps. */
+int range_lock(struct share *share, uint64_t number, uint64_t first, uint64_t last,
+	       struct range *range);
+/* Likewise without waiting: -EAGAIN. The cleaner is kicked when a range is free again. */
+int range_try_lock(struct share *share, uint64_t number, struct range *range);
+void range_unlock(struct share *share, struct range *range);
+
+/* ---- extent.c: in transactions ---- */
+/* The extent that covers @block: -ENOENT. */
+int extent_at(struct share *share, uint64_t number, uint8_t type, uint64_t block,
+	      struct extent *ret_extent);
+/* ... or the next one behind it. */
+int extent_from(struct share *share, uint64_t number, uint8_t type, uint64_t block,
+		struct extent *ret_extent);
+int extent_add(struct share *share, uint64_t number, uint8_t type, struct extent extent);
+struct cut {
+	uint64_t blocks; /* that were in extents */
+	unsigned extents;
+	bool more; /* CUT_MAX reached */
+	bool keep; /* the space is not freed: somebody else has it now */
+};
+int extent_cut(struct share *share, uint64_t number, uint8_t type, uint64_t first, uint64_t end,
+	       struct cut *cut);
+/* Space. blocks_take: up to @want blocks in a row, at least one. */
+int blocks_take(struct share *share, uint32_t want, uint64_t *ret_block, uint32_t *ret_count);
+int blocks_free(struct share *share, uint64_t block, uint64_t count);
+int blocks_return(struct share *share, uint64_t block, uint64_t count); /* from PENDING to FREE */
+/* Without the lock: after -ENOSPC, wait once for what is being discarded. */
+bool blocks_wait(struct share *share);
+int quota_check(const struct share *share, uint64_t more);
+void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat);
+
+/* ---- what runs a request: table in share.c ---- */
+int op_lookup(struct op *op); /* dir.c */
+int op_lookup_parent(struct op *op);
+int op_create(struct op *op);
+int op_remove(struct op *op);
+int op_link(struct op *op);
+int op_rename(struct op *op);
+int op_readdir(struct op *op);
+int op_getattr(struct op *op); /* attr.c */
+int op_setattr(struct op *op); /* no size */
+int op_access(struct op *op);
+int op_readlink(struct op *op);
+int op_fsstat(struct op *op);
+int op_hold(struct op *op);
+int op_release(struct op *op);
+int op_xattr_get(struct op *op); /* xattr.c */
+int op_xattr_set(struct op *op);
+int op_xattr_remove(struct op *op);
+int op_xattr_list(struct op *op);
+int op_acl_get(struct op *op);
+int op_acl_set(struct op *op);
+int op_read(struct op *op); /* file.c: these are called without the lock */
+int op_write(struct op *op);
+int op_commit(struct op *op);
+int op_resize(struct op *op);
+int op_seek(struct op *op);
+int op_allocate(struct op *op); /* range.c */
+int op_deallocate(struct op *op);
+
+int need_file(const struct object *object, const struct vfs_request *request, uint32_t rights);
+/* One step of an inode's end, in a transaction: 1: more to do. */
+int inode_destroy_step(struct share *share, struct inode *inode);
+int orphan_put(struct share *share, uint64_t number, enum orphan_kind kind);
+int orphan_delete(struct share *share, uint64_t number);
+int xattrs_destroy_step(struct share *share, uint64_t number); /* 1: more */
+int pieces_put(struct share *share, uint64_t object, uint8_t type, const uint8_t *data,
+	       size_t length);
+int pieces_get(struct share *share, uint64_t object, uint8_t type, uint8_t *data, size_t length);
+int pieces_delete(struct share *share, uint64_t object, uint8_t type, size_t length);
+
+/* file.c */
+int file_write_zeros(struct op *op, uint64_t number, uint64_t offset, uint64_t length);
+int file_zero_tail(struct op *op, uint64_t number);
+int file_resize_steps(struct share *share, uint64_t number);
+
+/* ---- check.c: a fiber, without the lock ---- */
+int store_check(struct store *store, struct share_check_report *report);
+
+/* ---- keeper.c ---- */
+int share_keeper_start(struct share *share);
+void share_keeper_kick(struct share *share);              /* under the lock, any loop */
+int share_keeper_finish_truncations(struct share *share); /* a fiber, before anything is served */
+
+static inline struct key inode_key(uint64_t number)
+{
+	return (struct key){number, KEY_INODE, 0};
+}
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SHARES_SHARES_H
+#define SHARES_SHARES_H
+
+#include "core/err.h"
+#include "core/loop.h"
+#include "shares/vfs.h"
+#include "volumes/volume.h"
+
+/* A share: a small file system of our own on a thin volume. */
+
+#define SHARE_VOLUME_BYTES VOLUME_SIZE_MAX /* addresses are free on a thin volume */
+
+/* Asynchronous, like a pool_call: handed back on the loop that made the call. */
+struct share_call {
+	void (*done)(struct share_call *call, int result); /* 0 or -errno with err.text */
+	struct err err;
+	struct vfs *vfs; /* share_open: a reference for the caller */
+	/* private */
+	struct loop *loop;
+	struct volume *volume;
+	struct share *share;
+	uint8_t uuid[16], secret[16];
+	uint64_t quota_bytes;
+	bool read_only;
+	struct share_check_report *report;
+};
+
+/* share_format: an empty share on @volume, whatever was there. @quota_bytes: 0: none. Durable at
+ * done(0). Context of all of these: one loop (the control loop), that also runs the share's
+ * background work. The volume stays the caller's. */
+void share_format(struct volume *volume, struct loop *loop, uint64_t quota_bytes,
+		  struct share_call *call);
+/* share_open: replay its log and serve it. @read_only: nothing is written, not even the log's
+ * replay; for snapshots. -EPROTO: no share; -EUCLEAN: damaged; -ENOTSUP: a newer version. */
+void share_open(struct volume *volume, struct loop *loop, bool read_only, struct share_call *call);
+/* share_close: takes over the caller's reference. -EBUSY when somebody else has one, or requests
+ * are in flight. Everything is durable at done(0). */
+void share_close(struct vfs *vfs, struct share_call *call);
+
+/* Does @volume hold a share? call->done(call, 1), 0 or an error. */
+void share_probe(struct volume *volume, struct loop *loop, struct share_call *call);
+
+struct share_info {
+	uint64_t quota_bytes, used_bytes, files;
+	uint64_t commits, checkpoints; /* since it was opened */
+	bool read_only, failed;
+};
+void share_get_info(struct vfs *vfs, struct share_info *ret_info); /* any thread */
+void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call);
+
+/* share_check: walk everything and compare. An open share is checked as it is at this moment, with
+ * its changes held up; a closed one through its volume. Findings are sentences; changes nothing. */
+struct share_check_report {
+	uint64_t inodes, extents, pages, errors;
+	void (*finding)(struct share_check_report *report, const char *sentence);
+	void *context;
+};
+void share_check(struct vfs *vfs, struct share_check_report *report, struct share_call *call);
+void share_check_volume(struct volume *volume, struct loop *loop, struct share_check_report *report,
+			struct share_call *call);
+
+#endif

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The built image under QEMU (TCG): by BIOS, by UEFI and by UEFI with Secure Boot it comes to READY
+on its console; a pool and a LUN made there are used by a real initiator from outside; the data is
+there after a reboot. APPLIANCE_FIRMWARE=bios,uefi,secure picks what to boot with (default: all)."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(TOP, "tests/guest"))
+
+from box import BOOT_LIMIT, Box, TARGET  # pylint: disable=wrong-import-position
+import tap                               # pylint: disable=wrong-import-position
+
+SIZE = 64 << 20
+
+
+def outside(*words):
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=300)
+
+
+def make_lun(points, box):
+    points.point(box.shell(), "the console gives a shell")
+    for command in ("granary pool create tank /var/lib/granary/tank.pool:4G",
+                    "granary volume create tank/disk 1G",
+                    f"granary target create {TARGET}",
+                    f"granary lun map {TARGET} tank/disk",
+                    f"granary target allow {TARGET} --network 0.0.0.0/0"):
+        status, shown = box.run(command)
+        points.point(status == 0, command.split(TARGET)[0].strip(), shown)
+    status, shown = box.run("findmnt -no FSTYPE,SIZE /var/lib/granary && systemctl is-active "
+                            "granaryd && systemctl --failed --no-legend --plain")
+    points.point(status == 0 and "ext4" in shown and "active" in shown and
+                 ".service loaded" not in shown, "the state partition took the disk, no unit failed",
+                 shown)
+    status, shown = box.run("find / -xdev -perm /6000 -type f | wc -l | sed s/^/setuid=/")
+    points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
+    status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:3260 |:68 |:546 '")
+    points.point(status == 1, "nothing listens but iSCSI and the DHCP client", shown)
+    status, shown = box.run("granary status -o json; uname -r")
+    points.point(status == 0 and '"uring"' in shown, "io_uring on Debian's kernel", shown)
+    _, shown = box.run("systemd-analyze security granaryd --no-pager | tail -1")
+    points.note("systemd-analyze: " + " ".join(re.findall(r"Overall.*", shown)[-1:]))
+
+
+def use_lun(points, box, data, fresh):
+    shown = outside("iscsi-ls", f"iscsi://127.0.0.1:{box.port}")
+    points.point(shown.returncode == 0 and TARGET in shown.stdout, "iscsi-ls from outside",
+                 shown.stdout + shown.stderr)
+    if fresh:
+        written = outside("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", data, box.url())
+        points.point(written.returncode == 0, "a real initiator writes", written.stderr)
+    compared = outside("qemu-img", "compare", "-f", "raw", "-F", "raw", data, box.url())
+    points.point(compared.returncode == 0, "a real initiator reads it back",
+                 compared.stdout + compared.stderr)
+
+
+def boot(points, firmware, data):
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        box = Box(folder, firmware)
+        try:
+            shown = box.wait("READY", BOOT_LIMIT)
+            ready = time.monotonic() - started
+            if not points.point(shown is not None, f"{firmware}: READY on the console",
+                                box.seen[-3000:]):
+                return
+            points.note(f"{firmware}: READY after {ready:.0f} s (TCG)")
+            points.point("10.0.2." in shown or box.wait(r"10\.0\.2\.\d+", 60) is not None,
+                         "the console shows the address")
+            make_lun(points, box)
+            use_lun(points, box, data, True)
+            box.type("exit\n")
+            points.point(box.wait("READY", 30) is not None, "back from the shell")
+            points.point(box.restart(), "READY after a restart from the console",
+                         box.seen[-3000:])
+            use_lun(points, box, data, False)
+            box.type("p")
+            box.wait("Type y", 30)
+            box.type("y")
+            try:
+                points.point(box.process.wait(120) == 0, "powers off")
+            except subprocess.TimeoutExpired:
+                points.point(False, "powers off", box.seen[-2000:])
+        finally:
+            box.end()
+
+
+def test(points):
+    with tempfile.NamedTemporaryFile() as data:
+        data.write(os.urandom(SIZE // 2) + bytes(SIZE // 2))
+        data.flush()
+        os.truncate(data.name, 1 << 30)
+        for firmware in os.environ.get("APPLIANCE_FIRMWARE", "bios,uefi,secure").split(","):
+            boot(points, firmware, data.name)
+
+
+if __name__ == "__main__":
+    tap.run(test)

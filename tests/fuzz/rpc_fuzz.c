@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A whole NFS server on one loop: the input is what a client sends, records and all; behind a first
+ * byte that is even it becomes one well-formed record with a good header, so that the arguments
+ * of every procedure are reached: program, version, procedure, then arguments in which the byte
+ * pair FF 01 stands for the root's handle. Every connection must come to its end. */
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/world.h"
+#include "nfs/internal.h"
+
+#define CALL_MAX 65536u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct loop *loop;
+static struct nfs_server *server;
+static struct vfs *vfs;
+static struct handle root;
+
+static void must(bool good)
+{
+	if (!good)
+		abort();
+}
+
+static void set_up(void)
+{
+	static const struct nfs_rule rule = {
+	    .client = "*", .insecure = true, .squash = NFS_NO_ROOT_SQUASH};
+	static const uint8_t uuid[16] = {1};
+	struct nfs_server_options options = {.io_loops = &loop, .io_loop_count = 1};
+	struct nfs_share share = {"/f", NULL, &rule, 1, NFS_VERSIONS_ALL};
+	struct handle_parts parts = {0};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	must(loop_create(&world_aio, &loop, NULL) == 0);
+	options.control = loop;
+	must(nfs_server_create(&options, &server, NULL) == 0);
+	must(memory_fs_create(uuid, &vfs, NULL) == 0);
+	memory_fs_limit(vfs, 8 << 20, 0);
+	share.vfs = vfs;
+	must(nfs_shares_set(server, &share, 1, NULL, NULL, NULL) == 0);
+	loop_poll(loop, 0);
+	parts.volume = handle_volume(vfs);
+	parts.object = vfs->root;
+	handle_encode(vfs, &parts, &root);
+}
+
+static void poll_a_while(int fd, unsigned rounds)
+{
+	char sink[4096];
+
+	while (rounds-- > 0 && !list_empty(&server->conns)) {
+		loop_poll(loop, 0);
+		while (recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+			;
+	}
+}
+
+static void send_all(int fd, const uint8_t *data, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		ssize_t sent = send(fd, data + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent < 0)
+			break;
+		at += (size_t)sent;
+		poll_a_while(fd, 8);
+	}
+}
+
+static void put_arguments(struct xdr_out *out, const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		uint8_t *room;
+
+		if (data[i] == 0xff && i + 1 < size && data[i + 1] == 1) {
+			xdr_put_opaque(out, root.bytes, root.length);
+			i++;
+			continue;
+		}
+		room = xdr_put_room(out, 1);
+		if (room)
+			*room = data[i];
+	}
+}
+
+static void send_call(int fd, const uint8_t *data, size_t size)
+{
+	static const uint32_t programs[] = {RPC_NFS, RPC_MOUNT, RPC_PORTMAP, RPC_NLM};
+	static uint8_t record[2 * CALL_MAX];
+	static uint32_t xid;
+	struct xdr_out out;
+
+	if (size < 3)
+		return;
+	xdr_out_init(&out, record, sizeof(record));
+	xdr_put_u32(&out, 0);
+	xdr_put_u32(&out, ++xid);
+	xdr_put_u32(&out, RPC_CALL);
+	xdr_put_u32(&out, RPC_VERSION);
+	xdr_put_u32(&out, programs[data[0] % 4]);
+	xdr_put_u32(&out, data[1]);
+	xdr_put_u32(&out, data[2]);
+	xdr_put_u32(&out, RPC_AUTH_SYS);
+	xdr_put_opaque(&out, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+	xdr_put_u64(&out, 0);
+	put_arguments(&out, data + 3, size - 3);
+	xdr_patch_u32(&out, 0, RPC_MARK_LAST | (uint32_t)(xdr_length(&out) - 4));
+	if (!out.full)
+		send_all(fd, record, xdr_length(&out));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct sockaddr_in peer = {.sin_family = AF_INET};
+	int fds[2];
+
+	if (!server)
+		set_up();
+	if (size == 0 || size > CALL_MAX)
+		return 0;
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
+	nfs_server_accepted(server, fds[0], (struct sockaddr *)&peer, sizeof(peer));
+	if (data[0] & 1)
+		send_all(fds[1], data + 1, size - 1);
+	else
+		send_call(fds[1], data + 1, size - 1);
+	poll_a_while(fds[1], 16);
+	close(fds[1]);
+	for (unsigned rounds = 0; !list_empty(&server->conns); rounds++) {
+		must(rounds < 100000); /* a connection that never ends */
+		loop_poll(loop, 1000000);
+	}
+	loop_poll(loop, 0);
+	return 0;
+}

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built appliance as a QEMU guest (TCG), driven over its serial console."""
+
+import glob
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import server as daemon
+
+BOOT_LIMIT = 600
+TARGET = "iqn.2026-11.org.granary:box"
+
+
+def image():
+    found = sorted(glob.glob(os.path.join(daemon.BUILD, "appliance/granary-*.qcow2")))
+    if not found:
+        sys.exit("no build/appliance/granary-*.qcow2: run make appliance first")
+    return found[-1]
+
+
+def firmware_options(firmware, folder):
+    if firmware == "bios":
+        return []
+    kind = ".ms" if firmware == "secure" else ""
+    variables = os.path.join(folder, "variables.fd")
+    shutil.copy(f"/usr/share/OVMF/OVMF_VARS_4M{kind}.fd", variables)
+    code = "/usr/share/OVMF/OVMF_CODE_4M" + (".secboot.fd" if firmware == "secure" else ".fd")
+    return ["-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
+            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
+            "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
+
+
+class Box:
+    """One appliance: a fresh disk on the built image, its serial console, its iSCSI port."""
+
+    def __init__(self, folder, firmware, bundles=()):
+        disk = os.path.join(folder, "disk.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image(), "-F", "qcow2",
+                        disk, "12G"], check=True)
+        self.port = daemon.free_port()
+        self.seen = ""
+        path = os.path.join(folder, "serial")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+             "-m", "1024", "-display", "none", "-monitor", "none",
+             *firmware_options(firmware, folder),
+             "-chardev", f"socket,id=serial,path={path}", "-serial", "chardev:serial",
+             "-drive", f"file={disk},if=virtio,cache=unsafe",
+             *[word for path in bundles
+               for word in ("-drive", f"file={path},if=virtio,format=raw,readonly=on")],
+             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.listener.settimeout(60)
+        self.serial = self.listener.accept()[0]
+        self.serial.settimeout(1)
+
+    def wait(self, text, limit):
+        """Reads the console until @text; what stood before it. None when the time is over."""
+        end = time.monotonic() + limit
+        while True:
+            found = re.search(text, self.seen)
+            if found:
+                before, self.seen = self.seen[:found.end()], self.seen[found.end():]
+                return before
+            if time.monotonic() > end or self.process.poll() is not None:
+                return None
+            try:
+                self.seen += self.serial.recv(65536).decode("utf-8", "replace")
+            except socket.timeout:
+                pass
+
+    def type(self, text):
+        self.serial.sendall(text.encode())
+
+    def shell(self):
+        """From the console's screen into its shell."""
+        self.type("s")
+        entered = self.wait(r"granary help", 30) is not None
+        time.sleep(1)
+        return entered
+
+    def restart(self):
+        """From the console's screen; true when it is READY again."""
+        self.type("r")
+        if self.wait("Type y", 30) is None:
+            return False
+        self.type("y")
+        # The screen says READY once more before the system goes down.
+        return (self.wait("GNU GRUB", 120) is not None and
+                self.wait("READY", BOOT_LIMIT) is not None)
+
+    def run(self, command, limit=120):
+        """A command in the console's shell; (exit status, output)."""
+        self.type(f"{command}; echo \"@@\"$?@@\n")
+        shown = self.wait(r"@@\d+@@", limit)
+        if shown is None:
+            return None, self.seen
+        return int(re.search(r"@@(\d+)@@", shown).group(1)), shown
+
+    def url(self, lun=0):
+        return f"iscsi://127.0.0.1:{self.port}/{TARGET}/{lun}"
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+        self.serial.close()
+        self.listener.close()

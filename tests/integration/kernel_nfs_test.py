@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=240 engines=one
+"""Real NFS clients against the daemon: the Linux kernel in user-mode-linux (v3), libnfs' tools,
+QEMU's nfs:// driver, showmount and rpcinfo. The server is killed under the kernel client's writes
+and started again: the client goes on, and what it was told is stable is there."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import shutil
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import uml                  # pylint: disable=wrong-import-position
+from server import Server   # pylint: disable=wrong-import-position
+from tap import run, Skip   # pylint: disable=wrong-import-position
+
+GUEST_LIMIT = 150
+FILES = int(os.environ.get("GRANARY_NFS_FILES", "1000"))
+
+SCRIPT = r"""
+modprobe -a nfs nfsv3 || { no "the kernel has NFS"; exit 1; }
+up() { mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,nolock,hard,timeo=20,$1" "$SERVER:/files$2" /mnt; }
+check "mount, with the port from the portmapper" up rsize=1048576 || { dmesg | tail -n 4; exit 1; }
+grep -q 'rsize=1048576,wsize=1048576' /proc/mounts && yes "1 MiB transfers" || no "1 MiB transfers"
+cd /mnt
+head -c 20M /dev/urandom > /tmp/data
+copy() { cp /tmp/data big && sync big && cd / && umount /mnt && up rsize=65536 && cd /mnt && cmp /tmp/data big; }
+check "20 MiB come back alike after a new mount" copy
+direct() { dd if=/tmp/data of=direct bs=4k count=500 oflag=direct status=none && dd if=direct bs=4k iflag=direct status=none | cmp -n 2048000 - /tmp/data; }
+check "O_DIRECT" direct
+names() { mkdir -p d/e && echo one > d/a && mv d/a d/e/b && ln d/e/b d/hard && ln -s e/b d/soft && [ "$(cat d/soft)" = one ] && [ "$(stat -c %h d/hard)" = 2 ] && mv d/hard d/e/b && [ ! -e d/hard ] || [ "$(stat -c %h d/e/b)" = 2 ]; }
+check "mkdir, rename, link, symlink" names
+check "mode, owner, times" sh -c 'touch m && chown 12:34 m && chmod 4751 m && touch -d @1000000000 m && [ "$(stat -c "%a %u %g %Y" m)" = "4751 12 34 1000000000" ]'
+check "mkfifo, mknod" sh -c 'mkfifo p && mknod c c 1 3 && [ -p p ] && [ "$(stat -c "%t %T" c)" = "1 3" ]'
+unlinked() { exec 7<> gone && echo still >&7 && rm gone && [ ! -e gone ] && ls -a | grep -q '^\.nfs' && [ "$(cat < /proc/self/fd/7)" = still ]; local r=$?; exec 7>&-; return $r; }
+check "a file that is open when it is removed" unlinked
+check "truncate, append, holes" sh -c 'truncate -s 1G hole && [ "$(stat -c %b hole)" -lt 100 ] && echo x >> hole && [ "$(stat -c %s hole)" = 1073741826 ] && truncate -s 3 hole && [ "$(stat -c %s hole)" = 3 ]'
+check "another user has no right" sh -c 'mkdir -m 700 private && ! setpriv --reuid 1000 --clear-groups touch private/x 2>/dev/null && ! setpriv --reuid 1000 --clear-groups ls private 2>/dev/null'
+many() { mkdir many && cd many && perl -e 'for (1..@FILES@) { open(my $f, ">", "f$_") or die "f$_: $!"; }' && cd .. && [ "$(ls -f many | wc -l)" = $((@FILES@ + 2)) ]; }
+T=$(date +%s); check "@FILES@ files in a directory, all listed" many; echo "# $(($(date +%s) - T)) s"
+slow() { echo 3 > /proc/sys/vm/drop_caches; [ "$(ls -l many | wc -l)" = $((@FILES@ + 1)) ]; }
+check "and listed with their attributes" slow
+check "removed again" sh -c 'rm -r many && [ ! -e many ]'
+check "df" sh -c 'df /mnt | grep -q /mnt'
+locks() { perl -e 'use Fcntl ":flock"; open(my $f, ">", "lock") or die; flock($f, LOCK_EX) or die "flock: $!"'; }
+check "flock (of this client: nolock)" locks
+# The server dies under these writes and comes back.
+writer() { perl -e 'use Fcntl; sysopen(my $f, "soak", O_RDWR|O_CREAT|O_SYNC) or die; for my $i (1..400) { sysseek($f, 4096 * $i, 0); syswrite($f, sprintf("%4096d", $i)) == 4096 or die "write $i: $!"; open(my $a, ">", "/tmp/acked"); print $a $i; close $a; if ($i == 50) { open(my $g, ">", "$ENV{SHARE}/.k"); close $g; rename("$ENV{SHARE}/.k", "$ENV{SHARE}/kill-now"); } }'; }
+check "400 synchronous writes, the server killed and restarted meanwhile" writer
+cd /; umount /mnt; check "mount again" up vers=3; cd /mnt
+verify() { perl -e 'open(my $f, "<", "soak") or die; for my $i (1..400) { sysseek($f, 4096 * $i, 0); sysread($f, my $b, 4096); $b == $i or die "record $i: $b"; }'; }
+check "every acknowledged record is there" verify
+check "what was written before too" cmp /tmp/data big
+cd /; umount /mnt
+up vers=3 /d && [ -d /mnt/e ] && yes "mounted as its own root" || no "mounted as its own root"
+cd /; umount /mnt
+dmesg | grep -iE 'nfs:|RPC:|BUG|stale' | tail -n 5 | sed 's/^/# kernel: /'
+exit 0
+"""
+
+
+def tool(*words, limit=60):
+    done = subprocess.run(words, capture_output=True, timeout=limit, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout + done.stderr
+
+
+def need_tools():
+    for name in ("showmount", "rpcinfo", "nfs-ls", "nfs-cp", "nfs-cat", "qemu-img"):
+        if not shutil.which(name):
+            raise Skip(f"{name} is not installed")
+
+
+def tools(tap, folder):
+    """The programs people look with."""
+    status, said = tool("showmount", "-e", uml.SERVER)
+    tap.point(status == 0 and b"/files" in said, "showmount -e", said)
+    status, said = tool("showmount", "--no-headers", "--exports", uml.SERVER)
+    tap.point(status == 0 and said.startswith(b"/files"), "showmount as Proxmox asks", said)
+    status, said = tool("rpcinfo", "-T", "tcp", uml.SERVER, "nfs", "3")
+    tap.point(status == 0 and b"ready" in said, "rpcinfo -T tcp", said)
+    status, said = tool("rpcinfo", "-p", uml.SERVER)
+    tap.point(status == 0 and b"mountd" in said, "rpcinfo -p", said)
+    source = os.path.join(folder, "source")
+    with open(source, "wb") as file:
+        file.write(os.urandom(5 << 20))
+    url = f"nfs://{uml.SERVER}/files"
+    tap.point(tool("nfs-cp", source, url + "/copied")[0] == 0, "nfs-cp")
+    status, said = tool("nfs-cat", url + "/copied")
+    with open(source, "rb") as file:
+        tap.point(status == 0 and said == file.read(), "nfs-cat brings the same bytes")
+    status, said = tool("nfs-ls", url)
+    tap.point(status == 0 and b"copied" in said, "nfs-ls", said)
+
+
+def qemu(tap, folder):
+    """Disk images: qcow2 and raw, holes preserved."""
+    local, url = os.path.join(folder, "local.raw"), f"nfs://{uml.SERVER}/files/"
+    with open(local, "wb") as file:
+        file.truncate(256 << 20)
+        for at in (0, 100 << 20, (256 << 20) - 65536):
+            file.seek(at)
+            file.write(os.urandom(65536))
+    for kind in ("qcow2", "raw"):
+        image = url + "disk." + kind
+        status, said = tool("qemu-img", "convert", "-q", "-f", "raw", "-O",
+                            kind, local, image)
+        tap.point(status == 0, f"qemu-img convert to {kind}", said)
+        status, said = tool("qemu-img", "compare", "-f", "raw", "-F", kind, local, image)
+        tap.point(status == 0, f"qemu-img compare with {kind}", said)
+    status, said = tool("qemu-img", "check", url + "disk.qcow2")
+    tap.point(status == 0, "qemu-img check", said)
+
+
+class Restarts:
+    """Kills the server when the guest says so, and starts it again on the same state."""
+
+    def __init__(self, folder):
+        self.state = os.path.join(folder, "state")
+        self.flag = os.path.join(folder, "guest", "share", "kill-now")
+        self.kills = 0
+        self.start()
+
+    def start(self):
+        self.server = Server(self.state, uml.SERVER, 3260, nfs_port=2049)
+
+    def poll(self):
+        if os.path.exists(self.flag) and not self.kills:
+            self.kills += 1
+            self.server.process.send_signal(signal.SIGKILL)
+            self.server.process.wait()
+            self.start()
+
+
+def wait_for_guest(guests, restarts):
+    """Guests.wait() in small pieces, with an eye on the flag."""
+    for _ in range(GUEST_LIMIT * 4):
+        restarts.poll()
+        if guests.wait(0.25):
+            return True
+    return False
+
+
+def test(tap):
+    need_tools()
+    uml.needs()
+    uml.enter()
+    folder = tempfile.mkdtemp(prefix="granary-nfs-")
+    restarts = guests = None
+    try:
+        restarts = Restarts(folder)
+        restarts.server.granary("share", "allow", "tank/files", "--client", "10.77.0.0/24",
+                                "--no-root-squash")
+        restarts.server.granary("share", "allow", "tank/files", "--client", uml.SERVER,
+                                "--no-root-squash", "--insecure")
+        tools(tap, folder)
+        qemu(tap, folder)
+        script = SCRIPT.replace("@FILES@", str(FILES))
+        guests = uml.Guests(os.path.join(folder, "guest"), [script])
+        in_time = wait_for_guest(guests, restarts)
+        uml.tell(tap, guests, 1, "kernel")
+        tap.point(in_time, "kernel: through in time", restarts.server.log()[-2000:])
+        tap.point(restarts.kills == 1, "the server was killed once")
+        said = restarts.server.granary("share", "check", "tank/files")
+        tap.point("no errors" in said, "the share's structures are sound", said)
+        tap.point(restarts.server.stop() == 0, "the daemon stops cleanly")
+    finally:
+        if guests:
+            guests.stop()
+        if restarts:
+            restarts.server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run(test)

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=120 engines=both asan
+"""Shares through the daemon and the command: create, list, quota, check, kill -9, restart, delete;
+and what must not happen to a share's volume."""
+
+import json
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import server as daemon  # pylint: disable=wrong-import-position
+import tap               # pylint: disable=wrong-import-position
+
+SHARE = "tank/docs"
+MEBI = 1 << 20
+
+
+def refused(server, *words):
+    """The sentence a command is refused with, "" when it was not."""
+    try:
+        server.granary(*words)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def show(server):
+    return json.loads(server.granary("share", "show", SHARE, "-o", "json"))
+
+
+def managed(points, server):
+    points.point("created" in server.granary("share", "create", SHARE, "--quota", "100M"),
+                 "a share is created")
+    points.point("already" in refused(server, "share", "create", SHARE)
+                 or "exists" in refused(server, "share", "create", SHARE),
+                 "the same name again is refused", refused(server, "share", "create", SHARE))
+    shares = [share for share in json.loads(server.granary("share", "list", "-o", "json"))
+              if share["name"] == SHARE.partition("/")[2]]
+    points.point(len(shares) == 1 and shares[0]["state"] == "online"
+                 and shares[0]["quota_bytes"] == 100 * MEBI, "it is listed with its quota", shares)
+    points.point("is a share" in refused(server, "lun", "map", daemon.DEMO_TARGET, SHARE),
+                 "its volume does not become a LUN")
+    points.point("is a share" in refused(server, "volume", "delete", SHARE, "--yes"),
+                 "its volume is not deleted")
+    points.point("no errors" in server.granary("share", "check", SHARE), "its check is clean")
+    server.granary("share", "quota", SHARE, "200M")
+
+
+def deleted(points, server):
+    server.granary("share", "create", "tank/other")
+    points.point("deleted" in server.granary("share", "delete", SHARE, "--yes"), "it is deleted")
+    names = [v["name"] for v in json.loads(server.granary("volume", "list", "-o", "json"))]
+    points.point("docs" not in names and "other" in names, "and its volume with it", names)
+    points.point("no share" in refused(server, "share", "show", SHARE), "it is not there any more")
+
+
+def test(points):
+    with tempfile.TemporaryDirectory(prefix="granary-share-") as state:
+        server = daemon.Server(state)
+        try:
+            managed(points, server)
+            server.process.kill()
+            server.process.wait()
+            server = daemon.Server(state)
+            share = show(server)
+            points.point(share["state"] == "online" and share["quota_bytes"] == 200 * MEBI,
+                         "after kill -9 it is there with its new quota", share)
+            points.point(server.stop() == 0, "the daemon ends cleanly", server.log())
+            server = daemon.Server(state)
+            points.point(show(server)["state"] == "online", "and it is there after a restart")
+            deleted(points, server)
+        finally:
+            server.stop()
+
+
+tap.run(test)

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "nfs/export.h"
+
+static struct nfs_rule rule(const char *client)
+{
+	struct nfs_rule made = {0};
+
+	memcpy(made.client, client, strlen(client) + 1);
+	return made;
+}
+
+static int decide(const struct nfs_rule *rules, unsigned count, const char *client)
+{
+	int index = -9;
+
+	assert_int_equal(nfs_explain(rules, count, client, &index, NULL), 0);
+	return index;
+}
+
+static void longest_prefix(void **state)
+{
+	const struct nfs_rule rules[] = {rule("*"),         rule("10.0.0.0/8"), rule("10.1.0.0/16"),
+					 rule("10.1.2.3"),  rule("fd00::/8"),   rule("10.1.2.0/23"),
+					 rule("0.0.0.0/0"), rule("10.1.2.3/32")};
+	unsigned count = sizeof(rules) / sizeof(rules[0]);
+
+	(void)state;
+	assert_int_equal(decide(rules, count, "10.1.2.3"), 3); /* the earlier of two equal ones */
+	assert_int_equal(decide(rules, count, "10.1.3.3"), 5);
+	assert_int_equal(decide(rules, count, "10.1.4.3"), 2);
+	assert_int_equal(decide(rules, count, "10.2.0.1"), 1);
+	assert_int_equal(decide(rules, count, "11.0.0.1"), 6);
+	assert_int_equal(decide(rules, count, "fd00::1"), 4);
+	assert_int_equal(decide(rules, count, "fe00::1"), 0);
+	assert_int_equal(decide(rules + 1, 3, "11.0.0.1"), -1);
+	assert_int_equal(decide(NULL, 0, "10.0.0.1"), -1);
+}
+
+static void bad_text(void **state)
+{
+	static const char *const bad[] = {
+	    "",          "10.0.0.0/33", "10.0.0/8",    "10.0.0.0/",   "10.0.0.0/x", "fd00::/129",
+	    "host.name", "**",          "10.0.0.0/-1", "10.0.0.0/8 ", "999.0.0.1"};
+	int index;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct nfs_rule one = rule(bad[i]);
+		struct err err = {0};
+
+		assert_int_equal(nfs_rule_check(&one, &err), -EINVAL);
+		assert_true(err.text[0]);
+		assert_int_equal(nfs_explain(NULL, 0, bad[i], &index, &err), -EINVAL);
+	}
+	assert_int_equal(nfs_explain(NULL, 0, "*", &index, NULL), -EINVAL);
+	assert_int_equal(nfs_explain(NULL, 0, "10.0.0.0/8", &index, NULL), -EINVAL);
+}
+
+static void mapped_addresses(void **state)
+{
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(700)};
+	struct nfs_address address;
+
+	(void)state;
+	inet_pton(AF_INET6, "::ffff:10.1.2.3", &six.sin6_addr);
+	assert_true(nfs_address_from((struct sockaddr *)&six, &address));
+	assert_int_equal(address.family, AF_INET);
+	assert_memory_equal(address.bytes, "\x0a\1\2\3", 4);
+	assert_int_equal(address.port, 700);
+}
+
+static struct vfs *memory(uint8_t number)
+{
+	uint8_t uuid[16] = {number};
+	struct vfs *vfs;
+
+	assert_int_equal(memory_fs_create(uuid, &vfs, NULL), 0);
+	return vfs;
+}
+
+static void tables(void **state)
+{
+	struct vfs *one = memory(1), *two = memory(2);
+	struct nfs_rule rules[] = {rule("*")};
+	struct nfs_share shares[] = {{"/b", two, rules, 1, NFS_VERSIONS_ALL},
+				     {"/a", one, rules, 1, NFS_VERSIONS_ALL}};
+	struct nfs_table *table;
+
+	(void)state;
+	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), 0);
+	assert_string_equal(nfs_table_by_path(table, "/a/x", 2)->path, "/a");
+	assert_null(nfs_table_by_path(table, "/ab", 3));
+	for (unsigned i = 0; i < table->count; i++)
+		assert_ptr_equal(nfs_table_by_id(table, table->exports[i].id), &table->exports[i]);
+	assert_null(nfs_table_by_id(table, 77));
+	nfs_table_unref(table);
+	shares[0].path = "/a";
+	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), -EEXIST);
+	shares[0].path = "/x/y";
+	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), -EINVAL);
+	shares[0].path = "/b";
+	rules[0] = rule("bad host");
+	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), -EINVAL);
+	vfs_unref(one);
+	vfs_unref(two);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(longest_prefix),
+	    cmocka_unit_test(bad_text),
+	    cmocka_unit_test(mapped_addresses),
+	    cmocka_unit_test(tables),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shares/shares.h"
+#include "tests/unit/shares/contract.h"
+
+/* The share over a volume in RAM: the contract, and what only a share has. */
+static struct volume *volume;
+
+struct call {
+	struct share_call call;
+	int result;
+	bool done;
+};
+
+static void call_done(struct share_call *call, int result)
+{
+	struct call *mine = container_of(call, struct call, call);
+
+	mine->result = result;
+	mine->done = true;
+}
+
+static int call_wait(struct fs_bench *fs, struct call *call)
+{
+	for (unsigned i = 0; i < 20000 && !call->done; i++)
+		loop_poll(fs->loop, 1000000);
+	assert_true(call->done);
+	fs->err = call->call.err;
+	return call->result;
+}
+
+struct start {
+	struct message message;
+	struct fs_bench *fs;
+	struct call call;
+	uint64_t quota;
+	enum { FORMAT, OPEN, OPEN_READ_ONLY, CLOSE, CHECK } what;
+	struct share_check_report report;
+};
+
+static void start_run(struct message *message)
+{
+	struct start *start = container_of(message, struct start, message);
+	struct share_call *call = &start->call.call;
+
+	call->done = call_done;
+	if (start->what == FORMAT)
+		share_format(volume, start->fs->loop, start->quota, call);
+	else if (start->what == CLOSE)
+		share_close(start->fs->vfs, call);
+	else if (start->what == CHECK)
+		share_check(start->fs->vfs, &start->report, call);
+	else
+		share_open(volume, start->fs->loop, start->what == OPEN_READ_ONLY, call);
+}
+
+static void show_finding(struct share_check_report *report, const char *sentence)
+{
+	(void)report;
+	print_message("check: %s\n", sentence);
+}
+
+static int start(struct fs_bench *fs, int what, uint64_t quota)
+{
+	struct start start = {
+	    .fs = fs, .quota = quota, .what = what, .report.finding = show_finding};
+
+	loop_post(fs->loop, &start.message, start_run);
+	call_wait(fs, &start.call);
+	if (start.call.result == 0 && (what == OPEN || what == OPEN_READ_ONLY))
+		fs->vfs = start.call.call.vfs;
+	if (start.call.result == 0 && what == CLOSE)
+		fs->vfs = NULL;
+	return start.call.result ? start.call.result : (int)start.report.errors;
+}
+
+static void begin(struct fs_bench *fs, uint64_t size, uint64_t quota)
+{
+	fs_start(fs);
+	assert_int_equal(memory_volume_create("v", size, &volume, &fs->err), 0);
+	assert_int_equal(start(fs, FORMAT, quota), 0);
+	assert_int_equal(start(fs, OPEN, 0), 0);
+}
+
+static void end(struct fs_bench *fs)
+{
+	if (fs->vfs && !fs->vfs->read_only)
+		assert_int_equal(start(fs, CHECK, 0), 0);
+	if (fs->vfs)
+		assert_int_equal(start(fs, CLOSE, 0), 0);
+	volume_unref(volume);
+	loop_destroy(fs->loop);
+}
+
+static void contract_open(struct fs_bench *fs)
+{
+	assert_int_equal(memory_volume_create("v", 1ull << 40, &volume, &fs->err), 0);
+	assert_int_equal(start(fs, FORMAT, 0), 0);
+	assert_int_equal(start(fs, OPEN, 0), 0);
+}
+
+static void contract_close(struct fs_bench *fs)
+{
+	assert_int_equal(start(fs, CHECK, 0), 0);
+	assert_int_equal(start(fs, CLOSE, 0), 0);
+	volume_unref(volume);
+	loop_destroy(fs->loop);
+}
+
+static void keeps_everything(void **state)
+{
+	static uint8_t data[1 << 20], back[1 << 20];
+	struct fs_bench fs;
+	struct vfs_object root, file, found;
+	uint64_t verifier;
+	char name[32];
+
+	(void)state;
+	begin(&fs, 1ull << 36, 0);
+	root = fs.vfs->root;
+	verifier = vfs_verifier(fs.vfs);
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 13 / 7);
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		assert_int_equal(fs_create(&fs, &root, name, VFS_REGULAR, 0600, &file), 0);
+	}
+	assert_int_equal(fs_write(&fs, &file, 12345, data, sizeof(data) - 777), 0);
+	assert_int_equal(start(&fs, CLOSE, 0), 0);
+	assert_int_equal(start(&fs, OPEN, 0), 0);
+	assert_true(vfs_verifier(fs.vfs) != verifier);
+	assert_true(vfs_object_equal(&fs.vfs->root, &root));
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		assert_int_equal(fs_lookup(&fs, &root, name, &found), 0);
+	}
+	assert_true(vfs_object_equal(&found, &file));
+	assert_int_equal(fs_read(&fs, &file, 12345, back, sizeof(back)), sizeof(data) - 777);
+	assert_memory_equal(back, data, sizeof(data) - 777);
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		assert_int_equal(fs_remove(&fs, &root, name), 0);
+	}
+	assert_int_equal(fs_getattr(&fs, &root).size, 0);
+	assert_int_equal(start(&fs, CLOSE, 0), 0);
+	assert_int_equal(start(&fs, OPEN_READ_ONLY, 0), 0);
+	assert_int_equal(fs_create(&fs, &root, "x", VFS_REGULAR, 0600, &file), -EROFS);
+	assert_int_equal(fs_readdir(&fs, &root, 0, 4096, 0), 0);
+	assert_true(fs.request.eof);
+	end(&fs);
+}
+
+static void quota(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct fs_bench fs;
+	struct vfs_object root, file;
+
+	(void)state;
+	begin(&fs, 1ull << 30, 1 << 20);
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, data, sizeof(data)), 0);
+	assert_int_equal(fs_write(&fs, &file, sizeof(data), data, 1), -EDQUOT);
+	assert_int_equal(fs_write(&fs, &file, 5, data, 100000), 0);
+	assert_int_equal(fs_range(&fs, VFS_ALLOCATE, &file, 0, 2 << 20), -EDQUOT);
+	fs_new(&fs, VFS_FSSTAT, &root);
+	assert_int_equal(fs_submit(&fs), 0);
+	assert_int_equal(fs.request.fsstat.total_bytes, 1 << 20);
+	assert_int_equal(fs.request.fsstat.free_bytes, 0);
+	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &file, 0, 8192), 0);
+	assert_int_equal(fs_write(&fs, &file, sizeof(data), data, 8192), 0);
+	end(&fs);
+}
+
+/* A small volume: space that was freed is used again, many times over. */
+static void space_comes_back(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct fs_bench fs;
+	struct vfs_object root, file;
+
+	(void)state;
+	begin(&fs, 24 << 20, 0);
+	root = fs.vfs->root;
+	for (unsigned i = 0; i < 40; i++) {
+		assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+		for (unsigned k = 0; k < 5; k++)
+			assert_int_equal(fs_write(&fs, &file, k << 20, data, sizeof(data)), 0);
+		assert_int_equal(fs_remove(&fs, &root, "f"), 0);
+	}
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	for (unsigned k = 0; fs.result == 0; k++)
+		(void)fs_write(&fs, &file, k << 20, data, sizeof(data));
+	assert_int_equal(fs.result, -ENOSPC);
+	assert_int_equal(fs_truncate(&fs, &file, 100), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, data, sizeof(data)), 0);
+	end(&fs);
+}
+
+static uint64_t names_listed(struct fs_bench *fs, const struct vfs_object *directory)
+{
+	uint64_t cookie = VFS_COOKIE_START, count = 0;
+
+	do {
+		uint32_t at = 0;
+
+		assert_int_equal(fs_readdir(fs, directory, cookie, sizeof(fs->data), 0), 0);
+		while (at < fs->request.data_length) {
+			struct vfs_dirent *entry = (void *)(fs->data + at);
+
+			at += entry->next;
+			cookie = entry->cookie;
+			count++;
+		}
+	} while (!fs->request.eof);
+	return count;
+}
+
+/* A directory of many names is as fast at its end as at its beginning. */
+static void many_names(void **state)
+{
+	unsigned count = getenv("GRANARY_TEST_QUICK") ? 5000 : 100000;
+	struct fs_bench fs;
+	struct vfs_object directory;
+	uint64_t began, first = 0, last;
+	char name[32];
+
+	(void)state;
+	begin(&fs, 1ull << 40, 0);
+	assert_int_equal(fs_create(&fs, &fs.vfs->root, "d", VFS_DIRECTORY, 0755, &directory), 0);
+	began = loop_now(fs.loop);
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "a rather ordinary name %u", i);
+		assert_int_equal(fs_create(&fs, &directory, name, VFS_REGULAR, 0600, NULL), 0);
+		if (i == count / 10)
+			first = loop_now(fs.loop) - began;
+		if (i == count - count / 10)
+			began = loop_now(fs.loop);
+	}
+	last = loop_now(fs.loop) - began;
+	print_message("the first tenth took %llu us, the last one %llu us\n",
+		      (unsigned long long)first / 1000, (unsigned long long)last / 1000);
+	assert_true(last < 4 * first + 500000000);
+	assert_int_equal(names_listed(&fs, &directory), count);
+	for (unsigned i = 0; i < count; i += 7) {
+		snprintf(name, sizeof(name), "a rather ordinary name %u", i);
+		assert_int_equal(fs_lookup(&fs, &directory, name, NULL), 0);
+		assert_int_equal(fs_remove(&fs, &directory, name), 0);
+	}
+	assert_int_equal(names_listed(&fs, &directory), count - (count + 6) / 7);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	end(&fs);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CONTRACT_TESTS, cmocka_unit_test(keeps_everything), cmocka_unit_test(quota),
+	    cmocka_unit_test(space_comes_back), cmocka_unit_test(many_names)};
+
+	return cmocka_run_group_tests_name("shares/share", tests, NULL, NULL);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volumes/guard.h"
+
+/* Space that is promised, and how full the pool is.
+ *
+ * A volume with a reservation is promised that many bytes of slots. What of it is not used yet is
+ * outstanding; the sum over all volumes is kept from everybody else's allocations, beside the
+ * slop. Slots are counted, chunks are allocated: small writes scattered over many chunks leave
+ * more outstanding than needed, so the promise holds and others stop a little earlier.
+ *
+ * The level of fullness (0, or 1 to 3 for the watermark that was reached) is looked at once a
+ * second; a change is logged and told to the watchers of all volumes, who turn it into unit
+ * attentions. It falls back when the use is a percent below the mark. */
+
+static const uint8_t default_marks[WATERMARKS] = {80, 90, 95};
+
+static uint64_t outstanding(const struct nvolume *volume)
+{
+	uint64_t promised = volume->volume.reserve_bytes / VOLUME_SLOT;
+
+	if (volume->state != VOLUME_STATE_LIVE || promised <= volume->used_slots)
+		return 0;
+	return promised - volume->used_slots;
+}
+
+void reserve_changed(struct nvolume *volume)
+{
+	uint64_t now = outstanding(volume);
+
+	volume->native->reserve_slots += now - volume->reserve_counted;
+	volume->reserve_counted = now;
+}
+
+void reserve_setup(struct native *native)
+{
+	list_for_each (it, &native->volumes)
+		reserve_changed(list_entry(it, struct nvolume, link));
+}
+
+static uint64_t chunks_for(uint64_t slots)
+{
+	return (slots + CHUNK_SLOTS - 1) / CHUNK_SLOTS;
+}
+
+bool reserve_room(const struct native *native, const struct nvolume *volume, bool slop)
+{
+	uint64_t kept = 0;
+
+	if (!slop)
+		kept = native->slop_chunks +
+		       chunks_for(native->reserve_slots - volume->reserve_counted);
+	return native->chunks_used + kept < native->chunks_total;
+}
+
+bool reserve_fits(const struct native *native, uint64_t bytes)
+{
+	return native->chunks_used + native->slop_chunks + chunks_for(native->reserve_slots) +
+		   chunks_for(bytes / VOLUME_SLOT) <=
+	       native->chunks_total;
+}
+
+uint64_t reserve_chunks(const struct native *native)
+{
+	return chunks_for(native->reserve_slots);
+}
+
+const uint8_t *watermarks_of(const struct native *native)
+{
+	return native->sb.watermark[0] ? native->sb.watermark : default_marks;
+}
+
+static unsigned level_now(const struct native *native)
+{
+	const uint8_t *marks = watermarks_of(native);
+	uint64_t total = native->chunks_total - native->slop_chunks;
+	uint64_t used = (native->chunks_used + reserve_chunks(native)) * 100;
+	unsigned level = 0;
+
+	while (level < WATERMARKS && used >= marks[level] * total)
+		level++;
+	/* not down before it is a percent below */
+	while (level < native->watermark_level &&
+	       used + total >= marks[native->watermark_level - 1] * total)
+		return native->watermark_level;
+	return level;
+}
+
+void watermark_look(struct native *native)
+{
+	unsigned level, before = native->watermark_level;
+
+	native_lock(native);
+	level = level_now(native);
+	native->watermark_level = level;
+	pthread_mutex_unlock(&native->lock);
+	if (level == before)
+		return;
+	if (level > before)
+		log_warning("pool %s is %u %% full", native->sb.name,
+			    watermarks_of(native)[level - 1]);
+	else
+		log_notice("pool %s is less than %u %% full again", native->sb.name,
+			   watermarks_of(native)[level]);
+	list_for_each_safe (it, &native->volumes)
+		volume_notify(&list_entry(it, struct nvolume, link)->volume, VOLUME_THRESHOLD);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+#include "webadmin/export.h"
+
+static struct model_share *find_share(struct api_request *request)
+{
+	struct model_share *share =
+	    model_share_find(request->model, request->match.param[0], request->match.param[1]);
+
+	if (!share)
+		api_reply_error(request, 404, "share_not_found", "no share named %s/%s",
+				request->match.param[0], request->match.param[1]);
+	return share;
+}
+
+void api_share_rules(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+
+	if (share)
+		api_reply(request, 200, show_share_rules(share));
+}
+
+/* ---- allow, deny */
+
+static bool read_squash(const char *text, enum nfs_squash *ret_squash)
+{
+	static const struct {
+		const char *name;
+		enum nfs_squash squash;
+	} names[] = {
+	    {"root", NFS_ROOT_SQUASH}, {"all", NFS_ALL_SQUASH}, {"none", NFS_NO_ROOT_SQUASH}};
+
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+		if (strcmp(text, names[i].name) == 0) {
+			*ret_squash = names[i].squash;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool read_id(struct api_request *request, json_int_t value, uint32_t *ret_id)
+{
+	if (value < 0 || value > UINT32_MAX) {
+		api_reply_error(request, 400, "bad_id", "an id is a number from 0 to 4294967295");
+		return false;
+	}
+	*ret_id = (uint32_t)value;
+	return true;
+}
+
+/* False: a 400 has been sent. */
+static bool read_rule(struct api_request *request, struct nfs_rule *rule)
+{
+	const char *client, *squash = "root";
+	int read_only = 0, insecure = 0;
+	json_int_t uid = NFS_ANON_ID, gid = NFS_ANON_ID;
+
+	if (!api_unpack(request, "{s:s,s?:b,s?:b,s?:s,s?:I,s?:I}", "client", &client, "read_only",
+			&read_only, "insecure", &insecure, "squash", &squash, "anon_uid", &uid,
+			"anon_gid", &gid))
+		return false;
+	*rule = (struct nfs_rule){.read_only = read_only != 0, .insecure = insecure != 0};
+	snprintf(rule->client, sizeof rule->client, "%s", client);
+	if (strlen(client) >= sizeof rule->client || nfs_rule_check(rule, &request->err) < 0) {
+		api_reply_error(request, 400, "bad_client",
+				"\"%s\" is no client: an address, a network like 10.0.0.0/8 or "
+				"fd00::/8, or *",
+				client);
+		return false;
+	}
+	if (!read_squash(squash, &rule->squash)) {
+		api_reply_error(request, 400, "bad_squash", "squash is root, all or none");
+		return false;
+	}
+	return read_id(request, uid, &rule->anon_uid) && read_id(request, gid, &rule->anon_gid);
+}
+
+/* A copy of the share's rules without that of @client, with room for one more. */
+static struct nfs_rule *without_client(struct api_request *request, const struct model_share *share,
+				       const char *client, unsigned *ret_count)
+{
+	struct nfs_rule *rules = heap_zalloc_array(share->rule_count + 1, sizeof *rules);
+
+	*ret_count = 0;
+	if (!rules) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return NULL;
+	}
+	for (unsigned i = 0; i < share->rule_count; i++)
+		if (strcmp(share->rules[i].client, client) != 0)
+			rules[(*ret_count)++] = share->rules[i];
+	return rules;
+}
+
+static bool set_rules(struct api_request *request, struct model_share *share,
+		      struct nfs_rule *rules, unsigned count)
+{
+	if (export_set_rules(request->admin, share, rules, count, &request->err) == 0)
+		return true;
+	heap_free(rules);
+	api_reply_failure(request, NULL);
+	return false;
+}
+
+void api_share_allow(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+	struct nfs_rule rule, *rules;
+	unsigned count;
+
+	if (!share || !read_rule(request, &rule))
+		return;
+	rules = without_client(request, share, rule.client, &count);
+	if (!rules)
+		return;
+	if (count == NFS_RULES_MAX) {
+		heap_free(rules);
+		api_reply_error(request, 409, "too_many_rules", "a share has at most %u rules",
+				NFS_RULES_MAX);
+		return;
+	}
+	rules[count++] = rule;
+	if (!set_rules(request, share, rules, count))
+		return;
+	log_notice("share %s/%s: %s may use it%s", share->pool, share->name, rule.client,
+		   rule.read_only ? ", read-only" : "");
+	api_reply(request, 201, show_share_rules(share));
+}
+
+void api_share_deny(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+	const char *client;
+	struct nfs_rule *rules;
+	unsigned count;
+
+	if (!share || !api_unpack(request, "{s:s}", "client", &client))
+		return;
+	rules = without_client(request, share, client, &count);
+	if (!rules)
+		return;
+	if (count == share->rule_count) {
+		heap_free(rules);
+		api_reply_error(request, 404, "rule_not_found", "share %s/%s has no rule for %s",
+				share->pool, share->name, client);
+		return;
+	}
+	if (!set_rules(request, share, rules, count))
+		return;
+	log_notice("share %s/%s: the rule for %s is gone", share->pool, share->name, client);
+	api_reply(request, 200, show_share_rules(share));
+}
+
+/* ---- explain */
+
+#define VERSION_3 "3"
+
+static void say_why(const struct model_share *share, const char *client, int index, char *text,
+		    size_t room)
+{
+	const struct nfs_rule *rule = index < 0 ? NULL : &share->rules[index];
+
+	if (!share->vfs)
+		snprintf(text, room, "the share is not available: %.300s", share->reason);
+	else if (!share->rule_count)
+		snprintf(text, room, "the share is not exported: it has no rule");
+	else if (!rule)
+		snprintf(text, room, "no rule matches %s", client);
+	else
+		snprintf(text, room, "the rule for %s decides: %s, %s%s", rule->client,
+			 rule->read_only ? "read-only" : "read and write",
+			 rule->squash == NFS_NO_ROOT_SQUASH ? "root is root"
+			 : rule->squash == NFS_ALL_SQUASH   ? "everybody is the anonymous user"
+							    : "root is the anonymous user",
+			 rule->insecure ? "" : ", from ports below 1024 only");
+}
+
+void api_share_explain(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+	const char *client = request->match.param[2];
+	char why[600], path[VOLUME_NAME_MAX + 2];
+	const struct nfs_rule *rule;
+	int index = -1;
+
+	if (!share)
+		return;
+	if (nfs_explain(share->rules, share->rule_count, client, &index, &request->err) < 0) {
+		api_reply_failure(request, "bad_client");
+		return;
+	}
+	if (!share->vfs)
+		index = -1;
+	rule = index < 0 ? NULL : &share->rules[index];
+	say_why(share, client, index, why, sizeof why);
+	snprintf(path, sizeof path, "/%s", share->name);
+	api_reply(request, 200,
+		  json_pack("{s:s,s:s,s:b,s:s,s:b,s:b,s:[s],s:s}", "client", client, "path", path,
+			    "allowed", rule != NULL, "rule", rule ? rule->client : "", "read_only",
+			    rule && rule->read_only, "insecure", rule && rule->insecure, "versions",
+			    VERSION_3, "reason", why));
+}

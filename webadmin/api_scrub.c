@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* Scrubbing a pool, and what was found. */
+
+static struct pool *open_pool(struct api_request *request)
+{
+	const char *code = NULL;
+	struct pool *pool =
+	    model_pool_usable(request->model, request->match.param[0], &code, &request->err);
+
+	if (!pool)
+		api_reply_failure(request, code);
+	return pool;
+}
+
+void api_scrub_show(struct api_request *request)
+{
+	struct pool *pool = open_pool(request);
+
+	if (pool)
+		api_reply(request, 200, show_scrub(pool));
+}
+
+void api_scrub_change(struct api_request *request)
+{
+	static const char *const actions[] = {[POOL_SCRUB_START] = "start",
+					      [POOL_SCRUB_PAUSE] = "pause",
+					      [POOL_SCRUB_RESUME] = "resume",
+					      [POOL_SCRUB_STOP] = "stop"};
+	const char *action = "start";
+	json_t *rate = NULL;
+	uint64_t rate_bytes = 0;
+	unsigned found = 0;
+	struct pool *pool;
+
+	if (!api_unpack(request, "{s?:s,s?:o}", "action", &action, "rate", &rate) ||
+	    (rate && !json_is_null(rate) && !api_size(request, rate, &rate_bytes)))
+		return;
+	while (found < sizeof actions / sizeof *actions && strcmp(action, actions[found]) != 0)
+		found++;
+	if (found == sizeof actions / sizeof *actions) {
+		api_reply_error(request, 400, "bad_request",
+				"action is one of start, pause, resume and stop");
+		return;
+	}
+	pool = open_pool(request);
+	if (!pool)
+		return;
+	if (pool_scrub(pool, (enum pool_scrub_action)found, rate_bytes, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("scrub of pool %s: %s", pool_name(pool), action);
+	api_reply(request, 200, show_scrub(pool));
+}
+
+void api_finding_list(struct api_request *request)
+{
+	struct pool *pool = open_pool(request);
+
+	if (pool)
+		api_reply(request, 200, show_findings(pool));
+}
+
+void api_finding_clear(struct api_request *request)
+{
+	struct pool *pool = open_pool(request);
+
+	if (!pool)
+		return;
+	pool_findings_clear(pool);
+	api_reply(request, 200, json_pack("{s:s}", "cleared", pool_name(pool)));
+}

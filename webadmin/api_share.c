@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+#include "webadmin/export.h"
+
+#define FINDINGS_MAX 1000u
+
+/* A request's steps: of the pool and of the share. */
+struct share_work {
+	struct api_request *request;
+	struct share_call call;
+	struct volume_spec spec;
+	uint64_t quota;
+	struct model_share *share;
+	struct share_check_report report;
+	json_t *findings;
+};
+
+static struct model_share *find_share(struct api_request *request)
+{
+	struct model_share *share =
+	    model_share_find(request->model, request->match.param[0], request->match.param[1]);
+
+	if (!share)
+		api_reply_error(request, 404, "share_not_found", "no share named %s/%s",
+				request->match.param[0], request->match.param[1]);
+	return share;
+}
+
+static struct model_share *find_open_share(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+
+	if (!share || share->vfs)
+		return share;
+	api_reply_error(request, 409, "share_unavailable", "share %s/%s is not available: %s",
+			share->pool, share->name, share->reason);
+	return NULL;
+}
+
+static struct share_work *work_new(struct api_request *request,
+				   void (*done)(struct share_call *call, int result))
+{
+	struct share_work *work = heap_zalloc(sizeof *work);
+
+	request->state = work;
+	if (!work) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return NULL;
+	}
+	work->request = request;
+	work->call.done = done;
+	return work;
+}
+
+static void work_failed(struct share_work *work, int result)
+{
+	struct api_request *request = work->request;
+
+	request->err = work->call.err;
+	request->err.code = result;
+	api_reply_failure(request, result == -EBUSY ? "share_in_use" : NULL);
+}
+
+void api_share_list(struct api_request *request)
+{
+	json_t *shares = json_array();
+
+	list_for_each (it, &request->model->shares)
+		json_array_append_new(shares, show_share(list_entry(it, struct model_share, link)));
+	api_reply(request, 200, shares);
+}
+
+void api_share_show(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+
+	if (share)
+		api_reply(request, 200, show_share(share));
+}
+
+/* ---- create: volume -> format -> record -> open; what fails takes the volume back ---- */
+static void create_undone(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct share_work *work = request->state;
+
+	if (result < 0)
+		log_error("the volume of a share that could not be made is left: %s",
+			  call->err.text);
+	request->err = work->call.err;
+	api_reply_failure(request, NULL);
+}
+
+static void create_undo(struct share_work *work, int result)
+{
+	struct api_request *request = work->request;
+	struct volume *volume = request->volume;
+
+	if (work->share)
+		model_share_remove(work->share);
+	work->call.err.code = result;
+	request->volume = NULL;
+	request->call = (struct pool_call){.done = create_undone};
+	volume_delete(volume, &request->call);
+}
+
+static int record(struct share_work *work)
+{
+	struct api_request *request = work->request;
+	struct config *config = request->admin->options.config;
+	struct err *err = &work->call.err;
+	int result;
+
+	work->share = model_share_add(request->model, pool_name(request->volume->pool),
+				      request->volume->name, request->volume->identity.uuid);
+	if (!work->share)
+		return err_set(err, -ENOMEM, "out of memory");
+	result = config_begin(config, err);
+	if (result == 0)
+		result = store_add_share(config, work->share, err);
+	if (result == 0)
+		result = config_commit(config, err);
+	return result;
+}
+
+/* It is recorded: if it can not be opened now, that is shown and tried again at the next start. */
+static void create_opened(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct model_share *share = work->share;
+
+	if (result < 0)
+		snprintf(share->reason, sizeof share->reason, "%s", call->err.text);
+	else
+		share->reason[0] = '\0';
+	share->vfs = result < 0 ? NULL : call->vfs;
+	log_notice("share %s/%s created", share->pool, share->name);
+	api_reply(work->request, 201, show_share(share));
+}
+
+static void create_formatted(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct api_request *request = work->request;
+
+	if (result == 0)
+		result = record(work);
+	if (result < 0) {
+		create_undo(work, result);
+		return;
+	}
+	work->call = (struct share_call){.done = create_opened};
+	share_open(request->volume, request->admin->options.control, false, &work->call);
+}
+
+static void create_has_volume(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct share_work *work = request->state;
+
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		api_reply_failure(request, result == -EEXIST ? "volume_exists" : NULL);
+		return;
+	}
+	request->volume = call->volume;
+	share_format(request->volume, request->admin->options.control, work->quota, &work->call);
+}
+
+void api_share_create(struct api_request *request)
+{
+	const char *pool_text, *name, *code = NULL;
+	json_t *quota = NULL;
+	struct share_work *work;
+	struct pool *pool;
+
+	if (!api_unpack(request, "{s:s,s:s,s?:o}", "pool", &pool_text, "name", &name, "quota",
+			&quota) ||
+	    !(work = work_new(request, create_formatted)))
+		return;
+	if (quota && !api_size(request, quota, &work->quota))
+		return;
+	if (volume_name_check(name, &request->err) < 0) {
+		api_reply_failure(request, "bad_name");
+		return;
+	}
+	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
+	if (!pool) {
+		api_reply_failure(request, code);
+		return;
+	}
+	work->spec = (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES};
+	request->call = (struct pool_call){.done = create_has_volume};
+	volume_create(pool, &work->spec, &request->call);
+}
+
+/* ---- quota ---- */
+static void quota_set(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+
+	if (result < 0)
+		work_failed(work, result);
+	else
+		api_reply(work->request, 200, show_share(work->share));
+}
+
+void api_share_change(struct api_request *request)
+{
+	struct model_share *share = find_open_share(request);
+	struct share_work *work;
+	uint64_t quota;
+	json_t *size;
+
+	if (!share || !api_unpack(request, "{s:o}", "quota", &size) ||
+	    !api_size(request, size, &quota) || !(work = work_new(request, quota_set)))
+		return;
+	work->share = share;
+	share_set_quota(share->vfs, quota, &work->call);
+}
+
+/* ---- delete: close -> forget -> volume ---- */
+static void delete_volume_gone(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("share %s/%s deleted", request->match.param[0], request->match.param[1]);
+	api_reply(request, 200,
+		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
+			    request->match.param[1]));
+}
+
+static void delete_closed(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct api_request *request = work->request;
+	struct config *config = request->admin->options.config;
+	struct model_share *share = work->share;
+	struct volume *volume;
+	const char *code = NULL;
+
+	if (result == -EBUSY) {
+		struct err err = {0};
+
+		if (export_apply(request->admin, NULL, NULL, NULL, &err) < 0)
+			log_error("exports: %s", err.text);
+		work_failed(work, result);
+		return;
+	}
+	share->vfs = NULL; /* gone, cleanly or not: it is to be deleted */
+	volume = model_find_volume(request->model, share->pool, share->name, &code, &request->err);
+	if (config_begin(config, &request->err) < 0 ||
+	    store_remove_share(config, share->volume, &request->err) < 0 ||
+	    config_commit(config, &request->err) < 0) {
+		snprintf(share->reason, sizeof share->reason, "closed");
+		volume_unref(volume);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	model_share_remove(share);
+	if (!volume) {
+		request->call = (struct pool_call){.done = delete_volume_gone};
+		delete_volume_gone(&request->call, 0);
+		return;
+	}
+	request->call = (struct pool_call){.done = delete_volume_gone};
+	volume_delete(volume, &request->call);
+}
+
+/* No client uses it any more. */
+static void delete_withdrawn(void *context)
+{
+	struct share_work *work = context;
+
+	share_close(work->share->vfs, &work->call);
+}
+
+void api_share_delete(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+	struct share_work *work;
+
+	if (!share || !(work = work_new(request, delete_closed)))
+		return;
+	work->share = share;
+	if (!share->vfs)
+		delete_closed(&work->call, 0);
+	else if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) < 0)
+		api_reply_failure(request, NULL);
+}
+
+/* ---- check ---- */
+static void check_finding(struct share_check_report *report, const char *sentence)
+{
+	struct share_work *work = container_of(report, struct share_work, report);
+
+	if (json_array_size(work->findings) < FINDINGS_MAX)
+		json_array_append_new(work->findings, json_string(sentence));
+}
+
+static void check_done(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct share_check_report *report = &work->report;
+
+	if (result < 0) {
+		json_decref(work->findings);
+		work_failed(work, result);
+		return;
+	}
+	api_reply(work->request, 200,
+		  json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:o}", "pool",
+			    work->request->match.param[0], "share", work->request->match.param[1],
+			    "clean", report->errors == 0, "inodes", (json_int_t)report->inodes,
+			    "extents", (json_int_t)report->extents, "pages",
+			    (json_int_t)report->pages, "errors", (json_int_t)report->errors,
+			    "findings", work->findings));
+}
+
+void api_share_check(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+	struct share_work *work;
+	const char *code = NULL;
+
+	if (!share || !(work = work_new(request, check_done)))
+		return;
+	work->findings = json_array();
+	work->report.finding = check_finding;
+	if (share->vfs) {
+		share_check(share->vfs, &work->report, &work->call);
+		return;
+	}
+	request->volume =
+	    model_find_volume(request->model, share->pool, share->name, &code, &request->err);
+	if (!request->volume) {
+		json_decref(work->findings);
+		api_reply_failure(request, code);
+		return;
+	}
+	share_check_volume(request->volume, request->admin->options.control, &work->report,
+			   &work->call);
+}

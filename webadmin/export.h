@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEBADMIN_EXPORT_H
+#define WEBADMIN_EXPORT_H
+
+#include "webadmin/share.h"
+
+/* Inside webadmin/: who may use which share over NFS. A share with a rule is exported as /NAME; one
+ * without is not. The rules stand in the store beside the share; what is exported follows them
+ * in one step. */
+
+/* export_apply: export what the model says, but for @without (NULL: all). gone(): nothing uses what
+ * was exported before any more; at once when there is no NFS server. */
+int export_apply(struct webadmin *admin, const struct model_share *without,
+		 void (*gone)(void *context), void *context, struct err *err);
+/* export_set_rules: @rules (heap) become the share's, in the store, the model and the server, or
+ * none of it. -EEXIST: a share of another pool is exported under this name. */
+int export_set_rules(struct webadmin *admin, struct model_share *share, struct nfs_rule *rules,
+		     unsigned count, struct err *err);
+int store_load_share_rule(struct config_statement *statement, struct model *model);
+json_t *show_share_rules(const struct model_share *share);
+
+#endif

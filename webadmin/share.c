@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "webadmin/share.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+
+struct model_share *model_share_add(struct model *model, const char *pool, const char *name,
+				    const uint8_t volume[16])
+{
+	struct model_share *share = heap_zalloc(sizeof *share);
+	struct list *before = model->shares.next;
+
+	if (!share)
+		return NULL;
+	snprintf(share->pool, sizeof share->pool, "%s", pool);
+	snprintf(share->name, sizeof share->name, "%s", name);
+	memcpy(share->volume, volume, 16);
+	snprintf(share->reason, sizeof share->reason, "not opened yet");
+	while (before != &model->shares &&
+	       strcmp(list_entry(before, struct model_share, link)->name, name) < 0)
+		before = before->next;
+	list_push_back(before, &share->link);
+	return share;
+}
+
+struct model_share *model_share_find(struct model *model, const char *pool, const char *name)
+{
+	list_for_each (it, &model->shares) {
+		struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (strcmp(share->pool, pool) == 0 && strcmp(share->name, name) == 0)
+			return share;
+	}
+	return NULL;
+}
+
+struct model_share *model_share_of_volume(struct model *model, const uint8_t volume[16])
+{
+	list_for_each (it, &model->shares) {
+		struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (memcmp(share->volume, volume, 16) == 0)
+			return share;
+	}
+	return NULL;
+}
+
+void model_share_remove(struct model_share *share)
+{
+	list_remove(&share->link);
+	heap_free(share->rules);
+	heap_free(share);
+}
+
+/* ---- start and stop ---- */
+static void one_done(struct webadmin *admin)
+{
+	void (*done)(struct webadmin * admin) = admin->shares_done;
+
+	if (--admin->shares_pending == 0)
+		done(admin);
+}
+
+static void opened(struct share_call *call, int result)
+{
+	struct model_share *share = container_of(call, struct model_share, call);
+
+	if (result < 0) {
+		snprintf(share->reason, sizeof share->reason, "%s", call->err.text);
+		log_error("share %s/%s is not served: %s", share->pool, share->name, share->reason);
+	} else {
+		share->vfs = call->vfs;
+		share->reason[0] = '\0';
+	}
+	one_done(share->admin);
+}
+
+static void start_share(struct webadmin *admin, struct model_share *share)
+{
+	struct model_pool *pool = model_pool_find(&admin->model, share->pool);
+	struct volume *volume =
+	    pool && pool->pool ? pool_find_volume(pool->pool, share->name) : NULL;
+
+	share->admin = admin;
+	if (!volume || memcmp(volume->identity.uuid, share->volume, 16) != 0) {
+		snprintf(share->reason, sizeof share->reason,
+			 pool && pool->pool ? "its volume is not there any more"
+					    : "pool %s is not available",
+			 share->pool);
+		log_error("share %s/%s is not served: %s", share->pool, share->name, share->reason);
+		volume_unref(volume);
+		return;
+	}
+	admin->shares_pending++;
+	share->call = (struct share_call){.done = opened};
+	share_open(volume, admin->options.control, false, &share->call);
+	volume_unref(volume); /* the open share has a reference of its own */
+}
+
+void webadmin_start_shares(struct webadmin *admin, void (*done)(struct webadmin *admin))
+{
+	admin->shares_done = done;
+	admin->shares_pending = 1;
+	list_for_each (it, &admin->model.shares)
+		start_share(admin, list_entry(it, struct model_share, link));
+	one_done(admin);
+}
+
+static void closed(struct share_call *call, int result)
+{
+	struct model_share *share = container_of(call, struct model_share, call);
+
+	if (result < 0) {
+		share->admin->failures++;
+		log_error("share %s/%s: %s", share->pool, share->name, call->err.text);
+	}
+	if (result != -EBUSY)
+		share->vfs = NULL;
+	one_done(share->admin);
+}
+
+void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin))
+{
+	admin->shares_done = done;
+	admin->shares_pending = 1;
+	list_for_each (it, &admin->model.shares) {
+		struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (!share->vfs)
+			continue;
+		share->admin = admin;
+		admin->shares_pending++;
+		share->call = (struct share_call){.done = closed};
+		share_close(share->vfs, &share->call);
+	}
+	one_done(admin);
+}
+
+/* ---- the store ---- */
+int store_add_share(struct config *config, const struct model_share *share, struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "insert into share(volume, pool, name) values(?, ?, ?)",
+				    &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_blob(statement, 1, share->volume, 16);
+	config_bind_text(statement, 2, share->pool);
+	config_bind_text(statement, 3, share->name);
+	result = config_step(statement, err);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+int store_remove_share(struct config *config, const uint8_t volume[16], struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "delete from share where volume = ?", &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_blob(statement, 1, volume, 16);
+	result = config_step(statement, err);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+json_t *show_share(const struct model_share *share)
+{
+	struct share_info info = {0};
+	const char *state = "unavailable";
+	json_t *object;
+
+	if (share->vfs) {
+		share_get_info(share->vfs, &info);
+		state = info.failed ? "read-only" : "online";
+	}
+	object =
+	    json_pack("{s:s,s:s,s:s,s:s}", "pool", share->pool, "name", share->name, "state", state,
+		      "reason", info.failed ? "a write of its metadata failed" : share->reason);
+	if (!object || !share->vfs)
+		return object;
+	json_object_set_new(object, "quota_bytes", json_integer((json_int_t)info.quota_bytes));
+	json_object_set_new(object, "used_bytes", json_integer((json_int_t)info.used_bytes));
+	json_object_set_new(object, "files", json_integer((json_int_t)info.files));
+	return object;
+}

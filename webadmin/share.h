@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEBADMIN_SHARE_H
+#define WEBADMIN_SHARE_H
+
+#include "nfs/nfs.h"
+#include "shares/shares.h"
+#include "webadmin/model.h"
+
+/* Inside webadmin/: the shares that are configured, and their live file systems. A share is its
+ * volume: it has the volume's name, and a volume that is a share is never a LUN. */
+struct webadmin;
+
+struct model_share {
+	struct list link;
+	char pool[POOL_NAME_MAX + 1], name[VOLUME_NAME_MAX + 1];
+	uint8_t volume[16];
+	struct vfs *vfs; /* NULL: see reason */
+	char reason[MODEL_REASON_MAX];
+	struct share_call call; /* opening, closing */
+	struct nfs_rule *rules; /* who may use it: export.h */
+	unsigned rule_count;
+	struct webadmin *admin;
+};
+
+struct model_share *model_share_add(struct model *model, const char *pool, const char *name,
+				    const uint8_t volume[16]);
+struct model_share *model_share_find(struct model *model, const char *pool, const char *name);
+struct model_share *model_share_of_volume(struct model *model, const uint8_t volume[16]);
+void model_share_remove(struct model_share *share);
+
+/* Open what is configured, on pools that are open; then done(). webadmin_stop_shares: close them
+ * all; done(@failures): how many could not be closed cleanly. */
+void webadmin_start_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
+void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
+
+int store_add_share(struct config *config, const struct model_share *share, struct err *err);
+int store_remove_share(struct config *config, const uint8_t volume[16], struct err *err);
+
+json_t *show_share(const struct model_share *share);
+
+#endif
