@@ -68,6 +68,10 @@ int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
 int command_confirm(struct command *command, const char *question);
 
+/* run_target.c: --WHAT-user and --WHAT-secret-file into @body; both or none. 0 or the exit status.
+ */
+int command_add_chap(struct command *command, json_t *body, const char *what);
+
 /* table.c: what comes back, for people or (-o json) for programs. */
 enum column_kind { TEXT, NUMBER, SIZE, RATIO, YES_NO, COUNT, JOINED, DURATION, TIME, TIME_MS };
 struct column {
@@ -104,6 +108,7 @@ int run_volume_rename(struct command *command);
 int run_volume_delete(struct command *command);
 int run_provision(struct command *command);
 int run_share_create(struct command *command);
+int run_share_import(struct command *command);
 int run_share_list(struct command *command);
 int run_share_show(struct command *command);
 int run_share_quota(struct command *command);
@@ -123,6 +128,9 @@ int run_target_rules(struct command *command);
 int run_lun_map(struct command *command);
 int run_lun_unmap(struct command *command);
 int run_lun_list(struct command *command);
+int run_discovery_show(struct command *command);
+int run_discovery_require(struct command *command);
+int run_discovery_open(struct command *command);
 int run_host_create(struct command *command);
 int run_host_list(struct command *command);
 int run_host_add(struct command *command);

@@ -19,6 +19,7 @@ static const struct column pool_columns[] = {
     {"OVERCOMMIT", "overcommit", RATIO},
     {"VOLUMES", "volumes", NUMBER},
     {"DEVICES", "devices", JOINED},
+    {"SCRUB", "scrub_summary", TEXT},
     {"REASON", "reason", TEXT},
 };
 #define POOL_COLUMNS (sizeof pool_columns / sizeof *pool_columns)

@@ -47,6 +47,19 @@ int run_share_create(struct command *command)
 	return status ? status : say(command, reply, "share %s created", command->position[0]);
 }
 
+int run_share_import(struct command *command)
+{
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "POST",
+				      json_pack("{s:s,s:s}", "pool", name.pool, "name", name.name),
+				      &reply, "/api/v1/shares/import");
+	return status ? status : say(command, reply, "share %s imported", command->position[0]);
+}
+
 int run_share_list(struct command *command)
 {
 	json_t *reply;

@@ -113,7 +113,7 @@ static int read_secret(const char *path, json_t **ret_secret)
 }
 
 /* --WHAT-user and --WHAT-secret-file into @body; both or none. */
-static int add_chap(struct command *command, json_t *body, const char *what)
+int command_add_chap(struct command *command, json_t *body, const char *what)
 {
 	char user_option[32], file_option[32], user_key[32], secret_key[32];
 	const char *user, *file;
@@ -148,10 +148,10 @@ int run_target_allow(struct command *command)
 	json_t *body = json_pack("{s:s,s:s}", "initiator", initiator ? initiator : "any", "network",
 				 network ? network : "any");
 	json_t *reply;
-	int status = add_chap(command, body, "chap");
+	int status = command_add_chap(command, body, "chap");
 
 	if (!status)
-		status = add_chap(command, body, "mutual");
+		status = command_add_chap(command, body, "mutual");
 	if (status) {
 		json_decref(body);
 		return status;

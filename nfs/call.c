@@ -6,10 +6,11 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "nfs/internal.h"
+#include "nfs/nfs4.h"
 
 /* Every program answers on every port. */
 static const struct nfs_program *const programs[] = {
-    &nfs_nfs3, &nfs_mount3, &nfs_mount1, &nfs_portmap2, &nfs_rpcbind3, &nfs_rpcbind4,
+    &nfs_nfs3, &nfs_nfs4, &nfs_mount3, &nfs_mount1, &nfs_portmap2, &nfs_rpcbind3, &nfs_rpcbind4,
 };
 #define PROGRAM_COUNT (sizeof(programs) / sizeof(programs[0]))
 
@@ -70,6 +71,7 @@ void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
 {
 	if (call->cached)
 		nfs_drc_forget(io->server->drc, call->cached);
+	nfs4_slot_release(call);
 	nfs_table_unref(call->table);
 	buf_unref(call->record_buf);
 	buf_unref(call->payload);

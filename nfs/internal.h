@@ -16,16 +16,18 @@
  *
  *   conn.c    bytes -> record -> struct nfs_call (bulk data of a WRITE in an aligned buffer)
  *   call.c    RPC header, program table, duplicate requests -> procedure
- *   mount.c, portmap.c, nfs3*.c   arguments -> vfs_submit() -> results
+ *   mount.c, portmap.c, nfs3*.c, nfs4*.c   arguments -> vfs_submit() -> results
  *   call.c    reply -> conn.c -> stream_send()
  *
  * A call lives on its connection's loop. What loops share: the export table (immutable) and the
- * duplicate request cache (a mutex, held for memory work only). */
+ * duplicate request cache and the NFSv4 state (a mutex each, held for memory work only). */
 
 struct nfs_conn;
 struct nfs_call;
 struct nfs_drc;
 struct nfs_drc_entry;
+struct nfs4_server;
+struct nfs4_session;
 
 #define NFS_TRANSFER_MAX    (1u << 20)
 #define NFS_RECORD_MAX      (NFS_TRANSFER_MAX + (64u << 10)) /* bytes of a call */
@@ -83,6 +85,7 @@ struct nfs_server {
 	struct deferred finish;
 	uint64_t boot_ns; /* wall clock of the start */
 	struct nfs_drc *drc;
+	struct nfs4_server *nfs4;
 	struct nfs_mounts *mounts;
 };
 
@@ -157,7 +160,30 @@ struct nfs_program {
 };
 const struct nfs_program *const *nfs_program_table(unsigned *ret_count);
 extern const struct nfs_program nfs_mount1, nfs_mount3, nfs_portmap2, nfs_rpcbind3, nfs_rpcbind4,
-    nfs_nfs3;
+    nfs_nfs3, nfs_nfs4;
+
+/* What a COMPOUND of NFSv4 keeps from one operation to the next (nfs4.h). */
+struct nfs4_place {
+	bool set, pseudo;
+	const struct nfs_export *export;
+	struct vfs_object object;
+	uint32_t state_seqid;
+	uint8_t state_other[12]; /* current stateid */
+};
+struct nfs4_compound {
+	uint32_t count, index, operation;
+	size_t status_at, count_at, operation_at, body_at;
+	bool in_loop;
+	int ended; /* NFS4_PENDING: not */
+	struct nfs4_place current, saved;
+	struct nfs4_session *session; /* its slot is ours */
+	uint32_t slot;
+	bool cache_this;
+	uint64_t numbers[4]; /* the operation's own */
+	uint32_t wanted[4];
+	const uint8_t *bytes;
+	struct vfs_attr attr;
+};
 
 struct nfs_call {
 	struct list link;
@@ -177,6 +203,7 @@ struct nfs_call {
 	struct vfs_attr saved_attr;
 	struct vfs_object saved_object;
 	struct iovec iov;
+	struct nfs4_compound compound;
 	struct handle handle;
 
 	/* memory */
@@ -238,5 +265,9 @@ void nfs_drc_forget(struct nfs_drc *drc, struct nfs_drc_entry *entry);
 /* ---- mount.c: who has mounted what, for DUMP only */
 int nfs_mounts_create(struct nfs_mounts **ret_mounts);
 void nfs_mounts_destroy(struct nfs_mounts *mounts);
+
+/* ---- nfs4_state.c */
+int nfs4_server_create(struct nfs_server *server, struct nfs4_server **ret_nfs4);
+void nfs4_server_destroy(struct nfs4_server *nfs4);
 
 #endif

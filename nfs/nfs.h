@@ -56,7 +56,7 @@ struct nfs_rule {
 /* nfs_rule_check: is @rule->client understood? -EINVAL with text. */
 int nfs_rule_check(const struct nfs_rule *rule, struct err *err);
 
-enum nfs_versions { NFS_VERSION_3 = 1, NFS_VERSIONS_ALL = 1 };
+enum nfs_versions { NFS_VERSION_3 = 1, NFS_VERSION_4_1 = 2, NFS_VERSIONS_ALL = 3 };
 struct nfs_share {
 	const char *path; /* "/NAME", one component */
 	struct vfs *vfs;

@@ -11,6 +11,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "nfs/internal.h"
+#include "nfs/nfs4.h"
 
 static void tell_stopped(void *context)
 {
@@ -41,6 +42,7 @@ static int create_parts(struct nfs_server *server)
 	server->loops = heap_zalloc_array(count, sizeof(*server->loops));
 	if (!server->loops || nfs_drc_create(&server->drc) < 0 ||
 	    nfs_mounts_create(&server->mounts) < 0 ||
+	    nfs4_server_create(server, &server->nfs4) < 0 ||
 	    nfs_table_create(NULL, 0, ++server->generation, &server->table, NULL) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
@@ -103,6 +105,7 @@ void nfs_server_destroy(struct nfs_server *server)
 	}
 	nfs_table_unref(server->table);
 	heap_free(server->loops);
+	nfs4_server_destroy(server->nfs4);
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
 	heap_free(server);
@@ -315,6 +318,7 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 	heap_free(swaps);
 	if (result < 0)
 		return result;
+	nfs4_forget_shares(server->nfs4, table);
 	server->table->control = server->options.control;
 	server->table->gone_context = context;
 	server->table->gone = gone;

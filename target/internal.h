@@ -85,7 +85,7 @@ struct scsi_lu {
 	struct scsi_lock_table ranges;
 	unsigned token_count;               /* valid copy tokens (odx.c); atomic */
 	uint64_t read_errors, write_errors; /* atomic */
-	uint64_t threshold_used;            /* of the pool at the last threshold; control loop */
+	unsigned threshold_level; /* watermarks of the pool that are reached; control loop */
 	/* Persistent reservations: changed by their one thread with topology lock and lock held;
 	 * read by others under lock. */
 	struct pr_state pr;

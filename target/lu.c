@@ -57,16 +57,23 @@ void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nex
 	}
 }
 
+/* How many of the pool's watermarks are reached. */
+static unsigned fullness(const struct volume *volume)
+{
+	struct pool_info info = {0};
+
+	if (volume->pool)
+		pool_get_info(volume->pool, &info);
+	return info.watermark_level;
+}
+
 /* Is it a threshold that was reached, and not one the pool has come below again? */
 static bool threshold_reached(struct scsi_lu *lu)
 {
-	struct pool_info info = {0};
-	uint64_t before = lu->threshold_used;
+	unsigned before = lu->threshold_level;
 
-	if (lu->volume->pool)
-		pool_get_info(lu->volume->pool, &info);
-	lu->threshold_used = info.used_bytes;
-	return info.used_bytes >= before;
+	lu->threshold_level = fullness(lu->volume);
+	return lu->threshold_level > before || !lu->volume->pool;
 }
 
 /* Control loop: the volume has been changed, or its pool fills up. */
@@ -115,6 +122,7 @@ struct scsi_lu *lu_get(struct volume *volume)
 	lock_table_init(&lu->ranges);
 	mode_defaults(lu);
 	pr_lu_init(lu);
+	lu->threshold_level = fullness(volume);
 	lu->watcher.changed = volume_changed;
 	list_init(&lu->watcher.link);
 	volume_watch(volume, &lu->watcher);

@@ -6,13 +6,17 @@
 
 #include "target/internal.h"
 #include "target/wire.h"
+#include "volumes/pool.h"
 
-#define WCE          0x04 /* caching page, byte 2 */
-#define D_SENSE      0x04 /* control page, byte 2 */
-#define SWP          0x08 /* control page, byte 4 */
-#define ALL_PAGES    0x3f
-#define ALL_SUBPAGES 0xff
-#define LIST_MAX     512 /* bytes of a MODE SELECT parameter list that can be of use */
+#define WCE                  0x04 /* caching page, byte 2 */
+#define D_SENSE              0x04 /* control page, byte 2 */
+#define SWP                  0x08 /* control page, byte 4 */
+#define ALL_PAGES            0x3f
+#define ALL_SUBPAGES         0xff
+#define PROVISIONING_PAGE    0x1c
+#define PROVISIONING_SUBPAGE 0x02
+#define THRESHOLDS_AT        16u
+#define LIST_MAX             512 /* bytes of a MODE SELECT parameter list that can be of use */
 
 enum page_index { PAGE_RECOVERY, PAGE_CACHING, PAGE_CONTROL, PAGE_EXCEPTIONS };
 
@@ -65,18 +69,52 @@ static unsigned put_page(struct scsi_lu *lu, unsigned index, enum page_control c
 	return page->length;
 }
 
+/* Logical block provisioning (SBC-3 6.5.8): a soft threshold for each watermark of the pool, armed
+ * while what is available decreases. They are the pool administrator's; an initiator can read
+ * them. SITUA 0: every initiator hears of it. */
+static unsigned put_thresholds(const struct scsi_lu *lu, enum page_control control, uint8_t *p)
+{
+	struct pool_info info = {0};
+	uint8_t *at = p + THRESHOLDS_AT;
+
+	if (lu->volume->pool)
+		pool_get_info(lu->volume->pool, &info);
+	for (unsigned i = 0; i < WATERMARKS && info.watermark[i] > 0; i++, at += 8) {
+		uint64_t left = info.size_bytes / 100 * (100 - info.watermark[i]);
+
+		if (control == CHANGEABLE)
+			continue;
+		at[0] = 0x80; /* enabled, soft, armed decreasing */
+		at[1] = 0x01; /* available LBA mapping resources */
+		put_be32(at + 4, (uint32_t)(left >> (SCSI_THRESHOLD_EXPONENT + SCSI_BLOCK_SHIFT)));
+	}
+	p[0] = 0x40 | PROVISIONING_PAGE; /* SPF */
+	p[1] = PROVISIONING_SUBPAGE;
+	put_be16(p + 2, (uint16_t)(at - p - 4));
+	return (unsigned)(at - p);
+}
+
+static bool wants_thresholds(uint8_t code, uint8_t subpage)
+{
+	return (code == PROVISIONING_PAGE || (code == ALL_PAGES && subpage == ALL_SUBPAGES)) &&
+	       (subpage == PROVISIONING_SUBPAGE || subpage == ALL_SUBPAGES);
+}
+
 static unsigned put_pages(struct scsi_task *task, uint8_t *p)
 {
 	struct scsi_lu *lu = task->itl->lu;
-	uint8_t code = task->cdb[2] & 0x3f;
+	uint8_t code = task->cdb[2] & 0x3f, subpage = task->cdb[3];
 	enum page_control control = task->cdb[2] >> 6;
 	uint8_t *start = p;
 
 	pthread_mutex_lock(&lu->lock);
 	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
-		if (code == ALL_PAGES || code == pages[i].defaults[0])
+		if (subpage != PROVISIONING_SUBPAGE &&
+		    (code == ALL_PAGES || code == pages[i].defaults[0]))
 			p += put_page(lu, i, control, p);
 	pthread_mutex_unlock(&lu->lock);
+	if (wants_thresholds(code, subpage))
+		p += put_thresholds(lu, control, p);
 	return (unsigned)(p - start);
 }
 
@@ -102,7 +140,8 @@ static bool sense_request_ok(struct scsi_task *task)
 
 	if (task->cdb[2] >> 6 == SAVED)
 		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_SAVING_NOT_SUPPORTED);
-	if (subpage != 0 && subpage != ALL_SUBPAGES)
+	if (subpage != 0 && subpage != ALL_SUBPAGES &&
+	    !wants_thresholds(task->cdb[2] & 0x3f, subpage))
 		return sense_set_cdb_field(task, 3, -1);
 	return true;
 }

@@ -169,7 +169,8 @@ int hot_setup(struct native *native)
 				continue;
 			if (hot_set(native, region, HOT_HOT) < 0)
 				return -ENOMEM;
-			native->hot[region] |= HOT_SUSPECT;
+			if (!native->sb.clean) /* else nothing was in flight: rot is rot */
+				native->hot[region] |= HOT_SUSPECT;
 		}
 	}
 }

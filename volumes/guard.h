@@ -40,7 +40,7 @@ struct ledger {
 /* ---- findings.c ---- */
 /* Under the lock, any loop: met again, a finding keeps its row. */
 void finding_note(struct native *native, const struct finding *finding);
-/* In a fiber, at open: what is there, or an empty ledger. -ENOMEM. */
+/* In a fiber, at open, before anything can be found: what is there, or an empty ledger. -ENOMEM. */
 int ledger_read(struct native *native);
 /* In the keeper's fiber: write it when it changed. A failure is logged; nothing depends on it. */
 void ledger_write(struct native *native);

@@ -500,10 +500,11 @@ static void tick(struct timer *timer)
 void keeper_start(struct native *native)
 {
 	native->opened = true;
+	native->opened_generation = native->sb.generation;
 	timer_init(&native->timer, native->home, tick);
 	timer_start(&native->timer, TICK_NS);
 	scrub_opened(native);
-	if (!list_empty(&native->deleting)) {
+	if (!list_empty(&native->deleting) || native->ledger->dirty) {
 		native_lock(native);
 		keeper_kick(native);
 		pthread_mutex_unlock(&native->lock);

@@ -294,7 +294,8 @@ struct native {
 
 	struct ledger *ledger; /* guard.h; NULL while opening */
 	struct scrub *scrub;
-	bool checkpointing; /* nodes are on their way to the disk */
+	uint64_t opened_generation; /* of the first root after the open */
+	bool checkpointing;         /* nodes are on their way to the disk */
 
 	/* keeper.c: management, one thing at a time, on the home loop */
 	bool keeper_running, checkpoint_due, closing, opened;
@@ -468,7 +469,8 @@ static inline uint32_t *csum_at(struct node *node, uint64_t chunk)
 int hot_check(struct native *native, uint64_t chunk, struct waiter *waiter);
 int hot_set(struct native *native, uint64_t region, enum hot_state state);
 int hot_freeze(struct native *native); /* the hot set as the checkpoint will hold it */
-int hot_setup(struct native *native);  /* after the trees are loaded: all suspect */
+/* After the trees are loaded: all suspect, but after an orderly close. */
+int hot_setup(struct native *native);
 bool hot_suspect(const struct native *native, uint64_t chunk);
 void hot_warmed(struct native *native, uint64_t durable_lsn);
 void hot_look_done(struct native *native, uint64_t region); /* no longer suspect */

@@ -296,6 +296,7 @@ static int check_sides(struct opening *opening, const struct labels *labels)
 			       "(import with --rewind) keeps the data, but may lose the last "
 			       "change of volumes: a creation, deletion, new size or new name",
 			       native->sb.name, generation);
+	native->sb.clean = 0; /* the root may be, its successor was not */
 	log_warning("pool %s goes back to its root of generation %llu: the last change of volumes "
 		    "may be lost",
 		    native->sb.name, generation);
@@ -364,7 +365,7 @@ static int start(struct opening *opening)
 	if (result < 0)
 		return result;
 	lane = lane_get(native);
-	if (!lane)
+	if (!lane || ledger_read(native) < 0)
 		return -ENOMEM;
 	result = load_trees(native, lane);
 	if (result < 0)
@@ -379,7 +380,7 @@ static int start(struct opening *opening)
 		result = replay_run(native, lane, text(opening));
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
-	return result == 0 ? ledger_read(native) : result;
+	return result;
 }
 
 /* The newest root as it is on disk; nothing is written. */

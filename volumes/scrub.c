@@ -14,9 +14,9 @@
  *                     next open --+    |--stop--> stopped
  *
  * Metadata is looked at by place (tree, level, index), with the pointer as it is at that moment; a
- * copy that is bad is looked at again when the pointer has moved or a checkpoint, whose nodes are
- * on their way to the disk, was under way. Data is read as guests read it, so what counts as bad is
- * decided in one place (io.c), which also notes the finding. */
+ * copy that is bad counts only when no checkpoint, whose nodes are on their way to the disk, was
+ * under way meanwhile; else it is looked at again. Data is read as guests read it, so what counts
+ * as bad is decided in one place (io.c), which also notes the finding. */
 
 #define READ_STEP     (256u << 10) /* bytes of data at a time */
 #define EXTENTS       32u
@@ -25,7 +25,7 @@
 #define YIELD_FACTOR  4u             /* with guests about: rest so many times as long as it took */
 #define YIELD_MIN_NS  2000000ull
 #define SAVE_NS       (20 * 1000000000ull)
-#define TRIES         16u
+#define TRIES         64u
 
 struct scrub {
 	struct native *native;
@@ -192,6 +192,8 @@ static int look_at_node(const struct place *place, unsigned level, uint64_t inde
 	struct node_pointer pointer, now;
 	struct node_header header;
 	unsigned bad = 0, which = 0;
+	uint64_t generation = scrub->native->sb.generation;
+	bool moving = scrub->native->checkpointing;
 	int result = pointer_now(place, level, index, &pointer, &header);
 
 	if (result < 0 || !pointer.generation)
@@ -204,7 +206,8 @@ static int look_at_node(const struct place *place, unsigned level, uint64_t inde
 		}
 	if (!bad)
 		return 0;
-	wait_checkpoint(scrub);
+	if (moving || scrub->native->checkpointing || scrub->native->sb.generation != generation)
+		return -ESTALE; /* it may have been on its way to the disk */
 	result = pointer_now(place, level, index, &now, &header);
 	if (result < 0 || memcmp(&now, &pointer, sizeof(now)) != 0)
 		return result < 0 ? result : -ESTALE;
@@ -224,10 +227,9 @@ static void scrub_node(const struct place *place, unsigned level, uint64_t index
 	unsigned tries = 0;
 	int result = -ESTALE;
 
-	/* A bad copy that was seen beside a checkpoint is looked at twice before it counts. */
 	for (; result == -ESTALE && tries < TRIES && !halted(scrub); tries++) {
 		if (tries)
-			fiber_sleep(POLL_NS);
+			wait_checkpoint(scrub);
 		result = look_at_node(place, level, index);
 	}
 	if (result)
@@ -262,16 +264,29 @@ static bool label_is_bad(struct scrub *scrub, unsigned index, unsigned copy)
 	uint64_t generation;
 	int result;
 
-	wait_checkpoint(scrub);
-	result = disk_io(pv->disk, DISK_READ, 0, superblock_position(pv->format.size, copy),
-			 scrub->node, BLOCK);
+	do { /* not while it is being written */
+		wait_checkpoint(scrub);
+		generation = native->sb.generation;
+		result = disk_io(pv->disk, DISK_READ, 0, superblock_position(pv->format.size, copy),
+				 scrub->node, BLOCK);
+	} while (!halted(scrub) && (native->checkpointing || native->sb.generation != generation));
 	if (result == 0)
 		result = superblock_decode(scrub->node, &sb, NULL);
-	native_lock(native);
-	generation = native->sb.generation;
-	native_unlock(scrub->lane);
-	return result < 0 || sb.generation + 2 < generation || sb.pv_index != index ||
+	return result < 0 || sb.generation + 1 < generation || sb.pv_index != index ||
 	       memcmp(&sb.pool_uuid, &native->sb.pool_uuid, sizeof(sb.pool_uuid)) != 0;
+}
+
+/* Checkpoints until generation @wanted is there. */
+static void reach_generation(struct scrub *scrub, uint64_t wanted)
+{
+	struct native *native = scrub->native;
+
+	while (native->sb.generation < wanted && !halted(scrub)) {
+		native_lock(native);
+		checkpoint_want(native);
+		native_unlock(scrub->lane);
+		fiber_sleep(POLL_NS);
+	}
 }
 
 static void scrub_labels(struct scrub *scrub)
@@ -279,12 +294,14 @@ static void scrub_labels(struct scrub *scrub)
 	struct native *native = scrub->native;
 	unsigned found = 0;
 
+	/* A crash may have torn a copy; the first two checkpoints after an open write all. */
+	reach_generation(scrub, native->opened_generation + 1);
 	for (unsigned i = 0; i < native->pv_count; i++)
 		for (unsigned copy = 0; copy < 4 && !halted(scrub); copy++) {
 			struct finding finding = {
 			    .kind = FINDING_LABEL, .offset = i, .length = copy};
 
-			if (!label_is_bad(scrub, i, copy) || !label_is_bad(scrub, i, copy))
+			if (!label_is_bad(scrub, i, copy) || halted(scrub))
 				continue;
 			found++;
 			native_lock(native);
@@ -293,16 +310,8 @@ static void scrub_labels(struct scrub *scrub)
 			finding_note(native, &finding);
 			native_unlock(scrub->lane);
 		}
-	/* A checkpoint writes the copies of one side: two write all. */
-	for (unsigned i = 0; i < 2 && found && !halted(scrub); i++) {
-		uint64_t generation = native->sb.generation;
-
-		native_lock(native);
-		checkpoint_want(native);
-		native_unlock(scrub->lane);
-		while (native->sb.generation == generation && !halted(scrub))
-			fiber_sleep(POLL_NS);
-	}
+	if (found) /* a checkpoint writes the copies of one side: two write all */
+		reach_generation(scrub, native->sb.generation + 2);
 }
 
 /* ---- data ---- */

@@ -6,6 +6,7 @@
 
 #include "core/err.h"
 #include "core/list.h"
+#include "iscsi/iscsi.h"
 #include "volumes/pool.h"
 #include "webadmin/route.h"
 
@@ -127,6 +128,7 @@ void api_volume_change(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);
 void api_share_create(struct api_request *request);
+void api_share_import(struct api_request *request);
 void api_share_show(struct api_request *request);
 void api_share_change(struct api_request *request);
 void api_share_delete(struct api_request *request);
@@ -145,6 +147,11 @@ void api_rule_remove(struct api_request *request);
 void api_lun_list(struct api_request *request);
 void api_lun_map(struct api_request *request);
 void api_lun_unmap(struct api_request *request);
+/* api_read_rule: an access rule from the body; false = a 400 has been sent. */
+bool api_read_rule(struct api_request *request, struct iscsi_rule *rule);
+void api_discovery_show(struct api_request *request);
+void api_discovery_set(struct api_request *request);
+void api_discovery_clear(struct api_request *request);
 void api_host_list(struct api_request *request);
 void api_host_create(struct api_request *request);
 void api_host_change(struct api_request *request);

@@ -79,14 +79,14 @@ static bool add_initiators(struct api_request *request, struct model_host *host,
 
 static bool name_good(struct api_request *request, const char *name)
 {
-	bool good = name[0] != '\0' && strlen(name) <= HOST_NAME_BYTES;
+	bool good = name[0] != '\0' && strlen(name) <= HOST_GROUP_NAME_MAX;
 
 	for (const char *c = name; *c && good; c++)
 		good = isalnum((unsigned char)*c) || (strchr("-_.", *c) && c != name);
 	if (!good)
 		api_reply_error(request, 400, "bad_name",
 				"a host group's name has 1 to %d letters, digits, - _ .",
-				HOST_NAME_BYTES);
+				HOST_GROUP_NAME_MAX);
 	else if (model_host_find(request->model, name))
 		api_reply_error(request, 409, "host_exists", "there is a host group %s", name);
 	else
@@ -234,10 +234,10 @@ static struct model_lun *find_lun(struct api_request *request, struct model_targ
 
 /* The body's groups as an array (heap); false: answered. */
 static bool read_hosts(struct api_request *request, const json_t *list,
-		       char (**ret_hosts)[HOST_NAME_BYTES + 1])
+		       char (**ret_hosts)[HOST_GROUP_NAME_MAX + 1])
 {
 	size_t count = json_array_size(list);
-	char(*hosts)[HOST_NAME_BYTES + 1] = heap_zalloc_array(count ? count : 1, sizeof *hosts);
+	char(*hosts)[HOST_GROUP_NAME_MAX + 1] = heap_zalloc_array(count ? count : 1, sizeof *hosts);
 
 	if (!hosts) {
 		api_reply_error(request, 503, "no_memory", "out of memory");
@@ -263,7 +263,7 @@ void api_lun_mask(struct api_request *request)
 	struct config *config = request->admin->options.config;
 	struct model_target *target;
 	struct model_lun *lun = find_lun(request, &target);
-	char(*hosts)[HOST_NAME_BYTES + 1];
+	char(*hosts)[HOST_GROUP_NAME_MAX + 1];
 	json_t *list;
 	unsigned count;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -288,18 +289,33 @@ static void pool_changed(struct pool_call *call, int result)
 		api_reply(request, 200, show_pool(find_pool(request)));
 }
 
+/* "80,90,95"; pool_set_watermarks() judges their order. */
+static bool parse_watermarks(const char *text, uint8_t percent[WATERMARKS])
+{
+	for (unsigned i = 0; i < WATERMARKS; i++) {
+		char *end;
+		unsigned long value;
+
+		if (*text < '0' || *text > '9')
+			return false;
+		value = strtoul(text, &end, 10);
+		if (value > 100 || *end != (i + 1 < WATERMARKS ? ',' : '\0'))
+			return false;
+		percent[i] = (uint8_t)value;
+		text = end + 1;
+	}
+	return true;
+}
+
 void api_pool_change(struct api_request *request)
 {
 	const char *text, *code = NULL;
 	uint8_t percent[WATERMARKS];
 	struct pool *pool;
-	int end = 0;
 
 	if (!api_unpack(request, "{s:s}", "watermarks", &text))
 		return;
-	if (sscanf(text, "%3hhu,%3hhu,%3hhu%n", &percent[0], &percent[1], &percent[2], &end) !=
-		WATERMARKS ||
-	    text[end]) {
+	if (!parse_watermarks(text, percent)) {
 		api_reply_error(request, 400, "bad_request",
 				"watermarks are three percents such as 80,90,95");
 		return;

@@ -202,6 +202,69 @@ void api_share_create(struct api_request *request)
 	volume_create(pool, &work->spec, &request->call);
 }
 
+/* ---- import: a share that came with its pool: open -> record ---- */
+static void import_undone(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+
+	if (result < 0)
+		log_error("closing a share that could not be recorded: %s", call->err.text);
+	api_reply_failure(work->request, NULL);
+}
+
+static void import_opened(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct api_request *request = work->request;
+	struct vfs *vfs = call->vfs;
+
+	if (result < 0) {
+		work_failed(work, result);
+		return;
+	}
+	result = record(work);
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		if (work->share)
+			model_share_remove(work->share);
+		work->call = (struct share_call){.done = import_undone};
+		share_close(vfs, &work->call);
+		return;
+	}
+	work->share->vfs = vfs;
+	work->share->reason[0] = '\0';
+	log_notice("share %s/%s imported", work->share->pool, work->share->name);
+	api_reply(request, 201, show_share(work->share));
+}
+
+void api_share_import(struct api_request *request)
+{
+	const char *pool, *name, *code = NULL;
+	struct model_target *target;
+	struct share_work *work;
+
+	if (!api_unpack(request, "{s:s,s:s}", "pool", &pool, "name", &name) ||
+	    !(work = work_new(request, import_opened)))
+		return;
+	request->volume = model_find_volume(request->model, pool, name, &code, &request->err);
+	if (!request->volume) {
+		api_reply_failure(request, code);
+		return;
+	}
+	if (model_share_of_volume(request->model, request->volume->identity.uuid)) {
+		api_reply_error(request, 409, "share_exists", "%s/%s is a share already", pool,
+				name);
+		return;
+	}
+	if (model_lun_of_volume(request->model, request->volume->identity.uuid, NULL, &target)) {
+		api_reply_error(request, 409, "volume_mapped", "volume %s/%s is a LUN of target %s",
+				pool, name, target->iqn);
+		return;
+	}
+	share_open(request->volume, request->admin->options.control, false, &work->call);
+}
+
 /* ---- quota ---- */
 static void quota_set(struct share_call *call, int result)
 {

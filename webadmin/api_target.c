@@ -156,7 +156,7 @@ static const char *plain(const char *text)
 	return strcmp(text, "any") == 0 ? "" : text;
 }
 
-static bool read_rule(struct api_request *request, struct iscsi_rule *rule)
+bool api_read_rule(struct api_request *request, struct iscsi_rule *rule)
 {
 	const char *initiator = "", *network = "", *user = "", *secret = "";
 	const char *mutual_user = "", *mutual_secret = "";
@@ -246,7 +246,7 @@ void api_rule_add(struct api_request *request)
 	struct model_rule *rules;
 	unsigned count, at = 0;
 
-	if (!target || !read_rule(request, &rule) || !(rules = copy_rules(request, target)))
+	if (!target || !api_read_rule(request, &rule) || !(rules = copy_rules(request, target)))
 		goto out;
 	count = target->rule_count;
 	while (at < count && !same_peers(&rules[at].rule, rule.initiator, rule.network))

@@ -159,7 +159,9 @@ static int load_host(struct config_statement *statement, struct model *model)
 {
 	const char *name = config_text(statement, 0);
 
-	return strlen(name) > HOST_NAME_BYTES ? -EINVAL : model_host_add(model, name) ? 0 : -ENOMEM;
+	return strlen(name) > HOST_GROUP_NAME_MAX ? -EINVAL
+	       : model_host_add(model, name)      ? 0
+						  : -ENOMEM;
 }
 
 static int load_initiator(struct config_statement *statement, struct model *model)
@@ -242,7 +244,7 @@ int store_remove_host(struct config *config, const char *name, struct err *err)
 }
 
 int store_set_mask(struct config *config, const char *iqn, unsigned lun,
-		   char (*hosts)[HOST_NAME_BYTES + 1], unsigned count, struct err *err)
+		   char (*hosts)[HOST_GROUP_NAME_MAX + 1], unsigned count, struct err *err)
 {
 	int result = config_run(config, err, "delete from lun_host where target = ? and lun = ?",
 				"si", iqn, (int)lun);

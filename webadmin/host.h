@@ -13,7 +13,7 @@
 
 struct model_host {
 	struct list link;
-	char name[HOST_NAME_BYTES + 1];
+	char name[HOST_GROUP_NAME_MAX + 1];
 	struct scsi_names initiators;
 };
 
@@ -36,7 +36,7 @@ int host_load(struct config *config, struct model *model, struct err *err);
 int store_set_host(struct config *config, const struct model_host *host, struct err *err);
 int store_remove_host(struct config *config, const char *name, struct err *err);
 int store_set_mask(struct config *config, const char *iqn, unsigned lun,
-		   char (*hosts)[HOST_NAME_BYTES + 1], unsigned count, struct err *err);
+		   char (*hosts)[HOST_GROUP_NAME_MAX + 1], unsigned count, struct err *err);
 
 json_t *show_host(const struct model_host *host);
 

@@ -18,6 +18,7 @@ void model_init(struct model *model)
 
 void model_finish(struct model *model)
 {
+	explicit_bzero(&model->discovery, sizeof model->discovery);
 	while (!list_empty(&model->shares))
 		model_share_remove(list_entry(model->shares.next, struct model_share, link));
 	while (!list_empty(&model->hosts))

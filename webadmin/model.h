@@ -20,14 +20,15 @@
  * M3 A LUN names its volume by UUID, so a rename does not touch it; volume_name is for people
  *    while the pool is away. */
 
-#define MODEL_REASON_MAX 512
-#define HOST_NAME_BYTES  63
+#define MODEL_REASON_MAX    512
+#define HOST_GROUP_NAME_MAX 63
 
 struct model {
-	struct list hosts;          /* struct model_host, by name */
-	bool plain_secrets;         /* the store was read with secrets that are not sealed */
-	struct list pools, targets; /* by name */
-	struct list shares;         /* share.h, by name */
+	struct iscsi_rule discovery; /* CHAP of discovery; no user: none is asked */
+	struct list hosts;           /* struct model_host, by name */
+	bool plain_secrets;          /* the store was read with secrets that are not sealed */
+	struct list pools, targets;  /* by name */
+	struct list shares;          /* share.h, by name */
 };
 
 struct model_pool {
@@ -53,7 +54,8 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_NAME_MAX + 1];
 	bool mapped;
-	char (*hosts)[HOST_NAME_BYTES + 1]; /* groups it is shown to (host.h); none: everybody */
+	char (
+	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
 	unsigned host_count;
 	struct scsi_names names; /* their initiators */
 	char reason[MODEL_REASON_MAX];
@@ -135,6 +137,9 @@ int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struc
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);
 
+/* api_discovery.c: into the model and the server. */
+int discovery_load(struct config *config, struct model *model, struct iscsi_server *iscsi,
+		   struct err *err);
 /* api_group.c: the access states that were set, on the target's live object. */
 int group_restore(struct config *config, struct model_target *target, struct err *err);
 

@@ -102,7 +102,7 @@ void secret_close(void)
 
 /* ---- AES-256-GCM (NIST SP 800-38D); what it is for is authenticated beside it */
 
-static bool bind(EVP_CIPHER_CTX *context, const char *owner, const char *kind)
+static bool bind_use(EVP_CIPHER_CTX *context, const char *owner, const char *kind)
 {
 	int done;
 
@@ -118,7 +118,7 @@ static bool run(EVP_CIPHER_CTX *context, bool seal, const uint8_t *nonce, const 
 	int done;
 
 	return EVP_CipherInit_ex(context, EVP_aes_256_gcm(), NULL, key.bytes, nonce, seal) == 1 &&
-	       bind(context, owner, kind) &&
+	       bind_use(context, owner, kind) &&
 	       EVP_CipherUpdate(context, to, &done, from, (int)length) == 1 &&
 	       (seal || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG, tag) == 1) &&
 	       EVP_CipherFinal_ex(context, to + done, &done) == 1 &&

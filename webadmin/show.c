@@ -109,6 +109,24 @@ json_t *show_scrub(struct pool *pool)
 	return object;
 }
 
+/* One phrase for a table: "running, 40 %, 12 s to go". */
+static json_t *scrub_summary(struct pool *pool)
+{
+	struct pool_scrub_info info;
+	unsigned percent;
+
+	pool_get_scrub(pool, &info);
+	percent = info.total_bytes ? (unsigned)(info.done_bytes * 100 / info.total_bytes) : 0;
+	if (info.state == SCRUB_RUNNING)
+		return json_sprintf("running, %u %%, %llu s to go", percent,
+				    (unsigned long long)info.eta_seconds);
+	if (info.state == SCRUB_PAUSED)
+		return json_sprintf("paused, %u %%", percent);
+	if (info.findings)
+		return json_sprintf("%llu findings", (unsigned long long)info.findings);
+	return json_string(info.state == SCRUB_DONE ? "clean" : "never finished");
+}
+
 json_t *show_findings(struct pool *pool)
 {
 	static const char *const kinds[] = {[FINDING_DATA] = "checksum",
@@ -154,6 +172,7 @@ json_t *show_pool(const struct model_pool *pool)
 	if (object && pool->pool) {
 		show_space(object, &info);
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));
+		json_object_set_new(object, "scrub_summary", scrub_summary(pool->pool));
 	}
 	return object;
 }

@@ -52,6 +52,9 @@ static const struct config_migration migrations[] = {
 		    "  squash integer not null, anon_uid integer not null,"
 		    "  anon_gid integer not null, primary key(volume, position),"
 		    "  unique(volume, client)) without rowid;"},
+    {"CHAP of discovery",
+     "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
+     "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

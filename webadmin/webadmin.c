@@ -43,6 +43,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = store_load(options->config, &admin->model, err);
 	if (result == 0)
 		result = host_load(options->config, &admin->model, err);
+	if (result == 0)
+		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
 	if (result < 0) {

@@ -17,13 +17,14 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision share target lun host initiator session setup account token audit status completion help $globals"
+		list="pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
-	share) list="create list show quota check delete allow deny rules explain" ;;
+	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
+	discovery) list="show require open" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -50,6 +51,7 @@ _granary()
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
+	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"account create") list="--role --password-file $globals" ;;
 	"account change") list="--role --password-file $globals" ;;
 	"token create") list="--role --days $globals" ;;

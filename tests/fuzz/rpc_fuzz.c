@@ -2,7 +2,8 @@
 /* A whole NFS server on one loop: the input is what a client sends, records and all; behind a first
  * byte that is even it becomes one well-formed record with a good header, so that the arguments
  * of every procedure are reached: program, version, procedure, then arguments in which the byte
- * pair FF 01 stands for the root's handle. Every connection must come to its end. */
+ * pair FF 01 stands for the root's handle and FF 02 for SEQUENCE of a session that is there. Every
+ * connection must come to its end. */
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 #include "core/log.h"
 #include "core/world.h"
-#include "nfs/internal.h"
+#include "nfs/nfs4.h"
 
 #define CALL_MAX 65536u
 
@@ -22,6 +23,7 @@ static struct loop *loop;
 static struct nfs_server *server;
 static struct vfs *vfs;
 static struct handle root;
+static uint8_t session[16];
 
 static void must(bool good)
 {
@@ -50,6 +52,30 @@ static void set_up(void)
 	parts.volume = handle_volume(vfs);
 	parts.object = vfs->root;
 	handle_encode(vfs, &parts, &root);
+}
+
+/* A session of NFSv4.1, a new one for each input. */
+static void make_session(void)
+{
+	static struct nfs4_exchange exchange = {.owner = (const uint8_t *)"fuzz",
+						.owner_length = 4};
+	static uint32_t sequence;
+
+	if (!sequence)
+		must(nfs4_exchange_id(server->nfs4, &exchange, 0) == NFS4_OK);
+	else
+		nfs4_destroy_session(server->nfs4, session);
+	if (nfs4_create_session(server->nfs4, exchange.id, ++sequence, session, 0) != NFS4_OK)
+		sequence = 0;
+}
+
+static void put_sequence(struct xdr_out *out)
+{
+	xdr_put_u32(out, 53);
+	xdr_put_fixed(out, session, sizeof(session));
+	xdr_put_u32(out, 1);
+	xdr_put_u64(out, 0);
+	xdr_put_u32(out, 0);
 }
 
 static void poll_a_while(int fd, unsigned rounds)
@@ -82,6 +108,11 @@ static void put_arguments(struct xdr_out *out, const uint8_t *data, size_t size)
 
 		if (data[i] == 0xff && i + 1 < size && data[i + 1] == 1) {
 			xdr_put_opaque(out, root.bytes, root.length);
+			i++;
+			continue;
+		}
+		if (data[i] == 0xff && i + 1 < size && data[i + 1] == 2) {
+			put_sequence(out);
 			i++;
 			continue;
 		}
@@ -126,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	if (size == 0 || size > CALL_MAX)
 		return 0;
+	make_session();
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
 	nfs_server_accepted(server, fds[0], (struct sockaddr *)&peer, sizeof(peer));
 	if (data[0] & 1)

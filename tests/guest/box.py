@@ -94,7 +94,8 @@ class Box:
             return False
         self.type("y")
         # The screen says READY once more before the system goes down.
-        return (self.wait("GNU GRUB", 120) is not None and
+        return (self.wait("GNU GRUB|Booting", 300) is not None and
+                self.wait(r"10\.0\.2\.\d+", BOOT_LIMIT) is not None and
                 self.wait("READY", BOOT_LIMIT) is not None)
 
     def run(self, command, limit=120):

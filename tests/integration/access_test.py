@@ -7,6 +7,7 @@ who does not, what survives a restart."""
 import json
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 
@@ -94,6 +95,35 @@ def masks(points, server):
     return clients
 
 
+def found(server, credentials=""):
+    """Whether iscsi-ls is shown the target."""
+    url = f"iscsi://{credentials}{server.address}:{server.port}"
+    result = subprocess.run(["iscsi-ls", url], stdin=subprocess.DEVNULL, capture_output=True,
+                            text=True, timeout=20, check=False)
+    return TARGET in result.stdout
+
+
+def discovery(points, state):
+    secret = os.path.join(state, "secret")
+    with open(secret, "w", encoding="utf-8") as file:
+        file.write("a-secret-for-finders")
+    server = daemon.Server(state)
+    try:
+        points.point(found(server), "discovery asks for nothing at first")
+        server.granary("discovery", "require", "--chap-user", "finder", "--chap-secret-file",
+                       secret)
+        points.point(not found(server) and found(server, "finder%a-secret-for-finders@"),
+                     "then for CHAP")
+        server.stop()
+        server = daemon.Server(state, port=server.port)
+        points.point(not found(server, "finder%another-secret-12@") and
+                     found(server, "finder%a-secret-for-finders@"), "also after a restart")
+        server.granary("discovery", "open")
+        points.point(found(server), "and for nothing again")
+    finally:
+        server.stop()
+
+
 def test(points):
     with tempfile.TemporaryDirectory(prefix="granary-access-") as state:
         server = daemon.Server(state)
@@ -115,6 +145,7 @@ def test(points):
             points.point("audit: local:" in server.log(), "changes leave audit lines")
         finally:
             server.stop()
+        discovery(points, state)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ def scrub(points, folder):
         daemon.start()
         shown = daemon.json("pool", "show", "old")["scrub"]
         points.point(shown["state"] == "running" and 0 < shown["progress"] < 1 and
-                     shown["eta_seconds"] >= 0, "a scrub goes on after a restart", shown)
+                     shown["eta_seconds"] >= 0 and "s to go" in daemon.good("pool", "show", "old"),
+                     "a scrub goes on after a restart, with the time it will take", shown)
         daemon.good("pool", "scrub", "old", "--stop")
         daemon.write(5 * MIB, 4096, 0x33)
         daemon.good("pool", "scrub", "old", "--rate", "1G", "--wait")

@@ -64,6 +64,38 @@ exit 0
 """
 
 
+FOUR = r"""
+modprobe -a nfs nfsv4 || { no "the kernel has NFSv4"; exit 1; }
+ADDRESS=$(ip -4 -o addr show vec0 | awk '{ sub("/.*", "", $4); print $4 }')
+up() { mount -i -t nfs4 -o "vers=4.1,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,hard,timeo=20,$1" "$SERVER:$2" /mnt; }
+check "v4.1: mount of /files" timeout 40 mount -i -t nfs4 -o "vers=4.1,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp" "$SERVER:/files" /mnt || { dmesg | tail -n 6; exit 1; }
+cd /mnt
+head -c 20M /dev/urandom > /tmp/data
+copy() { cp /tmp/data big4 && sync big4 && cd / && umount /mnt && up nconnect=2 /files && cd /mnt && cmp /tmp/data big4; }
+check "v4.1: 20 MiB come back alike after a new mount" copy
+direct() { dd if=/tmp/data of=direct4 bs=4k count=500 oflag=direct status=none && dd if=direct4 bs=4k iflag=direct status=none | cmp -n 2048000 - /tmp/data; }
+check "v4.1: O_DIRECT" direct
+names() { mkdir -p d4/e && echo one > d4/a && mv d4/a d4/e/b && ln d4/e/b d4/hard && ln -s e/b d4/soft && [ "$(cat d4/soft)" = one ] && [ "$(stat -c %h d4/hard)" = 2 ]; }
+check "v4.1: mkdir, rename, link, symlink" names
+check "v4.1: mode, owner, times" sh -c 'touch m4 && chown 12:34 m4 && chmod 4751 m4 && touch -d @1000000000 m4 && [ "$(stat -c "%a %u %g %Y" m4)" = "4751 12 34 1000000000" ]'
+unlinked() { exec 7<> gone4 && echo still >&7 && rm gone4 && [ ! -e gone4 ] && [ "$(cat < /proc/self/fd/7)" = still ]; local r=$?; exec 7>&-; return $r; }
+check "v4.1: a file that is open when it is removed" unlinked
+check "v4.1: truncate, append, holes" sh -c 'truncate -s 1G hole4 && [ "$(stat -c %b hole4)" -lt 100 ] && echo x >> hole4 && [ "$(stat -c %s hole4)" = 1073741826 ]'
+check "v4.1: O_EXCL, once" sh -c 'set -C; echo a > excl && ! echo b > excl 2>/dev/null'
+check "v4.1: another user has no right" sh -c 'mkdir -m 700 private4 && ! setpriv --reuid 1000 --clear-groups touch private4/x 2>/dev/null'
+many() { mkdir many4 && cd many4 && perl -e 'for (1..300) { open(my $f, ">", "f$_") or die "f$_: $!"; }' && cd .. && [ "$(ls many4 | wc -l)" = 300 ] && rm -r many4; }
+check "v4.1: 300 files" many
+check "v4.1: df" sh -c 'df /mnt | grep -q /mnt'
+cd /; umount /mnt
+check "v4.1: the root above the exports" up vers=4.1 /
+ls /mnt | grep -qx files && cmp /mnt/files/big4 /tmp/data && yes "v4.1: /files is below it" || { no "v4.1: /files is below it"; ls -la /mnt; }
+umount /mnt/files 2>/dev/null; umount /mnt
+check "v4.1: what was written is there over v3" sh -c 'mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,nolock" "$SERVER:/files" /mnt && cmp /mnt/big4 /tmp/data && umount /mnt'
+dmesg | grep -iE 'nfs:|BUG|stale|NFSv4' | tail -n 5 | sed 's/^/# kernel: /'
+exit 0
+"""
+
+
 def tool(*words, limit=60):
     done = subprocess.run(words, capture_output=True, timeout=limit, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout + done.stderr
@@ -160,6 +192,12 @@ def test(tap):
         tools(tap, folder)
         qemu(tap, folder)
         script = SCRIPT.replace("@FILES@", str(FILES))
+        four = uml.Guests(os.path.join(folder, "four"), [FOUR])
+        try:
+            tap.point(four.wait(GUEST_LIMIT), "kernel, v4.1: through in time")
+            uml.tell(tap, four, 1, "kernel")
+        finally:
+            four.stop()
         guests = uml.Guests(os.path.join(folder, "guest"), [script])
         in_time = wait_for_guest(guests, restarts)
         uml.tell(tap, guests, 1, "kernel")

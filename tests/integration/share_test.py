@@ -58,6 +58,28 @@ def deleted(points, server):
     points.point("no share" in refused(server, "share", "show", SHARE), "it is not there any more")
 
 
+def moved(points, state):
+    """A pool goes to another machine, which is another state directory here; its share with it."""
+    disk = os.path.join(state, "moving.pool")
+    server = daemon.Server(os.path.join(state, "one"))
+    try:
+        server.granary("pool", "create", "moving", disk + ":256M")
+        server.granary("share", "create", "moving/files", "--quota", "50M")
+        server.stop()
+        server = daemon.Server(os.path.join(state, "two"))
+        server.granary("pool", "import", disk)
+        points.point("no share" in refused(server, "share", "show", "moving/files"),
+                     "a pool is imported without its shares")
+        server.granary("share", "import", "moving/files")
+        share = json.loads(server.granary("share", "show", "moving/files", "-o", "json"))
+        points.point(share["state"] == "online" and share["quota_bytes"] == 50 * MEBI,
+                     "its share is taken in, with its quota", share)
+        points.point("no errors" in server.granary("share", "check", "moving/files"),
+                     "and its check is clean")
+    finally:
+        server.stop()
+
+
 def test(points):
     with tempfile.TemporaryDirectory(prefix="granary-share-") as state:
         server = daemon.Server(state)
@@ -72,9 +94,15 @@ def test(points):
             points.point(server.stop() == 0, "the daemon ends cleanly", server.log())
             server = daemon.Server(state)
             points.point(show(server)["state"] == "online", "and it is there after a restart")
+            points.point("already" in refused(server, "share", "import", SHARE),
+                         "what is a share is not imported")
+            server.granary("volume", "create", "tank/plain", "1G")
+            points.point("no share" in refused(server, "share", "import", "tank/plain"),
+                         "what holds none is not either")
             deleted(points, server)
         finally:
             server.stop()
+        moved(points, state)
 
 
 tap.run(test)

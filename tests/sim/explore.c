@@ -118,12 +118,29 @@ static void look(struct life *life, const struct model *crashed, bool all)
 	look_at_strictness(life);
 }
 
+/* A scrub beside all that goes on takes nothing that moves for damage. */
+static void check_scrub(struct life *life)
+{
+	struct pool_scrub_info info;
+	struct pool_finding finding;
+
+	pool_get_scrub(life->pool, &info);
+	if (info.errors == 0 || life->tolerate_faults)
+		return;
+	for (unsigned i = 0; pool_finding(life->pool, i, &finding); i++)
+		fprintf(stderr, "# finding: %s, byte %llu\n", finding.text,
+			(unsigned long long)finding.offset);
+	violation("the scrub found %llu errors (depth %u)", (unsigned long long)info.errors,
+		  life->depth);
+}
+
 /* The structures: a checkpoint, then nothing wrong and nothing leaked. */
 static void check(struct explorer *explorer, struct life *life, bool data)
 {
 	if (life->profile->subject->only_data)
 		return;
 	explorer->counts->checks++;
+	check_scrub(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
@@ -211,6 +228,9 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 		if (ios_between && sim_fua_count(life->sim) != fua && rng_one_in(&life->rng, 6))
 			/* a root has just become durable: now or soon is an interesting moment */
 			next = sim_io_count(life->sim) + rng_below(&life->rng, 16);
+		if (ios_between && life->profile->calm && life->calm_step == CALM_REST &&
+		    rng_one_in(&life->rng, 60))
+			next = 0;
 		if (sim_io_count(life->sim) < next)
 			continue;
 		if (life->profile->subject->only_data && !life->handles[0])
@@ -275,6 +295,7 @@ static void visit_rewound(struct explorer *explorer, struct sim *sim, const stru
 	bool refused;
 	struct life *life;
 
+	explorer->counts->states++;
 	explorer->counts->rewinds++;
 	if (newest_generation(after, explorer->profile, false) + 1 != newest)
 		violation("there is no root before generation %llu (depth %u)",

@@ -96,23 +96,17 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->flushes = 40;
 		profile->clients = (unsigned)rng_range(&rng, 2, 8);
 		break;
-	case 3: /* written, moved into the trees, written again, and seldom flushed */
+	case 3: /* one step after the other, see profile->calm */
 		if (subject->only_data)
 			break;
-		profile->size_class = (unsigned)rng_below(&rng, 2);
-		profile->checkpoints = 400;
-		profile->discards = 200;
-		profile->flushes = 150;
-		profile->reads = 50;
-		profile->fua = 300;
 		profile->calm = true;
-		profile->hot = 950;
-		profile->hot_bytes = 16384ull << rng_below(&rng, 2);
-		profile->clients = (unsigned)rng_range(&rng, 1, 3);
-		profile->ios_between = 40;
-		profile->rewinds = 2;
+		profile->volumes = profile->clients = 1;
+		profile->manage = profile->checkpoints = 0;
 		profile->full = false;
 		profile->slow_fua = 0;
+		profile->rewinds = 2;
+		profile->operations = 400;
+		profile->ios_between = 400;
 		break;
 	case 4: /* atomic writes over parts of each other */
 		if (subject->only_data)
@@ -134,6 +128,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	default:
 		break;
 	}
+	profile->scrubs = !subject->only_data && rng_one_in(&rng, 3) ? 20 : 0;
 	profile->checksum = rng_one_in(&rng, 2) ? (unsigned)rng_range(&rng, 1, CHECKSUM_MIXED)
 						: VOLUME_CHECKSUM_STANDARD;
 	if (!profile->full)
@@ -656,6 +651,24 @@ static void take_turn(struct client *client, unsigned volume)
 	life->turned ^= 1ull << slot;
 }
 
+static void calm_work(struct client *client, unsigned volume)
+{
+	struct life *life = client->life;
+	uint64_t slots = life->model->volumes[volume].size / 4096;
+	uint64_t offset = life->calm_slot % slots * 4096;
+
+	if (life->calm_step == CALM_NEW) {
+		client_start(client, volume, VOLUME_WRITE, offset, 4096, VOLUME_FUA);
+		life->calm_step = CALM_CHECKPOINT;
+	} else if (life->calm_step == CALM_AGAIN) {
+		client_start(client, volume, VOLUME_WRITE, offset, 4096, 0);
+		life->calm_step = CALM_REST;
+	} else if (life->calm_step == CALM_REST && rng_one_in(&life->rng, 20)) {
+		life->calm_slot++;
+		life->calm_step = CALM_NEW;
+	}
+}
+
 static void client_work(struct client *client)
 {
 	struct life *life = client->life;
@@ -667,6 +680,10 @@ static void client_work(struct client *client)
 		return;
 	client->verify = false;
 	life->operations++;
+	if (life->profile->calm && !life->single) {
+		calm_work(client, (unsigned)volume);
+		return;
+	}
 	if (life->single) {
 		/* Where the others write too, so that it often overwrites what the crash left. */
 		choose_range(life, life->model->volumes[volume].size, &offset, &length);
@@ -715,6 +732,10 @@ static void start_manage(struct life *life)
 		break;
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
+		break;
+	case MANAGE_SCRUB: /* may run already, also since before the crash */
+		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
+		call_done(&life->call, 0);
 		break;
 	}
 }
@@ -840,6 +861,8 @@ static void manage_ended(struct life *life)
 	} else if (life->manage == MANAGE_RENAME) {
 		model_volume_renamed(life->model, volume, result);
 	}
+	if (life->manage == MANAGE_CHECKPOINT && life->calm_step == CALM_CHECKPOINT)
+		life->calm_step = CALM_AGAIN;
 	life->manage_volume = -1;
 	life->manage_sent = false;
 }
@@ -848,12 +871,21 @@ static void manage_work(struct life *life, bool more)
 {
 	bool idle = life->manage_volume < 0 && !life->manage_sent;
 
-	if (life->manage_sent && life->call_done)
+	if (life->profile->calm && idle && more && life->calm_step == CALM_CHECKPOINT &&
+	    !life->clients[0].busy) {
+		life->manage = MANAGE_CHECKPOINT;
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (life->manage_sent && life->call_done)
 		manage_ended(life);
 	else if (!idle && !life->manage_sent)
 		manage_send(life);
 	else if (idle && more && rng_below(&life->rng, 4000) < life->profile->checkpoints) {
 		life->manage = MANAGE_CHECKPOINT;
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (idle && more && rng_below(&life->rng, 4000) < life->profile->scrubs) {
+		life->manage = MANAGE_SCRUB;
 		life->manage_sent = true;
 		life_call(life, start_manage);
 	} else if (idle && more &&
@@ -865,11 +897,8 @@ static void manage_work(struct life *life, bool more)
 
 void life_work(struct life *life, bool more)
 {
-	bool rest = life->profile->calm && life->manage_sent && life->manage == MANAGE_CHECKPOINT;
-
 	manage_work(life, more && !(life->single && volumes_here(life)));
-	for (unsigned i = 0; i < (life->single ? 1 : life->profile->clients) && more && !rest;
-	     i++) {
+	for (unsigned i = 0; i < (life->single ? 1 : life->profile->clients) && more; i++) {
 		if (!life->clients[i].busy && rng_one_in(&life->rng, 3))
 			client_work(&life->clients[i]);
 	}

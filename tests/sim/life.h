@@ -36,7 +36,7 @@ struct profile {
 	uint64_t device_size, volume_size; /* bytes; of the largest volume */
 	bool volatile_cache, overlaps, full;
 	/* of 1000 operations */
-	unsigned reads, flushes, discards, manage, checkpoints;
+	unsigned reads, flushes, discards, manage, checkpoints, scrubs;
 	unsigned fua, atomic; /* of 1000 writes */
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
@@ -47,7 +47,8 @@ struct profile {
 	bool turns;        /* slots of a small area are written, discarded, written ..: never in
 			    * place, so that their region stays cold */
 	unsigned checksum; /* of all volumes: enum volume_checksum; CHECKSUM_MIXED */
-	bool calm;         /* clients rest while a checkpoint runs */
+	bool calm;         /* a new slot made durable, a checkpoint with nothing beside it, the slot
+			    * written again: what the older root knows only from the journal */
 	unsigned rewinds;  /* one in so many crash states also loses its newest root */
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 };
@@ -72,7 +73,14 @@ struct client {
 	int result;
 };
 
-enum manage { MANAGE_CREATE, MANAGE_DELETE, MANAGE_RESIZE, MANAGE_RENAME, MANAGE_CHECKPOINT };
+enum manage {
+	MANAGE_CREATE,
+	MANAGE_DELETE,
+	MANAGE_RESIZE,
+	MANAGE_RENAME,
+	MANAGE_CHECKPOINT,
+	MANAGE_SCRUB
+};
 
 struct life {
 	struct sim *sim;
@@ -94,6 +102,8 @@ struct life {
 	enum manage manage;
 	int manage_volume; /* being managed: no new requests; -1 none */
 	bool manage_sent;
+	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
+	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
 	uint64_t manage_size;
 	char manage_name[MODEL_NAME_MAX];

@@ -19,9 +19,6 @@
 
 #define NAMES_MAX 128
 
-/* Found, but too seldom for each test run (a run in about eighty): --only NAME --seconds 1200. */
-static const char *const rare[] = {"checkpoint_confirms_by_journal"};
-
 static char names[NAMES_MAX][64];
 static unsigned name_count;
 static uint64_t first_seed = 1, runs_max = UINT64_MAX;
@@ -97,15 +94,6 @@ static bool sources_agree(void)
 		right &= used[i];
 	}
 	return right;
-}
-
-static bool is_rare(const char *name)
-{
-	for (unsigned i = 0; i < sizeof(rare) / sizeof(*rare); i++) {
-		if (strcmp(rare[i], name) == 0)
-			return true;
-	}
-	return false;
 }
 
 static struct campaign campaign_of(const char *options, unsigned seconds)
@@ -195,12 +183,6 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < name_count; i++) {
 		if (only && strcmp(only, names[i]) != 0)
 			continue;
-		if (!only && is_rare(names[i])) {
-			printf("ok %u - without %s # SKIP caught too seldom for a test of minutes; "
-			       "--only %s --seconds 1200\n",
-			       ++number, names[i], names[i]);
-			continue;
-		}
 		right &= try_mutant(++number, names[i], seconds);
 	}
 	printf("1..%u\n", number);

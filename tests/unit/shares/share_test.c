@@ -223,7 +223,7 @@ static void many_names(void **state)
 	struct fs_bench fs;
 	struct vfs_object directory;
 	uint64_t began, first = 0, last;
-	char name[32];
+	char name[48];
 
 	(void)state;
 	begin(&fs, 1ull << 40, 0);

@@ -242,6 +242,31 @@ static void no_way_out(void **state)
 	assert_int_equal(io0.in[0], 200);
 }
 
+/* A LUN of the same target that is shown to others only is as far away as another target's. */
+static void map_masked(void *context)
+{
+	static const char others[1][SCSI_NAME_MAX + 1] = {"iqn.2026-11.test:b"};
+	const struct scsi_names names = {.count = 1, .names = (void *)others};
+	unsigned lun;
+
+	(void)context;
+	assert_int_equal(scsi_target_map_for(rig.target, hidden, 5, &names, &lun, NULL), 0);
+}
+
+static void masked(void **state)
+{
+	(void)state;
+	on_loop(map_masked, NULL);
+	eat_attentions(rig.a);
+	eat_attentions(rig.b);
+	list_begin(1, 0);
+	list_target(hidden);
+	list_target(rig.volume);
+	list_segment(0, 0, 1, 0, 8);
+	assert_sense(xcopy(rig.a), 0xa, 0x0d02);
+	assert_good(xcopy(rig.b));
+}
+
 static void bad_lists(void **state)
 {
 	(void)state;
@@ -619,11 +644,22 @@ static void third_party_page(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(between_units),    TEST(overlapping),  TEST(holes_stay_holes),
-	    TEST(no_way_out),       TEST(bad_lists),    TEST(reserved_elsewhere),
-	    TEST(parameters),       TEST(others_go_on), TEST(aborted),
-	    TEST(by_token),         TEST(zero_token),   TEST(revoked_by_writes),
-	    TEST(expires),          TEST(forged),       TEST(waits_for_writes),
+	    TEST(between_units),
+	    TEST(overlapping),
+	    TEST(holes_stay_holes),
+	    TEST(no_way_out),
+	    TEST(bad_lists),
+	    TEST(masked),
+	    TEST(reserved_elsewhere),
+	    TEST(parameters),
+	    TEST(others_go_on),
+	    TEST(aborted),
+	    TEST(by_token),
+	    TEST(zero_token),
+	    TEST(revoked_by_writes),
+	    TEST(expires),
+	    TEST(forged),
+	    TEST(waits_for_writes),
 	    TEST(third_party_page),
 	};
 

@@ -110,6 +110,26 @@ static void soft_threshold(void **state)
 	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x3807);
 }
 
+/* Without a pool there are no watermarks; the page is there all the same. */
+static void threshold_page(void **state)
+{
+	struct io *io;
+
+	(void)state;
+	io = RUN(rig.a, 0, 0x5a, 8, 0x1c, 2, [8] = 255);
+	assert_good(io);
+	assert_int_equal(io->in[8], 0x5c);
+	assert_int_equal(io->in[9], 2);
+	assert_int_equal(get_be16(io->in + 10), 12);
+	assert_int_equal(io->in_length, 8 + 16);
+	assert_cdb_field(RUN(rig.a, 0, 0x5a, 8, 0x1c, 1, [8] = 255), 3);
+	assert_cdb_field(RUN(rig.a, 0, 0x5a, 8, 0x3f, 2, [8] = 255), 3);
+	io = RUN(rig.a, 0, 0x5a, 8, 0x1c, 0xff, [8] = 255);
+	assert_int_equal(io->in_length, 8 + 12 + 16);
+	io = RUN(rig.a, 0, 0x5a, 8, 0x1c, 0, [8] = 255);
+	assert_int_equal(io->in_length, 8 + 12);
+}
+
 static void full(void **state)
 {
 	(void)state;
@@ -126,8 +146,8 @@ static void full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(lists), TEST(refusals),       TEST(counters),
-	    TEST(space), TEST(soft_threshold), TEST(full),
+	    TEST(lists),          TEST(refusals),       TEST(counters), TEST(space),
+	    TEST(soft_threshold), TEST(threshold_page), TEST(full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

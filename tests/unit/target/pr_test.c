@@ -102,8 +102,8 @@ static void registering(void **state)
 	assert_int_equal(reserved(&key), 0);
 	assert_int_equal(generation(), 7);
 	/* unregistered: everything else conflicts */
-	for (uint8_t action = RESERVE; action <= PREEMPT_ABORT; action++)
-		assert_conflict(out(rig.a, action, 1, KEY_A, KEY_B));
+	for (int action = RESERVE; action <= PREEMPT_ABORT; action++)
+		assert_conflict(out(rig.a, (uint8_t)action, 1, KEY_A, KEY_B));
 }
 
 static void bad_lists(void **state)

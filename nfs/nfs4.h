@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NFS_NFS4_H
+#define NFS_NFS4_H
+
+#include "nfs/internal.h"
+
+/* NFS version 4.1 (RFC 8881), inside.
+ *
+ *   nfs4.c          COMPOUND: operations one after the other, the table of them
+ *   nfs4_session.c  clients, sessions, slots: exactly once
+ *   nfs4_state.c    what is open, by whom; share reservations
+ *   nfs4_attr.c     attribute bitmaps
+ *   nfs4_ops.c, nfs4_open.c, nfs4_dir.c  operations */
+
+enum nfs4_status {
+	NFS4_OK = 0,
+	NFS4ERR_PERM = 1,
+	NFS4ERR_NOENT = 2,
+	NFS4ERR_IO = 5,
+	NFS4ERR_NXIO = 6,
+	NFS4ERR_ACCESS = 13,
+	NFS4ERR_EXIST = 17,
+	NFS4ERR_XDEV = 18,
+	NFS4ERR_NOTDIR = 20,
+	NFS4ERR_ISDIR = 21,
+	NFS4ERR_INVAL = 22,
+	NFS4ERR_FBIG = 27,
+	NFS4ERR_NOSPC = 28,
+	NFS4ERR_ROFS = 30,
+	NFS4ERR_MLINK = 31,
+	NFS4ERR_NAMETOOLONG = 63,
+	NFS4ERR_NOTEMPTY = 66,
+	NFS4ERR_DQUOT = 69,
+	NFS4ERR_STALE = 70,
+	NFS4ERR_BADHANDLE = 10001,
+	NFS4ERR_BAD_COOKIE = 10003,
+	NFS4ERR_NOTSUPP = 10004,
+	NFS4ERR_TOOSMALL = 10005,
+	NFS4ERR_SERVERFAULT = 10006,
+	NFS4ERR_BADTYPE = 10007,
+	NFS4ERR_DELAY = 10008,
+	NFS4ERR_SAME = 10009,
+	NFS4ERR_LOCKED = 10012,
+	NFS4ERR_SHARE_DENIED = 10015,
+	NFS4ERR_RESOURCE = 10018,
+	NFS4ERR_NOFILEHANDLE = 10020,
+	NFS4ERR_MINOR_VERS_MISMATCH = 10021,
+	NFS4ERR_STALE_CLIENTID = 10022,
+	NFS4ERR_NOT_SAME = 10027,
+	NFS4ERR_SYMLINK = 10029,
+	NFS4ERR_RESTOREFH = 10030,
+	NFS4ERR_ATTRNOTSUPP = 10032,
+	NFS4ERR_NO_GRACE = 10033,
+	NFS4ERR_OLD_STATEID = 10024,
+	NFS4ERR_BAD_STATEID = 10025,
+	NFS4ERR_BADXDR = 10036,
+	NFS4ERR_LOCKS_HELD = 10037,
+	NFS4ERR_OPENMODE = 10038,
+	NFS4ERR_BADOWNER = 10039,
+	NFS4ERR_BADNAME = 10041,
+	NFS4ERR_OP_ILLEGAL = 10044,
+	NFS4ERR_BADSESSION = 10052,
+	NFS4ERR_BADSLOT = 10053,
+	NFS4ERR_COMPLETE_ALREADY = 10054,
+	NFS4ERR_SEQ_MISORDERED = 10063,
+	NFS4ERR_SEQUENCE_POS = 10064,
+	NFS4ERR_REP_TOO_BIG_TO_CACHE = 10067,
+	NFS4ERR_RETRY_UNCACHED_REP = 10068,
+	NFS4ERR_TOO_MANY_OPS = 10070,
+	NFS4ERR_OP_NOT_IN_SESSION = 10071,
+	NFS4ERR_CLIENTID_BUSY = 10074,
+	NFS4ERR_SEQ_FALSE_RETRY = 10076,
+	NFS4ERR_NOT_ONLY_OP = 10081,
+	NFS4ERR_WRONG_TYPE = 10083,
+};
+
+/* Not a status: the operation goes on, nfs4_done() will be called. */
+#define NFS4_PENDING (-1)
+
+#define NFS4_OPS_MAX       64u
+#define NFS4_TAG_MAX       1024u
+#define NFS4_OWNER_MAX     1024u
+#define NFS4_SLOTS         32u
+#define NFS4_CACHED_MAX    2048u /* bytes of a reply kept for a retry */
+#define NFS4_LEASE_SECONDS 90u
+#define NFS4_ATTR_WORDS    3u
+
+struct nfs4_bitmap {
+	uint32_t words[NFS4_ATTR_WORDS];
+	bool other; /* a bit behind these */
+};
+
+struct nfs4_stateid {
+	uint32_t seqid;
+	uint8_t other[12];
+};
+
+int nfs4_status_of(int result); /* of a vfs error */
+/* Ends an operation that was pending. */
+void nfs4_done(struct nfs_call *call, int status);
+/* Submit call->vfs; @done gets the vfs result and ends with nfs4_done(). */
+int nfs4_submit(struct nfs_call *call, enum vfs_op op,
+		void (*done)(struct nfs_call *call, int result));
+/* The current (saved) filehandle is an object: NFS4_OK, or NOFILEHANDLE. @changes: ROFS on a
+ * read-only export, and on the root above the exports. */
+int nfs4_need_object(struct nfs_call *call, bool changes);
+void nfs4_set_object(struct nfs_call *call, const struct vfs_object *object);
+/* A component of a path: BADNAME, INVAL, NAMETOOLONG. */
+int nfs4_get_name(struct nfs_call *call, const char **ret_name, unsigned *ret_length);
+
+/* nfs4_attr.c */
+void nfs4_get_bitmap(struct xdr_in *in, struct nfs4_bitmap *ret_bitmap);
+void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *bitmap);
+bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted);
+/* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. */
+void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
+		    const struct nfs_export *export, const struct vfs_object *object,
+		    const struct vfs_attr *attr, const struct vfs_fsstat *fsstat);
+/* fattr4 to set. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER, BADXDR. */
+int nfs4_get_set(struct xdr_in *in, struct vfs_set *ret_set, struct nfs4_bitmap *ret_bitmap);
+void nfs4_root_attr(struct nfs_call *call, struct vfs_attr *ret_attr);
+
+/* nfs4_state.c: clients, sessions, opens; one mutex, shared by all loops, held for memory work
+ * only. */
+struct nfs4_client;
+struct nfs4_session;
+struct nfs4_open;
+
+struct nfs4_exchange {
+	uint8_t verifier[8];
+	const uint8_t *owner;
+	uint32_t owner_length;
+	bool update;
+	uint64_t id; /* results */
+	uint32_t sequence;
+	bool confirmed;
+};
+int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now);
+/* ret_retry: the same request as the last one; *ret_session is the one made then. */
+int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
+			uint8_t ret_id[16], uint64_t now);
+int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16]);
+int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t client);
+bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16]);
+
+struct nfs4_sequence {
+	uint8_t session[16];
+	uint32_t sequence, slot, highest;
+	bool cache_this;
+};
+/* NFS4_OK: the slot is the call's until nfs4_slot_release(). NFS4_PENDING: a retry, whose answer
+ * has been put to call->out behind the RPC header. */
+int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now);
+void nfs4_slot_release(struct nfs_call *call);
+int nfs4_reclaim_complete(struct nfs_call *call, bool one_fs);
+
+/* An open file. nfs4_open_add takes over one HOLD of @object; *ret_upgraded: it was open by this
+ * owner already, and the HOLD is the caller's again. */
+struct nfs4_open_args {
+	uint32_t access, deny;
+	const uint8_t *owner;
+	uint32_t owner_length;
+};
+int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
+		  const struct vfs_object *object, struct nfs4_stateid *ret_stateid,
+		  bool *ret_upgraded);
+int nfs4_open_downgrade(struct nfs_call *call, struct nfs4_stateid *stateid, uint32_t access,
+			uint32_t deny);
+/* The HOLD is the caller's. */
+int nfs4_open_close(struct nfs_call *call, struct nfs4_stateid *stateid);
+/* May the current file be read (1), written (2) with @stateid? *ret_opened: rights were checked
+ * at OPEN. */
+int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t access,
+		    bool *ret_opened);
+int nfs4_stateid_test(struct nfs_call *call, const struct nfs4_stateid *stateid);
+/* Forget what is open on shares that @table has not. */
+void nfs4_forget_shares(struct nfs4_server *nfs4, const struct nfs_table *table);
+
+/* Operations: arguments decoded from call->in, results to call->out. They return a status, or
+ * NFS4_PENDING. */
+int nfs4_op_exchange_id(struct nfs_call *call);
+int nfs4_op_create_session(struct nfs_call *call);
+int nfs4_op_destroy_session(struct nfs_call *call);
+int nfs4_op_destroy_clientid(struct nfs_call *call);
+int nfs4_op_bind_conn(struct nfs_call *call);
+int nfs4_op_sequence(struct nfs_call *call);
+int nfs4_op_reclaim_complete(struct nfs_call *call);
+int nfs4_op_open(struct nfs_call *call);
+int nfs4_op_open_downgrade(struct nfs_call *call);
+int nfs4_op_close(struct nfs_call *call);
+int nfs4_op_test_stateid(struct nfs_call *call);
+int nfs4_op_free_stateid(struct nfs_call *call);
+int nfs4_op_readdir(struct nfs_call *call);
+extern int (*const nfs4_file_ops[])(struct nfs_call *call); /* nfs4_ops.c, by number */
+#define NFS4_FILE_OPS 54u
+
+#endif
