@@ -19,9 +19,9 @@ LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
 BIND       ?= 127.0.0.1
 ISCSI_PORT ?= 3260
+WEB_PORT   ?= 8443
 NFS_PORT   ?= 2049
 MOUNT_PORT ?= 0
-WEB_PORT   ?= 8443
 
 # make install
 PREFIX   ?= /usr/local
@@ -47,8 +47,8 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-web
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-console \
+            $(BUILD)/granary-update
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -114,6 +114,14 @@ $(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The web front; its assembler input is not seen by -MMD.
+FRONT_LIBS := -lmicrohttpd -lseccomp
+$(BUILD)/obj/webfront/assets.o: $(wildcard webadmin/ui/dist/*)
+$(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
+
 $(BUILD)/granary-console: $(BUILD)/obj/appliance/console.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -129,13 +137,6 @@ $(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
-# The web front; its assembler input is not seen by -MMD.
-FRONT_LIBS := -lmicrohttpd -lseccomp
-$(BUILD)/obj/webfront/assets.o: $(wildcard webadmin/ui/dist/*)
-$(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) $(LIB)
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -208,7 +209,7 @@ fuzzers: $(FUZZERS)
 # --- running -----------------------------------------------------------------------------------
 run: $(PROGRAMS)
 	@mkdir -p $(STATE)
-	@exec tools/run $(BUILD) $(STATE) $(BIND) $(ISCSI_PORT) $(WEB_PORT) \
+	@exec tools/run $(BUILD) $(STATE) $(BIND) $(WEB_PORT) --iscsi-port $(ISCSI_PORT) \
 		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
 
 # --- proving -----------------------------------------------------------------------------------

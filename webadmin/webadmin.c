@@ -36,7 +36,9 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	list_init(&admin->changes);
 	list_init(&admin->replays);
 	model_init(&admin->model);
-	result = secret_open(options->state_dir, err);
+	result = access_open(options->control, options->state_dir, &admin->access, err);
+	if (result == 0)
+		result = secret_open(options->state_dir, err);
 	if (result == 0)
 		result = store_load(options->config, &admin->model, err);
 	if (result == 0)
@@ -45,8 +47,6 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
-	if (result == 0)
-		result = access_open(options->control, options->state_dir, &admin->access, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -61,8 +61,8 @@ void webadmin_destroy(struct webadmin *admin)
 		return;
 	model_finish(&admin->model);
 	replay_finish(admin);
-	secret_close();
 	access_close(admin->access);
+	secret_close();
 	heap_free(admin);
 }
 

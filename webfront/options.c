@@ -17,7 +17,7 @@ static const struct option longs[] = {
 
 static void print_help(void)
 {
-	printf("granary-web: the web admin of Granary (HTTPS in front of granaryd)\n\n"
+	printf("granary-web: the Granary API over HTTPS, in front of granaryd\n\n"
 	       "usage: granary-web [OPTION]...\n\n"
 	       "  --state DIR   the daemon's state directory (default $GRANARY_STATE or\n"
 	       "                /var/lib/granary); keeps key and certificate in DIR/web\n"

@@ -311,7 +311,7 @@ static enum MHD_Result begin(struct MHD_Connection *connection, const char *meth
 	front_watch_limit(watch_of(connection), FRONT_BODY_NS);
 	if (!method_known(method))
 		return answer_problem(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
-				      "the methods are GET, HEAD, POST, PUT, PATCH and DELETE");
+				      "the methods are GET, HEAD, POST, PUT, PATCH, DELETE");
 	if (!exchange->target)
 		return answer_problem(connection, MHD_HTTP_URI_TOO_LONG, "path_too_long",
 				      "the path is too long");

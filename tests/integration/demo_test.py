@@ -31,7 +31,7 @@ class MakeRun:
 
     def __init__(self, state, port, log):
         command = ["make", "--no-print-directory", "run", f"STATE={state}", "BIND=127.0.0.1",
-                   f"ISCSI_PORT={port}", f"BUILD={daemon.BUILD}"]
+                   f"ISCSI_PORT={port}", "WEB_PORT=0", f"BUILD={daemon.BUILD}"]
         self.log = log
         self.started = time.monotonic()
         with open(log, "wb") as output:

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export const en = {
-	"title": "Granary",
-	"serves": "This server is running. Its API answers here.",
-	"pages": "The pages of the web admin are not built yet: use the granary command, or the API.",
-	"document": "The API as an OpenAPI 3.1 document",
+	"page.what": "This is Granary's API. It has no pages in this version.",
+	"page.api": "What it offers, as an OpenAPI document",
+	"page.how": "Make the first account with the set-up code (granary setup code), then a token per program.",
 };

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import { render } from "preact";
 import { en } from "./en";
-import { zh } from "./zh";
 import "./style.css";
+import { zh } from "./zh";
 
-const text: Record<keyof typeof en, string> = navigator.language.startsWith("zh") ? zh : en;
+const chinese = navigator.language.toLowerCase().startsWith("zh");
 
-function Page() {
-	return (
-		<main>
-			<h1>{text["title"]}</h1>
-			<p>{text["serves"]}</p>
-			<p>{text["pages"]}</p>
-			<p><a href="/api/v1/openapi.json">{text["document"]}</a></p>
-		</main>
-	);
+function t(key: keyof typeof en): string {
+	return (chinese ? zh : en)[key];
 }
 
-render(<Page />, document.getElementById("app")!);
+document.documentElement.lang = chinese ? "zh-CN" : "en";
+render(
+	<main>
+		<h1>Granary</h1>
+		<p>{t("page.what")}</p>
+		<p>{t("page.how")}</p>
+		<p><a href="/api/v1/openapi.json">{t("page.api")}</a></p>
+	</main>,
+	document.getElementById("app")!,
+);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export const zh = {
-	"title": "Granary 粮仓",
-	"serves": "服务器正在运行，API 在此提供。",
-	"pages": "Web 管理页面尚未完成：请使用 granary 命令或 API。",
-	"document": "API 的 OpenAPI 3.1 文档",
+	"page.what": "这里是 Granary 的 API。此版本还没有管理页面。",
+	"page.api": "接口说明（OpenAPI 文档）",
+	"page.how": "先用设置码（granary setup code）创建第一个帐户，再为每个程序创建令牌。",
 };
