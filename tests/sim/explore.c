@@ -125,7 +125,7 @@ static void check_scrub(struct life *life)
 	struct pool_finding finding;
 
 	pool_get_scrub(life->pool, &info);
-	if (info.errors == 0 || life->tolerate_faults)
+	if (info.errors <= life->scrub_known || life->tolerate_faults)
 		return;
 	for (unsigned i = 0; pool_finding(life->pool, i, &finding); i++)
 		fprintf(stderr, "# finding: %s, byte %llu\n", finding.text,
@@ -620,7 +620,12 @@ static void reopen_after_fault(const struct profile *profile, struct life *befor
 		if (!lied)
 			violation("pool_open after a fault: %s", life->call.err.text);
 	} else {
+		struct pool_scrub_info info;
+
 		life->pool = life->call.pool;
+		/* A scrub that met the fault has counted it, and its count is kept. */
+		pool_get_scrub(life->pool, &info);
+		life->scrub_known = info.errors;
 		life_match_volumes(life);
 		look(life, lied ? NULL : crashed, true);
 		if (!lied)

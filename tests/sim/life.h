@@ -110,6 +110,7 @@ struct life {
 	unsigned operations;  /* started */
 	uint64_t turned;      /* profile->turns: slots to be discarded next */
 	bool tolerate_faults; /* I/O errors are not violations: faults were injected */
+	uint64_t scrub_known; /* errors the scrub had counted when this life began */
 	bool device_lied;     /* it lost or bent a write: old data may be back after a crash */
 	unsigned failures;    /* tolerated ones */
 	unsigned depth;
