@@ -90,6 +90,9 @@ bool api_volume_size_good(struct api_request *request, uint64_t bytes);
 
 void api_status_show(struct api_request *request);
 void api_routes_list(struct api_request *request);
+void api_event_list(struct api_request *request);
+void api_performance_show(struct api_request *request);
+void api_job_list(struct api_request *request);
 void api_openapi_show(struct api_request *request);
 void api_login(struct api_request *request);
 void api_logout(struct api_request *request);
