@@ -237,8 +237,19 @@ static struct opening *opening_new(struct api_request *request)
 	return request->state;
 }
 
+static void devices_are_good(struct api_request *request)
+{
+	struct opening *opening = request->state;
+
+	request->call = (struct pool_call){.done = pool_is_open};
+	pool_create(request->admin->options.world, request->admin->options.control,
+		    &opening->options, &request->call);
+}
+
 void api_pool_create(struct api_request *request)
 {
+	const char *paths[POOL_DEVICES_MAX];
+	unsigned count = 0;
 	const char *name;
 	json_t *devices;
 	int force = 0;
@@ -251,9 +262,10 @@ void api_pool_create(struct api_request *request)
 		return;
 	opening->options.name = name;
 	opening->options.force = force;
-	request->call = (struct pool_call){.done = pool_is_open};
-	pool_create(request->admin->options.world, request->admin->options.control,
-		    &opening->options, &request->call);
+	for (unsigned i = 0; i < opening->options.device_count; i++)
+		if (!opening->absent[i])
+			paths[count++] = opening->devices[i].path;
+	api_devices_check(request, paths, count, force, devices_are_good);
 }
 
 void api_pool_import(struct api_request *request)

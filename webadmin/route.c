@@ -91,6 +91,10 @@ static const struct route table[] = {
 	  {"pool", FIELD_TEXT, false, "pool; without it the one with the most free space"}),
      "Provisioned"},
 
+    {"GET", V1 "/disks", api_disk_list, ROLE_VIEWER, 0,
+     "Block devices of the machine: what is on them, who uses them, which are free", NULL,
+     "[Disk]"},
+
     {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
      "[Pool]"},
     {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE,

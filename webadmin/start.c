@@ -6,6 +6,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
 
@@ -325,6 +326,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	admin->phase = "stopping";
 	access_quiet(admin->access);
 	watch_quiet(admin->watch);
+	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;
 	else
