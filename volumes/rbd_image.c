@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/heap.h"
@@ -113,11 +114,10 @@ static bool parse_hex(const char *text, size_t length, uint8_t ret_uuid[16])
 		return false;
 	for (unsigned i = 0; i < 16; i++) {
 		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
-		unsigned byte;
 
-		if (strspn(pair, "0123456789abcdef") != 2 || sscanf(pair, "%2x", &byte) != 1)
+		if (strspn(pair, "0123456789abcdef") != 2)
 			return false;
-		ret_uuid[i] = (uint8_t)byte;
+		ret_uuid[i] = (uint8_t)strtoul(pair, NULL, 16);
 	}
 	return true;
 }
