@@ -199,13 +199,20 @@ static void vfs_done(struct vfs_request *request, int result)
 	call->done(call, result);
 }
 
-void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
-		  void (*done)(struct nfs_call *call, int result))
+void nfs_call_vfs_as(struct nfs_call *call, struct vfs *vfs,
+		     const struct vfs_credentials *credentials,
+		     void (*done)(struct nfs_call *call, int result))
 {
-	call->vfs.credentials = &call->credentials;
+	call->vfs.credentials = credentials;
 	call->vfs.done = vfs_done;
 	call->done = done;
 	vfs_submit(vfs, &call->vfs);
+}
+
+void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
+		  void (*done)(struct nfs_call *call, int result))
+{
+	nfs_call_vfs_as(call, vfs, &call->credentials, done);
 }
 
 /* ---- who asks */

@@ -88,6 +88,121 @@ void volume_rename(struct volume *volume, const char *name, struct pool_call *ca
 	volume->pool->ops->volume_rename(volume, name, call);
 }
 
+/* ---- snapshots and clones ---- */
+static void can_not(const struct pool *pool, const char *what, struct pool_call *call)
+{
+	call->loop = loop_current();
+	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool does not offer %s",
+				  pool ? pool->ops->name : "memory", what));
+}
+
+/* The operations of the pool a volume lies in; those of a volume without one can do nothing. */
+static const struct pool_ops *ops_of(const struct volume *volume)
+{
+	static const struct pool_ops none = {.name = "memory"};
+
+	return volume->pool ? volume->pool->ops : &none;
+}
+
+void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
+		     struct pool_call *call)
+{
+	if (pool->ops->snapshot_create)
+		pool->ops->snapshot_create(pool, specs, count, call);
+	else
+		can_not(pool, "snapshots", call);
+}
+
+struct volume *snapshot_next(struct volume *volume, struct volume *previous)
+{
+	return ops_of(volume)->snapshot_next ? ops_of(volume)->snapshot_next(volume, previous)
+					     : NULL;
+}
+
+bool snapshot_get_info(struct volume *volume, struct snapshot_info *ret_info)
+{
+	return ops_of(volume)->snapshot_get_info &&
+	       ops_of(volume)->snapshot_get_info(volume, ret_info);
+}
+
+struct volume *snapshot_of(struct volume *volume)
+{
+	return ops_of(volume)->snapshot_of ? ops_of(volume)->snapshot_of(volume) : NULL;
+}
+
+void snapshot_delete(struct volume *snapshot, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_delete)
+		ops_of(snapshot)->snapshot_delete(snapshot, call);
+	else
+		can_not(snapshot->pool, "snapshots", call);
+}
+
+void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_rename)
+		ops_of(snapshot)->snapshot_rename(snapshot, name, call);
+	else
+		can_not(snapshot->pool, "renaming of snapshots", call);
+}
+
+void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_hold)
+		ops_of(snapshot)->snapshot_hold(snapshot, until_ns, call);
+	else
+		can_not(snapshot->pool, "holds of snapshots", call);
+}
+
+void snapshot_release(struct volume *snapshot, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_release)
+		ops_of(snapshot)->snapshot_release(snapshot, call);
+	else
+		can_not(snapshot->pool, "holds of snapshots", call);
+}
+
+void snapshot_measure(struct volume *snapshot, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_measure)
+		ops_of(snapshot)->snapshot_measure(snapshot, call);
+	else
+		can_not(snapshot->pool, "the size of single snapshots", call);
+}
+
+void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call)
+{
+	if (ops_of(snapshot)->volume_clone)
+		ops_of(snapshot)->volume_clone(snapshot, name, call);
+	else
+		can_not(snapshot->pool, "clones", call);
+}
+
+void volume_promote(struct volume *clone, struct pool_call *call)
+{
+	if (ops_of(clone)->volume_promote)
+		ops_of(clone)->volume_promote(clone, call);
+	else
+		can_not(clone->pool, "the promotion of clones", call);
+}
+
+void volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
+		     struct pool_call *call)
+{
+	if (ops_of(volume)->volume_rollback)
+		ops_of(volume)->volume_rollback(volume, snapshot, keep, call);
+	else
+		can_not(volume->pool, "a way back to snapshots", call);
+}
+
+void volume_diff(struct volume_diff *diff, struct pool_call *call)
+{
+	if (ops_of(diff->to)->volume_diff)
+		ops_of(diff->to)->volume_diff(diff, call);
+	else
+		can_not(diff->to->pool, "differences between snapshots", call);
+}
+
 struct volume *pool_find_volume(struct pool *pool, const char *name)
 {
 	return pool->ops->find_volume(pool, name);

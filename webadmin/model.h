@@ -52,7 +52,7 @@ struct model_lun {
 	unsigned lun;
 	char pool[POOL_NAME_MAX + 1];
 	uint8_t volume[16];
-	char volume_name[VOLUME_NAME_MAX + 1];
+	char volume_name[VOLUME_PATH_MAX + 1];
 	bool mapped;
 	char (
 	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
