@@ -6,7 +6,7 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { can, call, Problem, problemOf, type Role } from "./api";
 import { Icon, type IconName } from "./icons";
 import { refresh } from "./live";
-import { maybe, t } from "./text";
+import { maybe, saysTheSame, t } from "./text";
 
 type Children = { children?: ComponentChildren };
 
@@ -22,7 +22,7 @@ export function Trouble({ problem, retry }: { problem?: Problem | null; retry?: 
 			<Icon name="warning" />
 			<div>
 				<strong>{title}</strong>
-				{problem.detail && <p class="detail" lang="en">{problem.detail}</p>}
+				{problem.detail && !saysTheSame(`code.${problem.code}`, problem.detail) && <p class="detail" lang="en">{problem.detail}</p>}
 				{problem.wait > 0 && <p>{t("problem.wait", { seconds: problem.wait })}</p>}
 				{hint && <p>{hint}</p>}
 				{retry && <button type="button" class="link" onClick={retry}>{t("action.retry")}</button>}

@@ -28,6 +28,11 @@ export function t(key: Key, values?: Record<string, string | number>): string {
 	return values ? text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all)) : text;
 }
 
+/** Does a sentence of the daemon's say no more than the English text of @key? */
+export function saysTheSame(key: string, sentence: string): boolean {
+	return (en as Record<string, string>)[key]?.toLowerCase() === sentence.toLowerCase();
+}
+
 /** The text of a key that the daemon named; undefined when there is none. */
 export function maybe(key: string): string | undefined {
 	return (tables[language.value] as Record<string, string>)[key];

@@ -11,6 +11,8 @@ import type { Performance } from "../types";
 
 const SECONDS = 300;
 const HEIGHT = 150;
+const DECIMAL = Array.from({ length: 24 }, (_, at) => [1, 2, 5][at % 3] * 10 ** Math.floor(at / 3));
+const BINARY = Array.from({ length: 44 }, (_, at) => 2 ** at);
 
 /** Samples, oldest first: [ms since 1970, read B/s, written B/s, reads/s, writes/s]. */
 function useSamples(): number[][] {
@@ -43,7 +45,7 @@ const colour = (name: string) => {
 	return value;
 };
 
-function Chart({ samples, columns, format, label, least }: { samples: number[][]; columns: [number, number]; format: (value: number) => string; label: string; least: number }) {
+function Chart({ samples, columns, format, label, least, steps }: { samples: number[][]; columns: [number, number]; format: (value: number) => string; label: string; least: number; steps: number[] }) {
 	const box = useRef<HTMLDivElement>(null);
 	const plot = useRef<uPlot | null>(null);
 	const state = `${repaint.value} ${look.value} ${language.value}`;
@@ -55,7 +57,7 @@ function Chart({ samples, columns, format, label, least }: { samples: number[][]
 			width: box.current!.clientWidth, height: HEIGHT, padding: [8, 28, 0, 0], legend: { show: false },
 			cursor: { y: false, points: { size: 6 } },
 			scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most * 1.15, least)] } },
-			axes: [{ ...axis, space: 90, size: 26, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleTimeString(language.value === "zh" ? "zh-CN" : "en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), grid: { show: false } }, { ...axis, size: 64, space: 36, values: (_, at) => at.map(format) }],
+			axes: [{ ...axis, space: 90, size: 26, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleTimeString(language.value === "zh" ? "zh-CN" : "en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), grid: { show: false } }, { ...axis, size: 64, space: 36, incrs: steps, values: (_, at) => at.map(format) }],
 			series: [{}, series(t("chart.read"), "read"), series(t("chart.write"), "write")],
 		}, [[], [], []], box.current!);
 		const watcher = new ResizeObserver(([entry]) => plot.current?.setSize({ width: entry.contentRect.width, height: HEIGHT }));
@@ -79,8 +81,8 @@ export function Charts() {
 	const samples = useSamples();
 	return (
 		<div class="columns even">
-			<Chart samples={samples} columns={[1, 2]} format={(value) => `${bytes(value)}/s`} label={t("chart.throughput")} least={2 ** 20} />
-			<Chart samples={samples} columns={[3, 4]} format={(value) => number(value)} label={t("chart.iops")} least={10} />
+			<Chart samples={samples} columns={[1, 2]} format={(value) => `${bytes(value)}/s`} label={t("chart.throughput")} least={2 ** 20} steps={BINARY} />
+			<Chart samples={samples} columns={[3, 4]} format={(value) => number(value)} label={t("chart.iops")} least={10} steps={DECIMAL} />
 		</div>
 	);
 }
