@@ -89,6 +89,7 @@ bool api_size(struct api_request *request, const json_t *value, uint64_t *ret_by
 bool api_volume_size_good(struct api_request *request, uint64_t bytes);
 
 void api_status_show(struct api_request *request);
+void api_appliance(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_openapi_show(struct api_request *request);
 void api_login(struct api_request *request);

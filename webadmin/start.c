@@ -324,6 +324,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	admin->phase_context = context;
 	admin->phase = "stopping";
 	access_quiet(admin->access);
+	relay_quiet(&admin->relay);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;
 	else
