@@ -98,6 +98,7 @@ int run_appliance_time(struct command *command);
 int run_appliance_name(struct command *command);
 int run_appliance_restart(struct command *command);
 int run_appliance_poweroff(struct command *command);
+int run_disk_list(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
 int run_pool_list(struct command *command);

@@ -4,6 +4,7 @@
 
 #include "webadmin/access.h"
 #include "webadmin/model.h"
+#include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
 /* api_appliance.c: the thread that waits for the appliance's helper. */
@@ -26,6 +27,7 @@ struct webadmin {
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
 	struct relay_thread relay;
+	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 
