@@ -122,12 +122,13 @@ $(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) 
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
 
-$(BUILD)/granary-console: $(BUILD)/obj/appliance/console.o $(LIB)
+CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console qr screen text)
+$(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lqrencode
 
-UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv slot)
+UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
 $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

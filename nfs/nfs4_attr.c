@@ -95,8 +95,7 @@ static void put_fsid(struct xdr_out *out, const struct source *source)
 
 static void put_lease(struct xdr_out *out, const struct source *source)
 {
-	(void)source;
-	xdr_put_u32(out, NFS4_LEASE_SECONDS);
+	xdr_put_u32(out, nfs4_lease_seconds(source->call->conn->server));
 }
 
 static void put_handle(struct xdr_out *out, const struct source *source)

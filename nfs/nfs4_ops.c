@@ -25,7 +25,7 @@ static int putfh(struct nfs_call *call)
 
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	result = nfs_call_handle(call, handle, length, NFS_VERSION_4_1, &content);
+	result = nfs_call_handle(call, handle, length, nfs4_version(call), &content);
 	if (result < 0)
 		return nfs4_status_of(result);
 	if (content.kind == NFS_HANDLE_PSEUDO_ROOT)
@@ -67,7 +67,7 @@ static int restorefh(struct nfs_call *call)
 	if (!saved->set)
 		return NFS4ERR_RESTOREFH;
 	if (!saved->pseudo)
-		result = nfs_call_enter(call, saved->export, NFS_VERSION_4_1);
+		result = nfs_call_enter(call, saved->export, nfs4_version(call));
 	if (result == 0)
 		call->compound.current = *saved;
 	return nfs4_status_of(result);
@@ -96,7 +96,7 @@ static int enter_export(struct nfs_call *call, const char *name, unsigned length
 		if (strlen(export->path + 1) != length ||
 		    memcmp(export->path + 1, name, length) != 0)
 			continue;
-		result = nfs_call_enter(call, export, NFS_VERSION_4_1);
+		result = nfs_call_enter(call, export, nfs4_version(call));
 		if (result == 0)
 			nfs4_set_object(call, &export->vfs->root);
 		return nfs4_status_of(result);
@@ -235,27 +235,6 @@ static int getattr(struct nfs_call *call)
 			   getattr_done);
 }
 
-static struct nfs4_stateid get_stateid(struct xdr_in *in)
-{
-	struct nfs4_stateid stateid = {.seqid = xdr_get_u32(in)};
-	const uint8_t *other = xdr_get_fixed(in, sizeof(stateid.other));
-
-	if (other)
-		memcpy(stateid.other, other, sizeof(stateid.other));
-	return stateid;
-}
-
-/* The current stateid (RFC 8881 16.2.3.1.2) stands for the one the compound has made. */
-static void resolve(const struct nfs_call *call, struct nfs4_stateid *stateid)
-{
-	static const uint8_t zero[12];
-
-	if (stateid->seqid != 1 || memcmp(stateid->other, zero, sizeof(zero)) != 0)
-		return;
-	stateid->seqid = call->compound.current.state_seqid;
-	memcpy(stateid->other, call->compound.current.state_other, sizeof(stateid->other));
-}
-
 static void setattr_done(struct nfs_call *call, int result)
 {
 	struct nfs4_bitmap set = wanted_of(call);
@@ -267,7 +246,7 @@ static void setattr_done(struct nfs_call *call, int result)
 
 static int setattr(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	struct nfs4_bitmap bitmap;
 	struct vfs_set set;
 	bool opened = false;
@@ -277,7 +256,7 @@ static int setattr(struct nfs_call *call)
 		status = nfs4_need_object(call, true);
 	if (status != NFS4_OK)
 		return status;
-	resolve(call, &stateid);
+	nfs4_use_current(call, &stateid);
 	if (set.mask & VFS_SET_SIZE)
 		status = nfs4_open_check(call, &stateid, 2, &opened);
 	if (status != NFS4_OK)
@@ -587,7 +566,7 @@ static void read_done(struct nfs_call *call, int result)
 
 static int read_file(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	uint64_t offset = xdr_get_u64(&call->in);
 	uint32_t count = xdr_get_u32(&call->in);
 	struct buf *data;
@@ -598,7 +577,7 @@ static int read_file(struct nfs_call *call)
 		return status;
 	if (call->compound.current.pseudo)
 		return NFS4ERR_ISDIR;
-	resolve(call, &stateid);
+	nfs4_use_current(call, &stateid);
 	status = nfs4_open_check(call, &stateid, 1, &opened);
 	if (status != NFS4_OK)
 		return status;
@@ -629,7 +608,7 @@ static void write_done(struct nfs_call *call, int result)
 
 static int write_file(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	uint64_t offset = xdr_get_u64(&call->in);
 	uint32_t stable = xdr_get_u32(&call->in), length;
 	const uint8_t *data = xdr_get_payload(&call->in, NFS_TRANSFER_MAX, &length);
@@ -638,7 +617,7 @@ static int write_file(struct nfs_call *call)
 
 	if (status != NFS4_OK)
 		return status;
-	resolve(call, &stateid);
+	nfs4_use_current(call, &stateid);
 	status = nfs4_open_check(call, &stateid, 2, &opened);
 	if (status != NFS4_OK)
 		return status;

@@ -210,7 +210,7 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 				    .checksum = (uint8_t)volume->volume.checksum,
 				    .reserve_bytes = volume->volume.reserve_bytes,
 				    .root = volume->map.root};
-				memcpy(record.name, volume->volume.name, sizeof(record.name));
+				memcpy(record.name, volume->volume.name, VOLUME_NAME_MAX);
 			}
 			volume_record_encode(&record, at + VOLUME_RECORD * i);
 		}

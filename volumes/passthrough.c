@@ -561,6 +561,7 @@ static void pass_get_info(struct pool *base, struct pool_info *ret_info)
 		info.size_bytes += volume_size(&list_entry(it, struct device, link)->volume);
 	}
 	info.used_bytes = info.provisioned_bytes = info.size_bytes;
+	info.kind = base->ops->name;
 	*ret_info = info;
 }
 

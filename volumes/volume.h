@@ -22,6 +22,8 @@ struct volume;
 #define VOLUME_SLOT         4096u      /* unit of mapping and checksum; the physical block */
 #define VOLUME_TRANSFER_MAX (1u << 20) /* bytes of one read, write or atomic write */
 #define VOLUME_NAME_MAX     127        /* bytes, without the pool's name */
+#define SNAPSHOT_NAME_MAX   63         /* bytes, what stands behind the '@' */
+#define VOLUME_PATH_MAX     (VOLUME_NAME_MAX + 1 + SNAPSHOT_NAME_MAX) /* VOLUME@SNAPSHOT */
 
 enum volume_op {
 	VOLUME_READ,
@@ -109,8 +111,8 @@ enum volume_checksum { VOLUME_CHECKSUM_STANDARD, VOLUME_CHECKSUM_OFF, VOLUME_CHE
  * size may grow (acquire load with volume_size()). */
 struct volume {
 	const struct volume_ops *ops;
-	struct pool *pool; /* NULL for a memory volume without a pool */
-	char name[VOLUME_NAME_MAX + 1];
+	struct pool *pool;              /* NULL for a memory volume without a pool */
+	char name[VOLUME_PATH_MAX + 1]; /* of a snapshot: VOLUME@SNAPSHOT */
 	struct volume_identity identity;
 	uint64_t size_bytes;
 	bool read_only;
@@ -137,7 +139,12 @@ struct volume *volume_ref(struct volume *volume);  /* any thread */
 void volume_unref(struct volume *volume);          /* NULL is fine */
 
 /* Watch for changes made by the administrator. Context: control loop. */
-enum volume_change { VOLUME_RESIZED, VOLUME_RENAMED, VOLUME_THRESHOLD };
+enum volume_change {
+	VOLUME_RESIZED,
+	VOLUME_RENAMED,
+	VOLUME_THRESHOLD,
+	VOLUME_ROLLED_BACK /* all data may be different; VOLUME_RESIZED follows when the size is */
+};
 struct volume_watcher {
 	struct list link;
 	void (*changed)(struct volume_watcher *watcher, struct volume *volume,

@@ -99,6 +99,9 @@ void api_devices_check(struct api_request *request, const char *const *paths, un
 
 void api_status_show(struct api_request *request);
 void api_routes_list(struct api_request *request);
+void api_event_list(struct api_request *request);
+void api_performance_show(struct api_request *request);
+void api_job_list(struct api_request *request);
 void api_openapi_show(struct api_request *request);
 void api_login(struct api_request *request);
 void api_logout(struct api_request *request);

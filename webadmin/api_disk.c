@@ -55,7 +55,7 @@ static void find_volume(struct model *model, struct device_info *info)
 		if (!passthrough_get_info(volume, &held) || !held.available ||
 		    !same_file(held.path, &status))
 			continue;
-		snprintf(info->used_by, sizeof info->used_by, "volume %s/%s", pool->name,
+		snprintf(info->used_by, sizeof info->used_by, "volume %s/%.180s", pool->name,
 			 volume->name);
 		info->free = false;
 	}

@@ -170,6 +170,26 @@ static const struct object objects[] = {
       {"pools", FIELD_OBJECTS, true},
       {"targets", FIELD_OBJECTS, true},
       {"sessions", FIELD_OBJECTS, true}}},
+    {"Events",
+     "What happened lately",
+     {{"last", FIELD_NUMBER, true, "id to ask from the next time"},
+      {"lost", FIELD_SWITCH, true, "there were events that are not kept any more"},
+      {"events", FIELD_OBJECTS, true, "id, at_ms, kind (change, sessions, pools), method, path"}}},
+    {"Performance",
+     "The load, all LUNs together",
+     {{"interval_seconds", FIELD_NUMBER, true},
+      {"columns", FIELD_TEXTS, true, "what the numbers of a sample are"},
+      {"samples", FIELD_LISTS, true, "oldest first"}}},
+    {"Job",
+     "Long work",
+     {{"id", FIELD_TEXT, true},
+      {"kind", FIELD_TEXT, true, "scrub"},
+      {"object", FIELD_TEXT, true, "name of what it works on"},
+      {"state", FIELD_TEXT, true, "running, paused, done or stopped"},
+      {"progress", FIELD_REAL, true, "0 to 1"},
+      {"started", FIELD_TEXT, true, "RFC 3339, empty for never"},
+      {"ended", FIELD_TEXT, true},
+      {"eta_seconds", FIELD_NUMBER, true}}},
     {"Me",
      "Who is signed in",
      {{"name", FIELD_TEXT, true},
@@ -242,6 +262,9 @@ static json_t *field_schema(const struct route_field *field)
 		break;
 	case FIELD_OBJECTS:
 		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "object");
+		break;
+	case FIELD_LISTS:
+		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "array");
 		break;
 	case FIELD_OBJECT:
 		schema = json_pack("{s:s}", "type", "object");

@@ -163,7 +163,7 @@ int passthrough_start(struct webadmin *admin, struct model_pool *pool, bool last
 		snprintf(pool->reason, sizeof pool->reason, "%s", err.text);
 		return result;
 	}
-	while ((result = config_step(statement, &err)) > 0)
+	while (config_step(statement, &err) > 0)
 		if (read_row(statement, &spec) == 0 && attach(pool->pool, &spec, last) < 0)
 			busy = -EBUSY;
 	config_finish(statement);

@@ -17,6 +17,16 @@
 		}                                                                                  \
 	}
 
+/* Where a pool of a Ceph cluster is. */
+#define PLACE_FIELDS                                                                               \
+	{"backend", FIELD_TEXT, false, "native (the default) or rbd"},                             \
+	    {"conf", FIELD_TEXT, false, "rbd: the cluster's ceph.conf (/etc/ceph/ceph.conf)"},     \
+	    {"ceph_pool", FIELD_TEXT, false, "rbd: Ceph's pool"},                                  \
+	    {"ceph_id", FIELD_TEXT, false, "rbd: who to be there, without client. (admin)"},       \
+	{                                                                                          \
+		"ceph_namespace", FIELD_TEXT, false, "rbd: a namespace of Ceph's pool"             \
+	}
+
 static const struct route table[] = {
 #define V1 "/api/v1"
     {"GET", V1 "/status", api_status_show, ROLE_VIEWER, 0,
@@ -24,10 +34,18 @@ static const struct route table[] = {
     {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, 0, "This table", NULL, "[Route]"},
     {"GET", V1 "/openapi.json", api_openapi_show, ROLE_NOBODY, 0,
      "This API as an OpenAPI 3.1 document"},
+    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, 0,
+     "What happened after ?after=ID; ?wait=SECONDS waits for it; as a stream with Accept: "
+     "text/event-stream",
+     NULL, "Events"},
+    {"GET", V1 "/performance", api_performance_show, ROLE_VIEWER, 0,
+     "The load of the last minutes, a sample a second, those after ?after=MS", NULL, "Performance"},
+    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, 0, "Long work and how far it is", NULL, "[Job]"},
     {"GET", "/metrics", api_metrics_show, ROLE_VIEWER, ROUTE_TEXT,
      "Counters and gauges in Prometheus' text format"},
 
-    {"GET", V1 "/setup", api_setup_show, ROLE_NOBODY, 0, "Is the first account still to be made?"},
+    {"GET", V1 "/setup", api_setup_show, ROLE_NOBODY, 0,
+     "Is the first account still to be made, and am I signed in?"},
     {"POST", V1 "/setup", api_set_up, ROLE_NOBODY, ROUTE_CHANGE | ROUTE_SECRET,
      "Make the first account with the set-up code, and sign in",
      BODY({"code", FIELD_TEXT, true, "the code that the first start printed"},
@@ -92,12 +110,12 @@ static const struct route table[] = {
     {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE,
      "Create a pool on devices or files",
      BODY({"name", FIELD_TEXT, true, "name of the pool"},
-	  {"devices", FIELD_DEVICES, true, "devices or files; a file with a size is created"},
-	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
+	  {"devices", FIELD_DEVICES, false, "devices or files; a file with a size is created"},
+	  PLACE_FIELDS, {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
     {"POST", V1 "/pools/import", api_pool_import, ROLE_ADMIN, ROUTE_CHANGE,
      "Take in a pool that already is on devices or files",
-     BODY({"devices", FIELD_DEVICES, true, "its devices or files"},
+     BODY({"devices", FIELD_DEVICES, false, "its devices or files"}, PLACE_FIELDS,
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"}),
      "Pool"},
     {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, 0, "One pool", NULL, "Pool"},

@@ -36,8 +36,8 @@ _granary()
 	esac
 	else case "$noun $verb" in
 	"disk list") list="--free $globals" ;;
-	"pool create") list="--force $globals" ;;
-	"pool import") list="--rewind $globals" ;;
+	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
+	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
