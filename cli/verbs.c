@@ -6,6 +6,17 @@
 #define IQN "iqn.2026-11.org.example:vm1"
 
 static const struct verb table[] = {
+    {"disk",
+     "list",
+     "",
+     0,
+     0,
+     {{"free", NULL, "only those that a pool can take as they are"}},
+     "List the machine's block devices, what they carry and who uses them",
+     "granary disk list",
+     "GET /api/v1/disks",
+     run_disk_list},
+
     {"pool",
      "create",
      "NAME [DEVICE|FILE[:SIZE]]...",

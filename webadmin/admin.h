@@ -4,6 +4,7 @@
 
 #include "webadmin/access.h"
 #include "webadmin/model.h"
+#include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
 /* Inside webadmin/: the administration itself. */
@@ -14,6 +15,7 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
+	struct watch *watch;   /* watch.h */
 	struct list replays;   /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 

@@ -82,6 +82,8 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 				  "about:blank", "title", "Server error", "status", 500, "detail",
 				  "out of memory", "code", "no_memory");
 	audit(request, reply, status);
+	if (status < 300 && route && route->flags & ROUTE_CHANGE && !(route->flags & ROUTE_SECRET))
+		watch_tell(request->admin->watch, "change", route->method, request->path);
 	if (request->replay_key && request->admin->change == request &&
 	    !(route->flags & ROUTE_SECRET))
 		replay_keep(request, reply);

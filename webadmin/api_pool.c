@@ -290,10 +290,21 @@ static struct opening *opening_new(struct api_request *request)
 	return request->state;
 }
 
+static void devices_are_good(struct api_request *request)
+{
+	struct opening *opening = request->state;
+
+	request->call = (struct pool_call){.done = pool_is_open};
+	pool_create(request->admin->options.world, request->admin->options.control,
+		    &opening->options, &request->call);
+}
+
 void api_pool_create(struct api_request *request)
 {
 	const char *name = body_text(request, "name");
 	bool force = json_is_true(json_object_get(request->body, "force"));
+	const char *paths[POOL_DEVICES_MAX];
+	unsigned count = 0;
 	struct opening *opening;
 
 	if (!pool_name_good(request, name) || !(opening = opening_new(request)) ||
@@ -301,9 +312,10 @@ void api_pool_create(struct api_request *request)
 		return;
 	opening->options.name = name;
 	opening->options.force = force;
-	request->call = (struct pool_call){.done = pool_is_open};
-	pool_create(request->admin->options.world, request->admin->options.control,
-		    &opening->options, &request->call);
+	for (unsigned i = 0; i < opening->options.device_count; i++)
+		if (!opening->absent[i] && opening->options.devices[i].path != opening->address)
+			paths[count++] = opening->devices[i].path;
+	api_devices_check(request, paths, count, force, devices_are_good);
 }
 
 void api_pool_import(struct api_request *request)

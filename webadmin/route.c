@@ -34,10 +34,18 @@ static const struct route table[] = {
     {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, 0, "This table", NULL, "[Route]"},
     {"GET", V1 "/openapi.json", api_openapi_show, ROLE_NOBODY, 0,
      "This API as an OpenAPI 3.1 document"},
+    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, 0,
+     "What happened after ?after=ID; ?wait=SECONDS waits for it; as a stream with Accept: "
+     "text/event-stream",
+     NULL, "Events"},
+    {"GET", V1 "/performance", api_performance_show, ROLE_VIEWER, 0,
+     "The load of the last minutes, a sample a second, those after ?after=MS", NULL, "Performance"},
+    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, 0, "Long work and how far it is", NULL, "[Job]"},
     {"GET", "/metrics", api_metrics_show, ROLE_VIEWER, ROUTE_TEXT,
      "Counters and gauges in Prometheus' text format"},
 
-    {"GET", V1 "/setup", api_setup_show, ROLE_NOBODY, 0, "Is the first account still to be made?"},
+    {"GET", V1 "/setup", api_setup_show, ROLE_NOBODY, 0,
+     "Is the first account still to be made, and am I signed in?"},
     {"POST", V1 "/setup", api_set_up, ROLE_NOBODY, ROUTE_CHANGE | ROUTE_SECRET,
      "Make the first account with the set-up code, and sign in",
      BODY({"code", FIELD_TEXT, true, "the code that the first start printed"},
@@ -92,6 +100,10 @@ static const struct route table[] = {
 	  {"hosts", FIELD_TEXTS, true, "who may log in: initiator names, addresses or networks"},
 	  {"pool", FIELD_TEXT, false, "pool; without it the one with the most free space"}),
      "Provisioned"},
+
+    {"GET", V1 "/disks", api_disk_list, ROLE_VIEWER, 0,
+     "Block devices of the machine: what is on them, who uses them, which are free", NULL,
+     "[Disk]"},
 
     {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
      "[Pool]"},

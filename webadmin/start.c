@@ -6,6 +6,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
 
@@ -387,6 +388,8 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	list_for_each (it, &admin->model.pools)
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
+	watch_quiet(admin->watch);
+	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;
 	else
