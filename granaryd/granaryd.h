@@ -26,6 +26,7 @@ struct options {
 	uint16_t iscsi_port;
 	uint16_t nfs_port, mount_port;
 	bool nfs_port_given;
+	unsigned nfs_lease; /* seconds; 0: the default */
 	const char *io_engine;
 	unsigned io_loops;
 	bool demo;

@@ -273,6 +273,7 @@ static int create_nfs(struct err *err)
 	    .control = daemon_.control,
 	    .io_loops = daemon_.io_loops,
 	    .io_loop_count = daemon_.options.io_loops,
+	    .lease_seconds = daemon_.options.nfs_lease,
 	};
 
 	return nfs_server_create(&options, &daemon_.nfs, err);

@@ -17,6 +17,7 @@ enum {
 	OPT_ENGINE,
 	OPT_LOOPS,
 	OPT_DEMO,
+	OPT_LEASE,
 	OPT_LOG
 };
 
@@ -36,6 +37,8 @@ static const struct {
      "                      and leaves the portmapper's port 111 alone)"},
     {"mount-port", "N", OPT_MOUNT_PORT,
      "port that MOUNT is announced on (default 0: the NFS port)"},
+    {"nfs-lease", "SECONDS", OPT_LEASE,
+     "lease of NFSv4 clients, and the most a grace period lasts (default 90)"},
     {"io-engine", "NAME", OPT_ENGINE, "auto, uring or aio (default auto)"},
     {"io-loops", "N", OPT_LOOPS, "threads for I/O (default one per core)"},
     {"demo", NULL, OPT_DEMO, "set up pool tank, volume tank/demo and a target open to this host"},
@@ -149,6 +152,11 @@ static int take(int code, const char *value, struct options *options)
 		if (!read_number(value, 0, 65535, &number))
 			return usage("--mount-port %s is not a port", value);
 		options->mount_port = (uint16_t)number;
+		return -1;
+	case OPT_LEASE:
+		if (!read_number(value, 1, 3600, &number))
+			return usage("--nfs-lease %s is not a number from 1 to 3600", value);
+		options->nfs_lease = (unsigned)number;
 		return -1;
 	case OPT_ENGINE:
 		options->io_engine = value;

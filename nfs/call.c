@@ -10,7 +10,8 @@
 
 /* Every program answers on every port. */
 static const struct nfs_program *const programs[] = {
-    &nfs_nfs3, &nfs_nfs4, &nfs_mount3, &nfs_mount1, &nfs_portmap2, &nfs_rpcbind3, &nfs_rpcbind4,
+    &nfs_nfs3,     &nfs_nfs4,     &nfs_mount3, &nfs_mount1, &nfs_portmap2,
+    &nfs_rpcbind3, &nfs_rpcbind4, &nfs_nlm4,   &nfs_nsm1,
 };
 #define PROGRAM_COUNT (sizeof(programs) / sizeof(programs[0]))
 
@@ -199,13 +200,20 @@ static void vfs_done(struct vfs_request *request, int result)
 	call->done(call, result);
 }
 
-void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
-		  void (*done)(struct nfs_call *call, int result))
+void nfs_call_vfs_as(struct nfs_call *call, struct vfs *vfs,
+		     const struct vfs_credentials *credentials,
+		     void (*done)(struct nfs_call *call, int result))
 {
-	call->vfs.credentials = &call->credentials;
+	call->vfs.credentials = credentials;
 	call->vfs.done = vfs_done;
 	call->done = done;
 	vfs_submit(vfs, &call->vfs);
+}
+
+void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
+		  void (*done)(struct nfs_call *call, int result))
+{
+	nfs_call_vfs_as(call, vfs, &call->credentials, done);
 }
 
 /* ---- who asks */

@@ -8,7 +8,9 @@
 #include "core/list.h"
 #include "core/stream.h"
 #include "nfs/export.h"
+#include "nfs/grace.h"
 #include "nfs/handle.h"
+#include "nfs/lock.h"
 #include "nfs/nfs.h"
 #include "nfs/rpc.h"
 
@@ -27,7 +29,10 @@ struct nfs_call;
 struct nfs_drc;
 struct nfs_drc_entry;
 struct nfs4_server;
+struct nlm;
 struct nfs4_session;
+struct nfs4_client;
+struct nfs4_owner;
 
 #define NFS_TRANSFER_MAX    (1u << 20)
 #define NFS_RECORD_MAX      (NFS_TRANSFER_MAX + (64u << 10)) /* bytes of a call */
@@ -87,6 +92,9 @@ struct nfs_server {
 	struct nfs_drc *drc;
 	struct nfs4_server *nfs4;
 	struct nfs_mounts *mounts;
+	struct lock_table *locks;
+	struct nlm *nlm;
+	struct nfs_grace *grace;
 };
 
 /* ---- conn.c */
@@ -160,7 +168,7 @@ struct nfs_program {
 };
 const struct nfs_program *const *nfs_program_table(unsigned *ret_count);
 extern const struct nfs_program nfs_mount1, nfs_mount3, nfs_portmap2, nfs_rpcbind3, nfs_rpcbind4,
-    nfs_nfs3, nfs_nfs4;
+    nfs_nfs3, nfs_nfs4, nfs_nlm4, nfs_nsm1;
 
 /* What a COMPOUND of NFSv4 keeps from one operation to the next (nfs4.h). */
 struct nfs4_place {
@@ -173,10 +181,13 @@ struct nfs4_place {
 struct nfs4_compound {
 	uint32_t count, index, operation;
 	size_t status_at, count_at, operation_at, body_at;
-	bool in_loop;
-	int ended; /* NFS4_PENDING: not */
+	uint32_t minor;
+	bool keep_body; /* a failure with results */
 	struct nfs4_place current, saved;
 	struct nfs4_session *session; /* its slot is ours */
+	struct nfs4_client *client;   /* the session's; v4.0: of the operation's state */
+	struct nfs4_owner *owner;     /* v4.0: whose turn it is; pinned */
+	uint32_t owner_seqid;
 	uint32_t slot;
 	bool cache_this;
 	uint64_t numbers[4]; /* the operation's own */
@@ -198,8 +209,9 @@ struct nfs_call {
 	struct vfs_credentials credentials;
 	uint32_t groups[RPC_GROUPS_MAX];
 	struct vfs_request vfs;
-	void (*done)(struct nfs_call *call, int result); /* of vfs */
-	uint64_t argument[4];                            /* the procedure's own */
+	void (*done)(struct nfs_call *call, int result);        /* of vfs */
+	void (*record_done)(struct nfs_call *call, int status); /* nfs4_record() */
+	uint64_t argument[4];                                   /* the procedure's own */
 	struct vfs_attr saved_attr;
 	struct vfs_object saved_object;
 	struct iovec iov;
@@ -236,6 +248,10 @@ void nfs_call_drop(struct nfs_call *call);
 /* nfs_call_vfs: submit call->vfs to @vfs; @done runs when it is through. */
 void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
 		  void (*done)(struct nfs_call *call, int result));
+/* The same on the server's own behalf. */
+void nfs_call_vfs_as(struct nfs_call *call, struct vfs *vfs,
+		     const struct vfs_credentials *credentials,
+		     void (*done)(struct nfs_call *call, int result));
 /* Bytes of a READ, sent as they are: xdr_put_opaque() without the copy. */
 void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length);
 /* Scratch memory until the end of the call, at most BUF_MAX; NULL: short of buffers. */
@@ -266,8 +282,21 @@ void nfs_drc_forget(struct nfs_drc *drc, struct nfs_drc_entry *entry);
 int nfs_mounts_create(struct nfs_mounts **ret_mounts);
 void nfs_mounts_destroy(struct nfs_mounts *mounts);
 
-/* ---- nfs4_state.c */
-int nfs4_server_create(struct nfs_server *server, struct nfs4_server **ret_nfs4);
+/* ---- nlm.c: locks of NFSv3 */
+int nlm_create(struct nfs_server *server, struct nlm **ret_nlm);
+void nlm_destroy(struct nlm *nlm); /* stopped, or never used; NULL is fine */
+/* No calls to clients any more, no locks; then stopped() on the control loop. Context: control
+ * loop. */
+void nlm_stop(struct nlm *nlm, void (*stopped)(struct nfs_server *server));
+/* A record of a host of NFSv3 came with a share: it is told to reclaim. Other records: nothing.
+ * Context: the first I/O loop. */
+void nlm_host_found(struct nfs_server *server, const char *record);
+
+/* ---- nfs4_client.c */
+int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,
+		       struct nfs4_server **ret_nfs4);
 void nfs4_server_destroy(struct nfs4_server *nfs4);
+/* Is the client with this record here, and through with reclaiming? */
+bool nfs4_record_is_alive(struct nfs_server *server, const char *record);
 
 #endif

@@ -18,6 +18,7 @@ struct nfs_server;
 
 #define NFS_PORT            2049u
 #define NFS_PORTMAP_PORT    111u
+#define NFS_LEASE_SECONDS   90u
 #define NFS_SHARES_MAX      1024u
 #define NFS_RULES_MAX       64u /* of a share */
 #define NFS_PATH_MAX        255u
@@ -28,6 +29,7 @@ struct nfs_server_options {
 	struct loop *const *io_loops;
 	unsigned io_loop_count;
 	unsigned connections_max; /* 0 = 1024 */
+	unsigned lease_seconds;   /* of NFSv4's state, and of the grace period; 0 = 90 */
 };
 int nfs_server_create(const struct nfs_server_options *options, struct nfs_server **ret_server,
 		      struct err *err) __attribute__((warn_unused_result));
@@ -56,7 +58,13 @@ struct nfs_rule {
 /* nfs_rule_check: is @rule->client understood? -EINVAL with text. */
 int nfs_rule_check(const struct nfs_rule *rule, struct err *err);
 
-enum nfs_versions { NFS_VERSION_3 = 1, NFS_VERSION_4_1 = 2, NFS_VERSIONS_ALL = 3 };
+enum nfs_versions {
+	NFS_VERSION_3 = 1,
+	NFS_VERSION_4_0 = 2,
+	NFS_VERSION_4_1 = 4,
+	NFS_VERSION_4_2 = 8,
+	NFS_VERSIONS_ALL = 15
+};
 struct nfs_share {
 	const char *path; /* "/NAME", one component */
 	struct vfs *vfs;

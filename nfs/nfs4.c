@@ -6,18 +6,54 @@
 
 #include "nfs/nfs4.h"
 
-enum { OP_FIRST = 3, OP_LAST = 58, OP_ILLEGAL = 10044 };
+enum { OP_FIRST = 3, OP_SETATTR = 34, OP_SEQUENCE = 53, OP_ILLEGAL = 10044 };
 
-/* Operations without a SEQUENCE in front: each must be alone then (RFC 8881 2.10.6.1). */
-static int (*const session_ops[])(struct nfs_call *call) = {
-    [41] = nfs4_op_bind_conn,       [42] = nfs4_op_exchange_id,      [43] = nfs4_op_create_session,
-    [44] = nfs4_op_destroy_session, [57] = nfs4_op_destroy_clientid,
-};
-static int (*const state_ops[])(struct nfs_call *call) = {
-    [4] = nfs4_op_close,           [18] = nfs4_op_open,
-    [21] = nfs4_op_open_downgrade, [26] = nfs4_op_readdir,
-    [45] = nfs4_op_free_stateid,   [53] = nfs4_op_sequence,
-    [55] = nfs4_op_test_stateid,   [58] = nfs4_op_reclaim_complete,
+/* The last operation that each minor version knows. */
+static const uint32_t last_ops[] = {39, 58, 75};
+
+#define MINOR_0    1u
+#define MINOR_1    2u /* and later ones */
+#define MINOR_2    4u
+#define NO_SESSION 8u /* may come without SEQUENCE, and must be alone then (RFC 8881 2.10.6.1) */
+
+/* Those that are not in nfs4_file_ops, which are for all minor versions but for secinfo_no_name. */
+static const struct {
+	int (*run)(struct nfs_call *call);
+	unsigned flags;
+} state_ops[] = {
+    [4] = {nfs4_op_close, MINOR_0 | MINOR_1},
+    [12] = {nfs4_op_lock, MINOR_0 | MINOR_1},
+    [13] = {nfs4_op_lockt, MINOR_0 | MINOR_1},
+    [14] = {nfs4_op_locku, MINOR_0 | MINOR_1},
+    [18] = {nfs4_op_open, MINOR_0 | MINOR_1},
+    [20] = {nfs4_op_open_confirm, MINOR_0},
+    [21] = {nfs4_op_open_downgrade, MINOR_0 | MINOR_1},
+    [26] = {nfs4_op_readdir, MINOR_0 | MINOR_1},
+    [30] = {nfs4_op_renew, MINOR_0},
+    [35] = {nfs4_op_setclientid, MINOR_0},
+    [36] = {nfs4_op_setclientid_confirm, MINOR_0},
+    [39] = {nfs4_op_release_lockowner, MINOR_0},
+    [40] = {nfs4_op_backchannel_ctl, MINOR_1},
+    [41] = {nfs4_op_bind_conn, MINOR_1 | NO_SESSION},
+    [42] = {nfs4_op_exchange_id, MINOR_1 | NO_SESSION},
+    [43] = {nfs4_op_create_session, MINOR_1 | NO_SESSION},
+    [44] = {nfs4_op_destroy_session, MINOR_1 | NO_SESSION},
+    [45] = {nfs4_op_free_stateid, MINOR_1},
+    [53] = {nfs4_op_sequence, MINOR_1},
+    [55] = {nfs4_op_test_stateid, MINOR_1},
+    [57] = {nfs4_op_destroy_clientid, MINOR_1 | NO_SESSION},
+    [58] = {nfs4_op_reclaim_complete, MINOR_1},
+    [59] = {nfs4_op_allocate, MINOR_2},
+    [60] = {nfs4_op_copy, MINOR_2},
+    [62] = {nfs4_op_deallocate, MINOR_2},
+    [63] = {nfs4_op_io_advise, MINOR_2},
+    [68] = {nfs4_op_read_plus, MINOR_2},
+    [69] = {nfs4_op_seek, MINOR_2},
+    [71] = {nfs4_op_clone, MINOR_2},
+    [72] = {nfs4_op_getxattr, MINOR_2},
+    [73] = {nfs4_op_setxattr, MINOR_2},
+    [74] = {nfs4_op_listxattrs, MINOR_2},
+    [75] = {nfs4_op_removexattr, MINOR_2},
 };
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -62,6 +98,42 @@ int nfs4_status_of(int result)
 }
 
 /* ---- what operations share */
+
+unsigned nfs4_version(const struct nfs_call *call)
+{
+	static const unsigned versions[] = {NFS_VERSION_4_0, NFS_VERSION_4_1, NFS_VERSION_4_2};
+
+	return versions[call->compound.minor];
+}
+
+struct nfs4_stateid nfs4_get_stateid(struct xdr_in *in)
+{
+	struct nfs4_stateid stateid = {.seqid = xdr_get_u32(in)};
+	const uint8_t *other = xdr_get_fixed(in, sizeof(stateid.other));
+
+	if (other)
+		memcpy(stateid.other, other, sizeof(stateid.other));
+	return stateid;
+}
+
+void nfs4_use_current(const struct nfs_call *call, struct nfs4_stateid *stateid)
+{
+	static const uint8_t zero[12];
+
+	if (call->compound.minor == 0 || stateid->seqid != 1 ||
+	    memcmp(stateid->other, zero, sizeof(zero)) != 0)
+		return;
+	stateid->seqid = call->compound.current.state_seqid;
+	memcpy(stateid->other, call->compound.current.state_other, 12);
+}
+
+void nfs4_put_stateid(struct nfs_call *call, const struct nfs4_stateid *stateid)
+{
+	xdr_put_u32(&call->out, stateid->seqid);
+	xdr_put_fixed(&call->out, stateid->other, sizeof(stateid->other));
+	call->compound.current.state_seqid = stateid->seqid;
+	memcpy(call->compound.current.state_other, stateid->other, sizeof(stateid->other));
+}
 
 int nfs4_submit(struct nfs_call *call, enum vfs_op op,
 		void (*done)(struct nfs_call *call, int result))
@@ -126,26 +198,43 @@ static void finish(struct nfs_call *call, int status)
 	nfs_call_reply(call);
 }
 
+static bool is_known(const struct nfs4_compound *compound, uint32_t op)
+{
+	return op >= OP_FIRST && op <= last_ops[compound->minor];
+}
+
+/* May it be where it is in the compound? */
+static int check_place(const struct nfs4_compound *compound, bool alone)
+{
+	if (compound->minor == 0)
+		return NFS4_OK;
+	if (compound->operation == OP_SEQUENCE)
+		return compound->index > 1 ? NFS4ERR_SEQUENCE_POS : NFS4_OK;
+	if (compound->index > 1)
+		return NFS4_OK;
+	if (!alone)
+		return NFS4ERR_OP_NOT_IN_SESSION;
+	return compound->count > 1 ? NFS4ERR_NOT_ONLY_OP : NFS4_OK;
+}
+
 static int run_one(struct nfs_call *call)
 {
 	struct nfs4_compound *compound = &call->compound;
 	uint32_t op = compound->operation;
+	unsigned flags = op < COUNT(state_ops) ? state_ops[op].flags : 0;
+	unsigned minor = compound->minor == 0 ? MINOR_0 : MINOR_1;
+	int status;
 
-	if (compound->index == 1 && op != 53 && !(op < COUNT(session_ops) && session_ops[op]))
-		return op < OP_FIRST || op > OP_LAST ? NFS4ERR_OP_ILLEGAL
-						     : NFS4ERR_OP_NOT_IN_SESSION;
-	if (compound->index > 1 && op == 53)
-		return NFS4ERR_SEQUENCE_POS;
-	if (op < COUNT(session_ops) && session_ops[op]) {
-		if (compound->index == 1 && compound->count > 1)
-			return NFS4ERR_NOT_ONLY_OP;
-		return session_ops[op](call);
-	}
-	if (op < COUNT(state_ops) && state_ops[op])
-		return state_ops[op](call);
+	if (!is_known(compound, op))
+		return NFS4ERR_OP_ILLEGAL;
+	status = check_place(compound, flags & NO_SESSION);
+	if (status != NFS4_OK)
+		return status;
+	if (flags & (minor | (compound->minor == 2 ? MINOR_2 : 0)))
+		return state_ops[op].run(call);
 	if (op < NFS4_FILE_OPS && nfs4_file_ops[op])
 		return nfs4_file_ops[op](call);
-	return op < OP_FIRST || op > OP_LAST ? NFS4ERR_OP_ILLEGAL : NFS4ERR_NOTSUPP;
+	return NFS4ERR_NOTSUPP;
 }
 
 /* An operation has ended: its status, and nothing behind it when it failed. */
@@ -155,15 +244,17 @@ static bool end_one(struct nfs_call *call, int status)
 
 	if (status == NFS4_OK && call->in.bad)
 		status = NFS4ERR_BADXDR;
-	if (status != NFS4_OK) {
+	if (status != NFS4_OK && !compound->keep_body) {
 		if (call->data && call->data_at >= compound->body_at) {
 			buf_unref(call->data);
 			call->data = NULL;
 		}
 		xdr_truncate(&call->out, compound->body_at);
-		if (compound->operation == 34) /* SETATTR: which were set */
+		if (compound->operation == OP_SETATTR) /* which were set */
 			xdr_put_u32(&call->out, 0);
 	}
+	compound->keep_body = false;
+	nfs4_turn_end(call, status);
 	xdr_patch_u32(&call->out, compound->body_at - 4, (uint32_t)status);
 	if (status == NFS4_OK && compound->index < compound->count)
 		return true;
@@ -178,7 +269,7 @@ static void loop(struct nfs_call *call)
 
 	do {
 		uint32_t op = xdr_get_u32(&call->in);
-		bool known = op >= OP_FIRST && op <= OP_LAST;
+		bool known = is_known(compound, op);
 
 		compound->index++;
 		compound->operation = op;
@@ -186,10 +277,7 @@ static void loop(struct nfs_call *call)
 		xdr_put_u32(&call->out, known ? op : OP_ILLEGAL);
 		xdr_put_u32(&call->out, 0);
 		compound->body_at = xdr_length(&call->out);
-		compound->in_loop = true;
-		compound->ended = NFS4_PENDING;
 		status = call->in.bad ? NFS4ERR_BADXDR : run_one(call);
-		compound->in_loop = false;
 		if (status == NFS4_PENDING)
 			return;
 	} while (end_one(call, status));
@@ -223,7 +311,8 @@ static void compound(struct nfs_call *call)
 	xdr_put_opaque(&call->out, tag, length);
 	compound->count_at = xdr_length(&call->out);
 	xdr_put_u32(&call->out, 0);
-	if (minor != 1)
+	compound->minor = minor;
+	if (minor >= COUNT(last_ops))
 		finish(call, NFS4ERR_MINOR_VERS_MISMATCH);
 	else if (compound->count > NFS4_OPS_MAX)
 		finish(call, NFS4ERR_TOO_MANY_OPS);

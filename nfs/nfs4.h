@@ -4,13 +4,13 @@
 
 #include "nfs/internal.h"
 
-/* NFS version 4.1 (RFC 8881), inside.
+/* NFS version 4, minor versions 0 (RFC 7530), 1 (RFC 8881) and 2 (RFC 7862, 8276), inside.
  *
  *   nfs4.c          COMPOUND: operations one after the other, the table of them
- *   nfs4_session.c  clients, sessions, slots: exactly once
- *   nfs4_state.c    what is open, by whom; share reservations
+ *   nfs4_client.c   clients, sessions, slots: exactly once
+ *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
  *   nfs4_attr.c     attribute bitmaps
- *   nfs4_ops.c, nfs4_open.c, nfs4_dir.c  operations */
+ *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
 
 enum nfs4_status {
 	NFS4_OK = 0,
@@ -40,12 +40,15 @@ enum nfs4_status {
 	NFS4ERR_BADTYPE = 10007,
 	NFS4ERR_DELAY = 10008,
 	NFS4ERR_SAME = 10009,
+	NFS4ERR_DENIED = 10010,
 	NFS4ERR_LOCKED = 10012,
+	NFS4ERR_GRACE = 10013,
 	NFS4ERR_SHARE_DENIED = 10015,
 	NFS4ERR_RESOURCE = 10018,
 	NFS4ERR_NOFILEHANDLE = 10020,
 	NFS4ERR_MINOR_VERS_MISMATCH = 10021,
 	NFS4ERR_STALE_CLIENTID = 10022,
+	NFS4ERR_STALE_STATEID = 10023,
 	NFS4ERR_NOT_SAME = 10027,
 	NFS4ERR_SYMLINK = 10029,
 	NFS4ERR_RESTOREFH = 10030,
@@ -53,6 +56,7 @@ enum nfs4_status {
 	NFS4ERR_NO_GRACE = 10033,
 	NFS4ERR_OLD_STATEID = 10024,
 	NFS4ERR_BAD_STATEID = 10025,
+	NFS4ERR_BAD_SEQID = 10026,
 	NFS4ERR_BADXDR = 10036,
 	NFS4ERR_LOCKS_HELD = 10037,
 	NFS4ERR_OPENMODE = 10038,
@@ -72,18 +76,20 @@ enum nfs4_status {
 	NFS4ERR_SEQ_FALSE_RETRY = 10076,
 	NFS4ERR_NOT_ONLY_OP = 10081,
 	NFS4ERR_WRONG_TYPE = 10083,
+	NFS4ERR_UNION_NOTSUPP = 10090,
+	NFS4ERR_NOXATTR = 10095,
+	NFS4ERR_XATTR2BIG = 10096,
 };
 
 /* Not a status: the operation goes on, nfs4_done() will be called. */
 #define NFS4_PENDING (-1)
 
-#define NFS4_OPS_MAX       64u
-#define NFS4_TAG_MAX       1024u
-#define NFS4_OWNER_MAX     1024u
-#define NFS4_SLOTS         32u
-#define NFS4_CACHED_MAX    2048u /* bytes of a reply kept for a retry */
-#define NFS4_LEASE_SECONDS 90u
-#define NFS4_ATTR_WORDS    3u
+#define NFS4_OPS_MAX    64u
+#define NFS4_TAG_MAX    1024u
+#define NFS4_OWNER_MAX  1024u
+#define NFS4_SLOTS      32u
+#define NFS4_CACHED_MAX 2048u /* bytes of a reply kept for a retry */
+#define NFS4_ATTR_WORDS 3u
 
 struct nfs4_bitmap {
 	uint32_t words[NFS4_ATTR_WORDS];
@@ -130,6 +136,7 @@ struct nfs4_exchange {
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
+	uint32_t minor; /* 0, or 1 for all that have sessions */
 	bool update;
 	uint64_t id; /* results */
 	uint32_t sequence;
@@ -139,8 +146,19 @@ int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, u
 /* ret_retry: the same request as the last one; *ret_session is the one made then. */
 int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
 			uint8_t ret_id[16], uint64_t now);
-int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16]);
+/* @own: the session of the request that asks (NULL: none); it goes when that is answered. */
+int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
+			 const struct nfs4_session *own);
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t client);
+/* v4.0: SETCLIENTID (exchange->minor is 0), SETCLIENTID_CONFIRM, RENEW. */
+int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
+		      uint8_t ret_confirm[8], uint64_t now);
+int nfs4_confirm_clientid(struct nfs4_server *nfs4, uint64_t id, const uint8_t verifier[8],
+			  uint64_t now);
+int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+uint32_t nfs4_lease_seconds(const struct nfs_server *server);
+/* For NLM: nfs4_gives_way() from outside. */
+bool nfs4_client_gives_way(struct nfs_server *server, uint64_t id, uint64_t now);
 bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16]);
 
 struct nfs4_sequence {
@@ -173,8 +191,50 @@ int nfs4_open_close(struct nfs_call *call, struct nfs4_stateid *stateid);
 int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t access,
 		    bool *ret_opened);
 int nfs4_stateid_test(struct nfs_call *call, const struct nfs4_stateid *stateid);
-/* Forget what is open on shares that @table has not. */
-void nfs4_forget_shares(struct nfs4_server *nfs4, const struct nfs_table *table);
+int nfs4_stateid_free(struct nfs_call *call, const struct nfs4_stateid *stateid);
+/* Forget what is open on shares that @table has not; @table is in force. */
+void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table);
+/* May the call's client have new state on the current share (@reclaim: claim old one) now?
+ * NFS4_OK, GRACE, NO_GRACE. */
+int nfs4_grace_check(struct nfs_call *call, bool reclaim);
+/* Make sure of the client's record on the share, then done(call, status). */
+void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int status));
+
+/* Byte-range locks on the current file. */
+struct nfs4_lock_args {
+	struct nfs4_stateid stateid; /* of the open (from_open) or the lock; the result's */
+	bool from_open, reclaim;
+	struct lock_range range;
+	uint64_t client; /* v4.0 */
+	const uint8_t *owner;
+	uint32_t owner_length, lock_seqid;
+	struct lock_conflict *conflict; /* filled with NFS4ERR_DENIED */
+};
+int nfs4_lock(struct nfs_call *call, struct nfs4_lock_args *args);
+int nfs4_lock_test(struct nfs_call *call, struct nfs4_lock_args *args);
+int nfs4_unlock(struct nfs_call *call, struct nfs4_stateid *stateid, uint64_t first, uint64_t last);
+int nfs4_release_lock_owner(struct nfs_call *call, uint64_t client, const void *owner,
+			    uint32_t length);
+
+/* v4.0: an owner's operations come one after the other (RFC 7530 9.1.7). True: it is @seqid's turn,
+ * until nfs4_turn_end(). False: *ret_status is what the operation returns: an error, what it
+ * returned the first time (the results are there), or NFS4_PENDING: the first one is still at
+ * work, and this call is through. */
+bool nfs4_turn_of_owner(struct nfs_call *call, uint64_t client, const void *owner, uint32_t length,
+			uint32_t seqid, int *ret_status);
+bool nfs4_turn_of_stateid(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t seqid,
+			  int *ret_status);
+void nfs4_turn_end(struct nfs_call *call, int status);
+int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid);
+bool nfs4_owner_confirmed(const struct nfs_call *call);
+
+/* Stateids on the wire; the current stateid (RFC 8881 16.2.3.1.2) stands for the one that the
+ * compound made. */
+struct nfs4_stateid nfs4_get_stateid(struct xdr_in *in);
+void nfs4_use_current(const struct nfs_call *call, struct nfs4_stateid *stateid);
+void nfs4_put_stateid(struct nfs_call *call, const struct nfs4_stateid *stateid);
+/* enum nfs_versions of the call's minor version. */
+unsigned nfs4_version(const struct nfs_call *call);
 
 /* Operations: arguments decoded from call->in, results to call->out. They return a status, or
  * NFS4_PENDING. */
@@ -190,7 +250,27 @@ int nfs4_op_open_downgrade(struct nfs_call *call);
 int nfs4_op_close(struct nfs_call *call);
 int nfs4_op_test_stateid(struct nfs_call *call);
 int nfs4_op_free_stateid(struct nfs_call *call);
+int nfs4_op_open_confirm(struct nfs_call *call);
+int nfs4_op_lock(struct nfs_call *call);
+int nfs4_op_lockt(struct nfs_call *call);
+int nfs4_op_locku(struct nfs_call *call);
+int nfs4_op_release_lockowner(struct nfs_call *call);
+int nfs4_op_setclientid(struct nfs_call *call);
+int nfs4_op_setclientid_confirm(struct nfs_call *call);
+int nfs4_op_renew(struct nfs_call *call);
+int nfs4_op_backchannel_ctl(struct nfs_call *call);
 int nfs4_op_readdir(struct nfs_call *call);
+int nfs4_op_allocate(struct nfs_call *call);
+int nfs4_op_copy(struct nfs_call *call);
+int nfs4_op_deallocate(struct nfs_call *call);
+int nfs4_op_io_advise(struct nfs_call *call);
+int nfs4_op_read_plus(struct nfs_call *call);
+int nfs4_op_seek(struct nfs_call *call);
+int nfs4_op_clone(struct nfs_call *call);
+int nfs4_op_getxattr(struct nfs_call *call);
+int nfs4_op_setxattr(struct nfs_call *call);
+int nfs4_op_listxattrs(struct nfs_call *call);
+int nfs4_op_removexattr(struct nfs_call *call);
 extern int (*const nfs4_file_ops[])(struct nfs_call *call); /* nfs4_ops.c, by number */
 #define NFS4_FILE_OPS 54u
 

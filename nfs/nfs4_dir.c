@@ -81,7 +81,8 @@ static int list_exports(struct nfs_call *call)
 	for (unsigned i = 0; i < call->table->count; i++) {
 		const struct nfs_export *export = &call->table->exports[i];
 
-		if (i + FIRST_COOKIE <= from || nfs_call_enter(call, export, NFS_VERSION_4_1) < 0)
+		if (i + FIRST_COOKIE <= from ||
+		    nfs_call_enter(call, export, nfs4_version(call)) < 0)
 			continue;
 		attr.fileid = export->vfs->root_fileid;
 		put_entry(&listing, i + FIRST_COOKIE, export->path + 1,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs4_open.c: OPEN, OPEN_DOWNGRADE, CLOSE and their stateids (RFC 8881 18.16, 18.18, 18.2).
- * Nothing is delegated. */
+/* nfs4_open.c: OPEN, OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE (RFC 8881 18.16, 18.18, 18.2; RFC 7530
+ * 16.16 to 16.19, 16.2). Nothing is delegated. */
 #include <errno.h>
 #include <string.h>
 
@@ -8,41 +8,14 @@
 
 enum { CREATE_UNCHECKED, CREATE_GUARDED, CREATE_EXCLUSIVE, CREATE_EXCLUSIVE_1 };
 enum { CLAIM_NULL = 0, CLAIM_PREVIOUS = 1, CLAIM_FH = 4 };
-#define ACCESS_WANT   0xff00u /* delegation wishes */
-#define SHARE_WISH    0x30000u
-#define DELEGATE_NONE 0u
+#define ACCESS_WANT    0xff00u /* delegation wishes */
+#define SHARE_WISH     0x30000u
+#define DELEGATE_NONE  0u
+#define RESULT_CONFIRM 2u
+#define RESULT_POSIX   4u
 
 /* compound.numbers */
-enum { ACCESS, DENY, OWNER_LENGTH };
-
-static struct nfs4_stateid get_stateid(struct xdr_in *in)
-{
-	struct nfs4_stateid stateid = {.seqid = xdr_get_u32(in)};
-	const uint8_t *other = xdr_get_fixed(in, sizeof(stateid.other));
-	static const uint8_t zero[12];
-
-	if (other && memcmp(other, zero, 12) != 0)
-		memcpy(stateid.other, other, sizeof(stateid.other));
-	return stateid;
-}
-
-static void use_current(const struct nfs_call *call, struct nfs4_stateid *stateid)
-{
-	static const uint8_t zero[12];
-
-	if (stateid->seqid == 1 && memcmp(stateid->other, zero, 12) == 0) {
-		stateid->seqid = call->compound.current.state_seqid;
-		memcpy(stateid->other, call->compound.current.state_other, 12);
-	}
-}
-
-static void put_stateid(struct nfs_call *call, const struct nfs4_stateid *stateid)
-{
-	xdr_put_u32(&call->out, stateid->seqid);
-	xdr_put_fixed(&call->out, stateid->other, sizeof(stateid->other));
-	call->compound.current.state_seqid = stateid->seqid;
-	memcpy(call->compound.current.state_other, stateid->other, sizeof(stateid->other));
-}
+enum { ACCESS, DENY, OWNER_LENGTH, CLAIM };
 
 /* The HOLD that was too many has been given back. */
 static void released(struct nfs_call *call, int result)
@@ -61,32 +34,45 @@ static void release(struct nfs_call *call, int status)
 	nfs4_submit(call, VFS_RELEASE, released);
 }
 
-/* The file is held and the client may do what it asks for: make it state. */
-static void make_state(struct nfs_call *call)
+/* The file is held and the client may do what it asks for, and has its record: make it state. */
+static void make_recorded(struct nfs_call *call, int recorded)
 {
 	const uint64_t *numbers = call->compound.numbers;
 	struct nfs4_open_args args = {.access = (uint32_t)numbers[ACCESS],
 				      .deny = (uint32_t)numbers[DENY],
 				      .owner = call->compound.bytes,
 				      .owner_length = (uint32_t)numbers[OWNER_LENGTH]};
+	struct nfs4_bitmap set = {0};
 	struct nfs4_stateid stateid;
 	bool upgraded;
-	int status = nfs4_open_add(call, &args, &call->saved_object, &stateid, &upgraded);
+	int status;
 
+	if (recorded != NFS4_OK) {
+		release(call, recorded);
+		return;
+	}
+	status = nfs4_open_add(call, &args, &call->saved_object, &stateid, &upgraded);
 	if (status == NFS4_OK) {
+		memcpy(set.words, call->compound.wanted, sizeof(set.words));
 		nfs4_set_object(call, &call->saved_object);
-		put_stateid(call, &stateid);
+		nfs4_put_stateid(call, &stateid);
 		xdr_put_bool(&call->out, true);
 		xdr_put_u64(&call->out, call->argument[1]);
 		xdr_put_u64(&call->out, call->argument[2]);
-		xdr_put_u32(&call->out, 4); /* OPEN4_RESULT_LOCKTYPE_POSIX */
-		xdr_put_u32(&call->out, 0);
+		xdr_put_u32(&call->out,
+			    RESULT_POSIX | (nfs4_owner_confirmed(call) ? 0 : RESULT_CONFIRM));
+		nfs4_put_bitmap(&call->out, &set);
 		xdr_put_u32(&call->out, DELEGATE_NONE);
 	}
 	if (status != NFS4_OK || upgraded)
 		release(call, status);
 	else
 		nfs4_done(call, NFS4_OK);
+}
+
+static void make_state(struct nfs_call *call)
+{
+	nfs4_record(call, make_recorded);
 }
 
 static void rights_known(struct nfs_call *call, int result)
@@ -108,12 +94,13 @@ static void rights_known(struct nfs_call *call, int result)
 		make_state(call);
 }
 
-static int wrong_type(enum vfs_type type)
+static int wrong_type(enum vfs_type type, uint32_t minor)
 {
 	return type == VFS_REGULAR     ? NFS4_OK
 	       : type == VFS_DIRECTORY ? NFS4ERR_ISDIR
-	       : type == VFS_SYMLINK   ? NFS4ERR_SYMLINK
-				       : NFS4ERR_WRONG_TYPE;
+	       : minor == 0 || type == VFS_SYMLINK
+		   ? NFS4ERR_SYMLINK /* v4.0: of all that is no file (RFC 7530 16.16.6) */
+		   : NFS4ERR_WRONG_TYPE;
 }
 
 /* A file that is there: its type, then the client's rights. One that was just made needs none. */
@@ -131,12 +118,12 @@ static void found(struct nfs_call *call, int result)
 	call->saved_object = by_handle ? call->compound.current.object : vfs->result_object;
 	call->argument[1] = vfs->before[0].type ? vfs->before[0].change : vfs->after[0].change;
 	call->argument[2] = vfs->after[0].change;
-	status = wrong_type(attr->type);
+	status = wrong_type(attr->type, call->compound.minor);
 	if (status != NFS4_OK) {
 		release(call, status);
 		return;
 	}
-	if (created) {
+	if (created || call->compound.numbers[CLAIM] == CLAIM_PREVIOUS) {
 		make_state(call);
 		return;
 	}
@@ -170,16 +157,17 @@ static int get_how(struct nfs_call *call, struct vfs_request *made)
 	return status;
 }
 
-static int get_share(struct nfs_call *call)
+/* What comes in front of the claim; *ret_seqid and *ret_client are v4.0's. */
+static int get_share(struct nfs_call *call, uint32_t *ret_seqid, uint64_t *ret_client)
 {
 	uint64_t *numbers = call->compound.numbers;
 	uint32_t access, length;
 
-	xdr_get_u32(&call->in); /* seqid: of no meaning here */
+	*ret_seqid = xdr_get_u32(&call->in);
 	access = xdr_get_u32(&call->in);
-	numbers[ACCESS] = access & ~(ACCESS_WANT | SHARE_WISH);
+	numbers[ACCESS] = call->compound.minor ? access & ~(ACCESS_WANT | SHARE_WISH) : access;
 	numbers[DENY] = xdr_get_u32(&call->in);
-	xdr_get_u64(&call->in); /* client id: the session's */
+	*ret_client = xdr_get_u64(&call->in);
 	call->compound.bytes = xdr_get_opaque(&call->in, NFS4_OWNER_MAX, &length);
 	numbers[OWNER_LENGTH] = length;
 	if (call->in.bad)
@@ -215,67 +203,140 @@ static int open_by_name(struct nfs_call *call, struct vfs_request *made, bool cr
 	return nfs4_submit(call, creating ? VFS_CREATE : VFS_LOOKUP, found);
 }
 
+/* A claim is for what this client had open when the server stopped. */
+static int open_reclaim(struct nfs_call *call, bool creating)
+{
+	uint32_t delegation = xdr_get_u32(&call->in);
+
+	if (call->in.bad || delegation > 3)
+		return NFS4ERR_BADXDR;
+	if (delegation)
+		return NFS4ERR_INVAL; /* there were none */
+	return open_by_handle(call, creating);
+}
+
+static int open_claim(struct nfs_call *call, struct vfs_request *made, bool creating)
+{
+	switch (call->compound.numbers[CLAIM]) {
+	case CLAIM_NULL:
+		return open_by_name(call, made, creating);
+	case CLAIM_PREVIOUS:
+		return open_reclaim(call, creating);
+	case CLAIM_FH:
+		return call->compound.minor ? open_by_handle(call, creating) : NFS4ERR_BADXDR;
+	default:
+		return call->compound.numbers[CLAIM] > (call->compound.minor ? 6 : 3)
+			   ? NFS4ERR_BADXDR
+			   : NFS4ERR_NOTSUPP;
+	}
+}
+
+static void pass_claim(struct nfs_call *call)
+{
+	uint32_t length;
+
+	if (call->compound.numbers[CLAIM] == CLAIM_NULL)
+		xdr_get_opaque(&call->in, 4096, &length);
+	else
+		xdr_get_u32(&call->in);
+}
+
+/* May it be opened now, and as asked? */
+static int check_open(struct nfs_call *call)
+{
+	const struct nfs4_place *current = &call->compound.current;
+
+	if (!current->set)
+		return NFS4ERR_NOFILEHANDLE;
+	if (current->pseudo)
+		return NFS4_OK;
+	if ((call->compound.numbers[ACCESS] & 2) && call->rule->read_only)
+		return NFS4ERR_ROFS;
+	return nfs4_grace_check(call, call->compound.numbers[CLAIM] == CLAIM_PREVIOUS);
+}
+
 int nfs4_op_open(struct nfs_call *call)
 {
 	struct vfs_request made = {0};
-	int share = get_share(call), status = share == NFS4ERR_BADXDR ? share : NFS4_OK;
-	uint32_t creating = xdr_get_u32(&call->in), claim;
+	uint32_t seqid, creating;
+	uint64_t client;
+	int share = get_share(call, &seqid, &client), how = NFS4_OK, status;
 
-	if (status == NFS4_OK && creating > 1)
-		status = NFS4ERR_BADXDR;
-	if (status == NFS4_OK && creating)
-		status = get_how(call, &made);
-	claim = xdr_get_u32(&call->in);
-	if (status == NFS4_OK)
-		status = call->in.bad ? NFS4ERR_BADXDR : share;
-	if (status == NFS4_OK && (call->compound.numbers[ACCESS] & 2) &&
-	    call->compound.current.set && !call->compound.current.pseudo && call->rule->read_only)
-		status = NFS4ERR_ROFS;
-	if (status != NFS4_OK)
+	if (share == NFS4ERR_BADXDR)
+		return share;
+	creating = xdr_get_u32(&call->in);
+	if (creating > 1)
+		return NFS4ERR_BADXDR;
+	if (creating)
+		how = get_how(call, &made);
+	call->compound.numbers[CLAIM] = xdr_get_u32(&call->in);
+	if (how == NFS4ERR_BADXDR || call->in.bad)
+		return NFS4ERR_BADXDR;
+	if (call->compound.minor == 0 &&
+	    !nfs4_turn_of_owner(call, client, call->compound.bytes,
+				(uint32_t)call->compound.numbers[OWNER_LENGTH], seqid, &status)) {
+		if (status == NFS4_OK) /* a retry: what follows is behind the claim */
+			pass_claim(call);
 		return status;
-	if (claim == CLAIM_NULL)
-		return open_by_name(call, &made, creating);
-	if (claim == CLAIM_FH)
-		return open_by_handle(call, creating);
-	return claim == CLAIM_PREVIOUS ? NFS4ERR_NO_GRACE
-	       : claim > 6             ? NFS4ERR_BADXDR
-				       : NFS4ERR_NOTSUPP;
+	}
+	if (share != NFS4_OK)
+		return share;
+	if (how != NFS4_OK)
+		return how;
+	status = check_open(call);
+	return status == NFS4_OK ? open_claim(call, &made, creating) : status;
+}
+
+int nfs4_op_open_confirm(struct nfs_call *call)
+{
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	uint32_t seqid = xdr_get_u32(&call->in);
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
+
+	if (status == NFS4_OK && !nfs4_turn_of_stateid(call, &stateid, seqid, &status))
+		return status;
+	if (status == NFS4_OK)
+		status = nfs4_owner_confirm(call, &stateid);
+	if (status == NFS4_OK)
+		nfs4_put_stateid(call, &stateid);
+	return status;
 }
 
 int nfs4_op_open_downgrade(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
-	uint32_t access, deny;
-	int status;
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	uint32_t seqid = xdr_get_u32(&call->in), access = xdr_get_u32(&call->in);
+	uint32_t deny = xdr_get_u32(&call->in);
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
 
-	xdr_get_u32(&call->in);
-	access = xdr_get_u32(&call->in) & ~ACCESS_WANT;
-	deny = xdr_get_u32(&call->in);
-	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
-	use_current(call, &stateid);
+	if (status == NFS4_OK && call->compound.minor == 0 &&
+	    !nfs4_turn_of_stateid(call, &stateid, seqid, &status))
+		return status;
+	nfs4_use_current(call, &stateid);
 	if (status == NFS4_OK)
-		status = nfs4_open_downgrade(call, &stateid, access, deny);
+		status = nfs4_open_downgrade(
+		    call, &stateid, call->compound.minor ? access & ~ACCESS_WANT : access, deny);
 	if (status == NFS4_OK)
-		put_stateid(call, &stateid);
+		nfs4_put_stateid(call, &stateid);
 	return status;
 }
 
 int nfs4_op_close(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid, closed = {.seqid = UINT32_MAX};
-	int status;
+	uint32_t seqid = xdr_get_u32(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	static const struct nfs4_stateid closed = {.seqid = UINT32_MAX};
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
 
-	xdr_get_u32(&call->in); /* seqid */
-	stateid = get_stateid(&call->in);
-	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
-	use_current(call, &stateid);
-	if (status == NFS4_OK && call->compound.current.pseudo)
-		status = NFS4ERR_BAD_STATEID;
+	if (status == NFS4_OK && call->compound.minor == 0 &&
+	    !nfs4_turn_of_stateid(call, &stateid, seqid, &status))
+		return status;
+	nfs4_use_current(call, &stateid);
 	if (status == NFS4_OK)
 		status = nfs4_open_close(call, &stateid);
 	if (status != NFS4_OK)
 		return status;
-	put_stateid(call, &closed);
+	nfs4_put_stateid(call, call->compound.minor ? &closed : &stateid);
 	call->saved_object = call->compound.current.object;
 	release(call, NFS4_OK);
 	return NFS4_PENDING;
@@ -289,20 +350,16 @@ int nfs4_op_test_stateid(struct nfs_call *call)
 		return NFS4ERR_BADXDR;
 	xdr_put_u32(&call->out, count);
 	for (uint32_t i = 0; i < count; i++) {
-		struct nfs4_stateid stateid = get_stateid(&call->in);
+		struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 
 		xdr_put_u32(&call->out, (uint32_t)nfs4_stateid_test(call, &stateid));
 	}
 	return NFS4_OK;
 }
 
-/* What is open is closed, not freed. */
 int nfs4_op_free_stateid(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 
-	if (call->in.bad)
-		return NFS4ERR_BADXDR;
-	return nfs4_stateid_test(call, &stateid) == NFS4_OK ? NFS4ERR_LOCKS_HELD
-							    : NFS4ERR_BAD_STATEID;
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_stateid_free(call, &stateid);
 }

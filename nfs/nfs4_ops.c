@@ -25,7 +25,7 @@ static int putfh(struct nfs_call *call)
 
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	result = nfs_call_handle(call, handle, length, NFS_VERSION_4_1, &content);
+	result = nfs_call_handle(call, handle, length, nfs4_version(call), &content);
 	if (result < 0)
 		return nfs4_status_of(result);
 	if (content.kind == NFS_HANDLE_PSEUDO_ROOT)
@@ -67,7 +67,7 @@ static int restorefh(struct nfs_call *call)
 	if (!saved->set)
 		return NFS4ERR_RESTOREFH;
 	if (!saved->pseudo)
-		result = nfs_call_enter(call, saved->export, NFS_VERSION_4_1);
+		result = nfs_call_enter(call, saved->export, nfs4_version(call));
 	if (result == 0)
 		call->compound.current = *saved;
 	return nfs4_status_of(result);
@@ -96,7 +96,7 @@ static int enter_export(struct nfs_call *call, const char *name, unsigned length
 		if (strlen(export->path + 1) != length ||
 		    memcmp(export->path + 1, name, length) != 0)
 			continue;
-		result = nfs_call_enter(call, export, NFS_VERSION_4_1);
+		result = nfs_call_enter(call, export, nfs4_version(call));
 		if (result == 0)
 			nfs4_set_object(call, &export->vfs->root);
 		return nfs4_status_of(result);
@@ -235,27 +235,6 @@ static int getattr(struct nfs_call *call)
 			   getattr_done);
 }
 
-static struct nfs4_stateid get_stateid(struct xdr_in *in)
-{
-	struct nfs4_stateid stateid = {.seqid = xdr_get_u32(in)};
-	const uint8_t *other = xdr_get_fixed(in, sizeof(stateid.other));
-
-	if (other)
-		memcpy(stateid.other, other, sizeof(stateid.other));
-	return stateid;
-}
-
-/* The current stateid (RFC 8881 16.2.3.1.2) stands for the one the compound has made. */
-static void resolve(const struct nfs_call *call, struct nfs4_stateid *stateid)
-{
-	static const uint8_t zero[12];
-
-	if (stateid->seqid != 1 || memcmp(stateid->other, zero, sizeof(zero)) != 0)
-		return;
-	stateid->seqid = call->compound.current.state_seqid;
-	memcpy(stateid->other, call->compound.current.state_other, sizeof(stateid->other));
-}
-
 static void setattr_done(struct nfs_call *call, int result)
 {
 	struct nfs4_bitmap set = wanted_of(call);
@@ -267,7 +246,7 @@ static void setattr_done(struct nfs_call *call, int result)
 
 static int setattr(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	struct nfs4_bitmap bitmap;
 	struct vfs_set set;
 	bool opened = false;
@@ -277,7 +256,7 @@ static int setattr(struct nfs_call *call)
 		status = nfs4_need_object(call, true);
 	if (status != NFS4_OK)
 		return status;
-	resolve(call, &stateid);
+	nfs4_use_current(call, &stateid);
 	if (set.mask & VFS_SET_SIZE)
 		status = nfs4_open_check(call, &stateid, 2, &opened);
 	if (status != NFS4_OK)
@@ -348,13 +327,21 @@ static const struct {
     {0x08, VFS_APPEND_DATA, VFS_APPEND_DATA},
     {0x10, 0, VFS_DELETE_CHILD},
     {0x20, VFS_EXECUTE, 0},
+    {0x40, VFS_READ_NAMED, VFS_READ_NAMED}, /* v4.2: extended attributes */
+    {0x80, VFS_WRITE_NAMED, VFS_WRITE_NAMED},
+    {0x100, VFS_READ_NAMED, VFS_READ_NAMED},
 };
-#define ACCESS_COUNT (sizeof(accesses) / sizeof(accesses[0]))
-#define ACCESS_ALL   0x3fu
+#define ACCESS_COUNT  (sizeof(accesses) / sizeof(accesses[0]))
+#define ACCESS_WRITES 0x9cu
+
+static uint32_t access_all(const struct nfs_call *call)
+{
+	return call->compound.minor >= 2 ? 0x1ff : 0x3f;
+}
 
 static void put_access(struct nfs_call *call, uint32_t granted)
 {
-	xdr_put_u32(&call->out, (uint32_t)call->compound.numbers[0] & ACCESS_ALL);
+	xdr_put_u32(&call->out, (uint32_t)call->compound.numbers[0] & access_all(call));
 	xdr_put_u32(&call->out, granted & (uint32_t)call->compound.numbers[0]);
 }
 
@@ -370,7 +357,7 @@ static void access_done(struct nfs_call *call, int result)
 			granted |= accesses[i].wire;
 	}
 	if (call->rule->read_only)
-		granted &= ~0x1cu;
+		granted &= ~ACCESS_WRITES;
 	if (result == 0)
 		put_access(call, granted);
 	nfs4_done(call, nfs4_status_of(result));
@@ -384,7 +371,7 @@ static int access_check(struct nfs_call *call)
 	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
 	if (status != NFS4_OK)
 		return status;
-	if (call->compound.numbers[0] & ~ACCESS_ALL)
+	if (call->compound.numbers[0] & ~(uint64_t)access_all(call))
 		return NFS4ERR_INVAL;
 	if (call->compound.current.pseudo) {
 		put_access(call, 0x03);
@@ -587,7 +574,7 @@ static void read_done(struct nfs_call *call, int result)
 
 static int read_file(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	uint64_t offset = xdr_get_u64(&call->in);
 	uint32_t count = xdr_get_u32(&call->in);
 	struct buf *data;
@@ -598,7 +585,7 @@ static int read_file(struct nfs_call *call)
 		return status;
 	if (call->compound.current.pseudo)
 		return NFS4ERR_ISDIR;
-	resolve(call, &stateid);
+	nfs4_use_current(call, &stateid);
 	status = nfs4_open_check(call, &stateid, 1, &opened);
 	if (status != NFS4_OK)
 		return status;
@@ -629,7 +616,7 @@ static void write_done(struct nfs_call *call, int result)
 
 static int write_file(struct nfs_call *call)
 {
-	struct nfs4_stateid stateid = get_stateid(&call->in);
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	uint64_t offset = xdr_get_u64(&call->in);
 	uint32_t stable = xdr_get_u32(&call->in), length;
 	const uint8_t *data = xdr_get_payload(&call->in, NFS_TRANSFER_MAX, &length);
@@ -638,7 +625,7 @@ static int write_file(struct nfs_call *call)
 
 	if (status != NFS4_OK)
 		return status;
-	resolve(call, &stateid);
+	nfs4_use_current(call, &stateid);
 	status = nfs4_open_check(call, &stateid, 2, &opened);
 	if (status != NFS4_OK)
 		return status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs4_session.c: the operations of clients and sessions (RFC 8881 18.34 to 18.37, 18.46, 18.50,
- * 18.51). There is no back channel: nothing is delegated, so nothing is called back. */
+/* nfs4_session.c: the operations of clients and sessions (RFC 8881 18.33 to 18.37, 18.46, 18.50,
+ * 18.51; RFC 7530 16.28, 16.33, 16.34). There is no back channel: nothing is delegated, so nothing
+ * is called back. */
 #include <string.h>
 
 #include "nfs/nfs4.h"
@@ -59,6 +60,7 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 	if (flags & ~EXCHGID_KNOWN)
 		return NFS4ERR_INVAL;
 	memcpy(exchange.verifier, verifier, 8);
+	exchange.minor = 1;
 	exchange.update = flags & EXCHGID_UPDATE;
 	status = nfs4_exchange_id(server_of(call), &exchange, now_of(call));
 	if (status != NFS4_OK)
@@ -163,7 +165,8 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 {
 	const uint8_t *id = xdr_get_fixed(&call->in, 16);
 
-	return call->in.bad ? NFS4ERR_BADXDR : nfs4_destroy_session(server_of(call), id);
+	return call->in.bad ? NFS4ERR_BADXDR
+			    : nfs4_destroy_session(server_of(call), id, call->compound.session);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)
@@ -226,4 +229,54 @@ int nfs4_op_reclaim_complete(struct nfs_call *call)
 	bool one_fs = xdr_get_bool(&call->in);
 
 	return call->in.bad ? NFS4ERR_BADXDR : nfs4_reclaim_complete(call, one_fs);
+}
+
+/* There is no back channel that it could be about, but nothing wrong with saying so. */
+int nfs4_op_backchannel_ctl(struct nfs_call *call)
+{
+	xdr_get_u32(&call->in); /* callback program */
+	skip_callback_security(&call->in);
+	return call->in.bad ? NFS4ERR_BADXDR : NFS4_OK;
+}
+
+/* ---- v4.0 */
+
+int nfs4_op_setclientid(struct nfs_call *call)
+{
+	struct nfs4_exchange exchange = {0};
+	const uint8_t *verifier = xdr_get_fixed(&call->in, 8);
+	uint8_t confirm[8];
+	uint32_t length;
+	int status;
+
+	exchange.owner = xdr_get_opaque(&call->in, NFS4_OWNER_MAX, &exchange.owner_length);
+	xdr_get_u32(&call->in); /* callback: program, netid, address, ident; never called */
+	xdr_get_opaque(&call->in, 256, &length);
+	xdr_get_opaque(&call->in, 256, &length);
+	xdr_get_u32(&call->in);
+	if (call->in.bad)
+		return NFS4ERR_BADXDR;
+	memcpy(exchange.verifier, verifier, 8);
+	status = nfs4_set_clientid(server_of(call), &exchange, confirm, now_of(call));
+	if (status != NFS4_OK)
+		return status;
+	xdr_put_u64(&call->out, exchange.id);
+	xdr_put_fixed(&call->out, confirm, sizeof(confirm));
+	return NFS4_OK;
+}
+
+int nfs4_op_setclientid_confirm(struct nfs_call *call)
+{
+	uint64_t id = xdr_get_u64(&call->in);
+	const uint8_t *confirm = xdr_get_fixed(&call->in, 8);
+
+	return call->in.bad ? NFS4ERR_BADXDR
+			    : nfs4_confirm_clientid(server_of(call), id, confirm, now_of(call));
+}
+
+int nfs4_op_renew(struct nfs_call *call)
+{
+	uint64_t id = xdr_get_u64(&call->in);
+
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_renew(server_of(call), id, now_of(call));
 }

@@ -1,627 +1,456 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs4_state.c: who the clients are, their sessions and slots, and what they have open. In memory:
- * after a restart clients make themselves known anew (there is no grace period; RECLAIM is
- * answered NO_GRACE, and clients open again).
- *
- * A client whose lease has run out keeps its state until somebody is in need of it (courteous). */
+/* nfs4_state.c: owners, what they have open and locked, and the stateids that stand for it
+ * (RFC 8881 8, 9; RFC 7530 9). Who may lock what is decided by lock.c; here is who asks. */
+#include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "core/heap.h"
-#include "nfs/nfs4.h"
+#include "core/log.h"
+#include "nfs/nfs4_state.h"
 
-#define CLIENTS_MAX  512u
-#define SESSIONS_MAX 1024u
-#define OPENS_MAX    16384u
-#define LEASE_NS     (NFS4_LEASE_SECONDS * 1000000000ull)
+/* ---- holds on objects that nobody waits for */
 
-struct slot {
-	uint32_t sequence;
-	bool running, kept;
-	uint32_t length;
-	uint8_t *reply; /* NFS4_CACHED_MAX */
+/* A HOLD is given back on the first I/O loop; the table keeps its vfs until then. */
+struct give_back {
+	struct message message;
+	struct nfs_table *table;
+	struct vfs *vfs;
+	struct vfs_credentials credentials;
+	struct vfs_request request;
 };
 
-struct nfs4_session {
-	struct nfs4_client *client;
-	uint32_t index;
-	uint64_t number;
-	struct slot slots[NFS4_SLOTS];
-	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
-};
-
-struct nfs4_client {
-	struct list link;
-	uint64_t id, renewed_ns;
-	uint8_t verifier[8];
-	bool confirmed, reclaimed;
-	uint32_t next_sequence; /* of CREATE_SESSION */
-	uint8_t last_session[16];
-	struct list opens;
-	unsigned sessions;
-	uint32_t owner_length;
-	uint8_t owner[NFS4_OWNER_MAX];
-};
-
-struct nfs4_open {
-	struct list link; /* the client's */
-	struct nfs4_client *client;
-	struct vfs *vfs; /* a reference */
-	struct vfs_object object;
-	uint32_t index, sequence, access, deny;
-	uint64_t number;
-	uint32_t owner_length;
-	uint8_t owner[];
-};
-
-struct nfs4_server {
-	pthread_mutex_t lock; /* all below; memory work only */
-	uint64_t boot, next_number;
-	struct list clients;
-	unsigned client_count;
-	struct nfs4_session *sessions[SESSIONS_MAX];
-	struct nfs4_open *opens[OPENS_MAX];
-	unsigned open_hint;
-	const struct nfs_table *table; /* the newest; the control loop holds it */
-};
-
-int nfs4_server_create(struct nfs_server *server, struct nfs4_server **ret_nfs4)
+static void given_back(struct vfs_request *request, int result)
 {
-	struct nfs4_server *nfs4 = heap_zalloc(sizeof(*nfs4));
+	struct give_back *job = container_of(request, struct give_back, request);
 
-	if (!nfs4)
-		return -ENOMEM;
-	pthread_mutex_init(&nfs4->lock, NULL);
-	list_init(&nfs4->clients);
-	nfs4->boot = server->boot_ns;
-	*ret_nfs4 = nfs4;
-	return 0;
+	(void)result;
+	nfs_table_unref(job->table);
+	heap_free(job);
 }
 
-static struct nfs4_server *server_of(const struct nfs_call *call)
+static void give_back(struct message *message)
 {
-	return call->conn->server->nfs4;
+	struct give_back *job = container_of(message, struct give_back, message);
+
+	job->request.op = VFS_RELEASE;
+	job->request.credentials = &job->credentials;
+	job->request.done = given_back;
+	vfs_submit(job->vfs, &job->request);
+}
+
+/* Without memory the hold lasts until the share is closed. */
+static void release_later(struct nfs4_server *nfs4, const struct nfs4_state *state)
+{
+	struct give_back *job = nfs4->table ? heap_zalloc(sizeof(*job)) : NULL;
+
+	if (!job)
+		return;
+	job->table = nfs_table_ref(nfs4->table);
+	job->vfs = state->vfs;
+	job->request.object = state->key.object;
+	loop_post(nfs4->server->options.io_loops[0], &job->message, give_back);
 }
 
 /* ---- the end of things; under the lock */
 
-static void drop_open(struct nfs4_server *nfs4, struct nfs4_open *open)
+static struct lock_table *locks_of(const struct nfs4_server *nfs4)
 {
-	nfs4->opens[open->index] = NULL;
-	list_remove(&open->link);
-	vfs_unref(open->vfs);
-	heap_free(open);
+	return nfs4->server->locks;
 }
 
-static void drop_session(struct nfs4_server *nfs4, struct nfs4_session *session)
+/* What it holds goes; the entry stays for its stateid. */
+static void empty_state(struct nfs4_server *nfs4, struct nfs4_state *state)
 {
-	session->client->sessions--;
-	nfs4->sessions[session->index] = NULL;
-	heap_free(session);
+	if (state->owner->is_lock)
+		lock_owner_drop(locks_of(nfs4), &state->owner->locks, &state->key);
+	else
+		lock_share_drop(locks_of(nfs4), &state->share);
 }
 
-static bool session_busy(const struct nfs4_session *session)
+static void free_state(struct nfs4_server *nfs4, struct nfs4_state *state)
 {
-	for (unsigned i = 0; i < NFS4_SLOTS; i++)
-		if (session->slots[i].running)
+	nfs4->states[state->index] = NULL;
+	if (state->index < nfs4->free_hint)
+		nfs4->free_hint = state->index;
+	list_remove(&state->link);
+	list_remove(&state->open_link);
+	state->owner->client->states--;
+	vfs_unref(state->vfs);
+	heap_free(state);
+}
+
+static void drop_lock_state(struct nfs4_server *nfs4, struct nfs4_state *state)
+{
+	empty_state(nfs4, state);
+	free_state(nfs4, state);
+}
+
+/* @hold: the open's HOLD on the object goes too. */
+static void drop_open(struct nfs4_server *nfs4, struct nfs4_state *open, bool hold)
+{
+	while (!list_empty(&open->locks))
+		drop_lock_state(nfs4, list_entry(open->locks.next, struct nfs4_state, open_link));
+	if (hold && !open->closed)
+		release_later(nfs4, open);
+	empty_state(nfs4, open);
+	free_state(nfs4, open);
+}
+
+static struct nfs4_state *first_state(const struct nfs4_owner *owner)
+{
+	return list_empty(&owner->states) ? NULL
+					  : list_entry(owner->states.next, struct nfs4_state, link);
+}
+
+void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
+{
+	struct nfs4_state *state;
+
+	while ((state = first_state(owner))) {
+		if (owner->is_lock)
+			drop_lock_state(nfs4, state);
+		else
+			drop_open(nfs4, state, true);
+	}
+	list_remove(&owner->link);
+	heap_free(owner);
+}
+
+bool nfs4_client_in_use(const struct nfs4_client *client)
+{
+	list_for_each (it, &client->owners)
+		if (list_entry(it, struct nfs4_owner, link)->pins)
 			return true;
 	return false;
 }
 
-/* False: a request of its is running. */
-static bool drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
+void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client)
 {
-	for (unsigned i = 0; i < SESSIONS_MAX; i++)
-		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client &&
-		    session_busy(nfs4->sessions[i]))
-			return false;
-	for (unsigned i = 0; i < SESSIONS_MAX; i++)
-		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client)
-			drop_session(nfs4, nfs4->sessions[i]);
-	while (!list_empty(&client->opens))
-		drop_open(nfs4, list_entry(client->opens.next, struct nfs4_open, link));
-	list_remove(&client->link);
-	nfs4->client_count--;
-	heap_free(client);
-	return true;
+	while (!list_empty(&client->owners))
+		nfs4_drop_owner(nfs4, list_entry(client->owners.next, struct nfs4_owner, link));
 }
 
-void nfs4_server_destroy(struct nfs4_server *nfs4)
-{
-	if (!nfs4)
-		return;
-	while (!list_empty(&nfs4->clients))
-		if (!drop_client(nfs4, list_entry(nfs4->clients.next, struct nfs4_client, link)))
-			break;
-	pthread_mutex_destroy(&nfs4->lock);
-	heap_free(nfs4);
-}
-
-void nfs4_forget_shares(struct nfs4_server *nfs4, const struct nfs_table *table)
+void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table)
 {
 	pthread_mutex_lock(&nfs4->lock);
+	for (unsigned i = 0; i < nfs4->state_hint; i++) {
+		struct nfs4_state *state = nfs4->states[i];
+
+		if (!state || nfs_table_by_id(table, state->key.volume))
+			continue;
+		if (state->owner->is_lock)
+			drop_lock_state(nfs4, state);
+		else
+			drop_open(nfs4, state, true);
+	}
 	nfs4->table = table;
-	for (unsigned i = 0; i < OPENS_MAX; i++)
-		if (nfs4->opens[i] && !nfs_table_by_id(table, handle_volume(nfs4->opens[i]->vfs)))
-			drop_open(nfs4, nfs4->opens[i]);
 	pthread_mutex_unlock(&nfs4->lock);
 }
 
-/* ---- clients (RFC 8881 18.35) */
+/* ---- owners */
 
-static struct nfs4_client *client_by_id(struct nfs4_server *nfs4, uint64_t id)
+/* An owner of v4.1 that has nothing is nobody; v4.0's stay for their sequence numbers, until there
+ * are too many of them. */
+static void tidy_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
 {
-	list_for_each (it, &nfs4->clients) {
-		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
-
-		if (client->id == id)
-			return client;
-	}
-	return NULL;
+	if (owner->client->minor && !owner->pins && list_empty(&owner->states) &&
+	    list_empty(&owner->locks.ranges))
+		nfs4_drop_owner(nfs4, owner);
 }
 
-static struct nfs4_client *client_by_owner(struct nfs4_server *nfs4,
-					   const struct nfs4_exchange *exchange, bool confirmed)
+struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, const void *bytes,
+				  uint32_t length, bool make)
 {
-	list_for_each (it, &nfs4->clients) {
-		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
+	struct nfs4_owner *owner;
 
-		if (client->confirmed == confirmed &&
-		    client->owner_length == exchange->owner_length &&
-		    memcmp(client->owner, exchange->owner, client->owner_length) == 0)
-			return client;
+	list_for_each (it, &client->owners) {
+		owner = list_entry(it, struct nfs4_owner, link);
+		if (owner->is_lock == is_lock && owner->length == length &&
+		    memcmp(owner->bytes, bytes, length) == 0)
+			return owner;
 	}
-	return NULL;
-}
-
-/* One that has not been heard of, the longest first. */
-static bool make_room(struct nfs4_server *nfs4, uint64_t now)
-{
-	struct nfs4_client *oldest = NULL;
-
-	if (nfs4->client_count < CLIENTS_MAX)
-		return true;
-	list_for_each (it, &nfs4->clients) {
-		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
-
-		if (!oldest || client->renewed_ns < oldest->renewed_ns)
-			oldest = client;
-	}
-	return oldest && now - oldest->renewed_ns > LEASE_NS && drop_client(nfs4, oldest);
-}
-
-static struct nfs4_client *new_client(struct nfs4_server *nfs4,
-				      const struct nfs4_exchange *exchange, uint64_t now)
-{
-	struct nfs4_client *client;
-
-	if (!make_room(nfs4, now) || !(client = heap_zalloc(sizeof(*client))))
+	if (!make || !(owner = heap_zalloc(sizeof(*owner) + length)))
 		return NULL;
-	client->id = (nfs4->boot / 1000000) << 24 | (++nfs4->next_number & 0xffffff);
-	client->renewed_ns = now;
-	client->next_sequence = 1;
-	client->owner_length = exchange->owner_length;
-	memcpy(client->owner, exchange->owner, exchange->owner_length);
-	memcpy(client->verifier, exchange->verifier, sizeof(client->verifier));
-	list_init(&client->opens);
-	list_push_back(&nfs4->clients, &client->link);
-	nfs4->client_count++;
-	return client;
+	owner->client = client;
+	owner->is_lock = is_lock;
+	owner->length = length;
+	memcpy(owner->bytes, bytes, length);
+	lock_owner_init(&owner->locks, client->id, 0, owner->bytes, length);
+	list_init(&owner->states);
+	list_push_back(&client->owners, &owner->link);
+	return owner;
 }
 
-static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now)
-{
-	struct nfs4_client *known = client_by_owner(nfs4, exchange, true);
-	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false);
-	bool same =
-	    known && memcmp(known->verifier, exchange->verifier, sizeof(known->verifier)) == 0;
+/* ---- stateids */
 
-	if (exchange->update && !known)
-		return NFS4ERR_NOENT;
-	if (exchange->update && !same)
-		return NFS4ERR_NOT_SAME;
-	if (!same) {
-		if (unknown)
-			drop_client(nfs4, unknown);
-		known = new_client(nfs4, exchange, now);
-		if (!known)
-			return NFS4ERR_DELAY;
+static void fill_stateid(const struct nfs4_server *nfs4, const struct nfs4_state *state,
+			 struct nfs4_stateid *stateid)
+{
+	stateid->seqid = state->sequence;
+	memcpy(stateid->other, &nfs4->boot, 4);
+	memcpy(stateid->other + 4, &state->index, 4);
+	memcpy(stateid->other + 8, &state->number, 4);
+}
+
+static void next_sequence(struct nfs4_state *state)
+{
+	if (++state->sequence == 0)
+		state->sequence = 1;
+}
+
+static int check_seqid(const struct nfs_call *call, const struct nfs4_stateid *stateid,
+		       const struct nfs4_state *state)
+{
+	if (stateid->seqid == state->sequence || (call->compound.minor && stateid->seqid == 0))
+		return NFS4_OK;
+	return (int32_t)(stateid->seqid - state->sequence) < 0 ? NFS4ERR_OLD_STATEID
+							       : NFS4ERR_BAD_STATEID;
+}
+
+/* The client's own, seqid and all (RFC 8881 8.2.2, RFC 7530 9.1.4). */
+int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
+		    struct nfs4_state **ret_state)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	uint32_t boot, index, number;
+	struct nfs4_state *state;
+	int status;
+
+	memcpy(&boot, stateid->other, 4);
+	memcpy(&index, stateid->other + 4, 4);
+	memcpy(&number, stateid->other + 8, 4);
+	if (boot != nfs4->boot && call->compound.minor == 0)
+		return NFS4ERR_STALE_STATEID;
+	state = index < NFS4_STATES_MAX ? nfs4->states[index] : NULL;
+	if (boot != nfs4->boot || !state || state->number != number)
+		return NFS4ERR_BAD_STATEID;
+	if (call->compound.minor ? state->owner->client != call->compound.client
+				 : state->owner->client->minor != 0)
+		return NFS4ERR_BAD_STATEID;
+	status = check_seqid(call, stateid, state);
+	if (status != NFS4_OK)
+		return status;
+	if (call->compound.minor == 0) {
+		call->compound.client = state->owner->client;
+		state->owner->client->renewed_ns = loop_now(call->conn->io->loop);
 	}
-	known->renewed_ns = now;
-	exchange->id = known->id;
-	exchange->sequence = known->next_sequence;
-	exchange->confirmed = known->confirmed;
+	*ret_state = state;
 	return NFS4_OK;
 }
 
-int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now)
+static bool is_here(const struct nfs_call *call, const struct nfs4_state *state)
 {
-	int status;
-
-	pthread_mutex_lock(&nfs4->lock);
-	status = exchange_locked(nfs4, exchange, now);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
+	return !call->compound.current.pseudo && state->key.volume == call->export->id &&
+	       vfs_object_equal(&state->key.object, &call->compound.current.object);
 }
 
-int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t id)
+static int find_here(struct nfs_call *call, const struct nfs4_stateid *stateid, bool is_lock,
+		     struct nfs4_state **ret_state)
 {
-	struct nfs4_client *client;
-	int status = NFS4_OK;
+	int status = nfs4_find_state(call, stateid, ret_state);
 
-	pthread_mutex_lock(&nfs4->lock);
-	client = client_by_id(nfs4, id);
-	if (!client)
-		status = NFS4ERR_STALE_CLIENTID;
-	else if (client->sessions || !list_empty(&client->opens))
-		status = NFS4ERR_CLIENTID_BUSY;
-	else
-		drop_client(nfs4, client);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
+	if (status != NFS4_OK)
+		return status;
+	return (*ret_state)->closed || (*ret_state)->owner->is_lock != is_lock ||
+		       !is_here(call, *ret_state)
+		   ? NFS4ERR_BAD_STATEID
+		   : NFS4_OK;
 }
 
-/* ---- sessions (RFC 8881 18.36) */
-
-static void session_id(const struct nfs4_session *session, uint8_t id[16])
+static struct nfs4_state *new_state(struct nfs_call *call, struct nfs4_owner *owner,
+				    const struct vfs_object *object)
 {
-	memcpy(id, &session->client->id, 8);
-	memcpy(id + 8, &session->index, 4);
-	memcpy(id + 12, &session->number, 4);
-}
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	uint32_t index = nfs4->free_hint;
+	struct nfs4_state *state;
 
-static struct nfs4_session *find_session(struct nfs4_server *nfs4, const uint8_t id[16])
-{
-	struct nfs4_session *session;
-	uint8_t real[16];
-	uint32_t index;
-
-	memcpy(&index, id + 8, 4);
-	session = index < SESSIONS_MAX ? nfs4->sessions[index] : NULL;
-	if (!session)
-		return NULL;
-	session_id(session, real);
-	return memcmp(real, id, 16) == 0 ? session : NULL;
-}
-
-static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_client *client)
-{
-	struct nfs4_session *session;
-	uint32_t index = 0;
-
-	while (index < SESSIONS_MAX && nfs4->sessions[index])
+	while (index < nfs4->state_hint && nfs4->states[index])
 		index++;
-	if (index == SESSIONS_MAX || !(session = heap_zalloc(sizeof(*session))))
+	if (index == NFS4_STATES_MAX || !(state = heap_zalloc(sizeof(*state))))
 		return NULL;
-	session->client = client;
-	session->index = index;
-	session->number = ++nfs4->next_number;
-	for (unsigned i = 0; i < NFS4_SLOTS; i++)
-		session->slots[i].reply = session->replies[i];
-	nfs4->sessions[index] = session;
-	client->sessions++;
-	return session;
+	nfs4->free_hint = index + 1;
+	if (index == nfs4->state_hint)
+		nfs4->state_hint++;
+	state->owner = owner;
+	state->vfs = vfs_ref(call->export->vfs);
+	state->key = (struct lock_key){.volume = call->export->id, .object = *object};
+	state->index = index;
+	state->number = (uint32_t)++nfs4->next_number;
+	state->share.client = owner->client->id;
+	list_init(&state->locks);
+	list_init(&state->open_link);
+	list_push_back(&owner->states, &state->link);
+	owner->client->states++;
+	nfs4->states[index] = state;
+	return state;
 }
 
-/* A client that comes back under its name with another verifier has restarted: what it had is
- * let go when the new one is confirmed. */
-static void confirm(struct nfs4_server *nfs4, struct nfs4_client *client)
+static struct nfs4_state *state_of(const struct nfs4_owner *owner, uint64_t volume,
+				   const struct vfs_object *object)
 {
-	struct nfs4_exchange same = {.owner = client->owner, .owner_length = client->owner_length};
-	struct nfs4_client *older;
+	list_for_each (it, &owner->states) {
+		struct nfs4_state *state = list_entry(it, struct nfs4_state, link);
 
-	if (client->confirmed)
-		return;
-	older = client_by_owner(nfs4, &same, true);
-	if (older)
-		drop_client(nfs4, older);
-	client->confirmed = true;
-}
-
-static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t sequence,
-				 uint8_t ret_id[16], uint64_t now)
-{
-	struct nfs4_client *client = client_by_id(nfs4, id);
-	struct nfs4_session *session;
-
-	if (!client)
-		return NFS4ERR_STALE_CLIENTID;
-	if (sequence == client->next_sequence - 1 && client->confirmed) {
-		memcpy(ret_id, client->last_session, 16);
-		return NFS4_OK;
+		if (!state->closed && state->key.volume == volume &&
+		    vfs_object_equal(&state->key.object, object))
+			return state;
 	}
-	if (sequence != client->next_sequence)
-		return NFS4ERR_SEQ_MISORDERED;
-	session = new_session(nfs4, client);
-	if (!session)
-		return NFS4ERR_DELAY;
-	client->next_sequence++;
-	client->renewed_ns = now;
-	session_id(session, client->last_session);
-	memcpy(ret_id, client->last_session, 16);
-	confirm(nfs4, client);
-	return NFS4_OK;
-}
-
-int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			uint8_t ret_id[16], uint64_t now)
-{
-	int status;
-
-	pthread_mutex_lock(&nfs4->lock);
-	status = create_session_locked(nfs4, client, sequence, ret_id, now);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16])
-{
-	struct nfs4_session *session;
-	int status = NFS4_OK;
-
-	pthread_mutex_lock(&nfs4->lock);
-	session = find_session(nfs4, id);
-	if (!session)
-		status = NFS4ERR_BADSESSION;
-	else if (session_busy(session))
-		status = NFS4ERR_DELAY;
-	else
-		drop_session(nfs4, session);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16])
-{
-	bool there;
-
-	pthread_mutex_lock(&nfs4->lock);
-	there = find_session(nfs4, id) != NULL;
-	pthread_mutex_unlock(&nfs4->lock);
-	return there;
-}
-
-/* ---- slots (RFC 8881 2.10.6) */
-
-static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
-{
-	struct nfs4_session *session = find_session(server_of(call), sequence->session);
-	struct slot *slot;
-
-	if (!session)
-		return NFS4ERR_BADSESSION;
-	if (sequence->slot >= NFS4_SLOTS)
-		return NFS4ERR_BADSLOT;
-	slot = &session->slots[sequence->slot];
-	session->client->renewed_ns = now;
-	if (sequence->sequence == slot->sequence + 1 && !slot->running) {
-		slot->sequence++;
-		slot->running = true;
-		slot->kept = false;
-		call->compound.session = session;
-		call->compound.slot = sequence->slot;
-		call->compound.cache_this = sequence->cache_this;
-		return NFS4_OK;
-	}
-	if (slot->running)
-		return NFS4ERR_DELAY;
-	if (sequence->sequence != slot->sequence || slot->sequence == 0)
-		return NFS4ERR_SEQ_MISORDERED;
-	if (!slot->kept)
-		return NFS4ERR_RETRY_UNCACHED_REP;
-	xdr_truncate(&call->out, RPC_MARK_LENGTH + RPC_REPLY_LENGTH);
-	xdr_put_fixed(&call->out, slot->reply, slot->length);
-	return NFS4_PENDING;
-}
-
-int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
-{
-	struct nfs4_server *nfs4 = server_of(call);
-	int status;
-
-	pthread_mutex_lock(&nfs4->lock);
-	status = take_locked(call, sequence, now);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-/* Small replies are kept, asked for or not. */
-void nfs4_slot_release(struct nfs_call *call)
-{
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_session *session = call->compound.session;
-	size_t head = RPC_MARK_LENGTH + RPC_REPLY_LENGTH, length = xdr_length(&call->out);
-	struct slot *slot;
-
-	if (!session)
-		return;
-	pthread_mutex_lock(&nfs4->lock);
-	slot = &session->slots[call->compound.slot];
-	slot->running = false;
-	if (!call->data && !call->out.full && length >= head && length - head <= NFS4_CACHED_MAX) {
-		slot->kept = true;
-		slot->length = (uint32_t)(length - head);
-		memcpy(slot->reply, call->out.base + head, slot->length);
-	}
-	call->compound.session = NULL;
-	pthread_mutex_unlock(&nfs4->lock);
-}
-
-int nfs4_reclaim_complete(struct nfs_call *call, bool one_fs)
-{
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_client *client = call->compound.session->client;
-	int status = NFS4_OK;
-
-	pthread_mutex_lock(&nfs4->lock);
-	if (!one_fs && client->reclaimed)
-		status = NFS4ERR_COMPLETE_ALREADY;
-	else if (!one_fs)
-		client->reclaimed = true;
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
+	return NULL;
 }
 
 /* ---- opens */
 
-static void fill_stateid(const struct nfs4_open *open, struct nfs4_stateid *stateid)
+static uint64_t now_of(const struct nfs_call *call)
 {
-	stateid->seqid = open->sequence;
-	memcpy(stateid->other, &open->index, 4);
-	memcpy(stateid->other + 4, &open->number, 8);
+	return loop_now(call->conn->io->loop);
 }
 
-/* Under the lock. The client's own, seqid and all (RFC 8881 8.2.2). */
-static int find_open(struct nfs_call *call, const struct nfs4_stateid *stateid,
-		     struct nfs4_open **ret_open)
+/* Somebody is in the way: @refused, or DELAY while what an expired client had is taken away. */
+static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_open *open;
-	uint64_t number;
-	uint32_t index;
-
-	memcpy(&index, stateid->other, 4);
-	memcpy(&number, stateid->other + 4, 8);
-	open = index < OPENS_MAX ? nfs4->opens[index] : NULL;
-	if (!open || open->number != number || open->client != call->compound.session->client ||
-	    stateid->seqid > open->sequence)
-		return NFS4ERR_BAD_STATEID;
-	if (stateid->seqid && stateid->seqid < open->sequence)
-		return NFS4ERR_OLD_STATEID;
-	*ret_open = open;
-	return NFS4_OK;
+	if (client == call->compound.client->id)
+		return refused;
+	return nfs4_gives_way(nfs4_server_of(call), client, now_of(call)) ? NFS4ERR_DELAY : refused;
 }
 
-static bool same_file(const struct nfs4_open *open, const struct vfs *vfs,
-		      const struct vfs_object *object)
+static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
+		       struct nfs4_owner *owner, const struct vfs_object *object,
+		       struct nfs4_state **ret_open)
 {
-	return open->vfs == vfs && vfs_object_equal(&open->object, object);
-}
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *open = state_of(owner, call->export->id, object);
+	bool fresh = !open;
+	uint64_t who = 0;
+	int result;
 
-/* Somebody else's reservation is in the way; one whose lease has run out gives way. */
-static bool is_denied(struct nfs4_server *nfs4, const struct nfs4_open *mine, const struct vfs *vfs,
-		      const struct vfs_object *object, uint32_t access, uint32_t deny, uint64_t now)
-{
-	for (unsigned i = 0; i < nfs4->open_hint; i++) {
-		struct nfs4_open *other = nfs4->opens[i];
-
-		if (!other || other == mine || !same_file(other, vfs, object) ||
-		    !((other->deny & access) | (other->access & deny)))
-			continue;
-		if (now - other->client->renewed_ns <= LEASE_NS)
-			return true;
-		drop_open(nfs4, other);
+	if (!open && !(open = new_state(call, owner, object)))
+		return NFS4ERR_DELAY;
+	result =
+	    lock_share_set(locks_of(nfs4), &open->key, &open->share,
+			   open->share.access | args->access, open->share.deny | args->deny, &who);
+	if (result == 0) {
+		open->modes |= 1u << (args->access - 1);
+		next_sequence(open);
+		*ret_open = open;
+		return NFS4_OK;
 	}
-	return false;
-}
-
-static struct nfs4_open *open_of_owner(struct nfs_call *call, const struct nfs4_open_args *args,
-				       const struct vfs_object *object)
-{
-	list_for_each (it, &call->compound.session->client->opens) {
-		struct nfs4_open *open = list_entry(it, struct nfs4_open, link);
-
-		if (same_file(open, call->export->vfs, object) &&
-		    open->owner_length == args->owner_length &&
-		    memcmp(open->owner, args->owner, args->owner_length) == 0)
-			return open;
-	}
-	return NULL;
-}
-
-static struct nfs4_open *new_open(struct nfs_call *call, const struct nfs4_open_args *args,
-				  const struct vfs_object *object)
-{
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_client *client = call->compound.session->client;
-	struct nfs4_open *open;
-	uint32_t index = 0;
-
-	while (index < nfs4->open_hint && nfs4->opens[index])
-		index++;
-	if (index == OPENS_MAX || !(open = heap_zalloc(sizeof(*open) + args->owner_length)))
-		return NULL;
-	if (index == nfs4->open_hint)
-		nfs4->open_hint++;
-	open->client = client;
-	open->vfs = vfs_ref(call->export->vfs);
-	open->object = *object;
-	open->index = index;
-	open->number = ++nfs4->next_number;
-	open->owner_length = args->owner_length;
-	memcpy(open->owner, args->owner, args->owner_length);
-	list_push_back(&client->opens, &open->link);
-	nfs4->opens[index] = open;
-	return open;
+	if (fresh)
+		free_state(nfs4, open);
+	return result == -EAGAIN ? in_the_way(call, who, NFS4ERR_SHARE_DENIED) : NFS4ERR_DELAY;
 }
 
 int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 		  const struct vfs_object *object, struct nfs4_stateid *ret_stateid,
 		  bool *ret_upgraded)
 {
-	struct nfs4_server *nfs4 = server_of(call);
-	uint64_t now = loop_now(call->conn->io->loop);
-	struct nfs4_open *open;
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_owner *owner = call->compound.owner;
+	struct nfs4_state *open;
 	int status = NFS4_OK;
 
+	*ret_upgraded = false;
 	pthread_mutex_lock(&nfs4->lock);
-	open = open_of_owner(call, args, object);
-	*ret_upgraded = open != NULL;
+	if (!owner)
+		owner = nfs4_owner_get(call->compound.client, false, args->owner,
+				       args->owner_length, true);
 	/* A request on its way while its share was withdrawn leaves nothing behind. */
 	if (nfs4->table && !nfs_table_by_id(nfs4->table, call->export->id))
 		status = NFS4ERR_STALE;
-	else if (is_denied(nfs4, open, call->export->vfs, object, args->access, args->deny, now))
-		status = NFS4ERR_SHARE_DENIED;
-	else if (!open && !(open = new_open(call, args, object)))
+	else if (!owner)
 		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK) {
-		open->access |= args->access;
-		open->deny |= args->deny;
-		open->sequence++;
-		fill_stateid(open, ret_stateid);
+		*ret_upgraded = state_of(owner, call->export->id, object) != NULL;
+		status = open_locked(call, args, owner, object, &open);
+		if (status == NFS4_OK)
+			fill_stateid(nfs4, open, ret_stateid);
+		else
+			tidy_owner(nfs4, owner);
 	}
+	if (status != NFS4_OK)
+		*ret_upgraded = false;
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
+}
+
+/* Only to what some OPEN of it asked for (RFC 8881 18.18.3). */
+static bool may_downgrade(const struct nfs4_state *open, uint32_t access, uint32_t deny)
+{
+	uint32_t reachable = 0;
+
+	for (uint32_t one = 1; one <= 3; one++)
+		if ((open->modes >> (one - 1) & 1) && (one & ~access) == 0)
+			reachable |= one;
+	return access >= 1 && access <= 3 && deny <= 3 && !(access & ~open->share.access) &&
+	       !(deny & ~open->share.deny) && reachable == access;
 }
 
 int nfs4_open_downgrade(struct nfs_call *call, struct nfs4_stateid *stateid, uint32_t access,
 			uint32_t deny)
 {
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_open *open;
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *open;
+	uint64_t who;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = find_open(call, stateid, &open);
-	if (status == NFS4_OK && (access == 0 || (access & ~open->access) || (deny & ~open->deny)))
+	status = find_here(call, stateid, false, &open);
+	if (status == NFS4_OK && !may_downgrade(open, access, deny))
 		status = NFS4ERR_INVAL;
+	if (status == NFS4_OK &&
+	    lock_share_set(locks_of(nfs4), &open->key, &open->share, access, deny, &who) < 0)
+		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK) {
-		open->access = access;
-		open->deny = deny;
-		open->sequence++;
-		fill_stateid(open, stateid);
+		for (uint32_t one = 1; one <= 3; one++)
+			if (one & ~access)
+				open->modes &= ~(1u << (one - 1));
+		next_sequence(open);
+		fill_stateid(nfs4, open, stateid);
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
 
+/* v4.0 keeps the last one that an owner closed, so that a retry of CLOSE finds its owner. */
+static void close_locked(struct nfs4_server *nfs4, struct nfs4_state *open,
+			 struct nfs4_stateid *stateid)
+{
+	struct nfs4_owner *owner = open->owner;
+
+	next_sequence(open);
+	fill_stateid(nfs4, open, stateid);
+	if (owner->client->minor) {
+		drop_open(nfs4, open, false);
+		tidy_owner(nfs4, owner);
+		return;
+	}
+	list_for_each_safe (it, &owner->states) {
+		struct nfs4_state *other = list_entry(it, struct nfs4_state, link);
+
+		if (other->closed)
+			free_state(nfs4, other);
+	}
+	while (!list_empty(&open->locks))
+		drop_lock_state(nfs4, list_entry(open->locks.next, struct nfs4_state, open_link));
+	empty_state(nfs4, open);
+	open->closed = true;
+}
+
 int nfs4_open_close(struct nfs_call *call, struct nfs4_stateid *stateid)
 {
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_open *open;
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *open;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = find_open(call, stateid, &open);
-	if (status == NFS4_OK &&
-	    !same_file(open, call->export->vfs, &call->compound.current.object))
-		status = NFS4ERR_BAD_STATEID;
+	status = find_here(call, stateid, false, &open);
 	if (status == NFS4_OK)
-		drop_open(nfs4, open);
+		close_locked(nfs4, open, stateid);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
+
+/* ---- what a READ, WRITE or SETATTR of the size may */
 
 static bool is_all(const struct nfs4_stateid *stateid, uint8_t byte)
 {
@@ -631,31 +460,44 @@ static bool is_all(const struct nfs4_stateid *stateid, uint8_t byte)
 	return stateid->seqid == (byte ? UINT32_MAX : 0);
 }
 
+static int check_special(struct nfs_call *call, bool bypass, uint32_t access)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct lock_key key = {call->export->id, call->compound.current.object};
+	uint64_t who = 0;
+
+	if (bypass && access == 1)
+		return NFS4_OK;
+	if (nfs_grace_running(nfs4->server->grace, key.volume))
+		return NFS4ERR_GRACE;
+	if (lock_share_test(locks_of(nfs4), &key, NULL, access, 0, &who) == 0)
+		return NFS4_OK;
+	return nfs4_gives_way(nfs4, who, now_of(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
+}
+
 int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t access,
 		    bool *ret_opened)
 {
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_open *open;
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *state;
+	uint32_t has;
 	int status;
 
 	*ret_opened = false;
 	pthread_mutex_lock(&nfs4->lock);
 	if (is_all(stateid, 0) || is_all(stateid, 0xff)) {
-		bool bypass = is_all(stateid, 0xff) && access == 1;
-
-		status = !bypass && is_denied(nfs4, NULL, call->export->vfs,
-					      &call->compound.current.object, access, 0,
-					      loop_now(call->conn->io->loop))
-			     ? NFS4ERR_LOCKED
-			     : NFS4_OK;
-	} else {
-		status = find_open(call, stateid, &open);
-		if (status == NFS4_OK &&
-		    !same_file(open, call->export->vfs, &call->compound.current.object))
-			status = NFS4ERR_BAD_STATEID;
-		if (status == NFS4_OK && (access & ~open->access) && access == 2)
+		status = check_special(call, is_all(stateid, 0xff), access);
+		pthread_mutex_unlock(&nfs4->lock);
+		return status;
+	}
+	status = nfs4_find_state(call, stateid, &state);
+	if (status == NFS4_OK && (!is_here(call, state) || state->closed))
+		status = NFS4ERR_BAD_STATEID;
+	if (status == NFS4_OK) {
+		has = state->open ? state->open->share.access : state->share.access;
+		if ((access & ~has) && access == 2)
 			status = NFS4ERR_OPENMODE;
-		*ret_opened = status == NFS4_OK && !(access & ~open->access);
+		*ret_opened = status == NFS4_OK && !(access & ~has);
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
@@ -663,12 +505,411 @@ int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, u
 
 int nfs4_stateid_test(struct nfs_call *call, const struct nfs4_stateid *stateid)
 {
-	struct nfs4_server *nfs4 = server_of(call);
-	struct nfs4_open *open;
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *state;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = find_open(call, stateid, &open);
+	status = nfs4_find_state(call, stateid, &state);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
+}
+
+/* A lock stateid without locks goes (RFC 8881 18.38). */
+int nfs4_stateid_free(struct nfs_call *call, const struct nfs4_stateid *stateid)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *state;
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = nfs4_find_state(call, stateid, &state);
+	if (status == NFS4_OK &&
+	    (!state->owner->is_lock ||
+	     lock_owner_holds(locks_of(nfs4), &state->owner->locks, &state->key)))
+		status = NFS4ERR_LOCKS_HELD;
+	if (status == NFS4_OK) {
+		struct nfs4_owner *owner = state->owner;
+
+		drop_lock_state(nfs4, state);
+		tidy_owner(nfs4, owner);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+/* ---- the record on the share, before the first state on it */
+
+static void recorded(struct nfs_call *call, int result)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_client *client = call->compound.client;
+
+	if (result < 0 && result != -EROFS)
+		log_warning("NFS client %s: what it opens can not be claimed after a restart: %s",
+			    call->conn->peer_text, strerror(-result));
+	nfs_record_add(nfs4->server->grace, call->export->id, client->record);
+	pthread_mutex_lock(&nfs4->lock);
+	client->recorded = call->export->id;
+	pthread_mutex_unlock(&nfs4->lock);
+	call->record_done(call, NFS4_OK);
+}
+
+/* The client is pinned: by its session's slot, or by its owner. */
+void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int status))
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs_grace *grace = nfs4->server->grace;
+	struct nfs4_client *client = call->compound.client;
+	uint64_t volume = call->export->id;
+	bool known;
+
+	pthread_mutex_lock(&nfs4->lock);
+	known = client->recorded == volume;
+	pthread_mutex_unlock(&nfs4->lock);
+	if (known || nfs_record_has(grace, volume, client->record)) {
+		done(call, NFS4_OK);
+	} else if (!nfs_record_settled(grace, volume)) {
+		done(call, NFS4ERR_DELAY);
+	} else {
+		call->record_done = done;
+		nfs_record_store(call, client->record, client->owner,
+				 client->owner_length < NFS_RECORD_VALUE ? client->owner_length
+									 : NFS_RECORD_VALUE,
+				 recorded);
+	}
+}
+
+/* ---- byte-range locks */
+
+/* The lock state of an owner on an open file, made when it is not there. */
+static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
+		      struct nfs4_state **ret_state, bool *ret_fresh)
+{
+	struct nfs4_owner *owner;
+	struct nfs4_state *open, *state;
+	int status;
+
+	*ret_fresh = false;
+	if (!args->from_open)
+		return find_here(call, &args->stateid, true, ret_state);
+	status = find_here(call, &args->stateid, false, &open);
+	if (status != NFS4_OK)
+		return status;
+	owner = nfs4_owner_get(call->compound.client, true, args->owner, args->owner_length, true);
+	if (!owner)
+		return NFS4ERR_DELAY;
+	state = state_of(owner, open->key.volume, &open->key.object);
+	if (!state) {
+		state = new_state(call, owner, &open->key.object);
+		if (!state)
+			return NFS4ERR_DELAY;
+		state->open = open;
+		list_push_back(&open->locks, &state->open_link);
+		*ret_fresh = true;
+	} else if (call->compound.minor == 0) {
+		return NFS4ERR_BAD_SEQID; /* RFC 7530 16.10.5 */
+	}
+	*ret_state = state;
+	return NFS4_OK;
+}
+
+static int lock_locked(struct nfs_call *call, struct nfs4_lock_args *args)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *state;
+	bool fresh;
+	int status = lock_state(call, args, &state, &fresh), result;
+
+	if (status != NFS4_OK)
+		return status;
+	if (!(state->open->share.access & (args->range.exclusive ? 2 : 1))) {
+		status = NFS4ERR_OPENMODE;
+	} else {
+		result = lock_set(locks_of(nfs4), &state->key, &state->owner->locks, &args->range,
+				  args->conflict);
+		status = result == 0 ? NFS4_OK
+			 : result == -EAGAIN
+			     ? in_the_way(call, args->conflict->client, NFS4ERR_DENIED)
+			     : NFS4ERR_DELAY;
+	}
+	if (status == NFS4_OK) {
+		if (args->from_open) { /* the turns of a v4.0 lock owner begin here */
+			state->owner->heard = true;
+			state->owner->seqid = args->lock_seqid;
+			state->owner->replay = false;
+		}
+		next_sequence(state);
+		fill_stateid(nfs4, state, &args->stateid);
+	} else if (fresh) {
+		struct nfs4_owner *owner = state->owner;
+
+		free_state(nfs4, state);
+		tidy_owner(nfs4, owner);
+	}
+	return status;
+}
+
+/* Claims and new state each have their time (RFC 8881 8.4.2.1, RFC 7530 9.6.2). */
+int nfs4_grace_check(struct nfs_call *call, bool reclaim)
+{
+	struct nfs_grace *grace = call->conn->server->grace;
+	const struct nfs4_client *client = call->compound.client;
+	uint64_t volume = call->export->id;
+
+	if (reclaim)
+		return !client->complete && nfs_grace_may_reclaim(grace, volume, client->record)
+			   ? NFS4_OK
+			   : NFS4ERR_NO_GRACE;
+	if (call->compound.minor && !client->complete)
+		return NFS4ERR_GRACE;
+	return nfs_grace_running(grace, volume) ? NFS4ERR_GRACE : NFS4_OK;
+}
+
+int nfs4_lock(struct nfs_call *call, struct nfs4_lock_args *args)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *state;
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = find_here(call, &args->stateid, !args->from_open, &state);
+	if (status == NFS4_OK)
+		status = nfs4_grace_check(call, args->reclaim);
+	if (status == NFS4_OK)
+		status = lock_locked(call, args);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+int nfs4_lock_test(struct nfs_call *call, struct nfs4_lock_args *args)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct lock_key key = {call->export->id, call->compound.current.object};
+	struct nfs4_client *client = call->compound.client;
+	struct nfs4_owner *owner;
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	if (call->compound.minor == 0) {
+		client = nfs4_client_by_id(nfs4, args->client);
+		if (!client || client->minor || !client->confirmed)
+			status = NFS4ERR_STALE_CLIENTID;
+		else
+			client->renewed_ns = now_of(call);
+		call->compound.client = client;
+	}
+	if (status == NFS4_OK && nfs_grace_running(nfs4->server->grace, key.volume))
+		status = NFS4ERR_GRACE;
+	if (status == NFS4_OK) {
+		owner = nfs4_owner_get(client, true, args->owner, args->owner_length, false);
+		if (lock_test(locks_of(nfs4), &key, owner ? &owner->locks : NULL, &args->range,
+			      args->conflict) < 0)
+			status = in_the_way(call, args->conflict->client, NFS4ERR_DENIED);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+int nfs4_unlock(struct nfs_call *call, struct nfs4_stateid *stateid, uint64_t first, uint64_t last)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *state;
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = find_here(call, stateid, true, &state);
+	if (status == NFS4_OK &&
+	    lock_clear(locks_of(nfs4), &state->key, &state->owner->locks, first, last) < 0)
+		status = NFS4ERR_DELAY;
+	if (status == NFS4_OK) {
+		next_sequence(state);
+		fill_stateid(nfs4, state, stateid);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+/* RFC 7530 16.37. */
+int nfs4_release_lock_owner(struct nfs_call *call, uint64_t id, const void *bytes, uint32_t length)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_client *client;
+	struct nfs4_owner *owner = NULL;
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	client = nfs4_client_by_id(nfs4, id);
+	if (!client || client->minor || !client->confirmed)
+		status = NFS4ERR_STALE_CLIENTID;
+	else
+		owner = nfs4_owner_get(client, true, bytes, length, false);
+	if (owner && (owner->pins || lock_owner_holds(locks_of(nfs4), &owner->locks, NULL)))
+		status = NFS4ERR_LOCKS_HELD;
+	else if (owner)
+		nfs4_drop_owner(nfs4, owner);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+/* ---- v4.0: the turn of an owner (RFC 7530 9.1.7) */
+
+/* These leave the sequence number where it was. */
+static bool does_not_count(int status)
+{
+	return status == NFS4ERR_STALE_CLIENTID || status == NFS4ERR_STALE_STATEID ||
+	       status == NFS4ERR_BAD_STATEID || status == NFS4ERR_BAD_SEQID ||
+	       status == NFS4ERR_BADXDR || status == NFS4ERR_RESOURCE ||
+	       status == NFS4ERR_NOFILEHANDLE;
+}
+
+/* A retry gets what it got. */
+static int replay(struct nfs_call *call, const struct nfs4_owner *owner)
+{
+	if (owner->replay_op != call->compound.operation)
+		return NFS4ERR_BAD_SEQID;
+	if (owner->replay_length)
+		xdr_put_fixed(&call->out, owner->replay_body, owner->replay_length);
+	if (owner->replay_placed && call->export)
+		nfs4_set_object(call, &owner->replay_object);
+	call->compound.keep_body = true;
+	return owner->replay_status;
+}
+
+static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_t seqid,
+			int *ret_status)
+{
+	if (owner->pins) { /* the same one is at work: it will answer */
+		*ret_status = NFS4_PENDING;
+		return false;
+	}
+	if (owner->heard && seqid == owner->seqid && owner->replay) {
+		*ret_status = replay(call, owner);
+		return false;
+	}
+	if (owner->heard && seqid != owner->seqid + 1) {
+		*ret_status = NFS4ERR_BAD_SEQID;
+		return false;
+	}
+	owner->pins++;
+	owner->client->renewed_ns = now_of(call);
+	call->compound.owner = owner;
+	call->compound.owner_seqid = seqid;
+	call->compound.client = owner->client;
+	return true;
+}
+
+/* One that was never confirmed begins anew (RFC 7530 16.18.5). */
+static struct nfs4_owner *turning_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
+					const void *bytes, uint32_t length, uint32_t seqid)
+{
+	struct nfs4_owner *owner = nfs4_owner_get(client, false, bytes, length, true);
+
+	if (!owner || owner->confirmed || owner->pins || !owner->heard ||
+	    (seqid == owner->seqid && owner->replay))
+		return owner;
+	nfs4_drop_owner(nfs4, owner);
+	return nfs4_owner_get(client, false, bytes, length, true);
+}
+
+bool nfs4_turn_of_owner(struct nfs_call *call, uint64_t id, const void *bytes, uint32_t length,
+			uint32_t seqid, int *ret_status)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_client *client;
+	struct nfs4_owner *owner;
+	bool turn = false;
+
+	pthread_mutex_lock(&nfs4->lock);
+	client = nfs4_client_by_id(nfs4, id);
+	*ret_status = NFS4ERR_STALE_CLIENTID;
+	if (client && client->minor == 0 && client->confirmed) {
+		owner = turning_owner(nfs4, client, bytes, length, seqid);
+		*ret_status = NFS4ERR_RESOURCE;
+		turn = owner && turn_locked(call, owner, seqid, ret_status);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	if (!turn && *ret_status == NFS4_PENDING)
+		nfs_call_drop(call);
+	return turn;
+}
+
+bool nfs4_turn_of_stateid(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t seqid,
+			  int *ret_status)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_stateid any = *stateid;
+	struct nfs4_state *state;
+	uint32_t index;
+	bool turn;
+
+	pthread_mutex_lock(&nfs4->lock);
+	/* The seqid of a retry's stateid is an old one. */
+	memcpy(&index, stateid->other + 4, 4);
+	if (index < NFS4_STATES_MAX && nfs4->states[index])
+		any.seqid = nfs4->states[index]->sequence;
+	*ret_status = nfs4_find_state(call, &any, &state);
+	turn = *ret_status == NFS4_OK && turn_locked(call, state->owner, seqid, ret_status);
+	pthread_mutex_unlock(&nfs4->lock);
+	if (!turn && *ret_status == NFS4_PENDING)
+		nfs_call_drop(call);
+	return turn;
+}
+
+/* The results lie in call->out from the operation's body on. */
+static void keep_replay(struct nfs_call *call, struct nfs4_owner *owner, int status)
+{
+	size_t at = call->compound.body_at, length = xdr_length(&call->out) - at;
+
+	owner->heard = true;
+	owner->seqid = call->compound.owner_seqid;
+	owner->replay = length <= sizeof(owner->replay_body) && !call->out.full;
+	owner->replay_op = call->compound.operation;
+	owner->replay_status = status;
+	owner->replay_length = owner->replay ? (uint32_t)length : 0;
+	if (owner->replay)
+		memcpy(owner->replay_body, call->out.base + at, length);
+	owner->replay_placed = status == NFS4_OK;
+	owner->replay_object = call->compound.current.object;
+}
+
+void nfs4_turn_end(struct nfs_call *call, int status)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_owner *owner = call->compound.owner;
+
+	if (!owner)
+		return;
+	pthread_mutex_lock(&nfs4->lock);
+	owner->pins--;
+	if (!does_not_count(status))
+		keep_replay(call, owner, status);
+	else if (!owner->heard && list_empty(&owner->states))
+		nfs4_drop_owner(nfs4, owner);
+	call->compound.owner = NULL;
+	pthread_mutex_unlock(&nfs4->lock);
+}
+
+int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_state *open;
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = find_here(call, stateid, false, &open);
+	if (status == NFS4_OK && open->owner->confirmed)
+		status = NFS4ERR_BAD_STATEID;
+	if (status == NFS4_OK) {
+		open->owner->confirmed = true;
+		next_sequence(open);
+		fill_stateid(nfs4, open, stateid);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+bool nfs4_owner_confirmed(const struct nfs_call *call)
+{
+	return !call->compound.owner || call->compound.owner->confirmed;
 }

@@ -23,10 +23,9 @@ static void tell_stopped(void *context)
 		stopped(server->stopped_context);
 }
 
-/* No connection is left: give the shares back. */
-static void finish_stop(struct deferred *deferred)
+/* Nor are calls to clients on their way: give the shares back. */
+static void give_shares_back(struct nfs_server *server)
 {
-	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
 	struct err err = {0};
 
 	if (nfs_shares_set(server, NULL, 0, tell_stopped, server, &err) == 0)
@@ -35,14 +34,24 @@ static void finish_stop(struct deferred *deferred)
 	tell_stopped(server);
 }
 
+/* No connection is left. */
+static void finish_stop(struct deferred *deferred)
+{
+	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
+
+	nlm_stop(server->nlm, give_shares_back);
+}
+
 static int create_parts(struct nfs_server *server)
 {
 	unsigned count = server->options.io_loop_count;
 
 	server->loops = heap_zalloc_array(count, sizeof(*server->loops));
 	if (!server->loops || nfs_drc_create(&server->drc) < 0 ||
-	    nfs_mounts_create(&server->mounts) < 0 ||
-	    nfs4_server_create(server, &server->nfs4) < 0 ||
+	    nfs_mounts_create(&server->mounts) < 0 || lock_table_create(&server->locks) < 0 ||
+	    nfs_grace_create(server, server->options.lease_seconds, &server->grace) < 0 ||
+	    nlm_create(server, &server->nlm) < 0 ||
+	    nfs4_server_create(server, server->options.lease_seconds, &server->nfs4) < 0 ||
 	    nfs_table_create(NULL, 0, ++server->generation, &server->table, NULL) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
@@ -67,6 +76,8 @@ int nfs_server_create(const struct nfs_server_options *options, struct nfs_serve
 	server->options = *options;
 	if (!server->options.connections_max)
 		server->options.connections_max = NFS_CONNECTIONS_MAX;
+	if (!server->options.lease_seconds)
+		server->options.lease_seconds = NFS_LEASE_SECONDS;
 	list_init(&server->conns);
 	deferred_init(&server->finish, finish_stop);
 	server->boot_ns = loop_wall(options->control);
@@ -106,6 +117,9 @@ void nfs_server_destroy(struct nfs_server *server)
 	nfs_table_unref(server->table);
 	heap_free(server->loops);
 	nfs4_server_destroy(server->nfs4);
+	nlm_destroy(server->nlm);
+	nfs_grace_destroy(server->grace);
+	lock_table_destroy(server->locks);
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
 	heap_free(server);
@@ -319,6 +333,7 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 	if (result < 0)
 		return result;
 	nfs4_forget_shares(server->nfs4, table);
+	nfs_grace_set_table(server->grace, table);
 	server->table->control = server->options.control;
 	server->table->gone_context = context;
 	server->table->gone = gone;

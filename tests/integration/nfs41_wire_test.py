@@ -110,22 +110,25 @@ def create_session(client, sequence):
 class Client:
     """One client with one session; ops() sends a compound behind SEQUENCE on slot 0."""
 
-    def __init__(self, connection, owner, cred=None):
-        self.c, self.cred, self.sequence = connection, cred, 0
-        r = compound(connection, [exchange_id(owner)], cred=cred).good(42)
+    def __init__(self, connection, owner, cred=None, complete=True, verifier=b"v" * 8, minor=1):
+        self.c, self.cred, self.sequence, self.minor = connection, cred, 0, minor
+        r = compound(connection, [exchange_id(owner, verifier)], cred=cred).good(42)
         self.id, self.next = r.u64(), r.u32()
         r = compound(connection, [create_session(self.id, self.next)], cred=cred).good(43)
         self.session = r.take(16)
         expect(r.u32(), self.next, "sequence id")
         r.u32()
         self.fore = [r.u32() for _ in range(6)]
+        if complete:
+            expect(self.ops(u32(58, 0)).status, OK, "RECLAIM_COMPLETE")
 
     def sequence_op(self, sequence, slot=0, cache=0, session=None):
         return u32(53) + (session or self.session) + u32(sequence, slot, slot, cache)
 
     def ops(self, *ops):
         self.sequence += 1
-        result = compound(self.c, [self.sequence_op(self.sequence), *ops], cred=self.cred)
+        result = compound(self.c, [self.sequence_op(self.sequence), *ops], self.minor,
+                          cred=self.cred)
         r = result.good(53)
         expect(r.take(16), self.session, "session id")
         expect((r.u32(), r.u32()), (self.sequence, 0), "SEQUENCE")
@@ -177,13 +180,13 @@ class Suite:
         self.server = server
         self.c = server.connect()
         self.client = Client(self.c, b"suite")
-        self.client.ops(u32(58, 0))
         self.root = self.client.walk("files")
 
     def compounds(self):
         c = self.c
-        expect(compound(c, [PUTROOTFH], minor=0).status, MINOR_VERS_MISMATCH, "4.0")
-        expect(compound(c, [PUTROOTFH], minor=2).status, MINOR_VERS_MISMATCH, "4.2")
+        expect(compound(c, [PUTROOTFH], minor=3).status, MINOR_VERS_MISMATCH, "4.3")
+        expect(compound(c, [PUTROOTFH], minor=0).status, OK, "4.0 has no sessions")
+        expect(compound(c, [u32(53) + bytes(32)], minor=0).status, OP_ILLEGAL, "nor SEQUENCE")
         expect(compound(c, []).status, OK, "no operation")
         expect(compound(c, [PUTROOTFH, GETFH]).status, NOT_IN_SESSION, "without SEQUENCE")
         result = compound(c, [u32(2)])
@@ -193,7 +196,8 @@ class Suite:
         expect(compound(c, [exchange_id(b"x"), PUTROOTFH]).status, NOT_ONLY_OP, "not alone")
         self.client.fails(SEQUENCE_POS, PUTROOTFH, self.client.sequence_op(1))
         self.client.fails(OP_ILLEGAL, PUTROOTFH, u32(2))
-        self.client.fails(NOTSUPP, PUTROOTFH, u32(12) + bytes(64))
+        self.client.fails(NOTSUPP, PUTROOTFH, u32(30) + bytes(8))
+        self.client.fails(OP_ILLEGAL, PUTROOTFH, u32(59) + bytes(64))
         self.client.fails(BADXDR, PUTROOTFH, u32(15) + u32(0xFFFFFFFF))
         self.client.fails(NOFILEHANDLE, GETFH)
         self.client.fails(RESTOREFH, RESTORE)
@@ -221,6 +225,9 @@ class Suite:
         expect(compound(c, [exchange_id(b"x", flags=0x10000000)]).status, INVAL, "flags")
         expect(compound(c, [exchange_id(b"nobody", flags=0x40000000)]).status, NOENT, "update")
         gone = Client(c, b"goes")
+        own = Client(c, b"own")
+        expect(own.ops(u32(44) + own.session).status, OK, "DESTROY_SESSION from inside")
+        expect(compound(c, [own.sequence_op(own.sequence + 1)]).status, BADSESSION, "gone")
         expect(compound(c, [u32(44) + gone.session]).status, OK, "DESTROY_SESSION")
         expect(compound(c, [u32(44) + gone.session]).status, BADSESSION, "again")
         expect(compound(c, [u32(57) + u64(gone.id)]).status, OK, "DESTROY_CLIENTID")
@@ -228,7 +235,7 @@ class Suite:
         self.client.fails(COMPLETE_ALREADY, u32(58, 0))
 
     def slots(self):
-        a = Client(self.c, b"slots")
+        a = Client(self.c, b"slots", complete=False)
         expect(compound(self.c, [a.sequence_op(1, session=b"n" * 16)]).status, BADSESSION, "id")
         expect(compound(self.c, [a.sequence_op(1, slot=500)]).status, BADSLOT, "slot 500")
         expect(compound(self.c, [a.sequence_op(2)]).status, SEQ_MISORDERED, "2 is too soon")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs_server [LOOPS]: the NFS server over file systems in memory, on a free port of 127.0.0.1, for
+/* nfs_server [LOOPS [LEASE]]: the NFS server over file systems in memory, on a free port of 127.0.0.1, for
  * tests of the protocol. Says "READY PORT", and ends cleanly when its input does. */
 #include <pthread.h>
 #include <stdio.h>
@@ -98,6 +98,7 @@ int main(int argc, char **argv)
 		must(loop_start_thread(loops[i], "io", &err), &err);
 	}
 	options.control = control;
+	options.lease_seconds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	must(nfs_server_create(&options, &server, &err), &err);
 	export_all();
 	must(nfs_listen(server, "127.0.0.1", 0, NFS_PORT_NFS | NFS_PORT_MOUNT | NFS_PORT_PORTMAP,

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nfs4_client.c: who the clients are, their sessions and slots (RFC 8881 2.4, 2.10; RFC 7530 9.1
+ * for v4.0). In memory, but for the records on the shares (grace.h): after a restart clients make
+ * themselves known anew and reclaim what they had.
+ *
+ * A client whose lease has run out keeps its state until somebody is in need of it (courteous). */
+#include <errno.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "nfs/nfs4_state.h"
+
+struct slot {
+	uint32_t sequence;
+	bool running, kept;
+	uint32_t length;
+	uint8_t *reply; /* NFS4_CACHED_MAX */
+};
+
+struct nfs4_session {
+	struct nfs4_client *client;
+	uint32_t index;
+	uint64_t number;
+	bool doomed; /* goes with the slot of the request that destroyed it */
+	struct slot slots[NFS4_SLOTS];
+	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
+};
+
+int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,
+		       struct nfs4_server **ret_nfs4)
+{
+	struct nfs4_server *nfs4 = heap_zalloc(sizeof(*nfs4));
+
+	if (!nfs4)
+		return -ENOMEM;
+	pthread_mutex_init(&nfs4->lock, NULL);
+	list_init(&nfs4->clients);
+	nfs4->server = server;
+	nfs4->boot = (uint32_t)(server->boot_ns / 1000000);
+	nfs4->lease_ns = lease_seconds * 1000000000ull;
+	*ret_nfs4 = nfs4;
+	return 0;
+}
+
+uint32_t nfs4_lease_seconds(const struct nfs_server *server)
+{
+	return (uint32_t)(server->nfs4->lease_ns / 1000000000u);
+}
+
+/* ---- the end of things; under the lock */
+
+static void drop_session(struct nfs4_server *nfs4, struct nfs4_session *session)
+{
+	session->client->sessions--;
+	nfs4->sessions[session->index] = NULL;
+	heap_free(session);
+}
+
+static unsigned slots_running(const struct nfs4_session *session)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < NFS4_SLOTS; i++)
+		count += session->slots[i].running;
+	return count;
+}
+
+static bool session_busy(const struct nfs4_session *session)
+{
+	return slots_running(session) > 0;
+}
+
+bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	if (nfs4_client_in_use(client))
+		return false;
+	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
+		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client &&
+		    session_busy(nfs4->sessions[i]))
+			return false;
+	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
+		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client)
+			drop_session(nfs4, nfs4->sessions[i]);
+	nfs4_drop_states(nfs4, client);
+	list_remove(&client->link);
+	nfs4->client_count--;
+	heap_free(client);
+	return true;
+}
+
+void nfs4_server_destroy(struct nfs4_server *nfs4)
+{
+	if (!nfs4)
+		return;
+	while (!list_empty(&nfs4->clients))
+		if (!nfs4_drop_client(nfs4,
+				      list_entry(nfs4->clients.next, struct nfs4_client, link)))
+			break;
+	pthread_mutex_destroy(&nfs4->lock);
+	heap_free(nfs4);
+}
+
+bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
+{
+	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
+	char record[NFS_RECORD_NAME];
+
+	if (!client || now - client->renewed_ns <= nfs4->lease_ns)
+		return false;
+	memcpy(record, client->record, sizeof(record));
+	if (!nfs4_drop_client(nfs4, client))
+		return false;
+	nfs_record_drop(nfs4->server->grace, record);
+	return true;
+}
+
+bool nfs4_client_gives_way(struct nfs_server *server, uint64_t id, uint64_t now)
+{
+	struct nfs4_server *nfs4 = server->nfs4;
+	bool gave;
+
+	pthread_mutex_lock(&nfs4->lock);
+	gave = nfs4_gives_way(nfs4, id, now);
+	pthread_mutex_unlock(&nfs4->lock);
+	return gave;
+}
+
+bool nfs4_record_is_alive(struct nfs_server *server, const char *record)
+{
+	struct nfs4_server *nfs4 = server->nfs4;
+	bool alive = false;
+
+	pthread_mutex_lock(&nfs4->lock);
+	list_for_each (it, &nfs4->clients) {
+		const struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
+
+		if ((client->complete || client->minor == 0) && strcmp(client->record, record) == 0)
+			alive = true;
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return alive;
+}
+
+/* ---- clients (RFC 8881 18.35) */
+
+struct nfs4_client *nfs4_client_by_id(struct nfs4_server *nfs4, uint64_t id)
+{
+	list_for_each (it, &nfs4->clients) {
+		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
+
+		if (client->id == id)
+			return client;
+	}
+	return NULL;
+}
+
+static struct nfs4_client *client_by_owner(struct nfs4_server *nfs4,
+					   const struct nfs4_exchange *exchange, bool confirmed)
+{
+	list_for_each (it, &nfs4->clients) {
+		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
+
+		if (client->confirmed == confirmed && client->minor == exchange->minor &&
+		    client->owner_length == exchange->owner_length &&
+		    memcmp(client->owner, exchange->owner, client->owner_length) == 0)
+			return client;
+	}
+	return NULL;
+}
+
+/* One that has not been heard of, the longest first. */
+static bool make_room(struct nfs4_server *nfs4, uint64_t now)
+{
+	struct nfs4_client *oldest = NULL;
+
+	if (nfs4->client_count < NFS4_CLIENTS_MAX)
+		return true;
+	list_for_each (it, &nfs4->clients) {
+		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
+
+		if (!oldest || client->renewed_ns < oldest->renewed_ns)
+			oldest = client;
+	}
+	return oldest && nfs4_gives_way(nfs4, oldest->id, now);
+}
+
+static struct nfs4_client *new_client(struct nfs4_server *nfs4,
+				      const struct nfs4_exchange *exchange, uint64_t now)
+{
+	struct nfs4_client *client;
+
+	if (!make_room(nfs4, now) || !(client = heap_zalloc(sizeof(*client))))
+		return NULL;
+	client->id = (uint64_t)nfs4->boot << 32 | (++nfs4->next_number & UINT32_MAX);
+	client->renewed_ns = now;
+	client->next_sequence = 1;
+	client->minor = exchange->minor;
+	client->owner_length = exchange->owner_length;
+	memcpy(client->owner, exchange->owner, exchange->owner_length);
+	memcpy(client->verifier, exchange->verifier, sizeof(client->verifier));
+	nfs_record_name4(client->owner, client->owner_length, client->record);
+	list_init(&client->owners);
+	list_push_back(&nfs4->clients, &client->link);
+	nfs4->client_count++;
+	return client;
+}
+
+static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now)
+{
+	struct nfs4_client *known = client_by_owner(nfs4, exchange, true);
+	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false);
+	bool same =
+	    known && memcmp(known->verifier, exchange->verifier, sizeof(known->verifier)) == 0;
+
+	if (exchange->update && !known)
+		return NFS4ERR_NOENT;
+	if (exchange->update && !same)
+		return NFS4ERR_NOT_SAME;
+	if (!same) {
+		if (unknown)
+			nfs4_drop_client(nfs4, unknown);
+		known = new_client(nfs4, exchange, now);
+		if (!known)
+			return NFS4ERR_DELAY;
+	}
+	known->renewed_ns = now;
+	exchange->id = known->id;
+	exchange->sequence = known->next_sequence;
+	exchange->confirmed = known->confirmed;
+	return NFS4_OK;
+}
+
+int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now)
+{
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = exchange_locked(nfs4, exchange, now);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t id)
+{
+	struct nfs4_client *client;
+	char record[NFS_RECORD_NAME] = "";
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	client = nfs4_client_by_id(nfs4, id);
+	if (client)
+		memcpy(record, client->record, sizeof(record));
+	if (!client || client->minor == 0)
+		status = NFS4ERR_STALE_CLIENTID;
+	else if (client->sessions || client->states || !nfs4_drop_client(nfs4, client))
+		status = NFS4ERR_CLIENTID_BUSY;
+	else
+		nfs_record_drop(nfs4->server->grace, record);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+/* A client that comes back under its name with another verifier has restarted: what it had is
+ * let go when the new one is confirmed. False: not now. */
+static bool confirm(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	struct nfs4_exchange same = {
+	    .owner = client->owner, .owner_length = client->owner_length, .minor = client->minor};
+	struct nfs4_client *older;
+
+	if (client->confirmed)
+		return true;
+	older = client_by_owner(nfs4, &same, true);
+	if (older && !nfs4_drop_client(nfs4, older))
+		return false;
+	client->confirmed = true;
+	return true;
+}
+
+/* ---- v4.0: SETCLIENTID (RFC 7530 16.33, 16.34), RENEW */
+
+static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
+		      uint8_t ret_confirm[8], uint64_t now)
+{
+	struct nfs4_client *known = client_by_owner(nfs4, exchange, true);
+	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false), *client;
+	uint64_t number;
+
+	if (unknown)
+		nfs4_drop_client(nfs4, unknown);
+	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0) {
+		client = known; /* the same client: another callback */
+	} else {
+		client = new_client(nfs4, exchange, now);
+		if (!client)
+			return NFS4ERR_DELAY;
+	}
+	number = (uint64_t)nfs4->boot << 32 | (++nfs4->next_number & UINT32_MAX);
+	memcpy(client->confirm, &number, 8);
+	memcpy(ret_confirm, client->confirm, 8);
+	exchange->id = client->id;
+	return NFS4_OK;
+}
+
+int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
+		      uint8_t ret_confirm[8], uint64_t now)
+{
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = set_locked(nfs4, exchange, ret_confirm, now);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+int nfs4_confirm_clientid(struct nfs4_server *nfs4, uint64_t id, const uint8_t verifier[8],
+			  uint64_t now)
+{
+	struct nfs4_client *client;
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	client = nfs4_client_by_id(nfs4, id);
+	if (!client || client->minor || memcmp(client->confirm, verifier, 8) != 0)
+		status = NFS4ERR_STALE_CLIENTID;
+	else if (!confirm(nfs4, client))
+		status = NFS4ERR_DELAY;
+	else
+		client->renewed_ns = now;
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
+{
+	struct nfs4_client *client;
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	client = nfs4_client_by_id(nfs4, id);
+	if (!client || !client->confirmed || client->minor)
+		status = NFS4ERR_STALE_CLIENTID;
+	else
+		client->renewed_ns = now;
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+/* ---- sessions (RFC 8881 18.36) */
+
+static void session_id(const struct nfs4_session *session, uint8_t id[16])
+{
+	memcpy(id, &session->client->id, 8);
+	memcpy(id + 8, &session->index, 4);
+	memcpy(id + 12, &session->number, 4);
+}
+
+static struct nfs4_session *find_session(struct nfs4_server *nfs4, const uint8_t id[16])
+{
+	struct nfs4_session *session;
+	uint8_t real[16];
+	uint32_t index;
+
+	memcpy(&index, id + 8, 4);
+	session = index < NFS4_SESSIONS_MAX ? nfs4->sessions[index] : NULL;
+	if (!session)
+		return NULL;
+	session_id(session, real);
+	return memcmp(real, id, 16) == 0 ? session : NULL;
+}
+
+static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	struct nfs4_session *session;
+	uint32_t index = 0;
+
+	while (index < NFS4_SESSIONS_MAX && nfs4->sessions[index])
+		index++;
+	if (index == NFS4_SESSIONS_MAX || !(session = heap_zalloc(sizeof(*session))))
+		return NULL;
+	session->client = client;
+	session->index = index;
+	session->number = ++nfs4->next_number;
+	for (unsigned i = 0; i < NFS4_SLOTS; i++)
+		session->slots[i].reply = session->replies[i];
+	nfs4->sessions[index] = session;
+	client->sessions++;
+	return session;
+}
+
+static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t sequence,
+				 uint8_t ret_id[16], uint64_t now)
+{
+	struct nfs4_client *client = nfs4_client_by_id(nfs4, id);
+	struct nfs4_session *session;
+
+	if (!client || client->minor == 0)
+		return NFS4ERR_STALE_CLIENTID;
+	if (sequence == client->next_sequence - 1 && client->confirmed) {
+		memcpy(ret_id, client->last_session, 16);
+		return NFS4_OK;
+	}
+	if (sequence != client->next_sequence)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (!confirm(nfs4, client))
+		return NFS4ERR_DELAY;
+	session = new_session(nfs4, client);
+	if (!session)
+		return NFS4ERR_DELAY;
+	client->next_sequence++;
+	client->renewed_ns = now;
+	session_id(session, client->last_session);
+	memcpy(ret_id, client->last_session, 16);
+	return NFS4_OK;
+}
+
+int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
+			uint8_t ret_id[16], uint64_t now)
+{
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = create_session_locked(nfs4, client, sequence, ret_id, now);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
+			 const struct nfs4_session *own)
+{
+	struct nfs4_session *session;
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	session = find_session(nfs4, id);
+	if (!session)
+		status = NFS4ERR_BADSESSION;
+	else if (slots_running(session) > (session == own))
+		status = NFS4ERR_DELAY;
+	else if (session == own)
+		session->doomed = true;
+	else
+		drop_session(nfs4, session);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16])
+{
+	bool there;
+
+	pthread_mutex_lock(&nfs4->lock);
+	there = find_session(nfs4, id) != NULL;
+	pthread_mutex_unlock(&nfs4->lock);
+	return there;
+}
+
+/* ---- slots (RFC 8881 2.10.6) */
+
+static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
+{
+	struct nfs4_session *session = find_session(nfs4_server_of(call), sequence->session);
+	struct slot *slot;
+
+	if (!session || session->doomed)
+		return NFS4ERR_BADSESSION;
+	if (sequence->slot >= NFS4_SLOTS)
+		return NFS4ERR_BADSLOT;
+	slot = &session->slots[sequence->slot];
+	session->client->renewed_ns = now;
+	if (sequence->sequence == slot->sequence + 1 && !slot->running) {
+		slot->sequence++;
+		slot->running = true;
+		slot->kept = false;
+		call->compound.session = session;
+		call->compound.client = session->client;
+		call->compound.slot = sequence->slot;
+		call->compound.cache_this = sequence->cache_this;
+		return NFS4_OK;
+	}
+	if (slot->running)
+		return sequence->sequence == slot->sequence ? NFS4ERR_DELAY
+							    : NFS4ERR_SEQ_MISORDERED;
+	if (sequence->sequence != slot->sequence || slot->sequence == 0)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (!slot->kept)
+		return NFS4ERR_RETRY_UNCACHED_REP;
+	xdr_truncate(&call->out, RPC_MARK_LENGTH + RPC_REPLY_LENGTH);
+	xdr_put_fixed(&call->out, slot->reply, slot->length);
+	return NFS4_PENDING;
+}
+
+int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	int status;
+
+	pthread_mutex_lock(&nfs4->lock);
+	status = take_locked(call, sequence, now);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+/* Small replies are kept, asked for or not. */
+void nfs4_slot_release(struct nfs_call *call)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_session *session = call->compound.session;
+	size_t head = RPC_MARK_LENGTH + RPC_REPLY_LENGTH, length = xdr_length(&call->out);
+	struct slot *slot;
+
+	if (!session)
+		return;
+	pthread_mutex_lock(&nfs4->lock);
+	slot = &session->slots[call->compound.slot];
+	slot->running = false;
+	if (!call->data && !call->out.full && length >= head && length - head <= NFS4_CACHED_MAX) {
+		slot->kept = true;
+		slot->length = (uint32_t)(length - head);
+		memcpy(slot->reply, call->out.base + head, slot->length);
+	}
+	if (session->doomed && !session_busy(session))
+		drop_session(nfs4, session);
+	call->compound.session = NULL;
+	call->compound.client = NULL;
+	pthread_mutex_unlock(&nfs4->lock);
+}
+
+int nfs4_reclaim_complete(struct nfs_call *call, bool one_fs)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_client *client = call->compound.client;
+	int status = NFS4_OK;
+
+	if (one_fs && !call->compound.current.set)
+		return NFS4ERR_NOFILEHANDLE;
+	pthread_mutex_lock(&nfs4->lock);
+	if (!one_fs && client->complete)
+		status = NFS4ERR_COMPLETE_ALREADY;
+	else if (!one_fs)
+		client->complete = true;
+	pthread_mutex_unlock(&nfs4->lock);
+	if (status == NFS4_OK && !(one_fs && call->compound.current.pseudo))
+		nfs_grace_complete(nfs4->server->grace, one_fs ? call->export->id : 0,
+				   client->record);
+	return status;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NFS_NFS4_STATE_H
+#define NFS_NFS4_STATE_H
+
+#include <pthread.h>
+
+#include "nfs/nfs4.h"
+
+/* What nfs4_client.c and nfs4_state.c share: clients, their owners, what those have open and
+ * locked. Minor versions 0, 1 and 2 use the same; sessions are for 1 and 2, sequence numbers of
+ * owners for 0.
+ *
+ *   client -> owners (open, lock) -> states (open, lock); a lock state hangs on its open state too
+ *
+ * All of it is under nfs4->lock, which is taken before the mutexes of the grace periods and of the
+ * lock table. What is in use by an operation that waits is pinned: a session with a running slot,
+ * an owner with pins. */
+
+#define NFS4_CLIENTS_MAX  512u
+#define NFS4_SESSIONS_MAX 1024u
+#define NFS4_STATES_MAX   32768u
+#define NFS4_REPLAY_MAX   256u /* bytes of a v4.0 operation's results kept for a retry */
+
+struct nfs4_client {
+	struct list link;
+	uint64_t id, renewed_ns, recorded; /* recorded: a share it is known to have a record on */
+	uint8_t verifier[8], confirm[8];   /* confirm: of SETCLIENTID */
+	bool confirmed, complete;          /* RECLAIM_COMPLETE was said */
+	uint32_t minor;                    /* 0, or 1 for all that have sessions */
+	uint32_t next_sequence;            /* of CREATE_SESSION */
+	uint8_t last_session[16];
+	struct list owners;
+	unsigned sessions, states;
+	char record[NFS_RECORD_NAME];
+	uint32_t owner_length;
+	uint8_t owner[NFS4_OWNER_MAX];
+};
+
+struct nfs4_owner {
+	struct list link;
+	struct nfs4_client *client;
+	bool is_lock;
+	struct list states;
+	struct lock_owner locks; /* is_lock */
+	unsigned pins;
+	/* v4.0: RFC 7530 9.1.7 */
+	bool confirmed, heard;
+	uint32_t seqid;
+	bool replay, replay_placed;
+	int replay_status;
+	uint32_t replay_op, replay_length;
+	uint8_t replay_body[NFS4_REPLAY_MAX];
+	struct vfs_object replay_object;
+	uint32_t length;
+	uint8_t bytes[];
+};
+
+struct nfs4_state {
+	struct list link; /* the owner's */
+	struct nfs4_owner *owner;
+	struct lock_key key;
+	struct vfs *vfs;
+	uint32_t index, number, sequence;
+	bool closed;             /* v4.0: kept for a retry of CLOSE */
+	struct lock_share share; /* an open: access and deny */
+	uint32_t modes;          /* an open: which accesses it was opened with, 1 << (access - 1) */
+	struct list locks;       /* an open: lock states from it */
+	struct list open_link;   /* a lock: in its open's list */
+	struct nfs4_state *open; /* a lock */
+};
+
+struct nfs4_server {
+	struct nfs_server *server;
+	pthread_mutex_t lock; /* all below; memory work only */
+	uint32_t boot;        /* of this life: part of client ids and stateids */
+	uint64_t lease_ns;
+	uint64_t next_number;
+	struct list clients;
+	unsigned client_count;
+	struct nfs4_session *sessions[NFS4_SESSIONS_MAX];
+	struct nfs4_state *states[NFS4_STATES_MAX];
+	unsigned state_hint, free_hint; /* behind the highest used; nothing free below */
+	struct nfs_table *table;        /* the newest; the control loop holds it */
+};
+
+static inline struct nfs4_server *nfs4_server_of(const struct nfs_call *call)
+{
+	return call->conn->server->nfs4;
+}
+
+/* Under the lock. */
+struct nfs4_client *nfs4_client_by_id(struct nfs4_server *nfs4, uint64_t id);
+/* nfs4_drop_client: with all it has. False: something of its is in use right now. */
+bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client);
+/* nfs4_gives_way: client @id is in somebody's way. True: its lease had run out, and it is gone
+ * with all it had (courtesy ends). */
+bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client);
+bool nfs4_client_in_use(const struct nfs4_client *client);
+void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner);
+struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, const void *bytes,
+				  uint32_t length, bool make);
+/* The call's client and owner, with any version's errors. */
+int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
+		    struct nfs4_state **ret_state);
+
+#endif
