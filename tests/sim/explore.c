@@ -280,6 +280,7 @@ static void look_at_rewound(struct explorer *explorer, struct life *life)
 	if (life_volumes_fit(life)) {
 		life_match_volumes(life);
 		look(life, NULL, rng_one_in(&life->rng, 4));
+		life_snapshots_look(life, rng_one_in(&life->rng, 4));
 	} else { /* managed since: what a root says about volumes is in no journal */
 		explorer->counts->refusals++;
 	}
@@ -356,6 +357,8 @@ static void visit(struct explorer *explorer, struct sim *sim, const struct sim_p
 	recover(explorer, life, crashed, crash_at);
 	life_match_volumes(life);
 	look(life, crashed, rng_one_in(rng, 24));
+	if (explorer->profile->snapshots)
+		life_snapshots_look(life, rng_one_in(rng, 8));
 	if (rng_one_in(rng, 10))
 		live_on(explorer, life, rng);
 	else
@@ -492,6 +495,7 @@ static void reclaim(struct explorer *explorer, struct life *life)
 
 	if (life->profile->subject->only_data)
 		return;
+	life_snapshots_delete(life);
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
 		if (!life->handles[i])
 			continue;
@@ -520,6 +524,7 @@ static void reopen_clean(struct explorer *explorer, struct life *life)
 	recover(explorer, life, NULL, 0);
 	life_match_volumes(life);
 	look(life, NULL, true);
+	life_snapshots_look(life, true);
 	check(explorer, life, true);
 	reclaim(explorer, life);
 	close_pool(life);
@@ -628,6 +633,7 @@ static void reopen_after_fault(const struct profile *profile, struct life *befor
 		life->scrub_known = info.errors;
 		life_match_volumes(life);
 		look(life, lied ? NULL : crashed, true);
+		life_snapshots_look(life, true);
 		if (!lied)
 			check(&explorer, life, true);
 		close_pool(life);

@@ -131,6 +131,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	profile->scrubs = !subject->only_data && rng_one_in(&rng, 3) ? 20 : 0;
 	profile->checksum = rng_one_in(&rng, 2) ? (unsigned)rng_range(&rng, 1, CHECKSUM_MIXED)
 						: VOLUME_CHECKSUM_STANDARD;
+	rng.state = rng_mix(seed ^ 0x736e6170); /* no other draw depends on it */
+	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 3))
+		profile->snapshots = (unsigned)rng_range(&rng, 4, 60);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -322,7 +325,7 @@ bool life_volumes_fit(struct life *life)
 	}
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
 		missing += life->model->volumes[i].state == MODEL_HERE;
-	return fit && found == missing;
+	return fit && found == missing && life_snapshots_fit(life);
 }
 
 void life_match_volumes(struct life *life)
@@ -342,6 +345,7 @@ void life_match_volumes(struct life *life)
 		else
 			model_volume_deleted(life->model, i, 0);
 	}
+	life_snapshots_match(life);
 }
 
 void life_drop_handles(struct life *life)
@@ -733,6 +737,10 @@ static void start_manage(struct life *life)
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
 		break;
+	case MANAGE_SNAPSHOT:
+	case MANAGE_SNAPSHOT_DELETE:
+		life_snapshot_start(life);
+		break;
 	case MANAGE_SCRUB: /* may run already, also since before the crash */
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
 		call_done(&life->call, 0);
@@ -805,6 +813,8 @@ static void manage_plan(struct life *life)
 		life->manage = MANAGE_CREATE;
 	else if (life->manage == MANAGE_CREATE && count >= 6)
 		life->manage = MANAGE_DELETE;
+	if (life->manage == MANAGE_DELETE && life_has_snapshots(life, (unsigned)volume))
+		life->manage = MANAGE_RENAME;
 	if (life->manage == MANAGE_CREATE) {
 		manage_create(life);
 		return;
@@ -848,6 +858,11 @@ static void manage_ended(struct life *life)
 			violation("management operation %d failed: %s", (int)life->manage,
 				  life->call.err.text);
 	}
+	if (life->manage >= MANAGE_SNAPSHOT) {
+		life->manage_sent = false;
+		life_snapshot_ended(life);
+		return;
+	}
 	if (life->manage == MANAGE_CREATE) {
 		model_volume_created(life->model, volume,
 				     result ? NULL : life->call.volume->identity.uuid, result);
@@ -886,6 +901,11 @@ static void manage_work(struct life *life, bool more)
 		life_call(life, start_manage);
 	} else if (idle && more && rng_below(&life->rng, 4000) < life->profile->scrubs) {
 		life->manage = MANAGE_SCRUB;
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (idle && more && life->profile->snapshots &&
+		   rng_below(&life->rng, 4000) < life->profile->snapshots &&
+		   life_snapshot_plan(life)) {
 		life->manage_sent = true;
 		life_call(life, start_manage);
 	} else if (idle && more &&

@@ -36,7 +36,7 @@ struct profile {
 	uint64_t device_size, volume_size; /* bytes; of the largest volume */
 	bool volatile_cache, overlaps, full;
 	/* of 1000 operations */
-	unsigned reads, flushes, discards, manage, checkpoints, scrubs;
+	unsigned reads, flushes, discards, manage, checkpoints, scrubs, snapshots;
 	unsigned fua, atomic; /* of 1000 writes */
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
@@ -79,7 +79,9 @@ enum manage {
 	MANAGE_RESIZE,
 	MANAGE_RENAME,
 	MANAGE_CHECKPOINT,
-	MANAGE_SCRUB
+	MANAGE_SCRUB,
+	MANAGE_SNAPSHOT,
+	MANAGE_SNAPSHOT_DELETE
 };
 
 struct life {
@@ -102,6 +104,8 @@ struct life {
 	enum manage manage;
 	int manage_volume; /* being managed: no new requests; -1 none */
 	bool manage_sent;
+	unsigned snapshot; /* being made or deleted */
+	int snapshot_token;
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
@@ -137,6 +141,16 @@ void life_match_volumes(struct life *life);
 bool life_volumes_fit(struct life *life);
 /* Read @length bytes and check them; the data stays in the returned client until the next. */
 const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, uint64_t length);
+/* life_snapshot.c: after an open; would they match; hold them against what they held; a change of
+ * them, begun and ended; delete all. */
+void life_snapshots_match(struct life *life);
+bool life_snapshots_fit(struct life *life);
+void life_snapshots_look(struct life *life, bool all);
+bool life_has_snapshots(const struct life *life, unsigned volume);
+bool life_snapshot_plan(struct life *life);
+void life_snapshot_start(struct life *life);
+void life_snapshot_ended(struct life *life);
+void life_snapshots_delete(struct life *life);
 /* One step of work: start operations on idle clients while @more, one round of the world. */
 void life_work(struct life *life, bool more);
 bool life_quiet(const struct life *life);

@@ -63,6 +63,8 @@ void model_destroy(struct model *model)
 		return;
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
 		free(model->volumes[i].heads);
+	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
+		free(model->snapshots[i].crc);
 	free(model->ops);
 	free(model->nodes);
 	free(model->atomics);
@@ -77,6 +79,22 @@ static void *copy_of(const void *from, size_t size)
 	if (size)
 		memcpy(to, from, size);
 	return to;
+}
+
+static void copy_snapshots(struct model *to, const struct model *from)
+{
+	memcpy(to->snapshots, from->snapshots, sizeof(to->snapshots));
+	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
+		if (from->snapshots[i].crc)
+			to->snapshots[i].crc =
+			    copy_of(from->snapshots[i].crc,
+				    from->snapshots[i].size / 4096 * sizeof(uint32_t));
+}
+
+void model_snapshot_gone(struct model_snapshot *snapshot)
+{
+	free(snapshot->crc);
+	*snapshot = (struct model_snapshot){0};
 }
 
 struct model *model_copy(const struct model *model)
@@ -100,6 +118,7 @@ struct model *model_copy(const struct model *model)
 		if (volume->heads)
 			volume->heads = copy_of(volume->heads, volume->sectors * sizeof(uint32_t));
 	}
+	copy_snapshots(copy, model);
 	return copy;
 }
 
@@ -632,6 +651,7 @@ struct model *model_crash(const struct model *model)
 				history_crash(model, before->heads[s], after, &volume->heads[s]);
 		}
 	}
+	copy_snapshots(after, model);
 	atomics_crash(model, after);
 	return after;
 }

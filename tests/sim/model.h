@@ -41,6 +41,17 @@ struct model_volume {
 	uint64_t sectors;        /* room in heads */
 };
 
+/* A snapshot: what it held when it was made, by slot. */
+#define MODEL_SNAPSHOTS 6
+struct model_snapshot {
+	enum model_volume_state state;
+	unsigned volume;
+	char name[8];
+	uint64_t size;
+	uint32_t *crc;
+	bool captured; /* crc is known */
+};
+
 /* An atomic write that was not durable at the crash. */
 struct model_atomic {
 	unsigned volume;
@@ -50,6 +61,7 @@ struct model_atomic {
 
 struct model {
 	struct model_volume volumes[MODEL_VOLUMES];
+	struct model_snapshot snapshots[MODEL_SNAPSHOTS];
 	uint64_t clock;
 	uint32_t next_uid;
 	struct model_op *ops; /* numbers first_op .. first_op + op_count - 1 */
@@ -75,6 +87,7 @@ void model_volume_created(struct model *model, unsigned volume, const uint8_t uu
 void model_volume_deleted(struct model *model, unsigned volume, int result);
 void model_volume_resized(struct model *model, unsigned volume, int result);
 void model_volume_renamed(struct model *model, unsigned volume, int result);
+void model_snapshot_gone(struct model_snapshot *snapshot);
 
 /* Writes; @zero = a discard. begin() at submission, done() at acknowledgement. */
 enum model_write_flags { MODEL_FUA = 1, MODEL_ATOMIC = 2, MODEL_ZERO = 4 };
