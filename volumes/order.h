@@ -41,7 +41,6 @@
  * retired_until_next_root           space.c         what a snapshot gave up: whole in both roots
  * deletion_in_two_roots             reap.c          a deletion can be gone back on
  * snapshot_waits_for_unsummed       checkpoint.c    I6: overwrites without records, too
- * rollback_in_two_roots             snapshot.c      the journal's records mean one map
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

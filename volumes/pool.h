@@ -86,7 +86,8 @@ struct volume_spec {
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
-/* Takes over the caller's reference. -EBUSY when anyone else holds the volume. Space comes back
+/* Takes over the caller's reference when it succeeds. -EBUSY when anyone else holds the volume, or
+ * it has snapshots. Space comes back
  * in the background; durable at done(0). */
 void volume_delete(struct volume *volume, struct pool_call *call);
 /* Growing; smaller is -EINVAL. Watchers hear VOLUME_RESIZED. */
@@ -130,7 +131,7 @@ struct snapshot_info {
 	uint64_t group;           /* equal: of the same instant. Later ones are higher */
 	uint64_t size_bytes;      /* of the volume at that time */
 	uint64_t used_bytes;      /* what it maps, shared or not */
-	uint64_t exclusive_bytes; /* nobody else has them, as of the last snapshot_measure() */
+	uint64_t exclusive_bytes; /* what deleting it would give back, by snapshot_measure() */
 	bool measured;            /* ... and it still holds */
 	unsigned clones;          /* volumes that stand on it */
 	bool automatic;           /* made by a rollback */
@@ -145,8 +146,9 @@ bool snapshot_get_info(struct volume *volume, struct snapshot_info *ret_info);
  * or NULL. Context: control loop. */
 struct volume *snapshot_of(struct volume *volume);
 
-/* snapshot_delete: takes over the caller's reference. -EBUSY when it is held, has clones or is in
- * use. Gone at done(0); its space comes back in the background, over restarts if need be. */
+/* snapshot_delete: takes over the caller's reference when it succeeds. -EBUSY when it is held, has
+ * clones or is in use. Gone at done(0); its space comes back in the background, over restarts if
+ * need be. */
 void snapshot_delete(struct volume *snapshot, struct pool_call *call);
 /* A new name (behind the '@') for a snapshot. */
 void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call);

@@ -596,7 +596,7 @@ static int roll_back(struct native_call *mine, struct lane *lane)
 		return result;
 	switch_map(volume, mine->other, lane);
 	result = checkpoint_run(native, lane, false);
-	if (result == 0 && ORDER(rollback_in_two_roots))
+	if (result == 0)
 		result = checkpoint_run(native, lane, false);
 	return result;
 }

@@ -229,20 +229,24 @@ void api_volume_change(struct api_request *request)
 		volume_resize(request->volume, bytes, &request->call);
 }
 
+struct deletion {
+	uint8_t uuid[16]; /* for when it is gone */
+	struct volume *volume;
+};
+
 static void volume_deleted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
+	struct deletion *deletion = request->state;
 
+	if (result < 0) /* it is still ours */
+		request->volume = deletion->volume;
 	if (!step_good(request, result, NULL))
 		return;
-	if (request->state) {
-		scsi_reservations_forget(request->state);
-		if (store_remove_device(request->admin->options.config, request->state,
-					&request->err) < 0)
-			log_error("volume %s/%s is still in the configuration: %s",
-				  request->match.param[0], request->match.param[1],
-				  request->err.text);
-	}
+	scsi_reservations_forget(deletion->uuid);
+	if (store_remove_device(request->admin->options.config, deletion->uuid, &request->err) < 0)
+		log_error("volume %s/%s is still in the configuration: %s", request->match.param[0],
+			  request->match.param[1], request->err.text);
 	log_notice("volume %s/%s deleted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200,
 		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
@@ -252,8 +256,8 @@ static void volume_deleted(struct pool_call *call, int result)
 void api_volume_delete(struct api_request *request)
 {
 	struct model_target *target;
+	struct deletion *deletion;
 	struct model_lun *lun;
-	struct volume *volume;
 
 	if (!find_volume(request) || !no_share(request))
 		return;
@@ -265,13 +269,16 @@ void api_volume_delete(struct api_request *request)
 				target->iqn);
 		return;
 	}
-	volume = request->volume;
-	request->state = heap_alloc(16); /* its UUID, for when it is gone */
-	if (request->state)
-		memcpy(request->state, volume->identity.uuid, 16);
-	request->volume = NULL; /* volume_delete() takes the reference */
+	request->state = deletion = heap_zalloc(sizeof *deletion);
+	if (!deletion) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	deletion->volume = request->volume;
+	memcpy(deletion->uuid, request->volume->identity.uuid, 16);
+	request->volume = NULL; /* volume_delete() takes the reference when it succeeds */
 	request->call = (struct pool_call){.done = volume_deleted};
-	volume_delete(volume, &request->call);
+	volume_delete(deletion->volume, &request->call);
 }
 
 static void volume_rescanned(struct pool_call *call, int result)

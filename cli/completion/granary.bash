@@ -17,11 +17,12 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit status completion help $globals"
+		list="disk pool volume snapshot provision share target lun discovery host initiator session setup appliance account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
-	volume) list="create list show resize rescan rename delete" ;;
+	volume) list="create list show resize rescan rename delete clone promote rollback" ;;
+	snapshot) list="create list show rename hold release diff delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
@@ -45,6 +46,8 @@ _granary()
 	"pool findings") list="--clear $globals" ;;
 	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
+	"volume rollback") list="--keep $globals" ;;
+	"snapshot hold") list="--until $globals" ;;
 	"share create") list="--quota $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;

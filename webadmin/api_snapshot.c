@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+#include "webadmin/share.h"
+
+/* Snapshots and clones. A snapshot is named in the path as {pool}, {volume}, {snapshot}; in bodies
+ * as POOL/VOLUME@SNAPSHOT. */
+
+#define DIFF_EXTENTS 4096u
+
+/* ---- finding ---- */
+static bool find_volume(struct api_request *request)
+{
+	const char *code = NULL;
+
+	request->volume = model_find_volume(request->model, request->match.param[0],
+					    request->match.param[1], &code, &request->err);
+	if (!request->volume)
+		api_reply_failure(request, code);
+	return request->volume != NULL;
+}
+
+static struct volume *snapshot_named(struct api_request *request, const char *name)
+{
+	const char *code = NULL;
+	char path[VOLUME_PATH_MAX + 2];
+	struct volume *snapshot;
+
+	snprintf(path, sizeof path, "%.*s@%.*s", VOLUME_NAME_MAX, request->match.param[1],
+		 SNAPSHOT_NAME_MAX + 1, name);
+	snapshot =
+	    model_find_volume(request->model, request->match.param[0], path, &code, &request->err);
+	if (snapshot)
+		return snapshot;
+	if (request->err.code == -ENOENT)
+		api_reply_error(request, 404, "snapshot_not_found", "no snapshot named %s/%s",
+				request->match.param[0], path);
+	else
+		api_reply_failure(request, code);
+	return NULL;
+}
+
+static bool find_snapshot(struct api_request *request)
+{
+	request->volume = snapshot_named(request, request->match.param[2]);
+	return request->volume != NULL;
+}
+
+/* ---- showing ---- */
+static json_t *show_snapshot(struct volume *volume)
+{
+	struct volume *of = snapshot_of(volume);
+	struct snapshot_info info;
+	json_t *object;
+
+	if (!snapshot_get_info(volume, &info)) {
+		volume_unref(of);
+		return json_null();
+	}
+	object = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:i,s:b,s:b}", "pool",
+			   pool_name(volume->pool), "volume", of ? of->name : "", "name", info.name,
+			   "created", (json_int_t)(info.created_ns / 1000000000ull), "group",
+			   (json_int_t)info.group, "size_bytes", (json_int_t)info.size_bytes,
+			   "used_bytes", (json_int_t)info.used_bytes, "clones", (int)info.clones,
+			   "automatic", info.automatic, "held", info.held);
+	json_object_set_new(object, "exclusive_bytes",
+			    info.measured ? json_integer((json_int_t)info.exclusive_bytes)
+					  : json_null());
+	json_object_set_new(object, "hold_until",
+			    info.hold_until_ns
+				? json_integer((json_int_t)(info.hold_until_ns / 1000000000ull))
+				: json_null());
+	json_object_set_new(object, "path",
+			    json_sprintf("%s/%s", pool_name(volume->pool), volume->name));
+	volume_unref(of);
+	return object;
+}
+
+/* The end of an asynchronous step: false when it failed (answered). */
+static bool step_good(struct api_request *request, int result, const char *exists_code)
+{
+	if (result == 0)
+		return true;
+	request->err = request->call.err;
+	request->err.code = result;
+	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
+	return false;
+}
+
+void api_snapshot_list(struct api_request *request)
+{
+	json_t *list = json_array();
+
+	if (find_volume(request))
+		for (struct volume *it = snapshot_next(request->volume, NULL); it;
+		     it = snapshot_next(request->volume, it))
+			json_array_append_new(list, show_snapshot(it));
+	else {
+		json_decref(list);
+		return;
+	}
+	api_reply(request, 200, list);
+}
+
+static void measured(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (step_good(request, result, NULL))
+		api_reply(request, 200, show_snapshot(request->volume));
+}
+
+void api_snapshot_show(struct api_request *request)
+{
+	if (!find_snapshot(request))
+		return;
+	request->call = (struct pool_call){.done = measured};
+	snapshot_measure(request->volume, &request->call);
+}
+
+/* ---- making ---- */
+struct group {
+	unsigned count;
+	struct snapshot_spec spec[SNAPSHOT_GROUP_MAX];
+	char name[SNAPSHOT_GROUP_MAX][SNAPSHOT_NAME_MAX + 2];
+};
+
+static void group_release(struct group *group)
+{
+	for (unsigned i = 0; i < group->count; i++)
+		volume_unref(group->spec[i].volume);
+	group->count = 0;
+}
+
+static void snapshots_made(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct group *group = request->state;
+	json_t *list = result == 0 ? json_array() : NULL;
+
+	for (unsigned i = 0; i < group->count && result == 0; i++) {
+		const struct volume *volume = group->spec[i].volume;
+		char path[VOLUME_PATH_MAX + 2];
+		struct volume *snapshot;
+
+		snprintf(path, sizeof path, "%.*s@%s", VOLUME_NAME_MAX, volume->name,
+			 group->name[i]);
+		snapshot = pool_find_volume(volume->pool, path);
+		log_notice("snapshot %s/%s made", pool_name(volume->pool), path);
+		if (snapshot)
+			json_array_append_new(list, show_snapshot(snapshot));
+		volume_unref(snapshot);
+	}
+	group_release(group);
+	if (step_good(request, result, "snapshot_exists"))
+		api_reply(request, 201, list);
+}
+
+/* POOL/VOLUME@SNAPSHOT to a volume and a name. NULL, or the code of what is wrong. */
+static const char *group_add(struct api_request *request, struct group *group, const char *text)
+{
+	const char *slash = text ? strchr(text, '/') : NULL;
+	const char *at = slash ? strchr(slash, '@') : NULL, *code = NULL;
+	char pool[POOL_NAME_MAX + 1], name[VOLUME_NAME_MAX + 1];
+	struct volume *volume;
+
+	if (!at || (size_t)(slash - text) >= sizeof pool || (size_t)(at - slash) > sizeof name ||
+	    strlen(at + 1) > SNAPSHOT_NAME_MAX || group->count == SNAPSHOT_GROUP_MAX) {
+		err_set(&request->err, -EINVAL, "a snapshot is named POOL/VOLUME@SNAPSHOT, not %s",
+			text ? text : "");
+		return "bad_name";
+	}
+	snprintf(pool, sizeof pool, "%.*s", (int)(slash - text), text);
+	snprintf(name, sizeof name, "%.*s", (int)(at - slash - 1), slash + 1);
+	volume = model_find_volume(request->model, pool, name, &code, &request->err);
+	if (!volume)
+		return code;
+	snprintf(group->name[group->count], sizeof group->name[0], "%s", at + 1);
+	group->spec[group->count] =
+	    (struct snapshot_spec){.volume = volume, .name = group->name[group->count]};
+	group->count++;
+	return NULL;
+}
+
+void api_snapshot_create(struct api_request *request)
+{
+	const json_t *names = json_object_get(request->body, "snapshots");
+	struct group *group = heap_zalloc(sizeof *group);
+	size_t count = json_array_size(names);
+	const char *code = NULL;
+
+	request->state = group;
+	if (!group) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < count && !code; i++)
+		code = group_add(request, group, json_string_value(json_array_get(names, i)));
+	if (!code && count == 0) {
+		err_set(&request->err, -EINVAL, "no snapshot is named");
+		code = "bad_request";
+	}
+	if (code) {
+		group_release(group);
+		api_reply_failure(request, code);
+		return;
+	}
+	request->call = (struct pool_call){.done = snapshots_made};
+	snapshot_create(group->spec[0].volume->pool, group->spec, group->count, &request->call);
+}
+
+/* ---- changing ---- */
+static void changed(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (!step_good(request, result, "snapshot_exists"))
+		return;
+	log_notice("snapshot %s/%s@%s changed: now %s, %s", request->match.param[0],
+		   request->match.param[1], request->match.param[2], request->volume->name,
+		   json_object_get(request->body, "held") ? "hold" : "as it was");
+	api_reply(request, 200, show_snapshot(request->volume));
+}
+
+void api_snapshot_change(struct api_request *request)
+{
+	const char *name = NULL;
+	json_int_t until = -1;
+	int held = -1;
+
+	if (!api_unpack(request, "{s?:s,s?:b,s?:I}", "name", &name, "held", &held, "hold_until",
+			&until))
+		return;
+	if (!!name + (held >= 0) + (until >= 0) != 1) {
+		api_reply_error(request, 400, "bad_request",
+				"give one of name, held and hold_until");
+		return;
+	}
+	if (!find_snapshot(request))
+		return;
+	request->call = (struct pool_call){.done = changed};
+	if (name)
+		snapshot_rename(request->volume, name, &request->call);
+	else if (held == 0)
+		snapshot_release(request->volume, &request->call);
+	else
+		snapshot_hold(request->volume, until > 0 ? (uint64_t)until * 1000000000ull : 0,
+			      &request->call);
+}
+
+struct deletion {
+	struct volume *volume;
+};
+
+static void deleted(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct deletion *deletion = request->state;
+
+	if (result < 0) /* it is still ours */
+		request->volume = deletion->volume;
+	if (!step_good(request, result, NULL))
+		return;
+	log_notice("snapshot %s/%s@%s deleted", request->match.param[0], request->match.param[1],
+		   request->match.param[2]);
+	api_reply(request, 200, json_pack("{s:s}", "deleted", request->match.param[2]));
+}
+
+void api_snapshot_delete(struct api_request *request)
+{
+	struct deletion *deletion;
+	struct model_target *target;
+	struct model_lun *lun;
+
+	if (!find_snapshot(request))
+		return;
+	lun = model_lun_of_volume(request->model, request->volume->identity.uuid, NULL, &target);
+	if (lun) {
+		api_reply_error(request, 409, "volume_mapped",
+				"snapshot %s is LUN %u of target %s; unmap it first",
+				request->volume->name, lun->lun, target->iqn);
+		return;
+	}
+	request->state = deletion = heap_zalloc(sizeof *deletion);
+	if (!deletion) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	deletion->volume = request->volume;
+	request->volume = NULL; /* snapshot_delete() takes the reference when it succeeds */
+	request->call = (struct pool_call){.done = deleted};
+	snapshot_delete(deletion->volume, &request->call);
+}
+
+/* ---- clones and going back ---- */
+static void cloned(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (!step_good(request, result, "volume_exists"))
+		return;
+	volume_unref(request->volume);
+	request->volume = call->volume;
+	log_notice("volume %s/%s made from snapshot %s@%s", request->match.param[0],
+		   request->volume->name, request->match.param[1], request->match.param[2]);
+	api_reply(request, 201, show_volume(request->model, request->volume));
+}
+
+void api_snapshot_clone(struct api_request *request)
+{
+	const char *name;
+
+	if (!api_unpack(request, "{s:s}", "name", &name) || !find_snapshot(request))
+		return;
+	request->call = (struct pool_call){.done = cloned};
+	volume_clone(request->volume, name, &request->call);
+}
+
+static void promoted(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (!step_good(request, result, "snapshot_exists"))
+		return;
+	log_notice("volume %s/%s promoted", request->match.param[0], request->match.param[1]);
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+void api_volume_promote(struct api_request *request)
+{
+	if (!find_volume(request))
+		return;
+	request->call = (struct pool_call){.done = promoted};
+	volume_promote(request->volume, &request->call);
+}
+
+static void rolled_back(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	volume_unref(request->state);
+	request->state = NULL;
+	if (!step_good(request, result, "snapshot_exists"))
+		return;
+	log_notice("volume %s/%s rolled back", request->match.param[0], request->match.param[1]);
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+void api_volume_rollback(struct api_request *request)
+{
+	const char *snapshot, *keep = NULL;
+
+	if (!api_unpack(request, "{s:s,s?:s}", "snapshot", &snapshot, "keep", &keep) ||
+	    !find_volume(request))
+		return;
+	if (model_share_of_volume(request->model, request->volume->identity.uuid)) {
+		api_reply_error(request, 409, "volume_is_share",
+				"volume %s/%s is a share, which is open: it can not go back",
+				request->match.param[0], request->match.param[1]);
+		return;
+	}
+	request->state = snapshot_named(request, snapshot);
+	if (!request->state)
+		return;
+	request->call = (struct pool_call){.done = rolled_back};
+	volume_rollback(request->volume, request->state, keep, &request->call);
+}
+
+/* ---- differences ---- */
+struct difference {
+	struct volume_diff diff;
+	struct volume_extent extents[DIFF_EXTENTS];
+	json_t *list;
+};
+
+static void difference_end(struct api_request *request, int result)
+{
+	struct difference *mine = request->state;
+	json_t *list = mine->list;
+	json_t *next =
+	    mine->diff.finished ? json_null() : json_integer((json_int_t)mine->diff.offset);
+
+	volume_unref(mine->diff.to);
+	mine->list = NULL;
+	if (!step_good(request, result, NULL)) {
+		json_decref(list);
+		json_decref(next);
+		return;
+	}
+	api_reply(request, 200, json_pack("{s:o,s:o}", "extents", list, "next", next));
+}
+
+static void difference_went_on(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct difference *mine = request->state;
+
+	for (unsigned i = 0; i < mine->diff.extent_count && result == 0; i++)
+		json_array_append_new(mine->list,
+				      json_pack("{s:I,s:I,s:b}", "offset",
+						(json_int_t)mine->extents[i].offset, "length",
+						(json_int_t)mine->extents[i].length, "mapped",
+						mine->extents[i].mapped));
+	if (result < 0 || mine->diff.finished || json_array_size(mine->list) >= 16 * DIFF_EXTENTS) {
+		difference_end(request, result);
+		return;
+	}
+	request->call = (struct pool_call){.done = difference_went_on};
+	volume_diff(&mine->diff, &request->call);
+}
+
+/* ?to=SNAPSHOT, without: the volume as it is. ?offset=BYTES: from "next" of an answer before. */
+void api_snapshot_diff(struct api_request *request)
+{
+	struct difference *mine;
+	char to[SNAPSHOT_NAME_MAX + 2], offset[24];
+	const char *code = NULL;
+
+	if (!find_snapshot(request))
+		return;
+	request->state = mine = heap_zalloc(sizeof *mine);
+	if (!mine) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	if (api_query(request, "to", to, sizeof to)) {
+		mine->diff.to = snapshot_named(request, to);
+		if (!mine->diff.to)
+			return;
+	} else {
+		mine->diff.to = model_find_volume(request->model, request->match.param[0],
+						  request->match.param[1], &code, &request->err);
+		if (!mine->diff.to) {
+			api_reply_failure(request, code);
+			return;
+		}
+	}
+	if (api_query(request, "offset", offset, sizeof offset))
+		mine->diff.offset = strtoull(offset, NULL, 10);
+	mine->diff.from = request->volume;
+	mine->diff.extents = mine->extents;
+	mine->diff.extent_max = DIFF_EXTENTS;
+	mine->list = json_array();
+	request->call = (struct pool_call){.done = difference_went_on};
+	volume_diff(&mine->diff, &request->call);
+}
