@@ -38,6 +38,7 @@ struct api_request {
 	const char *query;                 /* what stands behind "?", "" = nothing */
 	const char *if_match, *replay_key; /* of the headers; NULL: not given */
 	json_t *extra;                     /* more members of the reply; usually NULL */
+	const char *front_certificate; /* fingerprint of the one the web front has; NULL: none */
 
 	/* For the handler's asynchronous steps. */
 	struct pool_call call;
@@ -98,6 +99,12 @@ void api_login(struct api_request *request);
 void api_logout(struct api_request *request);
 void api_me_show(struct api_request *request);
 void api_me_password(struct api_request *request);
+void api_me_confirm(struct api_request *request);
+void api_totp_offer(struct api_request *request);
+void api_totp_confirm(struct api_request *request);
+void api_certificate_show(struct api_request *request);
+void api_certificate_set(struct api_request *request);
+void api_totp_delete(struct api_request *request);
 void api_setup_show(struct api_request *request);
 void api_set_up(struct api_request *request);
 void api_account_list(struct api_request *request);
