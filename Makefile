@@ -13,7 +13,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
             -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lpthread
+LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)

@@ -90,6 +90,7 @@ int say(struct command *command, json_t *body, const char *format, ...)
 /* command_password: the option "password-file"'s contents into @body; 0, or the exit status. */
 int command_password(struct command *command, json_t *body, bool required);
 
+int run_disk_list(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
 int run_pool_list(struct command *command);

@@ -10,7 +10,8 @@
 
 /* Every program answers on every port. */
 static const struct nfs_program *const programs[] = {
-    &nfs_nfs3, &nfs_nfs4, &nfs_mount3, &nfs_mount1, &nfs_portmap2, &nfs_rpcbind3, &nfs_rpcbind4,
+    &nfs_nfs3,     &nfs_nfs4,     &nfs_mount3, &nfs_mount1, &nfs_portmap2,
+    &nfs_rpcbind3, &nfs_rpcbind4, &nfs_nlm4,   &nfs_nsm1,
 };
 #define PROGRAM_COUNT (sizeof(programs) / sizeof(programs[0]))
 

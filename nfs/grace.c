@@ -103,6 +103,22 @@ void nfs_record_name4(const void *owner, uint32_t length, char name[NFS_RECORD_N
 		 (unsigned long long)a, (unsigned long long)b);
 }
 
+void nfs_record_name3(const char *host, const char *local, char name[NFS_RECORD_NAME])
+{
+	snprintf(name, NFS_RECORD_NAME, "%cnfs.3.%s@%s", NFS_RECORD_MARK, host, local);
+}
+
+bool nfs_record_host(const char *name, char host[NFS_RECORD_NAME], char local[NFS_RECORD_NAME])
+{
+	const char *at = strchr(name, '@');
+
+	if (strncmp(name + 1, "nfs.3.", 6) != 0 || !at || strlen(name) >= NFS_RECORD_NAME)
+		return false;
+	snprintf(host, NFS_RECORD_NAME, "%.*s", (int)(at - name - 7), name + 7);
+	snprintf(local, NFS_RECORD_NAME, "%s", at + 1);
+	return true;
+}
+
 /* ---- under the mutex */
 
 static struct share *find(struct nfs_grace *grace, uint64_t volume)
@@ -209,6 +225,8 @@ static void loaded(struct share *share, int result)
 		return;
 	log_notice("NFS: %u clients had state on a share: grace period of %u s at most", count,
 		   (unsigned)(grace->grace_ns / 1000000000u));
+	list_for_each (it, &share->records)
+		nlm_host_found(grace->server, list_entry(it, struct record, link)->name);
 }
 
 static void listed(struct vfs_request *request, int result)

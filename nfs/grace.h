@@ -25,7 +25,7 @@ struct nfs_table;
 struct nfs_call;
 
 #define NFS_RECORD_MARK  '\1'
-#define NFS_RECORD_NAME  72u  /* with its NUL */
+#define NFS_RECORD_NAME  112u /* with its NUL */
 #define NFS_RECORDS_MAX  600u /* of a share */
 #define NFS_RECORD_VALUE 128u
 
@@ -35,8 +35,11 @@ void nfs_grace_destroy(struct nfs_grace *grace); /* no share is left; NULL is fi
 /* Another table of exports is in force. Context: control loop. */
 void nfs_grace_set_table(struct nfs_grace *grace, struct nfs_table *table);
 
-/* Name of a client's record, from what it calls itself. */
+/* Names of records: of a client of NFSv4, from what it calls itself; of a host of NFSv3 with locks,
+ * from its address and the one of ours that it uses. nfs_record_host: the two of such a name. */
 void nfs_record_name4(const void *owner, uint32_t length, char name[NFS_RECORD_NAME]);
+void nfs_record_name3(const char *host, const char *local, char name[NFS_RECORD_NAME]);
+bool nfs_record_host(const char *name, char host[NFS_RECORD_NAME], char local[NFS_RECORD_NAME]);
 
 /* Is the share in grace (or not yet known well enough to say no)? */
 bool nfs_grace_running(struct nfs_grace *grace, uint64_t volume);

@@ -29,6 +29,7 @@ struct nfs_call;
 struct nfs_drc;
 struct nfs_drc_entry;
 struct nfs4_server;
+struct nlm;
 struct nfs4_session;
 struct nfs4_client;
 struct nfs4_owner;
@@ -92,6 +93,7 @@ struct nfs_server {
 	struct nfs4_server *nfs4;
 	struct nfs_mounts *mounts;
 	struct lock_table *locks;
+	struct nlm *nlm;
 	struct nfs_grace *grace;
 };
 
@@ -166,7 +168,7 @@ struct nfs_program {
 };
 const struct nfs_program *const *nfs_program_table(unsigned *ret_count);
 extern const struct nfs_program nfs_mount1, nfs_mount3, nfs_portmap2, nfs_rpcbind3, nfs_rpcbind4,
-    nfs_nfs3, nfs_nfs4;
+    nfs_nfs3, nfs_nfs4, nfs_nlm4, nfs_nsm1;
 
 /* What a COMPOUND of NFSv4 keeps from one operation to the next (nfs4.h). */
 struct nfs4_place {
@@ -279,6 +281,16 @@ void nfs_drc_forget(struct nfs_drc *drc, struct nfs_drc_entry *entry);
 /* ---- mount.c: who has mounted what, for DUMP only */
 int nfs_mounts_create(struct nfs_mounts **ret_mounts);
 void nfs_mounts_destroy(struct nfs_mounts *mounts);
+
+/* ---- nlm.c: locks of NFSv3 */
+int nlm_create(struct nfs_server *server, struct nlm **ret_nlm);
+void nlm_destroy(struct nlm *nlm); /* stopped, or never used; NULL is fine */
+/* No calls to clients any more, no locks; then stopped() on the control loop. Context: control
+ * loop. */
+void nlm_stop(struct nlm *nlm, void (*stopped)(struct nfs_server *server));
+/* A record of a host of NFSv3 came with a share: it is told to reclaim. Other records: nothing.
+ * Context: the first I/O loop. */
+void nlm_host_found(struct nfs_server *server, const char *record);
 
 /* ---- nfs4_client.c */
 int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,

@@ -23,16 +23,23 @@ static void tell_stopped(void *context)
 		stopped(server->stopped_context);
 }
 
-/* No connection is left: give the shares back. */
-static void finish_stop(struct deferred *deferred)
+/* Nor are calls to clients on their way: give the shares back. */
+static void give_shares_back(struct nfs_server *server)
 {
-	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
 	struct err err = {0};
 
 	if (nfs_shares_set(server, NULL, 0, tell_stopped, server, &err) == 0)
 		return;
 	log_error("NFS: %s", err.text);
 	tell_stopped(server);
+}
+
+/* No connection is left. */
+static void finish_stop(struct deferred *deferred)
+{
+	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
+
+	nlm_stop(server->nlm, give_shares_back);
 }
 
 static int create_parts(struct nfs_server *server)
@@ -43,6 +50,7 @@ static int create_parts(struct nfs_server *server)
 	if (!server->loops || nfs_drc_create(&server->drc) < 0 ||
 	    nfs_mounts_create(&server->mounts) < 0 || lock_table_create(&server->locks) < 0 ||
 	    nfs_grace_create(server, server->options.lease_seconds, &server->grace) < 0 ||
+	    nlm_create(server, &server->nlm) < 0 ||
 	    nfs4_server_create(server, server->options.lease_seconds, &server->nfs4) < 0 ||
 	    nfs_table_create(NULL, 0, ++server->generation, &server->table, NULL) < 0)
 		return -ENOMEM;
@@ -109,6 +117,7 @@ void nfs_server_destroy(struct nfs_server *server)
 	nfs_table_unref(server->table);
 	heap_free(server->loops);
 	nfs4_server_destroy(server->nfs4);
+	nlm_destroy(server->nlm);
 	nfs_grace_destroy(server->grace);
 	lock_table_destroy(server->locks);
 	nfs_drc_destroy(server->drc);

@@ -5,7 +5,7 @@
 #include "volumes/backend.h"
 
 /* The kinds of pools. A new one adds its row; the first is the one pool_create() makes. */
-static const struct pool_ops *const backends[] = {&native_pool_ops};
+static const struct pool_ops *const backends[] = {&native_pool_ops, &rbd_pool_ops};
 
 const struct pool_ops *backend_find(const char *name)
 {
@@ -13,6 +13,18 @@ const struct pool_ops *backend_find(const char *name)
 		if (strcmp(backends[i]->name, name) == 0)
 			return backends[i];
 	return NULL;
+}
+
+/* By the scheme of the first device's path; without one it is a path. */
+static const struct pool_ops *backend_of(const char *path)
+{
+	for (unsigned i = 1; i < sizeof(backends) / sizeof(backends[0]); i++) {
+		size_t length = strlen(backends[i]->name);
+
+		if (strncmp(path, backends[i]->name, length) == 0 && path[length] == ':')
+			return backends[i];
+	}
+	return backends[0];
 }
 
 static void deliver(struct message *message)
@@ -31,19 +43,25 @@ void pool_answer(struct pool_call *call, int result)
 void pool_create(const struct world_ops *world, struct loop *loop,
 		 const struct pool_create_options *options, struct pool_call *call)
 {
-	backends[0]->create(world, loop, options, call);
+	backend_of(options->device_count ? options->devices[0].path : "")
+	    ->create(world, loop, options, call);
 }
 
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call)
 {
-	backends[0]->open(world, loop, paths, path_count, false, call);
+	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, false, call);
+}
+
+bool pool_is_remote(const char *path)
+{
+	return backend_of(path) == &rbd_pool_ops;
 }
 
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call)
 {
-	backends[0]->open(world, loop, paths, path_count, true, call);
+	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, true, call);
 }
 
 void pool_close(struct pool *pool, struct pool_call *call)
@@ -216,6 +234,7 @@ struct volume *pool_volume_next(struct pool *pool, struct volume *previous)
 void pool_get_info(struct pool *pool, struct pool_info *ret_info)
 {
 	pool->ops->get_info(pool, ret_info);
+	ret_info->kind = pool->ops->name;
 }
 
 const char *pool_name(const struct pool *pool)
@@ -243,7 +262,8 @@ void pool_check_devices(const struct world_ops *world, struct loop *loop, const 
 			unsigned path_count, bool data, struct pool_check_report *report,
 			struct pool_call *call)
 {
-	backends[0]->check_devices(world, loop, paths, path_count, data, report, call);
+	backend_of(path_count ? paths[0] : "")
+	    ->check_devices(world, loop, paths, path_count, data, report, call);
 }
 
 void pool_checkpoint(struct pool *pool, struct pool_call *call)

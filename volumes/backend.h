@@ -64,7 +64,7 @@ struct pool {
 	const struct pool_ops *ops;
 };
 
-extern const struct pool_ops native_pool_ops;
+extern const struct pool_ops native_pool_ops, rbd_pool_ops;
 
 /* pool_answer: hand @call back with @result, from its loop, never inside this call. */
 void pool_answer(struct pool_call *call, int result);

@@ -38,6 +38,8 @@ struct pool_call {
 	void *backend;
 };
 
+/* A path that begins with "rbd:" is the address of a pool in a Ceph cluster, and the pool's only
+ * device: "rbd:CONF?pool=CEPH-POOL[&id=USER][&namespace=NAMESPACE]". */
 struct pool_device {
 	const char *path;
 	uint64_t size; /* bytes; nonzero: create a sparse file of that size if there is none */
@@ -60,8 +62,13 @@ void pool_create(const struct world_ops *world, struct loop *loop,
 /* pool_open: read labels, choose the newest valid root, replay the journal, serve. @paths must
  * be all PVs. Errors: -ENOENT, -EBUSY (open elsewhere), -EPROTO (newer format, or not a pool),
  * -EUCLEAN (no valid superblock or a needed structure is lost), ... */
+/* Errors of an RBD pool besides: -ETIMEDOUT and whatever says that the cluster is away; see
+ * pool_is_remote(). */
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call);
+/* pool_is_remote: a pool at @path may be away for a while and come back by itself, so that opening
+ * it is worth another try. */
+bool pool_is_remote(const char *path);
 /* pool_rewind: as pool_open, and makes do with an older root when the newest may be lost, which
  * pool_open refuses (-EUCLEAN, with the sentence to show to whoever decides). Data is not at
  * stake: a root whose journal has been written over since is refused here too. */
@@ -191,6 +198,8 @@ struct pool_info {
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
+	const char *kind;          /* of back end: "native", "rbd" */
+	bool waiting;              /* what holds it does not answer at present; requests wait */
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];
 };

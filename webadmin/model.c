@@ -71,10 +71,16 @@ int model_pool_add_path(struct model_pool *pool, const char *path)
 	return 0;
 }
 
+const char *model_pool_kind(const struct model_pool *pool)
+{
+	return pool->path_count && pool_is_remote(pool->paths[0]) ? "rbd" : "native";
+}
+
 void model_pool_remove(struct model_pool *pool)
 {
 	if (!pool)
 		return;
+	timer_stop(&pool->retry);
 	list_remove(&pool->link);
 	for (unsigned i = 0; i < pool->path_count; i++)
 		heap_free(pool->paths[i]);

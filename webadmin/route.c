@@ -17,6 +17,16 @@
 		}                                                                                  \
 	}
 
+/* Where a pool of a Ceph cluster is. */
+#define PLACE_FIELDS                                                                               \
+	{"backend", FIELD_TEXT, false, "native (the default) or rbd"},                             \
+	    {"conf", FIELD_TEXT, false, "rbd: the cluster's ceph.conf (/etc/ceph/ceph.conf)"},     \
+	    {"ceph_pool", FIELD_TEXT, false, "rbd: Ceph's pool"},                                  \
+	    {"ceph_id", FIELD_TEXT, false, "rbd: who to be there, without client. (admin)"},       \
+	{                                                                                          \
+		"ceph_namespace", FIELD_TEXT, false, "rbd: a namespace of Ceph's pool"             \
+	}
+
 static const struct route table[] = {
 #define V1 "/api/v1"
     {"GET", V1 "/status", api_status_show, ROLE_VIEWER, 0,
@@ -113,17 +123,21 @@ static const struct route table[] = {
 	  {"pool", FIELD_TEXT, false, "pool; without it the one with the most free space"}),
      "Provisioned"},
 
+    {"GET", V1 "/disks", api_disk_list, ROLE_VIEWER, 0,
+     "Block devices of the machine: what is on them, who uses them, which are free", NULL,
+     "[Disk]"},
+
     {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
      "[Pool]"},
     {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Create a pool on devices or files",
      BODY({"name", FIELD_TEXT, true, "name of the pool"},
-	  {"devices", FIELD_DEVICES, true, "devices or files; a file with a size is created"},
-	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
+	  {"devices", FIELD_DEVICES, false, "devices or files; a file with a size is created"},
+	  PLACE_FIELDS, {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
     {"POST", V1 "/pools/import", api_pool_import, ROLE_ADMIN, ROUTE_CHANGE,
      "Take in a pool that already is on devices or files",
-     BODY({"devices", FIELD_DEVICES, true, "its devices or files"},
+     BODY({"devices", FIELD_DEVICES, false, "its devices or files"}, PLACE_FIELDS,
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"}),
      "Pool"},
     {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, 0, "One pool", NULL, "Pool"},

@@ -163,12 +163,16 @@ json_t *show_pool(const struct model_pool *pool)
 
 	if (pool->pool) {
 		pool_get_info(pool->pool, &info);
-		state = info.read_only ? "read-only" : "online";
-		reason = info.read_only ? info.read_only_reason : "";
+		state = info.read_only ? "read-only" : info.waiting ? "waiting" : "online";
+		reason = info.read_only ? info.read_only_reason
+			 : info.waiting ? "its cluster does not answer; requests wait"
+					: "";
+	} else if (pool->path_count && pool_is_remote(pool->paths[0])) {
+		state = "waiting";
 	}
-	object = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", pool->name, "uuid",
-			   uuid_text(pool->uuid, uuid), "state", state, "reason", reason, "devices",
-			   show_devices(pool));
+	object = json_pack("{s:s,s:s,s:s,s:s,s:s,s:o}", "name", pool->name, "uuid",
+			   uuid_text(pool->uuid, uuid), "state", state, "reason", reason, "backend",
+			   model_pool_kind(pool), "devices", show_devices(pool));
 	if (object && pool->pool) {
 		show_space(object, &info);
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));

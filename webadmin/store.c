@@ -254,13 +254,14 @@ int store_set_pool_paths(struct config *config, const struct model_pool *pool, s
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err)
 {
 	struct config_statement *statement;
-	int result =
-	    config_prepare(config, "insert into pool(name, uuid) values(?, ?)", &statement, err);
+	int result = config_prepare(config, "insert into pool(name, uuid, backend) values(?, ?, ?)",
+				    &statement, err);
 
 	if (result < 0)
 		return result;
 	config_bind_text(statement, 1, pool->name);
 	config_bind_blob(statement, 2, pool->uuid, sizeof pool->uuid);
+	config_bind_text(statement, 3, model_pool_kind(pool));
 	result = run(statement, err);
 	return result < 0 ? result : store_set_pool_paths(config, pool, err);
 }

@@ -17,8 +17,9 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
+	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rename delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
@@ -34,8 +35,9 @@ _granary()
 	audit) list="list export check" ;;
 	esac
 	else case "$noun $verb" in
-	"pool create") list="--force $globals" ;;
-	"pool import") list="--rewind $globals" ;;
+	"disk list") list="--free $globals" ;;
+	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
+	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;

@@ -21,7 +21,7 @@ from tap import Skip
 
 SERVER = "10.77.0.1"
 PACKAGES = ("open-iscsi", "e2fsprogs", "xfsprogs", "iproute2", "kmod", "mount", "util-linux",
-            "sg3-utils", "procps", "dmsetup")
+            "sg3-utils", "procps", "dmsetup", "nfs-common", "rpcbind", "nfs4-acl-tools", "attr")
 INSIDE = "GRANARY_TEST_NAMESPACE"
 MEMORY_MIB = 384
 
@@ -69,7 +69,7 @@ def root_image():
     """Path of the root image; built once (about a minute) and kept in the cache."""
     kernel = subprocess.run(["linux.uml", "--version"], capture_output=True, text=True).stdout
     key = hashlib.sha256((INIT + kernel + " ".join(PACKAGES)).encode()).hexdigest()[:12]
-    image = os.path.join(cache_folder(), f"uml-{key}.ext4")
+    image = os.path.join(cache_folder(), f"guest-{key}.ext4")
     if os.path.exists(image):
         return image
     with tempfile.TemporaryDirectory(dir=cache_folder()) as work:
@@ -92,7 +92,7 @@ def root_image():
         made = os.path.join(work, "image")
         subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, made,
                         "1200M"], check=True, capture_output=True, timeout=200)
-        for old in glob.glob(os.path.join(cache_folder(), "uml-*.ext4")):
+        for old in glob.glob(os.path.join(cache_folder(), "guest-*.ext4")):
             os.unlink(old)
         os.rename(made, image)
     return image
