@@ -77,6 +77,9 @@ void api_extra(struct api_request *request, const char *name, json_t *value);
  * not there, too long or malformed. */
 bool api_query(const struct api_request *request, const char *name, char *value, size_t size);
 
+/* api_is_dry: with ?dry_run=1 nothing is changed, only shown what would be (ROUTE_DRY). */
+bool api_is_dry(const struct api_request *request);
+
 /* schema.c: the body against its route's row; false = a 400 has been sent. */
 bool api_body_check(struct api_request *request);
 
@@ -111,6 +114,8 @@ void api_me_password(struct api_request *request);
 void api_me_confirm(struct api_request *request);
 void api_totp_offer(struct api_request *request);
 void api_totp_confirm(struct api_request *request);
+void api_configuration_show(struct api_request *request);
+void api_configuration_apply(struct api_request *request);
 void api_certificate_show(struct api_request *request);
 void api_certificate_set(struct api_request *request);
 void api_totp_delete(struct api_request *request);

@@ -32,6 +32,7 @@ enum route_flags {
 	ROUTE_AUDIT = 8,    /* no change, but it goes to the audit log like one */
 	ROUTE_SECRET = 16,  /* body or reply hold secrets: answers are not kept for replays */
 	ROUTE_CONFIRM = 32, /* a session has to give its password again within 5 minutes before */
+	ROUTE_DRY = 64,     /* ?dry_run=1 shows what would be done */
 	ROUTE_PAGED = 4,    /* a list that takes ?limit= and ?cursor= */
 };
 
@@ -46,7 +47,7 @@ enum field_type {
 	FIELD_DEVICES, /* array of paths or {"path", "size"} */
 	FIELD_OBJECTS, /* array of objects; replies only */
 	FIELD_LISTS,   /* array of arrays of numbers; replies only */
-	FIELD_OBJECT   /* replies only */
+	FIELD_OBJECT
 };
 
 struct route_field {

@@ -53,6 +53,8 @@ static const char *type_wanted(enum field_type type, const json_t *value)
 		return texts_good(value) ? NULL : "an array of texts";
 	case FIELD_DEVICES:
 		return devices_good(value) ? NULL : "an array of paths or objects";
+	case FIELD_OBJECT:
+		return json_is_object(value) ? NULL : "an object";
 	default:
 		return "left out";
 	}

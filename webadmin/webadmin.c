@@ -176,6 +176,9 @@ static bool request_good(struct api_request *request, const char *method)
 		 !access_is_confirmed(request->admin->access, request->who.session))
 		api_reply_error(request, 403, "confirm_first",
 				"give the password again first (POST /api/v1/me/confirm)");
+	else if (!(route->flags & ROUTE_DRY) && strcmp(route->method, "GET") != 0 &&
+		 api_is_dry(request)) /* never carried out by mistake */
+		api_reply_error(request, 422, "no_dry_run", "this request has no dry run");
 	else if (phase && strcmp(route->method, "GET") != 0)
 		api_reply_error(request, 503, "not_ready", "granaryd is %s", phase);
 	else
