@@ -8,6 +8,17 @@
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
+/* api_appliance.c: the thread that waits for the appliance's helper. */
+struct relay_thread {
+	struct loop *loop;
+	void (*done)(struct message *message);
+	pthread_t thread;
+	bool runs;
+};
+/* relay_quiet: wait for the call under way, seconds at most; its answer is still to be delivered
+ * by the loop. */
+void relay_quiet(struct relay_thread *thread);
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;
@@ -18,6 +29,7 @@ struct webadmin {
 	struct access *access; /* access.h */
 	bool applying;         /* a document of the whole configuration */
 	struct certificate certificate;
+	struct relay_thread relay;
 	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;

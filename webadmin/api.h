@@ -102,6 +102,7 @@ void api_devices_check(struct api_request *request, const char *const *paths, un
 		       bool force, void (*checked)(struct api_request *request));
 
 void api_status_show(struct api_request *request);
+void api_appliance(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_event_list(struct api_request *request);
 void api_performance_show(struct api_request *request);
@@ -150,6 +151,7 @@ void api_volume_list(struct api_request *request);
 void api_volume_create(struct api_request *request);
 void api_volume_show(struct api_request *request);
 void api_volume_change(struct api_request *request);
+void api_volume_rescan(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);
 void api_share_create(struct api_request *request);
