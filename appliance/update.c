@@ -2,21 +2,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/fs.h>
-
-#include "appliance/bundle.h"
+#include "appliance/medium.h"
 #include "appliance/slot.h"
 #include "core/control.h"
-#include "core/heap.h"
 
 /*~ granary-update: a release goes into the slot that does not run, is read back, and is started on
  * trial; when it has shown that it serves, it stays, otherwise the boot loader goes back by itself.
@@ -29,18 +24,12 @@
 #define RELEASE      "/usr/share/granary/release.json"
 #define PUBLIC_KEY   "/usr/share/granary/update.pem"
 #define SOCKET       "/var/lib/granary/control.sock"
-#define TRIES        3
-#define BLOCK        (1u << 20)
 #define HEALTH_LIMIT 240 /* seconds */
 
 struct install {
-	const char *path; /* of the bundle */
 	bool allow_older;
-	int source;
-	int esp; /* folder granary/ of the ESP, or -1 */
-	char running, target;
+	struct medium medium;
 	struct bundle bundle;
-	uint8_t *block;
 };
 
 static int usage(void)
@@ -63,23 +52,6 @@ static int fail(const struct err *err)
 	return 1;
 }
 
-static int read_all(int fd, void *data, size_t length)
-{
-	uint8_t *at = data;
-
-	while (length) {
-		ssize_t n = read(fd, at, length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		at += n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
 static int cut_off(int code, struct err *err)
 {
 	if (code == -ENODATA)
@@ -91,14 +63,14 @@ static int read_manifest(struct install *install, struct err *err)
 {
 	static uint8_t data[BUNDLE_HEAD + BUNDLE_MANIFEST_MAX + BUNDLE_SIGNATURE];
 	uint32_t length;
-	int result = read_all(install->source, data, BUNDLE_HEAD);
+	int result = medium_read(install->medium.source, data, BUNDLE_HEAD);
 
 	if (result < 0)
 		return cut_off(result, err);
 	result = bundle_head(data, &length, err);
 	if (result < 0)
 		return result;
-	result = read_all(install->source, data + BUNDLE_HEAD, length + BUNDLE_SIGNATURE);
+	result = medium_read(install->medium.source, data + BUNDLE_HEAD, length + BUNDLE_SIGNATURE);
 	if (result < 0)
 		return cut_off(result, err);
 	result =
@@ -139,163 +111,43 @@ static int check_newer(const struct install *install, struct err *err)
 		       install->bundle.version, version);
 }
 
-/* @size bytes from @from to @to (-1: nowhere), their digest. */
-static int copy(struct install *install, int from, int to, uint64_t size, uint8_t digest[32],
-		struct err *err)
-{
-	EVP_MD_CTX *hash = EVP_MD_CTX_new();
-	int result = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) ? 0 : -ENOMEM;
-
-	while (result == 0 && size) {
-		size_t now = size < BLOCK ? (size_t)size : BLOCK;
-
-		result = read_all(from, install->block, now);
-		if (result < 0) {
-			cut_off(result, err);
-			break;
-		}
-		EVP_DigestUpdate(hash, install->block, now);
-		if (to >= 0 && write(to, install->block, now) != (ssize_t)now)
-			result = err_set(err, errno ? -errno : -EIO, "can not be written: %s",
-					 strerror(errno));
-		size -= now;
-	}
-	if (result == 0)
-		EVP_DigestFinal_ex(hash, digest, NULL);
-	EVP_MD_CTX_free(hash);
-	return result;
-}
-
-static int write_and_read_back(struct install *install, enum bundle_file file, int fd,
-			       struct err *err)
-{
-	const uint8_t *wanted = install->bundle.files[file].sha256;
-	uint64_t size = install->bundle.files[file].size;
-	uint8_t digest[32];
-	int result = copy(install, install->source, fd, size, digest, err);
-
-	if (result < 0)
-		return result;
-	if (memcmp(digest, wanted, sizeof digest) != 0)
-		return err_set(err, -EBADMSG, "the bundle is damaged: %s has another digest",
-			       bundle_file_name(file));
-	/* What comes back has to come from the medium, not from memory. */
-	if (fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0 ||
-	    lseek(fd, 0, SEEK_SET) < 0)
-		return err_set(err, errno ? -errno : -EIO, "%s is not durable: %s",
-			       bundle_file_name(file), strerror(errno));
-	result = copy(install, fd, -1, size, digest, err);
-	if (result < 0)
-		return result;
-	if (memcmp(digest, wanted, sizeof digest) != 0)
-		return err_set(err, -EIO, "the disk does not give back what was written to it (%s)",
-			       bundle_file_name(file));
-	return 0;
-}
-
-static int open_boot_file(const struct install *install, enum bundle_file file, struct err *err)
-{
-	char name[32];
-	int fd;
-
-	snprintf(name, sizeof name, "%c", install->target);
-	if (mkdirat(install->esp, name, 0700) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "the boot partition: %s", strerror(errno));
-	snprintf(name, sizeof name, "%c/%s", install->target, bundle_file_name(file));
-	/* Both kernels of a slot would not fit: the old one goes first. */
-	unlinkat(install->esp, name, 0);
-	fd = openat(install->esp, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return fd >= 0 ? fd : err_set(err, -errno, "the boot partition: %s", strerror(errno));
-}
-
-static int open_root(const struct install *install, struct err *err)
-{
-	uint64_t room = 0;
-	char path[64];
-	int fd;
-
-	slot_root_path(install->target, path);
-	fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
-	if (fd < 0)
-		return err_set(err, -errno, "%s: %s", path, strerror(errno));
-	if (ioctl(fd, BLKGETSIZE64, &room) == 0 && room >= install->bundle.files[BUNDLE_ROOT].size)
-		return fd;
-	close(fd);
-	return err_set(err, -ENOSPC, "the release is larger than its slot %s (%" PRIu64 " bytes)",
-		       path, room);
-}
-
-static int install_file(struct install *install, enum bundle_file file, struct err *err)
-{
-	int fd = file == BUNDLE_ROOT ? open_root(install, err) : open_boot_file(install, file, err);
-	int result;
-
-	if (fd < 0)
-		return fd;
-	printf("%s: %" PRIu64 " bytes\n", bundle_file_name(file), install->bundle.files[file].size);
-	fflush(stdout);
-	result = write_and_read_back(install, file, fd, err);
-	if (close(fd) < 0 && result == 0)
-		result = err_set(err, -errno, "%s: %s", bundle_file_name(file), strerror(errno));
-	return result;
-}
-
-static int install_all(struct install *install, struct err *err)
-{
-	struct grubenv env;
-	int result = env_read(install->esp, &env, err);
-
-	/* A slot that is being written is not to be fallen back to. */
-	if (result == 0) {
-		env = (struct grubenv){.slot = install->running, .good = true};
-		result = env_write(install->esp, &env, err);
-	}
-	for (unsigned file = 0; result == 0 && file < BUNDLE_FILES; file++)
-		result = install_file(install, file, err);
-	if (result < 0)
-		return result;
-	env = (struct grubenv){.slot = install->target, .tries = TRIES};
-	return env_write(install->esp, &env, err);
-}
-
 static int with_bundle(struct install *install, struct err *err)
 {
+	struct medium *medium = &install->medium;
+	char running;
 	int result = read_manifest(install, err), closed;
 
 	if (result == 0)
 		result = check_newer(install, err);
 	if (result == 0)
-		result = slot_running(&install->running, err);
+		result = slot_running(&running, err);
 	if (result == 0)
-		result = esp_open(&install->esp, err);
+		result = esp_open(&medium->esp, err);
 	if (result < 0)
 		return result;
-	install->target = install->running == 'a' ? 'b' : 'a';
-	result = install_all(install, err);
-	closed = esp_close(install->esp, result < 0 ? NULL : err);
+	medium->target = running == 'a' ? 'b' : 'a';
+	result = install_release(&medium_ops, medium, &install->bundle, running, err);
+	closed = esp_close(medium->esp, result < 0 ? NULL : err);
 	return result < 0 ? result : closed;
 }
 
 static int do_install(const char *path, bool allow_older)
 {
-	struct install install = {.path = path, .allow_older = allow_older, .esp = -1};
+	struct install install = {.allow_older = allow_older};
 	struct err err = {0};
 	int result;
 
-	install.source = open(path, O_RDONLY | O_CLOEXEC);
-	install.block = heap_alloc(BLOCK);
-	if (install.source < 0 || !install.block) {
+	install.medium.source = open(path, O_RDONLY | O_CLOEXEC);
+	if (install.medium.source < 0) {
 		fprintf(stderr, "granary-update: %s: %s\n", path, strerror(errno));
-		heap_free(install.block);
 		return 1;
 	}
 	result = with_bundle(&install, &err);
-	heap_free(install.block);
-	close(install.source);
+	close(install.medium.source);
 	if (result < 0)
 		return fail(&err);
 	printf("release %s is in slot %c; restart to run it\n", install.bundle.version,
-	       install.target);
+	       install.medium.target);
 	return 0;
 }
 
@@ -408,7 +260,7 @@ static int go_back(struct grubenv *env, char running, struct err *err)
 		return err_set(err, -ENOENT, "slot %c holds no release to go back to", other);
 	}
 	close(folder);
-	*env = (struct grubenv){.slot = other, .tries = TRIES};
+	*env = (struct grubenv){.slot = other, .tries = INSTALL_TRIES};
 	return 1;
 }
 

@@ -80,31 +80,67 @@ static json_t *read_devices(struct command *command, unsigned first)
 	return devices;
 }
 
+/* Where the pool is, into @body: devices, or a place in a cluster. 0 or the exit status. */
+static int add_place(struct command *command, json_t *body, unsigned first)
+{
+	static const struct {
+		const char *option, *member;
+	} options[] = {
+	    {"ceph-pool", "ceph_pool"}, {"id", "ceph_id"}, {"namespace", "ceph_namespace"}};
+	const char *backend = command_option(command, "backend");
+	const char *conf = command_option(command, "conf");
+	bool any = conf != NULL;
+	json_t *devices;
+
+	for (unsigned i = 0; i < sizeof options / sizeof *options; i++) {
+		const char *value = command_option(command, options[i].option);
+
+		if (value)
+			json_object_set_new(body, options[i].member, json_string(value));
+		any |= value != NULL;
+	}
+	if (conf)
+		json_object_set_new(body, "conf", absolute_path(conf, strlen(conf)));
+	if (backend)
+		json_object_set_new(body, "backend", json_string(backend));
+	if (command->count > first) {
+		devices = read_devices(command, first);
+		return devices ? json_object_set_new(body, "devices", devices) : EXIT_FAILED;
+	}
+	if (any || backend)
+		return EXIT_GOOD;
+	command_fail("give the pool's devices or files, or --backend rbd and where it is");
+	return EXIT_USAGE;
+}
+
 int run_pool_create(struct command *command)
 {
-	json_t *devices = read_devices(command, 1), *reply;
+	json_t *body, *reply;
 	int status;
 
-	if (!devices)
-		return EXIT_FAILED;
-	status = command_call(command, "POST",
-			      json_pack("{s:s,s:o,s:b}", "name", command->position[0], "devices",
-					devices, "force", command_option(command, "force") != NULL),
-			      &reply, "/api/v1/pools");
+	body = json_pack("{s:s,s:b}", "name", command->position[0], "force",
+			 command_option(command, "force") != NULL);
+	status = add_place(command, body, 1);
+	if (status) {
+		json_decref(body);
+		return status;
+	}
+	status = command_call(command, "POST", body, &reply, "/api/v1/pools");
 	return status ? status : say(command, reply, "pool %s created", command->position[0]);
 }
 
 int run_pool_import(struct command *command)
 {
-	json_t *devices = read_devices(command, 0), *reply;
+	json_t *body, *reply;
 	int status;
 
-	if (!devices)
-		return EXIT_FAILED;
-	status = command_call(command, "POST",
-			      json_pack("{s:o,s:b}", "devices", devices, "rewind",
-					command_option(command, "rewind") != NULL),
-			      &reply, "/api/v1/pools/import");
+	body = json_pack("{s:b}", "rewind", command_option(command, "rewind") != NULL);
+	status = add_place(command, body, 0);
+	if (status) {
+		json_decref(body);
+		return status;
+	}
+	status = command_call(command, "POST", body, &reply, "/api/v1/pools/import");
 	return status ? status
 		      : say(command, reply, "pool %s imported",
 			    json_string_value(json_object_get(reply, "name")));

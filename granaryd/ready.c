@@ -58,6 +58,19 @@ static void print_demo(const struct iscsi_portal_info *portal, const char *state
 	       cli_name(cli), state_dir, where, where, where, host, portal->port, naa, where);
 }
 
+/* The demo share, where NFS is served. A client that asks port 111 needs no port told. */
+static void print_demo_share(const struct nfs_server *nfs, const char *host)
+{
+	unsigned nfs_at = nfs_port(nfs, NFS_PORT_NFS), mount_at = nfs_port(nfs, NFS_PORT_MOUNT);
+
+	printf("NFS:\n"
+	       "  mount -t nfs -o vers=4.1,port=%u %s:/files /mnt\n"
+	       "  mount -t nfs -o vers=3,nolock,tcp,port=%u,mountport=%u,mountproto=tcp %s:/files "
+	       "/mnt\n"
+	       "\n",
+	       nfs_at, host, nfs_at, mount_at, host);
+}
+
 void ready_print_setup_code(const char *code)
 {
 	printf("SETUP code=%s (makes the first account of the web admin)\n", code);
@@ -77,5 +90,7 @@ void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const
 	printf(" control=%s\n", control_path);
 	if (demo_naa[0] && iscsi_portal_next(iscsi, 0, &portal))
 		print_demo(&portal, state_dir, demo_naa);
+	if (demo_naa[0] && nfs_port(nfs, NFS_PORT_NFS))
+		print_demo_share(nfs, "127.0.0.1");
 	fflush(stdout);
 }

@@ -62,15 +62,18 @@ static int take_lock(struct state *state, struct err *err)
 }
 
 /* For the web front, which has a user of its own: it stands in this directory when it drops its
- * rights, so it needs no way through ours. */
+ * rights, so it needs no way through ours. Where the directory is that user's already, as on the
+ * appliance, it is left as it is: its mode is not ours to set. */
 static int make_front_directory(const struct state *state, struct err *err)
 {
 	char *path = heap_printf("%s/web", state->dir);
+	struct stat there;
 	int result = 0;
 
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
-	if ((mkdir(path, 0711) < 0 && errno != EEXIST) || chmod(path, 0711) < 0)
+	if ((mkdir(path, 0711) < 0 && errno != EEXIST) || stat(path, &there) < 0 ||
+	    ((there.st_mode & 07777) != 0711 && chmod(path, 0711) < 0))
 		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
 	heap_free(path);
 	return result;

@@ -34,6 +34,7 @@ struct round {
 	/* the end of a write */
 	uint64_t offset, length;
 	bool keeps_size;
+	bool over_tail; /* it replaces what is behind the end of the file in its last block */
 };
 
 /* ---- memory ---- */
@@ -643,7 +644,9 @@ static int fill_bounce(struct round *round, const struct iovec *iov, unsigned io
 static int write_data(struct round *round, const struct iovec *iov, unsigned iov_count,
 		      uint64_t done, bool direct)
 {
-	bool unstable = iov && round->op->request->stable == VFS_UNSTABLE;
+	/* Behind the end in the last block may be anything (file_zero_tail): it has to be gone
+	 * for good before the new size can be. */
+	bool unstable = iov && round->op->request->stable == VFS_UNSTABLE && !round->over_tail;
 	unsigned flags = unstable ? 0 : VOLUME_FUA;
 	uint64_t length = (round->end - round->first) * BLOCK_SIZE;
 	struct buf *buf;
@@ -673,6 +676,7 @@ static int write_rounds(struct op *op, uint64_t number, uint64_t offset, uint64_
 	bool direct =
 	    iov && offset % BLOCK_SIZE == 0 && length % BLOCK_SIZE == 0 && is_direct(op->request);
 	uint64_t limit = direct ? ROUND_BLOCKS : BOUNCE_BLOCKS, done = 0;
+	uint64_t size = op->object[0].inode.attr.size;
 
 	while (done < length) {
 		struct round round = {.op = op,
@@ -692,6 +696,9 @@ static int write_rounds(struct op *op, uint64_t number, uint64_t offset, uint64_
 			return result;
 		if (round.end * BLOCK_SIZE < round.offset + round.length)
 			round.length = round.end * BLOCK_SIZE - round.offset;
+		round.over_tail = !keeps_size && size % BLOCK_SIZE &&
+				  round.first <= size / BLOCK_SIZE &&
+				  round.offset + round.length > size;
 		result = write_data(&round, iov, iov_count, done, direct);
 		if (result == 0)
 			result = store_transact(op->share->store, write_finish, &round, &sequence);

@@ -5,7 +5,8 @@
 #include "volumes/backend.h"
 
 /* The kinds of pools. A new one adds its row; the first is the one pool_create() makes. */
-static const struct pool_ops *const backends[] = {&native_pool_ops};
+static const struct pool_ops *const backends[] = {&native_pool_ops, &passthrough_pool_ops,
+						  &rbd_pool_ops};
 
 const struct pool_ops *backend_find(const char *name)
 {
@@ -13,6 +14,18 @@ const struct pool_ops *backend_find(const char *name)
 		if (strcmp(backends[i]->name, name) == 0)
 			return backends[i];
 	return NULL;
+}
+
+/* By the scheme of the first device's path; without one it is a path. */
+static const struct pool_ops *backend_of(const char *path)
+{
+	for (unsigned i = 1; i < sizeof(backends) / sizeof(backends[0]); i++) {
+		size_t length = strlen(backends[i]->name);
+
+		if (strncmp(path, backends[i]->name, length) == 0 && path[length] == ':')
+			return backends[i];
+	}
+	return backends[0];
 }
 
 static void deliver(struct message *message)
@@ -28,22 +41,34 @@ void pool_answer(struct pool_call *call, int result)
 	loop_post(call->loop, &call->message, deliver);
 }
 
+void pool_refuse(const struct pool *pool, struct pool_call *call, const char *what)
+{
+	call->loop = loop_current();
+	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool %s", pool->ops->name, what));
+}
+
 void pool_create(const struct world_ops *world, struct loop *loop,
 		 const struct pool_create_options *options, struct pool_call *call)
 {
-	backends[0]->create(world, loop, options, call);
+	backend_of(options->device_count ? options->devices[0].path : "")
+	    ->create(world, loop, options, call);
 }
 
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call)
 {
-	backends[0]->open(world, loop, paths, path_count, false, call);
+	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, false, call);
+}
+
+bool pool_is_remote(const char *path)
+{
+	return backend_of(path) == &rbd_pool_ops;
 }
 
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call)
 {
-	backends[0]->open(world, loop, paths, path_count, true, call);
+	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, true, call);
 }
 
 void pool_close(struct pool *pool, struct pool_call *call)
@@ -68,7 +93,19 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
 
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
 {
-	volume->pool->ops->volume_shrink(volume, size_bytes, call);
+	if (volume->pool->ops->volume_shrink)
+		volume->pool->ops->volume_shrink(volume, size_bytes, call);
+	else
+		pool_refuse(volume->pool, call, "can not make a volume smaller");
+}
+
+void volume_rescan(struct volume *volume, struct pool_call *call)
+{
+	if (volume->pool->ops->volume_rescan)
+		volume->pool->ops->volume_rescan(volume, call);
+	else
+		pool_refuse(volume->pool, call,
+			    "gives its volumes their size itself; there is nothing to rescan");
 }
 
 void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
@@ -78,14 +115,127 @@ void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 		pool->ops->set_watermarks(pool, percent, call);
 		return;
 	}
-	call->loop = loop_current();
-	pool_answer(
-	    call, err_set(&call->err, -EOPNOTSUPP, "a %s pool has no watermarks", pool->ops->name));
+	pool_refuse(pool, call, "has no watermarks");
 }
 
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
 {
 	volume->pool->ops->volume_rename(volume, name, call);
+}
+
+/* ---- snapshots and clones ---- */
+static void can_not(const struct pool *pool, const char *what, struct pool_call *call)
+{
+	call->loop = loop_current();
+	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool does not offer %s",
+				  pool ? pool->ops->name : "memory", what));
+}
+
+/* The operations of the pool a volume lies in; those of a volume without one can do nothing. */
+static const struct pool_ops *ops_of(const struct volume *volume)
+{
+	static const struct pool_ops none = {.name = "memory"};
+
+	return volume->pool ? volume->pool->ops : &none;
+}
+
+void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
+		     struct pool_call *call)
+{
+	if (pool->ops->snapshot_create)
+		pool->ops->snapshot_create(pool, specs, count, call);
+	else
+		can_not(pool, "snapshots", call);
+}
+
+struct volume *snapshot_next(struct volume *volume, struct volume *previous)
+{
+	return ops_of(volume)->snapshot_next ? ops_of(volume)->snapshot_next(volume, previous)
+					     : NULL;
+}
+
+bool snapshot_get_info(struct volume *volume, struct snapshot_info *ret_info)
+{
+	return ops_of(volume)->snapshot_get_info &&
+	       ops_of(volume)->snapshot_get_info(volume, ret_info);
+}
+
+struct volume *snapshot_of(struct volume *volume)
+{
+	return ops_of(volume)->snapshot_of ? ops_of(volume)->snapshot_of(volume) : NULL;
+}
+
+void snapshot_delete(struct volume *snapshot, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_delete)
+		ops_of(snapshot)->snapshot_delete(snapshot, call);
+	else
+		can_not(snapshot->pool, "snapshots", call);
+}
+
+void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_rename)
+		ops_of(snapshot)->snapshot_rename(snapshot, name, call);
+	else
+		can_not(snapshot->pool, "renaming of snapshots", call);
+}
+
+void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_hold)
+		ops_of(snapshot)->snapshot_hold(snapshot, until_ns, call);
+	else
+		can_not(snapshot->pool, "holds of snapshots", call);
+}
+
+void snapshot_release(struct volume *snapshot, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_release)
+		ops_of(snapshot)->snapshot_release(snapshot, call);
+	else
+		can_not(snapshot->pool, "holds of snapshots", call);
+}
+
+void snapshot_measure(struct volume *snapshot, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_measure)
+		ops_of(snapshot)->snapshot_measure(snapshot, call);
+	else
+		can_not(snapshot->pool, "the size of single snapshots", call);
+}
+
+void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call)
+{
+	if (ops_of(snapshot)->volume_clone)
+		ops_of(snapshot)->volume_clone(snapshot, name, call);
+	else
+		can_not(snapshot->pool, "clones", call);
+}
+
+void volume_promote(struct volume *clone, struct pool_call *call)
+{
+	if (ops_of(clone)->volume_promote)
+		ops_of(clone)->volume_promote(clone, call);
+	else
+		can_not(clone->pool, "the promotion of clones", call);
+}
+
+void volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
+		     struct pool_call *call)
+{
+	if (ops_of(volume)->volume_rollback)
+		ops_of(volume)->volume_rollback(volume, snapshot, keep, call);
+	else
+		can_not(volume->pool, "a way back to snapshots", call);
+}
+
+void volume_diff(struct volume_diff *diff, struct pool_call *call)
+{
+	if (ops_of(diff->to)->volume_diff)
+		ops_of(diff->to)->volume_diff(diff, call);
+	else
+		can_not(diff->to->pool, "differences between snapshots", call);
 }
 
 struct volume *pool_find_volume(struct pool *pool, const char *name)
@@ -101,6 +251,7 @@ struct volume *pool_volume_next(struct pool *pool, struct volume *previous)
 void pool_get_info(struct pool *pool, struct pool_info *ret_info)
 {
 	pool->ops->get_info(pool, ret_info);
+	ret_info->kind = pool->ops->name;
 }
 
 const char *pool_name(const struct pool *pool)
@@ -128,7 +279,15 @@ void pool_check_devices(const struct world_ops *world, struct loop *loop, const 
 			unsigned path_count, bool data, struct pool_check_report *report,
 			struct pool_call *call)
 {
-	backends[0]->check_devices(world, loop, paths, path_count, data, report, call);
+	const struct pool_ops *ops = backend_of(path_count ? paths[0] : "");
+
+	if (!ops->check_devices) {
+		call->loop = loop;
+		pool_answer(call, err_set(&call->err, -EOPNOTSUPP,
+					  "a %s pool has no devices to check", ops->name));
+		return;
+	}
+	ops->check_devices(world, loop, paths, path_count, data, report, call);
 }
 
 void pool_checkpoint(struct pool *pool, struct pool_call *call)

@@ -17,7 +17,10 @@ struct pool_ops {
 			      struct pool_call *call);
 	void (*volume_delete)(struct volume *volume, struct pool_call *call);
 	void (*volume_resize)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	/* Optional: NULL = volumes can not get smaller. */
 	void (*volume_shrink)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	/* Optional: NULL = sizes change by volume_resize only. */
+	void (*volume_rescan)(struct volume *volume, struct pool_call *call);
 	void (*volume_rename)(struct volume *volume, const char *name, struct pool_call *call);
 	struct volume *(*find_volume)(struct pool *pool, const char *name);
 	struct volume *(*volume_next)(struct pool *pool, struct volume *previous);
@@ -28,9 +31,27 @@ struct pool_ops {
 	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
 		      struct pool_call *call);
 	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+	/* Optional: NULL = there is nothing to check in devices of such pools. */
 	void (*check_devices)(const struct world_ops *world, struct loop *loop,
 			      const char *const *paths, unsigned path_count, bool data,
 			      struct pool_check_report *report, struct pool_call *call);
+	/* Optional, each: NULL = this kind can not do it. snapshot_next, snapshot_get_info and
+	 * snapshot_of go with snapshot_create. */
+	void (*snapshot_create)(struct pool *pool, const struct snapshot_spec *specs,
+				unsigned count, struct pool_call *call);
+	struct volume *(*snapshot_next)(struct volume *volume, struct volume *previous);
+	bool (*snapshot_get_info)(struct volume *volume, struct snapshot_info *ret_info);
+	struct volume *(*snapshot_of)(struct volume *volume);
+	void (*snapshot_delete)(struct volume *snapshot, struct pool_call *call);
+	void (*snapshot_rename)(struct volume *snapshot, const char *name, struct pool_call *call);
+	void (*snapshot_hold)(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
+	void (*snapshot_release)(struct volume *snapshot, struct pool_call *call);
+	void (*snapshot_measure)(struct volume *snapshot, struct pool_call *call);
+	void (*volume_clone)(struct volume *snapshot, const char *name, struct pool_call *call);
+	void (*volume_promote)(struct volume *clone, struct pool_call *call);
+	void (*volume_rollback)(struct volume *volume, struct volume *snapshot, const char *keep,
+				struct pool_call *call);
+	void (*volume_diff)(struct volume_diff *diff, struct pool_call *call);
 	/* Optional: NULL = no watermarks. */
 	void (*set_watermarks)(struct pool *pool, const uint8_t percent[WATERMARKS],
 			       struct pool_call *call);
@@ -47,10 +68,13 @@ struct pool {
 	const struct pool_ops *ops;
 };
 
-extern const struct pool_ops native_pool_ops;
+extern const struct pool_ops native_pool_ops, passthrough_pool_ops, rbd_pool_ops;
 
 /* pool_answer: hand @call back with @result, from its loop, never inside this call. */
 void pool_answer(struct pool_call *call, int result);
+
+/* pool_refuse: -EOPNOTSUPP, "a KIND pool @what". */
+void pool_refuse(const struct pool *pool, struct pool_call *call, const char *what);
 
 /* backend_find: a kind by name, NULL when there is none. */
 const struct pool_ops *backend_find(const char *name);

@@ -210,7 +210,7 @@ static void sentence(const struct native *native, const struct finding *finding,
 		     struct pool_finding *told)
 {
 	size_t room = sizeof(told->text);
-	char whose[VOLUME_NAME_MAX + 32] = "the pool";
+	char whose[VOLUME_PATH_MAX + 32] = "the pool";
 
 	if (finding->volume && told->volume[0])
 		snprintf(whose, sizeof(whose), "volume %s", told->volume);

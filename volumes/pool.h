@@ -27,7 +27,7 @@ struct pool_call {
 	void (*done)(struct pool_call *call, int result);
 	struct err err;
 	struct pool *pool;     /* pool_create, pool_open: the open pool */
-	struct volume *volume; /* volume_create: a reference for the caller */
+	struct volume *volume; /* volume_create, volume_clone: a reference for the caller */
 	/* progress of long work, for whoever looks: 0..total */
 	uint64_t progress, total;
 	/* private */
@@ -38,6 +38,8 @@ struct pool_call {
 	void *backend;
 };
 
+/* A path that begins with "rbd:" is the address of a pool in a Ceph cluster, and the pool's only
+ * device: "rbd:CONF?pool=CEPH-POOL[&id=USER][&namespace=NAMESPACE]". */
 struct pool_device {
 	const char *path;
 	uint64_t size; /* bytes; nonzero: create a sparse file of that size if there is none */
@@ -60,8 +62,13 @@ void pool_create(const struct world_ops *world, struct loop *loop,
 /* pool_open: read labels, choose the newest valid root, replay the journal, serve. @paths must
  * be all PVs. Errors: -ENOENT, -EBUSY (open elsewhere), -EPROTO (newer format, or not a pool),
  * -EUCLEAN (no valid superblock or a needed structure is lost), ... */
+/* Errors of an RBD pool besides: -ETIMEDOUT and whatever says that the cluster is away; see
+ * pool_is_remote(). */
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call);
+/* pool_is_remote: a pool at @path may be away for a while and come back by itself, so that opening
+ * it is worth another try. */
+bool pool_is_remote(const char *path);
 /* pool_rewind: as pool_open, and makes do with an older root when the newest may be lost, which
  * pool_open refuses (-EUCLEAN, with the sentence to show to whoever decides). Data is not at
  * stake: a root whose journal has been written over since is refused here too. */
@@ -89,10 +96,94 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 
+/* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
+ * -EOPNOTSUPP for a volume that is not a device's. */
+void volume_rescan(struct volume *volume, struct pool_call *call);
+
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
  * first; takes over the reference it is given and returns a new one. */
 struct volume *pool_find_volume(struct pool *pool, const char *name);
 struct volume *pool_volume_next(struct pool *pool, struct volume *previous);
+
+/* ---- snapshots and clones ----
+ * A snapshot is a read-only volume named VOLUME@SNAPSHOT (pool_find_volume() finds it by that name,
+ * pool_volume_next() passes it over): read like any other, exported like any other. It shares
+ * space with its volume; making one costs the same however large or old the volume is.
+ * A back end without them answers -EOPNOTSUPP with a sentence. */
+#define SNAPSHOT_GROUP_MAX 256
+
+struct snapshot_spec {
+	struct volume *volume;
+	const char *name; /* as volume_name_check() has it, at most SNAPSHOT_NAME_MAX */
+};
+/* snapshot_create: one snapshot of each of @count volumes, all of the same instant: every write
+ * that was done() before the call is in them, and what is in one of them is in the others if it
+ * was done() before. Guests are not stopped. @specs may go after the call returns. Durable, all
+ * or none. -EEXIST, -EINVAL, -ENOSPC (also when reservations could no longer be honoured), -EIO
+ * (a write under way failed; nothing was made). */
+void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
+		     struct pool_call *call);
+
+struct snapshot_info {
+	char name[SNAPSHOT_NAME_MAX + 1];
+	uint64_t created_ns;      /* wall clock */
+	uint64_t group;           /* equal: of the same instant. Later ones are higher */
+	uint64_t size_bytes;      /* of the volume at that time */
+	uint64_t used_bytes;      /* what it maps, shared or not */
+	uint64_t exclusive_bytes; /* nobody else has them, as of the last snapshot_measure() */
+	bool measured;            /* ... and it still holds */
+	unsigned clones;          /* volumes that stand on it */
+	bool automatic;           /* made by a rollback */
+	bool held;                /* may not be deleted, now: by hold_until_ns or without end */
+	uint64_t hold_until_ns;   /* wall clock; 0: without end, when it is held */
+};
+/* snapshot_next: the snapshots of @volume, oldest first; as pool_volume_next(). */
+struct volume *snapshot_next(struct volume *volume, struct volume *previous);
+/* snapshot_get_info: false when @volume is none. Context: control loop. */
+bool snapshot_get_info(struct volume *volume, struct snapshot_info *ret_info);
+/* snapshot_of: the volume a snapshot is of; of a clone: the snapshot it stands on. A reference,
+ * or NULL. Context: control loop. */
+struct volume *snapshot_of(struct volume *volume);
+
+/* snapshot_delete: takes over the caller's reference. -EBUSY when it is held, has clones or is in
+ * use. Gone at done(0); its space comes back in the background, over restarts if need be. */
+void snapshot_delete(struct volume *snapshot, struct pool_call *call);
+/* A new name (behind the '@') for a snapshot. */
+void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call);
+/* snapshot_hold: from now on it can not be deleted, until @until_ns of the wall clock (0: until it
+ * is released). A hold with a date can be made longer, not shorter. snapshot_release: ends one
+ * without a date (-EPERM for a date to come). */
+void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
+void snapshot_release(struct volume *snapshot, struct pool_call *call);
+/* snapshot_measure: what deleting it would give back, by comparing it with its neighbours:
+ * snapshot_get_info() has the number at done(0). */
+void snapshot_measure(struct volume *snapshot, struct pool_call *call);
+
+/* volume_clone: a writable volume named @name that starts as @snapshot. */
+void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call);
+/* volume_promote: @clone takes over the snapshot it stands on and the older ones; the volume they
+ * were of stands on that snapshot afterwards, as a clone of it. -EINVAL for no clone, -EEXIST. */
+void volume_promote(struct volume *clone, struct pool_call *call);
+/* volume_rollback: @volume becomes what it was at @snapshot, one of its own. What it is now stays
+ * as snapshot @keep (NULL: a name is made up). Requests wait meanwhile, some milliseconds; watchers
+ * hear VOLUME_ROLLED_BACK. */
+void volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
+		     struct pool_call *call);
+
+/* volume_diff: where @to differs from @from: both snapshots, or @to a volume, of one family (a
+ * volume, its snapshots and clones; -EINVAL else). @from NULL: from an empty volume, that is: what
+ * @to maps. Fills extents[] with adjacent-free ascending ranges from @offset on (whole slots;
+ * mapped: there is data in @to; else it reads as zeros). @offset moves to where the next call is to
+ * begin, @to's or @from's end when all is said. It may report a range that is equal after all,
+ * never the reverse. Its cost is that of the differences. */
+struct volume_diff {
+	struct volume *from, *to;
+	uint64_t offset; /* bytes */
+	struct volume_extent *extents;
+	unsigned extent_max, extent_count;
+	bool finished;
+};
+void volume_diff(struct volume_diff *diff, struct pool_call *call);
 
 struct pool_info {
 	char name[POOL_NAME_MAX + 1];
@@ -111,6 +202,8 @@ struct pool_info {
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
+	const char *kind;          /* of back end: "native", "rbd" */
+	bool waiting;              /* what holds it does not answer at present; requests wait */
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];
 };
@@ -179,7 +272,7 @@ enum pool_finding_kind {
 struct pool_finding {
 	enum pool_finding_kind kind;
 	uint64_t time_ns;                 /* wall, when it was last met */
-	char volume[VOLUME_NAME_MAX + 1]; /* "" for the pool's own, or a deleted volume */
+	char volume[VOLUME_PATH_MAX + 1]; /* "" for the pool's own, or a deleted volume */
 	uint64_t offset, length;          /* of data: bytes of the volume */
 	bool repaired;
 	char text[300];

@@ -31,6 +31,7 @@ struct scrub {
 	struct native *native;
 	struct lane *lane;
 	bool running, halt;
+	bool stopped; /* seen by the pass that runs, which ends even if it is resumed since */
 	uint64_t run_ns, run_done; /* when this run began, and with how much done */
 	uint64_t saved_ns;
 	uint8_t *node; /* two copies */
@@ -47,8 +48,10 @@ static bool halted(struct scrub *scrub)
 {
 	struct native *native = scrub->native;
 
-	return scrub->halt || native->closing || native->read_only ||
-	       state_of(scrub)->state != SCRUB_RUNNING;
+	if (scrub->halt || native->closing || native->read_only ||
+	    state_of(scrub)->state != SCRUB_RUNNING)
+		scrub->stopped = true;
+	return scrub->stopped;
 }
 
 /* After @bytes that took @took: keep to the rate, rest when guests are about, save at times. */
@@ -92,7 +95,7 @@ static struct tree *tree_of(const struct place *place)
 	if (place->root >= 0)
 		return &native->tree[place->root];
 	volume = nvolume_by_id(native, place->volume);
-	return volume ? &volume->map : NULL;
+	return volume && volume->state != VOLUME_STATE_DELETING ? &volume->map : NULL;
 }
 
 /* The pointer to a node as it is now, and what the node must say of itself. */
@@ -323,7 +326,7 @@ static int volume_io(struct scrub *scrub, uint64_t id, struct volume_request *re
 
 	native_lock(scrub->native);
 	volume = nvolume_by_id(scrub->native, id);
-	if (volume && volume->state != VOLUME_STATE_LIVE)
+	if (volume && volume->state == VOLUME_STATE_DELETING)
 		volume = NULL;
 	if (volume)
 		volume->visitors++;
@@ -369,6 +372,8 @@ static int scrub_extent(struct scrub *scrub, uint64_t id, uint64_t offset, uint6
 			return result;
 		if (result < 0)
 			narrow_down(scrub, id, offset, length);
+		if (result < 0 && halted(scrub))
+			return 0; /* the whole step again when it goes on */
 		offset += length;
 		state->offset = offset;
 		state->slots += length / VOLUME_SLOT;
@@ -460,10 +465,12 @@ static void forget_old(struct native *native)
 	ledger->count = kept;
 }
 
-static void end(struct scrub *scrub)
+/* True: it was paused and resumed before the pass had come to its end; go on. */
+static bool end(struct scrub *scrub)
 {
 	struct native *native = scrub->native;
 	struct scrub_state *state = state_of(scrub);
+	bool again = false;
 
 	native_lock(native);
 	if (state->state == SCRUB_RUNNING && !halted(scrub)) {
@@ -476,44 +483,55 @@ static void end(struct scrub *scrub)
 			   (unsigned long long)state->slots, (unsigned long long)state->errors,
 			   (unsigned long long)state->repaired);
 	}
+	if (scrub->stopped) {
+		scrub->stopped = false;
+		again = !halted(scrub);
+	}
 	ledger_dirty(native);
-	scrub->running = false;
+	scrub->running = again;
 	native_unlock(scrub->lane);
+	return again;
+}
+
+/* From where the state says on. */
+static void scrub_pass(struct scrub *scrub)
+{
+	struct scrub_state *state = state_of(scrub);
+	uint64_t size = 0;
+
+	count_total(scrub);
+	if (!state->volume) { /* metadata: once a pass */
+		scrub_labels(scrub);
+		for (int i = 0; i < ROOT_COUNT && !halted(scrub); i++)
+			scrub_tree(scrub, i, 0);
+		for (uint64_t id = 1; !halted(scrub) && (id = next_volume(scrub, id, &size)); id++)
+			scrub_tree(scrub, -1, id);
+		if (!halted(scrub))
+			state->volume = 1;
+	}
+	for (uint64_t id; !halted(scrub) && (id = next_volume(scrub, state->volume, &size));) {
+		if (id != state->volume)
+			state->offset = 0;
+		state->volume = id;
+		scrub_volume(scrub, id, size);
+		if (halted(scrub))
+			break;
+		state->volume = id + 1;
+		state->offset = 0;
+	}
 }
 
 static void scrub_main(void *context)
 {
 	struct scrub *scrub = context;
-	struct scrub_state *state = state_of(scrub);
-	uint64_t size = 0;
 
 	scrub->lane = lane_get(scrub->native);
 	scrub->node = heap_aligned(BLOCK, 2 * NODE_LENGTH_MAX);
 	scrub->data = heap_aligned(BLOCK, READ_STEP);
 	if (scrub->lane && scrub->node && scrub->data) {
-		count_total(scrub);
-		if (!state->volume) { /* metadata: once a pass */
-			scrub_labels(scrub);
-			for (int i = 0; i < ROOT_COUNT && !halted(scrub); i++)
-				scrub_tree(scrub, i, 0);
-			for (uint64_t id = 1;
-			     !halted(scrub) && (id = next_volume(scrub, id, &size)); id++)
-				scrub_tree(scrub, -1, id);
-			if (!halted(scrub))
-				state->volume = 1;
-		}
-		for (uint64_t id;
-		     !halted(scrub) && (id = next_volume(scrub, state->volume, &size));) {
-			if (id != state->volume)
-				state->offset = 0;
-			state->volume = id;
-			scrub_volume(scrub, id, size);
-			if (halted(scrub))
-				break;
-			state->volume = id + 1;
-			state->offset = 0;
-		}
-		end(scrub);
+		do
+			scrub_pass(scrub);
+		while (end(scrub));
 	}
 	heap_free(scrub->node);
 	heap_free(scrub->data);
@@ -527,7 +545,7 @@ static int run(struct native *native)
 
 	if (scrub->running)
 		return 0;
-	scrub->halt = false;
+	scrub->halt = scrub->stopped = false;
 	scrub->run_ns = scrub->saved_ns = loop_now(native->home);
 	scrub->run_done = state_of(scrub)->done;
 	result = fiber_start(native->home, scrub_main, scrub);

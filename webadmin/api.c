@@ -17,7 +17,8 @@ static const struct {
     {400, "Bad request"},       {401, "Not signed in"},       {403, "Forbidden"},
     {404, "Not found"},         {405, "Method not allowed"},  {409, "Conflict"},
     {412, "Changed meanwhile"}, {422, "Not processable"},     {429, "Too many requests"},
-    {500, "Server error"},      {503, "Service unavailable"}, {507, "Out of space"},
+    {500, "Server error"},      {503, "Service unavailable"}, {504, "No answer in time"},
+    {507, "Out of space"},
 };
 
 /* errno -> HTTP status and the code when the handler has no better one. */
@@ -26,15 +27,26 @@ static const struct {
 	int status;
 	const char *code;
 } failures[] = {
-    {-EINVAL, 400, "invalid"},          {-ENOENT, 404, "not_found"},
-    {-EEXIST, 409, "exists"},           {-EBUSY, 409, "busy"},
-    {-EALREADY, 409, "busy"},           {-ENXIO, 409, "unavailable"},
-    {-EROFS, 409, "read_only"},         {-EACCES, 403, "permission_denied"},
-    {-EPERM, 403, "permission_denied"}, {-EPROTO, 422, "unsupported_format"},
-    {-EUCLEAN, 422, "damaged"},         {-EISDIR, 400, "invalid"},
-    {-ENOTDIR, 400, "invalid"},         {-ERANGE, 400, "invalid"},
-    {-ENOSPC, 507, "no_space"},         {-EDQUOT, 507, "no_space"},
-    {-ENOMEM, 503, "no_memory"},        {-EAGAIN, 503, "busy"},
+    {-EINVAL, 400, "invalid"},
+    {-ENOENT, 404, "not_found"},
+    {-EEXIST, 409, "exists"},
+    {-EBUSY, 409, "busy"},
+    {-EALREADY, 409, "busy"},
+    {-ENXIO, 409, "unavailable"},
+    {-EROFS, 409, "read_only"},
+    {-EACCES, 403, "permission_denied"},
+    {-EPERM, 403, "permission_denied"},
+    {-EPROTO, 422, "unsupported_format"},
+    {-EUCLEAN, 422, "damaged"},
+    {-EISDIR, 400, "invalid"},
+    {-ENOTDIR, 400, "invalid"},
+    {-ERANGE, 400, "invalid"},
+    {-ENOSPC, 507, "no_space"},
+    {-EDQUOT, 507, "no_space"},
+    {-ENOMEM, 503, "no_memory"},
+    {-EAGAIN, 503, "busy"},
+    {-EOPNOTSUPP, 409, "not_supported"},
+    {-ETIMEDOUT, 504, "timed_out"},
 };
 
 static const char *title_of(int status)
@@ -70,6 +82,8 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 				  "about:blank", "title", "Server error", "status", 500, "detail",
 				  "out of memory", "code", "no_memory");
 	audit(request, reply, status);
+	if (status < 300 && route && route->flags & ROUTE_CHANGE && !(route->flags & ROUTE_SECRET))
+		watch_tell(request->admin->watch, "change", route->method, request->path);
 	if (request->replay_key && request->admin->change == request &&
 	    !(route->flags & ROUTE_SECRET))
 		replay_keep(request, reply);

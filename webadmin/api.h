@@ -7,6 +7,7 @@
 #include "core/err.h"
 #include "core/list.h"
 #include "iscsi/iscsi.h"
+#include "volumes/devices.h"
 #include "volumes/pool.h"
 #include "webadmin/route.h"
 
@@ -41,6 +42,9 @@ struct api_request {
 
 	/* For the handler's asynchronous steps. */
 	struct pool_call call;
+	struct device_call devices;
+	void (*devices_checked)(struct api_request *request);
+	bool force;
 	struct volume *volume; /* unreferenced at the end */
 	void *state;           /* heap_free()d at the end */
 	struct err err;
@@ -88,8 +92,17 @@ bool api_size(struct api_request *request, const json_t *value, uint64_t *ret_by
 /* api_volume_size_good: may a volume have this size? false = a 400 has been sent. */
 bool api_volume_size_good(struct api_request *request, uint64_t bytes);
 
+/* api_disk.c: look at the devices @paths before they are taken. checked() runs later when all of
+ * them may be taken (@force: in spite of what is on them); else an error has been sent. */
+void api_devices_check(struct api_request *request, const char *const *paths, unsigned count,
+		       bool force, void (*checked)(struct api_request *request));
+
 void api_status_show(struct api_request *request);
+void api_appliance(struct api_request *request);
 void api_routes_list(struct api_request *request);
+void api_event_list(struct api_request *request);
+void api_performance_show(struct api_request *request);
+void api_job_list(struct api_request *request);
 void api_openapi_show(struct api_request *request);
 void api_login(struct api_request *request);
 void api_logout(struct api_request *request);
@@ -108,6 +121,7 @@ void api_audit_list(struct api_request *request);
 void api_audit_check(struct api_request *request);
 void api_metrics_show(struct api_request *request);
 void api_provision(struct api_request *request);
+void api_disk_list(struct api_request *request);
 void api_pool_list(struct api_request *request);
 void api_pool_create(struct api_request *request);
 void api_pool_import(struct api_request *request);
@@ -125,6 +139,7 @@ void api_volume_list(struct api_request *request);
 void api_volume_create(struct api_request *request);
 void api_volume_show(struct api_request *request);
 void api_volume_change(struct api_request *request);
+void api_volume_rescan(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);
 void api_share_create(struct api_request *request);

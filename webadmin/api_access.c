@@ -216,7 +216,8 @@ void api_me_show(struct api_request *request)
 void api_setup_show(struct api_request *request)
 {
 	struct access *access = access_of(request);
-	json_t *body = json_pack("{s:b}", "needed", access->setup_code[0] != '\0');
+	json_t *body = json_pack("{s:b,s:b}", "needed", access->setup_code[0] != '\0', "signed_in",
+				 request->who.role > ROLE_NOBODY);
 
 	/* The code itself only to who could read the daemon's memory. */
 	if (request->local && access->setup_code[0])

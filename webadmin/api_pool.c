@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/passthrough.h"
 
 static struct model_pool *find_pool(struct api_request *request)
 {
@@ -41,6 +42,7 @@ struct opening {
 	struct pool_create_options options;
 	struct pool_device devices[POOL_DEVICES_MAX];
 	bool absent[POOL_DEVICES_MAX]; /* the file was not there before */
+	char address[1024];            /* of an RBD pool */
 	struct pool *live;
 	bool again; /* the pool was known, and away */
 };
@@ -100,6 +102,11 @@ static bool pool_name_good(struct api_request *request, const char *name)
 	}
 	if (volume_name_check(name, &request->err) < 0) {
 		api_reply_failure(request, "bad_name");
+		return false;
+	}
+	if (strcmp(name, PASSTHROUGH_POOL) == 0) {
+		api_reply_error(request, 409, "pool_exists",
+				"pool %s is the one of volumes that are devices", name);
 		return false;
 	}
 	if (!model_pool_find(request->model, name))
@@ -222,11 +229,63 @@ static void pool_is_open(struct pool_call *call, int result)
 	}
 	opening->pool->pool = opening->live;
 	opening->pool->reason[0] = '\0';
-	if (opening->again)
+	if (opening->again) {
+		timer_stop(&opening->pool->retry);
+		opening->pool->late = false;
 		webadmin_start_luns(request->admin, opening->pool->name);
+	}
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
 	api_reply(request, 201, show_pool(opening->pool));
+}
+
+/* api_body_check() has seen to its type; NULL: not given. */
+static const char *body_text(const struct api_request *request, const char *name)
+{
+	return json_string_value(json_object_get(request->body, name));
+}
+
+/* Where in a Ceph cluster an RBD pool is, instead of devices. */
+static bool read_cluster(struct api_request *request, struct opening *opening)
+{
+	const char *conf = body_text(request, "conf"), *id = body_text(request, "ceph_id");
+	const char *ceph_pool = body_text(request, "ceph_pool");
+	const char *space = body_text(request, "ceph_namespace");
+	uint8_t random[8];
+	int length;
+
+	if (!ceph_pool || json_object_get(request->body, "devices")) {
+		api_reply_error(request, 400, "bad_request",
+				"an RBD pool needs \"ceph_pool\", and has no \"devices\"");
+		return false;
+	}
+	loop_random(request->admin->options.control, random, sizeof random);
+	length =
+	    snprintf(opening->address, sizeof opening->address,
+		     "rbd:%s?pool=%s%s%s%s%s&gateway=%02x%02x%02x%02x%02x%02x%02x%02x",
+		     conf ? conf : "/etc/ceph/ceph.conf", ceph_pool, id ? "&id=" : "", id ? id : "",
+		     space ? "&namespace=" : "", space ? space : "", random[0], random[1],
+		     random[2], random[3], random[4], random[5], random[6], random[7]);
+	if (length < 0 || (size_t)length >= sizeof opening->address) {
+		api_reply_error(request, 400, "bad_request", "these names are too long");
+		return false;
+	}
+	opening->devices[0].path = opening->address;
+	opening->options.devices = opening->devices;
+	opening->options.device_count = 1;
+	return true;
+}
+
+static bool read_place(struct api_request *request, struct opening *opening)
+{
+	const char *backend = body_text(request, "backend");
+
+	if (backend && strcmp(backend, "rbd") == 0)
+		return read_cluster(request, opening);
+	if (!backend || strcmp(backend, "native") == 0)
+		return read_devices(request, json_object_get(request->body, "devices"), opening);
+	api_reply_error(request, 400, "bad_request", "backend is one of native and rbd");
+	return false;
 }
 
 static struct opening *opening_new(struct api_request *request)
@@ -237,34 +296,41 @@ static struct opening *opening_new(struct api_request *request)
 	return request->state;
 }
 
-void api_pool_create(struct api_request *request)
+static void devices_are_good(struct api_request *request)
 {
-	const char *name;
-	json_t *devices;
-	int force = 0;
-	struct opening *opening;
+	struct opening *opening = request->state;
 
-	if (!api_unpack(request, "{s:s,s:o,s?:b}", "name", &name, "devices", &devices, "force",
-			&force) ||
-	    !pool_name_good(request, name) || !(opening = opening_new(request)) ||
-	    !read_devices(request, devices, opening))
-		return;
-	opening->options.name = name;
-	opening->options.force = force;
 	request->call = (struct pool_call){.done = pool_is_open};
 	pool_create(request->admin->options.world, request->admin->options.control,
 		    &opening->options, &request->call);
 }
 
+void api_pool_create(struct api_request *request)
+{
+	const char *name = body_text(request, "name");
+	bool force = json_is_true(json_object_get(request->body, "force"));
+	const char *paths[POOL_DEVICES_MAX];
+	unsigned count = 0;
+	struct opening *opening;
+
+	if (!pool_name_good(request, name) || !(opening = opening_new(request)) ||
+	    !read_place(request, opening))
+		return;
+	opening->options.name = name;
+	opening->options.force = force;
+	for (unsigned i = 0; i < opening->options.device_count; i++)
+		if (!opening->absent[i] && opening->options.devices[i].path != opening->address)
+			paths[count++] = opening->devices[i].path;
+	api_devices_check(request, paths, count, force, devices_are_good);
+}
+
 void api_pool_import(struct api_request *request)
 {
-	json_t *devices;
-	int rewind = 0;
+	bool rewind = json_is_true(json_object_get(request->body, "rewind"));
 	struct opening *opening;
 	const char *paths[POOL_DEVICES_MAX];
 
-	if (!api_unpack(request, "{s:o,s?:b}", "devices", &devices, "rewind", &rewind) ||
-	    !(opening = opening_new(request)) || !read_devices(request, devices, opening))
+	if (!(opening = opening_new(request)) || !read_place(request, opening))
 		return;
 	for (unsigned i = 0; i < opening->options.device_count; i++)
 		paths[i] = opening->devices[i].path;
@@ -386,6 +452,10 @@ static void let_go(struct api_request *request, bool empty)
 
 	if (!pool)
 		return;
+	if (pool->busy) {
+		api_reply_error(request, 409, "busy", "pool %s is being opened", pool->name);
+		return;
+	}
 	if (pool_has_luns(request->model, pool->name)) {
 		api_reply_error(request, 409, "pool_in_use",
 				"pool %s has volumes that are mapped as LUNs", pool->name);

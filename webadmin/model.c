@@ -7,6 +7,7 @@
 
 #include "core/heap.h"
 #include "webadmin/host.h"
+#include "webadmin/passthrough.h"
 
 void model_init(struct model *model)
 {
@@ -71,10 +72,18 @@ int model_pool_add_path(struct model_pool *pool, const char *path)
 	return 0;
 }
 
+const char *model_pool_kind(const struct model_pool *pool)
+{
+	if (model_pool_is_passthrough(pool))
+		return PASSTHROUGH_POOL;
+	return pool->path_count && pool_is_remote(pool->paths[0]) ? "rbd" : "native";
+}
+
 void model_pool_remove(struct model_pool *pool)
 {
 	if (!pool)
 		return;
+	timer_stop(&pool->retry);
 	list_remove(&pool->link);
 	for (unsigned i = 0; i < pool->path_count; i++)
 		heap_free(pool->paths[i]);

@@ -45,6 +45,7 @@ struct model_pool {
 	struct webadmin *opening;
 	struct timer retry;
 	uint64_t busy_limit_ns;
+	bool late; /* the start has gone on without it */
 };
 
 struct model_lun {
@@ -52,7 +53,7 @@ struct model_lun {
 	unsigned lun;
 	char pool[POOL_NAME_MAX + 1];
 	uint8_t volume[16];
-	char volume_name[VOLUME_NAME_MAX + 1];
+	char volume_name[VOLUME_PATH_MAX + 1];
 	bool mapped;
 	char (
 	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
@@ -83,7 +84,8 @@ void model_finish(struct model *model);
 struct model_pool *model_pool_add(struct model *model, const char *name);
 int model_pool_add_path(struct model_pool *pool, const char *path);
 struct model_pool *model_pool_find(struct model *model, const char *name);
-void model_pool_remove(struct model_pool *pool); /* NULL is fine */
+const char *model_pool_kind(const struct model_pool *pool); /* "native", "rbd", .. */
+void model_pool_remove(struct model_pool *pool);            /* NULL is fine */
 
 struct model_target *model_target_add(struct model *model, const char *iqn, const char *alias);
 struct model_target *model_target_find(struct model *model, const char *iqn);

@@ -19,6 +19,24 @@ struct object {
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 static const struct object objects[] = {
+    {"Disk",
+     "A block device of the machine",
+     {{"name", FIELD_TEXT, true, "the kernel's name"},
+      {"path", FIELD_TEXT, true},
+      {"by_id", FIELD_TEXT, true, "a path that stays when disks change places, or empty"},
+      {"kind", FIELD_TEXT, true,
+       "disk, partition, loop, lvm, crypt, multipath, dm, raid, rom or ram"},
+      {"parent", FIELD_TEXT, true, "of a partition: its disk"},
+      {"model", FIELD_TEXT, true},
+      {"serial", FIELD_TEXT, true},
+      {"wwid", FIELD_TEXT, true},
+      {"size_bytes", FIELD_NUMBER, true},
+      {"rotational", FIELD_SWITCH, true},
+      {"read_only", FIELD_SWITCH, true},
+      {"carries", FIELD_TEXT, true, "what is on it, or empty"},
+      {"pool", FIELD_TEXT, true, "the Granary pool it is labelled for, or empty"},
+      {"used_by", FIELD_TEXT, true, "who uses it, or empty"},
+      {"free", FIELD_SWITCH, true, "a pool can take it without force"}}},
     {"Pool",
      "Devices whose space volumes share",
      {{"name", FIELD_TEXT, true},
@@ -44,6 +62,10 @@ static const struct object objects[] = {
       {"naa", FIELD_TEXT, true, "NAA-6 identifier, 32 hex digits"},
       {"serial", FIELD_TEXT, true},
       {"scsi_id", FIELD_TEXT, true, "what udev and multipath call it"},
+      {"backend", FIELD_TEXT, true, "native, or passthrough: a device of the machine"},
+      {"device", FIELD_TEXT, false, "of a passthrough volume: its path"},
+      {"state", FIELD_TEXT, false, "likewise: online or unavailable"},
+      {"reason", FIELD_TEXT, false, "likewise: why it is not online"},
       {"mapped", FIELD_OBJECTS, true, "its LUNs"}}},
     {"Share",
      "A file system on a thin volume",
@@ -148,6 +170,26 @@ static const struct object objects[] = {
       {"pools", FIELD_OBJECTS, true},
       {"targets", FIELD_OBJECTS, true},
       {"sessions", FIELD_OBJECTS, true}}},
+    {"Events",
+     "What happened lately",
+     {{"last", FIELD_NUMBER, true, "id to ask from the next time"},
+      {"lost", FIELD_SWITCH, true, "there were events that are not kept any more"},
+      {"events", FIELD_OBJECTS, true, "id, at_ms, kind (change, sessions, pools), method, path"}}},
+    {"Performance",
+     "The load, all LUNs together",
+     {{"interval_seconds", FIELD_NUMBER, true},
+      {"columns", FIELD_TEXTS, true, "what the numbers of a sample are"},
+      {"samples", FIELD_LISTS, true, "oldest first"}}},
+    {"Job",
+     "Long work",
+     {{"id", FIELD_TEXT, true},
+      {"kind", FIELD_TEXT, true, "scrub"},
+      {"object", FIELD_TEXT, true, "name of what it works on"},
+      {"state", FIELD_TEXT, true, "running, paused, done or stopped"},
+      {"progress", FIELD_REAL, true, "0 to 1"},
+      {"started", FIELD_TEXT, true, "RFC 3339, empty for never"},
+      {"ended", FIELD_TEXT, true},
+      {"eta_seconds", FIELD_NUMBER, true}}},
     {"Me",
      "Who is signed in",
      {{"name", FIELD_TEXT, true},
@@ -182,6 +224,11 @@ static const struct object objects[] = {
       {"broken_at", FIELD_NUMBER, true, "id of the first entry that does not fit, 0 = none"},
       {"newest_hash", FIELD_TEXT, true},
       {"lost", FIELD_NUMBER, true, "entries that could not be written"}}},
+    {"Appliance",
+     "The machine's own settings",
+     {{"settings", FIELD_OBJECT, true, "name, timezone, time_servers, dns, links"},
+      {"trial", FIELD_SWITCH, true, "a network waits to be confirmed"},
+      {"trial_seconds", FIELD_NUMBER, true, "until it goes back"}}},
     {"Problem",
      "RFC 9457: why a request was not carried out",
      {{"type", FIELD_TEXT, true},
@@ -220,6 +267,9 @@ static json_t *field_schema(const struct route_field *field)
 		break;
 	case FIELD_OBJECTS:
 		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "object");
+		break;
+	case FIELD_LISTS:
+		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "array");
 		break;
 	case FIELD_OBJECT:
 		schema = json_pack("{s:s}", "type", "object");

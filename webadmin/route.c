@@ -17,6 +17,16 @@
 		}                                                                                  \
 	}
 
+/* Where a pool of a Ceph cluster is. */
+#define PLACE_FIELDS                                                                               \
+	{"backend", FIELD_TEXT, false, "native (the default) or rbd"},                             \
+	    {"conf", FIELD_TEXT, false, "rbd: the cluster's ceph.conf (/etc/ceph/ceph.conf)"},     \
+	    {"ceph_pool", FIELD_TEXT, false, "rbd: Ceph's pool"},                                  \
+	    {"ceph_id", FIELD_TEXT, false, "rbd: who to be there, without client. (admin)"},       \
+	{                                                                                          \
+		"ceph_namespace", FIELD_TEXT, false, "rbd: a namespace of Ceph's pool"             \
+	}
+
 static const struct route table[] = {
 #define V1 "/api/v1"
     {"GET", V1 "/status", api_status_show, ROLE_VIEWER, 0,
@@ -24,10 +34,18 @@ static const struct route table[] = {
     {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, 0, "This table", NULL, "[Route]"},
     {"GET", V1 "/openapi.json", api_openapi_show, ROLE_NOBODY, 0,
      "This API as an OpenAPI 3.1 document"},
+    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, 0,
+     "What happened after ?after=ID; ?wait=SECONDS waits for it; as a stream with Accept: "
+     "text/event-stream",
+     NULL, "Events"},
+    {"GET", V1 "/performance", api_performance_show, ROLE_VIEWER, 0,
+     "The load of the last minutes, a sample a second, those after ?after=MS", NULL, "Performance"},
+    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, 0, "Long work and how far it is", NULL, "[Job]"},
     {"GET", "/metrics", api_metrics_show, ROLE_VIEWER, ROUTE_TEXT,
      "Counters and gauges in Prometheus' text format"},
 
-    {"GET", V1 "/setup", api_setup_show, ROLE_NOBODY, 0, "Is the first account still to be made?"},
+    {"GET", V1 "/setup", api_setup_show, ROLE_NOBODY, 0,
+     "Is the first account still to be made, and am I signed in?"},
     {"POST", V1 "/setup", api_set_up, ROLE_NOBODY, ROUTE_CHANGE | ROUTE_SECRET,
      "Make the first account with the set-up code, and sign in",
      BODY({"code", FIELD_TEXT, true, "the code that the first start printed"},
@@ -74,6 +92,30 @@ static const struct route table[] = {
     {"GET", V1 "/audit/check", api_audit_check, ROLE_OPERATOR, 0,
      "Does the audit log's chain of hashes hold?", NULL, "AuditCheck"},
 
+    {"GET", V1 "/appliance", api_appliance, ROLE_OPERATOR, 0,
+     "The appliance's own settings: network, time, name; is a network on trial?", NULL,
+     "Appliance"},
+    {"PUT", V1 "/appliance/network", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+     "Try a network; unless it is confirmed within a minute it goes back",
+     BODY({"links", FIELD_OBJECTS, true, "ports, VLANs and bonds; a port without one asks DHCP"},
+	  {"dns", FIELD_TEXTS, false, "name servers"}),
+     "Appliance"},
+    {"POST", V1 "/appliance/network/confirm", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+     "The network on trial works: keep it", NULL, "Appliance"},
+    {"POST", V1 "/appliance/network/revert", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+     "Back to the network before the one on trial", NULL, "Appliance"},
+    {"PUT", V1 "/appliance/time", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+     "Where the time comes from",
+     BODY({"time_servers", FIELD_TEXTS, false, "names or addresses; none: Debian's pool"},
+	  {"timezone", FIELD_TEXT, false, "Europe/Zurich"}),
+     "Appliance"},
+    {"PUT", V1 "/appliance/name", api_appliance, ROLE_ADMIN, ROUTE_CHANGE, "Name the machine",
+     BODY({"name", FIELD_TEXT, true, "letters, digits and -"}), "Appliance"},
+    {"POST", V1 "/appliance/restart", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+     "Restart the machine"},
+    {"POST", V1 "/appliance/poweroff", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+     "Power the machine off"},
+
     {"POST", V1 "/provision", api_provision, ROLE_PROVISIONER, ROUTE_CHANGE,
      "A volume, a target of its own, LUN 0 and a rule per host, all or nothing",
      BODY({"purpose", FIELD_TEXT, true, "what for: vm-disks"},
@@ -83,17 +125,21 @@ static const struct route table[] = {
 	  {"pool", FIELD_TEXT, false, "pool; without it the one with the most free space"}),
      "Provisioned"},
 
+    {"GET", V1 "/disks", api_disk_list, ROLE_VIEWER, 0,
+     "Block devices of the machine: what is on them, who uses them, which are free", NULL,
+     "[Disk]"},
+
     {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
      "[Pool]"},
     {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE,
      "Create a pool on devices or files",
      BODY({"name", FIELD_TEXT, true, "name of the pool"},
-	  {"devices", FIELD_DEVICES, true, "devices or files; a file with a size is created"},
-	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
+	  {"devices", FIELD_DEVICES, false, "devices or files; a file with a size is created"},
+	  PLACE_FIELDS, {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
     {"POST", V1 "/pools/import", api_pool_import, ROLE_ADMIN, ROUTE_CHANGE,
      "Take in a pool that already is on devices or files",
-     BODY({"devices", FIELD_DEVICES, true, "its devices or files"},
+     BODY({"devices", FIELD_DEVICES, false, "its devices or files"}, PLACE_FIELDS,
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"}),
      "Pool"},
     {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, 0, "One pool", NULL, "Pool"},
@@ -125,12 +171,19 @@ static const struct route table[] = {
     {"GET", V1 "/volumes", api_volume_list, ROLE_VIEWER, ROUTE_PAGED, "All volumes", NULL,
      "[Volume]"},
     {"POST", V1 "/volumes", api_volume_create, ROLE_PROVISIONER, ROUTE_CHANGE,
-     "Create a thin volume",
+     "Create a thin volume, or make a device of the machine one",
      BODY({"pool", FIELD_TEXT, true, "name of the pool"},
 	  {"name", FIELD_TEXT, true, "name of the volume"},
-	  {"size", FIELD_SIZE, true, "1 MiB to 64 TiB"},
+	  {"size", FIELD_SIZE, false, "1 MiB to 64 TiB; not for a device"},
 	  {"checksum", FIELD_TEXT, false, "off, standard or strict"},
-	  {"reserve", FIELD_SIZE, false, "space that is the volume's own"}),
+	  {"reserve", FIELD_SIZE, false, "space that is the volume's own"},
+	  {"device", FIELD_TEXT, false, "a block device or file as it is; pool is passthrough"},
+	  {"read_only", FIELD_SWITCH, false, "of a device"},
+	  {"naa", FIELD_TEXT, false, "identity of a device: NAA name, 16 or 32 hex digits"},
+	  {"serial", FIELD_TEXT, false, "likewise: serial number, 32 characters at most"},
+	  {"vendor", FIELD_TEXT, false, "likewise: T10 vendor identification, 8"},
+	  {"product", FIELD_TEXT, false, "likewise: product identification, 16"},
+	  {"t10", FIELD_TEXT, false, "likewise: the T10 designator behind the vendor, 64"}),
      "Volume"},
     {"GET", V1 "/volumes/{pool}/{volume}", api_volume_show, ROLE_VIEWER, 0, "One volume", NULL,
      "Volume"},
@@ -139,6 +192,8 @@ static const struct route table[] = {
      BODY({"name", FIELD_TEXT, false, "new name"}, {"size", FIELD_SIZE, false, "new size"},
 	  {"shrink", FIELD_SWITCH, false, "the new size may be smaller"}),
      "Volume"},
+    {"POST", V1 "/volumes/{pool}/{volume}/rescan", api_volume_rescan, ROLE_PROVISIONER,
+     ROUTE_CHANGE, "Look how large the device behind a volume is now", NULL, "Volume"},
     {"DELETE", V1 "/volumes/{pool}/{volume}", api_volume_delete, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Delete a volume and its data"},
 

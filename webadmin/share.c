@@ -8,6 +8,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/admin.h"
+#include "webadmin/export.h"
 
 struct model_share *model_share_add(struct model *model, const char *pool, const char *name,
 				    const uint8_t volume[16])
@@ -111,6 +112,28 @@ void webadmin_start_shares(struct webadmin *admin, void (*done)(struct webadmin 
 	one_done(admin);
 }
 
+/* Whoever may use them is told after the last one is open. */
+static void late_shares_opened(struct webadmin *admin)
+{
+	struct err err = {0};
+
+	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
+		log_error("shares are not exported: %s", err.text);
+}
+
+void webadmin_start_pool_shares(struct webadmin *admin, const char *pool)
+{
+	if (admin->shares_pending++ == 0)
+		admin->shares_done = late_shares_opened;
+	list_for_each (it, &admin->model.shares) {
+		struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (!share->vfs && strcmp(share->pool, pool) == 0)
+			start_share(admin, share);
+	}
+	one_done(admin);
+}
+
 static void closed(struct share_call *call, int result)
 {
 	struct model_share *share = container_of(call, struct model_share, call);
@@ -127,7 +150,7 @@ static void closed(struct share_call *call, int result)
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin))
 {
 	admin->shares_done = done;
-	admin->shares_pending = 1;
+	admin->shares_pending++;
 	list_for_each (it, &admin->model.shares) {
 		struct model_share *share = list_entry(it, struct model_share, link);
 

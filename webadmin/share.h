@@ -31,6 +31,8 @@ void model_share_remove(struct model_share *share);
 /* Open what is configured, on pools that are open; then done(). webadmin_stop_shares: close them
  * all; done(@failures): how many could not be closed cleanly. */
 void webadmin_start_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
+/* Those of a pool that came later. */
+void webadmin_start_pool_shares(struct webadmin *admin, const char *pool);
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 
 int store_add_share(struct config *config, const struct model_share *share, struct err *err);

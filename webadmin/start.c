@@ -6,8 +6,10 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
+#include "webadmin/passthrough.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -15,10 +17,13 @@
  *        started
  *   A pool that is in use is tried again for a while: after kill -9 the kernel may hold the old
  *   process's files, and so their locks, until its last I/O is done.
+ *   A pool of a cluster that is away holds nothing up: it is tried again for as long as it takes,
+ *   and what is on it is served when it comes.
  * stop:  disconnect all targets at once -> when the last is gone: shares -> all pools -> stopped */
 
 #define BUSY_RETRY_NS (50 * 1000000ull)
 #define BUSY_LIMIT_NS (5 * 1000000000ull)
+#define LATE_RETRY_NS (2 * 1000000000ull)
 
 /* The volumes of all open pools by UUID, so that a thousand LUNs find theirs quickly. */
 struct directory {
@@ -202,21 +207,79 @@ static void stranger_closed(struct pool_call *call, int result)
 		pools_opened(admin);
 }
 
+static void late_stranger_closed(struct pool_call *call, int result)
+{
+	struct model_pool *pool = container_of(call, struct model_pool, call);
+
+	if (result < 0)
+		log_error("pool %s: closing what is in its place: %s", pool->name, call->err.text);
+}
+
+static void try_later(struct model_pool *pool, const struct pool_call *call, int result)
+{
+	const char *why = call->err.text[0] ? call->err.text : strerror(-result);
+
+	if (strcmp(pool->reason, why) != 0)
+		log_warning("pool %s waits for its cluster: %s", pool->name, why);
+	snprintf(pool->reason, sizeof pool->reason, "%s", why);
+	timer_start(&pool->retry, LATE_RETRY_NS);
+}
+
+static void pool_came(struct model_pool *pool, struct pool_call *call)
+{
+	struct webadmin *admin = pool->opening;
+
+	pool->pool = call->pool;
+	pool->late = false;
+	if (!pool_is_ours(pool)) {
+		struct pool *stranger = pool->pool;
+
+		log_error("pool %s is not available: %s", pool->name, pool->reason);
+		pool->pool = NULL;
+		pool->call = (struct pool_call){.done = late_stranger_closed};
+		pool_close(stranger, &pool->call);
+		return;
+	}
+	pool->reason[0] = '\0';
+	log_notice("pool %s is here now", pool->name);
+	webadmin_start_pool_shares(admin, pool->name);
+	webadmin_start_luns(admin, pool->name);
+}
+
+/* True when the start has nothing to do with it any more. */
+static bool opened_late(struct model_pool *pool, struct pool_call *call, int result)
+{
+	bool remote = pool->path_count && pool_is_remote(pool->paths[0]);
+	bool was_late = pool->late;
+
+	if (pool->opening->phase && strcmp(pool->opening->phase, "stopping") == 0)
+		return true;
+	if (result < 0 && remote) {
+		pool->late = true;
+		try_later(pool, call, result);
+	} else if (was_late) {
+		pool_came(pool, call);
+	}
+	return was_late;
+}
+
 static void pool_opened(struct pool_call *call, int result)
 {
 	struct model_pool *pool = container_of(call, struct model_pool, call);
 	struct webadmin *admin = pool->opening;
 
 	pool->busy = false;
+	if (opened_late(pool, call, result))
+		return;
 	if (result == -EBUSY && loop_now(admin->options.control) < pool->busy_limit_ns) {
 		timer_start(&pool->retry, BUSY_RETRY_NS);
 		return;
 	}
-	if (result < 0) {
+	if (result < 0 && !pool->late) {
 		snprintf(pool->reason, sizeof pool->reason, "%s",
 			 call->err.text[0] ? call->err.text : strerror(-result));
 		log_error("pool %s is not available: %s", pool->name, pool->reason);
-	} else {
+	} else if (result == 0) {
 		pool->pool = call->pool;
 		if (!pool_is_ours(pool)) {
 			struct pool *stranger = pool->pool;
@@ -233,11 +296,26 @@ static void pool_opened(struct pool_call *call, int result)
 		pools_opened(admin);
 }
 
+static void start_passthrough(struct model_pool *pool)
+{
+	struct webadmin *admin = pool->opening;
+	bool last = loop_now(admin->options.control) >= pool->busy_limit_ns;
+
+	if (passthrough_start(admin, pool, last) == -EBUSY)
+		timer_start(&pool->retry, BUSY_RETRY_NS);
+	else if (--admin->pending == 0)
+		pools_opened(admin);
+}
+
 static void start_pool(struct timer *retry)
 {
 	struct model_pool *pool = container_of(retry, struct model_pool, retry);
 	const struct webadmin_options *options = &pool->opening->options;
 
+	if (model_pool_is_passthrough(pool)) {
+		start_passthrough(pool);
+		return;
+	}
 	pool->busy = true;
 	pool->call = (struct pool_call){.done = pool_opened};
 	pool_open(options->world, options->control, (const char *const *)pool->paths,
@@ -323,7 +401,12 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	admin->stopped = stopped;
 	admin->phase_context = context;
 	admin->phase = "stopping";
+	list_for_each (it, &admin->model.pools)
+		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
+	relay_quiet(&admin->relay);
+	watch_quiet(admin->watch);
+	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;
 	else

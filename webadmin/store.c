@@ -55,6 +55,12 @@ static const struct config_migration migrations[] = {
     {"CHAP of discovery",
      "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
      "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
+    {"devices as volumes",
+     "create table passthrough(volume blob primary key check(length(volume) = 16),"
+     "  name text not null unique, path text not null unique, size integer not null,"
+     "  read_only integer not null, naa blob not null check(length(naa) = 16),"
+     "  serial text not null, vendor text not null, product text not null,"
+     "  t10 text not null) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -254,13 +260,14 @@ int store_set_pool_paths(struct config *config, const struct model_pool *pool, s
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err)
 {
 	struct config_statement *statement;
-	int result =
-	    config_prepare(config, "insert into pool(name, uuid) values(?, ?)", &statement, err);
+	int result = config_prepare(config, "insert into pool(name, uuid, backend) values(?, ?, ?)",
+				    &statement, err);
 
 	if (result < 0)
 		return result;
 	config_bind_text(statement, 1, pool->name);
 	config_bind_blob(statement, 2, pool->uuid, sizeof pool->uuid);
+	config_bind_text(statement, 3, model_pool_kind(pool));
 	result = run(statement, err);
 	return result < 0 ? result : store_set_pool_paths(config, pool, err);
 }

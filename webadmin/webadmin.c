@@ -36,7 +36,9 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	list_init(&admin->changes);
 	list_init(&admin->replays);
 	model_init(&admin->model);
-	result = access_open(options->control, options->state_dir, &admin->access, err);
+	result = watch_open(admin, &admin->watch, err);
+	if (result == 0)
+		result = access_open(options->control, options->state_dir, &admin->access, err);
 	if (result == 0)
 		result = secret_open(options->state_dir, err);
 	if (result == 0)
@@ -59,6 +61,7 @@ void webadmin_destroy(struct webadmin *admin)
 {
 	if (!admin)
 		return;
+	watch_close(admin->watch);
 	model_finish(&admin->model);
 	replay_finish(admin);
 	access_close(admin->access);

@@ -14,10 +14,17 @@ void front_relay_start(void)
 	sem_init(&turns, 0, FRONT_CALLS_MAX);
 }
 
+json_t *front_relay_waiting(json_t *message, struct err *err)
+{
+	json_t *reply = NULL;
+
+	return control_call(FRONT_SOCKET, message, FRONT_ANSWER_MS, &reply, err) < 0 ? NULL : reply;
+}
+
 json_t *front_relay(json_t *message, struct err *err)
 {
 	struct timespec limit;
-	json_t *reply = NULL;
+	json_t *reply;
 	int result;
 
 	clock_gettime(CLOCK_REALTIME, &limit);
@@ -28,7 +35,7 @@ json_t *front_relay(json_t *message, struct err *err)
 		err_set(err, -ETIMEDOUT, "granaryd is busy");
 		return NULL;
 	}
-	result = control_call(FRONT_SOCKET, message, FRONT_ANSWER_MS, &reply, err);
+	reply = front_relay_waiting(message, err);
 	sem_post(&turns);
-	return result < 0 ? NULL : reply;
+	return reply;
 }

@@ -239,6 +239,44 @@ static json_t *make_message(struct MHD_Connection *connection, const char *metho
 			 address);
 }
 
+/* Whose session it is, the daemon says with the first answer; then the stream begins. */
+static enum MHD_Result answer_stream(struct MHD_Connection *connection)
+{
+	json_t *message = make_message(connection, "GET", "/api/v1/events", NULL);
+	struct front_stream *stream =
+	    message ? front_stream_open(message, header(connection, "Last-Event-ID")) : NULL;
+	struct MHD_Response *response;
+	int status = stream ? front_stream_begin(stream) : 503;
+
+	json_decref(message);
+	if (status != 200) {
+		if (stream)
+			front_stream_close(stream);
+		return stream && status == 401
+			   ? answer_problem(connection, MHD_HTTP_UNAUTHORIZED, "not_signed_in",
+					    "sign in first")
+			   : answer_problem(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+					    "too_many_streams", "no more event streams just now");
+	}
+	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, front_stream_read,
+						     stream, front_stream_close);
+	if (!response) {
+		front_stream_close(stream);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, "Content-Type", "text/event-stream");
+	MHD_add_response_header(response, "Cache-Control", "no-store");
+	return answer(connection, MHD_HTTP_OK, response);
+}
+
+static bool wants_stream(struct MHD_Connection *connection, const char *method, const char *target)
+{
+	const char *accept = header(connection, "Accept");
+
+	return strcmp(method, "GET") == 0 && strcmp(target, "/api/v1/events") == 0 && accept &&
+	       strstr(accept, "text/event-stream");
+}
+
 static enum MHD_Result ask_daemon(struct MHD_Connection *connection, const char *method,
 				  const struct exchange *exchange)
 {
@@ -355,6 +393,8 @@ static enum MHD_Result finish(struct MHD_Connection *connection, const char *met
 	if (exchange->length > FRONT_BODY_MAX)
 		return answer_problem(connection, MHD_HTTP_CONTENT_TOO_LARGE, "body_too_large",
 				      "the body is larger than 1 MiB");
+	if (wants_stream(connection, method, target))
+		return answer_stream(connection);
 	if (strncmp(target, "/api/", 5) == 0 || strncmp(target, "/metrics", 8) == 0)
 		return ask_daemon(connection, method, exchange);
 	if (!reads_only(method))

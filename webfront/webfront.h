@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/err.h"
 
@@ -19,13 +20,16 @@
 #define FRONT_BODY_MAX    (1u << 20)
 #define FRONT_HEADERS_MAX 32768u /* all of a request's headers, bytes */
 #define FRONT_CALLS_MAX   32     /* requests at the daemon at one time */
-#define FRONT_HOSTS_MAX   16
-#define FRONT_FIRST_NS    (15 * 1000000000ull) /* accept to the end of the headers */
-#define FRONT_BODY_NS     (60 * 1000000000ull) /* headers to the end of the body */
-#define FRONT_IDLE_NS     (60 * 1000000000ull) /* between requests, the next headers included */
-#define FRONT_ANSWER_MS   (300 * 1000)         /* for the daemon */
-#define FRONT_COOKIE      "__Host-granary"
-#define FRONT_SOCKET      "web.sock" /* in the directory it stands in */
+#define FRONT_STREAMS_MAX 24 /* event streams; with the calls less than the daemon's connections   \
+			      */
+#define FRONT_STREAMS_PER_ADDRESS 12
+#define FRONT_HOSTS_MAX           16
+#define FRONT_FIRST_NS            (15 * 1000000000ull) /* accept to the end of the headers */
+#define FRONT_BODY_NS             (60 * 1000000000ull) /* headers to the end of the body */
+#define FRONT_IDLE_NS             (60 * 1000000000ull) /* between requests, the next headers included */
+#define FRONT_ANSWER_MS           (300 * 1000)         /* for the daemon */
+#define FRONT_COOKIE              "__Host-granary"
+#define FRONT_SOCKET              "web.sock" /* in the directory it stands in */
 
 struct front_options {
 	const char *state_dir, *bind;
@@ -69,6 +73,19 @@ void front_watch_remove(struct front_watch *watch);
  * front_relay_start(). */
 void front_relay_start(void);
 json_t *front_relay(json_t *message, struct err *err);
+
+/* The same without a turn of its own, for who has one already (a stream). */
+json_t *front_relay_waiting(json_t *message, struct err *err);
+
+/* stream.c: server-sent events. front_stream_open: @message is what make_message() made for this
+ * client (a reference is taken), @last_id its Last-Event-ID or NULL; NULL: there are too many.
+ * front_stream_begin: the daemon's status for this client; 200 goes on. */
+#define FRONT_STREAM_END ((ssize_t)-1) /* MHD_CONTENT_READER_END_OF_STREAM */
+struct front_stream;
+struct front_stream *front_stream_open(json_t *message, const char *last_id);
+int front_stream_begin(struct front_stream *stream);
+ssize_t front_stream_read(void *stream, uint64_t position, char *buffer, size_t size);
+void front_stream_close(void *stream);
 
 /* assets.c: the browser application; NULL: there is no such file. */
 struct front_asset {

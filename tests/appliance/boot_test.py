@@ -42,12 +42,40 @@ def make_lun(points, box):
                  shown)
     status, shown = box.run("find / -xdev -perm /6000 -type f | wc -l | sed s/^/setuid=/")
     points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
-    status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(3260|2049|111|68|546) '")
-    points.point(status == 1, "nothing listens but iSCSI, NFS and the DHCP client", shown)
+    status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(443|3260|2049|111|68|546) '")
+    points.point(status == 1, "nothing listens but HTTPS, iSCSI, NFS and the DHCP client", shown)
     status, shown = box.run("granary status -o json; uname -r")
     points.point(status == 0 and '"uring"' in shown, "io_uring on Debian's kernel", shown)
-    _, shown = box.run("systemd-analyze security granaryd --no-pager | tail -1")
-    points.note("systemd-analyze: " + " ".join(re.findall(r"Overall.*", shown)[-1:]))
+    for unit in ("granaryd", "granary-web"):
+        _, shown = box.run(f"systemd-analyze security {unit} --no-pager | tail -1")
+        points.note("systemd-analyze: " + " ".join(re.findall(r"Overall.*", shown)[-1:]))
+        level = re.search(r"level for granary-web.service: ([0-9.]+)", shown)
+        points.point(unit == "granaryd" or (level and float(level[1]) <= 2.0),
+                     f"{unit} is sandboxed", shown)
+
+
+def plain(shown):
+    """A screen without its colours and positions, in one line."""
+    return " ".join(re.sub(r"\x1b(\[[0-9;]*[A-Za-z]|[78])", " ", shown).split())
+
+
+def set_up(points, box, shown):
+    """With what stands on the console, and nothing else, somebody makes himself administrator."""
+    words = plain(shown)
+    points.point("https://10.0.2." in words and "█ ▄▄▄▄▄ █" in words, "address and QR code", words)
+    digest = re.search(r"SHA-256 ((?:[0-9A-F]{2}[: ]){32})", words)
+    code = re.search(r"Set-up code ([0-9A-Za-z-]+)", words)
+    if not points.point(digest and code, "fingerprint and set-up code", words):
+        return
+    status, body, seen = box.call("GET", "/setup")
+    points.point(status == 200 and body == {"needed": True}, "the API answers over HTTPS", body)
+    points.point(re.sub("[: ]", "", digest[1]) == seen,
+                 "the certificate is the one on the console", f"{digest[0]} {seen}")
+    status, body, _ = box.call("POST", "/setup", {"name": "eve", "password": "correct horse 7",
+                                                  "code": code[1]})
+    points.point(status in (200, 201), "the code makes the first account", body)
+    shown = box.wait("READY", 30) or ""
+    points.point("Set-up code" not in plain(shown), "and is gone from the screen", plain(shown))
 
 
 def use_lun(points, box, data, fresh):
@@ -75,6 +103,12 @@ def boot(points, firmware, data):
             points.note(f"{firmware}: READY after {ready:.0f} s (TCG)")
             points.point("10.0.2." in shown or box.wait(r"10\.0\.2\.\d+", 60) is not None,
                          "the console shows the address")
+            box.type("\f")
+            screen = shown + (box.wait("power off", 30) or "")
+            if "SHA-256" not in screen:
+                box.type("\f")
+                screen = box.wait("power off", 30) or ""
+            set_up(points, box, screen)
             make_lun(points, box)
             use_lun(points, box, data, True)
             box.type("exit\n")

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The built appliance as a QEMU guest (TCG), driven over its serial console."""
 
+import codecs
 import glob
+import hashlib
+import http.client
+import json
 import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -38,12 +43,14 @@ def firmware_options(firmware, folder):
 class Box:
     """One appliance: a fresh disk on the built image, its serial console, its iSCSI port."""
 
-    def __init__(self, folder, firmware, bundles=()):
+    def __init__(self, folder, firmware, bundles=(), options=()):
         disk = os.path.join(folder, "disk.qcow2")
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image(), "-F", "qcow2",
                         disk, "12G"], check=True)
         self.port = daemon.free_port()
+        self.web_port = daemon.free_port()
         self.seen = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         path = os.path.join(folder, "serial")
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
@@ -56,7 +63,8 @@ class Box:
              "-drive", f"file={disk},if=virtio,cache=unsafe",
              *[word for path in bundles
                for word in ("-drive", f"file={path},if=virtio,format=raw,readonly=on")],
-             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260"],
+             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260,"
+             f"hostfwd=tcp:127.0.0.1:{self.web_port}-:443", *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.listener.settimeout(60)
         self.serial = self.listener.accept()[0]
@@ -73,7 +81,7 @@ class Box:
             if time.monotonic() > end or self.process.poll() is not None:
                 return None
             try:
-                self.seen += self.serial.recv(65536).decode("utf-8", "replace")
+                self.seen += self.decoder.decode(self.serial.recv(65536))
             except socket.timeout:
                 pass
 
@@ -98,6 +106,14 @@ class Box:
                 self.wait(r"10\.0\.2\.\d+", BOOT_LIMIT) is not None and
                 self.wait("READY", BOOT_LIMIT) is not None)
 
+    def answer(self, *dialogue):
+        """(what is asked for, what is typed then) one after the other; false when it is not."""
+        for asked, typed in dialogue:
+            if self.wait(asked, 60) is None:
+                return False
+            self.type(typed)
+        return True
+
     def run(self, command, limit=120):
         """A command in the console's shell; (exit status, output)."""
         self.type(f"{command}; echo \"@@\"$?@@\n")
@@ -105,6 +121,22 @@ class Box:
         if shown is None:
             return None, self.seen
         return int(re.search(r"@@(\d+)@@", shown).group(1)), shown
+
+    def call(self, method, path, body=None):
+        """The API over HTTPS from outside: (status, body), and the certificate's fingerprint."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", self.web_port, timeout=120,
+                                                 context=context)
+        try:
+            connection.connect()
+            print_of = hashlib.sha256(connection.sock.getpeercert(True)).hexdigest().upper()
+            connection.request(method, "/api/v1" + path, None if body is None else
+                               json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            return reply.status, json.loads(reply.read() or b"null"), print_of
+        finally:
+            connection.close()
 
     def url(self, lun=0):
         return f"iscsi://127.0.0.1:{self.port}/{TARGET}/{lun}"

@@ -70,11 +70,45 @@ class Client:
         self.remember(reply)
         return reply
 
+    def stream(self, last_id=None):
+        """A stream of events; read it with until()."""
+        return Stream(self, last_id)
+
     def remember(self, reply):
         cookie = re.match(r"__Host-granary=([^;]*)", reply.headers.get("Set-Cookie", ""))
         if cookie:
             self.cookie = cookie.group(1)
             self.csrf = (reply.body or {}).get("csrf", "")
+
+
+class Stream:
+    """GET /api/v1/events as a browser's EventSource asks for it."""
+
+    def __init__(self, client, last_id):
+        lines = ["GET /api/v1/events HTTP/1.1", f"Host: 127.0.0.1:{client.front.port}",
+                 "Accept: text/event-stream", f"Cookie: __Host-granary={client.cookie or ''}"]
+        if last_id is not None:
+            lines.append(f"Last-Event-ID: {last_id}")
+        self.socket = client.front.connect()
+        self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.text = ""
+
+    def until(self, pattern, seconds=10):
+        """The match in what has come, None when it does not come in time."""
+        limit = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.text, re.S)):
+            self.socket.settimeout(max(0.01, limit - time.monotonic()))
+            try:
+                data = self.socket.recv(1 << 16)
+            except (TimeoutError, OSError):
+                return None
+            if not data:
+                return None
+            self.text += data.decode()
+        return match
+
+    def close(self):
+        self.socket.close()
 
 
 class Front:

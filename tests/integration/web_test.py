@@ -41,7 +41,8 @@ def set_up(points, daemon, front):
     code = re.search(r"^SETUP code=(\S+)", daemon.log(), re.M)
     points.point(code, "the first start prints a set-up code", daemon.log())
     client = front.client()
-    points.point(client.call("GET", f"{V1}/setup").body == {"needed": True},
+    points.point(client.call("GET", f"{V1}/setup").body ==
+                 {"needed": True, "signed_in": False},
                  "who is not root is not told the code")
     points.point(client.call("GET", f"{V1}/status").status == 401, "nobody sees nothing")
     body = {"code": "0000-0000-0000", "name": "root", "password": PASSWORD}
@@ -105,6 +106,37 @@ def fixation(points, front, admin):
                  front.client(cookie=old).call("GET", f"{V1}/me").status == 401,
                  "signing out ends it at the daemon")
     points.point(admin.call("GET", f"{V1}/me").status == 200, "and no other one")
+
+
+def events(points, front, admin):
+    """What changes is told at once to who listens, and to who comes back with the last id."""
+    nobody = front.client().stream()
+    points.point(nobody.until(r"^HTTP/1.1 401 "), "nobody hears nothing", nobody.text)
+    stream = admin.stream()
+    points.point(stream.until(r"Content-Type: text/event-stream.*retry: "), "a stream of events",
+                 stream.text)
+    started = time.monotonic()
+    admin.call("POST", f"{V1}/volumes", {"pool": "tank", "name": "told", "size": "1M"})
+    match = stream.until(r"event: change\r?\nid: (\d+)\r?\ndata: (\{[^\n]*\})")
+    points.point(match and json.loads(match.group(2))["path"] == f"{V1}/volumes" and
+                 time.monotonic() - started < 5, "a change is told at once", stream.text)
+    stream.close()
+    admin.call("DELETE", f"{V1}/volumes/tank/told")
+    again = admin.stream(match.group(1))
+    points.point(again.until(r"DELETE.*tank/told"), "Last-Event-ID: what came meanwhile",
+                 again.text)
+    again.close()
+    old = admin.stream(1)
+    points.point(old.until(r"event: lost"), "who has missed more than is kept is told so", old.text)
+    old.close()
+    many = [admin.stream() for _ in range(14)]
+    refused = [stream for stream in many if stream.until(r"^HTTP/1.1 503 ", 1)]
+    points.point(0 < len(refused) < 14, "streams of one address are bounded", len(refused))
+    for stream in many:
+        stream.close()
+    reply = admin.call("GET", f"{V1}/performance")
+    points.point(reply.status == 200 and all(len(sample) == 5 for sample in reply.body["samples"]),
+                 "samples of the load", reply)
 
 
 def make_roles(points, front, admin):
@@ -291,6 +323,7 @@ def test(points):
             admin = set_up(points, daemon, front)
             csrf_and_origin(points, front, admin)
             fixation(points, front, admin)
+            events(points, front, admin)
             clients = make_roles(points, front, admin)
             walk(points, admin, clients)
             hostile(points, front, admin)

@@ -20,9 +20,9 @@ void share_campaign_run(struct share_campaign *totals, const struct share_run *o
 	if (child == 0) {
 		snprintf(violation_command, sizeof(violation_command),
 			 "build/tests/sim/share_test --seed %llu --runs 1 --operations %u --states "
-			 "%llu%s",
+			 "%llu --ios %u --each %u%s",
 			 (unsigned long long)run.seed, run.operations,
-			 (unsigned long long)run.states_max,
+			 (unsigned long long)run.states_max, run.ios_between, run.states_per_crash,
 			 run.ios_between ? "" : " --no-crashes");
 		alarm(600);
 		share_run(&run);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* share_test: random operations on a share over the simulated engine, against the memory file
- * system; with power losses. --seed S, --runs N, --operations N, --states N, --no-crashes.
+ * system; with power losses. --seed S, --runs N, --operations N, --states N, --ios N, --each N,
+ * --no-crashes.
  * granary-test: timeout=300 asan */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +32,8 @@ int main(int argc, char **argv)
 	uint64_t runs = option(argc, argv, "--runs", quick ? 1 : 4);
 	struct share_run crashing = {
 	    .operations = (unsigned)option(argc, argv, "--operations", 1500),
-	    .ios_between = 60,
-	    .states_per_crash = 3,
+	    .ios_between = (unsigned)option(argc, argv, "--ios", 60),
+	    .states_per_crash = (unsigned)option(argc, argv, "--each", 3),
 	    .states_max = option(argc, argv, "--states", quick ? 40 : 250),
 	};
 	struct share_run calm = {

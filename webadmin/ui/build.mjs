@@ -21,12 +21,17 @@ function fail(text) {
 	process.exit(1);
 }
 
+function textOf(language, key) {
+	const line = readFileSync(join(here, "src", `${language}.ts`), "utf8").split("\n").find((one) => one.startsWith(`\t"${key}": `));
+	return line ? line.slice(key.length + 5) : "";
+}
+
 // Every text is there in every language, and every text is used.
 function checkTexts() {
 	const keys = {};
 	for (const language of ["en", "zh"]) {
 		const text = readFileSync(join(here, "src", `${language}.ts`), "utf8");
-		keys[language] = [...text.matchAll(/^\t"?([\w.]+)"?:/gm)].map((match) => match[1]);
+		keys[language] = [...text.matchAll(/^\t"?([\w.-]+)"?:/gm)].map((match) => match[1]);
 		const twice = keys[language].filter((key, at) => keys[language].indexOf(key) !== at);
 		if (twice.length) fail(`${language}.ts has twice: ${twice.join(", ")}`);
 	}
@@ -34,13 +39,20 @@ function checkTexts() {
 		const missing = keys[a].filter((key) => !keys[b].includes(key));
 		if (missing.length) fail(`${b}.ts lacks: ${missing.join(", ")}`);
 	}
+	// The same places to fill in, in every language.
+	for (const key of keys.en) {
+		const places = ["en", "zh"].map((language) => [...textOf(language, key).matchAll(/\{\w+\}/g)].map((match) => match[0]).sort().join());
+		if (places[0] !== places[1]) fail(`${key}: ${places.join(" and ")} differ`);
+	}
 	const source = readdirSync(join(here, "src"), { recursive: true })
 		.filter((name) => /\.tsx?$/.test(name) && !/^(en|zh)\.ts$/.test(name))
 		.map((name) => readFileSync(join(here, "src", name), "utf8"))
 		.join("\n");
-	const unused = keys.en.filter((key) => !key.startsWith("code.") && !source.includes(`"${key}"`));
+	// These are put together from what the daemon names.
+	const named = /^(code|hint|finding|job|jobstate|role|roleHint|state)\./;
+	const unused = keys.en.filter((key) => !named.test(key) && !source.includes(`"${key}"`));
 	if (unused.length) fail(`texts that nothing uses: ${unused.join(", ")}`);
-	const wanted = [...source.matchAll(/\bt\("([\w.]+)"/g)].map((match) => match[1]);
+	const wanted = [...source.matchAll(/\bt\("([\w.-]+)"/g)].map((match) => match[1]);
 	const unknown = [...new Set(wanted)].filter((key) => !keys.en.includes(key));
 	if (unknown.length) fail(`texts that are not there: ${unknown.join(", ")}`);
 }

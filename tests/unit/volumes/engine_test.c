@@ -420,7 +420,7 @@ static void test_refusals(void **state)
 	fseek(file, (long)superblock_position(POOL_SIZE, 0), SEEK_SET);
 	assert_int_equal(fread(block, 1, BLOCK, file), BLOCK);
 	assert_int_equal(superblock_decode(block, &sb, NULL), 0);
-	block[8] = 2;
+	block[8] = FORMAT_VERSION + 1;
 	memset(block + 12, 0, 4);
 	{
 		uint32_t crc = crc32c(0, block, BLOCK);
@@ -431,7 +431,53 @@ static void test_refusals(void **state)
 	assert_int_equal(fwrite(block, 1, BLOCK, file), BLOCK);
 	fclose(file);
 	assert_int_equal(bench_open(&bench, 2), -EPROTO);
-	assert_non_null(strstr(bench.err.text, "format 2"));
+	assert_non_null(strstr(bench.err.text, "format 3"));
+	bench_finish(&bench);
+}
+
+/* ---- scrub ---- */
+static void scrub(void *context)
+{
+	struct bench *bench = context;
+	static unsigned turn;
+	struct err err;
+	int action = turn++ == 0 ? POOL_SCRUB_START
+		     : turn % 2  ? POOL_SCRUB_RESUME
+				 : POOL_SCRUB_PAUSE;
+
+	pool_scrub(bench->pool, action, 1ull << 40, &err); /* its end may have come first */
+}
+
+/* Paused and resumed faster than it stops: it must not take that for its end. */
+static void test_scrub_stutters(void **state)
+{
+	struct pool_scrub_info info;
+	struct bench bench;
+	uint64_t seen = 0;
+
+	(void)state;
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 1, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(&bench, "v", VOLUME_SIZE), 0);
+	for (uint64_t at = 0; at < VOLUME_SIZE; at += 1 << 20)
+		assert_int_equal(bench_write(&bench, at, pattern(at, 1 << 20), 1 << 20, 0), 0);
+	assert_int_equal(bench_flush(&bench), 0);
+	random_state = 88172645463325252ull;
+	for (unsigned i = 0; i < 101; i++) { /* the last one resumes */
+		bench_run(&bench, scrub, &bench);
+		for (uint64_t polls = draw(6); polls; polls--)
+			loop_poll(bench.loop, 100000);
+	}
+	for (unsigned i = 0; i < 100000; i++) {
+		loop_poll(bench.loop, 1000000);
+		pool_get_scrub(bench.pool, &info);
+		seen = info.slots;
+		if (info.state != SCRUB_RUNNING)
+			break;
+	}
+	assert_int_equal(info.state, SCRUB_DONE);
+	assert_true(seen >= VOLUME_SIZE / VOLUME_SLOT);
+	assert_int_equal(info.errors, 0);
 	bench_finish(&bench);
 }
 
@@ -526,11 +572,12 @@ static void test_volumes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_straight_path), cmocka_unit_test(test_kill_after_flush),
-	    cmocka_unit_test(test_random),        cmocka_unit_test(test_two_loops),
-	    cmocka_unit_test(test_damaged_node),  cmocka_unit_test(test_damaged_data),
-	    cmocka_unit_test(test_superblocks),   cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_full),          cmocka_unit_test(test_volumes),
+	    cmocka_unit_test(test_straight_path),  cmocka_unit_test(test_kill_after_flush),
+	    cmocka_unit_test(test_random),         cmocka_unit_test(test_two_loops),
+	    cmocka_unit_test(test_damaged_node),   cmocka_unit_test(test_damaged_data),
+	    cmocka_unit_test(test_superblocks),    cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_scrub_stutters), cmocka_unit_test(test_full),
+	    cmocka_unit_test(test_volumes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,22 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import { effect } from "@preact/signals";
 import { render } from "preact";
-import { en } from "./en";
+import { App } from "./shell";
+import "uplot/dist/uPlot.min.css";
 import "./style.css";
-import { zh } from "./zh";
+import { language } from "./text";
 
-const chinese = navigator.language.toLowerCase().startsWith("zh");
-
-function t(key: keyof typeof en): string {
-	return (chinese ? zh : en)[key];
-}
-
-document.documentElement.lang = chinese ? "zh-CN" : "en";
-render(
-	<main>
-		<h1>Granary</h1>
-		<p>{t("page.what")}</p>
-		<p>{t("page.how")}</p>
-		<p><a href="/api/v1/openapi.json">{t("page.api")}</a></p>
-	</main>,
-	document.getElementById("app")!,
-);
+effect(() => { document.documentElement.lang = language.value === "zh" ? "zh-CN" : "en"; });
+render(<App />, document.getElementById("app")!);

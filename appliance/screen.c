@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "appliance/console.h"
+#include "core/control.h"
+
+#define ANSWER_MS   5000
+#define HELPER_MS   30000 /* its own services take their time */
+#define CERTIFICATE STATE_DIR "/web/cert.pem"
+#define ADDRESSES   3 /* lines of them */
+#define POOLS       3
+#define QR_ROW      2
+#define QR_COLUMN   52
+#define QR_LINES    17
+
+void put(struct screen *screen, const char *format, ...)
+{
+	size_t room = sizeof screen->text - screen->length;
+	va_list values;
+	int length;
+
+	va_start(values, format);
+	length = vsnprintf(screen->text + screen->length, room, format, values);
+	va_end(values);
+	if (length > 0)
+		screen->length += (size_t)length < room ? (size_t)length : room - 1;
+}
+
+static bool printable(const struct ifaddrs *entry, char name[INET6_ADDRSTRLEN])
+{
+	const void *address;
+
+	if (!entry->ifa_addr || entry->ifa_flags & IFF_LOOPBACK || !(entry->ifa_flags & IFF_UP))
+		return false;
+	if (entry->ifa_addr->sa_family == AF_INET) {
+		address = &((const struct sockaddr_in *)(const void *)entry->ifa_addr)->sin_addr;
+	} else if (entry->ifa_addr->sa_family == AF_INET6) {
+		const struct in6_addr *six =
+		    &((const struct sockaddr_in6 *)(const void *)entry->ifa_addr)->sin6_addr;
+
+		if (IN6_IS_ADDR_LINKLOCAL(six))
+			return false;
+		address = six;
+	} else {
+		return false;
+	}
+	return inet_ntop(entry->ifa_addr->sa_family, address, name, INET6_ADDRSTRLEN) != NULL;
+}
+
+/* The first address, as one writes it into a browser, in @url ("" without one). */
+static void put_addresses(struct screen *screen, char url[80])
+{
+	struct ifaddrs *all = NULL;
+	char name[INET6_ADDRSTRLEN];
+	unsigned shown = 0;
+
+	url[0] = '\0';
+	put(screen, "  %s\r\n", text(TEXT_ADDRESSES));
+	if (getifaddrs(&all) == 0) {
+		for (const struct ifaddrs *at = all; at && shown < ADDRESSES; at = at->ifa_next) {
+			if (!printable(at, name))
+				continue;
+			put(screen, "    %s  (%s)\r\n", name, at->ifa_name);
+			if (shown++ == 0)
+				snprintf(url, 80,
+					 strchr(name, ':') ? "https://[%s]/" : "https://%s/", name);
+		}
+		freeifaddrs(all);
+	}
+	if (shown == 0)
+		put(screen, "    %s\r\n", text(TEXT_NO_ADDRESS));
+}
+
+static bool read_digest(unsigned char digest[EVP_MAX_MD_SIZE])
+{
+	FILE *file = fopen(CERTIFICATE, "re");
+	X509 *first = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+	unsigned length = 0;
+	bool good = first && X509_digest(first, EVP_sha256(), digest, &length) && length == 32;
+
+	X509_free(first);
+	if (file)
+		fclose(file);
+	return good;
+}
+
+/* Where the web front is, and what a browser has to show of its certificate. */
+static void put_web(struct screen *screen, const char *url)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+
+	if (!*url || !read_digest(digest))
+		return;
+	put(screen, "\r\n  %s  %s\r\n  %s\r\n", text(TEXT_WEB), url, text(TEXT_FINGERPRINT));
+	for (unsigned i = 0; i < 32; i++)
+		put(screen, "%s%02X%s", i % 16 ? "" : "    ", digest[i],
+		    i % 16 == 15 ? "\r\n" : ":");
+}
+
+static void put_pools(struct screen *screen, const json_t *pools)
+{
+	size_t index;
+	json_t *pool;
+
+	put(screen, "\r\n  %s\r\n", text(TEXT_POOLS));
+	if (json_array_size(pools) == 0)
+		put(screen, "    %s\r\n", text(TEXT_NO_POOL));
+	json_array_foreach(pools, index, pool)
+	{
+		double size = (double)json_integer_value(json_object_get(pool, "size_bytes"));
+		double used = (double)json_integer_value(json_object_get(pool, "used_bytes"));
+
+		if (index == POOLS) {
+			put(screen, "    ...\r\n");
+			break;
+		}
+		put(screen, "    %s  %s  %.0f / %.0f GiB\r\n",
+		    json_string_value(json_object_get(pool, "name")),
+		    json_string_value(json_object_get(pool, "state")), used / (1 << 30),
+		    size / (1 << 30));
+	}
+}
+
+json_t *ask(const char *socket, const char *method, const char *path, json_t *body,
+	    char why[WHY_TEXT])
+{
+	json_t *request = json_pack("{s:s,s:s,s:o*}", "method", method, "path", path, "body", body);
+	json_t *reply = NULL, *answer = NULL;
+	struct err err = {0};
+	int wait = strcmp(socket, HELPER) == 0 ? HELPER_MS : ANSWER_MS;
+	int result = request ? control_call(socket, request, wait, &reply, &err) : -1;
+
+	if (result == 0)
+		answer = json_incref(json_object_get(reply, "body"));
+	if (why)
+		snprintf(why, WHY_TEXT, "%s", err.text);
+	if (result == 0 && json_integer_value(json_object_get(reply, "status")) >= 400) {
+		const char *detail = json_string_value(json_object_get(answer, "detail"));
+
+		if (why)
+			snprintf(why, WHY_TEXT, "%s", detail ? detail : "");
+		json_decref(answer);
+		answer = NULL;
+	}
+	json_decref(reply);
+	json_decref(request);
+	return answer;
+}
+
+static void put_setup_code(struct screen *screen)
+{
+	json_t *setup = ask(DAEMON, "GET", "/api/v1/setup", NULL, NULL);
+	const char *code = json_string_value(json_object_get(setup, "code"));
+
+	if (code)
+		put(screen, "  %s  %s\r\n", text(TEXT_SETUP_CODE), code);
+	json_decref(setup);
+}
+
+void screen_compose(struct screen *screen, bool language)
+{
+	json_t *status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
+	const json_t *daemon = json_object_get(status, "daemon");
+	const char *version = json_string_value(json_object_get(daemon, "version"));
+	char host[65] = "granary", url[80];
+
+	gethostname(host, sizeof host - 1);
+	put(screen, "\r\n  Granary %s   %s\r\n\r\n", version ? version : "", host);
+	put_addresses(screen, url);
+	put_web(screen, url);
+	if (status) {
+		put_setup_code(screen);
+		put_pools(screen, json_object_get(status, "pools"));
+		put(screen, "\r\n  %s %zu   %s %zu\r\n", text(TEXT_TARGETS),
+		    json_array_size(json_object_get(status, "targets")), text(TEXT_SESSIONS),
+		    json_array_size(json_object_get(status, "sessions")));
+	}
+	if (status && *url) {
+		put(screen, "\0337");
+		qr_put(screen, url, QR_ROW, QR_COLUMN, QR_LINES);
+		put(screen, "\0338");
+	}
+	put(screen, "\r\n  %s\r\n  %s%s\r\n", text(status ? TEXT_READY : TEXT_DOWN),
+	    text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
+	json_decref(status);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+static const struct column disk_columns[] = {
+    {"PATH", "path", TEXT},       {"KIND", "kind", TEXT},     {"SIZE", "size_bytes", SIZE},
+    {"MODEL", "model", TEXT},     {"SERIAL", "serial", TEXT}, {"CARRIES", "carries", TEXT},
+    {"USED BY", "used_by", TEXT}, {"FREE", "free", YES_NO},   {"BY ID", "by_id", TEXT},
+};
+
+int run_disk_list(struct command *command)
+{
+	json_t *reply, *disk, *shown;
+	size_t index;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/disks");
+
+	if (status)
+		return status;
+	shown = json_array();
+	json_array_foreach(reply, index, disk)
+	{
+		if (!command_option(command, "free") || json_is_true(json_object_get(disk, "free")))
+			json_array_append(shown, disk);
+	}
+	json_decref(reply);
+	return table_print(command, shown, disk_columns,
+			   sizeof disk_columns / sizeof *disk_columns);
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// A person's way through the web admin in a real browser, against the real daemons. Started by
+// tests/integration/browser_test.py with what it needs in GRANARY_BROWSER; prints one line of JSON
+// per point.
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
+
+const given = JSON.parse(process.env.GRANARY_BROWSER);
+const { chromium } = createRequire(given.modules)("playwright-core");
+const V1 = "/api/v1";
+const PASSWORD = "a pass phrase";
+const HOST = "iqn.2026-11.test:host-a";
+
+function point(good, text, detail) {
+	console.log(JSON.stringify({ good: !!good, text, detail: good ? "" : typeof detail === "string" ? detail : JSON.stringify(detail) ?? "" }));
+	return good;
+}
+
+const browser = await chromium.launch({ executablePath: given.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
+const complaints = [];
+
+async function newPage(options) {
+	const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB", ...options });
+	context.setDefaultTimeout(10000);
+	await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`)));
+	const page = await context.newPage();
+	// An answer of 4xx that a step provokes is also a line of the console; it is the step's point.
+	page.on("console", (message) => { if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text()); });
+	page.on("pageerror", (error) => complaints.push(error.message));
+	return page;
+}
+
+const page = await newPage();
+const open = async (path, ready = "main h1") => {
+	await page.goto(`${given.url}/#/${path}`);
+	await page.waitForSelector(ready);
+};
+const picture = async (name) => {
+	if (!given.pictures) return;
+	mkdirSync(given.pictures, { recursive: true });
+	await page.screenshot({ path: `${given.pictures}/${name}.png` });
+};
+
+async function firstStart() {
+	const started = Date.now();
+	await page.goto(given.url);
+	await page.getByLabel("Set-up code").waitFor();
+	point(Date.now() - started < 5000, "the first start asks for the set-up code", `${Date.now() - started} ms`);
+	const password = page.getByLabel("Password", { exact: true }), again = page.getByLabel("Password, once more");
+	await password.fill(PASSWORD);
+	await again.fill(PASSWORD);
+	await page.getByLabel("Set-up code").fill("0000-0000-0000");
+	await page.getByRole("button", { name: "Create account" }).click();
+	point(await page.getByRole("alert").getByText("This is not the set-up code").isVisible().catch(() => false) || await page.getByText("granary setup code").count() > 1, "a wrong code is refused, and it says what to do");
+	await page.getByLabel("Set-up code").fill(given.code);
+	await page.getByRole("button", { name: "Create account" }).click();
+	await page.waitForSelector(".figures");
+	point(true, "the code makes the first account and signs in");
+}
+
+async function signIn() {
+	await page.getByRole("button", { name: "Sign out" }).click();
+	await page.getByLabel("User name").fill("admin");
+	await page.getByLabel("Password").fill("not the pass phrase");
+	await page.getByRole("button", { name: "Sign in" }).click();
+	await page.getByText("The name or the password is wrong", { exact: true }).waitFor();
+	point(true, "a wrong password is refused");
+	await page.getByLabel("Password").fill(PASSWORD);
+	await page.keyboard.press("Enter");
+	await page.waitForSelector(".figures");
+	point(true, "the right one signs in, by the keyboard");
+}
+
+/** Four fields and one click; returns the target's name. */
+async function newLun() {
+	await open("new", "textarea");
+	await page.getByLabel("Name").fill("vm-cluster");
+	await page.getByLabel("Size").fill("1");
+	await page.getByLabel("Pool").selectOption("tank");
+	await page.getByLabel("Who may connect").fill(HOST);
+	await page.getByRole("button", { name: "Create LUN" }).click();
+	await page.waitForSelector(".arrivals li.wait");
+	point(await page.getByText("0 of 1 connected").count(), "a LUN in four fields and one click, waiting for its host");
+	const text = await page.locator(".snippet").first().innerText();
+	const iqn = /targetIQN=(\S+)/.exec(text)?.[1] ?? "";
+	point(iqn === "iqn.2026-11.org.granary:vm-cluster" && text.includes(`device-config:port=${given.iscsi}`) && /SCSIid=3[0-9a-f]{32}/.test(text), "the snippet for XCP-ng names target, port and SCSI id", text);
+	const wrong = [];
+	for (const title of ["Proxmox VE", "VMware ESXi", "Hyper-V", "oVirt", "KVM / libvirt", "Linux"]) {
+		await page.getByRole("tab", { name: title }).click();
+		const guide = await page.locator("#guide").innerText();
+		if (!guide.includes(title === "VMware ESXi" ? `:${given.iscsi}` : iqn)) wrong.push(title);
+	}
+	point(wrong.length === 0, "and so do those for the six others", wrong);
+	await picture("connect");
+	return iqn;
+}
+
+/** A real initiator (libiscsi in QEMU) that writes, reads and stays. */
+function initiator(iqn) {
+	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${HOST}`;
+	const child = spawn("qemu-io", ["--image-opts", image], { stdio: ["pipe", "ignore", "ignore"] });
+	child.stdin.write("write -P 7 0 4M\nread -P 7 0 4M\n");
+	return child;
+}
+
+async function arrival(iqn) {
+	const host = initiator(iqn);
+	try {
+		const started = Date.now();
+		await page.waitForSelector(".arrivals li.come");
+		point(Date.now() - started < 5000, "the page sees the host log in, by itself", `${Date.now() - started} ms`);
+		await open("sessions", "tbody tr");
+		const row = await page.locator("tbody tr").first().innerText();
+		point(row.includes(HOST) && row.includes("4 MiB"), "the sessions page shows it with what it wrote", row);
+		await open("", ".connected li");
+		point((await page.locator(".connected").innerText()).includes(HOST), "and so does the overview");
+		await page.waitForTimeout(1500);
+		await picture("overview");
+		await everyPage();
+	} finally {
+		host.stdin.end("quit\n");
+		host.kill();
+	}
+	await open(`connect/${encodeURIComponent(iqn)}`, ".arrivals li.wait");
+	point(true, "and that it has gone");
+}
+
+const paths = ["", "new", "volumes", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "jobs", "access", "audit", "settings"];
+
+/** Every page: both languages, phone and desk, light and dark. */
+async function everyPage() {
+	const looks = [
+		{ language: "en", look: "light", width: 1280 }, { language: "zh", look: "dark", width: 1280 },
+		{ language: "zh", look: "light", width: 360 }, { language: "en", look: "dark", width: 360 },
+	];
+	const all = [...paths, `targets/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`, `connect/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`];
+	for (const { language, look, width } of looks) {
+		const wrong = [];
+		await page.setViewportSize({ width, height: 800 });
+		await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
+		await page.reload();
+		for (const path of all) {
+			await open(path);
+			await page.waitForFunction(() => !document.querySelector(".waiting"));
+			await page.waitForTimeout(60);
+			for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((one) => `${path || "overview"}: ${one}`));
+			if (language === "zh" && !/[\u4e00-\u9fff]/.test(await page.locator("h1").innerText()) && !/^(tank|vm-cluster)/.test(await page.locator("h1").innerText())) wrong.push(`${path}: the heading is not Chinese`);
+			if (given.pictures) await picture(`${width}-${language}-${look}-${path.replace(/\W+/g, "-") || "overview"}`);
+		}
+		point(wrong.length === 0, `${all.length} pages, ${language}, ${look}, ${width} px: fits, named, contrast`, wrong.slice(0, 12).join("\n"));
+	}
+	await page.setViewportSize({ width: 1280, height: 860 });
+	await page.evaluate(() => { localStorage.setItem("granary.language", "en"); localStorage.setItem("granary.look", "light"); });
+	await page.reload();
+}
+
+async function keyboard() {
+	await open("volumes", "tbody tr");
+	await page.evaluate(() => document.activeElement?.blur());
+	await page.keyboard.press("Tab");
+	point(await page.evaluate(() => document.activeElement.classList.contains("skip")), "the first stop of the keyboard skips the menu");
+	await page.keyboard.press("Enter");
+	point(await page.evaluate(() => document.activeElement.id === "content"), "and leads to the content");
+	await page.getByRole("button", { name: "New volume" }).focus();
+	await page.keyboard.press("Enter");
+	await page.waitForSelector("dialog[open]");
+	point(await page.evaluate(() => document.activeElement.closest("dialog") !== null), "a dialog takes the focus");
+	await page.keyboard.press("Escape");
+	await page.waitForSelector("dialog", { state: "detached" });
+	point(await page.evaluate(() => document.activeElement.textContent.includes("New volume")), "Escape closes it and gives the focus back");
+}
+
+async function volume() {
+	await open("volumes");
+	await page.getByRole("button", { name: "New volume" }).click();
+	await page.getByLabel("Name").fill("scratch");
+	await page.getByLabel("Size").fill("2");
+	await page.getByRole("button", { name: "Create", exact: true }).click();
+	await page.getByRole("button", { name: "scratch", exact: true }).waitFor();
+	await page.getByRole("button", { name: "Change scratch" }).click();
+	await page.getByLabel("Size").fill("3");
+	await page.getByRole("button", { name: "Save" }).click();
+	await page.getByText("3 GiB").waitFor();
+	await page.getByRole("button", { name: "Delete scratch" }).click();
+	const go = page.getByRole("button", { name: "Delete", exact: true });
+	point(await go.isDisabled(), "a volume is made and grown; deleting it wants its name");
+	await page.getByLabel("Type scratch to go on").fill("scratch");
+	await go.click();
+	await confirm();
+	await page.getByRole("button", { name: "scratch", exact: true }).waitFor({ state: "detached" });
+	point(true, "and takes it away");
+}
+
+/** The password once more, when it is asked for. */
+async function confirm() {
+	await page.waitForTimeout(300);
+	const again = page.getByRole("dialog", { name: "Is it you?" });
+	if (!(await again.count())) return;
+	await again.getByLabel("Password").fill(PASSWORD);
+	await again.getByRole("button", { name: "Go on" }).click();
+}
+
+/** Somebody else's change shows without a reload. */
+async function live() {
+	await open("volumes", "tbody tr");
+	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
+	const started = Date.now();
+	await page.request.post(`${given.url}${V1}/volumes`, { data: { pool: "tank", name: "elsewhere", size: "1M" }, headers: { "X-CSRF-Token": me.csrf } });
+	await page.getByText("elsewhere").first().waitFor();
+	point(Date.now() - started < 3000, "somebody else's change shows by itself", `${Date.now() - started} ms`);
+}
+
+try {
+	await firstStart();
+	const iqn = await newLun();
+	await arrival(iqn);
+	await volume();
+	await keyboard();
+	await live();
+	await signIn();
+	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
+} catch (error) {
+	await page.screenshot({ path: given.failure }).catch(() => {});
+	point(false, `stopped: ${error.message.split("\n")[0]}`, `${error.stack}\n${page.url()}\n${complaints.join("\n")}\npicture: ${given.failure}`);
+} finally {
+	await browser.close();
+}

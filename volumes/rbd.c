@@ -1,0 +1,738 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rbd.c: RBD pools behind pool.h. Everything here runs on the pool's home loop; what blocks is in
+ * rbd_image.c, the way of I/O in rbd_io.c. rbd.h has the rules. */
+#include "volumes/rbd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+
+#define SCHEME      "rbd:"
+#define CLOSE_POLL  (20 * 1000000ull)
+#define SPACE_TICKS 5
+#define COUNT_REST  10 /* times as long as a count of used space took */
+
+/* Pools whose opening is under way or whose caller has given up: the next try finds them here
+ * instead of leaving one more connection behind. Home loop. */
+static struct list openings = {&openings, &openings};
+
+/* ---- addresses */
+
+bool rbd_address_is(const char *path)
+{
+	return strncmp(path, SCHEME, strlen(SCHEME)) == 0;
+}
+
+static bool value_is_fine(const char *text, size_t length)
+{
+	static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				   "._-";
+
+	return length > 0 && length < RBD_TEXT_MAX && strspn(text, fine) >= length;
+}
+
+static int parse_parameter(const char *text, size_t length, struct rbd_address *address,
+			   struct err *err)
+{
+	const struct {
+		const char *name;
+		char *to;
+	} known[] = {{"pool=", address->ceph_pool},
+		     {"id=", address->id},
+		     {"namespace=", address->space},
+		     {"gateway=", address->gateway}};
+
+	for (unsigned i = 0; i < sizeof known / sizeof *known; i++) {
+		size_t skip = strlen(known[i].name);
+
+		if (length <= skip || strncmp(text, known[i].name, skip) != 0)
+			continue;
+		if (!value_is_fine(text + skip, length - skip))
+			break;
+		memcpy(known[i].to, text + skip, length - skip);
+		known[i].to[length - skip] = '\0';
+		return 0;
+	}
+	return err_set(err, -EINVAL,
+		       "\"%.*s\" is no part of an RBD address: names are made of letters, digits, "
+		       "'.', '_' and '-'",
+		       (int)(length < 100 ? length : 100), text);
+}
+
+int rbd_address_parse(const char *path, struct rbd_address *ret_address, struct err *err)
+{
+	struct rbd_address address = {.id = "admin"};
+	const char *at = path + strlen(SCHEME), *end = strchr(at, '?');
+	size_t conf = end ? (size_t)(end - at) : strlen(at);
+	int result = 0;
+
+	if (at[0] != '/' || conf >= sizeof address.conf)
+		return err_set(err, -EINVAL,
+			       "the path of Ceph's configuration file has to be absolute");
+	if (strlen(path) >= sizeof address.text)
+		return err_set(err, -EINVAL, "an RBD address has at most %zu bytes",
+			       sizeof address.text - 1);
+	snprintf(address.text, sizeof address.text, "%s", path);
+	memcpy(address.conf, at, conf);
+	while (end && result == 0) {
+		at = end + 1;
+		end = strchr(at, '&');
+		result = parse_parameter(at, end ? (size_t)(end - at) : strlen(at), &address, err);
+	}
+	if (result == 0 && !address.ceph_pool[0])
+		result = err_set(err, -EINVAL, "an RBD address needs the name of Ceph's pool");
+	if (result == 0)
+		*ret_address = address;
+	return result;
+}
+
+/* ---- volumes */
+
+struct rbd_volume *rbd_volume_of(struct rbd_pool *pool, const char *name)
+{
+	list_for_each (it, &pool->volumes) {
+		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
+
+		if (!volume->gone && strcmp(volume->volume.name, name) == 0)
+			return volume;
+	}
+	return NULL;
+}
+
+void rbd_sum_sizes(struct rbd_pool *pool)
+{
+	uint64_t sum = 0;
+
+	list_for_each (it, &pool->volumes)
+		sum += volume_size(&list_entry(it, struct rbd_volume, link)->volume);
+	__atomic_store_n(&pool->provisioned_bytes, sum, __ATOMIC_RELAXED);
+}
+
+static void insert(struct rbd_pool *pool, struct rbd_volume *volume)
+{
+	struct list *before = &pool->volumes;
+
+	for (struct list *it = pool->volumes.prev; it != &pool->volumes; it = it->prev)
+		if (strcmp(list_entry(it, struct rbd_volume, link)->volume.name,
+			   volume->volume.name) < 0) {
+			before = it;
+			break;
+		}
+	list_insert_after(before, &volume->link);
+}
+
+static void take_found(struct rbd_job *job)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&job->found))) {
+		insert(job->pool, list_entry(link, struct rbd_volume, link));
+		job->pool->volume_count++;
+	}
+	rbd_sum_sizes(job->pool);
+}
+
+static void used_known(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+	uint64_t now = loop_now(job->pool->home);
+
+	volume->counting = false;
+	volume->count_at_ns = now + COUNT_REST * (now - job->started_ns);
+	if (job->result == 0)
+		__atomic_store_n(&job->volume->used_bytes, job->size, __ATOMIC_RELAXED);
+	rbd_job_end(job, job->result);
+}
+
+static void count_used(struct rbd_volume *volume)
+{
+	struct rbd_job *job;
+
+	if (volume->counting || volume->gone ||
+	    loop_now(volume->pool->home) < volume->count_at_ns ||
+	    !__atomic_exchange_n(&volume->used_stale, 0, __ATOMIC_RELAXED))
+		return;
+	job = rbd_job_new(volume->pool, volume, NULL);
+	if (!job)
+		return;
+	volume->counting = true;
+	rbd_job_count(job, rbd_image_used, used_known);
+}
+
+/* ---- a pool */
+
+static void space_known(struct rbd_job *job)
+{
+	rbd_job_end(job, job->result);
+}
+
+static void tick(struct timer *timer)
+{
+	struct rbd_pool *pool = container_of(timer, struct rbd_pool, tick);
+
+	rbd_jobs_expire(pool);
+	rbd_io_look_at_age(pool);
+	if (pool->is_open && !pool->closing && !__atomic_load_n(&pool->slow, __ATOMIC_RELAXED) &&
+	    list_empty(&pool->jobs)) {
+		struct rbd_job *job =
+		    pool->ticks++ % SPACE_TICKS ? NULL : rbd_job_new(pool, NULL, NULL);
+
+		list_for_each (it, &pool->volumes)
+			count_used(list_entry(it, struct rbd_volume, link));
+		if (job)
+			rbd_job_count(job, rbd_space, space_known);
+	}
+	timer_start(timer, RBD_TICK_NS);
+}
+
+static void pool_free(struct rbd_pool *pool)
+{
+	timer_stop(&pool->tick);
+	rbd_worker_stop(&pool->change);
+	rbd_worker_stop(&pool->look);
+	rbd_worker_stop(&pool->count);
+	rbd_io_finish(pool);
+	list_remove(&pool->opening_link);
+	pthread_mutex_destroy(&pool->lock);
+	heap_free(pool);
+}
+
+static struct rbd_pool *pool_new(const struct world_ops *world, struct loop *loop,
+				 const struct rbd_address *address, struct err *err)
+{
+	struct rbd_pool *pool = heap_zalloc(sizeof *pool);
+	int result;
+
+	if (!pool) {
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	pool->pool.ops = &rbd_pool_ops;
+	pool->address = *address;
+	pool->world = world;
+	pool->home = loop;
+	list_init(&pool->volumes);
+	list_init(&pool->jobs);
+	list_init(&pool->in_flight);
+	list_init(&pool->opening_link);
+	pthread_mutex_init(&pool->lock, NULL);
+	timer_init(&pool->tick, loop, tick);
+	result = rbd_worker_start(&pool->change, world, "rbd", err);
+	if (result == 0)
+		result = rbd_worker_start(&pool->look, world, "rbd-look", err);
+	if (result == 0)
+		result = rbd_worker_start(&pool->count, world, "rbd-count", err);
+	if (result < 0) {
+		pool_free(pool);
+		return NULL;
+	}
+	timer_start(&pool->tick, RBD_TICK_NS);
+	return pool;
+}
+
+/* ---- opening */
+
+static int open_work(struct rbd_job *job)
+{
+	struct list *link;
+	int result = rbd_connect(job);
+
+	if (result == 0)
+		result = rbd_image_open_all(job);
+	if (result == 0)
+		return 0;
+	while ((link = list_pop_front(&job->found))) {
+		struct rbd_volume *volume = list_entry(link, struct rbd_volume, link);
+
+		rbd_image_close(volume);
+		volume_unref(&volume->volume);
+	}
+	rbd_disconnect(job->pool);
+	return result;
+}
+
+static void hand_over(struct rbd_pool *pool, struct pool_call *call)
+{
+	list_remove(&pool->opening_link);
+	call->pool = &pool->pool;
+}
+
+static void open_ended(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	int result = job->result;
+
+	pool->opening = NULL;
+	if (result == 0) {
+		take_found(job);
+		pool->is_open = true;
+		if (job->call)
+			hand_over(pool, job->call);
+	}
+	rbd_job_end(job, result);
+	if (result < 0)
+		pool_free(pool);
+}
+
+static void refuse(struct loop *loop, struct pool_call *call, const struct err *err)
+{
+	call->loop = loop;
+	call->err = *err;
+	pool_answer(call, err->code);
+}
+
+/* Is it being opened already, or open and nobody's? True: answered, or will be. */
+static bool join_opening(struct loop *loop, const struct rbd_address *address, bool create,
+			 struct pool_call *call)
+{
+	struct err err = {0};
+
+	list_for_each (it, &openings) {
+		struct rbd_pool *pool = list_entry(it, struct rbd_pool, opening_link);
+
+		if (strcmp(pool->address.text, address->text) != 0)
+			continue;
+		call->loop = loop;
+		if (create || (pool->opening && pool->opening->call)) {
+			err_set(&err, -EBUSY, "%s is being opened", address->text);
+			refuse(loop, call, &err);
+		} else if (pool->opening) {
+			pool->opening->call = call;
+			pool->opening->limit_ns = loop_now(pool->home) + RBD_OPEN_LIMIT_NS;
+		} else {
+			hand_over(pool, call);
+			pool_answer(call, 0);
+		}
+		return true;
+	}
+	return false;
+}
+
+static void start(const struct world_ops *world, struct loop *loop, const char *path,
+		  const char *new_name, struct pool_call *call)
+{
+	struct rbd_address address;
+	struct rbd_pool *pool;
+	struct err err = {0};
+
+	if (rbd_address_parse(path, &address, &err) < 0) {
+		refuse(loop, call, &err);
+		return;
+	}
+	if (join_opening(loop, &address, new_name != NULL, call))
+		return;
+	pool = pool_new(world, loop, &address, &err);
+	if (!pool) {
+		refuse(loop, call, &err);
+		return;
+	}
+	pool->opening = rbd_job_new(pool, NULL, call);
+	if (!pool->opening) {
+		pool_free(pool);
+		return;
+	}
+	if (new_name) {
+		struct volume_identity identity;
+
+		snprintf(pool->name, sizeof pool->name, "%s", new_name);
+		loop_random(loop, pool->uuid, sizeof pool->uuid);
+		volume_identity_make(pool->uuid, &identity);
+		memcpy(pool->uuid, identity.uuid, sizeof pool->uuid);
+	}
+	list_push_back(&openings, &pool->opening_link);
+	pool->opening->create = new_name != NULL;
+	pool->opening->limit_ns = loop_now(loop) + RBD_OPEN_LIMIT_NS;
+	rbd_job_run(pool->opening, open_work, open_ended);
+}
+
+static void rbd_pool_create(const struct world_ops *world, struct loop *loop,
+			    const struct pool_create_options *options, struct pool_call *call)
+{
+	struct err err = {0};
+
+	if (options->device_count != 1) {
+		err_set(&err, -EINVAL, "an RBD pool has one address and nothing beside it");
+		refuse(loop, call, &err);
+		return;
+	}
+	start(world, loop, options->devices[0].path, options->name, call);
+}
+
+static void rbd_pool_open(const struct world_ops *world, struct loop *loop,
+			  const char *const *paths, unsigned path_count, bool rewind,
+			  struct pool_call *call)
+{
+	struct err err = {0};
+
+	if (rewind)
+		err_set(&err, -EOPNOTSUPP, "an RBD pool has no older root to go back to");
+	else if (path_count != 1)
+		err_set(&err, -EINVAL, "an RBD pool has one address and nothing beside it");
+	if (err.code)
+		refuse(loop, call, &err);
+	else
+		start(world, loop, paths[0], NULL, call);
+}
+
+/* ---- closing */
+
+static int close_work(struct rbd_job *job)
+{
+	list_for_each (it, &job->pool->volumes)
+		rbd_image_close(list_entry(it, struct rbd_volume, link));
+	rbd_disconnect(job->pool);
+	return 0;
+}
+
+static void close_ended(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	struct list *link;
+
+	while ((link = list_pop_front(&pool->volumes)))
+		volume_unref(&list_entry(link, struct rbd_volume, link)->volume);
+	rbd_job_end(job, 0);
+	pool_free(pool);
+}
+
+static bool is_held(struct rbd_pool *pool)
+{
+	list_for_each (it, &pool->volumes) {
+		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
+
+		if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) > 1)
+			return true;
+	}
+	return false;
+}
+
+/* Requests that were let go and jobs that nobody waits for are waited for, a while. */
+static void try_close(struct timer *timer)
+{
+	struct rbd_pool *pool = container_of(timer, struct rbd_pool, close_poll);
+	struct rbd_job *job = pool->closing;
+	bool quiet =
+	    rbd_io_idle(pool) && pool->jobs.next == &job->link && pool->jobs.prev == &job->link;
+
+	if (quiet && !is_held(pool)) {
+		rbd_job_run(job, close_work, close_ended);
+	} else if (quiet || loop_now(pool->home) >= job->limit_ns) {
+		pool->closing = NULL;
+		__atomic_store_n(&pool->hurry, false, __ATOMIC_RELAXED);
+		err_set(&job->err, quiet ? -EBUSY : -ETIMEDOUT,
+			quiet ? "a volume of pool %s is in use"
+			      : "the cluster of pool %s does not answer",
+			pool->name);
+		rbd_job_end(job, job->err.code);
+	} else {
+		timer_start(timer, CLOSE_POLL);
+	}
+}
+
+static void rbd_pool_close(struct pool *base, struct pool_call *call)
+{
+	struct rbd_pool *pool = (struct rbd_pool *)base;
+	struct err err = {0};
+
+	if (pool->closing) {
+		err_set(&err, -EBUSY, "pool %s is being closed", pool->name);
+		refuse(pool->home, call, &err);
+		return;
+	}
+	pool->closing = rbd_job_new(pool, NULL, call);
+	if (!pool->closing)
+		return;
+	__atomic_store_n(&pool->hurry, true, __ATOMIC_RELAXED);
+	pool->closing->limit_ns = loop_now(pool->home) + RBD_CLOSE_LIMIT_NS;
+	timer_init(&pool->close_poll, pool->home, try_close);
+	try_close(&pool->close_poll);
+}
+
+/* ---- changes of volumes */
+
+static void created(struct rbd_job *job)
+{
+	if (job->result == 0) {
+		struct rbd_volume *volume = list_entry(job->found.next, struct rbd_volume, link);
+
+		take_found(job);
+		if (job->call)
+			job->call->volume = volume_ref(&volume->volume);
+	}
+	rbd_job_end(job, job->result);
+}
+
+static bool spec_good(struct rbd_pool *pool, const struct volume_spec *spec, struct err *err)
+{
+	if (spec->checksum != VOLUME_CHECKSUM_STANDARD)
+		err_set(err, -EOPNOTSUPP,
+			"checksums of an RBD volume are BlueStore's own and can not be chosen");
+	else if (spec->reserve_bytes)
+		err_set(err, -EOPNOTSUPP, "Ceph can not reserve space for an RBD volume");
+	else if (rbd_volume_of(pool, spec->name))
+		err_set(err, -EEXIST, "there is already a volume named %s in pool %s", spec->name,
+			pool->name);
+	return err->code == 0;
+}
+
+static void rbd_volume_create(struct pool *base, const struct volume_spec *spec,
+			      struct pool_call *call)
+{
+	struct rbd_pool *pool = (struct rbd_pool *)base;
+	struct volume_identity identity;
+	struct err err = {0};
+	struct rbd_job *job;
+	uint8_t random[16];
+
+	if (!spec_good(pool, spec, &err)) {
+		refuse(pool->home, call, &err);
+		return;
+	}
+	job = rbd_job_new(pool, NULL, call);
+	if (!job)
+		return;
+	snprintf(job->name, sizeof job->name, "%s", spec->name);
+	job->size = spec->size_bytes;
+	loop_random(pool->home, random, sizeof random);
+	volume_identity_make(random, &identity);
+	memcpy(job->uuid, identity.uuid, sizeof job->uuid);
+	rbd_job_run(job, rbd_image_make, created);
+}
+
+static void erased(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+
+	if (job->result < 0) {
+		volume->gone = false;
+	} else {
+		list_remove(&volume->link);
+		job->pool->volume_count--;
+		rbd_sum_sizes(job->pool);
+		volume_unref(&volume->volume); /* the list's */
+	}
+	rbd_job_end(job, job->result);
+}
+
+static int nothing(struct rbd_job *job)
+{
+	(void)job;
+	return 0;
+}
+
+/* After whatever the other workers had to do with the image. */
+static void counted_last(struct rbd_job *job)
+{
+	rbd_job_run(job, rbd_image_erase, erased);
+}
+
+static void looked_last(struct rbd_job *job)
+{
+	rbd_job_count(job, nothing, counted_last);
+}
+
+static void rbd_volume_delete(struct volume *base, struct pool_call *call)
+{
+	struct rbd_volume *volume = (struct rbd_volume *)base;
+	uint32_t own = 2 + volume->counting; /* the list's, the caller's */
+	struct err err = {0};
+	struct rbd_job *job;
+
+	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != own) {
+		err_set(&err, -EBUSY, "volume %s is in use", volume->volume.name);
+		volume_unref(base);
+		refuse(volume->pool->home, call, &err);
+		return;
+	}
+	job = rbd_job_new(volume->pool, volume, call);
+	volume_unref(base);
+	if (!job)
+		return;
+	volume->gone = true;
+	job->limit_ns = loop_now(volume->pool->home) + RBD_LONG_LIMIT_NS;
+	rbd_job_look(job, nothing, looked_last);
+}
+
+static void resized(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+
+	if (job->result == 0 && volume_size(&volume->volume) != job->size) {
+		__atomic_store_n(&volume->volume.size_bytes, job->size, __ATOMIC_RELEASE);
+		rbd_sum_sizes(job->pool);
+		volume_notify(&volume->volume, VOLUME_RESIZED);
+	}
+	rbd_job_end(job, job->result);
+}
+
+static void resize(struct volume *base, uint64_t size, bool shrink, struct pool_call *call)
+{
+	struct rbd_volume *volume = (struct rbd_volume *)base;
+	struct rbd_job *job = rbd_job_new(volume->pool, volume, call);
+
+	if (!job)
+		return;
+	job->size = size;
+	job->shrink = shrink;
+	if (shrink)
+		job->limit_ns = loop_now(volume->pool->home) + RBD_LONG_LIMIT_NS;
+	rbd_job_run(job, rbd_image_resize, resized);
+}
+
+static void rbd_volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	resize(volume, size_bytes, false, call);
+}
+
+static void rbd_volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
+{
+	resize(volume, size_bytes, true, call);
+}
+
+static void renamed(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+
+	if (job->result == 0) {
+		memcpy(volume->volume.name, job->name, sizeof volume->volume.name);
+		list_remove(&volume->link);
+		insert(job->pool, volume);
+		volume_notify(&volume->volume, VOLUME_RENAMED);
+	}
+	rbd_job_end(job, job->result);
+}
+
+static void rbd_volume_rename(struct volume *base, const char *name, struct pool_call *call)
+{
+	struct rbd_volume *volume = (struct rbd_volume *)base;
+	struct err err = {0};
+	struct rbd_job *job;
+
+	if (rbd_volume_of(volume->pool, name)) {
+		err_set(&err, -EEXIST, "there is already a volume named %s in pool %s", name,
+			volume->pool->name);
+		refuse(volume->pool->home, call, &err);
+		return;
+	}
+	job = rbd_job_new(volume->pool, volume, call);
+	if (!job)
+		return;
+	snprintf(job->name, sizeof job->name, "%s", name);
+	rbd_job_run(job, rbd_image_rename, renamed);
+}
+
+/* ---- questions */
+
+static struct volume *rbd_find_volume(struct pool *base, const char *name)
+{
+	struct rbd_volume *volume = rbd_volume_of((struct rbd_pool *)base, name);
+
+	return volume ? volume_ref(&volume->volume) : NULL;
+}
+
+static struct volume *rbd_volume_next(struct pool *base, struct volume *previous)
+{
+	struct rbd_pool *pool = (struct rbd_pool *)base;
+	struct list *it =
+	    previous ? ((struct rbd_volume *)previous)->link.next : pool->volumes.next;
+	struct volume *next = NULL;
+
+	while (it != &pool->volumes && list_entry(it, struct rbd_volume, link)->gone)
+		it = it->next;
+	if (it != &pool->volumes)
+		next = volume_ref(&list_entry(it, struct rbd_volume, link)->volume);
+	volume_unref(previous);
+	return next;
+}
+
+static void rbd_get_info(struct pool *base, struct pool_info *ret_info)
+{
+	struct rbd_pool *pool = (struct rbd_pool *)base;
+	struct pool_info info = {
+	    .device_count = 1,
+	    .volume_count = pool->volume_count,
+	    .size_bytes = __atomic_load_n(&pool->size_bytes, __ATOMIC_RELAXED),
+	    .used_bytes = __atomic_load_n(&pool->used_bytes, __ATOMIC_RELAXED),
+	    .free_bytes = __atomic_load_n(&pool->free_bytes, __ATOMIC_RELAXED),
+	    .provisioned_bytes = __atomic_load_n(&pool->provisioned_bytes, __ATOMIC_RELAXED),
+	    .waiting = __atomic_load_n(&pool->slow, __ATOMIC_RELAXED),
+	    .read_only = __atomic_load_n(&pool->blocklisted, __ATOMIC_RELAXED),
+	};
+
+	snprintf(info.name, sizeof info.name, "%s", pool->name);
+	memcpy(info.uuid, pool->uuid, sizeof info.uuid);
+	if (info.read_only)
+		snprintf(info.read_only_reason, sizeof info.read_only_reason,
+			 "the cluster has shut this gateway out; export and import the pool");
+	*ret_info = info;
+}
+
+static const char *rbd_pool_name(const struct pool *pool)
+{
+	return ((const struct rbd_pool *)pool)->name;
+}
+
+static const char *rbd_device_path(const struct pool *pool, unsigned index)
+{
+	return index == 0 ? ((const struct rbd_pool *)pool)->address.text : NULL;
+}
+
+static uint64_t rbd_volume_used(struct volume *volume)
+{
+	return __atomic_load_n(&((struct rbd_volume *)volume)->used_bytes, __ATOMIC_RELAXED);
+}
+
+/* ---- what Ceph does by itself */
+
+static void not_ours(struct loop *loop, struct pool_call *call)
+{
+	struct err err = {0};
+
+	err_set(&err, -EOPNOTSUPP, "an RBD pool is checked and scrubbed by Ceph");
+	refuse(loop, call, &err);
+}
+
+static void rbd_check(struct pool *pool, bool data, struct pool_check_report *report,
+		      struct pool_call *call)
+{
+	(void)data, (void)report;
+	not_ours(((struct rbd_pool *)pool)->home, call);
+}
+
+static void rbd_check_devices(const struct world_ops *world, struct loop *loop,
+			      const char *const *paths, unsigned path_count, bool data,
+			      struct pool_check_report *report, struct pool_call *call)
+{
+	(void)world, (void)paths, (void)path_count, (void)data, (void)report;
+	not_ours(loop, call);
+}
+
+static void rbd_checkpoint(struct pool *pool, struct pool_call *call)
+{
+	call->loop = ((struct rbd_pool *)pool)->home;
+	pool_answer(call, 0);
+}
+
+const struct pool_ops rbd_pool_ops = {
+    .name = "rbd",
+    .create = rbd_pool_create,
+    .open = rbd_pool_open,
+    .close = rbd_pool_close,
+    .volume_create = rbd_volume_create,
+    .volume_delete = rbd_volume_delete,
+    .volume_resize = rbd_volume_resize,
+    .volume_shrink = rbd_volume_shrink,
+    .volume_rename = rbd_volume_rename,
+    .find_volume = rbd_find_volume,
+    .volume_next = rbd_volume_next,
+    .get_info = rbd_get_info,
+    .pool_name = rbd_pool_name,
+    .device_path = rbd_device_path,
+    .volume_used_bytes = rbd_volume_used,
+    .check = rbd_check,
+    .checkpoint = rbd_checkpoint,
+    .check_devices = rbd_check_devices,
+};

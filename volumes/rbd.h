@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_RBD_H
+#define VOLUMES_RBD_H
+
+#include <pthread.h>
+
+#include "core/loop.h"
+#include "core/world.h"
+#include "volumes/backend.h"
+#include "volumes/rbd_api.h"
+
+/* A pool whose volumes are images of a Ceph pool (or of one namespace of it).
+ *
+ * Two kinds of threads besides librbd's own. I/O stays on the loop that brought it: submit hands it
+ * to librbd, librbd's callback posts the request back to that loop, and nothing of ours is in
+ * between. What librbd only offers blocking (open, create, list, diff) is a job: it runs on one of
+ * the pool's three workers and ends on the pool's home loop, the control loop.
+ *
+ * R1 A worker may hang as long as the cluster does; nobody waits for it. A job that takes longer
+ *    than its limit is answered with -ETIMEDOUT and ends later, by itself.
+ * R2 librbd never sees memory of a caller: data goes through the pool's own buffers. That is what
+ *    lets a request be cancelled while the cluster hangs: it is let go, and its operation stays
+ *    behind with the buffer. RADOS keeps the operations of a client on an object in order, so what
+ *    stayed behind takes effect before anything that is submitted later, or never.
+ * R3 librbd's cache is off: a write that is answered is on the OSDs' media, so that FUA costs
+ *    nothing and FLUSH only waits for what is under way.
+ * R4 What a volume is lives in its image's metadata (granary.*), what the pool is in the object
+ *    granary.pool; every gateway shows the same LUN. Images without such metadata are not ours
+ *    and are left alone.
+ * R5 Lists and public fields change on the home loop only. A worker reads what its job carries. */
+
+#define RBD_JOB_LIMIT_NS   (10 * 1000000000ull)
+#define RBD_LONG_LIMIT_NS  (600 * 1000000000ull) /* removing objects takes its time */
+#define RBD_OPEN_LIMIT_NS  (8 * 1000000000ull)
+#define RBD_CLOSE_LIMIT_NS (5 * 1000000000ull)
+#define RBD_TICK_NS        (1 * 1000000000ull)
+#define RBD_SLOW_NS        (5 * 1000000000ull)
+#define RBD_BUFFERS_MAX    (256ull << 20) /* bytes of data with librbd, of one pool */
+#define RBD_CLASSES        5              /* sizes of buffers: 4 KiB, 16 KiB ... 1 MiB */
+#define RBD_KEEP           32u            /* unused buffers kept of each size */
+#define RBD_TEXT_MAX       256
+
+/* Where it is: "rbd:CONF?pool=P[&id=USER][&namespace=N][&gateway=G]", which is what the
+ * configuration keeps as the pool's only device. G is this daemon's alone, in all its lives: with
+ * it, locks that an earlier life of it left behind are told from those of somebody who is alive. */
+struct rbd_address {
+	char text[3 * RBD_TEXT_MAX];
+	char conf[RBD_TEXT_MAX], ceph_pool[RBD_TEXT_MAX], id[RBD_TEXT_MAX], space[RBD_TEXT_MAX];
+	char gateway[RBD_TEXT_MAX];
+};
+bool rbd_address_is(const char *path);
+int rbd_address_parse(const char *path, struct rbd_address *ret_address, struct err *err);
+
+struct rbd_op;
+
+struct rbd_worker {
+	struct loop *loop;
+	bool started;
+};
+
+struct rbd_pool {
+	struct pool pool; /* first: pool.h hands this around */
+	struct rbd_address address;
+	char name[POOL_NAME_MAX + 1];
+	uint8_t uuid[16];
+	const struct world_ops *world;
+	struct loop *home;
+	/* What changes something; what is mapped where; how much it is all together, at leisure. */
+	struct rbd_worker change, look, count;
+	rados_t cluster;
+	rados_ioctx_t ioctx;
+	char
+	    former[RBD_TEXT_MAX]; /* the address our earlier life had, which may hold locks still */
+	struct list volumes;      /* struct rbd_volume, by name */
+	unsigned volume_count;
+	struct list jobs; /* all that have not ended */
+	struct timer tick, close_poll;
+	unsigned ticks;
+	struct list opening_link; /* of pools that nobody has yet */
+	struct rbd_job *opening, *closing;
+	bool is_open;
+	bool hurry; /* atomic: about to be closed, long looks end */
+
+	/* any thread */
+	uint64_t size_bytes, free_bytes, used_bytes; /* atomic; 0: the cluster does not say */
+	uint64_t provisioned_bytes;                  /* atomic */
+	uint32_t slow;                               /* atomic: it does not answer at present */
+	uint32_t blocklisted;                        /* atomic: this client was shut out */
+
+	/* The I/O path. The mutex is held for a push or a pop; librbd takes a dozen of its own for
+	 * each request. No other lock is taken under it. */
+	pthread_mutex_t lock;
+	struct rbd_op *unused[RBD_CLASSES];
+	unsigned unused_count[RBD_CLASSES];
+	uint64_t buffer_bytes;
+	struct list in_flight; /* struct rbd_op, oldest first */
+};
+
+struct rbd_volume {
+	struct volume volume; /* first */
+	struct list link;
+	struct rbd_pool *pool;
+	rbd_image_t image;
+	uint64_t watch;
+	struct message changed; /* librbd: somebody changed the image */
+	uint32_t changed_posted;
+	uint64_t object_bytes;
+	uint64_t used_bytes;  /* atomic; whole objects */
+	uint32_t used_stale;  /* atomic: written to or discarded from since */
+	bool counting;        /* home: a job counts */
+	uint64_t count_at_ns; /* home: not before */
+	bool gone;            /* home: off the list; frees itself with its last reference */
+};
+
+/* A piece of work that may block: work() on a worker, then ended() on the home loop, which answers
+ * and frees. call is NULL when nobody waits, or does so no more. */
+struct rbd_job {
+	struct message message;
+	struct list link;
+	struct rbd_pool *pool;
+	struct rbd_volume *volume; /* referenced */
+	struct pool_call *call;
+	int (*work)(struct rbd_job *job);
+	void (*ended)(struct rbd_job *job);
+	uint64_t limit_ns;   /* loop_now() of the home loop */
+	uint64_t started_ns; /* likewise */
+	int result;
+	struct err err;
+	char name[VOLUME_NAME_MAX + 1];
+	uint64_t size;
+	uint8_t uuid[16];
+	bool create, shrink;
+	struct list found; /* struct rbd_volume */
+};
+
+/* rbd_job.c; home loop. rbd_job_new takes a reference of @volume (may be NULL); NULL: @call has
+ * been answered with -ENOMEM. */
+struct rbd_job *rbd_job_new(struct rbd_pool *pool, struct rbd_volume *volume,
+			    struct pool_call *call);
+void rbd_job_run(struct rbd_job *job, int (*work)(struct rbd_job *job),
+		 void (*ended)(struct rbd_job *job));
+void rbd_job_look(struct rbd_job *job, int (*work)(struct rbd_job *job),
+		  void (*ended)(struct rbd_job *job));
+void rbd_job_count(struct rbd_job *job, int (*work)(struct rbd_job *job),
+		   void (*ended)(struct rbd_job *job));
+/* Answers the call, if there is one still, with @result and the job's sentence, and frees. */
+void rbd_job_end(struct rbd_job *job, int result);
+void rbd_jobs_expire(struct rbd_pool *pool);
+int rbd_worker_start(struct rbd_worker *worker, const struct world_ops *world, const char *name,
+		     struct err *err);
+void rbd_worker_stop(struct rbd_worker *worker);
+
+/* rbd_image.c; workers: they block. */
+int rbd_connect(struct rbd_job *job); /* job->create: write the pool's identity */
+void rbd_disconnect(struct rbd_pool *pool);
+int rbd_image_open_all(struct rbd_job *job); /* fills found with what is not known */
+int rbd_image_make(struct rbd_job *job);
+int rbd_image_open(struct rbd_pool *pool, const char *name, struct rbd_volume **ret_volume,
+		   struct err *err);
+void rbd_image_close(struct rbd_volume *volume);
+int rbd_image_erase(struct rbd_job *job);
+int rbd_image_resize(struct rbd_job *job);
+int rbd_image_rename(struct rbd_job *job);
+int rbd_image_used(struct rbd_job *job);
+/* Objects that exist in a range, as extents; at most @max, adjacent from @offset on. */
+int rbd_image_extents(struct rbd_volume *volume, uint64_t offset, uint64_t length,
+		      struct volume_extent *extents, unsigned max, unsigned *ret_count);
+int rbd_image_size(struct rbd_job *job);
+int rbd_space(struct rbd_job *job);
+
+/* rbd_io.c */
+extern const struct volume_ops rbd_volume_ops;
+void rbd_io_look_at_age(struct rbd_pool *pool);
+void rbd_io_finish(struct rbd_pool *pool);
+bool rbd_io_idle(struct rbd_pool *pool);
+/* A negative result of librbd as volume.h has it. */
+int rbd_errno(struct rbd_pool *pool, int result);
+
+/* rbd.c */
+void rbd_sum_sizes(struct rbd_pool *pool); /* home: after a volume came, went or grew */
+struct rbd_volume *rbd_volume_of(struct rbd_pool *pool, const char *name); /* home; no reference */
+
+#endif

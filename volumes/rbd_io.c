@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rbd_io.c: the way of a request to librbd and back (R1 to R3 in rbd.h). */
+#include <errno.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "volumes/rbd.h"
+
+/* One request at librbd. Changed on the loop that submitted it, but for result, which librbd's
+ * callback sets before it posts the message; whoever takes it from the pool's list of unused ones
+ * owns it. */
+struct rbd_op {
+	struct message message;
+	struct rbd_op *next; /* unused */
+	struct list link;    /* pool->in_flight */
+	struct rbd_pool *pool;
+	struct rbd_volume *volume;
+	struct volume_request *request; /* NULL: let go */
+	struct loop *loop;
+	uint64_t started_ns; /* of the loop's clock */
+	int result;
+	unsigned size_class;
+	unsigned extent_max, extent_count;
+	uint64_t offset, length;
+	uint8_t *data;
+};
+
+static size_t class_bytes(unsigned size_class)
+{
+	return (size_t)4096 << 2 * size_class;
+}
+
+/* ---- operations and their buffers */
+
+static unsigned class_of(uint64_t bytes)
+{
+	unsigned size_class = 0;
+
+	while (class_bytes(size_class) < bytes)
+		size_class++;
+	return size_class;
+}
+
+static struct rbd_op *op_make(unsigned size_class)
+{
+	struct rbd_op *op = heap_zalloc(sizeof *op);
+
+	if (!op)
+		return NULL;
+	op->size_class = size_class;
+	op->data = heap_aligned(4096, class_bytes(size_class));
+	if (!op->data) {
+		heap_free(op);
+		return NULL;
+	}
+	return op;
+}
+
+static void op_free(struct rbd_op *op)
+{
+	heap_free(op->data);
+	heap_free(op);
+}
+
+/* NULL: no memory, or as much as is allowed is with librbd already. */
+static struct rbd_op *op_get(struct rbd_volume *volume, struct volume_request *request,
+			     uint64_t bytes)
+{
+	struct rbd_pool *pool = volume->pool;
+	unsigned size_class = class_of(bytes);
+	struct rbd_op *op;
+	bool room;
+
+	pthread_mutex_lock(&pool->lock);
+	room = pool->buffer_bytes + class_bytes(size_class) <= RBD_BUFFERS_MAX;
+	op = room ? pool->unused[size_class] : NULL;
+	if (op) {
+		pool->unused[size_class] = op->next;
+		pool->unused_count[size_class]--;
+	}
+	if (room)
+		pool->buffer_bytes += class_bytes(size_class);
+	pthread_mutex_unlock(&pool->lock);
+	if (room && !op && !(op = op_make(size_class))) {
+		pthread_mutex_lock(&pool->lock);
+		pool->buffer_bytes -= class_bytes(size_class);
+		pthread_mutex_unlock(&pool->lock);
+	}
+	if (!op)
+		return NULL;
+	op->pool = pool;
+	op->volume = volume;
+	op->request = request;
+	op->loop = request->loop;
+	op->started_ns = loop_now(request->loop);
+	op->offset = request->offset;
+	op->length = request->length;
+	request->backend = op;
+	pthread_mutex_lock(&pool->lock);
+	list_push_back(&pool->in_flight, &op->link);
+	pthread_mutex_unlock(&pool->lock);
+	return op;
+}
+
+static void op_put(struct rbd_op *op)
+{
+	struct rbd_pool *pool = op->pool;
+	bool keep;
+
+	pthread_mutex_lock(&pool->lock);
+	list_remove(&op->link);
+	pool->buffer_bytes -= class_bytes(op->size_class);
+	keep = pool->unused_count[op->size_class] < RBD_KEEP;
+	if (keep) {
+		op->next = pool->unused[op->size_class];
+		pool->unused[op->size_class] = op;
+		pool->unused_count[op->size_class]++;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	if (!keep)
+		op_free(op);
+}
+
+void rbd_io_finish(struct rbd_pool *pool)
+{
+	for (unsigned i = 0; i < RBD_CLASSES; i++) {
+		while (pool->unused[i]) {
+			struct rbd_op *op = pool->unused[i];
+
+			pool->unused[i] = op->next;
+			op_free(op);
+		}
+		pool->unused_count[i] = 0;
+	}
+}
+
+bool rbd_io_idle(struct rbd_pool *pool)
+{
+	bool idle;
+
+	pthread_mutex_lock(&pool->lock);
+	idle = list_empty(&pool->in_flight);
+	pthread_mutex_unlock(&pool->lock);
+	return idle;
+}
+
+/* Home loop, once a second: is the oldest request late? Said once each way. */
+void rbd_io_look_at_age(struct rbd_pool *pool)
+{
+	uint64_t now = loop_now(pool->home), since = now;
+	bool slow;
+
+	pthread_mutex_lock(&pool->lock);
+	if (!list_empty(&pool->in_flight))
+		since = list_entry(pool->in_flight.next, struct rbd_op, link)->started_ns;
+	pthread_mutex_unlock(&pool->lock);
+	slow = now > since && now - since > RBD_SLOW_NS;
+	if (slow == __atomic_load_n(&pool->slow, __ATOMIC_RELAXED))
+		return;
+	__atomic_store_n(&pool->slow, slow, __ATOMIC_RELAXED);
+	if (slow)
+		log_warning("pool %s: the cluster has not answered for %u s; requests wait",
+			    pool->name, (unsigned)((now - since) / 1000000000));
+	else
+		log_notice("pool %s: the cluster answers again", pool->name);
+}
+
+/* ---- data between the caller's pieces and the operation's buffer */
+
+static void gather(struct rbd_op *op, const struct volume_request *request)
+{
+	uint8_t *to = op->data;
+
+	for (unsigned i = 0; i < request->iov_count; i++) {
+		memcpy(to, request->iov[i].iov_base, request->iov[i].iov_len);
+		to += request->iov[i].iov_len;
+	}
+}
+
+static void scatter(const struct rbd_op *op, struct volume_request *request)
+{
+	const uint8_t *from = op->data;
+
+	for (unsigned i = 0; i < request->iov_count; i++) {
+		memcpy(request->iov[i].iov_base, from, request->iov[i].iov_len);
+		from += request->iov[i].iov_len;
+	}
+}
+
+/* ---- ends */
+
+int rbd_errno(struct rbd_pool *pool, int result)
+{
+	switch (result) {
+	case -EDQUOT:
+	case -ENOSPC:
+		return -ENOSPC;
+	case -ENOMEM:
+	case -EINVAL:
+	case -EROFS:
+		return result;
+	case -ESHUTDOWN: /* blocklisted: another gateway has taken over */
+		if (!__atomic_exchange_n(&pool->blocklisted, 1, __ATOMIC_RELAXED))
+			log_error("pool %s: the cluster has shut this gateway out", pool->name);
+		return -EIO;
+	default:
+		return result < 0 ? -EIO : 0;
+	}
+}
+
+static void finish(struct rbd_op *op, struct volume_request *request)
+{
+	int result = rbd_errno(op->pool, op->result);
+
+	if (result == 0 && request->op == VOLUME_READ)
+		scatter(op, request);
+	if (result == 0 && request->op == VOLUME_EXTENTS) {
+		memcpy(request->extents, op->data, op->extent_count * sizeof *request->extents);
+		request->extent_count = op->extent_count;
+	}
+	if (request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD)
+		__atomic_store_n(&op->volume->used_stale, 1, __ATOMIC_RELAXED);
+	request->backend = NULL;
+	op_put(op);
+	request->done(request, result);
+}
+
+/* On the loop that submitted. */
+static void op_done(struct message *message)
+{
+	struct rbd_op *op = container_of(message, struct rbd_op, message);
+	struct rbd_volume *volume = op->volume;
+
+	if (op->request) {
+		finish(op, op->request);
+		return;
+	}
+	__atomic_store_n(&volume->used_stale, 1, __ATOMIC_RELAXED);
+	op_put(op);
+	volume_unref(&volume->volume); /* the reference of rbd_cancel() */
+}
+
+/* On a thread of librbd's. */
+static void completed(rbd_completion_t completion, void *context)
+{
+	struct rbd_op *op = context;
+
+	op->result = (int)ceph.rbd_aio_get_return_value(completion);
+	ceph.rbd_aio_release(completion);
+	loop_post(op->loop, &op->message, op_done);
+}
+
+/* ---- start */
+
+static int start(struct rbd_op *op, const struct volume_request *request,
+		 rbd_completion_t completion)
+{
+	rbd_image_t image = op->volume->image;
+
+	switch (request->op) {
+	case VOLUME_READ:
+		return ceph.rbd_aio_read(image, op->offset, op->length, (char *)op->data,
+					 completion);
+	case VOLUME_WRITE:
+		gather(op, request);
+		return ceph.rbd_aio_write(image, op->offset, op->length, (const char *)op->data,
+					  completion);
+	case VOLUME_DISCARD: /* not rbd_aio_discard: that may leave parts of objects as they were */
+		return ceph.rbd_aio_write_zeroes(image, op->offset, op->length, completion, 0, 0);
+	default:
+		return ceph.rbd_aio_flush(image, completion);
+	}
+}
+
+/* On the looking worker. */
+static void look(struct message *message)
+{
+	struct rbd_op *op = container_of(message, struct rbd_op, message);
+
+	op->result =
+	    rbd_image_extents(op->volume, op->offset, op->length, (struct volume_extent *)op->data,
+			      op->extent_max, &op->extent_count);
+	loop_post(op->loop, &op->message, op_done);
+}
+
+static void submit_look(struct rbd_volume *volume, struct volume_request *request)
+{
+	size_t room = class_bytes(RBD_CLASSES - 1) / sizeof(struct volume_extent);
+	unsigned max = request->extent_max < room ? request->extent_max : (unsigned)room;
+	struct rbd_op *op = op_get(volume, request, max * sizeof(struct volume_extent));
+
+	if (!op) {
+		volume_refuse(request, -ENOMEM);
+		return;
+	}
+	op->extent_max = max;
+	loop_post(volume->pool->look.loop, &op->message, look);
+}
+
+static uint64_t bytes_of(const struct volume_request *request)
+{
+	return request->op == VOLUME_READ || request->op == VOLUME_WRITE ? request->length : 0;
+}
+
+static void rbd_submit(struct volume *base, struct volume_request *request)
+{
+	struct rbd_volume *volume = (struct rbd_volume *)base;
+	rbd_completion_t completion;
+	struct rbd_op *op;
+	int result;
+
+	if (request->op == VOLUME_EXTENTS) {
+		submit_look(volume, request);
+		return;
+	}
+	op = op_get(volume, request, bytes_of(request));
+	result = op ? ceph.rbd_aio_create_completion(op, completed, &completion) : -ENOMEM;
+	if (result == 0) {
+		result = start(op, request, completion);
+		if (result >= 0)
+			return;
+		ceph.rbd_aio_release(completion);
+	}
+	if (op)
+		op_put(op);
+	request->backend = NULL;
+	volume_refuse(request, rbd_errno(volume->pool, result));
+}
+
+/* The request is over; its operation stays with librbd, and the volume with it. A write that was
+ * let go may still take effect, before anything that is submitted from now on. */
+static void rbd_cancel(struct volume *volume, struct volume_request *request)
+{
+	struct rbd_op *op = request->backend;
+
+	if (!op)
+		return; /* refused, or over */
+	op->request = NULL;
+	request->backend = NULL;
+	volume_ref(volume);
+	volume_refuse(request, -ECANCELED);
+}
+
+static void rbd_release(struct volume *base)
+{
+	heap_free(base);
+}
+
+const struct volume_ops rbd_volume_ops = {
+    .name = "rbd",
+    .submit = rbd_submit,
+    .cancel = rbd_cancel,
+    .release = rbd_release,
+};

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* Long work, the same shape for each kind. There is one kind so far: the scrub of a pool. */
+
+static json_t *show_scrub_job(struct pool *pool)
+{
+	struct pool_scrub_info info;
+	json_t *scrub = show_scrub(pool), *job = NULL;
+
+	pool_get_scrub(pool, &info);
+	if (scrub && info.state != SCRUB_NEVER) {
+		job = json_pack("{s:o,s:s,s:s}", "id", json_sprintf("scrub-%s", pool_name(pool)),
+				"kind", "scrub", "object", pool_name(pool));
+		for (const char *const *key = (const char *const[]){"state", "progress", "started",
+								    "ended", "eta_seconds", NULL};
+		     job && *key; key++)
+			json_object_set(job, *key, json_object_get(scrub, *key));
+	}
+	json_decref(scrub);
+	return job;
+}
+
+void api_job_list(struct api_request *request)
+{
+	json_t *jobs = json_array();
+
+	list_for_each (it, &request->model->pools) {
+		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
+		json_t *job = pool ? show_scrub_job(pool) : NULL;
+
+		if (job)
+			json_array_append_new(jobs, job);
+	}
+	api_reply(request, 200, jobs);
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API as the pages use it. The session is a cookie that no script can read; its CSRF token is
+// kept here and sent with every change.
+import { signal } from "@preact/signals";
+
+export interface Me { name: string; role: Role; csrf: string; totp?: boolean }
+export type Role = "viewer" | "provisioner" | "operator" | "admin";
+const roles: Role[] = ["viewer", "provisioner", "operator", "admin"];
+
+/** Who is signed in; null: nobody; undefined: not known yet. */
+export const me = signal<Me | null | undefined>(undefined);
+/** The first account is still to be made. */
+export const setupNeeded = signal(false);
+
+export const can = (role: Role) => !!me.value && roles.indexOf(me.value.role) >= roles.indexOf(role);
+
+/** An RFC 9457 body, or what took its place. */
+export class Problem extends Error {
+	constructor(readonly status: number, readonly code: string, readonly detail: string, readonly wait = 0) {
+		super(detail);
+	}
+}
+
+export function problemOf(error: unknown): Problem {
+	return error instanceof Problem ? error : new Problem(0, "internal", String(error));
+}
+
+/** Asks for the password again; set by the shell. Resolves to false when it is not given. */
+export const confirmer: { ask: () => Promise<boolean> } = { ask: async () => false };
+
+interface More { tag?: string; quiet?: boolean }
+
+async function send(method: string, path: string, body: unknown, more: More): Promise<Response> {
+	const headers: Record<string, string> = {};
+	if (body !== undefined) headers["Content-Type"] = "application/json";
+	if (method !== "GET" && me.value) headers["X-CSRF-Token"] = me.value.csrf;
+	if (more.tag) headers["If-Match"] = more.tag;
+	try {
+		return await fetch(`/api/v1${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
+	} catch {
+		throw new Problem(0, "offline", "");
+	}
+}
+
+async function refusal(response: Response): Promise<Problem> {
+	const wait = parseInt(response.headers.get("Retry-After") ?? "0", 10) || 0;
+	try {
+		const body = await response.json();
+		return new Problem(response.status, body.code ?? "unknown", body.detail ?? "", wait);
+	} catch {
+		return new Problem(response.status, "unknown", response.statusText, wait);
+	}
+}
+
+async function good(method: string, path: string, body: unknown, more: More): Promise<Response> {
+	const response = await send(method, path, body, more);
+	if (response.ok) return response;
+	const problem = await refusal(response);
+	if (problem.code === "not_signed_in" && me.value) me.value = null;
+	if (problem.code === "confirm_first" && (await confirmer.ask())) return good(method, path, body, more);
+	throw problem;
+}
+
+export async function call<T>(method: string, path: string, body?: unknown, more: More = {}): Promise<T> {
+	return (await good(method, path, body, more)).json();
+}
+
+export const get = <T>(path: string) => call<T>("GET", path);
+
+/** A GET with the tag that a later change sends as If-Match. */
+export async function getTagged<T>(path: string): Promise<{ data: T; tag: string }> {
+	const response = await good("GET", path, undefined, {});
+	return { data: await response.json(), tag: response.headers.get("ETag") ?? "" };
+}
+
+/** A part of a path. */
+export const part = (text: string | number) => encodeURIComponent(text);
+
+/** Who am I? Never throws for "nobody"; for an unreachable daemon it does. */
+export async function identify() {
+	const door = await get<{ needed: boolean; signed_in: boolean }>("/setup");
+	setupNeeded.value = door.needed;
+	me.value = door.signed_in ? await get<Me>("/me") : null;
+}

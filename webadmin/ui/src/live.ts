@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the pages show, fetched once for all who look at it and again when it may have changed:
+// told by the daemon's events, and now and then in any case.
+import { effect, signal, type Signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { get, me, Problem, problemOf } from "./api";
+
+export interface Resource<T> { data?: T; problem?: Problem }
+
+interface Entry { state: Signal<Resource<unknown>>; users: number; busy: boolean; again: boolean }
+
+const entries = new Map<string, Entry>();
+const EVERY = 5000;
+
+async function load(path: string, entry: Entry) {
+	if (entry.busy) {
+		entry.again = true;
+		return;
+	}
+	entry.busy = true;
+	try {
+		entry.state.value = { data: await get(path) };
+	} catch (error) {
+		entry.state.value = { data: entry.state.value.data, problem: problemOf(error) };
+	}
+	entry.busy = false;
+	if (entry.again) {
+		entry.again = false;
+		void load(path, entry);
+	}
+}
+
+/** Everything on show is fetched again. */
+export function refresh() {
+	for (const [path, entry] of entries) if (entry.users) void load(path, entry);
+}
+
+/** The GET of @path, kept fresh while a component uses it; null: nothing is asked for. */
+export function useResource<T>(path: string | null): Resource<T> {
+	const key = path ?? "";
+	let entry = entries.get(key);
+	if (!entry) {
+		entry = { state: signal({}), users: 0, busy: false, again: false };
+		entries.set(key, entry);
+	}
+	const held = entry;
+	useEffect(() => {
+		if (path === null) return;
+		held.users++;
+		void load(path, held);
+		return () => {
+			if (--held.users === 0) setTimeout(() => held.users || entries.delete(key), 30000);
+		};
+	}, [key]);
+	return held.state.value as Resource<T>;
+}
+
+/** Is the stream of events open? */
+export const listening = signal(false);
+let source: EventSource | undefined;
+let later: number | undefined;
+
+function soon() {
+	clearTimeout(later);
+	later = setTimeout(refresh, 120);
+}
+
+function close() {
+	source?.close();
+	source = undefined;
+	listening.value = false;
+}
+
+function open() {
+	close();
+	source = new EventSource("/api/v1/events");
+	source.onopen = () => { listening.value = true; };
+	source.onerror = () => { listening.value = false; };
+	for (const kind of ["change", "sessions", "pools", "lost"]) source.addEventListener(kind, soon);
+}
+
+effect(() => {
+	if (me.value) open();
+	else {
+		close();
+		entries.clear();
+	}
+});
+setInterval(() => {
+	if (me.value && document.visibilityState === "visible") refresh();
+}, EVERY);
+document.addEventListener("visibilitychange", () => {
+	if (me.value && document.visibilityState === "visible") refresh();
+});

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+import { useState } from "preact/hooks";
+import { call, can, part } from "../api";
+import { useResource } from "../live";
+import { Badge, Button, Card, Copy, DeleteDialog, Empty, Field, FormDialog, Input, notice, Page, Table, Waiting } from "../parts";
+import { to } from "../route";
+import { t } from "../text";
+import type { Host, Initiator } from "../types";
+import { splitHosts } from "./newlun";
+
+function Edit({ host, suggest, onClose }: { host?: Host; suggest?: string; onClose: () => void }) {
+	const [name, setName] = useState(host?.name ?? "");
+	const [text, setText] = useState((host?.initiators ?? (suggest ? [suggest] : [])).join("\n"));
+	const wanted = splitHosts(text);
+	return (
+		<FormDialog title={host ? t("hosts.change", { name: host.name }) : t("hosts.create")} button={host ? t("action.save") : t("action.create")} ready={name !== ""} onClose={onClose} submit={async () => {
+			if (!host) return call("POST", "/hosts", { name, initiators: wanted });
+			return call("PATCH", `/hosts/${part(host.name)}`, { add: wanted.filter((one) => !host.initiators.includes(one)), remove: host.initiators.filter((one) => !wanted.includes(one)) });
+		}}>
+			{!host && <Input label={t("field.name")} value={name} onValue={setName} hint={t("hosts.nameHint")} autoFocus />}
+			<Field label={t("hosts.initiators")} hint={t("hosts.perLine")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={5} spellcheck={false} value={text} onInput={(event) => setText(event.currentTarget.value)} />}</Field>
+		</FormDialog>
+	);
+}
+
+export function Hosts() {
+	const { data, problem } = useResource<Host[]>("/hosts");
+	const initiators = useResource<Initiator[]>("/initiators").data ?? [];
+	const [open, setOpen] = useState<{ what: "edit"; host?: Host; suggest?: string } | { what: "delete"; host: Host } | null>(null);
+	const close = () => setOpen(null);
+	const groupsOf = (name: string) => (data ?? []).filter((host) => host.initiators.includes(name)).map((host) => host.name);
+	return (
+		<Page title={t("nav.hosts")} lead={t("hosts.lead")} actions={<Button role="provisioner" icon="plus" onClick={() => setOpen({ what: "edit" })}>{t("hosts.create")}</Button>}>
+			{!data ? <Waiting problem={problem} /> : (
+				<>
+					<Card flush title={t("hosts.groups")}>
+						{data.length === 0 ? <p class="none">{t("hosts.none")}</p> : (
+							<Table caption={t("hosts.groups")} rows={data} id={(row) => row.name} find={(row) => `${row.name} ${row.initiators.join(" ")}`} columns={[
+								{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <strong>{row.name}</strong> },
+								{ key: "initiators", title: t("hosts.initiators"), text: (row) => row.initiators.length, show: (row) => <span class="list name">{row.initiators.map((one) => <span key={one}>{one}</span>)}</span> },
+								{ key: "does", title: "", show: (row) => can("provisioner") && <div class="row-actions"><Button kind="quiet" icon="edit" label={t("hosts.change", { name: row.name })} onClick={() => setOpen({ what: "edit", host: row })} /><Button kind="quiet" icon="trash" label={t("hosts.delete", { name: row.name })} onClick={() => setOpen({ what: "delete", host: row })} /></div> },
+							]} />
+						)}
+					</Card>
+					<Card flush title={t("hosts.seen")}>
+						{initiators.length === 0 ? <Empty icon="hosts" title={t("hosts.noneSeen")} text={t("hosts.noneSeenText")} /> : (
+							<Table caption={t("hosts.seen")} rows={initiators} id={(row) => row.initiator} find={(row) => row.initiator} columns={[
+								{ key: "name", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator} <Copy small text={row.initiator} /></span> },
+								{ key: "state", title: t("field.state"), text: (row) => row.sessions, show: (row) => row.sessions ? <Badge tone="good">{t("hosts.sessions", { count: row.sessions })}</Badge> : <Badge tone="quiet">{t("hosts.away")}</Badge> },
+								{ key: "rules", title: t("nav.targets"), show: (row) => <span class="list">{row.rules.map((iqn) => <a key={iqn} href={to("targets", iqn)}>{iqn.replace(/^.*:/, "")}</a>)}</span> },
+								{ key: "groups", title: t("hosts.groups"), show: (row) => groupsOf(row.initiator).join(", ") || (can("provisioner") ? <button type="button" class="link" onClick={() => setOpen({ what: "edit", suggest: row.initiator })}>{t("hosts.group")}</button> : "–") },
+							]} />
+						)}
+					</Card>
+				</>
+			)}
+			{open?.what === "edit" && <Edit host={open.host} suggest={open.suggest} onClose={close} />}
+			{open?.what === "delete" && <DeleteDialog title={t("hosts.delete", { name: open.host.name })} name={open.host.name} button={t("action.delete")} onClose={close} text={<p>{t("hosts.deleteText")}</p>} submit={async () => { await call("DELETE", `/hosts/${part(open.host.name)}`); notice(t("hosts.deleted")); }} />}
+		</Page>
+	);
+}

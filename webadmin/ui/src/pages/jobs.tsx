@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+import { duration, time } from "../format";
+import { useResource } from "../live";
+import { Badge, Card, Empty, Page, Progress, Table, Waiting, type Tone } from "../parts";
+import { to } from "../route";
+import { maybe, t } from "../text";
+import type { Job } from "../types";
+
+const tones: Record<string, Tone> = { running: "busy", paused: "warn", done: "good", stopped: "quiet", failed: "bad" };
+
+export function JobTable({ jobs }: { jobs: Job[] }) {
+	return (
+		<Table caption={t("nav.jobs")} rows={jobs} id={(row) => row.id} columns={[
+			{ key: "kind", title: t("jobs.job"), show: (row) => <span class="name">{maybe(`job.${row.kind}`) ?? row.kind}<small><a href={to("pools", row.object)}>{row.object}</a></small></span> },
+			{ key: "state", title: t("field.state"), show: (row) => <Badge tone={tones[row.state] ?? "quiet"}>{maybe(`jobstate.${row.state}`) ?? row.state}</Badge> },
+			{ key: "progress", title: t("jobs.progress"), show: (row) => <div class="meter"><span>{Math.floor(row.progress * 100)} %</span><Progress value={row.progress} label={t("jobs.progress")} /></div> },
+			{ key: "left", title: t("jobs.left"), number: true, show: (row) => row.state === "running" ? duration(row.eta_seconds) : "–" },
+			{ key: "started", title: t("scrub.started"), show: (row) => time(row.started) },
+			{ key: "ended", title: t("scrub.ended"), show: (row) => row.state === "running" ? "–" : time(row.ended) },
+		]} />
+	);
+}
+
+export function Jobs() {
+	const { data, problem } = useResource<Job[]>("/jobs");
+	return (
+		<Page title={t("nav.jobs")} lead={t("jobs.lead")}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
+				<Card><Empty icon="jobs" title={t("jobs.none")} text={t("jobs.noneText")} /></Card>
+			) : <Card flush><JobTable jobs={data} /></Card>}
+		</Page>
+	);
+}

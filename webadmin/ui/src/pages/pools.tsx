@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+import { useState } from "preact/hooks";
+import { call, can, part } from "../api";
+import { bytes, duration, number, parseSize, percent, time } from "../format";
+import { useResource } from "../live";
+import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Progress, SizeInput, SpaceBar, StateBadge, Table, Waiting } from "../parts";
+import { go, to } from "../route";
+import { maybe, t } from "../text";
+import type { Finding, Pool as PoolType, Scrub } from "../types";
+
+const pathOf = (name: string) => `/pools/${part(name)}`;
+
+/** How full a pool is, with its watermarks and what is promised. */
+export function PoolSpace({ pool }: { pool: PoolType }) {
+	const size = pool.size_bytes ?? 0, used = pool.used_bytes ?? 0;
+	return (
+		<div class="pool-space">
+			<div class="line"><strong>{bytes(used)}</strong> <span>{t("pools.of", { size: bytes(size), percent: percent(used, size) })}</span></div>
+			<SpaceBar used={used} size={size} marks={pool.watermarks} label={t("volumes.usedOf", { name: pool.name })} />
+			<div class="line small"><span>{t("pools.promised", { size: bytes(pool.provisioned_bytes ?? 0), times: number(pool.overcommit ?? 0, 2) })}</span><span>{t("pools.freeNow", { free: bytes(pool.free_bytes ?? 0) })}</span></div>
+		</div>
+	);
+}
+
+function Create({ onClose }: { onClose: () => void }) {
+	const [name, setName] = useState("");
+	const [devices, setDevices] = useState("");
+	const [size, setSize] = useState("");
+	const [unit, setUnit] = useState("G");
+	const [force, setForce] = useState(false);
+	const paths = devices.split(/\s+/).filter(Boolean);
+	const wanted = size === "" ? undefined : parseSize(size, unit);
+	return (
+		<FormDialog title={t("pools.create")} button={t("action.create")} ready={name !== "" && paths.length > 0 && wanted !== null} onClose={onClose} submit={async () => {
+			await call("POST", "/pools", { name, devices: paths.map((path) => (wanted ? { path, size: wanted } : path)), force });
+			notice(t("pools.created", { name }));
+		}}>
+			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
+			<Field label={t("pools.devices")} hint={t("pools.devicesHint")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={3} spellcheck={false} placeholder="/dev/disk/by-id/…" value={devices} onInput={(event) => setDevices(event.currentTarget.value)} />}</Field>
+			<SizeInput label={t("pools.fileSize")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("pools.fileSizeHint")} problem={wanted === null ? t("size.bad") : null} />
+			<div class="caution"><Check label={t("pools.force")} value={force} onValue={setForce} /></div>
+		</FormDialog>
+	);
+}
+
+function Import({ onClose }: { onClose: () => void }) {
+	const [devices, setDevices] = useState("");
+	const paths = devices.split(/\s+/).filter(Boolean);
+	return (
+		<FormDialog title={t("pools.import")} button={t("pools.import")} ready={paths.length > 0} onClose={onClose} submit={() => call("POST", "/pools/import", { devices: paths })}>
+			<Field label={t("pools.devices")} hint={t("pools.importHint")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={3} spellcheck={false} value={devices} onInput={(event) => setDevices(event.currentTarget.value)} />}</Field>
+		</FormDialog>
+	);
+}
+
+export function Pools() {
+	const { data, problem } = useResource<PoolType[]>("/pools");
+	const [open, setOpen] = useState<"create" | "import" | null>(null);
+	return (
+		<Page title={t("nav.pools")} lead={t("pools.lead")} actions={can("admin") && <>
+			<Button onClick={() => setOpen("import")}>{t("pools.import")}</Button>
+			<Button icon="plus" onClick={() => setOpen("create")}>{t("pools.create")}</Button>
+		</>}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
+				<Card><Empty icon="pool" title={t("pools.none")} text={t("pools.noneText")}><Button role="admin" kind="main" onClick={() => setOpen("create")}>{t("pools.create")}</Button></Empty></Card>
+			) : (
+				<div class="grid">
+					{data.map((pool) => (
+						<Card key={pool.uuid} title={<a href={to("pools", pool.name)}>{pool.name}</a>} actions={<StateBadge state={pool.state} />}>
+							{pool.size_bytes ? <PoolSpace pool={pool} /> : <p class="none">{pool.reason}</p>}
+							<p class="small quiet">{t("pools.summary", { devices: pool.devices.length, volumes: pool.volumes ?? 0 })}{pool.scrub && <> · {scrubText(pool.scrub)}</>}</p>
+						</Card>
+					))}
+				</div>
+			)}
+			{open === "create" && <Create onClose={() => setOpen(null)} />}
+			{open === "import" && <Import onClose={() => setOpen(null)} />}
+		</Page>
+	);
+}
+
+// --- one ---------------------------------------------------------------------------------------
+
+export function scrubText(scrub: Scrub): string {
+	if (scrub.state === "running") return t("scrub.running", { percent: percent(scrub.progress, 1), left: duration(scrub.eta_seconds) });
+	if (scrub.state === "paused") return t("scrub.paused", { percent: percent(scrub.progress, 1) });
+	if (scrub.state === "never") return t("scrub.never");
+	return scrub.findings ? t("scrub.findings", { count: scrub.findings }) : scrub.state === "stopped" ? t("scrub.stopped") : t("scrub.clean");
+}
+
+function ScrubCard({ pool }: { pool: PoolType }) {
+	const scrub = pool.scrub!;
+	const path = `${pathOf(pool.name)}/scrub`;
+	const ask = (action: string, done: string) => act(done, "POST", path, { action });
+	const running = scrub.state === "running", paused = scrub.state === "paused";
+	return (
+		<Card title={t("scrub.title")} actions={<Badge tone={running ? "busy" : scrub.findings ? "bad" : scrub.state === "done" ? "good" : "quiet"}>{scrubText(scrub)}</Badge>}>
+			<p class="prose small">{t("scrub.text")}</p>
+			{(running || paused) && <Progress value={scrub.progress} label={t("scrub.title")} />}
+			<Facts rows={[
+				[t("scrub.started"), time(scrub.started)],
+				[t("scrub.ended"), time(scrub.ended)],
+				[t("scrub.read"), `${bytes(scrub.done_bytes)} / ${bytes(scrub.total_bytes)}`],
+				[t("scrub.rate"), `${bytes(scrub.rate_bytes)}/s`],
+				[t("scrub.errors"), t("scrub.errorsOf", { errors: scrub.errors, repaired: scrub.repaired })],
+			]} />
+			{can("operator") && (
+				<div class="buttons start">
+					{!running && !paused && <Button kind="main" onClick={() => ask("start", t("scrub.begun"))}>{t("scrub.start")}</Button>}
+					{running && <Button onClick={() => ask("pause", t("scrub.pausedNow"))}>{t("scrub.pause")}</Button>}
+					{paused && <Button kind="main" onClick={() => ask("resume", t("scrub.begun"))}>{t("scrub.resume")}</Button>}
+					{(running || paused) && <Button onClick={() => ask("stop", t("scrub.stoppedNow"))}>{t("scrub.stop")}</Button>}
+				</div>
+			)}
+		</Card>
+	);
+}
+
+function Findings({ name }: { name: string }) {
+	const { data, problem } = useResource<Finding[]>(`${pathOf(name)}/findings`);
+	return (
+		<Card flush title={t("findings.title")} actions={data && data.length > 0 && <Button role="operator" kind="quiet" onClick={() => act(t("findings.cleared"), "DELETE", `${pathOf(name)}/findings`)}>{t("findings.clear")}</Button>}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <p class="none">{t("findings.none")}</p> : (
+				<Table caption={t("findings.title")} rows={data} id={(row) => `${row.time}${row.text}`} columns={[
+					{ key: "time", title: t("audit.time"), text: (row) => row.time, show: (row) => time(row.time) },
+					{ key: "kind", title: t("findings.kind"), show: (row) => <Badge tone={row.repaired ? "warn" : "bad"}>{maybe(`finding.${row.kind}`) ?? row.kind}</Badge> },
+					{ key: "volume", title: t("field.volume"), show: (row) => row.volume || "–" },
+					{ key: "text", title: t("findings.text"), show: (row) => <span lang="en">{row.text}</span> },
+				]} />
+			)}
+		</Card>
+	);
+}
+
+function Marks({ pool, onClose }: { pool: PoolType; onClose: () => void }) {
+	const [text, setText] = useState((pool.watermarks ?? [80, 90, 95]).join(", "));
+	const parts = text.split(/[\s,，]+/).filter(Boolean).map(Number);
+	const good = parts.length === 3 && parts.every((one, at) => one >= 1 && one <= 99 && (at === 0 || one > parts[at - 1]));
+	return (
+		<FormDialog title={t("pools.marks")} button={t("action.save")} ready={good} onClose={onClose} submit={() => call("PATCH", pathOf(pool.name), { watermarks: parts.join(",") })}>
+			<Input label={t("pools.marks")} value={text} onValue={setText} hint={t("pools.marksHint")} problem={good ? null : t("pools.marksBad")} autoFocus />
+		</FormDialog>
+	);
+}
+
+export function Pool({ name }: { name: string }) {
+	const { data, problem } = useResource<PoolType>(pathOf(name));
+	const [open, setOpen] = useState<"marks" | "export" | "delete" | null>(null);
+	const close = () => setOpen(null);
+	const back = { href: to("pools"), text: t("nav.pools") };
+	if (!data) return <Page title={name} back={back}><Waiting problem={problem} /></Page>;
+	return (
+		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> {data.reason}</>} actions={can("admin") && <>
+			<Button onClick={() => setOpen("marks")}>{t("pools.marks")}</Button>
+			<Button onClick={() => setOpen("export")}>{t("pools.export")}</Button>
+			<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
+		</>}>
+			<div class="columns even">
+				<Card title={t("pools.space")}>
+					{data.size_bytes ? <PoolSpace pool={data} /> : <p class="none">{data.reason}</p>}
+					<Facts rows={[
+						[t("pools.marks"), (data.watermarks ?? []).map((one) => `${one} %`).join(" · ")],
+						[t("pools.metadata"), `${bytes(data.metadata_used_bytes ?? 0)} / ${bytes(data.metadata_size_bytes ?? 0)}`],
+						[t("pools.reserved"), bytes(data.reserved_bytes ?? 0)],
+						[t("pools.errors"), number(data.checksum_errors ?? 0)],
+						[t("pools.devices"), <span class="list mono name">{data.devices.map((one) => <span key={one}>{one}</span>)}</span>],
+						["UUID", <span class="mono name">{data.uuid}</span>],
+					]} />
+				</Card>
+				{data.scrub && <ScrubCard pool={data} />}
+			</div>
+			{data.scrub && <Findings name={name} />}
+			{open === "marks" && <Marks pool={data} onClose={close} />}
+			{open === "export" && <DeleteDialog title={t("pools.exportTitle", { name })} name={name} button={t("pools.export")} onClose={close} text={<p>{t("pools.exportText")}</p>} submit={async () => { await call("POST", `${pathOf(name)}/export`, {}); notice(t("pools.exported", { name })); go("pools"); }} />}
+			{open === "delete" && <DeleteDialog title={t("pools.delete", { name })} name={name} button={t("action.delete")} onClose={close} text={<p>{t("pools.deleteText")}</p>} submit={async () => { await call("DELETE", pathOf(name)); notice(t("pools.deleted", { name })); go("pools"); }} />}
+		</Page>
+	);
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+import { useState } from "preact/hooks";
+import { call, can, part } from "../api";
+import { bytes, number, parseSize } from "../format";
+import { useResource } from "../live";
+import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, FormDialog, Input, notice, Page, Select, SizeInput, Snippet, SpaceBar, StateBadge, Table, Trouble, useAction, Waiting } from "../parts";
+import { go, to } from "../route";
+import { t } from "../text";
+import type { Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
+
+const pathOf = (pool: string, name: string) => `/shares/${part(pool)}/${part(name)}`;
+
+function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
+	const [pool, setPool] = useState(pools[0]?.name ?? "");
+	const [name, setName] = useState("");
+	const [size, setSize] = useState("");
+	const [unit, setUnit] = useState("G");
+	const [client, setClient] = useState("");
+	const quota = size === "" ? undefined : parseSize(size, unit);
+	return (
+		<FormDialog title={t("shares.create")} button={t("action.create")} ready={name !== "" && quota !== null} onClose={onClose} submit={async () => {
+			await call("POST", "/shares", quota ? { pool, name, quota } : { pool, name });
+			if (client) await call("POST", `${pathOf(pool, name)}/rules`, { client });
+			go("shares", pool, name);
+		}}>
+			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
+			<SizeInput label={t("shares.quota")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("shares.quotaHint")} problem={quota === null ? t("size.bad") : null} />
+			<Select label={t("field.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} />
+			<Input label={t("shares.client")} value={client} onValue={setClient} placeholder="10.0.0.0/24" hint={t("shares.clientHint")} />
+		</FormDialog>
+	);
+}
+
+export function Shares() {
+	const { data, problem } = useResource<ShareType[]>("/shares");
+	const pools = (useResource<Pool[]>("/pools").data ?? []).filter((pool) => pool.state === "online");
+	const [creating, setCreating] = useState(false);
+	return (
+		<Page title={t("nav.shares")} lead={t("shares.lead")} actions={pools.length > 0 && <Button role="provisioner" icon="plus" onClick={() => setCreating(true)}>{t("shares.create")}</Button>}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
+				<Card><Empty icon="share" title={t("shares.none")} text={t("shares.noneText")} /></Card>
+			) : (
+				<Card flush>
+					<Table caption={t("nav.shares")} rows={data} id={(row) => `${row.pool}/${row.name}`} find={(row) => row.name} columns={[
+						{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <a class="name" href={to("shares", row.pool, row.name)}>{row.name}</a> },
+						{ key: "pool", title: t("field.pool"), text: (row) => row.pool, show: (row) => <a href={to("pools", row.pool)}>{row.pool}</a> },
+						{ key: "state", title: t("field.state"), text: (row) => row.state, show: (row) => <StateBadge state={row.state} /> },
+						{ key: "used", title: t("volumes.used"), number: true, text: (row) => row.used_bytes ?? 0, show: (row) => bytes(row.used_bytes ?? 0) },
+						{ key: "quota", title: t("shares.quota"), number: true, text: (row) => row.quota_bytes ?? 0, show: (row) => row.quota_bytes ? bytes(row.quota_bytes) : "–" },
+						{ key: "files", title: t("shares.files"), number: true, text: (row) => row.files ?? 0, show: (row) => number(row.files ?? 0) },
+					]} />
+				</Card>
+			)}
+			{creating && <Create pools={pools} onClose={() => setCreating(false)} />}
+		</Page>
+	);
+}
+
+// --- one ---------------------------------------------------------------------------------------
+
+function Allow({ path, onClose }: { path: string; onClose: () => void }) {
+	const [client, setClient] = useState("");
+	const [readOnly, setReadOnly] = useState(false);
+	const [insecure, setInsecure] = useState(false);
+	const [squash, setSquash] = useState("root");
+	return (
+		<FormDialog title={t("shares.allow")} button={t("shares.allow")} ready={client !== ""} onClose={onClose} submit={() => call("POST", `${path}/rules`, { client, read_only: readOnly, insecure, squash })}>
+			<Input label={t("shares.client")} value={client} onValue={setClient} placeholder="10.0.0.0/24" hint={t("shares.clientRule")} autoFocus />
+			<Select label={t("shares.squash")} value={squash} onValue={setSquash} options={[["root", t("squash.root")], ["none", t("squash.none")], ["all", t("squash.all")]]} hint={t("shares.squashHint")} />
+			<Check label={t("shares.readOnly")} value={readOnly} onValue={setReadOnly} />
+			<Check label={t("shares.insecure")} value={insecure} onValue={setInsecure} />
+		</FormDialog>
+	);
+}
+
+function Rules({ path }: { path: string }) {
+	const { data, problem } = useResource<ShareRule[]>(`${path}/rules`);
+	const [adding, setAdding] = useState(false);
+	const squash = (rule: ShareRule) => rule.squash === "all" ? t("squash.all") : rule.squash === "none" ? t("squash.none") : t("squash.root");
+	return (
+		<Card flush title={t("shares.rules")} actions={<Button role="provisioner" icon="plus" onClick={() => setAdding(true)}>{t("shares.allow")}</Button>}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <p class="none">{t("shares.noRules")}</p> : (
+				<Table caption={t("shares.rules")} rows={data} id={(row) => row.client} columns={[
+					{ key: "client", title: t("shares.client"), show: (row) => <span class="mono name">{row.client}</span> },
+					{ key: "mode", title: t("shares.mode"), show: (row) => row.read_only ? <Badge tone="quiet">{t("shares.ro")}</Badge> : <Badge tone="good">{t("shares.rw")}</Badge> },
+					{ key: "squash", title: t("shares.squash"), show: squash },
+					{ key: "does", title: "", show: (row) => <Button kind="quiet" role="provisioner" icon="trash" label={t("rules.remove", { name: row.client })} onClick={() => act(t("rules.removed"), "DELETE", `${path}/rules`, { client: row.client })} /> },
+				]} />
+			)}
+			{adding && <Allow path={path} onClose={() => setAdding(false)} />}
+		</Card>
+	);
+}
+
+/** Why may, or may not, a client use it? */
+function Explain({ path }: { path: string }) {
+	const [client, setClient] = useState("");
+	const [answer, setAnswer] = useState<ShareAccess | null>(null);
+	const action = useAction();
+	return (
+		<Card title={t("shares.explain")}>
+			<form class="inline" onSubmit={(event) => {
+				event.preventDefault();
+				setAnswer(null);
+				void action.run(async () => setAnswer(await call("GET", `${path}/explain/${part(client.trim())}`)));
+			}}>
+				<Input label={t("shares.explainClient")} value={client} onValue={setClient} placeholder="10.0.0.7" />
+				<Button submit busy={action.busy} disabled={!client.trim()}>{t("shares.explainGo")}</Button>
+			</form>
+			<Trouble problem={action.problem} />
+			{answer && (
+				<div class={`verdict ${answer.allowed ? "good" : "bad"}`} role="status">
+					<strong>{answer.allowed ? (answer.read_only ? t("shares.mayRead") : t("shares.mayWrite")) : t("shares.mayNot")}</strong>
+					<p lang="en">{answer.reason}</p>
+				</div>
+			)}
+		</Card>
+	);
+}
+
+function Quota({ share, path, onClose }: { share: ShareType; path: string; onClose: () => void }) {
+	const [size, setSize] = useState(share.quota_bytes ? String(share.quota_bytes / 2 ** 30) : "");
+	const [unit, setUnit] = useState("G");
+	const quota = size === "" ? 0 : parseSize(size, unit);
+	return (
+		<FormDialog title={t("shares.quota")} button={t("action.save")} ready={quota !== null} onClose={onClose} submit={() => call("PATCH", path, { quota: quota === 0 ? "0" : quota })}>
+			<SizeInput label={t("shares.quota")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("shares.quotaHint")} problem={quota === null ? t("size.bad") : null} />
+		</FormDialog>
+	);
+}
+
+export function Share({ pool, name }: { pool: string; name: string }) {
+	const path = pathOf(pool, name);
+	const { data, problem } = useResource<ShareType>(path);
+	const [open, setOpen] = useState<"quota" | "delete" | null>(null);
+	const close = () => setOpen(null);
+	const back = { href: to("shares"), text: t("nav.shares") };
+	if (!data) return <Page title={name} back={back}><Waiting problem={problem} /></Page>;
+	const host = location.hostname;
+	return (
+		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> {data.reason}</>} actions={can("provisioner") && <>
+			<Button onClick={() => setOpen("quota")}>{t("shares.quotaChange")}</Button>
+			<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
+		</>}>
+			<div class="columns">
+				<div class="stack">
+					<Rules path={path} />
+					<Card title={t("shares.mount")}>
+						<Snippet label={t("shares.mount")} text={`mount -t nfs -o vers=4.1 ${host}:/${name} /mnt/${name}`} />
+						<p class="hint">XCP-ng</p>
+						<Snippet label="XCP-ng" text={`xe sr-create name-label="${name}" type=nfs shared=true content-type=user \\\n  device-config:server=${host} device-config:serverpath=/${name} device-config:nfsversion=4.1`} />
+						<p class="hint">Proxmox VE</p>
+						<Snippet label="Proxmox VE" text={`pvesm add nfs ${name} --server ${host} --export /${name} --options vers=4.1 --content images,iso,backup`} />
+					</Card>
+				</div>
+				<div class="stack">
+					<Card title={t("pools.space")}>
+						<SpaceBar used={data.used_bytes ?? 0} size={data.quota_bytes || (data.used_bytes ?? 0) * 4 || 1} label={t("volumes.usedOf", { name })} />
+						<Facts rows={[
+							[t("volumes.used"), bytes(data.used_bytes ?? 0)],
+							[t("shares.quota"), data.quota_bytes ? bytes(data.quota_bytes) : t("shares.noQuota")],
+							[t("shares.files"), number(data.files ?? 0)],
+							[t("field.pool"), <a href={to("pools", pool)}>{pool}</a>],
+						]} />
+					</Card>
+					<Explain path={path} />
+				</div>
+			</div>
+			{open === "quota" && <Quota share={data} path={path} onClose={close} />}
+			{open === "delete" && <DeleteDialog title={t("shares.delete", { name })} name={name} button={t("action.delete")} onClose={close} text={<p>{t("shares.deleteText", { files: number(data.files ?? 0) })}</p>} submit={async () => { await call("DELETE", path); notice(t("shares.deleted", { name })); go("shares"); }} />}
+		</Page>
+	);
+}

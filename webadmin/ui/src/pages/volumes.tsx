@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+import { useState } from "preact/hooks";
+import { call, can, getTagged, part } from "../api";
+import { bytes, parseSize, percent } from "../format";
+import { useResource } from "../live";
+import { Badge, Button, Card, Check, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Copy, Select, SizeInput, SpaceBar, Table, Waiting } from "../parts";
+import { to } from "../route";
+import { t } from "../text";
+import type { Pool, Share, Volume } from "../types";
+
+const pathOf = (volume: Volume) => `/volumes/${part(volume.pool)}/${part(volume.name)}`;
+const shortTarget = (iqn: string) => iqn.replace(/^.*:/, "");
+
+function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
+	const [pool, setPool] = useState(pools[0]?.name ?? "");
+	const [name, setName] = useState("");
+	const [size, setSize] = useState("100");
+	const [unit, setUnit] = useState("G");
+	const [checksum, setChecksum] = useState("standard");
+	const wanted = parseSize(size, unit);
+	return (
+		<FormDialog title={t("volumes.create")} button={t("action.create")} ready={name !== "" && wanted !== null} onClose={onClose} submit={async () => {
+			await call("POST", "/volumes", { pool, name, size: wanted, checksum });
+			notice(t("volumes.created", { name }));
+		}}>
+			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
+			<SizeInput label={t("field.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={t("newlun.thin")} />
+			<Select label={t("field.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} />
+			<Select label={t("volumes.checksum")} value={checksum} onValue={setChecksum} options={[["standard", t("checksum.standard")], ["strict", t("checksum.strict")], ["off", t("checksum.off")]]} hint={t("volumes.checksumHint")} />
+		</FormDialog>
+	);
+}
+
+function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
+	const start = volume.size_bytes % 2 ** 40 === 0 ? "T" : volume.size_bytes % 2 ** 30 === 0 ? "G" : "M";
+	const [size, setSize] = useState(String(volume.size_bytes / 1024 ** "BKMGT".indexOf(start)));
+	const [unit, setUnit] = useState(start);
+	const [name, setName] = useState(volume.name);
+	const [shrink, setShrink] = useState(false);
+	const wanted = parseSize(size, unit);
+	const smaller = wanted !== null && wanted < volume.size_bytes;
+	return (
+		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} ready={wanted !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
+			const { tag } = await getTagged<Volume>(pathOf(volume));
+			const body: Record<string, unknown> = {};
+			if (wanted !== volume.size_bytes) body.size = wanted;
+			if (smaller) body.shrink = true;
+			if (name !== volume.name) body.name = name;
+			if (Object.keys(body).length) await call("PATCH", pathOf(volume), body, { tag });
+			notice(t("volumes.changed", { name }));
+		}}>
+			<Input label={t("field.name")} value={name} onValue={setName} />
+			<SizeInput label={t("field.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={t("volumes.sizeHint")} />
+			{smaller && <div class="caution"><p>{t("volumes.shrinkText")}</p><Check label={t("volumes.shrink")} value={shrink} onValue={setShrink} /></div>}
+		</FormDialog>
+	);
+}
+
+function Delete({ volume, onClose }: { volume: Volume; onClose: () => void }) {
+	if (volume.mapped.length) return (
+		<Dialog title={t("volumes.inUse", { name: volume.name })} onClose={onClose}>
+			<p class="prose">{t("volumes.inUseText")}</p>
+			<ul class="plain">{volume.mapped.map((one) => <li key={one.target}><a href={to("targets", one.target)} onClick={onClose}>{shortTarget(one.target)}</a> · LUN {one.lun}</li>)}</ul>
+			<div class="buttons"><Button kind="main" onClick={onClose}>{t("action.close")}</Button></div>
+		</Dialog>
+	);
+	return (
+		<DeleteDialog title={t("volumes.delete", { name: volume.name })} name={volume.name} button={t("action.delete")} onClose={onClose}
+			text={<p>{t("volumes.deleteText", { used: bytes(volume.used_bytes) })}</p>}
+			submit={async () => { await call("DELETE", pathOf(volume)); notice(t("volumes.deleted", { name: volume.name })); }} />
+	);
+}
+
+function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
+	return (
+		<Dialog title={volume.name} onClose={onClose}>
+			<Facts rows={[
+				[t("field.pool"), volume.pool],
+				[t("field.size"), bytes(volume.size_bytes)],
+				[t("volumes.used"), `${bytes(volume.used_bytes)} (${percent(volume.used_bytes, volume.size_bytes)})`],
+				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
+				[t("volumes.checksum"), volume.checksum === "strict" ? t("checksum.strict") : volume.checksum === "off" ? t("checksum.off") : t("checksum.standard")],
+				[t("volumes.serial"), <span class="mono name">{volume.serial}</span>],
+				["NAA", <><span class="mono name">{volume.naa}</span><Copy small text={volume.naa} /></>],
+				["UUID", <span class="mono name">{volume.uuid}</span>],
+			]} />
+			<div class="buttons"><Button kind="main" onClick={onClose}>{t("action.close")}</Button></div>
+		</Dialog>
+	);
+}
+
+type Open = { what: "change" | "delete" | "details"; volume: Volume } | { what: "create" } | null;
+
+export function Volumes() {
+	const { data, problem } = useResource<Volume[]>("/volumes");
+	const pools = (useResource<Pool[]>("/pools").data ?? []).filter((pool) => pool.state === "online");
+	const shares = useResource<Share[]>("/shares").data ?? [];
+	const [open, setOpen] = useState<Open>(null);
+	const close = () => setOpen(null);
+	const shareOf = (volume: Volume) => shares.find((share) => share.pool === volume.pool && share.name === volume.name);
+	return (
+		<Page title={t("nav.volumes")} lead={t("volumes.lead")} actions={can("provisioner") && pools.length > 0 && <Button icon="plus" onClick={() => setOpen({ what: "create" })}>{t("volumes.create")}</Button>}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
+				<Card><Empty icon="disk" title={t("volumes.none")} text={t("volumes.noneText")}>{can("provisioner") && <a class="button main" href={to("new")}>{t("nav.new")}</a>}</Empty></Card>
+			) : (
+				<Card flush>
+					<Table caption={t("nav.volumes")} rows={data} id={(row) => row.uuid} find={(row) => `${row.name} ${row.pool} ${row.mapped.map((one) => one.target).join(" ")}`} columns={[
+						{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <button type="button" class="link name" onClick={() => setOpen({ what: "details", volume: row })}>{row.name}</button> },
+						{ key: "pool", title: t("field.pool"), text: (row) => row.pool, show: (row) => <a href={to("pools", row.pool)}>{row.pool}</a> },
+						{ key: "size", title: t("field.size"), number: true, text: (row) => row.size_bytes, show: (row) => bytes(row.size_bytes) },
+						{ key: "used", title: t("volumes.used"), text: (row) => row.used_bytes, show: (row) => <div class="meter"><span>{bytes(row.used_bytes)}</span><SpaceBar used={row.used_bytes} size={row.size_bytes} label={t("volumes.usedOf", { name: row.name })} /></div> },
+						{ key: "mapped", title: t("volumes.mapped"), text: (row) => row.mapped.length, show: (row) => row.mapped.length ? <span class="list">{row.mapped.map((one) => <a key={one.target + one.lun} href={to("targets", one.target)}>{shortTarget(one.target)}</a>)}</span> : shareOf(row) ? <a href={to("shares", row.pool, row.name)}>{t("volumes.share")}</a> : <Badge tone="quiet">{t("volumes.unmapped")}</Badge> },
+						{ key: "does", title: "", show: (row) => can("provisioner") && !shareOf(row) && (
+							<div class="row-actions">
+								<Button kind="quiet" icon="edit" label={t("volumes.change", { name: row.name })} onClick={() => setOpen({ what: "change", volume: row })} />
+								<Button kind="quiet" icon="trash" label={t("volumes.delete", { name: row.name })} onClick={() => setOpen({ what: "delete", volume: row })} />
+							</div>
+						) },
+					]} />
+				</Card>
+			)}
+			{open?.what === "create" && <Create pools={pools} onClose={close} />}
+			{open?.what === "change" && <Change volume={open.volume} onClose={close} />}
+			{open?.what === "delete" && <Delete volume={open.volume} onClose={close} />}
+			{open?.what === "details" && <Details volume={open.volume} onClose={close} />}
+		</Page>
+	);
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts that pages are made of.
+import { signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { can, call, Problem, problemOf, type Role } from "./api";
+import { Icon, type IconName } from "./icons";
+import { refresh } from "./live";
+import { maybe, saysTheSame, t } from "./text";
+
+type Children = { children?: ComponentChildren };
+
+// --- what went wrong ---------------------------------------------------------------------------
+
+/** A problem: what it is, what the daemon said, what to do. */
+export function Trouble({ problem, retry }: { problem?: Problem | null; retry?: () => void }) {
+	if (!problem) return null;
+	const title = maybe(`code.${problem.code}`) ?? t("problem.unknown");
+	const hint = maybe(`hint.${problem.code}`);
+	return (
+		<div class="trouble" role="alert">
+			<Icon name="warning" />
+			<div>
+				<strong>{title}</strong>
+				{problem.detail && !saysTheSame(`code.${problem.code}`, problem.detail) && <p class="detail" lang="en">{problem.detail}</p>}
+				{problem.wait > 0 && <p>{t("problem.wait", { seconds: problem.wait })}</p>}
+				{hint && <p>{hint}</p>}
+				{retry && <button type="button" class="link" onClick={retry}>{t("action.retry")}</button>}
+			</div>
+		</div>
+	);
+}
+
+/** What a resource shows while it is not there. */
+export function Waiting({ problem }: { problem?: Problem }) {
+	if (problem) return <Trouble problem={problem} />;
+	return <div class="waiting" role="status"><span class="spinner" /> {t("state.loading")}</div>;
+}
+
+// --- short notices -----------------------------------------------------------------------------
+
+const notices = signal<{ id: number; text: string; bad: boolean }[]>([]);
+let lastNotice = 0;
+
+export function notice(text: string, bad = false) {
+	const id = ++lastNotice;
+	notices.value = [...notices.value.slice(-2), { id, text, bad }];
+	setTimeout(() => { notices.value = notices.value.filter((one) => one.id !== id); }, bad ? 12000 : 5000);
+}
+
+export function Notices() {
+	return (
+		<div class="notices" role="status" aria-live="polite">
+			{notices.value.map((one) => (
+				<div key={one.id} class={one.bad ? "notice bad" : "notice"}>
+					<Icon name={one.bad ? "warning" : "check"} /> {one.text}
+				</div>
+			))}
+		</div>
+	);
+}
+
+// --- page and card -----------------------------------------------------------------------------
+
+export function Page({ title, lead, actions, back, children }: Children & { title: string; lead?: ComponentChildren; actions?: ComponentChildren; back?: { href: string; text: string } }) {
+	useEffect(() => { document.title = `${title} · Granary`; }, [title]);
+	return (
+		<>
+			<header class="head">
+				<div>
+					{back && <a class="back" href={back.href}>‹ {back.text}</a>}
+					<h1 tabIndex={-1}>{title}</h1>
+					{lead && <p class="lead">{lead}</p>}
+				</div>
+				{actions && <div class="actions">{actions}</div>}
+			</header>
+			{children}
+		</>
+	);
+}
+
+export function Card({ title, actions, children, wide, flush }: Children & { title?: ComponentChildren; actions?: ComponentChildren; wide?: boolean; flush?: boolean }) {
+	return (
+		<section class={`card${wide ? " wide" : ""}${flush ? " flush" : ""}`}>
+			{title && <div class="card-head"><h2>{title}</h2>{actions}</div>}
+			{children}
+		</section>
+	);
+}
+
+export function Empty({ icon, title, text, children }: Children & { icon: IconName; title: string; text?: string }) {
+	return (
+		<div class="empty">
+			<Icon name={icon} />
+			<h3>{title}</h3>
+			{text && <p>{text}</p>}
+			{children}
+		</div>
+	);
+}
+
+export function Facts({ rows }: { rows: ([string, ComponentChildren] | false | undefined | null)[] }) {
+	return (
+		<dl class="facts">
+			{rows.map((row) => row && <div key={row[0]}><dt>{row[0]}</dt><dd>{row[1]}</dd></div>)}
+		</dl>
+	);
+}
+
+// --- state at a glance -------------------------------------------------------------------------
+
+export type Tone = "good" | "warn" | "bad" | "quiet" | "busy";
+
+export function Badge({ tone, children }: Children & { tone: Tone }) {
+	return <span class={`badge ${tone}`}><i aria-hidden="true" />{children}</span>;
+}
+
+export function StateBadge({ state }: { state: string }) {
+	const tone: Tone = state === "online" ? "good" : state === "read-only" ? "warn" : "bad";
+	return <Badge tone={tone}>{maybe(`state.${state}`) ?? state}</Badge>;
+}
+
+/** A bar of how much is used, with marks at the watermarks (percents). */
+export function SpaceBar({ used, size, marks, label }: { used: number; size: number; marks?: number[]; label: string }) {
+	const share = size > 0 ? Math.min(100, (used / size) * 100) : 0;
+	const level = (marks ?? []).filter((mark) => share >= mark).length;
+	return (
+		<div class={`space level${level}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(share)}>
+			<b style={{ width: `${share > 0 ? Math.max(share, 0.7) : 0}%` }} />
+			{marks?.map((mark) => <i key={mark} style={{ left: `${mark}%` }} />)}
+		</div>
+	);
+}
+
+export function Progress({ value, label }: { value: number; label: string }) {
+	return (
+		<div class="space progress" role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(value * 100)}>
+			<b style={{ width: `${Math.min(100, value * 100)}%` }} />
+		</div>
+	);
+}
+
+// --- buttons -----------------------------------------------------------------------------------
+
+type ButtonProps = Children & { kind?: "main" | "danger" | "plain" | "quiet"; onClick?: () => unknown; busy?: boolean; disabled?: boolean; submit?: boolean; label?: string; icon?: IconName; role?: Role };
+
+/** @role: who may not do it does not see it. */
+export function Button({ kind = "plain", onClick, busy, disabled, submit, label, icon, role, children }: ButtonProps) {
+	if (role && !can(role)) return null;
+	return (
+		<button type={submit ? "submit" : "button"} class={`button ${kind}`} onClick={onClick} disabled={disabled || busy} aria-label={label} title={label} aria-busy={busy}>
+			{busy ? <span class="spinner" /> : icon && <Icon name={icon} />}
+			{children && <span>{children}</span>}
+		</button>
+	);
+}
+
+export function Copy({ text, small }: { text: string; small?: boolean }) {
+	const [done, setDone] = useState(false);
+	async function copy() {
+		try {
+			await navigator.clipboard.writeText(text);
+			setDone(true);
+			setTimeout(() => setDone(false), 1600);
+		} catch {
+			notice(t("copy.failed"), true);
+		}
+	}
+	return (
+		<button type="button" class={`copy${small ? " small" : ""}`} onClick={copy} aria-label={t("copy.copy")} title={t("copy.copy")}>
+			<Icon name={done ? "check" : "copy"} />{!small && <span>{done ? t("copy.done") : t("copy.copy")}</span>}
+		</button>
+	);
+}
+
+/** Text for a terminal, with a button that copies it. */
+export function Snippet({ text, label }: { text: string; label: string }) {
+	return (
+		<div class="snippet">
+			<pre tabIndex={0} aria-label={label}><code>{text}</code></pre>
+			<Copy text={text} />
+		</div>
+	);
+}
+
+// --- forms -------------------------------------------------------------------------------------
+
+export function Field({ label, hint, problem, children }: { label: string; hint?: ComponentChildren; problem?: string | null; children: (id: string, described?: string) => ComponentChildren }) {
+	const id = useId();
+	const note = problem || hint ? `${id}-note` : undefined;
+	return (
+		<div class={`field${problem ? " wrong" : ""}`}>
+			<label for={id}>{label}</label>
+			{children(id, note)}
+			{note && <p id={note} class="hint" role={problem ? "alert" : undefined}>{problem || hint}</p>}
+		</div>
+	);
+}
+
+interface InputProps {
+	label: string; hint?: ComponentChildren; problem?: string | null; value: string; onValue: (value: string) => void;
+	type?: "text" | "password"; name?: string; class?: string; list?: string; placeholder?: string; autoFocus?: boolean;
+	autocomplete?: "off" | "username" | "current-password" | "new-password" | "one-time-code";
+	inputMode?: "numeric" | "text"; autocapitalize?: "off" | "characters";
+}
+
+export function Input({ label, hint, problem, value, onValue, ...rest }: InputProps) {
+	return (
+		<Field label={label} hint={hint} problem={problem}>
+			{(id, note) => <input id={id} aria-describedby={note} aria-invalid={!!problem} autocomplete="off" spellcheck={false} {...(rest as object)} value={value} onInput={(event) => onValue(event.currentTarget.value)} />}
+		</Field>
+	);
+}
+
+export function Select({ label, hint, value, onValue, options }: { label: string; hint?: ComponentChildren; value: string; onValue: (value: string) => void; options: [string, string][] }) {
+	return (
+		<Field label={label} hint={hint}>
+			{(id, note) => (
+				<select id={id} aria-describedby={note} value={value} onChange={(event) => onValue(event.currentTarget.value)}>
+					{options.map(([key, text]) => <option key={key} value={key}>{text}</option>)}
+				</select>
+			)}
+		</Field>
+	);
+}
+
+export function Check({ label, value, onValue }: { label: string; value: boolean; onValue: (value: boolean) => void }) {
+	return (
+		<label class="check">
+			<input type="checkbox" checked={value} onChange={(event) => onValue(event.currentTarget.checked)} /> <span>{label}</span>
+		</label>
+	);
+}
+
+/** A size: a number and its unit. */
+export function SizeInput({ label, hint, problem, value, unit, onValue, onUnit }: { label: string; hint?: ComponentChildren; problem?: string | null; value: string; unit: string; onValue: (value: string) => void; onUnit: (unit: string) => void }) {
+	return (
+		<Field label={label} hint={hint} problem={problem}>
+			{(id, note) => (
+				<div class="joined">
+					<input id={id} inputMode="decimal" autocomplete="off" aria-describedby={note} aria-invalid={!!problem} value={value} onInput={(event) => onValue(event.currentTarget.value)} />
+					<select aria-label={t("size.unit")} value={unit} onChange={(event) => onUnit(event.currentTarget.value)}>
+						{["M", "G", "T"].map((one) => <option key={one} value={one}>{one}iB</option>)}
+					</select>
+				</div>
+			)}
+		</Field>
+	);
+}
+
+// --- doing -------------------------------------------------------------------------------------
+
+/** One action at a time, with its problem. run() tells whether it went well. */
+export function useAction() {
+	const [busy, setBusy] = useState(false);
+	const [problem, setProblem] = useState<Problem | null>(null);
+	async function run(action: () => Promise<unknown>): Promise<boolean> {
+		setBusy(true);
+		setProblem(null);
+		try {
+			await action();
+			refresh();
+			return true;
+		} catch (error) {
+			setProblem(problemOf(error));
+			return false;
+		} finally {
+			setBusy(false);
+		}
+	}
+	return { busy, problem, run, clear: () => setProblem(null) };
+}
+
+/** A change without a dialog: its problem becomes a notice. */
+export async function act(done: string, method: string, path: string, body?: unknown): Promise<boolean> {
+	try {
+		await call(method, path, body ?? {});
+		notice(done);
+		refresh();
+		return true;
+	} catch (error) {
+		const problem = problemOf(error);
+		notice(`${maybe(`code.${problem.code}`) ?? t("problem.unknown")} ${problem.detail}`, true);
+		return false;
+	}
+}
+
+// --- dialogs -----------------------------------------------------------------------------------
+
+export function Dialog({ title, onClose, children, tone }: Children & { title: string; onClose: () => void; tone?: "danger" }) {
+	const box = useRef<HTMLDialogElement>(null);
+	const id = useId();
+	useEffect(() => {
+		box.current?.showModal();
+		return () => box.current?.close();
+	}, []);
+	return (
+		<dialog ref={box} class={tone} aria-labelledby={id} onCancel={(event) => { event.preventDefault(); onClose(); }} onMouseDown={(event) => { if (event.target === box.current) onClose(); }}>
+			<div class="dialog">
+				<h2 id={id}>{title}</h2>
+				{children}
+			</div>
+		</dialog>
+	);
+}
+
+/** A form in a dialog; submit() does it, true closes. */
+export function FormDialog({ title, button, kind = "main", ready = true, onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; onClose: () => void; submit: () => Promise<unknown> }) {
+	const action = useAction();
+	return (
+		<Dialog title={title} onClose={onClose} tone={kind === "danger" ? "danger" : undefined}>
+			<form onSubmit={async (event) => { event.preventDefault(); if (ready && (await action.run(submit))) onClose(); }}>
+				{children}
+				<Trouble problem={action.problem} />
+				<div class="buttons">
+					<Button onClick={onClose}>{t("action.cancel")}</Button>
+					<Button kind={kind} submit busy={action.busy} disabled={!ready}>{button}</Button>
+				</div>
+			</form>
+		</Dialog>
+	);
+}
+
+/** What takes something away for good: its name has to be typed. */
+export function DeleteDialog({ title, name, text, button, onClose, submit }: { title: string; name: string; text: ComponentChildren; button: string; onClose: () => void; submit: () => Promise<unknown> }) {
+	const [typed, setTyped] = useState("");
+	return (
+		<FormDialog title={title} button={button} kind="danger" ready={typed.trim() === name} onClose={onClose} submit={submit}>
+			<div class="prose">{text}</div>
+			<Input label={t("delete.type", { name })} value={typed} onValue={setTyped} />
+		</FormDialog>
+	);
+}
+
+// --- tables ------------------------------------------------------------------------------------
+
+export interface Column<T> { key: string; title: string; show: (row: T) => ComponentChildren; number?: boolean; text?: (row: T) => string | number }
+
+const FIRST_ROWS = 100;
+
+/** Rows that are found by typing and sorted by a click; on a phone each row is a card. */
+export function Table<T>({ rows, columns, id, find, caption }: { rows: T[]; columns: Column<T>[]; id: (row: T) => string | number; find?: (row: T) => string; caption: string }) {
+	const [wanted, setWanted] = useState("");
+	const [sort, setSort] = useState<{ key: string; down: boolean } | null>(null);
+	const [limit, setLimit] = useState(FIRST_ROWS);
+	const column = columns.find((one) => one.key === sort?.key && one.text);
+	let shown = wanted && find ? rows.filter((row) => find(row).toLowerCase().includes(wanted.toLowerCase())) : rows;
+	if (column && sort) {
+		const order = (a: T, b: T) => {
+			const x = column.text!(a), y = column.text!(b);
+			return typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
+		};
+		shown = [...shown].sort((a, b) => (sort.down ? -order(a, b) : order(a, b)));
+	}
+	return (
+		<div class="table">
+			{find && rows.length > 8 && (
+				<div class="find"><Icon name="search" /><input type="search" value={wanted} placeholder={t("table.find")} aria-label={t("table.find")} onInput={(event) => setWanted(event.currentTarget.value)} /></div>
+			)}
+			<table>
+				<caption class="unseen">{caption}</caption>
+				<thead>
+					<tr>
+						{columns.map((one) => (
+							<th key={one.key} scope="col" class={one.number ? "number" : undefined} aria-sort={sort?.key === one.key ? (sort.down ? "descending" : "ascending") : undefined}>
+								{one.text ? <button type="button" onClick={() => setSort({ key: one.key, down: sort?.key === one.key && !sort.down })}>{one.title}{sort?.key === one.key && <span aria-hidden="true">{sort.down ? " ↓" : " ↑"}</span>}</button> : one.title || <span class="unseen">{t("table.actions")}</span>}
+							</th>
+						))}
+					</tr>
+				</thead>
+				<tbody>
+					{shown.slice(0, limit).map((row) => (
+						<tr key={id(row)}>
+							{columns.map((one) => <td key={one.key} data-title={one.title} class={`${one.number ? "number" : ""}${one.title ? "" : " does"}`}>{one.show(row)}</td>)}
+						</tr>
+					))}
+				</tbody>
+			</table>
+			{shown.length === 0 && <p class="none">{t("table.nothing")}</p>}
+			{shown.length > limit && <p class="more"><Button onClick={() => setLimit(limit + 500)}>{t("table.more", { count: shown.length - limit })}</Button></p>}
+		</div>
+	);
+}

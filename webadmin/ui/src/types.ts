@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the API shows; the daemon's openapi.json is the full description.
+export interface Scrub {
+	pool: string; state: "never" | "running" | "paused" | "done" | "stopped"; started: string; ended: string;
+	progress: number; rate_bytes: number; done_bytes: number; total_bytes: number; eta_seconds: number;
+	errors: number; repaired: number; findings: number;
+}
+export interface Pool {
+	name: string; uuid: string; state: "online" | "read-only" | "unavailable"; reason: string; devices: string[];
+	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
+	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
+	watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
+	metadata_size_bytes?: number; metadata_used_bytes?: number;
+}
+export interface Volume {
+	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
+	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
+}
+export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[] }
+export interface Rule { rule: number; initiator: string; network: string; chap_user: string; mutual_user: string }
+export interface Target { iqn: string; alias: string; state: string; reason: string; luns: Lun[]; rules: Rule[] }
+export interface Session {
+	id: number; initiator: string; type: string; target: string; peer: string; portal: string; seconds: number;
+	commands: number; read_bytes: number; write_bytes: number; chap: boolean; header_digest: boolean;
+	data_digest: boolean; initiator_alias?: string;
+}
+export interface Host { name: string; initiators: string[] }
+export interface Initiator { initiator: string; sessions: number; rules: string[] }
+export interface Share {
+	pool: string; name: string; state: string; reason: string; quota_bytes?: number; used_bytes?: number;
+	files?: number; rules?: ShareRule[];
+}
+export interface ShareRule {
+	client: string; read_only: boolean; insecure: boolean; squash: string; anon_uid: number; anon_gid: number;
+}
+export interface ShareAccess { client: string; path: string; allowed: boolean; rule: string; read_only: boolean; versions: string[]; reason: string }
+export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
+export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }
+export interface Status {
+	daemon: { version: string; state: string; io_engine: string; io_loops: number; uptime_seconds: number; state_dir: string; pid: number };
+	endpoints: Endpoint[]; pools: Pool[]; targets: Target[]; sessions: Session[];
+}
+export interface Provisioned { pool: string; target: string; lun: number; volume: Volume }
+export interface Account { name: string; role: string; sessions: number; totp?: boolean }
+export interface Token { name: string; role: string; created: number; expires: number; maker: string; token?: string }
+export interface AuditEntry { id: number; at_ms: number; who: string; address: string; method: string; path: string; status: number; code: string }
+export interface Job { id: string; kind: string; object: string; state: string; progress: number; started: string; ended: string; eta_seconds: number; text: string }
+export interface Performance { samples: number[][] }
