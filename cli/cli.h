@@ -90,6 +90,14 @@ int say(struct command *command, json_t *body, const char *format, ...)
 /* command_password: the option "password-file"'s contents into @body; 0, or the exit status. */
 int command_password(struct command *command, json_t *body, bool required);
 
+int run_appliance_show(struct command *command);
+int run_appliance_network(struct command *command);
+int run_appliance_confirm(struct command *command);
+int run_appliance_revert(struct command *command);
+int run_appliance_time(struct command *command);
+int run_appliance_name(struct command *command);
+int run_appliance_restart(struct command *command);
+int run_appliance_poweroff(struct command *command);
 int run_disk_list(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);

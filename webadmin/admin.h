@@ -7,6 +7,17 @@
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
+/* api_appliance.c: the thread that waits for the appliance's helper. */
+struct relay_thread {
+	struct loop *loop;
+	void (*done)(struct message *message);
+	pthread_t thread;
+	bool runs;
+};
+/* relay_quiet: wait for the call under way, seconds at most; its answer is still to be delivered
+ * by the loop. */
+void relay_quiet(struct relay_thread *thread);
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;
@@ -15,8 +26,9 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
-	struct watch *watch;   /* watch.h */
-	struct list replays;   /* replay.c: answers to Idempotency-Keys, oldest first */
+	struct relay_thread relay;
+	struct watch *watch; /* watch.h */
+	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 
 	/* start.c: bringing up and taking down */

@@ -43,7 +43,7 @@ enum field_type {
 	FIELD_REAL,
 	FIELD_TEXTS,   /* array of texts */
 	FIELD_DEVICES, /* array of paths or {"path", "size"} */
-	FIELD_OBJECTS, /* array of objects; replies only */
+	FIELD_OBJECTS, /* array of objects */
 	FIELD_LISTS,   /* array of arrays of numbers; replies only */
 	FIELD_OBJECT   /* replies only */
 };

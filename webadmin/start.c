@@ -404,6 +404,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	list_for_each (it, &admin->model.pools)
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
+	relay_quiet(&admin->relay);
 	watch_quiet(admin->watch);
 	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */

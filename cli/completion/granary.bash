@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
@@ -30,6 +30,7 @@ _granary()
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	setup) list="code" ;;
+	appliance) list="show network confirm revert time name restart poweroff" ;;
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
@@ -54,6 +55,7 @@ _granary()
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
+	"appliance time") list="--timezone $globals" ;;
 	"account create") list="--role --password-file $globals" ;;
 	"account change") list="--role --password-file $globals" ;;
 	"token create") list="--role --days $globals" ;;
