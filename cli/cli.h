@@ -116,6 +116,7 @@ int run_volume_create(struct command *command);
 int run_volume_list(struct command *command);
 int run_volume_show(struct command *command);
 int run_volume_resize(struct command *command);
+int run_volume_set(struct command *command);
 int run_volume_rescan(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_delete(struct command *command);
