@@ -165,6 +165,9 @@ int run_token_delete(struct command *command);
 int run_audit_list(struct command *command);
 int run_audit_export(struct command *command);
 int run_audit_check(struct command *command);
+int run_export(struct command *command);
+int run_diff(struct command *command);
+int run_apply(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -194,10 +194,14 @@ static const struct object objects[] = {
      "Who is signed in",
      {{"name", FIELD_TEXT, true},
       {"role", FIELD_TEXT, true},
-      {"csrf", FIELD_TEXT, true, "for the X-CSRF-Token header of changes"}}},
+      {"csrf", FIELD_TEXT, true, "for the X-CSRF-Token header of changes"},
+      {"totp", FIELD_SWITCH, true, "signs in with a code besides the password"}}},
     {"Account",
      "Somebody who may sign in",
-     {{"name", FIELD_TEXT, true}, {"role", FIELD_TEXT, true}, {"sessions", FIELD_NUMBER, true}}},
+     {{"name", FIELD_TEXT, true},
+      {"role", FIELD_TEXT, true},
+      {"sessions", FIELD_NUMBER, true},
+      {"totp", FIELD_SWITCH, true}}},
     {"Token",
      "An API token",
      {{"name", FIELD_TEXT, true},
@@ -206,6 +210,28 @@ static const struct object objects[] = {
       {"expires", FIELD_NUMBER, true, "seconds since 1970"},
       {"maker", FIELD_TEXT, true},
       {"token", FIELD_TEXT, false, "the secret, when it has just been made"}}},
+    {"Certificate",
+     "The certificate of the web front",
+     {{"fingerprint_sha256", FIELD_TEXT, true, "hex with colons"},
+      {"subject", FIELD_TEXT, true},
+      {"issuer", FIELD_TEXT, true},
+      {"names", FIELD_TEXTS, true, "names and addresses it is for"},
+      {"not_before", FIELD_TEXT, true},
+      {"not_after", FIELD_TEXT, true},
+      {"self_signed", FIELD_SWITCH, true}}},
+    {"Configuration",
+     "All that is configured, without secrets",
+     {{"version", FIELD_NUMBER, true, "1"},
+      {"pools", FIELD_OBJECTS, false, "name, watermarks; they have to be there"},
+      {"hosts", FIELD_OBJECTS, false, "name, initiators"},
+      {"volumes", FIELD_OBJECTS, false, "pool, name, size_bytes, checksum"},
+      {"shares", FIELD_OBJECTS, false, "pool, name, quota_bytes, rules"},
+      {"targets", FIELD_OBJECTS, false, "iqn, alias, luns, rules"}}},
+    {"Plan",
+     "Steps from what is to what is wanted",
+     {{"dry_run", FIELD_SWITCH, true},
+      {"done", FIELD_NUMBER, true, "how many were carried out"},
+      {"steps", FIELD_OBJECTS, true, "method, path, body, text"}}},
     {"AuditEntry",
      "One change or sign-in",
      {{"id", FIELD_NUMBER, true},
@@ -346,6 +372,9 @@ static json_t *parameters(const struct route *route)
 		json_array_append_new(list, parameter("Idempotency-Key", "header", false,
 						      "the same key again gets the first answer"));
 	}
+	if (route->flags & ROUTE_DRY)
+		json_array_append_new(
+		    list, parameter("dry_run", "query", false, "1: only show what would be done"));
 	if (route->flags & ROUTE_PAGED) {
 		json_array_append_new(
 		    list, parameter("limit", "query", false, "items on a page, 1 to 1000"));

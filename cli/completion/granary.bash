@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit status completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit export diff apply status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
