@@ -141,9 +141,9 @@ static const struct route table[] = {
      "Appliance"},
     {"PUT", V1 "/appliance/name", api_appliance, ROLE_ADMIN, ROUTE_CHANGE, "Name the machine",
      BODY({"name", FIELD_TEXT, true, "letters, digits and -"}), "Appliance"},
-    {"POST", V1 "/appliance/restart", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/appliance/restart", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Restart the machine"},
-    {"POST", V1 "/appliance/poweroff", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/appliance/poweroff", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Power the machine off"},
 
     {"POST", V1 "/provision", api_provision, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY,
