@@ -156,6 +156,16 @@ int run_token_delete(struct command *command);
 int run_audit_list(struct command *command);
 int run_audit_export(struct command *command);
 int run_audit_check(struct command *command);
+int run_replica_code(struct command *command);
+int run_replica_pair(struct command *command);
+int run_replica_peers(struct command *command);
+int run_replica_unpair(struct command *command);
+int run_replica_group(struct command *command);
+int run_replica_promote(struct command *command);
+int run_replica_demote(struct command *command);
+int run_replica_switchover(struct command *command);
+int run_replica_pause(struct command *command);
+int run_replica_resume(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -30,6 +30,8 @@ struct native_call {
 	char name[VOLUME_NAME_MAX + 1];
 	uint64_t size;
 	enum volume_checksum checksum;
+	bool identified; /* by identity */
+	struct volume_identity identity;
 	uint64_t reserve;
 	bool shrink;
 	uint8_t watermark[WATERMARKS];
@@ -115,7 +117,10 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	volume = result == 0 ? nvolume_create(native, id, mine->name, mine->size) : NULL;
 	if (volume) {
 		native->next_volume_id++;
-		volume_identity_make(random, &volume->volume.identity);
+		if (mine->identified)
+			volume->volume.identity = mine->identity;
+		else
+			volume_identity_make(random, &volume->volume.identity);
 		volume->volume.checksum = mine->checksum;
 		volume->volume.reserve_bytes = mine->reserve;
 		reserve_changed(volume);
@@ -566,6 +571,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
 	mine->size = spec->size_bytes;
 	mine->checksum = spec->checksum;
+	mine->identified = spec->identity != NULL;
+	if (spec->identity)
+		mine->identity = *spec->identity;
 	mine->reserve = spec->reserve_bytes;
 	call_queue(mine);
 }

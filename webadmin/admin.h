@@ -15,8 +15,9 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
-	struct watch *watch;   /* watch.h */
-	struct list replays;   /* replay.c: answers to Idempotency-Keys, oldest first */
+	struct replication *replication;
+	struct watch *watch; /* watch.h */
+	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 
 	/* start.c: bringing up and taking down */

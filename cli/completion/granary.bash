@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup account token audit replica status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
@@ -33,6 +33,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
+	replica) list="code pair peers unpair group switchover promote demote pause resume" ;;
 	esac
 	else case "$noun $verb" in
 	"disk list") list="--free $globals" ;;
@@ -59,6 +60,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
+	"replica group") list="--peer --rpo --limit $globals" ;;
 	*) list=$globals ;;
 	esac; fi
 	COMPREPLY=($(compgen -W "$list" -- "$word"))
