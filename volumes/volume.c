@@ -68,6 +68,8 @@ static int check(const struct volume *volume, const struct volume_request *reque
 	default:
 		return -EINVAL;
 	}
+	if (request->flags & VOLUME_ATOMIC && volume->torn && request->length > VOLUME_BLOCK)
+		return -EOPNOTSUPP;
 	return request->op != VOLUME_READ && volume->read_only &&
 		       !(request->flags & VOLUME_UNTAPPED)
 		   ? -EROFS
@@ -245,4 +247,9 @@ void volume_identity_make(const uint8_t random_uuid[16], struct volume_identity 
 	id->naa[3] = (uint8_t)(company[2] << 4 | (id->uuid[3] & 0x0f));
 	for (unsigned i = 0; i < 16; i++)
 		snprintf(id->serial + 2 * i, 3, "%02x", id->uuid[i]);
+}
+
+unsigned volume_naa_length(const struct volume_identity *identity)
+{
+	return identity->naa[0] >> 4 == 6 ? 16 : 8;
 }

@@ -117,7 +117,14 @@ struct volume_identity {
 	uint8_t uuid[16];
 	uint8_t naa[16];
 	char serial[33]; /* VPD 80: the UUID's 32 hex digits */
+	/* Of a passthrough volume that keeps the identity of the target it came from; "": our own.
+	 * Then naa may be any name of SPC-4 7.8.6.6 (the unused bytes of an 8-byte one are zero)
+	 * and serial any text. */
+	char vendor[9], product[17]; /* standard INQUIRY; vendor also begins the T10 designator */
+	char t10[65];                /* the rest of the T10 designator; "": the serial number */
 };
+/* Bytes of @identity's NAA name: 16 or 8 (SPC-4 table 587 ff.). */
+unsigned volume_naa_length(const struct volume_identity *identity);
 
 /* What is done about data that changes by itself; chosen when the volume is made.
  * STANDARD: every slot has a checksum, verified by every read; an overwrite may be in flight when
@@ -137,6 +144,7 @@ struct volume {
 	uint64_t size_bytes;
 	bool read_only;
 	bool thin;
+	bool torn; /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
 	enum volume_checksum checksum;
 	uint64_t reserve_bytes; /* promised to this volume alone */
 	uint32_t refs;          /* atomic */
