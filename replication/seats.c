@@ -317,6 +317,37 @@ static int host_define(struct group *group, const char *text, size_t length, str
 	return result;
 }
 
+/* The loser's image, as snapshots of one instant: "conflict-" and the lineage it belongs to. */
+static int host_keep(struct group *group, struct err *err)
+{
+	struct waiting_call waiting = {.call = {.done = pool_answered}, .fiber = fiber_current()};
+	struct snapshot_spec specs[WIRE_MEMBERS_MAX] = {0};
+	char name[64], head[33] = "none";
+	unsigned count = 0;
+
+	if (lineage_head(&group->lineage))
+		uuid_text(lineage_head(&group->lineage), head);
+	snprintf(name, sizeof name, "conflict-%.12s-%llu", head,
+		 (unsigned long long)(loop_wall(group->loop) / 1000000000ull));
+	for (unsigned i = 0; i < group->member_max; i++) {
+		if (!group->members[i].volume)
+			continue;
+		if (group->members[i].volume->pool != group->members[0].volume->pool)
+			return err_set(err, -EXDEV, "members in several pools can not be kept");
+		specs[count].volume = group->members[i].volume;
+		specs[count++].name = name;
+	}
+	snapshot_create(group->members[0].volume->pool, specs, count, &waiting.call);
+	if (pool_wait(&waiting, err) < 0 && waiting.result != -EOPNOTSUPP)
+		return waiting.result;
+	if (waiting.result < 0) {
+		log_warning("group %s: its image can not be kept: %s", group->name, err->text);
+		return 0;
+	}
+	log_notice("group %s: its image is kept as snapshots %s", group->name, name);
+	return 0;
+}
+
 static void host_role_changed(struct group *group)
 {
 	struct seat *seat = group->host_context;
@@ -334,6 +365,7 @@ static void host_role_changed(struct group *group)
 static const struct group_host host_ops = {.save = host_save,
 					   .definition = host_definition,
 					   .define = host_define,
+					   .keep = host_keep,
 					   .role_changed = host_role_changed};
 
 /* ---- seats ---- */
