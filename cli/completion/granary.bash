@@ -22,7 +22,7 @@ _granary()
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
 	volume) list="create list show resize rescan rename delete" ;;
-	share) list="create import list show quota check delete allow deny rules explain" ;;
+	share) list="create import list show quota set check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
 	discovery) list="show require open" ;;
@@ -45,7 +45,8 @@ _granary()
 	"pool findings") list="--clear $globals" ;;
 	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
-	"share create") list="--quota $globals" ;;
+	"share create") list="--quota --versions $globals" ;;
+	"share set") list="--versions $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
