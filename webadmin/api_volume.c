@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/share.h"
 
@@ -187,6 +188,15 @@ static void volume_renamed(struct pool_call *call, int result)
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
+static void change_limits(struct api_request *request)
+{
+	if (json_object_get(request->body, "name") || json_object_get(request->body, "size"))
+		api_reply_error(request, 400, "bad_request",
+				"give a size, a name or limits, one of the three");
+	else if (find_volume(request))
+		limits_change(request);
+}
+
 void api_volume_change(struct api_request *request)
 {
 	const char *name = NULL;
@@ -194,11 +204,16 @@ void api_volume_change(struct api_request *request)
 	uint64_t bytes;
 	int shrink = 0;
 
+	if (limits_asked(request)) {
+		change_limits(request);
+		return;
+	}
 	if (!api_unpack(request, "{s?:s,s?:o,s?:b}", "name", &name, "size", &size, "shrink",
 			&shrink))
 		return;
 	if (!name == !size) {
-		api_reply_error(request, 400, "bad_request", "give either a size or a name");
+		api_reply_error(request, 400, "bad_request",
+				"give a size, a name or limits, one of the three");
 		return;
 	}
 	if (!find_volume(request) || !no_share(request))
@@ -238,7 +253,9 @@ static void volume_deleted(struct pool_call *call, int result)
 	if (request->state) {
 		scsi_reservations_forget(request->state);
 		if (store_remove_device(request->admin->options.config, request->state,
-					&request->err) < 0)
+					&request->err) < 0 ||
+		    limits_forget(request->admin->options.config, request->state, &request->err) <
+			0)
 			log_error("volume %s/%s is still in the configuration: %s",
 				  request->match.param[0], request->match.param[1],
 				  request->err.text);

@@ -212,6 +212,18 @@ const char *show_checksum(enum volume_checksum checksum)
 	return words[checksum];
 }
 
+static void show_limits(json_t *object, const struct volume *volume)
+{
+	struct volume_limits limits;
+
+	volume_get_limits(volume, &limits);
+	set_number(object, "iops_limit", limits.iops);
+	set_number(object, "bandwidth_limit_bytes", limits.bandwidth);
+	set_number(object, "burst_ms", limits.burst_ms);
+	set_number(object, "delayed", limits.delayed);
+	set_number(object, "delayed_ms", limits.delayed_ns / 1000000);
+}
+
 /* What is not of our own making. */
 static void show_device(json_t *object, const struct volume *volume)
 {
@@ -248,6 +260,7 @@ json_t *show_volume(struct model *model, struct volume *volume)
 				    json_string(show_checksum(volume->checksum)));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
 		show_device(object, volume);
+		show_limits(object, volume);
 	}
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)

@@ -50,11 +50,12 @@ function Figure({ icon, href, value, label, note }: { icon: IconName; href: stri
 }
 
 function Figures({ status, volumes, shares }: { status: Status; volumes: Volume[]; shares: Share[] }) {
+	const disks = volumes.filter((one) => !shares.some((share) => share.pool === one.pool && share.name === one.name));
 	const luns = status.targets.reduce((sum, target) => sum + target.luns.length, 0);
 	const hosts = new Set(status.sessions.filter((session) => session.target).map((session) => session.initiator)).size;
 	return (
 		<div class="figures">
-			<Figure icon="disk" href={to("volumes")} value={volumes.length} label={t("nav.volumes")} note={bytes(volumes.reduce((sum, one) => sum + one.used_bytes, 0))} />
+			<Figure icon="disk" href={to("volumes")} value={disks.length} label={t("nav.volumes")} note={bytes(disks.reduce((sum, one) => sum + one.used_bytes, 0))} />
 			<Figure icon="target" href={to("targets")} value={luns} label="LUN" note={t("overview.onTargets", { count: status.targets.length })} />
 			<Figure icon="share" href={to("shares")} value={shares.length} label={t("nav.shares")} note={bytes(shares.reduce((sum, one) => sum + (one.used_bytes ?? 0), 0))} />
 			<Figure icon="session" href={to("sessions")} value={status.sessions.length} label={t("nav.sessions")} note={t("overview.fromHosts", { count: hosts })} />
