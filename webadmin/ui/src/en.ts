@@ -268,6 +268,7 @@ export const en = {
 	"nav.targets": "Targets",
 	"nav.volumes": "Volumes",
 	"newlun.badName": "Letters, digits and . _ - only, a letter or digit first.",
+	"newlun.command": "The same as a command",
 	"newlun.free": "{free} free of {size}",
 	"newlun.go": "Create LUN",
 	"newlun.hosts": "Who may connect",

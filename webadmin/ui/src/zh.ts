@@ -268,6 +268,7 @@ export const zh = {
 	"nav.targets": "目标",
 	"nav.volumes": "卷",
 	"newlun.badName": "只能使用字母、数字和 . _ -，且以字母或数字开头。",
+	"newlun.command": "对应的命令",
 	"newlun.free": "可用 {free} / 共 {size}",
 	"newlun.go": "创建 LUN",
 	"newlun.hosts": "允许连接的主机",
