@@ -29,20 +29,54 @@ static int split_name(const char *text, struct share_name *ret_name)
 	return 0;
 }
 
+/* "3,4.1" as a list; NULL for NULL. What is in it is for the daemon to judge. */
+static json_t *split_versions(const char *text)
+{
+	json_t *list = text ? json_array() : NULL;
+
+	while (text && list) {
+		size_t length = strcspn(text, ",");
+
+		json_array_append_new(list, json_stringn(text, length));
+		text = text[length] ? text + length + 1 : NULL;
+	}
+	return list;
+}
+
+int run_share_set(struct command *command)
+{
+	const char *versions = command_option(command, "versions");
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status && !versions)
+		status = command_fail("nothing to set: give --versions");
+	if (!status)
+		status = command_call(command, "PATCH",
+				      json_pack("{s:o}", "versions", split_versions(versions)),
+				      &reply, "/api/v1/shares/%s/%s", name.pool, name.name);
+	return status ? status
+		      : say(command, reply, "share %s is served with NFS %s now",
+			    command->position[0], versions);
+}
+
 int run_share_create(struct command *command)
 {
 	const char *quota = command_option(command, "quota");
 	struct share_name name;
 	struct err err = {0};
 	uint64_t bytes;
-	json_t *reply, *body;
+	json_t *reply, *body, *versions;
 	int status = split_name(command->position[0], &name);
 
 	if (status)
 		return status;
 	if (quota && size_parse(quota, &bytes, &err) < 0)
 		return command_fail("%s", err.text);
-	body = json_pack("{s:s,s:s,s:s*}", "pool", name.pool, "name", name.name, "quota", quota);
+	versions = split_versions(command_option(command, "versions"));
+	body = json_pack("{s:s,s:s,s:s*,s:o*}", "pool", name.pool, "name", name.name, "quota",
+			 quota, "versions", versions);
 	status = command_call(command, "POST", body, &reply, "/api/v1/shares");
 	return status ? status : say(command, reply, "share %s created", command->position[0]);
 }

@@ -162,9 +162,6 @@ void api_share_deny(struct api_request *request)
 
 /* ---- explain */
 
-#define VERSION_3   "3"
-#define VERSION_4_1 "4.1"
-
 static void say_why(const struct model_share *share, const char *client, int index, char *text,
 		    size_t room)
 {
@@ -205,8 +202,8 @@ void api_share_explain(struct api_request *request)
 	say_why(share, client, index, why, sizeof why);
 	snprintf(path, sizeof path, "/%s", share->name);
 	api_reply(request, 200,
-		  json_pack("{s:s,s:s,s:b,s:s,s:b,s:b,s:[s,s],s:s}", "client", client, "path", path,
+		  json_pack("{s:s,s:s,s:b,s:s,s:b,s:b,s:o,s:s}", "client", client, "path", path,
 			    "allowed", rule != NULL, "rule", rule ? rule->client : "", "read_only",
 			    rule && rule->read_only, "insecure", rule && rule->insecure, "versions",
-			    VERSION_3, VERSION_4_1, "reason", why));
+			    show_share_versions(share->versions), "reason", why));
 }

@@ -17,6 +17,7 @@ struct share_work {
 	struct share_call call;
 	struct volume_spec spec;
 	uint64_t quota;
+	unsigned versions;
 	struct model_share *share;
 	struct share_check_report report;
 	json_t *findings;
@@ -122,6 +123,8 @@ static int record(struct share_work *work)
 				      request->volume->name, request->volume->identity.uuid);
 	if (!work->share)
 		return err_set(err, -ENOMEM, "out of memory");
+	if (work->versions)
+		work->share->versions = work->versions;
 	result = config_begin(config, err);
 	if (result == 0)
 		result = store_add_share(config, work->share, err);
@@ -175,18 +178,30 @@ static void create_has_volume(struct pool_call *call, int result)
 	share_format(request->volume, request->admin->options.control, work->quota, &work->call);
 }
 
+/* False: a 400 has been sent. */
+static bool take_versions(struct api_request *request, const json_t *list, unsigned *ret_versions)
+{
+	*ret_versions = read_share_versions(list);
+	if (*ret_versions)
+		return true;
+	api_reply_error(request, 400, "bad_versions",
+			"versions is a list of 3, 4.0, 4.1, 4.2 with at least one");
+	return false;
+}
+
 void api_share_create(struct api_request *request)
 {
 	const char *pool_text, *name, *code = NULL;
-	json_t *quota = NULL;
+	json_t *quota = NULL, *versions = NULL;
 	struct share_work *work;
 	struct pool *pool;
 
-	if (!api_unpack(request, "{s:s,s:s,s?:o}", "pool", &pool_text, "name", &name, "quota",
-			&quota) ||
+	if (!api_unpack(request, "{s:s,s:s,s?:o,s?:o}", "pool", &pool_text, "name", &name, "quota",
+			&quota, "versions", &versions) ||
 	    !(work = work_new(request, create_formatted)))
 		return;
-	if (quota && !api_size(request, quota, &work->quota))
+	if ((quota && !api_size(request, quota, &work->quota)) ||
+	    (versions && !take_versions(request, versions, &work->versions)))
 		return;
 	if (volume_name_check(name, &request->err) < 0) {
 		api_reply_failure(request, "bad_name");
@@ -265,7 +280,7 @@ void api_share_import(struct api_request *request)
 	share_open(request->volume, request->admin->options.control, false, &work->call);
 }
 
-/* ---- quota ---- */
+/* ---- quota, versions ---- */
 static void quota_set(struct share_call *call, int result)
 {
 	struct share_work *work = container_of(call, struct share_work, call);
@@ -280,14 +295,24 @@ void api_share_change(struct api_request *request)
 {
 	struct model_share *share = find_open_share(request);
 	struct share_work *work;
-	uint64_t quota;
-	json_t *size;
+	uint64_t quota = 0;
+	json_t *size = NULL, *list = NULL;
+	unsigned versions = 0;
 
-	if (!share || !api_unpack(request, "{s:o}", "quota", &size) ||
-	    !api_size(request, size, &quota) || !(work = work_new(request, quota_set)))
+	if (!share || !api_unpack(request, "{s?:o,s?:o}", "quota", &size, "versions", &list) ||
+	    (size && !api_size(request, size, &quota)) ||
+	    (list && !take_versions(request, list, &versions)) ||
+	    !(work = work_new(request, quota_set)))
 		return;
+	if (versions && export_set_versions(request->admin, share, versions, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
 	work->share = share;
-	share_set_quota(share->vfs, quota, &work->call);
+	if (size)
+		share_set_quota(share->vfs, quota, &work->call);
+	else
+		api_reply(request, 200, show_share(share));
 }
 
 /* ---- delete: close -> forget -> volume ---- */

@@ -47,7 +47,7 @@ static int collect(struct model *model, const struct model_share *without, struc
 		    .vfs = share->vfs,
 		    .rules = share->rules,
 		    .rule_count = share->rule_count,
-		    .versions = NFS_VERSIONS_ALL,
+		    .versions = share->versions,
 		};
 		list->count++;
 	}
@@ -192,6 +192,72 @@ int export_set_rules(struct webadmin *admin, struct model_share *share, struct n
 	if (export_apply(admin, NULL, NULL, NULL, &put_back) < 0)
 		log_error("exports: %s", put_back.text);
 	return result;
+}
+
+int export_set_versions(struct webadmin *admin, struct model_share *share, unsigned versions,
+			struct err *err)
+{
+	struct config *config = admin->options.config;
+	unsigned before = share->versions;
+	struct err put_back = {0};
+	int result = config_begin(config, err);
+
+	if (result < 0)
+		return result;
+	result = store_set_share_versions(config, share, versions, err);
+	share->versions = versions;
+	if (result == 0)
+		result = export_apply(admin, NULL, NULL, NULL, err);
+	if (result == 0)
+		result = config_commit(config, err);
+	else
+		config_abort(config);
+	if (result == 0)
+		return 0;
+	share->versions = before;
+	if (export_apply(admin, NULL, NULL, NULL, &put_back) < 0)
+		log_error("exports: %s", put_back.text);
+	return result;
+}
+
+static const struct {
+	const char *name;
+	unsigned version;
+} versions_by_name[] = {{"3", NFS_VERSION_3},
+			{"4.0", NFS_VERSION_4_0},
+			{"4.1", NFS_VERSION_4_1},
+			{"4.2", NFS_VERSION_4_2}};
+#define VERSION_COUNT (sizeof versions_by_name / sizeof *versions_by_name)
+
+json_t *show_share_versions(unsigned versions)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < VERSION_COUNT; i++)
+		if (versions & versions_by_name[i].version)
+			json_array_append_new(list, json_string(versions_by_name[i].name));
+	return list;
+}
+
+unsigned read_share_versions(const json_t *list)
+{
+	unsigned versions = 0;
+	size_t index;
+	json_t *item;
+
+	json_array_foreach((json_t *)list, index, item)
+	{
+		const char *text = json_string_value(item);
+		unsigned one = 0;
+
+		for (unsigned i = 0; text && i < VERSION_COUNT; i++)
+			if (strcmp(text, versions_by_name[i].name) == 0)
+				one = versions_by_name[i].version;
+		if (!one)
+			return 0;
+		versions |= one;
+	}
+	return versions;
 }
 
 json_t *show_share_rules(const struct model_share *share)

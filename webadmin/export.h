@@ -16,6 +16,12 @@ int export_apply(struct webadmin *admin, const struct model_share *without,
  * none of it. -EEXIST: a share of another pool is exported under this name. */
 int export_set_rules(struct webadmin *admin, struct model_share *share, struct nfs_rule *rules,
 		     unsigned count, struct err *err);
+/* export_set_versions: the same for the versions of NFS that it is served with. */
+int export_set_versions(struct webadmin *admin, struct model_share *share, unsigned versions,
+			struct err *err);
+/* Lists like ["3", "4.1"]. read_share_versions: 0 for one that names none, or others. */
+json_t *show_share_versions(unsigned versions);
+unsigned read_share_versions(const json_t *list);
 int store_load_share_rule(struct config_statement *statement, struct model *model);
 json_t *show_share_rules(const struct model_share *share);
 

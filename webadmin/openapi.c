@@ -78,6 +78,7 @@ static const struct object objects[] = {
       {"name", FIELD_TEXT, true},
       {"state", FIELD_TEXT, true, "online, read-only or unavailable"},
       {"reason", FIELD_TEXT, true},
+      {"versions", FIELD_TEXTS, true, "of NFS that it is served with"},
       {"quota_bytes", FIELD_NUMBER, false, "0: none"},
       {"used_bytes", FIELD_NUMBER, false},
       {"files", FIELD_NUMBER, false}}},

@@ -22,6 +22,7 @@ struct model_share *model_share_add(struct model *model, const char *pool, const
 	snprintf(share->name, sizeof share->name, "%s", name);
 	memcpy(share->volume, volume, 16);
 	snprintf(share->reason, sizeof share->reason, "not opened yet");
+	share->versions = NFS_VERSIONS_ALL;
 	while (before != &model->shares &&
 	       strcmp(list_entry(before, struct model_share, link)->name, name) < 0)
 		before = before->next;
@@ -168,14 +169,32 @@ void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *
 int store_add_share(struct config *config, const struct model_share *share, struct err *err)
 {
 	struct config_statement *statement;
-	int result = config_prepare(config, "insert into share(volume, pool, name) values(?, ?, ?)",
-				    &statement, err);
+	int result = config_prepare(
+	    config, "insert into share(volume, pool, name, versions) values(?, ?, ?, ?)",
+	    &statement, err);
 
 	if (result < 0)
 		return result;
 	config_bind_blob(statement, 1, share->volume, 16);
 	config_bind_text(statement, 2, share->pool);
 	config_bind_text(statement, 3, share->name);
+	config_bind_number(statement, 4, share->versions);
+	result = config_step(statement, err);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+int store_set_share_versions(struct config *config, const struct model_share *share,
+			     unsigned versions, struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "update share set versions = ? where volume = ?",
+				    &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_number(statement, 1, versions);
+	config_bind_blob(statement, 2, share->volume, 16);
 	result = config_step(statement, err);
 	config_finish(statement);
 	return result < 0 ? result : 0;
@@ -207,6 +226,8 @@ json_t *show_share(const struct model_share *share)
 	object =
 	    json_pack("{s:s,s:s,s:s,s:s}", "pool", share->pool, "name", share->name, "state", state,
 		      "reason", info.failed ? "a write of its metadata failed" : share->reason);
+	if (object)
+		json_object_set_new(object, "versions", show_share_versions(share->versions));
 	if (!object || !share->vfs)
 		return object;
 	json_object_set_new(object, "quota_bytes", json_integer((json_int_t)info.quota_bytes));

@@ -19,6 +19,7 @@ struct model_share {
 	struct share_call call; /* opening, closing */
 	struct nfs_rule *rules; /* who may use it: export.h */
 	unsigned rule_count;
+	unsigned versions; /* of NFS that it is served with: enum nfs_versions */
 	struct webadmin *admin;
 };
 
@@ -36,6 +37,8 @@ void webadmin_start_pool_shares(struct webadmin *admin, const char *pool);
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 
 int store_add_share(struct config *config, const struct model_share *share, struct err *err);
+int store_set_share_versions(struct config *config, const struct model_share *share,
+			     unsigned versions, struct err *err);
 int store_remove_share(struct config *config, const uint8_t volume[16], struct err *err);
 
 json_t *show_share(const struct model_share *share);

@@ -65,6 +65,8 @@ static const struct config_migration migrations[] = {
      "create table volume_limit(volume blob primary key check(length(volume) = 16),"
      "  iops integer not null, bandwidth integer not null, burst_ms integer not null)"
      " without rowid;"},
+    {"NFS versions of shares",
+     "alter table share add column versions integer not null default 15;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -118,14 +120,19 @@ static int load_pool(struct config_statement *statement, struct model *model)
 
 static int load_share(struct config_statement *statement, struct model *model)
 {
+	struct model_share *share;
 	uint8_t volume[16];
+	int64_t versions = config_number(statement, 3);
 	int result = uuid_column(statement, 0, volume);
 
 	if (result < 0)
 		return result;
-	return model_share_add(model, config_text(statement, 1), config_text(statement, 2), volume)
-		   ? 0
-		   : -ENOMEM;
+	share =
+	    model_share_add(model, config_text(statement, 1), config_text(statement, 2), volume);
+	if (!share)
+		return -ENOMEM;
+	share->versions = (unsigned)versions;
+	return versions > 0 && !(versions & ~(int64_t)NFS_VERSIONS_ALL) ? 0 : -EINVAL;
 }
 
 static int load_device(struct config_statement *statement, struct model *model)
@@ -219,7 +226,7 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	} parts[] = {
 	    {"select name, uuid from pool order by name desc", load_pool},
 	    {"select pool, path from pool_device order by pool, position", load_device},
-	    {"select volume, pool, name from share order by name desc", load_share},
+	    {"select volume, pool, name, versions from share order by name desc", load_share},
 	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},

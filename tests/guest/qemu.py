@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A QEMU guest (TCG, so that it runs anywhere) with one disk on an iSCSI LUN, driven over QMP."""
+"""A QEMU guest (TCG, so that it runs anywhere) with one disk on an iSCSI LUN or in a file of an NFS
+share, driven over QMP."""
 
 import glob
 import gzip
@@ -69,6 +70,19 @@ def initramfs(path, init, modules):
         archive.write(entry("TRAILER!!!", b"", 0, len(files) + 1))
 
 
+def protocol(url, name):
+    """QEMU's node for an iscsi:// or nfs:// URL."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "nfs":
+        host, _, path = rest.partition("/")
+        return {"driver": "nfs", "server": {"type": "inet", "host": host}, "path": "/" + path,
+                "cache": {"direct": True}}
+    portal, target, lun = rest.split("/")
+    return {"driver": "iscsi", "transport": "tcp", "portal": portal, "target": target,
+            "lun": int(lun), "cache": {"direct": True},
+            "initiator-name": f"iqn.2026-11.org.granary.test:{name}"}
+
+
 class Qemu:
     """One QEMU process. @incoming: a socket path on which it waits for a guest to arrive."""
 
@@ -77,11 +91,8 @@ class Qemu:
         self.console_path = os.path.join(folder, f"{name}.console")
         self.error_path = os.path.join(folder, f"{name}.stderr")
         self.qmp_path = os.path.join(folder, f"{name}.qmp")
-        portal, target, lun = url[len("iscsi://"):].split("/")
         disk = {"driver": "raw", "node-name": "disk", "cache": {"direct": True},
-                "file": {"driver": "iscsi", "transport": "tcp", "portal": portal, "target": target,
-                         "lun": int(lun), "cache": {"direct": True},
-                         "initiator-name": f"iqn.2026-11.org.granary.test:{name}"}}
+                "file": protocol(url, name)}
         command = ["qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-cpu", "qemu64",
                    "-m", "256", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                    "-blockdev", json.dumps(disk),

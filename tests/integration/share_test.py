@@ -6,12 +6,16 @@ and what must not happen to a share's volume."""
 
 import json
 import os
+import re
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
+import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
+import rpc_client as rpc  # pylint: disable=wrong-import-position
 import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
@@ -48,6 +52,44 @@ def managed(points, server):
                  "its volume is not deleted")
     points.point("no errors" in server.granary("share", "check", SHARE), "its check is clean")
     server.granary("share", "quota", SHARE, "200M")
+    versions(points, server)
+
+
+def versions(points, server):
+    """Of NFS, for each share: what the server does and what explain says are the same."""
+    port = int(re.search(r"^READY .*nfs=(\d+)", server.log(), re.M).group(1))
+    name = "/" + SHARE.partition("/")[2]
+    server.granary("share", "allow", SHARE, "--client", "127.0.0.1", "--insecure")
+    points.point(show(server)["versions"] == ["3", "4.0", "4.1", "4.2"], "all versions at first")
+    points.point("4.5" in refused(server, "share", "set", SHARE, "--versions", "3,4.5")
+                 or "versions" in refused(server, "share", "set", SHARE, "--versions", "3,4.5"),
+                 "a version that is none is refused")
+    for wanted in (["4.1"], ["3"]):
+        server.granary("share", "set", SHARE, "--versions", ",".join(wanted))
+        points.point(show(server)["versions"] == wanted, f"only {wanted[0]}", show(server))
+        with rpc.Connection(port) as c:
+            mounted = mount_status(c, name)
+            client = nfs41.Client(c, b"versions" + wanted[0].encode())
+            looked = client.ops(nfs41.PUTROOTFH, nfs41.lookup(name[1:])).status
+        points.point((mounted == 0) == (wanted == ["3"]), "MOUNT agrees", mounted)
+        points.point((looked == 0) == (wanted == ["4.1"]), "v4.1 agrees", looked)
+        for version in ("3", "4.1"):
+            said = subprocess_said(server, "share", "explain", SHARE, "127.0.0.1", "--version",
+                                   version)
+            points.point(("may use" in said) == (version in wanted), f"explain, {version}", said)
+    server.granary("share", "deny", SHARE, "--client", "127.0.0.1")
+
+
+def mount_status(connection, path):
+    """MNT's status."""
+    return connection.good(rpc.MOUNT, 3, 1, rpc.opaque(path)).u32()
+
+
+def subprocess_said(server, *words):
+    try:
+        return server.granary(*words)
+    except RuntimeError as error:
+        return str(error)
 
 
 def deleted(points, server):
