@@ -20,7 +20,7 @@ _granary()
 		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
-	pool) list="create import list show set check scrub findings export delete" ;;
+	pool) list="create import list show set check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
@@ -42,6 +42,7 @@ _granary()
 	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
+	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
 	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
