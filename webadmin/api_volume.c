@@ -47,15 +47,16 @@ static bool step_good(struct api_request *request, int result, const char *exist
 
 void api_volume_list(struct api_request *request)
 {
-	json_t *volumes = json_array();
+	json_t *volumes = json_array(), *mapped = show_all_mappings(request->model);
 
 	list_for_each (it, &request->model->pools) {
 		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume)))
-			json_array_append_new(volumes, show_volume(request->model, volume));
+			json_array_append_new(volumes, show_volume_mapped(volume, mapped));
 	}
+	json_decref(mapped);
 	api_reply(request, 200, volumes);
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "replication/replication.h"
 #include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
@@ -184,6 +185,8 @@ static void shares_opened(struct webadmin *admin)
 
 static void pools_opened(struct webadmin *admin)
 {
+	/* Before anybody writes: from the first change on, all of them are seen. */
+	replication_start(admin->replication);
 	webadmin_start_shares(admin, shares_opened);
 }
 
@@ -365,8 +368,10 @@ static void pool_stopped(struct pool_call *call, int result)
 		admin->stopped(admin->phase_context, admin->failures);
 }
 
-static void shares_stopped(struct webadmin *admin)
+static void replication_stopped(void *context)
 {
+	struct webadmin *admin = context;
+
 	admin->pending = 1;
 	list_for_each (it, &admin->model.pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
@@ -381,6 +386,11 @@ static void shares_stopped(struct webadmin *admin)
 	}
 	if (--admin->pending == 0)
 		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void shares_stopped(struct webadmin *admin)
+{
+	replication_stop(admin->replication, replication_stopped, admin);
 }
 
 static void target_stopped(void *context)
