@@ -106,6 +106,7 @@ int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
 int run_pool_list(struct command *command);
 int run_pool_show(struct command *command);
+int run_pool_prove(struct command *command);
 int run_pool_check(struct command *command);
 int run_pool_scrub(struct command *command);
 int run_pool_findings(struct command *command);

@@ -207,6 +207,63 @@ int run_pool_check(struct command *command)
 	return status;
 }
 
+static void prove_line(const json_t *reply, const char *key, const char *words)
+{
+	const json_t *phase = json_object_get(reply, key);
+	double bytes = json_number_value(json_object_get(phase, "bytes_per_second"));
+	const json_t *flush = json_object_get(phase, "flush_p50_us");
+	char size[32];
+
+	size_format((uint64_t)bytes, size, sizeof size);
+	printf("%-22s %10.0f a second, %s/s, %.0f us (99 %%: %.0f us)", words,
+	       json_number_value(json_object_get(phase, "operations_per_second")), size,
+	       json_number_value(json_object_get(phase, "p50_us")),
+	       json_number_value(json_object_get(phase, "p99_us")));
+	if (flush)
+		printf(", a flush %.0f us (99 %%: %.0f us)", json_number_value(flush),
+		       json_number_value(json_object_get(phase, "flush_p99_us")));
+	printf("\n");
+}
+
+int run_pool_prove(struct command *command)
+{
+	const char *seconds = command_option(command, "seconds"), *reason;
+	json_t *reply, *body = json_object();
+	char *end = NULL;
+	bool bad;
+	int status;
+
+	if (seconds)
+		json_object_set_new(body, "seconds", json_integer(strtol(seconds, &end, 10)));
+	if (end && (*end || end == seconds)) {
+		json_decref(body);
+		return command_fail("--seconds is a number, not %s", seconds);
+	}
+	status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/prove",
+			      command->position[0]);
+	if (status)
+		return status;
+	if (!command->json) {
+		prove_line(reply, "sequential_write", "1 MiB in order:");
+		prove_line(reply, "random_write", "4 KiB anywhere:");
+		prove_line(reply, "write_and_flush", "4 KiB and a flush:");
+		prove_line(reply, "forced_write", "4 KiB forced (FUA):");
+		prove_line(reply, "verify", "read back, 1 MiB:");
+	}
+	reason = json_string_value(json_object_get(reply, "reason"));
+	bad = strcmp(json_string_value(json_object_get(reply, "verdict")), "bad") == 0;
+	status =
+	    say(command, json_incref(reply), "%lld blocks verified, %lld wrong: %s%s%s",
+		json_integer_value(json_object_get(reply, "verified_blocks")),
+		json_integer_value(json_object_get(reply, "mismatches")),
+		json_string_value(json_object_get(reply, "verdict")), *reason ? ": " : "", reason);
+	json_decref(reply);
+	return status == EXIT_GOOD && bad
+		   ? command_fail("the storage of pool %s is not to be trusted",
+				  command->position[0])
+		   : status;
+}
+
 static const struct column finding_columns[] = {
     {"TIME", "time", TEXT},     {"KIND", "kind", TEXT},
     {"VOLUME", "volume", TEXT}, {"OFFSET", "offset_bytes", NUMBER},

@@ -25,6 +25,7 @@
 #define YIELD_FACTOR  4u             /* with guests about: rest so many times as long as it took */
 #define YIELD_MIN_NS  2000000ull
 #define SAVE_NS       (20 * 1000000000ull)
+#define PATIENCE_NS   20000000ull /* a checkpoint takes its time, and a scrub is in no hurry */
 #define TRIES         64u
 
 struct scrub {
@@ -185,7 +186,7 @@ static bool repair(const struct place *place, const struct node_header *header,
 static void wait_checkpoint(struct scrub *scrub)
 {
 	while (__atomic_load_n(&scrub->native->checkpointing, __ATOMIC_ACQUIRE) && !halted(scrub))
-		fiber_sleep(POLL_NS);
+		fiber_sleep(PATIENCE_NS);
 }
 
 /* Both copies of a node. -ESTALE: look again; 1: there is no node. */
@@ -288,7 +289,7 @@ static void reach_generation(struct scrub *scrub, uint64_t wanted)
 		native_lock(native);
 		checkpoint_want(native);
 		native_unlock(scrub->lane);
-		fiber_sleep(POLL_NS);
+		fiber_sleep(PATIENCE_NS);
 	}
 }
 

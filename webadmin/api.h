@@ -142,6 +142,7 @@ void api_pool_change(struct api_request *request);
 void api_pool_export(struct api_request *request);
 void api_pool_check_devices(struct api_request *request);
 void api_pool_delete(struct api_request *request);
+void api_pool_prove(struct api_request *request);
 void api_pool_check(struct api_request *request);
 void api_scrub_show(struct api_request *request);
 void api_scrub_change(struct api_request *request);

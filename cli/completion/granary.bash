@@ -44,6 +44,7 @@ _granary()
 	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
+	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
 	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;

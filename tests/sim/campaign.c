@@ -16,6 +16,8 @@
 #include "tests/sim/mutation.h"
 #include "tests/sim/toy.h"
 
+#define JOBS_MAX 8
+
 struct shared {
 	struct explore_counts counts;
 	unsigned long mutation_hits;
@@ -73,19 +75,56 @@ static void run_child(struct campaign *campaign, uint64_t seed, struct shared *s
 	_exit(0);
 }
 
-static bool run_one(struct campaign *campaign, uint64_t seed, struct shared *shared)
+/* A run under way; what it counts is in a page of its own, for runs side by side. */
+struct worker {
+	pid_t child; /* 0: none */
+	uint64_t seed;
+};
+
+static void run_start(struct campaign *campaign, struct worker *worker, struct shared *shared)
+{
+	worker->seed = campaign->first_seed + campaign->runs++;
+	fflush(NULL);
+	worker->child = fork();
+	assert(worker->child >= 0);
+	if (worker->child == 0)
+		run_child(campaign, worker->seed, shared);
+}
+
+/* Waits for any of the runs; the lowest seed that failed is the one to tell. */
+static void run_end(struct campaign *campaign, struct worker *workers)
 {
 	int status;
-	pid_t child;
+	pid_t child = wait(&status);
 
-	fflush(NULL);
-	child = fork();
-	assert(child >= 0);
-	if (child == 0)
-		run_child(campaign, seed, shared);
-	if (waitpid(child, &status, 0) != child)
-		return false;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	assert(child > 0);
+	for (unsigned i = 0; i < JOBS_MAX; i++) {
+		if (workers[i].child != child)
+			continue;
+		workers[i].child = 0;
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			return;
+		if (campaign->failed++ == 0 || workers[i].seed < campaign->failed_seed)
+			campaign->failed_seed = workers[i].seed;
+	}
+}
+
+/* All members are sums of 64 bits but one. */
+static void add_up(const struct shared *shared, struct shared *ret_sum)
+{
+	*ret_sum = (struct shared){0};
+	for (unsigned i = 0; i < JOBS_MAX; i++) {
+		const uint64_t *from = (const uint64_t *)&shared[i].counts;
+		uint64_t *to = (uint64_t *)&ret_sum->counts;
+		uint64_t most = ret_sum->counts.outstanding_max;
+
+		for (size_t word = 0; word < sizeof(shared->counts) / sizeof(uint64_t); word++)
+			to[word] += from[word];
+		if (most < shared[i].counts.outstanding_max)
+			most = shared[i].counts.outstanding_max;
+		ret_sum->counts.outstanding_max = most;
+		ret_sum->mutation_hits += shared[i].mutation_hits;
+	}
 }
 
 static unsigned seconds_since(time_t start)
@@ -93,27 +132,43 @@ static unsigned seconds_since(time_t start)
 	return (unsigned)(time(NULL) - start);
 }
 
+static bool goes_on(const struct campaign *campaign, const struct shared *shared, time_t start)
+{
+	struct shared sum;
+
+	add_up(shared, &sum);
+	return campaign->runs < campaign->runs_max && sum.counts.states < campaign->states &&
+	       campaign->failed < campaign->failures_max &&
+	       (!campaign->seconds || seconds_since(start) < campaign->seconds);
+}
+
 void campaign_run(struct campaign *campaign)
 {
+	size_t size = JOBS_MAX * sizeof(struct shared);
 	struct shared *shared =
-	    mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct worker workers[JOBS_MAX] = {0};
+	unsigned jobs = campaign->jobs ? campaign->jobs : 1, running = 0;
 	time_t start = time(NULL);
+	struct shared sum;
 
-	assert(shared != MAP_FAILED);
-	while (campaign->runs < campaign->runs_max && shared->counts.states < campaign->states &&
-	       campaign->failed < campaign->failures_max &&
-	       (!campaign->seconds || seconds_since(start) < campaign->seconds)) {
-		uint64_t seed = campaign->first_seed + campaign->runs++;
-
-		if (run_one(campaign, seed, shared))
-			continue;
-		if (campaign->failed++ == 0)
-			campaign->failed_seed = seed;
+	assert(shared != MAP_FAILED && jobs <= JOBS_MAX);
+	for (;;) {
+		for (unsigned i = 0; i < jobs; i++)
+			if (!workers[i].child && goes_on(campaign, shared, start)) {
+				run_start(campaign, &workers[i], &shared[i]);
+				running++;
+			}
+		if (!running)
+			break;
+		run_end(campaign, workers);
+		running--;
 	}
+	add_up(shared, &sum);
 	campaign->seconds_taken = seconds_since(start);
-	campaign->counts = shared->counts;
-	campaign->mutation_hits = shared->mutation_hits;
-	munmap(shared, sizeof(*shared));
+	campaign->counts = sum.counts;
+	campaign->mutation_hits = sum.mutation_hits;
+	munmap(shared, size);
 }
 
 /* The command line and the report of crash_test and torture_test */

@@ -16,6 +16,7 @@ struct campaign {
 	unsigned seconds;      /* stop starting runs after that; 0 = no limit */
 	unsigned failures_max; /* stop after so many failed runs */
 	unsigned run_seconds;  /* one run's limit */
+	unsigned jobs;         /* runs side by side, 8 at most; 0 = 1 */
 	struct explore_limits limits;
 	const char *program; /* NULL = crash_test */
 	const char *options; /* for the command that reproduces a failure */

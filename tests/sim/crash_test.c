@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* crash_test: the engine under simulated power loss, the quick round of "make test". Options and
  * how to look into a failure: tests/sim/README.md.
- * granary-test: timeout=600 asan */
+ * granary-test: timeout=900 exclusive asan */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +34,10 @@ int main(int argc, char **argv)
 	struct campaign campaign = {
 	    .first_seed = 1,
 	    .runs_max = UINT64_MAX,
-	    .states = getenv("GRANARY_TEST_QUICK") ? 800 : 20000,
+	    .states = getenv("GRANARY_TEST_QUICK") ? 800 : 100000,
 	    .failures_max = 3,
 	    .run_seconds = 300,
+	    .jobs = 2,
 	    .limits = {.states_per_crash = 24, .exhaustive = 8, .states_max = 800},
 	};
 

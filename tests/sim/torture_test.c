@@ -6,16 +6,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/sim/campaign.h"
 
 int main(int argc, char **argv)
 {
-	const char *minutes = getenv("TORTURE_MINUTES");
+	const char *minutes = getenv("TORTURE_MINUTES"), *states = getenv("TORTURE_STATES");
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	struct campaign campaign = {
 	    .first_seed = (uint64_t)time(NULL) * 1000,
 	    .runs_max = UINT64_MAX,
-	    .states = UINT64_MAX,
+	    .states = states ? strtoull(states, NULL, 10) : UINT64_MAX,
+	    .jobs = processors < 1 ? 1 : processors > 8 ? 8 : (unsigned)processors,
 	    .seconds = minutes ? (unsigned)strtoul(minutes, NULL, 10) * 60 : 480,
 	    .failures_max = 10,
 	    .run_seconds = 3600,
