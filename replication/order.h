@@ -19,7 +19,6 @@
  * header_alternates                 staging.c    S1: a torn header leaves the one before it
  * members_flush_before_applied      staging.c    S3: the image is durable before its log goes
  * apply_waits_for_seal              receiver.c   E3: nothing of an open epoch in the image
- * digest_before_seal                receiver.c   E3: the epoch is what was sent
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>
