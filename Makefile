@@ -49,7 +49,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
 PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-hostd
+            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -129,11 +129,16 @@ $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lqrencode
 
-HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,files host render settings settings_file)
+HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,disks files firewall host payload render settings settings_file)
 $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(HOST_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lsystemd -lseccomp
+
+$(BUILD)/granary-install: $(patsubst %,$(BUILD)/obj/appliance/%.o,disks installer payload) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
 $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
@@ -259,7 +264,9 @@ appliance: all | $(APPLIANCE_READY)
 appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
 	@tests/appliance/settings_test.py
+	@tests/appliance/install_test.py
 	@tests/appliance/update_test.py
+	@tests/appliance/power_test.py
 	@tests/appliance/rebuild_test.py
 
 # --- lint: every file is looked at once per change ---------------------------------------------
@@ -315,6 +322,7 @@ install: all
 .PHONY: install-appliance
 install-appliance: install
 	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
+	install -m 755 $(BUILD)/granary-install $(DESTDIR)$(PREFIX)/sbin/granary-install
 	install -m 755 $(BUILD)/granary-hostd $(DESTDIR)$(PREFIX)/sbin/granary-hostd
 	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 

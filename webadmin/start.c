@@ -10,6 +10,7 @@
 #include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
+#include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
 
 /* Bringing up what is configured and taking it down again.
@@ -96,6 +97,11 @@ static void directory_finish(struct directory *directory)
 	heap_free(directory->volumes);
 }
 
+static struct volume *find_for_limits(void *context, const uint8_t uuid[16])
+{
+	return directory_find(context, uuid);
+}
+
 static void lun_missing(struct model *model, struct model_lun *lun)
 {
 	struct model_pool *pool = model_pool_find(model, lun->pool);
@@ -129,6 +135,7 @@ static void start_targets(struct webadmin *admin)
 	struct directory directory = {0};
 
 	directory_fill(&directory, &admin->model);
+	limits_apply(admin, find_for_limits, &directory);
 	list_for_each (t, &admin->model.targets) {
 		struct model_target *target = list_entry(t, struct model_target, link);
 		struct err err = {0};
@@ -150,6 +157,7 @@ void webadmin_start_luns(struct webadmin *admin, const char *pool)
 	struct directory directory = {0};
 
 	directory_fill(&directory, &admin->model);
+	limits_apply(admin, find_for_limits, &directory);
 	list_for_each (t, &admin->model.targets) {
 		struct model_target *target = list_entry(t, struct model_target, link);
 
