@@ -25,8 +25,6 @@ static const char *const names[] = {
     "cut_sync_is_marked_again",
     "ack_before_drop",
     "staging_flush_before_seal",
-    "seal_header_fua",
-    "header_alternates",
     "members_flush_before_applied",
     "apply_waits_for_seal",
 };
