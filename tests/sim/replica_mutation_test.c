@@ -14,7 +14,7 @@
 #include "tests/sim/mutation.h"
 #include "tests/sim/replica_campaign.h"
 
-#define RUNS 150u
+#define RUNS 400u
 
 static const char *const names[] = {
     "overlapping_changes_take_turns",
