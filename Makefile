@@ -169,12 +169,14 @@ $(BUILD)/tests/unit/cli/%: $(BUILD)/obj/tests/unit/cli/%.o $(CLI_PARTS) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 # The engine once more with its ordering lines switchable (volumes/order.h).
-MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c shares/*.c) tests/sim/mutation.c)
+MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c shares/*.c replication/*.c) \
+		tests/sim/mutation.c)
 $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
-MUTATION := $(BUILD)/tests/sim/mutation_test $(BUILD)/tests/sim/share_mutation_test
+MUTATION := $(BUILD)/tests/sim/mutation_test $(BUILD)/tests/sim/share_mutation_test \
+		$(BUILD)/tests/sim/replica_mutation_test
 $(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
 	@mkdir -p $(@D)

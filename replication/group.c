@@ -131,7 +131,7 @@ static void fork_lineage(struct group *group, uint64_t epoch)
 	lineage_fork(&group->lineage, uuid, epoch);
 }
 
-int group_promote(struct group *group, bool planned, struct err *err)
+static int promote(struct group *group, bool planned, struct err *err)
 {
 	struct wire_lineage before = group->lineage;
 	int result = group_open_staging(group, err);
@@ -163,6 +163,16 @@ int group_promote(struct group *group, bool planned, struct err *err)
 	recorder_skip(group->recorder, group->staging.sealed);
 	group_set_role(group, GROUP_PRIMARY);
 	return 0;
+}
+
+int group_promote(struct group *group, bool planned, struct err *err)
+{
+	int result;
+
+	group->changing = true;
+	result = promote(group, planned, err);
+	group->changing = false;
+	return result;
 }
 
 void group_drain(struct group *group)
@@ -197,6 +207,7 @@ int group_demote(struct group *group, struct err *err)
 	enum group_role before = group->role;
 	int result;
 
+	group->changing = true;
 	group_set_role(group, GROUP_FENCED); /* nothing changes any more */
 	group_drain(group);
 	result = group->host->keep ? group->host->keep(group, err) : 0;
@@ -208,6 +219,7 @@ int group_demote(struct group *group, struct err *err)
 		result = group->host->save(group);
 	}
 	group_set_role(group, result == 0 ? GROUP_STANDBY : before);
+	group->changing = false;
 	return result;
 }
 

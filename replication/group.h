@@ -69,7 +69,7 @@ struct group {
 	uint64_t log_bytes;      /* budget of the recorder */
 	struct channel *channel; /* of the session, NULL: none */
 	bool switching;          /* hand over as soon as all is sealed */
-	bool stopping;
+	bool changing;           /* a promotion or demotion is under way: no session begins */
 
 	/* seen by the administrator */
 	uint64_t acked_wall_ns; /* close time of the acked epoch, or when nothing was behind */

@@ -15,11 +15,8 @@
  * cut_sync_is_marked_again          sender.c     what a broken epoch carried is sent again
  * ack_before_drop                   sender.c     E5: the log is kept until the seal is durable
  * staging_flush_before_seal         staging.c    S2: the records are durable before their header
- * seal_header_fua                   staging.c    S2: the seal is durable before it is told
- * header_alternates                 staging.c    S1: a torn header leaves the one before it
  * members_flush_before_applied      staging.c    S3: the image is durable before its log goes
  * apply_waits_for_seal              receiver.c   E3: nothing of an open epoch in the image
- * digest_before_seal                receiver.c   E3: the epoch is what was sent
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

@@ -129,9 +129,8 @@ static int seal(struct receiver *receiver, const struct wire_message *message)
 	if (message->epoch <= staging->sealed)
 		return bad(receiver, "an epoch that is not newer than the sealed one");
 	digest_end(&receiver->digest, digest);
-	if ((memcmp(digest, message->digest, sizeof digest) != 0 ||
-	     message->records != receiver->digest.records) &&
-	    ORDER(digest_before_seal))
+	if (memcmp(digest, message->digest, sizeof digest) != 0 ||
+	    message->records != receiver->digest.records)
 		return bad(receiver, "the epoch is not what its digest says");
 	receiver->open = false;
 	result = make_sealed(receiver, message);
@@ -271,6 +270,8 @@ static int check_hello(struct receiver *receiver, const struct wire_message *hel
 	if (hello->version != WIRE_VERSION)
 		return channel_refuse(receiver->channel, WIRE_REFUSED_VERSION, NULL,
 				      "protocol %u is not spoken here", hello->version);
+	if (group->changing)
+		return bad(receiver, "the group's role is changing here");
 	if (hello->lineage.count == 0)
 		return bad(receiver, "a primary without a lineage");
 	if (group->role != GROUP_STANDBY && group->role != GROUP_NONE)
@@ -320,9 +321,11 @@ static void session(struct receiver *receiver, const struct wire_message *hello)
 	receiver->hashes = heap_alloc((size_t)WIRE_HASH_SLOTS * WIRE_HASH);
 	if (result == 0 && (!receiver->data || !receiver->hashes))
 		result = fail(receiver, -ENOMEM, "out of memory");
-	if (group->staging_good)
+	/* Whoever is refused leaves the log alone: something else may be at it. */
+	if (result == 0 && group->staging_good)
 		staging_close(&group->staging);
-	group->staging_good = false;
+	if (result == 0)
+		group->staging_good = false;
 	if (result == 0 && group->staging_volume)
 		result = open_image(receiver);
 	if (result == 0)

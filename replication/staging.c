@@ -64,7 +64,7 @@ static void lineage_get(const uint8_t *bytes, struct wire_lineage *lineage)
 
 static int header_write(struct staging *staging, unsigned flags)
 {
-	uint64_t slot = ORDER(header_alternates) ? (staging->generation + 1) % 2 : 0;
+	uint64_t slot = (staging->generation + 1) % 2;
 	uint8_t *bytes = staging->block; /* nothing of an open epoch is in it now */
 
 	memset(bytes, 0, HEADER_SIZE);
@@ -227,7 +227,7 @@ int staging_seal(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 	staging->lineage = *lineage;
 	staging->blocks = staging->open_blocks;
 	staging->open_blocks = 0;
-	return header_write(staging, ORDER(seal_header_fua) ? VOLUME_FUA : 0);
+	return header_write(staging, VOLUME_FUA);
 }
 
 /* ---- applying ---- */

@@ -362,7 +362,7 @@ static void connect_nodes(struct replica_life *life)
 	struct boot *from = life->nodes[0].boot, *to = life->nodes[1].boot;
 	struct link *ends[2];
 
-	if (!from || !to || from->session || to->session || life->pipe)
+	if (!life->connected || !from || !to || from->session || to->session || life->pipe)
 		return;
 	if (!dials(from) || (dials(to) && rng_one_in(&life->rng, 2))) {
 		struct boot *other = from;

@@ -12,7 +12,7 @@
 #include "core/log.h"
 #include "tests/sim/replica_campaign.h"
 
-#define RUNS 400u
+#define RUNS 120u
 
 static uint64_t number_after(int argc, char **argv, const char *name, uint64_t otherwise)
 {

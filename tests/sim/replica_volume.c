@@ -13,7 +13,9 @@ struct pending {
 	struct timer timer;
 	struct replica_volume *owner;
 	struct volume_request *request;
-	uint64_t submitted;
+	uint64_t submitted, rest; /* rest: from its effect to its answer */
+	bool effected;
+	int result;
 };
 
 struct dirty {
@@ -151,8 +153,17 @@ static void finish(struct timer *timer)
 {
 	struct pending *pending = container_of(timer, struct pending, timer);
 	struct volume_request *request = pending->request;
-	int result = perform(pending->owner, pending);
+	int result = pending->result;
 
+	/* It takes effect at one moment and is answered at a later one. */
+	if (!pending->effected) {
+		pending->effected = true;
+		pending->result = perform(pending->owner, pending);
+		timer_start(timer, pending->rest);
+		return;
+	}
+	if (pending->owner->dead)
+		result = -EIO;
 	list_remove(&pending->link);
 	free(pending);
 	request->done(request, result);
@@ -172,7 +183,9 @@ static void submit(struct volume *base, struct volume_request *request)
 	timer_init(&pending->timer, volume->loop, finish);
 	if (rng_one_in(volume->rng, 40))
 		delay *= 30;
-	timer_start(&pending->timer, volume->slow ? delay * volume->slow : delay);
+	delay *= volume->slow ? volume->slow : 1;
+	pending->rest = rng_below(volume->rng, delay);
+	timer_start(&pending->timer, delay - pending->rest);
 }
 
 static void release(struct volume *base)
@@ -242,8 +255,8 @@ struct replica_volume *replica_volume_crash(struct replica_volume *volume)
 	list_for_each (it, &volume->pending) {
 		struct pending *pending = list_entry(it, struct pending, link);
 
-		if (pending->request->op == VOLUME_WRITE ||
-		    pending->request->op == VOLUME_DISCARD) {
+		if (!pending->effected && (pending->request->op == VOLUME_WRITE ||
+					   pending->request->op == VOLUME_DISCARD)) {
 			struct dirty *dirty = dirty_make(pending->request);
 
 			survive(volume->rng, after, dirty);
