@@ -370,8 +370,8 @@ static const struct route table[] = {
 	  {"limit", FIELD_SIZE, false, "bytes a second at most"})},
     {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, 0,
      "One group: role, state, lag, sealed epoch, lineage"},
-    {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN, ROUTE_CHANGE,
-     "Promote, demote, switch over, pause, resume or delete a group",
+    {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM, "Promote, demote, switch over, pause, resume or delete a group",
      BODY({"action", FIELD_TEXT, true, "promote, demote, switchover, pause, resume or delete"})},
 
     {"GET", V1 "/discovery", api_discovery_show, ROLE_VIEWER, 0,

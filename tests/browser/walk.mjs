@@ -128,7 +128,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "volumes", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "volumes", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
 
 /** Every page: both languages, phone and desk, light and dark. */
 async function everyPage() {

@@ -17,6 +17,7 @@ import { Jobs } from "./pages/jobs";
 import { NewLun } from "./pages/newlun";
 import { Overview } from "./pages/overview";
 import { Pool, Pools } from "./pages/pools";
+import { Replication } from "./pages/replication";
 import { Sessions } from "./pages/sessions";
 import { Settings } from "./pages/settings";
 import { Share, Shares } from "./pages/shares";
@@ -37,6 +38,7 @@ const rows: Row[] = [
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
 	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
+	{ path: "replication", icon: "replication", title: "nav.replication", show: () => <Replication /> },
 	{ path: "jobs", icon: "jobs", title: "nav.jobs", show: () => <Jobs /> },
 	{ path: "access", icon: "people", title: "nav.access", show: () => <Access />, role: "admin" },
 	{ path: "audit", icon: "audit", title: "nav.audit", show: () => <Audit />, role: "operator" },
@@ -47,7 +49,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
 	{ title: "group.file", paths: ["shares"] },
-	{ title: "group.box", paths: ["pools", "jobs"] },
+	{ title: "group.box", paths: ["pools", "replication", "jobs"] },
 	{ title: "group.admin", paths: ["access", "audit", "settings"] },
 ];
 

@@ -15,6 +15,7 @@ export interface Pool {
 export interface Volume {
 	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
+	iops_limit?: number; bandwidth_limit_bytes?: number;
 }
 export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[] }
 export interface Rule { rule: number; initiator: string; network: string; chap_user: string; mutual_user: string }

@@ -37,20 +37,29 @@ function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 	const [unit, setUnit] = useState(start);
 	const [name, setName] = useState(volume.name);
 	const [shrink, setShrink] = useState(false);
+	const [iops, setIops] = useState(String(volume.iops_limit || ""));
+	const [rate, setRate] = useState(volume.bandwidth_limit_bytes ? String(volume.bandwidth_limit_bytes / 2 ** 20) : "");
+	const bandwidth = rate === "" ? 0 : parseSize(rate, "M");
 	const wanted = parseSize(size, unit);
 	const smaller = wanted !== null && wanted < volume.size_bytes;
 	return (
-		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} ready={wanted !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
+		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} ready={wanted !== null && bandwidth !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
 			const { tag } = await getTagged<Volume>(pathOf(volume));
 			const body: Record<string, unknown> = {};
 			if (wanted !== volume.size_bytes) body.size = wanted;
 			if (smaller) body.shrink = true;
 			if (name !== volume.name) body.name = name;
+			if ((parseInt(iops, 10) || 0) !== (volume.iops_limit ?? 0)) body.iops = parseInt(iops, 10) || 0;
+			if (bandwidth !== (volume.bandwidth_limit_bytes ?? 0)) body.bandwidth = bandwidth === 0 ? "0" : bandwidth;
 			if (Object.keys(body).length) await call("PATCH", pathOf(volume), body, { tag });
 			notice(t("volumes.changed", { name }));
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} />
 			<SizeInput label={t("field.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={t("volumes.sizeHint")} />
+			<div class="pair">
+				<Input label={t("volumes.iops")} inputMode="numeric" value={iops} onValue={(text) => setIops(text.replace(/\D/g, ""))} hint={t("volumes.noLimit")} />
+				<Input label={t("volumes.bandwidth")} value={rate} onValue={setRate} problem={bandwidth === null ? t("size.bad") : null} hint={t("volumes.noLimit")} />
+			</div>
 			{smaller && <div class="caution"><p>{t("volumes.shrinkText")}</p><Check label={t("volumes.shrink")} value={shrink} onValue={setShrink} /></div>}
 		</FormDialog>
 	);
@@ -80,6 +89,8 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				[t("volumes.used"), `${bytes(volume.used_bytes)} (${percent(volume.used_bytes, volume.size_bytes)})`],
 				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
 				[t("volumes.checksum"), volume.checksum === "strict" ? t("checksum.strict") : volume.checksum === "off" ? t("checksum.off") : t("checksum.standard")],
+				(volume.iops_limit ?? 0) > 0 && [t("volumes.iops"), String(volume.iops_limit)],
+				(volume.bandwidth_limit_bytes ?? 0) > 0 && [t("volumes.bandwidth"), `${bytes(volume.bandwidth_limit_bytes ?? 0)}/s`],
 				[t("volumes.serial"), <span class="mono name">{volume.serial}</span>],
 				["NAA", <><span class="mono name">{volume.naa}</span><Copy small text={volume.naa} /></>],
 				["UUID", <span class="mono name">{volume.uuid}</span>],

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// The other machine: pairing, groups of volumes that go there, and changing sides.
+import { useState } from "preact/hooks";
+import { call, can, part } from "../api";
+import { bytes, duration, number } from "../format";
+import { useResource } from "../live";
+import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
+import { maybe, t } from "../text";
+import type { Volume } from "../types";
+
+interface Peer { uuid: string; name: string; address: string; port: number }
+interface Group {
+	name: string; role: "none" | "primary" | "standby" | "handover" | "fenced"; state: string; peer: string; reason: string;
+	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; sealed_epoch: number;
+	promotable?: boolean;
+}
+
+const toneOf = (group: Group): Tone => (group.state === "split-brain" || group.state === "unavailable" ? "bad" : group.state === "paused" || group.state === "disconnected" || group.state === "not connected" || group.lag_seconds > 3 * group.rpo_seconds ? "warn" : "good");
+
+function Code({ onClose }: { onClose: () => void }) {
+	const [code, setCode] = useState("");
+	const action = useAction();
+	return (
+		<Dialog title={t("replica.code")} onClose={onClose}>
+			<p class="prose">{t("replica.codeText")}</p>
+			{code && <Snippet text={code} label={t("replica.code")} />}
+			<Trouble problem={action.problem} />
+			<div class="buttons">
+				<Button onClick={onClose}>{t("action.close")}</Button>
+				{!code && <Button kind="main" busy={action.busy} onClick={() => action.run(async () => setCode((await call<{ code: string }>("POST", "/replica/code", {})).code))}>{t("replica.codeGo")}</Button>}
+			</div>
+		</Dialog>
+	);
+}
+
+function Pair({ onClose }: { onClose: () => void }) {
+	const [address, setAddress] = useState("");
+	const [code, setCode] = useState("");
+	return (
+		<FormDialog title={t("replica.pair")} button={t("replica.pair")} ready={address !== "" && code !== ""} onClose={onClose} submit={() => call("POST", "/replica/peers", { address: address.trim(), code: code.trim() })}>
+			<Input label={t("replica.address")} value={address} onValue={setAddress} placeholder="10.0.0.2" hint={t("replica.addressHint")} autoFocus />
+			<Input label={t("replica.itsCode")} value={code} onValue={setCode} class="code" hint={t("replica.itsCodeHint")} />
+		</FormDialog>
+	);
+}
+
+function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
+	const volumes = useResource<Volume[]>("/volumes").data ?? [];
+	const [name, setName] = useState("");
+	const [members, setMembers] = useState<string[]>([]);
+	const [peer, setPeer] = useState(peers[0]?.uuid ?? "");
+	const [rpo, setRpo] = useState("5s");
+	return (
+		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo })}>
+			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
+			<Select label={t("replica.peer")} value={peer} onValue={setPeer} options={peers.map((one) => [one.uuid, `${one.name} (${one.address})`])} />
+			<Field label={t("replica.members")} hint={t("replica.membersHint")}>
+				{(id, note) => (
+					<div class="disks" id={id} role="group" aria-label={t("replica.members")} aria-describedby={note}>
+						{volumes.map((one) => {
+							const path = `${one.pool}/${one.name}`;
+							return <label key={one.uuid} class="disk"><input type="checkbox" checked={members.includes(path)} onChange={(event) => setMembers(event.currentTarget.checked ? [...members, path] : members.filter((other) => other !== path))} /><span><b>{path}</b> {bytes(one.size_bytes)}</span></label>;
+						})}
+					</div>
+				)}
+			</Field>
+			<Input label={t("replica.rpo")} value={rpo} onValue={setRpo} hint={t("replica.rpoHint")} />
+		</FormDialog>
+	);
+}
+
+type Step = "promote" | "demote" | "switchover" | "delete";
+
+function Act({ group, step, onClose }: { group: Group; step: Step; onClose: () => void }) {
+	const words = { promote: t("replica.promote"), demote: t("replica.demote"), switchover: t("replica.switchover"), delete: t("action.delete") };
+	const texts = { promote: t("replica.promoteText", { seconds: number(group.lag_seconds, 1) }), demote: t("replica.demoteText"), switchover: t("replica.switchoverText"), delete: t("replica.deleteText") };
+	return (
+		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
+			await call("POST", `/replica/groups/${part(group.name)}`, { action: step });
+			notice(t("replica.done", { what: words[step] }));
+		}} />
+	);
+}
+
+function GroupCard({ group }: { group: Group }) {
+	const [step, setStep] = useState<Step | null>(null);
+	const paused = group.state === "paused";
+	return (
+		<Card title={group.name} actions={<Badge tone={toneOf(group)}>{maybe(`replicastate.${group.state}`) ?? group.state}</Badge>}>
+			<Facts rows={[
+				[t("replica.role"), maybe(`replicarole.${group.role}`) ?? group.role],
+				[t("replica.peer"), group.peer],
+				[t("replica.lag"), t("replica.lagOf", { lag: duration(group.lag_seconds), rpo: duration(group.rpo_seconds) })],
+				group.lag_bytes !== undefined && [t("replica.waiting"), bytes(group.lag_bytes)],
+				[t("replica.rate"), `${bytes(group.bytes_per_second)}/s`],
+				[t("replica.members"), <span class="list mono">{group.members.map((one) => <span key={one}>{one}</span>)}</span>],
+				group.reason !== "" && [t("replica.reason"), <span lang="en">{group.reason}</span>],
+			]} />
+			{can("admin") && (
+				<div class="buttons start">
+					{group.role === "standby" && <Button kind="danger" onClick={() => setStep("promote")}>{t("replica.promote")}</Button>}
+					{group.role === "primary" && <Button onClick={() => setStep("switchover")}>{t("replica.switchover")}</Button>}
+					{(group.role === "primary" || group.role === "fenced") && <Button onClick={() => setStep("demote")}>{t("replica.demote")}</Button>}
+					<Button onClick={() => act(paused ? t("replica.resumed") : t("replica.paused"), "POST", `/replica/groups/${part(group.name)}`, { action: paused ? "resume" : "pause" })}>{paused ? t("replica.resume") : t("replica.pause")}</Button>
+					<Button kind="quiet" icon="trash" label={t("replica.delete", { name: group.name })} onClick={() => setStep("delete")} />
+				</div>
+			)}
+			{step && <Act group={group} step={step} onClose={() => setStep(null)} />}
+		</Card>
+	);
+}
+
+export function Replication() {
+	const { data, problem } = useResource<Group[]>("/replica/groups");
+	const peers = useResource<Peer[]>("/replica/peers").data ?? [];
+	const [open, setOpen] = useState<"code" | "pair" | "create" | null>(null);
+	const close = () => setOpen(null);
+	return (
+		<Page title={t("nav.replication")} lead={t("replica.lead")} actions={can("admin") && peers.length > 0 && <Button icon="plus" onClick={() => setOpen("create")}>{t("replica.create")}</Button>}>
+			<Card title={t("replica.peers")} actions={can("admin") && <div class="row-actions"><Button onClick={() => setOpen("code")}>{t("replica.code")}</Button><Button onClick={() => setOpen("pair")}>{t("replica.pair")}</Button></div>}>
+				{peers.length === 0 ? <p class="none">{t("replica.noPeers")}</p> : (
+					<ul class="connected">
+						{peers.map((peer) => (
+							<li key={peer.uuid}><div><span class="name">{peer.name}</span><small class="mono">{peer.address}:{peer.port}</small></div><Button kind="quiet" role="admin" icon="trash" label={t("replica.unpair", { name: peer.name })} onClick={() => act(t("replica.unpaired"), "DELETE", `/replica/peers/${part(peer.uuid)}`)} /></li>
+						))}
+					</ul>
+				)}
+			</Card>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
+				<Card><Empty icon="session" title={t("replica.none")} text={t("replica.noneText")} /></Card>
+			) : <div class="grid">{data.map((group) => <GroupCard key={group.name} group={group} />)}</div>}
+			{open === "code" && <Code onClose={close} />}
+			{open === "pair" && <Pair onClose={close} />}
+			{open === "create" && <Create peers={peers} onClose={close} />}
+		</Page>
+	);
+}
