@@ -11,7 +11,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX  8
+#define OPTIONS_MAX  12
 #define POSITION_MAX 66
 
 struct option_spec {
@@ -116,6 +116,7 @@ int run_volume_create(struct command *command);
 int run_volume_list(struct command *command);
 int run_volume_show(struct command *command);
 int run_volume_resize(struct command *command);
+int run_volume_rescan(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_delete(struct command *command);
 int run_provision(struct command *command);
@@ -167,6 +168,9 @@ int run_token_delete(struct command *command);
 int run_audit_list(struct command *command);
 int run_audit_export(struct command *command);
 int run_audit_check(struct command *command);
+int run_export(struct command *command);
+int run_diff(struct command *command);
+int run_apply(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -43,6 +43,17 @@ static const struct {
     [55] = {nfs4_op_test_stateid, MINOR_1},
     [57] = {nfs4_op_destroy_clientid, MINOR_1 | NO_SESSION},
     [58] = {nfs4_op_reclaim_complete, MINOR_1},
+    [59] = {nfs4_op_allocate, MINOR_2},
+    [60] = {nfs4_op_copy, MINOR_2},
+    [62] = {nfs4_op_deallocate, MINOR_2},
+    [63] = {nfs4_op_io_advise, MINOR_2},
+    [68] = {nfs4_op_read_plus, MINOR_2},
+    [69] = {nfs4_op_seek, MINOR_2},
+    [71] = {nfs4_op_clone, MINOR_2},
+    [72] = {nfs4_op_getxattr, MINOR_2},
+    [73] = {nfs4_op_setxattr, MINOR_2},
+    [74] = {nfs4_op_listxattrs, MINOR_2},
+    [75] = {nfs4_op_removexattr, MINOR_2},
 };
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 

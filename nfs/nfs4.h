@@ -76,7 +76,7 @@ enum nfs4_status {
 	NFS4ERR_SEQ_FALSE_RETRY = 10076,
 	NFS4ERR_NOT_ONLY_OP = 10081,
 	NFS4ERR_WRONG_TYPE = 10083,
-	NFS4ERR_OFFLOAD_NO_REQS = 10094,
+	NFS4ERR_UNION_NOTSUPP = 10090,
 	NFS4ERR_NOXATTR = 10095,
 	NFS4ERR_XATTR2BIG = 10096,
 };
@@ -260,6 +260,17 @@ int nfs4_op_setclientid_confirm(struct nfs_call *call);
 int nfs4_op_renew(struct nfs_call *call);
 int nfs4_op_backchannel_ctl(struct nfs_call *call);
 int nfs4_op_readdir(struct nfs_call *call);
+int nfs4_op_allocate(struct nfs_call *call);
+int nfs4_op_copy(struct nfs_call *call);
+int nfs4_op_deallocate(struct nfs_call *call);
+int nfs4_op_io_advise(struct nfs_call *call);
+int nfs4_op_read_plus(struct nfs_call *call);
+int nfs4_op_seek(struct nfs_call *call);
+int nfs4_op_clone(struct nfs_call *call);
+int nfs4_op_getxattr(struct nfs_call *call);
+int nfs4_op_setxattr(struct nfs_call *call);
+int nfs4_op_listxattrs(struct nfs_call *call);
+int nfs4_op_removexattr(struct nfs_call *call);
 extern int (*const nfs4_file_ops[])(struct nfs_call *call); /* nfs4_ops.c, by number */
 #define NFS4_FILE_OPS 54u
 

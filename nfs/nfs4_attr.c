@@ -233,6 +233,17 @@ static void put_mtime(struct xdr_out *out, const struct source *source)
 
 static void put_exclusive(struct xdr_out *out, const struct source *source);
 
+static void put_xattrs(struct xdr_out *out, const struct source *source)
+{
+	xdr_put_bool(out, source->export && (source->export->vfs->can & VFS_CAN_XATTR));
+}
+
+static void put_clone_size(struct xdr_out *out, const struct source *source)
+{
+	(void)source;
+	xdr_put_u32(out, VFS_BLOCK);
+}
+
 /* By number; without a function: not there, or only to be set. */
 static void (*const putters[])(struct xdr_out *out, const struct source *source) = {
     [0] = put_supported,
@@ -278,6 +289,8 @@ static void (*const putters[])(struct xdr_out *out, const struct source *source)
     [53] = put_mtime,
     [55] = put_fileid,
     [75] = put_exclusive,
+    [77] = put_clone_size,
+    [82] = put_xattrs,
 };
 #define PUTTER_COUNT (sizeof(putters) / sizeof(putters[0]))
 enum {
@@ -286,16 +299,24 @@ enum {
 	ATTR_OWNER = 36,
 	ATTR_GROUP = 37,
 	ATTR_ATIME_SET = 48,
-	ATTR_MTIME_SET = 54
+	ATTR_MTIME_SET = 54,
+	ATTR_EXCLUSIVE = 75,
 };
+
+/* Attributes by minor version: suppattr_exclcreat came with 1, everything behind it with 2. */
+static bool is_there(const struct nfs_call *call, unsigned number)
+{
+	uint32_t needs = number > ATTR_EXCLUSIVE ? 2 : number == ATTR_EXCLUSIVE ? 1 : 0;
+
+	return putters[number] && call->compound.minor >= needs;
+}
 
 static void put_supported(struct xdr_out *out, const struct source *source)
 {
 	struct nfs4_bitmap all = {0};
 
-	(void)source;
 	for (unsigned i = 0; i < PUTTER_COUNT; i++)
-		if (putters[i])
+		if (is_there(source->call, i))
 			set(&all, i);
 	set(&all, ATTR_ATIME_SET);
 	set(&all, ATTR_MTIME_SET);
@@ -331,7 +352,7 @@ void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 	size_t length_at;
 
 	for (unsigned i = 0; i < PUTTER_COUNT; i++)
-		if (putters[i] && has(wanted, i))
+		if (has(wanted, i) && is_there(call, i))
 			set(&answered, i);
 	nfs4_put_bitmap(&call->out, &answered);
 	length_at = xdr_length(&call->out);

@@ -327,13 +327,21 @@ static const struct {
     {0x08, VFS_APPEND_DATA, VFS_APPEND_DATA},
     {0x10, 0, VFS_DELETE_CHILD},
     {0x20, VFS_EXECUTE, 0},
+    {0x40, VFS_READ_NAMED, VFS_READ_NAMED}, /* v4.2: extended attributes */
+    {0x80, VFS_WRITE_NAMED, VFS_WRITE_NAMED},
+    {0x100, VFS_READ_NAMED, VFS_READ_NAMED},
 };
-#define ACCESS_COUNT (sizeof(accesses) / sizeof(accesses[0]))
-#define ACCESS_ALL   0x3fu
+#define ACCESS_COUNT  (sizeof(accesses) / sizeof(accesses[0]))
+#define ACCESS_WRITES 0x9cu
+
+static uint32_t access_all(const struct nfs_call *call)
+{
+	return call->compound.minor >= 2 ? 0x1ff : 0x3f;
+}
 
 static void put_access(struct nfs_call *call, uint32_t granted)
 {
-	xdr_put_u32(&call->out, (uint32_t)call->compound.numbers[0] & ACCESS_ALL);
+	xdr_put_u32(&call->out, (uint32_t)call->compound.numbers[0] & access_all(call));
 	xdr_put_u32(&call->out, granted & (uint32_t)call->compound.numbers[0]);
 }
 
@@ -349,7 +357,7 @@ static void access_done(struct nfs_call *call, int result)
 			granted |= accesses[i].wire;
 	}
 	if (call->rule->read_only)
-		granted &= ~0x1cu;
+		granted &= ~ACCESS_WRITES;
 	if (result == 0)
 		put_access(call, granted);
 	nfs4_done(call, nfs4_status_of(result));
@@ -363,7 +371,7 @@ static int access_check(struct nfs_call *call)
 	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
 	if (status != NFS4_OK)
 		return status;
-	if (call->compound.numbers[0] & ~ACCESS_ALL)
+	if (call->compound.numbers[0] & ~(uint64_t)access_all(call))
 		return NFS4ERR_INVAL;
 	if (call->compound.current.pseudo) {
 		put_access(call, 0x03);

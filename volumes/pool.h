@@ -96,6 +96,10 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 
+/* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
+ * -EOPNOTSUPP for a volume that is not a device's. */
+void volume_rescan(struct volume *volume, struct pool_call *call);
+
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
  * first; takes over the reference it is given and returns a new one. */
 struct volume *pool_find_volume(struct pool *pool, const char *name);

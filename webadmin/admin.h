@@ -3,6 +3,7 @@
 #define WEBADMIN_ADMIN_H
 
 #include "webadmin/access.h"
+#include "webadmin/certificate.h"
 #include "webadmin/model.h"
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
@@ -27,6 +28,8 @@ struct webadmin {
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
 	struct relay_thread relay;
+	bool applying;         /* a document of the whole configuration */
+	struct certificate certificate;
 	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nfs4_2.c: what NFSv4.2 adds (RFC 7862 15; RFC 8276 for extended attributes): sparse files, copies
+ * on the server, advice, attributes by name. COPY is synchronous, always: a long one is done in
+ * part, and the client goes on. */
+#include <errno.h>
+#include <string.h>
+
+#include "nfs/nfs4.h"
+
+#define COPY_MAX    (64ull << 20) /* bytes of one COPY */
+#define LIST_MIN    256u
+#define LIST_HEAD   16u /* cookie, count, eof */
+#define SETTABLE_US ' ' /* names that begin below are the server's own */
+
+/* ---- one range of the current file */
+
+static int need_range(struct nfs_call *call, bool changes, struct nfs4_stateid *stateid,
+		      bool *ret_opened)
+{
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, changes);
+
+	if (status != NFS4_OK)
+		return status;
+	if (call->compound.current.pseudo)
+		return NFS4ERR_ISDIR;
+	nfs4_use_current(call, stateid);
+	return nfs4_open_check(call, stateid, changes ? 2 : 1, ret_opened);
+}
+
+static void changed(struct nfs_call *call, int result)
+{
+	nfs4_done(call, nfs4_status_of(result));
+}
+
+static int space(struct nfs_call *call, enum vfs_op op)
+{
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	uint64_t offset = xdr_get_u64(&call->in), length = xdr_get_u64(&call->in);
+	bool opened;
+	int status = need_range(call, true, &stateid, &opened);
+
+	if (status != NFS4_OK)
+		return status;
+	if (length == 0 || length > UINT64_MAX - offset)
+		return NFS4ERR_INVAL;
+	call->vfs.offset = offset;
+	call->vfs.length = length;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (opened ? VFS_OPENED : 0);
+	return nfs4_submit(call, op, changed);
+}
+
+int nfs4_op_allocate(struct nfs_call *call)
+{
+	return space(call, VFS_ALLOCATE);
+}
+
+int nfs4_op_deallocate(struct nfs_call *call)
+{
+	return space(call, VFS_DEALLOCATE);
+}
+
+static void sought(struct nfs_call *call, int result)
+{
+	if (result == 0) {
+		xdr_put_bool(&call->out, call->vfs.eof);
+		xdr_put_u64(&call->out, call->vfs.offset);
+	}
+	nfs4_done(call, nfs4_status_of(result));
+}
+
+int nfs4_op_seek(struct nfs_call *call)
+{
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	uint64_t offset = xdr_get_u64(&call->in);
+	uint32_t what = xdr_get_u32(&call->in);
+	bool opened;
+	int status = need_range(call, false, &stateid, &opened);
+
+	if (status != NFS4_OK)
+		return status;
+	if (what > 1)
+		return NFS4ERR_UNION_NOTSUPP;
+	call->vfs.offset = offset;
+	call->vfs.seek = what == 0 ? VFS_SEEK_DATA : VFS_SEEK_HOLE;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (opened ? VFS_OPENED : 0);
+	return nfs4_submit(call, VFS_SEEK, sought);
+}
+
+/* None of the hints changes what is done. */
+int nfs4_op_io_advise(struct nfs_call *call)
+{
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	struct nfs4_bitmap hints;
+	bool opened;
+	int status;
+
+	xdr_get_u64(&call->in);
+	xdr_get_u64(&call->in);
+	nfs4_get_bitmap(&call->in, &hints);
+	status = need_range(call, false, &stateid, &opened);
+	if (status == NFS4_OK)
+		xdr_put_u32(&call->out, 0);
+	return status;
+}
+
+/* ---- READ_PLUS: at most a hole and what follows it */
+
+/* compound.numbers */
+enum { PLUS_OFFSET, PLUS_COUNT, PLUS_OPENED, PLUS_DATA_AT };
+
+static void put_hole(struct nfs_call *call, uint64_t offset, uint64_t length)
+{
+	xdr_put_u32(&call->out, 1); /* NFS4_CONTENT_HOLE */
+	xdr_put_u64(&call->out, offset);
+	xdr_put_u64(&call->out, length);
+}
+
+static void plus_read(struct nfs_call *call, int result)
+{
+	const uint64_t *numbers = call->compound.numbers;
+	struct buf *data = (struct buf *)(uintptr_t)call->argument[0];
+	bool hole = numbers[PLUS_DATA_AT] > numbers[PLUS_OFFSET];
+
+	if (result < 0) {
+		buf_unref(data);
+		nfs4_done(call, nfs4_status_of(result));
+		return;
+	}
+	xdr_put_bool(&call->out, call->vfs.eof);
+	xdr_put_u32(&call->out, 1 + hole);
+	if (hole)
+		put_hole(call, numbers[PLUS_OFFSET], numbers[PLUS_DATA_AT] - numbers[PLUS_OFFSET]);
+	xdr_put_u32(&call->out, 0); /* NFS4_CONTENT_DATA */
+	xdr_put_u64(&call->out, numbers[PLUS_DATA_AT]);
+	nfs_call_put_data(call, data, call->vfs.count);
+	nfs4_done(call, NFS4_OK);
+}
+
+/* Nothing but a hole up to @end; @size ends the file. */
+static void plus_hole(struct nfs_call *call, uint64_t end, uint64_t size)
+{
+	uint64_t offset = call->compound.numbers[PLUS_OFFSET];
+
+	end = end < size ? end : size;
+	xdr_put_bool(&call->out, end >= size || offset >= size);
+	xdr_put_u32(&call->out, end > offset);
+	if (end > offset)
+		put_hole(call, offset, end - offset);
+	nfs4_done(call, NFS4_OK);
+}
+
+static void plus_sought(struct nfs_call *call, int result)
+{
+	uint64_t *numbers = call->compound.numbers;
+	uint64_t end = numbers[PLUS_OFFSET] + numbers[PLUS_COUNT];
+	uint64_t size = call->vfs.after[0].size, data_at = call->vfs.offset;
+	struct vfs_object object = call->vfs.object;
+	struct buf *data;
+
+	if (result < 0 && (result != -ENXIO || call->vfs.after[0].type == VFS_NONE)) {
+		nfs4_done(call, nfs4_status_of(result));
+		return;
+	}
+	if (result == -ENXIO || data_at >= end) {
+		plus_hole(call, end, size);
+		return;
+	}
+	data = buf_get(loop_buffers(call->conn->io->loop), end - data_at);
+	if (!data) {
+		nfs4_done(call, NFS4ERR_DELAY);
+		return;
+	}
+	nfs_conn_charge(call->conn, call, data->size);
+	numbers[PLUS_DATA_AT] = data_at;
+	call->argument[0] = (uintptr_t)data;
+	call->iov = (struct iovec){data->data, end - data_at};
+	memset(&call->vfs, 0, sizeof(call->vfs));
+	call->vfs.object = object;
+	call->vfs.iov = &call->iov;
+	call->vfs.iov_count = 1;
+	call->vfs.offset = data_at;
+	call->vfs.length = end - data_at;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (numbers[PLUS_OPENED] ? VFS_OPENED : 0);
+	nfs4_submit(call, VFS_READ, plus_read);
+}
+
+int nfs4_op_read_plus(struct nfs_call *call)
+{
+	uint64_t *numbers = call->compound.numbers;
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	uint64_t offset = xdr_get_u64(&call->in);
+	uint32_t count = xdr_get_u32(&call->in);
+	bool opened;
+	int status = need_range(call, false, &stateid, &opened);
+
+	if (status != NFS4_OK)
+		return status;
+	count = count < NFS_TRANSFER_MAX ? count : NFS_TRANSFER_MAX;
+	if (count > UINT64_MAX - offset)
+		return NFS4ERR_INVAL;
+	numbers[PLUS_OFFSET] = offset;
+	numbers[PLUS_COUNT] = count;
+	numbers[PLUS_OPENED] = opened;
+	call->vfs.offset = offset;
+	call->vfs.seek = VFS_SEEK_DATA;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (opened ? VFS_OPENED : 0);
+	return nfs4_submit(call, VFS_SEEK, plus_sought);
+}
+
+/* ---- COPY and CLONE: from the saved file to the current one */
+
+/* compound.numbers; COPY_FLAGS: 1 source, 2 destination opened */
+enum { COPY_FROM, COPY_TO, COPY_LEFT, COPY_FLAGS };
+
+struct copy_stateids {
+	struct nfs4_stateid from, to;
+};
+
+/* Both files, of one share, as the stateids allow. */
+static int need_copy(struct nfs_call *call, struct copy_stateids *ids, uint64_t *ret_flags)
+{
+	struct nfs4_place current = call->compound.current;
+	const struct nfs4_place *saved = &call->compound.saved;
+	bool source, target;
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, true);
+
+	if (status != NFS4_OK)
+		return status;
+	if (!saved->set)
+		return NFS4ERR_NOFILEHANDLE;
+	if (saved->pseudo || saved->export != current.export)
+		return NFS4ERR_XDEV;
+	nfs4_use_current(call, &ids->to);
+	status = nfs4_open_check(call, &ids->to, 2, &target);
+	if (status != NFS4_OK)
+		return status;
+	call->compound.current = *saved;
+	nfs4_use_current(call, &ids->from);
+	status = nfs4_open_check(call, &ids->from, 1, &source);
+	call->compound.current = current;
+	*ret_flags = (source ? 1 : 0) | (target ? 2 : 0);
+	return status;
+}
+
+static void cloned(struct nfs_call *call, int result)
+{
+	nfs4_done(call, nfs4_status_of(result));
+}
+
+int nfs4_op_clone(struct nfs_call *call)
+{
+	struct copy_stateids ids;
+	uint64_t from, to, count, flags;
+	int status;
+
+	ids.from = nfs4_get_stateid(&call->in);
+	ids.to = nfs4_get_stateid(&call->in);
+	from = xdr_get_u64(&call->in);
+	to = xdr_get_u64(&call->in);
+	count = xdr_get_u64(&call->in);
+	if (!call->in.bad && call->export && !(call->export->vfs->can & VFS_CAN_CLONE))
+		return NFS4ERR_NOTSUPP;
+	status = need_copy(call, &ids, &flags);
+	if (status != NFS4_OK)
+		return status;
+	call->vfs.object = call->compound.saved.object;
+	call->vfs.object2 = call->compound.current.object;
+	call->vfs.offset = from;
+	call->vfs.offset2 = to;
+	call->vfs.length = count;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (flags == 3 ? VFS_OPENED : 0);
+	return nfs4_submit(call, VFS_CLONE, cloned);
+}
+
+static void copy_step(struct nfs_call *call);
+
+static void aim(struct nfs_call *call, bool target)
+{
+	const uint64_t *numbers = call->compound.numbers;
+	const struct nfs4_place *place = target ? &call->compound.current : &call->compound.saved;
+
+	memset(&call->vfs, 0, sizeof(call->vfs));
+	call->vfs.object = place->object;
+	call->vfs.offset = target ? numbers[COPY_TO] : numbers[COPY_FROM];
+	call->vfs.flags =
+	    VFS_OWNER_OVERRIDE | (numbers[COPY_FLAGS] & (target ? 2 : 1) ? VFS_OPENED : 0);
+}
+
+/* argument[0]: how much was asked for. */
+static void copied(struct nfs_call *call, int result)
+{
+	uint64_t done = call->argument[0] - call->compound.numbers[COPY_LEFT];
+
+	if (result < 0 && done == 0) {
+		nfs4_done(call, nfs4_status_of(result));
+		return;
+	}
+	xdr_put_u32(&call->out, 0); /* no call-back id: it is done */
+	xdr_put_u64(&call->out, done);
+	xdr_put_u32(&call->out, VFS_UNSTABLE);
+	xdr_put_u64(&call->out, vfs_verifier(call->export->vfs));
+	xdr_put_bool(&call->out, true); /* consecutive, synchronous */
+	xdr_put_bool(&call->out, true);
+	nfs4_done(call, NFS4_OK);
+}
+
+static void advance(struct nfs_call *call, uint64_t bytes)
+{
+	uint64_t *numbers = call->compound.numbers;
+
+	numbers[COPY_FROM] += bytes;
+	numbers[COPY_TO] += bytes;
+	numbers[COPY_LEFT] -= bytes;
+	copy_step(call);
+}
+
+static void copy_written(struct nfs_call *call, int result)
+{
+	if (result < 0)
+		copied(call, result);
+	else
+		advance(call, call->vfs.count);
+}
+
+static void copy_read(struct nfs_call *call, int result)
+{
+	uint32_t count = call->vfs.count;
+
+	if (result < 0 || count == 0) {
+		copied(call, result);
+		return;
+	}
+	aim(call, true);
+	call->iov = (struct iovec){call->scratch->data, count};
+	call->vfs.iov = &call->iov;
+	call->vfs.iov_count = 1;
+	call->vfs.length = count;
+	call->vfs.stable = VFS_UNSTABLE;
+	nfs4_submit(call, VFS_WRITE, copy_written);
+}
+
+static void copy_data(struct nfs_call *call)
+{
+	uint64_t left = call->compound.numbers[COPY_LEFT];
+	uint64_t count = left < NFS_TRANSFER_MAX ? left : NFS_TRANSFER_MAX;
+
+	if (!call->scratch && !nfs_call_scratch(call, NFS_TRANSFER_MAX)) {
+		copied(call, -ENOBUFS);
+		return;
+	}
+	aim(call, false);
+	call->iov = (struct iovec){call->scratch->data, count};
+	call->vfs.iov = &call->iov;
+	call->vfs.iov_count = 1;
+	call->vfs.length = count;
+	nfs4_submit(call, VFS_READ, copy_read);
+}
+
+/* A hole becomes one. At the end of the file it gives the size: argument[1] is its length. */
+static void copy_sized(struct nfs_call *call, int result)
+{
+	if (result < 0)
+		copied(call, result);
+	else
+		advance(call, call->argument[1]);
+}
+
+static void copy_punched(struct nfs_call *call, int result)
+{
+	uint64_t end = call->compound.numbers[COPY_TO] + call->argument[1];
+	uint64_t size = call->vfs.after[0].size;
+
+	if (result < 0 || size >= end) {
+		copy_sized(call, result);
+		return;
+	}
+	aim(call, true);
+	call->vfs.set = (struct vfs_set){.mask = VFS_SET_SIZE, .size = end};
+	nfs4_submit(call, VFS_SETATTR, copy_sized);
+}
+
+static void copy_sought(struct nfs_call *call, int result)
+{
+	const uint64_t *numbers = call->compound.numbers;
+	uint64_t hole =
+	    result == -ENXIO ? numbers[COPY_LEFT] : call->vfs.offset - numbers[COPY_FROM];
+
+	if (result < 0 && result != -ENXIO) {
+		copied(call, result);
+		return;
+	}
+	if (hole == 0) {
+		copy_data(call);
+		return;
+	}
+	call->argument[1] = hole < numbers[COPY_LEFT] ? hole : numbers[COPY_LEFT];
+	aim(call, true);
+	call->vfs.length = call->argument[1];
+	nfs4_submit(call, VFS_DEALLOCATE, copy_punched);
+}
+
+static void copy_step(struct nfs_call *call)
+{
+	if (call->compound.numbers[COPY_LEFT] == 0) {
+		copied(call, 0);
+		return;
+	}
+	aim(call, false);
+	call->vfs.seek = VFS_SEEK_DATA;
+	nfs4_submit(call, VFS_SEEK, copy_sought);
+}
+
+static bool ranges_meet(uint64_t a, uint64_t b, uint64_t length)
+{
+	return a < b ? b - a < length : a - b < length;
+}
+
+/* The source's size is known: is what is asked for inside it? */
+static void copy_begin(struct nfs_call *call, int result)
+{
+	uint64_t *numbers = call->compound.numbers;
+	uint64_t size = call->vfs.after[0].size;
+	int status = nfs4_status_of(result);
+
+	if (status == NFS4_OK && call->vfs.after[0].type != VFS_REGULAR)
+		status =
+		    call->vfs.after[0].type == VFS_DIRECTORY ? NFS4ERR_ISDIR : NFS4ERR_WRONG_TYPE;
+	if (status == NFS4_OK &&
+	    (numbers[COPY_FROM] > size || numbers[COPY_LEFT] > size - numbers[COPY_FROM]))
+		status = NFS4ERR_INVAL;
+	if (status == NFS4_OK && numbers[COPY_LEFT] == 0)
+		numbers[COPY_LEFT] = size - numbers[COPY_FROM];
+	if (status == NFS4_OK && numbers[COPY_LEFT] > UINT64_MAX - numbers[COPY_TO])
+		status = NFS4ERR_INVAL;
+	if (status == NFS4_OK &&
+	    vfs_object_equal(&call->compound.saved.object, &call->compound.current.object) &&
+	    ranges_meet(numbers[COPY_FROM], numbers[COPY_TO], numbers[COPY_LEFT]))
+		status = NFS4ERR_INVAL;
+	if (status != NFS4_OK) {
+		nfs4_done(call, status);
+		return;
+	}
+	if (numbers[COPY_LEFT] > COPY_MAX)
+		numbers[COPY_LEFT] = COPY_MAX;
+	call->argument[0] = numbers[COPY_LEFT];
+	copy_step(call);
+}
+
+int nfs4_op_copy(struct nfs_call *call)
+{
+	uint64_t *numbers = call->compound.numbers;
+	struct copy_stateids ids;
+	uint32_t servers;
+	int status;
+
+	ids.from = nfs4_get_stateid(&call->in);
+	ids.to = nfs4_get_stateid(&call->in);
+	numbers[COPY_FROM] = xdr_get_u64(&call->in);
+	numbers[COPY_TO] = xdr_get_u64(&call->in);
+	numbers[COPY_LEFT] = xdr_get_u64(&call->in);
+	xdr_get_bool(&call->in); /* consecutive */
+	xdr_get_bool(&call->in); /* synchronous */
+	servers = xdr_get_u32(&call->in);
+	if (!call->in.bad && servers) /* from another server */
+		return NFS4ERR_NOTSUPP;
+	status = need_copy(call, &ids, &numbers[COPY_FLAGS]);
+	if (status != NFS4_OK)
+		return status;
+	aim(call, false);
+	return nfs4_submit(call, VFS_GETATTR, copy_begin);
+}
+
+/* ---- extended attributes (RFC 8276 8.4) */
+
+static int xattr_status(int result)
+{
+	return result == -ENODATA                      ? NFS4ERR_NOXATTR
+	       : result == -E2BIG || result == -ERANGE ? NFS4ERR_XATTR2BIG
+						       : nfs4_status_of(result);
+}
+
+/* Name and filehandle. */
+static int need_name(struct nfs_call *call, const char *name, uint32_t length, bool changes)
+{
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, changes);
+
+	if (status != NFS4_OK)
+		return status;
+	if (call->compound.current.pseudo)
+		return NFS4ERR_NOTSUPP;
+	if (length == 0 || (uint8_t)name[0] < SETTABLE_US)
+		return changes || length == 0 ? NFS4ERR_INVAL : NFS4ERR_NOXATTR;
+	if (length > VFS_NAME_MAX)
+		return NFS4ERR_NAMETOOLONG;
+	call->vfs.name = name;
+	call->vfs.name_length = length;
+	return NFS4_OK;
+}
+
+static void put_change(struct nfs_call *call)
+{
+	xdr_put_bool(&call->out, true);
+	xdr_put_u64(&call->out, call->vfs.before[0].change);
+	xdr_put_u64(&call->out, call->vfs.after[0].change);
+}
+
+static void xattr_got(struct nfs_call *call, int result)
+{
+	if (result == 0)
+		xdr_put_opaque(&call->out, call->vfs.data, call->vfs.data_length);
+	nfs4_done(call, xattr_status(result));
+}
+
+int nfs4_op_getxattr(struct nfs_call *call)
+{
+	uint32_t length;
+	const char *name = (const char *)xdr_get_opaque(&call->in, 4096, &length);
+	int status = need_name(call, name, length, false);
+
+	if (status != NFS4_OK)
+		return status;
+	call->vfs.data = nfs_call_scratch(call, VFS_XATTR_MAX);
+	call->vfs.data_room = VFS_XATTR_MAX;
+	return call->vfs.data ? nfs4_submit(call, VFS_XATTR_GET, xattr_got) : NFS4ERR_DELAY;
+}
+
+static void xattr_changed(struct nfs_call *call, int result)
+{
+	if (result == 0)
+		put_change(call);
+	nfs4_done(call, xattr_status(result));
+}
+
+int nfs4_op_setxattr(struct nfs_call *call)
+{
+	static const enum vfs_xattr_how hows[] = {VFS_XATTR_EITHER, VFS_XATTR_CREATE,
+						  VFS_XATTR_REPLACE};
+	uint32_t how = xdr_get_u32(&call->in), length, size;
+	const char *name = (const char *)xdr_get_opaque(&call->in, 4096, &length);
+	const uint8_t *value = xdr_get_opaque(&call->in, NFS_TRANSFER_MAX, &size);
+	int status = how > 2 ? NFS4ERR_BADXDR : need_name(call, name, length, true);
+
+	if (status != NFS4_OK)
+		return status;
+	if (size > VFS_XATTR_MAX)
+		return NFS4ERR_XATTR2BIG;
+	call->vfs.data = (void *)(uintptr_t)value;
+	call->vfs.data_length = size;
+	call->vfs.xattr_how = hows[how];
+	return nfs4_submit(call, VFS_XATTR_SET, xattr_changed);
+}
+
+int nfs4_op_removexattr(struct nfs_call *call)
+{
+	uint32_t length;
+	const char *name = (const char *)xdr_get_opaque(&call->in, 4096, &length);
+	int status = need_name(call, name, length, true);
+
+	return status == NFS4_OK ? nfs4_submit(call, VFS_XATTR_REMOVE, xattr_changed) : status;
+}
+
+/* compound.numbers[0]: bytes there is room for. */
+static void xattr_listed(struct nfs_call *call, int result)
+{
+	const char *at = call->vfs.data, *end = at + call->vfs.data_length;
+	size_t start = xdr_length(&call->out), count_at;
+	uint32_t count = 0;
+
+	if (result < 0) {
+		nfs4_done(call, result == -ERANGE ? NFS4ERR_TOOSMALL : nfs4_status_of(result));
+		return;
+	}
+	xdr_put_u64(&call->out, call->vfs.cookie);
+	count_at = xdr_length(&call->out);
+	xdr_put_u32(&call->out, 0);
+	for (; at < end; at += strlen(at) + 1) {
+		if ((uint8_t)*at < SETTABLE_US)
+			continue;
+		xdr_put_string(&call->out, at);
+		count++;
+	}
+	xdr_patch_u32(&call->out, count_at, count);
+	xdr_put_bool(&call->out, call->vfs.eof);
+	nfs4_done(call, xdr_length(&call->out) - start > call->compound.numbers[0]
+			    ? NFS4ERR_TOOSMALL
+			    : NFS4_OK);
+}
+
+/* A name takes at most four times on the wire what it takes in the list. */
+int nfs4_op_listxattrs(struct nfs_call *call)
+{
+	uint64_t cookie = xdr_get_u64(&call->in);
+	uint32_t most = xdr_get_u32(&call->in), room;
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
+
+	if (status != NFS4_OK)
+		return status;
+	if (call->compound.current.pseudo)
+		return NFS4ERR_NOTSUPP;
+	if (most < LIST_HEAD)
+		return NFS4ERR_TOOSMALL;
+	room = (most - LIST_HEAD) / 4;
+	room = room < LIST_MIN ? LIST_MIN : room > VFS_XATTR_MAX ? VFS_XATTR_MAX : room;
+	call->compound.numbers[0] = most;
+	call->vfs.cookie = cookie;
+	call->vfs.data = nfs_call_scratch(call, room);
+	call->vfs.data_room = room;
+	return call->vfs.data ? nfs4_submit(call, VFS_XATTR_LIST, xattr_listed) : NFS4ERR_DELAY;
+}
