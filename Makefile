@@ -13,7 +13,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
             -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
+LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
@@ -22,6 +22,7 @@ ISCSI_PORT ?= 3260
 WEB_PORT   ?= 8443
 NFS_PORT   ?= 2049
 MOUNT_PORT ?= 0
+REPL_PORT  ?= 7420
 
 # make install
 PREFIX   ?= /usr/local
@@ -222,7 +223,8 @@ fuzzers: $(FUZZERS)
 run: $(PROGRAMS)
 	@mkdir -p $(STATE)
 	@exec tools/run $(BUILD) $(STATE) $(BIND) $(WEB_PORT) --iscsi-port $(ISCSI_PORT) \
-		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
+		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT) \
+		$(if $(filter file,$(origin REPL_PORT)),,--repl-port $(REPL_PORT))
 
 # --- proving -----------------------------------------------------------------------------------
 ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1
@@ -328,7 +330,7 @@ clean:
 help:
 	@echo 'make                build build/granaryd, build/granary and build/granary-web'
 	@echo 'make run            build, then serve a demo LUN in the foreground; Ctrl-C stops it'
-	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N WEB_PORT=N'
+	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N WEB_PORT=N NFS_PORT=N REPL_PORT=N'
 	@echo 'make test           every suite, both I/O engines, an ASan+UBSan pass, fuzz corpora'
 	@echo '                    TESTS="--only REGEX", "--list" and more: tests/run --help'
 	@echo 'make lint           clang-format, clang-tidy, layers, banned functions, scripts'

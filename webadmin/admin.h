@@ -27,8 +27,9 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
+	struct replication *replication;
 	struct relay_thread relay;
-	bool applying;         /* a document of the whole configuration */
+	bool applying; /* a document of the whole configuration */
 	struct certificate certificate;
 	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */

@@ -21,7 +21,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
-	volume) list="create list show resize rescan rename delete" ;;
+	volume) list="create list show resize set rescan rename delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
@@ -46,6 +46,7 @@ _granary()
 	"pool findings") list="--clear $globals" ;;
 	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
+	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"share create") list="--quota $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
