@@ -44,6 +44,7 @@ void firewall_of(const json_t *status, struct firewall *ret_firewall)
 	*ret_firewall = firewall;
 }
 
+/* Protocols by number, ICMP and ICMPv6: the image has no list of their names. */
 void firewall_text(const struct firewall *firewall, char *text)
 {
 	char ports[FIREWALL_PORTS * 8] = "";
@@ -70,7 +71,7 @@ void firewall_text(const struct firewall *firewall, char *text)
 		 "\t\tudp dport { %d } accept\n"
 		 "\t\tiif lo accept\n"
 		 "\t\tct state { established, related } accept\n"
-		 "\t\tmeta l4proto { icmp, ipv6-icmp } accept\n"
+		 "\t\tmeta l4proto { 1, 58 } accept\n"
 		 "\t\tudp dport { 68, 546 } accept\n"
 		 "\t}\n"
 		 "\tchain forward {\n"

@@ -17,7 +17,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit export diff apply status config completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
@@ -34,6 +34,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
+	replica) list="code pair peers unpair group switchover promote demote pause resume" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
@@ -63,6 +64,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
+	"replica group") list="--peer --rpo --limit $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;
