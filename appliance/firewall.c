@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HTTPS 443
-#define NFS   2049
-#define RPC   111 /* its portmapper */
-#define ISCSI 3260
+#define HTTPS       443
+#define NFS         2049
+#define RPC         111 /* its portmapper */
+#define ISCSI       3260
+#define REPLICATION 7420
 
 static void add_port(struct firewall *firewall, json_int_t port)
 {
@@ -35,6 +36,7 @@ void firewall_of(const json_t *status, struct firewall *ret_firewall)
 	add_port(&firewall, HTTPS);
 	add_port(&firewall, NFS);
 	add_port(&firewall, RPC);
+	add_port(&firewall, REPLICATION);
 	if (json_array_size(endpoints) == 0) /* it is on its way up */
 		add_port(&firewall, ISCSI);
 	json_array_foreach((json_t *)endpoints, index, endpoint)

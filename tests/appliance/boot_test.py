@@ -42,8 +42,8 @@ def make_lun(points, box):
                  shown)
     status, shown = box.run("find / -xdev -perm /6000 -type f | wc -l | sed s/^/setuid=/")
     points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
-    status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(443|3260|2049|111|68|546) '")
-    points.point(status == 1, "nothing listens but HTTPS, iSCSI, NFS and the DHCP client", shown)
+    status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(443|3260|7420|2049|111|68|546) '")
+    points.point(status == 1, "nothing listens but HTTPS, iSCSI, NFS, replication and the DHCP client", shown)
     status, shown = box.run("nft list chain inet granary input")
     points.point(status == 0 and "policy drop" in shown and "443" in shown and "3260" in shown,
                  "a packet filter drops the rest", shown)
