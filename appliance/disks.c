@@ -55,7 +55,7 @@ unsigned disks_find(struct host_disk *disks, unsigned most, uint64_t least)
 
 		if (strlen(entry->d_name) >= sizeof disk->name || !is_disk(entry->d_name))
 			continue;
-		snprintf(disk->name, sizeof disk->name, "%s", entry->d_name);
+		snprintf(disk->name, sizeof disk->name, "%.31s", entry->d_name);
 		read_line(disk->name, "size", line, sizeof line);
 		disk->size = strtoull(line, NULL, 10) * 512;
 		read_line(disk->name, "device/model", disk->model, sizeof disk->model);

@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HTTPS 443
-#define NFS   2049
-#define RPC   111 /* its portmapper */
-#define ISCSI 3260
+#define HTTPS       443
+#define NFS         2049
+#define RPC         111 /* its portmapper */
+#define ISCSI       3260
+#define REPLICATION 7420
 
 static void add_port(struct firewall *firewall, json_int_t port)
 {
@@ -35,6 +36,7 @@ void firewall_of(const json_t *status, struct firewall *ret_firewall)
 	add_port(&firewall, HTTPS);
 	add_port(&firewall, NFS);
 	add_port(&firewall, RPC);
+	add_port(&firewall, REPLICATION);
 	if (json_array_size(endpoints) == 0) /* it is on its way up */
 		add_port(&firewall, ISCSI);
 	json_array_foreach((json_t *)endpoints, index, endpoint)
@@ -44,6 +46,7 @@ void firewall_of(const json_t *status, struct firewall *ret_firewall)
 	*ret_firewall = firewall;
 }
 
+/* Protocols by number, ICMP and ICMPv6: the image has no list of their names. */
 void firewall_text(const struct firewall *firewall, char *text)
 {
 	char ports[FIREWALL_PORTS * 8] = "";
@@ -70,7 +73,7 @@ void firewall_text(const struct firewall *firewall, char *text)
 		 "\t\tudp dport { %d } accept\n"
 		 "\t\tiif lo accept\n"
 		 "\t\tct state { established, related } accept\n"
-		 "\t\tmeta l4proto { icmp, ipv6-icmp } accept\n"
+		 "\t\tmeta l4proto { 1, 58 } accept\n"
 		 "\t\tudp dport { 68, 546 } accept\n"
 		 "\t}\n"
 		 "\tchain forward {\n"

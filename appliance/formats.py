@@ -54,8 +54,9 @@ HARDWARE = [
      ("ResourceType", 3), ("VirtualQuantity", 2)],
     [("AllocationUnits", "byte * 2^20"), ("ElementName", "2048 MiB of memory"), ("InstanceID", 2),
      ("ResourceType", 4), ("VirtualQuantity", 2048)],
-    [("Address", 0), ("ElementName", "SATA controller"), ("InstanceID", 3),
-     ("ResourceSubType", "AHCI"), ("ResourceType", 20)],
+    # The one that VMware, VirtualBox and the kernel for hypervisors all have.
+    [("Address", 0), ("ElementName", "IDE controller"), ("InstanceID", 3),
+     ("ResourceSubType", "PIIX4"), ("ResourceType", 5)],
     [("AddressOnParent", 0), ("ElementName", "system disk"),
      ("HostResource", "ovf:/disk/system"), ("InstanceID", 4), ("Parent", 3), ("ResourceType", 17)],
     [("AutomaticAllocation", "true"), ("Connection", "storage"),

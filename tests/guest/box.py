@@ -52,7 +52,9 @@ class Box:
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, self.disk, "12G"],
                            check=True)
         if medium:
-            options = ["-drive", f"file={medium},format=raw,media=cdrom,readonly=on", *options]
+            options = ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=medium", "-drive",
+                       f"if=none,id=medium,file={medium},format=raw,media=cdrom,readonly=on",
+                       *options]
         self.port = daemon.free_port()
         self.web_port = daemon.free_port()
         self.seen = ""

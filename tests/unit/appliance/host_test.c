@@ -329,13 +329,13 @@ static void firewall_follows(void **state)
 	(void)state;
 	firewall_of(status, &firewall);
 	firewall_text(&firewall, text);
-	assert_non_null(strstr(text, "tcp dport { 22, 111, 443, 2049, 3270 } accept\n"));
-	assert_non_null(strstr(text, "tcp sport { 22, 111, 443, 2049, 3270 } notrack\n"));
+	assert_non_null(strstr(text, "tcp dport { 22, 111, 443, 2049, 3270, 7420 } accept\n"));
+	assert_non_null(strstr(text, "tcp sport { 22, 111, 443, 2049, 3270, 7420 } notrack\n"));
 	assert_non_null(strstr(text, "policy drop;"));
 	json_decref(status);
 	firewall_of(NULL, &firewall);
 	firewall_text(&firewall, text);
-	assert_non_null(strstr(text, "{ 111, 443, 2049, 3260 } accept\n"));
+	assert_non_null(strstr(text, "{ 111, 443, 2049, 3260, 7420 } accept\n"));
 }
 
 int main(void)
