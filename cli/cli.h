@@ -106,6 +106,7 @@ int run_volume_list(struct command *command);
 int run_volume_show(struct command *command);
 int run_volume_resize(struct command *command);
 int run_volume_rename(struct command *command);
+int run_volume_take(struct command *command);
 int run_volume_delete(struct command *command);
 int run_provision(struct command *command);
 int run_share_create(struct command *command);

@@ -95,6 +95,10 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
  * be discarded first. */
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
+/* volume_take: a standby volume is served here from done(0) on; the gateway that serves it lets go
+ * first, without an error to any request of its initiators beyond "standby". -ETIMEDOUT when it
+ * does not within some seconds; -EOPNOTSUPP where there are no gateways. */
+void volume_take(struct volume *volume, struct pool_call *call);
 
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
  * first; takes over the reference it is given and returns a new one. */

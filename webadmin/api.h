@@ -138,6 +138,7 @@ void api_volume_list(struct api_request *request);
 void api_volume_create(struct api_request *request);
 void api_volume_show(struct api_request *request);
 void api_volume_change(struct api_request *request);
+void api_volume_take(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);
 void api_share_create(struct api_request *request);

@@ -161,6 +161,8 @@ static const struct route table[] = {
      BODY({"name", FIELD_TEXT, false, "new name"}, {"size", FIELD_SIZE, false, "new size"},
 	  {"shrink", FIELD_SWITCH, false, "the new size may be smaller"}),
      "Volume"},
+    {"POST", V1 "/volumes/{pool}/{volume}/take", api_volume_take, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Serve a volume here that another gateway serves now", NULL, "Volume"},
     {"DELETE", V1 "/volumes/{pool}/{volume}", api_volume_delete, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Delete a volume and its data"},
 

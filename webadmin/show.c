@@ -228,6 +228,9 @@ json_t *show_volume(struct model *model, struct volume *volume)
 				    json_string(show_checksum(volume->checksum)));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
 	}
+	if (object)
+		json_object_set_new(object, "state",
+				    json_string(volume_standby(volume) ? "standby" : "online"));
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)
 		json_object_set_new(object, "scsi_id", json_sprintf("3%s", naa));

@@ -21,7 +21,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
-	volume) list="create list show resize rename delete" ;;
+	volume) list="create list show resize rename take delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
