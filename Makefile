@@ -48,7 +48,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
 PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-console \
-            $(BUILD)/granary-update
+            $(BUILD)/granary-update $(BUILD)/granary-hostd
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -122,11 +122,17 @@ $(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) 
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
 
-CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console qr screen text)
+CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console menu qr screen text)
 $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lqrencode
+
+HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,files host render settings settings_file)
+$(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(HOST_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lsystemd -lseccomp
 
 UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
 $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
@@ -134,7 +140,7 @@ $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(LIB)
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
@@ -248,7 +254,9 @@ appliance: all | $(APPLIANCE_READY)
 
 appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
+	@tests/appliance/settings_test.py
 	@tests/appliance/update_test.py
+	@tests/appliance/rebuild_test.py
 
 # --- lint: every file is looked at once per change ---------------------------------------------
 .PHONY: lint-format lint-tidy lint-sources lint-scripts
@@ -303,6 +311,7 @@ install: all
 .PHONY: install-appliance
 install-appliance: install
 	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
+	install -m 755 $(BUILD)/granary-hostd $(DESTDIR)$(PREFIX)/sbin/granary-hostd
 	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
 clean:

@@ -45,7 +45,7 @@ static void refresh(void)
 }
 
 /* A program of the system in the foreground, on this terminal. */
-static void run(const char *const *words)
+void console_run(const char *const *words)
 {
 	pid_t child;
 
@@ -81,8 +81,19 @@ static void shell(void)
 	printf("\033[2J\033[H%s\r\n", text(TEXT_SHELL));
 	fflush(stdout);
 	set_raw(false);
-	run(words);
+	console_run(words);
 	set_raw(true);
+}
+
+/* A dialogue, on the terminal as programs know it. */
+static void dialogue(void (*menu)(void))
+{
+	printf("\033[2J\033[H");
+	fflush(stdout);
+	set_raw(false);
+	menu();
+	set_raw(true);
+	console.shown[0] = '\0';
 }
 
 static void confirmed(enum text question, const char *verb)
@@ -93,13 +104,28 @@ static void confirmed(enum text question, const char *verb)
 	printf("\r\n  %s", text(question));
 	fflush(stdout);
 	if (read(STDIN_FILENO, &answer, 1) == 1 && (answer == 'y' || answer == 'Y'))
-		run(words);
+		console_run(words);
 	console.shown[0] = '\0';
 }
 
 static void key(char pressed)
 {
 	switch (pressed) {
+	case 'n':
+		dialogue(menu_network);
+		break;
+	case 't':
+		dialogue(menu_time);
+		break;
+	case 'h':
+		dialogue(menu_name);
+		break;
+	case 'w':
+		dialogue(menu_password);
+		break;
+	case 'u':
+		dialogue(menu_updates);
+		break;
 	case 's':
 		shell();
 		break;

@@ -2,12 +2,14 @@
 #ifndef APPLIANCE_CONSOLE_H
 #define APPLIANCE_CONSOLE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 /* What granary-console's files share. Context: its one thread; everything blocks. */
 #define STATE_DIR   "/var/lib/granary"
 #define DAEMON      STATE_DIR "/control.sock"
+#define HELPER      "/run/granary/host.sock"
 #define SCREEN_SIZE 16384
 
 enum text {
@@ -27,6 +29,32 @@ enum text {
 	TEXT_SURE_RESTART,
 	TEXT_SURE_OFF,
 	TEXT_SHELL,
+	TEXT_CANCEL,
+	TEXT_NO_HELPER,
+	TEXT_NETWORK,
+	TEXT_NETWORK_CHOICE,
+	TEXT_ASK_PORT,
+	TEXT_ASK_PORTS,
+	TEXT_ASK_BOND,
+	TEXT_ASK_MODE,
+	TEXT_ASK_VLAN,
+	TEXT_ASK_ADDRESS,
+	TEXT_ASK_GATEWAY,
+	TEXT_ASK_DNS,
+	TEXT_ASK_MTU,
+	TEXT_CONFIRM,
+	TEXT_KEPT,
+	TEXT_WENT_BACK,
+	TEXT_ASK_SERVERS,
+	TEXT_ASK_ZONE,
+	TEXT_ASK_NAME,
+	TEXT_ASK_ACCOUNT,
+	TEXT_ASK_PASSWORD,
+	TEXT_ASK_AGAIN,
+	TEXT_NOT_SAME,
+	TEXT_DONE,
+	TEXT_ROLLBACK,
+	TEXT_ENTER,
 	TEXTS
 };
 
@@ -49,5 +77,21 @@ void screen_compose(struct screen *screen, bool language);
  * corner at @row and @column of the terminal, light modules drawn, two of them around it. A text
  * that is too long for @lines is left out. */
 void qr_put(struct screen *screen, const char *text, unsigned row, unsigned column, unsigned lines);
+
+/* menu.c: dialogues, line by line on the cooked terminal. Each comes back to the screen. */
+void menu_network(void);
+void menu_time(void);
+void menu_name(void);
+void menu_password(void);
+void menu_updates(void);
+
+/* console_run: a program of the system in the foreground, on this terminal. */
+void console_run(const char *const *words);
+
+/* ask: GET, PUT, POST or PATCH @path on @socket; @body is stolen (NULL: none). The reply's body
+ * when its status is below 400; NULL otherwise, with a sentence in @why (may be NULL). */
+#define WHY_TEXT 600
+json_t *ask(const char *socket, const char *method, const char *path, json_t *body,
+	    char why[WHY_TEXT]);
 
 #endif

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -78,6 +79,80 @@ def convert(raw, form, path, options=""):
         sys.exit(f"appliance/build: {' '.join(words)}: {done.stderr}")
 
 
+def steady_id(epoch, what):
+    """16 bytes in the place of a random identifier: the same for the same release."""
+    return hashlib.sha256(f"granary {what} {epoch}".encode()).digest()[:16]
+
+
+def settle_vmdk(path, epoch):
+    """The content ID that qemu-img rolls, in the descriptor behind the first sector."""
+    with open(path, "r+b") as disk:
+        head = disk.read(1 << 16)
+        at = head.index(b"\nCID=") + 5
+        disk.seek(at)
+        disk.write(steady_id(epoch, "vmdk")[:4].hex().encode())
+
+
+def settle_vhd(path, epoch):
+    """Time and UUID of the footer and of its copy at the start, and their checksum."""
+    with open(path, "r+b") as disk:
+        for at in (0, os.path.getsize(path) - 512):
+            disk.seek(at)
+            footer = bytearray(disk.read(512))
+            if footer[:8] != b"conectix":
+                sys.exit(f"{path}: no VHD footer at {at}")
+            struct.pack_into(">I", footer, 24, max(int(epoch) - 946684800, 0))
+            footer[68:84] = steady_id(epoch, "vhd")
+            struct.pack_into(">I", footer, 64, 0)
+            struct.pack_into(">I", footer, 64, ~sum(footer) & 0xffffffff)
+            disk.seek(at)
+            disk.write(footer)
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+METADATA = bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e")   # region of a VHDX, as on disk
+PAGE_83 = bytes.fromhex("ab12cabee6b2234593efc309e000c746")    # its item: the disk's identifier
+
+
+def settle_vhdx(path, epoch):
+    """MS-VHDX: GUIDs and sequence numbers of both headers (the higher one counts), the replayed
+    log, the disk's own identifier."""
+    with open(path, "r+b") as disk:
+        places = []
+        for at in (64 << 10, 128 << 10):
+            disk.seek(at)
+            places.append((int.from_bytes(disk.read(16)[8:], "little"), at))
+        for number, (_, at) in enumerate(sorted(places), 1):
+            disk.seek(at)
+            header = bytearray(disk.read(4096))
+            if header[:4] != b"head" or any(header[48:64]):
+                sys.exit(f"{path}: a VHDX header with a log to replay at {at}")
+            header[16:32], header[32:48] = steady_id(epoch, "file"), steady_id(epoch, "data")
+            struct.pack_into("<Q", header, 8, number)
+            header[4:8] = bytes(4)
+            struct.pack_into("<I", header, 4, crc32c(header))
+            disk.seek(at)
+            disk.write(header)
+            length, log = struct.unpack_from("<IQ", header, 68)
+            disk.seek(log)
+            disk.write(bytes(length))
+        disk.seek(192 << 10)
+        regions = disk.read(64 << 10)
+        start = struct.unpack_from("<Q", regions, regions.index(METADATA) + 16)[0]
+        disk.seek(start)
+        table = disk.read(64 << 10)
+        disk.seek(start + struct.unpack_from("<I", table, table.index(PAGE_83) + 16)[0])
+        disk.write(steady_id(epoch, "disk"))
+
+
 def digest_of(path):
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -90,6 +165,7 @@ def write_ova(raw, stem, version, epoch):
     """DSP0243: a tar of the descriptor first, the manifest, then the disk."""
     name, disk = os.path.basename(stem), stem + ".vmdk"
     convert(raw, "vmdk", disk, "subformat=streamOptimized")
+    settle_vmdk(disk, epoch)
     ovf = OVF.format(name=name, version=version, packed=os.path.getsize(disk),
                      size=os.path.getsize(raw), items=hardware()).encode()
     manifest = (f"SHA256({name}.ovf)= {hashlib.sha256(ovf).hexdigest()}\n"

@@ -12,7 +12,8 @@
 #include "appliance/console.h"
 #include "core/control.h"
 
-#define ANSWER_MS   1500
+#define ANSWER_MS   5000
+#define HELPER_MS   30000 /* its own services take their time */
 #define CERTIFICATE STATE_DIR "/web/cert.pem"
 #define ADDRESSES   3 /* lines of them */
 #define POOLS       3
@@ -128,23 +129,35 @@ static void put_pools(struct screen *screen, const json_t *pools)
 	}
 }
 
-/* NULL: the daemon does not answer. */
-static json_t *ask_daemon(const char *path)
+json_t *ask(const char *socket, const char *method, const char *path, json_t *body,
+	    char why[WHY_TEXT])
 {
-	json_t *request = json_pack("{s:s,s:s}", "method", "GET", "path", path);
-	json_t *reply = NULL, *body = NULL;
+	json_t *request = json_pack("{s:s,s:s,s:o*}", "method", method, "path", path, "body", body);
+	json_t *reply = NULL, *answer = NULL;
 	struct err err = {0};
+	int wait = strcmp(socket, HELPER) == 0 ? HELPER_MS : ANSWER_MS;
+	int result = request ? control_call(socket, request, wait, &reply, &err) : -1;
 
-	if (request && control_call(DAEMON, request, ANSWER_MS, &reply, &err) == 0)
-		body = json_incref(json_object_get(reply, "body"));
+	if (result == 0)
+		answer = json_incref(json_object_get(reply, "body"));
+	if (why)
+		snprintf(why, WHY_TEXT, "%s", err.text);
+	if (result == 0 && json_integer_value(json_object_get(reply, "status")) >= 400) {
+		const char *detail = json_string_value(json_object_get(answer, "detail"));
+
+		if (why)
+			snprintf(why, WHY_TEXT, "%s", detail ? detail : "");
+		json_decref(answer);
+		answer = NULL;
+	}
 	json_decref(reply);
 	json_decref(request);
-	return body;
+	return answer;
 }
 
 static void put_setup_code(struct screen *screen)
 {
-	json_t *setup = ask_daemon("/api/v1/setup");
+	json_t *setup = ask(DAEMON, "GET", "/api/v1/setup", NULL, NULL);
 	const char *code = json_string_value(json_object_get(setup, "code"));
 
 	if (code)
@@ -154,7 +167,7 @@ static void put_setup_code(struct screen *screen)
 
 void screen_compose(struct screen *screen, bool language)
 {
-	json_t *status = ask_daemon("/api/v1/status");
+	json_t *status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
 	const json_t *daemon = json_object_get(status, "daemon");
 	const char *version = json_string_value(json_object_get(daemon, "version"));
 	char host[65] = "granary", url[80];

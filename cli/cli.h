@@ -11,7 +11,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX  8
+#define OPTIONS_MAX  12
 #define POSITION_MAX 66
 
 struct option_spec {
@@ -90,6 +90,14 @@ int say(struct command *command, json_t *body, const char *format, ...)
 /* command_password: the option "password-file"'s contents into @body; 0, or the exit status. */
 int command_password(struct command *command, json_t *body, bool required);
 
+int run_appliance_show(struct command *command);
+int run_appliance_network(struct command *command);
+int run_appliance_confirm(struct command *command);
+int run_appliance_revert(struct command *command);
+int run_appliance_time(struct command *command);
+int run_appliance_name(struct command *command);
+int run_appliance_restart(struct command *command);
+int run_appliance_poweroff(struct command *command);
 int run_disk_list(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
@@ -105,6 +113,7 @@ int run_volume_create(struct command *command);
 int run_volume_list(struct command *command);
 int run_volume_show(struct command *command);
 int run_volume_resize(struct command *command);
+int run_volume_rescan(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_take(struct command *command);
 int run_volume_delete(struct command *command);
@@ -157,6 +166,9 @@ int run_token_delete(struct command *command);
 int run_audit_list(struct command *command);
 int run_audit_export(struct command *command);
 int run_audit_check(struct command *command);
+int run_export(struct command *command);
+int run_diff(struct command *command);
+int run_apply(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -20,6 +21,10 @@ static const struct column volume_fields[] = {
     {"SCSI ID", "scsi_id", TEXT},
     {"LUNS", "mapped", COUNT},
     {"CHECKSUM", "checksum", TEXT},
+    {"BACKEND", "backend", TEXT},
+    {"DEVICE", "device", TEXT},
+    {"STATE", "state", TEXT},
+    {"REASON", "reason", TEXT},
     {"RESERVED", "reserve_bytes", SIZE},
 };
 
@@ -49,30 +54,80 @@ static int check_size(const char *text)
 	return size_parse(text, &bytes, &err) < 0 ? command_fail("%s", err.text) : 0;
 }
 
+/* The options as members of the body, as far as they were given. */
+static int add_options(struct command *command, json_t *body)
+{
+	static const char *const texts[] = {"checksum", "reserve", "naa", "serial",
+					    "vendor",   "product", "t10"};
+	const char *device = command_option(command, "device");
+	char *path = device ? realpath(device, NULL) : NULL;
+
+	for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
+		const char *value = command_option(command, texts[i]);
+
+		if (value)
+			json_object_set_new(body, texts[i], json_string(value));
+	}
+	if (command_option(command, "read-only"))
+		json_object_set_new(body, "read_only", json_true());
+	/* A link below /dev, by-id or of LVM, stays right when disks change places. */
+	if (device && device[0] != '/' && !path) {
+		free(path);
+		return command_fail("%s is not there", device);
+	}
+	if (device)
+		json_object_set_new(body, "device", json_string(device[0] == '/' ? device : path));
+	free(path);
+	return 0;
+}
+
 int run_volume_create(struct command *command)
 {
 	struct volume_name name;
-	const char *checksum = command_option(command, "checksum");
 	const char *reserve = command_option(command, "reserve");
+	const char *size = command->count > 1 ? command->position[1] : NULL;
 	json_t *reply, *body;
 	int status = split_name(command->position[0], &name);
 
-	if (!status)
-		status = check_size(command->position[1]);
+	if (!status && !size && !command_option(command, "device")) {
+		command_fail("a volume needs a size, or --device");
+		return EXIT_USAGE;
+	}
+	if (!status && size)
+		status = check_size(size);
 	if (!status && reserve)
 		status = check_size(reserve);
-	if (!status) {
-		body = json_pack("{s:s,s:s,s:s}", "pool", name.pool, "name", name.name, "size",
-				 command->position[1]);
-		if (checksum)
-			json_object_set_new(body, "checksum", json_string(checksum));
-		if (reserve)
-			json_object_set_new(body, "reserve", json_string(reserve));
-		status = command_call(command, "POST", body, &reply, "/api/v1/volumes");
+	if (status)
+		return status;
+	body = json_pack("{s:s,s:s}", "pool", name.pool, "name", name.name);
+	if (size)
+		json_object_set_new(body, "size", json_string(size));
+	status = add_options(command, body);
+	if (status) {
+		json_decref(body);
+		return status;
 	}
+	status = command_call(command, "POST", body, &reply, "/api/v1/volumes");
 	return status ? status
 		      : say(command, reply, "volume %s created, SCSI ID %s", command->position[0],
 			    json_string_value(json_object_get(reply, "scsi_id")));
+}
+
+int run_volume_rescan(struct command *command)
+{
+	struct volume_name name;
+	char size[32];
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "POST", NULL, &reply, "/api/v1/volumes/%s/%s/rescan",
+				      name.pool, name.name);
+	if (status)
+		return status;
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "size_bytes")), size,
+		    sizeof size);
+	return say(command, reply, "volume %s has %s", command->position[0], size);
 }
 
 int run_volume_list(struct command *command)

@@ -58,6 +58,10 @@ int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *e
  * it was set up, what the administrator removed stays removed. */
 void demo_set_up(struct webadmin *admin, const char *state_dir, void (*ready)(const char *naa));
 
+/* files_identity: who this server is to NFSv4 clients, over restarts: nfs-identity of the state
+ * directory, made when it is not there. */
+#define FILES_IDENTITY 16
+int files_identity(const char *state_dir, uint8_t identity[FILES_IDENTITY], struct err *err);
 /* files.c: the ports of the NFS server on each of @addresses; the portmapper's too where it is
  * free. -EADDRINUSE only for a port that was asked for; without one NFS is left out. */
 int files_listen(struct nfs_server *nfs, const struct options *options,

@@ -275,7 +275,10 @@ static int create_nfs(struct err *err)
 	    .io_loop_count = daemon_.options.io_loops,
 	    .lease_seconds = daemon_.options.nfs_lease,
 	};
+	int result = files_identity(daemon_.options.state_dir, options.identity, err);
 
+	if (result < 0)
+		return result;
 	return nfs_server_create(&options, &daemon_.nfs, err);
 }
 

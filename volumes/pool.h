@@ -100,6 +100,10 @@ void volume_rename(struct volume *volume, const char *name, struct pool_call *ca
  * does not within some seconds; -EOPNOTSUPP where there are no gateways. */
 void volume_take(struct volume *volume, struct pool_call *call);
 
+/* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
+ * -EOPNOTSUPP for a volume that is not a device's. */
+void volume_rescan(struct volume *volume, struct pool_call *call);
+
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
  * first; takes over the reference it is given and returns a new one. */
 struct volume *pool_find_volume(struct pool *pool, const char *name);

@@ -3,9 +3,21 @@
 #define WEBADMIN_ADMIN_H
 
 #include "webadmin/access.h"
+#include "webadmin/certificate.h"
 #include "webadmin/model.h"
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
+
+/* api_appliance.c: the thread that waits for the appliance's helper. */
+struct relay_thread {
+	struct loop *loop;
+	void (*done)(struct message *message);
+	pthread_t thread;
+	bool runs;
+};
+/* relay_quiet: wait for the call under way, seconds at most; its answer is still to be delivered
+ * by the loop. */
+void relay_quiet(struct relay_thread *thread);
 
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
@@ -15,8 +27,11 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
-	struct watch *watch;   /* watch.h */
-	struct list replays;   /* replay.c: answers to Idempotency-Keys, oldest first */
+	struct relay_thread relay;
+	bool applying; /* a document of the whole configuration */
+	struct certificate certificate;
+	struct watch *watch; /* watch.h */
+	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 
 	/* start.c: bringing up and taking down */

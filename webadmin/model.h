@@ -84,7 +84,7 @@ void model_finish(struct model *model);
 struct model_pool *model_pool_add(struct model *model, const char *name);
 int model_pool_add_path(struct model_pool *pool, const char *path);
 struct model_pool *model_pool_find(struct model *model, const char *name);
-const char *model_pool_kind(const struct model_pool *pool); /* "native", "rbd" */
+const char *model_pool_kind(const struct model_pool *pool); /* "native", "rbd", .. */
 void model_pool_remove(struct model_pool *pool);            /* NULL is fine */
 
 struct model_target *model_target_add(struct model *model, const char *iqn, const char *alias);

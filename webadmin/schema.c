@@ -20,6 +20,19 @@ static bool devices_good(const json_t *value)
 	return json_is_array(value);
 }
 
+static bool objects_good(const json_t *value)
+{
+	size_t index;
+	json_t *item;
+
+	json_array_foreach((json_t *)value, index, item)
+	{
+		if (!json_is_object(item))
+			return false;
+	}
+	return json_is_array(value);
+}
+
 static bool texts_good(const json_t *value)
 {
 	size_t index;
@@ -51,8 +64,12 @@ static const char *type_wanted(enum field_type type, const json_t *value)
 		return json_is_boolean(value) ? NULL : "true or false";
 	case FIELD_TEXTS:
 		return texts_good(value) ? NULL : "an array of texts";
+	case FIELD_OBJECTS:
+		return objects_good(value) ? NULL : "an array of objects";
 	case FIELD_DEVICES:
 		return devices_good(value) ? NULL : "an array of paths or objects";
+	case FIELD_OBJECT:
+		return json_is_object(value) ? NULL : "an object";
 	default:
 		return "left out";
 	}

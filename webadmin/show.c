@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "volumes/passthrough.h"
 #include "webadmin/model.h"
 
 /* What the API shows of each thing. Secrets never leave: a rule shows that there is one. */
@@ -211,12 +212,31 @@ const char *show_checksum(enum volume_checksum checksum)
 	return words[checksum];
 }
 
+/* What is not of our own making. */
+static void show_device(json_t *object, const struct volume *volume)
+{
+	const struct volume_identity *id = &volume->identity;
+	struct passthrough_info info;
+
+	json_object_set_new(object, "backend", json_string(volume->ops->name));
+	if (!passthrough_get_info(volume, &info))
+		return;
+	json_object_set_new(object, "device", json_string(info.path));
+	json_object_set_new(object, "state",
+			    json_string(info.available ? "online" : "unavailable"));
+	json_object_set_new(object, "reason", json_string(info.reason));
+	json_object_set_new(object, "read_only", json_boolean(volume->read_only));
+	json_object_set_new(object, "vendor", json_string(id->vendor));
+	json_object_set_new(object, "product", json_string(id->product));
+	json_object_set_new(object, "t10", json_string(id->t10));
+}
+
 json_t *show_volume(struct model *model, struct volume *volume)
 {
 	char naa[33], uuid[37];
 	json_t *object;
 
-	hex(volume->identity.naa, 16, naa);
+	hex(volume->identity.naa, volume_naa_length(&volume->identity), naa);
 	object = json_pack("{s:s,s:s,s:I,s:I,s:b,s:s,s:s,s:s,s:o}", "pool",
 			   volume->pool ? pool_name(volume->pool) : "", "name", volume->name,
 			   "size_bytes", (json_int_t)volume_size(volume), "used_bytes",
@@ -227,6 +247,7 @@ json_t *show_volume(struct model *model, struct volume *volume)
 		json_object_set_new(object, "checksum",
 				    json_string(show_checksum(volume->checksum)));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
+		show_device(object, volume);
 	}
 	if (object)
 		json_object_set_new(object, "state",

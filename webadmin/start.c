@@ -9,6 +9,7 @@
 #include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
+#include "webadmin/passthrough.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -295,11 +296,26 @@ static void pool_opened(struct pool_call *call, int result)
 		pools_opened(admin);
 }
 
+static void start_passthrough(struct model_pool *pool)
+{
+	struct webadmin *admin = pool->opening;
+	bool last = loop_now(admin->options.control) >= pool->busy_limit_ns;
+
+	if (passthrough_start(admin, pool, last) == -EBUSY)
+		timer_start(&pool->retry, BUSY_RETRY_NS);
+	else if (--admin->pending == 0)
+		pools_opened(admin);
+}
+
 static void start_pool(struct timer *retry)
 {
 	struct model_pool *pool = container_of(retry, struct model_pool, retry);
 	const struct webadmin_options *options = &pool->opening->options;
 
+	if (model_pool_is_passthrough(pool)) {
+		start_passthrough(pool);
+		return;
+	}
 	pool->busy = true;
 	pool->call = (struct pool_call){.done = pool_opened};
 	pool_open(options->world, options->control, (const char *const *)pool->paths,
@@ -388,6 +404,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	list_for_each (it, &admin->model.pools)
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
+	relay_quiet(&admin->relay);
 	watch_quiet(admin->watch);
 	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */

@@ -55,6 +55,12 @@ static const struct config_migration migrations[] = {
     {"CHAP of discovery",
      "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
      "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
+    {"devices as volumes",
+     "create table passthrough(volume blob primary key check(length(volume) = 16),"
+     "  name text not null unique, path text not null unique, size integer not null,"
+     "  read_only integer not null, naa blob not null check(length(naa) = 16),"
+     "  serial text not null, vendor text not null, product text not null,"
+     "  t10 text not null) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

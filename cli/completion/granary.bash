@@ -17,11 +17,11 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup account token audit status completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit export diff apply status completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
-	volume) list="create list show resize rename take delete" ;;
+	volume) list="create list show resize rescan rename take delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
@@ -30,6 +30,7 @@ _granary()
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	setup) list="code" ;;
+	appliance) list="show network confirm revert time name restart poweroff" ;;
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
@@ -42,7 +43,7 @@ _granary()
 	"pool check") list="--data --offline $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
-	"volume create") list="--checksum --reserve $globals" ;;
+	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"share create") list="--quota $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
@@ -54,6 +55,7 @@ _granary()
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
+	"appliance time") list="--timezone $globals" ;;
 	"account create") list="--role --password-file $globals" ;;
 	"account change") list="--role --password-file $globals" ;;
 	"token create") list="--role --days $globals" ;;

@@ -43,7 +43,7 @@ def firmware_options(firmware, folder):
 class Box:
     """One appliance: a fresh disk on the built image, its serial console, its iSCSI port."""
 
-    def __init__(self, folder, firmware, bundles=()):
+    def __init__(self, folder, firmware, bundles=(), options=()):
         disk = os.path.join(folder, "disk.qcow2")
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image(), "-F", "qcow2",
                         disk, "12G"], check=True)
@@ -64,7 +64,7 @@ class Box:
              *[word for path in bundles
                for word in ("-drive", f"file={path},if=virtio,format=raw,readonly=on")],
              "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260,"
-             f"hostfwd=tcp:127.0.0.1:{self.web_port}-:443"],
+             f"hostfwd=tcp:127.0.0.1:{self.web_port}-:443", *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.listener.settimeout(60)
         self.serial = self.listener.accept()[0]
@@ -105,6 +105,14 @@ class Box:
         return (self.wait("GNU GRUB|Booting", 300) is not None and
                 self.wait(r"10\.0\.2\.\d+", BOOT_LIMIT) is not None and
                 self.wait("READY", BOOT_LIMIT) is not None)
+
+    def answer(self, *dialogue):
+        """(what is asked for, what is typed then) one after the other; false when it is not."""
+        for asked, typed in dialogue:
+            if self.wait(asked, 60) is None:
+                return False
+            self.type(typed)
+        return True
 
     def run(self, command, limit=120):
         """A command in the console's shell; (exit status, output)."""

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "appliance/host.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/log.h"
+
+#define ROOM(type, member, base) ((type *)(void *)((char *)(member)-offsetof(type, base)))
+
+/* --- trying and going back ------------------------------------------------------------------- */
+
+static int enforce_network(struct host *host, const struct settings *before,
+			   const struct settings *next, struct err *err)
+{
+	int result = host->ops->files(next, err);
+
+	return result == 0 ? host->ops->network(before, next, err) : result;
+}
+
+static int go_back(struct host *host, struct err *err)
+{
+	struct settings tried = host->now;
+
+	timer_stop(&host->trial);
+	host->now = host->before;
+	return enforce_network(host, &tried, &host->now, err);
+}
+
+static void not_confirmed(struct timer *timer)
+{
+	struct host *host = ROOM(struct host, timer, trial);
+	struct err err = {0};
+
+	if (go_back(host, &err) == 0)
+		log_notice("network settings were not confirmed: back to those before");
+	else
+		log_error("network settings were not confirmed, and can not go back: %s", err.text);
+}
+
+int host_open(struct host *host, struct loop *loop, const struct host_ops *ops, const char *path,
+	      struct err *err)
+{
+	struct err mine = {0};
+	char aside[256];
+	int result;
+
+	*host = (struct host){.ops = ops, .path = path, .trial_ns = HOST_TRIAL_NS};
+	timer_init(&host->trial, loop, not_confirmed);
+	settings_default(&host->now);
+	result = settings_load(path, &host->now, &mine);
+	if (result < 0 && result != -ENOENT) {
+		snprintf(aside, sizeof aside, "%s.bad", path);
+		rename(path, aside);
+		err_set(err, -EUCLEAN, "%s", mine.text);
+	}
+	return result == 0 || result == -ENOENT ? 0 : -EUCLEAN;
+}
+
+void host_close(struct host *host)
+{
+	timer_stop(&host->trial);
+}
+
+/* --- routes ---------------------------------------------------------------------------------- */
+
+static json_t *answer(int status, json_t *body)
+{
+	return json_pack("{s:i,s:o}", "status", status, "body", body);
+}
+
+static json_t *problem(int status, const char *code, const char *title, const char *detail)
+{
+	return answer(status, json_pack("{s:s,s:s,s:i,s:s,s:s}", "type", "about:blank", "title",
+					title, "status", status, "detail", detail, "code", code));
+}
+
+static json_t *refused(const struct err *err)
+{
+	if (err->code == -EINVAL)
+		return problem(400, "bad_setting", "Bad Request", err->text);
+	return problem(500, "host_failed", "Internal Server Error", err->text);
+}
+
+static json_t *show(struct host *host, const json_t *body)
+{
+	bool trial = timer_active(&host->trial);
+	uint64_t left = trial ? host->trial.deadline - loop_now(host->trial.loop) : 0;
+
+	(void)body;
+	return answer(200,
+		      json_pack("{s:o,s:b,s:I}", "settings", settings_show(&host->now), "trial",
+				trial, "trial_seconds", (json_int_t)(left / 1000000000ull)));
+}
+
+/* @body may have members of @known only. */
+static int take(const json_t *body, struct settings *next, const char *const *known,
+		struct err *err)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach((json_t *)body, name, value)
+	{
+		if (strcmp(name, known[0]) != 0 && strcmp(name, known[1]) != 0)
+			return err_set(err, -EINVAL, "there is no member %s here", name);
+	}
+	return settings_parse(body, next, err);
+}
+
+static json_t *set_network(struct host *host, const json_t *body)
+{
+	static const char *const known[] = {"links", "dns"};
+	struct settings next = host->now;
+	struct err err = {0};
+
+	if (take(body, &next, known, &err) < 0)
+		return refused(&err);
+	if (!timer_active(&host->trial))
+		host->before = host->now;
+	if (enforce_network(host, &host->now, &next, &err) < 0) {
+		struct settings failed = next;
+
+		host->now = host->before;
+		timer_stop(&host->trial);
+		enforce_network(host, &failed, &host->now, NULL);
+		return refused(&err);
+	}
+	host->now = next;
+	timer_start(&host->trial, host->trial_ns);
+	return show(host, NULL);
+}
+
+static json_t *confirm(struct host *host, const json_t *body)
+{
+	struct err err = {0};
+
+	(void)body;
+	if (!timer_active(&host->trial))
+		return problem(409, "no_trial", "Conflict", "no settings wait to be confirmed");
+	if (settings_save(host->path, &host->now, &err) < 0)
+		return refused(&err);
+	timer_stop(&host->trial);
+	return show(host, NULL);
+}
+
+static json_t *revert(struct host *host, const json_t *body)
+{
+	struct err err = {0};
+
+	(void)body;
+	if (!timer_active(&host->trial))
+		return problem(409, "no_trial", "Conflict", "no settings wait to be confirmed");
+	return go_back(host, &err) < 0 ? refused(&err) : show(host, NULL);
+}
+
+/* Into force first: what does not work is not kept. While a network is on trial the file keeps
+ * the one before. */
+static int keep(struct host *host, const struct settings *next, struct err *err)
+{
+	struct settings file = *next;
+
+	if (timer_active(&host->trial)) {
+		file = host->before;
+		memcpy(file.name, next->name, sizeof file.name);
+		memcpy(file.zone, next->zone, sizeof file.zone);
+		memcpy(file.time, next->time, sizeof file.time);
+		file.time_count = next->time_count;
+		host->before = file;
+	}
+	host->now = *next;
+	return settings_save(host->path, &file, err);
+}
+
+static json_t *set_time(struct host *host, const json_t *body)
+{
+	static const char *const known[] = {"timezone", "time_servers"};
+	struct settings next = host->now;
+	struct err err = {0};
+
+	if (take(body, &next, known, &err) < 0 || host->ops->files(&next, &err) < 0 ||
+	    host->ops->time(&next, &err) < 0 || keep(host, &next, &err) < 0)
+		return refused(&err);
+	return show(host, NULL);
+}
+
+static json_t *set_name(struct host *host, const json_t *body)
+{
+	static const char *const known[] = {"name", "name"};
+	struct settings next = host->now;
+	struct err err = {0};
+
+	if (take(body, &next, known, &err) < 0 || host->ops->name(next.name, &err) < 0 ||
+	    keep(host, &next, &err) < 0)
+		return refused(&err);
+	return show(host, NULL);
+}
+
+static json_t *restart(struct host *host, const json_t *body)
+{
+	struct err err = {0};
+
+	(void)body;
+	return host->ops->restart(&err) < 0 ? refused(&err) : answer(202, json_object());
+}
+
+static json_t *power_off(struct host *host, const json_t *body)
+{
+	struct err err = {0};
+
+	(void)body;
+	return host->ops->power_off(&err) < 0 ? refused(&err) : answer(202, json_object());
+}
+
+#define BASE "/api/v1/appliance"
+static const struct {
+	const char *method, *path;
+	json_t *(*serve)(struct host *host, const json_t *body);
+	bool body; /* an object has to come along */
+} routes[] = {
+    {"GET", BASE, show, false},
+    {"PUT", BASE "/network", set_network, true},
+    {"POST", BASE "/network/confirm", confirm, false},
+    {"POST", BASE "/network/revert", revert, false},
+    {"PUT", BASE "/time", set_time, true},
+    {"PUT", BASE "/name", set_name, true},
+    {"POST", BASE "/restart", restart, false},
+    {"POST", BASE "/poweroff", power_off, false},
+};
+
+json_t *host_answer(struct host *host, const json_t *message)
+{
+	const char *method = json_string_value(json_object_get(message, "method"));
+	const char *path = json_string_value(json_object_get(message, "path"));
+	const json_t *body = json_object_get(message, "body");
+
+	for (unsigned i = 0; method && path && i < sizeof routes / sizeof *routes; i++) {
+		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].path, path) != 0)
+			continue;
+		if (routes[i].body && !json_is_object(body))
+			return problem(400, "no_body", "Bad Request", "a JSON object is missing");
+		return routes[i].serve(host, body);
+	}
+	return problem(404, "no_route", "Not Found", "the host helper has no such route");
+}

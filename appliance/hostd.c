@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "appliance/files.h"
+#include "appliance/host.h"
+#include "core/control.h"
+#include "core/log.h"
+#include "core/world.h"
+
+/*~ granary-hostd: the one process that may change the machine itself: network, time, name, restart.
+ * It takes typed requests on a UNIX socket from root (granaryd passes on what its API was asked,
+ * the console asks by itself), starts no program, and can not: what it wants done it says to
+ * systemd's own services over the system bus.
+ *
+ * granary-hostd --early (before the network is up, at each start): the settings that last are
+ *   written out as run-time configuration of networkd and chrony; name and time zone are set
+ * granary-hostd: serves; settings.h says what there is, host.c what becomes of it */
+#define SETTINGS "/var/lib/granary/host/settings.json"
+#define FOLDER   "/run/granary"
+#define SOCKET   FOLDER "/host.sock"
+
+static struct {
+	struct loop *loop;
+	struct host host;
+} helper;
+
+static int fail(const struct err *err)
+{
+	log_error("granary-hostd: %s", err->text);
+	return 1;
+}
+
+static void serve(struct control_request *request, const json_t *message, void *context)
+{
+	(void)context;
+	control_reply(request, host_answer(&helper.host, message));
+}
+
+/* A hole in here has to stay one: no program is started, nothing mounted, nobody traced. */
+static int confine(struct err *err)
+{
+	static const int refused[] = {
+	    SCMP_SYS(execve),  SCMP_SYS(execveat),    SCMP_SYS(mount),        SCMP_SYS(umount2),
+	    SCMP_SYS(ptrace),  SCMP_SYS(chroot),      SCMP_SYS(setuid),       SCMP_SYS(bpf),
+	    SCMP_SYS(reboot),  SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(kexec_load),
+	    SCMP_SYS(unshare), SCMP_SYS(setns)};
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int result = filter ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; result == 0 && i < sizeof refused / sizeof *refused; i++)
+		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
+	if (result == 0)
+		result = seccomp_load(filter);
+	seccomp_release(filter);
+	return result < 0 ? err_set(err, result, "seccomp: %s", strerror(-result)) : 0;
+}
+
+static int early(void)
+{
+	struct settings settings;
+	struct err err = {0};
+	char zone[128];
+	int result;
+
+	settings_default(&settings);
+	result = settings_load(SETTINGS, &settings, &err);
+	if (result < 0 && result != -ENOENT) {
+		fail(&err); /* and on with the defaults: somebody has to be able to reach it */
+		settings_default(&settings);
+	}
+	if (sethostname(settings.name, strlen(settings.name)) < 0)
+		log_warning("granary-hostd: name %s: %s", settings.name, strerror(errno));
+	if (file_replace("/etc/hostname", settings.name, strlen(settings.name), 0644, &err) < 0)
+		log_warning("granary-hostd: %s", err.text);
+	snprintf(zone, sizeof zone, "/usr/share/zoneinfo/%s", settings.zone);
+	unlink("/etc/localtime");
+	if (symlink(zone, "/etc/localtime") < 0)
+		log_warning("granary-hostd: time zone: %s", strerror(errno));
+	if (host_system.files(&settings, &err) < 0)
+		return fail(&err);
+	return 0;
+}
+
+static int open_all(struct control_server **ret_server, struct err *err)
+{
+	int result = loop_create(&world_aio, &helper.loop, err);
+
+	if (result < 0)
+		return result;
+	if (host_open(&helper.host, helper.loop, &host_system, SETTINGS, err) < 0)
+		log_error("granary-hostd: %s; the defaults are in force", err->text);
+	if (mkdir(FOLDER, 0755) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "%s: %s", FOLDER, strerror(errno));
+	result = control_server_open(helper.loop, SOCKET, 0600, serve, NULL, ret_server, err);
+	return result < 0 ? result : confine(err);
+}
+
+int main(int argc, char **argv)
+{
+	struct control_server *server;
+	struct err err = {0};
+
+	if (argc == 2 && strcmp(argv[1], "--early") == 0)
+		return early();
+	if (argc != 1) {
+		fprintf(stderr, "usage: granary-hostd [--early]\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	if (open_all(&server, &err) < 0)
+		return fail(&err);
+	/* What an instance before this one had on trial is not confirmed any more. */
+	if (host_system.files(&helper.host.now, &err) < 0 ||
+	    host_system.network(&helper.host.now, &helper.host.now, &err) < 0)
+		log_warning("granary-hostd: %s", err.text);
+	loop_run(helper.loop); /* until it is killed: it holds nothing that has to be put away */
+	return 0;
+}
