@@ -207,6 +207,7 @@ struct pool_info {
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
 	const char *kind;          /* of back end: "native", "rbd" */
+	bool full;                 /* a write has found no space, and none has found any since */
 	bool waiting;              /* what holds it does not answer at present; requests wait */
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];

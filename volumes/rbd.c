@@ -853,6 +853,7 @@ static void rbd_get_info(struct pool *base, struct pool_info *ret_info)
 	    .used_bytes = __atomic_load_n(&pool->used_bytes, __ATOMIC_RELAXED),
 	    .free_bytes = __atomic_load_n(&pool->free_bytes, __ATOMIC_RELAXED),
 	    .provisioned_bytes = __atomic_load_n(&pool->provisioned_bytes, __ATOMIC_RELAXED),
+	    .full = __atomic_load_n(&pool->full, __ATOMIC_RELAXED),
 	    .waiting = __atomic_load_n(&pool->slow, __ATOMIC_RELAXED),
 	    .read_only = __atomic_load_n(&pool->blocklisted, __ATOMIC_RELAXED),
 	};

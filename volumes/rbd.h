@@ -101,6 +101,7 @@ struct rbd_pool {
 	/* any thread */
 	uint64_t size_bytes, free_bytes, used_bytes; /* atomic; 0: the cluster does not say */
 	uint64_t provisioned_bytes;                  /* atomic */
+	uint32_t full;                               /* atomic: the last write found no space */
 	uint32_t slow;                               /* atomic: it does not answer at present */
 	uint32_t blocklisted;                        /* atomic: this client was shut out */
 

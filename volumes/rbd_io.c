@@ -209,6 +209,18 @@ int rbd_errno(struct rbd_pool *pool, int result)
 	}
 }
 
+/* Said once each way. */
+static void note_space(struct rbd_pool *pool, bool full)
+{
+	if (full == __atomic_load_n(&pool->full, __ATOMIC_RELAXED) ||
+	    full == __atomic_exchange_n(&pool->full, full, __ATOMIC_RELAXED))
+		return;
+	if (full)
+		log_warning("pool %s: the cluster is full; writes are refused", pool->name);
+	else
+		log_notice("pool %s: the cluster takes writes again", pool->name);
+}
+
 static void finish(struct rbd_op *op, struct volume_request *request)
 {
 	int result = rbd_errno(op->pool, op->result);
@@ -221,6 +233,8 @@ static void finish(struct rbd_op *op, struct volume_request *request)
 		memcpy(request->extents, op->data, op->extent_count * sizeof *request->extents);
 		request->extent_count = op->extent_count;
 	}
+	if (request->op == VOLUME_WRITE && (result == 0 || result == -ENOSPC))
+		note_space(op->pool, result == -ENOSPC);
 	if (request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD)
 		__atomic_store_n(&op->volume->used_stale, 1, __ATOMIC_RELAXED);
 	request->backend = NULL;

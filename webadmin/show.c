@@ -164,7 +164,10 @@ json_t *show_pool(const struct model_pool *pool)
 
 	if (pool->pool) {
 		pool_get_info(pool->pool, &info);
-		state = info.read_only ? "read-only" : info.waiting ? "waiting" : "online";
+		state = info.read_only ? "read-only"
+			: info.waiting ? "waiting"
+			: info.full    ? "full"
+				       : "online";
 		reason = info.read_only ? info.read_only_reason
 			 : info.waiting ? "its cluster does not answer; requests wait"
 					: "";
@@ -247,11 +250,10 @@ json_t *show_volume(struct model *model, struct volume *volume)
 		json_object_set_new(object, "checksum",
 				    json_string(show_checksum(volume->checksum)));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
-		show_device(object, volume);
-	}
-	if (object)
 		json_object_set_new(object, "state",
 				    json_string(volume_standby(volume) ? "standby" : "online"));
+		show_device(object, volume);
+	}
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)
 		json_object_set_new(object, "scsi_id", json_sprintf("3%s", naa));

@@ -24,12 +24,13 @@ MIB = 1 << 20
 STANDBY = (2, 4, 0x0b)  # not ready: logical unit not accessible, target port in standby state
 
 
-def volume(daemon):
-    return [one for one in daemon.json("volume", "list") if one["name"] == "v"][0]
+def volume(daemon, name="v"):
+    found = [one for one in daemon.json("volume", "list") if one["name"] == name]
+    return found[0] if found else {"state": "not there"}
 
 
-def serves(daemon):
-    return volume(daemon)["state"] == "online"
+def serves(daemon, name="v"):
+    return volume(daemon, name)["state"] == "online"
 
 
 def connect(daemon, name="host"):
@@ -137,6 +138,29 @@ def killed(points, first, second):
     points.point(serves(first) and not serves(second), "the one that comes back is standby")
 
 
+def share_moves(points, first, second):
+    """A share is served where its volume is, and nowhere else."""
+    def state(daemon):
+        return daemon.json("share", "show", "far/s")["state"]
+
+    first.good("share", "create", "far/s")
+    refused = pools.wait_for(lambda: second.run("share", "import", "far/s").returncode == 1
+                             and "s" in [one["name"] for one in second.json("volume", "list")])
+    first.stop(signal.SIGKILL)
+    took_over = pools.wait_for(lambda: serves(second, "s"), 40)
+    second.good("share", "import", "far/s")
+    first.start()
+    points.point(refused and took_over and state(second) == "online"
+                 and state(first) == "unavailable",
+                 "a share is served by the gateway that has its volume, alone")
+    second.stop()
+    points.point(pools.wait_for(lambda: state(first) == "online", 40),
+                 "and by the other as soon as that one is gone", first.log()[-1500:])
+    check = first.run("share", "check", "far/s")
+    points.point(check.returncode == 0, "with a clean check", check.stdout + check.stderr)
+    second.start()
+
+
 def replaced(points, first, second):
     """The one that serves hangs; when it wakes up it was replaced, and nothing it does counts."""
     with connect(first) as client:
@@ -180,6 +204,7 @@ def test(points):
             moved(points, first, second)
             killed(points, first, second)
             replaced(points, first, second)
+            share_moves(points, first, second)
             for daemon in daemons:
                 points.point(daemon.stop() == 0, "a daemon ends well", daemon.log()[-1500:])
         finally:
