@@ -22,12 +22,12 @@ int run_export(struct command *command)
 /* The document in a file, or on standard input for "-"; NULL with the reason told. */
 static json_t *read_document(const char *path)
 {
-	const size_t flags = JSON_REJECT_DUPLICATES;
 	json_error_t error;
-	json_t *document = strcmp(path, "-") == 0 ? json_loadf(stdin, flags, &error)
-						  : json_load_file(path, flags, &error);
+	json_t *document = strcmp(path, "-") == 0
+			       ? json_loadf(stdin, JSON_REJECT_DUPLICATES, &error)
+			       : json_load_file(path, JSON_REJECT_DUPLICATES, &error);
 
-	if (document && json_is_object(document))
+	if (json_is_object(document))
 		return document;
 	command_fail("%s: line %d: %s", path, document ? 1 : error.line,
 		     document ? "this is no JSON object" : error.text);

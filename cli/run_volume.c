@@ -21,6 +21,10 @@ static const struct column volume_fields[] = {
     {"SCSI ID", "scsi_id", TEXT},
     {"LUNS", "mapped", COUNT},
     {"CHECKSUM", "checksum", TEXT},
+    {"IOPS LIMIT", "iops_limit", NUMBER},
+    {"BANDWIDTH LIMIT", "bandwidth_limit_bytes", SIZE},
+    {"BURST MS", "burst_ms", NUMBER},
+    {"DELAYED", "delayed", NUMBER},
     {"BACKEND", "backend", TEXT},
     {"DEVICE", "device", TEXT},
     {"STATE", "state", TEXT},
@@ -111,6 +115,67 @@ int run_volume_create(struct command *command)
 	return status ? status
 		      : say(command, reply, "volume %s created, SCSI ID %s", command->position[0],
 			    json_string_value(json_object_get(reply, "scsi_id")));
+}
+
+/* The limits that were given, as members of a body; 0, or the exit status. */
+static int read_limits(struct command *command, json_t *body)
+{
+	const char *iops = command_option(command, "iops"), *number = iops;
+	const char *bandwidth = command_option(command, "bandwidth");
+	const char *burst = command_option(command, "burst");
+
+	if (!iops && !bandwidth && !burst) {
+		command_fail("nothing to set: give --iops, --bandwidth or --burst");
+		return EXIT_USAGE;
+	}
+	if (iops &&
+	    (strspn(number, "0123456789") != strlen(number) || !*number || strlen(number) > 15))
+		return command_fail("--iops is a number, not %s", iops);
+	if (iops)
+		json_object_set_new(body, "iops", json_integer(strtoll(iops, NULL, 10)));
+	if (bandwidth && strcmp(bandwidth, "0") != 0 && check_size(bandwidth))
+		return EXIT_FAILED;
+	if (bandwidth)
+		json_object_set_new(body, "bandwidth", json_string(bandwidth));
+	if (burst)
+		json_object_set_new(body, "burst", json_string(burst));
+	return 0;
+}
+
+static const char *limit_text(const json_t *reply, const char *key, bool size, char *text)
+{
+	uint64_t limit = (uint64_t)json_integer_value(json_object_get(reply, key));
+
+	if (limit == 0)
+		return "no limit of";
+	if (size)
+		size_format(limit, text, 32);
+	else
+		snprintf(text, 32, "%llu", (unsigned long long)limit);
+	return text;
+}
+
+int run_volume_set(struct command *command)
+{
+	struct volume_name name;
+	char iops[32], bandwidth[32];
+	json_t *reply, *body;
+	int status = split_name(command->position[0], &name);
+
+	if (status)
+		return status;
+	body = json_object();
+	status = read_limits(command, body);
+	if (status) {
+		json_decref(body);
+		return status;
+	}
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/volumes/%s/%s", name.pool,
+			      name.name);
+	return status ? status
+		      : say(command, reply, "volume %s: %s operations, %s bandwidth a second",
+			    command->position[0], limit_text(reply, "iops_limit", false, iops),
+			    limit_text(reply, "bandwidth_limit_bytes", true, bandwidth));
 }
 
 int run_volume_rescan(struct command *command)

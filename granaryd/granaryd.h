@@ -14,6 +14,7 @@
 #define BIND_MAX          16
 #define IO_LOOPS_MAX      64
 #define ISCSI_PORT        3260
+#define REPL_PORT         7420
 #define DEMO_TARGET       "iqn.2026-11.org.granary:demo"
 #define DEFAULT_STATE_DIR "/var/lib/granary"
 
@@ -26,6 +27,8 @@ struct options {
 	uint16_t iscsi_port;
 	uint16_t nfs_port, mount_port;
 	bool nfs_port_given;
+	uint16_t repl_port;
+	bool repl_port_given;
 	unsigned nfs_lease; /* seconds; 0: the default */
 	const char *io_engine;
 	unsigned io_loops;
@@ -69,8 +72,8 @@ int files_listen(struct nfs_server *nfs, const struct options *options,
     __attribute__((warn_unused_result));
 
 /* ready.c: the READY line and the lines to copy, on stdout. */
-void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
-		 const char *state_dir, const char *demo_naa);
+void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, uint16_t repl_port,
+		 const char *control_path, const char *state_dir, const char *demo_naa);
 /* ready_print_setup_code: before READY; what the first account is made with. */
 void ready_print_setup_code(const char *code);
 

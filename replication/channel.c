@@ -55,6 +55,7 @@ static void ended(struct link *link, int error, const char *why)
 {
 	struct channel *channel = link->context;
 
+	channel->ended = !channel->broken;
 	channel_break(channel, error ? error : -ECONNRESET, "%s", why);
 }
 
@@ -157,6 +158,7 @@ static int take_frame(struct channel *channel, struct wire_message *message)
 	    wire_decode(channel->buffer + channel->start, channel->end - channel->start, message);
 
 	if (length < 0) {
+		channel->ended = false;
 		channel_break(channel, (int)length, "%s",
 			      length == -EPROTONOSUPPORT
 				  ? "the peer speaks another version of the protocol"
@@ -164,7 +166,7 @@ static int take_frame(struct channel *channel, struct wire_message *message)
 		return (int)length;
 	}
 	if (length == 0)
-		return 0;
+		return channel->broken;
 	if (message->sequence != channel->sequence_in) {
 		channel_break(channel, -EBADMSG, "a message is missing, repeated or out of order");
 		return -EBADMSG;
@@ -180,7 +182,7 @@ int channel_poll(struct channel *channel, struct wire_message *ret_message)
 	int result;
 
 	do {
-		if (channel->broken)
+		if (channel->broken && !channel->ended)
 			return channel->broken;
 		make_room(channel);
 		result = take_frame(channel, ret_message);

@@ -49,6 +49,7 @@ struct channel {
 	uint8_t *buffer;
 	size_t start, end;
 	bool paused;
+	bool ended; /* by the link: what came before that can still be received */
 	int broken; /* 0, or -errno with why */
 	char why[200];
 	/* what our pings say, and the peer's said */

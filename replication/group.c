@@ -199,7 +199,9 @@ int group_demote(struct group *group, struct err *err)
 
 	group_set_role(group, GROUP_FENCED); /* nothing changes any more */
 	group_drain(group);
-	result = keep_as_own(group, err);
+	result = group->host->keep ? group->host->keep(group, err) : 0;
+	if (result == 0)
+		result = keep_as_own(group, err);
 	if (result == 0) {
 		group->role = GROUP_STANDBY;
 		group->accept_any = true;

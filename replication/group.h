@@ -34,6 +34,8 @@ struct group_host {
 	/* Required. Standby: make members and staging volume as @text says, or check that they
 	 * are so; fills members[] and staging_volume. Fiber. 0 or -errno with @err. */
 	int (*define)(struct group *group, const char *text, size_t length, struct err *err);
+	/* Optional. Demoting: keep the members' images, which a sync is going to replace. Fiber. */
+	int (*keep)(struct group *group, struct err *err);
 	/* Optional. The group's role has changed. Any context on the loop. */
 	void (*role_changed)(struct group *group);
 };

@@ -195,12 +195,39 @@ static int take_over(struct receiver *receiver, const struct wire_message *messa
 	return channel_send(receiver->channel, &answer);
 }
 
+static int open_image(struct receiver *receiver);
+
+static int be_defined(struct receiver *receiver, const struct wire_message *message)
+{
+	struct group *group = receiver->group;
+	struct wire_message ready = {.type = WIRE_READY};
+	struct err err = {0};
+	int result;
+
+	if (message->type != WIRE_DEFINE)
+		return bad(receiver, "a definition is wanted");
+	result =
+	    group->host->define(group, (const char *)message->data, message->data_length, &err);
+	if (result < 0)
+		return channel_refuse(receiver->channel,
+				      result == -ENOSPC ? WIRE_REFUSED_SPACE : WIRE_REFUSED_GROUP,
+				      NULL, "%s", err.text);
+	if (!group->staging_good)
+		result = open_image(receiver);
+	if (result < 0)
+		return result;
+	ready.fresh = group->staging.sealed == 0 && !group->staging.seeding;
+	return channel_send(receiver->channel, &ready);
+}
+
 static int handle(struct receiver *receiver, const struct wire_message *message)
 {
 	if (receiver->group->role != GROUP_STANDBY)
 		return channel_refuse(receiver->channel, WIRE_REFUSED_ROLE,
 				      &receiver->group->lineage, "this node is the primary now");
 	switch (message->type) {
+	case WIRE_DEFINE:
+		return be_defined(receiver, message);
 	case WIRE_BEGIN:
 		return begin(receiver, message);
 	case WIRE_WRITE:
@@ -283,30 +310,6 @@ static int welcome(struct receiver *receiver)
 	return channel_send(receiver->channel, &message);
 }
 
-static int be_defined(struct receiver *receiver)
-{
-	struct group *group = receiver->group;
-	struct wire_message message, ready = {.type = WIRE_READY};
-	struct err err = {0};
-	int result = channel_receive(receiver->channel, &message);
-
-	if (result < 0)
-		return result;
-	if (message.type != WIRE_DEFINE)
-		return bad(receiver, "a definition is wanted");
-	result = group->host->define(group, (const char *)message.data, message.data_length, &err);
-	if (result < 0)
-		return channel_refuse(receiver->channel,
-				      result == -ENOSPC ? WIRE_REFUSED_SPACE : WIRE_REFUSED_GROUP,
-				      NULL, "%s", err.text);
-	if (!group->staging_good)
-		result = open_image(receiver);
-	if (result < 0)
-		return result;
-	ready.fresh = group->staging.sealed == 0 && !group->staging.seeding;
-	return channel_send(receiver->channel, &ready);
-}
-
 static void session(struct receiver *receiver, const struct wire_message *hello)
 {
 	struct group *group = receiver->group;
@@ -325,7 +328,9 @@ static void session(struct receiver *receiver, const struct wire_message *hello)
 	if (result == 0)
 		result = welcome(receiver);
 	if (result == 0)
-		result = be_defined(receiver);
+		result = channel_receive(receiver->channel, &message);
+	if (result == 0)
+		result = be_defined(receiver, &message);
 	group->phase = "receiving";
 	while (result == 0) {
 		result = channel_receive(receiver->channel, &message);

@@ -41,6 +41,7 @@ struct member {
 	struct recorder *recorder;
 	unsigned index;
 	struct volume *volume; /* NULL: no such member */
+	struct volume_watcher watcher;
 	struct marks marks;
 	struct list busy[BUCKETS]; /* writes in flight, by the MiB they begin in */
 	struct list wide;          /* discards in flight: any length */
@@ -487,6 +488,7 @@ static void member_finish(struct member *member)
 {
 	if (!member->volume)
 		return;
+	volume_unwatch(&member->watcher);
 	if (member->volume->tap == &member->tap)
 		volume_tap_set(member->volume, NULL);
 	volume_unref(member->volume);
@@ -516,6 +518,17 @@ void recorder_destroy(struct recorder *recorder)
 	heap_free(recorder);
 }
 
+/* A rollback is no request: all of the member may be different. No epoch can be closed between it
+ * and this, for both run on the control loop. */
+static void volume_changed(struct volume_watcher *watcher, struct volume *volume,
+			   enum volume_change change)
+{
+	struct member *member = container_of(watcher, struct member, watcher);
+
+	if (change == VOLUME_ROLLED_BACK)
+		recorder_mark(member->recorder, member->index, 0, volume_size(volume));
+}
+
 int recorder_add(struct recorder *recorder, unsigned index, struct volume *volume, bool marked)
 {
 	struct member *member = &recorder->members[index];
@@ -534,6 +547,8 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 	list_init(&member->wide);
 	list_init(&member->waiting);
 	member->volume = volume_ref(volume);
+	member->watcher.changed = volume_changed;
+	volume_watch(volume, &member->watcher);
 	if (marked)
 		marks_set_all(&member->marks);
 	volume_tap_set(volume, &member->tap);

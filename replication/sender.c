@@ -39,6 +39,7 @@ struct sender {
 	bool streaming;
 	uint8_t *data;   /* READ_MAX */
 	uint8_t *hashes; /* of a run */
+	char *defined;   /* the definition as it was sent last */
 	uint8_t *own;    /* of one read */
 };
 
@@ -76,6 +77,8 @@ static void learn_from_refusal(struct sender *sender, const struct wire_message 
 	}
 	channel_break(sender->channel, -EPROTO, "the peer refuses: %.*s", (int)message->data_length,
 		      (const char *)message->data);
+	snprintf(group->reason, sizeof group->reason, "the peer refuses: %.*s",
+		 (int)message->data_length, (const char *)message->data);
 }
 
 /* The next message, which has to be a @type. */
@@ -105,6 +108,23 @@ static int no_message(struct sender *sender)
 	return message.type == WIRE_REFUSE ? sender->channel->broken : unexpected(sender, &message);
 }
 
+/* The group's definition, when it is not the one that was sent last. */
+static int tell_definition(struct sender *sender, struct wire_message *ready)
+{
+	struct group *group = sender->group;
+	const char *text = group->host->definition(group);
+	struct wire_message message = {.type = WIRE_DEFINE, .data = (const uint8_t *)text};
+	int result;
+
+	if (sender->defined && strcmp(sender->defined, text) == 0)
+		return 0;
+	heap_free(sender->defined);
+	sender->defined = heap_strdup(text);
+	message.data_length = strlen(text);
+	result = channel_send(sender->channel, &message);
+	return result < 0 ? result : expect(sender, WIRE_READY, ready);
+}
+
 /* ---- records ---- */
 static bool all_zero(const uint8_t *data, uint64_t length)
 {
@@ -131,8 +151,11 @@ static int send_record(struct sender *sender, unsigned member, uint64_t offset, 
 
 static int begin(struct sender *sender, enum wire_begin kind)
 {
-	struct wire_message message = {.type = WIRE_BEGIN, .kind = (uint8_t)kind};
+	struct wire_message message = {.type = WIRE_BEGIN, .kind = (uint8_t)kind}, ready;
+	int result = tell_definition(sender, &ready); /* a member may have grown */
 
+	if (result < 0)
+		return result;
 	digest_begin(&sender->digest);
 	sender->records = 0;
 	return channel_send(sender->channel, &message);
@@ -499,8 +522,8 @@ static int hand_over(struct sender *sender)
 		result = expect(sender, WIRE_SWITCHED, &message);
 	if (result < 0)
 		return result;
-	group->switching = false;
 	result = group_hand_over(group, group->acked, &message.lineage, &err);
+	group->switching = false;
 	channel_break(sender->channel, result < 0 ? result : -ESHUTDOWN, "%s",
 		      result < 0 ? err.text : "handed over");
 	return sender->channel->broken;
@@ -510,6 +533,7 @@ static int stream(struct sender *sender)
 {
 	struct group *group = sender->group;
 	struct recorder *recorder = group->recorder;
+	struct wire_message message;
 	int result = 0;
 
 	group->phase = "streaming";
@@ -533,6 +557,8 @@ static int stream(struct sender *sender)
 		if (!recorder_complete(recorder, oldest))
 			channel_wait(sender->channel);
 		result = no_message(sender);
+		if (result == 0)
+			result = tell_definition(sender, &message);
 	}
 	return result < 0 ? result : sender->channel->broken;
 }
@@ -600,12 +626,7 @@ static int say_hello(struct sender *sender)
 		result = expect(sender, WIRE_WELCOME, &welcome);
 	if (result < 0)
 		return result;
-	message = (struct wire_message){.type = WIRE_DEFINE};
-	message.data = (const uint8_t *)group->host->definition(group);
-	message.data_length = strlen((const char *)message.data);
-	result = channel_send(sender->channel, &message);
-	if (result == 0)
-		result = expect(sender, WIRE_READY, &message);
+	result = tell_definition(sender, &message);
 	if (result < 0)
 		return result;
 	sender->fresh = message.fresh;
@@ -648,6 +669,17 @@ static void session(struct sender *sender)
 	}
 }
 
+/* A connection that ended while something was being sent may have brought the reason before. */
+static void last_words(struct sender *sender)
+{
+	struct wire_message message;
+
+	while (channel_poll(sender->channel, &message) == 1) {
+		if (message.type == WIRE_REFUSE)
+			learn_from_refusal(sender, &message);
+	}
+}
+
 void sender_run(struct group *group, struct channel *channel)
 {
 	struct sender sender = {.group = group, .channel = channel};
@@ -660,6 +692,7 @@ void sender_run(struct group *group, struct channel *channel)
 	session(&sender);
 	timer_stop(&sender.clock);
 	snprintf(group->reason, sizeof group->reason, "%s", channel->why);
+	last_words(&sender);
 	group->phase = "not connected";
 	if (recorder_mode(group->recorder) == RECORDER_HOLDS)
 		recorder_set_mode(group->recorder, RECORDER_RECORDS);
@@ -669,4 +702,5 @@ void sender_run(struct group *group, struct channel *channel)
 	heap_free(sender.data);
 	heap_free(sender.own);
 	heap_free(sender.hashes);
+	heap_free(sender.defined);
 }

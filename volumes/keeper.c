@@ -110,6 +110,10 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	if (!volume)
 		return result;
 	native_lock(native);
+	if (mine->identified) {
+		volume->volume.identity = mine->identity;
+		nvolume_mark_dirty(volume);
+	}
 	volume->volume.checksum = mine->checksum;
 	volume->volume.reserve_bytes = mine->reserve;
 	reserve_changed(volume);
@@ -542,6 +546,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
 	mine->size = spec->size_bytes;
 	mine->checksum = spec->checksum;
+	mine->identified = spec->identity != NULL;
+	if (spec->identity)
+		mine->identity = *spec->identity;
 	mine->reserve = spec->reserve_bytes;
 	call_queue(mine);
 }

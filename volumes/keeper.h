@@ -37,6 +37,8 @@ struct native_call {
 	char name[VOLUME_NAME_MAX + 1];
 	uint64_t size;
 	enum volume_checksum checksum;
+	bool identified; /* by identity */
+	struct volume_identity identity;
 	uint64_t reserve, until_ns;
 	bool shrink;
 	uint8_t watermark[WATERMARKS];

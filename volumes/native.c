@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "volumes/guard.h"
+#include "volumes/qos.h"
 
 /* The pool object: its life in memory, the lock, lanes and waiting. */
 
@@ -56,6 +57,7 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	init_dirty(native->dirty);
 	init_dirty(native->frozen);
 	native->cache_budget = 512u << 20;
+	native->turns = turns_new();
 	list_init(&native->lru);
 	list_init(&native->meta_freed[0]);
 	list_init(&native->meta_freed[1]);
@@ -127,6 +129,7 @@ void native_free(struct native *native)
 	for (unsigned i = 0; i < native->pv_count; i++)
 		disk_close(native->pv[i].disk);
 	free_lanes(native);
+	turns_free(native->turns);
 	heap_free(native->ag);
 	heap_free(native->space);
 	heap_free(native->hot);
@@ -341,6 +344,7 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 	volume->volume.size_bytes = volume->stored_size = size_bytes;
 	volume->volume.thin = true;
 	list_init(&volume->volume.watchers);
+	volume->volume.turns = native->turns;
 	list_init(&volume->link);
 	list_init(&volume->dirty_link);
 	list_init(&volume->snapshots);
@@ -359,6 +363,7 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 
 void nvolume_free(struct nvolume *volume)
 {
+	qos_free(volume->volume.qos);
 	tree_drop(&volume->map);
 	list_remove(&volume->link);
 	list_remove(&volume->dirty_link);

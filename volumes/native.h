@@ -255,6 +255,7 @@ enum hot_state { HOT_COLD, HOT_WARMING, HOT_HOT };
 
 struct native {
 	struct pool pool;
+	struct turns *turns;
 	pthread_mutex_t lock;
 	const struct world_ops *world;
 	struct loop *home;    /* management, checkpoints, timers */

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/world.h"
 #include "volumes/backend.h"
+#include "volumes/qos.h"
 
 /* A request becomes one request to the disk, on the loop that brought it; a discard that the device
  * can not carry out becomes writes of zeros, because a volume promises zeros. Each loop has a
@@ -282,6 +283,7 @@ static void device_free(struct device *device)
 {
 	list_remove(&device->link);
 	disk_close(device->disk);
+	qos_free(device->volume.qos);
 	heap_free(device->path);
 	heap_free(device);
 }

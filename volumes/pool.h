@@ -83,6 +83,9 @@ struct volume_spec {
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
 	enum volume_checksum checksum;
 	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
+	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
+	 * sees to it that the pool has no other volume with it. */
+	const struct volume_identity *identity;
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);

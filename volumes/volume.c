@@ -2,6 +2,7 @@
 /* volume.c: the half of volume.h that is the same for every back end: who may be asked what,
  * reference counts, watchers, names and identities. */
 #include "volumes/volume.h"
+#include "volumes/qos.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -130,7 +131,13 @@ bool volume_tap_quiet(const struct volume *volume)
 
 void volume_pass(struct volume_request *request)
 {
-	request->volume->ops->submit(request->volume, request);
+	turns_submit(request->volume->turns, request);
+}
+
+static void go(struct volume *volume, struct volume_request *request)
+{
+	if (go_by_tap(volume, request))
+		turns_submit(volume->turns, request);
 }
 
 void volume_submit(struct volume *volume, struct volume_request *request)
@@ -145,20 +152,41 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->error_offset = request->offset;
 	request->extent_count = 0;
 	request->tap = NULL;
+	request->gate = NULL;
+	request->queued = false;
 	result = check(volume, request);
 	if (result)
 		volume_refuse(request, result);
 	else if (request->length == 0 && request->op != VOLUME_FLUSH)
 		volume_refuse(request, 0); /* nothing to do is done */
-	else if (request->flags & VOLUME_UNTAPPED || go_by_tap(volume, request))
+	else if (request->flags & VOLUME_UNTAPPED)
 		volume->ops->submit(volume, request);
+	else if (!__atomic_load_n(&volume->qos, __ATOMIC_ACQUIRE) ||
+		 qos_admit(volume->qos, request))
+		go(volume, request);
+}
+
+void volume_go(struct volume_request *request)
+{
+	int result = check(request->volume, request); /* it may have changed meanwhile */
+
+	if (result)
+		volume_refuse(request, result);
+	else
+		go(request->volume, request);
 }
 
 void volume_cancel(struct volume_request *request)
 {
+	if (qos_cancel(request)) {
+		volume_refuse(request, -ECANCELED);
+		return;
+	}
 	if (request->tap && request->tap->ops->cancel(request->tap, request))
 		return;
-	if (request->volume->ops->cancel)
+	if (turns_cancel(request))
+		volume_refuse(request, -ECANCELED);
+	else if (request->volume->ops->cancel)
 		request->volume->ops->cancel(request->volume, request);
 }
 

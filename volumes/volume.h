@@ -81,6 +81,21 @@ struct volume_request {
 	uint64_t tap_ticket;
 	unsigned tap_state;
 	struct message tap_message;
+
+	/* private to qos.h's gates */
+	void *gate, *turn;
+	uint64_t gate_ns;
+	void (*turn_done)(struct volume_request *request, int result);
+	bool queued;
+};
+
+/* Limits of a volume, all back ends alike; 0: none. A burst is what may be done at once after a
+ * quiet time: so many milliseconds' worth of the limits (0: a second's). */
+struct volume_limits {
+	uint64_t iops, bandwidth; /* reads, writes, discards a second; bytes of reads and writes */
+	unsigned burst_ms;
+	uint64_t delayed,
+	    delayed_ns; /* volume_get_limits: requests that had to wait, and how long */
 };
 
 /* A tap sees every request that may change a volume, before the back end does and after: what
@@ -154,6 +169,8 @@ struct volume {
 	struct volume_tap *tap; /* atomic; NULL: none */
 	uint32_t untapped;      /* atomic: changes in flight that no tap has seen */
 	void *private_data;     /* private to the back end */
+	struct qos *qos;     /* atomic; NULL: never limited; the back end's qos_free() at its end */
+	struct turns *turns; /* of the pool; NULL: no turns are taken */
 };
 
 /* volume_submit: validates (range, alignment: -EINVAL through done()), fills the private
@@ -172,6 +189,11 @@ void volume_refuse(struct volume_request *request, int result);
 void volume_tap_set(struct volume *volume, struct volume_tap *tap);
 bool volume_tap_quiet(const struct volume *volume);
 void volume_pass(struct volume_request *request);
+
+/* volume_set_limits: at once, also for what waits. Context: the control loop. -EINVAL, -ENOMEM. */
+int volume_set_limits(struct volume *volume, const struct volume_limits *limits, struct err *err)
+    __attribute__((warn_unused_result));
+void volume_get_limits(const struct volume *volume, struct volume_limits *ret_limits);
 
 uint64_t volume_size(const struct volume *volume); /* bytes */
 static inline bool volume_standby(const struct volume *volume)

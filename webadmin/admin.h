@@ -27,6 +27,7 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
+	struct replication *replication;
 	struct relay_thread relay;
 	bool applying; /* a document of the whole configuration */
 	struct certificate certificate;

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/share.h"
 
@@ -46,15 +47,16 @@ static bool step_good(struct api_request *request, int result, const char *exist
 
 void api_volume_list(struct api_request *request)
 {
-	json_t *volumes = json_array();
+	json_t *volumes = json_array(), *mapped = show_all_mappings(request->model);
 
 	list_for_each (it, &request->model->pools) {
 		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume)))
-			json_array_append_new(volumes, show_volume(request->model, volume));
+			json_array_append_new(volumes, show_volume_mapped(volume, mapped));
 	}
+	json_decref(mapped);
 	api_reply(request, 200, volumes);
 }
 
@@ -187,6 +189,15 @@ static void volume_renamed(struct pool_call *call, int result)
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
+static void change_limits(struct api_request *request)
+{
+	if (json_object_get(request->body, "name") || json_object_get(request->body, "size"))
+		api_reply_error(request, 400, "bad_request",
+				"give a size, a name or limits, one of the three");
+	else if (find_volume(request))
+		limits_change(request);
+}
+
 void api_volume_change(struct api_request *request)
 {
 	const char *name = NULL;
@@ -194,11 +205,16 @@ void api_volume_change(struct api_request *request)
 	uint64_t bytes;
 	int shrink = 0;
 
+	if (limits_asked(request)) {
+		change_limits(request);
+		return;
+	}
 	if (!api_unpack(request, "{s?:s,s?:o,s?:b}", "name", &name, "size", &size, "shrink",
 			&shrink))
 		return;
 	if (!name == !size) {
-		api_reply_error(request, 400, "bad_request", "give either a size or a name");
+		api_reply_error(request, 400, "bad_request",
+				"give a size, a name or limits, one of the three");
 		return;
 	}
 	if (!find_volume(request) || !no_share(request))
@@ -254,7 +270,9 @@ static void volume_deleted(struct pool_call *call, int result)
 	if (request->state) {
 		scsi_reservations_forget(request->state);
 		if (store_remove_device(request->admin->options.config, request->state,
-					&request->err) < 0)
+					&request->err) < 0 ||
+		    limits_forget(request->admin->options.config, request->state, &request->err) <
+			0)
 			log_error("volume %s/%s is still in the configuration: %s",
 				  request->match.param[0], request->match.param[1],
 				  request->err.text);

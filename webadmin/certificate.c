@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "webadmin/certificate.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -132,15 +133,12 @@ static json_t *time_text(const ASN1_TIME *time)
 
 static json_t *address_text(const ASN1_OCTET_STRING *address)
 {
-	const unsigned char *byte = ASN1_STRING_get0_data(address);
-	char text[40] = "";
-	size_t at = 0;
+	int family = ASN1_STRING_length(address) == 4 ? AF_INET : AF_INET6;
+	char text[INET6_ADDRSTRLEN];
 
-	if (ASN1_STRING_length(address) == 4)
-		return json_sprintf("%u.%u.%u.%u", byte[0], byte[1], byte[2], byte[3]);
-	for (int i = 0; ASN1_STRING_length(address) == 16 && i < 16; i += 2)
-		at += (size_t)snprintf(text + at, sizeof text - at, "%s%x", i ? ":" : "",
-				       (unsigned)byte[i] << 8 | byte[i + 1]);
+	if (ASN1_STRING_length(address) != 4 && ASN1_STRING_length(address) != 16)
+		return NULL;
+	inet_ntop(family, ASN1_STRING_get0_data(address), text, sizeof text);
 	return json_string(text);
 }
 

@@ -152,6 +152,9 @@ const char *show_checksum(enum volume_checksum checksum);
 json_t *show_scrub(struct pool *pool);
 json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);
+/* For a list of them: show_all_mappings() once, then each with it. */
+json_t *show_all_mappings(struct model *model);
+json_t *show_volume_mapped(struct volume *volume, const json_t *all);
 json_t *show_target(const struct model_target *target);
 json_t *show_targets(struct model *model);
 json_t *show_luns(const struct model_target *target);

@@ -61,6 +61,10 @@ static const struct config_migration migrations[] = {
      "  read_only integer not null, naa blob not null check(length(naa) = 16),"
      "  serial text not null, vendor text not null, product text not null,"
      "  t10 text not null) without rowid;"},
+    {"limits of volumes",
+     "create table volume_limit(volume blob primary key check(length(volume) = 16),"
+     "  iops integer not null, bandwidth integer not null, burst_ms integer not null)"
+     " without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

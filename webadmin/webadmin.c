@@ -9,6 +9,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/host.h"
+#include "webadmin/replica.h"
 #include "webadmin/secret.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
@@ -49,6 +50,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
+	if (result == 0)
+		result = replica_create(admin, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -65,6 +68,7 @@ void webadmin_destroy(struct webadmin *admin)
 	certificate_finish(&admin->certificate);
 	model_finish(&admin->model);
 	replay_finish(admin);
+	replication_destroy(admin->replication);
 	access_close(admin->access);
 	secret_close();
 	heap_free(admin);

@@ -29,6 +29,7 @@ int main(int argc, char **argv)
 	uint64_t runs = number_after(argc, argv, "--runs", RUNS), bad = 0;
 	time_t begun = time(NULL);
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	log_set_level(LOG_LEVEL_ERROR);
 	for (uint64_t i = 0; i < runs && bad < 5; i++) {
 		char complaint[400];
