@@ -265,6 +265,20 @@ int run_volume_rename(struct command *command)
 			    name.pool, new_name);
 }
 
+int run_volume_take(struct command *command)
+{
+	struct volume_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (status)
+		return status;
+	status = command_call(command, "POST", NULL, &reply, "/api/v1/volumes/%s/%s/take",
+			      name.pool, name.name);
+	return status ? status
+		      : say(command, reply, "volume %s is served here", command->position[0]);
+}
+
 int run_volume_delete(struct command *command)
 {
 	struct volume_name name;

@@ -125,6 +125,10 @@ bool alua_allows(struct scsi_task *task, const struct scsi_opcode *row)
 	uint8_t access = __atomic_load_n(&task->nexus->port->access, __ATOMIC_ACQUIRE);
 	unsigned flags = row ? row->flags : 0;
 
+	if (task->itl && access < SCSI_STANDBY && volume_standby(task->itl->lu->volume))
+		access =
+		    SCSI_STANDBY; /* the unit is another gateway's, whatever the port's state */
+
 	if (access < SCSI_STANDBY || flags & OPCODE_ANY_ACCESS)
 		return true;
 	if (access == SCSI_STANDBY)
@@ -135,9 +139,11 @@ bool alua_allows(struct scsi_task *task, const struct scsi_opcode *row)
 
 /* ---- REPORT TARGET PORT GROUPS (SPC-4 6.37) */
 
-static void put_group(uint8_t *p, const struct scsi_port *port)
+static void put_group(uint8_t *p, const struct scsi_port *port, bool standby)
 {
-	p[0] = (uint8_t)((port->preferred ? 0x80 : 0) | port->access);
+	uint8_t access = standby && port->access < SCSI_STANDBY ? SCSI_STANDBY : port->access;
+
+	p[0] = (uint8_t)((port->preferred ? 0x80 : 0) | access);
 	p[1] = 0x08 | 0x04 | 0x02 | 0x01; /* U_SUP S_SUP AN_SUP AO_SUP */
 	put_be16(p + 2, port->group);
 	p[5] = port->cause;
@@ -151,6 +157,7 @@ void alua_report(struct scsi_task *task)
 	uint8_t *data = task->buffer->data;
 	unsigned format = task->cdb[1] >> 5;
 	uint32_t length = format == EXTENDED ? 8 : 4;
+	bool standby = task->itl && volume_standby(task->itl->lu->volume);
 
 	if (format > EXTENDED) {
 		sense_set_cdb_field(task, 1, 7);
@@ -163,7 +170,7 @@ void alua_report(struct scsi_task *task)
 	for (unsigned i = 0; i < target->port_count; i++) {
 		if (!target->ports[i].open)
 			continue;
-		put_group(data + length, &target->ports[i]);
+		put_group(data + length, &target->ports[i], standby);
 		length += REPORT_DESCRIPTOR;
 	}
 	topology_unlock();

@@ -86,6 +86,8 @@ static void volume_changed(struct volume_watcher *watcher, struct volume *volume
 	(void)volume;
 	if (change == VOLUME_THRESHOLD && threshold_reached(lu))
 		kind = ATTENTION_THRESHOLD;
+	else if (change == VOLUME_ACCESS)
+		kind = ATTENTION_ACCESS_CHANGED;
 	else if (change != VOLUME_RESIZED)
 		return;
 	topology_lock();

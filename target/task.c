@@ -429,6 +429,9 @@ static void fail_with_errno(struct scsi_task *task, int result)
 	case -EROFS:
 		sense_set(task, SENSE_DATA_PROTECT, ASC_WRITE_PROTECTED);
 		break;
+	case -EREMOTE: /* another gateway serves it since a moment ago */
+		sense_set(task, SENSE_NOT_READY, ASC_PORT_STANDBY);
+		break;
 	case -EINVAL: /* it got smaller than when the CDB was looked at */
 		sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LBA_OUT_OF_RANGE);
 		break;

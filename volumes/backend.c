@@ -123,7 +123,6 @@ void volume_rename(struct volume *volume, const char *name, struct pool_call *ca
 	volume->pool->ops->volume_rename(volume, name, call);
 }
 
-/* ---- snapshots and clones ---- */
 static void can_not(const struct pool *pool, const char *what, struct pool_call *call)
 {
 	call->loop = loop_current();
@@ -139,6 +138,15 @@ static const struct pool_ops *ops_of(const struct volume *volume)
 	return volume->pool ? volume->pool->ops : &none;
 }
 
+void volume_take(struct volume *volume, struct pool_call *call)
+{
+	if (ops_of(volume)->volume_take)
+		ops_of(volume)->volume_take(volume, call);
+	else
+		can_not(volume->pool, "several gateways", call);
+}
+
+/* ---- snapshots and clones ---- */
 void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
 		     struct pool_call *call)
 {

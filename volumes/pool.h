@@ -99,6 +99,10 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
  * be discarded first. */
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
+/* volume_take: a standby volume is served here from done(0) on; the gateway that serves it lets go
+ * first, without an error to any request of its initiators beyond "standby". -ETIMEDOUT when it
+ * does not within some seconds; -EOPNOTSUPP where there are no gateways. */
+void volume_take(struct volume *volume, struct pool_call *call);
 
 /* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
  * -EOPNOTSUPP for a volume that is not a device's. */
@@ -208,6 +212,7 @@ struct pool_info {
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
 	const char *kind;          /* of back end: "native", "rbd" */
+	bool full;                 /* a write has found no space, and none has found any since */
 	bool waiting;              /* what holds it does not answer at present; requests wait */
 	bool read_only;            /* I8: after an error on journal or superblock */
 	char read_only_reason[200];

@@ -129,7 +129,10 @@ static void take_found(struct rbd_job *job)
 	struct list *link;
 
 	while ((link = list_pop_front(&job->found))) {
-		insert(job->pool, list_entry(link, struct rbd_volume, link));
+		struct rbd_volume *volume = list_entry(link, struct rbd_volume, link);
+
+		volume->shown_standby = volume->volume.standby;
+		insert(job->pool, volume);
 		job->pool->volume_count++;
 	}
 	rbd_sum_sizes(job->pool);
@@ -141,6 +144,7 @@ static void used_known(struct rbd_job *job)
 	uint64_t now = loop_now(job->pool->home);
 
 	volume->counting = false;
+	volume->inside--;
 	volume->count_at_ns = now + COUNT_REST * (now - job->started_ns);
 	if (job->result == 0)
 		__atomic_store_n(&job->volume->used_bytes, job->size, __ATOMIC_RELAXED);
@@ -159,10 +163,154 @@ static void count_used(struct rbd_volume *volume)
 	if (!job)
 		return;
 	volume->counting = true;
+	volume->inside++;
 	rbd_job_count(job, rbd_image_used, used_known);
 }
 
 /* ---- a pool */
+
+static void tell_access(struct rbd_volume *volume)
+{
+	bool standby = __atomic_load_n(&volume->volume.standby, __ATOMIC_ACQUIRE);
+
+	if (standby == volume->shown_standby)
+		return;
+	volume->shown_standby = standby;
+	log_notice("volume %s/%s: %s", volume->pool->name, volume->volume.name,
+		   standby ? "served by another gateway" : "served here");
+	volume_notify(&volume->volume, VOLUME_ACCESS);
+}
+
+static void closed_again(struct rbd_job *job)
+{
+	rbd_job_end(job, 0);
+}
+
+static int close_found(struct rbd_job *job)
+{
+	rbd_image_close(job->volume);
+	return 0;
+}
+
+/* Found by a look while a change of our own made it known. */
+static void drop_double(struct rbd_volume *volume)
+{
+	struct rbd_job *job = rbd_job_new(volume->pool, volume, NULL);
+
+	volume_unref(&volume->volume); /* the job's is left */
+	if (job)
+		rbd_job_run(job, close_found, closed_again);
+}
+
+static bool hold_all(struct rbd_job *job);
+
+static void rejoined(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+
+	pool->rejoining = false;
+	for (unsigned i = 0; i < job->volume_count; i++)
+		job->volumes[i]->inside--;
+	if (job->result == 0) {
+		__atomic_store_n(&pool->blocklisted, 0, __ATOMIC_RELAXED);
+		log_notice("pool %s: back in the cluster", pool->name);
+	}
+	rbd_job_end(job, 0);
+}
+
+/* Shut out: another gateway has taken over what was ours. When all that is under way has failed,
+ * everything is opened anew, as standby. */
+static void rejoin(struct rbd_pool *pool)
+{
+	struct rbd_job *job;
+
+	if (!rbd_io_idle(pool) || !list_empty(&pool->jobs) ||
+	    !(job = rbd_job_new(pool, NULL, NULL)))
+		return;
+	if (hold_all(job))
+		rbd_job_run(job, rbd_rejoin, rejoined);
+	else
+		rbd_job_end(job, 0);
+}
+
+static void shut_out(struct rbd_pool *pool)
+{
+	rbd_errno(pool, -ESHUTDOWN);
+	pool->rejoining = true;
+	list_for_each (it, &pool->volumes) {
+		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
+
+		__atomic_store_n(&volume->volume.standby, true, __ATOMIC_RELEASE);
+		tell_access(volume);
+	}
+}
+
+static void looked(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	struct list *link;
+
+	pool->gating = false;
+	for (unsigned i = 0; i < job->volume_count; i++) {
+		job->volumes[i]->inside--;
+		if (!job->volumes[i]->gone)
+			tell_access(job->volumes[i]);
+	}
+	while ((link = list_pop_front(&job->found))) {
+		struct rbd_volume *volume = list_entry(link, struct rbd_volume, link);
+
+		if (pool->closing || rbd_volume_of(pool, volume->volume.name)) {
+			drop_double(volume);
+			continue;
+		}
+		insert(pool, volume);
+		pool->volume_count++;
+		rbd_sum_sizes(pool);
+	}
+	if (job->result == -ESHUTDOWN && !pool->closing)
+		shut_out(pool);
+	rbd_job_end(job, 0);
+}
+
+/* References to all volumes, into the job; inside of each counts it. */
+static bool hold_all(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+
+	job->volumes = heap_zalloc_array(pool->volume_count + 1, sizeof(struct rbd_volume *));
+	if (!job->volumes)
+		return false;
+	list_for_each (it, &pool->volumes) {
+		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
+
+		if (volume->gone || job->volume_count > pool->volume_count)
+			continue;
+		volume->inside++;
+		volume_ref(&volume->volume);
+		job->volumes[job->volume_count++] = volume;
+	}
+	return true;
+}
+
+/* Once a second: who serves what? */
+static void look_at_gates(struct rbd_pool *pool)
+{
+	struct rbd_job *job;
+
+	if (pool->gating || !pool->address.gateway[0] || pool->volume_count > RBD_VOLUMES_MAX)
+		return;
+	job = rbd_job_new(pool, NULL, NULL);
+	if (!job)
+		return;
+	if (!hold_all(job)) {
+		rbd_job_end(job, 0);
+		return;
+	}
+	pool->gating = true;
+	rbd_job_gate(job, rbd_gate_look, looked);
+}
+
+static void answer_taken(struct rbd_pool *pool);
 
 static void space_known(struct rbd_job *job)
 {
@@ -174,9 +322,15 @@ static void tick(struct timer *timer)
 	struct rbd_pool *pool = container_of(timer, struct rbd_pool, tick);
 
 	rbd_jobs_expire(pool);
+	answer_taken(pool);
 	rbd_io_look_at_age(pool);
-	if (pool->is_open && !pool->closing && !__atomic_load_n(&pool->slow, __ATOMIC_RELAXED) &&
-	    list_empty(&pool->jobs)) {
+	if (pool->rejoining && !pool->closing && list_empty(&pool->jobs))
+		rejoin(pool);
+	else if (pool->is_open && !pool->closing && !pool->rejoining)
+		look_at_gates(pool);
+	if (pool->is_open && !pool->closing && !pool->rejoining &&
+	    !__atomic_load_n(&pool->slow, __ATOMIC_RELAXED) &&
+	    (list_empty(&pool->jobs) || pool->gating)) {
 		struct rbd_job *job =
 		    pool->ticks++ % SPACE_TICKS ? NULL : rbd_job_new(pool, NULL, NULL);
 
@@ -194,6 +348,8 @@ static void pool_free(struct rbd_pool *pool)
 	rbd_worker_stop(&pool->change);
 	rbd_worker_stop(&pool->look);
 	rbd_worker_stop(&pool->count);
+	rbd_worker_stop(&pool->gate);
+	rbd_gate_finish(pool);
 	rbd_io_finish(pool);
 	list_remove(&pool->opening_link);
 	pthread_mutex_destroy(&pool->lock);
@@ -217,6 +373,7 @@ static struct rbd_pool *pool_new(const struct world_ops *world, struct loop *loo
 	list_init(&pool->volumes);
 	list_init(&pool->jobs);
 	list_init(&pool->in_flight);
+	list_init(&pool->peers);
 	list_init(&pool->opening_link);
 	pthread_mutex_init(&pool->lock, NULL);
 	timer_init(&pool->tick, loop, tick);
@@ -225,6 +382,8 @@ static struct rbd_pool *pool_new(const struct world_ops *world, struct loop *loo
 		result = rbd_worker_start(&pool->look, world, "rbd-look", err);
 	if (result == 0)
 		result = rbd_worker_start(&pool->count, world, "rbd-count", err);
+	if (result == 0)
+		result = rbd_worker_start(&pool->gate, world, "rbd-gate", err);
 	if (result < 0) {
 		pool_free(pool);
 		return NULL;
@@ -529,15 +688,20 @@ static void counted_last(struct rbd_job *job)
 	rbd_job_run(job, rbd_image_erase, erased);
 }
 
-static void looked_last(struct rbd_job *job)
+static void gated_last(struct rbd_job *job)
 {
 	rbd_job_count(job, nothing, counted_last);
+}
+
+static void looked_last(struct rbd_job *job)
+{
+	rbd_job_gate(job, nothing, gated_last);
 }
 
 static void rbd_volume_delete(struct volume *base, struct pool_call *call)
 {
 	struct rbd_volume *volume = (struct rbd_volume *)base;
-	uint32_t own = 2 + volume->counting; /* the list's, the caller's */
+	uint32_t own = 2 + volume->inside; /* the list's, the caller's */
 	struct err err = {0};
 	struct rbd_job *job;
 
@@ -624,6 +788,37 @@ static void rbd_volume_rename(struct volume *base, const char *name, struct pool
 	rbd_job_run(job, rbd_image_rename, renamed);
 }
 
+/* The owner sees what is wanted within a second; the tick answers. */
+static void wanted(struct rbd_job *job)
+{
+	if (job->result < 0)
+		rbd_job_end(job, job->result);
+	else if (!volume_standby(&job->volume->volume))
+		rbd_job_end(job, 0);
+	else
+		job->waits_for_volume = true;
+}
+
+static void answer_taken(struct rbd_pool *pool)
+{
+	list_for_each_safe (it, &pool->jobs) {
+		struct rbd_job *job = list_entry(it, struct rbd_job, link);
+
+		if (job->waits_for_volume &&
+		    (!job->call || pool->closing || !volume_standby(&job->volume->volume)))
+			rbd_job_end(job, 0);
+	}
+}
+
+static void rbd_volume_take(struct volume *base, struct pool_call *call)
+{
+	struct rbd_volume *volume = (struct rbd_volume *)base;
+	struct rbd_job *job = rbd_job_new(volume->pool, volume, call);
+
+	if (job)
+		rbd_job_gate(job, rbd_gate_want, wanted);
+}
+
 /* ---- questions */
 
 static struct volume *rbd_find_volume(struct pool *base, const char *name)
@@ -658,6 +853,7 @@ static void rbd_get_info(struct pool *base, struct pool_info *ret_info)
 	    .used_bytes = __atomic_load_n(&pool->used_bytes, __ATOMIC_RELAXED),
 	    .free_bytes = __atomic_load_n(&pool->free_bytes, __ATOMIC_RELAXED),
 	    .provisioned_bytes = __atomic_load_n(&pool->provisioned_bytes, __ATOMIC_RELAXED),
+	    .full = __atomic_load_n(&pool->full, __ATOMIC_RELAXED),
 	    .waiting = __atomic_load_n(&pool->slow, __ATOMIC_RELAXED),
 	    .read_only = __atomic_load_n(&pool->blocklisted, __ATOMIC_RELAXED),
 	};
@@ -666,7 +862,7 @@ static void rbd_get_info(struct pool *base, struct pool_info *ret_info)
 	memcpy(info.uuid, pool->uuid, sizeof info.uuid);
 	if (info.read_only)
 		snprintf(info.read_only_reason, sizeof info.read_only_reason,
-			 "the cluster has shut this gateway out; export and import the pool");
+			 "the cluster has shut this gateway out; it is about to join again");
 	*ret_info = info;
 }
 
@@ -726,6 +922,7 @@ const struct pool_ops rbd_pool_ops = {
     .volume_resize = rbd_volume_resize,
     .volume_shrink = rbd_volume_shrink,
     .volume_rename = rbd_volume_rename,
+    .volume_take = rbd_volume_take,
     .find_volume = rbd_find_volume,
     .volume_next = rbd_volume_next,
     .get_info = rbd_get_info,

@@ -14,7 +14,7 @@
  * Two kinds of threads besides librbd's own. I/O stays on the loop that brought it: submit hands it
  * to librbd, librbd's callback posts the request back to that loop, and nothing of ours is in
  * between. What librbd only offers blocking (open, create, list, diff) is a job: it runs on one of
- * the pool's three workers and ends on the pool's home loop, the control loop.
+ * the pool's workers and ends on the pool's home loop, the control loop.
  *
  * R1 A worker may hang as long as the cluster does; nobody waits for it. A job that takes longer
  *    than its limit is answered with -ETIMEDOUT and ends later, by itself.
@@ -38,6 +38,7 @@
 #define RBD_BUFFERS_MAX    (256ull << 20) /* bytes of data with librbd, of one pool */
 #define RBD_CLASSES        5              /* sizes of buffers: 4 KiB, 16 KiB ... 1 MiB */
 #define RBD_KEEP           32u            /* unused buffers kept of each size */
+#define RBD_VOLUMES_MAX    65536u
 #define RBD_TEXT_MAX       256
 
 /* Where it is: "rbd:CONF?pool=P[&id=USER][&namespace=N][&gateway=G]", which is what the
@@ -51,7 +52,17 @@ struct rbd_address {
 bool rbd_address_is(const char *path);
 int rbd_address_parse(const char *path, struct rbd_address *ret_address, struct err *err);
 
+#define RBD_IDENTITY_OBJECT "granary.pool"
+
 struct rbd_op;
+
+/* Another gateway, or this one (rbd_gate.c). */
+struct rbd_peer {
+	struct list link;
+	char gateway[64], address[RBD_TEXT_MAX], alive[32];
+	unsigned misses;
+	bool fresh;
+};
 
 struct rbd_worker {
 	struct loop *loop;
@@ -65,8 +76,9 @@ struct rbd_pool {
 	uint8_t uuid[16];
 	const struct world_ops *world;
 	struct loop *home;
-	/* What changes something; what is mapped where; how much it is all together, at leisure. */
-	struct rbd_worker change, look, count;
+	/* What changes something; what is mapped where; how much it is all together, at
+	 * leisure; who serves it. */
+	struct rbd_worker change, look, count, gate;
 	rados_t cluster;
 	rados_ioctx_t ioctx;
 	char
@@ -79,11 +91,17 @@ struct rbd_pool {
 	struct list opening_link; /* of pools that nobody has yet */
 	struct rbd_job *opening, *closing;
 	bool is_open;
-	bool hurry; /* atomic: about to be closed, long looks end */
+	struct list peers; /* gate worker */
+	uint64_t looked_ns;
+	unsigned looks;
+	bool gating;    /* home: a look is under way */
+	bool rejoining; /* home: shut out, and to be connected anew */
+	bool hurry;     /* atomic: about to be closed, long looks end */
 
 	/* any thread */
 	uint64_t size_bytes, free_bytes, used_bytes; /* atomic; 0: the cluster does not say */
 	uint64_t provisioned_bytes;                  /* atomic */
+	uint32_t full;                               /* atomic: the last write found no space */
 	uint32_t slow;                               /* atomic: it does not answer at present */
 	uint32_t blocklisted;                        /* atomic: this client was shut out */
 
@@ -107,6 +125,9 @@ struct rbd_volume {
 	uint64_t object_bytes;
 	uint64_t used_bytes;  /* atomic; whole objects */
 	uint32_t used_stale;  /* atomic: written to or discarded from since */
+	char wanted_by[64];   /* gate worker */
+	bool shown_standby;   /* home: what watchers know */
+	unsigned inside;      /* home: references of our own jobs */
 	bool counting;        /* home: a job counts */
 	uint64_t count_at_ns; /* home: not before */
 	bool gone;            /* home: off the list; frees itself with its last reference */
@@ -130,7 +151,10 @@ struct rbd_job {
 	uint64_t size;
 	uint8_t uuid[16];
 	bool create, shrink;
-	struct list found; /* struct rbd_volume */
+	bool waits_for_volume;       /* rbd_gate_want has been done */
+	struct list found;           /* struct rbd_volume */
+	struct rbd_volume **volumes; /* referenced */
+	unsigned volume_count;
 };
 
 /* rbd_job.c; home loop. rbd_job_new takes a reference of @volume (may be NULL); NULL: @call has
@@ -140,6 +164,8 @@ struct rbd_job *rbd_job_new(struct rbd_pool *pool, struct rbd_volume *volume,
 void rbd_job_run(struct rbd_job *job, int (*work)(struct rbd_job *job),
 		 void (*ended)(struct rbd_job *job));
 void rbd_job_look(struct rbd_job *job, int (*work)(struct rbd_job *job),
+		  void (*ended)(struct rbd_job *job));
+void rbd_job_gate(struct rbd_job *job, int (*work)(struct rbd_job *job),
 		  void (*ended)(struct rbd_job *job));
 void rbd_job_count(struct rbd_job *job, int (*work)(struct rbd_job *job),
 		   void (*ended)(struct rbd_job *job));
@@ -153,6 +179,7 @@ void rbd_worker_stop(struct rbd_worker *worker);
 /* rbd_image.c; workers: they block. */
 int rbd_connect(struct rbd_job *job); /* job->create: write the pool's identity */
 void rbd_disconnect(struct rbd_pool *pool);
+int rbd_rejoin(struct rbd_job *job); /* the change worker: all of volumes anew, until it works */
 int rbd_image_open_all(struct rbd_job *job); /* fills found with what is not known */
 int rbd_image_make(struct rbd_job *job);
 int rbd_image_open(struct rbd_pool *pool, const char *name, struct rbd_volume **ret_volume,
@@ -167,6 +194,16 @@ int rbd_image_extents(struct rbd_volume *volume, uint64_t offset, uint64_t lengt
 		      struct volume_extent *extents, unsigned max, unsigned *ret_count);
 int rbd_image_size(struct rbd_job *job);
 int rbd_space(struct rbd_job *job);
+
+int rbd_image_open_new(struct rbd_job *job); /* fills found; what is in volumes is known */
+int rbd_set_text(struct rbd_pool *pool, const char *key, const char *text);
+bool rbd_same_address(const char *known, const char *address);
+
+/* rbd_gate.c; the gate worker */
+int rbd_gate_look(struct rbd_job *job);
+int rbd_gate_want(struct rbd_job *job);
+void rbd_gate_settle(struct rbd_volume *volume); /* also before the worker knows the volume */
+void rbd_gate_finish(struct rbd_pool *pool);
 
 /* rbd_io.c */
 extern const struct volume_ops rbd_volume_ops;

@@ -54,6 +54,10 @@
 	FUNCTION(rbd_lock_get_owners)                                                              \
 	FUNCTION(rbd_lock_get_owners_cleanup)                                                      \
 	FUNCTION(rbd_lock_break)                                                                   \
+	FUNCTION(rbd_lock_acquire)                                                                 \
+	FUNCTION(rbd_lock_release)                                                                 \
+	FUNCTION(rbd_is_exclusive_lock_owner)                                                      \
+	FUNCTION(rados_read_op_omap_get_vals2)                                                     \
 	FUNCTION(rbd_diff_iterate2)                                                                \
 	FUNCTION(rbd_update_watch)                                                                 \
 	FUNCTION(rbd_update_unwatch)                                                               \

@@ -6,19 +6,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/heap.h"
 #include "core/log.h"
 #include "volumes/rbd.h"
 
-#define IDENTITY_OBJECT "granary.pool"
-#define UUID_KEY        "granary.uuid"
-#define UUID_DIGITS     32
-#define IMAGES_MAX      65536u
-#define COUNT_STEP      (256u << 10) /* objects looked at in one go */
-#define OBJECTS_GOOD    (1u << 20)   /* larger volumes have larger objects, up to 32 MiB */
-#define ORDER_LEAST     22
-#define ORDER_MOST      25
+#define UUID_KEY     "granary.uuid"
+#define UUID_DIGITS  32
+#define IMAGES_MAX   65536u
+#define COUNT_STEP   (256u << 10) /* objects looked at in one go */
+#define OBJECTS_GOOD (1u << 20)   /* larger volumes have larger objects, up to 32 MiB */
+#define ORDER_LEAST  22
+#define ORDER_MOST   25
 #define FEATURES                                                                                   \
 	(RBD_FEATURE_LAYERING | RBD_FEATURE_EXCLUSIVE_LOCK | RBD_FEATURE_OBJECT_MAP |              \
 	 RBD_FEATURE_FAST_DIFF | RBD_FEATURE_DEEP_FLATTEN)
@@ -141,7 +141,7 @@ static int write_identity(struct rbd_pool *pool, struct err *err)
 	ceph.rados_write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
 	ceph.rados_write_op_omap_set2(op, (const char *const *)keys, (const char *const *)values,
 				      key_lengths, value_lengths, 2);
-	result = ceph.rados_write_op_operate(op, pool->ioctx, IDENTITY_OBJECT, NULL, 0);
+	result = ceph.rados_write_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, NULL, 0);
 	ceph.rados_release_write_op(op);
 	if (result == -EEXIST)
 		return err_set(err, result,
@@ -164,7 +164,7 @@ static int get_text(struct rbd_pool *pool, const char *key, char *ret_text, size
 	if (!op)
 		return -ENOMEM;
 	ceph.rados_read_op_omap_get_vals_by_keys2(op, &key, 1, &key_length, &values, &inner);
-	result = ceph.rados_read_op_operate(op, pool->ioctx, IDENTITY_OBJECT, 0);
+	result = ceph.rados_read_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, 0);
 	if (result >= 0 && inner >= 0 &&
 	    ceph.rados_omap_get_next2(values, &found_key, &value, &found_length, &length) == 0 &&
 	    found_key && length < size) {
@@ -177,7 +177,7 @@ static int get_text(struct rbd_pool *pool, const char *key, char *ret_text, size
 	return result < 0 ? result : inner;
 }
 
-static int set_text(struct rbd_pool *pool, const char *key, const char *text)
+int rbd_set_text(struct rbd_pool *pool, const char *key, const char *text)
 {
 	const size_t key_length = strlen(key), length = strlen(text);
 	rados_write_op_t op = ceph.rados_create_write_op();
@@ -186,7 +186,7 @@ static int set_text(struct rbd_pool *pool, const char *key, const char *text)
 	if (!op)
 		return -ENOMEM;
 	ceph.rados_write_op_omap_set2(op, &key, &text, &key_length, &length, 1);
-	result = ceph.rados_write_op_operate(op, pool->ioctx, IDENTITY_OBJECT, NULL, 0);
+	result = ceph.rados_write_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, NULL, 0);
 	ceph.rados_release_write_op(op);
 	return result;
 }
@@ -220,7 +220,7 @@ static int sign_in(struct rbd_pool *pool, struct err *err)
 	gateway_key(pool, key, sizeof key);
 	result = ceph.rados_getaddrs(pool->cluster, &self);
 	if (result == 0)
-		result = set_text(pool, key, self);
+		result = rbd_set_text(pool, key, self);
 	if (self)
 		ceph.rados_buffer_free(self);
 	return result < 0 ? failed(err, result, pool->address.ceph_pool) : 0;
@@ -256,7 +256,7 @@ static int read_identity(struct rbd_pool *pool, struct err *err)
 	if (!op)
 		return err_set(err, -ENOMEM, "out of memory");
 	ceph.rados_read_op_omap_get_vals_by_keys2(op, keys, 2, lengths, &values, &inner);
-	result = ceph.rados_read_op_operate(op, pool->ioctx, IDENTITY_OBJECT, 0);
+	result = ceph.rados_read_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, 0);
 	good = result >= 0 && inner >= 0 && take_identity(pool, values);
 	if (result >= 0)
 		ceph.rados_omap_get_end(values);
@@ -348,27 +348,11 @@ static int read_uuid(rbd_image_t image, uint8_t ret_uuid[16])
 	return parse_hex(text, strnlen(text, sizeof text), ret_uuid) ? 0 : -ENOENT;
 }
 
-/* After kill -9 the cluster takes the lock's owner for alive for half a minute. We know better when
- * it was us: the lock is broken, and whatever that life still has under way is shut out. */
-static void break_former_lock(struct rbd_pool *pool, rbd_image_t image, const char *name)
+bool rbd_same_address(const char *known, const char *address)
 {
-	rbd_lock_mode_t mode;
-	char *owner = NULL;
-	const char *at;
-	size_t count = 1;
-	int result;
+	const char *at = address[0] ? strstr(known, address) : NULL;
 
-	if (!pool->former[0] || ceph.rbd_lock_get_owners(image, &mode, &owner, &count) < 0 ||
-	    count == 0)
-		return;
-	at = strstr(pool->former, owner);
-	if (at && strspn(at + strlen(owner), "0123456789") == 0) {
-		result = ceph.rbd_lock_break(image, mode, owner);
-		if (result < 0)
-			log_warning("volume %s/%s: breaking the lock of our earlier life: %s",
-				    pool->name, name, strerror(-result));
-	}
-	ceph.rbd_lock_get_owners_cleanup(&owner, count);
+	return at && strspn(at + strlen(address), "0123456789") == 0;
 }
 
 static void rescan(struct message *message);
@@ -397,6 +381,8 @@ static void size_known(struct rbd_job *job)
 
 int rbd_image_size(struct rbd_job *job)
 {
+	if (!job->volume->image)
+		return -ENXIO;
 	return ceph.rbd_get_size(job->volume->image, &job->size);
 }
 
@@ -434,6 +420,8 @@ static struct rbd_volume *volume_new(struct rbd_pool *pool, const char *name, rb
 	volume->image = image;
 	volume->object_bytes = info->obj_size;
 	volume->used_stale = 1;
+	volume->volume.standby = true;
+	volume->shown_standby = true;
 	return volume;
 }
 
@@ -449,8 +437,6 @@ int rbd_image_open(struct rbd_pool *pool, const char *name, struct rbd_volume **
 	if (result < 0)
 		return failed(err, result, name);
 	result = read_uuid(image, uuid);
-	if (result == 0)
-		break_former_lock(pool, image, name);
 	if (result == 0)
 		result = ceph.rbd_stat(image, &info, sizeof info);
 	if (result == 0)
@@ -501,7 +487,15 @@ static int list_images(struct rbd_pool *pool, rbd_image_spec_t **ret_images, siz
 	return 0;
 }
 
-int rbd_image_open_all(struct rbd_job *job)
+static bool is_known(const struct rbd_job *job, const char *name)
+{
+	for (unsigned i = 0; i < job->volume_count; i++)
+		if (strcmp(job->volumes[i]->volume.name, name) == 0)
+			return true;
+	return false;
+}
+
+int rbd_image_open_new(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
 	rbd_image_spec_t *images = NULL;
@@ -511,7 +505,7 @@ int rbd_image_open_all(struct rbd_job *job)
 	for (size_t i = 0; result == 0 && i < count; i++) {
 		struct rbd_volume *volume;
 
-		if (volume_name_check(images[i].name, NULL) < 0)
+		if (volume_name_check(images[i].name, NULL) < 0 || is_known(job, images[i].name))
 			continue; /* not ours: ours are named by us */
 		result = rbd_image_open(pool, images[i].name, &volume, &job->err);
 		if (result == 0)
@@ -519,13 +513,61 @@ int rbd_image_open_all(struct rbd_job *job)
 		else if (result == -ENOENT) /* no metadata of ours, or gone meanwhile */
 			result = 0;
 	}
-	if (result == 0)
-		result = sign_in(pool, &job->err);
-	if (result == 0)
-		job->err.code = 0;
 	if (images)
 		ceph.rbd_image_spec_list_cleanup(images, count);
 	heap_free(images);
+	return result;
+}
+
+int rbd_image_open_all(struct rbd_job *job)
+{
+	int result = rbd_image_open_new(job);
+
+	list_for_each (it, &job->found)
+		if (result == 0)
+			rbd_gate_settle(list_entry(it, struct rbd_volume, link));
+	if (result == 0)
+		result = sign_in(job->pool, &job->err);
+	if (result == 0)
+		job->err.code = 0;
+	return result;
+}
+
+/* The handles of a life that the cluster has ended are good for closing only. */
+static int connect_anew(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	int result;
+
+	for (unsigned i = 0; i < job->volume_count; i++)
+		rbd_image_close(job->volumes[i]);
+	rbd_disconnect(pool);
+	job->create = false;
+	result = rbd_connect(job);
+	for (unsigned i = 0; result == 0 && i < job->volume_count; i++) {
+		struct rbd_volume *volume = job->volumes[i];
+
+		result = ceph.rbd_open(pool->ioctx, volume->volume.name, &volume->image, NULL);
+		if (result < 0) {
+			volume->image = NULL;
+			result = result == -ENOENT ? 0 : result; /* deleted meanwhile */
+			continue;
+		}
+		result =
+		    ceph.rbd_update_watch(volume->image, &volume->watch, image_changed, volume);
+	}
+	return result == 0 ? sign_in(pool, &job->err) : result;
+}
+
+int rbd_rejoin(struct rbd_job *job)
+{
+	const struct timespec pause = {.tv_sec = 1};
+	int result = connect_anew(job);
+
+	while (result < 0 && !__atomic_load_n(&job->pool->hurry, __ATOMIC_RELAXED)) {
+		nanosleep(&pause, NULL);
+		result = connect_anew(job);
+	}
 	return result;
 }
 
@@ -596,9 +638,11 @@ int rbd_image_make(struct rbd_job *job)
 	if (result < 0)
 		return failed(&job->err, rbd_errno(pool, result), job->name);
 	result = rbd_image_open(pool, job->name, &volume, &job->err);
-	if (result == 0)
-		list_push_back(&job->found, &volume->link);
-	return result;
+	if (result < 0)
+		return result;
+	rbd_gate_settle(volume);
+	list_push_back(&job->found, &volume->link);
+	return 0;
 }
 
 int rbd_image_erase(struct rbd_job *job)
@@ -646,7 +690,7 @@ int rbd_image_resize(struct rbd_job *job)
 	struct rbd_volume *volume = job->volume;
 	struct first first = {0};
 	uint64_t size;
-	int result = ceph.rbd_get_size(volume->image, &size);
+	int result = volume->image ? ceph.rbd_get_size(volume->image, &size) : -ENXIO;
 
 	if (result == 0 && job->size < size) {
 		if (!job->shrink)
@@ -692,7 +736,7 @@ int rbd_image_used(struct rbd_job *job)
 {
 	uint64_t size = volume_size(&job->volume->volume);
 	uint64_t step = COUNT_STEP * job->volume->object_bytes;
-	int result = 0;
+	int result = job->volume->image ? 0 : -ENXIO;
 
 	job->size = 0;
 	for (uint64_t at = 0; result == 0 && at < size; at += step) {

@@ -210,16 +210,32 @@ int rbd_errno(struct rbd_pool *pool, int result)
 	}
 }
 
+/* Said once each way. */
+static void note_space(struct rbd_pool *pool, bool full)
+{
+	if (full == __atomic_load_n(&pool->full, __ATOMIC_RELAXED) ||
+	    full == __atomic_exchange_n(&pool->full, full, __ATOMIC_RELAXED))
+		return;
+	if (full)
+		log_warning("pool %s: the cluster is full; writes are refused", pool->name);
+	else
+		log_notice("pool %s: the cluster takes writes again", pool->name);
+}
+
 static void finish(struct rbd_op *op, struct volume_request *request)
 {
 	int result = rbd_errno(op->pool, op->result);
 
+	if (result == -EROFS) /* the lock went elsewhere under way */
+		result = -EREMOTE;
 	if (result == 0 && request->op == VOLUME_READ)
 		scatter(op, request);
 	if (result == 0 && request->op == VOLUME_EXTENTS) {
 		memcpy(request->extents, op->data, op->extent_count * sizeof *request->extents);
 		request->extent_count = op->extent_count;
 	}
+	if (request->op == VOLUME_WRITE && (result == 0 || result == -ENOSPC))
+		note_space(op->pool, result == -ENOSPC);
 	if (request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD)
 		__atomic_store_n(&op->volume->used_stale, 1, __ATOMIC_RELAXED);
 	request->backend = NULL;
@@ -285,14 +301,24 @@ static void look(struct message *message)
 	loop_post(op->loop, &op->message, op_done);
 }
 
+/* After the operation is on the list of those in flight: an image is closed only when that list is
+ * empty and the volume was standby before. */
+static int can_start(const struct rbd_volume *volume)
+{
+	return volume_standby(&volume->volume) ? -EREMOTE : 0;
+}
+
 static void submit_look(struct rbd_volume *volume, struct volume_request *request)
 {
 	size_t room = class_bytes(RBD_CLASSES - 1) / sizeof(struct volume_extent);
 	unsigned max = request->extent_max < room ? request->extent_max : (unsigned)room;
 	struct rbd_op *op = op_get(volume, request, max * sizeof(struct volume_extent));
 
-	if (!op) {
-		volume_refuse(request, -ENOMEM);
+	if (!op || can_start(volume) < 0) {
+		if (op)
+			op_put(op);
+		request->backend = NULL;
+		volume_refuse(request, op ? -EREMOTE : -ENOMEM);
 		return;
 	}
 	op->extent_max = max;
@@ -316,7 +342,9 @@ static void rbd_submit(struct volume *base, struct volume_request *request)
 		return;
 	}
 	op = op_get(volume, request, bytes_of(request));
-	result = op ? ceph.rbd_aio_create_completion(op, completed, &completion) : -ENOMEM;
+	result = op ? can_start(volume) : -ENOMEM;
+	if (result == 0)
+		result = ceph.rbd_aio_create_completion(op, completed, &completion);
 	if (result == 0) {
 		result = start(op, request, completion);
 		if (result >= 0)
@@ -326,7 +354,7 @@ static void rbd_submit(struct volume *base, struct volume_request *request)
 	if (op)
 		op_put(op);
 	request->backend = NULL;
-	volume_refuse(request, rbd_errno(volume->pool, result));
+	volume_refuse(request, result == -EREMOTE ? result : rbd_errno(volume->pool, result));
 }
 
 /* The request is over; its operation stays with librbd, and the volume with it. A write that was

@@ -92,6 +92,12 @@ void rbd_job_count(struct rbd_job *job, int (*run)(struct rbd_job *job),
 	run_on(&job->pool->count, job, run, ended);
 }
 
+void rbd_job_gate(struct rbd_job *job, int (*run)(struct rbd_job *job),
+		  void (*ended)(struct rbd_job *job))
+{
+	run_on(&job->pool->gate, job, run, ended);
+}
+
 static void answer(struct rbd_job *job, int result)
 {
 	struct pool_call *call = job->call;
@@ -112,6 +118,9 @@ void rbd_job_end(struct rbd_job *job, int result)
 	list_remove(&job->link);
 	if (job->volume)
 		volume_unref(&job->volume->volume);
+	for (unsigned i = 0; i < job->volume_count; i++)
+		volume_unref(&job->volumes[i]->volume);
+	heap_free(job->volumes);
 	heap_free(job);
 }
 

@@ -49,9 +49,10 @@ struct volume_extent {
  * before. done() never runs inside volume_submit().
  * Results: 0; -EIO (medium error: error_offset says where), -EILSEQ (checksum mismatch, likewise:
  * the data is not delivered), -ENOSPC (space allocation failed; nothing was changed that a later
- * write will not repair), -EROFS (pool went read-only), -EINVAL (beyond the end), -ECANCELED.
- * Ordering: overlapping requests in flight together may take effect in either order, but whole
- * slot by whole slot; a request submitted after another's done() sees its effect. */
+ * write will not repair), -EROFS (pool went read-only), -EREMOTE (standby), -EINVAL (beyond the
+ * end), -ECANCELED. Ordering: overlapping requests in flight together may take effect in either
+ * order, but whole slot by whole slot; a request submitted after another's done() sees its effect.
+ */
 struct volume_request {
 	enum volume_op op;
 	unsigned flags;
@@ -159,7 +160,8 @@ struct volume {
 	uint64_t size_bytes;
 	bool read_only;
 	bool thin;
-	bool torn; /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
+	bool standby; /* atomic: another gateway serves it; requests are answered -EREMOTE */
+	bool torn;    /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
 	enum volume_checksum checksum;
 	uint64_t reserve_bytes; /* promised to this volume alone */
 	uint32_t refs;          /* atomic */
@@ -194,14 +196,19 @@ int volume_set_limits(struct volume *volume, const struct volume_limits *limits,
 void volume_get_limits(const struct volume *volume, struct volume_limits *ret_limits);
 
 uint64_t volume_size(const struct volume *volume); /* bytes */
-struct volume *volume_ref(struct volume *volume);  /* any thread */
-void volume_unref(struct volume *volume);          /* NULL is fine */
+static inline bool volume_standby(const struct volume *volume)
+{
+	return __atomic_load_n(&volume->standby, __ATOMIC_ACQUIRE);
+}
+struct volume *volume_ref(struct volume *volume); /* any thread */
+void volume_unref(struct volume *volume);         /* NULL is fine */
 
 /* Watch for changes made by the administrator. Context: control loop. */
 enum volume_change {
 	VOLUME_RESIZED,
 	VOLUME_RENAMED,
 	VOLUME_THRESHOLD,
+	VOLUME_ACCESS,     /* standby has changed */
 	VOLUME_ROLLED_BACK /* all data may be different; VOLUME_RESIZED follows when the size is */
 };
 struct volume_watcher {

@@ -161,6 +161,7 @@ void api_snapshot_delete(struct api_request *request);
 void api_snapshot_clone(struct api_request *request);
 void api_snapshot_diff(struct api_request *request);
 void api_volume_change(struct api_request *request);
+void api_volume_take(struct api_request *request);
 void api_volume_rescan(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);

@@ -245,6 +245,22 @@ void api_volume_change(struct api_request *request)
 		volume_resize(request->volume, bytes, &request->call);
 }
 
+static void volume_taken(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (step_good(request, result, NULL))
+		api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+void api_volume_take(struct api_request *request)
+{
+	if (!find_volume(request))
+		return;
+	request->call = (struct pool_call){.done = volume_taken};
+	volume_take(request->volume, &request->call);
+}
+
 struct deletion {
 	uint8_t uuid[16]; /* for when it is gone */
 	struct volume *volume;

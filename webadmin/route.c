@@ -228,6 +228,8 @@ static const struct route table[] = {
 	  {"bandwidth", FIELD_SIZE, false, "bytes a second at most; 0: no limit"},
 	  {"burst", FIELD_TEXT, false, "time whose worth may be used at once: 500ms, 10s"}),
      "Volume"},
+    {"POST", V1 "/volumes/{pool}/{volume}/take", api_volume_take, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Serve a volume here that another gateway serves now", NULL, "Volume"},
     {"POST", V1 "/volumes/{pool}/{volume}/rescan", api_volume_rescan, ROLE_PROVISIONER,
      ROUTE_CHANGE, "Look how large the device behind a volume is now", NULL, "Volume"},
     {"DELETE", V1 "/volumes/{pool}/{volume}", api_volume_delete, ROLE_PROVISIONER,

@@ -52,8 +52,19 @@ struct model_share *model_share_of_volume(struct model *model, const uint8_t vol
 	return NULL;
 }
 
+/* Nothing is waited for any more. */
+static void stop_waiting(struct model_share *share)
+{
+	if (!share->standby)
+		return;
+	volume_unwatch(&share->watcher);
+	volume_unref(share->standby);
+	share->standby = NULL;
+}
+
 void model_share_remove(struct model_share *share)
 {
+	stop_waiting(share);
 	list_remove(&share->link);
 	heap_free(share->rules);
 	heap_free(share);
@@ -82,6 +93,37 @@ static void opened(struct share_call *call, int result)
 	one_done(share->admin);
 }
 
+static void start_share(struct webadmin *admin, struct model_share *share);
+static void late_shares_opened(struct webadmin *admin);
+
+/* Its gateway is gone, or has let go: the share is ours from here on. */
+static void access_changed(struct volume_watcher *watcher, struct volume *volume,
+			   enum volume_change change)
+{
+	struct model_share *share = container_of(watcher, struct model_share, watcher);
+	struct webadmin *admin = share->admin;
+
+	if (change != VOLUME_ACCESS || volume_standby(volume))
+		return;
+	stop_waiting(share);
+	log_notice("share %s/%s: served here now", share->pool, share->name);
+	if (admin->shares_pending++ == 0)
+		admin->shares_done = late_shares_opened;
+	start_share(admin, share);
+	one_done(admin);
+}
+
+/* A share has one writer: who has the volume. */
+static void wait_for_volume(struct model_share *share, struct volume *volume)
+{
+	stop_waiting(share);
+	snprintf(share->reason, sizeof share->reason, "another gateway serves it");
+	share->standby = volume_ref(volume);
+	share->watcher.changed = access_changed;
+	list_init(&share->watcher.link);
+	volume_watch(volume, &share->watcher);
+}
+
 static void start_share(struct webadmin *admin, struct model_share *share)
 {
 	struct model_pool *pool = model_pool_find(&admin->model, share->pool);
@@ -95,6 +137,11 @@ static void start_share(struct webadmin *admin, struct model_share *share)
 					    : "pool %s is not available",
 			 share->pool);
 		log_error("share %s/%s is not served: %s", share->pool, share->name, share->reason);
+		volume_unref(volume);
+		return;
+	}
+	if (volume_standby(volume)) {
+		wait_for_volume(share, volume);
 		volume_unref(volume);
 		return;
 	}
@@ -155,6 +202,7 @@ void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *
 	list_for_each (it, &admin->model.shares) {
 		struct model_share *share = list_entry(it, struct model_share, link);
 
+		stop_waiting(share);
 		if (!share->vfs)
 			continue;
 		share->admin = admin;

@@ -17,6 +17,8 @@ struct model_share {
 	struct vfs *vfs; /* NULL: see reason */
 	char reason[MODEL_REASON_MAX];
 	struct share_call call; /* opening, closing */
+	struct volume *standby; /* referenced and watched: another gateway serves the share now */
+	struct volume_watcher watcher;
 	struct nfs_rule *rules; /* who may use it: export.h */
 	unsigned rule_count;
 	unsigned versions; /* of NFS that it is served with: enum nfs_versions */

@@ -164,7 +164,10 @@ json_t *show_pool(const struct model_pool *pool)
 
 	if (pool->pool) {
 		pool_get_info(pool->pool, &info);
-		state = info.read_only ? "read-only" : info.waiting ? "waiting" : "online";
+		state = info.read_only ? "read-only"
+			: info.waiting ? "waiting"
+			: info.full    ? "full"
+				       : "online";
 		reason = info.read_only ? info.read_only_reason
 			 : info.waiting ? "its cluster does not answer; requests wait"
 					: "";
@@ -260,6 +263,8 @@ static json_t *show_with(struct volume *volume, json_t *mapped)
 		json_object_set_new(object, "checksum",
 				    json_string(show_checksum(volume->checksum)));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
+		json_object_set_new(object, "state",
+				    json_string(volume_standby(volume) ? "standby" : "online"));
 		show_device(object, volume);
 		show_limits(object, volume);
 	}

@@ -169,6 +169,27 @@ def restarts(points, daemon, cluster):
                      "kill -9 of the OSD and back: a pause, no error", reply.status)
 
 
+def full(points, daemon, cluster):
+    """No space: 07h/27h at once, reads and discards go on, and writes when there is space."""
+    places = iter(range(207 * MIB, 256 * MIB, 64 * 1024))
+
+    def write():  # new space each time: what is there already may be written over
+        return daemon.io(f"write -P 9 {next(places)} 64k")
+
+    daemon.write(110 * MIB, 96 * MIB, 3)
+    for kind, ratio in (("nearfull", "0.005"), ("backfillfull", "0.01"), ("full", "0.015")):
+        cluster.ceph("osd", f"set-{kind}-ratio", ratio)
+    text = pools.wait_for(lambda: "0x2707" in write()[1] and write()[1], 30)
+    points.point(text and "DATA PROTECT" in text, "a full cluster is 07h/27h to a write", text)
+    points.point(daemon.json("pool", "show", "far")["state"] == "full"
+                 and daemon.holds(30 * MIB, MIB, 0x77), "the pool says so; reads go on")
+    points.point(daemon.io("discard 110M 96M")[0], "and so do discards")
+    cluster.ceph("osd", "set-full-ratio", "0.95")
+    points.point(pools.wait_for(lambda: write()[0] and write()[0], 30)
+                 and daemon.json("pool", "show", "far")["state"] == "online",
+                 "with space again writes are done, and the pool is online")
+
+
 def away(points, daemon, cluster):
     """The whole cluster is away when the daemon starts, and comes later."""
     shown = volume(daemon, "v")
@@ -202,6 +223,7 @@ def test(points):
             identity(points, daemon)
             stalls(points, daemon, cluster)
             restarts(points, daemon, cluster)
+            full(points, daemon, cluster)
             away(points, daemon, cluster)
             status = daemon.stop()
             points.point(status == 0, "the daemon ends well", daemon.log()[-2000:])

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rbd_gate.c: which of several gateways serves a volume.
+ *
+ * The owner of an image's exclusive lock does, alone: the lock is taken explicitly, so that librbd
+ * gives it to nobody who asks, and every other gateway shows the volume as standby. In the object
+ * granary.pool stand for each gateway G
+ *   gateway.G  the address it has in the cluster now
+ *   alive.G    a number that it changes once a second
+ *   want.UUID  a gateway that asks for the volume: its owner lets go of it (planned move)
+ * A gateway whose number has not changed in DEAD_LOOKS looks at our own pace is dead: whoever wants
+ * its volumes breaks their locks, which has the cluster shut the old owner out first (blocklist).
+ * Whatever it still sends is refused, so that being wrong about its death costs it its
+ * connection and nobody any data.
+ *
+ * Context: the gate worker, but for what says home. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "volumes/rbd.h"
+
+#define DEAD_LOOKS   5
+#define SLOW_LOOK_NS (1500 * 1000000ull) /* the cluster was slow: nobody is blamed for that */
+#define KEYS_MAX     4096
+#define SCAN_EVERY   5
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void copy_text(char *to, size_t size, const char *from, size_t length)
+{
+	if (length >= size)
+		length = size - 1;
+	memcpy(to, from, length);
+	to[length] = '\0';
+}
+
+static struct rbd_peer *peer_of(struct rbd_pool *pool, const char *gateway)
+{
+	struct rbd_peer *peer;
+
+	list_for_each (it, &pool->peers) {
+		peer = list_entry(it, struct rbd_peer, link);
+		if (strcmp(peer->gateway, gateway) == 0)
+			return peer;
+	}
+	peer = heap_zalloc(sizeof *peer);
+	if (!peer)
+		return NULL;
+	copy_text(peer->gateway, sizeof peer->gateway, gateway, strlen(gateway));
+	list_push_back(&pool->peers, &peer->link);
+	return peer;
+}
+
+void rbd_gate_finish(struct rbd_pool *pool)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&pool->peers)))
+		heap_free(list_entry(link, struct rbd_peer, link));
+}
+
+/* ---- what the others say */
+
+static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *key,
+		       const char *value)
+{
+	struct rbd_peer *peer;
+
+	if (strncmp(key, "gateway.", 8) == 0) {
+		peer = peer_of(pool, key + 8);
+		if (peer)
+			snprintf(peer->address, sizeof peer->address, "%s", value);
+	} else if (strncmp(key, "alive.", 6) == 0) {
+		peer = peer_of(pool, key + 6);
+		if (peer && strcmp(peer->alive, value) != 0) {
+			copy_text(peer->alive, sizeof peer->alive, value, strlen(value));
+			peer->misses = 0;
+			peer->fresh = true;
+		}
+	} else if (strncmp(key, "want.", 5) == 0) {
+		for (unsigned i = 0; i < job->volume_count; i++) {
+			struct rbd_volume *volume = job->volumes[i];
+
+			if (strcmp(volume->volume.identity.serial, key + 5) == 0)
+				copy_text(volume->wanted_by, sizeof volume->wanted_by, value,
+					  strlen(value));
+		}
+	}
+}
+
+static int look_around(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	rados_read_op_t op = ceph.rados_create_read_op();
+	rados_omap_iter_t values;
+	unsigned char more = 0;
+	char *found_key, *found;
+	size_t key_length, length;
+	int result, inner = 0;
+
+	if (!op)
+		return -ENOMEM;
+	ceph.rados_read_op_omap_get_vals2(op, "", "", KEYS_MAX, &values, &more, &inner);
+	result = ceph.rados_read_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, 0);
+	while (result >= 0 && inner >= 0 &&
+	       ceph.rados_omap_get_next2(values, &found_key, &found, &key_length, &length) == 0 &&
+	       found_key) {
+		char key[RBD_TEXT_MAX], value[RBD_TEXT_MAX];
+
+		copy_text(key, sizeof key, found_key, key_length);
+		copy_text(value, sizeof value, found, length);
+		take_value(pool, job, key, value);
+	}
+	if (result >= 0)
+		ceph.rados_omap_get_end(values);
+	ceph.rados_release_read_op(op);
+	return result < 0 ? result : inner;
+}
+
+static int say_alive(struct rbd_pool *pool)
+{
+	char key[RBD_TEXT_MAX + 16], value[32];
+
+	snprintf(key, sizeof key, "alive.%s", pool->address.gateway);
+	snprintf(value, sizeof value, "%llu", (unsigned long long)clock_ns());
+	return rbd_set_text(pool, key, value);
+}
+
+static void count_misses(struct rbd_pool *pool, bool slow)
+{
+	list_for_each (it, &pool->peers) {
+		struct rbd_peer *peer = list_entry(it, struct rbd_peer, link);
+
+		if (slow || peer->fresh)
+			peer->misses = 0;
+		else
+			peer->misses++;
+		peer->fresh = false;
+	}
+}
+
+/* Is it an address of a gateway, and of which? */
+static struct rbd_peer *peer_at(struct rbd_pool *pool, const char *address)
+{
+	list_for_each (it, &pool->peers) {
+		struct rbd_peer *peer = list_entry(it, struct rbd_peer, link);
+
+		if (rbd_same_address(peer->address, address))
+			return peer;
+	}
+	return NULL;
+}
+
+/* ---- one volume */
+
+static bool is_owner(struct rbd_volume *volume)
+{
+	int owner = 0;
+
+	return ceph.rbd_is_exclusive_lock_owner(volume->image, &owner) == 0 && owner;
+}
+
+static void set_standby(struct rbd_volume *volume, bool standby)
+{
+	__atomic_store_n(&volume->volume.standby, standby, __ATOMIC_RELEASE);
+}
+
+static int acquire(struct rbd_volume *volume)
+{
+	char key[64];
+	int result = ceph.rbd_lock_acquire(volume->image, RBD_LOCK_MODE_EXCLUSIVE);
+
+	if (result == 0 && !is_owner(volume))
+		result = -EBUSY;
+	if (result < 0)
+		return result;
+	if (volume->wanted_by[0]) {
+		snprintf(key, sizeof key, "want.%s", volume->volume.identity.serial);
+		rbd_set_text(volume->pool, key, "");
+		volume->wanted_by[0] = '\0';
+	}
+	set_standby(volume, false);
+	return 0;
+}
+
+/* False: somebody else has it, and may keep it. */
+static bool may_take(struct rbd_volume *volume)
+{
+	struct rbd_pool *pool = volume->pool;
+	rbd_lock_mode_t mode;
+	char *owner = NULL;
+	size_t count = 1;
+	struct rbd_peer *peer;
+	bool take = false;
+	int result = ceph.rbd_lock_get_owners(volume->image, &mode, &owner, &count);
+
+	if (result == -ENOENT || (result == 0 && count == 0))
+		return !volume->wanted_by[0] ||
+		       strcmp(volume->wanted_by, pool->address.gateway) == 0;
+	if (result < 0)
+		return false;
+	peer = peer_at(pool, owner);
+	if (rbd_same_address(pool->former, owner) ||
+	    (peer && peer->misses >= DEAD_LOOKS &&
+	     strcmp(peer->gateway, pool->address.gateway) != 0)) {
+		uint64_t begin = clock_ns();
+
+		result = ceph.rbd_lock_break(volume->image, mode, owner);
+		take = result == 0 || result == -ENOENT;
+		if (peer)
+			log_warning("volume %s/%s: gateway %s is gone, its lock is %s (%llu ms)",
+				    pool->name, volume->volume.name, peer->gateway,
+				    take ? "broken" : strerror(-result),
+				    (unsigned long long)((clock_ns() - begin) / 1000000));
+	}
+	ceph.rbd_lock_get_owners_cleanup(&owner, count);
+	return take;
+}
+
+static bool wanted_elsewhere(const struct rbd_volume *volume)
+{
+	return volume->wanted_by[0] &&
+	       strcmp(volume->wanted_by, volume->pool->address.gateway) != 0;
+}
+
+/* Requests that are with librbd are over when the lock is; from standby on no more come. */
+static void let_go(struct rbd_volume *volume)
+{
+	set_standby(volume, true);
+	ceph.rbd_flush(volume->image);
+	if (ceph.rbd_lock_release(volume->image) < 0)
+		log_warning("volume %s/%s: its lock can not be given back", volume->pool->name,
+			    volume->volume.name);
+}
+
+void rbd_gate_settle(struct rbd_volume *volume)
+{
+	if (!volume->image)
+		return;
+	if (is_owner(volume)) {
+		if (wanted_elsewhere(volume))
+			let_go(volume);
+		else if (volume->volume.standby)
+			set_standby(volume, false);
+		return;
+	}
+	set_standby(volume, true);
+	if (may_take(volume))
+		acquire(volume);
+}
+
+/* ---- a look */
+
+int rbd_gate_look(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	uint64_t begin = clock_ns();
+	int result = say_alive(pool);
+
+	if (result == 0)
+		result = look_around(job);
+	if (result < 0)
+		return result;
+	count_misses(pool, clock_ns() - begin > SLOW_LOOK_NS ||
+			       begin - pool->looked_ns > SLOW_LOOK_NS + RBD_TICK_NS);
+	pool->looked_ns = begin;
+	for (unsigned i = 0; i < job->volume_count; i++)
+		rbd_gate_settle(job->volumes[i]);
+	if (pool->looks++ % SCAN_EVERY == 0)
+		rbd_image_open_new(job);
+	return 0;
+}
+
+int rbd_gate_want(struct rbd_job *job)
+{
+	char key[64];
+
+	snprintf(key, sizeof key, "want.%s", job->volume->volume.identity.serial);
+	return rbd_set_text(job->pool, key, job->pool->address.gateway);
+}
