@@ -55,6 +55,7 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_PATH_MAX + 1];
 	bool mapped;
+	struct scsi_lun_mode mode;
 	char (
 	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
 	unsigned host_count;
@@ -135,6 +136,8 @@ int store_set_rules(struct config *config, const char *iqn, struct model_rule *r
 int store_seal_secrets(struct config *config, struct model *model, struct err *err);
 int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
 		  struct err *err);
+int store_set_lun_mode(struct config *config, const char *iqn, const struct model_lun *lun,
+		       struct err *err);
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);

@@ -18,7 +18,6 @@ struct api_request;
 enum role {
 	ROLE_NOBODY, /* who has not signed in */
 	ROLE_VIEWER, /* sees everything but secrets */
-	ROLE_READER = ROLE_VIEWER,
 	ROLE_PROVISIONER, /* makes and shares volumes */
 	ROLE_OPERATOR,    /* keeps the box running */
 	ROLE_ADMIN

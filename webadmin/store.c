@@ -55,6 +55,9 @@ static const struct config_migration migrations[] = {
     {"CHAP of discovery",
      "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
      "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
+    {"read-only LUNs and CD-ROMs",
+     "alter table lun add column read_only integer not null default 0;"
+     "alter table lun add column cdrom integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -144,6 +147,8 @@ static int load_lun(struct config_statement *statement, struct model *model)
 		return -ENOMEM;
 	snprintf(lun->pool, sizeof lun->pool, "%s", config_text(statement, 2));
 	snprintf(lun->volume_name, sizeof lun->volume_name, "%s", config_text(statement, 4));
+	lun->mode.read_only = config_number(statement, 5) != 0;
+	lun->mode.cdrom = config_number(statement, 6) != 0;
 	return uuid_column(statement, 3, lun->volume);
 }
 
@@ -214,7 +219,8 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},
 	    {"select iqn, alias from target order by iqn desc", load_target},
-	    {"select target, lun, pool, volume, volume_name from lun order by target, lun",
+	    {"select target, lun, pool, volume, volume_name, read_only, cdrom from lun"
+	     " order by target, lun",
 	     load_lun},
 	    {"select target, id, initiator, network, chap_user, chap_secret, mutual_user,"
 	     " mutual_secret, sealed from rule order by target, position",
@@ -375,7 +381,9 @@ int store_add_lun(struct config *config, const char *iqn, const struct model_lun
 {
 	struct config_statement *statement;
 	int result = config_prepare(
-	    config, "insert into lun(target, lun, pool, volume, volume_name) values(?, ?, ?, ?, ?)",
+	    config,
+	    "insert into lun(target, lun, pool, volume, volume_name, read_only, cdrom)"
+	    " values(?, ?, ?, ?, ?, ?, ?)",
 	    &statement, err);
 
 	if (result < 0)
@@ -385,7 +393,16 @@ int store_add_lun(struct config *config, const char *iqn, const struct model_lun
 	config_bind_text(statement, 3, lun->pool);
 	config_bind_blob(statement, 4, lun->volume, sizeof lun->volume);
 	config_bind_text(statement, 5, lun->volume_name);
+	config_bind_number(statement, 6, lun->mode.read_only);
+	config_bind_number(statement, 7, lun->mode.cdrom);
 	return run(statement, err);
+}
+
+int store_set_lun_mode(struct config *config, const char *iqn, const struct model_lun *lun,
+		       struct err *err)
+{
+	return config_run(config, err, "update lun set read_only = ? where target = ? and lun = ?",
+			  "isi", (int)lun->mode.read_only, iqn, (int)lun->lun);
 }
 
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err)
