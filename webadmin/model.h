@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "iscsi/iscsi.h"
 #include "volumes/pool.h"
+#include "webadmin/secret.h"
 
 /* Inside webadmin/: what is configured, and beside each thing its live object or the reason why
  * there is none.
@@ -63,9 +64,16 @@ struct model_lun {
 	char reason[MODEL_REASON_MAX];
 };
 
+/* What can not be opened with the key there is, kept for the day the right one is back. */
+struct model_sealed {
+	uint8_t bytes[SECRET_SEALED];
+	unsigned length; /* 0: it was opened */
+};
+
 struct model_rule {
 	int64_t id; /* never used again on this machine */
 	struct iscsi_rule rule;
+	struct model_sealed chap, mutual;
 };
 
 struct model_target {

@@ -155,7 +155,8 @@ static int load_lun(struct config_statement *statement, struct model *model)
 /* A secret of a store from before they were sealed is plain. One that can not be opened (another
  * machine's key) lets nobody in, and stops nothing else. */
 static int load_secret(struct config_statement *statement, int column, bool sealed,
-		       const char *owner, const char *kind, uint8_t *secret, unsigned *ret_length)
+		       const char *owner, const char *kind, uint8_t *secret, unsigned *ret_length,
+		       struct model_sealed *ret_sealed)
 {
 	int length;
 	const void *data = config_blob(statement, column, &length);
@@ -170,6 +171,10 @@ static int load_secret(struct config_statement *statement, int column, bool seal
 	log_error("target %s: a %s secret can not be opened with secret.key; set it again", owner,
 		  kind);
 	secret_impossible(secret, ret_length);
+	if ((unsigned)length <= sizeof ret_sealed->bytes) {
+		memcpy(ret_sealed->bytes, data, (size_t)length);
+		ret_sealed->length = (unsigned)length;
+	}
 	return *ret_length ? 0 : -EIO;
 }
 
@@ -199,10 +204,11 @@ static int load_rule(struct config_statement *statement, struct model *model)
 	sealed = config_number(statement, 8) != 0;
 	model->plain_secrets |= !sealed;
 	result = load_secret(statement, 5, sealed, target->iqn, "CHAP", rule->rule.chap_secret,
-			     &rule->rule.chap_secret_length);
+			     &rule->rule.chap_secret_length, &rule->chap);
 	if (result == 0)
 		result = load_secret(statement, 7, sealed, target->iqn, "mutual CHAP",
-				     rule->rule.mutual_secret, &rule->rule.mutual_secret_length);
+				     rule->rule.mutual_secret, &rule->rule.mutual_secret_length,
+				     &rule->mutual);
 	return result;
 }
 
@@ -303,11 +309,17 @@ static int last_rule_id(struct config *config, int64_t *ret_id, struct err *err)
 }
 
 static bool bind_secret(struct config_statement *statement, int column, const uint8_t *secret,
-			unsigned length, const char *owner, const char *kind)
+			unsigned length, const char *owner, const char *kind,
+			const struct model_sealed *unopened)
 {
 	uint8_t sealed[SECRET_SEALED];
-	int bytes = secret_seal(secret, length, owner, kind, sealed);
+	int bytes;
 
+	if (unopened->length) {
+		config_bind_blob(statement, column, unopened->bytes, (int)unopened->length);
+		return true;
+	}
+	bytes = secret_seal(secret, length, owner, kind, sealed);
 	if (bytes < 0)
 		return false;
 	config_bind_blob(statement, column, sealed, bytes);
@@ -335,10 +347,10 @@ static int add_rule(struct config *config, const char *iqn, int position, struct
 	config_bind_text(statement, 5, plain->network);
 	config_bind_text(statement, 6, plain->chap_user);
 	config_bind_text(statement, 8, plain->mutual_user);
-	if (!bind_secret(statement, 7, plain->chap_secret, plain->chap_secret_length, iqn,
-			 "CHAP") ||
+	if (!bind_secret(statement, 7, plain->chap_secret, plain->chap_secret_length, iqn, "CHAP",
+			 &rule->chap) ||
 	    !bind_secret(statement, 9, plain->mutual_secret, plain->mutual_secret_length, iqn,
-			 "mutual CHAP")) {
+			 "mutual CHAP", &rule->mutual)) {
 		config_finish(statement);
 		return err_set(err, -EIO, "a secret can not be encrypted");
 	}
