@@ -13,7 +13,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
             -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
+LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
@@ -22,6 +22,7 @@ ISCSI_PORT ?= 3260
 WEB_PORT   ?= 8443
 NFS_PORT   ?= 2049
 MOUNT_PORT ?= 0
+REPL_PORT  ?= 7420
 
 # make install
 PREFIX   ?= /usr/local
@@ -48,7 +49,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
 PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-hostd
+            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -128,11 +129,16 @@ $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lqrencode
 
-HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,files host render settings settings_file)
+HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,disks files firewall host payload render settings settings_file)
 $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(HOST_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lsystemd -lseccomp
+
+$(BUILD)/granary-install: $(patsubst %,$(BUILD)/obj/appliance/%.o,disks installer payload) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
 $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
@@ -217,7 +223,8 @@ fuzzers: $(FUZZERS)
 run: $(PROGRAMS)
 	@mkdir -p $(STATE)
 	@exec tools/run $(BUILD) $(STATE) $(BIND) $(WEB_PORT) --iscsi-port $(ISCSI_PORT) \
-		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT)
+		$(if $(filter file,$(origin NFS_PORT)),,--nfs-port $(NFS_PORT)) --mount-port $(MOUNT_PORT) \
+		$(if $(filter file,$(origin REPL_PORT)),,--repl-port $(REPL_PORT))
 
 # --- proving -----------------------------------------------------------------------------------
 ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined OPT=-O1
@@ -255,7 +262,9 @@ appliance: all | $(APPLIANCE_READY)
 appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
 	@tests/appliance/settings_test.py
+	@tests/appliance/install_test.py
 	@tests/appliance/update_test.py
+	@tests/appliance/power_test.py
 	@tests/appliance/rebuild_test.py
 
 # --- lint: every file is looked at once per change ---------------------------------------------
@@ -311,6 +320,7 @@ install: all
 .PHONY: install-appliance
 install-appliance: install
 	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
+	install -m 755 $(BUILD)/granary-install $(DESTDIR)$(PREFIX)/sbin/granary-install
 	install -m 755 $(BUILD)/granary-hostd $(DESTDIR)$(PREFIX)/sbin/granary-hostd
 	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
@@ -320,7 +330,7 @@ clean:
 help:
 	@echo 'make                build build/granaryd, build/granary and build/granary-web'
 	@echo 'make run            build, then serve a demo LUN in the foreground; Ctrl-C stops it'
-	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N WEB_PORT=N'
+	@echo '                    STATE=DIR BIND=ADDR ISCSI_PORT=N WEB_PORT=N NFS_PORT=N REPL_PORT=N'
 	@echo 'make test           every suite, both I/O engines, an ASan+UBSan pass, fuzz corpora'
 	@echo '                    TESTS="--only REGEX", "--list" and more: tests/run --help'
 	@echo 'make lint           clang-format, clang-tidy, layers, banned functions, scripts'

@@ -44,4 +44,8 @@ json_t *host_answer(struct host *host, const json_t *message);
 
 extern const struct host_ops host_system;
 
+/* system.c: the packet filter's file (firewall.h), and its unit started on it; the unit alone is
+ * not there yet with @early. */
+int host_firewall(const char *text, bool early, struct err *err);
+
 #endif

@@ -2,12 +2,16 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "appliance/disks.h"
 #include "appliance/files.h"
+#include "appliance/firewall.h"
 #include "appliance/host.h"
 #include "core/control.h"
 #include "core/log.h"
@@ -25,9 +29,19 @@
 #define FOLDER   "/run/granary"
 #define SOCKET   FOLDER "/host.sock"
 
+#define STATE      "/var/lib/granary"
+#define DAEMON     STATE "/control.sock"
+#define POOL_MADE  STATE "/host/pool-made"
+#define OTHER_DISK (1ull << 30)
+#define MAKE_MS    60000
+#define WATCH_NS   (10 * 1000000000ull)
+#define ASK_MS     2000
+
 static struct {
 	struct loop *loop;
 	struct host host;
+	struct timer watch;
+	char firewall[FIREWALL_TEXT]; /* the one in force */
 } helper;
 
 static int fail(const struct err *err)
@@ -40,6 +54,102 @@ static void serve(struct control_request *request, const json_t *message, void *
 {
 	(void)context;
 	control_reply(request, host_answer(&helper.host, message));
+}
+
+static json_t *ask_status(void)
+{
+	json_t *request = json_pack("{s:s,s:s}", "method", "GET", "path", "/api/v1/status");
+	json_t *reply = NULL, *body = NULL;
+
+	if (request && control_call(DAEMON, request, ASK_MS, &reply, NULL) == 0)
+		body = json_incref(json_object_get(reply, "body"));
+	json_decref(reply);
+	json_decref(request);
+	return body;
+}
+
+/* A machine with one disk: a pool is made on it, once, so that it can be used at once. */
+static bool wants_pool(const json_t *status)
+{
+	static struct host_disk disks[2];
+	const char *state =
+	    json_string_value(json_object_get(json_object_get(status, "daemon"), "state"));
+
+	if (!state || strcmp(state, "running") != 0 || access(POOL_MADE, F_OK) == 0)
+		return false;
+	return json_array_size(json_object_get(status, "pools")) > 0 ||
+	       disks_find(disks, 2, OTHER_DISK) < 2;
+}
+
+static void make_pool(void)
+{
+	struct statvfs room;
+	json_t *request, *reply = NULL;
+	struct err err = {0};
+	json_int_t size;
+
+	if (statvfs(STATE, &room) < 0)
+		return;
+	size = (json_int_t)((uint64_t)room.f_bavail * room.f_frsize / 10 * 8 >> 30 << 30);
+	if (size == 0)
+		return;
+	request = json_pack("{s:s,s:s,s:{s:s,s:[{s:s,s:I}]}}", "method", "POST", "path",
+			    "/api/v1/pools", "body", "name", "local", "devices", "path",
+			    STATE "/local.pool", "size", size);
+	if (!request || control_call(DAEMON, request, MAKE_MS, &reply, &err) < 0)
+		log_warning("granary-hostd: pool local: %s", err.text);
+	else
+		log_notice("granary-hostd: pool local of %lld GiB on the system disk: answer %d",
+			   (long long)(size >> 30),
+			   (int)json_integer_value(json_object_get(reply, "status")));
+	json_decref(reply);
+	json_decref(request);
+}
+
+static void embed_pool(const json_t *status)
+{
+	struct err err = {0};
+
+	if (!wants_pool(status))
+		return;
+	if (json_array_size(json_object_get(status, "pools")) == 0)
+		make_pool();
+	/* Once: who deletes it does not want it back. */
+	if (file_replace(POOL_MADE, "", 0, 0600, &err) < 0)
+		log_warning("granary-hostd: %s", err.text);
+}
+
+/* The packet filter follows what the daemon listens on. */
+static void look(struct timer *timer)
+{
+	json_t *status = ask_status();
+	char text[FIREWALL_TEXT];
+	struct firewall firewall;
+	struct err err = {0};
+
+	if (status) {
+		embed_pool(status);
+		firewall_of(status, &firewall);
+		firewall_text(&firewall, text);
+		if (strcmp(text, helper.firewall) != 0) {
+			if (host_firewall(text, false, &err) == 0)
+				memcpy(helper.firewall, text, sizeof text);
+			else
+				log_warning("granary-hostd: %s", err.text);
+		}
+	}
+	json_decref(status);
+	timer_start(timer, WATCH_NS);
+}
+
+static int early_firewall(struct err *err)
+{
+	char text[FIREWALL_TEXT];
+	struct firewall firewall;
+
+	firewall_of(NULL, &firewall);
+	firewall_text(&firewall, text);
+	return host_firewall(text, true, err);
 }
 
 /* A hole in here has to stay one: no program is started, nothing mounted, nobody traced. */
@@ -82,7 +192,7 @@ static int early(void)
 	unlink("/etc/localtime");
 	if (symlink(zone, "/etc/localtime") < 0)
 		log_warning("granary-hostd: time zone: %s", strerror(errno));
-	if (host_system.files(&settings, &err) < 0)
+	if (early_firewall(&err) < 0 || host_system.files(&settings, &err) < 0)
 		return fail(&err);
 	return 0;
 }
@@ -119,6 +229,8 @@ int main(int argc, char **argv)
 	if (host_system.files(&helper.host.now, &err) < 0 ||
 	    host_system.network(&helper.host.now, &helper.host.now, &err) < 0)
 		log_warning("granary-hostd: %s", err.text);
+	timer_init(&helper.watch, helper.loop, look);
+	timer_start(&helper.watch, WATCH_NS);
 	loop_run(helper.loop); /* until it is killed: it holds nothing that has to be put away */
 	return 0;
 }

@@ -192,6 +192,15 @@ static int change_name(const char *name, struct err *err)
 	return ask_bus(&set_host_name, err, "sb", name, 0);
 }
 
+int host_firewall(const char *text, bool early, struct err *err)
+{
+	int result = file_replace(RUN "/granary/firewall.nft", text, strlen(text), 0644, err);
+
+	if (result < 0 || early)
+		return result;
+	return ask_bus(&restart_unit, err, "ss", "granary-firewall.service", "replace");
+}
+
 static int restart(struct err *err)
 {
 	return ask_bus(&start_unit, err, "ss", "reboot.target", "replace-irreversibly");

@@ -11,7 +11,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX  8
+#define OPTIONS_MAX  12
 #define POSITION_MAX 66
 
 struct option_spec {
@@ -98,6 +98,9 @@ int run_appliance_time(struct command *command);
 int run_appliance_name(struct command *command);
 int run_appliance_restart(struct command *command);
 int run_appliance_poweroff(struct command *command);
+int run_config_backup(struct command *command);
+int run_config_restore(struct command *command);
+int run_config_reset(struct command *command);
 int run_disk_list(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
@@ -113,6 +116,8 @@ int run_volume_create(struct command *command);
 int run_volume_list(struct command *command);
 int run_volume_show(struct command *command);
 int run_volume_resize(struct command *command);
+int run_volume_set(struct command *command);
+int run_volume_rescan(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_delete(struct command *command);
 int run_provision(struct command *command);
@@ -165,6 +170,19 @@ int run_token_delete(struct command *command);
 int run_audit_list(struct command *command);
 int run_audit_export(struct command *command);
 int run_audit_check(struct command *command);
+int run_replica_code(struct command *command);
+int run_replica_pair(struct command *command);
+int run_replica_peers(struct command *command);
+int run_replica_unpair(struct command *command);
+int run_replica_group(struct command *command);
+int run_replica_promote(struct command *command);
+int run_replica_demote(struct command *command);
+int run_replica_switchover(struct command *command);
+int run_replica_pause(struct command *command);
+int run_replica_resume(struct command *command);
+int run_export(struct command *command);
+int run_diff(struct command *command);
+int run_apply(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -20,6 +21,14 @@ static const struct column volume_fields[] = {
     {"SCSI ID", "scsi_id", TEXT},
     {"LUNS", "mapped", COUNT},
     {"CHECKSUM", "checksum", TEXT},
+    {"IOPS LIMIT", "iops_limit", NUMBER},
+    {"BANDWIDTH LIMIT", "bandwidth_limit_bytes", SIZE},
+    {"BURST MS", "burst_ms", NUMBER},
+    {"DELAYED", "delayed", NUMBER},
+    {"BACKEND", "backend", TEXT},
+    {"DEVICE", "device", TEXT},
+    {"STATE", "state", TEXT},
+    {"REASON", "reason", TEXT},
     {"RESERVED", "reserve_bytes", SIZE},
 };
 
@@ -49,30 +58,141 @@ static int check_size(const char *text)
 	return size_parse(text, &bytes, &err) < 0 ? command_fail("%s", err.text) : 0;
 }
 
+/* The options as members of the body, as far as they were given. */
+static int add_options(struct command *command, json_t *body)
+{
+	static const char *const texts[] = {"checksum", "reserve", "naa", "serial",
+					    "vendor",   "product", "t10"};
+	const char *device = command_option(command, "device");
+	char *path = device ? realpath(device, NULL) : NULL;
+
+	for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
+		const char *value = command_option(command, texts[i]);
+
+		if (value)
+			json_object_set_new(body, texts[i], json_string(value));
+	}
+	if (command_option(command, "read-only"))
+		json_object_set_new(body, "read_only", json_true());
+	/* A link below /dev, by-id or of LVM, stays right when disks change places. */
+	if (device && device[0] != '/' && !path) {
+		free(path);
+		return command_fail("%s is not there", device);
+	}
+	if (device)
+		json_object_set_new(body, "device", json_string(device[0] == '/' ? device : path));
+	free(path);
+	return 0;
+}
+
 int run_volume_create(struct command *command)
 {
 	struct volume_name name;
-	const char *checksum = command_option(command, "checksum");
 	const char *reserve = command_option(command, "reserve");
+	const char *size = command->count > 1 ? command->position[1] : NULL;
 	json_t *reply, *body;
 	int status = split_name(command->position[0], &name);
 
-	if (!status)
-		status = check_size(command->position[1]);
+	if (!status && !size && !command_option(command, "device")) {
+		command_fail("a volume needs a size, or --device");
+		return EXIT_USAGE;
+	}
+	if (!status && size)
+		status = check_size(size);
 	if (!status && reserve)
 		status = check_size(reserve);
-	if (!status) {
-		body = json_pack("{s:s,s:s,s:s}", "pool", name.pool, "name", name.name, "size",
-				 command->position[1]);
-		if (checksum)
-			json_object_set_new(body, "checksum", json_string(checksum));
-		if (reserve)
-			json_object_set_new(body, "reserve", json_string(reserve));
-		status = command_call(command, "POST", body, &reply, "/api/v1/volumes");
+	if (status)
+		return status;
+	body = json_pack("{s:s,s:s}", "pool", name.pool, "name", name.name);
+	if (size)
+		json_object_set_new(body, "size", json_string(size));
+	status = add_options(command, body);
+	if (status) {
+		json_decref(body);
+		return status;
 	}
+	status = command_call(command, "POST", body, &reply, "/api/v1/volumes");
 	return status ? status
 		      : say(command, reply, "volume %s created, SCSI ID %s", command->position[0],
 			    json_string_value(json_object_get(reply, "scsi_id")));
+}
+
+/* The limits that were given, as members of a body; 0, or the exit status. */
+static int read_limits(struct command *command, json_t *body)
+{
+	const char *iops = command_option(command, "iops"), *number = iops;
+	const char *bandwidth = command_option(command, "bandwidth");
+	const char *burst = command_option(command, "burst");
+
+	if (!iops && !bandwidth && !burst) {
+		command_fail("nothing to set: give --iops, --bandwidth or --burst");
+		return EXIT_USAGE;
+	}
+	if (iops &&
+	    (strspn(number, "0123456789") != strlen(number) || !*number || strlen(number) > 15))
+		return command_fail("--iops is a number, not %s", iops);
+	if (iops)
+		json_object_set_new(body, "iops", json_integer(strtoll(iops, NULL, 10)));
+	if (bandwidth && strcmp(bandwidth, "0") != 0 && check_size(bandwidth))
+		return EXIT_FAILED;
+	if (bandwidth)
+		json_object_set_new(body, "bandwidth", json_string(bandwidth));
+	if (burst)
+		json_object_set_new(body, "burst", json_string(burst));
+	return 0;
+}
+
+static const char *limit_text(const json_t *reply, const char *key, bool size, char *text)
+{
+	uint64_t limit = (uint64_t)json_integer_value(json_object_get(reply, key));
+
+	if (limit == 0)
+		return "no limit of";
+	if (size)
+		size_format(limit, text, 32);
+	else
+		snprintf(text, 32, "%llu", (unsigned long long)limit);
+	return text;
+}
+
+int run_volume_set(struct command *command)
+{
+	struct volume_name name;
+	char iops[32], bandwidth[32];
+	json_t *reply, *body;
+	int status = split_name(command->position[0], &name);
+
+	if (status)
+		return status;
+	body = json_object();
+	status = read_limits(command, body);
+	if (status) {
+		json_decref(body);
+		return status;
+	}
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/volumes/%s/%s", name.pool,
+			      name.name);
+	return status ? status
+		      : say(command, reply, "volume %s: %s operations, %s bandwidth a second",
+			    command->position[0], limit_text(reply, "iops_limit", false, iops),
+			    limit_text(reply, "bandwidth_limit_bytes", true, bandwidth));
+}
+
+int run_volume_rescan(struct command *command)
+{
+	struct volume_name name;
+	char size[32];
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "POST", NULL, &reply, "/api/v1/volumes/%s/%s/rescan",
+				      name.pool, name.name);
+	if (status)
+		return status;
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "size_bytes")), size,
+		    sizeof size);
+	return say(command, reply, "volume %s has %s", command->position[0], size);
 }
 
 int run_volume_list(struct command *command)

@@ -164,6 +164,7 @@ const struct world_ops world_aio = {
     .random = clock_random,
     .disk_open = aio_disk_open,
     .disk_close = file_disk_close,
+    .disk_rescan = file_disk_rescan,
     .disk_submit = aio_disk_submit,
     .stream_attach = aio_stream_attach,
     .stream_send = stream_base_send,

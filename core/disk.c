@@ -17,6 +17,11 @@ void disk_close(struct disk *disk)
 		disk->world->disk_close(disk);
 }
 
+int disk_rescan(struct disk *disk)
+{
+	return disk->world->disk_rescan ? disk->world->disk_rescan(disk) : 0;
+}
+
 void disk_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
 {
 	assert(loop_world(loop) == disk->world);

@@ -15,6 +15,7 @@ struct disk {
 	const struct world_ops *world;
 	char *path;
 	uint64_t size;             /* bytes, multiple of 4096 (rounded down) */
+	uint64_t exact_size;       /* bytes, as the device has it; 0: the same as size */
 	uint32_t logical_block;    /* smallest write, bytes: 512 or 4096 */
 	uint32_t memory_alignment; /* of buffers, bytes */
 	bool block_device;
@@ -37,7 +38,8 @@ enum disk_op {
 };
 
 enum disk_request_flags {
-	DISK_FUA = 1, /* DISK_WRITE: durable at done(0) */
+	DISK_FUA = 1,  /* DISK_WRITE: durable at done(0) */
+	DISK_ZERO = 2, /* DISK_DISCARD: no hint; zeros at done(0), -EOPNOTSUPP when it can not */
 };
 
 /* Caller-allocated; handed back by done() on the loop that submitted it. Short transfers are
@@ -65,6 +67,11 @@ struct disk_request {
 int disk_open(const struct world_ops *world, const char *path, unsigned flags, uint64_t size,
 	      struct disk **ret_disk, struct err *err) __attribute__((warn_unused_result));
 void disk_close(struct disk *disk); /* no request may be in flight; NULL is fine */
+
+/* disk_rescan: ask again how large the device or file is: size and exact_size change (any loop may
+ * read them meanwhile). Requests past the old end are taken from then on. Context: any one thread;
+ * administration only. 0 or -errno; a world whose disks never change answers 0. */
+int disk_rescan(struct disk *disk) __attribute__((warn_unused_result));
 
 /* disk_submit: Context: @loop's thread. done() never runs inside this call. */
 void disk_submit(struct loop *loop, struct disk *disk, struct disk_request *request);

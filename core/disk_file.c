@@ -226,6 +226,7 @@ static int describe(struct opening *o)
 	if (disk->logical_block > SIZE_UNIT)
 		return err_set(o->err, -EINVAL, "%s wants blocks of %u bytes; at most 4096 work",
 			       o->path, disk->logical_block);
+	disk->exact_size = disk->size - disk->size % disk->logical_block;
 	disk->size -= disk->size % SIZE_UNIT;
 	return 0;
 }
@@ -283,6 +284,25 @@ void file_disk_close(struct disk *disk)
 	heap_free(file);
 }
 
+int file_disk_rescan(struct disk *disk)
+{
+	struct file_disk *file = container_of(disk, struct file_disk, base);
+	uint64_t size;
+	struct stat st;
+
+	if (disk->block_device) {
+		if (ioctl(file->fd, BLKGETSIZE64, &size) < 0)
+			return -errno;
+	} else {
+		if (fstat(file->fd, &st) < 0)
+			return -errno;
+		size = (uint64_t)st.st_size;
+	}
+	__atomic_store_n(&disk->exact_size, size - size % disk->logical_block, __ATOMIC_RELEASE);
+	__atomic_store_n(&disk->size, size - size % SIZE_UNIT, __ATOMIC_RELEASE);
+	return 0;
+}
+
 /* Requests */
 
 static uint64_t iov_total(const struct disk_request *request)
@@ -297,10 +317,11 @@ static uint64_t iov_total(const struct disk_request *request)
 int file_disk_check(const struct disk *disk, const struct disk_request *request)
 {
 	uint64_t mask = disk->logical_block - 1;
+	uint64_t size = __atomic_load_n(&disk->exact_size, __ATOMIC_RELAXED);
 
 	if (request->op == DISK_FLUSH)
 		return 0;
-	if (request->offset > disk->size || request->length > disk->size - request->offset)
+	if (request->offset > size || request->length > size - request->offset)
 		return -EINVAL;
 	if ((request->offset | request->length) & mask)
 		return -EINVAL;
@@ -346,7 +367,7 @@ bool file_disk_advance(struct disk_request *request, int64_t count, int *ret_res
 		return try_again(request) ? false : finish(-EIO, ret_result);
 	if (request->op == DISK_DISCARD && (count == -EOPNOTSUPP || count == -ENODEV)) {
 		file->refuses_discard = true;
-		return finish(0, ret_result);
+		return finish(request->flags & DISK_ZERO ? -EOPNOTSUPP : 0, ret_result);
 	}
 	if (count < 0)
 		return finish((int)count, ret_result);
@@ -403,6 +424,8 @@ bool file_disk_now(struct disk_request *request, int *ret_result)
 	request->scratch[9] = 0;
 	if (!file_disk_at_once(request))
 		return false;
+	if (request->op == DISK_DISCARD && request->length && request->flags & DISK_ZERO)
+		return finish(-EOPNOTSUPP, ret_result); /* at once because it is refused */
 	if (request->op == DISK_FLUSH || request->op == DISK_DISCARD)
 		return finish(0, ret_result);
 	while (!file_disk_advance(request, transfer(request, 0), ret_result))

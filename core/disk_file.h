@@ -17,6 +17,7 @@ struct file_disk {
 int file_disk_open(const struct world_ops *world, const char *path, unsigned flags, uint64_t size,
 		   struct disk **ret_disk, struct err *err);
 void file_disk_close(struct disk *disk);
+int file_disk_rescan(struct disk *disk);
 
 /* file_disk_check: 0, or -EINVAL for a request out of range, misaligned or inconsistent. */
 int file_disk_check(const struct disk *disk, const struct disk_request *request);

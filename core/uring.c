@@ -286,6 +286,7 @@ const struct world_ops world_uring = {
     .random = clock_random,
     .disk_open = uring_disk_open,
     .disk_close = file_disk_close,
+    .disk_rescan = file_disk_rescan,
     .disk_submit = uring_disk_submit,
     .stream_attach = uring_stream_attach,
     .stream_send = stream_base_send,

@@ -38,6 +38,7 @@ struct world_ops {
 	int (*disk_open)(const char *path, unsigned flags, uint64_t size, struct disk **ret_disk,
 			 struct err *err);
 	void (*disk_close)(struct disk *disk);
+	int (*disk_rescan)(struct disk *disk); /* Optional; NULL: sizes never change */
 	void (*disk_submit)(struct loop *loop, struct disk *disk, struct disk_request *request);
 
 	/* Optional as a group: NULL in a world without a network. See stream.h. */

@@ -14,6 +14,7 @@
 #define BIND_MAX          16
 #define IO_LOOPS_MAX      64
 #define ISCSI_PORT        3260
+#define REPL_PORT         7420
 #define DEMO_TARGET       "iqn.2026-11.org.granary:demo"
 #define DEFAULT_STATE_DIR "/var/lib/granary"
 
@@ -26,6 +27,8 @@ struct options {
 	uint16_t iscsi_port;
 	uint16_t nfs_port, mount_port;
 	bool nfs_port_given;
+	uint16_t repl_port;
+	bool repl_port_given;
 	unsigned nfs_lease; /* seconds; 0: the default */
 	const char *io_engine;
 	unsigned io_loops;
@@ -58,6 +61,10 @@ int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *e
  * it was set up, what the administrator removed stays removed. */
 void demo_set_up(struct webadmin *admin, const char *state_dir, void (*ready)(const char *naa));
 
+/* files_identity: who this server is to NFSv4 clients, over restarts: nfs-identity of the state
+ * directory, made when it is not there. */
+#define FILES_IDENTITY 16
+int files_identity(const char *state_dir, uint8_t identity[FILES_IDENTITY], struct err *err);
 /* files.c: the ports of the NFS server on each of @addresses; the portmapper's too where it is
  * free. -EADDRINUSE only for a port that was asked for; without one NFS is left out. */
 int files_listen(struct nfs_server *nfs, const struct options *options,
@@ -65,8 +72,8 @@ int files_listen(struct nfs_server *nfs, const struct options *options,
     __attribute__((warn_unused_result));
 
 /* ready.c: the READY line and the lines to copy, on stdout. */
-void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
-		 const char *state_dir, const char *demo_naa);
+void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, uint16_t repl_port,
+		 const char *control_path, const char *state_dir, const char *demo_naa);
 /* ready_print_setup_code: before READY; what the first account is made with. */
 void ready_print_setup_code(const char *code);
 

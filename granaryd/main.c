@@ -45,6 +45,8 @@ static struct granaryd {
 	struct timer port_retry, nfs_retry;
 	uint64_t port_limit_ns;
 	unsigned portals_open;
+	unsigned repl_open; /* addresses */
+	uint16_t repl_port; /* 0: not open */
 	bool portals_without_six;
 	uint16_t port;
 	char demo_naa[64];
@@ -188,6 +190,29 @@ static int open_nfs(struct err *err)
 	return result;
 }
 
+/* As with NFS: the usual port that nobody asked for may be somebody else's. */
+static int open_replication(struct err *err)
+{
+	unsigned count;
+	const char *const *addresses = own_addresses(&count);
+	uint16_t port = daemon_.options.repl_port;
+
+	for (; daemon_.repl_open < count; daemon_.repl_open++) {
+		int result = webadmin_listen_replication(
+		    daemon_.admin, addresses[daemon_.repl_open], port, &port, err);
+
+		if (result < 0 && daemon_.options.repl_port_given &&
+		    (addresses != anywhere || daemon_.repl_open == 0))
+			return result;
+		if (result < 0)
+			log_info("no replication on %s: %s", addresses[daemon_.repl_open],
+				 err->text);
+		else
+			daemon_.repl_port = port;
+	}
+	return 0;
+}
+
 static int open_socket(struct err *err)
 {
 	int result = control_server_open(daemon_.control, daemon_.state.control_path, 0600,
@@ -207,6 +232,8 @@ static void open_for_service(struct timer *port_retry)
 
 	if (result == 0)
 		result = open_nfs(&err);
+	if (result == 0)
+		result = open_replication(&err);
 	if (result == -EADDRINUSE && loop_now(daemon_.control) < daemon_.port_limit_ns) {
 		timer_start(port_retry, PORT_RETRY_NS);
 		return;
@@ -219,8 +246,8 @@ static void open_for_service(struct timer *port_retry)
 	timer_stop(&daemon_.progress);
 	if (webadmin_setup_code(daemon_.admin))
 		ready_print_setup_code(webadmin_setup_code(daemon_.admin));
-	ready_print(daemon_.iscsi, daemon_.nfs, daemon_.state.control_path, daemon_.state.dir,
-		    daemon_.demo_naa);
+	ready_print(daemon_.iscsi, daemon_.nfs, daemon_.repl_port, daemon_.state.control_path,
+		    daemon_.state.dir, daemon_.demo_naa);
 }
 
 static void serve(const char *demo_naa)
@@ -275,7 +302,10 @@ static int create_nfs(struct err *err)
 	    .io_loop_count = daemon_.options.io_loops,
 	    .lease_seconds = daemon_.options.nfs_lease,
 	};
+	int result = files_identity(daemon_.options.state_dir, options.identity, err);
 
+	if (result < 0)
+		return result;
 	return nfs_server_create(&options, &daemon_.nfs, err);
 }
 

@@ -14,6 +14,7 @@ enum {
 	OPT_PORT,
 	OPT_NFS_PORT,
 	OPT_MOUNT_PORT,
+	OPT_REPL_PORT,
 	OPT_ENGINE,
 	OPT_LOOPS,
 	OPT_DEMO,
@@ -39,6 +40,9 @@ static const struct {
      "port that MOUNT is announced on (default 0: the NFS port)"},
     {"nfs-lease", "SECONDS", OPT_LEASE,
      "lease of NFSv4 clients, and the most a grace period lasts (default 90)"},
+    {"repl-port", "N", OPT_REPL_PORT,
+     "port for replication (default $REPL_PORT or 7420, left out when it is taken;\n"
+     "                      0 picks a free one)"},
     {"io-engine", "NAME", OPT_ENGINE, "auto, uring or aio (default auto)"},
     {"io-loops", "N", OPT_LOOPS, "threads for I/O (default one per core)"},
     {"demo", NULL, OPT_DEMO, "set up pool tank, volume tank/demo and a target open to this host"},
@@ -153,6 +157,12 @@ static int take(int code, const char *value, struct options *options)
 			return usage("--mount-port %s is not a port", value);
 		options->mount_port = (uint16_t)number;
 		return -1;
+	case OPT_REPL_PORT:
+		if (!read_number(value, 0, 65535, &number))
+			return usage("--repl-port %s is not a port", value);
+		options->repl_port = (uint16_t)number;
+		options->repl_port_given = true;
+		return -1;
 	case OPT_LEASE:
 		if (!read_number(value, 1, 3600, &number))
 			return usage("--nfs-lease %s is not a number from 1 to 3600", value);
@@ -182,6 +192,13 @@ static int take(int code, const char *value, struct options *options)
 static void fill_defaults(struct options *options)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	const char *repl_port = getenv("REPL_PORT");
+	unsigned long number;
+
+	if (!options->repl_port_given) {
+		options->repl_port_given = repl_port && read_number(repl_port, 0, 65535, &number);
+		options->repl_port = options->repl_port_given ? (uint16_t)number : REPL_PORT;
+	}
 
 	if (!options->state_dir || !*options->state_dir)
 		options->state_dir = DEFAULT_STATE_DIR;

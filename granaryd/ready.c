@@ -76,8 +76,8 @@ void ready_print_setup_code(const char *code)
 	printf("SETUP code=%s (makes the first account of the web admin)\n", code);
 }
 
-void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const char *control_path,
-		 const char *state_dir, const char *demo_naa)
+void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, uint16_t repl_port,
+		 const char *control_path, const char *state_dir, const char *demo_naa)
 {
 	struct iscsi_portal_info portal;
 	char text[80];
@@ -87,6 +87,8 @@ void ready_print(struct iscsi_server *iscsi, const struct nfs_server *nfs, const
 		printf(" iscsi=%s", endpoint(&portal, false, text));
 	if (nfs_port(nfs, NFS_PORT_NFS))
 		printf(" nfs=%u", nfs_port(nfs, NFS_PORT_NFS));
+	if (repl_port)
+		printf(" replication=%u", repl_port);
 	printf(" control=%s\n", control_path);
 	if (demo_naa[0] && iscsi_portal_next(iscsi, 0, &portal))
 		print_demo(&portal, state_dir, demo_naa);

@@ -165,6 +165,7 @@ static struct record *add_record(struct share *share, const char *name)
 /* ---- the home loop */
 
 static void work(struct share *share);
+static void kick(struct nfs_grace *grace);
 
 static void free_share(struct share *share)
 {
@@ -229,6 +230,21 @@ static void loaded(struct share *share, int result)
 		nlm_host_found(grace->server, list_entry(it, struct record, link)->name);
 }
 
+/* Behind a request. It has its vfs until its done() has returned: a share that is exported no more
+ * lets go of its table later. */
+static void go_on(struct share *share)
+{
+	struct nfs_grace *grace = share->grace;
+
+	if (!share->unexported) {
+		work(share);
+		return;
+	}
+	pthread_mutex_lock(&grace->lock);
+	kick(grace);
+	pthread_mutex_unlock(&grace->lock);
+}
+
 static void listed(struct vfs_request *request, int result)
 {
 	struct share *share = container_of(request, struct share, request);
@@ -244,7 +260,7 @@ static void listed(struct vfs_request *request, int result)
 	pthread_mutex_unlock(&share->grace->lock);
 	if (result < 0 || request->eof)
 		loaded(share, result);
-	work(share);
+	go_on(share);
 }
 
 static void removed(struct vfs_request *request, int result)
@@ -260,7 +276,7 @@ static void removed(struct vfs_request *request, int result)
 	if (record)
 		drop_record(share, record);
 	pthread_mutex_unlock(&share->grace->lock);
-	work(share);
+	go_on(share);
 }
 
 static bool next_to_go(struct share *share)

@@ -19,6 +19,7 @@ struct nfs_server;
 #define NFS_PORT            2049u
 #define NFS_PORTMAP_PORT    111u
 #define NFS_LEASE_SECONDS   90u
+#define NFS_IDENTITY        16u
 #define NFS_SHARES_MAX      1024u
 #define NFS_RULES_MAX       64u /* of a share */
 #define NFS_PATH_MAX        255u
@@ -29,7 +30,10 @@ struct nfs_server_options {
 	struct loop *const *io_loops;
 	unsigned io_loop_count;
 	unsigned connections_max; /* 0 = 1024 */
-	unsigned lease_seconds;   /* of NFSv4's state, and of the grace period; 0 = 90 */
+	/* Who this is, over restarts: what clients claim again they claim from the same server
+	 * (RFC 8881 2.10.4, 2.10.5). All zeros: another one with every start. */
+	uint8_t identity[NFS_IDENTITY];
+	unsigned lease_seconds; /* of NFSv4's state, and of the grace period; 0 = 90 */
 };
 int nfs_server_create(const struct nfs_server_options *options, struct nfs_server **ret_server,
 		      struct err *err) __attribute__((warn_unused_result));

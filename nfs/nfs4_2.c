@@ -51,6 +51,9 @@ static int space(struct nfs_call *call, enum vfs_op op)
 
 int nfs4_op_allocate(struct nfs_call *call)
 {
+	if (call->compound.current.set && !call->compound.current.pseudo &&
+	    !(call->export->vfs->can & VFS_CAN_ALLOCATE))
+		return NFS4ERR_NOTSUPP;
 	return space(call, VFS_ALLOCATE);
 }
 

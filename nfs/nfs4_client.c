@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "core/log.h"
 #include "nfs/nfs4_state.h"
 
 struct slot {
@@ -104,13 +105,18 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
 	char record[NFS_RECORD_NAME];
+	uint64_t silent;
 
-	if (!client || now - client->renewed_ns <= nfs4->lease_ns)
+	if (!client || now < client->renewed_ns || now - client->renewed_ns <= nfs4->lease_ns)
 		return false;
+	silent = now - client->renewed_ns;
 	memcpy(record, client->record, sizeof(record));
 	if (!nfs4_drop_client(nfs4, client))
 		return false;
 	nfs_record_drop(nfs4->server->grace, record);
+	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
+		   "what it had open and locked is taken from it",
+		   (unsigned)(silent / 1000000000u));
 	return true;
 }
 

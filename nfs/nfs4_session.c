@@ -24,14 +24,15 @@ static uint64_t now_of(const struct nfs_call *call)
 	return loop_now(call->conn->io->loop);
 }
 
+/* Who we are: the same after a restart, or clients do not claim what they had. */
 static void put_server_owner(struct nfs_call *call)
 {
-	uint64_t boot = call->conn->server->boot_ns;
+	const uint8_t *identity = call->conn->server->options.identity;
 
 	xdr_put_u64(&call->out, 0); /* minor id */
-	xdr_put_opaque(&call->out, "granary", 7);
-	xdr_put_opaque(&call->out, &boot, sizeof(boot)); /* scope */
-	xdr_put_u32(&call->out, 0);                      /* no implementation id */
+	xdr_put_opaque(&call->out, identity, NFS_IDENTITY);
+	xdr_put_opaque(&call->out, identity, NFS_IDENTITY); /* scope */
+	xdr_put_u32(&call->out, 0);                         /* no implementation id */
 }
 
 /* Nobody's state protection but SP4_NONE. */

@@ -81,6 +81,8 @@ int nfs_server_create(const struct nfs_server_options *options, struct nfs_serve
 	list_init(&server->conns);
 	deferred_init(&server->finish, finish_stop);
 	server->boot_ns = loop_wall(options->control);
+	if (memcmp(server->options.identity, (const uint8_t[NFS_IDENTITY]){0}, NFS_IDENTITY) == 0)
+		memcpy(server->options.identity, &server->boot_ns, sizeof(server->boot_ns));
 	if (create_parts(server) < 0) {
 		nfs_server_destroy(server);
 		return err_set(err, -ENOMEM, "no memory for the NFS server");

@@ -123,6 +123,8 @@ static const struct {
     [WIRE_PING] = {"PING", F_EPOCH | F_WALL, 0},
     [WIRE_SWITCH] = {"SWITCH", F_EPOCH, 0},
     [WIRE_SWITCHED] = {"SWITCHED", F_LINEAGE, 0},
+    [WIRE_PAIR] = {"PAIR", F_NODE | F_VERSION | F_EPOCH | F_DIGEST | F_DATA, 64},
+    [WIRE_PAIRED] = {"PAIRED", F_NODE | F_VERSION | F_DIGEST | F_DATA, 64},
 };
 
 static void code(struct cursor *cursor, unsigned fields, struct wire_message *message)

@@ -44,6 +44,8 @@ enum wire_type {
 	WIRE_PING,      /* either: still here; P: nothing newer than epoch at time */
 	WIRE_SWITCH,    /* P>S: take over at this epoch, planned */
 	WIRE_SWITCHED,  /* S>P: done; my lineage */
+	WIRE_PAIR, /* either way, before anything is pinned: proof of the code; docs/FORMAT.md */
+	WIRE_PAIRED,
 	WIRE_TYPE_END
 };
 
@@ -79,7 +81,8 @@ struct wire_message {
 	uint16_t member;
 	uint8_t kind;   /* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role */
 	bool fresh;     /* WELCOME: nothing was ever written to the volumes */
-	uint64_t epoch; /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none */
+	uint64_t epoch; /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none;
+			 * PAIR: my port */
 	uint64_t offset, length; /* bytes; WRITE: length of the data */
 	uint64_t wall_ns;        /* SEAL: when the epoch was closed; PING: see there */
 	uint64_t records;        /* SEAL: of WRITE and ZERO */

@@ -295,8 +295,10 @@ static void setup(struct share *share, struct share_call *call)
 				  .root_fileid = ROOT_INODE,
 				  .file_max = VFS_FILE_MAX,
 				  .link_max = 1000000,
+				  /* ALLOCATE sets addresses and quota aside, but no space of the
+				   * pool, so nobody is told that it can be relied on. */
 				  .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR |
-					 VFS_CAN_ACL | VFS_CAN_ALLOCATE | VFS_CAN_SEEK,
+					 VFS_CAN_ACL | VFS_CAN_SEEK,
 				  .read_only = call->read_only,
 				  .verifier = siphash(sb->secret, seed, sizeof(seed)),
 				  .refs = 1};

@@ -38,7 +38,9 @@ static void read_blocks(struct scsi_task *task, void (*next)(struct scsi_task *t
 
 bool caw_decode(struct scsi_task *task)
 {
-	if (!block_decode_limited(task, SCSI_COMPARE_BLOCKS))
+	/* What must be whole after a power loss: a device that gives no such word keeps one block.
+	 */
+	if (!block_decode_limited(task, task->itl->lu->volume->torn ? 1 : SCSI_COMPARE_BLOCKS))
 		return false;
 	task->direction = task->blocks ? SCSI_DATA_OUT : SCSI_NO_DATA;
 	task->data_out_wanted = (uint32_t)(2 * task->blocks << SCSI_BLOCK_SHIFT);
@@ -121,7 +123,7 @@ bool atomic_decode(struct scsi_task *task)
 {
 	if (!block_decode_lba(task))
 		return false;
-	if (task->blocks > SCSI_TRANSFER_BLOCKS)
+	if (task->blocks > (task->itl->lu->volume->torn ? 0 : SCSI_TRANSFER_BLOCKS))
 		return sense_set_cdb_field(task, 12, -1);
 	task->direction = task->blocks ? SCSI_DATA_OUT : SCSI_NO_DATA;
 	task->data_out_wanted = (uint32_t)(task->blocks << SCSI_BLOCK_SHIFT);

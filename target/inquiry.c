@@ -30,6 +30,27 @@ static const uint16_t versions[] = {
 };
 #define VERSION_COUNT (sizeof(versions) / sizeof(versions[0]))
 
+/* A field of INQUIRY data: left-aligned ASCII, padded with spaces (SPC-4 4.3.1). */
+static void put_text(void *field, size_t width, const char *text)
+{
+	size_t length = strnlen(text, width);
+
+	memset(field, ' ', width);
+	memcpy(field, text, length);
+}
+
+static void put_names(uint8_t *vendor, uint8_t *product, const struct scsi_task *task)
+{
+	const struct volume_identity *id = task->itl ? &task->itl->lu->volume->identity : NULL;
+
+	put_text(vendor, 8, id && id->vendor[0] ? id->vendor : VENDOR);
+	if (product)
+		put_text(product, 16,
+			 task->itl && task->itl->lu->cdrom ? PRODUCT_CDROM
+			 : id && id->product[0]            ? id->product
+							   : PRODUCT);
+}
+
 static void reply_standard(struct scsi_task *task)
 {
 	uint8_t *p = task->buffer->data;
@@ -48,8 +69,7 @@ static void reply_standard(struct scsi_task *task)
 		p[5] |= 0x08; /* 3PC */
 	p[6] = 0x10;          /* MULTIP */
 	p[7] = 0x02;          /* CMDQUE */
-	memcpy(p + 8, VENDOR, 8);
-	memcpy(p + 16, cdrom ? PRODUCT_CDROM : PRODUCT, 16);
+	put_names(p + 8, p + 16, task);
 	memcpy(p + 32, REVISION, 4);
 	for (unsigned i = 0; i < VERSION_COUNT - cdrom; i++)
 		put_be16(p + 58 + 2 * i, versions[i]);
@@ -63,8 +83,11 @@ static unsigned page_supported(const struct scsi_task *task, uint8_t *p);
 /* Unit serial number (SPC-4 7.8.15). */
 static unsigned page_serial(const struct scsi_task *task, uint8_t *p)
 {
-	memcpy(p, task->itl->lu->volume->identity.serial, 32);
-	return 32;
+	const char *serial = task->itl->lu->volume->identity.serial;
+	size_t length = strnlen(serial, 32);
+
+	memcpy(p, serial, length);
+	return (unsigned)length;
 }
 
 static unsigned designator(uint8_t *p, uint8_t code_set, uint8_t kind, const void *bytes,
@@ -96,12 +119,14 @@ static unsigned page_identification(const struct scsi_task *task, uint8_t *p)
 	const struct volume_identity *id = &task->itl->lu->volume->identity;
 	const struct scsi_nexus *nexus = task->nexus;
 	uint8_t *start = p, word[4] = {0};
-	char vendor_id[8 + 32];
+	const char *own = id->t10[0] ? id->t10 : id->serial;
+	size_t own_length = strnlen(own, sizeof(id->t10) - 1);
+	uint8_t vendor_id[8 + sizeof(id->t10)];
 
-	p += designator(p, CODE_BINARY, ASSOCIATION_LU | 3, id->naa, 16);
-	memcpy(vendor_id, VENDOR, 8);
-	memcpy(vendor_id + 8, id->serial, 32);
-	p += designator(p, CODE_ASCII, ASSOCIATION_LU | 1, vendor_id, sizeof(vendor_id));
+	p += designator(p, CODE_BINARY, ASSOCIATION_LU | 3, id->naa, volume_naa_length(id));
+	put_names(vendor_id, NULL, task);
+	memcpy(vendor_id + 8, own, own_length);
+	p += designator(p, CODE_ASCII, ASSOCIATION_LU | 1, vendor_id, 8 + (unsigned)own_length);
 	put_be16(word + 2, nexus->relative_port);
 	p += designator(p, CODE_BINARY, ASSOCIATION_PORT | 4, word, 4);
 	/* each port is a target port group of its own, with the same number */
@@ -124,9 +149,10 @@ static unsigned page_extended(const struct scsi_task *task, uint8_t *p)
 /* Block limits (SBC-4 6.6.4). A WRITE ATOMIC of any alignment, without atomic boundaries. */
 static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 {
-	(void)task;
+	bool torn = task->itl->lu->volume->torn;
+
 	p[4 - 4] = 0x01; /* WSNZ: WRITE SAME of 0 blocks is refused */
-	p[5 - 4] = SCSI_COMPARE_BLOCKS;
+	p[5 - 4] = torn ? 1 : SCSI_COMPARE_BLOCKS;
 	put_be16(p + 6 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 8 - 4, SCSI_TRANSFER_BLOCKS);
 	put_be32(p + 12 - 4, SCSI_TRANSFER_BLOCKS);
@@ -135,7 +161,7 @@ static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 	put_be32(p + 28 - 4, VOLUME_SLOT >> SCSI_BLOCK_SHIFT);
 	put_be32(p + 32 - 4, 0x80000000u); /* UGAVALID, alignment 0 */
 	put_be64(p + 36 - 4, SCSI_SAME_BLOCKS);
-	put_be32(p + 44 - 4, SCSI_TRANSFER_BLOCKS);
+	put_be32(p + 44 - 4, torn ? 0 : SCSI_TRANSFER_BLOCKS);
 	return 0x3c;
 }
 

@@ -5,7 +5,8 @@
 #include "volumes/backend.h"
 
 /* The kinds of pools. A new one adds its row; the first is the one pool_create() makes. */
-static const struct pool_ops *const backends[] = {&native_pool_ops, &rbd_pool_ops};
+static const struct pool_ops *const backends[] = {&native_pool_ops, &passthrough_pool_ops,
+						  &rbd_pool_ops};
 
 const struct pool_ops *backend_find(const char *name)
 {
@@ -38,6 +39,12 @@ void pool_answer(struct pool_call *call, int result)
 {
 	call->result = result;
 	loop_post(call->loop, &call->message, deliver);
+}
+
+void pool_refuse(const struct pool *pool, struct pool_call *call, const char *what)
+{
+	call->loop = loop_current();
+	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool %s", pool->ops->name, what));
 }
 
 void pool_create(const struct world_ops *world, struct loop *loop,
@@ -86,7 +93,19 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
 
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
 {
-	volume->pool->ops->volume_shrink(volume, size_bytes, call);
+	if (volume->pool->ops->volume_shrink)
+		volume->pool->ops->volume_shrink(volume, size_bytes, call);
+	else
+		pool_refuse(volume->pool, call, "can not make a volume smaller");
+}
+
+void volume_rescan(struct volume *volume, struct pool_call *call)
+{
+	if (volume->pool->ops->volume_rescan)
+		volume->pool->ops->volume_rescan(volume, call);
+	else
+		pool_refuse(volume->pool, call,
+			    "gives its volumes their size itself; there is nothing to rescan");
 }
 
 void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
@@ -96,9 +115,7 @@ void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 		pool->ops->set_watermarks(pool, percent, call);
 		return;
 	}
-	call->loop = loop_current();
-	pool_answer(
-	    call, err_set(&call->err, -EOPNOTSUPP, "a %s pool has no watermarks", pool->ops->name));
+	pool_refuse(pool, call, "has no watermarks");
 }
 
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
@@ -262,8 +279,15 @@ void pool_check_devices(const struct world_ops *world, struct loop *loop, const 
 			unsigned path_count, bool data, struct pool_check_report *report,
 			struct pool_call *call)
 {
-	backend_of(path_count ? paths[0] : "")
-	    ->check_devices(world, loop, paths, path_count, data, report, call);
+	const struct pool_ops *ops = backend_of(path_count ? paths[0] : "");
+
+	if (!ops->check_devices) {
+		call->loop = loop;
+		pool_answer(call, err_set(&call->err, -EOPNOTSUPP,
+					  "a %s pool has no devices to check", ops->name));
+		return;
+	}
+	ops->check_devices(world, loop, paths, path_count, data, report, call);
 }
 
 void pool_checkpoint(struct pool *pool, struct pool_call *call)

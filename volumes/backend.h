@@ -17,7 +17,10 @@ struct pool_ops {
 			      struct pool_call *call);
 	void (*volume_delete)(struct volume *volume, struct pool_call *call);
 	void (*volume_resize)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	/* Optional: NULL = volumes can not get smaller. */
 	void (*volume_shrink)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	/* Optional: NULL = sizes change by volume_resize only. */
+	void (*volume_rescan)(struct volume *volume, struct pool_call *call);
 	void (*volume_rename)(struct volume *volume, const char *name, struct pool_call *call);
 	struct volume *(*find_volume)(struct pool *pool, const char *name);
 	struct volume *(*volume_next)(struct pool *pool, struct volume *previous);
@@ -28,6 +31,7 @@ struct pool_ops {
 	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
 		      struct pool_call *call);
 	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+	/* Optional: NULL = there is nothing to check in devices of such pools. */
 	void (*check_devices)(const struct world_ops *world, struct loop *loop,
 			      const char *const *paths, unsigned path_count, bool data,
 			      struct pool_check_report *report, struct pool_call *call);
@@ -64,10 +68,13 @@ struct pool {
 	const struct pool_ops *ops;
 };
 
-extern const struct pool_ops native_pool_ops, rbd_pool_ops;
+extern const struct pool_ops native_pool_ops, passthrough_pool_ops, rbd_pool_ops;
 
 /* pool_answer: hand @call back with @result, from its loop, never inside this call. */
 void pool_answer(struct pool_call *call, int result);
+
+/* pool_refuse: -EOPNOTSUPP, "a KIND pool @what". */
+void pool_refuse(const struct pool *pool, struct pool_call *call, const char *what);
 
 /* backend_find: a kind by name, NULL when there is none. */
 const struct pool_ops *backend_find(const char *name);

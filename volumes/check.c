@@ -18,14 +18,16 @@ struct check {
 	struct pool_check_report *report;
 	bool data;
 	enum volume_checksum checksum; /* of the volume at hand */
-	uint16_t *meta, *mapped;       /* per chunk: what is referred to */
+	uint16_t *meta, *mapped;       /* per chunk: what is referred to by its owner */
+	uint16_t *borrowed;            /* ... and by those who stand on the owner */
 	uint16_t *space;               /* per chunk: what the SPACE and META trees say */
 	uint8_t *buffer;               /* two copies */
 	uint8_t *slot;
 	uint32_t *sums; /* a csum leaf's worth */
 	uint64_t sums_index;
 	const struct node_pointer *sums_root;
-	uint64_t volume_slots, volume_id;
+	const struct nvolume *volume; /* whose map is walked, NULL */
+	uint64_t volume_slots, owned_slots, volume_id;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -59,10 +61,33 @@ static void refer(struct check *check, uint16_t *map, uint64_t address, const ch
 	map[chunk] |= bit;
 }
 
+/* Does the node belong to the snapshot that the volume stands on? */
+static bool is_shared(const struct check *check, const struct node_pointer *pointer, unsigned level,
+		      uint64_t index)
+{
+	return check->volume &&
+	       pointer->generation <= nvolume_limit(check->volume, (index + 1) << 6 * level);
+}
+
+/* A snapshot's map is walked as far as it is its own; a volume's all of it, for its counts. Of what
+ * is being deleted only the part that is left. */
+static bool is_passed_over(const struct check *check, const struct node_pointer *pointer,
+			   unsigned level, uint64_t index)
+{
+	const struct nvolume *volume = check->volume;
+
+	if (!volume)
+		return false;
+	if (volume->state == VOLUME_STATE_DELETING && (index + 1) << 6 * level <= volume->reaped)
+		return true;
+	return volume->state != VOLUME_STATE_LIVE && is_shared(check, pointer, level, index);
+}
+
 /* Both copies are read and compared with the pointer; the good one is in check->buffer. */
 static int read_node(struct check *check, const struct node_pointer *pointer,
 		     const struct node_header *expected, const char *what)
 {
+	bool shared = is_shared(check, pointer, expected->level, expected->index);
 	unsigned good = 2;
 	bool both = true;
 
@@ -73,7 +98,7 @@ static int read_node(struct check *check, const struct node_pointer *pointer,
 			good = copy;
 		else
 			both = false;
-		for (unsigned i = 0; i < (pointer->length + BLOCK - 1) / BLOCK; i++)
+		for (unsigned i = 0; i < blocks_of(pointer->length) && !shared; i++)
 			refer(check, check->meta, pointer->address[copy] + i, what);
 	}
 	check->report->nodes++;
@@ -101,7 +126,8 @@ static void walk(struct check *check, const struct node_pointer *pointer, enum n
 	uint8_t *payload;
 	size_t length = pointer->length - NODE_HEADER;
 
-	if (!pointer->generation || read_node(check, pointer, &expected, what) < 0)
+	if (!pointer->generation || is_passed_over(check, pointer, level, index) ||
+	    read_node(check, pointer, &expected, what) < 0)
 		return;
 	payload = heap_alloc(length ? length : 1);
 	if (!payload) {
@@ -224,11 +250,20 @@ static int visit_entry(void *context, unsigned index, const struct map_entry *en
 	struct entry_context *mine = context;
 	struct check *check = mine->check;
 	uint64_t chunk = mine->leaf * MAP_CHUNKS + index;
+	uint64_t limit = nvolume_limit(check->volume, mine->leaf + 1);
 
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		uint64_t address;
 		bool mapped = map_slot(entry, slot, &address);
 
+		if (map_birth(entry, slot) <= limit) {
+			check->volume_slots += mapped;
+			if (mapped && address / CHUNK_SLOTS < check->native->chunks)
+				check->borrowed[address / CHUNK_SLOTS] |=
+				    (uint16_t)(1u << address % CHUNK_SLOTS);
+			continue;
+		}
+		check->owned_slots += mapped;
 		if (!entry->slots)
 			refer(check, check->mapped, (uint64_t)entry->chunk * CHUNK_SLOTS + slot,
 			      "a map");
@@ -251,6 +286,22 @@ static int visit_map(struct check *check, uint64_t index, const uint8_t *payload
 	return map_decode(payload, length, visit_entry, &context);
 }
 
+/* While a parent hands over to it, a volume's count of what it owns is behind. */
+static void check_counts(struct check *check, const struct volume_record *record)
+{
+	const struct nvolume *volume = check->volume;
+
+	if (volume->state == VOLUME_STATE_LIVE && check->volume_slots != record->used_slots)
+		finding(check, "volume %s counts %llu slots and maps %llu", record->name,
+			(unsigned long long)record->used_slots,
+			(unsigned long long)check->volume_slots);
+	if (volume->state != VOLUME_STATE_DELETING && volume->parent && !volume->parent->reaped &&
+	    check->owned_slots != record->owned_slots)
+		finding(check, "volume %s counts %llu slots of its own and has %llu", record->name,
+			(unsigned long long)record->owned_slots,
+			(unsigned long long)check->owned_slots);
+}
+
 static int visit_volumes(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
 {
 	if (length != VOLUMES_PER_LEAF * VOLUME_RECORD)
@@ -264,14 +315,18 @@ static int visit_volumes(struct check *check, uint64_t index, const uint8_t *pay
 			continue;
 		if (record.id != index * VOLUMES_PER_LEAF + i + 1)
 			return -EBADMSG;
-		check->volume_slots = 0;
+		check->volume = nvolume_by_id(check->native, record.id);
+		if (!check->volume) {
+			finding(check, "volume %s is on disk only", record.name);
+			continue;
+		}
+		check->volume_slots = check->owned_slots = 0;
 		check->volume_id = record.id;
 		check->checksum = (enum volume_checksum)record.checksum;
-		walk(check, &record.root, NODE_MAP, record.id, record.levels, 0, "map", visit_map);
-		if (check->volume_slots != record.used_slots)
-			finding(check, "volume %s counts %llu slots and maps %llu", record.name,
-				(unsigned long long)record.used_slots,
-				(unsigned long long)check->volume_slots);
+		walk(check, &record.root, NODE_MAP, check->volume->map.owner, record.levels, 0,
+		     "map", visit_map);
+		check_counts(check, &record);
+		check->volume = NULL;
 	}
 	return 0;
 }
@@ -282,6 +337,13 @@ static void compare(struct check *check)
 		uint16_t refers = check->meta[chunk] | check->mapped[chunk];
 		uint16_t lost = refers & (uint16_t)~check->space[chunk];
 		uint16_t leaked = check->space[chunk] & (uint16_t)~refers;
+		uint16_t orphan = check->borrowed[chunk] & (uint16_t)~check->mapped[chunk];
+
+		if (orphan)
+			finding(check,
+				"chunk %llu: slots %04x are shared with a snapshot that does not "
+				"have them",
+				(unsigned long long)chunk, orphan);
 
 		if (lost)
 			finding(check, "chunk %llu: slots %04x are in use and count as free",
@@ -325,6 +387,7 @@ int check_run(struct native *native, struct lane *lane, bool data, struct pool_c
 			      .sums_index = UINT64_MAX,
 			      .meta = heap_zalloc_array(native->chunks, 2),
 			      .mapped = heap_zalloc_array(native->chunks, 2),
+			      .borrowed = heap_zalloc_array(native->chunks, 2),
 			      .space = heap_zalloc_array(native->chunks, 2),
 			      .buffer = heap_aligned(BLOCK, 2 * NODE_LENGTH_MAX),
 			      .slot = heap_aligned(BLOCK, BLOCK),
@@ -332,12 +395,14 @@ int check_run(struct native *native, struct lane *lane, bool data, struct pool_c
 	int result = -ENOMEM;
 
 	report->nodes = report->slots = report->errors = report->leaked_slots = 0;
-	if (check.meta && check.mapped && check.space && check.buffer && check.slot && check.sums)
+	if (check.meta && check.mapped && check.borrowed && check.space && check.buffer &&
+	    check.slot && check.sums)
 		result = native->read_only ? 0 : checkpoint_run(native, lane, false);
 	if (result == 0)
 		check_trees(&check);
 	heap_free(check.meta);
 	heap_free(check.mapped);
+	heap_free(check.borrowed);
 	heap_free(check.space);
 	heap_free(check.buffer);
 	heap_free(check.slot);

@@ -48,6 +48,7 @@ static int freeze_volumes(struct native *native)
 			return result;
 		node_mark_dirty(node);
 		volume->frozen_used = volume->used_slots;
+		volume->frozen_owned = volume->owned_slots;
 		volume->dirty = false;
 		list_remove(&volume->dirty_link);
 	}
@@ -60,13 +61,19 @@ static int freeze(struct checkpoint *checkpoint)
 	struct dirty_lists *dirty;
 	int result = hot_freeze(native);
 
-	if (result == 0)
+	if (result == 0) {
+		snapshots_freeze(native, &checkpoint->sb);
 		result = freeze_volumes(native);
+	}
 	if (result < 0)
 		return result;
 	dirty = native->dirty;
 	native->dirty = native->frozen;
 	native->frozen = dirty;
+	/* Metadata space is not frozen: this checkpoint changes it, and writes it last. */
+	for (unsigned level = 0; level <= NODE_LEVELS_MAX; level++)
+		list_splice_back(&native->dirty->list[DIRTY_META][level],
+				 &dirty->list[DIRTY_META][level]);
 	for (unsigned class = 0; class < DIRTY_CLASSES; class ++)
 		for (unsigned level = 0; level <= NODE_LEVELS_MAX; level++)
 			list_for_each (it, &dirty->list[class][level]) {
@@ -93,6 +100,7 @@ static int freeze(struct checkpoint *checkpoint)
 	native->meta_pending = 0;
 	checkpoint->last_lsn = journal_freeze(native, &checkpoint->tail);
 	checkpoint->sb.next_volume_id = native->next_volume_id;
+	native->generation = checkpoint->sb.generation + 1;
 	return 0;
 }
 
@@ -140,11 +148,6 @@ static int write_copy(struct checkpoint *checkpoint, const uint8_t *image, size_
 	return 0;
 }
 
-static unsigned blocks_of(size_t length)
-{
-	return (unsigned)((length + BLOCK - 1) / BLOCK);
-}
-
 static void free_copies(struct native *native, const struct node_pointer *pointer)
 {
 	if (!pointer->generation)
@@ -165,12 +168,18 @@ static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, si
 			  : meta_allocate(native, blocks_of(length), 1, &pointer->address[1]);
 }
 
+/* What a node was written as goes, unless a snapshot has it. */
+static void free_old(struct checkpoint *checkpoint, struct node *node)
+{
+	if (!node_is_shared(node, checkpoint->sb.generation))
+		free_copies(checkpoint->native, node_where(node));
+}
+
 /* Encode, place and write one node; its pointer goes to its parent. Under the lock, which the
  * writes do not need. @placed: META nodes have their address already. */
 static int write_node(struct checkpoint *checkpoint, struct node *node, uint8_t *image, bool placed)
 {
-	struct native *native = checkpoint->native;
-	struct node_pointer *where = node_where(node), old = *where, fresh = old;
+	struct node_pointer *where = node_where(node), fresh = *where;
 	struct node_header header;
 	size_t length;
 	int result = 0;
@@ -184,12 +193,12 @@ static int write_node(struct checkpoint *checkpoint, struct node *node, uint8_t 
 	heap_free(node->image);
 	node->image = NULL;
 	if (length == NODE_HEADER || (node->level && node_empty(node))) { /* nothing left in it */
-		free_copies(native, &old);
+		free_old(checkpoint, node);
 		*where = (struct node_pointer){0};
 		return 0;
 	}
 	if (!placed) {
-		free_copies(native, &old);
+		free_old(checkpoint, node);
 		result = place(checkpoint, &fresh, length);
 	}
 	if (result < 0)
@@ -396,6 +405,11 @@ static int wait_data(struct checkpoint *checkpoint)
 	native_unlock(checkpoint->lane);
 	if (!complete && fiber_waiter_wait(&wait) < 0)
 		return -EIO;
+	/* What has no record is in no snapshot's way but its own. */
+	while (!list_empty(&native->taking) && !native->read_only &&
+	       native->unsummed[checkpoint->sb.generation & 1] &&
+	       ORDER(snapshot_waits_for_unsummed))
+		fiber_sleep(POLL_NS);
 	return flush_cycle(checkpoint);
 }
 
@@ -432,8 +446,12 @@ static int write_trees(struct checkpoint *checkpoint)
 	if (!image)
 		return -ENOMEM;
 	result = write_class(checkpoint, DIRTY_TREES, image);
-	if (result == 0)
+	if (result == 0) {
+		native_lock(native);
+		snapshots_written(native);
+		native_unlock(checkpoint->lane);
 		result = write_class(checkpoint, DIRTY_VOLUMES, image);
+	}
 	if (result == 0)
 		result = write_meta(checkpoint, image);
 	wait_writes(checkpoint, 0);
@@ -489,6 +507,7 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 	if (result == 0) {
 		native->sb = checkpoint.sb;
 		release_nodes(native);
+		space_retired_release(native);
 		journal_tail_moved(native, checkpoint.tail, checkpoint.last_lsn);
 	} else {
 		native_fail(native, "a checkpoint failed (error %d)", -result);

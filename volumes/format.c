@@ -50,7 +50,7 @@ void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 {
 	memset(block, 0, BLOCK);
 	memcpy(block + SB_MAGIC, superblock_magic, 8);
-	put32(block + SB_VERSION, FORMAT_VERSION);
+	put32(block + SB_VERSION, sb->version ? sb->version : FORMAT_PLAIN);
 	memcpy(block + SB_POOL_UUID, sb->pool_uuid.bytes, 16);
 	memcpy(block + SB_NAME, sb->name, sizeof(sb->name));
 	put64(block + SB_GENERATION, sb->generation);
@@ -120,6 +120,7 @@ static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
 	sb->journal_offset = get64(block + SB_JOURNAL_OFFSET);
 	sb->journal_blocks = get64(block + SB_JOURNAL_BLOCKS);
 	sb->next_volume_id = get64(block + SB_NEXT_VOLUME);
+	sb->version = get32(block + SB_VERSION);
 	sb->host_id = get64(block + SB_HOST);
 	sb->heartbeat = get64(block + SB_HEARTBEAT);
 	sb->lineage = get64(block + SB_LINEAGE);
@@ -150,10 +151,11 @@ int superblock_decode(const uint8_t block[BLOCK], struct superblock *ret_sb, str
 		return err_set(err, -ENODATA, "there is no Granary label");
 	if (superblock_crc(block) != get32(block + SB_CRC))
 		return err_set(err, -EBADMSG, "the superblock is damaged (checksum)");
-	if (get32(block + SB_VERSION) != FORMAT_VERSION)
-		return err_set(err, -EPROTO,
-			       "the pool has on-disk format %u, this program knows format %u",
-			       get32(block + SB_VERSION), FORMAT_VERSION);
+	if (get32(block + SB_VERSION) < FORMAT_PLAIN || get32(block + SB_VERSION) > FORMAT_VERSION)
+		return err_set(
+		    err, -EPROTO,
+		    "the pool has on-disk format %u, this program knows formats up to %u",
+		    get32(block + SB_VERSION), FORMAT_VERSION);
 	superblock_fields(block, &sb);
 	superblock_pvs(block, &sb);
 	if (memchr(sb.name, 0, sizeof(sb.name)) == NULL || !sb.name[0] || !pvs_plausible(&sb))

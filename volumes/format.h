@@ -9,11 +9,12 @@
 #include "core/err.h"
 #include "volumes/pool.h"
 
-/* On-disk format v1 of the native engine: docs/FORMAT.md, in code. Everything is little endian.
+/* On-disk format of the native engine: docs/FORMAT.md, in code. Everything is little endian.
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u    /* of a pool that has, or had, snapshots */
+#define FORMAT_PLAIN   1u    /* of all others; what is in both is the same */
 #define BLOCK          4096u /* bytes of a journal block and of a node's unit */
 #define CHUNK          65536u
 #define CHUNK_SLOTS    16u
@@ -57,6 +58,7 @@ struct superblock {
 	uint64_t journal_offset; /* bytes, on PV 0 */
 	uint64_t journal_blocks;
 	uint64_t next_volume_id;
+	uint32_t version;            /* FORMAT_PLAIN, FORMAT_VERSION */
 	uint64_t host_id, heartbeat; /* reserved */
 	uint64_t lineage;            /* reserved */
 	uint32_t clean;              /* closed in an orderly way */
@@ -83,7 +85,7 @@ enum node_kind { NODE_VOLUMES = 1, NODE_SPACE, NODE_META, NODE_CSUM, NODE_HOT, N
 
 #define NODE_HEADER     64u
 #define NODE_FANOUT     64u
-#define NODE_LENGTH_MAX (5u * BLOCK)
+#define NODE_LENGTH_MAX (7u * BLOCK)
 #define NODE_LEVELS_MAX 7u
 
 #define VOLUMES_PER_LEAF 7u
@@ -112,10 +114,25 @@ int node_pointer_decode(const uint8_t bytes[32], struct node_pointer *ret_pointe
 
 /* One chunk of a volume. mask: which slots are mapped. */
 struct map_entry {
-	uint64_t birth;  /* checkpoint generation that first held it */
-	uint64_t *slots; /* exploded: CHUNK_SLOTS addresses, SLOT_NONE = unmapped; else NULL */
+	uint64_t birth;  /* checkpoint generation that first held it; no slot is older */
+	uint64_t *slots; /* exploded: CHUNK_SLOTS addresses, SLOT_NONE = unmapped, and behind them
+			  * the slots' ages: map_ages(). Else NULL */
 	uint64_t chunk : 48, mask : 16; /* compact: the physical chunk; which slots are mapped */
 };
+#define MAP_SLOTS_SIZE (CHUNK_SLOTS * (sizeof(uint64_t) + sizeof(uint32_t)))
+
+/* Of an exploded entry: by how many generations each slot is younger than the entry. (UINT32_MAX
+ * stands for more, too: such a slot may one day be taken for shared and leak.) */
+static inline uint32_t *map_ages(const struct map_entry *entry)
+{
+	return (uint32_t *)(entry->slots + CHUNK_SLOTS);
+}
+
+/* The generation that first held a slot. */
+static inline uint64_t map_birth(const struct map_entry *entry, unsigned slot)
+{
+	return entry->birth + (entry->slots ? map_ages(entry)[slot] : 0);
+}
 
 /* map_encode: payload into @bytes (NODE_LENGTH_MAX - NODE_HEADER); returns its length.
  * map_decode: calls @set for each entry; @slots of the entry is the codec's own array, valid
@@ -126,17 +143,27 @@ int map_decode(const uint8_t *bytes, size_t length,
 	       void *context);
 
 #define VOLUME_RECORD 512u
-enum volume_state { VOLUME_STATE_LIVE = 1, VOLUME_STATE_DELETING = 2 };
+enum volume_state { VOLUME_STATE_LIVE = 1, VOLUME_STATE_DELETING, VOLUME_STATE_SNAPSHOT };
+#define VOLUME_AUTOMATIC 1u /* flags: a snapshot made by a rollback */
+#define VOLUME_HELD      2u
 struct volume_record {
 	uint64_t id; /* 0: none */
 	uint32_t state;
-	char name[VOLUME_NAME_MAX + 1];
+	char name[VOLUME_NAME_MAX + 1]; /* of a snapshot: what is behind the '@' */
 	struct volume_identity identity;
 	uint64_t size_bytes, used_slots;
 	uint32_t levels;
 	uint8_t checksum; /* enum volume_checksum */
 	uint64_t reserve_bytes;
 	struct node_pointer root;
+	/* family: owner of the map's nodes; 0: the id. parent: the snapshot it stands on. of: the
+	 * volume a snapshot is listed with. generation: of a snapshot, the checkpoint that made it.
+	 */
+	uint64_t parent, family, of, generation;
+	uint64_t created_ns, hold_until_ns; /* wall clock */
+	uint64_t owned_slots;               /* younger than the parent */
+	uint64_t reaped, reaped_slots;      /* DELETING: leaves done, slots found in them */
+	uint32_t flags;
 };
 void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLUME_RECORD]);
 int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_record *ret_record);
@@ -158,6 +185,7 @@ enum record_type {
 	RECORD_UNMAP,     /* slots unmapped */
 	RECORD_REMAP,     /* undo: slots point (back) at where[]; no data belongs to it */
 	RECORD_HOT,       /* where = region */
+	RECORD_RESTORE,   /* REMAP with the slots' births */
 	RECORD_TYPES
 };
 #define RECORD_GROUP_MAX 40u
@@ -167,8 +195,9 @@ struct record {
 	uint8_t group; /* on the first of an atomic group: how many records are in it, else 0 */
 	uint16_t mask;
 	uint64_t volume, chunk, where;
-	uint32_t crc[CHUNK_SLOTS];  /* by slot number; MAP, MAP_RUN, OVERWRITE */
-	uint64_t slot[CHUNK_SLOTS]; /* REMAP, by slot number */
+	uint32_t crc[CHUNK_SLOTS];   /* by slot number; MAP, MAP_RUN, OVERWRITE */
+	uint64_t slot[CHUNK_SLOTS];  /* REMAP, RESTORE, by slot number */
+	uint32_t birth[CHUNK_SLOTS]; /* RESTORE: the generations' low 32 bits */
 };
 
 size_t record_length(const struct record *record);

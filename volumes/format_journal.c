@@ -33,6 +33,8 @@ static size_t record_tail(uint8_t type, unsigned slots)
 		return (slots * 4u + 7) & ~7u;
 	case RECORD_REMAP:
 		return slots * 8u;
+	case RECORD_RESTORE:
+		return (slots * 12u + 7) & ~7u;
 	default:
 		return 0;
 	}
@@ -46,7 +48,8 @@ size_t record_length(const struct record *record)
 void record_encode(const struct record *record, uint8_t *bytes)
 {
 	uint8_t *at = bytes + RECORD_FIXED;
-	bool addresses = record->type == RECORD_REMAP;
+	bool births = record->type == RECORD_RESTORE;
+	bool addresses = births || record->type == RECORD_REMAP;
 	bool crcs = !addresses && record_tail(record->type, 1) != 0;
 
 	bytes[0] = record->type;
@@ -63,6 +66,10 @@ void record_encode(const struct record *record, uint8_t *bytes)
 		else
 			put32(at, record->crc[slot]);
 		at += addresses ? 8 : 4;
+		if (births) {
+			put32(at, record->birth[slot]);
+			at += 4;
+		}
 	}
 	if ((at - bytes) % 8)
 		put32(at, 0);
@@ -91,11 +98,17 @@ int record_decode(const uint8_t *bytes, size_t available, struct record *ret_rec
 	for (unsigned mask = record.mask; mask && length > RECORD_FIXED; mask &= mask - 1) {
 		unsigned slot = (unsigned)__builtin_ctz(mask);
 
-		if (record.type == RECORD_REMAP)
-			record.slot[slot] = get64(at);
-		else
+		if (record.type != RECORD_REMAP && record.type != RECORD_RESTORE) {
 			record.crc[slot] = get32(at);
-		at += record.type == RECORD_REMAP ? 8 : 4;
+			at += 4;
+			continue;
+		}
+		record.slot[slot] = get64(at);
+		at += 8;
+		if (record.type == RECORD_RESTORE) {
+			record.birth[slot] = get32(at);
+			at += 4;
+		}
 	}
 	*ret_record = record;
 	*ret_length = length;

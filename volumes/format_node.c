@@ -92,19 +92,50 @@ int node_pointer_decode(const uint8_t bytes[32], struct node_pointer *ret_pointe
 	return 0;
 }
 
-/* A map leaf's payload: per entry {u8 index, u8 exploded, u16 mask, u32 0, u64 birth}, then the
- * chunk, or the addresses of the mapped slots in order. */
+/* A map leaf's payload: per entry {u8 index, u8 shape, u16 mask, u32 0, u64 birth}, then the
+ * chunk, or the addresses of the mapped slots in order, and their ages unless all are 0. */
+enum { SHAPE_COMPACT, SHAPE_EXPLODED, SHAPE_AGED };
+
+static uint8_t shape_of(const struct map_entry *entry)
+{
+	if (!entry->slots)
+		return SHAPE_COMPACT;
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (entry->mask & 1u << slot && map_ages(entry)[slot])
+			return SHAPE_AGED;
+	return SHAPE_EXPLODED;
+}
+
+static uint8_t *encode_ages(const struct map_entry *entry, uint8_t *at)
+{
+	unsigned count = 0;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if (entry->mask & 1u << slot) {
+			put32(at, map_ages(entry)[slot]);
+			at += 4;
+			count++;
+		}
+	if (count % 2) {
+		put32(at, 0);
+		at += 4;
+	}
+	return at;
+}
+
 size_t map_encode(const struct map_entry entries[MAP_CHUNKS], uint8_t *bytes)
 {
 	uint8_t *at = bytes;
 
 	for (unsigned i = 0; i < MAP_CHUNKS; i++) {
 		const struct map_entry *entry = &entries[i];
+		uint8_t shape;
 
 		if (!entry->mask)
 			continue;
 		at[0] = (uint8_t)i;
-		at[1] = entry->slots != NULL;
+		shape = shape_of(entry);
+		at[1] = shape;
 		put16(at + 2, (uint16_t)entry->mask);
 		put32(at + 4, 0);
 		put64(at + 8, entry->birth);
@@ -119,6 +150,8 @@ size_t map_encode(const struct map_entry entries[MAP_CHUNKS], uint8_t *bytes)
 				put64(at, entry->slots[slot]);
 				at += 8;
 			}
+		if (shape == SHAPE_AGED)
+			at = encode_ages(entry, at);
 	}
 	return (size_t)(at - bytes);
 }
@@ -131,19 +164,24 @@ int map_decode(const uint8_t *bytes, size_t length,
 	int previous = -1;
 
 	while (at != end) {
-		uint64_t slots[CHUNK_SLOTS];
+		uint64_t slots[MAP_SLOTS_SIZE / sizeof(uint64_t)] = {0};
 		struct map_entry entry = {0};
-		size_t words;
+		size_t words, count;
 		int index, status;
+		bool aged;
 
 		if (end - at < 16)
 			return -EBADMSG;
 		index = at[0];
 		entry.mask = get16(at + 2);
 		entry.birth = get64(at + 8);
-		words = at[1] ? (size_t)__builtin_popcount((unsigned)entry.mask) : 1;
-		if (index <= previous || index >= (int)MAP_CHUNKS || at[1] > 1 || !entry.mask ||
-		    (size_t)(end - at) < 16 + 8 * words)
+		count = (size_t)__builtin_popcount((unsigned)entry.mask);
+		words = at[1] ? count : 1;
+		if (at[1] == SHAPE_AGED)
+			words += (count + 1) / 2;
+		aged = at[1] == SHAPE_AGED;
+		if (index <= previous || index >= (int)MAP_CHUNKS || at[1] > SHAPE_AGED ||
+		    !entry.mask || (size_t)(end - at) < 16 + 8 * words)
 			return -EBADMSG;
 		previous = index;
 		entry.slots = at[1] ? slots : NULL;
@@ -153,6 +191,13 @@ int map_decode(const uint8_t *bytes, size_t length,
 			if (entry.mask & 1u << slot)
 				at += 8;
 		}
+		for (unsigned slot = 0; aged && slot < CHUNK_SLOTS; slot++)
+			if (entry.mask & 1u << slot) {
+				map_ages(&entry)[slot] = get32(at);
+				at += 4;
+			}
+		if (aged && count % 2)
+			at += 4;
 		if (!entry.slots) {
 			entry.chunk = get64(at) & CHUNK_NONE;
 			at += 8;
@@ -175,6 +220,16 @@ enum {
 	VR_SIZE = 216,
 	VR_USED = 224,
 	VR_ROOT = 232,
+	VR_PARENT = 264,
+	VR_FAMILY = 272,
+	VR_OF = 280,
+	VR_GENERATION = 288,
+	VR_CREATED = 296,
+	VR_HOLD_UNTIL = 304,
+	VR_OWNED = 312,
+	VR_REAPED = 320,
+	VR_REAPED_SLOTS = 328,
+	VR_FLAGS = 336,
 	VR_CHECKSUM = 480,
 	VR_RESERVE = 488,
 };
@@ -194,6 +249,16 @@ void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLU
 	node_pointer_encode(&record->root, bytes + VR_ROOT);
 	bytes[VR_CHECKSUM] = record->checksum;
 	put64(bytes + VR_RESERVE, record->reserve_bytes);
+	put64(bytes + VR_PARENT, record->parent);
+	put64(bytes + VR_FAMILY, record->family);
+	put64(bytes + VR_OF, record->of);
+	put64(bytes + VR_GENERATION, record->generation);
+	put64(bytes + VR_CREATED, record->created_ns);
+	put64(bytes + VR_HOLD_UNTIL, record->hold_until_ns);
+	put64(bytes + VR_OWNED, record->owned_slots);
+	put64(bytes + VR_REAPED, record->reaped);
+	put64(bytes + VR_REAPED_SLOTS, record->reaped_slots);
+	put32(bytes + VR_FLAGS, record->flags);
 }
 
 int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_record *ret_record)
@@ -204,7 +269,17 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 				       .size_bytes = get64(bytes + VR_SIZE),
 				       .used_slots = get64(bytes + VR_USED),
 				       .checksum = bytes[VR_CHECKSUM],
-				       .reserve_bytes = get64(bytes + VR_RESERVE)};
+				       .reserve_bytes = get64(bytes + VR_RESERVE),
+				       .parent = get64(bytes + VR_PARENT),
+				       .family = get64(bytes + VR_FAMILY),
+				       .of = get64(bytes + VR_OF),
+				       .generation = get64(bytes + VR_GENERATION),
+				       .created_ns = get64(bytes + VR_CREATED),
+				       .hold_until_ns = get64(bytes + VR_HOLD_UNTIL),
+				       .owned_slots = get64(bytes + VR_OWNED),
+				       .reaped = get64(bytes + VR_REAPED),
+				       .reaped_slots = get64(bytes + VR_REAPED_SLOTS),
+				       .flags = get32(bytes + VR_FLAGS)};
 
 	memcpy(record.name, bytes + VR_NAME, sizeof(record.name));
 	memcpy(record.identity.uuid, bytes + VR_UUID, 16);
@@ -212,7 +287,9 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 	memcpy(record.identity.serial, bytes + VR_SERIAL, 33);
 	if (record.id &&
 	    (node_pointer_decode(bytes + VR_ROOT, &record.root) < 0 ||
-	     (record.state != VOLUME_STATE_LIVE && record.state != VOLUME_STATE_DELETING) ||
+	     record.state < VOLUME_STATE_LIVE || record.state > VOLUME_STATE_SNAPSHOT ||
+	     (record.state == VOLUME_STATE_SNAPSHOT &&
+	      strnlen(record.name, sizeof(record.name)) > SNAPSHOT_NAME_MAX) ||
 	     record.levels > NODE_LEVELS_MAX || record.size_bytes > VOLUME_SIZE_MAX ||
 	     record.size_bytes % VOLUME_SLOT || record.checksum > VOLUME_CHECKSUM_STRICT ||
 	     record.reserve_bytes > VOLUME_SIZE_MAX ||

@@ -144,6 +144,7 @@ struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, ui
 			piece->partial |= (uint16_t)(1u << slot);
 	}
 	piece->registered = piece->waiting = piece->summed = piece->merged = false;
+	piece->unsummed = false;
 	piece->attempts = piece->transfers = piece->batch = piece->records = 0;
 	piece->bounce = NULL;
 	piece->result = 0;
@@ -890,24 +891,10 @@ static void transfer_request(struct io *io)
 	io_drop(io);
 }
 
-void io_submit(struct volume *volume, struct volume_request *request)
+static void io_start(struct io *io)
 {
-	struct nvolume *mine = nvolume_of(volume);
-	struct lane *lane = lane_get(mine->native);
-	struct io *io = lane ? io_take(lane) : NULL;
+	struct volume_request *request = io->request;
 
-	if (!io) {
-		volume_refuse(request, -ENOMEM);
-		return;
-	}
-	__atomic_add_fetch(&mine->native->requests, 1, __ATOMIC_ACQ_REL);
-	__atomic_add_fetch(&mine->requests, 1, __ATOMIC_ACQ_REL);
-	io->lane = lane;
-	io->volume = mine;
-	io->request = request;
-	io->pending = 0;
-	io->result = 0;
-	request->backend = io;
 	switch (request->op) {
 	case VOLUME_FLUSH:
 		flush_start(io);
@@ -925,6 +912,82 @@ void io_submit(struct volume *volume, struct volume_request *request)
 	default:
 		transfer_request(io);
 	}
+}
+
+/* The volume is about to become another one (io_stop()): what comes now waits. */
+static bool io_waits(struct io *io)
+{
+	struct nvolume *volume = io->volume;
+	bool waits;
+
+	if (!__atomic_load_n(&volume->stopped, __ATOMIC_SEQ_CST))
+		return false;
+	native_lock(volume->native);
+	waits = volume->stopped;
+	if (waits) {
+		list_push_back(&volume->waiting, &io->link);
+		__atomic_sub_fetch(&volume->requests, 1, __ATOMIC_SEQ_CST);
+	}
+	native_unlock(io->lane);
+	return waits;
+}
+
+/* It may be smaller than when the request was looked at. */
+static void io_resume(struct waiter *waiter)
+{
+	struct io *io = container_of(waiter, struct io, waiter);
+	const struct volume_request *request = io->request;
+
+	if (request->op != VOLUME_FLUSH &&
+	    request->offset + request->length > volume_size(&io->volume->volume)) {
+		io->result = -EINVAL;
+		io_finish(io);
+		return;
+	}
+	io_start(io);
+}
+
+void io_stop(struct nvolume *volume)
+{
+	__atomic_store_n(&volume->stopped, true, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&volume->requests, __ATOMIC_SEQ_CST))
+		fiber_sleep(POLL_NS);
+}
+
+void io_go(struct nvolume *volume, struct lane *lane)
+{
+	native_lock(volume->native);
+	__atomic_store_n(&volume->stopped, false, __ATOMIC_SEQ_CST);
+	while (!list_empty(&volume->waiting)) {
+		struct io *io = list_entry(list_pop_front(&volume->waiting), struct io, link);
+
+		__atomic_add_fetch(&volume->requests, 1, __ATOMIC_SEQ_CST);
+		waiter_init(&io->waiter, io->lane, io_resume);
+		waiter_wake(&io->waiter, 0);
+	}
+	native_unlock(lane);
+}
+
+void io_submit(struct volume *volume, struct volume_request *request)
+{
+	struct nvolume *mine = nvolume_of(volume);
+	struct lane *lane = lane_get(mine->native);
+	struct io *io = lane ? io_take(lane) : NULL;
+
+	if (!io) {
+		volume_refuse(request, -ENOMEM);
+		return;
+	}
+	__atomic_add_fetch(&mine->native->requests, 1, __ATOMIC_ACQ_REL);
+	__atomic_add_fetch(&mine->requests, 1, __ATOMIC_SEQ_CST);
+	io->lane = lane;
+	io->volume = mine;
+	io->request = request;
+	io->pending = 0;
+	io->result = 0;
+	request->backend = io;
+	if (!io_waits(io))
+		io_start(io);
 }
 
 /* ---- for fibers ---- */

@@ -43,7 +43,11 @@ struct piece {
 	unsigned reserved_slots; /* 0: a whole chunk */
 	uint16_t valid;          /* read: mapped slots */
 	uint16_t in_place, fresh, replaced;
+	uint16_t shared; /* of replaced: a snapshot's */
+	bool unsummed;   /* its data is in native->unsummed[generation & 1] */
+	uint64_t generation;
 	uint64_t address[CHUNK_SLOTS], old[CHUNK_SLOTS];
+	uint32_t old_birth[CHUNK_SLOTS]; /* low bits */
 	uint32_t crc[CHUNK_SLOTS], old_crc[CHUNK_SLOTS];
 	struct record record[2];
 	unsigned records;

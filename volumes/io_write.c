@@ -45,6 +45,9 @@ static void batch_end(struct piece *leader, int result, unsigned slot)
 	native_lock(native);
 	for (struct piece *piece = leader; piece; piece = piece->sibling) {
 		unreserve(piece);
+		if (piece->unsummed)
+			native->unsummed[piece->generation & 1]--;
+		piece->unsummed = false;
 		if (!list_empty(&piece->data.link)) {
 			journal_data_done(native, &piece->data);
 			flush_kick(native);
@@ -211,12 +214,14 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 	struct native *native = volume->native;
 	bool whole = !entry || !entry->mask || (piece->replaced && piece->fresh == 0xffff);
 	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
-	bool slop = piece->fresh == piece->replaced; /* gives back what it takes */
+	bool own = entry && !map_shared(volume, piece->chunk, entry);
+	bool slop =
+	    piece->fresh == piece->replaced && !piece->shared; /* gives back what it takes */
 	int result = 0;
 
 	record->type = RECORD_MAP;
 	record->mask = piece->fresh;
-	if (!whole && !entry->slots && !piece->replaced) {
+	if (!whole && !entry->slots && !piece->replaced && own) {
 		uint64_t lsn = unconfirmed_lsn(native, entry->chunk, piece->fresh);
 
 		unreserve(piece);
@@ -230,7 +235,7 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 		unreserve(piece);
 	if (piece->reserved == SLOT_NONE) {
 		piece->reserved_slots = whole ? 0 : count;
-		if (!meta_room(native, piece->replaced ? 4 : 16))
+		if (!meta_room(native, piece->replaced && !piece->shared ? 4 : 16))
 			result = -ENOSPC;
 		else if (whole)
 			result = space_take_chunk(native, volume, slop, &piece->reserved);
@@ -255,8 +260,9 @@ static int plan_write(struct piece *piece, const struct map_entry *entry)
 	struct record *record = piece->record;
 	int result = 0;
 
-	piece->replaced = redirects(piece) ? mapped : 0;
-	piece->in_place = redirects(piece) ? 0 : mapped;
+	piece->shared = entry ? map_shared(piece->io->volume, piece->chunk, entry) & mapped : 0;
+	piece->replaced = redirects(piece) ? mapped : piece->shared;
+	piece->in_place = mapped & (uint16_t)~piece->replaced;
 	piece->fresh = piece->mask & (uint16_t)~piece->in_place;
 	if (piece->kind == PIECE_ZERO)
 		piece->fresh = piece->replaced; /* what is not mapped reads as zeros already */
@@ -297,10 +303,15 @@ static int plan(struct piece *piece)
 	if (leaf)
 		entry = &leaf->body->map.entry[piece->chunk % MAP_CHUNKS];
 	memset(piece->record, 0, sizeof(piece->record));
-	if (piece->kind == PIECE_UNMAP)
+	if (piece->kind == PIECE_UNMAP) {
 		plan_unmap(piece, entry);
-	else
+		/* a snapshot's node stays beside the new one */
+		if (piece->records && map_shared(volume, piece->chunk, entry) &&
+		    !meta_room(volume->native, 16))
+			result = -ENOSPC;
+	} else {
 		result = plan_write(piece, entry);
+	}
 	for (unsigned i = 0; i < piece->records && result == 0; i++) {
 		struct record *record = &piece->record[i];
 
@@ -335,6 +346,8 @@ static void remember(struct piece *piece)
 		struct node *sums;
 
 		piece->old[slot] = SLOT_NONE;
+		if (entry && entry->mask & 1u << slot)
+			piece->old_birth[slot] = (uint32_t)map_birth(entry, slot);
 		if (!entry || !(piece->mask & 1u << slot) ||
 		    !map_slot(entry, slot, &piece->old[slot]) || !(piece->in_place & 1u << slot) ||
 		    piece_checksum(piece) == VOLUME_CHECKSUM_OFF)
@@ -381,6 +394,9 @@ static void apply(struct piece *leader)
 		} else if (leader->in_place) { /* without a checksum there is nothing to say */
 			remember(leader);
 			find_addresses(leader);
+			leader->unsummed = true; /* a snapshot has to wait for it */
+			leader->generation = native->generation;
+			native->unsummed[native->generation & 1]++;
 		}
 		return;
 	}
@@ -411,8 +427,9 @@ static unsigned undo_records(struct piece *piece, struct record *records)
 	}
 	if (piece->replaced) {
 		records[count] = base;
-		records[count].type = RECORD_REMAP;
+		records[count].type = piece->io->volume->parent ? RECORD_RESTORE : RECORD_REMAP;
 		records[count].mask = piece->replaced;
+		memcpy(records[count].birth, piece->old_birth, sizeof(base.birth));
 		memcpy(records[count++].slot, piece->old, sizeof(base.slot));
 	}
 	return count;
@@ -434,6 +451,7 @@ static int undo(struct piece *leader)
 	waiter_init(&leader->waiter, leader->io->lane, undo_resume);
 	for (struct piece *piece = leader; piece; piece = piece->sibling)
 		count += undo_records(piece, records + count);
+	volume->undone = true;
 	if (!count)
 		return 0;
 	for (unsigned i = 0; i < count && result == 0; i++)

@@ -4,42 +4,15 @@
 #include <string.h>
 
 #include "volumes/guard.h"
+#include "volumes/keeper.h"
 
 /* The keeper: everything that changes or looks at a pool as a whole, one thing after the other,
  * in a fiber on the pool's home loop. Changes to volumes that are queued together share one
  * checkpoint, which is what makes them durable. The I/O path never waits for the keeper except
  * for room in the journal. */
 
-enum call_kind {
-	CALL_CREATE,
-	CALL_DELETE,
-	CALL_RESIZE,
-	CALL_RENAME,
-	CALL_WATERMARKS, /* the last of those that change something */
-	CALL_CHECKPOINT,
-	CALL_CHECK,
-	CALL_CLOSE
-};
-
-struct native_call {
-	struct list link;
-	enum call_kind kind;
-	struct pool_call *call;
-	struct native *native;
-	struct nvolume *volume;
-	char name[VOLUME_NAME_MAX + 1];
-	uint64_t size;
-	enum volume_checksum checksum;
-	uint64_t reserve;
-	bool shrink;
-	uint8_t watermark[WATERMARKS];
-	bool data;
-	struct pool_check_report *report;
-};
-
 #define TICK_NS          1000000000ull
 #define CHECKPOINT_TICKS 30
-#define DELETE_STEP      (1ull << 30) /* bytes of a deleted volume between looks at the queue */
 
 /* ---- ends ---- */
 static void call_end(struct native_call *mine, int result)
@@ -49,11 +22,14 @@ static void call_end(struct native_call *mine, int result)
 			mine->native->read_only ? mine->native->read_only_reason
 						: strerror(-result));
 	pool_answer(mine->call, result);
+	heap_free(mine->of);
+	heap_free(mine->made);
+	heap_free(mine->names);
 	heap_free(mine);
 }
 
 /* ---- changes ---- */
-static struct nvolume *find(struct native *native, const char *name)
+struct nvolume *keeper_find(struct native *native, const char *name)
 {
 	list_for_each (it, &native->volumes) {
 		struct nvolume *volume = list_entry(it, struct nvolume, link);
@@ -67,7 +43,7 @@ static struct nvolume *find(struct native *native, const char *name)
 	return NULL;
 }
 
-static void insert_sorted(struct native *native, struct nvolume *volume)
+void keeper_insert_sorted(struct native *native, struct nvolume *volume)
 {
 	struct list *before = &native->volumes;
 
@@ -81,29 +57,22 @@ static void insert_sorted(struct native *native, struct nvolume *volume)
 	list_insert_after(before, &volume->link);
 }
 
-static int name_is_taken(struct native_call *mine)
+int keeper_name_is_taken(struct native_call *mine)
 {
 	return err_set(&mine->call->err, -EEXIST, "there is already a volume named %s in pool %s",
 		       mine->name, mine->native->sb.name);
 }
 
-static int do_create(struct native_call *mine, struct lane *lane)
+struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, const char *name,
+				  uint64_t size, int *ret_result)
 {
-	struct native *native = mine->native;
 	struct tree *tree = &native->tree[ROOT_VOLUMES];
-	struct nvolume *volume;
+	struct nvolume *volume = NULL;
 	struct node *node;
 	uint64_t id, leaf;
 	uint8_t random[16];
-	int result = 0;
+	int result = meta_room(native, 16) ? 0 : -ENOSPC;
 
-	if (find(native, mine->name))
-		return name_is_taken(mine);
-	if (!meta_room(native, 16))
-		return -ENOSPC;
-	if (mine->reserve && !reserve_fits(native, mine->reserve))
-		return err_set(&mine->call->err, -ENOSPC,
-			       "pool %s has not that much space left to reserve", native->sb.name);
 	loop_random(lane->loop, random, sizeof(random));
 	native_lock(native);
 	id = native->next_volume_id;
@@ -112,20 +81,46 @@ static int do_create(struct native_call *mine, struct lane *lane)
 		result = tree_grow(tree);
 	if (result == 0)
 		result = tree_find(tree, leaf, true, NULL, &node);
-	volume = result == 0 ? nvolume_create(native, id, mine->name, mine->size) : NULL;
+	if (result == 0)
+		volume = nvolume_create(native, id, name, size);
 	if (volume) {
 		native->next_volume_id++;
+		list_remove(&volume->link);
 		volume_identity_make(random, &volume->volume.identity);
-		volume->volume.checksum = mine->checksum;
-		volume->volume.reserve_bytes = mine->reserve;
-		reserve_changed(volume);
 		node->body->volumes.volume[(id - 1) % VOLUMES_PER_LEAF] = volume;
-		insert_sorted(native, volume);
 		nvolume_mark_dirty(volume);
-		mine->volume = volume;
 	}
 	native_unlock(lane);
-	return result < 0 ? result : volume ? 0 : -ENOMEM;
+	*ret_result = result < 0 ? result : volume ? 0 : -ENOMEM;
+	return volume;
+}
+
+static int do_create(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct nvolume *volume;
+	int result;
+
+	if (keeper_find(native, mine->name))
+		return keeper_name_is_taken(mine);
+	if (mine->reserve && !reserve_fits(native, mine->reserve))
+		return err_set(&mine->call->err, -ENOSPC,
+			       "pool %s has not that much space left to reserve", native->sb.name);
+	volume = keeper_new_volume(native, lane, mine->name, mine->size, &result);
+	if (!volume)
+		return result;
+	native_lock(native);
+	if (mine->identified) {
+		volume->volume.identity = mine->identity;
+		nvolume_mark_dirty(volume);
+	}
+	volume->volume.checksum = mine->checksum;
+	volume->volume.reserve_bytes = mine->reserve;
+	reserve_changed(volume);
+	keeper_insert_sorted(native, volume);
+	mine->volume = volume;
+	native_unlock(lane);
+	return 0;
 }
 
 /* Where the first thing mapped at or behind @offset is, UINT64_MAX: nothing. */
@@ -211,14 +206,15 @@ static int do_resize(struct native_call *mine, struct lane *lane)
 static int do_rename(struct native_call *mine, struct lane *lane)
 {
 	struct native *native = mine->native;
-	struct nvolume *volume = mine->volume, *other = find(native, mine->name);
+	struct nvolume *volume = mine->volume, *other = keeper_find(native, mine->name);
 
 	if (other && other != volume)
-		return name_is_taken(mine);
+		return keeper_name_is_taken(mine);
 	native_lock(native);
 	snprintf(volume->volume.name, sizeof(volume->volume.name), "%s", mine->name);
-	insert_sorted(native, volume);
+	keeper_insert_sorted(native, volume);
 	nvolume_mark_dirty(volume);
+	snapshot_renamed(volume);
 	native_unlock(lane);
 	return 0;
 }
@@ -231,6 +227,10 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 
 	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != 1)
 		return err_set(&mine->call->err, -EBUSY, "volume %s is in use",
+			       volume->volume.name);
+	if (snapshot_listed(volume))
+		return err_set(&mine->call->err, -EBUSY,
+			       "volume %s has snapshots, which have to be deleted first",
 			       volume->volume.name);
 	native_lock(native);
 	volume->volume.refs = 0;
@@ -246,8 +246,14 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 
 static int change(struct native_call *mine, struct lane *lane)
 {
+	bool wants_volume =
+	    mine->kind == CALL_DELETE || mine->kind == CALL_RESIZE || mine->kind == CALL_RENAME;
+
 	if (mine->native->read_only)
 		return -EROFS;
+	if (wants_volume && mine->volume->state != VOLUME_STATE_LIVE)
+		return err_set(&mine->call->err, -EINVAL, "%s is not a volume",
+			       mine->volume->volume.name);
 	switch (mine->kind) {
 	case CALL_CREATE:
 		return do_create(mine, lane);
@@ -258,13 +264,17 @@ static int change(struct native_call *mine, struct lane *lane)
 	case CALL_WATERMARKS:
 		memcpy(mine->native->sb.watermark, mine->watermark, WATERMARKS);
 		return 0;
-	default:
+	case CALL_RENAME:
 		return do_rename(mine, lane);
+	default:
+		return snapshot_change(mine, lane);
 	}
 }
 
-static void changed(struct native_call *mine)
+static int changed(struct native_call *mine)
 {
+	if (mine->kind > CALL_WATERMARKS)
+		return snapshot_changed(mine);
 	if (mine->kind == CALL_CREATE) {
 		mine->call->volume = volume_ref(&mine->volume->volume);
 		mine->call->pool = &mine->native->pool;
@@ -274,6 +284,7 @@ static void changed(struct native_call *mine)
 	} else if (mine->kind == CALL_RENAME) {
 		volume_notify(&mine->volume->volume, VOLUME_RENAMED);
 	}
+	return 0;
 }
 
 /* All changes at the head of the queue, one checkpoint, then the answers. */
@@ -286,7 +297,7 @@ static void run_changes(struct native *native, struct lane *lane)
 	while (!list_empty(&native->calls)) {
 		struct native_call *mine = list_entry(native->calls.next, struct native_call, link);
 
-		if (mine->kind > CALL_WATERMARKS)
+		if (mine->kind > CALL_PROMOTE)
 			break;
 		list_remove(&mine->link);
 		result = change(mine, lane);
@@ -302,58 +313,8 @@ static void run_changes(struct native *native, struct lane *lane)
 		struct native_call *mine =
 		    list_entry(list_pop_front(&batch), struct native_call, link);
 
-		if (result == 0)
-			changed(mine);
-		call_end(mine, result);
+		call_end(mine, result == 0 ? changed(mine) : result);
 	}
-}
-
-/* ---- deleting in the background ---- */
-static void delete_some(struct native *native, struct lane *lane)
-{
-	struct nvolume *volume = list_entry(native->deleting.next, struct nvolume, link);
-	uint64_t size = volume->volume.size_bytes;
-	struct node *node;
-
-	/* Going back to a root that still has it must find it whole: both roots say it goes. (The
-	 * simulator sees it when the crash comes before the deletion is answered: too short a
-	 * moment for the mutation table.) */
-	if (native->sb.generation <= volume->doomed) {
-		checkpoint_run(native, lane, false);
-		return;
-	}
-	while (volume->visitors)
-		fiber_sleep(POLL_NS);
-	if (volume->used_slots) {
-		uint64_t step = volume->cursor < size ? volume->cursor : 0;
-		uint64_t length = size - step < DELETE_STEP ? size - step : DELETE_STEP;
-
-		volume->cursor = step + length;
-		if (io_discard_fiber(volume, step, length) < 0)
-			list_remove(&volume->link); /* the next open tries again */
-		return;
-	}
-	/* Two steps: empty nodes vanish with a checkpoint, then the record can go. */
-	if (volume->map.root.generation || volume->map.node) {
-		if (volume->map.root.generation && checkpoint_run(native, lane, false) < 0)
-			return;
-		native_lock(native);
-		if (!volume->map.root.generation)
-			tree_drop(&volume->map);
-		native_unlock(lane);
-		if (volume->map.root.generation)
-			list_remove(&volume->link);
-		return;
-	}
-	native_lock(native);
-	if (tree_find(&native->tree[ROOT_VOLUMES], (volume->id - 1) / VOLUMES_PER_LEAF, false, NULL,
-		      &node) == 0 &&
-	    node) {
-		node->body->volumes.volume[(volume->id - 1) % VOLUMES_PER_LEAF] = NULL;
-		node_mark_dirty(node);
-	}
-	nvolume_free(volume);
-	native_unlock(lane);
 }
 
 /* ---- closing ---- */
@@ -367,6 +328,14 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 		if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE))
 			return err_set(&mine->call->err, -EBUSY, "volume %s of pool %s is in use",
 				       volume->volume.name, native->sb.name);
+		list_for_each (its, &volume->snapshots) {
+			volume = list_entry(its, struct nvolume, listed);
+			if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE))
+				return err_set(&mine->call->err, -EBUSY,
+					       "snapshot %s of pool %s is in use",
+					       volume->volume.name, native->sb.name);
+			volume = volume->of;
+		}
 	}
 	native->closing = true;
 	scrub_halt(native);
@@ -404,6 +373,8 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = checkpoint_run(native, lane, false);
 	else if (mine->kind == CALL_CHECK)
 		result = check_run(native, lane, mine->data, mine->report);
+	else if (mine->kind > CALL_PROMOTE)
+		result = snapshot_work(mine, lane);
 	else { /* a change that came in between */
 		list_push_front(&native->calls, &mine->link);
 		return false;
@@ -416,12 +387,14 @@ static void keeper_main(void *context)
 {
 	struct native *native = context;
 	struct lane *lane = lane_get(native);
+	bool due;
 
 	for (;;) {
 		while (!list_empty(&native->calls))
 			if (run_one(native, lane))
 				return;
 		native_lock(native);
+		due = native->checkpoint_due;
 		if (native->checkpoint_due && !native->read_only) {
 			native_unlock(lane);
 			checkpoint_run(native, lane, false);
@@ -429,7 +402,12 @@ static void keeper_main(void *context)
 		}
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
-			delete_some(native, lane);
+			if (reap_some(native, lane))
+				continue;
+			native_lock(native);
+		}
+		if (!list_empty(&native->calls) || native->checkpoint_due != due) {
+			native_unlock(lane);
 			continue;
 		}
 		if (native->ledger->dirty && !native->read_only) {
@@ -512,8 +490,7 @@ void keeper_start(struct native *native)
 }
 
 /* ---- pool.h ---- */
-static struct native_call *call_new(struct native *native, struct pool_call *call,
-				    enum call_kind kind)
+struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind)
 {
 	struct native_call *mine = heap_zalloc(sizeof(*mine));
 
@@ -531,7 +508,7 @@ static struct native_call *call_new(struct native *native, struct pool_call *cal
 	return mine;
 }
 
-static void call_queue(struct native_call *mine)
+void call_queue(struct native_call *mine)
 {
 	struct native *native = mine->native;
 
@@ -541,9 +518,12 @@ static void call_queue(struct native_call *mine)
 	pthread_mutex_unlock(&native->lock);
 }
 
-static void call_refuse(struct native_call *mine, int result)
+void call_refuse(struct native_call *mine, int result)
 {
 	pool_answer(mine->call, result);
+	heap_free(mine->of);
+	heap_free(mine->made);
+	heap_free(mine->names);
 	heap_free(mine);
 }
 
@@ -566,6 +546,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
 	mine->size = spec->size_bytes;
 	mine->checksum = spec->checksum;
+	mine->identified = spec->identity != NULL;
+	if (spec->identity)
+		mine->identity = *spec->identity;
 	mine->reserve = spec->reserve_bytes;
 	call_queue(mine);
 }
@@ -676,13 +659,6 @@ void native_close(struct pool *pool, struct pool_call *call)
 		call_queue(mine);
 }
 
-struct volume *native_find_volume(struct pool *pool, const char *name)
-{
-	struct nvolume *volume = find(native_of(pool), name);
-
-	return volume ? volume_ref(&volume->volume) : NULL;
-}
-
 struct volume *native_volume_next(struct pool *pool, struct volume *previous)
 {
 	struct native *native = native_of(pool);
@@ -692,20 +668,4 @@ struct volume *native_volume_next(struct pool *pool, struct volume *previous)
 	if (next == &native->volumes)
 		return NULL;
 	return volume_ref(&list_entry(next, struct nvolume, link)->volume);
-}
-
-void native_sort_volumes(struct native *native)
-{
-	struct list all;
-
-	list_init(&all);
-	list_splice_back(&all, &native->volumes);
-	while (!list_empty(&all)) {
-		struct nvolume *volume = list_entry(list_pop_front(&all), struct nvolume, link);
-
-		if (volume->state == VOLUME_STATE_DELETING)
-			list_push_back(&native->deleting, &volume->link);
-		else
-			insert_sorted(native, volume);
-	}
 }

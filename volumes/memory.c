@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "core/heap.h"
-#include "volumes/volume.h"
+#include "volumes/qos.h"
 
 #define LEAF_SLOTS 4096u
 
@@ -202,6 +202,7 @@ static void release(struct volume *volume)
 			heap_free(leaf->slots[k]);
 		heap_free(leaf);
 	}
+	qos_free(volume->qos);
 	pthread_mutex_destroy(&memory->lock);
 	heap_free(memory->leaves);
 	heap_free(memory);

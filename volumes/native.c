@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "volumes/guard.h"
+#include "volumes/qos.h"
 
 /* The pool object: its life in memory, the lock, lanes and waiting. */
 
@@ -31,11 +32,13 @@ static int init_tables(struct native *native)
 {
 	native->unconfirmed_table = heap_zalloc_array(TABLE_BUCKETS, sizeof(struct list));
 	native->inflight = heap_zalloc_array(TABLE_BUCKETS, sizeof(struct list));
-	if (!native->unconfirmed_table || !native->inflight)
+	native->snapshot_table = heap_zalloc_array(TABLE_BUCKETS, sizeof(struct list));
+	if (!native->unconfirmed_table || !native->inflight || !native->snapshot_table)
 		return -ENOMEM;
 	for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
 		list_init(&native->unconfirmed_table[i]);
 		list_init(&native->inflight[i]);
+		list_init(&native->snapshot_table[i]);
 	}
 	return 0;
 }
@@ -54,11 +57,14 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	init_dirty(native->dirty);
 	init_dirty(native->frozen);
 	native->cache_budget = 512u << 20;
+	native->turns = turns_new();
 	list_init(&native->lru);
 	list_init(&native->meta_freed[0]);
 	list_init(&native->meta_freed[1]);
 	list_init(&native->quarantine);
 	list_init(&native->quarantine_spare);
+	list_init(&native->retired);
+	list_init(&native->taking);
 	list_init(&native->readers);
 	list_init(&native->unconfirmed);
 	list_init(&native->unconfirmed_spare);
@@ -97,8 +103,15 @@ void native_free(struct native *native)
 	for (unsigned i = 0; i < ROOT_COUNT; i++)
 		if (native->tree[i].native)
 			tree_drop(&native->tree[i]);
-	while (!list_empty(&native->volumes))
-		nvolume_free(list_entry(native->volumes.next, struct nvolume, link));
+	while (!list_empty(&native->volumes)) {
+		struct nvolume *volume = list_entry(native->volumes.next, struct nvolume, link);
+
+		while (!list_empty(&volume->snapshots))
+			nvolume_free(list_entry(volume->snapshots.next, struct nvolume, listed));
+		nvolume_free(volume);
+	}
+	while (!list_empty(&native->taking))
+		nvolume_free(list_entry(native->taking.next, struct nvolume, link));
 	while (!list_empty(&native->deleting))
 		nvolume_free(list_entry(native->deleting.next, struct nvolume, link));
 	journal_finish(native);
@@ -107,6 +120,7 @@ void native_free(struct native *native)
 	free_list(&native->meta_freed[1], offsetof(struct meta_extent, link));
 	free_list(&native->quarantine, offsetof(struct quarantine, link));
 	free_list(&native->quarantine_spare, offsetof(struct quarantine, link));
+	free_list(&native->retired, offsetof(struct quarantine, link));
 	free_list(&native->unconfirmed, offsetof(struct unconfirmed, link));
 	free_list(&native->unconfirmed_spare, offsetof(struct unconfirmed, link));
 	free_list(&native->warming, offsetof(struct warming, link));
@@ -115,12 +129,14 @@ void native_free(struct native *native)
 	for (unsigned i = 0; i < native->pv_count; i++)
 		disk_close(native->pv[i].disk);
 	free_lanes(native);
+	turns_free(native->turns);
 	heap_free(native->ag);
 	heap_free(native->space);
 	heap_free(native->hot);
 	heap_free(native->hot_list);
 	heap_free(native->unconfirmed_table);
 	heap_free(native->inflight);
+	heap_free(native->snapshot_table);
 	pthread_mutex_destroy(&native->lock);
 	heap_free(native);
 }
@@ -303,6 +319,14 @@ const struct volume_ops native_volume_ops = {
     .release = release,
 };
 
+void nvolume_set_parent(struct nvolume *volume, struct nvolume *parent)
+{
+	list_remove(&volume->sibling);
+	if (parent)
+		list_push_back(&parent->offspring, &volume->sibling);
+	volume->parent = parent;
+}
+
 struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *name,
 			       uint64_t size_bytes)
 {
@@ -320,8 +344,15 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 	volume->volume.size_bytes = volume->stored_size = size_bytes;
 	volume->volume.thin = true;
 	list_init(&volume->volume.watchers);
+	volume->volume.turns = native->turns;
 	list_init(&volume->link);
 	list_init(&volume->dirty_link);
+	list_init(&volume->snapshots);
+	list_init(&volume->offspring);
+	list_init(&volume->sibling);
+	list_init(&volume->listed);
+	list_init(&volume->bucket);
+	list_init(&volume->waiting);
 	while ((uint64_t)MAP_CHUNKS * CHUNK << (6 * levels) < size_bytes)
 		levels++;
 	tree_init(&volume->map, native, NODE_MAP, id, levels, NULL);
@@ -332,9 +363,13 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 
 void nvolume_free(struct nvolume *volume)
 {
+	qos_free(volume->volume.qos);
 	tree_drop(&volume->map);
 	list_remove(&volume->link);
 	list_remove(&volume->dirty_link);
+	list_remove(&volume->listed);
+	list_remove(&volume->sibling);
+	list_remove(&volume->bucket);
 	volume->native->volume_count--;
 	heap_free(volume);
 }

@@ -27,7 +27,8 @@
  * Waiting: who has to wait parks a struct waiter and starts again from the top when it is
  * resumed; nothing read under the lock is believed after the lock was given up. */
 
-#define POLL_NS 1000000ull /* between looks at what tells nobody when it is over */
+#define REAPED_ALL UINT64_MAX
+#define POLL_NS    1000000ull /* between looks at what tells nobody when it is over */
 
 struct native;
 struct node;
@@ -95,6 +96,7 @@ struct tree {
 	enum node_kind kind;
 	uint64_t owner; /* volume id, 0 for the pool's */
 	unsigned levels;
+	unsigned loads; /* of nodes, under way */
 	struct node_pointer root;
 	struct node *node;
 	bool resident; /* never evicted */
@@ -154,10 +156,32 @@ struct nvolume {
 	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
 	uint64_t reserve_counted; /* slots of it in native->reserve_slots */
-	uint64_t requests;        /* in flight; atomic */
-	unsigned visitors;        /* of the home loop's, in a request on it: not to be freed now */
-	uint64_t doomed;          /* DELETING: generation of the first root that says so */
-	unsigned pv;              /* where it allocates, and how many chunks before it moves on */
+	/* The snapshot whose state this one started from, or NULL. What is in both maps and is not
+	 * younger than the parent belongs to the parent: nvolume_limit(). */
+	struct nvolume *parent;
+	struct list offspring; /* whose parent this is */
+	struct list sibling;
+	uint64_t parent_id, of_id;          /* as loaded */
+	uint64_t owned_slots, frozen_owned; /* mapped and younger than the parent */
+	/* snapshots */
+	struct nvolume *of;    /* the volume it is listed with */
+	struct list snapshots; /* of a volume: by age */
+	struct list listed;    /* in of->snapshots, pool's table */
+	struct list bucket;
+	uint64_t generation, created_ns, hold_until_ns;
+	uint32_t flags;
+	bool pending; /* its checkpoint is under way */
+	bool taking;  /* of a volume: a snapshot of it is pending */
+	bool undone;  /* ... and a write of it failed meanwhile */
+	bool measured;
+	uint64_t exclusive_slots;
+	uint64_t reaped, reaped_slots; /* DELETING: leaves done, mapped slots given up in them */
+	bool stopped;                  /* requests wait in waiting; atomic */
+	struct list waiting;           /* struct io */
+	uint64_t requests;             /* in flight; atomic */
+	unsigned visitors; /* of the home loop's, in a request on it: not to be freed now */
+	uint64_t doomed;   /* DELETING: generation of the first root that says so */
+	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
 	uint64_t cursor;
 };
@@ -205,12 +229,13 @@ struct cycle {
 	struct disk_request request[POOL_DEVICES_MAX];
 };
 
-/* Freed space that may not be reused yet (I3). */
+/* Freed space that may not be reused yet (I3). @generation: of what a snapshot gave up, the first
+ * root without it. */
 struct quarantine {
 	struct list link;
 	uint64_t chunk;
 	uint16_t mask;
-	uint64_t lsn, ticket;
+	uint64_t lsn, ticket, generation;
 };
 
 /* Slots whose mapping replay might still undo (I2), by physical chunk. */
@@ -230,6 +255,7 @@ enum hot_state { HOT_COLD, HOT_WARMING, HOT_HOT };
 
 struct native {
 	struct pool pool;
+	struct turns *turns;
 	pthread_mutex_t lock;
 	const struct world_ops *world;
 	struct loop *home;    /* management, checkpoints, timers */
@@ -267,6 +293,9 @@ struct native {
 
 	struct list quarantine, quarantine_spare;
 	unsigned quarantine_spares;
+	struct list retired; /* struct quarantine, until the older root is without it, too */
+	uint64_t retired_count;
+	uint64_t generation; /* that what changes now will be in: the next freeze's */
 	struct list readers; /* by ticket */
 	uint64_t next_ticket;
 	struct list unconfirmed, unconfirmed_spare;
@@ -286,6 +315,9 @@ struct native {
 	struct cycle cycle;
 
 	struct list volumes, deleting, dirty_volumes;
+	struct list *snapshot_table; /* TABLE_BUCKETS, by name */
+	struct list taking;          /* snapshots to be frozen by the next checkpoint */
+	uint64_t unsummed[2];        /* overwrites in flight without a record, by generation & 1 */
 	uint64_t volume_count, next_volume_id;
 	uint64_t requests; /* volume requests in flight */
 
@@ -339,6 +371,18 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 			       uint64_t size_bytes);
 void nvolume_free(struct nvolume *volume);
 
+/* Slots and nodes of a map born up to this belong to the parent, not to @volume. @end: the leaf
+ * behind the last one the slot or node covers. A parent that is being deleted has given up the
+ * leaves before parent->reaped: there its own parent counts. */
+static inline uint64_t nvolume_limit(const struct nvolume *volume, uint64_t end)
+{
+	const struct nvolume *parent = volume->parent;
+
+	while (parent && end <= parent->reaped)
+		parent = parent->parent;
+	return parent ? parent->generation : 0;
+}
+
 /* A fiber's way to wait for what takes a waiter. */
 struct fiber_waiter {
 	struct waiter waiter;
@@ -381,12 +425,21 @@ int tree_find(struct tree *tree, uint64_t index, bool create, struct waiter *wai
  * NULL finds what is in memory only (-ENOENT otherwise). */
 int tree_pointer(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
 		 struct node_pointer *ret_pointer);
+/* The same, and the node where it is in memory. A @waiter is required. */
+int tree_place(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
+	       struct node_pointer *ret_pointer, struct node **ret_node);
 /* The first leaf at or after @index that may exist; UINT64_MAX: none. Same results. */
 int tree_next(struct tree *tree, uint64_t index, struct waiter *waiter, uint64_t *ret_index);
 /* Call before changing a leaf. -ENOMEM: do not change it. */
 int node_touch(struct node *node);
 void node_mark_dirty(struct node *node);
 struct node_pointer *node_where(struct node *node);
+uint64_t tree_volume_id(const struct tree *tree);
+bool node_is_shared(struct node *node, uint64_t making);
+static inline unsigned blocks_of(size_t length)
+{
+	return (unsigned)((length + BLOCK - 1) / BLOCK);
+}
 size_t node_encode(struct node *node, uint8_t *bytes); /* NODE_LENGTH_MAX; returns the length */
 int tree_grow(struct tree *tree);
 bool node_empty(const struct node *node);
@@ -422,6 +475,7 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, u
 int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
 		     uint64_t *ret_slot);
 void space_unhold(struct native *native, uint64_t chunk, uint16_t mask);
+bool space_is_used(struct native *native, uint64_t slot);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
 int space_touch(struct native *native, uint64_t chunk);
 void space_use(struct native *native, uint64_t chunk, uint16_t mask);
@@ -429,6 +483,10 @@ void space_use(struct native *native, uint64_t chunk, uint16_t mask);
  * space_prepare_frees: -ENOMEM, or @count following frees can not fail. */
 int space_prepare_frees(struct native *native, unsigned count);
 void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn);
+/* The same for what a snapshot that is being deleted had: a root that still knows it is to find it
+ * whole, so it is kept until the older root does not either. */
+void space_retire(struct native *native, uint64_t chunk, uint16_t mask);
+void space_retired_release(struct native *native); /* after a checkpoint */
 /* The undo of a free: @mask is used again. */
 void space_unfree(struct native *native, uint64_t chunk, uint16_t mask);
 void space_release(struct native *native); /* what may leave the quarantine does */
@@ -451,7 +509,15 @@ static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64
  * map_prepare: 0, -EINPROGRESS (waiter), or an error. */
 int map_prepare(struct nvolume *volume, const struct record *record, struct waiter *waiter);
 void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn);
-void map_entry_clear(struct map_entry *entry);
+/* The slots of @mask that are mapped and belong to the volume's parent. */
+uint16_t map_shared(const struct nvolume *volume, uint64_t chunk, const struct map_entry *entry);
+/* A leaf of a snapshot or volume @from that is being deleted, its @entries against those of its
+ * only child, or NULL: what it owns (younger than @limit) and the child does not have is given up
+ * (@dry: only counted). Returns by how many mapped slots what the two own becomes less.
+ * map_prepare_reap() first. */
+int map_prepare_reap(struct native *native, const struct map_entry *entries);
+int map_reap(const struct nvolume *from, uint64_t limit, const struct map_entry *entries,
+	     const struct map_entry *child, bool dry);
 void nvolume_mark_dirty(struct nvolume *volume);
 
 /* ---- csum.c; all under the lock ---- */
@@ -505,6 +571,9 @@ void flush_devices(struct lane *lane); /* without the lock */
 
 /* ---- io.c, io_write.c ---- */
 void io_submit(struct volume *volume, struct volume_request *request);
+/* io_stop: in a fiber: no request is under way and new ones wait, until io_go(). */
+void io_stop(struct nvolume *volume);
+void io_go(struct nvolume *volume, struct lane *lane);
 void lane_finish_run(struct deferred *deferred);
 /* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
 int io_request_fiber(struct nvolume *volume, struct volume_request *request);
@@ -524,9 +593,31 @@ bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t n
 int rewind_hold(struct native *native, const struct superblock *older);
 
 /* ---- keeper.c, checkpoint.c, replay.c, check.c: fibers on the home loop ---- */
-void keeper_start(struct native *native);        /* the pool is open: timer, background work */
-void keeper_kick(struct native *native);         /* under the lock, any loop */
-void native_sort_volumes(struct native *native); /* as loaded: by name; the deleted apart */
+void keeper_start(struct native *native); /* the pool is open: timer, background work */
+void keeper_kick(struct native *native);  /* under the lock, any loop */
+/* As loaded: by name, the deleted apart, snapshots with their volumes; -EBADMSG: the table makes no
+ * sense. */
+int native_link_volumes(struct native *native);
+/* snapshot.c, for the checkpoint; under the lock: the ones being made get the state of this moment,
+ * and the maps that were written. */
+void snapshots_freeze(struct native *native, struct superblock *sb);
+void snapshots_written(struct native *native);
+void nvolume_set_parent(struct nvolume *volume, struct nvolume *parent); /* under the lock */
+void native_snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
+			    struct pool_call *call);
+struct volume *native_snapshot_next(struct volume *volume, struct volume *previous);
+bool native_snapshot_info(struct volume *volume, struct snapshot_info *ret_info);
+struct volume *native_snapshot_of(struct volume *volume);
+void native_snapshot_delete(struct volume *snapshot, struct pool_call *call);
+void native_snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call);
+void native_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
+void native_snapshot_release(struct volume *snapshot, struct pool_call *call);
+void native_snapshot_measure(struct volume *snapshot, struct pool_call *call);
+void native_volume_clone(struct volume *snapshot, const char *name, struct pool_call *call);
+void native_volume_promote(struct volume *clone, struct pool_call *call);
+void native_volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
+			    struct pool_call *call);
+void native_volume_diff(struct volume_diff *diff, struct pool_call *call);
 void native_volume_create(struct pool *pool, const struct volume_spec *spec,
 			  struct pool_call *call);
 void native_volume_delete(struct volume *volume, struct pool_call *call);

@@ -80,6 +80,27 @@ void node_header_of(const struct node *node, struct node_header *ret_header)
 					   .pool_hash = node->tree->native->hash};
 }
 
+/* Of a volume's map; 0: one of the pool's trees. */
+uint64_t tree_volume_id(const struct tree *tree)
+{
+	return tree->kind == NODE_MAP ? container_of(tree, struct nvolume, map)->id : 0;
+}
+
+/* Does the node on disk belong to a snapshot, so that it stays when it is written anew? A snapshot
+ * made by the checkpoint @making gets the new one. */
+bool node_is_shared(struct node *node, uint64_t making)
+{
+	const struct nvolume *volume;
+
+	if (node->tree->kind != NODE_MAP || !ORDER(shared_node_is_kept))
+		return false;
+	volume = container_of(node->tree, struct nvolume, map);
+	while (making && volume->parent && volume->parent->generation == making)
+		volume = volume->parent;
+	return node_where(node)->generation <=
+	       nvolume_limit(volume, (node->index + 1) << (6 * node->level));
+}
+
 static struct node *node_new(struct tree *tree, struct node *parent, unsigned level, uint64_t index)
 {
 	struct native *native = tree->native;
@@ -110,10 +131,13 @@ static struct node *node_new(struct tree *tree, struct node *parent, unsigned le
 	return node;
 }
 
-void map_entry_clear(struct map_entry *entry)
+static void entries_free(struct node *node)
 {
-	heap_free(entry->slots);
-	*entry = (struct map_entry){0};
+	for (unsigned i = 0; i < MAP_CHUNKS; i++) {
+		if (node->body->map.entry[i].slots)
+			node->tree->native->cache_bytes -= MAP_SLOTS_SIZE;
+		heap_free(node->body->map.entry[i].slots);
+	}
 }
 
 void node_drop(struct node *node)
@@ -121,8 +145,7 @@ void node_drop(struct node *node)
 	struct native *native = node->tree->native;
 
 	if (node->level == 0 && node->tree->kind == NODE_MAP)
-		for (unsigned i = 0; i < MAP_CHUNKS; i++)
-			heap_free(node->body->map.entry[i].slots);
+		entries_free(node);
 	if (node->parent) {
 		node->parent->body->inner.child[node->index % NODE_FANOUT] = NULL;
 		node->parent->children--;
@@ -170,6 +193,34 @@ void nodes_evict(struct native *native)
 }
 
 /* ---- bodies ---- */
+static void record_of(const struct nvolume *volume, struct volume_record *ret_record)
+{
+	const struct volume *public = &volume->volume;
+	const char *name = strchr(public->name, '@');
+
+	*ret_record = (struct volume_record){.id = volume->id,
+					     .state = volume->state,
+					     .identity = public->identity,
+					     .size_bytes = volume->stored_size,
+					     .used_slots = volume->frozen_used,
+					     .levels = volume->map.levels,
+					     .checksum = (uint8_t) public->checksum,
+					     .reserve_bytes = public->reserve_bytes,
+					     .root = volume->map.root,
+					     .parent = volume->parent ? volume->parent->id : 0,
+					     .family = volume->map.owner,
+					     .of = volume->of ? volume->of->id : 0,
+					     .generation = volume->generation,
+					     .created_ns = volume->created_ns,
+					     .hold_until_ns = volume->hold_until_ns,
+					     .owned_slots = volume->frozen_owned,
+					     .reaped = volume->reaped,
+					     .reaped_slots = volume->reaped_slots,
+					     .flags = volume->flags};
+	name = name ? name + 1 : public->name;
+	memcpy(ret_record->name, name, strnlen(name, VOLUME_NAME_MAX));
+}
+
 size_t node_encode(struct node *node, uint8_t *bytes)
 {
 	uint8_t *at = bytes + NODE_HEADER;
@@ -196,22 +247,10 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 		return NODE_HEADER + sizeof(node->body->hot.bits);
 	default:
 		for (unsigned i = 0; i < VOLUMES_PER_LEAF; i++) {
-			const struct nvolume *volume = node->body->volumes.volume[i];
 			struct volume_record record = {0};
 
-			if (volume) {
-				record = (struct volume_record){
-				    .id = volume->id,
-				    .state = volume->state,
-				    .identity = volume->volume.identity,
-				    .size_bytes = volume->stored_size,
-				    .used_slots = volume->frozen_used,
-				    .levels = volume->map.levels,
-				    .checksum = (uint8_t)volume->volume.checksum,
-				    .reserve_bytes = volume->volume.reserve_bytes,
-				    .root = volume->map.root};
-				memcpy(record.name, volume->volume.name, VOLUME_NAME_MAX);
-			}
+			if (node->body->volumes.volume[i])
+				record_of(node->body->volumes.volume[i], &record);
 			volume_record_encode(&record, at + VOLUME_RECORD * i);
 		}
 		return NODE_HEADER + VOLUME_RECORD * VOLUMES_PER_LEAF;
@@ -226,12 +265,13 @@ static int set_entry(void *context, unsigned index, const struct map_entry *entr
 	*mine = *entry;
 	mine->slots = NULL;
 	if (entry->slots) {
-		mine->slots = heap_alloc(CHUNK_SLOTS * sizeof(uint64_t));
+		mine->slots = heap_alloc(MAP_SLOTS_SIZE);
 		if (!mine->slots) {
 			mine->mask = 0;
 			return -ENOMEM;
 		}
-		memcpy(mine->slots, entry->slots, CHUNK_SLOTS * sizeof(uint64_t));
+		memcpy(mine->slots, entry->slots, MAP_SLOTS_SIZE);
+		node->tree->native->cache_bytes += MAP_SLOTS_SIZE;
 	}
 	return 0;
 }
@@ -259,8 +299,19 @@ static int decode_volumes(struct node *node, const uint8_t *at)
 		volume->volume.checksum = (enum volume_checksum)record.checksum;
 		volume->volume.reserve_bytes = record.reserve_bytes;
 		volume->used_slots = volume->frozen_used = record.used_slots;
+		volume->owned_slots = record.parent ? record.owned_slots : record.used_slots;
+		volume->frozen_owned = volume->owned_slots;
 		volume->map.levels = record.levels;
 		volume->map.root = record.root;
+		volume->map.owner = record.family ? record.family : record.id;
+		volume->parent_id = record.parent;
+		volume->of_id = record.of;
+		volume->generation = record.generation;
+		volume->created_ns = record.created_ns;
+		volume->hold_until_ns = record.hold_until_ns;
+		volume->reaped = record.reaped;
+		volume->reaped_slots = record.reaped_slots;
+		volume->flags = record.flags;
 		node->body->volumes.volume[i] = volume;
 	}
 	return 0;
@@ -354,7 +405,7 @@ static void note(struct load *load, enum pool_finding_kind kind)
 {
 	const struct node_header *header = &load->header;
 	struct finding finding = {.kind = (uint8_t)kind,
-				  .volume = header->owner,
+				  .volume = tree_volume_id(load->node->tree),
 				  .offset = header->index,
 				  .tree = header->kind,
 				  .level = header->level};
@@ -369,6 +420,7 @@ static void load_finish(struct load *load, int result)
 	if (result == -EIO)
 		note(load, FINDING_NODE_LOST);
 	node->loading = false;
+	node->tree->loads--;
 	waiters_wake(&node->waiters, result);
 	if (result < 0)
 		node_drop(node);
@@ -484,6 +536,7 @@ static int node_load(struct tree *tree, struct node *parent, unsigned level, uin
 	}
 	load->node = node;
 	node->loading = true;
+	tree->loads++;
 	list_push_back(&node->waiters, &waiter->link);
 	load_submit(load);
 	return -EINPROGRESS;
@@ -560,6 +613,27 @@ int tree_pointer(struct tree *tree, unsigned level, uint64_t index, struct waite
 	return 0;
 }
 
+int tree_place(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
+	       struct node_pointer *ret_pointer, struct node **ret_node)
+{
+	struct node *node = NULL;
+
+	*ret_node = NULL;
+	*ret_pointer = (struct node_pointer){0};
+	if (level > tree->levels || index >> (6 * (tree->levels - level)))
+		return 0;
+	for (unsigned at = tree->levels; at > level; at--) {
+		int result =
+		    step(tree, node, at, index >> (6 * (at - level)), false, waiter, &node);
+
+		if (result < 0 || !node)
+			return result;
+	}
+	*ret_pointer = node ? node->body->inner.pointer[index % NODE_FANOUT] : tree->root;
+	*ret_node = node ? node->body->inner.child[index % NODE_FANOUT] : tree->node;
+	return 0;
+}
+
 int tree_next(struct tree *tree, uint64_t index, struct waiter *waiter, uint64_t *ret_index)
 {
 	while (index < tree_capacity(tree)) {
@@ -596,6 +670,8 @@ void node_mark_dirty(struct node *node)
 		dirty->count++;
 		if (!node_where(node)->generation)
 			node->tree->native->meta_pending++;
+		else if (node_is_shared(node, 0))
+			node->tree->native->meta_pending += blocks_of(node_where(node)->length);
 		list_push_back(&dirty->list[dirty_class(node)][node->level], &node->dirty_link);
 	}
 }

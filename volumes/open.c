@@ -330,6 +330,7 @@ static int init_trees(struct native *native)
 
 	native->hash = format_pool_hash(&native->sb.pool_uuid);
 	native->next_volume_id = native->sb.next_volume_id;
+	native->generation = native->sb.generation + 1;
 	if (pv_make_ags(native) < 0)
 		return -ENOMEM;
 	native->space_leaves = (native->chunks + SPACE_CHUNKS - 1) / SPACE_CHUNKS;
@@ -374,7 +375,9 @@ static int start(struct opening *opening)
 			       native->sb.name);
 	if (!opening->create)
 		result = rewind_hold(native, &opening->older);
-	native_sort_volumes(native);
+	if (result == 0 && native_link_volumes(native) < 0)
+		result = err_set(text(opening), -EUCLEAN,
+				 "the table of volumes of pool %s makes no sense", native->sb.name);
 	reserve_setup(native);
 	if (result == 0)
 		result = replay_run(native, lane, text(opening));
@@ -402,6 +405,9 @@ static int check_closed(struct opening *opening)
 		return err_set(text(opening), -EUCLEAN,
 			       "both copies of a metadata node of pool %s are damaged",
 			       native->sb.name);
+	if (result == 0 && native_link_volumes(native) < 0)
+		return err_set(text(opening), -EUCLEAN,
+			       "the table of volumes of pool %s makes no sense", native->sb.name);
 	if (result == 0)
 		result = check_run(native, lane, data, report);
 	if (result == 0 && opening->check_data && !data && report->finding)
@@ -636,6 +642,19 @@ const struct pool_ops native_pool_ops = {
     .volume_resize = native_volume_resize,
     .volume_shrink = native_volume_shrink,
     .volume_rename = native_volume_rename,
+    .snapshot_create = native_snapshot_create,
+    .snapshot_next = native_snapshot_next,
+    .snapshot_get_info = native_snapshot_info,
+    .snapshot_of = native_snapshot_of,
+    .snapshot_delete = native_snapshot_delete,
+    .snapshot_rename = native_snapshot_rename,
+    .snapshot_hold = native_snapshot_hold,
+    .snapshot_release = native_snapshot_release,
+    .snapshot_measure = native_snapshot_measure,
+    .volume_clone = native_volume_clone,
+    .volume_promote = native_volume_promote,
+    .volume_rollback = native_volume_rollback,
+    .volume_diff = native_volume_diff,
     .set_watermarks = native_set_watermarks,
     .find_volume = native_find_volume,
     .volume_next = native_volume_next,

@@ -35,6 +35,13 @@
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
  * replay_new_epoch                  replay.c        an older root does not take the chain for ended
  * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
+ * shared_is_redirected              map.c           a snapshot's slot is not written in place
+ * shared_is_not_freed               map.c           ... and not freed by who replaces it
+ * shared_node_is_kept               node.c          a snapshot's node is not freed by its copy
+ * retired_until_next_root           space.c         what a snapshot gave up: whole in both roots
+ * deletion_in_two_roots             reap.c          a deletion can be gone back on
+ * snapshot_waits_for_unsummed       checkpoint.c    I6: overwrites without records, too
+ * rollback_in_two_roots             snapshot.c      the journal's records mean one map
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

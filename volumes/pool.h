@@ -83,6 +83,9 @@ struct volume_spec {
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
 	enum volume_checksum checksum;
 	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
+	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
+	 * sees to it that the pool has no other volume with it. */
+	const struct volume_identity *identity;
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
@@ -95,6 +98,10 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
  * be discarded first. */
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
+
+/* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
+ * -EOPNOTSUPP for a volume that is not a device's. */
+void volume_rescan(struct volume *volume, struct pool_call *call);
 
 /* pool_find_volume: a reference, or NULL. pool_volume_next: iterate in name order; pass NULL
  * first; takes over the reference it is given and returns a new one. */

@@ -13,6 +13,7 @@
 #define SCHEME      "rbd:"
 #define CLOSE_POLL  (20 * 1000000ull)
 #define SPACE_TICKS 5
+#define COUNT_REST  10 /* times as long as a count of used space took */
 
 /* Pools whose opening is under way or whose caller has given up: the next try finds them here
  * instead of leaving one more connection behind. Home loop. */
@@ -136,7 +137,11 @@ static void take_found(struct rbd_job *job)
 
 static void used_known(struct rbd_job *job)
 {
-	job->volume->counting = false;
+	struct rbd_volume *volume = job->volume;
+	uint64_t now = loop_now(job->pool->home);
+
+	volume->counting = false;
+	volume->count_at_ns = now + COUNT_REST * (now - job->started_ns);
 	if (job->result == 0)
 		__atomic_store_n(&job->volume->used_bytes, job->size, __ATOMIC_RELAXED);
 	rbd_job_end(job, job->result);
@@ -147,13 +152,14 @@ static void count_used(struct rbd_volume *volume)
 	struct rbd_job *job;
 
 	if (volume->counting || volume->gone ||
+	    loop_now(volume->pool->home) < volume->count_at_ns ||
 	    !__atomic_exchange_n(&volume->used_stale, 0, __ATOMIC_RELAXED))
 		return;
 	job = rbd_job_new(volume->pool, volume, NULL);
 	if (!job)
 		return;
 	volume->counting = true;
-	rbd_job_look(job, rbd_image_used, used_known);
+	rbd_job_count(job, rbd_image_used, used_known);
 }
 
 /* ---- a pool */
@@ -177,7 +183,7 @@ static void tick(struct timer *timer)
 		list_for_each (it, &pool->volumes)
 			count_used(list_entry(it, struct rbd_volume, link));
 		if (job)
-			rbd_job_look(job, rbd_space, space_known);
+			rbd_job_count(job, rbd_space, space_known);
 	}
 	timer_start(timer, RBD_TICK_NS);
 }
@@ -187,6 +193,7 @@ static void pool_free(struct rbd_pool *pool)
 	timer_stop(&pool->tick);
 	rbd_worker_stop(&pool->change);
 	rbd_worker_stop(&pool->look);
+	rbd_worker_stop(&pool->count);
 	rbd_io_finish(pool);
 	list_remove(&pool->opening_link);
 	pthread_mutex_destroy(&pool->lock);
@@ -216,6 +223,8 @@ static struct rbd_pool *pool_new(const struct world_ops *world, struct loop *loo
 	result = rbd_worker_start(&pool->change, world, "rbd", err);
 	if (result == 0)
 		result = rbd_worker_start(&pool->look, world, "rbd-look", err);
+	if (result == 0)
+		result = rbd_worker_start(&pool->count, world, "rbd-count", err);
 	if (result < 0) {
 		pool_free(pool);
 		return NULL;
@@ -412,6 +421,7 @@ static void try_close(struct timer *timer)
 		rbd_job_run(job, close_work, close_ended);
 	} else if (quiet || loop_now(pool->home) >= job->limit_ns) {
 		pool->closing = NULL;
+		__atomic_store_n(&pool->hurry, false, __ATOMIC_RELAXED);
 		err_set(&job->err, quiet ? -EBUSY : -ETIMEDOUT,
 			quiet ? "a volume of pool %s is in use"
 			      : "the cluster of pool %s does not answer",
@@ -435,6 +445,7 @@ static void rbd_pool_close(struct pool *base, struct pool_call *call)
 	pool->closing = rbd_job_new(pool, NULL, call);
 	if (!pool->closing)
 		return;
+	__atomic_store_n(&pool->hurry, true, __ATOMIC_RELAXED);
 	pool->closing->limit_ns = loop_now(pool->home) + RBD_CLOSE_LIMIT_NS;
 	timer_init(&pool->close_poll, pool->home, try_close);
 	try_close(&pool->close_poll);
@@ -512,10 +523,15 @@ static int nothing(struct rbd_job *job)
 	return 0;
 }
 
-/* After whatever the looking worker had to do with the image. */
-static void looked_last(struct rbd_job *job)
+/* After whatever the other workers had to do with the image. */
+static void counted_last(struct rbd_job *job)
 {
 	rbd_job_run(job, rbd_image_erase, erased);
+}
+
+static void looked_last(struct rbd_job *job)
+{
+	rbd_job_count(job, nothing, counted_last);
 }
 
 static void rbd_volume_delete(struct volume *base, struct pool_call *call)

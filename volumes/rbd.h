@@ -14,7 +14,7 @@
  * Two kinds of threads besides librbd's own. I/O stays on the loop that brought it: submit hands it
  * to librbd, librbd's callback posts the request back to that loop, and nothing of ours is in
  * between. What librbd only offers blocking (open, create, list, diff) is a job: it runs on one of
- * the pool's two workers and ends on the pool's home loop, the control loop.
+ * the pool's three workers and ends on the pool's home loop, the control loop.
  *
  * R1 A worker may hang as long as the cluster does; nobody waits for it. A job that takes longer
  *    than its limit is answered with -ETIMEDOUT and ends later, by itself.
@@ -65,8 +65,8 @@ struct rbd_pool {
 	uint8_t uuid[16];
 	const struct world_ops *world;
 	struct loop *home;
-	struct rbd_worker change,
-	    look; /* what changes something; what only looks, and may be long */
+	/* What changes something; what is mapped where; how much it is all together, at leisure. */
+	struct rbd_worker change, look, count;
 	rados_t cluster;
 	rados_ioctx_t ioctx;
 	char
@@ -79,6 +79,7 @@ struct rbd_pool {
 	struct list opening_link; /* of pools that nobody has yet */
 	struct rbd_job *opening, *closing;
 	bool is_open;
+	bool hurry; /* atomic: about to be closed, long looks end */
 
 	/* any thread */
 	uint64_t size_bytes, free_bytes, used_bytes; /* atomic; 0: the cluster does not say */
@@ -104,10 +105,11 @@ struct rbd_volume {
 	struct message changed; /* librbd: somebody changed the image */
 	uint32_t changed_posted;
 	uint64_t object_bytes;
-	uint64_t used_bytes; /* atomic; whole objects */
-	uint32_t used_stale; /* atomic: written to or discarded from since */
-	bool counting;       /* home: a job counts */
-	bool gone;           /* home: off the list; frees itself with its last reference */
+	uint64_t used_bytes;  /* atomic; whole objects */
+	uint32_t used_stale;  /* atomic: written to or discarded from since */
+	bool counting;        /* home: a job counts */
+	uint64_t count_at_ns; /* home: not before */
+	bool gone;            /* home: off the list; frees itself with its last reference */
 };
 
 /* A piece of work that may block: work() on a worker, then ended() on the home loop, which answers
@@ -120,7 +122,8 @@ struct rbd_job {
 	struct pool_call *call;
 	int (*work)(struct rbd_job *job);
 	void (*ended)(struct rbd_job *job);
-	uint64_t limit_ns; /* loop_now() of the home loop */
+	uint64_t limit_ns;   /* loop_now() of the home loop */
+	uint64_t started_ns; /* likewise */
 	int result;
 	struct err err;
 	char name[VOLUME_NAME_MAX + 1];
@@ -138,6 +141,8 @@ void rbd_job_run(struct rbd_job *job, int (*work)(struct rbd_job *job),
 		 void (*ended)(struct rbd_job *job));
 void rbd_job_look(struct rbd_job *job, int (*work)(struct rbd_job *job),
 		  void (*ended)(struct rbd_job *job));
+void rbd_job_count(struct rbd_job *job, int (*work)(struct rbd_job *job),
+		   void (*ended)(struct rbd_job *job));
 /* Answers the call, if there is one still, with @result and the job's sentence, and frees. */
 void rbd_job_end(struct rbd_job *job, int result);
 void rbd_jobs_expire(struct rbd_pool *pool);

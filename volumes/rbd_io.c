@@ -5,6 +5,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "volumes/qos.h"
 #include "volumes/rbd.h"
 
 /* One request at librbd. Changed on the loop that submitted it, but for result, which librbd's
@@ -344,6 +345,7 @@ static void rbd_cancel(struct volume *volume, struct volume_request *request)
 
 static void rbd_release(struct volume *base)
 {
+	qos_free(base->qos);
 	heap_free(base);
 }
 

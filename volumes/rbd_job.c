@@ -40,7 +40,8 @@ struct rbd_job *rbd_job_new(struct rbd_pool *pool, struct rbd_volume *volume,
 	}
 	job->pool = pool;
 	job->call = call;
-	job->limit_ns = loop_now(pool->home) + RBD_JOB_LIMIT_NS;
+	job->started_ns = loop_now(pool->home);
+	job->limit_ns = job->started_ns + RBD_JOB_LIMIT_NS;
 	list_init(&job->found);
 	list_push_back(&pool->jobs, &job->link);
 	if (volume) {
@@ -83,6 +84,12 @@ void rbd_job_look(struct rbd_job *job, int (*run)(struct rbd_job *job),
 		  void (*ended)(struct rbd_job *job))
 {
 	run_on(&job->pool->look, job, run, ended);
+}
+
+void rbd_job_count(struct rbd_job *job, int (*run)(struct rbd_job *job),
+		   void (*ended)(struct rbd_job *job))
+{
+	run_on(&job->pool->count, job, run, ended);
 }
 
 static void answer(struct rbd_job *job, int result)

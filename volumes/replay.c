@@ -171,7 +171,8 @@ static int apply(struct replay *replay, const struct record *record, uint64_t ls
 		return result;
 	}
 	volume = nvolume_by_id(native, record->volume);
-	if (!volume || record->chunk / MAP_CHUNKS >= tree_capacity(&volume->map))
+	if (!volume || volume->state == VOLUME_STATE_SNAPSHOT ||
+	    record->chunk / MAP_CHUNKS >= tree_capacity(&volume->map))
 		return 0;
 	for (;;) {
 		struct fiber_waiter wait;
@@ -219,8 +220,9 @@ static bool record_plausible(const struct native *native, const struct record *r
 		return space_chunk_is_data(native, chunk) &&
 		       (record->type == RECORD_MAP ||
 			record->where % CHUNK_SLOTS + count <= CHUNK_SLOTS);
-	for (unsigned slot = 0; record->type == RECORD_REMAP && slot < CHUNK_SLOTS; slot++)
-		if (record->mask & 1u << slot &&
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
+		if ((record->type == RECORD_REMAP || record->type == RECORD_RESTORE) &&
+		    record->mask & 1u << slot &&
 		    !space_chunk_is_data(native, record->slot[slot] / CHUNK_SLOTS))
 			return false;
 	return true;

@@ -14,13 +14,22 @@
 
 static const uint8_t default_marks[WATERMARKS] = {80, 90, 95};
 
+static bool owned_negative(const struct nvolume *volume)
+{
+	return (int64_t)volume->owned_slots < 0;
+}
+
 static uint64_t outstanding(const struct nvolume *volume)
 {
 	uint64_t promised = volume->volume.reserve_bytes / VOLUME_SLOT;
 
-	if (volume->state != VOLUME_STATE_LIVE || promised <= volume->used_slots)
+	/* What snapshots have may have to be written anew. (While one that is being deleted hands
+	 * over to the volume, owned_slots may be too small, even below 0.) */
+	uint64_t owned = volume->taking || owned_negative(volume) ? 0 : volume->owned_slots;
+
+	if (volume->state != VOLUME_STATE_LIVE || promised <= owned)
 		return 0;
-	return promised - volume->used_slots;
+	return promised - owned;
 }
 
 void reserve_changed(struct nvolume *volume)

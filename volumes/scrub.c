@@ -95,7 +95,7 @@ static struct tree *tree_of(const struct place *place)
 	if (place->root >= 0)
 		return &native->tree[place->root];
 	volume = nvolume_by_id(native, place->volume);
-	return volume ? &volume->map : NULL;
+	return volume && volume->state != VOLUME_STATE_DELETING ? &volume->map : NULL;
 }
 
 /* The pointer to a node as it is now, and what the node must say of itself. */
@@ -326,7 +326,7 @@ static int volume_io(struct scrub *scrub, uint64_t id, struct volume_request *re
 
 	native_lock(scrub->native);
 	volume = nvolume_by_id(scrub->native, id);
-	if (volume && volume->state != VOLUME_STATE_LIVE)
+	if (volume && volume->state == VOLUME_STATE_DELETING)
 		volume = NULL;
 	if (volume)
 		volume->visitors++;

@@ -238,6 +238,14 @@ void space_unhold(struct native *native, uint64_t chunk, uint16_t mask)
 		 node->body->space.held[i] & (uint16_t)~mask);
 }
 
+bool space_is_used(struct native *native, uint64_t slot)
+{
+	struct node *node = leaf_of(native, slot / CHUNK_SLOTS);
+
+	return node &&
+	       node->body->space.used[slot / CHUNK_SLOTS % SPACE_CHUNKS] & 1u << slot % CHUNK_SLOTS;
+}
+
 int space_touch(struct native *native, uint64_t chunk)
 {
 	struct node *node = leaf_of(native, chunk);
@@ -266,7 +274,7 @@ int space_prepare_frees(struct native *native, unsigned count)
 	return 0;
 }
 
-void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn)
+static struct quarantine *hold_freed(struct native *native, uint64_t chunk, uint16_t mask)
 {
 	struct quarantine *item =
 	    list_entry(list_pop_front(&native->quarantine_spare), struct quarantine, link);
@@ -276,9 +284,50 @@ void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t l
 	native->quarantine_spares--;
 	set_bits(native, node, chunk, node->body->space.used[i] & (uint16_t)~mask,
 		 node->body->space.held[i] | mask);
-	*item = (struct quarantine){
-	    .chunk = chunk, .mask = mask, .lsn = lsn, .ticket = native->next_ticket};
+	*item = (struct quarantine){.chunk = chunk, .mask = mask, .ticket = native->next_ticket};
+	return item;
+}
+
+void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn)
+{
+	struct quarantine *item = hold_freed(native, chunk, mask);
+
+	item->lsn = lsn;
 	list_push_back(&native->quarantine, &item->link);
+}
+
+void space_retire(struct native *native, uint64_t chunk, uint16_t mask)
+{
+	struct quarantine *item = hold_freed(native, chunk, mask);
+
+	item->generation = native->generation;
+	list_push_back(&native->retired, &item->link);
+	native->retired_count++;
+}
+
+/* By then their records are confirmed; readers there may be. */
+void space_retired_release(struct native *native)
+{
+	while (!list_empty(&native->retired)) {
+		struct quarantine *item = list_entry(native->retired.next, struct quarantine, link);
+
+		if (item->generation + ORDER(retired_until_next_root) > native->sb.generation)
+			break;
+		list_remove(&item->link);
+		list_push_back(&native->quarantine, &item->link);
+		native->retired_count--;
+	}
+	space_release(native);
+}
+
+static void forget_freed(struct list *list, uint64_t chunk, uint16_t mask)
+{
+	list_for_each (it, list) {
+		struct quarantine *item = list_entry(it, struct quarantine, link);
+
+		if (item->chunk == chunk)
+			item->mask &= (uint16_t)~mask;
+	}
 }
 
 /* Rare: the undo of a failed write. The quarantine still holds the slots. */
@@ -287,12 +336,8 @@ void space_unfree(struct native *native, uint64_t chunk, uint16_t mask)
 	struct node *node = leaf_of(native, chunk);
 	unsigned i = chunk % SPACE_CHUNKS;
 
-	list_for_each (it, &native->quarantine) {
-		struct quarantine *item = list_entry(it, struct quarantine, link);
-
-		if (item->chunk == chunk)
-			item->mask &= (uint16_t)~mask;
-	}
+	forget_freed(&native->quarantine, chunk, mask);
+	forget_freed(&native->retired, chunk, mask);
 	set_bits(native, node, chunk, node->body->space.used[i] | mask,
 		 node->body->space.held[i] & (uint16_t)~mask);
 }

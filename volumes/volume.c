@@ -2,6 +2,7 @@
 /* volume.c: the half of volume.h that is the same for every back end: who may be asked what,
  * reference counts, watchers, names and identities. */
 #include "volumes/volume.h"
+#include "volumes/qos.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -68,7 +69,75 @@ static int check(const struct volume *volume, const struct volume_request *reque
 	default:
 		return -EINVAL;
 	}
-	return request->op != VOLUME_READ && volume->read_only ? -EROFS : 0;
+	if (request->flags & VOLUME_ATOMIC && volume->torn && request->length > VOLUME_BLOCK)
+		return -EOPNOTSUPP;
+	return request->op != VOLUME_READ && volume->read_only &&
+		       !(request->flags & VOLUME_UNTAPPED)
+		   ? -EROFS
+		   : 0;
+}
+
+/* Taps. A change in flight is either its tap's or counted, so that whoever sets a tap can wait
+ * for what it did not see. The count and the tap are each one sequentially consistent word: a
+ * submitter that found no tap has counted itself before whoever set the tap looks. */
+static void untapped_done(struct volume_request *request, int result)
+{
+	struct volume *volume = request->volume;
+
+	request->done = request->tapped_done;
+	__atomic_fetch_sub(&volume->untapped, 1, __ATOMIC_SEQ_CST);
+	request->done(request, result);
+}
+
+static void tapped_done(struct volume_request *request, int result)
+{
+	struct volume_tap *tap = request->tap;
+
+	request->done = request->tapped_done;
+	request->tap = NULL;
+	tap->ops->completed(tap, request, result);
+	request->done(request, result);
+}
+
+/* True: the request goes to the back end now. */
+static bool go_by_tap(struct volume *volume, struct volume_request *request)
+{
+	struct volume_tap *tap;
+	bool change = request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD;
+
+	if (change)
+		__atomic_fetch_add(&volume->untapped, 1, __ATOMIC_SEQ_CST);
+	tap = __atomic_load_n(&volume->tap, __ATOMIC_SEQ_CST);
+	if (change && tap)
+		__atomic_fetch_sub(&volume->untapped, 1, __ATOMIC_SEQ_CST);
+	if (!tap && !change)
+		return true;
+	request->tapped_done = request->done;
+	request->done = tap ? tapped_done : untapped_done;
+	request->tap = tap;
+	list_init(&request->tap_link);
+	return !tap || tap->ops->admit(tap, request);
+}
+
+void volume_tap_set(struct volume *volume, struct volume_tap *tap)
+{
+	__atomic_store_n(&volume->tap, tap, __ATOMIC_SEQ_CST);
+}
+
+bool volume_tap_quiet(const struct volume *volume)
+{
+	return __atomic_load_n(&volume->untapped, __ATOMIC_SEQ_CST) == 0;
+}
+
+void volume_pass(struct volume_request *request)
+{
+	turns_submit(request->volume->turns, request);
+}
+
+static void go(struct volume *volume, struct volume_request *request)
+{
+	if (go_by_tap(volume, request))
+		turns_submit(volume->turns, request);
 }
 
 void volume_submit(struct volume *volume, struct volume_request *request)
@@ -82,18 +151,42 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->backend = NULL;
 	request->error_offset = request->offset;
 	request->extent_count = 0;
+	request->tap = NULL;
+	request->gate = NULL;
+	request->queued = false;
 	result = check(volume, request);
 	if (result)
 		volume_refuse(request, result);
 	else if (request->length == 0 && request->op != VOLUME_FLUSH)
 		volume_refuse(request, 0); /* nothing to do is done */
-	else
+	else if (request->flags & VOLUME_UNTAPPED)
 		volume->ops->submit(volume, request);
+	else if (!__atomic_load_n(&volume->qos, __ATOMIC_ACQUIRE) ||
+		 qos_admit(volume->qos, request))
+		go(volume, request);
+}
+
+void volume_go(struct volume_request *request)
+{
+	int result = check(request->volume, request); /* it may have changed meanwhile */
+
+	if (result)
+		volume_refuse(request, result);
+	else
+		go(request->volume, request);
 }
 
 void volume_cancel(struct volume_request *request)
 {
-	if (request->volume->ops->cancel)
+	if (qos_cancel(request)) {
+		volume_refuse(request, -ECANCELED);
+		return;
+	}
+	if (request->tap && request->tap->ops->cancel(request->tap, request))
+		return;
+	if (turns_cancel(request))
+		volume_refuse(request, -ECANCELED);
+	else if (request->volume->ops->cancel)
 		request->volume->ops->cancel(request->volume, request);
 }
 
@@ -182,4 +275,9 @@ void volume_identity_make(const uint8_t random_uuid[16], struct volume_identity 
 	id->naa[3] = (uint8_t)(company[2] << 4 | (id->uuid[3] & 0x0f));
 	for (unsigned i = 0; i < 16; i++)
 		snprintf(id->serial + 2 * i, 3, "%02x", id->uuid[i]);
+}
+
+unsigned volume_naa_length(const struct volume_identity *identity)
+{
+	return identity->naa[0] >> 4 == 6 ? 16 : 8;
 }

@@ -35,8 +35,9 @@ enum volume_op {
 };
 
 enum volume_request_flags {
-	VOLUME_FUA = 1,    /* write, discard: durable at done(0) */
-	VOLUME_ATOMIC = 2, /* write: after a crash all of it or nothing of it */
+	VOLUME_FUA = 1,      /* write, discard: durable at done(0) */
+	VOLUME_ATOMIC = 2,   /* write: after a crash all of it or nothing of it */
+	VOLUME_UNTAPPED = 4, /* of the tap's owner: past the volume's tap and its read_only */
 };
 
 struct volume_extent {
@@ -71,6 +72,47 @@ struct volume_request {
 	struct deferred deferred;
 	int result;
 	void *backend;
+
+	/* private to volume_submit() and the volume's tap */
+	struct volume_tap *tap;
+	void (*tapped_done)(struct volume_request *request, int result);
+	struct list tap_link;
+	uint64_t tap_ticket;
+	unsigned tap_state;
+	struct message tap_message;
+
+	/* private to qos.h's gates */
+	void *gate, *turn;
+	uint64_t gate_ns;
+	void (*turn_done)(struct volume_request *request, int result);
+	bool queued;
+};
+
+/* Limits of a volume, all back ends alike; 0: none. A burst is what may be done at once after a
+ * quiet time: so many milliseconds' worth of the limits (0: a second's). */
+struct volume_limits {
+	uint64_t iops, bandwidth; /* reads, writes, discards a second; bytes of reads and writes */
+	unsigned burst_ms;
+	uint64_t delayed,
+	    delayed_ns; /* volume_get_limits: requests that had to wait, and how long */
+};
+
+/* A tap sees every request that may change a volume, before the back end does and after: what
+ * records or refuses changes for replication. One per volume. */
+struct volume_tap;
+struct volume_tap_ops {
+	/* Required. Inside volume_submit(), any I/O loop. True: the request goes on to the back
+	 * end; false: the tap has it, and ends it with volume_refuse() or lets it go on with
+	 * volume_pass(), either on the request's loop, later. Reads come by here too. */
+	bool (*admit)(struct volume_tap *tap, struct volume_request *request);
+	/* Required. On the request's loop, before its done(), for what was admitted or passed. */
+	void (*completed)(struct volume_tap *tap, struct volume_request *request, int result);
+	/* Required. volume_cancel() of a request the tap has: refuse it, or do nothing when it is
+	 * already on its way. True: it is (or was) the tap's; false: the back end has it. */
+	bool (*cancel)(struct volume_tap *tap, struct volume_request *request);
+};
+struct volume_tap {
+	const struct volume_tap_ops *ops;
 };
 
 struct volume_ops {
@@ -90,7 +132,14 @@ struct volume_identity {
 	uint8_t uuid[16];
 	uint8_t naa[16];
 	char serial[33]; /* VPD 80: the UUID's 32 hex digits */
+	/* Of a passthrough volume that keeps the identity of the target it came from; "": our own.
+	 * Then naa may be any name of SPC-4 7.8.6.6 (the unused bytes of an 8-byte one are zero)
+	 * and serial any text. */
+	char vendor[9], product[17]; /* standard INQUIRY; vendor also begins the T10 designator */
+	char t10[65];                /* the rest of the T10 designator; "": the serial number */
 };
+/* Bytes of @identity's NAA name: 16 or 8 (SPC-4 table 587 ff.). */
+unsigned volume_naa_length(const struct volume_identity *identity);
 
 /* What is done about data that changes by itself; chosen when the volume is made.
  * STANDARD: every slot has a checksum, verified by every read; an overwrite may be in flight when
@@ -110,11 +159,16 @@ struct volume {
 	uint64_t size_bytes;
 	bool read_only;
 	bool thin;
+	bool torn; /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
 	enum volume_checksum checksum;
 	uint64_t reserve_bytes; /* promised to this volume alone */
 	uint32_t refs;          /* atomic */
 	struct list watchers;   /* struct volume_watcher; control loop only */
+	struct volume_tap *tap; /* atomic; NULL: none */
+	uint32_t untapped;      /* atomic: changes in flight that no tap has seen */
 	void *private_data;     /* private to the back end */
+	struct qos *qos;     /* atomic; NULL: never limited; the back end's qos_free() at its end */
+	struct turns *turns; /* of the pool; NULL: no turns are taken */
 };
 
 /* volume_submit: validates (range, alignment: -EINVAL through done()), fills the private
@@ -125,6 +179,19 @@ void volume_submit(struct volume *volume, struct volume_request *request);
 void volume_cancel(struct volume_request *request);
 /* volume_refuse: for back ends, inside submit: finish @request with @result, from the loop. */
 void volume_refuse(struct volume_request *request, int result);
+
+/* volume_tap_set: from now on changes go by @tap (NULL: by none). A tap that is taken off has to
+ * live until the requests it admitted are done. volume_tap_quiet: true once no change is in
+ * flight that was submitted before the tap was set; those are unknown to it. Context: any.
+ * volume_pass: see volume_tap_ops.admit. Context: the request's loop, not inside admit(). */
+void volume_tap_set(struct volume *volume, struct volume_tap *tap);
+bool volume_tap_quiet(const struct volume *volume);
+void volume_pass(struct volume_request *request);
+
+/* volume_set_limits: at once, also for what waits. Context: the control loop. -EINVAL, -ENOMEM. */
+int volume_set_limits(struct volume *volume, const struct volume_limits *limits, struct err *err)
+    __attribute__((warn_unused_result));
+void volume_get_limits(const struct volume *volume, struct volume_limits *ret_limits);
 
 uint64_t volume_size(const struct volume *volume); /* bytes */
 struct volume *volume_ref(struct volume *volume);  /* any thread */

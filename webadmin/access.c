@@ -9,6 +9,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "webadmin/secret.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
@@ -26,6 +27,9 @@ static const struct config_migration migrations[] = {
      "create trigger audit_keeps before delete on audit"
      "  when old.id > (select max(id) from audit) - 400000 begin"
      "  select raise(abort, 'the audit log is append only'); end;"},
+    {"two-step sign-in",
+     "create table totp(name text primary key references account(name) on delete cascade,"
+     "  key blob not null, recovery blob not null) without rowid;"},
 };
 
 /* --- in memory ------------------------------------------------------------------------------ */
@@ -66,7 +70,7 @@ void access_random_text(struct access *access, char text[SECRET_TEXT])
 	explicit_bzero(bytes, sizeof bytes);
 }
 
-void access_new_setup_code(struct access *access)
+void access_new_code(struct access *access, char code[SETUP_CODE_TEXT])
 {
 	static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; /* Crockford's 32 */
 	uint8_t bytes[12];
@@ -75,10 +79,11 @@ void access_new_setup_code(struct access *access)
 	loop_random(access->loop, bytes, sizeof bytes);
 	for (unsigned i = 0; i < sizeof bytes; i++) {
 		if (i && i % 4 == 0)
-			access->setup_code[out++] = '-';
-		access->setup_code[out++] = digits[bytes[i] & 31];
+			code[out++] = '-';
+		code[out++] = digits[bytes[i] & 31];
 	}
-	access->setup_code[out] = '\0';
+	code[out] = '\0';
+	explicit_bzero(bytes, sizeof bytes);
 }
 
 void access_digest(const char *secret, uint8_t hash[32])
@@ -109,6 +114,25 @@ void access_end_sessions(struct access *access, const char *account, uint64_t bu
 		if (session->id != but && strcmp(session->account, account) == 0)
 			access_end_session(access, session);
 	}
+}
+
+struct session *access_session(struct access *access, uint64_t id)
+{
+	list_for_each (it, &access->sessions) {
+		struct session *session = list_entry(it, struct session, link);
+
+		if (session->id == id)
+			return session;
+	}
+	return NULL;
+}
+
+bool access_is_confirmed(struct access *access, uint64_t id)
+{
+	const struct session *session = access_session(access, id);
+
+	return session && session->confirmed &&
+	       loop_now(access->loop) - session->confirmed <= CONFIRMED_NS;
 }
 
 struct session *access_find_session(struct access *access, const char *secret)
@@ -274,10 +298,12 @@ int access_store_account(struct access *access, const struct account *account, s
 
 	if (!access->store)
 		return closed(access, err);
-	result = config_prepare(access->store,
-				"insert or replace into account(name, role, cost, salt, hash)"
-				" values(?, ?, ?, ?, ?)",
-				&statement, err);
+	result =
+	    config_prepare(access->store,
+			   "insert into account(name, role, cost, salt, hash) values(?, ?, ?, ?, ?)"
+			   " on conflict(name) do update set role = excluded.role,"
+			   " cost = excluded.cost, salt = excluded.salt, hash = excluded.hash",
+			   &statement, err);
 	if (result < 0)
 		return result;
 	config_bind_text(statement, 1, account->name);
@@ -285,6 +311,33 @@ int access_store_account(struct access *access, const struct account *account, s
 	config_bind_number(statement, 3, account->password.cost);
 	config_bind_blob(statement, 4, account->password.salt, sizeof account->password.salt);
 	config_bind_blob(statement, 5, account->password.hash, sizeof account->password.hash);
+	return finish(statement, err);
+}
+
+int access_store_totp(struct access *access, const struct account *account, struct err *err)
+{
+	const struct totp *totp = &account->totp;
+	uint8_t sealed[SECRET_SEALED];
+	struct config_statement *statement;
+	int length, result;
+
+	if (!access->store)
+		return closed(access, err);
+	if (!totp->on)
+		return config_run(access->store, err, "delete from totp where name = ?", "s",
+				  account->name);
+	length = secret_seal(totp->key, TOTP_KEY, account->name, "totp", sealed);
+	if (length <= 0)
+		return err_set(err, -EIO, "the key could not be sealed");
+	result = config_prepare(access->store,
+				"insert or replace into totp(name, key, recovery) values(?, ?, ?)",
+				&statement, err);
+	if (result < 0)
+		return result;
+	config_bind_text(statement, 1, account->name);
+	config_bind_blob(statement, 2, sealed, (size_t)length);
+	config_bind_blob(statement, 3, totp->recovery,
+			 totp->recovery_count * sizeof totp->recovery[0]);
 	return finish(statement, err);
 }
 
@@ -353,6 +406,36 @@ static void load_account(struct access *access, struct config_statement *stateme
 	access->account_count++;
 }
 
+/* A key that can not be opened (another machine's secret.key) lets nobody in; recovery codes do. */
+static void load_totp(struct access *access, struct config_statement *statement)
+{
+	struct account *account = access_find_account(access, config_text(statement, 0));
+	uint8_t plain[SECRET_MAX + 1];
+	unsigned opened = 0;
+	int length;
+	const void *data = config_blob(statement, 1, &length);
+
+	if (!account)
+		return;
+	if (length > 0 &&
+	    secret_unseal(data, (unsigned)length, account->name, "totp", plain, &opened) &&
+	    opened == TOTP_KEY) {
+		memcpy(account->totp.key, plain, TOTP_KEY);
+	} else {
+		log_error("account %s: the key of its second step can not be opened",
+			  account->name);
+		loop_random(access->loop, account->totp.key, TOTP_KEY);
+	}
+	explicit_bzero(plain, sizeof plain);
+	data = config_blob(statement, 2, &length);
+	account->totp.recovery_count = (unsigned)length / 32u;
+	if (account->totp.recovery_count > TOTP_RECOVERY_CODES)
+		account->totp.recovery_count = TOTP_RECOVERY_CODES;
+	if (account->totp.recovery_count)
+		memcpy(account->totp.recovery, data, account->totp.recovery_count * 32u);
+	account->totp.on = true;
+}
+
 static void load_token(struct access *access, struct config_statement *statement)
 {
 	struct token *token = heap_zalloc(sizeof *token);
@@ -401,6 +484,8 @@ static int open_store(struct access *access, const char *state_dir, struct err *
 				   "select name, role, cost, salt, hash from account order by name",
 				   load_account, err);
 	if (result == 0)
+		result = load_rows(access, "select name, key, recovery from totp", load_totp, err);
+	if (result == 0)
 		result = load_rows(access,
 				   "select name, role, hash, created, expires, maker from token"
 				   " order by name",
@@ -430,7 +515,7 @@ int access_open(struct loop *loop, const char *state_dir, struct access **ret_ac
 		config_close(access->store);
 		access->store = NULL;
 	} else if (access->account_count == 0) {
-		access_new_setup_code(access);
+		access_new_code(access, access->setup_code);
 	}
 	*ret_access = access;
 	return 0;

@@ -9,13 +9,15 @@
 #include "core/list.h"
 #include "core/loop.h"
 #include "webadmin/api.h"
+#include "webadmin/totp.h"
 
 /* Inside webadmin/: who may use the API from the network, and what was done.
  *
  * A1 Accounts, tokens and the audit log are rows of STATE/access.db and, but for the log, all in
  *    memory: a login reads no disk and writes none that it needs, so it works when the disk is
  *    full.
- * A2 Passwords are kept as scrypt, tokens and session cookies as SHA-256 only.
+ * A2 Passwords are kept as scrypt, tokens, recovery codes and session cookies as SHA-256 only,
+ *    keys of two-step sign-in sealed (secret.h).
  * A3 Each audit entry holds the hash of itself and the one before it; the database refuses to
  *    change or remove an entry (but the oldest, past AUDIT_MAX).
  * A4 While there is no account there is a set-up code; the first account is made with it.
@@ -28,6 +30,7 @@
 #define SESSIONS_MAX     512u
 #define ACCOUNT_SESSIONS 16u
 #define SESSION_IDLE_NS  (30 * 60 * 1000000000ull)
+#define CONFIRMED_NS     (5 * 60 * 1000000000ull) /* a password given again holds this long */
 #define SESSION_LIFE_NS  (12 * 3600 * 1000000000ull)
 #define PASSWORD_LEAST   10
 #define PASSWORD_MOST    256
@@ -47,6 +50,8 @@ struct account {
 	char name[ACCOUNT_NAME_MAX + 1];
 	enum role role;
 	struct password password;
+	struct totp totp;
+	bool totp_offered; /* totp.key waits for a code that confirms it */
 };
 
 struct token {
@@ -65,6 +70,7 @@ struct session {
 	char account[ACCOUNT_NAME_MAX + 1];
 	char csrf[SECRET_TEXT];
 	uint64_t created, used; /* loop_now() */
+	uint64_t confirmed;     /* when the password was given again; 0 = never */
 };
 
 /* Failed sign-ins of one name or one address. */
@@ -115,7 +121,10 @@ int password_hash(struct access *access, struct hashing *hashing);
 struct account *access_find_account(struct access *access, const char *name);
 struct token *access_find_token(struct access *access, const char *name);
 void access_random_text(struct access *access, char text[SECRET_TEXT]);
-void access_new_setup_code(struct access *access);
+void access_new_code(struct access *access, char code[SETUP_CODE_TEXT]);
+/* Has the session @id given its password again lately? */
+bool access_is_confirmed(struct access *access, uint64_t id);
+struct session *access_session(struct access *access, uint64_t id);
 /* What @hash is of: a session or a token that is good now; NULL else. */
 struct session *access_find_session(struct access *access, const char *secret);
 struct token *access_find_secret(struct access *access, const char *secret);
@@ -134,9 +143,18 @@ void access_succeeded(struct access *access, const char *key);
 
 /* Rows. */
 int access_store_account(struct access *access, const struct account *account, struct err *err);
+/* The second factor of @account, or that it has none any more. */
+int access_store_totp(struct access *access, const struct account *account, struct err *err);
 int access_remove_account(struct access *access, const char *name, struct err *err);
 int access_store_token(struct access *access, const struct token *token, struct err *err);
 int access_remove_token(struct access *access, const char *name, struct err *err);
+
+/* api_totp.c. totp_answer: @code (NULL: none came) for @account, at sign-in after the password.
+ * totp_turn_off: false = an error has been sent. */
+enum totp_answer { TOTP_ANSWER_GOOD, TOTP_ANSWER_NEEDED, TOTP_ANSWER_WRONG };
+enum totp_answer totp_answer(struct api_request *request, struct account *account,
+			     const char *code);
+bool totp_turn_off(struct api_request *request, struct account *account);
 
 /* audit.c: one entry; a failure is logged, counted and stops nothing. */
 void audit_add(struct access *access, const struct identity *who, const char *method,

@@ -3,6 +3,7 @@
 #define WEBADMIN_ADMIN_H
 
 #include "webadmin/access.h"
+#include "webadmin/certificate.h"
 #include "webadmin/model.h"
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
@@ -26,7 +27,10 @@ struct webadmin {
 	struct api_request *change; /* the one that runs */
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
+	struct replication *replication;
 	struct relay_thread relay;
+	bool applying; /* a document of the whole configuration */
+	struct certificate certificate;
 	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;

@@ -219,6 +219,13 @@ bool api_query(const struct api_request *request, const char *name, char *value,
 	return false;
 }
 
+bool api_is_dry(const struct api_request *request)
+{
+	char value[8];
+
+	return api_query(request, "dry_run", value, sizeof value) && strcmp(value, "0") != 0;
+}
+
 bool api_unpack(struct api_request *request, const char *format, ...)
 {
 	json_error_t error;

@@ -39,6 +39,7 @@ struct api_request {
 	const char *query;                 /* what stands behind "?", "" = nothing */
 	const char *if_match, *replay_key; /* of the headers; NULL: not given */
 	json_t *extra;                     /* more members of the reply; usually NULL */
+	const char *front_certificate; /* fingerprint of the one the web front has; NULL: none */
 
 	/* For the handler's asynchronous steps. */
 	struct pool_call call;
@@ -76,6 +77,9 @@ void api_extra(struct api_request *request, const char *name, json_t *value);
  * not there, too long or malformed. */
 bool api_query(const struct api_request *request, const char *name, char *value, size_t size);
 
+/* api_is_dry: with ?dry_run=1 nothing is changed, only shown what would be (ROUTE_DRY). */
+bool api_is_dry(const struct api_request *request);
+
 /* schema.c: the body against its route's row; false = a 400 has been sent. */
 bool api_body_check(struct api_request *request);
 
@@ -108,6 +112,14 @@ void api_login(struct api_request *request);
 void api_logout(struct api_request *request);
 void api_me_show(struct api_request *request);
 void api_me_password(struct api_request *request);
+void api_me_confirm(struct api_request *request);
+void api_totp_offer(struct api_request *request);
+void api_totp_confirm(struct api_request *request);
+void api_configuration_show(struct api_request *request);
+void api_configuration_apply(struct api_request *request);
+void api_certificate_show(struct api_request *request);
+void api_certificate_set(struct api_request *request);
+void api_totp_delete(struct api_request *request);
 void api_setup_show(struct api_request *request);
 void api_set_up(struct api_request *request);
 void api_account_list(struct api_request *request);
@@ -139,6 +151,7 @@ void api_volume_list(struct api_request *request);
 void api_volume_create(struct api_request *request);
 void api_volume_show(struct api_request *request);
 void api_volume_change(struct api_request *request);
+void api_volume_rescan(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);
 void api_share_create(struct api_request *request);
@@ -176,6 +189,14 @@ void api_group_list(struct api_request *request);
 void api_group_set(struct api_request *request);
 void api_reservation_show(struct api_request *request);
 void api_reservation_clear(struct api_request *request);
+void api_replica_code(struct api_request *request);
+void api_replica_pair(struct api_request *request);
+void api_replica_peers(struct api_request *request);
+void api_replica_unpair(struct api_request *request);
+void api_replica_list(struct api_request *request);
+void api_replica_show(struct api_request *request);
+void api_replica_create(struct api_request *request);
+void api_replica_act(struct api_request *request);
 void api_initiator_list(struct api_request *request);
 void api_session_list(struct api_request *request);
 void api_session_drop(struct api_request *request);

@@ -123,10 +123,13 @@ static void note_failure(struct api_request *request, const char *name)
 	access_failed(access_of(request), key);
 }
 
-static json_t *show_me(const struct identity *who, const char *csrf)
+static json_t *show_me(struct access *access, const struct identity *who, const char *csrf)
 {
-	return json_pack("{s:s,s:s,s:s}", "name", who->name, "role", role_name(who->role), "csrf",
-			 csrf);
+	const struct account *account =
+	    who->session ? access_find_account(access, who->name) : NULL;
+
+	return json_pack("{s:s,s:s,s:s,s:b}", "name", who->name, "role", role_name(who->role),
+			 "csrf", csrf, "totp", account && account->totp.on);
 }
 
 static void start_session(struct api_request *request, const struct account *account, int status)
@@ -139,18 +142,40 @@ static void start_session(struct api_request *request, const struct account *acc
 		return;
 	}
 	request->who.role = account->role;
+	request->who.session = session->id;
 	snprintf(request->who.name, sizeof request->who.name, "%s", account->name);
 	api_extra(request, "session", json_string(secret));
 	explicit_bzero(secret, sizeof secret);
 	request->replay_key = NULL; /* a session is not given out twice */
-	api_reply(request, status, show_me(&request->who, session->csrf));
+	api_reply(request, status, show_me(access_of(request), &request->who, session->csrf));
+}
+
+/* The password is right; is there a code to give, and was it? False = an error has been sent. */
+static bool second_step(struct api_request *request, struct account *account)
+{
+	const char *code = json_string_value(json_object_get(request->body, "code"));
+	enum totp_answer answer = totp_answer(request, account, code);
+
+	if (answer == TOTP_ANSWER_GOOD)
+		return true;
+	snprintf(request->who.name, sizeof request->who.name, "%s", account->name);
+	if (answer == TOTP_ANSWER_NEEDED) {
+		api_reply_error(request, 401, "totp_needed",
+				"this account signs in with a code besides");
+		return false;
+	}
+	note_failure(request, account->name);
+	api_reply_error(request, 401, "bad_totp",
+			"this is neither the code of now nor a "
+			"recovery code");
+	return false;
 }
 
 static void login_hashed(struct hashing *hashing, bool good)
 {
 	struct api_request *request = hashing->context;
 	const char *name = json_string_value(json_object_get(request->body, "name"));
-	const struct account *account = access_find_account(access_of(request), name);
+	struct account *account = access_find_account(access_of(request), name);
 	char key[80];
 
 	if (!hashing_good(request, good))
@@ -162,6 +187,8 @@ static void login_hashed(struct hashing *hashing, bool good)
 		api_reply_error(request, 401, "bad_login", "the name or the password is wrong");
 		return;
 	}
+	if (!second_step(request, account))
+		return;
 	name_key(name, key);
 	access_succeeded(access_of(request), key);
 	source_key(request, key);
@@ -173,9 +200,10 @@ void api_login(struct api_request *request)
 {
 	static const struct password nobody = {.cost = COST}; /* takes as long for unknown names */
 	const struct account *account;
-	const char *name, *text;
+	const char *name, *text, *code = NULL;
 
-	if (!api_unpack(request, "{s:s,s:s}", "name", &name, "password", &text) ||
+	if (!api_unpack(request, "{s:s,s:s,s?:s}", "name", &name, "password", &text, "code",
+			&code) ||
 	    !not_too_soon(request, name))
 		return;
 	if (strlen(text) > PASSWORD_MOST) {
@@ -208,7 +236,7 @@ void api_me_show(struct api_request *request)
 		if (session->id == request->who.session)
 			csrf = session->csrf;
 	}
-	api_reply(request, 200, show_me(&request->who, csrf));
+	api_reply(request, 200, show_me(access_of(request), &request->who, csrf));
 }
 
 /* --- the first account ---------------------------------------------------------------------- */
@@ -301,8 +329,8 @@ static json_t *show_account(struct access *access, const struct account *account
 	list_for_each (it, &access->sessions)
 		sessions +=
 		    strcmp(list_entry(it, struct session, link)->account, account->name) == 0;
-	return json_pack("{s:s,s:s,s:i}", "name", account->name, "role", role_name(account->role),
-			 "sessions", sessions);
+	return json_pack("{s:s,s:s,s:i,s:b}", "name", account->name, "role",
+			 role_name(account->role), "sessions", sessions, "totp", account->totp.on);
 }
 
 void api_account_list(struct api_request *request)
@@ -435,14 +463,23 @@ void api_account_change(struct api_request *request)
 {
 	const char *role_text = NULL, *text = NULL;
 	struct account *account = find_account(request), changed;
+	int totp = -1;
 
-	if (!account || !api_unpack(request, "{s?:s,s?:s}", "role", &role_text, "password", &text))
+	if (!account || !api_unpack(request, "{s?:s,s?:s,s?:b}", "role", &role_text, "password",
+				    &text, "totp", &totp))
 		return;
+	if (totp == 1) {
+		api_reply_error(request, 400, "bad_request",
+				"two-step sign-in can be turned on by its owner only");
+		return;
+	}
 	changed = *account;
 	if ((role_text && !read_role(request, role_text, &changed.role)) ||
 	    (changed.role != ROLE_ADMIN && !not_the_last_admin(request, account)) ||
-	    (text && !password_good(request, text)))
+	    (text && !password_good(request, text)) ||
+	    (totp == 0 && !totp_turn_off(request, account)))
 		return;
+	changed.totp = account->totp;
 	if (text)
 		hash(request, text, NULL, changed_hashed);
 	else
@@ -522,6 +559,44 @@ void api_me_password(struct api_request *request)
 		api_reply_error(request, 403, "bad_login", "the old password is wrong");
 	else
 		hash(request, old, &account->password, old_hashed);
+}
+
+/* --- the password once more ------------------------------------------------------------------ */
+
+static void again_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	struct access *access = access_of(request);
+	const struct account *account = access_find_account(access, request->who.name);
+	struct session *session = access_session(access, request->who.session);
+
+	if (!hashing_good(request, good))
+		return;
+	if (!session || !account ||
+	    CRYPTO_memcmp(hashing->password.hash, account->password.hash,
+			  sizeof account->password.hash) != 0) {
+		note_failure(request, request->who.name);
+		api_reply_error(request, 403, "bad_login", "the password is wrong");
+		return;
+	}
+	session->confirmed = loop_now(access->loop);
+	api_reply(request, 200, show_me(access, &request->who, session->csrf));
+}
+
+void api_me_confirm(struct api_request *request)
+{
+	const struct account *account = access_find_account(access_of(request), request->who.name);
+	const char *text;
+
+	if (!api_unpack(request, "{s:s}", "password", &text) ||
+	    !not_too_soon(request, request->who.name))
+		return;
+	if (!account || !request->who.session)
+		api_reply_error(request, 409, "no_account", "this is for accounts that signed in");
+	else if (strlen(text) > PASSWORD_MOST)
+		api_reply_error(request, 403, "bad_login", "the password is wrong");
+	else
+		hash(request, text, &account->password, again_hashed);
 }
 
 /* --- tokens --------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include "core/heap.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/passthrough.h"
 
 /* The machine's block devices, and the check that comes before one of them is taken. */
 
@@ -38,6 +39,32 @@ static void find_pool(struct model *model, struct device_info *info)
 			info->free = false;
 		}
 	}
+}
+
+/* Those that are volumes. */
+static void find_volume(struct model *model, struct device_info *info)
+{
+	struct model_pool *pool = model_pool_find(model, PASSTHROUGH_POOL);
+	struct passthrough_info held;
+	struct volume *volume = NULL;
+	struct stat status;
+
+	if (!pool || !pool->pool || stat(info->path, &status) < 0)
+		return;
+	while ((volume = pool_volume_next(pool->pool, volume))) {
+		if (!passthrough_get_info(volume, &held) || !held.available ||
+		    !same_file(held.path, &status))
+			continue;
+		snprintf(info->used_by, sizeof info->used_by, "volume %s/%.180s", pool->name,
+			 volume->name);
+		info->free = false;
+	}
+}
+
+static void find_own_use(struct model *model, struct device_info *info)
+{
+	find_pool(model, info);
+	find_volume(model, info);
 }
 
 /* Names and models come from disks, and are whatever bytes those have. */
@@ -77,7 +104,7 @@ static void listed(struct device_call *call, int result)
 	}
 	disks = json_array();
 	for (unsigned i = 0; i < call->count; i++) {
-		find_pool(request->model, &call->devices[i]);
+		find_own_use(request->model, &call->devices[i]);
 		json_array_append_new(disks, show_disk(&call->devices[i]));
 	}
 	heap_free(call->devices);
@@ -96,7 +123,7 @@ static void checked(struct device_call *call, int result)
 
 	request->err = call->err;
 	for (unsigned i = 0; result == 0 && i < call->count; i++) {
-		find_pool(request->model, &call->devices[i]);
+		find_own_use(request->model, &call->devices[i]);
 		result = device_usable(&call->devices[i], request->force, &request->err);
 	}
 	heap_free(call->devices);

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/passthrough.h"
 
 static struct model_pool *find_pool(struct api_request *request)
 {
@@ -101,6 +102,11 @@ static bool pool_name_good(struct api_request *request, const char *name)
 	}
 	if (volume_name_check(name, &request->err) < 0) {
 		api_reply_failure(request, "bad_name");
+		return false;
+	}
+	if (strcmp(name, PASSTHROUGH_POOL) == 0) {
+		api_reply_error(request, 409, "pool_exists",
+				"pool %s is the one of volumes that are devices", name);
 		return false;
 	}
 	if (!model_pool_find(request->model, name))

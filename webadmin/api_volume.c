@@ -7,6 +7,8 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/limits.h"
+#include "webadmin/passthrough.h"
 #include "webadmin/share.h"
 
 /* The volume the path names goes to request->volume; false = an error has been sent. */
@@ -45,15 +47,16 @@ static bool step_good(struct api_request *request, int result, const char *exist
 
 void api_volume_list(struct api_request *request)
 {
-	json_t *volumes = json_array();
+	json_t *volumes = json_array(), *mapped = show_all_mappings(request->model);
 
 	list_for_each (it, &request->model->pools) {
 		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume)))
-			json_array_append_new(volumes, show_volume(request->model, volume));
+			json_array_append_new(volumes, show_volume_mapped(volume, mapped));
 	}
+	json_decref(mapped);
 	api_reply(request, 200, volumes);
 }
 
@@ -119,6 +122,10 @@ void api_volume_create(struct api_request *request)
 	struct pool *pool;
 	json_t *size, *reserve = NULL;
 
+	if (json_object_get(request->body, "device")) {
+		passthrough_volume_create(request);
+		return;
+	}
 	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o}", "pool", &pool_text, "name", &name,
 			"size", &size, "checksum", &checksum, "reserve", &reserve))
 		return;
@@ -172,6 +179,7 @@ static void volume_renamed(struct pool_call *call, int result)
 	while ((lun = model_lun_of_volume(request->model, uuid, lun, &target)))
 		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
 	if (config_begin(config, &request->err) < 0 ||
+	    store_rename_device(config, uuid, request->volume->name, &request->err) < 0 ||
 	    store_rename_volume(config, uuid, request->volume->name, &request->err) < 0 ||
 	    config_commit(config, &request->err) < 0)
 		log_warning("volume %s: its new name is not in the configuration yet: %s",
@@ -181,6 +189,15 @@ static void volume_renamed(struct pool_call *call, int result)
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
+static void change_limits(struct api_request *request)
+{
+	if (json_object_get(request->body, "name") || json_object_get(request->body, "size"))
+		api_reply_error(request, 400, "bad_request",
+				"give a size, a name or limits, one of the three");
+	else if (find_volume(request))
+		limits_change(request);
+}
+
 void api_volume_change(struct api_request *request)
 {
 	const char *name = NULL;
@@ -188,11 +205,16 @@ void api_volume_change(struct api_request *request)
 	uint64_t bytes;
 	int shrink = 0;
 
+	if (limits_asked(request)) {
+		change_limits(request);
+		return;
+	}
 	if (!api_unpack(request, "{s?:s,s?:o,s?:b}", "name", &name, "size", &size, "shrink",
 			&shrink))
 		return;
 	if (!name == !size) {
-		api_reply_error(request, 400, "bad_request", "give either a size or a name");
+		api_reply_error(request, 400, "bad_request",
+				"give a size, a name or limits, one of the three");
 		return;
 	}
 	if (!find_volume(request) || !no_share(request))
@@ -229,8 +251,16 @@ static void volume_deleted(struct pool_call *call, int result)
 
 	if (!step_good(request, result, NULL))
 		return;
-	if (request->state)
+	if (request->state) {
 		scsi_reservations_forget(request->state);
+		if (store_remove_device(request->admin->options.config, request->state,
+					&request->err) < 0 ||
+		    limits_forget(request->admin->options.config, request->state, &request->err) <
+			0)
+			log_error("volume %s/%s is still in the configuration: %s",
+				  request->match.param[0], request->match.param[1],
+				  request->err.text);
+	}
 	log_notice("volume %s/%s deleted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200,
 		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
@@ -260,4 +290,30 @@ void api_volume_delete(struct api_request *request)
 	request->volume = NULL; /* volume_delete() takes the reference */
 	request->call = (struct pool_call){.done = volume_deleted};
 	volume_delete(volume, &request->call);
+}
+
+static void volume_rescanned(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct config *config = request->admin->options.config;
+	uint64_t size = volume_size(request->volume);
+
+	if (!step_good(request, result, NULL))
+		return;
+	if (config_begin(config, &request->err) < 0 ||
+	    store_size_device(config, request->volume->identity.uuid, size, &request->err) < 0 ||
+	    config_commit(config, &request->err) < 0)
+		log_warning("volume %s: its size is not in the configuration yet: %s",
+			    request->volume->name, request->err.text);
+	log_notice("volume %s/%s has %llu bytes", request->match.param[0], request->match.param[1],
+		   (unsigned long long)size);
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+void api_volume_rescan(struct api_request *request)
+{
+	if (!find_volume(request))
+		return;
+	request->call = (struct pool_call){.done = volume_rescanned};
+	volume_rescan(request->volume, &request->call);
 }

@@ -7,6 +7,7 @@
 
 #include "core/heap.h"
 #include "webadmin/host.h"
+#include "webadmin/passthrough.h"
 
 void model_init(struct model *model)
 {
@@ -73,6 +74,8 @@ int model_pool_add_path(struct model_pool *pool, const char *path)
 
 const char *model_pool_kind(const struct model_pool *pool)
 {
+	if (model_pool_is_passthrough(pool))
+		return PASSTHROUGH_POOL;
 	return pool->path_count && pool_is_remote(pool->paths[0]) ? "rbd" : "native";
 }
 

@@ -93,7 +93,7 @@ void model_finish(struct model *model);
 struct model_pool *model_pool_add(struct model *model, const char *name);
 int model_pool_add_path(struct model_pool *pool, const char *path);
 struct model_pool *model_pool_find(struct model *model, const char *name);
-const char *model_pool_kind(const struct model_pool *pool); /* "native", "rbd" */
+const char *model_pool_kind(const struct model_pool *pool); /* "native", "rbd", .. */
 void model_pool_remove(struct model_pool *pool);            /* NULL is fine */
 
 struct model_target *model_target_add(struct model *model, const char *iqn, const char *alias);
@@ -163,6 +163,9 @@ const char *show_checksum(enum volume_checksum checksum);
 json_t *show_scrub(struct pool *pool);
 json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);
+/* For a list of them: show_all_mappings() once, then each with it. */
+json_t *show_all_mappings(struct model *model);
+json_t *show_volume_mapped(struct volume *volume, const json_t *all);
 json_t *show_target(const struct model_target *target);
 json_t *show_targets(struct model *model);
 json_t *show_luns(const struct model_target *target);

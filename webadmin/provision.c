@@ -300,6 +300,37 @@ static bool read_request(struct api_request *request, struct provision *provisio
 	       (*ret_pool = choose_pool(request, pool));
 }
 
+/* What would be made; nothing is. */
+static void show_dry(struct api_request *request, const struct provision *provision,
+		     struct pool *pool)
+{
+	const struct volume_spec *spec = &provision->spec;
+	const char *code;
+	json_t *hosts;
+
+	request->volume =
+	    model_find_volume(request->model, pool_name(pool), spec->name, &code, &request->err);
+	if (request->volume) {
+		api_reply_error(request, 409, "volume_exists", "there is a volume %s/%s already",
+				pool_name(pool), spec->name);
+		return;
+	}
+	hosts = json_array();
+	for (unsigned i = 0; i < provision->rule_count; i++) {
+		const struct iscsi_rule *rule = &provision->rules[i].rule;
+
+		json_array_append_new(
+		    hosts, json_string(rule->initiator[0] ? rule->initiator : rule->network));
+	}
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:s,s:s,s:i,s:o,s:o,s:{s:s,s:s,s:I}}", "dry_run", 1,
+			    "purpose", provision->purpose, "pool", pool_name(pool), "target",
+			    provision->iqn, "lun", 0, "hosts", hosts, "portals",
+			    show_portals(request->admin->options.iscsi), "volume", "pool",
+			    pool_name(pool), "name", spec->name, "size_bytes",
+			    (json_int_t)spec->size_bytes));
+}
+
 void api_provision(struct api_request *request)
 {
 	struct provision *provision = heap_zalloc(sizeof *provision);
@@ -312,6 +343,10 @@ void api_provision(struct api_request *request)
 	request->state = provision;
 	if (!read_request(request, provision, &pool))
 		return;
+	if (api_is_dry(request)) {
+		show_dry(request, provision, pool);
+		return;
+	}
 	request->call = (struct pool_call){.done = volume_made};
 	volume_create(pool, &provision->spec, &request->call);
 }

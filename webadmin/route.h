@@ -26,11 +26,13 @@ const char *role_name(enum role role);
 bool role_parse(const char *name, enum role *ret_role);
 
 enum route_flags {
-	ROUTE_CHANGE = 1,  /* changes something: one such request runs at a time, in order */
-	ROUTE_TEXT = 2,    /* the reply is text, not JSON */
-	ROUTE_AUDIT = 8,   /* no change, but it goes to the audit log like one */
-	ROUTE_SECRET = 16, /* body or reply hold secrets: answers are not kept for replays */
-	ROUTE_PAGED = 4,   /* a list that takes ?limit= and ?cursor= */
+	ROUTE_CHANGE = 1,   /* changes something: one such request runs at a time, in order */
+	ROUTE_TEXT = 2,     /* the reply is text, not JSON */
+	ROUTE_AUDIT = 8,    /* no change, but it goes to the audit log like one */
+	ROUTE_SECRET = 16,  /* body or reply hold secrets: answers are not kept for replays */
+	ROUTE_CONFIRM = 32, /* a session has to give its password again within 5 minutes before */
+	ROUTE_DRY = 64,     /* ?dry_run=1 shows what would be done */
+	ROUTE_PAGED = 4,    /* a list that takes ?limit= and ?cursor= */
 };
 
 /* The body of a request, and what is said of a reply: one row per member. */
@@ -44,7 +46,7 @@ enum field_type {
 	FIELD_DEVICES, /* array of paths or {"path", "size"} */
 	FIELD_OBJECTS, /* array of objects */
 	FIELD_LISTS,   /* array of arrays of numbers; replies only */
-	FIELD_OBJECT   /* replies only */
+	FIELD_OBJECT
 };
 
 struct route_field {

@@ -68,6 +68,8 @@ static const char *type_wanted(enum field_type type, const json_t *value)
 		return objects_good(value) ? NULL : "an array of objects";
 	case FIELD_DEVICES:
 		return devices_good(value) ? NULL : "an array of paths or objects";
+	case FIELD_OBJECT:
+		return json_is_object(value) ? NULL : "an object";
 	default:
 		return "left out";
 	}

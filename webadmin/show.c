@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "volumes/passthrough.h"
 #include "webadmin/model.h"
 
 /* What the API shows of each thing. Secrets never leave: a rule shows that there is one. */
@@ -211,27 +212,103 @@ const char *show_checksum(enum volume_checksum checksum)
 	return words[checksum];
 }
 
-json_t *show_volume(struct model *model, struct volume *volume)
+static void show_limits(json_t *object, const struct volume *volume)
+{
+	struct volume_limits limits;
+
+	volume_get_limits(volume, &limits);
+	set_number(object, "iops_limit", limits.iops);
+	set_number(object, "bandwidth_limit_bytes", limits.bandwidth);
+	set_number(object, "burst_ms", limits.burst_ms);
+	set_number(object, "delayed", limits.delayed);
+	set_number(object, "delayed_ms", limits.delayed_ns / 1000000);
+}
+
+/* What is not of our own making. */
+static void show_device(json_t *object, const struct volume *volume)
+{
+	const struct volume_identity *id = &volume->identity;
+	struct passthrough_info info;
+
+	json_object_set_new(object, "backend", json_string(volume->ops->name));
+	if (!passthrough_get_info(volume, &info))
+		return;
+	json_object_set_new(object, "device", json_string(info.path));
+	json_object_set_new(object, "state",
+			    json_string(info.available ? "online" : "unavailable"));
+	json_object_set_new(object, "reason", json_string(info.reason));
+	json_object_set_new(object, "read_only", json_boolean(volume->read_only));
+	json_object_set_new(object, "vendor", json_string(id->vendor));
+	json_object_set_new(object, "product", json_string(id->product));
+	json_object_set_new(object, "t10", json_string(id->t10));
+}
+
+/* @mapped: its LUNs, stolen. */
+static json_t *show_with(struct volume *volume, json_t *mapped)
 {
 	char naa[33], uuid[37];
 	json_t *object;
 
-	hex(volume->identity.naa, 16, naa);
+	hex(volume->identity.naa, volume_naa_length(&volume->identity), naa);
 	object = json_pack("{s:s,s:s,s:I,s:I,s:b,s:s,s:s,s:s,s:o}", "pool",
 			   volume->pool ? pool_name(volume->pool) : "", "name", volume->name,
 			   "size_bytes", (json_int_t)volume_size(volume), "used_bytes",
 			   (json_int_t)volume_used_bytes(volume), "thin", volume->thin, "uuid",
 			   uuid_text(volume->identity.uuid, uuid), "naa", naa, "serial",
-			   volume->identity.serial, "mapped", show_mappings(model, volume));
+			   volume->identity.serial, "mapped", mapped);
 	if (object) {
 		json_object_set_new(object, "checksum",
 				    json_string(show_checksum(volume->checksum)));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
+		show_device(object, volume);
+		show_limits(object, volume);
 	}
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)
 		json_object_set_new(object, "scsi_id", json_sprintf("3%s", naa));
 	return object;
+}
+
+/* The LUNs of all volumes by their UUIDs' digits: with a thousand of each, looking for every
+ * volume's own through all targets would take too long. */
+json_t *show_all_mappings(struct model *model)
+{
+	json_t *all = json_object();
+
+	list_for_each (it, &model->targets) {
+		struct model_target *target = list_entry(it, struct model_target, link);
+
+		list_for_each (other, &target->luns) {
+			struct model_lun *lun = list_entry(other, struct model_lun, link);
+			char uuid[33];
+			json_t *list;
+
+			hex(lun->volume, 16, uuid);
+			list = json_object_get(all, uuid);
+			if (!list) {
+				list = json_array();
+				json_object_set_new(all, uuid, list);
+			}
+			json_array_append_new(list, json_pack("{s:s,s:i}", "target", target->iqn,
+							      "lun", (int)lun->lun));
+		}
+	}
+	return all;
+}
+
+json_t *show_volume_mapped(struct volume *volume, const json_t *all)
+{
+	char uuid[33];
+	json_t *mapped;
+
+	hex(volume->identity.uuid, 16, uuid);
+	mapped = json_object_get(all, uuid);
+	return show_with(volume, mapped ? json_incref(mapped) : json_array());
+}
+
+json_t *show_volume(struct model *model, struct volume *volume)
+{
+	return show_with(volume, show_mappings(model, volume));
 }
 
 json_t *show_luns(const struct model_target *target)

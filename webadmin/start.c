@@ -6,9 +6,12 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "replication/replication.h"
 #include "volumes/devices.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
+#include "webadmin/limits.h"
+#include "webadmin/passthrough.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -94,6 +97,11 @@ static void directory_finish(struct directory *directory)
 	heap_free(directory->volumes);
 }
 
+static struct volume *find_for_limits(void *context, const uint8_t uuid[16])
+{
+	return directory_find(context, uuid);
+}
+
 static void lun_missing(struct model *model, struct model_lun *lun)
 {
 	struct model_pool *pool = model_pool_find(model, lun->pool);
@@ -127,6 +135,7 @@ static void start_targets(struct webadmin *admin)
 	struct directory directory = {0};
 
 	directory_fill(&directory, &admin->model);
+	limits_apply(admin, find_for_limits, &directory);
 	list_for_each (t, &admin->model.targets) {
 		struct model_target *target = list_entry(t, struct model_target, link);
 		struct err err = {0};
@@ -148,6 +157,7 @@ void webadmin_start_luns(struct webadmin *admin, const char *pool)
 	struct directory directory = {0};
 
 	directory_fill(&directory, &admin->model);
+	limits_apply(admin, find_for_limits, &directory);
 	list_for_each (t, &admin->model.targets) {
 		struct model_target *target = list_entry(t, struct model_target, link);
 
@@ -175,6 +185,8 @@ static void shares_opened(struct webadmin *admin)
 
 static void pools_opened(struct webadmin *admin)
 {
+	/* Before anybody writes: from the first change on, all of them are seen. */
+	replication_start(admin->replication);
 	webadmin_start_shares(admin, shares_opened);
 }
 
@@ -295,11 +307,26 @@ static void pool_opened(struct pool_call *call, int result)
 		pools_opened(admin);
 }
 
+static void start_passthrough(struct model_pool *pool)
+{
+	struct webadmin *admin = pool->opening;
+	bool last = loop_now(admin->options.control) >= pool->busy_limit_ns;
+
+	if (passthrough_start(admin, pool, last) == -EBUSY)
+		timer_start(&pool->retry, BUSY_RETRY_NS);
+	else if (--admin->pending == 0)
+		pools_opened(admin);
+}
+
 static void start_pool(struct timer *retry)
 {
 	struct model_pool *pool = container_of(retry, struct model_pool, retry);
 	const struct webadmin_options *options = &pool->opening->options;
 
+	if (model_pool_is_passthrough(pool)) {
+		start_passthrough(pool);
+		return;
+	}
 	pool->busy = true;
 	pool->call = (struct pool_call){.done = pool_opened};
 	pool_open(options->world, options->control, (const char *const *)pool->paths,
@@ -341,8 +368,10 @@ static void pool_stopped(struct pool_call *call, int result)
 		admin->stopped(admin->phase_context, admin->failures);
 }
 
-static void shares_stopped(struct webadmin *admin)
+static void replication_stopped(void *context)
 {
+	struct webadmin *admin = context;
+
 	admin->pending = 1;
 	list_for_each (it, &admin->model.pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
@@ -357,6 +386,11 @@ static void shares_stopped(struct webadmin *admin)
 	}
 	if (--admin->pending == 0)
 		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void shares_stopped(struct webadmin *admin)
+{
+	replication_stop(admin->replication, replication_stopped, admin);
 }
 
 static void target_stopped(void *context)

@@ -55,6 +55,16 @@ static const struct config_migration migrations[] = {
     {"CHAP of discovery",
      "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
      "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
+    {"devices as volumes",
+     "create table passthrough(volume blob primary key check(length(volume) = 16),"
+     "  name text not null unique, path text not null unique, size integer not null,"
+     "  read_only integer not null, naa blob not null check(length(naa) = 16),"
+     "  serial text not null, vendor text not null, product text not null,"
+     "  t10 text not null) without rowid;"},
+    {"limits of volumes",
+     "create table volume_limit(volume blob primary key check(length(volume) = 16),"
+     "  iops integer not null, bandwidth integer not null, burst_ms integer not null)"
+     " without rowid;"},
     {"read-only LUNs and CD-ROMs",
      "alter table lun add column read_only integer not null default 0;"
      "alter table lun add column cdrom integer not null default 0;"},

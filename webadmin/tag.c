@@ -11,7 +11,8 @@
 static const char *const moving[] = {
     "used_bytes",       "free_bytes",   "metadata_used_bytes", "generation",     "checksum_errors",
     "metadata_repairs", "hot_resummed", "replayed_records",    "sessions",       "seconds",
-    "commands",         "read_bytes",   "write_bytes",         "uptime_seconds",
+    "commands",         "read_bytes",   "write_bytes",         "uptime_seconds", "delayed",
+    "delayed_ms",
 };
 
 static bool is_moving(const char *key)

@@ -9,6 +9,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/host.h"
+#include "webadmin/replica.h"
 #include "webadmin/secret.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
@@ -38,9 +39,9 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	model_init(&admin->model);
 	result = watch_open(admin, &admin->watch, err);
 	if (result == 0)
-		result = access_open(options->control, options->state_dir, &admin->access, err);
-	if (result == 0)
 		result = secret_open(options->state_dir, err);
+	if (result == 0)
+		result = access_open(options->control, options->state_dir, &admin->access, err);
 	if (result == 0)
 		result = store_load(options->config, &admin->model, err);
 	if (result == 0)
@@ -49,6 +50,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
+	if (result == 0)
+		result = replica_create(admin, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -62,8 +65,10 @@ void webadmin_destroy(struct webadmin *admin)
 	if (!admin)
 		return;
 	watch_close(admin->watch);
+	certificate_finish(&admin->certificate);
 	model_finish(&admin->model);
 	replay_finish(admin);
+	replication_destroy(admin->replication);
 	access_close(admin->access);
 	secret_close();
 	heap_free(admin);
@@ -171,6 +176,13 @@ static bool request_good(struct api_request *request, const char *method)
 	else if (request->who.role < route->role)
 		api_reply_error(request, 403, "role_too_low", "this needs the role %s",
 				role_name(route->role));
+	else if (route->flags & ROUTE_CONFIRM && request->who.session &&
+		 !access_is_confirmed(request->admin->access, request->who.session))
+		api_reply_error(request, 403, "confirm_first",
+				"give the password again first (POST /api/v1/me/confirm)");
+	else if (!(route->flags & ROUTE_DRY) && strcmp(route->method, "GET") != 0 &&
+		 api_is_dry(request)) /* never carried out by mistake */
+		api_reply_error(request, 422, "no_dry_run", "this request has no dry run");
 	else if (phase && strcmp(route->method, "GET") != 0)
 		api_reply_error(request, 503, "not_ready", "granaryd is %s", phase);
 	else
@@ -218,7 +230,12 @@ static struct api_request *request_new(struct webadmin *admin, json_t *body,
 static void replied_to_socket(struct api_request *request, json_t *reply)
 {
 	struct control_request *control = request->context;
+	const struct certificate *newer = &request->admin->certificate;
 
+	if (request->front_certificate && newer->chain &&
+	    strcmp(request->front_certificate, newer->fingerprint) != 0)
+		json_object_set_new(
+		    reply, "tls", json_pack("{s:s,s:s}", "chain", newer->chain, "key", newer->key));
 	request_end(request);
 	control_reply(control, reply);
 }
@@ -232,7 +249,7 @@ static json_t *refusal(int status, const char *code, const char *detail)
 
 struct wire {
 	const char *method, *path, *if_match, *replay_key;
-	const char *session, *csrf, *token, *address; /* of the web front */
+	const char *session, *csrf, *token, *address, *certificate; /* of the web front */
 	json_t *body;
 };
 
@@ -242,12 +259,12 @@ static bool read_message(const json_t *message, struct wire *wire, bool front)
 
 	*wire = (struct wire){0};
 	if (front)
-		result =
-		    json_unpack((json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s,s?:s,s?:s,s?:s,s:s!}",
-				"method", &wire->method, "path", &wire->path, "body", &wire->body,
-				"if_match", &wire->if_match, "idempotency_key", &wire->replay_key,
-				"session", &wire->session, "csrf", &wire->csrf, "token",
-				&wire->token, "address", &wire->address);
+		result = json_unpack(
+		    (json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s,s?:s,s?:s,s?:s,s?:s,s:s!}",
+		    "method", &wire->method, "path", &wire->path, "body", &wire->body, "if_match",
+		    &wire->if_match, "idempotency_key", &wire->replay_key, "session",
+		    &wire->session, "csrf", &wire->csrf, "token", &wire->token, "certificate",
+		    &wire->certificate, "address", &wire->address);
 	else
 		result =
 		    json_unpack((json_t *)message, "{s:s,s:s,s?:o,s?:s,s?:s!}", "method",
@@ -279,6 +296,7 @@ static void serve(struct control_request *control, const json_t *message, struct
 	}
 	request->if_match = wire.if_match;
 	request->replay_key = wire.replay_key;
+	request->front_certificate = wire.certificate;
 	if (front) {
 		snprintf(request->who.address, sizeof request->who.address, "%s", wire.address);
 		if (!access_identify(admin->access, request, wire.session, wire.csrf, wire.token,

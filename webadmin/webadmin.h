@@ -46,6 +46,11 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 		   void *context);
 void webadmin_destroy(struct webadmin *admin); /* after stopped(), or a start that never was */
 
+/* webadmin_listen_replication: take connections of paired nodes there too. @ret_port: the real
+ * one. */
+int webadmin_listen_replication(struct webadmin *admin, const char *address, uint16_t port,
+				uint16_t *ret_port, struct err *err);
+
 /* webadmin_progress: one line on what is under way ("opening pool tank: 40 %"), false when
  * nothing is. */
 bool webadmin_progress(struct webadmin *admin, char *line, size_t size);

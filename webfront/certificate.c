@@ -182,6 +182,44 @@ static bool read_fingerprint(struct front_certificate *certificate)
 	return good;
 }
 
+void front_certificate_free(struct front_certificate *certificate)
+{
+	if (certificate->key)
+		explicit_bzero(certificate->key, strlen(certificate->key));
+	heap_free(certificate->key);
+	heap_free(certificate->chain);
+	*certificate = (struct front_certificate){0};
+}
+
+bool front_certificate_of(const char *chain, const char *key,
+			  struct front_certificate *ret_certificate)
+{
+	struct front_certificate certificate = {.chain = heap_strdup(chain),
+						.key = heap_strdup(key)};
+
+	if (certificate.chain && certificate.key && read_fingerprint(&certificate)) {
+		*ret_certificate = certificate;
+		return true;
+	}
+	front_certificate_free(&certificate);
+	return false;
+}
+
+/* Is key.pem that of cert.pem? */
+static bool is_pair(void)
+{
+	BIO *chain = BIO_new_file("cert.pem", "r"), *pem = BIO_new_file("key.pem", "r");
+	X509 *first = chain ? PEM_read_bio_X509(chain, NULL, NULL, NULL) : NULL;
+	EVP_PKEY *key = pem ? PEM_read_bio_PrivateKey(pem, NULL, NULL, (void *)"") : NULL;
+	bool good = first && key && X509_check_private_key(first, key) == 1;
+
+	X509_free(first);
+	EVP_PKEY_free(key);
+	BIO_free(chain);
+	BIO_free(pem);
+	return good;
+}
+
 int front_certificate_load(const struct front_options *options,
 			   struct front_certificate *ret_certificate, struct err *err)
 {
@@ -191,6 +229,9 @@ int front_certificate_load(const struct front_options *options,
 	if (access("key.pem", F_OK) < 0 || access("cert.pem", F_OK) < 0) {
 		result = make(options, err);
 		certificate.made = true;
+	} else if (!is_pair() && access("cert.pem.new", F_OK) == 0) {
+		/* The machine stopped between the two renames of a replacement. */
+		rename("cert.pem.new", "cert.pem");
 	}
 	if (result == 0)
 		result = read_file("key.pem", &certificate.key, err);

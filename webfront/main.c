@@ -99,7 +99,7 @@ static void out_of_time(int signal)
 
 static int start(const struct front_options *options, struct err *err)
 {
-	struct front_certificate certificate;
+	struct front_certificate certificate, shown;
 	unsigned port;
 	int listener, result = enter_directory(options->state_dir, err);
 
@@ -115,22 +115,23 @@ static int start(const struct front_options *options, struct err *err)
 	result = front_confine(err);
 	if (result == 0)
 		result = front_watch_start(err);
+	shown = certificate; /* for its fingerprint: the rest is taken over */
 	if (result == 0)
 		result = front_serve(listener, &certificate, err);
 	if (result == 0)
-		print_ready(options, port, &certificate);
-	explicit_bzero(certificate.key, strlen(certificate.key));
-	heap_free(certificate.key);
-	heap_free(certificate.chain);
+		print_ready(options, port, &shown);
+	front_certificate_free(&certificate);
 	return result;
 }
 
 int main(int argc, char **argv)
 {
+	const struct timespec moment = {.tv_nsec = 200 * 1000000};
+	struct front_certificate newer;
 	struct front_options options;
 	struct err err = {0};
 	sigset_t signals;
-	int status = front_options_read(argc, argv, &options), signal_number;
+	int status = front_options_read(argc, argv, &options);
 
 	if (status >= 0)
 		return status;
@@ -145,7 +146,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "granary-web: %s\n", err.text);
 		return 1;
 	}
-	sigwait(&signals, &signal_number);
+	while (sigtimedwait(&signals, NULL, &moment) < 0) {
+		if (front_relay_newer(&newer))
+			front_renew(&newer);
+	}
 	alarm(STOP_SECONDS);
 	front_stop();
 	return 0;

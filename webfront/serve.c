@@ -3,11 +3,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "core/control.h"
 #include "core/heap.h"
@@ -29,6 +31,7 @@ struct exchange {
 };
 
 static struct MHD_Daemon *server;
+static struct front_certificate in_use;
 
 /* --- replies -------------------------------------------------------------------------------- */
 
@@ -492,13 +495,12 @@ static size_t keep(void *context, struct MHD_Connection *connection, char *text)
 	return strlen(text);
 }
 
-int front_serve(int listener, const struct front_certificate *certificate, struct err *err)
+static struct MHD_Daemon *begin_serving(int listener, const struct front_certificate *certificate)
 {
 	unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
 			 MHD_USE_POLL | MHD_USE_TLS | MHD_USE_ITC | MHD_USE_ERROR_LOG;
 
-	front_relay_start();
-	server = MHD_start_daemon(
+	return MHD_start_daemon(
 	    flags, 0, NULL, NULL, handle, NULL, MHD_OPTION_EXTERNAL_LOGGER, told, NULL,
 	    MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_HTTPS_MEM_KEY, certificate->key,
 	    MHD_OPTION_HTTPS_MEM_CERT, certificate->chain, MHD_OPTION_HTTPS_PRIORITIES,
@@ -510,13 +512,65 @@ int front_serve(int listener, const struct front_certificate *certificate, struc
 	    MHD_OPTION_UNESCAPE_CALLBACK, keep, NULL, MHD_OPTION_URI_LOG_CALLBACK, raw_target, NULL,
 	    MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
 	    connection_changed, NULL, MHD_OPTION_END);
+}
+
+static void use(struct front_certificate *certificate)
+{
+	front_certificate_free(&in_use);
+	in_use = *certificate;
+	*certificate = (struct front_certificate){0};
+	front_relay_certificate(in_use.fingerprint);
+}
+
+int front_serve(int listener, struct front_certificate *certificate, struct err *err)
+{
+	front_relay_start();
+	server = begin_serving(listener, certificate);
 	if (!server)
 		return err_set(err, -EIO, "HTTPS can not be served (is cert.pem the key's?)");
+	use(certificate);
 	return 0;
+}
+
+/* What is under way has a moment to end; event streams come back by themselves. */
+static void *stop_old(void *old)
+{
+	const struct timespec pause = {.tv_sec = 2};
+
+	nanosleep(&pause, NULL);
+	MHD_stop_daemon(old);
+	return NULL;
+}
+
+void front_renew(struct front_certificate *certificate)
+{
+	struct MHD_Daemon *old = server;
+	int listener = (int)MHD_quiesce_daemon(old);
+	pthread_t thread;
+
+	if (listener < 0) {
+		front_certificate_free(certificate);
+		return;
+	}
+	server = begin_serving(listener, certificate);
+	if (server) {
+		log_notice("certificate SHA-256 %s", certificate->fingerprint);
+		use(certificate);
+	} else {
+		log_error("the new certificate can not be served; the old one stays");
+		front_certificate_free(certificate);
+		server = begin_serving(listener, &in_use);
+	}
+	if (pthread_create(&thread, NULL, stop_old, old) == 0)
+		pthread_detach(thread);
+	else
+		MHD_stop_daemon(old);
 }
 
 void front_stop(void)
 {
-	MHD_stop_daemon(server);
+	if (server)
+		MHD_stop_daemon(server);
 	server = NULL;
+	front_certificate_free(&in_use);
 }

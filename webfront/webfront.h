@@ -20,8 +20,9 @@
 #define FRONT_BODY_MAX    (1u << 20)
 #define FRONT_HEADERS_MAX 32768u /* all of a request's headers, bytes */
 #define FRONT_CALLS_MAX   32     /* requests at the daemon at one time */
-#define FRONT_STREAMS_MAX 24 /* event streams; with the calls less than the daemon's connections   \
-			      */
+#define FRONT_STREAMS_MAX                                                                          \
+	24 /* event streams; with the calls less than the daemon's connections                     \
+	    */
 #define FRONT_STREAMS_PER_ADDRESS 12
 #define FRONT_HOSTS_MAX           16
 #define FRONT_FIRST_NS            (15 * 1000000000ull) /* accept to the end of the headers */
@@ -48,6 +49,11 @@ struct front_certificate {
 	char fingerprint[96]; /* SHA-256, hex with colons */
 	bool made;            /* just now */
 };
+/* The one in use, kept so that a newer one that does not work can be taken back. */
+void front_certificate_free(struct front_certificate *certificate);
+/* Of PEM texts; false when there is no certificate in them. */
+bool front_certificate_of(const char *chain, const char *key,
+			  struct front_certificate *ret_certificate);
 int front_certificate_load(const struct front_options *options,
 			   struct front_certificate *ret_certificate, struct err *err)
     __attribute__((warn_unused_result));
@@ -77,6 +83,11 @@ json_t *front_relay(json_t *message, struct err *err);
 /* The same without a turn of its own, for who has one already (a stream). */
 json_t *front_relay_waiting(json_t *message, struct err *err);
 
+/* The daemon has a newer certificate than @fingerprint: it comes with the next reply, and
+ * front_relay_newer() gives it away once. Any thread. */
+void front_relay_certificate(const char *fingerprint);
+bool front_relay_newer(struct front_certificate *ret_certificate);
+
 /* stream.c: server-sent events. front_stream_open: @message is what make_message() made for this
  * client (a reference is taken), @last_id its Last-Event-ID or NULL; NULL: there are too many.
  * front_stream_begin: the daemon's status for this client; 200 goes on. */
@@ -96,9 +107,12 @@ struct front_asset {
 };
 const struct front_asset *front_asset_find(const char *path);
 
-/* serve.c: @listener is a bound, listening socket. */
-int front_serve(int listener, const struct front_certificate *certificate, struct err *err)
+/* serve.c: @listener is a bound, listening socket; @certificate is taken over on success. */
+int front_serve(int listener, struct front_certificate *certificate, struct err *err)
     __attribute__((warn_unused_result));
+/* front_renew: serve new connections with @certificate (taken over); those that are open go on
+ * for a moment. */
+void front_renew(struct front_certificate *certificate);
 void front_stop(void);
 
 #endif

@@ -17,11 +17,11 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit status completion help $globals"
+		list="disk pool volume provision share target lun discovery host initiator session setup appliance account token audit export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set check scrub findings export delete" ;;
-	volume) list="create list show resize rename delete" ;;
+	volume) list="create list show resize set rescan rename delete" ;;
 	share) list="create import list show quota check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map unmap list mask reservations release" ;;
@@ -34,6 +34,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
+	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
 	"disk list") list="--free $globals" ;;
@@ -43,8 +44,9 @@ _granary()
 	"pool check") list="--data --offline $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
-	"volume create") list="--checksum --reserve $globals" ;;
+	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
+	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"share create") list="--quota $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
@@ -61,6 +63,8 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
+	"config backup") list="--passphrase-file $globals" ;;
+	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;
 	esac; fi
 	COMPREPLY=($(compgen -W "$list" -- "$word"))

@@ -44,6 +44,9 @@ def make_lun(points, box):
     points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
     status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(443|3260|2049|111|68|546) '")
     points.point(status == 1, "nothing listens but HTTPS, iSCSI, NFS and the DHCP client", shown)
+    status, shown = box.run("nft list chain inet granary input")
+    points.point(status == 0 and "policy drop" in shown and "443" in shown and "3260" in shown,
+                 "a packet filter drops the rest", shown)
     status, shown = box.run("granary status -o json; uname -r")
     points.point(status == 0 and '"uring"' in shown, "io_uring on Debian's kernel", shown)
     for unit in ("granaryd", "granary-web"):

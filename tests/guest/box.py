@@ -41,17 +41,25 @@ def firmware_options(firmware, folder):
 
 
 class Box:
-    """One appliance: a fresh disk on the built image, its serial console, its iSCSI port."""
+    """One appliance, its serial console, its ports. Its disk: a fresh one on the built image; an empty
+    one, and the installer's @medium; or @disk, which another Box had. @bundles: further disks."""
 
-    def __init__(self, folder, firmware, bundles=(), options=()):
-        disk = os.path.join(folder, "disk.qcow2")
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image(), "-F", "qcow2",
-                        disk, "12G"], check=True)
+    def __init__(self, folder, firmware, bundles=(), options=(), medium=None, disk=None,
+                 cache="unsafe"):
+        self.disk = disk or os.path.join(folder, "disk.qcow2")
+        backing = [] if medium else ["-b", image(), "-F", "qcow2"]
+        if not disk:
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, self.disk, "12G"],
+                           check=True)
+        if medium:
+            options = ["-drive", f"file={medium},format=raw,media=cdrom,readonly=on", *options]
         self.port = daemon.free_port()
         self.web_port = daemon.free_port()
         self.seen = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         path = os.path.join(folder, "serial")
+        if os.path.exists(path):
+            os.unlink(path)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen()
@@ -60,7 +68,7 @@ class Box:
              "-m", "1024", "-display", "none", "-monitor", "none",
              *firmware_options(firmware, folder),
              "-chardev", f"socket,id=serial,path={path}", "-serial", "chardev:serial",
-             "-drive", f"file={disk},if=virtio,cache=unsafe",
+             "-drive", f"file={self.disk},if=virtio,cache={cache}",
              *[word for path in bundles
                for word in ("-drive", f"file={path},if=virtio,format=raw,readonly=on")],
              "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260,"

@@ -11,6 +11,8 @@ import time
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 DEMO_TARGET = "iqn.2026-11.org.granary:demo"
 READY_LIMIT = 30
+# rbd_suites_test.py: ceph.conf of a cluster; the suites run on RBD volumes instead of native ones.
+CEPH = os.environ.get("GRANARY_TEST_CEPH")
 
 
 def free_port():
@@ -29,11 +31,29 @@ class Server:
         self.port = port or free_port()
         self.log_path = os.path.join(state, "daemon.log")
         os.makedirs(state, exist_ok=True)
+        if CEPH and not os.path.exists(os.path.join(state, "config.db")):
+            self.prepare_rbd()
         command = [os.path.join(BUILD, "granaryd"), "--demo", "--state", state, "--bind", address,
                    "--iscsi-port", str(self.port), "--nfs-port", str(nfs_port), *more]
         engine = os.environ.get("GRANARY_IO_ENGINE")
         if engine:
             command += ["--io-engine", engine]
+        self.start(command)
+
+    def prepare_rbd(self):
+        """The demo's pool on an RBD namespace of its own; the demo takes what is there."""
+        space = "t" + os.urandom(6).hex()
+        subprocess.run(["rbd", "-c", CEPH, "namespace", "create", "rbd/" + space], check=True,
+                       stdin=subprocess.DEVNULL, timeout=60)
+        self.start([os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind",
+                    self.address, "--iscsi-port", str(free_port()), "--nfs-port", "0"])
+        try:
+            self.granary("pool", "create", "tank", "--backend", "rbd", "--conf", CEPH,
+                         "--ceph-pool", "rbd", "--id", "granary", "--namespace", space)
+        finally:
+            self.stop()
+
+    def start(self, command):
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=subprocess.STDOUT)

@@ -121,12 +121,15 @@ def ip(*words):
 
 
 class Guests:
-    """Guests 1..n, each running one script; all boot at once."""
+    """Guests 1..n, each running one script; all boot at once. prepare(share) may put files where
+    the guests see them, before."""
 
-    def __init__(self, folder, scripts):
+    def __init__(self, folder, scripts, prepare=None):
         self.folder = folder
         self.share = os.path.join(folder, "share")
         os.makedirs(self.share)
+        if prepare:
+            prepare(self.share)
         self.processes = []
         image = root_image()
         for number, script in enumerate(scripts, 1):

@@ -90,6 +90,27 @@ cd /; umount /mnt
 check "v4.1: the root above the exports" up vers=4.1 /
 ls /mnt | grep -qx files && cmp /mnt/files/big4 /tmp/data && yes "v4.1: /files is below it" || { no "v4.1: /files is below it"; ls -la /mnt; }
 umount /mnt/files 2>/dev/null; umount /mnt
+two() { mount -i -t nfs4 -o "vers=4.2,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,hard,timeo=20,nconnect=2" "$SERVER:/files" /mnt; }
+check "v4.2: mount" two
+grep -q 'vers=4.2.*nconnect=2' /proc/mounts && yes "v4.2: two connections" || no "v4.2: two connections"
+cd /mnt
+holes() { head -c 1M /dev/urandom > holes && truncate -s 8M holes && echo end >> holes && sync holes && [ "$(xfs_io -r -c 'seek -h 0' holes | awk '/HOLE/ { print $2 }')" = 1048576 ] && [ "$(xfs_io -r -c 'seek -d 1048576' holes | awk '/DATA/ { print $2 }')" = 8388608 ]; }
+check "v4.2: SEEK_HOLE, SEEK_DATA" holes
+punch() { fallocate -p -o 4096 -l 65536 holes && sync holes && [ "$(xfs_io -r -c 'seek -h 0' holes | awk '/HOLE/ { print $2 }')" = 4096 ] && cmp -n 65536 -i 4096:0 holes /dev/zero && [ "$(stat -c %s holes)" = 8388612 ]; }
+check "v4.2: a hole is punched" punch
+check "v4.2: space is not promised" sh -c '! fallocate -l 1M promised 2>/tmp/said && grep -qi "not supported" /tmp/said'
+copies() { cp holes copied && cmp holes copied && [ "$(xfs_io -r -c 'seek -h 0' copied | awk '/HOLE/ { print $2 }')" = 4096 ] && grep -E '^[[:space:]]*COPY: [1-9]' /proc/self/mountstats; }
+check "v4.2: cp copies on the server, holes stay holes" copies
+ranges() { xfs_io -f -c 'copy_range -s 100 -d 7 -l 5000 holes' ranged && cmp -n 5000 -i 100:7 holes ranged; }
+check "v4.2: copy_file_range" ranges
+check "v4.2: a clone is refused, as said" sh -c '! cp --reflink=always holes cloned 2>/tmp/said && grep -qi "not supported" /tmp/said'
+attributes() { setfattr -n user.one -v value holes && [ "$(getfattr --only-values -n user.one holes)" = value ] && setfattr -n user.two -v x holes && getfattr holes | grep -q user.two && setfattr -x user.one holes && ! getfattr -n user.one holes; }
+check "v4.2: extended attributes" attributes
+beat() { for i in $(seq 20); do printf '%4096d' $i | dd of=beat bs=512 count=8 oflag=direct,dsync conv=notrunc status=none iflag=fullblock || return 1; [ "$(dd if=beat bs=4k count=1 iflag=direct status=none | tr -d ' ')" = $i ] || return 1; done; }
+check "v4.2: a heartbeat with O_DIRECT" beat
+gone() { exec 7<> gone42 && echo still >&7 && rm gone42 && [ "$(cat < /proc/self/fd/7)" = still ]; local r=$?; exec 7>&-; return $r; }
+check "v4.2: a file that is open when it is removed" gone
+cd /; umount /mnt
 check "v4.1: what was written is there over v3" sh -c 'mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,nolock" "$SERVER:/files" /mnt && cmp /mnt/big4 /tmp/data && umount /mnt'
 dmesg | grep -iE 'nfs:|BUG|stale|NFSv4' | tail -n 5 | sed 's/^/# kernel: /'
 exit 0

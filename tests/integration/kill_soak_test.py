@@ -20,7 +20,8 @@ import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
 KILLS = int(os.environ.get("GRANARY_KILLS", "50"))
-READY_MAX = 2.0  # seconds
+# Seconds. On RBD the locks of the life before have to be broken, which takes the monitors a while.
+READY_MAX = 8.0 if daemon.CEPH else 2.0
 
 
 def leg(server, state, seed, seconds):
@@ -88,6 +89,8 @@ def test(points):
             code, output = end(load)
             points.point(code == 0 and first == "verified", "the last kill lost nothing", output)
             points.note(output)
+            if daemon.CEPH:  # Ceph checks itself
+                return
             pool = server.granary("pool", "check", "tank")
             points.point(True, "pool check finds nothing")
             points.note(pool.strip().splitlines()[-1] if pool.strip() else "")

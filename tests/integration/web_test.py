@@ -4,11 +4,15 @@
 """The web front against the real daemon: confinement, the set-up code, sessions, CSRF, roles on
 every route, tokens, rate limits, foreign hosts and origins, hostile HTTP, the audit log."""
 
+import base64
+import hmac
 import json
 import os
 import re
 import socket
 import sqlite3
+import ssl
+import struct
 import sys
 import tempfile
 import time
@@ -94,6 +98,118 @@ def csrf_and_origin(points, front, admin):
                  "the Link header leads to the next page", page.headers)
 
 
+def confirmation(points, front, admin):
+    """What can not be undone wants the password again, of a session and not of a token."""
+    path = f"{V1}/volumes/tank/nothing"
+    first = admin.call("DELETE", path)
+    wrong = admin.call("POST", f"{V1}/me/confirm", {"password": "not the phrase"})
+    still = admin.call("DELETE", path)
+    points.point([first.status, wrong.status, still.status] == [403] * 3 and
+                 first.body["code"] == still.body["code"] == "confirm_first",
+                 "deleting wants the password again", [first, wrong, still])
+    right = admin.call("POST", f"{V1}/me/confirm", {"password": PASSWORD})
+    then = admin.call("DELETE", path)
+    points.point(right.status == 200 and then.status == 404, "and goes on with it", [right, then])
+    token = admin.call("POST", f"{V1}/tokens", {"name": "robot", "role": "provisioner"}).body
+    reply = front.client(token=token["token"]).call("DELETE", path)
+    points.point(reply.status == 404, "a token is not asked", reply)
+    admin.call("DELETE", f"{V1}/tokens/robot")
+
+
+def code_of(secret, step):
+    """RFC 6238 with what Python has."""
+    digest = hmac.new(base64.b32decode(secret), struct.pack(">Q", step), "sha1").digest()
+    at = digest[19] & 15
+    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 1000000:06d}"
+
+
+def two_steps(points, front, admin):
+    """Two-step sign-in: offered, confirmed, asked for, recovered, turned off."""
+    admin.call("POST", f"{V1}/accounts", {"name": "twice", "role": "viewer", "password": PASSWORD})
+    sign_in = {"name": "twice", "password": PASSWORD}
+    client = front.client()
+    client.call("POST", f"{V1}/login", sign_in)
+    points.point(client.call("POST", f"{V1}/me/totp", {}).body["code"] == "confirm_first",
+                 "two-step sign-in: offered after the password")
+    client.call("POST", f"{V1}/me/confirm", {"password": PASSWORD})
+    secret = client.call("POST", f"{V1}/me/totp", {}).body["secret"]
+    now = int(time.time()) // 30
+    wrong = client.call("POST", f"{V1}/me/totp/confirm", {"code": code_of(secret, now - 9)})
+    points.point(wrong.status == 403 and front.client().call("POST", f"{V1}/login",
+                                                             sign_in).status == 200,
+                 "an old code does not turn it on", wrong)
+    on = client.call("POST", f"{V1}/me/totp/confirm", {"code": code_of(secret, now)})
+    points.point(on.status == 200 and len(set(on.body["recovery_codes"])) == 10,
+                 "the code of now does", on)
+    other = front.client()
+    needed = other.call("POST", f"{V1}/login", sign_in)
+    points.point(needed.status == 401 and needed.body["code"] == "totp_needed" and
+                 not other.cookie, "the password alone signs nobody in any more", needed)
+    again = other.call("POST", f"{V1}/login", {**sign_in, "code": code_of(secret, now)})
+    points.point(again.status == 401 and again.body["code"] == "bad_totp",
+                 "a code works once", again)
+    later = other.call("POST", f"{V1}/login", {**sign_in, "code": code_of(secret, now + 1)})
+    points.point(later.status == 200 and later.body["totp"], "the next code signs in", later)
+    recovery = on.body["recovery_codes"][3]
+    replies = [front.client().call("POST", f"{V1}/login",
+                                   {**sign_in, "code": code.lower()}).status
+               for code in (recovery, recovery)]
+    points.point(replies == [200, 401], "a recovery code works once", replies)
+    reset = admin.call("PATCH", f"{V1}/accounts/twice", {"totp": False})
+    points.point(reset.status == 200 and front.client().call("POST", f"{V1}/login",
+                                                             sign_in).status == 200,
+                 "an administrator turns it off", reset)
+    admin.call("DELETE", f"{V1}/accounts/twice")
+
+
+def certificate(points, folder, front, admin):
+    """Another certificate is used for the next connection, and after a restart."""
+    other_state = os.path.join(folder, "other")
+    daemon = api.Daemon(other_state, pool=False)
+    try:
+        other = web.Front(other_state)
+        other.stop()
+    finally:
+        daemon.stop()
+    pem = {}
+    for name in ("key", "cert"):
+        with open(os.path.join(other_state, "web", f"{name}.pem"), encoding="ascii") as file:
+            pem[name] = file.read()
+    with open(os.path.join(front.state, "web", "key.pem"), encoding="ascii") as file:
+        own_key = file.read()
+    before = admin.call("GET", f"{V1}/certificate").body
+    points.point(before["self_signed"] and before["fingerprint_sha256"] in front.log() and
+                 "127.0.0.1" in before["names"], "the certificate is shown", before)
+    for what, body in (("another key", {"chain": pem["cert"], "key": own_key}),
+                       ("no certificate", {"chain": "hello", "key": pem["key"]}),
+                       ("half a chain", {"chain": pem["cert"] + "-----BEGIN CERTIFICATE-----\nA",
+                                         "key": pem["key"]}),
+                       ("no key", {"chain": pem["cert"], "key": ""})):
+        reply = admin.call("PUT", f"{V1}/certificate", body)
+        points.point(reply.status == 400 and reply.body["code"] == "bad_certificate",
+                     f"refused: {what}", reply)
+    reply = admin.call("PUT", f"{V1}/certificate", {"chain": pem["cert"], "key": pem["key"]})
+    points.point(reply.status == 200 and
+                 reply.body["fingerprint_sha256"] != before["fingerprint_sha256"] and
+                 "PRIVATE" not in str(reply.data), "it is replaced", reply)
+    wanted = ssl.PEM_cert_to_DER_cert(pem["cert"])
+    limit = time.monotonic() + 10
+    served = None
+    while served != wanted and time.monotonic() < limit:
+        with socket.create_connection(("127.0.0.1", front.port), timeout=10) as plain:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with context.wrap_socket(plain) as stream:
+                served = stream.getpeercert(binary_form=True)
+        time.sleep(0.1)
+    points.point(served == wanted, "new connections are served with it")
+    points.point(admin.call("GET", f"{V1}/me").status == 200, "and sessions go on")
+    again = web.Front(front.state)
+    points.point(reply.body["fingerprint_sha256"] in again.log(), "so they are after a restart",
+                 again.log())
+    again.stop()
+
+
 def fixation(points, front, admin):
     """A session that a client brings along is never taken over."""
     planted = "B" * 43
@@ -147,22 +263,31 @@ def make_roles(points, front, admin):
     points.point(reply.status == 201, "an account", reply)
     clients["viewer"] = front.client()
     clients["viewer"].call("POST", f"{V1}/login", {"name": "eve", "password": PASSWORD})
+    clients["viewer"].call("POST", f"{V1}/me/confirm", {"password": PASSWORD})
     for role in ("provisioner", "operator"):
         reply = admin.call("POST", f"{V1}/tokens", {"name": f"t-{role}", "role": role})
         clients[role] = front.client(token=reply.body["token"])
-    shown = json.dumps(admin.call("GET", f"{V1}/tokens").body)
-    points.point("gry_" not in shown and "hash" not in shown, "a token is shown once", shown)
+    listed = json.dumps(admin.call("GET", f"{V1}/tokens").body)
+    points.point("gry_" not in listed and "hash" not in listed, "a token is shown once", listed)
     return clients
 
 
 BAD = [{"__proto__": 1}, {"name": {"a": [1]}}, {"size": 1e400}, {"devices": "x", "iqn": 5}]
 
 
+def shown(admin):
+    """All there is to change; checkpoints count by themselves."""
+    lists = [admin.call("GET", f"{V1}/{what}").body
+             for what in ("volumes", "targets", "pools", "accounts", "tokens")]
+    for pool in lists[2]:
+        del pool["generation"]
+    return lists
+
+
 def walk(points, admin, clients):
     """Every route, every role, and input that is wrong: the right refusal, nothing changed."""
     routes = admin.call("GET", f"{V1}/routes").body
-    before = [admin.call("GET", f"{V1}/{what}").body
-              for what in ("volumes", "targets", "pools", "accounts", "tokens")]
+    before = shown(admin)
     wrong = []
     for route in routes:
         path = re.sub(r"{\w+}", "nothing", route["path"])
@@ -185,8 +310,7 @@ def walk(points, admin, clients):
                     wrong.append((route["method"], path, role, text, reply))
     points.point(len(routes) > 40 and not wrong, f"{len(routes)} routes, every role, bad input",
                  wrong[:6])
-    after = [admin.call("GET", f"{V1}/{what}").body
-             for what in ("volumes", "targets", "pools", "accounts", "tokens")]
+    after = shown(admin)
     points.point(before == after, "and nothing was changed", [before, after])
 
 
@@ -322,6 +446,9 @@ def test(points):
             confinement(points, front)
             admin = set_up(points, daemon, front)
             csrf_and_origin(points, front, admin)
+            confirmation(points, front, admin)
+            two_steps(points, front, admin)
+            certificate(points, folder, front, admin)
             fixation(points, front, admin)
             events(points, front, admin)
             clients = make_roles(points, front, admin)

@@ -538,6 +538,8 @@ static int request_check(struct sim *sim, const struct device *device,
 			complain(sim, "a disk buffer is not aligned");
 		total += request->iov[i].iov_len;
 	}
+	if (request->op == DISK_DISCARD && request->flags & DISK_ZERO)
+		return -EOPNOTSUPP;
 	if (request->op != DISK_DISCARD && total != request->length) {
 		complain(sim, "a disk request's length is not its buffers'");
 		return -EINVAL;

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "appliance/firewall.h"
 #include "appliance/host.h"
 #include "appliance/render.h"
 #include "core/world.h"
@@ -317,6 +318,26 @@ static void files_of_a_bond(void **state)
 	json_decref(object);
 }
 
+static void firewall_follows(void **state)
+{
+	json_t *status = json_loads("{\"endpoints\":[{\"port\":3270},{\"port\":443},{\"port\":0},"
+				    "{\"port\":99999},{\"port\":3270},{\"port\":22}]}",
+				    0, NULL);
+	struct firewall firewall;
+	char text[FIREWALL_TEXT];
+
+	(void)state;
+	firewall_of(status, &firewall);
+	firewall_text(&firewall, text);
+	assert_non_null(strstr(text, "tcp dport { 22, 111, 443, 2049, 3270 } accept\n"));
+	assert_non_null(strstr(text, "tcp sport { 22, 111, 443, 2049, 3270 } notrack\n"));
+	assert_non_null(strstr(text, "policy drop;"));
+	json_decref(status);
+	firewall_of(NULL, &firewall);
+	firewall_text(&firewall, text);
+	assert_non_null(strstr(text, "{ 111, 443, 2049, 3260 } accept\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +349,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_bad_file_is_set_aside, setup, teardown),
 	    cmocka_unit_test(refusals),
 	    cmocka_unit_test(files_of_a_bond),
+	    cmocka_unit_test(firewall_follows),
 	};
 	int failed;
 

@@ -188,7 +188,7 @@ static void wrong_usage_is_two(void **state)
 	    "granary pool",
 	    "granary pool nonsense",
 	    "granary volume create",
-	    "granary volume create tank/a",
+	    "granary volume resize tank/a",
 	    "granary volume create tank/a 1G more",
 	    "granary volume list extra",
 	    "granary --nonsense status",

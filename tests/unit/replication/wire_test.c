@@ -53,7 +53,7 @@ static struct wire_message sample(unsigned type)
 	if (type == WIRE_WRITE || type == WIRE_HASHES || type == WIRE_DEFINE) {
 		message.data = data;
 		message.data_length = sizeof data;
-	} else if (type == WIRE_REFUSE) {
+	} else if (type == WIRE_REFUSE || type == WIRE_PAIR || type == WIRE_PAIRED) {
 		message.data = (const uint8_t *)"no";
 		message.data_length = 2;
 	}

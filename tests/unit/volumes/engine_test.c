@@ -420,7 +420,7 @@ static void test_refusals(void **state)
 	fseek(file, (long)superblock_position(POOL_SIZE, 0), SEEK_SET);
 	assert_int_equal(fread(block, 1, BLOCK, file), BLOCK);
 	assert_int_equal(superblock_decode(block, &sb, NULL), 0);
-	block[8] = 2;
+	block[8] = FORMAT_VERSION + 1;
 	memset(block + 12, 0, 4);
 	{
 		uint32_t crc = crc32c(0, block, BLOCK);
@@ -431,7 +431,7 @@ static void test_refusals(void **state)
 	assert_int_equal(fwrite(block, 1, BLOCK, file), BLOCK);
 	fclose(file);
 	assert_int_equal(bench_open(&bench, 2), -EPROTO);
-	assert_non_null(strstr(bench.err.text, "format 2"));
+	assert_non_null(strstr(bench.err.text, "format 3"));
 	bench_finish(&bench);
 }
 

@@ -21,6 +21,7 @@ static struct superblock sample(void)
 				.journal_offset = PV_AREA,
 				.journal_blocks = 1024,
 				.next_volume_id = 5,
+				.version = FORMAT_VERSION,
 				.pv_index = 1,
 				.pv_count = 2};
 
@@ -72,8 +73,10 @@ static void test_records(void **state)
 		size_t length = 0;
 
 		for (unsigned slot = 0; slot < CHUNK_SLOTS; slot += 5) {
-			if (type == RECORD_REMAP)
+			if (type == RECORD_REMAP || type == RECORD_RESTORE)
 				record.slot[slot] = 1000 + slot;
+			if (type == RECORD_RESTORE)
+				record.birth[slot] = 70 + slot;
 			else if (type <= RECORD_OVERWRITE)
 				record.crc[slot] = 500 + slot;
 		}
@@ -114,7 +117,7 @@ static void test_journal_block(void **state)
 
 struct seen {
 	struct map_entry entry[MAP_CHUNKS];
-	uint64_t slots[MAP_CHUNKS][CHUNK_SLOTS];
+	uint64_t slots[MAP_CHUNKS][MAP_SLOTS_SIZE / sizeof(uint64_t)];
 };
 
 static int see(void *context, unsigned index, const struct map_entry *entry)
@@ -130,7 +133,7 @@ static int see(void *context, unsigned index, const struct map_entry *entry)
 static void test_map_leaf(void **state)
 {
 	static struct map_entry entries[MAP_CHUNKS];
-	static uint64_t slots[MAP_CHUNKS][CHUNK_SLOTS];
+	static uint64_t slots[MAP_CHUNKS][MAP_SLOTS_SIZE / sizeof(uint64_t)];
 	static uint8_t bytes[NODE_LENGTH_MAX];
 	static struct seen seen;
 	size_t length;
@@ -143,6 +146,8 @@ static void test_map_leaf(void **state)
 			entries[i].slots = slots[i];
 			for (unsigned j = 0; j < CHUNK_SLOTS; j++)
 				slots[i][j] = i * 100 + j;
+			for (unsigned j = 0; i % 4 == 1 && j < CHUNK_SLOTS; j++)
+				map_ages(&entries[i])[j] = i * j;
 		}
 	}
 	entries[4].mask = 0;
@@ -152,6 +157,8 @@ static void test_map_leaf(void **state)
 	assert_int_equal(seen.entry[4].mask, 0);
 	assert_int_equal(seen.entry[6].chunk, 1006);
 	assert_memory_equal(seen.slots[7], slots[7], sizeof(slots[7]));
+	assert_memory_equal(seen.slots[9], slots[9], sizeof(slots[9]));
+	assert_int_equal(map_birth(&entries[9], 3), 9 + 27);
 	assert_int_equal(map_decode(bytes, length - 1, see, &seen), -EBADMSG);
 	bytes[0] = 200;
 	assert_int_equal(map_decode(bytes, length, see, &seen), -EBADMSG);

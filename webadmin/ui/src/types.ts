@@ -34,6 +34,10 @@ export interface ShareRule {
 	client: string; read_only: boolean; insecure: boolean; squash: string; anon_uid: number; anon_gid: number;
 }
 export interface ShareAccess { client: string; path: string; allowed: boolean; rule: string; read_only: boolean; versions: string[]; reason: string }
+export interface Disk {
+	name: string; path: string; by_id: string; kind: string; model: string; serial: string; size_bytes: number;
+	rotational: boolean; carries: string; pool: string; used_by: string; free: boolean;
+}
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
 export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }
 export interface Status {

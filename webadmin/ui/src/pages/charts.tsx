@@ -57,7 +57,7 @@ function Chart({ samples, columns, format, label, least, steps }: { samples: num
 			width: box.current!.clientWidth, height: HEIGHT, padding: [8, 28, 0, 0], legend: { show: false },
 			cursor: { y: false, points: { size: 6 } },
 			scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most * 1.15, least)] } },
-			axes: [{ ...axis, space: 90, size: 26, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleTimeString(language.value === "zh" ? "zh-CN" : "en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), grid: { show: false } }, { ...axis, size: 64, space: 36, incrs: steps, values: (_, at) => at.map(format) }],
+			axes: [{ ...axis, space: 90, size: 26, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleTimeString(language.value === "zh" ? "zh-CN" : "en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), grid: { show: false } }, { ...axis, size: 64, space: 26, incrs: steps, values: (_, at) => at.map(format) }],
 			series: [{}, series(t("chart.read"), "read"), series(t("chart.write"), "write")],
 		}, [[], [], []], box.current!);
 		const watcher = new ResizeObserver(([entry]) => plot.current?.setSize({ width: entry.contentRect.width, height: HEIGHT }));

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { call } from "../api";
 import { bytes, parseSize } from "../format";
 import { useResource } from "../live";
-import { Button, Card, Empty, Field, Input, Page, Select, SizeInput, Trouble, useAction, Waiting } from "../parts";
+import { Button, Card, Empty, Field, Input, Page, Select, SizeInput, Snippet, Trouble, useAction, Waiting } from "../parts";
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Host, Initiator, Pool, Provisioned } from "../types";
@@ -58,6 +58,11 @@ function Form({ pools }: { pools: Pool[] }) {
 			</Field>
 			<Known chosen={chosen} onChange={(list) => setHosts(list.join("\n"))} />
 			<Trouble problem={action.problem} />
+			<details>
+				<summary>{t("newlun.command")}</summary>
+				<Snippet label="granary" text={`granary provision ${name || "NAME"} ${size}${unit} ${chosen.join(" ") || "HOST..."} --pool ${pool}`} />
+				<Snippet label="curl" text={`curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n  ${location.origin}/api/v1/provision \\\n  -d '${JSON.stringify({ purpose: "vm-disks", name: name || "NAME", size: `${size}${unit}`, pool, hosts: chosen })}'`} />
+			</details>
 			<div class="buttons start">
 				<Button kind="main" submit busy={action.busy} disabled={!ready}>{t("newlun.go")}</Button>
 				<p class="hint">{t("newlun.what")}</p>

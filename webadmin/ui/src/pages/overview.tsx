@@ -49,14 +49,15 @@ function Figure({ icon, href, value, label, note }: { icon: IconName; href: stri
 	return <a class="figure" href={href}><Icon name={icon} /><div><b>{value}</b><span>{label}</span>{note && <small>{note}</small>}</div></a>;
 }
 
-function Figures({ status, volumes, shares }: { status: Status; volumes: Volume[]; shares: Share[] }) {
+function Figures({ status, volumes = [], shares = [], ready }: { status: Status; volumes?: Volume[]; shares?: Share[]; ready: boolean }) {
+	const disks = volumes.filter((one) => !shares.some((share) => share.pool === one.pool && share.name === one.name));
 	const luns = status.targets.reduce((sum, target) => sum + target.luns.length, 0);
 	const hosts = new Set(status.sessions.filter((session) => session.target).map((session) => session.initiator)).size;
 	return (
 		<div class="figures">
-			<Figure icon="disk" href={to("volumes")} value={volumes.length} label={t("nav.volumes")} note={bytes(volumes.reduce((sum, one) => sum + one.used_bytes, 0))} />
+			<Figure icon="disk" href={to("volumes")} value={ready ? disks.length : "…"} label={t("nav.volumes")} note={bytes(disks.reduce((sum, one) => sum + one.used_bytes, 0))} />
 			<Figure icon="target" href={to("targets")} value={luns} label="LUN" note={t("overview.onTargets", { count: status.targets.length })} />
-			<Figure icon="share" href={to("shares")} value={shares.length} label={t("nav.shares")} note={bytes(shares.reduce((sum, one) => sum + (one.used_bytes ?? 0), 0))} />
+			<Figure icon="share" href={to("shares")} value={ready ? shares.length : "…"} label={t("nav.shares")} note={bytes(shares.reduce((sum, one) => sum + (one.used_bytes ?? 0), 0))} />
 			<Figure icon="session" href={to("sessions")} value={status.sessions.length} label={t("nav.sessions")} note={t("overview.fromHosts", { count: hosts })} />
 		</div>
 	);
@@ -96,11 +97,11 @@ export function Overview() {
 	const { data: status, problem } = useResource<Status>("/status");
 	const volumes = useResource<Volume[]>("/volumes").data;
 	const shares = useResource<Share[]>("/shares").data;
-	if (!status || !volumes || !shares) return <Page title={t("nav.overview")}><Waiting problem={problem} /></Page>;
+	if (!status) return <Page title={t("nav.overview")}><Waiting problem={problem} /></Page>;
 	return (
 		<Page title={t("nav.overview")} lead={<Portals status={status} />}>
 			<Health alerts={alertsOf(status)} />
-			<Figures status={status} volumes={volumes} shares={shares} />
+			<Figures status={status} volumes={volumes} shares={shares} ready={!!volumes && !!shares} />
 			<Charts />
 			<div class="columns even">
 				{status.pools.length === 0 ? (

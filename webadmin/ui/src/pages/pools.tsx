@@ -6,38 +6,68 @@ import { useResource } from "../live";
 import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Progress, SizeInput, SpaceBar, StateBadge, Table, Waiting } from "../parts";
 import { go, to } from "../route";
 import { maybe, t } from "../text";
-import type { Finding, Pool as PoolType, Scrub } from "../types";
+import type { Disk, Finding, Pool as PoolType, Scrub, Share, Volume } from "../types";
 
 const pathOf = (name: string) => `/pools/${part(name)}`;
 
 /** How full a pool is, with its watermarks and what is promised. */
 export function PoolSpace({ pool }: { pool: PoolType }) {
 	const size = pool.size_bytes ?? 0, used = pool.used_bytes ?? 0;
+	const volumes = (useResource<Volume[]>("/volumes").data ?? []).filter((one) => one.pool === pool.name);
+	const shares = (useResource<Share[]>("/shares").data ?? []).filter((one) => one.pool === pool.name);
+	// A share's volume is as large as can be; what is promised to it is its quota.
+	const promised = volumes.filter((one) => !shares.some((share) => share.name === one.name)).reduce((sum, one) => sum + one.size_bytes, 0) + shares.reduce((sum, one) => sum + (one.quota_bytes ?? 0), 0);
 	return (
 		<div class="pool-space">
 			<div class="line"><strong>{bytes(used)}</strong> <span>{t("pools.of", { size: bytes(size), percent: percent(used, size) })}</span></div>
 			<SpaceBar used={used} size={size} marks={pool.watermarks} label={t("volumes.usedOf", { name: pool.name })} />
-			<div class="line small"><span>{t("pools.promised", { size: bytes(pool.provisioned_bytes ?? 0), times: number(pool.overcommit ?? 0, 2) })}</span><span>{t("pools.freeNow", { free: bytes(pool.free_bytes ?? 0) })}</span></div>
+			<div class="line small"><span>{t("pools.promised", { size: bytes(promised), times: number(size ? promised / size : 0, 2) })}</span><span>{t("pools.freeNow", { free: bytes(pool.free_bytes ?? 0) })}</span></div>
+		</div>
+	);
+}
+
+/** The machine's disks: free ones to be ticked, the others with what keeps them. */
+function Disks({ chosen, force, onChange }: { chosen: string[]; force: boolean; onChange: (paths: string[]) => void }) {
+	const { data } = useResource<Disk[]>("/disks");
+	const disks = (data ?? []).filter((disk) => disk.size_bytes > 0 && (disk.free || disk.carries || disk.used_by)).sort((a, b) => Number(b.free) - Number(a.free));
+	if (!data || disks.length === 0) return <p class="hint">{t("disks.none")}</p>;
+	const pathOfDisk = (disk: Disk) => disk.by_id || disk.path;
+	return (
+		<div class="disks">
+			{disks.map((disk) => {
+				const path = pathOfDisk(disk), usable = disk.free || (force && !disk.used_by);
+				return (
+					<label key={disk.path} class={usable ? "disk" : "disk taken"}>
+						<input type="checkbox" disabled={!usable} checked={chosen.includes(path)} onChange={(event) => onChange(event.currentTarget.checked ? [...chosen, path] : chosen.filter((one) => one !== path))} />
+						<span><b>{disk.name}</b> {bytes(disk.size_bytes)}<small>{[disk.model, disk.serial].filter(Boolean).join(" · ")}</small><small>{disk.used_by ? t("disks.used", { by: disk.used_by }) : disk.carries ? t("disks.carries", { what: disk.carries }) : t("disks.free")}</small></span>
+					</label>
+				);
+			})}
 		</div>
 	);
 }
 
 function Create({ onClose }: { onClose: () => void }) {
 	const [name, setName] = useState("");
+	const [disks, setDisks] = useState<string[]>([]);
 	const [devices, setDevices] = useState("");
 	const [size, setSize] = useState("");
 	const [unit, setUnit] = useState("G");
 	const [force, setForce] = useState(false);
-	const paths = devices.split(/\s+/).filter(Boolean);
+	const files = devices.split(/\s+/).filter(Boolean);
 	const wanted = size === "" ? undefined : parseSize(size, unit);
 	return (
-		<FormDialog title={t("pools.create")} button={t("action.create")} ready={name !== "" && paths.length > 0 && wanted !== null} onClose={onClose} submit={async () => {
-			await call("POST", "/pools", { name, devices: paths.map((path) => (wanted ? { path, size: wanted } : path)), force });
+		<FormDialog title={t("pools.create")} button={t("action.create")} ready={name !== "" && disks.length + files.length > 0 && wanted !== null} onClose={onClose} submit={async () => {
+			await call("POST", "/pools", { name, devices: [...disks, ...files.map((path) => (wanted ? { path, size: wanted } : path))], force });
 			notice(t("pools.created", { name }));
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
-			<Field label={t("pools.devices")} hint={t("pools.devicesHint")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={3} spellcheck={false} placeholder="/dev/disk/by-id/…" value={devices} onInput={(event) => setDevices(event.currentTarget.value)} />}</Field>
-			<SizeInput label={t("pools.fileSize")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("pools.fileSizeHint")} problem={wanted === null ? t("size.bad") : null} />
+			<fieldset><legend>{t("disks.title")}</legend><Disks chosen={disks} force={force} onChange={setDisks} /></fieldset>
+			<details>
+				<summary>{t("pools.files")}</summary>
+				<Field label={t("pools.devices")} hint={t("pools.devicesHint")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={2} spellcheck={false} placeholder="/var/lib/granary/tank.pool" value={devices} onInput={(event) => setDevices(event.currentTarget.value)} />}</Field>
+				<SizeInput label={t("pools.fileSize")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("pools.fileSizeHint")} problem={wanted === null ? t("size.bad") : null} />
+			</details>
 			<div class="caution"><Check label={t("pools.force")} value={force} onValue={setForce} /></div>
 		</FormDialog>
 	);

@@ -7,6 +7,8 @@ import { act, Button, Card, Facts, FormDialog, Input, notice, Page, Select, Wait
 import { look, type Look } from "../look";
 import { language, setLanguage, t } from "../text";
 import type { Status } from "../types";
+import { Certificate } from "./certificate";
+import { Totp } from "./totp";
 
 function Password({ onClose }: { onClose: () => void }) {
 	const [old, setOld] = useState("");
@@ -33,6 +35,7 @@ function Mine() {
 				<Select label={t("settings.look")} value={look.value} onValue={(value) => { look.value = value as Look; }} options={[["auto", t("look.auto")], ["light", t("look.light")], ["dark", t("look.dark")]]} />
 			</div>
 			<div class="setting"><div><strong>{t("entry.password")}</strong><p class="hint">{t("settings.passwordHint")}</p></div><Button icon="lock" onClick={() => setChanging(true)}>{t("settings.password")}</Button></div>
+			<Totp />
 			{changing && <Password onClose={() => setChanging(false)} />}
 		</Card>
 	);
@@ -85,7 +88,7 @@ export function Settings() {
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
 				<div class="stack"><Mine /><Discovery /></div>
-				<div class="stack"><About /></div>
+				<div class="stack"><Certificate /><About /></div>
 			</div>
 		</Page>
 	);

@@ -90,7 +90,7 @@ function Luns({ target }: { target: TargetType }) {
 		<Card flush title="LUN" actions={<Button role="provisioner" icon="plus" onClick={() => setOpen({ what: "map" })}>{t("targets.map")}</Button>}>
 			{target.luns.length === 0 ? <p class="none">{t("targets.noLuns")}</p> : (
 				<Table caption="LUN" rows={target.luns} id={(row) => row.lun} columns={[
-					{ key: "lun", title: "LUN", number: true, show: (row) => row.lun },
+					{ key: "lun", title: "LUN", show: (row) => <strong>{row.lun}</strong> },
 					{ key: "volume", title: t("field.volume"), show: (row) => <span class="name">{row.volume}<small>{row.pool}</small></span> },
 					{ key: "state", title: t("field.state"), show: (row) => <><StateBadge state={row.state} />{row.reason && <small class="reason">{row.reason}</small>}</> },
 					{ key: "hosts", title: t("targets.shownTo"), show: (row) => row.hosts.length ? row.hosts.join(", ") : t("targets.everybody") },

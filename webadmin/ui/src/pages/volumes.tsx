@@ -107,8 +107,8 @@ export function Volumes() {
 					<Table caption={t("nav.volumes")} rows={data} id={(row) => row.uuid} find={(row) => `${row.name} ${row.pool} ${row.mapped.map((one) => one.target).join(" ")}`} columns={[
 						{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <button type="button" class="link name" onClick={() => setOpen({ what: "details", volume: row })}>{row.name}</button> },
 						{ key: "pool", title: t("field.pool"), text: (row) => row.pool, show: (row) => <a href={to("pools", row.pool)}>{row.pool}</a> },
-						{ key: "size", title: t("field.size"), number: true, text: (row) => row.size_bytes, show: (row) => bytes(row.size_bytes) },
-						{ key: "used", title: t("volumes.used"), text: (row) => row.used_bytes, show: (row) => <div class="meter"><span>{bytes(row.used_bytes)}</span><SpaceBar used={row.used_bytes} size={row.size_bytes} label={t("volumes.usedOf", { name: row.name })} /></div> },
+						{ key: "size", title: t("field.size"), number: true, text: (row) => row.size_bytes, show: (row) => (shareOf(row) ? "–" : bytes(row.size_bytes)) },
+						{ key: "used", title: t("volumes.used"), text: (row) => row.used_bytes, show: (row) => <div class="meter"><span>{bytes(row.used_bytes)}</span><SpaceBar used={row.used_bytes} size={shareOf(row)?.quota_bytes || row.size_bytes} label={t("volumes.usedOf", { name: row.name })} /></div> },
 						{ key: "mapped", title: t("volumes.mapped"), text: (row) => row.mapped.length, show: (row) => row.mapped.length ? <span class="list">{row.mapped.map((one) => <a key={one.target + one.lun} href={to("targets", one.target)}>{shortTarget(one.target)}</a>)}</span> : shareOf(row) ? <a href={to("shares", row.pool, row.name)}>{t("volumes.share")}</a> : <Badge tone="quiet">{t("volumes.unmapped")}</Badge> },
 						{ key: "does", title: "", show: (row) => can("provisioner") && !shareOf(row) && (
 							<div class="row-actions">

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_BACKUP_H
+#define CLI_BACKUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+
+/* A backup of the configuration, in one file that is worth nothing without its passphrase:
+ *
+ *   0   8  "GRANARYB"
+ *   8   1  format, 1
+ *   9   1  scrypt's cost, as a power of two (RFC 7914; r = 8, p = 1)
+ *   10  6  0
+ *   16  16 salt
+ *   32  12 nonce
+ *   44  n  AES-256-GCM (NIST SP 800-38D) of the parts, the 44 bytes before it authenticated
+ *   ..  16 its tag
+ *
+ * A part: its name's length (2 bytes, big-endian), the name, its data's length (4), the data. */
+#define BACKUP_PARTS  16
+#define BACKUP_NAME   64
+#define BACKUP_MOST   (256u << 20) /* bytes of a file */
+#define BACKUP_SECRET 256          /* bytes of a passphrase at most */
+#define BACKUP_COST   16           /* 64 MiB of memory, a fifth of a second */
+
+struct backup {
+	unsigned count;
+	struct backup_part {
+		char name[BACKUP_NAME];
+		uint8_t *data; /* heap_free()d by backup_free() */
+		size_t length;
+	} parts[BACKUP_PARTS];
+};
+void backup_free(struct backup *backup);
+
+/* backup_seal: the file's bytes in *ret_data (the caller heap_free()s them). */
+int backup_seal(const struct backup *backup, const char *secret, uint8_t **ret_data,
+		size_t *ret_length, struct err *err) __attribute__((warn_unused_result));
+/* backup_open: -EPROTO no backup, -EBADMSG the passphrase is wrong or the file damaged. */
+int backup_open(const uint8_t *data, size_t length, const char *secret, struct backup *ret_backup,
+		struct err *err) __attribute__((warn_unused_result));
+
+/* state.c. backup_collect: what belongs into a backup of the state directory @dir, the daemon
+ * running or not: databases as of one moment each. backup_put: into @dir, replacing what is
+ * there; backup_reset: takes it away instead. Both with the daemon stopped (-EBUSY). Pools are
+ * never touched. */
+int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
+    __attribute__((warn_unused_result));
+int backup_put(const char *dir, const struct backup *backup, struct err *err)
+    __attribute__((warn_unused_result));
+int backup_reset(const char *dir, struct err *err) __attribute__((warn_unused_result));
+
+#endif

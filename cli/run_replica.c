@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct column peer_columns[] = {
+    {"NODE", "name", TEXT},
+    {"ADDRESS", "address", TEXT},
+    {"PORT", "port", NUMBER},
+    {"UUID", "uuid", TEXT},
+};
+static const struct column group_columns[] = {
+    {"GROUP", "name", TEXT},
+    {"ROLE", "role", TEXT},
+    {"STATE", "state", TEXT},
+    {"PEER", "peer", TEXT},
+    {"LAG (S)", "lag_seconds", NUMBER},
+    {"EPOCH", "sealed_epoch", NUMBER},
+};
+static const struct column group_fields[] = {
+    {"GROUP", "name", TEXT},
+    {"ROLE", "role", TEXT},
+    {"STATE", "state", TEXT},
+    {"REASON", "reason", TEXT},
+    {"PEER", "peer", TEXT},
+    {"MEMBERS", "members", JOINED},
+    {"SEALED EPOCH", "sealed_epoch", NUMBER},
+    {"LAG (SECONDS)", "lag_seconds", NUMBER},
+    {"LAG (BYTES)", "lag_bytes", SIZE},
+    {"LAG (EPOCHS)", "lag_epochs", NUMBER},
+    {"RPO (SECONDS)", "rpo_seconds", NUMBER},
+    {"LIMIT (A SECOND)", "limit_bytes", SIZE},
+    {"RATE (A SECOND)", "bytes_per_second", SIZE},
+    {"SENT", "sent_bytes", SIZE},
+};
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+int run_replica_code(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", NULL, &reply, "/api/v1/replica/code");
+
+	return status ? status
+		      : say(command, reply,
+			    "%s\nType it on the other node within ten minutes:\n"
+			    "  granary replica pair THIS-NODE CODE",
+			    json_string_value(json_object_get(reply, "code")));
+}
+
+int run_replica_pair(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(
+	    command, "POST",
+	    json_pack("{s:s,s:s}", "address", command->position[0], "code", command->position[1]),
+	    &reply, "/api/v1/replica/peers");
+
+	return status ? status : say(command, reply, "paired with %s", command->position[0]);
+}
+
+int run_replica_peers(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/peers");
+
+	return status ? status : table_print(command, reply, peer_columns, COUNT_OF(peer_columns));
+}
+
+int run_replica_unpair(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "DELETE", NULL, &reply, "/api/v1/replica/peers/%s",
+				  command->position[0]);
+
+	return status ? status : say(command, reply, "%s is forgotten", command->position[0]);
+}
+
+static int group_create(struct command *command)
+{
+	const char *rpo = command_option(command, "rpo"), *limit = command_option(command, "limit");
+	const char *peer = command_option(command, "peer");
+	json_t *members = json_array(), *body, *reply;
+	int status;
+
+	for (unsigned i = 2; i < command->count; i++)
+		json_array_append_new(members, json_string(command->position[i]));
+	if (!peer || json_array_size(members) == 0) {
+		json_decref(members);
+		return command_fail("a group needs --peer NODE and at least one member POOL/NAME");
+	}
+	body = json_pack("{s:s,s:s,s:o}", "name", command->position[1], "peer", peer, "members",
+			 members);
+	if (rpo)
+		json_object_set_new(body, "rpo", json_string(rpo));
+	if (limit)
+		json_object_set_new(body, "limit", json_string(limit));
+	status = command_call(command, "POST", body, &reply, "/api/v1/replica/groups");
+	return status ? status
+		      : say(command, reply, "group %s is replicated to %s", command->position[1],
+			    peer);
+}
+
+static int group_status(struct command *command)
+{
+	json_t *reply;
+	int status = command->count > 1
+			 ? command_call(command, "GET", NULL, &reply, "/api/v1/replica/groups/%s",
+					command->position[1])
+			 : command_call(command, "GET", NULL, &reply, "/api/v1/replica/groups");
+
+	if (status)
+		return status;
+	return command->count > 1
+		   ? table_print(command, reply, group_fields, COUNT_OF(group_fields))
+		   : table_print(command, reply, group_columns, COUNT_OF(group_columns));
+}
+
+static int act(struct command *command, const char *group, const char *action)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", json_pack("{s:s}", "action", action), &reply,
+				  "/api/v1/replica/groups/%s", group);
+
+	return status ? status : say(command, reply, "group %s: %s done", group, action);
+}
+
+static int group_delete(struct command *command)
+{
+	int status = command_confirm(command, "Stop replicating this group? Volumes stay.");
+
+	return status >= 0 ? status : act(command, command->position[1], "delete");
+}
+
+int run_replica_group(struct command *command)
+{
+	static const struct {
+		const char *name;
+		unsigned least;
+		int (*run)(struct command *command);
+	} table[] = {
+	    {"create", 3, group_create},
+	    {"status", 1, group_status},
+	    {"list", 1, group_status},
+	    {"delete", 2, group_delete},
+	};
+
+	for (unsigned i = 0; i < COUNT_OF(table); i++) {
+		if (strcmp(table[i].name, command->position[0]) == 0 &&
+		    command->count >= table[i].least)
+			return table[i].run(command);
+	}
+	return command_fail("group create GROUP MEMBER... --peer NODE, group status [GROUP] or "
+			    "group delete GROUP");
+}
+
+/* What is lost is said before it is asked. */
+int run_replica_promote(struct command *command)
+{
+	char question[300];
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/groups/%s",
+				  command->position[0]);
+
+	if (status)
+		return status;
+	snprintf(question, sizeof question,
+		 "Promote group %s as it was %.1f seconds ago (epoch %lld)? What its primary took "
+		 "since then is not in it.",
+		 command->position[0], json_number_value(json_object_get(reply, "lag_seconds")),
+		 (long long)json_integer_value(json_object_get(reply, "sealed_epoch")));
+	json_decref(reply);
+	status = command_confirm(command, question);
+	return status >= 0 ? status : act(command, command->position[0], "promote");
+}
+
+int run_replica_demote(struct command *command)
+{
+	int status = command_confirm(command, "Demote this node? What only it holds of the group "
+					      "is replaced by what the new primary sends.");
+
+	return status >= 0 ? status : act(command, command->position[0], "demote");
+}
+
+int run_replica_switchover(struct command *command)
+{
+	return act(command, command->position[0], "switchover");
+}
+
+int run_replica_pause(struct command *command)
+{
+	return act(command, command->position[0], "pause");
+}
+
+int run_replica_resume(struct command *command)
+{
+	return act(command, command->position[0], "resume");
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/backup.h"
+#include "core/heap.h"
+
+/* What of a state directory is configuration. Pools that lie beside it are not. */
+static const struct {
+	const char *name;
+	bool database;
+	unsigned mode;
+} parts[] = {
+    {"config.db", true, 0600},           {"access.db", true, 0600},
+    {"reservations.db", true, 0600},     {"secret.key", false, 0600},
+    {"web/key.pem", false, 0600},        {"web/cert.pem", false, 0644},
+    {"host/settings.json", false, 0600},
+};
+#define PARTS (sizeof parts / sizeof *parts)
+
+/* --- collecting ------------------------------------------------------------------------------ */
+
+/* A copy as of one moment, whoever writes to it meanwhile. */
+static int read_database(const char *path, struct backup_part *part, struct err *err)
+{
+	sqlite3 *from = NULL, *copy = NULL;
+	sqlite3_backup *run = NULL;
+	sqlite3_int64 length = 0;
+	unsigned char *bytes = NULL;
+	int result = 0;
+
+	if (sqlite3_open_v2(path, &from, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+	    sqlite3_busy_timeout(from, 5000) == SQLITE_OK &&
+	    sqlite3_open(":memory:", &copy) == SQLITE_OK)
+		run = sqlite3_backup_init(copy, "main", from, "main");
+	if (!run || sqlite3_backup_step(run, -1) != SQLITE_DONE ||
+	    sqlite3_backup_finish(run) != SQLITE_OK)
+		result = err_set(err, -EIO, "%s: %s", path, sqlite3_errmsg(from));
+	if (result == 0)
+		bytes = sqlite3_serialize(copy, "main", &length, 0);
+	part->data = bytes ? heap_alloc((size_t)length + 1) : NULL;
+	if (part->data) {
+		memcpy(part->data, bytes, (size_t)length);
+		part->length = (size_t)length;
+	} else if (result == 0) {
+		result = err_set(err, -ENOMEM, "out of memory");
+	}
+	sqlite3_free(bytes);
+	sqlite3_close(copy);
+	sqlite3_close(from);
+	return result;
+}
+
+static int read_file(const char *path, struct backup_part *part, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat info;
+	int result = 0;
+
+	if (fd < 0 || fstat(fd, &info) < 0 || info.st_size > (off_t)BACKUP_MOST)
+		result = err_set(err, fd < 0 ? -errno : -EFBIG, "%s: %s", path, strerror(errno));
+	else
+		part->data = heap_alloc((size_t)info.st_size + 1);
+	if (result == 0 && !part->data)
+		result = err_set(err, -ENOMEM, "out of memory");
+	if (result == 0 && read(fd, part->data, (size_t)info.st_size) != info.st_size)
+		result = err_set(err, -EIO, "%s: %s", path, strerror(errno));
+	if (result == 0)
+		part->length = (size_t)info.st_size;
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
+{
+	struct backup backup = {.count = 0};
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < PARTS; i++) {
+		struct backup_part *part = &backup.parts[backup.count];
+		char path[PATH_MAX];
+
+		snprintf(path, sizeof path, "%s/%s", dir, parts[i].name);
+		if (access(path, F_OK) < 0 && errno == ENOENT)
+			continue;
+		snprintf(part->name, sizeof part->name, "%s", parts[i].name);
+		result =
+		    parts[i].database ? read_database(path, part, err) : read_file(path, part, err);
+		backup.count++;
+	}
+	if (result == 0 && backup.count == 0)
+		result = err_set(err, -ENOENT, "%s holds no configuration", dir);
+	if (result < 0)
+		backup_free(&backup);
+	else
+		*ret_backup = backup;
+	return result;
+}
+
+/* --- putting back ---------------------------------------------------------------------------- */
+
+/* The daemon's own lock, so that none starts meanwhile either. */
+static int take_lock(const char *dir, struct err *err)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/granaryd.lock", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return fd;
+	close(fd);
+	return err_set(err, -EBUSY, "granaryd runs on %s: stop it first", dir);
+}
+
+static int write_next(const char *path, const struct backup_part *part, unsigned mode,
+		      struct err *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	int result = 0;
+
+	errno = 0;
+	if (fd < 0 || write(fd, part->data, part->length) != (ssize_t)part->length || fsync(fd) < 0)
+		result = err_set(err, errno ? -errno : -ENOSPC, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+static const struct backup_part *find_part(const struct backup *backup, const char *name)
+{
+	for (unsigned i = 0; i < backup->count; i++)
+		if (strcmp(backup->parts[i].name, name) == 0)
+			return &backup->parts[i];
+	return NULL;
+}
+
+/* All of it beside what is there, before the first of it counts. */
+static int write_all(const char *dir, const struct backup *backup, struct err *err)
+{
+	char path[PATH_MAX];
+	int result = 0;
+
+	for (unsigned i = 0; i < PARTS; i++) {
+		const char *slash = strchr(parts[i].name, '/');
+
+		if (!slash)
+			continue;
+		snprintf(path, sizeof path, "%s/%.*s", dir, (int)(slash - parts[i].name),
+			 parts[i].name);
+		if (mkdir(path, 0711) < 0 && errno != EEXIST)
+			return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	}
+	for (unsigned i = 0; result == 0 && i < PARTS; i++) {
+		const struct backup_part *part = find_part(backup, parts[i].name);
+
+		snprintf(path, sizeof path, "%s/%s.next", dir, parts[i].name);
+		if (part)
+			result = write_next(path, part, parts[i].mode, err);
+	}
+	return result;
+}
+
+static int take_away(const char *dir, const char *name, const char *suffix, struct err *err)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/%s%s", dir, name, suffix);
+	if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+/* A log of the database before must not be applied to the one that comes. */
+static int remove_part(const char *dir, unsigned which, struct err *err)
+{
+	int result = take_away(dir, parts[which].name, "", err);
+
+	if (result == 0 && parts[which].database)
+		result = take_away(dir, parts[which].name, "-wal", err);
+	if (result == 0 && parts[which].database)
+		result = take_away(dir, parts[which].name, "-shm", err);
+	return result;
+}
+
+static int switch_part(const char *dir, unsigned which, const struct backup *backup,
+		       struct err *err)
+{
+	char next[PATH_MAX], path[PATH_MAX];
+	int result = remove_part(dir, which, err);
+
+	if (result < 0 || !find_part(backup, parts[which].name))
+		return result;
+	snprintf(next, sizeof next, "%s/%s.next", dir, parts[which].name);
+	snprintf(path, sizeof path, "%s/%s", dir, parts[which].name);
+	if (rename(next, path) < 0)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+int backup_put(const char *dir, const struct backup *backup, struct err *err)
+{
+	int lock, result = 0;
+
+	if (!find_part(backup, "config.db"))
+		return err_set(err, -EPROTO, "the backup holds no configuration");
+	lock = take_lock(dir, err);
+	if (lock < 0)
+		return lock;
+	result = write_all(dir, backup, err);
+	for (unsigned i = 0; result == 0 && i < PARTS; i++)
+		result = switch_part(dir, i, backup, err);
+	for (unsigned i = 0; result < 0 && i < PARTS; i++)
+		take_away(dir, parts[i].name, ".next", NULL);
+	sync();
+	close(lock);
+	return result;
+}
+
+int backup_reset(const char *dir, struct err *err)
+{
+	int lock = take_lock(dir, err), result = 0;
+
+	if (lock < 0)
+		return lock;
+	for (unsigned i = 0; result == 0 && i < PARTS; i++)
+		result = remove_part(dir, i, err);
+	sync();
+	close(lock);
+	return result;
+}

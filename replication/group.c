@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "replication/group.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "replication/lineage.h"
+
+#define PERIOD_NS   (1000000000ull)
+#define EPOCH_BYTES (64ull << 20)
+#define LOG_BYTES   (128ull << 20)
+
+const char *group_role_name(enum group_role role)
+{
+	static const char *const names[GROUP_ROLES] = {"none", "primary", "standby", "handover",
+						       "fenced"};
+
+	return role < GROUP_ROLES ? names[role] : "?";
+}
+
+void group_init(struct group *group, struct loop *loop, const struct group_host *host)
+{
+	*group = (struct group){.loop = loop,
+				.host = host,
+				.period_ns = PERIOD_NS,
+				.epoch_bytes = EPOCH_BYTES,
+				.log_bytes = LOG_BYTES,
+				.phase = "idle"};
+}
+
+void group_finish(struct group *group)
+{
+	recorder_destroy(group->recorder);
+	group->recorder = NULL;
+	if (group->staging_good)
+		staging_close(&group->staging);
+	group->staging_good = false;
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (group->members[i].volume)
+			marks_finish(&group->members[i].sent);
+		volume_unref(group->members[i].volume);
+		group->members[i].volume = group->views[i] = NULL;
+	}
+	volume_unref(group->staging_volume);
+	group->staging_volume = NULL;
+	group->member_max = 0;
+}
+
+void group_set_member(struct group *group, unsigned index, struct volume *volume)
+{
+	group->members[index].volume = volume_ref(volume);
+	group->views[index] = volume;
+	if (index >= group->member_max)
+		group->member_max = index + 1;
+}
+
+static enum recorder_mode mode_of(enum group_role role)
+{
+	return role == GROUP_PRIMARY ? RECORDER_RECORDS : RECORDER_REFUSES;
+}
+
+static void woken(void *context)
+{
+	struct group *group = context;
+
+	if (group->channel)
+		channel_wake(group->channel);
+}
+
+static int add_member(struct group *group, unsigned index, bool marked)
+{
+	struct group_member *member = &group->members[index];
+	int result;
+
+	if (!member->volume)
+		return 0;
+	result = marks_init(&member->sent, volume_size(member->volume));
+	return result < 0 ? result : recorder_add(group->recorder, index, member->volume, marked);
+}
+
+int group_start(struct group *group, bool marked, struct err *err)
+{
+	struct recorder_options options = {.loop = group->loop,
+					   .budget_bytes = group->log_bytes,
+					   .first_epoch = group->acked + 1,
+					   .wake = woken,
+					   .context = group};
+	int result = recorder_create(&options, &group->recorder);
+
+	if (result == 0)
+		recorder_set_mode(group->recorder, mode_of(group->role));
+	for (unsigned i = 0; i < group->member_max && result == 0; i++)
+		result = add_member(group, i, marked);
+	if (result < 0)
+		return err_set(err, result, "group %s: %s", group->name,
+			       result == -EBUSY ? "a member is in another group" : "out of memory");
+	return 0;
+}
+
+void group_set_role(struct group *group, enum group_role role)
+{
+	group->role = role;
+	if (group->recorder)
+		recorder_set_mode(group->recorder, mode_of(role));
+	if (group->host->role_changed)
+		group->host->role_changed(group);
+}
+
+int group_open_staging(struct group *group, struct err *err)
+{
+	int result;
+
+	if (group->staging_good)
+		staging_close(&group->staging);
+	group->staging_good = false;
+	if (!group->staging_volume)
+		return err_set(err, -ENXIO, "group %s has no staging log", group->name);
+	result = staging_open(&group->staging, group->staging_volume, group->uuid, group->views,
+			      group->member_max, err);
+	group->staging_good = result == 0;
+	return result;
+}
+
+static void fork_lineage(struct group *group, uint64_t epoch)
+{
+	uint8_t uuid[16];
+
+	loop_random(group->loop, uuid, sizeof uuid);
+	lineage_fork(&group->lineage, uuid, epoch);
+}
+
+int group_promote(struct group *group, bool planned, struct err *err)
+{
+	struct wire_lineage before = group->lineage;
+	int result = group_open_staging(group, err);
+
+	if (result < 0)
+		return result;
+	if (group->staging.sealed == 0 || group->staging.seeding)
+		return err_set(err, -ENODATA, "group %s has no sealed image here yet", group->name);
+	result = staging_apply(&group->staging);
+	if (result < 0)
+		return err_set(err, result, "group %s: the sealed epoch could not be applied: %s",
+			       group->name, strerror(-result));
+	group->lineage = group->staging.lineage;
+	fork_lineage(group, group->staging.sealed);
+	group->acked = planned ? group->staging.sealed : 0;
+	group->sealing = 0;
+	group->accept_any = false;
+	group->role = GROUP_PRIMARY;
+	result = group->host->save(group);
+	if (result < 0) {
+		group->role = GROUP_STANDBY;
+		group->lineage = before;
+		return err_set(err, result, "group %s: its role could not be saved", group->name);
+	}
+	if (planned)
+		recorder_log_again(group->recorder);
+	else
+		recorder_mark_all(group->recorder);
+	recorder_skip(group->recorder, group->staging.sealed);
+	group_set_role(group, GROUP_PRIMARY);
+	return 0;
+}
+
+void group_drain(struct group *group)
+{
+	while (recorder_busy(group->recorder))
+		fiber_sleep(1000000);
+}
+
+/* The image as it is, under a lineage that only this node knows: it is nobody's ancestor, so no
+ * primary takes it for what it once sent. */
+static int keep_as_own(struct group *group, struct err *err)
+{
+	struct wire_lineage own = group->lineage;
+	uint64_t epoch = recorder_open_epoch(group->recorder);
+	uint8_t uuid[16];
+	int result = group_open_staging(group, err);
+
+	if (result < 0)
+		return result;
+	if (epoch <= group->staging.sealed)
+		epoch = group->staging.sealed + 1;
+	loop_random(group->loop, uuid, sizeof uuid);
+	lineage_fork(&own, uuid, epoch);
+	result = staging_restart(&group->staging, epoch, &own);
+	return result < 0 ? err_set(err, result, "group %s: its staging log: %s", group->name,
+				    strerror(-result))
+			  : 0;
+}
+
+int group_demote(struct group *group, struct err *err)
+{
+	enum group_role before = group->role;
+	int result;
+
+	group_set_role(group, GROUP_FENCED); /* nothing changes any more */
+	group_drain(group);
+	result = group->host->keep ? group->host->keep(group, err) : 0;
+	if (result == 0)
+		result = keep_as_own(group, err);
+	if (result == 0) {
+		group->role = GROUP_STANDBY;
+		group->accept_any = true;
+		result = group->host->save(group);
+	}
+	group_set_role(group, result == 0 ? GROUP_STANDBY : before);
+	return result;
+}
+
+int group_hand_over(struct group *group, uint64_t epoch, const struct wire_lineage *lineage,
+		    struct err *err)
+{
+	int result = group_open_staging(group, err);
+
+	if (result == 0)
+		result = staging_restart(&group->staging, epoch, lineage);
+	if (result < 0)
+		return result;
+	group->role = GROUP_STANDBY;
+	group->accept_any = false;
+	result = group->host->save(group);
+	group_set_role(group, GROUP_STANDBY);
+	return result;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REPLICATION_GROUP_H
+#define REPLICATION_GROUP_H
+
+#include "replication/channel.h"
+#include "replication/digest.h"
+#include "replication/marks.h"
+#include "replication/recorder.h"
+#include "replication/staging.h"
+#include "replication/wire.h"
+
+/* Inside replication/: one replication group on one node. All of it on one loop; what waits does
+ * so in the fiber of the group's session. The simulator runs two of them against each other. */
+
+#define GROUP_NAME_MAX 63
+
+enum group_role {
+	GROUP_NONE,     /* not defined here yet */
+	GROUP_PRIMARY,  /* guests write here */
+	GROUP_STANDBY,  /* holds the sealed image; refuses guests */
+	GROUP_HANDOVER, /* was asked to hand over; refuses guests until it knows who has it */
+	GROUP_FENCED,   /* the peer was promoted; refuses guests until it is demoted */
+	GROUP_ROLES
+};
+const char *group_role_name(enum group_role role);
+
+struct group;
+struct group_host {
+	/* Required. Make role, lineage and definition durable. Context: the session's fiber, or
+	 * the loop; does not wait for the loop. 0 or -errno. */
+	int (*save)(struct group *group);
+	/* Required. The definition as JSON text, to send (borrowed until the next call). */
+	const char *(*definition)(struct group *group);
+	/* Required. Standby: make members and staging volume as @text says, or check that they
+	 * are so; fills members[] and staging_volume. Fiber. 0 or -errno with @err. */
+	int (*define)(struct group *group, const char *text, size_t length, struct err *err);
+	/* Optional. Demoting: keep the members' images, which a sync is going to replace. Fiber. */
+	int (*keep)(struct group *group, struct err *err);
+	/* Optional. The group's role has changed. Any context on the loop. */
+	void (*role_changed)(struct group *group);
+};
+
+struct group_member {
+	struct volume *volume; /* a reference */
+	struct marks sent;     /* primary: carried by the sync that is not acknowledged yet */
+};
+
+struct group {
+	struct loop *loop;
+	const struct group_host *host;
+	void *host_context;
+	char name[GROUP_NAME_MAX + 1];
+	uint8_t uuid[16], node[16];
+	enum group_role role;
+	struct wire_lineage lineage; /* standby: the sealed image's is staging.lineage */
+	bool accept_any;             /* demoted: a sync of any lineage may replace the image */
+	struct group_member members[WIRE_MEMBERS_MAX];
+	struct volume *views[WIRE_MEMBERS_MAX]; /* the members' volumes, for the staging log */
+	unsigned member_max;                    /* highest index + 1 */
+	struct recorder *recorder;
+	struct volume *staging_volume;
+	struct staging staging; /* standby, valid when staging_good */
+	bool staging_good;
+
+	/* primary: E5. Log and marks hold everything that the standby lacks over acked. */
+	uint64_t acked;   /* 0: unknown */
+	uint64_t sealing; /* number of the last SEAL sent and not answered; 0: none */
+	uint64_t period_ns, epoch_bytes, limit_bytes;
+	uint64_t log_bytes;      /* budget of the recorder */
+	struct channel *channel; /* of the session, NULL: none */
+	bool switching;          /* hand over as soon as all is sealed */
+	bool stopping;
+
+	/* seen by the administrator */
+	uint64_t acked_wall_ns; /* close time of the acked epoch, or when nothing was behind */
+	uint64_t sent_bytes, epochs_sent, syncs, sync_done_bytes, slots_compared, slots_sent;
+	const char *phase; /* what the session does */
+	char reason[200];  /* why the last session ended, or the present one waits */
+};
+
+/* group_init: zeroed but for the defaults. group_finish: references and memory; no session. */
+void group_init(struct group *group, struct loop *loop, const struct group_host *host);
+void group_finish(struct group *group);
+/* group_set_member: takes a reference. */
+void group_set_member(struct group *group, unsigned index, struct volume *volume);
+/* group_start: put the taps on as the role wants them; @marked: the standby may lack anything.
+ * 0, -ENOMEM, -EBUSY. */
+int group_start(struct group *group, bool marked, struct err *err)
+    __attribute__((warn_unused_result));
+void group_set_role(struct group *group, enum group_role role);
+
+/* In a session's fiber. group_open_staging: read the log again. group_promote: the sealed image
+ * becomes this node's to change: redo what is sealed, fork the lineage, let guests in; @planned:
+ * the peer's image is the same. -ENODATA: there is no sealed image. */
+int group_open_staging(struct group *group, struct err *err) __attribute__((warn_unused_result));
+int group_promote(struct group *group, bool planned, struct err *err)
+    __attribute__((warn_unused_result));
+/* group_demote: the image as it is becomes a standby's; what a primary sends may replace it. */
+int group_demote(struct group *group, struct err *err) __attribute__((warn_unused_result));
+
+/* group_drain: wait until no change is in flight. Fiber. */
+void group_drain(struct group *group);
+/* group_hand_over: the peer has taken over our image at @epoch, as @lineage. Fiber. */
+int group_hand_over(struct group *group, uint64_t epoch, const struct wire_lineage *lineage,
+		    struct err *err) __attribute__((warn_unused_result));
+
+/* sender.c, receiver.c: a session on an open channel, until it breaks (the reason is the
+ * channel's). The receiver's first message is the HELLO in @hello. Context: a fiber. */
+void sender_run(struct group *group, struct channel *channel);
+void receiver_run(struct group *group, struct channel *channel, const struct wire_message *hello);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REPLICATION_NODE_H
+#define REPLICATION_NODE_H
+
+#include <netinet/in.h>
+
+#include "core/config.h"
+#include "core/list.h"
+#include "core/stream.h"
+#include "replication/group.h"
+#include "replication/replication.h"
+#include "replication/tls.h"
+
+/* Inside replication/: the node: what it knows, whom it talks to. */
+
+#define PEER_NAME_MAX 63
+#define LISTENERS_MAX 16
+#define CODE_DIGITS   12u /* of base 32: 60 bits */
+
+struct peer {
+	struct list link;
+	uint8_t uuid[16], fingerprint[TLS_FINGERPRINT];
+	char name[PEER_NAME_MAX + 1];
+	char address[256];
+	uint16_t port;
+};
+
+/* A group and the session it has with the peer, if any. */
+struct seat {
+	struct list link;
+	struct replication *replication;
+	struct group group;
+	struct channel channel;
+	uint8_t peer[16];
+	uint64_t rpo_ns, clean; /* clean: stopped with all of this epoch sealed; 0: not */
+	bool paused, started;
+	bool session;     /* a fiber runs */
+	char *definition; /* JSON */
+	char *sent_definition;
+	struct tls_dial *dial;
+	uint64_t retry_ns, retries;
+	char unavailable[200]; /* why it was not started */
+	uint64_t rate_at_ns, rate_bytes, rate;
+};
+
+struct replication {
+	struct replication_options options;
+	struct config *config;
+	struct tls_identity *identity;
+	uint8_t node[16];
+	char name[PEER_NAME_MAX + 1];
+	struct listener *listeners[LISTENERS_MAX];
+	unsigned listener_count;
+	uint16_t port;
+	struct list peers, seats;
+	struct timer clock;
+	bool running, stopping;
+	unsigned busy; /* connections, dials and fibers that refer to this */
+	void (*stopped)(void *context);
+	void *stopped_context;
+	/* the code that is good for one pairing */
+	char code[CODE_DIGITS + 1];
+	uint64_t code_until_ns;
+	unsigned code_tries;
+};
+
+/* A connection that came in or goes out, until it is somebody's. */
+struct visit {
+	struct replication *replication;
+	struct channel channel;
+	struct tls_peer tls;
+	struct seat *seat;             /* going out to its peer */
+	struct replication_call *call; /* going out to pair */
+	char code[CODE_DIGITS + 1];
+	char address[256]; /* the other end */
+	uint16_t port;
+	struct tls_dial *dial;
+};
+
+struct peer *peer_find(struct replication *replication, const uint8_t uuid[16]);
+struct peer *peer_by_fingerprint(struct replication *replication, const uint8_t *fingerprint);
+struct peer *peer_by_name(struct replication *replication, const char *text);
+
+/* pair.c: inside a fiber on an open channel. */
+void pair_answer(struct visit *visit, const struct wire_message *message);
+void pair_ask(struct visit *visit);
+int code_normalize(const char *text, char ret_code[CODE_DIGITS + 1]);
+
+/* seats.c */
+struct seat *seat_find(struct replication *replication, const char *name);
+struct seat *seat_by_uuid(struct replication *replication, const uint8_t uuid[16]);
+struct seat *seat_new(struct replication *replication, const char *name, const uint8_t uuid[16],
+		      const uint8_t peer[16]);
+void seat_free(struct seat *seat);
+int seats_load(struct replication *replication, struct err *err);
+void seats_start(struct replication *replication);
+void seats_tick(struct replication *replication);
+/* In a fiber: a group's primary has come with @hello. */
+void seat_receive(struct visit *visit, const struct wire_message *hello);
+/* In a fiber: to the group's standby. */
+void seat_send(struct visit *visit);
+/* seat_end_session: break it and wait for its end. Fiber. */
+void seat_end_session(struct seat *seat, const char *why);
+/* seat_close: orderly: sessions are over; flush, remember what is clean, let go. Fiber. */
+void seat_close(struct seat *seat);
+
+/* replication.c: one more thing that has to end before the node is gone; and its end. */
+void node_hold(struct replication *replication);
+void node_release(struct replication *replication);
+int node_dial(struct visit *visit, const char *address, uint16_t port, struct err *err);
+void uuid_text(const uint8_t uuid[16], char text[33]);
+bool uuid_parse(const char *text, uint8_t uuid[16]);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REPLICATION_ORDER_H
+#define REPLICATION_ORDER_H
+
+/* Every line of replication on which the standby's image hangs asks ORDER(name) first, as in
+ * volumes/order.h: the mutation check leaves out one at a time and expects the two-node simulator
+ * to catch the damage.
+ *
+ * name                              file         what it keeps
+ * overlapping_changes_take_turns    recorder.c   R2: order of records is order of effect
+ * unlogged_change_is_marked         recorder.c   R3
+ * fall_back_marks_the_log           recorder.c   R3
+ * seal_waits_for_flight             recorder.c   R4: an epoch is whole when it is sent
+ * sync_takes_before_it_reads        sender.c     a chunk changed while it is read is sent again
+ * cut_sync_is_marked_again          sender.c     what a broken epoch carried is sent again
+ * ack_before_drop                   sender.c     E5: the log is kept until the seal is durable
+ * staging_flush_before_seal         staging.c    S2: the records are durable before their header
+ * seal_header_fua                   staging.c    S2: the seal is durable before it is told
+ * header_alternates                 staging.c    S1: a torn header leaves the one before it
+ * members_flush_before_applied      staging.c    S3: the image is durable before its log goes
+ * apply_waits_for_seal              receiver.c   E3: nothing of an open epoch in the image
+ * digest_before_seal                receiver.c   E3: the epoch is what was sent
+ */
+#ifdef GRANARY_MUTATION
+#include <stdbool.h>
+bool order_enabled(const char *name);
+#define ORDER(name) order_enabled(#name)
+#else
+#define ORDER(name) 1
+#endif
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "replication/group.h"
+#include "replication/lineage.h"
+#include "replication/order.h"
+#include "replication/volume_io.h"
+
+/*~ The standby's side of a session. An epoch's records go to the staging log as they come; its
+ * SEAL is checked against them, made durable and acknowledged, and only then do they go to the
+ * members (E3). A session that breaks anywhere leaves the last sealed epoch as it was. Only while
+ * there is no sealed image at all, records go straight to the members: seeding. */
+
+#define HASH_READ ((uint64_t)1 << 20)
+
+struct receiver {
+	struct group *group;
+	struct channel *channel;
+	struct wire_lineage lineage; /* the primary's */
+	struct digest digest;
+	bool open; /* between BEGIN and SEAL */
+	bool seed;
+	uint8_t *data;   /* HASH_READ */
+	uint8_t *hashes; /* of one HASH_ASK */
+};
+
+static int fail(struct receiver *receiver, int error, const char *what)
+{
+	struct channel *channel = receiver->channel;
+
+	if (error == -ENOSPC)
+		return channel_refuse(channel, WIRE_REFUSED_SPACE, NULL, "the standby is full: %s",
+				      what);
+	channel_break(channel, error, "%s: %s", what, strerror(-error));
+	return channel->broken;
+}
+
+static int bad(struct receiver *receiver, const char *what)
+{
+	return channel_refuse(receiver->channel, WIRE_REFUSED_STATE, NULL, "%s", what);
+}
+
+/* ---- an epoch ---- */
+static int begin(struct receiver *receiver, const struct wire_message *message)
+{
+	struct staging *staging = &receiver->group->staging;
+	int result = 0;
+
+	receiver->seed = message->kind == WIRE_BEGIN_SEED;
+	if (receiver->seed && staging->sealed != 0)
+		return bad(receiver, "there is an image here: no seed is wanted");
+	if (!receiver->seed && staging->sealed == 0)
+		return bad(receiver, "there is no image here: a seed is wanted");
+	staging_begin(staging);
+	digest_begin(&receiver->digest);
+	receiver->open = true;
+	if (receiver->seed && !staging->seeding)
+		result = staging_seed_begin(staging);
+	return result < 0 ? fail(receiver, result, "the staging log") : 0;
+}
+
+static struct volume *member_of(struct receiver *receiver, const struct wire_message *message)
+{
+	struct volume *volume = receiver->group->members[message->member].volume;
+	uint64_t size = volume ? volume_size(volume) : 0;
+
+	return volume && message->offset <= size && message->length <= size - message->offset
+		   ? volume
+		   : NULL;
+}
+
+static int record_in(struct receiver *receiver, const struct wire_message *message)
+{
+	struct volume *volume = member_of(receiver, message);
+	const void *data = message->type == WIRE_WRITE ? message->data : NULL;
+	int result;
+
+	if (!receiver->open)
+		return bad(receiver, "a record outside of an epoch");
+	if (!volume)
+		return bad(receiver, "a record for no member, or beyond its end");
+	digest_add(&receiver->digest, message->member, message->offset, message->length, data);
+	if (data && (receiver->seed || !ORDER(apply_waits_for_seal)))
+		memcpy(receiver->data, data, message->length);
+	if (!receiver->seed && ORDER(apply_waits_for_seal))
+		result = staging_add(&receiver->group->staging, message->member, message->offset,
+				     message->length, data);
+	else
+		result = volume_io(volume, data ? VOLUME_WRITE : VOLUME_DISCARD, 0, message->offset,
+				   data ? receiver->data : NULL, message->length);
+	return result < 0 ? fail(receiver, result, "writing an epoch") : 0;
+}
+
+/* Durable, then told, then applied. */
+static int make_sealed(struct receiver *receiver, const struct wire_message *message)
+{
+	struct group *group = receiver->group;
+	struct staging *staging = &group->staging;
+	int result;
+
+	if (receiver->seed)
+		result =
+		    staging_seed_end(staging, message->epoch, message->wall_ns, &receiver->lineage);
+	else
+		result =
+		    staging_seal(staging, message->epoch, message->wall_ns, &receiver->lineage);
+	if (result < 0)
+		return fail(receiver, result, "sealing an epoch");
+	if (group->accept_any) {
+		group->accept_any = false;
+		if (group->host->save(group) < 0)
+			return fail(receiver, -EIO, "the group's state");
+	}
+	return 0;
+}
+
+static int seal(struct receiver *receiver, const struct wire_message *message)
+{
+	struct wire_message ack = {.type = WIRE_ACK, .epoch = message->epoch};
+	struct staging *staging = &receiver->group->staging;
+	uint8_t digest[WIRE_DIGEST];
+	int result;
+
+	if (!receiver->open)
+		return bad(receiver, "a seal outside of an epoch");
+	if (message->epoch <= staging->sealed)
+		return bad(receiver, "an epoch that is not newer than the sealed one");
+	digest_end(&receiver->digest, digest);
+	if ((memcmp(digest, message->digest, sizeof digest) != 0 ||
+	     message->records != receiver->digest.records) &&
+	    ORDER(digest_before_seal))
+		return bad(receiver, "the epoch is not what its digest says");
+	receiver->open = false;
+	result = make_sealed(receiver, message);
+	if (result == 0)
+		result = channel_send(receiver->channel, &ack);
+	if (result < 0)
+		return result;
+	result = staging_apply(staging);
+	return result < 0 ? fail(receiver, result, "applying an epoch") : 0;
+}
+
+/* ---- questions ---- */
+static int hash_range(struct receiver *receiver, struct volume *volume, uint64_t offset,
+		      uint64_t length)
+{
+	int result = 0;
+
+	for (uint64_t at = 0; at < length && result == 0; at += HASH_READ) {
+		uint64_t part = length - at < HASH_READ ? length - at : HASH_READ;
+
+		result = volume_io(volume, VOLUME_READ, 0, offset + at, receiver->data, part);
+		if (result == 0)
+			digest_slots(receiver->data, part,
+				     receiver->hashes + at / VOLUME_SLOT * WIRE_HASH);
+	}
+	return result;
+}
+
+static int answer_hashes(struct receiver *receiver, const struct wire_message *message)
+{
+	struct wire_message answer = {
+	    .type = WIRE_HASHES, .member = message->member, .offset = message->offset};
+	struct volume *volume = member_of(receiver, message);
+	uint64_t slots = message->length / VOLUME_SLOT;
+	int result;
+
+	if (!volume || message->offset % VOLUME_SLOT || message->length % VOLUME_SLOT)
+		return bad(receiver, "a question about no member, or beyond its end");
+	result = hash_range(receiver, volume, message->offset, message->length);
+	/* What can not be read here differs from everything: it is sent and written again. */
+	if (result == -EIO || result == -EILSEQ)
+		memset(receiver->hashes, 0, slots * WIRE_HASH);
+	else if (result < 0)
+		return fail(receiver, result, "reading a member");
+	answer.data = receiver->hashes;
+	answer.data_length = slots * WIRE_HASH;
+	return channel_send(receiver->channel, &answer);
+}
+
+static int take_over(struct receiver *receiver, const struct wire_message *message)
+{
+	struct wire_message answer = {.type = WIRE_SWITCHED};
+	struct group *group = receiver->group;
+	struct err err = {0};
+
+	if (message->epoch != group->staging.sealed || receiver->open)
+		return bad(receiver, "handing over another epoch than the sealed one");
+	if (group_promote(group, true, &err) < 0)
+		return bad(receiver, err.text);
+	answer.lineage = group->lineage;
+	return channel_send(receiver->channel, &answer);
+}
+
+static int open_image(struct receiver *receiver);
+
+static int be_defined(struct receiver *receiver, const struct wire_message *message)
+{
+	struct group *group = receiver->group;
+	struct wire_message ready = {.type = WIRE_READY};
+	struct err err = {0};
+	int result;
+
+	if (message->type != WIRE_DEFINE)
+		return bad(receiver, "a definition is wanted");
+	result =
+	    group->host->define(group, (const char *)message->data, message->data_length, &err);
+	if (result < 0)
+		return channel_refuse(receiver->channel,
+				      result == -ENOSPC ? WIRE_REFUSED_SPACE : WIRE_REFUSED_GROUP,
+				      NULL, "%s", err.text);
+	if (!group->staging_good)
+		result = open_image(receiver);
+	if (result < 0)
+		return result;
+	ready.fresh = group->staging.sealed == 0 && !group->staging.seeding;
+	return channel_send(receiver->channel, &ready);
+}
+
+static int handle(struct receiver *receiver, const struct wire_message *message)
+{
+	if (receiver->group->role != GROUP_STANDBY)
+		return channel_refuse(receiver->channel, WIRE_REFUSED_ROLE,
+				      &receiver->group->lineage, "this node is the primary now");
+	switch (message->type) {
+	case WIRE_DEFINE:
+		return be_defined(receiver, message);
+	case WIRE_BEGIN:
+		return begin(receiver, message);
+	case WIRE_WRITE:
+	case WIRE_ZERO:
+		return record_in(receiver, message);
+	case WIRE_SEAL:
+		return seal(receiver, message);
+	case WIRE_HASH_ASK:
+		return answer_hashes(receiver, message);
+	case WIRE_SWITCH:
+		return take_over(receiver, message);
+	case WIRE_REFUSE:
+		channel_break(receiver->channel, -EPROTO, "the peer gives up: %.*s",
+			      (int)message->data_length, (const char *)message->data);
+		return receiver->channel->broken;
+	default:
+		return bad(receiver, "a message out of place");
+	}
+}
+
+/* ---- hello ---- */
+static int check_lineage(struct receiver *receiver)
+{
+	struct group *group = receiver->group;
+	const struct staging *staging = &group->staging;
+	enum lineage_relation relation;
+
+	if (staging->sealed == 0 || group->accept_any)
+		return 0;
+	relation = lineage_compare(&staging->lineage, staging->sealed, &receiver->lineage, 0);
+	if (relation == LINEAGE_SAME || relation == LINEAGE_OURS_OLDER)
+		return 0;
+	return channel_refuse(receiver->channel, WIRE_REFUSED_LINEAGE, &staging->lineage,
+			      "the image here does not descend to yours; demote it first");
+}
+
+static int check_hello(struct receiver *receiver, const struct wire_message *hello)
+{
+	struct group *group = receiver->group;
+
+	if (hello->version != WIRE_VERSION)
+		return channel_refuse(receiver->channel, WIRE_REFUSED_VERSION, NULL,
+				      "protocol %u is not spoken here", hello->version);
+	if (hello->lineage.count == 0)
+		return bad(receiver, "a primary without a lineage");
+	if (group->role != GROUP_STANDBY && group->role != GROUP_NONE)
+		return channel_refuse(receiver->channel, WIRE_REFUSED_ROLE, &group->lineage,
+				      "this node is %s", group_role_name(group->role));
+	receiver->lineage = hello->lineage;
+	return 0;
+}
+
+static int open_image(struct receiver *receiver)
+{
+	struct group *group = receiver->group;
+	struct err err = {0};
+	int result = group_open_staging(group, &err);
+
+	if (result == 0)
+		result = staging_apply(&group->staging);
+	if (result < 0) {
+		channel_refuse(receiver->channel, WIRE_REFUSED_STATE, NULL, "%s",
+			       err.text[0] ? err.text : "the sealed epoch can not be applied");
+		return receiver->channel->broken;
+	}
+	return check_lineage(receiver);
+}
+
+static int welcome(struct receiver *receiver)
+{
+	struct group *group = receiver->group;
+	struct wire_message message = {
+	    .type = WIRE_WELCOME, .version = WIRE_VERSION, .kind = (uint8_t)group->role};
+
+	memcpy(message.node, group->node, 16);
+	if (group->staging_good) {
+		message.epoch = group->staging.sealed;
+		message.lineage = group->staging.lineage;
+	}
+	return channel_send(receiver->channel, &message);
+}
+
+static void session(struct receiver *receiver, const struct wire_message *hello)
+{
+	struct group *group = receiver->group;
+	struct wire_message message;
+	int result = check_hello(receiver, hello);
+
+	receiver->data = heap_aligned(4096, HASH_READ);
+	receiver->hashes = heap_alloc((size_t)WIRE_HASH_SLOTS * WIRE_HASH);
+	if (result == 0 && (!receiver->data || !receiver->hashes))
+		result = fail(receiver, -ENOMEM, "out of memory");
+	if (group->staging_good)
+		staging_close(&group->staging);
+	group->staging_good = false;
+	if (result == 0 && group->staging_volume)
+		result = open_image(receiver);
+	if (result == 0)
+		result = welcome(receiver);
+	if (result == 0)
+		result = channel_receive(receiver->channel, &message);
+	if (result == 0)
+		result = be_defined(receiver, &message);
+	group->phase = "receiving";
+	while (result == 0) {
+		result = channel_receive(receiver->channel, &message);
+		if (result == 0)
+			result = handle(receiver, &message);
+	}
+}
+
+void receiver_run(struct group *group, struct channel *channel, const struct wire_message *hello)
+{
+	struct receiver receiver = {.group = group, .channel = channel};
+
+	group->channel = channel;
+	group->phase = "greeting";
+	session(&receiver, hello);
+	snprintf(group->reason, sizeof group->reason, "%s", channel->why);
+	group->phase = "not connected";
+	group->channel = NULL;
+	digest_finish(&receiver.digest);
+	heap_free(receiver.data);
+	heap_free(receiver.hashes);
+}

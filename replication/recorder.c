@@ -1,0 +1,876 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "replication/recorder.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "replication/order.h"
+
+/*~ Changes come from all I/O loops; the owner reads on its own. One mutex per group covers the
+ * epochs, the marks and the lists of what is in flight. It is held for memory work only (a copy
+ * of one write at most), and only by groups that are replicated: what the epochs promise (R1) is
+ * an order over all loops, and a mutex is the plainest way to have one. */
+
+#define BUCKETS      64u
+#define FOLD_ENTRIES 16384u /* a power of two */
+#define FOLD_PROBES  8u
+#define RECORD_MAX   WIRE_DATA_MAX
+
+enum tap_state { TAP_REFUSED, TAP_HELD, TAP_WAITS, TAP_POSTED, TAP_PASSED };
+
+struct segment {
+	struct segment *next;
+	size_t used;
+	uint8_t bytes[];
+};
+#define SEGMENT_ROOM (RECORDER_SEGMENT - sizeof(struct segment))
+
+/* The last record of the open epoch that touches a slot. */
+struct fold {
+	uint64_t stamp; /* of the table's life that it belongs to */
+	uint64_t slot;
+	uint32_t member;
+	struct record *record;
+};
+
+struct member {
+	struct volume_tap tap;
+	struct recorder *recorder;
+	unsigned index;
+	struct volume *volume; /* NULL: no such member */
+	struct volume_watcher watcher;
+	struct marks marks;
+	struct list busy[BUCKETS]; /* writes in flight, by the MiB they begin in */
+	struct list wide;          /* discards in flight: any length */
+	struct list waiting;       /* R2 */
+	bool lost;                 /* no memory to mark with: everything is */
+};
+
+struct recorder {
+	struct recorder_options options;
+	pthread_mutex_t lock; /* everything below */
+	enum recorder_mode mode;
+	bool logging;
+	uint64_t spoiled;      /* the first epoch whose log is not whole; UINT64_MAX: none */
+	uint64_t open, oldest; /* epoch numbers: the open one, the first that is kept */
+	struct recorder_epoch epochs[RECORDER_EPOCHS];
+	uint64_t segments, segments_max;
+	struct segment *free;
+	struct member members[WIRE_MEMBERS_MAX];
+	struct list held;
+	struct fold *folds;
+	uint64_t fold_stamp;
+	uint64_t delayed, marking_since_ns;
+	struct message message;
+	bool posted;
+};
+
+static struct recorder_epoch *epoch_at(struct recorder *recorder, uint64_t number)
+{
+	return &recorder->epochs[number % RECORDER_EPOCHS];
+}
+
+/* ---- telling the owner ---- */
+static void woken(struct message *message)
+{
+	struct recorder *recorder = container_of(message, struct recorder, message);
+
+	pthread_mutex_lock(&recorder->lock);
+	recorder->posted = false;
+	pthread_mutex_unlock(&recorder->lock);
+	recorder->options.wake(recorder->options.context);
+}
+
+static void wake(struct recorder *recorder)
+{
+	if (recorder->posted)
+		return;
+	recorder->posted = true;
+	loop_post(recorder->options.loop, &recorder->message, woken);
+}
+
+/* ---- the log ---- */
+static struct segment *segment_get(struct recorder *recorder)
+{
+	struct segment *segment = recorder->free;
+
+	if (segment) {
+		recorder->free = segment->next;
+	} else if (recorder->segments < recorder->segments_max) {
+		segment = heap_alloc(RECORDER_SEGMENT);
+		recorder->segments += segment != NULL;
+	}
+	if (segment) {
+		segment->next = NULL;
+		segment->used = 0;
+	}
+	return segment;
+}
+
+static void epoch_free(struct recorder *recorder, struct recorder_epoch *epoch)
+{
+	while (epoch->first) {
+		struct segment *segment = epoch->first;
+
+		epoch->first = segment->next;
+		segment->next = recorder->free;
+		recorder->free = segment;
+	}
+	epoch->last = NULL;
+	epoch->bytes = epoch->records = 0;
+}
+
+static size_t record_size(uint64_t data)
+{
+	return (sizeof(struct record) + data + 7) & ~7ull;
+}
+
+static struct record *record_add(struct recorder *recorder, struct recorder_epoch *epoch,
+				 uint64_t data)
+{
+	size_t size = record_size(data);
+	struct record *record;
+
+	if (!epoch->last || SEGMENT_ROOM - epoch->last->used < size) {
+		struct segment *segment = segment_get(recorder);
+
+		if (!segment)
+			return NULL;
+		if (epoch->last)
+			epoch->last->next = segment;
+		else
+			epoch->first = segment;
+		epoch->last = segment;
+	}
+	record = (struct record *)(void *)(epoch->last->bytes + epoch->last->used);
+	epoch->last->used += size;
+	epoch->bytes += data;
+	epoch->records++;
+	return record;
+}
+
+/* Folding: a slot written again within an epoch is sent once. A record may be written over when
+ * it is the last one on each slot it touches; whoever comes later on a slot takes the entry. */
+static struct fold *fold_find(struct recorder *recorder, unsigned member, uint64_t slot, bool make)
+{
+	uint64_t at = (slot * 0x9e3779b97f4a7c15ull ^ member * 0xc2b2ae3d27d4eb4full) >> 32;
+
+	for (unsigned i = 0; recorder->folds && i < FOLD_PROBES; i++) {
+		struct fold *fold = &recorder->folds[(at + i) % FOLD_ENTRIES];
+
+		if (fold->stamp != recorder->fold_stamp) {
+			if (!make)
+				return NULL;
+			*fold = (struct fold){recorder->fold_stamp, slot, member, NULL};
+			return fold;
+		}
+		if (fold->slot == slot && fold->member == member)
+			return fold;
+	}
+	return NULL;
+}
+
+static struct record *fold_target(struct recorder *recorder, unsigned member, uint64_t offset,
+				  uint64_t length)
+{
+	uint64_t slot = offset / VOLUME_SLOT, end = (offset + length - 1) / VOLUME_SLOT;
+	struct fold *fold = fold_find(recorder, member, slot, false);
+	struct record *record = fold ? fold->record : NULL;
+
+	if (!record || record->offset != offset || record->length != length)
+		return NULL;
+	while (++slot <= end) {
+		fold = fold_find(recorder, member, slot, false);
+		if (!fold || fold->record != record)
+			return NULL;
+	}
+	return record;
+}
+
+static void fold_enter(struct recorder *recorder, struct record *record)
+{
+	uint64_t end = (record->offset + record->length - 1) / VOLUME_SLOT;
+
+	for (uint64_t slot = record->offset / VOLUME_SLOT; slot <= end; slot++) {
+		struct fold *fold = fold_find(recorder, record->member, slot, true);
+
+		if (fold)
+			fold->record = record;
+	}
+}
+
+static void copy_out(const struct volume_request *request, uint64_t skip, uint64_t length,
+		     uint8_t *to)
+{
+	for (unsigned i = 0; i < request->iov_count && length > 0; i++) {
+		const struct iovec *iov = &request->iov[i];
+		uint64_t part;
+
+		if (skip >= iov->iov_len) {
+			skip -= iov->iov_len;
+			continue;
+		}
+		part = iov->iov_len - skip < length ? iov->iov_len - skip : length;
+		memcpy(to, (const uint8_t *)iov->iov_base + skip, part);
+		to += part;
+		length -= part;
+		skip = 0;
+	}
+}
+
+static bool log_piece(struct member *member, struct recorder_epoch *epoch,
+		      const struct volume_request *request, uint64_t skip, uint64_t length)
+{
+	struct recorder *recorder = member->recorder;
+	bool open = epoch->number == recorder->open;
+	uint64_t offset = request->offset + skip;
+	struct record *record = open ? fold_target(recorder, member->index, offset, length) : NULL;
+
+	if (!record) {
+		record = record_add(recorder, epoch, length);
+		if (!record)
+			return false;
+		*record = (struct record){.offset = offset, .length = length};
+		record->member = member->index;
+		if (open)
+			fold_enter(recorder, record);
+	}
+	copy_out(request, skip, length, record->data);
+	return true;
+}
+
+static bool log_change(struct member *member, struct recorder_epoch *epoch,
+		       const struct volume_request *request)
+{
+	if (request->op == VOLUME_DISCARD) {
+		struct record *record = record_add(member->recorder, epoch, 0);
+
+		if (!record)
+			return false;
+		*record = (struct record){.offset = request->offset, .length = request->length};
+		record->member = member->index;
+		record->zeros = 1;
+		member->recorder->fold_stamp++; /* nothing folds into what came before it */
+		return true;
+	}
+	for (uint64_t skip = 0; skip < request->length; skip += RECORD_MAX) {
+		uint64_t left = request->length - skip;
+
+		if (!log_piece(member, epoch, request, skip, left < RECORD_MAX ? left : RECORD_MAX))
+			return false;
+	}
+	return true;
+}
+
+/* ---- marks ---- */
+static void mark(struct member *member, uint64_t offset, uint64_t length)
+{
+	if (offset + length > member->marks.size && marks_grow(&member->marks, offset + length) < 0)
+		member->lost = true;
+	marks_set(&member->marks, offset, length);
+}
+
+static void fall_behind(struct recorder *recorder, uint64_t epoch)
+{
+	if (recorder->logging)
+		wake(recorder);
+	if (epoch < recorder->spoiled)
+		recorder->spoiled = epoch;
+	recorder->logging = false;
+}
+
+static void record_change(struct member *member, struct recorder_epoch *epoch,
+			  const struct volume_request *request, int result)
+{
+	struct recorder *recorder = member->recorder;
+
+	if (!epoch->first_wall_ns)
+		epoch->first_wall_ns = loop_wall(request->loop);
+	if (recorder->logging && result == 0 && log_change(member, epoch, request))
+		return;
+	if (ORDER(unlogged_change_is_marked))
+		mark(member, request->offset, request->length);
+	fall_behind(recorder, epoch->number);
+}
+
+/* ---- what is in flight ---- */
+static struct list *bucket_of(struct member *member, uint64_t offset)
+{
+	return &member->busy[(offset / VOLUME_TRANSFER_MAX) % BUCKETS];
+}
+
+static bool overlaps(const struct volume_request *a, const struct volume_request *b)
+{
+	return a->offset < b->offset + b->length && b->offset < a->offset + a->length;
+}
+
+static bool list_overlaps(struct list *list, const struct volume_request *request)
+{
+	list_for_each (it, list) {
+		if (overlaps(list_entry(it, struct volume_request, tap_link), request))
+			return true;
+	}
+	return false;
+}
+
+/* A write is at most VOLUME_TRANSFER_MAX long, so what overlaps one begins in the same MiB, the
+ * one before it or one of those it reaches into. */
+static bool must_wait(struct member *member, const struct volume_request *request)
+{
+	uint64_t first = request->offset / VOLUME_TRANSFER_MAX;
+	uint64_t last = (request->offset + request->length - 1) / VOLUME_TRANSFER_MAX;
+
+	if (!ORDER(overlapping_changes_take_turns))
+		return false;
+	if (list_overlaps(&member->wide, request))
+		return true;
+	first -= first > 0;
+	if (last - first >= BUCKETS)
+		last = first + BUCKETS - 1;
+	for (uint64_t i = first; i <= last; i++) {
+		if (list_overlaps(&member->busy[i % BUCKETS], request))
+			return true;
+	}
+	return false;
+}
+
+static void let_in(struct member *member, struct volume_request *request)
+{
+	struct recorder *recorder = member->recorder;
+
+	request->tap_ticket = recorder->open; /* R1 */
+	epoch_at(recorder, recorder->open)->in_flight++;
+	if (request->op == VOLUME_DISCARD)
+		list_push_back(&member->wide, &request->tap_link);
+	else
+		list_push_back(bucket_of(member, request->offset), &request->tap_link);
+}
+
+static void go_on(struct message *message)
+{
+	struct volume_request *request = container_of(message, struct volume_request, tap_message);
+	enum tap_state state = request->tap_state;
+
+	if (state == TAP_REFUSED) {
+		volume_refuse(request, -EROFS);
+		return;
+	}
+	request->tap_state = TAP_PASSED;
+	volume_pass(request);
+}
+
+static void post(struct volume_request *request, enum tap_state state)
+{
+	request->tap_state = state;
+	loop_post(request->loop, &request->tap_message, go_on);
+}
+
+/* Those that waited and need not any more, in their order. */
+static void let_in_waiting(struct member *member)
+{
+	list_for_each_safe (it, &member->waiting) {
+		struct volume_request *request = list_entry(it, struct volume_request, tap_link);
+
+		if (must_wait(member, request))
+			continue;
+		list_remove(&request->tap_link);
+		let_in(member, request);
+		post(request, TAP_POSTED);
+	}
+}
+
+static bool admit_change(struct member *member, struct volume_request *request)
+{
+	struct recorder *recorder = member->recorder;
+
+	if (recorder->mode == RECORDER_HOLDS) {
+		request->tap_state = TAP_HELD;
+		list_push_back(&recorder->held, &request->tap_link);
+		return false;
+	}
+	if (must_wait(member, request)) {
+		request->tap_state = TAP_WAITS;
+		recorder->delayed++;
+		list_push_back(&member->waiting, &request->tap_link);
+		return false;
+	}
+	let_in(member, request);
+	request->tap_state = TAP_PASSED;
+	return true;
+}
+
+static bool admit(struct volume_tap *tap, struct volume_request *request)
+{
+	struct member *member = container_of(tap, struct member, tap);
+	struct recorder *recorder = member->recorder;
+	bool change = request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD, pass = true;
+
+	pthread_mutex_lock(&recorder->lock);
+	request->tap_ticket = 0;
+	request->tap_state = TAP_PASSED;
+	if (recorder->mode == RECORDER_REFUSES) {
+		request->tap_state = TAP_REFUSED;
+		pass = false;
+	} else if (change) {
+		pass = admit_change(member, request);
+	}
+	change = request->tap_state == TAP_REFUSED;
+	pthread_mutex_unlock(&recorder->lock);
+	if (change)
+		volume_refuse(request, request->op == VOLUME_READ ? -EAGAIN : -EROFS);
+	return pass;
+}
+
+static void completed(struct volume_tap *tap, struct volume_request *request, int result)
+{
+	struct member *member = container_of(tap, struct member, tap);
+	struct recorder *recorder = member->recorder;
+	struct recorder_epoch *epoch;
+
+	if (request->tap_ticket == 0) /* no change, or refused */
+		return;
+	pthread_mutex_lock(&recorder->lock);
+	epoch = epoch_at(recorder, request->tap_ticket);
+	record_change(member, epoch, request, result);
+	list_remove(&request->tap_link);
+	if (--epoch->in_flight == 0 && epoch->closed)
+		wake(recorder);
+	let_in_waiting(member);
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+static bool cancel(struct volume_tap *tap, struct volume_request *request)
+{
+	struct member *member = container_of(tap, struct member, tap);
+	enum tap_state state;
+
+	pthread_mutex_lock(&member->recorder->lock);
+	state = request->tap_state;
+	if (state == TAP_WAITS || state == TAP_HELD) {
+		list_remove(&request->tap_link);
+		request->tap_state = TAP_REFUSED;
+	}
+	pthread_mutex_unlock(&member->recorder->lock);
+	if (state == TAP_WAITS || state == TAP_HELD)
+		volume_refuse(request, -ECANCELED);
+	return state != TAP_PASSED;
+}
+
+static const struct volume_tap_ops tap_ops = {admit, completed, cancel};
+
+/* ---- the owner's side ---- */
+int recorder_create(const struct recorder_options *options, struct recorder **ret_recorder)
+{
+	struct recorder *recorder = heap_zalloc(sizeof *recorder);
+
+	if (!recorder)
+		return -ENOMEM;
+	recorder->options = *options;
+	recorder->folds = heap_zalloc_array(FOLD_ENTRIES, sizeof *recorder->folds);
+	if (!recorder->folds) {
+		heap_free(recorder);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&recorder->lock, NULL);
+	list_init(&recorder->held);
+	recorder->segments_max = options->budget_bytes / RECORDER_SEGMENT;
+	recorder->open = recorder->oldest = options->first_epoch ? options->first_epoch : 1;
+	epoch_at(recorder, recorder->open)->number = recorder->open;
+	recorder->fold_stamp = 1;
+	*ret_recorder = recorder;
+	return 0;
+}
+
+static void member_finish(struct member *member)
+{
+	if (!member->volume)
+		return;
+	volume_unwatch(&member->watcher);
+	if (member->volume->tap == &member->tap)
+		volume_tap_set(member->volume, NULL);
+	volume_unref(member->volume);
+	marks_finish(&member->marks);
+}
+
+void recorder_destroy(struct recorder *recorder)
+{
+	if (!recorder)
+		return;
+	recorder_set_mode(recorder, RECORDER_REFUSES);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		member_finish(&recorder->members[i]);
+	for (unsigned i = 0; i < RECORDER_EPOCHS; i++)
+		epoch_free(recorder, &recorder->epochs[i]);
+	while (recorder->free) {
+		struct segment *segment = recorder->free;
+
+		recorder->free = segment->next;
+		heap_free(segment);
+	}
+	/* A wake that is still on its way would find nothing. */
+	while (recorder->posted)
+		loop_poll(recorder->options.loop, 0);
+	pthread_mutex_destroy(&recorder->lock);
+	heap_free(recorder->folds);
+	heap_free(recorder);
+}
+
+/* A rollback is no request: all of the member may be different. No epoch can be closed between it
+ * and this, for both run on the control loop. */
+static void volume_changed(struct volume_watcher *watcher, struct volume *volume,
+			   enum volume_change change)
+{
+	struct member *member = container_of(watcher, struct member, watcher);
+
+	if (change == VOLUME_ROLLED_BACK)
+		recorder_mark(member->recorder, member->index, 0, volume_size(volume));
+}
+
+int recorder_add(struct recorder *recorder, unsigned index, struct volume *volume, bool marked)
+{
+	struct member *member = &recorder->members[index];
+
+	assert(index < WIRE_MEMBERS_MAX && !member->volume);
+	if (__atomic_load_n(&volume->tap, __ATOMIC_SEQ_CST))
+		return -EBUSY;
+	if (marks_init(&member->marks, volume_size(volume)) < 0)
+		return -ENOMEM;
+	member->tap.ops = &tap_ops;
+	member->recorder = recorder;
+	member->index = index;
+	member->lost = false;
+	for (unsigned i = 0; i < BUCKETS; i++)
+		list_init(&member->busy[i]);
+	list_init(&member->wide);
+	list_init(&member->waiting);
+	member->volume = volume_ref(volume);
+	member->watcher.changed = volume_changed;
+	volume_watch(volume, &member->watcher);
+	if (marked)
+		marks_set_all(&member->marks);
+	volume_tap_set(volume, &member->tap);
+	return 0;
+}
+
+static void held_let_go(struct recorder *recorder)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&recorder->held))) {
+		struct volume_request *request = list_entry(link, struct volume_request, tap_link);
+		struct member *member = container_of(request->tap, struct member, tap);
+
+		if (recorder->mode == RECORDER_REFUSES)
+			post(request, TAP_REFUSED);
+		else if (admit_change(member, request))
+			post(request, TAP_POSTED);
+	}
+}
+
+void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode)
+{
+	pthread_mutex_lock(&recorder->lock);
+	recorder->mode = mode;
+	if (mode != RECORDER_HOLDS)
+		held_let_go(recorder);
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+enum recorder_mode recorder_mode(struct recorder *recorder)
+{
+	enum recorder_mode mode;
+
+	pthread_mutex_lock(&recorder->lock);
+	mode = recorder->mode;
+	pthread_mutex_unlock(&recorder->lock);
+	return mode;
+}
+
+bool recorder_quiet(struct recorder *recorder)
+{
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (recorder->members[i].volume && !volume_tap_quiet(recorder->members[i].volume))
+			return false;
+	}
+	return true;
+}
+
+static uint64_t close_epoch(struct recorder *recorder, bool used_only)
+{
+	uint64_t closed = 0;
+
+	pthread_mutex_lock(&recorder->lock);
+	if ((!used_only || epoch_at(recorder, recorder->open)->records > 0) &&
+	    recorder->open + 1 - recorder->oldest < RECORDER_EPOCHS) {
+		struct recorder_epoch *epoch = epoch_at(recorder, recorder->open);
+
+		closed = recorder->open++;
+		epoch->closed = true;
+		epoch->closed_wall_ns = loop_wall(recorder->options.loop);
+		*epoch_at(recorder, recorder->open) =
+		    (struct recorder_epoch){.number = recorder->open};
+		recorder->fold_stamp++;
+	}
+	pthread_mutex_unlock(&recorder->lock);
+	return closed;
+}
+
+uint64_t recorder_close(struct recorder *recorder)
+{
+	return close_epoch(recorder, false);
+}
+
+uint64_t recorder_close_used(struct recorder *recorder)
+{
+	return close_epoch(recorder, true);
+}
+
+uint64_t recorder_oldest_epoch(struct recorder *recorder)
+{
+	uint64_t oldest;
+
+	pthread_mutex_lock(&recorder->lock);
+	oldest = recorder->oldest;
+	pthread_mutex_unlock(&recorder->lock);
+	return oldest;
+}
+
+bool recorder_complete(struct recorder *recorder, uint64_t epoch)
+{
+	bool complete;
+
+	pthread_mutex_lock(&recorder->lock);
+	complete = epoch < recorder->open;
+	for (uint64_t i = recorder->oldest; complete && i <= epoch; i++)
+		complete = epoch_at(recorder, i)->in_flight == 0 || !ORDER(seal_waits_for_flight);
+	pthread_mutex_unlock(&recorder->lock);
+	return complete;
+}
+
+uint64_t recorder_open_epoch(struct recorder *recorder)
+{
+	uint64_t open;
+
+	pthread_mutex_lock(&recorder->lock);
+	open = recorder->open;
+	pthread_mutex_unlock(&recorder->lock);
+	return open;
+}
+
+static bool marked_any(struct recorder *recorder)
+{
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (recorder->members[i].volume &&
+		    (recorder->members[i].marks.count || recorder->members[i].lost))
+			return true;
+	}
+	return false;
+}
+
+bool recorder_idle(struct recorder *recorder)
+{
+	bool idle;
+
+	pthread_mutex_lock(&recorder->lock);
+	idle = recorder->spoiled == UINT64_MAX && !marked_any(recorder);
+	for (uint64_t i = recorder->oldest; idle && i <= recorder->open; i++) {
+		const struct recorder_epoch *epoch = epoch_at(recorder, i);
+
+		idle = epoch->records == 0 && epoch->in_flight == 0;
+	}
+	pthread_mutex_unlock(&recorder->lock);
+	return idle;
+}
+
+bool recorder_busy(struct recorder *recorder)
+{
+	bool busy = false;
+
+	pthread_mutex_lock(&recorder->lock);
+	for (unsigned i = 0; i < RECORDER_EPOCHS && !busy; i++)
+		busy = recorder->epochs[i].in_flight > 0;
+	pthread_mutex_unlock(&recorder->lock);
+	return busy;
+}
+
+const struct recorder_epoch *recorder_epoch(struct recorder *recorder, uint64_t number)
+{
+	const struct recorder_epoch *epoch = NULL;
+
+	pthread_mutex_lock(&recorder->lock);
+	if (number >= recorder->oldest && number < recorder->open)
+		epoch = epoch_at(recorder, number);
+	pthread_mutex_unlock(&recorder->lock);
+	return epoch;
+}
+
+const struct record *recorder_next(const struct recorder_epoch *epoch,
+				   const struct record *previous)
+{
+	const struct segment *segment = epoch->first;
+	const uint8_t *at = segment ? segment->bytes : NULL;
+
+	if (previous) {
+		/* The segment it lies in: few, and one after the other. */
+		at = (const uint8_t *)previous;
+		while (at < segment->bytes || at >= segment->bytes + segment->used)
+			segment = segment->next;
+		at += record_size(previous->zeros ? 0 : previous->length);
+		if (at == segment->bytes + segment->used) {
+			segment = segment->next;
+			at = segment ? segment->bytes : NULL;
+		}
+	}
+	return (const struct record *)(const void *)at;
+}
+
+void recorder_drop(struct recorder *recorder, uint64_t epoch)
+{
+	pthread_mutex_lock(&recorder->lock);
+	for (; recorder->oldest <= epoch && recorder->oldest < recorder->open; recorder->oldest++)
+		epoch_free(recorder, epoch_at(recorder, recorder->oldest));
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+void recorder_skip(struct recorder *recorder, uint64_t epoch)
+{
+	pthread_mutex_lock(&recorder->lock);
+	if (epoch >= recorder->open) {
+		/* Only the number changes: what is in flight keeps its slot of the ring. */
+		uint64_t shift = epoch + 1 - recorder->open;
+
+		shift = (shift + RECORDER_EPOCHS - 1) / RECORDER_EPOCHS * RECORDER_EPOCHS;
+		for (uint64_t i = recorder->oldest; i <= recorder->open; i++)
+			epoch_at(recorder, i)->number += shift;
+		recorder->spoiled += recorder->spoiled == UINT64_MAX ? 0 : shift;
+		recorder->oldest += shift;
+		recorder->open += shift;
+	}
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+bool recorder_spoiled(struct recorder *recorder, uint64_t epoch)
+{
+	bool spoiled;
+
+	pthread_mutex_lock(&recorder->lock);
+	spoiled = recorder->spoiled <= epoch;
+	pthread_mutex_unlock(&recorder->lock);
+	return spoiled;
+}
+
+bool recorder_must_sync(struct recorder *recorder, uint64_t epoch)
+{
+	bool must;
+
+	pthread_mutex_lock(&recorder->lock);
+	must =
+	    recorder->spoiled <= epoch || (recorder->spoiled == UINT64_MAX && marked_any(recorder));
+	pthread_mutex_unlock(&recorder->lock);
+	return must;
+}
+
+void recorder_fall_back(struct recorder *recorder)
+{
+	pthread_mutex_lock(&recorder->lock);
+	recorder->logging = false;
+	recorder->spoiled = 0;
+	for (uint64_t i = recorder->oldest; i <= recorder->open; i++) {
+		struct recorder_epoch *epoch = epoch_at(recorder, i);
+		const struct record *record = NULL;
+
+		while (ORDER(fall_back_marks_the_log) && (record = recorder_next(epoch, record)))
+			mark(&recorder->members[record->member], record->offset, record->length);
+		epoch_free(recorder, epoch);
+	}
+	/* The numbers of what lies in marks now are free, but for what is still in flight. */
+	while (recorder->oldest < recorder->open &&
+	       epoch_at(recorder, recorder->oldest)->in_flight == 0)
+		recorder->oldest++;
+	recorder->fold_stamp++;
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+void recorder_log_again(struct recorder *recorder)
+{
+	pthread_mutex_lock(&recorder->lock);
+	recorder->logging = true;
+	recorder->spoiled = UINT64_MAX;
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+bool recorder_take(struct recorder *recorder, unsigned index, uint64_t from, uint64_t most,
+		   uint64_t *ret_offset, uint64_t *ret_length)
+{
+	struct member *member = &recorder->members[index];
+	bool found = false;
+
+	pthread_mutex_lock(&recorder->lock);
+	if (member->volume && member->lost) {
+		if (marks_grow(&member->marks, volume_size(member->volume)) == 0) {
+			member->lost = false;
+			marks_set_all(&member->marks);
+		}
+	}
+	if (member->volume)
+		found = marks_next(&member->marks, from, most, ret_offset, ret_length) &&
+			marks_clear(&member->marks, *ret_offset, *ret_length) == 0;
+	pthread_mutex_unlock(&recorder->lock);
+	return found;
+}
+
+void recorder_mark(struct recorder *recorder, unsigned index, uint64_t offset, uint64_t length)
+{
+	pthread_mutex_lock(&recorder->lock);
+	mark(&recorder->members[index], offset, length);
+	recorder->logging = false;
+	recorder->spoiled = 0;
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+bool recorder_marked(struct recorder *recorder, unsigned index, uint64_t offset, uint64_t length)
+{
+	bool marked;
+
+	pthread_mutex_lock(&recorder->lock);
+	marked = marks_any(&recorder->members[index].marks, offset, length);
+	pthread_mutex_unlock(&recorder->lock);
+	return marked;
+}
+
+void recorder_mark_all(struct recorder *recorder)
+{
+	pthread_mutex_lock(&recorder->lock);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (recorder->members[i].volume)
+			marks_set_all(&recorder->members[i].marks);
+	}
+	recorder->logging = false;
+	recorder->spoiled = 0;
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
+{
+	struct recorder_lag lag = {0};
+
+	pthread_mutex_lock(&recorder->lock);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (recorder->members[i].volume)
+			lag.marked_bytes += marks_bytes(&recorder->members[i].marks);
+	}
+	for (uint64_t i = recorder->oldest; i <= recorder->open; i++) {
+		const struct recorder_epoch *epoch = epoch_at(recorder, i);
+
+		lag.log_bytes += epoch->bytes;
+		if (!lag.oldest_wall_ns)
+			lag.oldest_wall_ns = epoch->first_wall_ns;
+	}
+	lag.open_bytes = epoch_at(recorder, recorder->open)->bytes;
+	lag.delayed = recorder->delayed;
+	pthread_mutex_unlock(&recorder->lock);
+	*ret_lag = lag;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REPLICATION_RECORDER_H
+#define REPLICATION_RECORDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/loop.h"
+#include "replication/marks.h"
+#include "replication/wire.h"
+#include "volumes/volume.h"
+
+/* What a group's members have been changed by, in epochs: the tap of each member's volume.
+ *
+ * R1 A change is given the open epoch's number when it is admitted. One that was acknowledged
+ *    before another was submitted has no higher number, over all members. (E1)
+ * R2 Overlapping changes of a member take turns, so that the order of their records is the order
+ *    of their effect. Nothing else waits.
+ * R3 A change is recorded when it completes, with the data it wrote, in its epoch's log; when
+ *    there is no room, or it failed, its chunks are marked. Log and marks together hold
+ *    everything that the standby's sealed image may lack. (E4)
+ * R4 An epoch is complete when it is closed and no change of it is in flight. From then on its
+ *    log does not change.
+ *
+ * The log is in RAM and bounded. When it is full, nobody waits: from then on changes only mark,
+ * and the owner turns the log into marks as well (recorder_fall_back) and sends chunks. */
+
+#define RECORDER_EPOCHS  64u
+#define RECORDER_SEGMENT (512u << 10) /* bytes of log memory taken at a time */
+
+struct recorder;
+
+enum recorder_mode {
+	RECORDER_RECORDS, /* changes pass and are recorded */
+	RECORDER_HOLDS,   /* changes wait for the next mode (planned switchover) */
+	RECORDER_REFUSES, /* the image is not this node's to change: -EROFS; reads: -EAGAIN */
+};
+
+struct record {
+	uint64_t offset, length;
+	uint32_t member;
+	uint32_t zeros; /* 1: reads as zeros, no data */
+	uint8_t data[];
+};
+
+/* One epoch as the owner reads it. */
+struct recorder_epoch {
+	uint64_t number;
+	uint64_t first_wall_ns, closed_wall_ns; /* first change; 0: none, or still open */
+	uint64_t bytes, records, in_flight;
+	struct segment *first, *last;
+	bool closed;
+};
+
+struct recorder_options {
+	struct loop *loop;     /* the owner's */
+	uint64_t budget_bytes; /* of log memory */
+	uint64_t first_epoch;
+	/* Something happened that the owner may be waiting for. Context: the owner's loop. */
+	void (*wake)(void *context);
+	void *context;
+};
+
+/* Context of all of it, where nothing else is said: the owner's loop. */
+int recorder_create(const struct recorder_options *options, struct recorder **ret_recorder)
+    __attribute__((warn_unused_result));
+/* Every member's requests have to be done, or the volumes quiet. NULL is fine. */
+void recorder_destroy(struct recorder *recorder);
+
+/* recorder_add: watch @volume (a reference of its own) as @member; everything is marked if
+ * @marked. -ENOMEM, -EBUSY (it has a tap). */
+int recorder_add(struct recorder *recorder, unsigned member, struct volume *volume, bool marked)
+    __attribute__((warn_unused_result));
+void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode);
+enum recorder_mode recorder_mode(struct recorder *recorder);
+/* Are all changes that were in flight when the taps were set over? */
+bool recorder_quiet(struct recorder *recorder);
+
+/* recorder_close: end the open epoch and begin the next. Its number, or 0 when there is no room
+ * for another. recorder_complete: R4, for it and all before it. */
+uint64_t recorder_close(struct recorder *recorder);
+bool recorder_complete(struct recorder *recorder, uint64_t epoch);
+uint64_t recorder_open_epoch(struct recorder *recorder);
+/* Is anything in the log, in flight, or marked? */
+bool recorder_idle(struct recorder *recorder);
+bool recorder_busy(struct recorder *recorder); /* is a change in flight? */
+/* The epoch @number, complete, for reading; NULL when it is not kept (any more). */
+const struct recorder_epoch *recorder_epoch(struct recorder *recorder, uint64_t number);
+/* The next record behind @previous (NULL first), NULL at the end. */
+const struct record *recorder_next(const struct recorder_epoch *epoch,
+				   const struct record *previous);
+/* recorder_drop: the standby has sealed @epoch: it and all before it are forgotten. */
+void recorder_drop(struct recorder *recorder, uint64_t epoch);
+/* recorder_skip: the standby knows of @epoch already: numbers go on behind it. Before anything
+ * is sent. */
+void recorder_skip(struct recorder *recorder, uint64_t epoch);
+
+/* recorder_spoiled: does the log lack a change of epoch @epoch or of one before it?
+ * recorder_must_sync: ... or is anything else marked, so that the marks are next to be sent? */
+bool recorder_spoiled(struct recorder *recorder, uint64_t epoch);
+bool recorder_must_sync(struct recorder *recorder, uint64_t epoch);
+uint64_t recorder_oldest_epoch(struct recorder *recorder);
+/* recorder_close_used: recorder_close(), when something was recorded in the open epoch. */
+uint64_t recorder_close_used(struct recorder *recorder);
+/* recorder_fall_back: what is in the log is marked instead. Changes keep marking until
+ * recorder_log_again(). */
+void recorder_fall_back(struct recorder *recorder);
+/* recorder_log_again: from here on changes are in the log, all of them, until the next time the
+ * recorder falls behind. */
+void recorder_log_again(struct recorder *recorder);
+
+/* Marks, by member. recorder_take: the first marked run of @member from @from on, at most @most
+ * bytes; it is not marked any more, and what changes it from now on marks or logs it again, so
+ * that the caller reads it after this. False: none. */
+bool recorder_take(struct recorder *recorder, unsigned member, uint64_t from, uint64_t most,
+		   uint64_t *ret_offset, uint64_t *ret_length);
+void recorder_mark(struct recorder *recorder, unsigned member, uint64_t offset, uint64_t length);
+bool recorder_marked(struct recorder *recorder, unsigned member, uint64_t offset, uint64_t length);
+void recorder_mark_all(struct recorder *recorder);
+
+struct recorder_lag {
+	uint64_t marked_bytes, log_bytes;
+	uint64_t oldest_wall_ns; /* first change that is not dropped; 0: none that is known */
+	uint64_t open_bytes;     /* in the open epoch */
+	uint64_t delayed;        /* changes that waited for an overlapping one, since the start */
+};
+/* Context: any. */
+void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REPLICATION_REPLICATION_H
+#define REPLICATION_REPLICATION_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/loop.h"
+#include "volumes/pool.h"
+
+/* Asynchronous replication: this node, the nodes it is paired with, and groups of volumes whose
+ * standby on another node always holds a sealed, promotable image. Context of all of it: the
+ * control loop. */
+
+struct replication;
+
+struct replication_host {
+	/* Required. The open pool @name, or, when there is none, the open one with the most free
+	 * space; NULL: none is open. */
+	struct pool *(*pool)(void *context, const char *name);
+	/* Required. A reference to the volume with @uuid, in any open pool; NULL: there is none. */
+	struct volume *(*volume)(void *context, const uint8_t uuid[16]);
+	/* Required. What is exported of the volumes @uuids, as a JSON object that exports_apply()
+	 * of another node understands. The caller's. */
+	json_t *(*exports)(void *context, const uint8_t (*uuids)[16], unsigned count);
+	/* Required. This node has been promoted: export what @exports says. */
+	void (*exports_apply)(void *context, const json_t *exports);
+	void *context;
+};
+
+struct replication_options {
+	struct loop *loop;
+	const char *state_dir;
+	struct replication_host host;
+};
+
+/* replication_create: keys and groups from STATE/replication.db, made when there is none.
+ * replication_listen: take connections of peers there too; may be called for each address. */
+int replication_create(const struct replication_options *options, struct replication **ret,
+		       struct err *err) __attribute__((warn_unused_result));
+int replication_listen(struct replication *replication, const char *address, uint16_t port,
+		       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
+/* replication_start: pools are open and nobody writes to volumes yet: put groups in place.
+ * replication_stop: nobody writes any more; end sessions and let go of volumes, then stopped().
+ * replication_destroy: after that, or before any start. NULL is fine. */
+void replication_start(struct replication *replication);
+void replication_stop(struct replication *replication, void (*stopped)(void *context),
+		      void *context);
+void replication_destroy(struct replication *replication);
+
+/* ---- pairing ---- */
+#define REPLICATION_CODE 20u /* bytes of a code with its dashes and end */
+/* replication_code: a code for one pairing in the next ten minutes; the one before it is void. */
+void replication_code(struct replication *replication, char ret_code[REPLICATION_CODE]);
+
+/* The end of something that takes its time: result 0 or -errno with @err. */
+struct replication_call {
+	void (*done)(struct replication_call *call, int result);
+	struct err err;
+	json_t *reply; /* pairing: the peer; else the group. The caller's; may be NULL */
+};
+/* replication_pair: with the node at @address ("HOST" or "HOST:PORT") that shows @code. */
+void replication_pair(struct replication *replication, const char *address, const char *code,
+		      struct replication_call *call);
+json_t *replication_peers(struct replication *replication);
+int replication_unpair(struct replication *replication, const char *peer, struct err *err);
+
+/* ---- groups ---- */
+struct replication_spec {
+	const char *name;
+	struct volume **volumes; /* borrowed */
+	unsigned count;
+	const char *peer;     /* its name, address or UUID */
+	uint64_t rpo_ns;      /* 0: 5 s */
+	uint64_t limit_bytes; /* a second; 0: none */
+};
+void replication_group_create(struct replication *replication, const struct replication_spec *spec,
+			      struct replication_call *call);
+/* NULL: there is none named so. */
+json_t *replication_group_show(struct replication *replication, const char *name);
+json_t *replication_group_list(struct replication *replication);
+
+enum replication_action {
+	REPLICATION_PROMOTE,
+	REPLICATION_DEMOTE,
+	REPLICATION_SWITCHOVER,
+	REPLICATION_PAUSE,
+	REPLICATION_RESUME,
+	REPLICATION_DELETE
+};
+/* -ENOENT, -EINVAL (not in this role), -ENODATA (no sealed image), -ETIMEDOUT, ... */
+void replication_group_act(struct replication *replication, const char *name,
+			   enum replication_action action, struct replication_call *call);
+/* Is the volume a member of a group, or its staging log? The group's name, or NULL. */
+const char *replication_holds(struct replication *replication, const uint8_t uuid[16]);
+
+#endif

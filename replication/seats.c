@@ -1,0 +1,1024 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "replication/lineage.h"
+#include "replication/node.h"
+#include "replication/volume_io.h"
+
+/* Groups as the node keeps them: rows of replication.db, their volumes, their sessions, and what
+ * the administrator does with them. */
+
+#define RETRY_NS         (1000000000ull)
+#define RPO_NS           (5 * 1000000000ull)
+#define PERIOD_MIN       (200 * 1000000ull)
+#define PERIOD_MAX       (5 * 1000000000ull)
+#define STAGING_SIZE_MIN ((uint64_t)64 << 30)
+
+/* ---- rows ---- */
+static void lineage_text(const struct wire_lineage *lineage, char *text, size_t size)
+{
+	size_t at = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < lineage->count && at + 64 < size; i++) {
+		char uuid[33];
+
+		uuid_text(lineage->link[i].uuid, uuid);
+		at += (size_t)snprintf(text + at, size - at, "%s:%llu ", uuid,
+				       (unsigned long long)lineage->link[i].fork);
+	}
+}
+
+static void lineage_parse(const char *text, struct wire_lineage *lineage)
+{
+	lineage->count = 0;
+	while (lineage->count < WIRE_LINEAGE_MAX && strlen(text) > 33) {
+		char uuid[33] = {0}, *end;
+
+		memcpy(uuid, text, 32);
+		if (text[32] != ':' || !uuid_parse(uuid, lineage->link[lineage->count].uuid))
+			return;
+		lineage->link[lineage->count++].fork = strtoull(text + 33, &end, 10);
+		text = end + (*end == ' ');
+	}
+}
+
+static int seat_store(struct seat *seat, struct err *err)
+{
+	struct group *group = &seat->group;
+	char uuid[33], peer[33], lineage[WIRE_LINEAGE_MAX * 64];
+
+	uuid_text(group->uuid, uuid);
+	uuid_text(seat->peer, peer);
+	lineage_text(&group->lineage, lineage, sizeof lineage);
+	return config_run(
+	    seat->replication->config, err,
+	    "insert into grp(uuid, name, peer, role, lineage, accept_any, rpo_ns, limit_bytes,"
+	    " paused, clean, definition) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	    " on conflict(uuid) do update set role = excluded.role, lineage = excluded.lineage,"
+	    " accept_any = excluded.accept_any, rpo_ns = excluded.rpo_ns,"
+	    " limit_bytes = excluded.limit_bytes, paused = excluded.paused,"
+	    " clean = excluded.clean, definition = excluded.definition",
+	    "sssisiiiiis", uuid, group->name, peer, (int64_t)group->role, lineage,
+	    (int64_t)group->accept_any, (int64_t)seat->rpo_ns, (int64_t)group->limit_bytes,
+	    (int64_t)seat->paused, (int64_t)seat->clean,
+	    seat->definition ? seat->definition : "{}");
+}
+
+static int host_save(struct group *group)
+{
+	struct seat *seat = group->host_context;
+	struct err err = {0};
+	int result = seat_store(seat, &err);
+
+	if (result < 0)
+		log_error("group %s: its state could not be saved: %s", group->name, err.text);
+	return result;
+}
+
+/* ---- definitions ---- */
+static unsigned member_uuids(const struct seat *seat, uint8_t (*uuids)[16])
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < seat->group.member_max; i++) {
+		if (seat->group.members[i].volume)
+			memcpy(uuids[count++], seat->group.members[i].volume->identity.uuid, 16);
+	}
+	return count;
+}
+
+/* The sizes as they are now, and what is exported. */
+static const char *host_definition(struct group *group)
+{
+	struct seat *seat = group->host_context;
+	const struct replication_host *host = &seat->replication->options.host;
+	json_t *definition = json_loads(seat->definition, 0, NULL);
+	json_t *members = json_object_get(definition, "members"), *member;
+	uint8_t uuids[WIRE_MEMBERS_MAX][16];
+	size_t index;
+
+	json_array_foreach(members, index, member)
+	{
+		json_int_t at = json_integer_value(json_object_get(member, "index"));
+
+		if (at >= 0 && at < WIRE_MEMBERS_MAX && group->members[at].volume)
+			json_object_set_new(
+			    member, "size",
+			    json_integer((json_int_t)volume_size(group->members[at].volume)));
+	}
+	json_object_set_new(
+	    definition, "exports",
+	    host->exports(host->context, (const uint8_t(*)[16])uuids, member_uuids(seat, uuids)));
+	free(seat->sent_definition);
+	seat->sent_definition = json_dumps(definition, JSON_COMPACT);
+	json_decref(definition);
+	return seat->sent_definition ? seat->sent_definition : "{}";
+}
+
+/* A call of the pool from a fiber. */
+struct waiting_call {
+	struct pool_call call;
+	struct fiber *fiber;
+	int result;
+	bool over;
+};
+
+static void pool_answered(struct pool_call *call, int result)
+{
+	struct waiting_call *waiting = container_of(call, struct waiting_call, call);
+
+	waiting->result = result;
+	waiting->over = true;
+	fiber_wake(waiting->fiber);
+}
+
+static int pool_wait(struct waiting_call *waiting, struct err *err)
+{
+	while (!waiting->over)
+		fiber_wait();
+	if (waiting->result < 0)
+		*err = waiting->call.err;
+	return waiting->result;
+}
+
+static int make_volume(struct pool *pool, const struct volume_spec *spec,
+		       struct volume **ret_volume, struct err *err)
+{
+	struct waiting_call waiting = {.call = {.done = pool_answered}, .fiber = fiber_current()};
+	int result;
+
+	volume_create(pool, spec, &waiting.call);
+	result = pool_wait(&waiting, err);
+	if (result == 0)
+		*ret_volume = waiting.call.volume;
+	return result;
+}
+
+static int grow_volume(struct volume *volume, uint64_t size, struct err *err)
+{
+	struct waiting_call waiting = {.call = {.done = pool_answered}, .fiber = fiber_current()};
+
+	if (volume_size(volume) >= size)
+		return 0;
+	volume_resize(volume, size, &waiting.call);
+	return pool_wait(&waiting, err);
+}
+
+/* "GROUP-staging" in @pool: thin, so that its size is only a bound. */
+static int open_staging_volume(struct seat *seat, struct pool *pool, struct err *err)
+{
+	char name[VOLUME_NAME_MAX + 1];
+	struct volume_spec spec = {
+	    .name = name, .size_bytes = STAGING_SIZE_MIN, .checksum = VOLUME_CHECKSUM_STANDARD};
+	uint64_t total = 0;
+
+	if (seat->group.staging_volume)
+		return 0;
+	for (unsigned i = 0; i < seat->group.member_max; i++) {
+		if (seat->group.members[i].volume)
+			total += volume_size(seat->group.members[i].volume);
+	}
+	if (total * 2 > spec.size_bytes)
+		spec.size_bytes = total * 2 < VOLUME_SIZE_MAX ? total * 2 : VOLUME_SIZE_MAX;
+	snprintf(name, sizeof name, "%s-staging", seat->group.name);
+	seat->group.staging_volume = pool_find_volume(pool, name);
+	if (seat->group.staging_volume)
+		return 0;
+	return make_volume(pool, &spec, &seat->group.staging_volume, err);
+}
+
+struct member_row {
+	json_int_t index, size, checksum;
+	const char *pool, *name, *uuid, *naa;
+	struct volume_identity identity;
+};
+
+static bool member_read(json_t *json, struct member_row *row)
+{
+	if (json_unpack(json, "{s:I,s:s,s:s,s:s,s:s,s:I,s:I}", "index", &row->index, "pool",
+			&row->pool, "name", &row->name, "uuid", &row->uuid, "naa", &row->naa,
+			"size", &row->size, "checksum", &row->checksum) < 0)
+		return false;
+	if (row->index < 0 || row->index >= WIRE_MEMBERS_MAX || row->size <= 0 ||
+	    row->checksum < 0 || row->checksum > VOLUME_CHECKSUM_STRICT ||
+	    strlen(row->uuid) != 32 || !uuid_parse(row->uuid, row->identity.uuid) ||
+	    !uuid_parse(row->naa, row->identity.naa))
+		return false;
+	snprintf(row->identity.serial, sizeof row->identity.serial, "%s", row->uuid);
+	return true;
+}
+
+/* The member's volume; made when it is the standby's first time (@make). */
+static int member_open(struct seat *seat, const struct member_row *row, bool make, struct err *err)
+{
+	const struct replication_host *host = &seat->replication->options.host;
+	struct volume *volume = host->volume(host->context, row->identity.uuid);
+	struct volume_spec spec = {.name = row->name,
+				   .size_bytes = (uint64_t)row->size,
+				   .checksum = (enum volume_checksum)row->checksum,
+				   .identity = &row->identity};
+	struct pool *pool;
+	int result = 0;
+
+	if (!volume && !make)
+		return err_set(err, -ENXIO, "volume %s/%s is not available", row->pool, row->name);
+	pool = volume ? volume->pool : host->pool(host->context, row->pool);
+	if (!pool)
+		return err_set(err, -ENXIO, "there is no pool for volume %s", row->name);
+	if (!volume)
+		result = make_volume(pool, &spec, &volume, err);
+	if (result < 0)
+		return result;
+	group_set_member(&seat->group, (unsigned)row->index, volume);
+	volume_unref(volume);
+	return 0;
+}
+
+static struct pool *first_pool(const struct seat *seat)
+{
+	for (unsigned i = 0; i < seat->group.member_max; i++) {
+		if (seat->group.members[i].volume)
+			return seat->group.members[i].volume->pool;
+	}
+	return NULL;
+}
+
+static int members_open(struct seat *seat, json_t *definition, bool make, struct err *err)
+{
+	json_t *members = json_object_get(definition, "members"), *member;
+	size_t index;
+	int result = 0;
+
+	if (json_array_size(members) == 0)
+		return err_set(err, -EINVAL, "a group without members");
+	json_array_foreach(members, index, member)
+	{
+		struct member_row row;
+
+		if (!member_read(member, &row))
+			return err_set(err, -EINVAL, "a member that can not be");
+		if (result == 0 && !seat->group.members[row.index].volume)
+			result = member_open(seat, &row, make, err);
+		else if (result == 0 && make)
+			result = grow_volume(seat->group.members[row.index].volume,
+					     (uint64_t)row.size, err);
+	}
+	if (result == 0)
+		result = open_staging_volume(seat, first_pool(seat), err);
+	return result;
+}
+
+/* A group that is new here has the name it has there. */
+static int take_name(struct seat *seat, const json_t *definition, struct err *err)
+{
+	const char *name = json_string_value(json_object_get(definition, "name"));
+
+	if (seat->group.name[0])
+		return 0;
+	if (!name || volume_name_check(name, err) < 0 || strlen(name) > GROUP_NAME_MAX)
+		return err_set(err, -EINVAL, "a group without a proper name");
+	if (seat_find(seat->replication, name))
+		return err_set(err, -EEXIST, "there is another group named %s here", name);
+	snprintf(seat->group.name, sizeof seat->group.name, "%s", name);
+	return 0;
+}
+
+static int host_define(struct group *group, const char *text, size_t length, struct err *err)
+{
+	struct seat *seat = group->host_context;
+	json_t *definition = json_loadb(text, length, 0, NULL);
+	char *copy = heap_printf("%.*s", (int)length, text);
+	int result;
+
+	if (!json_is_object(definition) || !copy) {
+		json_decref(definition);
+		heap_free(copy);
+		return err_set(err, -EINVAL, "a definition that is none");
+	}
+	heap_free(seat->definition);
+	seat->definition = copy;
+	result = take_name(seat, definition, err);
+	if (result == 0)
+		result = members_open(seat, definition, true, err);
+	json_decref(definition);
+	if (result == 0 && !seat->started) {
+		group->role = GROUP_STANDBY;
+		result = group_start(group, false, err);
+		seat->started = result == 0;
+	}
+	if (result == 0 && host_save(group) < 0)
+		result = err_set(err, -EIO, "the group could not be saved");
+	return result;
+}
+
+/* The loser's image, as snapshots of one instant: "conflict-" and the lineage it belongs to. */
+static int host_keep(struct group *group, struct err *err)
+{
+	struct waiting_call waiting = {.call = {.done = pool_answered}, .fiber = fiber_current()};
+	struct snapshot_spec specs[WIRE_MEMBERS_MAX] = {0};
+	char name[64], head[33] = "none";
+	unsigned count = 0;
+
+	if (lineage_head(&group->lineage))
+		uuid_text(lineage_head(&group->lineage), head);
+	snprintf(name, sizeof name, "conflict-%.12s-%llu", head,
+		 (unsigned long long)(loop_wall(group->loop) / 1000000000ull));
+	for (unsigned i = 0; i < group->member_max; i++) {
+		if (!group->members[i].volume)
+			continue;
+		if (group->members[i].volume->pool != group->members[0].volume->pool)
+			return err_set(err, -EXDEV, "members in several pools can not be kept");
+		specs[count].volume = group->members[i].volume;
+		specs[count++].name = name;
+	}
+	snapshot_create(group->members[0].volume->pool, specs, count, &waiting.call);
+	if (pool_wait(&waiting, err) < 0 && waiting.result != -EOPNOTSUPP)
+		return waiting.result;
+	if (waiting.result < 0) {
+		log_warning("group %s: its image can not be kept: %s", group->name, err->text);
+		return 0;
+	}
+	log_notice("group %s: its image is kept as snapshots %s", group->name, name);
+	return 0;
+}
+
+static void host_role_changed(struct group *group)
+{
+	struct seat *seat = group->host_context;
+	const struct replication_host *host = &seat->replication->options.host;
+
+	log_notice("group %s: this node is %s now", group->name, group_role_name(group->role));
+	if (group->role == GROUP_PRIMARY && seat->definition) {
+		json_t *definition = json_loads(seat->definition, 0, NULL);
+
+		host->exports_apply(host->context, json_object_get(definition, "exports"));
+		json_decref(definition);
+	}
+}
+
+static const struct group_host host_ops = {.save = host_save,
+					   .definition = host_definition,
+					   .define = host_define,
+					   .keep = host_keep,
+					   .role_changed = host_role_changed};
+
+/* ---- seats ---- */
+struct seat *seat_find(struct replication *replication, const char *name)
+{
+	list_for_each (it, &replication->seats) {
+		struct seat *seat = list_entry(it, struct seat, link);
+
+		if (strcmp(seat->group.name, name) == 0)
+			return seat;
+	}
+	return NULL;
+}
+
+struct seat *seat_by_uuid(struct replication *replication, const uint8_t uuid[16])
+{
+	list_for_each (it, &replication->seats) {
+		struct seat *seat = list_entry(it, struct seat, link);
+
+		if (memcmp(seat->group.uuid, uuid, 16) == 0)
+			return seat;
+	}
+	return NULL;
+}
+
+static void set_rpo(struct seat *seat, uint64_t rpo_ns)
+{
+	uint64_t period;
+
+	seat->rpo_ns = rpo_ns ? rpo_ns : RPO_NS;
+	period = seat->rpo_ns / 5;
+	period = period < PERIOD_MIN ? PERIOD_MIN : period;
+	seat->group.period_ns = period > PERIOD_MAX ? PERIOD_MAX : period;
+}
+
+struct seat *seat_new(struct replication *replication, const char *name, const uint8_t uuid[16],
+		      const uint8_t peer[16])
+{
+	struct seat *seat = heap_zalloc(sizeof *seat);
+
+	if (!seat)
+		return NULL;
+	seat->replication = replication;
+	group_init(&seat->group, replication->options.loop, &host_ops);
+	seat->group.host_context = seat;
+	snprintf(seat->group.name, sizeof seat->group.name, "%s", name);
+	memcpy(seat->group.uuid, uuid, 16);
+	memcpy(seat->group.node, replication->node, 16);
+	memcpy(seat->peer, peer, 16);
+	set_rpo(seat, 0);
+	list_push_back(&replication->seats, &seat->link);
+	return seat;
+}
+
+void seat_free(struct seat *seat)
+{
+	list_remove(&seat->link);
+	group_finish(&seat->group);
+	heap_free(seat->definition);
+	free(seat->sent_definition);
+	heap_free(seat);
+}
+
+static int load_one(struct replication *replication, struct config_statement *row, struct err *err)
+{
+	uint8_t uuid[16], peer[16];
+	struct seat *seat;
+
+	if (!uuid_parse(config_text(row, 0), uuid) || !uuid_parse(config_text(row, 2), peer))
+		return err_set(err, -EINVAL, "group %s is damaged", config_text(row, 1));
+	seat = seat_new(replication, config_text(row, 1), uuid, peer);
+	if (!seat)
+		return err_set(err, -ENOMEM, "out of memory");
+	seat->group.role = (enum group_role)config_number(row, 3);
+	lineage_parse(config_text(row, 4), &seat->group.lineage);
+	seat->group.accept_any = config_number(row, 5) != 0;
+	set_rpo(seat, (uint64_t)config_number(row, 6));
+	seat->group.limit_bytes = (uint64_t)config_number(row, 7);
+	seat->paused = config_number(row, 8) != 0;
+	seat->clean = (uint64_t)config_number(row, 9);
+	seat->definition = heap_strdup(config_text(row, 10));
+	return seat->definition ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+int seats_load(struct replication *replication, struct err *err)
+{
+	struct config_statement *row;
+	int result = config_prepare(replication->config,
+				    "select uuid, name, peer, role, lineage, accept_any, rpo_ns,"
+				    " limit_bytes, paused, clean, definition from grp",
+				    &row, err);
+
+	if (result < 0)
+		return result;
+	while ((result = config_step(row, err)) > 0) {
+		result = load_one(replication, row, err);
+		if (result < 0)
+			break;
+	}
+	config_finish(row);
+	return result;
+}
+
+/* What was sealed when the node stopped in order is known; else nothing is. */
+static int seat_start(struct seat *seat, struct err *err)
+{
+	struct group *group = &seat->group;
+	json_t *definition = json_loads(seat->definition, 0, NULL);
+	bool clean = seat->clean != 0;
+	int result = members_open(seat, definition, false, err);
+
+	json_decref(definition);
+	if (result < 0)
+		return result;
+	group->acked = seat->clean;
+	seat->clean = 0;
+	if (clean && host_save(group) < 0) {
+		group->acked = 0;
+		clean = false;
+	}
+	result = group_start(group, group->role == GROUP_PRIMARY && !clean, err);
+	seat->started = result == 0;
+	return result;
+}
+
+void seats_start(struct replication *replication)
+{
+	list_for_each (it, &replication->seats) {
+		struct seat *seat = list_entry(it, struct seat, link);
+		struct err err = {0};
+
+		if (seat_start(seat, &err) < 0) {
+			snprintf(seat->unavailable, sizeof seat->unavailable, "%.199s", err.text);
+			log_error("group %s is not replicated: %s", seat->group.name, err.text);
+		}
+	}
+}
+
+/* ---- sessions ---- */
+void seat_send(struct visit *visit)
+{
+	struct seat *seat = visit->seat;
+
+	seat->retries = 0;
+	sender_run(&seat->group, &visit->channel);
+	log_info("group %s: session over: %s", seat->group.name, visit->channel.why);
+}
+
+void seat_end_session(struct seat *seat, const char *why)
+{
+	if (seat->dial)
+		tls_dial_cancel(seat->dial);
+	while (seat->session) {
+		if (seat->group.channel)
+			channel_break(seat->group.channel, -ECANCELED, "%s", why);
+		fiber_sleep(2000000);
+	}
+}
+
+static struct seat *seat_welcome(struct visit *visit, const struct wire_message *hello)
+{
+	struct replication *replication = visit->replication;
+	struct seat *seat = seat_by_uuid(replication, hello->group);
+
+	if (!seat) /* the definition that follows names it */
+		seat = seat_new(replication, "", hello->group, hello->node);
+	if (!seat || memcmp(seat->peer, hello->node, 16) != 0) {
+		channel_refuse(&visit->channel, WIRE_REFUSED_GROUP, NULL,
+			       "that group is another node's");
+		return NULL;
+	}
+	if (seat->unavailable[0]) {
+		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL, "%s", seat->unavailable);
+		return NULL;
+	}
+	return seat;
+}
+
+void seat_receive(struct visit *visit, const struct wire_message *hello)
+{
+	struct wire_message first = *hello; /* nothing of it is borrowed */
+	struct seat *seat = seat_welcome(visit, &first);
+
+	if (!seat)
+		return;
+	/* A new connection of the same primary: the old one is dead, whether it knows or not. */
+	seat_end_session(seat, "the primary has connected again");
+	if (visit->channel.broken || visit->replication->stopping)
+		return;
+	seat->session = true;
+	visit->seat = seat;
+	receiver_run(&seat->group, &visit->channel, &first);
+	log_info("group %s: session over: %s", seat->group.name, visit->channel.why);
+	if (seat->group.role == GROUP_NONE) {
+		visit->seat = NULL;
+		seat_free(seat);
+	}
+}
+
+static void call_peer(struct seat *seat)
+{
+	struct replication *replication = seat->replication;
+	struct peer *peer = peer_find(replication, seat->peer);
+	struct visit *visit;
+	struct err err = {0};
+
+	if (!peer) {
+		snprintf(seat->group.reason, sizeof seat->group.reason,
+			 "its node is not paired any more");
+		return;
+	}
+	visit = heap_zalloc(sizeof *visit);
+	if (!visit)
+		return;
+	visit->replication = replication;
+	visit->seat = seat;
+	seat->session = true;
+	if (node_dial(visit, peer->address, peer->port, &err) == 0)
+		seat->dial = visit->dial;
+}
+
+static void measure(struct seat *seat, uint64_t now)
+{
+	const struct channel *channel = seat->group.channel;
+	uint64_t bytes = channel ? channel->bytes_out + channel->bytes_in : 0;
+
+	if (now - seat->rate_at_ns < 1000000000ull)
+		return;
+	seat->rate = bytes > seat->rate_bytes
+			 ? (bytes - seat->rate_bytes) * 1000000000ull / (now - seat->rate_at_ns)
+			 : 0;
+	seat->rate_bytes = bytes;
+	seat->rate_at_ns = now;
+}
+
+void seats_tick(struct replication *replication)
+{
+	uint64_t now = loop_now(replication->options.loop);
+
+	list_for_each_safe (it, &replication->seats) {
+		struct seat *seat = list_entry(it, struct seat, link);
+		enum group_role role = seat->group.role;
+
+		measure(seat, now);
+		if (replication->stopping || !seat->started || seat->session || seat->paused ||
+		    now < seat->retry_ns || (role != GROUP_PRIMARY && role != GROUP_HANDOVER))
+			continue;
+		seat->retry_ns = now + RETRY_NS * (seat->retries < 5 ? 1 + seat->retries++ : 5);
+		call_peer(seat);
+	}
+}
+
+void seat_close(struct seat *seat)
+{
+	struct group *group = &seat->group;
+
+	if (!seat->started)
+		return;
+	if (group->role == GROUP_PRIMARY && group->acked && recorder_idle(group->recorder)) {
+		int result = 0;
+
+		for (unsigned i = 0; i < group->member_max && result == 0; i++) {
+			if (group->members[i].volume)
+				result = volume_io(group->members[i].volume, VOLUME_FLUSH, 0, 0,
+						   NULL, 0);
+		}
+		seat->clean = result == 0 ? group->acked : 0;
+		if (seat->clean)
+			(void)host_save(group);
+	}
+	seat->started = false;
+	group_finish(group);
+}
+
+/* ---- what is shown ---- */
+static double seconds_since(uint64_t now, uint64_t then)
+{
+	return then && now > then ? (double)(now - then) / 1e9 : 0;
+}
+
+static void show_primary(const struct seat *seat, json_t *json)
+{
+	struct recorder_lag lag = {0};
+	uint64_t now = loop_wall(seat->replication->options.loop), sealed = seat->group.acked;
+	bool idle = true;
+
+	if (seat->started) {
+		recorder_lag(seat->group.recorder, &lag);
+		idle = recorder_idle(seat->group.recorder);
+	}
+	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
+	json_object_set_new(
+	    json, "lag_seconds",
+	    json_real(idle && sealed
+			  ? 0
+			  : seconds_since(now, seat->group.acked_wall_ns ? seat->group.acked_wall_ns
+									 : lag.oldest_wall_ns)));
+	json_object_set_new(json, "lag_bytes",
+			    json_integer((json_int_t)(lag.marked_bytes + lag.log_bytes)));
+	json_object_set_new(
+	    json, "lag_epochs",
+	    json_integer(seat->started && sealed && !idle
+			     ? (json_int_t)(recorder_open_epoch(seat->group.recorder) - sealed)
+			     : 0));
+}
+
+static void show_standby(const struct seat *seat, json_t *json)
+{
+	const struct group *group = &seat->group;
+	uint64_t now = loop_wall(seat->replication->options.loop);
+	uint64_t sealed = group->staging_good ? group->staging.sealed : 0;
+	uint64_t as_of = group->staging_good ? group->staging.sealed_wall_ns : 0;
+
+	/* The primary has said since that nothing is newer. */
+	if (group->channel && group->channel->peer_epoch == sealed &&
+	    group->channel->peer_wall_ns > as_of)
+		as_of = group->channel->peer_wall_ns;
+	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
+	json_object_set_new(json, "lag_seconds", json_real(seconds_since(now, as_of)));
+	json_object_set_new(json, "promotable", json_boolean(sealed && !group->staging.seeding));
+}
+
+static json_t *show_lineage(const struct group *group)
+{
+	const struct wire_lineage *lineage = group->role == GROUP_STANDBY && group->staging_good
+						 ? &group->staging.lineage
+						 : &group->lineage;
+	json_t *chain = json_array();
+
+	for (unsigned i = 0; i < lineage->count; i++) {
+		char uuid[33];
+
+		uuid_text(lineage->link[i].uuid, uuid);
+		json_array_append_new(chain, json_pack("{s:s,s:I}", "uuid", uuid, "fork_epoch",
+						       (json_int_t)lineage->link[i].fork));
+	}
+	return chain;
+}
+
+static const char *state_of(const struct seat *seat)
+{
+	if (!seat->started)
+		return "unavailable";
+	if (seat->paused)
+		return "paused";
+	if (seat->group.role == GROUP_FENCED)
+		return "split-brain";
+	return seat->group.channel ? seat->group.phase : "disconnected";
+}
+
+static json_t *show(const struct seat *seat)
+{
+	const struct group *group = &seat->group;
+	struct peer *peer = peer_find(seat->replication, seat->peer);
+	json_t *definition = json_loads(seat->definition ? seat->definition : "{}", 0, NULL);
+	json_t *members = json_array(), *member;
+	json_t *json = json_pack(
+	    "{s:s,s:s,s:s,s:s,s:s,s:f,s:I,s:I,s:I}", "name", group->name, "role",
+	    group_role_name(group->role), "state", state_of(seat), "peer", peer ? peer->name : "?",
+	    "reason", seat->unavailable[0] ? seat->unavailable : group->reason, "rpo_seconds",
+	    (double)seat->rpo_ns / 1e9, "limit_bytes", (json_int_t)group->limit_bytes,
+	    "bytes_per_second", (json_int_t)seat->rate, "sent_bytes",
+	    (json_int_t)(group->channel ? group->channel->bytes_out : group->sent_bytes));
+	size_t index;
+
+	json_array_foreach(json_object_get(definition, "members"), index, member)
+	    json_array_append_new(
+		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
+				      json_string_value(json_object_get(member, "name"))));
+	json_object_set_new(json, "members", members);
+	json_object_set_new(json, "lineage", show_lineage(group));
+	if (group->role == GROUP_STANDBY)
+		show_standby(seat, json);
+	else
+		show_primary(seat, json);
+	json_decref(definition);
+	return json;
+}
+
+json_t *replication_group_show(struct replication *replication, const char *name)
+{
+	struct seat *seat = seat_find(replication, name);
+
+	return seat ? show(seat) : NULL;
+}
+
+json_t *replication_group_list(struct replication *replication)
+{
+	json_t *groups = json_array();
+
+	list_for_each (it, &replication->seats)
+		json_array_append_new(groups, show(list_entry(it, struct seat, link)));
+	return groups;
+}
+
+const char *replication_holds(struct replication *replication, const uint8_t uuid[16])
+{
+	list_for_each (it, &replication->seats) {
+		const struct group *group = &list_entry(it, struct seat, link)->group;
+
+		if (group->staging_volume &&
+		    memcmp(group->staging_volume->identity.uuid, uuid, 16) == 0)
+			return group->name;
+		for (unsigned i = 0; i < group->member_max; i++) {
+			if (group->members[i].volume &&
+			    memcmp(group->members[i].volume->identity.uuid, uuid, 16) == 0)
+				return group->name;
+		}
+	}
+	return NULL;
+}
+
+/* ---- what the administrator does ---- */
+struct action {
+	struct seat *seat;
+	enum replication_action action;
+	struct replication_call *call;
+	struct replication *replication;
+};
+
+static int wait_switched(struct seat *seat, struct err *err)
+{
+	struct group *group = &seat->group;
+	uint64_t limit = loop_now(group->loop) + 30 * 1000000000ull;
+
+	if (!group->channel || !group->acked)
+		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
+	group->switching = true;
+	channel_wake(group->channel);
+	while (group->role != GROUP_STANDBY && group->switching && loop_now(group->loop) < limit)
+		fiber_sleep(5000000);
+	if (group->role == GROUP_STANDBY)
+		return 0;
+	return err_set(err, -ETIMEDOUT, "the group was not handed over: %s", group->reason);
+}
+
+static int set_paused(struct seat *seat, bool paused, struct err *err)
+{
+	seat->paused = paused;
+	seat->retry_ns = 0;
+	if (paused)
+		seat_end_session(seat, "paused");
+	return seat_store(seat, err);
+}
+
+static int delete_seat(struct seat *seat, struct err *err)
+{
+	char uuid[33];
+	int result;
+
+	seat->paused = true;
+	seat_end_session(seat, "the group is deleted");
+	uuid_text(seat->group.uuid, uuid);
+	result =
+	    config_run(seat->replication->config, err, "delete from grp where uuid = ?", "s", uuid);
+	if (result == 0) {
+		if (seat->group.recorder)
+			recorder_set_mode(seat->group.recorder, RECORDER_RECORDS);
+		if (seat->group.recorder)
+			group_drain(&seat->group);
+		seat_free(seat);
+	}
+	return result;
+}
+
+static int act(struct action *action, struct err *err)
+{
+	struct seat *seat = action->seat;
+	struct group *group = &seat->group;
+
+	switch (action->action) {
+	case REPLICATION_PROMOTE:
+		if (group->role != GROUP_STANDBY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		seat_end_session(seat, "promoted");
+		return group_promote(group, false, err);
+	case REPLICATION_DEMOTE:
+		if (group->role == GROUP_STANDBY || group->role == GROUP_NONE)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		seat->retry_ns = UINT64_MAX;
+		seat_end_session(seat, "demoted");
+		seat->retry_ns = 0;
+		return group_demote(group, err);
+	case REPLICATION_SWITCHOVER:
+		if (group->role != GROUP_PRIMARY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		return wait_switched(seat, err);
+	case REPLICATION_PAUSE:
+	case REPLICATION_RESUME:
+		return set_paused(seat, action->action == REPLICATION_PAUSE, err);
+	case REPLICATION_DELETE:
+		return delete_seat(seat, err);
+	}
+	return -EINVAL;
+}
+
+static void act_main(void *context)
+{
+	struct action *action = context;
+	struct replication *replication = action->replication;
+	struct replication_call *call = action->call;
+	bool gone = action->action == REPLICATION_DELETE;
+	int result = action->seat->started || gone
+			 ? act(action, &call->err)
+			 : err_set(&call->err, -ENXIO, "group %s is not available: %s",
+				   action->seat->group.name, action->seat->unavailable);
+
+	if (result == 0 && !gone)
+		call->reply = show(action->seat);
+	heap_free(action);
+	call->done(call, result);
+	node_release(replication);
+}
+
+void replication_group_act(struct replication *replication, const char *name,
+			   enum replication_action kind, struct replication_call *call)
+{
+	struct seat *seat = seat_find(replication, name);
+	struct action *action = heap_zalloc(sizeof *action);
+	int result = seat ? -ENOMEM : -ENOENT;
+
+	if (seat && action) {
+		*action = (struct action){seat, kind, call, replication};
+		node_hold(replication);
+		result = fiber_start(replication->options.loop, act_main, action);
+		if (result == 0)
+			return;
+		node_release(replication);
+	}
+	heap_free(action);
+	call->done(call,
+		   err_set(&call->err, result, seat ? "out of memory" : "no group named %s", name));
+}
+
+/* ---- a new group ---- */
+struct creation {
+	struct replication *replication;
+	struct seat *seat;
+	struct replication_call *call;
+};
+
+static json_t *define(const struct replication_spec *spec)
+{
+	json_t *members = json_array();
+
+	for (unsigned i = 0; i < spec->count; i++) {
+		const struct volume *volume = spec->volumes[i];
+		char uuid[33], naa[33];
+
+		uuid_text(volume->identity.uuid, uuid);
+		uuid_text(volume->identity.naa, naa);
+		json_array_append_new(
+		    members, json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:i}", "index", (int)i, "pool",
+				       pool_name(volume->pool), "name", volume->name, "uuid", uuid,
+				       "naa", naa, "size", (json_int_t)volume_size(volume),
+				       "checksum", (int)volume->checksum));
+	}
+	return json_pack("{s:s,s:o}", "name", spec->name, "members", members);
+}
+
+static int spec_check(struct replication *replication, const struct replication_spec *spec,
+		      struct err *err)
+{
+	if (volume_name_check(spec->name, err) < 0 || strlen(spec->name) > GROUP_NAME_MAX)
+		return err_set(err, -EINVAL, "that is no name for a group");
+	if (seat_find(replication, spec->name))
+		return err_set(err, -EEXIST, "there is already a group named %s", spec->name);
+	if (!peer_by_name(replication, spec->peer))
+		return err_set(err, -ENOENT, "no node %s is paired", spec->peer);
+	if (spec->count == 0 || spec->count > WIRE_MEMBERS_MAX)
+		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);
+	for (unsigned i = 0; i < spec->count; i++) {
+		const char *other = replication_holds(replication, spec->volumes[i]->identity.uuid);
+
+		if (other)
+			return err_set(err, -EBUSY, "volume %s is in group %s",
+				       spec->volumes[i]->name, other);
+	}
+	return 0;
+}
+
+static struct seat *seat_of_spec(struct replication *replication,
+				 const struct replication_spec *spec)
+{
+	json_t *definition = define(spec);
+	uint8_t uuid[16];
+	struct seat *seat;
+	char *text = json_dumps(definition, JSON_COMPACT);
+
+	json_decref(definition);
+	loop_random(replication->options.loop, uuid, sizeof uuid);
+	seat = seat_new(replication, spec->name, uuid, peer_by_name(replication, spec->peer)->uuid);
+	if (!seat || !text) {
+		free(text);
+		return NULL;
+	}
+	seat->definition = heap_strdup(text);
+	free(text);
+	set_rpo(seat, spec->rpo_ns);
+	seat->group.limit_bytes = spec->limit_bytes;
+	seat->group.role = GROUP_PRIMARY;
+	loop_random(replication->options.loop, uuid, sizeof uuid);
+	lineage_start(&seat->group.lineage, uuid);
+	for (unsigned i = 0; i < spec->count; i++)
+		group_set_member(&seat->group, i, spec->volumes[i]);
+	return seat;
+}
+
+static void create_main(void *context)
+{
+	struct creation *creation = context;
+	struct replication *replication = creation->replication;
+	struct replication_call *call = creation->call;
+	struct seat *seat = creation->seat;
+	int result = open_staging_volume(seat, first_pool(seat), &call->err);
+
+	if (result == 0)
+		result = group_start(&seat->group, true, &call->err);
+	seat->started = result == 0;
+	if (result == 0)
+		result = seat_store(seat, &call->err);
+	if (result == 0)
+		call->reply = show(seat);
+	else
+		seat_free(seat);
+	heap_free(creation);
+	call->done(call, result);
+	node_release(replication);
+}
+
+void replication_group_create(struct replication *replication, const struct replication_spec *spec,
+			      struct replication_call *call)
+{
+	struct creation *creation = heap_zalloc(sizeof *creation);
+	int result = spec_check(replication, spec, &call->err);
+	struct seat *seat = NULL;
+
+	if (result == 0) {
+		seat = creation ? seat_of_spec(replication, spec) : NULL;
+		result = seat ? 0 : err_set(&call->err, -ENOMEM, "out of memory");
+	}
+	if (result == 0) {
+		*creation = (struct creation){replication, seat, call};
+		node_hold(replication);
+		result = fiber_start(replication->options.loop, create_main, creation);
+		if (result == 0)
+			return;
+		node_release(replication);
+		seat_free(seat);
+	}
+	heap_free(creation);
+	call->done(call, result);
+}

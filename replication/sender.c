@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "replication/group.h"
+#include "replication/lineage.h"
+#include "replication/order.h"
+#include "replication/volume_io.h"
+
+/*~ The primary's side of a session: say hello, find out what the standby holds, then epoch after
+ * epoch.
+ *
+ * Two ways to make the next sealed image, and the standby cannot tell them apart:
+ *  - delta: the log of one complete epoch;
+ *  - sync: everything that is marked, read from the volumes while guests go on, and then the logs
+ *    of all epochs up to the one that was open when the marks had run out. What a guest changes
+ *    meanwhile is in the log or marked again, so the end of it is one moment of the primary.
+ *
+ * Of a run of marked chunks, the standby is asked for the hashes of what its sealed image has
+ * there; only slots that differ travel (E5, E8). */
+
+#define RUN_MAX     ((uint64_t)16 << 20) /* bytes of a run of chunks */
+#define READ_MAX    ((uint64_t)1 << 20)
+#define EXTENTS_MAX 64u
+#define QUIET_NS    (5 * 1000000ull)
+
+struct sender {
+	struct group *group;
+	struct channel *channel;
+	struct digest digest;
+	uint64_t records;
+	uint64_t peer_epoch; /* sealed there when the session began */
+	bool fresh;          /* nothing was ever written there */
+	/* of the run under way: is it compared by hashes, are zeros left out */
+	bool compare, skip_zeros;
+	struct timer clock; /* closes epochs */
+	bool streaming;
+	uint8_t *data;   /* READ_MAX */
+	uint8_t *hashes; /* of a run */
+	char *defined;   /* the definition as it was sent last */
+	uint8_t *own;    /* of one read */
+};
+
+static int fail(struct sender *sender, int error, const char *what)
+{
+	channel_break(sender->channel, error, "%s: %s", what, strerror(-error));
+	return sender->channel->broken;
+}
+
+static int unexpected(struct sender *sender, const struct wire_message *message)
+{
+	channel_break(sender->channel, -EPROTO, "%s out of place", wire_type_name(message->type));
+	return sender->channel->broken;
+}
+
+/* The peer is primary. If it took over from us, we know now. */
+static void learn_from_refusal(struct sender *sender, const struct wire_message *message)
+{
+	struct group *group = sender->group;
+	uint64_t fork;
+
+	if (message->kind == WIRE_REFUSED_ROLE &&
+	    lineage_left(&group->lineage, &message->lineage, &fork)) {
+		struct err err = {0};
+
+		if (group->role == GROUP_HANDOVER) {
+			if (group_demote(group, &err) < 0)
+				group_set_role(group, GROUP_HANDOVER);
+		} else if (group->role == GROUP_PRIMARY) {
+			group->role = GROUP_FENCED;
+			group_set_role(group, GROUP_FENCED);
+			if (group->host->save(group) < 0) /* the next session finds out again */
+				err_set(&err, -EIO, "not saved");
+		}
+	}
+	channel_break(sender->channel, -EPROTO, "the peer refuses: %.*s", (int)message->data_length,
+		      (const char *)message->data);
+	snprintf(group->reason, sizeof group->reason, "the peer refuses: %.*s",
+		 (int)message->data_length, (const char *)message->data);
+}
+
+/* The next message, which has to be a @type. */
+static int expect(struct sender *sender, enum wire_type type, struct wire_message *message)
+{
+	int result = channel_receive(sender->channel, message);
+
+	if (result < 0)
+		return result;
+	if (message->type == WIRE_REFUSE) {
+		learn_from_refusal(sender, message);
+		return sender->channel->broken;
+	}
+	return message->type == type ? 0 : unexpected(sender, message);
+}
+
+/* The standby has nothing to say now but that it gives up. */
+static int no_message(struct sender *sender)
+{
+	struct wire_message message;
+	int result = channel_poll(sender->channel, &message);
+
+	if (result <= 0)
+		return result;
+	if (message.type == WIRE_REFUSE)
+		learn_from_refusal(sender, &message);
+	return message.type == WIRE_REFUSE ? sender->channel->broken : unexpected(sender, &message);
+}
+
+/* The group's definition, when it is not the one that was sent last. */
+static int tell_definition(struct sender *sender, struct wire_message *ready)
+{
+	struct group *group = sender->group;
+	const char *text = group->host->definition(group);
+	struct wire_message message = {.type = WIRE_DEFINE, .data = (const uint8_t *)text};
+	int result;
+
+	if (sender->defined && strcmp(sender->defined, text) == 0)
+		return 0;
+	heap_free(sender->defined);
+	sender->defined = heap_strdup(text);
+	message.data_length = strlen(text);
+	result = channel_send(sender->channel, &message);
+	return result < 0 ? result : expect(sender, WIRE_READY, ready);
+}
+
+/* ---- records ---- */
+static bool all_zero(const uint8_t *data, uint64_t length)
+{
+	return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
+}
+
+static int send_record(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
+		       const uint8_t *data)
+{
+	struct wire_message message = {
+	    .type = WIRE_ZERO, .member = (uint16_t)member, .offset = offset, .length = length};
+
+	if (data && all_zero(data, length))
+		data = NULL;
+	if (data) {
+		message.type = WIRE_WRITE;
+		message.data = data;
+		message.data_length = length;
+	}
+	digest_add(&sender->digest, member, offset, length, data);
+	sender->records++;
+	return channel_send(sender->channel, &message);
+}
+
+static int begin(struct sender *sender, enum wire_begin kind)
+{
+	struct wire_message message = {.type = WIRE_BEGIN, .kind = (uint8_t)kind}, ready;
+	int result = tell_definition(sender, &ready); /* a member may have grown */
+
+	if (result < 0)
+		return result;
+	digest_begin(&sender->digest);
+	sender->records = 0;
+	return channel_send(sender->channel, &message);
+}
+
+static int send_log(struct sender *sender, uint64_t number)
+{
+	const struct recorder_epoch *epoch = recorder_epoch(sender->group->recorder, number);
+	const struct record *record = NULL;
+	int result = 0;
+
+	while (result == 0 && epoch && (record = recorder_next(epoch, record)))
+		result = send_record(sender, record->member, record->offset, record->length,
+				     record->zeros ? NULL : record->data);
+	return result;
+}
+
+/* The standby has @epoch, durably: what was kept for it may go. */
+static void acknowledged(struct sender *sender, uint64_t epoch)
+{
+	struct group *group = sender->group;
+
+	for (unsigned i = 0; i < group->member_max; i++) {
+		if (group->members[i].volume)
+			marks_clear_all(&group->members[i].sent);
+	}
+	recorder_drop(group->recorder, epoch);
+	group->acked = epoch;
+	group->sealing = 0;
+	group->epochs_sent++;
+	group->sent_bytes = sender->channel->bytes_out;
+}
+
+static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
+{
+	struct group *group = sender->group;
+	struct wire_message message = {
+	    .type = WIRE_SEAL, .epoch = number, .wall_ns = wall_ns, .records = sender->records};
+	int result;
+
+	digest_end(&sender->digest, message.digest);
+	group->sealing = number;
+	if (!ORDER(ack_before_drop))
+		acknowledged(sender, number);
+	result = channel_send(sender->channel, &message);
+	if (result == 0)
+		result = expect(sender, WIRE_ACK, &message);
+	if (result < 0)
+		return result;
+	if (message.epoch != number)
+		return unexpected(sender, &message);
+	acknowledged(sender, number);
+	group->acked_wall_ns = wall_ns;
+	sender->peer_epoch = number;
+	return 0;
+}
+
+/* ---- sync ---- */
+/* The slots of @data (at @offset of the member) that differ from what the standby has. */
+static int send_differing(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
+			  const uint8_t *hashes)
+{
+	const uint8_t *data = sender->data, *own = sender->own;
+	uint64_t slots = length / VOLUME_SLOT, first = 0;
+	int result = 0;
+
+	if (hashes)
+		digest_slots(data, length, sender->own);
+	sender->group->slots_compared += hashes ? slots : 0;
+	while (result == 0 && first < slots) {
+		uint64_t end = first;
+		bool zero;
+
+		if (hashes &&
+		    memcmp(hashes + first * WIRE_HASH, own + first * WIRE_HASH, WIRE_HASH) == 0) {
+			first++;
+			continue;
+		}
+		zero = all_zero(data + first * VOLUME_SLOT, VOLUME_SLOT);
+		while (end < slots && (end - first) * VOLUME_SLOT < WIRE_DATA_MAX &&
+		       all_zero(data + end * VOLUME_SLOT, VOLUME_SLOT) == zero &&
+		       !(hashes &&
+			 memcmp(hashes + end * WIRE_HASH, own + end * WIRE_HASH, WIRE_HASH) == 0))
+			end++;
+		sender->group->slots_sent += end - first;
+		if (!zero || !sender->skip_zeros)
+			result =
+			    send_record(sender, member, offset + first * VOLUME_SLOT,
+					(end - first) * VOLUME_SLOT, data + first * VOLUME_SLOT);
+		first = end;
+	}
+	return result;
+}
+
+static int send_mapped(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
+		       const uint8_t *hashes)
+{
+	struct volume *volume = sender->group->members[member].volume;
+	int result = 0;
+
+	for (uint64_t at = 0; at < length && result == 0; at += READ_MAX) {
+		uint64_t part = length - at < READ_MAX ? length - at : READ_MAX;
+
+		result = volume_io(volume, VOLUME_READ, 0, offset + at, sender->data, part);
+		if (result < 0)
+			return fail(sender, result, "a member can not be read");
+		result = send_differing(sender, member, offset + at, part,
+					hashes ? hashes + at / VOLUME_SLOT * WIRE_HASH : NULL);
+	}
+	return result;
+}
+
+static int ask_hashes(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
+{
+	struct wire_message message = {
+	    .type = WIRE_HASH_ASK, .member = (uint16_t)member, .offset = offset, .length = length};
+	int result = channel_send(sender->channel, &message);
+
+	if (result == 0)
+		result = expect(sender, WIRE_HASHES, &message);
+	if (result < 0)
+		return result;
+	if (message.member != member || message.offset != offset ||
+	    message.data_length != length / VOLUME_SLOT * WIRE_HASH)
+		return unexpected(sender, &message);
+	memcpy(sender->hashes, message.data, message.data_length);
+	return 0;
+}
+
+/* One extent of a run. */
+static int send_extent(struct sender *sender, unsigned member, const struct volume_extent *extent)
+{
+	int result;
+
+	if (!extent->mapped)
+		return sender->skip_zeros
+			   ? 0
+			   : send_record(sender, member, extent->offset, extent->length, NULL);
+	if (!sender->compare)
+		return send_mapped(sender, member, extent->offset, extent->length, NULL);
+	result = ask_hashes(sender, member, extent->offset, extent->length);
+	return result < 0
+		   ? result
+		   : send_mapped(sender, member, extent->offset, extent->length, sender->hashes);
+}
+
+static int send_run(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
+{
+	struct volume *volume = sender->group->members[member].volume;
+	uint64_t end = offset + length;
+	int result = 0;
+
+	while (result == 0 && offset < end) {
+		struct volume_extent extents[EXTENTS_MAX];
+		struct volume_io io;
+
+		volume_io_prepare(&io, VOLUME_EXTENTS, 0, offset, NULL, end - offset);
+		io.request.extents = extents;
+		io.request.extent_max = EXTENTS_MAX;
+		volume_submit(volume, &io.request);
+		result = volume_io_wait(&io);
+		if (result < 0 || io.request.extent_count == 0)
+			return fail(sender, result ? result : -EIO, "a member's map");
+		for (unsigned i = 0; i < io.request.extent_count && result == 0; i++) {
+			result = send_extent(sender, member, &extents[i]);
+			offset = extents[i].offset + extents[i].length;
+		}
+	}
+	return result;
+}
+
+static int sync_member(struct sender *sender, unsigned member)
+{
+	struct group *group = sender->group;
+	struct marks *sent = &group->members[member].sent;
+	uint64_t at = 0, length = 0;
+	int result = 0;
+
+	while (result == 0 && recorder_take(group->recorder, member, at, RUN_MAX, &at, &length)) {
+		/* What this sync has carried there already is not what the hashes are of. */
+		bool carried = marks_any(sent, at, length);
+
+		sender->compare = !sender->fresh && !carried;
+		sender->skip_zeros = sender->fresh && !carried;
+		if (at + length > sent->size && marks_grow(sent, at + length) < 0)
+			return fail(sender, -ENOMEM, "out of memory");
+		marks_set(sent, at, length);
+		result = send_run(sender, member, at, length);
+		if (!ORDER(sync_takes_before_it_reads)) {
+			uint64_t offset, taken;
+
+			(void)recorder_take(group->recorder, member, at, length, &offset, &taken);
+		}
+		group->sync_done_bytes += length;
+		at += length;
+	}
+	return result;
+}
+
+static int sync_marks(struct sender *sender)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < sender->group->member_max && result == 0; i++) {
+		if (sender->group->members[i].volume)
+			result = sync_member(sender, i);
+	}
+	return result;
+}
+
+static uint64_t marked_bytes(struct group *group)
+{
+	struct recorder_lag lag;
+
+	recorder_lag(group->recorder, &lag);
+	return lag.marked_bytes;
+}
+
+/* Close the open epoch and wait until it is complete. */
+static int close_now(struct sender *sender, uint64_t *ret_epoch)
+{
+	struct recorder *recorder = sender->group->recorder;
+
+	while (!sender->channel->broken && !(*ret_epoch = recorder_close(recorder)))
+		channel_wait(sender->channel);
+	while (!sender->channel->broken && !recorder_complete(recorder, *ret_epoch))
+		channel_wait(sender->channel);
+	return sender->channel->broken;
+}
+
+/* All marks are sent, and what has changed since they were is in the log; its last epoch. */
+static int sync_until_logged(struct sender *sender, uint64_t *ret_epoch)
+{
+	struct group *group = sender->group;
+	struct recorder *recorder = group->recorder;
+	bool logging = false;
+	int result = 0;
+
+	while (result == 0) {
+		if (logging && recorder_spoiled(recorder, UINT64_MAX - 1)) {
+			recorder_fall_back(recorder);
+			logging = false;
+		}
+		if (!logging && marked_bytes(group) <= group->log_bytes / 4) {
+			recorder_log_again(recorder);
+			logging = true;
+		}
+		result = sync_marks(sender);
+		if (result < 0 || !logging || marked_bytes(group) > 0)
+			continue;
+		result = close_now(sender, ret_epoch);
+		if (result == 0 && !recorder_spoiled(recorder, *ret_epoch))
+			return 0;
+	}
+	return result;
+}
+
+static int sync(struct sender *sender)
+{
+	struct group *group = sender->group;
+	uint64_t epoch = 0, wall_ns;
+	int result;
+
+	group->phase = sender->peer_epoch ? "catching up" : "seeding";
+	group->syncs++;
+	group->sync_done_bytes = 0;
+	sender->streaming = false;
+	recorder_fall_back(group->recorder);
+	result = begin(sender, sender->peer_epoch ? WIRE_BEGIN_SYNC : WIRE_BEGIN_SEED);
+	if (result == 0)
+		result = sync_until_logged(sender, &epoch);
+	if (result < 0)
+		return result;
+	wall_ns = recorder_epoch(group->recorder, epoch)->closed_wall_ns;
+	for (uint64_t i = recorder_oldest_epoch(group->recorder); i <= epoch && result == 0; i++)
+		result = send_log(sender, i);
+	if (result == 0)
+		result = seal(sender, epoch, wall_ns);
+	sender->fresh = false;
+	return result;
+}
+
+/* ---- delta ---- */
+static int send_epoch(struct sender *sender, uint64_t number)
+{
+	uint64_t wall_ns = recorder_epoch(sender->group->recorder, number)->closed_wall_ns;
+	int result;
+
+	if (recorder_epoch(sender->group->recorder, number)->records == 0) {
+		recorder_drop(sender->group->recorder, number);
+		return 0;
+	}
+	result = begin(sender, WIRE_BEGIN_DELTA);
+	if (result == 0)
+		result = send_log(sender, number);
+	return result < 0 ? result : seal(sender, number, wall_ns);
+}
+
+/* What the pings say: nothing is behind at this time. */
+static void tell_idle(struct sender *sender)
+{
+	struct group *group = sender->group;
+
+	if (!recorder_idle(group->recorder))
+		return;
+	sender->channel->ping_epoch = group->acked;
+	sender->channel->ping_wall_ns = group->acked_wall_ns = loop_wall(group->loop);
+}
+
+static void close_epoch(struct timer *timer)
+{
+	struct sender *sender = container_of(timer, struct sender, clock);
+
+	if (sender->streaming) {
+		recorder_close_used(sender->group->recorder);
+		tell_idle(sender);
+	}
+	timer_start(timer, sender->group->period_ns);
+	channel_wake(sender->channel);
+}
+
+static void close_when_large(struct group *group)
+{
+	struct recorder_lag lag;
+
+	recorder_lag(group->recorder, &lag);
+	if (lag.open_bytes >= group->epoch_bytes)
+		recorder_close_used(group->recorder);
+}
+
+/* ---- handing over ---- */
+static int flush_members(struct sender *sender)
+{
+	struct group *group = sender->group;
+	int result = 0;
+
+	for (unsigned i = 0; i < group->member_max && result == 0; i++) {
+		if (group->members[i].volume)
+			result = volume_io(group->members[i].volume, VOLUME_FLUSH, 0, 0, NULL, 0);
+	}
+	return result;
+}
+
+/* Everything is sealed there and guests wait: the peer's turn. */
+static int hand_over(struct sender *sender)
+{
+	struct group *group = sender->group;
+	struct wire_message message = {.type = WIRE_SWITCH, .epoch = group->acked};
+	struct err err = {0};
+	int result = flush_members(sender);
+
+	if (result == 0) {
+		group->role = GROUP_HANDOVER;
+		result = group->host->save(group);
+	}
+	if (result < 0) {
+		group->switching = false;
+		group_set_role(group, GROUP_PRIMARY);
+		return fail(sender, result, "handing over");
+	}
+	group_set_role(group, GROUP_HANDOVER);
+	result = channel_send(sender->channel, &message);
+	if (result == 0)
+		result = expect(sender, WIRE_SWITCHED, &message);
+	if (result < 0)
+		return result;
+	result = group_hand_over(group, group->acked, &message.lineage, &err);
+	group->switching = false;
+	channel_break(sender->channel, result < 0 ? result : -ESHUTDOWN, "%s",
+		      result < 0 ? err.text : "handed over");
+	return sender->channel->broken;
+}
+
+static int stream(struct sender *sender)
+{
+	struct group *group = sender->group;
+	struct recorder *recorder = group->recorder;
+	struct wire_message message;
+	int result = 0;
+
+	group->phase = "streaming";
+	sender->streaming = true;
+	while (result == 0 && !sender->channel->broken) {
+		uint64_t oldest = recorder_oldest_epoch(recorder);
+
+		close_when_large(group);
+		if (group->switching && recorder_mode(recorder) == RECORDER_RECORDS)
+			recorder_set_mode(recorder, RECORDER_HOLDS);
+		if (recorder_must_sync(recorder, oldest))
+			return 0;
+		if (recorder_complete(recorder, oldest)) {
+			result = send_epoch(sender, oldest);
+			continue;
+		}
+		if (group->switching && recorder_idle(recorder))
+			return hand_over(sender);
+		if (group->switching && recorder_busy(recorder))
+			recorder_close(recorder);
+		if (!recorder_complete(recorder, oldest))
+			channel_wait(sender->channel);
+		result = no_message(sender);
+		if (result == 0)
+			result = tell_definition(sender, &message);
+	}
+	return result < 0 ? result : sender->channel->broken;
+}
+
+/* ---- hello ---- */
+/* What the session before this one carried and was not acknowledged. */
+static void mark_again(struct sender *sender)
+{
+	struct group *group = sender->group;
+
+	for (unsigned i = 0; i < group->member_max; i++) {
+		struct marks *sent = &group->members[i].sent;
+		uint64_t at = 0, length;
+
+		if (!group->members[i].volume)
+			continue;
+		while (ORDER(cut_sync_is_marked_again) &&
+		       marks_next(sent, at, UINT64_MAX, &at, &length)) {
+			recorder_mark(group->recorder, i, at, length);
+			at += length;
+		}
+		marks_clear_all(sent);
+	}
+}
+
+/* What the standby holds decides what it lacks. */
+static void settle(struct sender *sender, const struct wire_message *welcome)
+{
+	struct group *group = sender->group;
+	const uint8_t *head = lineage_head(&welcome->lineage);
+	uint64_t fork = 0;
+	bool ours =
+	    head &&
+	    (memcmp(head, lineage_head(&group->lineage), 16) == 0 ||
+	     (lineage_left(&welcome->lineage, &group->lineage, &fork) && fork == group->acked));
+
+	sender->peer_epoch = welcome->epoch;
+	if (ours && welcome->epoch && welcome->epoch == group->sealing) {
+		acknowledged(sender, welcome->epoch);
+	} else if (ours && welcome->epoch && welcome->epoch == group->acked) {
+		mark_again(sender);
+	} else {
+		mark_again(sender);
+		recorder_mark_all(group->recorder);
+		group->acked = 0;
+	}
+	group->sealing = 0;
+	recorder_skip(group->recorder, welcome->epoch);
+}
+
+static int say_hello(struct sender *sender)
+{
+	struct group *group = sender->group;
+	struct wire_message message = {.type = WIRE_HELLO,
+				       .version = WIRE_VERSION,
+				       .epoch = group->acked,
+				       .lineage = group->lineage};
+	struct wire_message welcome;
+	int result;
+
+	memcpy(message.node, group->node, 16);
+	memcpy(message.group, group->uuid, 16);
+	result = channel_send(sender->channel, &message);
+	if (result == 0)
+		result = expect(sender, WIRE_WELCOME, &welcome);
+	if (result < 0)
+		return result;
+	result = tell_definition(sender, &message);
+	if (result < 0)
+		return result;
+	sender->fresh = message.fresh;
+	if (group->role == GROUP_HANDOVER) { /* it did not take over: it is ours as before */
+		group->role = GROUP_PRIMARY;
+		group->switching = false;
+		if (group->host->save(group) < 0)
+			return fail(sender, -EIO, "the role could not be saved");
+		group_set_role(group, GROUP_PRIMARY);
+	}
+	settle(sender, &welcome);
+	return 0;
+}
+
+static int sender_open(struct sender *sender)
+{
+	sender->data = heap_aligned(4096, READ_MAX);
+	sender->own = heap_alloc(READ_MAX / VOLUME_SLOT * WIRE_HASH);
+	sender->hashes = heap_alloc(RUN_MAX / VOLUME_SLOT * WIRE_HASH);
+	if (!sender->data || !sender->own || !sender->hashes)
+		return fail(sender, -ENOMEM, "out of memory");
+	/* Changes that were under way before the taps were set. */
+	while (!sender->channel->broken && !recorder_quiet(sender->group->recorder))
+		fiber_sleep(QUIET_NS);
+	return sender->channel->broken;
+}
+
+static void session(struct sender *sender)
+{
+	struct group *group = sender->group;
+	int result = sender_open(sender);
+
+	if (result == 0)
+		result = say_hello(sender);
+	while (result == 0 && !sender->channel->broken) {
+		if (recorder_must_sync(group->recorder, recorder_oldest_epoch(group->recorder)))
+			result = sync(sender);
+		if (result == 0)
+			result = stream(sender);
+	}
+}
+
+/* A connection that ended while something was being sent may have brought the reason before. */
+static void last_words(struct sender *sender)
+{
+	struct wire_message message;
+
+	while (channel_poll(sender->channel, &message) == 1) {
+		if (message.type == WIRE_REFUSE)
+			learn_from_refusal(sender, &message);
+	}
+}
+
+void sender_run(struct group *group, struct channel *channel)
+{
+	struct sender sender = {.group = group, .channel = channel};
+
+	group->channel = channel;
+	group->phase = "greeting";
+	channel->limit_bytes = group->limit_bytes;
+	timer_init(&sender.clock, group->loop, close_epoch);
+	timer_start(&sender.clock, group->period_ns);
+	session(&sender);
+	timer_stop(&sender.clock);
+	snprintf(group->reason, sizeof group->reason, "%s", channel->why);
+	last_words(&sender);
+	group->phase = "not connected";
+	if (recorder_mode(group->recorder) == RECORDER_HOLDS)
+		recorder_set_mode(group->recorder, RECORDER_RECORDS);
+	group->switching = false;
+	group->channel = NULL;
+	digest_finish(&sender.digest);
+	heap_free(sender.data);
+	heap_free(sender.own);
+	heap_free(sender.hashes);
+	heap_free(sender.defined);
+}

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=90 engines=one asan
+"""granary export, diff, apply: a document of the whole box goes out and comes back, on the same
+machine without a step, on another one to the same document; and dry runs change nothing."""
+
+import json
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import api  # pylint: disable=wrong-import-position
+import tap  # pylint: disable=wrong-import-position
+
+V1 = "/api/v1"
+IQN = "iqn.2026-11.org.granary:vm"
+
+
+def fill(daemon):
+    daemon.good("POST", f"{V1}/provision", {"purpose": "vm-disks", "name": "vm", "size": "64M",
+                                            "hosts": ["iqn.2026-11.test:a", "10.0.0.0/24"]})
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "second", "size": "32M",
+                                          "checksum": "strict"})
+    daemon.good("POST", f"{V1}/hosts", {"name": "cluster", "initiators": ["iqn.2026-11.test:a",
+                                                                          "iqn.2026-11.test:b"]})
+    daemon.good("POST", f"{V1}/targets/{IQN}/luns", {"pool": "tank", "volume": "second", "lun": 7})
+    daemon.good("PUT", f"{V1}/targets/{IQN}/luns/7/hosts", {"hosts": ["cluster"]})
+    daemon.good("POST", f"{V1}/shares", {"pool": "tank", "name": "iso", "quota": "100M"})
+    daemon.good("POST", f"{V1}/shares/tank/iso/rules", {"client": "10.0.0.0/24", "read_only": True})
+
+
+def write(folder, document):
+    path = os.path.join(folder, "box.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    return path
+
+
+def same_box(points, daemon, folder):
+    out = daemon.granary("export")
+    document = json.loads(out.stdout)
+    points.point(out.returncode == 0 and document["version"] == 1 and
+                 {"name": "iso", "pool": "tank", "quota_bytes": 100 << 20,
+                  "rules": document["shares"][0]["rules"]} == document["shares"][0] and
+                 [lun["lun"] for lun in document["targets"][0]["luns"]] == [0, 7] and
+                 [volume["name"] for volume in document["volumes"]] == ["second", "vm"],
+                 "granary export", out.stdout + out.stderr)
+    path = write(folder, document)
+    for verb in ("diff", "apply"):
+        done = daemon.granary(verb, path)
+        points.point(done.returncode == 0 and done.stdout == "nothing to do\n",
+                     f"granary {verb} of what was exported does nothing", done)
+    return document
+
+
+def other_box(points, daemon, folder, document):
+    path = write(folder, document)
+    before = daemon.good("GET", f"{V1}/configuration")
+    planned = daemon.granary("diff", path)
+    points.point(planned.returncode == 0 and "would create volume tank/vm" in planned.stdout and
+                 daemon.good("GET", f"{V1}/configuration") == before,
+                 "granary diff on an empty box tells the steps and takes none", planned)
+    done = daemon.granary("apply", path)
+    points.point(done.returncode == 0 and
+                 len(done.stdout.splitlines()) == len(planned.stdout.splitlines()),
+                 "granary apply takes them", done)
+    after = daemon.good("GET", f"{V1}/configuration")
+    points.point(after == document, "and the box is what the document says", [after, document])
+    points.point(daemon.granary("apply", path).stdout == "nothing to do\n", "once is enough")
+
+
+def changes(points, daemon, folder, document):
+    wanted = json.loads(json.dumps(document))
+    wanted["volumes"][0]["size_bytes"] = "48M"
+    wanted["targets"][0]["luns"] = wanted["targets"][0]["luns"][:1]
+    wanted["targets"][0]["rules"] = [{"initiator": "iqn.2026-11.test:c", "network": "any"}]
+    wanted["hosts"] = []
+    wanted["shares"][0]["rules"] = []
+    done = daemon.granary("apply", write(folder, wanted))
+    now = daemon.good("GET", f"{V1}/configuration")
+    points.point(done.returncode == 0 and now["volumes"][0]["size_bytes"] == 48 << 20 and
+                 [lun["lun"] for lun in now["targets"][0]["luns"]] == [0] and
+                 [rule["initiator"] for rule in now["targets"][0]["rules"]] ==
+                 ["iqn.2026-11.test:c"] and not now["shares"][0]["rules"] and
+                 len(now["hosts"]) == 1, "what it names is changed, what it does not name stays",
+                 [done, now])
+    wanted["targets"] = []
+    done = daemon.granary("apply", write(folder, wanted), "--prune")
+    now = daemon.good("GET", f"{V1}/configuration")
+    points.point(done.returncode == 0 and not now["targets"] and not now["hosts"] and
+                 len(now["volumes"]) == 2, "with --prune targets and groups go, data stays",
+                 [done, now])
+
+
+def refused(points, daemon, folder, document):
+    before = daemon.good("GET", f"{V1}/configuration")
+    small = json.loads(json.dumps(document))
+    small["volumes"][0]["size_bytes"] = 1 << 20
+    for what, wrong in (("a smaller volume", small), ("an unknown member", {**document, "x": 1}),
+                        ("another version", {**document, "version": 2}),
+                        ("a pool that is not there", {"version": 1, "pools": [{"name": "no"}]}),
+                        ("no list", {"version": 1, "volumes": {}}),
+                        ("a list of texts", {"version": 1, "targets": ["a"]})):
+        reply = daemon.call("PUT", f"{V1}/configuration", {"document": wrong})
+        points.point(reply["status"] == 422 and reply["body"]["code"] == "bad_document",
+                     f"refused before the first step: {what}", reply)
+    reply = daemon.call("PUT", f"{V1}/configuration", {"document": {
+        "version": 1, "volumes": [{"pool": "tank", "name": "good", "size_bytes": "1M"},
+                                  {"pool": "nowhere", "name": "bad", "size_bytes": "1M"},
+                                  {"pool": "tank", "name": "never", "size_bytes": "1M"}]}})
+    points.point(reply["status"] == 404 and "step 2 of 3" in reply["body"]["detail"],
+                 "a step that fails ends it and says which", reply)
+    daemon.good("DELETE", f"{V1}/volumes/tank/good")
+    points.point(daemon.good("GET", f"{V1}/configuration") == before, "nothing else was changed")
+    broken = os.path.join(folder, "broken.json")
+    with open(broken, "w", encoding="utf-8") as file:
+        file.write('{"version": 1,\n "volumes": [}')
+    done = daemon.granary("apply", broken)
+    points.point(done.returncode == 1 and "line 2" in done.stderr, "a broken file: the line", done)
+
+
+def dry(points, daemon):
+    body = {"purpose": "vm-disks", "name": "maybe", "size": "1M", "hosts": ["10.0.0.1"]}
+    reply = daemon.call("POST", f"{V1}/provision?dry_run=1", body)
+    points.point(reply["status"] == 200 and reply["body"]["dry_run"] and
+                 reply["body"]["target"].endswith(":maybe"), "a provisioning tried", reply)
+    reply = daemon.call("POST", f"{V1}/volumes?dry_run=1", {"pool": "tank", "name": "maybe",
+                                                           "size": "1M"})
+    points.point(reply["status"] == 422 and reply["body"]["code"] == "no_dry_run",
+                 "who has no dry run says so", reply)
+    names = [volume["name"] for volume in daemon.good("GET", f"{V1}/volumes")]
+    points.point("maybe" not in names, "and neither made anything", names)
+
+
+def test(points):
+    with tempfile.TemporaryDirectory() as folder:
+        one = api.Daemon(os.path.join(folder, "one"))
+        other = None
+        try:
+            fill(one)
+            document = same_box(points, one, folder)
+            other = api.Daemon(os.path.join(folder, "other"))
+            other_box(points, other, folder, document)
+            changes(points, other, folder, document)
+            refused(points, one, folder, document)
+            dry(points, one)
+        finally:
+            for daemon in (one, other):
+                if daemon:
+                    points.point(daemon.stop() == 0, "the daemon stops cleanly",
+                                 daemon.log()[-2000:])
+
+
+if __name__ == "__main__":
+    tap.run(test)

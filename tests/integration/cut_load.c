@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbered records over several LUNs, one after the other: record n+1 is sent when record n is
+ * acknowledged, to the next LUN. Whatever is a prefix-closed cut of that holds records 1 to m, and
+ * nothing of m+1 and later, for some m.
+ *
+ *   cut_load write HOST:PORT IQN LUNS FIRST LOG   until the server goes away; LOG gets a line per
+ *                                                 record: number, time of the acknowledgement
+ *   cut_load verify HOST:PORT IQN LUNS            prints m; exit 1 when there is none */
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+
+#define RECORD  8u    /* sectors */
+#define PLACES  1024u /* records of a LUN, then it begins again at the front */
+#define SECTOR  512u
+#define LUN_MAX 8u
+
+static struct iscsi_context *iscsi;
+
+static bool login(const char *portal, const char *iqn)
+{
+	iscsi = iscsi_create_context("iqn.2026-11.org.granary:cut");
+	if (!iscsi)
+		return false;
+	iscsi_set_targetname(iscsi, iqn);
+	iscsi_set_session_type(iscsi, ISCSI_SESSION_NORMAL);
+	iscsi_set_header_digest(iscsi, ISCSI_HEADER_DIGEST_NONE);
+	iscsi_set_noautoreconnect(iscsi, 1);
+	iscsi_set_timeout(iscsi, 10);
+	if (iscsi_connect_sync(iscsi, portal) != 0 || iscsi_login_sync(iscsi) != 0) {
+		fprintf(stderr, "login: %s\n", iscsi_get_error(iscsi));
+		return false;
+	}
+	return true;
+}
+
+static bool good(struct scsi_task *task)
+{
+	bool is = task && task->status == SCSI_STATUS_GOOD;
+
+	if (task)
+		scsi_free_scsi_task(task);
+	return is;
+}
+
+/* The unit attention of a new session is taken before it counts. */
+static bool wake(unsigned luns)
+{
+	for (unsigned lun = 0; lun < luns; lun++) {
+		unsigned tries = 10;
+
+		while (tries-- > 0 && !good(iscsi_testunitready_sync(iscsi, (int)lun)))
+			;
+		if (tries + 1 == 0)
+			return false;
+	}
+	return true;
+}
+
+static uint32_t place_of(uint64_t number, unsigned luns)
+{
+	return (uint32_t)((number - 1) / luns % PLACES * RECORD);
+}
+
+static int write_records(unsigned luns, uint64_t first, const char *path)
+{
+	static uint8_t data[RECORD * SECTOR];
+	FILE *log = fopen(path, "a");
+
+	if (!log)
+		return 2;
+	for (uint64_t n = first;; n++) {
+		struct timespec now;
+
+		for (unsigned i = 0; i < sizeof data; i += sizeof n)
+			memcpy(data + i, &n, sizeof n);
+		if (!good(iscsi_write10_sync(iscsi, (int)((n - 1) % luns), place_of(n, luns), data,
+					     sizeof data, SECTOR, 0, 0, 0, 0, 0)))
+			break;
+		clock_gettime(CLOCK_REALTIME, &now);
+		fprintf(log, "%" PRIu64 " %lld.%09ld\n", n, (long long)now.tv_sec, now.tv_nsec);
+		fflush(log);
+	}
+	return fclose(log) == 0 ? 0 : 2;
+}
+
+static bool read_record(unsigned lun, uint32_t place, uint64_t *ret_number)
+{
+	struct scsi_task *task = iscsi_read10_sync(iscsi, (int)lun, place * RECORD, RECORD * SECTOR,
+						   SECTOR, 0, 0, 0, 0, 0);
+	bool whole =
+	    task && task->status == SCSI_STATUS_GOOD && task->datain.size == (int)(RECORD * SECTOR);
+
+	for (unsigned i = 0; whole && i < RECORD * SECTOR; i += 8)
+		whole = memcmp(task->datain.data, task->datain.data + i, 8) == 0;
+	if (whole)
+		memcpy(ret_number, task->datain.data, 8);
+	if (task)
+		scsi_free_scsi_task(task);
+	return whole;
+}
+
+static int verify(unsigned luns)
+{
+	static uint64_t seen[LUN_MAX][PLACES];
+	uint64_t newest = 0;
+
+	for (unsigned lun = 0; lun < luns; lun++) {
+		for (uint32_t i = 0; i < PLACES; i++) {
+			if (!read_record(lun, i, &seen[lun][i])) {
+				printf("LUN %u record %u: torn or unreadable\n", lun, i);
+				return 1;
+			}
+			newest = seen[lun][i] > newest ? seen[lun][i] : newest;
+		}
+	}
+	/* The last one at each place among 1 .. newest. */
+	for (uint64_t n = newest; n > 0 && n + (uint64_t)luns * PLACES > newest; n--) {
+		uint64_t is = seen[(n - 1) % luns][place_of(n, luns) / RECORD];
+
+		if (is != n) {
+			printf("record %" PRIu64 " is there and record %" PRIu64
+			       " is not (but %" PRIu64 ")\n",
+			       newest, n, is);
+			return 1;
+		}
+	}
+	printf("%" PRIu64 "\n", newest);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned luns = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
+	int status = 2;
+
+	if (luns == 0 || luns > LUN_MAX || !login(argv[2], argv[3]) || !wake(luns))
+		return 2;
+	if (strcmp(argv[1], "write") == 0 && argc == 7)
+		status = write_records(luns, strtoull(argv[5], NULL, 10), argv[6]);
+	else if (strcmp(argv[1], "verify") == 0)
+		status = verify(luns);
+	iscsi_destroy_context(iscsi);
+	return status;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/replica_campaign.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/replica_life.h"
+
+/* What one seed does: seed the standby, write, be unlucky, lose the primary, promote, look; then
+ * the way back. */
+
+static unsigned primary_now; /* of the run under way */
+
+static bool standby_sealed(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[primary_now].boot;
+
+	return boot && boot->group.acked > 0;
+}
+
+static bool all_sealed(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[primary_now].boot;
+	const struct boot *other = life->nodes[1 - primary_now].boot;
+
+	return boot && other && strcmp(boot->group.phase, "streaming") == 0 &&
+	       boot->group.acked > 0 && boot->group.sealing == 0 &&
+	       recorder_idle(boot->group.recorder) && other->group.staging_good &&
+	       other->group.staging.applied == boot->group.acked;
+}
+
+static bool handed_over(struct replica_life *life)
+{
+	return life->nodes[1 - primary_now].boot &&
+	       life->nodes[1 - primary_now].boot->group.role == GROUP_PRIMARY;
+}
+
+static bool became_standby(struct replica_life *life)
+{
+	return life->nodes[primary_now].boot &&
+	       life->nodes[primary_now].boot->group.role == GROUP_STANDBY &&
+	       !life->nodes[primary_now].boot->session;
+}
+
+static void bad_luck(struct replica_life *life)
+{
+	struct rng *rng = &life->rng;
+	unsigned standby = 1 - primary_now;
+
+	switch (rng_below(rng, 8)) {
+	case 0:
+		replica_life_cut(life);
+		break;
+	case 1:
+		life->faults.cut_after = rng_below(rng, 200000);
+		replica_life_cut(life);
+		break;
+	case 2:
+		life->faults.damage_one_in = 2 + (unsigned)rng_below(rng, 40);
+		replica_life_cut(life);
+		break;
+	case 3:
+		if (life->nodes[standby].defined) {
+			node_crash(&life->nodes[standby]);
+			replica_life_run(life, (unsigned)rng_below(rng, 100));
+			node_boot(&life->nodes[standby]);
+		}
+		break;
+	case 4:
+		if (life->era < 8) {
+			node_crash(&life->nodes[primary_now]);
+			replica_life_run(life, (unsigned)rng_below(rng, 100));
+			node_boot(&life->nodes[primary_now]);
+		}
+		break;
+	case 5: /* no link for a while */
+		life->connected = false;
+		replica_life_cut(life);
+		replica_life_run(life, 200 + (unsigned)rng_below(rng, 600));
+		life->connected = true;
+		break;
+	case 6:
+		life->nodes[standby].staging->slow = rng_below(rng, 12);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The standby's own bad day on the way to its promotion. */
+static void promote(struct replica_life *life, unsigned node)
+{
+	if (rng_one_in(&life->rng, 2)) {
+		node_crash(&life->nodes[node]);
+		replica_life_run(life, 10);
+		node_boot(&life->nodes[node]);
+	}
+	if (replica_life_promote(life, node) < 0)
+		replica_life_complain(life, "the sealed image can not be promoted");
+	else
+		replica_life_check_promoted(life, node);
+}
+
+/* The old primary comes back, finds out, gives in, and is filled up. */
+static void fail_back(struct replica_life *life)
+{
+	unsigned old = primary_now;
+
+	primary_now = 1 - old;
+	replica_life_write(life, primary_now);
+	if (!life->nodes[old].boot) /* its time as primary is over, whatever it believes */
+		node_boot(&life->nodes[old]);
+	life->connected = true;
+	replica_life_run(life, 300);
+	if (life->nodes[old].boot->group.role != GROUP_STANDBY &&
+	    replica_life_demote(life, old) < 0)
+		replica_life_complain(life, "the old primary can not be demoted");
+	replica_life_run(life, 500 + (unsigned)rng_below(&life->rng, 1500));
+	if (rng_one_in(&life->rng, 3))
+		bad_luck(life);
+}
+
+static void settle(struct replica_life *life)
+{
+	life->connected = true;
+	life->nodes[0].staging->slow = life->nodes[1].staging->slow = 0;
+	replica_life_quiet(life);
+	if (!replica_life_until(life, all_sealed, 60000))
+		replica_life_complain(life, "the standby does not catch up");
+	else if (!replica_life_same(life))
+		replica_life_complain(life, "all is sealed, and the images differ");
+}
+
+static void hand_over(struct replica_life *life)
+{
+	struct group *group = &life->nodes[primary_now].boot->group;
+
+	replica_life_write(life, primary_now);
+	replica_life_run(life, 200);
+	group->switching = true;
+	channel_wake(&life->nodes[primary_now].boot->channel);
+	if (!replica_life_until(life, handed_over, 30000)) {
+		if (group->switching)
+			replica_life_complain(life, "a planned switchover does not end");
+		return;
+	}
+	life->writing = false;
+	if (!replica_life_until(life, became_standby, 30000))
+		replica_life_complain(life, "who handed over is no standby");
+	life->floor_ns = loop_wall(life->loop); /* no loss: whatever was acknowledged */
+	replica_life_quiet(life);
+	replica_life_check_promoted(life, 1 - primary_now);
+	primary_now = 1 - primary_now;
+	replica_life_write(life, primary_now);
+	replica_life_run(life, 300);
+	settle(life);
+}
+
+static void run(struct replica_life *life)
+{
+	unsigned rounds = 1 + (unsigned)rng_below(&life->rng, 5);
+
+	primary_now = 0;
+	if (rng_one_in(&life->rng, 3))
+		life->log_bytes = RECORDER_SEGMENT; /* falls behind all the time */
+	life->writer_node = 0;
+	node_boot(&life->nodes[0]);
+	node_boot(&life->nodes[1]);
+	replica_life_write(life, 0);
+	replica_life_run(life, (unsigned)rng_below(&life->rng, 200));
+	life->connected = true;
+	if (rng_one_in(&life->rng, 4))
+		bad_luck(life); /* while it is seeded */
+	if (!replica_life_until(life, standby_sealed, 60000)) {
+		replica_life_complain(life, "the seed does not end");
+		return;
+	}
+	while (rounds-- > 0 && !life->complaint[0]) {
+		replica_life_run(life, (unsigned)rng_below(&life->rng, 700));
+		bad_luck(life);
+	}
+	if (rng_one_in(&life->rng, 4)) {
+		settle(life);
+		if (!life->complaint[0] && rng_one_in(&life->rng, 2))
+			hand_over(life);
+		return;
+	}
+	life->connected = false;
+	life->writing = false;
+	if (rng_one_in(&life->rng, 2) && life->nodes[primary_now].boot)
+		node_crash(&life->nodes[primary_now]);
+	replica_life_cut(life);
+	promote(life, 1 - primary_now);
+	if (!life->complaint[0] && rng_one_in(&life->rng, 2)) {
+		fail_back(life);
+		if (!life->complaint[0])
+			settle(life);
+	}
+}
+
+bool replica_run(uint64_t seed, char complaint[400])
+{
+	struct sim *sim = sim_create(seed);
+	struct replica_life *life;
+	bool good;
+
+	sim_enter(sim);
+	life = replica_life_create(sim, seed ^ 0x7265706cull);
+	run(life);
+	snprintf(complaint, 400, "%s", life->complaint);
+	good = life->complaint[0] == '\0';
+	replica_life_destroy(life);
+	sim_leave(sim);
+	sim_destroy(sim);
+	return good;
+}

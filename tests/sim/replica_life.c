@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/replica_life.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STAGING_SIZE (12u << 20)
+#define WRITE_MAX    (48u << 10)
+#define STEPS_MAX    400000u
+
+void replica_life_complain(struct replica_life *life, const char *format, ...)
+{
+	va_list arguments;
+
+	if (life->complaint[0])
+		return;
+	va_start(arguments, format);
+	vsnprintf(life->complaint, sizeof life->complaint, format, arguments);
+	va_end(arguments);
+}
+
+/* ---- the nodes' world ---- */
+static int host_save(struct group *group)
+{
+	struct boot *boot = group->host_context;
+	struct node *node = boot->node;
+
+	if (boot->dead)
+		return -EIO;
+	node->role = group->role;
+	node->lineage = group->lineage;
+	node->accept_any = group->accept_any;
+	return 0;
+}
+
+static const char *host_definition(struct group *group)
+{
+	(void)group;
+	return "{}";
+}
+
+static void attach(struct boot *boot, bool marked)
+{
+	struct node *node = boot->node;
+	struct err err = {0};
+
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+		group_set_member(&boot->group, i, &node->members[i]->volume);
+	boot->group.staging_volume = volume_ref(&node->staging->volume);
+	if (group_start(&boot->group, marked, &err) < 0)
+		abort();
+}
+
+static int host_define(struct group *group, const char *text, size_t length, struct err *err)
+{
+	struct boot *boot = group->host_context;
+
+	(void)text, (void)length;
+	if (boot->dead)
+		return err_set(err, -EIO, "no power");
+	if (!group->staging_volume) {
+		group->role = GROUP_STANDBY;
+		boot->node->defined = true;
+		attach(boot, false);
+		return host_save(group);
+	}
+	return 0;
+}
+
+static const struct group_host host = {
+    .save = host_save, .definition = host_definition, .define = host_define};
+
+/* ---- the oracle ---- */
+static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)
+{
+	uint32_t number;
+
+	memcpy(&number, volume->live + sector * 512, sizeof number);
+	return number;
+}
+
+/* The image of a node by write numbers; false when a sector is torn or strange. */
+static bool image_read(struct replica_life *life, const struct node *node, uint32_t *image)
+{
+	for (unsigned i = 0; i < SECTORS; i++) {
+		unsigned per = MEMBER_SIZE / 512;
+		const uint32_t *words =
+		    (const void *)(node->members[i / per]->live + (size_t)(i % per) * 512);
+
+		image[i] = sector_of(node->members[i / per], i % per);
+		if (image[i] > life->write_count ||
+		    (image[i] && (words[1] != i || words[127] != image[i])))
+			return false;
+	}
+	return true;
+}
+
+static void era_begin(struct replica_life *life, const struct node *node)
+{
+	uint32_t *image;
+
+	assert(life->era + 1 < sizeof life->begun / sizeof *life->begun);
+	image = calloc(SECTORS, sizeof *image);
+	assert(image);
+	if (!image_read(life, node, image))
+		replica_life_complain(life, "the primary's own image has a strange sector");
+	life->begun[++life->era] = image;
+}
+
+/* The last change that @image shows at sector @i, as a span of the clock of era @era. */
+static void shown(const struct replica_life *life, uint32_t era, uint32_t number,
+		  uint64_t *ret_submitted, uint64_t *ret_acked)
+{
+	*ret_submitted = *ret_acked = 0; /* from before the era */
+	if (number && life->writes[number - 1].era == era) {
+		*ret_submitted = life->writes[number - 1].submitted;
+		*ret_acked =
+		    life->writes[number - 1].acked ? life->writes[number - 1].acked : UINT64_MAX;
+	}
+}
+
+/* May zeros be at sector @i when everything acknowledged before @must is there? */
+static bool zeros_possible(const struct replica_life *life, uint32_t era, unsigned i,
+			   const struct written *must)
+{
+	if (life->begun[era][i] == 0 && !must)
+		return true;
+	for (uint32_t n = 0; n < life->write_count; n++) {
+		const struct written *write = &life->writes[n];
+
+		if (write->era == era && write->zeros && i >= write->first &&
+		    i < write->first + write->count &&
+		    (!must || write->acked == 0 || write->acked > must->submitted))
+			return true;
+	}
+	return false;
+}
+
+/* Why @image is no state that era @era has been in, at or after the floor; NULL: it is one. */
+static const char *era_refuses(struct replica_life *life, uint32_t era, const uint32_t *image)
+{
+	static char why[300];
+	uint64_t newest = 0;
+
+	for (unsigned i = 0; i < SECTORS; i++) {
+		uint64_t submitted, acked;
+
+		if (image[i] && life->writes[image[i] - 1].era != era &&
+		    image[i] != life->begun[era][i]) {
+			snprintf(why, sizeof why, "sector %u shows write %u of era %u", i, image[i],
+				 life->writes[image[i] - 1].era);
+			return why;
+		}
+		shown(life, era, image[i], &submitted, &acked);
+		newest = submitted > newest ? submitted : newest;
+	}
+	for (uint32_t n = 0; n < life->write_count; n++) {
+		const struct written *write = &life->writes[n];
+		bool must = write->era == era && write->acked &&
+			    (write->acked < newest ||
+			     (era == life->floor_era && write->acked_ns < life->floor_ns));
+
+		for (uint64_t i = write->first; must && i < write->first + write->count; i++) {
+			uint64_t submitted, acked;
+			bool good;
+
+			shown(life, era, image[i], &submitted, &acked);
+			good = image[i] ? acked > write->submitted
+					: zeros_possible(life, era, (unsigned)i, write);
+			if (good)
+				continue;
+			snprintf(
+			    why, sizeof why,
+			    "sector %u shows write %u, not write %u (%llu..%llu%s) nor a later one;"
+			    " the newest shown began at %llu",
+			    (unsigned)i, image[i], n + 1, (unsigned long long)write->submitted,
+			    (unsigned long long)write->acked,
+			    write->acked < newest ? "" : ", acknowledged as sealed",
+			    (unsigned long long)newest);
+			return why;
+		}
+	}
+	return NULL;
+}
+
+void replica_life_check_promoted(struct replica_life *life, unsigned node)
+{
+	uint32_t *image = calloc(SECTORS, sizeof *image);
+	const char *why = "no era has such an image";
+	uint32_t era = life->era;
+
+	assert(image);
+	if (!image_read(life, &life->nodes[node], image))
+		replica_life_complain(life, "the promoted image has a strange sector");
+	while (era > 0 && era >= life->floor_era && (why = era_refuses(life, era, image)))
+		era--;
+	if (why)
+		replica_life_complain(life, "promoted image of node %u: %s (eras %u to %u)", node,
+				      why, life->floor_era, life->era);
+	free(image);
+	era_begin(life, &life->nodes[node]);
+	life->floor_era = life->era;
+	life->floor_ns = 0;
+}
+
+bool replica_life_same(struct replica_life *life)
+{
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		if (memcmp(life->nodes[0].members[i]->live, life->nodes[1].members[i]->live,
+			   MEMBER_SIZE) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* What the primary calls sealed is the floor under any promotion. */
+static void raise_floor(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[life->writer_node].boot;
+
+	if (!boot || boot->group.role != GROUP_PRIMARY || boot->group.acked == 0)
+		return;
+	if (boot->group.acked_wall_ns > life->floor_ns) {
+		life->floor_ns = boot->group.acked_wall_ns;
+		life->floor_era = life->era;
+	}
+}
+
+/* ---- clients ---- */
+static void write_next(struct writer *writer);
+
+static void written(struct volume_request *request, int result)
+{
+	struct writer *writer = container_of(request, struct writer, request);
+	struct replica_life *life = writer->life;
+
+	if (result == 0 && !writer->flush) {
+		struct written *write = &life->writes[writer->number - 1];
+
+		write->acked = ++life->clock;
+		write->acked_ns = loop_wall(life->loop);
+	}
+	writer->number = 0;
+	if (result == 0)
+		write_next(writer);
+}
+
+static void place(struct replica_life *life, struct written *write)
+{
+	uint64_t per = MEMBER_SIZE / 512, room;
+
+	write->member = (uint16_t)rng_below(&life->rng, LIFE_MEMBERS);
+	write->first = rng_below(&life->rng, rng_one_in(&life->rng, 3) ? per : per / 12);
+	write->count = 1 + rng_below(&life->rng, rng_one_in(&life->rng, 8) ? WRITE_MAX / 512 : 12);
+	if (rng_one_in(&life->rng, 2)) {
+		write->first &= ~7ull;
+		write->count = (write->count + 7) & ~7ull;
+	}
+	room = per - write->first;
+	write->count = write->count < room ? write->count : room;
+	write->first += write->member * per;
+}
+
+static void fill(struct writer *writer, const struct written *write)
+{
+	for (uint64_t i = 0; i < write->count; i++) {
+		uint32_t *words = (void *)(writer->data + i * 512);
+
+		memset(words, 0x5a, 512);
+		words[0] = words[127] = writer->number;
+		words[1] = (uint32_t)(write->first + i);
+	}
+}
+
+static void write_next(struct writer *writer)
+{
+	struct replica_life *life = writer->life;
+	struct node *node = &life->nodes[life->writer_node];
+	struct written *write;
+
+	if (!life->writing || !node->boot || life->write_count == LIFE_WRITES || writer->number)
+		return;
+	writer->flush = rng_one_in(&life->rng, 12);
+	write = &life->writes[life->write_count];
+	*write = (struct written){.era = life->era, .zeros = rng_one_in(&life->rng, 10)};
+	place(life, write);
+	writer->number = life->write_count + 1;
+	writer->request = (struct volume_request){
+	    .op = writer->flush  ? VOLUME_FLUSH
+		  : write->zeros ? VOLUME_DISCARD
+				 : VOLUME_WRITE,
+	    .flags = !writer->flush && rng_one_in(&life->rng, 9) ? VOLUME_FUA : 0,
+	    .offset = writer->flush ? 0 : write->first * 512 % MEMBER_SIZE,
+	    .length = writer->flush ? 0 : write->count * 512,
+	    .iov = &writer->iov,
+	    .iov_count = 1,
+	    .done = written};
+	writer->iov = (struct iovec){writer->data, write->count * 512};
+	if (!writer->flush) {
+		life->write_count++;
+		fill(writer, write);
+		write->submitted = ++life->clock;
+	}
+	volume_submit(&node->members[write->member]->volume, &writer->request);
+}
+
+void replica_life_write(struct replica_life *life, unsigned node)
+{
+	life->writing = true;
+	life->writer_node = node;
+	/* A request wants a loop; the simulator's has one in its rounds. */
+}
+
+static bool writers_idle(struct replica_life *life)
+{
+	for (unsigned i = 0; i < LIFE_WRITERS; i++) {
+		if (life->writers[i].number)
+			return false;
+	}
+	return true;
+}
+
+void replica_life_quiet(struct replica_life *life)
+{
+	life->writing = false;
+	if (!replica_life_until(life, writers_idle, STEPS_MAX))
+		replica_life_complain(life, "a client's request is not answered");
+}
+
+/* ---- sessions ---- */
+static void primary_session(void *context)
+{
+	struct boot *boot = context;
+
+	sender_run(&boot->group, &boot->channel);
+	channel_close(&boot->channel);
+	boot->session = false;
+}
+
+static void standby_session(void *context)
+{
+	struct boot *boot = context;
+	struct wire_message hello;
+
+	if (channel_receive(&boot->channel, &hello) == 0 && hello.type == WIRE_HELLO)
+		receiver_run(&boot->group, &boot->channel, &hello);
+	channel_close(&boot->channel);
+	boot->session = false;
+}
+
+static bool dials(const struct boot *boot)
+{
+	return boot->group.role == GROUP_PRIMARY || boot->group.role == GROUP_HANDOVER;
+}
+
+static void connect_nodes(struct replica_life *life)
+{
+	struct boot *from = life->nodes[0].boot, *to = life->nodes[1].boot;
+	struct link *ends[2];
+
+	if (!from || !to || from->session || to->session || life->pipe)
+		return;
+	if (!dials(from) || (dials(to) && rng_one_in(&life->rng, 2))) {
+		struct boot *other = from;
+
+		from = to;
+		to = other;
+	}
+	if (!dials(from))
+		return;
+	life->pipe = replica_pipe_create(life->loop, &life->rng, &life->faults, ends);
+	life->faults = (struct replica_pipe_faults){.cut_after = UINT64_MAX};
+	if (channel_open(&from->channel, life->loop, ends[0]) < 0 ||
+	    channel_open(&to->channel, life->loop, ends[1]) < 0)
+		abort();
+	from->session = to->session = true;
+	if (fiber_start(life->loop, primary_session, from) < 0 ||
+	    fiber_start(life->loop, standby_session, to) < 0)
+		abort();
+}
+
+/* Inside the loop: requests need one. */
+struct starter {
+	struct deferred deferred;
+	struct replica_life *life;
+};
+
+static void start_writers(struct deferred *deferred)
+{
+	struct starter *starter = container_of(deferred, struct starter, deferred);
+
+	for (unsigned i = 0; i < LIFE_WRITERS; i++)
+		write_next(&starter->life->writers[i]);
+	connect_nodes(starter->life);
+}
+
+static void one_round(struct replica_life *life)
+{
+	struct starter starter = {.life = life};
+	bool start = life->connected && !life->pipe;
+
+	for (unsigned i = 0; i < LIFE_WRITERS; i++)
+		start |= life->writing && !life->writers[i].number;
+	if (start) {
+		deferred_init(&starter.deferred, start_writers);
+		loop_defer(life->loop, &starter.deferred);
+		loop_poll(life->loop, 0);
+	}
+	sim_step(life->sim);
+	raise_floor(life);
+	if (life->pipe && replica_pipe_over(life->pipe)) {
+		replica_pipe_destroy(life->pipe);
+		life->pipe = NULL;
+	}
+}
+
+void replica_life_run(struct replica_life *life, unsigned steps)
+{
+	while (steps-- > 0 && !life->complaint[0])
+		one_round(life);
+}
+
+bool replica_life_until(struct replica_life *life, bool (*reached)(struct replica_life *life),
+			unsigned steps)
+{
+	while (!reached(life)) {
+		if (steps-- == 0 || life->complaint[0])
+			return false;
+		one_round(life);
+	}
+	return true;
+}
+
+void replica_life_cut(struct replica_life *life)
+{
+	if (life->pipe)
+		replica_pipe_cut(life->pipe);
+}
+
+/* ---- power ---- */
+void node_boot(struct node *node)
+{
+	struct boot *boot = calloc(1, sizeof *boot);
+
+	assert(boot);
+	boot->node = node;
+	group_init(&boot->group, node->life->loop, &host);
+	boot->group.host_context = boot;
+	boot->group.period_ns = 20000000;
+	boot->group.log_bytes = node->life->log_bytes;
+	memset(boot->group.uuid, 0x77, 16);
+	memset(boot->group.node, (int)node->index + 1, 16);
+	boot->group.role = node->role;
+	boot->group.lineage = node->lineage;
+	boot->group.accept_any = node->accept_any;
+	if (node->defined)
+		attach(boot, true);
+	node->boot = boot;
+	if (node->defined && node->role == GROUP_PRIMARY && node->life->writer_node == node->index)
+		era_begin(node->life, node);
+}
+
+static bool no_session(const struct boot *boot)
+{
+	for (unsigned i = 0; boot->group.member_max && i < LIFE_MEMBERS; i++) {
+		const struct volume *volume = boot->group.members[i].volume;
+
+		if (volume &&
+		    !list_empty(&container_of(volume, struct replica_volume, volume)->pending))
+			return false;
+	}
+	return !boot->session;
+}
+
+void node_crash(struct node *node)
+{
+	struct replica_life *life = node->life;
+	struct boot *boot = node->boot;
+	struct replica_volume *before[LIFE_MEMBERS + 1];
+
+	boot->dead = true;
+	node->boot = NULL;
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		before[i] = node->members[i];
+		node->members[i] = replica_volume_crash(before[i]);
+	}
+	before[LIFE_MEMBERS] = node->staging;
+	node->staging = replica_volume_crash(node->staging);
+	replica_life_cut(life);
+	if (boot->session)
+		channel_break(&boot->channel, -EIO, "no power");
+	/* What its clients wait for ends too. */
+	for (unsigned i = 0; i < 20000 && !no_session(boot); i++)
+		one_round(life);
+	for (unsigned i = 0; i < 20000 && life->writer_node == node->index && !writers_idle(life);
+	     i++)
+		one_round(life);
+	if (!no_session(boot))
+		replica_life_complain(life, "a session does not end");
+	group_finish(&boot->group);
+	free(boot);
+	for (unsigned i = 0; i <= LIFE_MEMBERS; i++)
+		volume_unref(&before[i]->volume);
+}
+
+/* ---- the administrator ---- */
+struct call {
+	struct boot *boot;
+	int (*run)(struct boot *boot, struct err *err);
+	struct err err;
+	int result;
+	bool done;
+};
+
+static void call_main(void *context)
+{
+	struct call *call = context;
+
+	call->result = call->run(call->boot, &call->err);
+	call->done = true;
+}
+
+static int call(struct replica_life *life, unsigned node,
+		int (*run)(struct boot *boot, struct err *err))
+{
+	struct call call = {.boot = life->nodes[node].boot, .run = run};
+	unsigned steps = STEPS_MAX;
+
+	/* Like the daemon: the session ends first. */
+	if (call.boot->session)
+		channel_break(&call.boot->channel, -ECANCELED, "the role changes");
+	while (call.boot->session && steps-- > 0)
+		one_round(life);
+	if (fiber_start(life->loop, call_main, &call) < 0)
+		abort();
+	while (!call.done && steps-- > 0)
+		one_round(life);
+	if (!call.done) {
+		replica_life_complain(life, "a call does not end");
+		abort();
+	}
+	return call.result;
+}
+
+static int promote(struct boot *boot, struct err *err)
+{
+	return group_promote(&boot->group, false, err);
+}
+
+static int demote(struct boot *boot, struct err *err)
+{
+	return group_demote(&boot->group, err);
+}
+
+int replica_life_promote(struct replica_life *life, unsigned node)
+{
+	bool connected = life->connected;
+	int result;
+
+	life->connected = false;
+	result = call(life, node, promote);
+	life->connected = connected;
+	return result;
+}
+
+int replica_life_demote(struct replica_life *life, unsigned node)
+{
+	bool connected = life->connected;
+	int result;
+
+	life->connected = false;
+	result = call(life, node, demote);
+	life->connected = connected;
+	return result;
+}
+
+/* ---- begin and end ---- */
+struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
+{
+	struct replica_life *life = calloc(1, sizeof *life);
+	static const uint8_t origin[16] = {1};
+
+	assert(life);
+	life->sim = sim;
+	life->rng.state = seed;
+	life->loop = sim_loop(sim);
+	life->faults.cut_after = UINT64_MAX;
+	life->log_bytes = 4u << 20;
+	for (unsigned n = 0; n < 2; n++) {
+		struct node *node = &life->nodes[n];
+
+		node->life = life;
+		node->index = n;
+		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+			node->members[i] =
+			    replica_volume_create(life->loop, &life->rng, "m", MEMBER_SIZE);
+		node->staging = replica_volume_create(life->loop, &life->rng, "s", STAGING_SIZE);
+	}
+	for (unsigned i = 0; i < LIFE_WRITERS; i++) {
+		life->writers[i].life = life;
+		life->writers[i].data = aligned_alloc(4096, WRITE_MAX);
+		assert(life->writers[i].data);
+	}
+	life->nodes[0].role = GROUP_PRIMARY;
+	life->nodes[0].defined = true;
+	life->nodes[0].lineage.count = 1;
+	memcpy(life->nodes[0].lineage.link[0].uuid, origin, 16);
+	return life;
+}
+
+void replica_life_destroy(struct replica_life *life)
+{
+	life->connected = life->writing = false;
+	for (unsigned n = 0; n < 2; n++) {
+		struct node *node = &life->nodes[n];
+
+		if (node->boot)
+			node_crash(node);
+		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+			volume_unref(&node->members[i]->volume);
+		volume_unref(&node->staging->volume);
+	}
+	for (unsigned i = 0; i < 50 && life->pipe; i++)
+		one_round(life);
+	if (life->pipe)
+		replica_pipe_destroy(life->pipe);
+	for (unsigned i = 0; i < LIFE_WRITERS; i++)
+		free(life->writers[i].data);
+	for (unsigned i = 0; i < sizeof life->begun / sizeof *life->begun; i++)
+		free(life->begun[i]);
+	loop_destroy(life->loop);
+	free(life);
+}

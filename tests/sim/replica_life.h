@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_SIM_REPLICA_LIFE_H
+#define TESTS_SIM_REPLICA_LIFE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "replication/group.h"
+#include "tests/sim/replica_link.h"
+#include "tests/sim/replica_volume.h"
+#include "tests/sim/rng.h"
+#include "tests/sim/sim_world.h"
+
+/* Two nodes with a replication group between them, clients that write to its primary, and an
+ * oracle for what a promoted image may be. */
+
+#define LIFE_MEMBERS 3u
+#define LIFE_WRITERS 6u
+#define LIFE_WRITES  4096u
+#define MEMBER_SIZE  (384u << 10)
+#define SECTORS      (LIFE_MEMBERS * MEMBER_SIZE / 512u)
+
+struct replica_life;
+
+/* One life of a node, from power on to power loss; what outlives it is in struct node. */
+struct boot {
+	struct group group;
+	struct node *node;
+	struct channel channel;
+	bool session; /* a fiber runs */
+	bool dead;
+};
+
+struct node {
+	struct replica_life *life;
+	unsigned index;
+	struct boot *boot; /* NULL: off */
+	struct replica_volume *members[LIFE_MEMBERS], *staging;
+	/* what save() has made durable */
+	enum group_role role;
+	struct wire_lineage lineage;
+	bool accept_any, defined;
+};
+
+/* A write of a client. Its sectors carry its number; what is zero was discarded or never
+ * written. */
+struct written {
+	uint32_t era; /* of the primary that took it */
+	uint16_t member;
+	bool zeros;
+	uint64_t first, count;     /* sectors of all members in a row */
+	uint64_t submitted, acked; /* the oracle's clock; acked 0: not */
+	uint64_t acked_ns;
+};
+
+struct writer {
+	struct replica_life *life;
+	struct volume_request request;
+	struct iovec iov;
+	uint8_t *data;
+	uint32_t number; /* of what is under way; 0: idle */
+	bool flush;
+};
+
+struct replica_life {
+	struct sim *sim;
+	struct loop *loop;
+	struct rng rng;
+	struct node nodes[2];
+	struct replica_pipe *pipe;
+	struct replica_pipe_faults faults;
+	bool connected; /* sessions may begin */
+	uint64_t log_bytes;
+	struct writer writers[LIFE_WRITERS];
+	bool writing;
+	unsigned writer_node;
+	struct written writes[LIFE_WRITES];
+	uint32_t write_count;
+	uint64_t clock;
+	/* An era is a primary's time between two of its crashes or takings over: the image it began
+	 * with, sector by sector, and what was written in it. */
+	uint32_t era;
+	uint32_t *begun[16];
+	uint32_t floor_era; /* what was acknowledged as sealed: writes acked before floor_ns */
+	uint64_t floor_ns;
+	char complaint[400];
+};
+
+struct replica_life *replica_life_create(struct sim *sim, uint64_t seed);
+void replica_life_destroy(struct replica_life *life);
+
+/* replica_life_run: @steps rounds, sessions begun and ended as they come. */
+void replica_life_run(struct replica_life *life, unsigned steps);
+bool replica_life_until(struct replica_life *life, bool (*reached)(struct replica_life *life),
+			unsigned steps);
+void replica_life_complain(struct replica_life *life, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+void node_boot(struct node *node);
+void node_crash(struct node *node);
+void replica_life_cut(struct replica_life *life);
+/* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
+int replica_life_promote(struct replica_life *life, unsigned node);
+int replica_life_demote(struct replica_life *life, unsigned node);
+/* The image of @node is what a promotion may give (the first call after one; a new era begins). */
+void replica_life_check_promoted(struct replica_life *life, unsigned node);
+/* Both nodes hold the same bytes. */
+bool replica_life_same(struct replica_life *life);
+/* Clients write to the primary @node, or stop and wait for the last answer. */
+void replica_life_write(struct replica_life *life, unsigned node);
+void replica_life_quiet(struct replica_life *life);
+
+#endif

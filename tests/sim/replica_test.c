@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* granary-test: timeout=400 */
+/* Two nodes, a network and their volumes in one thread: what is promoted is a prefix-closed cut
+ * of what was written, and not older than what was acknowledged as sealed.
+ *
+ *	replica_test [--seed S] [--runs N] */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "tests/sim/replica_campaign.h"
+
+#define RUNS 400u
+
+static uint64_t number_after(int argc, char **argv, const char *name, uint64_t otherwise)
+{
+	for (int i = 1; i + 1 < argc; i++) {
+		if (strcmp(argv[i], name) == 0)
+			return strtoull(argv[i + 1], NULL, 0);
+	}
+	return otherwise;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = number_after(argc, argv, "--seed", 1);
+	uint64_t runs = number_after(argc, argv, "--runs", RUNS), bad = 0;
+	time_t begun = time(NULL);
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	log_set_level(LOG_LEVEL_ERROR);
+	for (uint64_t i = 0; i < runs && bad < 5; i++) {
+		char complaint[400];
+
+		if (!replica_run(seed + i, complaint)) {
+			bad++;
+			printf("# VIOLATION: %s\n# again: %s --seed %llu --runs 1\n", complaint,
+			       argv[0], (unsigned long long)(seed + i));
+		}
+	}
+	printf("# %llu runs in %ld s\n", (unsigned long long)runs, (long)(time(NULL) - begun));
+	printf("%s 1 - the promoted image is a prefix-closed cut in %llu runs\n1..1\n",
+	       bad ? "not ok" : "ok", (unsigned long long)runs);
+	return bad != 0;
+}

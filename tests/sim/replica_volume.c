@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/replica_volume.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_world.h"
+
+struct pending {
+	struct list link;
+	struct timer timer;
+	struct replica_volume *owner;
+	struct volume_request *request;
+	uint64_t submitted;
+};
+
+struct dirty {
+	struct list link;
+	uint64_t completed, offset, length;
+	bool zeros; /* no data */
+	uint8_t data[];
+};
+
+static void apply(uint8_t *image, const struct dirty *dirty, uint64_t at, uint64_t length)
+{
+	if (dirty->zeros)
+		memset(image + dirty->offset + at, 0, length);
+	else
+		memcpy(image + dirty->offset + at, dirty->data + at, length);
+}
+
+static void iov_copy(const struct volume_request *request, uint8_t *flat, bool out)
+{
+	for (unsigned i = 0; i < request->iov_count; i++) {
+		const struct iovec *iov = &request->iov[i];
+
+		if (out)
+			memcpy(iov->iov_base, flat, iov->iov_len);
+		else
+			memcpy(flat, iov->iov_base, iov->iov_len);
+		flat += iov->iov_len;
+	}
+}
+
+static struct dirty *dirty_make(const struct volume_request *request)
+{
+	bool zeros = request->op == VOLUME_DISCARD;
+	struct dirty *dirty = calloc(1, sizeof *dirty + (zeros ? 0 : request->length));
+
+	assert(dirty);
+	dirty->zeros = zeros;
+	dirty->offset = request->offset;
+	dirty->length = request->length;
+	if (!zeros)
+		iov_copy(request, dirty->data, false);
+	return dirty;
+}
+
+static void map(struct replica_volume *volume, const struct volume_request *request)
+{
+	uint64_t first = request->offset / VOLUME_SLOT;
+	uint64_t end = (request->offset + request->length + VOLUME_SLOT - 1) / VOLUME_SLOT;
+
+	for (uint64_t i = first; i < end; i++) {
+		bool whole = request->offset <= i * VOLUME_SLOT &&
+			     request->offset + request->length >= (i + 1) * VOLUME_SLOT;
+
+		if (request->op == VOLUME_WRITE)
+			volume->mapped[i] = volume->touched[i] = true;
+		else if (whole)
+			volume->mapped[i] = false;
+	}
+}
+
+static void change(struct replica_volume *volume, const struct volume_request *request)
+{
+	struct dirty *dirty = dirty_make(request);
+
+	apply(volume->live, dirty, 0, dirty->length);
+	map(volume, request);
+	dirty->completed = ++volume->submitted;
+	list_push_back(&volume->dirty, &dirty->link);
+	if (request->flags & VOLUME_FUA) {
+		apply(volume->durable, dirty, 0, dirty->length);
+		list_remove(&dirty->link);
+		free(dirty);
+	}
+}
+
+static void flush(struct replica_volume *volume, uint64_t submitted)
+{
+	list_for_each_safe (it, &volume->dirty) {
+		struct dirty *dirty = list_entry(it, struct dirty, link);
+
+		if (dirty->completed > submitted)
+			continue;
+		apply(volume->durable, dirty, 0, dirty->length);
+		list_remove(&dirty->link);
+		free(dirty);
+	}
+}
+
+static void extents(struct replica_volume *volume, struct volume_request *request)
+{
+	uint64_t at = request->offset, end = request->offset + request->length;
+
+	while (at < end && request->extent_count < request->extent_max) {
+		bool mapped = volume->mapped[at / VOLUME_SLOT];
+		uint64_t from = at;
+
+		while (at < end && volume->mapped[at / VOLUME_SLOT] == mapped)
+			at += VOLUME_SLOT - at % VOLUME_SLOT;
+		if (at > end)
+			at = end;
+		request->extents[request->extent_count++] =
+		    (struct volume_extent){from, at - from, mapped};
+	}
+}
+
+static int perform(struct replica_volume *volume, struct pending *pending)
+{
+	struct volume_request *request = pending->request;
+
+	if (volume->dead)
+		return -EIO;
+	switch (request->op) {
+	case VOLUME_READ:
+		iov_copy(request, volume->live + request->offset, true);
+		return 0;
+	case VOLUME_WRITE:
+		if (volume->full_after && volume->submitted > volume->full_after)
+			return -ENOSPC;
+		change(volume, request);
+		return 0;
+	case VOLUME_DISCARD:
+		change(volume, request);
+		return 0;
+	case VOLUME_FLUSH:
+		flush(volume, pending->submitted);
+		return 0;
+	case VOLUME_EXTENTS:
+		extents(volume, request);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static void finish(struct timer *timer)
+{
+	struct pending *pending = container_of(timer, struct pending, timer);
+	struct volume_request *request = pending->request;
+	int result = perform(pending->owner, pending);
+
+	list_remove(&pending->link);
+	free(pending);
+	request->done(request, result);
+}
+
+static void submit(struct volume *base, struct volume_request *request)
+{
+	struct replica_volume *volume = container_of(base, struct replica_volume, volume);
+	struct pending *pending = calloc(1, sizeof *pending);
+	uint64_t delay = rng_range(volume->rng, 5000, 200000);
+
+	assert(pending);
+	pending->owner = volume;
+	pending->request = request;
+	pending->submitted = volume->submitted;
+	list_push_back(&volume->pending, &pending->link);
+	timer_init(&pending->timer, volume->loop, finish);
+	if (rng_one_in(volume->rng, 40))
+		delay *= 30;
+	timer_start(&pending->timer, volume->slow ? delay * volume->slow : delay);
+}
+
+static void release(struct volume *base)
+{
+	struct replica_volume *volume = container_of(base, struct replica_volume, volume);
+
+	assert(list_empty(&volume->pending));
+	flush(volume, UINT64_MAX);
+	free(volume->live);
+	free(volume->durable);
+	free(volume->mapped);
+	free(volume->touched);
+	free(volume);
+}
+
+static const struct volume_ops ops = {.name = "replica", .submit = submit, .release = release};
+
+struct replica_volume *replica_volume_create(struct loop *loop, struct rng *rng, const char *name,
+					     uint64_t size)
+{
+	struct replica_volume *volume = calloc(1, sizeof *volume);
+
+	assert(volume);
+	volume->volume.ops = &ops;
+	volume->volume.size_bytes = volume->size = size;
+	volume->volume.thin = true;
+	volume->volume.refs = 1;
+	memcpy(volume->volume.name, name, strlen(name) + 1);
+	list_init(&volume->volume.watchers);
+	volume->loop = loop;
+	volume->rng = rng;
+	volume->live = calloc(1, size);
+	volume->durable = calloc(1, size);
+	volume->mapped = calloc(size / VOLUME_SLOT, sizeof *volume->mapped);
+	volume->touched = calloc(size / VOLUME_SLOT, sizeof *volume->touched);
+	assert(volume->live && volume->durable && volume->mapped && volume->touched);
+	list_init(&volume->pending);
+	list_init(&volume->dirty);
+	return volume;
+}
+
+/* What may be of a write after the power was lost: all, nothing, or any of its sectors. */
+static void survive(struct rng *rng, struct replica_volume *after, const struct dirty *dirty)
+{
+	unsigned fate = (unsigned)rng_below(rng, 3);
+
+	for (uint64_t at = 0; at < dirty->length && fate > 0; at += 512) {
+		if (fate == 1 || rng_one_in(rng, 2))
+			apply(after->durable, dirty, at, 512);
+		after->touched[(dirty->offset + at) / VOLUME_SLOT] |= !dirty->zeros;
+	}
+}
+
+struct replica_volume *replica_volume_crash(struct replica_volume *volume)
+{
+	struct replica_volume *after =
+	    replica_volume_create(volume->loop, volume->rng, volume->volume.name, volume->size);
+
+	for (uint64_t i = 0; i < volume->size / VOLUME_SLOT; i++) {
+		if (volume->touched[i])
+			memcpy(after->durable + i * VOLUME_SLOT, volume->durable + i * VOLUME_SLOT,
+			       VOLUME_SLOT);
+		after->touched[i] = volume->touched[i];
+	}
+	list_for_each (it, &volume->dirty)
+		survive(volume->rng, after, list_entry(it, struct dirty, link));
+	list_for_each (it, &volume->pending) {
+		struct pending *pending = list_entry(it, struct pending, link);
+
+		if (pending->request->op == VOLUME_WRITE ||
+		    pending->request->op == VOLUME_DISCARD) {
+			struct dirty *dirty = dirty_make(pending->request);
+
+			survive(volume->rng, after, dirty);
+			free(dirty);
+		}
+		timer_start(&pending->timer, 1000);
+	}
+	/* The map is metadata: a slot that holds anything is mapped. */
+	for (uint64_t i = 0; i < volume->size / VOLUME_SLOT; i++) {
+		const uint8_t *slot = after->durable + i * VOLUME_SLOT;
+
+		if (!after->touched[i])
+			continue;
+		memcpy(after->live + i * VOLUME_SLOT, slot, VOLUME_SLOT);
+		after->mapped[i] = slot[0] || memcmp(slot, slot + 1, VOLUME_SLOT - 1) != 0;
+	}
+	volume->dead = true;
+	return after;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A backup comes back with its passphrase and with no other; what is no backup, cut off or changed
+ * in any byte is refused; a state directory in use is left alone. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cli/backup.h"
+#include "core/heap.h"
+
+static uint8_t *data;
+static size_t length;
+
+static struct backup example(void)
+{
+	struct backup backup = {.count = 2};
+
+	snprintf(backup.parts[0].name, BACKUP_NAME, "config.db");
+	backup.parts[0].data = (uint8_t *)heap_strdup("the configuration");
+	backup.parts[0].length = 17;
+	snprintf(backup.parts[1].name, BACKUP_NAME, "web/key.pem");
+	backup.parts[1].data = (uint8_t *)heap_strdup("");
+	return backup;
+}
+
+static int seal(void **state)
+{
+	struct backup backup = example();
+	int result = backup_seal(&backup, "correct horse", &data, &length, NULL);
+
+	(void)state;
+	backup_free(&backup);
+	return result;
+}
+
+static int unseal(void **state)
+{
+	(void)state;
+	heap_free(data);
+	return 0;
+}
+
+static void comes_back(void **state)
+{
+	struct backup seen;
+
+	(void)state;
+	assert_int_equal(backup_open(data, length, "correct horse", &seen, NULL), 0);
+	assert_int_equal(seen.count, 2);
+	assert_string_equal(seen.parts[0].name, "config.db");
+	assert_int_equal(seen.parts[0].length, 17);
+	assert_memory_equal(seen.parts[0].data, "the configuration", 17);
+	assert_string_equal(seen.parts[1].name, "web/key.pem");
+	assert_int_equal(seen.parts[1].length, 0);
+	backup_free(&seen);
+	assert_null(memmem(data, length, "configuration", 13));
+}
+
+static void refusals(void **state)
+{
+	struct backup seen;
+
+	(void)state;
+	assert_int_equal(backup_open(data, length, "correct house", &seen, NULL), -EBADMSG);
+	assert_int_equal(backup_open(data, 20, "correct horse", &seen, NULL), -EPROTO);
+	assert_int_equal(backup_open(data, length - 1, "correct horse", &seen, NULL), -EBADMSG);
+	for (size_t at = 0; at < length; at += at < 16 ? 1 : 9) {
+		int result;
+
+		if (at == 9)
+			continue; /* the cost: another key, and minutes of it */
+		data[at] ^= 0x40;
+		result = backup_open(data, length, "correct horse", &seen, NULL);
+		data[at] ^= 0x40;
+		if (result != -EBADMSG && result != -EPROTO)
+			fail_msg("byte %zu changed: %d", at, result);
+	}
+	data[9] = 40;
+	assert_int_equal(backup_open(data, length, "correct horse", &seen, NULL), -EPROTO);
+}
+
+static void in_use(void **state)
+{
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[64];
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct backup backup = example();
+	struct err err = {0};
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/granaryd.lock", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+	assert_int_equal(backup_put(folder, &backup, &err), -EBUSY);
+	assert_int_equal(backup_reset(folder, &err), -EBUSY);
+	close(fd);
+	assert_int_equal(backup_put(folder, &backup, &err), 0);
+	backup_free(&backup);
+	snprintf(path, sizeof path, "%s/config.db", folder);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(backup_reset(folder, &err), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	snprintf(path, sizeof path, "%s/granaryd.lock", folder);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/web", folder);
+	rmdir(path);
+	snprintf(path, sizeof path, "%s/host", folder);
+	rmdir(path);
+	assert_int_equal(rmdir(folder), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(comes_back, seal, unseal),
+	    cmocka_unit_test_setup_teardown(refusals, seal, unseal),
+	    cmocka_unit_test(in_use),
+	};
+
+	return cmocka_run_group_tests_name("cli/backup", tests, NULL, NULL);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VOLUMES_KEEPER_H
+#define VOLUMES_KEEPER_H
+
+#include "volumes/native.h"
+
+/* The keeper's queue, private to keeper.c and snapshot.c. Everything here runs on the home loop;
+ * what takes a lane, in the keeper's fiber. */
+
+enum call_kind {
+	CALL_CREATE,
+	CALL_DELETE,
+	CALL_RESIZE,
+	CALL_RENAME,
+	CALL_WATERMARKS,
+	CALL_SNAPSHOT,
+	CALL_SNAPSHOT_DELETE,
+	CALL_SNAPSHOT_RENAME,
+	CALL_HOLD,
+	CALL_RELEASE,
+	CALL_CLONE,
+	CALL_PROMOTE, /* the last of those that change something and share a checkpoint */
+	CALL_ROLLBACK,
+	CALL_MEASURE,
+	CALL_DIFF,
+	CALL_CHECKPOINT,
+	CALL_CHECK,
+	CALL_CLOSE
+};
+
+struct native_call {
+	struct list link;
+	enum call_kind kind;
+	struct pool_call *call;
+	struct native *native;
+	struct nvolume *volume, *other;
+	char name[VOLUME_NAME_MAX + 1];
+	uint64_t size;
+	enum volume_checksum checksum;
+	bool identified; /* by identity */
+	struct volume_identity identity;
+	uint64_t reserve, until_ns;
+	bool shrink;
+	uint8_t watermark[WATERMARKS];
+	bool data;
+	struct pool_check_report *report;
+	struct volume_diff *diff;
+	/* CALL_SNAPSHOT */
+	unsigned count;
+	struct nvolume **of, **made;
+	char (*names)[SNAPSHOT_NAME_MAX + 1];
+};
+
+/* ---- keeper.c ---- */
+struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind);
+void call_queue(struct native_call *mine);
+void call_refuse(struct native_call *mine, int result);
+struct nvolume *keeper_find(struct native *native, const char *name); /* not a snapshot */
+void keeper_insert_sorted(struct native *native, struct nvolume *volume);
+/* A new record with an identity of its own, in the table of volumes but in no list. NULL: no room
+ * (*ret_result says why). Takes the lock. */
+struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, const char *name,
+				  uint64_t size, int *ret_result);
+int keeper_name_is_taken(struct native_call *mine);
+
+/* ---- snapshot.c: the changes, the work of the others, and what follows their checkpoint ---- */
+int snapshot_change(struct native_call *mine, struct lane *lane);
+int snapshot_changed(struct native_call *mine); /* the answer */
+int snapshot_work(struct native_call *mine, struct lane *lane);
+void snapshot_renamed(struct nvolume *volume); /* a volume has a new name: so have its snapshots */
+bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
+
+/* ---- reap.c ---- */
+/* One step of deleting what the deleting list holds. False: nothing can be done now. */
+bool reap_some(struct native *native, struct lane *lane);
+/* What deleting it would give back, in mapped slots. */
+int reap_measure(struct native *native, struct lane *lane, struct nvolume *snapshot,
+		 uint64_t *ret_slots);
+/* See pool.h. */
+int reap_diff(struct native *native, struct lane *lane, struct volume_diff *diff);
+
+#endif

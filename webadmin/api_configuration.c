@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+#include "webadmin/export.h"
+#include "webadmin/host.h"
+#include "webadmin/plan.h"
+
+/* The whole configuration as one document, and back: GET shows it, PUT carries out the steps that
+ * plan.c finds, one after the other, each a change of its own (checked, audited, told to who
+ * listens). A step that fails ends it; what was done stays, and the same document again goes on
+ * from there. */
+
+/* --- showing -------------------------------------------------------------------------------- */
+
+/* A copy of @object with these members only, stolen. */
+static json_t *only(json_t *object, const char *const *keys)
+{
+	json_t *copy = json_object();
+
+	for (; *keys; keys++) {
+		json_t *value = json_object_get(object, *keys);
+
+		if (value)
+			json_object_set(copy, *keys, value);
+	}
+	json_decref(object);
+	return copy;
+}
+
+#define KEYS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static json_t *only_each(json_t *list, const char *const *keys)
+{
+	json_t *copy = json_array(), *item;
+	size_t index;
+
+	json_array_foreach(list, index, item)
+	    json_array_append_new(copy, only(json_incref(item), keys));
+	json_decref(list);
+	return copy;
+}
+
+static void show_pool_and_volumes(struct model *model, const struct model_pool *pool, json_t *pools,
+				  json_t *volumes)
+{
+	struct volume *volume = NULL;
+	struct pool_info info;
+
+	if (!pool->pool) {
+		json_array_append_new(pools, json_pack("{s:s}", "name", pool->name));
+		return;
+	}
+	pool_get_info(pool->pool, &info);
+	json_array_append_new(pools, json_pack("{s:s,s:o}", "name", pool->name, "watermarks",
+					       json_sprintf("%u,%u,%u", info.watermark[0],
+							    info.watermark[1], info.watermark[2])));
+	while ((volume = pool_volume_next(pool->pool, volume))) {
+		if (!model_share_of_volume(model, volume->identity.uuid))
+			json_array_append_new(volumes,
+					      only(show_volume(model, volume),
+						   KEYS("pool", "name", "size_bytes", "checksum")));
+	}
+}
+
+static json_t *show_share_wanted(const struct model_share *share)
+{
+	json_t *object = only(show_share(share), KEYS("pool", "name", "quota_bytes"));
+
+	json_object_set_new(object, "rules", show_share_rules(share));
+	return object;
+}
+
+static json_t *show_target_wanted(const struct model_target *target)
+{
+	json_t *object = only(show_target(target), KEYS("iqn", "alias"));
+
+	json_object_set_new(object, "luns",
+			    only_each(show_luns(target), KEYS("lun", "pool", "volume", "hosts")));
+	json_object_set_new(object, "rules",
+			    only_each(show_rules(target),
+				      KEYS("initiator", "network", "chap_user", "mutual_user")));
+	return object;
+}
+
+static json_t *show_configuration(struct model *model)
+{
+	json_t *pools = json_array(), *volumes = json_array(), *hosts = json_array();
+	json_t *shares = json_array(), *targets = json_array();
+
+	list_for_each (it, &model->pools)
+		show_pool_and_volumes(model, list_entry(it, struct model_pool, link), pools,
+				      volumes);
+	list_for_each (it, &model->hosts)
+		json_array_append_new(hosts,
+				      only(show_host(list_entry(it, struct model_host, link)),
+					   KEYS("name", "initiators")));
+	list_for_each (it, &model->shares)
+		json_array_append_new(shares,
+				      show_share_wanted(list_entry(it, struct model_share, link)));
+	list_for_each (it, &model->targets)
+		json_array_append_new(
+		    targets, show_target_wanted(list_entry(it, struct model_target, link)));
+	return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o}", "version", 1, "pools", pools, "hosts", hosts,
+			 "volumes", volumes, "shares", shares, "targets", targets);
+}
+
+void api_configuration_show(struct api_request *request)
+{
+	api_reply(request, 200, show_configuration(request->model));
+}
+
+/* --- carrying out --------------------------------------------------------------------------- */
+
+struct applying { /* a request's state */
+	struct api_request *request;
+	json_t *steps;
+	size_t done;
+	struct message next; /* the steps do not nest in each other's answers */
+};
+
+static void next_step(struct message *message);
+
+static json_t *show_steps(json_t *steps, size_t done, bool dry)
+{
+	return json_pack("{s:b,s:i,s:O}", "dry_run", dry, "done", (int)done, "steps", steps);
+}
+
+static void finish(struct applying *applying)
+{
+	struct api_request *request = applying->request;
+	json_t *steps = applying->steps, *body = show_steps(steps, applying->done, false);
+
+	request->admin->applying = false;
+	json_decref(steps);
+	api_reply(request, 200, body);
+}
+
+static void fail(struct applying *applying, int status, const json_t *problem)
+{
+	struct api_request *request = applying->request;
+	json_t *step = json_array_get(applying->steps, applying->done);
+	const char *detail = json_string_value(json_object_get(problem, "detail"));
+	const char *code = json_string_value(json_object_get(problem, "code"));
+	char text[400], known[64];
+
+	snprintf(text, sizeof text, "step %zu of %zu, %.120s: %.200s", applying->done + 1,
+		 json_array_size(applying->steps), json_string_value(json_object_get(step, "text")),
+		 detail ? detail : "no answer");
+	snprintf(known, sizeof known, "%s", code ? code : "failed");
+	request->admin->applying = false;
+	json_decref(applying->steps);
+	api_reply_error(request, status, known, "%s", text);
+}
+
+static void step_done(void *context, int status, const json_t *body)
+{
+	struct applying *applying = context;
+
+	if (status >= 300) {
+		fail(applying, status, body);
+		return;
+	}
+	applying->done++;
+	loop_post(applying->request->admin->options.control, &applying->next, next_step);
+}
+
+static void next_step(struct message *message)
+{
+	struct applying *applying = container_of(message, struct applying, next);
+	json_t *step = json_array_get(applying->steps, applying->done);
+
+	if (!step) {
+		finish(applying);
+		return;
+	}
+	webadmin_call(applying->request->admin, json_string_value(json_object_get(step, "method")),
+		      json_string_value(json_object_get(step, "path")),
+		      json_incref(json_object_get(step, "body")), step_done, applying);
+}
+
+static json_t *make_steps(struct api_request *request)
+{
+	bool prune = json_is_true(json_object_get(request->body, "prune"));
+	json_t *current = show_configuration(request->model);
+	json_t *steps =
+	    plan_make(current, json_object_get(request->body, "document"), prune, &request->err);
+
+	json_decref(current);
+	if (!steps)
+		api_reply_error(request, 422, "bad_document", "%s", request->err.text);
+	return steps;
+}
+
+void api_configuration_apply(struct api_request *request)
+{
+	json_t *steps = make_steps(request);
+	struct applying *applying;
+	json_t *body;
+
+	if (!steps)
+		return;
+	if (api_is_dry(request)) {
+		body = show_steps(steps, 0, true);
+		json_decref(steps);
+		api_reply(request, 200, body);
+		return;
+	}
+	applying = request->admin->applying ? NULL : heap_zalloc(sizeof *applying);
+	if (!applying) {
+		json_decref(steps);
+		api_reply_error(request, 409, "busy", "another document is being carried out");
+		return;
+	}
+	request->state = applying;
+	request->admin->applying = true;
+	applying->request = request;
+	applying->steps = steps;
+	loop_post(request->admin->options.control, &applying->next, next_step);
+}

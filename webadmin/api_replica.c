@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "core/size.h"
+#include "webadmin/api.h"
+#include "webadmin/replica.h"
+
+/* Replication: pairing, groups. */
+
+struct replica_work {
+	struct replication_call call;
+	struct api_request *request;
+	int status;
+};
+
+static void finished(struct replication_call *call, int result)
+{
+	struct replica_work *work = container_of(call, struct replica_work, call);
+	struct api_request *request = work->request;
+
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		json_decref(call->reply);
+		api_reply_failure(request, result == -ENODATA ? "not_sealed" : NULL);
+		return;
+	}
+	api_reply(request, work->status, call->reply ? call->reply : json_object());
+}
+
+static struct replica_work *work_new(struct api_request *request, int status)
+{
+	struct replica_work *work = heap_zalloc(sizeof *work);
+
+	request->state = work;
+	if (!work) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return NULL;
+	}
+	*work =
+	    (struct replica_work){.call = {.done = finished}, .request = request, .status = status};
+	return work;
+}
+
+void api_replica_code(struct api_request *request)
+{
+	char code[REPLICATION_CODE];
+
+	replication_code(request->admin->replication, code);
+	api_reply(request, 201, json_pack("{s:s,s:i}", "code", code, "seconds", 600));
+}
+
+void api_replica_pair(struct api_request *request)
+{
+	const char *address, *code;
+	struct replica_work *work;
+
+	if (!api_unpack(request, "{s:s,s:s}", "address", &address, "code", &code))
+		return;
+	work = work_new(request, 200);
+	if (work)
+		replication_pair(request->admin->replication, address, code, &work->call);
+}
+
+void api_replica_peers(struct api_request *request)
+{
+	api_reply(request, 200, replication_peers(request->admin->replication));
+}
+
+void api_replica_unpair(struct api_request *request)
+{
+	if (replication_unpair(request->admin->replication, request->match.param[0],
+			       &request->err) < 0)
+		api_reply_failure(request, NULL);
+	else
+		api_reply(request, 200, json_object());
+}
+
+void api_replica_list(struct api_request *request)
+{
+	api_reply(request, 200, replication_group_list(request->admin->replication));
+}
+
+void api_replica_show(struct api_request *request)
+{
+	json_t *group =
+	    replication_group_show(request->admin->replication, request->match.param[0]);
+
+	if (group)
+		api_reply(request, 200, group);
+	else
+		api_reply_error(request, 404, "group_not_found", "no group named %s",
+				request->match.param[0]);
+}
+
+#define MEMBERS_MAX 64u
+
+/* "POOL/NAME" texts to volumes; a reference each. */
+static bool find_members(struct api_request *request, const json_t *members,
+			 struct volume **volumes, unsigned *ret_count)
+{
+	size_t index;
+	json_t *item;
+
+	*ret_count = 0;
+	json_array_foreach((json_t *)members, index, item)
+	{
+		const char *text = json_string_value(item), *slash = strchr(text, '/');
+		char pool[POOL_NAME_MAX + 1];
+		const char *code = NULL;
+		struct volume *volume;
+
+		if (!slash || (size_t)(slash - text) >= sizeof pool || *ret_count == MEMBERS_MAX) {
+			api_reply_error(request, 400, "bad_request",
+					"members are 1 to 64 volumes, each POOL/NAME");
+			return false;
+		}
+		snprintf(pool, sizeof pool, "%.*s", (int)(slash - text), text);
+		volume = model_find_volume(request->model, pool, slash + 1, &code, &request->err);
+		if (!volume) {
+			api_reply_failure(request, code);
+			return false;
+		}
+		volumes[(*ret_count)++] = volume;
+	}
+	return true;
+}
+
+static bool read_spec(struct api_request *request, struct replication_spec *spec, json_t **members)
+{
+	const char *rpo = NULL;
+	json_t *limit = NULL;
+
+	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o}", "name", &spec->name, "members", members,
+			"peer", &spec->peer, "rpo", &rpo, "limit", &limit))
+		return false;
+	if (rpo && duration_parse(rpo, &spec->rpo_ns, &request->err) < 0) {
+		api_reply_failure(request, "bad_rpo");
+		return false;
+	}
+	if (rpo && (spec->rpo_ns < 1000000000ull || spec->rpo_ns > 86400 * 1000000000ull)) {
+		api_reply_error(request, 400, "bad_rpo", "an RPO is 1 second to 1 day");
+		return false;
+	}
+	return !limit || api_size(request, limit, &spec->limit_bytes);
+}
+
+void api_replica_create(struct api_request *request)
+{
+	struct replication_spec spec = {0};
+	struct volume *volumes[MEMBERS_MAX];
+	struct replica_work *work = NULL;
+	json_t *members;
+
+	if (!read_spec(request, &spec, &members))
+		return;
+	if (find_members(request, members, volumes, &spec.count))
+		work = work_new(request, 201);
+	spec.volumes = volumes;
+	if (work)
+		replication_group_create(request->admin->replication, &spec, &work->call);
+	for (unsigned i = 0; i < spec.count; i++)
+		volume_unref(volumes[i]);
+}
+
+void api_replica_act(struct api_request *request)
+{
+	static const struct {
+		const char *name;
+		enum replication_action action;
+	} actions[] = {
+	    {"promote", REPLICATION_PROMOTE},       {"demote", REPLICATION_DEMOTE},
+	    {"switchover", REPLICATION_SWITCHOVER}, {"pause", REPLICATION_PAUSE},
+	    {"resume", REPLICATION_RESUME},         {"delete", REPLICATION_DELETE},
+	};
+	struct replica_work *work;
+	const char *name;
+
+	if (!api_unpack(request, "{s:s}", "action", &name))
+		return;
+	for (unsigned i = 0; i < sizeof actions / sizeof *actions; i++) {
+		if (strcmp(actions[i].name, name) != 0)
+			continue;
+		work = work_new(request, 200);
+		if (work)
+			replication_group_act(request->admin->replication, request->match.param[0],
+					      actions[i].action, &work->call);
+		return;
+	}
+	api_reply_error(request, 400, "bad_request",
+			"an action is promote, demote, switchover, pause, resume or delete");
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "webadmin/replica.h"
+
+#include <string.h>
+
+#include "core/log.h"
+#include "webadmin/share.h"
+
+/* What of the exports travels with a group: targets that show a member, with its LUN number, and
+ * their rules but for those with CHAP (secrets stay where they are); shares on members with their
+ * rules. The promoted node makes what it does not have, by the same routes as everybody. */
+
+static struct pool *host_pool(void *context, const char *name)
+{
+	struct webadmin *admin = context;
+	struct model_pool *named = model_pool_find(&admin->model, name);
+	struct pool *best = NULL;
+	uint64_t most = 0;
+
+	if (named && named->pool)
+		return named->pool;
+	list_for_each (it, &admin->model.pools) {
+		struct model_pool *pool = list_entry(it, struct model_pool, link);
+		struct pool_info info;
+
+		if (!pool->pool)
+			continue;
+		pool_get_info(pool->pool, &info);
+		if (!best || info.free_bytes > most) {
+			best = pool->pool;
+			most = info.free_bytes;
+		}
+	}
+	return best;
+}
+
+static struct volume *host_volume(void *context, const uint8_t uuid[16])
+{
+	struct webadmin *admin = context;
+
+	list_for_each (it, &admin->model.pools) {
+		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
+		struct volume *volume = NULL;
+
+		while (pool && (volume = pool_volume_next(pool, volume))) {
+			if (memcmp(volume->identity.uuid, uuid, 16) == 0)
+				return volume;
+		}
+	}
+	return NULL;
+}
+
+static bool listed(const uint8_t uuid[16], const uint8_t (*uuids)[16], unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (memcmp(uuids[i], uuid, 16) == 0)
+			return true;
+	}
+	return false;
+}
+
+static json_t *export_rules(const struct model_target *target)
+{
+	json_t *rules = json_array();
+
+	for (unsigned i = 0; i < target->rule_count; i++) {
+		const struct iscsi_rule *rule = &target->rules[i].rule;
+
+		if (!rule->chap_user[0])
+			json_array_append_new(
+			    rules, json_pack("{s:s,s:s}", "initiator",
+					     rule->initiator[0] ? rule->initiator : "any",
+					     "network", rule->network[0] ? rule->network : "any"));
+	}
+	return rules;
+}
+
+static json_t *export_luns(const struct model_target *target, const uint8_t (*uuids)[16],
+			   unsigned count)
+{
+	json_t *luns = json_array();
+
+	list_for_each (it, &target->luns) {
+		const struct model_lun *lun = list_entry(it, struct model_lun, link);
+		char uuid[33];
+
+		for (unsigned i = 0; i < 16; i++)
+			snprintf(uuid + 2 * i, 3, "%02x", lun->volume[i]);
+		if (listed(lun->volume, uuids, count))
+			json_array_append_new(
+			    luns, json_pack("{s:i,s:s}", "lun", (int)lun->lun, "volume", uuid));
+	}
+	return luns;
+}
+
+static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned count)
+{
+	struct webadmin *admin = context;
+	json_t *targets = json_array(), *shares = json_array();
+
+	list_for_each (it, &admin->model.targets) {
+		const struct model_target *target = list_entry(it, struct model_target, link);
+		json_t *luns = export_luns(target, uuids, count);
+
+		if (json_array_size(luns) == 0) {
+			json_decref(luns);
+			continue;
+		}
+		json_array_append_new(targets, json_pack("{s:s,s:s,s:o,s:o}", "iqn", target->iqn,
+							 "alias", target->alias, "luns", luns,
+							 "rules", export_rules(target)));
+	}
+	list_for_each (it, &admin->model.shares) {
+		const struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (listed(share->volume, uuids, count))
+			json_array_append_new(shares, json_pack("{s:s}", "name", share->name));
+	}
+	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
+}
+
+static void applied(void *context, int status, const json_t *body)
+{
+	const char *detail = json_string_value(json_object_get(body, "detail"));
+
+	(void)context;
+	/* What is there already is no failure: a group may come back to a node. */
+	if (status >= 400 && status != 409)
+		log_warning("an export of a promoted group could not be made: %s",
+			    detail ? detail : "?");
+}
+
+static void call(struct webadmin *admin, json_t *body, const char *path)
+{
+	webadmin_call(admin, "POST", path, body, applied, NULL);
+}
+
+static void apply_lun(struct webadmin *admin, const char *path, json_t *lun)
+{
+	const char *text = json_string_value(json_object_get(lun, "volume"));
+	uint8_t uuid[16] = {0};
+	struct volume *volume;
+
+	for (unsigned i = 0; text && strlen(text) == 32 && i < 16; i++) {
+		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
+
+		uuid[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	volume = host_volume(admin, uuid);
+	if (volume)
+		call(admin,
+		     json_pack("{s:s,s:s,s:O}", "pool", pool_name(volume->pool), "volume",
+			       volume->name, "lun", json_object_get(lun, "lun")),
+		     path);
+	volume_unref(volume);
+}
+
+static void apply_target(struct webadmin *admin, json_t *target)
+{
+	const char *iqn = json_string_value(json_object_get(target, "iqn"));
+	char path[SCSI_NAME_MAX + 64];
+	json_t *item;
+	size_t index;
+
+	if (!iqn || strlen(iqn) > SCSI_NAME_MAX)
+		return;
+	call(admin, json_pack("{s:s,s:O}", "iqn", iqn, "alias", json_object_get(target, "alias")),
+	     "/api/v1/targets");
+	snprintf(path, sizeof path, "/api/v1/targets/%s/luns", iqn);
+	json_array_foreach(json_object_get(target, "luns"), index, item)
+	    apply_lun(admin, path, item);
+	snprintf(path, sizeof path, "/api/v1/targets/%s/rules", iqn);
+	json_array_foreach(json_object_get(target, "rules"), index, item)
+	    call(admin, json_incref(item), path);
+}
+
+static void host_exports_apply(void *context, const json_t *exports)
+{
+	struct webadmin *admin = context;
+	json_t *item;
+	size_t index;
+
+	json_array_foreach(json_object_get(exports, "targets"), index, item)
+	    apply_target(admin, item);
+	json_array_foreach(json_object_get(exports, "shares"), index, item)
+	{
+		struct pool *pool = host_pool(admin, "");
+
+		if (pool)
+			call(admin,
+			     json_pack("{s:s,s:O}", "pool", pool_name(pool), "name",
+				       json_object_get(item, "name")),
+			     "/api/v1/shares/import");
+	}
+}
+
+int replica_create(struct webadmin *admin, struct err *err)
+{
+	struct replication_options options = {
+	    .loop = admin->options.control,
+	    .state_dir = admin->options.state_dir,
+	    .host = {.pool = host_pool,
+		     .volume = host_volume,
+		     .exports = host_exports,
+		     .exports_apply = host_exports_apply,
+		     .context = admin},
+	};
+
+	return replication_create(&options, &admin->replication, err);
+}
+
+int webadmin_listen_replication(struct webadmin *admin, const char *address, uint16_t port,
+				uint16_t *ret_port, struct err *err)
+{
+	return replication_listen(admin->replication, address, port, ret_port, err);
+}
