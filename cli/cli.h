@@ -154,6 +154,7 @@ int run_target_allow(struct command *command);
 int run_target_deny(struct command *command);
 int run_target_rules(struct command *command);
 int run_lun_map(struct command *command);
+int run_lun_set(struct command *command);
 int run_lun_unmap(struct command *command);
 int run_lun_list(struct command *command);
 int run_discovery_show(struct command *command);

@@ -20,8 +20,13 @@ static const struct column rule_columns[] = {
     {"MUTUAL USER", "mutual_user", TEXT},
 };
 static const struct column lun_columns[] = {
-    {"LUN", "lun", NUMBER},   {"POOL", "pool", TEXT},     {"VOLUME", "volume", TEXT},
-    {"STATE", "state", TEXT}, {"REASON", "reason", TEXT},
+    {"LUN", "lun", NUMBER},
+    {"POOL", "pool", TEXT},
+    {"VOLUME", "volume", TEXT},
+    {"TYPE", "type", TEXT},
+    {"READ ONLY", "read_only", YES_NO},
+    {"STATE", "state", TEXT},
+    {"REASON", "reason", TEXT},
 };
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
@@ -232,12 +237,34 @@ int run_lun_map(struct command *command)
 	}
 	if (lun)
 		json_object_set_new(body, "lun", json_integer((json_int_t)number));
+	if (command_option(command, "ro"))
+		json_object_set_new(body, "read_only", json_true());
+	if (command_option(command, "cdrom"))
+		json_object_set_new(body, "type", json_string("cdrom"));
 	status = command_call(command, "POST", body, &reply, "/api/v1/targets/%s/luns",
 			      command->position[0]);
 	return status
 		   ? status
 		   : say(command, reply, "volume %s is LUN %lld of %s", volume,
 			 json_integer_value(json_object_get(reply, "lun")), command->position[0]);
+}
+
+int run_lun_set(struct command *command)
+{
+	bool read_only = command_option(command, "ro") != NULL;
+	json_t *reply;
+	int status;
+
+	if (read_only == (command_option(command, "rw") != NULL)) {
+		fprintf(stderr, "granary: say --ro or --rw\n");
+		return EXIT_USAGE;
+	}
+	status =
+	    command_call(command, "PATCH", json_pack("{s:b}", "read_only", (int)read_only), &reply,
+			 "/api/v1/targets/%s/luns/%s", command->position[0], command->position[1]);
+	return status ? status
+		      : say(command, reply, "LUN %s of %s is %s", command->position[1],
+			    command->position[0], read_only ? "read only" : "writable");
 }
 
 int run_lun_unmap(struct command *command)
@@ -275,8 +302,10 @@ static json_t *all_luns(const json_t *targets)
 int run_lun_list(struct command *command)
 {
 	static const struct column with_target[] = {
-	    {"TARGET", "target", TEXT}, {"LUN", "lun", NUMBER},   {"POOL", "pool", TEXT},
-	    {"VOLUME", "volume", TEXT}, {"STATE", "state", TEXT}, {"REASON", "reason", TEXT},
+	    {"TARGET", "target", TEXT}, {"LUN", "lun", NUMBER},
+	    {"POOL", "pool", TEXT},     {"VOLUME", "volume", TEXT},
+	    {"TYPE", "type", TEXT},     {"READ ONLY", "read_only", YES_NO},
+	    {"STATE", "state", TEXT},   {"REASON", "reason", TEXT},
 	};
 	json_t *reply, *list;
 	int status;

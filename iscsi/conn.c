@@ -297,7 +297,10 @@ static void tick(struct timer *timer)
 	uint64_t idle = loop_now(conn->io->loop) - conn->last_heard;
 
 	if (conn->state == CONN_LOGIN) {
-		log_notice("%s: login not finished in time; connection dropped", conn->peer_text);
+		limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
+			     loop_now(conn->io->loop));
+		log_notice("audit: %s: login not finished in time; connection dropped",
+			   conn->peer_text);
 		conn_close(conn);
 		return;
 	}
@@ -389,7 +392,9 @@ static void login_next(struct iscsi_conn *conn, enum login_next next)
 		login_done(conn);
 		break;
 	case LOGIN_FAILED:
-		log_notice("%s from %s: login to %s refused (status %04x)",
+		limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
+			     loop_now(conn->io->loop));
+		log_notice("audit: %s from %s: login to %s refused (status %04x)",
 			   login->params.initiator[0] ? login->params.initiator : "initiator",
 			   conn->peer_text,
 			   login->params.target[0] ? login->params.target : "discovery",

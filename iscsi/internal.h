@@ -3,6 +3,7 @@
 #define ISCSI_INTERNAL_H
 
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -168,6 +169,8 @@ struct iscsi_conn {
 	uint16_t group;   /* portal group it came in through */
 	struct sockaddr_storage peer, local;
 	char peer_text[64], local_text[64];
+	bool
+	    login_failed; /* refused or not finished in time; read by the control loop at the end */
 	enum conn_state state;
 	struct login *login; /* heap, during login only */
 	struct iscsi_params params;
@@ -250,7 +253,26 @@ struct iscsi_target {
 	void *destroyed_context;
 };
 
+/* limit.c: failed logins of a source (address, or IPv6 /64). Any loop: the lock is taken once for a
+ * connection and once for a failure. */
+#define ISCSI_LOGIN_SOURCES     256u
+#define ISCSI_LOGIN_BURST       64u /* failures in a row */
+#define ISCSI_LOGIN_INTERVAL_NS 250000000ull
+struct login_source {
+	uint64_t source, until; /* 0: the slot is free */
+};
+struct login_limit {
+	pthread_mutex_t lock;
+	struct login_source sources[ISCSI_LOGIN_SOURCES];
+	uint64_t refused; /* connections, since the start */
+};
+void limit_init(struct login_limit *limit);
+void limit_finish(struct login_limit *limit);
+bool limit_allows(struct login_limit *limit, const struct sockaddr *peer, uint64_t now);
+void limit_failed(struct login_limit *limit, const struct sockaddr *peer, uint64_t now);
+
 struct iscsi_server {
+	struct login_limit login_limit;
 	struct iscsi_server_options options;
 	struct iscsi_io_loop *loops;
 	struct iscsi_portal *portals[ISCSI_PORTALS_MAX];

@@ -30,6 +30,7 @@ int iscsi_server_create(const struct iscsi_server_options *options,
 	if (!server->options.connections_max)
 		server->options.connections_max = ISCSI_CONNECTIONS_MAX;
 	server->loops = loops;
+	limit_init(&server->login_limit);
 	for (unsigned i = 0; i < options->io_loop_count; i++) {
 		loops[i] = (struct iscsi_io_loop){.loop = options->io_loops[i], .server = server};
 		list_init(&loops[i].conns);
@@ -56,6 +57,7 @@ void iscsi_server_destroy(struct iscsi_server *server)
 
 		iscsi_target_destroy(target, NULL, NULL);
 	}
+	limit_finish(&server->login_limit);
 	heap_free(server->discovery_rule);
 	heap_free(server->loops);
 	heap_free(server);
@@ -166,11 +168,31 @@ static struct iscsi_conn *conn_new(struct iscsi_server *server, uint16_t group, 
 	return conn;
 }
 
+/* The log has one line for a lot of them. */
+static bool may_log_in(struct iscsi_server *server, const struct sockaddr *peer)
+{
+	struct login_limit *limit = &server->login_limit;
+	char text[64];
+
+	if (limit_allows(limit, peer, loop_now(server->options.control)))
+		return true;
+	if (limit->refused++ % 1000 == 0) {
+		portal_text(peer, text, sizeof(text));
+		log_notice("audit: %s fails to log in too often and is not listened to for a while",
+			   text);
+	}
+	return false;
+}
+
 void server_accepted(struct iscsi_server *server, uint16_t group, int fd,
 		     const struct sockaddr *peer, socklen_t peer_length)
 {
 	struct iscsi_conn *conn;
 
+	if (!may_log_in(server, peer)) {
+		close(fd);
+		return;
+	}
 	if (server->stopping || server->conn_count >= server->options.connections_max ||
 	    !(conn = conn_new(server, group, fd, peer, peer_length))) {
 		close(fd);

@@ -12,6 +12,7 @@ static const struct {
     [ATTENTION_BUS_RESET] = {0x2902, true},
     [ATTENTION_LU_RESET] = {0x2903, true},
     [ATTENTION_NEXUS_LOSS] = {0x2907, true},
+    [ATTENTION_MEDIUM_CHANGED] = {0x2800, false},
     [ATTENTION_LUNS_CHANGED] = {0x3f0e, false},
     [ATTENTION_CAPACITY_CHANGED] = {0x2a09, false},
     [ATTENTION_MODE_CHANGED] = {0x2a01, false},

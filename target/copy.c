@@ -178,7 +178,7 @@ static const struct scsi_opcode *row_of(uint8_t opcode)
 {
 	bool known;
 
-	return opcode_find((const uint8_t[16]){opcode}, &known);
+	return opcode_find(&opcode_disk, (const uint8_t[16]){opcode}, &known);
 }
 
 /* Looked at for every piece: a reservation taken meanwhile ends the copy. */

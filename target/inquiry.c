@@ -7,9 +7,11 @@
 #include "target/internal.h"
 #include "target/wire.h"
 
-#define VENDOR   "GRANARY "
-#define PRODUCT  "VOLUME          "
-#define REVISION "0001"
+#define VENDOR        "GRANARY "
+#define PRODUCT       "VOLUME          "
+#define PRODUCT_CDROM "DVD-ROM         "
+#define DEVICE_CDROM  0x05
+#define REVISION      "0001"
 
 #define CODE_BINARY        1
 #define CODE_ASCII         2
@@ -24,8 +26,9 @@ static const uint16_t versions[] = {
     0x00a0, /* SAM-5 */
     0x0960, /* iSCSI */
     0x0460, /* SPC-4 */
-    0x04c0, /* SBC-3 */
+    0x04c0, /* SBC-3; last: not of CD-ROMs */
 };
+#define VERSION_COUNT (sizeof(versions) / sizeof(versions[0]))
 
 /* A field of INQUIRY data: left-aligned ASCII, padded with spaces (SPC-4 4.3.1). */
 static void put_text(void *field, size_t width, const char *text)
@@ -42,23 +45,33 @@ static void put_names(uint8_t *vendor, uint8_t *product, const struct scsi_task 
 
 	put_text(vendor, 8, id && id->vendor[0] ? id->vendor : VENDOR);
 	if (product)
-		put_text(product, 16, id && id->product[0] ? id->product : PRODUCT);
+		put_text(product, 16,
+			 task->itl && task->itl->lu->cdrom ? PRODUCT_CDROM
+			 : id && id->product[0]            ? id->product
+							   : PRODUCT);
 }
 
 static void reply_standard(struct scsi_task *task)
 {
 	uint8_t *p = task->buffer->data;
+	bool cdrom = task->itl && task->itl->lu->cdrom;
 
 	p[0] = task->itl ? 0 : 0x7f; /* nothing here, and nothing could be */
-	p[2] = 0x06;                 /* SPC-4 */
-	p[3] = 0x10 | 0x02;          /* HISUP, response data format 2 */
+	if (cdrom) {
+		p[0] = DEVICE_CDROM;
+		p[1] = 0x80; /* RMB */
+	}
+	p[2] = 0x06;        /* SPC-4 */
+	p[3] = 0x10 | 0x02; /* HISUP, response data format 2 */
 	p[4] = 96 - 5;
-	p[5] = 0x30 | 0x08; /* TPGS: implicit and explicit; 3PC */
-	p[6] = 0x10;        /* MULTIP */
-	p[7] = 0x02;        /* CMDQUE */
+	p[5] = 0x30; /* TPGS: implicit and explicit */
+	if (!cdrom)
+		p[5] |= 0x08; /* 3PC */
+	p[6] = 0x10;          /* MULTIP */
+	p[7] = 0x02;          /* CMDQUE */
 	put_names(p + 8, p + 16, task);
 	memcpy(p + 32, REVISION, 4);
-	for (unsigned i = 0; i < sizeof(versions) / sizeof(versions[0]); i++)
+	for (unsigned i = 0; i < VERSION_COUNT - cdrom; i++)
 		put_be16(p + 58 + 2 * i, versions[i]);
 	task_reply(task, 96);
 }
@@ -172,20 +185,33 @@ static unsigned page_provisioning(const struct scsi_task *task, uint8_t *p)
 
 static const struct {
 	uint8_t code;
+	bool disks_only;
 	unsigned (*build)(const struct scsi_task *task, uint8_t *p);
 } pages[] = {
-    {0x00, page_supported},       {0x80, page_serial},       {0x83, page_identification},
-    {0x86, page_extended},        {0x8f, odx_page},          {0xb0, page_limits},
-    {0xb1, page_characteristics}, {0xb2, page_provisioning},
+    {0x00, false, page_supported},
+    {0x80, false, page_serial},
+    {0x83, false, page_identification},
+    {0x86, false, page_extended},
+    {0x8f, true, odx_page},
+    {0xb0, true, page_limits},
+    {0xb1, true, page_characteristics},
+    {0xb2, true, page_provisioning},
 };
 #define PAGE_COUNT (sizeof(pages) / sizeof(pages[0]))
 
+static bool has_page(const struct scsi_task *task, unsigned index)
+{
+	return !task->itl->lu->cdrom || !pages[index].disks_only;
+}
+
 static unsigned page_supported(const struct scsi_task *task, uint8_t *p)
 {
-	(void)task;
+	unsigned count = 0;
+
 	for (unsigned i = 0; i < PAGE_COUNT; i++)
-		p[i] = pages[i].code;
-	return PAGE_COUNT;
+		if (has_page(task, i))
+			p[count++] = pages[i].code;
+	return count;
 }
 
 static void reply_page(struct scsi_task *task, uint8_t code)
@@ -195,7 +221,7 @@ static void reply_page(struct scsi_task *task, uint8_t code)
 	for (unsigned i = 0; i < PAGE_COUNT; i++) {
 		unsigned length;
 
-		if (pages[i].code != code)
+		if (pages[i].code != code || !has_page(task, i))
 			continue;
 		length = pages[i].build(task, p + 4);
 		p[1] = code;

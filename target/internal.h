@@ -48,6 +48,7 @@ enum attention {
 	ATTENTION_BUS_RESET,
 	ATTENTION_LU_RESET,
 	ATTENTION_NEXUS_LOSS,
+	ATTENTION_MEDIUM_CHANGED,
 	ATTENTION_LUNS_CHANGED,
 	ATTENTION_CAPACITY_CHANGED,
 	ATTENTION_MODE_CHANGED,
@@ -61,7 +62,7 @@ enum attention {
 };
 
 /* ---- Mode pages (mode.c). */
-#define MODE_PAGE_COUNT 4
+#define MODE_PAGE_COUNT 6
 #define MODE_PAGE_MAX   20
 
 /* ---- Block ranges in use (lock.c). */
@@ -75,10 +76,12 @@ struct scsi_lu {
 	struct list link; /* registry */
 	unsigned refs;    /* topology lock */
 	struct volume *volume;
+	bool cdrom; /* shown as a CD or DVD drive (cdrom.c); never changes */
 	struct volume_watcher watcher;
 	struct list mappings; /* scsi_lun_mapping.lu_link; topology lock */
 	pthread_mutex_t lock;
 	uint8_t mode[MODE_PAGE_COUNT][MODE_PAGE_MAX];               /* current values; lock */
+	uint8_t mode_saved[MODE_PAGE_COUNT][MODE_PAGE_MAX];         /* lock */
 	bool descriptor_sense, write_cache, software_write_protect; /* atomic copies of bits */
 	struct scsi_nexus *holder; /* of RESERVE(6); atomic to read, lock to change */
 	char reservation[SCSI_NAME_MAX + 64];
@@ -106,6 +109,7 @@ struct scsi_lun_mapping {
 	struct list itls;         /* scsi_itl.mapping_link; topology lock */
 	struct scsi_names *names; /* who sees it, NULL = everybody; topology lock */
 	struct scsi_counters retired;
+	bool read_only; /* atomic */
 	bool removed;
 	void (*done)(void *context);
 	void *context;
@@ -144,6 +148,9 @@ struct scsi_itl {
 	struct list waiting; /* behind an ORDERED task */
 	unsigned running;
 	bool ordered_running;
+	/* A CD drive's tray, which each I_T nexus has for itself (cdrom.c). */
+	bool tray_open, tray_locked;
+	uint8_t media_event;           /* not asked for yet; 0: none */
 	bool removed;                  /* unmapped: free when the last task is gone */
 	struct scsi_counters counters; /* written here only, read by anyone */
 	struct copy_result *results;   /* COPY_RESULTS of them, or NULL; the nexus's loop */
@@ -196,12 +203,13 @@ int lun_decode(const uint8_t lun[8]); /* LUN_NONE if it is nothing we have */
 void lun_encode(unsigned lun, uint8_t ret_lun[8]);
 
 /* ---- lu.c */
-struct scsi_lu *lu_get(struct volume *volume); /* topology lock; NULL: no memory */
-void lu_put(struct scsi_lu *lu);               /* topology lock */
+/* Topology lock; NULL: no memory. The same unit for everybody; whoever makes it says what it is. */
+struct scsi_lu *lu_get(struct volume *volume, bool cdrom);
+void lu_put(struct scsi_lu *lu); /* topology lock */
 /* Unit attention @kind for every I_T nexus of @lu but @except. Topology lock held. */
 void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nexus *except);
 struct scsi_lu *lu_of(const uint8_t uuid[16]); /* topology lock; NULL: none */
-/* Back to power-on values: reservation gone, default mode parameters. */
+/* Back to power-on values: reservation gone, saved mode parameters. Topology lock. */
 void lu_reset(struct scsi_lu *lu);
 void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus);
 static inline uint64_t lu_blocks(const struct scsi_lu *lu)
@@ -244,6 +252,16 @@ int pr_store_save(const uint8_t uuid[16], const struct pr_state *state);
 void pr_store_load(const uint8_t uuid[16], struct pr_state *ret_state);
 /* Run on the reservations' thread; at once where there is none. */
 void pr_store_post(struct message *message, void (*run)(struct message *message));
+
+/* ---- mode_store.c: saved mode pages, in the reservations' store. On that thread, but for
+ * mode_store_get(): any. */
+struct config;
+struct config *pr_store_config(void); /* that thread; NULL: nothing is kept */
+int mode_store_load(struct config *config, struct err *err);
+void mode_store_drop(void); /* at the end */
+/* Durable: on 0. NULL as @pages forgets what is saved. */
+int mode_store_save(const uint8_t uuid[16], uint8_t (*pages)[MODE_PAGE_MAX]);
+bool mode_store_get(const uint8_t uuid[16], uint8_t (*ret_pages)[MODE_PAGE_MAX]);
 
 /* ---- transport_id.c: TransportIDs of iSCSI (SPC-4 7.6.4.5) */
 #define TRANSPORT_ID_MAX (4 + 256)
@@ -374,6 +392,10 @@ enum sense_key {
 #define ASC_UNRECOVERED_READ          0x1100
 #define ASC_WRITE_ERROR               0x0c00
 #define ASC_MISCOMPARE                0x1d00
+#define ASC_NO_MEDIUM                 0x3a01
+#define ASC_TRAY_OPEN                 0x3a02
+#define ASC_REMOVAL_PREVENTED         0x5302
+#define ASC_WRONG_TRACK_MODE          0x6400
 #define ASC_UNREACHABLE_TARGET        0x0804
 #define ASC_THIRD_PARTY_FAILURE       0x0d01
 #define ASC_TARGET_NOT_REACHABLE      0x0d02
@@ -426,6 +448,7 @@ enum opcode_flags {
 	/* Through a port in standby; through one in any state (SPC-4 5.15.2.4) */
 	OPCODE_STANDBY_OK = 4096,
 	OPCODE_ANY_ACCESS = 8192,
+	OPCODE_NO_MEDIUM_OK = 16384, /* CD: while the tray is open */
 };
 struct scsi_opcode {
 	const char *name;
@@ -444,9 +467,20 @@ struct scsi_opcode {
 	/* Required. Leads to task_finish(), at once or later. */
 	void (*execute)(struct scsi_task *task);
 };
+/* The commands of one peripheral device type; rows of one opcode stand together. */
+struct scsi_opcode_table {
+	const struct scsi_opcode *rows;
+	unsigned count;
+	uint8_t first[256]; /* first row of each opcode + 1; 0 = none */
+};
+extern struct scsi_opcode_table opcode_disk, opcode_cdrom; /* constant once the program runs */
+void opcode_index(struct scsi_opcode_table *table);        /* before it runs */
+/* What @itl's device is; NULL, which is no logical unit, is taken for a disk. */
+const struct scsi_opcode_table *opcode_table(const struct scsi_itl *itl);
 /* The row, or NULL with *ret_known_opcode telling whether only the service action is strange. */
-const struct scsi_opcode *opcode_find(const uint8_t *cdb, bool *ret_known_opcode);
-const struct scsi_opcode *opcode_row(unsigned index); /* NULL past the end */
+const struct scsi_opcode *opcode_find(const struct scsi_opcode_table *table, const uint8_t *cdb,
+				      bool *ret_known_opcode);
+const struct scsi_opcode *opcode_row(unsigned index); /* of disks; NULL past the end */
 /* Index of the first reserved bit that is set; false: all is well. */
 bool opcode_reserved_bit(const struct scsi_opcode *row, const uint8_t *cdb, unsigned *ret_byte,
 			 int *ret_bit);
@@ -464,6 +498,8 @@ enum task_flags {
 };
 void task_finish(struct scsi_task *task);
 void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
+/* Is it write-protected for this nexus: the volume (snapshot, pool) or the mapping? */
+bool task_read_only(const struct scsi_itl *itl);
 /* Get task->buffer of at least @size bytes, then go on with @next. */
 void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task));
 /* @bytes of parameter data are in task->buffer; send what the allocation length lets through. */
@@ -518,7 +554,8 @@ bool mode_decode_select6(struct scsi_task *task);
 bool mode_decode_select10(struct scsi_task *task);
 void mode_sense(struct scsi_task *task);
 void mode_select(struct scsi_task *task);
-void mode_defaults(struct scsi_lu *lu);
+void mode_init(struct scsi_lu *lu);     /* to saved values, if there are any */
+void mode_power_on(struct scsi_lu *lu); /* lu->lock */
 void log_sense(struct scsi_task *task);
 /* Add up what the nexuses of @mapping have counted. Topology lock. */
 void target_sum_counters(struct scsi_lun_mapping *mapping, struct scsi_counters *sum);
@@ -543,6 +580,14 @@ bool block_decode_limited(struct scsi_task *task, uint64_t limit);
 /* Point task->request at the whole blocks among the @length bytes of data-out from @offset, a
  * multiple of the block size; task->blocks says how many there are. */
 void block_use_data_out(struct scsi_task *task, size_t offset, size_t length);
+
+/* ---- cdrom.c: a volume as a CD or DVD drive with a read-only disc (MMC-6) */
+#define CDROM_BLOCK_SHIFT 11
+static inline unsigned lu_block_shift(const struct scsi_lu *lu)
+{
+	return lu->cdrom ? CDROM_BLOCK_SHIFT : SCSI_BLOCK_SHIFT;
+}
+bool cdrom_medium_ok(struct scsi_task *task, const struct scsi_opcode *row); /* or sense is set */
 
 bool verify_decode(struct scsi_task *task);
 bool verify_decode_write(struct scsi_task *task);

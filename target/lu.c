@@ -106,7 +106,7 @@ struct scsi_lu *lu_of(const uint8_t uuid[16])
 	return NULL;
 }
 
-struct scsi_lu *lu_get(struct volume *volume)
+struct scsi_lu *lu_get(struct volume *volume, bool cdrom)
 {
 	struct scsi_lu *lu = lu_of(volume->identity.uuid);
 
@@ -118,11 +118,12 @@ struct scsi_lu *lu_get(struct volume *volume)
 	if (!lu)
 		return NULL;
 	lu->refs = 1;
+	lu->cdrom = cdrom;
 	lu->volume = volume_ref(volume);
 	list_init(&lu->mappings);
 	pthread_mutex_init(&lu->lock, NULL);
 	lock_table_init(&lu->ranges);
-	mode_defaults(lu);
+	mode_init(lu);
 	pr_lu_init(lu);
 	lu->threshold_level = fullness(volume);
 	lu->watcher.changed = volume_changed;
@@ -160,6 +161,14 @@ void lu_reset(struct scsi_lu *lu)
 {
 	pthread_mutex_lock(&lu->lock);
 	__atomic_store_n(&lu->holder, NULL, __ATOMIC_RELEASE);
-	mode_defaults(lu);
+	mode_power_on(lu);
 	pthread_mutex_unlock(&lu->lock);
+	list_for_each (it, &lu->mappings) {
+		struct scsi_lun_mapping *mapping = list_entry(it, struct scsi_lun_mapping, lu_link);
+
+		list_for_each (it2, &mapping->itls)
+			__atomic_store_n(
+			    &list_entry(it2, struct scsi_itl, mapping_link)->tray_locked, false,
+			    __ATOMIC_RELAXED);
+	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mode.c: MODE SENSE and MODE SELECT, 6 and 10 (SPC-4 6.9-6.14, 7.5; SBC-3 6.5). One row a page:
- * its default values and which bits may be changed. Values are shared by all nexuses and last
- * until a logical unit reset; there are no saved values. */
+ * its default values and which bits may be changed. Values are shared by all nexuses. Current ones
+ * last until a logical unit reset, saved ones (mode_store.c) as long as the volume. */
 #include <string.h>
 
 #include "target/internal.h"
@@ -18,20 +18,37 @@
 #define THRESHOLDS_AT        16u
 #define LIST_MAX             512 /* bytes of a MODE SELECT parameter list that can be of use */
 
-enum page_index { PAGE_RECOVERY, PAGE_CACHING, PAGE_CONTROL, PAGE_EXCEPTIONS };
+enum page_index {
+	PAGE_RECOVERY,
+	PAGE_CACHING,
+	PAGE_CONTROL,
+	PAGE_EXCEPTIONS,
+	PAGE_CD_RECOVERY,
+	PAGE_CD_CAPABILITIES,
+};
 
 static const struct page {
+	bool cdrom;
 	uint8_t length; /* with the two bytes of the header */
 	uint8_t defaults[MODE_PAGE_MAX], changeable[MODE_PAGE_MAX];
 } pages[MODE_PAGE_COUNT] = {
     /* read-write error recovery (SBC-3 6.5.6): automatic reallocation is the engine's */
-    [PAGE_RECOVERY] = {12, {0x01, 0x0a, 0xc0}, {0}},
+    [PAGE_RECOVERY] = {false, 12, {0x01, 0x0a, 0xc0}, {0}},
     /* caching (SBC-3 6.5.5) */
-    [PAGE_CACHING] = {20, {0x08, 0x12, WCE}, {[2] = WCE}},
-    /* control (SPC-4 7.5.8): unrestricted reordering, TAS 0, no UA interlock */
-    [PAGE_CONTROL] = {12, {0x0a, 0x0a, 0, 0x10}, {[2] = D_SENSE, [4] = SWP}},
+    [PAGE_CACHING] = {false, 20, {0x08, 0x12, WCE}, {[2] = WCE}},
+    /* control (SPC-4 7.5.8): unrestricted reordering, TAS 0, no UA interlock; one task set for
+     * all (TST 0), and an error aborts nothing else (QERR 0) */
+    [PAGE_CONTROL] = {false, 12, {0x0a, 0x0a, 0, 0x10}, {[2] = D_SENSE, [4] = SWP}},
     /* informational exceptions (SPC-4 7.5.12): none are reported */
-    [PAGE_EXCEPTIONS] = {12, {0x1c, 0x0a, 0x08}, {0}},
+    [PAGE_EXCEPTIONS] = {false, 12, {0x1c, 0x0a, 0x08}, {0}},
+    /* read error recovery (MMC-6 7.3) */
+    [PAGE_CD_RECOVERY] = {true, 12, {0x01, 0x0a}, {0}},
+    /* capabilities (MMC-6 E.3.3): reads CD-R, CD-RW, DVD-ROM; mode 2 form 1; tray, EJECT, LOCK */
+    [PAGE_CD_CAPABILITIES] = {true,
+			      20,
+			      {0x2a, 0x12, 0x0b, 0, 0x10, 0, 0x29, 0, 0x22, 0x60, 0, 0, 0x02, 0,
+			       0x22, 0x60},
+			      {0}},
 };
 
 /* Copies for the I/O path. Caller holds lu->lock or owns the unit. */
@@ -44,16 +61,38 @@ static void publish(struct scsi_lu *lu)
 			 __ATOMIC_RELAXED);
 }
 
-void mode_defaults(struct scsi_lu *lu)
+void mode_power_on(struct scsi_lu *lu)
 {
-	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
-		memcpy(lu->mode[i], pages[i].defaults, MODE_PAGE_MAX);
+	memcpy(lu->mode, lu->mode_saved, sizeof(lu->mode));
 	publish(lu);
+}
+
+/* What a store says counts where it may be changed; the rest is the table's. */
+void mode_init(struct scsi_lu *lu)
+{
+	uint8_t saved[MODE_PAGE_COUNT][MODE_PAGE_MAX];
+	bool any = mode_store_get(lu->volume->identity.uuid, saved);
+
+	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
+		for (unsigned at = 0; at < MODE_PAGE_MAX; at++) {
+			uint8_t mask = any ? pages[i].changeable[at] : 0;
+
+			lu->mode_saved[i][at] =
+			    (uint8_t)((pages[i].defaults[at] & ~mask) | (saved[i][at] & mask));
+		}
+	mode_power_on(lu);
 }
 
 /* ---- MODE SENSE */
 
 enum page_control { CURRENT, CHANGEABLE, DEFAULT, SAVED };
+
+static bool savable(const struct page *page)
+{
+	static const uint8_t none[MODE_PAGE_MAX];
+
+	return pr_store_ready() && memcmp(page->changeable, none, sizeof(none)) != 0;
+}
 
 static unsigned put_page(struct scsi_lu *lu, unsigned index, enum page_control control, uint8_t *p)
 {
@@ -63,9 +102,13 @@ static unsigned put_page(struct scsi_lu *lu, unsigned index, enum page_control c
 		memcpy(p, page->changeable, page->length);
 	else if (control == DEFAULT)
 		memcpy(p, page->defaults, page->length);
+	else if (control == SAVED)
+		memcpy(p, lu->mode_saved[index], page->length);
 	else
 		memcpy(p, lu->mode[index], page->length);
 	memcpy(p, page->defaults, 2);
+	if (savable(page))
+		p[0] |= 0x80; /* PS */
 	return page->length;
 }
 
@@ -94,9 +137,12 @@ static unsigned put_thresholds(const struct scsi_lu *lu, enum page_control contr
 	return (unsigned)(at - p);
 }
 
-static bool wants_thresholds(uint8_t code, uint8_t subpage)
+static bool wants_thresholds(const struct scsi_task *task)
 {
-	return (code == PROVISIONING_PAGE || (code == ALL_PAGES && subpage == ALL_SUBPAGES)) &&
+	uint8_t code = task->cdb[2] & 0x3f, subpage = task->cdb[3];
+
+	return !task->itl->lu->cdrom &&
+	       (code == PROVISIONING_PAGE || (code == ALL_PAGES && subpage == ALL_SUBPAGES)) &&
 	       (subpage == PROVISIONING_SUBPAGE || subpage == ALL_SUBPAGES);
 }
 
@@ -109,11 +155,11 @@ static unsigned put_pages(struct scsi_task *task, uint8_t *p)
 
 	pthread_mutex_lock(&lu->lock);
 	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
-		if (subpage != PROVISIONING_SUBPAGE &&
+		if (subpage != PROVISIONING_SUBPAGE && pages[i].cdrom == lu->cdrom &&
 		    (code == ALL_PAGES || code == pages[i].defaults[0]))
 			p += put_page(lu, i, control, p);
 	pthread_mutex_unlock(&lu->lock);
-	if (wants_thresholds(code, subpage))
+	if (wants_thresholds(task))
 		p += put_thresholds(lu, control, p);
 	return (unsigned)(p - start);
 }
@@ -138,10 +184,9 @@ static bool sense_request_ok(struct scsi_task *task)
 {
 	uint8_t subpage = task->cdb[3];
 
-	if (task->cdb[2] >> 6 == SAVED)
+	if (task->cdb[2] >> 6 == SAVED && !pr_store_ready())
 		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_SAVING_NOT_SUPPORTED);
-	if (subpage != 0 && subpage != ALL_SUBPAGES &&
-	    !wants_thresholds(task->cdb[2] & 0x3f, subpage))
+	if (subpage != 0 && subpage != ALL_SUBPAGES && !wants_thresholds(task))
 		return sense_set_cdb_field(task, 3, -1);
 	return true;
 }
@@ -153,14 +198,14 @@ void mode_sense(struct scsi_task *task)
 	const struct scsi_lu *lu = task->itl->lu;
 	unsigned header = ten ? 8 : 4, descriptor = 0, length;
 	uint8_t *p = task->buffer->data;
-	bool protected =
-	    lu->volume->read_only || __atomic_load_n(&lu->software_write_protect, __ATOMIC_RELAXED);
+	bool protected = task_read_only(task->itl) ||
+			 __atomic_load_n(&lu->software_write_protect, __ATOMIC_RELAXED);
 
 	if (!sense_request_ok(task)) {
 		task_finish(task);
 		return;
 	}
-	if (!(task->cdb[1] & 0x08))
+	if (!(task->cdb[1] & 0x08) && !lu->cdrom)
 		descriptor = put_block_descriptor(task, long_lba, p + header);
 	length = put_pages(task, p + header + descriptor);
 	if (length == 0) {
@@ -169,7 +214,8 @@ void mode_sense(struct scsi_task *task)
 		return;
 	}
 	length += header + descriptor;
-	p[ten ? 3 : 2] = (uint8_t)((protected ? 0x80 : 0) | 0x10); /* WP, DPOFUA */
+	if (!lu->cdrom)
+		p[ten ? 3 : 2] = (uint8_t)((protected ? 0x80 : 0) | 0x10); /* WP, DPOFUA */
 	if (ten) {
 		put_be16(p, (uint16_t)(length - 2));
 		p[4] = descriptor == 16;
@@ -207,6 +253,7 @@ struct select {
 	uint8_t list[LIST_MAX];
 	unsigned length, at;
 	uint8_t mode[MODE_PAGE_COUNT][MODE_PAGE_MAX]; /* as it will be */
+	unsigned touched;                             /* pages, a bit each */
 };
 
 static bool too_short(struct select *select)
@@ -252,10 +299,11 @@ static bool read_header(struct select *select)
 	return true;
 }
 
-static int find_page(uint8_t first_byte)
+static int find_page(const struct scsi_lu *lu, uint8_t first_byte)
 {
 	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++)
-		if ((first_byte & 0x7f) == pages[i].defaults[0]) /* PS is reserved here */
+		if (pages[i].cdrom == lu->cdrom &&
+		    (first_byte & 0x7f) == pages[i].defaults[0]) /* PS is reserved here */
 			return (int)i;
 	return -1;
 }
@@ -269,10 +317,11 @@ static bool take_page(struct select *select)
 
 	if (left < 2)
 		return too_short(select);
-	index = find_page(p[0]);
+	index = find_page(select->task->itl->lu, p[0]);
 	if (index < 0)
 		return sense_set_list_field(select->task, select->at, 5);
 	page = &pages[index];
+	select->touched |= 1u << index;
 	if (p[1] != page->length - 2)
 		return sense_set_list_field(select->task, select->at + 1, -1);
 	if (left < page->length)
@@ -299,29 +348,95 @@ static bool take_list(struct select *select)
 	return true;
 }
 
-/* All of the list or nothing of it; the others hear of it (SPC-4 6.9). */
-void mode_select(struct scsi_task *task)
+/* The list against the values at present. */
+static bool understand(struct select *select, bool save)
 {
+	struct scsi_task *task = select->task;
 	struct scsi_lu *lu = task->itl->lu;
-	struct select select = {.task = task, .length = task->data_out_length};
+	bool good;
+
+	task_copy_out(task, 0, select->list, select->length);
+	pthread_mutex_lock(&lu->lock);
+	memcpy(select->mode, lu->mode, sizeof(select->mode));
+	good = take_list(select);
+	if (good && save)
+		select->touched = (1u << MODE_PAGE_COUNT) - 1;
+	pthread_mutex_unlock(&lu->lock);
+	return good;
+}
+
+/* All of the list or nothing of it; the others hear of it (SPC-4 6.9). */
+static void put_in_force(struct select *select, bool save)
+{
+	struct scsi_lu *lu = select->task->itl->lu;
 	bool changed = false;
 
-	if (task->data_out_wanted == 0) {
-		task_finish(task);
-		return;
-	}
-	task_copy_out(task, 0, select.list, select.length);
 	topology_lock();
 	pthread_mutex_lock(&lu->lock);
-	memcpy(select.mode, lu->mode, sizeof(select.mode));
-	if (take_list(&select)) {
-		changed = memcmp(select.mode, lu->mode, sizeof(select.mode)) != 0;
-		memcpy(lu->mode, select.mode, sizeof(select.mode));
-		publish(lu);
+	for (unsigned i = 0; i < MODE_PAGE_COUNT; i++) {
+		if (!(select->touched & 1u << i))
+			continue;
+		changed |= memcmp(select->mode[i], lu->mode[i], MODE_PAGE_MAX) != 0;
+		memcpy(lu->mode[i], select->mode[i], MODE_PAGE_MAX);
 	}
+	if (save)
+		memcpy(lu->mode_saved, lu->mode, sizeof(lu->mode_saved));
+	publish(lu);
 	pthread_mutex_unlock(&lu->lock);
 	if (changed)
-		lu_attention(lu, ATTENTION_MODE_CHANGED, task->nexus);
+		lu_attention(lu, ATTENTION_MODE_CHANGED, select->task->nexus);
 	topology_unlock();
-	task_finish(task);
+}
+
+/* Once the write cache is off nothing may be left in it (SBC-3 6.5.5). */
+static void select_finish(struct scsi_task *task)
+{
+	bool cache = __atomic_load_n(&task->itl->lu->write_cache, __ATOMIC_RELAXED);
+
+	if (task->status == SCSI_GOOD && !cache && !task->itl->lu->cdrom &&
+	    !task_read_only(task->itl))
+		task_volume(task, VOLUME_FLUSH, 0, 0, 0, task_finish);
+	else
+		task_finish(task);
+}
+
+static void select_is_back(struct message *message)
+{
+	select_finish(container_of(message, struct scsi_task, message));
+}
+
+/* With SP: durable first, by the thread that waits for the store. */
+static void select_on_thread(struct message *message)
+{
+	struct scsi_task *task = container_of(message, struct scsi_task, message);
+	struct select select = {.task = task, .length = task->data_out_length};
+
+	if (understand(&select, true)) {
+		if (mode_store_save(task->itl->lu->volume->identity.uuid, select.mode) == 0)
+			put_in_force(&select, true);
+		else
+			sense_set(task, SENSE_HARDWARE_ERROR, ASC_INTERNAL_FAILURE);
+	}
+	if (loop_current() == task->nexus->loop)
+		select_finish(task);
+	else
+		loop_post(task->nexus->loop, &task->message, select_is_back);
+}
+
+void mode_select(struct scsi_task *task)
+{
+	struct select select = {.task = task, .length = task->data_out_length};
+
+	if (task->cdb[1] & 0x01 && !pr_store_ready()) { /* SP */
+		sense_set_cdb_field(task, 1, 0);
+		task_finish(task);
+	} else if (task->data_out_wanted == 0) {
+		task_finish(task);
+	} else if (task->cdb[1] & 0x01) {
+		pr_store_post(&task->message, select_on_thread);
+	} else {
+		if (understand(&select, false))
+			put_in_force(&select, false);
+		select_finish(task);
+	}
 }

@@ -69,7 +69,7 @@ static const struct scsi_opcode rows[] = {
      0,
      6,
      OPCODE_STANDBY_OK,
-     {[1] = 0x10, [4] = 0xff},
+     {[1] = 0x11, [4] = 0xff},
      0,
      mode_decode_select6,
      mode_select},
@@ -180,7 +180,7 @@ static const struct scsi_opcode rows[] = {
      0,
      10,
      OPCODE_STANDBY_OK,
-     {[1] = 0x10, LEN16},
+     {[1] = 0x11, LEN16},
      0,
      mode_decode_select10,
      mode_select},
@@ -532,30 +532,41 @@ static const struct scsi_opcode rows[] = {
 
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
+struct scsi_opcode_table opcode_disk = {.rows = rows, .count = ROW_COUNT};
+
 const struct scsi_opcode *opcode_row(unsigned index)
 {
 	return index < ROW_COUNT ? &rows[index] : NULL;
 }
 
-/* First row of each opcode + 1, 0 = none; rows of one opcode stand together. */
-static uint8_t first_row[256];
+void opcode_index(struct scsi_opcode_table *table)
+{
+	for (unsigned i = table->count; i-- > 0;)
+		table->first[table->rows[i].opcode] = (uint8_t)(i + 1);
+}
 
 __attribute__((constructor)) static void index_rows(void)
 {
-	for (unsigned i = ROW_COUNT; i-- > 0;)
-		first_row[rows[i].opcode] = (uint8_t)(i + 1);
+	opcode_index(&opcode_disk);
 }
 
-const struct scsi_opcode *opcode_find(const uint8_t *cdb, bool *ret_known_opcode)
+const struct scsi_opcode_table *opcode_table(const struct scsi_itl *itl)
 {
-	unsigned i = first_row[cdb[0]];
+	return itl && itl->lu->cdrom ? &opcode_cdrom : &opcode_disk;
+}
+
+const struct scsi_opcode *opcode_find(const struct scsi_opcode_table *table, const uint8_t *cdb,
+				      bool *ret_known_opcode)
+{
+	const struct scsi_opcode *row = table->rows;
+	unsigned i = table->first[cdb[0]];
 
 	*ret_known_opcode = i > 0;
 	if (i == 0)
 		return NULL;
-	for (i--; i < ROW_COUNT && rows[i].opcode == cdb[0]; i++)
-		if (!(rows[i].flags & OPCODE_SERVICE) || rows[i].service_action == (cdb[1] & 0x1f))
-			return &rows[i];
+	for (row += i - 1; i <= table->count && row->opcode == cdb[0]; i++, row++)
+		if (!(row->flags & OPCODE_SERVICE) || row->service_action == (cdb[1] & 0x1f))
+			return row;
 	return NULL;
 }
 
@@ -607,9 +618,10 @@ static void report_all(struct scsi_task *task)
 {
 	uint8_t *data = task->buffer->data, *p = data + 4;
 	bool timeouts = task->cdb[2] & RCTD;
+	const struct scsi_opcode_table *table = opcode_table(task->itl);
 
-	for (unsigned i = 0; i < ROW_COUNT; i++) {
-		const struct scsi_opcode *row = &rows[i];
+	for (unsigned i = 0; i < table->count; i++) {
+		const struct scsi_opcode *row = &table->rows[i];
 
 		p[0] = row->opcode;
 		put_be16(p + 2, row->service_action);
@@ -652,13 +664,14 @@ void report_opcodes(struct scsi_task *task)
 	uint16_t action = get_be16(task->cdb + 4);
 	uint8_t wanted[2] = {task->cdb[3], (uint8_t)(action & 0x1f)};
 	bool known, by_action;
-	const struct scsi_opcode *row = opcode_find(wanted, &known);
+	const struct scsi_opcode_table *table = opcode_table(task->itl);
+	const struct scsi_opcode *row = opcode_find(table, wanted, &known);
 
 	if (option == 0) {
 		report_all(task);
 		return;
 	}
-	by_action = known && rows[first_row[wanted[0]] - 1].flags & OPCODE_SERVICE;
+	by_action = known && table->rows[table->first[wanted[0]] - 1].flags & OPCODE_SERVICE;
 	if (option > 3 || (option == 1 && by_action) || (option == 2 && known && !by_action)) {
 		if (option > 3)
 			sense_set_cdb_field(task, 2, 2);

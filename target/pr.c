@@ -671,6 +671,7 @@ struct scsi_reservations *scsi_reservations_get(const uint8_t uuid[16])
 struct clear {
 	struct message message;
 	uint8_t uuid[16];
+	bool forget;
 	struct loop *home;
 	int result;
 	void (*done)(void *context, int result);
@@ -735,11 +736,13 @@ static void clear_on_thread(struct message *message)
 	struct clear *clear = container_of(message, struct clear, message);
 
 	clear->result = clear_all(clear->uuid);
+	if (clear->forget && mode_store_save(clear->uuid, NULL) < 0 && clear->result == 0)
+		clear->result = -EIO;
 	loop_post(clear->home, message, cleared);
 }
 
-void scsi_reservations_clear(const uint8_t uuid[16], void (*done)(void *context, int result),
-			     void *context)
+static void clear_later(const uint8_t uuid[16], bool forget,
+			void (*done)(void *context, int result), void *context)
 {
 	struct clear *clear = heap_zalloc(sizeof(*clear));
 
@@ -748,10 +751,17 @@ void scsi_reservations_clear(const uint8_t uuid[16], void (*done)(void *context,
 		return;
 	}
 	memcpy(clear->uuid, uuid, 16);
+	clear->forget = forget;
 	clear->home = loop_current();
 	clear->done = done;
 	clear->context = context;
 	pr_store_post(&clear->message, clear_on_thread);
+}
+
+void scsi_reservations_clear(const uint8_t uuid[16], void (*done)(void *context, int result),
+			     void *context)
+{
+	clear_later(uuid, false, done, context);
 }
 
 static void forgotten(void *context, int result)
@@ -763,5 +773,5 @@ static void forgotten(void *context, int result)
 
 void scsi_reservations_forget(const uint8_t uuid[16])
 {
-	scsi_reservations_clear(uuid, forgotten, NULL);
+	clear_later(uuid, true, forgotten, NULL);
 }

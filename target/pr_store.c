@@ -22,6 +22,8 @@ static const struct config_migration migrations[] = {
      "  on delete cascade, position integer not null, initiator_port text not null,"
      "  target text not null, relative_port integer not null, key integer not null,"
      "  holder integer not null, primary key(volume, position)) without rowid;"},
+    {"saved mode pages", "create table mode(volume blob primary key check(length(volume) = 16),"
+			 "  pages blob not null) without rowid;"},
 };
 
 struct kept {
@@ -40,6 +42,11 @@ static struct {
 bool pr_store_ready(void)
 {
 	return store.config != NULL;
+}
+
+struct config *pr_store_config(void)
+{
+	return store.config;
 }
 
 void pr_store_post(struct message *message, void (*run)(struct message *message))
@@ -288,6 +295,8 @@ static int load_all(struct err *err)
 		result = each_row("select volume, initiator_port, target, relative_port, key,"
 				  " holder from registration order by volume, position",
 				  load_registration, err);
+	if (result == 0)
+		result = mode_store_load(store.config, err);
 	return result;
 }
 
@@ -320,4 +329,5 @@ void scsi_reservations_close(void)
 	store.config = NULL;
 	while (!list_empty(&store.kept))
 		drop_kept(list_entry(store.kept.next, struct kept, link));
+	mode_store_drop();
 }

@@ -186,8 +186,17 @@ static void remove_mapping(struct scsi_lun_mapping *mapping)
 		mapping_settle(mapping);
 }
 
+/* One volume is one logical unit everywhere, and that is of one kind. */
+static bool other_kind(const struct volume *volume, bool cdrom)
+{
+	const struct scsi_lu *lu = lu_of(volume->identity.uuid);
+
+	return lu && lu->cdrom != cdrom;
+}
+
 static int map_locked(struct scsi_target *target, struct volume *volume, int lun,
-		      const struct scsi_names *names, unsigned *ret_lun, struct err *err)
+		      const struct scsi_names *names, const struct scsi_lun_mode *mode,
+		      unsigned *ret_lun, struct err *err)
 {
 	struct scsi_lun_mapping *mapping;
 	bool taken;
@@ -198,11 +207,14 @@ static int map_locked(struct scsi_target *target, struct volume *volume, int lun
 	if (target->lun_count >= SCSI_LUNS_PER_TARGET)
 		return err_set(err, -ENOSPC, "%s has %d LUNs, which is the limit", target->name,
 			       SCSI_LUNS_PER_TARGET);
+	if (other_kind(volume, mode->cdrom))
+		return err_set(err, -EBUSY, "the volume is a %s elsewhere; it can not be both",
+			       mode->cdrom ? "disk" : "CD-ROM");
 	mapping = heap_zalloc(sizeof(*mapping));
 	if (!mapping)
 		return err_set(err, -ENOMEM, "no memory for a LUN");
 	if (names_copy(names, &mapping->names) == 0)
-		mapping->lu = lu_get(volume);
+		mapping->lu = lu_get(volume, mode->cdrom);
 	if (!mapping->lu) {
 		names_free(mapping->names);
 		heap_free(mapping);
@@ -210,6 +222,7 @@ static int map_locked(struct scsi_target *target, struct volume *volume, int lun
 	}
 	mapping->target = target;
 	mapping->lun = (unsigned)lun;
+	mapping->read_only = mode->read_only || mode->cdrom;
 	list_init(&mapping->itls);
 	list_init(&mapping->target_link);
 	list_push_back(&mapping->lu->mappings, &mapping->lu_link);
@@ -233,12 +246,20 @@ int scsi_target_map(struct scsi_target *target, struct volume *volume, int lun, 
 int scsi_target_map_for(struct scsi_target *target, struct volume *volume, int lun,
 			const struct scsi_names *names, unsigned *ret_lun, struct err *err)
 {
+	return scsi_target_map_as(target, volume, lun, names, &(struct scsi_lun_mode){0}, ret_lun,
+				  err);
+}
+
+int scsi_target_map_as(struct scsi_target *target, struct volume *volume, int lun,
+		       const struct scsi_names *names, const struct scsi_lun_mode *mode,
+		       unsigned *ret_lun, struct err *err)
+{
 	int error;
 
 	if (lun > SCSI_LUN_MAX || lun < -1)
 		return err_set(err, -EINVAL, "a LUN is a number from 0 to %d", SCSI_LUN_MAX);
 	topology_lock();
-	error = map_locked(target, volume, lun, names, ret_lun, err);
+	error = map_locked(target, volume, lun, names, mode, ret_lun, err);
 	topology_unlock();
 	return error;
 }
@@ -253,6 +274,30 @@ static struct scsi_lun_mapping *find_mapping(struct scsi_target *target, unsigne
 			return mapping;
 	}
 	return NULL;
+}
+
+int scsi_target_set_read_only(struct scsi_target *target, unsigned lun, bool read_only,
+			      struct err *err)
+{
+	struct scsi_lun_mapping *mapping;
+	bool cdrom;
+
+	topology_lock();
+	mapping = find_mapping(target, lun);
+	cdrom = mapping && mapping->lu->cdrom;
+	if (mapping && !cdrom && mapping->read_only != read_only) {
+		__atomic_store_n(&mapping->read_only, read_only, __ATOMIC_RELAXED);
+		list_for_each (it, &mapping->itls)
+			attention_set(list_entry(it, struct scsi_itl, mapping_link),
+				      ATTENTION_MODE_CHANGED);
+	}
+	topology_unlock();
+	if (!mapping)
+		return err_set(err, -ENOENT, "%s has no LUN %u", target->name, lun);
+	return cdrom && !read_only
+		   ? err_set(err, -EINVAL, "LUN %u of %s is a CD-ROM, which is never written", lun,
+			     target->name)
+		   : 0;
 }
 
 /* One nexus after a mask has changed. */
@@ -355,6 +400,7 @@ static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret
 	*ret_info = (struct scsi_lun_info){
 	    .lun = mapping->lun,
 	    .volume = lu->volume,
+	    .mode = {.read_only = mapping->read_only, .cdrom = lu->cdrom},
 	    .read_ops = sum.read_ops,
 	    .read_bytes = sum.read_bytes,
 	    .write_ops = sum.write_ops,

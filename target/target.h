@@ -47,6 +47,19 @@ struct scsi_names {
 int scsi_target_map_for(struct scsi_target *target, struct volume *volume, int lun,
 			const struct scsi_names *names, unsigned *ret_lun, struct err *err)
     __attribute__((warn_unused_result));
+/* How a LUN is shown. As a CD-ROM (MMC-6: device type 05h, 2048-byte blocks) it is read only for
+ * everybody, and while it is one the volume can not be a disk elsewhere, nor the other way round
+ * (-EBUSY). */
+struct scsi_lun_mode {
+	bool read_only, cdrom;
+};
+int scsi_target_map_as(struct scsi_target *target, struct volume *volume, int lun,
+		       const struct scsi_names *names, const struct scsi_lun_mode *mode,
+		       unsigned *ret_lun, struct err *err) __attribute__((warn_unused_result));
+/* scsi_target_set_read_only: while sessions run; who sees the LUN hears 2Ah/01h (WP in the mode
+ * parameter header). Commands whose data is on its way are still carried out. */
+int scsi_target_set_read_only(struct scsi_target *target, unsigned lun, bool read_only,
+			      struct err *err) __attribute__((warn_unused_result));
 int scsi_target_mask(struct scsi_target *target, unsigned lun, const struct scsi_names *names,
 		     struct err *err) __attribute__((warn_unused_result));
 /* scsi_target_unmap: later commands get 25h/00h; tasks in flight run to their end; done() is
@@ -57,6 +70,7 @@ int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(voi
 struct scsi_lun_info {
 	unsigned lun;
 	struct volume *volume; /* borrowed */
+	struct scsi_lun_mode mode;
 	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
 	const char *reservation; /* "none", "RESERVE(6) by <initiator port>" ...; borrowed */
 };

@@ -40,15 +40,22 @@ static bool check_reservation(struct scsi_task *task, const struct scsi_opcode *
 	return false;
 }
 
+bool task_read_only(const struct scsi_itl *itl)
+{
+	return itl->lu->volume->read_only ||
+	       __atomic_load_n(&itl->mapping->read_only, __ATOMIC_RELAXED);
+}
+
 bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row)
 {
 	const struct scsi_nexus *holder = __atomic_load_n(&itl->lu->holder, __ATOMIC_ACQUIRE);
 
 	if ((holder && holder != itl->nexus) || !pr_allows(itl, row))
 		return false;
-	return !(row->flags & OPCODE_WRITES) ||
-	       (!itl->lu->volume->read_only &&
-		!__atomic_load_n(&itl->lu->software_write_protect, __ATOMIC_RELAXED));
+	return !itl->lu->cdrom &&
+	       (!(row->flags & OPCODE_WRITES) ||
+		(!task_read_only(itl) &&
+		 !__atomic_load_n(&itl->lu->software_write_protect, __ATOMIC_RELAXED)));
 }
 
 static bool check_cdb(struct scsi_task *task, const struct scsi_opcode *row, bool known_opcode)
@@ -71,7 +78,7 @@ static bool check_write_protection(struct scsi_task *task, const struct scsi_opc
 
 	if (!(row->flags & OPCODE_WRITES))
 		return true;
-	if (lu->volume->read_only)
+	if (task_read_only(task->itl))
 		return sense_set(task, SENSE_DATA_PROTECT, ASC_WRITE_PROTECTED);
 	if (__atomic_load_n(&lu->software_write_protect, __ATOMIC_RELAXED))
 		return sense_set(task, SENSE_DATA_PROTECT, ASC_SOFTWARE_PROTECTED);
@@ -81,7 +88,8 @@ static bool check_write_protection(struct scsi_task *task, const struct scsi_opc
 static bool begin(struct scsi_task *task)
 {
 	bool known_opcode = false;
-	const struct scsi_opcode *row = opcode_find(task->cdb, &known_opcode);
+	const struct scsi_opcode *row =
+	    opcode_find(opcode_table(task->itl), task->cdb, &known_opcode);
 
 	if (!task->itl) {
 		if (!row || !(row->flags & OPCODE_ANY_LUN))
@@ -91,6 +99,8 @@ static bool begin(struct scsi_task *task)
 		return false;
 	}
 	if (!check_cdb(task, row, known_opcode))
+		return false;
+	if (task->itl && task->itl->lu->cdrom && !cdrom_medium_ok(task, row))
 		return false;
 	task->opcode = row;
 	if (row->decode && !row->decode(task))
@@ -403,7 +413,7 @@ void task_reply(struct scsi_task *task, uint32_t bytes)
 static void fail_with_errno(struct scsi_task *task, int result)
 {
 	bool write = task->request.op == VOLUME_WRITE || task->request.op == VOLUME_DISCARD;
-	uint64_t where = task->request.error_offset >> SCSI_BLOCK_SHIFT;
+	uint64_t where = task->request.error_offset >> lu_block_shift(task->at);
 
 	if (task->copy.from && result != -ENOSPC) { /* SPC-4 5.17.7.4 */
 		task_fail(task, SENSE_COPY_ABORTED, ASC_THIRD_PARTY_FAILURE);

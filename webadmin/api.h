@@ -184,6 +184,7 @@ void api_rule_add(struct api_request *request);
 void api_rule_remove(struct api_request *request);
 void api_lun_list(struct api_request *request);
 void api_lun_map(struct api_request *request);
+void api_lun_set(struct api_request *request);
 void api_lun_unmap(struct api_request *request);
 /* api_read_rule: an access rule from the body; false = a 400 has been sent. */
 bool api_read_rule(struct api_request *request, struct iscsi_rule *rule);

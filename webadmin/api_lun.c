@@ -97,15 +97,34 @@ static bool already_mapped(struct api_request *request, struct model_target *tar
 	return false;
 }
 
+static bool read_mode(struct api_request *request, const char *type, bool read_only,
+		      struct scsi_lun_mode *ret_mode)
+{
+	if (type && strcmp(type, "disk") != 0 && strcmp(type, "cdrom") != 0) {
+		api_reply_error(request, 400, "bad_type", "a LUN is a disk or a cdrom, not %.50s",
+				type);
+		return false;
+	}
+	*ret_mode = (struct scsi_lun_mode){
+	    .read_only = read_only,
+	    .cdrom = type && strcmp(type, "cdrom") == 0,
+	};
+	return true;
+}
+
 void api_lun_map(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
-	const char *pool, *name, *code = NULL;
+	const char *pool, *name, *type = NULL, *code = NULL;
 	struct model_lun *lun;
 	json_int_t number = -1;
+	struct scsi_lun_mode mode;
+	int read_only = 0;
 
 	if (!target ||
-	    !api_unpack(request, "{s:s,s:s,s?:I}", "pool", &pool, "volume", &name, "lun", &number))
+	    !api_unpack(request, "{s:s,s:s,s?:I,s?:b,s?:s}", "pool", &pool, "volume", &name, "lun",
+			&number, "read_only", &read_only, "type", &type) ||
+	    !read_mode(request, type, read_only != 0, &mode))
 		return;
 	if (json_object_get(request->body, "lun") && number == -1)
 		number = -2;
@@ -133,6 +152,7 @@ void api_lun_map(struct api_request *request)
 	snprintf(lun->pool, sizeof lun->pool, "%s", pool);
 	snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
 	memcpy(lun->volume, request->volume->identity.uuid, 16);
+	lun->mode = mode;
 	if (lun_bring_up(request, target, lun) < 0) {
 		model_lun_remove(lun);
 		api_reply_failure(request, NULL);
@@ -156,25 +176,75 @@ static void lun_unmapped(void *context)
 			    request->match.param[1]));
 }
 
+static struct model_lun *find_lun(struct api_request *request, struct model_target *target)
+{
+	char *end;
+	unsigned long number = strtoul(request->match.param[1], &end, 10);
+	struct model_lun *lun =
+	    *end || number > SCSI_LUN_MAX ? NULL : model_lun_find(target, (unsigned)number);
+
+	if (!lun)
+		api_reply_error(request, 404, "lun_not_found", "target %s has no LUN %s",
+				target->iqn, request->match.param[1]);
+	return lun;
+}
+
+static int set_mode(struct api_request *request, struct model_target *target, struct model_lun *lun)
+{
+	struct config *config = request->admin->options.config;
+	int result = config_begin(config, &request->err);
+
+	if (result == 0)
+		result = store_set_lun_mode(config, target->iqn, lun, &request->err);
+	if (result == 0 && lun->mapped)
+		result = scsi_target_set_read_only(iscsi_target_scsi(target->live), lun->lun,
+						   lun->mode.read_only, &request->err);
+	return result < 0 ? result : config_commit(config, &request->err);
+}
+
+void api_lun_set(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct model_lun *lun = target ? find_lun(request, target) : NULL;
+	struct err undo = {0};
+	bool before;
+
+	if (!lun)
+		return;
+	if (lun->mode.cdrom) {
+		api_reply_error(request, 409, "lun_is_cdrom", "a CD-ROM is always read only");
+		return;
+	}
+	before = lun->mode.read_only;
+	lun->mode.read_only = json_is_true(json_object_get(request->body, "read_only"));
+	if (set_mode(request, target, lun) < 0) {
+		lun->mode.read_only = before;
+		if (lun->mapped && scsi_target_set_read_only(iscsi_target_scsi(target->live),
+							     lun->lun, before, &undo) < 0)
+			log_error("target %s LUN %u: %s", target->iqn, lun->lun, undo.text);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("target %s: LUN %u is %s now", target->iqn, lun->lun,
+		   lun->mode.read_only ? "read only" : "writable");
+	api_reply(request, 200,
+		  json_pack("{s:s,s:i,s:b}", "target", target->iqn, "lun", (int)lun->lun,
+			    "read_only", lun->mode.read_only));
+}
+
 /* The store first: once that is durable nothing can go wrong any more. */
 void api_lun_unmap(struct api_request *request)
 {
 	struct config *config = request->admin->options.config;
 	struct model_target *target = find_target(request);
 	struct model_lun *lun;
-	unsigned long number;
+	unsigned number;
 	bool mapped;
-	char *end;
 
-	if (!target)
+	lun = target ? find_lun(request, target) : NULL;
+	if (!lun)
 		return;
-	number = strtoul(request->match.param[1], &end, 10);
-	lun = *end || number > SCSI_LUN_MAX ? NULL : model_lun_find(target, (unsigned)number);
-	if (!lun) {
-		api_reply_error(request, 404, "lun_not_found", "target %s has no LUN %s",
-				target->iqn, request->match.param[1]);
-		return;
-	}
+	number = lun->lun;
 	if (config_begin(config, &request->err) < 0 ||
 	    store_remove_lun(config, target->iqn, lun->lun, &request->err) < 0 ||
 	    config_commit(config, &request->err) < 0) {
@@ -185,7 +255,7 @@ void api_lun_unmap(struct api_request *request)
 	model_lun_remove(lun);
 	if (!mapped)
 		lun_unmapped(request);
-	else if (scsi_target_unmap(iscsi_target_scsi(target->live), (unsigned)number, lun_unmapped,
-				   request, &request->err) < 0)
+	else if (scsi_target_unmap(iscsi_target_scsi(target->live), number, lun_unmapped, request,
+				   &request->err) < 0)
 		api_reply_failure(request, NULL);
 }

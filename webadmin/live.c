@@ -54,8 +54,9 @@ int model_lun_connect(struct model_target *target, struct model_lun *lun, struct
 	if (!target->live)
 		err_set(err, result, "target %s is not available: %s", target->iqn, target->reason);
 	else
-		result = scsi_target_map_for(iscsi_target_scsi(target->live), volume, (int)lun->lun,
-					     lun->host_count ? &lun->names : NULL, &number, err);
+		result = scsi_target_map_as(iscsi_target_scsi(target->live), volume, (int)lun->lun,
+					    lun->host_count ? &lun->names : NULL, &lun->mode,
+					    &number, err);
 	if (result < 0) {
 		snprintf(lun->reason, sizeof lun->reason, "%s", err->text);
 		return result;

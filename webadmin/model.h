@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "iscsi/iscsi.h"
 #include "volumes/pool.h"
+#include "webadmin/secret.h"
 
 /* Inside webadmin/: what is configured, and beside each thing its live object or the reason why
  * there is none.
@@ -55,6 +56,7 @@ struct model_lun {
 	uint8_t volume[16];
 	char volume_name[VOLUME_PATH_MAX + 1];
 	bool mapped;
+	struct scsi_lun_mode mode;
 	char (
 	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
 	unsigned host_count;
@@ -62,9 +64,16 @@ struct model_lun {
 	char reason[MODEL_REASON_MAX];
 };
 
+/* What can not be opened with the key there is, kept for the day the right one is back. */
+struct model_sealed {
+	uint8_t bytes[SECRET_SEALED];
+	unsigned length; /* 0: it was opened */
+};
+
 struct model_rule {
 	int64_t id; /* never used again on this machine */
 	struct iscsi_rule rule;
+	struct model_sealed chap, mutual;
 };
 
 struct model_target {
@@ -135,6 +144,8 @@ int store_set_rules(struct config *config, const char *iqn, struct model_rule *r
 int store_seal_secrets(struct config *config, struct model *model, struct err *err);
 int store_add_lun(struct config *config, const char *iqn, const struct model_lun *lun,
 		  struct err *err);
+int store_set_lun_mode(struct config *config, const char *iqn, const struct model_lun *lun,
+		       struct err *err);
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err);
 int store_rename_volume(struct config *config, const uint8_t uuid[16], const char *name,
 			struct err *err);

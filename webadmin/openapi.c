@@ -95,6 +95,8 @@ static const struct object objects[] = {
      {{"lun", FIELD_NUMBER, true},
       {"pool", FIELD_TEXT, true},
       {"volume", FIELD_TEXT, true},
+      {"type", FIELD_TEXT, true, "disk or cdrom"},
+      {"read_only", FIELD_SWITCH, true},
       {"state", FIELD_TEXT, true, "online or unavailable"},
       {"reason", FIELD_TEXT, true}}},
     {"Host",

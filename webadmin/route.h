@@ -16,9 +16,8 @@ struct api_request;
 
 /* In order of rights: each may do what those before it may. */
 enum role {
-	ROLE_NOBODY, /* who has not signed in */
-	ROLE_VIEWER, /* sees everything but secrets */
-	ROLE_READER = ROLE_VIEWER,
+	ROLE_NOBODY,      /* who has not signed in */
+	ROLE_VIEWER,      /* sees everything but secrets */
 	ROLE_PROVISIONER, /* makes and shares volumes */
 	ROLE_OPERATOR,    /* keeps the box running */
 	ROLE_ADMIN

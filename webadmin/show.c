@@ -327,11 +327,13 @@ json_t *show_luns(const struct model_target *target)
 
 		for (unsigned i = 0; i < lun->host_count; i++)
 			json_array_append_new(hosts, json_string(lun->hosts[i]));
-		json_array_append_new(luns,
-				      json_pack("{s:i,s:s,s:s,s:s,s:s,s:o}", "lun", (int)lun->lun,
-						"pool", lun->pool, "volume", lun->volume_name,
-						"state", lun->mapped ? "online" : "unavailable",
-						"reason", lun->reason, "hosts", hosts));
+		json_array_append_new(
+		    luns, json_pack("{s:i,s:s,s:s,s:s,s:b,s:s,s:s,s:o}", "lun", (int)lun->lun,
+				    "pool", lun->pool, "volume", lun->volume_name, "type",
+				    lun->mode.cdrom ? "cdrom" : "disk", "read_only",
+				    lun->mode.read_only || lun->mode.cdrom, "state",
+				    lun->mapped ? "online" : "unavailable", "reason", lun->reason,
+				    "hosts", hosts));
 	}
 	return luns;
 }

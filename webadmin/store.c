@@ -67,6 +67,9 @@ static const struct config_migration migrations[] = {
      " without rowid;"},
     {"NFS versions of shares",
      "alter table share add column versions integer not null default 15;"},
+    {"read-only LUNs and CD-ROMs",
+     "alter table lun add column read_only integer not null default 0;"
+     "alter table lun add column cdrom integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -161,13 +164,16 @@ static int load_lun(struct config_statement *statement, struct model *model)
 		return -ENOMEM;
 	snprintf(lun->pool, sizeof lun->pool, "%s", config_text(statement, 2));
 	snprintf(lun->volume_name, sizeof lun->volume_name, "%s", config_text(statement, 4));
+	lun->mode.read_only = config_number(statement, 5) != 0;
+	lun->mode.cdrom = config_number(statement, 6) != 0;
 	return uuid_column(statement, 3, lun->volume);
 }
 
 /* A secret of a store from before they were sealed is plain. One that can not be opened (another
  * machine's key) lets nobody in, and stops nothing else. */
 static int load_secret(struct config_statement *statement, int column, bool sealed,
-		       const char *owner, const char *kind, uint8_t *secret, unsigned *ret_length)
+		       const char *owner, const char *kind, uint8_t *secret, unsigned *ret_length,
+		       struct model_sealed *ret_sealed)
 {
 	int length;
 	const void *data = config_blob(statement, column, &length);
@@ -182,6 +188,10 @@ static int load_secret(struct config_statement *statement, int column, bool seal
 	log_error("target %s: a %s secret can not be opened with secret.key; set it again", owner,
 		  kind);
 	secret_impossible(secret, ret_length);
+	if ((unsigned)length <= sizeof ret_sealed->bytes) {
+		memcpy(ret_sealed->bytes, data, (size_t)length);
+		ret_sealed->length = (unsigned)length;
+	}
 	return *ret_length ? 0 : -EIO;
 }
 
@@ -211,10 +221,11 @@ static int load_rule(struct config_statement *statement, struct model *model)
 	sealed = config_number(statement, 8) != 0;
 	model->plain_secrets |= !sealed;
 	result = load_secret(statement, 5, sealed, target->iqn, "CHAP", rule->rule.chap_secret,
-			     &rule->rule.chap_secret_length);
+			     &rule->rule.chap_secret_length, &rule->chap);
 	if (result == 0)
 		result = load_secret(statement, 7, sealed, target->iqn, "mutual CHAP",
-				     rule->rule.mutual_secret, &rule->rule.mutual_secret_length);
+				     rule->rule.mutual_secret, &rule->rule.mutual_secret_length,
+				     &rule->mutual);
 	return result;
 }
 
@@ -231,7 +242,8 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},
 	    {"select iqn, alias from target order by iqn desc", load_target},
-	    {"select target, lun, pool, volume, volume_name from lun order by target, lun",
+	    {"select target, lun, pool, volume, volume_name, read_only, cdrom from lun"
+	     " order by target, lun",
 	     load_lun},
 	    {"select target, id, initiator, network, chap_user, chap_secret, mutual_user,"
 	     " mutual_secret, sealed from rule order by target, position",
@@ -314,11 +326,17 @@ static int last_rule_id(struct config *config, int64_t *ret_id, struct err *err)
 }
 
 static bool bind_secret(struct config_statement *statement, int column, const uint8_t *secret,
-			unsigned length, const char *owner, const char *kind)
+			unsigned length, const char *owner, const char *kind,
+			const struct model_sealed *unopened)
 {
 	uint8_t sealed[SECRET_SEALED];
-	int bytes = secret_seal(secret, length, owner, kind, sealed);
+	int bytes;
 
+	if (unopened->length) {
+		config_bind_blob(statement, column, unopened->bytes, (int)unopened->length);
+		return true;
+	}
+	bytes = secret_seal(secret, length, owner, kind, sealed);
 	if (bytes < 0)
 		return false;
 	config_bind_blob(statement, column, sealed, bytes);
@@ -346,10 +364,10 @@ static int add_rule(struct config *config, const char *iqn, int position, struct
 	config_bind_text(statement, 5, plain->network);
 	config_bind_text(statement, 6, plain->chap_user);
 	config_bind_text(statement, 8, plain->mutual_user);
-	if (!bind_secret(statement, 7, plain->chap_secret, plain->chap_secret_length, iqn,
-			 "CHAP") ||
+	if (!bind_secret(statement, 7, plain->chap_secret, plain->chap_secret_length, iqn, "CHAP",
+			 &rule->chap) ||
 	    !bind_secret(statement, 9, plain->mutual_secret, plain->mutual_secret_length, iqn,
-			 "mutual CHAP")) {
+			 "mutual CHAP", &rule->mutual)) {
 		config_finish(statement);
 		return err_set(err, -EIO, "a secret can not be encrypted");
 	}
@@ -392,7 +410,9 @@ int store_add_lun(struct config *config, const char *iqn, const struct model_lun
 {
 	struct config_statement *statement;
 	int result = config_prepare(
-	    config, "insert into lun(target, lun, pool, volume, volume_name) values(?, ?, ?, ?, ?)",
+	    config,
+	    "insert into lun(target, lun, pool, volume, volume_name, read_only, cdrom)"
+	    " values(?, ?, ?, ?, ?, ?, ?)",
 	    &statement, err);
 
 	if (result < 0)
@@ -402,7 +422,16 @@ int store_add_lun(struct config *config, const char *iqn, const struct model_lun
 	config_bind_text(statement, 3, lun->pool);
 	config_bind_blob(statement, 4, lun->volume, sizeof lun->volume);
 	config_bind_text(statement, 5, lun->volume_name);
+	config_bind_number(statement, 6, lun->mode.read_only);
+	config_bind_number(statement, 7, lun->mode.cdrom);
 	return run(statement, err);
+}
+
+int store_set_lun_mode(struct config *config, const char *iqn, const struct model_lun *lun,
+		       struct err *err)
+{
+	return config_run(config, err, "update lun set read_only = ? where target = ? and lun = ?",
+			  "isi", (int)lun->mode.read_only, iqn, (int)lun->lun);
 }
 
 int store_remove_lun(struct config *config, const char *iqn, unsigned lun, struct err *err)

@@ -20,12 +20,12 @@ _granary()
 		list="disk pool volume snapshot provision share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
-	pool) list="create import list show set check scrub findings export delete" ;;
-	volume) list="create list show resize set rescan rename delete clone promote rollback" ;;
+	pool) list="create import list show set check prove scrub findings export delete" ;;
+	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete" ;;
-	share) list="create import list show quota check delete allow deny rules explain" ;;
+	share) list="create import list show quota set check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
-	lun) list="map unmap list mask reservations release" ;;
+	lun) list="map set unmap list mask reservations release" ;;
 	discovery) list="show require open" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
@@ -52,7 +52,8 @@ _granary()
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
-	"share create") list="--quota $globals" ;;
+	"share create") list="--quota --versions $globals" ;;
+	"share set") list="--versions $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
@@ -60,7 +61,8 @@ _granary()
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
-	"lun map") list="--lun $globals" ;;
+	"lun map") list="--lun --ro --cdrom $globals" ;;
+	"lun set") list="--ro --rw $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
 	"account create") list="--role --password-file $globals" ;;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libFuzzer target: commands and parameter data against a memory volume, from two nexuses.
+/* libFuzzer target: commands and parameter data against a memory volume
+ * (LUN 0) and a CD-ROM (LUN 1), from two nexuses.
  * Input: any number of { flags, out length (2 bytes, big-endian), CDB (16 bytes), data-out }.
  * flags: bit 0 nexus, bits 1-2 attribute, bits 3-4 LUN, bit 5 task management after execute,
  * bit 6 end without execute. */
@@ -23,7 +24,7 @@ struct fuzz_task {
 
 static struct loop *loop;
 static struct scsi_target *target;
-static struct volume *volume;
+static struct volume *volume, *disc;
 static struct scsi_nexus *nexuses[2];
 static struct fuzz_task tasks[TASKS];
 static const uint8_t *input;
@@ -104,6 +105,9 @@ static void run_input(struct deferred *deferred)
 	require(scsi_target_create("iqn.fuzz", &target, NULL) == 0);
 	require(memory_volume_create("fuzz", 32 << 20, &volume, NULL) == 0);
 	require(scsi_target_map(target, volume, 0, &lun, NULL) == 0);
+	require(memory_volume_create("disc", 4 << 20, &disc, NULL) == 0);
+	require(scsi_target_map_as(target, disc, 1, NULL, &(struct scsi_lun_mode){.cdrom = true},
+				   &lun, NULL) == 0);
 	require(scsi_nexus_create(target, "i0", "t0", 1, &nexuses[0], NULL) == 0);
 	require(scsi_nexus_create(target, "i1", "t0", 1, &nexuses[1], NULL) == 0);
 	for (task_count = 0; task_count < TASKS && input_left >= HEADER; task_count++) {
@@ -136,6 +140,8 @@ static void clean_up(struct deferred *deferred)
 	require(scsi_target_destroy(target, NULL) == 0);
 	require(volume->refs == 1);
 	volume_unref(volume);
+	require(disc->refs == 1);
+	volume_unref(disc);
 	for (unsigned i = 0; i < task_count; i++)
 		free(tasks[i].out);
 	task_count = 0;

@@ -209,6 +209,8 @@ def access(points, daemon, folder):
     daemon.start()
     points.point(tool("qemu-img", "info", chap).returncode != 0 and
                  "set it again" in daemon.log(), "with another key nobody gets in")
+    daemon.good("target", "allow", IQN, "--network", "10.9.8.0/24")
+    daemon.good("target", "deny", IQN, "--network", "10.9.8.0/24")
     daemon.stop()
     os.rename(key + ".away", key)
     daemon.start()

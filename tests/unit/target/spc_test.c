@@ -285,7 +285,7 @@ static void unknown_opcodes(void **state)
 	for (unsigned opcode = 0; opcode < 256; opcode++) {
 		uint8_t cdb[16] = {(uint8_t)opcode, 0x1f};
 		bool known;
-		const struct scsi_opcode *row = opcode_find(cdb, &known);
+		const struct scsi_opcode *row = opcode_find(&opcode_disk, cdb, &known);
 
 		if (!row && !known)
 			assert_sense(run_on(rig.a, cdb, 16, 0), 5, 0x2000);
