@@ -335,7 +335,7 @@ enum vfs_can {
 	VFS_CAN_ACL = 8,
 	VFS_CAN_CLONE = 16,
 	VFS_CAN_ALLOCATE = 32, /* what ALLOCATE set aside can not run out */
-	VFS_CAN_SEEK = 64, /* exact */
+	VFS_CAN_SEEK = 64,     /* exact */
 };
 
 /* The common head. Public fields are read-only outside shares/ and do not change. */

@@ -162,7 +162,7 @@ static void add(struct device_table *table, const char *name)
 	info = device_add(table);
 	if (!info)
 		return;
-	snprintf(info->name, sizeof info->name, "%s", name);
+	memcpy(info->name, name, strlen(name) + 1); /* it fits, see above */
 	info->number = number;
 	info->size = sectors * 512;
 	info->kind = kind_of(name, read_line(line, sizeof line, SYSFS "/%s/partition", name));

@@ -285,7 +285,7 @@ struct pool_finding {
 	char volume[VOLUME_PATH_MAX + 1]; /* "" for the pool's own, or a deleted volume */
 	uint64_t offset, length;          /* of data: bytes of the volume */
 	bool repaired;
-	char text[300];
+	char text[VOLUME_PATH_MAX + 192];
 };
 /* pool_finding: the @index-th; false past the end. */
 bool pool_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding);

@@ -64,7 +64,7 @@ static void make_session(void)
 	if (!sequence)
 		must(nfs4_exchange_id(server->nfs4, &exchange, 0) == NFS4_OK);
 	else
-		nfs4_destroy_session(server->nfs4, session);
+		nfs4_destroy_session(server->nfs4, session, NULL);
 	if (nfs4_create_session(server->nfs4, exchange.id, ++sequence, session, 0) != NFS4_OK)
 		sequence = 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs_server [LOOPS [LEASE]]: the NFS server over file systems in memory, on a free port of 127.0.0.1, for
- * tests of the protocol. Says "READY PORT", and ends cleanly when its input does. */
+/* nfs_server [LOOPS [LEASE]]: the NFS server over file systems in memory, on a free port of
+ * 127.0.0.1, for tests of the protocol. Says "READY PORT", and ends cleanly when its input does. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

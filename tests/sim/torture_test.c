@@ -18,7 +18,9 @@ int main(int argc, char **argv)
 	    .first_seed = (uint64_t)time(NULL) * 1000,
 	    .runs_max = UINT64_MAX,
 	    .states = states ? strtoull(states, NULL, 10) : UINT64_MAX,
-	    .jobs = processors < 1 ? 1 : processors > 8 ? 8 : (unsigned)processors,
+	    .jobs = processors < 1   ? 1
+		    : processors > 8 ? 8
+				     : (unsigned)processors,
 	    .seconds = minutes ? (unsigned)strtoul(minutes, NULL, 10) * 60 : 480,
 	    .failures_max = 10,
 	    .run_seconds = 3600,
