@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=60 engines=one
 """How a LUN is shown: read only and writable while a session uses it, the image of a disc as a
-CD-ROM that QEMU's own tools and a raw initiator read, mode pages saved over kill -9."""
+CD-ROM that a raw initiator reads, mode pages saved over kill -9."""
 
 import os
 import struct
