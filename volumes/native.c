@@ -370,6 +370,10 @@ void nvolume_free(struct nvolume *volume)
 	list_remove(&volume->listed);
 	list_remove(&volume->sibling);
 	list_remove(&volume->bucket);
+	/* with the whole pool, in any order */
+	while (!list_empty(&volume->offspring))
+		list_entry(list_pop_front(&volume->offspring), struct nvolume, sibling)->parent =
+		    NULL;
 	volume->native->volume_count--;
 	heap_free(volume);
 }

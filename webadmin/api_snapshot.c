@@ -22,9 +22,10 @@ static bool find_volume(struct api_request *request)
 
 	request->volume = model_find_volume(request->model, request->match.param[0],
 					    request->match.param[1], &code, &request->err);
-	if (!request->volume)
-		api_reply_failure(request, code);
-	return request->volume != NULL;
+	if (request->volume)
+		return true;
+	api_reply_failure(request, code); /* which ends it */
+	return false;
 }
 
 static struct volume *snapshot_named(struct api_request *request, const char *name)
@@ -49,8 +50,11 @@ static struct volume *snapshot_named(struct api_request *request, const char *na
 
 static bool find_snapshot(struct api_request *request)
 {
-	request->volume = snapshot_named(request, request->match.param[2]);
-	return request->volume != NULL;
+	struct volume *snapshot = snapshot_named(request, request->match.param[2]);
+
+	if (snapshot) /* or the request has ended */
+		request->volume = snapshot;
+	return snapshot != NULL;
 }
 
 /* ---- showing ---- */
@@ -356,6 +360,7 @@ static void rolled_back(struct pool_call *call, int result)
 void api_volume_rollback(struct api_request *request)
 {
 	const char *snapshot, *keep = NULL;
+	struct volume *back;
 
 	if (!api_unpack(request, "{s:s,s?:s}", "snapshot", &snapshot, "keep", &keep) ||
 	    !find_volume(request))
@@ -366,11 +371,12 @@ void api_volume_rollback(struct api_request *request)
 				request->match.param[0], request->match.param[1]);
 		return;
 	}
-	request->state = snapshot_named(request, snapshot);
-	if (!request->state)
+	back = snapshot_named(request, snapshot);
+	if (!back)
 		return;
+	request->state = back;
 	request->call = (struct pool_call){.done = rolled_back};
-	volume_rollback(request->volume, request->state, keep, &request->call);
+	volume_rollback(request->volume, back, keep, &request->call);
 }
 
 /* ---- differences ---- */
@@ -420,6 +426,7 @@ static void difference_went_on(struct pool_call *call, int result)
 void api_snapshot_diff(struct api_request *request)
 {
 	struct difference *mine;
+	struct volume *other;
 	char to[SNAPSHOT_NAME_MAX + 2], offset[24];
 	const char *code = NULL;
 
@@ -431,17 +438,18 @@ void api_snapshot_diff(struct api_request *request)
 		return;
 	}
 	if (api_query(request, "to", to, sizeof to)) {
-		mine->diff.to = snapshot_named(request, to);
-		if (!mine->diff.to)
+		other = snapshot_named(request, to);
+		if (!other)
 			return;
 	} else {
-		mine->diff.to = model_find_volume(request->model, request->match.param[0],
-						  request->match.param[1], &code, &request->err);
-		if (!mine->diff.to) {
+		other = model_find_volume(request->model, request->match.param[0],
+					  request->match.param[1], &code, &request->err);
+		if (!other) {
 			api_reply_failure(request, code);
 			return;
 		}
 	}
+	mine->diff.to = other;
 	if (api_query(request, "offset", offset, sizeof offset))
 		mine->diff.offset = strtoull(offset, NULL, 10);
 	mine->diff.from = request->volume;
