@@ -407,8 +407,7 @@ static int wait_data(struct checkpoint *checkpoint)
 		return -EIO;
 	/* What has no record is in no snapshot's way but its own. */
 	while (!list_empty(&native->taking) && !native->read_only &&
-	       native->unsummed[checkpoint->sb.generation & 1] &&
-	       ORDER(snapshot_waits_for_unsummed))
+	       native->unsummed[checkpoint->sb.generation & 1])
 		fiber_sleep(POLL_NS);
 	return flush_cycle(checkpoint);
 }

@@ -289,7 +289,7 @@ static struct nvolume *choose(struct native *native, bool *ret_wait)
 	list_for_each (it, &native->deleting) {
 		struct nvolume *volume = list_entry(it, struct nvolume, link);
 
-		if (native->sb.generation <= volume->doomed && ORDER(deletion_in_two_roots))
+		if (native->sb.generation <= volume->doomed)
 			*ret_wait = true;
 		else if (is_reaped(volume) || volume->reaped)
 			return volume;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole server on one loop: the input is what a client sends after a good login (or, with an
  * odd first byte, instead of one). Memory volume behind it; every session must come to its end. */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,8 @@ static void send_login(int fd)
 	pdu_put24(pdu + PDU_AT_DATA_LENGTH, (uint32_t)length);
 	memcpy(pdu + PDU_BHS_LENGTH, text, length);
 	length += pdu_padding((uint32_t)length);
-	must(write(fd, pdu, PDU_BHS_LENGTH + length) == (ssize_t)(PDU_BHS_LENGTH + length));
+	must(send(fd, pdu, PDU_BHS_LENGTH + length, MSG_NOSIGNAL) ==
+	     (ssize_t)(PDU_BHS_LENGTH + length));
 }
 
 static void poll_a_while(int fd, unsigned rounds)
@@ -70,7 +72,9 @@ static void poll_a_while(int fd, unsigned rounds)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct sockaddr_in peer = {.sin_family = AF_INET};
+	/* each from an address of its own, or the limit of failed logins would end the show */
+	static uint32_t client;
+	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(++client)};
 	int fds[2];
 
 	if (!server)

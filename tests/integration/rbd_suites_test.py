@@ -17,8 +17,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import ceph  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 
-SUITES = ["conformance", "share", "kill_soak"]
-MORE = ["offload", "reservations", "sessions", "access"]
+SUITES = ["share", "kill_soak"]
+MORE = ["conformance", "offload", "reservations", "sessions", "access"]
 SUITE_LIMIT = 200
 
 
