@@ -25,7 +25,9 @@ enum phase { LOADING, GRACE, ENDING, NORMAL };
 
 struct record {
 	struct list link;
-	bool done, going;
+	/* Heard of; has claimed something (and may do so to the end of the grace period); to be
+	 * removed. */
+	bool done, claimed, going;
 	char name[NFS_RECORD_NAME];
 };
 
@@ -325,7 +327,8 @@ static void work(struct share *share)
 	}
 }
 
-/* Is its grace over? Those who were not heard of have no claim any more. */
+/* Is its grace over? Those who were not heard of have no claim any more. Who has claimed keeps the
+ * record, for the next restart: v4.0 and NFSv3 have no way to say that they are through. */
 static void look_at_clock(struct share *share, uint64_t now)
 {
 	bool all = true;
@@ -341,7 +344,7 @@ static void look_at_clock(struct share *share, uint64_t now)
 	list_for_each (it, &share->records) {
 		struct record *record = list_entry(it, struct record, link);
 
-		record->going = record->going || !record->done;
+		record->going = record->going || !(record->done || record->claimed);
 	}
 	share->phase = ENDING;
 }
@@ -476,7 +479,7 @@ bool nfs_grace_running(struct nfs_grace *grace, uint64_t volume)
 bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char *name)
 {
 	const struct share *share;
-	const struct record *record;
+	struct record *record;
 	bool may = false;
 
 	pthread_mutex_lock(&grace->lock);
@@ -484,6 +487,8 @@ bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char 
 	if (share && share->phase == GRACE) {
 		record = find_record(share, name);
 		may = record && !record->going;
+		if (may)
+			record->claimed = true;
 	}
 	pthread_mutex_unlock(&grace->lock);
 	return may;
