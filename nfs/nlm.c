@@ -131,7 +131,6 @@ static void granted(struct lock_waiter *waiter)
 {
 	struct nlm_wait *wait = container_of(waiter, struct nlm_wait, waiter);
 
-	wait->telling = true;
 	loop_post(wait->nlm->home, &wait->message, tell_granted);
 }
 
@@ -221,7 +220,7 @@ static void end_wait(struct nlm_wait *wait, bool keep)
 	struct nlm_owner *owner = wait->owner;
 
 	pthread_mutex_lock(&nlm->lock);
-	if (!keep)
+	if (!keep && !wait->claimed)
 		lock_clear(nlm->server->locks, &wait->key, &owner->locks, wait->waiter.range.first,
 			   wait->waiter.range.last);
 	forget_wait(nlm, wait);

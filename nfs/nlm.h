@@ -61,14 +61,15 @@ struct nlm_share {
 	struct lock_share share;
 };
 
-/* Somebody who waits, and then is told. WAITING -> TELLING -> gone. */
+/* Somebody who waits (waiter.file), has the lock, is told, and is gone. */
 struct nlm_wait {
 	struct list link;
 	struct nlm *nlm;
 	struct nlm_owner *owner;
 	struct lock_key key;
 	struct lock_waiter waiter;
-	bool telling;
+	bool claimed; /* its host has heard of the lock in an answer to LOCK: what GRANTED is
+		       * answered does not matter any more */
 	unsigned attempts;
 	struct message message;
 	struct timer timer;

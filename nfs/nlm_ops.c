@@ -255,18 +255,19 @@ static int lock_once(struct nfs_call *call, const struct nlm_args *args,
 	struct lock_key key = key_of(call);
 	struct nlm_host *host = nlm_host_get(nlm, call->conn, true);
 	struct nlm_owner *owner = host ? nlm_owner_get(nlm, host, &args->lock, true) : NULL;
+	struct nlm_wait *wait;
 	int result;
 
 	if (!owner)
 		return -ENOLCK;
-	if (args->block && nlm_wait_find(nlm, owner, &key, &args->lock.range))
-		result =
-		    lock_test(nlm->server->locks, &key, &owner->locks, &args->lock.range, conflict);
-	else if (args->block)
+	wait = nlm_wait_find(nlm, owner, &key, &args->lock.range);
+	if (args->block && !wait)
 		result = nlm_wait_start(nlm, owner, &key, &args->lock, conflict);
 	else
 		result =
 		    lock_set(nlm->server->locks, &key, &owner->locks, &args->lock.range, conflict);
+	if (wait && result == 0 && !nlm_wait_cancel(nlm, wait))
+		wait->claimed = true;
 	nlm_owner_tidy(nlm, owner);
 	return result;
 }

@@ -37,6 +37,8 @@ class Lockd:
 
     def __init__(self, address):
         self.heard, self.say = [], GRANTED
+        self.go = threading.Event()  # GRANTED is answered
+        self.go.set()
         self.sockets, self.news = [], threading.Event()
         self.port = self.listen(address, 0)
         self.listen(address, 111)
@@ -84,6 +86,7 @@ class Lockd:
         self.heard.append(("granted", procedure, exclusive, caller, handle, owner, r.u32(),
                            r.u64(), r.u64()))
         self.news.set()
+        self.go.wait(9)
         return head + opaque(cookie) + u32(self.say)
 
     def wait(self, count, limit=15):
@@ -216,6 +219,15 @@ class Suite:
         while two.test(f, 20, 5) != GRANTED and time.monotonic() < end:
             time.sleep(0.02)
         expect(two.test(f, 20, 5), GRANTED, "a lock that is not wanted is given back")
+        lockd.go.clear()
+        expect(two.lock(f, 30, 5), GRANTED, "LOCK")
+        expect(one.lock(f, 30, 5, block=1), BLOCKED, "waits")
+        two.unlock(f, 30, 5)
+        assert lockd.wait(3), "told"
+        expect(one.lock(f, 30, 5, block=1), GRANTED, "asks again before it has heard that")
+        lockd.go.set()
+        time.sleep(0.3)
+        expect(two.lock(f, 30, 5), DENIED, "what it was told in an answer stays its own")
         lockd.say = GRANTED
         one.unlock(f, 0, 0)
 
