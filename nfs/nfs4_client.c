@@ -175,12 +175,10 @@ static struct nfs4_client *client_by_owner(struct nfs4_server *nfs4,
 }
 
 /* One that has not been heard of, the longest first. */
-static bool make_room(struct nfs4_server *nfs4, uint64_t now)
+static bool oldest_gives_way(struct nfs4_server *nfs4, uint64_t now)
 {
 	struct nfs4_client *oldest = NULL;
 
-	if (nfs4->client_count < NFS4_CLIENTS_MAX)
-		return true;
 	list_for_each (it, &nfs4->clients) {
 		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
 
@@ -195,7 +193,10 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 {
 	struct nfs4_client *client;
 
-	if (!make_room(nfs4, now) || !(client = heap_zalloc(sizeof(*client))))
+	if (nfs4->client_count >= NFS4_CLIENTS_MAX && !oldest_gives_way(nfs4, now))
+		return NULL;
+	client = heap_zalloc(sizeof(*client));
+	if (!client)
 		return NULL;
 	client->id = (uint64_t)nfs4->boot << 32 | (++nfs4->next_number & UINT32_MAX);
 	client->renewed_ns = now;
@@ -408,13 +409,15 @@ static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t
 	}
 	if (sequence != client->next_sequence)
 		return NFS4ERR_SEQ_MISORDERED;
+	client->renewed_ns = now; /* so that it is not the one that gives way */
 	if (!confirm(nfs4, client))
 		return NFS4ERR_DELAY;
 	session = new_session(nfs4, client);
+	if (!session && oldest_gives_way(nfs4, now))
+		session = new_session(nfs4, client);
 	if (!session)
 		return NFS4ERR_DELAY;
 	client->next_sequence++;
-	client->renewed_ns = now;
 	session_id(session, client->last_session);
 	memcpy(ret_id, client->last_session, 16);
 	return NFS4_OK;
