@@ -285,13 +285,23 @@ static void tell_granted(struct message *message)
 	start_callout(nlm, callout);
 }
 
-/* ---- a host that has restarted */
+/* ---- a host that has restarted, a share that is exported no more */
 
-static void drop_shares(struct nlm *nlm, struct nlm_host *host)
+static bool none_stays(const void *context, uint64_t volume)
+{
+	(void)context;
+	(void)volume;
+	return false;
+}
+
+static void keep_shares(struct nlm *nlm, struct nlm_host *host,
+			bool (*stays)(const void *context, uint64_t volume), const void *context)
 {
 	list_for_each_safe (it, &host->shares) {
 		struct nlm_share *share = list_entry(it, struct nlm_share, link);
 
+		if (stays(context, share->key.volume))
+			continue;
 		lock_share_drop(nlm->server->locks, &share->share);
 		share->owner->waits--;
 		list_remove(&share->link);
@@ -299,18 +309,24 @@ static void drop_shares(struct nlm *nlm, struct nlm_host *host)
 	}
 }
 
-void nlm_host_free(struct nlm *nlm, struct nlm_host *host)
+void nlm_host_keep(struct nlm *nlm, struct nlm_host *host,
+		   bool (*stays)(const void *context, uint64_t volume), const void *context)
 {
-	drop_shares(nlm, host);
+	stays = stays ? stays : none_stays;
+	keep_shares(nlm, host, stays, context);
 	list_for_each_safe (it, &nlm->waits) {
 		struct nlm_wait *wait = list_entry(it, struct nlm_wait, link);
 
-		if (wait->owner->host == host)
+		if (wait->owner->host == host && !stays(context, wait->key.volume))
 			nlm_wait_cancel(nlm, wait);
 	}
 	list_for_each (it, &host->owners)
-		lock_owner_drop(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
-				NULL);
+		lock_owner_keep(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
+				stays, context);
+	if (list_empty(&host->owners)) {
+		tidy_host(nlm, host);
+		return;
+	}
 	/* Owners that are being told of a lock stay until that is over; with the last one the host
 	 * goes. */
 	list_for_each_safe (it, &host->owners) {
@@ -320,6 +336,20 @@ void nlm_host_free(struct nlm *nlm, struct nlm_host *host)
 		if (last)
 			return;
 	}
+}
+
+static bool is_exported(const void *context, uint64_t volume)
+{
+	return nfs_table_by_id(context, volume) != NULL;
+}
+
+void nlm_forget_shares(struct nlm *nlm, const struct nfs_table *table)
+{
+	pthread_mutex_lock(&nlm->lock);
+	list_for_each_safe (it, &nlm->hosts)
+		nlm_host_keep(nlm, list_entry(it, struct nlm_host, link), is_exported, table);
+	nlm->table = table;
+	pthread_mutex_unlock(&nlm->lock);
 }
 
 /* ---- telling hosts that we have started */
@@ -473,7 +503,7 @@ void nlm_destroy(struct nlm *nlm)
 	list_for_each_safe (it, &nlm->hosts) {
 		struct nlm_host *host = list_entry(it, struct nlm_host, link);
 
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, NULL, NULL);
 	}
 	pthread_mutex_destroy(&nlm->lock);
 	heap_free(nlm);

@@ -229,6 +229,7 @@ static bool is_time(struct nfs_call *call, bool reclaim, enum nlm_status *ret_st
 static enum nlm_status status_of(int result, bool blocked)
 {
 	return result == 0         ? NLM4_GRANTED
+	       : result == -ESTALE ? NLM4_STALE_FH
 	       : result != -EAGAIN ? NLM4_DENIED_NOLOCKS
 	       : blocked           ? NLM4_BLOCKED
 				   : NLM4_DENIED;
@@ -241,11 +242,17 @@ static void note_state(struct nlm *nlm, const struct nfs_conn *conn, uint32_t st
 
 	if (host && state && host->state && host->state != state) {
 		log_info("NFS host %s has restarted: its locks are given back", host->text);
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, NULL, NULL);
 	}
 	host = nlm_host_get(nlm, conn, true);
 	if (host && state)
 		host->state = state;
+}
+
+/* A request on its way while its share was withdrawn leaves nothing behind. */
+static bool is_withdrawn(const struct nlm *nlm, const struct lock_key *key)
+{
+	return nlm->table && !nfs_table_by_id(nlm->table, key->volume);
 }
 
 static int lock_once(struct nfs_call *call, const struct nlm_args *args,
@@ -260,6 +267,10 @@ static int lock_once(struct nfs_call *call, const struct nlm_args *args,
 
 	if (!owner)
 		return -ENOLCK;
+	if (is_withdrawn(nlm, &key)) {
+		nlm_owner_tidy(nlm, owner);
+		return -ESTALE;
+	}
 	wait = nlm_wait_find(nlm, owner, &key, &args->lock.range);
 	if (args->block && !wait)
 		result = nlm_wait_start(nlm, owner, &key, &args->lock, conflict);
@@ -444,6 +455,10 @@ static int share_once(struct nfs_call *call, const struct nlm_args *args, uint64
 	struct nlm_share *share = owner ? find_share(host, owner, &key) : NULL;
 	int result = -ENOLCK;
 
+	if (owner && is_withdrawn(nlm, &key)) {
+		nlm_owner_tidy(nlm, owner);
+		return -ESTALE;
+	}
 	if (owner && !share && (share = heap_zalloc(sizeof(*share)))) {
 		share->owner = owner;
 		share->key = key;
@@ -544,7 +559,7 @@ static void free_host(struct nfs_call *call)
 	pthread_mutex_lock(&nlm->lock);
 	host = nlm_host_get(nlm, call->conn, false);
 	if (host && (!state || host->state != state))
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, NULL, NULL);
 	pthread_mutex_unlock(&nlm->lock);
 	nfs_call_reply(call);
 }

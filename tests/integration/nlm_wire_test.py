@@ -249,6 +249,33 @@ class Suite:
         self.one.unlock(f, 0, 0)
 
 
+def withdrawn(lockd):
+    """Locks go with their share; when it comes back their hosts are asked to reclaim."""
+    server = rpc.MemoryServer(lease=2)
+    try:
+        heard = len(lockd.heard)
+        suite = Suite(server)
+        f, one, two = suite.file("away"), suite.one, suite.two
+        expect(one.lock(f, 0, 10), GRANTED, "LOCK")
+        expect(one.share(20, f, 2, 1), GRANTED, "SHARE")
+        expect(two.lock(f, 5, 1, block=1), BLOCKED, "waits")
+        server.order("share 0")
+        expect(one.unlock(f, 0, 10), STALE_FH, "UNLOCK of what is not there")
+        server.order("share 0")
+        told = lockd.wait(heard + 1)
+        assert told and told[0] == "notify", told
+        expect(two.lock(f, 0, 1), GRACE, "its host comes first")
+        end = time.monotonic() + 10
+        while two.lock(f, 0, 1) == GRACE and time.monotonic() < end:
+            time.sleep(0.1)
+        expect(two.lock(f, 0, 10), GRANTED, "nobody has it any more")
+        expect(two.share(20, f, 3, 3), GRANTED, "nor a reservation")
+        suite.c.close()
+    finally:
+        status, said = server.stop()
+    expect((status, said.count("ERROR")), (0, 0), said)
+
+
 def restart(folder, lockd):
     state = os.path.join(folder, "state")
 
@@ -306,6 +333,7 @@ def test(t):
     finally:
         status, said = server.stop()
     t.point(status == 0, "the server ends cleanly", said)
+    case(t, "withdrawn and back", lambda: withdrawn(lockd))
     folder = tempfile.mkdtemp(prefix="granary-nlm-")
     try:
         case(t, "killed and restarted", lambda: restart(folder, lockd))
