@@ -40,7 +40,7 @@ struct share {
 	enum phase phase;
 	uint64_t deadline;
 	struct list records;
-	unsigned count;
+	unsigned count, going; /* going: those of them that are to be removed */
 	/* home loop */
 	bool busy, unexported;
 	struct vfs_request request;
@@ -149,7 +149,14 @@ static void drop_record(struct share *share, struct record *record)
 {
 	list_remove(&record->link);
 	share->count--;
+	share->going -= record->going;
 	heap_free(record);
+}
+
+static void let_go(struct share *share, struct record *record)
+{
+	share->going += !record->going;
+	record->going = true;
 }
 
 static struct record *add_record(struct share *share, const char *name)
@@ -344,7 +351,8 @@ static void look_at_clock(struct share *share, uint64_t now)
 	list_for_each (it, &share->records) {
 		struct record *record = list_entry(it, struct record, link);
 
-		record->going = record->going || !(record->done || record->claimed);
+		if (!record->done && !record->claimed)
+			let_go(share, record);
 	}
 	share->phase = ENDING;
 }
@@ -546,8 +554,10 @@ void nfs_record_drop(struct nfs_grace *grace, const char *name)
 		struct share *share = list_entry(it, struct share, link);
 		struct record *record = find_record(share, name);
 
-		if (record)
-			record->going = any = true;
+		if (!record)
+			continue;
+		let_go(share, record);
+		any = true;
 	}
 	if (any)
 		kick(grace);
@@ -557,14 +567,11 @@ void nfs_record_drop(struct nfs_grace *grace, const char *name)
 bool nfs_record_settled(struct nfs_grace *grace, uint64_t volume)
 {
 	const struct share *share;
-	bool settled = true;
+	bool settled;
 
 	pthread_mutex_lock(&grace->lock);
 	share = find(grace, volume);
-	if (share)
-		list_for_each (it, &share->records)
-			if (list_entry(it, struct record, link)->going)
-				settled = false;
+	settled = !share || share->going == 0;
 	pthread_mutex_unlock(&grace->lock);
 	return settled;
 }

@@ -71,14 +71,21 @@ static bool session_busy(const struct nfs4_session *session)
 	return slots_running(session) > 0;
 }
 
-bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
+static bool client_busy(const struct nfs4_server *nfs4, const struct nfs4_client *client)
 {
 	if (nfs4_client_in_use(client))
-		return false;
+		return true;
 	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
 		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client &&
 		    session_busy(nfs4->sessions[i]))
-			return false;
+			return true;
+	return false;
+}
+
+bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	if (client_busy(nfs4, client))
+		return false;
 	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
 		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client)
 			drop_session(nfs4, nfs4->sessions[i]);
@@ -104,16 +111,16 @@ void nfs4_server_destroy(struct nfs4_server *nfs4)
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
-	char record[NFS_RECORD_NAME];
 	uint64_t silent;
 
 	if (!client || now < client->renewed_ns || now - client->renewed_ns <= nfs4->lease_ns)
 		return false;
 	silent = now - client->renewed_ns;
-	memcpy(record, client->record, sizeof(record));
-	if (!nfs4_drop_client(nfs4, client))
+	if (client_busy(nfs4, client))
 		return false;
-	nfs_record_drop(nfs4->server->grace, record);
+	/* First: who waits for a lock of its looks whether its record is gone. */
+	nfs_record_drop(nfs4->server->grace, client->record);
+	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
 		   (unsigned)(silent / 1000000000u));

@@ -634,10 +634,10 @@ void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int 
 	pthread_mutex_lock(&nfs4->lock);
 	known = client->recorded == volume;
 	pthread_mutex_unlock(&nfs4->lock);
-	if (known || nfs_record_has(grace, volume, client->record)) {
-		done(call, NFS4_OK);
-	} else if (!nfs_record_settled(grace, volume)) {
+	if (!nfs_record_settled(grace, volume)) { /* somebody else's may be what is asked for */
 		done(call, NFS4ERR_DELAY);
+	} else if (known || nfs_record_has(grace, volume, client->record)) {
+		done(call, NFS4_OK);
 	} else {
 		call->record_done = done;
 		nfs_record_store(call, client->record, client->owner,
@@ -744,6 +744,9 @@ int nfs4_lock(struct nfs_call *call, struct nfs4_lock_args *args)
 	status = find_here(call, &args->stateid, !args->from_open, &state);
 	if (status == NFS4_OK)
 		status = nfs4_grace_check(call, args->reclaim);
+	if (status == NFS4_OK && !args->reclaim &&
+	    !nfs_record_settled(nfs4->server->grace, call->export->id))
+		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK)
 		status = lock_locked(call, args);
 	pthread_mutex_unlock(&nfs4->lock);

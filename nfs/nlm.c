@@ -13,6 +13,7 @@
 
 #define TELL_AGAIN_NS (5ull * 1000000000)
 #define TELL_ATTEMPTS 5u
+#define SETTLE_NS     (20ull * 1000000)
 #define NLM_GRANTED   5u /* procedure */
 #define NSM_NOTIFY    6u
 
@@ -229,6 +230,12 @@ static void end_wait(struct nlm_wait *wait, bool keep)
 	try_stopped(nlm);
 }
 
+static void tell_later(struct nlm_wait *wait, uint64_t delay_ns)
+{
+	wait->pausing = true;
+	timer_start(&wait->timer, delay_ns);
+}
+
 static void told(struct callout *callout, int result, const uint8_t *results, size_t length)
 {
 	struct nlm_wait *wait = container_of(callout, struct nlm_wait, callout);
@@ -247,18 +254,29 @@ static void told(struct callout *callout, int result, const uint8_t *results, si
 			    strerror(-result));
 		end_wait(wait, false);
 	} else {
-		timer_start(&wait->timer, TELL_AGAIN_NS);
+		tell_later(wait, TELL_AGAIN_NS);
 	}
+}
+
+/* What was taken from a client that is gone is nobody's until its record is gone too. */
+static void tell(struct nlm_wait *wait)
+{
+	struct nlm *nlm = wait->nlm;
+
+	if (nlm->stopping)
+		end_wait(wait, false);
+	else if (!nfs_record_settled(nlm->server->grace, wait->key.volume))
+		tell_later(wait, SETTLE_NS);
+	else
+		start_callout(nlm, &wait->callout);
 }
 
 static void tell_again(struct timer *timer)
 {
 	struct nlm_wait *wait = container_of(timer, struct nlm_wait, timer);
 
-	if (wait->nlm->stopping)
-		end_wait(wait, false);
-	else
-		start_callout(wait->nlm, &wait->callout);
+	wait->pausing = false;
+	tell(wait);
 }
 
 static void tell_granted(struct message *message)
@@ -267,10 +285,6 @@ static void tell_granted(struct message *message)
 	struct nlm *nlm = wait->nlm;
 	struct callout *callout = &wait->callout;
 
-	if (nlm->stopping) {
-		end_wait(wait, false);
-		return;
-	}
 	pthread_mutex_lock(&nlm->lock);
 	callout->loop = nlm->home;
 	callout->peer = wait->owner->host->address;
@@ -282,7 +296,7 @@ static void tell_granted(struct message *message)
 	put_grant(wait);
 	pthread_mutex_unlock(&nlm->lock);
 	timer_init(&wait->timer, nlm->home, tell_again);
-	start_callout(nlm, callout);
+	tell(wait);
 }
 
 /* ---- a host that has restarted, a share that is exported no more */
@@ -476,7 +490,7 @@ static void stop(struct message *message)
 			continue;
 		if (wait->callout.active)
 			callout_cancel(&wait->callout);
-		else if (wait->attempts) /* between two calls; otherwise its message is coming */
+		else if (wait->pausing) /* otherwise its message is coming */
 			timer_start(&wait->timer, 0);
 	}
 	list_for_each_safe (it, &nlm->notices) {

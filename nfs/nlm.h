@@ -71,6 +71,7 @@ struct nlm_wait {
 	bool claimed; /* its host has heard of the lock in an answer to LOCK: what GRANTED is
 		       * answered does not matter any more */
 	unsigned attempts;
+	bool pausing; /* the timer runs */
 	struct message message;
 	struct timer timer;
 	struct callout callout;

@@ -142,7 +142,8 @@ static bool in_grace(const struct nfs_call *call)
 	return nfs_grace_running(call->conn->server->grace, call->export->id);
 }
 
-/* An expired client of NFSv4 goes when it is in the way; then it is worth to ask again. */
+/* An expired client of NFSv4 goes when it is in the way. What it had is free when its record is
+ * gone: until then others are told to come back, as in a grace period. */
 static bool gives_way(const struct nfs_call *call, const struct lock_conflict *conflict)
 {
 	return nfs4_client_gives_way(call->conn->server, conflict->client,
@@ -217,7 +218,8 @@ static bool is_time(struct nfs_call *call, bool reclaim, enum nlm_status *ret_st
 
 	*ret_status = NLM4_DENIED_GRACE_PERIOD;
 	if (!reclaim)
-		return !in_grace(call);
+		return !in_grace(call) &&
+		       nfs_record_settled(call->conn->server->grace, call->export->id);
 	name = record_name(call);
 	if (!name)
 		*ret_status = NLM4_DENIED_NOLOCKS;
@@ -287,6 +289,7 @@ static void lock_recorded(struct nfs_call *call, int result)
 {
 	struct nlm *nlm = nlm_of(call);
 	struct lock_conflict conflict = {0};
+	enum nlm_status status;
 	struct nlm_args args;
 
 	get_args(call, LOCK, &args);
@@ -296,13 +299,11 @@ static void lock_recorded(struct nfs_call *call, int result)
 		result = lock_once(call, &args, &conflict);
 		pthread_mutex_unlock(&nlm->lock);
 	}
+	status = status_of(result, args.block);
 	/* One that waits gets its lock when the client in its way goes. */
-	if (result == -EAGAIN && gives_way(call, &conflict) && !args.block) {
-		pthread_mutex_lock(&nlm->lock);
-		result = lock_once(call, &args, &conflict);
-		pthread_mutex_unlock(&nlm->lock);
-	}
-	answer(call, &args, status_of(result, args.block));
+	if (result == -EAGAIN && gives_way(call, &conflict) && !args.block)
+		status = NLM4_DENIED_GRACE_PERIOD;
+	answer(call, &args, status);
 }
 
 static void lock_seen(struct nfs_call *call, int result)
@@ -482,19 +483,19 @@ static void share_recorded(struct nfs_call *call, int result)
 {
 	struct nlm *nlm = nlm_of(call);
 	struct nlm_args args;
-	uint64_t who = 0;
+	struct lock_conflict conflict = {0};
+	enum nlm_status status;
 
 	get_args(call, SHARE, &args);
-	for (int again = 0; again < 2 && result == 0; again++) {
+	if (result == 0) {
 		pthread_mutex_lock(&nlm->lock);
-		result = share_once(call, &args, &who);
+		result = share_once(call, &args, &conflict.client);
 		pthread_mutex_unlock(&nlm->lock);
-		if (result != -EAGAIN ||
-		    !nfs4_client_gives_way(call->conn->server, who, loop_now(call->conn->io->loop)))
-			break;
-		result = again ? result : 0;
 	}
-	answer_share(call, &args, status_of(result, false));
+	status = status_of(result, false);
+	if (result == -EAGAIN && gives_way(call, &conflict))
+		status = NLM4_DENIED_GRACE_PERIOD;
+	answer_share(call, &args, status);
 }
 
 static void share_seen(struct nfs_call *call, int result)

@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import expect, UNCHECKED   # pylint: disable=wrong-import-position
-from nfs4_locks_test import Locker, case, WRITE, READ, END   # pylint: disable=wrong-import-position
+from nfs4_locks_test import Locker, case, DELAY, WRITE, READ, END   # pylint: disable=wrong-import-position
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -276,6 +276,40 @@ def withdrawn(lockd):
     expect((status, said.count("ERROR")), (0, 0), said)
 
 
+def settling(lockd):
+    """What is taken from a client that was silent is nobody's until its record is gone: here that
+    takes a second."""
+    server = rpc.MemoryServer(lease=1)
+    try:
+        heard = len(lockd.heard)
+        suite = Suite(server)
+        f, one, two = suite.file("settles"), suite.one, suite.two
+        quiet, busy = Locker(suite.c, b"quiet"), Locker(suite.c, b"busy")
+        root = quiet.walk("files")
+        file, opened = quiet.open(root, "settles")
+        quiet.lock(file, WRITE, 0, 10, opened, b"p")
+        _, mine = busy.open(root, "settles")
+        expect(one.lock(f, 300, 1), GRANTED, "LOCK: a record")
+        server.order("slow 1000")
+        time.sleep(1.2)
+        busy.ops(u32(24))
+        begun = time.monotonic()
+        expect(one.lock(f, 0, 10, block=1), BLOCKED, "waits for the silent one's")
+        expect(busy.lock(file, WRITE, 100, 10, mine, b"b"), DELAY, "LOCK of v4")
+        expect(busy.open(root, "settles"), DELAY, "OPEN")
+        expect(two.lock(f, 200, 1), GRACE, "LOCK of NLM")
+        expect(one.lock(f, 0, 10, block=1), GRACE, "asked again")
+        expect(len(lockd.heard), heard, "nobody is told yet")
+        assert time.monotonic() - begun < 0.8, "this machine is too slow to see it"
+        assert lockd.wait(heard + 1), "told"
+        assert time.monotonic() - begun > 0.9, "before the record was gone"
+        expect(len(busy.lock(file, WRITE, 100, 10, mine, b"b")), 16, "LOCK of v4")
+        expect(two.lock(f, 200, 1), GRANTED, "LOCK of NLM")
+        suite.c.close()
+    finally:
+        server.stop()
+
+
 def restart(folder, lockd):
     state = os.path.join(folder, "state")
 
@@ -334,6 +368,7 @@ def test(t):
         status, said = server.stop()
     t.point(status == 0, "the server ends cleanly", said)
     case(t, "withdrawn and back", lambda: withdrawn(lockd))
+    case(t, "settling", lambda: settling(lockd))
     folder = tempfile.mkdtemp(prefix="granary-nlm-")
     try:
         case(t, "killed and restarted", lambda: restart(folder, lockd))
