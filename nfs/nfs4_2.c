@@ -359,7 +359,8 @@ static void copy_data(struct nfs_call *call)
 	nfs4_submit(call, VFS_READ, copy_read);
 }
 
-/* A hole becomes one. At the end of the file it gives the size: argument[1] is its length. */
+/* A hole becomes one; argument[1] is its length. Behind it comes data, or it ends what is copied:
+ * then it gives the file its size, unless that is larger by now. */
 static void copy_sized(struct nfs_call *call, int result)
 {
 	if (result < 0)
@@ -373,13 +374,14 @@ static void copy_punched(struct nfs_call *call, int result)
 	uint64_t end = call->compound.numbers[COPY_TO] + call->argument[1];
 	uint64_t size = call->vfs.after[0].size;
 
-	if (result < 0 || size >= end) {
+	if (result < 0 || size >= end || call->argument[1] < call->compound.numbers[COPY_LEFT]) {
 		copy_sized(call, result);
 		return;
 	}
 	aim(call, true);
-	call->vfs.set = (struct vfs_set){.mask = VFS_SET_SIZE, .size = end};
-	nfs4_submit(call, VFS_SETATTR, copy_sized);
+	call->vfs.offset = end - 1;
+	call->vfs.length = 1;
+	nfs4_submit(call, VFS_ALLOCATE, copy_sized); /* grows, and never shrinks */
 }
 
 static void copy_sought(struct nfs_call *call, int result)
