@@ -8,6 +8,8 @@
 
 enum { OP_FIRST = 3, OP_SETATTR = 34, OP_SEQUENCE = 53, OP_ILLEGAL = 10044 };
 
+#define RESULT_MIN 12u /* operation, status, and SETATTR's empty bitmap */
+
 /* The last operation that each minor version knows. */
 static const uint32_t last_ops[] = {39, 58, 75};
 
@@ -237,6 +239,21 @@ static int run_one(struct nfs_call *call)
 	return NFS4ERR_NOTSUPP;
 }
 
+/* Is there no room for what the operation has put, or for the least that the next one puts? Only
+ * then the next one is begun: its failure can be said. */
+static bool is_full(struct nfs_call *call)
+{
+	struct nfs4_compound *compound = &call->compound;
+	size_t length = xdr_length(&call->out);
+
+	if (compound->index < compound->count)
+		xdr_put_room(&call->out, RESULT_MIN);
+	if (call->out.full)
+		return true;
+	xdr_truncate(&call->out, length);
+	return false;
+}
+
 /* An operation has ended: its status, and nothing behind it when it failed. */
 static bool end_one(struct nfs_call *call, int status)
 {
@@ -244,6 +261,10 @@ static bool end_one(struct nfs_call *call, int status)
 
 	if (status == NFS4_OK && call->in.bad)
 		status = NFS4ERR_BADXDR;
+	if ((status == NFS4_OK && is_full(call)) || (compound->keep_body && call->out.full)) {
+		compound->keep_body = false;
+		status = compound->minor ? NFS4ERR_REP_TOO_BIG : NFS4ERR_RESOURCE;
+	}
 	if (status != NFS4_OK && !compound->keep_body) {
 		if (call->data && call->data_at >= compound->body_at) {
 			buf_unref(call->data);

@@ -23,6 +23,7 @@ RESTOREFH, ATTRNOTSUPP, NO_GRACE, BADXDR, OPENMODE, BADOWNER = (10030, 10032, 10
                                                                10039)
 BADNAME, OP_ILLEGAL, BADSESSION, BADSLOT, COMPLETE_ALREADY = 10041, 10044, 10052, 10053, 10054
 SEQ_MISORDERED, SEQUENCE_POS, TOO_MANY_OPS, NOT_IN_SESSION = 10063, 10064, 10070, 10071
+RESOURCE, REP_TOO_BIG = 10018, 10066
 CLIENTID_BUSY, NOT_ONLY_OP, OLD_STATEID = 10074, 10081, 10024
 ZERO = u32(0) + bytes(12)
 
@@ -353,6 +354,23 @@ class Suite:
         expect(same, handle, "the same file")
         a.close(handle, state)
 
+    def full_replies(self):
+        """More than a reply holds: what is there is good, and the compound ends with it."""
+        a = self.client
+        handle, state = a.open(self.root, "full", how=UNCHECKED)
+        expect(a.write(handle, state, 0, bytes(range(256)) * 4096), OK, "WRITE")
+        read = u32(25) + ZERO + u64(0) + u32(1 << 20)
+        for minor, status in ((1, REP_TOO_BIG), (0, RESOURCE)):
+            ops = [putfh(handle), read, read, u32(9) + bitmap(4)]
+            result = a.ops(*ops) if minor else compound(self.c, ops, minor=0)
+            expect((result.status, result.count), (status, 4 if minor else 3), "the second READ")
+            result.good(22)
+            r = result.good(25)
+            expect((r.bool(), r.opaque()), (True, bytes(range(256)) * 4096), "the first READ")
+            expect(result.result(25), status, "the second one")
+            r.end()
+        expect(a.close(handle, state), OK, "CLOSE")
+
     def attributes(self):
         a = self.client
         handle, stateid = a.open(self.root, "attrs", how=UNCHECKED)
@@ -445,7 +463,7 @@ class Suite:
         expect(self.client.ops(PUTROOTFH).status, OK, "others are served")
 
 
-CASES = ("compounds", "clients", "slots", "pseudo_root", "opens", "attributes", "names", "hostile")
+CASES = ("compounds", "clients", "slots", "pseudo_root", "opens", "full_replies", "attributes", "names", "hostile")
 
 
 def test(t):
