@@ -125,6 +125,9 @@ void nfs4_use_current(const struct nfs_call *call, struct nfs4_stateid *stateid)
 	if (call->compound.minor == 0 || stateid->seqid != 1 ||
 	    memcmp(stateid->other, zero, sizeof(zero)) != 0)
 		return;
+	/* Where there is none it stays what it is, which is nobody's. */
+	if (memcmp(call->compound.current.state_other, zero, sizeof(zero)) == 0)
+		return;
 	stateid->seqid = call->compound.current.state_seqid;
 	memcpy(stateid->other, call->compound.current.state_other, 12);
 }

@@ -310,6 +310,7 @@ class Suite:
         expect(a.open(self.root, "nothing"), NOENT, "not there")
         expect(a.open(a.walk(), "files"), ISDIR, "the root above")
         a.fails(INVAL, putfh(self.root), open_file("x", access=0))
+        a.fails(BAD_STATEID, putfh(handle), u32(25) + u32(1) + bytes(12) + u64(0) + u32(1))
         expect(a.open(self.root, ".."), BADNAME, "..")
         expect(a.open(self.root, "a/b"), BADNAME, "a slash")
         a.fails(NO_GRACE, putfh(handle), open_file("", claim=1) + u32(0))
