@@ -178,14 +178,13 @@ static char *record_name(struct nfs_call *call)
 {
 	struct nlm *nlm = nlm_of(call);
 	char *name = nfs_call_scratch(call, NFS_RECORD_NAME);
-	struct nlm_host *host;
 
+	if (!name)
+		return NULL;
 	pthread_mutex_lock(&nlm->lock);
-	host = nlm_host_get(nlm, call->conn, true);
-	if (host && name)
-		memcpy(name, host->record, NFS_RECORD_NAME);
+	nlm_record_name(nlm, call->conn, name);
 	pthread_mutex_unlock(&nlm->lock);
-	return host ? name : NULL;
+	return name;
 }
 
 static void recorded(struct nfs_call *call, int result)
@@ -251,6 +250,13 @@ static void note_state(struct nlm *nlm, const struct nfs_conn *conn, uint32_t st
 		host->state = state;
 }
 
+/* There was no room for an owner. */
+static void tidy(struct nlm *nlm, struct nlm_host *host)
+{
+	if (host)
+		nlm_host_tidy(nlm, host);
+}
+
 /* A request on its way while its share was withdrawn leaves nothing behind. */
 static bool is_withdrawn(const struct nlm *nlm, const struct lock_key *key)
 {
@@ -267,8 +273,10 @@ static int lock_once(struct nfs_call *call, const struct nlm_args *args,
 	struct nlm_wait *wait;
 	int result;
 
-	if (!owner)
+	if (!owner) {
+		tidy(nlm, host);
 		return -ENOLCK;
+	}
 	if (is_withdrawn(nlm, &key)) {
 		nlm_owner_tidy(nlm, owner);
 		return -ESTALE;
@@ -476,6 +484,8 @@ static int share_once(struct nfs_call *call, const struct nlm_args *args, uint64
 	}
 	if (owner)
 		nlm_owner_tidy(nlm, owner);
+	else
+		tidy(nlm, host);
 	return result;
 }
 

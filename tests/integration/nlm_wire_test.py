@@ -231,6 +231,18 @@ class Suite:
         lockd.say = GRANTED
         one.unlock(f, 0, 0)
 
+    def strangers(self):
+        """Hosts that get nothing are nobody: more of them than there is room for."""
+        f = self.file("strangers")
+        for i in range(520):
+            host = Host(self.port, f"127.1.{i // 200}.{i % 200 + 1}")
+            expect(host.lock(f, 0, 1, reclaim=1), GRACE, "nothing to reclaim")
+            host.c.close()
+        last = Host(self.port, "127.1.9.9")
+        expect(last.lock(f, 0, 1), GRANTED, "LOCK of one more")
+        last.unlock(f, 0, 1)
+        last.c.close()
+
     def host_restarts(self):
         f = self.file("hosts")
         expect(self.one.lock(f, 0, 10), GRANTED, "LOCK")
@@ -361,7 +373,7 @@ def test(t):
     server = rpc.MemoryServer()
     try:
         suite = Suite(server)
-        for name in ("programs", "ranges", "with_v4", "host_restarts"):
+        for name in ("programs", "ranges", "with_v4", "host_restarts", "strangers"):
             case(t, name, getattr(suite, name))
         case(t, "waiting", lambda: suite.waiting(lockd))
     finally:
