@@ -108,6 +108,13 @@ void nfs4_server_destroy(struct nfs4_server *nfs4)
 	heap_free(nfs4);
 }
 
+/* One that was never confirmed has none: it is another's of the same name. */
+static void drop_record(struct nfs4_server *nfs4, const struct nfs4_client *client)
+{
+	if (client->confirmed)
+		nfs_record_drop(nfs4->server->grace, client->record);
+}
+
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
@@ -119,7 +126,7 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	if (client_busy(nfs4, client))
 		return false;
 	/* First: who waits for a lock of its looks whether its record is gone. */
-	nfs_record_drop(nfs4->server->grace, client->record);
+	drop_record(nfs4, client);
 	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
@@ -257,19 +264,18 @@ int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, u
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t id)
 {
 	struct nfs4_client *client;
-	char record[NFS_RECORD_NAME] = "";
 	int status = NFS4_OK;
 
 	pthread_mutex_lock(&nfs4->lock);
 	client = nfs4_client_by_id(nfs4, id);
-	if (client)
-		memcpy(record, client->record, sizeof(record));
-	if (!client || client->minor == 0)
+	if (!client || client->minor == 0) {
 		status = NFS4ERR_STALE_CLIENTID;
-	else if (client->sessions || client->states || !nfs4_drop_client(nfs4, client))
+	} else if (client->sessions || client->states || client_busy(nfs4, client)) {
 		status = NFS4ERR_CLIENTID_BUSY;
-	else
-		nfs_record_drop(nfs4->server->grace, record);
+	} else {
+		drop_record(nfs4, client);
+		nfs4_drop_client(nfs4, client);
+	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }

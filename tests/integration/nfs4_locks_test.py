@@ -21,7 +21,7 @@ import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
     Client, Compound, compound, create_session, expect, putfh, lookup, open_file, PUTROOTFH, GETFH,
-    SAVEFH, RESTORE, UNCHECKED, ZERO)
+    SAVEFH, RESTORE, exchange_id, UNCHECKED, ZERO)
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -376,6 +376,9 @@ class Restarted:
             other, theirs = b.open(root, "other", how=UNCHECKED, access=1, deny=2)
             expect(len(b.lock(other, READ, 0, 100, theirs, b"p")), 16, "LOCK")
             idle.complete()
+            # Somebody with its name who is never confirmed, and goes again.
+            r = compound(c, [exchange_id(b"one", b"another!")]).good(42)
+            expect(compound(c, [u32(57) + u64(r.u64())]).status, OK, "DESTROY_CLIENTID")
         self.kill()
         with rpc.Connection(self.port) as c:
             a, b, c3 = (Locker(c, name, complete=False) for name in (b"one", b"two", b"three"))
