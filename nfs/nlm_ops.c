@@ -555,6 +555,17 @@ static void unshare_file(struct nfs_call *call)
 
 /* ---- a host speaks for itself: its address is who it is, whatever name it gives */
 
+/* From ports above 1023 any user of the host could say that it has restarted: what it has where
+ * such ports are not let in stays. */
+static bool is_secure(const void *context, uint64_t volume)
+{
+	const struct nfs_call *call = context;
+	const struct nfs_export *export = nfs_table_by_id(call->table, volume);
+	const struct nfs_rule *rule = export ? nfs_export_rule(export, &call->conn->address) : NULL;
+
+	return call->conn->address.port >= 1024 && !(rule && rule->insecure);
+}
+
 static void free_host(struct nfs_call *call)
 {
 	struct nlm *nlm = nlm_of(call);
@@ -570,7 +581,7 @@ static void free_host(struct nfs_call *call)
 	pthread_mutex_lock(&nlm->lock);
 	host = nlm_host_get(nlm, call->conn, false);
 	if (host && (!state || host->state != state))
-		nlm_host_keep(nlm, host, NULL, NULL);
+		nlm_host_keep(nlm, host, is_secure, call);
 	pthread_mutex_unlock(&nlm->lock);
 	nfs_call_reply(call);
 }
