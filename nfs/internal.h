@@ -21,8 +21,9 @@
  *   mount.c, portmap.c, nfs3*.c, nfs4*.c   arguments -> vfs_submit() -> results
  *   call.c    reply -> conn.c -> stream_send()
  *
- * A call lives on its connection's loop. What loops share: the export table (immutable) and the
- * duplicate request cache and the NFSv4 state (a mutex each, held for memory work only). */
+ * A call lives on its connection's loop. What loops share: the export table (immutable), and the
+ * duplicate request cache, the state of NFSv4, that of NLM, the grace periods and the locks (a mutex
+ * each, taken in this order, held for memory work only). */
 
 struct nfs_conn;
 struct nfs_call;
@@ -233,6 +234,11 @@ struct nfs_call {
 	uint8_t small_record[NFS_CALL_SMALL];
 	uint8_t small_reply[NFS_REPLY_SMALL];
 };
+
+static inline uint64_t nfs_call_now(const struct nfs_call *call)
+{
+	return loop_now(call->conn->io->loop);
+}
 
 struct nfs_call *nfs_call_create(struct nfs_conn *conn);
 void nfs_call_free(struct nfs_io *io, struct nfs_call *call);

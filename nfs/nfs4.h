@@ -112,6 +112,8 @@ int nfs4_submit(struct nfs_call *call, enum vfs_op op,
  * read-only export, and on the root above the exports. */
 int nfs4_need_object(struct nfs_call *call, bool changes);
 void nfs4_set_object(struct nfs_call *call, const struct vfs_object *object);
+/* change_info4 of call->vfs' directory. */
+void nfs4_put_change(struct nfs_call *call, unsigned which);
 /* A component of a path: BADNAME, INVAL, NAMETOOLONG. */
 int nfs4_get_name(struct nfs_call *call, const char **ret_name, unsigned *ret_length);
 

@@ -245,11 +245,6 @@ static int need_copy(struct nfs_call *call, struct copy_stateids *ids, uint64_t 
 	return status;
 }
 
-static void cloned(struct nfs_call *call, int result)
-{
-	nfs4_done(call, nfs4_status_of(result));
-}
-
 int nfs4_op_clone(struct nfs_call *call)
 {
 	struct copy_stateids ids;
@@ -272,7 +267,7 @@ int nfs4_op_clone(struct nfs_call *call)
 	call->vfs.offset2 = to;
 	call->vfs.length = count;
 	call->vfs.flags = VFS_OWNER_OVERRIDE | (flags == 3 ? VFS_OPENED : 0);
-	return nfs4_submit(call, VFS_CLONE, cloned);
+	return nfs4_submit(call, VFS_CLONE, changed);
 }
 
 static void copy_step(struct nfs_call *call);
@@ -502,13 +497,6 @@ static int need_name(struct nfs_call *call, const char *name, uint32_t length, b
 	return NFS4_OK;
 }
 
-static void put_change(struct nfs_call *call)
-{
-	xdr_put_bool(&call->out, true);
-	xdr_put_u64(&call->out, call->vfs.before[0].change);
-	xdr_put_u64(&call->out, call->vfs.after[0].change);
-}
-
 static void xattr_got(struct nfs_call *call, int result)
 {
 	if (result == 0)
@@ -532,7 +520,7 @@ int nfs4_op_getxattr(struct nfs_call *call)
 static void xattr_changed(struct nfs_call *call, int result)
 {
 	if (result == 0)
-		put_change(call);
+		nfs4_put_change(call, 0);
 	nfs4_done(call, xattr_status(result));
 }
 

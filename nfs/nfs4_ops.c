@@ -405,7 +405,7 @@ static int read_link(struct nfs_call *call)
 
 /* ---- making, removing, renaming */
 
-static void put_change(struct nfs_call *call, unsigned which)
+void nfs4_put_change(struct nfs_call *call, unsigned which)
 {
 	xdr_put_bool(&call->out, true); /* atomic */
 	xdr_put_u64(&call->out, call->vfs.before[which].change);
@@ -417,7 +417,7 @@ static void create_done(struct nfs_call *call, int result)
 	struct nfs4_bitmap set = wanted_of(call);
 
 	if (result == 0) {
-		put_change(call, 0);
+		nfs4_put_change(call, 0);
 		nfs4_put_bitmap(&call->out, &set);
 		nfs4_set_object(call, &call->vfs.result_object);
 	}
@@ -470,7 +470,7 @@ static int create(struct nfs_call *call)
 static void remove_done(struct nfs_call *call, int result)
 {
 	if (result == 0)
-		put_change(call, 0);
+		nfs4_put_change(call, 0);
 	nfs4_done(call, nfs4_status_of(result));
 }
 
@@ -505,8 +505,8 @@ static int need_both(struct nfs_call *call)
 static void rename_done(struct nfs_call *call, int result)
 {
 	if (result == 0) {
-		put_change(call, 0);
-		put_change(call, 1);
+		nfs4_put_change(call, 0);
+		nfs4_put_change(call, 1);
 	}
 	nfs4_done(call, nfs4_status_of(result));
 }
@@ -536,7 +536,7 @@ static int rename_name(struct nfs_call *call)
 static void link_done(struct nfs_call *call, int result)
 {
 	if (result == 0)
-		put_change(call, 1);
+		nfs4_put_change(call, 1);
 	nfs4_done(call, nfs4_status_of(result));
 }
 

@@ -4,7 +4,7 @@
  * is called back. */
 #include <string.h>
 
-#include "nfs/nfs4.h"
+#include "nfs/nfs4_state.h"
 
 #define EXCHGID_UPDATE       0x40000000u
 #define EXCHGID_CONFIRMED    0x80000000u
@@ -13,16 +13,6 @@
 #define CHANNEL_REQUEST_MAX  (NFS_RECORD_MAX)
 #define CHANNEL_REPLY_MAX    ((1u << 20) + 4096)
 #define CHANNEL_MIN          512u
-
-static struct nfs4_server *server_of(const struct nfs_call *call)
-{
-	return call->conn->server->nfs4;
-}
-
-static uint64_t now_of(const struct nfs_call *call)
-{
-	return loop_now(call->conn->io->loop);
-}
 
 /* Who we are: the same after a restart, or clients do not claim what they had. */
 static void put_server_owner(struct nfs_call *call)
@@ -63,7 +53,7 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 	memcpy(exchange.verifier, verifier, 8);
 	exchange.minor = 1;
 	exchange.update = flags & EXCHGID_UPDATE;
-	status = nfs4_exchange_id(server_of(call), &exchange, now_of(call));
+	status = nfs4_exchange_id(nfs4_server_of(call), &exchange, nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_u64(&call->out, exchange.id);
@@ -151,7 +141,7 @@ int nfs4_op_create_session(struct nfs_call *call)
 	if (fore.request < CHANNEL_MIN || fore.reply < CHANNEL_MIN || fore.operations < 2 ||
 	    fore.requests == 0)
 		return NFS4ERR_TOOSMALL;
-	status = nfs4_create_session(server_of(call), client, sequence, id, now_of(call));
+	status = nfs4_create_session(nfs4_server_of(call), client, sequence, id, nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_fixed(&call->out, id, sizeof(id));
@@ -167,14 +157,14 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 	const uint8_t *id = xdr_get_fixed(&call->in, 16);
 
 	return call->in.bad ? NFS4ERR_BADXDR
-			    : nfs4_destroy_session(server_of(call), id, call->compound.session);
+			    : nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)
 {
 	uint64_t client = xdr_get_u64(&call->in);
 
-	return call->in.bad ? NFS4ERR_BADXDR : nfs4_destroy_clientid(server_of(call), client);
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_destroy_clientid(nfs4_server_of(call), client);
 }
 
 /* Any connection may carry any session's requests. */
@@ -186,7 +176,7 @@ int nfs4_op_bind_conn(struct nfs_call *call)
 	xdr_get_bool(&call->in);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	if (!nfs4_session_exists(server_of(call), id))
+	if (!nfs4_session_exists(nfs4_server_of(call), id))
 		return NFS4ERR_BADSESSION;
 	if (direction == 2) /* the back channel alone */
 		return NFS4ERR_INVAL;
@@ -209,7 +199,7 @@ int nfs4_op_sequence(struct nfs_call *call)
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
 	memcpy(sequence.session, id, 16);
-	status = nfs4_slot_take(call, &sequence, now_of(call));
+	status = nfs4_slot_take(call, &sequence, nfs_call_now(call));
 	if (status == NFS4_PENDING) { /* a retry: the whole answer is there */
 		nfs_call_reply(call);
 		return NFS4_PENDING;
@@ -258,7 +248,7 @@ int nfs4_op_setclientid(struct nfs_call *call)
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
 	memcpy(exchange.verifier, verifier, 8);
-	status = nfs4_set_clientid(server_of(call), &exchange, confirm, now_of(call));
+	status = nfs4_set_clientid(nfs4_server_of(call), &exchange, confirm, nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_u64(&call->out, exchange.id);
@@ -272,12 +262,12 @@ int nfs4_op_setclientid_confirm(struct nfs_call *call)
 	const uint8_t *confirm = xdr_get_fixed(&call->in, 8);
 
 	return call->in.bad ? NFS4ERR_BADXDR
-			    : nfs4_confirm_clientid(server_of(call), id, confirm, now_of(call));
+			    : nfs4_confirm_clientid(nfs4_server_of(call), id, confirm, nfs_call_now(call));
 }
 
 int nfs4_op_renew(struct nfs_call *call)
 {
 	uint64_t id = xdr_get_u64(&call->in);
 
-	return call->in.bad ? NFS4ERR_BADXDR : nfs4_renew(server_of(call), id, now_of(call));
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_renew(nfs4_server_of(call), id, nfs_call_now(call));
 }

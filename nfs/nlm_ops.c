@@ -147,7 +147,7 @@ static bool in_grace(const struct nfs_call *call)
 static bool gives_way(const struct nfs_call *call, const struct lock_conflict *conflict)
 {
 	return nfs4_client_gives_way(call->conn->server, conflict->client,
-				     loop_now(call->conn->io->loop));
+				     nfs_call_now(call));
 }
 
 /* ---- before a host gets its first lock on a share */

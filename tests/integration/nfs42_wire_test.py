@@ -229,6 +229,10 @@ class Suite:
         status, r = self.one(file, u32(9) + bitmap(82))
         expect((status, r.take(16), r.opaque()), (OK, u32(3, 0, 0, 1 << 18), u32(1)), "supported")
         expect(self.one(file, u32(3, 0x1C0))[1].u32(), 0x1C0, "ACCESS knows them")
+        for handle, there in ((file, True), (a.walk(), False)):  # clone_blksize: where CLONE is
+            r = self.one(handle, u32(9) + bitmap(0, 77))[1]
+            words = [r.u32() for _ in range(r.u32())]
+            expect(len(words) == 3 and bool(words[2] >> 13 & 1), there, "clone_blksize")
         a.close(file, state)
 
     @staticmethod
