@@ -68,13 +68,13 @@ enum nfs4_status {
 	NFS4ERR_COMPLETE_ALREADY = 10054,
 	NFS4ERR_SEQ_MISORDERED = 10063,
 	NFS4ERR_SEQUENCE_POS = 10064,
+	NFS4ERR_REQ_TOO_BIG = 10065,
 	NFS4ERR_REP_TOO_BIG = 10066,
 	NFS4ERR_REP_TOO_BIG_TO_CACHE = 10067,
 	NFS4ERR_RETRY_UNCACHED_REP = 10068,
 	NFS4ERR_TOO_MANY_OPS = 10070,
 	NFS4ERR_OP_NOT_IN_SESSION = 10071,
 	NFS4ERR_CLIENTID_BUSY = 10074,
-	NFS4ERR_SEQ_FALSE_RETRY = 10076,
 	NFS4ERR_NOT_ONLY_OP = 10081,
 	NFS4ERR_WRONG_TYPE = 10083,
 	NFS4ERR_UNION_NOTSUPP = 10090,
@@ -89,6 +89,7 @@ enum nfs4_status {
 #define NFS4_TAG_MAX    1024u
 #define NFS4_OWNER_MAX  1024u
 #define NFS4_SLOTS      32u
+#define NFS4_REPLY_MAX  ((1u << 20) + 4096)
 #define NFS4_CACHED_MAX 2048u /* bytes of a reply kept for a retry */
 #define NFS4_ATTR_WORDS 3u
 
@@ -146,9 +147,15 @@ struct nfs4_exchange {
 	bool confirmed;
 };
 int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now);
-/* ret_retry: the same request as the last one; *ret_session is the one made then. */
+/* What a session's requests may be (RFC 8881 18.36.3): bytes of one and of its reply, from the RPC
+ * header on, and of a reply that is kept; operations of one; slots. */
+struct nfs4_channel {
+	uint32_t request, reply, cached, operations, requests;
+};
+/* @fore is made smaller where we have less. The same request as the last one: *ret_id is the one
+ * that was made then. */
 int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			uint8_t ret_id[16], uint64_t now);
+			struct nfs4_channel *fore, uint8_t ret_id[16], uint64_t now);
 /* @own: the session of the request that asks (NULL: none); it goes when that is answered. */
 int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 			 const struct nfs4_session *own);
@@ -166,12 +173,13 @@ bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16]);
 
 struct nfs4_sequence {
 	uint8_t session[16];
-	uint32_t sequence, slot, highest;
+	uint32_t sequence, slot;
 	bool cache_this;
+	uint32_t highest_slot; /* result */
 };
 /* NFS4_OK: the slot is the call's until nfs4_slot_release(). NFS4_PENDING: a retry, whose answer
  * has been put to call->out behind the RPC header. */
-int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now);
+int nfs4_slot_take(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now);
 void nfs4_slot_release(struct nfs_call *call);
 int nfs4_reclaim_complete(struct nfs_call *call, bool one_fs);
 

@@ -22,6 +22,7 @@ struct nfs4_session {
 	struct nfs4_client *client;
 	uint32_t index;
 	uint64_t number;
+	struct nfs4_channel fore;
 	bool doomed; /* goes with the slot of the request that destroyed it */
 	struct slot slots[NFS4_SLOTS];
 	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
@@ -409,7 +410,7 @@ static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_cl
 }
 
 static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t sequence,
-				 uint8_t ret_id[16], uint64_t now)
+				 const struct nfs4_channel *fore, uint8_t ret_id[16], uint64_t now)
 {
 	struct nfs4_client *client = nfs4_client_by_id(nfs4, id);
 	struct nfs4_session *session;
@@ -430,19 +431,30 @@ static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t
 		session = new_session(nfs4, client);
 	if (!session)
 		return NFS4ERR_DELAY;
+	session->fore = *fore;
 	client->next_sequence++;
 	session_id(session, client->last_session);
 	memcpy(ret_id, client->last_session, 16);
 	return NFS4_OK;
 }
 
+static void bound(uint32_t *value, uint32_t most)
+{
+	*value = *value < most ? *value : most;
+}
+
 int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			uint8_t ret_id[16], uint64_t now)
+			struct nfs4_channel *fore, uint8_t ret_id[16], uint64_t now)
 {
 	int status;
 
+	bound(&fore->request, NFS_RECORD_MAX);
+	bound(&fore->reply, NFS4_REPLY_MAX);
+	bound(&fore->cached, NFS4_CACHED_MAX);
+	bound(&fore->operations, NFS4_OPS_MAX);
+	bound(&fore->requests, NFS4_SLOTS);
 	pthread_mutex_lock(&nfs4->lock);
-	status = create_session_locked(nfs4, client, sequence, ret_id, now);
+	status = create_session_locked(nfs4, client, sequence, fore, ret_id, now);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
@@ -479,15 +491,33 @@ bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16])
 
 /* ---- slots (RFC 8881 2.10.6) */
 
-static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
+/* What the request and its slot may be. */
+static int check_bounds(const struct nfs_call *call, const struct nfs4_session *session,
+			uint32_t slot)
+{
+	size_t length = call->record_length;
+
+	if (call->payload) /* received apart, with its padding */
+		length += call->payload_length + xdr_padding(call->payload_length);
+	if (slot >= session->fore.requests)
+		return NFS4ERR_BADSLOT;
+	if (length > session->fore.request)
+		return NFS4ERR_REQ_TOO_BIG;
+	return call->compound.count > session->fore.operations ? NFS4ERR_TOO_MANY_OPS : NFS4_OK;
+}
+
+static int take_locked(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now)
 {
 	struct nfs4_session *session = find_session(nfs4_server_of(call), sequence->session);
 	struct slot *slot;
+	int status;
 
 	if (!session || session->doomed)
 		return NFS4ERR_BADSESSION;
-	if (sequence->slot >= NFS4_SLOTS)
-		return NFS4ERR_BADSLOT;
+	status = check_bounds(call, session, sequence->slot);
+	if (status != NFS4_OK)
+		return status;
+	sequence->highest_slot = session->fore.requests - 1;
 	slot = &session->slots[sequence->slot];
 	session->client->renewed_ns = now;
 	if (sequence->sequence == slot->sequence + 1 && !slot->running) {
@@ -497,7 +527,9 @@ static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequen
 		call->compound.session = session;
 		call->compound.client = session->client;
 		call->compound.slot = sequence->slot;
-		call->compound.cache_this = sequence->cache_this;
+		call->compound.reply_max = session->fore.reply;
+		call->compound.cached_max =
+		    sequence->cache_this ? session->fore.cached : UINT32_MAX;
 		return NFS4_OK;
 	}
 	if (slot->running)
@@ -512,7 +544,7 @@ static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequen
 	return NFS4_PENDING;
 }
 
-int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
+int nfs4_slot_take(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	int status;
@@ -523,12 +555,30 @@ int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, 
 	return status;
 }
 
+/* The reply behind its RPC header, in one piece. */
+static void keep_reply(const struct nfs_call *call, struct slot *slot)
+{
+	const uint8_t *from = call->out.base + RPC_MARK_LENGTH + RPC_REPLY_LENGTH;
+	const uint8_t *end = call->out.base + xdr_length(&call->out);
+	const uint8_t *middle = call->data ? call->out.base + call->data_at : end;
+	struct xdr_out to;
+
+	xdr_out_init(&to, slot->reply, NFS4_CACHED_MAX);
+	memcpy(xdr_put_room(&to, (size_t)(middle - from)), from, (size_t)(middle - from));
+	if (call->data)
+		xdr_put_fixed(&to, call->data->data, call->data_length);
+	if (end > middle)
+		memcpy(xdr_put_room(&to, (size_t)(end - middle)), middle, (size_t)(end - middle));
+	slot->length = (uint32_t)xdr_length(&to);
+	slot->kept = true;
+}
+
 /* Small replies are kept, asked for or not. */
 void nfs4_slot_release(struct nfs_call *call)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_session *session = call->compound.session;
-	size_t head = RPC_MARK_LENGTH + RPC_REPLY_LENGTH, length = xdr_length(&call->out);
+	size_t length = nfs_call_reply_length(call);
 	struct slot *slot;
 
 	if (!session)
@@ -536,11 +586,8 @@ void nfs4_slot_release(struct nfs_call *call)
 	pthread_mutex_lock(&nfs4->lock);
 	slot = &session->slots[call->compound.slot];
 	slot->running = false;
-	if (!call->data && !call->out.full && length >= head && length - head <= NFS4_CACHED_MAX) {
-		slot->kept = true;
-		slot->length = (uint32_t)(length - head);
-		memcpy(slot->reply, call->out.base + head, slot->length);
-	}
+	if (!call->out.full && length >= RPC_REPLY_LENGTH && length <= NFS4_CACHED_MAX)
+		keep_reply(call, slot);
 	if (session->doomed && !session_busy(session))
 		drop_session(nfs4, session);
 	call->compound.session = NULL;

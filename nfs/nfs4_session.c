@@ -10,8 +10,6 @@
 #define EXCHGID_CONFIRMED    0x80000000u
 #define EXCHGID_KNOWN        0x40070103u /* flags a client may set */
 #define EXCHGID_USE_NON_PNFS 0x00010000u
-#define CHANNEL_REQUEST_MAX  (NFS_RECORD_MAX)
-#define CHANNEL_REPLY_MAX    ((1u << 20) + 4096)
 #define CHANNEL_MIN          512u
 
 /* Who we are: the same after a restart, or clients do not claim what they had. */
@@ -65,11 +63,7 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 	return NFS4_OK;
 }
 
-struct channel {
-	uint32_t request, reply, cached, operations, requests;
-};
-
-static void get_channel(struct xdr_in *in, struct channel *channel)
+static void get_channel(struct xdr_in *in, struct nfs4_channel *channel)
 {
 	uint32_t count;
 
@@ -91,14 +85,14 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-static void put_channel(struct xdr_out *out, const struct channel *channel)
+static void put_channel(struct xdr_out *out, const struct nfs4_channel *channel)
 {
 	xdr_put_u32(out, 0);
-	xdr_put_u32(out, least(channel->request, CHANNEL_REQUEST_MAX));
-	xdr_put_u32(out, least(channel->reply, CHANNEL_REPLY_MAX));
-	xdr_put_u32(out, least(channel->cached, NFS4_CACHED_MAX));
-	xdr_put_u32(out, least(channel->operations, NFS4_OPS_MAX));
-	xdr_put_u32(out, least(channel->requests, NFS4_SLOTS));
+	xdr_put_u32(out, channel->request);
+	xdr_put_u32(out, channel->reply);
+	xdr_put_u32(out, channel->cached);
+	xdr_put_u32(out, channel->operations);
+	xdr_put_u32(out, channel->requests);
 	xdr_put_u32(out, 0);
 }
 
@@ -126,7 +120,7 @@ int nfs4_op_create_session(struct nfs_call *call)
 {
 	uint64_t client = xdr_get_u64(&call->in);
 	uint32_t sequence = xdr_get_u32(&call->in), flags = xdr_get_u32(&call->in);
-	struct channel fore, back;
+	struct nfs4_channel fore, back;
 	uint8_t id[16];
 	int status;
 
@@ -141,7 +135,8 @@ int nfs4_op_create_session(struct nfs_call *call)
 	if (fore.request < CHANNEL_MIN || fore.reply < CHANNEL_MIN || fore.operations < 2 ||
 	    fore.requests == 0)
 		return NFS4ERR_TOOSMALL;
-	status = nfs4_create_session(nfs4_server_of(call), client, sequence, id, nfs_call_now(call));
+	status = nfs4_create_session(nfs4_server_of(call), client, sequence, &fore, id,
+				     nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_fixed(&call->out, id, sizeof(id));
@@ -156,8 +151,9 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 {
 	const uint8_t *id = xdr_get_fixed(&call->in, 16);
 
-	return call->in.bad ? NFS4ERR_BADXDR
-			    : nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
+	return call->in.bad
+		   ? NFS4ERR_BADXDR
+		   : nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)
@@ -194,7 +190,7 @@ int nfs4_op_sequence(struct nfs_call *call)
 
 	sequence.sequence = xdr_get_u32(&call->in);
 	sequence.slot = xdr_get_u32(&call->in);
-	sequence.highest = xdr_get_u32(&call->in);
+	xdr_get_u32(&call->in); /* the client's highest slot: we keep what we have given */
 	sequence.cache_this = xdr_get_bool(&call->in);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
@@ -209,8 +205,8 @@ int nfs4_op_sequence(struct nfs_call *call)
 	xdr_put_fixed(&call->out, id, 16);
 	xdr_put_u32(&call->out, sequence.sequence);
 	xdr_put_u32(&call->out, sequence.slot);
-	xdr_put_u32(&call->out, NFS4_SLOTS - 1);
-	xdr_put_u32(&call->out, NFS4_SLOTS - 1);
+	xdr_put_u32(&call->out, sequence.highest_slot);
+	xdr_put_u32(&call->out, sequence.highest_slot);
 	xdr_put_u32(&call->out, 0); /* status flags */
 	return NFS4_OK;
 }
@@ -261,13 +257,15 @@ int nfs4_op_setclientid_confirm(struct nfs_call *call)
 	uint64_t id = xdr_get_u64(&call->in);
 	const uint8_t *confirm = xdr_get_fixed(&call->in, 8);
 
-	return call->in.bad ? NFS4ERR_BADXDR
-			    : nfs4_confirm_clientid(nfs4_server_of(call), id, confirm, nfs_call_now(call));
+	return call->in.bad
+		   ? NFS4ERR_BADXDR
+		   : nfs4_confirm_clientid(nfs4_server_of(call), id, confirm, nfs_call_now(call));
 }
 
 int nfs4_op_renew(struct nfs_call *call)
 {
 	uint64_t id = xdr_get_u64(&call->in);
 
-	return call->in.bad ? NFS4ERR_BADXDR : nfs4_renew(nfs4_server_of(call), id, nfs_call_now(call));
+	return call->in.bad ? NFS4ERR_BADXDR
+			    : nfs4_renew(nfs4_server_of(call), id, nfs_call_now(call));
 }

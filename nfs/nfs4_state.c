@@ -374,7 +374,8 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY : refused;
+	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
+										: refused;
 }
 
 static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,

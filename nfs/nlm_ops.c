@@ -146,8 +146,7 @@ static bool in_grace(const struct nfs_call *call)
  * gone: until then others are told to come back, as in a grace period. */
 static bool gives_way(const struct nfs_call *call, const struct lock_conflict *conflict)
 {
-	return nfs4_client_gives_way(call->conn->server, conflict->client,
-				     nfs_call_now(call));
+	return nfs4_client_gives_way(call->conn->server, conflict->client, nfs_call_now(call));
 }
 
 /* ---- before a host gets its first lock on a share */
