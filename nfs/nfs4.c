@@ -105,6 +105,27 @@ int nfs4_status_of(int result)
 	return NFS4ERR_SERVERFAULT;
 }
 
+/* v4.0 has one error for all that is neither file nor directory (RFC 7530 16.23.4). */
+int nfs4_not_a_file(const struct nfs_call *call, enum vfs_type type)
+{
+	if (type == VFS_REGULAR)
+		return NFS4_OK;
+	if (type == VFS_DIRECTORY)
+		return NFS4ERR_ISDIR;
+	if (call->compound.minor == 0)
+		return NFS4ERR_INVAL;
+	return type == VFS_SYMLINK ? NFS4ERR_SYMLINK : NFS4ERR_WRONG_TYPE;
+}
+
+int nfs4_status_of_file(const struct nfs_call *call, int result)
+{
+	enum vfs_type type = call->vfs.after[0].type;
+
+	return result == -EINVAL && type != VFS_NONE && type != VFS_REGULAR
+		   ? nfs4_not_a_file(call, type)
+		   : nfs4_status_of(result);
+}
+
 /* ---- what operations share */
 
 unsigned nfs4_version(const struct nfs_call *call)
@@ -360,7 +381,7 @@ static void compound(struct nfs_call *call)
 	if (minor >= COUNT(last_ops))
 		finish(call, NFS4ERR_MINOR_VERS_MISMATCH);
 	else if (compound->count > NFS4_OPS_MAX)
-		finish(call, NFS4ERR_TOO_MANY_OPS);
+		finish(call, minor ? NFS4ERR_TOO_MANY_OPS : NFS4ERR_RESOURCE);
 	else if (compound->count == 0)
 		finish(call, NFS4_OK);
 	else

@@ -44,6 +44,7 @@ enum nfs4_status {
 	NFS4ERR_LOCKED = 10012,
 	NFS4ERR_GRACE = 10013,
 	NFS4ERR_SHARE_DENIED = 10015,
+	NFS4ERR_CLID_INUSE = 10017,
 	NFS4ERR_RESOURCE = 10018,
 	NFS4ERR_NOFILEHANDLE = 10020,
 	NFS4ERR_MINOR_VERS_MISMATCH = 10021,
@@ -104,6 +105,10 @@ struct nfs4_stateid {
 };
 
 int nfs4_status_of(int result); /* of a vfs error */
+/* The same of an operation on the contents of call->vfs' object, which may not be a file. */
+int nfs4_status_of_file(const struct nfs_call *call, int result);
+/* What an object of @type that should be a file gives: OK, ISDIR, SYMLINK, WRONG_TYPE, INVAL. */
+int nfs4_not_a_file(const struct nfs_call *call, enum vfs_type type);
 /* Ends an operation that was pending. */
 void nfs4_done(struct nfs_call *call, int status);
 /* Submit call->vfs; @done gets the vfs result and ends with nfs4_done(). */
@@ -120,6 +125,8 @@ int nfs4_get_name(struct nfs_call *call, const char **ret_name, unsigned *ret_le
 
 /* nfs4_attr.c */
 void nfs4_get_bitmap(struct xdr_in *in, struct nfs4_bitmap *ret_bitmap);
+/* Of those that can only be set; nobody can ask for their value: INVAL. */
+bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted);
 void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *bitmap);
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted);
 /* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. */
@@ -136,7 +143,17 @@ struct nfs4_client;
 struct nfs4_session;
 struct nfs4_open;
 
+/* Who makes a client known, and is the only one to change that. */
+struct nfs4_principal {
+	uint32_t flavor, uid;
+};
+static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *call)
+{
+	return (struct nfs4_principal){call->rpc.flavor, call->rpc.uid};
+}
+
 struct nfs4_exchange {
+	struct nfs4_principal principal;
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
@@ -154,22 +171,24 @@ struct nfs4_channel {
 };
 /* @fore is made smaller where we have less. The same request as the last one: *ret_id is the one
  * that was made then. */
-int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			struct nfs4_channel *fore, uint8_t ret_id[16], uint64_t now);
-/* @own: the session of the request that asks (NULL: none); it goes when that is answered. */
+int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequence,
+			struct nfs4_channel *fore, uint8_t ret_id[16]);
+/* @own: the session of the request that asks (NULL: none); it goes when that is answered, if it is
+ * the last operation of it. */
 int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 			 const struct nfs4_session *own);
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t client);
 /* v4.0: SETCLIENTID (exchange->minor is 0), SETCLIENTID_CONFIRM, RENEW. */
 int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 		      uint8_t ret_confirm[8], uint64_t now);
-int nfs4_confirm_clientid(struct nfs4_server *nfs4, uint64_t id, const uint8_t verifier[8],
-			  uint64_t now);
+int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8]);
 int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
 uint32_t nfs4_lease_seconds(const struct nfs_server *server);
 /* For NLM: nfs4_gives_way() from outside. */
 bool nfs4_client_gives_way(struct nfs_server *server, uint64_t id, uint64_t now);
-bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16]);
+/* Is there one with this id, and is it @session (NULL: whichever)? */
+bool nfs4_session_is(struct nfs4_server *nfs4, const uint8_t id[16],
+		     const struct nfs4_session *session);
 
 struct nfs4_sequence {
 	uint8_t session[16];

@@ -29,7 +29,7 @@ static int need_range(struct nfs_call *call, bool changes, struct nfs4_stateid *
 
 static void changed(struct nfs_call *call, int result)
 {
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 static int space(struct nfs_call *call, enum vfs_op op)
@@ -68,7 +68,7 @@ static void sought(struct nfs_call *call, int result)
 		xdr_put_bool(&call->out, call->vfs.eof);
 		xdr_put_u64(&call->out, call->vfs.offset);
 	}
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 int nfs4_op_seek(struct nfs_call *call)
@@ -126,7 +126,7 @@ static void plus_read(struct nfs_call *call, int result)
 
 	if (result < 0) {
 		buf_unref(data);
-		nfs4_done(call, nfs4_status_of(result));
+		nfs4_done(call, nfs4_status_of_file(call, result));
 		return;
 	}
 	xdr_put_bool(&call->out, call->vfs.eof);
@@ -161,7 +161,7 @@ static void plus_sought(struct nfs_call *call, int result)
 	struct buf *data;
 
 	if (result < 0 && (result != -ENXIO || call->vfs.after[0].type == VFS_NONE)) {
-		nfs4_done(call, nfs4_status_of(result));
+		nfs4_done(call, nfs4_status_of_file(call, result));
 		return;
 	}
 	if (result == -ENXIO || data_at >= end) {

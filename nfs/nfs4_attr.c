@@ -342,6 +342,11 @@ static void put_exclusive(struct xdr_out *out, const struct source *source)
 	nfs4_put_bitmap(out, &settable);
 }
 
+bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted)
+{
+	return has(wanted, ATTR_ATIME_SET) || has(wanted, ATTR_MTIME_SET);
+}
+
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted)
 {
 	return has(wanted, 21) || has(wanted, 22) || has(wanted, 23) || has(wanted, 42) ||

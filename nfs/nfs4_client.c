@@ -217,6 +217,7 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 	client->renewed_ns = now;
 	client->next_sequence = 1;
 	client->minor = exchange->minor;
+	client->principal = exchange->principal;
 	client->owner_length = exchange->owner_length;
 	memcpy(client->owner, exchange->owner, exchange->owner_length);
 	memcpy(client->verifier, exchange->verifier, sizeof(client->verifier));
@@ -225,6 +226,34 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 	list_push_back(&nfs4->clients, &client->link);
 	nfs4->client_count++;
 	return client;
+}
+
+static bool same_principal(const struct nfs4_client *client, const struct nfs4_principal *principal)
+{
+	return client->principal.flavor == principal->flavor &&
+	       client->principal.uid == principal->uid;
+}
+
+/* Somebody else comes with the name of a client that is alive and has something (RFC 8881 18.35.5,
+ * case 3; RFC 7530 9.1.2). One that has nothing, or is silent, makes room. */
+static bool is_inuse(const struct nfs4_server *nfs4, const struct nfs4_client *known,
+		     const struct nfs4_exchange *exchange, uint64_t now)
+{
+	return known && !same_principal(known, &exchange->principal) &&
+	       (known->states || known->sessions) &&
+	       (now < known->renewed_ns || now - known->renewed_ns <= nfs4->lease_ns);
+}
+
+/* One that has not been confirmed for a lease is not any more. */
+static struct nfs4_client *fresh_client(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
+{
+	struct nfs4_client *client = nfs4_client_by_id(nfs4, id);
+
+	if (!client || client->confirmed || now < client->renewed_ns ||
+	    now - client->renewed_ns <= nfs4->lease_ns)
+		return client;
+	nfs4_drop_client(nfs4, client);
+	return NULL;
 }
 
 static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now)
@@ -238,6 +267,11 @@ static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *excha
 		return NFS4ERR_NOENT;
 	if (exchange->update && !same)
 		return NFS4ERR_NOT_SAME;
+	if (exchange->update && !same_principal(known, &exchange->principal))
+		return NFS4ERR_PERM;
+	if (is_inuse(nfs4, known, exchange, now))
+		return NFS4ERR_CLID_INUSE;
+	same = same && same_principal(known, &exchange->principal);
 	if (!same) {
 		if (unknown)
 			nfs4_drop_client(nfs4, unknown);
@@ -307,9 +341,12 @@ static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false), *client;
 	uint64_t number;
 
+	if (is_inuse(nfs4, known, exchange, now))
+		return NFS4ERR_CLID_INUSE;
 	if (unknown)
 		nfs4_drop_client(nfs4, unknown);
-	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0) {
+	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0 &&
+	    same_principal(known, &exchange->principal)) {
 		client = known; /* the same client: another callback */
 	} else {
 		client = new_client(nfs4, exchange, now);
@@ -334,16 +371,20 @@ int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 	return status;
 }
 
-int nfs4_confirm_clientid(struct nfs4_server *nfs4, uint64_t id, const uint8_t verifier[8],
-			  uint64_t now)
+int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8])
 {
+	const struct nfs4_principal principal = nfs4_principal_of(call);
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	uint64_t now = nfs_call_now(call);
 	struct nfs4_client *client;
 	int status = NFS4_OK;
 
 	pthread_mutex_lock(&nfs4->lock);
-	client = nfs4_client_by_id(nfs4, id);
+	client = fresh_client(nfs4, id, now);
 	if (!client || client->minor || memcmp(client->confirm, verifier, 8) != 0)
 		status = NFS4ERR_STALE_CLIENTID;
+	else if (!same_principal(client, &principal))
+		status = NFS4ERR_CLID_INUSE;
 	else if (!confirm(nfs4, client))
 		status = NFS4ERR_DELAY;
 	else
@@ -409,10 +450,13 @@ static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_cl
 	return session;
 }
 
-static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t sequence,
-				 const struct nfs4_channel *fore, uint8_t ret_id[16], uint64_t now)
+static int create_session_locked(struct nfs_call *call, uint64_t id, uint32_t sequence,
+				 const struct nfs4_channel *fore, uint8_t ret_id[16])
 {
-	struct nfs4_client *client = nfs4_client_by_id(nfs4, id);
+	const struct nfs4_principal principal = nfs4_principal_of(call);
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	uint64_t now = nfs_call_now(call);
+	struct nfs4_client *client = fresh_client(nfs4, id, now);
 	struct nfs4_session *session;
 
 	if (!client || client->minor == 0)
@@ -423,6 +467,8 @@ static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t
 	}
 	if (sequence != client->next_sequence)
 		return NFS4ERR_SEQ_MISORDERED;
+	if (!client->confirmed && !same_principal(client, &principal))
+		return NFS4ERR_CLID_INUSE;
 	client->renewed_ns = now; /* so that it is not the one that gives way */
 	if (!confirm(nfs4, client))
 		return NFS4ERR_DELAY;
@@ -443,9 +489,10 @@ static void bound(uint32_t *value, uint32_t most)
 	*value = *value < most ? *value : most;
 }
 
-int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			struct nfs4_channel *fore, uint8_t ret_id[16], uint64_t now)
+int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequence,
+			struct nfs4_channel *fore, uint8_t ret_id[16])
 {
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	int status;
 
 	bound(&fore->request, NFS_RECORD_MAX);
@@ -454,7 +501,7 @@ int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequ
 	bound(&fore->operations, NFS4_OPS_MAX);
 	bound(&fore->requests, NFS4_SLOTS);
 	pthread_mutex_lock(&nfs4->lock);
-	status = create_session_locked(nfs4, client, sequence, fore, ret_id, now);
+	status = create_session_locked(call, client, sequence, fore, ret_id);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
@@ -479,14 +526,15 @@ int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 	return status;
 }
 
-bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16])
+bool nfs4_session_is(struct nfs4_server *nfs4, const uint8_t id[16],
+		     const struct nfs4_session *session)
 {
-	bool there;
+	const struct nfs4_session *found;
 
 	pthread_mutex_lock(&nfs4->lock);
-	there = find_session(nfs4, id) != NULL;
+	found = find_session(nfs4, id);
 	pthread_mutex_unlock(&nfs4->lock);
-	return there;
+	return found && (!session || found == session);
 }
 
 /* ---- slots (RFC 8881 2.10.6) */

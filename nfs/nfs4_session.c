@@ -49,6 +49,7 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 	if (flags & ~EXCHGID_KNOWN)
 		return NFS4ERR_INVAL;
 	memcpy(exchange.verifier, verifier, 8);
+	exchange.principal = nfs4_principal_of(call);
 	exchange.minor = 1;
 	exchange.update = flags & EXCHGID_UPDATE;
 	status = nfs4_exchange_id(nfs4_server_of(call), &exchange, nfs_call_now(call));
@@ -135,8 +136,7 @@ int nfs4_op_create_session(struct nfs_call *call)
 	if (fore.request < CHANNEL_MIN || fore.reply < CHANNEL_MIN || fore.operations < 2 ||
 	    fore.requests == 0)
 		return NFS4ERR_TOOSMALL;
-	status = nfs4_create_session(nfs4_server_of(call), client, sequence, &fore, id,
-				     nfs_call_now(call));
+	status = nfs4_create_session(call, client, sequence, &fore, id);
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_fixed(&call->out, id, sizeof(id));
@@ -151,9 +151,13 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 {
 	const uint8_t *id = xdr_get_fixed(&call->in, 16);
 
-	return call->in.bad
-		   ? NFS4ERR_BADXDR
-		   : nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
+	if (call->in.bad)
+		return NFS4ERR_BADXDR;
+	/* Its own only at the end of a compound (RFC 8881 18.37.3). */
+	if (call->compound.session && call->compound.index < call->compound.count &&
+	    nfs4_session_is(nfs4_server_of(call), id, call->compound.session))
+		return NFS4ERR_NOT_ONLY_OP;
+	return nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)
@@ -172,7 +176,7 @@ int nfs4_op_bind_conn(struct nfs_call *call)
 	xdr_get_bool(&call->in);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	if (!nfs4_session_exists(nfs4_server_of(call), id))
+	if (!nfs4_session_is(nfs4_server_of(call), id, NULL))
 		return NFS4ERR_BADSESSION;
 	if (direction == 2) /* the back channel alone */
 		return NFS4ERR_INVAL;
@@ -244,6 +248,7 @@ int nfs4_op_setclientid(struct nfs_call *call)
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
 	memcpy(exchange.verifier, verifier, 8);
+	exchange.principal = nfs4_principal_of(call);
 	status = nfs4_set_clientid(nfs4_server_of(call), &exchange, confirm, nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
@@ -257,9 +262,7 @@ int nfs4_op_setclientid_confirm(struct nfs_call *call)
 	uint64_t id = xdr_get_u64(&call->in);
 	const uint8_t *confirm = xdr_get_fixed(&call->in, 8);
 
-	return call->in.bad
-		   ? NFS4ERR_BADXDR
-		   : nfs4_confirm_clientid(nfs4_server_of(call), id, confirm, nfs_call_now(call));
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_confirm_clientid(call, id, confirm);
 }
 
 int nfs4_op_renew(struct nfs_call *call)

@@ -326,7 +326,11 @@ class Suite:
                 count += 1
                 status = compound(c, [create_session(first.id, count)]).status
             expect((status, count), (DELAY, 1025), "no room for another")
+            r = compound(c, [exchange_id(b"never confirmed")]).good(42)
+            never = r.u64(), r.u32()
             time.sleep(1.2)
+            expect(compound(c, [create_session(*never)]).status, STALE_CLIENTID,
+                   "not confirmed for a lease")
             Client(c, b"second").walk("files")
             expect(compound(c, [first.sequence_op(2)]).status, BADSESSION, "they are gone")
             c.close()
