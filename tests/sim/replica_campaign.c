@@ -151,13 +151,22 @@ static void promote(struct replica_life *life, unsigned node)
 		replica_life_check_promoted(life, node);
 }
 
+static bool applying(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[1 - primary_now].boot;
+
+	return boot && boot->group.staging_good &&
+	       boot->group.staging.sealed > boot->group.staging.applied;
+}
+
 /* The old primary comes back, finds out, gives in, and is filled up. */
 static void fail_back(struct replica_life *life)
 {
 	unsigned old = primary_now;
 
 	primary_now = 1 - old;
-	replica_life_write(life, primary_now);
+	if (rng_one_in(&life->rng, 2)) /* else much of the old one's image is as good as new */
+		replica_life_write(life, primary_now);
 	if (!life->nodes[old].boot) /* its time as primary is over, whatever it believes */
 		node_boot(&life->nodes[old]);
 	life->connected = true;
@@ -165,11 +174,13 @@ static void fail_back(struct replica_life *life)
 	if (life->nodes[old].boot->group.role != GROUP_STANDBY &&
 	    replica_life_demote(life, old) < 0)
 		replica_life_complain(life, "the old primary can not be demoted");
-	replica_life_run(life, 500 + (unsigned)rng_below(&life->rng, 1500));
-	if (rng_one_in(&life->rng, 3)) { /* what it was demoted with has to last */
+	if (rng_one_in(&life->rng, 2)) { /* what it was demoted with has to last */
+		(void)replica_life_until(life, applying, 30000);
+		replica_life_run(life, (unsigned)rng_below(&life->rng, 60));
 		node_crash(&life->nodes[old]);
 		node_boot(&life->nodes[old]);
 	}
+	replica_life_run(life, 500 + (unsigned)rng_below(&life->rng, 1500));
 	if (rng_one_in(&life->rng, 3))
 		bad_luck(life);
 	if (rng_one_in(&life->rng, 3)) /* perhaps the old one had already */
@@ -267,6 +278,11 @@ static void run(struct replica_life *life)
 		if (!life->complaint[0] && rng_one_in(&life->rng, 2))
 			hand_over(life);
 		return;
+	}
+	if (rng_one_in(&life->rng, 3)) { /* all is sealed there, and not all is flushed here */
+		make_room(life);
+		replica_life_quiet(life);
+		(void)replica_life_until(life, all_sealed, 60000);
 	}
 	life->connected = false;
 	life->writing = false;
