@@ -61,6 +61,20 @@ static void make_room(struct replica_life *life)
 	}
 }
 
+/* A catch-up has sent all there is, and is not acknowledged. */
+static bool all_carried(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[primary_now].boot;
+
+	return boot && boot->group.acked && boot->group.members[0].sent.count > 0 &&
+	       recorder_idle(boot->group.recorder);
+}
+
+static bool no_session(struct replica_life *life)
+{
+	return !life->nodes[primary_now].boot->session;
+}
+
 /* The primary stops in order, in the midst of a catch-up or not, and comes again. What it then
  * believes to be sealed is not sent any more. */
 static void stop_in_order(struct replica_life *life)
@@ -70,11 +84,16 @@ static void stop_in_order(struct replica_life *life)
 	if (life->era >= 8)
 		return;
 	replica_life_quiet(life);
-	if (rng_one_in(&life->rng, 2)) { /* everything is marked after this */
-		node_crash(node);
-		node_boot(node);
+	if (rng_one_in(&life->rng, 2)) { /* as after a log that ran over */
+		life->connected = false;
+		replica_life_cut(life);
+		(void)replica_life_until(life, no_session, 30000);
+		recorder_fall_back(node->boot->group.recorder);
+		life->connected = true;
+		(void)replica_life_until(life, all_carried, 3000);
+	} else {
+		replica_life_run(life, (unsigned)rng_below(&life->rng, 1200));
 	}
-	replica_life_run(life, (unsigned)rng_below(&life->rng, 1200));
 	if (life->complaint[0])
 		return;
 	node_stop(node);
