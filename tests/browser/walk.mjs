@@ -61,7 +61,7 @@ async function firstStart() {
 	point(true, "the code makes the first account and signs in");
 }
 
-async function signIn() {
+async function signIn(ready) {
 	await page.getByRole("button", { name: "Sign out" }).click();
 	await page.getByLabel("User name").fill("admin");
 	await page.getByLabel("Password").fill("not the pass phrase");
@@ -70,7 +70,8 @@ async function signIn() {
 	point(true, "a wrong password is refused");
 	await page.getByLabel("Password").fill(PASSWORD);
 	await page.keyboard.press("Enter");
-	await page.waitForSelector(".figures");
+	if (ready) await open("volumes", ready);
+	else await page.waitForSelector(".figures");
 	point(true, "the right one signs in, by the keyboard");
 }
 
@@ -182,15 +183,19 @@ async function volume() {
 	await page.getByRole("button", { name: "scratch", exact: true }).waitFor();
 	await page.getByRole("button", { name: "Change scratch" }).click();
 	await page.getByLabel("Size").fill("3");
+	await page.getByLabel("Name").fill("paper");
+	await page.getByLabel("Operations a second at most").fill("500");
 	await page.getByRole("button", { name: "Save" }).click();
-	await page.getByText("3 GiB").waitFor();
-	await page.getByRole("button", { name: "Delete scratch" }).click();
+	await page.getByRole("button", { name: "paper", exact: true }).waitFor();
+	const changed = await (await page.request.get(`${given.url}${V1}/volumes/tank/paper`)).json();
+	point(changed.size_bytes === 3 * 2 ** 30 && changed.iops_limit === 500, "a volume is made; its size, its limits and its name change together", changed);
+	await page.getByRole("button", { name: "Delete paper" }).click();
 	const go = page.getByRole("button", { name: "Delete", exact: true });
-	point(await go.isDisabled(), "a volume is made and grown; deleting it wants its name");
-	await page.getByLabel("Type scratch to go on").fill("scratch");
+	point(await go.isDisabled(), "deleting it wants its name");
+	await page.getByLabel("Type paper to go on").fill("paper");
 	await go.click();
 	await confirm();
-	await page.getByRole("button", { name: "scratch", exact: true }).waitFor({ state: "detached" });
+	await page.getByRole("button", { name: "paper", exact: true }).waitFor({ state: "detached" });
 	point(true, "and takes it away");
 }
 
@@ -251,14 +256,62 @@ async function account() {
 	point(true, "and two-step sign-in is off again");
 }
 
+/** A change past the pages. */
+async function change(method, path, data) {
+	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
+	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
+	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
+	return answer.json();
+}
+
 /** Somebody else's change shows without a reload. */
 async function live() {
 	await open("volumes", "tbody tr");
-	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
 	const started = Date.now();
-	await page.request.post(`${given.url}${V1}/volumes`, { data: { pool: "tank", name: "elsewhere", size: "1M" }, headers: { "X-CSRF-Token": me.csrf } });
+	await change("POST", "/volumes", { pool: "tank", name: "elsewhere", size: "1M" });
 	await page.getByText("elsewhere").first().waitFor();
 	point(Date.now() - started < 3000, "somebody else's change shows by itself", `${Date.now() - started} ms`);
+}
+
+/** The daemon was away for a moment: an answer that is no stream ends the browser's own tries. */
+async function listensAgain() {
+	const polling = page.getByText("Looking for changes every few seconds");
+	await page.route("**/api/v1/events", (route) => route.fulfill({ status: 503, body: "" }));
+	await page.reload();
+	await polling.waitFor({ state: "attached" });
+	await page.unroute("**/api/v1/events");
+	await polling.waitFor({ state: "detached" });
+	point(true, "the stream of events is opened again after the daemon was away");
+}
+
+/** Pools whose cluster is away or full. */
+async function alerts() {
+	for (const [state, text] of [["waiting", "Pool tank waits for its cluster"], ["full", "The cluster of pool tank is full"], ["unavailable", "Pool tank is not available"]]) {
+		await page.route("**/api/v1/status", async (route) => {
+			const response = await route.fetch(), status = await response.json();
+			status.pools[0].state = state;
+			await route.fulfill({ response, json: status });
+		});
+		await open("", ".alerts li");
+		point(await page.locator(".alerts li", { hasText: text }).count() === 1, `a pool that is ${state} raises an alert`, await page.locator(".alerts").innerText());
+		await page.unroute("**/api/v1/status");
+		await open("volumes", "tbody tr");
+	}
+}
+
+/** Signing out and in: what the session before had loaded is thrown away later, and nothing else. */
+async function outAndIn() {
+	await page.addInitScript(() => {
+		const real = window.setTimeout;
+		window.setTimeout = (run, after, ...more) => real(run, after === 30000 ? 2500 : after, ...more);
+	});
+	await page.reload();
+	await open("volumes", "tbody tr");
+	await signIn("tbody tr");
+	await page.waitForTimeout(4000);
+	await change("POST", "/volumes", { pool: "tank", name: "later", size: "1M" });
+	await page.getByText("later").first().waitFor();
+	point(true, "after signing out and in a page goes on being kept fresh");
 }
 
 try {
@@ -268,8 +321,10 @@ try {
 	await volume();
 	await keyboard();
 	await live();
+	await listensAgain();
+	await alerts();
 	await account();
-	await signIn();
+	await outAndIn();
 	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
 } catch (error) {
 	await page.screenshot({ path: given.failure }).catch(() => {});

@@ -6,7 +6,7 @@ export interface Scrub {
 	errors: number; repaired: number; findings: number;
 }
 export interface Pool {
-	name: string; uuid: string; state: "online" | "read-only" | "unavailable"; reason: string; devices: string[];
+	name: string; uuid: string; state: "online" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;

@@ -31,6 +31,11 @@ function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 	);
 }
 
+async function change(volume: Volume, body: unknown) {
+	const { tag } = await getTagged<Volume>(pathOf(volume));
+	await call("PATCH", pathOf(volume), body, { tag });
+}
+
 function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 	const start = volume.size_bytes % 2 ** 40 === 0 ? "T" : volume.size_bytes % 2 ** 30 === 0 ? "G" : "M";
 	const [size, setSize] = useState(String(volume.size_bytes / 1024 ** "BKMGT".indexOf(start)));
@@ -44,14 +49,13 @@ function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 	const smaller = wanted !== null && wanted < volume.size_bytes;
 	return (
 		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} ready={wanted !== null && bandwidth !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
-			const { tag } = await getTagged<Volume>(pathOf(volume));
-			const body: Record<string, unknown> = {};
-			if (wanted !== volume.size_bytes) body.size = wanted;
-			if (smaller) body.shrink = true;
-			if (name !== volume.name) body.name = name;
-			if ((parseInt(iops, 10) || 0) !== (volume.iops_limit ?? 0)) body.iops = parseInt(iops, 10) || 0;
-			if (bandwidth !== (volume.bandwidth_limit_bytes ?? 0)) body.bandwidth = bandwidth === 0 ? "0" : bandwidth;
-			if (Object.keys(body).length) await call("PATCH", pathOf(volume), body, { tag });
+			const limits: Record<string, unknown> = {};
+			if ((parseInt(iops, 10) || 0) !== (volume.iops_limit ?? 0)) limits.iops = parseInt(iops, 10) || 0;
+			if (bandwidth !== (volume.bandwidth_limit_bytes ?? 0)) limits.bandwidth = bandwidth;
+			// One of the three at a time; the name last, for it is the address of the others.
+			if (Object.keys(limits).length) await change(volume, limits);
+			if (wanted !== volume.size_bytes) await change(volume, smaller ? { size: wanted, shrink: true } : { size: wanted });
+			if (name !== volume.name) await change(volume, { name });
 			notice(t("volumes.changed", { name }));
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} />
