@@ -147,6 +147,7 @@ void life_snapshots_match(struct life *life);
 bool life_snapshots_fit(struct life *life);
 void life_snapshots_look(struct life *life, bool all);
 bool life_has_snapshots(const struct life *life, unsigned volume);
+bool life_had_snapshots(const struct life *life, unsigned volume); /* or has */
 bool life_snapshot_plan(struct life *life);
 void life_snapshot_start(struct life *life);
 void life_snapshot_ended(struct life *life);

@@ -213,6 +213,14 @@ bool life_has_snapshots(const struct life *life, unsigned volume)
 	return false;
 }
 
+bool life_had_snapshots(const struct life *life, unsigned volume)
+{
+	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
+		if (life->model->snapshots[i].name[0] && life->model->snapshots[i].volume == volume)
+			return true;
+	return false;
+}
+
 void life_snapshot_start(struct life *life)
 {
 	struct model_snapshot *known = &life->model->snapshots[life->snapshot];
