@@ -881,8 +881,9 @@ static void manage_ended(struct life *life)
 		life->handles[volume] = result ? NULL : life->call.volume;
 	} else if (life->manage == MANAGE_DELETE) {
 		model_volume_deleted(life->model, volume, result);
-		if (result == 0)
-			life->handles[volume] = NULL;
+		if (result != 0) /* it is still ours, to be given up as always */
+			volume_unref(life->handles[volume]);
+		life->handles[volume] = NULL;
 	} else if (life->manage == MANAGE_RESIZE) {
 		model_volume_resized(life->model, volume, result);
 	} else if (life->manage == MANAGE_RENAME) {

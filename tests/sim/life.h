@@ -104,7 +104,8 @@ struct life {
 	enum manage manage;
 	int manage_volume; /* being managed: no new requests; -1 none */
 	bool manage_sent;
-	unsigned snapshot; /* being made or deleted */
+	unsigned snapshot;              /* being made or deleted */
+	struct volume *snapshot_handle; /* of the call, while it lasts */
 	int snapshot_token;
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
