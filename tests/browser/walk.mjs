@@ -54,7 +54,8 @@ async function firstStart() {
 	await again.fill(PASSWORD);
 	await page.getByLabel("Set-up code").fill("0000-0000-0000");
 	await page.getByRole("button", { name: "Create account" }).click();
-	point(await page.getByRole("alert").getByText("This is not the set-up code").isVisible().catch(() => false) || await page.getByText("granary setup code").count() > 1, "a wrong code is refused, and it says what to do");
+	await page.getByRole("alert").waitFor();
+	point(await page.getByRole("alert").getByText("This is not the set-up code").count() || await page.getByText("granary setup code").count() > 1, "a wrong code is refused, and it says what to do");
 	await page.getByLabel("Set-up code").fill(given.code);
 	await page.getByRole("button", { name: "Create account" }).click();
 	await page.waitForSelector(".figures");
@@ -99,6 +100,78 @@ async function newLun() {
 	return iqn;
 }
 
+/** Before anything is written to it. */
+async function firstSnapshot() {
+	await open("volumes", "tbody tr");
+	await page.getByRole("link", { name: "Snapshots of vm-cluster" }).click();
+	await page.getByText("No snapshot yet").waitFor();
+	await page.getByRole("button", { name: "New snapshot" }).click();
+	await page.getByLabel("Name").fill("first");
+	await page.getByRole("button", { name: "Create", exact: true }).click();
+	await page.getByRole("heading", { name: "first", exact: true }).waitFor();
+	point(await page.getByText("What depends on it").count(), "a snapshot is made and picked");
+}
+
+/** What the snapshot of before the host's writes is good for. */
+async function timeTravel() {
+	const box = page.getByRole("dialog"), picked = (name) => page.getByRole("heading", { name, exact: true }).waitFor();
+	await open("snapshots/tank/vm-cluster", ".timeline");
+	await page.getByRole("button", { name: "What changed" }).click();
+	const told = await box.getByText(/ changed, /).innerText();
+	point(told.includes("4 MiB changed,") && await box.locator(".strip i.on").count() > 0, "what was written since is told", told);
+	await picture("compare");
+	await box.getByRole("button", { name: "Close" }).click();
+	await change("POST", "/volumes", { pool: "tank", name: "beside", size: "1M" });
+	await page.getByRole("button", { name: "New snapshot" }).click();
+	await box.getByLabel("Name").fill("second");
+	await box.getByRole("checkbox").first().check();
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await picked("second");
+	await page.getByRole("slider").focus();
+	await page.keyboard.press("ArrowLeft");
+	await picked("first");
+	const beside = await (await page.request.get(`${given.url}${V1}/volumes/tank/beside/snapshots`)).json();
+	point(beside.length === 1 && beside[0].name === "second", "the timeline is walked by the keyboard; a second volume was kept at the same instant", beside);
+	await page.getByRole("button", { name: "Clone", exact: true }).click();
+	await box.getByLabel("Name").fill("from-first");
+	await box.getByRole("button", { name: "Clone", exact: true }).click();
+	await page.getByRole("link", { name: "Clone from-first" }).waitFor();
+	await page.getByRole("button", { name: "Show to hosts" }).click();
+	await box.getByRole("button", { name: "Show to hosts" }).click();
+	await page.getByRole("link", { name: "LUN 1 of vm-cluster" }).waitFor();
+	await page.getByRole("button", { name: "Hold", exact: true }).click();
+	await box.getByRole("button", { name: "Hold", exact: true }).click();
+	await page.locator(".badges .badge", { hasText: "held" }).waitFor();
+	await picture("snapshots");
+	await page.getByRole("button", { name: "Delete snapshot first" }).click();
+	point(await page.getByRole("dialog", { name: "first can not be deleted" }).getByRole("link").count() === 2, "cloned, shown and held; what depends on it keeps it from being deleted");
+	await box.getByRole("button", { name: "Close" }).click();
+	await page.getByRole("button", { name: "Release" }).click();
+	await page.locator(".badges .badge", { hasText: "held" }).waitFor({ state: "detached" });
+	await page.getByRole("button", { name: "Roll back" }).click();
+	await box.getByLabel("Name of that snapshot").fill("before");
+	await box.getByLabel("Type vm-cluster to go on").fill("vm-cluster");
+	await picture("rollback");
+	await box.getByRole("button", { name: "Roll back" }).click();
+	await confirm();
+	await picked("before");
+	const since = await (await page.request.get(`${given.url}${V1}/volumes/tank/vm-cluster/snapshots/first/diff`)).json();
+	point(since.extents.length === 0, "rolled back, nothing has changed since, and what was is kept", since);
+	await page.getByRole("button", { name: "second", exact: true }).click();
+	await page.getByRole("button", { name: "Delete snapshot second" }).click();
+	await box.getByLabel("Type second to go on").fill("second");
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await page.getByRole("button", { name: "second", exact: true }).waitFor({ state: "detached" });
+	await page.goto(`${given.url}/#/targets/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`);
+	await page.getByRole("button", { name: "Take LUN 1 away" }).click();
+	await box.getByRole("button", { name: "Take away" }).click();
+	await open("snapshots/tank/from-first", "main .lead a");
+	await page.getByRole("button", { name: "Promote" }).click();
+	await box.getByRole("button", { name: "Promote" }).click();
+	await picked("first");
+	point(await page.getByRole("link", { name: "Clone vm-cluster" }).count() === 1, "a promoted clone has the snapshot, and the volume stands on it");
+}
+
 /** A real initiator (libiscsi in QEMU) that writes, reads and stays. */
 function initiator(iqn) {
 	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${HOST}`;
@@ -108,6 +181,7 @@ function initiator(iqn) {
 }
 
 async function arrival(iqn) {
+	await open(`connect/${encodeURIComponent(iqn)}`, ".arrivals li.wait");
 	const host = initiator(iqn);
 	try {
 		const started = Date.now();
@@ -129,7 +203,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "volumes", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
 
 /** Every page: both languages, phone and desk, light and dark. */
 async function everyPage() {
@@ -317,7 +391,9 @@ async function outAndIn() {
 try {
 	await firstStart();
 	const iqn = await newLun();
+	await firstSnapshot();
 	await arrival(iqn);
+	await timeTravel();
 	await volume();
 	await keyboard();
 	await live();

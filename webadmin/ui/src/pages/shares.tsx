@@ -139,6 +139,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 	const host = location.hostname;
 	return (
 		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> {data.reason}</>} actions={can("provisioner") && <>
+			<a class="button plain" href={to("snapshots", pool, name)}>{t("snapshots.title")}</a>
 			<Button onClick={() => setOpen("quota")}>{t("shares.quotaChange")}</Button>
 			<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
 		</>}>
