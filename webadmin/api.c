@@ -34,6 +34,8 @@ static const struct {
     {-EALREADY, 409, "busy"},
     {-ENXIO, 409, "unavailable"},
     {-ENODATA, 409, "not_sealed"},
+    {-ENOTCONN, 409, "not_connected"},
+    {-EXDEV, 400, "invalid"},
     {-EROFS, 409, "read_only"},
     {-EACCES, 403, "permission_denied"},
     {-EPERM, 403, "permission_denied"},

@@ -330,6 +330,46 @@ async function account() {
 	point(true, "and two-step sign-in is off again");
 }
 
+/** A second machine: paired, a volume goes there, sides are changed and changed back. */
+async function replicate() {
+	const box = page.getByRole("dialog"), card = page.locator(".card", { has: page.getByRole("heading", { name: "twice", exact: true }) });
+	const shows = (text) => card.getByText(text, { exact: true }).waitFor({ timeout: 40000 });
+	const press = async (name) => {
+		await card.getByRole("button", { name, exact: true }).click();
+		await box.getByLabel("Type twice to go on").fill("twice");
+		await box.getByRole("button", { name, exact: true }).click();
+		await confirm();
+		await box.waitFor({ state: "detached", timeout: 40000 });
+	};
+	await change("POST", "/volumes", { pool: "tank", name: "mirrored", size: "8M" });
+	await open("replication");
+	await page.getByRole("button", { name: "Pair", exact: true }).click();
+	await box.getByLabel("Address of the other machine").fill(given.peer.address);
+	await box.getByLabel("Its pairing code").fill(given.peer.code);
+	await box.getByRole("button", { name: "Pair", exact: true }).click();
+	await page.locator(".connected li").waitFor();
+	await page.getByRole("button", { name: "New group" }).click();
+	await box.getByLabel("Name").fill("twice");
+	await box.getByLabel("tank/mirrored").check();
+	await box.getByLabel("At most this much behind").fill("1s");
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await shows("in step");
+	point(await card.getByText("primary", { exact: true }).count() === 1, "two machines are paired and a volume goes to the other one");
+	await picture("replication");
+	await card.getByRole("button", { name: "Pause" }).click();
+	await confirm();
+	await shows("paused");
+	await card.getByRole("button", { name: "Resume" }).click();
+	await shows("in step");
+	await press("Switch over");
+	await shows("standby");
+	point(true, "paused, resumed, and switched over");
+	await press("Take over");
+	await shows("primary");
+	const group = await (await page.request.get(`${given.url}${V1}/replica/groups/twice`)).json();
+	point(group.role === "primary" && group.lineage.length >= 2, "and taken over again", group);
+}
+
 /** A change past the pages. */
 async function change(method, path, data) {
 	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
@@ -396,6 +436,7 @@ try {
 	await timeTravel();
 	await volume();
 	await keyboard();
+	await replicate();
 	await live();
 	await listensAgain();
 	await alerts();
