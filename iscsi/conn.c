@@ -183,6 +183,7 @@ void conn_try_finish(struct iscsi_conn *conn)
 	    conn->question != ASK_NOTHING || !session_finished(conn))
 		return;
 	conn->finished = true;
+	timer_stop(&conn->timer);
 	session_finish(conn);
 	login_finish(conn->login);
 	heap_free(conn->login);
@@ -212,14 +213,22 @@ static void closed(struct stream *stream)
 	conn_try_finish(conn);
 }
 
+/* A back end that hangs may keep the tasks, and with them the connection's memory, as long as it
+ * likes; it may not keep the initiator from logging in again. */
+static void abort_session(struct iscsi_conn *conn)
+{
+	if (!conn->session.aborting)
+		timer_start(&conn->timer, ISCSI_ABORT_NS);
+	session_abort(conn);
+}
+
 void conn_close(struct iscsi_conn *conn)
 {
 	if (conn->state == CONN_CLOSING)
 		return;
 	conn->state = CONN_CLOSING;
-	timer_stop(&conn->timer);
 	stream_close(conn->stream);
-	session_abort(conn);
+	abort_session(conn);
 }
 
 void conn_drain(struct iscsi_conn *conn)
@@ -227,9 +236,8 @@ void conn_drain(struct iscsi_conn *conn)
 	if (conn->state >= CONN_DRAINING)
 		return;
 	conn->state = CONN_DRAINING;
-	timer_stop(&conn->timer);
 	stream_drain(conn->stream, ISCSI_DRAIN_NS);
-	session_abort(conn);
+	abort_session(conn);
 }
 
 static const char *who(const struct iscsi_conn *conn)
@@ -296,6 +304,10 @@ static void tick(struct timer *timer)
 	struct iscsi_conn *conn = container_of(timer, struct iscsi_conn, timer);
 	uint64_t idle = loop_now(conn->io->loop) - conn->last_heard;
 
+	if (conn->state >= CONN_DRAINING) {
+		server_conn_stuck(conn);
+		return;
+	}
 	if (conn->state == CONN_LOGIN) {
 		limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
 			     loop_now(conn->io->loop));

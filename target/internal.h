@@ -40,7 +40,8 @@
 #define SCSI_COMPARE_BLOCKS  255u         /* MAXIMUM COMPARE AND WRITE LENGTH */
 /* Unit of thresholds and of log page 0Ch: 2^this logical blocks, 1 MiB. */
 #define SCSI_THRESHOLD_EXPONENT 11
-#define SCSI_TMF_LIMIT_NS       (5ull * 1000000000)
+/* Task management promises 5 s; this leaves time for the way of the answer. */
+#define SCSI_TMF_LIMIT_NS (4ull * 1000000000)
 
 /* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
 enum attention {
