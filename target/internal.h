@@ -450,6 +450,7 @@ enum opcode_flags {
 	OPCODE_STANDBY_OK = 4096,
 	OPCODE_ANY_ACCESS = 8192,
 	OPCODE_NO_MEDIUM_OK = 16384, /* CD: while the tray is open */
+	OPCODE_ANY_TYPE = 32768,     /* in the table of disks: other device types have it as well */
 };
 struct scsi_opcode {
 	const char *name;
@@ -468,11 +469,16 @@ struct scsi_opcode {
 	/* Required. Leads to task_finish(), at once or later. */
 	void (*execute)(struct scsi_task *task);
 };
-/* The commands of one peripheral device type; rows of one opcode stand together. */
+/* The commands of one peripheral device type; rows of one opcode stand together. What all types
+ * have stands in the table of disks only. */
+struct scsi_opcode_rows {
+	const struct scsi_opcode *first;
+	unsigned count;
+};
 struct scsi_opcode_table {
 	const struct scsi_opcode *rows;
 	unsigned count;
-	uint8_t first[256]; /* first row of each opcode + 1; 0 = none */
+	struct scsi_opcode_rows of[256]; /* by opcode, shared ones included */
 };
 extern struct scsi_opcode_table opcode_disk, opcode_cdrom; /* constant once the program runs */
 void opcode_index(struct scsi_opcode_table *table);        /* before it runs */
