@@ -170,6 +170,7 @@ int run_target_groups(struct command *command);
 int run_target_group(struct command *command);
 int run_lun_reservations(struct command *command);
 int run_lun_release(struct command *command);
+int run_lun_check(struct command *command);
 int run_initiator_list(struct command *command);
 int run_session_list(struct command *command);
 int run_session_drop(struct command *command);

@@ -184,6 +184,7 @@ struct scsi_nexus {
 	char target_port[SCSI_PORT_NAME_MAX];
 	uint16_t relative_port;
 	const struct scsi_port *port;
+	const struct scsi_lun_mapping *only; /* of a check: all it sees, whatever the masks */
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
@@ -217,6 +218,11 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 {
 	return volume_size(lu->volume) >> SCSI_BLOCK_SHIFT;
 }
+
+/* ---- nexus.c */
+/* scsi_nexus_create() for a check of LUN @lun, through the best of the target's ports. -ENOENT. */
+int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus **ret_nexus,
+		     struct err *err);
 
 /* ---- alua.c: target port groups */
 enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };
@@ -278,6 +284,8 @@ int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping,
 		 uint32_t attentions); /* topology lock */
 /* Who may see a LUN; topology lock. */
 bool mapping_visible(const struct scsi_lun_mapping *mapping, const struct scsi_nexus *nexus);
+/* Topology lock; NULL: none. */
+struct scsi_lun_mapping *target_find_mapping(struct scsi_target *target, unsigned lun);
 /* The nexus's I_T_L nexus of this mapping, NULL if it has none; topology lock, any thread. */
 struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping);
 void nexus_detach(struct scsi_itl *itl);         /* topology lock; any thread */

@@ -200,6 +200,7 @@ void api_group_list(struct api_request *request);
 void api_group_set(struct api_request *request);
 void api_reservation_show(struct api_request *request);
 void api_reservation_clear(struct api_request *request);
+void api_lun_check(struct api_request *request);
 void api_replica_code(struct api_request *request);
 void api_replica_pair(struct api_request *request);
 void api_replica_peers(struct api_request *request);

@@ -259,3 +259,56 @@ void api_lun_unmap(struct api_request *request)
 				   &request->err) < 0)
 		api_reply_failure(request, NULL);
 }
+
+/* ---- does it do what a kind of host asks of it? */
+
+static void checked(void *context, const struct scsi_report *report)
+{
+	static const char *const verdicts[] = {
+	    [SCSI_FITS] = "good",
+	    [SCSI_FITS_LESS] = "less",
+	    [SCSI_UNFIT] = "bad",
+	};
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < report->count; i++) {
+		const struct scsi_finding *finding = &report->findings[i];
+
+		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "name", finding->name,
+						      "verdict", verdicts[finding->verdict], "text",
+						      finding->text, "purpose", finding->purpose));
+	}
+	api_reply(context, 200,
+		  json_pack("{s:s,s:b,s:o}", "profile", report->profile, "fits", (int)report->fits,
+			    "checks", list));
+}
+
+static bool known_profile(struct api_request *request, const char *profile)
+{
+	const char *name;
+
+	for (unsigned i = 0; (name = scsi_profile_name(i)); i++)
+		if (strcmp(name, profile) == 0)
+			return true;
+	api_reply_error(request, 400, "bad_profile", "there is no host profile %.50s", profile);
+	return false;
+}
+
+void api_lun_check(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct model_lun *lun = target ? find_lun(request, target) : NULL;
+	const char *profile;
+
+	if (!lun || !api_unpack(request, "{s:s}", "profile", &profile) ||
+	    !known_profile(request, profile))
+		return;
+	if (!lun->mapped) {
+		api_reply_error(request, 409, "lun_unavailable", "LUN %u is not served: %s",
+				lun->lun, lun->reason);
+		return;
+	}
+	if (scsi_profile_check(iscsi_target_scsi(target->live), lun->lun, profile, checked, request,
+			       &request->err) < 0)
+		api_reply_failure(request, NULL);
+}

@@ -356,6 +356,10 @@ static const struct route table[] = {
      "Who is registered with a LUN, and what is reserved", NULL, "Reservations"},
     {"DELETE", V1 "/targets/{iqn}/luns/{lun}/reservations", api_reservation_clear, ROLE_OPERATOR,
      ROUTE_CHANGE, "Take all reservations and registrations of a LUN away"},
+    {"POST", V1 "/targets/{iqn}/luns/{lun}/check", api_lun_check, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Try out on a LUN what a kind of host asks of it; nothing on it changes",
+     BODY({"profile", FIELD_TEXT, true, "esxi, xenserver, windows, ovirt, proxmox or kvm"}),
+     "LunCheck"},
 
     {"POST", V1 "/replica/code", api_replica_code, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_SECRET,
      "A code with which another node can be paired with this one, once, within ten minutes"},
