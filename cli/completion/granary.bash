@@ -62,7 +62,7 @@ _granary()
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun --ro --cdrom $globals" ;;
-	"lun set") list="--ro --rw $globals" ;;
+	"lun set") list="--ro --rw --write-cache $globals" ;;
 	"lun check") list="--profile $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
