@@ -163,6 +163,7 @@ int run_target_create(struct command *command);
 int run_target_list(struct command *command);
 int run_target_show(struct command *command);
 int run_target_delete(struct command *command);
+int run_target_redirect(struct command *command);
 int run_target_allow(struct command *command);
 int run_target_deny(struct command *command);
 int run_target_rules(struct command *command);

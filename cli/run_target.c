@@ -76,6 +76,20 @@ int run_target_show(struct command *command)
 	return table_print(command, reply, target_columns, COUNT_OF(target_columns));
 }
 
+int run_target_redirect(struct command *command)
+{
+	const char *to = command->count > 1 ? command->position[1] : "";
+	json_t *reply;
+	int status = command_call(command, "PATCH", json_pack("{s:s}", "redirect", to), &reply,
+				  "/api/v1/targets/%s", command->position[0]);
+
+	if (status)
+		return status;
+	to = json_string_value(json_object_get(reply, "redirect"));
+	return say(command, reply, "logins to %s are %s%s", command->position[0],
+		   to && *to ? "sent to " : "served here", to ? to : "");
+}
+
 int run_target_delete(struct command *command)
 {
 	json_t *reply;

@@ -386,9 +386,26 @@ static void login_done(struct iscsi_conn *conn)
 		enter_full_feature(conn);
 }
 
-static void login_next(struct iscsi_conn *conn, enum login_next next)
+/* To be sent elsewhere is no failure of the initiator's. */
+static void tell_refused(struct iscsi_conn *conn)
 {
 	const struct login *login = conn->login;
+	const char *target = login->params.target[0] ? login->params.target : "discovery";
+
+	if (login->status == LOGIN_MOVED_TEMPORARILY) {
+		log_info("%s from %s: sent to %s for %s", login->params.initiator, conn->peer_text,
+			 conn->answer_redirect, target);
+		return;
+	}
+	limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
+		     loop_now(conn->io->loop));
+	log_notice("audit: %s from %s: login to %s refused (status %04x)",
+		   login->params.initiator[0] ? login->params.initiator : "initiator",
+		   conn->peer_text, target, login->status);
+}
+
+static void login_next(struct iscsi_conn *conn, enum login_next next)
+{
 
 	switch (next) {
 	case LOGIN_REPLY:
@@ -404,13 +421,7 @@ static void login_next(struct iscsi_conn *conn, enum login_next next)
 		login_done(conn);
 		break;
 	case LOGIN_FAILED:
-		limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
-			     loop_now(conn->io->loop));
-		log_notice("audit: %s from %s: login to %s refused (status %04x)",
-			   login->params.initiator[0] ? login->params.initiator : "initiator",
-			   conn->peer_text,
-			   login->params.target[0] ? login->params.target : "discovery",
-			   login->status);
+		tell_refused(conn);
 		send_login_reply(conn);
 		conn_drain(conn);
 		break;
@@ -434,6 +445,7 @@ void conn_answered(struct message *message)
 	if (question == ASK_RULE) {
 		conn->chap = conn->answer_rule.chap_user[0];
 		conn->login->target_alias = conn->answer_alias;
+		conn->login->redirect = conn->answer_redirect;
 		login_next(conn, login_rule(conn->login, conn->answer, &conn->answer_rule));
 		OPENSSL_cleanse(&conn->answer_rule, sizeof(conn->answer_rule));
 	} else if (question == ASK_SESSION) {

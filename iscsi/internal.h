@@ -209,6 +209,7 @@ struct iscsi_conn {
 	enum login_status answer;
 	struct iscsi_rule answer_rule;
 	char answer_alias[TEXT_VALUE_MAX + 1];
+	char answer_redirect[ISCSI_REDIRECT_MAX + 1];
 	struct scsi_target *answer_target;
 	uint16_t answer_tsih;
 	char *answer_text; /* heap */
@@ -243,6 +244,7 @@ struct iscsi_target {
 	struct list link;
 	char name[SCSI_NAME_MAX + 1];
 	char alias[TEXT_VALUE_MAX + 1];
+	char redirect[ISCSI_REDIRECT_MAX + 1]; /* "": served here */
 	struct scsi_target *scsi;
 	struct iscsi_rule *rules;
 	unsigned rule_count;

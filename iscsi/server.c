@@ -307,6 +307,10 @@ static enum login_status target_rule(struct iscsi_conn *conn)
 	rule = rules_find(target->rules, target->rule_count, conn->initiator, peer_of(conn));
 	if (!rule)
 		return LOGIN_FORBIDDEN;
+	if (target->redirect[0] && strcmp(target->redirect, conn->local_text) != 0) {
+		memcpy(conn->answer_redirect, target->redirect, sizeof(conn->answer_redirect));
+		return LOGIN_MOVED_TEMPORARILY;
+	}
 	conn->target = target;
 	target->users++;
 	conn->answer_rule = *rule;
@@ -593,6 +597,14 @@ int iscsi_target_set_rules(struct iscsi_target *target, const struct iscsi_rule 
 		    !rules_find(copy, count, conn->initiator, peer_of(conn)))
 			post_drop(conn, DROP_ADMIN);
 	}
+	return 0;
+}
+
+int iscsi_target_redirect(struct iscsi_target *target, const char *address, struct err *err)
+{
+	if (address[0])
+		return iscsi_redirect_check(address, target->redirect, err);
+	target->redirect[0] = '\0';
 	return 0;
 }
 

@@ -182,6 +182,7 @@ void api_target_list(struct api_request *request);
 void api_target_create(struct api_request *request);
 void api_target_show(struct api_request *request);
 void api_target_delete(struct api_request *request);
+void api_target_redirect(struct api_request *request);
 void api_rule_list(struct api_request *request);
 void api_rule_add(struct api_request *request);
 void api_rule_remove(struct api_request *request);

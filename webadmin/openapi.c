@@ -86,6 +86,7 @@ static const struct object objects[] = {
      "An iSCSI target",
      {{"iqn", FIELD_TEXT, true},
       {"alias", FIELD_TEXT, true},
+      {"redirect", FIELD_TEXT, true, "where logins are sent, or empty"},
       {"state", FIELD_TEXT, true, "online or unavailable"},
       {"reason", FIELD_TEXT, true},
       {"luns", FIELD_OBJECTS, true},

@@ -24,7 +24,7 @@ _granary()
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete" ;;
 	share) list="create import list show quota set check delete allow deny rules explain" ;;
-	target) list="create list show delete allow deny rules groups group" ;;
+	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
 	host) list="create list add remove delete" ;;
