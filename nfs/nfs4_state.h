@@ -16,18 +16,20 @@
  * lock table. What is in use by an operation that waits is pinned: a session with a running slot,
  * an owner with pins. */
 
-#define NFS4_CLIENTS_MAX  512u
-#define NFS4_SESSIONS_MAX 1024u
-#define NFS4_STATES_MAX   32768u
-#define NFS4_REPLAY_MAX   256u /* bytes of a v4.0 operation's results kept for a retry */
+#define NFS4_CLIENTS_MAX     512u
+#define NFS4_SESSIONS_MAX    1024u
+#define NFS4_STATES_MAX      32768u
+#define NFS4_IDLE_OWNERS_MAX 32u  /* of a v4.0 client, kept for their sequence numbers alone */
+#define NFS4_REPLAY_MAX      256u /* bytes of a v4.0 operation's results kept for a retry */
 
 struct nfs4_client {
 	struct list link;
 	uint64_t id, renewed_ns, recorded; /* recorded: a share it is known to have a record on */
-	uint8_t verifier[8], confirm[8];   /* confirm: of SETCLIENTID */
-	bool confirmed, complete;          /* RECLAIM_COMPLETE was said */
-	uint32_t minor;                    /* 0, or 1 for all that have sessions */
-	uint32_t next_sequence;            /* of CREATE_SESSION */
+	struct nfs4_principal principal;
+	uint8_t verifier[8], confirm[8]; /* confirm: of SETCLIENTID */
+	bool confirmed, complete;        /* RECLAIM_COMPLETE was said */
+	uint32_t minor;                  /* 0, or 1 for all that have sessions */
+	uint32_t next_sequence;          /* of CREATE_SESSION */
 	uint8_t last_session[16];
 	struct list owners;
 	unsigned sessions, states;

@@ -406,6 +406,7 @@ static bool plan_create(struct life *life, unsigned index)
 	model_snapshot_forget(life->model, index);
 	*known = (struct model_snapshot){.state = MODEL_CREATING, .volume = volume};
 	snprintf(known->name, sizeof(known->name), "s%u", index);
+	life->model->volumes[volume].shares = true;
 	life->manage = MANAGE_SNAPSHOT;
 	return true;
 }

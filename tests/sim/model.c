@@ -741,6 +741,7 @@ void model_volume_cloned(struct model *model, unsigned volume, unsigned snapshot
 	for (unsigned i = 0; i < of->kin_count; i++)
 		add_kin(clone, of->kin[i]);
 	clone->parent = (int)snapshot + 1;
+	clone->shares = true;
 	take_image(model, clone, from->image);
 }
 

@@ -42,6 +42,7 @@ struct model_volume {
 	unsigned kin_count;
 	int parent;  /* the snapshot it stands on, + 1 */
 	int rolling; /* a rollback under way: to this snapshot, + 1 */
+	bool shares; /* a snapshot holds, or has held, some of its slots */
 	char name[MODEL_NAME_MAX], new_name[MODEL_NAME_MAX]; /* new_name: a rename under way */
 	uint8_t uuid[16];
 	uint64_t size, new_size; /* new_size != size: a resize under way */
