@@ -129,6 +129,40 @@ int run_pool_create(struct command *command)
 	return status ? status : say(command, reply, "pool %s created", command->position[0]);
 }
 
+static int devices_say(struct command *command, json_t *reply)
+{
+	char size[32];
+
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "size_bytes")), size,
+		    sizeof size);
+	return say(command, reply, "pool %s has %s on %zu device%s", command->position[0], size,
+		   json_array_size(json_object_get(reply, "devices")),
+		   json_array_size(json_object_get(reply, "devices")) == 1 ? "" : "s");
+}
+
+int run_pool_add(struct command *command)
+{
+	json_t *devices = read_devices(command, 1), *reply;
+	int status;
+
+	if (!devices)
+		return EXIT_FAILED;
+	status = command_call(command, "POST",
+			      json_pack("{s:o,s:b}", "devices", devices, "force",
+					command_option(command, "force") != NULL),
+			      &reply, "/api/v1/pools/%s/devices", command->position[0]);
+	return status ? status : devices_say(command, reply);
+}
+
+int run_pool_grow(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", NULL, &reply, "/api/v1/pools/%s/grow",
+				  command->position[0]);
+
+	return status ? status : devices_say(command, reply);
+}
+
 int run_pool_import(struct command *command)
 {
 	json_t *body, *reply;

@@ -108,6 +108,40 @@ void volume_rescan(struct volume *volume, struct pool_call *call)
 			    "gives its volumes their size itself; there is nothing to rescan");
 }
 
+static void add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+		bool label, struct pool_call *call)
+{
+	if (pool->ops->add)
+		pool->ops->add(pool, devices, count, force, label, call);
+	else
+		pool_refuse(pool, call, "takes no devices");
+}
+
+void pool_label(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+		struct pool_call *call)
+{
+	add(pool, devices, count, force, true, call);
+}
+
+void pool_add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+	      struct pool_call *call)
+{
+	add(pool, devices, count, force, false, call);
+}
+
+void pool_grow(struct pool *pool, struct pool_call *call)
+{
+	if (pool->ops->grow)
+		pool->ops->grow(pool, call);
+	else
+		pool_refuse(pool, call, "has no devices of its own that could grow");
+}
+
+bool pool_device_info(struct pool *pool, unsigned index, struct pool_device_info *ret_info)
+{
+	return pool->ops->device_info && pool->ops->device_info(pool, index, ret_info);
+}
+
 void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 			 struct pool_call *call)
 {

@@ -274,11 +274,11 @@ bool piece_needs_bounce(const struct piece *piece)
 	count = piece_iov(piece, piece_first(piece), (unsigned)__builtin_popcount(piece->mask), iov,
 			  TRANSFER_IOVS);
 	for (unsigned i = 0; i < count; i++)
-		for (unsigned pv = 0; pv < native->pv_count; pv++) {
-			const struct disk *disk = native->pv[pv].disk;
+		for (unsigned row = 0; row < pv_rows(native); row++) {
+			const struct pv *pv = &native->pv[row];
 
-			if ((uintptr_t)iov[i].iov_base % disk->memory_alignment ||
-			    iov[i].iov_len % disk->logical_block)
+			if (pv->disk && ((uintptr_t)iov[i].iov_base % pv->memory_alignment ||
+					 iov[i].iov_len % pv->logical_block))
 				return true;
 		}
 	return count == 0;
@@ -343,6 +343,7 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 
 	if (request->op == DISK_WRITE)
 		pv_wrote(transfer->pv);
+	pv_leave(transfer->pv);
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 	list_push_front(&piece->io->lane->transfers, &transfer->link);
@@ -373,6 +374,7 @@ static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, 
 						  .done = done};
 	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
 	piece->transfers++;
+	pv_enter(pv);
 	disk_submit(lane->loop, pv->disk, &transfer->request);
 }
 

@@ -25,6 +25,7 @@ static void call_end(struct native_call *mine, int result)
 	heap_free(mine->of);
 	heap_free(mine->made);
 	heap_free(mine->names);
+	heap_free(mine->devices);
 	heap_free(mine);
 }
 
@@ -373,6 +374,10 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = checkpoint_run(native, lane, false);
 	else if (mine->kind == CALL_CHECK)
 		result = check_run(native, lane, mine->data, mine->report);
+	else if (mine->kind == CALL_ADD)
+		result = extend_add(mine, lane);
+	else if (mine->kind == CALL_GROW)
+		result = extend_grow(mine, lane);
 	else if (mine->kind > CALL_PROMOTE)
 		result = snapshot_work(mine, lane);
 	else { /* a change that came in between */
@@ -524,6 +529,7 @@ void call_refuse(struct native_call *mine, int result)
 	heap_free(mine->of);
 	heap_free(mine->made);
 	heap_free(mine->names);
+	heap_free(mine->devices);
 	heap_free(mine);
 }
 

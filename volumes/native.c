@@ -126,13 +126,18 @@ void native_free(struct native *native)
 	free_list(&native->warming, offsetof(struct warming, link));
 	while (native->slot_spares)
 		heap_free(native->slot_spare[--native->slot_spares]);
-	for (unsigned i = 0; i < native->pv_count; i++)
-		disk_close(native->pv[i].disk);
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		if (pv_is_device(&native->pv[i]))
+			disk_close(native->pv[i].disk);
+		heap_free(native->pv[i].forward);
+	}
 	free_lanes(native);
 	turns_free(native->turns);
 	heap_free(native->ag);
 	heap_free(native->space);
 	heap_free(native->hot);
+	while (native->hot_befores)
+		heap_free(native->hot_before[--native->hot_befores]);
 	heap_free(native->hot_list);
 	heap_free(native->unconfirmed_table);
 	heap_free(native->inflight);

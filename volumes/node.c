@@ -33,6 +33,8 @@ static size_t body_size(enum node_kind kind, unsigned level)
 		return sizeof(node->body->csum);
 	case NODE_HOT:
 		return sizeof(node->body->hot);
+	case NODE_FORWARD:
+		return sizeof(node->body->forward);
 	default:
 		return sizeof(node->body->volumes);
 	}
@@ -245,6 +247,10 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 	case NODE_HOT:
 		memcpy(at, node->body->hot.bits, sizeof(node->body->hot.bits));
 		return NODE_HEADER + sizeof(node->body->hot.bits);
+	case NODE_FORWARD:
+		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
+			put64(at + 8 * i, node->body->forward.target[i] & FORWARD_TARGET);
+		return NODE_HEADER + 8 * FORWARD_CHUNKS;
 	default:
 		for (unsigned i = 0; i < VOLUMES_PER_LEAF; i++) {
 			struct volume_record record = {0};
@@ -350,6 +356,12 @@ static int node_decode(struct node *node, const uint8_t *bytes, size_t length)
 			return -EBADMSG;
 		memcpy(node->body->hot.bits, at, sizeof(node->body->hot.bits));
 		return 0;
+	case NODE_FORWARD:
+		if (length != NODE_HEADER + 8 * FORWARD_CHUNKS)
+			return -EBADMSG;
+		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
+			node->body->forward.target[i] = get64(at + 8 * i);
+		return 0;
 	default:
 		if (length != NODE_HEADER + VOLUME_RECORD * VOLUMES_PER_LEAF)
 			return -EBADMSG;
@@ -376,6 +388,12 @@ bool node_empty(const struct node *node)
 	if (node->tree->kind == NODE_VOLUMES) {
 		for (unsigned i = 0; i < VOLUMES_PER_LEAF; i++)
 			if (node->body->volumes.volume[i])
+				return false;
+		return true;
+	}
+	if (node->tree->kind == NODE_FORWARD) {
+		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
+			if (node->body->forward.target[i])
 				return false;
 		return true;
 	}

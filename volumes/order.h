@@ -41,6 +41,8 @@
  * shared_is_not_freed               map.c           ... and not freed by who replaces it
  * shared_node_is_kept               node.c          a snapshot's node is not freed by its copy
  * retired_until_next_root           space.c         what a snapshot gave up: whole in both roots
+ * added_in_both_roots               extend.c        new rows are known before chunks of them are
+ * label_before_root                 extend.c        a root names devices that have a label
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

@@ -38,6 +38,25 @@ static json_t *show_devices(const struct model_pool *pool)
 	return devices;
 }
 
+/* What is known of each of them while the pool is open. */
+static json_t *show_device_details(struct pool *pool)
+{
+	json_t *devices = json_array();
+	struct pool_device_info info;
+
+	for (unsigned i = 0; pool_device_info(pool, i, &info); i++) {
+		json_t *device = json_pack("{s:s}", "path", info.path);
+
+		if (!device)
+			continue;
+		set_number(device, "size_bytes", info.size_bytes);
+		set_number(device, "data_bytes", info.data_bytes);
+		set_number(device, "free_bytes", info.free_bytes);
+		json_array_append_new(devices, device);
+	}
+	return devices;
+}
+
 static void show_space(json_t *object, const struct pool_info *info)
 {
 	double provisioned = (double)info->provisioned_bytes;
@@ -179,6 +198,7 @@ json_t *show_pool(const struct model_pool *pool)
 			   model_pool_kind(pool), "devices", show_devices(pool));
 	if (object && pool->pool) {
 		show_space(object, &info);
+		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));
 		json_object_set_new(object, "scrub_summary", scrub_summary(pool->pool));
 	}

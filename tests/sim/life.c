@@ -134,6 +134,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x736e6170); /* no other draw depends on it */
 	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 3))
 		profile->snapshots = (unsigned)rng_range(&rng, 4, 60);
+	rng.state = rng_mix(seed ^ 0x6469736b);
+	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 4))
+		profile->disks = (unsigned)rng_range(&rng, 4, 60);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -207,7 +210,7 @@ int life_wait(struct life *life, const char *what)
 	return life->call_result;
 }
 
-static const char *const device_paths[] = {"/sim/pv0", "/sim/pv1"};
+const char *const life_device_paths[LIFE_DEVICES] = {"/sim/pv0", "/sim/pv1", "/sim/pv2"};
 
 void life_start_create(struct life *life)
 {
@@ -215,7 +218,7 @@ void life_start_create(struct life *life)
 	static struct pool_create_options options;
 
 	for (unsigned i = 0; i < life->profile->devices; i++)
-		devices[i] = (struct pool_device){device_paths[i], life->profile->device_size};
+		devices[i] = (struct pool_device){life_device_paths[i], life->profile->device_size};
 	options = (struct pool_create_options){
 	    .name = "proof",
 	    .devices = devices,
@@ -227,14 +230,14 @@ void life_start_create(struct life *life)
 
 void life_start_open(struct life *life)
 {
-	life->profile->subject->open(&world_sim, life->loops[0], device_paths,
-				     life->profile->devices, &life->call);
+	life->profile->subject->open(&world_sim, life->loops[0], life_device_paths,
+				     life_devices(life->profile), &life->call);
 }
 
 void life_start_rewind(struct life *life)
 {
-	life->profile->subject->rewind(&world_sim, life->loops[0], device_paths,
-				       life->profile->devices, &life->call);
+	life->profile->subject->rewind(&world_sim, life->loops[0], life_device_paths,
+				       life_devices(life->profile), &life->call);
 }
 
 void life_start_close(struct life *life)
@@ -711,6 +714,34 @@ static void client_work(struct client *client)
 
 /* Management while requests run */
 
+/* Devices come while requests run. */
+
+static bool has_device(struct life *life, const char *path)
+{
+	const char *have;
+
+	for (unsigned i = 0; (have = pool_device_path(life->pool, i)) != NULL; i++)
+		if (strcmp(have, path) == 0)
+			return true;
+	return false;
+}
+
+static bool disk_plan(struct life *life)
+{
+	unsigned index = (unsigned)rng_range(&life->rng, 1, LIFE_DEVICES - 1);
+
+	life->manage_path = life_device_paths[index];
+	life->manage = MANAGE_DISK;
+	return !has_device(life, life->manage_path);
+}
+
+static void start_disk(struct life *life)
+{
+	struct pool_device device = {.path = life->manage_path};
+
+	pool_add(life->pool, &device, 1, false, &life->call);
+}
+
 static void start_manage(struct life *life)
 {
 	struct volume_spec spec = {.name = life->manage_name,
@@ -740,6 +771,9 @@ static void start_manage(struct life *life)
 	case MANAGE_SNAPSHOT:
 	case MANAGE_SNAPSHOT_DELETE:
 		life_snapshot_start(life);
+		break;
+	case MANAGE_DISK:
+		start_disk(life);
 		break;
 	case MANAGE_SCRUB: /* may run already, also since before the crash */
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
@@ -858,7 +892,7 @@ static void manage_ended(struct life *life)
 			violation("management operation %d failed: %s", (int)life->manage,
 				  life->call.err.text);
 	}
-	if (life->manage >= MANAGE_SNAPSHOT) {
+	if (life->manage == MANAGE_SNAPSHOT || life->manage == MANAGE_SNAPSHOT_DELETE) {
 		life->manage_sent = false;
 		life_snapshot_ended(life);
 		return;
@@ -906,6 +940,10 @@ static void manage_work(struct life *life, bool more)
 	} else if (idle && more && life->profile->snapshots &&
 		   rng_below(&life->rng, 4000) < life->profile->snapshots &&
 		   life_snapshot_plan(life)) {
+		life->manage_sent = true;
+		life_call(life, start_manage);
+	} else if (idle && more && life->profile->disks &&
+		   rng_below(&life->rng, 4000) < life->profile->disks && disk_plan(life)) {
 		life->manage_sent = true;
 		life_call(life, start_manage);
 	} else if (idle && more &&
