@@ -137,6 +137,23 @@ void pool_grow(struct pool *pool, struct pool_call *call)
 		pool_refuse(pool, call, "has no devices of its own that could grow");
 }
 
+void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		   struct pool_call *call)
+{
+	if (pool->ops->evacuate)
+		pool->ops->evacuate(pool, path, action, call);
+	else
+		pool_refuse(pool, call, "has no devices of its own");
+}
+
+void pool_remove(struct pool *pool, const char *path, struct pool_call *call)
+{
+	if (pool->ops->remove)
+		pool->ops->remove(pool, path, call);
+	else
+		pool_refuse(pool, call, "has no devices of its own");
+}
+
 bool pool_device_info(struct pool *pool, unsigned index, struct pool_device_info *ret_info)
 {
 	return pool->ops->device_info && pool->ops->device_info(pool, index, ret_info);

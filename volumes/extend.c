@@ -386,6 +386,7 @@ bool native_device_info(struct pool *pool, unsigned index, struct pool_device_in
 	if (pv) {
 		info.path = pv->disk->path;
 		info.size_bytes = pv->format.size;
+		evacuate_info(native, (unsigned)(pv - native->pv), &info);
 	}
 	pthread_mutex_unlock(&native->lock);
 	if (!pv)

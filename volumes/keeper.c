@@ -378,6 +378,10 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = extend_add(mine, lane);
 	else if (mine->kind == CALL_GROW)
 		result = extend_grow(mine, lane);
+	else if (mine->kind == CALL_EVACUATE)
+		result = evacuate_change(mine, lane);
+	else if (mine->kind == CALL_REMOVE)
+		result = evacuate_remove(mine, lane);
 	else if (mine->kind > CALL_PROMOTE)
 		result = snapshot_work(mine, lane);
 	else { /* a change that came in between */
@@ -408,6 +412,12 @@ static void keeper_main(void *context)
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
 			if (reap_some(native, lane))
+				continue;
+			native_lock(native);
+		}
+		if (evacuate_runs(native)) {
+			native_unlock(lane);
+			if (evacuate_some(native, lane))
 				continue;
 			native_lock(native);
 		}
@@ -476,6 +486,8 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
+	if (evacuate_runs(native) && !native->closing)
+		keeper_kick(native);
 	native_unlock(lane);
 	watermark_look(native);
 }

@@ -25,6 +25,8 @@ enum call_kind {
 	CALL_DIFF,
 	CALL_ADD,
 	CALL_GROW,
+	CALL_EVACUATE,
+	CALL_REMOVE,
 	CALL_CHECKPOINT,
 	CALL_CHECK,
 	CALL_CLOSE
@@ -55,6 +57,7 @@ struct native_call {
 	/* CALL_ADD: count devices, or CALL_REMOVE ..: one path */
 	struct new_device *devices;
 	bool force, label;
+	enum pool_evacuate_action action;
 	/* CALL_SNAPSHOT */
 	unsigned count;
 	struct nvolume **of, **made;
@@ -83,6 +86,10 @@ bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
 /* ---- extend.c ---- */
 int extend_add(struct native_call *mine, struct lane *lane);
 int extend_grow(struct native_call *mine, struct lane *lane);
+
+/* ---- evacuate.c ---- */
+int evacuate_change(struct native_call *mine, struct lane *lane);
+int evacuate_remove(struct native_call *mine, struct lane *lane);
 
 /* ---- reap.c ---- */
 /* One step of deleting what the deleting list holds. False: nothing can be done now. */

@@ -34,6 +34,7 @@ struct native;
 struct node;
 struct ledger;
 struct scrub;
+struct evacuation;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -89,7 +90,8 @@ struct pv {
 	bool allocates; /* under the lock: space is taken from it */
 	/* Under the lock; chunks for data: all, wholly free; and all chunks for metadata. */
 	uint64_t data_chunks, free_chunks, meta_chunks;
-	int64_t credit;        /* its turn, see space.c */
+	uint64_t moved, meta_moved; /* of them: their contents are elsewhere (evacuate.c) */
+	int64_t credit;             /* its turn, see space.c */
 	uint64_t since;        /* generation of the first root with its labels where they are now */
 	struct node **forward; /* atomic: leaves of the FORWARD tree over its chunks; NULL: none */
 };
@@ -363,8 +365,22 @@ struct native {
 	bool tick_flushing;
 	struct list checkpoint_waiters; /* for data of frozen records */
 
+	/* evacuate.c: what is under way, NULL; data writes in flight, by native_bucket() of the
+	 * chunk they go to; whether a chunk is just being copied, its bucket, and who waits for
+	 * that. */
+	struct evacuation *evacuation;
+	uint32_t *writes;
+	bool busy;
+	unsigned busy_bucket;
+	struct list busy_waiters;
+
 	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records;
 };
+
+static inline unsigned native_bucket(uint64_t chunk)
+{
+	return (unsigned)(chunk * 0x9e3779b97f4a7c15ull >> 52);
+}
 
 static inline struct native *native_of(struct pool *pool)
 {
@@ -419,8 +435,35 @@ int fiber_waiter_wait(struct fiber_waiter *waiter); /* its result */
 /* Where a slot is. False: no such slot. */
 bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv,
 	       uint64_t *ret_offset);
+/* The same, and where a write has to go, too, while a chunk is being moved: how many places. */
+struct pv_place {
+	struct pv *pv;
+	uint64_t offset;
+};
+unsigned pv_places(const struct native *native, uint64_t slot, struct pv_place ret_places[2]);
+/* The chunk that has the contents of @chunk: itself, or where it was moved to. */
+uint64_t pv_resolve(const struct native *native, uint64_t chunk);
 /* The row of a chunk, wherever its contents are; NULL: no such chunk. */
 struct pv *pv_of(const struct native *native, uint64_t chunk);
+/* The leaf of the FORWARD tree over a chunk of @pv, NULL; its entry for it (FORWARD_*). */
+static inline struct node *pv_forward_leaf(const struct pv *pv, uint64_t chunk)
+{
+	struct node **leaves = __atomic_load_n(&pv->forward, __ATOMIC_ACQUIRE);
+
+	if (!leaves)
+		return NULL;
+	return __atomic_load_n(
+	    &leaves[chunk / FORWARD_CHUNKS - pv->format.first_chunk / FORWARD_CHUNKS],
+	    __ATOMIC_ACQUIRE);
+}
+static inline uint64_t pv_forward(const struct pv *pv, uint64_t chunk)
+{
+	struct node *leaf = pv_forward_leaf(pv, chunk);
+
+	return leaf ? __atomic_load_n(&leaf->body->forward.target[chunk % FORWARD_CHUNKS],
+				      __ATOMIC_ACQUIRE)
+		    : 0;
+}
 static inline unsigned pv_rows(const struct native *native)
 {
 	return __atomic_load_n(&native->pv_count, __ATOMIC_ACQUIRE);
@@ -535,6 +578,13 @@ bool space_is_used(struct native *native, uint64_t slot);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
 int space_touch(struct native *native, uint64_t chunk);
 void space_use(struct native *native, uint64_t chunk, uint16_t mask);
+/* Any chunk, also of metadata: has it slots in use; or in use or held? */
+bool space_chunk_holds(const struct native *native, uint64_t chunk);
+bool space_chunk_in_use(const struct native *native, uint64_t chunk);
+/* A free chunk for the contents of another one, held as above. */
+int space_take_target(struct native *native, uint64_t *ret_chunk);
+/* It is being moved: its target counts instead. */
+void space_uncount(struct native *native, uint64_t chunk);
 /* Clear used bits; reusable when the record @lsn is confirmed and readers have gone (I3).
  * space_prepare_frees: -ENOMEM, or @count following frees can not fail. */
 int space_prepare_frees(struct native *native, unsigned count);
@@ -553,6 +603,24 @@ int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t
 void meta_free(struct native *native, uint64_t address, unsigned slots);
 /* Room in the reserved metadata space for @nodes more of one block each? */
 bool meta_room(const struct native *native, unsigned nodes);
+
+/* ---- evacuate.c; under the lock, but for those of pool.h ---- */
+void forward_leaf_init(struct native *native, struct node *node);
+int forward_rooms(struct native *native);  /* before leaves are loaded or made */
+int forward_setup(struct native *native);  /* with all trees loaded, before space_setup() */
+void forward_sweep(struct native *native); /* after replay */
+/* Nothing refers to a chunk any more: if it was moved, its target is given up. */
+void forward_drop(struct native *native, uint64_t chunk);
+int evacuate_opened(struct native *native); /* go on where the last life stopped */
+bool evacuate_runs(const struct native *native);
+/* One step, in the keeper's fiber, without the lock. False: nothing to do for now. */
+bool evacuate_some(struct native *native, struct lane *lane);
+void evacuate_free(struct native *native);
+void native_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		     struct pool_call *call);
+void native_remove(struct pool *pool, const char *path, struct pool_call *call);
+/* What of the device of row @device is told while it is being evacuated. */
+void evacuate_info(const struct native *native, unsigned device, struct pool_device_info *info);
 
 /* ---- map.c; all under the lock ---- */
 static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)

@@ -393,11 +393,15 @@ static int init_trees(struct native *native)
 
 static int load_trees(struct native *native, struct lane *lane)
 {
-	static const unsigned resident[] = {ROOT_META, ROOT_SPACE, ROOT_HOT, ROOT_VOLUMES};
-	int result = 0;
+	/* The first says where to find some of the others. */
+	static const unsigned resident[] = {ROOT_FORWARD, ROOT_META, ROOT_SPACE, ROOT_HOT,
+					    ROOT_VOLUMES};
+	int result = native->sb.root[ROOT_FORWARD].pointer.generation ? forward_rooms(native) : 0;
 
 	for (unsigned i = 0; i < sizeof(resident) / sizeof(resident[0]) && result == 0; i++)
 		result = tree_load_all(&native->tree[resident[i]], lane);
+	if (result == 0)
+		result = forward_setup(native);
 	if (result == 0)
 		result = space_setup(native);
 	return result == 0 ? hot_setup(native) : result;
@@ -427,6 +431,12 @@ static int start(struct opening *opening)
 	reserve_setup(native);
 	if (result == 0)
 		result = replay_run(native, lane, text(opening));
+	if (result == 0) {
+		native_lock(native);
+		forward_sweep(native);
+		result = evacuate_opened(native);
+		native_unlock(lane);
+	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
 	return result;
@@ -626,16 +636,18 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 {
 	struct native *native = native_of(pool);
 	struct pool_info info = {0};
-	uint64_t data_chunks;
+	uint64_t data_chunks, meta_moved = 0;
 
 	native_lock(native);
 	memcpy(info.name, native->sb.name, sizeof(info.name));
 	memcpy(info.uuid, native->sb.pool_uuid.bytes, 16);
 	for (unsigned i = 0; i < native->pv_count; i++)
 		info.device_count += pv_is_device(&native->pv[i]);
+	for (unsigned i = 0; i < native->pv_count; i++)
+		meta_moved += native->pv[i].meta_moved;
 	data_chunks = native->chunks_total - native->slop_chunks;
-	info.size_bytes = data_chunks * CHUNK;
-	info.used_bytes = native->chunks_used * CHUNK;
+	info.size_bytes = (data_chunks - meta_moved) * CHUNK;
+	info.used_bytes = (native->chunks_used - meta_moved) * CHUNK;
 	info.free_bytes =
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
 	info.reserved_bytes = reserve_chunks(native) * CHUNK;
@@ -706,6 +718,8 @@ const struct pool_ops native_pool_ops = {
     .device_info = native_device_info,
     .add = native_add,
     .grow = native_grow,
+    .evacuate = native_evacuate,
+    .remove = native_remove,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
     .check_devices = native_check_devices,

@@ -91,6 +91,23 @@ void pool_add(struct pool *pool, const struct pool_device *devices, unsigned cou
  * each); call->total has the bytes, 0 when there were none. Durable at done(0). */
 void pool_grow(struct pool *pool, struct pool_call *call);
 
+/* pool_evacuate: what is on the device @path moves to the others, in the background, over restarts;
+ * nothing new goes there from done(0) on. One device at a time; never the first, which has the
+ * journal. Guests go on. PAUSE and RESUME, also after a failure; STOP: the device is one like the
+ * others again, what has moved stays where it is. pool_device_info() says how far it is.
+ * -ENOSPC (the others have not that much room), -EBUSY, -EINVAL, -ENOENT (no such device).
+ * pool_remove: an evacuated device that is empty is no part of the pool any more at done(0), and
+ * carries no label. -EBUSY: it is not empty. */
+enum pool_evacuate_action {
+	POOL_EVACUATE_START,
+	POOL_EVACUATE_PAUSE,
+	POOL_EVACUATE_RESUME,
+	POOL_EVACUATE_STOP
+};
+void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		   struct pool_call *call);
+void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
+
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
@@ -235,10 +252,20 @@ void pool_get_info(struct pool *pool, struct pool_info *ret_info);
 const char *pool_name(const struct pool *pool);
 /* Path of the @index-th device, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);
+enum pool_device_state {
+	DEVICE_ACTIVE,
+	DEVICE_EVACUATING,
+	DEVICE_PAUSED,
+	DEVICE_STUCK,
+	DEVICE_EMPTY /* may be removed */
+};
 struct pool_device_info {
 	const char *path;                /* valid until the device is removed */
 	uint64_t size_bytes;             /* of the device, as far as it is used */
 	uint64_t data_bytes, free_bytes; /* room for data, and what of it is free */
+	enum pool_device_state state;
+	uint64_t moved_bytes, left_bytes; /* while it is evacuated */
+	char reason[200];                 /* DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

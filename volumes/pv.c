@@ -19,15 +19,65 @@ struct pv *pv_of(const struct native *native, uint64_t chunk)
 	return NULL;
 }
 
-bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv, uint64_t *ret_offset)
+/* Follows the entries of moved chunks; a target may have been moved since. Returns the last entry.
+ */
+static struct pv *follow(const struct native *native, uint64_t *chunk, uint64_t *ret_entry)
 {
-	struct pv *pv = pv_of(native, slot / CHUNK_SLOTS);
+	struct pv *pv = pv_of(native, *chunk);
+
+	*ret_entry = 0;
+	for (unsigned hops = 0; pv && hops < POOL_DEVICES_MAX; hops++) {
+		*ret_entry = pv_forward(pv, *chunk);
+		if (!*ret_entry || *ret_entry & ~FORWARD_TARGET)
+			return pv;
+		*chunk = *ret_entry;
+		pv = pv_of(native, *chunk);
+	}
+	return NULL;
+}
+
+uint64_t pv_resolve(const struct native *native, uint64_t chunk)
+{
+	uint64_t entry;
+
+	follow(native, &chunk, &entry);
+	return chunk;
+}
+
+static struct pv_place place_of(struct pv *pv, uint64_t chunk, uint64_t slot)
+{
+	return (struct pv_place){.pv = pv,
+				 .offset = pv->format.data_offset +
+					   (chunk - pv->format.first_chunk) * CHUNK +
+					   slot % CHUNK_SLOTS * BLOCK};
+}
+
+unsigned pv_places(const struct native *native, uint64_t slot, struct pv_place ret_places[2])
+{
+	uint64_t chunk = slot / CHUNK_SLOTS, entry;
+	struct pv *pv = follow(native, &chunk, &entry);
 
 	if (!pv || !pv->disk)
+		return 0;
+	ret_places[0] = place_of(pv, chunk, slot);
+	if (!(entry & FORWARD_BOTH))
+		return 1;
+	chunk = entry & FORWARD_TARGET;
+	pv = pv_of(native, chunk);
+	if (!pv || !pv->disk)
+		return 0;
+	ret_places[1] = place_of(pv, chunk, slot);
+	return 2;
+}
+
+bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv, uint64_t *ret_offset)
+{
+	struct pv_place places[2];
+
+	if (!pv_places(native, slot, places))
 		return false;
-	*ret_pv = pv;
-	*ret_offset =
-	    pv->format.data_offset + (slot - pv->format.first_chunk * CHUNK_SLOTS) * BLOCK;
+	*ret_pv = places[0].pv;
+	*ret_offset = places[0].offset;
 	return true;
 }
 

@@ -73,7 +73,7 @@ static void count_row(struct native *native, struct pv *pv)
 				continue;
 			node->body->space.free--;
 			pv->free_chunks--;
-			native->chunks_used++;
+			native->chunks_used += !pv_forward(pv, leaf * SPACE_CHUNKS + i);
 		}
 	}
 }
@@ -165,21 +165,21 @@ static struct node *leaf_of(struct native *native, uint64_t chunk)
 static void set_bits(struct native *native, struct node *node, uint64_t chunk, uint16_t used,
 		     uint16_t held)
 {
+	struct pv *pv = native->pv_count > 1 ? pv_of(native, chunk) : &native->pv[0];
 	unsigned i = chunk % SPACE_CHUNKS;
 	bool was_free = !node->body->space.used[i] && !node->body->space.held[i];
 	bool was_used = node->body->space.used[i] != 0;
+	uint64_t forward = pv_forward(pv, chunk);
 
 	node->body->space.used[i] = used;
 	node->body->space.held[i] = held;
 	if (was_free != (!used && !held)) {
-		struct pv *pv = native->pv_count > 1 ? pv_of(native, chunk) : &native->pv[0];
-
 		node->body->space.free += was_free ? -1u : 1u;
 		pv->free_chunks += was_free ? UINT64_MAX : 1;
 		if (pv->allocates)
 			native->chunks_free += was_free ? UINT64_MAX : 1;
 	}
-	if (was_used != (used != 0))
+	if (was_used != (used != 0) && (!forward || forward & FORWARD_BUSY))
 		native->chunks_used += was_used ? UINT64_MAX : 1;
 }
 
@@ -269,6 +269,61 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, u
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
 	*ret_chunk = chunk;
 	return 0;
+}
+
+int space_take_target(struct native *native, uint64_t *ret_chunk)
+{
+	uint64_t chunk = CHUNK_NONE;
+
+	if (native->active_devices)
+		chunk = take_from_any(native, choose_pv(native));
+	if (chunk == CHUNK_NONE)
+		return -ENOSPC;
+	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
+	if (pv_forward(pv_of(native, chunk),
+		       chunk)) { /* free, but its number still stands for another */
+		space_unhold(native, chunk, 0xffff);
+		return -EAGAIN;
+	}
+	*ret_chunk = chunk;
+	return 0;
+}
+
+void space_uncount(struct native *native, uint64_t chunk)
+{
+	native->chunks_used -= space_chunk_holds(native, chunk);
+}
+
+/* Used and held bits of a chunk, whatever it is for. */
+static void bits_of(const struct native *native, uint64_t chunk, uint16_t *ret_used,
+		    uint16_t *ret_held)
+{
+	const struct ag *ag = &native->ag[ag_of(native, chunk)];
+	const struct node *node = native->space[chunk / SPACE_CHUNKS];
+	uint64_t i = chunk % SPACE_CHUNKS;
+
+	if (chunk - ag->first < ag->meta) {
+		node = ag->node;
+		i = chunk - ag->first;
+	}
+	*ret_used = node ? node->body->space.used[i] : 0;
+	*ret_held = node ? node->body->space.held[i] : 0;
+}
+
+bool space_chunk_holds(const struct native *native, uint64_t chunk)
+{
+	uint16_t used, held;
+
+	bits_of(native, chunk, &used, &held);
+	return used != 0;
+}
+
+bool space_chunk_in_use(const struct native *native, uint64_t chunk)
+{
+	uint16_t used, held;
+
+	bits_of(native, chunk, &used, &held);
+	return (used | held) != 0;
 }
 
 static uint16_t run_mask(unsigned first, unsigned count)
@@ -459,19 +514,22 @@ void space_release(struct native *native)
 	while (!list_empty(&native->quarantine)) {
 		struct quarantine *item =
 		    list_entry(native->quarantine.next, struct quarantine, link);
+		uint64_t chunk;
 
 		if (ORDER(quarantine_waits_for_confirm) && item->lsn > native->journal.confirmed)
 			break;
 		if (item->ticket > readers)
 			break; /* they would only see a wrong crc and look again; spare them */
-		space_unhold(native, item->chunk, item->mask);
+		chunk = item->chunk;
+		space_unhold(native, chunk, item->mask);
 		list_remove(&item->link);
 		if (native->quarantine_spares >= 4096) {
 			heap_free(item);
-			continue;
+		} else {
+			list_push_front(&native->quarantine_spare, &item->link);
+			native->quarantine_spares++;
 		}
-		list_push_front(&native->quarantine_spare, &item->link);
-		native->quarantine_spares++;
+		forward_drop(native, chunk);
 	}
 }
 

@@ -147,6 +147,8 @@ bool api_read_device(struct api_request *request, const json_t *item, struct poo
 		     bool *ret_absent);
 void api_pool_add(struct api_request *request);
 void api_pool_grow(struct api_request *request);
+void api_pool_evacuate(struct api_request *request);
+void api_pool_remove(struct api_request *request);
 void api_pool_delete(struct api_request *request);
 void api_pool_prove(struct api_request *request);
 void api_pool_check(struct api_request *request);

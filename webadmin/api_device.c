@@ -193,3 +193,45 @@ void api_pool_grow(struct api_request *request)
 	request->call = (struct pool_call){.done = changed};
 	pool_grow(pool->pool, &request->call);
 }
+
+/* ---- evacuating and removing ---- */
+void api_pool_evacuate(struct api_request *request)
+{
+	static const char *const actions[] = {[POOL_EVACUATE_START] = "start",
+					      [POOL_EVACUATE_PAUSE] = "pause",
+					      [POOL_EVACUATE_RESUME] = "resume",
+					      [POOL_EVACUATE_STOP] = "stop"};
+	const char *device, *action = "start";
+	unsigned found = 0;
+	struct model_pool *pool;
+
+	if (!api_unpack(request, "{s:s,s?:s}", "device", &device, "action", &action))
+		return;
+	while (found < sizeof actions / sizeof *actions && strcmp(action, actions[found]) != 0)
+		found++;
+	if (found == sizeof actions / sizeof *actions) {
+		api_reply_error(request, 400, "bad_request",
+				"action is one of start, pause, resume and stop");
+		return;
+	}
+	pool = usable(request);
+	if (!pool)
+		return;
+	log_notice("pool %s: evacuating %s: %s", pool->name, device, action);
+	request->call = (struct pool_call){.done = changed};
+	pool_evacuate(pool->pool, device, (enum pool_evacuate_action)found, &request->call);
+}
+
+void api_pool_remove(struct api_request *request)
+{
+	struct model_pool *pool;
+	const char *device;
+
+	if (!api_unpack(request, "{s:s}", "device", &device))
+		return;
+	pool = usable(request);
+	if (!pool)
+		return;
+	request->call = (struct pool_call){.done = changed};
+	pool_remove(pool->pool, device, &request->call);
+}

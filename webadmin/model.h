@@ -168,6 +168,7 @@ json_t *show_pool(const struct model_pool *pool);
 json_t *show_pools(struct model *model);
 const char *show_checksum(enum volume_checksum checksum);
 json_t *show_scrub(struct pool *pool);
+json_t *show_evacuation(struct pool *pool); /* as a job; NULL: none */
 json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);
 /* For a list of them: show_all_mappings() once, then each with it. */

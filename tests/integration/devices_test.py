@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=150 engines=one asan
-"""The devices of a pool in use, through the daemon and the command line: files are added and grow under
-an initiator's writes; kill -9 in the middle leaves a pool that opens."""
+"""The devices of a pool in use, through the daemon and the command line: files are added, grow,
+are evacuated and removed under an initiator's writes; kill -9 in the middle leaves a pool that opens."""
 
 import os
 import signal
@@ -115,6 +115,42 @@ def killed(points, daemon, folder):
     points.point("d.pool" in details(daemon), "and the file is added now, or was")
 
 
+def leaving(points, daemon, folder):
+    """A device is evacuated under writes and kill -9, and removed."""
+    old, first = os.path.join(folder, "b.pool"), os.path.join(folder, "a.pool")
+    refused(points, daemon, "journal", "pool", "evacuate", "tank", first)
+    refused(points, daemon, "not empty", "pool", "remove", "tank", old, "--yes")
+    refused(points, daemon, "is not a device", "pool", "evacuate", "tank", folder + "/none")
+    daemon.good("snapshot", "create", "tank/one@then")
+    daemon.write(96 * MIB, 8 * MIB, 0x33)
+    load = Load(daemon)
+    daemon.good("pool", "evacuate", "tank", old)
+    daemon.good("pool", "evacuate", "tank", old, "--pause")
+    points.point(load.stop(), "no write fails meanwhile")
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    state = details(daemon)["b.pool"]["state"]
+    points.point(state in ("paused", "empty"), "a pause lasts over a kill", state)
+    daemon.good("pool", "evacuate", "tank", old, "--resume")
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    said = daemon.good("pool", "evacuate", "tank", old, "--status", "--wait")
+    points.point("empty" in said, "it goes on after a kill, to its end", said)
+    daemon.good("pool", "remove", "tank", old, "--yes")
+    points.point("b.pool" not in details(daemon), "an empty device is removed")
+    os.unlink(old)
+    points.point(daemon.holds(0, 16 * MIB, 0x11) and daemon.holds(64 * MIB, 32 * MIB, 0x22) and
+                 daemon.holds(96 * MIB, 8 * MIB, 0x33), "the data is there without its file")
+    daemon.good("lun", "map", pools.IQN, "tank/one@then", "--lun", "1")
+    points.point(daemon.holds(64 * MIB, 128 * MIB, 0x22, lun=1), "and the snapshot's")
+    check = daemon.json("pool", "check", "tank", "--data")
+    points.point(check["clean"], "the check is clean", check)
+    daemon.stop()
+    daemon.start()
+    points.point(daemon.holds(96 * MIB, 8 * MIB, 0x33) and "b.pool" not in details(daemon),
+                 "after a restart, too")
+
+
 def test(points):
     with tempfile.TemporaryDirectory(prefix="granary-devices-") as folder:
         daemon = pools.Daemon(os.path.join(folder, "state"))
@@ -124,6 +160,7 @@ def test(points):
             growing(points, daemon, folder)
             whole(points, daemon, "added and grown")
             killed(points, daemon, folder)
+            leaving(points, daemon, folder)
         finally:
             points.point(daemon.stop() == 0, "clean stop")
 

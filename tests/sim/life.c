@@ -136,7 +136,7 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->snapshots = (unsigned)rng_range(&rng, 4, 60);
 	rng.state = rng_mix(seed ^ 0x6469736b);
 	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 4))
-		profile->disks = (unsigned)rng_range(&rng, 4, 60);
+		profile->disks = (unsigned)rng_range(&rng, 4, rng_one_in(&rng, 2) ? 60 : 600);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -714,32 +714,58 @@ static void client_work(struct client *client)
 
 /* Management while requests run */
 
-/* Devices come while requests run. */
+/* Devices come and go while requests run. */
 
-static bool has_device(struct life *life, const char *path)
+static bool find_device(struct life *life, const char *path, struct pool_device_info *ret_info)
 {
-	const char *have;
-
-	for (unsigned i = 0; (have = pool_device_path(life->pool, i)) != NULL; i++)
-		if (strcmp(have, path) == 0)
+	for (unsigned i = 0; pool_device_info(life->pool, i, ret_info); i++)
+		if (strcmp(ret_info->path, path) == 0)
 			return true;
 	return false;
 }
 
+/* False: let the one that is being evacuated get on with it. */
 static bool disk_plan(struct life *life)
 {
-	unsigned index = (unsigned)rng_range(&life->rng, 1, LIFE_DEVICES - 1);
+	unsigned index = (unsigned)rng_below(&life->rng, LIFE_DEVICES);
+	struct pool_device_info info;
 
+	/* The one that is being evacuated is the one to go on with. */
+	for (unsigned i = 0; pool_device_info(life->pool, i, &info); i++)
+		for (unsigned j = 0; j < LIFE_DEVICES && info.state != DEVICE_ACTIVE; j++)
+			if (strcmp(info.path, life_device_paths[j]) == 0)
+				index = j;
 	life->manage_path = life_device_paths[index];
 	life->manage = MANAGE_DISK;
-	return !has_device(life, life->manage_path);
+	return !find_device(life, life->manage_path, &info) || info.state == DEVICE_ACTIVE ||
+	       info.state == DEVICE_EMPTY || rng_one_in(&life->rng, 30);
 }
 
 static void start_disk(struct life *life)
 {
 	struct pool_device device = {.path = life->manage_path};
+	enum pool_evacuate_action action = POOL_EVACUATE_START;
+	struct pool_device_info info;
 
-	pool_add(life->pool, &device, 1, false, &life->call);
+	if (!find_device(life, life->manage_path, &info)) {
+		pool_add(life->pool, &device, 1, false, &life->call);
+		return;
+	}
+	if (info.state == DEVICE_EMPTY && !rng_one_in(&life->rng, 4)) {
+		pool_remove(life->pool, life->manage_path, &life->call);
+		return;
+	}
+	if (info.state != DEVICE_ACTIVE)
+		action = rng_one_in(&life->rng, 6)   ? POOL_EVACUATE_STOP
+			 : rng_one_in(&life->rng, 4) ? POOL_EVACUATE_PAUSE
+						     : POOL_EVACUATE_RESUME;
+	pool_evacuate(life->pool, life->manage_path, action, &life->call);
+}
+
+/* The others have not enough room, or it is the first one, or there are no rows left. */
+static bool disk_refused(const struct life *life, int result)
+{
+	return life->manage == MANAGE_DISK && (result == -ENOSPC || result == -EINVAL);
 }
 
 static void start_manage(struct life *life)
@@ -886,7 +912,8 @@ static void manage_ended(struct life *life)
 	unsigned volume = (unsigned)life->manage_volume;
 	int result = life->call_result;
 
-	if (result != 0 && !(result == -ENOSPC && life->profile->full)) {
+	if (result != 0 && !(result == -ENOSPC && life->profile->full) &&
+	    !disk_refused(life, result)) {
 		life->failures++;
 		if (!life->tolerate_faults)
 			violation("management operation %d failed: %s", (int)life->manage,
