@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 static struct model_target *find_target(struct api_request *request)
@@ -142,7 +143,8 @@ void api_lun_map(struct api_request *request)
 				"volume %s/%s is a share; it is never a LUN too", pool, name);
 		return;
 	}
-	if (already_mapped(request, target))
+	if (replica_refuses(request, request->volume, REPLICA_MAP) ||
+	    already_mapped(request, target))
 		return;
 	lun = model_lun_add(target, (unsigned)number);
 	if (!lun) {

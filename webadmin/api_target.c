@@ -292,6 +292,7 @@ void api_rule_add(struct api_request *request)
 	while (at < count && !same_peers(&rules[at].rule, rule.initiator, rule.network))
 		at++;
 	rules[at].rule = rule;
+	rules[at].chap.length = rules[at].mutual.length = 0; /* what could not be opened is over */
 	if (replace_rules(request, target, rules, at == count ? count + 1 : count) < 0) {
 		api_reply_failure(request, NULL);
 		goto out;

@@ -71,6 +71,7 @@ static const struct object objects[] = {
       {"device", FIELD_TEXT, false, "of a passthrough volume: its path"},
       {"state", FIELD_TEXT, false, "likewise: online or unavailable"},
       {"reason", FIELD_TEXT, false, "likewise: why it is not online"},
+      {"origin", FIELD_TEXT, true, "of a clone: VOLUME@SNAPSHOT that it stands on"},
       {"mapped", FIELD_OBJECTS, true, "its LUNs"}}},
     {"Share",
      "A file system on a thin volume",
