@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 /* Snapshots and clones. A snapshot is named in the path as {pool}, {volume}, {snapshot}; in bodies
@@ -347,9 +348,16 @@ void api_volume_rollback(struct api_request *request)
 				request->match.param[0], request->match.param[1]);
 		return;
 	}
+	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
+		return;
 	back = snapshot_named(request, snapshot);
 	if (!back)
 		return;
+	if (volume_size(back) < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK)) {
+		volume_unref(back);
+		return;
+	}
 	request->state = back;
 	request->call = (struct pool_call){.done = rolled_back};
 	volume_rollback(request->volume, back, keep, &request->call);

@@ -9,6 +9,7 @@
 #include "webadmin/api.h"
 #include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 /* The volume the path names goes to request->volume; false = an error has been sent. */
@@ -227,6 +228,9 @@ void api_volume_change(struct api_request *request)
 		    (unsigned long long)volume_size(request->volume));
 		return;
 	}
+	if (bytes < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK))
+		return;
 	request->call = (struct pool_call){.done = volume_resized};
 	if (shrink)
 		volume_shrink(request->volume, bytes, &request->call);
