@@ -88,17 +88,6 @@ static json_t *show_snapshot(struct volume *volume)
 	return object;
 }
 
-/* The end of an asynchronous step: false when it failed (answered). */
-static bool step_good(struct api_request *request, int result, const char *exists_code)
-{
-	if (result == 0)
-		return true;
-	request->err = request->call.err;
-	request->err.code = result;
-	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
-	return false;
-}
-
 void api_snapshot_list(struct api_request *request)
 {
 	json_t *list = json_array();
@@ -118,7 +107,7 @@ static void measured(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (step_good(request, result, NULL))
+	if (api_step_good(request, result, NULL))
 		api_reply(request, 200, show_snapshot(request->volume));
 }
 
@@ -164,7 +153,7 @@ static void snapshots_made(struct pool_call *call, int result)
 		volume_unref(snapshot);
 	}
 	group_release(group);
-	if (step_good(request, result, "snapshot_exists"))
+	if (api_step_good(request, result, "snapshot_exists"))
 		api_reply(request, 201, list);
 }
 
@@ -226,7 +215,7 @@ static void changed(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("snapshot %s/%s@%s changed: now %s, %s", request->match.param[0],
 		   request->match.param[1], request->match.param[2], request->volume->name,
@@ -271,7 +260,7 @@ static void deleted(struct pool_call *call, int result)
 
 	if (result < 0) /* it is still ours */
 		request->volume = deletion->volume;
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	log_notice("snapshot %s/%s@%s deleted", request->match.param[0], request->match.param[1],
 		   request->match.param[2]);
@@ -309,7 +298,7 @@ static void cloned(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	volume_unref(request->volume);
 	request->volume = call->volume;
@@ -332,7 +321,7 @@ static void promoted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("volume %s/%s promoted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -352,7 +341,7 @@ static void rolled_back(struct pool_call *call, int result)
 
 	volume_unref(request->state);
 	request->state = NULL;
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("volume %s/%s rolled back", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -403,7 +392,7 @@ static void difference_end(struct api_request *request, int result)
 
 	volume_unref(mine->diff.to);
 	mine->list = NULL;
-	if (!step_good(request, result, NULL)) {
+	if (!api_step_good(request, result, NULL)) {
 		json_decref(list);
 		json_decref(next);
 		return;

@@ -15,9 +15,8 @@
 
 #include "tests/sim/campaign.h"
 #include "tests/sim/mutation.h"
-#include "tests/sim/order_table.h"
 
-static struct order_table lines;
+static struct mutation_table table;
 static uint64_t first_seed = 1, runs_max = UINT64_MAX;
 
 /* Seeds that have caught a mutant which others take long to: tried first. When the simulator or
@@ -124,17 +123,17 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	right = order_table_read(&lines, "volumes/order.h");
+	right = mutation_table_read(&table, "volumes/order.h");
 	printf("%s %u - volumes/order.h lists %u ordering lines\n", right ? "ok" : "not ok",
-	       ++number, lines.count);
-	listed = order_table_agrees(&lines, "volumes/*.c");
+	       ++number, table.count);
+	listed = mutation_table_agrees(&table, "volumes/*.c");
 	printf("%s %u - the sources and the table name the same lines\n", listed ? "ok" : "not ok",
 	       ++number);
 	right = try_whole(++number) && right && listed;
-	for (unsigned i = 0; i < lines.count; i++) {
-		if (only && strcmp(only, lines.names[i]) != 0)
+	for (unsigned i = 0; i < table.count; i++) {
+		if (only && strcmp(only, table.name[i]) != 0)
 			continue;
-		right &= try_mutant(++number, lines.names[i], seconds);
+		right &= try_mutant(++number, table.name[i], seconds);
 	}
 	printf("1..%u\n", number);
 	return right ? 0 : 1;

@@ -4,6 +4,7 @@
  * the damage.
  *
  *	replica_mutation_test [--only NAME] [--seed S] [--runs N] */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,40 +13,42 @@
 
 #include "core/log.h"
 #include "tests/sim/mutation.h"
-#include "tests/sim/order_table.h"
 #include "tests/sim/replica_campaign.h"
 
-#define RUNS  400u
-#define WHOLE 40u
+#define RUNS       400u
+#define RUNS_WHOLE 40u
 
-static struct order_table lines;
+static struct mutation_table table;
 
-/* In a process of its own: a mutant may do anything. */
+enum { SEEN, NOT_SEEN, NEITHER };
+
+/* @name: the line that is left out, "" for none. */
 static int hunt(const char *name, unsigned long seed, unsigned long runs)
 {
 	char complaint[400];
 
-	if (!mutation_disable(name)) {
+	if (!mutation_disable(name[0] ? name : NULL)) {
 		printf("# this is no mutation build\n");
-		return 2;
+		return NEITHER;
 	}
 	log_set_level(LOG_LEVEL_ERROR);
 	for (unsigned long i = 0; i < runs; i++) {
 		if (!replica_run(seed + i, complaint)) {
-			printf("# %s: seed %lu: %s\n", name ? name : "whole", seed + i, complaint);
-			return 0;
+			printf("# %s: seed %lu: %s\n", name, seed + i, complaint);
+			return SEEN;
 		}
 	}
-	if (name)
+	if (name[0])
 		printf("# %s: not seen in %lu runs, asked for %lu times\n", name, runs,
 		       mutation_hits());
-	return 1;
+	return NOT_SEEN;
 }
 
-/* 0: seen, 1: not seen, or what else the process ended with (a signal is no finding). */
+/* In a process of its own: a mutant may do anything. A failed assertion is damage seen; to be
+ * killed for want of memory is not. */
 static int hunt_apart(const char *name, unsigned long seed, unsigned long runs)
 {
-	int status = 0;
+	int status = 0, signal;
 	pid_t child;
 
 	fflush(stdout);
@@ -57,18 +60,27 @@ static int hunt_apart(const char *name, unsigned long seed, unsigned long runs)
 		_exit(result);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
-		return -1;
-	if (WIFSIGNALED(status))
-		printf("# %s: ended by signal %d\n", name ? name : "whole", WTERMSIG(status));
-	return WIFSIGNALED(status) ? -1 : WEXITSTATUS(status);
+		return NEITHER;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	signal = WTERMSIG(status);
+	return signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS ? SEEN : NEITHER;
+}
+
+static unsigned count, bad;
+
+static void point(bool good, const char *subject, const char *says)
+{
+	count++;
+	bad += !good;
+	printf("%s %u - %s: %s\n", good ? "ok" : "not ok", count, subject, says);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
 	unsigned long seed = 1, runs = RUNS;
-	unsigned count = 0;
-	bool good, right;
 
 	for (int i = 1; i + 1 < argc; i += 2) {
 		if (strcmp(argv[i], "--only") == 0)
@@ -78,26 +90,17 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--runs") == 0)
 			runs = strtoul(argv[i + 1], NULL, 0);
 	}
-	good = order_table_read(&lines, "replication/order.h") &&
-	       order_table_agrees(&lines, "replication/*.c");
-	printf("%s %u - replication/order.h and the sources name the same %u lines\n",
-	       good ? "ok" : "not ok", ++count, lines.count);
-	right = good;
-	/* Or the catches mean nothing. */
-	good = hunt_apart(NULL, seed, WHOLE) == 1;
-	printf("%s %u - with every line in place %u runs are right\n", good ? "ok" : "not ok",
-	       ++count, WHOLE);
-	right &= good;
-	for (unsigned i = 0; i < lines.count; i++) {
-		const char *name = lines.names[i];
-
-		if (only && strcmp(only, name) != 0)
-			continue;
-		good = hunt_apart(name, seed, runs) == 0;
-		right &= good;
-		printf("%s %u - without %s the image is wrong, and that is seen\n",
-		       good ? "ok" : "not ok", ++count, name);
-	}
+	point(mutation_table_read(&table, "replication/order.h"), "replication/order.h",
+	      "lists the ordering lines");
+	point(mutation_table_agrees(&table, "replication/*.c"), "the sources",
+	      "name the same lines as the table");
+	/* Or the catches below mean nothing. */
+	point(hunt_apart("", seed, RUNS_WHOLE) == NOT_SEEN, "with every line in place",
+	      "nothing is wrong");
+	for (unsigned i = 0; i < table.count; i++)
+		if (!only || strcmp(only, table.name[i]) == 0)
+			point(hunt_apart(table.name[i], seed, runs) == SEEN, table.name[i],
+			      "left out the image is wrong, and that is seen");
 	printf("1..%u\n", count);
-	return right ? 0 : 1;
+	return bad != 0;
 }
