@@ -19,6 +19,7 @@
 #define PERIOD_MAX       (5 * 1000000000ull)
 #define STAGING_SIZE_MIN ((uint64_t)64 << 30)
 #define SWITCH_NS        (30 * 1000000000ull)
+#define FAILBACK_NS      (45 * 1000000000ull)
 
 /* ---- rows ---- */
 static void lineage_text(const struct wire_lineage *lineage, char *text, size_t size)
@@ -756,6 +757,24 @@ static void show_primary(const struct seat *seat, json_t *json)
 			     : 0));
 }
 
+static json_t *show_verify(const struct group *group)
+{
+	const struct group_verify *verify = &group->verify;
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < group->member_max; i++)
+		total += group->members[i].volume ? volume_size(group->members[i].volume) : 0;
+	return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "state",
+			 verify->running         ? "running"
+			 : verify->ended_wall_ns ? "done"
+						 : "never",
+			 "begun", (json_int_t)(verify->begun_wall_ns / 1000000000ull), "ended",
+			 (json_int_t)(verify->ended_wall_ns / 1000000000ull), "done_bytes",
+			 (json_int_t)verify->done_bytes, "total_bytes", (json_int_t)total,
+			 "mismatches", (json_int_t)verify->mismatches, "repaired",
+			 (json_int_t)verify->repaired);
+}
+
 static void show_standby(const struct seat *seat, json_t *json)
 {
 	const struct group *group = &seat->group;
@@ -825,6 +844,8 @@ static json_t *show(const struct seat *seat)
 		show_standby(seat, json);
 	else
 		show_primary(seat, json);
+	if (group->role == GROUP_PRIMARY)
+		json_object_set_new(json, "verify", show_verify(group));
 	json_decref(definition);
 	return json;
 }
@@ -929,6 +950,21 @@ static int delete_seat(struct seat *seat, struct err *err)
 	return 0;
 }
 
+static int fail_back(struct seat *seat, struct err *err)
+{
+	struct group *group = &seat->group;
+
+	if (group->role == GROUP_PRIMARY || group->role == GROUP_NONE)
+		return err_set(err, -EINVAL, "group %s is %s here", group->name,
+			       group_role_name(group->role));
+	if (group->role != GROUP_STANDBY) {
+		seat->retry_ns = UINT64_MAX;
+		seat_end_session(seat, "demoted");
+		seat->retry_ns = 0;
+	}
+	return group_failback(group, FAILBACK_NS, err);
+}
+
 static int act(struct action *action, struct err *err)
 {
 	struct seat *seat = action->seat;
@@ -954,6 +990,13 @@ static int act(struct action *action, struct err *err)
 			return err_set(err, -EINVAL, "group %s is %s here", group->name,
 				       group_role_name(group->role));
 		return group_switchover(group, SWITCH_NS, err);
+	case REPLICATION_FAILBACK:
+		return fail_back(seat, err);
+	case REPLICATION_VERIFY:
+		if (group->role != GROUP_PRIMARY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		return group_verify(group, err);
 	case REPLICATION_PAUSE:
 	case REPLICATION_RESUME:
 		return set_paused(seat, action->action == REPLICATION_PAUSE, err);
