@@ -199,9 +199,10 @@ static void fail_back(struct replica_life *life)
 	unsigned old = primary_now;
 
 	primary_now = 1 - old;
-	if (rng_one_in(&life->rng, 2)) /* else much of the old one's image is as good as new */
-		replica_life_write(life, primary_now);
-	if (!life->nodes[old].boot) /* its time as primary is over, whatever it believes */
+	replica_life_write(life, primary_now);
+	life->writing =
+	    rng_one_in(&life->rng, 2); /* else much of the old image is as good as new */
+	if (!life->nodes[old].boot)    /* its time as primary is over, whatever it believes */
 		node_boot(&life->nodes[old]);
 	life->connected = true;
 	replica_life_run(life, 300);
