@@ -22,6 +22,7 @@ static const struct column group_fields[] = {
     {"GROUP", "name", TEXT},
     {"ROLE", "role", TEXT},
     {"STATE", "state", TEXT},
+    {"ALARMS", "alarms", JOINED},
     {"REASON", "reason", TEXT},
     {"PEER", "peer", TEXT},
     {"MEMBERS", "members", JOINED},

@@ -83,6 +83,8 @@ def stops(points, one, two):
     alone = two.group()
     points.point(alone["sealed_epoch"] == before["sealed_epoch"] and alone["promotable"] and
                  alone["lag_seconds"] > 0, "a standby alone knows its image", alone)
+    points.point(wait(lambda: two.group()["alarms"] == ["link"]), "and misses its primary",
+                 two.group())
     stop(points, two, "it stops")
     one.start()
     alone = one.group()
@@ -143,6 +145,12 @@ def verify_and_back(points, one, two, top):
         done = wait(lambda: one.group()["verify"]["state"] == "done" and one.group()["verify"])
         points.point(done and done["mismatches"] == 0 and done["done_bytes"] == 48 << 20,
                      "all of it is compared under load, and nothing differs", one.group())
+        two.granary("replica", "pause", "vms")
+        points.point(wait(lambda: "rpo" in one.group()["alarms"]), "an RPO that is not kept is an "
+                     "alarm", one.group())
+        two.granary("replica", "resume", "vms")
+        points.point(wait(lambda: sealed(one) and not one.group()["alarms"]), "until it is kept",
+                     one.group())
         said = two.refused("replica", "verify", "vms")
         points.point("is standby here" in said, "the primary does that", said)
         two.granary("replica", "promote", "vms", "--yes")
