@@ -216,6 +216,8 @@ int run_replica_group(struct command *command);
 int run_replica_promote(struct command *command);
 int run_replica_demote(struct command *command);
 int run_replica_switchover(struct command *command);
+int run_replica_failback(struct command *command);
+int run_replica_verify(struct command *command);
 int run_replica_pause(struct command *command);
 int run_replica_resume(struct command *command);
 int run_export(struct command *command);
