@@ -46,19 +46,42 @@ static json_t *split_versions(const char *text)
 int run_share_set(struct command *command)
 {
 	const char *versions = command_option(command, "versions");
+	const char *snapshots = command_option(command, "snapshots");
 	struct share_name name;
 	json_t *reply;
 	int status = split_name(command->position[0], &name);
 
-	if (!status && !versions)
-		status = command_fail("nothing to set: give --versions");
+	if (!status && !versions && !snapshots)
+		status = command_fail("nothing to set: give --versions or --snapshots");
 	if (!status)
 		status = command_call(command, "PATCH",
-				      json_pack("{s:o}", "versions", split_versions(versions)),
+				      json_pack("{s:o*,s:s*}", "versions", split_versions(versions),
+						"snapshots", snapshots),
 				      &reply, "/api/v1/shares/%s/%s", name.pool, name.name);
+	if (status)
+		return status;
+	if (!versions)
+		return say(command, reply, "snapshots of share %s: %s now", command->position[0],
+			   snapshots);
+	return say(command, reply, "share %s is served with NFS %s now", command->position[0],
+		   versions);
+}
+
+int run_share_restore(struct command *command)
+{
+	const char *path = command->position[2], *to = command_option(command, "to");
+	struct share_name name;
+	json_t *reply;
+	int status = split_name(command->position[0], &name);
+
+	if (!status)
+		status = command_call(command, "POST",
+				      json_pack("{s:s,s:s,s:s*}", "snapshot", command->position[1],
+						"path", path, "to", to),
+				      &reply, "/api/v1/shares/%s/%s/restore", name.pool, name.name);
 	return status ? status
-		      : say(command, reply, "share %s is served with NFS %s now",
-			    command->position[0], versions);
+		      : say(command, reply, "%s is as it was in snapshot %s", to ? to : path,
+			    command->position[1]);
 }
 
 int run_share_create(struct command *command)
