@@ -66,7 +66,11 @@ struct snapshots {
 	pthread_mutex_t lock; /* of the list of views and their users; a leaf */
 	struct list views;    /* most recently used first */
 	unsigned view_count;
-	bool opening;             /* one at a time */
+	bool opening; /* one at a time */
+	struct {
+		uint64_t id, until_ns;
+	} leaving[VIEWS_MAX]; /* snapshots that are being deleted */
+	unsigned leaving_next;
 	enum share_snapshots how; /* atomic */
 	struct snap *snaps;       /* as they were last listed, by id */
 	unsigned count;
@@ -125,7 +129,7 @@ struct op {
 
 /* ---- share.c ---- */
 /* Run a request of a worker, waiting for what it needs. Context: a fiber, without the lock. */
-int share_run(struct op *op);
+int share_request_run(struct op *op);
 int share_root(struct share *share, struct inode *ret_root); /* likewise */
 void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat);
 /* A snapshot's share: read-only, nothing runs in it by itself. Context: a fiber of @loop. */
@@ -134,7 +138,7 @@ void share_view_close(struct share *view); /* NULL is fine */
 
 /* ---- snapshots.c ---- */
 /* Is @request about `.snapshot` or what is in it? snapshots_run: then it is run here. Context: as
- * share_run(). */
+ * share_request_run(). */
 bool snapshots_concern(const struct share *share, const struct vfs_request *request);
 int snapshots_run(struct op *op);
 /* Can @snapshot be looked into? Home loop, a fiber. */

@@ -82,7 +82,7 @@ static int cut_existing(struct op *op)
 	return result;
 }
 
-int share_run(struct op *op)
+int share_request_run(struct op *op)
 {
 	struct vfs_request *request = op->request;
 	struct store *store = op->share->store;
@@ -153,8 +153,8 @@ static void work(struct share *share, struct vfs_request *request)
 	if (!share->store)
 		finish(request, -EIO); /* it could not be opened again */
 	else
-		finish(request,
-		       snapshots_concern(share, request) ? snapshots_run(&op) : share_run(&op));
+		finish(request, snapshots_concern(share, request) ? snapshots_run(&op)
+								  : share_request_run(&op));
 }
 
 static void worker_main(void *context)
@@ -313,7 +313,8 @@ void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat)
 	store_unlock(share->store);
 }
 
-/* Another one with every opening, even where the count of them has gone back with the volume. */
+/* Another number with every opening, even where the count of them went back with the volume: it
+ * takes the time in. */
 static uint64_t make_verifier(struct share *share)
 {
 	struct superblock *sb = &share->store->sb;
@@ -321,7 +322,7 @@ static uint64_t make_verifier(struct share *share)
 
 	memcpy(seed, sb->uuid, 8);
 	put64(seed + 8, sb->mounts);
-	loop_random(share->home, seed + 16, 8);
+	put64(seed + 16, loop_wall(share->home));
 	return siphash(sb->secret, seed, sizeof(seed));
 }
 
@@ -422,7 +423,7 @@ static int go(struct share *share, bool read_only)
 	int result = 0;
 
 	/* an inode number may come again after a rollback; with the same generation it does not */
-	loop_random(share->home, &share->salt, sizeof(share->salt));
+	share->salt = (uint32_t)make_verifier(share);
 	if (!read_only)
 		result = store_transact(share->store, make_root, share, NULL);
 	if (result == 0)

@@ -32,6 +32,7 @@
 #define INSIDE_BYTES     (INNER_BYTES + 8u)
 #define POLL_NS          1000000ull
 #define LOOK_ROUND_NS    (5 * 1000000000ull)
+#define LEAVE_NS         (3 * 1000000000ull) /* longer than the pool waits */
 #define IDLE_NS          (30 * 1000000000ull)
 #define READ_RIGHTS                                                                                \
 	(VFS_READ_DATA | VFS_READ_NAMED | VFS_EXECUTE | VFS_READ_ATTRIBUTES | VFS_READ_ACL |       \
@@ -228,6 +229,25 @@ static void view_end(struct view *view)
 	view->leaving = false; /* the next round tries again */
 }
 
+/* It is being deleted: who asks for it now waits until it is gone, or has been left after all;
+ * otherwise readers would open it again and again under who deletes it. */
+static void leave(struct snapshots *snapshots, uint64_t id)
+{
+	unsigned at = snapshots->leaving_next++ % VIEWS_MAX;
+
+	snapshots->leaving[at].id = id;
+	snapshots->leaving[at].until_ns = loop_now(snapshots->timer.loop) + LEAVE_NS;
+}
+
+static bool is_leaving(const struct snapshots *snapshots, uint64_t id)
+{
+	for (unsigned i = 0; i < VIEWS_MAX; i++)
+		if (snapshots->leaving[i].id == id &&
+		    snapshots->leaving[i].until_ns > loop_now(snapshots->timer.loop))
+			return true;
+	return false;
+}
+
 static void snapshot_changed(struct volume_watcher *watcher, struct volume *volume,
 			     enum volume_change change)
 {
@@ -236,6 +256,7 @@ static void snapshot_changed(struct volume_watcher *watcher, struct volume *volu
 	(void)volume;
 	if (change != VOLUME_LEAVING)
 		return;
+	leave(view->snapshots, view->id);
 	if (view->share)
 		view_end(view);
 	else
@@ -293,6 +314,14 @@ static struct volume *volume_by_id(struct share *share, uint64_t id)
 	return volume;
 }
 
+static bool is_there(struct share *share, uint64_t id)
+{
+	struct volume *volume = volume_by_id(share, id);
+
+	volume_unref(volume);
+	return volume != NULL;
+}
+
 static int view_make(struct share *share, struct volume *volume, struct view **ret_view)
 {
 	struct view *view = heap_zalloc(sizeof(*view));
@@ -326,7 +355,7 @@ static int view_open(struct share *share, uint64_t id, struct view **ret_view)
 	struct view *view;
 	int result;
 
-	while (snapshots->opening)
+	while (snapshots->opening || (is_leaving(snapshots, id) && is_there(share, id)))
 		fiber_sleep(POLL_NS);
 	*ret_view = view_find(share, id);
 	if (*ret_view)
@@ -670,7 +699,7 @@ static int root_lookup(struct op *op)
 	request->name = ".";
 	request->name_length = 1;
 	request->flags &= ~(unsigned)VFS_HOLD_RESULT;
-	result = share_run(op);
+	result = share_request_run(op);
 	after = request->after[0];
 	if (result == 0) {
 		request->object = directory_object();
@@ -718,7 +747,7 @@ static int root_list(struct op *op)
 	int result;
 
 	if (cookie >= DIRECTORY_COOKIE)
-		return share_run(op);
+		return share_request_run(op);
 	request->data_length = request->entry_count = 0;
 	result = list_directory_entry(op);
 	if (result)
@@ -727,7 +756,7 @@ static int root_list(struct op *op)
 	request->data = data + used;
 	request->data_room -= used;
 	request->cookie = DIRECTORY_COOKIE;
-	result = share_run(op);
+	result = share_request_run(op);
 	request->data = data;
 	request->data_room = room;
 	request->cookie = cookie;
@@ -775,7 +804,7 @@ static int run_in_view(struct op *op, struct view *view)
 		request->op = VFS_GETATTR;
 	request->flags &= ~(unsigned)VFS_HOLD_RESULT;
 	op->share = view->share;
-	result = share_run(op);
+	result = share_request_run(op);
 	op->share = share;
 	request->op = asked;
 	request->flags = flags;
