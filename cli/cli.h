@@ -68,6 +68,19 @@ int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
 int command_confirm(struct command *command, const char *question);
 
+/* argument.c. command_split: POOL/NAME of a @what ("volume"); @ret_name points into @text.
+ * command_secret: the text of a file without its line end, @least to @most bytes, the latter
+ * COMMAND_SECRET_MAX or less; the caller wipes it. 0, or the exit status with the sentence
+ * printed. */
+struct object_name {
+	char pool[128];
+	const char *name;
+};
+#define COMMAND_SECRET_MAX 256
+int command_split(const char *text, const char *what, struct object_name *ret_name);
+int command_secret(const char *path, const char *what, size_t least, size_t most,
+		   char text[COMMAND_SECRET_MAX + 1]);
+
 /* run_target.c: --WHAT-user and --WHAT-secret-file into @body; both or none. 0 or the exit status.
  */
 int command_add_chap(struct command *command, json_t *body, const char *what);

@@ -88,33 +88,16 @@ int run_target_delete(struct command *command)
 	return status ? status : say(command, reply, "target %s deleted", command->position[0]);
 }
 
-/* A secret is the file's content without one line end. */
 static int read_secret(const char *path, json_t **ret_secret)
 {
-	char text[300];
-	size_t length = 0;
-	ssize_t got;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[COMMAND_SECRET_MAX + 1];
+	int status = command_secret(path, "CHAP secret", 12, 255, text);
 
-	if (fd < 0)
-		return command_fail("%s: %s", path, strerror(errno));
-	while ((got = read(fd, text + length, sizeof text - length)) > 0)
-		length += (size_t)got;
-	close(fd);
-	if (got < 0)
-		return command_fail("%s: %s", path, strerror(errno));
-	if (length && text[length - 1] == '\n')
-		length--;
-	if (length && text[length - 1] == '\r')
-		length--;
-	*ret_secret =
-	    length > 255 || memchr(text, '\0', length) ? NULL : json_stringn(text, length);
+	if (status)
+		return status;
+	*ret_secret = json_string(text);
 	explicit_bzero(text, sizeof text);
-	if (length < 12 || !*ret_secret) {
-		json_decref(*ret_secret);
-		return command_fail("%s: a CHAP secret has 12 to 255 bytes of text", path);
-	}
-	return 0;
+	return *ret_secret ? 0 : command_fail("%s: a CHAP secret is UTF-8 text", path);
 }
 
 /* --WHAT-user and --WHAT-secret-file into @body; both or none. */

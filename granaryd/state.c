@@ -73,7 +73,7 @@ static int make_front_directory(const struct state *state, struct err *err)
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
 	if ((mkdir(path, 0711) < 0 && errno != EEXIST) || stat(path, &there) < 0 ||
-	    ((there.st_mode & 07777) != 0711 && chmod(path, 0711) < 0))
+	    (there.st_uid == geteuid() && (there.st_mode & 07777) != 0711 && chmod(path, 0711) < 0))
 		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
 	heap_free(path);
 	return result;

@@ -169,8 +169,6 @@ struct iscsi_conn {
 	uint16_t group;   /* portal group it came in through */
 	struct sockaddr_storage peer, local;
 	char peer_text[64], local_text[64];
-	bool
-	    login_failed; /* refused or not finished in time; read by the control loop at the end */
 	enum conn_state state;
 	struct login *login; /* heap, during login only */
 	struct iscsi_params params;

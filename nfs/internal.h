@@ -288,6 +288,9 @@ void nlm_destroy(struct nlm *nlm); /* stopped, or never used; NULL is fine */
 /* No calls to clients any more, no locks; then stopped() on the control loop. Context: control
  * loop. */
 void nlm_stop(struct nlm *nlm, void (*stopped)(struct nfs_server *server));
+/* Forget what is locked on shares that @table has not; @table is in force. Their hosts are told to
+ * reclaim when the share comes back. */
+void nlm_forget_shares(struct nlm *nlm, const struct nfs_table *table);
 /* A record of a host of NFSv3 came with a share: it is told to reclaim. Other records: nothing.
  * Context: the first I/O loop. */
 void nlm_host_found(struct nfs_server *server, const char *record);

@@ -71,14 +71,21 @@ static bool session_busy(const struct nfs4_session *session)
 	return slots_running(session) > 0;
 }
 
-bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
+static bool client_busy(const struct nfs4_server *nfs4, const struct nfs4_client *client)
 {
 	if (nfs4_client_in_use(client))
-		return false;
+		return true;
 	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
 		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client &&
 		    session_busy(nfs4->sessions[i]))
-			return false;
+			return true;
+	return false;
+}
+
+bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	if (client_busy(nfs4, client))
+		return false;
 	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
 		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client)
 			drop_session(nfs4, nfs4->sessions[i]);
@@ -104,16 +111,16 @@ void nfs4_server_destroy(struct nfs4_server *nfs4)
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
-	char record[NFS_RECORD_NAME];
 	uint64_t silent;
 
 	if (!client || now < client->renewed_ns || now - client->renewed_ns <= nfs4->lease_ns)
 		return false;
 	silent = now - client->renewed_ns;
-	memcpy(record, client->record, sizeof(record));
-	if (!nfs4_drop_client(nfs4, client))
+	if (client_busy(nfs4, client))
 		return false;
-	nfs_record_drop(nfs4->server->grace, record);
+	/* First: who waits for a lock of its looks whether its record is gone. */
+	nfs_record_drop(nfs4->server->grace, client->record);
+	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
 		   (unsigned)(silent / 1000000000u));
@@ -175,12 +182,10 @@ static struct nfs4_client *client_by_owner(struct nfs4_server *nfs4,
 }
 
 /* One that has not been heard of, the longest first. */
-static bool make_room(struct nfs4_server *nfs4, uint64_t now)
+static bool oldest_gives_way(struct nfs4_server *nfs4, uint64_t now)
 {
 	struct nfs4_client *oldest = NULL;
 
-	if (nfs4->client_count < NFS4_CLIENTS_MAX)
-		return true;
 	list_for_each (it, &nfs4->clients) {
 		struct nfs4_client *client = list_entry(it, struct nfs4_client, link);
 
@@ -195,7 +200,10 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 {
 	struct nfs4_client *client;
 
-	if (!make_room(nfs4, now) || !(client = heap_zalloc(sizeof(*client))))
+	if (nfs4->client_count >= NFS4_CLIENTS_MAX && !oldest_gives_way(nfs4, now))
+		return NULL;
+	client = heap_zalloc(sizeof(*client));
+	if (!client)
 		return NULL;
 	client->id = (uint64_t)nfs4->boot << 32 | (++nfs4->next_number & UINT32_MAX);
 	client->renewed_ns = now;
@@ -408,13 +416,15 @@ static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t
 	}
 	if (sequence != client->next_sequence)
 		return NFS4ERR_SEQ_MISORDERED;
+	client->renewed_ns = now; /* so that it is not the one that gives way */
 	if (!confirm(nfs4, client))
 		return NFS4ERR_DELAY;
 	session = new_session(nfs4, client);
+	if (!session && oldest_gives_way(nfs4, now))
+		session = new_session(nfs4, client);
 	if (!session)
 		return NFS4ERR_DELAY;
 	client->next_sequence++;
-	client->renewed_ns = now;
 	session_id(session, client->last_session);
 	memcpy(ret_id, client->last_session, 16);
 	return NFS4_OK;

@@ -95,11 +95,37 @@ static void drop_lock_state(struct nfs4_server *nfs4, struct nfs4_state *state)
 	free_state(nfs4, state);
 }
 
+static void free_owner(struct nfs4_owner *owner)
+{
+	list_remove(&owner->link);
+	heap_free(owner);
+}
+
+/* An owner of v4.1 that has nothing is nobody; v4.0's stay for their sequence numbers, until there
+ * are too many of them (bound_idle()). */
+static void tidy_owner(struct nfs4_owner *owner)
+{
+	if (owner->client->minor && !owner->pins && list_empty(&owner->states) &&
+	    list_empty(&owner->locks.ranges))
+		free_owner(owner);
+}
+
+static void drop_locks_of(struct nfs4_server *nfs4, struct nfs4_state *open)
+{
+	while (!list_empty(&open->locks)) {
+		struct nfs4_state *lock =
+		    list_entry(open->locks.next, struct nfs4_state, open_link);
+		struct nfs4_owner *owner = lock->owner;
+
+		drop_lock_state(nfs4, lock);
+		tidy_owner(owner);
+	}
+}
+
 /* @hold: the open's HOLD on the object goes too. */
 static void drop_open(struct nfs4_server *nfs4, struct nfs4_state *open, bool hold)
 {
-	while (!list_empty(&open->locks))
-		drop_lock_state(nfs4, list_entry(open->locks.next, struct nfs4_state, open_link));
+	drop_locks_of(nfs4, open);
 	if (hold && !open->closed)
 		release_later(nfs4, open);
 	empty_state(nfs4, open);
@@ -122,8 +148,7 @@ void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
 		else
 			drop_open(nfs4, state, true);
 	}
-	list_remove(&owner->link);
-	heap_free(owner);
+	free_owner(owner);
 }
 
 bool nfs4_client_in_use(const struct nfs4_client *client)
@@ -145,28 +170,22 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table)
 	pthread_mutex_lock(&nfs4->lock);
 	for (unsigned i = 0; i < nfs4->state_hint; i++) {
 		struct nfs4_state *state = nfs4->states[i];
+		struct nfs4_owner *owner;
 
 		if (!state || nfs_table_by_id(table, state->key.volume))
 			continue;
-		if (state->owner->is_lock)
+		owner = state->owner;
+		if (owner->is_lock)
 			drop_lock_state(nfs4, state);
 		else
 			drop_open(nfs4, state, true);
+		tidy_owner(owner);
 	}
 	nfs4->table = table;
 	pthread_mutex_unlock(&nfs4->lock);
 }
 
 /* ---- owners */
-
-/* An owner of v4.1 that has nothing is nobody; v4.0's stay for their sequence numbers, until there
- * are too many of them. */
-static void tidy_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
-{
-	if (owner->client->minor && !owner->pins && list_empty(&owner->states) &&
-	    list_empty(&owner->locks.ranges))
-		nfs4_drop_owner(nfs4, owner);
-}
 
 struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, const void *bytes,
 				  uint32_t length, bool make)
@@ -189,6 +208,46 @@ struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, cons
 	list_init(&owner->states);
 	list_push_back(&client->owners, &owner->link);
 	return owner;
+}
+
+/* v4.0: kept for a retry of its last operation only. */
+static bool is_idle(const struct nfs4_owner *owner)
+{
+	const struct nfs4_state *state = first_state(owner);
+
+	return !owner->pins && list_empty(&owner->locks.ranges) &&
+	       (!state || (state->closed && state->link.next == &owner->states));
+}
+
+/* Clients make new owners as time goes by (Linux: one for each user, each time): of those that have
+ * nothing any more the oldest goes. */
+static void bound_idle(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	struct nfs4_owner *oldest = NULL;
+	unsigned count = 0;
+
+	list_for_each (it, &client->owners) {
+		struct nfs4_owner *owner = list_entry(it, struct nfs4_owner, link);
+
+		if (!is_idle(owner))
+			continue;
+		oldest = oldest ? oldest : owner;
+		count++;
+	}
+	if (count >= NFS4_IDLE_OWNERS_MAX)
+		nfs4_drop_owner(nfs4, oldest);
+}
+
+static struct nfs4_owner *get_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
+				    bool is_lock, const void *bytes, uint32_t length)
+{
+	struct nfs4_owner *owner = nfs4_owner_get(client, is_lock, bytes, length, false);
+
+	if (owner)
+		return owner;
+	if (client->minor == 0)
+		bound_idle(nfs4, client);
+	return nfs4_owner_get(client, is_lock, bytes, length, true);
 }
 
 /* ---- stateids */
@@ -361,8 +420,8 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 	*ret_upgraded = false;
 	pthread_mutex_lock(&nfs4->lock);
 	if (!owner)
-		owner = nfs4_owner_get(call->compound.client, false, args->owner,
-				       args->owner_length, true);
+		owner =
+		    get_owner(nfs4, call->compound.client, false, args->owner, args->owner_length);
 	/* A request on its way while its share was withdrawn leaves nothing behind. */
 	if (nfs4->table && !nfs_table_by_id(nfs4->table, call->export->id))
 		status = NFS4ERR_STALE;
@@ -374,7 +433,7 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 		if (status == NFS4_OK)
 			fill_stateid(nfs4, open, ret_stateid);
 		else
-			tidy_owner(nfs4, owner);
+			tidy_owner(owner);
 	}
 	if (status != NFS4_OK)
 		*ret_upgraded = false;
@@ -430,7 +489,7 @@ static void close_locked(struct nfs4_server *nfs4, struct nfs4_state *open,
 	fill_stateid(nfs4, open, stateid);
 	if (owner->client->minor) {
 		drop_open(nfs4, open, false);
-		tidy_owner(nfs4, owner);
+		tidy_owner(owner);
 		return;
 	}
 	list_for_each_safe (it, &owner->states) {
@@ -439,8 +498,7 @@ static void close_locked(struct nfs4_server *nfs4, struct nfs4_state *open,
 		if (other->closed)
 			free_state(nfs4, other);
 	}
-	while (!list_empty(&open->locks))
-		drop_lock_state(nfs4, list_entry(open->locks.next, struct nfs4_state, open_link));
+	drop_locks_of(nfs4, open);
 	empty_state(nfs4, open);
 	open->closed = true;
 }
@@ -541,7 +599,7 @@ int nfs4_stateid_free(struct nfs_call *call, const struct nfs4_stateid *stateid)
 		struct nfs4_owner *owner = state->owner;
 
 		drop_lock_state(nfs4, state);
-		tidy_owner(nfs4, owner);
+		tidy_owner(owner);
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
@@ -576,10 +634,10 @@ void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int 
 	pthread_mutex_lock(&nfs4->lock);
 	known = client->recorded == volume;
 	pthread_mutex_unlock(&nfs4->lock);
-	if (known || nfs_record_has(grace, volume, client->record)) {
-		done(call, NFS4_OK);
-	} else if (!nfs_record_settled(grace, volume)) {
+	if (!nfs_record_settled(grace, volume)) { /* somebody else's may be what is asked for */
 		done(call, NFS4ERR_DELAY);
+	} else if (known || nfs_record_has(grace, volume, client->record)) {
+		done(call, NFS4_OK);
 	} else {
 		call->record_done = done;
 		nfs_record_store(call, client->record, client->owner,
@@ -605,7 +663,8 @@ static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 	status = find_here(call, &args->stateid, false, &open);
 	if (status != NFS4_OK)
 		return status;
-	owner = nfs4_owner_get(call->compound.client, true, args->owner, args->owner_length, true);
+	owner = get_owner(nfs4_server_of(call), call->compound.client, true, args->owner,
+			  args->owner_length);
 	if (!owner)
 		return NFS4ERR_DELAY;
 	state = state_of(owner, open->key.volume, &open->key.object);
@@ -654,7 +713,7 @@ static int lock_locked(struct nfs_call *call, struct nfs4_lock_args *args)
 		struct nfs4_owner *owner = state->owner;
 
 		free_state(nfs4, state);
-		tidy_owner(nfs4, owner);
+		tidy_owner(owner);
 	}
 	return status;
 }
@@ -685,6 +744,9 @@ int nfs4_lock(struct nfs_call *call, struct nfs4_lock_args *args)
 	status = find_here(call, &args->stateid, !args->from_open, &state);
 	if (status == NFS4_OK)
 		status = nfs4_grace_check(call, args->reclaim);
+	if (status == NFS4_OK && !args->reclaim &&
+	    !nfs_record_settled(nfs4->server->grace, call->export->id))
+		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK)
 		status = lock_locked(call, args);
 	pthread_mutex_unlock(&nfs4->lock);
@@ -801,6 +863,8 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 		return false;
 	}
 	owner->pins++;
+	list_remove(&owner->link); /* the last one that was heard of */
+	list_push_back(&owner->client->owners, &owner->link);
 	owner->client->renewed_ns = now_of(call);
 	call->compound.owner = owner;
 	call->compound.owner_seqid = seqid;
@@ -812,7 +876,7 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 static struct nfs4_owner *turning_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
 					const void *bytes, uint32_t length, uint32_t seqid)
 {
-	struct nfs4_owner *owner = nfs4_owner_get(client, false, bytes, length, true);
+	struct nfs4_owner *owner = get_owner(nfs4, client, false, bytes, length);
 
 	if (!owner || owner->confirmed || owner->pins || !owner->heard ||
 	    (seqid == owner->seqid && owner->replay))

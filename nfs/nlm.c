@@ -13,6 +13,7 @@
 
 #define TELL_AGAIN_NS (5ull * 1000000000)
 #define TELL_ATTEMPTS 5u
+#define SETTLE_NS     (20ull * 1000000)
 #define NLM_GRANTED   5u /* procedure */
 #define NSM_NOTIFY    6u
 
@@ -131,7 +132,6 @@ static void granted(struct lock_waiter *waiter)
 {
 	struct nlm_wait *wait = container_of(waiter, struct nlm_wait, waiter);
 
-	wait->telling = true;
 	loop_post(wait->nlm->home, &wait->message, tell_granted);
 }
 
@@ -221,13 +221,19 @@ static void end_wait(struct nlm_wait *wait, bool keep)
 	struct nlm_owner *owner = wait->owner;
 
 	pthread_mutex_lock(&nlm->lock);
-	if (!keep)
+	if (!keep && !wait->claimed)
 		lock_clear(nlm->server->locks, &wait->key, &owner->locks, wait->waiter.range.first,
 			   wait->waiter.range.last);
 	forget_wait(nlm, wait);
 	nlm_owner_tidy(nlm, owner);
 	pthread_mutex_unlock(&nlm->lock);
 	try_stopped(nlm);
+}
+
+static void tell_later(struct nlm_wait *wait, uint64_t delay_ns)
+{
+	wait->pausing = true;
+	timer_start(&wait->timer, delay_ns);
 }
 
 static void told(struct callout *callout, int result, const uint8_t *results, size_t length)
@@ -248,18 +254,29 @@ static void told(struct callout *callout, int result, const uint8_t *results, si
 			    strerror(-result));
 		end_wait(wait, false);
 	} else {
-		timer_start(&wait->timer, TELL_AGAIN_NS);
+		tell_later(wait, TELL_AGAIN_NS);
 	}
+}
+
+/* What was taken from a client that is gone is nobody's until its record is gone too. */
+static void tell(struct nlm_wait *wait)
+{
+	struct nlm *nlm = wait->nlm;
+
+	if (nlm->stopping)
+		end_wait(wait, false);
+	else if (!nfs_record_settled(nlm->server->grace, wait->key.volume))
+		tell_later(wait, SETTLE_NS);
+	else
+		start_callout(nlm, &wait->callout);
 }
 
 static void tell_again(struct timer *timer)
 {
 	struct nlm_wait *wait = container_of(timer, struct nlm_wait, timer);
 
-	if (wait->nlm->stopping)
-		end_wait(wait, false);
-	else
-		start_callout(wait->nlm, &wait->callout);
+	wait->pausing = false;
+	tell(wait);
 }
 
 static void tell_granted(struct message *message)
@@ -268,10 +285,6 @@ static void tell_granted(struct message *message)
 	struct nlm *nlm = wait->nlm;
 	struct callout *callout = &wait->callout;
 
-	if (nlm->stopping) {
-		end_wait(wait, false);
-		return;
-	}
 	pthread_mutex_lock(&nlm->lock);
 	callout->loop = nlm->home;
 	callout->peer = wait->owner->host->address;
@@ -283,16 +296,26 @@ static void tell_granted(struct message *message)
 	put_grant(wait);
 	pthread_mutex_unlock(&nlm->lock);
 	timer_init(&wait->timer, nlm->home, tell_again);
-	start_callout(nlm, callout);
+	tell(wait);
 }
 
-/* ---- a host that has restarted */
+/* ---- a host that has restarted, a share that is exported no more */
 
-static void drop_shares(struct nlm *nlm, struct nlm_host *host)
+static bool none_stays(const void *context, uint64_t volume)
+{
+	(void)context;
+	(void)volume;
+	return false;
+}
+
+static void keep_shares(struct nlm *nlm, struct nlm_host *host,
+			bool (*stays)(const void *context, uint64_t volume), const void *context)
 {
 	list_for_each_safe (it, &host->shares) {
 		struct nlm_share *share = list_entry(it, struct nlm_share, link);
 
+		if (stays(context, share->key.volume))
+			continue;
 		lock_share_drop(nlm->server->locks, &share->share);
 		share->owner->waits--;
 		list_remove(&share->link);
@@ -300,18 +323,24 @@ static void drop_shares(struct nlm *nlm, struct nlm_host *host)
 	}
 }
 
-void nlm_host_free(struct nlm *nlm, struct nlm_host *host)
+void nlm_host_keep(struct nlm *nlm, struct nlm_host *host,
+		   bool (*stays)(const void *context, uint64_t volume), const void *context)
 {
-	drop_shares(nlm, host);
+	stays = stays ? stays : none_stays;
+	keep_shares(nlm, host, stays, context);
 	list_for_each_safe (it, &nlm->waits) {
 		struct nlm_wait *wait = list_entry(it, struct nlm_wait, link);
 
-		if (wait->owner->host == host)
+		if (wait->owner->host == host && !stays(context, wait->key.volume))
 			nlm_wait_cancel(nlm, wait);
 	}
 	list_for_each (it, &host->owners)
-		lock_owner_drop(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
-				NULL);
+		lock_owner_keep(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
+				stays, context);
+	if (list_empty(&host->owners)) {
+		tidy_host(nlm, host);
+		return;
+	}
 	/* Owners that are being told of a lock stay until that is over; with the last one the host
 	 * goes. */
 	list_for_each_safe (it, &host->owners) {
@@ -321,6 +350,20 @@ void nlm_host_free(struct nlm *nlm, struct nlm_host *host)
 		if (last)
 			return;
 	}
+}
+
+static bool is_exported(const void *context, uint64_t volume)
+{
+	return nfs_table_by_id(context, volume) != NULL;
+}
+
+void nlm_forget_shares(struct nlm *nlm, const struct nfs_table *table)
+{
+	pthread_mutex_lock(&nlm->lock);
+	list_for_each_safe (it, &nlm->hosts)
+		nlm_host_keep(nlm, list_entry(it, struct nlm_host, link), is_exported, table);
+	nlm->table = table;
+	pthread_mutex_unlock(&nlm->lock);
 }
 
 /* ---- telling hosts that we have started */
@@ -447,7 +490,7 @@ static void stop(struct message *message)
 			continue;
 		if (wait->callout.active)
 			callout_cancel(&wait->callout);
-		else if (wait->attempts) /* between two calls; otherwise its message is coming */
+		else if (wait->pausing) /* otherwise its message is coming */
 			timer_start(&wait->timer, 0);
 	}
 	list_for_each_safe (it, &nlm->notices) {
@@ -474,7 +517,7 @@ void nlm_destroy(struct nlm *nlm)
 	list_for_each_safe (it, &nlm->hosts) {
 		struct nlm_host *host = list_entry(it, struct nlm_host, link);
 
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, NULL, NULL);
 	}
 	pthread_mutex_destroy(&nlm->lock);
 	heap_free(nlm);

@@ -61,15 +61,17 @@ struct nlm_share {
 	struct lock_share share;
 };
 
-/* Somebody who waits, and then is told. WAITING -> TELLING -> gone. */
+/* Somebody who waits (waiter.file), has the lock, is told, and is gone. */
 struct nlm_wait {
 	struct list link;
 	struct nlm *nlm;
 	struct nlm_owner *owner;
 	struct lock_key key;
 	struct lock_waiter waiter;
-	bool telling;
+	bool claimed; /* its host has heard of the lock in an answer to LOCK: what GRANTED is
+		       * answered does not matter any more */
 	unsigned attempts;
+	bool pausing; /* the timer runs */
 	struct message message;
 	struct timer timer;
 	struct callout callout;
@@ -94,6 +96,7 @@ struct nlm {
 	struct list hosts, waits;
 	unsigned host_count, owner_count, wait_count;
 	uint64_t next_cookie;
+	const struct nfs_table *table; /* the newest; the control loop holds it */
 	/* home loop */
 	struct list notices;
 	unsigned callouts;
@@ -123,7 +126,9 @@ int nlm_wait_start(struct nlm *nlm, struct nlm_owner *owner, const struct lock_k
 		   const struct nlm_lock *lock, struct lock_conflict *conflict);
 /* False: it has been granted meanwhile. */
 bool nlm_wait_cancel(struct nlm *nlm, struct nlm_wait *wait);
-/* Everything a host has: it has restarted, or said so. */
-void nlm_host_free(struct nlm *nlm, struct nlm_host *host);
+/* What a host has on shares that do not stay (@stays NULL: none does) goes: it has restarted, or
+ * said so, or they are exported no more. With the last of it the host goes. */
+void nlm_host_keep(struct nlm *nlm, struct nlm_host *host,
+		   bool (*stays)(const void *context, uint64_t volume), const void *context);
 
 #endif

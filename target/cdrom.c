@@ -140,7 +140,13 @@ static void read_first(struct scsi_task *task)
 
 static void read_second_buffer(struct scsi_task *task)
 {
-	task_get_buffer(task, BUF_MAX, read_first);
+	task->buffer2 = buf_get(loop_buffers(task->nexus->loop), BUF_MAX);
+	if (task->buffer2) {
+		read_first(task);
+		return;
+	}
+	task->status = SCSI_BUSY; /* never wait for a buffer with one in hand */
+	task_finish(task);
 }
 
 static void read_all(struct scsi_task *task)

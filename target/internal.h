@@ -392,7 +392,6 @@ enum sense_key {
 #define ASC_UNRECOVERED_READ          0x1100
 #define ASC_WRITE_ERROR               0x0c00
 #define ASC_MISCOMPARE                0x1d00
-#define ASC_NO_MEDIUM                 0x3a01
 #define ASC_TRAY_OPEN                 0x3a02
 #define ASC_REMOVAL_PREVENTED         0x5302
 #define ASC_WRONG_TRACK_MODE          0x6400

@@ -1022,10 +1022,3 @@ int io_request_fiber(struct nvolume *volume, struct volume_request *request)
 	request->error_offset = wait.request.error_offset;
 	return wait.result;
 }
-
-int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length)
-{
-	struct volume_request request = {.op = VOLUME_DISCARD, .offset = offset, .length = length};
-
-	return io_request_fiber(volume, &request);
-}

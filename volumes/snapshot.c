@@ -93,15 +93,22 @@ bool snapshot_listed(const struct nvolume *volume)
 	return !list_empty(&volume->snapshots) || volume->taking;
 }
 
+static void follow_name(struct nvolume *snapshot)
+{
+	char own[SNAPSHOT_NAME_MAX + 1];
+
+	snprintf(own, sizeof(own), "%.*s", SNAPSHOT_NAME_MAX, own_name(snapshot));
+	set_name(snapshot, own);
+}
+
+/* One that is being made with the same checkpoint is not listed yet. */
 void snapshot_renamed(struct nvolume *volume)
 {
-	list_for_each (it, &volume->snapshots) {
-		struct nvolume *snapshot = list_entry(it, struct nvolume, listed);
-		char own[SNAPSHOT_NAME_MAX + 1];
-
-		snprintf(own, sizeof(own), "%.*s", SNAPSHOT_NAME_MAX, own_name(snapshot));
-		set_name(snapshot, own);
-	}
+	list_for_each (it, &volume->snapshots)
+		follow_name(list_entry(it, struct nvolume, listed));
+	list_for_each (it, &volume->native->taking)
+		if (list_entry(it, struct nvolume, link)->of == volume)
+			follow_name(list_entry(it, struct nvolume, link));
 }
 
 static int check_name(const char *name, struct err *err)
@@ -128,17 +135,54 @@ static bool is_held(const struct nvolume *snapshot)
 	       snapshot->hold_until_ns > loop_wall(snapshot->native->home);
 }
 
+static const struct nvolume *next_of(const struct nvolume *parent, const struct list *child)
+{
+	return child->next == &parent->offspring ? NULL
+						 : list_entry(child->next, struct nvolume, sibling);
+}
+
+/* What comes after @at of all that stands on @top: on what is being deleted as on @top itself,
+ * which is what they will stand on. NULL: nothing. */
+static const struct nvolume *next_below(const struct nvolume *top, const struct nvolume *at)
+{
+	const struct nvolume *next = NULL;
+
+	if (at == top || at->state == VOLUME_STATE_DELETING)
+		next = next_of(at, &at->offspring);
+	while (!next && at != top) {
+		next = next_of(at->parent, &at->sibling);
+		at = at->parent;
+	}
+	return next;
+}
+
+static const struct nvolume *owner_of(const struct nvolume *volume)
+{
+	return volume->of ? volume->of : volume;
+}
+
+/* On what is being deleted a volume may stand more than once: since a rollback. */
+static bool met_before(const struct nvolume *top, const struct nvolume *at)
+{
+	const struct nvolume *it = top;
+
+	if (at->parent == top)
+		return false;
+	while ((it = next_below(top, it)) != at)
+		if (owner_of(it) == owner_of(at))
+			return true;
+	return false;
+}
+
 /* Volumes that stand on it, themselves or with snapshots of theirs. */
 static unsigned clones_of(const struct nvolume *snapshot)
 {
+	const struct nvolume *at = snapshot;
 	unsigned count = 0;
 
-	list_for_each (it, &snapshot->offspring) {
-		const struct nvolume *child = list_entry(it, struct nvolume, sibling);
-		const struct nvolume *owner = child->of ? child->of : child;
-
-		count += owner != snapshot->of && is_live(owner);
-	}
+	while ((at = next_below(snapshot, at)))
+		count += owner_of(at) != snapshot->of && is_live(owner_of(at)) &&
+			 !met_before(snapshot, at);
 	return count;
 }
 
@@ -345,7 +389,6 @@ static void to_deleting(struct nvolume *volume, uint64_t doomed)
 
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = doomed;
-	volume->volume.refs = 0;
 	volume->of = NULL;
 	list_remove(&volume->bucket);
 	list_remove(&volume->listed);
@@ -482,6 +525,7 @@ static int do_clone(struct native_call *mine, struct lane *lane)
 	clone->used_slots = snapshot->used_slots;
 	clone->created_ns = loop_wall(native->home);
 	nvolume_set_parent(clone, snapshot);
+	snapshot->measured = false;
 	keeper_insert_sorted(native, clone);
 	native_unlock(lane);
 	mine->other = clone;

@@ -30,7 +30,9 @@ enum volume_op {
 	VOLUME_WRITE,
 	VOLUME_FLUSH,   /* I5: every write completed before submission is durable at done(0) */
 	VOLUME_DISCARD, /* the range reads as zeros from done(0) on; whole slots return their
-			 * space, the rest of partial slots is kept. Any length. */
+			 * space, the rest of partial slots is kept. Any length. It needs no space,
+			 * but for the rest of a partial slot that a snapshot holds too: the volume
+			 * gets its own (-ENOSPC in a full pool). */
 	VOLUME_EXTENTS, /* what is mapped: fills extents[], from offset on, at most length */
 };
 

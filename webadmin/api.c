@@ -166,6 +166,16 @@ void api_reply_failure(struct api_request *request, const char *code)
 		      request->err.text[0] ? request->err.text : "the request failed");
 }
 
+bool api_step_good(struct api_request *request, int result, const char *exists_code)
+{
+	if (result == 0)
+		return true;
+	request->err = request->call.err;
+	request->err.code = result;
+	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
+	return false;
+}
+
 void api_extra(struct api_request *request, const char *name, json_t *value)
 {
 	if (!request->extra)

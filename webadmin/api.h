@@ -69,6 +69,9 @@ void api_reply_error(struct api_request *request, int status, const char *code, 
 		     ...) __attribute__((format(printf, 4, 5)));
 /* The same from request->err; status and default code follow from its errno; @code NULL = that. */
 void api_reply_failure(struct api_request *request, const char *code);
+/* The end of a step with request->call: true when @result is 0; else an error has been sent, of
+ * @exists_code when the name was taken (NULL: the default code). */
+bool api_step_good(struct api_request *request, int result, const char *exists_code);
 
 /* api_extra: a member of the reply beside its body: "etag", "next", "type", "session". Steals
  * @value. Before api_reply(). */

@@ -87,17 +87,6 @@ static json_t *show_snapshot(struct volume *volume)
 	return object;
 }
 
-/* The end of an asynchronous step: false when it failed (answered). */
-static bool step_good(struct api_request *request, int result, const char *exists_code)
-{
-	if (result == 0)
-		return true;
-	request->err = request->call.err;
-	request->err.code = result;
-	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
-	return false;
-}
-
 void api_snapshot_list(struct api_request *request)
 {
 	json_t *list = json_array();
@@ -117,7 +106,7 @@ static void measured(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (step_good(request, result, NULL))
+	if (api_step_good(request, result, NULL))
 		api_reply(request, 200, show_snapshot(request->volume));
 }
 
@@ -163,7 +152,7 @@ static void snapshots_made(struct pool_call *call, int result)
 		volume_unref(snapshot);
 	}
 	group_release(group);
-	if (step_good(request, result, "snapshot_exists"))
+	if (api_step_good(request, result, "snapshot_exists"))
 		api_reply(request, 201, list);
 }
 
@@ -225,7 +214,7 @@ static void changed(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("snapshot %s/%s@%s changed: now %s, %s", request->match.param[0],
 		   request->match.param[1], request->match.param[2], request->volume->name,
@@ -270,7 +259,7 @@ static void deleted(struct pool_call *call, int result)
 
 	if (result < 0) /* it is still ours */
 		request->volume = deletion->volume;
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	log_notice("snapshot %s/%s@%s deleted", request->match.param[0], request->match.param[1],
 		   request->match.param[2]);
@@ -308,7 +297,7 @@ static void cloned(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	volume_unref(request->volume);
 	request->volume = call->volume;
@@ -331,7 +320,7 @@ static void promoted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("volume %s/%s promoted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -351,7 +340,7 @@ static void rolled_back(struct pool_call *call, int result)
 
 	volume_unref(request->state);
 	request->state = NULL;
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("volume %s/%s rolled back", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -441,7 +430,7 @@ static void difference_end(struct api_request *request, int result)
 
 	volume_unref(mine->diff.to);
 	mine->list = NULL;
-	if (!step_good(request, result, NULL)) {
+	if (!api_step_good(request, result, NULL)) {
 		json_decref(list);
 		json_decref(next);
 		return;

@@ -34,17 +34,6 @@ static bool no_share(struct api_request *request)
 	return false;
 }
 
-/* The end of every asynchronous step: false when it failed (answered). */
-static bool step_good(struct api_request *request, int result, const char *exists_code)
-{
-	if (result == 0)
-		return true;
-	request->err = request->call.err;
-	request->err.code = result;
-	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
-	return false;
-}
-
 void api_volume_list(struct api_request *request)
 {
 	json_t *volumes = json_array(), *mapped = show_all_mappings(request->model);
@@ -108,7 +97,7 @@ static void volume_created(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	request->volume = call->volume;
 	log_notice("volume %s/%s created", pool_name(request->volume->pool), request->volume->name);
@@ -157,7 +146,7 @@ static void volume_resized(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	log_notice("volume %s/%s resized to %llu bytes", request->match.param[0],
 		   request->match.param[1], (unsigned long long)volume_size(request->volume));
@@ -174,7 +163,7 @@ static void volume_renamed(struct pool_call *call, int result)
 	struct model_target *target;
 	struct model_lun *lun = NULL;
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	while ((lun = model_lun_of_volume(request->model, uuid, lun, &target)))
 		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
@@ -249,7 +238,7 @@ static void volume_taken(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (step_good(request, result, NULL))
+	if (api_step_good(request, result, NULL))
 		api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
@@ -273,7 +262,7 @@ static void volume_deleted(struct pool_call *call, int result)
 
 	if (result < 0) /* it is still ours */
 		request->volume = deletion->volume;
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	scsi_reservations_forget(deletion->uuid);
 	if (store_remove_device(request->admin->options.config, deletion->uuid, &request->err) <
@@ -321,7 +310,7 @@ static void volume_rescanned(struct pool_call *call, int result)
 	struct config *config = request->admin->options.config;
 	uint64_t size = volume_size(request->volume);
 
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	if (config_begin(config, &request->err) < 0 ||
 	    store_size_device(config, request->volume->identity.uuid, size, &request->err) < 0 ||

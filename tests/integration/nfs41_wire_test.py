@@ -323,8 +323,35 @@ class Suite:
                "EXCLUSIVE4_1 again")
         expect(a.open(self.root, "excl", how=u32(3) + b"another!" + attrs(0o600)), EXIST,
                "another verifier")
+        self.truncating(b)
         user = Client(self.c, b"user", auth_sys(1000, 1000))
         expect(user.open(user.walk("files"), "excl", access=1), ACCESS, "no right")
+
+    def truncating(self, b):
+        """OPEN with a size of 0 cuts a file only when it is opened."""
+        a, empty = self.client, u32(0) + attrs(0o644, 0)
+        handle, state = a.open(self.root, "cut", how=empty)
+        expect(a.write(handle, state, 0, b"kept"), OK, "WRITE")
+        a.close(handle, state)
+        _, denier = b.open(b.walk("files"), "cut", access=1, deny=2)
+        expect(a.open(self.root, "cut", how=empty), SHARE_DENIED, "writing is denied")
+        expect(a.read(handle, ZERO, 0, 9), (True, b"kept"), "and nothing was cut")
+        b.close(handle, denier)
+        user = Client(self.c, b"reader only", auth_sys(1000, 1000))
+        expect(user.open(self.root, "cut", how=empty, access=1), ACCESS, "no right to write")
+        expect(a.read(handle, ZERO, 0, 9), (True, b"kept"), "nor cut")
+        result = a.ops(putfh(self.root), open_file("cut", how=empty))
+        result.good(22)
+        r = result.good(18)
+        state = r.take(16)
+        r.take(24)
+        expect([r.u32() for _ in range(r.u32())], [1 << 4], "what was set: the size")
+        expect(a.read(handle, state, 0, 9), (True, b""), "it is empty")
+        expect(a.write(handle, state, 0, b"more"), OK, "WRITE")
+        same, state = a.open(self.root, "cut", how=empty)
+        expect(a.read(handle, state, 0, 9), (True, b""), "opened again by the same owner: cut")
+        expect(same, handle, "the same file")
+        a.close(handle, state)
 
     def attributes(self):
         a = self.client

@@ -20,8 +20,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
-    Client, Compound, compound, expect, putfh, lookup, open_file, PUTROOTFH, GETFH, UNCHECKED,
-    ZERO)
+    Client, Compound, compound, create_session, expect, putfh, lookup, open_file, PUTROOTFH, GETFH,
+    SAVEFH, RESTORE, UNCHECKED, ZERO)
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -30,6 +30,7 @@ SHARE_DENIED, STALE_CLIENTID, STALE_STATEID, OLD_STATEID, BAD_STATEID, BAD_SEQID
     10015, 10022, 10023, 10024, 10025, 10026)
 NO_GRACE, LOCKS_HELD, OPENMODE, BADSESSION, COMPLETE_ALREADY = 10033, 10037, 10038, 10052, 10054
 READ, WRITE, END = 1, 2, (1 << 64) - 1
+CURRENT = u32(1) + bytes(12)  # the stateid that the compound made
 
 
 def lock_op(kind, first, length, stateid, owner=None, client=0, reclaim=0, seqid=0, lock_seqid=0):
@@ -288,6 +289,50 @@ class Suite:
         assert old.one(file, u32(4, 11) + stateid, 4)[0] in (OLD_STATEID, BAD_STATEID), "closed"
         self.a.close(stranger, theirs)
 
+    def owners_end(self):
+        """Owners that have nothing any more do not add up: of v4.0's the last ones stay, for a
+        retry; of those that locked over v4.1, none."""
+        old, many = Old(self.c, b"many owners"), 40
+        for i in range(many):
+            old.seqid = 0
+            file, stateid = old.open(self.root, "owned", owner=b"o%d" % i)
+            expect(old.one(file, u32(4, 3) + stateid, 4)[0], OK, "CLOSE")
+        for i in (many - 1, many - 20):
+            expect(old.raw_open(self.root, "owned", 77, owner=b"o%d" % i).status, BAD_SEQID,
+                   "one that is known")
+        for i in (0, 1):
+            flags = old.opened(old.raw_open(self.root, "owned", 77, owner=b"o%d" % i))[1]
+            assert flags & 2, "a forgotten one begins anew"
+        if "asan" in os.environ.get("BUILD", ""):
+            return  # what is freed stays in its quarantine
+        a, before = Locker(self.c, b"many lock owners"), 0
+        for i in range(3000):
+            before = self.server.resident() if i == 500 else before
+            ops = (putfh(self.root), open_file("locked", how=UNCHECKED), SAVEFH,
+                   lock_op(WRITE, 0, 1, CURRENT, b"%04d" % i * 250), RESTORE,
+                   u32(4, 0) + CURRENT)
+            expect(a.ops(*ops).status, OK, "OPEN, LOCK, CLOSE")
+        grown = self.server.resident() - before
+        assert grown < 1 << 20, f"{grown} bytes more after 2500 lock owners"
+
+    def sessions_end(self):
+        """Sessions of a client that is silent make room for others'."""
+        server = rpc.MemoryServer(lease=1)
+        try:
+            c = server.connect()
+            first = Client(c, b"first")
+            status, count = OK, 1
+            while status == OK and count < 2000:
+                count += 1
+                status = compound(c, [create_session(first.id, count)]).status
+            expect((status, count), (DELAY, 1025), "no room for another")
+            time.sleep(1.2)
+            Client(c, b"second").walk("files")
+            expect(compound(c, [first.sequence_op(2)]).status, BADSESSION, "they are gone")
+            c.close()
+        finally:
+            server.stop()
+
     def old_clients(self):
         old = Old(self.c, b"comes back")
         old.seqid = 3
@@ -375,7 +420,8 @@ class Restarted:
                 time.sleep(0.1)
 
 
-CASES = ("ranges", "errors", "downgrade", "courtesy", "old_locks", "old_clients")
+CASES = ("ranges", "errors", "downgrade", "courtesy", "old_locks", "owners_end", "sessions_end",
+         "old_clients")
 
 
 def case(t, name, run):

@@ -366,12 +366,24 @@ static bool nearly_full(struct life *life)
 	return info.free_bytes < info.size_bytes / 8;
 }
 
+/* May want of space end it? A write; a discard only where it cuts a slot that a snapshot may
+ * hold, or did: what a deleted one held is given back in the background. */
+static bool takes_space(const struct life *life, const struct client *client)
+{
+	const struct volume_request *request = &client->request;
+	uint64_t edges = request->offset | (request->offset + request->length);
+
+	return request->op == VOLUME_WRITE ||
+	       (request->op == VOLUME_DISCARD && edges % VOLUME_SLOT != 0 &&
+		life_had_snapshots(life, client->volume));
+}
+
 static void client_failed(struct client *client, int result)
 {
 	struct life *life = client->life;
 	const struct volume_request *request = &client->request;
 
-	if (result == -ENOSPC && request->op == VOLUME_WRITE &&
+	if (result == -ENOSPC && takes_space(life, client) &&
 	    (life->profile->full || nearly_full(life)))
 		return;
 	life->failures++;
@@ -869,8 +881,9 @@ static void manage_ended(struct life *life)
 		life->handles[volume] = result ? NULL : life->call.volume;
 	} else if (life->manage == MANAGE_DELETE) {
 		model_volume_deleted(life->model, volume, result);
-		if (result == 0)
-			life->handles[volume] = NULL;
+		if (result != 0) /* it is still ours, to be given up as always */
+			volume_unref(life->handles[volume]);
+		life->handles[volume] = NULL;
 	} else if (life->manage == MANAGE_RESIZE) {
 		model_volume_resized(life->model, volume, result);
 	} else if (life->manage == MANAGE_RENAME) {

@@ -104,7 +104,8 @@ struct life {
 	enum manage manage;
 	int manage_volume; /* being managed: no new requests; -1 none */
 	bool manage_sent;
-	unsigned snapshot; /* being made or deleted */
+	unsigned snapshot;              /* being made or deleted */
+	struct volume *snapshot_handle; /* of the call, while it lasts */
 	int snapshot_token;
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
@@ -147,6 +148,7 @@ void life_snapshots_match(struct life *life);
 bool life_snapshots_fit(struct life *life);
 void life_snapshots_look(struct life *life, bool all);
 bool life_has_snapshots(const struct life *life, unsigned volume);
+bool life_had_snapshots(const struct life *life, unsigned volume); /* or has */
 bool life_snapshot_plan(struct life *life);
 void life_snapshot_start(struct life *life);
 void life_snapshot_ended(struct life *life);

@@ -213,6 +213,14 @@ bool life_has_snapshots(const struct life *life, unsigned volume)
 	return false;
 }
 
+bool life_had_snapshots(const struct life *life, unsigned volume)
+{
+	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
+		if (life->model->snapshots[i].name[0] && life->model->snapshots[i].volume == volume)
+			return true;
+	return false;
+}
+
 void life_snapshot_start(struct life *life)
 {
 	struct model_snapshot *known = &life->model->snapshots[life->snapshot];
@@ -224,7 +232,8 @@ void life_snapshot_start(struct life *life)
 		life->snapshot_token = (int)model_read_begin(life->model);
 		snapshot_create(life->pool, &spec, 1, &life->call);
 	} else {
-		snapshot_delete(open_snapshot(life, known), &life->call);
+		life->snapshot_handle = open_snapshot(life, known);
+		snapshot_delete(life->snapshot_handle, &life->call);
 	}
 }
 
@@ -261,6 +270,8 @@ void life_snapshot_ended(struct life *life)
 	if (life->manage == MANAGE_SNAPSHOT_DELETE) {
 		if (life->call_result == 0)
 			model_snapshot_gone(known);
+		else
+			volume_unref(life->snapshot_handle);
 		return;
 	}
 	if (life->call_result == 0) {
