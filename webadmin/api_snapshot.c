@@ -360,7 +360,7 @@ static void share_rolled_back(struct share_call *call, int result)
 
 	volume_unref(mine->back);
 	request->call.err = call->err;
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("share %s/%s rolled back to %s", request->match.param[0],
 		   request->match.param[1],
