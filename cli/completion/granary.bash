@@ -23,7 +23,7 @@ _granary()
 	pool) list="create import list show set check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete" ;;
-	share) list="create import list show quota set check delete allow deny rules explain" ;;
+	share) list="create import list show quota set snapshot restore check delete allow deny rules explain" ;;
 	target) list="create list show delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release" ;;
 	discovery) list="show require open" ;;
@@ -53,7 +53,9 @@ _granary()
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
 	"share create") list="--quota --versions $globals" ;;
-	"share set") list="--versions $globals" ;;
+	"share import") list="--pool --dry-run $globals" ;;
+	"share set") list="--versions --snapshots $globals" ;;
+	"share restore") list="--to $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
