@@ -44,6 +44,8 @@ static const struct object objects[] = {
       {"state", FIELD_TEXT, true, "online, read-only or unavailable"},
       {"reason", FIELD_TEXT, true, "why it is not online"},
       {"devices", FIELD_TEXTS, true},
+      {"device_details", FIELD_OBJECTS, false, "path, size_bytes, data_bytes, free_bytes, state"},
+      {"evacuation", FIELD_TEXT, false, "what goes on with a device, or empty"},
       {"size_bytes", FIELD_NUMBER, false},
       {"used_bytes", FIELD_NUMBER, false},
       {"free_bytes", FIELD_NUMBER, false},

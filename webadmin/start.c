@@ -304,6 +304,7 @@ static void pool_opened(struct pool_call *call, int result)
 			return;
 		}
 		pool->reason[0] = '\0';
+		pool_paths_sync(admin->options.config, pool);
 	}
 	if (--admin->pending == 0)
 		pools_opened(admin);
