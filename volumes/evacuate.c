@@ -117,12 +117,15 @@ void forward_drop(struct native *native, uint64_t chunk)
 	uint64_t target = pv ? pv_forward(pv, chunk) : 0, *entry = NULL;
 
 	if (!is_moved(target) || space_chunk_in_use(native, chunk) ||
-	    space_prepare_frees(native, 1) < 0 || space_touch(native, target) < 0 ||
+	    space_prepare_frees(native, 2) < 0 || space_touch(native, target) < 0 ||
 	    entry_of(native, chunk, &entry) < 0)
 		return; /* it stays, and may be used again */
 	set_entry(entry, 0);
 	*moved_count(native, chunk) -= 1;
 	space_retire(native, target, 0xffff);
+	/* A root with the entry would look elsewhere for what is written to the chunk itself. */
+	if (space_chunk_is_data(native, chunk))
+		space_retire(native, chunk, 0xffff);
 }
 
 /* The first chunk of @pv from @chunk on with an entry; the end of its chunks when there is none. */

@@ -28,6 +28,25 @@ void violation(const char *format, ...)
 
 /* Profiles */
 
+/* Now and then, or all the time: small pools, so that a device comes to be empty and goes. */
+static void disks_draw(struct profile *profile, struct rng *rng)
+{
+	profile->disks = (unsigned)rng_range(rng, 4, 60);
+	if (rng_one_in(rng, 3))
+		return;
+	profile->disks = 300;
+	profile->devices = 2;
+	profile->volumes = (unsigned)rng_range(rng, 1, 2);
+	profile->volume_size = 2 << 20;
+	profile->full = profile->turns = false;
+	profile->manage = 2;
+	profile->clients = (unsigned)rng_range(rng, 2, 6);
+	profile->reads = 50;
+	profile->rewinds = 4;
+	profile->operations = 4000;
+	profile->ios_between = 250;
+}
+
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
 {
 	struct rng rng = {rng_mix(seed ^ 0x70726f66)};
@@ -134,9 +153,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x736e6170); /* no other draw depends on it */
 	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 3))
 		profile->snapshots = (unsigned)rng_range(&rng, 4, 60);
-	rng.state = rng_mix(seed ^ 0x6469736b);
+	rng.state = rng_mix(seed ^ 0x16000000);
 	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 4))
-		profile->disks = (unsigned)rng_range(&rng, 4, rng_one_in(&rng, 2) ? 60 : 600);
+		disks_draw(profile, &rng);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -738,7 +757,7 @@ static bool disk_plan(struct life *life)
 	life->manage_path = life_device_paths[index];
 	life->manage = MANAGE_DISK;
 	return !find_device(life, life->manage_path, &info) || info.state == DEVICE_ACTIVE ||
-	       info.state == DEVICE_EMPTY || rng_one_in(&life->rng, 30);
+	       info.state == DEVICE_EMPTY || rng_one_in(&life->rng, 4000);
 }
 
 static void start_disk(struct life *life)
