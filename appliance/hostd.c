@@ -81,29 +81,33 @@ static bool wants_pool(const json_t *status)
 	       disks_find(disks, 2, OTHER_DISK) < 2;
 }
 
-static void make_pool(void)
+/* False: it has to be tried again. */
+static bool make_pool(void)
 {
 	struct statvfs room;
 	json_t *request, *reply = NULL;
 	struct err err = {0};
 	json_int_t size;
+	int status = 0;
 
 	if (statvfs(STATE, &room) < 0)
-		return;
+		return false;
 	size = (json_int_t)((uint64_t)room.f_bavail * room.f_frsize / 10 * 8 >> 30 << 30);
 	if (size == 0)
-		return;
+		return true;
 	request = json_pack("{s:s,s:s,s:{s:s,s:[{s:s,s:I}]}}", "method", "POST", "path",
 			    "/api/v1/pools", "body", "name", "local", "devices", "path",
 			    STATE "/local.pool", "size", size);
 	if (!request || control_call(DAEMON, request, MAKE_MS, &reply, &err) < 0)
 		log_warning("granary-hostd: pool local: %s", err.text);
 	else
+		status = (int)json_integer_value(json_object_get(reply, "status"));
+	if (status)
 		log_notice("granary-hostd: pool local of %lld GiB on the system disk: answer %d",
-			   (long long)(size >> 30),
-			   (int)json_integer_value(json_object_get(reply, "status")));
+			   (long long)(size >> 30), status);
 	json_decref(reply);
 	json_decref(request);
+	return status == 201;
 }
 
 static void embed_pool(const json_t *status)
@@ -112,8 +116,8 @@ static void embed_pool(const json_t *status)
 
 	if (!wants_pool(status))
 		return;
-	if (json_array_size(json_object_get(status, "pools")) == 0)
-		make_pool();
+	if (json_array_size(json_object_get(status, "pools")) == 0 && !make_pool())
+		return;
 	/* Once: who deletes it does not want it back. */
 	if (file_replace(POOL_MADE, "", 0, 0600, &err) < 0)
 		log_warning("granary-hostd: %s", err.text);

@@ -15,6 +15,7 @@ GRUB_MODULES = ("biosdisk iso9660 part_gpt part_msdos fat normal linux search se
                 "test echo serial configfile all_video terminal minicmd reboot halt").split()
 
 GRUB_CFG = """set timeout=3
+set timeout_style=countdown
 set default=0
 serial --unit=0 --speed=115200
 terminal_input console serial

@@ -42,6 +42,12 @@ static int finish(struct output *output, const char *name, const char *suffix)
 	return output->write(output->context, path, output->text, output->err);
 }
 
+static void put_servers(struct output *output)
+{
+	for (unsigned i = 0; i < output->settings->dns_count; i++)
+		line(output, "DNS=%s\n", output->settings->dns[i]);
+}
+
 static void put_addresses(struct output *output, const struct link_settings *link)
 {
 	line(output, "[Network]\nDHCP=%s\nIPv6AcceptRA=%s\nLinkLocalAddressing=%s\n",
@@ -52,8 +58,20 @@ static void put_addresses(struct output *output, const struct link_settings *lin
 		line(output, "Address=%s\n", link->addresses[i]);
 	for (unsigned i = 0; i < link->gateway_count; i++)
 		line(output, "Gateway=%s\n", link->gateways[i]);
-	for (unsigned i = 0; i < output->settings->dns_count; i++)
-		line(output, "DNS=%s\n", output->settings->dns[i]);
+	put_servers(output);
+}
+
+/* Ports that nobody has described, when there is something to say about them: behind the others by
+ * its name, and otherwise what 80-wired.network has. */
+static int render_others(struct output *output)
+{
+	if (output->settings->dns_count == 0)
+		return 0;
+	line(output, "[Match]\nType=ether\nKind=!*\n");
+	line(output, "[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\nLLMNR=no\nMulticastDNS=no\n");
+	put_servers(output);
+	line(output, "[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\n");
+	return finish(output, "~others", "network");
 }
 
 static int render_network(struct output *output, const struct link_settings *link)
@@ -126,5 +144,7 @@ int render(const struct settings *settings,
 		if (result == 0)
 			result = render_members(&output, &settings->links[i]);
 	}
+	if (result == 0)
+		result = render_others(&output);
 	return result == 0 ? render_time(&output) : result;
 }

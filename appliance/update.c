@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +27,8 @@
 #define PUBLIC_KEY   "/usr/share/granary/update.pem"
 #define SOCKET       "/var/lib/granary/control.sock"
 #define HEALTH_LIMIT 240 /* seconds */
+
+extern char **environ;
 
 struct install {
 	bool allow_older;
@@ -226,12 +230,28 @@ static int look(struct grubenv *env, char running, struct err *err)
 	return 0;
 }
 
+/* The boot loader counts the starts of a release on trial, and goes back at the third time. */
+static int start_again(void)
+{
+	static const char *const words[] = {"/usr/bin/systemctl", "--force", "reboot", NULL};
+	pid_t child;
+
+	fprintf(stderr, "granary-update: this release is on trial; restarting\n");
+	if (posix_spawn(&child, words[0], NULL, NULL, (char *const *)words, environ) == 0)
+		waitpid(child, NULL, 0);
+	return 1;
+}
+
 /* A release that has proved itself is not judged again: a disk that is missing today is for the
- * administrator, not for the boot loader. */
+ * administrator, not for the boot loader. Nor is one of which nothing is known because the boot
+ * partition can not be read: that would restart for ever. */
 static int do_good(void)
 {
-	if (change_env(look) != 0)
-		return 1;
+	if (change_env(look) != 0) {
+		fprintf(stderr, "granary-update: whether this release is on trial is not known; it "
+				"stays as it is\n");
+		return 0;
+	}
 	if (!on_trial)
 		return 0;
 	for (unsigned second = 0; second < HEALTH_LIMIT; second++) {
@@ -242,7 +262,7 @@ static int do_good(void)
 	fprintf(stderr,
 		"granary-update: the daemon does not serve what is configured, after %d s\n",
 		HEALTH_LIMIT);
-	return 1;
+	return start_again();
 }
 
 static int go_back(struct grubenv *env, char running, struct err *err)

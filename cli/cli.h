@@ -68,6 +68,19 @@ int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
 int command_confirm(struct command *command, const char *question);
 
+/* argument.c. command_split: POOL/NAME of a @what ("volume"); @ret_name points into @text.
+ * command_secret: the text of a file without its line end, @least to @most bytes, the latter
+ * COMMAND_SECRET_MAX or less; the caller wipes it. 0, or the exit status with the sentence
+ * printed. */
+struct object_name {
+	char pool[128];
+	const char *name;
+};
+#define COMMAND_SECRET_MAX 256
+int command_split(const char *text, const char *what, struct object_name *ret_name);
+int command_secret(const char *path, const char *what, size_t least, size_t most,
+		   char text[COMMAND_SECRET_MAX + 1]);
+
 /* run_target.c: --WHAT-user and --WHAT-secret-file into @body; both or none. 0 or the exit status.
  */
 int command_add_chap(struct command *command, json_t *body, const char *what);
@@ -129,6 +142,11 @@ int run_volume_delete(struct command *command);
 int run_volume_clone(struct command *command);
 int run_volume_promote(struct command *command);
 int run_volume_rollback(struct command *command);
+int run_schedule_create(struct command *command);
+int run_schedule_list(struct command *command);
+int run_schedule_show(struct command *command);
+int run_schedule_run(struct command *command);
+int run_schedule_delete(struct command *command);
 int run_snapshot_create(struct command *command);
 int run_snapshot_list(struct command *command);
 int run_snapshot_show(struct command *command);
@@ -154,6 +172,7 @@ int run_target_create(struct command *command);
 int run_target_list(struct command *command);
 int run_target_show(struct command *command);
 int run_target_delete(struct command *command);
+int run_target_redirect(struct command *command);
 int run_target_allow(struct command *command);
 int run_target_deny(struct command *command);
 int run_target_rules(struct command *command);
@@ -174,6 +193,7 @@ int run_target_groups(struct command *command);
 int run_target_group(struct command *command);
 int run_lun_reservations(struct command *command);
 int run_lun_release(struct command *command);
+int run_lun_check(struct command *command);
 int run_initiator_list(struct command *command);
 int run_session_list(struct command *command);
 int run_session_drop(struct command *command);
@@ -196,6 +216,8 @@ int run_replica_group(struct command *command);
 int run_replica_promote(struct command *command);
 int run_replica_demote(struct command *command);
 int run_replica_switchover(struct command *command);
+int run_replica_failback(struct command *command);
+int run_replica_verify(struct command *command);
 int run_replica_pause(struct command *command);
 int run_replica_resume(struct command *command);
 int run_export(struct command *command);

@@ -8,8 +8,6 @@
 
 #include "cli/cli.h"
 
-#define PASSWORD_MAX 256
-
 static const struct column account_columns[] = {
     {"NAME", "name", TEXT},
     {"ROLE", "role", TEXT},
@@ -28,24 +26,19 @@ static const struct column audit_columns[] = {
 int command_password(struct command *command, json_t *body, bool required)
 {
 	const char *path = command_option(command, "password-file");
-	char text[PASSWORD_MAX + 2];
-	ssize_t length;
-	int fd;
+	char text[COMMAND_SECRET_MAX + 1];
+	int status;
 
 	if (!path)
 		return required ? command_fail("--password-file is missing") : 0;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return command_fail("%s: %s", path, strerror(errno));
-	length = read(fd, text, sizeof text);
-	close(fd);
-	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
-		length--;
-	if (length < 1 || length > PASSWORD_MAX || memchr(text, '\0', (size_t)length))
-		return command_fail("%s: a password has 10 to 256 bytes of text", path);
-	json_object_set_new(body, "password", json_stringn(text, (size_t)length));
+	status = command_secret(path, "password", 10, 256, text);
+	if (status)
+		return status;
+	status = json_object_set_new(body, "password", json_string(text)) < 0
+		     ? command_fail("%s: a password is UTF-8 text", path)
+		     : 0;
 	explicit_bzero(text, sizeof text);
-	return 0;
+	return status;
 }
 
 int run_setup_code(struct command *command)

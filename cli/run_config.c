@@ -12,26 +12,12 @@
 /* These work on the state directory itself: a restore has to be possible where no daemon starts. */
 
 /* 0, or the exit status. */
-static int read_secret(struct command *command, char secret[BACKUP_SECRET + 2])
+static int read_secret(struct command *command, char secret[COMMAND_SECRET_MAX + 1])
 {
 	const char *path = command_option(command, "passphrase-file");
-	ssize_t length;
-	int fd;
 
-	if (!path)
-		return command_fail("--passphrase-file is missing");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return command_fail("%s: %s", path, strerror(errno));
-	length = read(fd, secret, BACKUP_SECRET + 1);
-	close(fd);
-	while (length > 0 && (secret[length - 1] == '\n' || secret[length - 1] == '\r'))
-		length--;
-	if (length < 10 || length > BACKUP_SECRET || memchr(secret, '\0', (size_t)length))
-		return command_fail("%s: a passphrase has 10 to %d bytes of text", path,
-				    BACKUP_SECRET);
-	secret[length] = '\0';
-	return 0;
+	return path ? command_secret(path, "passphrase", 10, BACKUP_SECRET, secret)
+		    : command_fail("--passphrase-file is missing");
 }
 
 static int write_file(const char *path, const uint8_t *data, size_t length)
@@ -52,7 +38,7 @@ static int write_file(const char *path, const uint8_t *data, size_t length)
 
 int run_config_backup(struct command *command)
 {
-	char secret[BACKUP_SECRET + 2];
+	char secret[COMMAND_SECRET_MAX + 1];
 	struct backup backup = {.count = 0};
 	struct err err = {0};
 	uint8_t *data = NULL;
@@ -97,7 +83,7 @@ static int read_backup(const char *path, const char *secret, struct backup *back
 
 int run_config_restore(struct command *command)
 {
-	char secret[BACKUP_SECRET + 2];
+	char secret[COMMAND_SECRET_MAX + 1];
 	struct backup backup = {.count = 0};
 	struct err err = {0};
 	int status = command_confirm(command, "Replace the configuration that is here?");

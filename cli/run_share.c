@@ -11,24 +11,6 @@ static const struct column share_columns[] = {
     {"QUOTA", "quota_bytes", SIZE}, {"USED", "used_bytes", SIZE}, {"FILES", "files", NUMBER},
 };
 
-struct share_name {
-	char pool[128];
-	const char *name;
-};
-
-static int split_name(const char *text, struct share_name *ret_name)
-{
-	const char *slash = strchr(text, '/');
-	size_t length = slash ? (size_t)(slash - text) : 0;
-
-	if (length == 0 || length >= sizeof ret_name->pool || !slash[1] || strchr(slash + 1, '/'))
-		return command_fail("a share is named POOL/NAME, not %s", text);
-	memcpy(ret_name->pool, text, length);
-	ret_name->pool[length] = '\0';
-	ret_name->name = slash + 1;
-	return 0;
-}
-
 /* "3,4.1" as a list; NULL for NULL. What is in it is for the daemon to judge. */
 static json_t *split_versions(const char *text)
 {
@@ -46,9 +28,9 @@ static json_t *split_versions(const char *text)
 int run_share_set(struct command *command)
 {
 	const char *versions = command_option(command, "versions");
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status && !versions)
 		status = command_fail("nothing to set: give --versions");
@@ -64,11 +46,11 @@ int run_share_set(struct command *command)
 int run_share_create(struct command *command)
 {
 	const char *quota = command_option(command, "quota");
-	struct share_name name;
+	struct object_name name;
 	struct err err = {0};
 	uint64_t bytes;
 	json_t *reply, *body, *versions;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (status)
 		return status;
@@ -83,9 +65,9 @@ int run_share_create(struct command *command)
 
 int run_share_import(struct command *command)
 {
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status)
 		status = command_call(command, "POST",
@@ -106,9 +88,9 @@ int run_share_list(struct command *command)
 
 int run_share_show(struct command *command)
 {
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status)
 		status = command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s",
@@ -120,11 +102,11 @@ int run_share_show(struct command *command)
 
 int run_share_quota(struct command *command)
 {
-	struct share_name name;
+	struct object_name name;
 	struct err err = {0};
 	uint64_t bytes;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status && size_parse(command->position[1], &bytes, &err) < 0)
 		status = command_fail("%s", err.text);
@@ -139,11 +121,11 @@ int run_share_quota(struct command *command)
 
 int run_share_check(struct command *command)
 {
-	struct share_name name;
+	struct object_name name;
 	json_t *reply, *finding;
 	size_t index;
 	bool clean;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status)
 		status = command_call(command, "POST", NULL, &reply, "/api/v1/shares/%s/%s/check",
@@ -164,9 +146,9 @@ int run_share_check(struct command *command)
 
 int run_share_delete(struct command *command)
 {
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (status)
 		return status;
@@ -211,9 +193,9 @@ int run_share_allow(struct command *command)
 			     : command_option(command, "all-squash")   ? "all"
 								       : "root";
 	long long uid = 65534, gid = 65534;
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!client)
 		return no_client();
@@ -237,9 +219,9 @@ int run_share_allow(struct command *command)
 int run_share_deny(struct command *command)
 {
 	const char *client = command_option(command, "client");
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!client)
 		return no_client();
@@ -253,9 +235,9 @@ int run_share_deny(struct command *command)
 
 int run_share_rules(struct command *command)
 {
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status)
 		status = command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s/rules",
@@ -281,10 +263,10 @@ static bool speaks(const json_t *reply, const char *version)
 int run_share_explain(struct command *command)
 {
 	const char *version = command_option(command, "version");
-	struct share_name name;
+	struct object_name name;
 	json_t *reply;
 	bool allowed, spoken;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "share", &name);
 
 	if (!status)
 		status =

@@ -76,6 +76,20 @@ int run_target_show(struct command *command)
 	return table_print(command, reply, target_columns, COUNT_OF(target_columns));
 }
 
+int run_target_redirect(struct command *command)
+{
+	const char *to = command->count > 1 ? command->position[1] : "";
+	json_t *reply;
+	int status = command_call(command, "PATCH", json_pack("{s:s}", "redirect", to), &reply,
+				  "/api/v1/targets/%s", command->position[0]);
+
+	if (status)
+		return status;
+	to = json_string_value(json_object_get(reply, "redirect"));
+	return say(command, reply, "logins to %s are %s%s", command->position[0],
+		   to && *to ? "sent to " : "served here", to ? to : "");
+}
+
 int run_target_delete(struct command *command)
 {
 	json_t *reply;
@@ -88,33 +102,16 @@ int run_target_delete(struct command *command)
 	return status ? status : say(command, reply, "target %s deleted", command->position[0]);
 }
 
-/* A secret is the file's content without one line end. */
 static int read_secret(const char *path, json_t **ret_secret)
 {
-	char text[300];
-	size_t length = 0;
-	ssize_t got;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[COMMAND_SECRET_MAX + 1];
+	int status = command_secret(path, "CHAP secret", 12, 255, text);
 
-	if (fd < 0)
-		return command_fail("%s: %s", path, strerror(errno));
-	while ((got = read(fd, text + length, sizeof text - length)) > 0)
-		length += (size_t)got;
-	close(fd);
-	if (got < 0)
-		return command_fail("%s: %s", path, strerror(errno));
-	if (length && text[length - 1] == '\n')
-		length--;
-	if (length && text[length - 1] == '\r')
-		length--;
-	*ret_secret =
-	    length > 255 || memchr(text, '\0', length) ? NULL : json_stringn(text, length);
+	if (status)
+		return status;
+	*ret_secret = json_string(text);
 	explicit_bzero(text, sizeof text);
-	if (length < 12 || !*ret_secret) {
-		json_decref(*ret_secret);
-		return command_fail("%s: a CHAP secret has 12 to 255 bytes of text", path);
-	}
-	return 0;
+	return *ret_secret ? 0 : command_fail("%s: a CHAP secret is UTF-8 text", path);
 }
 
 /* --WHAT-user and --WHAT-secret-file into @body; both or none. */
@@ -252,19 +249,29 @@ int run_lun_map(struct command *command)
 int run_lun_set(struct command *command)
 {
 	bool read_only = command_option(command, "ro") != NULL;
-	json_t *reply;
+	bool writable = command_option(command, "rw") != NULL;
+	const char *cache = command_option(command, "write-cache");
+	json_t *reply, *body;
 	int status;
 
-	if (read_only == (command_option(command, "rw") != NULL)) {
-		fprintf(stderr, "granary: say --ro or --rw\n");
+	if ((read_only && writable) || (!read_only && !writable && !cache) ||
+	    (cache && strcmp(cache, "on") != 0 && strcmp(cache, "off") != 0)) {
+		fprintf(stderr, "granary: say --ro or --rw, --write-cache on or off\n");
 		return EXIT_USAGE;
 	}
-	status =
-	    command_call(command, "PATCH", json_pack("{s:b}", "read_only", (int)read_only), &reply,
-			 "/api/v1/targets/%s/luns/%s", command->position[0], command->position[1]);
-	return status ? status
-		      : say(command, reply, "LUN %s of %s is %s", command->position[1],
-			    command->position[0], read_only ? "read only" : "writable");
+	body = json_object();
+	if (read_only || writable)
+		json_object_set_new(body, "read_only", json_boolean(read_only));
+	if (cache)
+		json_object_set_new(body, "write_cache", json_boolean(strcmp(cache, "on") == 0));
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/targets/%s/luns/%s",
+			      command->position[0], command->position[1]);
+	if (status)
+		return status;
+	read_only = json_is_true(json_object_get(reply, "read_only"));
+	return say(command, reply, "LUN %s of %s is %s%s%s", command->position[1],
+		   command->position[0], read_only ? "read only" : "writable",
+		   cache ? "; its write cache is " : "", cache ? cache : "");
 }
 
 int run_lun_unmap(struct command *command)

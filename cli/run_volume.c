@@ -32,24 +32,6 @@ static const struct column volume_fields[] = {
     {"RESERVED", "reserve_bytes", SIZE},
 };
 
-struct volume_name {
-	char pool[128];
-	const char *name;
-};
-
-static int split_name(const char *text, struct volume_name *ret_name)
-{
-	const char *slash = strchr(text, '/');
-	size_t length = slash ? (size_t)(slash - text) : 0;
-
-	if (length == 0 || length >= sizeof ret_name->pool || !slash[1] || strchr(slash + 1, '/'))
-		return command_fail("a volume is named POOL/NAME, not %s", text);
-	memcpy(ret_name->pool, text, length);
-	ret_name->pool[length] = '\0';
-	ret_name->name = slash + 1;
-	return 0;
-}
-
 static int check_size(const char *text)
 {
 	struct err err = {0};
@@ -87,11 +69,11 @@ static int add_options(struct command *command, json_t *body)
 
 int run_volume_create(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	const char *reserve = command_option(command, "reserve");
 	const char *size = command->count > 1 ? command->position[1] : NULL;
 	json_t *reply, *body;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (!status && !size && !command_option(command, "device")) {
 		command_fail("a volume needs a size, or --device");
@@ -157,10 +139,10 @@ static const char *limit_text(const json_t *reply, const char *key, bool size, c
 
 int run_volume_set(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	char iops[32], bandwidth[32];
 	json_t *reply, *body;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (status)
 		return status;
@@ -180,10 +162,10 @@ int run_volume_set(struct command *command)
 
 int run_volume_rescan(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	char size[32];
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (!status)
 		status = command_call(command, "POST", NULL, &reply, "/api/v1/volumes/%s/%s/rescan",
@@ -207,9 +189,9 @@ int run_volume_list(struct command *command)
 
 int run_volume_show(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (!status)
 		status = command_call(command, "GET", NULL, &reply, "/api/v1/volumes/%s/%s",
@@ -221,10 +203,10 @@ int run_volume_show(struct command *command)
 
 int run_volume_resize(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	char size[32];
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (!status)
 		status = check_size(command->position[1]);
@@ -242,16 +224,16 @@ int run_volume_resize(struct command *command)
 
 int run_volume_rename(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	const char *new_name = command->position[1];
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	/* "tank/old tank/new" is meant well too. */
 	if (!status && strchr(new_name, '/')) {
-		struct volume_name wanted;
+		struct object_name wanted;
 
-		status = split_name(new_name, &wanted);
+		status = command_split(new_name, "volume", &wanted);
 		if (!status && strcmp(wanted.pool, name.pool) != 0)
 			status = command_fail("a volume stays in its pool %s", name.pool);
 		if (!status)
@@ -267,9 +249,9 @@ int run_volume_rename(struct command *command)
 
 int run_volume_take(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (status)
 		return status;
@@ -281,9 +263,9 @@ int run_volume_take(struct command *command)
 
 int run_volume_delete(struct command *command)
 {
-	struct volume_name name;
+	struct object_name name;
 	json_t *reply;
-	int status = split_name(command->position[0], &name);
+	int status = command_split(command->position[0], "volume", &name);
 
 	if (status)
 		return status;

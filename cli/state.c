@@ -21,7 +21,8 @@ static const struct {
     {"config.db", true, 0600},           {"access.db", true, 0600},
     {"reservations.db", true, 0600},     {"secret.key", false, 0600},
     {"web/key.pem", false, 0600},        {"web/cert.pem", false, 0644},
-    {"host/settings.json", false, 0600},
+    {"host/settings.json", false, 0600}, {"replication.db", true, 0600},
+    {"nfs-identity", false, 0600},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 
@@ -183,24 +184,35 @@ static int take_away(const char *dir, const char *name, const char *suffix, stru
 }
 
 /* A log of the database before must not be applied to the one that comes. */
-static int remove_part(const char *dir, unsigned which, struct err *err)
+static int remove_log(const char *dir, unsigned which, struct err *err)
 {
-	int result = take_away(dir, parts[which].name, "", err);
+	int result = 0;
 
-	if (result == 0 && parts[which].database)
+	if (parts[which].database)
 		result = take_away(dir, parts[which].name, "-wal", err);
 	if (result == 0 && parts[which].database)
 		result = take_away(dir, parts[which].name, "-shm", err);
 	return result;
 }
 
+static int remove_part(const char *dir, unsigned which, struct err *err)
+{
+	int result = take_away(dir, parts[which].name, "", err);
+
+	return result == 0 ? remove_log(dir, which, err) : result;
+}
+
+/* What there was goes in the same moment as what comes is there: a part is never without a file. */
 static int switch_part(const char *dir, unsigned which, const struct backup *backup,
 		       struct err *err)
 {
 	char next[PATH_MAX], path[PATH_MAX];
-	int result = remove_part(dir, which, err);
+	int result;
 
-	if (result < 0 || !find_part(backup, parts[which].name))
+	if (!find_part(backup, parts[which].name))
+		return remove_part(dir, which, err);
+	result = remove_log(dir, which, err);
+	if (result < 0)
 		return result;
 	snprintf(next, sizeof next, "%s/%s.next", dir, parts[which].name);
 	snprintf(path, sizeof path, "%s/%s", dir, parts[which].name);

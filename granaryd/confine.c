@@ -9,9 +9,12 @@
 #include "granaryd/granaryd.h"
 
 /* What may still be asked of a daemon that runs as root: pool files and devices that belong to
- * others, memory pinned for I/O, and portals on low ports. Everything else goes, also from the
- * bounding set, so that no later exec could bring it back (and none happens). */
-#define KEPT ((1ull << CAP_DAC_OVERRIDE) | (1ull << CAP_IPC_LOCK) | (1ull << CAP_NET_BIND_SERVICE))
+ * others, memory pinned for I/O, portals on low ports, and a certificate handed to the web front's
+ * user. Everything else goes, also from the bounding set, so that no later exec could bring it
+ * back (and none happens). */
+#define KEPT                                                                                       \
+	((1ull << CAP_DAC_OVERRIDE) | (1ull << CAP_IPC_LOCK) | (1ull << CAP_NET_BIND_SERVICE) |    \
+	 (1ull << CAP_CHOWN))
 
 static int limit_capabilities(struct err *err)
 {

@@ -25,7 +25,9 @@ enum phase { LOADING, GRACE, ENDING, NORMAL };
 
 struct record {
 	struct list link;
-	bool done, going;
+	/* Heard of; has claimed something (and may do so to the end of the grace period); to be
+	 * removed. */
+	bool done, claimed, going;
 	char name[NFS_RECORD_NAME];
 };
 
@@ -38,7 +40,7 @@ struct share {
 	enum phase phase;
 	uint64_t deadline;
 	struct list records;
-	unsigned count;
+	unsigned count, going; /* going: those of them that are to be removed */
 	/* home loop */
 	bool busy, unexported;
 	struct vfs_request request;
@@ -147,7 +149,14 @@ static void drop_record(struct share *share, struct record *record)
 {
 	list_remove(&record->link);
 	share->count--;
+	share->going -= record->going;
 	heap_free(record);
+}
+
+static void let_go(struct share *share, struct record *record)
+{
+	share->going += !record->going;
+	record->going = true;
 }
 
 static struct record *add_record(struct share *share, const char *name)
@@ -325,7 +334,8 @@ static void work(struct share *share)
 	}
 }
 
-/* Is its grace over? Those who were not heard of have no claim any more. */
+/* Is its grace over? Those who were not heard of have no claim any more. Who has claimed keeps the
+ * record, for the next restart: v4.0 and NFSv3 have no way to say that they are through. */
 static void look_at_clock(struct share *share, uint64_t now)
 {
 	bool all = true;
@@ -341,7 +351,8 @@ static void look_at_clock(struct share *share, uint64_t now)
 	list_for_each (it, &share->records) {
 		struct record *record = list_entry(it, struct record, link);
 
-		record->going = record->going || !record->done;
+		if (!record->done && !record->claimed)
+			let_go(share, record);
 	}
 	share->phase = ENDING;
 }
@@ -476,7 +487,7 @@ bool nfs_grace_running(struct nfs_grace *grace, uint64_t volume)
 bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char *name)
 {
 	const struct share *share;
-	const struct record *record;
+	struct record *record;
 	bool may = false;
 
 	pthread_mutex_lock(&grace->lock);
@@ -484,6 +495,8 @@ bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char 
 	if (share && share->phase == GRACE) {
 		record = find_record(share, name);
 		may = record && !record->going;
+		if (may)
+			record->claimed = true;
 	}
 	pthread_mutex_unlock(&grace->lock);
 	return may;
@@ -541,8 +554,10 @@ void nfs_record_drop(struct nfs_grace *grace, const char *name)
 		struct share *share = list_entry(it, struct share, link);
 		struct record *record = find_record(share, name);
 
-		if (record)
-			record->going = any = true;
+		if (!record)
+			continue;
+		let_go(share, record);
+		any = true;
 	}
 	if (any)
 		kick(grace);
@@ -552,14 +567,11 @@ void nfs_record_drop(struct nfs_grace *grace, const char *name)
 bool nfs_record_settled(struct nfs_grace *grace, uint64_t volume)
 {
 	const struct share *share;
-	bool settled = true;
+	bool settled;
 
 	pthread_mutex_lock(&grace->lock);
 	share = find(grace, volume);
-	if (share)
-		list_for_each (it, &share->records)
-			if (list_entry(it, struct record, link)->going)
-				settled = false;
+	settled = !share || share->going == 0;
 	pthread_mutex_unlock(&grace->lock);
 	return settled;
 }

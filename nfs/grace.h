@@ -43,7 +43,8 @@ bool nfs_record_host(const char *name, char host[NFS_RECORD_NAME], char local[NF
 
 /* Is the share in grace (or not yet known well enough to say no)? */
 bool nfs_grace_running(struct nfs_grace *grace, uint64_t volume);
-/* In grace, and the client had state when the server stopped. */
+/* In grace, and the client had state when the server stopped. Who asks and may claims something:
+ * its record outlives this grace period. */
 bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char *name);
 /* The client has reclaimed all it wants: on @volume, on all of them with 0. */
 void nfs_grace_complete(struct nfs_grace *grace, uint64_t volume, const char *name);

@@ -424,6 +424,33 @@ void lock_owner_drop(struct lock_table *table, struct lock_owner *owner, const s
 	pthread_mutex_unlock(&table->lock);
 }
 
+static struct held *first_gone(const struct lock_owner *owner,
+			       bool (*stays)(const void *context, uint64_t volume),
+			       const void *context)
+{
+	list_for_each (it, &owner->ranges) {
+		struct held *held = list_entry(it, struct held, owner_link);
+
+		if (!stays(context, held->file->key.volume))
+			return held;
+	}
+	return NULL;
+}
+
+void lock_owner_keep(struct lock_table *table, struct lock_owner *owner,
+		     bool (*stays)(const void *context, uint64_t volume), const void *context)
+{
+	struct held *held;
+
+	pthread_mutex_lock(&table->lock);
+	while ((held = first_gone(owner, stays, context))) {
+		struct lock_file *file = held->file;
+
+		clear_locked(table, file, owner, 0, LOCK_TO_END);
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
 bool lock_owner_holds(struct lock_table *table, const struct lock_owner *owner,
 		      const struct lock_key *key)
 {

@@ -70,6 +70,9 @@ int lock_clear(struct lock_table *table, const struct lock_key *key, struct lock
 /* All of the owner's; on one file only with @key. */
 void lock_owner_drop(struct lock_table *table, struct lock_owner *owner,
 		     const struct lock_key *key);
+/* lock_owner_keep: what it has on shares that do not stay goes. */
+void lock_owner_keep(struct lock_table *table, struct lock_owner *owner,
+		     bool (*stays)(const void *context, uint64_t volume), const void *context);
 /* Does the owner hold a lock (on @key; NULL: on any file)? */
 bool lock_owner_holds(struct lock_table *table, const struct lock_owner *owner,
 		      const struct lock_key *key);

@@ -17,6 +17,10 @@ enum { CLAIM_NULL = 0, CLAIM_PREVIOUS = 1, CLAIM_FH = 4 };
 /* compound.numbers */
 enum { ACCESS, DENY, OWNER_LENGTH, CLAIM };
 
+/* argument[3]: the file is to be cut to nothing once it is open (a size of 0
+ * with UNCHECKED4); it was there before; its owner had it open before */
+enum { CUT = 1, FOUND = 2, UPGRADED = 4 };
+
 /* The HOLD that was too many has been given back. */
 static void released(struct nfs_call *call, int result)
 {
@@ -34,6 +38,59 @@ static void release(struct nfs_call *call, int status)
 	nfs4_submit(call, VFS_RELEASE, released);
 }
 
+static void put_result(struct nfs_call *call, const struct nfs4_stateid *stateid)
+{
+	struct nfs4_bitmap set = {0};
+
+	memcpy(set.words, call->compound.wanted, sizeof(set.words));
+	if (call->argument[3] & FOUND) {
+		memset(set.words, 0, sizeof(set.words));
+		if (call->argument[3] & CUT)
+			set.words[0] = 1u << 4 /* size */;
+	}
+	nfs4_put_stateid(call, stateid);
+	xdr_put_bool(&call->out, true);
+	xdr_put_u64(&call->out, call->argument[1]);
+	xdr_put_u64(&call->out, call->argument[2]);
+	xdr_put_u32(&call->out, RESULT_POSIX | (nfs4_owner_confirmed(call) ? 0 : RESULT_CONFIRM));
+	nfs4_put_bitmap(&call->out, &set);
+	xdr_put_u32(&call->out, DELEGATE_NONE);
+}
+
+/* An upgrade has one HOLD too many. */
+static void opened(struct nfs_call *call)
+{
+	if (call->argument[3] & UPGRADED)
+		release(call, NFS4_OK);
+	else
+		nfs4_done(call, NFS4_OK);
+}
+
+/* What can not be cut was not opened. */
+static void cut(struct nfs_call *call, int result)
+{
+	struct nfs4_stateid stateid = {.seqid = call->compound.current.state_seqid};
+
+	if (result == 0) {
+		opened(call);
+		return;
+	}
+	memcpy(stateid.other, call->compound.current.state_other, sizeof(stateid.other));
+	if (!(call->argument[3] & UPGRADED))
+		nfs4_open_close(call, &stateid);
+	release(call, nfs4_status_of(result));
+}
+
+/* Only now: before, a reservation of somebody else's could have refused it. */
+static void cut_file(struct nfs_call *call)
+{
+	memset(&call->vfs, 0, sizeof(call->vfs));
+	call->vfs.object = call->saved_object;
+	call->vfs.set.mask = VFS_SET_SIZE;
+	call->vfs.flags = VFS_OPENED;
+	nfs4_submit(call, VFS_SETATTR, cut);
+}
+
 /* The file is held and the client may do what it asks for, and has its record: make it state. */
 static void make_recorded(struct nfs_call *call, int recorded)
 {
@@ -42,7 +99,6 @@ static void make_recorded(struct nfs_call *call, int recorded)
 				      .deny = (uint32_t)numbers[DENY],
 				      .owner = call->compound.bytes,
 				      .owner_length = (uint32_t)numbers[OWNER_LENGTH]};
-	struct nfs4_bitmap set = {0};
 	struct nfs4_stateid stateid;
 	bool upgraded;
 	int status;
@@ -52,22 +108,17 @@ static void make_recorded(struct nfs_call *call, int recorded)
 		return;
 	}
 	status = nfs4_open_add(call, &args, &call->saved_object, &stateid, &upgraded);
-	if (status == NFS4_OK) {
-		memcpy(set.words, call->compound.wanted, sizeof(set.words));
-		nfs4_set_object(call, &call->saved_object);
-		nfs4_put_stateid(call, &stateid);
-		xdr_put_bool(&call->out, true);
-		xdr_put_u64(&call->out, call->argument[1]);
-		xdr_put_u64(&call->out, call->argument[2]);
-		xdr_put_u32(&call->out,
-			    RESULT_POSIX | (nfs4_owner_confirmed(call) ? 0 : RESULT_CONFIRM));
-		nfs4_put_bitmap(&call->out, &set);
-		xdr_put_u32(&call->out, DELEGATE_NONE);
-	}
-	if (status != NFS4_OK || upgraded)
+	if (status != NFS4_OK) {
 		release(call, status);
+		return;
+	}
+	nfs4_set_object(call, &call->saved_object);
+	put_result(call, &stateid);
+	call->argument[3] |= upgraded ? UPGRADED : 0;
+	if ((call->argument[3] & (CUT | FOUND)) == (CUT | FOUND))
+		cut_file(call);
 	else
-		nfs4_done(call, NFS4_OK);
+		opened(call);
 }
 
 static void make_state(struct nfs_call *call)
@@ -81,7 +132,7 @@ static void rights_known(struct nfs_call *call, int result)
 
 	if (call->compound.numbers[ACCESS] & 1)
 		needed |= VFS_READ_DATA;
-	if (call->compound.numbers[ACCESS] & 2)
+	if ((call->compound.numbers[ACCESS] & 2) || (call->argument[3] & CUT))
 		needed |= VFS_WRITE_DATA;
 	/* Who may execute a file may read it: the client's kernel does so to run it. */
 	if (needed == VFS_READ_DATA && (call->vfs.rights & VFS_EXECUTE))
@@ -118,6 +169,7 @@ static void found(struct nfs_call *call, int result)
 	call->saved_object = by_handle ? call->compound.current.object : vfs->result_object;
 	call->argument[1] = vfs->before[0].type ? vfs->before[0].change : vfs->after[0].change;
 	call->argument[2] = vfs->after[0].change;
+	call->argument[3] |= created ? 0 : FOUND;
 	status = wrong_type(attr->type, call->compound.minor);
 	if (status != NFS4_OK) {
 		release(call, status);
@@ -150,6 +202,10 @@ static int get_how(struct nfs_call *call, struct vfs_request *made)
 	if (how != CREATE_EXCLUSIVE)
 		status = nfs4_get_set(&call->in, &made->set, &bitmap);
 	memcpy(call->compound.wanted, bitmap.words, sizeof(bitmap.words));
+	if (how == CREATE_UNCHECKED && (made->set.mask & VFS_SET_SIZE) && made->set.size == 0) {
+		made->set.mask &= ~(unsigned)VFS_SET_SIZE;
+		call->argument[3] = CUT;
+	}
 	if (how <= CREATE_GUARDED && !(made->set.mask & VFS_SET_MODE)) {
 		made->set.mask |= VFS_SET_MODE;
 		made->set.mode = 0644;
@@ -264,6 +320,8 @@ int nfs4_op_open(struct nfs_call *call)
 
 	if (share == NFS4ERR_BADXDR)
 		return share;
+	call->argument[3] = 0;
+	memset(call->compound.wanted, 0, sizeof(call->compound.wanted));
 	creating = xdr_get_u32(&call->in);
 	if (creating > 1)
 		return NFS4ERR_BADXDR;
@@ -361,5 +419,6 @@ int nfs4_op_free_stateid(struct nfs_call *call)
 {
 	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 
+	nfs4_use_current(call, &stateid);
 	return call->in.bad ? NFS4ERR_BADXDR : nfs4_stateid_free(call, &stateid);
 }

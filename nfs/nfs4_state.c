@@ -95,11 +95,37 @@ static void drop_lock_state(struct nfs4_server *nfs4, struct nfs4_state *state)
 	free_state(nfs4, state);
 }
 
+static void free_owner(struct nfs4_owner *owner)
+{
+	list_remove(&owner->link);
+	heap_free(owner);
+}
+
+/* An owner of v4.1 that has nothing is nobody; v4.0's stay for their sequence numbers, until there
+ * are too many of them (bound_idle()). */
+static void tidy_owner(struct nfs4_owner *owner)
+{
+	if (owner->client->minor && !owner->pins && list_empty(&owner->states) &&
+	    list_empty(&owner->locks.ranges))
+		free_owner(owner);
+}
+
+static void drop_locks_of(struct nfs4_server *nfs4, struct nfs4_state *open)
+{
+	while (!list_empty(&open->locks)) {
+		struct nfs4_state *lock =
+		    list_entry(open->locks.next, struct nfs4_state, open_link);
+		struct nfs4_owner *owner = lock->owner;
+
+		drop_lock_state(nfs4, lock);
+		tidy_owner(owner);
+	}
+}
+
 /* @hold: the open's HOLD on the object goes too. */
 static void drop_open(struct nfs4_server *nfs4, struct nfs4_state *open, bool hold)
 {
-	while (!list_empty(&open->locks))
-		drop_lock_state(nfs4, list_entry(open->locks.next, struct nfs4_state, open_link));
+	drop_locks_of(nfs4, open);
 	if (hold && !open->closed)
 		release_later(nfs4, open);
 	empty_state(nfs4, open);
@@ -122,8 +148,31 @@ void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
 		else
 			drop_open(nfs4, state, true);
 	}
-	list_remove(&owner->link);
-	heap_free(owner);
+	free_owner(owner);
+}
+
+void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client)
+{
+	if (client->minor) /* its sessions go, and with them all that could ask */
+		return;
+	list_for_each (it, &client->owners) {
+		const struct nfs4_owner *owner = list_entry(it, struct nfs4_owner, link);
+
+		list_for_each (at, &owner->states) {
+			const struct nfs4_state *state = list_entry(at, struct nfs4_state, link);
+
+			nfs4->expired[nfs4->expired_next++ % NFS4_EXPIRED_MAX] =
+			    (struct nfs4_expired){state->index, state->number};
+		}
+	}
+}
+
+static bool is_expired(const struct nfs4_server *nfs4, uint32_t index, uint32_t number)
+{
+	for (unsigned i = 0; i < NFS4_EXPIRED_MAX; i++)
+		if (nfs4->expired[i].index == index && nfs4->expired[i].number == number)
+			return number != 0;
+	return false;
 }
 
 bool nfs4_client_in_use(const struct nfs4_client *client)
@@ -145,28 +194,22 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table)
 	pthread_mutex_lock(&nfs4->lock);
 	for (unsigned i = 0; i < nfs4->state_hint; i++) {
 		struct nfs4_state *state = nfs4->states[i];
+		struct nfs4_owner *owner;
 
 		if (!state || nfs_table_by_id(table, state->key.volume))
 			continue;
-		if (state->owner->is_lock)
+		owner = state->owner;
+		if (owner->is_lock)
 			drop_lock_state(nfs4, state);
 		else
 			drop_open(nfs4, state, true);
+		tidy_owner(owner);
 	}
 	nfs4->table = table;
 	pthread_mutex_unlock(&nfs4->lock);
 }
 
 /* ---- owners */
-
-/* An owner of v4.1 that has nothing is nobody; v4.0's stay for their sequence numbers, until there
- * are too many of them. */
-static void tidy_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
-{
-	if (owner->client->minor && !owner->pins && list_empty(&owner->states) &&
-	    list_empty(&owner->locks.ranges))
-		nfs4_drop_owner(nfs4, owner);
-}
 
 struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, const void *bytes,
 				  uint32_t length, bool make)
@@ -189,6 +232,46 @@ struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, cons
 	list_init(&owner->states);
 	list_push_back(&client->owners, &owner->link);
 	return owner;
+}
+
+/* v4.0: kept for a retry of its last operation only. */
+static bool is_idle(const struct nfs4_owner *owner)
+{
+	const struct nfs4_state *state = first_state(owner);
+
+	return !owner->pins && list_empty(&owner->locks.ranges) &&
+	       (!state || (state->closed && state->link.next == &owner->states));
+}
+
+/* Clients make new owners as time goes by (Linux: one for each user, each time): of those that have
+ * nothing any more the oldest goes. */
+static void bound_idle(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	struct nfs4_owner *oldest = NULL;
+	unsigned count = 0;
+
+	list_for_each (it, &client->owners) {
+		struct nfs4_owner *owner = list_entry(it, struct nfs4_owner, link);
+
+		if (!is_idle(owner))
+			continue;
+		oldest = oldest ? oldest : owner;
+		count++;
+	}
+	if (count >= NFS4_IDLE_OWNERS_MAX)
+		nfs4_drop_owner(nfs4, oldest);
+}
+
+static struct nfs4_owner *get_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
+				    bool is_lock, const void *bytes, uint32_t length)
+{
+	struct nfs4_owner *owner = nfs4_owner_get(client, is_lock, bytes, length, false);
+
+	if (owner)
+		return owner;
+	if (client->minor == 0)
+		bound_idle(nfs4, client);
+	return nfs4_owner_get(client, is_lock, bytes, length, true);
 }
 
 /* ---- stateids */
@@ -233,7 +316,9 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return NFS4ERR_STALE_STATEID;
 	state = index < NFS4_STATES_MAX ? nfs4->states[index] : NULL;
 	if (boot != nfs4->boot || !state || state->number != number)
-		return NFS4ERR_BAD_STATEID;
+		return call->compound.minor == 0 && is_expired(nfs4, index, number)
+			   ? NFS4ERR_EXPIRED
+			   : NFS4ERR_BAD_STATEID;
 	if (call->compound.minor ? state->owner->client != call->compound.client
 				 : state->owner->client->minor != 0)
 		return NFS4ERR_BAD_STATEID;
@@ -242,7 +327,7 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return status;
 	if (call->compound.minor == 0) {
 		call->compound.client = state->owner->client;
-		state->owner->client->renewed_ns = loop_now(call->conn->io->loop);
+		state->owner->client->renewed_ns = nfs_call_now(call);
 	}
 	*ret_state = state;
 	return NFS4_OK;
@@ -310,17 +395,13 @@ static struct nfs4_state *state_of(const struct nfs4_owner *owner, uint64_t volu
 
 /* ---- opens */
 
-static uint64_t now_of(const struct nfs_call *call)
-{
-	return loop_now(call->conn->io->loop);
-}
-
 /* Somebody is in the way: @refused, or DELAY while what an expired client had is taken away. */
 static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, now_of(call)) ? NFS4ERR_DELAY : refused;
+	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
+										: refused;
 }
 
 static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
@@ -361,8 +442,8 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 	*ret_upgraded = false;
 	pthread_mutex_lock(&nfs4->lock);
 	if (!owner)
-		owner = nfs4_owner_get(call->compound.client, false, args->owner,
-				       args->owner_length, true);
+		owner =
+		    get_owner(nfs4, call->compound.client, false, args->owner, args->owner_length);
 	/* A request on its way while its share was withdrawn leaves nothing behind. */
 	if (nfs4->table && !nfs_table_by_id(nfs4->table, call->export->id))
 		status = NFS4ERR_STALE;
@@ -374,7 +455,7 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 		if (status == NFS4_OK)
 			fill_stateid(nfs4, open, ret_stateid);
 		else
-			tidy_owner(nfs4, owner);
+			tidy_owner(owner);
 	}
 	if (status != NFS4_OK)
 		*ret_upgraded = false;
@@ -430,7 +511,7 @@ static void close_locked(struct nfs4_server *nfs4, struct nfs4_state *open,
 	fill_stateid(nfs4, open, stateid);
 	if (owner->client->minor) {
 		drop_open(nfs4, open, false);
-		tidy_owner(nfs4, owner);
+		tidy_owner(owner);
 		return;
 	}
 	list_for_each_safe (it, &owner->states) {
@@ -439,8 +520,7 @@ static void close_locked(struct nfs4_server *nfs4, struct nfs4_state *open,
 		if (other->closed)
 			free_state(nfs4, other);
 	}
-	while (!list_empty(&open->locks))
-		drop_lock_state(nfs4, list_entry(open->locks.next, struct nfs4_state, open_link));
+	drop_locks_of(nfs4, open);
 	empty_state(nfs4, open);
 	open->closed = true;
 }
@@ -481,7 +561,7 @@ static int check_special(struct nfs_call *call, bool bypass, uint32_t access)
 		return NFS4ERR_GRACE;
 	if (lock_share_test(locks_of(nfs4), &key, NULL, access, 0, &who) == 0)
 		return NFS4_OK;
-	return nfs4_gives_way(nfs4, who, now_of(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
+	return nfs4_gives_way(nfs4, who, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
 }
 
 int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t access,
@@ -541,7 +621,7 @@ int nfs4_stateid_free(struct nfs_call *call, const struct nfs4_stateid *stateid)
 		struct nfs4_owner *owner = state->owner;
 
 		drop_lock_state(nfs4, state);
-		tidy_owner(nfs4, owner);
+		tidy_owner(owner);
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
@@ -576,10 +656,10 @@ void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int 
 	pthread_mutex_lock(&nfs4->lock);
 	known = client->recorded == volume;
 	pthread_mutex_unlock(&nfs4->lock);
-	if (known || nfs_record_has(grace, volume, client->record)) {
-		done(call, NFS4_OK);
-	} else if (!nfs_record_settled(grace, volume)) {
+	if (!nfs_record_settled(grace, volume)) { /* somebody else's may be what is asked for */
 		done(call, NFS4ERR_DELAY);
+	} else if (known || nfs_record_has(grace, volume, client->record)) {
+		done(call, NFS4_OK);
 	} else {
 		call->record_done = done;
 		nfs_record_store(call, client->record, client->owner,
@@ -605,7 +685,8 @@ static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 	status = find_here(call, &args->stateid, false, &open);
 	if (status != NFS4_OK)
 		return status;
-	owner = nfs4_owner_get(call->compound.client, true, args->owner, args->owner_length, true);
+	owner = get_owner(nfs4_server_of(call), call->compound.client, true, args->owner,
+			  args->owner_length);
 	if (!owner)
 		return NFS4ERR_DELAY;
 	state = state_of(owner, open->key.volume, &open->key.object);
@@ -654,7 +735,7 @@ static int lock_locked(struct nfs_call *call, struct nfs4_lock_args *args)
 		struct nfs4_owner *owner = state->owner;
 
 		free_state(nfs4, state);
-		tidy_owner(nfs4, owner);
+		tidy_owner(owner);
 	}
 	return status;
 }
@@ -685,6 +766,9 @@ int nfs4_lock(struct nfs_call *call, struct nfs4_lock_args *args)
 	status = find_here(call, &args->stateid, !args->from_open, &state);
 	if (status == NFS4_OK)
 		status = nfs4_grace_check(call, args->reclaim);
+	if (status == NFS4_OK && !args->reclaim &&
+	    !nfs_record_settled(nfs4->server->grace, call->export->id))
+		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK)
 		status = lock_locked(call, args);
 	pthread_mutex_unlock(&nfs4->lock);
@@ -705,7 +789,7 @@ int nfs4_lock_test(struct nfs_call *call, struct nfs4_lock_args *args)
 		if (!client || client->minor || !client->confirmed)
 			status = NFS4ERR_STALE_CLIENTID;
 		else
-			client->renewed_ns = now_of(call);
+			client->renewed_ns = nfs_call_now(call);
 		call->compound.client = client;
 	}
 	if (status == NFS4_OK && nfs_grace_running(nfs4->server->grace, key.volume))
@@ -801,7 +885,9 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 		return false;
 	}
 	owner->pins++;
-	owner->client->renewed_ns = now_of(call);
+	list_remove(&owner->link); /* the last one that was heard of */
+	list_push_back(&owner->client->owners, &owner->link);
+	owner->client->renewed_ns = nfs_call_now(call);
 	call->compound.owner = owner;
 	call->compound.owner_seqid = seqid;
 	call->compound.client = owner->client;
@@ -812,7 +898,7 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 static struct nfs4_owner *turning_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
 					const void *bytes, uint32_t length, uint32_t seqid)
 {
-	struct nfs4_owner *owner = nfs4_owner_get(client, false, bytes, length, true);
+	struct nfs4_owner *owner = get_owner(nfs4, client, false, bytes, length);
 
 	if (!owner || owner->confirmed || owner->pins || !owner->heard ||
 	    (seqid == owner->seqid && owner->replay))

@@ -16,18 +16,21 @@
  * lock table. What is in use by an operation that waits is pinned: a session with a running slot,
  * an owner with pins. */
 
-#define NFS4_CLIENTS_MAX  512u
-#define NFS4_SESSIONS_MAX 1024u
-#define NFS4_STATES_MAX   32768u
-#define NFS4_REPLAY_MAX   256u /* bytes of a v4.0 operation's results kept for a retry */
+#define NFS4_CLIENTS_MAX     512u
+#define NFS4_SESSIONS_MAX    1024u
+#define NFS4_STATES_MAX      32768u
+#define NFS4_IDLE_OWNERS_MAX 32u   /* of a v4.0 client, kept for their sequence numbers alone */
+#define NFS4_REPLAY_MAX      256u  /* bytes of a v4.0 operation's results kept for a retry */
+#define NFS4_EXPIRED_MAX     1024u /* stateids of v4.0 remembered as taken away */
 
 struct nfs4_client {
 	struct list link;
 	uint64_t id, renewed_ns, recorded; /* recorded: a share it is known to have a record on */
-	uint8_t verifier[8], confirm[8];   /* confirm: of SETCLIENTID */
-	bool confirmed, complete;          /* RECLAIM_COMPLETE was said */
-	uint32_t minor;                    /* 0, or 1 for all that have sessions */
-	uint32_t next_sequence;            /* of CREATE_SESSION */
+	struct nfs4_principal principal;
+	uint8_t verifier[8], confirm[8]; /* confirm: of SETCLIENTID */
+	bool confirmed, complete;        /* RECLAIM_COMPLETE was said */
+	uint32_t minor;                  /* 0, or 1 for all that have sessions */
+	uint32_t next_sequence;          /* of CREATE_SESSION */
 	uint8_t last_session[16];
 	struct list owners;
 	unsigned sessions, states;
@@ -69,6 +72,11 @@ struct nfs4_state {
 	struct nfs4_state *open; /* a lock */
 };
 
+/* What a stateid named that was taken from its client. */
+struct nfs4_expired {
+	uint32_t index, number; /* number 0: none */
+};
+
 struct nfs4_server {
 	struct nfs_server *server;
 	pthread_mutex_t lock; /* all below; memory work only */
@@ -81,6 +89,8 @@ struct nfs4_server {
 	struct nfs4_state *states[NFS4_STATES_MAX];
 	unsigned state_hint, free_hint; /* behind the highest used; nothing free below */
 	struct nfs_table *table;        /* the newest; the control loop holds it */
+	struct nfs4_expired expired[NFS4_EXPIRED_MAX]; /* a ring */
+	unsigned expired_next;
 };
 
 static inline struct nfs4_server *nfs4_server_of(const struct nfs_call *call)
@@ -95,6 +105,8 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_gives_way: client @id is in somebody's way. True: its lease had run out, and it is gone
  * with all it had (courtesy ends). */
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+/* nfs4_note_expired: v4.0: its stateids will be NFS4ERR_EXPIRED when all is dropped. */
+void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client);
 bool nfs4_client_in_use(const struct nfs4_client *client);
 void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner);

@@ -13,6 +13,7 @@
 
 #define TELL_AGAIN_NS (5ull * 1000000000)
 #define TELL_ATTEMPTS 5u
+#define SETTLE_NS     (20ull * 1000000)
 #define NLM_GRANTED   5u /* procedure */
 #define NSM_NOTIFY    6u
 
@@ -47,6 +48,16 @@ static bool same_address(const struct nfs_address *a, const struct nfs_address *
 	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
+static void set_host(struct nlm_host *host, const struct nfs_conn *conn)
+{
+	host->address = conn->address;
+	if (!nfs_address_from((const struct sockaddr *)&conn->local, &host->local))
+		host->local.family = AF_UNSPEC;
+	address_text(&host->address, host->text);
+	address_text(&host->local, host->local_text);
+	nfs_record_name3(host->text, host->local_text, host->record);
+}
+
 struct nlm_host *nlm_host_get(struct nlm *nlm, const struct nfs_conn *conn, bool make)
 {
 	struct nlm_host *host;
@@ -58,17 +69,22 @@ struct nlm_host *nlm_host_get(struct nlm *nlm, const struct nfs_conn *conn, bool
 	}
 	if (!make || nlm->host_count >= NLM_HOSTS_MAX || !(host = heap_zalloc(sizeof(*host))))
 		return NULL;
-	host->address = conn->address;
-	if (!nfs_address_from((const struct sockaddr *)&conn->local, &host->local))
-		host->local.family = AF_UNSPEC;
-	address_text(&host->address, host->text);
-	address_text(&host->local, host->local_text);
-	nfs_record_name3(host->text, host->local_text, host->record);
+	set_host(host, conn);
 	list_init(&host->owners);
 	list_init(&host->shares);
 	list_push_back(&nlm->hosts, &host->link);
 	nlm->host_count++;
 	return host;
+}
+
+void nlm_record_name(struct nlm *nlm, const struct nfs_conn *conn, char name[NFS_RECORD_NAME])
+{
+	const struct nlm_host *host = nlm_host_get(nlm, conn, false);
+	struct nlm_host fresh;
+
+	if (!host)
+		set_host(&fresh, conn);
+	memcpy(name, host ? host->record : fresh.record, NFS_RECORD_NAME);
 }
 
 struct nlm_owner *nlm_owner_get(struct nlm *nlm, struct nlm_host *host, const struct nlm_lock *lock,
@@ -95,7 +111,7 @@ struct nlm_owner *nlm_owner_get(struct nlm *nlm, struct nlm_host *host, const st
 }
 
 /* The record on the shares stays: a host is known for longer than it has locks, as with statd. */
-static void tidy_host(struct nlm *nlm, struct nlm_host *host)
+void nlm_host_tidy(struct nlm *nlm, struct nlm_host *host)
 {
 	if (!list_empty(&host->owners) || !list_empty(&host->shares))
 		return;
@@ -113,7 +129,7 @@ void nlm_owner_tidy(struct nlm *nlm, struct nlm_owner *owner)
 	list_remove(&owner->link);
 	nlm->owner_count--;
 	heap_free(owner);
-	tidy_host(nlm, host);
+	nlm_host_tidy(nlm, host);
 }
 
 /* ---- waiting */
@@ -131,7 +147,6 @@ static void granted(struct lock_waiter *waiter)
 {
 	struct nlm_wait *wait = container_of(waiter, struct nlm_wait, waiter);
 
-	wait->telling = true;
 	loop_post(wait->nlm->home, &wait->message, tell_granted);
 }
 
@@ -221,13 +236,19 @@ static void end_wait(struct nlm_wait *wait, bool keep)
 	struct nlm_owner *owner = wait->owner;
 
 	pthread_mutex_lock(&nlm->lock);
-	if (!keep)
+	if (!keep && !wait->claimed)
 		lock_clear(nlm->server->locks, &wait->key, &owner->locks, wait->waiter.range.first,
 			   wait->waiter.range.last);
 	forget_wait(nlm, wait);
 	nlm_owner_tidy(nlm, owner);
 	pthread_mutex_unlock(&nlm->lock);
 	try_stopped(nlm);
+}
+
+static void tell_later(struct nlm_wait *wait, uint64_t delay_ns)
+{
+	wait->pausing = true;
+	timer_start(&wait->timer, delay_ns);
 }
 
 static void told(struct callout *callout, int result, const uint8_t *results, size_t length)
@@ -248,18 +269,29 @@ static void told(struct callout *callout, int result, const uint8_t *results, si
 			    strerror(-result));
 		end_wait(wait, false);
 	} else {
-		timer_start(&wait->timer, TELL_AGAIN_NS);
+		tell_later(wait, TELL_AGAIN_NS);
 	}
+}
+
+/* What was taken from a client that is gone is nobody's until its record is gone too. */
+static void tell(struct nlm_wait *wait)
+{
+	struct nlm *nlm = wait->nlm;
+
+	if (nlm->stopping)
+		end_wait(wait, false);
+	else if (!nfs_record_settled(nlm->server->grace, wait->key.volume))
+		tell_later(wait, SETTLE_NS);
+	else
+		start_callout(nlm, &wait->callout);
 }
 
 static void tell_again(struct timer *timer)
 {
 	struct nlm_wait *wait = container_of(timer, struct nlm_wait, timer);
 
-	if (wait->nlm->stopping)
-		end_wait(wait, false);
-	else
-		start_callout(wait->nlm, &wait->callout);
+	wait->pausing = false;
+	tell(wait);
 }
 
 static void tell_granted(struct message *message)
@@ -268,10 +300,6 @@ static void tell_granted(struct message *message)
 	struct nlm *nlm = wait->nlm;
 	struct callout *callout = &wait->callout;
 
-	if (nlm->stopping) {
-		end_wait(wait, false);
-		return;
-	}
 	pthread_mutex_lock(&nlm->lock);
 	callout->loop = nlm->home;
 	callout->peer = wait->owner->host->address;
@@ -283,16 +311,26 @@ static void tell_granted(struct message *message)
 	put_grant(wait);
 	pthread_mutex_unlock(&nlm->lock);
 	timer_init(&wait->timer, nlm->home, tell_again);
-	start_callout(nlm, callout);
+	tell(wait);
 }
 
-/* ---- a host that has restarted */
+/* ---- a host that has restarted, a share that is exported no more */
 
-static void drop_shares(struct nlm *nlm, struct nlm_host *host)
+static bool none_stays(const void *context, uint64_t volume)
+{
+	(void)context;
+	(void)volume;
+	return false;
+}
+
+static void keep_shares(struct nlm *nlm, struct nlm_host *host,
+			bool (*stays)(const void *context, uint64_t volume), const void *context)
 {
 	list_for_each_safe (it, &host->shares) {
 		struct nlm_share *share = list_entry(it, struct nlm_share, link);
 
+		if (stays(context, share->key.volume))
+			continue;
 		lock_share_drop(nlm->server->locks, &share->share);
 		share->owner->waits--;
 		list_remove(&share->link);
@@ -300,18 +338,24 @@ static void drop_shares(struct nlm *nlm, struct nlm_host *host)
 	}
 }
 
-void nlm_host_free(struct nlm *nlm, struct nlm_host *host)
+void nlm_host_keep(struct nlm *nlm, struct nlm_host *host,
+		   bool (*stays)(const void *context, uint64_t volume), const void *context)
 {
-	drop_shares(nlm, host);
+	stays = stays ? stays : none_stays;
+	keep_shares(nlm, host, stays, context);
 	list_for_each_safe (it, &nlm->waits) {
 		struct nlm_wait *wait = list_entry(it, struct nlm_wait, link);
 
-		if (wait->owner->host == host)
+		if (wait->owner->host == host && !stays(context, wait->key.volume))
 			nlm_wait_cancel(nlm, wait);
 	}
 	list_for_each (it, &host->owners)
-		lock_owner_drop(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
-				NULL);
+		lock_owner_keep(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
+				stays, context);
+	if (list_empty(&host->owners)) {
+		nlm_host_tidy(nlm, host);
+		return;
+	}
 	/* Owners that are being told of a lock stay until that is over; with the last one the host
 	 * goes. */
 	list_for_each_safe (it, &host->owners) {
@@ -321,6 +365,20 @@ void nlm_host_free(struct nlm *nlm, struct nlm_host *host)
 		if (last)
 			return;
 	}
+}
+
+static bool is_exported(const void *context, uint64_t volume)
+{
+	return nfs_table_by_id(context, volume) != NULL;
+}
+
+void nlm_forget_shares(struct nlm *nlm, const struct nfs_table *table)
+{
+	pthread_mutex_lock(&nlm->lock);
+	list_for_each_safe (it, &nlm->hosts)
+		nlm_host_keep(nlm, list_entry(it, struct nlm_host, link), is_exported, table);
+	nlm->table = table;
+	pthread_mutex_unlock(&nlm->lock);
 }
 
 /* ---- telling hosts that we have started */
@@ -447,7 +505,7 @@ static void stop(struct message *message)
 			continue;
 		if (wait->callout.active)
 			callout_cancel(&wait->callout);
-		else if (wait->attempts) /* between two calls; otherwise its message is coming */
+		else if (wait->pausing) /* otherwise its message is coming */
 			timer_start(&wait->timer, 0);
 	}
 	list_for_each_safe (it, &nlm->notices) {
@@ -474,7 +532,7 @@ void nlm_destroy(struct nlm *nlm)
 	list_for_each_safe (it, &nlm->hosts) {
 		struct nlm_host *host = list_entry(it, struct nlm_host, link);
 
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, NULL, NULL);
 	}
 	pthread_mutex_destroy(&nlm->lock);
 	heap_free(nlm);

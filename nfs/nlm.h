@@ -61,15 +61,17 @@ struct nlm_share {
 	struct lock_share share;
 };
 
-/* Somebody who waits, and then is told. WAITING -> TELLING -> gone. */
+/* Somebody who waits (waiter.file), has the lock, is told, and is gone. */
 struct nlm_wait {
 	struct list link;
 	struct nlm *nlm;
 	struct nlm_owner *owner;
 	struct lock_key key;
 	struct lock_waiter waiter;
-	bool telling;
+	bool claimed; /* its host has heard of the lock in an answer to LOCK: what GRANTED is
+		       * answered does not matter any more */
 	unsigned attempts;
+	bool pausing; /* the timer runs */
 	struct message message;
 	struct timer timer;
 	struct callout callout;
@@ -94,6 +96,7 @@ struct nlm {
 	struct list hosts, waits;
 	unsigned host_count, owner_count, wait_count;
 	uint64_t next_cookie;
+	const struct nfs_table *table; /* the newest; the control loop holds it */
 	/* home loop */
 	struct list notices;
 	unsigned callouts;
@@ -112,9 +115,12 @@ struct nlm_lock {
 
 /* Under nlm->lock. @make: NULL only without memory or beyond the bounds. */
 struct nlm_host *nlm_host_get(struct nlm *nlm, const struct nfs_conn *conn, bool make);
+/* The record of a host, known or not. */
+void nlm_record_name(struct nlm *nlm, const struct nfs_conn *conn, char name[NFS_RECORD_NAME]);
 struct nlm_owner *nlm_owner_get(struct nlm *nlm, struct nlm_host *host, const struct nlm_lock *lock,
 				bool make);
 /* An owner with nothing goes, and a host without owners. */
+void nlm_host_tidy(struct nlm *nlm, struct nlm_host *host);
 void nlm_owner_tidy(struct nlm *nlm, struct nlm_owner *owner);
 struct nlm_wait *nlm_wait_find(struct nlm *nlm, const struct nlm_owner *owner,
 			       const struct lock_key *key, const struct lock_range *range);
@@ -123,7 +129,9 @@ int nlm_wait_start(struct nlm *nlm, struct nlm_owner *owner, const struct lock_k
 		   const struct nlm_lock *lock, struct lock_conflict *conflict);
 /* False: it has been granted meanwhile. */
 bool nlm_wait_cancel(struct nlm *nlm, struct nlm_wait *wait);
-/* Everything a host has: it has restarted, or said so. */
-void nlm_host_free(struct nlm *nlm, struct nlm_host *host);
+/* What a host has on shares that do not stay (@stays NULL: none does) goes: it has restarted, or
+ * said so, or they are exported no more. With the last of it the host goes. */
+void nlm_host_keep(struct nlm *nlm, struct nlm_host *host,
+		   bool (*stays)(const void *context, uint64_t volume), const void *context);
 
 #endif

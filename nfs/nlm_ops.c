@@ -142,11 +142,11 @@ static bool in_grace(const struct nfs_call *call)
 	return nfs_grace_running(call->conn->server->grace, call->export->id);
 }
 
-/* An expired client of NFSv4 goes when it is in the way; then it is worth to ask again. */
+/* An expired client of NFSv4 goes when it is in the way. What it had is free when its record is
+ * gone: until then others are told to come back, as in a grace period. */
 static bool gives_way(const struct nfs_call *call, const struct lock_conflict *conflict)
 {
-	return nfs4_client_gives_way(call->conn->server, conflict->client,
-				     loop_now(call->conn->io->loop));
+	return nfs4_client_gives_way(call->conn->server, conflict->client, nfs_call_now(call));
 }
 
 /* ---- before a host gets its first lock on a share */
@@ -177,14 +177,13 @@ static char *record_name(struct nfs_call *call)
 {
 	struct nlm *nlm = nlm_of(call);
 	char *name = nfs_call_scratch(call, NFS_RECORD_NAME);
-	struct nlm_host *host;
 
+	if (!name)
+		return NULL;
 	pthread_mutex_lock(&nlm->lock);
-	host = nlm_host_get(nlm, call->conn, true);
-	if (host && name)
-		memcpy(name, host->record, NFS_RECORD_NAME);
+	nlm_record_name(nlm, call->conn, name);
 	pthread_mutex_unlock(&nlm->lock);
-	return host ? name : NULL;
+	return name;
 }
 
 static void recorded(struct nfs_call *call, int result)
@@ -217,7 +216,8 @@ static bool is_time(struct nfs_call *call, bool reclaim, enum nlm_status *ret_st
 
 	*ret_status = NLM4_DENIED_GRACE_PERIOD;
 	if (!reclaim)
-		return !in_grace(call);
+		return !in_grace(call) &&
+		       nfs_record_settled(call->conn->server->grace, call->export->id);
 	name = record_name(call);
 	if (!name)
 		*ret_status = NLM4_DENIED_NOLOCKS;
@@ -229,6 +229,7 @@ static bool is_time(struct nfs_call *call, bool reclaim, enum nlm_status *ret_st
 static enum nlm_status status_of(int result, bool blocked)
 {
 	return result == 0         ? NLM4_GRANTED
+	       : result == -ESTALE ? NLM4_STALE_FH
 	       : result != -EAGAIN ? NLM4_DENIED_NOLOCKS
 	       : blocked           ? NLM4_BLOCKED
 				   : NLM4_DENIED;
@@ -241,11 +242,24 @@ static void note_state(struct nlm *nlm, const struct nfs_conn *conn, uint32_t st
 
 	if (host && state && host->state && host->state != state) {
 		log_info("NFS host %s has restarted: its locks are given back", host->text);
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, NULL, NULL);
 	}
 	host = nlm_host_get(nlm, conn, true);
 	if (host && state)
 		host->state = state;
+}
+
+/* There was no room for an owner. */
+static void tidy(struct nlm *nlm, struct nlm_host *host)
+{
+	if (host)
+		nlm_host_tidy(nlm, host);
+}
+
+/* A request on its way while its share was withdrawn leaves nothing behind. */
+static bool is_withdrawn(const struct nlm *nlm, const struct lock_key *key)
+{
+	return nlm->table && !nfs_table_by_id(nlm->table, key->volume);
 }
 
 static int lock_once(struct nfs_call *call, const struct nlm_args *args,
@@ -255,18 +269,25 @@ static int lock_once(struct nfs_call *call, const struct nlm_args *args,
 	struct lock_key key = key_of(call);
 	struct nlm_host *host = nlm_host_get(nlm, call->conn, true);
 	struct nlm_owner *owner = host ? nlm_owner_get(nlm, host, &args->lock, true) : NULL;
+	struct nlm_wait *wait;
 	int result;
 
-	if (!owner)
+	if (!owner) {
+		tidy(nlm, host);
 		return -ENOLCK;
-	if (args->block && nlm_wait_find(nlm, owner, &key, &args->lock.range))
-		result =
-		    lock_test(nlm->server->locks, &key, &owner->locks, &args->lock.range, conflict);
-	else if (args->block)
+	}
+	if (is_withdrawn(nlm, &key)) {
+		nlm_owner_tidy(nlm, owner);
+		return -ESTALE;
+	}
+	wait = nlm_wait_find(nlm, owner, &key, &args->lock.range);
+	if (args->block && !wait)
 		result = nlm_wait_start(nlm, owner, &key, &args->lock, conflict);
 	else
 		result =
 		    lock_set(nlm->server->locks, &key, &owner->locks, &args->lock.range, conflict);
+	if (wait && result == 0 && !nlm_wait_cancel(nlm, wait))
+		wait->claimed = true;
 	nlm_owner_tidy(nlm, owner);
 	return result;
 }
@@ -275,6 +296,7 @@ static void lock_recorded(struct nfs_call *call, int result)
 {
 	struct nlm *nlm = nlm_of(call);
 	struct lock_conflict conflict = {0};
+	enum nlm_status status;
 	struct nlm_args args;
 
 	get_args(call, LOCK, &args);
@@ -284,13 +306,11 @@ static void lock_recorded(struct nfs_call *call, int result)
 		result = lock_once(call, &args, &conflict);
 		pthread_mutex_unlock(&nlm->lock);
 	}
+	status = status_of(result, args.block);
 	/* One that waits gets its lock when the client in its way goes. */
-	if (result == -EAGAIN && gives_way(call, &conflict) && !args.block) {
-		pthread_mutex_lock(&nlm->lock);
-		result = lock_once(call, &args, &conflict);
-		pthread_mutex_unlock(&nlm->lock);
-	}
-	answer(call, &args, status_of(result, args.block));
+	if (result == -EAGAIN && gives_way(call, &conflict) && !args.block)
+		status = NLM4_DENIED_GRACE_PERIOD;
+	answer(call, &args, status);
 }
 
 static void lock_seen(struct nfs_call *call, int result)
@@ -443,6 +463,10 @@ static int share_once(struct nfs_call *call, const struct nlm_args *args, uint64
 	struct nlm_share *share = owner ? find_share(host, owner, &key) : NULL;
 	int result = -ENOLCK;
 
+	if (owner && is_withdrawn(nlm, &key)) {
+		nlm_owner_tidy(nlm, owner);
+		return -ESTALE;
+	}
 	if (owner && !share && (share = heap_zalloc(sizeof(*share)))) {
 		share->owner = owner;
 		share->key = key;
@@ -459,6 +483,8 @@ static int share_once(struct nfs_call *call, const struct nlm_args *args, uint64
 	}
 	if (owner)
 		nlm_owner_tidy(nlm, owner);
+	else
+		tidy(nlm, host);
 	return result;
 }
 
@@ -466,19 +492,19 @@ static void share_recorded(struct nfs_call *call, int result)
 {
 	struct nlm *nlm = nlm_of(call);
 	struct nlm_args args;
-	uint64_t who = 0;
+	struct lock_conflict conflict = {0};
+	enum nlm_status status;
 
 	get_args(call, SHARE, &args);
-	for (int again = 0; again < 2 && result == 0; again++) {
+	if (result == 0) {
 		pthread_mutex_lock(&nlm->lock);
-		result = share_once(call, &args, &who);
+		result = share_once(call, &args, &conflict.client);
 		pthread_mutex_unlock(&nlm->lock);
-		if (result != -EAGAIN ||
-		    !nfs4_client_gives_way(call->conn->server, who, loop_now(call->conn->io->loop)))
-			break;
-		result = again ? result : 0;
 	}
-	answer_share(call, &args, status_of(result, false));
+	status = status_of(result, false);
+	if (result == -EAGAIN && gives_way(call, &conflict))
+		status = NLM4_DENIED_GRACE_PERIOD;
+	answer_share(call, &args, status);
 }
 
 static void share_seen(struct nfs_call *call, int result)
@@ -528,6 +554,17 @@ static void unshare_file(struct nfs_call *call)
 
 /* ---- a host speaks for itself: its address is who it is, whatever name it gives */
 
+/* From ports above 1023 any user of the host could say that it has restarted: what it has where
+ * such ports are not let in stays. */
+static bool is_secure(const void *context, uint64_t volume)
+{
+	const struct nfs_call *call = context;
+	const struct nfs_export *export = nfs_table_by_id(call->table, volume);
+	const struct nfs_rule *rule = export ? nfs_export_rule(export, &call->conn->address) : NULL;
+
+	return call->conn->address.port >= 1024 && !(rule && rule->insecure);
+}
+
 static void free_host(struct nfs_call *call)
 {
 	struct nlm *nlm = nlm_of(call);
@@ -543,7 +580,7 @@ static void free_host(struct nfs_call *call)
 	pthread_mutex_lock(&nlm->lock);
 	host = nlm_host_get(nlm, call->conn, false);
 	if (host && (!state || host->state != state))
-		nlm_host_free(nlm, host);
+		nlm_host_keep(nlm, host, is_secure, call);
 	pthread_mutex_unlock(&nlm->lock);
 	nfs_call_reply(call);
 }

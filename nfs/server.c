@@ -335,6 +335,7 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 	if (result < 0)
 		return result;
 	nfs4_forget_shares(server->nfs4, table);
+	nlm_forget_shares(server->nlm, table);
 	nfs_grace_set_table(server->grace, table);
 	server->table->control = server->options.control;
 	server->table->gone_context = context;

@@ -34,13 +34,27 @@ struct seat {
 	uint8_t peer[16];
 	uint64_t rpo_ns, clean; /* clean: stopped with all of this epoch sealed; 0: not */
 	bool paused, started;
-	bool session;     /* a fiber runs */
+	bool session; /* a fiber runs */
+	bool acting;  /* an administrator's action is under way */
+	/* Fibers that look at it after a wait; when it is gone (off the list), the last one frees
+	 * it. */
+	unsigned users;
+	bool gone;
 	char *definition; /* JSON */
 	char *sent_definition;
 	struct tls_dial *dial;
 	uint64_t retry_ns, retries;
 	char unavailable[200]; /* why it was not started */
 	uint64_t rate_at_ns, rate_bytes, rate;
+	uint64_t heard_ns; /* of a session, or since when there should be one */
+	unsigned alarms;   /* bits, by enum seat_alarm */
+};
+
+enum seat_alarm {
+	SEAT_ALARM_RPO,      /* what the standby has is older than was asked for */
+	SEAT_ALARM_LINK,     /* there has been no session for a while */
+	SEAT_ALARM_MISMATCH, /* the last comparison found something */
+	SEAT_ALARMS
 };
 
 struct replication {
@@ -53,8 +67,9 @@ struct replication {
 	unsigned listener_count;
 	uint16_t port;
 	struct list peers, seats;
+	struct recorder *retired; /* of groups that ended with requests on their way */
 	struct timer clock;
-	bool running, stopping;
+	bool stopping;
 	unsigned busy; /* connections, dials and fibers that refer to this */
 	void (*stopped)(void *context);
 	void *stopped_context;
@@ -91,7 +106,11 @@ struct seat *seat_find(struct replication *replication, const char *name);
 struct seat *seat_by_uuid(struct replication *replication, const uint8_t uuid[16]);
 struct seat *seat_new(struct replication *replication, const char *name, const uint8_t uuid[16],
 		      const uint8_t peer[16]);
+/* seat_free: at once, or when the last of those that seat_enter() has left. The volumes' requests
+ * may go on meanwhile. */
 void seat_free(struct seat *seat);
+void seat_enter(struct seat *seat);
+void seat_leave(struct seat *seat);
 int seats_load(struct replication *replication, struct err *err);
 void seats_start(struct replication *replication);
 void seats_tick(struct replication *replication);

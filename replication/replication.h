@@ -86,6 +86,8 @@ enum replication_action {
 	REPLICATION_PROMOTE,
 	REPLICATION_DEMOTE,
 	REPLICATION_SWITCHOVER,
+	REPLICATION_FAILBACK, /* a former primary, or a standby: become the primary again */
+	REPLICATION_VERIFY,   /* begin to compare; the group shows how far it is */
 	REPLICATION_PAUSE,
 	REPLICATION_RESUME,
 	REPLICATION_DELETE
@@ -93,7 +95,13 @@ enum replication_action {
 /* -ENOENT, -EINVAL (not in this role), -ENODATA (no sealed image), -ETIMEDOUT, ... */
 void replication_group_act(struct replication *replication, const char *name,
 			   enum replication_action action, struct replication_call *call);
-/* Is the volume a member of a group, or its staging log? The group's name, or NULL. */
-const char *replication_holds(struct replication *replication, const uint8_t uuid[16]);
+/* replication_holds: what a volume is to a group; false: nothing. */
+struct replication_hold {
+	const char *group; /* its name, until something changes */
+	bool staging;      /* its staging log; else a member */
+	bool primary;      /* guests write to its members here */
+};
+bool replication_holds(struct replication *replication, const uint8_t uuid[16],
+		       struct replication_hold *ret_hold);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "core/log.h"
 #include "replication/group.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
@@ -22,9 +23,11 @@
  * there; only slots that differ travel (E5, E8). */
 
 #define RUN_MAX     ((uint64_t)16 << 20) /* bytes of a run of chunks */
+#define VERIFY_MAX  ((uint64_t)4 << 20)  /* compared at a time */
 #define READ_MAX    ((uint64_t)1 << 20)
 #define EXTENTS_MAX 64u
 #define QUIET_NS    (5 * 1000000ull)
+#define SWITCH_NS   (30 * 1000000000ull)
 
 struct sender {
 	struct group *group;
@@ -37,10 +40,12 @@ struct sender {
 	bool compare, skip_zeros;
 	struct timer clock; /* closes epochs */
 	bool streaming;
+	bool asked;      /* the standby wants to be handed the image */
 	uint8_t *data;   /* READ_MAX */
 	uint8_t *hashes; /* of a run */
 	char *defined;   /* the definition as it was sent last */
 	uint8_t *own;    /* of one read */
+	bool touched[READ_MAX / VOLUME_SLOT];
 };
 
 static int fail(struct sender *sender, int error, const char *what)
@@ -81,13 +86,17 @@ static void learn_from_refusal(struct sender *sender, const struct wire_message 
 		 (int)message->data_length, (const char *)message->data);
 }
 
-/* The next message, which has to be a @type. */
+/* The next message, which has to be a @type; the standby may ask for the image at any time. */
 static int expect(struct sender *sender, enum wire_type type, struct wire_message *message)
 {
-	int result = channel_receive(sender->channel, message);
+	int result;
 
-	if (result < 0)
-		return result;
+	do {
+		result = channel_receive(sender->channel, message);
+		if (result < 0)
+			return result;
+		sender->asked |= message->type == WIRE_SWITCH;
+	} while (message->type == WIRE_SWITCH);
 	if (message->type == WIRE_REFUSE) {
 		learn_from_refusal(sender, message);
 		return sender->channel->broken;
@@ -95,7 +104,7 @@ static int expect(struct sender *sender, enum wire_type type, struct wire_messag
 	return message->type == type ? 0 : unexpected(sender, message);
 }
 
-/* The standby has nothing to say now but that it gives up. */
+/* The standby has nothing to say now but that it gives up, or wants the image. */
 static int no_message(struct sender *sender)
 {
 	struct wire_message message;
@@ -103,6 +112,10 @@ static int no_message(struct sender *sender)
 
 	if (result <= 0)
 		return result;
+	if (message.type == WIRE_SWITCH) {
+		sender->asked = true;
+		return 0;
+	}
 	if (message.type == WIRE_REFUSE)
 		learn_from_refusal(sender, &message);
 	return message.type == WIRE_REFUSE ? sender->channel->broken : unexpected(sender, &message);
@@ -126,11 +139,6 @@ static int tell_definition(struct sender *sender, struct wire_message *ready)
 }
 
 /* ---- records ---- */
-static bool all_zero(const uint8_t *data, uint64_t length)
-{
-	return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
-}
-
 static int send_record(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
 		       const uint8_t *data)
 {
@@ -185,8 +193,6 @@ static void acknowledged(struct sender *sender, uint64_t epoch)
 	recorder_drop(group->recorder, epoch);
 	group->acked = epoch;
 	group->sealing = 0;
-	group->epochs_sent++;
-	group->sent_bytes = sender->channel->bytes_out;
 }
 
 static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
@@ -224,7 +230,6 @@ static int send_differing(struct sender *sender, unsigned member, uint64_t offse
 
 	if (hashes)
 		digest_slots(data, length, sender->own);
-	sender->group->slots_compared += hashes ? slots : 0;
 	while (result == 0 && first < slots) {
 		uint64_t end = first;
 		bool zero;
@@ -240,7 +245,6 @@ static int send_differing(struct sender *sender, unsigned member, uint64_t offse
 		       !(hashes &&
 			 memcmp(hashes + end * WIRE_HASH, own + end * WIRE_HASH, WIRE_HASH) == 0))
 			end++;
-		sender->group->slots_sent += end - first;
 		if (!zero || !sender->skip_zeros)
 			result =
 			    send_record(sender, member, offset + first * VOLUME_SLOT,
@@ -335,6 +339,11 @@ static int sync_member(struct sender *sender, unsigned member)
 	int result = 0;
 
 	while (result == 0 && recorder_take(group->recorder, member, at, RUN_MAX, &at, &length)) {
+		uint64_t size = volume_size(group->members[member].volume);
+
+		if (at >= size)
+			break; /* it has become smaller */
+		length = length < size - at ? length : size - at;
 		/* What this sync has carried there already is not what the hashes are of. */
 		bool carried = marks_any(sent, at, length);
 
@@ -349,7 +358,6 @@ static int sync_member(struct sender *sender, unsigned member)
 
 			(void)recorder_take(group->recorder, member, at, length, &offset, &taken);
 		}
-		group->sync_done_bytes += length;
 		at += length;
 	}
 	return result;
@@ -420,8 +428,6 @@ static int sync(struct sender *sender)
 	int result;
 
 	group->phase = sender->peer_epoch ? "catching up" : "seeding";
-	group->syncs++;
-	group->sync_done_bytes = 0;
 	sender->streaming = false;
 	recorder_fall_back(group->recorder);
 	result = begin(sender, sender->peer_epoch ? WIRE_BEGIN_SYNC : WIRE_BEGIN_SEED);
@@ -434,6 +440,8 @@ static int sync(struct sender *sender)
 		result = send_log(sender, i);
 	if (result == 0)
 		result = seal(sender, epoch, wall_ns);
+	if (result == 0) /* mismatches are found between syncs, and marked */
+		group->verify.repaired = group->verify.mismatches;
 	sender->fresh = false;
 	return result;
 }
@@ -465,9 +473,21 @@ static void tell_idle(struct sender *sender)
 	sender->channel->ping_wall_ns = group->acked_wall_ns = loop_wall(group->loop);
 }
 
+/* A standby that is too slow: guests do not wait for ever. */
+static void look_at_switch(struct group *group)
+{
+	if (!group->switching || group->role != GROUP_PRIMARY ||
+	    loop_now(group->loop) < group->switch_until_ns)
+		return;
+	group->switching = false;
+	recorder_set_mode(group->recorder, RECORDER_RECORDS);
+}
+
 static void close_epoch(struct timer *timer)
 {
 	struct sender *sender = container_of(timer, struct sender, clock);
+
+	look_at_switch(sender->group);
 
 	if (sender->streaming) {
 		recorder_close_used(sender->group->recorder);
@@ -487,26 +507,17 @@ static void close_when_large(struct group *group)
 }
 
 /* ---- handing over ---- */
-static int flush_members(struct sender *sender)
-{
-	struct group *group = sender->group;
-	int result = 0;
-
-	for (unsigned i = 0; i < group->member_max && result == 0; i++) {
-		if (group->members[i].volume)
-			result = volume_io(group->members[i].volume, VOLUME_FLUSH, 0, 0, NULL, 0);
-	}
-	return result;
-}
-
 /* Everything is sealed there and guests wait: the peer's turn. */
 static int hand_over(struct sender *sender)
 {
 	struct group *group = sender->group;
 	struct wire_message message = {.type = WIRE_SWITCH, .epoch = group->acked};
 	struct err err = {0};
-	int result = flush_members(sender);
+	int result = ORDER(hand_over_flush) ? group_flush(group) : 0;
 
+	/* It was called off meanwhile: guests write. */
+	if (result == 0 && recorder_mode(group->recorder) != RECORDER_HOLDS)
+		return 0;
 	if (result == 0) {
 		group->role = GROUP_HANDOVER;
 		result = group->host->save(group);
@@ -529,6 +540,74 @@ static int hand_over(struct sender *sender)
 	return sender->channel->broken;
 }
 
+/* ---- verify ---- */
+/* Runs of slots that differ and were not touched since the sealed epoch: no change explains them.
+ * The standby's hashes came first, then the read; whatever has happened since is known by now. */
+static void judge(struct sender *sender, unsigned member, uint64_t offset, unsigned slots,
+		  const uint8_t *hashes)
+{
+	struct group *group = sender->group;
+
+	recorder_touched(group->recorder, member, offset, slots, sender->touched);
+	for (unsigned i = 0; i < slots; i++) {
+		uint64_t at = offset + (uint64_t)i * VOLUME_SLOT;
+
+		if (sender->touched[i] ||
+		    memcmp(hashes + (size_t)i * WIRE_HASH, sender->own + (size_t)i * WIRE_HASH,
+			   WIRE_HASH) == 0)
+			continue;
+		if (group->verify.mismatches++ == 0)
+			log_warning(
+			    "group %s: volume %s differs on the standby at %llu; it is sent "
+			    "again",
+			    group->name, group->members[member].volume->name,
+			    (unsigned long long)at);
+		recorder_mark(group->recorder, member, at, VOLUME_SLOT);
+	}
+}
+
+static int compare(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
+{
+	struct volume *volume = sender->group->members[member].volume;
+	int result = ask_hashes(sender, member, offset, length);
+
+	for (uint64_t at = 0; at < length && result == 0; at += READ_MAX) {
+		uint64_t part = length - at < READ_MAX ? length - at : READ_MAX;
+		const uint8_t *hashes = sender->hashes + at / VOLUME_SLOT * WIRE_HASH;
+
+		result = volume_io(volume, VOLUME_READ, 0, offset + at, sender->data, part);
+		if (result < 0)
+			return fail(sender, result, "a member can not be read");
+		digest_slots(sender->data, part, sender->own);
+		if (memcmp(hashes, sender->own, part / VOLUME_SLOT * WIRE_HASH) != 0)
+			judge(sender, member, offset + at, (unsigned)(part / VOLUME_SLOT), hashes);
+	}
+	return result;
+}
+
+/* One range more. */
+static int verify(struct sender *sender)
+{
+	struct group_verify *verify = &sender->group->verify;
+	struct volume *volume = sender->group->members[verify->member].volume;
+	uint64_t size = volume ? volume_size(volume) : 0, length;
+	int result;
+
+	if (verify->offset >= size) {
+		verify->offset = 0;
+		verify->running = ++verify->member < sender->group->member_max;
+		verify->ended_wall_ns = verify->running ? 0 : loop_wall(sender->group->loop);
+		return 0;
+	}
+	length = size - verify->offset < VERIFY_MAX ? size - verify->offset : VERIFY_MAX;
+	result = compare(sender, verify->member, verify->offset, length);
+	if (result == 0) {
+		verify->offset += length;
+		verify->done_bytes += length;
+	}
+	return result;
+}
+
 static int stream(struct sender *sender)
 {
 	struct group *group = sender->group;
@@ -540,25 +619,38 @@ static int stream(struct sender *sender)
 	sender->streaming = true;
 	while (result == 0 && !sender->channel->broken) {
 		uint64_t oldest = recorder_oldest_epoch(recorder);
+		enum recorder_step step;
 
 		close_when_large(group);
+		if (sender->asked) {
+			sender->asked = false;
+			group->switching = true;
+			group->switch_until_ns = loop_now(group->loop) + SWITCH_NS;
+		}
 		if (group->switching && recorder_mode(recorder) == RECORDER_RECORDS)
 			recorder_set_mode(recorder, RECORDER_HOLDS);
-		if (recorder_must_sync(recorder, oldest))
+		step = recorder_next_step(recorder, oldest);
+		if (step == RECORDER_SYNC)
 			return 0;
-		if (recorder_complete(recorder, oldest)) {
+		if (step == RECORDER_SEND) {
 			result = send_epoch(sender, oldest);
 			continue;
 		}
 		if (group->switching && recorder_idle(recorder))
 			return hand_over(sender);
+		/* Guests wait: the open epoch does not, for its time. */
 		if (group->switching && recorder_busy(recorder))
 			recorder_close(recorder);
-		if (!recorder_complete(recorder, oldest))
+		else if (group->switching)
+			recorder_close_used(recorder);
+		if (recorder_next_step(recorder, oldest) == RECORDER_WAIT &&
+		    (!group->verify.running || group->switching))
 			channel_wait(sender->channel);
 		result = no_message(sender);
 		if (result == 0)
 			result = tell_definition(sender, &message);
+		if (result == 0 && group->verify.running && !group->switching)
+			result = verify(sender);
 	}
 	return result < 0 ? result : sender->channel->broken;
 }
@@ -662,7 +754,8 @@ static void session(struct sender *sender)
 	if (result == 0)
 		result = say_hello(sender);
 	while (result == 0 && !sender->channel->broken) {
-		if (recorder_must_sync(group->recorder, recorder_oldest_epoch(group->recorder)))
+		if (recorder_next_step(group->recorder, recorder_oldest_epoch(group->recorder)) ==
+		    RECORDER_SYNC)
 			result = sync(sender);
 		if (result == 0)
 			result = stream(sender);
@@ -697,6 +790,7 @@ void sender_run(struct group *group, struct channel *channel)
 	if (recorder_mode(group->recorder) == RECORDER_HOLDS)
 		recorder_set_mode(group->recorder, RECORDER_RECORDS);
 	group->switching = false;
+	group->sent_bytes += channel->bytes_out;
 	group->channel = NULL;
 	digest_finish(&sender.digest);
 	heap_free(sender.data);

@@ -44,7 +44,8 @@ void pool_answer(struct pool_call *call, int result)
 void pool_refuse(const struct pool *pool, struct pool_call *call, const char *what)
 {
 	call->loop = loop_current();
-	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool %s", pool->ops->name, what));
+	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool %s",
+				  pool ? pool->ops->name : "memory", what));
 }
 
 void pool_create(const struct world_ops *world, struct loop *loop,
@@ -174,13 +175,6 @@ void volume_rename(struct volume *volume, const char *name, struct pool_call *ca
 	volume->pool->ops->volume_rename(volume, name, call);
 }
 
-static void can_not(const struct pool *pool, const char *what, struct pool_call *call)
-{
-	call->loop = loop_current();
-	pool_answer(call, err_set(&call->err, -EOPNOTSUPP, "a %s pool does not offer %s",
-				  pool ? pool->ops->name : "memory", what));
-}
-
 /* The operations of the pool a volume lies in; those of a volume without one can do nothing. */
 static const struct pool_ops *ops_of(const struct volume *volume)
 {
@@ -194,7 +188,7 @@ void volume_take(struct volume *volume, struct pool_call *call)
 	if (ops_of(volume)->volume_take)
 		ops_of(volume)->volume_take(volume, call);
 	else
-		can_not(volume->pool, "several gateways", call);
+		pool_refuse(volume->pool, call, "does not offer several gateways");
 }
 
 /* ---- snapshots and clones ---- */
@@ -204,7 +198,7 @@ void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsig
 	if (pool->ops->snapshot_create)
 		pool->ops->snapshot_create(pool, specs, count, call);
 	else
-		can_not(pool, "snapshots", call);
+		pool_refuse(pool, call, "does not offer snapshots");
 }
 
 struct volume *snapshot_next(struct volume *volume, struct volume *previous)
@@ -229,7 +223,7 @@ void snapshot_delete(struct volume *snapshot, struct pool_call *call)
 	if (ops_of(snapshot)->snapshot_delete)
 		ops_of(snapshot)->snapshot_delete(snapshot, call);
 	else
-		can_not(snapshot->pool, "snapshots", call);
+		pool_refuse(snapshot->pool, call, "does not offer snapshots");
 }
 
 void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call)
@@ -237,7 +231,7 @@ void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call
 	if (ops_of(snapshot)->snapshot_rename)
 		ops_of(snapshot)->snapshot_rename(snapshot, name, call);
 	else
-		can_not(snapshot->pool, "renaming of snapshots", call);
+		pool_refuse(snapshot->pool, call, "does not offer renaming of snapshots");
 }
 
 void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call)
@@ -245,7 +239,7 @@ void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call 
 	if (ops_of(snapshot)->snapshot_hold)
 		ops_of(snapshot)->snapshot_hold(snapshot, until_ns, call);
 	else
-		can_not(snapshot->pool, "holds of snapshots", call);
+		pool_refuse(snapshot->pool, call, "does not offer holds of snapshots");
 }
 
 void snapshot_release(struct volume *snapshot, struct pool_call *call)
@@ -253,7 +247,7 @@ void snapshot_release(struct volume *snapshot, struct pool_call *call)
 	if (ops_of(snapshot)->snapshot_release)
 		ops_of(snapshot)->snapshot_release(snapshot, call);
 	else
-		can_not(snapshot->pool, "holds of snapshots", call);
+		pool_refuse(snapshot->pool, call, "does not offer holds of snapshots");
 }
 
 void snapshot_measure(struct volume *snapshot, struct pool_call *call)
@@ -261,7 +255,7 @@ void snapshot_measure(struct volume *snapshot, struct pool_call *call)
 	if (ops_of(snapshot)->snapshot_measure)
 		ops_of(snapshot)->snapshot_measure(snapshot, call);
 	else
-		can_not(snapshot->pool, "the size of single snapshots", call);
+		pool_refuse(snapshot->pool, call, "does not offer the size of single snapshots");
 }
 
 void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call)
@@ -269,7 +263,7 @@ void volume_clone(struct volume *snapshot, const char *name, struct pool_call *c
 	if (ops_of(snapshot)->volume_clone)
 		ops_of(snapshot)->volume_clone(snapshot, name, call);
 	else
-		can_not(snapshot->pool, "clones", call);
+		pool_refuse(snapshot->pool, call, "does not offer clones");
 }
 
 void volume_promote(struct volume *clone, struct pool_call *call)
@@ -277,7 +271,7 @@ void volume_promote(struct volume *clone, struct pool_call *call)
 	if (ops_of(clone)->volume_promote)
 		ops_of(clone)->volume_promote(clone, call);
 	else
-		can_not(clone->pool, "the promotion of clones", call);
+		pool_refuse(clone->pool, call, "does not offer the promotion of clones");
 }
 
 void volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
@@ -286,7 +280,7 @@ void volume_rollback(struct volume *volume, struct volume *snapshot, const char 
 	if (ops_of(volume)->volume_rollback)
 		ops_of(volume)->volume_rollback(volume, snapshot, keep, call);
 	else
-		can_not(volume->pool, "a way back to snapshots", call);
+		pool_refuse(volume->pool, call, "does not offer a way back to snapshots");
 }
 
 void volume_diff(struct volume_diff *diff, struct pool_call *call)
@@ -294,7 +288,7 @@ void volume_diff(struct volume_diff *diff, struct pool_call *call)
 	if (ops_of(diff->to)->volume_diff)
 		ops_of(diff->to)->volume_diff(diff, call);
 	else
-		can_not(diff->to->pool, "differences between snapshots", call);
+		pool_refuse(diff->to->pool, call, "does not offer differences between snapshots");
 }
 
 struct volume *pool_find_volume(struct pool *pool, const char *name)

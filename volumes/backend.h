@@ -83,7 +83,7 @@ extern const struct pool_ops native_pool_ops, passthrough_pool_ops, rbd_pool_ops
 /* pool_answer: hand @call back with @result, from its loop, never inside this call. */
 void pool_answer(struct pool_call *call, int result);
 
-/* pool_refuse: -EOPNOTSUPP, "a KIND pool @what". */
+/* pool_refuse: -EOPNOTSUPP, "a KIND pool @what"; NULL: the pool of a memory volume. */
 void pool_refuse(const struct pool *pool, struct pool_call *call, const char *what);
 
 /* backend_find: a kind by name, NULL when there is none. */

@@ -260,7 +260,7 @@ bool native_finding(struct pool *pool, unsigned index, struct pool_finding *ret_
 	}
 	finding = &native->ledger->finding[index];
 	volume = nvolume_by_id(native, finding->volume);
-	if (volume && volume->state == VOLUME_STATE_LIVE)
+	if (volume && volume->state != VOLUME_STATE_DELETING)
 		memcpy(told.volume, volume->volume.name, sizeof(told.volume));
 	told.kind = finding->kind;
 	told.time_ns = finding->time_ns;

@@ -234,7 +234,6 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 			       "volume %s has snapshots, which have to be deleted first",
 			       volume->volume.name);
 	native_lock(native);
-	volume->volume.refs = 0;
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = native->sb.generation + 1;
 	reserve_changed(volume);
@@ -274,6 +273,9 @@ static int change(struct native_call *mine, struct lane *lane)
 
 static int changed(struct native_call *mine)
 {
+	/* The caller's reference goes with what it was to; before now it could still fail. */
+	if (mine->kind == CALL_DELETE || mine->kind == CALL_SNAPSHOT_DELETE)
+		mine->volume->volume.refs = 0;
 	if (mine->kind > CALL_WATERMARKS)
 		return snapshot_changed(mine);
 	if (mine->kind == CALL_CREATE) {
@@ -338,6 +340,12 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 			volume = volume->of;
 		}
 	}
+	list_for_each (it, &native->deleting) /* a deletion that has failed leaves its caller's */
+		if (__atomic_load_n(&list_entry(it, struct nvolume, link)->volume.refs,
+				    __ATOMIC_ACQUIRE))
+			return err_set(&mine->call->err, -EBUSY,
+				       "a volume of pool %s whose deletion failed is in use",
+				       native->sb.name);
 	native->closing = true;
 	scrub_halt(native);
 	while (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE) || native->tick_flushing)

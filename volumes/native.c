@@ -60,6 +60,7 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	init_dirty(native->frozen);
 	native->cache_budget = 512u << 20;
 	native->turns = turns_new();
+	lanes_init(&native->lanes);
 	list_init(&native->lru);
 	list_init(&native->meta_freed[0]);
 	list_init(&native->meta_freed[1]);
@@ -93,12 +94,15 @@ static void free_list(struct list *list, size_t offset)
 
 static void free_lanes(struct native *native)
 {
-	for (unsigned i = 0; i < native->lane_count; i++) {
-		free_list(&native->lanes[i]->slabs, 0);
-		deferred_cancel(&native->lanes[i]->deferred);
-		deferred_cancel(&native->lanes[i]->finish);
-		heap_free(native->lanes[i]);
+	for (unsigned i = 0; i < native->lanes.count; i++) {
+		struct lane *lane = native->lanes.entry[i].lane;
+
+		free_list(&lane->slabs, 0);
+		deferred_cancel(&lane->deferred);
+		deferred_cancel(&lane->finish);
+		heap_free(lane);
 	}
+	lanes_finish(&native->lanes);
 }
 
 void native_free(struct native *native)
@@ -224,25 +228,15 @@ static struct lane *lane_new(struct native *native, struct loop *loop)
 struct lane *lane_get(struct native *native)
 {
 	struct loop *loop = loop_current();
-	unsigned count = __atomic_load_n(&native->lane_count, __ATOMIC_ACQUIRE);
-	struct lane *lane;
+	struct lane *lane = lanes_find(&native->lanes, loop);
 
-	for (unsigned i = 0; i < count; i++)
-		if (native->lanes[i]->loop == loop)
-			return native->lanes[i];
-	lane = loop ? lane_new(native, loop) : NULL;
-	if (!lane)
-		return NULL;
-	native_lock(native);
-	if (native->lane_count == LANES_MAX) {
-		pthread_mutex_unlock(&native->lock);
-		heap_free(lane);
-		return NULL;
-	}
-	native->lanes[native->lane_count] = lane;
-	__atomic_store_n(&native->lane_count, native->lane_count + 1, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&native->lock);
-	return lane;
+	if (lane || !loop)
+		return lane;
+	lane = lane_new(native, loop);
+	if (!lane || lanes_add(&native->lanes, loop, lane))
+		return lane;
+	heap_free(lane);
+	return NULL;
 }
 
 void waiter_init(struct waiter *waiter, struct lane *lane, void (*resume)(struct waiter *))

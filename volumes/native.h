@@ -13,6 +13,7 @@
 #include "volumes/backend.h"
 #include "volumes/fiber.h"
 #include "volumes/format.h"
+#include "volumes/lanes.h"
 #include "volumes/order.h"
 
 /*~ The native engine, inside. README.md is the guided tour; this header is its map. Only the
@@ -22,7 +23,7 @@
  * to be otherwise. It is held for memory work only: no disk I/O, checksum or copy of user data
  * happens under it. It earns its place on the I/O path by making the freeze of a checkpoint,
  * the order of journal records and the state of map, space and checksums one thing. There is
- * no other lock in the engine.
+ * no other lock in the engine but that of lanes_add().
  *
  * Waiting: who has to wait parks a struct waiter and starts again from the top when it is
  * resumed; nothing read under the lock is believed after the lock was given up. */
@@ -206,7 +207,6 @@ struct nvolume {
 	uint64_t doomed;   /* DELETING: generation of the first root that says so */
 	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
-	uint64_t cursor;
 };
 
 /* ---- journal (journal.c) and flush cycles (flush.c) ---- */
@@ -269,7 +269,6 @@ struct unconfirmed {
 };
 
 #define TABLE_BUCKETS 4096u
-#define LANES_MAX     64u
 
 enum hot_state { HOT_COLD, HOT_WARMING, HOT_HOT };
 #define HOT_TOUCHED 0x10u
@@ -291,8 +290,7 @@ struct native {
 	struct ag *ag;
 	uint64_t ag_count;
 
-	struct lane *lanes[LANES_MAX];
-	unsigned lane_count; /* atomic; lanes are only added */
+	struct lanes lanes;
 
 	struct tree tree[ROOT_COUNT];
 	struct dirty_lists *dirty, *frozen; /* the two below, swapped at a freeze */
@@ -703,8 +701,6 @@ void io_go(struct nvolume *volume, struct lane *lane);
 void lane_finish_run(struct deferred *deferred);
 /* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
 int io_request_fiber(struct nvolume *volume, struct volume_request *request);
-/* Discard @length bytes from @offset in a fiber (volume_delete). */
-int io_discard_fiber(struct nvolume *volume, uint64_t offset, uint64_t length);
 
 /* ---- rewind.c ---- */
 /* The superblocks of a device: the newest, and the generation each side holds (0: none that can

@@ -2,7 +2,6 @@
 #include "volumes/passthrough.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "core/log.h"
 #include "core/world.h"
 #include "volumes/backend.h"
+#include "volumes/lanes.h"
 #include "volumes/qos.h"
 
 /* A request becomes one request to the disk, on the loop that brought it; a discard that the device
@@ -19,7 +19,6 @@
  * The disk of a volume is NULL until it could be opened, then stays the same until the volume goes;
  * loops read it with acquire. */
 
-#define LANES_MAX  64
 #define SLAB_COUNT 32
 #define ZERO_BYTES 65536u
 #define ZERO_PARTS (VOLUME_TRANSFER_MAX / ZERO_BYTES)
@@ -37,10 +36,8 @@ struct passthrough {
 	struct loop *home;
 	char name[POOL_NAME_MAX + 1];
 	uint8_t uuid[16];
-	struct list volumes;  /* by name; control loop */
-	pthread_mutex_t lock; /* adding lanes; a loop finds its own without it */
-	struct lane *lanes[LANES_MAX];
-	unsigned lane_count;
+	struct list volumes; /* by name; control loop */
+	struct lanes lanes;
 	uint64_t requests; /* in flight; atomic */
 	struct timer closing;
 	struct pool_call *close_call;
@@ -89,26 +86,17 @@ static struct lane *lane_add(struct passthrough *pool, struct loop *loop)
 	lane->loop = loop;
 	list_init(&lane->free);
 	list_init(&lane->slabs);
-	pthread_mutex_lock(&pool->lock);
-	if (pool->lane_count == LANES_MAX) {
-		heap_free(lane);
-		lane = NULL;
-	} else {
-		pool->lanes[pool->lane_count] = lane;
-		__atomic_store_n(&pool->lane_count, pool->lane_count + 1, __ATOMIC_RELEASE);
-	}
-	pthread_mutex_unlock(&pool->lock);
-	return lane;
+	if (lanes_add(&pool->lanes, loop, lane))
+		return lane;
+	heap_free(lane);
+	return NULL;
 }
 
 static struct lane *lane_of(struct passthrough *pool, struct loop *loop)
 {
-	unsigned count = __atomic_load_n(&pool->lane_count, __ATOMIC_ACQUIRE);
+	struct lane *lane = lanes_find(&pool->lanes, loop);
 
-	for (unsigned i = 0; i < count; i++)
-		if (pool->lanes[i]->loop == loop)
-			return pool->lanes[i];
-	return lane_add(pool, loop);
+	return lane ? lane : lane_add(pool, loop);
 }
 
 struct slab {
@@ -401,14 +389,15 @@ static void pool_free(struct passthrough *pool)
 {
 	while (!list_empty(&pool->volumes))
 		device_free(list_entry(pool->volumes.next, struct device, link));
-	for (unsigned i = 0; i < pool->lane_count; i++) {
+	for (unsigned i = 0; i < pool->lanes.count; i++) {
+		struct lane *lane = pool->lanes.entry[i].lane;
 		struct list *link;
 
-		while ((link = list_pop_front(&pool->lanes[i]->slabs)))
+		while ((link = list_pop_front(&lane->slabs)))
 			heap_free(list_entry(link, struct slab, link));
-		heap_free(pool->lanes[i]);
+		heap_free(lane);
 	}
-	pthread_mutex_destroy(&pool->lock);
+	lanes_finish(&pool->lanes);
 	heap_free(pool);
 }
 
@@ -631,7 +620,7 @@ int passthrough_create(const struct world_ops *world, struct loop *loop, const c
 	snprintf(pool->name, sizeof pool->name, "%s", name);
 	memcpy(pool->uuid, uuid, sizeof pool->uuid);
 	list_init(&pool->volumes);
-	pthread_mutex_init(&pool->lock, NULL);
+	lanes_init(&pool->lanes);
 	*ret_pool = &pool->pool;
 	return 0;
 }

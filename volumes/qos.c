@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "volumes/lanes.h"
 #include "volumes/qos.h"
 
-#define LANES_MAX    64
 #define BURST_MS     1000u /* unless said */
 #define BURST_MS_MAX 60000u
 #define WAIT_MIN_NS  50000ull /* a timer for less costs more than it evens out */
@@ -31,8 +31,7 @@ struct qos {
 	struct bucket ops, bytes;
 	uint64_t refilled_ns;
 	uint64_t delayed, delayed_ns; /* atomic */
-	struct lane *lanes[LANES_MAX];
-	unsigned lane_count;
+	struct lanes lanes;
 };
 
 void bucket_refill(struct bucket *bucket, double seconds)
@@ -53,15 +52,12 @@ uint64_t bucket_wait_ns(const struct bucket *bucket)
 
 static struct lane *lane_add(struct qos *qos, struct loop *loop);
 
-/* The lane of the running loop; only its own thread adds it, so that finding needs no lock. */
+/* The lane of the running loop. */
 static struct lane *lane_of(struct qos *qos, struct loop *loop)
 {
-	unsigned count = __atomic_load_n(&qos->lane_count, __ATOMIC_ACQUIRE);
+	struct lane *lane = lanes_find(&qos->lanes, loop);
 
-	for (unsigned i = 0; i < count; i++)
-		if (qos->lanes[i]->loop == loop)
-			return qos->lanes[i];
-	return lane_add(qos, loop);
+	return lane ? lane : lane_add(qos, loop);
 }
 
 static uint64_t cost_bytes(const struct volume_request *request)
@@ -140,16 +136,10 @@ static struct lane *lane_add(struct qos *qos, struct loop *loop)
 	lane->loop = loop;
 	list_init(&lane->waiting);
 	timer_init(&lane->timer, loop, wake);
-	pthread_mutex_lock(&qos->lock);
-	if (qos->lane_count == LANES_MAX) {
-		heap_free(lane);
-		lane = NULL;
-	} else {
-		qos->lanes[qos->lane_count] = lane;
-		__atomic_store_n(&qos->lane_count, qos->lane_count + 1, __ATOMIC_RELEASE);
-	}
-	pthread_mutex_unlock(&qos->lock);
-	return lane;
+	if (lanes_add(&qos->lanes, loop, lane))
+		return lane;
+	heap_free(lane);
+	return NULL;
 }
 
 bool qos_admit(struct qos *qos, struct volume_request *request)
@@ -176,12 +166,17 @@ bool qos_admit(struct qos *qos, struct volume_request *request)
 	return false;
 }
 
+/* The last one takes the timer along: the volume may go at once now, and its lanes with it. */
 bool qos_cancel(struct volume_request *request)
 {
-	if (!request->gate)
+	struct lane *lane = request->gate;
+
+	if (!lane)
 		return false;
 	list_remove(&request->link);
 	request->gate = NULL;
+	if (list_empty(&lane->waiting))
+		timer_stop(&lane->timer);
 	return true;
 }
 
@@ -189,8 +184,9 @@ void qos_free(struct qos *qos)
 {
 	if (!qos)
 		return;
-	for (unsigned i = 0; i < qos->lane_count; i++)
-		heap_free(qos->lanes[i]);
+	for (unsigned i = 0; i < qos->lanes.count; i++)
+		heap_free(qos->lanes.entry[i].lane);
+	lanes_finish(&qos->lanes);
 	pthread_mutex_destroy(&qos->lock);
 	heap_free(qos);
 }
@@ -213,6 +209,7 @@ static struct qos *qos_new(struct volume *volume)
 	if (!qos)
 		return NULL;
 	pthread_mutex_init(&qos->lock, NULL);
+	lanes_init(&qos->lanes);
 	__atomic_store_n(&volume->qos, qos, __ATOMIC_RELEASE);
 	return qos;
 }

@@ -40,17 +40,18 @@ static int parse_parameter(const char *text, size_t length, struct rbd_address *
 	const struct {
 		const char *name;
 		char *to;
-	} known[] = {{"pool=", address->ceph_pool},
-		     {"id=", address->id},
-		     {"namespace=", address->space},
-		     {"gateway=", address->gateway}};
+		size_t room;
+	} known[] = {{"pool=", address->ceph_pool, sizeof address->ceph_pool},
+		     {"id=", address->id, sizeof address->id},
+		     {"namespace=", address->space, sizeof address->space},
+		     {"gateway=", address->gateway, sizeof address->gateway}};
 
 	for (unsigned i = 0; i < sizeof known / sizeof *known; i++) {
 		size_t skip = strlen(known[i].name);
 
 		if (length <= skip || strncmp(text, known[i].name, skip) != 0)
 			continue;
-		if (!value_is_fine(text + skip, length - skip))
+		if (!value_is_fine(text + skip, length - skip) || length - skip >= known[i].room)
 			break;
 		memcpy(known[i].to, text + skip, length - skip);
 		known[i].to[length - skip] = '\0';
@@ -208,7 +209,7 @@ static void rejoined(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
 
-	pool->rejoining = false;
+	pool->rejoining = job->result < 0; /* a close was tried meanwhile: once more */
 	for (unsigned i = 0; i < job->volume_count; i++)
 		job->volumes[i]->inside--;
 	if (job->result == 0) {
@@ -248,7 +249,6 @@ static void shut_out(struct rbd_pool *pool)
 static void looked(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
-	struct list *link;
 
 	pool->gating = false;
 	for (unsigned i = 0; i < job->volume_count; i++) {
@@ -256,10 +256,47 @@ static void looked(struct rbd_job *job)
 		if (!job->volumes[i]->gone)
 			tell_access(job->volumes[i]);
 	}
-	while ((link = list_pop_front(&job->found))) {
-		struct rbd_volume *volume = list_entry(link, struct rbd_volume, link);
+	if (job->result == -ESHUTDOWN && !pool->closing)
+		shut_out(pool);
+	rbd_job_end(job, 0);
+}
 
-		if (pool->closing || rbd_volume_of(pool, volume->volume.name)) {
+static void take_name(struct rbd_volume *volume, const char *name)
+{
+	snprintf(volume->volume.name, sizeof volume->volume.name, "%s", name);
+	list_remove(&volume->link);
+	insert(volume->pool, volume);
+	volume_notify(&volume->volume, VOLUME_RENAMED);
+}
+
+static struct rbd_volume *volume_of_serial(struct rbd_pool *pool, const char *serial)
+{
+	list_for_each (it, &pool->volumes) {
+		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
+
+		if (strcmp(volume->volume.identity.serial, serial) == 0)
+			return volume;
+	}
+	return NULL;
+}
+
+/* Made or renamed by another gateway; or by this one, which has not heard of its success yet. */
+static void scanned(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+	struct list *link;
+
+	pool->scanning = false;
+	for (unsigned i = 0; i < job->volume_count; i++)
+		job->volumes[i]->inside--;
+	while ((link = list_pop_front(&job->found))) {
+		struct rbd_volume *volume = list_entry(link, struct rbd_volume, link), *known;
+
+		known = volume_of_serial(pool, volume->volume.identity.serial);
+		if (known && !known->gone && !pool->closing &&
+		    !rbd_volume_of(pool, volume->volume.name))
+			take_name(known, volume->volume.name);
+		if (known || pool->closing || rbd_volume_of(pool, volume->volume.name)) {
 			drop_double(volume);
 			continue;
 		}
@@ -267,8 +304,6 @@ static void looked(struct rbd_job *job)
 		pool->volume_count++;
 		rbd_sum_sizes(pool);
 	}
-	if (job->result == -ESHUTDOWN && !pool->closing)
-		shut_out(pool);
 	rbd_job_end(job, 0);
 }
 
@@ -310,6 +345,28 @@ static void look_at_gates(struct rbd_pool *pool)
 	rbd_job_gate(job, rbd_gate_look, looked);
 }
 
+/* On a worker of its own: how many images of others there are must not keep this gateway from
+ * saying that it lives. */
+static void scan(struct rbd_pool *pool)
+{
+	struct rbd_job *job;
+
+	list_for_each (it, &pool->volumes)
+		if (list_entry(it, struct rbd_volume, link)->gone)
+			return; /* an image that is open can not be deleted */
+	if (pool->scanning || !pool->address.gateway[0] || pool->volume_count > RBD_VOLUMES_MAX)
+		return;
+	job = rbd_job_new(pool, NULL, NULL);
+	if (!job)
+		return;
+	if (!hold_all(job)) {
+		rbd_job_end(job, 0);
+		return;
+	}
+	pool->scanning = true;
+	rbd_job_count(job, rbd_image_open_new, scanned);
+}
+
 static void answer_taken(struct rbd_pool *pool);
 
 static void space_known(struct rbd_job *job)
@@ -338,6 +395,8 @@ static void tick(struct timer *timer)
 			count_used(list_entry(it, struct rbd_volume, link));
 		if (job)
 			rbd_job_count(job, rbd_space, space_known);
+		if (pool->ticks % RBD_SCAN_TICKS == 0)
+			scan(pool);
 	}
 	timer_start(timer, RBD_TICK_NS);
 }
@@ -350,6 +409,7 @@ static void pool_free(struct rbd_pool *pool)
 	rbd_worker_stop(&pool->count);
 	rbd_worker_stop(&pool->gate);
 	rbd_gate_finish(pool);
+	rbd_image_forget_strangers(pool);
 	rbd_io_finish(pool);
 	list_remove(&pool->opening_link);
 	pthread_mutex_destroy(&pool->lock);
@@ -374,6 +434,7 @@ static struct rbd_pool *pool_new(const struct world_ops *world, struct loop *loo
 	list_init(&pool->jobs);
 	list_init(&pool->in_flight);
 	list_init(&pool->peers);
+	list_init(&pool->strangers);
 	list_init(&pool->opening_link);
 	pthread_mutex_init(&pool->lock, NULL);
 	timer_init(&pool->tick, loop, tick);
@@ -616,7 +677,13 @@ static void created(struct rbd_job *job)
 {
 	if (job->result == 0) {
 		struct rbd_volume *volume = list_entry(job->found.next, struct rbd_volume, link);
+		struct rbd_volume *known = rbd_volume_of(job->pool, volume->volume.name);
 
+		if (known) { /* a scan came upon it first */
+			list_remove(&volume->link);
+			drop_double(volume);
+			volume = known;
+		}
 		take_found(job);
 		if (job->call)
 			job->call->volume = volume_ref(&volume->volume);
@@ -724,7 +791,10 @@ static void resized(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
 
-	if (job->result == 0 && volume_size(&volume->volume) != job->size) {
+	volume->resizing = false;
+	if (job->result < 0 && job->shrink && job->size < job->size_before)
+		__atomic_store_n(&volume->volume.size_bytes, job->size_before, __ATOMIC_RELEASE);
+	if (job->result == 0 && job->size_before != job->size) {
 		__atomic_store_n(&volume->volume.size_bytes, job->size, __ATOMIC_RELEASE);
 		rbd_sum_sizes(job->pool);
 		volume_notify(&volume->volume, VOLUME_RESIZED);
@@ -735,12 +805,24 @@ static void resized(struct rbd_job *job)
 static void resize(struct volume *base, uint64_t size, bool shrink, struct pool_call *call)
 {
 	struct rbd_volume *volume = (struct rbd_volume *)base;
-	struct rbd_job *job = rbd_job_new(volume->pool, volume, call);
+	struct err err = {0};
+	struct rbd_job *job;
 
+	if (volume->resizing) {
+		err_set(&err, -EBUSY, "volume %s is being resized", base->name);
+		refuse(volume->pool->home, call, &err);
+		return;
+	}
+	job = rbd_job_new(volume->pool, volume, call);
 	if (!job)
 		return;
+	volume->resizing = true;
 	job->size = size;
+	job->size_before = volume_size(base);
 	job->shrink = shrink;
+	/* Smaller from here on: nothing is accepted any more that would be cut off. */
+	if (shrink && size < job->size_before)
+		__atomic_store_n(&volume->volume.size_bytes, size, __ATOMIC_RELEASE);
 	if (shrink)
 		job->limit_ns = loop_now(volume->pool->home) + RBD_LONG_LIMIT_NS;
 	rbd_job_run(job, rbd_image_resize, resized);
@@ -760,12 +842,8 @@ static void renamed(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
 
-	if (job->result == 0) {
-		memcpy(volume->volume.name, job->name, sizeof volume->volume.name);
-		list_remove(&volume->link);
-		insert(job->pool, volume);
-		volume_notify(&volume->volume, VOLUME_RENAMED);
-	}
+	if (job->result == 0 && strcmp(volume->volume.name, job->name) != 0)
+		take_name(volume, job->name);
 	rbd_job_end(job, job->result);
 }
 
@@ -813,8 +891,15 @@ static void answer_taken(struct rbd_pool *pool)
 static void rbd_volume_take(struct volume *base, struct pool_call *call)
 {
 	struct rbd_volume *volume = (struct rbd_volume *)base;
-	struct rbd_job *job = rbd_job_new(volume->pool, volume, call);
+	struct err err = {0};
+	struct rbd_job *job;
 
+	if (volume->pool->rejoining) {
+		err_set(&err, -EAGAIN, "pool %s is joining the cluster again", volume->pool->name);
+		refuse(volume->pool->home, call, &err);
+		return;
+	}
+	job = rbd_job_new(volume->pool, volume, call);
 	if (job)
 		rbd_job_gate(job, rbd_gate_want, wanted);
 }

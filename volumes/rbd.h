@@ -40,6 +40,8 @@
 #define RBD_KEEP           32u            /* unused buffers kept of each size */
 #define RBD_VOLUMES_MAX    65536u
 #define RBD_TEXT_MAX       256
+#define RBD_GATEWAY_MAX    64
+#define RBD_SCAN_TICKS     5 /* a look for volumes that other gateways have made */
 
 /* Where it is: "rbd:CONF?pool=P[&id=USER][&namespace=N][&gateway=G]", which is what the
  * configuration keeps as the pool's only device. G is this daemon's alone, in all its lives: with
@@ -47,7 +49,7 @@
 struct rbd_address {
 	char text[3 * RBD_TEXT_MAX];
 	char conf[RBD_TEXT_MAX], ceph_pool[RBD_TEXT_MAX], id[RBD_TEXT_MAX], space[RBD_TEXT_MAX];
-	char gateway[RBD_TEXT_MAX];
+	char gateway[RBD_GATEWAY_MAX];
 };
 bool rbd_address_is(const char *path);
 int rbd_address_parse(const char *path, struct rbd_address *ret_address, struct err *err);
@@ -59,9 +61,17 @@ struct rbd_op;
 /* Another gateway, or this one (rbd_gate.c). */
 struct rbd_peer {
 	struct list link;
-	char gateway[64], address[RBD_TEXT_MAX], alive[32];
+	char gateway[RBD_GATEWAY_MAX], address[RBD_TEXT_MAX], alive[32];
 	unsigned misses;
 	bool fresh;
+};
+
+/* An image that is nobody's volume here (R4), by its id, which no other image ever has: it is not
+ * opened at each scan. unreadable: it could not be opened, which has been said once. */
+struct rbd_stranger {
+	struct list link;
+	char id[RBD_TEXT_MAX];
+	bool unreadable, seen;
 };
 
 struct rbd_worker {
@@ -91,10 +101,11 @@ struct rbd_pool {
 	struct list opening_link; /* of pools that nobody has yet */
 	struct rbd_job *opening, *closing;
 	bool is_open;
-	struct list peers; /* gate worker */
+	struct list peers;     /* gate worker */
+	struct list strangers; /* struct rbd_stranger: whoever scans */
 	uint64_t looked_ns;
-	unsigned looks;
 	bool gating;    /* home: a look is under way */
+	bool scanning;  /* home: so is a scan */
 	bool rejoining; /* home: shut out, and to be connected anew */
 	bool hurry;     /* atomic: about to be closed, long looks end */
 
@@ -123,14 +134,15 @@ struct rbd_volume {
 	struct message changed; /* librbd: somebody changed the image */
 	uint32_t changed_posted;
 	uint64_t object_bytes;
-	uint64_t used_bytes;  /* atomic; whole objects */
-	uint32_t used_stale;  /* atomic: written to or discarded from since */
-	char wanted_by[64];   /* gate worker */
-	bool shown_standby;   /* home: what watchers know */
-	unsigned inside;      /* home: references of our own jobs */
-	bool counting;        /* home: a job counts */
-	uint64_t count_at_ns; /* home: not before */
-	bool gone;            /* home: off the list; frees itself with its last reference */
+	uint64_t used_bytes;             /* atomic; whole objects */
+	uint32_t used_stale;             /* atomic: written to or discarded from since */
+	char wanted_by[RBD_GATEWAY_MAX]; /* gate worker */
+	bool shown_standby;              /* home: what watchers know */
+	unsigned inside;                 /* home: references of our own jobs */
+	bool counting;                   /* home: a job counts */
+	bool resizing;                   /* home: a job changes the size, and nobody else */
+	uint64_t count_at_ns;            /* home: not before */
+	bool gone; /* home: off the list; frees itself with its last reference */
 };
 
 /* A piece of work that may block: work() on a worker, then ended() on the home loop, which answers
@@ -149,6 +161,7 @@ struct rbd_job {
 	struct err err;
 	char name[VOLUME_NAME_MAX + 1];
 	uint64_t size;
+	uint64_t size_before; /* resize: what to go back to when it fails */
 	uint8_t uuid[16];
 	bool create, shrink;
 	bool waits_for_volume;       /* rbd_gate_want has been done */
@@ -196,6 +209,8 @@ int rbd_image_size(struct rbd_job *job);
 int rbd_space(struct rbd_job *job);
 
 int rbd_image_open_new(struct rbd_job *job); /* fills found; what is in volumes is known */
+void rbd_image_forget_strangers(struct rbd_pool *pool);
+/* A text of the identity object; "" takes it away. */
 int rbd_set_text(struct rbd_pool *pool, const char *key, const char *text);
 bool rbd_same_address(const char *known, const char *address);
 
@@ -210,6 +225,9 @@ extern const struct volume_ops rbd_volume_ops;
 void rbd_io_look_at_age(struct rbd_pool *pool);
 void rbd_io_finish(struct rbd_pool *pool);
 bool rbd_io_idle(struct rbd_pool *pool);
+/* Is nothing under way behind @end of @volume? Whatever comes later is held against the volume's
+ * size as it is then. Context: any. */
+bool rbd_io_clear(struct rbd_volume *volume, uint64_t end);
 /* A negative result of librbd as volume.h has it. */
 int rbd_errno(struct rbd_pool *pool, int result);
 

@@ -6,7 +6,8 @@
  * granary.pool stand for each gateway G
  *   gateway.G  the address it has in the cluster now
  *   alive.G    a number that it changes once a second
- *   want.UUID  a gateway that asks for the volume: its owner lets go of it (planned move)
+ *   want.UUID  a gateway that asks for the volume: its owner lets go of it (planned move); gone
+ *              again when it has it, of no account when it is dead
  * A gateway whose number has not changed in DEAD_LOOKS looks at our own pace is dead: whoever wants
  * its volumes breaks their locks, which has the cluster shut the old owner out first (blocklist).
  * Whatever it still sends is refused, so that being wrong about its death costs it its
@@ -26,7 +27,6 @@
 #define DEAD_LOOKS   5
 #define SLOW_LOOK_NS (1500 * 1000000ull) /* the cluster was slow: nobody is blamed for that */
 #define KEYS_MAX     4096
-#define SCAN_EVERY   5
 
 static uint64_t clock_ns(void)
 {
@@ -98,33 +98,49 @@ static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *k
 	}
 }
 
-static int look_around(struct rbd_job *job)
+/* Up to KEYS_MAX values behind the key @last, which becomes the last of them. */
+static int look_further(struct rbd_job *job, char last[RBD_TEXT_MAX], unsigned char *ret_more)
 {
 	struct rbd_pool *pool = job->pool;
 	rados_read_op_t op = ceph.rados_create_read_op();
-	rados_omap_iter_t values;
-	unsigned char more = 0;
+	rados_omap_iter_t values = NULL;
 	char *found_key, *found;
 	size_t key_length, length;
 	int result, inner = 0;
 
 	if (!op)
 		return -ENOMEM;
-	ceph.rados_read_op_omap_get_vals2(op, "", "", KEYS_MAX, &values, &more, &inner);
+	ceph.rados_read_op_omap_get_vals2(op, last, "", KEYS_MAX, &values, ret_more, &inner);
 	result = ceph.rados_read_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, 0);
 	while (result >= 0 && inner >= 0 &&
 	       ceph.rados_omap_get_next2(values, &found_key, &found, &key_length, &length) == 0 &&
 	       found_key) {
-		char key[RBD_TEXT_MAX], value[RBD_TEXT_MAX];
+		char value[RBD_TEXT_MAX];
 
-		copy_text(key, sizeof key, found_key, key_length);
+		copy_text(last, RBD_TEXT_MAX, found_key, key_length);
 		copy_text(value, sizeof value, found, length);
-		take_value(pool, job, key, value);
+		take_value(pool, job, last, value);
 	}
-	if (result >= 0)
+	if (values)
 		ceph.rados_omap_get_end(values);
 	ceph.rados_release_read_op(op);
 	return result < 0 ? result : inner;
+}
+
+static int look_around(struct rbd_job *job)
+{
+	char last[RBD_TEXT_MAX] = "", before[RBD_TEXT_MAX];
+	unsigned char more;
+	int result;
+
+	for (unsigned i = 0; i < job->volume_count; i++)
+		job->volumes[i]->wanted_by[0] = '\0';
+	do {
+		more = 0;
+		memcpy(before, last, sizeof before);
+		result = look_further(job, last, &more);
+	} while (result == 0 && more && strcmp(before, last) != 0);
+	return result;
 }
 
 static int say_alive(struct rbd_pool *pool)
@@ -161,7 +177,22 @@ static struct rbd_peer *peer_at(struct rbd_pool *pool, const char *address)
 	return NULL;
 }
 
+static bool is_dead(const struct rbd_pool *pool, const struct rbd_peer *peer)
+{
+	return peer->misses >= DEAD_LOOKS && strcmp(peer->gateway, pool->address.gateway) != 0;
+}
+
 /* ---- one volume */
+
+static bool wanted_elsewhere(const struct rbd_volume *volume)
+{
+	const struct rbd_peer *peer;
+
+	if (!volume->wanted_by[0] || strcmp(volume->wanted_by, volume->pool->address.gateway) == 0)
+		return false;
+	peer = peer_of(volume->pool, volume->wanted_by);
+	return !peer || !is_dead(volume->pool, peer);
+}
 
 static bool is_owner(struct rbd_volume *volume)
 {
@@ -205,14 +236,11 @@ static bool may_take(struct rbd_volume *volume)
 	int result = ceph.rbd_lock_get_owners(volume->image, &mode, &owner, &count);
 
 	if (result == -ENOENT || (result == 0 && count == 0))
-		return !volume->wanted_by[0] ||
-		       strcmp(volume->wanted_by, pool->address.gateway) == 0;
+		return !wanted_elsewhere(volume);
 	if (result < 0)
 		return false;
 	peer = peer_at(pool, owner);
-	if (rbd_same_address(pool->former, owner) ||
-	    (peer && peer->misses >= DEAD_LOOKS &&
-	     strcmp(peer->gateway, pool->address.gateway) != 0)) {
+	if (rbd_same_address(pool->former, owner) || (peer && is_dead(pool, peer))) {
 		uint64_t begin = clock_ns();
 
 		result = ceph.rbd_lock_break(volume->image, mode, owner);
@@ -225,12 +253,6 @@ static bool may_take(struct rbd_volume *volume)
 	}
 	ceph.rbd_lock_get_owners_cleanup(&owner, count);
 	return take;
-}
-
-static bool wanted_elsewhere(const struct rbd_volume *volume)
-{
-	return volume->wanted_by[0] &&
-	       strcmp(volume->wanted_by, volume->pool->address.gateway) != 0;
 }
 
 /* Requests that are with librbd are over when the lock is; from standby on no more come. */
@@ -276,8 +298,6 @@ int rbd_gate_look(struct rbd_job *job)
 	pool->looked_ns = begin;
 	for (unsigned i = 0; i < job->volume_count; i++)
 		rbd_gate_settle(job->volumes[i]);
-	if (pool->looks++ % SCAN_EVERY == 0)
-		rbd_image_open_new(job);
 	return 0;
 }
 

@@ -155,7 +155,7 @@ static int get_text(struct rbd_pool *pool, const char *key, char *ret_text, size
 {
 	const size_t key_length = strlen(key);
 	rados_read_op_t op = ceph.rados_create_read_op();
-	rados_omap_iter_t values;
+	rados_omap_iter_t values = NULL;
 	char *found_key, *value;
 	size_t found_length, length;
 	int result, inner = 0;
@@ -171,7 +171,7 @@ static int get_text(struct rbd_pool *pool, const char *key, char *ret_text, size
 		memcpy(ret_text, value, length);
 		ret_text[length] = '\0';
 	}
-	if (result >= 0)
+	if (values)
 		ceph.rados_omap_get_end(values);
 	ceph.rados_release_read_op(op);
 	return result < 0 ? result : inner;
@@ -185,7 +185,10 @@ int rbd_set_text(struct rbd_pool *pool, const char *key, const char *text)
 
 	if (!op)
 		return -ENOMEM;
-	ceph.rados_write_op_omap_set2(op, &key, &text, &key_length, &length, 1);
+	if (length)
+		ceph.rados_write_op_omap_set2(op, &key, &text, &key_length, &length, 1);
+	else
+		ceph.rados_write_op_omap_rm_keys2(op, &key, &key_length, 1);
 	result = ceph.rados_write_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, NULL, 0);
 	ceph.rados_release_write_op(op);
 	return result;
@@ -249,7 +252,7 @@ static int read_identity(struct rbd_pool *pool, struct err *err)
 	const char *keys[] = {"name", "uuid"};
 	const size_t lengths[] = {4, 4};
 	rados_read_op_t op = ceph.rados_create_read_op();
-	rados_omap_iter_t values;
+	rados_omap_iter_t values = NULL;
 	int result, inner = 0;
 	bool good;
 
@@ -258,7 +261,7 @@ static int read_identity(struct rbd_pool *pool, struct err *err)
 	ceph.rados_read_op_omap_get_vals_by_keys2(op, keys, 2, lengths, &values, &inner);
 	result = ceph.rados_read_op_operate(op, pool->ioctx, RBD_IDENTITY_OBJECT, 0);
 	good = result >= 0 && inner >= 0 && take_identity(pool, values);
-	if (result >= 0)
+	if (values)
 		ceph.rados_omap_get_end(values);
 	ceph.rados_release_read_op(op);
 	if (result < 0 && result != -ENOENT)
@@ -371,7 +374,7 @@ static void size_known(struct rbd_job *job)
 	struct rbd_volume *volume = job->volume;
 	uint64_t size = job->size & ~(uint64_t)(VOLUME_SLOT - 1);
 
-	if (job->result == 0 && size != volume_size(&volume->volume)) {
+	if (job->result == 0 && !volume->resizing && size != volume_size(&volume->volume)) {
 		__atomic_store_n(&volume->volume.size_bytes, size, __ATOMIC_RELEASE);
 		rbd_sum_sizes(job->pool);
 		volume_notify(&volume->volume, VOLUME_RESIZED);
@@ -393,7 +396,7 @@ static void rescan(struct message *message)
 	struct rbd_job *job;
 
 	__atomic_store_n(&volume->changed_posted, 0, __ATOMIC_RELEASE);
-	if (volume->gone || !volume->pool->is_open)
+	if (volume->gone || !volume->pool->is_open || volume->pool->closing)
 		return;
 	job = rbd_job_new(volume->pool, volume, NULL);
 	if (job)
@@ -495,6 +498,87 @@ static bool is_known(const struct rbd_job *job, const char *name)
 	return false;
 }
 
+/* ---- images that are not ours */
+
+static struct rbd_stranger *stranger_of(struct rbd_pool *pool, const char *id)
+{
+	list_for_each (it, &pool->strangers) {
+		struct rbd_stranger *stranger = list_entry(it, struct rbd_stranger, link);
+
+		if (strcmp(stranger->id, id) == 0)
+			return stranger;
+	}
+	return NULL;
+}
+
+static struct rbd_stranger *stranger_new(struct rbd_pool *pool, const char *id)
+{
+	struct rbd_stranger *stranger = heap_zalloc(sizeof *stranger);
+
+	if (stranger) {
+		snprintf(stranger->id, sizeof stranger->id, "%s", id);
+		list_push_back(&pool->strangers, &stranger->link);
+	}
+	return stranger;
+}
+
+/* Those whose images are gone. */
+static void forget_unseen(struct rbd_pool *pool)
+{
+	list_for_each_safe (it, &pool->strangers) {
+		struct rbd_stranger *stranger = list_entry(it, struct rbd_stranger, link);
+
+		if (!stranger->seen) {
+			list_remove(&stranger->link);
+			heap_free(stranger);
+		}
+	}
+}
+
+static void none_seen(struct rbd_pool *pool)
+{
+	list_for_each (it, &pool->strangers)
+		list_entry(it, struct rbd_stranger, link)->seen = false;
+}
+
+void rbd_image_forget_strangers(struct rbd_pool *pool)
+{
+	none_seen(pool);
+	forget_unseen(pool);
+}
+
+/* One image that can not be opened is no reason to do without all the others; a cluster that does
+ * not answer is. */
+static int open_listed(struct rbd_job *job, const rbd_image_spec_t *image)
+{
+	struct rbd_stranger *stranger = stranger_of(job->pool, image->id);
+	struct rbd_volume *volume;
+	struct err err = {0};
+	int result;
+
+	if (stranger)
+		stranger->seen = true;
+	if (stranger && !stranger->unreadable)
+		return 0;
+	result = rbd_image_open(job->pool, image->name, &volume, &err);
+	if (result == 0)
+		list_push_back(&job->found, &volume->link);
+	if (result == 0 || result == -ETIMEDOUT || result == -ESHUTDOWN) {
+		job->err = result < 0 ? err : job->err;
+		return result;
+	}
+	if (result != -ENOENT && !stranger)
+		log_warning("pool %s: image %s", job->pool->name, err.text);
+	if (!stranger)
+		stranger = stranger_new(job->pool, image->id);
+	if (stranger) {
+		stranger->seen = true;
+		stranger->unreadable =
+		    result != -ENOENT; /* no metadata of ours, or gone meanwhile */
+	}
+	return 0;
+}
+
 int rbd_image_open_new(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
@@ -502,17 +586,16 @@ int rbd_image_open_new(struct rbd_job *job)
 	size_t count = 0;
 	int result = list_images(pool, &images, &count, &job->err);
 
+	none_seen(pool);
 	for (size_t i = 0; result == 0 && i < count; i++) {
-		struct rbd_volume *volume;
-
-		if (volume_name_check(images[i].name, NULL) < 0 || is_known(job, images[i].name))
-			continue; /* not ours: ours are named by us */
-		result = rbd_image_open(pool, images[i].name, &volume, &job->err);
-		if (result == 0)
-			list_push_back(&job->found, &volume->link);
-		else if (result == -ENOENT) /* no metadata of ours, or gone meanwhile */
-			result = 0;
+		if (__atomic_load_n(&pool->hurry, __ATOMIC_RELAXED))
+			result = -ECANCELED;
+		else if (volume_name_check(images[i].name, NULL) == 0 &&
+			 !is_known(job, images[i].name)) /* ours are named by us */
+			result = open_listed(job, &images[i]);
 	}
+	if (result == 0)
+		forget_unseen(pool);
 	if (images)
 		ceph.rbd_image_spec_list_cleanup(images, count);
 	heap_free(images);
@@ -611,6 +694,12 @@ static int mark_image(struct rbd_pool *pool, const char *name, const uint8_t uui
 	return result;
 }
 
+/* Between a life in the cluster that has ended and the next. */
+static int shut_out(struct rbd_job *job)
+{
+	return err_set(&job->err, -EAGAIN, "pool %s is joining the cluster again", job->pool->name);
+}
+
 /* An image gets its name when it is complete: what a crash leaves behind begins with a dot, is
  * nobody's volume, and goes when the name is wanted again. */
 int rbd_image_make(struct rbd_job *job)
@@ -620,6 +709,8 @@ int rbd_image_make(struct rbd_job *job)
 	struct rbd_volume *volume;
 	int result;
 
+	if (!pool->ioctx)
+		return shut_out(job);
 	snprintf(draft, sizeof draft, ".new.%s", job->name);
 	result = create_image(pool, draft, job->size);
 	if (result == -EEXIST) {
@@ -650,6 +741,10 @@ int rbd_image_erase(struct rbd_job *job)
 	struct rbd_volume *volume = job->volume;
 	int result;
 
+	if (!job->pool->ioctx)
+		return shut_out(job);
+	/* Nobody may come upon the image that is closed, whatever becomes of it. */
+	__atomic_store_n(&volume->volume.standby, true, __ATOMIC_RELEASE);
 	rbd_image_close(volume);
 	result = ceph.rbd_remove(job->pool->ioctx, volume->volume.name);
 	if (result == 0 || result == -ENOENT)
@@ -660,12 +755,13 @@ int rbd_image_erase(struct rbd_job *job)
 		result = err_set(&job->err, -EBUSY, "image %s has snapshots", volume->volume.name);
 	else
 		failed(&job->err, result, volume->volume.name);
-	/* Back as it was; when that fails too, its LUNs answer with medium errors until a restart.
-	 */
-	if (ceph.rbd_open(job->pool->ioctx, volume->volume.name, &volume->image, NULL) < 0)
+	/* Back as it was; when that fails too, it is standby until a restart. */
+	if (ceph.rbd_open(job->pool->ioctx, volume->volume.name, &volume->image, NULL) < 0) {
 		volume->image = NULL;
-	else
-		ceph.rbd_update_watch(volume->image, &volume->watch, image_changed, volume);
+		return result;
+	}
+	ceph.rbd_update_watch(volume->image, &volume->watch, image_changed, volume);
+	rbd_gate_settle(volume);
 	return result;
 }
 
@@ -685,6 +781,16 @@ static int note_first(uint64_t offset, size_t length, int exists, void *context)
 	return -ECANCELED;
 }
 
+/* What was accepted while the volume was larger is done before its end is looked at. */
+static void wait_behind(struct rbd_volume *volume, uint64_t end)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+
+	while (!rbd_io_clear(volume, end))
+		nanosleep(&moment, NULL);
+	ceph.rbd_flush(volume->image);
+}
+
 int rbd_image_resize(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
@@ -697,6 +803,7 @@ int rbd_image_resize(struct rbd_job *job)
 			return err_set(&job->err, -EINVAL,
 				       "volume %s would become smaller, which has to be asked for",
 				       volume->volume.name);
+		wait_behind(volume, job->size);
 		/* Whole objects behind the new end; the rest of the one it is in, too. */
 		result = ceph.rbd_diff_iterate2(volume->image, NULL, job->size, size - job->size, 1,
 						0, note_first, &first);
@@ -715,7 +822,11 @@ int rbd_image_resize(struct rbd_job *job)
 int rbd_image_rename(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
-	int result = ceph.rbd_rename(job->pool->ioctx, volume->volume.name, job->name);
+	int result;
+
+	if (!job->pool->ioctx)
+		return shut_out(job);
+	result = ceph.rbd_rename(job->pool->ioctx, volume->volume.name, job->name);
 
 	if (result == -EEXIST)
 		return err_set(&job->err, result, "Ceph pool %s has an image named %s already",

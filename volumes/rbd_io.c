@@ -95,8 +95,8 @@ static struct rbd_op *op_get(struct rbd_volume *volume, struct volume_request *r
 	op->request = request;
 	op->loop = request->loop;
 	op->started_ns = loop_now(request->loop);
-	op->offset = request->offset;
-	op->length = request->length;
+	op->offset = request->op == VOLUME_FLUSH ? 0 : request->offset;
+	op->length = request->op == VOLUME_FLUSH ? 0 : request->length;
 	request->backend = op;
 	pthread_mutex_lock(&pool->lock);
 	list_push_back(&pool->in_flight, &op->link);
@@ -144,6 +144,22 @@ bool rbd_io_idle(struct rbd_pool *pool)
 	idle = list_empty(&pool->in_flight);
 	pthread_mutex_unlock(&pool->lock);
 	return idle;
+}
+
+bool rbd_io_clear(struct rbd_volume *volume, uint64_t end)
+{
+	struct rbd_pool *pool = volume->pool;
+	bool clear = true;
+
+	pthread_mutex_lock(&pool->lock);
+	list_for_each (it, &pool->in_flight) {
+		const struct rbd_op *op = list_entry(it, struct rbd_op, link);
+
+		if (op->volume == volume && op->offset + op->length > end)
+			clear = false;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return clear;
 }
 
 /* Home loop, once a second: is the oldest request late? Said once each way. */
@@ -302,10 +318,15 @@ static void look(struct message *message)
 }
 
 /* After the operation is on the list of those in flight: an image is closed only when that list is
- * empty and the volume was standby before. */
-static int can_start(const struct rbd_volume *volume)
+ * empty and the volume was standby before, and shrunk only when nothing on it reaches behind the
+ * end that the volume had before. */
+static int can_start(const struct rbd_op *op)
 {
-	return volume_standby(&volume->volume) ? -EREMOTE : 0;
+	const struct volume *volume = &op->volume->volume;
+
+	if (volume_standby(volume))
+		return -EREMOTE;
+	return op->offset + op->length > volume_size(volume) ? -EINVAL : 0;
 }
 
 static void submit_look(struct rbd_volume *volume, struct volume_request *request)
@@ -313,12 +334,13 @@ static void submit_look(struct rbd_volume *volume, struct volume_request *reques
 	size_t room = class_bytes(RBD_CLASSES - 1) / sizeof(struct volume_extent);
 	unsigned max = request->extent_max < room ? request->extent_max : (unsigned)room;
 	struct rbd_op *op = op_get(volume, request, max * sizeof(struct volume_extent));
+	int result = op ? can_start(op) : -ENOMEM;
 
-	if (!op || can_start(volume) < 0) {
+	if (result < 0) {
 		if (op)
 			op_put(op);
 		request->backend = NULL;
-		volume_refuse(request, op ? -EREMOTE : -ENOMEM);
+		volume_refuse(request, result);
 		return;
 	}
 	op->extent_max = max;
@@ -342,7 +364,7 @@ static void rbd_submit(struct volume *base, struct volume_request *request)
 		return;
 	}
 	op = op_get(volume, request, bytes_of(request));
-	result = op ? can_start(volume) : -ENOMEM;
+	result = op ? can_start(op) : -ENOMEM;
 	if (result == 0)
 		result = ceph.rbd_aio_create_completion(op, completed, &completion);
 	if (result == 0) {

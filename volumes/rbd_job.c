@@ -124,13 +124,14 @@ void rbd_job_end(struct rbd_job *job, int result)
 	heap_free(job);
 }
 
-/* The job goes on; whoever waits for it does so no longer. */
+/* The job goes on; whoever waits for it does so no longer. Not so with a close: what it is about is
+ * in use until it ends, so try_close() alone says when that is enough. */
 void rbd_jobs_expire(struct rbd_pool *pool)
 {
 	list_for_each_safe (it, &pool->jobs) {
 		struct rbd_job *job = list_entry(it, struct rbd_job, link);
 
-		if (!job->call || loop_now(pool->home) < job->limit_ns)
+		if (!job->call || job == pool->closing || loop_now(pool->home) < job->limit_ns)
 			continue;
 		err_set(&job->call->err, -ETIMEDOUT,
 			"the cluster of pool %s does not answer; what was asked for may still "

@@ -6,8 +6,9 @@
 #include "volumes/guard.h"
 
 /* The scrub: every superblock copy, both copies of every metadata node, every mapped slot of every
- * volume, at a bounded rate and behind the guests. In a fiber of its own, beside the keeper's;
- * reads and writes, checkpoints and changes of volumes go on meanwhile.
+ * volume and snapshot, at a bounded rate and behind the guests. In a fiber of its own, beside the
+ * keeper's; reads and writes, checkpoints and changes of volumes go on meanwhile. Of a snapshot
+ * that is what the one before it has not, so that a thousand of them cost what they differ.
  *
  *   idle/done/stopped --start--> running --end--> done
  *                                 ^    |--pause--> paused --resume--> running
@@ -99,6 +100,34 @@ static struct tree *tree_of(const struct place *place)
 	return volume && volume->state != VOLUME_STATE_DELETING ? &volume->map : NULL;
 }
 
+/* What is in a snapshot's map and not younger than this is looked at with the one before it. One
+ * that is being deleted is not looked at, and does not count. Under the lock. */
+static uint64_t looked_at_before(const struct nvolume *volume)
+{
+	const struct nvolume *parent = volume->parent;
+
+	if (volume->state != VOLUME_STATE_SNAPSHOT)
+		return 0;
+	while (parent && parent->state == VOLUME_STATE_DELETING)
+		parent = parent->parent;
+	return parent ? parent->generation : 0;
+}
+
+static bool is_anothers(const struct place *place, const struct node_pointer *pointer)
+{
+	struct native *native = place->scrub->native;
+	const struct nvolume *volume;
+	bool anothers;
+
+	if (place->root >= 0)
+		return false;
+	native_lock(native);
+	volume = nvolume_by_id(native, place->volume);
+	anothers = volume && pointer->generation <= looked_at_before(volume);
+	native_unlock(place->scrub->lane);
+	return anothers;
+}
+
 /* The pointer to a node as it is now, and what the node must say of itself. */
 static int pointer_now(const struct place *place, unsigned level, uint64_t index,
 		       struct node_pointer *ret_pointer, struct node_header *ret_header)
@@ -136,7 +165,7 @@ static void note_node(const struct place *place, const struct node_header *heade
 	struct scrub *scrub = place->scrub;
 	struct scrub_state *state = state_of(scrub);
 	struct finding finding = {.kind = kind,
-				  .volume = header->owner,
+				  .volume = place->root < 0 ? place->volume : 0,
 				  .offset = header->index,
 				  .tree = header->kind,
 				  .level = header->level};
@@ -189,7 +218,7 @@ static void wait_checkpoint(struct scrub *scrub)
 		fiber_sleep(PATIENCE_NS);
 }
 
-/* Both copies of a node. -ESTALE: look again; 1: there is no node. */
+/* Both copies of a node. -ESTALE: look again; 1: there is none, or not here. */
 static int look_at_node(const struct place *place, unsigned level, uint64_t index)
 {
 	struct scrub *scrub = place->scrub;
@@ -200,7 +229,7 @@ static int look_at_node(const struct place *place, unsigned level, uint64_t inde
 	bool moving = scrub->native->checkpointing;
 	int result = pointer_now(place, level, index, &pointer, &header);
 
-	if (result < 0 || !pointer.generation)
+	if (result < 0 || !pointer.generation || is_anothers(place, &pointer))
 		return result < 0 ? result : 1;
 	for (unsigned copy = 0; copy < 2; copy++)
 		if (node_read_copy(scrub->native, &pointer, copy, &header,
@@ -424,25 +453,167 @@ static void scrub_volume(struct scrub *scrub, uint64_t id, uint64_t size)
 	}
 }
 
-/* The live volume with the lowest id from @id on; 0: none. */
-static uint64_t next_volume(struct scrub *scrub, uint64_t id, uint64_t *ret_size)
+/* ---- data of snapshots ---- */
+/* The first leaf from @leaf on that is younger than @limit; UINT64_MAX: none. Under the lock;
+ * -EINPROGRESS: wait, and look again. */
+static int next_own_leaf(struct tree *tree, uint64_t limit, uint64_t leaf, struct waiter *waiter,
+			 uint64_t *ret_leaf)
 {
-	uint64_t best = 0;
+	*ret_leaf = UINT64_MAX;
+	while (leaf < tree_capacity(tree)) {
+		struct node_pointer pointer = {0};
+		unsigned level = tree->levels;
+
+		for (;; level--) {
+			int result = tree_pointer(tree, level, leaf >> 6 * level, waiter, &pointer);
+
+			if (result < 0)
+				return result;
+			if (level == 0 || pointer.generation <= limit)
+				break;
+		}
+		if (pointer.generation > limit) {
+			*ret_leaf = leaf;
+			return 0;
+		}
+		leaf = ((leaf >> 6 * level) + 1) << 6 * level;
+	}
+	return 0;
+}
+
+struct own { /* a part of a snapshot, within a leaf */
+	uint64_t begin, end;
+	unsigned count; /* of scrub->extent */
+};
+
+static void own_add(struct scrub *scrub, struct own *own, uint64_t offset)
+{
+	struct volume_extent *last = own->count ? &scrub->extent[own->count - 1] : NULL;
+
+	if (last && last->offset + last->length == offset)
+		last->length += VOLUME_SLOT;
+	else
+		scrub->extent[own->count++] =
+		    (struct volume_extent){.offset = offset, .length = VOLUME_SLOT, .mapped = true};
+}
+
+/* The leaf's slots that are mapped and younger than @limit, from own->begin on. */
+static void own_slots(struct scrub *scrub, struct own *own, const struct map_entry *entries,
+		      uint64_t limit)
+{
+	const uint64_t leaf_bytes = (uint64_t)MAP_CHUNKS * CHUNK;
+
+	own->count = 0;
+	own->end = own->begin - own->begin % leaf_bytes + leaf_bytes;
+	for (uint64_t at = own->begin; at < own->end; at += VOLUME_SLOT) {
+		const struct map_entry *entry = &entries[at / CHUNK % MAP_CHUNKS];
+		unsigned slot = (unsigned)(at / VOLUME_SLOT % CHUNK_SLOTS);
+		uint64_t address;
+
+		if (own->count == EXTENTS) {
+			own->end = at;
+			return;
+		}
+		if (map_slot(entry, slot, &address) && map_birth(entry, slot) > limit)
+			own_add(scrub, own, at);
+	}
+}
+
+/* What comes next of a snapshot from own->begin on. -ENOENT: nothing, or it is deleted. */
+static int own_next(struct scrub *scrub, uint64_t id, struct own *own)
+{
+	const uint64_t leaf_bytes = (uint64_t)MAP_CHUNKS * CHUNK;
+	struct native *native = scrub->native;
+
+	for (;;) {
+		struct fiber_waiter wait;
+		struct nvolume *volume;
+		struct node *node = NULL;
+		uint64_t leaf = UINT64_MAX, limit;
+		int result = -ENOENT;
+
+		fiber_waiter_init(&wait, scrub->lane);
+		native_lock(native);
+		nodes_evict(native);
+		volume = nvolume_by_id(native, id);
+		if (volume && volume->state == VOLUME_STATE_SNAPSHOT) {
+			limit = looked_at_before(volume);
+			result = next_own_leaf(&volume->map, limit, own->begin / leaf_bytes,
+					       &wait.waiter, &leaf);
+			if (result == 0 && leaf == UINT64_MAX)
+				result = -ENOENT;
+			if (result == 0 && leaf * leaf_bytes > own->begin)
+				own->begin = leaf * leaf_bytes;
+			if (result == 0)
+				result = tree_find(&volume->map, leaf, false, &wait.waiter, &node);
+			if (result == 0 && node)
+				own_slots(scrub, own, node->body->map.entry, limit);
+		}
+		native_unlock(scrub->lane);
+		if (result != -EINPROGRESS)
+			return result;
+		result = fiber_waiter_wait(&wait);
+		if (result < 0)
+			return result;
+	}
+}
+
+static void scrub_snapshot(struct scrub *scrub, uint64_t id)
+{
+	struct scrub_state *state = state_of(scrub);
+	const uint64_t leaf_bytes = (uint64_t)MAP_CHUNKS * CHUNK;
+
+	while (!halted(scrub)) {
+		struct own own = {.begin = state->offset};
+		int result = own_next(scrub, id, &own);
+
+		if (result == -ENOENT)
+			return;
+		if (result < 0) { /* its map is lost there, which was noted: behind it */
+			state->offset = own.begin - own.begin % leaf_bytes + leaf_bytes;
+			continue;
+		}
+		for (unsigned i = 0; i < own.count && !halted(scrub); i++)
+			if (scrub_extent(scrub, id, scrub->extent[i].offset,
+					 scrub->extent[i].offset + scrub->extent[i].length) < 0)
+				return;
+		if (!halted(scrub))
+			state->offset = own.end;
+	}
+}
+
+/* ---- the whole ---- */
+struct subject {
+	uint64_t id, size; /* id 0: none */
+	bool snapshot;
+};
+
+static void prefer(struct subject *best, const struct nvolume *volume, uint64_t id)
+{
+	if (volume->id < id || (best->id && volume->id > best->id))
+		return;
+	*best = (struct subject){.id = volume->id,
+				 .size = volume->volume.size_bytes,
+				 .snapshot = volume->state == VOLUME_STATE_SNAPSHOT};
+}
+
+/* The volume or snapshot with the lowest id from @id on. */
+static struct subject next_subject(struct scrub *scrub, uint64_t id)
+{
+	struct subject best = {0};
 
 	native_lock(scrub->native);
 	list_for_each (it, &scrub->native->volumes) {
 		const struct nvolume *volume = list_entry(it, struct nvolume, link);
 
-		if (volume->id < id || (best && volume->id > best))
-			continue;
-		best = volume->id;
-		*ret_size = volume->volume.size_bytes;
+		prefer(&best, volume, id);
+		list_for_each (its, &volume->snapshots)
+			prefer(&best, list_entry(its, struct nvolume, listed), id);
 	}
 	native_unlock(scrub->lane);
 	return best;
 }
 
-/* ---- the whole ---- */
 static void count_total(struct scrub *scrub)
 {
 	struct native *native = scrub->native;
@@ -450,9 +621,14 @@ static void count_total(struct scrub *scrub)
 
 	native_lock(native);
 	state->total = native->meta_used * BLOCK;
-	list_for_each (it, &native->volumes)
-		state->total +=
-		    list_entry(it, struct nvolume, link)->used_slots * (uint64_t)VOLUME_SLOT;
+	list_for_each (it, &native->volumes) {
+		const struct nvolume *volume = list_entry(it, struct nvolume, link);
+
+		state->total += volume->used_slots * (uint64_t)VOLUME_SLOT;
+		list_for_each (its, &volume->snapshots)
+			state->total += list_entry(its, struct nvolume, listed)->owned_slots *
+					(uint64_t)VOLUME_SLOT;
+	}
 	state->total = state->total > state->done ? state->total : state->done;
 	native_unlock(scrub->lane);
 }
@@ -506,26 +682,30 @@ static bool end(struct scrub *scrub)
 static void scrub_pass(struct scrub *scrub)
 {
 	struct scrub_state *state = state_of(scrub);
-	uint64_t size = 0;
+	struct subject next;
 
 	count_total(scrub);
 	if (!state->volume) { /* metadata: once a pass */
 		scrub_labels(scrub);
 		for (int i = 0; i < ROOT_COUNT && !halted(scrub); i++)
 			scrub_tree(scrub, i, 0);
-		for (uint64_t id = 1; !halted(scrub) && (id = next_volume(scrub, id, &size)); id++)
-			scrub_tree(scrub, -1, id);
+		for (uint64_t id = 1; !halted(scrub) && (next = next_subject(scrub, id)).id;
+		     id = next.id + 1)
+			scrub_tree(scrub, -1, next.id);
 		if (!halted(scrub))
 			state->volume = 1;
 	}
-	for (uint64_t id; !halted(scrub) && (id = next_volume(scrub, state->volume, &size));) {
-		if (id != state->volume)
+	while (!halted(scrub) && (next = next_subject(scrub, state->volume)).id) {
+		if (next.id != state->volume)
 			state->offset = 0;
-		state->volume = id;
-		scrub_volume(scrub, id, size);
+		state->volume = next.id;
+		if (next.snapshot)
+			scrub_snapshot(scrub, next.id);
+		else
+			scrub_volume(scrub, next.id, next.size);
 		if (halted(scrub))
 			break;
-		state->volume = id + 1;
+		state->volume = next.id + 1;
 		state->offset = 0;
 	}
 }

@@ -91,15 +91,22 @@ bool snapshot_listed(const struct nvolume *volume)
 	return !list_empty(&volume->snapshots) || volume->taking;
 }
 
+static void follow_name(struct nvolume *snapshot)
+{
+	char own[SNAPSHOT_NAME_MAX + 1];
+
+	snprintf(own, sizeof(own), "%.*s", SNAPSHOT_NAME_MAX, own_name(snapshot));
+	set_name(snapshot, own);
+}
+
+/* One that is being made with the same checkpoint is not listed yet. */
 void snapshot_renamed(struct nvolume *volume)
 {
-	list_for_each (it, &volume->snapshots) {
-		struct nvolume *snapshot = list_entry(it, struct nvolume, listed);
-		char own[SNAPSHOT_NAME_MAX + 1];
-
-		snprintf(own, sizeof(own), "%.*s", SNAPSHOT_NAME_MAX, own_name(snapshot));
-		set_name(snapshot, own);
-	}
+	list_for_each (it, &volume->snapshots)
+		follow_name(list_entry(it, struct nvolume, listed));
+	list_for_each (it, &volume->native->taking)
+		if (list_entry(it, struct nvolume, link)->of == volume)
+			follow_name(list_entry(it, struct nvolume, link));
 }
 
 static int check_name(const char *name, struct err *err)
@@ -126,17 +133,54 @@ static bool is_held(const struct nvolume *snapshot)
 	       snapshot->hold_until_ns > loop_wall(snapshot->native->home);
 }
 
+static const struct nvolume *next_of(const struct nvolume *parent, const struct list *child)
+{
+	return child->next == &parent->offspring ? NULL
+						 : list_entry(child->next, struct nvolume, sibling);
+}
+
+/* What comes after @at of all that stands on @top: on what is being deleted as on @top itself,
+ * which is what they will stand on. NULL: nothing. */
+static const struct nvolume *next_below(const struct nvolume *top, const struct nvolume *at)
+{
+	const struct nvolume *next = NULL;
+
+	if (at == top || at->state == VOLUME_STATE_DELETING)
+		next = next_of(at, &at->offspring);
+	while (!next && at != top) {
+		next = next_of(at->parent, &at->sibling);
+		at = at->parent;
+	}
+	return next;
+}
+
+static const struct nvolume *owner_of(const struct nvolume *volume)
+{
+	return volume->of ? volume->of : volume;
+}
+
+/* On what is being deleted a volume may stand more than once: since a rollback. */
+static bool met_before(const struct nvolume *top, const struct nvolume *at)
+{
+	const struct nvolume *it = top;
+
+	if (at->parent == top)
+		return false;
+	while ((it = next_below(top, it)) != at)
+		if (owner_of(it) == owner_of(at))
+			return true;
+	return false;
+}
+
 /* Volumes that stand on it, themselves or with snapshots of theirs. */
 static unsigned clones_of(const struct nvolume *snapshot)
 {
+	const struct nvolume *at = snapshot;
 	unsigned count = 0;
 
-	list_for_each (it, &snapshot->offspring) {
-		const struct nvolume *child = list_entry(it, struct nvolume, sibling);
-		const struct nvolume *owner = child->of ? child->of : child;
-
-		count += owner != snapshot->of && is_live(owner);
-	}
+	while ((at = next_below(snapshot, at)))
+		count += owner_of(at) != snapshot->of && is_live(owner_of(at)) &&
+			 !met_before(snapshot, at);
 	return count;
 }
 
@@ -344,7 +388,6 @@ static void to_deleting(struct nvolume *volume, uint64_t doomed)
 
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = doomed;
-	volume->volume.refs = 0;
 	volume->of = NULL;
 	list_remove(&volume->bucket);
 	list_remove(&volume->listed);
@@ -463,6 +506,7 @@ static int do_clone(struct native_call *mine, struct lane *lane)
 	clone->used_slots = snapshot->used_slots;
 	clone->created_ns = loop_wall(native->home);
 	nvolume_set_parent(clone, snapshot);
+	snapshot->measured = false;
 	keeper_insert_sorted(native, clone);
 	native_unlock(lane);
 	mine->other = clone;
@@ -624,13 +668,13 @@ static int do_rollback(struct native_call *mine, struct lane *lane)
 		return result;
 	io_stop(volume);
 	result = roll_back(mine, lane);
-	io_go(volume, lane);
-	if (result < 0)
-		return result;
-	volume_notify(&volume->volume, VOLUME_ROLLED_BACK);
-	if (volume->stored_size != before)
+	/* Who watches knows before the first request sees the other data. */
+	if (result == 0)
+		volume_notify(&volume->volume, VOLUME_ROLLED_BACK);
+	if (result == 0 && volume->stored_size != before)
 		volume_notify(&volume->volume, VOLUME_RESIZED);
-	return 0;
+	io_go(volume, lane);
+	return result < 0 ? result : 0;
 }
 
 static int do_measure(struct native_call *mine, struct lane *lane)

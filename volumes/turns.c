@@ -7,10 +7,10 @@
 #include <errno.h>
 
 #include "core/heap.h"
+#include "volumes/lanes.h"
 #include "volumes/qos.h"
 
-#define LANES_MAX 64
-#define COST_MIN  4096u /* of one request, bytes: a small one is work too */
+#define COST_MIN 4096u /* of one request, bytes: a small one is work too */
 
 struct queue {
 	struct list link; /* of the lane, in the order of turns; or free */
@@ -31,9 +31,7 @@ struct turns_lane {
 };
 
 struct turns {
-	pthread_mutex_t lock; /* adding lanes */
-	struct turns_lane *lanes[LANES_MAX];
-	unsigned lane_count;
+	struct lanes lanes;
 };
 
 struct turns *turns_new(void)
@@ -41,7 +39,7 @@ struct turns *turns_new(void)
 	struct turns *turns = heap_zalloc(sizeof *turns);
 
 	if (turns)
-		pthread_mutex_init(&turns->lock, NULL);
+		lanes_init(&turns->lanes);
 	return turns;
 }
 
@@ -57,12 +55,14 @@ void turns_free(struct turns *turns)
 {
 	if (!turns)
 		return;
-	for (unsigned i = 0; i < turns->lane_count; i++) {
-		free_queues(&turns->lanes[i]->queues);
-		free_queues(&turns->lanes[i]->spare);
-		heap_free(turns->lanes[i]);
+	for (unsigned i = 0; i < turns->lanes.count; i++) {
+		struct turns_lane *lane = turns->lanes.entry[i].lane;
+
+		free_queues(&lane->queues);
+		free_queues(&lane->spare);
+		heap_free(lane);
 	}
-	pthread_mutex_destroy(&turns->lock);
+	lanes_finish(&turns->lanes);
 	heap_free(turns);
 }
 
@@ -76,26 +76,17 @@ static struct turns_lane *lane_add(struct turns *turns, struct loop *loop)
 	lane->loop = loop;
 	list_init(&lane->queues);
 	list_init(&lane->spare);
-	pthread_mutex_lock(&turns->lock);
-	if (turns->lane_count == LANES_MAX) {
-		heap_free(lane);
-		lane = NULL;
-	} else {
-		turns->lanes[turns->lane_count] = lane;
-		__atomic_store_n(&turns->lane_count, turns->lane_count + 1, __ATOMIC_RELEASE);
-	}
-	pthread_mutex_unlock(&turns->lock);
-	return lane;
+	if (lanes_add(&turns->lanes, loop, lane))
+		return lane;
+	heap_free(lane);
+	return NULL;
 }
 
 static struct turns_lane *lane_of(struct turns *turns, struct loop *loop)
 {
-	unsigned count = __atomic_load_n(&turns->lane_count, __ATOMIC_ACQUIRE);
+	struct turns_lane *lane = lanes_find(&turns->lanes, loop);
 
-	for (unsigned i = 0; i < count; i++)
-		if (turns->lanes[i]->loop == loop)
-			return turns->lanes[i];
-	return lane_add(turns, loop);
+	return lane ? lane : lane_add(turns, loop);
 }
 
 /* A discard is work for the map, however long. */

@@ -206,7 +206,8 @@ void api_login(struct api_request *request)
 			&code) ||
 	    !not_too_soon(request, name))
 		return;
-	if (strlen(text) > PASSWORD_MOST) {
+	if (strlen(text) > PASSWORD_MOST || strlen(name) > ACCOUNT_NAME_MAX) {
+		note_failure(request, name);
 		api_reply_error(request, 401, "bad_login", "the name or the password is wrong");
 		return;
 	}
@@ -269,33 +270,72 @@ static bool codes_equal(const char *given, const char *code)
 	return b > 0 && a == b && !*given && CRYPTO_memcmp(plain, wanted, b) == 0;
 }
 
-static void set_up_hashed(struct hashing *hashing, bool good)
+static bool may_be_added(struct api_request *request, const char *name, enum role role)
+{
+	struct access *access = access_of(request);
+
+	if (access_find_account(access, name))
+		api_reply_error(request, 409, "account_exists", "there is an account %s already",
+				name);
+	else if (access->account_count >= ACCOUNTS_MAX)
+		api_reply_error(request, 409, "too_many_accounts", "there are %u accounts already",
+				ACCOUNTS_MAX);
+	else if (access->account_count == 0 && role != ROLE_ADMIN)
+		api_reply_error(request, 409, "last_admin", "the first account has to be an admin");
+	else
+		return true;
+	return false;
+}
+
+/* The account of the body with the password hashed; NULL = answered. While a thread hashed,
+ * another request may have made the same account: it is asked again. */
+static struct account *add_account(struct hashing *hashing, bool good, enum role role)
 {
 	struct api_request *request = hashing->context;
 	struct access *access = access_of(request);
+	const char *name = json_string_value(json_object_get(request->body, "name"));
 	struct account *account;
 
-	if (!hashing_good(request, good))
-		return;
+	if (!hashing_good(request, good) || !may_be_added(request, name, role))
+		return NULL;
 	account = heap_zalloc(sizeof *account);
 	if (!account) {
 		api_reply_error(request, 503, "no_memory", "out of memory");
-		return;
+		return NULL;
 	}
-	snprintf(account->name, sizeof account->name, "%s",
-		 json_string_value(json_object_get(request->body, "name")));
-	account->role = ROLE_ADMIN;
+	snprintf(account->name, sizeof account->name, "%s", name);
+	account->role = role;
 	account->password = hashing->password;
 	if (access_store_account(access, account, &request->err) < 0) {
 		heap_free(account);
 		api_reply_failure(request, NULL);
-		return;
+		return NULL;
 	}
 	list_push_back(&access->accounts, &account->link);
 	access->account_count++;
 	explicit_bzero(access->setup_code, sizeof access->setup_code);
-	log_notice("account %s made with the set-up code", account->name);
-	start_session(request, account, 201);
+	log_notice("account %s made, role %s", account->name, role_name(account->role));
+	return account;
+}
+
+static bool not_set_up(struct api_request *request)
+{
+	if (access_of(request)->setup_code[0])
+		return true;
+	api_reply_error(request, 409, "set_up", "it is set up already; sign in");
+	return false;
+}
+
+static void set_up_hashed(struct hashing *hashing, bool good)
+{
+	struct api_request *request = hashing->context;
+	struct account *account;
+
+	if (!not_set_up(request))
+		return;
+	account = add_account(hashing, good, ROLE_ADMIN);
+	if (account)
+		start_session(request, account, 201);
 }
 
 void api_set_up(struct api_request *request)
@@ -305,11 +345,7 @@ void api_set_up(struct api_request *request)
 
 	if (!api_unpack(request, "{s:s,s:s,s:s}", "code", &code, "name", &name, "password", &text))
 		return;
-	if (!access->setup_code[0]) {
-		api_reply_error(request, 409, "set_up", "it is set up already; sign in");
-		return;
-	}
-	if (!not_too_soon(request, "set-up code"))
+	if (!not_set_up(request) || !not_too_soon(request, "set-up code"))
 		return;
 	if (!codes_equal(code, access->setup_code)) {
 		note_failure(request, "set-up code");
@@ -355,35 +391,17 @@ static bool read_role(struct api_request *request, const char *text, enum role *
 static void account_hashed(struct hashing *hashing, bool good)
 {
 	struct api_request *request = hashing->context;
-	struct access *access = access_of(request);
 	struct account *account;
+	enum role role = ROLE_VIEWER;
 
-	if (!hashing_good(request, good))
-		return;
-	account = heap_zalloc(sizeof *account);
-	if (!account) {
-		api_reply_error(request, 503, "no_memory", "out of memory");
-		return;
-	}
-	snprintf(account->name, sizeof account->name, "%s",
-		 json_string_value(json_object_get(request->body, "name")));
-	role_parse(json_string_value(json_object_get(request->body, "role")), &account->role);
-	account->password = hashing->password;
-	if (access_store_account(access, account, &request->err) < 0) {
-		heap_free(account);
-		api_reply_failure(request, NULL);
-		return;
-	}
-	list_push_back(&access->accounts, &account->link);
-	access->account_count++;
-	explicit_bzero(access->setup_code, sizeof access->setup_code);
-	log_notice("account %s made, role %s", account->name, role_name(account->role));
-	api_reply(request, 201, show_account(access, account));
+	role_parse(json_string_value(json_object_get(request->body, "role")), &role);
+	account = add_account(hashing, good, role);
+	if (account)
+		api_reply(request, 201, show_account(access_of(request), account));
 }
 
 void api_account_create(struct api_request *request)
 {
-	struct access *access = access_of(request);
 	const char *name, *role_text, *text;
 	enum role role;
 
@@ -392,17 +410,8 @@ void api_account_create(struct api_request *request)
 	    !name_good(request, name) || !read_role(request, role_text, &role) ||
 	    !password_good(request, text))
 		return;
-	if (access_find_account(access, name)) {
-		api_reply_error(request, 409, "account_exists", "there is an account %s already",
-				name);
-	} else if (access->account_count >= ACCOUNTS_MAX) {
-		api_reply_error(request, 409, "too_many_accounts", "there are %u accounts already",
-				ACCOUNTS_MAX);
-	} else if (access->account_count == 0 && role != ROLE_ADMIN) {
-		api_reply_error(request, 409, "last_admin", "the first account has to be an admin");
-	} else {
+	if (may_be_added(request, name, role))
 		hash(request, text, NULL, account_hashed);
-	}
 }
 
 static struct account *find_account(struct api_request *request)

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 /* Snapshots and clones. A snapshot is named in the path as {pool}, {volume}, {snapshot}; in bodies
@@ -87,17 +88,6 @@ static json_t *show_snapshot(struct volume *volume)
 	return object;
 }
 
-/* The end of an asynchronous step: false when it failed (answered). */
-static bool step_good(struct api_request *request, int result, const char *exists_code)
-{
-	if (result == 0)
-		return true;
-	request->err = request->call.err;
-	request->err.code = result;
-	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
-	return false;
-}
-
 void api_snapshot_list(struct api_request *request)
 {
 	json_t *list = json_array();
@@ -117,7 +107,7 @@ static void measured(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (step_good(request, result, NULL))
+	if (api_step_good(request, result, NULL))
 		api_reply(request, 200, show_snapshot(request->volume));
 }
 
@@ -163,7 +153,7 @@ static void snapshots_made(struct pool_call *call, int result)
 		volume_unref(snapshot);
 	}
 	group_release(group);
-	if (step_good(request, result, "snapshot_exists"))
+	if (api_step_good(request, result, "snapshot_exists"))
 		api_reply(request, 201, list);
 }
 
@@ -225,7 +215,7 @@ static void changed(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("snapshot %s/%s@%s changed: now %s, %s", request->match.param[0],
 		   request->match.param[1], request->match.param[2], request->volume->name,
@@ -259,18 +249,13 @@ void api_snapshot_change(struct api_request *request)
 			      &request->call);
 }
 
-struct deletion {
-	struct volume *volume;
-};
-
 static void deleted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
-	struct deletion *deletion = request->state;
 
-	if (result < 0) /* it is still ours */
-		request->volume = deletion->volume;
-	if (!step_good(request, result, NULL))
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
+	if (!api_step_good(request, result, NULL))
 		return;
 	log_notice("snapshot %s/%s@%s deleted", request->match.param[0], request->match.param[1],
 		   request->match.param[2]);
@@ -279,7 +264,6 @@ static void deleted(struct pool_call *call, int result)
 
 void api_snapshot_delete(struct api_request *request)
 {
-	struct deletion *deletion;
 	struct model_target *target;
 	struct model_lun *lun;
 
@@ -292,15 +276,8 @@ void api_snapshot_delete(struct api_request *request)
 				request->volume->name, lun->lun, target->iqn);
 		return;
 	}
-	request->state = deletion = heap_zalloc(sizeof *deletion);
-	if (!deletion) {
-		api_reply_error(request, 503, "no_memory", "out of memory");
-		return;
-	}
-	deletion->volume = request->volume;
-	request->volume = NULL; /* snapshot_delete() takes the reference when it succeeds */
 	request->call = (struct pool_call){.done = deleted};
-	snapshot_delete(deletion->volume, &request->call);
+	snapshot_delete(request->volume, &request->call);
 }
 
 /* ---- clones and going back ---- */
@@ -308,7 +285,7 @@ static void cloned(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	volume_unref(request->volume);
 	request->volume = call->volume;
@@ -331,7 +308,7 @@ static void promoted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("volume %s/%s promoted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -351,7 +328,7 @@ static void rolled_back(struct pool_call *call, int result)
 
 	volume_unref(request->state);
 	request->state = NULL;
-	if (!step_good(request, result, "snapshot_exists"))
+	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	log_notice("volume %s/%s rolled back", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -371,9 +348,16 @@ void api_volume_rollback(struct api_request *request)
 				request->match.param[0], request->match.param[1]);
 		return;
 	}
+	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
+		return;
 	back = snapshot_named(request, snapshot);
 	if (!back)
 		return;
+	if (volume_size(back) < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK)) {
+		volume_unref(back);
+		return;
+	}
 	request->state = back;
 	request->call = (struct pool_call){.done = rolled_back};
 	volume_rollback(request->volume, back, keep, &request->call);
@@ -395,7 +379,7 @@ static void difference_end(struct api_request *request, int result)
 
 	volume_unref(mine->diff.to);
 	mine->list = NULL;
-	if (!step_good(request, result, NULL)) {
+	if (!api_step_good(request, result, NULL)) {
 		json_decref(list);
 		json_decref(next);
 		return;

@@ -9,6 +9,7 @@
 #include "webadmin/api.h"
 #include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 /* The volume the path names goes to request->volume; false = an error has been sent. */
@@ -31,17 +32,6 @@ static bool no_share(struct api_request *request)
 		return true;
 	api_reply_error(request, 409, "volume_is_share", "volume %s/%s is a share",
 			request->match.param[0], request->match.param[1]);
-	return false;
-}
-
-/* The end of every asynchronous step: false when it failed (answered). */
-static bool step_good(struct api_request *request, int result, const char *exists_code)
-{
-	if (result == 0)
-		return true;
-	request->err = request->call.err;
-	request->err.code = result;
-	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
 	return false;
 }
 
@@ -108,7 +98,7 @@ static void volume_created(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	request->volume = call->volume;
 	log_notice("volume %s/%s created", pool_name(request->volume->pool), request->volume->name);
@@ -157,7 +147,7 @@ static void volume_resized(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	log_notice("volume %s/%s resized to %llu bytes", request->match.param[0],
 		   request->match.param[1], (unsigned long long)volume_size(request->volume));
@@ -174,7 +164,7 @@ static void volume_renamed(struct pool_call *call, int result)
 	struct model_target *target;
 	struct model_lun *lun = NULL;
 
-	if (!step_good(request, result, "volume_exists"))
+	if (!api_step_good(request, result, "volume_exists"))
 		return;
 	while ((lun = model_lun_of_volume(request->model, uuid, lun, &target)))
 		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
@@ -238,6 +228,9 @@ void api_volume_change(struct api_request *request)
 		    (unsigned long long)volume_size(request->volume));
 		return;
 	}
+	if (bytes < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK))
+		return;
 	request->call = (struct pool_call){.done = volume_resized};
 	if (shrink)
 		volume_shrink(request->volume, bytes, &request->call);
@@ -249,7 +242,7 @@ static void volume_taken(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (step_good(request, result, NULL))
+	if (api_step_good(request, result, NULL))
 		api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
@@ -263,7 +256,6 @@ void api_volume_take(struct api_request *request)
 
 struct deletion {
 	uint8_t uuid[16]; /* for when it is gone */
-	struct volume *volume;
 };
 
 static void volume_deleted(struct pool_call *call, int result)
@@ -271,9 +263,9 @@ static void volume_deleted(struct pool_call *call, int result)
 	struct api_request *request = api_request_of(call);
 	struct deletion *deletion = request->state;
 
-	if (result < 0) /* it is still ours */
-		request->volume = deletion->volume;
-	if (!step_good(request, result, NULL))
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
+	if (!api_step_good(request, result, NULL))
 		return;
 	scsi_reservations_forget(deletion->uuid);
 	if (store_remove_device(request->admin->options.config, deletion->uuid, &request->err) <
@@ -308,11 +300,9 @@ void api_volume_delete(struct api_request *request)
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
 	}
-	deletion->volume = request->volume;
 	memcpy(deletion->uuid, request->volume->identity.uuid, 16);
-	request->volume = NULL; /* volume_delete() takes the reference when it succeeds */
 	request->call = (struct pool_call){.done = volume_deleted};
-	volume_delete(deletion->volume, &request->call);
+	volume_delete(request->volume, &request->call);
 }
 
 static void volume_rescanned(struct pool_call *call, int result)
@@ -321,7 +311,7 @@ static void volume_rescanned(struct pool_call *call, int result)
 	struct config *config = request->admin->options.config;
 	uint64_t size = volume_size(request->volume);
 
-	if (!step_good(request, result, NULL))
+	if (!api_step_good(request, result, NULL))
 		return;
 	if (config_begin(config, &request->err) < 0 ||
 	    store_size_device(config, request->volume->identity.uuid, size, &request->err) < 0 ||

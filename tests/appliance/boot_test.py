@@ -26,8 +26,19 @@ def outside(*words):
                           timeout=300)
 
 
+def embedded(points, box):
+    """A machine with one disk has a pool on it by itself, once."""
+    status, shown = box.run("for i in $(seq 120); do granary pool show local >/dev/null 2>&1 && break;"
+                            " sleep 1; done; granary pool show local -o json; "
+                            "ls /var/lib/granary/host/pool-made", 180)
+    points.point(status == 0 and '"online"' in shown, "the pool local is on the system disk", shown)
+    status, shown = box.run("granary pool delete local --yes; systemctl restart granary-hostd; "
+                            "sleep 25; echo left=$(granary pool list -o json | grep -c local)")
+    points.point(status == 0 and "left=0" in shown,
+                 "and does not come back when it was deleted", shown)
+
+
 def make_lun(points, box):
-    points.point(box.shell(), "the console gives a shell")
     for command in ("granary pool create tank /var/lib/granary/tank.pool:4G",
                     "granary volume create tank/disk 1G",
                     f"granary target create {TARGET}",
@@ -40,6 +51,10 @@ def make_lun(points, box):
     points.point(status == 0 and "ext4" in shown and "active" in shown and
                  ".service loaded" not in shown, "the state partition took the disk, no unit failed",
                  shown)
+    status, shown = box.run("mv /dev/disk/by-label/GRANARY /dev/away; granary-update good; "
+                            "echo good=$?; mv /dev/away /dev/disk/by-label/GRANARY")
+    points.point(status == 0 and "good=0" in shown and "not known" in shown,
+                 "a boot partition that can not be read is said, and no reason to restart", shown)
     status, shown = box.run("find / -xdev -perm /6000 -type f | wc -l | sed s/^/setuid=/")
     points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
     status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(443|3260|7420|2049|111|68|546) '")
@@ -114,12 +129,13 @@ def boot(points, firmware, data):
                 box.type("\f")
                 screen = box.wait("power off", 30) or ""
             set_up(points, box, screen)
+            points.point(box.shell(), "the console gives a shell")
+            embedded(points, box)
             make_lun(points, box)
             use_lun(points, box, data, True)
             box.type("exit\n")
             points.point(box.wait("READY", 30) is not None, "back from the shell")
-            points.point(box.restart(), "READY after a restart from the console",
-                         box.seen[-3000:])
+            box.restarted(points, "READY after a restart from the console")
             use_lun(points, box, data, False)
             box.type("p")
             box.wait("Type y", 30)

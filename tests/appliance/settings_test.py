@@ -125,7 +125,7 @@ def test(points):
             points.point(status != 0, "the helper answers to nobody but root", shown)
             commands(points, box)
             password(points, box)
-            points.point(box.restart(), "it starts again", box.seen[-2000:])
+            box.restarted(points, "it starts again")
             box.shell()
             links(points, box, "after a restart")
             times(points, box, "after a restart")

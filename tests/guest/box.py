@@ -18,6 +18,9 @@ import time
 import server as daemon
 
 BOOT_LIMIT = 600
+# All limits of waiting, times this: for a machine that does much else meanwhile.
+PATIENCE = float(os.environ.get("APPLIANCE_PATIENCE", "1"))
+STARTS = "GNU GRUB|Booting|Press ESC"
 TARGET = "iqn.2026-11.org.granary:box"
 
 
@@ -57,7 +60,7 @@ class Box:
                        *options]
         self.port = daemon.free_port()
         self.web_port = daemon.free_port()
-        self.seen = ""
+        self.seen = self.history = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         path = os.path.join(folder, "serial")
         if os.path.exists(path):
@@ -82,7 +85,7 @@ class Box:
 
     def wait(self, text, limit):
         """Reads the console until @text; what stood before it. None when the time is over."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + limit * PATIENCE
         while True:
             found = re.search(text, self.seen)
             if found:
@@ -91,9 +94,11 @@ class Box:
             if time.monotonic() > end or self.process.poll() is not None:
                 return None
             try:
-                self.seen += self.decoder.decode(self.serial.recv(65536))
+                more = self.decoder.decode(self.serial.recv(65536))
             except socket.timeout:
-                pass
+                continue
+            self.seen += more
+            self.history = (self.history + more)[-200000:]
 
     def type(self, text):
         self.serial.sendall(text.encode())
@@ -106,15 +111,29 @@ class Box:
         return entered
 
     def restart(self):
-        """From the console's screen; true when it is READY again."""
+        """From the console's screen. None when it is READY again, or what it did not come to."""
         self.type("r")
         if self.wait("Type y", 30) is None:
-            return False
+            return "the question"
         self.type("y")
+        self.history = ""
         # The screen says READY once more before the system goes down.
-        return (self.wait("GNU GRUB|Booting", 300) is not None and
-                self.wait(r"10\.0\.2\.\d+", BOOT_LIMIT) is not None and
-                self.wait("READY", BOOT_LIMIT) is not None)
+        for what, text, limit in (("the boot loader", STARTS, 300),
+                                  ("an address", r"10\.0\.2\.\d+", BOOT_LIMIT),
+                                  ("READY", "READY", BOOT_LIMIT)):
+            if self.wait(text, limit) is None:
+                return (f"{what}; the boot loader was seen {self.loaders()} times, QEMU "
+                        f"{'lives' if self.process.poll() is None else 'has ended'}")
+        return None
+
+    def loaders(self):
+        """How often GRUB has been there since the restart."""
+        return len(re.findall("Booting `|GNU GRUB", self.history))
+
+    def restarted(self, points, what):
+        """A point for restart(), with what was seen."""
+        missing = self.restart()
+        return points.point(missing is None, what, f"not seen: {missing}\n{self.history[-4000:]}")
 
     def answer(self, *dialogue):
         """(what is asked for, what is typed then) one after the other; false when it is not."""

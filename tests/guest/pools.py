@@ -33,6 +33,8 @@ def wait_for(what, limit=10):
 class Daemon:
     """granaryd on a free port of 127.0.0.1 with its state in @state."""
 
+    iqn = IQN
+
     def __init__(self, state, *options):
         self.state = state
         self.port = free_port()
@@ -94,15 +96,15 @@ class Daemon:
         return json.loads(self.run(*words, "-o", "json").stdout)
 
     def url(self, lun=0):
-        return f"iscsi://127.0.0.1:{self.port}/{IQN}/{lun}"
+        return f"iscsi://127.0.0.1:{self.port}/{self.iqn}/{lun}"
 
     def serve(self, volume, size, *options, lun=0):
         """Creates a volume and maps it; the target is made with LUN 0."""
         self.good("volume", "create", volume, size, *options)
         if lun == 0:
-            self.good("target", "create", IQN)
-            self.good("target", "allow", IQN, "--network", "127.0.0.0/8")
-        self.good("lun", "map", IQN, volume, "--lun", str(lun))
+            self.good("target", "create", self.iqn)
+            self.good("target", "allow", self.iqn, "--network", "127.0.0.0/8")
+        self.good("lun", "map", self.iqn, volume, "--lun", str(lun))
 
     def io(self, *commands, lun=0):
         """qemu-io on a LUN; (good, its words)."""

@@ -107,6 +107,10 @@ class Stream:
             self.text += data.decode()
         return match
 
+    def last_id(self):
+        """Of what has come."""
+        return int(re.findall(r"^id: (\d+)", self.text, re.M)[-1])
+
     def close(self):
         self.socket.close()
 

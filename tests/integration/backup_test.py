@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: engines=one timeout=120
 """A backup of the configuration, taken while the daemon serves, restored onto a fresh state directory:
-the same pools, targets, volumes and accounts; a reset forgets all of it and leaves the pool's file."""
+the same pools, targets, volumes, accounts and paired nodes; a reset forgets all of it and leaves the
+pool's file."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../guest"))
 
-from server import BUILD, Server  # pylint: disable=wrong-import-position
+from server import BUILD, Server, free_port  # pylint: disable=wrong-import-position
 import tap                        # pylint: disable=wrong-import-position
 
 
@@ -23,7 +25,30 @@ def granary(state, *words):
 
 def listed(server):
     return [server.granary(*words) for words in
-            (("pool", "list"), ("volume", "list"), ("target", "list"), ("account", "list"))]
+            (("pool", "list"), ("volume", "list"), ("target", "list"), ("account", "list"),
+             ("replica", "peers"))]
+
+
+def start(state):
+    return Server(state, more=("--repl-port", str(free_port())))
+
+
+def pair(points, server, folder):
+    """With a node that is away again afterwards."""
+    port = free_port()
+    partner = Server(os.path.join(folder, "partner"), more=("--repl-port", str(port)))
+    try:
+        code = json.loads(partner.granary("replica", "code", "-o", "json"))["code"]
+        server.granary("replica", "pair", f"127.0.0.1:{port}", code)
+        peers = json.loads(server.granary("replica", "peers", "-o", "json"))
+        points.point(len(peers) == 1, "a node is paired", peers)
+    finally:
+        partner.stop()
+
+
+def identity(state):
+    with open(os.path.join(state, "nfs-identity"), "rb") as file:
+        return file.read()
 
 
 def test(points):
@@ -34,8 +59,9 @@ def test(points):
         for path, text in ((phrase, "correct horse\n"), (wrong, "another horse\n")):
             with open(path, "w", encoding="ascii") as file:
                 file.write(text)
-        server = Server(state)
+        server = start(state)
         try:
+            pair(points, server, folder)
             server.granary("account", "create", "eve", "--role", "admin", "--password-file", phrase)
             server.granary("volume", "create", "tank/extra", "64M")
             done = granary(state, "config", "backup", backup, "--passphrase-file", phrase)
@@ -56,16 +82,18 @@ def test(points):
                      not os.listdir(other), "another passphrase opens nothing", done.stderr)
         done = granary(other, "config", "restore", backup, "--passphrase-file", phrase, "--yes")
         points.point(done.returncode == 0, "it is restored onto a fresh box", done.stderr)
-        server = Server(other)
+        server = start(other)
         try:
             after = listed(server)
             points.point(before == after, "and all is as it was", f"{before}\n{after}")
+            points.point(identity(state) == identity(other), "NFS clients know it again")
         finally:
             server.stop()
         pool = os.path.join(state, "tank.pool")
         done = granary(state, "config", "reset", "--yes")
-        points.point(done.returncode == 0 and not os.path.exists(os.path.join(state, "config.db"))
-                     and os.path.getsize(pool) > 0, "a reset forgets all but the pool", done.stderr)
+        left = [name for name in os.listdir(state) if name.endswith((".db", ".key", "identity"))]
+        points.point(done.returncode == 0 and not left and os.path.getsize(pool) > 0,
+                     "a reset forgets all but the pool", f"{left} {done.stderr}")
 
 
 if __name__ == "__main__":

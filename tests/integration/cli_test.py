@@ -6,10 +6,8 @@ kind of bad input, restarts, damaged and foreign pool files, full disks. After e
 daemon serves on and nothing is lost."""
 
 import contextlib
-import json
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
+import pools  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
@@ -31,74 +30,10 @@ AREA = MIB
 VERSION_AT, CRC_AT = 8, 12  # in a superblock (docs/FORMAT.md)
 
 
-class Daemon:
+class Daemon(pools.Daemon):
     """granaryd without --demo on free loopback ports; several starts on one state."""
 
-    def __init__(self, state, *options):
-        self.state = state
-        self.port = free_port()
-        self.log_path = state + ".log"
-        self.options = options
-        self.process = None
-        self.start()
-
-    def start(self):
-        command = [os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind", "127.0.0.1",
-                   "--nfs-port", "0",
-                   "--iscsi-port", str(self.port), *self.options]
-        if os.environ.get("GRANARY_IO_ENGINE"):
-            command += ["--io-engine", os.environ["GRANARY_IO_ENGINE"]]
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=subprocess.STDOUT)
-        limit = time.monotonic() + 30
-        while not any(line.startswith("READY") for line in self.log().splitlines()):
-            if self.process.poll() is not None or time.monotonic() > limit:
-                self.stop()
-                raise RuntimeError("granaryd did not get ready:\n" + self.log())
-            time.sleep(0.02)
-
-    def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-
-    def stop(self, how=signal.SIGTERM):
-        """The exit status; 99 when a sanitizer build has complained."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        return 99 if sanitizer_words(self.log()) else self.process.returncode
-
-    def run(self, *words):
-        return subprocess.run([os.path.join(BUILD, "granary"), "--state", self.state, *words],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=60)
-
-    def good(self, *words):
-        result = self.run(*words)
-        if result.returncode:
-            raise RuntimeError(f"granary {' '.join(words)}: {result.stderr}")
-        return result.stdout
-
-    def json(self, *words):
-        return json.loads(self.good(*words, "-o", "json"))
-
-    def url(self, lun=0):
-        return f"iscsi://127.0.0.1:{self.port}/{IQN}/{lun}"
-
-
-def sanitizer_words(log):
-    return [line for line in log.splitlines() if "Sanitizer" in line or "runtime error" in line]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    iqn = IQN
 
 
 def tool(*command, timeout=60):

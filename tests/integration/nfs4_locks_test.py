@@ -20,16 +20,18 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
-    Client, Compound, compound, expect, putfh, lookup, open_file, PUTROOTFH, GETFH, UNCHECKED,
-    ZERO)
+    Client, Compound, compound, create_session, expect, putfh, lookup, open_file, PUTROOTFH, GETFH,
+    SAVEFH, RESTORE, exchange_id, UNCHECKED, ZERO)
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
 OK, ISDIR, INVAL, DELAY, DENIED, LOCKED, GRACE = 0, 21, 22, 10008, 10010, 10012, 10013
+EXPIRED = 10011
 SHARE_DENIED, STALE_CLIENTID, STALE_STATEID, OLD_STATEID, BAD_STATEID, BAD_SEQID = (
     10015, 10022, 10023, 10024, 10025, 10026)
 NO_GRACE, LOCKS_HELD, OPENMODE, BADSESSION, COMPLETE_ALREADY = 10033, 10037, 10038, 10052, 10054
 READ, WRITE, END = 1, 2, (1 << 64) - 1
+CURRENT = u32(1) + bytes(12)  # the stateid that the compound made
 
 
 def lock_op(kind, first, length, stateid, owner=None, client=0, reclaim=0, seqid=0, lock_seqid=0):
@@ -239,9 +241,56 @@ class Suite:
             expect(len(got) if isinstance(got, (bytes, tuple)) else got, 16, "gives way")
             expect(compound(c, [quiet.sequence_op(quiet.sequence + 1)]).status, BADSESSION,
                    "all it had is gone")
+            self.expires(c, busy, root)
             c.close()
         finally:
             server.stop()
+
+    @staticmethod
+    def expires(c, busy, root):
+        """What is taken from a client of v4.0 it hears of as NFS4ERR_EXPIRED."""
+        old = Old(c, b"expires")
+        file, stateid = old.open(root, "expires", deny=2)
+        status, r = old.one(file, lock_op(WRITE, 0, 10, stateid, b"p", old.id, seqid=3,
+                                          lock_seqid=1), 12)
+        expect(status, OK, "LOCK")
+        held = r.take(16)
+        time.sleep(2.2)
+        expect(old.one(file, u32(25) + held + u64(0) + u32(4), 25)[0], OK, "READ: nobody minded")
+        expect(busy.open(root, "expires", access=2), SHARE_DENIED, "the lease is renewed by it")
+        time.sleep(2.2)
+        expect(busy.open(root, "expires", access=2), DELAY, "it gives way")
+        for _ in range(100):
+            if busy.open(root, "expires", access=2) != DELAY:
+                break
+            time.sleep(0.02)
+        read = u32(25) + stateid + u64(0) + u32(4)
+        for name, op, number in (("READ", read, 25), ("CLOSE", u32(4, 4) + stateid, 4),
+                                 ("LOCKU", locku_op(0, END, held, 2), 14)):
+            expect(old.one(file, op, number)[0], EXPIRED, name)
+        expect(old.ops(u32(30) + u64(old.id)).status, STALE_CLIENTID, "RENEW")
+
+    def current_stateid(self):
+        """The stateid that the compound made (RFC 8881 16.2.3.1.2)."""
+        a, here = self.a, putfh(self.root)
+        opened = open_file("current", how=UNCHECKED)
+        take = lock_op(WRITE, 0, 9, CURRENT, b"p")
+        write = u32(38) + CURRENT + u64(0) + u32(2) + opaque(b"text")
+        close, free = u32(4, 0) + CURRENT, u32(45) + CURRENT
+        give = locku_op(0, END, CURRENT)
+        expect(a.ops(here, opened, write, close).status, OK, "OPEN, WRITE, CLOSE")
+        expect(a.ops(here, opened, SAVEFH, take, write, give, free, RESTORE, close).status, OK,
+               "LOCK, WRITE, LOCKU, FREE_STATEID, CLOSE of the OPEN")
+        for what, status, *ops in (
+                ("CLOSE twice", BAD_STATEID, opened, close, close),
+                ("WRITE behind CLOSE", BAD_STATEID, opened, close, write),
+                ("before there is one", BAD_STATEID, lookup("current"), write),
+                ("CLOSE of a lock's", BAD_STATEID, opened, take, close),
+                ("FREE_STATEID of an OPEN", LOCKS_HELD, opened, free),
+                ("gone with another filehandle", BAD_STATEID, opened, here, close)):
+            expect(a.ops(here, *ops).status, status, what)
+        file, state = a.open(self.root, "current")
+        expect(a.close(file, state), OK, "CLOSE")
 
     def old_locks(self):
         """v4.0: seqids, retries, and the same locks as v4.1's."""
@@ -288,6 +337,54 @@ class Suite:
         assert old.one(file, u32(4, 11) + stateid, 4)[0] in (OLD_STATEID, BAD_STATEID), "closed"
         self.a.close(stranger, theirs)
 
+    def owners_end(self):
+        """Owners that have nothing any more do not add up: of v4.0's the last ones stay, for a
+        retry; of those that locked over v4.1, none."""
+        old, many = Old(self.c, b"many owners"), 40
+        for i in range(many):
+            old.seqid = 0
+            file, stateid = old.open(self.root, "owned", owner=b"o%d" % i)
+            expect(old.one(file, u32(4, 3) + stateid, 4)[0], OK, "CLOSE")
+        for i in (many - 1, many - 20):
+            expect(old.raw_open(self.root, "owned", 77, owner=b"o%d" % i).status, BAD_SEQID,
+                   "one that is known")
+        for i in (0, 1):
+            flags = old.opened(old.raw_open(self.root, "owned", 77, owner=b"o%d" % i))[1]
+            assert flags & 2, "a forgotten one begins anew"
+        if "asan" in os.environ.get("BUILD", ""):
+            return  # what is freed stays in its quarantine
+        a, before = Locker(self.c, b"many lock owners"), 0
+        for i in range(3000):
+            before = self.server.resident() if i == 500 else before
+            ops = (putfh(self.root), open_file("locked", how=UNCHECKED), SAVEFH,
+                   lock_op(WRITE, 0, 1, CURRENT, b"%04d" % i * 250), RESTORE,
+                   u32(4, 0) + CURRENT)
+            expect(a.ops(*ops).status, OK, "OPEN, LOCK, CLOSE")
+        grown = self.server.resident() - before
+        assert grown < 1 << 20, f"{grown} bytes more after 2500 lock owners"
+
+    def sessions_end(self):
+        """Sessions of a client that is silent make room for others'."""
+        server = rpc.MemoryServer(lease=1)
+        try:
+            c = server.connect()
+            first = Client(c, b"first")
+            status, count = OK, 1
+            while status == OK and count < 2000:
+                count += 1
+                status = compound(c, [create_session(first.id, count)]).status
+            expect((status, count), (DELAY, 1025), "no room for another")
+            r = compound(c, [exchange_id(b"never confirmed")]).good(42)
+            never = r.u64(), r.u32()
+            time.sleep(1.2)
+            expect(compound(c, [create_session(*never)]).status, STALE_CLIENTID,
+                   "not confirmed for a lease")
+            Client(c, b"second").walk("files")
+            expect(compound(c, [first.sequence_op(2)]).status, BADSESSION, "they are gone")
+            c.close()
+        finally:
+            server.stop()
+
     def old_clients(self):
         old = Old(self.c, b"comes back")
         old.seqid = 3
@@ -331,6 +428,9 @@ class Restarted:
             other, theirs = b.open(root, "other", how=UNCHECKED, access=1, deny=2)
             expect(len(b.lock(other, READ, 0, 100, theirs, b"p")), 16, "LOCK")
             idle.complete()
+            # Somebody with its name who is never confirmed, and goes again.
+            r = compound(c, [exchange_id(b"one", b"another!")]).good(42)
+            expect(compound(c, [u32(57) + u64(r.u64())]).status, OK, "DESTROY_CLIENTID")
         self.kill()
         with rpc.Connection(self.port) as c:
             a, b, c3 = (Locker(c, name, complete=False) for name in (b"one", b"two", b"three"))
@@ -375,7 +475,8 @@ class Restarted:
                 time.sleep(0.1)
 
 
-CASES = ("ranges", "errors", "downgrade", "courtesy", "old_locks", "old_clients")
+CASES = ("ranges", "errors", "downgrade", "current_stateid", "courtesy", "old_locks", "owners_end", "sessions_end",
+         "old_clients")
 
 
 def case(t, name, run):

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nfs_server [LOOPS [LEASE]]: the NFS server over file systems in memory, on a free port of
- * 127.0.0.1, for tests of the protocol. Says "READY PORT", and ends cleanly when its input does. */
+ * 127.0.0.1, for tests of the protocol. Says "READY PORT", and ends cleanly when its input does.
+ *
+ *   share N      export the Nth share no more, or again
+ *   slow MS      removing attributes and changing sizes begins MS milliseconds later
+ *
+ * Each is answered with "DONE" when it is in force. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "core/heap.h"
 #include "core/log.h"
 #include "core/world.h"
 #include "nfs/nfs.h"
@@ -14,7 +22,10 @@
 
 static struct loop *control, *loops[LOOPS_MAX];
 static struct nfs_server *server;
-static struct message stop_message;
+static struct message stop_message, set_message;
+static struct vfs_ops slow_ops;
+static void (*submit_fast)(struct vfs *vfs, struct vfs_request *request);
+static atomic_uint slow_ms;
 
 static const struct {
 	const char *path;
@@ -28,6 +39,9 @@ static const struct {
     {"/closed", {.client = "10.99.0.0/16", .insecure = true}},
 };
 #define SHARE_COUNT (sizeof(shares) / sizeof(shares[0]))
+
+static struct vfs *systems[SHARE_COUNT];
+static bool withdrawn[SHARE_COUNT];
 
 static void must(int result, const struct err *err)
 {
@@ -49,35 +63,106 @@ static void stop(struct message *message)
 	nfs_server_stop(server, stopped, NULL);
 }
 
-static void *wait_for_end(void *context)
-{
-	char sink[64];
+/* ---- slow requests */
 
-	while (read(STDIN_FILENO, sink, sizeof(sink)) > 0)
-		;
-	loop_post(control, &stop_message, stop);
-	return context;
+struct delay {
+	struct timer timer;
+	struct vfs_request *request;
+};
+
+static void delay_over(struct timer *timer)
+{
+	struct delay *delay = container_of(timer, struct delay, timer);
+	struct vfs_request *request = delay->request;
+
+	heap_free(delay);
+	submit_fast(request->vfs, request);
 }
 
-static void export_all(void)
+static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 {
-	struct nfs_share list[SHARE_COUNT];
-	struct vfs *vfs[SHARE_COUNT];
+	unsigned ms = atomic_load(&slow_ms);
+	bool sizes = (request->op == VFS_SETATTR && (request->set.mask & VFS_SET_SIZE)) ||
+		     request->op == VFS_ALLOCATE;
+	struct delay *delay;
+
+	if (!ms || (request->op != VFS_XATTR_REMOVE && !sizes) ||
+	    !(delay = heap_zalloc(sizeof(*delay)))) {
+		submit_fast(vfs, request);
+		return;
+	}
+	delay->request = request;
+	timer_init(&delay->timer, request->loop, delay_over);
+	timer_start(&delay->timer, ms * 1000000ull);
+}
+
+static void make_systems(void)
+{
 	struct err err = {0};
 
 	for (unsigned i = 0; i < SHARE_COUNT; i++) {
 		uint8_t uuid[16] = {0x10, (uint8_t)i, 0x42};
 
-		must(memory_fs_create(uuid, &vfs[i], &err), &err);
-		list[i] = (struct nfs_share){.path = shares[i].path,
-					     .vfs = vfs[i],
-					     .rules = &shares[i].rule,
-					     .rule_count = 1,
-					     .versions = NFS_VERSIONS_ALL};
+		must(memory_fs_create(uuid, &systems[i], &err), &err);
+		submit_fast = systems[i]->ops->submit;
+		slow_ops = *systems[i]->ops;
+		slow_ops.submit = submit_slow;
+		systems[i]->ops = &slow_ops;
 	}
-	must(nfs_shares_set(server, list, SHARE_COUNT, NULL, NULL, &err), &err);
+}
+
+/* ---- what is exported */
+
+static void export_all(void)
+{
+	struct nfs_share list[SHARE_COUNT];
+	struct err err = {0};
+	unsigned count = 0;
+
 	for (unsigned i = 0; i < SHARE_COUNT; i++)
-		vfs_unref(vfs[i]);
+		if (!withdrawn[i])
+			list[count++] = (struct nfs_share){.path = shares[i].path,
+							   .vfs = systems[i],
+							   .rules = &shares[i].rule,
+							   .rule_count = 1,
+							   .versions = NFS_VERSIONS_ALL};
+	must(nfs_shares_set(server, list, count, NULL, NULL, &err), &err);
+}
+
+static void done(void)
+{
+	printf("DONE\n");
+	fflush(stdout);
+}
+
+static void set_shares(struct message *message)
+{
+	(void)message;
+	export_all();
+	done();
+}
+
+static void obey(const char *line)
+{
+	unsigned long number = strtoul(line + strcspn(line, " "), NULL, 10);
+
+	if (strncmp(line, "share ", 6) == 0 && number < SHARE_COUNT) {
+		withdrawn[number] = !withdrawn[number];
+		loop_post(control, &set_message, set_shares);
+	} else if (strncmp(line, "slow ", 5) == 0) {
+		atomic_store(&slow_ms, (unsigned)number);
+		done();
+	}
+}
+
+static void *take_orders(void *context)
+{
+	char line[64];
+
+	while (fgets(line, sizeof(line), stdin))
+		obey(line);
+	loop_post(control, &stop_message, stop);
+	return context;
 }
 
 int main(int argc, char **argv)
@@ -100,13 +185,14 @@ int main(int argc, char **argv)
 	options.control = control;
 	options.lease_seconds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	must(nfs_server_create(&options, &server, &err), &err);
+	make_systems();
 	export_all();
 	must(nfs_listen(server, "127.0.0.1", 0, NFS_PORT_NFS | NFS_PORT_MOUNT | NFS_PORT_PORTMAP,
 			&port, &err),
 	     &err);
 	printf("READY %u\n", port);
 	fflush(stdout);
-	if (pthread_create(&watcher, NULL, wait_for_end, NULL) != 0)
+	if (pthread_create(&watcher, NULL, take_orders, NULL) != 0)
 		return 1;
 	loop_run(control);
 	pthread_join(watcher, NULL);
@@ -115,6 +201,8 @@ int main(int argc, char **argv)
 	while (loop_poll(control, 10000000))
 		;
 	nfs_server_destroy(server);
+	for (unsigned i = 0; i < SHARE_COUNT; i++)
+		vfs_unref(systems[i]);
 	for (unsigned i = 0; i < count; i++)
 		loop_destroy(loops[i]);
 	loop_destroy(control);

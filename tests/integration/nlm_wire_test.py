@@ -6,6 +6,7 @@ being told (this test is the client's portmapper and lockd); hosts that restart;
 is killed: its notice to the hosts, grace, reclaim."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -23,7 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import expect, UNCHECKED   # pylint: disable=wrong-import-position
-from nfs4_locks_test import Locker, case, WRITE, READ, END   # pylint: disable=wrong-import-position
+from nfs4_locks_test import Locker, case, DELAY, WRITE, READ, END   # pylint: disable=wrong-import-position
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -37,6 +38,8 @@ class Lockd:
 
     def __init__(self, address):
         self.heard, self.say = [], GRANTED
+        self.go = threading.Event()  # GRANTED is answered
+        self.go.set()
         self.sockets, self.news = [], threading.Event()
         self.port = self.listen(address, 0)
         self.listen(address, 111)
@@ -84,6 +87,7 @@ class Lockd:
         self.heard.append(("granted", procedure, exclusive, caller, handle, owner, r.u32(),
                            r.u64(), r.u64()))
         self.news.set()
+        self.go.wait(9)
         return head + opaque(cookie) + u32(self.say)
 
     def wait(self, count, limit=15):
@@ -101,8 +105,8 @@ class Lockd:
 class Host:
     """One host's lockd as a client."""
 
-    def __init__(self, port, address, state=1):
-        self.c = rpc.Connection(port, source=(address, 0))
+    def __init__(self, port, address, state=1, source_port=0):
+        self.c = rpc.Connection(port, source=(address, source_port))
         self.state = state
 
     def ask(self, procedure, arguments):
@@ -216,8 +220,55 @@ class Suite:
         while two.test(f, 20, 5) != GRANTED and time.monotonic() < end:
             time.sleep(0.02)
         expect(two.test(f, 20, 5), GRANTED, "a lock that is not wanted is given back")
+        lockd.go.clear()
+        expect(two.lock(f, 30, 5), GRANTED, "LOCK")
+        expect(one.lock(f, 30, 5, block=1), BLOCKED, "waits")
+        two.unlock(f, 30, 5)
+        assert lockd.wait(3), "told"
+        expect(one.lock(f, 30, 5, block=1), GRANTED, "asks again before it has heard that")
+        lockd.go.set()
+        time.sleep(0.3)
+        expect(two.lock(f, 30, 5), DENIED, "what it was told in an answer stays its own")
         lockd.say = GRANTED
         one.unlock(f, 0, 0)
+
+    def secure(self):
+        """Where only ports below 1024 are let in, only they may say that the host has restarted."""
+        ports = iter(random.sample(range(600, 1023), 100))
+
+        def low(address):
+            while True:
+                try:
+                    return Host(self.port, address, source_port=next(ports))
+                except OSError:
+                    continue
+        holder, other = low(HOSTS[0]), low(HOSTS[1])
+        _, root = rpc.mount(holder.c, "/secure")
+        f = rpc.Nfs3(holder.c).create(root, "locked", mode=0o644).handle
+        mine = self.file("mine")
+        expect(holder.lock(f, 0, 1), GRANTED, "LOCK")
+        expect(holder.lock(mine, 0, 1), GRANTED, "LOCK where all ports are let in")
+        for program, procedure in ((NSM, 6), (NLM, 23)):
+            self.one.c.good(program, 1 if program == NSM else 4, procedure,
+                            opaque("x") + u32(0))
+            expect(other.lock(f, 0, 1), DENIED, "not from a high port")
+        expect(self.two.lock(mine, 0, 1), GRANTED, "but there it may")
+        holder.c.good(NSM, 1, 6, opaque("x") + u32(0))
+        expect(other.lock(f, 0, 1), GRANTED, "NOTIFY from a low one")
+        other.unlock(f, 0, 1)
+        self.two.unlock(mine, 0, 1)
+
+    def strangers(self):
+        """Hosts that get nothing are nobody: more of them than there is room for."""
+        f = self.file("strangers")
+        for i in range(520):
+            host = Host(self.port, f"127.1.{i // 200}.{i % 200 + 1}")
+            expect(host.lock(f, 0, 1, reclaim=1), GRACE, "nothing to reclaim")
+            host.c.close()
+        last = Host(self.port, "127.1.9.9")
+        expect(last.lock(f, 0, 1), GRANTED, "LOCK of one more")
+        last.unlock(f, 0, 1)
+        last.c.close()
 
     def host_restarts(self):
         f = self.file("hosts")
@@ -235,6 +286,67 @@ class Suite:
         self.two.c.good(NLM, 4, 23, opaque("x") + u32(0))
         expect(self.one.test(f, 0, 10), GRANTED, "FREE_ALL")
         self.one.unlock(f, 0, 0)
+
+
+def withdrawn(lockd):
+    """Locks go with their share; when it comes back their hosts are asked to reclaim."""
+    server = rpc.MemoryServer(lease=2)
+    try:
+        heard = len(lockd.heard)
+        suite = Suite(server)
+        f, one, two = suite.file("away"), suite.one, suite.two
+        expect(one.lock(f, 0, 10), GRANTED, "LOCK")
+        expect(one.share(20, f, 2, 1), GRANTED, "SHARE")
+        expect(two.lock(f, 5, 1, block=1), BLOCKED, "waits")
+        server.order("share 0")
+        expect(one.unlock(f, 0, 10), STALE_FH, "UNLOCK of what is not there")
+        server.order("share 0")
+        told = lockd.wait(heard + 1)
+        assert told and told[0] == "notify", told
+        expect(two.lock(f, 0, 1), GRACE, "its host comes first")
+        end = time.monotonic() + 10
+        while two.lock(f, 0, 1) == GRACE and time.monotonic() < end:
+            time.sleep(0.1)
+        expect(two.lock(f, 0, 10), GRANTED, "nobody has it any more")
+        expect(two.share(20, f, 3, 3), GRANTED, "nor a reservation")
+        suite.c.close()
+    finally:
+        status, said = server.stop()
+    expect((status, said.count("ERROR")), (0, 0), said)
+
+
+def settling(lockd):
+    """What is taken from a client that was silent is nobody's until its record is gone: here that
+    takes a second."""
+    server = rpc.MemoryServer(lease=1)
+    try:
+        heard = len(lockd.heard)
+        suite = Suite(server)
+        f, one, two = suite.file("settles"), suite.one, suite.two
+        quiet, busy = Locker(suite.c, b"quiet"), Locker(suite.c, b"busy")
+        root = quiet.walk("files")
+        file, opened = quiet.open(root, "settles")
+        quiet.lock(file, WRITE, 0, 10, opened, b"p")
+        _, mine = busy.open(root, "settles")
+        expect(one.lock(f, 300, 1), GRANTED, "LOCK: a record")
+        server.order("slow 1000")
+        time.sleep(1.2)
+        busy.ops(u32(24))
+        begun = time.monotonic()
+        expect(one.lock(f, 0, 10, block=1), BLOCKED, "waits for the silent one's")
+        expect(busy.lock(file, WRITE, 100, 10, mine, b"b"), DELAY, "LOCK of v4")
+        expect(busy.open(root, "settles"), DELAY, "OPEN")
+        expect(two.lock(f, 200, 1), GRACE, "LOCK of NLM")
+        expect(one.lock(f, 0, 10, block=1), GRACE, "asked again")
+        expect(len(lockd.heard), heard, "nobody is told yet")
+        assert time.monotonic() - begun < 0.8, "this machine is too slow to see it"
+        assert lockd.wait(heard + 1), "told"
+        assert time.monotonic() - begun > 0.9, "before the record was gone"
+        expect(len(busy.lock(file, WRITE, 100, 10, mine, b"b")), 16, "LOCK of v4")
+        expect(two.lock(f, 200, 1), GRANTED, "LOCK of NLM")
+        suite.c.close()
+    finally:
+        server.stop()
 
 
 def restart(folder, lockd):
@@ -256,22 +368,26 @@ def restart(folder, lockd):
             f = rpc.Nfs3(c).create(root, "locked", mode=0o644).handle
         one = Host(port, HOSTS[0])
         expect(one.lock(f, 0, 10), GRANTED, "LOCK")
-        one.c.close()
-        server.process.send_signal(signal.SIGKILL)
-        server.process.wait()
-        server, port = start()
-        told = lockd.wait(heard + 1)
-        assert told and told[:3] == ("notify", 6, b"127.0.0.1") and told[3] % 2, told
-        one, two = (Host(port, host) for host in HOSTS)
-        expect(two.lock(f, 0, 1), GRACE, "LOCK in grace")
-        expect(two.lock(f, 0, 1, reclaim=1), GRACE, "it had none")
-        expect(one.lock(f, 0, 10, reclaim=1), GRANTED, "reclaimed")
-        end = time.monotonic() + 10
-        while two.lock(f, 0, 1) == GRACE and time.monotonic() < end:
-            time.sleep(0.1)
-        expect(two.lock(f, 0, 1), DENIED, "it is locked as before")
+        for life in (1, 2):  # what was claimed can be claimed again
+            one.c.close()
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+            server, port = start()
+            told = lockd.wait(heard + life)
+            assert told and told[:3] == ("notify", 6, b"127.0.0.1") and told[3] % 2, (life, told)
+            one, two = (Host(port, host) for host in HOSTS)
+            expect(two.lock(f, 0, 1), GRACE, "LOCK in grace")
+            if life == 1:
+                expect(two.lock(f, 0, 1, reclaim=1), GRACE, "it had none")
+            expect(one.lock(f, 0, 10, reclaim=1), GRANTED, "reclaimed")
+            end = time.monotonic() + 10
+            while two.lock(f, 0, 1) == GRACE and time.monotonic() < end:
+                time.sleep(0.1)
+            expect(two.lock(f, 0, 1), DENIED, "it is locked as before")
+            expect(one.lock(f, 0, 10, reclaim=1), GRACE, "too late to reclaim")
+            two.c.close()
+        two = Host(port, HOSTS[1])
         expect(two.lock(f, 10, 1), GRANTED, "the rest is free")
-        expect(one.lock(f, 0, 10, reclaim=1), GRACE, "too late to reclaim")
         expect(server.stop(), 0, "the daemon stops cleanly")
     finally:
         server.stop()
@@ -284,12 +400,14 @@ def test(t):
     server = rpc.MemoryServer()
     try:
         suite = Suite(server)
-        for name in ("programs", "ranges", "with_v4", "host_restarts"):
+        for name in ("programs", "ranges", "with_v4", "host_restarts", "secure", "strangers"):
             case(t, name, getattr(suite, name))
         case(t, "waiting", lambda: suite.waiting(lockd))
     finally:
         status, said = server.stop()
     t.point(status == 0, "the server ends cleanly", said)
+    case(t, "withdrawn and back", lambda: withdrawn(lockd))
+    case(t, "settling", lambda: settling(lockd))
     folder = tempfile.mkdtemp(prefix="granary-nlm-")
     try:
         case(t, "killed and restarted", lambda: restart(folder, lockd))

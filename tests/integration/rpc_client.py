@@ -414,6 +414,18 @@ class MemoryServer:
     def connect(self, **how):
         return Connection(self.port, **how)
 
+    def order(self, line):
+        """See nfs_server.c."""
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+        said = self.process.stdout.readline()
+        assert said == b"DONE\n", said
+
+    def resident(self):
+        """Bytes of memory it uses."""
+        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def stop(self):
         """Its exit status, and what it said."""
         try:

@@ -47,6 +47,38 @@ static void disks_draw(struct profile *profile, struct rng *rng)
 	profile->ios_between = 250;
 }
 
+/* Snapshots at the edges: with an older root, and beside writes that have no record. */
+static void draw_snapshot_case(struct profile *profile, struct rng *rng)
+{
+	unsigned kind = (unsigned)rng_below(rng, 12);
+
+	if (kind > 1)
+		return;
+	profile->volumes = 1;
+	profile->volume_size = 2 << 20;
+	profile->size_class = 0;
+	profile->clients = (unsigned)rng_range(rng, 4, 8);
+	profile->manage = profile->checkpoints = profile->scrubs = profile->discards = 0;
+	profile->atomic = profile->reads = profile->slow_fua = profile->family = 0;
+	profile->snapshots = 400;
+	profile->hot = 950;
+	profile->hot_bytes = 65536;
+	profile->turns = false;
+	profile->operations = 1500;
+	profile->ios_between = 60;
+	if (kind == 0) { /* what a deleted one had is overwritten before the next root */
+		profile->checksum = VOLUME_CHECKSUM_STANDARD;
+		profile->rewinds = 2;
+		profile->after_deletions = true;
+		profile->volume_size = 1 << 20;
+		profile->snapshots = 40;
+		profile->hot = 0;
+	} else { /* overwrites without records that take longer than a checkpoint */
+		profile->checksum = VOLUME_CHECKSUM_OFF;
+		profile->slow_writes = 40;
+	}
+}
+
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
 {
 	struct rng rng = {rng_mix(seed ^ 0x70726f66)};
@@ -153,8 +185,14 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x736e6170); /* no other draw depends on it */
 	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 3))
 		profile->snapshots = (unsigned)rng_range(&rng, 4, 60);
+	rng.state = rng_mix(seed ^ 0x66616d69);
+	if (profile->snapshots && rng_one_in(&rng, 2))
+		profile->family = 500;
+	if (!subject->only_data && !profile->calm && !profile->full)
+		draw_snapshot_case(profile, &rng);
 	rng.state = rng_mix(seed ^ 0x16000000);
-	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 4))
+	if (!subject->only_data && !profile->calm && !profile->after_deletions &&
+	    !profile->slow_writes && rng_one_in(&rng, 4))
 		disks_draw(profile, &rng);
 	if (!profile->full)
 		return;
@@ -321,7 +359,7 @@ static void volume_found(struct life *life, struct volume *volume)
 		model_volume_created(life->model, (unsigned)index, volume->identity.uuid, 0);
 	else if (known->state == MODEL_DELETING)
 		model_volume_deleted(life->model, (unsigned)index, -EIO);
-	if (known->new_size != known->size)
+	if (known->new_size != known->size && !known->rolling)
 		model_volume_resized(life->model, (unsigned)index,
 				     volume_size(volume) == known->new_size ? 0 : -EIO);
 	if (known->new_name[0])
@@ -367,6 +405,7 @@ void life_match_volumes(struct life *life)
 		else
 			model_volume_deleted(life->model, i, 0);
 	}
+	life_family_match(life);
 	life_snapshots_match(life);
 }
 
@@ -388,12 +427,24 @@ static bool nearly_full(struct life *life)
 	return info.free_bytes < info.size_bytes / 8;
 }
 
+/* May want of space end it? A write; a discard only where it cuts a slot that a snapshot may
+ * hold, or did: what a deleted one held is given back in the background. */
+static bool takes_space(const struct life *life, const struct client *client)
+{
+	const struct volume_request *request = &client->request;
+	uint64_t edges = request->offset | (request->offset + request->length);
+
+	return request->op == VOLUME_WRITE ||
+	       (request->op == VOLUME_DISCARD && edges % VOLUME_SLOT != 0 &&
+		life->model->volumes[client->volume].shares);
+}
+
 static void client_failed(struct client *client, int result)
 {
 	struct life *life = client->life;
 	const struct volume_request *request = &client->request;
 
-	if (result == -ENOSPC && request->op == VOLUME_WRITE &&
+	if (result == -ENOSPC && takes_space(life, client) &&
 	    (life->profile->full || nearly_full(life)))
 		return;
 	life->failures++;
@@ -813,10 +864,6 @@ static void start_manage(struct life *life)
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
 		break;
-	case MANAGE_SNAPSHOT:
-	case MANAGE_SNAPSHOT_DELETE:
-		life_snapshot_start(life);
-		break;
 	case MANAGE_DISK:
 		start_disk(life);
 		break;
@@ -824,10 +871,12 @@ static void start_manage(struct life *life)
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
 		call_done(&life->call, 0);
 		break;
+	default:
+		life_snapshot_start(life);
 	}
 }
 
-static void manage_name(struct life *life)
+void life_manage_name(struct life *life)
 {
 	bool taken;
 
@@ -851,7 +900,7 @@ static uint64_t draw_size(struct life *life)
 	return rng_range(&life->rng, (1 << 20) / 4096, most / 4096) * 4096;
 }
 
-static unsigned volumes_here(const struct life *life)
+unsigned life_volumes_here(const struct life *life)
 {
 	unsigned count = 0;
 
@@ -862,7 +911,7 @@ static unsigned volumes_here(const struct life *life)
 
 static void manage_create(struct life *life)
 {
-	manage_name(life);
+	life_manage_name(life);
 	life->manage_size = draw_size(life);
 	life->manage_volume =
 	    model_volume_create(life->model, life->manage_name, life->manage_size);
@@ -876,14 +925,14 @@ static void manage_resize(struct life *life, struct model_volume *volume)
 
 static void manage_rename(struct life *life, struct model_volume *volume)
 {
-	manage_name(life);
+	life_manage_name(life);
 	memcpy(volume->new_name, life->manage_name, sizeof(volume->new_name));
 }
 
 /* Decide on something to manage; it is sent when its volume is quiet. */
 static void manage_plan(struct life *life)
 {
-	unsigned count = volumes_here(life);
+	unsigned count = life_volumes_here(life);
 	int volume = choose_volume(life);
 
 	life->manage_sent = false;
@@ -922,6 +971,8 @@ static void manage_send(struct life *life)
 		manage_resize(life, volume);
 	else if (life->manage == MANAGE_RENAME)
 		manage_rename(life, volume);
+	else if (life->manage == MANAGE_ROLLBACK)
+		life_rollback_begin(life);
 	life->manage_sent = true;
 	life_call(life, start_manage);
 }
@@ -949,8 +1000,9 @@ static void manage_ended(struct life *life)
 		life->handles[volume] = result ? NULL : life->call.volume;
 	} else if (life->manage == MANAGE_DELETE) {
 		model_volume_deleted(life->model, volume, result);
-		if (result == 0)
-			life->handles[volume] = NULL;
+		if (result != 0) /* it is still ours, to be given up as always */
+			volume_unref(life->handles[volume]);
+		life->handles[volume] = NULL;
 	} else if (life->manage == MANAGE_RESIZE) {
 		model_volume_resized(life->model, volume, result);
 	} else if (life->manage == MANAGE_RENAME) {
@@ -986,22 +1038,24 @@ static void manage_work(struct life *life, bool more)
 	} else if (idle && more && life->profile->snapshots &&
 		   rng_below(&life->rng, 4000) < life->profile->snapshots &&
 		   life_snapshot_plan(life)) {
-		life->manage_sent = true;
-		life_call(life, start_manage);
+		life->manage_sent = life->manage != MANAGE_ROLLBACK; /* that one waits */
+		if (life->manage_sent)
+			life_call(life, start_manage);
 	} else if (idle && more && life->profile->disks &&
 		   rng_below(&life->rng, 4000) < life->profile->disks && disk_plan(life)) {
 		life->manage_sent = true;
 		life_call(life, start_manage);
 	} else if (idle && more &&
-		   (volumes_here(life) == 0 ||
+		   (life_volumes_here(life) == 0 ||
 		    rng_below(&life->rng, 4000) < life->profile->manage ||
-		    (volumes_here(life) < life->profile->volumes && rng_one_in(&life->rng, 20))))
+		    (life_volumes_here(life) < life->profile->volumes &&
+		     rng_one_in(&life->rng, 20))))
 		manage_plan(life);
 }
 
 void life_work(struct life *life, bool more)
 {
-	manage_work(life, more && !(life->single && volumes_here(life)));
+	manage_work(life, more && !(life->single && life_volumes_here(life)));
 	for (unsigned i = 0; i < (life->single ? 1 : life->profile->clients) && more; i++) {
 		if (!life->clients[i].busy && rng_one_in(&life->rng, 3))
 			client_work(&life->clients[i]);

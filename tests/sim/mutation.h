@@ -10,4 +10,15 @@ bool mutation_disable(const char *name);
 /* How often the engine asked for the disabled line: 0 = the runs never came by it. */
 unsigned long mutation_hits(void);
 
+/* The lines of a room: the table in the comment of its order.h, " * name   file.c   what it keeps".
+ * mutation_table_read: false when there is none. mutation_table_agrees: the table and every
+ * ORDER(name) of the sources that @pattern (a glob) names are the same; what is not is printed. */
+#define MUTATION_NAMES_MAX 128
+struct mutation_table {
+	char name[MUTATION_NAMES_MAX][64];
+	unsigned count;
+};
+bool mutation_table_read(struct mutation_table *table, const char *path);
+bool mutation_table_agrees(const struct mutation_table *table, const char *pattern);
+
 #endif

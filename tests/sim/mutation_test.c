@@ -9,7 +9,6 @@
  *
  * granary-test: timeout=900 asan=never */
 #include <getopt.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +16,7 @@
 #include "tests/sim/campaign.h"
 #include "tests/sim/mutation.h"
 
-#define NAMES_MAX 128
-
-static char names[NAMES_MAX][64];
-static unsigned name_count;
+static struct mutation_table table;
 static uint64_t first_seed = 1, runs_max = UINT64_MAX;
 
 /* Seeds that have caught a mutant which others take long to: tried first. When the simulator or
@@ -29,86 +25,13 @@ static const struct {
 	const char *name;
 	uint64_t seed;
 } hints[] = {
-    {"remap_waits_for_confirm", 13},      {"quarantine_waits_for_confirm", 10},
-    {"checkpoint_waits_for_data", 10},    {"superblock_fua", 5},
-    {"replay_reverts_whole_group", 5},    {"shared_is_redirected", 5},
-    {"shared_is_not_freed", 5},           {"shared_node_is_kept", 5},
-    {"retired_until_next_root", 32},      {"moved_in_both_roots", 11},
-    {"label_wiped_after_both_roots", 11},
+    {"remap_waits_for_confirm", 13},   {"quarantine_waits_for_confirm", 10},
+    {"checkpoint_waits_for_data", 10}, {"superblock_fua", 5},
+    {"replay_reverts_whole_group", 5}, {"shared_is_redirected", 5},
+    {"shared_is_not_freed", 5},        {"shared_node_is_kept", 5},
+    {"retired_until_next_root", 32},   {"snapshot_waits_for_unsummed", 14},
+    {"moved_in_both_roots", 11},       {"label_wiped_after_both_roots", 11},
 };
-
-static bool known(const char *name)
-{
-	for (unsigned i = 0; i < name_count; i++) {
-		if (strcmp(names[i], name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* The table in the comment of order.h: " * name   file.c   what it keeps". */
-static bool read_table(const char *path)
-{
-	FILE *file = fopen(path, "r");
-	char line[300], name[64], source[64];
-
-	if (!file)
-		return false;
-	while (fgets(line, sizeof(line), file) && name_count < NAMES_MAX) {
-		if (sscanf(line, " * %63[a-z0-9_] %63[a-z0-9_.]", name, source) != 2)
-			continue;
-		if (strlen(source) > 2 && strcmp(source + strlen(source) - 2, ".c") == 0 &&
-		    !known(name))
-			memcpy(names[name_count++], name, sizeof(name));
-	}
-	fclose(file);
-	return name_count > 0;
-}
-
-/* Every ORDER(name) in @path is in the table; @used notes which. */
-static bool source_agrees(const char *path, bool *used)
-{
-	FILE *file = fopen(path, "r");
-	char line[400], name[64];
-	bool right = file != NULL;
-
-	while (file && fgets(line, sizeof(line), file)) {
-		const char *at = line;
-
-		while ((at = strstr(at, "ORDER(")) != NULL) {
-			at += strlen("ORDER(");
-			if (sscanf(at, "%63[a-z0-9_])", name) != 1 || strcmp(name, "name") == 0)
-				continue;
-			if (!known(name)) {
-				printf("# %s: %s is not in the table\n", path, name);
-				right = false;
-			}
-			for (unsigned i = 0; i < name_count; i++)
-				used[i] |= strcmp(names[i], name) == 0;
-		}
-	}
-	if (file)
-		fclose(file);
-	return right;
-}
-
-static bool sources_agree(void)
-{
-	bool used[NAMES_MAX] = {false}, right = true;
-	glob_t sources;
-
-	if (glob("volumes/*.c", 0, NULL, &sources) != 0)
-		return false;
-	for (size_t i = 0; i < sources.gl_pathc; i++)
-		right &= source_agrees(sources.gl_pathv[i], used);
-	globfree(&sources);
-	for (unsigned i = 0; i < name_count; i++) {
-		if (!used[i])
-			printf("# %s is in the table and nowhere else\n", names[i]);
-		right &= used[i];
-	}
-	return right;
-}
 
 static struct campaign campaign_of(const char *options, unsigned seconds)
 {
@@ -201,17 +124,17 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	right = read_table("volumes/order.h");
+	right = mutation_table_read(&table, "volumes/order.h");
 	printf("%s %u - volumes/order.h lists %u ordering lines\n", right ? "ok" : "not ok",
-	       ++number, name_count);
-	listed = sources_agree();
+	       ++number, table.count);
+	listed = mutation_table_agrees(&table, "volumes/*.c");
 	printf("%s %u - the sources and the table name the same lines\n", listed ? "ok" : "not ok",
 	       ++number);
 	right = try_whole(++number) && right && listed;
-	for (unsigned i = 0; i < name_count; i++) {
-		if (only && strcmp(only, names[i]) != 0)
+	for (unsigned i = 0; i < table.count; i++) {
+		if (only && strcmp(only, table.name[i]) != 0)
 			continue;
-		right &= try_mutant(++number, names[i], seconds);
+		right &= try_mutant(++number, table.name[i], seconds);
 	}
 	printf("1..%u\n", number);
 	return right ? 0 : 1;

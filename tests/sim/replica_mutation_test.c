@@ -4,6 +4,7 @@
  * the damage.
  *
  *	replica_mutation_test [--only NAME] [--seed S] [--runs N] */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,45 +15,40 @@
 #include "tests/sim/mutation.h"
 #include "tests/sim/replica_campaign.h"
 
-#define RUNS 400u
+#define RUNS       400u
+#define RUNS_WHOLE 40u
 
-static const char *const names[] = {
-    "overlapping_changes_take_turns",
-    "unlogged_change_is_marked",
-    "fall_back_marks_the_log",
-    "seal_waits_for_flight",
-    "sync_takes_before_it_reads",
-    "cut_sync_is_marked_again",
-    "ack_before_drop",
-    "staging_flush_before_seal",
-    "members_flush_before_applied",
-    "apply_waits_for_seal",
-};
-#define COUNT (sizeof names / sizeof *names)
+static struct mutation_table table;
 
-/* In a process of its own: a mutant may do anything. */
+enum { SEEN, NOT_SEEN, NEITHER };
+
+/* @name: the line that is left out, "" for none. */
 static int hunt(const char *name, unsigned long seed, unsigned long runs)
 {
 	char complaint[400];
 
-	if (!mutation_disable(name)) {
+	if (!mutation_disable(name[0] ? name : NULL)) {
 		printf("# this is no mutation build\n");
-		return 2;
+		return NEITHER;
 	}
 	log_set_level(LOG_LEVEL_ERROR);
 	for (unsigned long i = 0; i < runs; i++) {
 		if (!replica_run(seed + i, complaint)) {
 			printf("# %s: seed %lu: %s\n", name, seed + i, complaint);
-			return 0;
+			return SEEN;
 		}
 	}
-	printf("# %s: not seen in %lu runs, asked for %lu times\n", name, runs, mutation_hits());
-	return 1;
+	if (name[0])
+		printf("# %s: not seen in %lu runs, asked for %lu times\n", name, runs,
+		       mutation_hits());
+	return NOT_SEEN;
 }
 
-static bool caught(const char *name, unsigned long seed, unsigned long runs)
+/* In a process of its own: a mutant may do anything. A failed assertion is damage seen; to be
+ * killed for want of memory is not. */
+static int hunt_apart(const char *name, unsigned long seed, unsigned long runs)
 {
-	int status = 0;
+	int status = 0, signal;
 	pid_t child;
 
 	fflush(stdout);
@@ -64,15 +60,27 @@ static bool caught(const char *name, unsigned long seed, unsigned long runs)
 		_exit(result);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
-		return false;
-	return WIFSIGNALED(status) || WEXITSTATUS(status) == 0;
+		return NEITHER;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	signal = WTERMSIG(status);
+	return signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS ? SEEN : NEITHER;
+}
+
+static unsigned count, bad;
+
+static void point(bool good, const char *subject, const char *says)
+{
+	count++;
+	bad += !good;
+	printf("%s %u - %s: %s\n", good ? "ok" : "not ok", count, subject, says);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
 	unsigned long seed = 1, runs = RUNS;
-	unsigned count = 0, bad = 0;
 
 	for (int i = 1; i + 1 < argc; i += 2) {
 		if (strcmp(argv[i], "--only") == 0)
@@ -82,16 +90,17 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--runs") == 0)
 			runs = strtoul(argv[i + 1], NULL, 0);
 	}
-	for (unsigned i = 0; i < COUNT; i++) {
-		bool good;
-
-		if (only && strcmp(only, names[i]) != 0)
-			continue;
-		good = caught(names[i], seed, runs);
-		bad += !good;
-		printf("%s %u - without %s the image is wrong, and that is seen\n",
-		       good ? "ok" : "not ok", ++count, names[i]);
-	}
+	point(mutation_table_read(&table, "replication/order.h"), "replication/order.h",
+	      "lists the ordering lines");
+	point(mutation_table_agrees(&table, "replication/*.c"), "the sources",
+	      "name the same lines as the table");
+	/* Or the catches below mean nothing. */
+	point(hunt_apart("", seed, RUNS_WHOLE) == NOT_SEEN, "with every line in place",
+	      "nothing is wrong");
+	for (unsigned i = 0; i < table.count; i++)
+		if (!only || strcmp(only, table.name[i]) == 0)
+			point(hunt_apart(table.name[i], seed, runs) == SEEN, table.name[i],
+			      "left out the image is wrong, and that is seen");
 	printf("1..%u\n", count);
 	return bad != 0;
 }

@@ -318,6 +318,25 @@ static void files_of_a_bond(void **state)
 	json_decref(object);
 }
 
+/* Name servers are asked for when no link is described, too. */
+static void servers_without_links(void **state)
+{
+	json_t *object = json_loads("{\"dns\":[\"192.0.2.53\"],\"links\":[]}", 0, NULL);
+	static struct settings settings;
+
+	(void)state;
+	settings_default(&settings);
+	rendered[0] = '\0';
+	assert_int_equal(render(&settings, collect, NULL, NULL), 0);
+	assert_null(strstr(rendered, ".network"));
+	assert_int_equal(settings_parse(object, &settings, NULL), 0);
+	assert_int_equal(render(&settings, collect, NULL, NULL), 0);
+	assert_non_null(strstr(rendered, "== systemd/network/10-granary-~others.network\n[Match]\n"
+					 "Type=ether\nKind=!*\n[Network]\nDHCP=yes\n"));
+	assert_non_null(strstr(rendered, "\nDNS=192.0.2.53\n[DHCPv4]\n"));
+	json_decref(object);
+}
+
 static void firewall_follows(void **state)
 {
 	json_t *status = json_loads("{\"endpoints\":[{\"port\":3270},{\"port\":443},{\"port\":0},"
@@ -349,6 +368,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_bad_file_is_set_aside, setup, teardown),
 	    cmocka_unit_test(refusals),
 	    cmocka_unit_test(files_of_a_bond),
+	    cmocka_unit_test(servers_without_links),
 	    cmocka_unit_test(firewall_follows),
 	};
 	int failed;

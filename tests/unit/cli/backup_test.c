@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,12 +120,84 @@ static void in_use(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+static bool rename_fails;
+
+/* In the place of libc's: the power goes there. */
+int rename(const char *from, const char *to)
+{
+	if (rename_fails) {
+		errno = EIO;
+		return -1;
+	}
+	return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+static void put(const char *folder, const char *name, const char *text)
+{
+	char path[96];
+	FILE *file;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static bool holds(const char *folder, const char *name, const char *text)
+{
+	char path[96], line[64] = "";
+	FILE *file;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	file = fopen(path, "r");
+	if (!file)
+		return false;
+	if (!fgets(line, sizeof line, file))
+		line[0] = '\0';
+	fclose(file);
+	return strcmp(line, text) == 0;
+}
+
+/* What is there stays until what comes is there; a log left over is not applied to it. */
+static void replaced_at_once(void **state)
+{
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[96];
+	static const char *const all[] = {"granaryd.lock", "config.db", "web/key.pem", "web",
+					  "host"};
+	struct backup backup = example();
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db", "the old one");
+	put(folder, "config.db-wal", "its log");
+	put(folder, "replication.db", "a pairing");
+	put(folder, "nfs-identity", "somebody");
+	rename_fails = true;
+	assert_int_equal(backup_put(folder, &backup, &err), -EIO);
+	rename_fails = false;
+	assert_true(holds(folder, "config.db", "the old one"));
+	assert_int_equal(backup_put(folder, &backup, &err), 0);
+	assert_true(holds(folder, "config.db", "the configuration"));
+	assert_false(holds(folder, "config.db-wal", "its log"));
+	assert_false(holds(folder, "replication.db", "a pairing"));
+	assert_false(holds(folder, "nfs-identity", "somebody"));
+	backup_free(&backup);
+	for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, all[i]);
+		assert_int_equal(remove(path), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(comes_back, seal, unseal),
 	    cmocka_unit_test_setup_teardown(refusals, seal, unseal),
 	    cmocka_unit_test(in_use),
+	    cmocka_unit_test(replaced_at_once),
 	};
 
 	return cmocka_run_group_tests_name("cli/backup", tests, NULL, NULL);

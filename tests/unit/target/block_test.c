@@ -169,6 +169,7 @@ static void fua(void **state)
 	/* no write cache: every write is durable */
 	memcpy(io0.out, "\0\0\0\0\x08\x12\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
 	assert_good(RUN(rig.a, 24, 0x15, 0x10, 0, 0, 24));
+	assert_int_equal(rig.test->flushes, 5); /* what the cache held is durable by now */
 	assert_good(write16(0, 1, 0));
 	assert_int_equal(rig.test->fua, 3);
 }

@@ -264,6 +264,41 @@ static void waiting_is_cancelled_and_let_go(void **state)
 	volume_unref(&a);
 }
 
+static void fill_step(void)
+{
+	struct volume_limits limits = {.iops = 10, .burst_ms = 100};
+
+	assert_int_equal(volume_set_limits(&a, &limits, NULL), 0);
+	for (unsigned i = 0; i < 40; i++)
+		submit(&jobs[i], &a, VOLUME_WRITE);
+}
+
+static void cancel_all_step(void)
+{
+	for (unsigned i = 0; i < 40; i++)
+		volume_cancel(&jobs[i].request);
+}
+
+/* With the last that waited goes the timer; else it would look into what is freed by now. */
+static void cancelled_leave_no_timer(void **state)
+{
+	uint64_t begun;
+
+	(void)state;
+	volume_init(&a, 'a', NULL);
+	on_loop(fill_step);
+	on_loop(cancel_all_step);
+	while (finished + held_count < 40)
+		loop_poll(loop, 0);
+	on_loop(drain);
+	assert_int_equal(finished, 40);
+	volume_unref(&a);
+	begun = loop_now(loop);
+	while (loop_now(loop) - begun < 250000000u)
+		loop_poll(loop, 50000000);
+	assert_int_equal(finished, 40);
+}
+
 static void bad_limits_are_refused(void **state)
 {
 	struct volume_limits slow = {.bandwidth = 100}, long_burst = {.iops = 1, .burst_ms = 60001};
@@ -409,6 +444,7 @@ int main(void)
 	    cmocka_unit_test(buckets_lend_to_the_large),
 	    cmocka_unit_test_setup_teardown(limits_hold_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(waiting_is_cancelled_and_let_go, setup, teardown),
+	    cmocka_unit_test_setup_teardown(cancelled_leave_no_timer, setup, teardown),
 	    cmocka_unit_test_setup_teardown(bad_limits_are_refused, setup, teardown),
 	    cmocka_unit_test_setup_teardown(alone_nothing_is_held_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(one_can_not_starve_another, setup, teardown),

@@ -1,197 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/volumes/bench_pool.h"
+#include "tests/unit/volumes/bench_snapshot.h"
 
 /* Snapshots and clones over real files: what they hold, over writes, deletions and reopening. */
-
-#define POOL_SIZE   (96ull << 20)
-#define VOLUME_SIZE (8ull << 20)
-
-static char images[8][VOLUME_SIZE];
-static char room[1 << 20] __attribute__((aligned(4096)));
-static uint64_t random_state = 88172645463325252ull;
-
-static uint64_t draw(uint64_t below)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state % below;
-}
-
-/* ---- calls ---- */
-static int take(struct bench *bench, struct volume *volume, const char *name)
-{
-	struct snapshot_spec spec = {.volume = volume, .name = name};
-	struct bench_call call = {.call.done = bench_call_done};
-
-	snapshot_create(bench->pool, &spec, 1, &call.call);
-	return bench_ended(bench, &call);
-}
-
-static struct volume *found(struct bench *bench, const char *name)
-{
-	struct volume *volume = pool_find_volume(bench->pool, name);
-
-	assert_non_null(volume);
-	return volume;
-}
-
-static int drop(struct bench *bench, const char *name)
-{
-	struct bench_call call = {.call.done = bench_call_done};
-	struct volume *volume = found(bench, name);
-	int result;
-
-	snapshot_delete(volume, &call.call);
-	result = bench_ended(bench, &call);
-	if (result < 0)
-		volume_unref(volume);
-	return result;
-}
-
-static int remove_volume(struct bench *bench, const char *name)
-{
-	struct bench_call call = {.call.done = bench_call_done};
-	struct volume *volume = found(bench, name);
-	int result;
-
-	volume_delete(volume, &call.call);
-	result = bench_ended(bench, &call);
-	if (result < 0)
-		volume_unref(volume);
-	return result;
-}
-
-static int make_clone(struct bench *bench, const char *snapshot, const char *name,
-		      struct volume **ret_clone)
-{
-	struct bench_call call = {.call.done = bench_call_done};
-	struct volume *from = found(bench, snapshot);
-	int result;
-
-	volume_clone(from, name, &call.call);
-	result = bench_ended(bench, &call);
-	volume_unref(from);
-	*ret_clone = result == 0 ? call.call.volume : NULL;
-	return result;
-}
-
-static int promote(struct bench *bench, struct volume *volume)
-{
-	struct bench_call call = {.call.done = bench_call_done};
-
-	volume_promote(volume, &call.call);
-	return bench_ended(bench, &call);
-}
-
-static int roll_back(struct bench *bench, struct volume *volume, const char *name, const char *keep)
-{
-	struct bench_call call = {.call.done = bench_call_done};
-	struct volume *snapshot = found(bench, name);
-	int result;
-
-	volume_rollback(volume, snapshot, keep, &call.call);
-	result = bench_ended(bench, &call);
-	volume_unref(snapshot);
-	return result;
-}
-
-static uint64_t exclusive(struct bench *bench, const char *name)
-{
-	struct bench_call call = {.call.done = bench_call_done};
-	struct volume *snapshot = found(bench, name);
-	struct snapshot_info info;
-
-	snapshot_measure(snapshot, &call.call);
-	assert_int_equal(bench_ended(bench, &call), 0);
-	assert_true(snapshot_get_info(snapshot, &info));
-	assert_true(info.measured);
-	volume_unref(snapshot);
-	return info.exclusive_bytes;
-}
-
-/* ---- contents ---- */
-static void change(struct bench *bench, struct volume *volume, char *image, unsigned count)
-{
-	struct volume *before = bench->volume;
-
-	bench->volume = volume;
-	while (count--) {
-		uint64_t length = (1 + draw(draw(4) ? 24 : 512)) * 512;
-		uint64_t offset = draw((VOLUME_SIZE - length) / 512) * 512;
-
-		if (draw(8) == 0) {
-			assert_int_equal(bench_discard(bench, offset, length), 0);
-			memset(image + offset, 0, length);
-			continue;
-		}
-		for (uint64_t i = 0; i < length; i += 8) {
-			uint64_t word = draw(UINT64_MAX);
-
-			memcpy(room + i, &word, 8);
-		}
-		memcpy(image + offset, room, length);
-		assert_int_equal(
-		    bench_write(bench, offset, room, length, draw(6) ? 0 : VOLUME_ATOMIC), 0);
-	}
-	bench->volume = before;
-}
-
-static void compare(struct bench *bench, struct volume *volume, const char *image)
-{
-	struct volume *before = bench->volume;
-
-	bench->volume = volume;
-	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room)) {
-		assert_int_equal(bench_read(bench, at, room, sizeof(room)), 0);
-		assert_memory_equal(room, image + at, sizeof(room));
-	}
-	bench->volume = before;
-}
-
-static void compare_named(struct bench *bench, const char *name, const char *image)
-{
-	struct volume *volume = found(bench, name);
-
-	compare(bench, volume, image);
-	volume_unref(volume);
-}
-
-/* Until what is deleted has gone, and its space is free to use. */
-static void settle(struct bench *bench)
-{
-	struct native *native = native_of(bench->pool);
-
-	for (unsigned i = 0; i < 5000 && !list_empty(&native->deleting); i++)
-		loop_poll(bench->loop, 1000000);
-	assert_true(list_empty(&native->deleting));
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(bench_checkpoint(bench), 0);
-	assert_true(list_empty(&native->retired));
-}
-
-static uint64_t used(struct bench *bench)
-{
-	struct pool_info info;
-
-	pool_get_info(bench->pool, &info);
-	return info.used_bytes;
-}
-
-static void begin(struct bench *bench)
-{
-	bench_setup(bench);
-	assert_int_equal(bench_create(bench, 1, POOL_SIZE), 0);
-	assert_int_equal(bench_volume(bench, "v", VOLUME_SIZE), 0);
-	memset(images, 0, sizeof(images));
-}
-
-static void reopen(struct bench *bench)
-{
-	assert_int_equal(bench_close(bench), 0);
-	assert_int_equal(bench_open(bench, 1), 0);
-	bench->volume = found(bench, "v");
-}
 
 /* ---- the tests ---- */
 static void test_straight_path(void **state)
@@ -428,6 +238,323 @@ static void test_rollback(void **state)
 	bench_finish(&bench);
 }
 
+static char other_room[65536] __attribute__((aligned(4096)));
+static char slot_data[32][4096] __attribute__((aligned(4096)));
+
+/* The slots of writes that are under way meanwhile: some beside each other, some far apart. */
+static uint64_t slot_of(unsigned i)
+{
+	return (i * 37ull % 64 * 8 + i % 8) * 4096;
+}
+
+static void start_slot(struct bench *bench, struct bench_io *io, unsigned i)
+{
+	memset(slot_data[i], (int)(0x80 + i), 4096);
+	bench_io_start(bench, io, VOLUME_WRITE, 0, slot_of(i), slot_data[i], 4096);
+}
+
+static bool slot_has(struct bench *bench, const char *name, unsigned i)
+{
+	struct volume *before = bench->volume;
+
+	bench->volume = found(bench, name);
+	assert_int_equal(bench_read(bench, slot_of(i), other_room, 4096), 0);
+	volume_unref(bench->volume);
+	bench->volume = before;
+	return memcmp(other_room, slot_data[i], 4096) == 0;
+}
+
+/* Going back beside I/O: all of it ends, and is either in what was kept or in what came after. */
+#define UNDER_WAY 32u
+
+static void test_rollback_under_way(void **state)
+{
+	struct bench bench;
+	struct bench_io io[UNDER_WAY], read;
+	struct bench_call call = {.call.done = bench_call_done};
+	struct volume *snapshot;
+	unsigned before = 0, after = 0;
+
+	(void)state;
+	begin(&bench);
+	change(&bench, bench.volume, images[0], 60);
+	assert_int_equal(take(&bench, bench.volume, "a"), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	change(&bench, bench.volume, images[0], 60);
+	snapshot = found(&bench, "v@a");
+	/* Half before the call, half while requests are being held back. */
+	for (unsigned i = 0; i < UNDER_WAY / 2; i++)
+		start_slot(&bench, &io[i], i);
+	bench_io_start(&bench, &read, VOLUME_READ, 0, 0, other_room, sizeof(other_room));
+	volume_rollback(bench.volume, snapshot, "kept", &call.call);
+	for (unsigned i = UNDER_WAY / 2; i < UNDER_WAY; i++)
+		start_slot(&bench, &io[i], i);
+	for (unsigned i = 0; i < UNDER_WAY; i++) {
+		bench_wait(&bench, &io[i].done);
+		assert_int_equal(io[i].result, 0);
+	}
+	bench_wait(&bench, &read.done);
+	assert_int_equal(read.result, 0);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	volume_unref(snapshot);
+	/* Each write is in one of the two, whole: what was kept, or what the volume became. */
+	memcpy(images[2], images[0], VOLUME_SIZE);
+	memcpy(images[0], images[1], VOLUME_SIZE);
+	for (unsigned i = 0; i < UNDER_WAY; i++) {
+		bool kept = slot_has(&bench, "v@kept", i), now = slot_has(&bench, "v", i);
+
+		assert_true(kept != now);
+		before += kept;
+		after += now;
+		memcpy(images[kept ? 2 : 0] + slot_of(i), slot_data[i], 4096);
+	}
+	assert_int_equal(before + after, UNDER_WAY);
+	assert_true(before && after);
+	compare(&bench, bench.volume, images[0]);
+	compare_named(&bench, "v@kept", images[2]);
+	compare_named(&bench, "v@a", images[1]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	reopen(&bench);
+	compare(&bench, bench.volume, images[0]);
+	compare_named(&bench, "v@kept", images[2]);
+	bench_finish(&bench);
+}
+
+static int reserved_volume(struct bench *bench, const char *name, uint64_t size, uint64_t reserve)
+{
+	struct volume_spec spec = {.name = name, .size_bytes = size, .reserve_bytes = reserve};
+	struct bench_call call = {.call.done = bench_call_done};
+	int result;
+
+	volume_create(bench->pool, &spec, &call.call);
+	result = bench_ended(bench, &call);
+	if (result == 0)
+		bench->volume = call.call.volume;
+	return result;
+}
+
+/* Writes from @offset on until there is no space; how many bytes it took. */
+static uint64_t fill_up(struct bench *bench, struct volume *volume)
+{
+	struct volume *before = bench->volume;
+	uint64_t at = 0;
+	int result = 0;
+
+	bench->volume = volume;
+	for (; result == 0 && at < volume_size(volume); at += 65536)
+		result = bench_write(bench, at, room, 65536, 0);
+	assert_int_equal(result, -ENOSPC);
+	bench->volume = before;
+	return at;
+}
+
+/* What is reserved is reserved beside snapshots: one that would break the promise is refused, and
+ * after one that does not the volume can be written anew to the last byte. */
+static void test_reserve(void **state)
+{
+	struct bench bench;
+	struct volume *mine, *other;
+
+	(void)state;
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 1, POOL_SIZE), 0);
+	memset(room, 3, sizeof(room));
+	assert_int_equal(reserved_volume(&bench, "v", VOLUME_SIZE, VOLUME_SIZE), 0);
+	mine = bench.volume;
+	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
+		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
+	assert_int_equal(reserved_volume(&bench, "other", 1ull << 30, 0), 0);
+	other = bench.volume;
+	fill_up(&bench, other);
+	bench.volume = mine;
+	assert_int_equal(take(&bench, mine, "a"), -ENOSPC);
+	assert_null(pool_find_volume(bench.pool, "v@a"));
+	/* What it has of its own may be written as before. */
+	assert_int_equal(bench_write(&bench, 0, room, sizeof(room), 0), 0);
+	bench.volume = other;
+	assert_int_equal(bench_discard(&bench, 0, VOLUME_SIZE + (4u << 20)), 0);
+	settle(&bench);
+	assert_int_equal(take(&bench, mine, "a"), 0);
+	assert_true(fill_up(&bench, other) <= VOLUME_SIZE);
+	bench.volume = mine;
+	memset(room, 4, sizeof(room));
+	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
+		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
+	memset(images[1], 3, VOLUME_SIZE);
+	compare_named(&bench, "v@a", images[1]);
+	memset(images[1], 4, VOLUME_SIZE);
+	compare(&bench, mine, images[1]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	volume_unref(other);
+	bench_finish(&bench);
+}
+
+/* Three changes of one checkpoint: a snapshot, a new name of its volume, a snapshot under it. */
+static void test_rename_beside(void **state)
+{
+	struct bench bench;
+	struct snapshot_spec spec = {.name = "s"};
+	struct bench_call calls[3] = {{.call.done = bench_call_done},
+				      {.call.done = bench_call_done},
+				      {.call.done = bench_call_done}};
+
+	(void)state;
+	begin(&bench);
+	change(&bench, bench.volume, images[0], 10);
+	assert_int_equal(take(&bench, bench.volume, "old"), 0);
+	spec.volume = bench.volume;
+	snapshot_create(bench.pool, &spec, 1, &calls[0].call);
+	volume_rename(bench.volume, "w", &calls[1].call);
+	snapshot_create(bench.pool, &spec, 1, &calls[2].call);
+	assert_int_equal(bench_ended(&bench, &calls[0]), 0);
+	assert_int_equal(bench_ended(&bench, &calls[1]), 0);
+	assert_int_equal(bench_ended(&bench, &calls[2]), -EEXIST);
+	assert_null(pool_find_volume(bench.pool, "v@s"));
+	assert_null(pool_find_volume(bench.pool, "v@old"));
+	compare_named(&bench, "w@s", images[0]);
+	compare_named(&bench, "w@old", images[0]);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 1), 0);
+	compare_named(&bench, "w@s", images[0]);
+	compare_named(&bench, "w@old", images[0]);
+	bench_finish(&bench);
+}
+
+static unsigned clones(struct bench *bench, const char *name)
+{
+	struct volume *snapshot = found(bench, name);
+	struct snapshot_info info;
+
+	assert_true(snapshot_get_info(snapshot, &info));
+	volume_unref(snapshot);
+	return info.clones;
+}
+
+/* A clone stands on its snapshot also when what is between them is being deleted. */
+static void test_clone_behind_deleted(void **state)
+{
+	struct bench bench;
+	struct volume *clone, *origin;
+	struct snapshot_info info;
+
+	(void)state;
+	begin(&bench);
+	change(&bench, bench.volume, images[0], 40);
+	assert_int_equal(take(&bench, bench.volume, "s"), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	assert_int_equal(exclusive(&bench, "v@s"), 0);
+	change(&bench, bench.volume, images[0], 40);
+	assert_true(exclusive(&bench, "v@s") > 0);
+	assert_int_equal(make_clone(&bench, "v@s", "c", &clone), 0);
+	origin = found(&bench, "v@s"); /* another one keeps all of it now */
+	assert_true(snapshot_get_info(origin, &info));
+	assert_false(info.measured);
+	volume_unref(origin);
+	assert_int_equal(exclusive(&bench, "v@s"), 0);
+	assert_int_equal(take(&bench, clone, "x"), 0);
+	assert_int_equal(roll_back(&bench, clone, "c@x", "kept"), 0);
+	assert_int_equal(clones(&bench, "v@s"), 1);
+	assert_int_equal(drop(&bench, "c@x"), 0); /* two stand on it: it waits */
+	assert_false(list_empty(&native_of(bench.pool)->deleting));
+	assert_int_equal(clones(&bench, "v@s"), 1);
+	assert_int_equal(drop(&bench, "v@s"), -EBUSY);
+	origin = snapshot_of(clone);
+	assert_string_equal(origin->name, "v@s");
+	volume_unref(origin);
+	assert_int_equal(promote(&bench, clone), 0);
+	compare_named(&bench, "c@s", images[1]);
+	compare(&bench, clone, images[1]);
+	assert_int_equal(drop(&bench, "c@kept"), 0);
+	settle(&bench);
+	assert_int_equal(clones(&bench, "c@s"), 1);
+	compare(&bench, clone, images[1]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	volume_unref(clone);
+	bench_finish(&bench);
+}
+
+/* ---- deletions that fail ---- */
+/* A world in which the next FUA write of one block, a superblock, fails when it is broken. */
+static struct world_ops breaking;
+static const struct world_ops *whole;
+static bool broken;
+static struct disk_request *failing;
+static struct deferred failed;
+
+static void fail_now(struct deferred *deferred)
+{
+	struct disk_request *request = failing;
+
+	(void)deferred;
+	failing = NULL;
+	request->done(request, -EIO);
+}
+
+static void breaking_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
+{
+	if (!broken || request->op != DISK_WRITE || !(request->flags & DISK_FUA) ||
+	    request->length != BLOCK) {
+		whole->disk_submit(loop, disk, request);
+		return;
+	}
+	broken = false;
+	failing = request;
+	deferred_init(&failed, fail_now);
+	loop_defer(loop, &failed);
+}
+
+static int breaking_open(const char *path, unsigned flags, uint64_t size, struct disk **ret_disk,
+			 struct err *err)
+{
+	int result = whole->disk_open(path, flags, size, ret_disk, err);
+
+	if (result == 0)
+		(*ret_disk)->world = &breaking;
+	return result;
+}
+
+static void begin_breaking(struct bench *bench)
+{
+	bench_setup(bench);
+	loop_destroy(bench->loop);
+	whole = bench->world;
+	breaking = *whole;
+	breaking.disk_open = breaking_open;
+	breaking.disk_submit = breaking_submit;
+	bench->world = &breaking;
+	assert_int_equal(loop_create(bench->world, &bench->loop, &bench->err), 0);
+	assert_int_equal(bench_create(bench, 1, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(bench, "v", VOLUME_SIZE), 0);
+}
+
+/* The caller keeps its reference, and gives it up as after any other failure. */
+static void test_delete_fails(void **state)
+{
+	for (unsigned which = 0; which < 2; which++) {
+		struct bench bench;
+		struct volume *volume;
+		struct bench_call call = {.call.done = bench_call_done};
+
+		(void)state;
+		begin_breaking(&bench);
+		assert_int_equal(take(&bench, bench.volume, "a"), 0);
+		volume_unref(bench.volume);
+		assert_int_equal(bench_volume(&bench, "w", VOLUME_SIZE), 0);
+		volume_unref(bench.volume);
+		bench.volume = NULL;
+		broken = true;
+		volume = found(&bench, which ? "v@a" : "w");
+		if (which)
+			snapshot_delete(volume, &call.call);
+		else
+			volume_delete(volume, &call.call);
+		assert_int_equal(bench_ended(&bench, &call), -EIO);
+		assert_int_equal(volume->refs, 1);
+		volume_unref(volume);
+		bench_finish(&bench);
+	}
+}
+
 /* What the diff does not name is equal, and it names nothing else that is not changed by slots. */
 static void check_diff(struct bench *bench, const char *from, const char *to, const char *before,
 		       const char *after)
@@ -569,10 +696,19 @@ static void test_group(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_straight_path), cmocka_unit_test(test_many),
-	    cmocka_unit_test(test_space),         cmocka_unit_test(test_clones),
-	    cmocka_unit_test(test_rollback),      cmocka_unit_test(test_diff),
-	    cmocka_unit_test(test_hold),          cmocka_unit_test(test_group),
+	    cmocka_unit_test(test_straight_path),
+	    cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_space),
+	    cmocka_unit_test(test_clones),
+	    cmocka_unit_test(test_rollback),
+	    cmocka_unit_test(test_diff),
+	    cmocka_unit_test(test_hold),
+	    cmocka_unit_test(test_group),
+	    cmocka_unit_test(test_rollback_under_way),
+	    cmocka_unit_test(test_reserve),
+	    cmocka_unit_test(test_rename_beside),
+	    cmocka_unit_test(test_clone_behind_deleted),
+	    cmocka_unit_test(test_delete_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What several verbs are given: names of objects in a pool, secrets in files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+int command_split(const char *text, const char *what, struct object_name *ret_name)
+{
+	const char *slash = strchr(text, '/');
+	size_t length = slash ? (size_t)(slash - text) : 0;
+
+	if (length == 0 || length >= sizeof ret_name->pool || !slash[1] || strchr(slash + 1, '/'))
+		return command_fail("a %s is named POOL/NAME, not %s", what, text);
+	memcpy(ret_name->pool, text, length);
+	ret_name->pool[length] = '\0';
+	ret_name->name = slash + 1;
+	return 0;
+}
+
+int command_secret(const char *path, const char *what, size_t least, size_t most,
+		   char text[COMMAND_SECRET_MAX + 1])
+{
+	char read_bytes[COMMAND_SECRET_MAX + 3]; /* with a line end */
+	size_t length = 0;
+	ssize_t got;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), error;
+
+	if (fd < 0)
+		return command_fail("%s: %s", path, strerror(errno));
+	while ((got = read(fd, read_bytes + length, sizeof read_bytes - length)) > 0)
+		length += (size_t)got;
+	error = errno;
+	close(fd);
+	if (got < 0)
+		return command_fail("%s: %s", path, strerror(error));
+	if (length && read_bytes[length - 1] == '\n')
+		length--;
+	if (length && read_bytes[length - 1] == '\r')
+		length--;
+	if (length >= least && length <= most && !memchr(read_bytes, '\0', length)) {
+		memcpy(text, read_bytes, length);
+		text[length] = '\0';
+		explicit_bzero(read_bytes, sizeof read_bytes);
+		return 0;
+	}
+	explicit_bzero(read_bytes, sizeof read_bytes);
+	return command_fail("%s: a %s has %zu to %zu bytes of text", path, what, least, most);
+}
