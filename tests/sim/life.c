@@ -832,10 +832,12 @@ static void start_disk(struct life *life)
 	pool_evacuate(life->pool, life->manage_path, action, &life->call);
 }
 
-/* The others have not enough room, or it is the first one, or there are no rows left. */
+/* The others have not enough room, or it is the first one, or there are no rows left; or a reader
+ * still looks at what was given up. */
 static bool disk_refused(const struct life *life, int result)
 {
-	return life->manage == MANAGE_DISK && (result == -ENOSPC || result == -EINVAL);
+	return life->manage == MANAGE_DISK &&
+	       (result == -ENOSPC || result == -EINVAL || result == -EBUSY);
 }
 
 static void start_manage(struct life *life)
