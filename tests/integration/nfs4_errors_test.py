@@ -74,7 +74,7 @@ def by_kind(minor):
         "GETATTR": (u32(9) + bitmap(1, 4), OK, OK, OK, OK, OK),
         "GETFH": (GETFH, OK, OK, OK, OK, OK),
         "LOOKUP": (lookup("x"), NOENT, NOTDIR, SYMLINK, NOTDIR, NOENT),
-        "LOOKUPP": (u32(16), OK, NOTDIR, (NOTDIR, SYMLINK), NOTDIR, NOENT),
+        "LOOKUPP": (u32(16), OK, NOTDIR, NOTDIR, NOTDIR, NOENT),
         "NVERIFY": (u32(17) + bitmap(1) + opaque(u32(9)), OK, OK, OK, OK, OK),
         "READ": (read_op(), ISDIR, OK, link, fifo, ISDIR),
         "READDIR": (readdir_op(), OK, NOTDIR, NOTDIR, NOTDIR, OK),
@@ -347,6 +347,16 @@ class Suite:
                        XDEV, "LINK into another share")
             self.check(wrong, self.status(minor, putfh(self.root), u32(28) + opaque("full")),
                        NOTEMPTY, "REMOVE of a full directory")
+        expect(a.ops(putfh(self.handles["file"]), SAVEFH, putfh(self.root),
+                     u32(11) + opaque("linked")).status, OK, "LINK")
+        for target in ("file", "linked"):  # the same file: nothing happens
+            result = a.ops(*here, rename("file", target))
+            for op in (22, 32, 22):
+                result.good(op)
+            r = result.good(29)
+            for _ in range(2):
+                r.bool()
+                self.check(wrong, r.u64(), r.u64(), f"RENAME onto itself, {target}: change")
         assert not wrong, "; ".join(wrong)
 
     def principals(self):
