@@ -203,7 +203,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
 
 /** Every page: both languages, phone and desk, light and dark. */
 async function everyPage() {
@@ -263,6 +263,12 @@ async function volume() {
 	await page.getByRole("button", { name: "paper", exact: true }).waitFor();
 	const changed = await (await page.request.get(`${given.url}${V1}/volumes/tank/paper`)).json();
 	point(changed.size_bytes === 3 * 2 ** 30 && changed.iops_limit === 500, "a volume is made; its size, its limits and its name change together", changed);
+	await open("commands", ".command");
+	const commands = await page.locator(".command pre").allInnerTexts();
+	const patch = commands.find((one) => one.includes('{"name":"paper"}')) ?? "";
+	point(patch.startsWith(`curl -X PATCH '${given.url}${V1}/volumes/tank/scratch'`) && !commands.some((one) => one.includes(PASSWORD)), "and each request is there as a command, without secrets", commands);
+	await picture("commands");
+	await open("volumes", "tbody tr");
 	await page.getByRole("button", { name: "Delete paper" }).click();
 	const go = page.getByRole("button", { name: "Delete", exact: true });
 	point(await go.isDisabled(), "deleting it wants its name");
