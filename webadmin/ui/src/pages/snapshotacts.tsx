@@ -22,7 +22,7 @@ function stamp(): string {
 }
 
 /** Volumes to tick. */
-function Others({ volumes, chosen, onChange }: { volumes: Volume[]; chosen: string[]; onChange: (names: string[]) => void }) {
+export function Others({ volumes, chosen, onChange }: { volumes: Volume[]; chosen: string[]; onChange: (names: string[]) => void }) {
 	return (
 		<Field label={t("snapshots.together")} hint={t("snapshots.togetherHint")}>
 			{(id, note) => (
