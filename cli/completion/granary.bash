@@ -35,7 +35,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers unpair group switchover promote demote pause resume" ;;
+	replica) list="code pair peers unpair group switchover promote demote failback verify pause resume" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
