@@ -126,7 +126,7 @@ void auto_name(const char *prefix, int64_t time, bool again, char name[AUTO_NAME
 {
 	time_t moment = (time_t)time;
 	struct tm tm = {0};
-	char stamp[20];
+	char stamp[18];
 
 	tzset();
 	if (!localtime_r(&moment, &tm) || !strftime(stamp, sizeof stamp, "%Y-%m-%d_%H-%M", &tm))
