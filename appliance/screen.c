@@ -15,6 +15,7 @@
 #define ANSWER_MS   5000
 #define HELPER_MS   30000 /* its own services take their time */
 #define CERTIFICATE STATE_DIR "/web/cert.pem"
+#define FAILURE     STATE_DIR "/failure"
 #define ADDRESSES   3 /* lines of them */
 #define POOLS       3
 #define QR_ROW      2
@@ -165,6 +166,21 @@ static void put_setup_code(struct screen *screen)
 	json_decref(setup);
 }
 
+/* Why the daemon does not start, in its own words, and what can be done about it here. */
+static void put_failure(struct screen *screen)
+{
+	FILE *file = fopen(FAILURE, "re");
+	char line[300];
+
+	if (!file)
+		return;
+	if (fgets(line, sizeof line, file)) {
+		line[strcspn(line, "\n")] = '\0';
+		put(screen, "\r\n  %s\r\n  %s\r\n", line, text(TEXT_MEND));
+	}
+	fclose(file);
+}
+
 void screen_compose(struct screen *screen, bool language)
 {
 	json_t *status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
@@ -188,6 +204,8 @@ void screen_compose(struct screen *screen, bool language)
 		qr_put(screen, url, QR_ROW, QR_COLUMN, QR_LINES);
 		put(screen, "\0338");
 	}
+	if (!status)
+		put_failure(screen);
 	put(screen, "\r\n  %s\r\n  %s%s\r\n", text(status ? TEXT_READY : TEXT_DOWN),
 	    text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
 	json_decref(status);

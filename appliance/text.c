@@ -13,6 +13,8 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_TARGETS] = "Targets",
 	[TEXT_SESSIONS] = "Sessions",
 	[TEXT_DOWN] = "The storage service is not running; it is started again by itself.",
+	[TEXT_MEND] =
+	    "In the shell: granary config restore FILE, granary config reset (pools stay).",
 	[TEXT_READY] = "READY",
 	[TEXT_KEYS] =
 	    "n network  t time  h name  w web password  u updates  s shell  r restart  p power off",
@@ -60,6 +62,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_TARGETS] = "目标",
 	[TEXT_SESSIONS] = "会话",
 	[TEXT_DOWN] = "存储服务未运行，将自动重新启动。",
+	[TEXT_MEND] = "命令行：granary config restore 文件，granary config reset（存储池保留）。",
 	[TEXT_READY] = "READY 就绪",
 	[TEXT_KEYS] = "n 网络  t 时间  h 名称  w 网页密码  u 更新  s 命令行  r 重启  p 关机",
 	[TEXT_LANGUAGE] = "  l English",

@@ -76,6 +76,20 @@ int run_target_show(struct command *command)
 	return table_print(command, reply, target_columns, COUNT_OF(target_columns));
 }
 
+int run_target_redirect(struct command *command)
+{
+	const char *to = command->count > 1 ? command->position[1] : "";
+	json_t *reply;
+	int status = command_call(command, "PATCH", json_pack("{s:s}", "redirect", to), &reply,
+				  "/api/v1/targets/%s", command->position[0]);
+
+	if (status)
+		return status;
+	to = json_string_value(json_object_get(reply, "redirect"));
+	return say(command, reply, "logins to %s are %s%s", command->position[0],
+		   to && *to ? "sent to " : "served here", to ? to : "");
+}
+
 int run_target_delete(struct command *command)
 {
 	json_t *reply;
@@ -235,19 +249,29 @@ int run_lun_map(struct command *command)
 int run_lun_set(struct command *command)
 {
 	bool read_only = command_option(command, "ro") != NULL;
-	json_t *reply;
+	bool writable = command_option(command, "rw") != NULL;
+	const char *cache = command_option(command, "write-cache");
+	json_t *reply, *body;
 	int status;
 
-	if (read_only == (command_option(command, "rw") != NULL)) {
-		fprintf(stderr, "granary: say --ro or --rw\n");
+	if ((read_only && writable) || (!read_only && !writable && !cache) ||
+	    (cache && strcmp(cache, "on") != 0 && strcmp(cache, "off") != 0)) {
+		fprintf(stderr, "granary: say --ro or --rw, --write-cache on or off\n");
 		return EXIT_USAGE;
 	}
-	status =
-	    command_call(command, "PATCH", json_pack("{s:b}", "read_only", (int)read_only), &reply,
-			 "/api/v1/targets/%s/luns/%s", command->position[0], command->position[1]);
-	return status ? status
-		      : say(command, reply, "LUN %s of %s is %s", command->position[1],
-			    command->position[0], read_only ? "read only" : "writable");
+	body = json_object();
+	if (read_only || writable)
+		json_object_set_new(body, "read_only", json_boolean(read_only));
+	if (cache)
+		json_object_set_new(body, "write_cache", json_boolean(strcmp(cache, "on") == 0));
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/targets/%s/luns/%s",
+			      command->position[0], command->position[1]);
+	if (status)
+		return status;
+	read_only = json_is_true(json_object_get(reply, "read_only"));
+	return say(command, reply, "LUN %s of %s is %s%s%s", command->position[1],
+		   command->position[0], read_only ? "read only" : "writable",
+		   cache ? "; its write cache is " : "", cache ? cache : "");
 }
 
 int run_lun_unmap(struct command *command)

@@ -46,6 +46,10 @@ struct state {
 int state_open(const char *dir, struct state *ret_state, struct err *err)
     __attribute__((warn_unused_result));
 void state_close(struct state *state);
+/* state_note_failure: why this daemon does not serve, for whoever can not see its stderr (the
+ * appliance's console): one line in STATE/failure. NULL: it does, the file goes. As far as it can
+ * be done; without the state's lock, not at all. */
+void state_note_failure(const struct state *state, const char *why);
 
 /* confine.c: once what needs privilege is open, and before any thread is started. */
 int confine(struct err *err) __attribute__((warn_unused_result));

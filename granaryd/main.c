@@ -57,6 +57,7 @@ static struct granaryd {
 static int fail(const struct err *err)
 {
 	fprintf(stderr, "granaryd: %s\n", err->text);
+	state_note_failure(&daemon_.state, err->text);
 	return 1;
 }
 
@@ -244,6 +245,7 @@ static void open_for_service(struct timer *port_retry)
 		return;
 	}
 	timer_stop(&daemon_.progress);
+	state_note_failure(&daemon_.state, NULL);
 	if (webadmin_setup_code(daemon_.admin))
 		ready_print_setup_code(webadmin_setup_code(daemon_.admin));
 	ready_print(daemon_.iscsi, daemon_.nfs, daemon_.repl_port, daemon_.state.control_path,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/heap.h"
+#include "core/log.h"
 #include "granaryd/granaryd.h"
 
 /* Every missing part of @dir, private to us. @dir is changed and put back. */
@@ -53,9 +54,10 @@ static int take_lock(struct state *state, struct err *err)
 	} else {
 		int length = snprintf(text, sizeof text, "%d\n", (int)getpid());
 
-		if (ftruncate(state->lock_fd, 0) < 0 ||
-		    pwrite(state->lock_fd, text, (size_t)length, 0) != length)
-			result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+		/* For people only: a full file system is no reason not to serve. */
+		if (pwrite(state->lock_fd, text, (size_t)length, 0) != length ||
+		    ftruncate(state->lock_fd, length) < 0)
+			log_warning("%s: %s", path, strerror(errno));
 	}
 	heap_free(path);
 	return result;
@@ -117,6 +119,22 @@ int state_open(const char *dir, struct state *ret_state, struct err *err)
 	}
 	*ret_state = state;
 	return 0;
+}
+
+void state_note_failure(const struct state *state, const char *why)
+{
+	char *path = state->lock_fd >= 0 ? heap_printf("%s/failure", state->dir) : NULL;
+	int fd = -1;
+
+	if (path && why)
+		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	else if (path)
+		unlink(path);
+	if (fd >= 0 && dprintf(fd, "%s\n", why) < 0)
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
+	heap_free(path);
 }
 
 void state_close(struct state *state)

@@ -183,6 +183,7 @@ void conn_try_finish(struct iscsi_conn *conn)
 	    conn->question != ASK_NOTHING || !session_finished(conn))
 		return;
 	conn->finished = true;
+	timer_stop(&conn->timer);
 	session_finish(conn);
 	login_finish(conn->login);
 	heap_free(conn->login);
@@ -212,14 +213,22 @@ static void closed(struct stream *stream)
 	conn_try_finish(conn);
 }
 
+/* A back end that hangs may keep the tasks, and with them the connection's memory, as long as it
+ * likes; it may not keep the initiator from logging in again. */
+static void abort_session(struct iscsi_conn *conn)
+{
+	if (!conn->session.aborting)
+		timer_start(&conn->timer, ISCSI_ABORT_NS);
+	session_abort(conn);
+}
+
 void conn_close(struct iscsi_conn *conn)
 {
 	if (conn->state == CONN_CLOSING)
 		return;
 	conn->state = CONN_CLOSING;
-	timer_stop(&conn->timer);
 	stream_close(conn->stream);
-	session_abort(conn);
+	abort_session(conn);
 }
 
 void conn_drain(struct iscsi_conn *conn)
@@ -227,9 +236,8 @@ void conn_drain(struct iscsi_conn *conn)
 	if (conn->state >= CONN_DRAINING)
 		return;
 	conn->state = CONN_DRAINING;
-	timer_stop(&conn->timer);
 	stream_drain(conn->stream, ISCSI_DRAIN_NS);
-	session_abort(conn);
+	abort_session(conn);
 }
 
 static const char *who(const struct iscsi_conn *conn)
@@ -296,6 +304,10 @@ static void tick(struct timer *timer)
 	struct iscsi_conn *conn = container_of(timer, struct iscsi_conn, timer);
 	uint64_t idle = loop_now(conn->io->loop) - conn->last_heard;
 
+	if (conn->state >= CONN_DRAINING) {
+		server_conn_stuck(conn);
+		return;
+	}
 	if (conn->state == CONN_LOGIN) {
 		limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
 			     loop_now(conn->io->loop));
@@ -374,9 +386,26 @@ static void login_done(struct iscsi_conn *conn)
 		enter_full_feature(conn);
 }
 
-static void login_next(struct iscsi_conn *conn, enum login_next next)
+/* To be sent elsewhere is no failure of the initiator's. */
+static void tell_refused(struct iscsi_conn *conn)
 {
 	const struct login *login = conn->login;
+	const char *target = login->params.target[0] ? login->params.target : "discovery";
+
+	if (login->status == LOGIN_MOVED_TEMPORARILY) {
+		log_info("%s from %s: sent to %s for %s", login->params.initiator, conn->peer_text,
+			 conn->answer_redirect, target);
+		return;
+	}
+	limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
+		     loop_now(conn->io->loop));
+	log_notice("audit: %s from %s: login to %s refused (status %04x)",
+		   login->params.initiator[0] ? login->params.initiator : "initiator",
+		   conn->peer_text, target, login->status);
+}
+
+static void login_next(struct iscsi_conn *conn, enum login_next next)
+{
 
 	switch (next) {
 	case LOGIN_REPLY:
@@ -392,13 +421,7 @@ static void login_next(struct iscsi_conn *conn, enum login_next next)
 		login_done(conn);
 		break;
 	case LOGIN_FAILED:
-		limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
-			     loop_now(conn->io->loop));
-		log_notice("audit: %s from %s: login to %s refused (status %04x)",
-			   login->params.initiator[0] ? login->params.initiator : "initiator",
-			   conn->peer_text,
-			   login->params.target[0] ? login->params.target : "discovery",
-			   login->status);
+		tell_refused(conn);
 		send_login_reply(conn);
 		conn_drain(conn);
 		break;
@@ -422,6 +445,7 @@ void conn_answered(struct message *message)
 	if (question == ASK_RULE) {
 		conn->chap = conn->answer_rule.chap_user[0];
 		conn->login->target_alias = conn->answer_alias;
+		conn->login->redirect = conn->answer_redirect;
 		login_next(conn, login_rule(conn->login, conn->answer, &conn->answer_rule));
 		OPENSSL_cleanse(&conn->answer_rule, sizeof(conn->answer_rule));
 	} else if (question == ASK_SESSION) {

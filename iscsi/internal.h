@@ -41,6 +41,7 @@
 #define ISCSI_PING_NS           (15ull * 1000000000) /* idle time before a NOP-In */
 #define ISCSI_PING_LIMIT_NS     (30ull * 1000000000) /* idle time before the end */
 #define ISCSI_DRAIN_NS          (2ull * 1000000000)  /* for last words */
+#define ISCSI_ABORT_NS          (4ull * 1000000000)  /* for a session's tasks to end */
 #define ISCSI_RULES_MAX         1024u
 #define ISCSI_PORTALS_MAX       32u
 #define ISCSI_DATA_PIECES       4u
@@ -208,6 +209,7 @@ struct iscsi_conn {
 	enum login_status answer;
 	struct iscsi_rule answer_rule;
 	char answer_alias[TEXT_VALUE_MAX + 1];
+	char answer_redirect[ISCSI_REDIRECT_MAX + 1];
 	struct scsi_target *answer_target;
 	uint16_t answer_tsih;
 	char *answer_text; /* heap */
@@ -221,7 +223,7 @@ struct iscsi_conn {
 	struct list waiters;   /* connections that replace this one */
 	struct iscsi_target *target;
 	bool registered, drop_posted, gone;
-	struct message drop_message, free_message, attach_message;
+	struct message drop_message, free_message, attach_message, stuck_message;
 	enum conn_drop drop_reason;
 	uint64_t id;
 	uint16_t tsih;
@@ -242,6 +244,7 @@ struct iscsi_target {
 	struct list link;
 	char name[SCSI_NAME_MAX + 1];
 	char alias[TEXT_VALUE_MAX + 1];
+	char redirect[ISCSI_REDIRECT_MAX + 1]; /* "": served here */
 	struct scsi_target *scsi;
 	struct iscsi_rule *rules;
 	unsigned rule_count;
@@ -298,6 +301,8 @@ void server_add_group(struct iscsi_server *server, uint16_t group);
 /* server.c: any loop. conn->question is answered by conn_answered(); one at a time. */
 void server_ask(struct iscsi_conn *conn, enum conn_question question);
 void server_conn_gone(struct iscsi_conn *conn); /* last word of a connection */
+/* It ends, but its tasks hang: its initiator port is free from now on. Once. */
+void server_conn_stuck(struct iscsi_conn *conn);
 void server_reset_target(struct iscsi_conn *conn);
 /* portal.c */
 void portal_text(const struct sockaddr *address, char *text, size_t room);

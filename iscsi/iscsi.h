@@ -65,6 +65,17 @@ struct scsi_target *iscsi_target_scsi(struct iscsi_target *target);
 const char *iscsi_target_name(const struct iscsi_target *target);
 struct iscsi_target *iscsi_target_next(struct iscsi_server *server, struct iscsi_target *previous);
 
+/* iscsi_target_redirect: who logs in from now on is sent to @address (RFC 7143 13.8; status 0101h,
+ * moved temporarily), a portal of this server or of another; "" ends it. It is told only to those
+ * whom a rule lets in, before they prove who they are; who comes in through @address itself is
+ * served. Running sessions stay. Context: control loop. Errors: -EINVAL.
+ * iscsi_redirect_check: HOST, IPv4 or [IPv6], with :PORT or without (3260), as it will be told. */
+#define ISCSI_REDIRECT_MAX 127 /* bytes */
+int iscsi_target_redirect(struct iscsi_target *target, const char *address, struct err *err)
+    __attribute__((warn_unused_result));
+int iscsi_redirect_check(const char *address, char ret_address[ISCSI_REDIRECT_MAX + 1],
+			 struct err *err) __attribute__((warn_unused_result));
+
 /* Who may log in. A login is let in by the first rule that matches its initiator name and its
  * address; a rule with a CHAP user then demands that secret. Secrets: 12..255 bytes. A mutual
  * secret must differ from the other (RFC 7143 9.2.1). */

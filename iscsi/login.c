@@ -279,8 +279,12 @@ enum login_next login_request(struct login *login, const uint8_t *bhs, const cha
 enum login_next login_rule(struct login *login, enum login_status status,
 			   const struct iscsi_rule *rule)
 {
-	if (status != LOGIN_SUCCESS)
-		return fail(login, status);
+	if (status != LOGIN_SUCCESS) {
+		fail(login, status);
+		if (status == LOGIN_MOVED_TEMPORARILY)
+			text_add(&login->reply, "TargetAddress", login->redirect);
+		return LOGIN_FAILED;
+	}
 	login->rule = *rule;
 	login->ruled = true;
 	return process(login);

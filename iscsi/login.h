@@ -51,6 +51,7 @@ struct login {
 	unsigned chap_algorithms; /* enum iscsi_chap bits; set by the caller */
 	uint16_t group;           /* portal group tag; set by the caller with the rule */
 	const char *target_alias; /* or NULL; set by the caller with the rule */
+	const char *redirect;     /* set by the caller with LOGIN_MOVED_TEMPORARILY */
 	void (*random)(void *context, void *buffer, size_t length);
 	void *random_context;
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/heap.h"
@@ -123,4 +124,51 @@ void portal_list(const struct iscsi_server *server, const struct sockaddr *local
 		snprintf(line, sizeof(line), "%s:%u,%u", plain, portal->port, portal->group);
 		text_add(writer, "TargetAddress", line);
 	}
+}
+
+/* ---- login redirection */
+
+/* Where the port of HOST:PORT or [IPv6]:PORT begins; NULL: there is none, or nothing good. */
+static const char *port_of(const char *address, bool *ret_good)
+{
+	const char *host_end = address[0] == '[' ? strchr(address, ']') : strchr(address, ':');
+	const char *colon = host_end;
+
+	if (address[0] == '[')
+		colon = host_end && host_end[1] == ':' ? host_end + 1 : NULL;
+	*ret_good = address[0] != '[' || (host_end && (host_end[1] == '\0' || colon));
+	return colon ? colon + 1 : NULL;
+}
+
+static bool host_good(const char *address)
+{
+	static const char name[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+	struct in6_addr six;
+	char plain[INET6_ADDRSTRLEN] = "";
+	size_t length = strcspn(address, address[0] == '[' ? "]" : ":");
+
+	if (address[0] != '[')
+		return length > 0 && strspn(address, name) == length;
+	if (length > sizeof(plain))
+		return false;
+	memcpy(plain, address + 1, length - 1);
+	return inet_pton(AF_INET6, plain, &six) == 1;
+}
+
+int iscsi_redirect_check(const char *address, char ret_address[ISCSI_REDIRECT_MAX + 1],
+			 struct err *err)
+{
+	bool good;
+	const char *port = port_of(address, &good);
+	size_t digits = port ? strspn(port, "0123456789") : 0;
+	unsigned long number = port ? strtoul(port, NULL, 10) : 3260;
+
+	if (strlen(address) + 6 > ISCSI_REDIRECT_MAX || !good || !host_good(address) ||
+	    (port && (digits == 0 || digits > 5 || port[digits])) || number == 0 || number > 65535)
+		return err_set(err, -EINVAL,
+			       "%.60s is no place to send a login to: HOST:PORT or [IPv6]:PORT",
+			       address);
+	snprintf(ret_address, ISCSI_REDIRECT_MAX + 1, port ? "%s" : "%s:3260", address);
+	return 0;
 }

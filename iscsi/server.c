@@ -223,23 +223,47 @@ static void answer(struct iscsi_conn *conn, enum login_status status)
 	loop_post(conn->io->loop, &conn->message, conn_answered);
 }
 
+/* Its initiator port is free; who waits for it asks again. */
+static void give_way(struct iscsi_conn *conn)
+{
+	struct list waiters;
+
+	conn->registered = false;
+	list_init(&waiters);
+	list_splice_back(&waiters, &conn->waiters);
+	for (struct list *it; (it = list_pop_front(&waiters));)
+		ask_session(list_entry(it, struct iscsi_conn, wait_link));
+}
+
+static void stuck(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, stuck_message);
+
+	if (!list_empty(&conn->waiters))
+		log_warning("%s from %s: commands of its last session hang in the back end; "
+			    "it logs in beside them",
+			    conn->initiator, conn->peer_text);
+	give_way(conn);
+}
+
+void server_conn_stuck(struct iscsi_conn *conn)
+{
+	loop_post(conn->server->options.control, &conn->stuck_message, stuck);
+}
+
 static void gone(struct message *message)
 {
 	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
 	struct iscsi_server *server = conn->server;
 	struct iscsi_target *target = conn->target;
-	struct list waiters;
 
 	conn->gone = true;
 	list_remove(&conn->all_link);
 	half_open_end(conn);
 	server->conn_count--;
 	conn->io->load--;
-	list_init(&waiters);
-	list_splice_back(&waiters, &conn->waiters);
+	give_way(conn);
 	loop_post(conn->io->loop, &conn->free_message, conn_free);
-	for (struct list *it; (it = list_pop_front(&waiters));)
-		ask_session(list_entry(it, struct iscsi_conn, wait_link));
 	if (target)
 		target_let_go(target);
 	if (server->stopping && list_empty(&server->conns))
@@ -283,6 +307,10 @@ static enum login_status target_rule(struct iscsi_conn *conn)
 	rule = rules_find(target->rules, target->rule_count, conn->initiator, peer_of(conn));
 	if (!rule)
 		return LOGIN_FORBIDDEN;
+	if (target->redirect[0] && strcmp(target->redirect, conn->local_text) != 0) {
+		memcpy(conn->answer_redirect, target->redirect, sizeof(conn->answer_redirect));
+		return LOGIN_MOVED_TEMPORARILY;
+	}
 	conn->target = target;
 	target->users++;
 	conn->answer_rule = *rule;
@@ -569,6 +597,14 @@ int iscsi_target_set_rules(struct iscsi_target *target, const struct iscsi_rule 
 		    !rules_find(copy, count, conn->initiator, peer_of(conn)))
 			post_drop(conn, DROP_ADMIN);
 	}
+	return 0;
+}
+
+int iscsi_target_redirect(struct iscsi_target *target, const char *address, struct err *err)
+{
+	if (address[0])
+		return iscsi_redirect_check(address, target->redirect, err);
+	target->redirect[0] = '\0';
 	return 0;
 }
 

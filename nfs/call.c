@@ -126,15 +126,20 @@ void *nfs_call_scratch(struct nfs_call *call, size_t size)
 
 /* ---- answers */
 
+size_t nfs_call_reply_length(const struct nfs_call *call)
+{
+	size_t length = xdr_length(&call->out) - RPC_MARK_LENGTH;
+
+	return call->data ? length + call->data_length + xdr_padding(call->data_length) : length;
+}
+
 static void send_reply(struct nfs_call *call)
 {
 	struct xdr_out *out = &call->out;
 	size_t length = xdr_length(out), first = call->data ? call->data_at : length;
 	uint32_t padding = call->data ? xdr_padding(call->data_length) : 0;
 
-	xdr_patch_u32(out, 0,
-		      RPC_MARK_LAST | (uint32_t)(length - RPC_MARK_LENGTH + padding +
-						 (call->data ? call->data_length : 0)));
+	xdr_patch_u32(out, 0, RPC_MARK_LAST | (uint32_t)nfs_call_reply_length(call));
 	call->send.iov[0] = (struct iovec){out->base, first};
 	if (call->data) {
 		call->send.iov[1] = (struct iovec){call->data->data, call->data_length};

@@ -21,8 +21,9 @@
  *   mount.c, portmap.c, nfs3*.c, nfs4*.c   arguments -> vfs_submit() -> results
  *   call.c    reply -> conn.c -> stream_send()
  *
- * A call lives on its connection's loop. What loops share: the export table (immutable) and the
- * duplicate request cache and the NFSv4 state (a mutex each, held for memory work only). */
+ * A call lives on its connection's loop. What loops share: the export table (immutable), and the
+ * duplicate request cache, the state of NFSv4, that of NLM, the grace periods and the locks (a
+ * mutex each, taken in this order, held for memory work only). */
 
 struct nfs_conn;
 struct nfs_call;
@@ -189,8 +190,8 @@ struct nfs4_compound {
 	struct nfs4_owner *owner;     /* v4.0: whose turn it is; pinned */
 	uint32_t owner_seqid;
 	uint32_t slot;
-	bool cache_this;
-	uint64_t numbers[4]; /* the operation's own */
+	uint32_t reply_max, cached_max; /* bytes of the reply; cached_max: if it is to be kept */
+	uint64_t numbers[4];            /* the operation's own */
 	uint32_t wanted[4];
 	const uint8_t *bytes;
 	struct vfs_attr attr;
@@ -234,6 +235,11 @@ struct nfs_call {
 	uint8_t small_reply[NFS_REPLY_SMALL];
 };
 
+static inline uint64_t nfs_call_now(const struct nfs_call *call)
+{
+	return loop_now(call->conn->io->loop);
+}
+
 struct nfs_call *nfs_call_create(struct nfs_conn *conn);
 void nfs_call_free(struct nfs_io *io, struct nfs_call *call);
 /* Room for a record of @length bytes, keeping what is there. False: no memory now. */
@@ -252,6 +258,8 @@ void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
 void nfs_call_vfs_as(struct nfs_call *call, struct vfs *vfs,
 		     const struct vfs_credentials *credentials,
 		     void (*done)(struct nfs_call *call, int result));
+/* Bytes of the reply so far, from the RPC header on. */
+size_t nfs_call_reply_length(const struct nfs_call *call);
 /* Bytes of a READ, sent as they are: xdr_put_opaque() without the copy. */
 void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length);
 /* Scratch memory until the end of the call, at most BUF_MAX; NULL: short of buffers. */

@@ -9,10 +9,11 @@
 #include "core/loop.h"
 #include "shares/vfs.h"
 
-/* The NFS server: ONC RPC over TCP with the programs MOUNT (1, 3), NFS (3, 4.1) and portmapper (2,
- * 3, 4). Connections are accepted on one loop and each is served by one of the I/O loops for its
- * whole life. Every program answers on every port that is listened on. Configuration calls: control
- * loop; they take effect for the next request of every client. */
+/* The NFS server: ONC RPC over TCP with the programs NFS (3, 4.0, 4.1, 4.2), MOUNT (1, 3), NLM (4)
+ * and NSM (1) for the locks of NFSv3, and portmapper (2, 3, 4). Connections are accepted on one
+ * loop and each is served by one of the I/O loops for its whole life. Every program answers on
+ * every port that is listened on. Configuration calls: control loop; they take effect for the next
+ * request of every client. */
 
 struct nfs_server;
 

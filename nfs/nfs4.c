@@ -8,12 +8,16 @@
 
 enum { OP_FIRST = 3, OP_SETATTR = 34, OP_SEQUENCE = 53, OP_ILLEGAL = 10044 };
 
+#define CHANGE_ROOM 256u /* what changes something is not begun without room for its results */
+#define RESULT_MIN  12u  /* operation, status, and SETATTR's empty bitmap */
+
 /* The last operation that each minor version knows. */
 static const uint32_t last_ops[] = {39, 58, 75};
 
 #define MINOR_0    1u
 #define MINOR_1    2u /* and later ones */
 #define MINOR_2    4u
+#define CHANGES    16u
 #define NO_SESSION 8u /* may come without SEQUENCE, and must be alone then (RFC 8881 2.10.6.1) */
 
 /* Those that are not in nfs4_file_ops, which are for all minor versions but for secinfo_no_name. */
@@ -21,13 +25,13 @@ static const struct {
 	int (*run)(struct nfs_call *call);
 	unsigned flags;
 } state_ops[] = {
-    [4] = {nfs4_op_close, MINOR_0 | MINOR_1},
-    [12] = {nfs4_op_lock, MINOR_0 | MINOR_1},
+    [4] = {nfs4_op_close, MINOR_0 | MINOR_1 | CHANGES},
+    [12] = {nfs4_op_lock, MINOR_0 | MINOR_1 | CHANGES},
     [13] = {nfs4_op_lockt, MINOR_0 | MINOR_1},
-    [14] = {nfs4_op_locku, MINOR_0 | MINOR_1},
-    [18] = {nfs4_op_open, MINOR_0 | MINOR_1},
-    [20] = {nfs4_op_open_confirm, MINOR_0},
-    [21] = {nfs4_op_open_downgrade, MINOR_0 | MINOR_1},
+    [14] = {nfs4_op_locku, MINOR_0 | MINOR_1 | CHANGES},
+    [18] = {nfs4_op_open, MINOR_0 | MINOR_1 | CHANGES},
+    [20] = {nfs4_op_open_confirm, MINOR_0 | CHANGES},
+    [21] = {nfs4_op_open_downgrade, MINOR_0 | MINOR_1 | CHANGES},
     [26] = {nfs4_op_readdir, MINOR_0 | MINOR_1},
     [30] = {nfs4_op_renew, MINOR_0},
     [35] = {nfs4_op_setclientid, MINOR_0},
@@ -38,23 +42,27 @@ static const struct {
     [42] = {nfs4_op_exchange_id, MINOR_1 | NO_SESSION},
     [43] = {nfs4_op_create_session, MINOR_1 | NO_SESSION},
     [44] = {nfs4_op_destroy_session, MINOR_1 | NO_SESSION},
-    [45] = {nfs4_op_free_stateid, MINOR_1},
+    [45] = {nfs4_op_free_stateid, MINOR_1 | CHANGES},
     [53] = {nfs4_op_sequence, MINOR_1},
     [55] = {nfs4_op_test_stateid, MINOR_1},
     [57] = {nfs4_op_destroy_clientid, MINOR_1 | NO_SESSION},
     [58] = {nfs4_op_reclaim_complete, MINOR_1},
-    [59] = {nfs4_op_allocate, MINOR_2},
-    [60] = {nfs4_op_copy, MINOR_2},
-    [62] = {nfs4_op_deallocate, MINOR_2},
+    [59] = {nfs4_op_allocate, MINOR_2 | CHANGES},
+    [60] = {nfs4_op_copy, MINOR_2 | CHANGES},
+    [62] = {nfs4_op_deallocate, MINOR_2 | CHANGES},
     [63] = {nfs4_op_io_advise, MINOR_2},
     [68] = {nfs4_op_read_plus, MINOR_2},
     [69] = {nfs4_op_seek, MINOR_2},
-    [71] = {nfs4_op_clone, MINOR_2},
+    [71] = {nfs4_op_clone, MINOR_2 | CHANGES},
     [72] = {nfs4_op_getxattr, MINOR_2},
-    [73] = {nfs4_op_setxattr, MINOR_2},
+    [73] = {nfs4_op_setxattr, MINOR_2 | CHANGES},
     [74] = {nfs4_op_listxattrs, MINOR_2},
-    [75] = {nfs4_op_removexattr, MINOR_2},
+    [75] = {nfs4_op_removexattr, MINOR_2 | CHANGES},
 };
+/* Those of nfs4_file_ops that change something: COMMIT, CREATE, LINK, REMOVE, RENAME, SETATTR,
+ * WRITE. */
+static const uint64_t file_changes =
+    1ull << 5 | 1ull << 6 | 1ull << 11 | 1ull << 28 | 1ull << 29 | 1ull << 34 | 1ull << 38;
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct {
@@ -97,6 +105,27 @@ int nfs4_status_of(int result)
 	return NFS4ERR_SERVERFAULT;
 }
 
+/* v4.0 has one error for all that is neither file nor directory (RFC 7530 16.23.4). */
+int nfs4_not_a_file(const struct nfs_call *call, enum vfs_type type)
+{
+	if (type == VFS_REGULAR)
+		return NFS4_OK;
+	if (type == VFS_DIRECTORY)
+		return NFS4ERR_ISDIR;
+	if (call->compound.minor == 0)
+		return NFS4ERR_INVAL;
+	return type == VFS_SYMLINK ? NFS4ERR_SYMLINK : NFS4ERR_WRONG_TYPE;
+}
+
+int nfs4_status_of_file(const struct nfs_call *call, int result)
+{
+	enum vfs_type type = call->vfs.after[0].type;
+
+	return result == -EINVAL && type != VFS_NONE && type != VFS_REGULAR
+		   ? nfs4_not_a_file(call, type)
+		   : nfs4_status_of(result);
+}
+
 /* ---- what operations share */
 
 unsigned nfs4_version(const struct nfs_call *call)
@@ -122,6 +151,9 @@ void nfs4_use_current(const struct nfs_call *call, struct nfs4_stateid *stateid)
 
 	if (call->compound.minor == 0 || stateid->seqid != 1 ||
 	    memcmp(stateid->other, zero, sizeof(zero)) != 0)
+		return;
+	/* Where there is none it stays what it is, which is nobody's. */
+	if (memcmp(call->compound.current.state_other, zero, sizeof(zero)) == 0)
 		return;
 	stateid->seqid = call->compound.current.state_seqid;
 	memcpy(stateid->other, call->compound.current.state_other, 12);
@@ -217,6 +249,23 @@ static int check_place(const struct nfs4_compound *compound, bool alone)
 	return compound->count > 1 ? NFS4ERR_NOT_ONLY_OP : NFS4_OK;
 }
 
+/* Is there no room for @more bytes of results, in our memory or in what the session was made for
+ * (RFC 8881 2.10.6.1.3, 2.10.6.4)? The status that says so, or NFS4_OK. */
+static int check_room(struct nfs_call *call, size_t more)
+{
+	const struct nfs4_compound *compound = &call->compound;
+	size_t length = xdr_length(&call->out), whole = nfs_call_reply_length(call) + more;
+
+	xdr_put_room(&call->out, more);
+	if (call->out.full)
+		return compound->minor ? NFS4ERR_REP_TOO_BIG : NFS4ERR_RESOURCE;
+	xdr_truncate(&call->out, length);
+	if (compound->session && whole > compound->reply_max)
+		return NFS4ERR_REP_TOO_BIG;
+	return compound->session && whole > compound->cached_max ? NFS4ERR_REP_TOO_BIG_TO_CACHE
+								 : NFS4_OK;
+}
+
 static int run_one(struct nfs_call *call)
 {
 	struct nfs4_compound *compound = &call->compound;
@@ -228,6 +277,9 @@ static int run_one(struct nfs_call *call)
 	if (!is_known(compound, op))
 		return NFS4ERR_OP_ILLEGAL;
 	status = check_place(compound, flags & NO_SESSION);
+	if (status == NFS4_OK &&
+	    (flags & CHANGES || (op < NFS4_FILE_OPS && file_changes >> op & 1)))
+		status = check_room(call, CHANGE_ROOM);
 	if (status != NFS4_OK)
 		return status;
 	if (flags & (minor | (compound->minor == 2 ? MINOR_2 : 0)))
@@ -237,6 +289,14 @@ static int run_one(struct nfs_call *call)
 	return NFS4ERR_NOTSUPP;
 }
 
+/* The same behind an operation. The next one is begun only where its failure can be said. */
+static int check_result(struct nfs_call *call)
+{
+	const struct nfs4_compound *compound = &call->compound;
+
+	return check_room(call, compound->index < compound->count ? RESULT_MIN : 0);
+}
+
 /* An operation has ended: its status, and nothing behind it when it failed. */
 static bool end_one(struct nfs_call *call, int status)
 {
@@ -244,6 +304,12 @@ static bool end_one(struct nfs_call *call, int status)
 
 	if (status == NFS4_OK && call->in.bad)
 		status = NFS4ERR_BADXDR;
+	if (status == NFS4_OK || compound->keep_body) {
+		int room = check_result(call);
+
+		compound->keep_body = compound->keep_body && room == NFS4_OK;
+		status = room == NFS4_OK ? status : room;
+	}
 	if (status != NFS4_OK && !compound->keep_body) {
 		if (call->data && call->data_at >= compound->body_at) {
 			buf_unref(call->data);
@@ -315,7 +381,7 @@ static void compound(struct nfs_call *call)
 	if (minor >= COUNT(last_ops))
 		finish(call, NFS4ERR_MINOR_VERS_MISMATCH);
 	else if (compound->count > NFS4_OPS_MAX)
-		finish(call, NFS4ERR_TOO_MANY_OPS);
+		finish(call, minor ? NFS4ERR_TOO_MANY_OPS : NFS4ERR_RESOURCE);
 	else if (compound->count == 0)
 		finish(call, NFS4_OK);
 	else

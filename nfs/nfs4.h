@@ -44,6 +44,7 @@ enum nfs4_status {
 	NFS4ERR_LOCKED = 10012,
 	NFS4ERR_GRACE = 10013,
 	NFS4ERR_SHARE_DENIED = 10015,
+	NFS4ERR_CLID_INUSE = 10017,
 	NFS4ERR_RESOURCE = 10018,
 	NFS4ERR_NOFILEHANDLE = 10020,
 	NFS4ERR_MINOR_VERS_MISMATCH = 10021,
@@ -68,12 +69,13 @@ enum nfs4_status {
 	NFS4ERR_COMPLETE_ALREADY = 10054,
 	NFS4ERR_SEQ_MISORDERED = 10063,
 	NFS4ERR_SEQUENCE_POS = 10064,
+	NFS4ERR_REQ_TOO_BIG = 10065,
+	NFS4ERR_REP_TOO_BIG = 10066,
 	NFS4ERR_REP_TOO_BIG_TO_CACHE = 10067,
 	NFS4ERR_RETRY_UNCACHED_REP = 10068,
 	NFS4ERR_TOO_MANY_OPS = 10070,
 	NFS4ERR_OP_NOT_IN_SESSION = 10071,
 	NFS4ERR_CLIENTID_BUSY = 10074,
-	NFS4ERR_SEQ_FALSE_RETRY = 10076,
 	NFS4ERR_NOT_ONLY_OP = 10081,
 	NFS4ERR_WRONG_TYPE = 10083,
 	NFS4ERR_UNION_NOTSUPP = 10090,
@@ -88,6 +90,7 @@ enum nfs4_status {
 #define NFS4_TAG_MAX    1024u
 #define NFS4_OWNER_MAX  1024u
 #define NFS4_SLOTS      32u
+#define NFS4_REPLY_MAX  ((1u << 20) + 4096)
 #define NFS4_CACHED_MAX 2048u /* bytes of a reply kept for a retry */
 #define NFS4_ATTR_WORDS 3u
 
@@ -102,6 +105,10 @@ struct nfs4_stateid {
 };
 
 int nfs4_status_of(int result); /* of a vfs error */
+/* The same of an operation on the contents of call->vfs' object, which may not be a file. */
+int nfs4_status_of_file(const struct nfs_call *call, int result);
+/* What an object of @type that should be a file gives: OK, ISDIR, SYMLINK, WRONG_TYPE, INVAL. */
+int nfs4_not_a_file(const struct nfs_call *call, enum vfs_type type);
 /* Ends an operation that was pending. */
 void nfs4_done(struct nfs_call *call, int status);
 /* Submit call->vfs; @done gets the vfs result and ends with nfs4_done(). */
@@ -111,11 +118,15 @@ int nfs4_submit(struct nfs_call *call, enum vfs_op op,
  * read-only export, and on the root above the exports. */
 int nfs4_need_object(struct nfs_call *call, bool changes);
 void nfs4_set_object(struct nfs_call *call, const struct vfs_object *object);
+/* change_info4 of call->vfs' directory. */
+void nfs4_put_change(struct nfs_call *call, unsigned which);
 /* A component of a path: BADNAME, INVAL, NAMETOOLONG. */
 int nfs4_get_name(struct nfs_call *call, const char **ret_name, unsigned *ret_length);
 
 /* nfs4_attr.c */
 void nfs4_get_bitmap(struct xdr_in *in, struct nfs4_bitmap *ret_bitmap);
+/* Of those that can only be set; nobody can ask for their value: INVAL. */
+bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted);
 void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *bitmap);
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted);
 /* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. */
@@ -132,7 +143,17 @@ struct nfs4_client;
 struct nfs4_session;
 struct nfs4_open;
 
+/* Who makes a client known, and is the only one to change that. */
+struct nfs4_principal {
+	uint32_t flavor, uid;
+};
+static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *call)
+{
+	return (struct nfs4_principal){call->rpc.flavor, call->rpc.uid};
+}
+
 struct nfs4_exchange {
+	struct nfs4_principal principal;
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
@@ -143,32 +164,41 @@ struct nfs4_exchange {
 	bool confirmed;
 };
 int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now);
-/* ret_retry: the same request as the last one; *ret_session is the one made then. */
-int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			uint8_t ret_id[16], uint64_t now);
-/* @own: the session of the request that asks (NULL: none); it goes when that is answered. */
+/* What a session's requests may be (RFC 8881 18.36.3): bytes of one and of its reply, from the RPC
+ * header on, and of a reply that is kept; operations of one; slots. */
+struct nfs4_channel {
+	uint32_t request, reply, cached, operations, requests;
+};
+/* @fore is made smaller where we have less. The same request as the last one: *ret_id is the one
+ * that was made then. */
+int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequence,
+			struct nfs4_channel *fore, uint8_t ret_id[16]);
+/* @own: the session of the request that asks (NULL: none); it goes when that is answered, if it is
+ * the last operation of it. */
 int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 			 const struct nfs4_session *own);
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t client);
 /* v4.0: SETCLIENTID (exchange->minor is 0), SETCLIENTID_CONFIRM, RENEW. */
 int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 		      uint8_t ret_confirm[8], uint64_t now);
-int nfs4_confirm_clientid(struct nfs4_server *nfs4, uint64_t id, const uint8_t verifier[8],
-			  uint64_t now);
+int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8]);
 int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
 uint32_t nfs4_lease_seconds(const struct nfs_server *server);
 /* For NLM: nfs4_gives_way() from outside. */
 bool nfs4_client_gives_way(struct nfs_server *server, uint64_t id, uint64_t now);
-bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16]);
+/* Is there one with this id, and is it @session (NULL: whichever)? */
+bool nfs4_session_is(struct nfs4_server *nfs4, const uint8_t id[16],
+		     const struct nfs4_session *session);
 
 struct nfs4_sequence {
 	uint8_t session[16];
-	uint32_t sequence, slot, highest;
+	uint32_t sequence, slot;
 	bool cache_this;
+	uint32_t highest_slot; /* result */
 };
 /* NFS4_OK: the slot is the call's until nfs4_slot_release(). NFS4_PENDING: a retry, whose answer
  * has been put to call->out behind the RPC header. */
-int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now);
+int nfs4_slot_take(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now);
 void nfs4_slot_release(struct nfs_call *call);
 int nfs4_reclaim_complete(struct nfs_call *call, bool one_fs);
 

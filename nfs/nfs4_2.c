@@ -29,7 +29,7 @@ static int need_range(struct nfs_call *call, bool changes, struct nfs4_stateid *
 
 static void changed(struct nfs_call *call, int result)
 {
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 static int space(struct nfs_call *call, enum vfs_op op)
@@ -68,7 +68,7 @@ static void sought(struct nfs_call *call, int result)
 		xdr_put_bool(&call->out, call->vfs.eof);
 		xdr_put_u64(&call->out, call->vfs.offset);
 	}
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 int nfs4_op_seek(struct nfs_call *call)
@@ -126,7 +126,7 @@ static void plus_read(struct nfs_call *call, int result)
 
 	if (result < 0) {
 		buf_unref(data);
-		nfs4_done(call, nfs4_status_of(result));
+		nfs4_done(call, nfs4_status_of_file(call, result));
 		return;
 	}
 	xdr_put_bool(&call->out, call->vfs.eof);
@@ -161,7 +161,7 @@ static void plus_sought(struct nfs_call *call, int result)
 	struct buf *data;
 
 	if (result < 0 && (result != -ENXIO || call->vfs.after[0].type == VFS_NONE)) {
-		nfs4_done(call, nfs4_status_of(result));
+		nfs4_done(call, nfs4_status_of_file(call, result));
 		return;
 	}
 	if (result == -ENXIO || data_at >= end) {
@@ -245,11 +245,6 @@ static int need_copy(struct nfs_call *call, struct copy_stateids *ids, uint64_t 
 	return status;
 }
 
-static void cloned(struct nfs_call *call, int result)
-{
-	nfs4_done(call, nfs4_status_of(result));
-}
-
 int nfs4_op_clone(struct nfs_call *call)
 {
 	struct copy_stateids ids;
@@ -272,7 +267,7 @@ int nfs4_op_clone(struct nfs_call *call)
 	call->vfs.offset2 = to;
 	call->vfs.length = count;
 	call->vfs.flags = VFS_OWNER_OVERRIDE | (flags == 3 ? VFS_OPENED : 0);
-	return nfs4_submit(call, VFS_CLONE, cloned);
+	return nfs4_submit(call, VFS_CLONE, changed);
 }
 
 static void copy_step(struct nfs_call *call);
@@ -359,7 +354,8 @@ static void copy_data(struct nfs_call *call)
 	nfs4_submit(call, VFS_READ, copy_read);
 }
 
-/* A hole becomes one. At the end of the file it gives the size: argument[1] is its length. */
+/* A hole becomes one; argument[1] is its length. Behind it comes data, or it ends what is copied:
+ * then it gives the file its size, unless that is larger by now. */
 static void copy_sized(struct nfs_call *call, int result)
 {
 	if (result < 0)
@@ -373,13 +369,14 @@ static void copy_punched(struct nfs_call *call, int result)
 	uint64_t end = call->compound.numbers[COPY_TO] + call->argument[1];
 	uint64_t size = call->vfs.after[0].size;
 
-	if (result < 0 || size >= end) {
+	if (result < 0 || size >= end || call->argument[1] < call->compound.numbers[COPY_LEFT]) {
 		copy_sized(call, result);
 		return;
 	}
 	aim(call, true);
-	call->vfs.set = (struct vfs_set){.mask = VFS_SET_SIZE, .size = end};
-	nfs4_submit(call, VFS_SETATTR, copy_sized);
+	call->vfs.offset = end - 1;
+	call->vfs.length = 1;
+	nfs4_submit(call, VFS_ALLOCATE, copy_sized); /* grows, and never shrinks */
 }
 
 static void copy_sought(struct nfs_call *call, int result)
@@ -500,13 +497,6 @@ static int need_name(struct nfs_call *call, const char *name, uint32_t length, b
 	return NFS4_OK;
 }
 
-static void put_change(struct nfs_call *call)
-{
-	xdr_put_bool(&call->out, true);
-	xdr_put_u64(&call->out, call->vfs.before[0].change);
-	xdr_put_u64(&call->out, call->vfs.after[0].change);
-}
-
 static void xattr_got(struct nfs_call *call, int result)
 {
 	if (result == 0)
@@ -530,7 +520,7 @@ int nfs4_op_getxattr(struct nfs_call *call)
 static void xattr_changed(struct nfs_call *call, int result)
 {
 	if (result == 0)
-		put_change(call);
+		nfs4_put_change(call, 0);
 	nfs4_done(call, xattr_status(result));
 }
 

@@ -244,6 +244,17 @@ static void put_clone_size(struct xdr_out *out, const struct source *source)
 	xdr_put_u32(out, VFS_BLOCK);
 }
 
+enum {
+	ATTR_SIZE = 4,
+	ATTR_MODE = 33,
+	ATTR_OWNER = 36,
+	ATTR_GROUP = 37,
+	ATTR_ATIME_SET = 48,
+	ATTR_MTIME_SET = 54,
+	ATTR_EXCLUSIVE = 75,
+	ATTR_CLONE_SIZE = 77,
+};
+
 /* By number; without a function: not there, or only to be set. */
 static void (*const putters[])(struct xdr_out *out, const struct source *source) = {
     [0] = put_supported,
@@ -289,26 +300,20 @@ static void (*const putters[])(struct xdr_out *out, const struct source *source)
     [53] = put_mtime,
     [55] = put_fileid,
     [75] = put_exclusive,
-    [77] = put_clone_size,
+    [ATTR_CLONE_SIZE] = put_clone_size,
     [82] = put_xattrs,
 };
 #define PUTTER_COUNT (sizeof(putters) / sizeof(putters[0]))
-enum {
-	ATTR_SIZE = 4,
-	ATTR_MODE = 33,
-	ATTR_OWNER = 36,
-	ATTR_GROUP = 37,
-	ATTR_ATIME_SET = 48,
-	ATTR_MTIME_SET = 54,
-	ATTR_EXCLUSIVE = 75,
-};
 
 /* Attributes by minor version: suppattr_exclcreat came with 1, everything behind it with 2. */
-static bool is_there(const struct nfs_call *call, unsigned number)
+static bool is_there(const struct source *source, unsigned number)
 {
 	uint32_t needs = number > ATTR_EXCLUSIVE ? 2 : number == ATTR_EXCLUSIVE ? 1 : 0;
 
-	return putters[number] && call->compound.minor >= needs;
+	if (number == ATTR_CLONE_SIZE &&
+	    !(source->export && (source->export->vfs->can & VFS_CAN_CLONE)))
+		return false;
+	return putters[number] && source->call->compound.minor >= needs;
 }
 
 static void put_supported(struct xdr_out *out, const struct source *source)
@@ -316,7 +321,7 @@ static void put_supported(struct xdr_out *out, const struct source *source)
 	struct nfs4_bitmap all = {0};
 
 	for (unsigned i = 0; i < PUTTER_COUNT; i++)
-		if (is_there(source->call, i))
+		if (is_there(source, i))
 			set(&all, i);
 	set(&all, ATTR_ATIME_SET);
 	set(&all, ATTR_MTIME_SET);
@@ -337,6 +342,11 @@ static void put_exclusive(struct xdr_out *out, const struct source *source)
 	nfs4_put_bitmap(out, &settable);
 }
 
+bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted)
+{
+	return has(wanted, ATTR_ATIME_SET) || has(wanted, ATTR_MTIME_SET);
+}
+
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted)
 {
 	return has(wanted, 21) || has(wanted, 22) || has(wanted, 23) || has(wanted, 42) ||
@@ -352,7 +362,7 @@ void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 	size_t length_at;
 
 	for (unsigned i = 0; i < PUTTER_COUNT; i++)
-		if (has(wanted, i) && is_there(call, i))
+		if (has(wanted, i) && is_there(&source, i))
 			set(&answered, i);
 	nfs4_put_bitmap(&call->out, &answered);
 	length_at = xdr_length(&call->out);

@@ -22,6 +22,7 @@ struct nfs4_session {
 	struct nfs4_client *client;
 	uint32_t index;
 	uint64_t number;
+	struct nfs4_channel fore;
 	bool doomed; /* goes with the slot of the request that destroyed it */
 	struct slot slots[NFS4_SLOTS];
 	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
@@ -108,6 +109,13 @@ void nfs4_server_destroy(struct nfs4_server *nfs4)
 	heap_free(nfs4);
 }
 
+/* One that was never confirmed has none: it is another's of the same name. */
+static void drop_record(struct nfs4_server *nfs4, const struct nfs4_client *client)
+{
+	if (client->confirmed)
+		nfs_record_drop(nfs4->server->grace, client->record);
+}
+
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
@@ -119,7 +127,7 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	if (client_busy(nfs4, client))
 		return false;
 	/* First: who waits for a lock of its looks whether its record is gone. */
-	nfs_record_drop(nfs4->server->grace, client->record);
+	drop_record(nfs4, client);
 	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
@@ -209,6 +217,7 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 	client->renewed_ns = now;
 	client->next_sequence = 1;
 	client->minor = exchange->minor;
+	client->principal = exchange->principal;
 	client->owner_length = exchange->owner_length;
 	memcpy(client->owner, exchange->owner, exchange->owner_length);
 	memcpy(client->verifier, exchange->verifier, sizeof(client->verifier));
@@ -217,6 +226,34 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 	list_push_back(&nfs4->clients, &client->link);
 	nfs4->client_count++;
 	return client;
+}
+
+static bool same_principal(const struct nfs4_client *client, const struct nfs4_principal *principal)
+{
+	return client->principal.flavor == principal->flavor &&
+	       client->principal.uid == principal->uid;
+}
+
+/* Somebody else comes with the name of a client that is alive and has something (RFC 8881 18.35.5,
+ * case 3; RFC 7530 9.1.2). One that has nothing, or is silent, makes room. */
+static bool is_inuse(const struct nfs4_server *nfs4, const struct nfs4_client *known,
+		     const struct nfs4_exchange *exchange, uint64_t now)
+{
+	return known && !same_principal(known, &exchange->principal) &&
+	       (known->states || known->sessions) &&
+	       (now < known->renewed_ns || now - known->renewed_ns <= nfs4->lease_ns);
+}
+
+/* One that has not been confirmed for a lease is not any more. */
+static struct nfs4_client *fresh_client(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
+{
+	struct nfs4_client *client = nfs4_client_by_id(nfs4, id);
+
+	if (!client || client->confirmed || now < client->renewed_ns ||
+	    now - client->renewed_ns <= nfs4->lease_ns)
+		return client;
+	nfs4_drop_client(nfs4, client);
+	return NULL;
 }
 
 static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, uint64_t now)
@@ -230,6 +267,11 @@ static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *excha
 		return NFS4ERR_NOENT;
 	if (exchange->update && !same)
 		return NFS4ERR_NOT_SAME;
+	if (exchange->update && !same_principal(known, &exchange->principal))
+		return NFS4ERR_PERM;
+	if (is_inuse(nfs4, known, exchange, now))
+		return NFS4ERR_CLID_INUSE;
+	same = same && same_principal(known, &exchange->principal);
 	if (!same) {
 		if (unknown)
 			nfs4_drop_client(nfs4, unknown);
@@ -257,19 +299,18 @@ int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, u
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t id)
 {
 	struct nfs4_client *client;
-	char record[NFS_RECORD_NAME] = "";
 	int status = NFS4_OK;
 
 	pthread_mutex_lock(&nfs4->lock);
 	client = nfs4_client_by_id(nfs4, id);
-	if (client)
-		memcpy(record, client->record, sizeof(record));
-	if (!client || client->minor == 0)
+	if (!client || client->minor == 0) {
 		status = NFS4ERR_STALE_CLIENTID;
-	else if (client->sessions || client->states || !nfs4_drop_client(nfs4, client))
+	} else if (client->sessions || client->states || client_busy(nfs4, client)) {
 		status = NFS4ERR_CLIENTID_BUSY;
-	else
-		nfs_record_drop(nfs4->server->grace, record);
+	} else {
+		drop_record(nfs4, client);
+		nfs4_drop_client(nfs4, client);
+	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
@@ -300,9 +341,12 @@ static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false), *client;
 	uint64_t number;
 
+	if (is_inuse(nfs4, known, exchange, now))
+		return NFS4ERR_CLID_INUSE;
 	if (unknown)
 		nfs4_drop_client(nfs4, unknown);
-	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0) {
+	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0 &&
+	    same_principal(known, &exchange->principal)) {
 		client = known; /* the same client: another callback */
 	} else {
 		client = new_client(nfs4, exchange, now);
@@ -327,16 +371,20 @@ int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 	return status;
 }
 
-int nfs4_confirm_clientid(struct nfs4_server *nfs4, uint64_t id, const uint8_t verifier[8],
-			  uint64_t now)
+int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8])
 {
+	const struct nfs4_principal principal = nfs4_principal_of(call);
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	uint64_t now = nfs_call_now(call);
 	struct nfs4_client *client;
 	int status = NFS4_OK;
 
 	pthread_mutex_lock(&nfs4->lock);
-	client = nfs4_client_by_id(nfs4, id);
+	client = fresh_client(nfs4, id, now);
 	if (!client || client->minor || memcmp(client->confirm, verifier, 8) != 0)
 		status = NFS4ERR_STALE_CLIENTID;
+	else if (!same_principal(client, &principal))
+		status = NFS4ERR_CLID_INUSE;
 	else if (!confirm(nfs4, client))
 		status = NFS4ERR_DELAY;
 	else
@@ -402,10 +450,13 @@ static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_cl
 	return session;
 }
 
-static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t sequence,
-				 uint8_t ret_id[16], uint64_t now)
+static int create_session_locked(struct nfs_call *call, uint64_t id, uint32_t sequence,
+				 const struct nfs4_channel *fore, uint8_t ret_id[16])
 {
-	struct nfs4_client *client = nfs4_client_by_id(nfs4, id);
+	const struct nfs4_principal principal = nfs4_principal_of(call);
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	uint64_t now = nfs_call_now(call);
+	struct nfs4_client *client = fresh_client(nfs4, id, now);
 	struct nfs4_session *session;
 
 	if (!client || client->minor == 0)
@@ -416,6 +467,8 @@ static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t
 	}
 	if (sequence != client->next_sequence)
 		return NFS4ERR_SEQ_MISORDERED;
+	if (!client->confirmed && !same_principal(client, &principal))
+		return NFS4ERR_CLID_INUSE;
 	client->renewed_ns = now; /* so that it is not the one that gives way */
 	if (!confirm(nfs4, client))
 		return NFS4ERR_DELAY;
@@ -424,19 +477,31 @@ static int create_session_locked(struct nfs4_server *nfs4, uint64_t id, uint32_t
 		session = new_session(nfs4, client);
 	if (!session)
 		return NFS4ERR_DELAY;
+	session->fore = *fore;
 	client->next_sequence++;
 	session_id(session, client->last_session);
 	memcpy(ret_id, client->last_session, 16);
 	return NFS4_OK;
 }
 
-int nfs4_create_session(struct nfs4_server *nfs4, uint64_t client, uint32_t sequence,
-			uint8_t ret_id[16], uint64_t now)
+static void bound(uint32_t *value, uint32_t most)
 {
+	*value = *value < most ? *value : most;
+}
+
+int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequence,
+			struct nfs4_channel *fore, uint8_t ret_id[16])
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	int status;
 
+	bound(&fore->request, NFS_RECORD_MAX);
+	bound(&fore->reply, NFS4_REPLY_MAX);
+	bound(&fore->cached, NFS4_CACHED_MAX);
+	bound(&fore->operations, NFS4_OPS_MAX);
+	bound(&fore->requests, NFS4_SLOTS);
 	pthread_mutex_lock(&nfs4->lock);
-	status = create_session_locked(nfs4, client, sequence, ret_id, now);
+	status = create_session_locked(call, client, sequence, fore, ret_id);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
@@ -461,27 +526,46 @@ int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 	return status;
 }
 
-bool nfs4_session_exists(struct nfs4_server *nfs4, const uint8_t id[16])
+bool nfs4_session_is(struct nfs4_server *nfs4, const uint8_t id[16],
+		     const struct nfs4_session *session)
 {
-	bool there;
+	const struct nfs4_session *found;
 
 	pthread_mutex_lock(&nfs4->lock);
-	there = find_session(nfs4, id) != NULL;
+	found = find_session(nfs4, id);
 	pthread_mutex_unlock(&nfs4->lock);
-	return there;
+	return found && (!session || found == session);
 }
 
 /* ---- slots (RFC 8881 2.10.6) */
 
-static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
+/* What the request and its slot may be. */
+static int check_bounds(const struct nfs_call *call, const struct nfs4_session *session,
+			uint32_t slot)
+{
+	size_t length = call->record_length;
+
+	if (call->payload) /* received apart, with its padding */
+		length += call->payload_length + xdr_padding(call->payload_length);
+	if (slot >= session->fore.requests)
+		return NFS4ERR_BADSLOT;
+	if (length > session->fore.request)
+		return NFS4ERR_REQ_TOO_BIG;
+	return call->compound.count > session->fore.operations ? NFS4ERR_TOO_MANY_OPS : NFS4_OK;
+}
+
+static int take_locked(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now)
 {
 	struct nfs4_session *session = find_session(nfs4_server_of(call), sequence->session);
 	struct slot *slot;
+	int status;
 
 	if (!session || session->doomed)
 		return NFS4ERR_BADSESSION;
-	if (sequence->slot >= NFS4_SLOTS)
-		return NFS4ERR_BADSLOT;
+	status = check_bounds(call, session, sequence->slot);
+	if (status != NFS4_OK)
+		return status;
+	sequence->highest_slot = session->fore.requests - 1;
 	slot = &session->slots[sequence->slot];
 	session->client->renewed_ns = now;
 	if (sequence->sequence == slot->sequence + 1 && !slot->running) {
@@ -491,7 +575,9 @@ static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequen
 		call->compound.session = session;
 		call->compound.client = session->client;
 		call->compound.slot = sequence->slot;
-		call->compound.cache_this = sequence->cache_this;
+		call->compound.reply_max = session->fore.reply;
+		call->compound.cached_max =
+		    sequence->cache_this ? session->fore.cached : UINT32_MAX;
 		return NFS4_OK;
 	}
 	if (slot->running)
@@ -506,7 +592,7 @@ static int take_locked(struct nfs_call *call, const struct nfs4_sequence *sequen
 	return NFS4_PENDING;
 }
 
-int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, uint64_t now)
+int nfs4_slot_take(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	int status;
@@ -517,12 +603,30 @@ int nfs4_slot_take(struct nfs_call *call, const struct nfs4_sequence *sequence, 
 	return status;
 }
 
+/* The reply behind its RPC header, in one piece. */
+static void keep_reply(const struct nfs_call *call, struct slot *slot)
+{
+	const uint8_t *from = call->out.base + RPC_MARK_LENGTH + RPC_REPLY_LENGTH;
+	const uint8_t *end = call->out.base + xdr_length(&call->out);
+	const uint8_t *middle = call->data ? call->out.base + call->data_at : end;
+	struct xdr_out to;
+
+	xdr_out_init(&to, slot->reply, NFS4_CACHED_MAX);
+	memcpy(xdr_put_room(&to, (size_t)(middle - from)), from, (size_t)(middle - from));
+	if (call->data)
+		xdr_put_fixed(&to, call->data->data, call->data_length);
+	if (end > middle)
+		memcpy(xdr_put_room(&to, (size_t)(end - middle)), middle, (size_t)(end - middle));
+	slot->length = (uint32_t)xdr_length(&to);
+	slot->kept = true;
+}
+
 /* Small replies are kept, asked for or not. */
 void nfs4_slot_release(struct nfs_call *call)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_session *session = call->compound.session;
-	size_t head = RPC_MARK_LENGTH + RPC_REPLY_LENGTH, length = xdr_length(&call->out);
+	size_t length = nfs_call_reply_length(call);
 	struct slot *slot;
 
 	if (!session)
@@ -530,11 +634,8 @@ void nfs4_slot_release(struct nfs_call *call)
 	pthread_mutex_lock(&nfs4->lock);
 	slot = &session->slots[call->compound.slot];
 	slot->running = false;
-	if (!call->data && !call->out.full && length >= head && length - head <= NFS4_CACHED_MAX) {
-		slot->kept = true;
-		slot->length = (uint32_t)(length - head);
-		memcpy(slot->reply, call->out.base + head, slot->length);
-	}
+	if (!call->out.full && length >= RPC_REPLY_LENGTH && length <= NFS4_CACHED_MAX)
+		keep_reply(call, slot);
 	if (session->doomed && !session_busy(session))
 		drop_session(nfs4, session);
 	call->compound.session = NULL;

@@ -140,6 +140,8 @@ int nfs4_op_readdir(struct nfs_call *call)
 	numbers[MOST] = xdr_get_u32(&call->in);
 	nfs4_get_bitmap(&call->in, &wanted);
 	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
+	if (status == NFS4_OK && nfs4_bitmap_unreadable(&wanted))
+		status = NFS4ERR_INVAL;
 	if (status != NFS4_OK)
 		return status;
 	if (numbers[COOKIE] == 1 || numbers[COOKIE] == 2 || numbers[COOKIE] > INT64_MAX)

@@ -88,17 +88,6 @@ int nfs4_op_lock(struct nfs_call *call)
 	return status;
 }
 
-static int lockable(enum vfs_type type, uint32_t minor)
-{
-	if (type == VFS_REGULAR)
-		return NFS4_OK;
-	if (type == VFS_DIRECTORY)
-		return NFS4ERR_ISDIR;
-	if (type == VFS_SYMLINK && minor)
-		return NFS4ERR_SYMLINK;
-	return minor ? NFS4ERR_WRONG_TYPE : NFS4ERR_INVAL;
-}
-
 static void seen(struct nfs_call *call, int result)
 {
 	const uint64_t *numbers = call->compound.numbers;
@@ -110,8 +99,8 @@ static void seen(struct nfs_call *call, int result)
 	    .owner_length = (uint32_t)numbers[OWNER_LENGTH],
 	    .conflict = &conflict,
 	};
-	int status = result < 0 ? nfs4_status_of(result)
-				: lockable(call->vfs.after[0].type, call->compound.minor);
+	int status =
+	    result < 0 ? nfs4_status_of(result) : nfs4_not_a_file(call, call->vfs.after[0].type);
 
 	if (status == NFS4_OK)
 		status = nfs4_lock_test(call, &args);

@@ -223,6 +223,8 @@ static int getattr(struct nfs_call *call)
 
 	nfs4_get_bitmap(&call->in, &wanted);
 	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
+	if (status == NFS4_OK && nfs4_bitmap_unreadable(&wanted))
+		status = NFS4ERR_INVAL;
 	if (status != NFS4_OK)
 		return status;
 	if (call->compound.current.pseudo) {
@@ -241,7 +243,8 @@ static void setattr_done(struct nfs_call *call, int result)
 
 	if (result == 0)
 		nfs4_put_bitmap(&call->out, &set);
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, call->vfs.set.mask & VFS_SET_SIZE ? nfs4_status_of_file(call, result)
+							  : nfs4_status_of(result));
 }
 
 static int setattr(struct nfs_call *call)
@@ -268,7 +271,8 @@ static int setattr(struct nfs_call *call)
 }
 
 /* VERIFY, NVERIFY: what GETATTR would say, compared byte by byte. */
-static void verify_done(struct nfs_call *call, int result)
+static int compare(struct nfs_call *call, const struct nfs_export *export,
+		   const struct vfs_attr *attr, const struct vfs_fsstat *fsstat)
 {
 	struct nfs4_bitmap wanted = wanted_of(call);
 	size_t before = xdr_length(&call->out);
@@ -276,12 +280,7 @@ static void verify_done(struct nfs_call *call, int result)
 	struct xdr_in ours;
 	bool same, supported;
 
-	if (result < 0) {
-		nfs4_done(call, nfs4_status_of(result));
-		return;
-	}
-	nfs4_put_attrs(call, &wanted, call->export, &call->compound.current.object,
-		       &call->vfs.after[0], call->vfs.op == VFS_FSSTAT ? &call->vfs.fsstat : NULL);
+	nfs4_put_attrs(call, &wanted, export, &call->compound.current.object, attr, fsstat);
 	xdr_in_init(&ours, call->out.base + before, xdr_length(&call->out) - before);
 	nfs4_get_bitmap(&ours, &answered);
 	supported = memcmp(answered.words, wanted.words, sizeof(wanted.words)) == 0;
@@ -289,16 +288,24 @@ static void verify_done(struct nfs_call *call, int result)
 	       memcmp(ours.at, call->compound.bytes, xdr_left(&ours)) == 0;
 	xdr_truncate(&call->out, before);
 	if (!supported)
-		nfs4_done(call, NFS4ERR_ATTRNOTSUPP);
-	else if (call->compound.operation == OP_VERIFY)
-		nfs4_done(call, same ? NFS4_OK : NFS4ERR_NOT_SAME);
-	else
-		nfs4_done(call, same ? NFS4ERR_SAME : NFS4_OK);
+		return NFS4ERR_ATTRNOTSUPP;
+	if (call->compound.operation == OP_VERIFY)
+		return same ? NFS4_OK : NFS4ERR_NOT_SAME;
+	return same ? NFS4ERR_SAME : NFS4_OK;
+}
+
+static void verify_done(struct nfs_call *call, int result)
+{
+	const struct vfs_fsstat *fsstat = call->vfs.op == VFS_FSSTAT ? &call->vfs.fsstat : NULL;
+
+	nfs4_done(call, result < 0 ? nfs4_status_of(result)
+				   : compare(call, call->export, &call->vfs.after[0], fsstat));
 }
 
 static int verify(struct nfs_call *call)
 {
 	struct nfs4_bitmap wanted;
+	struct vfs_attr attr;
 	uint32_t length;
 	int status;
 
@@ -309,11 +316,15 @@ static int verify(struct nfs_call *call)
 	status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
 	if (status != NFS4_OK)
 		return status;
-	if (call->compound.current.pseudo)
-		return NFS4ERR_NOTSUPP;
-	if (wanted.words[0] & 1u << 11) /* rdattr_error */
+	if ((wanted.words[0] & 1u << 11 /* rdattr_error */) || nfs4_bitmap_unreadable(&wanted))
 		return NFS4ERR_INVAL;
+	if (wanted.other)
+		return NFS4ERR_ATTRNOTSUPP;
 	take_wanted(call, &wanted);
+	if (call->compound.current.pseudo) {
+		nfs4_root_attr(call, &attr);
+		return compare(call, NULL, &attr, NULL);
+	}
 	return nfs4_submit(call, nfs4_bitmap_wants_fsstat(&wanted) ? VFS_FSSTAT : VFS_GETATTR,
 			   verify_done);
 }
@@ -383,11 +394,16 @@ static int access_check(struct nfs_call *call)
 	return nfs4_submit(call, VFS_ACCESS, access_done);
 }
 
+static int no_link(const struct nfs_call *call)
+{
+	return call->compound.minor ? NFS4ERR_WRONG_TYPE : NFS4ERR_INVAL;
+}
+
 static void readlink_done(struct nfs_call *call, int result)
 {
 	if (result == 0)
 		xdr_put_opaque(&call->out, call->vfs.data, call->vfs.data_length);
-	nfs4_done(call, result == -EINVAL ? NFS4ERR_WRONG_TYPE : nfs4_status_of(result));
+	nfs4_done(call, result == -EINVAL ? no_link(call) : nfs4_status_of(result));
 }
 
 static int read_link(struct nfs_call *call)
@@ -397,7 +413,7 @@ static int read_link(struct nfs_call *call)
 	if (status != NFS4_OK)
 		return status;
 	if (call->compound.current.pseudo)
-		return NFS4ERR_WRONG_TYPE;
+		return no_link(call);
 	call->vfs.data = nfs_call_scratch(call, VFS_SYMLINK_MAX);
 	call->vfs.data_room = VFS_SYMLINK_MAX;
 	return call->vfs.data ? nfs4_submit(call, VFS_READLINK, readlink_done) : NFS4ERR_DELAY;
@@ -405,7 +421,7 @@ static int read_link(struct nfs_call *call)
 
 /* ---- making, removing, renaming */
 
-static void put_change(struct nfs_call *call, unsigned which)
+void nfs4_put_change(struct nfs_call *call, unsigned which)
 {
 	xdr_put_bool(&call->out, true); /* atomic */
 	xdr_put_u64(&call->out, call->vfs.before[which].change);
@@ -417,7 +433,7 @@ static void create_done(struct nfs_call *call, int result)
 	struct nfs4_bitmap set = wanted_of(call);
 
 	if (result == 0) {
-		put_change(call, 0);
+		nfs4_put_change(call, 0);
 		nfs4_put_bitmap(&call->out, &set);
 		nfs4_set_object(call, &call->vfs.result_object);
 	}
@@ -470,7 +486,7 @@ static int create(struct nfs_call *call)
 static void remove_done(struct nfs_call *call, int result)
 {
 	if (result == 0)
-		put_change(call, 0);
+		nfs4_put_change(call, 0);
 	nfs4_done(call, nfs4_status_of(result));
 }
 
@@ -505,8 +521,8 @@ static int need_both(struct nfs_call *call)
 static void rename_done(struct nfs_call *call, int result)
 {
 	if (result == 0) {
-		put_change(call, 0);
-		put_change(call, 1);
+		nfs4_put_change(call, 0);
+		nfs4_put_change(call, 1);
 	}
 	nfs4_done(call, nfs4_status_of(result));
 }
@@ -536,7 +552,7 @@ static int rename_name(struct nfs_call *call)
 static void link_done(struct nfs_call *call, int result)
 {
 	if (result == 0)
-		put_change(call, 1);
+		nfs4_put_change(call, 1);
 	nfs4_done(call, nfs4_status_of(result));
 }
 
@@ -569,7 +585,7 @@ static void read_done(struct nfs_call *call, int result)
 	} else {
 		buf_unref(data);
 	}
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 static int read_file(struct nfs_call *call)
@@ -611,7 +627,7 @@ static void write_done(struct nfs_call *call, int result)
 		xdr_put_u32(&call->out, call->vfs.stable);
 		xdr_put_u64(&call->out, vfs_verifier(call->export->vfs));
 	}
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 static int write_file(struct nfs_call *call)
@@ -643,7 +659,7 @@ static void commit_done(struct nfs_call *call, int result)
 {
 	if (result == 0)
 		xdr_put_u64(&call->out, vfs_verifier(call->export->vfs));
-	nfs4_done(call, nfs4_status_of(result));
+	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
 static int commit(struct nfs_call *call)

@@ -4,25 +4,13 @@
  * is called back. */
 #include <string.h>
 
-#include "nfs/nfs4.h"
+#include "nfs/nfs4_state.h"
 
 #define EXCHGID_UPDATE       0x40000000u
 #define EXCHGID_CONFIRMED    0x80000000u
 #define EXCHGID_KNOWN        0x40070103u /* flags a client may set */
 #define EXCHGID_USE_NON_PNFS 0x00010000u
-#define CHANNEL_REQUEST_MAX  (NFS_RECORD_MAX)
-#define CHANNEL_REPLY_MAX    ((1u << 20) + 4096)
 #define CHANNEL_MIN          512u
-
-static struct nfs4_server *server_of(const struct nfs_call *call)
-{
-	return call->conn->server->nfs4;
-}
-
-static uint64_t now_of(const struct nfs_call *call)
-{
-	return loop_now(call->conn->io->loop);
-}
 
 /* Who we are: the same after a restart, or clients do not claim what they had. */
 static void put_server_owner(struct nfs_call *call)
@@ -61,9 +49,10 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 	if (flags & ~EXCHGID_KNOWN)
 		return NFS4ERR_INVAL;
 	memcpy(exchange.verifier, verifier, 8);
+	exchange.principal = nfs4_principal_of(call);
 	exchange.minor = 1;
 	exchange.update = flags & EXCHGID_UPDATE;
-	status = nfs4_exchange_id(server_of(call), &exchange, now_of(call));
+	status = nfs4_exchange_id(nfs4_server_of(call), &exchange, nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_u64(&call->out, exchange.id);
@@ -75,11 +64,7 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 	return NFS4_OK;
 }
 
-struct channel {
-	uint32_t request, reply, cached, operations, requests;
-};
-
-static void get_channel(struct xdr_in *in, struct channel *channel)
+static void get_channel(struct xdr_in *in, struct nfs4_channel *channel)
 {
 	uint32_t count;
 
@@ -101,14 +86,14 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-static void put_channel(struct xdr_out *out, const struct channel *channel)
+static void put_channel(struct xdr_out *out, const struct nfs4_channel *channel)
 {
 	xdr_put_u32(out, 0);
-	xdr_put_u32(out, least(channel->request, CHANNEL_REQUEST_MAX));
-	xdr_put_u32(out, least(channel->reply, CHANNEL_REPLY_MAX));
-	xdr_put_u32(out, least(channel->cached, NFS4_CACHED_MAX));
-	xdr_put_u32(out, least(channel->operations, NFS4_OPS_MAX));
-	xdr_put_u32(out, least(channel->requests, NFS4_SLOTS));
+	xdr_put_u32(out, channel->request);
+	xdr_put_u32(out, channel->reply);
+	xdr_put_u32(out, channel->cached);
+	xdr_put_u32(out, channel->operations);
+	xdr_put_u32(out, channel->requests);
 	xdr_put_u32(out, 0);
 }
 
@@ -136,7 +121,7 @@ int nfs4_op_create_session(struct nfs_call *call)
 {
 	uint64_t client = xdr_get_u64(&call->in);
 	uint32_t sequence = xdr_get_u32(&call->in), flags = xdr_get_u32(&call->in);
-	struct channel fore, back;
+	struct nfs4_channel fore, back;
 	uint8_t id[16];
 	int status;
 
@@ -151,7 +136,7 @@ int nfs4_op_create_session(struct nfs_call *call)
 	if (fore.request < CHANNEL_MIN || fore.reply < CHANNEL_MIN || fore.operations < 2 ||
 	    fore.requests == 0)
 		return NFS4ERR_TOOSMALL;
-	status = nfs4_create_session(server_of(call), client, sequence, id, now_of(call));
+	status = nfs4_create_session(call, client, sequence, &fore, id);
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_fixed(&call->out, id, sizeof(id));
@@ -166,15 +151,20 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 {
 	const uint8_t *id = xdr_get_fixed(&call->in, 16);
 
-	return call->in.bad ? NFS4ERR_BADXDR
-			    : nfs4_destroy_session(server_of(call), id, call->compound.session);
+	if (call->in.bad)
+		return NFS4ERR_BADXDR;
+	/* Its own only at the end of a compound (RFC 8881 18.37.3). */
+	if (call->compound.session && call->compound.index < call->compound.count &&
+	    nfs4_session_is(nfs4_server_of(call), id, call->compound.session))
+		return NFS4ERR_NOT_ONLY_OP;
+	return nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)
 {
 	uint64_t client = xdr_get_u64(&call->in);
 
-	return call->in.bad ? NFS4ERR_BADXDR : nfs4_destroy_clientid(server_of(call), client);
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_destroy_clientid(nfs4_server_of(call), client);
 }
 
 /* Any connection may carry any session's requests. */
@@ -186,7 +176,7 @@ int nfs4_op_bind_conn(struct nfs_call *call)
 	xdr_get_bool(&call->in);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	if (!nfs4_session_exists(server_of(call), id))
+	if (!nfs4_session_is(nfs4_server_of(call), id, NULL))
 		return NFS4ERR_BADSESSION;
 	if (direction == 2) /* the back channel alone */
 		return NFS4ERR_INVAL;
@@ -204,12 +194,12 @@ int nfs4_op_sequence(struct nfs_call *call)
 
 	sequence.sequence = xdr_get_u32(&call->in);
 	sequence.slot = xdr_get_u32(&call->in);
-	sequence.highest = xdr_get_u32(&call->in);
+	xdr_get_u32(&call->in); /* the client's highest slot: we keep what we have given */
 	sequence.cache_this = xdr_get_bool(&call->in);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
 	memcpy(sequence.session, id, 16);
-	status = nfs4_slot_take(call, &sequence, now_of(call));
+	status = nfs4_slot_take(call, &sequence, nfs_call_now(call));
 	if (status == NFS4_PENDING) { /* a retry: the whole answer is there */
 		nfs_call_reply(call);
 		return NFS4_PENDING;
@@ -219,8 +209,8 @@ int nfs4_op_sequence(struct nfs_call *call)
 	xdr_put_fixed(&call->out, id, 16);
 	xdr_put_u32(&call->out, sequence.sequence);
 	xdr_put_u32(&call->out, sequence.slot);
-	xdr_put_u32(&call->out, NFS4_SLOTS - 1);
-	xdr_put_u32(&call->out, NFS4_SLOTS - 1);
+	xdr_put_u32(&call->out, sequence.highest_slot);
+	xdr_put_u32(&call->out, sequence.highest_slot);
 	xdr_put_u32(&call->out, 0); /* status flags */
 	return NFS4_OK;
 }
@@ -258,7 +248,8 @@ int nfs4_op_setclientid(struct nfs_call *call)
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
 	memcpy(exchange.verifier, verifier, 8);
-	status = nfs4_set_clientid(server_of(call), &exchange, confirm, now_of(call));
+	exchange.principal = nfs4_principal_of(call);
+	status = nfs4_set_clientid(nfs4_server_of(call), &exchange, confirm, nfs_call_now(call));
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_u64(&call->out, exchange.id);
@@ -271,13 +262,13 @@ int nfs4_op_setclientid_confirm(struct nfs_call *call)
 	uint64_t id = xdr_get_u64(&call->in);
 	const uint8_t *confirm = xdr_get_fixed(&call->in, 8);
 
-	return call->in.bad ? NFS4ERR_BADXDR
-			    : nfs4_confirm_clientid(server_of(call), id, confirm, now_of(call));
+	return call->in.bad ? NFS4ERR_BADXDR : nfs4_confirm_clientid(call, id, confirm);
 }
 
 int nfs4_op_renew(struct nfs_call *call)
 {
 	uint64_t id = xdr_get_u64(&call->in);
 
-	return call->in.bad ? NFS4ERR_BADXDR : nfs4_renew(server_of(call), id, now_of(call));
+	return call->in.bad ? NFS4ERR_BADXDR
+			    : nfs4_renew(nfs4_server_of(call), id, nfs_call_now(call));
 }

@@ -301,7 +301,7 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return status;
 	if (call->compound.minor == 0) {
 		call->compound.client = state->owner->client;
-		state->owner->client->renewed_ns = loop_now(call->conn->io->loop);
+		state->owner->client->renewed_ns = nfs_call_now(call);
 	}
 	*ret_state = state;
 	return NFS4_OK;
@@ -369,17 +369,13 @@ static struct nfs4_state *state_of(const struct nfs4_owner *owner, uint64_t volu
 
 /* ---- opens */
 
-static uint64_t now_of(const struct nfs_call *call)
-{
-	return loop_now(call->conn->io->loop);
-}
-
 /* Somebody is in the way: @refused, or DELAY while what an expired client had is taken away. */
 static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, now_of(call)) ? NFS4ERR_DELAY : refused;
+	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
+										: refused;
 }
 
 static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
@@ -539,7 +535,7 @@ static int check_special(struct nfs_call *call, bool bypass, uint32_t access)
 		return NFS4ERR_GRACE;
 	if (lock_share_test(locks_of(nfs4), &key, NULL, access, 0, &who) == 0)
 		return NFS4_OK;
-	return nfs4_gives_way(nfs4, who, now_of(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
+	return nfs4_gives_way(nfs4, who, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
 }
 
 int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t access,
@@ -767,7 +763,7 @@ int nfs4_lock_test(struct nfs_call *call, struct nfs4_lock_args *args)
 		if (!client || client->minor || !client->confirmed)
 			status = NFS4ERR_STALE_CLIENTID;
 		else
-			client->renewed_ns = now_of(call);
+			client->renewed_ns = nfs_call_now(call);
 		call->compound.client = client;
 	}
 	if (status == NFS4_OK && nfs_grace_running(nfs4->server->grace, key.volume))
@@ -865,7 +861,7 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 	owner->pins++;
 	list_remove(&owner->link); /* the last one that was heard of */
 	list_push_back(&owner->client->owners, &owner->link);
-	owner->client->renewed_ns = now_of(call);
+	owner->client->renewed_ns = nfs_call_now(call);
 	call->compound.owner = owner;
 	call->compound.owner_seqid = seqid;
 	call->compound.client = owner->client;

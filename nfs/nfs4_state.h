@@ -25,10 +25,11 @@
 struct nfs4_client {
 	struct list link;
 	uint64_t id, renewed_ns, recorded; /* recorded: a share it is known to have a record on */
-	uint8_t verifier[8], confirm[8];   /* confirm: of SETCLIENTID */
-	bool confirmed, complete;          /* RECLAIM_COMPLETE was said */
-	uint32_t minor;                    /* 0, or 1 for all that have sessions */
-	uint32_t next_sequence;            /* of CREATE_SESSION */
+	struct nfs4_principal principal;
+	uint8_t verifier[8], confirm[8]; /* confirm: of SETCLIENTID */
+	bool confirmed, complete;        /* RECLAIM_COMPLETE was said */
+	uint32_t minor;                  /* 0, or 1 for all that have sessions */
+	uint32_t next_sequence;          /* of CREATE_SESSION */
 	uint8_t last_session[16];
 	struct list owners;
 	unsigned sessions, states;

@@ -48,6 +48,16 @@ static bool same_address(const struct nfs_address *a, const struct nfs_address *
 	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
+static void set_host(struct nlm_host *host, const struct nfs_conn *conn)
+{
+	host->address = conn->address;
+	if (!nfs_address_from((const struct sockaddr *)&conn->local, &host->local))
+		host->local.family = AF_UNSPEC;
+	address_text(&host->address, host->text);
+	address_text(&host->local, host->local_text);
+	nfs_record_name3(host->text, host->local_text, host->record);
+}
+
 struct nlm_host *nlm_host_get(struct nlm *nlm, const struct nfs_conn *conn, bool make)
 {
 	struct nlm_host *host;
@@ -59,17 +69,22 @@ struct nlm_host *nlm_host_get(struct nlm *nlm, const struct nfs_conn *conn, bool
 	}
 	if (!make || nlm->host_count >= NLM_HOSTS_MAX || !(host = heap_zalloc(sizeof(*host))))
 		return NULL;
-	host->address = conn->address;
-	if (!nfs_address_from((const struct sockaddr *)&conn->local, &host->local))
-		host->local.family = AF_UNSPEC;
-	address_text(&host->address, host->text);
-	address_text(&host->local, host->local_text);
-	nfs_record_name3(host->text, host->local_text, host->record);
+	set_host(host, conn);
 	list_init(&host->owners);
 	list_init(&host->shares);
 	list_push_back(&nlm->hosts, &host->link);
 	nlm->host_count++;
 	return host;
+}
+
+void nlm_record_name(struct nlm *nlm, const struct nfs_conn *conn, char name[NFS_RECORD_NAME])
+{
+	const struct nlm_host *host = nlm_host_get(nlm, conn, false);
+	struct nlm_host fresh;
+
+	if (!host)
+		set_host(&fresh, conn);
+	memcpy(name, host ? host->record : fresh.record, NFS_RECORD_NAME);
 }
 
 struct nlm_owner *nlm_owner_get(struct nlm *nlm, struct nlm_host *host, const struct nlm_lock *lock,
@@ -96,7 +111,7 @@ struct nlm_owner *nlm_owner_get(struct nlm *nlm, struct nlm_host *host, const st
 }
 
 /* The record on the shares stays: a host is known for longer than it has locks, as with statd. */
-static void tidy_host(struct nlm *nlm, struct nlm_host *host)
+void nlm_host_tidy(struct nlm *nlm, struct nlm_host *host)
 {
 	if (!list_empty(&host->owners) || !list_empty(&host->shares))
 		return;
@@ -114,7 +129,7 @@ void nlm_owner_tidy(struct nlm *nlm, struct nlm_owner *owner)
 	list_remove(&owner->link);
 	nlm->owner_count--;
 	heap_free(owner);
-	tidy_host(nlm, host);
+	nlm_host_tidy(nlm, host);
 }
 
 /* ---- waiting */
@@ -338,7 +353,7 @@ void nlm_host_keep(struct nlm *nlm, struct nlm_host *host,
 		lock_owner_keep(nlm->server->locks, &list_entry(it, struct nlm_owner, link)->locks,
 				stays, context);
 	if (list_empty(&host->owners)) {
-		tidy_host(nlm, host);
+		nlm_host_tidy(nlm, host);
 		return;
 	}
 	/* Owners that are being told of a lock stay until that is over; with the last one the host

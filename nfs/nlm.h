@@ -115,9 +115,12 @@ struct nlm_lock {
 
 /* Under nlm->lock. @make: NULL only without memory or beyond the bounds. */
 struct nlm_host *nlm_host_get(struct nlm *nlm, const struct nfs_conn *conn, bool make);
+/* The record of a host, known or not. */
+void nlm_record_name(struct nlm *nlm, const struct nfs_conn *conn, char name[NFS_RECORD_NAME]);
 struct nlm_owner *nlm_owner_get(struct nlm *nlm, struct nlm_host *host, const struct nlm_lock *lock,
 				bool make);
 /* An owner with nothing goes, and a host without owners. */
+void nlm_host_tidy(struct nlm *nlm, struct nlm_host *host);
 void nlm_owner_tidy(struct nlm *nlm, struct nlm_owner *owner);
 struct nlm_wait *nlm_wait_find(struct nlm *nlm, const struct nlm_owner *owner,
 			       const struct lock_key *key, const struct lock_range *range);

@@ -146,8 +146,7 @@ static bool in_grace(const struct nfs_call *call)
  * gone: until then others are told to come back, as in a grace period. */
 static bool gives_way(const struct nfs_call *call, const struct lock_conflict *conflict)
 {
-	return nfs4_client_gives_way(call->conn->server, conflict->client,
-				     loop_now(call->conn->io->loop));
+	return nfs4_client_gives_way(call->conn->server, conflict->client, nfs_call_now(call));
 }
 
 /* ---- before a host gets its first lock on a share */
@@ -178,14 +177,13 @@ static char *record_name(struct nfs_call *call)
 {
 	struct nlm *nlm = nlm_of(call);
 	char *name = nfs_call_scratch(call, NFS_RECORD_NAME);
-	struct nlm_host *host;
 
+	if (!name)
+		return NULL;
 	pthread_mutex_lock(&nlm->lock);
-	host = nlm_host_get(nlm, call->conn, true);
-	if (host && name)
-		memcpy(name, host->record, NFS_RECORD_NAME);
+	nlm_record_name(nlm, call->conn, name);
 	pthread_mutex_unlock(&nlm->lock);
-	return host ? name : NULL;
+	return name;
 }
 
 static void recorded(struct nfs_call *call, int result)
@@ -251,6 +249,13 @@ static void note_state(struct nlm *nlm, const struct nfs_conn *conn, uint32_t st
 		host->state = state;
 }
 
+/* There was no room for an owner. */
+static void tidy(struct nlm *nlm, struct nlm_host *host)
+{
+	if (host)
+		nlm_host_tidy(nlm, host);
+}
+
 /* A request on its way while its share was withdrawn leaves nothing behind. */
 static bool is_withdrawn(const struct nlm *nlm, const struct lock_key *key)
 {
@@ -267,8 +272,10 @@ static int lock_once(struct nfs_call *call, const struct nlm_args *args,
 	struct nlm_wait *wait;
 	int result;
 
-	if (!owner)
+	if (!owner) {
+		tidy(nlm, host);
 		return -ENOLCK;
+	}
 	if (is_withdrawn(nlm, &key)) {
 		nlm_owner_tidy(nlm, owner);
 		return -ESTALE;
@@ -476,6 +483,8 @@ static int share_once(struct nfs_call *call, const struct nlm_args *args, uint64
 	}
 	if (owner)
 		nlm_owner_tidy(nlm, owner);
+	else
+		tidy(nlm, host);
 	return result;
 }
 
@@ -545,6 +554,17 @@ static void unshare_file(struct nfs_call *call)
 
 /* ---- a host speaks for itself: its address is who it is, whatever name it gives */
 
+/* From ports above 1023 any user of the host could say that it has restarted: what it has where
+ * such ports are not let in stays. */
+static bool is_secure(const void *context, uint64_t volume)
+{
+	const struct nfs_call *call = context;
+	const struct nfs_export *export = nfs_table_by_id(call->table, volume);
+	const struct nfs_rule *rule = export ? nfs_export_rule(export, &call->conn->address) : NULL;
+
+	return call->conn->address.port >= 1024 && !(rule && rule->insecure);
+}
+
 static void free_host(struct nfs_call *call)
 {
 	struct nlm *nlm = nlm_of(call);
@@ -560,7 +580,7 @@ static void free_host(struct nfs_call *call)
 	pthread_mutex_lock(&nlm->lock);
 	host = nlm_host_get(nlm, call->conn, false);
 	if (host && (!state || host->state != state))
-		nlm_host_keep(nlm, host, NULL, NULL);
+		nlm_host_keep(nlm, host, is_secure, call);
 	pthread_mutex_unlock(&nlm->lock);
 	nfs_call_reply(call);
 }

@@ -7,6 +7,8 @@
 
 #include "core/heap.h"
 #include "replication/lineage.h"
+#include "replication/order.h"
+#include "replication/volume_io.h"
 
 #define PERIOD_NS   (1000000000ull)
 #define EPOCH_BYTES (64ull << 20)
@@ -46,6 +48,13 @@ void group_finish(struct group *group)
 	volume_unref(group->staging_volume);
 	group->staging_volume = NULL;
 	group->member_max = 0;
+}
+
+void group_retire(struct group *group, struct recorder **retired)
+{
+	recorder_retire(group->recorder, retired);
+	group->recorder = NULL;
+	group_finish(group);
 }
 
 void group_set_member(struct group *group, unsigned index, struct volume *volume)
@@ -181,6 +190,34 @@ void group_drain(struct group *group)
 		fiber_sleep(1000000);
 }
 
+int group_flush(struct group *group)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < group->member_max && result == 0; i++) {
+		if (group->members[i].volume)
+			result = volume_io(group->members[i].volume, VOLUME_FLUSH, 0, 0, NULL, 0);
+	}
+	return result;
+}
+
+bool group_level(const struct group *group)
+{
+	/* What a sync took off the marks is not there before its seal is acknowledged. */
+	for (unsigned i = 0; i < group->member_max; i++) {
+		if (group->members[i].volume && group->members[i].sent.count)
+			return false;
+	}
+	return group->acked && !group->sealing && recorder_idle(group->recorder);
+}
+
+uint64_t group_stop(struct group *group)
+{
+	if (group->role != GROUP_PRIMARY || !group_level(group) || group_flush(group) < 0)
+		return 0;
+	return group->acked;
+}
+
 /* The image as it is, under a lineage that only this node knows: it is nobody's ancestor, so no
  * primary takes it for what it once sent. */
 static int keep_as_own(struct group *group, struct err *err)
@@ -210,7 +247,12 @@ int group_demote(struct group *group, struct err *err)
 	group->changing = true;
 	group_set_role(group, GROUP_FENCED); /* nothing changes any more */
 	group_drain(group);
-	result = group->host->keep ? group->host->keep(group, err) : 0;
+	/* What a primary compares with by hashes is not sent again: it has to last. */
+	result = ORDER(demote_flush) ? group_flush(group) : 0;
+	if (result < 0)
+		err_set(err, result, "group %s: its members can not be flushed", group->name);
+	if (result == 0 && group->host->keep)
+		result = group->host->keep(group, err);
 	if (result == 0)
 		result = keep_as_own(group, err);
 	if (result == 0) {
@@ -237,4 +279,31 @@ int group_hand_over(struct group *group, uint64_t epoch, const struct wire_linea
 	result = group->host->save(group);
 	group_set_role(group, GROUP_STANDBY);
 	return result;
+}
+
+/* Nobody took over in time: guests go on, unless the peer has been asked already. */
+static void take_back(struct group *group)
+{
+	if (group->role != GROUP_PRIMARY || !group->switching)
+		return;
+	group->switching = false;
+	recorder_set_mode(group->recorder, RECORDER_RECORDS);
+}
+
+int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
+{
+	uint64_t limit = loop_now(group->loop) + limit_ns;
+
+	if (!group->channel || !group->acked)
+		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
+	group->switching = true;
+	channel_wake(group->channel);
+	while (group->role != GROUP_STANDBY && group->switching && loop_now(group->loop) < limit)
+		fiber_sleep(5000000);
+	if (group->role == GROUP_STANDBY)
+		return 0;
+	take_back(group);
+	return err_set(err, -ETIMEDOUT, "the group was not handed over%s: %s",
+		       group->role == GROUP_PRIMARY ? "" : ", and the standby may have it yet",
+		       group->reason[0] ? group->reason : "the standby is too slow");
 }

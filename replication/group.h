@@ -69,13 +69,14 @@ struct group {
 	uint64_t log_bytes;      /* budget of the recorder */
 	struct channel *channel; /* of the session, NULL: none */
 	bool switching;          /* hand over as soon as all is sealed */
+	bool used;               /* standby: the members were there before the group was */
 	bool changing;           /* a promotion or demotion is under way: no session begins */
 
 	/* seen by the administrator */
 	uint64_t acked_wall_ns; /* close time of the acked epoch, or when nothing was behind */
-	uint64_t sent_bytes, epochs_sent, syncs, sync_done_bytes, slots_compared, slots_sent;
-	const char *phase; /* what the session does */
-	char reason[200];  /* why the last session ended, or the present one waits */
+	uint64_t sent_bytes;    /* in sessions that are over */
+	const char *phase;      /* what the session does */
+	char reason[200];       /* why the last session ended, or the present one waits */
 };
 
 /* group_init: zeroed but for the defaults. group_finish: references and memory; no session. */
@@ -98,8 +99,22 @@ int group_promote(struct group *group, bool planned, struct err *err)
 /* group_demote: the image as it is becomes a standby's; what a primary sends may replace it. */
 int group_demote(struct group *group, struct err *err) __attribute__((warn_unused_result));
 
-/* group_drain: wait until no change is in flight. Fiber. */
+/* group_retire: as group_finish(), with requests still on their way (recorder_retire). */
+void group_retire(struct group *group, struct recorder **retired);
+
+/* group_drain: wait until no change is in flight. group_flush: make the members durable; 0 or
+ * -errno. Fiber. */
 void group_drain(struct group *group);
+int group_flush(struct group *group) __attribute__((warn_unused_result));
+/* group_level: does the standby's sealed image lack nothing that this primary knows of? */
+bool group_level(const struct group *group);
+/* group_stop: the node stops in order: sessions are over and nobody writes. The epoch that a
+ * later start may take for acked, with nothing marked; 0: none. Fiber. */
+uint64_t group_stop(struct group *group);
+/* group_switchover: hand over to the standby that is connected; guests wait, at most @limit_ns.
+ * -ENOTCONN, -ETIMEDOUT (guests go on here, or it is open who has it: see @err). Fiber. */
+int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
+    __attribute__((warn_unused_result));
 /* group_hand_over: the peer has taken over our image at @epoch, as @lineage. Fiber. */
 int group_hand_over(struct group *group, uint64_t epoch, const struct wire_lineage *lineage,
 		    struct err *err) __attribute__((warn_unused_result));

@@ -34,7 +34,12 @@ struct seat {
 	uint8_t peer[16];
 	uint64_t rpo_ns, clean; /* clean: stopped with all of this epoch sealed; 0: not */
 	bool paused, started;
-	bool session;     /* a fiber runs */
+	bool session; /* a fiber runs */
+	bool acting;  /* an administrator's action is under way */
+	/* Fibers that look at it after a wait; when it is gone (off the list), the last one frees
+	 * it. */
+	unsigned users;
+	bool gone;
 	char *definition; /* JSON */
 	char *sent_definition;
 	struct tls_dial *dial;
@@ -53,8 +58,9 @@ struct replication {
 	unsigned listener_count;
 	uint16_t port;
 	struct list peers, seats;
+	struct recorder *retired; /* of groups that ended with requests on their way */
 	struct timer clock;
-	bool running, stopping;
+	bool stopping;
 	unsigned busy; /* connections, dials and fibers that refer to this */
 	void (*stopped)(void *context);
 	void *stopped_context;
@@ -91,7 +97,11 @@ struct seat *seat_find(struct replication *replication, const char *name);
 struct seat *seat_by_uuid(struct replication *replication, const uint8_t uuid[16]);
 struct seat *seat_new(struct replication *replication, const char *name, const uint8_t uuid[16],
 		      const uint8_t peer[16]);
+/* seat_free: at once, or when the last of those that seat_enter() has left. The volumes' requests
+ * may go on meanwhile. */
 void seat_free(struct seat *seat);
+void seat_enter(struct seat *seat);
+void seat_leave(struct seat *seat);
 int seats_load(struct replication *replication, struct err *err);
 void seats_start(struct replication *replication);
 void seats_tick(struct replication *replication);

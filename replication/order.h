@@ -17,6 +17,9 @@
  * staging_flush_before_seal         staging.c    S2: the records are durable before their header
  * members_flush_before_applied      staging.c    S3: the image is durable before its log goes
  * apply_waits_for_seal              receiver.c   E3: nothing of an open epoch in the image
+ * header_is_durable                 staging.c    S2: a seal is durable before it is told
+ * hand_over_flush                   sender.c     the image that is handed over is durable here too
+ * demote_flush                      group.c      the image that hashes are answered of is durable
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

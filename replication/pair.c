@@ -97,50 +97,54 @@ static void set_side(struct proof *proof, const char *side)
 	snprintf((char *)proof->side, sizeof proof->side, "%s", side);
 }
 
+static int peer_store(struct replication *replication, const struct peer *peer, struct err *err)
+{
+	char uuid[33], print[2 * TLS_FINGERPRINT + 1];
+
+	uuid_text(peer->uuid, uuid);
+	for (unsigned i = 0; i < TLS_FINGERPRINT; i++)
+		snprintf(print + 2 * i, 3, "%02x", peer->fingerprint[i]);
+	return config_run(replication->config, err,
+			  "insert into peer(uuid, fingerprint, name, address, port)"
+			  " values(?, ?, ?, ?, ?) on conflict(uuid) do update set"
+			  " fingerprint = excluded.fingerprint, name = excluded.name,"
+			  " address = excluded.address, port = excluded.port",
+			  "ssssi", uuid, print, peer->name, peer->address, (int64_t)peer->port);
+}
+
 /* @uuid is who showed the certificate of this visit: pinned from now on. */
 static int pin(struct visit *visit, const uint8_t uuid[16], const struct wire_message *message,
 	       uint16_t port, struct err *err)
 {
 	struct replication *replication = visit->replication;
-	struct peer *peer = peer_find(replication, uuid), *other;
-	char text[33];
+	struct peer *peer = peer_find(replication, uuid), *other, *kept;
 	int result;
 
 	other = peer_by_fingerprint(replication, visit->tls.fingerprint);
 	if (memcmp(uuid, replication->node, 16) == 0 || (other && other != peer))
 		return err_set(err, -EINVAL,
 			       "that is this node, or one that is known by another name");
-	if (!peer) {
-		peer = heap_zalloc(sizeof *peer);
-		if (!peer)
-			return err_set(err, -ENOMEM, "out of memory");
-		memcpy(peer->uuid, uuid, 16);
-		list_push_back(&replication->peers, &peer->link);
-	}
-	memcpy(peer->fingerprint, visit->tls.fingerprint, TLS_FINGERPRINT);
-	snprintf(peer->address, sizeof peer->address, "%s", visit->address);
-	snprintf(peer->name, sizeof peer->name, "%.*s", (int)message->data_length,
+	kept = heap_zalloc(sizeof *kept);
+	if (!kept)
+		return err_set(err, -ENOMEM, "out of memory");
+	memcpy(kept->uuid, uuid, 16);
+	memcpy(kept->fingerprint, visit->tls.fingerprint, TLS_FINGERPRINT);
+	snprintf(kept->address, sizeof kept->address, "%s", visit->address);
+	snprintf(kept->name, sizeof kept->name, "%.*s", (int)message->data_length,
 		 (const char *)message->data);
-	peer->port = port;
-	uuid_text(uuid, text);
-	result = config_run(replication->config, err,
-			    "insert into peer(uuid, fingerprint, name, address, port)"
-			    " values(?, '', ?, ?, ?) on conflict(uuid) do update set"
-			    " name = excluded.name, address = excluded.address,"
-			    " port = excluded.port",
-			    "sssi", text, peer->name, peer->address, (int64_t)port);
-	if (result == 0) {
-		char print[2 * TLS_FINGERPRINT + 1];
-
-		for (unsigned i = 0; i < TLS_FINGERPRINT; i++)
-			snprintf(print + 2 * i, 3, "%02x", peer->fingerprint[i]);
-		result =
-		    config_run(replication->config, err,
-			       "update peer set fingerprint = ? where uuid = ?", "ss", print, text);
+	kept->port = port;
+	result = peer_store(replication, kept, err);
+	if (result < 0) {
+		heap_free(kept);
+		return result;
 	}
-	if (result == 0)
-		log_notice("paired with node %s at %s port %u", peer->name, peer->address, port);
-	return result;
+	if (peer) {
+		list_remove(&peer->link);
+		heap_free(peer);
+	}
+	list_push_back(&replication->peers, &kept->link);
+	log_notice("paired with node %s at %s port %u", kept->name, kept->address, port);
+	return 0;
 }
 
 static int code_usable(struct replication *replication)

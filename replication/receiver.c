@@ -215,7 +215,7 @@ static int be_defined(struct receiver *receiver, const struct wire_message *mess
 		result = open_image(receiver);
 	if (result < 0)
 		return result;
-	ready.fresh = group->staging.sealed == 0 && !group->staging.seeding;
+	ready.fresh = !group->used && group->staging.sealed == 0 && !group->staging.seeding;
 	return channel_send(receiver->channel, &ready);
 }
 
@@ -351,6 +351,7 @@ void receiver_run(struct group *group, struct channel *channel, const struct wir
 	session(&receiver, hello);
 	snprintf(group->reason, sizeof group->reason, "%s", channel->why);
 	group->phase = "not connected";
+	group->sent_bytes += channel->bytes_out;
 	group->channel = NULL;
 	digest_finish(&receiver.digest);
 	heap_free(receiver.data);

@@ -41,12 +41,14 @@ struct member {
 	struct recorder *recorder;
 	unsigned index;
 	struct volume *volume; /* NULL: no such member */
+	uint64_t size;         /* of it, as it was heard last */
 	struct volume_watcher watcher;
 	struct marks marks;
 	struct list busy[BUCKETS]; /* writes in flight, by the MiB they begin in */
 	struct list wide;          /* discards in flight: any length */
 	struct list waiting;       /* R2 */
 	bool lost;                 /* no memory to mark with: everything is */
+	uint64_t in_flight;        /* changes that were admitted and are not over */
 };
 
 struct recorder {
@@ -63,9 +65,11 @@ struct recorder {
 	struct list held;
 	struct fold *folds;
 	uint64_t fold_stamp;
-	uint64_t delayed, marking_since_ns;
+	uint64_t delayed;
 	struct message message;
 	bool posted;
+	bool retired;
+	struct recorder *next; /* retired */
 };
 
 static struct recorder_epoch *epoch_at(struct recorder *recorder, uint64_t number)
@@ -78,15 +82,19 @@ static void woken(struct message *message)
 {
 	struct recorder *recorder = container_of(message, struct recorder, message);
 
+	bool retired;
+
 	pthread_mutex_lock(&recorder->lock);
 	recorder->posted = false;
+	retired = recorder->retired;
 	pthread_mutex_unlock(&recorder->lock);
-	recorder->options.wake(recorder->options.context);
+	if (!retired)
+		recorder->options.wake(recorder->options.context);
 }
 
 static void wake(struct recorder *recorder)
 {
-	if (recorder->posted)
+	if (recorder->posted || recorder->retired)
 		return;
 	recorder->posted = true;
 	loop_post(recorder->options.loop, &recorder->message, woken);
@@ -323,7 +331,7 @@ static bool must_wait(struct member *member, const struct volume_request *reques
 	uint64_t first = request->offset / VOLUME_TRANSFER_MAX;
 	uint64_t last = (request->offset + request->length - 1) / VOLUME_TRANSFER_MAX;
 
-	if (!ORDER(overlapping_changes_take_turns))
+	if (member->recorder->retired || !ORDER(overlapping_changes_take_turns))
 		return false;
 	if (list_overlaps(&member->wide, request))
 		return true;
@@ -343,6 +351,9 @@ static void let_in(struct member *member, struct volume_request *request)
 
 	request->tap_ticket = recorder->open; /* R1 */
 	epoch_at(recorder, recorder->open)->in_flight++;
+	member->in_flight++;
+	if (recorder->retired)
+		volume_tap_left(request->volume, 1);
 	if (request->op == VOLUME_DISCARD)
 		list_push_back(&member->wide, &request->tap_link);
 	else
@@ -434,8 +445,12 @@ static void completed(struct volume_tap *tap, struct volume_request *request, in
 		return;
 	pthread_mutex_lock(&recorder->lock);
 	epoch = epoch_at(recorder, request->tap_ticket);
-	record_change(member, epoch, request, result);
+	if (recorder->retired)
+		volume_tap_left(request->volume, -1);
+	else
+		record_change(member, epoch, request, result);
 	list_remove(&request->tap_link);
+	member->in_flight--;
 	if (--epoch->in_flight == 0 && epoch->closed)
 		wake(recorder);
 	let_in_waiting(member);
@@ -484,7 +499,8 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
 	return 0;
 }
 
-static void member_finish(struct member *member)
+/* The tap is off; requests that went by it may be under way. */
+static void member_leave(struct member *member)
 {
 	if (!member->volume)
 		return;
@@ -492,16 +508,11 @@ static void member_finish(struct member *member)
 	if (member->volume->tap == &member->tap)
 		volume_tap_set(member->volume, NULL);
 	volume_unref(member->volume);
-	marks_finish(&member->marks);
+	member->volume = NULL;
 }
 
-void recorder_destroy(struct recorder *recorder)
+static void log_free(struct recorder *recorder)
 {
-	if (!recorder)
-		return;
-	recorder_set_mode(recorder, RECORDER_REFUSES);
-	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
-		member_finish(&recorder->members[i]);
 	for (unsigned i = 0; i < RECORDER_EPOCHS; i++)
 		epoch_free(recorder, &recorder->epochs[i]);
 	while (recorder->free) {
@@ -510,23 +521,47 @@ void recorder_destroy(struct recorder *recorder)
 		recorder->free = segment->next;
 		heap_free(segment);
 	}
+	heap_free(recorder->folds);
+	recorder->folds = NULL;
+}
+
+static void finish(struct recorder *recorder)
+{
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		marks_finish(&recorder->members[i].marks);
+	log_free(recorder);
 	/* A wake that is still on its way would find nothing. */
 	while (recorder->posted)
 		loop_poll(recorder->options.loop, 0);
 	pthread_mutex_destroy(&recorder->lock);
-	heap_free(recorder->folds);
 	heap_free(recorder);
 }
 
+void recorder_destroy(struct recorder *recorder)
+{
+	if (!recorder)
+		return;
+	recorder_set_mode(recorder, RECORDER_REFUSES);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		member_leave(&recorder->members[i]);
+	finish(recorder);
+}
+
 /* A rollback is no request: all of the member may be different. No epoch can be closed between it
- * and this, for both run on the control loop. */
+ * and this, for both run on the control loop. What a member grows by reads as zeros, which the
+ * standby's may not, when it has been larger before. */
 static void volume_changed(struct volume_watcher *watcher, struct volume *volume,
 			   enum volume_change change)
 {
 	struct member *member = container_of(watcher, struct member, watcher);
 
+	uint64_t before = member->size;
+
+	member->size = volume_size(volume);
 	if (change == VOLUME_ROLLED_BACK)
-		recorder_mark(member->recorder, member->index, 0, volume_size(volume));
+		recorder_mark(member->recorder, member->index, 0, member->size);
+	else if (change == VOLUME_RESIZED && member->size > before)
+		recorder_mark(member->recorder, member->index, before, member->size - before);
 }
 
 int recorder_add(struct recorder *recorder, unsigned index, struct volume *volume, bool marked)
@@ -547,6 +582,7 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 	list_init(&member->wide);
 	list_init(&member->waiting);
 	member->volume = volume_ref(volume);
+	member->size = volume_size(volume);
 	member->watcher.changed = volume_changed;
 	volume_watch(volume, &member->watcher);
 	if (marked)
@@ -577,6 +613,43 @@ void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode)
 	if (mode != RECORDER_HOLDS)
 		held_let_go(recorder);
 	pthread_mutex_unlock(&recorder->lock);
+}
+
+/* From here on the volumes count what this recorder let in, so that whoever sets the next tap
+ * waits for it (recorder_quiet). */
+void recorder_retire(struct recorder *recorder, struct recorder **retired)
+{
+	if (!recorder)
+		return;
+	pthread_mutex_lock(&recorder->lock);
+	recorder->retired = true;
+	recorder->logging = false;
+	recorder->mode = RECORDER_RECORDS;
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		struct member *member = &recorder->members[i];
+
+		if (!member->volume)
+			continue;
+		volume_tap_left(member->volume, (int)member->in_flight);
+		let_in_waiting(member);
+	}
+	held_let_go(recorder);
+	log_free(recorder);
+	pthread_mutex_unlock(&recorder->lock);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		member_leave(&recorder->members[i]);
+	recorder->next = *retired;
+	*retired = recorder;
+}
+
+void recorder_destroy_retired(struct recorder *retired)
+{
+	while (retired) {
+		struct recorder *next = retired->next;
+
+		finish(retired);
+		retired = next;
+	}
 }
 
 enum recorder_mode recorder_mode(struct recorder *recorder)
@@ -638,14 +711,21 @@ uint64_t recorder_oldest_epoch(struct recorder *recorder)
 	return oldest;
 }
 
+static bool is_complete(struct recorder *recorder, uint64_t epoch)
+{
+	bool complete = epoch < recorder->open;
+
+	for (uint64_t i = recorder->oldest; complete && i <= epoch; i++)
+		complete = epoch_at(recorder, i)->in_flight == 0 || !ORDER(seal_waits_for_flight);
+	return complete;
+}
+
 bool recorder_complete(struct recorder *recorder, uint64_t epoch)
 {
 	bool complete;
 
 	pthread_mutex_lock(&recorder->lock);
-	complete = epoch < recorder->open;
-	for (uint64_t i = recorder->oldest; complete && i <= epoch; i++)
-		complete = epoch_at(recorder, i)->in_flight == 0 || !ORDER(seal_waits_for_flight);
+	complete = is_complete(recorder, epoch);
 	pthread_mutex_unlock(&recorder->lock);
 	return complete;
 }
@@ -762,15 +842,17 @@ bool recorder_spoiled(struct recorder *recorder, uint64_t epoch)
 	return spoiled;
 }
 
-bool recorder_must_sync(struct recorder *recorder, uint64_t epoch)
+enum recorder_step recorder_next_step(struct recorder *recorder, uint64_t epoch)
 {
-	bool must;
+	enum recorder_step step = RECORDER_WAIT;
 
 	pthread_mutex_lock(&recorder->lock);
-	must =
-	    recorder->spoiled <= epoch || (recorder->spoiled == UINT64_MAX && marked_any(recorder));
+	if (recorder->spoiled <= epoch || (recorder->spoiled == UINT64_MAX && marked_any(recorder)))
+		step = RECORDER_SYNC;
+	else if (is_complete(recorder, epoch))
+		step = RECORDER_SEND;
 	pthread_mutex_unlock(&recorder->lock);
-	return must;
+	return step;
 }
 
 void recorder_fall_back(struct recorder *recorder)
@@ -831,14 +913,12 @@ void recorder_mark(struct recorder *recorder, unsigned index, uint64_t offset, u
 	pthread_mutex_unlock(&recorder->lock);
 }
 
-bool recorder_marked(struct recorder *recorder, unsigned index, uint64_t offset, uint64_t length)
+/* Also what a member has grown by: its marks know of that only where something was marked. */
+static void mark_whole(struct member *member)
 {
-	bool marked;
-
-	pthread_mutex_lock(&recorder->lock);
-	marked = marks_any(&recorder->members[index].marks, offset, length);
-	pthread_mutex_unlock(&recorder->lock);
-	return marked;
+	if (marks_grow(&member->marks, volume_size(member->volume)) < 0)
+		member->lost = true;
+	marks_set_all(&member->marks);
 }
 
 void recorder_mark_all(struct recorder *recorder)
@@ -846,7 +926,7 @@ void recorder_mark_all(struct recorder *recorder)
 	pthread_mutex_lock(&recorder->lock);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
 		if (recorder->members[i].volume)
-			marks_set_all(&recorder->members[i].marks);
+			mark_whole(&recorder->members[i]);
 	}
 	recorder->logging = false;
 	recorder->spoiled = 0;

@@ -66,6 +66,12 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
     __attribute__((warn_unused_result));
 /* Every member's requests have to be done, or the volumes quiet. NULL is fine. */
 void recorder_destroy(struct recorder *recorder);
+/* recorder_retire: the volumes are not watched any more, and whatever was held back goes on; but
+ * requests are still on their way through the taps. Log and references are gone at once; what is
+ * left is in front of @retired, for recorder_destroy_retired() once the volumes are quiet for
+ * good. NULL is fine. */
+void recorder_retire(struct recorder *recorder, struct recorder **retired);
+void recorder_destroy_retired(struct recorder *retired);
 
 /* recorder_add: watch @volume (a reference of its own) as @member; everything is marked if
  * @marked. -ENOMEM, -EBUSY (it has a tap). */
@@ -95,10 +101,17 @@ void recorder_drop(struct recorder *recorder, uint64_t epoch);
  * is sent. */
 void recorder_skip(struct recorder *recorder, uint64_t epoch);
 
-/* recorder_spoiled: does the log lack a change of epoch @epoch or of one before it?
- * recorder_must_sync: ... or is anything else marked, so that the marks are next to be sent? */
+/* recorder_spoiled: does the log lack a change of epoch @epoch or of one before it? */
 bool recorder_spoiled(struct recorder *recorder, uint64_t epoch);
-bool recorder_must_sync(struct recorder *recorder, uint64_t epoch);
+/* recorder_next_step: what is next to be sent: the marks, when the log lacks a change of epoch
+ * @epoch or of one before it, or anything else is marked; else the log of @epoch, which is
+ * complete; else nothing yet. One look: a change that ends meanwhile is in the log, or seen. */
+enum recorder_step {
+	RECORDER_WAIT,
+	RECORDER_SYNC,
+	RECORDER_SEND,
+};
+enum recorder_step recorder_next_step(struct recorder *recorder, uint64_t epoch);
 uint64_t recorder_oldest_epoch(struct recorder *recorder);
 /* recorder_close_used: recorder_close(), when something was recorded in the open epoch. */
 uint64_t recorder_close_used(struct recorder *recorder);
@@ -115,7 +128,6 @@ void recorder_log_again(struct recorder *recorder);
 bool recorder_take(struct recorder *recorder, unsigned member, uint64_t from, uint64_t most,
 		   uint64_t *ret_offset, uint64_t *ret_length);
 void recorder_mark(struct recorder *recorder, unsigned member, uint64_t offset, uint64_t length);
-bool recorder_marked(struct recorder *recorder, unsigned member, uint64_t offset, uint64_t length);
 void recorder_mark_all(struct recorder *recorder);
 
 struct recorder_lag {

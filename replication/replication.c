@@ -171,11 +171,12 @@ static void visit_free(struct visit *visit)
 static void greet(struct visit *visit)
 {
 	struct replication *replication = visit->replication;
-	struct peer *peer = peer_by_fingerprint(replication, visit->tls.fingerprint);
 	struct wire_message message;
+	struct peer *peer;
 
 	if (channel_receive(&visit->channel, &message) < 0)
 		return;
+	peer = peer_by_fingerprint(replication, visit->tls.fingerprint);
 	if (message.type == WIRE_PAIR)
 		pair_answer(visit, &message);
 	else if (!peer)
@@ -487,7 +488,6 @@ int replication_listen(struct replication *replication, const char *address, uin
 
 void replication_start(struct replication *replication)
 {
-	replication->running = true;
 	seats_start(replication);
 	timer_start(&replication->clock, TICK_NS);
 }
@@ -496,12 +496,16 @@ static void stop_main(void *context)
 {
 	struct replication *replication = context;
 
+	/* A seat stays on the list while somebody waits for its session. */
 	list_for_each (it, &replication->seats) {
 		struct seat *seat = list_entry(it, struct seat, link);
 
+		seat_enter(seat);
 		seat_end_session(seat, "stopping");
 		seat_close(seat);
 	}
+	list_for_each_safe (it, &replication->seats)
+		seat_leave(list_entry(it, struct seat, link));
 	node_release(replication);
 }
 
@@ -526,6 +530,7 @@ void replication_destroy(struct replication *replication)
 		return;
 	while (!list_empty(&replication->seats))
 		seat_free(list_entry(replication->seats.next, struct seat, link));
+	recorder_destroy_retired(replication->retired);
 	while (!list_empty(&replication->peers)) {
 		struct peer *peer = list_entry(replication->peers.next, struct peer, link);
 

@@ -93,7 +93,13 @@ enum replication_action {
 /* -ENOENT, -EINVAL (not in this role), -ENODATA (no sealed image), -ETIMEDOUT, ... */
 void replication_group_act(struct replication *replication, const char *name,
 			   enum replication_action action, struct replication_call *call);
-/* Is the volume a member of a group, or its staging log? The group's name, or NULL. */
-const char *replication_holds(struct replication *replication, const uint8_t uuid[16]);
+/* replication_holds: what a volume is to a group; false: nothing. */
+struct replication_hold {
+	const char *group; /* its name, until something changes */
+	bool staging;      /* its staging log; else a member */
+	bool primary;      /* guests write to its members here */
+};
+bool replication_holds(struct replication *replication, const uint8_t uuid[16],
+		       struct replication_hold *ret_hold);
 
 #endif

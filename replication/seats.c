@@ -18,6 +18,7 @@
 #define PERIOD_MIN       (200 * 1000000ull)
 #define PERIOD_MAX       (5 * 1000000000ull)
 #define STAGING_SIZE_MIN ((uint64_t)64 << 30)
+#define SWITCH_NS        (30 * 1000000000ull)
 
 /* ---- rows ---- */
 static void lineage_text(const struct wire_lineage *lineage, char *text, size_t size)
@@ -214,6 +215,24 @@ static bool member_read(json_t *json, struct member_row *row)
 	return true;
 }
 
+static struct pool *first_pool(const struct seat *seat)
+{
+	for (unsigned i = 0; i < seat->group.member_max; i++) {
+		if (seat->group.members[i].volume)
+			return seat->group.members[i].volume->pool;
+	}
+	return NULL;
+}
+
+/* Where a member is made: in the pool of its pool's name, else with the members that are there. */
+static struct pool *pool_for(const struct seat *seat, const char *name)
+{
+	const struct replication_host *host = &seat->replication->options.host;
+	struct pool *pool = host->pool(host->context, name), *first = first_pool(seat);
+
+	return first && (!pool || strcmp(pool_name(pool), name) != 0) ? first : pool;
+}
+
 /* The member's volume; made when it is the standby's first time (@make). */
 static int member_open(struct seat *seat, const struct member_row *row, bool make, struct err *err)
 {
@@ -228,25 +247,18 @@ static int member_open(struct seat *seat, const struct member_row *row, bool mak
 
 	if (!volume && !make)
 		return err_set(err, -ENXIO, "volume %s/%s is not available", row->pool, row->name);
-	pool = volume ? volume->pool : host->pool(host->context, row->pool);
+	pool = volume ? volume->pool : pool_for(seat, row->pool);
 	if (!pool)
 		return err_set(err, -ENXIO, "there is no pool for volume %s", row->name);
-	if (!volume)
+	if (volume)
+		seat->group.used = true; /* whatever is in it is older than the group */
+	else
 		result = make_volume(pool, &spec, &volume, err);
 	if (result < 0)
 		return result;
 	group_set_member(&seat->group, (unsigned)row->index, volume);
 	volume_unref(volume);
 	return 0;
-}
-
-static struct pool *first_pool(const struct seat *seat)
-{
-	for (unsigned i = 0; i < seat->group.member_max; i++) {
-		if (seat->group.members[i].volume)
-			return seat->group.members[i].volume->pool;
-	}
-	return NULL;
 }
 
 static int members_open(struct seat *seat, json_t *definition, bool make, struct err *err)
@@ -311,36 +323,61 @@ static int host_define(struct group *group, const char *text, size_t length, str
 		group->role = GROUP_STANDBY;
 		result = group_start(group, false, err);
 		seat->started = result == 0;
+		if (result < 0)
+			group_retire(group, &seat->replication->retired);
 	}
 	if (result == 0 && host_save(group) < 0)
 		result = err_set(err, -EIO, "the group could not be saved");
 	return result;
 }
 
-/* The loser's image, as snapshots of one instant: "conflict-" and the lineage it belongs to. */
-static int host_keep(struct group *group, struct err *err)
+/* Snapshots named @name of those members that are in @pool. */
+static int snapshot_members(struct group *group, struct pool *pool, const char *name,
+			    struct err *err)
 {
 	struct waiting_call waiting = {.call = {.done = pool_answered}, .fiber = fiber_current()};
 	struct snapshot_spec specs[WIRE_MEMBERS_MAX] = {0};
-	char name[64], head[33] = "none";
 	unsigned count = 0;
+
+	for (unsigned i = 0; i < group->member_max; i++) {
+		if (group->members[i].volume && group->members[i].volume->pool == pool)
+			specs[count++] = (struct snapshot_spec){group->members[i].volume, name};
+	}
+	snapshot_create(pool, specs, count, &waiting.call);
+	return pool_wait(&waiting, err);
+}
+
+/* Of all members, a pool after the other: nobody writes to them meanwhile. */
+static int snapshot_group(struct group *group, const char *name, struct err *err)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < group->member_max && result == 0; i++) {
+		bool first = group->members[i].volume != NULL;
+
+		for (unsigned j = 0; j < i && first; j++)
+			first = !group->members[j].volume ||
+				group->members[j].volume->pool != group->members[i].volume->pool;
+		if (first)
+			result = snapshot_members(group, group->members[i].volume->pool, name, err);
+	}
+	return result;
+}
+
+/* The loser's image, as snapshots: "conflict-" and the lineage it belongs to. */
+static int host_keep(struct group *group, struct err *err)
+{
+	char name[64], head[33] = "none";
+	int result;
 
 	if (lineage_head(&group->lineage))
 		uuid_text(lineage_head(&group->lineage), head);
 	snprintf(name, sizeof name, "conflict-%.12s-%llu", head,
 		 (unsigned long long)(loop_wall(group->loop) / 1000000000ull));
-	for (unsigned i = 0; i < group->member_max; i++) {
-		if (!group->members[i].volume)
-			continue;
-		if (group->members[i].volume->pool != group->members[0].volume->pool)
-			return err_set(err, -EXDEV, "members in several pools can not be kept");
-		specs[count].volume = group->members[i].volume;
-		specs[count++].name = name;
-	}
-	snapshot_create(group->members[0].volume->pool, specs, count, &waiting.call);
-	if (pool_wait(&waiting, err) < 0 && waiting.result != -EOPNOTSUPP)
-		return waiting.result;
-	if (waiting.result < 0) {
+	result = snapshot_group(group, name, err);
+	if (result < 0 && result != -EOPNOTSUPP)
+		return result;
+	if (result < 0) {
 		log_warning("group %s: its image can not be kept: %s", group->name, err->text);
 		return 0;
 	}
@@ -420,13 +457,32 @@ struct seat *seat_new(struct replication *replication, const char *name, const u
 	return seat;
 }
 
-void seat_free(struct seat *seat)
+static void seat_destroy(struct seat *seat)
 {
-	list_remove(&seat->link);
-	group_finish(&seat->group);
 	heap_free(seat->definition);
 	free(seat->sent_definition);
 	heap_free(seat);
+}
+
+void seat_free(struct seat *seat)
+{
+	list_remove(&seat->link);
+	group_retire(&seat->group, &seat->replication->retired);
+	seat->started = false;
+	seat->gone = true;
+	if (seat->users == 0)
+		seat_destroy(seat);
+}
+
+void seat_enter(struct seat *seat)
+{
+	seat->users++;
+}
+
+void seat_leave(struct seat *seat)
+{
+	if (--seat->users == 0 && seat->gone)
+		seat_destroy(seat);
 }
 
 static int load_one(struct replication *replication, struct config_statement *row, struct err *err)
@@ -475,20 +531,51 @@ static int seat_start(struct seat *seat, struct err *err)
 	struct group *group = &seat->group;
 	json_t *definition = json_loads(seat->definition, 0, NULL);
 	bool clean = seat->clean != 0;
-	int result = members_open(seat, definition, false, err);
+	int result;
 
-	json_decref(definition);
-	if (result < 0)
-		return result;
+	/* Once only, and first: a group that can not start is not watched, and guests may write. */
 	group->acked = seat->clean;
 	seat->clean = 0;
 	if (clean && host_save(group) < 0) {
 		group->acked = 0;
 		clean = false;
 	}
-	result = group_start(group, group->role == GROUP_PRIMARY && !clean, err);
+	result = members_open(seat, definition, false, err);
+	json_decref(definition);
+	if (result == 0)
+		result = group_start(group, group->role == GROUP_PRIMARY && !clean, err);
 	seat->started = result == 0;
+	if (result < 0) {
+		group->acked = 0;
+		group_finish(group);
+	}
 	return result;
+}
+
+/* What a standby holds is known before its primary comes: it may never come. */
+static void look_at_image(void *context)
+{
+	struct seat *seat = context;
+	struct replication *replication = seat->replication;
+	struct err err = {0};
+
+	if (group_open_staging(&seat->group, &err) < 0)
+		snprintf(seat->group.reason, sizeof seat->group.reason, "%.199s", err.text);
+	seat->session = false;
+	seat_leave(seat);
+	node_release(replication);
+}
+
+static void standby_start(struct seat *seat)
+{
+	seat_enter(seat);
+	node_hold(seat->replication);
+	seat->session = true;
+	if (fiber_start(seat->replication->options.loop, look_at_image, seat) == 0)
+		return;
+	seat->session = false;
+	node_release(seat->replication);
+	seat_leave(seat);
 }
 
 void seats_start(struct replication *replication)
@@ -501,6 +588,8 @@ void seats_start(struct replication *replication)
 			snprintf(seat->unavailable, sizeof seat->unavailable, "%.199s", err.text);
 			log_error("group %s is not replicated: %s", seat->group.name, err.text);
 		}
+		if (seat->started && seat->group.role == GROUP_STANDBY)
+			standby_start(seat);
 	}
 }
 
@@ -537,6 +626,11 @@ static struct seat *seat_welcome(struct visit *visit, const struct wire_message 
 			       "that group is another node's");
 		return NULL;
 	}
+	if (seat->paused) {
+		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL,
+			       "the group is paused there");
+		return NULL;
+	}
 	if (seat->unavailable[0]) {
 		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL, "%s", seat->unavailable);
 		return NULL;
@@ -551,18 +645,19 @@ void seat_receive(struct visit *visit, const struct wire_message *hello)
 
 	if (!seat)
 		return;
+	seat_enter(seat);
 	/* A new connection of the same primary: the old one is dead, whether it knows or not. */
 	seat_end_session(seat, "the primary has connected again");
-	if (visit->channel.broken || visit->replication->stopping)
-		return;
-	seat->session = true;
-	visit->seat = seat;
-	receiver_run(&seat->group, &visit->channel, &first);
-	log_info("group %s: session over: %s", seat->group.name, visit->channel.why);
-	if (seat->group.role == GROUP_NONE) {
-		visit->seat = NULL;
-		seat_free(seat);
+	if (!seat->gone && !visit->channel.broken && !visit->replication->stopping) {
+		seat->session = true;
+		receiver_run(&seat->group, &visit->channel, &first);
+		log_info("group %s: session over: %s", seat->group.name, visit->channel.why);
+		seat->session = false;
 	}
+	/* It was never defined, and nobody else waits for it. */
+	if (!seat->gone && seat->group.role == GROUP_NONE && seat->users == 1)
+		seat_free(seat);
+	seat_leave(seat);
 }
 
 static void call_peer(struct seat *seat)
@@ -622,20 +717,9 @@ void seat_close(struct seat *seat)
 {
 	struct group *group = &seat->group;
 
-	if (!seat->started)
-		return;
-	if (group->role == GROUP_PRIMARY && group->acked && recorder_idle(group->recorder)) {
-		int result = 0;
-
-		for (unsigned i = 0; i < group->member_max && result == 0; i++) {
-			if (group->members[i].volume)
-				result = volume_io(group->members[i].volume, VOLUME_FLUSH, 0, 0,
-						   NULL, 0);
-		}
-		seat->clean = result == 0 ? group->acked : 0;
-		if (seat->clean)
-			(void)host_save(group);
-	}
+	seat->clean = seat->started ? group_stop(group) : 0;
+	if (seat->clean)
+		(void)host_save(group);
 	seat->started = false;
 	group_finish(group);
 }
@@ -654,7 +738,7 @@ static void show_primary(const struct seat *seat, json_t *json)
 
 	if (seat->started) {
 		recorder_lag(seat->group.recorder, &lag);
-		idle = recorder_idle(seat->group.recorder);
+		idle = group_level(&seat->group);
 	}
 	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
 	json_object_set_new(
@@ -728,7 +812,7 @@ static json_t *show(const struct seat *seat)
 	    "reason", seat->unavailable[0] ? seat->unavailable : group->reason, "rpo_seconds",
 	    (double)seat->rpo_ns / 1e9, "limit_bytes", (json_int_t)group->limit_bytes,
 	    "bytes_per_second", (json_int_t)seat->rate, "sent_bytes",
-	    (json_int_t)(group->channel ? group->channel->bytes_out : group->sent_bytes));
+	    (json_int_t)(group->sent_bytes + (group->channel ? group->channel->bytes_out : 0)));
 	size_t index;
 
 	json_array_foreach(json_object_get(definition, "members"), index, member)
@@ -761,21 +845,27 @@ json_t *replication_group_list(struct replication *replication)
 	return groups;
 }
 
-const char *replication_holds(struct replication *replication, const uint8_t uuid[16])
+static bool is_volume(const struct volume *volume, const uint8_t uuid[16])
+{
+	return volume && memcmp(volume->identity.uuid, uuid, 16) == 0;
+}
+
+bool replication_holds(struct replication *replication, const uint8_t uuid[16],
+		       struct replication_hold *ret_hold)
 {
 	list_for_each (it, &replication->seats) {
 		const struct group *group = &list_entry(it, struct seat, link)->group;
+		bool staging = is_volume(group->staging_volume, uuid), held = staging;
 
-		if (group->staging_volume &&
-		    memcmp(group->staging_volume->identity.uuid, uuid, 16) == 0)
-			return group->name;
-		for (unsigned i = 0; i < group->member_max; i++) {
-			if (group->members[i].volume &&
-			    memcmp(group->members[i].volume->identity.uuid, uuid, 16) == 0)
-				return group->name;
+		for (unsigned i = 0; i < group->member_max && !held; i++)
+			held = is_volume(group->members[i].volume, uuid);
+		if (held) {
+			*ret_hold = (struct replication_hold){group->name, staging,
+							      group->role == GROUP_PRIMARY};
+			return true;
 		}
 	}
-	return NULL;
+	return false;
 }
 
 /* ---- what the administrator does ---- */
@@ -786,22 +876,6 @@ struct action {
 	struct replication *replication;
 };
 
-static int wait_switched(struct seat *seat, struct err *err)
-{
-	struct group *group = &seat->group;
-	uint64_t limit = loop_now(group->loop) + 30 * 1000000000ull;
-
-	if (!group->channel || !group->acked)
-		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
-	group->switching = true;
-	channel_wake(group->channel);
-	while (group->role != GROUP_STANDBY && group->switching && loop_now(group->loop) < limit)
-		fiber_sleep(5000000);
-	if (group->role == GROUP_STANDBY)
-		return 0;
-	return err_set(err, -ETIMEDOUT, "the group was not handed over: %s", group->reason);
-}
-
 static int set_paused(struct seat *seat, bool paused, struct err *err)
 {
 	seat->paused = paused;
@@ -811,24 +885,48 @@ static int set_paused(struct seat *seat, bool paused, struct err *err)
 	return seat_store(seat, err);
 }
 
+/* The staging log goes with its group: one of the same name begins with its own. */
+static void delete_staging(struct volume *staging)
+{
+	struct waiting_call waiting = {.call = {.done = pool_answered}, .fiber = fiber_current()};
+	struct err err = {0};
+
+	if (!staging)
+		return;
+	volume_delete(staging, &waiting.call);
+	if (pool_wait(&waiting, &err) == 0)
+		return;
+	log_warning("volume %s could not be deleted: %s", staging->name, err.text);
+	volume_unref(staging);
+}
+
 static int delete_seat(struct seat *seat, struct err *err)
 {
+	struct group *group = &seat->group;
+	bool paused = seat->paused;
+	struct volume *staging;
 	char uuid[33];
 	int result;
 
+	if (group->role == GROUP_STANDBY && group->channel)
+		return err_set(err, -EBUSY,
+			       "group %s: its primary is connected and would make it again; delete "
+			       "it there first",
+			       group->name);
 	seat->paused = true;
 	seat_end_session(seat, "the group is deleted");
-	uuid_text(seat->group.uuid, uuid);
+	uuid_text(group->uuid, uuid);
 	result =
 	    config_run(seat->replication->config, err, "delete from grp where uuid = ?", "s", uuid);
-	if (result == 0) {
-		if (seat->group.recorder)
-			recorder_set_mode(seat->group.recorder, RECORDER_RECORDS);
-		if (seat->group.recorder)
-			group_drain(&seat->group);
-		seat_free(seat);
+	if (result < 0) {
+		seat->paused = paused;
+		return result;
 	}
-	return result;
+	staging = group->staging_volume;
+	group->staging_volume = NULL;
+	seat_free(seat);
+	delete_staging(staging);
+	return 0;
 }
 
 static int act(struct action *action, struct err *err)
@@ -855,7 +953,7 @@ static int act(struct action *action, struct err *err)
 		if (group->role != GROUP_PRIMARY)
 			return err_set(err, -EINVAL, "group %s is %s here", group->name,
 				       group_role_name(group->role));
-		return wait_switched(seat, err);
+		return group_switchover(group, SWITCH_NS, err);
 	case REPLICATION_PAUSE:
 	case REPLICATION_RESUME:
 		return set_paused(seat, action->action == REPLICATION_PAUSE, err);
@@ -878,9 +976,21 @@ static void act_main(void *context)
 
 	if (result == 0 && !gone)
 		call->reply = show(action->seat);
+	action->seat->acting = false;
+	seat_leave(action->seat);
 	heap_free(action);
 	call->done(call, result);
 	node_release(replication);
+}
+
+static int act_refused(const struct seat *seat, const struct action *action, const char *name,
+		       struct err *err)
+{
+	if (!seat)
+		return err_set(err, -ENOENT, "no group named %s", name);
+	if (seat->acting)
+		return err_set(err, -EBUSY, "something else is being done to group %s", name);
+	return action ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
 void replication_group_act(struct replication *replication, const char *name,
@@ -888,19 +998,23 @@ void replication_group_act(struct replication *replication, const char *name,
 {
 	struct seat *seat = seat_find(replication, name);
 	struct action *action = heap_zalloc(sizeof *action);
-	int result = seat ? -ENOMEM : -ENOENT;
+	int result = act_refused(seat, action, name, &call->err);
 
-	if (seat && action) {
+	if (result == 0) {
 		*action = (struct action){seat, kind, call, replication};
 		node_hold(replication);
+		seat_enter(seat);
+		seat->acting = true;
 		result = fiber_start(replication->options.loop, act_main, action);
 		if (result == 0)
 			return;
+		seat->acting = false;
+		seat_leave(seat);
 		node_release(replication);
+		err_set(&call->err, result, "out of memory");
 	}
 	heap_free(action);
-	call->done(call,
-		   err_set(&call->err, result, seat ? "out of memory" : "no group named %s", name));
+	call->done(call, result);
 }
 
 /* ---- a new group ---- */
@@ -941,11 +1055,16 @@ static int spec_check(struct replication *replication, const struct replication_
 	if (spec->count == 0 || spec->count > WIRE_MEMBERS_MAX)
 		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);
 	for (unsigned i = 0; i < spec->count; i++) {
-		const char *other = replication_holds(replication, spec->volumes[i]->identity.uuid);
+		struct replication_hold hold;
 
-		if (other)
+		if (replication_holds(replication, spec->volumes[i]->identity.uuid, &hold))
 			return err_set(err, -EBUSY, "volume %s is in group %s",
-				       spec->volumes[i]->name, other);
+				       spec->volumes[i]->name, hold.group);
+		for (unsigned j = 0; j < i; j++) {
+			if (spec->volumes[j] == spec->volumes[i])
+				return err_set(err, -EINVAL, "volume %s is named twice",
+					       spec->volumes[i]->name);
+		}
 	}
 	return 0;
 }
@@ -995,6 +1114,8 @@ static void create_main(void *context)
 	else
 		seat_free(seat);
 	heap_free(creation);
+	seat->acting = false;
+	seat_leave(seat);
 	call->done(call, result);
 	node_release(replication);
 }
@@ -1013,11 +1134,14 @@ void replication_group_create(struct replication *replication, const struct repl
 	if (result == 0) {
 		*creation = (struct creation){replication, seat, call};
 		node_hold(replication);
+		seat_enter(seat);
+		seat->acting = true;
 		result = fiber_start(replication->options.loop, create_main, creation);
 		if (result == 0)
 			return;
 		node_release(replication);
 		seat_free(seat);
+		seat_leave(seat);
 	}
 	heap_free(creation);
 	call->done(call, result);

@@ -126,11 +126,6 @@ static int tell_definition(struct sender *sender, struct wire_message *ready)
 }
 
 /* ---- records ---- */
-static bool all_zero(const uint8_t *data, uint64_t length)
-{
-	return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
-}
-
 static int send_record(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
 		       const uint8_t *data)
 {
@@ -185,8 +180,6 @@ static void acknowledged(struct sender *sender, uint64_t epoch)
 	recorder_drop(group->recorder, epoch);
 	group->acked = epoch;
 	group->sealing = 0;
-	group->epochs_sent++;
-	group->sent_bytes = sender->channel->bytes_out;
 }
 
 static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
@@ -224,7 +217,6 @@ static int send_differing(struct sender *sender, unsigned member, uint64_t offse
 
 	if (hashes)
 		digest_slots(data, length, sender->own);
-	sender->group->slots_compared += hashes ? slots : 0;
 	while (result == 0 && first < slots) {
 		uint64_t end = first;
 		bool zero;
@@ -240,7 +232,6 @@ static int send_differing(struct sender *sender, unsigned member, uint64_t offse
 		       !(hashes &&
 			 memcmp(hashes + end * WIRE_HASH, own + end * WIRE_HASH, WIRE_HASH) == 0))
 			end++;
-		sender->group->slots_sent += end - first;
 		if (!zero || !sender->skip_zeros)
 			result =
 			    send_record(sender, member, offset + first * VOLUME_SLOT,
@@ -335,6 +326,11 @@ static int sync_member(struct sender *sender, unsigned member)
 	int result = 0;
 
 	while (result == 0 && recorder_take(group->recorder, member, at, RUN_MAX, &at, &length)) {
+		uint64_t size = volume_size(group->members[member].volume);
+
+		if (at >= size)
+			break; /* it has become smaller */
+		length = length < size - at ? length : size - at;
 		/* What this sync has carried there already is not what the hashes are of. */
 		bool carried = marks_any(sent, at, length);
 
@@ -349,7 +345,6 @@ static int sync_member(struct sender *sender, unsigned member)
 
 			(void)recorder_take(group->recorder, member, at, length, &offset, &taken);
 		}
-		group->sync_done_bytes += length;
 		at += length;
 	}
 	return result;
@@ -420,8 +415,6 @@ static int sync(struct sender *sender)
 	int result;
 
 	group->phase = sender->peer_epoch ? "catching up" : "seeding";
-	group->syncs++;
-	group->sync_done_bytes = 0;
 	sender->streaming = false;
 	recorder_fall_back(group->recorder);
 	result = begin(sender, sender->peer_epoch ? WIRE_BEGIN_SYNC : WIRE_BEGIN_SEED);
@@ -487,26 +480,17 @@ static void close_when_large(struct group *group)
 }
 
 /* ---- handing over ---- */
-static int flush_members(struct sender *sender)
-{
-	struct group *group = sender->group;
-	int result = 0;
-
-	for (unsigned i = 0; i < group->member_max && result == 0; i++) {
-		if (group->members[i].volume)
-			result = volume_io(group->members[i].volume, VOLUME_FLUSH, 0, 0, NULL, 0);
-	}
-	return result;
-}
-
 /* Everything is sealed there and guests wait: the peer's turn. */
 static int hand_over(struct sender *sender)
 {
 	struct group *group = sender->group;
 	struct wire_message message = {.type = WIRE_SWITCH, .epoch = group->acked};
 	struct err err = {0};
-	int result = flush_members(sender);
+	int result = ORDER(hand_over_flush) ? group_flush(group) : 0;
 
+	/* It was called off meanwhile: guests write. */
+	if (result == 0 && recorder_mode(group->recorder) != RECORDER_HOLDS)
+		return 0;
 	if (result == 0) {
 		group->role = GROUP_HANDOVER;
 		result = group->host->save(group);
@@ -540,21 +524,26 @@ static int stream(struct sender *sender)
 	sender->streaming = true;
 	while (result == 0 && !sender->channel->broken) {
 		uint64_t oldest = recorder_oldest_epoch(recorder);
+		enum recorder_step step;
 
 		close_when_large(group);
 		if (group->switching && recorder_mode(recorder) == RECORDER_RECORDS)
 			recorder_set_mode(recorder, RECORDER_HOLDS);
-		if (recorder_must_sync(recorder, oldest))
+		step = recorder_next_step(recorder, oldest);
+		if (step == RECORDER_SYNC)
 			return 0;
-		if (recorder_complete(recorder, oldest)) {
+		if (step == RECORDER_SEND) {
 			result = send_epoch(sender, oldest);
 			continue;
 		}
 		if (group->switching && recorder_idle(recorder))
 			return hand_over(sender);
+		/* Guests wait: the open epoch does not, for its time. */
 		if (group->switching && recorder_busy(recorder))
 			recorder_close(recorder);
-		if (!recorder_complete(recorder, oldest))
+		else if (group->switching)
+			recorder_close_used(recorder);
+		if (recorder_next_step(recorder, oldest) == RECORDER_WAIT)
 			channel_wait(sender->channel);
 		result = no_message(sender);
 		if (result == 0)
@@ -662,7 +651,8 @@ static void session(struct sender *sender)
 	if (result == 0)
 		result = say_hello(sender);
 	while (result == 0 && !sender->channel->broken) {
-		if (recorder_must_sync(group->recorder, recorder_oldest_epoch(group->recorder)))
+		if (recorder_next_step(group->recorder, recorder_oldest_epoch(group->recorder)) ==
+		    RECORDER_SYNC)
 			result = sync(sender);
 		if (result == 0)
 			result = stream(sender);
@@ -697,6 +687,7 @@ void sender_run(struct group *group, struct channel *channel)
 	if (recorder_mode(group->recorder) == RECORDER_HOLDS)
 		recorder_set_mode(group->recorder, RECORDER_RECORDS);
 	group->switching = false;
+	group->sent_bytes += channel->bytes_out;
 	group->channel = NULL;
 	digest_finish(&sender.digest);
 	heap_free(sender.data);

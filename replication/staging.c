@@ -62,7 +62,7 @@ static void lineage_get(const uint8_t *bytes, struct wire_lineage *lineage)
 	}
 }
 
-static int header_write(struct staging *staging, unsigned flags)
+static int header_write(struct staging *staging)
 {
 	uint64_t slot = (staging->generation + 1) % 2;
 	uint8_t *bytes = staging->block; /* nothing of an open epoch is in it now */
@@ -80,8 +80,8 @@ static int header_write(struct staging *staging, unsigned flags)
 	bytes[H_SEEDING] = staging->seeding;
 	lineage_put(bytes + H_LINEAGE, &staging->lineage);
 	put32(bytes + H_CRC, header_crc(bytes));
-	return volume_io(staging->volume, VOLUME_WRITE, flags, slot * HEADER_SIZE, bytes,
-			 HEADER_SIZE);
+	return volume_io(staging->volume, VOLUME_WRITE, ORDER(header_is_durable) ? VOLUME_FUA : 0,
+			 slot * HEADER_SIZE, bytes, HEADER_SIZE);
 }
 
 /* The header in @bytes, if it is a newer one than what @staging has. */
@@ -106,11 +106,6 @@ static int header_take(struct staging *staging, const uint8_t *bytes, struct err
 	return 0;
 }
 
-static bool all_zero(const uint8_t *bytes, size_t length)
-{
-	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
-
 static int headers_read(struct staging *staging, struct err *err)
 {
 	uint8_t *bytes = staging->block;
@@ -133,7 +128,7 @@ int staging_open(struct staging *staging, struct volume *volume, const uint8_t g
 {
 	int result;
 
-	*staging = (struct staging){.volume = volume, .members = members};
+	*staging = (struct staging){.volume = volume, .members = members, .touched = UINT64_MAX};
 	staging->member_max = member_max;
 	memcpy(staging->group, group, 16);
 	staging->block = heap_aligned(4096, STAGING_BLOCK);
@@ -182,6 +177,8 @@ static int block_write(struct staging *staging)
 	result = volume_io(staging->volume, VOLUME_WRITE, 0, block_offset(staging->open_blocks),
 			   staging->block, length);
 	staging->open_blocks++;
+	if (staging->touched < staging->open_blocks)
+		staging->touched = staging->open_blocks;
 	staging->used = 0;
 	return result;
 }
@@ -226,8 +223,7 @@ int staging_seal(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 	staging->sealed_wall_ns = wall_ns;
 	staging->lineage = *lineage;
 	staging->blocks = staging->open_blocks;
-	staging->open_blocks = 0;
-	return header_write(staging, VOLUME_FUA);
+	return header_write(staging);
 }
 
 /* ---- applying ---- */
@@ -352,6 +348,19 @@ static int members_flush(struct staging *staging)
 	return result;
 }
 
+/* The space comes back, that of larger epochs that broke off too; a log that keeps some is no
+ * worse. */
+static void blocks_discard(struct staging *staging)
+{
+	uint64_t most = (volume_size(staging->volume) - block_offset(0)) / STAGING_BLOCK;
+	uint64_t blocks = staging->touched < most ? staging->touched : most;
+
+	if (blocks)
+		volume_io(staging->volume, VOLUME_DISCARD, 0, block_offset(0), NULL,
+			  blocks * STAGING_BLOCK);
+	staging->touched = 0;
+}
+
 int staging_apply(struct staging *staging)
 {
 	uint64_t blocks = staging->blocks;
@@ -372,11 +381,9 @@ int staging_apply(struct staging *staging)
 		return result;
 	staging->applied = staging->sealed;
 	staging->blocks = 0;
-	result = header_write(staging, VOLUME_FUA);
-	/* The space comes back; a log that keeps some is no worse. */
-	if (result == 0 && blocks)
-		volume_io(staging->volume, VOLUME_DISCARD, 0, block_offset(0), NULL,
-			  blocks * STAGING_BLOCK);
+	result = header_write(staging);
+	if (result == 0)
+		blocks_discard(staging);
 	return result;
 }
 
@@ -385,7 +392,7 @@ int staging_seed_begin(struct staging *staging)
 {
 	staging_begin(staging);
 	staging->seeding = true;
-	return header_write(staging, VOLUME_FUA);
+	return header_write(staging);
 }
 
 int staging_seed_end(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
@@ -400,7 +407,7 @@ int staging_seed_end(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 	staging->sealed_wall_ns = wall_ns;
 	staging->lineage = *lineage;
 	staging->blocks = 0;
-	return header_write(staging, VOLUME_FUA);
+	return header_write(staging);
 }
 
 int staging_restart(struct staging *staging, uint64_t epoch, const struct wire_lineage *lineage)
@@ -410,5 +417,5 @@ int staging_restart(struct staging *staging, uint64_t epoch, const struct wire_l
 	staging->sealed = staging->applied = epoch;
 	staging->lineage = *lineage;
 	staging->blocks = 0;
-	return header_write(staging, VOLUME_FUA);
+	return header_write(staging);
 }

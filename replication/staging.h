@@ -44,6 +44,7 @@ struct staging {
 	uint8_t *block; /* the one being filled */
 	uint64_t used;  /* bytes of it */
 	uint64_t open_blocks;
+	uint64_t touched; /* blocks that may take space; UINT64_MAX: all */
 };
 
 /* staging_open: the log on @volume for @group; a volume of zeros is a new one. Borrows all.

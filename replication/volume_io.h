@@ -2,6 +2,8 @@
 #ifndef REPLICATION_VOLUME_IO_H
 #define REPLICATION_VOLUME_IO_H
 
+#include <string.h>
+
 #include "core/fiber.h"
 #include "volumes/volume.h"
 
@@ -25,5 +27,11 @@ int volume_io_wait(struct volume_io *io);
 /* Both. */
 int volume_io(struct volume *volume, enum volume_op op, unsigned flags, uint64_t offset, void *data,
 	      uint64_t length);
+
+/* Are all of @length (at least 1) bytes zero? */
+static inline bool all_zero(const uint8_t *bytes, uint64_t length)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
 
 #endif

@@ -80,7 +80,7 @@ struct wire_message {
 	uint16_t version;
 	uint16_t member;
 	uint8_t kind;   /* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role */
-	bool fresh;     /* WELCOME: nothing was ever written to the volumes */
+	bool fresh;     /* READY: nothing was ever written to the volumes */
 	uint64_t epoch; /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none;
 			 * PAIR: my port */
 	uint64_t offset, length; /* bytes; WRITE: length of the data */

@@ -509,60 +509,19 @@ static void start_stop(struct scsi_task *task)
 	task_finish(task);
 }
 
-/* ---- the commands */
+/* ---- the commands that only a drive has, or has in its own way; opcode.c has the others */
 
-#define ALWAYS                                                                                     \
-	(OPCODE_NO_ATTENTION | OPCODE_RESERVED_OK | OPCODE_PR_OK | OPCODE_ANY_LUN |                \
-	 OPCODE_ANY_ACCESS | OPCODE_NO_MEDIUM_OK)
-#define FREE     (OPCODE_RESERVED_OK | OPCODE_PR_OK | OPCODE_NO_MEDIUM_OK)
-#define TRAY     (OPCODE_PR_OK | OPCODE_NO_MEDIUM_OK)
-#define LBA32    [2] = 0xff, [3] = 0xff, [4] = 0xff, [5] = 0xff
-#define LEN16    [7] = 0xff, [8] = 0xff
-#define LEN12    [6] = 0xff, [7] = 0xff, [8] = 0xff, [9] = 0xff
-#define LUN_LIST 65536
-#define SERVICE  (OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS)
-#define REPLY    CDROM_REPLY_MAX
+#define POLLED                                                                                     \
+	(OPCODE_NO_ATTENTION | OPCODE_RESERVED_OK | OPCODE_PR_OK | OPCODE_ANY_ACCESS |             \
+	 OPCODE_NO_MEDIUM_OK)
+#define FREE  (OPCODE_RESERVED_OK | OPCODE_PR_OK | OPCODE_NO_MEDIUM_OK)
+#define TRAY  (OPCODE_PR_OK | OPCODE_NO_MEDIUM_OK)
+#define LBA32 [2] = 0xff, [3] = 0xff, [4] = 0xff, [5] = 0xff
+#define LEN16 [7] = 0xff, [8] = 0xff
+#define LEN12 [6] = 0xff, [7] = 0xff, [8] = 0xff, [9] = 0xff
+#define REPLY CDROM_REPLY_MAX
 
 static const struct scsi_opcode rows[] = {
-    {"TEST UNIT READY", 0x00, 0, 6, OPCODE_PR_OK, {0}, 0, spc_decode_none, spc_test_unit_ready},
-    {"REQUEST SENSE",
-     0x03,
-     0,
-     6,
-     ALWAYS,
-     {[1] = 0x01, [4] = 0xff},
-     REPLY,
-     spc_decode_alloc8,
-     spc_request_sense},
-    {"INQUIRY",
-     0x12,
-     0,
-     6,
-     ALWAYS,
-     {[1] = 0x01, [2] = 0xff, [3] = 0xff, [4] = 0xff},
-     REPLY,
-     spc_decode_inquiry,
-     inquiry_execute},
-    {"MODE SELECT(6)",
-     0x15,
-     0,
-     6,
-     TRAY,
-     {[1] = 0x11, [4] = 0xff},
-     0,
-     mode_decode_select6,
-     mode_select},
-    {"RESERVE(6)", 0x16, 0, 6, TRAY, {0}, 0, spc_decode_none, spc_reserve},
-    {"RELEASE(6)", 0x17, 0, 6, FREE, {0}, 0, spc_decode_none, spc_release},
-    {"MODE SENSE(6)",
-     0x1a,
-     0,
-     6,
-     TRAY,
-     {[1] = 0x08, [2] = 0xff, [3] = 0xff, [4] = 0xff},
-     REPLY,
-     spc_decode_alloc8,
-     mode_sense},
     {"START STOP UNIT",
      0x1b,
      0,
@@ -621,7 +580,7 @@ static const struct scsi_opcode rows[] = {
      0x4a,
      0,
      10,
-     ALWAYS & ~(unsigned)OPCODE_ANY_LUN,
+     POLLED,
      {[1] = 0x01, [4] = 0xff, LEN16},
      REPLY,
      decode_event,
@@ -644,60 +603,6 @@ static const struct scsi_opcode rows[] = {
      REPLY,
      decode_alloc16,
      read_track_information},
-    {"MODE SELECT(10)",
-     0x55,
-     0,
-     10,
-     TRAY,
-     {[1] = 0x11, LEN16},
-     0,
-     mode_decode_select10,
-     mode_select},
-    {"MODE SENSE(10)",
-     0x5a,
-     0,
-     10,
-     TRAY,
-     {[1] = 0x18, [2] = 0xff, [3] = 0xff, LEN16},
-     REPLY,
-     spc_decode_alloc16,
-     mode_sense},
-    {"REPORT LUNS",
-     0xa0,
-     0,
-     12,
-     ALWAYS,
-     {[2] = 0xff, LEN12},
-     LUN_LIST,
-     spc_decode_alloc32,
-     spc_report_luns},
-    {"REPORT TARGET PORT GROUPS",
-     0xa3,
-     0x0a,
-     12,
-     SERVICE,
-     {[1] = 0xe0, LEN12},
-     REPLY,
-     spc_decode_alloc32,
-     alua_report},
-    {"REPORT SUPPORTED OPERATION CODES",
-     0xa3,
-     0x0c,
-     12,
-     SERVICE,
-     {[2] = 0x87, [3] = 0xff, [4] = 0xff, [5] = 0xff, LEN12},
-     REPLY,
-     spc_decode_alloc32,
-     report_opcodes},
-    {"REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
-     0xa3,
-     0x0d,
-     12,
-     SERVICE,
-     {[2] = 0x80, LEN12},
-     REPLY,
-     spc_decode_alloc32,
-     report_tmfs},
     {"READ(12)",
      0xa8,
      0,

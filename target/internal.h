@@ -40,7 +40,8 @@
 #define SCSI_COMPARE_BLOCKS  255u         /* MAXIMUM COMPARE AND WRITE LENGTH */
 /* Unit of thresholds and of log page 0Ch: 2^this logical blocks, 1 MiB. */
 #define SCSI_THRESHOLD_EXPONENT 11
-#define SCSI_TMF_LIMIT_NS       (5ull * 1000000000)
+/* Task management promises 5 s; this leaves time for the way of the answer. */
+#define SCSI_TMF_LIMIT_NS (4ull * 1000000000)
 
 /* ---- Unit attentions (attention.c): a set, one bit a kind, so that it can not grow. */
 enum attention {
@@ -183,6 +184,7 @@ struct scsi_nexus {
 	char target_port[SCSI_PORT_NAME_MAX];
 	uint16_t relative_port;
 	const struct scsi_port *port;
+	const struct scsi_lun_mapping *only; /* of a check: all it sees, whatever the masks */
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
@@ -216,6 +218,11 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 {
 	return volume_size(lu->volume) >> SCSI_BLOCK_SHIFT;
 }
+
+/* ---- nexus.c */
+/* scsi_nexus_create() for a check of LUN @lun, through the best of the target's ports. -ENOENT. */
+int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus **ret_nexus,
+		     struct err *err);
 
 /* ---- alua.c: target port groups */
 enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };
@@ -277,6 +284,8 @@ int nexus_attach(struct scsi_nexus *nexus, struct scsi_lun_mapping *mapping,
 		 uint32_t attentions); /* topology lock */
 /* Who may see a LUN; topology lock. */
 bool mapping_visible(const struct scsi_lun_mapping *mapping, const struct scsi_nexus *nexus);
+/* Topology lock; NULL: none. */
+struct scsi_lun_mapping *target_find_mapping(struct scsi_target *target, unsigned lun);
 /* The nexus's I_T_L nexus of this mapping, NULL if it has none; topology lock, any thread. */
 struct scsi_itl *nexus_itl(struct scsi_nexus *nexus, const struct scsi_lun_mapping *mapping);
 void nexus_detach(struct scsi_itl *itl);         /* topology lock; any thread */
@@ -448,6 +457,7 @@ enum opcode_flags {
 	OPCODE_STANDBY_OK = 4096,
 	OPCODE_ANY_ACCESS = 8192,
 	OPCODE_NO_MEDIUM_OK = 16384, /* CD: while the tray is open */
+	OPCODE_ANY_TYPE = 32768,     /* in the table of disks: other device types have it as well */
 };
 struct scsi_opcode {
 	const char *name;
@@ -466,11 +476,16 @@ struct scsi_opcode {
 	/* Required. Leads to task_finish(), at once or later. */
 	void (*execute)(struct scsi_task *task);
 };
-/* The commands of one peripheral device type; rows of one opcode stand together. */
+/* The commands of one peripheral device type; rows of one opcode stand together. What all types
+ * have stands in the table of disks only. */
+struct scsi_opcode_rows {
+	const struct scsi_opcode *first;
+	unsigned count;
+};
 struct scsi_opcode_table {
 	const struct scsi_opcode *rows;
 	unsigned count;
-	uint8_t first[256]; /* first row of each opcode + 1; 0 = none */
+	struct scsi_opcode_rows of[256]; /* by opcode, shared ones included */
 };
 extern struct scsi_opcode_table opcode_disk, opcode_cdrom; /* constant once the program runs */
 void opcode_index(struct scsi_opcode_table *table);        /* before it runs */

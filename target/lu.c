@@ -88,8 +88,12 @@ static void volume_changed(struct volume_watcher *watcher, struct volume *volume
 		kind = ATTENTION_THRESHOLD;
 	else if (change == VOLUME_ACCESS)
 		kind = ATTENTION_ACCESS_CHANGED;
+	else if (change == VOLUME_ROLLED_BACK)
+		kind = ATTENTION_MEDIUM_CHANGED;
 	else if (change != VOLUME_RESIZED)
 		return;
+	if (change == VOLUME_ROLLED_BACK) /* what the tokens stand for is no longer there */
+		odx_source_changes(lu, 0, UINT64_MAX);
 	topology_lock();
 	lu_attention(lu, kind, NULL);
 	topology_unlock();

@@ -2,8 +2,10 @@
 /* mode.c: MODE SENSE and MODE SELECT, 6 and 10 (SPC-4 6.9-6.14, 7.5; SBC-3 6.5). One row a page:
  * its default values and which bits may be changed. Values are shared by all nexuses. Current ones
  * last until a logical unit reset, saved ones (mode_store.c) as long as the volume. */
+#include <errno.h>
 #include <string.h>
 
+#include "core/heap.h"
 #include "target/internal.h"
 #include "target/wire.h"
 #include "volumes/pool.h"
@@ -439,4 +441,124 @@ void mode_select(struct scsi_task *task)
 			put_in_force(&select, false);
 		select_finish(task);
 	}
+}
+
+/* ---- the administrator's switch for the write cache */
+
+struct cache_switch {
+	struct message message;
+	struct loop *home;
+	uint8_t uuid[16];
+	bool on;
+	int result;
+	struct volume *volume; /* to be flushed */
+	struct volume_request flush;
+	void (*done)(void *context, int result);
+	void *context;
+};
+
+static void set_wce(uint8_t (*mode)[MODE_PAGE_MAX], bool on)
+{
+	mode[PAGE_CACHING][2] = (uint8_t)((mode[PAGE_CACHING][2] & ~WCE) | (on ? WCE : 0));
+}
+
+/* What is to be saved, but for the one bit as it is; only this thread changes saved pages. */
+static int saved_pages(const struct cache_switch *change, uint8_t (*ret_mode)[MODE_PAGE_MAX])
+{
+	const struct scsi_lu *lu;
+	int result = -ENOENT;
+
+	topology_lock();
+	lu = lu_of(change->uuid);
+	if (lu && lu->cdrom) {
+		result = -EINVAL;
+	} else if (lu) {
+		memcpy(ret_mode, lu->mode_saved, sizeof(lu->mode_saved));
+		result = 0;
+	}
+	topology_unlock();
+	return result;
+}
+
+/* The unit may have gone while the store was written; then the saved value counts. */
+static void switch_live(struct cache_switch *change)
+{
+	struct scsi_lu *lu;
+
+	topology_lock();
+	lu = lu_of(change->uuid);
+	if (lu) {
+		bool before;
+
+		pthread_mutex_lock(&lu->lock);
+		before = lu->mode[PAGE_CACHING][2] & WCE;
+		set_wce(lu->mode, change->on);
+		set_wce(lu->mode_saved, change->on);
+		publish(lu);
+		pthread_mutex_unlock(&lu->lock);
+		if (before != change->on)
+			lu_attention(lu, ATTENTION_MODE_CHANGED, NULL);
+		if (!change->on && !lu->volume->read_only)
+			change->volume = volume_ref(lu->volume);
+	}
+	topology_unlock();
+}
+
+static void switched(struct cache_switch *change)
+{
+	volume_unref(change->volume);
+	change->done(change->context, change->result);
+	heap_free(change);
+}
+
+static void cache_flushed(struct volume_request *request, int result)
+{
+	struct cache_switch *change = container_of(request, struct cache_switch, flush);
+
+	change->result = result;
+	switched(change);
+}
+
+static void switch_is_back(struct message *message)
+{
+	struct cache_switch *change = container_of(message, struct cache_switch, message);
+
+	if (change->volume) {
+		change->flush = (struct volume_request){.op = VOLUME_FLUSH, .done = cache_flushed};
+		volume_submit(change->volume, &change->flush);
+	} else {
+		switched(change);
+	}
+}
+
+static void switch_on_thread(struct message *message)
+{
+	struct cache_switch *change = container_of(message, struct cache_switch, message);
+	uint8_t mode[MODE_PAGE_COUNT][MODE_PAGE_MAX];
+
+	change->result = saved_pages(change, mode);
+	if (change->result == 0) {
+		set_wce(mode, change->on);
+		change->result = mode_store_save(change->uuid, mode);
+	}
+	if (change->result == 0)
+		switch_live(change);
+	loop_post(change->home, message, switch_is_back);
+}
+
+void scsi_write_cache_set(const uint8_t uuid[16], bool on, void (*done)(void *context, int result),
+			  void *context)
+{
+	struct cache_switch *change = heap_zalloc(sizeof(*change));
+
+	if (!change) {
+		done(context, -ENOMEM);
+		return;
+	}
+	memcpy(change->uuid, uuid, 16);
+	change->on = on;
+	change->home = loop_current();
+	change->done = done;
+	change->context = context;
+	pr_store_post(&change->message, switch_on_thread);
 }

@@ -166,19 +166,13 @@ static void detach_all(struct scsi_nexus *nexus)
 	}
 }
 
-int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
-		      const char *target_port, uint16_t relative_port,
-		      struct scsi_nexus **ret_nexus, struct err *err)
+static struct scsi_nexus *nexus_new(struct scsi_target *target, const char *initiator_port,
+				    const char *target_port, uint16_t relative_port)
 {
-	struct scsi_nexus *nexus;
-	int error = 0;
+	struct scsi_nexus *nexus = heap_zalloc(sizeof(*nexus));
 
-	if (strlen(initiator_port) >= sizeof(nexus->initiator_port) ||
-	    strlen(target_port) >= sizeof(nexus->target_port))
-		return err_set(err, -EINVAL, "a port name is too long");
-	nexus = heap_zalloc(sizeof(*nexus));
 	if (!nexus)
-		return err_set(err, -ENOMEM, "no memory for an I_T nexus");
+		return NULL;
 	nexus->refs = 1;
 	nexus->target = target;
 	nexus->loop = loop_current();
@@ -190,13 +184,15 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	list_init(&nexus->orders);
 	list_init(&nexus->tasks);
 	list_init(&nexus->target_link);
+	return nexus;
+}
 
-	topology_lock();
-	nexus->port = alua_add_port(target, relative_port);
-	if (nexus->port)
-		alua_port(target, relative_port)->open = true;
-	else
-		error = -ENOSPC;
+/* The LUNs it sees; in the target's list once it has all of them. Topology lock held. */
+static int join(struct scsi_nexus *nexus)
+{
+	struct scsi_target *target = nexus->target;
+	int error = nexus->port ? 0 : -ENOSPC;
+
 	list_for_each (it, &target->mappings) {
 		struct scsi_lun_mapping *mapping =
 		    list_entry(it, struct scsi_lun_mapping, target_link);
@@ -208,13 +204,76 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 		list_push_back(&target->nexuses, &nexus->target_link);
 	else
 		detach_all(nexus);
-	topology_unlock();
+	return error;
+}
+
+static int joined(struct scsi_nexus *nexus, int error, struct scsi_nexus **ret_nexus,
+		  struct err *err)
+{
 	if (error) {
 		nexus_unref(nexus);
 		return err_set(err, error, "no memory for the LUN table of an I_T nexus");
 	}
 	*ret_nexus = nexus;
 	return 0;
+}
+
+int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
+		      const char *target_port, uint16_t relative_port,
+		      struct scsi_nexus **ret_nexus, struct err *err)
+{
+	struct scsi_nexus *nexus;
+	int error;
+
+	if (strlen(initiator_port) >= sizeof(nexus->initiator_port) ||
+	    strlen(target_port) >= sizeof(nexus->target_port))
+		return err_set(err, -EINVAL, "a port name is too long");
+	nexus = nexus_new(target, initiator_port, target_port, relative_port);
+	if (!nexus)
+		return err_set(err, -ENOMEM, "no memory for an I_T nexus");
+	topology_lock();
+	nexus->port = alua_add_port(target, relative_port);
+	if (nexus->port)
+		alua_port(target, relative_port)->open = true;
+	error = join(nexus);
+	topology_unlock();
+	return joined(nexus, error, ret_nexus, err);
+}
+
+/* A port that serves, if there is one. Topology lock held. */
+static const struct scsi_port *best_port(const struct scsi_target *target)
+{
+	const struct scsi_port *best = NULL;
+
+	for (unsigned i = 0; i < target->port_count; i++)
+		if (target->ports[i].open && (!best || target->ports[i].access < best->access))
+			best = &target->ports[i];
+	return best;
+}
+
+int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus **ret_nexus,
+		     struct err *err)
+{
+	struct scsi_nexus *nexus =
+	    nexus_new(target, "iqn.2026-11.org.granary:check,i,0x800000000000", "", 0);
+	int error;
+
+	if (!nexus)
+		return err_set(err, -ENOMEM, "no memory for an I_T nexus");
+	topology_lock();
+	nexus->only = target_find_mapping(target, lun);
+	nexus->port = best_port(target);
+	if (nexus->port)
+		nexus->relative_port = nexus->port->group;
+	snprintf(nexus->target_port, sizeof(nexus->target_port), "%s,t,0x%04x", target->name,
+		 nexus->relative_port);
+	error = nexus->only && nexus->port ? join(nexus) : -ENOENT;
+	topology_unlock();
+	if (error == -ENOENT) {
+		nexus_unref(nexus);
+		return err_set(err, error, "%s has no LUN %u, or no portal", target->name, lun);
+	}
+	return joined(nexus, error, ret_nexus, err);
 }
 
 void scsi_nexus_destroy(struct scsi_nexus *nexus)

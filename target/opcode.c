@@ -7,9 +7,11 @@
 #include "target/internal.h"
 #include "target/wire.h"
 
+/* A CD or DVD drive has it too, and whether there is a disc in it or not. */
+#define SHARED (OPCODE_ANY_TYPE | OPCODE_NO_MEDIUM_OK)
 #define ALWAYS                                                                                     \
 	(OPCODE_NO_ATTENTION | OPCODE_RESERVED_OK | OPCODE_PR_OK | OPCODE_ANY_LUN |                \
-	 OPCODE_ANY_ACCESS)
+	 OPCODE_ANY_ACCESS | SHARED)
 #define READS (OPCODE_PROTECT | OPCODE_GROUP | OPCODE_PR_READ)
 /* Allowed whatever is reserved. */
 #define FREE   (OPCODE_RESERVED_OK | OPCODE_PR_OK)
@@ -27,7 +29,15 @@
 #define RESERVATIONS_MAX 65536
 
 static const struct scsi_opcode rows[] = {
-    {"TEST UNIT READY", 0x00, 0, 6, OPCODE_PR_OK, {0}, 0, spc_decode_none, spc_test_unit_ready},
+    {"TEST UNIT READY",
+     0x00,
+     0,
+     6,
+     OPCODE_PR_OK | OPCODE_ANY_TYPE,
+     {0},
+     0,
+     spc_decode_none,
+     spc_test_unit_ready},
     {"REQUEST SENSE",
      0x03,
      0,
@@ -68,18 +78,18 @@ static const struct scsi_opcode rows[] = {
      0x15,
      0,
      6,
-     OPCODE_STANDBY_OK,
+     OPCODE_STANDBY_OK | SHARED,
      {[1] = 0x11, [4] = 0xff},
      0,
      mode_decode_select6,
      mode_select},
-    {"RESERVE(6)", 0x16, 0, 6, OPCODE_PR_OK, {0}, 0, spc_decode_none, spc_reserve},
-    {"RELEASE(6)", 0x17, 0, 6, FREE, {0}, 0, spc_decode_none, spc_release},
+    {"RESERVE(6)", 0x16, 0, 6, OPCODE_PR_OK | SHARED, {0}, 0, spc_decode_none, spc_reserve},
+    {"RELEASE(6)", 0x17, 0, 6, FREE | SHARED, {0}, 0, spc_decode_none, spc_release},
     {"MODE SENSE(6)",
      0x1a,
      0,
      6,
-     OPCODE_PR_OK | OPCODE_STANDBY_OK,
+     OPCODE_PR_OK | OPCODE_STANDBY_OK | SHARED,
      {[1] = 0x08, [2] = 0xff, [3] = 0xff, [4] = 0xff},
      PARAMETER_MAX,
      spc_decode_alloc8,
@@ -179,7 +189,7 @@ static const struct scsi_opcode rows[] = {
      0x55,
      0,
      10,
-     OPCODE_STANDBY_OK,
+     OPCODE_STANDBY_OK | SHARED,
      {[1] = 0x11, LEN16},
      0,
      mode_decode_select10,
@@ -188,7 +198,7 @@ static const struct scsi_opcode rows[] = {
      0x5a,
      0,
      10,
-     OPCODE_PR_OK | OPCODE_STANDBY_OK,
+     OPCODE_PR_OK | OPCODE_STANDBY_OK | SHARED,
      {[1] = 0x18, [2] = 0xff, [3] = 0xff, LEN16},
      PARAMETER_MAX,
      spc_decode_alloc16,
@@ -468,7 +478,7 @@ static const struct scsi_opcode rows[] = {
      0xa3,
      0x0a,
      12,
-     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS,
+     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | SHARED,
      {[1] = 0xe0, LEN12},
      PARAMETER_MAX,
      spc_decode_alloc32,
@@ -477,7 +487,7 @@ static const struct scsi_opcode rows[] = {
      0xa3,
      0x0c,
      12,
-     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS,
+     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | SHARED,
      {[2] = 0x87, [3] = 0xff, [4] = 0xff, [5] = 0xff, LEN12},
      PARAMETER_MAX,
      spc_decode_alloc32,
@@ -486,7 +496,7 @@ static const struct scsi_opcode rows[] = {
      0xa3,
      0x0d,
      12,
-     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS,
+     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | SHARED,
      {[2] = 0x80, LEN12},
      PARAMETER_MAX,
      spc_decode_alloc32,
@@ -539,10 +549,24 @@ const struct scsi_opcode *opcode_row(unsigned index)
 	return index < ROW_COUNT ? &rows[index] : NULL;
 }
 
+static void index_row(struct scsi_opcode_table *table, const struct scsi_opcode *row)
+{
+	struct scsi_opcode_rows *of = &table->of[row->opcode];
+
+	if (of->count == 0)
+		of->first = row;
+	if (of->first + of->count == row)
+		of->count++;
+}
+
+/* A type's own rows come before those that all types share. */
 void opcode_index(struct scsi_opcode_table *table)
 {
-	for (unsigned i = table->count; i-- > 0;)
-		table->first[table->rows[i].opcode] = (uint8_t)(i + 1);
+	for (unsigned i = 0; i < table->count; i++)
+		index_row(table, &table->rows[i]);
+	for (unsigned i = 0; table != &opcode_disk && i < ROW_COUNT; i++)
+		if (rows[i].flags & OPCODE_ANY_TYPE)
+			index_row(table, &rows[i]);
 }
 
 __attribute__((constructor)) static void index_rows(void)
@@ -558,15 +582,15 @@ const struct scsi_opcode_table *opcode_table(const struct scsi_itl *itl)
 const struct scsi_opcode *opcode_find(const struct scsi_opcode_table *table, const uint8_t *cdb,
 				      bool *ret_known_opcode)
 {
-	const struct scsi_opcode *row = table->rows;
-	unsigned i = table->first[cdb[0]];
+	const struct scsi_opcode_rows *of = &table->of[cdb[0]];
 
-	*ret_known_opcode = i > 0;
-	if (i == 0)
-		return NULL;
-	for (row += i - 1; i <= table->count && row->opcode == cdb[0]; i++, row++)
+	*ret_known_opcode = of->count > 0;
+	for (unsigned i = 0; i < of->count; i++) {
+		const struct scsi_opcode *row = &of->first[i];
+
 		if (!(row->flags & OPCODE_SERVICE) || row->service_action == (cdb[1] & 0x1f))
 			return row;
+	}
 	return NULL;
 }
 
@@ -614,23 +638,26 @@ static unsigned put_timeouts(uint8_t *p)
 	return TIMEOUTS_LENGTH;
 }
 
+static uint8_t *put_command(uint8_t *p, const struct scsi_opcode *row, bool timeouts)
+{
+	p[0] = row->opcode;
+	put_be16(p + 2, row->service_action);
+	p[5] = (uint8_t)((timeouts ? 0x02 : 0) | (row->flags & OPCODE_SERVICE ? 0x01 : 0));
+	put_be16(p + 6, row->cdb_length);
+	p += 8;
+	if (timeouts)
+		p += put_timeouts(p);
+	return p;
+}
+
 static void report_all(struct scsi_task *task)
 {
 	uint8_t *data = task->buffer->data, *p = data + 4;
-	bool timeouts = task->cdb[2] & RCTD;
 	const struct scsi_opcode_table *table = opcode_table(task->itl);
 
-	for (unsigned i = 0; i < table->count; i++) {
-		const struct scsi_opcode *row = &table->rows[i];
-
-		p[0] = row->opcode;
-		put_be16(p + 2, row->service_action);
-		p[5] = (uint8_t)((timeouts ? 0x02 : 0) | (row->flags & OPCODE_SERVICE ? 0x01 : 0));
-		put_be16(p + 6, row->cdb_length);
-		p += 8;
-		if (timeouts)
-			p += put_timeouts(p);
-	}
+	for (unsigned opcode = 0; opcode < 256; opcode++)
+		for (unsigned i = 0; i < table->of[opcode].count; i++)
+			p = put_command(p, &table->of[opcode].first[i], task->cdb[2] & RCTD);
 	put_be32(data, (uint32_t)(p - data - 4));
 	task_reply(task, (uint32_t)(p - data));
 }
@@ -671,7 +698,7 @@ void report_opcodes(struct scsi_task *task)
 		report_all(task);
 		return;
 	}
-	by_action = known && table->rows[table->first[wanted[0]] - 1].flags & OPCODE_SERVICE;
+	by_action = known && table->of[wanted[0]].first->flags & OPCODE_SERVICE;
 	if (option > 3 || (option == 1 && by_action) || (option == 2 && known && !by_action)) {
 		if (option > 3)
 			sense_set_cdb_field(task, 2, 2);

@@ -67,6 +67,8 @@ bool mapping_visible(const struct scsi_lun_mapping *mapping, const struct scsi_n
 {
 	size_t length = strcspn(nexus->initiator_port, ",");
 
+	if (nexus->only)
+		return nexus->only == mapping;
 	if (!mapping->names)
 		return true;
 	for (unsigned i = 0; i < mapping->names->count; i++) {
@@ -264,7 +266,7 @@ int scsi_target_map_as(struct scsi_target *target, struct volume *volume, int lu
 	return error;
 }
 
-static struct scsi_lun_mapping *find_mapping(struct scsi_target *target, unsigned lun)
+struct scsi_lun_mapping *target_find_mapping(struct scsi_target *target, unsigned lun)
 {
 	list_for_each (it, &target->mappings) {
 		struct scsi_lun_mapping *mapping =
@@ -283,7 +285,7 @@ int scsi_target_set_read_only(struct scsi_target *target, unsigned lun, bool rea
 	bool cdrom;
 
 	topology_lock();
-	mapping = find_mapping(target, lun);
+	mapping = target_find_mapping(target, lun);
 	cdrom = mapping && mapping->lu->cdrom;
 	if (mapping && !cdrom && mapping->read_only != read_only) {
 		__atomic_store_n(&mapping->read_only, read_only, __ATOMIC_RELAXED);
@@ -343,7 +345,7 @@ int scsi_target_mask(struct scsi_target *target, unsigned lun, const struct scsi
 	if (names_copy(names, &copy))
 		return err_set(err, -ENOMEM, "no memory for a mask");
 	topology_lock();
-	mapping = find_mapping(target, lun);
+	mapping = target_find_mapping(target, lun);
 	if (mapping)
 		result = mask_locked(target, mapping, copy);
 	topology_unlock();
@@ -360,7 +362,7 @@ int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(voi
 	struct scsi_lun_mapping *mapping;
 
 	topology_lock();
-	mapping = find_mapping(target, lun);
+	mapping = target_find_mapping(target, lun);
 	if (!mapping) {
 		topology_unlock();
 		return err_set(err, -ENOENT, "%s has no LUN %u", target->name, lun);

@@ -146,6 +146,45 @@ void scsi_reservations_clear(const uint8_t uuid[16], void (*done)(void *context,
 /* scsi_reservations_forget: the volume is deleted; nothing is kept for it. Context: a loop. */
 void scsi_reservations_forget(const uint8_t uuid[16]);
 
+/* scsi_write_cache_set: WCE of the caching mode page (SBC-3 6.5.5) of the unit of the volume with
+ * @uuid, whatever LUNs it is: current and saved value, as MODE SELECT with SP would. Hosts hear
+ * 2Ah/01h. Off: from then on every write is durable before its GOOD, and what was cached is flushed
+ * before done(). done(0 or -errno) on the calling loop: -ENOENT it is no LUN, -EINVAL a CD-ROM has
+ * none, -EROFS there is no store, or what a flush fails with (then it is off all the same).
+ * Durable: on 0 it survives power loss. Context: control loop. */
+void scsi_write_cache_set(const uint8_t uuid[16], bool on, void (*done)(void *context, int result),
+			  void *context);
+
+/* Host profiles: what a kind of host asks of a LUN, tried out on the LUN itself through a nexus of
+ * the check's own, which sees it whatever its mask. Nothing is changed: what writes puts back in
+ * one atomic step what it has just read, has no blocks to work on, or names blocks that do not
+ * exist and has to be refused for that. */
+enum scsi_verdict {
+	SCSI_FITS,
+	SCSI_FITS_LESS, /* the host can do without */
+	SCSI_UNFIT,
+};
+struct scsi_finding {
+	const char *name, *purpose; /* what was asked for, and what the host needs it for; static */
+	enum scsi_verdict verdict;
+	char text[200]; /* what came, in words */
+};
+#define SCSI_FINDINGS_MAX 16u
+struct scsi_report {
+	const char *profile; /* static */
+	bool fits;           /* no finding is SCSI_UNFIT */
+	unsigned count;
+	struct scsi_finding findings[SCSI_FINDINGS_MAX];
+};
+/* scsi_profile_name: of profile @index; NULL past the end. */
+const char *scsi_profile_name(unsigned index);
+/* scsi_profile_check: @done with the report on the calling loop, later, within 10 s and even when
+ * the back end hangs; @report is gone afterwards. Context: control loop; @target must not be
+ * destroyed before @done. Errors: -ENOENT (profile, LUN), -ENOMEM. */
+int scsi_profile_check(struct scsi_target *target, unsigned lun, const char *profile,
+		       void (*done)(void *context, const struct scsi_report *report), void *context,
+		       struct err *err) __attribute__((warn_unused_result));
+
 /* scsi_nexus_destroy: I_T nexus loss. Tasks must be finished or aborted by the caller first
  * (scsi_nexus_abort_all, task.h). Releases RESERVE(6) reservations. Same loop. */
 void scsi_nexus_destroy(struct scsi_nexus *nexus);

@@ -405,8 +405,9 @@ static int wait_data(struct checkpoint *checkpoint)
 	native_unlock(checkpoint->lane);
 	if (!complete && fiber_waiter_wait(&wait) < 0)
 		return -EIO;
-	/* What has no record is in no snapshot's way but its own. */
-	while (!list_empty(&native->taking) && !native->read_only &&
+	/* What has no record would change a snapshot of this moment when it lands. Every checkpoint
+	 * waits, for the next one tells only its own from those that come later. */
+	while (ORDER(snapshot_waits_for_unsummed) && !native->read_only &&
 	       native->unsummed[checkpoint->sb.generation & 1])
 		fiber_sleep(POLL_NS);
 	return flush_cycle(checkpoint);

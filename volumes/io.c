@@ -446,28 +446,38 @@ static bool read_is_bad(struct piece *piece, unsigned slot)
 	return same;
 }
 
-/* A suspect region after a crash: what is there is what counts. */
-static bool read_resum(struct piece *piece, unsigned slot, uint32_t crc)
+/* A suspect region after a crash: what is there is what counts. 1: summed again; 0: look again,
+ * for the checksum was evicted, or is another one by now (a read beside this one has been here);
+ * -1: the slot is bad. */
+static int read_resum(struct piece *piece, unsigned slot, uint32_t crc)
 {
 	struct native *native = piece->io->volume->native;
 	uint64_t chunk = piece->address[slot] / CHUNK_SLOTS;
 	struct node *node;
-	bool done = false;
+	int result = -1;
 
+	if (piece_checksum(piece) != VOLUME_CHECKSUM_STANDARD)
+		return -1;
 	native_lock(native);
-	if (!native->read_only && piece_checksum(piece) == VOLUME_CHECKSUM_STANDARD &&
-	    hot_suspect(native, chunk) &&
-	    csum_find(native, chunk, false, &piece->waiter, &node) == 0 && node &&
-	    csum_at(node, chunk)[piece->address[slot] % CHUNK_SLOTS] == piece->crc[slot] &&
-	    node_touch(node) == 0) {
-		csum_at(node, chunk)[piece->address[slot] % CHUNK_SLOTS] = crc;
-		native->hot_resummed++;
-		done = true;
-	} else if (!list_empty(&piece->waiter.link)) {
-		list_remove(&piece->waiter.link); /* it was evicted: next time */
+	if (!native->read_only && hot_suspect(native, chunk)) {
+		int found = csum_find(native, chunk, false, &piece->waiter, &node);
+		uint32_t *now = found == 0 && node
+				    ? &csum_at(node, chunk)[piece->address[slot] % CHUNK_SLOTS]
+				    : NULL;
+
+		if (found == -EINPROGRESS) {
+			list_remove(&piece->waiter.link);
+			result = 0;
+		} else if (now && *now != piece->crc[slot]) {
+			result = 0;
+		} else if (now && node_touch(node) == 0) {
+			*now = crc;
+			native->hot_resummed++;
+			result = 1;
+		}
 	}
 	native_unlock(piece->io->lane);
-	return done;
+	return result;
 }
 
 void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsigned slot,
@@ -492,18 +502,20 @@ static void read_verify(struct piece *piece)
 
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		uint32_t crc;
+		int resummed;
 
 		if (!(piece->valid & 1u << slot) || unchecked)
 			continue;
 		crc = piece_crc(piece, slot);
 		if (crc == piece->crc[slot])
 			continue;
-		if (!read_is_bad(piece, slot)) {
+		resummed = read_is_bad(piece, slot) ? read_resum(piece, slot, crc) : 0;
+		if (resummed == 1)
+			continue;
+		if (resummed == 0) {
 			again = true;
 			continue;
 		}
-		if (read_resum(piece, slot, crc))
-			continue;
 		piece_finding(piece, FINDING_DATA, slot, 1);
 		read_end(piece, -EILSEQ, slot);
 		return;

@@ -687,13 +687,13 @@ static int do_rollback(struct native_call *mine, struct lane *lane)
 		return result;
 	io_stop(volume);
 	result = roll_back(mine, lane);
-	io_go(volume, lane);
-	if (result < 0)
-		return result;
-	volume_notify(&volume->volume, VOLUME_ROLLED_BACK);
-	if (volume->stored_size != before)
+	/* Who watches knows before the first request sees the other data. */
+	if (result == 0)
+		volume_notify(&volume->volume, VOLUME_ROLLED_BACK);
+	if (result == 0 && volume->stored_size != before)
 		volume_notify(&volume->volume, VOLUME_RESIZED);
-	return 0;
+	io_go(volume, lane);
+	return result < 0 ? result : 0;
 }
 
 static int do_measure(struct native_call *mine, struct lane *lane)

@@ -103,25 +103,34 @@ static void tapped_done(struct volume_request *request, int result)
 static bool go_by_tap(struct volume *volume, struct volume_request *request)
 {
 	struct volume_tap *tap;
-	bool change = request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD;
+	bool change = request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD, pass;
 
 	if (change)
 		__atomic_fetch_add(&volume->untapped, 1, __ATOMIC_SEQ_CST);
 	tap = __atomic_load_n(&volume->tap, __ATOMIC_SEQ_CST);
-	if (change && tap)
-		__atomic_fetch_sub(&volume->untapped, 1, __ATOMIC_SEQ_CST);
 	if (!tap && !change)
 		return true;
 	request->tapped_done = request->done;
 	request->done = tap ? tapped_done : untapped_done;
 	request->tap = tap;
 	list_init(&request->tap_link);
-	return !tap || tap->ops->admit(tap, request);
+	if (!tap)
+		return true;
+	pass = tap->ops->admit(tap, request);
+	/* The tap may have been taken off meanwhile; it has counted the change itself then. */
+	if (change)
+		__atomic_fetch_sub(&volume->untapped, 1, __ATOMIC_SEQ_CST);
+	return pass;
 }
 
 void volume_tap_set(struct volume *volume, struct volume_tap *tap)
 {
 	__atomic_store_n(&volume->tap, tap, __ATOMIC_SEQ_CST);
+}
+
+void volume_tap_left(struct volume *volume, int changes)
+{
+	__atomic_fetch_add(&volume->untapped, (uint32_t)changes, __ATOMIC_SEQ_CST);
 }
 
 bool volume_tap_quiet(const struct volume *volume)

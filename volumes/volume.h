@@ -169,7 +169,7 @@ struct volume {
 	uint32_t refs;          /* atomic */
 	struct list watchers;   /* struct volume_watcher; control loop only */
 	struct volume_tap *tap; /* atomic; NULL: none */
-	uint32_t untapped;      /* atomic: changes in flight that no tap has seen */
+	uint32_t untapped;      /* atomic: changes in flight that the tap has not seen */
 	void *private_data;     /* private to the back end */
 	struct qos *qos;     /* atomic; NULL: never limited; the back end's qos_free() at its end */
 	struct turns *turns; /* of the pool; NULL: no turns are taken */
@@ -185,10 +185,14 @@ void volume_cancel(struct volume_request *request);
 void volume_refuse(struct volume_request *request, int result);
 
 /* volume_tap_set: from now on changes go by @tap (NULL: by none). A tap that is taken off has to
- * live until the requests it admitted are done. volume_tap_quiet: true once no change is in
- * flight that was submitted before the tap was set; those are unknown to it. Context: any.
+ * live until the requests it admitted are done, reads too, and those that are inside admit()
+ * meanwhile; it tells the volume how many changes of its own are in flight then and whenever that
+ * number changes (volume_tap_left), so that the next tap knows.
+ * volume_tap_quiet: true once no change is in flight that was submitted before the tap was set;
+ * those are unknown to it. Context: any.
  * volume_pass: see volume_tap_ops.admit. Context: the request's loop, not inside admit(). */
 void volume_tap_set(struct volume *volume, struct volume_tap *tap);
+void volume_tap_left(struct volume *volume, int changes);
 bool volume_tap_quiet(const struct volume *volume);
 void volume_pass(struct volume_request *request);
 

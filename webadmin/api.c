@@ -33,6 +33,9 @@ static const struct {
     {-EBUSY, 409, "busy"},
     {-EALREADY, 409, "busy"},
     {-ENXIO, 409, "unavailable"},
+    {-ENODATA, 409, "not_sealed"},
+    {-ENOTCONN, 409, "not_connected"},
+    {-EXDEV, 400, "invalid"},
     {-EROFS, 409, "read_only"},
     {-EACCES, 403, "permission_denied"},
     {-EPERM, 403, "permission_denied"},
@@ -58,6 +61,15 @@ static const char *title_of(int status)
 	return "Error";
 }
 
+/* Who has not signed in fills the log with nothing but tries at a password or a code: those are
+ * slowed down, all else that is refused to nobody is free and would push the history out. */
+static bool is_noise(const struct api_request *request, int status)
+{
+	return status == 429 ||
+	       (request->who.role == ROLE_NOBODY &&
+		(request->match.route->role > ROLE_NOBODY || (status != 401 && status != 403)));
+}
+
 /* What changed something, or tried to, is written down. */
 static void audit(struct api_request *request, const json_t *reply, int status)
 {
@@ -65,7 +77,7 @@ static void audit(struct api_request *request, const json_t *reply, int status)
 	const char *code =
 	    json_string_value(json_object_get(json_object_get(reply, "body"), "code"));
 
-	if (route && route->flags & (ROUTE_CHANGE | ROUTE_AUDIT) && status != 429)
+	if (route && route->flags & (ROUTE_CHANGE | ROUTE_AUDIT) && !is_noise(request, status))
 		audit_add(request->admin->access, &request->who, route->method, request->path,
 			  status, status >= 400 ? code : NULL);
 }
@@ -82,7 +94,8 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 				  "about:blank", "title", "Server error", "status", 500, "detail",
 				  "out of memory", "code", "no_memory");
 	audit(request, reply, status);
-	if (status < 300 && route && route->flags & ROUTE_CHANGE && !(route->flags & ROUTE_SECRET))
+	if (status < 300 && route && route->flags & ROUTE_CHANGE &&
+	    !(route->flags & ROUTE_SECRET) && !api_is_dry(request))
 		watch_tell(request->admin->watch, "change", route->method, request->path);
 	if (request->replay_key && request->admin->change == request &&
 	    !(route->flags & ROUTE_SECRET))
@@ -215,25 +228,43 @@ static bool decode_value(const char *from, size_t length, char *to, size_t size)
 	return true;
 }
 
-bool api_query(const struct api_request *request, const char *name, char *value, size_t size)
+/* The parameter @name as it was sent, "" when no value stands behind it; NULL: it is not there. */
+static const char *find_parameter(const struct api_request *request, const char *name,
+				  size_t *ret_length)
 {
 	size_t length = strlen(name);
 
 	for (const char *at = request->query; *at;) {
 		size_t part = strcspn(at, "&");
+		bool named = part >= length && strncmp(at, name, length) == 0;
 
-		if (part > length && strncmp(at, name, length) == 0 && at[length] == '=')
-			return decode_value(at + length + 1, part - length - 1, value, size);
+		if (named && part == length) {
+			*ret_length = 0;
+			return at + length;
+		}
+		if (named && at[length] == '=') {
+			*ret_length = part - length - 1;
+			return at + length + 1;
+		}
 		at += part + (at[part] == '&');
 	}
-	return false;
+	return NULL;
+}
+
+bool api_query(const struct api_request *request, const char *name, char *value, size_t size)
+{
+	size_t length;
+	const char *sent = find_parameter(request, name, &length);
+
+	return sent && decode_value(sent, length, value, size);
 }
 
 bool api_is_dry(const struct api_request *request)
 {
-	char value[8];
+	size_t length;
+	const char *sent = find_parameter(request, "dry_run", &length);
 
-	return api_query(request, "dry_run", value, sizeof value) && strcmp(value, "0") != 0;
+	return sent && !(length == 1 && *sent == '0');
 }
 
 bool api_unpack(struct api_request *request, const char *format, ...)
@@ -248,6 +279,14 @@ bool api_unpack(struct api_request *request, const char *format, ...)
 	if (result < 0)
 		api_reply_error(request, 400, "bad_request", "request body: %s", error.text);
 	return result == 0;
+}
+
+bool api_is_none(const json_t *value)
+{
+	const char *text = json_string_value(value);
+
+	return text ? strcmp(text, "none") == 0 || strcmp(text, "0") == 0
+		    : json_is_integer(value) && json_integer_value(value) == 0;
 }
 
 bool api_size(struct api_request *request, const json_t *value, uint64_t *ret_bytes)

@@ -80,7 +80,8 @@ void api_extra(struct api_request *request, const char *name, json_t *value);
  * not there, too long or malformed. */
 bool api_query(const struct api_request *request, const char *name, char *value, size_t size);
 
-/* api_is_dry: with ?dry_run=1 nothing is changed, only shown what would be (ROUTE_DRY). */
+/* api_is_dry: with ?dry_run=1 nothing is changed, only shown what would be (ROUTE_DRY). Whatever
+ * stands behind it, "=0" alone is not one. */
 bool api_is_dry(const struct api_request *request);
 
 /* schema.c: the body against its route's row; false = a 400 has been sent. */
@@ -96,6 +97,8 @@ bool api_page(struct api_request *request, json_t *body);
 bool api_unpack(struct api_request *request, const char *format, ...);
 /* api_size: bytes from a JSON integer or a text such as "20G"; false = a 400 has been sent. */
 bool api_size(struct api_request *request, const json_t *value, uint64_t *ret_bytes);
+/* api_is_none: does a limit or a quota say that there is to be none? */
+bool api_is_none(const json_t *value);
 /* api_volume_size_good: may a volume have this size? false = a 400 has been sent. */
 bool api_volume_size_good(struct api_request *request, uint64_t bytes);
 
@@ -183,6 +186,7 @@ void api_target_list(struct api_request *request);
 void api_target_create(struct api_request *request);
 void api_target_show(struct api_request *request);
 void api_target_delete(struct api_request *request);
+void api_target_redirect(struct api_request *request);
 void api_rule_list(struct api_request *request);
 void api_rule_add(struct api_request *request);
 void api_rule_remove(struct api_request *request);
@@ -204,6 +208,7 @@ void api_group_list(struct api_request *request);
 void api_group_set(struct api_request *request);
 void api_reservation_show(struct api_request *request);
 void api_reservation_clear(struct api_request *request);
+void api_lun_check(struct api_request *request);
 void api_replica_code(struct api_request *request);
 void api_replica_pair(struct api_request *request);
 void api_replica_peers(struct api_request *request);

@@ -206,7 +206,8 @@ void api_login(struct api_request *request)
 			&code) ||
 	    !not_too_soon(request, name))
 		return;
-	if (strlen(text) > PASSWORD_MOST) {
+	if (strlen(text) > PASSWORD_MOST || strlen(name) > ACCOUNT_NAME_MAX) {
+		note_failure(request, name);
 		api_reply_error(request, 401, "bad_login", "the name or the password is wrong");
 		return;
 	}

@@ -60,15 +60,17 @@ static void show_pool_and_volumes(struct model *model, const struct model_pool *
 							    info.watermark[1], info.watermark[2])));
 	while ((volume = pool_volume_next(pool->pool, volume))) {
 		if (!model_share_of_volume(model, volume->identity.uuid))
-			json_array_append_new(volumes,
-					      only(show_volume(model, volume),
-						   KEYS("pool", "name", "size_bytes", "checksum")));
+			json_array_append_new(
+			    volumes,
+			    only(show_volume(model, volume),
+				 KEYS("pool", "name", "size_bytes", "checksum", "reserve_bytes",
+				      "iops_limit", "bandwidth_limit_bytes", "burst_ms")));
 	}
 }
 
 static json_t *show_share_wanted(const struct model_share *share)
 {
-	json_t *object = only(show_share(share), KEYS("pool", "name", "quota_bytes"));
+	json_t *object = only(show_share(share), KEYS("pool", "name", "quota_bytes", "versions"));
 
 	json_object_set_new(object, "rules", show_share_rules(share));
 	return object;
@@ -79,7 +81,8 @@ static json_t *show_target_wanted(const struct model_target *target)
 	json_t *object = only(show_target(target), KEYS("iqn", "alias"));
 
 	json_object_set_new(object, "luns",
-			    only_each(show_luns(target), KEYS("lun", "pool", "volume", "hosts")));
+			    only_each(show_luns(target),
+				      KEYS("lun", "pool", "volume", "hosts", "type", "read_only")));
 	json_object_set_new(object, "rules",
 			    only_each(show_rules(target),
 				      KEYS("initiator", "network", "chap_user", "mutual_user")));

@@ -45,6 +45,17 @@ static int add_row(struct config *config, const struct iscsi_rule *rule, struct 
 	return result < 0 ? result : 0;
 }
 
+/* What could not be stored is not asked for either. */
+static void put_back(struct api_request *request)
+{
+	const struct iscsi_rule *before = &request->model->discovery;
+	struct err err = {0};
+
+	if (iscsi_server_set_discovery_rule(request->admin->options.iscsi,
+					    before->chap_user[0] ? before : NULL, &err) < 0)
+		log_error("the old rule of discovery could not be put back: %s", err.text);
+}
+
 /* @rule NULL: none is asked any more. The store first. */
 static int change(struct api_request *request, const struct iscsi_rule *rule)
 {
@@ -62,7 +73,10 @@ static int change(struct api_request *request, const struct iscsi_rule *rule)
 		config_abort(config);
 		return result;
 	}
-	return config_commit(config, &request->err);
+	result = config_commit(config, &request->err);
+	if (result < 0)
+		put_back(request);
+	return result;
 }
 
 static void reply(struct api_request *request)

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 static struct model_target *find_target(struct api_request *request)
@@ -142,7 +143,8 @@ void api_lun_map(struct api_request *request)
 				"volume %s/%s is a share; it is never a LUN too", pool, name);
 		return;
 	}
-	if (already_mapped(request, target))
+	if (replica_refuses(request, request->volume, REPLICA_MAP) ||
+	    already_mapped(request, target))
 		return;
 	lun = model_lun_add(target, (unsigned)number);
 	if (!lun) {
@@ -202,34 +204,86 @@ static int set_mode(struct api_request *request, struct model_target *target, st
 	return result < 0 ? result : config_commit(config, &request->err);
 }
 
+static bool set_read_only(struct api_request *request, struct model_target *target,
+			  struct model_lun *lun, bool read_only)
+{
+	bool before = lun->mode.read_only;
+	struct err undo = {0};
+
+	lun->mode.read_only = read_only;
+	if (set_mode(request, target, lun) == 0) {
+		log_notice("target %s: LUN %u is %s now", target->iqn, lun->lun,
+			   read_only ? "read only" : "writable");
+		return true;
+	}
+	lun->mode.read_only = before;
+	if (lun->mapped &&
+	    scsi_target_set_read_only(iscsi_target_scsi(target->live), lun->lun, before, &undo) < 0)
+		log_error("target %s LUN %u: %s", target->iqn, lun->lun, undo.text);
+	api_reply_failure(request, NULL);
+	return false;
+}
+
+static void lun_is_set(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct model_lun *lun = target ? find_lun(request, target) : NULL;
+	json_t *cache = json_object_get(request->body, "write_cache"), *reply;
+
+	if (!lun)
+		return;
+	reply = json_pack("{s:s,s:i,s:b}", "target", target->iqn, "lun", (int)lun->lun, "read_only",
+			  lun->mode.read_only);
+	if (reply && cache)
+		json_object_set(reply, "write_cache", cache);
+	api_reply(request, 200, reply);
+}
+
+static void cache_is_set(void *context, int result)
+{
+	struct api_request *request = context;
+
+	if (result < 0) {
+		err_set(&request->err, result, "the write cache can not be switched: %s",
+			strerror(-result));
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("target %s LUN %s: the write cache is %s now", request->match.param[0],
+		   request->match.param[1],
+		   json_is_true(json_object_get(request->body, "write_cache")) ? "on" : "off");
+	lun_is_set(request);
+}
+
 void api_lun_set(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	struct model_lun *lun = target ? find_lun(request, target) : NULL;
-	struct err undo = {0};
-	bool before;
+	const json_t *read_only = json_object_get(request->body, "read_only");
+	const json_t *cache = json_object_get(request->body, "write_cache");
 
 	if (!lun)
 		return;
+	if (!read_only && !cache) {
+		api_reply_error(request, 400, "nothing_to_change",
+				"say read_only, write_cache or both");
+		return;
+	}
 	if (lun->mode.cdrom) {
 		api_reply_error(request, 409, "lun_is_cdrom", "a CD-ROM is always read only");
 		return;
 	}
-	before = lun->mode.read_only;
-	lun->mode.read_only = json_is_true(json_object_get(request->body, "read_only"));
-	if (set_mode(request, target, lun) < 0) {
-		lun->mode.read_only = before;
-		if (lun->mapped && scsi_target_set_read_only(iscsi_target_scsi(target->live),
-							     lun->lun, before, &undo) < 0)
-			log_error("target %s LUN %u: %s", target->iqn, lun->lun, undo.text);
-		api_reply_failure(request, NULL);
+	if (cache && !lun->mapped) {
+		api_reply_error(request, 409, "lun_unavailable", "LUN %u is not served: %s",
+				lun->lun, lun->reason);
 		return;
 	}
-	log_notice("target %s: LUN %u is %s now", target->iqn, lun->lun,
-		   lun->mode.read_only ? "read only" : "writable");
-	api_reply(request, 200,
-		  json_pack("{s:s,s:i,s:b}", "target", target->iqn, "lun", (int)lun->lun,
-			    "read_only", lun->mode.read_only));
+	if (read_only && !set_read_only(request, target, lun, json_is_true(read_only)))
+		return;
+	if (cache)
+		scsi_write_cache_set(lun->volume, json_is_true(cache), cache_is_set, request);
+	else
+		lun_is_set(request);
 }
 
 /* The store first: once that is durable nothing can go wrong any more. */
@@ -257,5 +311,58 @@ void api_lun_unmap(struct api_request *request)
 		lun_unmapped(request);
 	else if (scsi_target_unmap(iscsi_target_scsi(target->live), number, lun_unmapped, request,
 				   &request->err) < 0)
+		api_reply_failure(request, NULL);
+}
+
+/* ---- does it do what a kind of host asks of it? */
+
+static void checked(void *context, const struct scsi_report *report)
+{
+	static const char *const verdicts[] = {
+	    [SCSI_FITS] = "good",
+	    [SCSI_FITS_LESS] = "less",
+	    [SCSI_UNFIT] = "bad",
+	};
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < report->count; i++) {
+		const struct scsi_finding *finding = &report->findings[i];
+
+		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "name", finding->name,
+						      "verdict", verdicts[finding->verdict], "text",
+						      finding->text, "purpose", finding->purpose));
+	}
+	api_reply(context, 200,
+		  json_pack("{s:s,s:b,s:o}", "profile", report->profile, "fits", (int)report->fits,
+			    "checks", list));
+}
+
+static bool known_profile(struct api_request *request, const char *profile)
+{
+	const char *name;
+
+	for (unsigned i = 0; (name = scsi_profile_name(i)); i++)
+		if (strcmp(name, profile) == 0)
+			return true;
+	api_reply_error(request, 400, "bad_profile", "there is no host profile %.50s", profile);
+	return false;
+}
+
+void api_lun_check(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct model_lun *lun = target ? find_lun(request, target) : NULL;
+	const char *profile;
+
+	if (!lun || !api_unpack(request, "{s:s}", "profile", &profile) ||
+	    !known_profile(request, profile))
+		return;
+	if (!lun->mapped) {
+		api_reply_error(request, 409, "lun_unavailable", "LUN %u is not served: %s",
+				lun->lun, lun->reason);
+		return;
+	}
+	if (scsi_profile_check(iscsi_target_scsi(target->live), lun->lun, profile, checked, request,
+			       &request->err) < 0)
 		api_reply_failure(request, NULL);
 }

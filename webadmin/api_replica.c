@@ -96,6 +96,22 @@ void api_replica_show(struct api_request *request)
 				request->match.param[0]);
 }
 
+bool replica_refuses(struct api_request *request, const struct volume *volume,
+		     enum replica_change change)
+{
+	static const char *const what[] = {"given to guests", "made smaller", "rolled back"};
+	struct replication_hold hold;
+
+	if (!replication_holds(request->admin->replication, volume->identity.uuid, &hold) ||
+	    (!hold.staging &&
+	     (change == REPLICA_MAP || (change == REPLICA_ROLLBACK && hold.primary))))
+		return false;
+	api_reply_error(request, 409, "volume_replicated",
+			"volume %s is %s of replication group %s and can not be %s", volume->name,
+			hold.staging ? "the staging log" : "a member", hold.group, what[change]);
+	return true;
+}
+
 #define MEMBERS_MAX 64u
 
 /* "POOL/NAME" texts to volumes; a reference each. */

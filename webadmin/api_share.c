@@ -19,6 +19,7 @@ struct share_work {
 	uint64_t quota;
 	unsigned versions;
 	struct model_share *share;
+	bool was_open; /* before it was to be deleted */
 	struct share_check_report report;
 	json_t *findings;
 };
@@ -92,7 +93,9 @@ static void create_undone(struct pool_call *call, int result)
 	struct api_request *request = api_request_of(call);
 	struct share_work *work = request->state;
 
-	if (result < 0)
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
+	else
 		log_error("the volume of a share that could not be made is left: %s",
 			  call->err.text);
 	request->err = work->call.err;
@@ -102,14 +105,12 @@ static void create_undone(struct pool_call *call, int result)
 static void create_undo(struct share_work *work, int result)
 {
 	struct api_request *request = work->request;
-	struct volume *volume = request->volume;
 
 	if (work->share)
 		model_share_remove(work->share);
 	work->call.err.code = result;
-	request->volume = NULL;
 	request->call = (struct pool_call){.done = create_undone};
-	volume_delete(volume, &request->call);
+	volume_delete(request->volume, &request->call);
 }
 
 static int record(struct share_work *work)
@@ -200,7 +201,7 @@ void api_share_create(struct api_request *request)
 			&quota, "versions", &versions) ||
 	    !(work = work_new(request, create_formatted)))
 		return;
-	if ((quota && !api_size(request, quota, &work->quota)) ||
+	if ((quota && !api_is_none(quota) && !api_size(request, quota, &work->quota)) ||
 	    (versions && !take_versions(request, versions, &work->versions)))
 		return;
 	if (volume_name_check(name, &request->err) < 0) {
@@ -304,7 +305,7 @@ void api_share_change(struct api_request *request)
 	if (!share ||
 	    !api_unpack(request, "{s?:o,s?:o,s?:s}", "quota", &size, "versions", &list, "snapshots",
 			&shown) ||
-	    (size && !api_size(request, size, &quota)) ||
+	    (size && !api_is_none(size) && !api_size(request, size, &quota)) ||
 	    (list && !take_versions(request, list, &versions)))
 		return;
 	if (shown && !read_share_snapshots(shown, &snapshots)) {
@@ -329,58 +330,85 @@ void api_share_change(struct api_request *request)
 		api_reply(request, 200, show_share(share));
 }
 
-/* ---- delete: close -> forget -> volume ---- */
-static void delete_volume_gone(struct pool_call *call, int result)
+/* ---- delete: withdraw -> close -> volume -> forget; what stays is served as before ---- */
+static void export_again(struct api_request *request)
 {
-	struct api_request *request = api_request_of(call);
+	struct err err = {0};
 
-	if (result < 0) {
-		request->err = call->err;
-		request->err.code = result;
+	if (export_apply(request->admin, NULL, NULL, NULL, &err) < 0)
+		log_error("exports: %s", err.text);
+}
+
+static void share_forget(struct share_work *work)
+{
+	struct api_request *request = work->request;
+	struct config *config = request->admin->options.config;
+	struct model_share *share = work->share;
+
+	if (config_begin(config, &request->err) < 0 ||
+	    store_remove_share(config, share->volume, &request->err) < 0 ||
+	    config_commit(config, &request->err) < 0) {
+		snprintf(share->reason, sizeof share->reason, "its volume is deleted");
 		api_reply_failure(request, NULL);
 		return;
 	}
+	model_share_remove(share);
 	log_notice("share %s/%s deleted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200,
 		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
 			    request->match.param[1]));
 }
 
+static void delete_reopened(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct api_request *request = work->request;
+
+	if (result < 0)
+		snprintf(work->share->reason, sizeof work->share->reason, "%s", call->err.text);
+	else
+		work->share->vfs = call->vfs;
+	export_again(request);
+	api_reply_failure(request, NULL);
+}
+
+static void delete_volume_gone(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct share_work *work = request->state;
+
+	if (result == 0) {
+		request->volume = NULL; /* the reference went with it */
+		share_forget(work);
+		return;
+	}
+	request->err = call->err;
+	request->err.code = result;
+	if (!work->was_open) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	work->call = (struct share_call){.done = delete_reopened};
+	share_open(request->volume, request->admin->options.control, false, &work->call);
+}
+
 static void delete_closed(struct share_call *call, int result)
 {
 	struct share_work *work = container_of(call, struct share_work, call);
 	struct api_request *request = work->request;
-	struct config *config = request->admin->options.config;
-	struct model_share *share = work->share;
-	struct volume *volume;
-	const char *code = NULL;
 
 	if (result == -EBUSY) {
-		struct err err = {0};
-
-		if (export_apply(request->admin, NULL, NULL, NULL, &err) < 0)
-			log_error("exports: %s", err.text);
+		export_again(request);
 		work_failed(work, result);
 		return;
 	}
-	share->vfs = NULL; /* gone, cleanly or not: it is to be deleted */
-	volume = model_find_volume(request->model, share->pool, share->name, &code, &request->err);
-	if (config_begin(config, &request->err) < 0 ||
-	    store_remove_share(config, share->volume, &request->err) < 0 ||
-	    config_commit(config, &request->err) < 0) {
-		snprintf(share->reason, sizeof share->reason, "closed");
-		volume_unref(volume);
-		api_reply_failure(request, NULL);
-		return;
-	}
-	model_share_remove(share);
-	if (!volume) {
-		request->call = (struct pool_call){.done = delete_volume_gone};
-		delete_volume_gone(&request->call, 0);
+	work->share->vfs = NULL; /* gone, cleanly or not: it is to be deleted */
+	if (!request->volume) {
+		share_forget(work);
 		return;
 	}
 	request->call = (struct pool_call){.done = delete_volume_gone};
-	volume_delete(volume, &request->call);
+	volume_delete(request->volume, &request->call);
 }
 
 /* No client uses it any more. */
@@ -391,33 +419,35 @@ static void delete_withdrawn(void *context)
 	share_close(work->share->vfs, &work->call);
 }
 
-/* True: a 409 has been sent. */
-static bool has_snapshots(struct api_request *request, const struct model_share *share)
+/* Said before anything is closed; the volume has the last word. */
+static bool has_snapshots(struct api_request *request)
 {
-	const char *code = NULL;
-	struct err err = {0};
-	struct volume *volume =
-	    model_find_volume(request->model, share->pool, share->name, &code, &err);
-	struct volume *snapshot = volume ? snapshot_next(volume, NULL) : NULL;
-	bool some = snapshot != NULL;
+	struct volume *snapshot = request->volume ? snapshot_next(request->volume, NULL) : NULL;
 
+	if (!snapshot)
+		return false;
+	api_reply_error(request, 409, "volume_has_snapshots",
+			"share %s/%s has snapshots (%s); delete them first",
+			request->match.param[0], request->match.param[1], snapshot->name);
 	volume_unref(snapshot);
-	volume_unref(volume);
-	if (some)
-		api_reply_error(request, 409, "share_has_snapshots",
-				"share %s/%s has snapshots, which have to be deleted first",
-				share->pool, share->name);
-	return some;
+	return true;
 }
 
 void api_share_delete(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
 	struct share_work *work;
+	const char *code = NULL;
 
-	if (!share || has_snapshots(request, share) || !(work = work_new(request, delete_closed)))
+	if (!share || !(work = work_new(request, delete_closed)))
 		return;
 	work->share = share;
+	work->was_open = share->vfs != NULL;
+	/* A share whose volume is gone is forgotten. */
+	request->volume =
+	    model_find_volume(request->model, share->pool, share->name, &code, &request->err);
+	if (has_snapshots(request))
+		return;
 	if (!share->vfs)
 		delete_closed(&work->call, 0);
 	else if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) < 0)

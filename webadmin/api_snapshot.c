@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 /* Snapshots and clones. A snapshot is named in the path as {pool}, {volume}, {snapshot}; in bodies
@@ -248,17 +249,12 @@ void api_snapshot_change(struct api_request *request)
 			      &request->call);
 }
 
-struct deletion {
-	struct volume *volume;
-};
-
 static void deleted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
-	struct deletion *deletion = request->state;
 
-	if (result < 0) /* it is still ours */
-		request->volume = deletion->volume;
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
 	if (!api_step_good(request, result, NULL))
 		return;
 	log_notice("snapshot %s/%s@%s deleted", request->match.param[0], request->match.param[1],
@@ -268,7 +264,6 @@ static void deleted(struct pool_call *call, int result)
 
 void api_snapshot_delete(struct api_request *request)
 {
-	struct deletion *deletion;
 	struct model_target *target;
 	struct model_lun *lun;
 
@@ -281,15 +276,8 @@ void api_snapshot_delete(struct api_request *request)
 				request->volume->name, lun->lun, target->iqn);
 		return;
 	}
-	request->state = deletion = heap_zalloc(sizeof *deletion);
-	if (!deletion) {
-		api_reply_error(request, 503, "no_memory", "out of memory");
-		return;
-	}
-	deletion->volume = request->volume;
-	request->volume = NULL; /* snapshot_delete() takes the reference when it succeeds */
 	request->call = (struct pool_call){.done = deleted};
-	snapshot_delete(deletion->volume, &request->call);
+	snapshot_delete(request->volume, &request->call);
 }
 
 /* ---- clones and going back ---- */
@@ -406,9 +394,16 @@ void api_volume_rollback(struct api_request *request)
 		roll_share_back(request, share, snapshot, keep);
 		return;
 	}
+	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
+		return;
 	back = snapshot_named(request, snapshot);
 	if (!back)
 		return;
+	if (volume_size(back) < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK)) {
+		volume_unref(back);
+		return;
+	}
 	request->state = back;
 	request->call = (struct pool_call){.done = rolled_back};
 	volume_rollback(request->volume, back, keep, &request->call);

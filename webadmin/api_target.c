@@ -88,6 +88,46 @@ void api_target_create(struct api_request *request)
 	api_reply(request, 201, show_target(target));
 }
 
+static int redirect(struct api_request *request, struct model_target *target)
+{
+	struct config *config = request->admin->options.config;
+	int result = config_begin(config, &request->err);
+
+	if (result == 0)
+		result = store_set_redirect(config, target, &request->err);
+	if (result == 0 && target->live)
+		result = iscsi_target_redirect(target->live, target->redirect, &request->err);
+	return result < 0 ? result : config_commit(config, &request->err);
+}
+
+void api_target_redirect(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	char before[ISCSI_REDIRECT_MAX + 1];
+	struct err undo = {0};
+	const char *address;
+
+	if (!target || !api_unpack(request, "{s:s}", "redirect", &address))
+		return;
+	memcpy(before, target->redirect, sizeof before);
+	target->redirect[0] = '\0';
+	if (address[0] && iscsi_redirect_check(address, target->redirect, &request->err) < 0) {
+		memcpy(target->redirect, before, sizeof before);
+		api_reply_failure(request, "bad_address");
+		return;
+	}
+	if (redirect(request, target) < 0) {
+		memcpy(target->redirect, before, sizeof before);
+		if (target->live && iscsi_target_redirect(target->live, before, &undo) < 0)
+			log_error("target %s: %s", target->iqn, undo.text);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("target %s: logins are %s%s", target->iqn,
+		   target->redirect[0] ? "sent to " : "served here", target->redirect);
+	api_reply(request, 200, show_target(target));
+}
+
 static void target_deleted(void *context)
 {
 	struct api_request *request = context;
@@ -252,6 +292,7 @@ void api_rule_add(struct api_request *request)
 	while (at < count && !same_peers(&rules[at].rule, rule.initiator, rule.network))
 		at++;
 	rules[at].rule = rule;
+	rules[at].chap.length = rules[at].mutual.length = 0; /* what could not be opened is over */
 	if (replace_rules(request, target, rules, at == count ? count + 1 : count) < 0) {
 		api_reply_failure(request, NULL);
 		goto out;

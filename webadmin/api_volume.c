@@ -9,6 +9,7 @@
 #include "webadmin/api.h"
 #include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
+#include "webadmin/replica.h"
 #include "webadmin/share.h"
 
 /* The volume the path names goes to request->volume; false = an error has been sent. */
@@ -227,6 +228,9 @@ void api_volume_change(struct api_request *request)
 		    (unsigned long long)volume_size(request->volume));
 		return;
 	}
+	if (bytes < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK))
+		return;
 	request->call = (struct pool_call){.done = volume_resized};
 	if (shrink)
 		volume_shrink(request->volume, bytes, &request->call);
@@ -252,7 +256,6 @@ void api_volume_take(struct api_request *request)
 
 struct deletion {
 	uint8_t uuid[16]; /* for when it is gone */
-	struct volume *volume;
 };
 
 static void volume_deleted(struct pool_call *call, int result)
@@ -260,8 +263,8 @@ static void volume_deleted(struct pool_call *call, int result)
 	struct api_request *request = api_request_of(call);
 	struct deletion *deletion = request->state;
 
-	if (result < 0) /* it is still ours */
-		request->volume = deletion->volume;
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
 	if (!api_step_good(request, result, NULL))
 		return;
 	scsi_reservations_forget(deletion->uuid);
@@ -297,11 +300,9 @@ void api_volume_delete(struct api_request *request)
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
 	}
-	deletion->volume = request->volume;
 	memcpy(deletion->uuid, request->volume->identity.uuid, 16);
-	request->volume = NULL; /* volume_delete() takes the reference when it succeeds */
 	request->call = (struct pool_call){.done = volume_deleted};
-	volume_delete(deletion->volume, &request->call);
+	volume_delete(request->volume, &request->call);
 }
 
 static void volume_rescanned(struct pool_call *call, int result)

@@ -173,6 +173,12 @@ void api_audit_list(struct api_request *request)
 	api_reply(request, 200, list);
 }
 
+/* Is @first an oldest entry that trim() may have left? */
+static bool is_trimmed(const struct access *access, int64_t first)
+{
+	return access->audit_last - first >= AUDIT_MAX - 1;
+}
+
 /* The chain from the oldest entry that is kept. */
 void api_audit_check(struct api_request *request)
 {
@@ -198,17 +204,17 @@ void api_audit_check(struct api_request *request)
 		};
 		bool first = count++ == 0;
 
-		if (!first || entry.id == 1) {
-			if ((!first && entry.id != next) || !entry_hash(before, &entry, hash) ||
-			    strcmp(hash, config_text(statement, 8)) != 0)
-				broken = entry.id;
-		}
+		if (first && entry.id > 1)
+			broken = is_trimmed(access, entry.id) ? 0 : entry.id;
+		else if ((!first && entry.id != next) || !entry_hash(before, &entry, hash) ||
+			 strcmp(hash, config_text(statement, 8)) != 0)
+			broken = entry.id;
 		next = entry.id + 1;
 		snprintf(before, sizeof before, "%s", config_text(statement, 8));
 	}
 	config_finish(statement);
-	if (!broken && count && strcmp(before, access->audit_hash) != 0)
-		broken = next; /* entries at the end are gone */
+	if (!broken && strcmp(before, access->audit_hash) != 0)
+		broken = next ? next : 1; /* entries at the end are gone, or all of them */
 	api_reply(request, 200,
 		  json_pack("{s:b,s:I,s:I,s:s,s:I}", "whole", broken == 0, "entries",
 			    (json_int_t)count, "broken_at", (json_int_t)broken, "newest_hash",

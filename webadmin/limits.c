@@ -93,15 +93,6 @@ bool limits_asked(const struct api_request *request)
 	       json_object_get(request->body, "burst");
 }
 
-/* "none" and 0 take a limit away. */
-static bool is_none(const json_t *value)
-{
-	const char *text = json_string_value(value);
-
-	return text ? strcmp(text, "none") == 0 || strcmp(text, "0") == 0
-		    : json_is_integer(value) && json_integer_value(value) == 0;
-}
-
 static bool read_limits(struct api_request *request, struct volume_limits *limits)
 {
 	const json_t *iops = json_object_get(request->body, "iops");
@@ -111,7 +102,7 @@ static bool read_limits(struct api_request *request, struct volume_limits *limit
 
 	if (iops)
 		limits->iops = (uint64_t)json_integer_value(iops);
-	if (bandwidth && is_none(bandwidth))
+	if (bandwidth && api_is_none(bandwidth))
 		limits->bandwidth = 0;
 	else if (bandwidth && !api_size(request, bandwidth, &limits->bandwidth))
 		return false;

@@ -37,6 +37,8 @@ int model_target_connect(struct model_target *target, struct iscsi_server *iscsi
 	if (result < 0)
 		return result;
 	result = model_target_apply_rules(target, target->rules, target->rule_count, err);
+	if (result == 0)
+		result = iscsi_target_redirect(target->live, target->redirect, err);
 	if (result < 0) {
 		iscsi_target_destroy(target->live, ignore, NULL);
 		target->live = NULL;

@@ -114,7 +114,8 @@ int store_size_device(struct config *config, const uint8_t uuid[16], uint64_t si
 static int add_pool_row(struct config *config, const struct model_pool *pool, struct err *err)
 {
 	return change_row(config,
-			  "insert into pool(name, backend, uuid) values(?, 'passthrough', ?)",
+			  "insert or ignore into pool(name, backend, uuid)"
+			  " values(?, 'passthrough', ?)",
 			  pool->name, 0, pool->uuid, err);
 }
 
@@ -269,7 +270,8 @@ static bool read_identity(struct api_request *request, struct volume_identity *i
 	       read_text(request, "t10", id->t10, sizeof id->t10) && naa_is_new(request, id->naa);
 }
 
-/* The pool, made with the first of its volumes: row and object; the caller commits. */
+/* The pool, made with the first of its volumes: row and object; the caller commits. The row of one
+ * that is there is written too: it may have been made by a request whose commit failed. */
 static struct model_pool *pool_for(struct api_request *request, bool *ret_fresh)
 {
 	struct webadmin *admin = request->admin;
@@ -277,7 +279,7 @@ static struct model_pool *pool_for(struct api_request *request, bool *ret_fresh)
 
 	*ret_fresh = false;
 	if (pool && model_pool_is_passthrough(pool))
-		return pool;
+		return add_pool_row(admin->options.config, pool, &request->err) == 0 ? pool : NULL;
 	if (pool) {
 		err_set(&request->err, -EEXIST,
 			"there is a pool named %s that is of another kind; volumes on devices need "
@@ -326,7 +328,9 @@ static void detached(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (result < 0)
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
+	else
 		log_error("a volume that could not be recorded: %s", call->err.text);
 	api_reply_failure(request, NULL);
 }
@@ -356,11 +360,8 @@ static void device_is_good(struct api_request *request)
 	if (result == 0)
 		result = config_commit(config, &request->err);
 	if (result < 0) {
-		struct volume *volume = request->volume;
-
-		request->volume = NULL;
 		request->call = (struct pool_call){.done = detached};
-		volume_delete(volume, &request->call);
+		volume_delete(request->volume, &request->call);
 		return;
 	}
 	log_notice("volume %s/%s is %s", pool->name, attaching->spec.name, attaching->spec.path);

@@ -169,6 +169,21 @@ static bool read_size(struct plan *plan, const json_t *object, const char *name,
 	return !plan->failed;
 }
 
+static uint64_t number_of(const json_t *object, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, name));
+}
+
+static bool same_texts(const json_t *a, const json_t *b)
+{
+	json_t *one = texts_without(a, b), *other = texts_without(b, a);
+	bool same = !json_array_size(one) && !json_array_size(other);
+
+	json_decref(one);
+	json_decref(other);
+	return same;
+}
+
 /* --- topics --------------------------------------------------------------------------------- */
 
 static void plan_pools(struct plan *plan, const json_t *now, const json_t *wanted)
@@ -207,7 +222,7 @@ static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wante
 			step(plan, "POST", "/hosts", PARTS(""),
 			     json_pack("{s:s,s:O}", "name", name, "initiators", add),
 			     "create host group %s", name);
-		else if (json_array_size(add) || json_array_size(remove))
+		else if (new && (json_array_size(add) || json_array_size(remove)))
 			step(plan, "PATCH", "/hosts/%", PARTS(name),
 			     json_pack("{s:O,s:O}", "add", add, "remove", remove),
 			     "change host group %s", name);
@@ -216,28 +231,84 @@ static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wante
 	}
 }
 
-static void plan_volume(struct plan *plan, const json_t *there, const json_t *volume)
+static void create_volume(struct plan *plan, const json_t *volume, uint64_t size, uint64_t reserve)
 {
 	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
 	const char *checksum = text_of(volume, "checksum");
-	uint64_t size, old;
+	json_t *body = json_pack("{s:s,s:s,s:I,s:s*}", "pool", pool, "name", name, "size",
+				 (json_int_t)size, "checksum", *checksum ? checksum : NULL);
 
-	if (!read_size(plan, volume, "size_bytes", &size))
-		return;
-	if (!there) {
-		step(plan, "POST", "/volumes", PARTS(""),
-		     json_pack("{s:s,s:s,s:I,s:s*}", "pool", pool, "name", name, "size",
-			       (json_int_t)size, "checksum", *checksum ? checksum : NULL),
-		     "create volume %s/%s", pool, name);
-		return;
-	}
-	old = (uint64_t)json_integer_value(json_object_get(there, "size_bytes"));
-	if (size < old)
+	if (reserve)
+		json_object_set_new(body, "reserve", json_integer((json_int_t)reserve));
+	step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
+}
+
+/* What a volume is made with stays: a document that wants it otherwise can not be carried out. */
+static void compare_volume(struct plan *plan, const json_t *there, const json_t *volume,
+			   uint64_t size, uint64_t reserve)
+{
+	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
+	const char *checksum = text_of(volume, "checksum");
+	uint64_t old = number_of(there, "size_bytes");
+
+	if (*checksum && strcmp(checksum, text_of(there, "checksum")) != 0)
+		refuse(plan, "volume %s/%s: the checksums of a volume do not change", pool, name);
+	else if (json_object_get(volume, "reserve_bytes") &&
+		 reserve != number_of(there, "reserve_bytes"))
+		refuse(plan, "volume %s/%s: the reservation of a volume does not change", pool,
+		       name);
+	else if (size < old)
 		refuse(plan, "volume %s/%s would shrink; a document never takes data away", pool,
 		       name);
 	else if (size > old)
 		step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
 		     json_pack("{s:I}", "size", (json_int_t)size), "grow volume %s/%s", pool, name);
+}
+
+/* @name of the document where it has it, else what is there; 0 for neither. */
+static uint64_t wanted_number(struct plan *plan, const json_t *wanted, const json_t *there,
+			      const char *name)
+{
+	uint64_t number = number_of(there, name);
+
+	if (json_object_get(wanted, name))
+		read_size(plan, wanted, name, &number);
+	return number;
+}
+
+static void plan_limits(struct plan *plan, const json_t *there, const json_t *volume)
+{
+	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
+	uint64_t iops = wanted_number(plan, volume, there, "iops_limit");
+	uint64_t bandwidth = wanted_number(plan, volume, there, "bandwidth_limit_bytes");
+	uint64_t burst = wanted_number(plan, volume, there, "burst_ms");
+	json_t *body;
+
+	if (iops == number_of(there, "iops_limit") &&
+	    bandwidth == number_of(there, "bandwidth_limit_bytes") &&
+	    burst == number_of(there, "burst_ms"))
+		return;
+	body = json_pack("{s:I,s:I}", "iops", (json_int_t)iops, "bandwidth", (json_int_t)bandwidth);
+	if (burst)
+		json_object_set_new(body, "burst",
+				    json_sprintf("%llums", (unsigned long long)burst));
+	step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name), body, "volume %s/%s: limits", pool,
+	     name);
+}
+
+static void plan_volume(struct plan *plan, const json_t *there, const json_t *volume)
+{
+	uint64_t size, reserve = 0;
+
+	if (!read_size(plan, volume, "size_bytes", &size) ||
+	    (json_object_get(volume, "reserve_bytes") &&
+	     !read_size(plan, volume, "reserve_bytes", &reserve)))
+		return;
+	if (there)
+		compare_volume(plan, there, volume, size, reserve);
+	else
+		create_volume(plan, volume, size, reserve);
+	plan_limits(plan, there, volume);
 }
 
 static void plan_volumes(struct plan *plan, const json_t *now, const json_t *wanted)
@@ -259,12 +330,15 @@ static void plan_share_rules(struct plan *plan, const json_t *there, const json_
 
 	json_array_foreach((json_t *)new, index, rule)
 	{
-		const json_t *same = find(old, rule, "client", NULL);
+		json_t *same = find(old, rule, "client", NULL);
+		json_t *whole = same ? json_copy(same) : json_object();
 
-		if (!same || !json_equal(same, rule))
+		json_object_update(whole, rule); /* the members it does not name stay */
+		if (!same || !json_equal(same, whole))
 			step(plan, "POST", "/shares/%/%/rules", PARTS(pool, name),
-			     json_incref(rule), "share %s/%s: allow %s", pool, name,
+			     json_incref(whole), "share %s/%s: allow %s", pool, name,
 			     text_of(rule, "client"));
+		json_decref(whole);
 	}
 	json_array_foreach((json_t *)old, index, rule)
 	{
@@ -275,34 +349,49 @@ static void plan_share_rules(struct plan *plan, const json_t *there, const json_
 	}
 }
 
+/* The members of a POST (@there NULL) or PATCH that make the share what @share says. */
+static json_t *share_members(struct plan *plan, const json_t *there, const json_t *share)
+{
+	json_t *body = json_object(), *versions = json_object_get(share, "versions");
+	bool named = json_object_get(share, "quota_bytes") != NULL;
+	uint64_t quota = 0;
+
+	if (named && read_size(plan, share, "quota_bytes", &quota) &&
+	    quota != number_of(there, "quota_bytes"))
+		json_object_set_new(body, "quota", json_integer((json_int_t)quota));
+	if (versions && !same_texts(versions, json_object_get(there, "versions")))
+		json_object_set(body, "versions", versions);
+	return body;
+}
+
+static void plan_share(struct plan *plan, const json_t *there, const json_t *share)
+{
+	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
+	json_t *body = share_members(plan, there, share);
+
+	if (!there) {
+		json_object_set_new(body, "pool", json_string(pool));
+		json_object_set_new(body, "name", json_string(name));
+		step(plan, "POST", "/shares", PARTS(""), json_incref(body), "create share %s/%s",
+		     pool, name);
+	} else if (json_object_size(body)) {
+		step(plan, "PATCH", "/shares/%/%", PARTS(pool, name), json_incref(body),
+		     "share %s/%s: %s", pool, name,
+		     json_object_get(body, "quota") ? "quota" : "versions");
+	}
+	json_decref(body);
+	if (json_object_get(share, "rules"))
+		plan_share_rules(plan, there, share);
+}
+
 static void plan_shares(struct plan *plan, const json_t *now, const json_t *wanted)
 {
+	const json_t *current = list_of(plan, now, "shares");
 	size_t index;
 	json_t *share;
 
 	json_array_foreach((json_t *)list_of(plan, wanted, "shares"), index, share)
-	{
-		const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
-		const json_t *there = find(list_of(plan, now, "shares"), share, "pool", "name");
-		uint64_t quota = 0;
-
-		if (json_object_get(share, "quota_bytes") &&
-		    !read_size(plan, share, "quota_bytes", &quota))
-			return;
-		if (!there)
-			step(plan, "POST", "/shares", PARTS(""),
-			     quota ? json_pack("{s:s,s:s,s:I}", "pool", pool, "name", name, "quota",
-					       (json_int_t)quota)
-				   : json_pack("{s:s,s:s}", "pool", pool, "name", name),
-			     "create share %s/%s", pool, name);
-		else if (quota !=
-			 (uint64_t)json_integer_value(json_object_get(there, "quota_bytes")))
-			step(plan, "PATCH", "/shares/%/%", PARTS(pool, name),
-			     json_pack("{s:o}", "quota",
-				       quota ? json_integer((json_int_t)quota) : json_string("0")),
-			     "share %s/%s: quota", pool, name);
-		plan_share_rules(plan, there, share);
-	}
+	    plan_share(plan, find(current, share, "pool", "name"), share);
 }
 
 static json_t *find_lun(const json_t *luns, json_int_t number)
@@ -318,39 +407,38 @@ static json_t *find_lun(const json_t *luns, json_int_t number)
 	return NULL;
 }
 
-static bool same_hosts(const json_t *a, const json_t *b)
-{
-	json_t *one = texts_without(a, b), *other = texts_without(b, a);
-	bool same = !json_array_size(one) && !json_array_size(other);
-
-	json_decref(one);
-	json_decref(other);
-	return same;
-}
-
 static void map_lun(struct plan *plan, const char *iqn, const json_t *old, const json_t *lun)
 {
 	const char *pool = text_of(lun, "pool"), *volume = text_of(lun, "volume");
 	const json_t *hosts = json_object_get(lun, "hosts"), *had = json_object_get(old, "hosts");
+	json_t *type = json_object_get(lun, "type"), *mode = json_object_get(lun, "read_only");
 	int number = (int)json_integer_value(json_object_get(lun, "lun"));
 	char digits[16];
 
 	snprintf(digits, sizeof digits, "%d", number);
 	if (!old)
 		step(plan, "POST", "/targets/%/luns", PARTS(iqn),
-		     json_pack("{s:s,s:s,s:i}", "pool", pool, "volume", volume, "lun", number),
+		     json_pack("{s:s,s:s,s:i,s:O*,s:O*}", "pool", pool, "volume", volume, "lun",
+			       number, "type", type, "read_only", mode),
 		     "target %s: LUN %d is %s/%s", iqn, number, pool, volume);
-	if (!same_hosts(hosts, had))
+	else if (mode && !json_equal(mode, json_object_get(old, "read_only")))
+		step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
+		     json_pack("{s:O}", "read_only", mode), "target %s: LUN %d is %s", iqn, number,
+		     json_is_true(mode) ? "read only" : "writable");
+	if (hosts && !same_texts(hosts, had))
 		step(plan, "PUT", "/targets/%/luns/%/hosts", PARTS(iqn, digits),
-		     json_pack("{s:o}", "hosts",
-			       hosts ? json_incref((json_t *)hosts) : json_array()),
-		     "target %s: whom LUN %d is shown to", iqn, number);
+		     json_pack("{s:O}", "hosts", hosts), "target %s: whom LUN %d is shown to", iqn,
+		     number);
 }
 
-static bool same_volume(const json_t *a, const json_t *b)
+/* A LUN that can stay where it is: the same volume as the same type of device. */
+static bool same_lun(const json_t *wanted, const json_t *there)
 {
-	return a && b && strcmp(text_of(a, "pool"), text_of(b, "pool")) == 0 &&
-	       strcmp(text_of(a, "volume"), text_of(b, "volume")) == 0;
+	const char *type = text_of(wanted, "type");
+
+	return wanted && there && strcmp(text_of(wanted, "pool"), text_of(there, "pool")) == 0 &&
+	       strcmp(text_of(wanted, "volume"), text_of(there, "volume")) == 0 &&
+	       (!*type || strcmp(type, text_of(there, "type")) == 0);
 }
 
 static void plan_luns(struct plan *plan, const char *iqn, const json_t *there, const json_t *target)
@@ -364,7 +452,7 @@ static void plan_luns(struct plan *plan, const char *iqn, const json_t *there, c
 		json_int_t number = json_integer_value(json_object_get(lun, "lun"));
 		char digits[32];
 
-		if (same_volume(find_lun(new, number), lun))
+		if (same_lun(find_lun(new, number), lun))
 			continue;
 		snprintf(digits, sizeof digits, "%lld", (long long)number);
 		step(plan, "DELETE", "/targets/%/luns/%", PARTS(iqn, digits), NULL,
@@ -377,8 +465,35 @@ static void plan_luns(struct plan *plan, const char *iqn, const json_t *there, c
 		if (!json_is_integer(json_object_get(lun, "lun")))
 			refuse(plan, "a LUN of target %s has no number", iqn);
 		else
-			map_lun(plan, iqn, same_volume(same, lun) ? same : NULL, lun);
+			map_lun(plan, iqn, same_lun(lun, same) ? same : NULL, lun);
 	}
+}
+
+/* A rule that does not name one of the two is for any. */
+static const char *peer_of(const json_t *rule, const char *name)
+{
+	const char *text = text_of(rule, name);
+
+	return *text ? text : "any";
+}
+
+static json_t *find_rule(const json_t *list, const json_t *like)
+{
+	size_t index;
+	json_t *rule;
+
+	json_array_foreach((json_t *)list, index, rule)
+	{
+		if (strcmp(peer_of(rule, "initiator"), peer_of(like, "initiator")) == 0 &&
+		    strcmp(peer_of(rule, "network"), peer_of(like, "network")) == 0)
+			return rule;
+	}
+	return NULL;
+}
+
+static bool names_other(const json_t *rule, const json_t *there, const char *name)
+{
+	return json_object_get(rule, name) && strcmp(text_of(rule, name), text_of(there, name));
 }
 
 static void plan_rules(struct plan *plan, const char *iqn, const json_t *there,
@@ -390,22 +505,22 @@ static void plan_rules(struct plan *plan, const char *iqn, const json_t *there,
 
 	json_array_foreach((json_t *)new, index, rule)
 	{
-		const json_t *same = find(old, rule, "initiator", "network");
+		const json_t *same = find_rule(old, rule);
 
-		if (!same || strcmp(text_of(same, "chap_user"), text_of(rule, "chap_user")) != 0 ||
-		    strcmp(text_of(same, "mutual_user"), text_of(rule, "mutual_user")) != 0)
+		if (!same || names_other(rule, same, "chap_user") ||
+		    names_other(rule, same, "mutual_user"))
 			step(plan, "POST", "/targets/%/rules", PARTS(iqn), json_incref(rule),
-			     "target %s: allow %s from %s", iqn, text_of(rule, "initiator"),
-			     text_of(rule, "network"));
+			     "target %s: allow %s from %s", iqn, peer_of(rule, "initiator"),
+			     peer_of(rule, "network"));
 	}
 	json_array_foreach((json_t *)old, index, rule)
 	{
-		if (!find(new, rule, "initiator", "network"))
+		if (!find_rule(new, rule))
 			step(plan, "DELETE", "/targets/%/rules", PARTS(iqn),
-			     json_pack("{s:s,s:s}", "initiator", text_of(rule, "initiator"),
-				       "network", text_of(rule, "network")),
-			     "target %s: deny %s from %s", iqn, text_of(rule, "initiator"),
-			     text_of(rule, "network"));
+			     json_pack("{s:s,s:s}", "initiator", peer_of(rule, "initiator"),
+				       "network", peer_of(rule, "network")),
+			     "target %s: deny %s from %s", iqn, peer_of(rule, "initiator"),
+			     peer_of(rule, "network"));
 	}
 }
 
@@ -423,8 +538,10 @@ static void plan_targets(struct plan *plan, const json_t *now, const json_t *wan
 			step(plan, "POST", "/targets", PARTS(""),
 			     json_pack("{s:s,s:s*}", "iqn", iqn, "alias", *alias ? alias : NULL),
 			     "create target %s", iqn);
-		plan_luns(plan, iqn, there, target);
-		plan_rules(plan, iqn, there, target);
+		if (json_object_get(target, "luns"))
+			plan_luns(plan, iqn, there, target);
+		if (json_object_get(target, "rules"))
+			plan_rules(plan, iqn, there, target);
 	}
 }
 

@@ -10,10 +10,11 @@
 /* Inside webadmin/: from what is configured to what a document wants, as steps of the API. Pure:
  * both sides are the JSON of GET /configuration.
  *
- * What the document names is made so: host groups, volumes (grown, never shrunk), shares with
- * their rules, targets with exactly its LUNs and rules. What it does not name stays; with @prune
- * targets and host groups go. Data is never deleted: a volume or share has its own route. Pools
- * are not made either: they have to be there. */
+ * What the document names is made so: host groups, volumes (grown, never shrunk) with their limits,
+ * shares with their rules, targets with exactly its LUNs and rules. What it does not name stays, a
+ * member of an object that is left out too; with @prune targets and host groups go. Data is never
+ * deleted: a volume or share has its own route. Pools are not made either: they have to be there.
+ */
 
 /* plan_make: the steps, [{"method", "path", "body", "text"}], new; NULL with @err: the document is
  * not one, or wants what can not be. */

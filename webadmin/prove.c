@@ -335,8 +335,11 @@ static void deleted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 	struct prove *prove = request->state;
-	json_t *body = json_object_get(request->body, "outcome");
+	json_t *body = json_incref(json_object_get(request->body, "outcome"));
 
+	json_object_del(request->body, "outcome"); /* which is what was asked, once more */
+	if (result == 0)                           /* the reference went with it */
+		request->volume = NULL;
 	request->state = NULL;
 	prove_free(prove);
 	if (result < 0)
@@ -351,20 +354,18 @@ static void deleted(struct pool_call *call, int result)
 	} else if (!body) {
 		api_reply_error(request, 503, "not_ready", "granaryd is stopping");
 	} else {
-		api_reply(request, 200, json_incref(body));
+		api_reply(request, 200, body);
 	}
 }
 
 static void finished(struct prove *prove)
 {
 	struct api_request *request = prove->request;
-	struct volume *volume = prove->volume;
 
 	if (!request->admin->phase)
 		json_object_set_new(request->body, "outcome", show(prove));
-	request->volume = NULL;
 	request->call = (struct pool_call){.done = deleted};
-	volume_delete(volume, &request->call);
+	volume_delete(request->volume, &request->call);
 }
 
 /* ---- the start ---- */

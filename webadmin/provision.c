@@ -172,7 +172,9 @@ static void volume_undone(struct pool_call *call, int result)
 	struct api_request *request = api_request_of(call);
 	struct provision *provision = request->state;
 
-	if (result < 0)
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
+	else
 		log_error("volume %s of a provisioning that failed could not be deleted: %s",
 			  provision->spec.name, call->err.text);
 	api_reply_failure(request, NULL);
@@ -183,13 +185,11 @@ static void target_undone(void *context)
 {
 	struct api_request *request = context;
 	struct provision *provision = request->state;
-	struct volume *volume = request->volume;
 
 	model_target_remove(provision->target);
 	provision->target = NULL;
-	request->volume = NULL; /* volume_delete() takes the reference */
 	request->call = (struct pool_call){.done = volume_undone};
-	volume_delete(volume, &request->call);
+	volume_delete(request->volume, &request->call);
 }
 
 static struct model_lun *add_lun(struct api_request *request, struct model_target *target)

@@ -101,7 +101,7 @@ bool replay_answer(struct api_request *request)
 		return true;
 	}
 	request->replay_key = NULL; /* not kept a second time */
-	request->replied(request, json_incref(replay->reply));
+	request->replied(request, json_copy(replay->reply));
 	return true;
 }
 
@@ -122,7 +122,8 @@ void replay_keep(struct api_request *request, json_t *reply)
 	snprintf(replay->key, sizeof replay->key, "%s", request->replay_key);
 	snprintf(replay->who, sizeof replay->who, "%s", request->who.name);
 	replay->at_ns = loop_now(request->admin->options.control);
-	replay->reply = json_incref(reply);
+	/* A copy: who takes the reply adds what is for the moment alone, a certificate's key. */
+	replay->reply = json_copy(reply);
 	list_push_back(&request->admin->replays, &replay->link);
 	request->admin->replay_count++;
 }

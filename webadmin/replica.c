@@ -7,8 +7,8 @@
 #include "webadmin/share.h"
 
 /* What of the exports travels with a group: targets that show a member, with its LUN number, and
- * their rules but for those with CHAP (secrets stay where they are); shares on members with their
- * rules. The promoted node makes what it does not have, by the same routes as everybody. */
+ * their rules but for those with CHAP (secrets stay where they are); shares on members, without who
+ * may use them. The promoted node makes what it does not have, by the same routes as everybody. */
 
 static struct pool *host_pool(void *context, const char *name)
 {
@@ -50,6 +50,28 @@ static struct volume *host_volume(void *context, const uint8_t uuid[16])
 	return NULL;
 }
 
+static void uuid_write(const uint8_t uuid[16], char text[33])
+{
+	for (unsigned i = 0; i < 16; i++)
+		snprintf(text + (size_t)2 * i, 3, "%02x", uuid[i]);
+}
+
+/* The volume that @item names by UUID, a reference; NULL: it is not here. */
+static struct volume *volume_of(struct webadmin *admin, const json_t *item)
+{
+	const char *text = json_string_value(json_object_get(item, "volume"));
+	uint8_t uuid[16] = {0};
+
+	if (!text || strlen(text) != 32)
+		return NULL;
+	for (unsigned i = 0; i < 16; i++) {
+		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
+
+		uuid[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	return host_volume(admin, uuid);
+}
+
 static bool listed(const uint8_t uuid[16], const uint8_t (*uuids)[16], unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -84,8 +106,7 @@ static json_t *export_luns(const struct model_target *target, const uint8_t (*uu
 		const struct model_lun *lun = list_entry(it, struct model_lun, link);
 		char uuid[33];
 
-		for (unsigned i = 0; i < 16; i++)
-			snprintf(uuid + 2 * i, 3, "%02x", lun->volume[i]);
+		uuid_write(lun->volume, uuid);
 		if (listed(lun->volume, uuids, count))
 			json_array_append_new(
 			    luns, json_pack("{s:i,s:s}", "lun", (int)lun->lun, "volume", uuid));
@@ -112,9 +133,12 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 	}
 	list_for_each (it, &admin->model.shares) {
 		const struct model_share *share = list_entry(it, struct model_share, link);
+		char uuid[33];
 
+		uuid_write(share->volume, uuid);
 		if (listed(share->volume, uuids, count))
-			json_array_append_new(shares, json_pack("{s:s}", "name", share->name));
+			json_array_append_new(
+			    shares, json_pack("{s:s,s:s}", "name", share->name, "volume", uuid));
 	}
 	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
 }
@@ -137,16 +161,8 @@ static void call(struct webadmin *admin, json_t *body, const char *path)
 
 static void apply_lun(struct webadmin *admin, const char *path, json_t *lun)
 {
-	const char *text = json_string_value(json_object_get(lun, "volume"));
-	uint8_t uuid[16] = {0};
-	struct volume *volume;
+	struct volume *volume = volume_of(admin, lun);
 
-	for (unsigned i = 0; text && strlen(text) == 32 && i < 16; i++) {
-		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
-
-		uuid[i] = (uint8_t)strtoul(pair, NULL, 16);
-	}
-	volume = host_volume(admin, uuid);
 	if (volume)
 		call(admin,
 		     json_pack("{s:s,s:s,s:O}", "pool", pool_name(volume->pool), "volume",
@@ -174,6 +190,17 @@ static void apply_target(struct webadmin *admin, json_t *target)
 	    call(admin, json_incref(item), path);
 }
 
+static void apply_share(struct webadmin *admin, const json_t *share)
+{
+	struct volume *volume = volume_of(admin, share);
+
+	if (volume)
+		call(admin,
+		     json_pack("{s:s,s:s}", "pool", pool_name(volume->pool), "name", volume->name),
+		     "/api/v1/shares/import");
+	volume_unref(volume);
+}
+
 static void host_exports_apply(void *context, const json_t *exports)
 {
 	struct webadmin *admin = context;
@@ -183,15 +210,7 @@ static void host_exports_apply(void *context, const json_t *exports)
 	json_array_foreach(json_object_get(exports, "targets"), index, item)
 	    apply_target(admin, item);
 	json_array_foreach(json_object_get(exports, "shares"), index, item)
-	{
-		struct pool *pool = host_pool(admin, "");
-
-		if (pool)
-			call(admin,
-			     json_pack("{s:s,s:O}", "pool", pool_name(pool), "name",
-				       json_object_get(item, "name")),
-			     "/api/v1/shares/import");
-	}
+	    apply_share(admin, item);
 }
 
 int replica_create(struct webadmin *admin, struct err *err)

@@ -246,6 +246,15 @@ static void show_device(json_t *object, const struct volume *volume)
 	json_object_set_new(object, "t10", json_string(id->t10));
 }
 
+/* A clone stands on a snapshot, "VOLUME@SNAPSHOT"; "" for all others. */
+static void show_origin(json_t *object, struct volume *volume)
+{
+	struct volume *origin = volume->pool ? snapshot_of(volume) : NULL;
+
+	json_object_set_new(object, "origin", json_string(origin ? origin->name : ""));
+	volume_unref(origin);
+}
+
 /* @mapped: its LUNs, stolen. */
 static json_t *show_with(struct volume *volume, json_t *mapped)
 {
@@ -267,6 +276,7 @@ static json_t *show_with(struct volume *volume, json_t *mapped)
 				    json_string(volume_standby(volume) ? "standby" : "online"));
 		show_device(object, volume);
 		show_limits(object, volume);
+		show_origin(object, volume);
 	}
 	/* What udev, multipath and the SR of a XenServer call it: type 3 and the NAA digits. */
 	if (object)
@@ -357,9 +367,10 @@ json_t *show_rules(const struct model_target *target)
 
 json_t *show_target(const struct model_target *target)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias", target->alias,
-			 "state", target->live ? "online" : "unavailable", "reason", target->reason,
-			 "luns", show_luns(target), "rules", show_rules(target));
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
+			 target->alias, "redirect", target->redirect, "state",
+			 target->live ? "online" : "unavailable", "reason", target->reason, "luns",
+			 show_luns(target), "rules", show_rules(target));
 }
 
 json_t *show_targets(struct model *model)

@@ -70,6 +70,7 @@ static const struct config_migration migrations[] = {
     {"read-only LUNs and CD-ROMs",
      "alter table lun add column read_only integer not null default 0;"
      "alter table lun add column cdrom integer not null default 0;"},
+    {"login redirection", "alter table target add column redirect text not null default '';"},
     {"snapshots in shares", "alter table share add column snapshots integer not null default 0;"},
 };
 
@@ -152,9 +153,13 @@ static int load_device(struct config_statement *statement, struct model *model)
 
 static int load_target(struct config_statement *statement, struct model *model)
 {
-	return model_target_add(model, config_text(statement, 0), config_text(statement, 1))
-		   ? 0
-		   : -ENOMEM;
+	struct model_target *target =
+	    model_target_add(model, config_text(statement, 0), config_text(statement, 1));
+
+	if (!target)
+		return -ENOMEM;
+	snprintf(target->redirect, sizeof target->redirect, "%s", config_text(statement, 2));
+	return 0;
 }
 
 static int load_lun(struct config_statement *statement, struct model *model)
@@ -247,7 +252,7 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},
-	    {"select iqn, alias from target order by iqn desc", load_target},
+	    {"select iqn, alias, redirect from target order by iqn desc", load_target},
 	    {"select target, lun, pool, volume, volume_name, read_only, cdrom from lun"
 	     " order by target, lun",
 	     load_lun},
@@ -310,6 +315,12 @@ int store_add_target(struct config *config, const struct model_target *target, s
 {
 	return config_run(config, err, "insert into target(iqn, alias) values(?, ?)", "ss",
 			  target->iqn, target->alias);
+}
+
+int store_set_redirect(struct config *config, const struct model_target *target, struct err *err)
+{
+	return config_run(config, err, "update target set redirect = ? where iqn = ?", "ss",
+			  target->redirect, target->iqn);
 }
 
 int store_remove_target(struct config *config, const char *iqn, struct err *err)

@@ -92,14 +92,17 @@ void front_stream_close(void *context)
 	heap_free(stream);
 }
 
-static void add_text(struct front_stream *stream, const char *kind, uint64_t id, const char *data)
+/* False: there is no room for it. */
+static bool add_text(struct front_stream *stream, const char *kind, uint64_t id, const char *data)
 {
 	size_t room = sizeof stream->text - stream->length;
 	int length = snprintf(stream->text + stream->length, room,
 			      "event: %s\nid: %" PRIu64 "\ndata: %s\n\n", kind, id, data);
 
-	if (length > 0 && (size_t)length < room)
-		stream->length += (size_t)length;
+	if (length < 0 || (size_t)length >= room)
+		return false;
+	stream->length += (size_t)length;
+	return true;
 }
 
 static uint64_t number_of(const json_t *object, const char *name)
@@ -107,7 +110,8 @@ static uint64_t number_of(const json_t *object, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(object, name));
 }
 
-/* What came becomes text; JSON without line ends is one data line. */
+/* What came becomes text; JSON without line ends is one data line. What there is no room for is
+ * asked for again. */
 static void write_events(struct front_stream *stream, const json_t *body)
 {
 	const json_t *events = json_object_get(body, "events"), *event;
@@ -120,10 +124,13 @@ static void write_events(struct front_stream *stream, const json_t *body)
 	{
 		const char *kind = json_string_value(json_object_get(event, "kind"));
 		char *data = json_dumps(event, JSON_COMPACT);
+		bool fits = !kind || !data || add_text(stream, kind, number_of(event, "id"), data);
 
-		if (kind && data)
-			add_text(stream, kind, number_of(event, "id"), data);
 		free(data);
+		if (!fits) {
+			stream->last = number_of(event, "id") - 1;
+			break;
+		}
 	}
 	if (!stream->length) /* a comment: the connection is alive */
 		stream->length = (size_t)snprintf(stream->text, sizeof stream->text, ":\n\n");

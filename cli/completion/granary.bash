@@ -24,8 +24,8 @@ _granary()
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete" ;;
 	share) list="create import list show quota set snapshot restore check delete allow deny rules explain" ;;
-	target) list="create list show delete allow deny rules groups group" ;;
-	lun) list="map set unmap list mask reservations release" ;;
+	target) list="create list show redirect delete allow deny rules groups group" ;;
+	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
@@ -64,7 +64,8 @@ _granary()
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
 	"lun map") list="--lun --ro --cdrom $globals" ;;
-	"lun set") list="--ro --rw $globals" ;;
+	"lun set") list="--ro --rw --write-cache $globals" ;;
+	"lun check") list="--profile $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
 	"account create") list="--role --password-file $globals" ;;

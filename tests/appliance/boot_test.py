@@ -26,8 +26,19 @@ def outside(*words):
                           timeout=300)
 
 
+def embedded(points, box):
+    """A machine with one disk has a pool on it by itself, once."""
+    status, shown = box.run("for i in $(seq 120); do granary pool show local >/dev/null 2>&1 && break;"
+                            " sleep 1; done; granary pool show local -o json; "
+                            "ls /var/lib/granary/host/pool-made", 180)
+    points.point(status == 0 and '"online"' in shown, "the pool local is on the system disk", shown)
+    status, shown = box.run("granary pool delete local --yes; systemctl restart granary-hostd; "
+                            "sleep 25; echo left=$(granary pool list -o json | grep -c local)")
+    points.point(status == 0 and "left=0" in shown,
+                 "and does not come back when it was deleted", shown)
+
+
 def make_lun(points, box):
-    points.point(box.shell(), "the console gives a shell")
     for command in ("granary pool create tank /var/lib/granary/tank.pool:4G",
                     "granary volume create tank/disk 1G",
                     f"granary target create {TARGET}",
@@ -118,6 +129,8 @@ def boot(points, firmware, data):
                 box.type("\f")
                 screen = box.wait("power off", 30) or ""
             set_up(points, box, screen)
+            points.point(box.shell(), "the console gives a shell")
+            embedded(points, box)
             make_lun(points, box)
             use_lun(points, box, data, True)
             box.type("exit\n")

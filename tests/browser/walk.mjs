@@ -54,14 +54,15 @@ async function firstStart() {
 	await again.fill(PASSWORD);
 	await page.getByLabel("Set-up code").fill("0000-0000-0000");
 	await page.getByRole("button", { name: "Create account" }).click();
-	point(await page.getByRole("alert").getByText("This is not the set-up code").isVisible().catch(() => false) || await page.getByText("granary setup code").count() > 1, "a wrong code is refused, and it says what to do");
+	await page.getByRole("alert").waitFor();
+	point(await page.getByRole("alert").getByText("This is not the set-up code").count() || await page.getByText("granary setup code").count() > 1, "a wrong code is refused, and it says what to do");
 	await page.getByLabel("Set-up code").fill(given.code);
 	await page.getByRole("button", { name: "Create account" }).click();
 	await page.waitForSelector(".figures");
 	point(true, "the code makes the first account and signs in");
 }
 
-async function signIn() {
+async function signIn(ready) {
 	await page.getByRole("button", { name: "Sign out" }).click();
 	await page.getByLabel("User name").fill("admin");
 	await page.getByLabel("Password").fill("not the pass phrase");
@@ -70,7 +71,8 @@ async function signIn() {
 	point(true, "a wrong password is refused");
 	await page.getByLabel("Password").fill(PASSWORD);
 	await page.keyboard.press("Enter");
-	await page.waitForSelector(".figures");
+	if (ready) await open("volumes", ready);
+	else await page.waitForSelector(".figures");
 	point(true, "the right one signs in, by the keyboard");
 }
 
@@ -98,6 +100,78 @@ async function newLun() {
 	return iqn;
 }
 
+/** Before anything is written to it. */
+async function firstSnapshot() {
+	await open("volumes", "tbody tr");
+	await page.getByRole("link", { name: "Snapshots of vm-cluster" }).click();
+	await page.getByText("No snapshot yet").waitFor();
+	await page.getByRole("button", { name: "New snapshot" }).click();
+	await page.getByLabel("Name").fill("first");
+	await page.getByRole("button", { name: "Create", exact: true }).click();
+	await page.getByRole("heading", { name: "first", exact: true }).waitFor();
+	point(await page.getByText("What depends on it").count(), "a snapshot is made and picked");
+}
+
+/** What the snapshot of before the host's writes is good for. */
+async function timeTravel() {
+	const box = page.getByRole("dialog"), picked = (name) => page.getByRole("heading", { name, exact: true }).waitFor();
+	await open("snapshots/tank/vm-cluster", ".timeline");
+	await page.getByRole("button", { name: "What changed" }).click();
+	const told = await box.getByText(/ changed, /).innerText();
+	point(told.includes("4 MiB changed,") && await box.locator(".strip i.on").count() > 0, "what was written since is told", told);
+	await picture("compare");
+	await box.getByRole("button", { name: "Close" }).click();
+	await change("POST", "/volumes", { pool: "tank", name: "beside", size: "1M" });
+	await page.getByRole("button", { name: "New snapshot" }).click();
+	await box.getByLabel("Name").fill("second");
+	await box.getByRole("checkbox").first().check();
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await picked("second");
+	await page.getByRole("slider").focus();
+	await page.keyboard.press("ArrowLeft");
+	await picked("first");
+	const beside = await (await page.request.get(`${given.url}${V1}/volumes/tank/beside/snapshots`)).json();
+	point(beside.length === 1 && beside[0].name === "second", "the timeline is walked by the keyboard; a second volume was kept at the same instant", beside);
+	await page.getByRole("button", { name: "Clone", exact: true }).click();
+	await box.getByLabel("Name").fill("from-first");
+	await box.getByRole("button", { name: "Clone", exact: true }).click();
+	await page.getByRole("link", { name: "Clone from-first" }).waitFor();
+	await page.getByRole("button", { name: "Show to hosts" }).click();
+	await box.getByRole("button", { name: "Show to hosts" }).click();
+	await page.getByRole("link", { name: "LUN 1 of vm-cluster" }).waitFor();
+	await page.getByRole("button", { name: "Hold", exact: true }).click();
+	await box.getByRole("button", { name: "Hold", exact: true }).click();
+	await page.locator(".badges .badge", { hasText: "held" }).waitFor();
+	await picture("snapshots");
+	await page.getByRole("button", { name: "Delete snapshot first" }).click();
+	point(await page.getByRole("dialog", { name: "first can not be deleted" }).getByRole("link").count() === 2, "cloned, shown and held; what depends on it keeps it from being deleted");
+	await box.getByRole("button", { name: "Close" }).click();
+	await page.getByRole("button", { name: "Release" }).click();
+	await page.locator(".badges .badge", { hasText: "held" }).waitFor({ state: "detached" });
+	await page.getByRole("button", { name: "Roll back" }).click();
+	await box.getByLabel("Name of that snapshot").fill("before");
+	await box.getByLabel("Type vm-cluster to go on").fill("vm-cluster");
+	await picture("rollback");
+	await box.getByRole("button", { name: "Roll back" }).click();
+	await confirm();
+	await picked("before");
+	const since = await (await page.request.get(`${given.url}${V1}/volumes/tank/vm-cluster/snapshots/first/diff`)).json();
+	point(since.extents.length === 0, "rolled back, nothing has changed since, and what was is kept", since);
+	await page.getByRole("button", { name: "second", exact: true }).click();
+	await page.getByRole("button", { name: "Delete snapshot second" }).click();
+	await box.getByLabel("Type second to go on").fill("second");
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await page.getByRole("button", { name: "second", exact: true }).waitFor({ state: "detached" });
+	await page.goto(`${given.url}/#/targets/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`);
+	await page.getByRole("button", { name: "Take LUN 1 away" }).click();
+	await box.getByRole("button", { name: "Take away" }).click();
+	await open("snapshots/tank/from-first", "main .lead a");
+	await page.getByRole("button", { name: "Promote" }).click();
+	await box.getByRole("button", { name: "Promote" }).click();
+	await picked("first");
+	point(await page.getByRole("link", { name: "Clone vm-cluster" }).count() === 1, "a promoted clone has the snapshot, and the volume stands on it");
+}
+
 /** A real initiator (libiscsi in QEMU) that writes, reads and stays. */
 function initiator(iqn) {
 	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${HOST}`;
@@ -107,6 +181,7 @@ function initiator(iqn) {
 }
 
 async function arrival(iqn) {
+	await open(`connect/${encodeURIComponent(iqn)}`, ".arrivals li.wait");
 	const host = initiator(iqn);
 	try {
 		const started = Date.now();
@@ -128,7 +203,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "volumes", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
 
 /** Every page: both languages, phone and desk, light and dark. */
 async function everyPage() {
@@ -182,15 +257,19 @@ async function volume() {
 	await page.getByRole("button", { name: "scratch", exact: true }).waitFor();
 	await page.getByRole("button", { name: "Change scratch" }).click();
 	await page.getByLabel("Size").fill("3");
+	await page.getByLabel("Name").fill("paper");
+	await page.getByLabel("Operations a second at most").fill("500");
 	await page.getByRole("button", { name: "Save" }).click();
-	await page.getByText("3 GiB").waitFor();
-	await page.getByRole("button", { name: "Delete scratch" }).click();
+	await page.getByRole("button", { name: "paper", exact: true }).waitFor();
+	const changed = await (await page.request.get(`${given.url}${V1}/volumes/tank/paper`)).json();
+	point(changed.size_bytes === 3 * 2 ** 30 && changed.iops_limit === 500, "a volume is made; its size, its limits and its name change together", changed);
+	await page.getByRole("button", { name: "Delete paper" }).click();
 	const go = page.getByRole("button", { name: "Delete", exact: true });
-	point(await go.isDisabled(), "a volume is made and grown; deleting it wants its name");
-	await page.getByLabel("Type scratch to go on").fill("scratch");
+	point(await go.isDisabled(), "deleting it wants its name");
+	await page.getByLabel("Type paper to go on").fill("paper");
 	await go.click();
 	await confirm();
-	await page.getByRole("button", { name: "scratch", exact: true }).waitFor({ state: "detached" });
+	await page.getByRole("button", { name: "paper", exact: true }).waitFor({ state: "detached" });
 	point(true, "and takes it away");
 }
 
@@ -251,25 +330,118 @@ async function account() {
 	point(true, "and two-step sign-in is off again");
 }
 
+/** A second machine: paired, a volume goes there, sides are changed and changed back. */
+async function replicate() {
+	const box = page.getByRole("dialog"), card = page.locator(".card", { has: page.getByRole("heading", { name: "twice", exact: true }) });
+	const shows = (text) => card.getByText(text, { exact: true }).waitFor({ timeout: 40000 });
+	const press = async (name) => {
+		await card.getByRole("button", { name, exact: true }).click();
+		await box.getByLabel("Type twice to go on").fill("twice");
+		await box.getByRole("button", { name, exact: true }).click();
+		await confirm();
+		await box.waitFor({ state: "detached", timeout: 40000 });
+	};
+	await change("POST", "/volumes", { pool: "tank", name: "mirrored", size: "8M" });
+	await open("replication");
+	await page.getByRole("button", { name: "Pair", exact: true }).click();
+	await box.getByLabel("Address of the other machine").fill(given.peer.address);
+	await box.getByLabel("Its pairing code").fill(given.peer.code);
+	await box.getByRole("button", { name: "Pair", exact: true }).click();
+	await page.locator(".connected li").waitFor();
+	await page.getByRole("button", { name: "New group" }).click();
+	await box.getByLabel("Name").fill("twice");
+	await box.getByLabel("tank/mirrored").check();
+	await box.getByLabel("At most this much behind").fill("1s");
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await shows("in step");
+	point(await card.getByText("primary", { exact: true }).count() === 1, "two machines are paired and a volume goes to the other one");
+	await picture("replication");
+	await card.getByRole("button", { name: "Pause" }).click();
+	await confirm();
+	await shows("paused");
+	await card.getByRole("button", { name: "Resume" }).click();
+	await shows("in step");
+	await press("Switch over");
+	await shows("standby");
+	point(true, "paused, resumed, and switched over");
+	await press("Take over");
+	await shows("primary");
+	const group = await (await page.request.get(`${given.url}${V1}/replica/groups/twice`)).json();
+	point(group.role === "primary" && group.lineage.length >= 2, "and taken over again", group);
+}
+
+/** A change past the pages. */
+async function change(method, path, data) {
+	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
+	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
+	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
+	return answer.json();
+}
+
 /** Somebody else's change shows without a reload. */
 async function live() {
 	await open("volumes", "tbody tr");
-	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
 	const started = Date.now();
-	await page.request.post(`${given.url}${V1}/volumes`, { data: { pool: "tank", name: "elsewhere", size: "1M" }, headers: { "X-CSRF-Token": me.csrf } });
+	await change("POST", "/volumes", { pool: "tank", name: "elsewhere", size: "1M" });
 	await page.getByText("elsewhere").first().waitFor();
 	point(Date.now() - started < 3000, "somebody else's change shows by itself", `${Date.now() - started} ms`);
+}
+
+/** The daemon was away for a moment: an answer that is no stream ends the browser's own tries. */
+async function listensAgain() {
+	const polling = page.getByText("Looking for changes every few seconds");
+	await page.route("**/api/v1/events", (route) => route.fulfill({ status: 503, body: "" }));
+	await page.reload();
+	await polling.waitFor({ state: "attached" });
+	await page.unroute("**/api/v1/events");
+	await polling.waitFor({ state: "detached" });
+	point(true, "the stream of events is opened again after the daemon was away");
+}
+
+/** Pools whose cluster is away or full. */
+async function alerts() {
+	for (const [state, text] of [["waiting", "Pool tank waits for its cluster"], ["full", "The cluster of pool tank is full"], ["unavailable", "Pool tank is not available"]]) {
+		await page.route("**/api/v1/status", async (route) => {
+			const response = await route.fetch(), status = await response.json();
+			status.pools[0].state = state;
+			await route.fulfill({ response, json: status });
+		});
+		await open("", ".alerts li");
+		point(await page.locator(".alerts li", { hasText: text }).count() === 1, `a pool that is ${state} raises an alert`, await page.locator(".alerts").innerText());
+		await page.unroute("**/api/v1/status");
+		await open("volumes", "tbody tr");
+	}
+}
+
+/** Signing out and in: what the session before had loaded is thrown away later, and nothing else. */
+async function outAndIn() {
+	await page.addInitScript(() => {
+		const real = window.setTimeout;
+		window.setTimeout = (run, after, ...more) => real(run, after === 30000 ? 2500 : after, ...more);
+	});
+	await page.reload();
+	await open("volumes", "tbody tr");
+	await signIn("tbody tr");
+	await page.waitForTimeout(4000);
+	await change("POST", "/volumes", { pool: "tank", name: "later", size: "1M" });
+	await page.getByText("later").first().waitFor();
+	point(true, "after signing out and in a page goes on being kept fresh");
 }
 
 try {
 	await firstStart();
 	const iqn = await newLun();
+	await firstSnapshot();
 	await arrival(iqn);
+	await timeTravel();
 	await volume();
 	await keyboard();
+	await replicate();
 	await live();
+	await listensAgain();
+	await alerts();
 	await account();
-	await signIn();
+	await outAndIn();
 	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
 } catch (error) {
 	await page.screenshot({ path: given.failure }).catch(() => {});

@@ -94,11 +94,11 @@ class Box:
             if time.monotonic() > end or self.process.poll() is not None:
                 return None
             try:
-                text = self.decoder.decode(self.serial.recv(65536))
+                more = self.decoder.decode(self.serial.recv(65536))
             except socket.timeout:
                 continue
-            self.seen += text
-            self.history = (self.history + text)[-200000:]
+            self.seen += more
+            self.history = (self.history + more)[-200000:]
 
     def type(self, text):
         self.serial.sendall(text.encode())

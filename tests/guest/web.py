@@ -37,8 +37,9 @@ class Reply:
 class Client:
     """A browser's memory: the cookie and the CSRF token; or an API token."""
 
-    def __init__(self, front, cookie=None, token=None):
+    def __init__(self, front, cookie=None, token=None, timeout=60):
         self.front = front
+        self.timeout = timeout
         self.cookie = cookie
         self.csrf = ""
         self.token = token
@@ -56,7 +57,8 @@ class Client:
         if self.csrf and method != "GET":
             sent["X-CSRF-Token"] = self.csrf
         sent.update(headers or {})
-        connection = http.client.HTTPSConnection("127.0.0.1", self.front.port, timeout=60,
+        connection = http.client.HTTPSConnection("127.0.0.1", self.front.port,
+                                                 timeout=self.timeout,
                                                  context=self.front.context())
         try:
             try:
@@ -106,6 +108,10 @@ class Stream:
                 return None
             self.text += data.decode()
         return match
+
+    def last_id(self):
+        """Of what has come."""
+        return int(re.findall(r"^id: (\d+)", self.text, re.M)[-1])
 
     def close(self):
         self.socket.close()

@@ -28,7 +28,17 @@ def fill(daemon):
                                                                           "iqn.2026-11.test:b"]})
     daemon.good("POST", f"{V1}/targets/{IQN}/luns", {"pool": "tank", "volume": "second", "lun": 7})
     daemon.good("PUT", f"{V1}/targets/{IQN}/luns/7/hosts", {"hosts": ["cluster"]})
-    daemon.good("POST", f"{V1}/shares", {"pool": "tank", "name": "iso", "quota": "100M"})
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "disc", "size": "1M"})
+    daemon.good("POST", f"{V1}/targets/{IQN}/luns", {"pool": "tank", "volume": "disc", "lun": 8,
+                                                     "type": "cdrom"})
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "golden", "size": "1M",
+                                          "reserve": "1M"})
+    daemon.good("PATCH", f"{V1}/volumes/tank/golden", {"iops": 500, "bandwidth": "8M",
+                                                       "burst": "3s"})
+    daemon.good("POST", f"{V1}/targets/{IQN}/luns", {"pool": "tank", "volume": "golden", "lun": 9,
+                                                     "read_only": True})
+    daemon.good("POST", f"{V1}/shares", {"pool": "tank", "name": "iso", "quota": "100M",
+                                         "versions": ["3", "4.1"]})
     daemon.good("POST", f"{V1}/shares/tank/iso/rules", {"client": "10.0.0.0/24", "read_only": True})
 
 
@@ -44,9 +54,16 @@ def same_box(points, daemon, folder):
     document = json.loads(out.stdout)
     points.point(out.returncode == 0 and document["version"] == 1 and
                  {"name": "iso", "pool": "tank", "quota_bytes": 100 << 20,
+                  "versions": ["3", "4.1"],
                   "rules": document["shares"][0]["rules"]} == document["shares"][0] and
-                 [lun["lun"] for lun in document["targets"][0]["luns"]] == [0, 7] and
-                 [volume["name"] for volume in document["volumes"]] == ["second", "vm"],
+                 [(lun["lun"], lun["type"], lun["read_only"])
+                  for lun in document["targets"][0]["luns"]] ==
+                 [(0, "disk", False), (7, "disk", False), (8, "cdrom", True), (9, "disk", True)] and
+                 [volume["name"] for volume in document["volumes"]] ==
+                 ["disc", "golden", "second", "vm"] and
+                 [document["volumes"][1][name] for name in
+                  ("reserve_bytes", "iops_limit", "bandwidth_limit_bytes", "burst_ms")] ==
+                 [1 << 20, 500, 8 << 20, 3000],
                  "granary export", out.stdout + out.stderr)
     path = write(folder, document)
     for verb in ("diff", "apply"):
@@ -72,16 +89,76 @@ def other_box(points, daemon, folder, document):
     points.point(daemon.granary("apply", path).stdout == "nothing to do\n", "once is enough")
 
 
+def same_after(points, daemon, folder, wanted, steps, text):
+    """Applied, then again without a step."""
+    path = write(folder, wanted)
+    done = daemon.granary("apply", path)
+    again = daemon.granary("apply", path)
+    points.point(done.returncode == 0 and len(done.stdout.splitlines()) == steps and
+                 again.stdout == "nothing to do\n", text, [done, again])
+    return daemon.good("GET", f"{V1}/configuration")
+
+
+def left_out(points, daemon, folder, document):
+    """What an object of the document does not name stays as it is."""
+    bare = {"version": 1, "hosts": [{"name": "cluster"}], "targets": [{"iqn": IQN}],
+            "shares": [{"pool": "tank", "name": "iso"}],
+            "volumes": [{"pool": "tank", "name": "golden", "size_bytes": "1M"}]}
+    done = daemon.granary("apply", write(folder, bare))
+    points.point(done.stdout == "nothing to do\n" and
+                 daemon.good("GET", f"{V1}/configuration") == document,
+                 "members that are left out stay: rules, LUNs, initiators, quota, limits", done)
+    bare = {"version": 1, "targets": [{"iqn": IQN, "luns": [
+        {"lun": lun, "pool": "tank", "volume": volume}
+        for lun, volume in ((0, "vm"), (7, "second"), (8, "disc"), (9, "golden"))]}],
+            "shares": [{"pool": "tank", "name": "iso", "rules": [{"client": "10.0.0.0/24"}]}]}
+    done = daemon.granary("apply", write(folder, bare))
+    points.point(done.stdout == "nothing to do\n" and
+                 daemon.good("GET", f"{V1}/configuration") == document,
+                 "so do those of LUNs and of a share's rules", done)
+
+
+def rules(points, daemon, folder, document):
+    """A rule that names only one of initiator and network is for any of the other."""
+    wanted = {"version": 1, "targets": [{"iqn": IQN, "rules": [
+        {"initiator": "iqn.2026-11.test:z"}, {"network": "10.0.0.0/24"}]}]}
+    now = same_after(points, daemon, folder, wanted, 2, "rules without a network are made once")
+    points.point([(rule["initiator"], rule["network"]) for rule in now["targets"][0]["rules"]] ==
+                 [("any", "10.0.0.0/24"), ("iqn.2026-11.test:z", "any")], "and stay", now["targets"])
+    same_after(points, daemon, folder, {"version": 1, "targets": document["targets"]}, 2,
+               "and back again")
+
+
+def modes(points, daemon, folder):
+    """LUNs' modes, versions and limits are changed by a document too."""
+    document = daemon.good("GET", f"{V1}/configuration")
+    wanted = json.loads(json.dumps(document))
+    luns = wanted["targets"][0]["luns"]
+    luns[1]["read_only"], luns[3]["read_only"], luns[2]["type"] = True, False, "disk"
+    luns[2]["read_only"] = False
+    wanted["shares"][0]["versions"] = ["4.2"]
+    wanted["volumes"][1]["iops_limit"] = 0
+    now = same_after(points, daemon, folder, wanted, 6, "modes, versions and limits are changed")
+    points.point(now == wanted, "to what the document says", [now, wanted])
+    same_after(points, daemon, folder, document, 6, "and back again")
+    for name, value in (("checksum", "strict"), ("reserve_bytes", 0), ("iops_limit", [])):
+        wrong = json.loads(json.dumps(document))
+        wrong["volumes"][1][name] = value
+        reply = daemon.call("PUT", f"{V1}/configuration", {"document": wrong})
+        points.point(reply["status"] == 422 and reply["body"]["code"] == "bad_document",
+                     f"refused: another {name} of a volume that is there", reply)
+
+
 def changes(points, daemon, folder, document):
     wanted = json.loads(json.dumps(document))
-    wanted["volumes"][0]["size_bytes"] = "48M"
+    wanted["volumes"][2]["size_bytes"] = "48M"
     wanted["targets"][0]["luns"] = wanted["targets"][0]["luns"][:1]
     wanted["targets"][0]["rules"] = [{"initiator": "iqn.2026-11.test:c", "network": "any"}]
     wanted["hosts"] = []
     wanted["shares"][0]["rules"] = []
     done = daemon.granary("apply", write(folder, wanted))
     now = daemon.good("GET", f"{V1}/configuration")
-    points.point(done.returncode == 0 and now["volumes"][0]["size_bytes"] == 48 << 20 and
+    points.point(done.returncode == 0 and now["volumes"][2]["size_bytes"] == 48 << 20 and
                  [lun["lun"] for lun in now["targets"][0]["luns"]] == [0] and
                  [rule["initiator"] for rule in now["targets"][0]["rules"]] ==
                  ["iqn.2026-11.test:c"] and not now["shares"][0]["rules"] and
@@ -91,14 +168,14 @@ def changes(points, daemon, folder, document):
     done = daemon.granary("apply", write(folder, wanted), "--prune")
     now = daemon.good("GET", f"{V1}/configuration")
     points.point(done.returncode == 0 and not now["targets"] and not now["hosts"] and
-                 len(now["volumes"]) == 2, "with --prune targets and groups go, data stays",
+                 len(now["volumes"]) == 4, "with --prune targets and groups go, data stays",
                  [done, now])
 
 
 def refused(points, daemon, folder, document):
     before = daemon.good("GET", f"{V1}/configuration")
     small = json.loads(json.dumps(document))
-    small["volumes"][0]["size_bytes"] = 1 << 20
+    small["volumes"][2]["size_bytes"] = 1 << 20
     for what, wrong in (("a smaller volume", small), ("an unknown member", {**document, "x": 1}),
                         ("another version", {**document, "version": 2}),
                         ("a pool that is not there", {"version": 1, "pools": [{"name": "no"}]}),
@@ -144,6 +221,9 @@ def test(points):
             document = same_box(points, one, folder)
             other = api.Daemon(os.path.join(folder, "other"))
             other_box(points, other, folder, document)
+            left_out(points, other, folder, document)
+            rules(points, other, folder, document)
+            modes(points, other, folder)
             changes(points, other, folder, document)
             refused(points, one, folder, document)
             dry(points, one)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=240 engines=one
 """The web admin in a real browser: tests/browser/walk.mjs drives Chromium through the pages, with
-a real initiator logging in to the LUN it made. PICTURES=DIR keeps a picture of every page."""
+a real initiator logging in to the LUN it made and a second daemon to replicate to. PICTURES=DIR
+keeps a picture of every page."""
 
 import json
 import os
@@ -46,13 +47,17 @@ def test(points):
     found = node_modules.of_ui()
     with tempfile.TemporaryDirectory() as folder:
         state = os.path.join(folder, "state")
-        daemon = api.Daemon(state)
-        front = None
+        port = api.free_port()
+        daemon = api.Daemon(state, "--repl-port", str(api.free_port()))
+        front = other = None
         try:
             front = web.Front(state)
+            other = api.Daemon(os.path.join(folder, "other"), "--repl-port", str(port))
+            pairing = other.good("POST", "/api/v1/replica/code", {})["code"]
             code = re.search(r"^SETUP code=(\S+)", daemon.log(), re.M).group(1)
             walk(points, node, {"url": f"https://127.0.0.1:{front.port}", "code": code,
                                 "iscsi": daemon.port, "chromium": chromium, "modules": found,
+                                "peer": {"address": f"127.0.0.1:{port}", "code": pairing},
                                 "pictures": os.environ.get("PICTURES"),
                                 "failure": os.path.join(tempfile.gettempdir(),
                                                         "granary-browser-test.png")})
@@ -60,6 +65,8 @@ def test(points):
             if front:
                 points.point(front.stop() == 0, "the front stops cleanly", front.log())
             points.point(daemon.stop() == 0, "so does the daemon", daemon.log()[-2000:])
+            if other:
+                points.point(other.stop() == 0, "and the other one", other.log()[-2000:])
 
 
 if __name__ == "__main__":

@@ -100,6 +100,30 @@ def save_write_cache_off(points, server):
         points.point(not caching_page(host, 3)[2] & 4, "the saved value is the new one")
 
 
+def switch_write_cache(points, server):
+    """The administrator's switch: every session hears, MODE SENSE says so, it is saved."""
+    with attach(server) as host:
+        settle(host, 0)
+        server.granary("lun", "set", IQN, "0", "--write-cache", "off")
+        points.point(settle(host, 0) == (6, 0x2A, 1), "the write cache is switched off: 2A/01")
+        points.point(not caching_page(host, 0)[2] & 4 and not caching_page(host, 3)[2] & 4,
+                     "WCE is off, and saved so")
+        server.granary("lun", "set", IQN, "0", "--write-cache", "off")
+        points.point(settle(host, 0) is None, "nothing new is no news")
+        host.write(8, b"durable".ljust(512, b"."))
+        answer = server.granary("lun", "set", IQN, "0", "--write-cache", "on", "--rw")
+        points.point("writable; its write cache is on" in answer and
+                     settle(host, 0) == (6, 0x2A, 1) and caching_page(host, 0)[2] & 4 and
+                     caching_page(host, 3)[2] & 4, "and on again", answer)
+    for words in (("0",), ("0", "--write-cache", "perhaps"), ("1", "--write-cache", "off")):
+        try:
+            server.granary("lun", "set", IQN, *words)
+            points.point(False, f"refused: lun set {' '.join(words)}")
+        except RuntimeError as error:
+            points.point("--write-cache on or off" in str(error) or "CD-ROM" in str(error),
+                         f"refused: lun set {' '.join(words)}", error)
+
+
 def saved_is_back(points, server):
     with attach(server) as host:
         settle(host, 0)
@@ -121,6 +145,7 @@ def test(points):
                 server.granary("lun", "map", IQN, f"tank/{name}")
             read_only(points, server)
             cdrom(points, server)
+            switch_write_cache(points, server)
             save_write_cache_off(points, server)
             server.process.kill()
             server.process.wait()

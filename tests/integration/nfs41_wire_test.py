@@ -23,6 +23,7 @@ RESTOREFH, ATTRNOTSUPP, NO_GRACE, BADXDR, OPENMODE, BADOWNER = (10030, 10032, 10
                                                                10039)
 BADNAME, OP_ILLEGAL, BADSESSION, BADSLOT, COMPLETE_ALREADY = 10041, 10044, 10052, 10053, 10054
 SEQ_MISORDERED, SEQUENCE_POS, TOO_MANY_OPS, NOT_IN_SESSION = 10063, 10064, 10070, 10071
+RESOURCE, REQ_TOO_BIG, REP_TOO_BIG, REP_TOO_BIG_TO_CACHE = 10018, 10065, 10066, 10067
 CLIENTID_BUSY, NOT_ONLY_OP, OLD_STATEID = 10074, 10081, 10024
 ZERO = u32(0) + bytes(12)
 
@@ -100,21 +101,25 @@ def exchange_id(owner, verifier=b"v" * 8, flags=0):
     return u32(42) + verifier + opaque(owner) + u32(flags, 0, 0)
 
 
-CHANNEL = u32(0, 1 << 20, 1 << 20, 4096, 16, 8, 0)
+# Bytes of a request, of a reply, of one that is kept; operations; slots.
+CHANNEL = ((1 << 20) + 4096, (1 << 20) + 4096, 4096, 16, 8)
 
 
-def create_session(client, sequence):
-    return u32(43) + u64(client) + u32(sequence, 0) + CHANNEL + CHANNEL + u32(0x40000000, 1, 0)
+def create_session(client, sequence, fore=CHANNEL):
+    return (u32(43) + u64(client) + u32(sequence, 0) + u32(0, *fore, 0) + u32(0, *CHANNEL, 0) +
+            u32(0x40000000, 1, 0))
 
 
 class Client:
     """One client with one session; ops() sends a compound behind SEQUENCE on slot 0."""
 
-    def __init__(self, connection, owner, cred=None, complete=True, verifier=b"v" * 8, minor=1):
+    def __init__(self, connection, owner, cred=None, complete=True, verifier=b"v" * 8, minor=1,
+                 fore=CHANNEL):
         self.c, self.cred, self.sequence, self.minor = connection, cred, 0, minor
         r = compound(connection, [exchange_id(owner, verifier)], cred=cred).good(42)
         self.id, self.next = r.u64(), r.u32()
-        r = compound(connection, [create_session(self.id, self.next)], cred=cred).good(43)
+        r = compound(connection, [create_session(self.id, self.next, fore)],
+                     cred=cred).good(43)
         self.session = r.take(16)
         expect(r.u32(), self.next, "sequence id")
         r.u32()
@@ -132,7 +137,7 @@ class Client:
         r = result.good(53)
         expect(r.take(16), self.session, "session id")
         expect((r.u32(), r.u32()), (self.sequence, 0), "SEQUENCE")
-        r.take(12)
+        expect((r.u32(), r.u32(), r.u32()), (self.fore[5] - 1, self.fore[5] - 1, 0), "slots")
         return result
 
     def fails(self, status, *ops):
@@ -253,6 +258,43 @@ class Suite:
         r = compound(self.c, [u32(41) + a.session + u32(1, 0)]).good(41)
         expect(r.take(16), a.session, "BIND_CONN_TO_SESSION")
 
+    def bounds(self):
+        """What a session was made for: nothing more goes either way, and nothing is done that could
+        not be answered."""
+        c, reply_max, cached = self.c, 3000, 600
+        a = Client(c, b"bounds", fore=(2000, reply_max, cached, 6, 3))
+        expect(a.fore, [0, 2000, reply_max, cached, 6, 3], "as asked for")
+        expect(compound(c, [a.sequence_op(1, slot=3)]).status, BADSLOT, "the fourth slot")
+        expect(compound(c, [a.sequence_op(a.sequence + 1)] + [PUTROOTFH] * 6).status,
+               TOO_MANY_OPS, "seven operations")
+        handle, state = a.open(self.root, "bounds", how=UNCHECKED)
+        long = u32(38) + state + u64(0) + u32(2) + opaque(bytes(2000))
+        expect(compound(c, [a.sequence_op(a.sequence + 1), putfh(handle), long]).status,
+               REQ_TOO_BIG, "a long WRITE")
+        _, writer = self.client.open(self.root, "bounds", owner=b"w")
+        expect(self.client.write(handle, writer, 0, bytes(9000)), OK, "by another session")
+        expect(a.read(handle, state, 0, 2500), (False, bytes(2500)), "READ")
+        expect(a.read(handle, state, 0, 3000), REP_TOO_BIG, "a longer one")
+
+        def cached_read(count, *more):
+            ops = [a.sequence_op(a.sequence, cache=1), putfh(handle),
+                   u32(25) + state + u64(0) + u32(count), *more]
+            return compound(c, ops)
+        a.sequence += 1
+        first = cached_read(300)
+        expect((first.status, first.r.data[24:]), (OK, cached_read(300).r.data[24:]), "a retry")
+        a.sequence += 1
+        first = cached_read(1000)
+        expect(first.status, REP_TOO_BIG_TO_CACHE, "a READ that could not be answered again")
+        expect(cached_read(1000).r.data[24:], first.r.data[24:], "its retry")
+        a.sequence += 1
+        result = cached_read(256, putfh(self.root), u32(6) + u32(2) + opaque("undone") +
+                             attrs(0o755))
+        expect((result.status, result.count), (REP_TOO_BIG_TO_CACHE, 5), "no room for CREATE")
+        a.fails(NOENT, putfh(self.root), lookup("undone"))
+        a.close(handle, state)
+        self.client.close(handle, writer)
+
     def pseudo_root(self):
         a = self.client
         result = a.ops(PUTROOTFH, u32(26) + u64(0) + bytes(8) + u32(4096, 8192) + bitmap(1, 20))
@@ -309,6 +351,7 @@ class Suite:
         expect(a.open(self.root, "nothing"), NOENT, "not there")
         expect(a.open(a.walk(), "files"), ISDIR, "the root above")
         a.fails(INVAL, putfh(self.root), open_file("x", access=0))
+        a.fails(BAD_STATEID, putfh(handle), u32(25) + u32(1) + bytes(12) + u64(0) + u32(1))
         expect(a.open(self.root, ".."), BADNAME, "..")
         expect(a.open(self.root, "a/b"), BADNAME, "a slash")
         a.fails(NO_GRACE, putfh(handle), open_file("", claim=1) + u32(0))
@@ -353,6 +396,23 @@ class Suite:
         expect(same, handle, "the same file")
         a.close(handle, state)
 
+    def full_replies(self):
+        """More than a reply holds: what is there is good, and the compound ends with it."""
+        a = self.client
+        handle, state = a.open(self.root, "full", how=UNCHECKED)
+        expect(a.write(handle, state, 0, bytes(range(256)) * 4096), OK, "WRITE")
+        read = u32(25) + ZERO + u64(0) + u32(1 << 20)
+        for minor, status in ((1, REP_TOO_BIG), (0, RESOURCE)):
+            ops = [putfh(handle), read, read, u32(9) + bitmap(4)]
+            result = a.ops(*ops) if minor else compound(self.c, ops, minor=0)
+            expect((result.status, result.count), (status, 4 if minor else 3), "the second READ")
+            result.good(22)
+            r = result.good(25)
+            expect((r.bool(), r.opaque()), (True, bytes(range(256)) * 4096), "the first READ")
+            expect(result.result(25), status, "the second one")
+            r.end()
+        expect(a.close(handle, state), OK, "CLOSE")
+
     def attributes(self):
         a = self.client
         handle, stateid = a.open(self.root, "attrs", how=UNCHECKED)
@@ -364,7 +424,8 @@ class Suite:
         expect((r.u32(), r.u64(), r.opaque(), r.u32(), r.opaque()),
                (1, 0, handle, 0o644, b"0"), "type, size, handle, mode, owner")
         r.end()
-        every = u32(9) + u32(3, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+        # but for the two that can only be set
+        every = u32(9) + u32(3, 0xFFFFFFFF, 0xFFFFFFFF & ~(1 << 16 | 1 << 22), 0xFFFFFFFF)
         for place in (putfh(handle), PUTROOTFH, putfh(self.root)):
             expect(a.ops(place, every).status, OK, "all attributes there are")
         expect(a.ops(putfh(handle), u32(34) + stateid + attrs(0o600, 100)).status, OK, "SETATTR")
@@ -445,7 +506,7 @@ class Suite:
         expect(self.client.ops(PUTROOTFH).status, OK, "others are served")
 
 
-CASES = ("compounds", "clients", "slots", "pseudo_root", "opens", "attributes", "names", "hostile")
+CASES = ("compounds", "clients", "slots", "bounds", "pseudo_root", "opens", "full_replies", "attributes", "names", "hostile")
 
 
 def test(t):

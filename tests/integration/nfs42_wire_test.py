@@ -6,6 +6,7 @@ extended attributes, and which minor version knows what."""
 
 import os
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -14,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
-    Client, bitmap, expect, putfh, PUTROOTFH, SAVEFH, UNCHECKED, ZERO)
+    Client, attrs, bitmap, expect, putfh, PUTROOTFH, SAVEFH, UNCHECKED, ZERO)
 from nfs4_locks_test import case   # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -27,6 +28,7 @@ BLOCK, END = 4096, (1 << 64) - 1
 
 class Suite:
     def __init__(self, server):
+        self.server = server
         self.c = server.connect()
         self.a = Client(self.c, b"v4.2", minor=2)
         self.root = self.a.walk("files")
@@ -151,6 +153,30 @@ class Suite:
         a.close(source, one)
         a.close(target, two)
 
+    def copy_and_append(self):
+        """A COPY that ends in a hole does not cut what somebody appends meanwhile."""
+        a, size = self.a, 1 << 20
+        source, one = a.open(self.root, "hollow", how=UNCHECKED)
+        target, two = a.open(self.root, "appended", how=UNCHECKED)
+        a.write(source, one, 0, b"data")
+        expect(a.ops(putfh(source), u32(34) + one + attrs(size=size)).status, OK, "a hole")
+        self.server.order("slow 500")
+        with self.server.connect() as c:
+            late = Client(c, b"appends")
+            a.sequence += 1
+            ops = (a.sequence_op(a.sequence), putfh(source), SAVEFH, putfh(target),
+                   u32(60) + one + two + u64(0, 0, size) + u32(1, 1, 0))
+            self.c.record(self.c.call_body(rpc.NFS, 4, 1, opaque(b"t") + u32(2, len(ops)) +
+                                           b"".join(ops)))
+            time.sleep(0.2)
+            expect(late.write(target, ZERO, size, b"appended"), OK, "WRITE")
+            expect(self.c.accept()[1].u32(), OK, "COPY")
+            self.server.order("slow 0")
+            expect(late.read(target, ZERO, size, 20), (True, b"appended"), "what was appended")
+            expect(late.read(target, ZERO, size - 1, 1), (False, b"\0"), "what was copied")
+        a.close(source, one)
+        a.close(target, two)
+
     def getxattr(self, handle, name):
         status, r = self.one(handle, u32(72) + opaque(name))
         return r.opaque() if status == OK else status
@@ -203,6 +229,10 @@ class Suite:
         status, r = self.one(file, u32(9) + bitmap(82))
         expect((status, r.take(16), r.opaque()), (OK, u32(3, 0, 0, 1 << 18), u32(1)), "supported")
         expect(self.one(file, u32(3, 0x1C0))[1].u32(), 0x1C0, "ACCESS knows them")
+        for handle, there in ((file, True), (a.walk(), False)):  # clone_blksize: where CLONE is
+            r = self.one(handle, u32(9) + bitmap(0, 77))[1]
+            words = [r.u32() for _ in range(r.u32())]
+            expect(len(words) == 3 and bool(words[2] >> 13 & 1), there, "clone_blksize")
         a.close(file, state)
 
     @staticmethod
@@ -222,7 +252,7 @@ class Suite:
             self.a.fails(BADXDR, putfh(self.root), u32(op) + b"\xff" * 8)
 
 
-CASES = ("sparse", "read_plus", "copies", "xattrs", "versions")
+CASES = ("sparse", "read_plus", "copies", "copy_and_append", "xattrs", "versions")
 
 
 def test(t):

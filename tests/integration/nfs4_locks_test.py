@@ -21,7 +21,7 @@ import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
     Client, Compound, compound, create_session, expect, putfh, lookup, open_file, PUTROOTFH, GETFH,
-    SAVEFH, RESTORE, UNCHECKED, ZERO)
+    SAVEFH, RESTORE, exchange_id, UNCHECKED, ZERO)
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -326,7 +326,11 @@ class Suite:
                 count += 1
                 status = compound(c, [create_session(first.id, count)]).status
             expect((status, count), (DELAY, 1025), "no room for another")
+            r = compound(c, [exchange_id(b"never confirmed")]).good(42)
+            never = r.u64(), r.u32()
             time.sleep(1.2)
+            expect(compound(c, [create_session(*never)]).status, STALE_CLIENTID,
+                   "not confirmed for a lease")
             Client(c, b"second").walk("files")
             expect(compound(c, [first.sequence_op(2)]).status, BADSESSION, "they are gone")
             c.close()
@@ -376,6 +380,9 @@ class Restarted:
             other, theirs = b.open(root, "other", how=UNCHECKED, access=1, deny=2)
             expect(len(b.lock(other, READ, 0, 100, theirs, b"p")), 16, "LOCK")
             idle.complete()
+            # Somebody with its name who is never confirmed, and goes again.
+            r = compound(c, [exchange_id(b"one", b"another!")]).good(42)
+            expect(compound(c, [u32(57) + u64(r.u64())]).status, OK, "DESTROY_CLIENTID")
         self.kill()
         with rpc.Connection(self.port) as c:
             a, b, c3 = (Locker(c, name, complete=False) for name in (b"one", b"two", b"three"))

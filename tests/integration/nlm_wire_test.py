@@ -6,6 +6,7 @@ being told (this test is the client's portmapper and lockd); hosts that restart;
 is killed: its notice to the hosts, grace, reclaim."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -104,8 +105,8 @@ class Lockd:
 class Host:
     """One host's lockd as a client."""
 
-    def __init__(self, port, address, state=1):
-        self.c = rpc.Connection(port, source=(address, 0))
+    def __init__(self, port, address, state=1, source_port=0):
+        self.c = rpc.Connection(port, source=(address, source_port))
         self.state = state
 
     def ask(self, procedure, arguments):
@@ -230,6 +231,44 @@ class Suite:
         expect(two.lock(f, 30, 5), DENIED, "what it was told in an answer stays its own")
         lockd.say = GRANTED
         one.unlock(f, 0, 0)
+
+    def secure(self):
+        """Where only ports below 1024 are let in, only they may say that the host has restarted."""
+        ports = iter(random.sample(range(600, 1023), 100))
+
+        def low(address):
+            while True:
+                try:
+                    return Host(self.port, address, source_port=next(ports))
+                except OSError:
+                    continue
+        holder, other = low(HOSTS[0]), low(HOSTS[1])
+        _, root = rpc.mount(holder.c, "/secure")
+        f = rpc.Nfs3(holder.c).create(root, "locked", mode=0o644).handle
+        mine = self.file("mine")
+        expect(holder.lock(f, 0, 1), GRANTED, "LOCK")
+        expect(holder.lock(mine, 0, 1), GRANTED, "LOCK where all ports are let in")
+        for program, procedure in ((NSM, 6), (NLM, 23)):
+            self.one.c.good(program, 1 if program == NSM else 4, procedure,
+                            opaque("x") + u32(0))
+            expect(other.lock(f, 0, 1), DENIED, "not from a high port")
+        expect(self.two.lock(mine, 0, 1), GRANTED, "but there it may")
+        holder.c.good(NSM, 1, 6, opaque("x") + u32(0))
+        expect(other.lock(f, 0, 1), GRANTED, "NOTIFY from a low one")
+        other.unlock(f, 0, 1)
+        self.two.unlock(mine, 0, 1)
+
+    def strangers(self):
+        """Hosts that get nothing are nobody: more of them than there is room for."""
+        f = self.file("strangers")
+        for i in range(520):
+            host = Host(self.port, f"127.1.{i // 200}.{i % 200 + 1}")
+            expect(host.lock(f, 0, 1, reclaim=1), GRACE, "nothing to reclaim")
+            host.c.close()
+        last = Host(self.port, "127.1.9.9")
+        expect(last.lock(f, 0, 1), GRANTED, "LOCK of one more")
+        last.unlock(f, 0, 1)
+        last.c.close()
 
     def host_restarts(self):
         f = self.file("hosts")
@@ -361,7 +400,7 @@ def test(t):
     server = rpc.MemoryServer()
     try:
         suite = Suite(server)
-        for name in ("programs", "ranges", "with_v4", "host_restarts"):
+        for name in ("programs", "ranges", "with_v4", "host_restarts", "secure", "strangers"):
             case(t, name, getattr(suite, name))
         case(t, "waiting", lambda: suite.waiting(lockd))
     finally:

@@ -6,11 +6,8 @@ other, the primary is killed with -9 at any moment, the standby is promoted: it 
 and nothing else, m not older than the lag that was shown. The old primary comes back, is fenced,
 demoted and filled up, and the roles are exchanged. GRANARY_KILLS overrides the number of kills."""
 
-import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,83 +15,22 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
-import server as daemon  # pylint: disable=wrong-import-position
-import tap               # pylint: disable=wrong-import-position
+import tap                                  # pylint: disable=wrong-import-position
+from replica import IQN, Node, sealed, wait  # pylint: disable=wrong-import-position
 
 KILLS = int(os.environ.get("GRANARY_KILLS", "6"))
 LUNS = 3
-IQN = "iqn.2026-11.org.example:cut"
-LOAD = os.path.join(daemon.BUILD, "tests/integration/cut_load")
-
-
-class Node:
-    """A daemon that is killed and started again on the same ports."""
-
-    def __init__(self, state):
-        self.state = state
-        self.port, self.repl = daemon.free_port(), daemon.free_port()
-        self.server = None
-        self.start()
-
-    def start(self):
-        self.server = daemon.Server(self.state, port=self.port,
-                                    more=("--repl-port", str(self.repl)))
-
-    def kill(self):
-        self.server.process.send_signal(signal.SIGKILL)
-        self.server.process.wait()
-
-    def granary(self, *words):
-        return self.server.granary(*words)
-
-    def ask(self, *words):
-        return json.loads(self.granary(*words, "-o", "json"))
-
-    def group(self):
-        return self.ask("replica", "group", "status", "vms")
-
-    def portal(self):
-        return f"127.0.0.1:{self.port}"
-
-    def verify(self):
-        """(good, what it printed)"""
-        result = subprocess.run([LOAD, "verify", self.portal(), IQN, str(LUNS)],
-                                stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                timeout=60)
-        return result.returncode == 0, (result.stdout + result.stderr).strip()
-
-
-def wait(what, limit=30.0):
-    """Waits until what() is true; its last value."""
-    end = time.monotonic() + limit
-    while not (value := what()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return value
-
-
-def sealed(node):
-    group = node.group()
-    return group["state"] == "streaming" and group["sealed_epoch"] > 0
-
-
-def refused(node, *words):
-    """What the CLI says when it fails; "" when it does not."""
-    try:
-        node.granary(*words)
-    except RuntimeError as error:
-        return str(error)
-    return ""
 
 
 def pair(points, one, two):
     address = f"127.0.0.1:{two.repl}"
-    said = refused(one, "replica", "pair", address, "AAAA-BBBB-CCCC")
+    said = one.refused("replica", "pair", address, "AAAA-BBBB-CCCC")
     points.point("no code is valid" in said, "no pairing before a code is shown", said)
     code = two.ask("replica", "code")["code"]
-    said = refused(one, "replica", "pair", address, "AAAA-BBBB-CCCC")
+    said = one.refused("replica", "pair", address, "AAAA-BBBB-CCCC")
     points.point("code is wrong" in said, "a wrong code is refused", said)
     one.granary("replica", "pair", address, code)
-    said = refused(one, "replica", "pair", address, code)
+    said = one.refused("replica", "pair", address, code)
     points.point("no code is valid" in said, "a code is good once", said)
     peers = [node.ask("replica", "peers") for node in (one, two)]
     points.point([len(peer) for peer in peers] == [1, 1] and peers[1][0]["port"] == one.repl,
@@ -115,7 +51,7 @@ def set_up(points, one, two):
     standby = two.group()
     points.point(standby["role"] == "standby" and standby["promotable"],
                  "the standby has a promotable image", standby)
-    points.point("is standby here" in refused(two, "replica", "switchover", "vms"),
+    points.point("is standby here" in two.refused("replica", "switchover", "vms"),
                  "a standby does not switch over")
     naas = [[(v["name"], v["naa"]) for v in node.ask("volume", "list")
              if v["name"] in ("cut0", "cut1", "cut2")] for node in (one, two)]
@@ -124,8 +60,7 @@ def set_up(points, one, two):
 
 def write_until(points, primary, first, log, seconds):
     """Records from @first on, for so long; then the primary is killed."""
-    load = subprocess.Popen([LOAD, "write", primary.portal(), IQN, str(LUNS), str(first), log],
-                            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    load = primary.write(LUNS, first, log)
     try:
         time.sleep(seconds)
         primary.kill()
@@ -150,7 +85,7 @@ def fail_over(points, primary, standby, first, log, dice):
     as_of = time.time() - lag
     standby.granary("replica", "promote", "vms", "--yes")
     wait(lambda: len(standby.ask("lun", "list", IQN)) == LUNS)
-    good, said = standby.verify()
+    good, said = standby.verify(LUNS)
     if not good:
         points.note(f"after record {first - 1}: {said}")
         return False, 0
@@ -193,13 +128,13 @@ def test(points):
                          "was written, as new as the lag says")
             points.point(back, "each time the old primary is fenced, demoted and filled up",
                          standby.group())
-            before = primary.verify()
+            before = primary.verify(LUNS)
             primary.granary("replica", "switchover", "vms")
             primary, standby = standby, primary
             points.point(wait(lambda: primary.group()["role"] == "primary" and sealed(primary)),
                          "a planned switchover", primary.group())
-            points.point(before[0] and primary.verify() == before, "loses nothing",
-                         (before, primary.verify()))
+            points.point(before[0] and primary.verify(LUNS) == before, "loses nothing",
+                         (before, primary.verify(LUNS)))
         finally:
             for node in nodes:
                 status = node.server.stop()

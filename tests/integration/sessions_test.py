@@ -87,6 +87,68 @@ def discovery(points, server):
                  "SendTargets over several PDUs lists every target", result.stderr)
 
 
+ELSEWHERE = "127.0.0.2"
+
+
+def asked(server, address, initiator="iqn.2026-11.org.granary:tester"):
+    """Login status and TargetAddress of one login request through @address."""
+    with iscsi.Connection(address, server.port) as client:
+        pairs = [("InitiatorName", initiator), ("SessionType", "Normal"),
+                 ("TargetName", PREFIX + "moved"), ("AuthMethod", "None")]
+        client.send_raw(client.login_pdu(pairs))
+        answer = client.receive()
+        return tuple(answer.bhs[36:38]), dict(iscsi.parse_text(answer.data)).get("TargetAddress")
+
+
+def works_through(server, address):
+    """libiscsi, which follows where it is sent."""
+    result = subprocess.run(["iscsi-inq", f"iscsi://{address}:{server.port}/{PREFIX}moved/0"],
+                            capture_output=True, text=True, timeout=30, check=False)
+    return "GRANARY" in result.stdout
+
+
+def redirection(points, state):
+    server = daemon.Server(state, address="127.0.0.1,1", more=("--bind", ELSEWHERE + ",2"))
+    server.address = "127.0.0.1"
+    to = f"{ELSEWHERE}:{server.port}"
+    try:
+        make_target(server, "moved", "tank/moved")
+        stays = session(server, PREFIX + "moved")
+        told = server.granary("target", "redirect", PREFIX + "moved", to)
+        points.point(to in told and asked(server, "127.0.0.1") == ((1, 1), to),
+                     "a login is sent to another portal", told)
+        points.point(asked(server, ELSEWHERE)[0] == (0, 0), "and served there")
+        points.point(works_through(server, "127.0.0.1"), "an initiator follows")
+        points.point(stays.command([0] * 6).status == 0, "a running session stays")
+        server.granary("target", "allow", PREFIX + "moved", "--initiator",
+                       "iqn.2026-11.org.granary:friend")
+        server.granary("target", "deny", PREFIX + "moved", "--network", "127.0.0.0/8")
+        points.point(asked(server, "127.0.0.1") == ((2, 2), None),
+                     "who may not log in is not told where")
+        friend = "iqn.2026-11.org.granary:friend"
+        for _ in range(80):  # more than the failures that are free
+            last = asked(server, "127.0.0.1", friend)
+        points.point(last == ((1, 1), to), "being sent elsewhere is no failure that counts", last)
+        for wrong in ("nowhere:0", "a b", "[::1", "host:99999", ":3260"):
+            try:
+                server.granary("target", "redirect", PREFIX + "moved", wrong)
+                points.point(False, f"refused: {wrong}")
+            except RuntimeError as error:
+                points.point("no place to send" in str(error), f"refused: {wrong}", error)
+    finally:
+        server.stop()
+    server = daemon.Server(state, address="127.0.0.1", port=server.port)
+    try:
+        points.point(asked(server, "127.0.0.1", friend) == ((1, 1), to), "it outlives the daemon")
+        server.granary("target", "redirect", PREFIX + "moved", "[2001:db8::1]")
+        points.point(asked(server, "127.0.0.1", friend)[1] == "[2001:db8::1]:3260",
+                     "the usual port is added")
+        server.granary("target", "redirect", PREFIX + "moved")
+        points.point(asked(server, "127.0.0.1", friend)[0] == (0, 0), "and ends")
+    finally:
+        points.point(server.stop() == 0, "clean stop", server.log()[-2000:])
+
+
 def over_ipv6(points):
     with tempfile.TemporaryDirectory() as state:
         server = daemon.Server(state, address="::1")
@@ -109,6 +171,8 @@ def test(points):
             points.point(server.stop() == 0, "clean stop afterwards", server.log()[-2000:])
         finally:
             server.stop()
+    with tempfile.TemporaryDirectory() as state:
+        redirection(points, state)
     if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6"):
         over_ipv6(points)
 

@@ -15,6 +15,7 @@ import ssl
 import struct
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -162,21 +163,23 @@ def two_steps(points, front, admin):
     admin.call("DELETE", f"{V1}/accounts/twice")
 
 
-def certificate(points, folder, front, admin):
+def certificate(points, folder, daemon, front, admin):
     """Another certificate is used for the next connection, and after a restart."""
     other_state = os.path.join(folder, "other")
-    daemon = api.Daemon(other_state, pool=False)
+    maker = api.Daemon(other_state, pool=False)
     try:
         other = web.Front(other_state)
         other.stop()
     finally:
-        daemon.stop()
+        maker.stop()
     pem = {}
     for name in ("key", "cert"):
         with open(os.path.join(other_state, "web", f"{name}.pem"), encoding="ascii") as file:
             pem[name] = file.read()
     with open(os.path.join(front.state, "web", "key.pem"), encoding="ascii") as file:
         own_key = file.read()
+    with open(os.path.join(front.state, "web", "cert.pem"), encoding="ascii") as file:
+        front.first_chain = file.read()
     before = admin.call("GET", f"{V1}/certificate").body
     points.point(before["self_signed"] and before["fingerprint_sha256"] in front.log() and
                  "127.0.0.1" in before["names"], "the certificate is shown", before)
@@ -204,9 +207,40 @@ def certificate(points, folder, front, admin):
         time.sleep(0.1)
     points.point(served == wanted, "new connections are served with it")
     points.point(admin.call("GET", f"{V1}/me").status == 200, "and sessions go on")
+    key_not_kept(points, daemon, reply.body["fingerprint_sha256"])
     again = web.Front(front.state)
     points.point(reply.body["fingerprint_sha256"] in again.log(), "so they are after a restart",
                  again.log())
+    again.stop()
+    cut_off(points, front, reply.body["fingerprint_sha256"], before["fingerprint_sha256"])
+
+
+def key_not_kept(points, daemon, fingerprint):
+    """A front with an old certificate is given the new one with an answer, and the answer is kept
+    for its Idempotency-Key without it."""
+    token = daemon.good("POST", f"{V1}/tokens", {"name": "front", "role": "operator"})["token"]
+    message = {"method": "POST", "path": f"{V1}/pools/tank/check", "body": {}, "token": token,
+               "idempotency_key": "tls", "address": "127.0.0.1"}
+    old = daemon.raw(json.dumps({**message, "certificate": "00:11"}).encode(), "web/web.sock")
+    new = daemon.raw(json.dumps({**message, "certificate": fingerprint}).encode(), "web/web.sock")
+    points.point("PRIVATE" in old["tls"]["key"] and "tls" not in new and
+                 new["body"] == old["body"], "a kept answer holds no private key", new)
+    daemon.good("DELETE", f"{V1}/tokens/front")
+
+
+def cut_off(points, front, newer, older):
+    """The machine stopped between the two renames of a replacement: the key is the new one."""
+    folder = os.path.join(front.state, "web")
+    owner = os.stat(os.path.join(folder, "cert.pem"))
+    os.rename(os.path.join(folder, "cert.pem"), os.path.join(folder, "cert.pem.new"))
+    with open(os.path.join(folder, "cert.pem"), "w", encoding="ascii") as file:
+        file.write(front.first_chain)
+    os.chown(os.path.join(folder, "cert.pem"), owner.st_uid, owner.st_gid)
+    again = web.Front(front.state)
+    points.point(newer in again.log() and older not in again.log() and
+                 again.client().call("GET", f"{V1}/setup").status == 200 and
+                 not os.path.exists(os.path.join(folder, "cert.pem.new")),
+                 "a replacement that was cut off is finished by the next start", again.log())
     again.stop()
 
 
@@ -224,7 +258,7 @@ def fixation(points, front, admin):
     points.point(admin.call("GET", f"{V1}/me").status == 200, "and no other one")
 
 
-def events(points, front, admin):
+def events(points, daemon, front, admin):
     """What changes is told at once to who listens, and to who comes back with the last id."""
     nobody = front.client().stream()
     points.point(nobody.until(r"^HTTP/1.1 401 "), "nobody hears nothing", nobody.text)
@@ -245,6 +279,7 @@ def events(points, front, admin):
     old = admin.stream(1)
     points.point(old.until(r"event: lost"), "who has missed more than is kept is told so", old.text)
     old.close()
+    backlog(points, daemon, admin, again.last_id())
     many = [admin.stream() for _ in range(14)]
     refused = [stream for stream in many if stream.until(r"^HTTP/1.1 503 ", 1)]
     points.point(0 < len(refused) < 14, "streams of one address are bounded", len(refused))
@@ -253,6 +288,22 @@ def events(points, front, admin):
     reply = admin.call("GET", f"{V1}/performance")
     points.point(reply.status == 200 and all(len(sample) == 5 for sample in reply.body["samples"]),
                  "samples of the load", reply)
+
+
+def backlog(points, daemon, admin, last):
+    """More events at once than fit into one answer's text: all of them come."""
+    name = "h" * 60
+    daemon.good("POST", f"{V1}/hosts", {"name": name})
+    for number in range(240):
+        change = "remove" if number % 2 else "add"
+        daemon.good("PATCH", f"{V1}/hosts/{name}", {change: ["iqn.2026-11.test:a"]})
+    daemon.good("DELETE", f"{V1}/hosts/{name}")
+    stream = admin.stream(last)
+    stream.until(rf'"DELETE","path":"{V1}/hosts/{name}"', 20)
+    told = stream.text.count(f'"PATCH","path":"{V1}/hosts/{name}"')
+    points.point(told == 240 and "event: lost" not in stream.text,
+                 "a long absence loses no event", [told, stream.text[-300:]])
+    stream.close()
 
 
 def make_roles(points, front, admin):
@@ -366,6 +417,31 @@ def rate_limit(points, front, admin):
     time.sleep(int(replies[-1].headers["Retry-After"]) + 1)
     reply = client.call("POST", f"{V1}/login", {"name": "root", "password": PASSWORD})
     points.point(reply.status == 200, "the right password after the wait", reply)
+    for what, change in (("a password of 300 bytes", {"password": "x" * 300}),
+                         ("a name of 70 bytes", {"name": "\u91cd" * 23 + "x"})):
+        body = {"name": "nobody-" + what[-9:], "password": "y" * 20, **change}
+        replies = [front.client().call("POST", f"{V1}/login", body) for _ in range(6)]
+        points.point(replies[0].status == 401 and replies[-1].status == 429,
+                     f"so are those with {what}", replies)
+        time.sleep(int(replies[-1].headers["Retry-After"]) + 1)
+        front.client().call("POST", f"{V1}/login", {"name": "root", "password": PASSWORD})
+
+
+def noise(points, front, admin):
+    """Who has not signed in does not fill the audit log, but with tries to sign in."""
+    newest = admin.call("GET", f"{V1}/audit?limit=1").body[0]["id"]
+    client = front.client()
+    for method, path, body in (("POST", "volumes", {"pool": "tank", "name": "n", "size": "1M"}),
+                               ("DELETE", "volumes/tank/n", {}), ("POST", "login", {"x": 1}),
+                               ("POST", "setup", {"code": "0", "name": "a", "password": "b" * 12})):
+        client.call(method, f"{V1}/{path}", body)
+    told = [[entry["path"], entry["code"]]
+            for entry in admin.call("GET", f"{V1}/audit?after={newest}").body]
+    points.point(not told, "what is refused to nobody is not written down", told)
+    client.call("POST", f"{V1}/login", {"name": "\u91cd" * 23, "password": "z" * 20})
+    told = [[entry["path"], entry["code"]]
+            for entry in admin.call("GET", f"{V1}/audit?after={newest}").body]
+    points.point(told == [[f"{V1}/login", "bad_login"]], "a try to sign in is", told)
 
 
 def accounts(points, front, admin, clients):
@@ -412,10 +488,68 @@ def audit(points, daemon, admin):
         except sqlite3.IntegrityError:
             points.point(True, f"the database refuses: {statement}")
     holder.execute("drop trigger audit_stays")
-    holder.execute("update audit set who = 'nobody' where id = 2")
-    holder.close()
+    holder.execute("drop trigger audit_keeps")
+    holder.execute("create temp table kept as select * from audit")
+    for what, statement, at in (
+            ("a forged entry", "update audit set who = 'nobody' where id = 2", 2),
+            ("a removed one", "delete from audit where id = 3", 4),
+            ("the newest gone", "delete from audit where id = (select max(id) from audit)", None),
+            ("the oldest gone", "delete from audit where id < 5", 5),
+            ("all of them gone", "delete from audit", 1)):
+        holder.execute(statement)
+        check = admin.call("GET", f"{V1}/audit/check").body
+        points.point(not check["whole"] and check["broken_at"] and
+                     check["broken_at"] == (at or check["broken_at"]), f"found: {what}", check)
+        holder.execute("delete from audit")
+        holder.execute("insert into audit select * from kept")
     check = admin.call("GET", f"{V1}/audit/check").body
-    points.point(not check["whole"] and check["broken_at"] == 2, "a forged entry is found", check)
+    points.point(check["whole"], "and the log as it was is whole", check)
+    holder.close()
+
+
+class Patience(threading.Thread):
+    """A request that the daemon takes longer for than any silence of a client may last; beside the
+    rest, for it waits a minute. The daemon is played by a socket."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.state = os.path.join(folder, "patience")
+        self.reply = None
+        os.makedirs(os.path.join(self.state, "web"))
+        if os.geteuid() == 0:
+            for path in (folder, self.state, os.path.join(self.state, "web")):
+                os.chmod(path, 0o755)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(os.path.join(self.state, "web", "web.sock"))
+        os.chmod(os.path.join(self.state, "web", "web.sock"), 0o777)
+        self.listener.listen(1)
+        self.front = web.Front(self.state)
+        self.start()
+
+    def answer(self):
+        with self.listener.accept()[0] as stream:
+            stream.recv(1 << 16)
+            time.sleep(63)
+            text = json.dumps({"status": 200, "body": {"patience": True}}).encode()
+            stream.sendall(struct.pack(">I", len(text)) + text)
+
+    def run(self):
+        daemon = threading.Thread(target=self.answer)
+        daemon.start()
+        try:
+            client = self.front.client(timeout=100)
+            self.reply = client.call("GET", f"{V1}/status")
+        except OSError as error:
+            self.reply = error
+        daemon.join()
+
+    def end(self, points):
+        self.join()
+        self.listener.close()
+        points.point(getattr(self.reply, "status", 0) == 200 and
+                     self.reply.body == {"patience": True},
+                     "an answer that takes more than a minute reaches the client", self.reply)
+        points.point(self.front.stop() == 0, "its front stops cleanly", self.front.log())
 
 
 def without_daemon(points, folder):
@@ -441,6 +575,7 @@ def test(points):
         state = os.path.join(folder, "state")
         daemon = api.Daemon(state)
         front = None
+        patience = Patience(folder)
         try:
             front = web.Front(state)
             confinement(points, front)
@@ -448,13 +583,14 @@ def test(points):
             csrf_and_origin(points, front, admin)
             confirmation(points, front, admin)
             two_steps(points, front, admin)
-            certificate(points, folder, front, admin)
+            certificate(points, folder, daemon, front, admin)
             fixation(points, front, admin)
-            events(points, front, admin)
+            events(points, daemon, front, admin)
             clients = make_roles(points, front, admin)
             walk(points, admin, clients)
             hostile(points, front, admin)
             rate_limit(points, front, admin)
+            noise(points, front, admin)
             accounts(points, front, admin, clients)
             audit(points, daemon, admin)
             points.point(front.stop() == 0, "the front stops cleanly", front.log())
@@ -464,6 +600,7 @@ def test(points):
             status = daemon.stop()
         points.point(status == 0, "so does the daemon", daemon.log()[-2000:])
         without_daemon(points, folder)
+        patience.end(points)
 
 
 if __name__ == "__main__":

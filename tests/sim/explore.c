@@ -80,8 +80,9 @@ static void look_at_atomics(struct life *life, const struct model *crashed)
 		const uint8_t *data;
 		const char *wrong;
 
-		if (!life->handles[atomic->volume])
-			continue;
+		if (!life->handles[atomic->volume] || life->model->volumes[atomic->volume].uid !=
+							  crashed->volumes[atomic->volume].uid)
+			continue; /* gone, or rolled back */
 		data = life_read(life, atomic->volume, atomic->offset, atomic->length);
 		wrong = data ? model_atomic_check(crashed, atomic, data) : NULL;
 		if (wrong)
@@ -215,6 +216,7 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 	for (;;) {
 		bool more = life->operations < operations && !enough(explorer);
 		uint64_t fua = sim_fua_count(life->sim);
+		unsigned deletions = life->deletions;
 
 		if (!more && life_quiet(life))
 			break;
@@ -228,6 +230,8 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 		if (ios_between && sim_fua_count(life->sim) != fua && rng_one_in(&life->rng, 6))
 			/* a root has just become durable: now or soon is an interesting moment */
 			next = sim_io_count(life->sim) + rng_below(&life->rng, 16);
+		if (ios_between && life->profile->after_deletions && life->deletions != deletions)
+			next = sim_io_count(life->sim) + rng_range(&life->rng, 10, 60);
 		if (ios_between && life->profile->calm && life->calm_step == CALM_REST &&
 		    rng_one_in(&life->rng, 60))
 			next = 0;
@@ -277,6 +281,7 @@ static uint64_t newest_generation(struct sim *sim, const struct profile *profile
 static void look_at_rewound(struct explorer *explorer, struct life *life)
 {
 	life->pool = life->call.pool;
+	life->rewound = true;
 	if (life_volumes_fit(life)) {
 		life_match_volumes(life);
 		look(life, NULL, rng_one_in(&life->rng, 4));
@@ -481,6 +486,7 @@ static void disks_create(const struct profile *profile, struct sim *sim)
 		sim_disk_set_cache(sim, device_paths[i], profile->volatile_cache);
 	}
 	sim_set_slow_fua(sim, profile->slow_fua);
+	sim_set_slow_writes(sim, profile->slow_writes);
 }
 
 static void start_delete(struct life *life)
@@ -495,16 +501,19 @@ static void reclaim(struct explorer *explorer, struct life *life)
 
 	if (life->profile->subject->only_data)
 		return;
-	life_snapshots_delete(life);
-	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
-		if (!life->handles[i])
+	for (unsigned i = 0; i < 2 * MODEL_VOLUMES * MODEL_VOLUMES; i++) {
+		unsigned volume = i % MODEL_VOLUMES;
+
+		if (volume == 0) /* what a clone stands on goes after it */
+			life_snapshots_delete(life);
+		if (!life->handles[volume] || life_has_snapshots(life, volume))
 			continue;
-		life->manage_volume = (int)i;
+		life->manage_volume = (int)volume;
 		life_call(life, start_delete);
 		if (life_wait(life, "volume_delete") != 0)
 			violation("volume_delete: %s", life->call.err.text);
-		life->handles[i] = NULL;
-		model_volume_deleted(life->model, i, 0);
+		life->handles[volume] = NULL;
+		model_volume_deleted(life->model, volume, 0);
 	}
 	life->manage_volume = -1;
 	pool_get_info(life->pool, &info);

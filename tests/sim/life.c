@@ -28,6 +28,38 @@ void violation(const char *format, ...)
 
 /* Profiles */
 
+/* Snapshots at the edges: with an older root, and beside writes that have no record. */
+static void draw_snapshot_case(struct profile *profile, struct rng *rng)
+{
+	unsigned kind = (unsigned)rng_below(rng, 12);
+
+	if (kind > 1)
+		return;
+	profile->volumes = 1;
+	profile->volume_size = 2 << 20;
+	profile->size_class = 0;
+	profile->clients = (unsigned)rng_range(rng, 4, 8);
+	profile->manage = profile->checkpoints = profile->scrubs = profile->discards = 0;
+	profile->atomic = profile->reads = profile->slow_fua = profile->family = 0;
+	profile->snapshots = 400;
+	profile->hot = 950;
+	profile->hot_bytes = 65536;
+	profile->turns = false;
+	profile->operations = 1500;
+	profile->ios_between = 60;
+	if (kind == 0) { /* what a deleted one had is overwritten before the next root */
+		profile->checksum = VOLUME_CHECKSUM_STANDARD;
+		profile->rewinds = 2;
+		profile->after_deletions = true;
+		profile->volume_size = 1 << 20;
+		profile->snapshots = 40;
+		profile->hot = 0;
+	} else { /* overwrites without records that take longer than a checkpoint */
+		profile->checksum = VOLUME_CHECKSUM_OFF;
+		profile->slow_writes = 40;
+	}
+}
+
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
 {
 	struct rng rng = {rng_mix(seed ^ 0x70726f66)};
@@ -134,6 +166,11 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x736e6170); /* no other draw depends on it */
 	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 3))
 		profile->snapshots = (unsigned)rng_range(&rng, 4, 60);
+	rng.state = rng_mix(seed ^ 0x66616d69);
+	if (profile->snapshots && rng_one_in(&rng, 2))
+		profile->family = 500;
+	if (!subject->only_data && !profile->calm && !profile->full)
+		draw_snapshot_case(profile, &rng);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -299,7 +336,7 @@ static void volume_found(struct life *life, struct volume *volume)
 		model_volume_created(life->model, (unsigned)index, volume->identity.uuid, 0);
 	else if (known->state == MODEL_DELETING)
 		model_volume_deleted(life->model, (unsigned)index, -EIO);
-	if (known->new_size != known->size)
+	if (known->new_size != known->size && !known->rolling)
 		model_volume_resized(life->model, (unsigned)index,
 				     volume_size(volume) == known->new_size ? 0 : -EIO);
 	if (known->new_name[0])
@@ -345,6 +382,7 @@ void life_match_volumes(struct life *life)
 		else
 			model_volume_deleted(life->model, i, 0);
 	}
+	life_family_match(life);
 	life_snapshots_match(life);
 }
 
@@ -375,7 +413,7 @@ static bool takes_space(const struct life *life, const struct client *client)
 
 	return request->op == VOLUME_WRITE ||
 	       (request->op == VOLUME_DISCARD && edges % VOLUME_SLOT != 0 &&
-		life_had_snapshots(life, client->volume));
+		life->model->volumes[client->volume].shares);
 }
 
 static void client_failed(struct client *client, int result)
@@ -749,18 +787,16 @@ static void start_manage(struct life *life)
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
 		break;
-	case MANAGE_SNAPSHOT:
-	case MANAGE_SNAPSHOT_DELETE:
-		life_snapshot_start(life);
-		break;
 	case MANAGE_SCRUB: /* may run already, also since before the crash */
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
 		call_done(&life->call, 0);
 		break;
+	default:
+		life_snapshot_start(life);
 	}
 }
 
-static void manage_name(struct life *life)
+void life_manage_name(struct life *life)
 {
 	bool taken;
 
@@ -784,7 +820,7 @@ static uint64_t draw_size(struct life *life)
 	return rng_range(&life->rng, (1 << 20) / 4096, most / 4096) * 4096;
 }
 
-static unsigned volumes_here(const struct life *life)
+unsigned life_volumes_here(const struct life *life)
 {
 	unsigned count = 0;
 
@@ -795,7 +831,7 @@ static unsigned volumes_here(const struct life *life)
 
 static void manage_create(struct life *life)
 {
-	manage_name(life);
+	life_manage_name(life);
 	life->manage_size = draw_size(life);
 	life->manage_volume =
 	    model_volume_create(life->model, life->manage_name, life->manage_size);
@@ -809,14 +845,14 @@ static void manage_resize(struct life *life, struct model_volume *volume)
 
 static void manage_rename(struct life *life, struct model_volume *volume)
 {
-	manage_name(life);
+	life_manage_name(life);
 	memcpy(volume->new_name, life->manage_name, sizeof(volume->new_name));
 }
 
 /* Decide on something to manage; it is sent when its volume is quiet. */
 static void manage_plan(struct life *life)
 {
-	unsigned count = volumes_here(life);
+	unsigned count = life_volumes_here(life);
 	int volume = choose_volume(life);
 
 	life->manage_sent = false;
@@ -855,6 +891,8 @@ static void manage_send(struct life *life)
 		manage_resize(life, volume);
 	else if (life->manage == MANAGE_RENAME)
 		manage_rename(life, volume);
+	else if (life->manage == MANAGE_ROLLBACK)
+		life_rollback_begin(life);
 	life->manage_sent = true;
 	life_call(life, start_manage);
 }
@@ -919,18 +957,20 @@ static void manage_work(struct life *life, bool more)
 	} else if (idle && more && life->profile->snapshots &&
 		   rng_below(&life->rng, 4000) < life->profile->snapshots &&
 		   life_snapshot_plan(life)) {
-		life->manage_sent = true;
-		life_call(life, start_manage);
+		life->manage_sent = life->manage != MANAGE_ROLLBACK; /* that one waits */
+		if (life->manage_sent)
+			life_call(life, start_manage);
 	} else if (idle && more &&
-		   (volumes_here(life) == 0 ||
+		   (life_volumes_here(life) == 0 ||
 		    rng_below(&life->rng, 4000) < life->profile->manage ||
-		    (volumes_here(life) < life->profile->volumes && rng_one_in(&life->rng, 20))))
+		    (life_volumes_here(life) < life->profile->volumes &&
+		     rng_one_in(&life->rng, 20))))
 		manage_plan(life);
 }
 
 void life_work(struct life *life, bool more)
 {
-	manage_work(life, more && !(life->single && volumes_here(life)));
+	manage_work(life, more && !(life->single && life_volumes_here(life)));
 	for (unsigned i = 0; i < (life->single ? 1 : life->profile->clients) && more; i++) {
 		if (!life->clients[i].busy && rng_one_in(&life->rng, 3))
 			client_work(&life->clients[i]);

@@ -51,6 +51,9 @@ struct profile {
 			    * written again: what the older root knows only from the journal */
 	unsigned rewinds;  /* one in so many crash states also loses its newest root */
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
+	unsigned slow_writes; /* likewise, of all writes */
+	bool after_deletions; /* crashes come some writes after the oldest snapshot is deleted */
+	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
@@ -80,8 +83,11 @@ enum manage {
 	MANAGE_RENAME,
 	MANAGE_CHECKPOINT,
 	MANAGE_SCRUB,
-	MANAGE_SNAPSHOT,
-	MANAGE_SNAPSHOT_DELETE
+	MANAGE_SNAPSHOT, /* from here on: life_snapshot.c */
+	MANAGE_SNAPSHOT_DELETE,
+	MANAGE_CLONE,
+	MANAGE_ROLLBACK,
+	MANAGE_PROMOTE
 };
 
 struct life {
@@ -107,6 +113,11 @@ struct life {
 	unsigned snapshot;              /* being made or deleted */
 	struct volume *snapshot_handle; /* of the call, while it lasts */
 	int snapshot_token;
+	unsigned rollback_to;
+	struct volume_diff diff;
+	unsigned deletions; /* of snapshots */
+	bool unsettled;     /* a change has failed, and may yet be there after the next open */
+	bool rewound;       /* open with an older root */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
@@ -148,7 +159,12 @@ void life_snapshots_match(struct life *life);
 bool life_snapshots_fit(struct life *life);
 void life_snapshots_look(struct life *life, bool all);
 bool life_has_snapshots(const struct life *life, unsigned volume);
-bool life_had_snapshots(const struct life *life, unsigned volume); /* or has */
+/* life_family_match: before life_snapshots_match(): clones, promotions and rollbacks that a crash
+ * came into. */
+void life_family_match(struct life *life);
+void life_rollback_begin(struct life *life); /* its volume is quiet */
+unsigned life_volumes_here(const struct life *life);
+void life_manage_name(struct life *life);
 bool life_snapshot_plan(struct life *life);
 void life_snapshot_start(struct life *life);
 void life_snapshot_ended(struct life *life);

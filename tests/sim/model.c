@@ -57,6 +57,12 @@ struct model *model_create(void)
 	return model;
 }
 
+static void image_unref(struct model_image *image)
+{
+	if (image && --image->refs == 0)
+		free(image);
+}
+
 void model_destroy(struct model *model)
 {
 	if (!model)
@@ -64,7 +70,7 @@ void model_destroy(struct model *model)
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
 		free(model->volumes[i].heads);
 	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
-		free(model->snapshots[i].crc);
+		image_unref(model->snapshots[i].image);
 	free(model->ops);
 	free(model->nodes);
 	free(model->atomics);
@@ -85,16 +91,8 @@ static void copy_snapshots(struct model *to, const struct model *from)
 {
 	memcpy(to->snapshots, from->snapshots, sizeof(to->snapshots));
 	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
-		if (from->snapshots[i].crc)
-			to->snapshots[i].crc =
-			    copy_of(from->snapshots[i].crc,
-				    from->snapshots[i].size / 4096 * sizeof(uint32_t));
-}
-
-void model_snapshot_gone(struct model_snapshot *snapshot)
-{
-	free(snapshot->crc);
-	*snapshot = (struct model_snapshot){0};
+		if (from->snapshots[i].image)
+			to->snapshots[i].image->refs++;
 }
 
 struct model *model_copy(const struct model *model)
@@ -428,6 +426,14 @@ static bool sector_zero(const struct sector *sector)
 	return any == 0;
 }
 
+static bool is_kin(const struct model_volume *volume, uint32_t uid)
+{
+	for (unsigned i = 0; i < volume->kin_count; i++)
+		if (volume->kin[i] == uid)
+			return true;
+	return uid == volume->uid;
+}
+
 /* What is in @sector: ret_op 0 = zeros. NULL, or why no write of this volume made it. */
 static const char *sector_identify(const struct model_volume *volume, const struct sector *sector,
 				   uint64_t lba, uint32_t *ret_op)
@@ -443,7 +449,7 @@ static const char *sector_identify(const struct model_volume *volume, const stru
 		return complaint("sector %llu holds bytes nobody wrote (%016llx %016llx ...)",
 				 (unsigned long long)lba, (unsigned long long)sector->op_uid,
 				 (unsigned long long)sector->lba);
-	if (sector->op_uid >> 32 != volume->uid)
+	if (!is_kin(volume, (uint32_t)(sector->op_uid >> 32)))
 		return complaint("sector %llu holds another volume's data (uid %u lba %llu)",
 				 (unsigned long long)lba, (unsigned)(sector->op_uid >> 32),
 				 (unsigned long long)sector->lba);
@@ -583,6 +589,198 @@ const char *model_read_identify(const struct model *model, unsigned volume, uint
 	return NULL;
 }
 
+/* Snapshots */
+
+struct model_image *model_image_new(uint64_t size)
+{
+	uint64_t sectors = size / SECTOR;
+	struct model_image *image = calloc(1, sizeof(*image) + sectors * sizeof(*image->op));
+
+	assert(image);
+	image->refs = 1;
+	image->sectors = sectors;
+	return image;
+}
+
+void model_snapshot_made(struct model *model, unsigned snapshot)
+{
+	struct model_snapshot *made = &model->snapshots[snapshot];
+	struct model_volume *volume = &model->volumes[made->volume];
+
+	made->state = MODEL_HERE;
+	if (made->aside)
+		return;
+	made->parent = volume->parent;
+	volume->parent = (int)snapshot + 1;
+}
+
+void model_snapshot_gone(struct model *model, unsigned snapshot)
+{
+	struct model_snapshot *gone = &model->snapshots[snapshot];
+
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+		if (model->volumes[i].parent == (int)snapshot + 1)
+			model->volumes[i].parent = gone->parent;
+	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
+		if (model->snapshots[i].parent == (int)snapshot + 1)
+			model->snapshots[i].parent = gone->parent;
+	gone->state = MODEL_GONE;
+	gone->parent = 0;
+	if (!gone->captured)
+		model_snapshot_forget(model, snapshot);
+}
+
+void model_snapshot_forget(struct model *model, unsigned snapshot)
+{
+	image_unref(model->snapshots[snapshot].image);
+	model->snapshots[snapshot] = (struct model_snapshot){0};
+}
+
+bool model_snapshot_has_clones(const struct model *model, unsigned snapshot)
+{
+	const struct model_snapshot *of = &model->snapshots[snapshot];
+
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+		if (model->volumes[i].state != MODEL_GONE && i != of->volume &&
+		    model->volumes[i].parent == (int)snapshot + 1)
+			return true;
+	for (unsigned i = 0; i < MODEL_SNAPSHOTS; i++)
+		if (model->snapshots[i].state != MODEL_GONE &&
+		    model->snapshots[i].volume != of->volume &&
+		    model->snapshots[i].parent == (int)snapshot + 1)
+			return true;
+	return false;
+}
+
+const char *model_snapshot_check(const struct model *model, unsigned snapshot, uint64_t offset,
+				 const void *data, uint64_t length)
+{
+	const struct model_snapshot *of = &model->snapshots[snapshot];
+	const struct sector *sectors = data;
+
+	for (uint64_t i = 0; i < length / SECTOR; i++) {
+		uint64_t lba = offset / SECTOR + i;
+		uint32_t op = of->image->op[lba];
+		struct sector wanted;
+
+		if (op && sectors[i].lba == lba && (uint32_t)sectors[i].op_uid == op) {
+			sector_make(&wanted, (uint32_t)(sectors[i].op_uid >> 32), op, lba);
+			if (memcmp(&wanted, &sectors[i], SECTOR) == 0)
+				continue;
+		} else if (!op && sector_zero(&sectors[i])) {
+			continue;
+		}
+		return complaint("sector %llu of snapshot %s was write %u when it was made and is "
+				 "%s (uid %u, write %u, sector %llu)",
+				 (unsigned long long)lba, of->name, op,
+				 sector_zero(&sectors[i]) ? "zeros" : "something else",
+				 (unsigned)(sectors[i].op_uid >> 32), (uint32_t)sectors[i].op_uid,
+				 (unsigned long long)sectors[i].lba);
+	}
+	return NULL;
+}
+
+bool model_snapshot_note(struct model *model, unsigned snapshot, uint64_t offset, const void *data,
+			 uint64_t length)
+{
+	struct model_snapshot *of = &model->snapshots[snapshot];
+	const struct sector *sectors = data;
+	bool known = true;
+
+	for (uint64_t i = 0; i < length / SECTOR; i++)
+		known &=
+		    sector_identify(&model->volumes[of->volume], &sectors[i], offset / SECTOR + i,
+				    &of->image->op[offset / SECTOR + i]) == NULL;
+	return known;
+}
+
+static void add_kin(struct model_volume *volume, uint32_t uid)
+{
+	if (is_kin(volume, uid))
+		return;
+	assert(volume->kin_count < MODEL_KIN);
+	volume->kin[volume->kin_count++] = uid;
+}
+
+bool model_has_kin_room(const struct model *model, unsigned snapshot, int volume)
+{
+	const struct model_volume *of = &model->volumes[model->snapshots[snapshot].volume];
+	unsigned count = of->kin_count + 1;
+
+	if (volume >= 0)
+		count += model->volumes[volume].kin_count + 1;
+	return count < MODEL_KIN;
+}
+
+/* Every sector is what the snapshot says, and nothing else. */
+static void take_image(struct model *model, struct model_volume *volume,
+		       const struct model_image *image)
+{
+	for (uint64_t i = 0; i < volume->sectors; i++) {
+		uint32_t op = i < image->sectors ? image->op[i] : 0;
+
+		while (volume->heads[i]) {
+			uint32_t index = volume->heads[i];
+
+			volume->heads[i] = model->nodes[index].next;
+			node_free(model, index);
+		}
+		if (op)
+			history_add(model, &volume->heads[i],
+				    (struct model_node){.op = op, .alternative = true});
+	}
+}
+
+void model_volume_cloned(struct model *model, unsigned volume, unsigned snapshot)
+{
+	const struct model_snapshot *from = &model->snapshots[snapshot];
+	const struct model_volume *of = &model->volumes[from->volume];
+	struct model_volume *clone = &model->volumes[volume];
+
+	add_kin(clone, of->uid);
+	for (unsigned i = 0; i < of->kin_count; i++)
+		add_kin(clone, of->kin[i]);
+	clone->parent = (int)snapshot + 1;
+	clone->shares = true;
+	take_image(model, clone, from->image);
+}
+
+/* With a number of its own, so that writes of before are not its any more. */
+void model_volume_rolled(struct model *model, unsigned volume)
+{
+	struct model_volume *rolled = &model->volumes[volume];
+	const struct model_snapshot *to = &model->snapshots[rolled->rolling - 1];
+
+	rolled->parent = rolled->rolling;
+	rolled->rolling = 0;
+	assert(rolled->kin_count < MODEL_KIN);
+	rolled->kin[rolled->kin_count++] = rolled->uid;
+	rolled->uid = model->next_uid++;
+	rolled->size = rolled->new_size = to->size;
+	volume_grow(rolled, rolled->size);
+	take_image(model, rolled, to->image);
+}
+
+int model_origin(const struct model *model, unsigned volume)
+{
+	int at = model->volumes[volume].parent;
+
+	while (at && model->snapshots[at - 1].volume == volume)
+		at = model->snapshots[at - 1].parent;
+	return at - 1;
+}
+
+void model_promoted(struct model *model, unsigned volume)
+{
+	int at = model_origin(model, volume) + 1;
+	unsigned of = at ? model->snapshots[at - 1].volume : 0;
+
+	for (; at; at = model->snapshots[at - 1].parent)
+		if (model->snapshots[at - 1].volume == of)
+			model->snapshots[at - 1].volume = volume;
+	model->promoting = 0;
+}
+
 /* Crashes */
 
 static void history_crash(const struct model *model, uint32_t head, struct model *after,
@@ -652,6 +850,7 @@ struct model *model_crash(const struct model *model)
 		}
 	}
 	copy_snapshots(after, model);
+	after->promoting = model->promoting;
 	atomics_crash(model, after);
 	return after;
 }

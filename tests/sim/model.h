@@ -31,9 +31,18 @@ enum model_volume_state {
 	MODEL_DELETING, /* may be there after a crash, then whole */
 };
 
+/* Whose sectors a volume may hold besides its own: what it was cloned from, or was before it was
+ * rolled back. */
+#define MODEL_KIN 12u
+
 struct model_volume {
 	enum model_volume_state state;
 	uint32_t uid; /* carried by its sectors; never used again */
+	uint32_t kin[MODEL_KIN];
+	unsigned kin_count;
+	int parent;  /* the snapshot it stands on, + 1 */
+	int rolling; /* a rollback under way: to this snapshot, + 1 */
+	bool shares; /* a snapshot holds, or has held, some of its slots */
 	char name[MODEL_NAME_MAX], new_name[MODEL_NAME_MAX]; /* new_name: a rename under way */
 	uint8_t uuid[16];
 	uint64_t size, new_size; /* new_size != size: a resize under way */
@@ -41,15 +50,25 @@ struct model_volume {
 	uint64_t sectors;        /* room in heads */
 };
 
-/* A snapshot: what it held when it was made, by slot. */
+/* A snapshot: what it held when it was made, the number of each sector's write (0: zeros). Never
+ * changed once it is captured, and shared by all copies of the model. */
+struct model_image {
+	unsigned refs;
+	uint64_t sectors;
+	uint32_t op[];
+};
+
+/* One that is gone keeps its image for a while: an older root may have it yet. */
 #define MODEL_SNAPSHOTS 6
 struct model_snapshot {
 	enum model_volume_state state;
-	unsigned volume;
-	char name[8];
+	unsigned volume; /* it is listed with */
+	int parent;      /* the snapshot it stands on, + 1 */
+	char name[16];
 	uint64_t size;
-	uint32_t *crc;
-	bool captured; /* crc is known */
+	struct model_image *image;
+	bool captured; /* image is known */
+	bool aside;    /* what a rollback kept: its volume does not stand on it */
 };
 
 /* An atomic write that was not durable at the crash. */
@@ -62,6 +81,7 @@ struct model_atomic {
 struct model {
 	struct model_volume volumes[MODEL_VOLUMES];
 	struct model_snapshot snapshots[MODEL_SNAPSHOTS];
+	int promoting; /* the clone that is being promoted, + 1 */
 	uint64_t clock;
 	uint32_t next_uid;
 	struct model_op *ops; /* numbers first_op .. first_op + op_count - 1 */
@@ -87,7 +107,28 @@ void model_volume_created(struct model *model, unsigned volume, const uint8_t uu
 void model_volume_deleted(struct model *model, unsigned volume, int result);
 void model_volume_resized(struct model *model, unsigned volume, int result);
 void model_volume_renamed(struct model *model, unsigned volume, int result);
-void model_snapshot_gone(struct model_snapshot *snapshot);
+
+/* Snapshots, by index. made: it stands where its volume stood, and the volume on it. gone: whoever
+ * stood on it stands on what it stood on; the image stays (forget: it goes, too). */
+struct model_image *model_image_new(uint64_t size);
+void model_snapshot_made(struct model *model, unsigned snapshot);
+void model_snapshot_gone(struct model *model, unsigned snapshot);
+void model_snapshot_forget(struct model *model, unsigned snapshot);
+bool model_snapshot_has_clones(const struct model *model, unsigned snapshot);
+/* NULL, or what @data, read from the snapshot, should not be. */
+const char *model_snapshot_check(const struct model *model, unsigned snapshot, uint64_t offset,
+				 const void *data, uint64_t length);
+/* Note what @data, read from a new snapshot, says. False: bytes that no write made. */
+bool model_snapshot_note(struct model *model, unsigned snapshot, uint64_t offset, const void *data,
+			 uint64_t length);
+/* A new volume, or one that was rolled back, holds what the snapshot does. */
+bool model_has_kin_room(const struct model *model, unsigned snapshot, int volume);
+void model_volume_cloned(struct model *model, unsigned volume, unsigned snapshot);
+void model_volume_rolled(struct model *model, unsigned volume);
+/* The snapshot a clone stands on past its own, -1: it is none. promoted: that one and all it stands
+ * on of the same volume are the clone's. */
+int model_origin(const struct model *model, unsigned volume);
+void model_promoted(struct model *model, unsigned volume);
 
 /* Writes; @zero = a discard. begin() at submission, done() at acknowledgement. */
 enum model_write_flags { MODEL_FUA = 1, MODEL_ATOMIC = 2, MODEL_ZERO = 4 };

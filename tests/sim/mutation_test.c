@@ -29,7 +29,7 @@ static const struct {
     {"checkpoint_waits_for_data", 10}, {"superblock_fua", 5},
     {"replay_reverts_whole_group", 5}, {"shared_is_redirected", 5},
     {"shared_is_not_freed", 5},        {"shared_node_is_kept", 5},
-    {"retired_until_next_root", 32},
+    {"retired_until_next_root", 32},   {"snapshot_waits_for_unsummed", 14},
 };
 
 static struct campaign campaign_of(const char *options, unsigned seconds)

@@ -39,8 +39,66 @@ static bool handed_over(struct replica_life *life)
 static bool became_standby(struct replica_life *life)
 {
 	return life->nodes[primary_now].boot &&
-	       life->nodes[primary_now].boot->group.role == GROUP_STANDBY &&
-	       !life->nodes[primary_now].boot->session;
+	       life->nodes[primary_now].boot->group.role == GROUP_STANDBY;
+}
+
+static void fill_up(struct replica_life *life, unsigned node)
+{
+	struct replica_volume *volume =
+	    rng_one_in(&life->rng, 2)
+		? life->nodes[node].staging
+		: life->nodes[node].members[rng_below(&life->rng, LIFE_MEMBERS)];
+
+	volume->full_after = volume->submitted + 1 + rng_below(&life->rng, 20);
+}
+
+static void make_room(struct replica_life *life)
+{
+	for (unsigned n = 0; n < 2; n++) {
+		life->nodes[n].staging->full_after = 0;
+		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+			life->nodes[n].members[i]->full_after = 0;
+	}
+}
+
+/* A catch-up has sent all there is, and is not acknowledged. */
+static bool all_carried(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[primary_now].boot;
+
+	return boot && boot->group.acked && boot->group.members[0].sent.count > 0 &&
+	       recorder_idle(boot->group.recorder);
+}
+
+static bool no_session(struct replica_life *life)
+{
+	return !life->nodes[primary_now].boot->session;
+}
+
+/* The primary stops in order, in the midst of a catch-up or not, and comes again. What it then
+ * believes to be sealed is not sent any more. */
+static void stop_in_order(struct replica_life *life)
+{
+	struct node *node = &life->nodes[primary_now];
+
+	if (life->era >= 8)
+		return;
+	replica_life_quiet(life);
+	if (rng_one_in(&life->rng, 2)) { /* as after a log that ran over */
+		life->connected = false;
+		replica_life_cut(life);
+		(void)replica_life_until(life, no_session, 30000);
+		recorder_fall_back(node->boot->group.recorder);
+		life->connected = true;
+		(void)replica_life_until(life, all_carried, 3000);
+	} else {
+		replica_life_run(life, (unsigned)rng_below(&life->rng, 1200));
+	}
+	if (life->complaint[0])
+		return;
+	node_stop(node);
+	node_boot(node);
+	replica_life_write(life, primary_now);
 }
 
 static void bad_luck(struct replica_life *life)
@@ -48,7 +106,7 @@ static void bad_luck(struct replica_life *life)
 	struct rng *rng = &life->rng;
 	unsigned standby = 1 - primary_now;
 
-	switch (rng_below(rng, 8)) {
+	switch (rng_below(rng, 11)) {
 	case 0:
 		replica_life_cut(life);
 		break;
@@ -83,6 +141,15 @@ static void bad_luck(struct replica_life *life)
 	case 6:
 		life->nodes[standby].staging->slow = rng_below(rng, 12);
 		break;
+	case 7:
+		stop_in_order(life);
+		break;
+	case 8:
+		fill_up(life, standby);
+		break;
+	case 9:
+		replica_life_grow(life, primary_now, MEMBER_SIZE);
+		break;
 	default:
 		break;
 	}
@@ -91,6 +158,7 @@ static void bad_luck(struct replica_life *life)
 /* The standby's own bad day on the way to its promotion. */
 static void promote(struct replica_life *life, unsigned node)
 {
+	make_room(life);
 	if (rng_one_in(&life->rng, 2)) {
 		node_crash(&life->nodes[node]);
 		replica_life_run(life, 10);
@@ -102,13 +170,22 @@ static void promote(struct replica_life *life, unsigned node)
 		replica_life_check_promoted(life, node);
 }
 
+static bool applying(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[1 - primary_now].boot;
+
+	return boot && boot->group.staging_good &&
+	       boot->group.staging.sealed > boot->group.staging.applied;
+}
+
 /* The old primary comes back, finds out, gives in, and is filled up. */
 static void fail_back(struct replica_life *life)
 {
 	unsigned old = primary_now;
 
 	primary_now = 1 - old;
-	replica_life_write(life, primary_now);
+	if (rng_one_in(&life->rng, 2)) /* else much of the old one's image is as good as new */
+		replica_life_write(life, primary_now);
 	if (!life->nodes[old].boot) /* its time as primary is over, whatever it believes */
 		node_boot(&life->nodes[old]);
 	life->connected = true;
@@ -116,15 +193,24 @@ static void fail_back(struct replica_life *life)
 	if (life->nodes[old].boot->group.role != GROUP_STANDBY &&
 	    replica_life_demote(life, old) < 0)
 		replica_life_complain(life, "the old primary can not be demoted");
+	if (rng_one_in(&life->rng, 2)) { /* what it was demoted with has to last */
+		(void)replica_life_until(life, applying, 30000);
+		replica_life_run(life, (unsigned)rng_below(&life->rng, 60));
+		node_crash(&life->nodes[old]);
+		node_boot(&life->nodes[old]);
+	}
 	replica_life_run(life, 500 + (unsigned)rng_below(&life->rng, 1500));
 	if (rng_one_in(&life->rng, 3))
 		bad_luck(life);
+	if (rng_one_in(&life->rng, 3)) /* perhaps the old one had already */
+		replica_life_grow(life, primary_now, MEMBER_SIZE);
 }
 
 static void settle(struct replica_life *life)
 {
 	life->connected = true;
 	life->nodes[0].staging->slow = life->nodes[1].staging->slow = 0;
+	make_room(life);
 	replica_life_quiet(life);
 	if (!replica_life_until(life, all_sealed, 60000))
 		replica_life_complain(life, "the standby does not catch up");
@@ -134,24 +220,37 @@ static void settle(struct replica_life *life)
 
 static void hand_over(struct replica_life *life)
 {
-	struct group *group = &life->nodes[primary_now].boot->group;
+	unsigned old = primary_now;
 
 	replica_life_write(life, primary_now);
 	replica_life_run(life, 200);
-	group->switching = true;
-	channel_wake(&life->nodes[primary_now].boot->channel);
+	/* Too little time: its guests go on as if nothing had been asked. */
+	if (rng_one_in(&life->rng, 2) &&
+	    replica_life_switchover(life, old, rng_below(&life->rng, 20000000)) < 0 &&
+	    life->nodes[old].boot->group.role == GROUP_PRIMARY) {
+		replica_life_quiet(life);
+		replica_life_write(life, old);
+		replica_life_run(life, 200);
+	}
+	if (life->nodes[old].boot->group.role == GROUP_PRIMARY &&
+	    replica_life_switchover(life, old, 60000000000ull) < 0 &&
+	    life->nodes[old].boot->group.role == GROUP_PRIMARY)
+		return;
+	life->writing = false;
 	if (!replica_life_until(life, handed_over, 30000)) {
-		if (group->switching)
-			replica_life_complain(life, "a planned switchover does not end");
+		replica_life_complain(life, "nobody has what was handed over");
 		return;
 	}
-	life->writing = false;
 	if (!replica_life_until(life, became_standby, 30000))
 		replica_life_complain(life, "who handed over is no standby");
 	life->floor_ns = loop_wall(life->loop); /* no loss: whatever was acknowledged */
 	replica_life_quiet(life);
 	replica_life_check_promoted(life, 1 - primary_now);
 	primary_now = 1 - primary_now;
+	if (rng_one_in(&life->rng, 2)) { /* what was handed over is durable here too */
+		node_crash(&life->nodes[old]);
+		node_boot(&life->nodes[old]);
+	}
 	replica_life_write(life, primary_now);
 	replica_life_run(life, 300);
 	settle(life);
@@ -165,6 +264,10 @@ static void run(struct replica_life *life)
 	if (rng_one_in(&life->rng, 3))
 		life->log_bytes = RECORDER_SEGMENT; /* falls behind all the time */
 	life->writer_node = 0;
+	if (rng_one_in(&life->rng, 3)) {
+		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+			life->nodes[0].members[i]->volume.size_bytes = MEMBER_SIZE / 2;
+	}
 	node_boot(&life->nodes[0]);
 	node_boot(&life->nodes[1]);
 	replica_life_write(life, 0);
@@ -172,9 +275,18 @@ static void run(struct replica_life *life)
 	life->connected = true;
 	if (rng_one_in(&life->rng, 4))
 		bad_luck(life); /* while it is seeded */
+	replica_life_run(life, 300);
+	make_room(life);
 	if (!replica_life_until(life, standby_sealed, 60000)) {
 		replica_life_complain(life, "the seed does not end");
 		return;
+	}
+	if (rng_one_in(&life->rng, 6)) {
+		replica_life_regroup(life, 0);
+		if (!replica_life_until(life, standby_sealed, 60000)) {
+			replica_life_complain(life, "the second seed does not end");
+			return;
+		}
 	}
 	while (rounds-- > 0 && !life->complaint[0]) {
 		replica_life_run(life, (unsigned)rng_below(&life->rng, 700));
@@ -185,6 +297,11 @@ static void run(struct replica_life *life)
 		if (!life->complaint[0] && rng_one_in(&life->rng, 2))
 			hand_over(life);
 		return;
+	}
+	if (rng_one_in(&life->rng, 3)) { /* all is sealed there, and not all is flushed here */
+		make_room(life);
+		replica_life_quiet(life);
+		(void)replica_life_until(life, all_sealed, 60000);
 	}
 	life->connected = false;
 	life->writing = false;

@@ -37,10 +37,26 @@ static int host_save(struct group *group)
 	return 0;
 }
 
+/* The members' size: all that there is to say of them. */
 static const char *host_definition(struct group *group)
 {
-	(void)group;
-	return "{}";
+	struct node *node = ((struct boot *)group->host_context)->node;
+
+	snprintf(node->definition, sizeof node->definition, "%llu",
+		 (unsigned long long)volume_size(&node->members[0]->volume));
+	return node->definition;
+}
+
+static void grow(struct node *node, uint64_t size)
+{
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		struct volume *volume = &node->members[i]->volume;
+
+		if (volume_size(volume) >= size)
+			continue;
+		__atomic_store_n(&volume->size_bytes, size, __ATOMIC_RELEASE);
+		volume_notify(volume, VOLUME_RESIZED);
+	}
 }
 
 static void attach(struct boot *boot, bool marked)
@@ -58,13 +74,16 @@ static void attach(struct boot *boot, bool marked)
 static int host_define(struct group *group, const char *text, size_t length, struct err *err)
 {
 	struct boot *boot = group->host_context;
+	char size[32];
 
-	(void)text, (void)length;
 	if (boot->dead)
 		return err_set(err, -EIO, "no power");
+	snprintf(size, sizeof size, "%.*s", (int)length, text);
+	grow(boot->node, strtoull(size, NULL, 10));
 	if (!group->staging_volume) {
 		group->role = GROUP_STANDBY;
 		boot->node->defined = true;
+		group->used = boot->node->used;
 		attach(boot, false);
 		return host_save(group);
 	}
@@ -207,11 +226,16 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	life->floor_ns = 0;
 }
 
+/* A standby may be larger than its primary; never the primary's part of it. */
 bool replica_life_same(struct replica_life *life)
 {
+	uint64_t size = volume_size(&life->nodes[0].members[0]->volume),
+		 other = volume_size(&life->nodes[1].members[0]->volume);
+
+	size = size < other ? size : other;
 	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
 		if (memcmp(life->nodes[0].members[i]->live, life->nodes[1].members[i]->live,
-			   MEMBER_SIZE) != 0)
+			   size) != 0)
 			return false;
 	}
 	return true;
@@ -442,23 +466,33 @@ void replica_life_cut(struct replica_life *life)
 }
 
 /* ---- power ---- */
+static void set_up(struct boot *boot)
+{
+	struct node *node = boot->node;
+
+	group_init(&boot->group, node->life->loop, &host);
+	boot->group.host_context = boot;
+	boot->group.period_ns = 20000000;
+	boot->group.log_bytes = node->life->log_bytes;
+	memset(boot->group.uuid, node->life->group, 16);
+	memset(boot->group.node, (int)node->index + 1, 16);
+	boot->group.role = node->role;
+	boot->group.lineage = node->lineage;
+}
+
 void node_boot(struct node *node)
 {
 	struct boot *boot = calloc(1, sizeof *boot);
 
 	assert(boot);
 	boot->node = node;
-	group_init(&boot->group, node->life->loop, &host);
-	boot->group.host_context = boot;
-	boot->group.period_ns = 20000000;
-	boot->group.log_bytes = node->life->log_bytes;
-	memset(boot->group.uuid, 0x77, 16);
-	memset(boot->group.node, (int)node->index + 1, 16);
-	boot->group.role = node->role;
-	boot->group.lineage = node->lineage;
+	set_up(boot);
 	boot->group.accept_any = node->accept_any;
+	boot->group.acked = node->clean;
+	boot->group.used = true;
 	if (node->defined)
-		attach(boot, true);
+		attach(boot, node->clean == 0);
+	node->clean = 0;
 	node->boot = boot;
 	if (node->defined && node->role == GROUP_PRIMARY && node->life->writer_node == node->index)
 		era_begin(node->life, node);
@@ -578,6 +612,107 @@ int replica_life_demote(struct replica_life *life, unsigned node)
 	return result;
 }
 
+static int stop(struct boot *boot, struct err *err)
+{
+	(void)err;
+	boot->node->clean = group_stop(&boot->group);
+	return 0;
+}
+
+void node_stop(struct node *node)
+{
+	bool connected = node->life->connected;
+
+	node->life->connected = false;
+	call(node->life, node->index, stop);
+	node_crash(node);
+	node->life->connected = connected;
+}
+
+/* ---- the administrator goes on ---- */
+struct switchover {
+	struct group *group;
+	uint64_t limit_ns;
+	int result;
+	bool done;
+};
+
+static void switchover_main(void *context)
+{
+	struct switchover *switchover = context;
+	struct err err = {0};
+
+	switchover->result = group_switchover(switchover->group, switchover->limit_ns, &err);
+	switchover->done = true;
+}
+
+int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t limit_ns)
+{
+	struct switchover switchover = {.group = &life->nodes[node].boot->group,
+					.limit_ns = limit_ns};
+	unsigned steps = STEPS_MAX;
+
+	if (fiber_start(life->loop, switchover_main, &switchover) < 0)
+		abort();
+	while (!switchover.done && steps-- > 0)
+		one_round(life);
+	if (!switchover.done) {
+		replica_life_complain(life, "a switchover does not end");
+		abort();
+	}
+	return switchover.result;
+}
+
+void replica_life_grow(struct replica_life *life, unsigned primary, uint64_t size)
+{
+	grow(&life->nodes[primary], size);
+}
+
+static void end_session(struct boot *boot)
+{
+	unsigned steps = STEPS_MAX;
+
+	if (boot->session)
+		channel_break(&boot->channel, -ECANCELED, "the group is deleted");
+	while (boot->session && steps-- > 0)
+		one_round(boot->node->life);
+}
+
+static void group_again(struct boot *boot)
+{
+	struct node *node = boot->node;
+	struct replica_life *life = node->life;
+
+	group_retire(&boot->group, &life->retired);
+	volume_unref(&node->staging->volume);
+	node->staging = replica_volume_create(life->loop, &life->rng, "s", STAGING_SIZE);
+	set_up(boot);
+	if (node->defined)
+		attach(boot, true);
+}
+
+void replica_life_regroup(struct replica_life *life, unsigned primary)
+{
+	bool connected = life->connected;
+
+	life->connected = false;
+	for (unsigned n = 0; n < 2; n++)
+		end_session(life->nodes[n].boot);
+	life->group++;
+	for (unsigned n = 0; n < 2; n++) {
+		struct node *node = &life->nodes[n];
+
+		node->role = n == primary ? GROUP_PRIMARY : GROUP_NONE;
+		node->lineage = (struct wire_lineage){.count = n == primary};
+		node->lineage.link[0].uuid[0] = life->group;
+		node->defined = n == primary;
+		node->accept_any = false;
+		node->used = true;
+		group_again(node->boot);
+	}
+	life->connected = connected;
+}
+
 /* ---- begin and end ---- */
 struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
 {
@@ -590,6 +725,7 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
 	life->loop = sim_loop(sim);
 	life->faults.cut_after = UINT64_MAX;
 	life->log_bytes = 4u << 20;
+	life->group = 0x77;
 	for (unsigned n = 0; n < 2; n++) {
 		struct node *node = &life->nodes[n];
 
@@ -628,6 +764,7 @@ void replica_life_destroy(struct replica_life *life)
 		one_round(life);
 	if (life->pipe)
 		replica_pipe_destroy(life->pipe);
+	recorder_destroy_retired(life->retired);
 	for (unsigned i = 0; i < LIFE_WRITERS; i++)
 		free(life->writers[i].data);
 	for (unsigned i = 0; i < sizeof life->begun / sizeof *life->begun; i++)

@@ -39,7 +39,10 @@ struct node {
 	/* what save() has made durable */
 	enum group_role role;
 	struct wire_lineage lineage;
+	uint64_t clean; /* the epoch with which it stopped in order; 0: it did not */
 	bool accept_any, defined;
+	bool used; /* its members are older than its group */
+	char definition[32];
 };
 
 /* A write of a client. Its sectors carry its number; what is zero was discarded or never
@@ -71,6 +74,8 @@ struct replica_life {
 	struct replica_pipe_faults faults;
 	bool connected; /* sessions may begin */
 	uint64_t log_bytes;
+	uint8_t group; /* the group's UUID is made of it */
+	struct recorder *retired;
 	struct writer writers[LIFE_WRITERS];
 	bool writing;
 	unsigned writer_node;
@@ -99,9 +104,19 @@ void replica_life_complain(struct replica_life *life, const char *format, ...)
 void node_boot(struct node *node);
 void node_crash(struct node *node);
 void replica_life_cut(struct replica_life *life);
+/* node_stop: @node's session ends, it remembers whether the standby lacked something, and its power
+ * goes. Nobody may be writing. */
+void node_stop(struct node *node);
+/* The primary's members have @size from now on; the standby's follow. */
+void replica_life_grow(struct replica_life *life, unsigned primary, uint64_t size);
+/* The group is deleted on both nodes while clients write, and another one made of the same
+ * volumes, the standby's as they are. */
+void replica_life_regroup(struct replica_life *life, unsigned primary);
 /* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
 int replica_life_promote(struct replica_life *life, unsigned node);
 int replica_life_demote(struct replica_life *life, unsigned node);
+/* As the daemon does it, within @limit_ns: the session goes on. */
+int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t limit_ns);
 /* The image of @node is what a promotion may give (the first call after one; a new era begins). */
 void replica_life_check_promoted(struct replica_life *life, unsigned node);
 /* Both nodes hold the same bytes. */

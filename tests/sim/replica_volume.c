@@ -21,7 +21,8 @@ struct pending {
 struct dirty {
 	struct list link;
 	uint64_t completed, offset, length;
-	bool zeros; /* no data */
+	bool zeros;   /* no data */
+	bool durable; /* by itself; kept for its place among the others */
 	uint8_t data[];
 };
 
@@ -84,11 +85,9 @@ static void change(struct replica_volume *volume, const struct volume_request *r
 	map(volume, request);
 	dirty->completed = ++volume->submitted;
 	list_push_back(&volume->dirty, &dirty->link);
-	if (request->flags & VOLUME_FUA) {
+	dirty->durable = (request->flags & VOLUME_FUA) != 0;
+	if (dirty->durable)
 		apply(volume->durable, dirty, 0, dirty->length);
-		list_remove(&dirty->link);
-		free(dirty);
-	}
 }
 
 static void flush(struct replica_volume *volume, uint64_t submitted)
@@ -121,6 +120,18 @@ static void extents(struct replica_volume *volume, struct volume_request *reques
 	}
 }
 
+/* What has its place needs no space. */
+static bool mapped_whole(const struct replica_volume *volume, const struct volume_request *request)
+{
+	uint64_t end = request->offset + request->length;
+
+	for (uint64_t at = request->offset; at < end; at += VOLUME_SLOT - at % VOLUME_SLOT) {
+		if (!volume->mapped[at / VOLUME_SLOT])
+			return false;
+	}
+	return true;
+}
+
 static int perform(struct replica_volume *volume, struct pending *pending)
 {
 	struct volume_request *request = pending->request;
@@ -132,7 +143,8 @@ static int perform(struct replica_volume *volume, struct pending *pending)
 		iov_copy(request, volume->live + request->offset, true);
 		return 0;
 	case VOLUME_WRITE:
-		if (volume->full_after && volume->submitted > volume->full_after)
+		if (volume->full_after && volume->submitted > volume->full_after &&
+		    !mapped_whole(volume, request))
 			return -ENOSPC;
 		change(volume, request);
 		return 0;
@@ -230,7 +242,7 @@ struct replica_volume *replica_volume_create(struct loop *loop, struct rng *rng,
 /* What may be of a write after the power was lost: all, nothing, or any of its sectors. */
 static void survive(struct rng *rng, struct replica_volume *after, const struct dirty *dirty)
 {
-	unsigned fate = (unsigned)rng_below(rng, 3);
+	unsigned fate = dirty->durable ? 1 : (unsigned)rng_below(rng, 3);
 
 	for (uint64_t at = 0; at < dirty->length && fate > 0; at += 512) {
 		if (fate == 1 || rng_one_in(rng, 2))
@@ -244,6 +256,7 @@ struct replica_volume *replica_volume_crash(struct replica_volume *volume)
 	struct replica_volume *after =
 	    replica_volume_create(volume->loop, volume->rng, volume->volume.name, volume->size);
 
+	after->volume.size_bytes = volume->volume.size_bytes;
 	for (uint64_t i = 0; i < volume->size / VOLUME_SLOT; i++) {
 		if (volume->touched[i])
 			memcpy(after->durable + i * VOLUME_SLOT, volume->durable + i * VOLUME_SLOT,

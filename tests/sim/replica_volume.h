@@ -18,8 +18,8 @@ struct replica_volume {
 	struct list pending;      /* requests that are under way */
 	struct list dirty;        /* writes that took effect and are not durable */
 	uint64_t submitted, slow; /* slow: times as long, 0 = no */
-	uint64_t full_after;      /* -ENOSPC for writes once so many were done; 0: never */
-	bool dead;                /* its machine lost power: nothing has an effect any more */
+	uint64_t full_after; /* -ENOSPC for writes to new slots once so many were done; 0: never */
+	bool dead;           /* its machine lost power: nothing has an effect any more */
 };
 
 struct replica_volume *replica_volume_create(struct loop *loop, struct rng *rng, const char *name,

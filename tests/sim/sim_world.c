@@ -76,6 +76,7 @@ struct sim {
 	struct rng rng;
 	uint64_t now, events, io_count, fua_count;
 	unsigned slow_fua; /* one in so many FUA writes takes seconds */
+	unsigned slow_writes;
 	struct sim_loop *loops[SIM_LOOPS_MAX];
 	unsigned loop_count, idle_rounds, next_loop;
 	struct device *devices[SIM_DISKS_MAX];
@@ -571,7 +572,9 @@ static void sim_disk_submit(struct loop *loop, struct disk *disk, struct disk_re
 	flight->fault = fault_of(sim, sim->io_count++, request->op);
 	flight->submitted = ++sim->events;
 	flight->due = sim->now + latency(sim, request->op);
-	if (request->flags & DISK_FUA && sim->slow_fua && rng_one_in(&sim->rng, sim->slow_fua))
+	if ((request->flags & DISK_FUA && sim->slow_fua && rng_one_in(&sim->rng, sim->slow_fua)) ||
+	    (request->op == DISK_WRITE && sim->slow_writes &&
+	     rng_one_in(&sim->rng, sim->slow_writes)))
 		flight->due += SLOW_NS;
 	if (request_check(sim, device, request) != 0)
 		flight->fault = SIM_FAULT_EIO;
@@ -824,6 +827,11 @@ void sim_set_slow_fua(struct sim *sim, unsigned one_in)
 	sim->slow_fua = one_in;
 }
 
+void sim_set_slow_writes(struct sim *sim, unsigned one_in)
+{
+	sim->slow_writes = one_in;
+}
+
 unsigned sim_in_flight(const struct sim *sim)
 {
 	return sim->in_flight;
@@ -932,6 +940,7 @@ struct sim *sim_crash(struct sim *sim, const struct sim_plan *plan)
 	assert(plan->count == sim_outstanding(sim));
 	after->now = sim->now + 1000000000;
 	after->slow_fua = sim->slow_fua;
+	after->slow_writes = sim->slow_writes;
 	for (unsigned i = 0; i < sim->device_count; i++) {
 		struct device *device = sim->devices[i], *copy;
 		unsigned count = 0;

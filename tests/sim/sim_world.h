@@ -44,6 +44,7 @@ uint64_t sim_io_count(const struct sim *sim);  /* requests submitted so far */
 uint64_t sim_fua_count(const struct sim *sim); /* FUA writes finished so far */
 /* One in @one_in FUA writes takes seconds (0: none). Inherited by crash states. */
 void sim_set_slow_fua(struct sim *sim, unsigned one_in);
+void sim_set_slow_writes(struct sim *sim, unsigned one_in);
 unsigned sim_in_flight(const struct sim *sim); /* disk requests not handed back */
 struct rng *sim_rng(struct sim *sim);
 

@@ -38,6 +38,20 @@ static void resize(void **state)
 	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x2a09); /* not eaten by the first */
 }
 
+/* Each nexus hears that the data is another, and then of the size if that is too. */
+static void rolled_back(void **state)
+{
+	(void)state;
+	volume_notify(rig.volume, VOLUME_ROLLED_BACK);
+	volume_notify(rig.volume, VOLUME_RESIZED);
+	assert_sense(RUN(rig.a, 0, 0x28, [8] = 1), 6, 0x2800);
+	assert_sense(RUN(rig.a, 0, 0x28, [8] = 1), 6, 0x2a09);
+	assert_good(RUN(rig.a, 0, 0x28, [8] = 1));
+	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x2800);
+	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x2a09);
+	assert_good(RUN(rig.b, 0, 0x00));
+}
+
 static void attention_set_rules(void **state)
 {
 	struct scsi_itl itl = {0};
@@ -529,6 +543,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(unknown_opcode_reports_attention_first,
 					    setup_with_attentions, teardown),
 	    cmocka_unit_test_setup_teardown(resize, setup, teardown),
+	    cmocka_unit_test_setup_teardown(rolled_back, setup, teardown),
 	    cmocka_unit_test(attention_set_rules),
 	    cmocka_unit_test_setup_teardown(map_changes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(masked, setup, teardown),

@@ -49,7 +49,10 @@ export function useResource<T>(path: string | null): Resource<T> {
 		held.users++;
 		void load(path, held);
 		return () => {
-			if (--held.users === 0) setTimeout(() => held.users || entries.delete(key), 30000);
+			if (--held.users === 0) setTimeout(() => {
+				// Another one may have taken its place since.
+				if (!held.users && entries.get(key) === held) entries.delete(key);
+			}, 30000);
 		};
 	}, [key]);
 	return held.state.value as Resource<T>;
@@ -75,7 +78,11 @@ function open() {
 	close();
 	source = new EventSource("/api/v1/events");
 	source.onopen = () => { listening.value = true; };
-	source.onerror = () => { listening.value = false; };
+	source.onerror = () => {
+		listening.value = false;
+		// Any answer but 200 (the daemon is away) closes it for good.
+		if (source?.readyState === EventSource.CLOSED) setTimeout(() => { if (me.value && !listening.value) open(); }, 5000);
+	};
 	for (const kind of ["change", "sessions", "pools", "lost"]) source.addEventListener(kind, soon);
 }
 

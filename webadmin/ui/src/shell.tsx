@@ -21,6 +21,7 @@ import { Replication } from "./pages/replication";
 import { Sessions } from "./pages/sessions";
 import { Settings } from "./pages/settings";
 import { Share, Shares } from "./pages/shares";
+import { Snapshots } from "./pages/snapshots";
 import { Target, Targets } from "./pages/targets";
 import { Volumes } from "./pages/volumes";
 import { route, to } from "./route";
@@ -33,6 +34,7 @@ const rows: Row[] = [
 	{ path: "new", icon: "plus", title: "nav.new", show: () => <NewLun />, role: "provisioner", hidden: true },
 	{ path: "connect", icon: "target", title: "nav.connect", show: ([iqn]) => <Connect iqn={iqn ?? ""} />, hidden: true },
 	{ path: "volumes", icon: "disk", title: "nav.volumes", show: () => <Volumes /> },
+	{ path: "snapshots", icon: "snapshot", title: "snapshots.title", show: ([pool, name]) => <Snapshots key={`${pool}/${name}`} pool={pool ?? ""} name={name ?? ""} />, hidden: true },
 	{ path: "targets", icon: "target", title: "nav.targets", show: ([iqn]) => iqn ? <Target iqn={iqn} /> : <Targets /> },
 	{ path: "hosts", icon: "hosts", title: "nav.hosts", show: () => <Hosts /> },
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
@@ -54,7 +56,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 ];
 
 function Link({ row, onGo }: { row: Row; onGo: () => void }) {
-	const here = route.value[0] === row.path || (row.path === "targets" && route.value[0] === "connect");
+	const here = route.value[0] === row.path || (row.path === "targets" && route.value[0] === "connect") || (row.path === "volumes" && route.value[0] === "snapshots");
 	return (
 		<a href={to(row.path)} class={here ? "here" : undefined} aria-current={here ? "page" : undefined} onClick={onGo}>
 			<Icon name={row.icon} /> {t(row.title)}

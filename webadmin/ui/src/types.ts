@@ -6,7 +6,7 @@ export interface Scrub {
 	errors: number; repaired: number; findings: number;
 }
 export interface Pool {
-	name: string; uuid: string; state: "online" | "read-only" | "unavailable"; reason: string; devices: string[];
+	name: string; uuid: string; state: "online" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
@@ -15,8 +15,13 @@ export interface Pool {
 export interface Volume {
 	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
-	iops_limit?: number; bandwidth_limit_bytes?: number;
+	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string;
 }
+export interface Snapshot {
+	pool: string; volume: string; name: string; path: string; created: number; group: number; size_bytes: number;
+	used_bytes: number; exclusive_bytes: number | null; clones: number; automatic: boolean; held: boolean; hold_until: number | null;
+}
+export interface Extent { offset: number; length: number; mapped: boolean }
 export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[] }
 export interface Rule { rule: number; initiator: string; network: string; chap_user: string; mutual_user: string }
 export interface Target { iqn: string; alias: string; state: string; reason: string; luns: Lun[]; rules: Rule[] }

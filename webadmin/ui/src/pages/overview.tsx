@@ -20,7 +20,9 @@ function alertsOf(status: Status): Alert[] {
 	const alerts: Alert[] = [];
 	for (const pool of status.pools) {
 		const href = to("pools", pool.name);
-		if (pool.state === "unavailable") alerts.push({ tone: "bad", text: t("alert.poolDown", { name: pool.name }), what: pool.reason, href });
+		if (pool.state === "waiting") alerts.push({ tone: "bad", text: t("alert.poolWaiting", { name: pool.name }), what: t("alert.poolWaitingDo"), href });
+		else if (pool.state === "full") alerts.push({ tone: "bad", text: t("alert.poolFull", { name: pool.name }), what: t("alert.poolFullDo"), href });
+		else if (pool.state === "unavailable") alerts.push({ tone: "bad", text: t("alert.poolDown", { name: pool.name }), what: pool.reason, href });
 		else if (pool.state === "read-only") alerts.push({ tone: "bad", text: t("alert.poolReadOnly", { name: pool.name }), what: t("alert.poolReadOnlyDo"), href });
 		if (pool.watermark_reached) alerts.push({ tone: pool.watermark_reached >= (pool.watermarks?.[2] ?? 95) ? "bad" : "warn", text: t("alert.full", { name: pool.name, mark: pool.watermark_reached }), what: t("alert.fullDo"), href });
 		if (pool.scrub?.findings) alerts.push({ tone: "bad", text: t("alert.findings", { name: pool.name, count: pool.scrub.findings }), what: t("alert.findingsDo"), href });

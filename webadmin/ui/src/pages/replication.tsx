@@ -15,7 +15,14 @@ interface Group {
 	promotable?: boolean;
 }
 
-const toneOf = (group: Group): Tone => (group.state === "split-brain" || group.state === "unavailable" ? "bad" : group.state === "paused" || group.state === "disconnected" || group.state === "not connected" || group.lag_seconds > 3 * group.rpo_seconds ? "warn" : "good");
+const broken = ["split-brain", "unavailable"], idle = ["paused", "disconnected", "not connected"], busy = ["greeting", "seeding", "catching up"];
+
+function toneOf(group: Group): Tone {
+	if (broken.includes(group.state)) return "bad";
+	if (idle.includes(group.state)) return "warn";
+	if (busy.includes(group.state)) return "busy";
+	return group.lag_seconds > 3 * group.rpo_seconds ? "warn" : "good";
+}
 
 function Code({ onClose }: { onClose: () => void }) {
 	const [code, setCode] = useState("");
@@ -86,7 +93,7 @@ function GroupCard({ group }: { group: Group }) {
 	const [step, setStep] = useState<Step | null>(null);
 	const paused = group.state === "paused";
 	return (
-		<Card title={group.name} actions={<Badge tone={toneOf(group)}>{maybe(`replicastate.${group.state}`) ?? group.state}</Badge>}>
+		<Card title={group.name} actions={<Badge tone={toneOf(group)}>{maybe(`replicastate.${group.state.replace(/ /g, "-")}`) ?? group.state}</Badge>}>
 			<Facts rows={[
 				[t("replica.role"), maybe(`replicarole.${group.role}`) ?? group.role],
 				[t("replica.peer"), group.peer],
@@ -94,11 +101,13 @@ function GroupCard({ group }: { group: Group }) {
 				group.lag_bytes !== undefined && [t("replica.waiting"), bytes(group.lag_bytes)],
 				[t("replica.rate"), `${bytes(group.bytes_per_second)}/s`],
 				[t("replica.members"), <span class="list mono">{group.members.map((one) => <span key={one}>{one}</span>)}</span>],
-				group.reason !== "" && [t("replica.reason"), <span lang="en">{group.reason}</span>],
+				group.reason !== "" && group.reason !== group.state && [t("replica.reason"), <span lang="en">{group.reason}</span>],
 			]} />
+			{group.role === "standby" && group.promotable === false && <p class="hint">{t("replica.notYet")}</p>}
+			{group.role === "fenced" && <p class="hint">{t("replica.fencedText")}</p>}
 			{can("admin") && (
 				<div class="buttons start">
-					{group.role === "standby" && <Button kind="danger" onClick={() => setStep("promote")}>{t("replica.promote")}</Button>}
+					{group.role === "standby" && <Button kind="danger" disabled={group.promotable === false} onClick={() => setStep("promote")}>{t("replica.promote")}</Button>}
 					{group.role === "primary" && <Button onClick={() => setStep("switchover")}>{t("replica.switchover")}</Button>}
 					{(group.role === "primary" || group.role === "fenced") && <Button onClick={() => setStep("demote")}>{t("replica.demote")}</Button>}
 					<Button onClick={() => act(paused ? t("replica.resumed") : t("replica.paused"), "POST", `/replica/groups/${part(group.name)}`, { action: paused ? "resume" : "pause" })}>{paused ? t("replica.resume") : t("replica.pause")}</Button>

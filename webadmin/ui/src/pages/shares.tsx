@@ -123,7 +123,7 @@ function Quota({ share, path, onClose }: { share: ShareType; path: string; onClo
 	const [unit, setUnit] = useState("G");
 	const quota = size === "" ? 0 : parseSize(size, unit);
 	return (
-		<FormDialog title={t("shares.quota")} button={t("action.save")} ready={quota !== null} onClose={onClose} submit={() => call("PATCH", path, { quota: quota === 0 ? "0" : quota })}>
+		<FormDialog title={t("shares.quota")} button={t("action.save")} ready={quota !== null} onClose={onClose} submit={() => call("PATCH", path, { quota })}>
 			<SizeInput label={t("shares.quota")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("shares.quotaHint")} problem={quota === null ? t("size.bad") : null} />
 		</FormDialog>
 	);
@@ -139,6 +139,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 	const host = location.hostname;
 	return (
 		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> {data.reason}</>} actions={can("provisioner") && <>
+			<a class="button plain" href={to("snapshots", pool, name)}>{t("snapshots.title")}</a>
 			<Button onClick={() => setOpen("quota")}>{t("shares.quotaChange")}</Button>
 			<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
 		</>}>

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, can, getTagged, part } from "../api";
 import { bytes, parseSize, percent } from "../format";
+import { Icon } from "../icons";
 import { useResource } from "../live";
 import { Badge, Button, Card, Check, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Copy, Select, SizeInput, SpaceBar, Table, Waiting } from "../parts";
 import { to } from "../route";
@@ -31,6 +32,11 @@ function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 	);
 }
 
+async function change(volume: Volume, body: unknown) {
+	const { tag } = await getTagged<Volume>(pathOf(volume));
+	await call("PATCH", pathOf(volume), body, { tag });
+}
+
 function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 	const start = volume.size_bytes % 2 ** 40 === 0 ? "T" : volume.size_bytes % 2 ** 30 === 0 ? "G" : "M";
 	const [size, setSize] = useState(String(volume.size_bytes / 1024 ** "BKMGT".indexOf(start)));
@@ -44,14 +50,13 @@ function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 	const smaller = wanted !== null && wanted < volume.size_bytes;
 	return (
 		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} ready={wanted !== null && bandwidth !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
-			const { tag } = await getTagged<Volume>(pathOf(volume));
-			const body: Record<string, unknown> = {};
-			if (wanted !== volume.size_bytes) body.size = wanted;
-			if (smaller) body.shrink = true;
-			if (name !== volume.name) body.name = name;
-			if ((parseInt(iops, 10) || 0) !== (volume.iops_limit ?? 0)) body.iops = parseInt(iops, 10) || 0;
-			if (bandwidth !== (volume.bandwidth_limit_bytes ?? 0)) body.bandwidth = bandwidth === 0 ? "0" : bandwidth;
-			if (Object.keys(body).length) await call("PATCH", pathOf(volume), body, { tag });
+			const limits: Record<string, unknown> = {};
+			if ((parseInt(iops, 10) || 0) !== (volume.iops_limit ?? 0)) limits.iops = parseInt(iops, 10) || 0;
+			if (bandwidth !== (volume.bandwidth_limit_bytes ?? 0)) limits.bandwidth = bandwidth;
+			// One of the three at a time; the name last, for it is the address of the others.
+			if (Object.keys(limits).length) await change(volume, limits);
+			if (wanted !== volume.size_bytes) await change(volume, smaller ? { size: wanted, shrink: true } : { size: wanted });
+			if (name !== volume.name) await change(volume, { name });
 			notice(t("volumes.changed", { name }));
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} />
@@ -87,6 +92,7 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				[t("field.pool"), volume.pool],
 				[t("field.size"), bytes(volume.size_bytes)],
 				[t("volumes.used"), `${bytes(volume.used_bytes)} (${percent(volume.used_bytes, volume.size_bytes)})`],
+				!!volume.origin && [t("volumes.cloneOf"), <a href={to("snapshots", volume.pool, volume.origin.split("@")[0])}>{volume.origin}</a>],
 				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
 				[t("volumes.checksum"), volume.checksum === "strict" ? t("checksum.strict") : volume.checksum === "off" ? t("checksum.off") : t("checksum.standard")],
 				(volume.iops_limit ?? 0) > 0 && [t("volumes.iops"), String(volume.iops_limit)],
@@ -123,6 +129,7 @@ export function Volumes() {
 						{ key: "mapped", title: t("volumes.mapped"), text: (row) => row.mapped.length, show: (row) => row.mapped.length ? <span class="list">{row.mapped.map((one) => <a key={one.target + one.lun} href={to("targets", one.target)}>{shortTarget(one.target)}</a>)}</span> : shareOf(row) ? <a href={to("shares", row.pool, row.name)}>{t("volumes.share")}</a> : <Badge tone="quiet">{t("volumes.unmapped")}</Badge> },
 						{ key: "does", title: "", show: (row) => can("provisioner") && !shareOf(row) && (
 							<div class="row-actions">
+								<a class="button quiet" href={to("snapshots", row.pool, row.name)} aria-label={t("snapshots.of", { name: row.name })} title={t("snapshots.of", { name: row.name })}><Icon name="snapshot" /></a>
 								<Button kind="quiet" icon="edit" label={t("volumes.change", { name: row.name })} onClick={() => setOpen({ what: "change", volume: row })} />
 								<Button kind="quiet" icon="trash" label={t("volumes.delete", { name: row.name })} onClick={() => setOpen({ what: "delete", volume: row })} />
 							</div>

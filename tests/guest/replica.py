@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two paired daemons, for the tests of replication."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import server as daemon
+
+IQN = "iqn.2026-11.org.example:cut"
+LOAD = os.path.join(daemon.BUILD, "tests/integration/cut_load")
+
+
+class Node:
+    """A daemon that is killed or stopped, and started again on the same ports."""
+
+    def __init__(self, state):
+        self.state = state
+        self.port, self.repl = daemon.free_port(), daemon.free_port()
+        self.server = None
+        self.start()
+
+    def start(self):
+        self.server = daemon.Server(self.state, port=self.port,
+                                    more=("--repl-port", str(self.repl)))
+
+    def kill(self):
+        self.server.process.send_signal(signal.SIGKILL)
+        self.server.process.wait()
+
+    def granary(self, *words):
+        return self.server.granary(*words)
+
+    def ask(self, *words):
+        return json.loads(self.granary(*words, "-o", "json"))
+
+    def group(self, name="vms"):
+        return self.ask("replica", "group", "status", name)
+
+    def refused(self, *words):
+        """What the CLI says when it fails; "" when it does not."""
+        try:
+            self.granary(*words)
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+    def portal(self):
+        return f"127.0.0.1:{self.port}"
+
+    def verify(self, luns):
+        """(good, what it printed)"""
+        result = subprocess.run([LOAD, "verify", self.portal(), IQN, str(luns)],
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=60)
+        return result.returncode == 0, (result.stdout + result.stderr).strip()
+
+    def write(self, luns, first, log):
+        """Records from @first on, until the daemon goes away or the process is ended."""
+        return subprocess.Popen([LOAD, "write", self.portal(), IQN, str(luns), str(first), log],
+                                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait(what, limit=30.0):
+    """Waits until what() is true; its last value."""
+    end = time.monotonic() + limit
+    while not (value := what()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return value
+
+
+def sealed(node, name="vms"):
+    group = node.group(name)
+    return group["state"] == "streaming" and group["sealed_epoch"] > 0
+
+
+def end(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    process.stderr.close()
