@@ -360,6 +360,7 @@ static void roll_share_back(struct api_request *request, struct model_share *sha
 			    const char *snapshot, const char *keep)
 {
 	struct share_back *mine;
+	struct volume *back;
 
 	if (!share->vfs) {
 		api_reply_error(request, 409, "share_unavailable",
@@ -367,17 +368,19 @@ static void roll_share_back(struct api_request *request, struct model_share *sha
 				share->reason);
 		return;
 	}
+	back = snapshot_named(request, snapshot);
+	if (!back) /* and the request has ended */
+		return;
 	request->state = mine = heap_zalloc(sizeof *mine);
 	if (!mine) {
+		volume_unref(back);
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
 	}
-	mine->back = snapshot_named(request, snapshot);
-	if (!mine->back)
-		return;
+	mine->back = back;
 	mine->request = request;
 	mine->call.done = share_rolled_back;
-	share_rollback(share->vfs, mine->back, keep, &mine->call);
+	share_rollback(share->vfs, back, keep, &mine->call);
 }
 
 void api_volume_rollback(struct api_request *request)
