@@ -303,9 +303,8 @@ static int move_chunk(struct native *native, struct lane *lane, uint64_t chunk)
 	native_unlock(lane);
 	if (result < 0)
 		return result;
-	for (unsigned looks = 0; result == 0 && ORDER(copy_waits_for_writes) &&
-				 __atomic_load_n(writes_of(native, chunk), __ATOMIC_ACQUIRE);
-	     looks++) {
+	for (unsigned looks = 0;
+	     result == 0 && __atomic_load_n(writes_of(native, chunk), __ATOMIC_ACQUIRE); looks++) {
 		fiber_sleep(POLL_NS / 10);
 		result = looks < LOOKS_MAX ? 0 : -EAGAIN;
 	}

@@ -11,6 +11,8 @@
  * copy out of an unconfirmed slot (io_write.c) and the wait of a deletion (keeper.c): the simulator
  * sees their lack, but not within a mutant's time.
  *
+ * Nor is that a copy begins when no write to its chunk is in flight (evacuate.c).
+ *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
  * cycle_flush_devices               flush.c         I5: a flush cycle really flushes
@@ -43,8 +45,7 @@
  * snapshot_waits_for_unsummed       checkpoint.c    overwrites without a record are over
  * added_in_both_roots               extend.c        new rows are known before chunks of them are
  * label_before_root                 extend.c        a root names devices that have a label
- * copy_waits_for_writes             evacuate.c      no write is behind the copy of its chunk
- * writes_wait_for_copy              io_write.c      ... nor in the middle of it
+ * writes_wait_for_copy              io_write.c      no write is in the middle of its chunk's copy
  * moving_is_written_twice           io.c            both places of a chunk have all that is written
  * moved_in_both_roots               evacuate.c      ... until both roots know the new one
  * label_wiped_after_both_roots      evacuate.c      an older root finds the device it names
