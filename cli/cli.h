@@ -99,6 +99,9 @@ void table_rows(const json_t *array, const struct column *columns, unsigned coun
 int say(struct command *command, json_t *body, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* run_configuration.c: what PUT /configuration says it has done or would do. Steals @reply. */
+int print_steps(struct command *command, json_t *reply);
+
 /* run_*.c */
 /* command_password: the option "password-file"'s contents into @body; 0, or the exit status. */
 int command_password(struct command *command, json_t *body, bool required);
@@ -163,6 +166,7 @@ int run_share_show(struct command *command);
 int run_share_quota(struct command *command);
 int run_share_set(struct command *command);
 int run_share_check(struct command *command);
+int run_share_restore(struct command *command);
 int run_share_delete(struct command *command);
 int run_share_allow(struct command *command);
 int run_share_deny(struct command *command);

@@ -35,7 +35,7 @@ static json_t *read_document(const char *path)
 	return NULL;
 }
 
-static int print_steps(struct command *command, json_t *reply)
+int print_steps(struct command *command, json_t *reply)
 {
 	const json_t *steps = json_object_get(reply, "steps");
 	bool dry = json_is_true(json_object_get(reply, "dry_run"));

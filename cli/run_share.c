@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/exports.h"
+#include "core/heap.h"
 #include "core/size.h"
 
 static const struct column share_columns[] = {
@@ -28,19 +31,42 @@ static json_t *split_versions(const char *text)
 int run_share_set(struct command *command)
 {
 	const char *versions = command_option(command, "versions");
+	const char *snapshots = command_option(command, "snapshots");
 	struct object_name name;
 	json_t *reply;
 	int status = command_split(command->position[0], "share", &name);
 
-	if (!status && !versions)
-		status = command_fail("nothing to set: give --versions");
+	if (!status && !versions && !snapshots)
+		status = command_fail("nothing to set: give --versions or --snapshots");
 	if (!status)
 		status = command_call(command, "PATCH",
-				      json_pack("{s:o}", "versions", split_versions(versions)),
+				      json_pack("{s:o*,s:s*}", "versions", split_versions(versions),
+						"snapshots", snapshots),
 				      &reply, "/api/v1/shares/%s/%s", name.pool, name.name);
+	if (status)
+		return status;
+	if (!versions)
+		return say(command, reply, "snapshots of share %s: %s now", command->position[0],
+			   snapshots);
+	return say(command, reply, "share %s is served with NFS %s now", command->position[0],
+		   versions);
+}
+
+int run_share_restore(struct command *command)
+{
+	const char *path = command->position[2], *to = command_option(command, "to");
+	struct object_name name;
+	json_t *reply;
+	int status = command_split(command->position[0], "share", &name);
+
+	if (!status)
+		status = command_call(command, "POST",
+				      json_pack("{s:s,s:s,s:s*}", "snapshot", command->position[1],
+						"path", path, "to", to),
+				      &reply, "/api/v1/shares/%s/%s/restore", name.pool, name.name);
 	return status ? status
-		      : say(command, reply, "share %s is served with NFS %s now",
-			    command->position[0], versions);
+		      : say(command, reply, "%s is as it was in snapshot %s", to ? to : path,
+			    command->position[1]);
 }
 
 int run_share_create(struct command *command)
@@ -63,17 +89,127 @@ int run_share_create(struct command *command)
 	return status ? status : say(command, reply, "share %s created", command->position[0]);
 }
 
+/* ---- import: a share of a pool, or the shares of an exports(5) file ---- */
+static char *read_text(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = heap_zalloc(EXPORTS_LENGTH_MAX + 1);
+	size_t length = file && text ? fread(text, 1, EXPORTS_LENGTH_MAX + 1, file) : 0;
+	const char *why = NULL;
+
+	if (!file || !text || ferror(file))
+		why = strerror(errno);
+	else if (length > EXPORTS_LENGTH_MAX)
+		why = "it is too long";
+	else if (memchr(text, 0, length))
+		why = "it is no text";
+	if (file)
+		fclose(file);
+	if (!why)
+		return text;
+	command_fail("%s: %s", path, why);
+	heap_free(text);
+	return NULL;
+}
+
+/* The share @name of the configuration; of @pool, if that is not NULL. 1: more than one. */
+static int find_share(const json_t *shares, const char *name, const char *pool, json_t **ret_share)
+{
+	unsigned count = 0;
+	size_t index;
+	json_t *share;
+
+	*ret_share = NULL;
+	json_array_foreach((json_t *)shares, index, share)
+	{
+		const char *own = json_string_value(json_object_get(share, "name"));
+		const char *in = json_string_value(json_object_get(share, "pool"));
+
+		if (strcmp(own, name) != 0 || (pool && strcmp(in, pool) != 0))
+			continue;
+		*ret_share = share;
+		count++;
+	}
+	return count > 1;
+}
+
+/* What the document says of an entry's share: it keeps its quota; one that is not there is made. */
+static int put_entry(struct command *command, const json_t *shares, json_t *entry, json_t *wanted)
+{
+	const char *name = json_string_value(json_object_get(entry, "name"));
+	const char *path = json_string_value(json_object_get(entry, "path"));
+	const char *pool = command_option(command, "pool");
+	json_t *share;
+
+	if (find_share(shares, name, pool, &share))
+		return command_fail("more than one pool has a share %s: give --pool", name);
+	if (!share && !pool)
+		return command_fail("there is no share %s: give --pool to have it made there",
+				    name);
+	if (share)
+		pool = json_string_value(json_object_get(share, "pool"));
+	json_array_append_new(wanted,
+			      json_pack("{s:s,s:s,s:O,s:O*}", "pool", pool, "name", name, "rules",
+					json_object_get(entry, "rules"), "quota_bytes",
+					json_object_get(share, "quota_bytes")));
+	if (path && !command->json)
+		printf("%s is share %s/%s, which clients mount as /%s\n", path, pool, name, name);
+	return EXIT_GOOD;
+}
+
+static int import_exports(struct command *command)
+{
+	char *text = read_text(command->position[0]);
+	json_t *entries, *entry, *now = NULL, *wanted, *reply;
+	struct err err = {0};
+	size_t index;
+	int status;
+
+	if (!text)
+		return EXIT_FAILED;
+	entries = exports_parse(text, &err);
+	heap_free(text);
+	if (!entries)
+		return command_fail("%s: %s", command->position[0], err.text);
+	wanted = json_array();
+	status = command_call(command, "GET", NULL, &now, "/api/v1/configuration");
+	json_array_foreach(entries, index, entry)
+	{
+		if (!status)
+			status = put_entry(command, json_object_get(now, "shares"), entry, wanted);
+	}
+	json_decref(entries);
+	json_decref(now);
+	if (status) {
+		json_decref(wanted);
+		return status;
+	}
+	status = command_call(
+	    command, "PUT", json_pack("{s:{s:i,s:o}}", "document", "version", 1, "shares", wanted),
+	    &reply,
+	    command_option(command, "dry-run") ? "/api/v1/configuration?dry_run=1"
+					       : "/api/v1/configuration");
+	return status ? status : print_steps(command, reply);
+}
+
 int run_share_import(struct command *command)
 {
+	const char *what = command->position[0];
 	struct object_name name;
 	json_t *reply;
-	int status = command_split(command->position[0], "share", &name);
+	int status;
 
+	if (what[0] == '/' || what[0] == '.')
+		return import_exports(command);
+	if (command_option(command, "pool") || command_option(command, "dry-run"))
+		return command_fail("--pool and --dry-run are for a FILE, whose path begins with / "
+				    "or ./");
+	status = command_split(what, "share", &name);
 	if (!status)
 		status = command_call(command, "POST",
 				      json_pack("{s:s,s:s}", "pool", name.pool, "name", name.name),
 				      &reply, "/api/v1/shares/import");
-	return status ? status : say(command, reply, "share %s imported", command->position[0]);
+	return status ? status : say(command, reply, "share %s imported", what);
 }
 
 int run_share_list(struct command *command)

@@ -215,7 +215,7 @@ static int create_new(struct op *op, uint64_t cookie)
 	memset(inode, 0, sizeof(*inode));
 	rules_new(&directory->attr, request, op->now, &inode->attr);
 	inode->attr.fileid = op->object[1].number = counters[COUNT_NEXT_INODE]++;
-	inode->attr.generation = (uint32_t)++counters[COUNT_GENERATION];
+	inode->attr.generation = (uint32_t)++counters[COUNT_GENERATION] + share->salt;
 	counters[COUNT_INODES]++;
 	if (request->create_how == VFS_CREATE_EXCLUSIVE)
 		inode->verifier = request->verifier;
@@ -534,34 +534,47 @@ int op_rename(struct op *op)
 }
 
 /* ---- listing ---- */
+struct vfs_dirent *listing_room(struct vfs_request *request, const char *name, unsigned length)
+{
+	size_t size = (sizeof(struct vfs_dirent) + length + 1u + 7) & ~(size_t)7;
+	struct vfs_dirent *made = (void *)((char *)request->data + request->data_length);
+
+	if (size > request->data_room - request->data_length)
+		return NULL;
+	memset(made, 0, size);
+	made->next = (uint32_t)size;
+	made->name_length = (uint16_t)length;
+	memcpy(made->name, name, length);
+	return made;
+}
+
+void listing_keep(struct vfs_request *request, const struct vfs_dirent *made)
+{
+	request->data_length += made->next;
+	request->entry_count++;
+}
+
 static int listing_add(struct op *op, uint64_t cookie, const struct dirent_value *found)
 {
 	struct vfs_request *request = op->request;
-	size_t size = (sizeof(struct vfs_dirent) + found->name_length + 1u + 7) & ~(size_t)7;
-	struct vfs_dirent *made = (void *)((char *)request->data + request->data_length);
+	struct vfs_dirent *made =
+	    listing_room(request, (const char *)found->name, found->name_length);
 	struct inode inode;
 
-	if (size > request->data_room - request->data_length)
+	if (!made)
 		return -ERANGE;
+	made->type = found->type;
+	made->cookie = cookie;
+	made->fileid = found->inode;
 	if (request->flags & VFS_WANT_ATTR) {
 		int result = inode_load(op->share, found->inode, &inode);
 
 		if (result)
 			return result == -ENOENT ? -EUCLEAN : result;
-	}
-	memset(made, 0, size);
-	made->next = (uint32_t)size;
-	made->name_length = found->name_length;
-	made->type = found->type;
-	made->cookie = cookie;
-	made->fileid = found->inode;
-	if (request->flags & VFS_WANT_ATTR) {
 		made->object = object_make(&inode);
 		made->attr = inode.attr;
 	}
-	memcpy(made->name, found->name, found->name_length);
-	request->data_length += (uint32_t)size;
-	request->entry_count++;
+	listing_keep(request, made);
 	return 0;
 }
 

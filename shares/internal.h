@@ -26,6 +26,8 @@
 #define WORKERS_MAX   512u /* of a lane; more requests wait */
 #define WORKERS_IDLE  64u  /* kept when there is nothing to do */
 #define CUT_MAX       256u /* extents changed by one transaction */
+#define VIEWS_MAX     8u   /* snapshots that are open at a time */
+#define VIEW_PAGES    512u /* of each in memory, beside its replayed log */
 
 /* What is known of an inode beside its record: who holds it, who changes which of its blocks. */
 struct inode_state {
@@ -54,7 +56,26 @@ struct lane {
 	struct loop *loop;
 	struct list idle, queue; /* workers; requests that wait for one */
 	unsigned workers;
-	struct message message; /* to end the workers */
+	bool paused;            /* what comes waits in the queue */
+	struct message message; /* to end the workers, to pause */
+};
+
+/* `.snapshot`: snapshots.c. */
+struct snap;
+struct snapshots {
+	pthread_mutex_t lock; /* of the list of views and their users; a leaf */
+	struct list views;    /* most recently used first */
+	unsigned view_count;
+	bool opening; /* one at a time */
+	struct {
+		uint64_t id, until_ns;
+	} leaving[VIEWS_MAX]; /* snapshots that are being deleted */
+	unsigned leaving_next;
+	enum share_snapshots how; /* atomic */
+	struct snap *snaps;       /* as they were last listed, by id */
+	unsigned count;
+	int64_t changed_ns; /* when the list was seen to be another one */
+	struct timer timer;
 };
 
 struct share {
@@ -63,7 +84,14 @@ struct share {
 	struct volume *volume;
 	struct loop *home;
 	struct lane lane[LANES_MAX];
-	unsigned lane_count; /* atomic: grows */
+	unsigned lane_count;        /* atomic: grows */
+	pthread_mutex_t lanes_lock; /* for growing; a leaf */
+	bool pausing;               /* lanes_lock */
+	unsigned pausing_left;      /* atomic: lanes that have not heard of it */
+	uint32_t salt;              /* of generations; another one with each opening */
+	struct snapshots snapshots;
+	unsigned restores; /* that run; home loop */
+	bool restores_end; /* the share is to be closed */
 	struct list states[STATE_BUCKETS];
 	uint64_t alloc_cursor; /* block: where space is looked for */
 	uint32_t window;       /* blocks reserved around a write */
@@ -98,6 +126,29 @@ struct op {
 	uint64_t sequence; /* of its transaction */
 	struct object object[3];
 };
+
+/* ---- share.c ---- */
+/* Run a request of a worker, waiting for what it needs. Context: a fiber, without the lock. */
+int share_request_run(struct op *op);
+int share_root(struct share *share, struct inode *ret_root); /* likewise */
+void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat);
+/* A snapshot's share: read-only, nothing runs in it by itself. Context: a fiber of @loop. */
+int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view);
+void share_view_close(struct share *view); /* NULL is fine */
+
+/* ---- snapshots.c ---- */
+/* Is @request about `.snapshot` or what is in it? snapshots_run: then it is run here. Context: as
+ * share_request_run(). */
+bool snapshots_concern(const struct share *share, const struct vfs_request *request);
+int snapshots_run(struct op *op);
+/* Can @snapshot be looked into? Home loop, a fiber. */
+int snapshots_try(struct share *share, struct volume *snapshot);
+void snapshots_init(struct share *share);
+void snapshots_close(struct share *share); /* home loop, a fiber: no view is open any more */
+void snapshots_finish(struct share *share);
+
+/* ---- restore.c: home loop, a fiber: none runs any more ---- */
+void restores_end(struct share *share);
 
 /* ---- inode.c ---- */
 struct vfs_object object_make(const struct inode *inode);
@@ -155,6 +206,9 @@ int op_remove(struct op *op);
 int op_link(struct op *op);
 int op_rename(struct op *op);
 int op_readdir(struct op *op);
+/* Room for an entry in the listing, zeroed, with its name (NULL: none), and then its keeping. */
+struct vfs_dirent *listing_room(struct vfs_request *request, const char *name, unsigned length);
+void listing_keep(struct vfs_request *request, const struct vfs_dirent *made);
 int op_getattr(struct op *op); /* attr.c */
 int op_setattr(struct op *op); /* no size */
 int op_access(struct op *op);

@@ -149,7 +149,11 @@ int rules_may_set(const struct rules_object *object, const struct vfs_credential
 void rules_touch(struct vfs_attr *attr, int64_t now)
 {
 	attr->ctime = now;
-	attr->change++;
+	/* by the clock, so that a number that was seen does not come again after a rollback */
+	if (now > 0 && (uint64_t)now > attr->change)
+		attr->change = (uint64_t)now;
+	else
+		attr->change++;
 }
 
 void rules_modified(struct vfs_attr *attr, int64_t now)

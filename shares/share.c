@@ -82,7 +82,7 @@ static int cut_existing(struct op *op)
 	return result;
 }
 
-static int run(struct op *op)
+int share_request_run(struct op *op)
 {
 	struct vfs_request *request = op->request;
 	struct store *store = op->share->store;
@@ -131,7 +131,8 @@ static bool try_now(struct share *share, struct vfs_request *request)
 	struct op op;
 	int result;
 
-	if (!table[request->op].run || table[request->op].how != LOOK)
+	if (!table[request->op].run || table[request->op].how != LOOK || !share->store ||
+	    snapshots_concern(share, request))
 		return false;
 	op_init(&op, share, request);
 	store_lock(share->store);
@@ -149,7 +150,11 @@ static void work(struct share *share, struct vfs_request *request)
 	struct op op;
 
 	op_init(&op, share, request);
-	finish(request, run(&op));
+	if (!share->store)
+		finish(request, -EIO); /* it could not be opened again */
+	else
+		finish(request, snapshots_concern(share, request) ? snapshots_run(&op)
+								  : share_request_run(&op));
 }
 
 static void worker_main(void *context)
@@ -159,7 +164,7 @@ static void worker_main(void *context)
 	unsigned idle = 0;
 
 	for (;;) {
-		struct list *link = list_pop_front(&lane->queue);
+		struct list *link = lane->paused ? NULL : list_pop_front(&lane->queue);
 
 		if (link) {
 			work(lane->share, list_entry(link, struct vfs_request, link));
@@ -186,43 +191,55 @@ static struct lane *lane_of(struct share *share, struct loop *loop)
 	for (unsigned i = 0; i < count; i++)
 		if (share->lane[i].loop == loop)
 			return &share->lane[i];
-	store_lock(share->store);
+	pthread_mutex_lock(&share->lanes_lock);
 	if (share->lane_count < LANES_MAX) {
 		lane = &share->lane[share->lane_count];
 		lane->share = share;
 		lane->loop = loop;
+		lane->paused = share->pausing;
 		list_init(&lane->idle);
 		list_init(&lane->queue);
 		__atomic_store_n(&share->lane_count, share->lane_count + 1, __ATOMIC_RELEASE);
 	}
-	store_unlock(share->store);
+	pthread_mutex_unlock(&share->lanes_lock);
 	return lane;
+}
+
+/* One worker more for what is in the queue. False: there is none, and none would ever come. */
+static bool call_worker(struct lane *lane)
+{
+	struct list *link = list_pop_front(&lane->idle);
+
+	if (link) {
+		fiber_wake(list_entry(link, struct worker, link)->fiber);
+	} else if (lane->workers < WORKERS_MAX) {
+		lane->workers++;
+		if (fiber_start(lane->loop, worker_main, lane) == 0)
+			return true;
+		return --lane->workers > 0;
+	}
+	return true;
 }
 
 static void submit(struct vfs *vfs, struct vfs_request *request)
 {
 	struct share *share = container_of(vfs, struct share, vfs);
 	struct lane *lane = lane_of(share, request->loop);
-	struct list *link;
 
 	if (!lane) {
 		finish(request, -ENOMEM);
 		return;
 	}
+	if (lane->paused) {
+		list_push_back(&lane->queue, &request->link);
+		return;
+	}
 	if (try_now(share, request))
 		return;
 	list_push_back(&lane->queue, &request->link);
-	link = list_pop_front(&lane->idle);
-	if (link) {
-		fiber_wake(list_entry(link, struct worker, link)->fiber);
-	} else if (lane->workers < WORKERS_MAX) {
-		lane->workers++;
-		if (fiber_start(lane->loop, worker_main, lane) == 0)
-			return;
-		if (--lane->workers == 0) { /* nobody would ever come */
-			list_remove(&request->link);
-			finish(request, -ENOMEM);
-		}
+	if (!call_worker(lane)) {
+		list_remove(&request->link);
+		finish(request, -ENOMEM);
 	}
 }
 
@@ -267,30 +284,56 @@ static int make_root(void *context)
 	return inode_store(share, &root);
 }
 
+struct root {
+	struct share *share;
+	struct inode *inode;
+};
+
 static int look_root(void *context)
 {
-	struct share *share = context;
-	struct inode root;
-	int result = inode_load(share, ROOT_INODE, &root);
+	struct root *root = context;
+	int result = inode_load(root->share, ROOT_INODE, root->inode);
 
-	if (result == 0 && root.attr.type != VFS_DIRECTORY)
+	if (result == 0 && root->inode->attr.type != VFS_DIRECTORY)
 		result = -EUCLEAN;
-	if (result == 0)
-		share->vfs.root = object_make(&root);
 	return result == -ENOENT ? -EUCLEAN : result;
 }
 
-static void setup(struct share *share, struct share_call *call)
+int share_root(struct share *share, struct inode *ret_root)
+{
+	struct root root = {share, ret_root};
+
+	return store_look(share->store, look_root, &root);
+}
+
+void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat)
+{
+	store_lock(share->store);
+	share_fsstat(share, ret_fsstat);
+	store_unlock(share->store);
+}
+
+/* Another number with every opening, even where the count of them went back with the volume: it
+ * takes the time in. */
+static uint64_t make_verifier(struct share *share)
+{
+	struct superblock *sb = &share->store->sb;
+	uint8_t seed[24];
+
+	memcpy(seed, sb->uuid, 8);
+	put64(seed + 8, sb->mounts);
+	put64(seed + 16, loop_wall(share->home));
+	return siphash(sb->secret, seed, sizeof(seed));
+}
+
+static void setup(struct share *share, bool read_only)
 {
 	struct superblock *sb = &share->store->sb;
 	uint64_t room = (sb->volume_blocks - sb->data_start) / 4096, window = 1;
-	uint8_t seed[16];
 
 	while (window < WINDOW_MAX && window * 2 <= room)
 		window *= 2;
 	share->window = (uint32_t)window;
-	memcpy(seed, sb->uuid, 8);
-	put64(seed + 8, sb->mounts);
 	share->vfs = (struct vfs){.ops = &share_ops,
 				  .root_fileid = ROOT_INODE,
 				  .file_max = VFS_FILE_MAX,
@@ -299,8 +342,8 @@ static void setup(struct share *share, struct share_call *call)
 				   * pool, so nobody is told that it can be relied on. */
 				  .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR |
 					 VFS_CAN_ACL | VFS_CAN_SEEK,
-				  .read_only = call->read_only,
-				  .verifier = siphash(sb->secret, seed, sizeof(seed)),
+				  .read_only = read_only,
+				  .verifier = make_verifier(share),
 				  .refs = 1};
 	memcpy(share->vfs.uuid, sb->uuid, 16);
 	memcpy(share->vfs.secret, sb->secret, 16);
@@ -319,6 +362,8 @@ static struct share *share_new(struct volume *volume, struct loop *loop)
 	list_init(&share->drained);
 	list_init(&share->keeper_sleeps);
 	list_init(&share->space);
+	pthread_mutex_init(&share->lanes_lock, NULL);
+	snapshots_init(share);
 	return share;
 }
 
@@ -326,6 +371,8 @@ static void share_free(struct share *share)
 {
 	if (!share)
 		return;
+	snapshots_finish(share);
+	pthread_mutex_destroy(&share->lanes_lock);
 	store_free(share->store);
 	volume_unref(share->volume);
 	heap_free(share);
@@ -355,14 +402,45 @@ static bool workers_left(const struct share *share)
 /* No keeper, no workers any more. */
 static void stop(struct share *share)
 {
-	store_lock(share->store);
+	if (share->store) {
+		store_lock(share->store);
+		share->stopping = true;
+		share_keeper_kick(share);
+		store_unlock(share->store);
+	}
 	share->stopping = true;
-	share_keeper_kick(share);
-	store_unlock(share->store);
 	for (unsigned i = 0; i < share->lane_count; i++)
 		loop_post(share->lane[i].loop, &share->lane[i].message, end_workers);
-	while (workers_left(share) || __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE))
+	while (workers_left(share) || __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) ||
+	       share->keeper_posted)
 		fiber_sleep(1000000);
+}
+
+/* What is done before anything is served. */
+static int go(struct share *share, bool read_only)
+{
+	struct inode root;
+	int result = 0;
+
+	/* an inode number may come again after a rollback; with the same generation it does not */
+	share->salt = (uint32_t)make_verifier(share);
+	if (!read_only)
+		result = store_transact(share->store, make_root, share, NULL);
+	if (result == 0)
+		result = share_root(share, &root);
+	if (result == 0)
+		share->vfs.root = object_make(&root);
+	if (result == 0 && !read_only)
+		result = share_keeper_start(share);
+	if (result == 0 && !read_only)
+		result = share_keeper_finish_truncations(share);
+	return result;
+}
+
+static int can_not_open(struct share *share, int result, struct err *err)
+{
+	return err_set(err, result, "the share on volume %s can not be opened",
+		       share->volume->name);
 }
 
 static int open_share(struct share *share, struct share_call *call)
@@ -373,20 +451,38 @@ static int open_share(struct share *share, struct share_call *call)
 
 	if (result)
 		return result;
-	setup(share, call);
-	if (!call->read_only)
-		result = store_transact(share->store, make_root, share, NULL);
-	if (result == 0)
-		result = store_look(share->store, look_root, share);
-	if (result == 0 && !call->read_only)
-		result = share_keeper_start(share);
-	if (result == 0 && !call->read_only)
-		result = share_keeper_finish_truncations(share);
+	setup(share, call->read_only);
+	result = go(share, call->read_only);
 	if (result)
 		stop(share);
-	return result ? err_set(&call->err, result, "the share on volume %s can not be opened",
-				share->volume->name)
-		      : 0;
+	return result ? can_not_open(share, result, &call->err) : 0;
+}
+
+int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view)
+{
+	struct store_options options = {
+	    .volume = volume, .loop = loop, .read_only = true, .node_max = VIEW_PAGES};
+	struct share *view = share_new(volume, loop);
+	struct err err = {0};
+	int result = view ? store_open(&options, &view->store, &err) : -ENOMEM;
+
+	if (result == 0) {
+		setup(view, true);
+		result = go(view, true);
+	}
+	if (result == 0) {
+		*ret_view = view;
+		return 0;
+	}
+	log_warning("snapshot %s can not be looked into: %s", volume->name,
+		    err.text[0] ? err.text : strerror(-result));
+	share_free(view);
+	return result;
+}
+
+void share_view_close(struct share *view)
+{
+	share_free(view);
 }
 
 static void open_main(void *context)
@@ -472,8 +568,15 @@ static void close_main(void *context)
 	struct share *share = call->share;
 	int result;
 
+	restores_end(share);
+	if (__atomic_load_n(&share->vfs.refs, __ATOMIC_ACQUIRE) != 1) {
+		share->restores_end = false;
+		call->done(call, err_set(&call->err, -EBUSY, "the share is in use"));
+		return;
+	}
+	snapshots_close(share);
 	stop(share);
-	result = store_close(share->store);
+	result = share->store ? store_close(share->store) : -EIO;
 	if (result)
 		err_set(&call->err, result, "the share on volume %s was not closed cleanly",
 			share->volume->name);
@@ -484,17 +587,139 @@ static void close_main(void *context)
 void share_close(struct vfs *vfs, struct share_call *call)
 {
 	call->share = share_of(vfs);
-	if (__atomic_load_n(&vfs->refs, __ATOMIC_ACQUIRE) != 1) {
-		call->done(call, err_set(&call->err, -EBUSY, "the share is in use"));
+	start(call, call->share->home, close_main);
+}
+
+/* ---- going back ----
+ * The volume becomes what it was under a share that stays: requests wait meanwhile, no reference
+ * goes and no handle is forgotten. Afterwards the objects that are in the snapshot are what they
+ * were then; all others are stale. */
+static void lane_pause(struct message *message)
+{
+	struct lane *lane = container_of(message, struct lane, message);
+
+	lane->paused = true;
+	__atomic_fetch_sub(&lane->share->pausing_left, 1, __ATOMIC_ACQ_REL);
+}
+
+static void lane_go_on(struct message *message)
+{
+	struct lane *lane = container_of(message, struct lane, message);
+	unsigned waiting = 0;
+	bool hopeless = false;
+
+	lane->paused = false;
+	list_for_each (it, &lane->queue)
+		waiting++;
+	while (waiting-- && !hopeless)
+		hopeless = !call_worker(lane);
+	while (hopeless && !list_empty(&lane->queue))
+		finish(list_entry(list_pop_front(&lane->queue), struct vfs_request, link), -ENOMEM);
+	__atomic_fetch_sub(&lane->share->pausing_left, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Every lane, and those that come meanwhile. */
+static void tell_lanes(struct share *share, bool pausing, void (*run)(struct message *message))
+{
+	unsigned count;
+
+	pthread_mutex_lock(&share->lanes_lock);
+	share->pausing = pausing;
+	count = share->lane_count;
+	pthread_mutex_unlock(&share->lanes_lock);
+	__atomic_store_n(&share->pausing_left, count, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < count; i++)
+		loop_post(share->lane[i].loop, &share->lane[i].message, run);
+	while (__atomic_load_n(&share->pausing_left, __ATOMIC_ACQUIRE))
+		fiber_sleep(100000);
+}
+
+static int open_again(struct share *share, struct err *err)
+{
+	struct store_options options = {.volume = share->volume, .loop = share->home};
+	int result = store_open(&options, &share->store, err);
+
+	share->stopping = false;
+	if (result == 0) {
+		__atomic_store_n(&share->vfs.verifier, make_verifier(share), __ATOMIC_RELEASE);
+		result = go(share, false);
+		if (result)
+			can_not_open(share, result, err);
+	}
+	if (result == 0)
+		return 0;
+	stop(share);
+	store_free(share->store);
+	share->store = NULL;
+	share->stopping = false;
+	return result;
+}
+
+static void volume_went_back(struct pool_call *pool_call, int result)
+{
+	struct share_call *call = container_of(pool_call, struct share_call, pool_call);
+
+	call->pool_result = result;
+	call->pool_done = true;
+	fiber_wake(call->fiber);
+}
+
+static void rollback_main(void *context)
+{
+	struct share_call *call = context;
+	struct share *share = call->share;
+	struct err err = {0};
+	int result = snapshots_try(share, call->snapshot), closed, opened;
+
+	if (result) {
+		call->done(call, err_set(&call->err, result,
+					 "snapshot %s holds no share that can "
+					 "be opened",
+					 call->snapshot->name));
 		return;
 	}
-	start(call, call->share->home, close_main);
+	tell_lanes(share, true, lane_pause);
+	stop(share);
+	closed = share->store ? store_close(share->store) : 0;
+	if (closed) /* a share that takes no changes any more is one reason to go back */
+		log_warning("share on volume %s: what it is now was not closed cleanly",
+			    share->volume->name);
+	store_free(share->store);
+	share->store = NULL;
+	call->fiber = fiber_current();
+	call->pool_call = (struct pool_call){.done = volume_went_back};
+	volume_rollback(share->volume, call->snapshot, call->keep, &call->pool_call);
+	while (!call->pool_done)
+		fiber_wait();
+	opened = open_again(share, &err);
+	tell_lanes(share, false, lane_go_on);
+	result = call->pool_result;
+	call->err = result ? call->pool_call.err : err;
+	call->done(call, result ? result : opened);
+}
+
+void share_rollback(struct vfs *vfs, struct volume *snapshot, const char *keep,
+		    struct share_call *call)
+{
+	call->share = share_of(vfs);
+	call->snapshot = snapshot;
+	call->keep = keep;
+	call->pool_done = false;
+	start(call, call->share->home, rollback_main);
+}
+
+void share_show_snapshots(struct vfs *vfs, enum share_snapshots how)
+{
+	__atomic_store_n(&share_of(vfs)->snapshots.how, how, __ATOMIC_RELAXED);
 }
 
 void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 {
 	struct store *store = share_of(vfs)->store;
 
+	*ret_info = (struct share_info){.failed = true};
+	if (!store) /* on its way back, or it did not come back */
+		return;
 	store_lock(store);
 	*ret_info = (struct share_info){
 	    .quota_bytes = store->quota_blocks * BLOCK_SIZE,

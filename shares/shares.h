@@ -5,7 +5,7 @@
 #include "core/err.h"
 #include "core/loop.h"
 #include "shares/vfs.h"
-#include "volumes/volume.h"
+#include "volumes/pool.h"
 
 /* A share: a small file system of our own on a thin volume. */
 
@@ -15,7 +15,8 @@
 struct share_call {
 	void (*done)(struct share_call *call, int result); /* 0 or -errno with err.text */
 	struct err err;
-	struct vfs *vfs; /* share_open: a reference for the caller */
+	struct vfs *vfs;         /* share_open: a reference for the caller */
+	uint64_t restored_bytes; /* share_restore: copied so far */
 	/* private */
 	struct loop *loop;
 	struct volume *volume;
@@ -24,6 +25,12 @@ struct share_call {
 	uint64_t quota_bytes;
 	bool read_only;
 	struct share_check_report *report;
+	struct volume *snapshot;
+	const char *keep, *snapshot_name, *path, *to;
+	struct pool_call pool_call;
+	struct fiber *fiber;
+	int pool_result;
+	bool pool_done;
 };
 
 /* share_format: an empty share on @volume, whatever was there. @quota_bytes: 0: none. Durable at
@@ -40,6 +47,36 @@ void share_close(struct vfs *vfs, struct share_call *call);
 
 /* Does @volume hold a share? call->done(call, 1), 0 or an error. */
 void share_probe(struct volume *volume, struct loop *loop, struct share_call *call);
+
+/* ---- snapshots ----
+ * `.snapshot` in the root of a share has a directory for each snapshot of its volume: the share as
+ * a crash at that instant would have left it and its log's replay would bring it back, so all that
+ * had been answered as stable is in it, and of UNSTABLE writes what had been answered a second
+ * before. It is read-only (-EROFS). What a snapshot shows is stale when it has been deleted. */
+enum share_snapshots {
+	SHARE_SNAPSHOTS_HIDDEN, /* there for who asks for it, and in no listing */
+	SHARE_SNAPSHOTS_VISIBLE,
+	SHARE_SNAPSHOTS_NONE, /* not there for clients */
+};
+void share_show_snapshots(struct vfs *vfs, enum share_snapshots how); /* any thread */
+/* share_rollback: the share becomes what it was at @snapshot, one of its volume's, which the caller
+ * keeps until done(); @keep as volume_rollback() has it. Requests wait meanwhile. Clients go on:
+ * handles of objects that are in the snapshot are good, all others stale; no object that is made
+ * later gets the identity of one that was. UNSTABLE writes that nobody committed have to be
+ * written again (vfs_verifier()). Durable at done(0). When only the opening fails, the volume
+ * has gone back and requests are answered -EIO. */
+void share_rollback(struct vfs *vfs, struct volume *snapshot, const char *keep,
+		    struct share_call *call);
+
+/* share_restore: the file or symbolic link @path (from the root, '/' between names) as it was in
+ * snapshot @snapshot, back to its place, or (@to not NULL) to another where nothing is yet:
+ * -EEXIST. The new one is a new object with the old one's contents, owner, mode, ACL, xattrs and
+ * mtime; it takes the name in one step, durably, when it is whole. Texts stay the caller's until
+ * done(). -ENOENT, -EINVAL (a folder), -EBUSY (too many at a time), -ECANCELED (the share is being
+ * closed), and what WRITE has. */
+#define RESTORES_MAX 4u
+void share_restore(struct vfs *vfs, const char *snapshot, const char *path, const char *to,
+		   struct share_call *call);
 
 struct share_info {
 	uint64_t quota_bytes, used_bytes, files;

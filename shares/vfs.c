@@ -36,6 +36,11 @@ static const uint8_t needs[VFS_OP_COUNT] = {
     [VFS_ACL_SET] = CHANGES,
 };
 
+bool vfs_changes(enum vfs_op op)
+{
+	return needs[op] & CHANGES;
+}
+
 static int check_name(const char *name, unsigned length, bool dots)
 {
 	if (!name || length == 0)

@@ -225,6 +225,7 @@ enum vfs_request_flags {
 	VFS_WANT_ATTR = 8,    /* READDIR: attributes and object with each entry */
 	VFS_HOLD_RESULT = 16, /* LOOKUP, CREATE: result_object comes with one HOLD */
 	VFS_NO_REPLACE = 32,  /* RENAME: -EEXIST when name2 is there */
+	VFS_SNAPSHOTS = 64,   /* `.snapshot` is there even where clients do not see it */
 };
 
 enum vfs_create_how {
@@ -363,6 +364,9 @@ void vfs_cancel(struct vfs_request *request);
 /* vfs_finish: for back ends: hand @request back with @result, from the loop's deferred work.
  * Context: the loop that submitted it. */
 void vfs_finish(struct vfs_request *request, int result);
+
+/* vfs_changes: does @op change anything, so that a read-only vfs refuses it? */
+bool vfs_changes(enum vfs_op op);
 
 /* The write verifier (RFC 1813 3.3.21): another one after every start of the vfs at which
  * UNSTABLE data may have been lost; also after a failed write-back. Any thread. */

@@ -24,6 +24,8 @@
  * Writes go on all the time; those in flight at the freeze are waited for by the checkpoint, as
  * always (checkpoint.c). Before the answer nobody sees it (pending). */
 
+#define LEAVE_NS (2 * 1000000000ull) /* for who looks at a snapshot that is to be deleted */
+
 /* ---- names ---- */
 static struct list *bucket_of(struct native *native, const char *name)
 {
@@ -414,6 +416,24 @@ static int snapshot_made(struct native *native, struct nvolume *snapshot)
 }
 
 /* ---- the other changes ---- */
+/* Is nobody at it but who deletes it? A watcher that only looks at it lets go when he is told. */
+static bool others_leave(struct nvolume *snapshot)
+{
+	const uint32_t *refs = &snapshot->volume.refs;
+
+	if (__atomic_load_n(refs, __ATOMIC_ACQUIRE) == 1)
+		return true;
+	if (list_empty(&snapshot->volume.watchers))
+		return false;
+	volume_notify(&snapshot->volume, VOLUME_LEAVING);
+	for (uint64_t waited = 0; waited < LEAVE_NS; waited += POLL_NS) {
+		if (__atomic_load_n(refs, __ATOMIC_ACQUIRE) == 1)
+			return true;
+		fiber_sleep(POLL_NS);
+	}
+	return false;
+}
+
 static int do_delete(struct native_call *mine, struct lane *lane)
 {
 	struct nvolume *snapshot = mine->volume;
@@ -427,7 +447,7 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 		return err_set(err, -EBUSY, "%u clone%s on snapshot %s: promote or delete %s first",
 			       clones, clones == 1 ? " stands" : "s stand", snapshot->volume.name,
 			       clones == 1 ? "it" : "them");
-	if (__atomic_load_n(&snapshot->volume.refs, __ATOMIC_ACQUIRE) != 1)
+	if (!others_leave(snapshot))
 		return err_set(err, -EBUSY, "snapshot %s is in use", snapshot->volume.name);
 	native_lock(mine->native);
 	to_deleting(snapshot, mine->native->sb.generation + 1);

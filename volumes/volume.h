@@ -214,8 +214,10 @@ enum volume_change {
 	VOLUME_RESIZED,
 	VOLUME_RENAMED,
 	VOLUME_THRESHOLD,
-	VOLUME_ACCESS,     /* standby has changed */
-	VOLUME_ROLLED_BACK /* all data may be different; VOLUME_RESIZED follows when the size is */
+	VOLUME_ACCESS,      /* standby has changed */
+	VOLUME_ROLLED_BACK, /* all data may be different; VOLUME_RESIZED follows when the size is */
+	VOLUME_LEAVING /* a snapshot is to be deleted: who can do without it lets go of it soon;
+			* it is waited for a moment. It may stay all the same. */
 };
 struct volume_watcher {
 	struct list link;

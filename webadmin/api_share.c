@@ -298,13 +298,27 @@ void api_share_change(struct api_request *request)
 	struct share_work *work;
 	uint64_t quota = 0;
 	json_t *size = NULL, *list = NULL;
+	const char *shown = NULL;
+	enum share_snapshots snapshots = SHARE_SNAPSHOTS_HIDDEN;
 	unsigned versions = 0;
 
-	if (!share || !api_unpack(request, "{s?:o,s?:o}", "quota", &size, "versions", &list) ||
+	if (!share ||
+	    !api_unpack(request, "{s?:o,s?:o,s?:s}", "quota", &size, "versions", &list, "snapshots",
+			&shown) ||
 	    (size && !api_is_none(size) && !api_size(request, size, &quota)) ||
-	    (list && !take_versions(request, list, &versions)) ||
-	    !(work = work_new(request, quota_set)))
+	    (list && !take_versions(request, list, &versions)))
 		return;
+	if (shown && !read_share_snapshots(shown, &snapshots)) {
+		api_reply_error(request, 400, "bad_snapshots",
+				"snapshots are hidden, visible or none");
+		return;
+	}
+	if (!(work = work_new(request, quota_set)))
+		return;
+	if (shown && share_set_snapshots(request->admin, share, snapshots, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
 	if (versions && export_set_versions(request->admin, share, versions, &request->err) < 0) {
 		api_reply_failure(request, NULL);
 		return;
@@ -438,6 +452,39 @@ void api_share_delete(struct api_request *request)
 		delete_closed(&work->call, 0);
 	else if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) < 0)
 		api_reply_failure(request, NULL);
+}
+
+/* ---- one file of a snapshot ---- */
+static void restored(struct share_call *call, int result)
+{
+	struct share_work *work = container_of(call, struct share_work, call);
+	struct api_request *request = work->request;
+	const char *path = json_string_value(json_object_get(request->body, "path"));
+	const char *to = json_string_value(json_object_get(request->body, "to"));
+
+	if (result < 0) {
+		work_failed(work, result);
+		return;
+	}
+	log_notice("share %s/%s: %s restored from snapshot %s", request->match.param[0],
+		   request->match.param[1], to ? to : path, call->snapshot_name);
+	api_reply(request, 200,
+		  json_pack("{s:s,s:I}", "restored", to ? to : path, "bytes",
+			    (json_int_t)call->restored_bytes));
+}
+
+void api_share_restore(struct api_request *request)
+{
+	struct model_share *share = find_open_share(request);
+	const char *snapshot, *path, *to = NULL;
+	struct share_work *work;
+
+	if (!share ||
+	    !api_unpack(request, "{s:s,s:s,s?:s}", "snapshot", &snapshot, "path", &path, "to",
+			&to) ||
+	    !(work = work_new(request, restored)))
+		return;
+	share_restore(share->vfs, snapshot, path, to, &work->call);
 }
 
 /* ---- check ---- */

@@ -334,18 +334,64 @@ static void rolled_back(struct pool_call *call, int result)
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
+/* A share goes back without being closed: who uses it waits. */
+struct share_back {
+	struct share_call call;
+	struct api_request *request;
+	struct volume *back;
+};
+
+static void share_rolled_back(struct share_call *call, int result)
+{
+	struct share_back *mine = container_of(call, struct share_back, call);
+	struct api_request *request = mine->request;
+
+	volume_unref(mine->back);
+	request->call.err = call->err;
+	if (!api_step_good(request, result, "snapshot_exists"))
+		return;
+	log_notice("share %s/%s rolled back to %s", request->match.param[0],
+		   request->match.param[1],
+		   json_string_value(json_object_get(request->body, "snapshot")));
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+static void roll_share_back(struct api_request *request, struct model_share *share,
+			    const char *snapshot, const char *keep)
+{
+	struct share_back *mine;
+
+	if (!share->vfs) {
+		api_reply_error(request, 409, "share_unavailable",
+				"share %s/%s is not available: %s", share->pool, share->name,
+				share->reason);
+		return;
+	}
+	request->state = mine = heap_zalloc(sizeof *mine);
+	if (!mine) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	mine->back = snapshot_named(request, snapshot);
+	if (!mine->back)
+		return;
+	mine->request = request;
+	mine->call.done = share_rolled_back;
+	share_rollback(share->vfs, mine->back, keep, &mine->call);
+}
+
 void api_volume_rollback(struct api_request *request)
 {
 	const char *snapshot, *keep = NULL;
+	struct model_share *share;
 	struct volume *back;
 
 	if (!api_unpack(request, "{s:s,s?:s}", "snapshot", &snapshot, "keep", &keep) ||
 	    !find_volume(request))
 		return;
-	if (model_share_of_volume(request->model, request->volume->identity.uuid)) {
-		api_reply_error(request, 409, "volume_is_share",
-				"volume %s/%s is a share, which is open: it can not go back",
-				request->match.param[0], request->match.param[1]);
+	share = model_share_of_volume(request->model, request->volume->identity.uuid);
+	if (share) {
+		roll_share_back(request, share, snapshot, keep);
 		return;
 	}
 	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))

@@ -95,6 +95,7 @@ static const struct object objects[] = {
       {"state", FIELD_TEXT, true, "online, read-only or unavailable"},
       {"reason", FIELD_TEXT, true},
       {"versions", FIELD_TEXTS, true, "of NFS that it is served with"},
+      {"snapshots", FIELD_TEXT, true, "/.snapshot is hidden, visible or none"},
       {"quota_bytes", FIELD_NUMBER, false, "0: none"},
       {"used_bytes", FIELD_NUMBER, false},
       {"files", FIELD_NUMBER, false}}},

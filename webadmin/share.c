@@ -89,6 +89,7 @@ static void opened(struct share_call *call, int result)
 	} else {
 		share->vfs = call->vfs;
 		share->reason[0] = '\0';
+		share_show_snapshots(share->vfs, share->snapshots);
 	}
 	one_done(share->admin);
 }
@@ -248,6 +249,58 @@ int store_set_share_versions(struct config *config, const struct model_share *sh
 	return result < 0 ? result : 0;
 }
 
+static int store_set_snapshots(struct config *config, const struct model_share *share,
+			       enum share_snapshots snapshots, struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "update share set snapshots = ? where volume = ?",
+				    &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_number(statement, 1, snapshots);
+	config_bind_blob(statement, 2, share->volume, 16);
+	result = config_step(statement, err);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+int share_set_snapshots(struct webadmin *admin, struct model_share *share,
+			enum share_snapshots snapshots, struct err *err)
+{
+	struct config *config = admin->options.config;
+	int result = config_begin(config, err);
+
+	if (result < 0)
+		return result;
+	result = store_set_snapshots(config, share, snapshots, err);
+	if (result == 0)
+		result = config_commit(config, err);
+	else
+		config_abort(config);
+	if (result < 0)
+		return result;
+	share->snapshots = snapshots;
+	if (share->vfs)
+		share_show_snapshots(share->vfs, snapshots);
+	return 0;
+}
+
+static const char *const snapshots_by_number[] = {[SHARE_SNAPSHOTS_HIDDEN] = "hidden",
+						  [SHARE_SNAPSHOTS_VISIBLE] = "visible",
+						  [SHARE_SNAPSHOTS_NONE] = "none"};
+
+bool read_share_snapshots(const char *text, enum share_snapshots *ret_snapshots)
+{
+	for (unsigned i = 0; i <= SHARE_SNAPSHOTS_NONE; i++) {
+		if (strcmp(text, snapshots_by_number[i]) == 0) {
+			*ret_snapshots = (enum share_snapshots)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 int store_remove_share(struct config *config, const uint8_t volume[16], struct err *err)
 {
 	struct config_statement *statement;
@@ -276,6 +329,9 @@ json_t *show_share(const struct model_share *share)
 		      "reason", info.failed ? "a write of its metadata failed" : share->reason);
 	if (object)
 		json_object_set_new(object, "versions", show_share_versions(share->versions));
+	if (object)
+		json_object_set_new(object, "snapshots",
+				    json_string(snapshots_by_number[share->snapshots]));
 	if (!object || !share->vfs)
 		return object;
 	json_object_set_new(object, "quota_bytes", json_integer((json_int_t)info.quota_bytes));

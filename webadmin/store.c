@@ -81,6 +81,7 @@ static const struct config_migration migrations[] = {
      "  references snapshot_schedule(name) on delete cascade, position integer not null,"
      "  volume blob not null check(length(volume) = 16), name text not null,"
      "  primary key(schedule, position)) without rowid;"},
+    {"snapshots in shares", "alter table share add column snapshots integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -136,7 +137,7 @@ static int load_share(struct config_statement *statement, struct model *model)
 {
 	struct model_share *share;
 	uint8_t volume[16];
-	int64_t versions = config_number(statement, 3);
+	int64_t versions = config_number(statement, 3), snapshots = config_number(statement, 4);
 	int result = uuid_column(statement, 0, volume);
 
 	if (result < 0)
@@ -146,7 +147,11 @@ static int load_share(struct config_statement *statement, struct model *model)
 	if (!share)
 		return -ENOMEM;
 	share->versions = (unsigned)versions;
-	return versions > 0 && !(versions & ~(int64_t)NFS_VERSIONS_ALL) ? 0 : -EINVAL;
+	share->snapshots = (enum share_snapshots)snapshots;
+	return versions > 0 && !(versions & ~(int64_t)NFS_VERSIONS_ALL) && snapshots >= 0 &&
+		       snapshots <= SHARE_SNAPSHOTS_NONE
+		   ? 0
+		   : -EINVAL;
 }
 
 static int load_device(struct config_statement *statement, struct model *model)
@@ -252,7 +257,8 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	} parts[] = {
 	    {"select name, uuid from pool order by name desc", load_pool},
 	    {"select pool, path from pool_device order by pool, position", load_device},
-	    {"select volume, pool, name, versions from share order by name desc", load_share},
+	    {"select volume, pool, name, versions, snapshots from share order by name desc",
+	     load_share},
 	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},

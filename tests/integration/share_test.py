@@ -92,6 +92,41 @@ def subprocess_said(server, *words):
         return str(error)
 
 
+def exports(points, server, state):
+    """An exports(5) file: refused as a whole, shown, done, and done again to no effect."""
+    path = os.path.join(state, "exports")
+
+    def given(text, *more):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return ["share", "import", path, *more]
+
+    def rules(name):
+        return [(r["client"], r["read_only"], r["squash"])
+                for r in json.loads(server.granary("share", "rules", name, "-o", "json"))]
+    points.point("give --pool" in refused(server, *given("/vms *(rw,sync,no_root_squash)\n")),
+                 "a share that is not there needs a pool")
+    whole = "/vms *(rw,sync,no_root_squash)\n/srv/docs 10.1.0.0/255.255.0.0(rw) 10.0.0.7\n"
+    for bad, text in (("/more host.example(rw)", "not looked up"), ("/more *(rw,nonsense)", "line 3"),
+                      ("/more 10.0.0.1 (rw)", "blank"), ("more *(rw)", "no path")):
+        said = refused(server, *given(whole + bad + "\n", "--pool", "tank"))
+        points.point(text in said and "no share" in refused(server, "share", "show", "tank/vms"),
+                     f"{bad}: nothing of the file is done", said)
+    said = server.granary(*given(whole, "--pool", "tank", "--dry-run"))
+    points.point("would create share tank/vms" in said and "mount as /docs" in said
+                 and "no share" in refused(server, "share", "show", "tank/vms"), "a dry run", said)
+    server.granary("share", "allow", SHARE, "--client", "10.9.9.9")
+    quota = show(server)["quota_bytes"]
+    server.granary(*given(whole, "--pool", "tank"))
+    points.point(rules("tank/vms") == [("*", False, "none")], "the file is done as it is written",
+                 rules("tank/vms"))
+    points.point(sorted(rules(SHARE)) == [("10.0.0.7", True, "root"), ("10.1.0.0/16", False, "root")]
+                 and show(server)["quota_bytes"] == quota, "old rules go, the quota stays",
+                 rules(SHARE))
+    points.point("nothing to do" in server.granary(*given(whole)), "again: nothing to do")
+    server.granary("share", "delete", "tank/vms", "--yes")
+
+
 def deleted(points, server):
     server.granary("share", "create", "tank/other")
     points.point("deleted" in server.granary("share", "delete", SHARE, "--yes"), "it is deleted")
@@ -141,6 +176,7 @@ def test(points):
             server.granary("volume", "create", "tank/plain", "1G")
             points.point("no share" in refused(server, "share", "import", "tank/plain"),
                          "what holds none is not either")
+            exports(points, server, state)
             deleted(points, server)
         finally:
             server.stop()

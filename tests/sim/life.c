@@ -51,6 +51,7 @@ static void draw_snapshot_case(struct profile *profile, struct rng *rng)
 		profile->checksum = VOLUME_CHECKSUM_STANDARD;
 		profile->rewinds = 2;
 		profile->after_deletions = true;
+		profile->ios_between = 1 << 20; /* and only then */
 		profile->volume_size = 1 << 20;
 		profile->snapshots = 40;
 		profile->hot = 0;
