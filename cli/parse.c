@@ -174,6 +174,20 @@ static int resolve_options(struct parse *parse)
 	return -1;
 }
 
+/* A verb of two words ("schedule create") goes before one of one. */
+static const struct verb *find_verb(const struct parse *parse, unsigned *ret_used)
+{
+	const struct verb *found = NULL;
+	char pair[64];
+
+	if (parse->word_count > 2) {
+		snprintf(pair, sizeof pair, "%s %s", parse->words[1], parse->words[2]);
+		found = verb_find(parse->words[0], pair);
+	}
+	*ret_used = found ? 3 : 2;
+	return found ? found : verb_find(parse->words[0], parse->words[1]);
+}
+
 static int resolve_verb(struct parse *parse)
 {
 	struct command *command = parse->command;
@@ -186,16 +200,15 @@ static int resolve_verb(struct parse *parse)
 	if (!command->verb) {
 		if (!verb)
 			return usage("%s needs a verb", noun);
-		command->verb = verb_find(noun, verb);
+		command->verb = find_verb(parse, &used);
 		if (!command->verb)
 			return usage("there is no verb \"%s %s\"", noun, verb);
-		used = 2;
 	}
 	command->count = parse->word_count - used;
 	for (unsigned i = 0; i < command->count; i++)
 		command->position[i] = parse->words[used + i];
 	if (command->count < command->verb->least || command->count > command->verb->most)
-		return usage("usage: granary %s%s%s %s", noun, used == 2 ? " " : "",
+		return usage("usage: granary %s%s%s %s", noun, used > 1 ? " " : "",
 			     command->verb->verb, command->verb->arguments);
 	return resolve_options(parse);
 }

@@ -19,6 +19,7 @@ static const struct column pool_columns[] = {
     {"OVERCOMMIT", "overcommit", RATIO},
     {"VOLUMES", "volumes", NUMBER},
     {"DEVICES", "devices", JOINED},
+    {"EVACUATION", "evacuation", TEXT},
     {"SCRUB", "scrub_summary", TEXT},
     {"REASON", "reason", TEXT},
 };
@@ -127,6 +128,151 @@ int run_pool_create(struct command *command)
 	}
 	status = command_call(command, "POST", body, &reply, "/api/v1/pools");
 	return status ? status : say(command, reply, "pool %s created", command->position[0]);
+}
+
+/* As the pool was given it; a path that exists is made absolute. */
+static json_t *device_path(const char *path)
+{
+	return absolute_path(path, strlen(path));
+}
+
+static const json_t *device_of(const json_t *reply, const char *path)
+{
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(json_object_get(reply, "device_details"), i, device)
+	{
+		const char *text = json_string_value(json_object_get(device, "path"));
+
+		if (text && strcmp(text, path) == 0)
+			return device;
+	}
+	return NULL;
+}
+
+static const char *device_text(const json_t *device, const char *key)
+{
+	const char *text = json_string_value(json_object_get(device, key));
+
+	return text ? text : "";
+}
+
+/* Until the device is empty, or nothing moves. */
+static int evacuate_wait(struct command *command, const char *path, json_t **reply)
+{
+	const struct timespec pause = {.tv_nsec = 200000000};
+
+	while (strcmp(device_text(device_of(*reply, path), "state"), "evacuating") == 0) {
+		int status;
+
+		json_decref(*reply);
+		nanosleep(&pause, NULL);
+		status = command_call(command, "GET", NULL, reply, "/api/v1/pools/%s",
+				      command->position[0]);
+		if (status)
+			return status;
+	}
+	return EXIT_GOOD;
+}
+
+static int evacuate_say(struct command *command, const char *path, json_t *reply)
+{
+	const json_t *device = device_of(reply, path);
+	char *state = strdup(device_text(device, "state"));
+	char *reason = strdup(device_text(device, "reason"));
+	char left[32];
+	int status;
+
+	size_format((uint64_t)json_integer_value(json_object_get(device, "left_bytes")), left,
+		    sizeof left);
+	status = say(command, reply, "%s of pool %s: %s, %s left", path, command->position[0],
+		     state ? state : "", left);
+	if (status == EXIT_GOOD && state && strcmp(state, "stuck") == 0)
+		status = command_fail("%s", reason);
+	free(state);
+	free(reason);
+	return status;
+}
+
+int run_pool_evacuate(struct command *command)
+{
+	static const char *const actions[] = {"pause", "resume", "stop"};
+	json_t *path = device_path(command->position[1]), *reply;
+	const char *action = "start";
+	unsigned given = 0;
+	int status;
+
+	for (unsigned i = 0; i < sizeof actions / sizeof *actions; i++)
+		if (command_option(command, actions[i])) {
+			action = actions[i];
+			given++;
+		}
+	if (given > 1 || !path) {
+		json_decref(path);
+		command_fail("only one of --pause, --resume and --stop");
+		return EXIT_USAGE;
+	}
+	if (command_option(command, "status"))
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/pools/%s",
+				      command->position[0]);
+	else
+		status = command_call(command, "POST",
+				      json_pack("{s:O,s:s}", "device", path, "action", action),
+				      &reply, "/api/v1/pools/%s/evacuate", command->position[0]);
+	if (status == EXIT_GOOD && command_option(command, "wait"))
+		status = evacuate_wait(command, json_string_value(path), &reply);
+	if (status == EXIT_GOOD)
+		status = evacuate_say(command, json_string_value(path), reply);
+	json_decref(path);
+	return status;
+}
+
+static int devices_say(struct command *command, json_t *reply)
+{
+	char size[32];
+
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "size_bytes")), size,
+		    sizeof size);
+	return say(command, reply, "pool %s has %s on %zu device%s", command->position[0], size,
+		   json_array_size(json_object_get(reply, "devices")),
+		   json_array_size(json_object_get(reply, "devices")) == 1 ? "" : "s");
+}
+
+int run_pool_add(struct command *command)
+{
+	json_t *devices = read_devices(command, 1), *reply;
+	int status;
+
+	if (!devices)
+		return EXIT_FAILED;
+	status = command_call(command, "POST",
+			      json_pack("{s:o,s:b}", "devices", devices, "force",
+					command_option(command, "force") != NULL),
+			      &reply, "/api/v1/pools/%s/devices", command->position[0]);
+	return status ? status : devices_say(command, reply);
+}
+
+int run_pool_remove(struct command *command)
+{
+	json_t *reply;
+	int status = command_confirm(command, "Take this device out of the pool?");
+
+	if (status >= 0)
+		return status;
+	status = command_call(command, "POST",
+			      json_pack("{s:o}", "device", device_path(command->position[1])),
+			      &reply, "/api/v1/pools/%s/remove", command->position[0]);
+	return status ? status : devices_say(command, reply);
+}
+
+int run_pool_grow(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", NULL, &reply, "/api/v1/pools/%s/grow",
+				  command->position[0]);
+
+	return status ? status : devices_say(command, reply);
 }
 
 int run_pool_import(struct command *command)

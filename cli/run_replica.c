@@ -22,6 +22,7 @@ static const struct column group_fields[] = {
     {"GROUP", "name", TEXT},
     {"ROLE", "role", TEXT},
     {"STATE", "state", TEXT},
+    {"ALARMS", "alarms", JOINED},
     {"REASON", "reason", TEXT},
     {"PEER", "peer", TEXT},
     {"MEMBERS", "members", JOINED},
@@ -185,6 +186,28 @@ int run_replica_demote(struct command *command)
 int run_replica_switchover(struct command *command)
 {
 	return act(command, command->position[0], "switchover");
+}
+
+int run_replica_failback(struct command *command)
+{
+	int status = command_confirm(command, "Make this node the primary again? What only it "
+					      "holds of the group is replaced by what the present "
+					      "primary sends first.");
+
+	return status >= 0 ? status : act(command, command->position[0], "failback");
+}
+
+int run_replica_verify(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "POST", json_pack("{s:s}", "action", "verify"), &reply,
+				  "/api/v1/replica/groups/%s", command->position[0]);
+
+	return status ? status
+		      : say(command, reply,
+			    "group %s is being compared with its standby; see granary replica "
+			    "group status %s -o json",
+			    command->position[0], command->position[0]);
 }
 
 int run_replica_pause(struct command *command)

@@ -128,6 +128,7 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 		return false;
 	/* First: who waits for a lock of its looks whether its record is gone. */
 	drop_record(nfs4, client);
+	nfs4_note_expired(nfs4, client);
 	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",

@@ -419,5 +419,6 @@ int nfs4_op_free_stateid(struct nfs_call *call)
 {
 	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 
+	nfs4_use_current(call, &stateid);
 	return call->in.bad ? NFS4ERR_BADXDR : nfs4_stateid_free(call, &stateid);
 }

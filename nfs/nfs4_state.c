@@ -151,6 +151,30 @@ void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
 	free_owner(owner);
 }
 
+void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client)
+{
+	if (client->minor) /* its sessions go, and with them all that could ask */
+		return;
+	list_for_each (it, &client->owners) {
+		const struct nfs4_owner *owner = list_entry(it, struct nfs4_owner, link);
+
+		list_for_each (at, &owner->states) {
+			const struct nfs4_state *state = list_entry(at, struct nfs4_state, link);
+
+			nfs4->expired[nfs4->expired_next++ % NFS4_EXPIRED_MAX] =
+			    (struct nfs4_expired){state->index, state->number};
+		}
+	}
+}
+
+static bool is_expired(const struct nfs4_server *nfs4, uint32_t index, uint32_t number)
+{
+	for (unsigned i = 0; i < NFS4_EXPIRED_MAX; i++)
+		if (nfs4->expired[i].index == index && nfs4->expired[i].number == number)
+			return number != 0;
+	return false;
+}
+
 bool nfs4_client_in_use(const struct nfs4_client *client)
 {
 	list_for_each (it, &client->owners)
@@ -292,7 +316,9 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return NFS4ERR_STALE_STATEID;
 	state = index < NFS4_STATES_MAX ? nfs4->states[index] : NULL;
 	if (boot != nfs4->boot || !state || state->number != number)
-		return NFS4ERR_BAD_STATEID;
+		return call->compound.minor == 0 && is_expired(nfs4, index, number)
+			   ? NFS4ERR_EXPIRED
+			   : NFS4ERR_BAD_STATEID;
 	if (call->compound.minor ? state->owner->client != call->compound.client
 				 : state->owner->client->minor != 0)
 		return NFS4ERR_BAD_STATEID;

@@ -19,8 +19,9 @@
 #define NFS4_CLIENTS_MAX     512u
 #define NFS4_SESSIONS_MAX    1024u
 #define NFS4_STATES_MAX      32768u
-#define NFS4_IDLE_OWNERS_MAX 32u  /* of a v4.0 client, kept for their sequence numbers alone */
-#define NFS4_REPLAY_MAX      256u /* bytes of a v4.0 operation's results kept for a retry */
+#define NFS4_IDLE_OWNERS_MAX 32u   /* of a v4.0 client, kept for their sequence numbers alone */
+#define NFS4_REPLAY_MAX      256u  /* bytes of a v4.0 operation's results kept for a retry */
+#define NFS4_EXPIRED_MAX     1024u /* stateids of v4.0 remembered as taken away */
 
 struct nfs4_client {
 	struct list link;
@@ -71,6 +72,11 @@ struct nfs4_state {
 	struct nfs4_state *open; /* a lock */
 };
 
+/* What a stateid named that was taken from its client. */
+struct nfs4_expired {
+	uint32_t index, number; /* number 0: none */
+};
+
 struct nfs4_server {
 	struct nfs_server *server;
 	pthread_mutex_t lock; /* all below; memory work only */
@@ -83,6 +89,8 @@ struct nfs4_server {
 	struct nfs4_state *states[NFS4_STATES_MAX];
 	unsigned state_hint, free_hint; /* behind the highest used; nothing free below */
 	struct nfs_table *table;        /* the newest; the control loop holds it */
+	struct nfs4_expired expired[NFS4_EXPIRED_MAX]; /* a ring */
+	unsigned expired_next;
 };
 
 static inline struct nfs4_server *nfs4_server_of(const struct nfs_call *call)
@@ -97,6 +105,8 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_gives_way: client @id is in somebody's way. True: its lease had run out, and it is gone
  * with all it had (courtesy ends). */
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+/* nfs4_note_expired: v4.0: its stateids will be NFS4ERR_EXPIRED when all is dropped. */
+void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client);
 bool nfs4_client_in_use(const struct nfs4_client *client);
 void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner);

@@ -297,6 +297,7 @@ int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
 	if (!group->channel || !group->acked)
 		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
 	group->switching = true;
+	group->switch_until_ns = limit;
 	channel_wake(group->channel);
 	while (group->role != GROUP_STANDBY && group->switching && loop_now(group->loop) < limit)
 		fiber_sleep(5000000);
@@ -306,4 +307,35 @@ int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
 	return err_set(err, -ETIMEDOUT, "the group was not handed over%s: %s",
 		       group->role == GROUP_PRIMARY ? "" : ", and the standby may have it yet",
 		       group->reason[0] ? group->reason : "the standby is too slow");
+}
+
+int group_failback(struct group *group, uint64_t limit_ns, struct err *err)
+{
+	uint64_t limit = loop_now(group->loop) + limit_ns;
+	int result = group->role == GROUP_STANDBY ? 0 : group_demote(group, err);
+
+	if (result < 0)
+		return result;
+	group->wanted = true;
+	while (group->role == GROUP_STANDBY && loop_now(group->loop) < limit) {
+		if (group->channel)
+			channel_wake(group->channel);
+		fiber_sleep(20000000);
+	}
+	group->wanted = false;
+	if (group->role == GROUP_PRIMARY)
+		return 0;
+	return err_set(err, -ETIMEDOUT,
+		       "group %s is the standby now and is catching up; ask again when it has: %s",
+		       group->name, group->channel ? "what differs is being sent" : group->reason);
+}
+
+int group_verify(struct group *group, struct err *err)
+{
+	if (!group->channel || !group->acked)
+		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
+	group->verify =
+	    (struct group_verify){.running = true, .begun_wall_ns = loop_wall(group->loop)};
+	channel_wake(group->channel);
+	return 0;
 }

@@ -40,6 +40,15 @@ struct group_host {
 	void (*role_changed)(struct group *group);
 };
 
+/* The members compared with the standby's, slot by slot, beside everything else. */
+struct group_verify {
+	bool running;
+	unsigned member; /* and where in it: next */
+	uint64_t offset, done_bytes;
+	uint64_t begun_wall_ns, ended_wall_ns; /* 0: not yet */
+	uint64_t mismatches, repaired;         /* slots */
+};
+
 struct group_member {
 	struct volume *volume; /* a reference */
 	struct marks sent;     /* primary: carried by the sync that is not acknowledged yet */
@@ -66,11 +75,14 @@ struct group {
 	uint64_t acked;   /* 0: unknown */
 	uint64_t sealing; /* number of the last SEAL sent and not answered; 0: none */
 	uint64_t period_ns, epoch_bytes, limit_bytes;
-	uint64_t log_bytes;      /* budget of the recorder */
-	struct channel *channel; /* of the session, NULL: none */
-	bool switching;          /* hand over as soon as all is sealed */
-	bool used;               /* standby: the members were there before the group was */
-	bool changing;           /* a promotion or demotion is under way: no session begins */
+	uint64_t log_bytes;         /* budget of the recorder */
+	struct channel *channel;    /* of the session, NULL: none */
+	bool switching;             /* hand over as soon as all is sealed */
+	uint64_t switch_until_ns;   /* guests wait no longer than that */
+	bool wanted;                /* standby: it asks to be handed the image */
+	struct group_verify verify; /* primary */
+	bool used;                  /* standby: the members were there before the group was */
+	bool changing;              /* a promotion or demotion is under way: no session begins */
 
 	/* seen by the administrator */
 	uint64_t acked_wall_ns; /* close time of the acked epoch, or when nothing was behind */
@@ -118,6 +130,15 @@ int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
 /* group_hand_over: the peer has taken over our image at @epoch, as @lineage. Fiber. */
 int group_hand_over(struct group *group, uint64_t epoch, const struct wire_lineage *lineage,
 		    struct err *err) __attribute__((warn_unused_result));
+
+/* group_failback: become the primary again, where a former primary was left behind: demote, let
+ * the present primary send what differs, and have it hand over. Starts without a session. 0,
+ * -ETIMEDOUT after @limit_ns (the catch-up goes on). Fiber. */
+int group_failback(struct group *group, uint64_t limit_ns, struct err *err)
+    __attribute__((warn_unused_result));
+/* group_verify: begin to compare (again). Every slot of the standby's sealed image is looked at
+ * once; what differs and was not changed since is a mismatch, and is sent again. */
+int group_verify(struct group *group, struct err *err) __attribute__((warn_unused_result));
 
 /* sender.c, receiver.c: a session on an open channel, until it breaks (the reason is the
  * channel's). The receiver's first message is the HELLO in @hello. Context: a fiber. */

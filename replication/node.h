@@ -46,6 +46,15 @@ struct seat {
 	uint64_t retry_ns, retries;
 	char unavailable[200]; /* why it was not started */
 	uint64_t rate_at_ns, rate_bytes, rate;
+	uint64_t heard_ns; /* of a session, or since when there should be one */
+	unsigned alarms;   /* bits, by enum seat_alarm */
+};
+
+enum seat_alarm {
+	SEAT_ALARM_RPO,      /* what the standby has is older than was asked for */
+	SEAT_ALARM_LINK,     /* there has been no session for a while */
+	SEAT_ALARM_MISMATCH, /* the last comparison found something */
+	SEAT_ALARMS
 };
 
 struct replication {

@@ -21,7 +21,8 @@ struct receiver {
 	struct channel *channel;
 	struct wire_lineage lineage; /* the primary's */
 	struct digest digest;
-	bool open; /* between BEGIN and SEAL */
+	bool open;  /* between BEGIN and SEAL */
+	bool asked; /* for the image */
 	bool seed;
 	uint8_t *data;   /* HASH_READ */
 	uint8_t *hashes; /* of one HASH_ASK */
@@ -247,6 +248,32 @@ static int handle(struct receiver *receiver, const struct wire_message *message)
 	}
 }
 
+/* Once this image is a sealed one of the primary's, it can be handed over. */
+static int ask_for_image(struct receiver *receiver)
+{
+	const struct group *group = receiver->group;
+	struct wire_message message = {.type = WIRE_SWITCH, .epoch = group->staging.sealed};
+
+	if (!group->wanted || receiver->asked || receiver->open || group->accept_any ||
+	    group->staging.sealed == 0)
+		return 0;
+	receiver->asked = true;
+	return channel_send(receiver->channel, &message);
+}
+
+static int next_message(struct receiver *receiver, struct wire_message *message)
+{
+	int result;
+
+	while ((result = channel_poll(receiver->channel, message)) == 0) {
+		result = ask_for_image(receiver);
+		if (result < 0)
+			return result;
+		channel_wait(receiver->channel);
+	}
+	return result < 0 ? result : 0;
+}
+
 /* ---- hello ---- */
 static int check_lineage(struct receiver *receiver)
 {
@@ -336,7 +363,7 @@ static void session(struct receiver *receiver, const struct wire_message *hello)
 		result = be_defined(receiver, &message);
 	group->phase = "receiving";
 	while (result == 0) {
-		result = channel_receive(receiver->channel, &message);
+		result = next_message(receiver, &message);
 		if (result == 0)
 			result = handle(receiver, &message);
 	}

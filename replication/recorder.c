@@ -933,6 +933,64 @@ void recorder_mark_all(struct recorder *recorder)
 	pthread_mutex_unlock(&recorder->lock);
 }
 
+struct touched {
+	uint64_t offset;
+	unsigned slots;
+	bool *touched;
+};
+
+static void touch(const struct touched *touched, uint64_t offset, uint64_t length)
+{
+	uint64_t end = offset + length, last = touched->offset + touched->slots * VOLUME_SLOT;
+
+	end = end < last ? end : last;
+	offset = offset > touched->offset ? offset : touched->offset;
+	for (uint64_t at = offset - offset % VOLUME_SLOT; at < end; at += VOLUME_SLOT)
+		touched->touched[(at - touched->offset) / VOLUME_SLOT] = true;
+}
+
+static void touch_list(const struct touched *touched, struct list *list)
+{
+	list_for_each (it, list) {
+		const struct volume_request *request =
+		    list_entry(it, struct volume_request, tap_link);
+
+		touch(touched, request->offset, request->length);
+	}
+}
+
+static void touch_log(const struct touched *touched, unsigned index,
+		      const struct recorder_epoch *epoch)
+{
+	for (const struct segment *segment = epoch->first; segment; segment = segment->next) {
+		for (size_t at = 0; at < segment->used;) {
+			const struct record *record = (const void *)(segment->bytes + at);
+
+			if (record->member == index)
+				touch(touched, record->offset, record->length);
+			at += record_size(record->zeros ? 0 : record->length);
+		}
+	}
+}
+
+void recorder_touched(struct recorder *recorder, unsigned index, uint64_t offset, unsigned slots,
+		      bool *ret_touched)
+{
+	struct touched touched = {offset, slots, ret_touched};
+	struct member *member = &recorder->members[index];
+
+	pthread_mutex_lock(&recorder->lock);
+	for (unsigned i = 0; i < slots; i++)
+		ret_touched[i] = member->lost ||
+				 marks_any(&member->marks, offset + i * VOLUME_SLOT, VOLUME_SLOT);
+	touch_list(&touched, &member->wide);
+	for (unsigned i = 0; i < BUCKETS; i++)
+		touch_list(&touched, &member->busy[i]);
+	for (uint64_t i = recorder->oldest; i <= recorder->open; i++)
+		touch_log(&touched, index, epoch_at(recorder, i));
+	pthread_mutex_unlock(&recorder->lock);
+}
+
 void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 {
 	struct recorder_lag lag = {0};

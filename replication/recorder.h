@@ -129,6 +129,10 @@ bool recorder_take(struct recorder *recorder, unsigned member, uint64_t from, ui
 		   uint64_t *ret_offset, uint64_t *ret_length);
 void recorder_mark(struct recorder *recorder, unsigned member, uint64_t offset, uint64_t length);
 void recorder_mark_all(struct recorder *recorder);
+/* recorder_touched: which slots of @member from @offset on (aligned) may have been changed since
+ * the last epoch that was dropped: marked, in flight or in the log. */
+void recorder_touched(struct recorder *recorder, unsigned member, uint64_t offset, unsigned slots,
+		      bool *ret_touched);
 
 struct recorder_lag {
 	uint64_t marked_bytes, log_bytes;

@@ -86,6 +86,8 @@ enum replication_action {
 	REPLICATION_PROMOTE,
 	REPLICATION_DEMOTE,
 	REPLICATION_SWITCHOVER,
+	REPLICATION_FAILBACK, /* a former primary, or a standby: become the primary again */
+	REPLICATION_VERIFY,   /* begin to compare; the group shows how far it is */
 	REPLICATION_PAUSE,
 	REPLICATION_RESUME,
 	REPLICATION_DELETE

@@ -19,6 +19,8 @@
 #define PERIOD_MAX       (5 * 1000000000ull)
 #define STAGING_SIZE_MIN ((uint64_t)64 << 30)
 #define SWITCH_NS        (30 * 1000000000ull)
+#define FAILBACK_NS      (45 * 1000000000ull)
+#define LINK_NS          (10 * 1000000000ull)
 
 /* ---- rows ---- */
 static void lineage_text(const struct wire_lineage *lineage, char *text, size_t size)
@@ -696,6 +698,74 @@ static void measure(struct seat *seat, uint64_t now)
 	seat->rate_at_ns = now;
 }
 
+/* ---- alarms ---- */
+static double seconds_since(uint64_t now, uint64_t then)
+{
+	return then && now > then ? (double)(now - then) / 1e9 : 0;
+}
+
+static const struct {
+	const char *name, *text;
+} alarms[SEAT_ALARMS] = {
+    [SEAT_ALARM_RPO] = {"rpo", "the standby's image is older than the RPO"},
+    [SEAT_ALARM_LINK] = {"link", "there is no connection to the other node"},
+    [SEAT_ALARM_MISMATCH] = {"mismatch", "the standby's image was found to differ"},
+};
+
+static double primary_lag(const struct seat *seat)
+{
+	const struct group *group = &seat->group;
+	struct recorder_lag lag = {0};
+
+	if (!seat->started || (group->acked && group_level(group)))
+		return 0;
+	recorder_lag(group->recorder, &lag);
+	return seconds_since(loop_wall(seat->replication->options.loop),
+			     group->acked_wall_ns ? group->acked_wall_ns : lag.oldest_wall_ns);
+}
+
+static unsigned alarms_of(struct seat *seat, uint64_t now)
+{
+	const struct group *group = &seat->group;
+	unsigned found = 0;
+
+	if (group->channel || seat->paused || !seat->heard_ns)
+		seat->heard_ns = now;
+	if (group->role != GROUP_PRIMARY && group->role != GROUP_STANDBY)
+		return 0;
+	if (now - seat->heard_ns > LINK_NS)
+		found |= 1u << SEAT_ALARM_LINK;
+	if (group->role == GROUP_PRIMARY && primary_lag(seat) > (double)seat->rpo_ns / 1e9)
+		found |= 1u << SEAT_ALARM_RPO;
+	if (group->role == GROUP_PRIMARY && group->verify.mismatches)
+		found |= 1u << SEAT_ALARM_MISMATCH;
+	return found;
+}
+
+static void look_for_alarms(struct seat *seat, uint64_t now)
+{
+	unsigned found = seat->started ? alarms_of(seat, now) : 0, before = seat->alarms;
+
+	seat->alarms = found;
+	for (unsigned i = 0; i < SEAT_ALARMS; i++) {
+		if ((found ^ before) >> i & 1 && found >> i & 1)
+			log_warning("group %s: %s", seat->group.name, alarms[i].text);
+		else if ((found ^ before) >> i & 1)
+			log_notice("group %s: no more: %s", seat->group.name, alarms[i].text);
+	}
+}
+
+static json_t *show_alarms(const struct seat *seat)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < SEAT_ALARMS; i++) {
+		if (seat->alarms >> i & 1)
+			json_array_append_new(list, json_string(alarms[i].name));
+	}
+	return list;
+}
+
 void seats_tick(struct replication *replication)
 {
 	uint64_t now = loop_now(replication->options.loop);
@@ -705,6 +775,7 @@ void seats_tick(struct replication *replication)
 		enum group_role role = seat->group.role;
 
 		measure(seat, now);
+		look_for_alarms(seat, now);
 		if (replication->stopping || !seat->started || seat->session || seat->paused ||
 		    now < seat->retry_ns || (role != GROUP_PRIMARY && role != GROUP_HANDOVER))
 			continue;
@@ -725,35 +796,43 @@ void seat_close(struct seat *seat)
 }
 
 /* ---- what is shown ---- */
-static double seconds_since(uint64_t now, uint64_t then)
-{
-	return then && now > then ? (double)(now - then) / 1e9 : 0;
-}
-
 static void show_primary(const struct seat *seat, json_t *json)
 {
 	struct recorder_lag lag = {0};
-	uint64_t now = loop_wall(seat->replication->options.loop), sealed = seat->group.acked;
-	bool idle = true;
+	uint64_t sealed = seat->group.acked;
+	bool level = true;
 
 	if (seat->started) {
 		recorder_lag(seat->group.recorder, &lag);
-		idle = group_level(&seat->group);
+		level = group_level(&seat->group);
 	}
 	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
-	json_object_set_new(
-	    json, "lag_seconds",
-	    json_real(idle && sealed
-			  ? 0
-			  : seconds_since(now, seat->group.acked_wall_ns ? seat->group.acked_wall_ns
-									 : lag.oldest_wall_ns)));
+	json_object_set_new(json, "lag_seconds", json_real(primary_lag(seat)));
 	json_object_set_new(json, "lag_bytes",
 			    json_integer((json_int_t)(lag.marked_bytes + lag.log_bytes)));
 	json_object_set_new(
 	    json, "lag_epochs",
-	    json_integer(seat->started && sealed && !idle
+	    json_integer(seat->started && sealed && !level
 			     ? (json_int_t)(recorder_open_epoch(seat->group.recorder) - sealed)
 			     : 0));
+}
+
+static json_t *show_verify(const struct group *group)
+{
+	const struct group_verify *verify = &group->verify;
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < group->member_max; i++)
+		total += group->members[i].volume ? volume_size(group->members[i].volume) : 0;
+	return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "state",
+			 verify->running         ? "running"
+			 : verify->ended_wall_ns ? "done"
+						 : "never",
+			 "begun", (json_int_t)(verify->begun_wall_ns / 1000000000ull), "ended",
+			 (json_int_t)(verify->ended_wall_ns / 1000000000ull), "done_bytes",
+			 (json_int_t)verify->done_bytes, "total_bytes", (json_int_t)total,
+			 "mismatches", (json_int_t)verify->mismatches, "repaired",
+			 (json_int_t)verify->repaired);
 }
 
 static void show_standby(const struct seat *seat, json_t *json)
@@ -820,11 +899,14 @@ static json_t *show(const struct seat *seat)
 		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
 				      json_string_value(json_object_get(member, "name"))));
 	json_object_set_new(json, "members", members);
+	json_object_set_new(json, "alarms", show_alarms(seat));
 	json_object_set_new(json, "lineage", show_lineage(group));
 	if (group->role == GROUP_STANDBY)
 		show_standby(seat, json);
 	else
 		show_primary(seat, json);
+	if (group->role == GROUP_PRIMARY)
+		json_object_set_new(json, "verify", show_verify(group));
 	json_decref(definition);
 	return json;
 }
@@ -929,6 +1011,21 @@ static int delete_seat(struct seat *seat, struct err *err)
 	return 0;
 }
 
+static int fail_back(struct seat *seat, struct err *err)
+{
+	struct group *group = &seat->group;
+
+	if (group->role == GROUP_PRIMARY || group->role == GROUP_NONE)
+		return err_set(err, -EINVAL, "group %s is %s here", group->name,
+			       group_role_name(group->role));
+	if (group->role != GROUP_STANDBY) {
+		seat->retry_ns = UINT64_MAX;
+		seat_end_session(seat, "demoted");
+		seat->retry_ns = 0;
+	}
+	return group_failback(group, FAILBACK_NS, err);
+}
+
 static int act(struct action *action, struct err *err)
 {
 	struct seat *seat = action->seat;
@@ -954,6 +1051,13 @@ static int act(struct action *action, struct err *err)
 			return err_set(err, -EINVAL, "group %s is %s here", group->name,
 				       group_role_name(group->role));
 		return group_switchover(group, SWITCH_NS, err);
+	case REPLICATION_FAILBACK:
+		return fail_back(seat, err);
+	case REPLICATION_VERIFY:
+		if (group->role != GROUP_PRIMARY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		return group_verify(group, err);
 	case REPLICATION_PAUSE:
 	case REPLICATION_RESUME:
 		return set_paused(seat, action->action == REPLICATION_PAUSE, err);

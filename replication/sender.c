@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "core/log.h"
 #include "replication/group.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
@@ -22,9 +23,11 @@
  * there; only slots that differ travel (E5, E8). */
 
 #define RUN_MAX     ((uint64_t)16 << 20) /* bytes of a run of chunks */
+#define VERIFY_MAX  ((uint64_t)4 << 20)  /* compared at a time */
 #define READ_MAX    ((uint64_t)1 << 20)
 #define EXTENTS_MAX 64u
 #define QUIET_NS    (5 * 1000000ull)
+#define SWITCH_NS   (30 * 1000000000ull)
 
 struct sender {
 	struct group *group;
@@ -37,10 +40,12 @@ struct sender {
 	bool compare, skip_zeros;
 	struct timer clock; /* closes epochs */
 	bool streaming;
+	bool asked;      /* the standby wants to be handed the image */
 	uint8_t *data;   /* READ_MAX */
 	uint8_t *hashes; /* of a run */
 	char *defined;   /* the definition as it was sent last */
 	uint8_t *own;    /* of one read */
+	bool touched[READ_MAX / VOLUME_SLOT];
 };
 
 static int fail(struct sender *sender, int error, const char *what)
@@ -81,13 +86,17 @@ static void learn_from_refusal(struct sender *sender, const struct wire_message 
 		 (int)message->data_length, (const char *)message->data);
 }
 
-/* The next message, which has to be a @type. */
+/* The next message, which has to be a @type; the standby may ask for the image at any time. */
 static int expect(struct sender *sender, enum wire_type type, struct wire_message *message)
 {
-	int result = channel_receive(sender->channel, message);
+	int result;
 
-	if (result < 0)
-		return result;
+	do {
+		result = channel_receive(sender->channel, message);
+		if (result < 0)
+			return result;
+		sender->asked |= message->type == WIRE_SWITCH;
+	} while (message->type == WIRE_SWITCH);
 	if (message->type == WIRE_REFUSE) {
 		learn_from_refusal(sender, message);
 		return sender->channel->broken;
@@ -95,7 +104,7 @@ static int expect(struct sender *sender, enum wire_type type, struct wire_messag
 	return message->type == type ? 0 : unexpected(sender, message);
 }
 
-/* The standby has nothing to say now but that it gives up. */
+/* The standby has nothing to say now but that it gives up, or wants the image. */
 static int no_message(struct sender *sender)
 {
 	struct wire_message message;
@@ -103,6 +112,10 @@ static int no_message(struct sender *sender)
 
 	if (result <= 0)
 		return result;
+	if (message.type == WIRE_SWITCH) {
+		sender->asked = true;
+		return 0;
+	}
 	if (message.type == WIRE_REFUSE)
 		learn_from_refusal(sender, &message);
 	return message.type == WIRE_REFUSE ? sender->channel->broken : unexpected(sender, &message);
@@ -427,6 +440,8 @@ static int sync(struct sender *sender)
 		result = send_log(sender, i);
 	if (result == 0)
 		result = seal(sender, epoch, wall_ns);
+	if (result == 0) /* mismatches are found between syncs, and marked */
+		group->verify.repaired = group->verify.mismatches;
 	sender->fresh = false;
 	return result;
 }
@@ -458,9 +473,21 @@ static void tell_idle(struct sender *sender)
 	sender->channel->ping_wall_ns = group->acked_wall_ns = loop_wall(group->loop);
 }
 
+/* A standby that is too slow: guests do not wait for ever. */
+static void look_at_switch(struct group *group)
+{
+	if (!group->switching || group->role != GROUP_PRIMARY ||
+	    loop_now(group->loop) < group->switch_until_ns)
+		return;
+	group->switching = false;
+	recorder_set_mode(group->recorder, RECORDER_RECORDS);
+}
+
 static void close_epoch(struct timer *timer)
 {
 	struct sender *sender = container_of(timer, struct sender, clock);
+
+	look_at_switch(sender->group);
 
 	if (sender->streaming) {
 		recorder_close_used(sender->group->recorder);
@@ -513,6 +540,74 @@ static int hand_over(struct sender *sender)
 	return sender->channel->broken;
 }
 
+/* ---- verify ---- */
+/* Runs of slots that differ and were not touched since the sealed epoch: no change explains them.
+ * The standby's hashes came first, then the read; whatever has happened since is known by now. */
+static void judge(struct sender *sender, unsigned member, uint64_t offset, unsigned slots,
+		  const uint8_t *hashes)
+{
+	struct group *group = sender->group;
+
+	recorder_touched(group->recorder, member, offset, slots, sender->touched);
+	for (unsigned i = 0; i < slots; i++) {
+		uint64_t at = offset + (uint64_t)i * VOLUME_SLOT;
+
+		if (sender->touched[i] ||
+		    memcmp(hashes + (size_t)i * WIRE_HASH, sender->own + (size_t)i * WIRE_HASH,
+			   WIRE_HASH) == 0)
+			continue;
+		if (group->verify.mismatches++ == 0)
+			log_warning(
+			    "group %s: volume %s differs on the standby at %llu; it is sent "
+			    "again",
+			    group->name, group->members[member].volume->name,
+			    (unsigned long long)at);
+		recorder_mark(group->recorder, member, at, VOLUME_SLOT);
+	}
+}
+
+static int compare(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
+{
+	struct volume *volume = sender->group->members[member].volume;
+	int result = ask_hashes(sender, member, offset, length);
+
+	for (uint64_t at = 0; at < length && result == 0; at += READ_MAX) {
+		uint64_t part = length - at < READ_MAX ? length - at : READ_MAX;
+		const uint8_t *hashes = sender->hashes + at / VOLUME_SLOT * WIRE_HASH;
+
+		result = volume_io(volume, VOLUME_READ, 0, offset + at, sender->data, part);
+		if (result < 0)
+			return fail(sender, result, "a member can not be read");
+		digest_slots(sender->data, part, sender->own);
+		if (memcmp(hashes, sender->own, part / VOLUME_SLOT * WIRE_HASH) != 0)
+			judge(sender, member, offset + at, (unsigned)(part / VOLUME_SLOT), hashes);
+	}
+	return result;
+}
+
+/* One range more. */
+static int verify(struct sender *sender)
+{
+	struct group_verify *verify = &sender->group->verify;
+	struct volume *volume = sender->group->members[verify->member].volume;
+	uint64_t size = volume ? volume_size(volume) : 0, length;
+	int result;
+
+	if (verify->offset >= size) {
+		verify->offset = 0;
+		verify->running = ++verify->member < sender->group->member_max;
+		verify->ended_wall_ns = verify->running ? 0 : loop_wall(sender->group->loop);
+		return 0;
+	}
+	length = size - verify->offset < VERIFY_MAX ? size - verify->offset : VERIFY_MAX;
+	result = compare(sender, verify->member, verify->offset, length);
+	if (result == 0) {
+		verify->offset += length;
+		verify->done_bytes += length;
+	}
+	return result;
+}
+
 static int stream(struct sender *sender)
 {
 	struct group *group = sender->group;
@@ -527,6 +622,11 @@ static int stream(struct sender *sender)
 		enum recorder_step step;
 
 		close_when_large(group);
+		if (sender->asked) {
+			sender->asked = false;
+			group->switching = true;
+			group->switch_until_ns = loop_now(group->loop) + SWITCH_NS;
+		}
 		if (group->switching && recorder_mode(recorder) == RECORDER_RECORDS)
 			recorder_set_mode(recorder, RECORDER_HOLDS);
 		step = recorder_next_step(recorder, oldest);
@@ -543,11 +643,14 @@ static int stream(struct sender *sender)
 			recorder_close(recorder);
 		else if (group->switching)
 			recorder_close_used(recorder);
-		if (recorder_next_step(recorder, oldest) == RECORDER_WAIT)
+		if (recorder_next_step(recorder, oldest) == RECORDER_WAIT &&
+		    (!group->verify.running || group->switching))
 			channel_wait(sender->channel);
 		result = no_message(sender);
 		if (result == 0)
 			result = tell_definition(sender, &message);
+		if (result == 0 && group->verify.running && !group->switching)
+			result = verify(sender);
 	}
 	return result < 0 ? result : sender->channel->broken;
 }

@@ -109,6 +109,57 @@ void volume_rescan(struct volume *volume, struct pool_call *call)
 			    "gives its volumes their size itself; there is nothing to rescan");
 }
 
+static void add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+		bool label, struct pool_call *call)
+{
+	if (pool->ops->add)
+		pool->ops->add(pool, devices, count, force, label, call);
+	else
+		pool_refuse(pool, call, "takes no devices");
+}
+
+void pool_label(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+		struct pool_call *call)
+{
+	add(pool, devices, count, force, true, call);
+}
+
+void pool_add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+	      struct pool_call *call)
+{
+	add(pool, devices, count, force, false, call);
+}
+
+void pool_grow(struct pool *pool, struct pool_call *call)
+{
+	if (pool->ops->grow)
+		pool->ops->grow(pool, call);
+	else
+		pool_refuse(pool, call, "has no devices of its own that could grow");
+}
+
+void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		   struct pool_call *call)
+{
+	if (pool->ops->evacuate)
+		pool->ops->evacuate(pool, path, action, call);
+	else
+		pool_refuse(pool, call, "has no devices of its own");
+}
+
+void pool_remove(struct pool *pool, const char *path, struct pool_call *call)
+{
+	if (pool->ops->remove)
+		pool->ops->remove(pool, path, call);
+	else
+		pool_refuse(pool, call, "has no devices of its own");
+}
+
+bool pool_device_info(struct pool *pool, unsigned index, struct pool_device_info *ret_info)
+{
+	return pool->ops->device_info && pool->ops->device_info(pool, index, ret_info);
+}
+
 void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 			 struct pool_call *call)
 {

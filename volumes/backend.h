@@ -31,6 +31,14 @@ struct pool_ops {
 	void (*check)(struct pool *pool, bool data, struct pool_check_report *report,
 		      struct pool_call *call);
 	void (*checkpoint)(struct pool *pool, struct pool_call *call);
+	/* Optional, all or none: NULL = its devices are not ours to change. */
+	void (*add)(struct pool *pool, const struct pool_device *devices, unsigned count,
+		    bool force, bool label, struct pool_call *call);
+	void (*grow)(struct pool *pool, struct pool_call *call);
+	void (*evacuate)(struct pool *pool, const char *path, enum pool_evacuate_action action,
+			 struct pool_call *call);
+	void (*remove)(struct pool *pool, const char *path, struct pool_call *call);
+	bool (*device_info)(struct pool *pool, unsigned index, struct pool_device_info *ret_info);
 	/* Optional: NULL = there is nothing to check in devices of such pools. */
 	void (*check_devices)(const struct world_ops *world, struct loop *loop,
 			      const char *const *paths, unsigned path_count, bool data,

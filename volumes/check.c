@@ -187,6 +187,23 @@ static int visit_meta(struct check *check, uint64_t index, const uint8_t *payloa
 	return 0;
 }
 
+/* What was moved is in chunks that are in use for nothing else. */
+static int visit_forward(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	if (length != 8 * FORWARD_CHUNKS)
+		return -EBADMSG;
+	for (uint64_t i = 0; i < FORWARD_CHUNKS; i++) {
+		uint64_t target = get64(payload + 8 * i);
+
+		for (unsigned slot = 0; target && slot < CHUNK_SLOTS; slot++)
+			refer(check, check->mapped, target * CHUNK_SLOTS + slot, "a moved chunk");
+		if (target && index * FORWARD_CHUNKS + i >= check->native->chunks)
+			finding(check, "a chunk that does not exist has moved to %llu",
+				(unsigned long long)target);
+	}
+	return 0;
+}
+
 static int visit_nothing(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
 {
 	(void)check;
@@ -369,6 +386,7 @@ static void check_trees(struct check *check)
 	    [ROOT_META] = {NODE_META, "metadata space", visit_meta},
 	    [ROOT_CSUM] = {NODE_CSUM, "checksum", visit_nothing},
 	    [ROOT_HOT] = {NODE_HOT, "hot", visit_nothing},
+	    [ROOT_FORWARD] = {NODE_FORWARD, "forward", visit_forward},
 	};
 	struct superblock sb = check->native->sb;
 

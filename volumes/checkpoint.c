@@ -163,9 +163,10 @@ static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, si
 
 	pointer->generation = checkpoint->sb.generation;
 	pointer->length = (uint32_t)length;
-	result = meta_allocate(native, blocks_of(length), 0, &pointer->address[0]);
+	result = meta_allocate(native, blocks_of(length), 0, SLOT_NONE, &pointer->address[0]);
 	return result < 0 ? result
-			  : meta_allocate(native, blocks_of(length), 1, &pointer->address[1]);
+			  : meta_allocate(native, blocks_of(length), 1, pointer->address[0],
+					  &pointer->address[1]);
 }
 
 /* What a node was written as goes, unless a snapshot has it. */
@@ -333,6 +334,7 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 	struct label_write *write = &all->copy[all->in_flight++];
 
 	write->all = all;
+	pv_wrote(pv);
 	write->request = (struct disk_request){.op = DISK_WRITE,
 					       .flags = ORDER(superblock_fua) ? DISK_FUA : 0,
 					       .offset = superblock_position(pv->format.size, copy),
@@ -341,7 +343,6 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 					       .own_iov = {.iov_base = block, .iov_len = BLOCK},
 					       .done = label_written};
 	write->request.iov = &write->request.own_iov;
-	pv_wrote(pv);
 	disk_submit(fiber_loop(all->fiber), pv->disk, &write->request);
 }
 
@@ -349,9 +350,10 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
  * of a generation are unreadable, it was not a crash, and a newer root than the one at hand may
  * be lost (rewind.c). What changes between two roots lies in a block's first 512 bytes, which disks
  * write whole, so that on most of them no crash could tell: no ORDER() here. */
-int superblock_write_all(struct native *native, const struct superblock *sb)
+static int write_labels(struct native *native, const struct superblock *sb, unsigned first,
+			unsigned end)
 {
-	uint8_t *blocks = heap_aligned(BLOCK, (size_t)native->pv_count * BLOCK);
+	uint8_t *blocks = heap_aligned(BLOCK, (size_t)end * BLOCK);
 	struct label_writes *all = heap_zalloc(sizeof(*all));
 	struct superblock mine = *sb;
 	unsigned side = ORDER(superblock_alternates) ? sb->generation & 1 : 0;
@@ -359,9 +361,11 @@ int superblock_write_all(struct native *native, const struct superblock *sb)
 
 	for (unsigned copy = side; copy < 4 && result == 0; copy += 2) {
 		all->fiber = fiber_current();
-		for (unsigned i = 0; i < native->pv_count; i++) {
+		for (unsigned i = first; i < end; i++) {
 			uint8_t *block = blocks + (size_t)i * BLOCK;
 
+			if (!pv_is_device(&native->pv[i]))
+				continue;
 			mine.pv_index = i;
 			superblock_encode(&mine, block);
 			label_write(all, &native->pv[i], copy, block);
@@ -373,6 +377,16 @@ int superblock_write_all(struct native *native, const struct superblock *sb)
 	heap_free(all);
 	heap_free(blocks);
 	return result;
+}
+
+int superblock_write_all(struct native *native, const struct superblock *sb)
+{
+	return write_labels(native, sb, 0, native->pv_count);
+}
+
+int superblock_write_one(struct native *native, const struct superblock *sb, unsigned index)
+{
+	return write_labels(native, sb, index, index + 1);
 }
 
 /* ---- the whole ---- */
@@ -432,6 +446,8 @@ static void release_nodes(struct native *native)
 			ag->node->body->space.held[slot / CHUNK_SLOTS] &=
 			    (uint16_t) ~(1u << slot % CHUNK_SLOTS);
 		ag->hint[0] = ag->hint[1] = 0;
+		forward_drop(native, extent->address / CHUNK_SLOTS);
+		forward_drop(native, (extent->address + extent->slots - 1) / CHUNK_SLOTS);
 		heap_free(extent);
 	}
 	list_splice_back(&native->meta_freed[1], &native->meta_freed[0]);

@@ -103,7 +103,7 @@ void hot_warmed(struct native *native, uint64_t durable_lsn)
 
 bool hot_suspect(const struct native *native, uint64_t chunk)
 {
-	return native->hot[chunk / CSUM_CHUNKS] & HOT_SUSPECT;
+	return __atomic_load_n(&native->hot, __ATOMIC_ACQUIRE)[chunk / CSUM_CHUNKS] & HOT_SUSPECT;
 }
 
 void hot_look_done(struct native *native, uint64_t region)

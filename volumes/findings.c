@@ -201,7 +201,7 @@ void finding_note(struct native *native, const struct finding *finding)
 static const char *tree_word(unsigned kind)
 {
 	static const char *const words[] = {"",         "volume table", "space", "metadata space",
-					    "checksum", "hot region",   "map"};
+					    "checksum", "hot region",   "map",   "forward"};
 
 	return words[kind];
 }
@@ -240,8 +240,9 @@ static void sentence(const struct native *native, const struct finding *finding,
 		snprintf(told->text, room,
 			 "superblock copy %llu of %s was bad and has been written again",
 			 (unsigned long long)finding->length,
-			 finding->offset < native->pv_count ? native->pv[finding->offset].disk->path
-							    : "a device that is gone");
+			 finding->offset < native->pv_count && native->pv[finding->offset].disk
+			     ? native->pv[finding->offset].disk->path
+			     : "a device that is gone");
 	}
 }
 

@@ -114,7 +114,8 @@ bool flush_needed(const struct native *native)
 	    native->journal.written_lsn + 1 != native->journal.next_lsn)
 		return true;
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (__atomic_load_n(&native->pv[i].dirty, __ATOMIC_ACQUIRE))
+		if (pv_is_device(&native->pv[i]) &&
+		    __atomic_load_n(&native->pv[i].dirty, __ATOMIC_ACQUIRE))
 			return true;
 	return false;
 }
@@ -149,6 +150,7 @@ static void flushed(struct disk_request *request, int result)
 
 	if (result < 0)
 		cycle->result = result;
+	pv_leave(&native->pv[request - cycle->request]);
 	if (__atomic_sub_fetch(&cycle->requests, 1, __ATOMIC_ACQ_REL) == 0)
 		finish(native);
 }
@@ -170,12 +172,15 @@ void flush_devices(struct lane *lane)
 	pthread_mutex_unlock(&native->lock);
 	cycle->leader = lane;
 	cycle->requests = 1;
-	for (unsigned i = 0; i < native->pv_count; i++) {
+	for (unsigned i = 0; i < pv_rows(native); i++) {
 		struct pv *pv = &native->pv[i];
 
+		pv_enter(pv); /* before the look: one that is taken out is waited for */
 		if (!__atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) || !pv->needs_flush ||
-		    !ORDER(cycle_flush_devices))
+		    !ORDER(cycle_flush_devices)) {
+			pv_leave(pv);
 			continue;
+		}
 		cycle->request[i] =
 		    (struct disk_request){.op = DISK_FLUSH, .iov = (void *)native, .done = flushed};
 		cycle->requests++;

@@ -33,9 +33,11 @@ enum {
 	SB_ROOT_SIZE = 40,
 	SB_PVS = 512,
 	SB_PV_SIZE = 48,
+	SB_PV_STATES = SB_PVS + POOL_DEVICES_MAX * SB_PV_SIZE,
+	SB_PV_STATE_SIZE = 8,
 };
 _Static_assert(SB_ROOTS + ROOT_COUNT * SB_ROOT_SIZE <= SB_PVS, "roots fit");
-_Static_assert(SB_PVS + POOL_DEVICES_MAX * SB_PV_SIZE <= BLOCK, "PVs fit");
+_Static_assert(SB_PV_STATES + POOL_DEVICES_MAX * SB_PV_STATE_SIZE <= BLOCK, "PVs fit");
 
 static uint32_t superblock_crc(const uint8_t block[BLOCK])
 {
@@ -46,11 +48,34 @@ static uint32_t superblock_crc(const uint8_t block[BLOCK])
 	return crc32c(crc, block + SB_CRC + 4, BLOCK - SB_CRC - 4);
 }
 
+/* The version that a reader has to know: FORMAT_VERSION as soon as a row is more than a device. */
+static uint32_t version_of(const struct superblock *sb)
+{
+	for (unsigned i = 0; i < sb->pv_count; i++)
+		if (sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device)
+			return FORMAT_VERSION;
+	if (sb->root[ROOT_FORWARD].pointer.generation)
+		return FORMAT_VERSION;
+	return sb->version ? sb->version : FORMAT_PLAIN;
+}
+
+static void encode_pv(const struct format_pv *pv, uint8_t *at, uint8_t *state)
+{
+	memcpy(at, pv->uuid.bytes, 16);
+	put64(at + 16, pv->size);
+	put64(at + 24, pv->data_offset);
+	put64(at + 32, pv->first_chunk);
+	put64(at + 40, pv->chunks);
+	state[0] = pv->state;
+	state[1] = pv->flags;
+	state[2] = pv->device;
+}
+
 void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 {
 	memset(block, 0, BLOCK);
 	memcpy(block + SB_MAGIC, superblock_magic, 8);
-	put32(block + SB_VERSION, sb->version ? sb->version : FORMAT_PLAIN);
+	put32(block + SB_VERSION, version_of(sb));
 	memcpy(block + SB_POOL_UUID, sb->pool_uuid.bytes, 16);
 	memcpy(block + SB_NAME, sb->name, sizeof(sb->name));
 	put64(block + SB_GENERATION, sb->generation);
@@ -73,17 +98,28 @@ void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 		node_pointer_encode(&sb->root[i].pointer, at);
 		put32(at + 32, sb->root[i].levels);
 	}
-	for (unsigned i = 0; i < sb->pv_count; i++) {
-		uint8_t *at = block + SB_PVS + i * SB_PV_SIZE;
-		const struct format_pv *pv = &sb->pv[i];
-
-		memcpy(at, pv->uuid.bytes, 16);
-		put64(at + 16, pv->size);
-		put64(at + 24, pv->data_offset);
-		put64(at + 32, pv->first_chunk);
-		put64(at + 40, pv->chunks);
-	}
+	for (unsigned i = 0; i < sb->pv_count; i++)
+		encode_pv(&sb->pv[i], block + SB_PVS + i * SB_PV_SIZE,
+			  block + SB_PV_STATES + i * SB_PV_STATE_SIZE);
 	put32(block + SB_CRC, superblock_crc(block));
+}
+
+/* A device of its own, or behind everything that earlier rows have of their common device. */
+static bool row_plausible(const struct superblock *sb, unsigned index)
+{
+	const struct format_pv *pv = &sb->pv[index];
+	unsigned device = pv->device ? pv->device - 1u : index;
+
+	if (pv->state > PV_STATE_REMOVED || pv->flags & ~PV_PAUSED || device > index ||
+	    sb->pv[device].device || sb->pv[device].state != pv->state)
+		return false;
+	if (index == 0 && pv->state != PV_STATE_ACTIVE)
+		return false; /* the journal is there */
+	for (unsigned i = device; i < index; i++)
+		if ((i == device || sb->pv[i].device == pv->device) &&
+		    pv->data_offset < sb->pv[i].data_offset + sb->pv[i].chunks * CHUNK)
+			return false;
+	return true;
 }
 
 /* The PV table has to make sense before anybody computes an offset from it. */
@@ -99,7 +135,7 @@ static bool pvs_plausible(const struct superblock *sb)
 		if (pv->size > 1ull << 56 || pv->size % BLOCK || pv->size < POOL_SIZE_MIN ||
 		    pv->data_offset % BLOCK || pv->data_offset < PV_AREA ||
 		    pv->data_offset > pv->size || pv->first_chunk != chunk ||
-		    pv->chunks > (pv->size - pv->data_offset) / CHUNK)
+		    pv->chunks > (pv->size - pv->data_offset) / CHUNK || !row_plausible(sb, i))
 			return false;
 		chunk += pv->chunks;
 	}
@@ -140,6 +176,10 @@ static void superblock_pvs(const uint8_t block[BLOCK], struct superblock *sb)
 		pv->data_offset = get64(at + 24);
 		pv->first_chunk = get64(at + 32);
 		pv->chunks = get64(at + 40);
+		at = block + SB_PV_STATES + i * SB_PV_STATE_SIZE;
+		pv->state = at[0];
+		pv->flags = at[1];
+		pv->device = at[2];
 	}
 }
 

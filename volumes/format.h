@@ -13,14 +13,15 @@
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION 2u    /* of a pool that has, or had, snapshots */
-#define FORMAT_PLAIN   1u    /* of all others; what is in both is the same */
-#define BLOCK          4096u /* bytes of a journal block and of a node's unit */
-#define CHUNK          65536u
-#define CHUNK_SLOTS    16u
-#define AG_CHUNKS      16384u /* 1 GiB */
-#define CHUNK_NONE     0xffffffffffffull
-#define SLOT_NONE      UINT64_MAX
+#define FORMAT_VERSION   3u    /* of a pool whose PVs have grown, are evacuated or removed */
+#define FORMAT_SNAPSHOTS 2u    /* of one that has, or had, snapshots */
+#define FORMAT_PLAIN     1u    /* of all others; what is in all of them is the same */
+#define BLOCK            4096u /* bytes of a journal block and of a node's unit */
+#define CHUNK            65536u
+#define CHUNK_SLOTS      16u
+#define AG_CHUNKS        16384u /* 1 GiB */
+#define CHUNK_NONE       0xffffffffffffull
+#define SLOT_NONE        UINT64_MAX
 
 /* Layout of a PV: head area, (journal, on PV 0 only), chunks, tail area. */
 #define PV_AREA        (1u << 20) /* bytes of the head and of the tail area */
@@ -36,7 +37,14 @@ struct format_pv {
 	uint64_t data_offset; /* bytes */
 	uint64_t first_chunk; /* pool-wide number of its first chunk */
 	uint64_t chunks;
+	uint8_t state;  /* enum pv_state */
+	uint8_t flags;  /* PV_PAUSED */
+	uint8_t device; /* 0: a device of its own; n + 1: what the device of row n has grown by */
 };
+/* REMOVED: a row without a device. Its chunks are numbers only: those in use are elsewhere
+ * (NODE_FORWARD). Rows are never taken out, so that chunks and groups keep their numbers. */
+enum pv_state { PV_STATE_ACTIVE, PV_STATE_EVACUATING, PV_STATE_REMOVED };
+#define PV_PAUSED 1u
 
 /* Pointer to a metadata node: both copies, and what they must be. */
 struct node_pointer {
@@ -46,7 +54,7 @@ struct node_pointer {
 	uint32_t length; /* bytes, header included */
 };
 
-enum { ROOT_VOLUMES, ROOT_SPACE, ROOT_META, ROOT_CSUM, ROOT_HOT, ROOT_COUNT };
+enum { ROOT_VOLUMES, ROOT_SPACE, ROOT_META, ROOT_CSUM, ROOT_HOT, ROOT_FORWARD, ROOT_COUNT };
 
 struct superblock {
 	struct uuid pool_uuid;
@@ -58,7 +66,7 @@ struct superblock {
 	uint64_t journal_offset; /* bytes, on PV 0 */
 	uint64_t journal_blocks;
 	uint64_t next_volume_id;
-	uint32_t version;            /* FORMAT_PLAIN, FORMAT_VERSION */
+	uint32_t version;            /* at least; the rows of pv[] may ask for more */
 	uint64_t host_id, heartbeat; /* reserved */
 	uint64_t lineage;            /* reserved */
 	uint32_t clean;              /* closed in an orderly way */
@@ -81,7 +89,15 @@ uint64_t superblock_position(uint64_t device_size, unsigned copy); /* copy 0,1 h
 uint64_t format_pool_hash(const struct uuid *uuid);
 
 /* ---- nodes ---- */
-enum node_kind { NODE_VOLUMES = 1, NODE_SPACE, NODE_META, NODE_CSUM, NODE_HOT, NODE_MAP };
+enum node_kind {
+	NODE_VOLUMES = 1,
+	NODE_SPACE,
+	NODE_META,
+	NODE_CSUM,
+	NODE_HOT,
+	NODE_MAP,
+	NODE_FORWARD
+};
 
 #define NODE_HEADER     64u
 #define NODE_FANOUT     64u
@@ -93,6 +109,7 @@ enum node_kind { NODE_VOLUMES = 1, NODE_SPACE, NODE_META, NODE_CSUM, NODE_HOT, N
 #define CSUM_CHUNKS      63u   /* per leaf; also the hot region */
 #define HOT_REGIONS      32256u
 #define MAP_CHUNKS       128u
+#define FORWARD_CHUNKS   504u
 
 struct node_header {
 	uint8_t kind, level;

@@ -145,6 +145,7 @@ struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, ui
 	}
 	piece->registered = piece->waiting = piece->summed = piece->merged = false;
 	piece->unsummed = false;
+	memset(piece->writing, 0, sizeof(piece->writing));
 	piece->attempts = piece->transfers = piece->batch = piece->records = 0;
 	piece->bounce = NULL;
 	piece->result = 0;
@@ -274,11 +275,11 @@ bool piece_needs_bounce(const struct piece *piece)
 	count = piece_iov(piece, piece_first(piece), (unsigned)__builtin_popcount(piece->mask), iov,
 			  TRANSFER_IOVS);
 	for (unsigned i = 0; i < count; i++)
-		for (unsigned pv = 0; pv < native->pv_count; pv++) {
-			const struct disk *disk = native->pv[pv].disk;
+		for (unsigned row = 0; row < pv_rows(native); row++) {
+			const struct pv *pv = &native->pv[row];
 
-			if ((uintptr_t)iov[i].iov_base % disk->memory_alignment ||
-			    iov[i].iov_len % disk->logical_block)
+			if (pv->disk && ((uintptr_t)iov[i].iov_base % pv->memory_alignment ||
+					 iov[i].iov_len % pv->logical_block))
 				return true;
 		}
 	return count == 0;
@@ -343,6 +344,7 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 
 	if (request->op == DISK_WRITE)
 		pv_wrote(transfer->pv);
+	pv_leave(transfer->pv);
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 	list_push_front(&piece->io->lane->transfers, &transfer->link);
@@ -350,30 +352,43 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 	return --piece->transfers == 0;
 }
 
-static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
-			   void (*done)(struct disk_request *request, int result))
+static void transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+			const struct pv_place *place,
+			void (*done)(struct disk_request *request, int result))
 {
 	struct lane *lane = piece->io->lane;
 	struct transfer *transfer = transfer_take(lane);
-	uint64_t offset;
-	struct pv *pv;
 
-	if (!transfer || !pv_locate(lane->native, piece->address[slot], &pv, &offset)) {
-		if (transfer)
-			list_push_front(&lane->transfers, &transfer->link);
-		piece->result = transfer ? -EIO : -ENOMEM;
+	if (!transfer) {
+		piece->result = -ENOMEM;
 		return;
 	}
 	transfer->piece = piece;
-	transfer->pv = pv;
+	transfer->pv = place->pv;
 	transfer->request = (struct disk_request){.op = op,
-						  .offset = offset,
+						  .offset = place->offset,
 						  .length = (uint64_t)count * VOLUME_SLOT,
 						  .iov = transfer->iov,
 						  .done = done};
 	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
 	piece->transfers++;
-	disk_submit(lane->loop, pv->disk, &transfer->request);
+	pv_enter(place->pv);
+	disk_submit(lane->loop, place->pv->disk, &transfer->request);
+}
+
+/* What is written to a chunk that is being moved goes to its old and its new place. */
+static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+			   void (*done)(struct disk_request *request, int result))
+{
+	struct pv_place places[2];
+	unsigned have = pv_places(piece->io->lane->native, piece->address[slot], places);
+
+	if (!have)
+		piece->result = -EIO;
+	else
+		transfer_to(piece, op, slot, count, &places[0], done);
+	if (have == 2 && op == DISK_WRITE && ORDER(moving_is_written_twice))
+		transfer_to(piece, op, slot, count, &places[1], done);
 }
 
 void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,

@@ -43,8 +43,9 @@ struct piece {
 	unsigned reserved_slots; /* 0: a whole chunk */
 	uint16_t valid;          /* read: mapped slots */
 	uint16_t in_place, fresh, replaced;
-	uint16_t shared; /* of replaced: a snapshot's */
-	bool unsummed;   /* its data is in native->unsummed[generation & 1] */
+	uint16_t shared;               /* of replaced: a snapshot's */
+	uint16_t writing[CHUNK_SLOTS]; /* buckets of native->writes it counts in, plus 1; 0: none */
+	bool unsummed;                 /* its data is in native->unsummed[generation & 1] */
 	uint64_t generation;
 	uint64_t address[CHUNK_SLOTS], old[CHUNK_SLOTS];
 	uint32_t old_birth[CHUNK_SLOTS]; /* low bits */

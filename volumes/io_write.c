@@ -35,6 +35,42 @@ static void unreserve(struct piece *piece)
 	piece->reserved = SLOT_NONE;
 }
 
+/* A chunk is copied elsewhere when no write to it is in flight, and those that come wait. */
+static void count_writes(struct piece *piece)
+{
+	struct native *native = piece->io->volume->native;
+	uint16_t mask = piece->in_place | piece->fresh;
+	uint64_t last = CHUNK_NONE;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		unsigned bucket;
+
+		if (!(mask & 1u << slot) || piece->address[slot] / CHUNK_SLOTS == last)
+			continue;
+		last = piece->address[slot] / CHUNK_SLOTS;
+		bucket = native_bucket(pv_resolve(native, last));
+		native->writes[bucket]++;
+		piece->writing[slot] = (uint16_t)(bucket + 1);
+	}
+}
+
+static void uncount_writes(struct piece *piece)
+{
+	struct native *native = piece->io->volume->native;
+
+	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
+		if (!piece->writing[slot])
+			continue;
+		native->writes[piece->writing[slot] - 1]--;
+		piece->writing[slot] = 0;
+	}
+}
+
+static bool is_busy(const struct native *native, uint64_t chunk)
+{
+	return native_bucket(pv_resolve(native, chunk)) == native->busy_bucket;
+}
+
 /* Give everything back and end the batch; without the lock. */
 static void batch_end(struct piece *leader, int result, unsigned slot)
 {
@@ -48,6 +84,7 @@ static void batch_end(struct piece *leader, int result, unsigned slot)
 		if (piece->unsummed)
 			native->unsummed[piece->generation & 1]--;
 		piece->unsummed = false;
+		uncount_writes(piece);
 		if (!list_empty(&piece->data.link)) {
 			journal_data_done(native, &piece->data);
 			flush_kick(native);
@@ -359,6 +396,28 @@ static void remember(struct piece *piece)
 	}
 }
 
+/* Would a planned piece write to the chunk that is just being copied? */
+static bool meets_copy(struct piece *piece)
+{
+	const struct native *native = piece->io->volume->native;
+	const struct map_entry *entry = entry_now(piece);
+	uint64_t address;
+
+	for (unsigned i = 0; i < piece->records; i++) {
+		const struct record *record = &piece->record[i];
+
+		if ((record->type == RECORD_MAP && is_busy(native, record->where)) ||
+		    (record->type == RECORD_MAP_RUN &&
+		     is_busy(native, record->where / CHUNK_SLOTS)))
+			return true;
+	}
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && entry; slot++)
+		if (piece->in_place & 1u << slot && map_slot(entry, slot, &address) &&
+		    is_busy(native, address / CHUNK_SLOTS))
+			return true;
+	return false;
+}
+
 static void find_addresses(struct piece *piece)
 {
 	const struct map_entry *entry = entry_now(piece);
@@ -378,7 +437,7 @@ static void apply_piece(struct piece *piece, uint64_t lsn)
 		journal_outstanding(piece->io->volume->native, &piece->data, lsn);
 }
 
-static void apply(struct piece *leader)
+static void apply_all(struct piece *leader)
 {
 	struct native *native = leader->io->volume->native;
 	struct record group[RECORD_GROUP_MAX];
@@ -406,6 +465,13 @@ static void apply(struct piece *leader)
 	lsn = journal_append(native, group, count);
 	for (struct piece *piece = leader; piece; piece = piece->sibling)
 		apply_piece(piece, lsn++);
+}
+
+static void apply(struct piece *leader)
+{
+	apply_all(leader);
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		count_writes(piece);
 }
 
 /* ---- undo after a failed data write ---- */
@@ -577,6 +643,11 @@ static int attempt(struct piece *leader, struct piece **ret_merge)
 		if (result < 0)
 			return result;
 	}
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		if (native->busy && ORDER(writes_wait_for_copy) && meets_copy(piece)) {
+			list_push_back(&native->busy_waiters, &leader->waiter.link);
+			return -EINPROGRESS;
+		}
 	result = journal_reserve(native, &leader->waiter);
 	if (result == 0)
 		apply(leader);

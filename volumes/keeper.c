@@ -25,6 +25,7 @@ static void call_end(struct native_call *mine, int result)
 	heap_free(mine->of);
 	heap_free(mine->made);
 	heap_free(mine->names);
+	heap_free(mine->devices);
 	heap_free(mine);
 }
 
@@ -381,6 +382,14 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = checkpoint_run(native, lane, false);
 	else if (mine->kind == CALL_CHECK)
 		result = check_run(native, lane, mine->data, mine->report);
+	else if (mine->kind == CALL_ADD)
+		result = extend_add(mine, lane);
+	else if (mine->kind == CALL_GROW)
+		result = extend_grow(mine, lane);
+	else if (mine->kind == CALL_EVACUATE)
+		result = evacuate_change(mine, lane);
+	else if (mine->kind == CALL_REMOVE)
+		result = evacuate_remove(mine, lane);
 	else if (mine->kind > CALL_PROMOTE)
 		result = snapshot_work(mine, lane);
 	else { /* a change that came in between */
@@ -411,6 +420,12 @@ static void keeper_main(void *context)
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
 			if (reap_some(native, lane))
+				continue;
+			native_lock(native);
+		}
+		if (evacuate_runs(native)) {
+			native_unlock(lane);
+			if (evacuate_some(native, lane))
 				continue;
 			native_lock(native);
 		}
@@ -479,6 +494,8 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
+	if (evacuate_runs(native) && !native->closing)
+		keeper_kick(native);
 	native_unlock(lane);
 	watermark_look(native);
 }
@@ -532,6 +549,7 @@ void call_refuse(struct native_call *mine, int result)
 	heap_free(mine->of);
 	heap_free(mine->made);
 	heap_free(mine->names);
+	heap_free(mine->devices);
 	heap_free(mine);
 }
 

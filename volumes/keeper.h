@@ -23,9 +23,18 @@ enum call_kind {
 	CALL_ROLLBACK,
 	CALL_MEASURE,
 	CALL_DIFF,
+	CALL_ADD,
+	CALL_GROW,
+	CALL_EVACUATE,
+	CALL_REMOVE,
 	CALL_CHECKPOINT,
 	CALL_CHECK,
 	CALL_CLOSE
+};
+
+struct new_device {
+	char path[1024];
+	uint64_t size; /* to be created with, 0 */
 };
 
 struct native_call {
@@ -45,6 +54,10 @@ struct native_call {
 	bool data;
 	struct pool_check_report *report;
 	struct volume_diff *diff;
+	/* CALL_ADD: count devices, or CALL_REMOVE ..: one path */
+	struct new_device *devices;
+	bool force, label;
+	enum pool_evacuate_action action;
 	/* CALL_SNAPSHOT */
 	unsigned count;
 	struct nvolume **of, **made;
@@ -69,6 +82,14 @@ int snapshot_changed(struct native_call *mine); /* the answer */
 int snapshot_work(struct native_call *mine, struct lane *lane);
 void snapshot_renamed(struct nvolume *volume); /* a volume has a new name: so have its snapshots */
 bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
+
+/* ---- extend.c ---- */
+int extend_add(struct native_call *mine, struct lane *lane);
+int extend_grow(struct native_call *mine, struct lane *lane);
+
+/* ---- evacuate.c ---- */
+int evacuate_change(struct native_call *mine, struct lane *lane);
+int evacuate_remove(struct native_call *mine, struct lane *lane);
 
 /* ---- reap.c ---- */
 /* One step of deleting what the deleting list holds. False: nothing can be done now. */

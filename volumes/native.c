@@ -33,7 +33,9 @@ static int init_tables(struct native *native)
 	native->unconfirmed_table = heap_zalloc_array(TABLE_BUCKETS, sizeof(struct list));
 	native->inflight = heap_zalloc_array(TABLE_BUCKETS, sizeof(struct list));
 	native->snapshot_table = heap_zalloc_array(TABLE_BUCKETS, sizeof(struct list));
-	if (!native->unconfirmed_table || !native->inflight || !native->snapshot_table)
+	native->writes = heap_zalloc_array(TABLE_BUCKETS, sizeof(*native->writes));
+	if (!native->writes || !native->unconfirmed_table || !native->inflight ||
+	    !native->snapshot_table)
 		return -ENOMEM;
 	for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
 		list_init(&native->unconfirmed_table[i]);
@@ -74,6 +76,7 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	list_init(&native->deleting);
 	list_init(&native->dirty_volumes);
 	list_init(&native->calls);
+	list_init(&native->busy_waiters);
 	list_init(&native->checkpoint_waiters);
 	flush_setup(native);
 	if (init_lock(native) < 0 || init_tables(native) < 0 || scrub_new(native) < 0) {
@@ -120,6 +123,8 @@ void native_free(struct native *native)
 		nvolume_free(list_entry(native->deleting.next, struct nvolume, link));
 	journal_finish(native);
 	scrub_free(native);
+	evacuate_free(native);
+	heap_free(native->writes);
 	free_list(&native->meta_freed[0], offsetof(struct meta_extent, link));
 	free_list(&native->meta_freed[1], offsetof(struct meta_extent, link));
 	free_list(&native->quarantine, offsetof(struct quarantine, link));
@@ -130,13 +135,18 @@ void native_free(struct native *native)
 	free_list(&native->warming, offsetof(struct warming, link));
 	while (native->slot_spares)
 		heap_free(native->slot_spare[--native->slot_spares]);
-	for (unsigned i = 0; i < native->pv_count; i++)
-		disk_close(native->pv[i].disk);
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		if (native->pv[i].device == &native->pv[i])
+			disk_close(native->pv[i].disk);
+		heap_free(native->pv[i].forward);
+	}
 	free_lanes(native);
 	turns_free(native->turns);
 	heap_free(native->ag);
 	heap_free(native->space);
 	heap_free(native->hot);
+	while (native->hot_befores)
+		heap_free(native->hot_before[--native->hot_befores]);
 	heap_free(native->hot_list);
 	heap_free(native->unconfirmed_table);
 	heap_free(native->inflight);

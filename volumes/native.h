@@ -35,6 +35,7 @@ struct native;
 struct node;
 struct ledger;
 struct scrub;
+struct evacuation;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -76,11 +77,24 @@ struct waiter {
 	uint64_t lsn; /* what it waits for, where that matters */
 };
 
+/* A row of the pool's table of PVs: a device, or what it has grown by. Rows are only added; those
+ * up to pv_count (atomic) are there for readers without the lock. */
 struct pv {
-	struct disk *disk;
-	struct format_pv format;
-	bool dirty; /* atomic: something was written since the last flush was issued */
+	struct disk *disk; /* of a row that is removed: NULL */
+	struct pv *device; /* the row of its device, maybe itself; the next five are that one's */
+	bool dirty;        /* atomic: something was written since the last flush was issued */
 	bool needs_flush;
+	uint32_t in_flight;                       /* atomic; requests on the disk */
+	uint32_t memory_alignment, logical_block; /* of the disk */
+	unsigned ordinal;                         /* among the devices that space is taken from */
+	struct format_pv format;
+	bool allocates; /* under the lock: space is taken from it */
+	/* Under the lock; chunks for data: all, wholly free; and all chunks for metadata. */
+	uint64_t data_chunks, free_chunks, meta_chunks;
+	uint64_t moved, meta_moved; /* of them: their contents are elsewhere (evacuate.c) */
+	int64_t credit;             /* its turn, see space.c */
+	uint64_t since;        /* generation of the first root with its labels where they are now */
+	struct node **forward; /* atomic: leaves of the FORWARD tree over its chunks; NULL: none */
 };
 
 /* An allocation group: its first chunks hold metadata. */
@@ -131,6 +145,9 @@ struct node {
 			uint32_t crc[CSUM_CHUNKS * CHUNK_SLOTS]; /* 0: none recorded */
 		} csum;
 		struct {
+			uint64_t target[FORWARD_CHUNKS]; /* atomic; 0: not elsewhere; FORWARD_* */
+		} forward;
+		struct {
 			uint8_t bits[HOT_REGIONS / 8];
 		} hot;
 		struct {
@@ -138,6 +155,12 @@ struct node {
 		} volumes;
 	} body[];
 };
+
+/* What forward.target[] says of a chunk: 0: it is at its place. A chunk number: its contents are
+ * there (or, with FORWARD_BOTH, at both places). FORWARD_BUSY: it is just being copied. */
+#define FORWARD_TARGET ((1ull << 48) - 1)
+#define FORWARD_BOTH   (1ull << 62)
+#define FORWARD_BUSY   (1ull << 63)
 
 enum { DIRTY_TREES, DIRTY_VOLUMES, DIRTY_META, DIRTY_CLASSES };
 struct dirty_lists {
@@ -261,7 +284,8 @@ struct native {
 	struct superblock sb; /* geometry and the last root */
 	uint64_t hash;
 	struct pv pv[POOL_DEVICES_MAX];
-	unsigned pv_count;
+	unsigned pv_count;       /* atomic */
+	unsigned active_devices; /* that space is taken from */
 	uint64_t chunks;
 	struct ag *ag;
 	uint64_t ag_count;
@@ -285,7 +309,6 @@ struct native {
 	uint64_t log_chunk; /* open log chunk, CHUNK_NONE */
 	uint64_t log_scan;
 	uint64_t pv_cursor[POOL_DEVICES_MAX];
-	unsigned next_pv;
 	uint64_t meta_total, meta_used, meta_pending; /* slots; pending: nodes without address */
 	struct list meta_freed[2]; /* struct meta_extent: freed by this checkpoint, the last */
 
@@ -301,7 +324,9 @@ struct native {
 	struct list *unconfirmed_table;
 	struct list *inflight; /* TABLE_BUCKETS of struct piece */
 
-	uint8_t *hot; /* per region */
+	uint8_t *hot; /* per region; the pointer atomic, for hot_suspect() */
+	uint8_t *hot_before[POOL_DEVICES_MAX]; /* smaller ones, that may still be looked at */
+	unsigned hot_befores;
 	uint64_t hot_regions;
 	uint64_t *hot_list; /* regions that are not cold */
 	size_t hot_count, hot_room;
@@ -338,8 +363,22 @@ struct native {
 	bool tick_flushing;
 	struct list checkpoint_waiters; /* for data of frozen records */
 
+	/* evacuate.c: what is under way, NULL; data writes in flight, by native_bucket() of the
+	 * chunk they go to; whether a chunk is just being copied, its bucket, and who waits for
+	 * that. */
+	struct evacuation *evacuation;
+	uint32_t *writes;
+	bool busy;
+	unsigned busy_bucket;
+	struct list busy_waiters;
+
 	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records;
 };
+
+static inline unsigned native_bucket(uint64_t chunk)
+{
+	return (unsigned)(chunk * 0x9e3779b97f4a7c15ull >> 52);
+}
 
 static inline struct native *native_of(struct pool *pool)
 {
@@ -394,10 +433,59 @@ int fiber_waiter_wait(struct fiber_waiter *waiter); /* its result */
 /* Where a slot is. False: no such slot. */
 bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv,
 	       uint64_t *ret_offset);
+/* The same, and where a write has to go, too, while a chunk is being moved: how many places. */
+struct pv_place {
+	struct pv *pv;
+	uint64_t offset;
+};
+unsigned pv_places(const struct native *native, uint64_t slot, struct pv_place ret_places[2]);
+/* The chunk that has the contents of @chunk: itself, or where it was moved to. */
+uint64_t pv_resolve(const struct native *native, uint64_t chunk);
+/* The row of a chunk, wherever its contents are; NULL: no such chunk. */
+struct pv *pv_of(const struct native *native, uint64_t chunk);
+/* The leaf of the FORWARD tree over a chunk of @pv, NULL; its entry for it (FORWARD_*). */
+static inline struct node *pv_forward_leaf(const struct pv *pv, uint64_t chunk)
+{
+	struct node **leaves = __atomic_load_n(&pv->forward, __ATOMIC_ACQUIRE);
+
+	if (!leaves)
+		return NULL;
+	return __atomic_load_n(
+	    &leaves[chunk / FORWARD_CHUNKS - pv->format.first_chunk / FORWARD_CHUNKS],
+	    __ATOMIC_ACQUIRE);
+}
+static inline uint64_t pv_forward(const struct pv *pv, uint64_t chunk)
+{
+	struct node *leaf = pv_forward_leaf(pv, chunk);
+
+	return leaf ? __atomic_load_n(&leaf->body->forward.target[chunk % FORWARD_CHUNKS],
+				      __ATOMIC_ACQUIRE)
+		    : 0;
+}
+static inline unsigned pv_rows(const struct native *native)
+{
+	return __atomic_load_n(&native->pv_count, __ATOMIC_ACQUIRE);
+}
+/* A row with a device that is there: what has labels, a disk, and is flushed. */
+static inline bool pv_is_device(const struct pv *pv)
+{
+	return pv->device == pv && pv->format.state != PV_STATE_REMOVED;
+}
 static inline void pv_wrote(struct pv *pv)
 {
-	__atomic_store_n(&pv->dirty, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&pv->device->dirty, true, __ATOMIC_RELEASE);
 }
+/* Around every request on a disk that may be taken out of the pool. */
+static inline void pv_enter(struct pv *pv)
+{
+	__atomic_add_fetch(&pv->device->in_flight, 1, __ATOMIC_ACQ_REL);
+}
+static inline void pv_leave(struct pv *pv)
+{
+	__atomic_sub_fetch(&pv->device->in_flight, 1, __ATOMIC_ACQ_REL);
+}
+/* What the row needs to know of the disk it is on. */
+void pv_attach(struct native *native, unsigned index, struct disk *disk);
 /* In a fiber: one transfer of one buffer; flush of every dirty PV. */
 int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
 	  uint64_t length);
@@ -408,6 +496,13 @@ int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset,
  * one: the table of AGs. */
 int pv_layout(struct superblock *sb, struct err *err);
 int pv_make_ags(struct native *native);
+/* Chunks and groups of the rows from @first on; @ag (NULL: counting only) has room for the groups.
+ */
+uint64_t pv_fill_ags(const struct format_pv *rows, unsigned first, unsigned end, struct ag *ag);
+/* -EEXIST, with a sentence: something is on @disk. A label that an interrupted pool_add() of pool
+ * @sb (NULL: none) has left does not count. In a fiber. */
+int pv_check_empty(struct disk *disk, const struct superblock *sb, struct err *err);
+unsigned pv_levels_for(uint64_t leaves);
 uint64_t ag_of(const struct native *native, uint64_t chunk);
 
 /* ---- node.c ---- */
@@ -465,6 +560,10 @@ uint64_t reserve_chunks(const struct native *native);
 
 /* ---- space.c; all under the lock ---- */
 int space_setup(struct native *native); /* after the trees are loaded */
+/* Rows, or what they are for, have changed: the pool's totals. */
+void space_totals(struct native *native);
+/* The rows from @first on, with chunks from @before on, are taken into use. */
+void space_activate(struct native *native, unsigned first, uint64_t before);
 void space_leaf_init(struct native *native, struct node *node);
 void meta_leaf_init(struct native *native, struct node *node);
 /* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
@@ -477,6 +576,13 @@ bool space_is_used(struct native *native, uint64_t slot);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
 int space_touch(struct native *native, uint64_t chunk);
 void space_use(struct native *native, uint64_t chunk, uint16_t mask);
+/* Any chunk, also of metadata: has it slots in use; or in use or held? */
+bool space_chunk_holds(const struct native *native, uint64_t chunk);
+bool space_chunk_in_use(const struct native *native, uint64_t chunk);
+/* A free chunk for the contents of another one, held as above. */
+int space_take_target(struct native *native, uint64_t *ret_chunk);
+/* It is being moved: its target counts instead. */
+void space_uncount(struct native *native, uint64_t chunk);
 /* Clear used bits; reusable when the record @lsn is confirmed and readers have gone (I3).
  * space_prepare_frees: -ENOMEM, or @count following frees can not fail. */
 int space_prepare_frees(struct native *native, unsigned count);
@@ -489,10 +595,30 @@ void space_retired_release(struct native *native); /* after a checkpoint */
 void space_unfree(struct native *native, uint64_t chunk, uint16_t mask);
 void space_release(struct native *native); /* what may leave the quarantine does */
 bool space_chunk_is_data(const struct native *native, uint64_t chunk);
-int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t *ret_address);
+/* @other: where copy 0 is, for copy 1. */
+int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t other,
+		  uint64_t *ret_address);
 void meta_free(struct native *native, uint64_t address, unsigned slots);
 /* Room in the reserved metadata space for @nodes more of one block each? */
 bool meta_room(const struct native *native, unsigned nodes);
+
+/* ---- evacuate.c; under the lock, but for those of pool.h ---- */
+void forward_leaf_init(struct native *native, struct node *node);
+int forward_rooms(struct native *native);  /* before leaves are loaded or made */
+int forward_setup(struct native *native);  /* with all trees loaded, before space_setup() */
+void forward_sweep(struct native *native); /* after replay */
+/* Nothing refers to a chunk any more: if it was moved, its target is given up. */
+void forward_drop(struct native *native, uint64_t chunk);
+int evacuate_opened(struct native *native); /* go on where the last life stopped */
+bool evacuate_runs(const struct native *native);
+/* One step, in the keeper's fiber, without the lock. False: nothing to do for now. */
+bool evacuate_some(struct native *native, struct lane *lane);
+void evacuate_free(struct native *native);
+void native_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		     struct pool_call *call);
+void native_remove(struct pool *pool, const char *path, struct pool_call *call);
+/* What of the device of row @device is told while it is being evacuated. */
+void evacuate_info(const struct native *native, unsigned device, struct pool_device_info *info);
 
 /* ---- map.c; all under the lock ---- */
 static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)
@@ -581,6 +707,7 @@ int io_request_fiber(struct nvolume *volume, struct volume_request *request);
  * be read; generation 0 itself, of a pool just made, counts as 1). */
 struct labels {
 	struct superblock newest, older;
+	uint64_t size[2];       /* of the device, by the heads; 0: not known */
 	uint64_t generation[2]; /* by side: even, odd */
 };
 bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t newest);
@@ -626,6 +753,12 @@ void native_checkpoint(struct pool *pool, struct pool_call *call);
 void native_check(struct pool *pool, bool data, struct pool_check_report *report,
 		  struct pool_call *call);
 void native_close(struct pool *pool, struct pool_call *call);
+/* extend.c */
+void native_add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+		bool label, struct pool_call *call);
+void native_grow(struct pool *pool, struct pool_call *call);
+const char *native_device_path(const struct pool *pool, unsigned index);
+bool native_device_info(struct pool *pool, unsigned index, struct pool_device_info *ret_info);
 struct volume *native_find_volume(struct pool *pool, const char *name);
 struct volume *native_volume_next(struct pool *pool, struct volume *previous);
 void checkpoint_want(struct native *native); /* under the lock, any loop */
@@ -637,5 +770,7 @@ int check_run(struct native *native, struct lane *lane, bool data,
 struct native *native_new(const struct world_ops *world, struct loop *loop);
 void native_free(struct native *native);
 int superblock_write_all(struct native *native, const struct superblock *sb);
+/* The copies of one row's device, with sb's generation. */
+int superblock_write_one(struct native *native, const struct superblock *sb, unsigned index);
 
 #endif

@@ -33,6 +33,8 @@ static size_t body_size(enum node_kind kind, unsigned level)
 		return sizeof(node->body->csum);
 	case NODE_HOT:
 		return sizeof(node->body->hot);
+	case NODE_FORWARD:
+		return sizeof(node->body->forward);
 	default:
 		return sizeof(node->body->volumes);
 	}
@@ -128,6 +130,8 @@ static struct node *node_new(struct tree *tree, struct node *parent, unsigned le
 		space_leaf_init(native, node);
 	if (level == 0 && tree->kind == NODE_META)
 		meta_leaf_init(native, node);
+	if (level == 0 && tree->kind == NODE_FORWARD)
+		forward_leaf_init(native, node);
 	return node;
 }
 
@@ -221,6 +225,12 @@ static void record_of(const struct nvolume *volume, struct volume_record *ret_re
 	memcpy(ret_record->name, name, strnlen(name, VOLUME_NAME_MAX));
 }
 
+/* An entry as the next root has it: what is just being copied is at its old place. */
+static uint64_t forward_lasting(uint64_t entry)
+{
+	return entry & FORWARD_BUSY ? 0 : entry & FORWARD_TARGET;
+}
+
 size_t node_encode(struct node *node, uint8_t *bytes)
 {
 	uint8_t *at = bytes + NODE_HEADER;
@@ -245,6 +255,10 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 	case NODE_HOT:
 		memcpy(at, node->body->hot.bits, sizeof(node->body->hot.bits));
 		return NODE_HEADER + sizeof(node->body->hot.bits);
+	case NODE_FORWARD:
+		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
+			put64(at + 8 * i, forward_lasting(node->body->forward.target[i]));
+		return NODE_HEADER + 8 * FORWARD_CHUNKS;
 	default:
 		for (unsigned i = 0; i < VOLUMES_PER_LEAF; i++) {
 			struct volume_record record = {0};
@@ -350,6 +364,12 @@ static int node_decode(struct node *node, const uint8_t *bytes, size_t length)
 			return -EBADMSG;
 		memcpy(node->body->hot.bits, at, sizeof(node->body->hot.bits));
 		return 0;
+	case NODE_FORWARD:
+		if (length != NODE_HEADER + 8 * FORWARD_CHUNKS)
+			return -EBADMSG;
+		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
+			node->body->forward.target[i] = get64(at + 8 * i);
+		return 0;
 	default:
 		if (length != NODE_HEADER + VOLUME_RECORD * VOLUMES_PER_LEAF)
 			return -EBADMSG;
@@ -379,6 +399,12 @@ bool node_empty(const struct node *node)
 				return false;
 		return true;
 	}
+	if (node->tree->kind == NODE_FORWARD) {
+		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
+			if (node->body->forward.target[i])
+				return false;
+		return true;
+	}
 	if (node->tree->kind == NODE_HOT) {
 		for (size_t i = 0; i < sizeof(node->body->hot.bits); i += 64)
 			if (memcmp(node->body->hot.bits + i, zero, 64) != 0)
@@ -395,6 +421,7 @@ struct load {
 	struct lane *lane;
 	struct node_pointer pointer;
 	struct node_header header;
+	struct pv *pv; /* that it is on its way to or from */
 	unsigned copy;
 	bool repairing;
 	uint8_t *buffer;
@@ -438,11 +465,9 @@ static void repair_done(struct disk_request *request, int result)
 {
 	struct load *load = container_of(request, struct load, request);
 	struct native *native = load->lane->native;
-	struct pv *pv;
-	uint64_t offset;
 
-	if (pv_locate(native, load->pointer.address[load->copy ^ 1], &pv, &offset))
-		pv_wrote(pv);
+	pv_wrote(load->pv);
+	pv_leave(load->pv);
 	native_lock(native);
 	native->repairs_in_flight--;
 	if (result == 0) {
@@ -467,6 +492,8 @@ static bool load_repair(struct load *load)
 	load->copy = 1;
 	load->request.op = DISK_WRITE;
 	load->request.done = repair_done;
+	load->pv = pv;
+	pv_enter(pv);
 	disk_submit(load->lane->loop, pv->disk, &load->request);
 	return true;
 }
@@ -477,6 +504,7 @@ static void load_done(struct disk_request *request, int result)
 	struct native *native = load->lane->native;
 	bool keep = false;
 
+	pv_leave(load->pv);
 	native_lock(native);
 	node_header_of(load->node, &load->header);
 	if (result == 0)
@@ -514,6 +542,8 @@ static void load_submit(struct load *load)
 	load->request.iov = &load->request.own_iov;
 	load->request.iov_count = 1;
 	load->request.done = load_done;
+	load->pv = pv;
+	pv_enter(pv);
 	disk_submit(load->lane->loop, pv->disk, &load->request);
 }
 

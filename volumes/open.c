@@ -27,11 +27,26 @@ struct opening {
 		char *path;
 		uint64_t size;
 	} device[POOL_DEVICES_MAX];
+	struct disk *disk[POOL_DEVICES_MAX]; /* by path, until the pool has it */
+	int failure; /* why the first of the paths can not be used, if the pool should need it */
+	struct err why;
 };
 
 static struct err *text(struct opening *opening)
 {
 	return &opening->call->err;
+}
+
+/* A path that is not the pool's any more, or not yet, does no harm: what matters is that the pool
+ * finds all it needs. */
+static void set_aside(struct opening *opening, unsigned index, int result, const struct err *why)
+{
+	if (!opening->failure) {
+		opening->failure = result;
+		opening->why = *why;
+	}
+	disk_close(opening->disk[index]);
+	opening->disk[index] = NULL;
 }
 
 static int open_disks(struct opening *opening)
@@ -40,86 +55,60 @@ static int open_disks(struct opening *opening)
 
 	for (unsigned i = 0; i < opening->count; i++) {
 		unsigned flags = DISK_EXCLUSIVE | (opening->report ? DISK_READ_ONLY : 0);
+		struct err why = {0};
 		int result;
 
 		if (opening->device[i].size)
 			flags |= DISK_CREATE;
 		result = disk_open(native->world, opening->device[i].path, flags,
-				   opening->device[i].size, &native->pv[i].disk, text(opening));
-		if (result < 0)
+				   opening->device[i].size, &opening->disk[i], &why);
+		if (result < 0 && opening->create) {
+			*text(opening) = why;
 			return result;
-		native->pv[i].needs_flush = native->pv[i].disk->volatile_cache;
-		native->pv_count = i + 1;
+		}
+		if (result < 0)
+			set_aside(opening, i, result, &why);
 	}
 	return 0;
 }
 
 /* ---- create ---- */
-struct signature {
-	const char *what;
-	unsigned offset, length;
-	const char *bytes;
-};
-static const struct signature signatures[] = {
-    {"an XFS file system", 0, 4, "XFSB"},
-    {"an ext2/3/4 file system", 1080, 2, "\x53\xef"},
-    {"a partition table", 510, 2, "\x55\xaa"},
-    {"a GUID partition table", 512, 8, "EFI PART"},
-    {"an LVM physical volume", 512, 8, "LABELONE"},
-    {"a btrfs file system", 65600, 8, "_BHRfS_M"},
-    {"swap space", 4086, 10, "SWAPSPACE2"},
-    {"an encrypted (LUKS) volume", 0, 6, "LUKS\xba\xbe"},
-};
-
-static int check_empty(struct opening *opening, struct disk *disk, uint8_t *buffer)
-{
-	struct superblock sb;
-	int result = disk_io(disk, DISK_READ, 0, 0, buffer, 2 * CHUNK);
-
-	if (result < 0)
-		return err_set(text(opening), result, "%s can not be read", disk->path);
-	for (unsigned i = 0; i < sizeof(signatures) / sizeof(signatures[0]); i++)
-		if (memcmp(buffer + signatures[i].offset, signatures[i].bytes,
-			   signatures[i].length) == 0)
-			return err_set(text(opening), -EEXIST, "%s holds %s", disk->path,
-				       signatures[i].what);
-	for (unsigned copy = 0; copy < 4; copy++) {
-		result = disk_io(disk, DISK_READ, 0, superblock_position(disk->size, copy), buffer,
-				 BLOCK);
-		if (result == 0 && superblock_decode(buffer, &sb, NULL) != -ENODATA)
-			return err_set(text(opening), -EEXIST,
-				       "%s belongs to a Granary pool already", disk->path);
-	}
-	return 0;
-}
-
 static int check_devices(struct opening *opening)
 {
-	struct native *native = opening->native;
-	uint8_t *buffer = heap_aligned(BLOCK, 2 * CHUNK);
-	int result = buffer ? 0 : -ENOMEM;
+	int result = 0;
 
-	for (unsigned i = 0; i < native->pv_count && result == 0; i++) {
-		struct disk *disk = native->pv[i].disk;
+	for (unsigned i = 0; i < opening->count && result == 0; i++) {
+		struct disk *disk = opening->disk[i];
 
 		if (disk->size < POOL_SIZE_MIN)
 			result = err_set(text(opening), -EINVAL,
 					 "%s is too small: a pool's device has at least 64 MiB",
 					 disk->path);
 		else if (!opening->force)
-			result = check_empty(opening, disk, buffer);
+			result = pv_check_empty(disk, NULL, text(opening));
 	}
-	heap_free(buffer);
 	return result;
 }
 
-static unsigned levels_for(uint64_t leaves)
+/* The rows of the table get their disks; @disks by row, which are the pool's from here on. */
+static void take_disks(struct opening *opening, struct disk **disks)
 {
-	unsigned levels = 0;
+	struct native *native = opening->native;
+	const struct superblock *sb = &native->sb;
 
-	while (1ull << (6 * levels) < leaves)
-		levels++;
-	return levels;
+	for (unsigned i = 0; i < sb->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+		unsigned device = sb->pv[i].device ? sb->pv[i].device - 1u : i;
+
+		pv->format = sb->pv[i];
+		pv->device = &native->pv[device];
+		if (disks[device])
+			pv_attach(native, i, disks[device]);
+		pv->allocates = pv->format.state == PV_STATE_ACTIVE;
+	}
+	native->pv_count = sb->pv_count;
+	for (unsigned i = 0; i < opening->count; i++)
+		opening->disk[i] = NULL;
 }
 
 static int label(struct opening *opening)
@@ -132,23 +121,22 @@ static int label(struct opening *opening)
 	loop_random(native->home, &sb->pool_uuid, sizeof(sb->pool_uuid));
 	snprintf(sb->name, sizeof(sb->name), "%s", opening->name);
 	sb->journal_blocks = opening->journal_bytes / BLOCK;
-	sb->pv_count = native->pv_count;
+	sb->pv_count = opening->count;
 	sb->epoch = sb->journal_tail = sb->next_lsn = sb->next_volume_id = sb->clean = 1;
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		loop_random(native->home, &sb->pv[i].uuid, sizeof(sb->pv[i].uuid));
-		sb->pv[i].size = native->pv[i].disk->size / BLOCK * BLOCK;
+		sb->pv[i].size = opening->disk[i]->size / BLOCK * BLOCK;
 	}
 	result = pv_layout(sb, text(opening));
 	if (result < 0)
 		return result;
-	for (unsigned i = 0; i < sb->pv_count; i++)
-		native->pv[i].format = sb->pv[i];
+	take_disks(opening, opening->disk);
 	chunks = sb->pv[sb->pv_count - 1].first_chunk + sb->pv[sb->pv_count - 1].chunks;
-	sb->root[ROOT_SPACE].levels = levels_for((chunks + SPACE_CHUNKS - 1) / SPACE_CHUNKS);
-	sb->root[ROOT_META].levels = levels_for(chunks / AG_CHUNKS + POOL_DEVICES_MAX);
-	sb->root[ROOT_CSUM].levels = levels_for((chunks + CSUM_CHUNKS - 1) / CSUM_CHUNKS);
+	sb->root[ROOT_SPACE].levels = pv_levels_for((chunks + SPACE_CHUNKS - 1) / SPACE_CHUNKS);
+	sb->root[ROOT_META].levels = pv_levels_for(chunks / AG_CHUNKS + POOL_DEVICES_MAX);
+	sb->root[ROOT_CSUM].levels = pv_levels_for((chunks + CSUM_CHUNKS - 1) / CSUM_CHUNKS);
 	sb->root[ROOT_HOT].levels =
-	    levels_for((chunks / CSUM_CHUNKS + 1 + HOT_REGIONS - 1) / HOT_REGIONS);
+	    pv_levels_for((chunks / CSUM_CHUNKS + 1 + HOT_REGIONS - 1) / HOT_REGIONS);
 	result = superblock_write_all(native, sb); /* no older pool's copy may stay */
 	sb->generation = 1;
 	if (result == 0)
@@ -172,54 +160,50 @@ static void keep_label(struct labels *labels, const struct superblock *sb)
 		   sb->generation >= labels->older.generation) {
 		labels->older = *sb;
 	}
-	labels->generation[side] = sb->generation ? sb->generation : 1;
+	if (labels->generation[side] < (sb->generation ? sb->generation : 1))
+		labels->generation[side] = sb->generation ? sb->generation : 1;
 }
 
-/* The superblocks on a device. */
-static int read_label(struct opening *opening, struct disk *disk, struct labels *ret_labels)
+/* The superblocks on a device. -ENODATA: it has none; -EPROTO: of a newer format; -EUCLEAN: all are
+ * damaged. */
+static int read_label(struct opening *opening, struct disk *disk, struct labels *ret_labels,
+		      struct err *why)
 {
-	struct native *native = opening->native;
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
-	uint64_t size = disk->size;
+	uint64_t tail = disk->size; /* what it ends behind, had the device grown since */
 	struct labels labels = {0};
-	bool found = false, damaged = false;
+	bool found = false, damaged = false, ours = false;
+	int result = block ? 0 : -ENOMEM;
 
-	if (!block)
-		return -ENOMEM;
-	for (unsigned copy = 0; copy < 4; copy++) {
+	for (unsigned copy = 0; copy < 4 && result != -EPROTO && block; copy++) {
 		struct superblock sb;
-		struct err why = {0};
-		int result =
-		    disk_io(disk, DISK_READ, 0, superblock_position(size, copy), block, BLOCK);
+		uint64_t size = copy < 2 || !labels.size[copy - 2] ? tail : labels.size[copy - 2];
 
+		result = disk_io(disk, DISK_READ, 0, superblock_position(size, copy), block, BLOCK);
 		if (result == 0)
-			result = superblock_decode(block, &sb, &why);
-		if (result == -EPROTO) {
-			heap_free(block);
-			return err_set(text(opening), -EPROTO, "%s: %s", disk->path, why.text);
-		}
+			result = superblock_decode(block, &sb, why);
 		damaged |= result < 0;
+		ours |= result == -EBADMSG;
 		if (result < 0)
 			continue;
-		size = sb.pv[sb.pv_index].size; /* where the tail is, had the device grown */
+		tail = sb.pv[sb.pv_index].size;
+		if (copy < 2)
+			labels.size[copy] = tail;
 		keep_label(&labels, &sb);
 		found = true;
 	}
-	if (found) {
-		native->metadata_repairs += damaged; /* the next two checkpoints write it again */
-		*ret_labels = labels;
-		heap_free(block);
-		return 0;
-	}
-	memset(block, 0, BLOCK);
-	if (disk_io(disk, DISK_READ, 0, superblock_position(size, 0), block, BLOCK) == 0 &&
-	    superblock_decode(block, &labels.newest, NULL) == -EBADMSG) {
-		heap_free(block);
-		return err_set(text(opening), -EUCLEAN,
-			       "%s: all copies of the superblock are damaged", disk->path);
-	}
 	heap_free(block);
-	return err_set(text(opening), -EPROTO, "%s is not part of a Granary pool", disk->path);
+	if (result == -EPROTO)
+		return err_wrap(why, "%s", disk->path);
+	if (!block || found) {
+		opening->native->metadata_repairs += found && damaged;
+		*ret_labels = labels;
+		return block ? 0 : -ENOMEM;
+	}
+	if (ours)
+		return err_set(why, -EUCLEAN, "%s: all copies of the superblock are damaged",
+			       disk->path);
+	return err_set(why, -ENODATA, "%s is not part of a Granary pool", disk->path);
 }
 
 /* The highest generation but @newest's, on any device: a crash may leave one behind the others. */
@@ -238,56 +222,109 @@ static const struct superblock *older_of(const struct labels *labels, unsigned c
 	return older;
 }
 
-/* Put the devices in the order of the pool's table and find the newest root. */
-static int assemble(struct opening *opening, const struct labels *labels)
+/* Is @label one of a row that the pool has? Else it is what an interrupted pool_add() or
+ * pool_remove() has left. */
+static bool is_member(const struct superblock *label, const struct superblock *sb)
+{
+	unsigned index = label->pv_index;
+
+	return index < sb->pv_count && sb->pv[index].state != PV_STATE_REMOVED &&
+	       memcmp(&label->pv[index].uuid, &sb->pv[index].uuid, sizeof(struct uuid)) == 0;
+}
+
+/* Which path is which row: into disks[]. */
+static int sort_devices(struct opening *opening, struct labels *labels, struct disk **disks)
 {
 	struct native *native = opening->native;
-	struct disk *disks[POOL_DEVICES_MAX] = {0};
-	unsigned newest = 0;
 
-	for (unsigned i = 0; i < native->pv_count; i++)
-		if (labels[i].newest.generation > labels[newest].newest.generation)
-			newest = i;
-	native->sb = labels[newest].newest;
-	opening->older = *older_of(labels, native->pv_count, native->sb.generation);
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		unsigned index = labels[i].newest.pv_index;
+	for (unsigned i = 0; i < opening->count; i++) {
+		const struct superblock *label = &labels[i].newest;
+		struct disk *disk = opening->disk[i];
 
-		if (memcmp(&labels[i].newest.pool_uuid, &native->sb.pool_uuid,
-			   sizeof(struct uuid)) != 0)
+		if (!disk)
+			continue;
+		if (memcmp(&label->pool_uuid, &native->sb.pool_uuid, sizeof(struct uuid)) != 0)
 			return err_set(text(opening), -EINVAL, "%s belongs to pool %s, not to %s",
-				       native->pv[i].disk->path, labels[i].newest.name,
-				       native->sb.name);
-		if (index >= native->sb.pv_count || disks[index])
+				       disk->path, label->name, native->sb.name);
+		if (!is_member(label, &native->sb)) {
+			log_notice("pool %s: %s is not, or no more, a part of it", native->sb.name,
+				   disk->path);
+			memset(labels[i].generation, 0, sizeof(labels[i].generation));
+			disk_close(disk);
+			opening->disk[i] = NULL;
+			continue;
+		}
+		if (disks[label->pv_index])
 			return err_set(text(opening), -EINVAL, "%s is a copy of another device",
-				       native->pv[i].disk->path);
-		disks[index] = native->pv[i].disk;
-	}
-	for (unsigned i = 0; i < native->sb.pv_count; i++)
-		if (!disks[i])
-			return err_set(text(opening), -ENOENT,
-				       "device %u of the %u of pool %s is missing", i + 1,
-				       native->sb.pv_count, native->sb.name);
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		native->pv[i].disk = disks[i];
-		native->pv[i].needs_flush = disks[i]->volatile_cache;
-		native->pv[i].format = native->sb.pv[i];
-		if (disks[i]->size < native->sb.pv[i].size)
-			return err_set(text(opening), -EUCLEAN,
-				       "%s has been cut short: %llu bytes, the pool needs %llu",
-				       disks[i]->path, (unsigned long long)disks[i]->size,
-				       (unsigned long long)native->sb.pv[i].size);
+				       disk->path);
+		disks[label->pv_index] = disk;
 	}
 	return 0;
 }
 
+/* All rows that are devices have one, as large as it was. */
+static int check_complete(struct opening *opening, struct disk **disks)
+{
+	struct native *native = opening->native;
+
+	for (unsigned i = 0; i < native->sb.pv_count; i++) {
+		const struct format_pv *row = &native->sb.pv[i];
+
+		if (row->device || row->state == PV_STATE_REMOVED)
+			continue;
+		if (!disks[i] && opening->failure) {
+			*text(opening) = opening->why;
+			return opening->failure;
+		}
+		if (!disks[i])
+			return err_set(text(opening), -ENOENT,
+				       "device %u of the %u of pool %s is missing", i + 1,
+				       native->sb.pv_count, native->sb.name);
+		if (disks[i]->size < row->size)
+			return err_set(text(opening), -EUCLEAN,
+				       "%s has been cut short: %llu bytes, the pool needs %llu",
+				       disks[i]->path, (unsigned long long)disks[i]->size,
+				       (unsigned long long)row->size);
+	}
+	if (opening->failure)
+		log_notice("pool %s: %s", native->sb.name, opening->why.text);
+	return 0;
+}
+
+/* Put the devices in the order of the pool's table and find the newest root. */
+static int assemble(struct opening *opening, struct labels *labels)
+{
+	struct native *native = opening->native;
+	struct disk *disks[POOL_DEVICES_MAX] = {0};
+	unsigned newest = opening->count;
+	int result;
+
+	for (unsigned i = 0; i < opening->count; i++)
+		if (opening->disk[i] &&
+		    (newest == opening->count ||
+		     labels[i].newest.generation > labels[newest].newest.generation))
+			newest = i;
+	if (newest == opening->count) {
+		*text(opening) = opening->why;
+		return opening->failure;
+	}
+	native->sb = labels[newest].newest;
+	opening->older = *older_of(labels, opening->count, native->sb.generation);
+	result = sort_devices(opening, labels, disks);
+	if (result == 0)
+		result = check_complete(opening, disks);
+	if (result == 0)
+		take_disks(opening, disks);
+	return result;
+}
+
 /* A side without a superblock that can be read: it may have held a newer root. */
-static int check_sides(struct opening *opening, const struct labels *labels)
+static int check_sides(struct opening *opening, struct labels *labels)
 {
 	struct native *native = opening->native;
 	unsigned long long generation = native->sb.generation;
 
-	if (!rewind_side_is_lost(labels, native->pv_count, generation))
+	if (!rewind_side_is_lost(labels, opening->count, generation))
 		return 0;
 	if (!opening->rewind)
 		return err_set(text(opening), -EUCLEAN,
@@ -305,12 +342,22 @@ static int check_sides(struct opening *opening, const struct labels *labels)
 
 static int read_labels(struct opening *opening)
 {
-	struct native *native = opening->native;
-	struct labels *labels = heap_zalloc_array(native->pv_count, sizeof(*labels));
+	struct labels *labels = heap_zalloc_array(opening->count, sizeof(*labels));
 	int result = labels ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; i < native->pv_count && result == 0; i++)
-		result = read_label(opening, native->pv[i].disk, &labels[i]);
+	for (unsigned i = 0; i < opening->count && result == 0; i++) {
+		struct err why = {0};
+
+		if (!opening->disk[i])
+			continue;
+		result = read_label(opening, opening->disk[i], &labels[i], &why);
+		if (result == -ENODATA || result == -EUCLEAN) {
+			set_aside(opening, i, result == -ENODATA ? -EPROTO : result, &why);
+			result = 0;
+		} else if (result < 0) {
+			*text(opening) = why;
+		}
+	}
 	if (result == 0)
 		result = assemble(opening, labels);
 	if (result == 0)
@@ -322,11 +369,10 @@ static int read_labels(struct opening *opening)
 /* ---- start ---- */
 static int init_trees(struct native *native)
 {
-	static const enum node_kind kinds[ROOT_COUNT] = {[ROOT_VOLUMES] = NODE_VOLUMES,
-							 [ROOT_SPACE] = NODE_SPACE,
-							 [ROOT_META] = NODE_META,
-							 [ROOT_CSUM] = NODE_CSUM,
-							 [ROOT_HOT] = NODE_HOT};
+	static const enum node_kind kinds[ROOT_COUNT] = {
+	    [ROOT_VOLUMES] = NODE_VOLUMES, [ROOT_SPACE] = NODE_SPACE,
+	    [ROOT_META] = NODE_META,       [ROOT_CSUM] = NODE_CSUM,
+	    [ROOT_HOT] = NODE_HOT,         [ROOT_FORWARD] = NODE_FORWARD};
 
 	native->hash = format_pool_hash(&native->sb.pool_uuid);
 	native->next_volume_id = native->sb.next_volume_id;
@@ -347,11 +393,15 @@ static int init_trees(struct native *native)
 
 static int load_trees(struct native *native, struct lane *lane)
 {
-	static const unsigned resident[] = {ROOT_META, ROOT_SPACE, ROOT_HOT, ROOT_VOLUMES};
-	int result = 0;
+	/* The first says where to find some of the others. */
+	static const unsigned resident[] = {ROOT_FORWARD, ROOT_META, ROOT_SPACE, ROOT_HOT,
+					    ROOT_VOLUMES};
+	int result = native->sb.root[ROOT_FORWARD].pointer.generation ? forward_rooms(native) : 0;
 
 	for (unsigned i = 0; i < sizeof(resident) / sizeof(resident[0]) && result == 0; i++)
 		result = tree_load_all(&native->tree[resident[i]], lane);
+	if (result == 0)
+		result = forward_setup(native);
 	if (result == 0)
 		result = space_setup(native);
 	return result == 0 ? hot_setup(native) : result;
@@ -381,6 +431,12 @@ static int start(struct opening *opening)
 	reserve_setup(native);
 	if (result == 0)
 		result = replay_run(native, lane, text(opening));
+	if (result == 0) {
+		native_lock(native);
+		forward_sweep(native);
+		result = evacuate_opened(native);
+		native_unlock(lane);
+	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
 	return result;
@@ -431,8 +487,10 @@ static int run(struct opening *opening)
 
 static void opening_free(struct opening *opening)
 {
-	for (unsigned i = 0; i < opening->count; i++)
+	for (unsigned i = 0; i < opening->count; i++) {
+		disk_close(opening->disk[i]);
 		heap_free(opening->device[i].path);
+	}
 	heap_free(opening);
 }
 
@@ -578,15 +636,18 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 {
 	struct native *native = native_of(pool);
 	struct pool_info info = {0};
-	uint64_t data_chunks;
+	uint64_t data_chunks, meta_moved = 0;
 
 	native_lock(native);
 	memcpy(info.name, native->sb.name, sizeof(info.name));
 	memcpy(info.uuid, native->sb.pool_uuid.bytes, 16);
-	info.device_count = native->pv_count;
+	for (unsigned i = 0; i < native->pv_count; i++)
+		info.device_count += pv_is_device(&native->pv[i]);
+	for (unsigned i = 0; i < native->pv_count; i++)
+		meta_moved += native->pv[i].meta_moved;
 	data_chunks = native->chunks_total - native->slop_chunks;
-	info.size_bytes = data_chunks * CHUNK;
-	info.used_bytes = native->chunks_used * CHUNK;
+	info.size_bytes = (data_chunks - meta_moved) * CHUNK;
+	info.used_bytes = (native->chunks_used - meta_moved) * CHUNK;
 	info.free_bytes =
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
 	info.reserved_bytes = reserve_chunks(native) * CHUNK;
@@ -612,13 +673,6 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 static const char *native_name(const struct pool *pool)
 {
 	return native_of((struct pool *)pool)->sb.name;
-}
-
-static const char *native_device_path(const struct pool *pool, unsigned index)
-{
-	const struct native *native = native_of((struct pool *)pool);
-
-	return index < native->pv_count ? native->pv[index].disk->path : NULL;
 }
 
 static uint64_t native_used_bytes(struct volume *volume)
@@ -661,6 +715,11 @@ const struct pool_ops native_pool_ops = {
     .get_info = native_get_info,
     .pool_name = native_name,
     .device_path = native_device_path,
+    .device_info = native_device_info,
+    .add = native_add,
+    .grow = native_grow,
+    .evacuate = native_evacuate,
+    .remove = native_remove,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
     .check_devices = native_check_devices,

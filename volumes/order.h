@@ -41,6 +41,13 @@
  * shared_node_is_kept               node.c          a snapshot's node is not freed by its copy
  * retired_until_next_root           space.c         what a snapshot gave up: whole in both roots
  * snapshot_waits_for_unsummed       checkpoint.c    overwrites without a record are over
+ * added_in_both_roots               extend.c        new rows are known before chunks of them are
+ * label_before_root                 extend.c        a root names devices that have a label
+ * copy_waits_for_writes             evacuate.c      no write is behind the copy of its chunk
+ * writes_wait_for_copy              io_write.c      ... nor in the middle of it
+ * moving_is_written_twice           io.c            both places of a chunk have all that is written
+ * moved_in_both_roots               evacuate.c      ... until both roots know the new one
+ * label_wiped_after_both_roots      evacuate.c      an older root finds the device it names
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

@@ -78,6 +78,36 @@ void pool_rewind(const struct world_ops *world, struct loop *loop, const char *c
  * volume reference from outside must be gone: -EBUSY otherwise. The pool is freed on 0. */
 void pool_close(struct pool *pool, struct pool_call *call);
 
+/* pool_label: get devices ready for pool_add(): an open of the pool from now on takes them for what
+ * they are, not yet a part of it, so that their paths may be kept with the pool's others. pool_add:
+ * they are a part of it at done(0), durably, and space is taken from them. A crash meanwhile leaves
+ * the pool with all of them or with none. @devices and @force as in pool_create(); they may go
+ * after the call returns. -EEXIST, -EBUSY, -EINVAL (too small, too many), -EOPNOTSUPP. */
+void pool_label(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+		struct pool_call *call);
+void pool_add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
+	      struct pool_call *call);
+/* pool_grow: look how large the devices are now, and use what they have gained (16 MiB or more
+ * each); call->total has the bytes, 0 when there were none. Durable at done(0). */
+void pool_grow(struct pool *pool, struct pool_call *call);
+
+/* pool_evacuate: what is on the device @path moves to the others, in the background, over restarts;
+ * nothing new goes there from done(0) on. One device at a time; never the first, which has the
+ * journal. Guests go on. PAUSE and RESUME, also after a failure; STOP: the device is one like the
+ * others again, what has moved stays where it is. pool_device_info() says how far it is.
+ * -ENOSPC (the others have not that much room), -EBUSY, -EINVAL, -ENOENT (no such device).
+ * pool_remove: an evacuated device that is empty is no part of the pool any more at done(0), and
+ * carries no label. -EBUSY: it is not empty. */
+enum pool_evacuate_action {
+	POOL_EVACUATE_START,
+	POOL_EVACUATE_PAUSE,
+	POOL_EVACUATE_RESUME,
+	POOL_EVACUATE_STOP
+};
+void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		   struct pool_call *call);
+void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
+
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
@@ -220,8 +250,26 @@ struct pool_info {
 /* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
 const char *pool_name(const struct pool *pool);
-/* Path of PV @index, NULL past the end. */
+/* Path of the @index-th device, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);
+enum pool_device_state {
+	DEVICE_ACTIVE,
+	DEVICE_EVACUATING,
+	DEVICE_PAUSED,
+	DEVICE_STUCK,
+	DEVICE_EMPTY /* may be removed */
+};
+struct pool_device_info {
+	const char *path;                /* valid until the device is removed */
+	uint64_t size_bytes;             /* of the device, as far as it is used */
+	uint64_t data_bytes, free_bytes; /* room for data, and what of it is free */
+	enum pool_device_state state;
+	uint64_t moved_bytes, left_bytes; /* while it is evacuated */
+	char reason[200];                 /* DEVICE_STUCK: what is in the way */
+};
+/* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
+ * its own. Context: control loop. */
+bool pool_device_info(struct pool *pool, unsigned index, struct pool_device_info *ret_info);
 /* Mapped bytes of a volume (whole slots). Context: any. */
 uint64_t volume_used_bytes(struct volume *volume);
 

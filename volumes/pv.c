@@ -1,25 +1,94 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
 
 #include "volumes/native.h"
 
 /* Physical volumes: where things are on them, and a fiber's way to read and write them. */
 
-bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv, uint64_t *ret_offset)
+struct pv *pv_of(const struct native *native, uint64_t chunk)
 {
-	uint64_t chunk = slot / CHUNK_SLOTS;
+	unsigned rows = pv_rows(native);
 
-	for (unsigned i = 0; i < native->pv_count; i++) {
+	for (unsigned i = 0; i < rows; i++) {
 		const struct format_pv *format = &native->pv[i].format;
 
-		if (chunk - format->first_chunk < format->chunks) {
-			*ret_pv = (struct pv *)&native->pv[i];
-			*ret_offset = format->data_offset +
-				      (slot - format->first_chunk * CHUNK_SLOTS) * BLOCK;
-			return true;
-		}
+		if (chunk - format->first_chunk < format->chunks)
+			return (struct pv *)&native->pv[i];
 	}
-	return false;
+	return NULL;
+}
+
+/* Follows the entries of moved chunks; a target may have been moved since. Returns the last entry.
+ */
+static struct pv *follow(const struct native *native, uint64_t *chunk, uint64_t *ret_entry)
+{
+	struct pv *pv = pv_of(native, *chunk);
+
+	*ret_entry = 0;
+	for (unsigned hops = 0; pv && hops < POOL_DEVICES_MAX; hops++) {
+		*ret_entry = pv_forward(pv, *chunk);
+		if (!*ret_entry || *ret_entry & ~FORWARD_TARGET)
+			return pv;
+		*chunk = *ret_entry;
+		pv = pv_of(native, *chunk);
+	}
+	return NULL;
+}
+
+uint64_t pv_resolve(const struct native *native, uint64_t chunk)
+{
+	uint64_t entry;
+
+	follow(native, &chunk, &entry);
+	return chunk;
+}
+
+static struct pv_place place_of(struct pv *pv, uint64_t chunk, uint64_t slot)
+{
+	return (struct pv_place){.pv = pv,
+				 .offset = pv->format.data_offset +
+					   (chunk - pv->format.first_chunk) * CHUNK +
+					   slot % CHUNK_SLOTS * BLOCK};
+}
+
+unsigned pv_places(const struct native *native, uint64_t slot, struct pv_place ret_places[2])
+{
+	uint64_t chunk = slot / CHUNK_SLOTS, entry;
+	struct pv *pv = follow(native, &chunk, &entry);
+
+	if (!pv || !pv->disk)
+		return 0;
+	ret_places[0] = place_of(pv, chunk, slot);
+	if (!(entry & FORWARD_BOTH))
+		return 1;
+	chunk = entry & FORWARD_TARGET;
+	pv = pv_of(native, chunk);
+	if (!pv || !pv->disk)
+		return 0;
+	ret_places[1] = place_of(pv, chunk, slot);
+	return 2;
+}
+
+bool pv_locate(const struct native *native, uint64_t slot, struct pv **ret_pv, uint64_t *ret_offset)
+{
+	struct pv_place places[2];
+
+	if (!pv_places(native, slot, places))
+		return false;
+	*ret_pv = places[0].pv;
+	*ret_offset = places[0].offset;
+	return true;
+}
+
+void pv_attach(struct native *native, unsigned index, struct disk *disk)
+{
+	struct pv *pv = &native->pv[index];
+
+	pv->disk = disk;
+	pv->needs_flush = disk->volatile_cache;
+	pv->memory_alignment = disk->memory_alignment;
+	pv->logical_block = disk->logical_block;
 }
 
 struct fiber_request {
@@ -63,10 +132,13 @@ int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset,
 int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
 	  uint64_t length)
 {
-	int result = disk_io(pv->disk, op, flags, offset, buffer, length);
+	int result;
 
+	pv_enter(pv);
+	result = disk_io(pv->disk, op, flags, offset, buffer, length);
 	if (op == DISK_WRITE)
 		pv_wrote(pv);
+	pv_leave(pv);
 	return result;
 }
 
@@ -77,7 +149,8 @@ int pv_flush_all(struct native *native)
 	for (unsigned i = 0; i < native->pv_count && result == 0; i++) {
 		struct pv *pv = &native->pv[i];
 
-		if (__atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) && pv->needs_flush)
+		if (pv_is_device(pv) && __atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) &&
+		    pv->needs_flush)
 			result = pv_io(pv, DISK_FLUSH, 0, 0, NULL, 0);
 	}
 	return result;
@@ -119,31 +192,115 @@ int pv_layout(struct superblock *sb, struct err *err)
 	return 0;
 }
 
-int pv_make_ags(struct native *native)
+unsigned pv_levels_for(uint64_t leaves)
+{
+	unsigned levels = 0;
+
+	while (1ull << (6 * levels) < leaves)
+		levels++;
+	return levels;
+}
+
+uint64_t pv_fill_ags(const struct format_pv *rows, unsigned first, unsigned end, struct ag *ag)
 {
 	uint64_t count = 0;
 
-	for (unsigned i = 0; i < native->pv_count; i++)
-		count += (native->pv[i].format.chunks + AG_CHUNKS - 1) / AG_CHUNKS;
-	native->ag = heap_zalloc_array(count, sizeof(*native->ag));
+	for (unsigned i = first; i < end; i++)
+		for (uint64_t at = 0; at < rows[i].chunks; at += AG_CHUNKS, count++) {
+			uint64_t left = rows[i].chunks - at;
+
+			if (!ag)
+				continue;
+			ag[count].pv = i;
+			ag[count].first = rows[i].first_chunk + at;
+			ag[count].chunks = left < AG_CHUNKS ? left : AG_CHUNKS;
+			ag[count].meta = format_meta_chunks(ag[count].chunks);
+		}
+	return count;
+}
+
+int pv_make_ags(struct native *native)
+{
+	const struct superblock *sb = &native->sb;
+	const struct format_pv *last = &sb->pv[sb->pv_count - 1];
+
+	native->ag_count = pv_fill_ags(sb->pv, 0, sb->pv_count, NULL);
+	native->ag = heap_zalloc_array(native->ag_count, sizeof(*native->ag));
 	if (!native->ag)
 		return -ENOMEM;
-	native->ag_count = count;
-	count = 0;
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		const struct format_pv *pv = &native->pv[i].format;
+	pv_fill_ags(sb->pv, 0, sb->pv_count, native->ag);
+	native->chunks = last->first_chunk + last->chunks;
+	return 0;
+}
 
-		for (uint64_t at = 0; at < pv->chunks; at += AG_CHUNKS) {
-			struct ag *ag = &native->ag[count++];
+/* ---- what is on a device ---- */
+struct signature {
+	const char *what;
+	unsigned offset, length;
+	const char *bytes;
+};
+static const struct signature signatures[] = {
+    {"an XFS file system", 0, 4, "XFSB"},
+    {"an ext2/3/4 file system", 1080, 2, "\x53\xef"},
+    {"a partition table", 510, 2, "\x55\xaa"},
+    {"a GUID partition table", 512, 8, "EFI PART"},
+    {"an LVM physical volume", 512, 8, "LABELONE"},
+    {"a btrfs file system", 65600, 8, "_BHRfS_M"},
+    {"swap space", 4086, 10, "SWAPSPACE2"},
+    {"an encrypted (LUKS) volume", 0, 6, "LUKS\xba\xbe"},
+};
 
-			ag->pv = i;
-			ag->first = pv->first_chunk + at;
-			ag->chunks = pv->chunks - at < AG_CHUNKS ? pv->chunks - at : AG_CHUNKS;
-			ag->meta = format_meta_chunks(ag->chunks);
-		}
-		native->chunks += pv->chunks;
+/* A label of this pool for a row that the pool has not got. */
+static bool is_left_over(const struct superblock *label, const struct superblock *pool)
+{
+	const struct uuid *row = &label->pv[label->pv_index].uuid;
+
+	if (!pool || memcmp(&label->pool_uuid, &pool->pool_uuid, sizeof(*row)) != 0)
+		return false;
+	for (unsigned i = 0; i < pool->pv_count; i++)
+		if (memcmp(&pool->pv[i].uuid, row, sizeof(*row)) == 0 &&
+		    pool->pv[i].state != PV_STATE_REMOVED)
+			return false;
+	return true;
+}
+
+static int check_labels(struct disk *disk, const struct superblock *pool, uint8_t *buffer,
+			struct err *err)
+{
+	for (unsigned copy = 0; copy < 4; copy++) {
+		struct superblock sb;
+		int result = disk_io(disk, DISK_READ, 0, superblock_position(disk->size, copy),
+				     buffer, BLOCK);
+
+		if (result < 0)
+			return err_set(err, result, "%s can not be read", disk->path);
+		result = superblock_decode(buffer, &sb, NULL);
+		if (result != -ENODATA && !(result == 0 && is_left_over(&sb, pool)))
+			return err_set(err, -EEXIST, "%s belongs to a Granary pool already",
+				       disk->path);
 	}
 	return 0;
+}
+
+int pv_check_empty(struct disk *disk, const struct superblock *sb, struct err *err)
+{
+	uint8_t *buffer = heap_aligned(BLOCK, 2 * CHUNK);
+	int result;
+
+	if (!buffer)
+		return -ENOMEM;
+	result = disk_io(disk, DISK_READ, 0, 0, buffer, 2 * CHUNK);
+	if (result < 0)
+		result = err_set(err, result, "%s can not be read", disk->path);
+	for (unsigned i = 0; i < sizeof(signatures) / sizeof(signatures[0]) && result == 0; i++)
+		if (memcmp(buffer + signatures[i].offset, signatures[i].bytes,
+			   signatures[i].length) == 0)
+			result =
+			    err_set(err, -EEXIST, "%s holds %s", disk->path, signatures[i].what);
+	if (result == 0)
+		result = check_labels(disk, sb, buffer, err);
+	heap_free(buffer);
+	return result;
 }
 
 /* AGs are in order of their chunks; all but the last of a PV have the same size. */

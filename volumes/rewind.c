@@ -20,8 +20,8 @@ bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t n
 	unsigned side = ~newest & 1;
 
 	for (unsigned i = 0; i < count; i++)
-		if (labels[i].generation[side])
-			return false;
+		if (labels[i].generation[side] && labels[i].generation[side] + 1 >= newest)
+			return false; /* older ones are of a device that was added since */
 	return true;
 }
 
@@ -108,8 +108,7 @@ int rewind_hold(struct native *native, const struct superblock *older)
 {
 	int result;
 
-	if (!ORDER(older_root_held_at_open) || older->generation + 1 != native->sb.generation ||
-	    older->root[ROOT_META].levels != native->sb.root[ROOT_META].levels)
+	if (!ORDER(older_root_held_at_open) || older->generation + 1 != native->sb.generation)
 		return 0;
 	result =
 	    hold_tree(native, &older->root[ROOT_META].pointer, older->root[ROOT_META].levels, 0);

@@ -305,6 +305,8 @@ static bool label_is_bad(struct scrub *scrub, unsigned index, unsigned copy)
 	} while (!halted(scrub) && (native->checkpointing || native->sb.generation != generation));
 	if (result == 0)
 		result = superblock_decode(scrub->node, &sb, NULL);
+	if (generation <= pv->since)
+		return false; /* not all are where they are to be */
 	return result < 0 || sb.generation + 1 < generation || sb.pv_index != index ||
 	       memcmp(&sb.pool_uuid, &native->sb.pool_uuid, sizeof(sb.pool_uuid)) != 0;
 }
@@ -331,6 +333,8 @@ static void scrub_labels(struct scrub *scrub)
 	reach_generation(scrub, native->opened_generation + 1);
 	for (unsigned i = 0; i < native->pv_count; i++)
 		for (unsigned copy = 0; copy < 4 && !halted(scrub); copy++) {
+			if (!pv_is_device(&native->pv[i]))
+				break;
 			struct finding finding = {
 			    .kind = FINDING_LABEL, .offset = i, .length = copy};
 

@@ -351,7 +351,8 @@ void snapshots_freeze(struct native *native, struct superblock *sb)
 		struct nvolume *snapshot = list_entry(it, struct nvolume, link);
 		struct nvolume *of = snapshot->of;
 
-		sb->version = FORMAT_VERSION;
+		if (sb->version < FORMAT_SNAPSHOTS)
+			sb->version = FORMAT_SNAPSHOTS;
 		snapshot->generation = sb->generation;
 		snapshot->volume.size_bytes = snapshot->stored_size = of->stored_size;
 		snapshot->used_slots = of->used_slots;

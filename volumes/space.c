@@ -45,42 +45,109 @@ void meta_leaf_init(struct native *native, struct node *node)
 	ag->node = node;
 }
 
-static void count_used(struct native *native)
+/* The chunks of a row in a leaf: [*ret_from, *ret_to), by their place in it. */
+static void part_of(const struct pv *pv, uint64_t leaf, unsigned *ret_from, unsigned *ret_to)
 {
-	for (uint64_t index = 0; index < native->space_leaves; index++) {
-		struct node *node = native->space[index];
+	uint64_t first = leaf * SPACE_CHUNKS, end = first + SPACE_CHUNKS;
+	uint64_t row = pv->format.first_chunk, row_end = row + pv->format.chunks;
+
+	*ret_from = row > first ? (unsigned)(row - first) : 0;
+	*ret_to = row_end < end ? (unsigned)(row_end - first) : SPACE_CHUNKS;
+}
+
+static void count_row(struct native *native, struct pv *pv)
+{
+	uint64_t end = pv->format.first_chunk + pv->format.chunks;
+
+	pv->free_chunks = pv->data_chunks;
+	for (uint64_t leaf = pv->format.first_chunk / SPACE_CHUNKS; leaf * SPACE_CHUNKS < end;
+	     leaf++) {
+		struct node *node = native->space[leaf];
+		unsigned from, to;
 
 		if (!node)
 			continue;
-		node->body->space.free = 0;
-		for (unsigned i = 0; i < SPACE_CHUNKS; i++) {
-			if (node->body->space.held[i])
+		part_of(pv, leaf, &from, &to);
+		for (unsigned i = from; i < to; i++) {
+			if (node->body->space.held[i] || !node->body->space.used[i])
 				continue;
-			if (node->body->space.used[i])
-				native->chunks_used++;
-			else
-				node->body->space.free++;
+			node->body->space.free--;
+			pv->free_chunks--;
+			native->chunks_used += !pv_forward(pv, leaf * SPACE_CHUNKS + i);
 		}
 	}
-	native->chunks_free = native->chunks_total - native->chunks_used;
+}
+
+static void count_used(struct native *native)
+{
+	for (unsigned i = 0; i < native->pv_count; i++)
+		count_row(native, &native->pv[i]);
 	for (uint64_t i = 0; i < native->ag_count; i++)
 		for (unsigned j = 0; native->ag[i].node && j < native->ag[i].meta; j++)
 			native->meta_used +=
 			    (uint64_t)__builtin_popcount(native->ag[i].node->body->space.used[j]);
 }
 
-int space_setup(struct native *native)
+/* What the rows have to give, from what is free in each. */
+void space_totals(struct native *native)
 {
-	for (uint64_t i = 0; i < native->ag_count; i++) {
-		native->chunks_total += native->ag[i].chunks - native->ag[i].meta;
-		native->meta_total += native->ag[i].meta * CHUNK_SLOTS;
+	native->chunks_total = native->chunks_free = native->meta_total = 0;
+	native->active_devices = 0;
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+
+		if (!pv->allocates)
+			continue;
+		if (pv->device == pv)
+			pv->ordinal = native->active_devices++;
+		native->chunks_total += pv->data_chunks;
+		native->chunks_free += pv->free_chunks;
+		native->meta_total += pv->meta_chunks * CHUNK_SLOTS;
 	}
 	native->slop_chunks = native->chunks_total * 3 / 100;
+}
+
+static void count_chunks(struct native *native, uint64_t first_ag)
+{
+	for (uint64_t i = first_ag; i < native->ag_count; i++) {
+		const struct ag *ag = &native->ag[i];
+
+		native->pv[ag->pv].data_chunks += ag->chunks - ag->meta;
+		native->pv[ag->pv].meta_chunks += ag->meta;
+	}
+}
+
+int space_setup(struct native *native)
+{
+	count_chunks(native, 0);
 	native->log_chunk = CHUNK_NONE;
 	for (unsigned i = 0; i < native->pv_count; i++)
 		native->pv_cursor[i] = native->pv[i].format.first_chunk;
 	count_used(native);
+	space_totals(native);
 	return 0;
+}
+
+/* The leaf that held the last chunks there were ends with some of the new ones. */
+void space_activate(struct native *native, unsigned first, uint64_t before)
+{
+	uint64_t leaf = before / SPACE_CHUNKS, chunk = before, first_ag = ag_of(native, before);
+	struct node *node = before % SPACE_CHUNKS ? native->space[leaf] : NULL;
+
+	for (; node && chunk < native->chunks && chunk < (leaf + 1) * SPACE_CHUNKS; chunk++)
+		if (space_chunk_is_data(native, chunk)) {
+			node->body->space.held[chunk % SPACE_CHUNKS] = 0;
+			node->body->space.free++;
+		}
+	count_chunks(native, first_ag);
+	for (unsigned i = first; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+
+		native->pv_cursor[i] = pv->format.first_chunk;
+		pv->free_chunks = pv->data_chunks;
+		pv->allocates = true;
+	}
+	space_totals(native);
 }
 
 /* A leaf that is not there is all free: make it. */
@@ -98,17 +165,21 @@ static struct node *leaf_of(struct native *native, uint64_t chunk)
 static void set_bits(struct native *native, struct node *node, uint64_t chunk, uint16_t used,
 		     uint16_t held)
 {
+	struct pv *pv = native->pv_count > 1 ? pv_of(native, chunk) : &native->pv[0];
 	unsigned i = chunk % SPACE_CHUNKS;
 	bool was_free = !node->body->space.used[i] && !node->body->space.held[i];
 	bool was_used = node->body->space.used[i] != 0;
+	uint64_t forward = pv_forward(pv, chunk);
 
 	node->body->space.used[i] = used;
 	node->body->space.held[i] = held;
 	if (was_free != (!used && !held)) {
 		node->body->space.free += was_free ? -1u : 1u;
-		native->chunks_free += was_free ? UINT64_MAX : 1;
+		pv->free_chunks += was_free ? UINT64_MAX : 1;
+		if (pv->allocates)
+			native->chunks_free += was_free ? UINT64_MAX : 1;
 	}
-	if (was_used != (used != 0))
+	if (was_used != (used != 0) && (!forward || forward & FORWARD_BUSY))
 		native->chunks_used += was_used ? UINT64_MAX : 1;
 }
 
@@ -135,8 +206,11 @@ static uint64_t take_from_pv(struct native *native, unsigned index)
 {
 	const struct format_pv *pv = &native->pv[index].format;
 	uint64_t end = pv->first_chunk + pv->chunks;
-	uint64_t chunk = find_free(native, native->pv_cursor[index], end);
+	uint64_t chunk = CHUNK_NONE;
 
+	if (!native->pv[index].allocates || !native->pv[index].free_chunks)
+		return chunk;
+	chunk = find_free(native, native->pv_cursor[index], end);
 	if (chunk == CHUNK_NONE)
 		chunk = find_free(native, pv->first_chunk, native->pv_cursor[index]);
 	if (chunk == CHUNK_NONE)
@@ -148,24 +222,108 @@ static uint64_t take_from_pv(struct native *native, unsigned index)
 /* How many chunks a volume takes from one PV before it moves on to the next: 16 MiB. */
 #define PV_STRIDE 256
 
-int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk)
+/* Whose turn it is: each row gains its free space in credit, the one with most of it pays the sum.
+ * So rows are taken in proportion to what is free on them, and evenly where that is the same. */
+static unsigned choose_pv(struct native *native)
+{
+	int64_t sum = 0;
+	unsigned best = 0;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+
+		if (!pv->allocates)
+			continue;
+		pv->credit += (int64_t)pv->free_chunks;
+		sum += (int64_t)pv->free_chunks;
+		if (!native->pv[best].allocates || pv->credit > native->pv[best].credit)
+			best = i;
+	}
+	native->pv[best].credit -= sum;
+	return best;
+}
+
+static uint64_t take_from_any(struct native *native, unsigned first)
 {
 	uint64_t chunk = CHUNK_NONE;
 
+	for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
+		chunk = take_from_pv(native, (first + i) % native->pv_count);
+	return chunk;
+}
+
+int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk)
+{
+	uint64_t chunk;
+
 	if (!reserve_room(native, volume, slop))
 		return -ENOSPC;
-	if (volume->pv_left == 0) {
-		volume->pv = native->next_pv++ % native->pv_count;
+	if (volume->pv_left == 0 || !native->pv[volume->pv].allocates) {
+		volume->pv = choose_pv(native);
 		volume->pv_left = PV_STRIDE;
 	}
 	volume->pv_left--;
-	for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
-		chunk = take_from_pv(native, (volume->pv + i) % native->pv_count);
+	chunk = take_from_any(native, volume->pv);
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
 	*ret_chunk = chunk;
 	return 0;
+}
+
+int space_take_target(struct native *native, uint64_t *ret_chunk)
+{
+	uint64_t chunk = CHUNK_NONE;
+
+	if (native->active_devices)
+		chunk = take_from_any(native, choose_pv(native));
+	if (chunk == CHUNK_NONE)
+		return -ENOSPC;
+	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
+	if (pv_forward(pv_of(native, chunk),
+		       chunk)) { /* free, but its number still stands for another */
+		space_unhold(native, chunk, 0xffff);
+		return -EAGAIN;
+	}
+	*ret_chunk = chunk;
+	return 0;
+}
+
+void space_uncount(struct native *native, uint64_t chunk)
+{
+	native->chunks_used -= space_chunk_holds(native, chunk);
+}
+
+/* Used and held bits of a chunk, whatever it is for. */
+static void bits_of(const struct native *native, uint64_t chunk, uint16_t *ret_used,
+		    uint16_t *ret_held)
+{
+	const struct ag *ag = &native->ag[ag_of(native, chunk)];
+	const struct node *node = native->space[chunk / SPACE_CHUNKS];
+	uint64_t i = chunk % SPACE_CHUNKS;
+
+	if (chunk - ag->first < ag->meta) {
+		node = ag->node;
+		i = chunk - ag->first;
+	}
+	*ret_used = node ? node->body->space.used[i] : 0;
+	*ret_held = node ? node->body->space.held[i] : 0;
+}
+
+bool space_chunk_holds(const struct native *native, uint64_t chunk)
+{
+	uint16_t used, held;
+
+	bits_of(native, chunk, &used, &held);
+	return used != 0;
+}
+
+bool space_chunk_in_use(const struct native *native, uint64_t chunk)
+{
+	uint16_t used, held;
+
+	bits_of(native, chunk, &used, &held);
+	return (used | held) != 0;
 }
 
 static uint16_t run_mask(unsigned first, unsigned count)
@@ -180,7 +338,8 @@ static int free_run(struct native *native, uint64_t chunk, unsigned count)
 	unsigned i = chunk % SPACE_CHUNKS;
 	uint16_t taken;
 
-	if (!node)
+	if (!node ||
+	    (native->active_devices != native->pv_count && !pv_of(native, chunk)->allocates))
 		return -1;
 	taken = node->body->space.used[i] | node->body->space.held[i];
 	for (unsigned first = 0; first + count <= CHUNK_SLOTS; first++)
@@ -216,8 +375,7 @@ int space_take_slots(struct native *native, struct nvolume *volume, unsigned cou
 	if (chunk == CHUNK_NONE || free_run(native, chunk, count) < 0)
 		chunk = find_partial(native, count);
 	if (chunk == CHUNK_NONE)
-		for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
-			chunk = take_from_pv(native, (native->next_pv + i) % native->pv_count);
+		chunk = take_from_any(native, choose_pv(native));
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	native->log_chunk = chunk;
@@ -356,19 +514,22 @@ void space_release(struct native *native)
 	while (!list_empty(&native->quarantine)) {
 		struct quarantine *item =
 		    list_entry(native->quarantine.next, struct quarantine, link);
+		uint64_t chunk;
 
 		if (ORDER(quarantine_waits_for_confirm) && item->lsn > native->journal.confirmed)
 			break;
 		if (item->ticket > readers)
 			break; /* they would only see a wrong crc and look again; spare them */
-		space_unhold(native, item->chunk, item->mask);
+		chunk = item->chunk;
+		space_unhold(native, chunk, item->mask);
 		list_remove(&item->link);
 		if (native->quarantine_spares >= 4096) {
 			heap_free(item);
-			continue;
+		} else {
+			list_push_front(&native->quarantine_spare, &item->link);
+			native->quarantine_spares++;
 		}
-		list_push_front(&native->quarantine_spare, &item->link);
-		native->quarantine_spares++;
+		forward_drop(native, chunk);
 	}
 }
 
@@ -425,16 +586,32 @@ static int meta_set(struct native *native, struct ag *ag, unsigned first, unsign
 	return 0;
 }
 
+/* Does @ag suit copy @copy of a node whose other copy is at @other? The first pass keeps to one
+ * half of the devices for each copy, so that a device holds not both; the second to another device
+ * at least; the last takes what there is. */
+static bool meta_suits(const struct native *native, const struct ag *ag, unsigned pass,
+		       unsigned copy, uint64_t other)
+{
+	const struct pv *pv = &native->pv[ag->pv];
+
+	if (!pv->allocates || (native->active_devices < 2 && pass < 2))
+		return false;
+	if (pass == 0)
+		return pv->device->ordinal % 2 == copy;
+	return pass == 2 || copy == 0 || pv->device != pv_of(native, other / CHUNK_SLOTS)->device;
+}
+
 /* Copy 0 of small nodes grows from the front of an AG's metadata chunks, copy 1 and large nodes
  * from the back; on several PVs the copies are on different ones. */
-int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t *ret_address)
+int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t other,
+		  uint64_t *ret_address)
 {
-	for (unsigned pass = 0; pass < 2; pass++)
+	for (unsigned pass = native->active_devices > 1 ? 0 : 2; pass < 3; pass++)
 		for (uint64_t i = 0; i < native->ag_count; i++) {
 			struct ag *ag = &native->ag[i];
 			int first;
 
-			if (native->pv_count > 1 && pass == 0 && ag->pv % 2 != copy)
+			if (!meta_suits(native, ag, pass, copy, other))
 				continue;
 			first = find_slots(ag, slots, copy == 1 || slots > 1);
 			if (first < 0)

@@ -34,6 +34,9 @@ struct webadmin {
 	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
+	struct list schedules; /* schedule.h, by name */
+	unsigned schedule_count;
+	struct timer schedule_timer;
 
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;

@@ -147,6 +147,14 @@ void api_pool_show(struct api_request *request);
 void api_pool_change(struct api_request *request);
 void api_pool_export(struct api_request *request);
 void api_pool_check_devices(struct api_request *request);
+/* A device of a body: a path or {"path", "size"}; *ret_absent: there is no such file yet. False: it
+ * was answered. */
+bool api_read_device(struct api_request *request, const json_t *item, struct pool_device *device,
+		     bool *ret_absent);
+void api_pool_add(struct api_request *request);
+void api_pool_grow(struct api_request *request);
+void api_pool_evacuate(struct api_request *request);
+void api_pool_remove(struct api_request *request);
 void api_pool_delete(struct api_request *request);
 void api_pool_prove(struct api_request *request);
 void api_pool_check(struct api_request *request);
@@ -166,6 +174,11 @@ void api_snapshot_change(struct api_request *request);
 void api_snapshot_delete(struct api_request *request);
 void api_snapshot_clone(struct api_request *request);
 void api_snapshot_diff(struct api_request *request);
+void api_schedule_list(struct api_request *request);
+void api_schedule_create(struct api_request *request);
+void api_schedule_show(struct api_request *request);
+void api_schedule_delete(struct api_request *request);
+void api_schedule_run(struct api_request *request);
 void api_volume_change(struct api_request *request);
 void api_volume_take(struct api_request *request);
 void api_volume_rescan(struct api_request *request);

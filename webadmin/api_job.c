@@ -2,7 +2,8 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 
-/* Long work, the same shape for each kind. There is one kind so far: the scrub of a pool. */
+/* Long work, the same shape for each kind. There are two kinds: the scrub of a pool, and
+ * a device of one that is being evacuated. */
 
 static json_t *show_scrub_job(struct pool *pool)
 {
@@ -30,6 +31,9 @@ void api_job_list(struct api_request *request)
 		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
 		json_t *job = pool ? show_scrub_job(pool) : NULL;
 
+		if (job)
+			json_array_append_new(jobs, job);
+		job = pool ? show_evacuation(pool) : NULL;
 		if (job)
 			json_array_append_new(jobs, job);
 	}

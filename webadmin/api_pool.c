@@ -55,10 +55,10 @@ static bool device_path_good(struct api_request *request, const char *path)
 	return false;
 }
 
-/* "devices": an array of paths or of {"path", "size"}. */
-static bool read_device(struct api_request *request, const json_t *item, struct opening *opening)
+/* A path or {"path", "size"}. */
+bool api_read_device(struct api_request *request, const json_t *item, struct pool_device *device,
+		     bool *ret_absent)
 {
-	struct pool_device *device = &opening->devices[opening->options.device_count];
 	const json_t *path = json_is_object(item) ? json_object_get(item, "path") : item;
 	const json_t *size = json_object_get(item, "size");
 	struct stat info;
@@ -71,8 +71,7 @@ static bool read_device(struct api_request *request, const json_t *item, struct 
 	if (!device_path_good(request, device->path) ||
 	    (size && !json_is_null(size) && !api_size(request, size, &device->size)))
 		return false;
-	opening->absent[opening->options.device_count++] =
-	    stat(device->path, &info) < 0 && errno == ENOENT;
+	*ret_absent = stat(device->path, &info) < 0 && errno == ENOENT;
 	return true;
 }
 
@@ -86,8 +85,10 @@ static bool read_devices(struct api_request *request, const json_t *items, struc
 		return false;
 	}
 	for (size_t i = 0; i < count; i++) {
-		if (!read_device(request, json_array_get(items, i), opening))
+		if (!api_read_device(request, json_array_get(items, i), &opening->devices[i],
+				     &opening->absent[i]))
 			return false;
+		opening->options.device_count++;
 	}
 	opening->options.devices = opening->devices;
 	return true;
@@ -234,6 +235,7 @@ static void pool_is_open(struct pool_call *call, int result)
 		opening->pool->late = false;
 		webadmin_start_luns(request->admin, opening->pool->name);
 	}
+	pool_paths_sync(request->admin->options.config, opening->pool);
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
 	api_reply(request, 201, show_pool(opening->pool));

@@ -191,6 +191,7 @@ void api_replica_act(struct api_request *request)
 	    {"promote", REPLICATION_PROMOTE},       {"demote", REPLICATION_DEMOTE},
 	    {"switchover", REPLICATION_SWITCHOVER}, {"pause", REPLICATION_PAUSE},
 	    {"resume", REPLICATION_RESUME},         {"delete", REPLICATION_DELETE},
+	    {"failback", REPLICATION_FAILBACK},     {"verify", REPLICATION_VERIFY},
 	};
 	struct replica_work *work;
 	const char *name;
@@ -207,5 +208,6 @@ void api_replica_act(struct api_request *request)
 		return;
 	}
 	api_reply_error(request, 400, "bad_request",
-			"an action is promote, demote, switchover, pause, resume or delete");
+			"an action is promote, demote, switchover, failback, verify, pause, resume "
+			"or delete");
 }

@@ -133,6 +133,13 @@ void model_target_disconnect(struct model_target *target, void (*done)(void *con
 const struct config_migration *store_schema(unsigned *ret_count);
 int store_load(struct config *config, struct model *model, struct err *err);
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err);
+/* pool_paths_sync: what is kept of a pool's paths becomes what the open pool has; after a crash in
+ * the middle of a change of its devices they differ, which an open does not mind. A failure is
+ * logged: the next start tries again. pool_paths_add: @count more, kept before the pool itself is
+ * changed. 0 or -errno, with @err. */
+void pool_paths_sync(struct config *config, struct model_pool *pool);
+int pool_paths_add(struct config *config, struct model_pool *pool,
+		   const struct pool_device *devices, unsigned count, struct err *err);
 /* The pool's devices are where @pool->paths say now. */
 int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err);
 int store_remove_pool(struct config *config, const char *name, struct err *err);
@@ -163,6 +170,7 @@ json_t *show_pool(const struct model_pool *pool);
 json_t *show_pools(struct model *model);
 const char *show_checksum(enum volume_checksum checksum);
 json_t *show_scrub(struct pool *pool);
+json_t *show_evacuation(struct pool *pool); /* as a job; NULL: none */
 json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);
 /* For a list of them: show_all_mappings() once, then each with it. */

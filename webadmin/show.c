@@ -38,6 +38,76 @@ static json_t *show_devices(const struct model_pool *pool)
 	return devices;
 }
 
+static const char *const device_states[] = {[DEVICE_ACTIVE] = "active",
+					    [DEVICE_EVACUATING] = "evacuating",
+					    [DEVICE_PAUSED] = "paused",
+					    [DEVICE_STUCK] = "stuck",
+					    [DEVICE_EMPTY] = "empty"};
+
+/* What is known of each of them while the pool is open. */
+static json_t *show_device_details(struct pool *pool)
+{
+	json_t *devices = json_array();
+	struct pool_device_info info;
+
+	for (unsigned i = 0; pool_device_info(pool, i, &info); i++) {
+		json_t *device = json_pack("{s:s}", "path", info.path);
+
+		if (!device)
+			continue;
+		set_number(device, "size_bytes", info.size_bytes);
+		set_number(device, "data_bytes", info.data_bytes);
+		set_number(device, "free_bytes", info.free_bytes);
+		json_object_set_new(device, "state", json_string(device_states[info.state]));
+		if (info.state != DEVICE_ACTIVE) {
+			set_number(device, "moved_bytes", info.moved_bytes);
+			set_number(device, "left_bytes", info.left_bytes);
+			json_object_set_new(device, "reason", json_string(info.reason));
+		}
+		json_array_append_new(devices, device);
+	}
+	return devices;
+}
+
+json_t *show_evacuation(struct pool *pool)
+{
+	struct pool_device_info info;
+	json_t *job;
+
+	for (unsigned i = 0; pool_device_info(pool, i, &info); i++) {
+		uint64_t all = info.moved_bytes + info.left_bytes;
+
+		if (info.state == DEVICE_ACTIVE)
+			continue;
+		job = json_pack("{s:o,s:s,s:s,s:s,s:f,s:s}", "id",
+				json_sprintf("evacuate-%s", pool_name(pool)), "kind", "evacuate",
+				"object", pool_name(pool), "state",
+				info.state == DEVICE_EVACUATING ? "running"
+				: info.state == DEVICE_EMPTY    ? "done"
+				: info.state == DEVICE_STUCK    ? "stopped"
+								: "paused",
+				"progress", all ? (double)info.moved_bytes / (double)all : 1.0,
+				"device", info.path);
+		return job;
+	}
+	return NULL;
+}
+
+/* One line for tables, "" where nothing goes on. */
+static json_t *device_summary(struct pool *pool)
+{
+	struct pool_device_info info;
+
+	for (unsigned i = 0; pool_device_info(pool, i, &info); i++) {
+		uint64_t all = info.moved_bytes + info.left_bytes;
+
+		if (info.state != DEVICE_ACTIVE)
+			return json_sprintf("%s of %s, %u %%", device_states[info.state], info.path,
+					    (unsigned)(all ? info.moved_bytes * 100 / all : 100));
+	}
+	return json_string("");
+}
+
 static void show_space(json_t *object, const struct pool_info *info)
 {
 	double provisioned = (double)info->provisioned_bytes;
@@ -79,22 +149,23 @@ static const char *time_text(uint64_t wall_ns, char text[32])
 
 json_t *show_scrub(struct pool *pool)
 {
-	static const char *const states[] = {[SCRUB_NEVER] = "never",
-					     [SCRUB_RUNNING] = "running",
-					     [SCRUB_PAUSED] = "paused",
-					     [SCRUB_DONE] = "done",
-					     [SCRUB_STOPPED] = "stopped"};
+	static const char *const device_states[] = {[SCRUB_NEVER] = "never",
+						    [SCRUB_RUNNING] = "running",
+						    [SCRUB_PAUSED] = "paused",
+						    [SCRUB_DONE] = "done",
+						    [SCRUB_STOPPED] = "stopped"};
 	struct pool_scrub_info info;
 	char started[32], ended[32];
 	json_t *object;
 
 	pool_get_scrub(pool, &info);
-	object = json_pack("{s:s,s:s,s:s,s:s,s:f}", "pool", pool_name(pool), "state",
-			   states[info.state], "started", time_text(info.started_ns, started),
-			   "ended", time_text(info.ended_ns, ended), "progress",
-			   info.state == SCRUB_DONE ? 1.0
-			   : info.total_bytes ? (double)info.done_bytes / (double)info.total_bytes
-					      : 0.0);
+	object =
+	    json_pack("{s:s,s:s,s:s,s:s,s:f}", "pool", pool_name(pool), "state",
+		      device_states[info.state], "started", time_text(info.started_ns, started),
+		      "ended", time_text(info.ended_ns, ended), "progress",
+		      info.state == SCRUB_DONE ? 1.0
+		      : info.total_bytes       ? (double)info.done_bytes / (double)info.total_bytes
+					       : 0.0);
 	if (!object)
 		return NULL;
 	set_number(object, "rate_bytes", info.rate_bytes);
@@ -179,6 +250,8 @@ json_t *show_pool(const struct model_pool *pool)
 			   model_pool_kind(pool), "devices", show_devices(pool));
 	if (object && pool->pool) {
 		show_space(object, &info);
+		json_object_set_new(object, "device_details", show_device_details(pool->pool));
+		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));
 		json_object_set_new(object, "scrub_summary", scrub_summary(pool->pool));
 	}

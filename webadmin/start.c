@@ -12,6 +12,7 @@
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
+#include "webadmin/schedule.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -180,6 +181,7 @@ static void shares_opened(struct webadmin *admin)
 		log_error("no share is exported: %s", err.text);
 	start_targets(admin);
 	admin->phase = NULL;
+	schedules_start(admin);
 	started(admin->phase_context);
 }
 
@@ -302,6 +304,7 @@ static void pool_opened(struct pool_call *call, int result)
 			return;
 		}
 		pool->reason[0] = '\0';
+		pool_paths_sync(admin->options.config, pool);
 	}
 	if (--admin->pending == 0)
 		pools_opened(admin);
@@ -424,6 +427,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	access_quiet(admin->access);
 	relay_quiet(&admin->relay);
 	watch_quiet(admin->watch);
+	schedules_stop(admin);
 	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;

@@ -71,6 +71,16 @@ static const struct config_migration migrations[] = {
      "alter table lun add column read_only integer not null default 0;"
      "alter table lun add column cdrom integer not null default 0;"},
     {"login redirection", "alter table target add column redirect text not null default '';"},
+    {"schedules of snapshots",
+     "create table snapshot_schedule(name text primary key, pool text not null,"
+     "  prefix text not null, every text not null, keep text not null,"
+     "  settled integer not null, ran integer not null default 0,"
+     "  runs integer not null default 0, missed integer not null default 0,"
+     "  skipped integer not null default 0, result text not null default '') without rowid;"
+     "create table snapshot_schedule_volume(schedule text not null"
+     "  references snapshot_schedule(name) on delete cascade, position integer not null,"
+     "  volume blob not null check(length(volume) = 16), name text not null,"
+     "  primary key(schedule, position)) without rowid;"},
     {"snapshots in shares", "alter table share add column snapshots integer not null default 0;"},
 };
 

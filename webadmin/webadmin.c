@@ -10,6 +10,7 @@
 #include "webadmin/api.h"
 #include "webadmin/host.h"
 #include "webadmin/replica.h"
+#include "webadmin/schedule.h"
 #include "webadmin/secret.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
@@ -36,6 +37,7 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	admin->started_wall_ns = loop_wall(options->control);
 	list_init(&admin->changes);
 	list_init(&admin->replays);
+	list_init(&admin->schedules);
 	model_init(&admin->model);
 	result = watch_open(admin, &admin->watch, err);
 	if (result == 0)
@@ -48,6 +50,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = host_load(options->config, &admin->model, err);
 	if (result == 0)
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
+	if (result == 0)
+		result = schedules_load(admin, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
 	if (result == 0)
@@ -68,6 +72,7 @@ void webadmin_destroy(struct webadmin *admin)
 	certificate_finish(&admin->certificate);
 	model_finish(&admin->model);
 	replay_finish(admin);
+	schedules_free(admin);
 	replication_destroy(admin->replication);
 	access_close(admin->access);
 	secret_close();

@@ -16,9 +16,6 @@
 #include "core/log.h"
 #include "webfront/webfront.h"
 
-/* MHD's own limit on silence counts what the daemon takes for its answer too, and ends the
- * connection when that comes: it is longer than any. front_watch bounds the other phases. */
-
 /*~ A request's way: libmicrohttpd reads and bounds it (a thread per connection, so that a slow
  * answer of the daemon holds up nobody else); raw_target() keeps the path as it was sent; begin()
  * looks at method, Host and Origin before a byte of the body is taken; the body is gathered up to
@@ -389,16 +386,18 @@ static void take_body(struct exchange *exchange, const char *data, size_t length
 	exchange->length += length;
 }
 
-/* The answer of everything but a stream, which goes on. */
-static enum MHD_Result serve(struct MHD_Connection *connection, const char *method,
-			     const struct exchange *exchange)
+static enum MHD_Result finish(struct MHD_Connection *connection, const char *method,
+			      struct exchange *exchange)
 {
 	const char *target = exchange->target;
 	const struct front_asset *asset;
 
+	front_watch_limit(watch_of(connection), 0);
 	if (exchange->length > FRONT_BODY_MAX)
 		return answer_problem(connection, MHD_HTTP_CONTENT_TOO_LARGE, "body_too_large",
 				      "the body is larger than 1 MiB");
+	if (wants_stream(connection, method, target))
+		return answer_stream(connection);
 	if (strncmp(target, "/api/", 5) == 0 || strncmp(target, "/metrics", 8) == 0)
 		return ask_daemon(connection, method, exchange);
 	if (!reads_only(method))
@@ -408,19 +407,6 @@ static enum MHD_Result serve(struct MHD_Connection *connection, const char *meth
 	if (asset)
 		return answer_asset(connection, asset);
 	return answer_problem(connection, MHD_HTTP_NOT_FOUND, "not_found", "there is no such file");
-}
-
-static enum MHD_Result finish(struct MHD_Connection *connection, const char *method,
-			      const struct exchange *exchange)
-{
-	enum MHD_Result result;
-
-	front_watch_limit(watch_of(connection), 0);
-	if (exchange->length == 0 && wants_stream(connection, method, exchange->target))
-		return answer_stream(connection);
-	result = serve(connection, method, exchange);
-	front_watch_limit(watch_of(connection), FRONT_SEND_NS);
-	return result;
 }
 
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
@@ -521,8 +507,7 @@ static struct MHD_Daemon *begin_serving(int listener, const struct front_certifi
 	    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", MHD_OPTION_CONNECTION_LIMIT,
 	    FRONT_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, FRONT_PER_ADDRESS,
 	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)FRONT_HEADERS_MAX,
-	    MHD_OPTION_CONNECTION_TIMEOUT,
-	    (unsigned)(FRONT_ANSWER_MS / 1000 + FRONT_BODY_NS / 1000000000u),
+	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(FRONT_BODY_NS / 1000000000u),
 	    MHD_OPTION_THREAD_STACK_SIZE, (size_t)512 << 10, MHD_OPTION_STRICT_FOR_CLIENT, 1,
 	    MHD_OPTION_UNESCAPE_CALLBACK, keep, NULL, MHD_OPTION_URI_LOG_CALLBACK, raw_target, NULL,
 	    MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,

@@ -29,7 +29,6 @@
 #define FRONT_BODY_NS             (60 * 1000000000ull) /* headers to the end of the body */
 #define FRONT_IDLE_NS             (60 * 1000000000ull) /* between requests, the next headers included */
 #define FRONT_ANSWER_MS           (660 * 1000) /* for the daemon: a proof takes up to 600 s */
-#define FRONT_SEND_NS             (120 * 1000000000ull) /* the answer, all of it */
 #define FRONT_COOKIE              "__Host-granary"
 #define FRONT_SOCKET              "web.sock" /* in the directory it stands in */
 

@@ -20,9 +20,9 @@ _granary()
 		list="disk pool volume snapshot provision share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
-	pool) list="create import list show set check prove scrub findings export delete" ;;
+	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
-	snapshot) list="create list show rename hold release diff delete" ;;
+	snapshot) list="create list show rename hold release diff delete schedule create schedule list schedule show schedule run schedule delete" ;;
 	share) list="create import list show quota set snapshot restore check delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
@@ -35,7 +35,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers unpair group switchover promote demote pause resume" ;;
+	replica) list="code pair peers unpair group switchover promote demote failback verify pause resume" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
@@ -43,6 +43,8 @@ _granary()
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
+	"pool add") list="--force $globals" ;;
+	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
@@ -52,6 +54,7 @@ _granary()
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
+	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
 	"share create") list="--quota --versions $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;

@@ -398,17 +398,29 @@ async function listensAgain() {
 	point(true, "the stream of events is opened again after the daemon was away");
 }
 
-/** Pools whose cluster is away or full. */
+/** Troubles that this machine does not have, put into the daemon's answers. */
 async function alerts() {
-	for (const [state, text] of [["waiting", "Pool tank waits for its cluster"], ["full", "The cluster of pool tank is full"], ["unavailable", "Pool tank is not available"]]) {
-		await page.route("**/api/v1/status", async (route) => {
-			const response = await route.fetch(), status = await response.json();
-			status.pools[0].state = state;
-			await route.fulfill({ response, json: status });
+	const pool = (state) => (status) => { status.pools[0].state = state; };
+	const group = (change) => (groups) => { groups.push({ name: "g", role: "primary", state: "streaming", peer: "p", reason: "", rpo_seconds: 5, bytes_per_second: 0, members: [], lag_seconds: 0, sealed_epoch: 1, ...change }); };
+	for (const [path, change, text] of [
+		["status", pool("waiting"), "Pool tank waits for its cluster"],
+		["status", pool("full"), "The cluster of pool tank is full"],
+		["status", pool("unavailable"), "Pool tank is not available"],
+		["shares", (shares) => { shares.push({ pool: "tank", name: "iso", state: "unavailable", reason: "why" }); }, "Share iso is not available"],
+		["replica/groups", group({ state: "not connected" }), "g is not replicated just now"],
+		["replica/groups", group({ lag_seconds: 61 }), "g is 1 min 1 s behind (wanted: 5 s)"],
+		["replica/groups", group({ role: "fenced", state: "split-brain" }), "g has been taken over by the other machine"],
+	]) {
+		await page.route(`**/api/v1/${path}`, async (route) => {
+			const response = await route.fetch(), json = await response.json();
+			change(json);
+			await route.fulfill({ response, json });
 		});
 		await open("", ".alerts li");
-		point(await page.locator(".alerts li", { hasText: text }).count() === 1, `a pool that is ${state} raises an alert`, await page.locator(".alerts").innerText());
-		await page.unroute("**/api/v1/status");
+		const told = page.locator(".alerts li", { hasText: text });
+		await told.first().waitFor().catch(() => {});
+		point(await told.count() === 1, `the overview says: ${text}`, await page.locator(".alerts").innerText());
+		await page.unroute(`**/api/v1/${path}`);
 		await open("volumes", "tbody tr");
 	}
 }

@@ -37,9 +37,8 @@ class Reply:
 class Client:
     """A browser's memory: the cookie and the CSRF token; or an API token."""
 
-    def __init__(self, front, cookie=None, token=None, timeout=60):
+    def __init__(self, front, cookie=None, token=None):
         self.front = front
-        self.timeout = timeout
         self.cookie = cookie
         self.csrf = ""
         self.token = token
@@ -57,8 +56,7 @@ class Client:
         if self.csrf and method != "GET":
             sent["X-CSRF-Token"] = self.csrf
         sent.update(headers or {})
-        connection = http.client.HTTPSConnection("127.0.0.1", self.front.port,
-                                                 timeout=self.timeout,
+        connection = http.client.HTTPSConnection("127.0.0.1", self.front.port, timeout=60,
                                                  context=self.front.context())
         try:
             try:

@@ -26,6 +26,7 @@ from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
 OK, ISDIR, INVAL, DELAY, DENIED, LOCKED, GRACE = 0, 21, 22, 10008, 10010, 10012, 10013
+EXPIRED = 10011
 SHARE_DENIED, STALE_CLIENTID, STALE_STATEID, OLD_STATEID, BAD_STATEID, BAD_SEQID = (
     10015, 10022, 10023, 10024, 10025, 10026)
 NO_GRACE, LOCKS_HELD, OPENMODE, BADSESSION, COMPLETE_ALREADY = 10033, 10037, 10038, 10052, 10054
@@ -240,9 +241,56 @@ class Suite:
             expect(len(got) if isinstance(got, (bytes, tuple)) else got, 16, "gives way")
             expect(compound(c, [quiet.sequence_op(quiet.sequence + 1)]).status, BADSESSION,
                    "all it had is gone")
+            self.expires(c, busy, root)
             c.close()
         finally:
             server.stop()
+
+    @staticmethod
+    def expires(c, busy, root):
+        """What is taken from a client of v4.0 it hears of as NFS4ERR_EXPIRED."""
+        old = Old(c, b"expires")
+        file, stateid = old.open(root, "expires", deny=2)
+        status, r = old.one(file, lock_op(WRITE, 0, 10, stateid, b"p", old.id, seqid=3,
+                                          lock_seqid=1), 12)
+        expect(status, OK, "LOCK")
+        held = r.take(16)
+        time.sleep(2.2)
+        expect(old.one(file, u32(25) + held + u64(0) + u32(4), 25)[0], OK, "READ: nobody minded")
+        expect(busy.open(root, "expires", access=2), SHARE_DENIED, "the lease is renewed by it")
+        time.sleep(2.2)
+        expect(busy.open(root, "expires", access=2), DELAY, "it gives way")
+        for _ in range(100):
+            if busy.open(root, "expires", access=2) != DELAY:
+                break
+            time.sleep(0.02)
+        read = u32(25) + stateid + u64(0) + u32(4)
+        for name, op, number in (("READ", read, 25), ("CLOSE", u32(4, 4) + stateid, 4),
+                                 ("LOCKU", locku_op(0, END, held, 2), 14)):
+            expect(old.one(file, op, number)[0], EXPIRED, name)
+        expect(old.ops(u32(30) + u64(old.id)).status, STALE_CLIENTID, "RENEW")
+
+    def current_stateid(self):
+        """The stateid that the compound made (RFC 8881 16.2.3.1.2)."""
+        a, here = self.a, putfh(self.root)
+        opened = open_file("current", how=UNCHECKED)
+        take = lock_op(WRITE, 0, 9, CURRENT, b"p")
+        write = u32(38) + CURRENT + u64(0) + u32(2) + opaque(b"text")
+        close, free = u32(4, 0) + CURRENT, u32(45) + CURRENT
+        give = locku_op(0, END, CURRENT)
+        expect(a.ops(here, opened, write, close).status, OK, "OPEN, WRITE, CLOSE")
+        expect(a.ops(here, opened, SAVEFH, take, write, give, free, RESTORE, close).status, OK,
+               "LOCK, WRITE, LOCKU, FREE_STATEID, CLOSE of the OPEN")
+        for what, status, *ops in (
+                ("CLOSE twice", BAD_STATEID, opened, close, close),
+                ("WRITE behind CLOSE", BAD_STATEID, opened, close, write),
+                ("before there is one", BAD_STATEID, lookup("current"), write),
+                ("CLOSE of a lock's", BAD_STATEID, opened, take, close),
+                ("FREE_STATEID of an OPEN", LOCKS_HELD, opened, free),
+                ("gone with another filehandle", BAD_STATEID, opened, here, close)):
+            expect(a.ops(here, *ops).status, status, what)
+        file, state = a.open(self.root, "current")
+        expect(a.close(file, state), OK, "CLOSE")
 
     def old_locks(self):
         """v4.0: seqids, retries, and the same locks as v4.1's."""
@@ -427,7 +475,7 @@ class Restarted:
                 time.sleep(0.1)
 
 
-CASES = ("ranges", "errors", "downgrade", "courtesy", "old_locks", "owners_end", "sessions_end",
+CASES = ("ranges", "errors", "downgrade", "current_stateid", "courtesy", "old_locks", "owners_end", "sessions_end",
          "old_clients")
 
 

@@ -3,7 +3,7 @@
 # granary-test: timeout=200 engines=one
 """Two daemons and what an administrator does to a replication group: members that may not be made
 smaller, rolled back or mapped, pausing on either side, growing, stops in order, a missing pool,
-members in two pools, deletion under load and a second group of the same name and volumes."""
+members in two pools, verifying, failing back, deletion under load and a second group of the same name and volumes."""
 
 import os
 import sys
@@ -83,6 +83,8 @@ def stops(points, one, two):
     alone = two.group()
     points.point(alone["sealed_epoch"] == before["sealed_epoch"] and alone["promotable"] and
                  alone["lag_seconds"] > 0, "a standby alone knows its image", alone)
+    points.point(wait(lambda: two.group()["alarms"] == ["link"]), "and misses its primary",
+                 two.group())
     stop(points, two, "it stops")
     one.start()
     alone = one.group()
@@ -134,6 +136,39 @@ def two_pools(points, one, two, peer):
                  "and deleted")
 
 
+def verify_and_back(points, one, two, top):
+    """Compared under load; then promoted, and handed back."""
+    load = one.write(LUNS, 1, os.path.join(top, "before"))
+    try:
+        points.point(wait(lambda: sealed(one)), "a guest writes", one.group())
+        one.granary("replica", "verify", "vms")
+        done = wait(lambda: one.group()["verify"]["state"] == "done" and one.group()["verify"])
+        points.point(done and done["mismatches"] == 0 and done["done_bytes"] == 48 << 20,
+                     "all of it is compared under load, and nothing differs", one.group())
+        two.granary("replica", "pause", "vms")
+        points.point(wait(lambda: "rpo" in one.group()["alarms"]), "an RPO that is not kept is an "
+                     "alarm", one.group())
+        two.granary("replica", "resume", "vms")
+        points.point(wait(lambda: sealed(one) and not one.group()["alarms"]), "until it is kept",
+                     one.group())
+        said = two.refused("replica", "verify", "vms")
+        points.point("is standby here" in said, "the primary does that", said)
+        two.granary("replica", "promote", "vms", "--yes")
+        points.point(wait(lambda: one.group()["role"] == "fenced"), "the standby is promoted",
+                     one.group())
+    finally:
+        end(load)
+    before = two.verify(LUNS)
+    one.granary("replica", "failback", "vms", "--yes")
+    points.point(one.group()["role"] == "primary" and wait(lambda: sealed(one)) and
+                 two.group()["role"] == "standby", "the old primary is the primary again",
+                 (one.group(), two.group()))
+    after = one.verify(LUNS)
+    points.point(before[0] and after == before, "with what the other one had", (before, after))
+    said = one.refused("replica", "failback", "vms", "--yes")
+    points.point("is primary here" in said, "and needs no failback any more", said)
+
+
 def again(points, one, two, peer, top):
     """Deleted while a guest writes; then one of the same name and volumes, emptied meanwhile."""
     log = os.path.join(top, "log")
@@ -180,6 +215,7 @@ def test(points):
             pausing(points, one, two)
             stops(points, one, two)
             two_pools(points, one, two, peer)
+            verify_and_back(points, one, two, top)
             again(points, one, two, peer, top)
         finally:
             for node in nodes:

@@ -15,7 +15,6 @@ import ssl
 import struct
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -507,51 +506,6 @@ def audit(points, daemon, admin):
     holder.close()
 
 
-class Patience(threading.Thread):
-    """A request that the daemon takes longer for than any silence of a client may last; beside the
-    rest, for it waits a minute. The daemon is played by a socket."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.state = os.path.join(folder, "patience")
-        self.reply = None
-        os.makedirs(os.path.join(self.state, "web"))
-        if os.geteuid() == 0:
-            for path in (folder, self.state, os.path.join(self.state, "web")):
-                os.chmod(path, 0o755)
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(os.path.join(self.state, "web", "web.sock"))
-        os.chmod(os.path.join(self.state, "web", "web.sock"), 0o777)
-        self.listener.listen(1)
-        self.front = web.Front(self.state)
-        self.start()
-
-    def answer(self):
-        with self.listener.accept()[0] as stream:
-            stream.recv(1 << 16)
-            time.sleep(63)
-            text = json.dumps({"status": 200, "body": {"patience": True}}).encode()
-            stream.sendall(struct.pack(">I", len(text)) + text)
-
-    def run(self):
-        daemon = threading.Thread(target=self.answer)
-        daemon.start()
-        try:
-            client = self.front.client(timeout=100)
-            self.reply = client.call("GET", f"{V1}/status")
-        except OSError as error:
-            self.reply = error
-        daemon.join()
-
-    def end(self, points):
-        self.join()
-        self.listener.close()
-        points.point(getattr(self.reply, "status", 0) == 200 and
-                     self.reply.body == {"patience": True},
-                     "an answer that takes more than a minute reaches the client", self.reply)
-        points.point(self.front.stop() == 0, "its front stops cleanly", self.front.log())
-
-
 def without_daemon(points, folder):
     """The front tells when the daemon is away, and serves again when it is back."""
     state = os.path.join(folder, "away")
@@ -575,7 +529,6 @@ def test(points):
         state = os.path.join(folder, "state")
         daemon = api.Daemon(state)
         front = None
-        patience = Patience(folder)
         try:
             front = web.Front(state)
             confinement(points, front)
@@ -600,7 +553,6 @@ def test(points):
             status = daemon.stop()
         points.point(status == 0, "so does the daemon", daemon.log()[-2000:])
         without_daemon(points, folder)
-        patience.end(points)
 
 
 if __name__ == "__main__":

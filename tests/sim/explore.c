@@ -11,8 +11,6 @@
 
 #define DEPTH_MAX 3
 
-static const char *const device_paths[] = {"/sim/pv0", "/sim/pv1"};
-
 struct explorer {
 	const struct profile *profile;
 	const struct explore_limits *limits;
@@ -260,8 +258,8 @@ static uint64_t newest_generation(struct sim *sim, const struct profile *profile
 	uint64_t newest = 0;
 
 	for (unsigned pass = 0; pass < 2; pass++) {
-		for (unsigned i = 0; i < profile->devices * 4; i++) {
-			const char *path = device_paths[i / 4];
+		for (unsigned i = 0; i < life_devices(profile) * 4; i++) {
+			const char *path = life_device_paths[i / 4];
 			uint64_t at = superblock_position(sim_disk_size(sim, path), i % 4);
 			static uint8_t block[4096];
 			struct superblock sb;
@@ -481,9 +479,9 @@ static struct life *first_life(const struct profile *profile, struct sim *sim)
 
 static void disks_create(const struct profile *profile, struct sim *sim)
 {
-	for (unsigned i = 0; i < profile->devices && i < 2; i++) {
-		sim_disk_create(sim, device_paths[i], profile->device_size);
-		sim_disk_set_cache(sim, device_paths[i], profile->volatile_cache);
+	for (unsigned i = 0; i < life_devices(profile); i++) {
+		sim_disk_create(sim, life_device_paths[i], profile->device_size);
+		sim_disk_set_cache(sim, life_device_paths[i], profile->volatile_cache);
 	}
 	sim_set_slow_fua(sim, profile->slow_fua);
 	sim_set_slow_writes(sim, profile->slow_writes);

@@ -171,6 +171,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->family = 500;
 	if (!subject->only_data && !profile->calm && !profile->full)
 		draw_snapshot_case(profile, &rng);
+	rng.state = rng_mix(seed ^ 0x6469736b);
+	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 4))
+		profile->disks = (unsigned)rng_range(&rng, 4, rng_one_in(&rng, 2) ? 60 : 600);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -244,7 +247,7 @@ int life_wait(struct life *life, const char *what)
 	return life->call_result;
 }
 
-static const char *const device_paths[] = {"/sim/pv0", "/sim/pv1"};
+const char *const life_device_paths[LIFE_DEVICES] = {"/sim/pv0", "/sim/pv1", "/sim/pv2"};
 
 void life_start_create(struct life *life)
 {
@@ -252,7 +255,7 @@ void life_start_create(struct life *life)
 	static struct pool_create_options options;
 
 	for (unsigned i = 0; i < life->profile->devices; i++)
-		devices[i] = (struct pool_device){device_paths[i], life->profile->device_size};
+		devices[i] = (struct pool_device){life_device_paths[i], life->profile->device_size};
 	options = (struct pool_create_options){
 	    .name = "proof",
 	    .devices = devices,
@@ -264,14 +267,14 @@ void life_start_create(struct life *life)
 
 void life_start_open(struct life *life)
 {
-	life->profile->subject->open(&world_sim, life->loops[0], device_paths,
-				     life->profile->devices, &life->call);
+	life->profile->subject->open(&world_sim, life->loops[0], life_device_paths,
+				     life_devices(life->profile), &life->call);
 }
 
 void life_start_rewind(struct life *life)
 {
-	life->profile->subject->rewind(&world_sim, life->loops[0], device_paths,
-				       life->profile->devices, &life->call);
+	life->profile->subject->rewind(&world_sim, life->loops[0], life_device_paths,
+				       life_devices(life->profile), &life->call);
 }
 
 void life_start_close(struct life *life)
@@ -761,6 +764,60 @@ static void client_work(struct client *client)
 
 /* Management while requests run */
 
+/* Devices come and go while requests run. */
+
+static bool find_device(struct life *life, const char *path, struct pool_device_info *ret_info)
+{
+	for (unsigned i = 0; pool_device_info(life->pool, i, ret_info); i++)
+		if (strcmp(ret_info->path, path) == 0)
+			return true;
+	return false;
+}
+
+/* False: let the one that is being evacuated get on with it. */
+static bool disk_plan(struct life *life)
+{
+	unsigned index = (unsigned)rng_below(&life->rng, LIFE_DEVICES);
+	struct pool_device_info info;
+
+	/* The one that is being evacuated is the one to go on with. */
+	for (unsigned i = 0; pool_device_info(life->pool, i, &info); i++)
+		for (unsigned j = 0; j < LIFE_DEVICES && info.state != DEVICE_ACTIVE; j++)
+			if (strcmp(info.path, life_device_paths[j]) == 0)
+				index = j;
+	life->manage_path = life_device_paths[index];
+	life->manage = MANAGE_DISK;
+	return !find_device(life, life->manage_path, &info) || info.state == DEVICE_ACTIVE ||
+	       info.state == DEVICE_EMPTY || rng_one_in(&life->rng, 30);
+}
+
+static void start_disk(struct life *life)
+{
+	struct pool_device device = {.path = life->manage_path};
+	enum pool_evacuate_action action = POOL_EVACUATE_START;
+	struct pool_device_info info;
+
+	if (!find_device(life, life->manage_path, &info)) {
+		pool_add(life->pool, &device, 1, false, &life->call);
+		return;
+	}
+	if (info.state == DEVICE_EMPTY && !rng_one_in(&life->rng, 4)) {
+		pool_remove(life->pool, life->manage_path, &life->call);
+		return;
+	}
+	if (info.state != DEVICE_ACTIVE)
+		action = rng_one_in(&life->rng, 6)   ? POOL_EVACUATE_STOP
+			 : rng_one_in(&life->rng, 4) ? POOL_EVACUATE_PAUSE
+						     : POOL_EVACUATE_RESUME;
+	pool_evacuate(life->pool, life->manage_path, action, &life->call);
+}
+
+/* The others have not enough room, or it is the first one, or there are no rows left. */
+static bool disk_refused(const struct life *life, int result)
+{
+	return life->manage == MANAGE_DISK && (result == -ENOSPC || result == -EINVAL);
+}
+
 static void start_manage(struct life *life)
 {
 	struct volume_spec spec = {.name = life->manage_name,
@@ -786,6 +843,9 @@ static void start_manage(struct life *life)
 		break;
 	case MANAGE_CHECKPOINT:
 		pool_checkpoint(life->pool, &life->call);
+		break;
+	case MANAGE_DISK:
+		start_disk(life);
 		break;
 	case MANAGE_SCRUB: /* may run already, also since before the crash */
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
@@ -902,13 +962,14 @@ static void manage_ended(struct life *life)
 	unsigned volume = (unsigned)life->manage_volume;
 	int result = life->call_result;
 
-	if (result != 0 && !(result == -ENOSPC && life->profile->full)) {
+	if (result != 0 && !(result == -ENOSPC && life->profile->full) &&
+	    !disk_refused(life, result)) {
 		life->failures++;
 		if (!life->tolerate_faults)
 			violation("management operation %d failed: %s", (int)life->manage,
 				  life->call.err.text);
 	}
-	if (life->manage >= MANAGE_SNAPSHOT) {
+	if (life->manage == MANAGE_SNAPSHOT || life->manage == MANAGE_SNAPSHOT_DELETE) {
 		life->manage_sent = false;
 		life_snapshot_ended(life);
 		return;
@@ -960,6 +1021,10 @@ static void manage_work(struct life *life, bool more)
 		life->manage_sent = life->manage != MANAGE_ROLLBACK; /* that one waits */
 		if (life->manage_sent)
 			life_call(life, start_manage);
+	} else if (idle && more && life->profile->disks &&
+		   rng_below(&life->rng, 4000) < life->profile->disks && disk_plan(life)) {
+		life->manage_sent = true;
+		life_call(life, start_manage);
 	} else if (idle && more &&
 		   (life_volumes_here(life) == 0 ||
 		    rng_below(&life->rng, 4000) < life->profile->manage ||

@@ -37,6 +37,7 @@ struct profile {
 	bool volatile_cache, overlaps, full;
 	/* of 1000 operations */
 	unsigned reads, flushes, discards, manage, checkpoints, scrubs, snapshots;
+	unsigned disks;       /* of 4000 rounds: a change of the pool's devices; 0: they stay */
 	unsigned fua, atomic; /* of 1000 writes */
 	unsigned size_class;  /* 0 sub-slot .. 3 up to 1 MiB */
 	unsigned hot;         /* of 1000: operations inside the hot area */
@@ -83,12 +84,21 @@ enum manage {
 	MANAGE_RENAME,
 	MANAGE_CHECKPOINT,
 	MANAGE_SCRUB,
+	MANAGE_DISK,
 	MANAGE_SNAPSHOT, /* from here on: life_snapshot.c */
 	MANAGE_SNAPSHOT_DELETE,
 	MANAGE_CLONE,
 	MANAGE_ROLLBACK,
 	MANAGE_PROMOTE
 };
+
+/* The devices there are, some of them the pool's: the first profile->devices when it is made. */
+#define LIFE_DEVICES 3u
+extern const char *const life_device_paths[LIFE_DEVICES];
+static inline unsigned life_devices(const struct profile *profile)
+{
+	return profile->disks ? LIFE_DEVICES : profile->devices;
+}
 
 struct life {
 	struct sim *sim;
@@ -122,6 +132,7 @@ struct life {
 	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
 	uint64_t manage_size;
+	const char *manage_path;
 	char manage_name[MODEL_NAME_MAX];
 	unsigned operations;  /* started */
 	uint64_t turned;      /* profile->turns: slots to be discarded next */

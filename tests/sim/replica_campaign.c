@@ -178,18 +178,38 @@ static bool applying(struct replica_life *life)
 	       boot->group.staging.sealed > boot->group.staging.applied;
 }
 
+/* @old becomes the primary again, without loss. */
+static void go_back(struct replica_life *life, unsigned old)
+{
+	if (replica_life_failback(life, old) < 0) {
+		replica_life_complain(life, "a failback does not end");
+		return;
+	}
+	life->writing = false;
+	life->floor_ns = loop_wall(life->loop);
+	replica_life_quiet(life);
+	replica_life_check_promoted(life, old);
+	primary_now = old;
+	replica_life_write(life, primary_now);
+}
+
 /* The old primary comes back, finds out, gives in, and is filled up. */
 static void fail_back(struct replica_life *life)
 {
 	unsigned old = primary_now;
 
 	primary_now = 1 - old;
-	if (rng_one_in(&life->rng, 2)) /* else much of the old one's image is as good as new */
-		replica_life_write(life, primary_now);
-	if (!life->nodes[old].boot) /* its time as primary is over, whatever it believes */
+	replica_life_write(life, primary_now);
+	life->writing =
+	    rng_one_in(&life->rng, 2); /* else much of the old image is as good as new */
+	if (!life->nodes[old].boot)    /* its time as primary is over, whatever it believes */
 		node_boot(&life->nodes[old]);
 	life->connected = true;
 	replica_life_run(life, 300);
+	if (life->nodes[old].boot->group.role == GROUP_FENCED && rng_one_in(&life->rng, 3)) {
+		go_back(life, old);
+		return;
+	}
 	if (life->nodes[old].boot->group.role != GROUP_STANDBY &&
 	    replica_life_demote(life, old) < 0)
 		replica_life_complain(life, "the old primary can not be demoted");
@@ -216,6 +236,34 @@ static void settle(struct replica_life *life)
 		replica_life_complain(life, "the standby does not catch up");
 	else if (!replica_life_same(life))
 		replica_life_complain(life, "all is sealed, and the images differ");
+}
+
+static bool verified(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[primary_now].boot;
+
+	return boot && !boot->group.verify.running &&
+	       boot->group.verify.repaired == boot->group.verify.mismatches;
+}
+
+/* The two are compared while clients write: nothing differs but what was spoiled. */
+static void verify(struct replica_life *life)
+{
+	struct group *group = &life->nodes[primary_now].boot->group;
+	bool spoil = rng_one_in(&life->rng, 2);
+	struct err err = {0};
+
+	if (spoil)
+		replica_life_spoil(life, 1 - primary_now);
+	replica_life_write(life, primary_now);
+	replica_life_run(life, (unsigned)rng_below(&life->rng, 300));
+	if (!group->channel || group_verify(group, &err) < 0)
+		replica_life_complain(life, "verifying does not begin");
+	else if (!replica_life_until(life, verified, 60000))
+		replica_life_complain(life, "verifying does not end");
+	else if (group->verify.mismatches > spoil)
+		replica_life_complain(life, "%llu slots are said to differ that do not",
+				      (unsigned long long)(group->verify.mismatches - spoil));
 }
 
 static void hand_over(struct replica_life *life)
@@ -294,6 +342,10 @@ static void run(struct replica_life *life)
 	}
 	if (rng_one_in(&life->rng, 4)) {
 		settle(life);
+		if (!life->complaint[0] && rng_one_in(&life->rng, 2)) {
+			verify(life);
+			settle(life);
+		}
 		if (!life->complaint[0] && rng_one_in(&life->rng, 2))
 			hand_over(life);
 		return;

@@ -663,6 +663,27 @@ int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t l
 	return switchover.result;
 }
 
+static int failback(struct boot *boot, struct err *err)
+{
+	return group_failback(&boot->group, 60000000000ull, err);
+}
+
+int replica_life_failback(struct replica_life *life, unsigned node)
+{
+	return call(life, node, failback);
+}
+
+void replica_life_spoil(struct replica_life *life, unsigned node)
+{
+	struct replica_volume *volume =
+	    life->nodes[node].members[rng_below(&life->rng, LIFE_MEMBERS)];
+	uint64_t slot = rng_below(&life->rng, volume_size(&volume->volume) / VOLUME_SLOT);
+
+	volume->live[slot * VOLUME_SLOT + 99] ^= 1;
+	volume->durable[slot * VOLUME_SLOT + 99] ^= 1;
+	volume->mapped[slot] = volume->touched[slot] = true;
+}
+
 void replica_life_grow(struct replica_life *life, unsigned primary, uint64_t size)
 {
 	grow(&life->nodes[primary], size);

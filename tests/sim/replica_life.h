@@ -115,6 +115,9 @@ void replica_life_regroup(struct replica_life *life, unsigned primary);
 /* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
 int replica_life_promote(struct replica_life *life, unsigned node);
 int replica_life_demote(struct replica_life *life, unsigned node);
+/* group_failback of who was primary; a slot of a member made another than it was. */
+int replica_life_failback(struct replica_life *life, unsigned node);
+void replica_life_spoil(struct replica_life *life, unsigned node);
 /* As the daemon does it, within @limit_ns: the session goes on. */
 int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t limit_ns);
 /* The image of @node is what a promotion may give (the first call after one; a new era begins). */

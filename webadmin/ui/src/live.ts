@@ -7,10 +7,10 @@ import { get, me, Problem, problemOf } from "./api";
 
 export interface Resource<T> { data?: T; problem?: Problem }
 
-interface Entry { state: Signal<Resource<unknown>>; users: number; busy: boolean; again: boolean }
+interface Entry { state: Signal<Resource<unknown>>; users: number; busy: boolean; again: boolean; long: boolean }
 
 const entries = new Map<string, Entry>();
-const EVERY = 5000;
+const EVERY = 5000, SELDOM = 12;
 
 async function load(path: string, entry: Entry) {
 	if (entry.busy) {
@@ -31,16 +31,17 @@ async function load(path: string, entry: Entry) {
 }
 
 /** Everything on show is fetched again. */
-export function refresh() {
-	for (const [path, entry] of entries) if (entry.users) void load(path, entry);
+export function refresh(short = false) {
+	for (const [path, entry] of entries) if (entry.users && !(short && entry.long)) void load(path, entry);
 }
 
-/** The GET of @path, kept fresh while a component uses it; null: nothing is asked for. */
-export function useResource<T>(path: string | null): Resource<T> {
+/** The GET of @path, kept fresh while a component uses it; null: nothing is asked for. A @long one
+ *  is asked for again when something has changed, and otherwise only each minute. */
+export function useResource<T>(path: string | null, long = false): Resource<T> {
 	const key = path ?? "";
 	let entry = entries.get(key);
 	if (!entry) {
-		entry = { state: signal({}), users: 0, busy: false, again: false };
+		entry = { state: signal({}), users: 0, busy: false, again: false, long };
 		entries.set(key, entry);
 	}
 	const held = entry;
@@ -65,7 +66,7 @@ let later: number | undefined;
 
 function soon() {
 	clearTimeout(later);
-	later = setTimeout(refresh, 120);
+	later = setTimeout(() => refresh(), 120);
 }
 
 function close() {
@@ -93,8 +94,10 @@ effect(() => {
 		entries.clear();
 	}
 });
+let rounds = 0;
 setInterval(() => {
-	if (me.value && document.visibilityState === "visible") refresh();
+	rounds++;
+	if (me.value && document.visibilityState === "visible") refresh(listening.value && rounds % SELDOM !== 0);
 }, EVERY);
 document.addEventListener("visibilitychange", () => {
 	if (me.value && document.visibilityState === "visible") refresh();

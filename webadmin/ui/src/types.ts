@@ -50,6 +50,11 @@ export interface Status {
 	daemon: { version: string; state: string; io_engine: string; io_loops: number; uptime_seconds: number; state_dir: string; pid: number };
 	endpoints: Endpoint[]; pools: Pool[]; targets: Target[]; sessions: Session[];
 }
+export interface Group {
+	name: string; role: "none" | "primary" | "standby" | "handover" | "fenced"; state: string; peer: string; reason: string;
+	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; sealed_epoch: number;
+	promotable?: boolean;
+}
 export interface Provisioned { pool: string; target: string; lun: number; volume: Volume }
 export interface Account { name: string; role: string; sessions: number; totp?: boolean }
 export interface Token { name: string; role: string; created: number; expires: number; maker: string; token?: string }

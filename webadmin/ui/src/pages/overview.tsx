@@ -8,16 +8,25 @@ import { useResource } from "../live";
 import { Card, Copy, Empty, Page, StateBadge, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
-import type { Pool, Session, Share, Status, Volume } from "../types";
+import type { Group, Pool, Session, Share, Status, Volume } from "../types";
 import { Charts } from "./charts";
 import { portals } from "./connect";
 import { PoolSpace, scrubText } from "./pools";
 
 interface Alert { tone: "bad" | "warn"; text: string; what: string; href: string }
 
+function replicaAlert(group: Group): Alert[] {
+	const { name } = group, href = to("replication"), lag = duration(group.lag_seconds), rpo = duration(group.rpo_seconds);
+	if (group.state === "unavailable") return [{ tone: "bad", text: t("alert.replicaAway", { name }), what: group.reason, href }];
+	if (group.role === "fenced" || group.state === "split-brain") return [{ tone: "bad", text: t("alert.replicaSplit", { name }), what: t("alert.replicaSplitDo"), href }];
+	if (group.state === "disconnected" || group.state === "not connected") return [{ tone: "warn", text: t("alert.replicaAway", { name }), what: t("alert.replicaAwayDo"), href }];
+	return group.sealed_epoch > 0 && group.lag_seconds > 3 * group.rpo_seconds ? [{ tone: "warn", text: t("alert.replicaLate", { name, lag, rpo }), what: t("alert.replicaLateDo"), href }] : [];
+}
+
 /** What needs somebody: the worst first, each with what to do. */
-function alertsOf(status: Status): Alert[] {
-	const alerts: Alert[] = [];
+function alertsOf(status: Status, shares: Share[], groups: Group[]): Alert[] {
+	const alerts: Alert[] = groups.flatMap(replicaAlert);
+	for (const share of shares) if (share.state !== "online") alerts.push({ tone: "bad", text: t("alert.shareDown", { name: share.name }), what: share.reason, href: to("shares", share.pool, share.name) });
 	for (const pool of status.pools) {
 		const href = to("pools", pool.name);
 		if (pool.state === "waiting") alerts.push({ tone: "bad", text: t("alert.poolWaiting", { name: pool.name }), what: t("alert.poolWaitingDo"), href });
@@ -99,10 +108,11 @@ export function Overview() {
 	const { data: status, problem } = useResource<Status>("/status");
 	const volumes = useResource<Volume[]>("/volumes").data;
 	const shares = useResource<Share[]>("/shares").data;
+	const groups = useResource<Group[]>("/replica/groups").data;
 	if (!status) return <Page title={t("nav.overview")}><Waiting problem={problem} /></Page>;
 	return (
 		<Page title={t("nav.overview")} lead={<Portals status={status} />}>
-			<Health alerts={alertsOf(status)} />
+			<Health alerts={alertsOf(status, shares ?? [], groups ?? [])} />
 			<Figures status={status} volumes={volumes} shares={shares} ready={!!volumes && !!shares} />
 			<Charts />
 			<div class="columns even">

@@ -6,14 +6,9 @@ import { bytes, duration, number } from "../format";
 import { useResource } from "../live";
 import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
 import { maybe, t } from "../text";
-import type { Volume } from "../types";
+import type { Group, Volume } from "../types";
 
 interface Peer { uuid: string; name: string; address: string; port: number }
-interface Group {
-	name: string; role: "none" | "primary" | "standby" | "handover" | "fenced"; state: string; peer: string; reason: string;
-	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; sealed_epoch: number;
-	promotable?: boolean;
-}
 
 const broken = ["split-brain", "unavailable"], idle = ["paused", "disconnected", "not connected"], busy = ["greeting", "seeding", "catching up"];
 

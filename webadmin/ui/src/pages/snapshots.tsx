@@ -112,7 +112,7 @@ function List({ list, picked, onPick }: { list: Snapshot[]; picked: string; onPi
 
 export function Snapshots({ pool, name }: { pool: string; name: string }) {
 	const path = `/volumes/${part(pool)}/${part(name)}`;
-	const { data: list, problem } = useResource<Snapshot[]>(`${path}/snapshots`);
+	const { data: list, problem } = useResource<Snapshot[]>(`${path}/snapshots`, true);
 	const volumes = useResource<Volume[]>("/volumes").data ?? [];
 	const targets = useResource<Target[]>("/targets").data ?? [];
 	const shares = useResource<Share[]>("/shares").data ?? [];

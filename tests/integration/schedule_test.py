@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=120 engines=one asan
+"""Schedules of snapshots through the daemon and the command line: runs at their time and by hand, one
+instant for all volumes, what is kept and what goes, what is missed or skipped, restarts. (Times
+themselves: tests/unit/snapshots.)"""
+
+import os
+import re
+import signal
+import sqlite3
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import pools  # pylint: disable=wrong-import-position
+import tap  # pylint: disable=wrong-import-position
+
+NAME = r"-\d{4}-\d\d-\d\d_\d\d-\d\db?"
+
+
+def schedule(daemon, *words):
+    return daemon.run("snapshot", "schedule", *words)
+
+
+def shown(daemon, name):
+    return daemon.json("snapshot", "schedule", "show", name)
+
+
+def names(daemon, volume):
+    return [one["name"] for one in daemon.json("snapshot", "list", volume)]
+
+
+def refused(points, daemon, says, *words):
+    result = schedule(daemon, *words)
+    points.point(result.returncode == 1 and says in result.stderr,
+                 f"refused: schedule {' '.join(words)}", result.stdout + result.stderr)
+
+
+def making(points, daemon):
+    for volume in ("one", "two", "three"):
+        daemon.good("volume", "create", f"tank/{volume}", "16M")
+    daemon.good("snapshot", "schedule", "create", "both", "tank/one", "tank/two",
+                "--every", "30 2 * * 1-5", "--keep", "last=2,daily=7")
+    row = shown(daemon, "both")
+    points.point(row["volumes"] == ["tank/one", "tank/two"] and row["every"] == "30 2 * * 1-5"
+                 and row["keep"] == "last=2,daily=7" and row["prefix"] == "auto"
+                 and row["next"] and row["last"] is None and row["runs"] == 0,
+                 "a schedule is shown as it was made", row)
+    points.point([one["name"] for one in daemon.json("snapshot", "schedule", "list")] == ["both"],
+                 "and listed")
+    refused(points, daemon, "already", "create", "both", "tank/three", "--every", "1h")
+    refused(points, daemon, "another prefix", "create", "x", "tank/two", "--every", "1h")
+    refused(points, daemon, "no volume", "create", "x", "tank/none", "--every", "1h")
+    refused(points, daemon, "twice", "create", "x", "tank/three", "tank/three", "--every", "1h")
+    refused(points, daemon, "interval", "create", "x", "tank/three", "--every", "often")
+    refused(points, daemon, "never comes", "create", "x", "tank/three", "--every", "0 0 31 2 *")
+    refused(points, daemon, "kept", "create", "x", "tank/three", "--every", "1h", "--keep", "9")
+    refused(points, daemon, "--every", "create", "x", "tank/three")
+    refused(points, daemon, "no snapshot schedule", "run", "x")
+
+
+def running(points, daemon):
+    row = daemon.json("snapshot", "schedule", "run", "both")
+    one, two = names(daemon, "tank/one"), names(daemon, "tank/two")
+    points.point(row["runs"] == 1 and row["last"] and len(one) == 1 and one == two and
+                 re.fullmatch("auto" + NAME, one[0]), "a run makes a snapshot of each", row)
+    groups = {daemon.json("snapshot", "show", f"tank/{name}@{one[0]}")["group"]
+              for name in ("one", "two")}
+    points.point(len(groups) == 1, "of one instant", groups)
+    daemon.good("volume", "rename", "tank/one", "first")
+    row = daemon.json("snapshot", "schedule", "run", "both")
+    points.point(row["volumes"] == ["tank/first", "tank/two"] and row["runs"] == 2 and
+                 len(names(daemon, "tank/first")) == 2,
+                 "a renamed volume stays in its schedule, and a name that is taken gets a letter",
+                 row)
+
+
+def keeping(points, daemon):
+    """Of five, last=1: the newest stays, one is held, one has a clone, one is a LUN, one goes."""
+    for number in range(1, 5):
+        daemon.good("snapshot", "create", f"tank/three@keep-2020-01-0{number}_00-00")
+    daemon.good("snapshot", "create", "tank/three@keep-mine")
+    daemon.good("snapshot", "hold", "tank/three@keep-2020-01-01_00-00")
+    daemon.good("volume", "clone", "tank/three@keep-2020-01-02_00-00", "tank/clone")
+    daemon.good("target", "create", pools.IQN)
+    daemon.good("lun", "map", pools.IQN, "tank/three@keep-2020-01-03_00-00", "--lun", "5")
+    daemon.good("snapshot", "schedule", "create", "few", "tank/three", "--every", "1h",
+                "--keep", "last=1", "--prefix", "keep")
+    row = daemon.json("snapshot", "schedule", "run", "few")
+    left = names(daemon, "tank/three")
+    points.point(left[:4] == ["keep-2020-01-01_00-00", "keep-2020-01-02_00-00",
+                              "keep-2020-01-03_00-00", "keep-mine"] and len(left) == 5 and
+                 "1 deleted, 3 could not be" in row["result"],
+                 "what is kept no longer goes; not what is held, cloned, exported or another's",
+                 (left, row))
+    daemon.good("snapshot", "release", "tank/three@keep-2020-01-01_00-00")
+    row = daemon.json("snapshot", "schedule", "run", "few")
+    points.point("keep-2020-01-01_00-00" not in names(daemon, "tank/three") and
+                 "2 deleted, 2 could not be" in row["result"],
+                 "and goes with a later run when it may", row)
+
+
+def rewind_store(daemon, name, seconds):
+    """As if nothing had run for so long."""
+    with sqlite3.connect(os.path.join(daemon.state, "config.db")) as store:
+        store.execute("update snapshot_schedule set settled = settled - ? where name = ?",
+                      (seconds, name))
+    store.close()
+
+
+def missing(points, daemon):
+    daemon.good("volume", "create", "tank/late", "16M")
+    daemon.good("snapshot", "schedule", "create", "late", "tank/late", "--every", "1h",
+                "--prefix", "late")
+    daemon.good("snapshot", "schedule", "create", "gone", "tank/clone", "--every", "1h",
+                "--prefix", "gone")
+    before = shown(daemon, "few")
+    daemon.stop(signal.SIGKILL)
+    rewind_store(daemon, "late", 5 * 3600)
+    rewind_store(daemon, "gone", 3600)
+    daemon.start()
+    row = pools.wait_for(lambda: (lambda one: one["runs"] and one)(shown(daemon, "late")))
+    points.point(row and row["missed"] == 4 and row["runs"] == 1 and
+                 len(names(daemon, "tank/late")) == 1,
+                 "what was due while the daemon was down is missed, and one run made up for", row)
+    points.point("4 runs were missed" in daemon.log() and shown(daemon, "few") == before,
+                 "it is in the log, and other schedules are as they were after a kill")
+    points.point(pools.wait_for(lambda: shown(daemon, "gone")["runs"]) == 1,
+                 "a run that was due once is not missed when it comes late")
+    name = names(daemon, "tank/clone")[0]
+    daemon.good("snapshot", "delete", f"tank/clone@{name}", "--yes")
+    daemon.good("volume", "delete", "tank/clone", "--yes")
+    row = daemon.json("snapshot", "schedule", "run", "gone")
+    points.point(row["skipped"] == 1 and row["runs"] == 1 and "not there" in row["result"] and
+                 "skipped" in daemon.log(), "a run that can not be is skipped, and says why", row)
+
+
+def deleting(points, daemon):
+    kept = names(daemon, "tank/first")
+    daemon.good("snapshot", "schedule", "delete", "both")
+    points.point(names(daemon, "tank/first") == kept and
+                 [one["name"] for one in daemon.json("snapshot", "schedule", "list")] ==
+                 ["few", "gone", "late"], "a schedule goes, its snapshots stay")
+    daemon.stop()
+    daemon.start()
+    points.point(len(daemon.json("snapshot", "schedule", "list")) == 3,
+                 "and is not back after a restart")
+
+
+def test(points):
+    with tempfile.TemporaryDirectory(prefix="granary-schedule-") as folder:
+        daemon = pools.Daemon(os.path.join(folder, "state"))
+        try:
+            daemon.good("pool", "create", "tank", os.path.join(folder, "tank.pool") + ":512M")
+            for part in (making, running, keeping, missing, deleting):
+                part(points, daemon)
+        finally:
+            points.point(daemon.stop() == 0, "clean stop")
+
+
+if __name__ == "__main__":
+    tap.run(test)

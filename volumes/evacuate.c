@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "volumes/keeper.h"
+
+/* Taking a device out of a pool: its chunks are copied elsewhere, then it goes. In the keeper's
+ * fiber, a few chunks at a time, beside the guests' I/O.
+ *
+ * Nothing that refers to a chunk is changed: maps, snapshots, clones, checksums and node pointers
+ * keep its number. The FORWARD tree says where the contents of such a number are, and pv_locate()
+ * asks it. So shared or not, data or metadata, a chunk is moved by one entry:
+ *
+ *   0 --chosen--> BUSY --copied, compared--> BOTH --two roots have the entry--> moved
+ *                  |                           |
+ *                  +- writes to it wait        +- writes go to both places, reads to the old one
+ *
+ * A crash before a root with the entry leaves the old place, which has all; one after it the new
+ * place, which has all, too. The old one is given up when both roots that could be opened say
+ * so. The target is a chunk of another device that counts as used; when the last slot of a moved
+ * chunk is given up, its entry goes and the target with it (space_retire()).
+ *
+ * The nodes of the FORWARD tree are read by their own addresses, so they are never on a device that
+ * is being evacuated: they are written anew when that begins, before the first entry. */
+
+#define STEP_CHUNKS  16u
+#define BATCH_CHUNKS 1024u
+#define LOOKS_MAX    20000u /* for writes to end: then it is tried again later */
+
+struct evacuation {
+	unsigned device;
+	uint64_t cursor;
+	uint64_t chunk[BATCH_CHUNKS]; /* BOTH */
+	unsigned count;
+	uint64_t generation; /* of the first root that has all of them */
+	uint8_t *buffer;     /* two chunks */
+	bool waited, empty;
+	bool failed; /* since the open or the last resume */
+	char reason[200];
+};
+
+static bool is_of(const struct native *native, unsigned row, unsigned device)
+{
+	return native->pv[row].device == &native->pv[device];
+}
+
+/* ---- entries ---- */
+void forward_leaf_init(struct native *native, struct node *node)
+{
+	uint64_t first = node->index * FORWARD_CHUNKS, end = first + FORWARD_CHUNKS;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+		uint64_t row = pv->format.first_chunk;
+
+		if (pv->forward && first < row + pv->format.chunks && end > row)
+			__atomic_store_n(&pv->forward[node->index - row / FORWARD_CHUNKS], node,
+					 __ATOMIC_RELEASE);
+	}
+}
+
+int forward_rooms(struct native *native)
+{
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+		uint64_t first = pv->format.first_chunk;
+		struct node **leaves;
+
+		if (pv->forward)
+			continue;
+		leaves = heap_zalloc_array((first + pv->format.chunks - 1) / FORWARD_CHUNKS -
+					       first / FORWARD_CHUNKS + 1,
+					   sizeof(*leaves));
+		if (!leaves)
+			return -ENOMEM;
+		__atomic_store_n(&pv->forward, leaves, __ATOMIC_RELEASE);
+	}
+	return 0;
+}
+
+/* Of a chunk, with its leaf made and touched. */
+static int entry_of(struct native *native, uint64_t chunk, uint64_t **ret_entry)
+{
+	struct node *leaf;
+	int result =
+	    tree_find(&native->tree[ROOT_FORWARD], chunk / FORWARD_CHUNKS, true, NULL, &leaf);
+
+	if (result == 0)
+		result = node_touch(leaf);
+	if (result == 0)
+		*ret_entry = &leaf->body->forward.target[chunk % FORWARD_CHUNKS];
+	return result;
+}
+
+static void set_entry(uint64_t *entry, uint64_t value)
+{
+	__atomic_store_n(entry, value, __ATOMIC_RELEASE);
+}
+
+static bool is_moved(uint64_t entry)
+{
+	return entry && !(entry & ~FORWARD_TARGET);
+}
+
+static uint64_t *moved_count(struct native *native, uint64_t chunk)
+{
+	struct pv *pv = pv_of(native, chunk);
+
+	return space_chunk_is_data(native, chunk) ? &pv->moved : &pv->meta_moved;
+}
+
+/* A moved chunk that nothing refers to any more: its target is given up. Under the lock. */
+void forward_drop(struct native *native, uint64_t chunk)
+{
+	struct pv *pv = pv_of(native, chunk);
+	uint64_t target = pv ? pv_forward(pv, chunk) : 0, *entry = NULL;
+
+	if (!is_moved(target) || space_chunk_in_use(native, chunk) ||
+	    space_prepare_frees(native, 1) < 0 || space_touch(native, target) < 0 ||
+	    entry_of(native, chunk, &entry) < 0)
+		return; /* it stays, and may be used again */
+	set_entry(entry, 0);
+	*moved_count(native, chunk) -= 1;
+	space_retire(native, target, 0xffff);
+}
+
+/* The first chunk of @pv from @chunk on with an entry; the end of its chunks when there is none. */
+static uint64_t next_entry(const struct pv *pv, uint64_t chunk)
+{
+	uint64_t end = pv->format.first_chunk + pv->format.chunks;
+
+	while (chunk < end) {
+		if (!pv_forward_leaf(pv, chunk))
+			chunk = (chunk / FORWARD_CHUNKS + 1) * FORWARD_CHUNKS;
+		else if (pv_forward(pv, chunk))
+			return chunk;
+		else
+			chunk++;
+	}
+	return end;
+}
+
+/* After replay, before anything is written: what was given up meanwhile. */
+void forward_sweep(struct native *native)
+{
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
+
+		for (uint64_t at = next_entry(pv, first); at < end; at = next_entry(pv, at + 1))
+			forward_drop(native, at);
+	}
+}
+
+/* As loaded: how many there are, each to a place that makes sense. */
+int forward_setup(struct native *native)
+{
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
+
+		for (uint64_t at = next_entry(pv, first); at < end; at = next_entry(pv, at + 1)) {
+			uint64_t target = pv_forward(pv, at);
+
+			if (!space_chunk_is_data(native, target) || pv_of(native, target) == pv)
+				return -EIO;
+			*moved_count(native, at) += 1;
+		}
+	}
+	return 0;
+}
+
+/* ---- what is left ---- */
+/* Metadata chunks of a row that are in use and not moved. */
+static uint64_t meta_left(const struct native *native, unsigned row)
+{
+	uint64_t left = 0;
+
+	for (uint64_t i = 0; i < native->ag_count; i++) {
+		const struct ag *ag = &native->ag[i];
+
+		for (uint64_t j = 0; ag->pv == row && ag->node && j < ag->meta; j++)
+			left += (ag->node->body->space.used[j] | ag->node->body->space.held[j]) &&
+				!pv_forward(&native->pv[row], ag->first + j);
+	}
+	return left;
+}
+
+/* Chunks on a device, data and metadata, that are not moved; and those that are. Under the lock. */
+static uint64_t chunks_left(const struct native *native, unsigned device, uint64_t *ret_moved)
+{
+	uint64_t left = 0;
+
+	*ret_moved = 0;
+	for (unsigned i = device; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+
+		if (!is_of(native, i, device))
+			continue;
+		if (pv->data_chunks > pv->free_chunks + pv->moved)
+			left += pv->data_chunks - pv->free_chunks - pv->moved;
+		left += meta_left(native, i);
+		*ret_moved += pv->moved + pv->meta_moved;
+	}
+	return left;
+}
+
+static bool room_for(const struct native *native, uint64_t chunks)
+{
+	return native->chunks_used + chunks + native->slop_chunks + reserve_chunks(native) <=
+		   native->chunks_total &&
+	       native->meta_used * 3 <= native->meta_total;
+}
+
+/* ---- moving one chunk ---- */
+static uint32_t *writes_of(struct native *native, uint64_t chunk)
+{
+	return &native->writes[native_bucket(chunk)];
+}
+
+static int copy_once(struct native *native, uint64_t from, uint64_t to, uint8_t *buffer)
+{
+	struct pv *source, *target;
+	uint64_t here, there;
+	int result;
+
+	if (!pv_locate(native, from * CHUNK_SLOTS, &source, &here) ||
+	    !pv_locate(native, to * CHUNK_SLOTS, &target, &there))
+		return -EIO;
+	result = pv_io(source, DISK_READ, 0, here, buffer, CHUNK);
+	if (result == 0)
+		result = pv_io(target, DISK_WRITE, 0, there, buffer, CHUNK);
+	/* What a transfer bends or loses would be believed where there are no checksums. */
+	if (result == 0)
+		result = pv_io(target, DISK_READ, 0, there, buffer + CHUNK, CHUNK);
+	if (result == 0)
+		result = pv_io(source, DISK_READ, 0, here, buffer, CHUNK);
+	if (result == 0 && memcmp(buffer, buffer + CHUNK, CHUNK) != 0)
+		result = -EAGAIN;
+	return result;
+}
+
+static int copy(struct native *native, uint64_t from, uint64_t to, uint8_t *buffer)
+{
+	int result = -EAGAIN;
+
+	for (unsigned tries = 0; tries < 3 && result == -EAGAIN; tries++)
+		result = copy_once(native, from, to, buffer);
+	return result == -EAGAIN ? -EIO : result;
+}
+
+/* Under the lock: a target for @chunk, its entry BUSY. */
+static int begin_chunk(struct native *native, uint64_t chunk, uint64_t *ret_target)
+{
+	uint64_t *entry = NULL;
+	int result = entry_of(native, chunk, &entry);
+
+	if (result == 0)
+		result = space_take_target(native, ret_target);
+	if (result < 0)
+		return result;
+	set_entry(entry, *ret_target | FORWARD_BUSY);
+	native->busy_bucket = native_bucket(chunk);
+	native->busy = true;
+	return 0;
+}
+
+/* Under the lock: the copy is there, or (@result) it could not be made. */
+static int end_chunk(struct native *native, uint64_t chunk, uint64_t target, int result)
+{
+	uint64_t *entry = NULL;
+
+	if (entry_of(native, chunk, &entry) < 0 || space_touch(native, target) < 0)
+		result = result < 0 ? result : -ENOMEM;
+	if (entry && result == 0) {
+		if (space_chunk_is_data(native, chunk))
+			space_uncount(native, chunk);
+		*moved_count(native, chunk) += 1;
+		space_use(native, target, 0xffff);
+		set_entry(entry, target | FORWARD_BOTH);
+	} else {
+		if (entry)
+			set_entry(entry, 0);
+		space_unhold(native, target, 0xffff);
+	}
+	native->busy = false;
+	waiters_wake(&native->busy_waiters, 0);
+	return result;
+}
+
+static int move_chunk(struct native *native, struct lane *lane, uint64_t chunk)
+{
+	struct evacuation *evacuation = native->evacuation;
+	uint64_t target;
+	int result;
+
+	native_lock(native);
+	result = begin_chunk(native, chunk, &target);
+	native_unlock(lane);
+	if (result < 0)
+		return result;
+	for (unsigned looks = 0; result == 0 && ORDER(copy_waits_for_writes) &&
+				 __atomic_load_n(writes_of(native, chunk), __ATOMIC_ACQUIRE);
+	     looks++) {
+		fiber_sleep(POLL_NS / 10);
+		result = looks < LOOKS_MAX ? 0 : -EAGAIN;
+	}
+	if (result == 0)
+		result = copy(native, chunk, target, evacuation->buffer);
+	native_lock(native);
+	result = end_chunk(native, chunk, target, result);
+	native_unlock(lane);
+	if (result == 0) {
+		evacuation->chunk[evacuation->count++] = chunk;
+		evacuation->generation = native->generation;
+	}
+	return result;
+}
+
+/* ---- the walk ---- */
+/* The next chunk of the device to move, CHUNK_NONE at the end of the pass. */
+static uint64_t next_chunk(struct native *native)
+{
+	struct evacuation *evacuation = native->evacuation;
+
+	for (unsigned i = evacuation->device; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+		uint64_t end = pv->format.first_chunk + pv->format.chunks;
+
+		if (!is_of(native, i, evacuation->device) || evacuation->cursor >= end)
+			continue;
+		if (evacuation->cursor < pv->format.first_chunk)
+			evacuation->cursor = pv->format.first_chunk;
+		for (; evacuation->cursor < end; evacuation->cursor++)
+			if (space_chunk_holds(native, evacuation->cursor) &&
+			    !pv_forward(pv, evacuation->cursor))
+				return evacuation->cursor++;
+	}
+	return CHUNK_NONE;
+}
+
+/* Both roots have what was copied: from here on the new places are the only ones. */
+static void switch_over(struct native *native, struct lane *lane)
+{
+	struct evacuation *evacuation = native->evacuation;
+
+	native_lock(native);
+	while (evacuation->count) {
+		uint64_t chunk = evacuation->chunk[--evacuation->count], *entry;
+		struct pv *pv = pv_of(native, chunk);
+		uint64_t target = pv_forward(pv, chunk) & FORWARD_TARGET;
+		struct node *leaf = pv_forward_leaf(pv, chunk);
+
+		entry = &leaf->body->forward.target[chunk % FORWARD_CHUNKS];
+		set_entry(entry, target);
+		forward_drop(native, chunk);
+	}
+	native_unlock(lane);
+}
+
+static int finish_batch(struct native *native, struct lane *lane)
+{
+	struct evacuation *evacuation = native->evacuation;
+	int result = 0;
+
+	while (result == 0 && ORDER(moved_in_both_roots) &&
+	       native->sb.generation < evacuation->generation + 1)
+		result = checkpoint_run(native, lane, false);
+	if (result == 0)
+		switch_over(native, lane);
+	return result;
+}
+
+static bool is_paused(const struct native *native)
+{
+	return native->pv[native->evacuation->device].format.flags & PV_PAUSED;
+}
+
+bool evacuate_runs(const struct native *native)
+{
+	const struct evacuation *evacuation = native->evacuation;
+
+	return evacuation && !evacuation->failed && !evacuation->empty && !is_paused(native) &&
+	       !native->read_only;
+}
+
+static void fail(struct native *native, int result)
+{
+	struct evacuation *evacuation = native->evacuation;
+	const char *path = native->pv[evacuation->device].disk->path;
+
+	if (native->read_only)
+		return;
+	evacuation->failed = true;
+	if (result == -ENOSPC)
+		snprintf(evacuation->reason, sizeof(evacuation->reason),
+			 "the other devices have no room left: free some space, or add a device, "
+			 "and resume");
+	else
+		snprintf(evacuation->reason, sizeof(evacuation->reason),
+			 "a chunk can not be copied: %s", strerror(-result));
+	log_error("pool %s: evacuating %s is stuck: %s", native->sb.name, path, evacuation->reason);
+}
+
+/* The end of a pass over the device. */
+static bool end_pass(struct native *native, struct lane *lane)
+{
+	struct evacuation *evacuation = native->evacuation;
+	uint64_t left, moved;
+
+	evacuation->cursor = 0;
+	if (evacuation->count)
+		return finish_batch(native, lane) == 0;
+	native_lock(native);
+	left = chunks_left(native, evacuation->device, &moved);
+	native_unlock(lane);
+	evacuation->empty = left == 0;
+	if (evacuation->empty)
+		log_notice("pool %s: %s is empty and can be removed", native->sb.name,
+			   native->pv[evacuation->device].disk->path);
+	/* What is left has been given up, and is kept for a root or two, or for a reader. */
+	evacuation->waited = left && !evacuation->waited;
+	return evacuation->waited && checkpoint_run(native, lane, false) == 0 &&
+	       checkpoint_run(native, lane, false) == 0;
+}
+
+bool evacuate_some(struct native *native, struct lane *lane)
+{
+	struct evacuation *evacuation = native->evacuation;
+	uint64_t chunk = 0, began = loop_now(native->home);
+	int result = 0;
+
+	for (unsigned i = 0; i < STEP_CHUNKS && result == 0 && chunk != CHUNK_NONE &&
+			     evacuation->count < BATCH_CHUNKS;
+	     i++) {
+		native_lock(native);
+		chunk = next_chunk(native);
+		native_unlock(lane);
+		if (chunk != CHUNK_NONE)
+			result = move_chunk(native, lane, chunk);
+	}
+	if (result == -EAGAIN) {
+		evacuation->cursor = 0;
+		return false;
+	}
+	if (result < 0) {
+		fail(native, result);
+		return evacuation->count && finish_batch(native, lane) == 0;
+	}
+	if (chunk == CHUNK_NONE)
+		return end_pass(native, lane);
+	if (evacuation->count == BATCH_CHUNKS && finish_batch(native, lane) < 0)
+		return false;
+	if (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE)) /* guests first */
+		fiber_sleep(loop_now(native->home) - began + POLL_NS);
+	return true;
+}
+
+/* ---- beginning and ending ---- */
+void evacuate_free(struct native *native)
+{
+	if (!native->evacuation)
+		return;
+	heap_free(native->evacuation->buffer);
+	heap_free(native->evacuation);
+	native->evacuation = NULL;
+}
+
+static int evacuation_new(struct native *native, unsigned device)
+{
+	struct evacuation *evacuation = heap_zalloc(sizeof(*evacuation));
+
+	native->evacuation = evacuation;
+	if (evacuation)
+		evacuation->buffer = heap_aligned(BLOCK, 2 * CHUNK);
+	if (!evacuation || !evacuation->buffer) {
+		evacuate_free(native);
+		return -ENOMEM;
+	}
+	evacuation->device = device;
+	return 0;
+}
+
+/* Under the lock: the table for all chunks there are, and in new places, for the old ones may be on
+ * the device. */
+static int prepare_tree(struct native *native)
+{
+	struct tree *tree = &native->tree[ROOT_FORWARD];
+	uint64_t leaves = native->chunks / FORWARD_CHUNKS + 1;
+	int result = forward_rooms(native);
+
+	while (result == 0 && tree_capacity(tree) < leaves)
+		result = tree_grow(tree);
+	for (uint64_t i = 0; i < leaves && result == 0; i++) {
+		struct node *leaf;
+
+		result = tree_find(tree, i, false, NULL, &leaf);
+		if (result < 0 || !leaf)
+			continue;
+		forward_leaf_init(native, leaf);
+		result = node_touch(leaf);
+	}
+	return result;
+}
+
+int evacuate_opened(struct native *native)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < native->pv_count && result == 0 && !native->evacuation; i++)
+		if (native->pv[i].device == &native->pv[i] &&
+		    native->pv[i].format.state == PV_STATE_EVACUATING) {
+			result = prepare_tree(native);
+			if (result == 0)
+				result = evacuation_new(native, i);
+		}
+	return result;
+}
+
+/* Under the lock: the rows of a device, here and in the next root. */
+static void set_state(struct native *native, unsigned device, enum pv_state state, uint8_t flags)
+{
+	for (unsigned i = device; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+
+		if (!is_of(native, i, device))
+			continue;
+		pv->format.state = native->sb.pv[i].state = (uint8_t)state;
+		pv->format.flags = native->sb.pv[i].flags = flags;
+		pv->allocates = state == PV_STATE_ACTIVE;
+		pv->credit = 0;
+	}
+	space_totals(native);
+	native->log_chunk = CHUNK_NONE;
+}
+
+/* The device of a path; -ENOENT. */
+static int find_device(struct native_call *mine, unsigned *ret_device)
+{
+	struct native *native = mine->native;
+
+	for (unsigned i = 0; i < native->pv_count; i++)
+		if (pv_is_device(&native->pv[i]) &&
+		    strcmp(native->pv[i].disk->path, mine->devices[0].path) == 0) {
+			*ret_device = i;
+			return 0;
+		}
+	return err_set(&mine->call->err, -ENOENT, "%s is not a device of pool %s",
+		       mine->devices[0].path, native->sb.name);
+}
+
+static int refuse_room(struct native_call *mine, uint64_t left)
+{
+	return err_set(&mine->call->err, -ENOSPC,
+		       "the other devices have not enough room for what is on %s: %llu MiB",
+		       mine->devices[0].path, (unsigned long long)(left * CHUNK >> 20) + 1);
+}
+
+static int start(struct native_call *mine, struct lane *lane, unsigned device)
+{
+	struct native *native = mine->native;
+	uint64_t left = 0, moved, meta = 0;
+	int result;
+
+	if (native->evacuation)
+		return err_set(&mine->call->err, -EBUSY, "%s is being evacuated",
+			       native->pv[native->evacuation->device].disk->path);
+	if (device == 0)
+		return err_set(&mine->call->err, -EINVAL, "%s has the journal of pool %s and stays",
+			       mine->devices[0].path, native->sb.name);
+	result = evacuation_new(native, device);
+	if (result < 0)
+		return result;
+	native_lock(native);
+	set_state(native, device, PV_STATE_EVACUATING, 0);
+	left = chunks_left(native, device, &moved);
+	for (unsigned i = device; i < native->pv_count; i++)
+		if (is_of(native, i, device))
+			meta += meta_left(native, i);
+	if (!room_for(native, meta))
+		result = refuse_room(mine, left);
+	if (result == 0)
+		result = prepare_tree(native);
+	if (result < 0) {
+		set_state(native, device, PV_STATE_ACTIVE, 0);
+		evacuate_free(native);
+	}
+	native_unlock(lane);
+	return result < 0 ? result : checkpoint_run(native, lane, false);
+}
+
+static int change_running(struct native_call *mine, struct lane *lane, unsigned device)
+{
+	struct native *native = mine->native;
+	struct evacuation *evacuation = native->evacuation;
+	bool stop = mine->action == POOL_EVACUATE_STOP, pause = mine->action == POOL_EVACUATE_PAUSE;
+	int result = 0;
+
+	if (!evacuation || evacuation->device != device)
+		return err_set(&mine->call->err, -EINVAL, "%s is not being evacuated",
+			       mine->devices[0].path);
+	if (evacuation->count)
+		result = finish_batch(native, lane);
+	if (result < 0)
+		return result;
+	native_lock(native);
+	set_state(native, device, stop ? PV_STATE_ACTIVE : PV_STATE_EVACUATING,
+		  pause ? PV_PAUSED : 0);
+	evacuation->failed = evacuation->waited = false;
+	if (stop)
+		evacuate_free(native);
+	native_unlock(lane);
+	return checkpoint_run(native, lane, false);
+}
+
+int evacuate_change(struct native_call *mine, struct lane *lane)
+{
+	unsigned device;
+	int result = mine->native->read_only ? -EROFS : find_device(mine, &device);
+
+	if (result < 0)
+		return result;
+	return mine->action == POOL_EVACUATE_START ? start(mine, lane, device)
+						   : change_running(mine, lane, device);
+}
+
+/* ---- removing ---- */
+/* Nothing is on its way to the device or from it, and nobody has looked up a place on it. */
+static void wait_unused(struct native *native, struct pv *pv)
+{
+	uint64_t ticket = native->next_ticket;
+	bool quiet = false;
+
+	while (!quiet) {
+		native_lock(native);
+		quiet = list_empty(&native->readers) ||
+			list_entry(native->readers.next, struct reader, link)->ticket >= ticket;
+		pthread_mutex_unlock(&native->lock);
+		__atomic_store_n(&pv->dirty, false, __ATOMIC_RELEASE);
+		quiet &= !__atomic_load_n(&pv->in_flight, __ATOMIC_ACQUIRE) &&
+			 native->cycle.state != CYCLE_FLUSHING;
+		if (!quiet)
+			fiber_sleep(POLL_NS);
+	}
+}
+
+static void wipe_labels(struct native *native, struct pv *pv)
+{
+	uint8_t *zeros = heap_aligned(BLOCK, BLOCK);
+	int result = zeros ? 0 : -ENOMEM;
+
+	for (unsigned copy = 0; copy < 4 && result == 0; copy++) {
+		memset(zeros, 0, BLOCK);
+		result = disk_io(pv->disk, DISK_WRITE, DISK_FUA,
+				 superblock_position(pv->format.size, copy), zeros, BLOCK);
+	}
+	if (result < 0)
+		log_warning("pool %s: the label of %s, which is removed, could not be wiped",
+			    native->sb.name, pv->disk->path);
+	heap_free(zeros);
+}
+
+int evacuate_remove(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct disk *disk;
+	uint64_t left, moved;
+	unsigned device = 0;
+	int result = native->read_only ? -EROFS : find_device(mine, &device);
+
+	if (result < 0)
+		return result;
+	native_lock(native);
+	left = chunks_left(native, device, &moved);
+	if (!native->evacuation || native->evacuation->device != device || left ||
+	    native->evacuation->count)
+		result = err_set(&mine->call->err, -EBUSY, "%s is not empty: evacuate it first",
+				 mine->devices[0].path);
+	else
+		set_state(native, device, PV_STATE_REMOVED, 0);
+	native_unlock(lane);
+	if (result < 0)
+		return result;
+	evacuate_free(native);
+	disk = native->pv[device].disk;
+	if (!ORDER(label_wiped_after_both_roots))
+		wipe_labels(native, &native->pv[device]);
+	result = checkpoint_run(native, lane, false);
+	if (result == 0)
+		result = checkpoint_run(native, lane, false);
+	if (result < 0)
+		return result;
+	wait_unused(native, &native->pv[device]);
+	wipe_labels(native, &native->pv[device]);
+	for (unsigned i = device; i < native->pv_count; i++)
+		if (is_of(native, i, device))
+			native->pv[i].disk = NULL;
+	log_notice("pool %s: %s is no part of it any more", native->sb.name, disk->path);
+	disk_close(disk);
+	return 0;
+}
+
+/* ---- pool.h ---- */
+void evacuate_info(const struct native *native, unsigned device, struct pool_device_info *info)
+{
+	const struct evacuation *evacuation = native->evacuation;
+	uint64_t left, moved;
+
+	if (!evacuation || evacuation->device != device)
+		return;
+	left = chunks_left(native, device, &moved);
+	info->left_bytes = left * CHUNK;
+	info->moved_bytes = moved * CHUNK;
+	info->state = evacuation->failed  ? DEVICE_STUCK
+		      : left == 0         ? DEVICE_EMPTY
+		      : is_paused(native) ? DEVICE_PAUSED
+					  : DEVICE_EVACUATING;
+	if (evacuation->failed)
+		snprintf(info->reason, sizeof(info->reason), "%s", evacuation->reason);
+}
+
+static void queue(struct pool *pool, enum call_kind kind, const char *path,
+		  enum pool_evacuate_action action, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, kind);
+
+	if (!mine)
+		return;
+	mine->action = action;
+	mine->devices = heap_zalloc(sizeof(*mine->devices));
+	if (!mine->devices) {
+		call_refuse(mine, err_set(&call->err, -ENOMEM, "out of memory"));
+		return;
+	}
+	snprintf(mine->devices->path, sizeof(mine->devices->path), "%s", path);
+	call_queue(mine);
+}
+
+void native_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
+		     struct pool_call *call)
+{
+	queue(pool, CALL_EVACUATE, path, action, call);
+}
+
+void native_remove(struct pool *pool, const char *path, struct pool_call *call)
+{
+	queue(pool, CALL_REMOVE, path, POOL_EVACUATE_START, call);
+}

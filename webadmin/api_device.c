@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* The devices of a pool in use. New ones are labelled, then their paths are kept, then the pool
+ * takes them: after a crash anywhere the paths that are kept are all it needs. An open passes over
+ * those that are not, or no more, the pool's, and what is kept is made to agree. */
+
+static int store_paths(struct config *config, const struct model_pool *pool, struct err *err)
+{
+	int result = config_begin(config, err);
+
+	if (result == 0)
+		result = store_set_pool_paths(config, pool, err);
+	return result == 0 ? config_commit(config, err) : result;
+}
+
+static void drop_paths(struct model_pool *pool, unsigned from)
+{
+	while (pool->path_count > from)
+		heap_free(pool->paths[--pool->path_count]);
+}
+
+int pool_paths_add(struct config *config, struct model_pool *pool,
+		   const struct pool_device *devices, unsigned count, struct err *err)
+{
+	unsigned before = pool->path_count;
+	int result = 0;
+
+	for (unsigned i = 0; i < count && result == 0; i++)
+		result = model_pool_add_path(pool, devices[i].path);
+	if (result < 0)
+		err_set(err, result, "out of memory");
+	if (result == 0)
+		result = store_paths(config, pool, err);
+	if (result < 0)
+		drop_paths(pool, before);
+	return result;
+}
+
+static bool same_paths(const struct model_pool *pool)
+{
+	unsigned i = 0;
+	const char *path;
+
+	while ((path = pool_device_path(pool->pool, i)) != NULL) {
+		if (i >= pool->path_count || strcmp(pool->paths[i], path) != 0)
+			return false;
+		i++;
+	}
+	return i == pool->path_count;
+}
+
+void pool_paths_sync(struct config *config, struct model_pool *pool)
+{
+	struct model_pool before = *pool;
+	struct err err = {0};
+	const char *path;
+	int result = 0;
+
+	if (!pool->pool || strcmp(model_pool_kind(pool), "native") != 0 || same_paths(pool))
+		return;
+	pool->paths = NULL;
+	pool->path_count = 0;
+	for (unsigned i = 0; result == 0 && (path = pool_device_path(pool->pool, i)); i++)
+		result = model_pool_add_path(pool, path);
+	if (result == 0)
+		result = store_paths(config, pool, &err);
+	if (result < 0) {
+		struct model_pool fresh = *pool;
+
+		log_warning("pool %s: its paths could not be kept: %s", pool->name, err.text);
+		pool->paths = before.paths;
+		pool->path_count = before.path_count;
+		before = fresh;
+	}
+	drop_paths(&before, 0);
+	heap_free(before.paths);
+}
+
+static struct model_pool *usable(struct api_request *request)
+{
+	const char *code = NULL;
+
+	if (!model_pool_usable(request->model, request->match.param[0], &code, &request->err)) {
+		api_reply_failure(request, code);
+		return NULL;
+	}
+	return model_pool_find(request->model, request->match.param[0]);
+}
+
+static void changed(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+
+	if (pool)
+		pool_paths_sync(request->admin->options.config, pool);
+	request->err = call->err;
+	request->err.code = result;
+	if (result < 0 || !pool)
+		api_reply_failure(request, NULL);
+	else
+		api_reply(request, 200, show_pool(pool));
+}
+
+/* ---- adding ---- */
+struct adding {
+	struct pool_device devices[POOL_DEVICES_MAX];
+	bool absent[POOL_DEVICES_MAX]; /* the file was not there before */
+	unsigned count;
+};
+
+static void labelled(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct adding *adding = request->state;
+	struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+	bool force = json_is_true(json_object_get(request->body, "force"));
+
+	if (result == 0 && (!pool || !pool->pool))
+		result = err_set(&call->err, -ENOENT, "the pool has gone");
+	if (result == 0)
+		result = pool_paths_add(request->admin->options.config, pool, adding->devices,
+					adding->count, &call->err);
+	for (unsigned i = 0; i < adding->count && result < 0; i++)
+		if (adding->absent[i] && adding->devices[i].size)
+			unlink(adding->devices[i].path);
+	if (result < 0) {
+		changed(call, result);
+		return;
+	}
+	request->call = (struct pool_call){.done = changed};
+	pool_add(pool->pool, adding->devices, adding->count, force, &request->call);
+}
+
+static void devices_are_good(struct api_request *request)
+{
+	struct adding *adding = request->state;
+	struct model_pool *pool = usable(request);
+
+	if (!pool)
+		return;
+	request->call = (struct pool_call){.done = labelled};
+	pool_label(pool->pool, adding->devices, adding->count,
+		   json_is_true(json_object_get(request->body, "force")), &request->call);
+}
+
+void api_pool_add(struct api_request *request)
+{
+	const json_t *items = json_object_get(request->body, "devices");
+	bool force = json_is_true(json_object_get(request->body, "force"));
+	const char *paths[POOL_DEVICES_MAX];
+	unsigned count = 0;
+	struct adding *adding;
+
+	if (!usable(request))
+		return;
+	if (json_array_size(items) == 0 || json_array_size(items) >= POOL_DEVICES_MAX) {
+		api_reply_error(request, 400, "bad_request", "a pool has 1 to %d devices",
+				POOL_DEVICES_MAX);
+		return;
+	}
+	adding = request->state = heap_zalloc(sizeof *adding);
+	if (!adding) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	for (; adding->count < json_array_size(items); adding->count++) {
+		unsigned i = adding->count;
+
+		if (!api_read_device(request, json_array_get(items, i), &adding->devices[i],
+				     &adding->absent[i]))
+			return;
+		if (!adding->absent[i])
+			paths[count++] = adding->devices[i].path;
+	}
+	api_devices_check(request, paths, count, force, devices_are_good);
+}
+
+void api_pool_grow(struct api_request *request)
+{
+	struct model_pool *pool = usable(request);
+
+	if (!pool)
+		return;
+	request->call = (struct pool_call){.done = changed};
+	pool_grow(pool->pool, &request->call);
+}
+
+/* ---- evacuating and removing ---- */
+void api_pool_evacuate(struct api_request *request)
+{
+	static const char *const actions[] = {[POOL_EVACUATE_START] = "start",
+					      [POOL_EVACUATE_PAUSE] = "pause",
+					      [POOL_EVACUATE_RESUME] = "resume",
+					      [POOL_EVACUATE_STOP] = "stop"};
+	const char *device, *action = "start";
+	unsigned found = 0;
+	struct model_pool *pool;
+
+	if (!api_unpack(request, "{s:s,s?:s}", "device", &device, "action", &action))
+		return;
+	while (found < sizeof actions / sizeof *actions && strcmp(action, actions[found]) != 0)
+		found++;
+	if (found == sizeof actions / sizeof *actions) {
+		api_reply_error(request, 400, "bad_request",
+				"action is one of start, pause, resume and stop");
+		return;
+	}
+	pool = usable(request);
+	if (!pool)
+		return;
+	log_notice("pool %s: evacuating %s: %s", pool->name, device, action);
+	request->call = (struct pool_call){.done = changed};
+	pool_evacuate(pool->pool, device, (enum pool_evacuate_action)found, &request->call);
+}
+
+void api_pool_remove(struct api_request *request)
+{
+	struct model_pool *pool;
+	const char *device;
+
+	if (!api_unpack(request, "{s:s}", "device", &device))
+		return;
+	pool = usable(request);
+	if (!pool)
+		return;
+	request->call = (struct pool_call){.done = changed};
+	pool_remove(pool->pool, device, &request->call);
+}
