@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -30,11 +31,26 @@ static struct {
 	struct payload payload;
 	struct host_disk disks[DISKS_MAX];
 	unsigned disk_count;
+	bool unattended;
 } installer;
+
+/* Nobody was asked: whoever waits for the end may do so at another line than this one. */
+static void tell_console(const char *line)
+{
+	int fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "\r\n  %s\r\n", line);
+	tcdrain(fd); /* the machine may go off at once */
+	close(fd);
+}
 
 static int fail(const struct err *err)
 {
 	printf("\n  %s\n", err->text);
+	if (installer.unattended)
+		tell_console(err->text);
 	return 1;
 }
 
@@ -154,6 +170,8 @@ static int done(bool at_once)
 
 	printf("\n  INSTALLED. %s\n", at_once ? "" : "Take the medium out; Enter restarts.");
 	fflush(stdout);
+	if (at_once)
+		tell_console("INSTALLED.");
 	if (!at_once && !ask("  ", line, sizeof line))
 		return 0;
 	sync();
@@ -173,6 +191,7 @@ int main(int argc, char **argv)
 	unattended(name);
 	if (name[0] && quiet)
 		return 0;
+	installer.unattended = name[0] != '\0';
 	do {
 		disk = NULL;
 		if (name[0]) {

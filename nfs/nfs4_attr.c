@@ -409,23 +409,27 @@ static bool get_id(struct xdr_in *in, uint32_t *ret_id)
 	return id <= UINT32_MAX;
 }
 
-static void get_time(struct xdr_in *in, struct vfs_set *set_, unsigned given, unsigned now,
-		     int64_t *time)
+static int get_time(struct xdr_in *in, struct vfs_set *set_, unsigned given, unsigned now,
+		    int64_t *time)
 {
-	uint32_t how = xdr_get_u32(in);
+	uint32_t how = xdr_get_u32(in), nanoseconds;
 	int64_t seconds;
 
 	if (how > 1)
 		in->bad = true;
 	if (how == 0) {
 		set_->mask |= now;
-		return;
+		return NFS4_OK;
 	}
 	seconds = (int64_t)xdr_get_u64(in);
 	if (seconds > INT64_MAX / 1000000000 - 1 || seconds < INT64_MIN / 1000000000 + 1)
 		seconds = 0;
-	*time = seconds * 1000000000 + xdr_get_u32(in) % 1000000000;
+	nanoseconds = xdr_get_u32(in);
+	if (nanoseconds >= 1000000000)
+		return NFS4ERR_INVAL;
+	*time = seconds * 1000000000 + nanoseconds;
 	set_->mask |= given;
+	return NFS4_OK;
 }
 
 static int get_one(struct xdr_in *in, unsigned number, struct vfs_set *set_)
@@ -446,11 +450,9 @@ static int get_one(struct xdr_in *in, unsigned number, struct vfs_set *set_)
 		set_->mask |= VFS_SET_GID;
 		return get_id(in, &set_->gid) ? NFS4_OK : NFS4ERR_BADOWNER;
 	case ATTR_ATIME_SET:
-		get_time(in, set_, VFS_SET_ATIME, VFS_SET_ATIME_NOW, &set_->atime);
-		return NFS4_OK;
+		return get_time(in, set_, VFS_SET_ATIME, VFS_SET_ATIME_NOW, &set_->atime);
 	case ATTR_MTIME_SET:
-		get_time(in, set_, VFS_SET_MTIME, VFS_SET_MTIME_NOW, &set_->mtime);
-		return NFS4_OK;
+		return get_time(in, set_, VFS_SET_MTIME, VFS_SET_MTIME_NOW, &set_->mtime);
 	default:
 		return number < PUTTER_COUNT && putters[number] ? NFS4ERR_INVAL
 								: NFS4ERR_ATTRNOTSUPP;

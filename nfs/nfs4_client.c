@@ -272,7 +272,13 @@ static int exchange_locked(struct nfs4_server *nfs4, struct nfs4_exchange *excha
 		return NFS4ERR_PERM;
 	if (is_inuse(nfs4, known, exchange, now))
 		return NFS4ERR_CLID_INUSE;
-	same = same && same_principal(known, &exchange->principal);
+	if (known && !same_principal(known, &exchange->principal)) {
+		if (client_busy(nfs4, known))
+			return NFS4ERR_DELAY;
+		drop_record(nfs4, known);
+		nfs4_drop_client(nfs4, known);
+		same = false;
+	}
 	if (!same) {
 		if (unknown)
 			nfs4_drop_client(nfs4, unknown);
@@ -327,8 +333,12 @@ static bool confirm(struct nfs4_server *nfs4, struct nfs4_client *client)
 	if (client->confirmed)
 		return true;
 	older = client_by_owner(nfs4, &same, true);
-	if (older && !nfs4_drop_client(nfs4, older))
+	if (older && client_busy(nfs4, older))
 		return false;
+	if (older) {
+		nfs4_note_expired(nfs4, older);
+		nfs4_drop_client(nfs4, older);
+	}
 	client->confirmed = true;
 	return true;
 }

@@ -10,6 +10,7 @@
 #define ROOM_MIN     4096u
 #define ROOM_MAX     (256u << 10)
 #define FIRST_COOKIE 3u
+#define EMPTY_LENGTH 16u /* bytes of a listing without entries */
 
 /* compound.numbers */
 enum { COOKIE, MOST, NAMES_MOST };
@@ -144,6 +145,8 @@ int nfs4_op_readdir(struct nfs_call *call)
 		status = NFS4ERR_INVAL;
 	if (status != NFS4_OK)
 		return status;
+	if (numbers[MOST] < EMPTY_LENGTH)
+		return NFS4ERR_TOOSMALL;
 	if (numbers[COOKIE] == 1 || numbers[COOKIE] == 2 || numbers[COOKIE] > INT64_MAX)
 		return NFS4ERR_BAD_COOKIE;
 	if (numbers[COOKIE] && verifier != verifier_of(call))

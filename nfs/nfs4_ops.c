@@ -86,6 +86,14 @@ static void looked_up(struct nfs_call *call, int result)
 	nfs4_done(call, nfs4_status_of(result));
 }
 
+/* What is no directory has no parent, a symlink neither (RFC 8881 18.14.3). */
+static void parent_found(struct nfs_call *call, int result)
+{
+	if (result == 0)
+		nfs4_set_object(call, &call->vfs.result_object);
+	nfs4_done(call, nfs4_status_of(result));
+}
+
 /* From the root above into an export. */
 static int enter_export(struct nfs_call *call, const char *name, unsigned length)
 {
@@ -136,7 +144,7 @@ static int lookupp(struct nfs_call *call)
 		return NFS4ERR_NOENT;
 	if (at_export_root(call))
 		return putrootfh(call);
-	return nfs4_submit(call, VFS_LOOKUP_PARENT, looked_up);
+	return nfs4_submit(call, VFS_LOOKUP_PARENT, parent_found);
 }
 
 /* Rules are all there is to say about security: AUTH_SYS, and the filehandle is consumed. */

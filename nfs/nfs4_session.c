@@ -10,7 +10,8 @@
 #define EXCHGID_CONFIRMED    0x80000000u
 #define EXCHGID_KNOWN        0x40070103u /* flags a client may set */
 #define EXCHGID_USE_NON_PNFS 0x00010000u
-#define CHANNEL_MIN          512u
+#define CHANNEL_MIN          128u
+#define RPC_GSS              6u
 
 /* Who we are: the same after a restart, or clients do not claim what they had. */
 static void put_server_owner(struct nfs_call *call)
@@ -81,11 +82,6 @@ static void get_channel(struct xdr_in *in, struct nfs4_channel *channel)
 		xdr_get_u32(in);
 }
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
-}
-
 static void put_channel(struct xdr_out *out, const struct nfs4_channel *channel)
 {
 	xdr_put_u32(out, 0);
@@ -99,7 +95,7 @@ static void put_channel(struct xdr_out *out, const struct nfs4_channel *channel)
 
 static void skip_callback_security(struct xdr_in *in)
 {
-	uint32_t count = xdr_get_u32(in), length;
+	uint32_t count = xdr_get_u32(in), length, groups;
 
 	for (uint32_t i = 0; i < count && !in->bad; i++) {
 		switch (xdr_get_u32(in)) {
@@ -109,7 +105,14 @@ static void skip_callback_security(struct xdr_in *in)
 			xdr_get_u32(in);
 			xdr_get_opaque(in, RPC_MACHINE_MAX, &length);
 			xdr_get_fixed(in, 8);
-			xdr_get_fixed(in, 4ull * least(xdr_get_u32(in), RPC_GROUPS_MAX + 1));
+			groups = xdr_get_u32(in);
+			in->bad = in->bad || groups > RPC_GROUPS_MAX;
+			xdr_get_fixed(in, groups > RPC_GROUPS_MAX ? 0 : 4ull * groups);
+			break;
+		case RPC_GSS: /* service, handles of both sides */
+			xdr_get_u32(in);
+			xdr_get_opaque(in, RPC_AUTH_MAX, &length);
+			xdr_get_opaque(in, RPC_AUTH_MAX, &length);
 			break;
 		default:
 			in->bad = true;
@@ -135,6 +138,9 @@ int nfs4_op_create_session(struct nfs_call *call)
 		return NFS4ERR_INVAL;
 	if (fore.request < CHANNEL_MIN || fore.reply < CHANNEL_MIN || fore.operations < 2 ||
 	    fore.requests == 0)
+		return NFS4ERR_TOOSMALL;
+	/* Of the one that is not used: what could carry nothing; none at all is fine. */
+	if ((back.request && back.request < CHANNEL_MIN) || back.operations == 1)
 		return NFS4ERR_TOOSMALL;
 	status = nfs4_create_session(call, client, sequence, &fore, id);
 	if (status != NFS4_OK)

@@ -300,6 +300,18 @@ static int check_seqid(const struct nfs_call *call, const struct nfs4_stateid *s
 							       : NFS4ERR_BAD_STATEID;
 }
 
+/* No state of anybody's: all zeros or all ones (RFC 8881 8.2.3). */
+static bool is_special(const struct nfs4_stateid *stateid)
+{
+	uint8_t any = 0, all = 0xff;
+
+	for (unsigned i = 0; i < sizeof(stateid->other); i++) {
+		any |= stateid->other[i];
+		all &= stateid->other[i];
+	}
+	return any == 0 || all == 0xff;
+}
+
 /* The client's own, seqid and all (RFC 8881 8.2.2, RFC 7530 9.1.4). */
 int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		    struct nfs4_state **ret_state)
@@ -309,6 +321,8 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 	struct nfs4_state *state;
 	int status;
 
+	if (is_special(stateid))
+		return NFS4ERR_BAD_STATEID;
 	memcpy(&boot, stateid->other, 4);
 	memcpy(&index, stateid->other + 4, 4);
 	memcpy(&number, stateid->other + 8, 4);
@@ -414,6 +428,9 @@ static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
 	uint64_t who = 0;
 	int result;
 
+	/* One's own reservation is asked too (RFC 7530 16.16.5). */
+	if (open && ((open->share.deny & args->access) || (open->share.access & args->deny)))
+		return NFS4ERR_SHARE_DENIED;
 	if (!open && !(open = new_state(call, owner, object)))
 		return NFS4ERR_DELAY;
 	result =
@@ -683,6 +700,9 @@ static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 	if (!args->from_open)
 		return find_here(call, &args->stateid, true, ret_state);
 	status = find_here(call, &args->stateid, false, &open);
+	if (status == NFS4_OK && call->compound.minor == 0 &&
+	    args->client != call->compound.client->id)
+		status = NFS4ERR_STALE_CLIENTID;
 	if (status != NFS4_OK)
 		return status;
 	owner = get_owner(nfs4_server_of(call), call->compound.client, true, args->owner,

@@ -16,7 +16,7 @@
  * lock table. What is in use by an operation that waits is pinned: a session with a running slot,
  * an owner with pins. */
 
-#define NFS4_CLIENTS_MAX     512u
+#define NFS4_CLIENTS_MAX     2048u
 #define NFS4_SESSIONS_MAX    1024u
 #define NFS4_STATES_MAX      32768u
 #define NFS4_IDLE_OWNERS_MAX 32u   /* of a v4.0 client, kept for their sequence numbers alone */

@@ -848,6 +848,7 @@ static void show_standby(const struct seat *seat, json_t *json)
 		as_of = group->channel->peer_wall_ns;
 	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
 	json_object_set_new(json, "lag_seconds", json_real(seconds_since(now, as_of)));
+	json_object_set_new(json, "as_of_ms", json_integer((json_int_t)(as_of / 1000000)));
 	json_object_set_new(json, "promotable", json_boolean(sealed && !group->staging.seeding));
 }
 

@@ -466,11 +466,12 @@ static int send_epoch(struct sender *sender, uint64_t number)
 static void tell_idle(struct sender *sender)
 {
 	struct group *group = sender->group;
+	uint64_t now = loop_wall(group->loop); /* first: what comes after the look is newer */
 
 	if (!recorder_idle(group->recorder))
 		return;
 	sender->channel->ping_epoch = group->acked;
-	sender->channel->ping_wall_ns = group->acked_wall_ns = loop_wall(group->loop);
+	sender->channel->ping_wall_ns = group->acked_wall_ns = now;
 }
 
 /* A standby that is too slow: guests do not wait for ever. */

@@ -126,12 +126,14 @@ void auto_name(const char *prefix, int64_t time, bool again, char name[AUTO_NAME
 {
 	time_t moment = (time_t)time;
 	struct tm tm = {0};
-	char stamp[20];
+	char stamp[24];
 
 	tzset();
-	if (!localtime_r(&moment, &tm) || !strftime(stamp, sizeof stamp, "%Y-%m-%d_%H-%M", &tm))
+	if (!localtime_r(&moment, &tm) ||
+	    !strftime(stamp, sizeof stamp, again ? "-%Y-%m-%d_%H-%Mb" : "-%Y-%m-%d_%H-%M", &tm))
 		stamp[0] = 0;
-	snprintf(name, AUTO_NAME_MAX + 1, "%.*s-%s%s", PREFIX_MAX, prefix, stamp, again ? "b" : "");
+	snprintf(name, AUTO_NAME_MAX + 1, "%.*s%.*s", PREFIX_MAX, prefix,
+		 AUTO_NAME_MAX - PREFIX_MAX, stamp);
 }
 
 bool auto_name_is(const char *prefix, const char *name)

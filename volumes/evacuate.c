@@ -117,12 +117,15 @@ void forward_drop(struct native *native, uint64_t chunk)
 	uint64_t target = pv ? pv_forward(pv, chunk) : 0, *entry = NULL;
 
 	if (!is_moved(target) || space_chunk_in_use(native, chunk) ||
-	    space_prepare_frees(native, 1) < 0 || space_touch(native, target) < 0 ||
+	    space_prepare_frees(native, 2) < 0 || space_touch(native, target) < 0 ||
 	    entry_of(native, chunk, &entry) < 0)
 		return; /* it stays, and may be used again */
 	set_entry(entry, 0);
 	*moved_count(native, chunk) -= 1;
 	space_retire(native, target, 0xffff);
+	/* A root with the entry would look elsewhere for what is written to the chunk itself. */
+	if (space_chunk_is_data(native, chunk))
+		space_retire(native, chunk, 0xffff);
 }
 
 /* The first chunk of @pv from @chunk on with an entry; the end of its chunks when there is none. */
@@ -661,6 +664,24 @@ static void wipe_labels(struct native *native, struct pv *pv)
 	heap_free(zeros);
 }
 
+/* What was given up of late is kept for a root or two: two checkpoints release it. */
+static int settle(struct native *native, struct lane *lane, unsigned device)
+{
+	uint64_t left, moved;
+	int result = 0;
+
+	if (!native->evacuation || native->evacuation->device != device)
+		return 0;
+	if (native->evacuation->count)
+		result = finish_batch(native, lane);
+	native_lock(native);
+	left = chunks_left(native, device, &moved);
+	native_unlock(lane);
+	for (unsigned i = 0; i < 3 && result == 0 && left; i++)
+		result = checkpoint_run(native, lane, false);
+	return result;
+}
+
 int evacuate_remove(struct native_call *mine, struct lane *lane)
 {
 	struct native *native = mine->native;
@@ -669,6 +690,8 @@ int evacuate_remove(struct native_call *mine, struct lane *lane)
 	unsigned device = 0;
 	int result = native->read_only ? -EROFS : find_device(mine, &device);
 
+	if (result == 0)
+		result = settle(native, lane, device);
 	if (result < 0)
 		return result;
 	native_lock(native);
@@ -712,10 +735,10 @@ void evacuate_info(const struct native *native, unsigned device, struct pool_dev
 	left = chunks_left(native, device, &moved);
 	info->left_bytes = left * CHUNK;
 	info->moved_bytes = moved * CHUNK;
-	info->state = evacuation->failed  ? DEVICE_STUCK
-		      : left == 0         ? DEVICE_EMPTY
-		      : is_paused(native) ? DEVICE_PAUSED
-					  : DEVICE_EVACUATING;
+	info->state = evacuation->failed              ? DEVICE_STUCK
+		      : left + evacuation->count == 0 ? DEVICE_EMPTY
+		      : is_paused(native)             ? DEVICE_PAUSED
+						      : DEVICE_EVACUATING;
 	if (evacuation->failed)
 		snprintf(info->reason, sizeof(info->reason), "%s", evacuation->reason);
 }

@@ -8,9 +8,8 @@
  * Readers that drain before a slot is reused (I3, space.c) are not in the table, for nothing can
  * tell: a read of a summed slot would see a wrong crc and look again, and one of a slot without a
  * checksum stays registered, so that what would free the slot waits for it (io.c). Neither is a
- * copy out of an unconfirmed slot (io_write.c), the wait of a deletion (keeper.c) and that a
- * snapshot's deletion is in both roots before it goes on (reap.c): the simulator sees their lack,
- * but not within a mutant's time.
+ * copy out of an unconfirmed slot (io_write.c) and the wait of a deletion (keeper.c): the simulator
+ * sees their lack, but not within a mutant's time.
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -40,6 +39,7 @@
  * shared_is_not_freed               map.c           ... and not freed by who replaces it
  * shared_node_is_kept               node.c          a snapshot's node is not freed by its copy
  * retired_until_next_root           space.c         what a snapshot gave up: whole in both roots
+ * deletion_in_two_roots             reap.c          a root to go back to has all of the snapshot
  * snapshot_waits_for_unsummed       checkpoint.c    overwrites without a record are over
  * added_in_both_roots               extend.c        new rows are known before chunks of them are
  * label_before_root                 extend.c        a root names devices that have a label

@@ -276,7 +276,8 @@ static bool may_reap(const struct native *native, const struct nvolume *volume)
 {
 	const struct nvolume *child = child_of(volume);
 
-	return native->sb.generation > volume->doomed && has_one_child_at_most(volume) &&
+	return (native->sb.generation > volume->doomed || !ORDER(deletion_in_two_roots)) &&
+	       has_one_child_at_most(volume) &&
 	       !(child && child->reaped); /* its map is not whole any more */
 }
 
@@ -289,7 +290,7 @@ static struct nvolume *choose(struct native *native, bool *ret_wait)
 	list_for_each (it, &native->deleting) {
 		struct nvolume *volume = list_entry(it, struct nvolume, link);
 
-		if (native->sb.generation <= volume->doomed)
+		if (native->sb.generation <= volume->doomed && ORDER(deletion_in_two_roots))
 			*ret_wait = true;
 		else if (is_reaped(volume) || volume->reaped)
 			return volume;

@@ -299,10 +299,14 @@ static bool label_is_bad(struct scrub *scrub, unsigned index, unsigned copy)
 
 	do { /* not while it is being written */
 		wait_checkpoint(scrub);
+		if (!pv_is_device(pv))
+			return false; /* it was taken out of the pool meanwhile */
 		generation = native->sb.generation;
-		result = disk_io(pv->disk, DISK_READ, 0, superblock_position(pv->format.size, copy),
-				 scrub->node, BLOCK);
+		result = pv_io(pv, DISK_READ, 0, superblock_position(pv->format.size, copy),
+			       scrub->node, BLOCK);
 	} while (!halted(scrub) && (native->checkpointing || native->sb.generation != generation));
+	if (!pv_is_device(pv))
+		return false;
 	if (result == 0)
 		result = superblock_decode(scrub->node, &sb, NULL);
 	if (generation <= pv->since)

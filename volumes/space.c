@@ -534,17 +534,21 @@ void space_release(struct native *native)
 }
 
 /* ---- metadata space: only the checkpoint allocates and frees here ---- */
-static bool meta_taken(const struct ag *ag, unsigned slot)
+/* Nothing new goes to a chunk that has moved: the FORWARD tree is read before it is known. */
+static bool meta_taken(const struct native *native, const struct ag *ag, unsigned slot)
 {
 	const struct node *node = ag->node;
 	unsigned i = slot / CHUNK_SLOTS;
+
+	if (pv_forward(&native->pv[ag->pv], ag->first + i))
+		return true;
 
 	return node &&
 	       (node->body->space.used[i] | node->body->space.held[i]) & 1u << slot % CHUNK_SLOTS;
 }
 
 /* hint[0] slots at the front and hint[1] at the back are known to be taken. */
-static int find_slots(struct ag *ag, unsigned slots, bool backwards)
+static int find_slots(const struct native *native, struct ag *ag, unsigned slots, bool backwards)
 {
 	unsigned total = (unsigned)(ag->meta * CHUNK_SLOTS), run = 0;
 	unsigned *hint = &ag->hint[backwards];
@@ -553,7 +557,7 @@ static int find_slots(struct ag *ag, unsigned slots, bool backwards)
 	for (unsigned i = *hint; i < total; i++) {
 		unsigned slot = backwards ? total - 1 - i : i;
 
-		if (meta_taken(ag, slot)) {
+		if (meta_taken(native, ag, slot)) {
 			run = 0;
 			if (all_taken)
 				*hint = i + 1;
@@ -613,7 +617,7 @@ int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t
 
 			if (!meta_suits(native, ag, pass, copy, other))
 				continue;
-			first = find_slots(ag, slots, copy == 1 || slots > 1);
+			first = find_slots(native, ag, slots, copy == 1 || slots > 1);
 			if (first < 0)
 				continue;
 			*ret_address = ag->first * CHUNK_SLOTS + (unsigned)first;

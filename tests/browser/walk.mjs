@@ -162,6 +162,19 @@ async function timeTravel() {
 	await box.getByLabel("Type second to go on").fill("second");
 	await box.getByRole("button", { name: "Delete", exact: true }).click();
 	await page.getByRole("button", { name: "second", exact: true }).waitFor({ state: "detached" });
+	await page.getByRole("button", { name: "New schedule" }).click();
+	await box.getByLabel("Name").fill("nightly");
+	await box.getByLabel("When").selectOption("daily");
+	await box.getByLabel("Keep").fill("daily=7");
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await page.getByRole("button", { name: "Run nightly now" }).click();
+	const made = page.getByRole("button", { name: /^auto/ });
+	await made.waitFor();
+	await picture("schedules");
+	await page.getByRole("button", { name: "Delete schedule nightly" }).click();
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await page.getByText("Snapshots are made by hand only").waitFor();
+	point(await made.count() === 1, "a schedule is made, run and deleted; its snapshot stays");
 	await page.goto(`${given.url}/#/targets/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`);
 	await page.getByRole("button", { name: "Take LUN 1 away" }).click();
 	await box.getByRole("button", { name: "Take away" }).click();
@@ -203,7 +216,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
 
 /** Every page: both languages, phone and desk, light and dark. */
 async function everyPage() {
@@ -263,6 +276,12 @@ async function volume() {
 	await page.getByRole("button", { name: "paper", exact: true }).waitFor();
 	const changed = await (await page.request.get(`${given.url}${V1}/volumes/tank/paper`)).json();
 	point(changed.size_bytes === 3 * 2 ** 30 && changed.iops_limit === 500, "a volume is made; its size, its limits and its name change together", changed);
+	await open("commands", ".command");
+	const commands = await page.locator(".command pre").allInnerTexts();
+	const patch = commands.find((one) => one.includes('{"name":"paper"}')) ?? "";
+	point(patch.startsWith(`curl -X PATCH '${given.url}${V1}/volumes/tank/scratch'`) && !commands.some((one) => one.includes(PASSWORD)), "and each request is there as a command, without secrets", commands);
+	await picture("commands");
+	await open("volumes", "tbody tr");
 	await page.getByRole("button", { name: "Delete paper" }).click();
 	const go = page.getByRole("button", { name: "Delete", exact: true });
 	point(await go.isDisabled(), "deleting it wants its name");

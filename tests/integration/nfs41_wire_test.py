@@ -258,6 +258,30 @@ class Suite:
         r = compound(self.c, [u32(41) + a.session + u32(1, 0)]).good(41)
         expect(r.take(16), a.session, "BIND_CONN_TO_SESSION")
 
+    def channels(self):
+        """What CREATE_SESSION may ask for."""
+        c = self.c
+        r = compound(c, [exchange_id(b"channels")]).good(42)
+        client, sequence = r.u64(), r.u32()
+        gss = u32(3, 0, 6, 1) + opaque("theirs") + opaque("ours") + u32(1, 5) + opaque("me") + u32(
+            7, 11, 2, 13, 17)
+
+        def create(fore=CHANNEL, back=CHANNEL, security=u32(1, 0), flags=0):
+            return compound(c, [u32(43) + u64(client) + u32(sequence, flags) + u32(0, *fore, 0) +
+                                u32(0, *back, 0) + u32(0x40000000) + security]).status
+        for what, status, how in (
+                ("a request that carries nothing", TOOSMALL, {"fore": (20, 8192, 8192, 8, 8)}),
+                ("such a reply", TOOSMALL, {"fore": (8192, 0, 8192, 8, 8)}),
+                ("one operation", TOOSMALL, {"fore": (8192, 8192, 8192, 1, 8)}),
+                ("no slot", TOOSMALL, {"fore": (8192, 8192, 8192, 8, 0)}),
+                ("a call back that carries nothing", TOOSMALL, {"back": (10, 8192, 0, 1, 8)}),
+                ("flags that are not there", INVAL, {"flags": 15}),
+                ("seventeen groups", BADXDR, {"security": u32(1, 1, 5) + opaque("me") + u32(
+                    7, 11, 17, *range(17))}),
+                ("no back channel, all kinds of security", OK,
+                 {"back": (0,) * 5, "security": gss})):
+            expect(create(**how), status, what)
+
     def bounds(self):
         """What a session was made for: nothing more goes either way, and nothing is done that could
         not be answered."""
@@ -343,6 +367,7 @@ class Suite:
         expect(b.open(b.walk("files"), "file", access=1, deny=2), SHARE_DENIED, "deny write")
         _, denier = b.open(b.walk("files"), "other", access=3, deny=3, how=UNCHECKED)
         expect(a.open(self.root, "other"), SHARE_DENIED, "somebody denies all")
+        expect(b.open(b.walk("files"), "other"), SHARE_DENIED, "the same owner too")
         other = a.walk("files", "other")
         expect(a.write(other, ZERO, 0, b"x"), LOCKED, "with the anonymous stateid too")
         expect(b.close(other, denier), OK, "CLOSE")
@@ -395,6 +420,15 @@ class Suite:
         expect(a.read(handle, state, 0, 9), (True, b""), "opened again by the same owner: cut")
         expect(same, handle, "the same file")
         a.close(handle, state)
+        handle, state = a.open(self.root, "sized", how=u32(0) + attrs(0o644, 32))
+        expect(a.read(handle, state, 0, 99), (True, bytes(32)), "a new one gets its size")
+        a.close(handle, state)
+        a.close(*a.open(self.root, "sized", how=u32(0) + attrs(0o600, 16)))
+        result = a.ops(putfh(handle), u32(9) + bitmap(4, 33))
+        result.good(22)
+        r = result.good(9)
+        r.take(4 * r.u32())
+        expect((r.opaque()), u64(32) + u32(0o644), "one that is there keeps what it has")
 
     def full_replies(self):
         """More than a reply holds: what is there is good, and the compound ends with it."""
@@ -501,12 +535,12 @@ class Suite:
             body = a.sequence_op(a.sequence) + PUTROOTFH + u32(number) + b"\xff" * 64
             status, r = self.c.ask(rpc.NFS, 4, 1, opaque(b"") + u32(1, 3) + body)
             expect(status, 0, "accepted")
-        for i in range(600):  # clients that never confirm, more than there is room for
+        for i in range(2100):  # clients that never confirm, more than there is room for
             compound(self.c, [exchange_id(b"flood%d" % i)])
         expect(self.client.ops(PUTROOTFH).status, OK, "others are served")
 
 
-CASES = ("compounds", "clients", "slots", "bounds", "pseudo_root", "opens", "full_replies", "attributes", "names", "hostile")
+CASES = ("compounds", "clients", "slots", "channels", "bounds", "pseudo_root", "opens", "full_replies", "attributes", "names", "hostile")
 
 
 def test(t):

@@ -74,7 +74,7 @@ def by_kind(minor):
         "GETATTR": (u32(9) + bitmap(1, 4), OK, OK, OK, OK, OK),
         "GETFH": (GETFH, OK, OK, OK, OK, OK),
         "LOOKUP": (lookup("x"), NOENT, NOTDIR, SYMLINK, NOTDIR, NOENT),
-        "LOOKUPP": (u32(16), OK, NOTDIR, (NOTDIR, SYMLINK), NOTDIR, NOENT),
+        "LOOKUPP": (u32(16), OK, NOTDIR, NOTDIR, NOTDIR, NOENT),
         "NVERIFY": (u32(17) + bitmap(1) + opaque(u32(9)), OK, OK, OK, OK, OK),
         "READ": (read_op(), ISDIR, OK, link, fifo, ISDIR),
         "READDIR": (readdir_op(), OK, NOTDIR, NOTDIR, NOTDIR, OK),
@@ -125,10 +125,9 @@ class Suite:
         for name, op in (("directory", create_op(name="directory")),
                          ("link", create_op(5, "link", opaque("to"), attrs())),
                          ("fifo", create_op(7, "fifo", values=attrs(0o644))),
-                         ("directory/made", None)):
-            if op:
-                expect(self.a.ops(putfh(self.root), op).status, OK, name)
-                self.handles[name] = self.a.walk("files", name)
+                         ("empty", create_op(name="empty"))):
+            expect(self.a.ops(putfh(self.root), op).status, OK, name)
+            self.handles[name] = self.a.walk("files", name)
         expect(self.a.ops(putfh(self.handles["directory"]), create_op()).status, OK, "made")
         self.handles["file"], state = self.a.open(self.root, "file", how=UNCHECKED)
         self.a.close(self.handles["file"], state)
@@ -303,6 +302,12 @@ class Suite:
             for kind, wanted in ((1, BADTYPE), (9, BADTYPE), (99, BADTYPE)):
                 self.check(wrong, self.status(minor, putfh(self.root), create_op(kind)), wanted,
                            f"CREATE of type {kind}")
+            self.check(wrong, self.status(minor, here, u32(34) + ZERO + bitmap(54) + opaque(
+                u32(1) + u64(500000000) + u32(1000000000))), INVAL, "SETATTR of no time")
+            self.check(wrong, self.status(minor, putfh(self.handles["empty"]), readdir_op(15)),
+                       TOOSMALL, "READDIR of nothing in 15 bytes")
+            self.check(wrong, self.status(minor, putfh(self.handles["empty"]), readdir_op(16)),
+                       OK, "in 16")
             for most, wanted in ((0, TOOSMALL), (20, TOOSMALL)):
                 self.check(wrong, self.status(minor, putfh(self.root), readdir_op(most)), wanted,
                            f"READDIR in {most} bytes")
@@ -316,7 +321,6 @@ class Suite:
         """RENAME and LINK between what there is."""
         wrong, a = [], self.a
         d = self.handles["directory"]
-        a.ops(putfh(self.root), create_op(name="empty"))
         a.ops(putfh(self.root), create_op(name="full"))
         full = a.walk("files", "full")
         a.ops(putfh(full), create_op(name="x"))
@@ -343,6 +347,16 @@ class Suite:
                        XDEV, "LINK into another share")
             self.check(wrong, self.status(minor, putfh(self.root), u32(28) + opaque("full")),
                        NOTEMPTY, "REMOVE of a full directory")
+        expect(a.ops(putfh(self.handles["file"]), SAVEFH, putfh(self.root),
+                     u32(11) + opaque("linked")).status, OK, "LINK")
+        for target in ("file", "linked"):  # the same file: nothing happens
+            result = a.ops(*here, rename("file", target))
+            for op in (22, 32, 22):
+                result.good(op)
+            r = result.good(29)
+            for _ in range(2):
+                r.bool()
+                self.check(wrong, r.u64(), r.u64(), f"RENAME onto itself, {target}: change")
         assert not wrong, "; ".join(wrong)
 
     def principals(self):
@@ -356,6 +370,11 @@ class Suite:
         expect(compound(c, [exchange_id(b"somebody", flags=0x40000000)], cred=thief).status, PERM,
                "to change it")
         owner.close(handle, state)
+        gone = Client(c, b"somebody else")
+        expect(compound(c, [u32(44) + gone.session]).status, OK, "DESTROY_SESSION")
+        compound(c, [exchange_id(b"somebody else")], cred=thief).good(42)
+        expect(compound(c, [create_session(gone.id, gone.next + 1)]).status, STALE_CLIENTID,
+               "one that has nothing makes room at once")
         r = compound(c, [exchange_id(b"new here")]).good(42)
         new, sequence = r.u64(), r.u32()
         expect(compound(c, [create_session(new, sequence)], cred=thief).status, CLID_INUSE,

@@ -304,6 +304,8 @@ class Suite:
         stateid = r.take(16)
         expect(old.raw_open(self.root, "old", 7).status, BAD_SEQID, "an old seqid")
         expect(old.raw_open(self.root, "old", 10).status, BAD_SEQID, "one too far")
+        take = lock_op(WRITE, 0, 10, stateid, b"p", 0, seqid=9, lock_seqid=100)
+        expect(old.one(file, take, 12)[0], STALE_CLIENTID, "LOCK of no client")
         take = lock_op(WRITE, 0, 10, stateid, b"p", old.id, seqid=9, lock_seqid=100)
         status, r = old.one(file, take, 12)
         expect(status, OK, "LOCK")
@@ -395,7 +397,9 @@ class Suite:
         expect(old.ops(u32(30) + u64(99)).status, STALE_CLIENTID, "of a stranger")
         Old(self.c, b"comes back", b"restart!")
         expect(old.ops(u32(30) + u64(old.id)).status, STALE_CLIENTID, "it has restarted")
-        expect(old.one(file, u32(25) + stateid + u64(0) + u32(4), 25)[0], BAD_STATEID, "gone")
+        expect(old.one(file, u32(25) + stateid + u64(0) + u32(4), 25)[0], EXPIRED, "gone")
+        expect(old.one(file, u32(25) + stateid[:4] + b"\xff" * 12 + u64(0) + u32(4), 25)[0],
+               BAD_STATEID, "none of anybody's")
         stale = stateid[:4] + b"\xee\xee\xee\xee" + stateid[8:]
         expect(old.one(file, u32(25) + stale + u64(0) + u32(4), 25)[0], STALE_STATEID,
                "of another life")

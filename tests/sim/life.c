@@ -28,6 +28,25 @@ void violation(const char *format, ...)
 
 /* Profiles */
 
+/* Now and then, or all the time: small pools, so that a device comes to be empty and goes. */
+static void disks_draw(struct profile *profile, struct rng *rng)
+{
+	profile->disks = (unsigned)rng_range(rng, 4, 60);
+	if (rng_one_in(rng, 3))
+		return;
+	profile->disks = 300;
+	profile->devices = 2;
+	profile->volumes = (unsigned)rng_range(rng, 1, 2);
+	profile->volume_size = 2 << 20;
+	profile->full = profile->turns = false;
+	profile->manage = 2;
+	profile->clients = (unsigned)rng_range(rng, 2, 6);
+	profile->reads = 50;
+	profile->rewinds = 4;
+	profile->operations = 4000;
+	profile->ios_between = 250;
+}
+
 /* Snapshots at the edges: with an older root, and beside writes that have no record. */
 static void draw_snapshot_case(struct profile *profile, struct rng *rng)
 {
@@ -51,6 +70,7 @@ static void draw_snapshot_case(struct profile *profile, struct rng *rng)
 		profile->checksum = VOLUME_CHECKSUM_STANDARD;
 		profile->rewinds = 2;
 		profile->after_deletions = true;
+		profile->ios_between = 1 << 20; /* and only then */
 		profile->volume_size = 1 << 20;
 		profile->snapshots = 40;
 		profile->hot = 0;
@@ -171,9 +191,10 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		profile->family = 500;
 	if (!subject->only_data && !profile->calm && !profile->full)
 		draw_snapshot_case(profile, &rng);
-	rng.state = rng_mix(seed ^ 0x6469736b);
-	if (!subject->only_data && !profile->calm && rng_one_in(&rng, 4))
-		profile->disks = (unsigned)rng_range(&rng, 4, rng_one_in(&rng, 2) ? 60 : 600);
+	rng.state = rng_mix(seed ^ 0x16000000);
+	if (!subject->only_data && !profile->calm && !profile->after_deletions &&
+	    !profile->slow_writes && rng_one_in(&rng, 4))
+		disks_draw(profile, &rng);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -788,7 +809,7 @@ static bool disk_plan(struct life *life)
 	life->manage_path = life_device_paths[index];
 	life->manage = MANAGE_DISK;
 	return !find_device(life, life->manage_path, &info) || info.state == DEVICE_ACTIVE ||
-	       info.state == DEVICE_EMPTY || rng_one_in(&life->rng, 30);
+	       info.state == DEVICE_EMPTY || rng_one_in(&life->rng, 4000);
 }
 
 static void start_disk(struct life *life)
@@ -812,10 +833,12 @@ static void start_disk(struct life *life)
 	pool_evacuate(life->pool, life->manage_path, action, &life->call);
 }
 
-/* The others have not enough room, or it is the first one, or there are no rows left. */
+/* The others have not enough room, or it is the first one, or there are no rows left; or a reader
+ * still looks at what was given up. */
 static bool disk_refused(const struct life *life, int result)
 {
-	return life->manage == MANAGE_DISK && (result == -ENOSPC || result == -EINVAL);
+	return life->manage == MANAGE_DISK &&
+	       (result == -ENOSPC || result == -EINVAL || result == -EBUSY);
 }
 
 static void start_manage(struct life *life)

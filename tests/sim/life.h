@@ -53,7 +53,7 @@ struct profile {
 	unsigned rewinds;  /* one in so many crash states also loses its newest root */
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 	unsigned slow_writes; /* likewise, of all writes */
-	bool after_deletions; /* crashes come some writes after the oldest snapshot is deleted */
+	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
 	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u

@@ -413,17 +413,15 @@ static bool plan_create(struct life *life, unsigned index)
 
 bool life_snapshot_plan(struct life *life)
 {
-	unsigned i = (unsigned)rng_below(&life->rng, MODEL_SNAPSHOTS);
+	unsigned i = life->profile->after_deletions
+			 ? 0 /* one at a time: its volume stands on it and takes it over */
+			 : (unsigned)rng_below(&life->rng, MODEL_SNAPSHOTS);
 	struct model_snapshot *known = &life->model->snapshots[i];
 
 	if (life->unsettled)
 		return false;
 	if (life->profile->family && rng_below(&life->rng, 1000) < life->profile->family)
 		return plan_family(life, i);
-	while (life->profile->after_deletions && known->state == MODEL_HERE && known->parent) {
-		i = (unsigned)known->parent - 1; /* the oldest goes first */
-		known = &life->model->snapshots[i];
-	}
 	life->snapshot = i;
 	if (known->state != MODEL_HERE)
 		return plan_create(life, i);

@@ -30,6 +30,8 @@ static const struct {
     {"replay_reverts_whole_group", 5}, {"shared_is_redirected", 5},
     {"shared_is_not_freed", 5},        {"shared_node_is_kept", 5},
     {"retired_until_next_root", 32},   {"snapshot_waits_for_unsummed", 14},
+    {"deletion_in_two_roots", 28},
+    {"moved_in_both_roots", 11},       {"label_wiped_after_both_roots", 11},
 };
 
 static struct campaign campaign_of(const char *options, unsigned seconds)

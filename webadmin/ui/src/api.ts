@@ -61,8 +61,21 @@ async function good(method: string, path: string, body: unknown, more: More): Pr
 	throw problem;
 }
 
+/** A change that went well, for the page of commands; what a secret is has gone out of it. */
+export interface Done { id: number; at: number; method: string; path: string; body?: unknown }
+export const done = signal<Done[]>([]);
+const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret"];
+
+function remember(method: string, path: string, body: unknown) {
+	if (method === "GET" || /^\/(login|logout|setup|me)\b/.test(path)) return;
+	const shown = body && Object.keys(body).length ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name, secrets.includes(name) ? "…" : value])) : undefined;
+	done.value = [...done.value.slice(1 - KEPT), { id: (done.value.at(-1)?.id ?? 0) + 1, at: Date.now(), method, path, body: shown }];
+}
+
 export async function call<T>(method: string, path: string, body?: unknown, more: More = {}): Promise<T> {
-	return (await good(method, path, body, more)).json();
+	const answer = await (await good(method, path, body, more)).json();
+	remember(method, path, body);
+	return answer;
 }
 
 export const get = <T>(path: string) => call<T>("GET", path);

@@ -47,6 +47,10 @@ export function time(at: string | number): string {
 		new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "medium" }).format(date);
 }
 
+export function clock(at: number): string {
+	return new Intl.DateTimeFormat(locale(), { timeStyle: "medium" }).format(new Date(at));
+}
+
 export function day(at: number): string {
 	return new Intl.DateTimeFormat(locale(), { dateStyle: "medium" }).format(new Date(at));
 }

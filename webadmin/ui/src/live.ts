@@ -3,7 +3,7 @@
 // told by the daemon's events, and now and then in any case.
 import { effect, signal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { get, me, Problem, problemOf } from "./api";
+import { done, get, me, Problem, problemOf } from "./api";
 
 export interface Resource<T> { data?: T; problem?: Problem }
 
@@ -92,6 +92,7 @@ effect(() => {
 	else {
 		close();
 		entries.clear();
+		done.value = [];
 	}
 });
 let rounds = 0;

@@ -11,6 +11,7 @@ import { look, type Look } from "./look";
 import { Empty, FormDialog, Input, notice, Notices, Trouble } from "./parts";
 import { Access } from "./pages/access";
 import { Audit } from "./pages/audit";
+import { Commands } from "./pages/commands";
 import { Connect } from "./pages/connect";
 import { Hosts } from "./pages/hosts";
 import { Jobs } from "./pages/jobs";
@@ -44,6 +45,7 @@ const rows: Row[] = [
 	{ path: "jobs", icon: "jobs", title: "nav.jobs", show: () => <Jobs /> },
 	{ path: "access", icon: "people", title: "nav.access", show: () => <Access />, role: "admin" },
 	{ path: "audit", icon: "audit", title: "nav.audit", show: () => <Audit />, role: "operator" },
+	{ path: "commands", icon: "commands", title: "nav.commands", show: () => <Commands /> },
 	{ path: "settings", icon: "settings", title: "nav.settings", show: () => <Settings /> },
 ];
 
@@ -52,7 +54,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
 	{ title: "group.file", paths: ["shares"] },
 	{ title: "group.box", paths: ["pools", "replication", "jobs"] },
-	{ title: "group.admin", paths: ["access", "audit", "settings"] },
+	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];
 
 function Link({ row, onGo }: { row: Row; onGo: () => void }) {

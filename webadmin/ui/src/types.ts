@@ -21,6 +21,10 @@ export interface Snapshot {
 	pool: string; volume: string; name: string; path: string; created: number; group: number; size_bytes: number;
 	used_bytes: number; exclusive_bytes: number | null; clones: number; automatic: boolean; held: boolean; hold_until: number | null;
 }
+export interface Schedule {
+	name: string; volumes: string[]; every: string; keep: string; prefix: string; next: number | null; last: number | null;
+	result: string; runs: number; missed: number; skipped: number;
+}
 export interface Extent { offset: number; length: number; mapped: boolean }
 export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[] }
 export interface Rule { rule: number; initiator: string; network: string; chap_user: string; mutual_user: string }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What can be done with a snapshot, a dialog each.
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call, get, part } from "../api";
 import { bytes, number, time } from "../format";
 import { Button, Check, DeleteDialog, Dialog, Field, FormDialog, Input, notice, Select, Trouble, useAction } from "../parts";
@@ -22,7 +22,7 @@ function stamp(): string {
 }
 
 /** Volumes to tick. */
-function Others({ volumes, chosen, onChange }: { volumes: Volume[]; chosen: string[]; onChange: (names: string[]) => void }) {
+export function Others({ volumes, chosen, onChange }: { volumes: Volume[]; chosen: string[]; onChange: (names: string[]) => void }) {
 	return (
 		<Field label={t("snapshots.together")} hint={t("snapshots.togetherHint")}>
 			{(id, note) => (
@@ -135,10 +135,11 @@ export function RollBack({ snapshot, volume, onClose, onKept }: Props & { volume
 	);
 }
 
-/** What deleting it gives back is measured when somebody is about to. */
+/** What deleting it gives back is measured when somebody is about to; while it is, it is in use. */
 export function Delete({ snapshot, dependents, shown, onClose }: Props & { dependents: Dependents; shown: ComponentChildren }) {
 	const [space, setSpace] = useState<number | null>(snapshot.exclusive_bytes);
-	useEffect(() => { get<Snapshot>(pathOf(snapshot)).then((one) => setSpace(one.exclusive_bytes), () => {}); }, [snapshot.name]);
+	const measured = useRef<Promise<void> | null>(null);
+	useEffect(() => { measured.current = get<Snapshot>(pathOf(snapshot)).then((one) => setSpace(one.exclusive_bytes), () => {}); }, [snapshot.name]);
 	if (snapshot.held || snapshot.clones || dependents.clones.length || dependents.luns.length) return (
 		<Dialog title={t("snapshots.inUse", { name: snapshot.name })} onClose={onClose}>
 			<p class="prose">{snapshot.held ? t("snapshots.inUseHeld") : t("snapshots.inUseText")}</p>
@@ -149,7 +150,7 @@ export function Delete({ snapshot, dependents, shown, onClose }: Props & { depen
 	return (
 		<DeleteDialog title={t("snapshots.delete", { name: snapshot.name })} name={snapshot.name} button={t("action.delete")} onClose={onClose}
 			text={<p>{t("snapshots.deleteText")} {space !== null && t("snapshots.deleteSpace", { space: bytes(space) })}</p>}
-			submit={async () => { await call("DELETE", pathOf(snapshot)); notice(t("snapshots.deleted", { name: snapshot.name })); }} />
+			submit={async () => { await measured.current; await call("DELETE", pathOf(snapshot)); notice(t("snapshots.deleted", { name: snapshot.name })); }} />
 	);
 }
 

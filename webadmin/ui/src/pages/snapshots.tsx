@@ -9,6 +9,7 @@ import { act, Badge, Button, Card, Empty, Facts, Page, Table, Waiting } from "..
 import { to } from "../route";
 import { t } from "../text";
 import type { Share, Snapshot, Target, Volume } from "../types";
+import { Schedules } from "./schedules";
 import { Clone, Compare, Create, Delete, Hold, Present, Promote, Rename, RollBack } from "./snapshotacts";
 
 type Step = "clone" | "present" | "compare" | "hold" | "rename" | "rollback" | "delete";
@@ -124,6 +125,7 @@ export function Snapshots({ pool, name }: { pool: string; name: string }) {
 	const picked = list ? (found < 0 ? list.length - 1 : found) : 0;
 	const snapshot = list?.[picked];
 	const close = () => setStep(null);
+	const others = volumes.filter((one) => one.pool === pool && one.name !== name);
 	const dependents = snapshot ? dependentsOf(snapshot, volumes, targets) : { clones: [], luns: [] };
 	return (
 		<Page title={t("snapshots.of", { name })} back={isShare ? { href: to("shares", pool, name), text: name } : { href: to("volumes"), text: t("nav.volumes") }}
@@ -138,7 +140,8 @@ export function Snapshots({ pool, name }: { pool: string; name: string }) {
 					<List list={list} picked={snapshot.name} onPick={setWanted} />
 				</div>
 			</>}
-			{step === "create" && <Create pool={pool} name={name} volumes={volumes.filter((one) => one.pool === pool && one.name !== name)} onClose={close} onMade={setWanted} />}
+			<Schedules pool={pool} name={name} others={others} />
+			{step === "create" && <Create pool={pool} name={name} volumes={others} onClose={close} onMade={setWanted} />}
 			{step === "promote" && volume && <Promote volume={volume} onClose={close} />}
 			{snapshot && step === "clone" && <Clone snapshot={snapshot} onClose={close} />}
 			{snapshot && step === "present" && <Present snapshot={snapshot} targets={targets} onClose={close} />}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What was done in this window, as requests of the API for a script of one's own.
+import { done, type Done } from "../api";
+import { clock } from "../format";
+import { Card, Empty, Page, Snippet } from "../parts";
+import { t } from "../text";
+
+/** For a shell: within single quotes nothing but the quote itself means anything. */
+const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
+
+function curlOf(one: Done): string {
+	const lines = [`curl -X ${one.method} ${quoted(`${location.origin}/api/v1${one.path}`)}`, `-H "Authorization: Bearer $GRANARY_TOKEN"`];
+	if (one.body !== undefined) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(one.body))}`);
+	return lines.join(" \\\n  ");
+}
+
+export function Commands() {
+	const list = [...done.value].reverse();
+	return (
+		<Page title={t("nav.commands")} lead={t("commands.lead")}>
+			{list.length === 0 ? <Card><Empty icon="commands" title={t("commands.none")} text={t("commands.noneText")} /></Card> : (
+				<Card>
+					<p class="prose small">{t("commands.token")}</p>
+					{list.map((one) => (
+						<div key={one.id} class="command">
+							<p class="small quiet"><time>{clock(one.at)}</time> · {one.method} <span class="mono">{decodeURIComponent(one.path)}</span></p>
+							<Snippet text={curlOf(one)} label={`${one.method} ${one.path}`} />
+						</div>
+					))}
+				</Card>
+			)}
+		</Page>
+	);
+}

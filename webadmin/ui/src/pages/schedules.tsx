@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// When snapshots of a volume are made by themselves, and how many of them are kept.
+import { useState } from "preact/hooks";
+import { call, part } from "../api";
+import { time } from "../format";
+import { useResource } from "../live";
+import { act, Button, Card, FormDialog, Input, notice, Select, Table } from "../parts";
+import { maybe, t } from "../text";
+import type { Schedule, Volume } from "../types";
+import { Others } from "./snapshotacts";
+
+const everies = ["15m", "hourly", "daily", "weekly", "monthly"];
+const pathOf = (schedule: Schedule) => `/snapshot-schedules/${part(schedule.name)}`;
+
+function Create({ pool, name, others, onClose }: { pool: string; name: string; others: Volume[]; onClose: () => void }) {
+	const [wanted, setWanted] = useState("");
+	const [every, setEvery] = useState("hourly");
+	const [cron, setCron] = useState("");
+	const [keep, setKeep] = useState("hourly=24,daily=7,weekly=4");
+	const [more, setMore] = useState<string[]>([]);
+	return (
+		<FormDialog title={t("schedules.create")} button={t("action.create")} ready={wanted !== "" && (every !== "" || cron !== "")} onClose={onClose} submit={async () => {
+			await call("POST", "/snapshot-schedules", { name: wanted, volumes: [name, ...more].map((one) => `${pool}/${one}`), every: every || cron.trim(), keep: keep.trim() || "all" });
+			notice(t("schedules.made", { name: wanted }));
+		}}>
+			<Input label={t("field.name")} value={wanted} onValue={setWanted} autoFocus />
+			<Select label={t("schedules.every")} value={every} onValue={setEvery} options={[...everies.map((one): [string, string] => [one, maybe(`every.${one}`) ?? one]), ["", t("schedules.cron")]]} />
+			{every === "" && <Input label={t("schedules.cron")} value={cron} onValue={setCron} placeholder="30 2 * * 1-5" hint={t("schedules.cronHint")} />}
+			<Input label={t("schedules.keep")} value={keep} onValue={setKeep} hint={t("schedules.keepHint")} />
+			{others.length > 0 && <Others volumes={others} chosen={more} onChange={setMore} />}
+		</FormDialog>
+	);
+}
+
+function Delete({ schedule, onClose }: { schedule: Schedule; onClose: () => void }) {
+	return (
+		<FormDialog title={t("schedules.delete", { name: schedule.name })} button={t("action.delete")} kind="danger" onClose={onClose} submit={() => call("DELETE", pathOf(schedule))}>
+			<p class="prose">{t("schedules.deleteText")}</p>
+		</FormDialog>
+	);
+}
+
+export function Schedules({ pool, name, others }: { pool: string; name: string; others: Volume[] }) {
+	const all = useResource<Schedule[]>("/snapshot-schedules").data ?? [];
+	const list = all.filter((one) => one.volumes.includes(`${pool}/${name}`));
+	const [open, setOpen] = useState<Schedule | "create" | null>(null);
+	const close = () => setOpen(null);
+	return (
+		<Card flush title={t("schedules.title")} actions={<Button role="provisioner" icon="plus" onClick={() => setOpen("create")}>{t("schedules.create")}</Button>}>
+			{list.length === 0 ? <p class="none">{t("schedules.none")}</p> : (
+				<Table caption={t("schedules.title")} rows={list} id={(row) => row.name} columns={[
+					{ key: "name", title: t("field.name"), show: (row) => <span class="name">{row.name}</span> },
+					{ key: "every", title: t("schedules.every"), show: (row) => maybe(`every.${row.every}`) ?? <span class="mono">{row.every}</span> },
+					{ key: "keep", title: t("schedules.keep"), show: (row) => <span class="mono name">{row.keep}</span> },
+					{ key: "next", title: t("schedules.next"), show: (row) => (row.next ? time(row.next * 1000) : "–") },
+					{ key: "last", title: t("schedules.last"), show: (row) => <>{row.last ? time(row.last * 1000) : "–"}{row.result !== "" && <small class="reason" lang="en">{row.result}</small>}</> },
+					{ key: "does", title: "", show: (row) => (
+						<div class="row-actions">
+							<Button kind="quiet" role="provisioner" icon="snapshot" label={t("schedules.run", { name: row.name })} onClick={() => act(t("schedules.ran"), "POST", `${pathOf(row)}/run`)} />
+							<Button kind="quiet" role="provisioner" icon="trash" label={t("schedules.delete", { name: row.name })} onClick={() => setOpen(row)} />
+						</div>
+					) },
+				]} />
+			)}
+			{open === "create" && <Create pool={pool} name={name} others={others} onClose={close} />}
+			{open && open !== "create" && <Delete schedule={open} onClose={close} />}
+		</Card>
+	);
+}
