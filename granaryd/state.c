@@ -57,7 +57,7 @@ static int take_lock(struct state *state, struct err *err)
 		/* For people only: a full file system is no reason not to serve. */
 		if (pwrite(state->lock_fd, text, (size_t)length, 0) != length ||
 		    ftruncate(state->lock_fd, length) < 0)
-			log_warning("%s: %s", path, strerror(errno));
+			log_debug("%s: %s", path, strerror(errno));
 	}
 	heap_free(path);
 	return result;

@@ -446,8 +446,9 @@ static void release_nodes(struct native *native)
 			ag->node->body->space.held[slot / CHUNK_SLOTS] &=
 			    (uint16_t) ~(1u << slot % CHUNK_SLOTS);
 		ag->hint[0] = ag->hint[1] = 0;
-		forward_drop(native, extent->address / CHUNK_SLOTS);
-		forward_drop(native, (extent->address + extent->slots - 1) / CHUNK_SLOTS);
+		for (uint64_t chunk = extent->address / CHUNK_SLOTS;
+		     chunk <= (extent->address + extent->slots - 1) / CHUNK_SLOTS; chunk++)
+			forward_drop(native, chunk);
 		heap_free(extent);
 	}
 	list_splice_back(&native->meta_freed[1], &native->meta_freed[0]);

@@ -26,6 +26,8 @@
 
 #define STEP_CHUNKS  16u
 #define BATCH_CHUNKS 1024u
+#define SCAN_MAX     4096u /* chunks looked at under the lock at a time */
+#define LOOK_AGAIN   (CHUNK_NONE - 1)
 #define LOOKS_MAX    20000u /* for writes to end: then it is tried again later */
 
 struct evacuation {
@@ -126,6 +128,8 @@ void forward_drop(struct native *native, uint64_t chunk)
 	/* A root with the entry would look elsewhere for what is written to the chunk itself. */
 	if (space_chunk_is_data(native, chunk))
 		space_retire(native, chunk, 0xffff);
+	if (pv->allocates)
+		space_totals(native);
 }
 
 /* The first chunk of @pv from @chunk on with an entry; the end of its chunks when there is none. */
@@ -322,7 +326,7 @@ static int move_chunk(struct native *native, struct lane *lane, uint64_t chunk)
 
 /* ---- the walk ---- */
 /* The next chunk of the device to move, CHUNK_NONE at the end of the pass. */
-static uint64_t next_chunk(struct native *native)
+static uint64_t next_of_some(struct native *native, unsigned looks)
 {
 	struct evacuation *evacuation = native->evacuation;
 
@@ -334,12 +338,28 @@ static uint64_t next_chunk(struct native *native)
 			continue;
 		if (evacuation->cursor < pv->format.first_chunk)
 			evacuation->cursor = pv->format.first_chunk;
-		for (; evacuation->cursor < end; evacuation->cursor++)
+		for (; evacuation->cursor < end; evacuation->cursor++) {
+			if (looks-- == 0)
+				return LOOK_AGAIN;
 			if (space_chunk_holds(native, evacuation->cursor) &&
 			    !pv_forward(pv, evacuation->cursor))
 				return evacuation->cursor++;
+		}
 	}
 	return CHUNK_NONE;
+}
+
+/* A device has millions of chunks: the pool's lock is not held over all of them. */
+static uint64_t next_chunk(struct native *native, struct lane *lane)
+{
+	uint64_t chunk;
+
+	do {
+		native_lock(native);
+		chunk = next_of_some(native, SCAN_MAX);
+		native_unlock(lane);
+	} while (chunk == LOOK_AGAIN);
+	return chunk;
 }
 
 /* Both roots have what was copied: from here on the new places are the only ones. */
@@ -436,9 +456,7 @@ bool evacuate_some(struct native *native, struct lane *lane)
 	for (unsigned i = 0; i < STEP_CHUNKS && result == 0 && chunk != CHUNK_NONE &&
 			     evacuation->count < BATCH_CHUNKS;
 	     i++) {
-		native_lock(native);
-		chunk = next_chunk(native);
-		native_unlock(lane);
+		chunk = next_chunk(native, lane);
 		if (chunk != CHUNK_NONE)
 			result = move_chunk(native, lane, chunk);
 	}
@@ -639,8 +657,10 @@ static void wait_unused(struct native *native, struct pv *pv)
 		quiet = list_empty(&native->readers) ||
 			list_entry(native->readers.next, struct reader, link)->ticket >= ticket;
 		pthread_mutex_unlock(&native->lock);
-		__atomic_store_n(&pv->dirty, false, __ATOMIC_RELEASE);
+		(void)__atomic_exchange_n(&pv->dirty, false,
+					  __ATOMIC_SEQ_CST); /* before the look */
 		quiet &= !__atomic_load_n(&pv->in_flight, __ATOMIC_ACQUIRE) &&
+			 !__atomic_load_n(&pv->dirty, __ATOMIC_ACQUIRE) &&
 			 native->cycle.state != CYCLE_FLUSHING;
 		if (!quiet)
 			fiber_sleep(POLL_NS);
@@ -687,16 +707,20 @@ int evacuate_remove(struct native_call *mine, struct lane *lane)
 	struct disk *disk;
 	uint64_t left, moved;
 	unsigned device = 0;
+	bool all = false;
 	int result = native->read_only ? -EROFS : find_device(mine, &device);
 
 	if (result == 0)
 		result = settle(native, lane, device);
 	if (result < 0)
 		return result;
+	if (native->evacuation && native->evacuation->device == device) {
+		native->evacuation->cursor = 0; /* looked at, not only counted */
+		all = next_chunk(native, lane) == CHUNK_NONE;
+	}
 	native_lock(native);
 	left = chunks_left(native, device, &moved);
-	if (!native->evacuation || native->evacuation->device != device || left ||
-	    native->evacuation->count)
+	if (!all || left || native->evacuation->count)
 		result = err_set(&mine->call->err, -EBUSY, "%s is not empty: evacuate it first",
 				 mine->devices[0].path);
 	else

@@ -66,7 +66,7 @@ static bool finding_decode(const uint8_t *at, struct finding *finding)
 				    .tree = at[33],
 				    .level = at[34]};
 	return finding->kind >= FINDING_DATA && finding->kind <= FINDING_LABEL &&
-	       finding->tree <= NODE_MAP;
+	       finding->tree <= NODE_FORWARD;
 }
 
 static size_t ledger_encode(struct ledger *ledger, uint64_t hash, uint8_t *bytes)

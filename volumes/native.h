@@ -489,6 +489,12 @@ void pv_attach(struct native *native, unsigned index, struct disk *disk);
 /* In a fiber: one transfer of one buffer; flush of every dirty PV. */
 int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
 	  uint64_t length);
+/* A node may lie across two chunks, of which each may have moved. pv_node_part: how much of
+ * @length bytes from slot @address on is in one piece; pv_node_io: in a fiber, all of it; -EBADMSG:
+ * no such place. */
+uint64_t pv_node_part(uint64_t address, uint64_t length);
+int pv_node_io(struct native *native, enum disk_op op, unsigned flags, uint64_t address,
+	       uint8_t *buffer, uint64_t length);
 int pv_flush_all(struct native *native);
 int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset, void *buffer,
 	    uint64_t length);

@@ -425,7 +425,7 @@ struct load {
 	unsigned copy;
 	bool repairing;
 	uint8_t *buffer;
-	size_t length;
+	size_t length, at; /* @at: so much of it has been transferred */
 };
 
 static void note(struct load *load, enum pool_finding_kind kind)
@@ -461,6 +461,21 @@ static void load_free(struct load *load)
 
 static void load_submit(struct load *load);
 
+/* The next piece: up to the end of a chunk, for the one behind it may be elsewhere. */
+static bool load_aim(struct load *load, unsigned copy)
+{
+	uint64_t address = load->pointer.address[copy] + load->at / BLOCK;
+
+	load->request.length = pv_node_part(address, load->length - load->at);
+	load->request.own_iov =
+	    (struct iovec){.iov_base = load->buffer + load->at, .iov_len = load->request.length};
+	load->request.iov = &load->request.own_iov;
+	load->request.iov_count = 1;
+	return pv_locate(load->lane->native, address, &load->pv, &load->request.offset);
+}
+
+static bool repair_submit(struct load *load);
+
 static void repair_done(struct disk_request *request, int result)
 {
 	struct load *load = container_of(request, struct load, request);
@@ -469,6 +484,14 @@ static void repair_done(struct disk_request *request, int result)
 	pv_wrote(load->pv);
 	pv_leave(load->pv);
 	native_lock(native);
+	load->at += load->request.length;
+	if (result == 0 && load->at < load->length) {
+		if (repair_submit(load)) {
+			native_unlock(load->lane);
+			return;
+		}
+		result = -EIO;
+	}
 	native->repairs_in_flight--;
 	if (result == 0) {
 		native->metadata_repairs++;
@@ -478,23 +501,29 @@ static void repair_done(struct disk_request *request, int result)
 	load_free(load);
 }
 
+static bool repair_submit(struct load *load)
+{
+	if (!load_aim(load, 0))
+		return false;
+	load->request.op = DISK_WRITE;
+	load->request.done = repair_done;
+	pv_enter(load->pv);
+	disk_submit(load->lane->loop, load->pv->disk, &load->request);
+	return true;
+}
+
 /* The copy that was bad is written again from the good one. */
 static bool load_repair(struct load *load)
 {
 	struct native *native = load->lane->native;
-	struct pv *pv;
 
-	if (native->read_only ||
-	    !pv_locate(native, load->pointer.address[0], &pv, &load->request.offset))
+	if (native->read_only)
 		return false;
 	node_set_address(load->buffer, load->pointer.address[0]);
+	load->at = 0;
+	if (!repair_submit(load))
+		return false;
 	native->repairs_in_flight++;
-	load->copy = 1;
-	load->request.op = DISK_WRITE;
-	load->request.done = repair_done;
-	load->pv = pv;
-	pv_enter(pv);
-	disk_submit(load->lane->loop, pv->disk, &load->request);
 	return true;
 }
 
@@ -506,12 +535,19 @@ static void load_done(struct disk_request *request, int result)
 
 	pv_leave(load->pv);
 	native_lock(native);
+	load->at += load->request.length;
+	if (result == 0 && load->at < load->length) {
+		load_submit(load);
+		native_unlock(load->lane);
+		return;
+	}
 	node_header_of(load->node, &load->header);
 	if (result == 0)
 		result = node_verify(load->buffer, load->length, &load->pointer,
 				     load->pointer.address[load->copy], &load->header);
 	if (result < 0 && load->copy == 0) {
 		load->copy = 1;
+		load->at = 0;
 		load_submit(load);
 		native_unlock(load->lane);
 		return;
@@ -528,23 +564,15 @@ static void load_done(struct disk_request *request, int result)
 
 static void load_submit(struct load *load)
 {
-	struct pv *pv;
-
-	if (!pv_locate(load->lane->native, load->pointer.address[load->copy], &pv,
-		       &load->request.offset)) {
+	if (!load_aim(load, load->copy)) {
 		/* a pointer to nowhere: have the request refused by the disk */
-		pv = &load->lane->native->pv[0];
-		load->request.offset = pv->disk->size;
+		load->pv = &load->lane->native->pv[0];
+		load->request.offset = load->pv->disk->size;
 	}
 	load->request.op = DISK_READ;
-	load->request.length = load->length;
-	load->request.own_iov = (struct iovec){.iov_base = load->buffer, .iov_len = load->length};
-	load->request.iov = &load->request.own_iov;
-	load->request.iov_count = 1;
 	load->request.done = load_done;
-	load->pv = pv;
-	pv_enter(pv);
-	disk_submit(load->lane->loop, pv->disk, &load->request);
+	pv_enter(load->pv);
+	disk_submit(load->lane->loop, load->pv->disk, &load->request);
 }
 
 static int node_load(struct tree *tree, struct node *parent, unsigned level, uint64_t index,
@@ -772,13 +800,8 @@ int node_read_copy(struct native *native, const struct node_pointer *pointer, un
 		   const struct node_header *expected, uint8_t *buffer)
 {
 	size_t length = (pointer->length + BLOCK - 1) / BLOCK * BLOCK;
-	struct pv *pv;
-	uint64_t offset;
-	int result;
+	int result = pv_node_io(native, DISK_READ, 0, pointer->address[copy], buffer, length);
 
-	if (!pv_locate(native, pointer->address[copy], &pv, &offset))
-		return -EBADMSG;
-	result = pv_io(pv, DISK_READ, 0, offset, buffer, length);
 	if (result < 0)
 		return result;
 	return node_verify(buffer, length, pointer, pointer->address[copy], expected);

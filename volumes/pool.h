@@ -87,7 +87,7 @@ void pool_label(struct pool *pool, const struct pool_device *devices, unsigned c
 		struct pool_call *call);
 void pool_add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
 	      struct pool_call *call);
-/* pool_grow: look how large the devices are now, and use what they have gained (16 MiB or more
+/* pool_grow: look how large the devices are now, and use what they have gained (17 MiB or more
  * each); call->total has the bytes, 0 when there were none. Durable at done(0). */
 void pool_grow(struct pool *pool, struct pool_call *call);
 

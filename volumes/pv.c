@@ -142,6 +142,32 @@ int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void 
 	return result;
 }
 
+uint64_t pv_node_part(uint64_t address, uint64_t length)
+{
+	uint64_t part = (CHUNK_SLOTS - address % CHUNK_SLOTS) * BLOCK;
+
+	return part < length ? part : length;
+}
+
+int pv_node_io(struct native *native, enum disk_op op, unsigned flags, uint64_t address,
+	       uint8_t *buffer, uint64_t length)
+{
+	int result = 0;
+
+	while (length && result == 0) {
+		uint64_t part = pv_node_part(address, length), offset;
+		struct pv *pv;
+
+		if (!pv_locate(native, address, &pv, &offset))
+			return -EBADMSG;
+		result = pv_io(pv, op, flags, offset, buffer, part);
+		address += part / BLOCK;
+		buffer += part;
+		length -= part;
+	}
+	return result;
+}
+
 int pv_flush_all(struct native *native)
 {
 	int result = 0;

@@ -203,8 +203,8 @@ static bool repair(const struct place *place, const struct node_header *header,
 	if (result < 0)
 		return false;
 	node_set_address(good, pointer->address[bad]);
-	result = pv_io(pv, DISK_WRITE, DISK_FUA, offset, good,
-		       (pointer->length + BLOCK - 1) / BLOCK * BLOCK);
+	result = pv_node_io(native, DISK_WRITE, DISK_FUA, pointer->address[bad], good,
+			    (pointer->length + BLOCK - 1) / BLOCK * BLOCK);
 	native_lock(native);
 	native->repairs_in_flight--;
 	native->metadata_repairs += result == 0;

@@ -100,7 +100,7 @@ void space_totals(struct native *native)
 			continue;
 		if (pv->device == pv)
 			pv->ordinal = native->active_devices++;
-		native->chunks_total += pv->data_chunks;
+		native->chunks_total += pv->data_chunks - pv->moved; /* theirs are elsewhere */
 		native->chunks_free += pv->free_chunks;
 		native->meta_total += pv->meta_chunks * CHUNK_SLOTS;
 	}

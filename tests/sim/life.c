@@ -992,7 +992,7 @@ static void manage_ended(struct life *life)
 			violation("management operation %d failed: %s", (int)life->manage,
 				  life->call.err.text);
 	}
-	if (life->manage == MANAGE_SNAPSHOT || life->manage == MANAGE_SNAPSHOT_DELETE) {
+	if (life->manage >= MANAGE_SNAPSHOT) {
 		life->manage_sent = false;
 		life_snapshot_ended(life);
 		return;

@@ -240,7 +240,7 @@ static inline void bench_drop(struct bench *bench)
 
 	native->read_only = true;
 	timer_stop(&native->timer);
-	for (unsigned i = 0; i < 50; i++)
+	for (unsigned i = 0; i < 50 || (native->keeper_running && i < 10000); i++)
 		loop_poll(bench->loop, 1000000);
 	native_free(native);
 	bench->pool = NULL;

@@ -361,6 +361,62 @@ static void test_evacuate_busy(void **state)
 	bench_finish(&bench);
 }
 
+/* One slot of what fill() wrote, again. */
+static void fill_slot(struct bench *bench, uint64_t at, uint8_t seed, unsigned slot)
+{
+	uint8_t *data = heap_aligned(4096, 4096);
+
+	for (size_t i = 0; i < 4096; i++)
+		data[i] = (uint8_t)(seed + slot + (slot * 4096u + i) % 251);
+	assert_int_equal(bench_write(bench, at + slot * 4096u, data, 4096, 0), 0);
+	heap_free(data);
+}
+
+/* Map leaves of several blocks lie across two chunks, which move each to a device of its own. */
+static void test_evacuate_long_nodes(void **state)
+{
+	struct bench bench;
+	struct bench_call call = {.call.done = bench_call_done};
+	struct snapshot_spec spec = {.name = "kept"};
+	struct pool_info info;
+	uint64_t free_bytes = 0;
+
+	(void)state;
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 3, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(&bench, "disk", 64ull << 20), 0);
+	for (unsigned i = 0; i < 12; i++)
+		fill(&bench, i * (uint64_t)DATA, (uint8_t)i);
+	spec.volume = bench.volume;
+	snapshot_create(bench.pool, &spec, 1, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	for (unsigned round = 0; round < 8; round++) { /* every chunk in pieces, nodes everywhere */
+		for (unsigned i = 0; i < 12; i++)
+			for (unsigned chunk = 0; chunk < DATA / 65536; chunk++)
+				fill_slot(&bench, i * (uint64_t)DATA, (uint8_t)i,
+					  chunk * 16 + round * 2 + (chunk + i) % 2);
+		assert_int_equal(bench_checkpoint(&bench), 0);
+	}
+	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_START), 0);
+	wait_empty(&bench, 1);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 3), 0);
+	bench.volume = pool_find_volume(bench.pool, "disk");
+	verify_all(&bench, 12);
+	assert_int_equal(bench_check(&bench, true), 0);
+	pool_get_info(bench.pool, &info);
+	assert_int_equal(info.metadata_repairs, 0);
+	/* it stays after all: what is promised is there */
+	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_STOP), 0);
+	pool_get_info(bench.pool, &info);
+	for (unsigned i = 0; i < 3; i++)
+		free_bytes += device(&bench, i).free_bytes;
+	assert_true(info.free_bytes <= free_bytes);
+	verify_all(&bench, 12);
+	assert_int_equal(bench_close(&bench), 0);
+	bench_finish(&bench);
+}
+
 static void test_evacuate_no_room(void **state)
 {
 	struct bench bench;
@@ -390,10 +446,15 @@ static void test_evacuate_no_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_add),           cmocka_unit_test(test_add_refusals),
-	    cmocka_unit_test(test_superset),      cmocka_unit_test(test_add_and_crash),
-	    cmocka_unit_test(test_grow),          cmocka_unit_test(test_evacuate),
-	    cmocka_unit_test(test_evacuate_busy), cmocka_unit_test(test_evacuate_no_room),
+	    cmocka_unit_test(test_add),
+	    cmocka_unit_test(test_add_refusals),
+	    cmocka_unit_test(test_superset),
+	    cmocka_unit_test(test_add_and_crash),
+	    cmocka_unit_test(test_grow),
+	    cmocka_unit_test(test_evacuate),
+	    cmocka_unit_test(test_evacuate_busy),
+	    cmocka_unit_test(test_evacuate_no_room),
+	    cmocka_unit_test(test_evacuate_long_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
