@@ -712,8 +712,10 @@ static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 	state = state_of(owner, open->key.volume, &open->key.object);
 	if (!state) {
 		state = new_state(call, owner, &open->key.object);
-		if (!state)
+		if (!state) {
+			tidy_owner(owner);
 			return NFS4ERR_DELAY;
+		}
 		state->open = open;
 		list_push_back(&open->locks, &state->open_link);
 		*ret_fresh = true;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "shares/internal.h"
 
 /* object[0] is the request's object; before and after are what it is. */
@@ -86,12 +87,19 @@ int op_hold(struct op *op)
 	return result ? result : hold(op->share, op->object[0].number);
 }
 
+/* What a rollback took away is stale, but still held, by its number, which another inode may have
+ * by now. */
 int op_release(struct op *op)
 {
+	const struct vfs_object *object = &op->request->object;
 	int result = load(op);
 
-	if (result == 0)
+	if (result == -ESTALE && object->length == OBJECT_BYTES) {
+		result = unhold(op->share, get64(object->bytes));
+		op->object[0].inode.attr.links = 0; /* the other one may be waiting for its end */
+	} else if (result == 0) {
 		result = unhold(op->share, op->object[0].number);
+	}
 	if (result == 0 && op->object[0].inode.attr.links == 0) {
 		op->share->reap_wanted = true;
 		share_keeper_kick(op->share);

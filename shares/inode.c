@@ -7,8 +7,6 @@
 #include "core/heap.h"
 #include "shares/internal.h"
 
-#define OBJECT_BYTES 12u
-
 struct vfs_object object_make(const struct inode *inode)
 {
 	struct vfs_object object = {.length = OBJECT_BYTES};

@@ -28,6 +28,7 @@
 #define CUT_MAX       256u /* extents changed by one transaction */
 #define VIEWS_MAX     8u   /* snapshots that are open at a time */
 #define VIEW_PAGES    512u /* of each in memory, beside its replayed log */
+#define OBJECT_BYTES  12u  /* of an identity: inode number, generation */
 
 /* What is known of an inode beside its record: who holds it, who changes which of its blocks. */
 struct inode_state {

@@ -427,6 +427,10 @@ void share_restore(struct vfs *vfs, const char *snapshot, const char *path, cons
 	call->path = path;
 	call->to = to;
 	call->restored_bytes = 0;
+	if (share->restores_end) { /* nobody waits for it any more */
+		call->done(call, err_set(&call->err, -ECANCELED, "the share is being closed"));
+		return;
+	}
 	if (share->restores >= RESTORES_MAX) {
 		call->done(call, err_set(&call->err, -EBUSY, "%u files are being restored already",
 					 RESTORES_MAX));

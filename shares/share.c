@@ -389,6 +389,7 @@ static void end_workers(struct message *message)
 		worker->quit = true;
 		fiber_wake(worker->fiber);
 	}
+	__atomic_fetch_sub(&lane->share->pausing_left, 1, __ATOMIC_ACQ_REL);
 }
 
 static bool workers_left(const struct share *share)
@@ -399,9 +400,12 @@ static bool workers_left(const struct share *share)
 	return false;
 }
 
-/* No keeper, no workers any more. */
+/* No keeper, no workers any more, and no lane's message on its way: it is posted again, or freed,
+ * right afterwards. */
 static void stop(struct share *share)
 {
+	unsigned count;
+
 	if (share->store) {
 		store_lock(share->store);
 		share->stopping = true;
@@ -409,10 +413,14 @@ static void stop(struct share *share)
 		store_unlock(share->store);
 	}
 	share->stopping = true;
-	for (unsigned i = 0; i < share->lane_count; i++)
+	pthread_mutex_lock(&share->lanes_lock);
+	count = share->lane_count;
+	pthread_mutex_unlock(&share->lanes_lock);
+	__atomic_store_n(&share->pausing_left, count, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < count; i++)
 		loop_post(share->lane[i].loop, &share->lane[i].message, end_workers);
-	while (workers_left(share) || __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) ||
-	       share->keeper_posted)
+	while (__atomic_load_n(&share->pausing_left, __ATOMIC_ACQUIRE) || workers_left(share) ||
+	       __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) || share->keeper_posted)
 		fiber_sleep(1000000);
 }
 
@@ -733,12 +741,22 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	store_unlock(store);
 }
 
+/* On its way back, or it did not come back. */
+static void not_open(struct share_call *call)
+{
+	call->done(call, err_set(&call->err, -EIO, "the share is not open"));
+}
+
 static void quota_main(void *context)
 {
 	struct share_call *call = context;
 	struct share *share = call->share;
 	int result;
 
+	if (!share->store) {
+		not_open(call);
+		return;
+	}
 	store_lock(share->store);
 	share->store->quota_blocks = call->quota_bytes / BLOCK_SIZE;
 	store_unlock(share->store);
@@ -756,8 +774,13 @@ void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *c
 static void check_main(void *context)
 {
 	struct share_call *call = context;
-	int result = store_check(call->share->store, call->report);
+	int result;
 
+	if (!call->share->store) {
+		not_open(call);
+		return;
+	}
+	result = store_check(call->share->store, call->report);
 	call->done(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
 }
 

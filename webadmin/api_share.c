@@ -364,10 +364,12 @@ static void delete_reopened(struct share_call *call, int result)
 	struct share_work *work = container_of(call, struct share_work, call);
 	struct api_request *request = work->request;
 
-	if (result < 0)
+	if (result < 0) {
 		snprintf(work->share->reason, sizeof work->share->reason, "%s", call->err.text);
-	else
+	} else {
 		work->share->vfs = call->vfs;
+		share_show_snapshots(call->vfs, work->share->snapshots);
+	}
 	export_again(request);
 	api_reply_failure(request, NULL);
 }

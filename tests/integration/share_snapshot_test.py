@@ -310,10 +310,22 @@ def restore(b, root):
           "it works where clients see none; nothing is left beside")
 
 
+def files(b):
+    return json.loads(b.server.granary("share", "show", SHARE, "-o", "json"))["files"]
+
+
+def clear(b, root):
+    for name in set(b.names(root)) - {b"plan", b"deep"}:
+        assert b.nfs.remove(root, name).status == OK
+
+
 def rollback(b, root):
     """Under a client that writes, reads and has files open."""
     point, nfs, server = b.points.point, b.nfs, b.server
     plan = b.at(root, "plan")
+    clear(b, root)
+    time.sleep(0.5)
+    count = files(b)
     assert nfs.write(plan, 0, b"the good one  ").status == OK
     server.granary("snapshot", "create", SHARE + "@base")
     later = b.make(root, "later", b"made after it")
@@ -321,6 +333,7 @@ def rollback(b, root):
     unstable = nfs.write(plan, 0, b"a mistake     ", stable=0)
     client = nfs41.Client(b.connection, b"open")
     handle, stateid = client.open(client.walk("docs"), "plan", access=1)
+    gone = client.open(client.walk("docs"), "later", access=1, owner=b"gone")
     wrong, seen = [], set()
     stop = threading.Event()
 
@@ -355,6 +368,12 @@ def rollback(b, root):
     fresh = {b.make(root, f"again{n}", b"") for n in range(20)}
     point(later not in fresh and nfs.getattr(later).status == STALE,
           "no new file is taken for one that was")
+    clear(b, root)
+    closed = client.close(*gone)
+    until = time.monotonic() + 10
+    while files(b) > count and time.monotonic() < until:
+        time.sleep(0.1)
+    point(files(b) == count, "nor held by those who had that one open", f"{closed} {files(b)}")
     point(b.contents(b.at(root, ".snapshot"), "kept", "later") == b"made after it",
           "what was before is kept")
     point("no errors" in server.granary("share", "check", SHARE), "the check is clean")
@@ -365,8 +384,7 @@ def rollback(b, root):
           "no errors" in b.server.granary("share", "check", SHARE), "and it holds after kill -9")
     for name in ("base", "kept"):
         b.server.granary("snapshot", "delete", f"{SHARE}@{name}", "--yes")
-    for name in set(b.names(root)) - {b"plan", b"deep"}:
-        assert b.nfs.remove(root, name).status == OK
+    clear(b, root)
 
 
 def ended(b):
