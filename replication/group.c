@@ -317,12 +317,13 @@ int group_failback(struct group *group, uint64_t limit_ns, struct err *err)
 	if (result < 0)
 		return result;
 	group->wanted = true;
-	while (group->role == GROUP_STANDBY && loop_now(group->loop) < limit) {
+	while (group->role == GROUP_STANDBY && !group->stopping && loop_now(group->loop) < limit) {
 		if (group->channel)
 			channel_wake(group->channel);
 		fiber_sleep(20000000);
 	}
 	group->wanted = false;
+	woken(group); /* the receiver sees it, and asks again the next time */
 	if (group->role == GROUP_PRIMARY)
 		return 0;
 	return err_set(err, -ETIMEDOUT,

@@ -82,6 +82,7 @@ struct group {
 	bool wanted;                /* standby: it asks to be handed the image */
 	struct group_verify verify; /* primary */
 	bool used;                  /* standby: the members were there before the group was */
+	bool stopping;              /* the node is about to stop: a failback waits no longer */
 	bool changing;              /* a promotion or demotion is under way: no session begins */
 
 	/* seen by the administrator */

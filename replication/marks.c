@@ -189,12 +189,10 @@ static bool chunk_marked(const struct marks *marks, uint64_t chunk)
 	return leaf && (leaf == marks_all || (leaf[bit / 64] >> bit % 64 & 1));
 }
 
-/* The first chunk at or behind @chunk that is marked, or is not. */
-static uint64_t find(const struct marks *marks, uint64_t chunk, bool marked)
+/* The first chunk from @chunk on that is marked, or is not; @end when none is in front of it. */
+static uint64_t find(const struct marks *marks, uint64_t chunk, uint64_t end, bool marked)
 {
-	uint64_t chunks = chunks_of(marks);
-
-	while (chunk < chunks) {
+	while (chunk < end) {
 		const uint64_t *leaf = marks->leaves[chunk / LEAF_CHUNKS];
 		uint64_t bit = chunk % LEAF_CHUNKS;
 
@@ -210,23 +208,31 @@ static uint64_t find(const struct marks *marks, uint64_t chunk, bool marked)
 			chunk++;
 		}
 	}
-	return chunks;
+	return end;
 }
 
 bool marks_any(const struct marks *marks, uint64_t offset, uint64_t length)
 {
-	return length > 0 &&
-	       find(marks, offset / MARKS_CHUNK, true) * MARKS_CHUNK < offset + length;
+	uint64_t chunks = chunks_of(marks), end = (offset + length - 1) / MARKS_CHUNK + 1;
+
+	if (end > chunks)
+		end = chunks;
+	return length > 0 && find(marks, offset / MARKS_CHUNK, end, true) < end;
 }
 
 bool marks_next(const struct marks *marks, uint64_t from, uint64_t most, uint64_t *ret_offset,
 		uint64_t *ret_length)
 {
-	uint64_t first = find(marks, from / MARKS_CHUNK, true), end;
+	uint64_t chunks = chunks_of(marks), first, stop, end;
 
-	if (marks->count == 0 || first >= chunks_of(marks))
+	if (marks->count == 0)
 		return false;
-	end = find(marks, first, false) * MARKS_CHUNK;
+	first = find(marks, from / MARKS_CHUNK, chunks, true);
+	if (first >= chunks)
+		return false;
+	/* No further than @most: the rest of a long run is looked at when it is its turn. */
+	stop = most / MARKS_CHUNK < chunks - first ? first + most / MARKS_CHUNK + 1 : chunks;
+	end = find(marks, first, stop, false) * MARKS_CHUNK;
 	*ret_offset = first * MARKS_CHUNK;
 	if (end > marks->size)
 		end = marks->size;

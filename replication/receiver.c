@@ -254,8 +254,11 @@ static int ask_for_image(struct receiver *receiver)
 	const struct group *group = receiver->group;
 	struct wire_message message = {.type = WIRE_SWITCH, .epoch = group->staging.sealed};
 
-	if (!group->wanted || receiver->asked || receiver->open || group->accept_any ||
-	    group->staging.sealed == 0)
+	if (!group->wanted) { /* whoever wants it later asks anew */
+		receiver->asked = false;
+		return 0;
+	}
+	if (receiver->asked || receiver->open || group->accept_any || group->staging.sealed == 0)
 		return 0;
 	receiver->asked = true;
 	return channel_send(receiver->channel, &message);

@@ -513,6 +513,8 @@ static void member_leave(struct member *member)
 
 static void log_free(struct recorder *recorder)
 {
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		marks_finish(&recorder->members[i].marks);
 	for (unsigned i = 0; i < RECORDER_EPOCHS; i++)
 		epoch_free(recorder, &recorder->epochs[i]);
 	while (recorder->free) {
@@ -527,8 +529,6 @@ static void log_free(struct recorder *recorder)
 
 static void finish(struct recorder *recorder)
 {
-	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
-		marks_finish(&recorder->members[i].marks);
 	log_free(recorder);
 	/* A wake that is still on its way would find nothing. */
 	while (recorder->posted)

@@ -509,6 +509,12 @@ static void stop_main(void *context)
 	node_release(replication);
 }
 
+void replication_quiet(struct replication *replication)
+{
+	list_for_each (it, &replication->seats)
+		list_entry(it, struct seat, link)->group.stopping = true;
+}
+
 void replication_stop(struct replication *replication, void (*stopped)(void *context),
 		      void *context)
 {

@@ -42,6 +42,8 @@ int replication_create(const struct replication_options *options, struct replica
 		       struct err *err) __attribute__((warn_unused_result));
 int replication_listen(struct replication *replication, const char *address, uint16_t port,
 		       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
+/* replication_quiet: the node is about to stop: a failback under way ends without the image. */
+void replication_quiet(struct replication *replication);
 /* replication_start: pools are open and nobody writes to volumes yet: put groups in place.
  * replication_stop: nobody writes any more; end sessions and let go of volumes, then stopped().
  * replication_destroy: after that, or before any start. NULL is fine. */

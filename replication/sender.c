@@ -22,7 +22,8 @@
  * Of a run of marked chunks, the standby is asked for the hashes of what its sealed image has
  * there; only slots that differ travel (E5, E8). */
 
-#define RUN_MAX     ((uint64_t)16 << 20) /* bytes of a run of chunks */
+#define TAKE_MAX    ((uint64_t)2 << 30)  /* one leaf of marks */
+#define RUN_MAX     ((uint64_t)16 << 20) /* bytes hashed in one question */
 #define VERIFY_MAX  ((uint64_t)4 << 20)  /* compared at a time */
 #define READ_MAX    ((uint64_t)1 << 20)
 #define EXTENTS_MAX 64u
@@ -42,7 +43,7 @@ struct sender {
 	bool streaming;
 	bool asked;      /* the standby wants to be handed the image */
 	uint8_t *data;   /* READ_MAX */
-	uint8_t *hashes; /* of a run */
+	uint8_t *hashes; /* of RUN_MAX */
 	char *defined;   /* the definition as it was sent last */
 	uint8_t *own;    /* of one read */
 	bool touched[READ_MAX / VOLUME_SLOT];
@@ -289,21 +290,30 @@ static int ask_hashes(struct sender *sender, unsigned member, uint64_t offset, u
 	return 0;
 }
 
-/* One extent of a run. */
+static int send_compared(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
+{
+	int result = 0;
+
+	for (uint64_t at = 0; at < length && result == 0; at += RUN_MAX) {
+		uint64_t part = length - at < RUN_MAX ? length - at : RUN_MAX;
+
+		result = ask_hashes(sender, member, offset + at, part);
+		if (result == 0)
+			result = send_mapped(sender, member, offset + at, part, sender->hashes);
+	}
+	return result;
+}
+
+/* One extent of a run; holes go whole. */
 static int send_extent(struct sender *sender, unsigned member, const struct volume_extent *extent)
 {
-	int result;
-
 	if (!extent->mapped)
 		return sender->skip_zeros
 			   ? 0
 			   : send_record(sender, member, extent->offset, extent->length, NULL);
 	if (!sender->compare)
 		return send_mapped(sender, member, extent->offset, extent->length, NULL);
-	result = ask_hashes(sender, member, extent->offset, extent->length);
-	return result < 0
-		   ? result
-		   : send_mapped(sender, member, extent->offset, extent->length, sender->hashes);
+	return send_compared(sender, member, extent->offset, extent->length);
 }
 
 static int send_run(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
@@ -312,7 +322,8 @@ static int send_run(struct sender *sender, unsigned member, uint64_t offset, uin
 	uint64_t end = offset + length;
 	int result = 0;
 
-	while (result == 0 && offset < end) {
+	/* Where nothing is sent, nothing else tells that the channel is gone. */
+	while (result == 0 && !sender->channel->broken && offset < end) {
 		struct volume_extent extents[EXTENTS_MAX];
 		struct volume_io io;
 
@@ -328,7 +339,7 @@ static int send_run(struct sender *sender, unsigned member, uint64_t offset, uin
 			offset = extents[i].offset + extents[i].length;
 		}
 	}
-	return result;
+	return result < 0 ? result : sender->channel->broken;
 }
 
 static int sync_member(struct sender *sender, unsigned member)
@@ -338,7 +349,8 @@ static int sync_member(struct sender *sender, unsigned member)
 	uint64_t at = 0, length = 0;
 	int result = 0;
 
-	while (result == 0 && recorder_take(group->recorder, member, at, RUN_MAX, &at, &length)) {
+	while (result == 0 && !sender->channel->broken &&
+	       recorder_take(group->recorder, member, at, TAKE_MAX, &at, &length)) {
 		uint64_t size = volume_size(group->members[member].volume);
 
 		if (at >= size)
@@ -360,7 +372,7 @@ static int sync_member(struct sender *sender, unsigned member)
 		}
 		at += length;
 	}
-	return result;
+	return result < 0 ? result : sender->channel->broken;
 }
 
 static int sync_marks(struct sender *sender)

@@ -427,6 +427,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	access_quiet(admin->access);
 	relay_quiet(&admin->relay);
 	watch_quiet(admin->watch);
+	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);
 	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */

@@ -84,6 +84,29 @@ static void test_parts_of_chunks(void **state)
 	marks_finish(&marks);
 }
 
+static void test_no_further_than_asked(void **state)
+{
+	uint64_t offset, length, leaf = 2ull << 30;
+
+	(void)state;
+	assert_int_equal(marks_init(&marks, 3 * leaf), 0);
+	assert_false(marks_next(&marks, 0, leaf, &offset, &length));
+	marks_set(&marks, MARKS_CHUNK, 2 * leaf);
+	assert_false(marks_any(&marks, 0, MARKS_CHUNK));
+	assert_true(marks_any(&marks, 0, MARKS_CHUNK + 1));
+	assert_true(marks_any(&marks, 2 * leaf, 4 * leaf));
+	assert_false(marks_any(&marks, 2 * leaf + MARKS_CHUNK, 4 * leaf));
+	assert_false(marks_any(&marks, 5 * leaf, leaf) || marks_any(&marks, leaf, 0));
+	assert_true(marks_next(&marks, 0, leaf, &offset, &length));
+	assert_true(offset == MARKS_CHUNK && length == leaf);
+	assert_true(marks_next(&marks, 0, MARKS_CHUNK + 512, &offset, &length));
+	assert_true(offset == MARKS_CHUNK && length == MARKS_CHUNK + 512);
+	assert_true(marks_next(&marks, 2 * leaf, leaf, &offset, &length));
+	assert_true(offset == 2 * leaf && length == MARKS_CHUNK);
+	assert_false(marks_next(&marks, 5 * leaf, leaf, &offset, &length));
+	marks_finish(&marks);
+}
+
 static void test_no_memory_marks_more(void **state)
 {
 	(void)state;
@@ -105,6 +128,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_against_an_array),
 	    cmocka_unit_test(test_parts_of_chunks),
+	    cmocka_unit_test(test_no_further_than_asked),
 	    cmocka_unit_test(test_no_memory_marks_more),
 	};
 
