@@ -184,6 +184,12 @@ static int evacuate_say(struct command *command, const char *path, json_t *reply
 	char left[32];
 	int status;
 
+	if (!device) { /* --status: the daemon was asked about the pool only */
+		free(state);
+		free(reason);
+		json_decref(reply);
+		return command_fail("%s is not a device of pool %s", path, command->position[0]);
+	}
 	size_format((uint64_t)json_integer_value(json_object_get(device, "left_bytes")), left,
 		    sizeof left);
 	status = say(command, reply, "%s of pool %s: %s, %s left", path, command->position[0],

@@ -406,7 +406,6 @@ static void tell_refused(struct iscsi_conn *conn)
 
 static void login_next(struct iscsi_conn *conn, enum login_next next)
 {
-
 	switch (next) {
 	case LOGIN_REPLY:
 		send_login_reply(conn);

@@ -140,11 +140,10 @@ static const char *port_of(const char *address, bool *ret_good)
 	return colon ? colon + 1 : NULL;
 }
 
-static bool host_good(const char *address)
+static bool host_good(const char *address, struct in6_addr *ret_six)
 {
 	static const char name[] =
 	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
-	struct in6_addr six;
 	char plain[INET6_ADDRSTRLEN] = "";
 	size_t length = strcspn(address, address[0] == '[' ? "]" : ":");
 
@@ -153,22 +152,31 @@ static bool host_good(const char *address)
 	if (length > sizeof(plain))
 		return false;
 	memcpy(plain, address + 1, length - 1);
-	return inet_pton(AF_INET6, plain, &six) == 1;
+	return inet_pton(AF_INET6, plain, ret_six) == 1;
 }
 
 int iscsi_redirect_check(const char *address, char ret_address[ISCSI_REDIRECT_MAX + 1],
 			 struct err *err)
 {
+	char plain[INET6_ADDRSTRLEN] = "";
+	struct in6_addr six;
 	bool good;
 	const char *port = port_of(address, &good);
 	size_t digits = port ? strspn(port, "0123456789") : 0;
 	unsigned long number = port ? strtoul(port, NULL, 10) : 3260;
 
-	if (strlen(address) + 6 > ISCSI_REDIRECT_MAX || !good || !host_good(address) ||
+	if (strlen(address) + 6 > ISCSI_REDIRECT_MAX || !good || !host_good(address, &six) ||
 	    (port && (digits == 0 || digits > 5 || port[digits])) || number == 0 || number > 65535)
 		return err_set(err, -EINVAL,
 			       "%.60s is no place to send a login to: HOST:PORT or [IPv6]:PORT",
 			       address);
-	snprintf(ret_address, ISCSI_REDIRECT_MAX + 1, port ? "%s" : "%s:3260", address);
+	/* Written as portal_text() does: who comes in through it is told apart by that. */
+	if (address[0] == '[') {
+		inet_ntop(AF_INET6, &six, plain, sizeof(plain));
+		snprintf(ret_address, ISCSI_REDIRECT_MAX + 1, "[%s]:%lu", plain, number);
+	} else {
+		snprintf(ret_address, ISCSI_REDIRECT_MAX + 1, "%.*s:%lu",
+			 (int)strcspn(address, ":"), address, number);
+	}
 	return 0;
 }

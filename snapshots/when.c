@@ -177,10 +177,11 @@ static bool day_fits(const struct when *when, const struct tm *tm)
 	return day || weekday;
 }
 
-/* The first of the day's times behind @after, INT64_MAX: none. */
-static int64_t first_of_day(const struct when *when, const struct tm *day, int64_t after)
+/* The first of the day's times behind @after, INT64_MAX: none. Those before its minute @from are
+ * known not to be. */
+static int64_t first_of_day(const struct when *when, const struct tm *day, int from, int64_t after)
 {
-	for (int minute = 0; minute < 24 * 60; minute++) {
+	for (int minute = from > 0 ? from : 0; minute < 24 * 60; minute++) {
 		struct tm tm = {.tm_year = day->tm_year,
 				.tm_mon = day->tm_mon,
 				.tm_mday = day->tm_mday,
@@ -217,7 +218,9 @@ int64_t when_next(const struct when *when, int64_t after)
 
 		if (mktime(&noon) == (time_t)-1 || !day_fits(when, &noon))
 			continue;
-		found = first_of_day(when, &noon, after);
+		/* No change of the clock is more than three hours. */
+		found =
+		    first_of_day(when, &noon, i ? 0 : day.tm_hour * 60 + day.tm_min - 180, after);
 		if (found != INT64_MAX)
 			return found;
 	}

@@ -739,6 +739,9 @@ static void erased(struct rbd_job *job)
 		job->pool->volume_count--;
 		rbd_sum_sizes(job->pool);
 		volume_unref(&volume->volume); /* the list's */
+		if (job->call)
+			volume_unref(&volume->volume); /* the caller's; one that has expired
+							  dropped it */
 	}
 	rbd_job_end(job, job->result);
 }
@@ -774,12 +777,10 @@ static void rbd_volume_delete(struct volume *base, struct pool_call *call)
 
 	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != own) {
 		err_set(&err, -EBUSY, "volume %s is in use", volume->volume.name);
-		volume_unref(base);
 		refuse(volume->pool->home, call, &err);
 		return;
 	}
 	job = rbd_job_new(volume->pool, volume, call);
-	volume_unref(base);
 	if (!job)
 		return;
 	volume->gone = true;

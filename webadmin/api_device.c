@@ -16,9 +16,14 @@ static int store_paths(struct config *config, const struct model_pool *pool, str
 {
 	int result = config_begin(config, err);
 
+	if (result < 0)
+		return result; /* what is under way is not ours */
+	result = store_set_pool_paths(config, pool, err);
 	if (result == 0)
-		result = store_set_pool_paths(config, pool, err);
-	return result == 0 ? config_commit(config, err) : result;
+		result = config_commit(config, err);
+	if (result < 0)
+		config_abort(config);
+	return result;
 }
 
 static void drop_paths(struct model_pool *pool, unsigned from)

@@ -228,9 +228,10 @@ static void lun_is_set(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	struct model_lun *lun = target ? find_lun(request, target) : NULL;
+	const json_t *read_only = json_object_get(request->body, "read_only");
 	json_t *cache = json_object_get(request->body, "write_cache"), *reply;
 
-	if (!lun)
+	if (!lun || (read_only && !set_read_only(request, target, lun, json_is_true(read_only))))
 		return;
 	reply = json_pack("{s:s,s:i,s:b}", "target", target->iqn, "lun", (int)lun->lun, "read_only",
 			  lun->mode.read_only);
@@ -278,8 +279,7 @@ void api_lun_set(struct api_request *request)
 				lun->lun, lun->reason);
 		return;
 	}
-	if (read_only && !set_read_only(request, target, lun, json_is_true(read_only)))
-		return;
+	/* The cache first: when that fails nothing else has been changed. */
 	if (cache)
 		scsi_write_cache_set(lun->volume, json_is_true(cache), cache_is_set, request);
 	else

@@ -294,6 +294,17 @@ struct run {
 	bool made;
 };
 
+/* Of the runs that were due since the last one this is one. */
+static void count_missed(struct schedule *schedule, int64_t now)
+{
+	unsigned due = when_count(&schedule->when, schedule->settled, now);
+
+	if (due <= 1)
+		return;
+	schedule->missed += due - 1;
+	log_warning("snapshot schedule %s: %u runs were missed", schedule->name, due - 1);
+}
+
 static void run_end(struct api_request *request, const char *why)
 {
 	struct schedule *schedule = schedule_find(request->admin, request->match.param[0]);
@@ -304,6 +315,7 @@ static void run_end(struct api_request *request, const char *why)
 	for (unsigned i = 0; i < run->count; i++)
 		volume_unref(run->specs[i].volume);
 	run->count = 0;
+	count_missed(schedule, run->now);
 	schedule->ran = schedule->settled = run->now;
 	schedule->runs += run->made;
 	schedule->skipped += !run->made;

@@ -13,7 +13,8 @@
 /* Rows and timer; what the routes do is in api_schedule.c. */
 
 #define NS_PER_S 1000000000ull
-#define LOOK_S   20 /* at most between looks: the wall clock may be set */
+#define LOOK_S   20   /* at most between looks: the wall clock may be set */
+#define AHEAD_S  3600 /* settled later than that from now: it was set back */
 
 static int64_t now_of(struct webadmin *admin)
 {
@@ -230,9 +231,8 @@ static void run_answered(void *context, int status, const json_t *body)
 	heap_free(due);
 }
 
-static void run_due(struct webadmin *admin, struct schedule *schedule, int64_t now)
+static void run_due(struct webadmin *admin, struct schedule *schedule)
 {
-	unsigned count = when_count(&schedule->when, schedule->settled, now);
 	struct due_run *due = heap_zalloc(sizeof *due);
 	char path[ROUTE_PATH_MAX];
 
@@ -241,39 +241,43 @@ static void run_due(struct webadmin *admin, struct schedule *schedule, int64_t n
 	due->admin = admin;
 	memcpy(due->name, schedule->name, sizeof due->name);
 	schedule->running = true;
-	if (count > 1) {
-		schedule->missed += count - 1;
-		log_warning("snapshot schedule %s: %u runs were missed", schedule->name, count - 1);
-	}
 	snprintf(path, sizeof path, "/api/v1/snapshot-schedules/%s/run", schedule->name);
 	webadmin_call(admin, "POST", path, NULL, run_answered, due);
+}
+
+static struct schedule *take_due(struct webadmin *admin)
+{
+	list_for_each (it, &admin->schedules) {
+		struct schedule *schedule = list_entry(it, struct schedule, link);
+
+		if (schedule->due) {
+			schedule->due = false;
+			return schedule;
+		}
+	}
+	return NULL;
 }
 
 static void look(struct timer *timer)
 {
 	struct webadmin *admin = container_of(timer, struct webadmin, schedule_timer);
 	int64_t now = now_of(admin), wait = LOOK_S;
+	struct schedule *ready;
 
-	/* A run that is answered at once may take others out of the list: from the start again. */
-	for (unsigned runs = 0; runs < SCHEDULES_MAX; runs++) {
-		struct schedule *ready = NULL;
+	list_for_each (it, &admin->schedules) {
+		struct schedule *schedule = list_entry(it, struct schedule, link);
+		int64_t next;
 
-		wait = LOOK_S;
-		list_for_each (it, &admin->schedules) {
-			struct schedule *schedule = list_entry(it, struct schedule, link);
-			int64_t next = when_next(&schedule->when, schedule->settled);
-
-			if (schedule->running)
-				continue;
-			if (next <= now)
-				ready = schedule;
-			else if (next - now < wait)
-				wait = next - now;
-		}
-		if (!ready)
-			break;
-		run_due(admin, ready, now);
+		if (schedule->settled > now + AHEAD_S) /* the clock was ahead once */
+			schedule->settled = now;
+		next = when_next(&schedule->when, schedule->settled);
+		schedule->due = !schedule->running && next <= now;
+		if (next > now && next - now < wait)
+			wait = next - now;
 	}
+	/* A run that is answered at once may take others out of the list: from the start again. */
+	while ((ready = take_due(admin)))
+		run_due(admin, ready);
 	if (!admin->phase)
 		timer_start(timer, (uint64_t)wait * NS_PER_S);
 }

@@ -41,6 +41,7 @@ struct schedule {
 	int64_t runs, missed, skipped;
 	char result[256]; /* of the last run */
 	bool running;
+	bool due; /* within a look */
 };
 
 /* Context of all: the control loop. schedules_load: from the store; at creation. schedules_start:

@@ -149,23 +149,22 @@ static const char *time_text(uint64_t wall_ns, char text[32])
 
 json_t *show_scrub(struct pool *pool)
 {
-	static const char *const device_states[] = {[SCRUB_NEVER] = "never",
-						    [SCRUB_RUNNING] = "running",
-						    [SCRUB_PAUSED] = "paused",
-						    [SCRUB_DONE] = "done",
-						    [SCRUB_STOPPED] = "stopped"};
+	static const char *const states[] = {[SCRUB_NEVER] = "never",
+					     [SCRUB_RUNNING] = "running",
+					     [SCRUB_PAUSED] = "paused",
+					     [SCRUB_DONE] = "done",
+					     [SCRUB_STOPPED] = "stopped"};
 	struct pool_scrub_info info;
 	char started[32], ended[32];
 	json_t *object;
 
 	pool_get_scrub(pool, &info);
-	object =
-	    json_pack("{s:s,s:s,s:s,s:s,s:f}", "pool", pool_name(pool), "state",
-		      device_states[info.state], "started", time_text(info.started_ns, started),
-		      "ended", time_text(info.ended_ns, ended), "progress",
-		      info.state == SCRUB_DONE ? 1.0
-		      : info.total_bytes       ? (double)info.done_bytes / (double)info.total_bytes
-					       : 0.0);
+	object = json_pack("{s:s,s:s,s:s,s:s,s:f}", "pool", pool_name(pool), "state",
+			   states[info.state], "started", time_text(info.started_ns, started),
+			   "ended", time_text(info.ended_ns, ended), "progress",
+			   info.state == SCRUB_DONE ? 1.0
+			   : info.total_bytes ? (double)info.done_bytes / (double)info.total_bytes
+					      : 0.0);
 	if (!object)
 		return NULL;
 	set_number(object, "rate_bytes", info.rate_bytes);

@@ -120,7 +120,9 @@ def leaving(points, daemon, folder):
     old, first = os.path.join(folder, "b.pool"), os.path.join(folder, "a.pool")
     refused(points, daemon, "journal", "pool", "evacuate", "tank", first)
     refused(points, daemon, "not empty", "pool", "remove", "tank", old, "--yes")
-    refused(points, daemon, "is not a device", "pool", "evacuate", "tank", folder + "/none")
+    for more in ((), ("--status",)):
+        refused(points, daemon, "is not a device", "pool", "evacuate", "tank", folder + "/none",
+                *more)
     daemon.good("snapshot", "create", "tank/one@then")
     daemon.write(96 * MIB, 8 * MIB, 0x33)
     load = Load(daemon)

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -138,6 +139,15 @@ def missing(points, daemon):
                  "skipped" in daemon.log(), "a run that can not be is skipped, and says why", row)
 
 
+def ahead(points, daemon):
+    """The clock was a month ahead when it ran last."""
+    daemon.stop()
+    rewind_store(daemon, "late", -30 * 86400)
+    daemon.start()
+    points.point(pools.wait_for(lambda: shown(daemon, "late")["next"] < time.time() + 7200),
+                 "a clock that was ahead does not stop a schedule", shown(daemon, "late"))
+
+
 def deleting(points, daemon):
     kept = names(daemon, "tank/first")
     daemon.good("snapshot", "schedule", "delete", "both")
@@ -155,7 +165,7 @@ def test(points):
         daemon = pools.Daemon(os.path.join(folder, "state"))
         try:
             daemon.good("pool", "create", "tank", os.path.join(folder, "tank.pool") + ":512M")
-            for part in (making, running, keeping, missing, deleting):
+            for part in (making, running, keeping, missing, ahead, deleting):
                 part(points, daemon)
         finally:
             points.point(daemon.stop() == 0, "clean stop")

@@ -140,9 +140,9 @@ def redirection(points, state):
     server = daemon.Server(state, address="127.0.0.1", port=server.port)
     try:
         points.point(asked(server, "127.0.0.1", friend) == ((1, 1), to), "it outlives the daemon")
-        server.granary("target", "redirect", PREFIX + "moved", "[2001:db8::1]")
+        server.granary("target", "redirect", PREFIX + "moved", "[2001:DB8:0::1]")
         points.point(asked(server, "127.0.0.1", friend)[1] == "[2001:db8::1]:3260",
-                     "the usual port is added")
+                     "the usual port is added, and an address is told as a portal is named")
         server.granary("target", "redirect", PREFIX + "moved")
         points.point(asked(server, "127.0.0.1", friend)[0] == (0, 0), "and ends")
     finally:

@@ -131,6 +131,25 @@ static void other_years(void **state)
 	assert_int_equal(in_2027("*/15 * * * *"), 96 * 365 - 4); /* an hour of March is not there */
 }
 
+/* From each minute of the days of both changes: the same as from the start of the day on. */
+static void any_minute_of_a_day(void **state)
+{
+	static const int64_t off[] = {0, 217 * 86400}; /* 28 March, 31 October */
+	struct when when = parsed("7-59/13 * * * *");
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		int64_t start = utc(2027, 3, 27, 23, 0) + off[i], next = when_next(&when, start);
+
+		for (int64_t at = start; at < start + 86400; at += 60) {
+			assert_true(next > at);
+			assert_int_equal(when_next(&when, at), next);
+			if (next == at + 60)
+				next = when_next(&when, next);
+		}
+	}
+}
+
 static void runs_are_counted(void **state)
 {
 	struct when when = parsed("daily");
@@ -245,6 +264,7 @@ int main(void)
 	    cmocka_unit_test(times_are_read_strictly),
 	    cmocka_unit_test(a_year_of_days),
 	    cmocka_unit_test(other_years),
+	    cmocka_unit_test(any_minute_of_a_day),
 	    cmocka_unit_test(runs_are_counted),
 	    cmocka_unit_test(a_year_is_kept),
 	    cmocka_unit_test(what_is_kept_is_read_and_shown),

@@ -1188,16 +1188,39 @@ static void not_deleted(void **state)
 	open_pool();
 	fake.remove_result = -EBUSY;
 	image_of("v")->open_error = -EIO;
+	target = pool_find_volume(&pool->pool, "v");
 	ask(&asked);
-	volume_delete(pool_find_volume(&pool->pool, "v"), &asked.call);
+	volume_delete(target, &asked.call);
 	UNTIL(asked.done);
 	assert_int_equal(asked.result, -EBUSY);
+	volume_unref(target); /* the caller's still */
 	target = pool_find_volume(&pool->pool, "v");
 	assert_non_null(target);
 	on_loop(submit_first);
 	UNTIL(first.done);
 	assert_int_equal(first.result, -EREMOTE);
 	volume_unref(target);
+	close_pool();
+}
+
+/* The reference goes with the volume, and stays when somebody else has one. */
+static void deleted(void **state)
+{
+	struct asked asked;
+
+	(void)state;
+	open_pool();
+	target = pool_find_volume(&pool->pool, "v");
+	ask(&asked);
+	volume_delete(volume_ref(target), &asked.call);
+	UNTIL(asked.done);
+	assert_int_equal(asked.result, -EBUSY);
+	volume_unref(target);
+	ask(&asked);
+	volume_delete(target, &asked.call);
+	UNTIL(asked.done);
+	assert_int_equal(asked.result, 0);
+	assert_null(rbd_volume_of(pool, "v"));
 	close_pool();
 }
 
@@ -1241,6 +1264,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(renamed_elsewhere, setup, teardown),
 	    cmocka_unit_test_setup_teardown(shrunk_under_a_write, setup, teardown),
 	    cmocka_unit_test_setup_teardown(not_deleted, setup, teardown),
+	    cmocka_unit_test_setup_teardown(deleted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(taken, setup, teardown),
 	};
 
