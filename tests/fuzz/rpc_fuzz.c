@@ -57,15 +57,24 @@ static void set_up(void)
 /* A session of NFSv4.1, a new one for each input. */
 static void make_session(void)
 {
-	static struct nfs4_exchange exchange = {.owner = (const uint8_t *)"fuzz",
-						.owner_length = 4};
+	static struct nfs4_exchange exchange = {
+	    .owner = (const uint8_t *)"fuzz", .owner_length = 4, .minor = 1};
 	static uint32_t sequence;
+	static struct nfs_io io;
+	static struct nfs_conn conn;
+	static struct nfs_call call;
+	struct nfs4_channel fore = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
 
+	io.loop = loop;
+	conn.server = server;
+	conn.io = &io;
+	call.conn = &conn;
+	exchange.principal = nfs4_principal_of(&call);
 	if (!sequence)
-		must(nfs4_exchange_id(server->nfs4, &exchange, 0) == NFS4_OK);
+		must(nfs4_exchange_id(server->nfs4, &exchange, loop_now(loop)) == NFS4_OK);
 	else
 		nfs4_destroy_session(server->nfs4, session, NULL);
-	if (nfs4_create_session(server->nfs4, exchange.id, ++sequence, session, 0) != NFS4_OK)
+	if (nfs4_create_session(&call, exchange.id, ++sequence, &fore, session) != NFS4_OK)
 		sequence = 0;
 }
 
