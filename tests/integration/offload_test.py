@@ -210,8 +210,11 @@ def thresholds(points, server, state):
     points.point(heard[-1] in ((7, 0x27, 7), (6, 0x38, 7)) and
                  set(heard) == {(6, 0x38, 7), (7, 0x27, 7)},
                  f"38h/07h at a watermark, 27h/07h at {at} MiB when it is full", heard)
-    page = client.command(struct.pack(">BBBBBHHB", 0x4D, 0, 0x4C, 0, 0, 0, 255, 0),
-                          expected=255, lun=3).data
+    sense = struct.pack(">BBBBBHHB", 0x4D, 0, 0x4C, 0, 0, 0, 255, 0)
+    result = client.command(sense, expected=255, lun=3)
+    while result.status and result.key_asc_ascq == (6, 0x38, 7):  # the next watermark's
+        result = client.command(sense, expected=255, lun=3)
+    page = result.data
     left, used = struct.unpack(">I", page[8:12])[0], struct.unpack(">I", page[20:24])[0]
     points.point(left == 0 and at - 2 <= used <= at + 2,
                  "log page 0Ch: nothing left, and what the LUN uses", (left, used, at))
