@@ -145,7 +145,8 @@ struct scsi_itl {
 	struct scsi_lu *lu;  /* what mapping->lu says */
 	uint32_t attentions; /* bits of enum attention; atomic */
 	uint32_t pr_role;    /* bits of enum pr_role; atomic */
-	unsigned task_count; /* begun, not ended; this and what follows: nexus's loop */
+	unsigned task_count; /* begun, not ended; written on the nexus's loop, read by anyone.
+			      * What follows: nexus's loop */
 	struct list waiting; /* behind an ORDERED task */
 	unsigned running;
 	bool ordered_running;
@@ -174,6 +175,11 @@ struct abort_order {
 	struct message message;
 	void *owner;
 };
+
+static inline void itl_count_tasks(struct scsi_itl *itl, int more)
+{
+	__atomic_store_n(&itl->task_count, itl->task_count + (unsigned)more, __ATOMIC_RELAXED);
+}
 
 struct scsi_nexus {
 	struct list target_link;

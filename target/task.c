@@ -146,7 +146,7 @@ void scsi_task_begin(struct scsi_task *task)
 	}
 	list_push_back(&task->nexus->tasks, &task->nexus_link);
 	if (task->itl)
-		task->itl->task_count++;
+		itl_count_tasks(task->itl, 1);
 	task->data_out_length = task->data_out_wanted < task->data_out_expected
 				    ? task->data_out_wanted
 				    : task->data_out_expected;
@@ -253,7 +253,7 @@ static void leave(struct scsi_task *task)
 	task->itl = NULL;
 	if (!itl)
 		return;
-	itl->task_count--;
+	itl_count_tasks(itl, -1);
 	if (task->private_flags & TASK_RUNNING) {
 		count_task(task, &itl->counters);
 		itl->running--;
@@ -334,7 +334,7 @@ void scsi_task_end(struct scsi_task *task)
 	/* begun, never executed */
 	list_remove(&task->nexus_link);
 	if (itl) {
-		itl->task_count--;
+		itl_count_tasks(itl, -1);
 		nexus_retire_if_idle(itl);
 	}
 }
