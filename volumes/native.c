@@ -324,6 +324,7 @@ const struct volume_ops native_volume_ops = {
     .name = "native",
     .submit = io_submit,
     .release = release,
+    .erasable = native_erasable,
 };
 
 void nvolume_set_parent(struct nvolume *volume, struct nvolume *parent)

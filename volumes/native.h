@@ -734,6 +734,9 @@ void lane_finish_run(struct deferred *deferred);
 /* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
 int io_request_fiber(struct nvolume *volume, struct volume_request *request);
 
+/* ---- erase.c ---- */
+int native_erasable(struct volume *volume);
+
 /* ---- rewind.c ---- */
 /* The superblocks of a device: the newest, and the generation each side holds (0: none that can
  * be read; generation 0 itself, of a pool just made, counts as 1). */
