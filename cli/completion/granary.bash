@@ -23,7 +23,7 @@ _granary()
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule create schedule list schedule show schedule run schedule delete" ;;
-	share) list="create import list show quota set snapshot restore check delete allow deny rules explain" ;;
+	share) list="create import list show quota set snapshot restore check mount unmount delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -59,6 +59,8 @@ _granary()
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
+	"share mount") list="--ro $globals" ;;
+	"share unmount") list="--lazy $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
