@@ -67,6 +67,8 @@ _granary()
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
+	"share mount") list="--ro $globals" ;;
+	"share unmount") list="--lazy $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
