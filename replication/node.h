@@ -120,8 +120,22 @@ void seat_receive(struct visit *visit, const struct wire_message *hello);
 void seat_send(struct visit *visit);
 /* seat_end_session: break it and wait for its end. Fiber. */
 void seat_end_session(struct seat *seat, const char *why);
+/* seat_store: its row, durably. seat_save: the same as a group's host; says so when it fails. */
+int seat_store(struct seat *seat, struct err *err);
+int seat_save(struct group *group);
+void seat_set_rpo(struct seat *seat, uint64_t rpo_ns); /* 0: the default */
 /* seat_close: orderly: sessions are over; flush, remember what is clean, let go. Fiber. */
 void seat_close(struct seat *seat);
+
+/* members.c. seat_open_members: those of @definition and the staging log, made where @make and they
+ * are not there. Fiber where it makes something, or may. */
+extern const struct group_host seat_host;
+int seat_open_members(struct seat *seat, json_t *definition, bool make, struct err *err);
+int seat_open_staging(struct seat *seat, struct err *err);
+
+/* show.c. seat_look: which alarms there are at @now, and what is logged of them. */
+json_t *seat_show(const struct seat *seat);
+void seat_look(struct seat *seat, uint64_t now);
 
 /* replication.c: one more thing that has to end before the node is gone; and its end. */
 void node_hold(struct replication *replication);
