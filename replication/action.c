@@ -7,7 +7,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "replication/lineage.h"
-#include "replication/node.h"
+#include "replication/points.h"
 #include "replication/pool_wait.h"
 
 /* What the administrator does with groups, each in a fiber of its own. */
@@ -16,10 +16,8 @@
 #define FAILBACK_NS (45 * 1000000000ull)
 
 struct action {
-	struct seat *seat;
+	struct seat_work work;
 	enum replication_action action;
-	struct replication_call *call;
-	struct replication *replication;
 };
 
 static int set_paused(struct seat *seat, bool paused, struct err *err)
@@ -92,7 +90,7 @@ static int fail_back(struct seat *seat, struct err *err)
 
 static int act(struct action *action, struct err *err)
 {
-	struct seat *seat = action->seat;
+	struct seat *seat = action->work.seat;
 	struct group *group = &seat->group;
 
 	switch (action->action) {
@@ -131,49 +129,75 @@ static int act(struct action *action, struct err *err)
 	return -EINVAL;
 }
 
-static void act_main(void *context)
+static int act_run(struct seat_work *work, struct err *err)
 {
-	struct action *action = context;
-	struct replication *replication = action->replication;
-	struct replication_call *call = action->call;
-	bool gone = action->action == REPLICATION_DELETE;
-	int result = action->seat->started || gone
-			 ? act(action, &call->err)
-			 : err_set(&call->err, -ENXIO, "group %s is not available: %s",
-				   action->seat->group.name, action->seat->unavailable);
+	struct action *action = container_of(work, struct action, work);
 
-	if (result == 0 && !gone)
-		call->reply = seat_show(action->seat);
-	action->seat->acting = false;
-	seat_leave(action->seat);
-	heap_free(action);
-	call->done(call, result);
-	node_release(replication);
+	action->work.gone = action->action == REPLICATION_DELETE;
+	return act(action, err);
 }
 
-static int act_refused(const struct seat *seat, const struct action *action, const char *name,
-		       struct err *err)
+static void act_release(struct seat_work *work)
 {
-	if (!seat)
-		return err_set(err, -ENOENT, "no group named %s", name);
-	if (seat->acting)
-		return err_set(err, -EBUSY, "something else is being done to group %s", name);
-	return action ? 0 : err_set(err, -ENOMEM, "out of memory");
+	heap_free(container_of(work, struct action, work));
 }
 
 void replication_group_act(struct replication *replication, const char *name,
 			   enum replication_action kind, struct replication_call *call)
 {
-	struct seat *seat = seat_find(replication, name);
 	struct action *action = heap_zalloc(sizeof *action);
-	int result = act_refused(seat, action, name, &call->err);
+
+	if (action)
+		*action = (struct action){
+		    {.run = act_run, .release = act_release, .always = kind == REPLICATION_DELETE},
+		    kind};
+	seat_work_start(replication, name, action ? &action->work : NULL, call);
+}
+
+/* ---- work on a group ---- */
+static void work_main(void *context)
+{
+	struct seat_work *work = context;
+	struct replication *replication = work->seat->replication;
+	struct replication_call *call = work->call;
+	struct seat *seat = work->seat;
+	int result = seat->started || work->always
+			 ? work->run(work, &call->err)
+			 : err_set(&call->err, -ENXIO, "group %s is not available: %s",
+				   seat->group.name, seat->unavailable);
+
+	if (result == 0 && !work->gone && !call->reply)
+		call->reply = seat_show(seat);
+	seat->acting = false;
+	seat_leave(seat);
+	work->release(work);
+	call->done(call, result);
+	node_release(replication);
+}
+
+static int work_refused(const struct seat *seat, const struct seat_work *work, const char *name,
+			struct err *err)
+{
+	if (!seat)
+		return err_set(err, -ENOENT, "no group named %s", name);
+	if (seat->acting)
+		return err_set(err, -EBUSY, "something else is being done to group %s", name);
+	return work ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+void seat_work_start(struct replication *replication, const char *name, struct seat_work *work,
+		     struct replication_call *call)
+{
+	struct seat *seat = seat_find(replication, name);
+	int result = work_refused(seat, work, name, &call->err);
 
 	if (result == 0) {
-		*action = (struct action){seat, kind, call, replication};
+		work->seat = seat;
+		work->call = call;
 		node_hold(replication);
 		seat_enter(seat);
 		seat->acting = true;
-		result = fiber_start(replication->options.loop, act_main, action);
+		result = fiber_start(replication->options.loop, work_main, work);
 		if (result == 0)
 			return;
 		seat->acting = false;
@@ -181,7 +205,8 @@ void replication_group_act(struct replication *replication, const char *name,
 		node_release(replication);
 		err_set(&call->err, result, "out of memory");
 	}
-	heap_free(action);
+	if (work)
+		work->release(work);
 	call->done(call, result);
 }
 
@@ -196,30 +221,27 @@ static json_t *define(const struct replication_spec *spec)
 {
 	json_t *members = json_array();
 
-	for (unsigned i = 0; i < spec->count; i++) {
-		const struct volume *volume = spec->volumes[i];
-		char uuid[33], naa[33];
-
-		uuid_text(volume->identity.uuid, uuid);
-		uuid_text(volume->identity.naa, naa);
-		json_array_append_new(
-		    members, json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:i}", "index", (int)i, "pool",
-				       pool_name(volume->pool), "name", volume->name, "uuid", uuid,
-				       "naa", naa, "size", (json_int_t)volume_size(volume),
-				       "checksum", (int)volume->checksum));
-	}
-	return json_pack("{s:s,s:o}", "name", spec->name, "members", members);
+	for (unsigned i = 0; i < spec->count; i++)
+		json_array_append_new(members, seat_member(i, spec->volumes[i]));
+	return json_pack("{s:s,s:o,s:s,s:I,s:I}", "name", spec->name, "members", members, "points",
+			 spec->points ? spec->points : "0", "rpo_ns",
+			 (json_int_t)(spec->rpo_ns ? spec->rpo_ns : RPO_NS), "limit_bytes",
+			 (json_int_t)spec->limit_bytes);
 }
 
 static int spec_check(struct replication *replication, const struct replication_spec *spec,
 		      struct err *err)
 {
+	struct keep keep;
+
 	if (volume_name_check(spec->name, err) < 0 || strlen(spec->name) > GROUP_NAME_MAX)
 		return err_set(err, -EINVAL, "that is no name for a group");
 	if (seat_find(replication, spec->name))
 		return err_set(err, -EEXIST, "there is already a group named %s", spec->name);
 	if (!peer_by_name(replication, spec->peer))
 		return err_set(err, -ENOENT, "no node %s is paired", spec->peer);
+	if (spec->points && points_parse(spec->points, &keep, err) < 0)
+		return -EINVAL;
 	if (spec->count == 0 || spec->count > WIRE_MEMBERS_MAX)
 		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);
 	for (unsigned i = 0; i < spec->count; i++) {
@@ -245,17 +267,17 @@ static struct seat *seat_of_spec(struct replication *replication,
 	struct seat *seat;
 	char *text = json_dumps(definition, JSON_COMPACT);
 
-	json_decref(definition);
 	loop_random(replication->options.loop, uuid, sizeof uuid);
 	seat = seat_new(replication, spec->name, uuid, peer_by_name(replication, spec->peer)->uuid);
+	if (seat)
+		seat_take_settings(seat, definition);
+	json_decref(definition);
 	if (!seat || !text) {
 		free(text);
 		return NULL;
 	}
 	seat->definition = heap_strdup(text);
 	free(text);
-	seat_set_rpo(seat, spec->rpo_ns);
-	seat->group.limit_bytes = spec->limit_bytes;
 	seat->group.role = GROUP_PRIMARY;
 	loop_random(replication->options.loop, uuid, sizeof uuid);
 	lineage_start(&seat->group.lineage, uuid);

@@ -7,7 +7,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "replication/lineage.h"
-#include "replication/node.h"
+#include "replication/points.h"
 #include "replication/pool_wait.h"
 
 /* What a group is made of, as its definition says: members, staging log, identities, exports. The
@@ -96,8 +96,6 @@ int seat_open_staging(struct seat *seat, struct err *err)
 	    .name = name, .size_bytes = STAGING_SIZE_MIN, .checksum = VOLUME_CHECKSUM_STANDARD};
 	uint64_t total = 0;
 
-	if (seat->group.staging_volume)
-		return 0;
 	for (unsigned i = 0; i < seat->group.member_max; i++) {
 		if (seat->group.members[i].volume)
 			total += volume_size(seat->group.members[i].volume);
@@ -105,9 +103,14 @@ int seat_open_staging(struct seat *seat, struct err *err)
 	if (total * 2 > spec.size_bytes)
 		spec.size_bytes = total * 2 < VOLUME_SIZE_MAX ? total * 2 : VOLUME_SIZE_MAX;
 	snprintf(name, sizeof name, "%s-staging", seat->group.name);
-	seat->group.staging_volume = pool_find_volume(pool, name);
+	if (!seat->group.staging_volume)
+		seat->group.staging_volume = pool_find_volume(pool, name);
+	if (!fiber_current()) /* at the start: it is there, and has grown with its members */
+		return seat->group.staging_volume
+			   ? 0
+			   : err_set(err, -ENXIO, "the staging log %s is not there", name);
 	if (seat->group.staging_volume)
-		return 0;
+		return grow_volume(seat->group.staging_volume, spec.size_bytes, err);
 	return make_volume(pool, &spec, &seat->group.staging_volume, err);
 }
 
@@ -116,6 +119,18 @@ struct member_row {
 	const char *pool, *name, *uuid, *naa;
 	struct volume_identity identity;
 };
+
+json_t *seat_member(unsigned index, const struct volume *volume)
+{
+	char uuid[33], naa[33];
+
+	uuid_text(volume->identity.uuid, uuid);
+	uuid_text(volume->identity.naa, naa);
+	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:i}", "index", (int)index, "pool",
+			 pool_name(volume->pool), "name", volume->name, "uuid", uuid, "naa", naa,
+			 "size", (json_int_t)volume_size(volume), "checksum",
+			 (int)volume->checksum);
+}
 
 static bool member_read(json_t *json, struct member_row *row)
 {
@@ -167,7 +182,46 @@ static int member_open(struct seat *seat, const struct member_row *row, bool mak
 		return result;
 	group_set_member(&seat->group, (unsigned)row->index, volume);
 	volume_unref(volume);
-	return 0;
+	return seat->started ? group_join(&seat->group, (unsigned)row->index, false, err) : 0;
+}
+
+static bool is_member(const struct seat *seat, const struct member_row *row)
+{
+	const struct volume *volume = seat->group.members[row->index].volume;
+
+	return volume && memcmp(volume->identity.uuid, row->identity.uuid, 16) == 0;
+}
+
+/* Members that the definition does not have at their index are volumes like others; first, for one
+ * may come back at another index. */
+static void members_leave(struct seat *seat, json_t *members)
+{
+	uint64_t named = 0;
+	json_t *member;
+	size_t at;
+
+	json_array_foreach(members, at, member)
+	{
+		struct member_row row;
+
+		if (member_read(member, &row) && is_member(seat, &row))
+			named |= (uint64_t)1 << row.index;
+	}
+	for (unsigned i = 0; i < seat->group.member_max; i++) {
+		if (!seat->group.members[i].volume || named >> i & 1)
+			continue;
+		log_notice("group %s: volume %s is no member any more", seat->group.name,
+			   seat->group.members[i].volume->name);
+		group_leave(&seat->group, i);
+	}
+}
+
+static int as_large(struct seat *seat, const struct member_row *row, struct err *err)
+{
+	struct group_member *member = &seat->group.members[row->index];
+
+	member->size = (uint64_t)row->size;
+	return grow_volume(member->volume, member->size, err);
 }
 
 int seat_open_members(struct seat *seat, json_t *definition, bool make, struct err *err)
@@ -178,6 +232,7 @@ int seat_open_members(struct seat *seat, json_t *definition, bool make, struct e
 
 	if (json_array_size(members) == 0)
 		return err_set(err, -EINVAL, "a group without members");
+	members_leave(seat, members);
 	json_array_foreach(members, index, member)
 	{
 		struct member_row row;
@@ -186,13 +241,26 @@ int seat_open_members(struct seat *seat, json_t *definition, bool make, struct e
 			return err_set(err, -EINVAL, "a member that can not be");
 		if (result == 0 && !seat->group.members[row.index].volume)
 			result = member_open(seat, &row, make, err);
-		else if (result == 0 && make)
-			result = grow_volume(seat->group.members[row.index].volume,
-					     (uint64_t)row.size, err);
+		if (result == 0 && make)
+			result = as_large(seat, &row, err);
 	}
-	if (result == 0)
-		result = seat_open_staging(seat, err);
-	return result;
+	return result < 0 ? result : seat_open_staging(seat, err);
+}
+
+void seat_take_settings(struct seat *seat, const json_t *definition)
+{
+	const char *points = json_string_value(json_object_get(definition, "points"));
+	const json_t *rpo = json_object_get(definition, "rpo_ns");
+	const json_t *limit = json_object_get(definition, "limit_bytes");
+	struct err err = {0};
+
+	seat->keep = (struct keep){0};
+	if (points && points_parse(points, &seat->keep, &err) < 0)
+		log_warning("group %s: %s", seat->group.name, err.text);
+	if (json_integer_value(rpo) > 0)
+		seat_set_rpo(seat, (uint64_t)json_integer_value(rpo));
+	if (limit && json_integer_value(limit) >= 0)
+		seat->group.limit_bytes = (uint64_t)json_integer_value(limit);
 }
 
 /* A group that is new here has the name it has there. */
@@ -214,7 +282,7 @@ static int host_define(struct group *group, const char *text, size_t length, str
 {
 	struct seat *seat = group->host_context;
 	json_t *definition = json_loadb(text, length, 0, NULL);
-	char *copy = heap_printf("%.*s", (int)length, text);
+	char *copy = heap_printf("%.*s", (int)length, text), *before = seat->definition;
 	int result;
 
 	if (!json_is_object(definition) || !copy) {
@@ -222,9 +290,9 @@ static int host_define(struct group *group, const char *text, size_t length, str
 		heap_free(copy);
 		return err_set(err, -EINVAL, "a definition that is none");
 	}
-	heap_free(seat->definition);
 	seat->definition = copy;
 	result = take_name(seat, definition, err);
+	seat_take_settings(seat, definition);
 	if (result == 0)
 		result = seat_open_members(seat, definition, true, err);
 	json_decref(definition);
@@ -237,6 +305,9 @@ static int host_define(struct group *group, const char *text, size_t length, str
 	}
 	if (result == 0 && seat_save(group) < 0)
 		result = err_set(err, -EIO, "the group could not be saved");
+	/* What could not be made is no part of the group: a promotion goes by what is. */
+	seat->definition = result < 0 ? before : copy;
+	heap_free(result < 0 ? copy : before);
 	return result;
 }
 
@@ -257,8 +328,9 @@ static int snapshot_members(struct group *group, struct pool *pool, const char *
 }
 
 /* Of all members, a pool after the other: nobody writes to them meanwhile. */
-static int snapshot_group(struct group *group, const char *name, struct err *err)
+int seat_snapshot(struct seat *seat, const char *name, struct err *err)
 {
+	struct group *group = &seat->group;
 	int result = 0;
 
 	for (unsigned i = 0; i < group->member_max && result == 0; i++) {
@@ -283,7 +355,7 @@ static int host_keep(struct group *group, struct err *err)
 		uuid_text(lineage_head(&group->lineage), head);
 	snprintf(name, sizeof name, "conflict-%.12s-%llu", head,
 		 (unsigned long long)(loop_wall(group->loop) / 1000000000ull));
-	result = snapshot_group(group, name, err);
+	result = seat_snapshot(group->host_context, name, err);
 	if (result < 0 && result != -EOPNOTSUPP)
 		return result;
 	if (result < 0) {
@@ -292,6 +364,48 @@ static int host_keep(struct group *group, struct err *err)
 	}
 	log_notice("group %s: its image is kept as snapshots %s", group->name, name);
 	return 0;
+}
+
+static void drop_named(json_t *list, const char *key, const char *uuid)
+{
+	for (size_t i = json_array_size(list); i-- > 0;) {
+		const char *text = json_string_value(json_object_get(json_array_get(list, i), key));
+
+		if (text && strcmp(text, uuid) == 0)
+			json_array_remove(list, i);
+	}
+}
+
+/* Nothing of it is exported either: it is not filled yet. */
+static void host_left_out(struct group *group, unsigned index)
+{
+	struct seat *seat = group->host_context;
+	const struct volume *volume = group->members[index].volume;
+	json_t *definition = json_loads(seat->definition, 0, NULL), *target;
+	json_t *exports = json_object_get(definition, "exports");
+	char uuid[33], *text;
+	size_t at;
+
+	log_warning("group %s: volume %s was joining it and is not in the sealed image: it is left "
+		    "out",
+		    group->name, volume->name);
+	uuid_text(volume->identity.uuid, uuid);
+	drop_named(json_object_get(definition, "members"), "uuid", uuid);
+	drop_named(json_object_get(exports, "shares"), "volume", uuid);
+	json_array_foreach(json_object_get(exports, "targets"), at, target)
+	    drop_named(json_object_get(target, "luns"), "volume", uuid);
+	text = json_dumps(definition, JSON_COMPACT);
+	json_decref(definition);
+	if (text) {
+		heap_free(seat->definition);
+		seat->definition = heap_strdup(text);
+	}
+	free(text);
+}
+
+static void host_sealed(struct group *group)
+{
+	points_sealed(group->host_context);
 }
 
 static void host_role_changed(struct group *group)
@@ -311,5 +425,7 @@ static void host_role_changed(struct group *group)
 const struct group_host seat_host = {.save = seat_save,
 				     .definition = host_definition,
 				     .define = host_define,
+				     .left_out = host_left_out,
 				     .keep = host_keep,
+				     .sealed = host_sealed,
 				     .role_changed = host_role_changed};

@@ -11,7 +11,6 @@
 /* Groups as the node keeps them: rows of replication.db and their sessions. */
 
 #define RETRY_NS   (1000000000ull)
-#define RPO_NS     (5 * 1000000000ull)
 #define PERIOD_MIN (200 * 1000000ull)
 #define PERIOD_MAX (5 * 1000000000ull)
 
@@ -125,6 +124,7 @@ struct seat *seat_new(struct replication *replication, const char *name, const u
 	memcpy(seat->group.node, replication->node, 16);
 	memcpy(seat->peer, peer, 16);
 	seat_set_rpo(seat, 0);
+	seat->points_kept = true; /* as far as is known */
 	list_push_back(&replication->seats, &seat->link);
 	return seat;
 }
@@ -205,6 +205,7 @@ static int seat_start(struct seat *seat, struct err *err)
 	bool clean = seat->clean != 0;
 	int result;
 
+	seat_take_settings(seat, definition);
 	/* Once only, and first: a group that can not start is not watched, and guests may write. */
 	group->acked = seat->clean;
 	seat->clean = 0;

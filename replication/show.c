@@ -168,6 +168,7 @@ json_t *seat_show(const struct seat *seat)
 	struct peer *peer = peer_find(seat->replication, seat->peer);
 	json_t *definition = json_loads(seat->definition ? seat->definition : "{}", 0, NULL);
 	json_t *members = json_array(), *member;
+	const char *points = json_string_value(json_object_get(definition, "points"));
 	json_t *json = json_pack(
 	    "{s:s,s:s,s:s,s:s,s:s,s:f,s:I,s:I,s:I}", "name", group->name, "role",
 	    group_role_name(group->role), "state", state_of(seat), "peer", peer ? peer->name : "?",
@@ -182,6 +183,8 @@ json_t *seat_show(const struct seat *seat)
 		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
 				      json_string_value(json_object_get(member, "name"))));
 	json_object_set_new(json, "members", members);
+	json_object_set_new(json, "points", json_string(points ? points : "0"));
+	json_object_set_new(json, "points_trouble", json_string(seat->points_trouble));
 	json_object_set_new(json, "alarms", show_alarms(seat));
 	json_object_set_new(json, "lineage", show_lineage(group));
 	if (group->role == GROUP_STANDBY)
