@@ -46,6 +46,7 @@ static void delete_staging(struct volume *staging)
 
 static int delete_seat(struct seat *seat, struct err *err)
 {
+	const struct replication_host *host = &seat->replication->options.host;
 	struct group *group = &seat->group;
 	bool paused = seat->paused;
 	struct volume *staging;
@@ -69,6 +70,7 @@ static int delete_seat(struct seat *seat, struct err *err)
 	staging = group->staging_volume;
 	group->staging_volume = NULL;
 	seat_free(seat);
+	host->serving_changed(host->context); /* its volumes are this node's own again */
 	delete_staging(staging);
 	return 0;
 }

@@ -66,7 +66,7 @@ static int add_one(struct seat *seat, struct volume *volume, json_t *definition,
 	if (free_index(&seat->group, &index) < 0)
 		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);
 	group_set_member(&seat->group, index, volume);
-	result = group_join(&seat->group, index, true, err);
+	result = group_add_member(&seat->group, index, true, err);
 	if (result == 0)
 		json_array_append_new(json_object_get(definition, "members"),
 				      seat_member(index, volume));
@@ -124,9 +124,9 @@ static int change_members(struct change *change, json_t *definition, struct err 
 	if (result == 0)
 		result = seat_redefine(seat, definition, err);
 	while (result < 0 && added-- > 0)
-		group_leave(&seat->group, index_of(seat, change->add[added]));
+		group_drop_member(&seat->group, index_of(seat, change->add[added]));
 	for (unsigned i = 0; i < change->remove_count && result == 0; i++)
-		group_leave(&seat->group, index_of(seat, change->remove[i]));
+		group_drop_member(&seat->group, index_of(seat, change->remove[i]));
 	return result;
 }
 
@@ -140,6 +140,7 @@ static int between_sessions(struct change *change, json_t *definition, struct er
 	seat_end_session(seat, "its members change");
 	result = change_members(change, definition, err);
 	seat->retry_ns = seat->retries = 0;
+	seat->group.host->serving_changed(&seat->group);
 	return result;
 }
 

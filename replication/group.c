@@ -97,7 +97,7 @@ static int not_taken(struct group *group, int result, struct err *err)
 		       result == -EBUSY ? "a member is in another group" : "out of memory");
 }
 
-void group_leave(struct group *group, unsigned index)
+void group_drop_member(struct group *group, unsigned index)
 {
 	struct group_member *member = &group->members[index];
 
@@ -111,13 +111,13 @@ void group_leave(struct group *group, unsigned index)
 	member->size = 0;
 }
 
-int group_join(struct group *group, unsigned index, bool marked, struct err *err)
+int group_add_member(struct group *group, unsigned index, bool marked, struct err *err)
 {
 	int result = add_member(group, index, marked);
 
 	if (result == 0)
 		return 0;
-	group_leave(group, index);
+	group_drop_member(group, index);
 	return not_taken(group, result, err);
 }
 
@@ -137,13 +137,40 @@ int group_start(struct group *group, bool marked, struct err *err)
 	return result < 0 ? not_taken(group, result, err) : 0;
 }
 
+static void serving_changed(struct group *group)
+{
+	if (group->host->serving_changed)
+		group->host->serving_changed(group);
+}
+
 void group_set_role(struct group *group, enum group_role role)
 {
 	group->role = role;
+	group->leaving = false;
 	if (group->recorder)
 		recorder_set_mode(group->recorder, mode_of(role));
 	if (group->host->role_changed)
 		group->host->role_changed(group);
+	serving_changed(group);
+}
+
+bool group_serves(const struct group *group)
+{
+	return group->role == GROUP_PRIMARY && !group->leaving;
+}
+
+void group_leave(struct group *group)
+{
+	group->leaving = true;
+	serving_changed(group);
+}
+
+void group_stay(struct group *group)
+{
+	if (!group->leaving)
+		return;
+	group->leaving = false;
+	serving_changed(group);
 }
 
 int group_open_staging(struct group *group, struct err *err)
@@ -177,7 +204,7 @@ static void leave_out(struct group *group)
 			continue;
 		if (group->host->left_out)
 			group->host->left_out(group, i);
-		group_leave(group, i);
+		group_drop_member(group, i);
 	}
 }
 
@@ -346,6 +373,7 @@ static void take_back(struct group *group)
 		return;
 	group->switching = false;
 	recorder_set_mode(group->recorder, RECORDER_RECORDS);
+	group_stay(group);
 }
 
 int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)

@@ -182,7 +182,7 @@ static int member_open(struct seat *seat, const struct member_row *row, bool mak
 		return result;
 	group_set_member(&seat->group, (unsigned)row->index, volume);
 	volume_unref(volume);
-	return seat->started ? group_join(&seat->group, (unsigned)row->index, false, err) : 0;
+	return seat->started ? group_add_member(&seat->group, (unsigned)row->index, false, err) : 0;
 }
 
 static bool is_member(const struct seat *seat, const struct member_row *row)
@@ -212,7 +212,7 @@ static void members_leave(struct seat *seat, json_t *members)
 			continue;
 		log_notice("group %s: volume %s is no member any more", seat->group.name,
 			   seat->group.members[i].volume->name);
-		group_leave(&seat->group, i);
+		group_drop_member(&seat->group, i);
 	}
 }
 
@@ -305,6 +305,7 @@ static int host_define(struct group *group, const char *text, size_t length, str
 	}
 	if (result == 0 && seat_save(group) < 0)
 		result = err_set(err, -EIO, "the group could not be saved");
+	group->host->serving_changed(group); /* members come and go */
 	/* What could not be made is no part of the group: a promotion goes by what is. */
 	seat->definition = result < 0 ? before : copy;
 	heap_free(result < 0 ? copy : before);
@@ -422,10 +423,28 @@ static void host_role_changed(struct group *group)
 	}
 }
 
+static void host_serving_changed(struct group *group)
+{
+	const struct seat *seat = group->host_context;
+	const struct replication_host *host = &seat->replication->options.host;
+
+	host->serving_changed(host->context);
+}
+
+static bool host_settled(struct group *group)
+{
+	const struct seat *seat = group->host_context;
+	const struct replication_host *host = &seat->replication->options.host;
+
+	return host->settled(host->context);
+}
+
 const struct group_host seat_host = {.save = seat_save,
 				     .definition = host_definition,
 				     .define = host_define,
 				     .left_out = host_left_out,
 				     .keep = host_keep,
 				     .sealed = host_sealed,
-				     .role_changed = host_role_changed};
+				     .role_changed = host_role_changed,
+				     .serving_changed = host_serving_changed,
+				     .settled = host_settled};

@@ -228,8 +228,8 @@ bool replication_holds(struct replication *replication, const uint8_t uuid[16],
 		for (unsigned i = 0; i < group->member_max && !held; i++)
 			held = is_volume(group->members[i].volume, uuid);
 		if (held) {
-			*ret_hold = (struct replication_hold){group->name, staging,
-							      group->role == GROUP_PRIMARY};
+			*ret_hold =
+			    (struct replication_hold){group->name, staging, group_serves(group)};
 			return true;
 		}
 	}

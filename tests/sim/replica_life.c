@@ -87,9 +87,9 @@ static int change_set(struct boot *boot, unsigned set, bool marked, struct err *
 			continue;
 		if (in) {
 			group_set_member(&boot->group, i, &node->members[i]->volume);
-			result = group_join(&boot->group, i, marked, err);
+			result = group_add_member(&boot->group, i, marked, err);
 		} else {
-			group_leave(&boot->group, i);
+			group_drop_member(&boot->group, i);
 		}
 	}
 	node->set = set;
