@@ -38,7 +38,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers unpair group switchover promote demote failback verify pause resume" ;;
+	replica) list="code pair peers unpair group point switchover promote demote failback verify pause resume" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
@@ -89,7 +89,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit $globals" ;;
+	"replica group") list="--peer --rpo --limit --points $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;
