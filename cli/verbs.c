@@ -210,6 +210,7 @@ static const struct verb table[] = {
      1,
      2,
      {{"checksum", "MODE", "off, standard (default) or strict"},
+      {"mirror", NULL, "two copies, on two devices of the pool"},
       {"reserve", "SIZE", "space that is promised to this volume"},
       {"device", "PATH", "no thin volume but this device or file as it is; POOL is passthrough"},
       {"read-only", NULL, "of a device"},

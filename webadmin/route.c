@@ -242,6 +242,7 @@ static const struct route table[] = {
 	  {"name", FIELD_TEXT, true, "name of the volume"},
 	  {"size", FIELD_SIZE, false, "1 MiB to 64 TiB; not for a device"},
 	  {"checksum", FIELD_TEXT, false, "off, standard or strict"},
+	  {"mirror", FIELD_SWITCH, false, "two copies, on two devices of the pool"},
 	  {"reserve", FIELD_SIZE, false, "space that is the volume's own"},
 	  {"device", FIELD_TEXT, false, "a block device or file as it is; pool is passthrough"},
 	  {"read_only", FIELD_SWITCH, false, "of a device"},

@@ -16,7 +16,7 @@ static const char *const moving[] = {
     "write_bytes",  "uptime_seconds",   "delayed",
     "delayed_ms",   "queued",           "failures",
     "error",        "delivered",        "given_up",
-    "dropped",      "last_delivery",
+    "dropped",      "last_delivery",    "data_repairs",
 };
 
 static bool is_moving(const char *key)
