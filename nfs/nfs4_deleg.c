@@ -330,6 +330,24 @@ bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
 	return delegated;
 }
 
+void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs)
+{
+	struct nfs4_server *nfs4 = server ? server->nfs4 : NULL;
+	uint64_t volume = handle_volume(vfs), now;
+
+	if (!nfs4 || !nfs4_any_delegation(nfs4))
+		return;
+	now = loop_now(server->options.control);
+	pthread_mutex_lock(&nfs4->lock);
+	for (unsigned i = 0; i < NFS4_DELEGATIONS_MAX; i++) {
+		struct nfs4_delegation *delegation = nfs4->delegations->table[i];
+
+		if (delegation && !delegation->revoked && delegation->key.volume == volume)
+			recall(nfs4, delegation, now);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+}
+
 /* ---- giving */
 
 static bool has_one(const struct nfs4_client *client, const struct lock_key *key)
