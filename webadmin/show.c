@@ -398,25 +398,41 @@ json_t *show_volume(struct model *model, struct volume *volume)
 	return show_with(volume, show_mappings(model, volume));
 }
 
+/* What only the live LUN knows. */
+static void show_live(json_t *object, const struct model_target *target,
+		      const struct model_lun *lun)
+{
+	struct scsi_lun_info info;
+
+	if (lun->mapped && target->live &&
+	    scsi_target_next_lun(iscsi_target_scsi(target->live), (int)lun->lun - 1, &info) &&
+	    info.lun == lun->lun)
+		json_object_set_new(object, "write_cache", json_boolean(info.write_cache));
+}
+
+static json_t *show_lun(const struct model_target *target, const struct model_lun *lun)
+{
+	json_t *hosts = json_array(), *object;
+
+	for (unsigned i = 0; i < lun->host_count; i++)
+		json_array_append_new(hosts, json_string(lun->hosts[i]));
+	object = json_pack(
+	    "{s:i,s:s,s:s,s:s,s:b,s:s,s:s,s:o}", "lun", (int)lun->lun, "pool", lun->pool, "volume",
+	    lun->volume_name, "type", lun->mode.cdrom ? "cdrom" : "disk", "read_only",
+	    lun->mode.read_only || lun->mode.cdrom, "state", lun->mapped ? "online" : "unavailable",
+	    "reason", lun->reason, "hosts", hosts);
+	if (object)
+		show_live(object, target, lun);
+	return object;
+}
+
 json_t *show_luns(const struct model_target *target)
 {
 	json_t *luns = json_array();
 
-	list_for_each (it, &target->luns) {
-		const struct model_lun *lun = list_entry(it, struct model_lun, link);
-
-		json_t *hosts = json_array();
-
-		for (unsigned i = 0; i < lun->host_count; i++)
-			json_array_append_new(hosts, json_string(lun->hosts[i]));
-		json_array_append_new(
-		    luns, json_pack("{s:i,s:s,s:s,s:s,s:b,s:s,s:s,s:o}", "lun", (int)lun->lun,
-				    "pool", lun->pool, "volume", lun->volume_name, "type",
-				    lun->mode.cdrom ? "cdrom" : "disk", "read_only",
-				    lun->mode.read_only || lun->mode.cdrom, "state",
-				    lun->mapped ? "online" : "unavailable", "reason", lun->reason,
-				    "hosts", hosts));
-	}
+	list_for_each (it, &target->luns)
+		json_array_append_new(luns,
+				      show_lun(target, list_entry(it, struct model_lun, link)));
 	return luns;
 }
 

@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
+		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
@@ -58,10 +58,17 @@ _granary()
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
+	"alert list") list="--all $globals" ;;
+	"alert silence") list="--for --reason --list --end $globals" ;;
+	"alert rule set") list="--severity --after --clear --level --on --off $globals" ;;
+	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
+	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
 	"share create") list="--quota --versions $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
+	"share mount") list="--ro $globals" ;;
+	"share unmount") list="--lazy $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
