@@ -16,7 +16,7 @@ static const char *const moving[] = {
     "write_bytes",  "uptime_seconds",   "delayed",
     "delayed_ms",   "queued",           "failures",
     "error",        "delivered",        "given_up",
-    "dropped",      "last_delivery",
+    "dropped",      "last_delivery",    "full_in_hours",
 };
 
 static bool is_moving(const char *key)
