@@ -177,6 +177,8 @@ int run_share_quota(struct command *command);
 int run_share_set(struct command *command);
 int run_share_check(struct command *command);
 int run_share_restore(struct command *command);
+int run_share_mount(struct command *command);
+int run_share_unmount(struct command *command);
 int run_share_delete(struct command *command);
 int run_share_allow(struct command *command);
 int run_share_deny(struct command *command);

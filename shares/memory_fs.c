@@ -322,29 +322,16 @@ static int op_clone(struct call *call)
 {
 	struct vfs_request *request = call->request;
 	struct memory_node *from = call->node, *to = call->node2;
-	uint64_t length = request->length;
+	uint64_t length;
 	int result = need_file(from, request, VFS_READ_DATA);
 
 	if (result == 0)
 		result = need_file(to, request, VFS_WRITE_DATA);
 	if (result)
 		return result;
-	if (request->offset > from->attr.size)
-		return -EINVAL;
-	if (length == 0)
-		length = from->attr.size - request->offset;
-	if (length > from->attr.size - request->offset)
-		return -EINVAL;
-	if (length % VFS_BLOCK && request->offset + length != from->attr.size)
-		return -EINVAL;
-	/* a last block that is cloned in part must not cut into the target */
-	if (length % VFS_BLOCK && request->offset2 + length < to->attr.size)
-		return -EINVAL;
-	if (from == to && request->offset < request->offset2 + length &&
-	    request->offset2 < request->offset + length)
-		return -EINVAL;
-	if (length == 0)
-		return 0;
+	result = vfs_clone_check(request, from->attr.size, &length);
+	if (result || length == 0)
+		return result;
 	result = memory_clone(call->fs, from, to, request->offset, request->offset2, length);
 	if (result == 0)
 		rules_written(&to->attr, request->credentials, call->now);

@@ -97,6 +97,25 @@ static int check_range(const struct vfs *vfs, const struct vfs_request *request)
 		   : 0;
 }
 
+int vfs_clone_check(const struct vfs_request *request, uint64_t size, uint64_t *ret_length)
+{
+	uint64_t offset = request->offset, offset2 = request->offset2, length = request->length;
+
+	if (offset > size || length > size - offset)
+		return -EINVAL;
+	if (length == 0)
+		length = size - offset;
+	if (length % VFS_BLOCK && offset + length != size)
+		return -EINVAL;
+	if (length > VFS_FILE_MAX - offset2)
+		return -EFBIG;
+	if (vfs_object_equal(&request->object, &request->object2) && offset < offset2 + length &&
+	    offset2 < offset + length)
+		return -EINVAL;
+	*ret_length = length;
+	return 0;
+}
+
 static int check_create(const struct vfs_request *request)
 {
 	if (request->type == VFS_NONE || request->type > VFS_SOCKET)

@@ -189,8 +189,10 @@ enum vfs_op {
 	VFS_ALLOCATE,
 	VFS_DEALLOCATE,
 	/* object, offset -> object2, offset2, length (0: to the end): object2 shares the source's
-	 * blocks. Offsets multiples of VFS_BLOCK, length too or up to the source's end. before/
-	 * after[1] = object2's, after[0] = object's. -EOPNOTSUPP where the vfs cannot. */
+	 * blocks; either changes without the other afterwards. Offsets multiples of VFS_BLOCK,
+	 * length too or up to the source's end: then zeros fill the last block of the range
+	 * (RFC 7862 15.13.3). object2 uses the space in full, as st_blocks and quotas see it.
+	 * before/after[1] = object2's, after[0] = object's. -EOPNOTSUPP where the vfs cannot. */
 	VFS_CLONE,
 	/* name = attribute, without name space -> data, data_length; after[0]. data_room 0: only
 	 * the length. -ERANGE: too small, -ENODATA: none of that name. */
@@ -269,9 +271,9 @@ struct vfs_dirent {
  *   -EFBIG past the largest file      -ENOSPC pool or volume full     -EDQUOT share's quota
  *   -EMLINK -ENXIO -ENODATA -ERANGE -E2BIG (xattr or ACL too large) -EAGAIN (guard)
  *   -EIO (medium error) -EILSEQ (checksum mismatch) -EOPNOTSUPP -ENOMEM -ECANCELED
- * After a failure nothing has changed, but WRITE, ALLOCATE and DEALLOCATE may have been done in
- * part. before and after are filled after failures too where they are known (type VFS_NONE: not),
- * as NFSv3's wcc_data wants. */
+ * After a failure nothing has changed, but WRITE, ALLOCATE, DEALLOCATE and a CLONE of thousands of
+ * extents may have been done in part. before and after are filled after failures too where they are
+ * known (type VFS_NONE: not), as NFSv3's wcc_data wants. */
 struct vfs_request {
 	enum vfs_op op;
 	unsigned flags;
@@ -367,6 +369,10 @@ void vfs_finish(struct vfs_request *request, int result);
 
 /* vfs_changes: does @op change anything, so that a read-only vfs refuses it? */
 bool vfs_changes(enum vfs_op op);
+
+/* vfs_clone_check: for back ends: may a source of @size bytes be cloned as @request says?
+ * *ret_length: bytes of it, 0: nothing is to be done. -EINVAL, -EFBIG. */
+int vfs_clone_check(const struct vfs_request *request, uint64_t size, uint64_t *ret_length);
 
 /* The write verifier (RFC 1813 3.3.21): another one after every start of the vfs at which
  * UNSTABLE data may have been lost; also after a failed write-back. Any thread. */

@@ -50,6 +50,7 @@ struct webadmin {
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;
 	unsigned shares_pending;
+	bool shares_stopping;
 	void (*shares_done)(struct webadmin *admin);
 	void (*started)(void *context);
 	void (*stopped)(void *context, unsigned failures);

@@ -282,7 +282,8 @@ static const struct route table[] = {
      "Make snapshots, all of them of the same instant",
      BODY({"snapshots", FIELD_TEXTS, true, "POOL/VOLUME@SNAPSHOT each, in one pool"})},
     {"GET", V1 "/volumes/{pool}/{volume}/snapshots", api_snapshot_list, ROLE_VIEWER, ROUTE_PAGED,
-     "A volume's snapshots, the oldest first"},
+     "A volume's snapshots, the oldest first; with ?measure=SECONDS what each holds alone is "
+     "looked for that long"},
     {"GET", V1 "/volumes/{pool}/{volume}/snapshots/{snapshot}", api_snapshot_show, ROLE_VIEWER, 0,
      "One snapshot, and what deleting it would give back"},
     {"PATCH", V1 "/volumes/{pool}/{volume}/snapshots/{snapshot}", api_snapshot_change,
