@@ -202,6 +202,7 @@ static void vfs_done(struct vfs_request *request, int result)
 {
 	struct nfs_call *call = container_of(request, struct nfs_call, vfs);
 
+	nfs_change_end(call);
 	call->done(call, result);
 }
 
@@ -218,7 +219,8 @@ void nfs_call_vfs_as(struct nfs_call *call, struct vfs *vfs,
 void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
 		  void (*done)(struct nfs_call *call, int result))
 {
-	nfs_call_vfs_as(call, vfs, &call->credentials, done);
+	if (nfs_change_begin(call, vfs, done))
+		nfs_call_vfs_as(call, vfs, &call->credentials, done);
 }
 
 /* ---- who asks */
@@ -359,11 +361,28 @@ static bool is_duplicate(struct nfs_call *call)
 	}
 }
 
+/* What a client answers when we have called it. */
+static bool is_reply(const struct nfs_call *call)
+{
+	struct xdr_in in;
+
+	if (!call->conn->back_bound || call->payload)
+		return false;
+	xdr_in_init(&in, call->record, call->record_length);
+	xdr_get_u32(&in);
+	return xdr_get_u32(&in) == RPC_REPLY;
+}
+
 void nfs_call_start(struct nfs_call *call)
 {
 	struct nfs_conn *conn = call->conn;
 	const struct nfs_procedure *procedure;
 
+	if (is_reply(call)) {
+		nfs4_back_answer(conn, call->record, call->record_length);
+		nfs_call_drop(call);
+		return;
+	}
 	xdr_in_init(&call->in, call->record, call->record_length);
 	if (call->payload)
 		xdr_in_set_payload(&call->in, call->payload_at, call->payload->data,

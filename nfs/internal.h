@@ -21,6 +21,9 @@
  *   mount.c, portmap.c, nfs3*.c, nfs4*.c   arguments -> vfs_submit() -> results
  *   call.c    reply -> conn.c -> stream_send()
  *
+ * What changes something passes change.c on its way to vfs_submit(): who has it delegated is told
+ * first.
+ *
  * A call lives on its connection's loop. What loops share: the export table (immutable), and the
  * duplicate request cache, the state of NFSv4, that of NLM, the grace periods and the locks (a
  * mutex each, taken in this order, held for memory work only). */
@@ -119,6 +122,8 @@ struct nfs_conn {
 	struct list calls;
 	unsigned call_count;
 	uint64_t bytes;
+	struct list back_calls; /* calls of ours to the client */
+	bool back_bound;        /* a session may use it for them */
 
 	/* receiving */
 	struct nfs_call *rx;
@@ -194,7 +199,18 @@ struct nfs4_compound {
 	uint64_t numbers[4];            /* the operation's own */
 	uint32_t wanted[4];
 	const uint8_t *bytes;
+	uint32_t want;        /* OPEN: OPEN4_SHARE_ACCESS_WANT_... */
+	uint32_t claim_seqid; /* the delegation that an OPEN goes by */
+	uint8_t claim_other[12];
 	struct vfs_attr attr;
+};
+
+/* What a request is about to change: marked, so that it is not delegated meanwhile (change.c). */
+struct nfs_change {
+	unsigned count, looking; /* marks; which name is looked up */
+	uint32_t marks[2];
+	struct vfs *vfs;
+	void (*done)(struct nfs_call *call, int result);
 };
 
 struct nfs_call {
@@ -217,6 +233,7 @@ struct nfs_call {
 	struct vfs_object saved_object;
 	struct iovec iov;
 	struct nfs4_compound compound;
+	struct nfs_change change;
 	struct handle handle;
 
 	/* memory */
@@ -274,6 +291,15 @@ int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsig
 void nfs_call_make_handle(struct nfs_call *call, const struct vfs_object *object,
 			  struct handle *ret_handle);
 
+/* ---- change.c: what is delegated to a client of NFSv4 is recalled before somebody else changes it
+ *
+ * nfs_change_begin: call->vfs is about to go to @vfs. True: let it go. False: done() is called,
+ * with -EINPROGRESS while a delegation is being recalled, or as if it had been submitted.
+ * nfs_change_end: it is through; or nothing had begun. */
+bool nfs_change_begin(struct nfs_call *call, struct vfs *vfs,
+		      void (*done)(struct nfs_call *call, int result));
+void nfs_change_end(struct nfs_call *call);
+
 /* ---- drc.c: the duplicate request cache */
 
 enum nfs_drc_found { NFS_DRC_NEW, NFS_DRC_RUNNING, NFS_DRC_ANSWERED };
@@ -308,6 +334,14 @@ void nlm_host_found(struct nfs_server *server, const char *record);
 int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,
 		       struct nfs4_server **ret_nfs4);
 void nfs4_server_destroy(struct nfs4_server *nfs4);
+/* ---- nfs4_back.c
+ * nfs4_back_answer: a record that is a reply. nfs4_back_conn_gone: no call will be answered on it.
+ * Context: the connection's loop. nfs4_back_stop: no calls any more; then stopped() on the control
+ * loop, where it is called. */
+void nfs4_back_answer(struct nfs_conn *conn, const uint8_t *record, size_t length);
+void nfs4_back_conn_gone(struct nfs_conn *conn);
+void nfs4_back_stop(struct nfs4_server *nfs4, void (*stopped)(struct nfs_server *server));
+
 /* Is the client with this record here, and through with reclaiming? */
 bool nfs4_record_is_alive(struct nfs_server *server, const char *record);
 

@@ -26,6 +26,7 @@ static const struct {
 	unsigned flags;
 } state_ops[] = {
     [4] = {nfs4_op_close, MINOR_0 | MINOR_1 | CHANGES},
+    [8] = {nfs4_op_delegreturn, MINOR_0 | MINOR_1 | CHANGES},
     [12] = {nfs4_op_lock, MINOR_0 | MINOR_1 | CHANGES},
     [13] = {nfs4_op_lockt, MINOR_0 | MINOR_1},
     [14] = {nfs4_op_locku, MINOR_0 | MINOR_1 | CHANGES},
@@ -90,9 +91,11 @@ static const struct {
     {-EBADF, NFS4ERR_BADHANDLE},
     {-EOPNOTSUPP, NFS4ERR_NOTSUPP},
     {-ERANGE, NFS4ERR_TOOSMALL},
+    {-E2BIG, NFS4ERR_FBIG},
     {-ENOMEM, NFS4ERR_DELAY},
     {-ENOBUFS, NFS4ERR_DELAY},
     {-ECANCELED, NFS4ERR_DELAY},
+    {-EINPROGRESS, NFS4ERR_DELAY}, /* delegated, and being called back */
 };
 
 int nfs4_status_of(int result)
