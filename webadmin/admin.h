@@ -40,6 +40,7 @@ struct webadmin {
 	struct watch *watch; /* watch.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
+	int64_t usage_hour;  /* usage.h: the last that was kept */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 	struct list schedules; /* schedule.h, by name */

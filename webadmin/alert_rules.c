@@ -24,6 +24,7 @@ enum rule {
 	POOL_FULL,
 	POOL_NEARLY_FULL,
 	POOL_FILLING,
+	POOL_FULL_SOON,
 	POOL_METADATA,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
@@ -115,6 +116,16 @@ static const struct alert_rule table[RULES] = {
 	 {"Delete what is no longer needed, discard free space in the guests (fstrim), or plan for "
 	  "another device.",
 	  "请删除不再需要的数据，在虚拟机内回收空闲空间（fstrim），或准备添加设备。"}},
+    [POOL_FULL_SOON] = {"pool-full-soon",
+			ALERT_WARNING,
+			0,
+			0,
+			7,
+			"d",
+			{"Pool {object} is full in {value} days if it goes on like this",
+			 "按当前趋势，存储池 {object} 将在 {value} 天后写满"},
+			{"Plan for another device, or find out what writes so much.",
+			 "请准备添加设备，或查明大量写入的来源。"}},
     [POOL_METADATA] = {"pool-metadata",
 		       ALERT_WARNING,
 		       0,
@@ -329,6 +340,14 @@ static void look_at_space(struct alerts *alerts, const char *name, const struct 
 		      alerts->tuning[POOL_METADATA].level);
 }
 
+static void look_at_forecast(struct alerts *alerts, const struct model_pool *pool)
+{
+	int64_t level = (int64_t)alerts->tuning[POOL_FULL_SOON].level, days = pool->full_hours / 24;
+
+	if (pool->full_hours >= 0 && days <= level + 1)
+		alerts_observe(alerts, POOL_FULL_SOON, pool->name, days <= level, days, "");
+}
+
 static void look_at_devices(struct alerts *alerts, struct pool *pool)
 {
 	struct pool_device_info info;
@@ -383,6 +402,7 @@ static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
 		alerts_observe(alerts, POOL_WAITING, pool->name, true, 0, "");
 	else
 		look_at_space(alerts, pool->name, &info);
+	look_at_forecast(alerts, pool);
 	pool_get_scrub(pool->pool, &scrub);
 	if (scrub.findings)
 		alerts_observe(alerts, POOL_FINDINGS, pool->name, true, (int64_t)scrub.findings,

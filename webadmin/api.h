@@ -146,6 +146,7 @@ void api_pool_import(struct api_request *request);
 void api_pool_show(struct api_request *request);
 void api_pool_change(struct api_request *request);
 void api_pool_export(struct api_request *request);
+void api_pool_usage(struct api_request *request);
 void api_pool_check_devices(struct api_request *request);
 /* A device of a body: a path or {"path", "size"}; *ret_absent: there is no such file yet. False: it
  * was answered. */

@@ -98,6 +98,9 @@ static const struct config_migration migrations[] = {
      "  recipients text not null, user text not null, secret blob not null, ca text not null,"
      "  plain integer not null, language integer not null, severity text not null,"
      "  enabled integer not null) without rowid;"},
+    {"how full pools have been",
+     "create table pool_usage(pool blob not null, hour integer not null, used integer not null,"
+     "  size integer not null, primary key(pool, hour)) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

@@ -55,7 +55,7 @@ _granary()
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
-	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
+	"volume create") list="--checksum --mirror --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
