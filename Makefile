@@ -43,12 +43,12 @@ Q   := $(if $(V),,@)
 say  = @$(if $(V),true,printf '  %-5s %s\n' $(1) $(2))
 
 # A room is a folder; all its .c files are part of the library that programs and tests link.
-ROOMS    := core volumes snapshots replication target iscsi shares nfs webadmin
+ROOMS    := core volumes snapshots replication target iscsi shares nfs mounts webadmin
 LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-console \
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-console \
             $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
@@ -122,6 +122,12 @@ $(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) 
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(FRONT_LIBS)
+
+# A mount's process.
+$(BUILD)/granary-mount: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard fusemount/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lfuse3 -lseccomp
 
 CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console menu qr screen text)
 $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
@@ -307,6 +313,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSTEMD)
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
 	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
+	install -m 755 $(BUILD)/granary-mount $(DESTDIR)$(PREFIX)/sbin/granary-mount
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service

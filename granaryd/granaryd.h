@@ -40,7 +40,7 @@ int options_read(int argc, char **argv, struct options *ret_options);
 
 /* state.c: the state directory, held by one daemon at a time. */
 struct state {
-	char *dir, *config_path, *reservations_path, *control_path, *front_path;
+	char *dir, *config_path, *reservations_path, *control_path, *front_path, *mount_path;
 	int lock_fd;
 };
 int state_open(const char *dir, struct state *ret_state, struct err *err)

@@ -267,7 +267,7 @@ static int get_how(struct nfs_call *call, struct vfs_request *made)
 	if (how >= CREATE_EXCLUSIVE)
 		made->verifier = xdr_get_u64(&call->in);
 	if (how != CREATE_EXCLUSIVE)
-		status = nfs4_get_set(&call->in, &made->set, &bitmap);
+		status = nfs4_get_set(call, made, &bitmap);
 	memcpy(call->compound.wanted, bitmap.words, sizeof(bitmap.words));
 	if (how == CREATE_UNCHECKED && (made->set.mask & VFS_SET_SIZE) && made->set.size == 0) {
 		made->set.mask &= ~(unsigned)VFS_SET_SIZE;

@@ -61,6 +61,7 @@ struct model_lun {
 	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
 	unsigned host_count;
 	struct scsi_names names; /* their initiators */
+	uint64_t ended;          /* commands, at the last look round */
 	char reason[MODEL_REASON_MAX];
 };
 

@@ -238,6 +238,8 @@ static void create_volume(struct plan *plan, const json_t *volume, uint64_t size
 	json_t *body = json_pack("{s:s,s:s,s:I,s:s*}", "pool", pool, "name", name, "size",
 				 (json_int_t)size, "checksum", *checksum ? checksum : NULL);
 
+	if (json_is_true(json_object_get(volume, "mirror")))
+		json_object_set_new(body, "mirror", json_true());
 	if (reserve)
 		json_object_set_new(body, "reserve", json_integer((json_int_t)reserve));
 	step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
@@ -253,6 +255,11 @@ static void compare_volume(struct plan *plan, const json_t *there, const json_t 
 
 	if (*checksum && strcmp(checksum, text_of(there, "checksum")) != 0)
 		refuse(plan, "volume %s/%s: the checksums of a volume do not change", pool, name);
+	else if (json_object_get(volume, "mirror") &&
+		 json_is_true(json_object_get(volume, "mirror")) !=
+		     json_is_true(json_object_get(there, "mirror")))
+		refuse(plan, "volume %s/%s: a volume does not become mirrored, or cease to be",
+		       pool, name);
 	else if (json_object_get(volume, "reserve_bytes") &&
 		 reserve != number_of(there, "reserve_bytes"))
 		refuse(plan, "volume %s/%s: the reservation of a volume does not change", pool,
@@ -364,6 +371,19 @@ static json_t *share_members(struct plan *plan, const json_t *there, const json_
 	return body;
 }
 
+/* Hidden, where nobody has said another thing yet. */
+static void plan_share_snapshots(struct plan *plan, const json_t *there, const json_t *share)
+{
+	const char *wanted = text_of(share, "snapshots");
+	const char *is = there ? text_of(there, "snapshots") : "hidden";
+
+	if (*wanted && strcmp(wanted, is) != 0)
+		step(plan, "PATCH", "/shares/%/%",
+		     PARTS(text_of(share, "pool"), text_of(share, "name")),
+		     json_pack("{s:s}", "snapshots", wanted), "share %s/%s: snapshots are %s",
+		     text_of(share, "pool"), text_of(share, "name"), wanted);
+}
+
 static void plan_share(struct plan *plan, const json_t *there, const json_t *share)
 {
 	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
@@ -380,6 +400,7 @@ static void plan_share(struct plan *plan, const json_t *there, const json_t *sha
 		     json_object_get(body, "quota") ? "quota" : "versions");
 	}
 	json_decref(body);
+	plan_share_snapshots(plan, there, share);
 	if (json_object_get(share, "rules"))
 		plan_share_rules(plan, there, share);
 }
