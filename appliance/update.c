@@ -247,6 +247,8 @@ static int start_again(void)
  * partition can not be read: that would restart for ever. */
 static int do_good(void)
 {
+	struct timespec begun, now;
+
 	if (change_env(look) != 0) {
 		fprintf(stderr, "granary-update: whether this release is on trial is not known; it "
 				"stays as it is\n");
@@ -254,7 +256,9 @@ static int do_good(void)
 	}
 	if (!on_trial)
 		return 0;
-	for (unsigned second = 0; second < HEALTH_LIMIT; second++) {
+	/* By the clock: a daemon that hangs takes its time to say nothing. */
+	for (clock_gettime(CLOCK_MONOTONIC, &begun), now = begun;
+	     now.tv_sec - begun.tv_sec < HEALTH_LIMIT; clock_gettime(CLOCK_MONOTONIC, &now)) {
 		if (serves())
 			return change_env(keep);
 		sleep(1);

@@ -73,15 +73,78 @@ void help_verb(const struct verb *verb)
 	printf("example: %s\n", verb->example);
 }
 
+/* Verbs of two words ("schedule create") are a group; @length: of the first one. */
+static bool is_group(const struct verb *verb, size_t *ret_length)
+{
+	const char *space = strchr(verb->verb, ' ');
+
+	*ret_length = space ? (size_t)(space - verb->verb) : strlen(verb->verb);
+	return space != NULL;
+}
+
+static bool same_first(const struct verb *verb, const struct verb *other, size_t length)
+{
+	size_t theirs;
+
+	is_group(other, &theirs);
+	return strcmp(verb->noun, other->noun) == 0 && theirs == length &&
+	       strncmp(verb->verb, other->verb, length) == 0;
+}
+
+/* Is row @i the first of its noun that begins with its word? */
+static bool is_first(const struct verb *table, unsigned i, size_t length)
+{
+	for (unsigned j = 0; j < i; j++)
+		if (same_first(&table[i], &table[j], length))
+			return false;
+	return true;
+}
+
+/* "NOUN WORD" | ... : where a third word belongs to the verb. */
+static void print_groups(const struct verb *table, unsigned count)
+{
+	bool some = false;
+	size_t length;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (!is_group(&table[i], &length) || !is_first(table, i, length))
+			continue;
+		printf("%s\"%s %.*s\"", some ? " | " : "", table[i].noun, (int)length,
+		       table[i].verb);
+		some = true;
+	}
+}
+
 /* "NOUN) list="verb verb ...";;" for each noun, nouns of one word left out. */
 static void print_noun_cases(const struct verb *table, unsigned count)
 {
+	size_t length;
+
 	for (unsigned i = 0; i < count; i++) {
 		if (!*table[i].verb || (i && strcmp(table[i].noun, table[i - 1].noun) == 0))
 			continue;
 		printf("\t%s) list=\"", table[i].noun);
-		for (unsigned j = i; j < count && strcmp(table[j].noun, table[i].noun) == 0; j++)
-			printf("%s%s", j > i ? " " : "", table[j].verb);
+		for (unsigned j = i; j < count && strcmp(table[j].noun, table[i].noun) == 0; j++) {
+			is_group(&table[j], &length);
+			if (is_first(table, j, length))
+				printf("%s%.*s", j > i ? " " : "", (int)length, table[j].verb);
+		}
+		printf("\" ;;\n");
+	}
+}
+
+/* "NOUN WORD") list="second words";; */
+static void print_group_cases(const struct verb *table, unsigned count)
+{
+	size_t length;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (!is_group(&table[i], &length) || !is_first(table, i, length))
+			continue;
+		printf("\t\"%s %.*s\") list=\"", table[i].noun, (int)length, table[i].verb);
+		for (unsigned j = i; j < count; j++)
+			if (same_first(&table[i], &table[j], length))
+				printf("%s%s", j > i ? " " : "", table[j].verb + length + 1);
 		printf("\" ;;\n");
 	}
 }
@@ -112,8 +175,11 @@ void completion_print(void)
 	       "\t\tcase ${COMP_WORDS[i]} in\n"
 	       "\t\t--state | -o) ((i++)) ;;\n"
 	       "\t\t-*) ;;\n"
-	       "\t\t*) if [ -z \"$noun\" ]; then noun=${COMP_WORDS[i]}; "
-	       "elif [ -z \"$verb\" ]; then verb=${COMP_WORDS[i]}; fi ;;\n"
+	       "\t\t*) if [ -z \"$noun\" ]; then noun=${COMP_WORDS[i]}\n"
+	       "\t\t\telif [ -z \"$verb\" ]; then verb=${COMP_WORDS[i]}\n"
+	       "\t\t\telse case \"$noun $verb\" in ");
+	print_groups(table, count);
+	printf(") verb=\"$verb ${COMP_WORDS[i]}\" ;; esac; fi ;;\n"
 	       "\t\tesac\n\tdone\n"
 	       "\tcase $last in\n"
 	       "\t-o) COMPREPLY=($(compgen -W \"json table\" -- \"$word\")); return ;;\n"
@@ -129,6 +195,7 @@ void completion_print(void)
 	       "\telif [ -z \"$verb\" ]; then case $noun in\n");
 	print_noun_cases(table, count);
 	printf("\tesac\n\telse case \"$noun $verb\" in\n");
+	print_group_cases(table, count);
 	print_option_cases(table, count);
 	printf("\t*) list=$globals ;;\n"
 	       "\tesac; fi\n"

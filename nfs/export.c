@@ -203,8 +203,10 @@ int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t ge
 	table->refs = 1;
 	table->generation = generation;
 	for (unsigned i = 0; result == 0 && i < count; i++) {
-		table->count++;
-		result = fill_export(&shares[i], &table->exports[i], err);
+		if (shares[i].vfs)
+			result = fill_export(&shares[i], &table->exports[table->count++], err);
+		else
+			table->away = true;
 	}
 	if (result == 0)
 		result = check_unique(table, err);
@@ -212,7 +214,7 @@ int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t ge
 		nfs_table_unref(table);
 		return result;
 	}
-	qsort(table->exports, count, sizeof(table->exports[0]), compare_ids);
+	qsort(table->exports, table->count, sizeof(table->exports[0]), compare_ids);
 	*ret_table = table;
 	return 0;
 }

@@ -36,6 +36,7 @@ struct nfs_table {
 	void (*gone)(void *context);
 	void *gone_context;
 	struct message message;
+	bool away; /* a share is with another node: handles that nobody knows may be its */
 	unsigned count;
 	struct nfs_export exports[]; /* by id */
 };

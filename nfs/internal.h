@@ -266,7 +266,8 @@ void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length)
 void *nfs_call_scratch(struct nfs_call *call, size_t size);
 
 /* Which export @handle is of, may this client use it with @version, as whom: fills
- * call->export, rule and credentials. 0; -ESTALE: forged or gone; -EACCES, -EPERM. */
+ * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: away, for now;
+ * -EACCES, -EPERM. */
 int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, unsigned version,
 		    struct nfs_handle_content *ret_content);
 int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version);

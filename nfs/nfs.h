@@ -72,16 +72,18 @@ enum nfs_versions {
 };
 struct nfs_share {
 	const char *path; /* "/NAME", one component */
-	struct vfs *vfs;
+	struct vfs *vfs;  /* NULL: another node serves it now, and it may come (back) to this one */
 	const struct nfs_rule *rules;
 	unsigned rule_count;
 	unsigned versions; /* enum nfs_versions */
 };
 
 /* nfs_shares_set: the shares that are exported from now on, in one step; everything is copied,
- * each vfs is referenced. gone(@context) (NULL: nobody asks) runs on the control loop when the last
- * request that uses what was exported before has ended: then its references are given back.
- * On failure what was exported stays exported, and gone() is not called. */
+ * each vfs is referenced. While one of them is away (no vfs), a handle of a share that is not here
+ * is not stale: its client is told to come again (NFS3ERR_JUKEBOX, NFS4ERR_DELAY). gone(@context)
+ * (NULL: nobody asks) runs on the control loop when the last request that uses what was exported
+ * before has ended: then its references are given back. On failure what was exported stays
+ * exported, and gone() is not called. */
 int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
 		   void (*gone)(void *context), void *context, struct err *err)
     __attribute__((warn_unused_result));

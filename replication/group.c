@@ -108,13 +108,40 @@ int group_start(struct group *group, bool marked, struct err *err)
 	return 0;
 }
 
+static void serving_changed(struct group *group)
+{
+	if (group->host->serving_changed)
+		group->host->serving_changed(group);
+}
+
 void group_set_role(struct group *group, enum group_role role)
 {
 	group->role = role;
+	group->leaving = false;
 	if (group->recorder)
 		recorder_set_mode(group->recorder, mode_of(role));
 	if (group->host->role_changed)
 		group->host->role_changed(group);
+	serving_changed(group);
+}
+
+bool group_serves(const struct group *group)
+{
+	return group->role == GROUP_PRIMARY && !group->leaving;
+}
+
+void group_leave(struct group *group)
+{
+	group->leaving = true;
+	serving_changed(group);
+}
+
+void group_stay(struct group *group)
+{
+	if (!group->leaving)
+		return;
+	group->leaving = false;
+	serving_changed(group);
 }
 
 int group_open_staging(struct group *group, struct err *err)
@@ -288,6 +315,7 @@ static void take_back(struct group *group)
 		return;
 	group->switching = false;
 	recorder_set_mode(group->recorder, RECORDER_RECORDS);
+	group_stay(group);
 }
 
 int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)

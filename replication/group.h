@@ -38,6 +38,10 @@ struct group_host {
 	int (*keep)(struct group *group, struct err *err);
 	/* Optional. The group's role has changed. Any context on the loop. */
 	void (*role_changed)(struct group *group);
+	/* Optional. group_serves() has another answer: who keeps something open on the members lets
+	 * go of it, or takes it again. settled(): he has. Any context on the loop. */
+	void (*serving_changed)(struct group *group);
+	bool (*settled)(struct group *group);
 };
 
 /* The members compared with the standby's, slot by slot, beside everything else. */
@@ -78,6 +82,7 @@ struct group {
 	uint64_t log_bytes;         /* budget of the recorder */
 	struct channel *channel;    /* of the session, NULL: none */
 	bool switching;             /* hand over as soon as all is sealed */
+	bool leaving;               /* and who has something open on the members lets go first */
 	uint64_t switch_until_ns;   /* guests wait no longer than that */
 	bool wanted;                /* standby: it asks to be handed the image */
 	struct group_verify verify; /* primary */
@@ -102,6 +107,11 @@ void group_set_member(struct group *group, unsigned index, struct volume *volume
 int group_start(struct group *group, bool marked, struct err *err)
     __attribute__((warn_unused_result));
 void group_set_role(struct group *group, enum group_role role);
+/* group_serves: guests use the members here. group_leave: not any more, for the group is about to
+ * be handed over; group_stay: that was called off. */
+bool group_serves(const struct group *group);
+void group_leave(struct group *group);
+void group_stay(struct group *group);
 
 /* In a session's fiber. group_open_staging: read the log again. group_promote: the sealed image
  * becomes this node's to change: redo what is sealed, fork the lineage, let guests in; @planned:

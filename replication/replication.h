@@ -27,6 +27,11 @@ struct replication_host {
 	json_t *(*exports)(void *context, const uint8_t (*uuids)[16], unsigned count);
 	/* Required. This node has been promoted: export what @exports says. */
 	void (*exports_apply)(void *context, const json_t *exports);
+	/* Required. replication_holds() has another answer for the volumes of a group: what is open
+	 * on those that are not served here is closed, and opened again where they are. settled():
+	 * all of it is done. */
+	void (*serving_changed)(void *context);
+	bool (*settled)(void *context);
 	void *context;
 };
 

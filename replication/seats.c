@@ -401,11 +401,29 @@ static void host_role_changed(struct group *group)
 	}
 }
 
+static void host_serving_changed(struct group *group)
+{
+	const struct seat *seat = group->host_context;
+	const struct replication_host *host = &seat->replication->options.host;
+
+	host->serving_changed(host->context);
+}
+
+static bool host_settled(struct group *group)
+{
+	const struct seat *seat = group->host_context;
+	const struct replication_host *host = &seat->replication->options.host;
+
+	return host->settled(host->context);
+}
+
 static const struct group_host host_ops = {.save = host_save,
 					   .definition = host_definition,
 					   .define = host_define,
 					   .keep = host_keep,
-					   .role_changed = host_role_changed};
+					   .role_changed = host_role_changed,
+					   .serving_changed = host_serving_changed,
+					   .settled = host_settled};
 
 /* ---- seats ---- */
 struct seat *seat_find(struct replication *replication, const char *name)
@@ -943,8 +961,8 @@ bool replication_holds(struct replication *replication, const uint8_t uuid[16],
 		for (unsigned i = 0; i < group->member_max && !held; i++)
 			held = is_volume(group->members[i].volume, uuid);
 		if (held) {
-			*ret_hold = (struct replication_hold){group->name, staging,
-							      group->role == GROUP_PRIMARY};
+			*ret_hold =
+			    (struct replication_hold){group->name, staging, group_serves(group)};
 			return true;
 		}
 	}
@@ -985,6 +1003,7 @@ static void delete_staging(struct volume *staging)
 
 static int delete_seat(struct seat *seat, struct err *err)
 {
+	const struct replication_host *host = &seat->replication->options.host;
 	struct group *group = &seat->group;
 	bool paused = seat->paused;
 	struct volume *staging;
@@ -1008,6 +1027,7 @@ static int delete_seat(struct seat *seat, struct err *err)
 	staging = group->staging_volume;
 	group->staging_volume = NULL;
 	seat_free(seat);
+	host->serving_changed(host->context); /* its volumes are this node's own again */
 	delete_staging(staging);
 	return 0;
 }

@@ -22,13 +22,14 @@
  * Of a run of marked chunks, the standby is asked for the hashes of what its sealed image has
  * there; only slots that differ travel (E5, E8). */
 
-#define TAKE_MAX    ((uint64_t)2 << 30)  /* one leaf of marks */
-#define RUN_MAX     ((uint64_t)16 << 20) /* bytes hashed in one question */
-#define VERIFY_MAX  ((uint64_t)4 << 20)  /* compared at a time */
-#define READ_MAX    ((uint64_t)1 << 20)
-#define EXTENTS_MAX 64u
-#define QUIET_NS    (5 * 1000000ull)
-#define SWITCH_NS   (30 * 1000000000ull)
+#define TAKE_MAX      ((uint64_t)2 << 30)  /* one leaf of marks */
+#define RUN_MAX       ((uint64_t)16 << 20) /* bytes hashed in one question */
+#define VERIFY_MAX    ((uint64_t)4 << 20)  /* compared at a time */
+#define READ_MAX      ((uint64_t)1 << 20)
+#define EXTENTS_MAX   64u
+#define QUIET_NS      (5 * 1000000ull)
+#define LEAVE_POLL_NS (5 * 1000000ull)
+#define SWITCH_NS     (30 * 1000000000ull)
 
 struct sender {
 	struct group *group;
@@ -494,6 +495,7 @@ static void look_at_switch(struct group *group)
 		return;
 	group->switching = false;
 	recorder_set_mode(group->recorder, RECORDER_RECORDS);
+	group_stay(group);
 }
 
 static void close_epoch(struct timer *timer)
@@ -520,6 +522,20 @@ static void close_when_large(struct group *group)
 }
 
 /* ---- handing over ---- */
+/* Who has something open on the members (a share) ends it in order, so that the image that is
+ * handed over is whole; after that guests' requests are held. */
+static void hold_guests(struct sender *sender)
+{
+	struct group *group = sender->group;
+
+	group_leave(group);
+	while (group->switching && !sender->channel->broken && group->host->settled &&
+	       !group->host->settled(group))
+		fiber_sleep(LEAVE_POLL_NS);
+	if (group->switching)
+		recorder_set_mode(group->recorder, RECORDER_HOLDS);
+}
+
 /* Everything is sealed there and guests wait: the peer's turn. */
 static int hand_over(struct sender *sender)
 {
@@ -641,7 +657,7 @@ static int stream(struct sender *sender)
 			group->switch_until_ns = loop_now(group->loop) + SWITCH_NS;
 		}
 		if (group->switching && recorder_mode(recorder) == RECORDER_RECORDS)
-			recorder_set_mode(recorder, RECORDER_HOLDS);
+			hold_guests(sender);
 		step = recorder_next_step(recorder, oldest);
 		if (step == RECORDER_SYNC)
 			return 0;
@@ -803,6 +819,7 @@ void sender_run(struct group *group, struct channel *channel)
 	if (recorder_mode(group->recorder) == RECORDER_HOLDS)
 		recorder_set_mode(group->recorder, RECORDER_RECORDS);
 	group->switching = false;
+	group_stay(group);
 	group->sent_bytes += channel->bytes_out;
 	group->channel = NULL;
 	digest_finish(&sender.digest);

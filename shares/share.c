@@ -145,6 +145,12 @@ static bool try_now(struct share *share, struct vfs_request *request)
 }
 
 /* ---- workers ---- */
+/* Changed by the lane's loop alone; stop() looks from another thread. */
+static void count_workers(struct lane *lane, int change)
+{
+	__atomic_store_n(&lane->workers, lane->workers + (unsigned)change, __ATOMIC_RELEASE);
+}
+
 static void work(struct share *share, struct vfs_request *request)
 {
 	struct op op;
@@ -180,7 +186,7 @@ static void worker_main(void *context)
 		if (worker.quit)
 			break;
 	}
-	lane->workers--;
+	count_workers(lane, -1); /* the last word: stop() waits for it */
 }
 
 static struct lane *lane_of(struct share *share, struct loop *loop)
@@ -213,10 +219,11 @@ static bool call_worker(struct lane *lane)
 	if (link) {
 		fiber_wake(list_entry(link, struct worker, link)->fiber);
 	} else if (lane->workers < WORKERS_MAX) {
-		lane->workers++;
+		count_workers(lane, 1);
 		if (fiber_start(lane->loop, worker_main, lane) == 0)
 			return true;
-		return --lane->workers > 0;
+		count_workers(lane, -1);
+		return lane->workers > 0;
 	}
 	return true;
 }

@@ -39,7 +39,7 @@ struct share_call {
 void share_format(struct volume *volume, struct loop *loop, uint64_t quota_bytes,
 		  struct share_call *call);
 /* share_open: replay its log and serve it. @read_only: nothing is written, not even the log's
- * replay; for snapshots. -EPROTO: no share; -EUCLEAN: damaged; -ENOTSUP: a newer version. */
+ * replay. -EPROTO: no share; -EUCLEAN: damaged; -ENOTSUP: a newer version. */
 void share_open(struct volume *volume, struct loop *loop, bool read_only, struct share_call *call);
 /* share_close: takes over the caller's reference. -EBUSY when somebody else has one, or requests
  * are in flight. Everything is durable at done(0). */

@@ -270,7 +270,7 @@ static int visit_entry(void *context, unsigned index, const struct map_entry *en
 	uint64_t limit = nvolume_limit(check->volume, mine->leaf + 1);
 
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
-		uint64_t address;
+		uint64_t address = 0;
 		bool mapped = map_slot(entry, slot, &address);
 
 		if (map_birth(entry, slot) <= limit) {

@@ -50,6 +50,7 @@
 	FUNCTION(rbd_resize2)                                                                      \
 	FUNCTION(rbd_stat)                                                                         \
 	FUNCTION(rbd_get_size)                                                                     \
+	FUNCTION(rbd_get_id)                                                                       \
 	FUNCTION(rbd_metadata_get)                                                                 \
 	FUNCTION(rbd_metadata_set)                                                                 \
 	FUNCTION(rbd_lock_get_owners)                                                              \

@@ -242,13 +242,15 @@ static bool may_take(struct rbd_volume *volume)
 	peer = peer_at(pool, owner);
 	if (rbd_same_address(pool->former, owner) || (peer && is_dead(pool, peer))) {
 		uint64_t begin = clock_ns();
+		bool broken;
 
 		result = ceph.rbd_lock_break(volume->image, mode, owner);
-		take = result == 0 || result == -ENOENT;
+		broken = result == 0 || result == -ENOENT;
+		take = broken && !wanted_elsewhere(volume);
 		if (peer)
 			log_warning("volume %s/%s: gateway %s is gone, its lock is %s (%llu ms)",
 				    pool->name, volume->volume.name, peer->gateway,
-				    take ? "broken" : strerror(-result),
+				    broken ? "broken" : strerror(-result),
 				    (unsigned long long)((clock_ns() - begin) / 1000000));
 	}
 	ceph.rbd_lock_get_owners_cleanup(&owner, count);

@@ -13,6 +13,7 @@
 #include "volumes/rbd.h"
 
 #define UUID_KEY     "granary.uuid"
+#define IMAGE_KEY    "granary.image" /* the id of the image that the metadata was made for */
 #define UUID_DIGITS  32
 #define IMAGES_MAX   65536u
 #define COUNT_STEP   (256u << 10) /* objects looked at in one go */
@@ -347,8 +348,31 @@ static int read_uuid(rbd_image_t image, uint8_t ret_uuid[16])
 	int result = ceph.rbd_metadata_get(image, UUID_KEY, text, &length);
 
 	if (result < 0)
-		return result == -ERANGE ? -ENOENT : result;
-	return parse_hex(text, strnlen(text, sizeof text), ret_uuid) ? 0 : -ENOENT;
+		return result == -ERANGE || result == -ENOENT ? -ENODATA : result;
+	return parse_hex(text, strnlen(text, sizeof text), ret_uuid) ? 0 : -ENODATA;
+}
+
+/* "rbd cp" takes the metadata along: two images that say they are one volume. The copy is no
+ * volume. Images from before the key are what they say. */
+static int check_original(rbd_image_t image, const char *name)
+{
+	char id[RBD_TEXT_MAX], text[RBD_TEXT_MAX];
+	size_t length = sizeof text;
+	int result = ceph.rbd_get_id(image, id, sizeof id);
+
+	if (result < 0)
+		return result;
+	result = ceph.rbd_metadata_get(image, IMAGE_KEY, text, &length);
+	if (result == -ENOENT)
+		return 0;
+	if (result < 0 && result != -ERANGE)
+		return result;
+	if (result >= 0 && strncmp(text, id, sizeof text) == 0)
+		return 0;
+	log_warning("image %s is a copy of a volume's image and is left alone; \"rbd image-meta "
+		    "remove %s " IMAGE_KEY "\" makes it the volume, once the other one is gone",
+		    name, name);
+	return -ENODATA;
 }
 
 bool rbd_same_address(const char *known, const char *address)
@@ -440,6 +464,8 @@ int rbd_image_open(struct rbd_pool *pool, const char *name, struct rbd_volume **
 	if (result < 0)
 		return failed(err, result, name);
 	result = read_uuid(image, uuid);
+	if (result == 0)
+		result = check_original(image, name);
 	if (result == 0)
 		result = ceph.rbd_stat(image, &info, sizeof info);
 	if (result == 0)
@@ -567,14 +593,14 @@ static int open_listed(struct rbd_job *job, const rbd_image_spec_t *image)
 		job->err = result < 0 ? err : job->err;
 		return result;
 	}
-	if (result != -ENOENT && !stranger)
+	if (result != -ENOENT && result != -ENODATA && !stranger)
 		log_warning("pool %s: image %s", job->pool->name, err.text);
 	if (!stranger)
 		stranger = stranger_new(job->pool, image->id);
 	if (stranger) {
 		stranger->seen = true;
-		stranger->unreadable =
-		    result != -ENOENT; /* no metadata of ours, or gone meanwhile */
+		/* None of ours; else gone, or not quite there yet: it is looked at again. */
+		stranger->unreadable = result != -ENODATA;
 	}
 	return 0;
 }
@@ -682,14 +708,18 @@ static int create_image(struct rbd_pool *pool, const char *name, uint64_t size)
 
 static int mark_image(struct rbd_pool *pool, const char *name, const uint8_t uuid[16])
 {
-	char hex[UUID_DIGITS + 1];
+	char hex[UUID_DIGITS + 1], id[RBD_TEXT_MAX];
 	rbd_image_t image;
 	int result = ceph.rbd_open(pool->ioctx, name, &image, NULL);
 
 	if (result < 0)
 		return result;
 	hex_of(uuid, hex);
-	result = ceph.rbd_metadata_set(image, UUID_KEY, hex);
+	result = ceph.rbd_get_id(image, id, sizeof id);
+	if (result == 0)
+		result = ceph.rbd_metadata_set(image, IMAGE_KEY, id);
+	if (result == 0)
+		result = ceph.rbd_metadata_set(image, UUID_KEY, hex);
 	ceph.rbd_close(image);
 	return result;
 }

@@ -19,6 +19,13 @@ struct relay_thread {
  * by the loop. */
 void relay_quiet(struct relay_thread *thread);
 
+/* api_smb.c: what granary-smb has said last. */
+struct smb_report {
+	uint64_t heard_ns; /* 0: never */
+	uint16_t port;     /* 0: it does not serve */
+	char reason[256];
+};
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;
@@ -31,6 +38,7 @@ struct webadmin {
 	struct relay_thread relay;
 	bool applying; /* a document of the whole configuration */
 	struct certificate certificate;
+	struct smb_report smb;
 	struct watch *watch; /* watch.h */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
@@ -41,6 +49,7 @@ struct webadmin {
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;
 	unsigned shares_pending;
+	bool shares_stopping;
 	void (*shares_done)(struct webadmin *admin);
 	void (*started)(void *context);
 	void (*stopped)(void *context, unsigned failures);

@@ -99,7 +99,8 @@ void api_replica_show(struct api_request *request)
 bool replica_refuses(struct api_request *request, const struct volume *volume,
 		     enum replica_change change)
 {
-	static const char *const what[] = {"given to guests", "made smaller", "rolled back"};
+	static const char *const what[] = {"given to guests", "made smaller", "rolled back",
+					   "deleted"};
 	struct replication_hold hold;
 
 	if (!replication_holds(request->admin->replication, volume->identity.uuid, &hold) ||

@@ -8,6 +8,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/export.h"
+#include "webadmin/replica.h"
 
 #define FINDINGS_MAX 1000u
 
@@ -39,7 +40,7 @@ static struct model_share *find_open_share(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
 
-	if (!share || share->vfs)
+	if (!share || (share->vfs && !share->away))
 		return share;
 	api_reply_error(request, 409, "share_unavailable", "share %s/%s is not available: %s",
 			share->pool, share->name, share->reason);
@@ -250,6 +251,7 @@ static void import_opened(struct share_call *call, int result)
 	}
 	work->share->vfs = vfs;
 	work->share->reason[0] = '\0';
+	webadmin_follow_shares(request->admin); /* its group may have been handed over meanwhile */
 	log_notice("share %s/%s imported", work->share->pool, work->share->name);
 	api_reply(request, 201, show_share(work->share));
 }
@@ -448,9 +450,14 @@ void api_share_delete(struct api_request *request)
 	/* A share whose volume is gone is forgotten. */
 	request->volume =
 	    model_find_volume(request->model, share->pool, share->name, &code, &request->err);
-	if (has_snapshots(request))
+	if (has_snapshots(request) ||
+	    (request->volume && replica_refuses(request, request->volume, REPLICA_DELETE)))
 		return;
-	if (!share->vfs)
+	if (share->opening || share->leaving)
+		api_reply_error(request, 409, "share_unavailable",
+				"share %s/%s is being opened or closed; try again in a second",
+				share->pool, share->name);
+	else if (!share->vfs)
 		delete_closed(&work->call, 0);
 	else if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) < 0)
 		api_reply_failure(request, NULL);

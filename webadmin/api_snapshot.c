@@ -392,13 +392,13 @@ void api_volume_rollback(struct api_request *request)
 	if (!api_unpack(request, "{s:s,s?:s}", "snapshot", &snapshot, "keep", &keep) ||
 	    !find_volume(request))
 		return;
+	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
+		return;
 	share = model_share_of_volume(request->model, request->volume->identity.uuid);
 	if (share) {
 		roll_share_back(request, share, snapshot, keep);
 		return;
 	}
-	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
-		return;
 	back = snapshot_named(request, snapshot);
 	if (!back)
 		return;

@@ -22,7 +22,7 @@ struct export_list {
 
 static bool is_exported(const struct model_share *share, const struct model_share *without)
 {
-	return share != without && share->vfs && share->rule_count > 0;
+	return share != without && share->rule_count > 0 && (share->vfs || share->away);
 }
 
 static int collect(struct model *model, const struct model_share *without, struct export_list *list)
@@ -44,7 +44,7 @@ static int collect(struct model *model, const struct model_share *without, struc
 		snprintf(list->paths[at], sizeof list->paths[at], "/%s", share->name);
 		list->shares[at] = (struct nfs_share){
 		    .path = list->paths[at],
-		    .vfs = share->vfs,
+		    .vfs = share->away ? NULL : share->vfs,
 		    .rules = share->rules,
 		    .rule_count = share->rule_count,
 		    .versions = share->versions,

@@ -364,6 +364,19 @@ static json_t *share_members(struct plan *plan, const json_t *there, const json_
 	return body;
 }
 
+/* Hidden, where nobody has said another thing yet. */
+static void plan_share_snapshots(struct plan *plan, const json_t *there, const json_t *share)
+{
+	const char *wanted = text_of(share, "snapshots");
+	const char *is = there ? text_of(there, "snapshots") : "hidden";
+
+	if (*wanted && strcmp(wanted, is) != 0)
+		step(plan, "PATCH", "/shares/%/%",
+		     PARTS(text_of(share, "pool"), text_of(share, "name")),
+		     json_pack("{s:s}", "snapshots", wanted), "share %s/%s: snapshots are %s",
+		     text_of(share, "pool"), text_of(share, "name"), wanted);
+}
+
 static void plan_share(struct plan *plan, const json_t *there, const json_t *share)
 {
 	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
@@ -380,6 +393,7 @@ static void plan_share(struct plan *plan, const json_t *there, const json_t *sha
 		     json_object_get(body, "quota") ? "quota" : "versions");
 	}
 	json_decref(body);
+	plan_share_snapshots(plan, there, share);
 	if (json_object_get(share, "rules"))
 		plan_share_rules(plan, there, share);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "webadmin/export.h"
 #include "webadmin/share.h"
 
 /* What of the exports travels with a group: targets that show a member, with its LUN number, and
@@ -137,8 +138,9 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 
 		uuid_write(share->volume, uuid);
 		if (listed(share->volume, uuids, count))
-			json_array_append_new(
-			    shares, json_pack("{s:s,s:s}", "name", share->name, "volume", uuid));
+			json_array_append_new(shares, json_pack("{s:s,s:s,s:o}", "name",
+								share->name, "volume", uuid,
+								"rules", show_share_rules(share)));
 	}
 	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
 }
@@ -190,14 +192,53 @@ static void apply_target(struct webadmin *admin, json_t *target)
 	    call(admin, json_incref(item), path);
 }
 
+static bool names_client(const json_t *rules, const char *client)
+{
+	json_t *rule;
+	size_t index;
+
+	json_array_foreach((json_t *)rules, index, rule)
+	{
+		const char *other = json_string_value(json_object_get(rule, "client"));
+
+		if (other && strcmp(other, client) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The rules become those of the old primary: one that was taken away there lets nobody in here. */
+static void apply_share_rules(struct webadmin *admin, const struct volume *volume,
+			      const json_t *rules)
+{
+	struct model_share *share = model_share_of_volume(&admin->model, volume->identity.uuid);
+	char path[POOL_NAME_MAX + VOLUME_NAME_MAX + 32];
+	json_t *rule;
+	size_t index;
+
+	if (!json_is_array(rules)) /* a primary of before */
+		return;
+	snprintf(path, sizeof path, "/api/v1/shares/%s/%s/rules", pool_name(volume->pool),
+		 volume->name);
+	json_array_foreach((json_t *)rules, index, rule) call(admin, json_incref(rule), path);
+	for (unsigned i = 0; share && i < share->rule_count; i++) {
+		if (!names_client(rules, share->rules[i].client))
+			webadmin_call(admin, "DELETE", path,
+				      json_pack("{s:s}", "client", share->rules[i].client), applied,
+				      NULL);
+	}
+}
+
 static void apply_share(struct webadmin *admin, const json_t *share)
 {
 	struct volume *volume = volume_of(admin, share);
 
-	if (volume)
+	if (volume) {
 		call(admin,
 		     json_pack("{s:s,s:s}", "pool", pool_name(volume->pool), "name", volume->name),
 		     "/api/v1/shares/import");
+		apply_share_rules(admin, volume, json_object_get(share, "rules"));
+	}
 	volume_unref(volume);
 }
 
@@ -213,6 +254,16 @@ static void host_exports_apply(void *context, const json_t *exports)
 	    apply_share(admin, item);
 }
 
+static void host_serving_changed(void *context)
+{
+	webadmin_follow_shares(context);
+}
+
+static bool host_settled(void *context)
+{
+	return webadmin_shares_settled(context);
+}
+
 int replica_create(struct webadmin *admin, struct err *err)
 {
 	struct replication_options options = {
@@ -222,6 +273,8 @@ int replica_create(struct webadmin *admin, struct err *err)
 		     .volume = host_volume,
 		     .exports = host_exports,
 		     .exports_apply = host_exports_apply,
+		     .serving_changed = host_serving_changed,
+		     .settled = host_settled,
 		     .context = admin},
 	};
 

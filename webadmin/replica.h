@@ -7,8 +7,8 @@
 
 struct api_request;
 /* What a group's volume may not be: its staging log given to guests, a member made smaller, what a
- * standby holds rolled back. True: it is one of these, and 409 has been sent. */
-enum replica_change { REPLICA_MAP, REPLICA_SHRINK, REPLICA_ROLLBACK };
+ * standby holds rolled back, either deleted. True: it is one of these, and 409 has been sent. */
+enum replica_change { REPLICA_MAP, REPLICA_SHRINK, REPLICA_ROLLBACK, REPLICA_DELETE };
 bool replica_refuses(struct api_request *request, const struct volume *volume,
 		     enum replica_change change);
 

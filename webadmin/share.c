@@ -9,6 +9,9 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/export.h"
+#include "webadmin/replica.h"
+
+#define LEAVE_AGAIN_NS (200 * 1000000ull)
 
 struct model_share *model_share_add(struct model *model, const char *pool, const char *name,
 				    const uint8_t volume[16])
@@ -71,6 +74,11 @@ void model_share_remove(struct model_share *share)
 }
 
 /* ---- start and stop ---- */
+static void start_share(struct webadmin *admin, struct model_share *share);
+static void stop_share(struct webadmin *admin, struct model_share *share);
+static void follow(struct webadmin *admin, struct model_share *share);
+static void late_shares_opened(struct webadmin *admin);
+
 static void one_done(struct webadmin *admin)
 {
 	void (*done)(struct webadmin * admin) = admin->shares_done;
@@ -83,6 +91,7 @@ static void opened(struct share_call *call, int result)
 {
 	struct model_share *share = container_of(call, struct model_share, call);
 
+	share->opening = false;
 	if (result < 0) {
 		snprintf(share->reason, sizeof share->reason, "%s", call->err.text);
 		log_error("share %s/%s is not served: %s", share->pool, share->name, share->reason);
@@ -90,12 +99,18 @@ static void opened(struct share_call *call, int result)
 		share->vfs = call->vfs;
 		share->reason[0] = '\0';
 		share_show_snapshots(share->vfs, share->snapshots);
+		follow(share->admin, share); /* its group may have been handed over meanwhile */
+		if (share->admin->shares_stopping)
+			stop_share(share->admin, share);
 	}
 	one_done(share->admin);
 }
 
-static void start_share(struct webadmin *admin, struct model_share *share);
-static void late_shares_opened(struct webadmin *admin);
+static void late_work_begins(struct webadmin *admin)
+{
+	if (admin->shares_pending++ == 0)
+		admin->shares_done = late_shares_opened;
+}
 
 /* Its gateway is gone, or has let go: the share is ours from here on. */
 static void access_changed(struct volume_watcher *watcher, struct volume *volume,
@@ -108,8 +123,7 @@ static void access_changed(struct volume_watcher *watcher, struct volume *volume
 		return;
 	stop_waiting(share);
 	log_notice("share %s/%s: served here now", share->pool, share->name);
-	if (admin->shares_pending++ == 0)
-		admin->shares_done = late_shares_opened;
+	late_work_begins(admin);
 	start_share(admin, share);
 	one_done(admin);
 }
@@ -123,6 +137,114 @@ static void wait_for_volume(struct model_share *share, struct volume *volume)
 	share->watcher.changed = access_changed;
 	list_init(&share->watcher.link);
 	volume_watch(volume, &share->watcher);
+}
+
+/* ---- replication groups ---- */
+static bool is_served_here(struct webadmin *admin, const struct model_share *share)
+{
+	struct replication_hold hold;
+
+	return !replication_holds(admin->replication, share->volume, &hold) || hold.primary;
+}
+
+static void stay_away(struct model_share *share)
+{
+	share->away = true;
+	snprintf(share->reason, sizeof share->reason,
+		 "this node is not the primary of its replication group");
+}
+
+static void close_again(struct timer *timer);
+
+static void left(struct share_call *call, int result)
+{
+	struct model_share *share = container_of(call, struct model_share, call);
+	struct webadmin *admin = share->admin;
+
+	if (result == -EBUSY) { /* a restore, a check */
+		timer_init(&share->retry, admin->options.control, close_again);
+		timer_start(&share->retry, LEAVE_AGAIN_NS);
+		return;
+	}
+	/* Guests' last words may not have reached the volume any more: its image is whole. */
+	if (result < 0)
+		log_warning("share %s/%s: %s", share->pool, share->name, call->err.text);
+	share->vfs = NULL;
+	share->leaving = false;
+	stay_away(share);
+	log_notice("share %s/%s: not served here any more", share->pool, share->name);
+	follow(admin, share);
+	one_done(admin);
+}
+
+/* No client uses it any more. */
+static void withdrawn(void *context)
+{
+	struct model_share *share = context;
+
+	share->call = (struct share_call){.done = left};
+	share_close(share->vfs, &share->call);
+}
+
+static void close_again(struct timer *timer)
+{
+	withdrawn(container_of(timer, struct model_share, retry));
+}
+
+static void withdraw(struct model_share *share);
+
+static void withdraw_again(struct timer *timer)
+{
+	withdraw(container_of(timer, struct model_share, retry));
+}
+
+static void withdraw(struct model_share *share)
+{
+	struct webadmin *admin = share->admin;
+	struct err err = {0};
+
+	if (export_apply(admin, NULL, withdrawn, share, &err) == 0)
+		return;
+	timer_init(&share->retry, admin->options.control, withdraw_again);
+	log_error("share %s/%s can not be withdrawn yet: %s", share->pool, share->name, err.text);
+	timer_start(&share->retry, LEAVE_AGAIN_NS);
+}
+
+/* One step towards where the share should be; when that has ended, the next one. */
+static void follow(struct webadmin *admin, struct model_share *share)
+{
+	bool here = is_served_here(admin, share);
+
+	if (share->opening || share->leaving || admin->shares_stopping)
+		return;
+	share->admin = admin;
+	if (!here && share->vfs) {
+		late_work_begins(admin);
+		share->away = share->leaving = true;
+		withdraw(share);
+	} else if (here && share->away) {
+		share->away = false;
+		late_work_begins(admin);
+		start_share(admin, share);
+		one_done(admin);
+	}
+}
+
+void webadmin_follow_shares(struct webadmin *admin)
+{
+	list_for_each (it, &admin->model.shares)
+		follow(admin, list_entry(it, struct model_share, link));
+}
+
+bool webadmin_shares_settled(const struct webadmin *admin)
+{
+	list_for_each (it, &admin->model.shares) {
+		const struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (share->opening || share->leaving)
+			return false;
+	}
+	return true;
 }
 
 static void start_share(struct webadmin *admin, struct model_share *share)
@@ -146,7 +268,14 @@ static void start_share(struct webadmin *admin, struct model_share *share)
 		volume_unref(volume);
 		return;
 	}
+	if (!is_served_here(admin, share)) {
+		stay_away(share);
+		volume_unref(volume);
+		return;
+	}
 	admin->shares_pending++;
+	share->away = false;
+	share->opening = true;
 	share->call = (struct share_call){.done = opened};
 	share_open(volume, admin->options.control, false, &share->call);
 	volume_unref(volume); /* the open share has a reference of its own */
@@ -172,12 +301,11 @@ static void late_shares_opened(struct webadmin *admin)
 
 void webadmin_start_pool_shares(struct webadmin *admin, const char *pool)
 {
-	if (admin->shares_pending++ == 0)
-		admin->shares_done = late_shares_opened;
+	late_work_begins(admin);
 	list_for_each (it, &admin->model.shares) {
 		struct model_share *share = list_entry(it, struct model_share, link);
 
-		if (!share->vfs && strcmp(share->pool, pool) == 0)
+		if (!share->vfs && !share->opening && strcmp(share->pool, pool) == 0)
 			start_share(admin, share);
 	}
 	one_done(admin);
@@ -196,20 +324,25 @@ static void closed(struct share_call *call, int result)
 	one_done(share->admin);
 }
 
+static void stop_share(struct webadmin *admin, struct model_share *share)
+{
+	share->admin = admin;
+	admin->shares_pending++;
+	share->call = (struct share_call){.done = closed};
+	share_close(share->vfs, &share->call);
+}
+
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin))
 {
 	admin->shares_done = done;
+	admin->shares_stopping = true;
 	admin->shares_pending++;
 	list_for_each (it, &admin->model.shares) {
 		struct model_share *share = list_entry(it, struct model_share, link);
 
 		stop_waiting(share);
-		if (!share->vfs)
-			continue;
-		share->admin = admin;
-		admin->shares_pending++;
-		share->call = (struct share_call){.done = closed};
-		share_close(share->vfs, &share->call);
+		if (share->vfs && !share->leaving)
+			stop_share(admin, share);
 	}
 	one_done(admin);
 }

@@ -17,6 +17,9 @@ struct model_share {
 	struct vfs *vfs; /* NULL: see reason */
 	char reason[MODEL_REASON_MAX];
 	struct share_call call; /* opening, closing */
+	bool away;             /* another node of its replication group serves it, or is about to */
+	bool opening, leaving; /* under way: it is being opened; closed for that */
+	struct timer retry;    /* somebody uses it still */
 	struct volume *standby; /* referenced and watched: another gateway serves the share now */
 	struct volume_watcher watcher;
 	struct nfs_rule *rules; /* who may use it: export.h */
@@ -37,6 +40,12 @@ void model_share_remove(struct model_share *share);
 void webadmin_start_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 /* Those of a pool that came later. */
 void webadmin_start_pool_shares(struct webadmin *admin, const char *pool);
+/* A share has one node that serves it: the primary of its volume's replication group.
+ * webadmin_follow_shares: groups have changed, or a share is new: those that another node serves
+ * are closed once no request uses them, those that came (back) to this one are opened.
+ * webadmin_shares_settled: that is done. */
+void webadmin_follow_shares(struct webadmin *admin);
+bool webadmin_shares_settled(const struct webadmin *admin);
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 
 int store_add_share(struct config *config, const struct model_share *share, struct err *err);

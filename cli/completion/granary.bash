@@ -8,7 +8,9 @@ _granary()
 		case ${COMP_WORDS[i]} in
 		--state | -o) ((i++)) ;;
 		-*) ;;
-		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}; elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}; fi ;;
+		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}
+			elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}
+			else case "$noun $verb" in "snapshot schedule" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
 		esac
 	done
 	case $last in
@@ -22,8 +24,8 @@ _granary()
 	disk) list="list" ;;
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
-	snapshot) list="create list show rename hold release diff delete schedule create schedule list schedule show schedule run schedule delete" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount delete allow deny rules explain" ;;
+	snapshot) list="create list show rename hold release diff delete schedule" ;;
+	share) list="create import list show quota set snapshot restore check mount unmount smb delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -39,6 +41,8 @@ _granary()
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
+	"snapshot schedule") list="create list show run delete" ;;
+	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
@@ -61,6 +65,8 @@ _granary()
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
 	"share unmount") list="--lazy $globals" ;;
+	"share smb enable") list="--guest --user --ro $globals" ;;
+	"share smb user") list="--password-file --uid --gid $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;

@@ -18,12 +18,12 @@ class Node:
 
     def __init__(self, state):
         self.state = state
-        self.port, self.repl = daemon.free_port(), daemon.free_port()
+        self.port, self.repl, self.nfs = (daemon.free_port() for _ in range(3))
         self.server = None
         self.start()
 
     def start(self):
-        self.server = daemon.Server(self.state, port=self.port,
+        self.server = daemon.Server(self.state, port=self.port, nfs_port=self.nfs,
                                     more=("--repl-port", str(self.repl)))
 
     def kill(self):

@@ -39,6 +39,7 @@ def fill(daemon):
                                                      "read_only": True})
     daemon.good("POST", f"{V1}/shares", {"pool": "tank", "name": "iso", "quota": "100M",
                                          "versions": ["3", "4.1"]})
+    daemon.good("PATCH", f"{V1}/shares/tank/iso", {"snapshots": "none"})
     daemon.good("POST", f"{V1}/shares/tank/iso/rules", {"client": "10.0.0.0/24", "read_only": True})
 
 
@@ -54,7 +55,7 @@ def same_box(points, daemon, folder):
     document = json.loads(out.stdout)
     points.point(out.returncode == 0 and document["version"] == 1 and
                  {"name": "iso", "pool": "tank", "quota_bytes": 100 << 20,
-                  "versions": ["3", "4.1"],
+                  "versions": ["3", "4.1"], "snapshots": "none",
                   "rules": document["shares"][0]["rules"]} == document["shares"][0] and
                  [(lun["lun"], lun["type"], lun["read_only"])
                   for lun in document["targets"][0]["luns"]] ==
@@ -137,10 +138,11 @@ def modes(points, daemon, folder):
     luns[1]["read_only"], luns[3]["read_only"], luns[2]["type"] = True, False, "disk"
     luns[2]["read_only"] = False
     wanted["shares"][0]["versions"] = ["4.2"]
+    wanted["shares"][0]["snapshots"] = "visible"
     wanted["volumes"][1]["iops_limit"] = 0
-    now = same_after(points, daemon, folder, wanted, 6, "modes, versions and limits are changed")
+    now = same_after(points, daemon, folder, wanted, 7, "modes, versions and limits are changed")
     points.point(now == wanted, "to what the document says", [now, wanted])
-    same_after(points, daemon, folder, document, 6, "and back again")
+    same_after(points, daemon, folder, document, 7, "and back again")
     for name, value in (("checksum", "strict"), ("reserve_bytes", 0), ("iops_limit", [])):
         wrong = json.loads(json.dumps(document))
         wrong["volumes"][1][name] = value

@@ -531,6 +531,26 @@ def full_state(points, folder):
             daemon.stop()
 
 
+def completed(*words):
+    """What bash offers behind these words, the last one begun."""
+    script = ('source cli/completion/granary.bash; COMP_WORDS=(granary "$@"); '
+              'COMP_CWORD=$#; COMPREPLY=(); _granary; echo "${COMPREPLY[*]}"')
+    done = subprocess.run(["bash", "-c", script, "bash", *words], cwd=os.path.dirname(
+        os.path.dirname(HERE)), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=20, check=True)
+    return done.stdout.split()
+
+
+def completion(points):
+    words = completed("snapshot", "sch"), completed("snapshot", "schedule", "")
+    points.point(words == (["schedule"], ["create", "list", "show", "run", "delete"]),
+                 "completion of verbs of two words", words)
+    options = completed("snapshot", "schedule", "create", "--")
+    points.point("--every" in options and "--keep" in options and
+                 "--checksum" in completed("volume", "create", "--"), "and of their options",
+                 options)
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(os.path.join(folder, "state"))
@@ -540,6 +560,7 @@ def test(points):
             bad_input(points, daemon, folder)
             foreign_files(points, daemon, folder)
             usage_of_daemon(points, daemon)
+            completion(points)
             restart(points, daemon, naa)
             damaged(points, daemon, folder, naa)
             taking_away(points, daemon)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=240 exclusive engines=both asan=never
+# granary-test: timeout=240 engines=both asan=never
 """A guest boots Linux from a root disk on a LUN through QEMU's own iSCSI driver, writes numbered
 and summed records, and is live-migrated to a second QEMU and back. No I/O error, and every record
 the guest was told is durable is on the LUN afterwards, read from outside.

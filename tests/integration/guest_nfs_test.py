@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=240 exclusive engines=one asan=never
+# granary-test: timeout=240 engines=one asan=never
 """A guest boots Linux from a disk that is a file on a share, through QEMU's own NFS driver (libnfs),
 writes numbered and summed records, and is live-migrated to a second QEMU and back, as
 guest_boot_test.py does it with a LUN."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=600 exclusive engines=one asan=never
+# granary-test: timeout=600 engines=one asan=never
 """The Linux kernel's own initiator, open-iscsi in user-mode-linux: discovery, CHAP one-way and
 mutual, digests, ext4 and xfs that survive a logout, discard that gives the pool its space back,
 and two initiators that see each other's writes on one LUN.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=400 exclusive engines=one asan=never
+# granary-test: timeout=400 engines=one asan=never
 """LVM in a user-mode-linux guest, with granaryd inside: who uses what is told and refused, a
 logical volume is a LUN with the identity of an old target to the guest's own kernel, grows under
 it, and can not be taken away meanwhile."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=600 exclusive engines=one asan=never
+# granary-test: timeout=600 engines=one asan=never
 """The Linux kernel on two paths to one LUN: sg_persist over both nexuses, target port groups as
 sg_rtpg sees them, dm-multipath with one path cut under load, and a daemon that is stopped, killed
 and started again under load: a pause, no error, nothing lost."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=400 exclusive engines=one asan=never
+# granary-test: timeout=400 engines=one asan=never
 """sg3_utils through the Linux kernel: every VPD, mode and log page, what is supported and what is
 refused, each command that reads, writes, compares, unmaps and copies, with the data read back;
 resets; a LUN that is added, resized and taken away under the kernel; a CD-ROM as /dev/sr0."""

@@ -29,7 +29,7 @@
 /* ---- the cluster ---- */
 
 struct fake_image {
-	char name[128], id[16], uuid[40];
+	char name[128], id[16], uuid[40], made_for[16];
 	uint64_t size;
 	unsigned handles, opens; /* now; ever */
 	int open_error;
@@ -539,10 +539,20 @@ static int fake_metadata_get(rbd_image_t image, const char *key, char *value, si
 {
 	struct fake_handle *handle = image;
 
-	(void)key;
-	if (!handle->image->uuid[0])
+	const char *text =
+	    strcmp(key, "granary.uuid") == 0 ? handle->image->uuid : handle->image->made_for;
+
+	if (!text[0])
 		return -ENOENT;
-	snprintf(value, *length, "%s", handle->image->uuid);
+	snprintf(value, *length, "%s", text);
+	return 0;
+}
+
+static int fake_get_id(rbd_image_t image, char *id, size_t size)
+{
+	struct fake_handle *handle = image;
+
+	snprintf(id, size, "%s", handle->image->id);
 	return 0;
 }
 
@@ -550,8 +560,10 @@ static int fake_metadata_set(rbd_image_t image, const char *key, const char *val
 {
 	struct fake_handle *handle = image;
 
-	(void)key;
-	snprintf(handle->image->uuid, sizeof handle->image->uuid, "%s", value);
+	if (strcmp(key, "granary.uuid") == 0)
+		snprintf(handle->image->uuid, sizeof handle->image->uuid, "%s", value);
+	else
+		snprintf(handle->image->made_for, sizeof handle->image->made_for, "%s", value);
 	return 0;
 }
 
@@ -776,6 +788,7 @@ struct ceph_functions ceph = {
     .rbd_resize2 = fake_resize2,
     .rbd_stat = fake_stat,
     .rbd_get_size = fake_get_size,
+    .rbd_get_id = fake_get_id,
     .rbd_metadata_get = fake_metadata_get,
     .rbd_metadata_set = fake_metadata_set,
     .rbd_lock_get_owners = fake_get_owners,
@@ -1079,6 +1092,39 @@ static void renamed_elsewhere(void **state)
 	close_pool();
 }
 
+/* "rbd cp" of a volume's image, metadata and all: nobody's volume, and the volume keeps its name.
+ */
+static void copied(void **state)
+{
+	struct fake_image *copy, *image;
+	struct asked asked;
+	unsigned opens;
+
+	(void)state;
+	open_pool();
+	ask(&asked);
+	volume_create(&pool->pool, &(struct volume_spec){.name = "n", .size_bytes = 64 * MIB},
+		      &asked.call);
+	UNTIL(asked.done);
+	assert_int_equal(asked.result, 0);
+	image = image_of("n");
+	assert_string_equal(image->made_for, image->id);
+	pthread_mutex_lock(&fake.lock);
+	copy = add_image("a-copy", image->size, image->uuid);
+	snprintf(copy->made_for, sizeof copy->made_for, "%s", image->id);
+	pthread_mutex_unlock(&fake.lock);
+	scan_soon();
+	UNTIL(copy->opens);
+	opens = copy->opens;
+	scan_soon();
+	UNTIL(!pool->scanning);
+	assert_non_null(rbd_volume_of(pool, "n"));
+	assert_null(rbd_volume_of(pool, "a-copy"));
+	assert_int_equal(copy->opens, opens);
+	volume_unref(asked.call.volume);
+	close_pool();
+}
+
 /* ---- requests ---- */
 
 struct written {
@@ -1262,6 +1308,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(images_of_others, setup, teardown),
 	    cmocka_unit_test_setup_teardown(made_and_found, setup, teardown),
 	    cmocka_unit_test_setup_teardown(renamed_elsewhere, setup, teardown),
+	    cmocka_unit_test_setup_teardown(copied, setup, teardown),
 	    cmocka_unit_test_setup_teardown(shrunk_under_a_write, setup, teardown),
 	    cmocka_unit_test_setup_teardown(not_deleted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(deleted, setup, teardown),
