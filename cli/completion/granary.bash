@@ -72,6 +72,8 @@ _granary()
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
 	"share unmount") list="--lazy $globals" ;;
+	"share smb enable") list="--guest --user --ro $globals" ;;
+	"share smb user") list="--password-file --uid --gid $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
