@@ -10,7 +10,7 @@ _granary()
 		-*) ;;
 		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}
 			elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}
-			else case "$noun $verb" in "snapshot schedule") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
+			else case "$noun $verb" in "snapshot schedule" | "alert rule" | "alert channel") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
 		esac
 	done
 	case $last in
@@ -25,7 +25,8 @@ _granary()
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
-	share) list="create import list show quota set snapshot restore check delete allow deny rules explain" ;;
+	alert) list="list ack silence rule channel" ;;
+	share) list="create import list show quota set snapshot restore check mount unmount delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -42,6 +43,8 @@ _granary()
 	esac
 	else case "$noun $verb" in
 	"snapshot schedule") list="create list show run delete" ;;
+	"alert rule") list="list set" ;;
+	"alert channel") list="create set list test delete" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
@@ -60,7 +63,7 @@ _granary()
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end $globals" ;;
-	"alert rule set") list="--severity --after --clear --level --on --off $globals" ;;
+	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;
 	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
 	"share create") list="--quota --versions $globals" ;;
