@@ -531,7 +531,7 @@ static const struct verb table[] = {
      1,
      {{"severity", "WORD", "info, warning or critical"},
       {"after", "TIME", "how long it has to be so before it fires"},
-      {"clear", "TIME", "how long it has to be well again before it clears"},
+      {"clear-after", "TIME", "how long it has to be well again before it clears"},
       {"level", "N", "what is too much, for rules that measure"},
       {"on", NULL, "watch it"},
       {"off", NULL, "do not"}},

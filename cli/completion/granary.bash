@@ -64,7 +64,7 @@ _granary()
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end $globals" ;;
-	"alert rule set") list="--severity --after --clear --level --on --off $globals" ;;
+	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;
 	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
 	"share create") list="--quota --versions $globals" ;;
