@@ -23,11 +23,9 @@ static int setup_stored(void **state)
 
 static int teardown_stored(void **state)
 {
-	int result = teardown(state);
-
-	scsi_reservations_close();
+	scsi_reservations_close(); /* its thread may be about to wake the loop */
 	unlink(store_path);
-	return result;
+	return teardown(state);
 }
 
 static void done(void *context, const struct scsi_report *report)
