@@ -421,8 +421,10 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
-										: refused;
+	if (!nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)))
+		return refused;
+	call->compound.gave_way = true;
+	return NFS4ERR_DELAY;
 }
 
 /* An OPEN that nobody may have delegated the file for. One that is refused anyhow calls nothing
