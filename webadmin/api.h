@@ -209,6 +209,8 @@ void api_share_rules(struct api_request *request);
 void api_share_allow(struct api_request *request);
 void api_share_deny(struct api_request *request);
 void api_share_explain(struct api_request *request);
+void api_nfs_client_list(struct api_request *request);
+void api_nfs_client_release(struct api_request *request);
 void api_target_list(struct api_request *request);
 void api_target_create(struct api_request *request);
 void api_target_show(struct api_request *request);

@@ -404,6 +404,10 @@ static const struct route table[] = {
      BODY({"client", FIELD_TEXT, true, "as the rule has it"}), "[ShareRule]"},
     {"GET", V1 "/shares/{pool}/{share}/explain/{client}", api_share_explain, ROLE_VIEWER, 0,
      "Which rule decides about a client, and why", NULL, "ShareAccess"},
+    {"GET", V1 "/nfs-clients", api_nfs_client_list, ROLE_VIEWER, ROUTE_PAGED,
+     "Clients of NFSv4, and what they have open, locked and delegated", NULL, "[NfsClient]"},
+    {"DELETE", V1 "/nfs-clients/{id}", api_nfs_client_release, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Take all that a client of NFSv4 has open, locked and delegated from it"},
 
     {"GET", V1 "/targets", api_target_list, ROLE_VIEWER, ROUTE_PAGED, "All targets", NULL,
      "[Target]"},
