@@ -78,6 +78,7 @@ void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
 	buf_unref(call->reply_buf);
 	buf_unref(call->data);
 	buf_unref(call->scratch);
+	buf_unref(call->acl);
 	heap_free(call->record_heap);
 	call->conn->bytes -= call->charged;
 	io->bytes -= call->charged;
@@ -113,14 +114,24 @@ bool nfs_call_reserve(struct nfs_call *call, size_t length)
 	return true;
 }
 
+static void *take(struct nfs_call *call, struct buf **buf, size_t size)
+{
+	buf_unref(*buf);
+	*buf = size <= BUF_MAX ? buf_get(loop_buffers(call->conn->io->loop), size) : NULL;
+	if (!*buf)
+		return NULL;
+	nfs_conn_charge(call->conn, call, (*buf)->size);
+	return (*buf)->data;
+}
+
 void *nfs_call_scratch(struct nfs_call *call, size_t size)
 {
-	buf_unref(call->scratch);
-	call->scratch = size <= BUF_MAX ? buf_get(loop_buffers(call->conn->io->loop), size) : NULL;
-	if (!call->scratch)
-		return NULL;
-	nfs_conn_charge(call->conn, call, call->scratch->size);
-	return call->scratch->data;
+	return take(call, &call->scratch, size);
+}
+
+void *nfs_call_acl(struct nfs_call *call, size_t size)
+{
+	return take(call, &call->acl, size);
 }
 
 /* ---- answers */

@@ -246,7 +246,7 @@ struct nfs_call {
 	uint8_t *record;
 	size_t record_length, record_room, payload_at;
 	uint32_t payload_length;
-	struct buf *record_buf, *payload, *reply_buf, *data, *scratch;
+	struct buf *record_buf, *payload, *reply_buf, *data, *scratch, *acl;
 	void *record_heap;
 	size_t charged;
 	/* reply: data's bytes go between those before data_at and those behind */
@@ -291,6 +291,9 @@ size_t nfs_call_reply_length(const struct nfs_call *call);
 void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length);
 /* Scratch memory until the end of the call, at most BUF_MAX; NULL: short of buffers. */
 void *nfs_call_scratch(struct nfs_call *call, size_t size);
+/* The same for the operation's ACL alone: scratch memory may be taken for something else meanwhile.
+ */
+void *nfs_call_acl(struct nfs_call *call, size_t size);
 
 /* Which export @handle is of, may this client use it with @version, as whom: fills
  * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: away, for now;

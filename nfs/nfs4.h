@@ -142,7 +142,7 @@ void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 		    const struct nfs_export *export, const struct vfs_object *object,
 		    const struct vfs_attr *attr, const struct vfs_fsstat *fsstat);
 /* fattr4 to set: set, aces and ace_count of *ret_request. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER,
- * FBIG, BADXDR. An ACL is in the call's scratch memory. */
+ * FBIG, BADXDR. An ACL is in memory of the call's own. */
 int nfs4_get_set(struct nfs_call *call, struct vfs_request *ret_request,
 		 struct nfs4_bitmap *ret_bitmap);
 
