@@ -70,8 +70,7 @@ struct nfs_call *nfs_call_create(struct nfs_conn *conn)
 
 void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
 {
-	if (call->cached)
-		nfs_drc_forget(io->server->drc, call->cached);
+	nfs_call_forget(call);
 	nfs4_slot_release(call);
 	nfs_table_unref(call->table);
 	buf_unref(call->record_buf);
@@ -357,8 +356,14 @@ static const struct nfs_procedure *find_procedure(struct nfs_call *call)
 	return &program->procedures[rpc->procedure];
 }
 
-/* True: the call is through, it was asked before. */
-static bool is_duplicate(struct nfs_call *call)
+void nfs_call_forget(struct nfs_call *call)
+{
+	if (call->cached)
+		nfs_drc_forget(call->conn->server->drc, call->cached);
+	call->cached = NULL;
+}
+
+bool nfs_call_is_duplicate(struct nfs_call *call)
 {
 	switch (nfs_drc_look(call->conn->server->drc, call, &call->out, &call->cached)) {
 	case NFS_DRC_RUNNING:
@@ -409,7 +414,7 @@ void nfs_call_start(struct nfs_call *call)
 		send_reply(call);
 		return;
 	}
-	if ((procedure->flags & NFS_CACHE_REPLY) && is_duplicate(call))
+	if ((procedure->flags & NFS_CACHE_REPLY) && nfs_call_is_duplicate(call))
 		return;
 	call->table = nfs_table_ref(conn->io->table);
 	rpc_put_accepted(&call->out, call->rpc.xid, RPC_SUCCESS);

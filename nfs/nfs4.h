@@ -263,6 +263,14 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table);
 /* May the call's client have new state on the current share (@reclaim: claim old one) now?
  * NFS4_OK, GRACE, NO_GRACE. */
 int nfs4_grace_check(struct nfs_call *call, bool reclaim);
+/* The operation is looked at again soon: @again runs, at most @most times in all. False: that was
+ * enough, or nobody will hear of it. */
+#define NFS4_WAIT_NS (5ull * 1000000)
+bool nfs4_wait(struct nfs_call *call, unsigned most, void (*again)(struct nfs_call *call));
+/* An operation that met a client whose lease had run out, and that had to give way, goes on when
+ * the loss is on disk: @again runs then, or soon to look once more. False: not so, or it takes too
+ * long; the operation ends with NFS4ERR_DELAY. */
+bool nfs4_wait_for_loss(struct nfs_call *call, void (*again)(struct nfs_call *call));
 /* Make sure of the client's record on the share, then done(call, status). */
 void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int status));
 
