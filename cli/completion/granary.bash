@@ -10,7 +10,7 @@ _granary()
 		-*) ;;
 		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}
 			elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}
-			else case "$noun $verb" in "snapshot schedule" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
+			else case "$noun $verb" in "snapshot schedule" | "share iso" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
 		esac
 	done
 	case $last in
@@ -25,7 +25,7 @@ _granary()
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount smb delete allow deny rules explain" ;;
+	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -42,6 +42,7 @@ _granary()
 	esac
 	else case "$noun $verb" in
 	"snapshot schedule") list="create list show run delete" ;;
+	"share iso") list="add list remove" ;;
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
@@ -65,6 +66,7 @@ _granary()
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
 	"share unmount") list="--lazy $globals" ;;
+	"share iso add") list="--name --sha256 --max-size $globals" ;;
 	"share smb enable") list="--guest --user --ro $globals" ;;
 	"share smb user") list="--password-file --uid --gid $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
