@@ -274,6 +274,14 @@ fuzz: fuzzers | $(TEST_READY)
 torture: all tests | $(TEST_READY)
 	@tests/run --build $(BUILD) --torture $(TESTS)
 
+# The daemon with each sanitizer, under every operation code; an hour: TORTURE_MINUTES=60.
+TORTURE_MINUTES ?= 8
+.PHONY: torture-scsi
+torture-scsi: all tests asan-build tsan-build | $(TEST_READY)
+	@BUILD=$(abspath $(BUILD)) TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+	@BUILD=$(abspath $(BUILD))/asan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+	@BUILD=$(abspath $(BUILD))/tsan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+
 bench: all tests | $(BENCH_READY)
 	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
 
@@ -369,7 +377,8 @@ help:
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
 	@echo 'make bench          load generator against granaryd and tgt'
 	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
-	@echo 'make torture        long crash simulation'
+	@echo 'make torture        long crash simulation; make torture-scsi: SCSI, also under ASan and'
+	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean          remove build/; V=1 with any target shows the commands'
 

@@ -11,7 +11,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX  12
+#define OPTIONS_MAX  14
 #define POSITION_MAX 66
 
 struct option_spec {
@@ -150,6 +150,16 @@ int run_schedule_list(struct command *command);
 int run_schedule_show(struct command *command);
 int run_schedule_run(struct command *command);
 int run_schedule_delete(struct command *command);
+int run_alert_list(struct command *command);
+int run_alert_ack(struct command *command);
+int run_alert_silence(struct command *command);
+int run_alert_rule_list(struct command *command);
+int run_alert_rule_set(struct command *command);
+int run_alert_channel_create(struct command *command);
+int run_alert_channel_set(struct command *command);
+int run_alert_channel_list(struct command *command);
+int run_alert_channel_delete(struct command *command);
+int run_alert_channel_test(struct command *command);
 int run_snapshot_create(struct command *command);
 int run_snapshot_list(struct command *command);
 int run_snapshot_show(struct command *command);
@@ -225,6 +235,7 @@ int run_replica_pair(struct command *command);
 int run_replica_peers(struct command *command);
 int run_replica_unpair(struct command *command);
 int run_replica_group(struct command *command);
+int run_replica_point(struct command *command);
 int run_replica_promote(struct command *command);
 int run_replica_demote(struct command *command);
 int run_replica_switchover(struct command *command);

@@ -25,6 +25,7 @@ static const struct column lun_columns[] = {
     {"VOLUME", "volume", TEXT},
     {"TYPE", "type", TEXT},
     {"READ ONLY", "read_only", YES_NO},
+    {"CACHE", "write_cache", YES_NO},
     {"STATE", "state", TEXT},
     {"REASON", "reason", TEXT},
 };
@@ -309,10 +310,11 @@ static json_t *all_luns(const json_t *targets)
 int run_lun_list(struct command *command)
 {
 	static const struct column with_target[] = {
-	    {"TARGET", "target", TEXT}, {"LUN", "lun", NUMBER},
-	    {"POOL", "pool", TEXT},     {"VOLUME", "volume", TEXT},
-	    {"TYPE", "type", TEXT},     {"READ ONLY", "read_only", YES_NO},
-	    {"STATE", "state", TEXT},   {"REASON", "reason", TEXT},
+	    {"TARGET", "target", TEXT},       {"LUN", "lun", NUMBER},
+	    {"POOL", "pool", TEXT},           {"VOLUME", "volume", TEXT},
+	    {"TYPE", "type", TEXT},           {"READ ONLY", "read_only", YES_NO},
+	    {"CACHE", "write_cache", YES_NO}, {"STATE", "state", TEXT},
+	    {"REASON", "reason", TEXT},
 	};
 	json_t *reply, *list;
 	int status;

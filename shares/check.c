@@ -5,6 +5,7 @@
  *   keys      each can be read, and belongs to something
  *   inodes    links are names, blocks are extents, entries are entries
  *   space     files, reservations, free and pending space tile the data area without gap or overlap
+ *   shares    blocks with several owners have as many as is counted
  *   counters  are the sums of what is there */
 #include <errno.h>
 #include <stdarg.h>
@@ -12,21 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/bytes.h"
 #include "core/heap.h"
-#include "shares/internal.h"
+#include "shares/check.h"
 
 #define STEP_KEYS 256u /* looked at with the lock held */
 
-/* A growing array. */
-struct array {
-	void *items;
-	size_t size, count, room; /* bytes of one item; items */
-};
-
-struct span {
-	uint64_t block, count;
-};
 struct seen_inode {
 	uint64_t number, links, parent;
 	bool directory, orphan;
@@ -38,23 +29,7 @@ struct seen_blob {
 	uint64_t number, length; /* of the xattr */
 };
 
-struct checker {
-	struct store *store;
-	struct share_check_report *report;
-	struct array spans, inodes, names, blobs, orphans, pages;
-	struct key key; /* where to go on */
-	/* the inode whose keys are being looked at */
-	struct inode inode;
-	bool have_inode;
-	uint64_t number, entries, name_bytes, extent_blocks, pieces, aces;
-	uint64_t extent_end, reserved_end;
-	uint64_t used_blocks, free_blocks;
-	uint64_t blob, blob_bytes;
-	size_t blob_index;
-	int result;
-};
-
-static void *array_add(struct checker *checker, struct array *array, size_t size)
+void *check_array_add(struct checker *checker, struct array *array, size_t size)
 {
 	void *item;
 
@@ -75,9 +50,7 @@ static void *array_add(struct checker *checker, struct array *array, size_t size
 	return item;
 }
 
-static void found(struct checker *checker, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void found(struct checker *checker, const char *format, ...)
+void check_found(struct checker *checker, const char *format, ...)
 {
 	char sentence[300];
 	va_list values;
@@ -108,11 +81,11 @@ static void inode_begin(struct checker *checker, const struct key *key, const ui
 	checker->pieces = checker->aces = checker->extent_end = checker->reserved_end = 0;
 	checker->report->inodes++;
 	if (inode_decode(value, length, &checker->inode) < 0) {
-		found(checker, "inode %llu can not be read", number(key->object));
+		check_found(checker, "inode %llu can not be read", number(key->object));
 		checker->have_inode = false;
 		return;
 	}
-	seen = array_add(checker, &checker->inodes, sizeof(*seen));
+	seen = check_array_add(checker, &checker->inodes, sizeof(*seen));
 	if (seen)
 		*seen = (struct seen_inode){.number = key->object,
 					    .links = checker->inode.attr.links,
@@ -131,25 +104,18 @@ static void inode_end(struct checker *checker)
 	checker->have_inode = false;
 	checker->used_blocks += inode->blocks;
 	if (inode->blocks != checker->extent_blocks)
-		found(checker, "inode %llu: %llu blocks in extents, its record says %llu", name,
-		      number(checker->extent_blocks), number(inode->blocks));
+		check_found(checker, "inode %llu: %llu blocks in extents, its record says %llu",
+			    name, number(checker->extent_blocks), number(inode->blocks));
 	if (inode->attr.type == VFS_DIRECTORY &&
 	    (inode->entries != checker->entries || inode->attr.size != checker->name_bytes))
-		found(checker, "directory %llu: %llu entries, its record says %u", name,
-		      number(checker->entries), inode->entries);
+		check_found(checker, "directory %llu: %llu entries, its record says %u", name,
+			    number(checker->entries), inode->entries);
 	if (inode->attr.type == VFS_SYMLINK && inode->attr.size != checker->pieces)
-		found(checker, "symlink %llu: %llu bytes, its record says %llu", name,
-		      number(checker->pieces), number(inode->attr.size));
+		check_found(checker, "symlink %llu: %llu bytes, its record says %llu", name,
+			    number(checker->pieces), number(inode->attr.size));
 	if (inode->ace_count * ACE_BYTES != checker->aces)
-		found(checker, "inode %llu: the ACL's length is not what its record says", name);
-}
-
-static void span_add(struct checker *checker, uint64_t block, uint64_t count)
-{
-	struct span *span = array_add(checker, &checker->spans, sizeof(*span));
-
-	if (span)
-		*span = (struct span){block, count};
+		check_found(checker, "inode %llu: the ACL's length is not what its record says",
+			    name);
 }
 
 static void see_extent(struct checker *checker, const struct key *key, const uint8_t *value,
@@ -162,33 +128,20 @@ static void see_extent(struct checker *checker, const struct key *key, const uin
 	checker->report->extents++;
 	if (extent_decode(key->offset, value, length, sb->data_start, sb->volume_blocks, &extent) <
 	    0) {
-		found(checker, "inode %llu: the extent at block %llu can not be read",
-		      number(key->object), number(key->offset));
+		check_found(checker, "inode %llu: the extent at block %llu can not be read",
+			    number(key->object), number(key->offset));
 		return;
 	}
 	if (extent.file_block < *end)
-		found(checker, "inode %llu: extents overlap at block %llu", number(key->object),
-		      number(extent.file_block));
+		check_found(checker, "inode %llu: extents overlap at block %llu",
+			    number(key->object), number(extent.file_block));
 	*end = extent.file_block + extent.count;
 	if (key->type == KEY_EXTENT)
 		checker->extent_blocks += extent.count;
-	span_add(checker, extent.block, extent.count);
-}
-
-static void see_space(struct checker *checker, const struct key *key, const uint8_t *value,
-		      size_t length)
-{
-	uint64_t count = length == 8 ? get64(value) : 0;
-	struct superblock *sb = &checker->store->sb;
-
-	if ((key->type != KEY_FREE && key->type != KEY_PENDING) || count == 0 ||
-	    key->offset < sb->data_start || key->offset >= sb->volume_blocks ||
-	    count > sb->volume_blocks - key->offset) {
-		found(checker, "free space at block %llu can not be read", number(key->offset));
-		return;
-	}
-	checker->free_blocks += count;
-	span_add(checker, key->offset, count);
+	if (extent.flags & EXTENT_SHARED)
+		check_space_share(checker, extent.block, extent.count);
+	else
+		check_space_own(checker, extent.block, extent.count);
 }
 
 static void see_dirent(struct checker *checker, const struct key *key, const uint8_t *value,
@@ -199,12 +152,12 @@ static void see_dirent(struct checker *checker, const struct key *key, const uin
 
 	checker->entries++;
 	if (dirent_decode(value, length, &dirent) < 0) {
-		found(checker, "directory %llu: entry %llu can not be read", number(key->object),
-		      number(key->offset));
+		check_found(checker, "directory %llu: entry %llu can not be read",
+			    number(key->object), number(key->offset));
 		return;
 	}
 	checker->name_bytes += 24u + dirent.name_length;
-	seen = array_add(checker, &checker->names, sizeof(*seen));
+	seen = check_array_add(checker, &checker->names, sizeof(*seen));
 	if (seen)
 		*seen = (struct seen_name){dirent.inode, key->object};
 }
@@ -216,13 +169,13 @@ static void see_xattr(struct checker *checker, const struct key *key, const uint
 	struct seen_blob *blob;
 
 	if (xattr_decode(value, length, &xattr) < 0) {
-		found(checker, "inode %llu: an extended attribute can not be read",
-		      number(key->object));
+		check_found(checker, "inode %llu: an extended attribute can not be read",
+			    number(key->object));
 		return;
 	}
 	if (!xattr.blob)
 		return;
-	blob = array_add(checker, &checker->blobs, sizeof(*blob));
+	blob = check_array_add(checker, &checker->blobs, sizeof(*blob));
 	if (blob)
 		*blob = (struct seen_blob){xattr.blob, xattr.length};
 }
@@ -234,7 +187,7 @@ static int by_first(const void *a, const void *b)
 	return *one < *other ? -1 : *one > *other;
 }
 
-static void array_sort(struct array *array)
+void check_array_sort(struct array *array)
 {
 	if (array->count)
 		qsort(array->items, array->count, array->size, by_first);
@@ -248,9 +201,11 @@ static void blob_end(struct checker *checker)
 		return;
 	if (checker->blob_index >= checker->blobs.count ||
 	    blobs[checker->blob_index].number != checker->blob)
-		found(checker, "blob %llu belongs to nothing", number(checker->blob - BLOB_OBJECT));
+		check_found(checker, "blob %llu belongs to nothing",
+			    number(checker->blob - BLOB_OBJECT));
 	else if (blobs[checker->blob_index++].length != checker->blob_bytes)
-		found(checker, "blob %llu has a wrong length", number(checker->blob - BLOB_OBJECT));
+		check_found(checker, "blob %llu has a wrong length",
+			    number(checker->blob - BLOB_OBJECT));
 	checker->blob = 0;
 }
 
@@ -259,7 +214,7 @@ static void see_blob(struct checker *checker, const struct key *key, size_t leng
 {
 	if (checker->blob != key->object) {
 		if (!checker->blob)
-			array_sort(&checker->blobs);
+			check_array_sort(&checker->blobs);
 		blob_end(checker);
 		checker->blob = key->object;
 		checker->blob_bytes = 0;
@@ -271,8 +226,8 @@ static void see_of_inode(struct checker *checker, const struct key *key, const u
 			 size_t length)
 {
 	if (!checker->have_inode || checker->number != key->object) {
-		found(checker, "a key of type %u belongs to inode %llu, which is not there",
-		      key->type, number(key->object));
+		check_found(checker, "a key of type %u belongs to inode %llu, which is not there",
+			    key->type, number(key->object));
 		return;
 	}
 	switch (key->type) {
@@ -293,8 +248,8 @@ static void see_of_inode(struct checker *checker, const struct key *key, const u
 		see_extent(checker, key, value, length);
 		break;
 	default:
-		found(checker, "inode %llu has a key of unknown type %u", number(key->object),
-		      key->type);
+		check_found(checker, "inode %llu has a key of unknown type %u", number(key->object),
+			    key->type);
 	}
 }
 
@@ -303,9 +258,9 @@ static void see(struct checker *checker, const struct key *key, const uint8_t *v
 	if (checker->have_inode && key->object != checker->number)
 		inode_end(checker);
 	if (key->object == SPACE_OBJECT) {
-		see_space(checker, key, value, length);
+		check_space_see(checker, key, value, length);
 	} else if (key->object == ORPHAN_OBJECT) {
-		uint64_t *orphan = array_add(checker, &checker->orphans, sizeof(*orphan));
+		uint64_t *orphan = check_array_add(checker, &checker->orphans, sizeof(*orphan));
 
 		if (orphan)
 			*orphan = key->offset;
@@ -359,7 +314,8 @@ static int see_page(void *context)
 		return result;
 	checker->report->pages++;
 	for (unsigned i = 0; here.level && i < page_count(page); i++) {
-		struct page_place *place = array_add(checker, &checker->pages, sizeof(*place));
+		struct page_place *place =
+		    check_array_add(checker, &checker->pages, sizeof(*place));
 
 		page_child(page, i, &child);
 		if (place)
@@ -391,7 +347,7 @@ static uint64_t bits_set(struct store *store)
 static int see_pages(struct checker *checker)
 {
 	struct store *store = checker->store;
-	struct page_place *places = array_add(checker, &checker->pages, sizeof(*places));
+	struct page_place *places = check_array_add(checker, &checker->pages, sizeof(*places));
 	int result = checker->result;
 
 	if (places)
@@ -401,44 +357,23 @@ static int see_pages(struct checker *checker)
 		result = store_look(store, see_page, checker);
 	if (result)
 		return result;
-	array_sort(&checker->pages);
+	check_array_sort(&checker->pages);
 	places = checker->pages.items;
 	for (size_t i = 0; i < checker->pages.count; i++) {
 		if (i && places[i].block == places[i - 1].block)
-			found(checker, "page %llu is in the tree twice", number(places[i].block));
+			check_found(checker, "page %llu is in the tree twice",
+				    number(places[i].block));
 		if (!bit_is_set(store, places[i].block))
-			found(checker, "page %llu is in use and its bitmap does not say so",
-			      number(places[i].block));
+			check_found(checker, "page %llu is in use and its bitmap does not say so",
+				    number(places[i].block));
 	}
 	if (bits_set(store) != checker->pages.count)
-		found(checker, "%llu pages are marked as used, %llu are in use",
-		      number(bits_set(store)), number(checker->pages.count));
+		check_found(checker, "%llu pages are marked as used, %llu are in use",
+			    number(bits_set(store)), number(checker->pages.count));
 	return 0;
 }
 
 /* ---- all of it together ---- */
-static void compare_space(struct checker *checker)
-{
-	struct superblock *sb = &checker->store->sb;
-	struct span *spans = checker->spans.items;
-	uint64_t at = sb->data_start;
-
-	array_sort(&checker->spans);
-	for (size_t i = 0; i < checker->spans.count; i++) {
-		if (spans[i].block < at)
-			found(checker, "blocks from %llu on have two owners",
-			      number(spans[i].block));
-		else if (spans[i].block > at)
-			found(checker, "%llu blocks from %llu on have no owner",
-			      number(spans[i].block - at), number(at));
-		if (spans[i].block + spans[i].count > at)
-			at = spans[i].block + spans[i].count;
-	}
-	if (at != sb->volume_blocks)
-		found(checker, "%llu blocks from %llu on have no owner",
-		      number(sb->volume_blocks - at), number(at));
-}
-
 static bool array_has(const struct array *array, uint64_t first)
 {
 	return array->count && bsearch(&first, array->items, array->count, array->size, by_first);
@@ -450,36 +385,39 @@ static void compare_names(struct checker *checker)
 	struct seen_name *names = checker->names.items;
 	size_t at = 0;
 
-	array_sort(&checker->names);
-	array_sort(&checker->orphans);
+	check_array_sort(&checker->names);
+	check_array_sort(&checker->orphans);
 	for (size_t i = 0; i < checker->inodes.count; i++) {
 		struct seen_inode *inode = &inodes[i];
 		size_t first = at;
 
 		while (at < checker->names.count && names[at].inode < inode->number)
-			found(checker,
-			      "directory %llu has an entry for inode %llu, which is not "
-			      "there",
-			      number(names[at].directory), number(names[at].inode)),
+			check_found(checker,
+				    "directory %llu has an entry for inode %llu, which is not "
+				    "there",
+				    number(names[at].directory), number(names[at].inode)),
 			    at++, first = at;
 		while (at < checker->names.count && names[at].inode == inode->number)
 			at++;
 		if (inode->number == ROOT_INODE)
 			continue;
 		if (inode->links == 0 && !array_has(&checker->orphans, inode->number))
-			found(checker, "inode %llu has no name and is no orphan",
-			      number(inode->number));
+			check_found(checker, "inode %llu has no name and is no orphan",
+				    number(inode->number));
 		if (inode->directory && inode->links &&
 		    (at - first != 1 || names[first].directory != inode->parent))
-			found(checker, "directory %llu is not in its parent %llu, or elsewhere too",
-			      number(inode->number), number(inode->parent));
+			check_found(checker,
+				    "directory %llu is not in its parent %llu, or elsewhere too",
+				    number(inode->number), number(inode->parent));
 		if (!inode->directory && at - first != inode->links)
-			found(checker, "inode %llu has %llu names and %llu links",
-			      number(inode->number), number(at - first), number(inode->links));
+			check_found(checker, "inode %llu has %llu names and %llu links",
+				    number(inode->number), number(at - first),
+				    number(inode->links));
 	}
 	for (; at < checker->names.count; at++)
-		found(checker, "directory %llu has an entry for inode %llu, which is not there",
-		      number(names[at].directory), number(names[at].inode));
+		check_found(checker,
+			    "directory %llu has an entry for inode %llu, which is not there",
+			    number(names[at].directory), number(names[at].inode));
 }
 
 static void compare_counters(struct checker *checker)
@@ -487,14 +425,14 @@ static void compare_counters(struct checker *checker)
 	const uint64_t *counters = checker->store->counters;
 
 	if (counters[COUNT_USED_BLOCKS] != checker->used_blocks)
-		found(checker, "files have %llu blocks, the share counts %llu",
-		      number(checker->used_blocks), number(counters[COUNT_USED_BLOCKS]));
+		check_found(checker, "files have %llu blocks, the share counts %llu",
+			    number(checker->used_blocks), number(counters[COUNT_USED_BLOCKS]));
 	if (counters[COUNT_INODES] != checker->report->inodes)
-		found(checker, "there are %llu inodes, the share counts %llu",
-		      number(checker->report->inodes), number(counters[COUNT_INODES]));
+		check_found(checker, "there are %llu inodes, the share counts %llu",
+			    number(checker->report->inodes), number(counters[COUNT_INODES]));
 	if (counters[COUNT_FREE_BLOCKS] != checker->free_blocks)
-		found(checker, "%llu blocks are free, the share counts %llu",
-		      number(checker->free_blocks), number(counters[COUNT_FREE_BLOCKS]));
+		check_found(checker, "%llu blocks are free, the share counts %llu",
+			    number(checker->free_blocks), number(counters[COUNT_FREE_BLOCKS]));
 }
 
 static int check_all(struct checker *checker)
@@ -512,9 +450,9 @@ static int check_all(struct checker *checker)
 	inode_end(checker);
 	blob_end(checker);
 	if (checker->blob_index != checker->blobs.count)
-		found(checker, "%llu long extended attributes have no value",
-		      number(checker->blobs.count - checker->blob_index));
-	compare_space(checker);
+		check_found(checker, "%llu long extended attributes have no value",
+			    number(checker->blobs.count - checker->blob_index));
+	check_space_compare(checker);
 	compare_names(checker);
 	compare_counters(checker);
 	return checker->result;
@@ -523,7 +461,7 @@ static int check_all(struct checker *checker)
 int store_check(struct store *store, struct share_check_report *report)
 {
 	struct checker checker = {.store = store, .report = report};
-	struct array *arrays[] = {&checker.spans, &checker.inodes,  &checker.names,
+	struct array *arrays[] = {&checker.spans, &checker.edges,   &checker.inodes, &checker.names,
 				  &checker.blobs, &checker.orphans, &checker.pages};
 	int result;
 
@@ -538,7 +476,7 @@ int store_check(struct store *store, struct share_check_report *report)
 	for (unsigned i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
 		heap_free(arrays[i]->items);
 	if (result == -EUCLEAN || result == -EILSEQ || result == -EIO) {
-		found(&checker, "a page of the tree can not be read (error %d)", -result);
+		check_found(&checker, "a page of the tree can not be read (error %d)", -result);
 		result = 0;
 	}
 	return result;

@@ -60,6 +60,7 @@ static void freeze_superblock(struct store *store, struct freeze *freeze, bool c
 	sb->root_level = store->root_level;
 	sb->clean = clean;
 	sb->quota_blocks = store->quota_blocks;
+	sb->version = store->version;
 	sb->log_block = store->log_head;
 	sb->log_sequence = store->open.sequence;
 	memcpy(sb->counters, store->counters, sizeof(sb->counters));
@@ -205,5 +206,26 @@ int store_checkpoint(struct store *store, bool clean)
 	store_unlock(store);
 	heap_free(freeze.images);
 	heap_free(freeze.pages);
+	return result;
+}
+
+/* A checkpoint may be on its way without it: three see to it, or the store has no memory. */
+int store_need_version(struct store *store, uint32_t version)
+{
+	int result = 0;
+
+	store_lock(store);
+	for (unsigned i = 0; i < 3 && store->sb.version < version && !store->failed; i++) {
+		struct waiter waiter;
+
+		if (store->version < version)
+			store->version = version;
+		store->checkpoint_wanted = true;
+		store->kick(store);
+		waiter_wait(store, &waiter, &store->checkpointed);
+	}
+	if (store->sb.version < version)
+		result = store->failed ? -EROFS : -ENOMEM;
+	store_unlock(store);
 	return result;
 }

@@ -193,6 +193,19 @@ void store_abort(struct store *store)
 	store->in_transaction = false;
 }
 
+/* The counter that is in the tree, if it has changed. */
+static int shared_count_keep(struct store *store)
+{
+	struct key key = {SPACE_OBJECT, KEY_SHARED, 0};
+	uint64_t count = store->counters[COUNT_SHARED_BLOCKS];
+	uint8_t value[8];
+
+	if (count == store->saved_counters[COUNT_SHARED_BLOCKS])
+		return 0;
+	put64(value, count);
+	return store_put(store, &key, value, sizeof(value));
+}
+
 static int attempt(struct store *store, int (*body)(void *context), void *context,
 		   uint64_t *ret_sequence)
 {
@@ -206,6 +219,11 @@ static int attempt(struct store *store, int (*body)(void *context), void *contex
 		return -EROFS;
 	store_begin(store);
 	result = body(context);
+	if (result >= 0) {
+		int kept = shared_count_keep(store);
+
+		result = kept ? kept : result;
+	}
 	if (result < 0) {
 		store_abort(store);
 		return result;

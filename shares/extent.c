@@ -102,6 +102,14 @@ int extent_add(struct share *share, uint64_t number, uint8_t type, struct extent
 	return extent_store(share, number, type, &extent);
 }
 
+int extent_share(struct share *share, uint64_t number, struct extent *extent)
+{
+	if (extent->flags & EXTENT_SHARED)
+		return 0;
+	extent->flags |= EXTENT_SHARED;
+	return extent_store(share, number, KEY_EXTENT, extent);
+}
+
 /* Take [first, end) out of @extent; what is beside it stays. */
 static int cut_one(struct share *share, uint64_t number, uint8_t type, struct extent extent,
 		   uint64_t first, uint64_t end, struct cut *cut)
@@ -125,10 +133,28 @@ static int cut_one(struct share *share, uint64_t number, uint8_t type, struct ex
 		right.count -= (uint32_t)(to - extent.file_block);
 		result = extent_store(share, number, type, &right);
 	}
-	if (result == 0 && !cut->keep)
-		result = blocks_free(share, extent.block + (from - extent.file_block), to - from);
+	if (result == 0 && !cut->keep) {
+		uint64_t block = extent.block + (from - extent.file_block);
+
+		result = extent.flags & EXTENT_SHARED ? shared_drop(share, block, to - from)
+						      : blocks_free(share, block, to - from);
+	}
 	cut->blocks += to - from;
 	cut->extents++;
+	return result;
+}
+
+/* *stop no further than the blocks of @extent behind @first have as many owners each. */
+static int alike(struct share *share, const struct extent *extent, uint64_t first, uint64_t *stop)
+{
+	uint64_t from = extent->file_block > first ? extent->file_block : first;
+	uint64_t count = extent->file_block + extent->count - from;
+	uint32_t owners;
+	int result =
+	    shared_look(share, extent->block + (from - extent->file_block), &count, &owners);
+
+	if (result == 0 && from + count < *stop)
+		*stop = from + count;
 	return result;
 }
 
@@ -137,6 +163,7 @@ int extent_cut(struct share *share, uint64_t number, uint8_t type, uint64_t firs
 {
 	while (first < end) {
 		struct extent extent;
+		uint64_t stop;
 		int result = extent_from(share, number, type, first, &extent);
 
 		if (result == -ENOENT || (result == 0 && extent.file_block >= end))
@@ -147,10 +174,15 @@ int extent_cut(struct share *share, uint64_t number, uint8_t type, uint64_t firs
 			cut->more = true;
 			return 0;
 		}
-		result = cut_one(share, number, type, extent, first, end, cut);
+		stop = end;
+		if (extent.flags & EXTENT_SHARED)
+			result = alike(share, &extent, first, &stop);
+		if (result == 0)
+			result = cut_one(share, number, type, extent, first, stop, cut);
 		if (result)
 			return result;
 		first = extent.file_block + extent.count;
+		first = first < stop ? first : stop;
 	}
 	return 0;
 }
@@ -318,7 +350,8 @@ int quota_check(const struct share *share, uint64_t more)
 void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat)
 {
 	struct store *store = share->store;
-	uint64_t used = store->counters[COUNT_USED_BLOCKS] * BLOCK_SIZE;
+	uint64_t used = store->counters[COUNT_USED_BLOCKS] * BLOCK_SIZE; /* by each owner */
+	uint64_t taken = used - store->counters[COUNT_SHARED_BLOCKS] * BLOCK_SIZE;
 	uint64_t free = store->counters[COUNT_FREE_BLOCKS] * BLOCK_SIZE;
 	uint64_t quota = store->quota_blocks * BLOCK_SIZE;
 	uint64_t inodes = store->counters[COUNT_INODES];
@@ -332,7 +365,7 @@ void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat)
 	}
 	if (quota && free > (quota > used ? quota - used : 0))
 		free = quota > used ? quota - used : 0;
-	*ret_fsstat = (struct vfs_fsstat){.total_bytes = quota ? quota : used + free,
+	*ret_fsstat = (struct vfs_fsstat){.total_bytes = quota ? quota : taken + free,
 					  .free_bytes = free,
 					  .available_bytes = free,
 					  .total_files = inodes + (1ull << 32),

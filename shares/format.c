@@ -56,7 +56,7 @@ void share_superblock_encode(const struct superblock *sb, uint8_t block[BLOCK_SI
 {
 	memset(block, 0, BLOCK_SIZE);
 	memcpy(block + 8, superblock_magic, 8);
-	put32(block + 16, FORMAT_VERSION);
+	put32(block + 16, sb->version);
 	put32(block + 20, sb->clean ? 1 : 0);
 	memcpy(block + 24, sb->uuid, 16);
 	memcpy(block + 40, sb->secret, 16);
@@ -76,7 +76,7 @@ void share_superblock_encode(const struct superblock *sb, uint8_t block[BLOCK_SI
 	put64(block + 160, sb->quota_blocks);
 	put64(block + 168, sb->mounts);
 	put32(block + 176, sb->bitmap_used);
-	for (unsigned i = 0; i < COUNTERS; i++)
+	for (unsigned i = 0; i < COUNTERS_LOGGED; i++)
 		put64(block + 192 + 8 * i, sb->counters[i]);
 	memcpy(block + SB_COPIES, sb->bitmap_copy, sizeof(sb->bitmap_copy));
 	seal(block, BLOCK_SIZE);
@@ -84,11 +84,11 @@ void share_superblock_encode(const struct superblock *sb, uint8_t block[BLOCK_SI
 
 static bool layout_holds(const struct superblock *sb, uint64_t volume_blocks)
 {
-	return sb->volume_blocks <= volume_blocks && sb->volume_blocks >= 1024 &&
-	       sb->volume_blocks <= 1ull << 40 && sb->log_blocks >= LOG_BLOCKS_MIN &&
-	       sb->log_blocks <= LOG_BLOCKS_MAX && sb->bitmap_start == LOG_START + sb->log_blocks &&
-	       sb->bitmap_blocks >= 1 && sb->bitmap_blocks <= BITMAP_BLOCKS_MAX &&
-	       sb->bitmap_used <= sb->bitmap_blocks &&
+	return sb->version >= FORMAT_PLAIN && sb->volume_blocks <= volume_blocks &&
+	       sb->volume_blocks >= 1024 && sb->volume_blocks <= 1ull << 40 &&
+	       sb->log_blocks >= LOG_BLOCKS_MIN && sb->log_blocks <= LOG_BLOCKS_MAX &&
+	       sb->bitmap_start == LOG_START + sb->log_blocks && sb->bitmap_blocks >= 1 &&
+	       sb->bitmap_blocks <= BITMAP_BLOCKS_MAX && sb->bitmap_used <= sb->bitmap_blocks &&
 	       sb->node_start == sb->bitmap_start + 2 * sb->bitmap_blocks &&
 	       sb->node_blocks >= 16 && sb->node_blocks <= sb->bitmap_blocks * BITMAP_BITS &&
 	       sb->data_start == sb->node_start + sb->node_blocks &&
@@ -108,6 +108,7 @@ int share_superblock_decode(const uint8_t block[BLOCK_SIZE], uint64_t volume_blo
 	if (!is_sealed(block, BLOCK_SIZE) || get64(block + 136) > 15)
 		return -EUCLEAN;
 	memset(sb, 0, sizeof(*sb));
+	sb->version = get32(block + 16);
 	sb->clean = get32(block + 20) & 1;
 	memcpy(sb->uuid, block + 24, 16);
 	memcpy(sb->secret, block + 40, 16);
@@ -127,7 +128,7 @@ int share_superblock_decode(const uint8_t block[BLOCK_SIZE], uint64_t volume_blo
 	sb->quota_blocks = get64(block + 160);
 	sb->mounts = get64(block + 168);
 	sb->bitmap_used = get32(block + 176);
-	for (unsigned i = 0; i < COUNTERS; i++)
+	for (unsigned i = 0; i < COUNTERS_LOGGED; i++)
 		sb->counters[i] = get64(block + 192 + 8 * i);
 	memcpy(sb->bitmap_copy, block + SB_COPIES, sizeof(sb->bitmap_copy));
 	return layout_holds(sb, volume_blocks) ? 0 : -EUCLEAN;
@@ -198,7 +199,7 @@ void log_encode(const uint8_t uuid[16], const struct log_header *header, uint8_t
 	memcpy(commit + 8, uuid, 16);
 	put64(commit + 24, header->sequence);
 	put32(commit + 32, header->length);
-	for (unsigned i = 0; i < COUNTERS; i++)
+	for (unsigned i = 0; i < COUNTERS_LOGGED; i++)
 		put64(commit + 40 + 8 * i, header->counters[i]);
 	seal(commit, header->length);
 }
@@ -227,7 +228,7 @@ int log_decode(const uint8_t *commit, size_t room, const uint8_t uuid[16],
 		return -EUCLEAN;
 	ret_header->sequence = sequence;
 	ret_header->length = length;
-	for (unsigned i = 0; i < COUNTERS; i++)
+	for (unsigned i = 0; i < COUNTERS_LOGGED; i++)
 		ret_header->counters[i] = get64(commit + 40 + 8 * i);
 	return 0;
 }

@@ -18,7 +18,9 @@
  *   data                what extents point to
  * A block is 4096 bytes and counted from the start of the volume. */
 
-#define FORMAT_VERSION    1u
+#define FORMAT_VERSION    2u /* the newest that is known */
+#define FORMAT_PLAIN      1u /* no block has two owners */
+#define FORMAT_CLONES     2u /* since the first CLONE: KEY_SHARED */
 #define BLOCK_SIZE        4096u
 #define SUPERBLOCK_B      16u                      /* block of the second copy */
 #define LOG_START         256u                     /* block */
@@ -47,7 +49,7 @@ enum key_type {
 	/* of SPACE_OBJECT */
 	KEY_FREE = 9,     /* block -> u64 count */
 	KEY_PENDING = 10, /* block -> u64 count: freed, not yet discarded */
-	KEY_SHARED = 11,  /* block -> struct shared: extents with more than one owner */
+	KEY_SHARED = 11,  /* block -> struct shared; 0 -> u64 COUNT_SHARED_BLOCKS */
 	/* of ORPHAN_OBJECT */
 	KEY_ORPHAN = 12, /* inode -> u8 enum orphan_kind */
 };
@@ -74,10 +76,14 @@ enum counter {
 	COUNT_GENERATION,  /* of inodes */
 	COUNT_FREE_BLOCKS, /* FREE and PENDING */
 	COUNT_NEXT_BLOB,
+	COUNTERS_LOGGED, /* those above are in superblock and commits */
+	/* owners of blocks beside the first of each; in the tree, and kept here while it is open */
+	COUNT_SHARED_BLOCKS = COUNTERS_LOGGED,
 	COUNTERS,
 };
 
 struct superblock {
+	uint32_t version; /* FORMAT_PLAIN, FORMAT_CLONES */
 	uint8_t uuid[16];
 	uint8_t secret[16]; /* keys name hashes and file handles */
 	uint64_t generation;
@@ -92,7 +98,7 @@ struct superblock {
 	uint64_t log_block; /* in the ring: the first commit after this checkpoint */
 	uint64_t log_sequence;
 	uint64_t quota_blocks; /* 0: none */
-	uint64_t counters[COUNTERS];
+	uint64_t counters[COUNTERS_LOGGED];
 	uint64_t mounts;                            /* makes the write verifier, with the uuid */
 	uint8_t bitmap_copy[BITMAP_BLOCKS_MAX / 8]; /* bit set: copy B is the newer */
 	uint32_t bitmap_used; /* bitmap blocks ever written; the rest is all free */
@@ -115,11 +121,11 @@ int bitmap_decode(const uint8_t block[BLOCK_SIZE], const uint8_t uuid[16], uint6
 #define BITMAP_BYTES (BITMAP_BITS / 8u)
 
 /* ---- log ---- */
-#define LOG_HEADER_BYTES (40u + 8u * COUNTERS)
+#define LOG_HEADER_BYTES (40u + 8u * COUNTERS_LOGGED)
 struct log_header {
 	uint64_t sequence;
 	uint32_t length; /* bytes, header included */
-	uint64_t counters[COUNTERS];
+	uint64_t counters[COUNTERS_LOGGED];
 };
 /* Writes the header into the first LOG_HEADER_BYTES of @commit and sums it all. */
 void log_encode(const uint8_t uuid[16], const struct log_header *header, uint8_t *commit);
@@ -178,6 +184,18 @@ void extent_encode(const struct extent *extent, uint8_t bytes[EXTENT_BYTES]);
 /* @data_start, @data_end: where extents may point. */
 int extent_decode(uint64_t file_block, const uint8_t *bytes, size_t length, uint64_t data_start,
 		  uint64_t data_end, struct extent *ret_extent);
+
+/* A run of blocks that @owners extents of files point to, 2 at least. A block that is in no run has
+ * one owner, or none. */
+#define SHARED_BYTES 12u
+struct shared {
+	uint64_t block; /* the key's offset */
+	uint64_t count;
+	uint32_t owners;
+};
+void shared_encode(const struct shared *shared, uint8_t bytes[SHARED_BYTES]);
+int shared_decode(uint64_t block, const uint8_t *bytes, size_t length, uint64_t data_start,
+		  uint64_t data_end, struct shared *ret_shared);
 
 #define XATTR_BYTES 14u
 struct xattr_value {

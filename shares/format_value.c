@@ -116,6 +116,26 @@ int extent_decode(uint64_t file_block, const uint8_t *bytes, size_t length, uint
 	return 0;
 }
 
+void shared_encode(const struct shared *shared, uint8_t bytes[SHARED_BYTES])
+{
+	put64(bytes, shared->count);
+	put32(bytes + 8, shared->owners);
+}
+
+int shared_decode(uint64_t block, const uint8_t *bytes, size_t length, uint64_t data_start,
+		  uint64_t data_end, struct shared *shared)
+{
+	if (length != SHARED_BYTES)
+		return -EUCLEAN;
+	shared->block = block;
+	shared->count = get64(bytes);
+	shared->owners = get32(bytes + 8);
+	if (shared->owners < 2 || shared->count == 0 || block < data_start || block >= data_end ||
+	    shared->count > data_end - block)
+		return -EUCLEAN;
+	return 0;
+}
+
 size_t xattr_encode(const struct xattr_value *xattr, uint8_t *bytes)
 {
 	size_t data = xattr->blob ? 0 : xattr->length;

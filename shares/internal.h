@@ -95,6 +95,7 @@ struct share {
 	bool restores_end; /* the share is to be closed */
 	struct list states[STATE_BUCKETS];
 	uint64_t alloc_cursor; /* block: where space is looked for */
+	uint64_t unshared;     /* sequence: the last commit that left a shared block one owner */
 	uint32_t window;       /* blocks reserved around a write */
 	/* readers of data blocks, by epoch: the keeper waits for an old one to empty (S4) */
 	unsigned epoch;
@@ -161,6 +162,8 @@ int object_load_number(struct share *share, uint64_t number, struct object *ret_
 int aces_store(struct share *share, struct object *object, const struct vfs_ace *aces,
 	       unsigned count);
 int aces_chmod(struct share *share, struct object *object);
+/* The request's ACL, and the mode that follows from it; the inode is the caller's to store. */
+int aces_set(struct share *share, struct object *object, const struct vfs_request *request);
 void give(struct vfs_request *request, const struct inode *inode);
 struct inode_state *state_find(struct share *share, uint64_t number);
 struct inode_state *state_take(struct share *share, uint64_t number); /* one more user */
@@ -190,6 +193,8 @@ struct cut {
 };
 int extent_cut(struct share *share, uint64_t number, uint8_t type, uint64_t first, uint64_t end,
 	       struct cut *cut);
+/* One that has another owner from now on. */
+int extent_share(struct share *share, uint64_t number, struct extent *extent);
 /* Space. blocks_take: up to @want blocks in a row, at least one. */
 int blocks_take(struct share *share, uint32_t want, uint64_t *ret_block, uint32_t *ret_count);
 int blocks_free(struct share *share, uint64_t block, uint64_t count);
@@ -198,6 +203,16 @@ int blocks_return(struct share *share, uint64_t block, uint64_t count); /* from 
 bool blocks_wait(struct share *share);
 int quota_check(const struct share *share, uint64_t more);
 void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat);
+
+/* ---- shared.c: blocks that several extents point to ---- */
+/* How many owners the blocks from @block on have, and how many of *count have as many. */
+int shared_look(struct share *share, uint64_t block, uint64_t *count, uint32_t *ret_owners);
+/* May blocks with so many owners, all but the file's own gone, be written where they are? (S6) */
+bool shared_in_place(const struct share *share, uint32_t owners);
+/* One owner more, for as many of the blocks as have as many owners: *count becomes that. */
+int shared_add(struct share *share, uint64_t block, uint64_t *count);
+/* One owner less; all of them have as many. The last one's are freed. */
+int shared_drop(struct share *share, uint64_t block, uint64_t count);
 
 /* ---- what runs a request: table in share.c ---- */
 int op_lookup(struct op *op); /* dir.c */
@@ -226,8 +241,9 @@ int op_acl_set(struct op *op);
 int op_read(struct op *op); /* file.c: these are called without the lock */
 int op_write(struct op *op);
 int op_commit(struct op *op);
-int op_resize(struct op *op);
+int op_resize(struct op *op); /* size.c */
 int op_seek(struct op *op);
+int op_clone(struct op *op);    /* clone.c */
 int op_allocate(struct op *op); /* range.c */
 int op_deallocate(struct op *op);
 
@@ -243,9 +259,11 @@ int pieces_get(struct share *share, uint64_t object, uint8_t type, uint8_t *data
 int pieces_delete(struct share *share, uint64_t object, uint8_t type, size_t length);
 
 /* file.c */
+/* The request's object, with @rights on it: op->object[0], before and after. Under the lock. */
+int file_look(struct op *op, uint32_t rights);
 int file_write_zeros(struct op *op, uint64_t number, uint64_t offset, uint64_t length);
 int file_zero_tail(struct op *op, uint64_t number);
-int file_resize_steps(struct share *share, uint64_t number);
+int file_resize_steps(struct share *share, uint64_t number); /* size.c */
 
 /* ---- check.c: a fiber, without the lock ---- */
 int store_check(struct store *store, struct share_check_report *report);

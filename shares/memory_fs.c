@@ -183,6 +183,8 @@ static int op_setattr(struct call *call)
 	if (request->flags & VFS_GUARD_CTIME && node->attr.ctime != request->guard)
 		return -EAGAIN;
 	result = rules_may_set(&rules, request->credentials, set, request->flags);
+	if (result == 0 && set->mask & VFS_SET_ACL)
+		result = rules_check_aces(request->aces, request->ace_count);
 	if (result || set->mask == 0)
 		return result;
 	if (set->mask & VFS_SET_SIZE) {
@@ -191,7 +193,9 @@ static int op_setattr(struct call *call)
 	}
 	if (set->mask & ~(unsigned)VFS_SET_SIZE)
 		rules_set(&node->attr, request->credentials, set, call->now);
-	return set->mask & VFS_SET_MODE ? memory_acl_chmod(node) : 0;
+	if (set->mask & VFS_SET_MODE)
+		result = memory_acl_chmod(node);
+	return result || !(set->mask & VFS_SET_ACL) ? result : memory_acl_set(node, request);
 }
 
 static int op_access(struct call *call)
@@ -322,29 +326,16 @@ static int op_clone(struct call *call)
 {
 	struct vfs_request *request = call->request;
 	struct memory_node *from = call->node, *to = call->node2;
-	uint64_t length = request->length;
+	uint64_t length;
 	int result = need_file(from, request, VFS_READ_DATA);
 
 	if (result == 0)
 		result = need_file(to, request, VFS_WRITE_DATA);
 	if (result)
 		return result;
-	if (request->offset > from->attr.size)
-		return -EINVAL;
-	if (length == 0)
-		length = from->attr.size - request->offset;
-	if (length > from->attr.size - request->offset)
-		return -EINVAL;
-	if (length % VFS_BLOCK && request->offset + length != from->attr.size)
-		return -EINVAL;
-	/* a last block that is cloned in part must not cut into the target */
-	if (length % VFS_BLOCK && request->offset2 + length < to->attr.size)
-		return -EINVAL;
-	if (from == to && request->offset < request->offset2 + length &&
-	    request->offset2 < request->offset + length)
-		return -EINVAL;
-	if (length == 0)
-		return 0;
+	result = vfs_clone_check(request, from->attr.size, &length);
+	if (result || length == 0)
+		return result;
 	result = memory_clone(call->fs, from, to, request->offset, request->offset2, length);
 	if (result == 0)
 		rules_written(&to->attr, request->credentials, call->now);
@@ -433,6 +424,8 @@ static int node_dress(struct call *call, struct memory_node *node)
 			return -ENOMEM;
 		memcpy(node->target, request->data, request->data_length);
 	}
+	if (request->set.mask & VFS_SET_ACL && request->type != VFS_SYMLINK)
+		return memory_acl_set(node, request);
 	return memory_acl_inherit(node, call->node);
 }
 

@@ -40,6 +40,7 @@ static const struct {
     [VFS_SEEK] = {op_seek, FREE},
     [VFS_ALLOCATE] = {op_allocate, FREE},
     [VFS_DEALLOCATE] = {op_deallocate, FREE},
+    [VFS_CLONE] = {op_clone, FREE},
     [VFS_XATTR_GET] = {op_xattr_get, LOOK},
     [VFS_XATTR_SET] = {op_xattr_set, TRANSACT},
     [VFS_XATTR_REMOVE] = {op_xattr_remove, TRANSACT},
@@ -348,7 +349,7 @@ static void setup(struct share *share, bool read_only)
 				  /* ALLOCATE sets addresses and quota aside, but no space of the
 				   * pool, so nobody is told that it can be relied on. */
 				  .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR |
-					 VFS_CAN_ACL | VFS_CAN_SEEK,
+					 VFS_CAN_ACL | VFS_CAN_CLONE | VFS_CAN_SEEK,
 				  .read_only = read_only,
 				  .verifier = make_verifier(share),
 				  .refs = 1};
@@ -407,6 +408,19 @@ static bool workers_left(const struct share *share)
 	return false;
 }
 
+/* Requests that still run may wait for a checkpoint when there is no keeper any more. */
+static bool checkpoint_is_left(struct share *share)
+{
+	bool left;
+
+	if (!share->store)
+		return false;
+	store_lock(share->store);
+	left = !share->keepers && share->store->checkpoint_wanted && !share->store->failed;
+	store_unlock(share->store);
+	return left;
+}
+
 /* No keeper, no workers any more, and no lane's message on its way: it is posted again, or freed,
  * right afterwards. */
 static void stop(struct share *share)
@@ -427,8 +441,11 @@ static void stop(struct share *share)
 	for (unsigned i = 0; i < count; i++)
 		loop_post(share->lane[i].loop, &share->lane[i].message, end_workers);
 	while (__atomic_load_n(&share->pausing_left, __ATOMIC_ACQUIRE) || workers_left(share) ||
-	       __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) || share->keeper_posted)
+	       __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) || share->keeper_posted) {
+		if (checkpoint_is_left(share))
+			(void)store_checkpoint(share->store, false);
 		fiber_sleep(1000000);
+	}
 }
 
 /* What is done before anything is served. */
@@ -439,6 +456,7 @@ static int go(struct share *share, bool read_only)
 
 	/* an inode number may come again after a rollback; with the same generation it does not */
 	share->salt = (uint32_t)make_verifier(share);
+	share->unshared = 0; /* sequences of this store */
 	if (!read_only)
 		result = store_transact(share->store, make_root, share, NULL);
 	if (result == 0)

@@ -921,7 +921,8 @@ static int refuse_change(const struct vfs_request *request)
 	    (request->op == VFS_CREATE ||
 	     (request->op == VFS_LINK && place_of(&request->object2) == OUTSIDE)))
 		return -EEXIST; /* its name, in the root */
-	if (request->op == VFS_LINK && place_of(&request->object2) == OUTSIDE)
+	if ((request->op == VFS_LINK || request->op == VFS_CLONE) &&
+	    place_of(&request->object2) == OUTSIDE)
 		return -EXDEV;
 	return -EROFS;
 }

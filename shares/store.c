@@ -225,7 +225,8 @@ static int setup(struct store *store)
 	store->root = (struct page_child){store->sb.root, store->sb.root_generation};
 	store->root_level = store->sb.root_level;
 	store->quota_blocks = store->sb.quota_blocks;
-	memcpy(store->counters, store->sb.counters, sizeof(store->counters));
+	memcpy(store->counters, store->sb.counters, sizeof(store->sb.counters));
+	store->version = store->sb.version;
 	store->next_sequence = store->open.sequence = store->sb.log_sequence;
 	store->durable_sequence = store->sb.log_sequence - 1;
 	store->log_head = store->sb.log_block;
@@ -289,7 +290,7 @@ static int replay_commit(struct replay *replay)
 	}
 	if (result == 0)
 		memcpy(replay->store->counters, replay->header.counters,
-		       sizeof(replay->store->counters));
+		       sizeof(replay->header.counters));
 	return result;
 }
 
@@ -378,12 +379,31 @@ static int replay_log(struct store *store)
 	return result;
 }
 
+/* The counter that is in the tree. */
+static int shared_count_load(void *context)
+{
+	struct store *store = context;
+	struct key key = {SPACE_OBJECT, KEY_SHARED, 0};
+	const uint8_t *value;
+	size_t length;
+	int result = btree_get(store, &key, &value, &length);
+
+	if (result)
+		return result == -ENOENT ? 0 : result;
+	if (length != 8)
+		return -EUCLEAN;
+	store->counters[COUNT_SHARED_BLOCKS] = get64(value);
+	return 0;
+}
+
 static int start(struct store *store)
 {
 	int result = read_bitmaps(store);
 
 	if (result == 0 && !store->sb.clean)
 		result = replay_log(store);
+	if (result == 0)
+		result = store_look(store, shared_count_load, store);
 	if (result || store->read_only)
 		return result;
 	store->next_sequence += SEQUENCE_GAP;
@@ -457,6 +477,7 @@ int store_format(const struct store_options *options, const uint8_t uuid[16],
 	memcpy(sb->uuid, uuid, 16);
 	memcpy(sb->secret, secret, 16);
 	sb->quota_blocks = options->quota_blocks;
+	sb->version = FORMAT_PLAIN;
 	sb->log_sequence = 1;
 	sb->counters[COUNT_NEXT_INODE] = ROOT_INODE + 1;
 	sb->counters[COUNT_FREE_BLOCKS] = sb->volume_blocks - sb->data_start;

@@ -32,6 +32,8 @@
  *   S4 Freed data blocks are used again only when the commit that freed them is durable, their
  *      readers have ended and the volume was told to discard them.
  *   S5 After an error of log or checkpoint the store takes no further changes (-EROFS).
+ *   S6 A block with two owners is not written. When one of them is left, it is written in place
+ *      only when the commit that says so is durable.
  *
  * Locking: one adaptive mutex per store for everything below; no I/O waits, and none is waited for,
  * with it held. Submitting to the volume is allowed. What is not in memory is loaded by the fiber
@@ -93,6 +95,7 @@ struct store {
 	pthread_mutex_t lock;
 	struct superblock sb;   /* of the last checkpoint */
 	uint64_t quota_blocks;  /* 0: none; as the next checkpoint will say */
+	uint32_t version;       /* of the format; likewise */
 	bool read_only, failed; /* failed: S5 */
 	int error;
 	/* pages */
@@ -224,5 +227,8 @@ uint64_t store_last_sequence(const struct store *store); /* of the newest change
 
 /* ---- checkpoint.c; a fiber of home, without the lock ---- */
 int store_checkpoint(struct store *store, bool clean);
+/* From here on the superblock says @version at least: older programs keep off. Context: a fiber of
+ * any loop, while the keeper runs. */
+int store_need_version(struct store *store, uint32_t version);
 
 #endif

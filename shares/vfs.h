@@ -29,6 +29,7 @@ struct vfs;
 #define VFS_TRANSFER_MAX (1u << 20) /* bytes of one READ or WRITE */
 #define VFS_XATTR_MAX    (64u << 10)
 #define VFS_ACES_MAX     128u
+#define VFS_MODE_ACES    6u            /* what a mode makes, at most; a change of mode adds them */
 #define VFS_GROUPS_MAX   64u           /* looked at; more are ignored */
 #define VFS_FILE_MAX     (16ull << 40) /* bytes of a file, unless the vfs says less */
 #define VFS_BLOCK        4096u         /* holes, allocation and clones are exact in this unit */
@@ -78,6 +79,7 @@ enum vfs_set_mask {
 	VFS_SET_MTIME = 32,
 	VFS_SET_ATIME_NOW = 64, /* to the server's time */
 	VFS_SET_MTIME_NOW = 128,
+	VFS_SET_ACL = 256, /* to aces, ace_count of the request, as ACL_SET; after the mode */
 };
 struct vfs_set {
 	unsigned mask;
@@ -189,8 +191,10 @@ enum vfs_op {
 	VFS_ALLOCATE,
 	VFS_DEALLOCATE,
 	/* object, offset -> object2, offset2, length (0: to the end): object2 shares the source's
-	 * blocks. Offsets multiples of VFS_BLOCK, length too or up to the source's end. before/
-	 * after[1] = object2's, after[0] = object's. -EOPNOTSUPP where the vfs cannot. */
+	 * blocks; either changes without the other afterwards. Offsets multiples of VFS_BLOCK,
+	 * length too or up to the source's end: then zeros fill the last block of the range
+	 * (RFC 7862 15.13.3). object2 uses the space in full, as st_blocks and quotas see it.
+	 * before/after[1] = object2's, after[0] = object's. -EOPNOTSUPP where the vfs cannot. */
 	VFS_CLONE,
 	/* name = attribute, without name space -> data, data_length; after[0]. data_room 0: only
 	 * the length. -ERANGE: too small, -ENODATA: none of that name. */
@@ -202,7 +206,8 @@ enum vfs_op {
 	/* cookie -> data filled with names, each with its NUL, data_length, cookie (where to go
 	 * on), eof; after[0]. data_room 0: data_length is what all need. */
 	VFS_XATTR_LIST,
-	/* aces, ace_room -> ace_count (made from the mode when there is no ACL), after[0]. */
+	/* aces, ace_room (VFS_ACES_MAX + VFS_MODE_ACES is always enough) -> ace_count (made from
+	 * the mode when there is no ACL), after[0]. */
 	VFS_ACL_GET,
 	/* aces, ace_count (0: back to the mode) -> before[0], after[0]; the mode follows
 	 * (RFC 8881 6.3.2). */
@@ -269,9 +274,9 @@ struct vfs_dirent {
  *   -EFBIG past the largest file      -ENOSPC pool or volume full     -EDQUOT share's quota
  *   -EMLINK -ENXIO -ENODATA -ERANGE -E2BIG (xattr or ACL too large) -EAGAIN (guard)
  *   -EIO (medium error) -EILSEQ (checksum mismatch) -EOPNOTSUPP -ENOMEM -ECANCELED
- * After a failure nothing has changed, but WRITE, ALLOCATE and DEALLOCATE may have been done in
- * part. before and after are filled after failures too where they are known (type VFS_NONE: not),
- * as NFSv3's wcc_data wants. */
+ * After a failure nothing has changed, but WRITE, ALLOCATE, DEALLOCATE and a CLONE of thousands of
+ * extents may have been done in part. before and after are filled after failures too where they are
+ * known (type VFS_NONE: not), as NFSv3's wcc_data wants. */
 struct vfs_request {
 	enum vfs_op op;
 	unsigned flags;
@@ -367,6 +372,14 @@ void vfs_finish(struct vfs_request *request, int result);
 
 /* vfs_changes: does @op change anything, so that a read-only vfs refuses it? */
 bool vfs_changes(enum vfs_op op);
+
+/* vfs_mode_aces: what ACL_GET gives of an object without an ACL; how many, VFS_MODE_ACES at most.
+ */
+unsigned vfs_mode_aces(const struct vfs_attr *attr, struct vfs_ace *ret_aces);
+
+/* vfs_clone_check: for back ends: may a source of @size bytes be cloned as @request says?
+ * *ret_length: bytes of it, 0: nothing is to be done. -EINVAL, -EFBIG. */
+int vfs_clone_check(const struct vfs_request *request, uint64_t size, uint64_t *ret_length);
 
 /* The write verifier (RFC 1813 3.3.21): another one after every start of the vfs at which
  * UNSTABLE data may have been lost; also after a failed write-back. Any thread. */

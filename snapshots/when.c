@@ -139,31 +139,49 @@ int when_parse(const char *text, struct when *ret_when, struct err *err)
 }
 
 /* ---- counting ---- */
+static long offset_at(int64_t moment)
+{
+	time_t time = (time_t)moment;
+	struct tm tm;
+
+	return localtime_r(&time, &tm) ? tm.tm_gmtoff : 0;
+}
+
+/* The first moment behind @before, up to @after, that has another offset than @before. */
+static int64_t change_between(int64_t before, int64_t after)
+{
+	long offset = offset_at(before);
+
+	while (after - before > 1) {
+		int64_t middle = before + (after - before) / 2;
+
+		if (offset_at(middle) == offset)
+			before = middle;
+		else
+			after = middle;
+	}
+	return after;
+}
+
 /* The local time @tm as a moment. Of two the earlier; where there is none, the change that leaves
- * it out. */
+ * it out. By the offsets of a day before and a day after: which of the two a zone calls its summer
+ * time is its own affair (Dublin's is the winter's). */
 static int64_t moment_of(const struct tm *tm)
 {
-	struct tm summer = *tm, guess = *tm;
-	int64_t moment;
+	struct tm copy = *tm;
+	int64_t local = (int64_t)timegm(&copy);
+	long before = offset_at(local - DAY), after = offset_at(local + DAY);
+	int64_t first = local - before, second = local - after;
 
-	summer.tm_isdst = 1;
-	moment = mktime(&summer);
-	if (summer.tm_isdst == 1 && summer.tm_hour == tm->tm_hour && summer.tm_min == tm->tm_min)
-		return moment;
-	guess.tm_isdst = 0;
-	moment = mktime(&guess);
-	if (guess.tm_hour == tm->tm_hour && guess.tm_min == tm->tm_min)
-		return moment;
-	/* Left out: taken as winter time it is as far behind the change as it was before its end.
-	 */
-	for (;;) {
-		struct tm before;
-		time_t earlier = (time_t)moment - 60;
-
-		if (!localtime_r(&earlier, &before) || !before.tm_isdst)
-			return moment;
-		moment = earlier;
+	if (first > second) { /* the clock is put forward */
+		first = second;
+		second = local - before;
 	}
+	if (first + offset_at(first) == local)
+		return first;
+	if (second + offset_at(second) == local)
+		return second;
+	return change_between(first, second);
 }
 
 static bool day_fits(const struct when *when, const struct tm *tm)

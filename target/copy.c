@@ -89,7 +89,7 @@ static void settle(struct scsi_task *task)
 
 static void let_go(struct scsi_itl *itl)
 {
-	itl->task_count--;
+	itl_count_tasks(itl, -1);
 	nexus_retire_if_idle(itl);
 }
 
@@ -228,7 +228,7 @@ void copy_run(struct scsi_task *task, struct scsi_itl *from, uint64_t from_lba, 
 	    .intact = intact,
 	    .next = next,
 	};
-	from->task_count++;
-	to->task_count++;
+	itl_count_tasks(from, 1);
+	itl_count_tasks(to, 1);
 	next_piece(task);
 }

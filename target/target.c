@@ -163,6 +163,11 @@ static void unmapped(struct message *message)
 	void *context = mapping->context;
 
 	topology_lock();
+	if (mapping->lu->refs == 1 &&
+	    sanitize_stop(mapping->lu, mapping->control, &mapping->message, unmapped)) {
+		topology_unlock();
+		return;
+	}
 	mapping_free(mapping);
 	topology_unlock();
 	if (done)
@@ -397,8 +402,12 @@ static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret
 {
 	struct scsi_lu *lu = mapping->lu;
 	struct scsi_counters sum = {0};
+	unsigned tasks = 0;
 
 	target_sum_counters(mapping, &sum);
+	list_for_each (it, &mapping->itls)
+		tasks += __atomic_load_n(&list_entry(it, struct scsi_itl, mapping_link)->task_count,
+					 __ATOMIC_RELAXED);
 	*ret_info = (struct scsi_lun_info){
 	    .lun = mapping->lun,
 	    .volume = lu->volume,
@@ -408,6 +417,8 @@ static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret
 	    .write_ops = sum.write_ops,
 	    .write_bytes = sum.write_bytes,
 	    .errors = sum.errors,
+	    .write_cache = !lu->cdrom && __atomic_load_n(&lu->write_cache, __ATOMIC_RELAXED),
+	    .tasks = tasks,
 	};
 	pthread_mutex_lock(&lu->lock);
 	if (lu->pr.count)

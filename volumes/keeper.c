@@ -15,7 +15,7 @@
 #define CHECKPOINT_TICKS 30
 
 /* ---- ends ---- */
-static void call_end(struct native_call *mine, int result)
+void call_end(struct native_call *mine, int result)
 {
 	if (result < 0 && !mine->call->err.code)
 		err_set(&mine->call->err, result, "pool %s: %s", mine->native->sb.name,
@@ -96,6 +96,30 @@ struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, cons
 	return volume;
 }
 
+/* May a volume have two copies here, and is there all it needs? */
+static int prepare_mirror(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct err *err = &mine->call->err;
+	int result;
+
+	if (mine->checksum == VOLUME_CHECKSUM_OFF)
+		return err_set(err, -EINVAL,
+			       "a mirrored volume needs checksums: they tell which copy is right");
+	if (mine->reserve)
+		return err_set(err, -EINVAL, "a mirrored volume can not reserve space");
+	if (native->active_devices < 2)
+		return err_set(err, -EINVAL, "a mirrored volume needs two devices, pool %s has one",
+			       native->sb.name);
+	if (native->evacuation)
+		return err_set(err, -EBUSY, "a device of pool %s is being evacuated",
+			       native->sb.name);
+	native_lock(native);
+	result = mirror_begin(native);
+	native_unlock(lane);
+	return result;
+}
+
 static int do_create(struct native_call *mine, struct lane *lane)
 {
 	struct native *native = mine->native;
@@ -107,6 +131,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	if (mine->reserve && !reserve_fits(native, mine->reserve))
 		return err_set(&mine->call->err, -ENOSPC,
 			       "pool %s has not that much space left to reserve", native->sb.name);
+	result = mine->mirror ? prepare_mirror(mine, lane) : 0;
+	if (result < 0)
+		return result;
 	volume = keeper_new_volume(native, lane, mine->name, mine->size, &result);
 	if (!volume)
 		return result;
@@ -116,6 +143,7 @@ static int do_create(struct native_call *mine, struct lane *lane)
 		nvolume_mark_dirty(volume);
 	}
 	volume->volume.checksum = mine->checksum;
+	volume->volume.mirror = mine->mirror;
 	volume->volume.reserve_bytes = mine->reserve;
 	reserve_changed(volume);
 	keeper_insert_sorted(native, volume);
@@ -236,9 +264,9 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 	native_lock(native);
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = native->sb.generation + 1;
+	measure_forget(volume->parent);
 	reserve_changed(volume);
-	list_remove(&volume->link);
-	list_push_back(&native->deleting, &volume->link);
+	reap_enlist(volume);
 	nvolume_mark_dirty(volume);
 	native_unlock(lane);
 	return 0;
@@ -378,6 +406,10 @@ static bool run_one(struct native *native, struct lane *lane)
 			native_free(native);
 		return result == 0;
 	}
+	if (mine->kind == CALL_MEASURE || mine->kind == CALL_MEASURE_ALL) {
+		measure_ask(mine);
+		return false;
+	}
 	if (mine->kind == CALL_CHECKPOINT)
 		result = checkpoint_run(native, lane, false);
 	else if (mine->kind == CALL_CHECK)
@@ -404,7 +436,7 @@ static void keeper_main(void *context)
 {
 	struct native *native = context;
 	struct lane *lane = lane_get(native);
-	bool due;
+	bool due, measured;
 
 	for (;;) {
 		while (!list_empty(&native->calls))
@@ -417,6 +449,9 @@ static void keeper_main(void *context)
 			checkpoint_run(native, lane, false);
 			continue;
 		}
+		native_unlock(lane);
+		measured = measure_some(native, lane); /* and others between its steps */
+		native_lock(native);
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
 			if (reap_some(native, lane))
@@ -429,7 +464,7 @@ static void keeper_main(void *context)
 				continue;
 			native_lock(native);
 		}
-		if (!list_empty(&native->calls) || native->checkpoint_due != due) {
+		if (!list_empty(&native->calls) || native->checkpoint_due != due || measured) {
 			native_unlock(lane);
 			continue;
 		}
@@ -494,7 +529,7 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
-	if (evacuate_runs(native) && !native->closing)
+	if ((evacuate_runs(native) || measure_is_due(native)) && !native->closing)
 		keeper_kick(native);
 	native_unlock(lane);
 	watermark_look(native);
@@ -572,6 +607,7 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
 	mine->size = spec->size_bytes;
 	mine->checksum = spec->checksum;
+	mine->mirror = spec->mirror;
 	mine->identified = spec->identity != NULL;
 	if (spec->identity)
 		mine->identity = *spec->identity;

@@ -36,6 +36,7 @@ struct node;
 struct ledger;
 struct scrub;
 struct evacuation;
+struct measure;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -95,6 +96,7 @@ struct pv {
 	int64_t credit;             /* its turn, see space.c */
 	uint64_t since;        /* generation of the first root with its labels where they are now */
 	struct node **forward; /* atomic: leaves of the FORWARD tree over its chunks; NULL: none */
+	struct node **mirror;  /* likewise, of the MIRROR tree */
 };
 
 /* An allocation group: its first chunks hold metadata. */
@@ -197,8 +199,10 @@ struct nvolume {
 	bool pending; /* its checkpoint is under way */
 	bool taking;  /* of a volume: a snapshot of it is pending */
 	bool undone;  /* ... and a write of it failed meanwhile */
+	/* measure.c: what it holds alone, while that is known; chunks that are free without it */
 	bool measured;
-	uint64_t exclusive_slots;
+	uint64_t exclusive_slots, reclaim_chunks, reclaim_epoch;
+	struct list measure_link;      /* native->measuring */
 	uint64_t reaped, reaped_slots; /* DELETING: leaves done, mapped slots given up in them */
 	bool stopped;                  /* requests wait in waiting; atomic */
 	struct list waiting;           /* struct io */
@@ -306,7 +310,7 @@ struct native {
 	uint64_t slop_chunks;
 	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
 	unsigned watermark_level;
-	uint64_t log_chunk; /* open log chunk, CHUNK_NONE */
+	uint64_t log_chunk[2]; /* open log chunk, CHUNK_NONE: of one copy, of two */
 	uint64_t log_scan;
 	uint64_t pv_cursor[POOL_DEVICES_MAX];
 	uint64_t meta_total, meta_used, meta_pending; /* slots; pending: nodes without address */
@@ -338,6 +342,7 @@ struct native {
 	struct cycle cycle;
 
 	struct list volumes, deleting, dirty_volumes;
+	struct nvolume *reaping;     /* of deleting: the one in the middle of its map, NULL */
 	struct list *snapshot_table; /* TABLE_BUCKETS, by name */
 	struct list taking;          /* snapshots to be frozen by the next checkpoint */
 	uint64_t unsummed[2];        /* overwrites in flight without a record, by generation & 1 */
@@ -372,7 +377,18 @@ struct native {
 	unsigned busy_bucket;
 	struct list busy_waiters;
 
-	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records;
+	/* measure.c */
+	struct list measuring;     /* snapshots to be looked at */
+	struct list measure_calls; /* struct native_call */
+	struct measure *measure;   /* the one that is being looked at */
+	uint64_t partial_changes;  /* of which slots are used in chunks that are used in part */
+
+	/* mirror.c */
+	bool mirrored;    /* atomic: there may be chunks with two copies */
+	uint64_t mirrors; /* such chunks */
+	uint64_t repair_logged_ns;
+
+	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records, data_repairs;
 };
 
 static inline unsigned native_bucket(uint64_t chunk)
@@ -573,10 +589,14 @@ void space_activate(struct native *native, unsigned first, uint64_t before);
 void space_leaf_init(struct native *native, struct node *node);
 void meta_leaf_init(struct native *native, struct node *node);
 /* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
- * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. */
-int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk);
+ * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. Of a mirrored
+ * volume the chunk has its second one with the answer; -EINPROGRESS: @waiter will be resumed. */
+int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
+		     struct waiter *waiter, uint64_t *ret_chunk);
 int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
-		     uint64_t *ret_slot);
+		     struct waiter *waiter, uint64_t *ret_slot);
+/* A free chunk of another device than @chunk's, held; CHUNK_NONE. */
+uint64_t space_take_second(struct native *native, uint64_t chunk);
 void space_unhold(struct native *native, uint64_t chunk, uint16_t mask);
 bool space_is_used(struct native *native, uint64_t slot);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
@@ -608,6 +628,22 @@ void meta_free(struct native *native, uint64_t address, unsigned slots);
 /* Room in the reserved metadata space for @nodes more of one block each? */
 bool meta_room(const struct native *native, unsigned nodes);
 
+/* The slots of a chunk that are in use; those that are held: given up of late, and kept for a
+ * reader or an older root. */
+uint16_t space_used_slots(const struct native *native, uint64_t chunk);
+uint16_t space_held_slots(const struct native *native, uint64_t chunk);
+
+/* ---- measure.c; under the lock ---- */
+/* What a neighbour is has changed: what deleting @snapshot (NULL: none) gives is not known. */
+void measure_forget(struct nvolume *snapshot);
+/* Is what the volume above gives up at @leaf to be told? Then that, by how many slots. */
+bool measure_follows(const struct nvolume *snapshot, uint64_t leaf);
+void measure_changed(struct nvolume *snapshot, int slots);
+/* How many chunks are free when it goes; false: not known. */
+bool measure_reclaimable(const struct nvolume *snapshot, uint64_t *ret_chunks);
+void measure_slot(struct measure *measure, uint64_t address); /* for map_reap() */
+void measure_free(struct native *native);
+
 /* ---- evacuate.c; under the lock, but for those of pool.h ---- */
 void forward_leaf_init(struct native *native, struct node *node);
 int forward_rooms(struct native *native);  /* before leaves are loaded or made */
@@ -626,6 +662,37 @@ void native_remove(struct pool *pool, const char *path, struct pool_call *call);
 /* What of the device of row @device is told while it is being evacuated. */
 void evacuate_info(const struct native *native, unsigned device, struct pool_device_info *info);
 
+/* ---- mirror.c; under the lock unless said otherwise ---- */
+/* The chunk with the second copy of @chunk's contents, 0: there is none. Context: any. */
+uint64_t mirror_of(const struct native *native, uint64_t chunk);
+bool mirror_place(const struct native *native, uint64_t slot, struct pv_place *ret_place);
+void mirror_leaf_init(struct native *native, struct node *node);
+/* In the keeper, before its checkpoint: the tree is as large as the pool. */
+int mirror_begin(struct native *native);
+int mirror_rooms(struct native *native);      /* before leaves are loaded */
+int mirror_setup(struct native *native);      /* with all trees loaded */
+void mirror_sweep(struct native *native);     /* after replay: pairs that nothing uses */
+bool mirror_any(const struct native *native); /* mirrored volumes, or what is left of them */
+/* Give @chunk, which is held, a second one. journal_reserve() was called. -ENOSPC, -ENOMEM. */
+int mirror_pair(struct native *native, uint64_t chunk);
+/* Nothing refers to a chunk any more: its second one is given up. */
+void mirror_drop(struct native *native, uint64_t chunk);
+/* Replay of a record: what it says of places, as soon as it is seen; of space, in its turn. */
+int mirror_link(struct native *native, const struct record *record);
+int mirror_apply(struct native *native, const struct record *record);
+bool mirror_plausible(const struct native *native, uint64_t chunk, uint64_t second);
+
+/* Both copies of a slot, in a fiber, without the lock. crc 0: it can not be read. */
+struct copies {
+	uint64_t address;
+	unsigned count;
+	uint8_t *data; /* two slots */
+	uint32_t crc[2];
+};
+void mirror_read(struct native *native, uint64_t address, struct copies *copies);
+/* The other one becomes what @good is. */
+void mirror_level(struct native *native, struct copies *copies, unsigned good);
+
 /* ---- map.c; all under the lock ---- */
 static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)
 {
@@ -643,11 +710,11 @@ void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn
 uint16_t map_shared(const struct nvolume *volume, uint64_t chunk, const struct map_entry *entry);
 /* A leaf of a snapshot or volume @from that is being deleted, its @entries against those of its
  * only child, or NULL: what it owns (younger than @limit) and the child does not have is given up
- * (@dry: only counted). Returns by how many mapped slots what the two own becomes less.
+ * (@dry: only counted, there). Returns by how many mapped slots what the two own becomes less.
  * map_prepare_reap() first. */
 int map_prepare_reap(struct native *native, const struct map_entry *entries);
 int map_reap(const struct nvolume *from, uint64_t limit, const struct map_entry *entries,
-	     const struct map_entry *child, bool dry);
+	     const struct map_entry *child, struct measure *dry);
 void nvolume_mark_dirty(struct nvolume *volume);
 
 /* ---- csum.c; all under the lock ---- */
@@ -708,6 +775,11 @@ void lane_finish_run(struct deferred *deferred);
 /* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
 int io_request_fiber(struct nvolume *volume, struct volume_request *request);
 
+/* ---- erase.c ---- */
+int native_erasable(struct volume *volume);
+/* Flag of such a request, a read: look at both copies of a mirrored volume. */
+#define REQUEST_BOTH_COPIES (1u << 16)
+
 /* ---- rewind.c ---- */
 /* The superblocks of a device: the newest, and the generation each side holds (0: none that can
  * be read; generation 0 itself, of a pool just made, counts as 1). */
@@ -742,6 +814,7 @@ void native_snapshot_rename(struct volume *snapshot, const char *name, struct po
 void native_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 void native_snapshot_release(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_measure(struct volume *snapshot, struct pool_call *call);
+void native_snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call);
 void native_volume_clone(struct volume *snapshot, const char *name, struct pool_call *call);
 void native_volume_promote(struct volume *clone, struct pool_call *call);
 void native_volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,

@@ -112,6 +112,10 @@ struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
 	enum volume_checksum checksum;
+	/* Two copies of every slot, on two devices; what is read and is bad in one is mended from
+	 * the other. -EINVAL without checksums, which tell the good one, with a reservation, or in
+	 * a pool of one device; -EBUSY while a device is evacuated. */
+	bool mirror;
 	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
 	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
 	 * sees to it that the pool has no other volume with it. */
@@ -168,12 +172,16 @@ struct snapshot_info {
 	uint64_t group;           /* equal: of the same instant. Later ones are higher */
 	uint64_t size_bytes;      /* of the volume at that time */
 	uint64_t used_bytes;      /* what it maps, shared or not */
-	uint64_t exclusive_bytes; /* what deleting it would give back, by snapshot_measure() */
-	bool measured;            /* ... and it still holds */
-	unsigned clones;          /* volumes that stand on it */
-	bool automatic;           /* made by a rollback */
-	bool held;                /* may not be deleted, now: by hold_until_ns or without end */
-	uint64_t hold_until_ns;   /* wall clock; 0: without end, when it is held */
+	uint64_t exclusive_bytes; /* what only it holds */
+	bool measured;            /* ... which is known */
+	uint64_t
+	    reclaimable_bytes; /* what the pool has free, in whole chunks, when it is deleted */
+	bool reclaim_known;
+	bool measuring;         /* they are being looked for */
+	unsigned clones;        /* volumes that stand on it */
+	bool automatic;         /* made by a rollback */
+	bool held;              /* may not be deleted, now: by hold_until_ns or without end */
+	uint64_t hold_until_ns; /* wall clock; 0: without end, when it is held */
 };
 /* snapshot_next: the snapshots of @volume, oldest first; as pool_volume_next(). */
 struct volume *snapshot_next(struct volume *volume, struct volume *previous);
@@ -194,9 +202,15 @@ void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call
  * without a date (-EPERM for a date to come). */
 void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 void snapshot_release(struct volume *snapshot, struct pool_call *call);
-/* snapshot_measure: what deleting it would give back, by comparing it with its neighbours:
- * snapshot_get_info() has the number at done(0). */
+/* snapshot_measure: what it holds alone and what deleting it would give back, by comparing it with
+ * its neighbours where that is not known: snapshot_get_info() has the first at done(0), and the
+ * second, if the pool held still for the moment that takes. In the background, some milliseconds
+ * or, where much differs, longer (after a minute the answer comes without it); -EIO: its map can
+ * not be read.
+ * snapshot_measure_all: the same for all of @volume's; what is not known after @limit_ns is
+ * looked for further, and has measuring set. */
 void snapshot_measure(struct volume *snapshot, struct pool_call *call);
+void snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call);
 
 /* volume_clone: a writable volume named @name that starts as @snapshot. */
 void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call);
@@ -238,6 +252,7 @@ struct pool_info {
 	uint64_t metadata_size_bytes, metadata_used_bytes;
 	uint64_t generation;       /* checkpoints since creation */
 	uint64_t checksum_errors;  /* since open */
+	uint64_t data_repairs;     /* likewise: slots of one copy mended from the other */
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
@@ -265,7 +280,7 @@ struct pool_device_info {
 	uint64_t data_bytes, free_bytes; /* room for data, and what of it is free */
 	enum pool_device_state state;
 	uint64_t moved_bytes, left_bytes; /* while it is evacuated */
-	char reason[200];                 /* DEVICE_STUCK: what is in the way */
+	char reason[400];                 /* DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */
@@ -325,7 +340,8 @@ enum pool_finding_kind {
 	FINDING_MEDIUM,        /* data can not be read */
 	FINDING_NODE_REPAIRED, /* a copy of a metadata node, mended from the other */
 	FINDING_NODE_LOST,     /* both copies */
-	FINDING_LABEL          /* a superblock copy, written again */
+	FINDING_LABEL,         /* a superblock copy, written again */
+	FINDING_DATA_REPAIRED  /* a copy of a mirrored volume's data, mended from the other */
 };
 struct pool_finding {
 	enum pool_finding_kind kind;

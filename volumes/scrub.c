@@ -380,8 +380,12 @@ static int volume_io(struct scrub *scrub, uint64_t id, struct volume_request *re
 static int read_data(struct scrub *scrub, uint64_t id, uint64_t offset, uint64_t length)
 {
 	struct iovec iov = {.iov_base = scrub->data, .iov_len = (size_t)length};
-	struct volume_request request = {
-	    .op = VOLUME_READ, .offset = offset, .length = length, .iov = &iov, .iov_count = 1};
+	struct volume_request request = {.op = VOLUME_READ,
+					 .flags = REQUEST_BOTH_COPIES,
+					 .offset = offset,
+					 .length = length,
+					 .iov = &iov,
+					 .iov_count = 1};
 
 	return volume_io(scrub, id, &request);
 }
@@ -588,27 +592,28 @@ struct subject {
 	bool snapshot;
 };
 
-static void prefer(struct subject *best, const struct nvolume *volume, uint64_t id)
-{
-	if (volume->id < id || (best->id && volume->id > best->id))
-		return;
-	*best = (struct subject){.id = volume->id,
-				 .size = volume->volume.size_bytes,
-				 .snapshot = volume->state == VOLUME_STATE_SNAPSHOT};
-}
-
-/* The volume or snapshot with the lowest id from @id on. */
+/* The volume or snapshot with the lowest id from @id on. The table of volumes is in memory. */
 static struct subject next_subject(struct scrub *scrub, uint64_t id)
 {
+	struct native *native = scrub->native;
+	struct tree *table = &native->tree[ROOT_VOLUMES];
 	struct subject best = {0};
+	uint64_t leaf = (id - 1) / VOLUMES_PER_LEAF;
+	struct node *node;
 
-	native_lock(scrub->native);
-	list_for_each (it, &scrub->native->volumes) {
-		const struct nvolume *volume = list_entry(it, struct nvolume, link);
+	native_lock(native);
+	while (!best.id && tree_next(table, leaf, NULL, &leaf) == 0 && leaf != UINT64_MAX &&
+	       tree_find(table, leaf, false, NULL, &node) == 0) {
+		for (unsigned i = 0; node && !best.id && i < VOLUMES_PER_LEAF; i++) {
+			const struct nvolume *volume = node->body->volumes.volume[i];
 
-		prefer(&best, volume, id);
-		list_for_each (its, &volume->snapshots)
-			prefer(&best, list_entry(its, struct nvolume, listed), id);
+			if (volume && volume->id >= id && !volume->pending &&
+			    volume->state != VOLUME_STATE_DELETING)
+				best = (struct subject){.id = volume->id,
+							.size = volume->volume.size_bytes,
+							.snapshot = volume->of != NULL};
+		}
+		leaf++;
 	}
 	native_unlock(scrub->lane);
 	return best;
@@ -641,10 +646,8 @@ static void forget_old(struct native *native)
 
 	for (unsigned i = 0; i < ledger->count; i++) {
 		const struct finding *finding = &ledger->finding[i];
-		bool repaired =
-		    finding->kind == FINDING_NODE_REPAIRED || finding->kind == FINDING_LABEL;
 
-		if (repaired || finding->time_ns >= ledger->scrub.started_ns)
+		if (finding_repaired(finding) || finding->time_ns >= ledger->scrub.started_ns)
 			ledger->finding[kept++] = *finding;
 	}
 	ledger->count = kept;

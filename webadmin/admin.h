@@ -8,6 +8,10 @@
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
+/* api_certificate.c: when the web front's certificate expires, seconds since 1970; 0: not known.
+ * Read again each minute. */
+int64_t certificate_expires(struct webadmin *admin);
+
 /* api_appliance.c: the thread that waits for the appliance's helper. */
 struct relay_thread {
 	struct loop *loop;
@@ -38,8 +42,13 @@ struct webadmin {
 	struct relay_thread relay;
 	bool applying; /* a document of the whole configuration */
 	struct certificate certificate;
+	int64_t expires; /* certificate_expires() */
+	uint64_t expires_read_ns;
 	struct smb_report smb;
 	struct watch *watch; /* watch.h */
+	struct alert_watch *alert_watch;
+	struct channels *channels;
+	int64_t usage_hour;  /* usage.h: the last that was kept */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 	struct list schedules; /* schedule.h, by name */

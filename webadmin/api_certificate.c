@@ -16,15 +16,15 @@
 
 #define PEM_MAX (256u << 10)
 
-static char *path_of(struct api_request *request, const char *name)
+static char *path_of(const struct webadmin *admin, const char *name)
 {
-	return heap_printf("%s/web/%s", request->admin->options.state_dir, name);
+	return heap_printf("%s/web/%s", admin->options.state_dir, name);
 }
 
 /* The whole file as a text; NULL when it is not there. */
-static char *read_text(struct api_request *request, const char *name)
+static char *read_text(const struct webadmin *admin, const char *name)
 {
-	char *path = path_of(request, name), *text = NULL;
+	char *path = path_of(admin, name), *text = NULL;
 	/* The folder is the front's: a FIFO there must not hold up the daemon. */
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
 	ssize_t length = 0;
@@ -41,9 +41,25 @@ static char *read_text(struct api_request *request, const char *name)
 	return text;
 }
 
+#define READ_AGAIN_NS (60 * 1000000000ull)
+
+int64_t certificate_expires(struct webadmin *admin)
+{
+	uint64_t now = loop_now(admin->options.control);
+	char *chain;
+
+	if (admin->expires_read_ns && now - admin->expires_read_ns < READ_AGAIN_NS)
+		return admin->expires;
+	admin->expires_read_ns = now;
+	chain = read_text(admin, "cert.pem");
+	admin->expires = chain ? certificate_end(chain) : 0;
+	heap_free(chain);
+	return admin->expires;
+}
+
 void api_certificate_show(struct api_request *request)
 {
-	char *chain = read_text(request, "cert.pem");
+	char *chain = read_text(request->admin, "cert.pem");
 	json_t *shown = chain ? certificate_show(chain) : NULL;
 
 	heap_free(chain);

@@ -295,14 +295,15 @@ struct run {
 };
 
 /* Of the runs that were due since the last one this is one. */
-static void count_missed(struct schedule *schedule, int64_t now)
+static bool count_missed(struct schedule *schedule, int64_t now)
 {
 	unsigned due = when_count(&schedule->when, schedule->settled, now);
 
 	if (due <= 1)
-		return;
+		return false;
 	schedule->missed += due - 1;
 	log_warning("snapshot schedule %s: %u runs were missed", schedule->name, due - 1);
+	return true;
 }
 
 static void run_end(struct api_request *request, const char *why)
@@ -315,7 +316,8 @@ static void run_end(struct api_request *request, const char *why)
 	for (unsigned i = 0; i < run->count; i++)
 		volume_unref(run->specs[i].volume);
 	run->count = 0;
-	count_missed(schedule, run->now);
+	schedule->seen = true;
+	schedule->troubled = count_missed(schedule, run->now) || !run->made;
 	schedule->ran = schedule->settled = run->now;
 	schedule->runs += run->made;
 	schedule->skipped += !run->made;

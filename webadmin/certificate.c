@@ -184,6 +184,18 @@ json_t *certificate_show(const char *chain)
 	return object;
 }
 
+int64_t certificate_end(const char *chain)
+{
+	X509 *first = read_first(chain);
+	struct tm parts;
+	int64_t end = 0;
+
+	if (first && ASN1_TIME_to_tm(X509_get0_notAfter(first), &parts))
+		end = (int64_t)timegm(&parts);
+	X509_free(first);
+	return end;
+}
+
 void certificate_finish(struct certificate *certificate)
 {
 	if (certificate->key)

@@ -23,6 +23,10 @@ void certificate_finish(struct certificate *certificate);
 int certificate_check(const char *chain, const char *key, int64_t wall_seconds,
 		      char fingerprint[FINGERPRINT_TEXT], struct err *err)
     __attribute__((warn_unused_result));
+/* certificate_end: until when the first of @chain is good, seconds since 1970; 0: it can not be
+ * read.
+ */
+int64_t certificate_end(const char *chain);
 /* What people want to know of the first certificate in @chain; NULL when there is none. */
 json_t *certificate_show(const char *chain);
 

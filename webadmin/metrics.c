@@ -8,6 +8,8 @@
 
 #include "core/heap.h"
 #include "webadmin/admin.h"
+#include "webadmin/alert.h"
+#include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
 
 /* GET /metrics: Prometheus' text format (version 0.0.4). Base units; a label only where its values
@@ -61,6 +63,10 @@ static uint64_t pool_errors(const struct pool_info *info)
 {
 	return info->checksum_errors;
 }
+static uint64_t pool_data_repairs(const struct pool_info *info)
+{
+	return info->data_repairs;
+}
 static uint64_t pool_repairs(const struct pool_info *info)
 {
 	return info->metadata_repairs;
@@ -78,6 +84,8 @@ static const struct {
     {"granary_pool_volumes", "gauge", "Number of volumes.", pool_volumes},
     {"granary_pool_checksum_errors_total", "counter",
      "Bad checksums met since the pool was opened.", pool_errors},
+    {"granary_pool_data_repairs_total", "counter",
+     "Slots of one copy of a mirrored volume mended since the pool was opened.", pool_data_repairs},
     {"granary_pool_metadata_repairs_total", "counter",
      "Bad metadata copies mended since the pool was opened.", pool_repairs},
 };
@@ -221,6 +229,62 @@ static void print_daemon(struct page *page)
 	sample(page, "granary_start_time_seconds", "", admin->started_wall_ns / 1000000000u);
 }
 
+static void print_alerts(struct page *page)
+{
+	static const char *const states[] = {"firing", "acknowledged", "silenced"};
+	struct webadmin *admin = page->request->admin;
+	const struct alerts *alerts = alert_watch_alerts(admin);
+	int64_t wall = (int64_t)(loop_wall(admin->options.control) / 1000000000u);
+	char labels[96];
+
+	head(page, "granary_alerts", "gauge", "Alerts that have not cleared.");
+	for (unsigned i = 0; i < ALERT_SEVERITIES * 3; i++) {
+		enum alert_severity severity = i / 3;
+		uint64_t count = 0;
+
+		list_for_each (it, (struct list *)&alerts->active) {
+			const struct alert *alert = list_entry(it, struct alert, link);
+
+			count += alert->on && alert->severity == severity &&
+				 strcmp(alert_state(alerts, alert, wall), states[i % 3]) == 0;
+		}
+		snprintf(labels, sizeof labels, "{severity=\"%s\",state=\"%s\"}",
+			 alert_severity_name(severity), states[i % 3]);
+		sample(page, "granary_alerts", labels, count);
+	}
+}
+
+static void print_channels(struct page *page)
+{
+	struct webadmin *admin = page->request->admin;
+	struct alert_channel_info info;
+
+	head(page, "granary_alert_deliveries_total", "counter",
+	     "Messages of a channel, by what came of them, since the daemon started.");
+	for (unsigned i = 0; alert_channel_info(admin, i, &info); i++) {
+		const struct {
+			const char *result;
+			uint64_t count;
+		} rows[] = {{"delivered", info.delivered},
+			    {"given_up", info.given_up},
+			    {"dropped", info.dropped}};
+		char labels[CHANNEL_NAME_MAX + 48];
+
+		for (unsigned j = 0; j < sizeof rows / sizeof *rows; j++) {
+			snprintf(labels, sizeof labels, "{channel=\"%s\",result=\"%s\"}",
+				 info.settings->name, rows[j].result);
+			sample(page, "granary_alert_deliveries_total", labels, rows[j].count);
+		}
+	}
+	head(page, "granary_alert_queue_messages", "gauge", "Messages that wait to be delivered.");
+	for (unsigned i = 0; alert_channel_info(admin, i, &info); i++) {
+		char labels[CHANNEL_NAME_MAX + 16];
+
+		snprintf(labels, sizeof labels, "{channel=\"%s\"}", info.settings->name);
+		sample(page, "granary_alert_queue_messages", labels, info.queued);
+	}
+}
+
 static void sessions_listed(void *context, const struct iscsi_session_info *sessions,
 			    unsigned count)
 {
@@ -240,6 +304,8 @@ static void sessions_listed(void *context, const struct iscsi_session_info *sess
 	print_volumes(&page, "granary_volume_used_bytes", "Space allocated to it.", true);
 	print_luns(&page);
 	print_sessions(&page, sessions, count);
+	print_alerts(&page);
+	print_channels(&page);
 	head(&page, "granary_metrics_left_out", "gauge",
 	     "Objects without a line because there are too many.");
 	sample(&page, "granary_metrics_left_out", "", page.left_out);

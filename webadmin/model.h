@@ -46,7 +46,8 @@ struct model_pool {
 	struct webadmin *opening;
 	struct timer retry;
 	uint64_t busy_limit_ns;
-	bool late; /* the start has gone on without it */
+	bool late;          /* the start has gone on without it */
+	int64_t full_hours; /* usage.h: until it is full, -1: not known */
 };
 
 struct model_lun {
@@ -61,6 +62,7 @@ struct model_lun {
 	    *hosts)[HOST_GROUP_NAME_MAX + 1]; /* groups it is shown to (host.h); none: everybody */
 	unsigned host_count;
 	struct scsi_names names; /* their initiators */
+	uint64_t ended;          /* commands, at the last look round */
 	char reason[MODEL_REASON_MAX];
 };
 

@@ -27,6 +27,24 @@
 		"ceph_namespace", FIELD_TEXT, false, "rbd: a namespace of Ceph's pool"             \
 	}
 
+/* Where alerts go. */
+#define CHANNEL_FIELDS                                                                             \
+	{"url", FIELD_TEXT, false,                                                                 \
+	 "smtp(s)://HOST:PORT, http(s)://.., udp:// or tcp://HOST:PORT"},                          \
+	    {"preset", FIELD_TEXT, false,                                                          \
+	     "of a webhook: generic, dingtalk, wecom, feishu or slack"},                           \
+	    {"from", FIELD_TEXT, false, "e-mail: the sender's address"},                           \
+	    {"to", FIELD_TEXTS, false, "e-mail: addresses"},                                       \
+	    {"user", FIELD_TEXT, false, "e-mail: to sign in with"},                                \
+	    {"secret", FIELD_TEXT, false, "its password, or what a webhook is signed with"},       \
+	    {"ca", FIELD_TEXT, false, "certificates to trust, in PEM; empty: the system's"},       \
+	    {"tls", FIELD_SWITCH, false, "e-mail: false: without TLS, and without a password"},    \
+	    {"language", FIELD_TEXT, false, "en or zh-CN"},                                        \
+	    {"severity", FIELD_TEXT, false, "the least: info, warning (default) or critical"},     \
+	{                                                                                          \
+		"enabled", FIELD_SWITCH, false, "false: nothing is sent"                           \
+	}
+
 static const struct route table[] = {
 #define V1 "/api/v1"
     {"GET", V1 "/status", api_status_show, ROLE_VIEWER, 0,
@@ -211,6 +229,9 @@ static const struct route table[] = {
      "Start, pause, resume or stop the scrub of a pool",
      BODY({"action", FIELD_TEXT, false, "start, pause, resume or stop"},
 	  {"rate", FIELD_SIZE, false, "bytes a second at most"})},
+    {"GET", V1 "/pools/{pool}/usage", api_pool_usage, ROLE_VIEWER, 0,
+     "How full a pool has been, a row an hour, and when it will be full like this", NULL,
+     "PoolUsage"},
     {"GET", V1 "/pools/{pool}/findings", api_finding_list, ROLE_VIEWER, 0,
      "Damage that reads and scrubs have met"},
     {"DELETE", V1 "/pools/{pool}/findings", api_finding_clear, ROLE_OPERATOR, ROUTE_CHANGE,
@@ -224,6 +245,7 @@ static const struct route table[] = {
 	  {"name", FIELD_TEXT, true, "name of the volume"},
 	  {"size", FIELD_SIZE, false, "1 MiB to 64 TiB; not for a device"},
 	  {"checksum", FIELD_TEXT, false, "off, standard or strict"},
+	  {"mirror", FIELD_SWITCH, false, "two copies, on two devices of the pool"},
 	  {"reserve", FIELD_SIZE, false, "space that is the volume's own"},
 	  {"device", FIELD_TEXT, false, "a block device or file as it is; pool is passthrough"},
 	  {"read_only", FIELD_SWITCH, false, "of a device"},
@@ -261,7 +283,8 @@ static const struct route table[] = {
      "Make snapshots, all of them of the same instant",
      BODY({"snapshots", FIELD_TEXTS, true, "POOL/VOLUME@SNAPSHOT each, in one pool"})},
     {"GET", V1 "/volumes/{pool}/{volume}/snapshots", api_snapshot_list, ROLE_VIEWER, ROUTE_PAGED,
-     "A volume's snapshots, the oldest first"},
+     "A volume's snapshots, the oldest first; with ?measure=SECONDS what each holds alone is "
+     "looked for that long"},
     {"GET", V1 "/volumes/{pool}/{volume}/snapshots/{snapshot}", api_snapshot_show, ROLE_VIEWER, 0,
      "One snapshot, and what deleting it would give back"},
     {"PATCH", V1 "/volumes/{pool}/{volume}/snapshots/{snapshot}", api_snapshot_change,
@@ -294,6 +317,49 @@ static const struct route table[] = {
     {"POST", V1 "/snapshot-schedules/{schedule}/run", api_schedule_run, ROLE_PROVISIONER,
      ROUTE_CHANGE, "Make the snapshots of a schedule now, and delete what is kept no longer", NULL,
      "SnapshotSchedule"},
+
+    {"GET", V1 "/alerts", api_alert_list, ROLE_VIEWER, ROUTE_PAGED,
+     "What is wrong; with ?all=1 also what has cleared", NULL, "[Alert]"},
+    {"GET", V1 "/alerts/{id}", api_alert_show, ROLE_VIEWER, 0, "One alert", NULL, "Alert"},
+    {"POST", V1 "/alerts/{id}/ack", api_alert_ack, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Somebody sees to it: it says no more until it has cleared", NULL, "Alert"},
+    {"GET", V1 "/alert-rules", api_alert_rule_list, ROLE_VIEWER, 0, "What is watched", NULL,
+     "[AlertRule]"},
+    {"PATCH", V1 "/alert-rules/{rule}", api_alert_rule_change, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Change when a rule fires, how severe it is, or turn it off",
+     BODY({"enabled", FIELD_SWITCH, false, "false: it fires no more"},
+	  {"severity", FIELD_TEXT, false, "info, warning or critical"},
+	  {"after", FIELD_TEXT, false, "how long it has to be so: 0s, 30s, 5m"},
+	  {"clear", FIELD_TEXT, false, "how long it has to be well again"},
+	  {"level", FIELD_NUMBER, false, "of what is measured, for rules that have one"}),
+     "AlertRule"},
+    {"GET", V1 "/alert-silences", api_silence_list, ROLE_VIEWER, ROUTE_PAGED,
+     "What is not told for a while", NULL, "[AlertSilence]"},
+    {"POST", V1 "/alert-silences", api_silence_create, ROLE_OPERATOR, ROUTE_CHANGE,
+     "Have alerts of a rule, an object, or both, told to nobody for a while",
+     BODY({"for", FIELD_TEXT, true, "how long: 30m, 2h, 7d"},
+	  {"rule", FIELD_TEXT, false, "without it every rule"},
+	  {"object", FIELD_TEXT, false, "without it every object"},
+	  {"reason", FIELD_TEXT, false, "for people"}),
+     "AlertSilence"},
+    {"DELETE", V1 "/alert-silences/{id}", api_silence_delete, ROLE_OPERATOR, ROUTE_CHANGE,
+     "End a silence"},
+    {"GET", V1 "/alert-channels", api_channel_list, ROLE_OPERATOR, ROUTE_PAGED,
+     "Where alerts are sent, without secrets", NULL, "[AlertChannel]"},
+    {"POST", V1 "/alert-channels", api_channel_create, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM, "Have alerts sent somewhere",
+     BODY({"name", FIELD_TEXT, true, "of the channel"},
+	  {"kind", FIELD_TEXT, true, "email, webhook or syslog"}, CHANNEL_FIELDS),
+     "AlertChannel"},
+    {"GET", V1 "/alert-channels/{channel}", api_channel_show, ROLE_OPERATOR, 0,
+     "One channel, without secrets", NULL, "AlertChannel"},
+    {"PATCH", V1 "/alert-channels/{channel}", api_channel_change, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM, "Change a channel; what is not named stays",
+     BODY(CHANNEL_FIELDS), "AlertChannel"},
+    {"DELETE", V1 "/alert-channels/{channel}", api_channel_delete, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM, "Send nothing there any more"},
+    {"POST", V1 "/alert-channels/{channel}/test", api_channel_test, ROLE_OPERATOR, ROUTE_AUDIT,
+     "Send a test message now, and wait for what comes of it"},
 
     {"GET", V1 "/shares", api_share_list, ROLE_VIEWER, ROUTE_PAGED, "All shares", NULL, "[Share]"},
     {"POST", V1 "/shares", api_share_create, ROLE_PROVISIONER, ROUTE_CHANGE,
@@ -443,12 +509,31 @@ static const struct route table[] = {
 	  {"members", FIELD_TEXTS, true, "volumes, each POOL/NAME"},
 	  {"peer", FIELD_TEXT, true, "the paired node: its name, address or UUID"},
 	  {"rpo", FIELD_TEXT, false, "how old the standby's image may be: 1s to 1d (5s)"},
-	  {"limit", FIELD_SIZE, false, "bytes a second at most"})},
+	  {"limit", FIELD_SIZE, false, "bytes a second at most"},
+	  {"points", FIELD_TEXT, false,
+	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24 (0)"})},
     {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, 0,
      "One group: role, state, lag, sealed epoch, lineage"},
     {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN,
      ROUTE_CHANGE | ROUTE_CONFIRM, "Promote, demote, switch over, pause, resume or delete a group",
-     BODY({"action", FIELD_TEXT, true, "promote, demote, switchover, pause, resume or delete"})},
+     BODY({"action", FIELD_TEXT, true,
+	   "promote, demote, switchover, failback, verify, pause, resume or delete"})},
+    {"PATCH", V1 "/replica/groups/{group}", api_replica_change, ROLE_ADMIN, ROUTE_CHANGE,
+     "Change a group, on its primary",
+     BODY({"rpo", FIELD_TEXT, false, "how old the standby's image may be: 1s to 1d"},
+	  {"limit", FIELD_SIZE, false, "bytes a second at most; 0: as many as go"},
+	  {"points", FIELD_TEXT, false,
+	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24; 0: none"},
+	  {"add", FIELD_TEXTS, false, "volumes that become members, each POOL/NAME"},
+	  {"remove", FIELD_TEXTS, false, "members that are none any more; the volumes stay"})},
+    {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, 0,
+     "The sealed epochs that this node keeps of a group, the newest first"},
+    {"POST", V1 "/replica/groups/{group}/points/{epoch}/clones", api_replica_clone,
+     ROLE_PROVISIONER, ROUTE_CHANGE,
+     "Writable volumes that begin as a group's members were at an epoch that is kept; the group "
+     "goes on",
+     BODY({"names", FIELD_TEXTS, false,
+	   "a name for each, NAME or POOL/NAME, as the point lists them (MEMBER-EPOCH)"})},
 
     {"GET", V1 "/discovery", api_discovery_show, ROLE_VIEWER, 0,
      "Who may ask which targets there are"},

@@ -40,6 +40,8 @@ struct schedule {
 	int64_t ran; /* 0: never */
 	int64_t runs, missed, skipped;
 	char result[256]; /* of the last run */
+	bool seen,
+	    troubled; /* the last run: in this life; skipped, or some before it were missed */
 	bool running;
 	bool due; /* within a look */
 };

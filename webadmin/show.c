@@ -130,6 +130,7 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "metadata_used_bytes", info->metadata_used_bytes);
 	set_number(object, "generation", info->generation);
 	set_number(object, "checksum_errors", info->checksum_errors);
+	set_number(object, "data_repairs", info->data_repairs);
 	set_number(object, "metadata_repairs", info->metadata_repairs);
 	set_number(object, "hot_resummed", info->hot_resummed);
 	set_number(object, "replayed_records", info->replayed_records);
@@ -204,7 +205,8 @@ json_t *show_findings(struct pool *pool)
 					    [FINDING_MEDIUM] = "medium",
 					    [FINDING_NODE_REPAIRED] = "metadata-repaired",
 					    [FINDING_NODE_LOST] = "metadata-lost",
-					    [FINDING_LABEL] = "superblock-repaired"};
+					    [FINDING_LABEL] = "superblock-repaired",
+					    [FINDING_DATA_REPAIRED] = "data-repaired"};
 	json_t *findings = json_array();
 	struct pool_finding finding;
 
@@ -215,7 +217,7 @@ json_t *show_findings(struct pool *pool)
 			      time_text(finding.time_ns, time), "volume", finding.volume,
 			      "repaired", finding.repaired, "text", finding.text);
 
-		if (object && (finding.kind == FINDING_DATA || finding.kind == FINDING_MEDIUM)) {
+		if (object && finding.length) {
 			set_number(object, "offset_bytes", finding.offset);
 			set_number(object, "length_bytes", finding.length);
 			set_number(object, "lba", finding.offset / VOLUME_BLOCK);
@@ -249,6 +251,8 @@ json_t *show_pool(const struct model_pool *pool)
 			   model_pool_kind(pool), "devices", show_devices(pool));
 	if (object && pool->pool) {
 		show_space(object, &info);
+		if (pool->full_hours >= 0)
+			set_number(object, "full_in_hours", (uint64_t)pool->full_hours);
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));
@@ -343,6 +347,7 @@ static json_t *show_with(struct volume *volume, json_t *mapped)
 	if (object) {
 		json_object_set_new(object, "checksum",
 				    json_string(show_checksum(volume->checksum)));
+		json_object_set_new(object, "mirror", json_boolean(volume->mirror));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
 		json_object_set_new(object, "state",
 				    json_string(volume_standby(volume) ? "standby" : "online"));
@@ -398,25 +403,41 @@ json_t *show_volume(struct model *model, struct volume *volume)
 	return show_with(volume, show_mappings(model, volume));
 }
 
+/* What only the live LUN knows. */
+static void show_live(json_t *object, const struct model_target *target,
+		      const struct model_lun *lun)
+{
+	struct scsi_lun_info info;
+
+	if (lun->mapped && target->live &&
+	    scsi_target_next_lun(iscsi_target_scsi(target->live), (int)lun->lun - 1, &info) &&
+	    info.lun == lun->lun)
+		json_object_set_new(object, "write_cache", json_boolean(info.write_cache));
+}
+
+static json_t *show_lun(const struct model_target *target, const struct model_lun *lun)
+{
+	json_t *hosts = json_array(), *object;
+
+	for (unsigned i = 0; i < lun->host_count; i++)
+		json_array_append_new(hosts, json_string(lun->hosts[i]));
+	object = json_pack(
+	    "{s:i,s:s,s:s,s:s,s:b,s:s,s:s,s:o}", "lun", (int)lun->lun, "pool", lun->pool, "volume",
+	    lun->volume_name, "type", lun->mode.cdrom ? "cdrom" : "disk", "read_only",
+	    lun->mode.read_only || lun->mode.cdrom, "state", lun->mapped ? "online" : "unavailable",
+	    "reason", lun->reason, "hosts", hosts);
+	if (object)
+		show_live(object, target, lun);
+	return object;
+}
+
 json_t *show_luns(const struct model_target *target)
 {
 	json_t *luns = json_array();
 
-	list_for_each (it, &target->luns) {
-		const struct model_lun *lun = list_entry(it, struct model_lun, link);
-
-		json_t *hosts = json_array();
-
-		for (unsigned i = 0; i < lun->host_count; i++)
-			json_array_append_new(hosts, json_string(lun->hosts[i]));
-		json_array_append_new(
-		    luns, json_pack("{s:i,s:s,s:s,s:s,s:b,s:s,s:s,s:o}", "lun", (int)lun->lun,
-				    "pool", lun->pool, "volume", lun->volume_name, "type",
-				    lun->mode.cdrom ? "cdrom" : "disk", "read_only",
-				    lun->mode.read_only || lun->mode.cdrom, "state",
-				    lun->mapped ? "online" : "unavailable", "reason", lun->reason,
-				    "hosts", hosts));
-	}
+	list_for_each (it, &target->luns)
+		json_array_append_new(luns,
+				      show_lun(target, list_entry(it, struct model_lun, link)));
 	return luns;
 }
 

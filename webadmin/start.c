@@ -9,6 +9,8 @@
 #include "replication/replication.h"
 #include "volumes/devices.h"
 #include "webadmin/admin.h"
+#include "webadmin/alert.h"
+#include "webadmin/alert_channel.h"
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
 #include "webadmin/passthrough.h"
@@ -182,6 +184,7 @@ static void shares_opened(struct webadmin *admin)
 	start_targets(admin);
 	admin->phase = NULL;
 	schedules_start(admin);
+	alert_watch_start(admin);
 	started(admin->phase_context);
 }
 
@@ -429,6 +432,8 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);
+	alert_watch_stop(admin);
+	alert_channels_stop(admin);
 	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;

@@ -82,6 +82,25 @@ static const struct config_migration migrations[] = {
      "  volume blob not null check(length(volume) = 16), name text not null,"
      "  primary key(schedule, position)) without rowid;"},
     {"snapshots in shares", "alter table share add column snapshots integer not null default 0;"},
+    {"alerts",
+     "create table alert(id integer primary key, rule text not null, object text not null,"
+     "  detail text not null, value integer not null, severity text not null,"
+     "  fired integer not null, cleared integer not null, acked integer not null,"
+     "  acked_by text not null, told integer not null);"
+     "create table alert_rule(rule text primary key, enabled integer not null,"
+     "  severity text not null, after integer not null, clear integer not null,"
+     "  level integer not null) without rowid;"
+     "create table alert_silence(id integer primary key autoincrement, rule text not null,"
+     "  object text not null, until integer not null, maker text not null,"
+     "  reason text not null);"
+     "create table alert_channel(name text primary key, kind text not null,"
+     "  preset text not null, url blob not null, sender text not null,"
+     "  recipients text not null, user text not null, secret blob not null, ca text not null,"
+     "  plain integer not null, language integer not null, severity text not null,"
+     "  enabled integer not null) without rowid;"},
+    {"how full pools have been",
+     "create table pool_usage(pool blob not null, hour integer not null, used integer not null,"
+     "  size integer not null, primary key(pool, hour)) without rowid;"},
     {"shares over SMB",
      "create table smb_user(name text primary key, uid integer not null, gid integer not null,"
      "  hash blob not null) without rowid;"

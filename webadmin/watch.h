@@ -27,8 +27,8 @@ int watch_open(struct webadmin *admin, struct watch **ret_watch, struct err *err
 void watch_quiet(struct watch *watch);
 void watch_close(struct watch *watch);
 
-/* watch_tell: an event; @kind is a constant of "change", "sessions", "pools". @method and @path
- * may be "". */
+/* watch_tell: an event; @kind is a constant of "change", "sessions", "pools", "alerts". @method and
+ * @path may be "". */
 void watch_tell(struct watch *watch, const char *kind, const char *method, const char *path);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include "core/heap.h"
 #include "webadmin/admin.h"
+#include "webadmin/alert.h"
+#include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
 #include "webadmin/host.h"
 #include "webadmin/replica.h"
@@ -55,6 +57,10 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
 	if (result == 0)
+		result = alert_watch_create(admin, err);
+	if (result == 0)
+		result = alert_channels_create(admin, err);
+	if (result == 0)
 		result = replica_create(admin, err);
 	if (result < 0) {
 		webadmin_destroy(admin);
@@ -69,6 +75,8 @@ void webadmin_destroy(struct webadmin *admin)
 	if (!admin)
 		return;
 	watch_close(admin->watch);
+	alert_channels_destroy(admin);
+	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);
 	model_finish(&admin->model);
 	replay_finish(admin);

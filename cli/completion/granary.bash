@@ -10,7 +10,7 @@ _granary()
 		-*) ;;
 		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}
 			elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}
-			else case "$noun $verb" in "snapshot schedule" | "share iso" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
+			else case "$noun $verb" in "snapshot schedule" | "alert rule" | "alert channel" | "share iso" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
 		esac
 	done
 	case $last in
@@ -19,12 +19,13 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
+		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
+	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
@@ -37,11 +38,13 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers unpair group switchover promote demote failback verify pause resume" ;;
+	replica) list="code pair peers unpair group point switchover promote demote failback verify pause resume" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
 	"snapshot schedule") list="create list show run delete" ;;
+	"alert rule") list="list set" ;;
+	"alert channel") list="create set list test delete" ;;
 	"share iso") list="add list remove" ;;
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
@@ -54,12 +57,17 @@ _granary()
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
-	"volume create") list="--checksum --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
+	"volume create") list="--checksum --mirror --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
+	"alert list") list="--all $globals" ;;
+	"alert silence") list="--for --reason --list --end $globals" ;;
+	"alert rule set") list="--severity --after --clear --level --on --off $globals" ;;
+	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
+	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
 	"share create") list="--quota --versions $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
@@ -86,7 +94,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit $globals" ;;
+	"replica group") list="--peer --rpo --limit --points $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;

@@ -2,14 +2,18 @@
 // A person's way through the web admin in a real browser, against the real daemons. Started by
 // tests/integration/browser_test.py with what it needs in GRANARY_BROWSER; prints one line of JSON
 // per point.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { createServer } from "node:http";
+import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { promisify } from "node:util";
 import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
 
 const given = JSON.parse(process.env.GRANARY_BROWSER);
-const { chromium } = createRequire(given.modules)("playwright-core");
+const require = createRequire(given.modules);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const V1 = "/api/v1";
 const PASSWORD = "a pass phrase";
 const HOST = "iqn.2026-11.test:host-a";
@@ -173,6 +177,16 @@ async function timeTravel() {
 	const made = page.getByRole("button", { name: /^auto/ });
 	await made.waitFor();
 	await picture("schedules");
+	await page.getByRole("button", { name: "New schedule" }).click();
+	await box.getByLabel("Name").fill("weekly");
+	await box.getByLabel("When").selectOption("weekly");
+	const prefix = await box.getByLabel("Snapshot prefix").inputValue();
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await page.getByRole("button", { name: "Run weekly now" }).waitFor();
+	point(prefix === "auto2", "a volume's second schedule is given a prefix of its own", prefix);
+	await page.getByRole("button", { name: "Delete schedule weekly" }).click();
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await page.getByRole("button", { name: "Run weekly now" }).waitFor({ state: "detached" });
 	await page.getByRole("button", { name: "Delete schedule nightly" }).click();
 	await box.getByRole("button", { name: "Delete", exact: true }).click();
 	await page.getByText("Snapshots are made by hand only").waitFor();
@@ -218,33 +232,60 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "alerts", "jobs", "access", "audit", "settings"];
+
+const looks = [
+	{ language: "en", look: "light", width: 1280 }, { language: "zh", look: "dark", width: 1280 },
+	{ language: "zh", look: "light", width: 360 }, { language: "en", look: "dark", width: 360 },
+];
+
+async function wear({ language, look, width }) {
+	await page.setViewportSize({ width, height: width > 1000 ? 860 : 800 });
+	await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
+	await page.reload();
+}
+
+/** What axe-core calls serious or critical on the page on show (WCAG 2.2 A and AA, and its own). */
+async function barriers() {
+	await page.evaluate(axe);
+	const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+	return violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `axe ${one.id}: ${one.nodes.slice(0, 2).map((node) => node.html.slice(0, 120)).join(" | ")}`);
+}
+
+/** The page on show, with something on it that everyPage() does not see. */
+async function everyLook() {
+	const wrong = [];
+	for (const one of looks) {
+		await wear(one);
+		await page.waitForSelector(".alerts li");
+		for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((text) => `${one.language}, ${one.look}, ${one.width}: ${text}`));
+		wrong.push(...await barriers());
+		if (one.language === "zh" && !(await page.locator(".alerts li").first().innerText()).includes("存储池 tank 空间渐满")) wrong.push("the alert is not Chinese");
+		await picture(`alerts-${one.width}-${one.language}-${one.look}`);
+	}
+	await wear(looks[0]);
+	await page.waitForSelector(".alerts li");
+	point(wrong.length === 0, "a firing alert in both languages, light and dark, desk and phone: fits, named, contrast, no barrier", wrong.join("\n"));
+}
 
 /** Every page: both languages, phone and desk, light and dark. */
 async function everyPage() {
-	const looks = [
-		{ language: "en", look: "light", width: 1280 }, { language: "zh", look: "dark", width: 1280 },
-		{ language: "zh", look: "light", width: 360 }, { language: "en", look: "dark", width: 360 },
-	];
 	const all = [...paths, `targets/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`, `connect/${encodeURIComponent("iqn.2026-11.org.granary:vm-cluster")}`];
 	for (const { language, look, width } of looks) {
 		const wrong = [];
-		await page.setViewportSize({ width, height: 800 });
-		await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
-		await page.reload();
+		await wear({ language, look, width });
 		for (const path of all) {
 			await open(path);
 			await page.waitForFunction(() => !document.querySelector(".waiting"));
 			await page.waitForTimeout(60);
 			for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((one) => `${path || "overview"}: ${one}`));
+			if (language === "en" && look === "light") wrong.push(...(await barriers()).map((one) => `${path || "overview"}: ${one}`));
 			if (language === "zh" && !/[\u4e00-\u9fff]/.test(await page.locator("h1").innerText()) && !/^(tank|vm-cluster)/.test(await page.locator("h1").innerText())) wrong.push(`${path}: the heading is not Chinese`);
 			if (given.pictures) await picture(`${width}-${language}-${look}-${path.replace(/\W+/g, "-") || "overview"}`);
 		}
-		point(wrong.length === 0, `${all.length} pages, ${language}, ${look}, ${width} px: fits, named, contrast`, wrong.slice(0, 12).join("\n"));
+		point(wrong.length === 0, `${all.length} pages, ${language}, ${look}, ${width} px: fits, named, contrast${language === "en" && look === "light" ? ", axe finds no barrier" : ""}`, wrong.slice(0, 12).join("\n"));
 	}
-	await page.setViewportSize({ width: 1280, height: 860 });
-	await page.evaluate(() => { localStorage.setItem("granary.language", "en"); localStorage.setItem("granary.look", "light"); });
-	await page.reload();
+	await wear(looks[0]);
 }
 
 async function keyboard() {
@@ -419,31 +460,83 @@ async function listensAgain() {
 	point(true, "the stream of events is opened again after the daemon was away");
 }
 
-/** Troubles that this machine does not have, put into the daemon's answers. */
+/** A server that takes messages, for a channel of alerts. */
+async function listener() {
+	const got = [];
+	const server = createServer((request, response) => {
+		let text = "";
+		request.on("data", (part) => { text += part; });
+		request.on("end", () => { got.push(JSON.parse(text)); response.end("ok"); });
+	});
+	await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+	return { got, server, url: `http://127.0.0.1:${server.address().port}/hook` };
+}
+
+/** Enough data that the pool's first watermark can be put below and above it. */
+async function useSpace() {
+	const { target } = await change("POST", "/provision", { purpose: "vm-disks", name: "filler", size: "64M", hosts: [HOST] });
+	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${target},lun=0,initiator-name=${HOST}`;
+	await promisify(execFile)("qemu-io", ["-c", "write -P 7 0 48M", "--image-opts", image], { timeout: 30000 });
+}
+
+/** Something is wrong, is told, is acknowledged, and is well again. */
 async function alerts() {
-	const pool = (state) => (status) => { status.pools[0].state = state; };
-	const group = (change) => (groups) => { groups.push({ name: "g", role: "primary", state: "streaming", peer: "p", reason: "", rpo_seconds: 5, bytes_per_second: 0, members: [], lag_seconds: 0, sealed_epoch: 1, ...change }); };
-	for (const [path, change, text] of [
-		["status", pool("waiting"), "Pool tank waits for its cluster"],
-		["status", pool("full"), "The cluster of pool tank is full"],
-		["status", pool("unavailable"), "Pool tank is not available"],
-		["shares", (shares) => { shares.push({ pool: "tank", name: "iso", state: "unavailable", reason: "why" }); }, "Share iso is not available"],
-		["replica/groups", group({ state: "not connected" }), "g is not replicated just now"],
-		["replica/groups", group({ lag_seconds: 61 }), "g is 1 min 1 s behind (wanted: 5 s)"],
-		["replica/groups", group({ role: "fenced", state: "split-brain" }), "g has been taken over by the other machine"],
-	]) {
-		await page.route(`**/api/v1/${path}`, async (route) => {
-			const response = await route.fetch(), json = await response.json();
-			change(json);
-			await route.fulfill({ response, json });
-		});
-		await open("", ".alerts li");
-		const told = page.locator(".alerts li", { hasText: text });
-		await told.first().waitFor().catch(() => {});
-		point(await told.count() === 1, `the overview says: ${text}`, await page.locator(".alerts").innerText());
-		await page.unroute(`**/api/v1/${path}`);
-		await open("volumes", "tbody tr");
+	const box = page.getByRole("dialog"), hook = await listener(), what = page.locator(".alerts li", { hasText: "Pool tank fills up" });
+	try {
+		await open("alerts");
+		await page.getByText("Everything is well").waitFor();
+		await page.getByRole("button", { name: "New channel" }).first().click();
+		await box.getByLabel("Name", { exact: true }).fill("ops");
+		await box.getByLabel("Kind").selectOption("generic");
+		await box.getByLabel("Address").fill(hook.url);
+		await picture("channel");
+		await box.getByRole("button", { name: "Create", exact: true }).click();
+		await confirm();
+		await page.getByRole("button", { name: "Test channel ops" }).click();
+		await page.getByText("ops has taken a test message").waitFor();
+		point(hook.got.length === 1 && hook.got[0].event === "test" && !(await page.content()).includes("/hook"), "a channel is made and tried; its path is not shown again", hook.got);
+		await useSpace();
+		await change("PATCH", "/alert-rules/pool-filling", { clear: "1s" });
+		await open("", ".health.good");
+		await change("PATCH", "/pools/tank", { watermarks: "1,98,99" });
+		await what.waitFor();
+		point(await what.getByText("fstrim").count() === 1, "an alert shows on the overview by itself, and says what to do");
+		await what.getByRole("link").click();
+		await page.getByRole("heading", { name: "tank", exact: true }).first().waitFor();
+		await open("alerts", ".alerts li");
+		await everyLook();
+		await what.getByRole("button", { name: "Silence" }).click();
+		await picture("silence");
+		await box.getByRole("button", { name: "Cancel" }).click();
+		await what.getByRole("button", { name: "Acknowledge" }).click();
+		await what.getByText("acknowledged by admin").waitFor();
+		point(await what.getByRole("button").count() === 0, "it is acknowledged");
+		await picture("alerts");
+		await change("PATCH", "/pools/tank", { watermarks: "97,98,99" });
+		await page.getByText("Everything is well").waitFor();
+		await page.locator("tbody tr", { hasText: "Pool tank fills up" }).waitFor();
+		const told = hook.got.slice(1).map((one) => one.event).join();
+		point(told === "alert.fired,alert.cleared", "it clears by itself; both were told, once", told);
+		await page.getByRole("button", { name: "Delete channel ops" }).click();
+		await box.getByLabel("Type ops to go on").fill("ops");
+		await box.getByRole("button", { name: "Delete", exact: true }).click();
+		await confirm();
+		await page.getByText("Nobody is told").waitFor();
+		point(true, "and the channel is deleted");
+	} finally {
+		hook.server.close();
 	}
+	await manyAlerts();
+}
+
+/** The worst first, and no more than fit. */
+async function manyAlerts() {
+	const one = (id, severity) => ({ id, rule: "share-unavailable", object: "tank/iso", severity, state: "firing", value: 0, detail: "", text: `${severity} ${id}`, todo: "do", text_zh: "x", todo_zh: "y", fired: 1, cleared: null, acknowledged: null, acknowledged_by: "" });
+	await page.route("**/api/v1/alerts", (route) => route.fulfill({ json: [...[1, 2, 3, 4, 5, 6, 7].map((id) => one(id, "warning")), one(8, "critical")] }));
+	await open("", ".alerts li");
+	const lines = await page.locator(".alerts li").allInnerTexts();
+	point(lines.length === 7 && lines[0].startsWith("critical 8") && lines[6].includes("2 more"), "the worst of many come first on the overview", lines);
+	await page.unroute("**/api/v1/alerts");
 }
 
 /** Signing out and in: what the session before had loaded is thrown away later, and nothing else. */
@@ -469,10 +562,10 @@ try {
 	await timeTravel();
 	await volume();
 	await keyboard();
+	await alerts();
 	await replicate();
 	await live();
 	await listensAgain();
-	await alerts();
 	await account();
 	await outAndIn();
 	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));

@@ -99,14 +99,24 @@ check "v4.2: SEEK_HOLE, SEEK_DATA" holes
 punch() { fallocate -p -o 4096 -l 65536 holes && sync holes && [ "$(xfs_io -r -c 'seek -h 0' holes | awk '/HOLE/ { print $2 }')" = 4096 ] && cmp -n 65536 -i 4096:0 holes /dev/zero && [ "$(stat -c %s holes)" = 8388612 ]; }
 check "v4.2: a hole is punched" punch
 check "v4.2: space is not promised" sh -c '! fallocate -l 1M promised 2>/tmp/said && grep -qi "not supported" /tmp/said'
-copies() { cp big4 copied && cmp /tmp/data copied && cp holes sparse && cmp holes sparse && grep -E '^[[:space:]]*(COPY|WRITE):' /proc/self/mountstats; grep -Eq '^[[:space:]]*COPY: [1-9]' /proc/self/mountstats; }
-check "v4.2: cp copies on the server" copies
+copies() { xfs_io -f -c 'copy_range big4' copied && cmp /tmp/data copied && xfs_io -f -c 'copy_range holes' sparse && cmp holes sparse && grep -E '^[[:space:]]*(COPY|WRITE):' /proc/self/mountstats; grep -Eq '^[[:space:]]*COPY: [1-9]' /proc/self/mountstats; }
+check "v4.2: a whole file is copied on the server" copies
 check "v4.2: holes stay holes" sh -c '[ "$(stat -c %b sparse)" -lt 3000 ]'
 ranges() { xfs_io -f -c 'copy_range -s 100 -d 7 -l 5000 holes' ranged && cmp -n 5000 -i 100:7 holes ranged; }
 check "v4.2: copy_file_range" ranges
-check "v4.2: a clone is refused, as said" sh -c '! cp --reflink=always holes cloned 2>/tmp/said && grep -qi "not supported" /tmp/said'
+used() { sync big4; df -k --output=used /mnt | tail -n 1; }
+clones() { local before=$(used); cp --reflink=always big4 cloned && cmp /tmp/data cloned && grep -Eq '^[[:space:]]*CLONE: [1-9]' /proc/self/mountstats && [ "$(stat -c %b cloned)" = "$(stat -c %b big4)" ] && [ $(($(used) - before)) -lt 4096 ]; }
+check "v4.2: cp --reflink: a clone, without space of its own" clones
+apart() { cp /tmp/data /tmp/mine && printf changed | dd of=/tmp/mine bs=1 seek=5000000 conv=notrunc status=none && printf changed | dd of=cloned bs=1 seek=5000000 conv=notrunc status=none && sync cloned && cmp /tmp/data big4 && rm big4 && cmp /tmp/mine cloned && cp --reflink=always cloned big4 && rm cloned && printf '%s' "$(tail -c +5000001 /tmp/data | head -c 7 | base64)" | base64 -d | dd of=big4 bs=1 seek=5000000 conv=notrunc status=none && sync big4 && cmp /tmp/data big4; }
+check "v4.2: either changes without the other" apart
+parts() { xfs_io -f -c 'reflink holes 1048576 4096 65536' parted && cmp -n 65536 -i 1048576:4096 holes parted && xfs_io -c 'reflink parted 4096 1048576 65536' parted && cmp -n 65536 -i 4096:1048576 parted parted; }
+check "v4.2: parts of files are cloned" parts
 attributes() { setfattr -n user.one -v value holes && [ "$(getfattr --only-values -n user.one holes)" = value ] && setfattr -n user.two -v x holes && getfattr holes | grep -q user.two && setfattr -x user.one holes && ! getfattr -n user.one holes; }
 check "v4.2: extended attributes" attributes
+acls() { echo x > acl && chmod 640 acl && nfs4_getfacl acl | grep -q '^A::OWNER@:rw' && nfs4_setfacl -a A::1000:rw acl && nfs4_getfacl acl | grep -q '^A::1000:rw' && setpriv --reuid 1000 --clear-groups sh -c 'echo mine >> acl' && ! setpriv --reuid 1001 --clear-groups cat acl 2>/dev/null && nfs4_setfacl -x A::1000:rwatcy acl; nfs4_getfacl acl; nfs4_setfacl -s A::OWNER@:rwatTcCy,A::EVERYONE@:rtcy acl && [ "$(stat -c %a acl)" = 644 ]; }
+check "v4.2: nfs4_setfacl, nfs4_getfacl" acls
+inherits() { mkdir acls && nfs4_setfacl -a A:fd:1000:rwaDxtTcCy acls && (umask 2; echo y > acls/f; mkdir acls/d) && nfs4_getfacl acls/f | grep -q 1000 && nfs4_getfacl acls/d | grep -q 'A:fd:1000' && setpriv --reuid 1000 --clear-groups touch acls/d/mine; }
+check "v4.2: a directory's ACL goes on to what is made in it" inherits
 beat() { for i in $(seq 20); do printf '%4096d' $i | dd of=beat bs=512 count=8 oflag=direct,dsync conv=notrunc status=none iflag=fullblock || return 1; [ "$(dd if=beat bs=4k count=1 iflag=direct status=none | tr -d ' ')" = $i ] || return 1; done; }
 check "v4.2: a heartbeat with O_DIRECT" beat
 gone() { exec 7<> gone42 && echo still >&7 && rm gone42 && [ "$(cat < /proc/self/fd/7)" = still ]; local r=$?; exec 7>&-; return $r; }

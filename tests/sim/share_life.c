@@ -196,6 +196,13 @@ struct runner {
 	uint64_t next_crash;
 	bool may_crash;
 	unsigned depth;
+	/* the last clone: where the same blocks are */
+	struct {
+		char directory[8], file[8];
+		uint64_t offset;
+	} twin[2];
+	uint64_t twins_length, twins_in;
+	unsigned twins_next;
 };
 
 static struct server *waiting; /* for its request: one at a time, worlds nest */
@@ -592,6 +599,45 @@ static void plan_write(struct runner *runner, struct plan *plan)
 	request->stable = rng_one_in(&runner->rng, 2) ? VFS_FILE_SYNC : VFS_UNSTABLE;
 }
 
+/* Parts that end inside both files' bounds, and now and then all to the end. */
+static void plan_clone(struct runner *runner, struct plan *plan)
+{
+	struct vfs_request *request = &plan->request;
+
+	request->op = VFS_CLONE;
+	plan->twice = true;
+	choose_directory(runner, plan->directory2);
+	snprintf(plan->name2, sizeof(plan->name2), "f%u", (unsigned)rng_below(&runner->rng, NAMES));
+	request->offset = rng_below(&runner->rng, FILE_MAX / 2) & ~4095ull;
+	request->offset2 = rng_below(&runner->rng, FILE_MAX / 2) & ~4095ull;
+	request->length = rng_range(&runner->rng, 1, FILE_MAX / 8192) * 4096;
+	if (rng_one_in(&runner->rng, 3))
+		request->offset = request->offset2 = 0;
+	if (rng_one_in(&runner->rng, 3)) {
+		request->length = 0;
+		request->offset2 = rng_below(&runner->rng, request->offset + 1) & ~4095ull;
+	}
+}
+
+/* Blocks that two files have: the target of the clone first, then the source, one right behind the
+ * other, while what was said of the first may not be durable yet. */
+static void plan_twin(struct runner *runner, struct plan *plan)
+{
+	unsigned which = runner->twins_next++ % 2 ? 0 : 1;
+
+	if (which == 1)
+		runner->twins_in = rng_below(&runner->rng, runner->twins_length) & ~4095ull;
+	plan_write(runner, plan);
+	memcpy(plan->directory, runner->twin[which].directory, sizeof(plan->directory));
+	memcpy(plan->file, runner->twin[which].file, sizeof(plan->file));
+	plan->request.offset = runner->twin[which].offset + runner->twins_in;
+	if (plan->request.offset > FILE_MAX - WRITE_MAX)
+		plan->request.offset = FILE_MAX - WRITE_MAX;
+	if (which == 1)
+		plan->request.stable = VFS_UNSTABLE;
+	plan->on_file = true;
+}
+
 static void plan_set(struct runner *runner, struct plan *plan)
 {
 	struct vfs_request *request = &plan->request;
@@ -667,13 +713,15 @@ static void plan_on_file(struct runner *runner, struct plan *plan)
 	snprintf(plan->file, sizeof(plan->file), "f%u", (unsigned)rng_below(&runner->rng, NAMES));
 	if (pick < 50) {
 		plan_write(runner, plan);
-	} else if (pick < 62) {
+	} else if (pick < 60) {
 		plan_set(runner, plan);
-	} else if (pick < 72) {
+	} else if (pick < 68) {
 		plan_xattr(runner, plan);
 	} else if (pick < 80) {
+		plan_clone(runner, plan);
+	} else if (pick < 86) {
 		request->op = VFS_COMMIT;
-	} else if (pick < 84) {
+	} else if (pick < 89) {
 		request->op = VFS_ACL_SET;
 		request->aces = &plan->ace;
 		plan->ace = (struct vfs_ace){.who = VFS_WHO_EVERYONE, .mask = VFS_READ_DATA};
@@ -690,7 +738,9 @@ static void plan_draw(struct runner *runner, struct plan *plan)
 	unsigned pick = (unsigned)rng_below(&runner->rng, 100);
 
 	memset(plan, 0, sizeof(*plan));
-	if (pick < 3)
+	if (runner->twins_length && (runner->twins_next % 2 || rng_one_in(&runner->rng, 8)))
+		plan_twin(runner, plan);
+	else if (pick < 3)
 		plan->checkpoint = true;
 	else if (pick < 18)
 		plan_create(runner, plan);
@@ -747,11 +797,15 @@ static int execute(struct runner *runner, struct vfs *vfs, const struct plan *pl
 	request.object2 = directory2;
 	if (!plan->twice)
 		memset(&request.object2, 0, sizeof(request.object2));
+	if (plan->request.op == VFS_CLONE)
+		result = resolve(runner, vfs, &directory2, plan->name2, &request.object2);
+	if (result)
+		return result;
 	request.name2 = plan->name2;
 	request.name2_length = (unsigned)strlen(plan->name2);
 	request.iov = &plan->iov;
 	result = submit(runner, vfs, &request);
-	*ret_fileid = request.after[0].fileid;
+	*ret_fileid = request.after[request.op == VFS_CLONE].fileid;
 	return result;
 }
 
@@ -766,12 +820,27 @@ static void settle(const struct plan *plan, uint64_t fileid)
 	if (request->op == VFS_SETATTR && request->set.mask & VFS_SET_SIZE) {
 		made->first = request->set.size / 4096;
 		made->last = UINT64_MAX;
+	} else if (request->op == VFS_CLONE && request->length) {
+		made->first = request->offset2 / 4096;
+		made->last = (request->offset2 + request->length - 1) / 4096;
 	} else if (request->op == VFS_WRITE) {
 		made->last = (request->offset + request->length - 1) / 4096;
 	} else if (request->op != VFS_DEALLOCATE) {
 		return;
 	}
 	settled_count++;
+}
+
+static void remember_twins(struct runner *runner, const struct plan *plan)
+{
+	memcpy(runner->twin[0].directory, plan->directory, sizeof(plan->directory));
+	memcpy(runner->twin[0].file, plan->file, sizeof(plan->file));
+	memcpy(runner->twin[1].directory, plan->directory2, sizeof(plan->directory2));
+	memcpy(runner->twin[1].file, plan->name2, sizeof(plan->name2));
+	runner->twin[0].offset = plan->request.offset;
+	runner->twin[1].offset = plan->request.offset2;
+	runner->twins_length = plan->request.length;
+	runner->twins_next = 0;
 }
 
 /* First the model, so that its picture is there when the power goes; then the share. */
@@ -807,6 +876,8 @@ static void one_operation(struct runner *runner)
 			  strerror(-expected));
 	runner->run->done++;
 	runner->run->failed_alike += got != 0;
+	if (got == 0 && plan.request.op == VFS_CLONE && plan.request.length)
+		remember_twins(runner, &plan);
 	if (got || (plan.request.op == VFS_WRITE && plan.request.stable == VFS_UNSTABLE))
 		return;
 	durable_names = kept_count - 1;

@@ -552,29 +552,87 @@ static void contract_acls(void **state)
 	contract_close(&fs);
 }
 
+/* Together with other attributes, and at creation, where nothing is inherited then. */
+static void contract_acl_set(void **state)
+{
+	struct vfs_ace parents = {
+	    .who = VFS_WHO_UID, .id = 7, .flags = VFS_ACE_FILE_INHERIT, .mask = VFS_READ_DATA};
+	struct vfs_ace own[2] = {{.who = VFS_WHO_OWNER, .mask = VFS_READ_DATA},
+				 {.who = VFS_WHO_EVERYONE, .mask = VFS_EXECUTE}};
+	struct vfs_ace bad = {.who = VFS_WHO_OWNER, .mask = 1u << 30}, got[VFS_ACES_MAX];
+	struct vfs_request *request;
+	struct fs_bench fs;
+	struct vfs_object root, file;
+
+	(void)state;
+	contract_begin(&fs);
+	root = fs.vfs->root;
+	request = fs_new(&fs, VFS_ACL_SET, &root);
+	request->aces = &parents;
+	request->ace_count = 1;
+	assert_int_equal(fs_submit(&fs), 0);
+	request = fs_new(&fs, VFS_CREATE, &root);
+	fs_name(request, "f");
+	request->type = VFS_REGULAR;
+	request->create_how = VFS_CREATE_GUARDED;
+	request->set = (struct vfs_set){.mask = VFS_SET_MODE | VFS_SET_ACL, .mode = 0666};
+	request->aces = own;
+	request->ace_count = 2;
+	assert_int_equal(fs_submit(&fs), 0);
+	file = fs.request.result_object;
+	assert_int_equal(fs.request.result_attr.mode, 0511);
+	assert_true(fs.request.result_attr.has_acl);
+	request = fs_new(&fs, VFS_ACL_GET, &file);
+	request->aces = got;
+	request->ace_room = VFS_ACES_MAX;
+	assert_int_equal(fs_submit(&fs), 0);
+	assert_int_equal(request->ace_count, 2);
+	assert_memory_equal(got, own, sizeof(own));
+	for (unsigned size = 0; size < 2; size++) {
+		request = fs_new(&fs, VFS_SETATTR, &file);
+		request->set = (struct vfs_set){.mask = VFS_SET_MODE | VFS_SET_ACL |
+							(size ? (unsigned)VFS_SET_SIZE : 0),
+						.mode = 04777,
+						.size = 5000};
+		request->aces = own;
+		request->ace_count = 1;
+		assert_int_equal(fs_submit(&fs), 0);
+		assert_int_equal(fs.request.after[0].mode, 04400);
+		assert_int_equal(fs.request.after[0].size, size ? 5000 : 0);
+		request->aces = &bad;
+		request->set.size = 1;
+		request->set.mode = 0;
+		assert_int_equal(fs_submit(&fs), -EINVAL);
+		assert_int_equal(fs_getattr(&fs, &file).mode, 04400);
+		assert_int_equal(fs_getattr(&fs, &file).size, size ? 5000 : 0);
+	}
+	request = fs_new(&fs, VFS_SETATTR, &file);
+	request->set.mask = VFS_SET_ACL;
+	request->aces = got;
+	request->ace_count = VFS_ACES_MAX + 1;
+	assert_int_equal(fs_submit(&fs), -E2BIG);
+	fs.who.uid = 5;
+	request->ace_count = 1;
+	assert_int_equal(fs_submit(&fs), -EPERM);
+	contract_close(&fs);
+}
+
 static void contract_clone(void **state)
 {
 	static uint8_t block[4 * 4096], back[4 * 4096];
 	struct fs_bench fs;
 	struct vfs_object root, a, b;
-	struct vfs_request *request;
 
 	(void)state;
 	contract_begin(&fs);
 	root = fs.vfs->root;
-	if (!(fs.vfs->can & VFS_CAN_CLONE)) {
-		contract_close(&fs);
-		skip();
-	}
 	for (unsigned i = 0; i < sizeof(block); i++)
 		block[i] = (uint8_t)(i / 64 + 1);
 	assert_int_equal(fs_create(&fs, &root, "a", VFS_REGULAR, 0600, &a), 0);
 	assert_int_equal(fs_create(&fs, &root, "b", VFS_REGULAR, 0600, &b), 0);
 	assert_int_equal(fs_write(&fs, &a, 8192, block, sizeof(block) - 100), 0);
-	request = fs_new(&fs, VFS_CLONE, &a);
-	request->object2 = b;
-	assert_int_equal(fs_submit(&fs), 0);
-	assert_int_equal(request->after[1].size, 8192 + sizeof(block) - 100);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 0, 0), 0);
+	assert_int_equal(fs.request.after[1].size, 8192 + sizeof(block) - 100);
 	assert_int_equal(fs_seek(&fs, &b, VFS_SEEK_DATA, 0), 8192);
 	/* either may change without the other */
 	assert_int_equal(fs_write(&fs, &a, 8192 + 5, "from a", 6), 0);
@@ -588,12 +646,71 @@ static void contract_clone(void **state)
 	assert_int_equal(fs_remove(&fs, &root, "a"), 0);
 	assert_int_equal(fs_read(&fs, &b, 8192, back, 4096), 4096);
 	assert_memory_equal(back, block, 4096);
-	request = fs_new(&fs, VFS_CLONE, &b);
-	request->object2 = b;
-	request->offset = 0;
-	request->offset2 = 4096;
-	request->length = 8192;
-	assert_int_equal(fs_submit(&fs), -EINVAL);
+	assert_int_equal(fs_clone(&fs, &b, 0, &b, 4096, 8192), -EINVAL);
+	contract_close(&fs);
+}
+
+/* RFC 7862 15.13: offsets, ends, sizes, types, rights. */
+static void contract_clone_ranges(void **state)
+{
+	static uint8_t block[4 * 4096], back[4 * 4096], zeros[4096];
+	struct fs_bench fs;
+	struct vfs_object root, a, b;
+	uint64_t change;
+
+	(void)state;
+	contract_begin(&fs);
+	root = fs.vfs->root;
+	memset(block, 'a', sizeof(block));
+	assert_int_equal(fs_create(&fs, &root, "a", VFS_REGULAR, 0600, &a), 0);
+	assert_int_equal(fs_create(&fs, &root, "b", VFS_REGULAR, 0600, &b), 0);
+	assert_int_equal(fs_write(&fs, &a, 0, block, 3 * 4096), 0);
+	assert_int_equal(fs_truncate(&fs, &a, 2 * 4096 + 100), 0);
+	assert_int_equal(fs_clone(&fs, &a, 1, &b, 0, 4096), -EINVAL);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 1, 4096), -EINVAL);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 0, 4095), -EINVAL);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 0, 3 * 4096), -EINVAL);
+	assert_int_equal(fs_clone(&fs, &a, 3 * 4096, &b, 0, 0), -EINVAL);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, VFS_FILE_MAX, 4096), -EFBIG);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, VFS_FILE_MAX - 4096, 0), -EFBIG);
+	assert_int_equal(fs_clone(&fs, &a, 0, &root, 0, 0), -EISDIR);
+	assert_int_equal(fs_clone(&fs, &root, 0, &a, 0, 0), -EISDIR);
+	fs.who.uid = 1000;
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 0, 0), -EACCES);
+	fs.who.uid = 0;
+	assert_int_equal(fs_getattr(&fs, &b).size, 0);
+	/* over the middle of what is there: zeros behind what is cloned in part */
+	memset(block, 'b', sizeof(block));
+	assert_int_equal(fs_write(&fs, &b, 0, block, sizeof(block)), 0);
+	change = fs_getattr(&fs, &a).change;
+	assert_int_equal(fs_clone(&fs, &a, 8192, &b, 4096, 100), 0);
+	assert_int_equal(fs.request.after[1].size, sizeof(block));
+	assert_int_equal(fs.request.before[1].size, sizeof(block));
+	assert_true(fs.request.after[1].change > fs.request.before[1].change);
+	assert_int_equal(fs_getattr(&fs, &a).change, change);
+	assert_int_equal(fs_read(&fs, &b, 0, back, sizeof(back)), (int)sizeof(back));
+	assert_memory_equal(back, block, 4096);
+	assert_int_equal(back[4096], 'a');
+	assert_int_equal(back[4096 + 99], 'a');
+	assert_memory_equal(back + 4096 + 100, zeros, 4096 - 100);
+	assert_memory_equal(back + 8192, block, 8192);
+	/* far behind the end; what is between is a hole, and zeros */
+	assert_int_equal(fs_truncate(&fs, &b, 50), 0);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 1 << 20, 0), 0);
+	assert_int_equal(fs_getattr(&fs, &b).size, (1 << 20) + 2 * 4096 + 100);
+	assert_int_equal(fs_getattr(&fs, &b).used, 4 * 4096);
+	assert_int_equal(fs_read(&fs, &b, 0, back, 8192), 8192);
+	assert_memory_equal(back, block, 50);
+	assert_memory_equal(back + 50, zeros, 4096 - 50);
+	/* inside one file; what grows over its end finds zeros */
+	assert_int_equal(fs_clone(&fs, &b, 1 << 20, &b, 4096, 8192), 0);
+	assert_int_equal(fs_truncate(&fs, &a, 3 * 4096), 0);
+	assert_int_equal(fs_truncate(&fs, &b, (1 << 20) + 3 * 4096), 0);
+	assert_int_equal(fs_read(&fs, &b, (1 << 20) + 8192, back, 4096), 4096);
+	assert_int_equal(back[99], 'a');
+	assert_memory_equal(back + 100, zeros, 4096 - 100);
+	assert_int_equal(fs_read(&fs, &a, 8192, back, 4096), 4096);
+	assert_memory_equal(back + 100, zeros, 4096 - 100);
 	contract_close(&fs);
 }
 
@@ -603,6 +720,7 @@ static void contract_clone(void **state)
 	    cmocka_unit_test(contract_rename), cmocka_unit_test(contract_sparse),                  \
 	    cmocka_unit_test(contract_attributes), cmocka_unit_test(contract_listing),             \
 	    cmocka_unit_test(contract_xattrs), cmocka_unit_test(contract_acls),                    \
-	    cmocka_unit_test(contract_clone)
+	    cmocka_unit_test(contract_acl_set), cmocka_unit_test(contract_clone),                  \
+	    cmocka_unit_test(contract_clone_ranges)
 
 #endif

@@ -204,6 +204,18 @@ static inline int fs_range(struct fs_bench *fs, enum vfs_op op, const struct vfs
 	return fs_submit(fs);
 }
 
+static inline int fs_clone(struct fs_bench *fs, const struct vfs_object *from, uint64_t offset,
+			   const struct vfs_object *to, uint64_t offset2, uint64_t length)
+{
+	struct vfs_request *request = fs_new(fs, VFS_CLONE, from);
+
+	request->object2 = *to;
+	request->offset = offset;
+	request->offset2 = offset2;
+	request->length = length;
+	return fs_submit(fs);
+}
+
 static inline int fs_set(struct fs_bench *fs, const struct vfs_object *object, struct vfs_set set)
 {
 	fs_new(fs, VFS_SETATTR, object)->set = set;

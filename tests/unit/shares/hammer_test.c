@@ -91,11 +91,11 @@ static void on_names(struct client *client, struct vfs_request *request)
 static void on_file(struct client *client, struct vfs_request *request)
 {
 	struct hammer *hammer = client->hammer;
-	static const enum vfs_op ops[] = {VFS_READ,     VFS_READ,       VFS_WRITE,  VFS_WRITE,
-					  VFS_WRITE,    VFS_SETATTR,    VFS_COMMIT, VFS_SEEK,
-					  VFS_ALLOCATE, VFS_DEALLOCATE, VFS_WRITE,  VFS_READDIR};
+	static const enum vfs_op ops[] = {
+	    VFS_READ, VFS_READ,     VFS_WRITE,      VFS_WRITE, VFS_WRITE,   VFS_SETATTR, VFS_COMMIT,
+	    VFS_SEEK, VFS_ALLOCATE, VFS_DEALLOCATE, VFS_WRITE, VFS_READDIR, VFS_CLONE,   VFS_CLONE};
 
-	request->op = ops[draw(hammer, 12)];
+	request->op = ops[draw(hammer, 14)];
 	request->object = client->file;
 	request->offset = draw(hammer, FILE_MAX - (70 << 10));
 	request->length = draw(hammer, 70 << 10) + 1;
@@ -104,6 +104,12 @@ static void on_file(struct client *client, struct vfs_request *request)
 	request->iov_count = 1;
 	request->stable = (enum vfs_stable)draw(hammer, 3);
 	request->set = (struct vfs_set){.mask = VFS_SET_SIZE, .size = draw(hammer, FILE_MAX)};
+	if (request->op == VFS_CLONE) {
+		request->object2 = hammer->client[draw(hammer, CLIENTS)].file;
+		request->offset &= ~4095ull;
+		request->offset2 = draw(hammer, FILE_MAX - (70 << 10)) & ~4095ull;
+		request->length &= ~4095ull; /* 0: to the end */
+	}
 	if (request->op == VFS_READDIR) {
 		request->object = vfs->root;
 		request->data = client->data;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "core/bytes.h"
 #include "shares/shares.h"
 #include "tests/unit/shares/contract.h"
 
@@ -252,11 +253,254 @@ static void many_names(void **state)
 	end(&fs);
 }
 
+static struct vfs_fsstat space(struct fs_bench *fs)
+{
+	fs_new(fs, VFS_FSSTAT, &fs->vfs->root);
+	assert_int_equal(fs_submit(fs), 0);
+	return fs->request.fsstat;
+}
+
+static void again(struct fs_bench *fs)
+{
+	assert_int_equal(start(fs, CHECK, 0), 0);
+	assert_int_equal(start(fs, CLOSE, 0), 0);
+	assert_int_equal(start(fs, OPEN, 0), 0);
+	assert_int_equal(start(fs, CHECK, 0), 0);
+}
+
+struct superblock_read {
+	struct volume_request request;
+	struct message message;
+	int result;
+	bool done;
+};
+
+static void superblock_done(struct volume_request *request, int result)
+{
+	struct superblock_read *read = container_of(request, struct superblock_read, request);
+
+	read->result = result;
+	read->done = true;
+}
+
+static void superblock_submit(struct message *message)
+{
+	volume_submit(volume, &container_of(message, struct superblock_read, message)->request);
+}
+
+/* The newer of the two superblocks' version (docs/FORMAT.md). */
+static unsigned format_version(struct fs_bench *fs)
+{
+	static _Alignas(4096) uint8_t block[4096];
+	uint64_t generation = 0;
+	unsigned version = 0;
+
+	for (unsigned copy = 0; copy < 2; copy++) {
+		struct iovec iov = {block, 4096};
+		struct superblock_read read = {.request = {.op = VOLUME_READ,
+							   .offset = copy * 16ull * 4096,
+							   .length = 4096,
+							   .iov = &iov,
+							   .iov_count = 1,
+							   .done = superblock_done}};
+
+		loop_post(fs->loop, &read.message, superblock_submit);
+		for (unsigned i = 0; i < 20000 && !read.done; i++)
+			loop_poll(fs->loop, 1000000);
+		assert_int_equal(read.result, 0);
+		if (get64(block + 56) >= generation) {
+			generation = get64(block + 56);
+			version = get32(block + 16);
+		}
+	}
+	return version;
+}
+
+static uint8_t pattern(unsigned file, uint64_t block)
+{
+	return (uint8_t)(file * 41 + block * 7 + 1);
+}
+
+static void write_block(struct fs_bench *fs, const struct vfs_object *file, uint64_t block,
+			uint8_t value)
+{
+	uint8_t data[4096];
+
+	memset(data, value, sizeof(data));
+	assert_int_equal(fs_io(fs, VFS_WRITE, file, block * 4096, data, sizeof(data), VFS_UNSTABLE),
+			 0);
+}
+
+static uint8_t read_block(struct fs_bench *fs, const struct vfs_object *file, uint64_t block)
+{
+	uint8_t data[4096];
+
+	assert_int_equal(fs_read(fs, file, block * 4096, data, sizeof(data)), 4096);
+	assert_memory_equal(data, data + 1, sizeof(data) - 1);
+	return data[0];
+}
+
+/* Clones take no space until they change, whoever of them goes first; and all of it comes back. */
+static void clones(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct fs_bench fs;
+	struct vfs_object root, file[6];
+	struct vfs_fsstat empty, one, now;
+	char name[8];
+
+	(void)state;
+	begin(&fs, 1ull << 36, 0);
+	root = fs.vfs->root;
+	empty = space(&fs);
+	assert_int_equal(fs_create(&fs, &root, "0", VFS_REGULAR, 0600, &file[0]), 0);
+	for (unsigned i = 0; i < 256; i++)
+		memset(data + (size_t)i * 4096, pattern(0, i), 4096);
+	assert_int_equal(fs_write(&fs, &file[0], 0, data, sizeof(data)), 0);
+	again(&fs);
+	assert_int_equal(format_version(&fs), 1); /* as it was before there were clones */
+	one = space(&fs);
+	assert_int_equal(one.total_bytes, empty.total_bytes);
+	for (unsigned i = 1; i < 6; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		assert_int_equal(fs_create(&fs, &root, name, VFS_REGULAR, 0600, &file[i]), 0);
+		assert_int_equal(fs_clone(&fs, &file[i / 2], 0, &file[i], 0, 0), 0);
+		assert_int_equal(fs_getattr(&fs, &file[i]).used, 1 << 20);
+	}
+	assert_int_equal(format_version(&fs), 2);
+	now = space(&fs);
+	assert_int_equal(now.free_bytes, one.free_bytes);
+	assert_int_equal(now.total_bytes, one.total_bytes);
+	again(&fs);
+	for (unsigned i = 0; i < 6; i++)
+		for (unsigned block = i; block < 256; block += 5 + i)
+			write_block(&fs, &file[i], block, pattern(i, block + 100));
+	again(&fs);
+	for (unsigned i = 0; i < 6; i++) {
+		unsigned gone = (i * 5 + 3) % 6; /* in another order */
+
+		for (unsigned block = 0; block < 256; block++)
+			assert_int_equal(read_block(&fs, &file[gone], block),
+					 block >= gone && (block - gone) % (5 + gone) == 0
+					     ? pattern(gone, block + 100)
+					     : pattern(0, block));
+		snprintf(name, sizeof(name), "%u", gone);
+		assert_int_equal(fs_remove(&fs, &root, name), 0);
+		assert_int_equal(start(&fs, CHECK, 0), 0);
+	}
+	again(&fs);
+	for (unsigned i = 0; i < 200 && now.free_bytes != empty.free_bytes; i++) {
+		loop_poll(fs.loop, 1000000);
+		now = space(&fs);
+	}
+	assert_int_equal(now.free_bytes, empty.free_bytes);
+	assert_int_equal(now.total_bytes, empty.total_bytes);
+	end(&fs);
+}
+
+/* Thousands of extents: several transactions to clone, and to delete what is shared in shreds. */
+static void clones_in_shreds(void **state)
+{
+	const unsigned count = 6000;
+	struct fs_bench fs;
+	struct vfs_object root, a, b, c;
+
+	(void)state;
+	begin(&fs, 1ull << 30, 0);
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "a", VFS_REGULAR, 0600, &a), 0);
+	assert_int_equal(fs_create(&fs, &root, "b", VFS_REGULAR, 0600, &b), 0);
+	assert_int_equal(fs_create(&fs, &root, "c", VFS_REGULAR, 0600, &c), 0);
+	for (unsigned i = 0; i < count; i++)
+		write_block(&fs, &a, 2 * i, pattern(1, i));
+	write_block(&fs, &b, 3, 9); /* what is there goes */
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 0, 0), 0);
+	assert_int_equal(fs.request.after[1].used, (uint64_t)count * 4096);
+	assert_int_equal(fs_clone(&fs, &a, 0, &c, 4096, 0), 0);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	for (unsigned i = 0; i < count; i += 3)
+		write_block(&fs, &b, 2 * i, pattern(2, i));
+	for (unsigned i = 0; i < count; i += 97) {
+		assert_int_equal(read_block(&fs, &a, 2 * i), pattern(1, i));
+		assert_int_equal(read_block(&fs, &b, 2 * i), pattern(i % 3 ? 1 : 2, i));
+		assert_int_equal(read_block(&fs, &c, 2 * i + 1), pattern(1, i));
+		assert_int_equal(i ? read_block(&fs, &c, 2 * i) : 0, 0);
+	}
+	assert_int_equal(fs_seek(&fs, &b, VFS_SEEK_HOLE, 0), 4096);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	/* one extent of many owners: what is shared is in as many runs as the others have holes */
+	assert_int_equal(fs_remove(&fs, &root, "b"), 0);
+	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &c, 0, 3000 * 4096), 0);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	assert_int_equal(fs_truncate(&fs, &a, 8192), 0);
+	assert_int_equal(fs_getattr(&fs, &a).used, 4096);
+	again(&fs);
+	assert_int_equal(read_block(&fs, &c, 3001), pattern(1, 1500));
+	assert_int_equal(fs_remove(&fs, &root, "a"), 0);
+	assert_int_equal(fs_remove(&fs, &root, "c"), 0);
+	end(&fs);
+}
+
+/* One long extent whose blocks have other owners here and there: it goes in steps. */
+static void shreds_of_one_extent(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct fs_bench fs;
+	struct vfs_object root, a, b;
+
+	(void)state;
+	begin(&fs, 1ull << 30, 0);
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "a", VFS_REGULAR, 0600, &a), 0);
+	assert_int_equal(fs_create(&fs, &root, "b", VFS_REGULAR, 0600, &b), 0);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(fs_write(&fs, &a, (uint64_t)i << 20, data, sizeof(data)), 0);
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(fs_clone(&fs, &a, (uint64_t)i * 8192, &b, i * 4096ull, 4096), 0);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	assert_int_equal(fs_remove(&fs, &root, "a"), 0);
+	again(&fs);
+	assert_int_equal(fs_getattr(&fs, &b).used, 2000 * 4096);
+	end(&fs);
+}
+
+/* Each owner's use counts in full; what is refused changes nothing. */
+static void clones_and_quota(void **state)
+{
+	static uint8_t data[512 << 10];
+	struct fs_bench fs;
+	struct vfs_object root, a, b;
+
+	(void)state;
+	begin(&fs, 1ull << 30, 1 << 20);
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "a", VFS_REGULAR, 0600, &a), 0);
+	assert_int_equal(fs_create(&fs, &root, "b", VFS_REGULAR, 0600, &b), 0);
+	assert_int_equal(fs_write(&fs, &a, 0, data, sizeof(data)), 0);
+	assert_int_equal(fs_write(&fs, &b, 0, data, 4096), 0);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 4096, 0), -EDQUOT);
+	assert_int_equal(fs_getattr(&fs, &b).used, 4096);
+	assert_int_equal(fs_getattr(&fs, &b).size, 4096);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	assert_int_equal(fs_clone(&fs, &a, 0, &b, 0, 0), 0);
+	assert_int_equal(space(&fs).free_bytes, 0);
+	assert_int_equal(fs_write(&fs, &b, 0, data, sizeof(data)), 0); /* no more than before */
+	assert_int_equal(fs_write(&fs, &b, sizeof(data), data, 1), -EDQUOT);
+	assert_int_equal(fs_clone(&fs, &b, 0, &a, 0, 4096), 0);
+	end(&fs);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    CONTRACT_TESTS, cmocka_unit_test(keeps_everything), cmocka_unit_test(quota),
-	    cmocka_unit_test(space_comes_back), cmocka_unit_test(many_names)};
+	const struct CMUnitTest tests[] = {CONTRACT_TESTS,
+					   cmocka_unit_test(keeps_everything),
+					   cmocka_unit_test(quota),
+					   cmocka_unit_test(space_comes_back),
+					   cmocka_unit_test(many_names),
+					   cmocka_unit_test(clones),
+					   cmocka_unit_test(clones_in_shreds),
+					   cmocka_unit_test(shreds_of_one_extent),
+					   cmocka_unit_test(clones_and_quota)};
 
 	return cmocka_run_group_tests_name("shares/share", tests, NULL, NULL);
 }

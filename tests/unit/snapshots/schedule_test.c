@@ -107,6 +107,45 @@ static void a_year_of_days(void **state)
 	assert_int_equal(runs, 365);
 }
 
+/* Zones whose rules say it the other way round, or change by half an hour, or at midnight: each day
+ * of the year once, the hour left out with the change, of the hour that comes twice the first. */
+static void zones_of_all_kinds(void **state)
+{
+	static const struct {
+		const char *zone, *every;
+		int64_t left_out,
+		    twice; /* runs on the days of the two changes; seconds since 1970 */
+	} rows[] = {
+	    /* Dublin: the winter is the "summer" time, an hour back. 28 March, 31 October. */
+	    {"IST-1GMT0,M10.5.0,M3.5.0/1", "30 1 * * *", 1806195600, 1824942600},
+	    {"CET-1CEST,M3.5.0,M10.5.0/3", "30 2 * * *", 1806195600, 1824942600},
+	    /* Lord Howe: half an hour. 3 October, 4 April. */
+	    {"<+1030>-10:30<+11>-11,M10.1.0,M4.1.0", "15 2 * * *", 1822491000, 1806767100},
+	    /* Havana: from midnight to one. 14 March, 7 November. */
+	    {"CST5CDT,M3.2.0/0,M11.1.0/1", "30 0 * * *", 1805000400, 1825561800},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct when when = parsed(rows[i].every);
+		int64_t at = utc(2027, 1, 1, 12, 0), end = utc(2028, 1, 1, 12, 0);
+		bool left_out = false, twice = false;
+		unsigned runs = 0;
+
+		setenv("TZ", rows[i].zone, 1);
+		tzset();
+		for (at = when_next(&when, at); at <= end; at = when_next(&when, at)) {
+			left_out |= at == rows[i].left_out;
+			twice |= at == rows[i].twice;
+			runs++;
+		}
+		assert_int_equal(runs, 365);
+		if (!left_out || !twice)
+			fail_msg("%s: %s%s", rows[i].zone, left_out ? "" : "the hour left out ",
+				 twice ? "" : "the hour that comes twice");
+	}
+	setup(state);
+}
+
 static unsigned in_2027(const char *text)
 {
 	struct when when = parsed(text);
@@ -263,6 +302,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(times_are_read_strictly),
 	    cmocka_unit_test(a_year_of_days),
+	    cmocka_unit_test(zones_of_all_kinds),
 	    cmocka_unit_test(other_years),
 	    cmocka_unit_test(any_minute_of_a_day),
 	    cmocka_unit_test(runs_are_counted),

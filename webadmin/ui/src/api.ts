@@ -64,7 +64,7 @@ async function good(method: string, path: string, body: unknown, more: More): Pr
 /** A change that went well, for the page of commands; what a secret is has gone out of it. */
 export interface Done { id: number; at: number; method: string; path: string; body?: unknown }
 export const done = signal<Done[]>([]);
-const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret"];
+const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url"];
 
 function remember(method: string, path: string, body: unknown) {
 	if (method === "GET" || /^\/(login|logout|setup|me)\b/.test(path)) return;

@@ -84,7 +84,7 @@ function open() {
 		// Any answer but 200 (the daemon is away) closes it for good.
 		if (source?.readyState === EventSource.CLOSED) setTimeout(() => { if (me.value && !listening.value) open(); }, 5000);
 	};
-	for (const kind of ["change", "sessions", "pools", "lost"]) source.addEventListener(kind, soon);
+	for (const kind of ["change", "sessions", "pools", "alerts", "lost"]) source.addEventListener(kind, soon);
 }
 
 effect(() => {

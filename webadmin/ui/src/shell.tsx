@@ -10,6 +10,7 @@ import { listening } from "./live";
 import { look, type Look } from "./look";
 import { Empty, FormDialog, Input, notice, Notices, Trouble } from "./parts";
 import { Access } from "./pages/access";
+import { Alerts } from "./pages/alerts";
 import { Audit } from "./pages/audit";
 import { Commands } from "./pages/commands";
 import { Connect } from "./pages/connect";
@@ -42,6 +43,7 @@ const rows: Row[] = [
 	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
 	{ path: "replication", icon: "replication", title: "nav.replication", show: () => <Replication /> },
+	{ path: "alerts", icon: "bell", title: "nav.alerts", show: () => <Alerts /> },
 	{ path: "jobs", icon: "jobs", title: "nav.jobs", show: () => <Jobs /> },
 	{ path: "access", icon: "people", title: "nav.access", show: () => <Access />, role: "admin" },
 	{ path: "audit", icon: "audit", title: "nav.audit", show: () => <Audit />, role: "operator" },
@@ -53,7 +55,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
 	{ title: "group.file", paths: ["shares"] },
-	{ title: "group.box", paths: ["pools", "replication", "jobs"] },
+	{ title: "group.box", paths: ["pools", "replication", "alerts", "jobs"] },
 	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];
 

@@ -9,7 +9,7 @@ export interface Pool {
 	name: string; uuid: string; state: "online" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
-	watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
+	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
 	metadata_size_bytes?: number; metadata_used_bytes?: number;
 }
 export interface Volume {
@@ -26,7 +26,7 @@ export interface Schedule {
 	result: string; runs: number; missed: number; skipped: number;
 }
 export interface Extent { offset: number; length: number; mapped: boolean }
-export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[] }
+export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[]; write_cache?: boolean; type: string }
 export interface Rule { rule: number; initiator: string; network: string; chap_user: string; mutual_user: string }
 export interface Target { iqn: string; alias: string; state: string; reason: string; luns: Lun[]; rules: Rule[] }
 export interface Session {
@@ -64,4 +64,18 @@ export interface Account { name: string; role: string; sessions: number; totp?: 
 export interface Token { name: string; role: string; created: number; expires: number; maker: string; token?: string }
 export interface AuditEntry { id: number; at_ms: number; who: string; address: string; method: string; path: string; status: number; code: string }
 export interface Job { id: string; kind: string; object: string; state: string; progress: number; started: string; ended: string; eta_seconds: number; text: string }
+export interface Alert {
+	id: number; rule: string; object: string; severity: "info" | "warning" | "critical"; state: "firing" | "acknowledged" | "silenced" | "cleared";
+	value: number; detail: string; text: string; todo: string; text_zh: string; todo_zh: string; fired: number; cleared: number | null;
+	acknowledged: number | null; acknowledged_by: string;
+}
+export interface AlertRule {
+	rule: string; enabled: boolean; severity: string; after_seconds: number; clear_seconds: number; level?: number; unit?: string; text: string; text_zh: string;
+}
+export interface AlertSilence { id: number; rule: string; object: string; until: number; by: string; reason: string }
+export interface AlertChannel {
+	name: string; kind: string; preset: string; place: string; from: string; to: string[]; user: string; has_secret: boolean; tls: boolean;
+	language: string; severity: string; enabled: boolean; queued: number; failures: number; error: string; delivered: number; given_up: number;
+	dropped: number; last_delivery: number | null;
+}
 export interface Performance { samples: number[][] }

@@ -12,21 +12,24 @@ import { Others } from "./snapshotacts";
 const everies = ["15m", "hourly", "daily", "weekly", "monthly"];
 const pathOf = (schedule: Schedule) => `/snapshot-schedules/${part(schedule.name)}`;
 
-function Create({ pool, name, others, onClose }: { pool: string; name: string; others: Volume[]; onClose: () => void }) {
+/** @free: a prefix that no schedule of this volume has; empty: the usual one is free. */
+function Create({ pool, name, others, free, onClose }: { pool: string; name: string; others: Volume[]; free: string; onClose: () => void }) {
 	const [wanted, setWanted] = useState("");
 	const [every, setEvery] = useState("hourly");
 	const [cron, setCron] = useState("");
 	const [keep, setKeep] = useState("hourly=24,daily=7,weekly=4");
+	const [prefix, setPrefix] = useState(free);
 	const [more, setMore] = useState<string[]>([]);
 	return (
 		<FormDialog title={t("schedules.create")} button={t("action.create")} ready={wanted !== "" && (every !== "" || cron !== "")} onClose={onClose} submit={async () => {
-			await call("POST", "/snapshot-schedules", { name: wanted, volumes: [name, ...more].map((one) => `${pool}/${one}`), every: every || cron.trim(), keep: keep.trim() || "all" });
+			await call("POST", "/snapshot-schedules", { name: wanted, volumes: [name, ...more].map((one) => `${pool}/${one}`), every: every || cron.trim(), keep: keep.trim() || "all", ...(prefix.trim() && { prefix: prefix.trim() }) });
 			notice(t("schedules.made", { name: wanted }));
 		}}>
 			<Input label={t("field.name")} value={wanted} onValue={setWanted} autoFocus />
 			<Select label={t("schedules.every")} value={every} onValue={setEvery} options={[...everies.map((one): [string, string] => [one, maybe(`every.${one}`) ?? one]), ["", t("schedules.cron")]]} />
 			{every === "" && <Input label={t("schedules.cron")} value={cron} onValue={setCron} placeholder="30 2 * * 1-5" hint={t("schedules.cronHint")} />}
 			<Input label={t("schedules.keep")} value={keep} onValue={setKeep} hint={t("schedules.keepHint")} />
+			<Input label={t("schedules.prefix")} value={prefix} onValue={setPrefix} placeholder="auto" hint={t("schedules.prefixHint")} />
 			{others.length > 0 && <Others volumes={others} chosen={more} onChange={setMore} />}
 		</FormDialog>
 	);
@@ -38,6 +41,14 @@ function Delete({ schedule, onClose }: { schedule: Schedule; onClose: () => void
 			<p class="prose">{t("schedules.deleteText")}</p>
 		</FormDialog>
 	);
+}
+
+/** Two schedules of a volume with one prefix would delete each other's snapshots. */
+function freePrefix(list: Schedule[]): string {
+	const taken = (prefix: string) => list.some((one) => one.prefix === prefix);
+	let count = 2;
+	while (taken(`auto${count}`)) count++;
+	return taken("auto") ? `auto${count}` : "";
 }
 
 export function Schedules({ pool, name, others }: { pool: string; name: string; others: Volume[] }) {
@@ -52,6 +63,7 @@ export function Schedules({ pool, name, others }: { pool: string; name: string; 
 					{ key: "name", title: t("field.name"), show: (row) => <span class="name">{row.name}</span> },
 					{ key: "every", title: t("schedules.every"), show: (row) => maybe(`every.${row.every}`) ?? <span class="mono">{row.every}</span> },
 					{ key: "keep", title: t("schedules.keep"), show: (row) => <span class="mono name">{row.keep}</span> },
+					{ key: "prefix", title: t("schedules.prefix"), show: (row) => <span class="mono name">{row.prefix}</span> },
 					{ key: "next", title: t("schedules.next"), show: (row) => (row.next ? time(row.next * 1000) : "–") },
 					{ key: "last", title: t("schedules.last"), show: (row) => <>{row.last ? time(row.last * 1000) : "–"}{row.result !== "" && <small class="reason" lang="en">{row.result}</small>}</> },
 					{ key: "does", title: "", show: (row) => (
@@ -62,7 +74,7 @@ export function Schedules({ pool, name, others }: { pool: string; name: string; 
 					) },
 				]} />
 			)}
-			{open === "create" && <Create pool={pool} name={name} others={others} onClose={close} />}
+			{open === "create" && <Create pool={pool} name={name} others={others} free={freePrefix(list)} onClose={close} />}
 			{open && open !== "create" && <Delete schedule={open} onClose={close} />}
 		</Card>
 	);

@@ -70,7 +70,7 @@ function heldText(snapshot: Snapshot): string {
 	return snapshot.held ? t("snapshots.heldOpen") : t("snapshots.notHeld");
 }
 
-function Picked({ snapshot, dependents, isShare, onStep }: { snapshot: Snapshot; dependents: Dependents; isShare: boolean; onStep: (step: Step) => void }) {
+function Picked({ snapshot, dependents, onStep }: { snapshot: Snapshot; dependents: Dependents; onStep: (step: Step) => void }) {
 	const path = `/volumes/${part(snapshot.pool)}/${part(snapshot.volume)}/snapshots/${part(snapshot.name)}`;
 	return (
 		<Card title={snapshot.name} actions={<span class="badges">{snapshot.held && <Badge tone="warn">{t("snapshots.held")}</Badge>}{snapshot.automatic && <Badge tone="quiet">{t("snapshots.automatic")}</Badge>}</span>}>
@@ -89,7 +89,7 @@ function Picked({ snapshot, dependents, isShare, onStep }: { snapshot: Snapshot;
 					<Button onClick={() => onStep("present")}>{t("snapshots.present")}</Button>
 					{snapshot.held && !snapshot.hold_until ? <Button onClick={() => act(t("snapshots.released"), "PATCH", path, { held: false })}>{t("snapshots.release")}</Button> : <Button onClick={() => onStep("hold")}>{t("snapshots.hold")}</Button>}
 					<Button kind="quiet" icon="edit" label={t("snapshots.rename", { name: snapshot.name })} onClick={() => onStep("rename")} />
-					{can("operator") && !isShare && <Button kind="danger" onClick={() => onStep("rollback")}>{t("snapshots.rollback")}</Button>}
+					{can("operator") && <Button kind="danger" onClick={() => onStep("rollback")}>{t("snapshots.rollback")}</Button>}
 					<Button kind="quiet" icon="trash" label={t("snapshots.delete", { name: snapshot.name })} onClick={() => onStep("delete")} />
 				</>}
 			</div>
@@ -136,7 +136,7 @@ export function Snapshots({ pool, name }: { pool: string; name: string }) {
 			) : <>
 				<Card><Timeline list={list} picked={picked} onPick={(index) => setWanted(list[index].name)} /></Card>
 				<div class="stack">
-					<Picked snapshot={snapshot} dependents={dependents} isShare={isShare} onStep={setStep} />
+					<Picked snapshot={snapshot} dependents={dependents} onStep={setStep} />
 					<List list={list} picked={snapshot.name} onPick={setWanted} />
 				</div>
 			</>}

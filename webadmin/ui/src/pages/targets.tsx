@@ -93,6 +93,7 @@ function Luns({ target }: { target: TargetType }) {
 					{ key: "lun", title: "LUN", show: (row) => <strong>{row.lun}</strong> },
 					{ key: "volume", title: t("field.volume"), show: (row) => <span class="name">{row.volume}<small>{row.pool}</small></span> },
 					{ key: "state", title: t("field.state"), show: (row) => <><StateBadge state={row.state} />{row.reason && <small class="reason">{row.reason}</small>}</> },
+					{ key: "cache", title: t("targets.cache"), show: (row) => row.write_cache === undefined ? "–" : row.type === "cdrom" ? t("targets.cacheCdrom") : row.write_cache ? t("targets.cacheOn") : t("targets.cacheOff") },
 					{ key: "hosts", title: t("targets.shownTo"), show: (row) => row.hosts.length ? row.hosts.join(", ") : t("targets.everybody") },
 					{ key: "does", title: "", show: (row) => can("provisioner") && (
 						<div class="row-actions">

@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "core/heap.h"
+#include "replication/replication.h"
+#include "webadmin/admin.h"
+#include "webadmin/alert.h"
+#include "webadmin/alert_channel.h"
+#include "webadmin/passthrough.h"
+#include "webadmin/schedule.h"
+#include "webadmin/share.h"
+
+/* The table of alerts, and how each of them is seen. */
+
+enum rule {
+	POOL_UNAVAILABLE,
+	POOL_WAITING,
+	POOL_READ_ONLY,
+	POOL_FULL,
+	POOL_NEARLY_FULL,
+	POOL_FILLING,
+	POOL_FULL_SOON,
+	POOL_METADATA,
+	POOL_FINDINGS,
+	POOL_DEVICE_STUCK,
+	DEVICE_MISSING,
+	TARGET_UNAVAILABLE,
+	LUN_UNAVAILABLE,
+	LUN_HUNG,
+	SHARE_UNAVAILABLE,
+	REPLICA_UNAVAILABLE,
+	REPLICA_SPLIT,
+	REPLICA_LINK,
+	REPLICA_LAG,
+	REPLICA_MISMATCH,
+	SCHEDULE_MISSED,
+	CERTIFICATE_EXPIRES,
+	STATE_FULL,
+	CHANNEL_FAILING,
+	RULES
+};
+
+static const struct alert_rule table[RULES] = {
+    [POOL_UNAVAILABLE] =
+	{"pool-unavailable",
+	 ALERT_CRITICAL,
+	 5,
+	 5,
+	 0,
+	 "",
+	 {"Pool {object} is not available: {detail}", "存储池 {object} 不可用：{detail}"},
+	 {"Nothing on it is served. Check that its devices are there and connected, then restart "
+	  "the "
+	  "service.",
+	  "其上的所有数据都无法访问。请检查其设备是否存在并已连接，然后重启服务。"}},
+    [POOL_WAITING] = {"pool-waiting",
+		      ALERT_CRITICAL,
+		      10,
+		      10,
+		      0,
+		      "",
+		      {"Pool {object} waits for its cluster", "存储池 {object} 正在等待其集群"},
+		      {"The Ceph cluster does not answer and requests wait. Look at its monitors "
+		       "and the network "
+		       "to them.",
+		       "Ceph 集群没有响应，请求正在等待。请检查其 monitor 以及到它们的网络。"}},
+    [POOL_READ_ONLY] =
+	{"pool-read-only",
+	 ALERT_CRITICAL,
+	 0,
+	 5,
+	 0,
+	 "",
+	 {"Pool {object} is read-only: {detail}", "存储池 {object} 已变为只读：{detail}"},
+	 {"A device failed while it was written to. Check its cables and its log, then restart the "
+	  "service.",
+	  "写入时某个设备发生故障。请检查其连线和日志，然后重启服务。"}},
+    [POOL_FULL] =
+	{"pool-full",
+	 ALERT_CRITICAL,
+	 0,
+	 30,
+	 0,
+	 "",
+	 {"Pool {object} is full: hosts can not write", "存储池 {object} 已满：主机无法写入"},
+	 {"Delete what is no longer needed, discard free space in the guests (fstrim), or add "
+	  "space: a "
+	  "device, or OSDs to its Ceph cluster.",
+	  "请删除不再需要的数据，在虚拟机内回收空闲空间（fstrim），或增加空间：添加设备，或为其 "
+	  "Ceph 集群添加 OSD。"}},
+    [POOL_NEARLY_FULL] =
+	{"pool-nearly-full",
+	 ALERT_CRITICAL,
+	 0,
+	 30,
+	 0,
+	 "%",
+	 {"Pool {object} is nearly full: {value} % are used",
+	  "存储池 {object} 即将写满：已使用 {value} %"},
+	 {"A full pool refuses writes. Add a device now, or delete what is no longer needed.",
+	  "存储池写满后将拒绝写入。请立即添加设备，或删除不再需要的数据。"}},
+    [POOL_FILLING] =
+	{"pool-filling",
+	 ALERT_WARNING,
+	 0,
+	 30,
+	 0,
+	 "%",
+	 {"Pool {object} fills up: {value} % are used",
+	  "存储池 {object} 空间渐满：已使用 {value} %"},
+	 {"Delete what is no longer needed, discard free space in the guests (fstrim), or plan for "
+	  "another device.",
+	  "请删除不再需要的数据，在虚拟机内回收空闲空间（fstrim），或准备添加设备。"}},
+    [POOL_FULL_SOON] = {"pool-full-soon",
+			ALERT_WARNING,
+			0,
+			0,
+			7,
+			"d",
+			{"Pool {object} is full in {value} days if it goes on like this",
+			 "按当前趋势，存储池 {object} 将在 {value} 天后写满"},
+			{"Plan for another device, or find out what writes so much.",
+			 "请准备添加设备，或查明大量写入的来源。"}},
+    [POOL_METADATA] = {"pool-metadata",
+		       ALERT_WARNING,
+		       0,
+		       30,
+		       85,
+		       "%",
+		       {"Pool {object}: {value} % of the room for metadata are used",
+			"存储池 {object}：元数据空间已使用 {value} %"},
+		       {"Delete volumes or snapshots that are no longer needed.",
+			"请删除不再需要的卷或快照。"}},
+    [POOL_FINDINGS] =
+	{"pool-findings",
+	 ALERT_CRITICAL,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"Pool {object}: damage was found in {value} places",
+	  "存储池 {object}：发现 {value} 处数据损坏"},
+	 {"See in its findings which volumes they are in, restore those blocks from a backup, then "
+	  "scrub again and look at its devices.",
+	  "请在检查结果中查看涉及哪些卷，从备份恢复这些数据，然后再次巡检，并检查其设备。"}},
+    [POOL_DEVICE_STUCK] = {"pool-device-stuck",
+			   ALERT_WARNING,
+			   5,
+			   5,
+			   0,
+			   "",
+			   {"Device {object} can not be evacuated: {detail}",
+			    "无法迁空设备 {object}：{detail}"},
+			   {"See to what is in the way, then resume the evacuation.",
+			    "请排除障碍，然后恢复迁空操作。"}},
+    [DEVICE_MISSING] = {"device-missing",
+			ALERT_CRITICAL,
+			5,
+			5,
+			0,
+			"",
+			{"The device of volume {object} is missing: {detail}",
+			 "卷 {object} 的设备缺失：{detail}"},
+			{"Connect it again, then rescan the volume.",
+			 "请重新连接该设备，然后重新扫描此卷。"}},
+    [TARGET_UNAVAILABLE] =
+	{"target-unavailable",
+	 ALERT_CRITICAL,
+	 5,
+	 5,
+	 0,
+	 "",
+	 {"Target {object} is not available: {detail}", "Target {object} 不可用：{detail}"},
+	 {"Hosts can not log in to it. Mend the cause that is named, then restart the service.",
+	  "主机无法登录。请排除上述原因，然后重启服务。"}},
+    [LUN_UNAVAILABLE] = {"lun-unavailable",
+			 ALERT_CRITICAL,
+			 5,
+			 5,
+			 0,
+			 "",
+			 {"{object} is not available: {detail}", "{object} 不可用：{detail}"},
+			 {"Bring its pool or its volume back, or take the LUN away.",
+			  "请恢复其存储池或卷，或移除该 LUN。"}},
+    [LUN_HUNG] = {"lun-hung",
+		  ALERT_CRITICAL,
+		  15,
+		  5,
+		  0,
+		  "",
+		  {"{object} hangs: no command has ended for a while, {value} wait",
+		   "{object} 停滞：一段时间内没有命令完成，{value} 个命令在等待"},
+		  {"The storage below it does not answer. Look at the devices of its pool and at "
+		   "the system's "
+		   "log.",
+		   "其下层存储没有响应。请检查其存储池的设备和系统日志。"}},
+    [SHARE_UNAVAILABLE] = {"share-unavailable",
+			   ALERT_CRITICAL,
+			   5,
+			   5,
+			   0,
+			   "",
+			   {"Share {object} is not available: {detail}",
+			    "共享 {object} 不可用：{detail}"},
+			   {"Clients wait or see errors. Mend the cause that is named.",
+			    "客户端正在等待或报错。请排除上述原因。"}},
+    [REPLICA_UNAVAILABLE] = {"replica-unavailable",
+			     ALERT_CRITICAL,
+			     5,
+			     5,
+			     0,
+			     "",
+			     {"Group {object} is not replicated: {detail}",
+			      "复制组 {object} 未在复制：{detail}"},
+			     {"Bring its volumes and their pool back.",
+			      "请恢复其卷及所在的存储池。"}},
+    [REPLICA_SPLIT] = {"replica-split",
+		       ALERT_CRITICAL,
+		       0,
+		       5,
+		       0,
+		       "",
+		       {"Group {object} has been taken over by the other machine",
+			"复制组 {object} 已被另一台机器接管"},
+		       {"See which machine has what you need, then demote the other one.",
+			"请确认哪台机器上有您需要的数据，然后将另一台降级。"}},
+    [REPLICA_LINK] =
+	{"replica-link",
+	 ALERT_WARNING,
+	 0,
+	 10,
+	 0,
+	 "",
+	 {"Group {object}: the other machine does not answer",
+	  "复制组 {object}：另一台机器没有响应"},
+	 {"Nothing is replicated meanwhile. Look at it and at the network between the two.",
+	  "期间不进行复制。请检查另一台机器以及两者之间的网络。"}},
+    [REPLICA_LAG] =
+	{"replica-lag",
+	 ALERT_WARNING,
+	 10,
+	 10,
+	 0,
+	 "s",
+	 {"Group {object} is {value} s behind", "复制组 {object} 落后 {value} 秒"},
+	 {"More is written than the line carries. Look at the group's limit and at the network.",
+	  "写入量超过了线路的承载能力。请检查该组的限速和网络。"}},
+    [REPLICA_MISMATCH] =
+	{"replica-mismatch",
+	 ALERT_CRITICAL,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"Group {object}: the standby's image was found to differ",
+	  "复制组 {object}：发现备机映像不一致"},
+	 {"It has been mended. Look at the devices of both machines, then verify again.",
+	  "已修复。请检查两台机器的设备，然后再次校验。"}},
+    [SCHEDULE_MISSED] = {"schedule-missed",
+			 ALERT_WARNING,
+			 0,
+			 0,
+			 0,
+			 "",
+			 {"Snapshot schedule {object}: a run was missed ({detail})",
+			  "快照计划 {object}：有一次运行被错过（{detail}）"},
+			 {"It clears with the next good run. See why, or run the schedule by hand.",
+			  "下一次成功运行后自动解除。请查明原因，或手动运行该计划。"}},
+    [CERTIFICATE_EXPIRES] =
+	{"certificate-expires",
+	 ALERT_WARNING,
+	 0,
+	 0,
+	 21,
+	 "d",
+	 {"The certificate of the web front expires in {value} days",
+	  "网页证书将在 {value} 天后过期"},
+	 {"Replace it in the settings; browsers and programs refuse one that has expired.",
+	  "请在设置中更换；过期后浏览器和程序将拒绝连接。"}},
+    [STATE_FULL] =
+	{"state-full",
+	 ALERT_CRITICAL,
+	 0,
+	 10,
+	 95,
+	 "%",
+	 {"The disk of the state directory is full: {value} % are used",
+	  "状态目录所在磁盘将满：已使用 {value} %"},
+	 {"Changes of the configuration and the audit log can not be kept. Make room on it.",
+	  "配置变更和审计日志将无法保存。请腾出空间。"}},
+    [CHANNEL_FAILING] =
+	{"channel-failing",
+	 ALERT_WARNING,
+	 0,
+	 0,
+	 3,
+	 "",
+	 {"Alerts can not be sent to {object}: {detail}", "无法向 {object} 发送告警：{detail}"},
+	 {"{value} tries have failed. Check its address and password, then test the channel.",
+	  "已失败 {value} 次。请检查其地址和密码，然后测试该通道。"}},
+};
+
+const struct alert_rule *alert_rules(unsigned *ret_count)
+{
+	*ret_count = RULES;
+	return table;
+}
+
+/* ---- pools ---- */
+#define MARGIN 2u /* percent below a level at which what fires stays */
+
+static unsigned percent_of(uint64_t part, uint64_t whole)
+{
+	return whole ? (unsigned)((double)part * 100.0 / (double)whole) : 0;
+}
+
+/* Something is at @now where @level is too much. */
+static void observe_level(struct alerts *alerts, unsigned rule, const char *object, unsigned now,
+			  unsigned level)
+{
+	if (level && now + MARGIN >= level)
+		alerts_observe(alerts, rule, object, now >= level, now, "");
+}
+
+static void look_at_space(struct alerts *alerts, const char *name, const struct pool_info *info)
+{
+	unsigned used = percent_of(info->size_bytes - info->free_bytes, info->size_bytes);
+
+	if (info->full || (info->size_bytes && !info->free_bytes))
+		alerts_observe(alerts, POOL_FULL, name, true, used, "");
+	observe_level(alerts, POOL_NEARLY_FULL, name, used, info->watermark[2]);
+	observe_level(alerts, POOL_FILLING, name, used, info->watermark[0]);
+	observe_level(alerts, POOL_METADATA, name,
+		      percent_of(info->metadata_used_bytes, info->metadata_size_bytes),
+		      alerts->tuning[POOL_METADATA].level);
+}
+
+static void look_at_forecast(struct alerts *alerts, const struct model_pool *pool)
+{
+	int64_t level = (int64_t)alerts->tuning[POOL_FULL_SOON].level, days = pool->full_hours / 24;
+
+	if (pool->full_hours >= 0 && days <= level + 1)
+		alerts_observe(alerts, POOL_FULL_SOON, pool->name, days <= level, days, "");
+}
+
+static void look_at_devices(struct alerts *alerts, struct pool *pool)
+{
+	struct pool_device_info info;
+
+	for (unsigned i = 0; pool_device_info(pool, i, &info); i++)
+		if (info.state == DEVICE_STUCK)
+			alerts_observe(alerts, POOL_DEVICE_STUCK, info.path, true, 0, info.reason);
+}
+
+static void look_at_passthrough(struct alerts *alerts, struct pool *pool)
+{
+	struct volume *volume = NULL;
+	struct passthrough_info info;
+
+	while ((volume = pool_volume_next(pool, volume)))
+		if (passthrough_get_info(volume, &info) && !info.available)
+			alerts_observe(alerts, DEVICE_MISSING, volume->name, true, 0, info.reason);
+}
+
+static void look_at_closed_pool(struct alerts *alerts, const struct model_pool *pool)
+{
+	static const unsigned unknown[] = {POOL_FULL,     POOL_NEARLY_FULL, POOL_FILLING,
+					   POOL_METADATA, POOL_FINDINGS,    POOL_READ_ONLY};
+
+	if (pool->busy && !pool->late) /* on its way to be open, or gone */
+		alerts_unknown(alerts, POOL_UNAVAILABLE, pool->name);
+	else if (pool->path_count && pool_is_remote(pool->paths[0]))
+		alerts_observe(alerts, POOL_WAITING, pool->name, true, 0, pool->reason);
+	else
+		alerts_observe(alerts, POOL_UNAVAILABLE, pool->name, true, 0, pool->reason);
+	for (unsigned i = 0; i < sizeof unknown / sizeof *unknown; i++)
+		alerts_unknown(alerts, unknown[i], pool->name);
+}
+
+static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
+{
+	struct pool_scrub_info scrub;
+	struct pool_info info;
+
+	if (!pool->pool) {
+		look_at_closed_pool(alerts, pool);
+		return;
+	}
+	if (model_pool_is_passthrough(pool)) {
+		look_at_passthrough(alerts, pool->pool);
+		return;
+	}
+	pool_get_info(pool->pool, &info);
+	if (info.read_only)
+		alerts_observe(alerts, POOL_READ_ONLY, pool->name, true, 0, info.read_only_reason);
+	if (info.waiting)
+		alerts_observe(alerts, POOL_WAITING, pool->name, true, 0, "");
+	else
+		look_at_space(alerts, pool->name, &info);
+	look_at_forecast(alerts, pool);
+	pool_get_scrub(pool->pool, &scrub);
+	if (scrub.findings)
+		alerts_observe(alerts, POOL_FINDINGS, pool->name, true, (int64_t)scrub.findings,
+			       "");
+	look_at_devices(alerts, pool->pool);
+}
+
+/* ---- what is served ---- */
+/* Commands wait and none has ended since the last look. */
+static void look_at_live_lun(struct alerts *alerts, const struct model_target *target,
+			     struct model_lun *lun, const struct scsi_lun_info *info)
+{
+	uint64_t ended = info->read_ops + info->write_ops + info->errors;
+	char name[ALERT_OBJECT_MAX];
+
+	if (info->tasks && ended == lun->ended) {
+		snprintf(name, sizeof name, "%s LUN %u", target->iqn, lun->lun);
+		alerts_observe(alerts, LUN_HUNG, name, true, info->tasks, "");
+	}
+	lun->ended = ended;
+}
+
+static void look_at_luns(struct alerts *alerts, const struct model_target *target)
+{
+	struct scsi_lun_info info = {0};
+	int live = -1;
+
+	list_for_each (it, &target->luns) {
+		struct model_lun *lun = list_entry(it, struct model_lun, link);
+		char name[ALERT_OBJECT_MAX];
+
+		while (live < (int)lun->lun && target->live &&
+		       scsi_target_next_lun(iscsi_target_scsi(target->live), live, &info))
+			live = (int)info.lun;
+		if (lun->mapped && live == (int)lun->lun) {
+			look_at_live_lun(alerts, target, lun, &info);
+		} else if (!lun->mapped) {
+			snprintf(name, sizeof name, "%s LUN %u", target->iqn, lun->lun);
+			alerts_observe(alerts, LUN_UNAVAILABLE, name, true, 0, lun->reason);
+		}
+	}
+}
+
+static void look_at_target(struct alerts *alerts, const struct model_target *target)
+{
+	if (!target->live)
+		alerts_observe(alerts, TARGET_UNAVAILABLE, target->iqn, true, 0, target->reason);
+	else
+		look_at_luns(alerts, target);
+}
+
+static void look_at_share(struct alerts *alerts, const struct model_share *share)
+{
+	char name[ALERT_OBJECT_MAX];
+
+	if (share->vfs || share->standby)
+		return;
+	snprintf(name, sizeof name, "%s/%s", share->pool, share->name);
+	alerts_observe(alerts, SHARE_UNAVAILABLE, name, true, 0, share->reason);
+}
+
+/* ---- replication: as its groups show themselves ---- */
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static bool has_alarm(const json_t *group, const char *name)
+{
+	size_t index;
+	json_t *alarm;
+
+	json_array_foreach(json_object_get(group, "alarms"), index, alarm)
+	{
+		if (strcmp(json_string_value(alarm), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void look_at_group(struct alerts *alerts, const json_t *group)
+{
+	const char *name = text_of(group, "name"), *state = text_of(group, "state");
+	double lag = json_number_value(json_object_get(group, "lag_seconds"));
+	double rpo = json_number_value(json_object_get(group, "rpo_seconds"));
+
+	if (strcmp(state, "unavailable") == 0)
+		alerts_observe(alerts, REPLICA_UNAVAILABLE, name, true, 0,
+			       text_of(group, "reason"));
+	if (strcmp(text_of(group, "role"), "fenced") == 0 || strcmp(state, "split-brain") == 0)
+		alerts_observe(alerts, REPLICA_SPLIT, name, true, 0, "");
+	if (has_alarm(group, "link"))
+		alerts_observe(alerts, REPLICA_LINK, name, true, 0, "");
+	if (has_alarm(group, "rpo"))
+		alerts_observe(alerts, REPLICA_LAG, name, lag > 3 * rpo, (int64_t)lag, "");
+	if (has_alarm(group, "mismatch"))
+		alerts_observe(alerts, REPLICA_MISMATCH, name, true, 0, "");
+}
+
+static void look_at_replication(struct webadmin *admin, struct alerts *alerts)
+{
+	json_t *groups = replication_group_list(admin->replication), *group;
+	size_t index;
+
+	json_array_foreach(groups, index, group) look_at_group(alerts, group);
+	json_decref(groups);
+}
+
+/* ---- the box itself ---- */
+#define LATE_S 600 /* a run that was due so long ago and has not begun */
+
+static void look_at_schedule(struct alerts *alerts, const struct schedule *schedule, int64_t wall)
+{
+	if (schedule->troubled ||
+	    (!schedule->running && when_next(&schedule->when, schedule->settled) + LATE_S < wall))
+		alerts_observe(alerts, SCHEDULE_MISSED, schedule->name, true, 0, schedule->result);
+	else if (!schedule->seen) /* nothing of its last run is known in this life */
+		alerts_unknown(alerts, SCHEDULE_MISSED, schedule->name);
+}
+
+static void look_at_state(struct webadmin *admin, struct alerts *alerts)
+{
+	struct statvfs info;
+	unsigned used;
+
+	if (statvfs(admin->options.state_dir, &info) < 0 || !info.f_blocks)
+		return;
+	used = percent_of(info.f_blocks - info.f_bavail, info.f_blocks);
+	observe_level(alerts, STATE_FULL, admin->options.state_dir, used,
+		      alerts->tuning[STATE_FULL].level);
+}
+
+static void look_at_certificate(struct webadmin *admin, struct alerts *alerts, int64_t wall)
+{
+	unsigned level = alerts->tuning[CERTIFICATE_EXPIRES].level;
+	int64_t expires = certificate_expires(admin), days;
+
+	if (!expires)
+		return;
+	days = expires > wall ? (expires - wall) / 86400 : 0;
+	if (days <= (int64_t)level)
+		alerts_observe(alerts, CERTIFICATE_EXPIRES, "web", true, days, "");
+}
+
+static void channel_fails(void *context, const char *name, unsigned failures, const char *why)
+{
+	struct alerts *alerts = context;
+
+	if (failures)
+		alerts_observe(alerts, CHANNEL_FAILING, name,
+			       failures >= alerts->tuning[CHANNEL_FAILING].level, failures, why);
+}
+
+void alert_look(struct webadmin *admin, struct alerts *alerts)
+{
+	int64_t wall = (int64_t)(loop_wall(admin->options.control) / 1000000000u);
+
+	list_for_each (it, &admin->model.pools)
+		look_at_pool(alerts, list_entry(it, struct model_pool, link));
+	list_for_each (it, &admin->model.targets)
+		look_at_target(alerts, list_entry(it, struct model_target, link));
+	list_for_each (it, &admin->model.shares)
+		look_at_share(alerts, list_entry(it, struct model_share, link));
+	look_at_replication(admin, alerts);
+	list_for_each (it, &admin->schedules)
+		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);
+	look_at_state(admin, alerts);
+	look_at_certificate(admin, alerts, wall);
+	alert_channels_each_failing(admin, channel_fails, alerts);
+}
