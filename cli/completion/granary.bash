@@ -68,7 +68,7 @@ _granary()
 	"alert rule set") list="--severity --after --clear --level --on --off $globals" ;;
 	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
-	"share create") list="--quota --versions $globals" ;;
+	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;

@@ -174,6 +174,32 @@ def layout(points, server, work):
                  and list(images(server)) == ["p.iso"], "template/iso is used where it is", bad)
 
 
+def presets(points, server, work):
+    """Shares as hypervisors want to find them."""
+    top = f"{work}/preset"
+    os.mkdir(top)
+    for name, owner, folders, versions in (
+            ("iso", 0, [], 4), ("xenserver", 0, [], 4), ("ovirt", 36, [], 4),
+            ("proxmox", 0, ["template", "template/iso"], 4), ("esxi", 0, [], 1)):
+        server.granary("share", "create", f"tank/p-{name}", "--preset", name)
+        server.granary("share", "mount", f"tank/p-{name}", top)
+        shown = json.loads(server.granary("share", "show", f"tank/p-{name}", "-o", "json"))
+        root = os.stat(top)
+        found = [os.path.relpath(os.path.join(folder, one), top)
+                 for folder, inner, _ in os.walk(top) for one in inner]
+        points.point((root.st_uid, root.st_gid, root.st_mode & 0o7777) == (owner, owner, 0o755)
+                     and found == folders and len(shown["versions"]) == versions,
+                     f"preset {name}", f"{root} {found} {shown}")
+        server.granary("share", "unmount", top)
+    try:
+        server.granary("share", "create", "tank/p-none", "--preset", "none")
+        refused = ""
+    except RuntimeError as error:
+        refused = str(error)
+    points.point("preset is" in refused and "p-none" not in server.granary("share", "list"),
+                 "a preset that is none", refused)
+
+
 def test(points):
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         raise tap.Skip("needs root and /dev/fuse, to look at what was added")
@@ -190,6 +216,7 @@ def test(points):
             from_the_web(points, server, work, url)
             cut_off(points, server, work, url)
             layout(points, server, work)
+            presets(points, server, work)
             points.point("no errors" in server.granary("share", "check", SHARE), "a clean check")
         finally:
             server.stop()
