@@ -39,6 +39,7 @@ struct webadmin {
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
 	struct replication *replication;
+	unsigned replica_calls; /* of exports that are being made after a promotion */
 	struct relay_thread relay;
 	bool applying; /* a document of the whole configuration */
 	struct certificate certificate;

@@ -65,7 +65,7 @@ _granary()
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end $globals" ;;
-	"alert rule set") list="--severity --after --clear --level --on --off $globals" ;;
+	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;
 	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
 	"share create") list="--quota --versions --preset $globals" ;;
@@ -94,7 +94,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit --points $globals" ;;
+	"replica group") list="--peer --rpo --limit --points --interface $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;

@@ -255,6 +255,8 @@ async function barriers() {
 /** The page on show, with something on it that everyPage() does not see. */
 async function everyLook() {
 	const wrong = [];
+	await page.evaluate(() => document.querySelector("main").append(document.createElement("button")));
+	point((await barriers()).some((one) => one.includes("button-name")), "axe sees a button without a name");
 	for (const one of looks) {
 		await wear(one);
 		await page.waitForSelector(".alerts li");

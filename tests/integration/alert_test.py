@@ -512,6 +512,31 @@ def forecast(points, folder, daemon):
     return again
 
 
+def away(points, folder, daemon, hooks):
+    """A pool that is not there is one alert, not one for each of its LUNs."""
+    daemon.good("PATCH", f"{V1}/alert-rules/pool-unavailable", {"after": "1s", "clear": "1s"})
+    daemon.good("PATCH", f"{V1}/alert-rules/lun-unavailable", {"after": "1s"})
+    points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-2000:])
+    pool = os.path.join(daemon.state, "tank.pool")
+    os.rename(pool, pool + ".away")
+    before = len(hooks.of(HOOK))
+    again = Daemon(os.path.join(folder, "state"), pool=False)
+    wait_for(lambda: ("alert.fired", "pool-unavailable") in hooks.events(HOOK)[before:])
+    time.sleep(2.5)
+    told = [event for event in hooks.events(HOOK)[before:] if event[0] == "alert.fired"]
+    firing = [one for one in alerts(again) if one["severity"] == "critical"]
+    points.point(told == [("alert.fired", "pool-unavailable")] and len(firing) == 1 and
+                 "tank" in firing[0]["text"] and firing[0]["detail"],
+                 "a pool that is missing is told, once, and its LUNs are not", (told, firing))
+    again.stop()
+    os.rename(pool + ".away", pool)
+    again = Daemon(os.path.join(folder, "state"), pool=False)
+    wait_for(lambda: ("alert.cleared", "pool-unavailable") in hooks.events(HOOK)[before:])
+    points.point(hooks.events(HOOK)[-1] == ("alert.cleared", "pool-unavailable"),
+                 "and that it is back", hooks.events(HOOK)[before:])
+    return again
+
+
 class Daemon(api.Daemon):
     def granary_in(self, language, *words):
         kept = os.environ.get("LC_ALL")
@@ -544,6 +569,7 @@ def test(points):
             metrics(points, daemon)
             at_rest(points, state)
             daemon = forecast(points, folder, daemon)
+            daemon = away(points, folder, daemon, hooks)
         finally:
             points.point(daemon.stop() == 0, "the daemon stops cleanly", daemon.log()[-3000:])
             hooks.shutdown()
