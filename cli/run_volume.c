@@ -21,6 +21,7 @@ static const struct column volume_fields[] = {
     {"SCSI ID", "scsi_id", TEXT},
     {"LUNS", "mapped", COUNT},
     {"CHECKSUM", "checksum", TEXT},
+    {"MIRROR", "mirror", YES_NO},
     {"IOPS LIMIT", "iops_limit", NUMBER},
     {"BANDWIDTH LIMIT", "bandwidth_limit_bytes", SIZE},
     {"BURST MS", "burst_ms", NUMBER},
@@ -56,6 +57,8 @@ static int add_options(struct command *command, json_t *body)
 	}
 	if (command_option(command, "read-only"))
 		json_object_set_new(body, "read_only", json_true());
+	if (command_option(command, "mirror"))
+		json_object_set_new(body, "mirror", json_true());
 	/* A link below /dev, by-id or of LVM, stays right when disks change places. */
 	if (device && device[0] != '/' && !path) {
 		free(path);

@@ -88,6 +88,11 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 		   void (*gone)(void *context), void *context, struct err *err)
     __attribute__((warn_unused_result));
 
+/* nfs_share_changed: something in @vfs has become something else past this server (a rollback, a
+ * file brought back): what clients have delegated of it is called back, and not delegated again for
+ * a while. NULL @server is fine. Context: control loop. */
+void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs);
+
 /* nfs_explain: which rule of @rules decides about @client (an address), and why. Longest prefix
  * wins; "*" is the shortest. *ret_index: the rule, or -1 when none matches. 0, or -EINVAL for
  * an address that is none. Pure. */

@@ -11,7 +11,7 @@
  *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
  *   nfs4_back.c     calls to clients: the back channel of sessions, v4.0's callbacks
  *   nfs4_deleg.c    what is delegated to clients, and recalled
- *   nfs4_attr.c     attribute bitmaps
+ *   nfs4_attr.c     attribute bitmaps; nfs4_acl.c one of them
  *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
 
 enum nfs4_status {
@@ -135,12 +135,24 @@ void nfs4_get_bitmap(struct xdr_in *in, struct nfs4_bitmap *ret_bitmap);
 bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted);
 void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *bitmap);
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted);
-/* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. */
+/* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. The ACL
+ * is call->vfs.aces, or, without them, what the mode says if that is all. */
 void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 		    const struct nfs_export *export, const struct vfs_object *object,
 		    const struct vfs_attr *attr, const struct vfs_fsstat *fsstat);
-/* fattr4 to set. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER, BADXDR. */
-int nfs4_get_set(struct xdr_in *in, struct vfs_set *ret_set, struct nfs4_bitmap *ret_bitmap);
+/* fattr4 to set: set, aces and ace_count of *ret_request. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER,
+ * FBIG, BADXDR. An ACL is in memory of the call's own. */
+int nfs4_get_set(struct nfs_call *call, struct vfs_request *ret_request,
+		 struct nfs4_bitmap *ret_bitmap);
+
+/* nfs4_acl.c (RFC 8881 6.2): acl of an object with these entries, and one to be set. */
+void nfs4_put_acl(struct xdr_out *out, const struct vfs_ace *aces, unsigned count);
+int nfs4_get_acl(struct nfs_call *call, struct xdr_in *in, struct vfs_request *ret_request);
+bool nfs4_get_id(const uint8_t *text, uint32_t length, uint32_t *ret_id); /* decimal */
+bool nfs4_bitmap_wants_acl(const struct nfs_call *call, const struct nfs4_bitmap *wanted);
+/* VFS_ACL_GET of the current object, then @done; its ACL is in call->vfs, and stays there if that
+ * is submitted again for something else. */
+int nfs4_submit_acl(struct nfs_call *call, void (*done)(struct nfs_call *call, int result));
 void nfs4_root_attr(struct nfs_call *call, struct vfs_attr *ret_attr);
 
 /* nfs4_state.c: clients, sessions, opens; one mutex, shared by all loops, held for memory work
@@ -251,6 +263,14 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table);
 /* May the call's client have new state on the current share (@reclaim: claim old one) now?
  * NFS4_OK, GRACE, NO_GRACE. */
 int nfs4_grace_check(struct nfs_call *call, bool reclaim);
+/* The operation is looked at again soon: @again runs, at most @most times in all. False: that was
+ * enough, or nobody will hear of it. */
+#define NFS4_WAIT_NS (5ull * 1000000)
+bool nfs4_wait(struct nfs_call *call, unsigned most, void (*again)(struct nfs_call *call));
+/* An operation that met a client whose lease had run out, and that had to give way, goes on when
+ * the loss is on disk: @again runs then, or soon to look once more. False: not so, or it takes too
+ * long; the operation ends with NFS4ERR_DELAY. */
+bool nfs4_wait_for_loss(struct nfs_call *call, void (*again)(struct nfs_call *call));
 /* Make sure of the client's record on the share, then done(call, status). */
 void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int status));
 

@@ -127,6 +127,8 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	/* First: who waits for a lock of its looks whether its record is gone. */
 	drop_record(nfs4, client);
 	nfs4_note_expired(nfs4, client);
+	if (client->minor == 0)
+		nfs4->lost[nfs4->lost_next++ % NFS4_LOST_MAX] = client->id;
 	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
@@ -425,6 +427,14 @@ static int renew(struct nfs4_server *nfs4, struct nfs4_client *client, uint64_t 
 	return client->path == NFS4_PATH_DOWN ? NFS4ERR_CB_PATH_DOWN : NFS4_OK;
 }
 
+static bool has_lost(const struct nfs4_server *nfs4, uint64_t id)
+{
+	for (unsigned i = 0; i < NFS4_LOST_MAX; i++)
+		if (id && nfs4->lost[i] == id)
+			return true;
+	return false;
+}
+
 int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client;
@@ -433,7 +443,7 @@ int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	pthread_mutex_lock(&nfs4->lock);
 	client = nfs4_client_by_id(nfs4, id);
 	if (!client || !client->confirmed || client->minor)
-		status = NFS4ERR_STALE_CLIENTID;
+		status = has_lost(nfs4, id) ? NFS4ERR_EXPIRED : NFS4ERR_STALE_CLIENTID;
 	else
 		status = renew(nfs4, client, now);
 	pthread_mutex_unlock(&nfs4->lock);

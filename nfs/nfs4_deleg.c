@@ -249,7 +249,7 @@ static void recall(struct nfs4_server *nfs4, struct nfs4_delegation *delegation,
 }
 
 /* OK: it will be returned. Anything else (the reply to OPEN may not have been there yet): again,
- * when somebody asks. */
+ * when somebody asks. Not heard at all: as soon as there is another way. */
 void nfs4_recall_answered(struct nfs4_server *nfs4, const struct nfs4_back_about *about, int result,
 			  uint32_t status, uint64_t now)
 {
@@ -258,7 +258,9 @@ void nfs4_recall_answered(struct nfs4_server *nfs4, const struct nfs4_back_about
 	if (!delegation || delegation->number != about->number)
 		return;
 	delegation->calling = false;
-	delegation->next_ns = now + (result == 0 && status == NFS4_OK ? REMIND_NS : AGAIN_NS);
+	delegation->next_ns = result < 0          ? now
+			      : status == NFS4_OK ? now + REMIND_NS
+						  : now + AGAIN_NS;
 }
 
 void nfs4_recall_again(struct nfs4_server *nfs4, struct nfs4_client *client, uint64_t now)
@@ -328,6 +330,24 @@ bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
 	delegated = nfs4_delegation_in_way(nfs4, key, own, now);
 	pthread_mutex_unlock(&nfs4->lock);
 	return delegated;
+}
+
+void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs)
+{
+	struct nfs4_server *nfs4 = server ? server->nfs4 : NULL;
+	uint64_t volume = handle_volume(vfs), now;
+
+	if (!nfs4 || !nfs4_any_delegation(nfs4))
+		return;
+	now = loop_now(server->options.control);
+	pthread_mutex_lock(&nfs4->lock);
+	for (unsigned i = 0; i < NFS4_DELEGATIONS_MAX; i++) {
+		struct nfs4_delegation *delegation = nfs4->delegations->table[i];
+
+		if (delegation && !delegation->revoked && delegation->key.volume == volume)
+			recall(nfs4, delegation, now);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
 }
 
 /* ---- giving */
@@ -431,6 +451,20 @@ bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *re
 	given = delegate_locked(call, ret_stateid, ret_why);
 	pthread_mutex_unlock(&nfs4->lock);
 	return given;
+}
+
+bool nfs4_delegate_soon(struct nfs_call *call, uint32_t want)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	bool soon;
+
+	want &= NFS4_WANT_MASK;
+	if (want != NFS4_WANT_READ && want != NFS4_WANT_ANY)
+		return false;
+	pthread_mutex_lock(&nfs4->lock);
+	soon = call->compound.client->path == NFS4_PATH_ASKED;
+	pthread_mutex_unlock(&nfs4->lock);
+	return soon;
 }
 
 /* ---- stateids */

@@ -421,8 +421,28 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
-										: refused;
+	if (!nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)))
+		return refused;
+	call->compound.gave_way = true;
+	return NFS4ERR_DELAY;
+}
+
+/* An OPEN that nobody may have delegated the file for. One that is refused anyhow calls nothing
+ * back. v4.0's clients give back what they hold before they open it to write: another owner of
+ * theirs is treated as another client. */
+static int check_delegated_open(struct nfs_call *call, const struct nfs4_open_args *args,
+				const struct nfs4_state *open, const struct lock_key *key)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	const struct nfs4_client *own = call->compound.minor ? call->compound.client : NULL;
+	uint64_t who = 0;
+
+	if ((!(args->access & 2) && !(args->deny & 1) && !args->cut) || !nfs4_any_delegation(nfs4))
+		return NFS4_OK;
+	if (lock_share_test(locks_of(nfs4), key, open ? &open->share : NULL, args->access,
+			    args->deny, &who) < 0)
+		return in_the_way(call, who, NFS4ERR_SHARE_DENIED);
+	return nfs4_delegation_in_way(nfs4, key, own, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4_OK;
 }
 
 static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
@@ -434,14 +454,14 @@ static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
 	struct nfs4_state *open = state_of(owner, call->export->id, object);
 	bool fresh = !open;
 	uint64_t who = 0;
-	int result;
+	int result, status;
 
 	/* One's own reservation is asked too (RFC 7530 16.16.5). */
 	if (open && ((open->share.deny & args->access) || (open->share.access & args->deny)))
 		return NFS4ERR_SHARE_DENIED;
-	if (((args->access & 2) || (args->deny & 1) || args->cut) &&
-	    nfs4_delegation_in_way(nfs4, &key, owner->client, nfs_call_now(call)))
-		return NFS4ERR_DELAY;
+	status = check_delegated_open(call, args, open, &key);
+	if (status != NFS4_OK)
+		return status;
 	if (!open && !(open = new_state(call, owner, object)))
 		return NFS4ERR_DELAY;
 	result =

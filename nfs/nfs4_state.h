@@ -24,6 +24,7 @@
 #define NFS4_IDLE_OWNERS_MAX 32u   /* of a v4.0 client, kept for their sequence numbers alone */
 #define NFS4_REPLAY_MAX      256u  /* bytes of a v4.0 operation's results kept for a retry */
 #define NFS4_EXPIRED_MAX     1024u /* stateids of v4.0 remembered as taken away */
+#define NFS4_LOST_MAX        64u   /* clients of v4.0 remembered as having lost all */
 #define NFS4_BACK_SLOTS      4u    /* of a session's back channel: calls at a time */
 #define NFS4_BACK_CONNS      8u    /* connections of a session that may carry them */
 #define NFS4_BACK_CALLS      4u    /* to a client of v4.0 at a time */
@@ -150,6 +151,8 @@ struct nfs4_server {
 	struct nfs_table *table;        /* the newest; the control loop holds it */
 	struct nfs4_expired expired[NFS4_EXPIRED_MAX]; /* a ring */
 	unsigned expired_next;
+	uint64_t lost[NFS4_LOST_MAX]; /* a ring: ids of v4.0 clients whose leases ran out */
+	unsigned lost_next;
 	struct nfs4_delegations *delegations;
 	/* nfs4_back.c */
 	unsigned back_calls; /* that have not ended */

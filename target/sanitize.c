@@ -373,6 +373,7 @@ static void stored(struct message *message)
 		task_fail(task, SENSE_HARDWARE_ERROR, ASC_INTERNAL_FAILURE);
 		return;
 	}
+	odx_source_changes(job->lu, 0, UINT64_MAX); /* what tokens stand for goes */
 	if (task->cdb[1] & CDB_IMMED || task->private_flags & TASK_ABORTED) {
 		job->task = NULL;
 		task_finish(task);

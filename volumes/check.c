@@ -18,6 +18,7 @@ struct check {
 	struct pool_check_report *report;
 	bool data;
 	enum volume_checksum checksum; /* of the volume at hand */
+	bool mirror;                   /* likewise */
 	uint16_t *meta, *mapped;       /* per chunk: what is referred to by its owner */
 	uint16_t *borrowed;            /* ... and by those who stand on the owner */
 	uint16_t *space;               /* per chunk: what the SPACE and META trees say */
@@ -204,6 +205,24 @@ static int visit_forward(struct check *check, uint64_t index, const uint8_t *pay
 	return 0;
 }
 
+/* The second copies, likewise. */
+static int visit_mirror(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
+{
+	if (length != 8 * FORWARD_CHUNKS)
+		return -EBADMSG;
+	for (uint64_t i = 0; i < FORWARD_CHUNKS; i++) {
+		uint64_t chunk = index * FORWARD_CHUNKS + i, second = get64(payload + 8 * i);
+
+		if (second && !mirror_plausible(check->native, chunk, second))
+			finding(check,
+				"chunk %llu has its second copy where it can not be, in %llu",
+				(unsigned long long)chunk, (unsigned long long)second);
+		for (unsigned slot = 0; second && slot < CHUNK_SLOTS; slot++)
+			refer(check, check->mapped, second * CHUNK_SLOTS + slot, "a second copy");
+	}
+	return 0;
+}
+
 static int visit_nothing(struct check *check, uint64_t index, const uint8_t *payload, size_t length)
 {
 	(void)check;
@@ -242,17 +261,23 @@ static void check_slot(struct check *check, uint64_t address, uint64_t logical)
 {
 	uint32_t *sums = sums_of(check, address / CHUNK_SLOTS);
 	bool suspect = hot_suspect(check->native, address / CHUNK_SLOTS);
-	struct pv *pv;
-	uint64_t offset;
+	struct copies copies = {.data = check->slot};
 
 	check->report->slots++;
 	if (suspect && check->checksum == VOLUME_CHECKSUM_STANDARD)
 		return; /* may have been in flight at a crash: what is there counts, a read says so
 			 */
-	if (!sums || !pv_locate(check->native, address, &pv, &offset) ||
-	    pv_io(pv, DISK_READ, 0, offset, check->slot, VOLUME_SLOT) < 0 ||
-	    csum_of(crc32c(0, check->slot, VOLUME_SLOT)) != sums[address % CHUNK_SLOTS])
+	mirror_read(check->native, address, &copies);
+	if (!copies.count || !sums || copies.crc[0] != sums[address % CHUNK_SLOTS])
 		finding(check, "volume %llu, byte %llu: the data does not fit its checksum",
+			(unsigned long long)check->volume_id,
+			(unsigned long long)(logical * VOLUME_SLOT));
+	if (check->mirror && copies.count < 2)
+		finding(check, "volume %llu, byte %llu: there is no second copy",
+			(unsigned long long)check->volume_id,
+			(unsigned long long)(logical * VOLUME_SLOT));
+	if (copies.count == 2 && sums && copies.crc[1] != sums[address % CHUNK_SLOTS])
+		finding(check, "volume %llu, byte %llu: the second copy does not fit its checksum",
 			(unsigned long long)check->volume_id,
 			(unsigned long long)(logical * VOLUME_SLOT));
 }
@@ -340,6 +365,7 @@ static int visit_volumes(struct check *check, uint64_t index, const uint8_t *pay
 		check->volume_slots = check->owned_slots = 0;
 		check->volume_id = record.id;
 		check->checksum = (enum volume_checksum)record.checksum;
+		check->mirror = record.mirror;
 		walk(check, &record.root, NODE_MAP, check->volume->map.owner, record.levels, 0,
 		     "map", visit_map);
 		check_counts(check, &record);
@@ -387,6 +413,7 @@ static void check_trees(struct check *check)
 	    [ROOT_CSUM] = {NODE_CSUM, "checksum", visit_nothing},
 	    [ROOT_HOT] = {NODE_HOT, "hot", visit_nothing},
 	    [ROOT_FORWARD] = {NODE_FORWARD, "forward", visit_forward},
+	    [ROOT_MIRROR] = {NODE_MIRROR, "mirror", visit_mirror},
 	};
 	struct superblock sb = check->native->sb;
 
@@ -408,7 +435,7 @@ int check_run(struct native *native, struct lane *lane, bool data, struct pool_c
 			      .borrowed = heap_zalloc_array(native->chunks, 2),
 			      .space = heap_zalloc_array(native->chunks, 2),
 			      .buffer = heap_aligned(BLOCK, 2 * NODE_LENGTH_MAX),
-			      .slot = heap_aligned(BLOCK, BLOCK),
+			      .slot = heap_aligned(BLOCK, 2 * VOLUME_SLOT),
 			      .sums = heap_zalloc_array(CSUM_CHUNKS * CHUNK_SLOTS, 4)};
 	int result = -ENOMEM;
 

@@ -757,7 +757,7 @@ static void set_state(struct native *native, unsigned device, enum pv_state stat
 		pv->credit = 0;
 	}
 	space_totals(native);
-	native->log_chunk = CHUNK_NONE;
+	native->log_chunk[0] = native->log_chunk[1] = CHUNK_NONE;
 }
 
 /* The device of a path; -ENOENT. */
@@ -791,6 +791,10 @@ static int start(struct native_call *mine, struct lane *lane, unsigned device)
 	if (native->evacuation)
 		return err_set(&mine->call->err, -EBUSY, "%s is being evacuated",
 			       native->pv[native->evacuation->device].disk->path);
+	if (mirror_any(native))
+		return err_set(&mine->call->err, -EBUSY,
+			       "pool %s has mirrored volumes, whose devices can not be evacuated",
+			       native->sb.name);
 	if (device == 0)
 		return err_set(&mine->call->err, -EINVAL, "%s has the journal of pool %s and stays",
 			       mine->devices[0].path, native->sb.name);

@@ -54,6 +54,8 @@ static int grow_trees(struct native *native, const struct rooms *rooms)
 	if (result == 0)
 		result = grow_tree(&native->tree[ROOT_HOT],
 				   (rooms->hot_regions + HOT_REGIONS - 1) / HOT_REGIONS);
+	if (result == 0 && native->mirrored)
+		result = grow_tree(&native->tree[ROOT_MIRROR], rooms->chunks / FORWARD_CHUNKS + 1);
 	return result;
 }
 

@@ -65,8 +65,8 @@ static bool finding_decode(const uint8_t *at, struct finding *finding)
 				    .kind = at[32],
 				    .tree = at[33],
 				    .level = at[34]};
-	return finding->kind >= FINDING_DATA && finding->kind <= FINDING_LABEL &&
-	       finding->tree <= NODE_FORWARD;
+	return finding->kind >= FINDING_DATA && finding->kind <= FINDING_DATA_REPAIRED &&
+	       finding->tree <= NODE_MIRROR;
 }
 
 static size_t ledger_encode(struct ledger *ledger, uint64_t hash, uint8_t *bytes)
@@ -201,7 +201,8 @@ void finding_note(struct native *native, const struct finding *finding)
 static const char *tree_word(unsigned kind)
 {
 	static const char *const words[] = {"",         "volume table", "space", "metadata space",
-					    "checksum", "hot region",   "map",   "forward"};
+					    "checksum", "hot region",   "map",   "forward",
+					    "mirror"};
 
 	return words[kind];
 }
@@ -222,6 +223,12 @@ static void sentence(const struct native *native, const struct finding *finding,
 		break;
 	case FINDING_MEDIUM:
 		snprintf(told->text, room, "%s: the data can not be read", whose);
+		break;
+	case FINDING_DATA_REPAIRED:
+		snprintf(told->text, room,
+			 "%s: one copy of the data was bad and has been written again from the "
+			 "other",
+			 whose);
 		break;
 	case FINDING_NODE_REPAIRED:
 		snprintf(told->text, room,
@@ -264,8 +271,9 @@ bool native_finding(struct pool *pool, unsigned index, struct pool_finding *ret_
 		memcpy(told.volume, volume->volume.name, sizeof(told.volume));
 	told.kind = finding->kind;
 	told.time_ns = finding->time_ns;
-	told.repaired = finding->kind == FINDING_NODE_REPAIRED || finding->kind == FINDING_LABEL;
-	if (finding->kind == FINDING_DATA || finding->kind == FINDING_MEDIUM) {
+	told.repaired = finding_repaired(finding);
+	if (finding->kind == FINDING_DATA || finding->kind == FINDING_MEDIUM ||
+	    finding->kind == FINDING_DATA_REPAIRED) {
 		told.offset = finding->offset;
 		told.length = finding->length;
 	}

@@ -48,15 +48,18 @@ static uint32_t superblock_crc(const uint8_t block[BLOCK])
 	return crc32c(crc, block + SB_CRC + 4, BLOCK - SB_CRC - 4);
 }
 
-/* The version that a reader has to know: FORMAT_VERSION as soon as a row is more than a device. */
+/* The version that a reader has to know: at least FORMAT_DEVICES as soon as a row is more than a
+ * device. */
 static uint32_t version_of(const struct superblock *sb)
 {
-	for (unsigned i = 0; i < sb->pv_count; i++)
-		if (sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device)
-			return FORMAT_VERSION;
-	if (sb->root[ROOT_FORWARD].pointer.generation)
+	uint32_t version = sb->version ? sb->version : FORMAT_PLAIN;
+	bool devices = sb->root[ROOT_FORWARD].pointer.generation != 0;
+
+	if (sb->root[ROOT_MIRROR].pointer.generation)
 		return FORMAT_VERSION;
-	return sb->version ? sb->version : FORMAT_PLAIN;
+	for (unsigned i = 0; i < sb->pv_count; i++)
+		devices |= sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device;
+	return devices && version < FORMAT_DEVICES ? FORMAT_DEVICES : version;
 }
 
 static void encode_pv(const struct format_pv *pv, uint8_t *at, uint8_t *state)

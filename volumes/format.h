@@ -13,7 +13,8 @@
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION   3u    /* of a pool whose PVs have grown, are evacuated or removed */
+#define FORMAT_VERSION   4u    /* of a pool that has, or had, mirrored volumes */
+#define FORMAT_DEVICES   3u    /* of one whose PVs have grown, are evacuated or removed */
 #define FORMAT_SNAPSHOTS 2u    /* of one that has, or had, snapshots */
 #define FORMAT_PLAIN     1u    /* of all others; what is in all of them is the same */
 #define BLOCK            4096u /* bytes of a journal block and of a node's unit */
@@ -54,7 +55,16 @@ struct node_pointer {
 	uint32_t length; /* bytes, header included */
 };
 
-enum { ROOT_VOLUMES, ROOT_SPACE, ROOT_META, ROOT_CSUM, ROOT_HOT, ROOT_FORWARD, ROOT_COUNT };
+enum {
+	ROOT_VOLUMES,
+	ROOT_SPACE,
+	ROOT_META,
+	ROOT_CSUM,
+	ROOT_HOT,
+	ROOT_FORWARD,
+	ROOT_MIRROR,
+	ROOT_COUNT
+};
 
 struct superblock {
 	struct uuid pool_uuid;
@@ -96,7 +106,8 @@ enum node_kind {
 	NODE_CSUM,
 	NODE_HOT,
 	NODE_MAP,
-	NODE_FORWARD
+	NODE_FORWARD,
+	NODE_MIRROR
 };
 
 #define NODE_HEADER     64u
@@ -109,7 +120,7 @@ enum node_kind {
 #define CSUM_CHUNKS      63u   /* per leaf; also the hot region */
 #define HOT_REGIONS      32256u
 #define MAP_CHUNKS       128u
-#define FORWARD_CHUNKS   504u
+#define FORWARD_CHUNKS   504u /* also of NODE_MIRROR */
 
 struct node_header {
 	uint8_t kind, level;
@@ -171,6 +182,7 @@ struct volume_record {
 	uint64_t size_bytes, used_slots;
 	uint32_t levels;
 	uint8_t checksum; /* enum volume_checksum */
+	uint8_t mirror;   /* 1: two copies */
 	uint64_t reserve_bytes;
 	struct node_pointer root;
 	/* family: owner of the map's nodes; 0: the id. parent: the snapshot it stands on. of: the
@@ -203,6 +215,7 @@ enum record_type {
 	RECORD_REMAP,     /* undo: slots point (back) at where[]; no data belongs to it */
 	RECORD_HOT,       /* where = region */
 	RECORD_RESTORE,   /* REMAP with the slots' births */
+	RECORD_MIRROR,    /* chunk has its second copy in chunk where */
 	RECORD_TYPES
 };
 #define RECORD_GROUP_MAX 40u

@@ -231,6 +231,7 @@ enum {
 	VR_REAPED_SLOTS = 328,
 	VR_FLAGS = 336,
 	VR_CHECKSUM = 480,
+	VR_MIRROR = 481,
 	VR_RESERVE = 488,
 };
 
@@ -248,6 +249,7 @@ void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLU
 	put64(bytes + VR_USED, record->used_slots);
 	node_pointer_encode(&record->root, bytes + VR_ROOT);
 	bytes[VR_CHECKSUM] = record->checksum;
+	bytes[VR_MIRROR] = record->mirror;
 	put64(bytes + VR_RESERVE, record->reserve_bytes);
 	put64(bytes + VR_PARENT, record->parent);
 	put64(bytes + VR_FAMILY, record->family);
@@ -269,6 +271,7 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 				       .size_bytes = get64(bytes + VR_SIZE),
 				       .used_slots = get64(bytes + VR_USED),
 				       .checksum = bytes[VR_CHECKSUM],
+				       .mirror = bytes[VR_MIRROR],
 				       .reserve_bytes = get64(bytes + VR_RESERVE),
 				       .parent = get64(bytes + VR_PARENT),
 				       .family = get64(bytes + VR_FAMILY),
@@ -292,7 +295,7 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 	      strnlen(record.name, sizeof(record.name)) > SNAPSHOT_NAME_MAX) ||
 	     record.levels > NODE_LEVELS_MAX || record.size_bytes > VOLUME_SIZE_MAX ||
 	     record.size_bytes % VOLUME_SLOT || record.checksum > VOLUME_CHECKSUM_STRICT ||
-	     record.reserve_bytes > VOLUME_SIZE_MAX ||
+	     record.mirror > 1 || record.reserve_bytes > VOLUME_SIZE_MAX ||
 	     !memchr(record.name, 0, sizeof(record.name)) ||
 	     !memchr(record.identity.serial, 0, sizeof(record.identity.serial))))
 		return -EBADMSG;

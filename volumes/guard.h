@@ -19,6 +19,12 @@ struct finding {
 	uint8_t tree, level;
 };
 
+static inline bool finding_repaired(const struct finding *finding)
+{
+	return finding->kind == FINDING_NODE_REPAIRED || finding->kind == FINDING_LABEL ||
+	       finding->kind == FINDING_DATA_REPAIRED;
+}
+
 /* What a scrub has to know after a restart. */
 struct scrub_state {
 	uint8_t state; /* enum pool_scrub_state */

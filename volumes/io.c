@@ -145,6 +145,7 @@ struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, ui
 	}
 	piece->registered = piece->waiting = piece->summed = piece->merged = false;
 	piece->unsummed = false;
+	piece->mending = io->request->flags & REQUEST_BOTH_COPIES && io->volume->volume.mirror;
 	memset(piece->writing, 0, sizeof(piece->writing));
 	piece->attempts = piece->transfers = piece->batch = piece->records = 0;
 	piece->bounce = NULL;
@@ -352,16 +353,16 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 	return --piece->transfers == 0;
 }
 
-static void transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
-			const struct pv_place *place,
-			void (*done)(struct disk_request *request, int result))
+bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+		       const struct pv_place *place,
+		       void (*done)(struct disk_request *request, int result))
 {
 	struct lane *lane = piece->io->lane;
 	struct transfer *transfer = transfer_take(lane);
 
 	if (!transfer) {
 		piece->result = -ENOMEM;
-		return;
+		return false;
 	}
 	transfer->piece = piece;
 	transfer->pv = place->pv;
@@ -374,9 +375,11 @@ static void transfer_to(struct piece *piece, enum disk_op op, unsigned slot, uns
 	piece->transfers++;
 	pv_enter(place->pv);
 	disk_submit(lane->loop, place->pv->disk, &transfer->request);
+	return true;
 }
 
-/* What is written to a chunk that is being moved goes to its old and its new place. */
+/* What is written to a chunk that is being moved goes to its old and its new place, and to the
+ * second copy. */
 static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
 			   void (*done)(struct disk_request *request, int result))
 {
@@ -386,9 +389,13 @@ static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, 
 	if (!have)
 		piece->result = -EIO;
 	else
-		transfer_to(piece, op, slot, count, &places[0], done);
+		piece_transfer_to(piece, op, slot, count, &places[0], done);
 	if (have == 2 && op == DISK_WRITE && ORDER(moving_is_written_twice))
-		transfer_to(piece, op, slot, count, &places[1], done);
+		piece_transfer_to(piece, op, slot, count, &places[1], done);
+	if (op == DISK_WRITE &&
+	    mirror_place(piece->io->lane->native, piece->address[slot], places) &&
+	    ORDER(mirror_writes_both))
+		piece_transfer_to(piece, op, slot, count, &places[0], done);
 }
 
 void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
@@ -414,7 +421,7 @@ void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
 static void read_start(struct piece *piece);
 
 /* Reads without checksums stay registered all the time: a write that came in between could not be
- * told from what was asked for. */
+ * told from what was asked for. So do those that may mend what they find. */
 static void read_end(struct piece *piece, int result, unsigned slot)
 {
 	if (piece->registered) {
@@ -511,6 +518,38 @@ void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsig
 	native_unlock(piece->io->lane);
 }
 
+/* The piece is bad in the first copy, so both are read, with writes to it kept away. */
+static void read_mend(struct piece *piece)
+{
+	piece->mending = true;
+	read_start(piece);
+}
+
+static void read_mended(struct piece *piece, int result, unsigned slot)
+{
+	struct native *native = piece->io->volume->native;
+	int resummed = -1;
+
+	if (result == -EILSEQ)
+		resummed = read_resum(piece, slot, piece_crc(piece, slot));
+	if (resummed == 1) {
+		mend_accept(piece);
+		return;
+	}
+	native_lock(native);
+	read_drop_ticket(piece);
+	native_unlock(piece->io->lane);
+	if (resummed == 0) {
+		read_start(piece);
+		return;
+	}
+	if (result == -EILSEQ || result == -EIO)
+		piece_finding(piece, result == -EIO ? FINDING_MEDIUM : FINDING_DATA, slot, 1);
+	if (result == 0 && piece->bounce)
+		piece_copy(piece, true);
+	read_end(piece, result, result < 0 ? slot : 0);
+}
+
 static void read_verify(struct piece *piece)
 {
 	bool again = false, unchecked = piece_checksum(piece) == VOLUME_CHECKSUM_OFF;
@@ -518,13 +557,19 @@ static void read_verify(struct piece *piece)
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		uint32_t crc;
 		int resummed;
+		bool bad;
 
 		if (!(piece->valid & 1u << slot) || unchecked)
 			continue;
 		crc = piece_crc(piece, slot);
 		if (crc == piece->crc[slot])
 			continue;
-		resummed = read_is_bad(piece, slot) ? read_resum(piece, slot, crc) : 0;
+		bad = read_is_bad(piece, slot);
+		if (bad && piece_mirrored(piece)) {
+			read_mend(piece);
+			return;
+		}
+		resummed = bad ? read_resum(piece, slot, crc) : 0;
 		if (resummed == 1)
 			continue;
 		if (resummed == 0) {
@@ -554,6 +599,10 @@ static void read_transfer_done(struct disk_request *request, int result)
 	native_lock(piece->io->volume->native);
 	read_drop_ticket(piece);
 	native_unlock(piece->io->lane);
+	if (piece->result == -EIO && piece_mirrored(piece)) {
+		read_mend(piece);
+		return;
+	}
 	if (piece->result == -EIO)
 		piece_finding(piece, FINDING_MEDIUM, piece_first(piece),
 			      (unsigned)__builtin_popcount(piece->mask));
@@ -571,17 +620,18 @@ static int read_plan(struct piece *piece)
 	struct node *leaf, *sums = NULL;
 	const struct map_entry *entry;
 	bool unchecked = piece_checksum(piece) == VOLUME_CHECKSUM_OFF;
+	bool registered = unchecked || piece->mending;
 	int result;
 
 	piece->valid = 0;
-	if (unchecked)
+	if (registered)
 		piece_register(piece);
 	if (piece_blocked(piece)) {
 		piece_register(piece);
 		piece->waiting = true;
 		return -EINPROGRESS;
 	}
-	if (!unchecked)
+	if (!registered)
 		piece_unregister(piece);
 	result = tree_find(&volume->map, piece->chunk / MAP_CHUNKS, false, &piece->waiter, &leaf);
 	if (result < 0 || !leaf)
@@ -645,6 +695,10 @@ static void read_start(struct piece *piece)
 	read_zero(piece, piece->mask & (uint16_t)~piece->valid);
 	if (!piece->valid) {
 		read_verify(piece);
+		return;
+	}
+	if (piece->mending) {
+		mend_start(piece, piece->crc, read_mended);
 		return;
 	}
 	piece->result = 0;

@@ -9,12 +9,24 @@
  * from the lane's free lists. */
 #define TRANSFER_IOVS 20u
 
+struct piece;
+
 struct transfer {
 	struct list link;
 	struct disk_request request;
 	struct piece *piece;
 	struct pv *pv;
 	struct iovec iov[TRANSFER_IOVS];
+};
+
+/* Where mending a piece is (io_mend.c). */
+struct mend {
+	unsigned slot;
+	enum { MEND_SECOND, MEND_FIRST, MEND_AGAIN, MEND_WRITE, MEND_BAD } step;
+	bool good[2], unreadable;
+	bool accepted; /* neither fits, and the first counts */
+	const uint32_t *crc;
+	void (*done)(struct piece *piece, int result, unsigned slot);
 };
 
 enum piece_kind { PIECE_READ, PIECE_WRITE, PIECE_ZERO, PIECE_UNMAP };
@@ -30,6 +42,8 @@ struct piece {
 	uint32_t begin, end;    /* bytes in the chunk */
 	uint16_t mask, partial; /* slots touched; those only in part */
 	bool registered, waiting, summed, merged;
+	bool mending; /* a read of both copies */
+	struct mend mend;
 	unsigned attempts;
 	struct waiter waiter;
 	struct buf_waiter buf_waiter;
@@ -84,6 +98,10 @@ uint32_t piece_crc(const struct piece *piece, unsigned slot);
  * caller, who drops it with transfer_drop(). @done when all have ended. */
 void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
 		    void (*done)(struct disk_request *request, int result));
+/* One transfer at a place. False: out of memory; nothing was started. */
+bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+		       const struct pv_place *place,
+		       void (*done)(struct disk_request *request, int result));
 bool transfer_end(struct disk_request *request, int result, struct piece **ret_piece);
 /* Note that @slots from @slot on are bad; without the lock. */
 void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsigned slot,
@@ -98,6 +116,20 @@ static inline unsigned piece_first(const struct piece *piece)
 {
 	return (unsigned)__builtin_ctz(piece->mask);
 }
+
+/* May the slots of @mask have second copies? */
+static inline bool piece_mirrored(const struct piece *piece)
+{
+	return piece->io->volume->volume.mirror;
+}
+
+/* io_mend.c. Read both copies of the slots of piece->valid, at piece->address, which must sum to
+ * @crc; mend what is bad in one. @done: 0, and the piece's memory has the good contents; -EILSEQ,
+ * -EIO: neither copy of @slot is good (mend_accept(): what was read of the first counts all the
+ * same; it goes on from there); -ENOMEM. */
+void mend_start(struct piece *piece, const uint32_t *crc,
+		void (*done)(struct piece *piece, int result, unsigned slot));
+void mend_accept(struct piece *piece);
 
 /* io_write.c */
 void write_start(struct piece *leader);

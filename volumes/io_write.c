@@ -32,6 +32,7 @@ static void unreserve(struct piece *piece)
 		mask = (uint16_t)(((1u << piece->reserved_slots) - 1)
 				  << piece->reserved % CHUNK_SLOTS);
 	space_unhold(native, piece->reserved / CHUNK_SLOTS, mask);
+	mirror_drop(native, piece->reserved / CHUNK_SLOTS);
 	piece->reserved = SLOT_NONE;
 }
 
@@ -126,6 +127,29 @@ static void merged(struct piece *piece)
 
 static void merge_read(struct piece *piece);
 
+/* After a crash what is there of a slot in a suspect region counts. */
+static bool merge_accepts(const struct piece *piece, unsigned slot)
+{
+	return piece_checksum(piece) != VOLUME_CHECKSUM_STRICT &&
+	       hot_suspect(piece->io->volume->native, piece->address[slot] / CHUNK_SLOTS);
+}
+
+static void merge_mended(struct piece *piece, int result, unsigned slot)
+{
+	if (result == -EILSEQ && merge_accepts(piece, slot)) {
+		mend_accept(piece);
+		return;
+	}
+	if (result == -EILSEQ || result == -EIO)
+		piece_finding(piece, result == -EIO ? FINDING_MEDIUM : FINDING_DATA, slot, 1);
+	if (result < 0) {
+		batch_end(piece->leader, result, slot);
+		return;
+	}
+	merged(piece);
+	write_start(piece->leader);
+}
+
 static void merge_done(struct disk_request *request, int result)
 {
 	struct piece *piece;
@@ -142,9 +166,11 @@ static void merge_done(struct disk_request *request, int result)
 		merge_read(piece); /* once more: a transfer can go wrong without the medium */
 		return;
 	}
-	if (bad < CHUNK_SLOTS &&
-	    (piece_checksum(piece) == VOLUME_CHECKSUM_STRICT ||
-	     !hot_suspect(piece->io->volume->native, piece->address[bad] / CHUNK_SLOTS))) {
+	if ((bad < CHUNK_SLOTS || piece->result == -EIO) && piece_mirrored(piece)) {
+		mend_start(piece, piece->old_crc, merge_mended);
+		return;
+	}
+	if (bad < CHUNK_SLOTS && !merge_accepts(piece, bad)) {
 		piece_finding(piece, FINDING_DATA, bad, 1);
 		piece->result = -EILSEQ;
 	}
@@ -254,6 +280,7 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 {
 	struct nvolume *volume = piece->io->volume;
 	struct native *native = volume->native;
+	struct waiter *waiter = &piece->leader->waiter;
 	bool whole = !entry || !entry->mask || (piece->replaced && piece->fresh == 0xffff);
 	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
 	bool own = entry && !map_shared(volume, piece->chunk, entry);
@@ -270,7 +297,7 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 		record->where = entry->chunk;
 		if (!lsn || !ORDER(remap_waits_for_confirm))
 			return 0;
-		flush_confirm(native, lsn, &piece->leader->waiter); /* of its unmapping */
+		flush_confirm(native, lsn, waiter); /* of its unmapping */
 		return -EINPROGRESS;
 	}
 	if (piece->reserved != SLOT_NONE && piece->reserved_slots != (whole ? 0 : count))
@@ -280,9 +307,10 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 		if (!meta_room(native, piece->replaced && !piece->shared ? 4 : 16))
 			result = -ENOSPC;
 		else if (whole)
-			result = space_take_chunk(native, volume, slop, &piece->reserved);
+			result = space_take_chunk(native, volume, slop, waiter, &piece->reserved);
 		else
-			result = space_take_slots(native, volume, count, slop, &piece->reserved);
+			result =
+			    space_take_slots(native, volume, count, slop, waiter, &piece->reserved);
 		if (result < 0) {
 			piece->reserved = SLOT_NONE;
 			return result;

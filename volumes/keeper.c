@@ -96,6 +96,30 @@ struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, cons
 	return volume;
 }
 
+/* May a volume have two copies here, and is there all it needs? */
+static int prepare_mirror(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct err *err = &mine->call->err;
+	int result;
+
+	if (mine->checksum == VOLUME_CHECKSUM_OFF)
+		return err_set(err, -EINVAL,
+			       "a mirrored volume needs checksums: they tell which copy is right");
+	if (mine->reserve)
+		return err_set(err, -EINVAL, "a mirrored volume can not reserve space");
+	if (native->active_devices < 2)
+		return err_set(err, -EINVAL, "a mirrored volume needs two devices, pool %s has one",
+			       native->sb.name);
+	if (native->evacuation)
+		return err_set(err, -EBUSY, "a device of pool %s is being evacuated",
+			       native->sb.name);
+	native_lock(native);
+	result = mirror_begin(native);
+	native_unlock(lane);
+	return result;
+}
+
 static int do_create(struct native_call *mine, struct lane *lane)
 {
 	struct native *native = mine->native;
@@ -107,6 +131,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	if (mine->reserve && !reserve_fits(native, mine->reserve))
 		return err_set(&mine->call->err, -ENOSPC,
 			       "pool %s has not that much space left to reserve", native->sb.name);
+	result = mine->mirror ? prepare_mirror(mine, lane) : 0;
+	if (result < 0)
+		return result;
 	volume = keeper_new_volume(native, lane, mine->name, mine->size, &result);
 	if (!volume)
 		return result;
@@ -116,6 +143,7 @@ static int do_create(struct native_call *mine, struct lane *lane)
 		nvolume_mark_dirty(volume);
 	}
 	volume->volume.checksum = mine->checksum;
+	volume->volume.mirror = mine->mirror;
 	volume->volume.reserve_bytes = mine->reserve;
 	reserve_changed(volume);
 	keeper_insert_sorted(native, volume);
@@ -579,6 +607,7 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	snprintf(mine->name, sizeof(mine->name), "%s", spec->name);
 	mine->size = spec->size_bytes;
 	mine->checksum = spec->checksum;
+	mine->mirror = spec->mirror;
 	mine->identified = spec->identity != NULL;
 	if (spec->identity)
 		mine->identity = *spec->identity;

@@ -47,6 +47,7 @@ struct native_call {
 	char name[VOLUME_NAME_MAX + 1];
 	uint64_t size;
 	enum volume_checksum checksum;
+	bool mirror;
 	bool identified; /* by identity */
 	struct volume_identity identity;
 	uint64_t reserve, until_ns;

@@ -196,18 +196,18 @@ static void begin(struct measure *measure, struct nvolume *subject)
 	measure->result = 0;
 }
 
-/* Of the chunks that were found, those that are in use for nothing else. */
+/* Of the chunks that were found, those that are in use for nothing else; a mirrored one is two. */
 static bool count_some(struct measure *measure)
 {
+	const struct native *native = measure->subject->native;
 	unsigned looks = 4096;
 
 	for (; measure->counted < measure->size && looks--; measure->counted++) {
 		const struct given_up *found = &measure->table[measure->counted];
 
-		if (found->chunk)
-			measure->chunks +=
-			    !(space_used_slots(measure->subject->native, found->chunk) &
-			      (uint16_t)~found->mask);
+		if (found->chunk &&
+		    !(space_used_slots(native, found->chunk) & (uint16_t)~found->mask))
+			measure->chunks += mirror_of(native, found->chunk) ? 2 : 1;
 	}
 	return measure->counted == measure->size;
 }

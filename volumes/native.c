@@ -142,6 +142,7 @@ void native_free(struct native *native)
 		if (native->pv[i].device == &native->pv[i])
 			disk_close(native->pv[i].disk);
 		heap_free(native->pv[i].forward);
+		heap_free(native->pv[i].mirror);
 	}
 	free_lanes(native);
 	turns_free(native->turns);

@@ -96,6 +96,7 @@ struct pv {
 	int64_t credit;             /* its turn, see space.c */
 	uint64_t since;        /* generation of the first root with its labels where they are now */
 	struct node **forward; /* atomic: leaves of the FORWARD tree over its chunks; NULL: none */
+	struct node **mirror;  /* likewise, of the MIRROR tree */
 };
 
 /* An allocation group: its first chunks hold metadata. */
@@ -309,7 +310,7 @@ struct native {
 	uint64_t slop_chunks;
 	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
 	unsigned watermark_level;
-	uint64_t log_chunk; /* open log chunk, CHUNK_NONE */
+	uint64_t log_chunk[2]; /* open log chunk, CHUNK_NONE: of one copy, of two */
 	uint64_t log_scan;
 	uint64_t pv_cursor[POOL_DEVICES_MAX];
 	uint64_t meta_total, meta_used, meta_pending; /* slots; pending: nodes without address */
@@ -382,7 +383,12 @@ struct native {
 	struct measure *measure;   /* the one that is being looked at */
 	uint64_t partial_changes;  /* of which slots are used in chunks that are used in part */
 
-	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records;
+	/* mirror.c */
+	bool mirrored;    /* atomic: there may be chunks with two copies */
+	uint64_t mirrors; /* such chunks */
+	uint64_t repair_logged_ns;
+
+	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records, data_repairs;
 };
 
 static inline unsigned native_bucket(uint64_t chunk)
@@ -583,10 +589,14 @@ void space_activate(struct native *native, unsigned first, uint64_t before);
 void space_leaf_init(struct native *native, struct node *node);
 void meta_leaf_init(struct native *native, struct node *node);
 /* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
- * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. */
-int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk);
+ * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. Of a mirrored
+ * volume the chunk has its second one with the answer; -EINPROGRESS: @waiter will be resumed. */
+int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
+		     struct waiter *waiter, uint64_t *ret_chunk);
 int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
-		     uint64_t *ret_slot);
+		     struct waiter *waiter, uint64_t *ret_slot);
+/* A free chunk of another device than @chunk's, held; CHUNK_NONE. */
+uint64_t space_take_second(struct native *native, uint64_t chunk);
 void space_unhold(struct native *native, uint64_t chunk, uint16_t mask);
 bool space_is_used(struct native *native, uint64_t slot);
 /* Set used bits (clears held). -ENOMEM only from space_touch(), to be called before. */
@@ -651,6 +661,37 @@ void native_evacuate(struct pool *pool, const char *path, enum pool_evacuate_act
 void native_remove(struct pool *pool, const char *path, struct pool_call *call);
 /* What of the device of row @device is told while it is being evacuated. */
 void evacuate_info(const struct native *native, unsigned device, struct pool_device_info *info);
+
+/* ---- mirror.c; under the lock unless said otherwise ---- */
+/* The chunk with the second copy of @chunk's contents, 0: there is none. Context: any. */
+uint64_t mirror_of(const struct native *native, uint64_t chunk);
+bool mirror_place(const struct native *native, uint64_t slot, struct pv_place *ret_place);
+void mirror_leaf_init(struct native *native, struct node *node);
+/* In the keeper, before its checkpoint: the tree is as large as the pool. */
+int mirror_begin(struct native *native);
+int mirror_rooms(struct native *native);      /* before leaves are loaded */
+int mirror_setup(struct native *native);      /* with all trees loaded */
+void mirror_sweep(struct native *native);     /* after replay: pairs that nothing uses */
+bool mirror_any(const struct native *native); /* mirrored volumes, or what is left of them */
+/* Give @chunk, which is held, a second one. journal_reserve() was called. -ENOSPC, -ENOMEM. */
+int mirror_pair(struct native *native, uint64_t chunk);
+/* Nothing refers to a chunk any more: its second one is given up. */
+void mirror_drop(struct native *native, uint64_t chunk);
+/* Replay of a record: what it says of places, as soon as it is seen; of space, in its turn. */
+int mirror_link(struct native *native, const struct record *record);
+int mirror_apply(struct native *native, const struct record *record);
+bool mirror_plausible(const struct native *native, uint64_t chunk, uint64_t second);
+
+/* Both copies of a slot, in a fiber, without the lock. crc 0: it can not be read. */
+struct copies {
+	uint64_t address;
+	unsigned count;
+	uint8_t *data; /* two slots */
+	uint32_t crc[2];
+};
+void mirror_read(struct native *native, uint64_t address, struct copies *copies);
+/* The other one becomes what @good is. */
+void mirror_level(struct native *native, struct copies *copies, unsigned good);
 
 /* ---- map.c; all under the lock ---- */
 static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)
@@ -736,6 +777,8 @@ int io_request_fiber(struct nvolume *volume, struct volume_request *request);
 
 /* ---- erase.c ---- */
 int native_erasable(struct volume *volume);
+/* Flag of such a request, a read: look at both copies of a mirrored volume. */
+#define REQUEST_BOTH_COPIES (1u << 16)
 
 /* ---- rewind.c ---- */
 /* The superblocks of a device: the newest, and the generation each side holds (0: none that can

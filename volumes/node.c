@@ -34,6 +34,7 @@ static size_t body_size(enum node_kind kind, unsigned level)
 	case NODE_HOT:
 		return sizeof(node->body->hot);
 	case NODE_FORWARD:
+	case NODE_MIRROR:
 		return sizeof(node->body->forward);
 	default:
 		return sizeof(node->body->volumes);
@@ -132,6 +133,8 @@ static struct node *node_new(struct tree *tree, struct node *parent, unsigned le
 		meta_leaf_init(native, node);
 	if (level == 0 && tree->kind == NODE_FORWARD)
 		forward_leaf_init(native, node);
+	if (level == 0 && tree->kind == NODE_MIRROR)
+		mirror_leaf_init(native, node);
 	return node;
 }
 
@@ -209,6 +212,7 @@ static void record_of(const struct nvolume *volume, struct volume_record *ret_re
 					     .used_slots = volume->frozen_used,
 					     .levels = volume->map.levels,
 					     .checksum = (uint8_t) public->checksum,
+					     .mirror = public->mirror,
 					     .reserve_bytes = public->reserve_bytes,
 					     .root = volume->map.root,
 					     .parent = volume->parent ? volume->parent->id : 0,
@@ -256,6 +260,7 @@ size_t node_encode(struct node *node, uint8_t *bytes)
 		memcpy(at, node->body->hot.bits, sizeof(node->body->hot.bits));
 		return NODE_HEADER + sizeof(node->body->hot.bits);
 	case NODE_FORWARD:
+	case NODE_MIRROR:
 		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
 			put64(at + 8 * i, forward_lasting(node->body->forward.target[i]));
 		return NODE_HEADER + 8 * FORWARD_CHUNKS;
@@ -311,6 +316,7 @@ static int decode_volumes(struct node *node, const uint8_t *at)
 		volume->doomed = native->sb.generation;
 		volume->volume.identity = record.identity;
 		volume->volume.checksum = (enum volume_checksum)record.checksum;
+		volume->volume.mirror = record.mirror;
 		volume->volume.reserve_bytes = record.reserve_bytes;
 		volume->used_slots = volume->frozen_used = record.used_slots;
 		volume->owned_slots = record.parent ? record.owned_slots : record.used_slots;
@@ -365,6 +371,7 @@ static int node_decode(struct node *node, const uint8_t *bytes, size_t length)
 		memcpy(node->body->hot.bits, at, sizeof(node->body->hot.bits));
 		return 0;
 	case NODE_FORWARD:
+	case NODE_MIRROR:
 		if (length != NODE_HEADER + 8 * FORWARD_CHUNKS)
 			return -EBADMSG;
 		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
@@ -399,7 +406,7 @@ bool node_empty(const struct node *node)
 				return false;
 		return true;
 	}
-	if (node->tree->kind == NODE_FORWARD) {
+	if (node->tree->kind == NODE_FORWARD || node->tree->kind == NODE_MIRROR) {
 		for (unsigned i = 0; i < FORWARD_CHUNKS; i++)
 			if (node->body->forward.target[i])
 				return false;

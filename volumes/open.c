@@ -370,9 +370,9 @@ static int read_labels(struct opening *opening)
 static int init_trees(struct native *native)
 {
 	static const enum node_kind kinds[ROOT_COUNT] = {
-	    [ROOT_VOLUMES] = NODE_VOLUMES, [ROOT_SPACE] = NODE_SPACE,
-	    [ROOT_META] = NODE_META,       [ROOT_CSUM] = NODE_CSUM,
-	    [ROOT_HOT] = NODE_HOT,         [ROOT_FORWARD] = NODE_FORWARD};
+	    [ROOT_VOLUMES] = NODE_VOLUMES, [ROOT_SPACE] = NODE_SPACE, [ROOT_META] = NODE_META,
+	    [ROOT_CSUM] = NODE_CSUM,       [ROOT_HOT] = NODE_HOT,     [ROOT_FORWARD] = NODE_FORWARD,
+	    [ROOT_MIRROR] = NODE_MIRROR};
 
 	native->hash = format_pool_hash(&native->sb.pool_uuid);
 	native->next_volume_id = native->sb.next_volume_id;
@@ -394,14 +394,19 @@ static int init_trees(struct native *native)
 static int load_trees(struct native *native, struct lane *lane)
 {
 	/* The first says where to find some of the others. */
-	static const unsigned resident[] = {ROOT_FORWARD, ROOT_META, ROOT_SPACE, ROOT_HOT,
-					    ROOT_VOLUMES};
+	static const unsigned resident[] = {ROOT_FORWARD, ROOT_META,   ROOT_SPACE,
+					    ROOT_HOT,     ROOT_MIRROR, ROOT_VOLUMES};
 	int result = native->sb.root[ROOT_FORWARD].pointer.generation ? forward_rooms(native) : 0;
+
+	if (result == 0 && native->sb.version >= FORMAT_VERSION)
+		result = mirror_rooms(native);
 
 	for (unsigned i = 0; i < sizeof(resident) / sizeof(resident[0]) && result == 0; i++)
 		result = tree_load_all(&native->tree[resident[i]], lane);
 	if (result == 0)
 		result = forward_setup(native);
+	if (result == 0)
+		result = mirror_setup(native);
 	if (result == 0)
 		result = space_setup(native);
 	return result == 0 ? hot_setup(native) : result;
@@ -434,6 +439,7 @@ static int start(struct opening *opening)
 	if (result == 0) {
 		native_lock(native);
 		forward_sweep(native);
+		mirror_sweep(native);
 		result = evacuate_opened(native);
 		native_unlock(lane);
 	}
@@ -662,6 +668,7 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.generation = native->sb.generation;
 	info.checksum_errors = __atomic_load_n(&native->checksum_errors, __ATOMIC_RELAXED);
 	info.metadata_repairs = native->metadata_repairs;
+	info.data_repairs = native->data_repairs;
 	info.hot_resummed = native->hot_resummed;
 	info.replayed_records = native->replayed_records;
 	info.read_only = native->read_only;

@@ -49,6 +49,10 @@
  * moving_is_written_twice           io.c            both places of a chunk have all that is written
  * moved_in_both_roots               evacuate.c      ... until both roots know the new one
  * label_wiped_after_both_roots      evacuate.c      an older root finds the device it names
+ * mirror_writes_both                io.c            a write is in both copies
+ * mirror_record_before_use          mirror.c        M1: who knows a slot knows both its places
+ * mirror_kept_for_both_roots        mirror.c        M3: no root has one of a pair in other use
+ * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

@@ -112,6 +112,10 @@ struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
 	enum volume_checksum checksum;
+	/* Two copies of every slot, on two devices; what is read and is bad in one is mended from
+	 * the other. -EINVAL without checksums, which tell the good one, with a reservation, or in
+	 * a pool of one device; -EBUSY while a device is evacuated. */
+	bool mirror;
 	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
 	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
 	 * sees to it that the pool has no other volume with it. */
@@ -248,6 +252,7 @@ struct pool_info {
 	uint64_t metadata_size_bytes, metadata_used_bytes;
 	uint64_t generation;       /* checkpoints since creation */
 	uint64_t checksum_errors;  /* since open */
+	uint64_t data_repairs;     /* likewise: slots of one copy mended from the other */
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
@@ -335,7 +340,8 @@ enum pool_finding_kind {
 	FINDING_MEDIUM,        /* data can not be read */
 	FINDING_NODE_REPAIRED, /* a copy of a metadata node, mended from the other */
 	FINDING_NODE_LOST,     /* both copies */
-	FINDING_LABEL          /* a superblock copy, written again */
+	FINDING_LABEL,         /* a superblock copy, written again */
+	FINDING_DATA_REPAIRED  /* a copy of a mirrored volume's data, mended from the other */
 };
 struct pool_finding {
 	enum pool_finding_kind kind;

@@ -714,6 +714,9 @@ static bool spec_good(struct rbd_pool *pool, const struct volume_spec *spec, str
 	if (spec->checksum != VOLUME_CHECKSUM_STANDARD)
 		err_set(err, -EOPNOTSUPP,
 			"checksums of an RBD volume are BlueStore's own and can not be chosen");
+	else if (spec->mirror)
+		err_set(err, -EOPNOTSUPP,
+			"how many copies an RBD volume has is for its Ceph pool to say");
 	else if (spec->reserve_bytes)
 		err_set(err, -EOPNOTSUPP, "Ceph can not reserve space for an RBD volume");
 	else if (rbd_volume_of(pool, spec->name))

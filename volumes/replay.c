@@ -21,6 +21,9 @@
  * have been reused behind it. An undone one can not have been overtaken by a reuse, because
  * space is reused only behind confirmed records (I3), which are never undone.
  *
+ * Slots of mirrored volumes are looked at in both copies: one that fits is enough, and what decided
+ * becomes the other one, too. So what was read once after a crash is read ever after.
+ *
  * Then hot regions are looked through for overwrites whose record was lost, and a checkpoint
  * under a new epoch makes sure that no block of the old chain's end is ever taken for new. */
 
@@ -170,6 +173,12 @@ static int apply(struct replay *replay, const struct record *record, uint64_t ls
 			native->hot[record->where] |= HOT_SUSPECT;
 		return result;
 	}
+	if (record->type == RECORD_MIRROR) {
+		native_lock(native);
+		result = mirror_apply(native, record);
+		native_unlock(replay->lane);
+		return result;
+	}
 	volume = nvolume_by_id(native, record->volume);
 	if (!volume || volume->state == VOLUME_STATE_SNAPSHOT ||
 	    record->chunk / MAP_CHUNKS >= tree_capacity(&volume->map))
@@ -216,6 +225,8 @@ static bool record_plausible(const struct native *native, const struct record *r
 	    record->type == RECORD_MAP_RUN ? record->where / CHUNK_SLOTS : record->where;
 	unsigned count = (unsigned)__builtin_popcount(record->mask);
 
+	if (record->type == RECORD_MIRROR)
+		return mirror_plausible(native, record->chunk, record->where);
 	if (record->type == RECORD_MAP || record->type == RECORD_MAP_RUN)
 		return space_chunk_is_data(native, chunk) &&
 		       (record->type == RECORD_MAP ||
@@ -226,6 +237,17 @@ static bool record_plausible(const struct native *native, const struct record *r
 		    !space_chunk_is_data(native, record->slot[slot] / CHUNK_SLOTS))
 			return false;
 	return true;
+}
+
+/* What is looked at behind the confirmed records has its second copy there already. */
+static int link(struct replay *replay, const struct record *record)
+{
+	int result;
+
+	native_lock(replay->native);
+	result = mirror_link(replay->native, record);
+	native_unlock(replay->lane);
+	return result;
 }
 
 static int visit_block(struct replay *replay, const struct journal_header *header,
@@ -248,6 +270,9 @@ static int visit_block(struct replay *replay, const struct journal_header *heade
 		at += length;
 		left -= length;
 		replay->native->replayed_records++;
+		result = record.type == RECORD_MIRROR ? link(replay, &record) : 0;
+		if (result < 0)
+			return err_set(replay->err, result, "the journal can not be replayed");
 		result = lsn <= replay->confirmed ? apply(replay, &record, lsn)
 						  : keep_pending(replay, &record, lsn);
 		if (result < 0)
@@ -286,15 +311,18 @@ static struct settled *settled_of(struct replay *replay, const struct record *re
 	return item;
 }
 
-static uint32_t slot_crc(struct replay *replay, uint64_t address)
+/* Is it @crc that the slot holds, in one of its copies? Then in both. */
+static bool slot_holds(struct replay *replay, uint64_t address, uint32_t crc)
 {
-	uint64_t offset;
-	struct pv *pv;
+	struct copies copies = {.data = replay->slot};
 
-	if (!pv_locate(replay->native, address, &pv, &offset) ||
-	    pv_io(pv, DISK_READ, 0, offset, replay->slot, VOLUME_SLOT) < 0)
-		return 0;
-	return csum_of(crc32c(0, replay->slot, VOLUME_SLOT));
+	mirror_read(replay->native, address, &copies);
+	for (unsigned i = 0; i < copies.count; i++)
+		if (copies.crc[i] == crc) {
+			mirror_level(replay->native, &copies, i);
+			return true;
+		}
+	return false;
 }
 
 /* Slots of a new mapping, not settled, whose data is not there. */
@@ -312,7 +340,7 @@ static uint16_t missing(struct replay *replay, const struct record *record, uint
 			continue;
 		if (record->type == RECORD_MAP_RUN)
 			here = address++;
-		if (!(settled & 1u << slot) && slot_crc(replay, here) != record->crc[slot])
+		if (!(settled & 1u << slot) && !slot_holds(replay, here, record->crc[slot]))
 			bad |= (uint16_t)(1u << slot);
 	}
 	return bad;
@@ -426,7 +454,7 @@ static int settle_unit(struct replay *replay, size_t first, size_t end)
 		uint8_t type = pending->record.type;
 		int result;
 
-		if (type == RECORD_HOT)
+		if (type == RECORD_HOT || type == RECORD_MIRROR)
 			continue;
 		if (type == RECORD_OVERWRITE) {
 			result = add_candidates(replay, &pending->record, settled->mask);
@@ -467,7 +495,7 @@ static int apply_pending(struct replay *replay)
 
 		part.mask &= (uint16_t)~pending->reverted;
 		if (!pending->reverted || part.type != RECORD_MAP_RUN) {
-			if (part.mask || part.type == RECORD_HOT)
+			if (part.mask || part.type == RECORD_HOT || part.type == RECORD_MIRROR)
 				result = apply(replay, &part, pending->lsn);
 			if (result < 0)
 				return result;
@@ -512,42 +540,80 @@ static int set_crc(struct replay *replay, uint64_t address, uint32_t crc)
 	}
 }
 
-static int settle_candidates(struct replay *replay)
+static bool is_candidate(const struct candidate *item, uint32_t crc)
 {
-	struct native *native = replay->native;
+	bool fits = false;
 
-	for (unsigned i = 0; i < TABLE_BUCKETS; i++)
-		for (struct candidate *item = replay->candidates[i]; item; item = item->next) {
-			uint32_t crc = slot_crc(replay, item->address);
-			bool fits = false;
-			int result;
-
-			for (unsigned j = 0; j < item->count; j++)
-				fits |= item->crc[j] == crc;
-			if (!fits &&
-			    (crc == 0 || (native->hot[item->address / CHUNK_SLOTS / CSUM_CHUNKS] &
-					  HOT_STATE) == HOT_COLD))
-				continue;
-			if (!fits)
-				native->hot_resummed++;
-			result = set_crc(replay, item->address, crc);
-			if (result < 0)
-				return result;
-		}
-	return 0;
+	for (unsigned i = 0; i < item->count; i++)
+		fits |= item->crc[i] == crc;
+	return fits;
 }
 
-/* Overwrites whose record was lost: every slot with a checksum in @chunk. */
-static int look_at_chunk(struct replay *replay, uint64_t chunk)
+static int settle_candidate(struct replay *replay, const struct candidate *item)
+{
+	struct native *native = replay->native;
+	struct copies copies = {.data = replay->slot};
+	uint8_t hot = native->hot[item->address / CHUNK_SLOTS / CSUM_CHUNKS];
+	unsigned good = 0;
+
+	mirror_read(native, item->address, &copies);
+	while (good < copies.count && !is_candidate(item, copies.crc[good]))
+		good++;
+	if (good == copies.count) {
+		good = 0;
+		if (!copies.count || copies.crc[0] == 0 || (hot & HOT_STATE) == HOT_COLD)
+			return 0;
+		native->hot_resummed++;
+	}
+	mirror_level(native, &copies, good);
+	return set_crc(replay, item->address, copies.crc[good]);
+}
+
+static int settle_candidates(struct replay *replay)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < TABLE_BUCKETS; i++)
+		for (struct candidate *item = replay->candidates[i]; item && result == 0;
+		     item = item->next)
+			result = settle_candidate(replay, item);
+	return result;
+}
+
+/* A slot of a suspect region that is not what its checksum says. */
+static int look_at_slot(struct replay *replay, uint64_t address, uint32_t expected, bool resum)
+{
+	struct native *native = replay->native;
+	struct copies copies = {.data = replay->slot};
+	unsigned good = 0;
+
+	mirror_read(native, address, &copies);
+	while (good < copies.count && copies.crc[good] != expected)
+		good++;
+	if (good < copies.count) {
+		mirror_level(native, &copies, good);
+		return 0;
+	}
+	if (!resum || !copies.count || !copies.crc[0])
+		return 0;
+	mirror_level(native, &copies, 0);
+	native->hot_resummed++;
+	return set_crc(replay, address, copies.crc[0]);
+}
+
+/* Overwrites whose record was lost: every slot with a checksum in @chunk. Of two copies one that
+ * fits counts; !@resum: nothing else does. */
+static int look_at_chunk(struct replay *replay, uint64_t chunk, bool resum)
 {
 	struct native *native = replay->native;
 	struct node *space = native->space[chunk / SPACE_CHUNKS], *sums = NULL;
 	uint16_t used = space ? space->body->space.used[chunk % SPACE_CHUNKS] : 0;
 	uint32_t expected[CHUNK_SLOTS];
+	bool mirror = mirror_of(native, chunk) != 0;
 	uint64_t offset;
 	struct pv *pv;
 
-	if (!used || !space_chunk_is_data(native, chunk) ||
+	if ((!resum && !mirror) || !used || !space_chunk_is_data(native, chunk) ||
 	    !pv_locate(native, chunk * CHUNK_SLOTS, &pv, &offset))
 		return 0;
 	for (;;) {
@@ -567,16 +633,15 @@ static int look_at_chunk(struct replay *replay, uint64_t chunk)
 		if (result < 0)
 			return result;
 	}
-	if (!sums || pv_io(pv, DISK_READ, 0, offset, replay->run, CHUNK) < 0)
+	if (!sums || (pv_io(pv, DISK_READ, 0, offset, replay->run, CHUNK) < 0 && !mirror))
 		return 0;
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		uint32_t crc = csum_of(crc32c(0, replay->run + slot * VOLUME_SLOT, VOLUME_SLOT));
 		int result;
 
-		if (!(used & 1u << slot) || !expected[slot] || crc == expected[slot])
+		if (!(used & 1u << slot) || !expected[slot] || (crc == expected[slot] && !mirror))
 			continue;
-		native->hot_resummed++;
-		result = set_crc(replay, chunk * CHUNK_SLOTS + slot, crc);
+		result = look_at_slot(replay, chunk * CHUNK_SLOTS + slot, expected[slot], resum);
 		if (result < 0)
 			return result;
 	}
@@ -594,7 +659,7 @@ static bool any_strict(const struct native *native)
 	return false;
 }
 
-static int look_at_hot(struct replay *replay)
+static int look_at_hot(struct replay *replay, bool resum)
 {
 	struct native *native = replay->native;
 	unsigned looks = HOT_LOOK_REGIONS;
@@ -607,12 +672,14 @@ static int look_at_hot(struct replay *replay)
 		looks--;
 		for (uint64_t chunk = region * CSUM_CHUNKS; chunk < (region + 1) * CSUM_CHUNKS;
 		     chunk++) {
-			int result = chunk < native->chunks ? look_at_chunk(replay, chunk) : 0;
+			int result =
+			    chunk < native->chunks ? look_at_chunk(replay, chunk, resum) : 0;
 
 			if (result < 0)
 				return result;
 		}
-		hot_look_done(native, region);
+		if (resum)
+			hot_look_done(native, region);
 	}
 	return 0;
 }
@@ -633,8 +700,8 @@ static int steps(struct replay *replay)
 		result = apply_pending(replay);
 	if (result == 0)
 		result = settle_candidates(replay);
-	if (result == 0 && !native->sb.clean && !any_strict(native))
-		result = look_at_hot(replay);
+	if (result == 0 && !native->sb.clean && (native->mirrors || !any_strict(native)))
+		result = look_at_hot(replay, !any_strict(native));
 	if (result < 0)
 		return err_set(replay->err, result == -EIO ? -EUCLEAN : result,
 			       "the journal can not be replayed: a structure it needs is lost");
@@ -672,7 +739,7 @@ int replay_run(struct native *native, struct lane *lane, struct err *err)
 				.err = err,
 				.run_at = SLOT_NONE,
 				.run = heap_aligned(BLOCK, RUN_BLOCKS * BLOCK),
-				.slot = heap_aligned(BLOCK, BLOCK),
+				.slot = heap_aligned(BLOCK, 2 * VOLUME_SLOT),
 				.settled = heap_zalloc_array(TABLE_BUCKETS, sizeof(void *)),
 				.candidates = heap_zalloc_array(TABLE_BUCKETS, sizeof(void *))};
 	struct journal *journal = &native->journal;

@@ -58,7 +58,7 @@ bool reserve_room(const struct native *native, const struct nvolume *volume, boo
 	if (!slop)
 		kept = native->slop_chunks +
 		       chunks_for(native->reserve_slots - volume->reserve_counted);
-	return native->chunks_used + kept < native->chunks_total;
+	return native->chunks_used + kept + volume->volume.mirror < native->chunks_total;
 }
 
 bool reserve_fits(const struct native *native, uint64_t bytes)

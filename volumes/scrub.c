@@ -380,8 +380,12 @@ static int volume_io(struct scrub *scrub, uint64_t id, struct volume_request *re
 static int read_data(struct scrub *scrub, uint64_t id, uint64_t offset, uint64_t length)
 {
 	struct iovec iov = {.iov_base = scrub->data, .iov_len = (size_t)length};
-	struct volume_request request = {
-	    .op = VOLUME_READ, .offset = offset, .length = length, .iov = &iov, .iov_count = 1};
+	struct volume_request request = {.op = VOLUME_READ,
+					 .flags = REQUEST_BOTH_COPIES,
+					 .offset = offset,
+					 .length = length,
+					 .iov = &iov,
+					 .iov_count = 1};
 
 	return volume_io(scrub, id, &request);
 }
@@ -642,10 +646,8 @@ static void forget_old(struct native *native)
 
 	for (unsigned i = 0; i < ledger->count; i++) {
 		const struct finding *finding = &ledger->finding[i];
-		bool repaired =
-		    finding->kind == FINDING_NODE_REPAIRED || finding->kind == FINDING_LABEL;
 
-		if (repaired || finding->time_ns >= ledger->scrub.started_ns)
+		if (finding_repaired(finding) || finding->time_ns >= ledger->scrub.started_ns)
 			ledger->finding[kept++] = *finding;
 	}
 	ledger->count = kept;

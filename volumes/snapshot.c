@@ -268,6 +268,7 @@ static struct nvolume *prepare(struct native_call *mine, struct lane *lane, stru
 	snapshot->of = of;
 	snapshot->map.owner = of->map.owner;
 	snapshot->volume.checksum = of->volume.checksum;
+	snapshot->volume.mirror = of->volume.mirror;
 	snapshot->volume.read_only = true;
 	snapshot->created_ns = loop_wall(native->home);
 	set_name(snapshot, own);
@@ -539,6 +540,7 @@ static int do_clone(struct native_call *mine, struct lane *lane)
 	clone->map.root = snapshot->map.root;
 	clone->map.levels = snapshot->map.levels;
 	clone->volume.checksum = snapshot->volume.checksum;
+	clone->volume.mirror = snapshot->volume.mirror;
 	clone->used_slots = snapshot->used_slots;
 	clone->created_ns = loop_wall(native->home);
 	nvolume_set_parent(clone, snapshot);

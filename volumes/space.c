@@ -120,7 +120,7 @@ static void count_chunks(struct native *native, uint64_t first_ag)
 int space_setup(struct native *native)
 {
 	count_chunks(native, 0);
-	native->log_chunk = CHUNK_NONE;
+	native->log_chunk[0] = native->log_chunk[1] = CHUNK_NONE;
 	for (unsigned i = 0; i < native->pv_count; i++)
 		native->pv_cursor[i] = native->pv[i].format.first_chunk;
 	count_used(native);
@@ -256,10 +256,42 @@ static uint64_t take_from_any(struct native *native, unsigned first)
 	return chunk;
 }
 
-int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, uint64_t *ret_chunk)
+uint64_t space_take_second(struct native *native, uint64_t chunk)
 {
+	const struct pv *first = pv_of(native, pv_resolve(native, chunk));
+	unsigned best = native->pv_count;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+
+		if (pv->allocates && first && pv->device != first->device && pv->free_chunks &&
+		    (best == native->pv_count || pv->free_chunks > native->pv[best].free_chunks))
+			best = i;
+	}
+	chunk = best < native->pv_count ? take_from_pv(native, best) : CHUNK_NONE;
+	if (chunk != CHUNK_NONE)
+		set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
+	return chunk;
+}
+
+/* What is held of @chunk has a second chunk, or is given back. */
+static int pair(struct native *native, const struct nvolume *volume, uint64_t chunk, uint16_t mask)
+{
+	int result = volume->volume.mirror ? mirror_pair(native, chunk) : 0;
+
+	if (result < 0)
+		space_unhold(native, chunk, mask);
+	return result;
+}
+
+int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
+		     struct waiter *waiter, uint64_t *ret_chunk)
+{
+	int result = volume->volume.mirror ? journal_reserve(native, waiter) : 0;
 	uint64_t chunk;
 
+	if (result < 0)
+		return result;
 	if (!reserve_room(native, volume, slop))
 		return -ENOSPC;
 	if (volume->pv_left == 0 || !native->pv[volume->pv].allocates) {
@@ -271,8 +303,10 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop, u
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
-	*ret_chunk = chunk;
-	return 0;
+	result = pair(native, volume, chunk, 0xffff);
+	if (result == 0)
+		*ret_chunk = chunk;
+	return result;
 }
 
 int space_take_target(struct native *native, uint64_t *ret_chunk)
@@ -369,7 +403,7 @@ static int free_run(struct native *native, uint64_t chunk, unsigned count)
 }
 
 /* A chunk in part use with room: looked for a bounded number of steps from where we were. */
-static uint64_t find_partial(struct native *native, unsigned count)
+static uint64_t find_partial(struct native *native, bool mirror, unsigned count)
 {
 	uint64_t looks = native->chunks_free > native->slop_chunks ? 64 : native->chunks;
 
@@ -377,32 +411,42 @@ static uint64_t find_partial(struct native *native, unsigned count)
 		struct node *node = native->space[native->log_scan / SPACE_CHUNKS];
 
 		if (node && node->body->space.used[native->log_scan % SPACE_CHUNKS] &&
-		    free_run(native, native->log_scan, count) >= 0)
+		    free_run(native, native->log_scan, count) >= 0 &&
+		    (mirror_of(native, native->log_scan) != 0) == mirror)
 			return native->log_scan;
 	}
 	return CHUNK_NONE;
 }
 
 int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
-		     uint64_t *ret_slot)
+		     struct waiter *waiter, uint64_t *ret_slot)
 {
-	uint64_t chunk = native->log_chunk;
+	bool mirror = volume->volume.mirror;
+	int first, result = mirror ? journal_reserve(native, waiter) : 0;
+	uint64_t chunk = native->log_chunk[mirror];
 	struct node *node;
-	int first;
+	uint16_t mask;
 
+	if (result < 0)
+		return result;
 	if (!slop && !reserve_room(native, volume, false))
 		return -ENOSPC;
-	if (chunk == CHUNK_NONE || free_run(native, chunk, count) < 0)
-		chunk = find_partial(native, count);
+	if (chunk == CHUNK_NONE || (mirror_of(native, chunk) != 0) != mirror ||
+	    free_run(native, chunk, count) < 0)
+		chunk = find_partial(native, mirror, count);
 	if (chunk == CHUNK_NONE)
 		chunk = take_from_any(native, choose_pv(native));
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
-	native->log_chunk = chunk;
 	node = leaf_of(native, chunk);
 	first = free_run(native, chunk, count);
+	mask = run_mask((unsigned)first, count);
 	set_bits(native, node, chunk, node->body->space.used[chunk % SPACE_CHUNKS],
-		 node->body->space.held[chunk % SPACE_CHUNKS] | run_mask((unsigned)first, count));
+		 node->body->space.held[chunk % SPACE_CHUNKS] | mask);
+	result = pair(native, volume, chunk, mask);
+	if (result < 0)
+		return result;
+	native->log_chunk[mirror] = chunk;
 	*ret_slot = chunk * CHUNK_SLOTS + (unsigned)first;
 	return 0;
 }
@@ -550,6 +594,7 @@ void space_release(struct native *native)
 			native->quarantine_spares++;
 		}
 		forward_drop(native, chunk);
+		mirror_drop(native, chunk);
 	}
 }
 

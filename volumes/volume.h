@@ -170,6 +170,7 @@ struct volume {
 	bool standby; /* atomic: another gateway serves it; requests are answered -EREMOTE */
 	bool torn;    /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
 	enum volume_checksum checksum;
+	bool mirror;            /* every slot is on two devices */
 	uint64_t reserve_bytes; /* promised to this volume alone */
 	uint32_t refs;          /* atomic */
 	struct list watchers;   /* struct volume_watcher; control loop only */

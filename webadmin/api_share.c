@@ -470,11 +470,15 @@ static void restored(struct share_call *call, int result)
 	struct api_request *request = work->request;
 	const char *path = json_string_value(json_object_get(request->body, "path"));
 	const char *to = json_string_value(json_object_get(request->body, "to"));
+	const struct model_share *share;
 
 	if (result < 0) {
 		work_failed(work, result);
 		return;
 	}
+	share = model_share_find(request->model, request->match.param[0], request->match.param[1]);
+	if (share && share->vfs)
+		nfs_share_changed(request->admin->options.nfs, share->vfs);
 	log_notice("share %s/%s: %s restored from snapshot %s", request->match.param[0],
 		   request->match.param[1], to ? to : path, call->snapshot_name);
 	api_reply(request, 200,

@@ -6,6 +6,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "nfs/nfs.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/replica.h"
@@ -381,11 +382,15 @@ static void share_rolled_back(struct share_call *call, int result)
 {
 	struct share_back *mine = container_of(call, struct share_back, call);
 	struct api_request *request = mine->request;
+	const struct model_share *share;
 
 	volume_unref(mine->back);
 	request->call.err = call->err;
 	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
+	share = model_share_of_volume(request->model, request->volume->identity.uuid);
+	if (share && share->vfs)
+		nfs_share_changed(request->admin->options.nfs, share->vfs);
 	log_notice("share %s/%s rolled back to %s", request->match.param[0],
 		   request->match.param[1],
 		   json_string_value(json_object_get(request->body, "snapshot")));

@@ -111,13 +111,15 @@ void api_volume_create(struct api_request *request)
 	struct volume_spec *spec;
 	struct pool *pool;
 	json_t *size, *reserve = NULL;
+	int mirror = 0;
 
 	if (json_object_get(request->body, "device")) {
 		passthrough_volume_create(request);
 		return;
 	}
-	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o}", "pool", &pool_text, "name", &name,
-			"size", &size, "checksum", &checksum, "reserve", &reserve))
+	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o,s?:b}", "pool", &pool_text, "name", &name,
+			"size", &size, "checksum", &checksum, "reserve", &reserve, "mirror",
+			&mirror))
 		return;
 	request->state = spec = heap_zalloc(sizeof *spec);
 	if (!spec) {
@@ -129,6 +131,7 @@ void api_volume_create(struct api_request *request)
 		return;
 	}
 	spec->name = name;
+	spec->mirror = mirror;
 	if (!api_size(request, size, &spec->size_bytes) ||
 	    !api_volume_size_good(request, spec->size_bytes) ||
 	    !checksum_good(request, checksum, &spec->checksum) ||

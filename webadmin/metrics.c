@@ -63,6 +63,10 @@ static uint64_t pool_errors(const struct pool_info *info)
 {
 	return info->checksum_errors;
 }
+static uint64_t pool_data_repairs(const struct pool_info *info)
+{
+	return info->data_repairs;
+}
 static uint64_t pool_repairs(const struct pool_info *info)
 {
 	return info->metadata_repairs;
@@ -80,6 +84,8 @@ static const struct {
     {"granary_pool_volumes", "gauge", "Number of volumes.", pool_volumes},
     {"granary_pool_checksum_errors_total", "counter",
      "Bad checksums met since the pool was opened.", pool_errors},
+    {"granary_pool_data_repairs_total", "counter",
+     "Slots of one copy of a mirrored volume mended since the pool was opened.", pool_data_repairs},
     {"granary_pool_metadata_repairs_total", "counter",
      "Bad metadata copies mended since the pool was opened.", pool_repairs},
 };

@@ -383,9 +383,11 @@ void passthrough_volume_create(struct api_request *request)
 		refuse(request, "bad_request",
 		       "a volume that is a device is in the pool named " PASSTHROUGH_POOL);
 	else if (json_object_get(body, "size") || json_object_get(body, "reserve") ||
-		 json_object_get(body, "checksum"))
-		refuse(request, "not_supported",
-		       "a device has its own size, and neither reservation nor checksums");
+		 json_object_get(body, "checksum") || json_object_get(body, "mirror"))
+		refuse(
+		    request, "not_supported",
+		    "a device has its own size, and neither reservation nor checksums nor a second "
+		    "copy");
 	else if (path[0] != '/' || strlen(path) >= sizeof attaching->path)
 		refuse(request, "bad_request", "a device has an absolute path");
 	else if (volume_name_check(name, &request->err) < 0)

@@ -238,6 +238,8 @@ static void create_volume(struct plan *plan, const json_t *volume, uint64_t size
 	json_t *body = json_pack("{s:s,s:s,s:I,s:s*}", "pool", pool, "name", name, "size",
 				 (json_int_t)size, "checksum", *checksum ? checksum : NULL);
 
+	if (json_is_true(json_object_get(volume, "mirror")))
+		json_object_set_new(body, "mirror", json_true());
 	if (reserve)
 		json_object_set_new(body, "reserve", json_integer((json_int_t)reserve));
 	step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
@@ -253,6 +255,11 @@ static void compare_volume(struct plan *plan, const json_t *there, const json_t 
 
 	if (*checksum && strcmp(checksum, text_of(there, "checksum")) != 0)
 		refuse(plan, "volume %s/%s: the checksums of a volume do not change", pool, name);
+	else if (json_object_get(volume, "mirror") &&
+		 json_is_true(json_object_get(volume, "mirror")) !=
+		     json_is_true(json_object_get(there, "mirror")))
+		refuse(plan, "volume %s/%s: a volume does not become mirrored, or cease to be",
+		       pool, name);
 	else if (json_object_get(volume, "reserve_bytes") &&
 		 reserve != number_of(there, "reserve_bytes"))
 		refuse(plan, "volume %s/%s: the reservation of a volume does not change", pool,

@@ -130,6 +130,7 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "metadata_used_bytes", info->metadata_used_bytes);
 	set_number(object, "generation", info->generation);
 	set_number(object, "checksum_errors", info->checksum_errors);
+	set_number(object, "data_repairs", info->data_repairs);
 	set_number(object, "metadata_repairs", info->metadata_repairs);
 	set_number(object, "hot_resummed", info->hot_resummed);
 	set_number(object, "replayed_records", info->replayed_records);
@@ -204,7 +205,8 @@ json_t *show_findings(struct pool *pool)
 					    [FINDING_MEDIUM] = "medium",
 					    [FINDING_NODE_REPAIRED] = "metadata-repaired",
 					    [FINDING_NODE_LOST] = "metadata-lost",
-					    [FINDING_LABEL] = "superblock-repaired"};
+					    [FINDING_LABEL] = "superblock-repaired",
+					    [FINDING_DATA_REPAIRED] = "data-repaired"};
 	json_t *findings = json_array();
 	struct pool_finding finding;
 
@@ -215,7 +217,7 @@ json_t *show_findings(struct pool *pool)
 			      time_text(finding.time_ns, time), "volume", finding.volume,
 			      "repaired", finding.repaired, "text", finding.text);
 
-		if (object && (finding.kind == FINDING_DATA || finding.kind == FINDING_MEDIUM)) {
+		if (object && finding.length) {
 			set_number(object, "offset_bytes", finding.offset);
 			set_number(object, "length_bytes", finding.length);
 			set_number(object, "lba", finding.offset / VOLUME_BLOCK);
@@ -345,6 +347,7 @@ static json_t *show_with(struct volume *volume, json_t *mapped)
 	if (object) {
 		json_object_set_new(object, "checksum",
 				    json_string(show_checksum(volume->checksum)));
+		json_object_set_new(object, "mirror", json_boolean(volume->mirror));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
 		json_object_set_new(object, "state",
 				    json_string(volume_standby(volume) ? "standby" : "online"));

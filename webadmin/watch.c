@@ -177,6 +177,7 @@ static void look_at_pools(struct watch *watch)
 		digest(&sum, &info.read_only, sizeof info.read_only);
 		digest(&sum, &info.watermark_level, sizeof info.watermark_level);
 		digest(&sum, &info.checksum_errors, sizeof info.checksum_errors);
+		digest(&sum, &info.data_repairs, sizeof info.data_repairs);
 		digest(&sum, &scrub.state, sizeof scrub.state);
 		digest(&sum, &scrub.findings, sizeof scrub.findings);
 	}

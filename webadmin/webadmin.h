@@ -62,7 +62,8 @@ void webadmin_serve(struct control_request *request, const json_t *message, void
  * reaches the front: each request brings its session or token, and its role decides. */
 void webadmin_serve_front(struct control_request *request, const json_t *message, void *context);
 
-/* webadmin_share: a reference to the open file system of share @pool/@name; NULL with a sentence. */
+/* webadmin_share: a reference to the open file system of share @pool/@name; NULL with a sentence.
+ */
 struct vfs *webadmin_share(struct webadmin *admin, const char *pool, const char *name,
 			   struct err *err);
 

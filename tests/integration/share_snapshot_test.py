@@ -17,6 +17,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
+import nfs4_delegation_test as delegation  # pylint: disable=wrong-import-position
 import rpc_client as rpc  # pylint: disable=wrong-import-position
 import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
@@ -334,6 +335,9 @@ def rollback(b, root):
     client = nfs41.Client(b.connection, b"open")
     handle, stateid = client.open(client.walk("docs"), "plan", access=1)
     gone = client.open(client.walk("docs"), "later", access=1, owner=b"gone")
+    keeper = delegation.Holder(delegation.BackConnection(b.port), b"keeps what it has read")
+    kept = keeper.take(keeper.walk("docs"), "plan", delegation.WANT_READ)
+    assert isinstance(kept[2], bytes), kept
     wrong, seen = [], set()
     stop = threading.Event()
 
@@ -356,6 +360,10 @@ def rollback(b, root):
     stop.set()
     for worker in workers:
         worker.join()
+    call = keeper.c.wait()
+    point(call and call.recall[1] == kept[2] and keeper.give_back(kept[0], kept[2]) == OK and
+          keeper.close(kept[0], kept[1]) == OK, "what clients keep of it is called back")
+    keeper.c.close()
     point(not wrong and seen == {b"a mistake     ", b"the good one  "},
           "clients go on over a rollback", f"{wrong} {seen}")
     point(b.contents(root, "plan") == b"the good one  " and b.at(root, "plan") == plan,

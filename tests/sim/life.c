@@ -80,6 +80,22 @@ static void draw_snapshot_case(struct profile *profile, struct rng *rng)
 	}
 }
 
+/* Two devices; and without checksums there are no mirrors. Some are full, so that what is given up
+ * is soon used again. */
+static void mirror_draw(struct profile *profile, struct rng *rng)
+{
+	profile->mirror = true;
+	profile->devices = 2;
+	if (profile->checksum == VOLUME_CHECKSUM_OFF)
+		profile->checksum = VOLUME_CHECKSUM_STANDARD;
+	profile->slow_writes = 0;
+	if (profile->calm || profile->turns || profile->after_deletions || !rng_one_in(rng, 3))
+		return;
+	profile->full = true;
+	profile->discards = 200;
+	profile->checkpoints = profile->manage = 2;
+}
+
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
 {
 	struct rng rng = {rng_mix(seed ^ 0x70726f66)};
@@ -195,6 +211,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	if (!subject->only_data && !profile->calm && !profile->after_deletions &&
 	    !profile->slow_writes && rng_one_in(&rng, 4))
 		disks_draw(profile, &rng);
+	rng.state = rng_mix(seed ^ 0x6d697272);
+	if (!subject->only_data && !profile->disks && rng_one_in(&rng, 4))
+		mirror_draw(profile, &rng);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -851,6 +870,8 @@ static void start_manage(struct life *life)
 
 	if (life->profile->checksum == CHECKSUM_MIXED)
 		spec.checksum = (enum volume_checksum)rng_below(&life->rng, CHECKSUM_MIXED);
+	if (life->profile->mirror && spec.checksum != VOLUME_CHECKSUM_OFF)
+		spec.mirror = !rng_one_in(&life->rng, 4);
 	switch (life->manage) {
 	case MANAGE_CREATE:
 		volume_create(life->pool, &spec, &life->call);

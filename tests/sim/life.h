@@ -54,6 +54,7 @@ struct profile {
 	unsigned slow_fua; /* one in so many FUA writes takes seconds; 0: none */
 	unsigned slow_writes; /* likewise, of all writes */
 	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
+	bool mirror;          /* most volumes have two copies */
 	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u

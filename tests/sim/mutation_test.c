@@ -25,13 +25,24 @@ static const struct {
 	const char *name;
 	uint64_t seed;
 } hints[] = {
-    {"remap_waits_for_confirm", 13},      {"quarantine_waits_for_confirm", 10},
-    {"checkpoint_waits_for_data", 10},    {"superblock_fua", 5},
-    {"replay_reverts_whole_group", 5},    {"shared_is_redirected", 28},
-    {"shared_is_not_freed", 5},           {"shared_node_is_kept", 5},
-    {"retired_until_next_root", 32},      {"snapshot_waits_for_unsummed", 14},
-    {"deletion_in_two_roots", 28},        {"moved_in_both_roots", 11},
-    {"label_wiped_after_both_roots", 11}, {"writes_wait_for_copy", 57},
+    {"remap_waits_for_confirm", 13},
+    {"quarantine_waits_for_confirm", 10},
+    {"checkpoint_waits_for_data", 10},
+    {"superblock_fua", 5},
+    {"replay_reverts_whole_group", 5},
+    {"shared_is_redirected", 28},
+    {"shared_is_not_freed", 5},
+    {"shared_node_is_kept", 5},
+    {"retired_until_next_root", 32},
+    {"snapshot_waits_for_unsummed", 14},
+    {"deletion_in_two_roots", 28},
+    {"moved_in_both_roots", 11},
+    {"label_wiped_after_both_roots", 11},
+    {"writes_wait_for_copy", 57},
+    {"mirror_writes_both", 4},
+    {"mirror_record_before_use", 4},
+    {"mirror_levelled_at_replay", 4},
+    {"mirror_kept_for_both_roots", 4},
 };
 
 static struct campaign campaign_of(const char *options, unsigned seconds)

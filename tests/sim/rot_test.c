@@ -291,11 +291,10 @@ static void walk(const struct node_pointer *pointer, uint8_t kind, unsigned leve
 
 static void collect(void)
 {
-	static const uint8_t kinds[ROOT_COUNT] = {[ROOT_VOLUMES] = NODE_VOLUMES,
-						  [ROOT_SPACE] = NODE_SPACE,
-						  [ROOT_META] = NODE_META,
-						  [ROOT_CSUM] = NODE_CSUM,
-						  [ROOT_HOT] = NODE_HOT};
+	static const uint8_t kinds[ROOT_COUNT] = {
+	    [ROOT_VOLUMES] = NODE_VOLUMES, [ROOT_SPACE] = NODE_SPACE, [ROOT_META] = NODE_META,
+	    [ROOT_CSUM] = NODE_CSUM,       [ROOT_HOT] = NODE_HOT,     [ROOT_FORWARD] = NODE_FORWARD,
+	    [ROOT_MIRROR] = NODE_MIRROR};
 
 	find_root();
 	for (unsigned i = 0; i < ROOT_COUNT; i++)

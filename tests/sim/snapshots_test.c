@@ -7,6 +7,7 @@
  * --snapshots N: another number of them. granary-test: timeout=300 */
 #include <assert.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,22 +19,25 @@
 #include "volumes/native.h"
 #include "volumes/pool.h"
 
-#define DEVICE    "/sim/pv0"
-#define SIZE      (48ull << 30)
-#define SLOTS     4096u /* of the volume: 16 MiB */
-#define WRITES    2u    /* before each snapshot */
-#define BLOCK_OF  100u  /* snapshots whose cost is one sample */
-#define SAMPLES   10u
-#define BATCH     64u /* deletions that share a checkpoint */
-#define LOOKS     24u /* snapshots that are read in full */
-#define STEPS     40000000u
-#define COUNT_MAX 100000u
+#define DEVICE       "/sim/pv0"
+#define SIZE         (48ull << 30)
+#define OTHER_DEVICE "/sim/pv1"
+#define OTHER_SIZE   (4ull << 30)
+#define SLOTS        4096u /* of the volume: 16 MiB */
+#define WRITES       2u    /* before each snapshot */
+#define BLOCK_OF     50u   /* snapshots whose cost is one sample */
+#define SAMPLES      10u
+#define BATCH        64u /* deletions that share a checkpoint */
+#define LOOKS        24u /* snapshots that are read in full */
+#define STEPS        40000000u
+#define COUNT_MAX    100000u
 
 static unsigned count = 10000;
 static uint16_t (*written)[WRITES]; /* by snapshot: which slots were, since the one before */
 static bool *gone;
 static uint32_t stamps[SLOTS]; /* 1 + the snapshot a slot was last written before; 0: never */
 
+static struct pool_device device = {DEVICE, SIZE};
 static struct sim *sim;
 static struct world_ops world; /* the simulator's, counted */
 static struct loop *loop;
@@ -115,7 +119,6 @@ static int on_loop(void (*start)(void), unsigned calls)
 
 static void start_create(void)
 {
-	static const struct pool_device device = {DEVICE, SIZE};
 	static const struct pool_create_options options = {
 	    .name = "many", .devices = &device, .device_count = 1};
 
@@ -154,7 +157,7 @@ static void start_checkpoint(void)
 
 static void start_snapshot(void)
 {
-	snapshot_create(pool, &now.spec, 1, &now.call[0]);
+	snapshot_create(now.spec.volume->pool, &now.spec, 1, &now.call[0]);
 }
 
 static void start_deletions(void)
@@ -257,18 +260,59 @@ static void make(struct volume *volume, unsigned number, struct cost *cost)
 	cost->nanoseconds += processor_time() - time;
 }
 
-/* Sums of bytes and requests; the least time, for others use the machine, too. */
 static struct cost sum(const struct cost *costs)
 {
-	struct cost all = {.nanoseconds = UINT64_MAX};
+	struct cost all = {0};
 
 	for (unsigned i = 0; i < SAMPLES; i++) {
 		all.bytes += costs[i].bytes;
 		all.requests += costs[i].requests;
-		if (costs[i].nanoseconds < all.nanoseconds)
-			all.nanoseconds = costs[i].nanoseconds;
 	}
 	return all;
+}
+
+static void make_block(struct volume *volume, unsigned from, struct cost *cost)
+{
+	for (unsigned i = 0; i < BLOCK_OF; i++)
+		make(volume, from + i, cost);
+}
+
+/* The last ones, each block beside one of a pool that is new: whatever else the machine is busy
+ * with concerns both. The least time of each counts. */
+static void compare_times(struct volume *volume, unsigned from)
+{
+	struct pool *here = pool;
+	struct volume *fresh;
+	uint64_t first = UINT64_MAX, last = UINT64_MAX;
+	int result;
+
+	device.path = OTHER_DEVICE;
+	device.size = OTHER_SIZE;
+	result = on_loop(start_create, 1);
+	assert(result == 0);
+	pool = now.call[0].pool;
+	result = on_loop(start_volume, 1);
+	assert(result == 0);
+	fresh = now.call[0].volume;
+	for (unsigned i = 0; i < SAMPLES; i++) {
+		struct cost one = {0}, other = {0};
+
+		make_block(fresh, count + i * BLOCK_OF, &one);
+		make_block(volume, from + i * BLOCK_OF, &other);
+		if (i && one.nanoseconds < first)
+			first = one.nanoseconds;
+		if (i && other.nanoseconds < last)
+			last = other.nanoseconds;
+	}
+	printf("# the processor takes %llu us for one of the first, %llu for one of the last\n",
+	       (unsigned long long)first / BLOCK_OF / 1000,
+	       (unsigned long long)last / BLOCK_OF / 1000);
+	point(last <= 2 * first, "and takes at most twice the time");
+	volume_unref(fresh);
+	result = on_loop(start_close, 1);
+	assert(result == 0);
+	(void)result;
+	pool = here;
 }
 
 static void make_all(void)
@@ -277,22 +321,20 @@ static void make_all(void)
 	struct cost *costs = calloc(blocks, sizeof(*costs)), first, last;
 	struct volume *volume = pool_find_volume(pool, "v");
 
-	assert(costs && volume && blocks > SAMPLES);
-	for (unsigned i = 0; i < count; i++)
-		make(volume, i, &costs[i / BLOCK_OF]);
-	volume_unref(volume);
+	assert(costs && volume && blocks > 2 * SAMPLES);
+	for (unsigned i = 0; i < blocks - SAMPLES; i++)
+		make_block(volume, i * BLOCK_OF, &costs[i]);
 	first = sum(costs + 1); /* in the first one the map grows to its size */
-	last = sum(costs + blocks - SAMPLES);
-	printf("# one costs %llu bytes, %llu requests, %llu us at first; %llu, %llu, %llu at %u\n",
+	last = sum(costs + blocks - 2 * SAMPLES);
+	printf("# one costs %llu bytes, %llu requests at first; %llu, %llu at the end\n",
 	       (unsigned long long)first.bytes / SAMPLES / BLOCK_OF,
 	       (unsigned long long)first.requests / SAMPLES / BLOCK_OF,
-	       (unsigned long long)first.nanoseconds / BLOCK_OF / 1000,
 	       (unsigned long long)last.bytes / SAMPLES / BLOCK_OF,
-	       (unsigned long long)last.requests / SAMPLES / BLOCK_OF,
-	       (unsigned long long)last.nanoseconds / BLOCK_OF / 1000, count);
+	       (unsigned long long)last.requests / SAMPLES / BLOCK_OF);
 	point(last.bytes <= 2 * first.bytes && last.requests <= 2 * first.requests,
 	      "the last one writes at most twice of what the first ones did");
-	point(last.nanoseconds <= 2 * first.nanoseconds, "and takes at most twice the time");
+	compare_times(volume, (blocks - SAMPLES) * BLOCK_OF);
+	volume_unref(volume);
 	free(costs);
 }
 
@@ -516,12 +558,14 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		count = option == 'n' ? (unsigned)strtoul(optarg, NULL, 10) : 0;
-		if (count < BLOCK_OF * (SAMPLES + 1) || count > COUNT_MAX)
+		if (count % BLOCK_OF || count < 3 * SAMPLES * BLOCK_OF || count > COUNT_MAX)
 			return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	mallopt(M_MMAP_THRESHOLD, 1 << 30); /* what is given back is wanted again at once */
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	log_set_level(LOG_LEVEL_ERROR);
-	written = calloc(count, sizeof(*written));
+	written = calloc(count + SAMPLES * BLOCK_OF, sizeof(*written));
 	gone = calloc(count, sizeof(*gone));
 	assert(written && gone);
 	sim = sim_create(1);
@@ -530,6 +574,7 @@ int main(int argc, char **argv)
 	world.disk_open = counted_open;
 	world.disk_submit = counted_submit;
 	sim_disk_create(sim, DEVICE, SIZE);
+	sim_disk_create(sim, OTHER_DEVICE, OTHER_SIZE);
 	if (loop_create(&world, &loop, &(struct err){0}) < 0)
 		return 1;
 	run();

@@ -431,7 +431,7 @@ static void test_refusals(void **state)
 	assert_int_equal(fwrite(block, 1, BLOCK, file), BLOCK);
 	fclose(file);
 	assert_int_equal(bench_open(&bench, 2), -EPROTO);
-	assert_non_null(strstr(bench.err.text, "format 4"));
+	assert_non_null(strstr(bench.err.text, "format 5"));
 	bench_finish(&bench);
 }
 

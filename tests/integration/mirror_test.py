@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=120 engines=one asan
+"""Mirrored volumes through the daemon and the command line: two copies on two files, rot in either one
+mended by reads and by a scrub while it is served, kill -9 under load."""
+
+import os
+import signal
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import pools  # pylint: disable=wrong-import-position
+import tap  # pylint: disable=wrong-import-position
+
+MIB = 1 << 20
+
+
+def refused(points, daemon, says, *words):
+    result = daemon.run(*words)
+    points.point(result.returncode == 1 and says in result.stderr,
+                 f"refused: granary {' '.join(words[:2] + words[3:])}",
+                 result.stdout + result.stderr)
+
+
+def places(path, byte, length=4096):
+    """Where slots full of @byte are in the pool file."""
+    found = []
+    with open(path, "rb") as file:
+        at = MIB
+        while block := (file.seek(at), file.read(MIB))[1]:
+            if bytes([byte]) * length in block:
+                found += [at + i for i in range(0, len(block), 4096)
+                          if block[i:i + length] == bytes([byte]) * length]
+            at += MIB
+    return found
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at + 77)
+        byte = file.read(1)[0]
+        file.seek(at + 77)
+        file.write(bytes([byte ^ 0x40]))
+
+
+def making(points, daemon, files):
+    refused(points, daemon, "needs two devices", "volume", "create", "tank/one", "64M", "--mirror")
+    daemon.good("pool", "add", "tank", files[1] + ":256M")
+    refused(points, daemon, "needs checksums", "volume", "create", "tank/one", "64M", "--mirror",
+            "--checksum", "off")
+    refused(points, daemon, "can not reserve", "volume", "create", "tank/one", "64M", "--mirror",
+            "--reserve", "1M")
+    daemon.serve("tank/one", "64M", "--mirror")
+    daemon.good("volume", "create", "tank/two", "16M")
+    shown = [daemon.json("volume", "show", name)["mirror"] for name in ("tank/one", "tank/two")]
+    points.point(shown == [True, False], "a mirrored volume is shown as one", shown)
+    daemon.write(0, 32 * MIB, 0x11)
+    daemon.write(5 * MIB, 4096, 0x22)
+    daemon.good("snapshot", "create", "tank/one@then")
+    daemon.write(6 * MIB, 4096, 0x33)
+    counts = [[len(places(path, byte)) for path in files] for byte in (0x22, 0x33)]
+    points.point(counts == [[1, 1], [1, 1]], "what is written is once on either device", counts)
+    used = daemon.json("pool", "show", "tank")["used_bytes"]
+    points.point(used >= 64 * MIB, "and takes space twice", used)
+    refused(points, daemon, "mirrored", "pool", "evacuate", "tank", files[1])
+
+
+def rot(points, daemon, files):
+    for index, path in enumerate(files):
+        flip(path, places(path, 0x22)[0])
+        good = daemon.holds(5 * MIB, 4096, 0x22)
+        scrubbed = daemon.run("pool", "scrub", "tank", "--rate", "1G", "--wait")
+        copies = [len(places(one, 0x22)) for one in files]
+        points.point(good and copies == [1, 1],
+                     f"rot on device {index} is not read, and both copies are good again", copies)
+        shown = daemon.json("pool", "show", "tank")
+        points.point(shown["data_repairs"] == index + 1, "which is counted",
+                     (shown["data_repairs"], scrubbed.stdout, scrubbed.stderr))
+    findings = daemon.json("pool", "findings", "tank")
+    points.point([(f["kind"], f["volume"], f["offset_bytes"], f["repaired"]) for f in findings] ==
+                 [("data-repaired", findings[0]["volume"], 5 * MIB, True)] * len(findings),
+                 "findings name the volume and the place, and that it is mended", findings)
+    points.point("one copy of the data" in daemon.log(), "and the log has it")
+    for path in files:
+        flip(path, places(path, 0x33)[0])
+    points.point(daemon.holds(6 * MIB, 4096, 0x33) is None and
+                 daemon.holds(6 * MIB + 4096, 4096, 0x11),
+                 "rot in both copies is an error to the initiator, and never data")
+    daemon.write(6 * MIB, 4096, 0x33)
+    check = daemon.json("pool", "check", "tank", "--data")
+    points.point(check["clean"], "written again it is whole", check)
+
+
+def killed(points, daemon):
+    for seed in range(2):
+        good, text = daemon.io(*(f"write -P {0x44 + seed} {i * 65536 + 4096 * (i % 9)} 12k"
+                                 for i in range(0, 512, 3)))
+        daemon.stop(signal.SIGKILL)
+        daemon.start()
+        held = all(daemon.holds(i * 65536 + 4096 * (i % 9), 12288, 0x44 + seed)
+                   for i in range(0, 512, 99))
+        check = daemon.json("pool", "check", "tank", "--data")
+        points.point(good and held and check["clean"],
+                     "killed, both copies are there and the same", (text[-500:], check))
+    daemon.stop()
+    daemon.start()
+    points.point(daemon.json("volume", "show", "tank/one")["mirror"] and
+                 daemon.holds(5 * MIB, 4096, 0x22), "and after a restart")
+
+
+def test(points):
+    with tempfile.TemporaryDirectory(prefix="granary-mirror-") as folder:
+        files = [os.path.join(folder, name) for name in ("a.pool", "b.pool")]
+        daemon = pools.Daemon(os.path.join(folder, "state"))
+        try:
+            daemon.good("pool", "create", "tank", files[0] + ":256M")
+            making(points, daemon, files)
+            rot(points, daemon, files)
+            killed(points, daemon)
+        finally:
+            points.point(daemon.stop() == 0, "clean stop")
+
+
+if __name__ == "__main__":
+    tap.run(test)
