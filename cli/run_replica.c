@@ -34,6 +34,18 @@ static const struct column group_fields[] = {
     {"LIMIT (A SECOND)", "limit_bytes", SIZE},
     {"RATE (A SECOND)", "bytes_per_second", SIZE},
     {"SENT", "sent_bytes", SIZE},
+    {"POINTS KEPT", "points", TEXT},
+    {"POINTS TROUBLE", "points_trouble", TEXT},
+};
+static const struct column point_columns[] = {
+    {"EPOCH", "epoch", NUMBER},
+    {"TIME", "time", TIME},
+    {"IN USE", "in_use", YES_NO},
+    {"SNAPSHOTS", "snapshots", JOINED},
+};
+static const struct column clone_columns[] = {
+    {"VOLUME", "volume", TEXT},
+    {"SNAPSHOT", "snapshot", TEXT},
 };
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
@@ -81,6 +93,7 @@ static int group_create(struct command *command)
 {
 	const char *rpo = command_option(command, "rpo"), *limit = command_option(command, "limit");
 	const char *peer = command_option(command, "peer");
+	const char *points = command_option(command, "points");
 	json_t *members = json_array(), *body, *reply;
 	int status;
 
@@ -96,6 +109,8 @@ static int group_create(struct command *command)
 		json_object_set_new(body, "rpo", json_string(rpo));
 	if (limit)
 		json_object_set_new(body, "limit", json_string(limit));
+	if (points)
+		json_object_set_new(body, "points", json_string(points));
 	status = command_call(command, "POST", body, &reply, "/api/v1/replica/groups");
 	return status ? status
 		      : say(command, reply, "group %s is replicated to %s", command->position[1],
@@ -133,6 +148,100 @@ static int group_delete(struct command *command)
 	return status >= 0 ? status : act(command, command->position[1], "delete");
 }
 
+static int group_set(struct command *command)
+{
+	static const char *const settings[] = {"rpo", "limit", "points"};
+	json_t *body = json_object(), *reply;
+	int status;
+
+	for (unsigned i = 0; i < COUNT_OF(settings); i++) {
+		const char *value = command_option(command, settings[i]);
+
+		if (value)
+			json_object_set_new(body, settings[i], json_string(value));
+	}
+	if (json_object_size(body) == 0) {
+		json_decref(body);
+		return command_fail("group set needs one of --rpo, --limit and --points");
+	}
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/replica/groups/%s",
+			      command->position[1]);
+	return status ? status : say(command, reply, "group %s is changed", command->position[1]);
+}
+
+static int change_members(struct command *command, const char *how, const char *said)
+{
+	json_t *members = json_array(), *reply;
+	int status;
+
+	for (unsigned i = 2; i < command->count; i++)
+		json_array_append_new(members, json_string(command->position[i]));
+	status = command_call(command, "PATCH", json_pack("{s:o}", how, members), &reply,
+			      "/api/v1/replica/groups/%s", command->position[1]);
+	return status ? status : say(command, reply, "group %s: %s", command->position[1], said);
+}
+
+static int group_address(struct command *command)
+{
+	const char *how = command->position[1], *group = command->position[2];
+	const char *address = command->position[3],
+		   *interface = command_option(command, "interface");
+	bool add = strcmp(how, "add") == 0;
+	json_t *body, *reply;
+	int status;
+
+	if (!add && strcmp(how, "remove") != 0)
+		return command_fail("group address add|remove GROUP ADDR/PREFIX [--interface IF]");
+	body = json_pack("{s:s}", add ? "add_address" : "remove_address", address);
+	if (interface)
+		json_object_set_new(body, "interface", json_string(interface));
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/replica/groups/%s", group);
+	return status ? status
+		      : say(command, reply,
+			    add ? "address %s is where group %s is served"
+				: "address %s is not group %s's any more",
+			    address, group);
+}
+
+static int group_add(struct command *command)
+{
+	return change_members(command, "add",
+			      "its standby is being filled, and has them from an epoch to come on");
+}
+
+static int group_remove(struct command *command)
+{
+	return change_members(command, "remove", "replicated no more; the volumes stay");
+}
+
+static int group_points(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/groups/%s/points",
+				  command->position[1]);
+
+	return status ? status
+		      : table_print(command, reply, point_columns, COUNT_OF(point_columns));
+}
+
+int run_replica_point(struct command *command)
+{
+	json_t *names = json_array(), *reply;
+	int status;
+
+	if (strcmp(command->position[0], "clone") != 0) {
+		json_decref(names);
+		return command_fail("point clone GROUP EPOCH [POOL/NEW...]");
+	}
+	for (unsigned i = 3; i < command->count; i++)
+		json_array_append_new(names, json_string(command->position[i]));
+	status = command_call(command, "POST", json_pack("{s:o}", "names", names), &reply,
+			      "/api/v1/replica/groups/%s/points/%s/clones", command->position[1],
+			      command->position[2]);
+	return status ? status
+		      : table_print(command, reply, clone_columns, COUNT_OF(clone_columns));
+}
+
 int run_replica_group(struct command *command)
 {
 	static const struct {
@@ -140,10 +249,9 @@ int run_replica_group(struct command *command)
 		unsigned least;
 		int (*run)(struct command *command);
 	} table[] = {
-	    {"create", 3, group_create},
-	    {"status", 1, group_status},
-	    {"list", 1, group_status},
-	    {"delete", 2, group_delete},
+	    {"create", 3, group_create}, {"status", 1, group_status},   {"list", 1, group_status},
+	    {"delete", 2, group_delete}, {"set", 2, group_set},         {"add", 3, group_add},
+	    {"remove", 3, group_remove}, {"address", 4, group_address}, {"points", 2, group_points},
 	};
 
 	for (unsigned i = 0; i < COUNT_OF(table); i++) {
@@ -151,7 +259,9 @@ int run_replica_group(struct command *command)
 		    command->count >= table[i].least)
 			return table[i].run(command);
 	}
-	return command_fail("group create GROUP MEMBER... --peer NODE, group status [GROUP] or "
+	return command_fail("group create GROUP MEMBER... --peer NODE, group status [GROUP], group "
+			    "add|remove GROUP MEMBER..., group address add|remove GROUP "
+			    "ADDR/PREFIX, group set GROUP, group points GROUP or "
 			    "group delete GROUP");
 }
 

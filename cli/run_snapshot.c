@@ -7,17 +7,30 @@
 #include "cli/cli.h"
 
 static const struct column snapshot_columns[] = {
-    {"VOLUME", "volume", TEXT},   {"NAME", "name", TEXT},       {"CREATED", "created", TIME},
-    {"SIZE", "size_bytes", SIZE}, {"USED", "used_bytes", SIZE}, {"HELD", "held", YES_NO},
+    {"VOLUME", "volume", TEXT},
+    {"NAME", "name", TEXT},
+    {"CREATED", "created", TIME},
+    {"SIZE", "size_bytes", SIZE},
+    {"USED", "used_bytes", SIZE},
+    {"EXCLUSIVE", "exclusive_bytes", SIZE},
+    {"RECLAIMABLE", "reclaimable_bytes", SIZE},
+    {"HELD", "held", YES_NO},
     {"CLONES", "clones", NUMBER},
 };
 static const struct column snapshot_fields[] = {
-    {"POOL", "pool", TEXT},       {"VOLUME", "volume", TEXT},
-    {"NAME", "name", TEXT},       {"CREATED", "created", TIME},
-    {"GROUP", "group", NUMBER},   {"SIZE", "size_bytes", SIZE},
-    {"USED", "used_bytes", SIZE}, {"EXCLUSIVE", "exclusive_bytes", SIZE},
-    {"CLONES", "clones", NUMBER}, {"BY ROLLBACK", "automatic", YES_NO},
-    {"HELD", "held", YES_NO},     {"HELD UNTIL", "hold_until", TIME},
+    {"POOL", "pool", TEXT},
+    {"VOLUME", "volume", TEXT},
+    {"NAME", "name", TEXT},
+    {"CREATED", "created", TIME},
+    {"GROUP", "group", NUMBER},
+    {"SIZE", "size_bytes", SIZE},
+    {"USED", "used_bytes", SIZE},
+    {"EXCLUSIVE", "exclusive_bytes", SIZE},
+    {"RECLAIMABLE", "reclaimable_bytes", SIZE},
+    {"CLONES", "clones", NUMBER},
+    {"BY ROLLBACK", "automatic", YES_NO},
+    {"HELD", "held", YES_NO},
+    {"HELD UNTIL", "hold_until", TIME},
 };
 static const struct column extent_columns[] = {
     {"OFFSET", "offset", NUMBER}, {"LENGTH", "length", NUMBER}, {"DATA", "mapped", YES_NO}};
@@ -72,6 +85,23 @@ int run_snapshot_create(struct command *command)
 	return say(command, reply, "%u snapshots of the same instant created", command->count);
 }
 
+/* In a table, numbers that are not there yet say so. */
+static void say_computing(json_t *list)
+{
+	static const char *const keys[] = {"exclusive_bytes", "reclaimable_bytes"};
+	size_t index;
+	json_t *item;
+
+	json_array_foreach(list, index, item)
+	{
+		const char *state = json_string_value(json_object_get(item, "space"));
+
+		for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
+			if (state && json_is_null(json_object_get(item, keys[i])))
+				json_object_set_new(item, keys[i], json_string(state));
+	}
+}
+
 int run_snapshot_list(struct command *command)
 {
 	struct snapshot_name name;
@@ -80,7 +110,10 @@ int run_snapshot_list(struct command *command)
 
 	if (!status)
 		status = command_call(command, "GET", NULL, &reply,
-				      "/api/v1/volumes/%s/%s/snapshots", name.pool, name.volume);
+				      "/api/v1/volumes/%s/%s/snapshots?measure=5", name.pool,
+				      name.volume);
+	if (!status && !command->json)
+		say_computing(reply);
 	return status ? status
 		      : table_print(command, reply, snapshot_columns,
 				    sizeof snapshot_columns / sizeof *snapshot_columns);

@@ -9,13 +9,14 @@
 #include "core/control.h"
 #include "core/heap.h"
 #include "granaryd/granaryd.h"
+#include "mounts/mounts.h"
 
 /*~ granaryd builds the rooms, starts the loops and waits.
  *
  * start: options -> state directory and its lock -> configuration -> confine -> signal thread,
  *   I/O threads, reservations and their thread -> pools, targets, LUNs (webadmin) -> [demo] ->
  *   portals, sockets -> READY
- * stop (first signal): sockets -> iSCSI, with a grace for tasks in flight -> NFS ->
+ * stop (first signal): sockets -> iSCSI, with a grace for tasks in flight -> local mounts -> NFS ->
  *   targets -> pools, checkpointed -> I/O threads -> exit 0
  * second signal: exit at once; a pool replays its journal at the next start.
  *
@@ -38,6 +39,7 @@ static struct granaryd {
 	struct config *config;
 	struct iscsi_server *iscsi;
 	struct nfs_server *nfs;
+	struct mounts *mounts;
 	bool nfs_open;
 	struct webadmin *admin;
 	struct control_server *socket, *front; /* root's; the web front's */
@@ -85,10 +87,16 @@ static void nfs_stopped(void *context)
 	webadmin_stop(daemon_.admin, all_stopped, NULL);
 }
 
-static void iscsi_stopped(void *context)
+static void mounts_stopped(void *context)
 {
 	(void)context;
 	nfs_server_stop(daemon_.nfs, nfs_stopped, NULL);
+}
+
+static void iscsi_stopped(void *context)
+{
+	(void)context;
+	mounts_stop(daemon_.mounts, GRACE_NS, mounts_stopped, NULL);
 }
 
 static void stop_now(void)
@@ -223,6 +231,8 @@ static int open_socket(struct err *err)
 		result =
 		    control_server_open(daemon_.control, daemon_.state.front_path, 0666,
 					webadmin_serve_front, daemon_.admin, &daemon_.front, err);
+	if (result == 0)
+		result = mounts_listen(daemon_.mounts, daemon_.state.mount_path, err);
 	return result;
 }
 
@@ -341,6 +351,24 @@ static int create_admin(struct err *err)
 	return webadmin_create(&options, &daemon_.admin, err);
 }
 
+static struct vfs *find_share(void *context, const char *pool, const char *name, struct err *err)
+{
+	(void)context;
+	return webadmin_share(daemon_.admin, pool, name, err);
+}
+
+static int create_mounts(struct err *err)
+{
+	struct mounts_options options = {
+	    .control = daemon_.control,
+	    .io_loops = daemon_.io_loops,
+	    .io_loop_count = daemon_.options.io_loops,
+	    .find = find_share,
+	};
+
+	return mounts_create(&options, &daemon_.mounts, err);
+}
+
 static int start_threads(struct err *err)
 {
 	int result = signals_start(daemon_.control, stop_asked, err);
@@ -359,8 +387,8 @@ static int start_threads(struct err *err)
 static int start(struct err *err)
 {
 	static int (*const steps[])(struct err * err) = {
-	    create_loops, open_config, create_iscsi,  create_nfs,
-	    create_admin, confine,     start_threads, open_reservations};
+	    create_loops, open_config,   create_iscsi,  create_nfs,       create_admin,
+	    confine,      create_mounts, start_threads, open_reservations};
 	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
 
 	for (unsigned i = 0; result == 0 && i < sizeof steps / sizeof *steps; i++)
@@ -378,9 +406,11 @@ static void tear_down(void)
 	webadmin_destroy(daemon_.admin);
 	iscsi_server_destroy(daemon_.iscsi);
 	nfs_server_destroy(daemon_.nfs);
+	mounts_destroy(daemon_.mounts);
 	scsi_reservations_close();
 	for (unsigned i = 0; i < daemon_.options.io_loops; i++)
 		loop_destroy(daemon_.io_loops[i]);
+	signals_stop();
 	loop_destroy(daemon_.control);
 	config_close(daemon_.config);
 	state_close(&daemon_.state);

@@ -102,8 +102,9 @@ int state_open(const char *dir, struct state *ret_state, struct err *err)
 	state.reservations_path = heap_printf("%s/reservations.db", state.dir);
 	state.control_path = heap_printf("%s/control.sock", state.dir);
 	state.front_path = heap_printf("%s/web/web.sock", state.dir);
+	state.mount_path = heap_printf("%s/mount.sock", state.dir);
 	if (!state.config_path || !state.reservations_path || !state.control_path ||
-	    !state.front_path)
+	    !state.front_path || !state.mount_path)
 		result = err_set(err, -ENOMEM, "out of memory");
 	else if (strlen(state.control_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
 		result = err_set(err, -ENAMETOOLONG,
@@ -145,6 +146,7 @@ void state_close(struct state *state)
 	heap_free(state->reservations_path);
 	heap_free(state->control_path);
 	heap_free(state->front_path);
+	heap_free(state->mount_path);
 	free(state->dir);
 	*state = (struct state){.lock_fd = -1};
 }

@@ -149,6 +149,16 @@ static void sent(struct stream_send *send, int result)
 	(void)result;
 }
 
+static void put_credential(struct xdr_out *out, bool as_root)
+{
+	xdr_put_u32(out, as_root ? RPC_AUTH_SYS : RPC_AUTH_NONE);
+	xdr_put_u32(out, as_root ? 20 : 0);
+	for (unsigned i = 0; as_root && i < 5; i++) /* stamp, no name, uid, gid, no groups */
+		xdr_put_u32(out, 0);
+	xdr_put_u32(out, RPC_AUTH_NONE); /* verifier */
+	xdr_put_u32(out, 0);
+}
+
 static void put_call(struct callout *callout, struct xdr_out *out)
 {
 	bool asking = callout->port == 0;
@@ -160,8 +170,7 @@ static void put_call(struct callout *callout, struct xdr_out *out)
 	xdr_put_u32(out, asking ? (uint32_t)RPC_PORTMAP : callout->program);
 	xdr_put_u32(out, asking ? 2 : callout->version);
 	xdr_put_u32(out, asking ? 3 : callout->procedure);
-	for (unsigned i = 0; i < 4; i++) /* AUTH_NONE, twice */
-		xdr_put_u32(out, 0);
+	put_credential(out, callout->as_root && !asking);
 	if (!asking) {
 		xdr_put_fixed(out, callout->arguments, callout->length);
 		return;
@@ -231,7 +240,7 @@ static void begin(struct callout *callout)
 
 void callout_start(struct callout *callout)
 {
-	callout->port = 0;
+	callout->port = callout->known_port;
 	callout->stream = NULL;
 	callout->result = 0;
 	callout->active = true;

@@ -9,8 +9,9 @@
 #include "core/stream.h"
 #include "nfs/export.h"
 
-/* RPC calls of ours to a client's programs (lockd, statd), over TCP: the port from its portmapper,
- * one call, its answer. Context: one loop, that calls and is called back. */
+/* RPC calls of ours to a client's programs (lockd, statd, callbacks of NFSv4.0), over TCP: the port
+ * from its portmapper, unless it is known, one call, its answer. Context: one loop, that calls and
+ * is called back. */
 
 #define CALLOUT_ARGUMENTS_MAX 2048u
 #define CALLOUT_REPLY_MAX     1500u
@@ -21,6 +22,9 @@ struct callout {
 	struct nfs_address peer;  /* who is called; its port does not matter */
 	struct nfs_address local; /* what it knows us as; family AF_UNSPEC: whatever fits */
 	uint32_t program, version, procedure;
+	uint16_t known_port;                      /* 0: the portmapper is asked */
+	bool as_root;                             /* with AUTH_SYS, else with AUTH_NONE */
+	void *context;                            /* the caller's */
 	uint8_t arguments[CALLOUT_ARGUMENTS_MAX]; /* XDR */
 	uint32_t length;
 	/* @result: 0 with the results of an accepted reply, or -errno. The callout is the caller's

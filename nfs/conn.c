@@ -90,6 +90,7 @@ static void try_finish(struct nfs_conn *conn)
 	if (conn->finished || !conn->stream_closed || conn->call_count > 0)
 		return;
 	conn->finished = true;
+	nfs4_back_conn_gone(conn);
 	if (conn->rx)
 		nfs_call_free(io, conn->rx);
 	conn->rx = NULL;
@@ -438,6 +439,7 @@ void nfs_conn_attach(struct message *message)
 	struct err err = {0};
 
 	list_init(&conn->calls);
+	list_init(&conn->back_calls);
 	list_push_back(&conn->io->conns, &conn->link);
 	timer_init(&conn->timer, conn->io->loop, tick);
 	conn->opened_ns = conn->heard_ns = conn->sent_ns = loop_now(conn->io->loop);

@@ -21,6 +21,9 @@
  *   mount.c, portmap.c, nfs3*.c, nfs4*.c   arguments -> vfs_submit() -> results
  *   call.c    reply -> conn.c -> stream_send()
  *
+ * What changes something passes change.c on its way to vfs_submit(): who has it delegated is told
+ * first.
+ *
  * A call lives on its connection's loop. What loops share: the export table (immutable), and the
  * duplicate request cache, the state of NFSv4, that of NLM, the grace periods and the locks (a
  * mutex each, taken in this order, held for memory work only). */
@@ -119,6 +122,9 @@ struct nfs_conn {
 	struct list calls;
 	unsigned call_count;
 	uint64_t bytes;
+	struct list back_calls; /* calls of ours to the client */
+	bool back_bound;        /* a session may use it for them */
+	uint64_t back_client;   /* who has answered one */
 
 	/* receiving */
 	struct nfs_call *rx;
@@ -184,6 +190,7 @@ struct nfs4_compound {
 	size_t status_at, count_at, operation_at, body_at;
 	uint32_t minor;
 	bool keep_body; /* a failure with results */
+	bool changed;   /* v4.0: something that must not be done twice was done */
 	struct nfs4_place current, saved;
 	struct nfs4_session *session; /* its slot is ours */
 	struct nfs4_client *client;   /* the session's; v4.0: of the operation's state */
@@ -194,7 +201,20 @@ struct nfs4_compound {
 	uint64_t numbers[4];            /* the operation's own */
 	uint32_t wanted[4];
 	const uint8_t *bytes;
+	uint32_t want;        /* OPEN: OPEN4_SHARE_ACCESS_WANT_... */
+	uint32_t claim_seqid; /* the delegation that an OPEN goes by */
+	uint8_t claim_other[12];
+	bool gave_way;  /* who was in the operation's way is gone, but not from the disk yet */
+	unsigned waits; /* how often it was looked whether that is so */
 	struct vfs_attr attr;
+};
+
+/* What a request is about to change: marked, so that it is not delegated meanwhile (change.c). */
+struct nfs_change {
+	unsigned count, looking; /* marks; which name is looked up */
+	uint32_t marks[2];
+	struct vfs *vfs;
+	void (*done)(struct nfs_call *call, int result);
 };
 
 struct nfs_call {
@@ -217,13 +237,16 @@ struct nfs_call {
 	struct vfs_object saved_object;
 	struct iovec iov;
 	struct nfs4_compound compound;
+	struct nfs_change change;
+	struct timer timer;
+	void (*again)(struct nfs_call *call); /* of timer */
 	struct handle handle;
 
 	/* memory */
 	uint8_t *record;
 	size_t record_length, record_room, payload_at;
 	uint32_t payload_length;
-	struct buf *record_buf, *payload, *reply_buf, *data, *scratch;
+	struct buf *record_buf, *payload, *reply_buf, *data, *scratch, *acl;
 	void *record_heap;
 	size_t charged;
 	/* reply: data's bytes go between those before data_at and those behind */
@@ -248,6 +271,10 @@ bool nfs_call_reserve(struct nfs_call *call, size_t length);
 void nfs_call_start(struct nfs_call *call);
 /* Results have been encoded behind the accepted header: send them. */
 void nfs_call_reply(struct nfs_call *call);
+/* True: the same call was asked before, and this one is through. Nothing has been put to call->out
+ * but the record mark. False: the reply will be kept, unless nfs_call_forget(). */
+bool nfs_call_is_duplicate(struct nfs_call *call);
+void nfs_call_forget(struct nfs_call *call);
 /* Any other end. nfs_call_drop: without an answer. */
 void nfs_call_garbage(struct nfs_call *call);
 void nfs_call_drop(struct nfs_call *call);
@@ -264,6 +291,9 @@ size_t nfs_call_reply_length(const struct nfs_call *call);
 void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length);
 /* Scratch memory until the end of the call, at most BUF_MAX; NULL: short of buffers. */
 void *nfs_call_scratch(struct nfs_call *call, size_t size);
+/* The same for the operation's ACL alone: scratch memory may be taken for something else meanwhile.
+ */
+void *nfs_call_acl(struct nfs_call *call, size_t size);
 
 /* Which export @handle is of, may this client use it with @version, as whom: fills
  * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: away, for now;
@@ -273,6 +303,15 @@ int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, 
 int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version);
 void nfs_call_make_handle(struct nfs_call *call, const struct vfs_object *object,
 			  struct handle *ret_handle);
+
+/* ---- change.c: what is delegated to a client of NFSv4 is recalled before somebody else changes it
+ *
+ * nfs_change_begin: call->vfs is about to go to @vfs. True: let it go. False: done() is called,
+ * with -EINPROGRESS while a delegation is being recalled, or as if it had been submitted.
+ * nfs_change_end: it is through; or nothing had begun. */
+bool nfs_change_begin(struct nfs_call *call, struct vfs *vfs,
+		      void (*done)(struct nfs_call *call, int result));
+void nfs_change_end(struct nfs_call *call);
 
 /* ---- drc.c: the duplicate request cache */
 
@@ -308,6 +347,14 @@ void nlm_host_found(struct nfs_server *server, const char *record);
 int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,
 		       struct nfs4_server **ret_nfs4);
 void nfs4_server_destroy(struct nfs4_server *nfs4);
+/* ---- nfs4_back.c
+ * nfs4_back_answer: a record that is a reply. nfs4_back_conn_gone: no call will be answered on it.
+ * Context: the connection's loop. nfs4_back_stop: no calls any more; then stopped() on the control
+ * loop, where it is called. */
+void nfs4_back_answer(struct nfs_conn *conn, const uint8_t *record, size_t length);
+void nfs4_back_conn_gone(struct nfs_conn *conn);
+void nfs4_back_stop(struct nfs4_server *nfs4, void (*stopped)(struct nfs_server *server));
+
 /* Is the client with this record here, and through with reclaiming? */
 bool nfs4_record_is_alive(struct nfs_server *server, const char *record);
 

@@ -37,6 +37,7 @@ static const struct {
     {-ENOMEM, NFS3ERR_JUKEBOX},
     {-ENOBUFS, NFS3ERR_JUKEBOX},
     {-ECANCELED, NFS3ERR_JUKEBOX},
+    {-EINPROGRESS, NFS3ERR_JUKEBOX}, /* delegated, and being called back */
 };
 
 enum nfs3_status nfs3_status_of(int result)
@@ -203,7 +204,12 @@ void nfs3_put_about(struct nfs_call *call)
 
 void nfs3_fail(struct nfs_call *call, int result)
 {
-	xdr_put_u32(&call->out, nfs3_status_of(result));
+	enum nfs3_status status = nfs3_status_of(result);
+
+	/* Nothing was done: when it is asked again, under the same number even, it is done. */
+	if (status == NFS3ERR_JUKEBOX)
+		nfs_call_forget(call);
+	xdr_put_u32(&call->out, status);
 	nfs3_put_about(call);
 	nfs_call_reply(call);
 }

@@ -9,7 +9,10 @@
  *   nfs4.c          COMPOUND: operations one after the other, the table of them
  *   nfs4_client.c   clients, sessions, slots: exactly once
  *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
- *   nfs4_attr.c     attribute bitmaps
+ *   nfs4_back.c     calls to clients: the back channel of sessions, v4.0's callbacks
+ *   nfs4_deleg.c    what is delegated to clients, and recalled
+ *   nfs4_list.c     clients for the administrator
+ *   nfs4_attr.c     attribute bitmaps; nfs4_acl.c one of them
  *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
 
 enum nfs4_status {
@@ -65,6 +68,7 @@ enum nfs4_status {
 	NFS4ERR_BADOWNER = 10039,
 	NFS4ERR_BADNAME = 10041,
 	NFS4ERR_OP_ILLEGAL = 10044,
+	NFS4ERR_CB_PATH_DOWN = 10048,
 	NFS4ERR_BADSESSION = 10052,
 	NFS4ERR_BADSLOT = 10053,
 	NFS4ERR_COMPLETE_ALREADY = 10054,
@@ -77,8 +81,10 @@ enum nfs4_status {
 	NFS4ERR_TOO_MANY_OPS = 10070,
 	NFS4ERR_OP_NOT_IN_SESSION = 10071,
 	NFS4ERR_CLIENTID_BUSY = 10074,
+	NFS4ERR_SEQ_FALSE_RETRY = 10076,
 	NFS4ERR_NOT_ONLY_OP = 10081,
 	NFS4ERR_WRONG_TYPE = 10083,
+	NFS4ERR_DELEG_REVOKED = 10087,
 	NFS4ERR_UNION_NOTSUPP = 10090,
 	NFS4ERR_NOXATTR = 10095,
 	NFS4ERR_XATTR2BIG = 10096,
@@ -130,12 +136,24 @@ void nfs4_get_bitmap(struct xdr_in *in, struct nfs4_bitmap *ret_bitmap);
 bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted);
 void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *bitmap);
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted);
-/* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. */
+/* fattr4 of an object: those of @wanted that are supported. @export NULL: the root above. The ACL
+ * is call->vfs.aces, or, without them, what the mode says if that is all. */
 void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 		    const struct nfs_export *export, const struct vfs_object *object,
 		    const struct vfs_attr *attr, const struct vfs_fsstat *fsstat);
-/* fattr4 to set. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER, BADXDR. */
-int nfs4_get_set(struct xdr_in *in, struct vfs_set *ret_set, struct nfs4_bitmap *ret_bitmap);
+/* fattr4 to set: set, aces and ace_count of *ret_request. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER,
+ * FBIG, BADXDR. An ACL is in memory of the call's own. */
+int nfs4_get_set(struct nfs_call *call, struct vfs_request *ret_request,
+		 struct nfs4_bitmap *ret_bitmap);
+
+/* nfs4_acl.c (RFC 8881 6.2): acl of an object with these entries, and one to be set. */
+void nfs4_put_acl(struct xdr_out *out, const struct vfs_ace *aces, unsigned count);
+int nfs4_get_acl(struct nfs_call *call, struct xdr_in *in, struct vfs_request *ret_request);
+bool nfs4_get_id(const uint8_t *text, uint32_t length, uint32_t *ret_id); /* decimal */
+bool nfs4_bitmap_wants_acl(const struct nfs_call *call, const struct nfs4_bitmap *wanted);
+/* VFS_ACL_GET of the current object, then @done; its ACL is in call->vfs, and stays there if that
+ * is submitted again for something else. */
+int nfs4_submit_acl(struct nfs_call *call, void (*done)(struct nfs_call *call, int result));
 void nfs4_root_attr(struct nfs_call *call, struct vfs_attr *ret_attr);
 
 /* nfs4_state.c: clients, sessions, opens; one mutex, shared by all loops, held for memory work
@@ -155,6 +173,7 @@ static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *cal
 
 struct nfs4_exchange {
 	struct nfs4_principal principal;
+	struct nfs_address peer;
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
@@ -170,19 +189,36 @@ int nfs4_exchange_id(struct nfs4_server *nfs4, struct nfs4_exchange *exchange, u
 struct nfs4_channel {
 	uint32_t request, reply, cached, operations, requests;
 };
-/* @fore is made smaller where we have less. The same request as the last one: *ret_id is the one
- * that was made then. */
-int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequence,
-			struct nfs4_channel *fore, uint8_t ret_id[16]);
+/* How a session's client is to be called: csa_cb_program and the first of csa_sec_parms that we can
+ * do; usable: there is one, and it takes calls as large as ours. */
+struct nfs4_back_how {
+	bool usable;
+	uint32_t program, flavor, uid, gid;
+};
+struct nfs4_session_args {
+	uint64_t client;
+	uint32_t sequence;
+	struct nfs4_channel fore, back; /* made smaller where we have less */
+	struct nfs4_back_how how;
+	bool bind_back;      /* the connection is to carry calls to the client; result: it does */
+	uint8_t session[16]; /* result */
+};
+/* The same request as the last one: the session is the one that was made then. */
+int nfs4_create_session(struct nfs_call *call, struct nfs4_session_args *args);
+/* BIND_CONN_TO_SESSION: *back: wanted, and got. */
+int nfs4_bind_conn(struct nfs_call *call, const uint8_t id[16], bool *back);
+void nfs4_backchannel_ctl(struct nfs_call *call, const struct nfs4_back_how *how);
 /* @own: the session of the request that asks (NULL: none); it goes when that is answered, if it is
  * the last operation of it. */
 int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 			 const struct nfs4_session *own);
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t client);
 /* v4.0: SETCLIENTID (exchange->minor is 0), SETCLIENTID_CONFIRM, RENEW. */
+struct nfs4_target;
 int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
-		      uint8_t ret_confirm[8], uint64_t now);
+		      const struct nfs4_target *target, uint8_t ret_confirm[8], uint64_t now);
 int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8]);
+/* CB_PATH_DOWN: renewed, but it has delegations and can not be called. */
 int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
 uint32_t nfs4_lease_seconds(const struct nfs_server *server);
 /* For NLM: nfs4_gives_way() from outside. */
@@ -195,7 +231,7 @@ struct nfs4_sequence {
 	uint8_t session[16];
 	uint32_t sequence, slot;
 	bool cache_this;
-	uint32_t highest_slot; /* result */
+	uint32_t highest_slot, flags; /* results; flags: SEQ4_STATUS_... */
 };
 /* NFS4_OK: the slot is the call's until nfs4_slot_release(). NFS4_PENDING: a retry, whose answer
  * has been put to call->out behind the RPC header. */
@@ -207,6 +243,7 @@ int nfs4_reclaim_complete(struct nfs_call *call, bool one_fs);
  * owner already, and the HOLD is the caller's again. */
 struct nfs4_open_args {
 	uint32_t access, deny;
+	bool cut; /* the file is to be made empty */
 	const uint8_t *owner;
 	uint32_t owner_length;
 };
@@ -228,6 +265,14 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table);
 /* May the call's client have new state on the current share (@reclaim: claim old one) now?
  * NFS4_OK, GRACE, NO_GRACE. */
 int nfs4_grace_check(struct nfs_call *call, bool reclaim);
+/* The operation is looked at again soon: @again runs, at most @most times in all. False: that was
+ * enough, or nobody will hear of it. */
+#define NFS4_WAIT_NS (5ull * 1000000)
+bool nfs4_wait(struct nfs_call *call, unsigned most, void (*again)(struct nfs_call *call));
+/* An operation that met a client whose lease had run out, and that had to give way, goes on when
+ * the loss is on disk: @again runs then, or soon to look once more. False: not so, or it takes too
+ * long; the operation ends with NFS4ERR_DELAY. */
+bool nfs4_wait_for_loss(struct nfs_call *call, void (*again)(struct nfs_call *call));
 /* Make sure of the client's record on the share, then done(call, status). */
 void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int status));
 
@@ -282,6 +327,7 @@ int nfs4_op_close(struct nfs_call *call);
 int nfs4_op_test_stateid(struct nfs_call *call);
 int nfs4_op_free_stateid(struct nfs_call *call);
 int nfs4_op_open_confirm(struct nfs_call *call);
+int nfs4_op_delegreturn(struct nfs_call *call);
 int nfs4_op_lock(struct nfs_call *call);
 int nfs4_op_lockt(struct nfs_call *call);
 int nfs4_op_locku(struct nfs_call *call);

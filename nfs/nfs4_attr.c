@@ -244,8 +244,34 @@ static void put_clone_size(struct xdr_out *out, const struct source *source)
 	xdr_put_u32(out, VFS_BLOCK);
 }
 
+static void put_aclsupport(struct xdr_out *out, const struct source *source)
+{
+	(void)source;
+	xdr_put_u32(out, 3); /* ALLOW, DENY */
+}
+
+/* Was the ACL of this object asked for? Of a listing's entry only what its attributes say is known.
+ */
+static bool has_aces(const struct source *source)
+{
+	return source->object == &source->call->compound.current.object && source->call->vfs.aces;
+}
+
+static void put_acl(struct xdr_out *out, const struct source *source)
+{
+	const struct vfs_request *vfs = &source->call->vfs;
+	struct vfs_ace made[VFS_MODE_ACES];
+
+	if (has_aces(source))
+		nfs4_put_acl(out, vfs->aces, vfs->ace_count);
+	else
+		nfs4_put_acl(out, made, vfs_mode_aces(source->attr, made));
+}
+
 enum {
 	ATTR_SIZE = 4,
+	ATTR_ACL = 12,
+	ATTR_ACLSUPPORT = 13,
 	ATTR_MODE = 33,
 	ATTR_OWNER = 36,
 	ATTR_GROUP = 37,
@@ -269,6 +295,8 @@ static void (*const putters[])(struct xdr_out *out, const struct source *source)
     [9] = put_one,
     [10] = put_lease,
     [11] = put_zero,
+    [ATTR_ACL] = put_acl,
+    [ATTR_ACLSUPPORT] = put_aclsupport,
     [15] = put_one,
     [16] = put_zero,
     [17] = put_one,
@@ -310,10 +338,18 @@ static bool is_there(const struct source *source, unsigned number)
 {
 	uint32_t needs = number > ATTR_EXCLUSIVE ? 2 : number == ATTR_EXCLUSIVE ? 1 : 0;
 
-	if (number == ATTR_CLONE_SIZE &&
-	    !(source->export && (source->export->vfs->can & VFS_CAN_CLONE)))
+	unsigned can = number == ATTR_CLONE_SIZE                         ? VFS_CAN_CLONE
+		       : number == ATTR_ACL || number == ATTR_ACLSUPPORT ? VFS_CAN_ACL
+									 : 0;
+
+	if (can && !(source->export && (source->export->vfs->can & can)))
 		return false;
 	return putters[number] && source->call->compound.minor >= needs;
+}
+
+static bool is_known(const struct source *source, unsigned number)
+{
+	return number != ATTR_ACL || has_aces(source) || !source->attr->has_acl;
 }
 
 static void put_supported(struct xdr_out *out, const struct source *source)
@@ -347,6 +383,11 @@ bool nfs4_bitmap_unreadable(const struct nfs4_bitmap *wanted)
 	return has(wanted, ATTR_ATIME_SET) || has(wanted, ATTR_MTIME_SET);
 }
 
+bool nfs4_bitmap_wants_acl(const struct nfs_call *call, const struct nfs4_bitmap *wanted)
+{
+	return has(wanted, ATTR_ACL) && call->export->vfs->can & VFS_CAN_ACL;
+}
+
 bool nfs4_bitmap_wants_fsstat(const struct nfs4_bitmap *wanted)
 {
 	return has(wanted, 21) || has(wanted, 22) || has(wanted, 23) || has(wanted, 42) ||
@@ -362,7 +403,7 @@ void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 	size_t length_at;
 
 	for (unsigned i = 0; i < PUTTER_COUNT; i++)
-		if (has(wanted, i) && is_there(&source, i))
+		if (has(wanted, i) && is_there(&source, i) && is_known(&source, i))
 			set(&answered, i);
 	nfs4_put_bitmap(&call->out, &answered);
 	length_at = xdr_length(&call->out);
@@ -392,13 +433,11 @@ void nfs4_root_attr(struct nfs_call *call, struct vfs_attr *ret_attr)
 
 /* ---- setting */
 
-static bool get_id(struct xdr_in *in, uint32_t *ret_id)
+bool nfs4_get_id(const uint8_t *text, uint32_t length, uint32_t *ret_id)
 {
-	uint32_t length;
-	const uint8_t *text = xdr_get_opaque(in, 256, &length);
 	uint64_t id = 0;
 
-	if (in->bad || length == 0 || length > 10)
+	if (length == 0 || length > 10)
 		return false;
 	for (uint32_t i = 0; i < length; i++) {
 		if (text[i] < '0' || text[i] > '9')
@@ -407,6 +446,14 @@ static bool get_id(struct xdr_in *in, uint32_t *ret_id)
 	}
 	*ret_id = (uint32_t)id;
 	return id <= UINT32_MAX;
+}
+
+static bool get_id(struct xdr_in *in, uint32_t *ret_id)
+{
+	uint32_t length;
+	const uint8_t *text = xdr_get_opaque(in, 256, &length);
+
+	return !in->bad && nfs4_get_id(text, length, ret_id);
 }
 
 static int get_time(struct xdr_in *in, struct vfs_set *set_, unsigned given, unsigned now,
@@ -432,9 +479,14 @@ static int get_time(struct xdr_in *in, struct vfs_set *set_, unsigned given, uns
 	return NFS4_OK;
 }
 
-static int get_one(struct xdr_in *in, unsigned number, struct vfs_set *set_)
+static int get_one(struct nfs_call *call, struct xdr_in *in, unsigned number,
+		   struct vfs_request *request)
 {
+	struct vfs_set *set_ = &request->set;
+
 	switch (number) {
+	case ATTR_ACL:
+		return nfs4_get_acl(call, in, request);
 	case ATTR_SIZE:
 		set_->mask |= VFS_SET_SIZE;
 		set_->size = xdr_get_u64(in);
@@ -459,14 +511,16 @@ static int get_one(struct xdr_in *in, unsigned number, struct vfs_set *set_)
 	}
 }
 
-int nfs4_get_set(struct xdr_in *in, struct vfs_set *ret_set, struct nfs4_bitmap *ret_bitmap)
+int nfs4_get_set(struct nfs_call *call, struct vfs_request *ret_request,
+		 struct nfs4_bitmap *ret_bitmap)
 {
+	struct xdr_in *in = &call->in;
 	uint32_t length;
 	const uint8_t *bytes;
 	struct xdr_in values;
 	int status = NFS4_OK;
 
-	*ret_set = (struct vfs_set){0};
+	ret_request->set = (struct vfs_set){0};
 	nfs4_get_bitmap(in, ret_bitmap);
 	bytes = xdr_get_opaque(in, 65536, &length);
 	if (in->bad)
@@ -476,7 +530,7 @@ int nfs4_get_set(struct xdr_in *in, struct vfs_set *ret_set, struct nfs4_bitmap 
 	xdr_in_init(&values, bytes, length);
 	for (unsigned i = 0; i < NFS4_ATTR_WORDS * 32 && status == NFS4_OK; i++)
 		if (has(ret_bitmap, i))
-			status = get_one(&values, i, ret_set);
+			status = get_one(call, &values, i, ret_request);
 	if (status == NFS4_OK && (values.bad || xdr_left(&values)))
 		status = NFS4ERR_BADXDR;
 	return status;

@@ -9,24 +9,11 @@
 
 #include "core/heap.h"
 #include "core/log.h"
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_deleg.h"
 
-struct slot {
-	uint32_t sequence;
-	bool running, kept;
-	uint32_t length;
-	uint8_t *reply; /* NFS4_CACHED_MAX */
-};
-
-struct nfs4_session {
-	struct nfs4_client *client;
-	uint32_t index;
-	uint64_t number;
-	struct nfs4_channel fore;
-	bool doomed; /* goes with the slot of the request that destroyed it */
-	struct slot slots[NFS4_SLOTS];
-	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
-};
+#define ASK_PART      4u                          /* of a lease */
+#define SESSIONS_ONE  64u                         /* of a client */
+#define SESSIONS_HOST (NFS4_SESSIONS_MAX * 3 / 4) /* of all clients at one address */
 
 int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,
 		       struct nfs4_server **ret_nfs4)
@@ -35,8 +22,14 @@ int nfs4_server_create(struct nfs_server *server, unsigned lease_seconds,
 
 	if (!nfs4)
 		return -ENOMEM;
+	if (nfs4_delegations_create(&nfs4->delegations) < 0) {
+		heap_free(nfs4);
+		return -ENOMEM;
+	}
 	pthread_mutex_init(&nfs4->lock, NULL);
 	list_init(&nfs4->clients);
+	list_init(&nfs4->callouts);
+	loop_random(server->options.control, &nfs4->back_xid, sizeof(nfs4->back_xid));
 	nfs4->server = server;
 	nfs4->boot = (uint32_t)(server->boot_ns / 1000000);
 	nfs4->lease_ns = lease_seconds * 1000000000ull;
@@ -53,9 +46,12 @@ uint32_t nfs4_lease_seconds(const struct nfs_server *server)
 
 static void drop_session(struct nfs4_server *nfs4, struct nfs4_session *session)
 {
-	session->client->sessions--;
+	struct nfs4_client *client = session->client;
+
+	client->sessions--;
 	nfs4->sessions[session->index] = NULL;
 	heap_free(session);
+	nfs4_back_judge(nfs4, client);
 }
 
 static unsigned slots_running(const struct nfs4_session *session)
@@ -91,6 +87,7 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
 		if (nfs4->sessions[i] && nfs4->sessions[i]->client == client)
 			drop_session(nfs4, nfs4->sessions[i]);
 	nfs4_drop_states(nfs4, client);
+	nfs4_drop_delegations(nfs4, client);
 	list_remove(&client->link);
 	nfs4->client_count--;
 	heap_free(client);
@@ -105,6 +102,7 @@ void nfs4_server_destroy(struct nfs4_server *nfs4)
 		if (!nfs4_drop_client(nfs4,
 				      list_entry(nfs4->clients.next, struct nfs4_client, link)))
 			break;
+	nfs4_delegations_destroy(nfs4->delegations);
 	pthread_mutex_destroy(&nfs4->lock);
 	heap_free(nfs4);
 }
@@ -116,6 +114,18 @@ static void drop_record(struct nfs4_server *nfs4, const struct nfs4_client *clie
 		nfs_record_drop(nfs4->server->grace, client->record);
 }
 
+/* The record first: who waits for a lock of its looks whether it is gone. */
+bool nfs4_take_all(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	if (client_busy(nfs4, client))
+		return false;
+	drop_record(nfs4, client);
+	nfs4_note_expired(nfs4, client);
+	if (client->minor == 0)
+		nfs4->lost[nfs4->lost_next++ % NFS4_LOST_MAX] = client->id;
+	return nfs4_drop_client(nfs4, client);
+}
+
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
@@ -124,12 +134,8 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	if (!client || now < client->renewed_ns || now - client->renewed_ns <= nfs4->lease_ns)
 		return false;
 	silent = now - client->renewed_ns;
-	if (client_busy(nfs4, client))
+	if (!nfs4_take_all(nfs4, client))
 		return false;
-	/* First: who waits for a lock of its looks whether its record is gone. */
-	drop_record(nfs4, client);
-	nfs4_note_expired(nfs4, client);
-	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
 		   (unsigned)(silent / 1000000000u));
@@ -219,11 +225,14 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 	client->next_sequence = 1;
 	client->minor = exchange->minor;
 	client->principal = exchange->principal;
+	client->peer = exchange->peer;
 	client->owner_length = exchange->owner_length;
 	memcpy(client->owner, exchange->owner, exchange->owner_length);
 	memcpy(client->verifier, exchange->verifier, sizeof(client->verifier));
 	nfs_record_name4(client->owner, client->owner_length, client->record);
+	client->target.peer.family = client->next.peer.family = AF_UNSPEC;
 	list_init(&client->owners);
+	list_init(&client->delegations);
 	list_push_back(&nfs4->clients, &client->link);
 	nfs4->client_count++;
 	return client;
@@ -346,7 +355,7 @@ static bool confirm(struct nfs4_server *nfs4, struct nfs4_client *client)
 /* ---- v4.0: SETCLIENTID (RFC 7530 16.33, 16.34), RENEW */
 
 static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
-		      uint8_t ret_confirm[8], uint64_t now)
+		      const struct nfs4_target *target, uint8_t ret_confirm[8], uint64_t now)
 {
 	struct nfs4_client *known = client_by_owner(nfs4, exchange, true);
 	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false), *client;
@@ -365,6 +374,7 @@ static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 			return NFS4ERR_DELAY;
 	}
 	number = (uint64_t)nfs4->boot << 32 | (++nfs4->next_number & UINT32_MAX);
+	client->next = *target;
 	memcpy(client->confirm, &number, 8);
 	memcpy(ret_confirm, client->confirm, 8);
 	exchange->id = client->id;
@@ -372,14 +382,23 @@ static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 }
 
 int nfs4_set_clientid(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
-		      uint8_t ret_confirm[8], uint64_t now)
+		      const struct nfs4_target *target, uint8_t ret_confirm[8], uint64_t now)
 {
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = set_locked(nfs4, exchange, ret_confirm, now);
+	status = set_locked(nfs4, exchange, target, ret_confirm, now);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
+}
+
+/* From now on it is called as it said; whether it can be is found out. */
+static void confirmed(struct nfs4_server *nfs4, struct nfs4_client *client, uint64_t now)
+{
+	client->renewed_ns = now;
+	client->target = client->next;
+	client->path = NFS4_PATH_NONE;
+	nfs4_back_probe(nfs4, client, now);
 }
 
 int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8])
@@ -399,9 +418,28 @@ int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t veri
 	else if (!confirm(nfs4, client))
 		status = NFS4ERR_DELAY;
 	else
-		client->renewed_ns = now;
+		confirmed(nfs4, client, now);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
+}
+
+/* One that has delegations is asked now and then whether it can still be called. */
+static int renew(struct nfs4_server *nfs4, struct nfs4_client *client, uint64_t now)
+{
+	client->renewed_ns = now;
+	if (list_empty(&client->delegations))
+		return NFS4_OK;
+	if (now - client->asked_ns > nfs4->lease_ns / ASK_PART)
+		nfs4_back_probe(nfs4, client, now);
+	return client->path == NFS4_PATH_DOWN ? NFS4ERR_CB_PATH_DOWN : NFS4_OK;
+}
+
+static bool has_lost(const struct nfs4_server *nfs4, uint64_t id)
+{
+	for (unsigned i = 0; i < NFS4_LOST_MAX; i++)
+		if (id && nfs4->lost[i] == id)
+			return true;
+	return false;
 }
 
 int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
@@ -412,23 +450,23 @@ int nfs4_renew(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	pthread_mutex_lock(&nfs4->lock);
 	client = nfs4_client_by_id(nfs4, id);
 	if (!client || !client->confirmed || client->minor)
-		status = NFS4ERR_STALE_CLIENTID;
+		status = has_lost(nfs4, id) ? NFS4ERR_EXPIRED : NFS4ERR_STALE_CLIENTID;
 	else
-		client->renewed_ns = now;
+		status = renew(nfs4, client, now);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
 
 /* ---- sessions (RFC 8881 18.36) */
 
-static void session_id(const struct nfs4_session *session, uint8_t id[16])
+void nfs4_session_id(const struct nfs4_session *session, uint8_t id[16])
 {
 	memcpy(id, &session->client->id, 8);
 	memcpy(id + 8, &session->index, 4);
 	memcpy(id + 12, &session->number, 4);
 }
 
-static struct nfs4_session *find_session(struct nfs4_server *nfs4, const uint8_t id[16])
+struct nfs4_session *nfs4_session_by_id(struct nfs4_server *nfs4, const uint8_t id[16])
 {
 	struct nfs4_session *session;
 	uint8_t real[16];
@@ -438,7 +476,7 @@ static struct nfs4_session *find_session(struct nfs4_server *nfs4, const uint8_t
 	session = index < NFS4_SESSIONS_MAX ? nfs4->sessions[index] : NULL;
 	if (!session)
 		return NULL;
-	session_id(session, real);
+	nfs4_session_id(session, real);
 	return memcmp(real, id, 16) == 0 ? session : NULL;
 }
 
@@ -461,26 +499,54 @@ static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_cl
 	return session;
 }
 
-static int create_session_locked(struct nfs_call *call, uint64_t id, uint32_t sequence,
-				 const struct nfs4_channel *fore, uint8_t ret_id[16])
+static bool same_host(const struct nfs_address *a, const struct nfs_address *b)
+{
+	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+/* Nobody takes what all need, under however many names. */
+static bool host_has_enough(const struct nfs4_server *nfs4, const struct nfs_address *peer)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++)
+		count += nfs4->sessions[i] && same_host(&nfs4->sessions[i]->peer, peer);
+	return count >= SESSIONS_HOST;
+}
+
+static void set_up_back(struct nfs4_session *session, struct nfs4_session_args *args,
+			struct nfs_conn *conn)
+{
+	session->back.how = args->how;
+	session->back.slot_count = args->back.requests;
+	if (args->bind_back)
+		args->bind_back = nfs4_back_bind(session, conn);
+}
+
+static int create_session_locked(struct nfs_call *call, struct nfs4_session_args *args)
 {
 	const struct nfs4_principal principal = nfs4_principal_of(call);
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	uint64_t now = nfs_call_now(call);
-	struct nfs4_client *client = fresh_client(nfs4, id, now);
+	struct nfs4_client *client = fresh_client(nfs4, args->client, now);
 	struct nfs4_session *session;
 
 	if (!client || client->minor == 0)
 		return NFS4ERR_STALE_CLIENTID;
-	if (sequence == client->next_sequence - 1 && client->confirmed) {
-		memcpy(ret_id, client->last_session, 16);
+	if (args->sequence == client->next_sequence - 1 && client->confirmed) {
+		memcpy(args->session, client->last_session, 16);
+		args->bind_back = client->last_bound;
 		return NFS4_OK;
 	}
-	if (sequence != client->next_sequence)
+	if (args->sequence != client->next_sequence)
 		return NFS4ERR_SEQ_MISORDERED;
 	if (!client->confirmed && !same_principal(client, &principal))
 		return NFS4ERR_CLID_INUSE;
 	client->renewed_ns = now; /* so that it is not the one that gives way */
+	if (client->sessions >= SESSIONS_ONE)
+		return NFS4ERR_NOSPC;
+	if (host_has_enough(nfs4, &call->conn->address) && !oldest_gives_way(nfs4, now))
+		return NFS4ERR_DELAY;
 	if (!confirm(nfs4, client))
 		return NFS4ERR_DELAY;
 	session = new_session(nfs4, client);
@@ -488,10 +554,13 @@ static int create_session_locked(struct nfs_call *call, uint64_t id, uint32_t se
 		session = new_session(nfs4, client);
 	if (!session)
 		return NFS4ERR_DELAY;
-	session->fore = *fore;
+	session->fore = args->fore;
+	session->peer = call->conn->address;
+	set_up_back(session, args, call->conn);
 	client->next_sequence++;
-	session_id(session, client->last_session);
-	memcpy(ret_id, client->last_session, 16);
+	client->last_bound = args->bind_back;
+	nfs4_session_id(session, client->last_session);
+	memcpy(args->session, client->last_session, 16);
 	return NFS4_OK;
 }
 
@@ -500,10 +569,10 @@ static void bound(uint32_t *value, uint32_t most)
 	*value = *value < most ? *value : most;
 }
 
-int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequence,
-			struct nfs4_channel *fore, uint8_t ret_id[16])
+int nfs4_create_session(struct nfs_call *call, struct nfs4_session_args *args)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_channel *fore = &args->fore;
 	int status;
 
 	bound(&fore->request, NFS_RECORD_MAX);
@@ -511,10 +580,36 @@ int nfs4_create_session(struct nfs_call *call, uint64_t client, uint32_t sequenc
 	bound(&fore->cached, NFS4_CACHED_MAX);
 	bound(&fore->operations, NFS4_OPS_MAX);
 	bound(&fore->requests, NFS4_SLOTS);
+	bound(&args->back.requests, NFS4_BACK_SLOTS);
 	pthread_mutex_lock(&nfs4->lock);
-	status = create_session_locked(call, client, sequence, fore, ret_id);
+	status = create_session_locked(call, args);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
+}
+
+int nfs4_bind_conn(struct nfs_call *call, const uint8_t id[16], bool *back)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_session *session;
+	int status = NFS4_OK;
+
+	pthread_mutex_lock(&nfs4->lock);
+	session = nfs4_session_by_id(nfs4, id);
+	if (!session)
+		status = NFS4ERR_BADSESSION;
+	else if (*back)
+		*back = nfs4_back_bind(session, call->conn);
+	pthread_mutex_unlock(&nfs4->lock);
+	return status;
+}
+
+void nfs4_backchannel_ctl(struct nfs_call *call, const struct nfs4_back_how *how)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+
+	pthread_mutex_lock(&nfs4->lock);
+	call->compound.session->back.how = *how;
+	pthread_mutex_unlock(&nfs4->lock);
 }
 
 int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
@@ -524,7 +619,7 @@ int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 	int status = NFS4_OK;
 
 	pthread_mutex_lock(&nfs4->lock);
-	session = find_session(nfs4, id);
+	session = nfs4_session_by_id(nfs4, id);
 	if (!session)
 		status = NFS4ERR_BADSESSION;
 	else if (slots_running(session) > (session == own))
@@ -543,7 +638,7 @@ bool nfs4_session_is(struct nfs4_server *nfs4, const uint8_t id[16],
 	const struct nfs4_session *found;
 
 	pthread_mutex_lock(&nfs4->lock);
-	found = find_session(nfs4, id);
+	found = nfs4_session_by_id(nfs4, id);
 	pthread_mutex_unlock(&nfs4->lock);
 	return found && (!session || found == session);
 }
@@ -567,8 +662,8 @@ static int check_bounds(const struct nfs_call *call, const struct nfs4_session *
 
 static int take_locked(struct nfs_call *call, struct nfs4_sequence *sequence, uint64_t now)
 {
-	struct nfs4_session *session = find_session(nfs4_server_of(call), sequence->session);
-	struct slot *slot;
+	struct nfs4_session *session = nfs4_session_by_id(nfs4_server_of(call), sequence->session);
+	struct nfs4_slot *slot;
 	int status;
 
 	if (!session || session->doomed)
@@ -577,6 +672,7 @@ static int take_locked(struct nfs_call *call, struct nfs4_sequence *sequence, ui
 	if (status != NFS4_OK)
 		return status;
 	sequence->highest_slot = session->fore.requests - 1;
+	sequence->flags = nfs4_back_flags(session);
 	slot = &session->slots[sequence->slot];
 	session->client->renewed_ns = now;
 	if (sequence->sequence == slot->sequence + 1 && !slot->running) {
@@ -615,7 +711,7 @@ int nfs4_slot_take(struct nfs_call *call, struct nfs4_sequence *sequence, uint64
 }
 
 /* The reply behind its RPC header, in one piece. */
-static void keep_reply(const struct nfs_call *call, struct slot *slot)
+static void keep_reply(const struct nfs_call *call, struct nfs4_slot *slot)
 {
 	const uint8_t *from = call->out.base + RPC_MARK_LENGTH + RPC_REPLY_LENGTH;
 	const uint8_t *end = call->out.base + xdr_length(&call->out);
@@ -638,7 +734,7 @@ void nfs4_slot_release(struct nfs_call *call)
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_session *session = call->compound.session;
 	size_t length = nfs_call_reply_length(call);
-	struct slot *slot;
+	struct nfs4_slot *slot;
 
 	if (!session)
 		return;

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nfs4_open.c: OPEN, OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE (RFC 8881 18.16, 18.18, 18.2; RFC 7530
- * 16.16 to 16.19, 16.2). Nothing is delegated. */
+ * 16.16 to 16.19, 16.2), DELEGRETURN (RFC 8881 18.6, RFC 7530 16.6). */
 #include <errno.h>
 #include <string.h>
 
-#include "nfs/nfs4.h"
+#include "nfs/nfs4_deleg.h"
 
 enum { CREATE_UNCHECKED, CREATE_GUARDED, CREATE_EXCLUSIVE, CREATE_EXCLUSIVE_1 };
-enum { CLAIM_NULL = 0, CLAIM_PREVIOUS = 1, CLAIM_FH = 4 };
-#define ACCESS_WANT    0xff00u /* delegation wishes */
-#define SHARE_WISH     0x30000u
-#define DELEGATE_NONE  0u
+enum {
+	CLAIM_NULL = 0,
+	CLAIM_PREVIOUS = 1,
+	CLAIM_DELEGATE_CUR = 2,
+	CLAIM_FH = 4,
+	CLAIM_DELEG_CUR_FH = 5
+};
+enum { DELEGATE_NONE = 0, DELEGATE_READ = 1, DELEGATE_NONE_EXT = 3 };
+#define SHARE_WISH     0x30000u /* to be told, or given, later: never */
+#define PROBE_WAITS    100u
 #define RESULT_CONFIRM 2u
 #define RESULT_POSIX   4u
 
@@ -38,6 +44,49 @@ static void release(struct nfs_call *call, int status)
 	nfs4_submit(call, VFS_RELEASE, released);
 }
 
+static bool by_delegation(const struct nfs_call *call)
+{
+	return call->compound.numbers[CLAIM] == CLAIM_DELEGATE_CUR ||
+	       call->compound.numbers[CLAIM] == CLAIM_DELEG_CUR_FH;
+}
+
+/* Who asks is told why it gets none, if it wished for something (RFC 8881 18.16.3). */
+static void put_no_delegation(struct nfs_call *call, enum nfs4_no_delegation why)
+{
+	if (call->compound.minor == 0 || !(call->compound.want & NFS4_WANT_MASK)) {
+		xdr_put_u32(&call->out, DELEGATE_NONE);
+		return;
+	}
+	xdr_put_u32(&call->out, DELEGATE_NONE_EXT);
+	xdr_put_u32(&call->out, why);
+	if (why == NFS4_CONTENTION || why == NFS4_NO_RESOURCE)
+		xdr_put_bool(&call->out, false); /* nor will it come later */
+}
+
+/* Only of what is open for reading and nothing else. One that asks by a delegation has it already;
+ * claims are for what was open. */
+static void put_delegation(struct nfs_call *call)
+{
+	const uint64_t *numbers = call->compound.numbers;
+	enum nfs4_no_delegation why = NFS4_NO_RESOURCE;
+	struct nfs4_stateid stateid;
+
+	if (by_delegation(call) || numbers[CLAIM] == CLAIM_PREVIOUS || numbers[ACCESS] != 1 ||
+	    (call->argument[3] & CUT) || !nfs4_owner_confirmed(call) ||
+	    !nfs4_delegate(call, call->compound.want, &stateid, &why)) {
+		put_no_delegation(call, why);
+		return;
+	}
+	xdr_put_u32(&call->out, DELEGATE_READ);
+	xdr_put_u32(&call->out, stateid.seqid);
+	xdr_put_fixed(&call->out, stateid.other, sizeof(stateid.other));
+	xdr_put_bool(&call->out, false); /* not called back yet */
+	xdr_put_u32(&call->out, 0);      /* nfsace4: nobody is let in without asking */
+	xdr_put_u32(&call->out, 0);
+	xdr_put_u32(&call->out, 0);
+	xdr_put_u32(&call->out, 0);
+}
+
 static void put_result(struct nfs_call *call, const struct nfs4_stateid *stateid)
 {
 	struct nfs4_bitmap set = {0};
@@ -54,7 +103,7 @@ static void put_result(struct nfs_call *call, const struct nfs4_stateid *stateid
 	xdr_put_u64(&call->out, call->argument[2]);
 	xdr_put_u32(&call->out, RESULT_POSIX | (nfs4_owner_confirmed(call) ? 0 : RESULT_CONFIRM));
 	nfs4_put_bitmap(&call->out, &set);
-	xdr_put_u32(&call->out, DELEGATE_NONE);
+	put_delegation(call);
 }
 
 /* An upgrade has one HOLD too many. */
@@ -91,23 +140,37 @@ static void cut_file(struct nfs_call *call)
 	nfs4_submit(call, VFS_SETATTR, cut);
 }
 
+static int check_claim(struct nfs_call *call)
+{
+	struct nfs4_stateid stateid = {.seqid = call->compound.claim_seqid};
+
+	if (!by_delegation(call))
+		return NFS4_OK;
+	memcpy(stateid.other, call->compound.claim_other, sizeof(stateid.other));
+	return nfs4_delegation_claim(call, &stateid, &call->saved_object,
+				     (uint32_t)call->compound.numbers[ACCESS]);
+}
+
+static void make_state(struct nfs_call *call);
+
 /* The file is held and the client may do what it asks for, and has its record: make it state. */
 static void make_recorded(struct nfs_call *call, int recorded)
 {
 	const uint64_t *numbers = call->compound.numbers;
 	struct nfs4_open_args args = {.access = (uint32_t)numbers[ACCESS],
 				      .deny = (uint32_t)numbers[DENY],
+				      .cut = call->argument[3] & CUT,
 				      .owner = call->compound.bytes,
 				      .owner_length = (uint32_t)numbers[OWNER_LENGTH]};
 	struct nfs4_stateid stateid;
 	bool upgraded;
 	int status;
 
-	if (recorded != NFS4_OK) {
-		release(call, recorded);
+	status = recorded == NFS4_OK ? check_claim(call) : recorded;
+	if (status == NFS4_OK)
+		status = nfs4_open_add(call, &args, &call->saved_object, &stateid, &upgraded);
+	if (status == NFS4ERR_DELAY && nfs4_wait_for_loss(call, make_state))
 		return;
-	}
-	status = nfs4_open_add(call, &args, &call->saved_object, &stateid, &upgraded);
 	if (status != NFS4_OK) {
 		release(call, status);
 		return;
@@ -121,8 +184,12 @@ static void make_recorded(struct nfs_call *call, int recorded)
 		opened(call);
 }
 
+/* A client that wants a delegation first thing is given the time to answer that it needs for it. */
 static void make_state(struct nfs_call *call)
 {
+	if (call->compound.numbers[ACCESS] == 1 && nfs4_delegate_soon(call, call->compound.want) &&
+	    nfs4_wait(call, PROBE_WAITS, make_state))
+		return;
 	nfs4_record(call, make_recorded);
 }
 
@@ -200,7 +267,7 @@ static int get_how(struct nfs_call *call, struct vfs_request *made)
 	if (how >= CREATE_EXCLUSIVE)
 		made->verifier = xdr_get_u64(&call->in);
 	if (how != CREATE_EXCLUSIVE)
-		status = nfs4_get_set(&call->in, &made->set, &bitmap);
+		status = nfs4_get_set(call, made, &bitmap);
 	memcpy(call->compound.wanted, bitmap.words, sizeof(bitmap.words));
 	if (how == CREATE_UNCHECKED && (made->set.mask & VFS_SET_SIZE) && made->set.size == 0) {
 		made->set.mask &= ~(unsigned)VFS_SET_SIZE;
@@ -221,15 +288,18 @@ static int get_share(struct nfs_call *call, uint32_t *ret_seqid, uint64_t *ret_c
 
 	*ret_seqid = xdr_get_u32(&call->in);
 	access = xdr_get_u32(&call->in);
-	numbers[ACCESS] = call->compound.minor ? access & ~(ACCESS_WANT | SHARE_WISH) : access;
+	call->compound.want = call->compound.minor ? access & NFS4_WANT_MASK : 0;
+	numbers[ACCESS] = call->compound.minor ? access & ~(NFS4_WANT_MASK | SHARE_WISH) : access;
 	numbers[DENY] = xdr_get_u32(&call->in);
 	*ret_client = xdr_get_u64(&call->in);
 	call->compound.bytes = xdr_get_opaque(&call->in, NFS4_OWNER_MAX, &length);
 	numbers[OWNER_LENGTH] = length;
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	return numbers[ACCESS] == 0 || numbers[ACCESS] > 3 || numbers[DENY] > 3 ? NFS4ERR_INVAL
-										: NFS4_OK;
+	return numbers[ACCESS] == 0 || numbers[ACCESS] > 3 || numbers[DENY] > 3 ||
+		       call->compound.want > NFS4_WANT_CANCEL
+		   ? NFS4ERR_INVAL
+		   : NFS4_OK;
 }
 
 static int open_by_handle(struct nfs_call *call, bool creating)
@@ -266,9 +336,22 @@ static int open_reclaim(struct nfs_call *call, bool creating)
 
 	if (call->in.bad || delegation > 3)
 		return NFS4ERR_BADXDR;
-	if (delegation)
-		return NFS4ERR_INVAL; /* there were none */
-	return open_by_handle(call, creating);
+	return open_by_handle(call, creating); /* what it had delegated it may ask for again */
+}
+
+/* What a client opened on its own, by a delegation, and tells us now. */
+static int open_delegated(struct nfs_call *call, struct vfs_request *made, bool creating)
+{
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+
+	if (call->in.bad)
+		return NFS4ERR_BADXDR;
+	call->compound.claim_seqid = stateid.seqid;
+	memcpy(call->compound.claim_other, stateid.other, sizeof(stateid.other));
+	if (creating)
+		return NFS4ERR_INVAL;
+	return call->compound.numbers[CLAIM] == CLAIM_DELEGATE_CUR ? open_by_name(call, made, false)
+								   : open_by_handle(call, false);
 }
 
 static int open_claim(struct nfs_call *call, struct vfs_request *made, bool creating)
@@ -278,6 +361,10 @@ static int open_claim(struct nfs_call *call, struct vfs_request *made, bool crea
 		return open_by_name(call, made, creating);
 	case CLAIM_PREVIOUS:
 		return open_reclaim(call, creating);
+	case CLAIM_DELEGATE_CUR:
+		return open_delegated(call, made, creating);
+	case CLAIM_DELEG_CUR_FH:
+		return call->compound.minor ? open_delegated(call, made, creating) : NFS4ERR_BADXDR;
 	case CLAIM_FH:
 		return call->compound.minor ? open_by_handle(call, creating) : NFS4ERR_BADXDR;
 	default:
@@ -287,14 +374,19 @@ static int open_claim(struct nfs_call *call, struct vfs_request *made, bool crea
 	}
 }
 
+/* v4.0 */
 static void pass_claim(struct nfs_call *call)
 {
+	uint64_t claim = call->compound.numbers[CLAIM];
 	uint32_t length;
 
-	if (call->compound.numbers[CLAIM] == CLAIM_NULL)
-		xdr_get_opaque(&call->in, 4096, &length);
-	else
+	if (claim == CLAIM_PREVIOUS) {
 		xdr_get_u32(&call->in);
+		return;
+	}
+	if (claim == CLAIM_DELEGATE_CUR)
+		nfs4_get_stateid(&call->in);
+	xdr_get_opaque(&call->in, 4096, &length);
 }
 
 /* May it be opened now, and as asked? */
@@ -373,7 +465,7 @@ int nfs4_op_open_downgrade(struct nfs_call *call)
 	nfs4_use_current(call, &stateid);
 	if (status == NFS4_OK)
 		status = nfs4_open_downgrade(
-		    call, &stateid, call->compound.minor ? access & ~ACCESS_WANT : access, deny);
+		    call, &stateid, call->compound.minor ? access & ~NFS4_WANT_MASK : access, deny);
 	if (status == NFS4_OK)
 		nfs4_put_stateid(call, &stateid);
 	return status;
@@ -398,6 +490,15 @@ int nfs4_op_close(struct nfs_call *call)
 	call->saved_object = call->compound.current.object;
 	release(call, NFS4_OK);
 	return NFS4_PENDING;
+}
+
+int nfs4_op_delegreturn(struct nfs_call *call)
+{
+	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
+	int status = call->in.bad ? NFS4ERR_BADXDR : nfs4_need_object(call, false);
+
+	nfs4_use_current(call, &stateid);
+	return status == NFS4_OK ? nfs4_delegation_return(call, &stateid) : status;
 }
 
 int nfs4_op_test_stateid(struct nfs_call *call)

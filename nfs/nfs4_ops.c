@@ -212,11 +212,31 @@ static struct nfs4_bitmap wanted_of(const struct nfs_call *call)
 	return wanted;
 }
 
+/* The ACL comes first; is there more to ask for? Then it is under way. */
+static bool goes_on(struct nfs_call *call, const struct nfs4_bitmap *wanted, int result,
+		    void (*done)(struct nfs_call *call, int result))
+{
+	if (result < 0 || call->vfs.op != VFS_ACL_GET || !nfs4_bitmap_wants_fsstat(wanted))
+		return false;
+	nfs4_submit(call, VFS_FSSTAT, done);
+	return true;
+}
+
+static int ask_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
+		     void (*done)(struct nfs_call *call, int result))
+{
+	if (nfs4_bitmap_wants_acl(call, wanted))
+		return nfs4_submit_acl(call, done);
+	return nfs4_submit(call, nfs4_bitmap_wants_fsstat(wanted) ? VFS_FSSTAT : VFS_GETATTR, done);
+}
+
 static void getattr_done(struct nfs_call *call, int result)
 {
 	struct nfs4_bitmap wanted = wanted_of(call);
 	bool fsstat = call->vfs.op == VFS_FSSTAT;
 
+	if (goes_on(call, &wanted, result, getattr_done))
+		return;
 	if (result == 0)
 		nfs4_put_attrs(call, &wanted, call->export, &call->compound.current.object,
 			       &call->vfs.after[0], fsstat ? &call->vfs.fsstat : NULL);
@@ -241,8 +261,7 @@ static int getattr(struct nfs_call *call)
 		return NFS4_OK;
 	}
 	take_wanted(call, &wanted);
-	return nfs4_submit(call, nfs4_bitmap_wants_fsstat(&wanted) ? VFS_FSSTAT : VFS_GETATTR,
-			   getattr_done);
+	return ask_attrs(call, &wanted, getattr_done);
 }
 
 static void setattr_done(struct nfs_call *call, int result)
@@ -259,20 +278,24 @@ static int setattr(struct nfs_call *call)
 {
 	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	struct nfs4_bitmap bitmap;
+	struct vfs_request made = {0};
 	struct vfs_set set;
 	bool opened = false;
-	int status = nfs4_get_set(&call->in, &set, &bitmap);
+	int status = nfs4_get_set(call, &made, &bitmap);
 
 	if (status == NFS4_OK)
 		status = nfs4_need_object(call, true);
 	if (status != NFS4_OK)
 		return status;
+	set = made.set;
 	nfs4_use_current(call, &stateid);
 	if (set.mask & VFS_SET_SIZE)
 		status = nfs4_open_check(call, &stateid, 2, &opened);
 	if (status != NFS4_OK)
 		return status;
 	call->vfs.set = set;
+	call->vfs.aces = made.aces;
+	call->vfs.ace_count = made.ace_count;
 	call->vfs.flags = opened && set.mask == VFS_SET_SIZE ? VFS_OPENED : 0;
 	take_wanted(call, &bitmap);
 	return nfs4_submit(call, VFS_SETATTR, setattr_done);
@@ -305,7 +328,10 @@ static int compare(struct nfs_call *call, const struct nfs_export *export,
 static void verify_done(struct nfs_call *call, int result)
 {
 	const struct vfs_fsstat *fsstat = call->vfs.op == VFS_FSSTAT ? &call->vfs.fsstat : NULL;
+	struct nfs4_bitmap wanted = wanted_of(call);
 
+	if (goes_on(call, &wanted, result, verify_done))
+		return;
 	nfs4_done(call, result < 0 ? nfs4_status_of(result)
 				   : compare(call, call->export, &call->vfs.after[0], fsstat));
 }
@@ -333,8 +359,7 @@ static int verify(struct nfs_call *call)
 		nfs4_root_attr(call, &attr);
 		return compare(call, NULL, &attr, NULL);
 	}
-	return nfs4_submit(call, nfs4_bitmap_wants_fsstat(&wanted) ? VFS_FSSTAT : VFS_GETATTR,
-			   verify_done);
+	return ask_attrs(call, &wanted, verify_done);
 }
 
 static const struct {
@@ -475,7 +500,7 @@ static int create(struct nfs_call *call)
 	if (status == NFS4_OK)
 		status = nfs4_get_name(call, &made.name, &made.name_length);
 	if (status == NFS4_OK)
-		status = nfs4_get_set(&call->in, &made.set, &bitmap);
+		status = nfs4_get_set(call, &made, &bitmap);
 	if (status == NFS4_OK)
 		status = nfs4_need_object(call, true);
 	if (status != NFS4_OK)

@@ -7,7 +7,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_deleg.h"
 
 /* ---- holds on objects that nobody waits for */
 
@@ -151,6 +151,12 @@ void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
 	free_owner(owner);
 }
 
+void nfs4_expire(struct nfs4_server *nfs4, uint32_t index, uint32_t number)
+{
+	nfs4->expired[nfs4->expired_next++ % NFS4_EXPIRED_MAX] =
+	    (struct nfs4_expired){index, number};
+}
+
 void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client)
 {
 	if (client->minor) /* its sessions go, and with them all that could ask */
@@ -161,13 +167,13 @@ void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *clien
 		list_for_each (at, &owner->states) {
 			const struct nfs4_state *state = list_entry(at, struct nfs4_state, link);
 
-			nfs4->expired[nfs4->expired_next++ % NFS4_EXPIRED_MAX] =
-			    (struct nfs4_expired){state->index, state->number};
+			nfs4_expire(nfs4, state->index, state->number);
 		}
 	}
+	nfs4_note_delegations_expired(nfs4, client);
 }
 
-static bool is_expired(const struct nfs4_server *nfs4, uint32_t index, uint32_t number)
+bool nfs4_is_expired(const struct nfs4_server *nfs4, uint32_t index, uint32_t number)
 {
 	for (unsigned i = 0; i < NFS4_EXPIRED_MAX; i++)
 		if (nfs4->expired[i].index == index && nfs4->expired[i].number == number)
@@ -205,6 +211,7 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table)
 			drop_open(nfs4, state, true);
 		tidy_owner(owner);
 	}
+	nfs4_forget_delegations(nfs4, table);
 	nfs4->table = table;
 	pthread_mutex_unlock(&nfs4->lock);
 }
@@ -330,7 +337,7 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return NFS4ERR_STALE_STATEID;
 	state = index < NFS4_STATES_MAX ? nfs4->states[index] : NULL;
 	if (boot != nfs4->boot || !state || state->number != number)
-		return call->compound.minor == 0 && is_expired(nfs4, index, number)
+		return call->compound.minor == 0 && nfs4_is_expired(nfs4, index, number)
 			   ? NFS4ERR_EXPIRED
 			   : NFS4ERR_BAD_STATEID;
 	if (call->compound.minor ? state->owner->client != call->compound.client
@@ -414,8 +421,28 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
-										: refused;
+	if (!nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)))
+		return refused;
+	call->compound.gave_way = true;
+	return NFS4ERR_DELAY;
+}
+
+/* An OPEN that nobody may have delegated the file for. One that is refused anyhow calls nothing
+ * back. v4.0's clients give back what they hold before they open it to write: another owner of
+ * theirs is treated as another client. */
+static int check_delegated_open(struct nfs_call *call, const struct nfs4_open_args *args,
+				const struct nfs4_state *open, const struct lock_key *key)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	const struct nfs4_client *own = call->compound.minor ? call->compound.client : NULL;
+	uint64_t who = 0;
+
+	if ((!(args->access & 2) && !(args->deny & 1) && !args->cut) || !nfs4_any_delegation(nfs4))
+		return NFS4_OK;
+	if (lock_share_test(locks_of(nfs4), key, open ? &open->share : NULL, args->access,
+			    args->deny, &who) < 0)
+		return in_the_way(call, who, NFS4ERR_SHARE_DENIED);
+	return nfs4_delegation_in_way(nfs4, key, own, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4_OK;
 }
 
 static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
@@ -423,14 +450,18 @@ static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
 		       struct nfs4_state **ret_open)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct lock_key key = {.volume = call->export->id, .object = *object};
 	struct nfs4_state *open = state_of(owner, call->export->id, object);
 	bool fresh = !open;
 	uint64_t who = 0;
-	int result;
+	int result, status;
 
 	/* One's own reservation is asked too (RFC 7530 16.16.5). */
 	if (open && ((open->share.deny & args->access) || (open->share.access & args->deny)))
 		return NFS4ERR_SHARE_DENIED;
+	status = check_delegated_open(call, args, open, &key);
+	if (status != NFS4_OK)
+		return status;
 	if (!open && !(open = new_state(call, owner, object)))
 		return NFS4ERR_DELAY;
 	result =
@@ -453,7 +484,7 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_owner *owner = call->compound.owner;
-	struct nfs4_state *open;
+	struct nfs4_state *open = NULL;
 	int status = NFS4_OK;
 
 	*ret_upgraded = false;
@@ -581,6 +612,18 @@ static int check_special(struct nfs_call *call, bool bypass, uint32_t access)
 	return nfs4_gives_way(nfs4, who, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
 }
 
+/* By a delegation, which is for reading. */
+static int check_delegated(struct nfs_call *call, const struct nfs4_stateid *stateid,
+			   uint32_t access)
+{
+	struct nfs4_delegation *delegation;
+	int status = nfs4_delegation_find(call, stateid, &delegation);
+
+	if (status == NFS4_OK && !nfs4_delegation_covers(call, delegation))
+		status = NFS4ERR_BAD_STATEID;
+	return status == NFS4_OK && access != 1 ? NFS4ERR_OPENMODE : status;
+}
+
 int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t access,
 		    bool *ret_opened)
 {
@@ -593,6 +636,12 @@ int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, u
 	pthread_mutex_lock(&nfs4->lock);
 	if (is_all(stateid, 0) || is_all(stateid, 0xff)) {
 		status = check_special(call, is_all(stateid, 0xff), access);
+		pthread_mutex_unlock(&nfs4->lock);
+		return status;
+	}
+	if (nfs4_is_delegation(stateid)) {
+		status = check_delegated(call, stateid, access);
+		*ret_opened = status == NFS4_OK;
 		pthread_mutex_unlock(&nfs4->lock);
 		return status;
 	}
@@ -612,34 +661,56 @@ int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, u
 int nfs4_stateid_test(struct nfs_call *call, const struct nfs4_stateid *stateid)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_delegation *delegation;
 	struct nfs4_state *state;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = nfs4_find_state(call, stateid, &state);
+	status = nfs4_is_delegation(stateid) ? nfs4_delegation_find(call, stateid, &delegation)
+					     : nfs4_find_state(call, stateid, &state);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }
 
 /* A lock stateid without locks goes (RFC 8881 18.38). */
+static int free_locked(struct nfs_call *call, const struct nfs4_stateid *stateid)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_owner *owner;
+	struct nfs4_state *state;
+	int status = nfs4_find_state(call, stateid, &state);
+
+	if (status != NFS4_OK)
+		return status;
+	owner = state->owner;
+	if (!owner->is_lock || lock_owner_holds(locks_of(nfs4), &owner->locks, &state->key))
+		return NFS4ERR_LOCKS_HELD;
+	drop_lock_state(nfs4, state);
+	tidy_owner(owner);
+	return NFS4_OK;
+}
+
+/* So does a delegation that was revoked: its client knows now. */
+static int free_revoked(struct nfs_call *call, const struct nfs4_stateid *stateid)
+{
+	struct nfs4_delegation *delegation;
+	int status = nfs4_delegation_find(call, stateid, &delegation);
+
+	if (status == NFS4ERR_DELEG_REVOKED) {
+		nfs4_delegation_free(nfs4_server_of(call), delegation);
+		return NFS4_OK;
+	}
+	return status == NFS4_OK ? NFS4ERR_LOCKS_HELD : status;
+}
+
 int nfs4_stateid_free(struct nfs_call *call, const struct nfs4_stateid *stateid)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_state *state;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = nfs4_find_state(call, stateid, &state);
-	if (status == NFS4_OK &&
-	    (!state->owner->is_lock ||
-	     lock_owner_holds(locks_of(nfs4), &state->owner->locks, &state->key)))
-		status = NFS4ERR_LOCKS_HELD;
-	if (status == NFS4_OK) {
-		struct nfs4_owner *owner = state->owner;
-
-		drop_lock_state(nfs4, state);
-		tidy_owner(owner);
-	}
+	status =
+	    nfs4_is_delegation(stateid) ? free_revoked(call, stateid) : free_locked(call, stateid);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }

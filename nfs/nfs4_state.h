@@ -6,11 +6,13 @@
 
 #include "nfs/nfs4.h"
 
-/* What nfs4_client.c and nfs4_state.c share: clients, their owners, what those have open and
- * locked. Minor versions 0, 1 and 2 use the same; sessions are for 1 and 2, sequence numbers of
+/* What nfs4_client.c, nfs4_state.c, nfs4_back.c and nfs4_deleg.c share: clients, their sessions and
+ * how they are called back, their owners, what those have open and locked, what is delegated to a
+ * client. Minor versions 0, 1 and 2 use the same; sessions are for 1 and 2, sequence numbers of
  * owners for 0.
  *
  *   client -> owners (open, lock) -> states (open, lock); a lock state hangs on its open state too
+ *          -> delegations
  *
  * All of it is under nfs4->lock, which is taken before the mutexes of the grace periods and of the
  * lock table. What is in use by an operation that waits is pinned: a session with a running slot,
@@ -22,6 +24,21 @@
 #define NFS4_IDLE_OWNERS_MAX 32u   /* of a v4.0 client, kept for their sequence numbers alone */
 #define NFS4_REPLAY_MAX      256u  /* bytes of a v4.0 operation's results kept for a retry */
 #define NFS4_EXPIRED_MAX     1024u /* stateids of v4.0 remembered as taken away */
+#define NFS4_LOST_MAX        64u   /* clients of v4.0 remembered as having lost all */
+#define NFS4_BACK_SLOTS      4u    /* of a session's back channel: calls at a time */
+#define NFS4_BACK_CONNS      8u    /* connections of a session that may carry them */
+#define NFS4_BACK_CALLS      4u    /* to a client of v4.0 at a time */
+#define NFS4_BACK_CALLS_MAX  512u  /* to all clients at a time */
+#define NFS4_BACK_NS         (10ull * 1000000000) /* for an answer */
+
+/* Can a client be called? Asked: it is being tried out. */
+enum nfs4_path { NFS4_PATH_NONE, NFS4_PATH_ASKED, NFS4_PATH_UP, NFS4_PATH_DOWN };
+
+/* Where a client of v4.0 is called (cb_client4); peer.family AF_UNSPEC: nowhere. */
+struct nfs4_target {
+	struct nfs_address peer, local;
+	uint32_t program, ident;
+};
 
 struct nfs4_client {
 	struct list link;
@@ -32,8 +49,17 @@ struct nfs4_client {
 	uint32_t minor;                  /* 0, or 1 for all that have sessions */
 	uint32_t next_sequence;          /* of CREATE_SESSION */
 	uint8_t last_session[16];
+	bool last_bound; /* its connection was to carry calls to the client, and does */
 	struct list owners;
-	unsigned sessions, states;
+	struct nfs_address peer;   /* who made it known */
+	unsigned sessions, states; /* states: delegations too */
+	enum nfs4_path path;
+	unsigned calling;  /* v4.0: calls to it that have not ended */
+	uint64_t asked_ns; /* the last one of them that was a probe */
+	struct nfs4_target target,
+	    next; /* v4.0; next: as SETCLIENTID said, until it is confirmed */
+	struct list delegations;
+	unsigned revoked; /* of them, which it has not acknowledged */
 	char record[NFS_RECORD_NAME];
 	uint32_t owner_length;
 	uint8_t owner[NFS4_OWNER_MAX];
@@ -72,6 +98,41 @@ struct nfs4_state {
 	struct nfs4_state *open; /* a lock */
 };
 
+struct nfs4_slot {
+	uint32_t sequence;
+	bool running, kept;
+	uint32_t length;
+	uint8_t *reply; /* NFS4_CACHED_MAX */
+};
+
+/* The way from us to the client (RFC 8881 2.10.3.1). A connection is good when the client has
+ * answered over it; a slot's sequence is that of the last call that was answered. */
+struct nfs4_back {
+	struct nfs4_back_how how;
+	uint32_t slot_count;
+	bool wanted; /* it had a connection once: the client is told when it has none */
+	struct {
+		struct nfs_conn *conn;
+		bool good;
+	} conns[NFS4_BACK_CONNS];
+	struct {
+		uint32_t sequence;
+		bool busy;
+	} slots[NFS4_BACK_SLOTS];
+};
+
+struct nfs4_session {
+	struct nfs4_client *client;
+	uint32_t index;
+	uint64_t number;
+	struct nfs4_channel fore;
+	struct nfs4_back back;
+	struct nfs_address peer; /* who made it */
+	bool doomed;             /* goes with the slot of the request that destroyed it */
+	struct nfs4_slot slots[NFS4_SLOTS];
+	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
+};
+
 /* What a stateid named that was taken from its client. */
 struct nfs4_expired {
 	uint32_t index, number; /* number 0: none */
@@ -91,6 +152,16 @@ struct nfs4_server {
 	struct nfs_table *table;        /* the newest; the control loop holds it */
 	struct nfs4_expired expired[NFS4_EXPIRED_MAX]; /* a ring */
 	unsigned expired_next;
+	uint64_t lost[NFS4_LOST_MAX]; /* a ring: ids of v4.0 clients whose leases ran out */
+	unsigned lost_next;
+	struct nfs4_delegations *delegations;
+	/* nfs4_back.c */
+	unsigned back_calls; /* that have not ended */
+	uint32_t back_xid;
+	struct list callouts; /* first I/O loop: those of v4.0 */
+	enum { NFS4_BACK_RUNS, NFS4_BACK_STOPPING, NFS4_BACK_CANCELLED, NFS4_BACK_OVER } back_end;
+	void (*back_stopped)(struct nfs_server *server);
+	struct message back_stop_message, back_stopped_message;
 };
 
 static inline struct nfs4_server *nfs4_server_of(const struct nfs_call *call)
@@ -105,6 +176,8 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_gives_way: client @id is in somebody's way. True: its lease had run out, and it is gone
  * with all it had (courtesy ends). */
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+/* nfs4_take_all: a client goes with all it had, on disk too. False: as nfs4_drop_client(). */
+bool nfs4_take_all(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_note_expired: v4.0: its stateids will be NFS4ERR_EXPIRED when all is dropped. */
 void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client);
@@ -112,6 +185,11 @@ bool nfs4_client_in_use(const struct nfs4_client *client);
 void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner);
 struct nfs4_owner *nfs4_owner_get(struct nfs4_client *client, bool is_lock, const void *bytes,
 				  uint32_t length, bool make);
+/* nfs4_expire: v4.0: this stateid was taken from its client. */
+void nfs4_expire(struct nfs4_server *nfs4, uint32_t index, uint32_t number);
+bool nfs4_is_expired(const struct nfs4_server *nfs4, uint32_t index, uint32_t number);
+void nfs4_session_id(const struct nfs4_session *session, uint8_t id[16]);
+struct nfs4_session *nfs4_session_by_id(struct nfs4_server *nfs4, const uint8_t id[16]);
 /* The call's client and owner, with any version's errors. */
 int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		    struct nfs4_state **ret_state);

@@ -7,6 +7,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "nfs/nfs4_deleg.h"
 #include "nfs/nlm.h"
 
 enum kind { TEST, LOCK, CANCEL, UNLOCK, SHARE };
@@ -313,12 +314,23 @@ static void lock_recorded(struct nfs_call *call, int result)
 	answer(call, &args, status);
 }
 
+/* A client of NFSv4 that has the file delegated may have locked it for itself: it is called back,
+ * and who waits for that asks again, as in a grace period. */
+static bool is_delegated(const struct nfs_call *call)
+{
+	struct lock_key key = key_of(call);
+
+	return nfs4_delegated(call->conn->server, &key, NULL, nfs_call_now(call));
+}
+
 static void lock_seen(struct nfs_call *call, int result)
 {
 	enum nlm_status status = may_use(call, result);
 	struct nlm_args args;
 
 	get_args(call, LOCK, &args);
+	if (status == NLM4_GRANTED && args.lock.range.exclusive && is_delegated(call))
+		status = NLM4_DENIED_GRACE_PERIOD;
 	if (status != NLM4_GRANTED || !is_time(call, args.reclaim, &status))
 		answer(call, &args, status);
 	else
@@ -513,6 +525,8 @@ static void share_seen(struct nfs_call *call, int result)
 	struct nlm_args args;
 
 	get_args(call, SHARE, &args);
+	if (status == NLM4_GRANTED && ((args.mode & 1) || (args.access & 2)) && is_delegated(call))
+		status = NLM4_DENIED_GRACE_PERIOD;
 	if (status != NLM4_GRANTED || !is_time(call, args.reclaim, &status))
 		answer_share(call, &args, status);
 	else

@@ -34,12 +34,17 @@ static void give_shares_back(struct nfs_server *server)
 	tell_stopped(server);
 }
 
+static void stop_locks(struct nfs_server *server)
+{
+	nlm_stop(server->nlm, give_shares_back);
+}
+
 /* No connection is left. */
 static void finish_stop(struct deferred *deferred)
 {
 	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
 
-	nlm_stop(server->nlm, give_shares_back);
+	nfs4_back_stop(server->nfs4, stop_locks);
 }
 
 static int create_parts(struct nfs_server *server)

@@ -63,6 +63,8 @@ void group_set_member(struct group *group, unsigned index, struct volume *volume
 	group->views[index] = volume;
 	if (index >= group->member_max)
 		group->member_max = index + 1;
+	if (group->staging_good)
+		group->staging.member_max = group->member_max;
 }
 
 static enum recorder_mode mode_of(enum group_role role)
@@ -89,6 +91,36 @@ static int add_member(struct group *group, unsigned index, bool marked)
 	return result < 0 ? result : recorder_add(group->recorder, index, member->volume, marked);
 }
 
+static int not_taken(struct group *group, int result, struct err *err)
+{
+	return err_set(err, result, "group %s: %s", group->name,
+		       result == -EBUSY ? "a member is in another group" : "out of memory");
+}
+
+void group_drop_member(struct group *group, unsigned index)
+{
+	struct group_member *member = &group->members[index];
+
+	if (!member->volume)
+		return;
+	if (group->recorder)
+		recorder_remove(group->recorder, index);
+	marks_finish(&member->sent);
+	volume_unref(member->volume);
+	member->volume = group->views[index] = NULL;
+	member->size = 0;
+}
+
+int group_add_member(struct group *group, unsigned index, bool marked, struct err *err)
+{
+	int result = add_member(group, index, marked);
+
+	if (result == 0)
+		return 0;
+	group_drop_member(group, index);
+	return not_taken(group, result, err);
+}
+
 int group_start(struct group *group, bool marked, struct err *err)
 {
 	struct recorder_options options = {.loop = group->loop,
@@ -102,10 +134,7 @@ int group_start(struct group *group, bool marked, struct err *err)
 		recorder_set_mode(group->recorder, mode_of(group->role));
 	for (unsigned i = 0; i < group->member_max && result == 0; i++)
 		result = add_member(group, i, marked);
-	if (result < 0)
-		return err_set(err, result, "group %s: %s", group->name,
-			       result == -EBUSY ? "a member is in another group" : "out of memory");
-	return 0;
+	return result < 0 ? not_taken(group, result, err) : 0;
 }
 
 static void serving_changed(struct group *group)
@@ -167,6 +196,31 @@ static void fork_lineage(struct group *group, uint64_t epoch)
 	lineage_fork(&group->lineage, uuid, epoch);
 }
 
+/* What the sealed image has not got is no part of what is promoted. */
+static void leave_out(struct group *group)
+{
+	for (unsigned i = 0; i < group->member_max; i++) {
+		if (!group->members[i].volume || staging_has(&group->staging, i))
+			continue;
+		if (group->host->left_out)
+			group->host->left_out(group, i);
+		group_drop_member(group, i);
+	}
+}
+
+/* The peer's image is the same but for what a member has here beyond the end that it had there:
+ * it has been larger before. */
+static void mark_tails(struct group *group)
+{
+	for (unsigned i = 0; i < group->member_max; i++) {
+		const struct group_member *member = &group->members[i];
+		uint64_t size = member->volume ? volume_size(member->volume) : 0;
+
+		if (member->size && member->size < size)
+			recorder_mark(group->recorder, i, member->size, size - member->size);
+	}
+}
+
 static int promote(struct group *group, bool planned, struct err *err)
 {
 	struct wire_lineage before = group->lineage;
@@ -180,6 +234,7 @@ static int promote(struct group *group, bool planned, struct err *err)
 	if (result < 0)
 		return err_set(err, result, "group %s: the sealed epoch could not be applied: %s",
 			       group->name, strerror(-result));
+	leave_out(group);
 	group->lineage = group->staging.lineage;
 	fork_lineage(group, group->staging.sealed);
 	group->acked = planned ? group->staging.sealed : 0;
@@ -192,10 +247,13 @@ static int promote(struct group *group, bool planned, struct err *err)
 		group->lineage = before;
 		return err_set(err, result, "group %s: its role could not be saved", group->name);
 	}
+	recorder_forget(group->recorder);
 	if (planned)
 		recorder_log_again(group->recorder);
 	else
 		recorder_mark_all(group->recorder);
+	if (planned)
+		mark_tails(group);
 	recorder_skip(group->recorder, group->staging.sealed);
 	group_set_role(group, GROUP_PRIMARY);
 	return 0;

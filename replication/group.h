@@ -34,8 +34,14 @@ struct group_host {
 	/* Required. Standby: make members and staging volume as @text says, or check that they
 	 * are so; fills members[] and staging_volume. Fiber. 0 or -errno with @err. */
 	int (*define)(struct group *group, const char *text, size_t length, struct err *err);
+	/* Optional. A promotion leaves this member out, for the sealed image has not got it: before
+	 * save(). Fiber. */
+	void (*left_out)(struct group *group, unsigned index);
 	/* Optional. Demoting: keep the members' images, which a sync is going to replace. Fiber. */
 	int (*keep)(struct group *group, struct err *err);
+	/* Optional. Standby: the sealed epoch is in the members, and nothing of the next one is.
+	 * The session's fiber; the next epoch waits for it. */
+	void (*sealed)(struct group *group);
 	/* Optional. The group's role has changed. Any context on the loop. */
 	void (*role_changed)(struct group *group);
 	/* Optional. group_serves() has another answer: who keeps something open on the members lets
@@ -56,6 +62,7 @@ struct group_verify {
 struct group_member {
 	struct volume *volume; /* a reference */
 	struct marks sent;     /* primary: carried by the sync that is not acknowledged yet */
+	uint64_t size;         /* standby: bytes that the primary has of it; 0: it has not said */
 };
 
 struct group {
@@ -102,6 +109,13 @@ void group_init(struct group *group, struct loop *loop, const struct group_host 
 void group_finish(struct group *group);
 /* group_set_member: takes a reference. */
 void group_set_member(struct group *group, unsigned index, struct volume *volume);
+/* group_add_member: a member (group_set_member) of a group that has started; @marked: the standby
+ * lacks all of it, so that the next epoch has it whole; no member after an error.
+ * group_drop_member: it is no member any more; the volume stays. No session, or the session's own
+ * fiber between epochs. -ENOMEM, -EBUSY. */
+int group_add_member(struct group *group, unsigned index, bool marked, struct err *err)
+    __attribute__((warn_unused_result));
+void group_drop_member(struct group *group, unsigned index);
 /* group_start: put the taps on as the role wants them; @marked: the standby may lack anything.
  * 0, -ENOMEM, -EBUSY. */
 int group_start(struct group *group, bool marked, struct err *err)

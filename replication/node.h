@@ -7,15 +7,19 @@
 #include "core/config.h"
 #include "core/list.h"
 #include "core/stream.h"
+#include "replication/address.h"
 #include "replication/group.h"
 #include "replication/replication.h"
 #include "replication/tls.h"
+#include "snapshots/snapshots.h"
 
 /* Inside replication/: the node: what it knows, whom it talks to. */
 
 #define PEER_NAME_MAX 63
 #define LISTENERS_MAX 16
+#define ADDRESSES_MAX 8   /* of a group */
 #define CODE_DIGITS   12u /* of base 32: 60 bits */
+#define RPO_NS        (5 * 1000000000ull)
 
 struct peer {
 	struct list link;
@@ -41,6 +45,15 @@ struct seat {
 	unsigned users;
 	bool gone;
 	char *definition; /* JSON */
+	struct keep keep; /* which points are kept; all zero: none. Of the definition */
+	struct service_address addresses[ADDRESSES_MAX];
+	unsigned address_count, announce_left;
+	bool addresses_up;
+	uint64_t addresses_from_ns; /* also without an answer of the other node */
+	char addresses_trouble[200];
+	bool points_kept; /* there may be some */
+	bool points_failed;
+	char points_trouble[200]; /* why the last one could not be kept; "" */
 	char *sent_definition;
 	struct tls_dial *dial;
 	uint64_t retry_ns, retries;
@@ -114,14 +127,64 @@ void seat_leave(struct seat *seat);
 int seats_load(struct replication *replication, struct err *err);
 void seats_start(struct replication *replication);
 void seats_tick(struct replication *replication);
+/* seat_take_settings: what of @definition the seat has in its own fields. */
+void seat_take_settings(struct seat *seat, const json_t *definition);
 /* In a fiber: a group's primary has come with @hello. */
 void seat_receive(struct visit *visit, const struct wire_message *hello);
 /* In a fiber: to the group's standby. */
 void seat_send(struct visit *visit);
 /* seat_end_session: break it and wait for its end. Fiber. */
 void seat_end_session(struct seat *seat, const char *why);
+/* seat_store: its row, durably. seat_save: the same as a group's host; says so when it fails. */
+int seat_store(struct seat *seat, struct err *err);
+int seat_save(struct group *group);
+void seat_set_rpo(struct seat *seat, uint64_t rpo_ns); /* 0: the default */
 /* seat_close: orderly: sessions are over; flush, remember what is clean, let go. Fiber. */
 void seat_close(struct seat *seat);
+
+/* members.c. seat_open_members: those of @definition and the staging log, made where @make and they
+ * are not there. Fiber where it makes something, or may. */
+extern const struct group_host seat_host;
+int seat_open_members(struct seat *seat, json_t *definition, bool make, struct err *err);
+int seat_open_staging(struct seat *seat, struct err *err);
+/* seat_snapshot: of every member, named @name, a pool after the other; nobody writes to them
+ * meanwhile. Fiber. */
+int seat_snapshot(struct seat *seat, const char *name, struct err *err);
+
+/* action.c: something that is done to a group, in a fiber of its own; one at a time. */
+struct seat_work {
+	/* Required. 0 or -errno; the reply is the group's state unless it sets another. */
+	int (*run)(struct seat_work *work, struct err *err);
+	/* Required. Frees it. */
+	void (*release)(struct seat_work *work);
+	bool always; /* also when the group is not available */
+	bool gone;   /* set by run(): there is no group any more */
+	struct seat *seat;
+	struct replication_call *call;
+};
+/* seat_work_start: run @work (NULL: there was no memory for it) on the group @name. Ends @call, and
+ * releases @work, in any case. */
+void seat_work_start(struct replication *replication, const char *name, struct seat_work *work,
+		     struct replication_call *call);
+
+/* A member as the definition has it. */
+json_t *seat_member(unsigned index, const struct volume *volume);
+
+/* service.c: the group's service addresses. services_follow: on or off the interfaces, as the group
+ * is served here; services_clear: off. services_start: before the node knows. services_define: what
+ * @definition says of them. */
+void services_follow(struct seat *seat);
+void services_clear(struct seat *seat);
+void services_start(struct seat *seat);
+void services_define(struct seat *seat, const json_t *definition);
+json_t *services_show(const struct seat *seat);
+
+/* change.c: @definition is the group's from now on, durably. */
+int seat_redefine(struct seat *seat, json_t *definition, struct err *err);
+
+/* show.c. seat_look: which alarms there are at @now, and what is logged of them. */
+json_t *seat_show(const struct seat *seat);
+void seat_look(struct seat *seat, uint64_t now);
 
 /* replication.c: one more thing that has to end before the node is gone; and its end. */
 void node_hold(struct replication *replication);

@@ -16,6 +16,7 @@
  * ack_before_drop                   sender.c     E5: the log is kept until the seal is durable
  * staging_flush_before_seal         staging.c    S2: the records are durable before their header
  * members_flush_before_applied      staging.c    S3: the image is durable before its log goes
+ * joining_member_flush              staging.c    S5: a member is durable before it is in the image
  * apply_waits_for_seal              receiver.c   E3: nothing of an open epoch in the image
  * header_is_durable                 staging.c    S2: a seal is durable before it is told
  * hand_over_flush                   sender.c     the image that is handed over is durable here too

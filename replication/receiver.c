@@ -77,6 +77,9 @@ static int record_in(struct receiver *receiver, const struct wire_message *messa
 {
 	struct volume *volume = member_of(receiver, message);
 	const void *data = message->type == WIRE_WRITE ? message->data : NULL;
+	/* Onto what is no image yet, of the group or of a member that joins it. */
+	bool direct = receiver->seed || !staging_has(&receiver->group->staging, message->member) ||
+		      !ORDER(apply_waits_for_seal);
 	int result;
 
 	if (!receiver->open)
@@ -84,9 +87,9 @@ static int record_in(struct receiver *receiver, const struct wire_message *messa
 	if (!volume)
 		return bad(receiver, "a record for no member, or beyond its end");
 	digest_add(&receiver->digest, message->member, message->offset, message->length, data);
-	if (data && (receiver->seed || !ORDER(apply_waits_for_seal)))
+	if (data && direct)
 		memcpy(receiver->data, data, message->length);
-	if (!receiver->seed && ORDER(apply_waits_for_seal))
+	if (!direct)
 		result = staging_add(&receiver->group->staging, message->member, message->offset,
 				     message->length, data);
 	else
@@ -118,6 +121,12 @@ static int make_sealed(struct receiver *receiver, const struct wire_message *mes
 	return 0;
 }
 
+static void image_sealed(struct group *group)
+{
+	if (group->host->sealed && group->staging.sealed && !group->staging.seeding)
+		group->host->sealed(group);
+}
+
 static int seal(struct receiver *receiver, const struct wire_message *message)
 {
 	struct wire_message ack = {.type = WIRE_ACK, .epoch = message->epoch};
@@ -140,7 +149,10 @@ static int seal(struct receiver *receiver, const struct wire_message *message)
 	if (result < 0)
 		return result;
 	result = staging_apply(staging);
-	return result < 0 ? fail(receiver, result, "applying an epoch") : 0;
+	if (result < 0)
+		return fail(receiver, result, "applying an epoch");
+	image_sealed(receiver->group);
+	return 0;
 }
 
 /* ---- questions ---- */
@@ -324,6 +336,7 @@ static int open_image(struct receiver *receiver)
 			       err.text[0] ? err.text : "the sealed epoch can not be applied");
 		return receiver->channel->broken;
 	}
+	image_sealed(group);
 	return check_lineage(receiver);
 }
 

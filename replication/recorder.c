@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "replication/recorder.h"
+#include "replication/recorder_log.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "core/heap.h"
@@ -13,69 +12,6 @@
  * epochs, the marks and the lists of what is in flight. It is held for memory work only (a copy
  * of one write at most), and only by groups that are replicated: what the epochs promise (R1) is
  * an order over all loops, and a mutex is the plainest way to have one. */
-
-#define BUCKETS      64u
-#define FOLD_ENTRIES 16384u /* a power of two */
-#define FOLD_PROBES  8u
-#define RECORD_MAX   WIRE_DATA_MAX
-
-enum tap_state { TAP_REFUSED, TAP_HELD, TAP_WAITS, TAP_POSTED, TAP_PASSED };
-
-struct segment {
-	struct segment *next;
-	size_t used;
-	uint8_t bytes[];
-};
-#define SEGMENT_ROOM (RECORDER_SEGMENT - sizeof(struct segment))
-
-/* The last record of the open epoch that touches a slot. */
-struct fold {
-	uint64_t stamp; /* of the table's life that it belongs to */
-	uint64_t slot;
-	uint32_t member;
-	struct record *record;
-};
-
-struct member {
-	struct volume_tap tap;
-	struct recorder *recorder;
-	unsigned index;
-	struct volume *volume; /* NULL: no such member */
-	uint64_t size;         /* of it, as it was heard last */
-	struct volume_watcher watcher;
-	struct marks marks;
-	struct list busy[BUCKETS]; /* writes in flight, by the MiB they begin in */
-	struct list wide;          /* discards in flight: any length */
-	struct list waiting;       /* R2 */
-	bool lost;                 /* no memory to mark with: everything is */
-	uint64_t in_flight;        /* changes that were admitted and are not over */
-};
-
-struct recorder {
-	struct recorder_options options;
-	pthread_mutex_t lock; /* everything below */
-	enum recorder_mode mode;
-	bool logging;
-	uint64_t spoiled;      /* the first epoch whose log is not whole; UINT64_MAX: none */
-	uint64_t open, oldest; /* epoch numbers: the open one, the first that is kept */
-	struct recorder_epoch epochs[RECORDER_EPOCHS];
-	uint64_t segments, segments_max;
-	struct segment *free;
-	struct member members[WIRE_MEMBERS_MAX];
-	struct list held;
-	struct fold *folds;
-	uint64_t fold_stamp;
-	uint64_t delayed;
-	struct message message;
-	bool posted;
-	bool retired;
-	struct recorder *next; /* retired */
-};
-
-static struct recorder_epoch *epoch_at(struct recorder *recorder, uint64_t number)
-{
-	return &recorder->epochs[number % RECORDER_EPOCHS];
-}
 
 /* ---- telling the owner ---- */
 static void woken(struct message *message)
@@ -98,179 +34,6 @@ static void wake(struct recorder *recorder)
 		return;
 	recorder->posted = true;
 	loop_post(recorder->options.loop, &recorder->message, woken);
-}
-
-/* ---- the log ---- */
-static struct segment *segment_get(struct recorder *recorder)
-{
-	struct segment *segment = recorder->free;
-
-	if (segment) {
-		recorder->free = segment->next;
-	} else if (recorder->segments < recorder->segments_max) {
-		segment = heap_alloc(RECORDER_SEGMENT);
-		recorder->segments += segment != NULL;
-	}
-	if (segment) {
-		segment->next = NULL;
-		segment->used = 0;
-	}
-	return segment;
-}
-
-static void epoch_free(struct recorder *recorder, struct recorder_epoch *epoch)
-{
-	while (epoch->first) {
-		struct segment *segment = epoch->first;
-
-		epoch->first = segment->next;
-		segment->next = recorder->free;
-		recorder->free = segment;
-	}
-	epoch->last = NULL;
-	epoch->bytes = epoch->records = 0;
-}
-
-static size_t record_size(uint64_t data)
-{
-	return (sizeof(struct record) + data + 7) & ~7ull;
-}
-
-static struct record *record_add(struct recorder *recorder, struct recorder_epoch *epoch,
-				 uint64_t data)
-{
-	size_t size = record_size(data);
-	struct record *record;
-
-	if (!epoch->last || SEGMENT_ROOM - epoch->last->used < size) {
-		struct segment *segment = segment_get(recorder);
-
-		if (!segment)
-			return NULL;
-		if (epoch->last)
-			epoch->last->next = segment;
-		else
-			epoch->first = segment;
-		epoch->last = segment;
-	}
-	record = (struct record *)(void *)(epoch->last->bytes + epoch->last->used);
-	epoch->last->used += size;
-	epoch->bytes += data;
-	epoch->records++;
-	return record;
-}
-
-/* Folding: a slot written again within an epoch is sent once. A record may be written over when
- * it is the last one on each slot it touches; whoever comes later on a slot takes the entry. */
-static struct fold *fold_find(struct recorder *recorder, unsigned member, uint64_t slot, bool make)
-{
-	uint64_t at = (slot * 0x9e3779b97f4a7c15ull ^ member * 0xc2b2ae3d27d4eb4full) >> 32;
-
-	for (unsigned i = 0; recorder->folds && i < FOLD_PROBES; i++) {
-		struct fold *fold = &recorder->folds[(at + i) % FOLD_ENTRIES];
-
-		if (fold->stamp != recorder->fold_stamp) {
-			if (!make)
-				return NULL;
-			*fold = (struct fold){recorder->fold_stamp, slot, member, NULL};
-			return fold;
-		}
-		if (fold->slot == slot && fold->member == member)
-			return fold;
-	}
-	return NULL;
-}
-
-static struct record *fold_target(struct recorder *recorder, unsigned member, uint64_t offset,
-				  uint64_t length)
-{
-	uint64_t slot = offset / VOLUME_SLOT, end = (offset + length - 1) / VOLUME_SLOT;
-	struct fold *fold = fold_find(recorder, member, slot, false);
-	struct record *record = fold ? fold->record : NULL;
-
-	if (!record || record->offset != offset || record->length != length)
-		return NULL;
-	while (++slot <= end) {
-		fold = fold_find(recorder, member, slot, false);
-		if (!fold || fold->record != record)
-			return NULL;
-	}
-	return record;
-}
-
-static void fold_enter(struct recorder *recorder, struct record *record)
-{
-	uint64_t end = (record->offset + record->length - 1) / VOLUME_SLOT;
-
-	for (uint64_t slot = record->offset / VOLUME_SLOT; slot <= end; slot++) {
-		struct fold *fold = fold_find(recorder, record->member, slot, true);
-
-		if (fold)
-			fold->record = record;
-	}
-}
-
-static void copy_out(const struct volume_request *request, uint64_t skip, uint64_t length,
-		     uint8_t *to)
-{
-	for (unsigned i = 0; i < request->iov_count && length > 0; i++) {
-		const struct iovec *iov = &request->iov[i];
-		uint64_t part;
-
-		if (skip >= iov->iov_len) {
-			skip -= iov->iov_len;
-			continue;
-		}
-		part = iov->iov_len - skip < length ? iov->iov_len - skip : length;
-		memcpy(to, (const uint8_t *)iov->iov_base + skip, part);
-		to += part;
-		length -= part;
-		skip = 0;
-	}
-}
-
-static bool log_piece(struct member *member, struct recorder_epoch *epoch,
-		      const struct volume_request *request, uint64_t skip, uint64_t length)
-{
-	struct recorder *recorder = member->recorder;
-	bool open = epoch->number == recorder->open;
-	uint64_t offset = request->offset + skip;
-	struct record *record = open ? fold_target(recorder, member->index, offset, length) : NULL;
-
-	if (!record) {
-		record = record_add(recorder, epoch, length);
-		if (!record)
-			return false;
-		*record = (struct record){.offset = offset, .length = length};
-		record->member = member->index;
-		if (open)
-			fold_enter(recorder, record);
-	}
-	copy_out(request, skip, length, record->data);
-	return true;
-}
-
-static bool log_change(struct member *member, struct recorder_epoch *epoch,
-		       const struct volume_request *request)
-{
-	if (request->op == VOLUME_DISCARD) {
-		struct record *record = record_add(member->recorder, epoch, 0);
-
-		if (!record)
-			return false;
-		*record = (struct record){.offset = request->offset, .length = request->length};
-		record->member = member->index;
-		record->zeros = 1;
-		member->recorder->fold_stamp++; /* nothing folds into what came before it */
-		return true;
-	}
-	for (uint64_t skip = 0; skip < request->length; skip += RECORD_MAX) {
-		uint64_t left = request->length - skip;
-
-		if (!log_piece(member, epoch, request, skip, left < RECORD_MAX ? left : RECORD_MAX))
-			return false;
-	}
-	return true;
 }
 
 /* ---- marks ---- */
@@ -297,7 +60,7 @@ static void record_change(struct member *member, struct recorder_epoch *epoch,
 
 	if (!epoch->first_wall_ns)
 		epoch->first_wall_ns = loop_wall(request->loop);
-	if (recorder->logging && result == 0 && log_change(member, epoch, request))
+	if (recorder->logging && result == 0 && recorder_log_change(member, epoch, request))
 		return;
 	if (ORDER(unlogged_change_is_marked))
 		mark(member, request->offset, request->length);
@@ -331,7 +94,7 @@ static bool must_wait(struct member *member, const struct volume_request *reques
 	uint64_t first = request->offset / VOLUME_TRANSFER_MAX;
 	uint64_t last = (request->offset + request->length - 1) / VOLUME_TRANSFER_MAX;
 
-	if (member->recorder->retired || !ORDER(overlapping_changes_take_turns))
+	if (member->recorder->retired || member->gone || !ORDER(overlapping_changes_take_turns))
 		return false;
 	if (list_overlaps(&member->wide, request))
 		return true;
@@ -352,7 +115,7 @@ static void let_in(struct member *member, struct volume_request *request)
 	request->tap_ticket = recorder->open; /* R1 */
 	epoch_at(recorder, recorder->open)->in_flight++;
 	member->in_flight++;
-	if (recorder->retired)
+	if (recorder->retired || member->gone)
 		volume_tap_left(request->volume, 1);
 	if (request->op == VOLUME_DISCARD)
 		list_push_back(&member->wide, &request->tap_link);
@@ -397,7 +160,7 @@ static bool admit_change(struct member *member, struct volume_request *request)
 {
 	struct recorder *recorder = member->recorder;
 
-	if (recorder->mode == RECORDER_HOLDS) {
+	if (recorder->mode == RECORDER_HOLDS && !member->gone) {
 		request->tap_state = TAP_HELD;
 		list_push_back(&recorder->held, &request->tap_link);
 		return false;
@@ -422,7 +185,7 @@ static bool admit(struct volume_tap *tap, struct volume_request *request)
 	pthread_mutex_lock(&recorder->lock);
 	request->tap_ticket = 0;
 	request->tap_state = TAP_PASSED;
-	if (recorder->mode == RECORDER_REFUSES) {
+	if (recorder->mode == RECORDER_REFUSES && !member->gone) {
 		request->tap_state = TAP_REFUSED;
 		pass = false;
 	} else if (change) {
@@ -445,7 +208,7 @@ static void completed(struct volume_tap *tap, struct volume_request *request, in
 		return;
 	pthread_mutex_lock(&recorder->lock);
 	epoch = epoch_at(recorder, request->tap_ticket);
-	if (recorder->retired)
+	if (recorder->retired || member->gone)
 		volume_tap_left(request->volume, -1);
 	else
 		record_change(member, epoch, request, result);
@@ -502,7 +265,7 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
 /* The tap is off; requests that went by it may be under way. */
 static void member_leave(struct member *member)
 {
-	if (!member->volume)
+	if (!member || !member->volume)
 		return;
 	volume_unwatch(&member->watcher);
 	if (member->volume->tap == &member->tap)
@@ -513,10 +276,12 @@ static void member_leave(struct member *member)
 
 static void log_free(struct recorder *recorder)
 {
-	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
-		marks_finish(&recorder->members[i].marks);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (recorder->members[i])
+			marks_finish(&recorder->members[i]->marks);
+	}
 	for (unsigned i = 0; i < RECORDER_EPOCHS; i++)
-		epoch_free(recorder, &recorder->epochs[i]);
+		recorder_log_free(recorder, &recorder->epochs[i]);
 	while (recorder->free) {
 		struct segment *segment = recorder->free;
 
@@ -530,6 +295,14 @@ static void log_free(struct recorder *recorder)
 static void finish(struct recorder *recorder)
 {
 	log_free(recorder);
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		heap_free(recorder->members[i]);
+	while (recorder->gone) {
+		struct member *member = recorder->gone;
+
+		recorder->gone = member->next;
+		heap_free(member);
+	}
 	/* A wake that is still on its way would find nothing. */
 	while (recorder->posted)
 		loop_poll(recorder->options.loop, 0);
@@ -543,7 +316,7 @@ void recorder_destroy(struct recorder *recorder)
 		return;
 	recorder_set_mode(recorder, RECORDER_REFUSES);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
-		member_leave(&recorder->members[i]);
+		member_leave(recorder->members[i]);
 	finish(recorder);
 }
 
@@ -566,17 +339,19 @@ static void volume_changed(struct volume_watcher *watcher, struct volume *volume
 
 int recorder_add(struct recorder *recorder, unsigned index, struct volume *volume, bool marked)
 {
-	struct member *member = &recorder->members[index];
+	struct member *member;
 
-	assert(index < WIRE_MEMBERS_MAX && !member->volume);
+	assert(index < WIRE_MEMBERS_MAX && !recorder->members[index]);
 	if (__atomic_load_n(&volume->tap, __ATOMIC_SEQ_CST))
 		return -EBUSY;
-	if (marks_init(&member->marks, volume_size(volume)) < 0)
+	member = heap_zalloc(sizeof *member);
+	if (!member || marks_init(&member->marks, volume_size(volume)) < 0) {
+		heap_free(member);
 		return -ENOMEM;
+	}
 	member->tap.ops = &tap_ops;
 	member->recorder = recorder;
 	member->index = index;
-	member->lost = false;
 	for (unsigned i = 0; i < BUCKETS; i++)
 		list_init(&member->busy[i]);
 	list_init(&member->wide);
@@ -587,6 +362,9 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 	volume_watch(volume, &member->watcher);
 	if (marked)
 		marks_set_all(&member->marks);
+	pthread_mutex_lock(&recorder->lock);
+	recorder->members[index] = member;
+	pthread_mutex_unlock(&recorder->lock);
 	volume_tap_set(volume, &member->tap);
 	return 0;
 }
@@ -604,6 +382,40 @@ static void held_let_go(struct recorder *recorder)
 		else if (admit_change(member, request))
 			post(request, TAP_POSTED);
 	}
+}
+
+/* What of @member waits for another mode goes on. */
+static void held_leave(struct member *member)
+{
+	list_for_each_safe (it, &member->recorder->held) {
+		struct volume_request *request = list_entry(it, struct volume_request, tap_link);
+
+		if (request->tap != &member->tap)
+			continue;
+		list_remove(&request->tap_link);
+		let_in(member, request);
+		post(request, TAP_POSTED);
+	}
+}
+
+void recorder_remove(struct recorder *recorder, unsigned index)
+{
+	struct member *member = recorder->members[index];
+
+	if (!member)
+		return;
+	pthread_mutex_lock(&recorder->lock);
+	member->gone = true;
+	volume_tap_left(member->volume, (int)member->in_flight);
+	let_in_waiting(member);
+	held_leave(member);
+	recorder_log_forget(recorder, index);
+	marks_finish(&member->marks);
+	recorder->members[index] = NULL;
+	member->next = recorder->gone;
+	recorder->gone = member;
+	pthread_mutex_unlock(&recorder->lock);
+	member_leave(member);
 }
 
 void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode)
@@ -626,9 +438,9 @@ void recorder_retire(struct recorder *recorder, struct recorder **retired)
 	recorder->logging = false;
 	recorder->mode = RECORDER_RECORDS;
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
-		struct member *member = &recorder->members[i];
+		struct member *member = recorder->members[i];
 
-		if (!member->volume)
+		if (!member)
 			continue;
 		volume_tap_left(member->volume, (int)member->in_flight);
 		let_in_waiting(member);
@@ -637,7 +449,7 @@ void recorder_retire(struct recorder *recorder, struct recorder **retired)
 	log_free(recorder);
 	pthread_mutex_unlock(&recorder->lock);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
-		member_leave(&recorder->members[i]);
+		member_leave(recorder->members[i]);
 	recorder->next = *retired;
 	*retired = recorder;
 }
@@ -665,7 +477,7 @@ enum recorder_mode recorder_mode(struct recorder *recorder)
 bool recorder_quiet(struct recorder *recorder)
 {
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
-		if (recorder->members[i].volume && !volume_tap_quiet(recorder->members[i].volume))
+		if (recorder->members[i] && !volume_tap_quiet(recorder->members[i]->volume))
 			return false;
 	}
 	return true;
@@ -743,8 +555,8 @@ uint64_t recorder_open_epoch(struct recorder *recorder)
 static bool marked_any(struct recorder *recorder)
 {
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
-		if (recorder->members[i].volume &&
-		    (recorder->members[i].marks.count || recorder->members[i].lost))
+		if (recorder->members[i] &&
+		    (recorder->members[i]->marks.count || recorder->members[i]->lost))
 			return true;
 	}
 	return false;
@@ -787,31 +599,11 @@ const struct recorder_epoch *recorder_epoch(struct recorder *recorder, uint64_t 
 	return epoch;
 }
 
-const struct record *recorder_next(const struct recorder_epoch *epoch,
-				   const struct record *previous)
-{
-	const struct segment *segment = epoch->first;
-	const uint8_t *at = segment ? segment->bytes : NULL;
-
-	if (previous) {
-		/* The segment it lies in: few, and one after the other. */
-		at = (const uint8_t *)previous;
-		while (at < segment->bytes || at >= segment->bytes + segment->used)
-			segment = segment->next;
-		at += record_size(previous->zeros ? 0 : previous->length);
-		if (at == segment->bytes + segment->used) {
-			segment = segment->next;
-			at = segment ? segment->bytes : NULL;
-		}
-	}
-	return (const struct record *)(const void *)at;
-}
-
 void recorder_drop(struct recorder *recorder, uint64_t epoch)
 {
 	pthread_mutex_lock(&recorder->lock);
 	for (; recorder->oldest <= epoch && recorder->oldest < recorder->open; recorder->oldest++)
-		epoch_free(recorder, epoch_at(recorder, recorder->oldest));
+		recorder_log_free(recorder, epoch_at(recorder, recorder->oldest));
 	pthread_mutex_unlock(&recorder->lock);
 }
 
@@ -865,14 +657,33 @@ void recorder_fall_back(struct recorder *recorder)
 		const struct record *record = NULL;
 
 		while (ORDER(fall_back_marks_the_log) && (record = recorder_next(epoch, record)))
-			mark(&recorder->members[record->member], record->offset, record->length);
-		epoch_free(recorder, epoch);
+			if (record->member != RECORD_NOBODY)
+				mark(recorder->members[record->member], record->offset,
+				     record->length);
+		recorder_log_free(recorder, epoch);
 	}
 	/* The numbers of what lies in marks now are free, but for what is still in flight. */
 	while (recorder->oldest < recorder->open &&
 	       epoch_at(recorder, recorder->oldest)->in_flight == 0)
 		recorder->oldest++;
 	recorder->fold_stamp++;
+	pthread_mutex_unlock(&recorder->lock);
+}
+
+void recorder_forget(struct recorder *recorder)
+{
+	pthread_mutex_lock(&recorder->lock);
+	for (; recorder->oldest < recorder->open; recorder->oldest++)
+		recorder_log_free(recorder, epoch_at(recorder, recorder->oldest));
+	recorder_log_free(recorder, epoch_at(recorder, recorder->open));
+	recorder->fold_stamp++;
+	recorder->spoiled = UINT64_MAX;
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
+		if (!recorder->members[i])
+			continue;
+		marks_clear_all(&recorder->members[i]->marks);
+		recorder->members[i]->lost = false;
+	}
 	pthread_mutex_unlock(&recorder->lock);
 }
 
@@ -887,17 +698,17 @@ void recorder_log_again(struct recorder *recorder)
 bool recorder_take(struct recorder *recorder, unsigned index, uint64_t from, uint64_t most,
 		   uint64_t *ret_offset, uint64_t *ret_length)
 {
-	struct member *member = &recorder->members[index];
+	struct member *member = recorder->members[index];
 	bool found = false;
 
 	pthread_mutex_lock(&recorder->lock);
-	if (member->volume && member->lost) {
+	if (member && member->lost) {
 		if (marks_grow(&member->marks, volume_size(member->volume)) == 0) {
 			member->lost = false;
 			marks_set_all(&member->marks);
 		}
 	}
-	if (member->volume)
+	if (member)
 		found = marks_next(&member->marks, from, most, ret_offset, ret_length) &&
 			marks_clear(&member->marks, *ret_offset, *ret_length) == 0;
 	pthread_mutex_unlock(&recorder->lock);
@@ -907,7 +718,7 @@ bool recorder_take(struct recorder *recorder, unsigned index, uint64_t from, uin
 void recorder_mark(struct recorder *recorder, unsigned index, uint64_t offset, uint64_t length)
 {
 	pthread_mutex_lock(&recorder->lock);
-	mark(&recorder->members[index], offset, length);
+	mark(recorder->members[index], offset, length);
 	recorder->logging = false;
 	recorder->spoiled = 0;
 	pthread_mutex_unlock(&recorder->lock);
@@ -925,59 +736,29 @@ void recorder_mark_all(struct recorder *recorder)
 {
 	pthread_mutex_lock(&recorder->lock);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
-		if (recorder->members[i].volume)
-			mark_whole(&recorder->members[i]);
+		if (recorder->members[i])
+			mark_whole(recorder->members[i]);
 	}
 	recorder->logging = false;
 	recorder->spoiled = 0;
 	pthread_mutex_unlock(&recorder->lock);
 }
 
-struct touched {
-	uint64_t offset;
-	unsigned slots;
-	bool *touched;
-};
-
-static void touch(const struct touched *touched, uint64_t offset, uint64_t length)
-{
-	uint64_t end = offset + length, last = touched->offset + touched->slots * VOLUME_SLOT;
-
-	end = end < last ? end : last;
-	offset = offset > touched->offset ? offset : touched->offset;
-	for (uint64_t at = offset - offset % VOLUME_SLOT; at < end; at += VOLUME_SLOT)
-		touched->touched[(at - touched->offset) / VOLUME_SLOT] = true;
-}
-
-static void touch_list(const struct touched *touched, struct list *list)
+static void touch_list(const struct recorder_touch *touched, struct list *list)
 {
 	list_for_each (it, list) {
 		const struct volume_request *request =
 		    list_entry(it, struct volume_request, tap_link);
 
-		touch(touched, request->offset, request->length);
-	}
-}
-
-static void touch_log(const struct touched *touched, unsigned index,
-		      const struct recorder_epoch *epoch)
-{
-	for (const struct segment *segment = epoch->first; segment; segment = segment->next) {
-		for (size_t at = 0; at < segment->used;) {
-			const struct record *record = (const void *)(segment->bytes + at);
-
-			if (record->member == index)
-				touch(touched, record->offset, record->length);
-			at += record_size(record->zeros ? 0 : record->length);
-		}
+		recorder_touch(touched, request->offset, request->length);
 	}
 }
 
 void recorder_touched(struct recorder *recorder, unsigned index, uint64_t offset, unsigned slots,
 		      bool *ret_touched)
 {
-	struct touched touched = {offset, slots, ret_touched};
-	struct member *member = &recorder->members[index];
+	struct recorder_touch touched = {offset, slots, ret_touched};
+	struct member *member = recorder->members[index];
 
 	pthread_mutex_lock(&recorder->lock);
 	for (unsigned i = 0; i < slots; i++)
@@ -987,7 +768,7 @@ void recorder_touched(struct recorder *recorder, unsigned index, uint64_t offset
 	for (unsigned i = 0; i < BUCKETS; i++)
 		touch_list(&touched, &member->busy[i]);
 	for (uint64_t i = recorder->oldest; i <= recorder->open; i++)
-		touch_log(&touched, index, epoch_at(recorder, i));
+		recorder_log_touch(&touched, index, epoch_at(recorder, i));
 	pthread_mutex_unlock(&recorder->lock);
 }
 
@@ -997,8 +778,8 @@ void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 
 	pthread_mutex_lock(&recorder->lock);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
-		if (recorder->members[i].volume)
-			lag.marked_bytes += marks_bytes(&recorder->members[i].marks);
+		if (recorder->members[i])
+			lag.marked_bytes += marks_bytes(&recorder->members[i]->marks);
 	}
 	for (uint64_t i = recorder->oldest; i <= recorder->open; i++) {
 		const struct recorder_epoch *epoch = epoch_at(recorder, i);

@@ -36,10 +36,11 @@ enum recorder_mode {
 	RECORDER_REFUSES, /* the image is not this node's to change: -EROFS; reads: -EAGAIN */
 };
 
+#define RECORD_NOBODY UINT32_MAX
 struct record {
 	uint64_t offset, length;
-	uint32_t member;
-	uint32_t zeros; /* 1: reads as zeros, no data */
+	uint32_t member; /* or RECORD_NOBODY: of one that has been removed */
+	uint32_t zeros;  /* 1: reads as zeros, no data */
 	uint8_t data[];
 };
 
@@ -77,6 +78,9 @@ void recorder_destroy_retired(struct recorder *retired);
  * @marked. -ENOMEM, -EBUSY (it has a tap). */
 int recorder_add(struct recorder *recorder, unsigned member, struct volume *volume, bool marked)
     __attribute__((warn_unused_result));
+/* recorder_remove: the member's volume is watched no more; what waits for it goes on, what was
+ * recorded of it is forgotten. Its index may be used again. */
+void recorder_remove(struct recorder *recorder, unsigned member);
 void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode);
 enum recorder_mode recorder_mode(struct recorder *recorder);
 /* Are all changes that were in flight when the taps were set over? */
@@ -118,6 +122,9 @@ uint64_t recorder_close_used(struct recorder *recorder);
 /* recorder_fall_back: what is in the log is marked instead. Changes keep marking until
  * recorder_log_again(). */
 void recorder_fall_back(struct recorder *recorder);
+/* recorder_forget: log and marks are empty: the standby lacks nothing. Of a former primary they
+ * tell of an image that is none any more. No change may be in flight. */
+void recorder_forget(struct recorder *recorder);
 /* recorder_log_again: from here on changes are in the log, all of them, until the next time the
  * recorder falls behind. */
 void recorder_log_again(struct recorder *recorder);

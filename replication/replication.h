@@ -82,6 +82,8 @@ struct replication_spec {
 	const char *peer;     /* its name, address or UUID */
 	uint64_t rpo_ns;      /* 0: 5 s */
 	uint64_t limit_bytes; /* a second; 0: none */
+	const char *points;   /* which sealed epochs the standby keeps: "10", "last=10,hourly=24";
+			       * NULL: none */
 };
 void replication_group_create(struct replication *replication, const struct replication_spec *spec,
 			      struct replication_call *call);
@@ -102,6 +104,28 @@ enum replication_action {
 /* -ENOENT, -EINVAL (not in this role), -ENODATA (no sealed image), -ETIMEDOUT, ... */
 void replication_group_act(struct replication *replication, const char *name,
 			   enum replication_action action, struct replication_call *call);
+/* What is changed of a group, on its primary; NULL: as it is. The standby follows. */
+struct replication_change {
+	const uint64_t *rpo_ns, *limit_bytes;
+	const char *points;
+	/* Borrowed. A new member is in the standby's image from the first epoch on that has all of
+	 * it; the others are not sent again. What is removed stays a volume, on both nodes. */
+	struct volume **add, **remove;
+	unsigned add_count, remove_count;
+	/* "ADDR/PREFIX": a service address that is where the group is served, on @interface (NULL:
+	 * the one that has an address of the same network). -EPERM. */
+	const char *add_address, *interface, *remove_address;
+};
+void replication_group_change(struct replication *replication, const char *name,
+			      const struct replication_change *change,
+			      struct replication_call *call);
+/* The points that this node keeps of a group, the newest first; NULL: no group is named so. */
+json_t *replication_group_points(struct replication *replication, const char *name);
+/* replication_point_clone: a writable volume of each of a point's snapshots, called @names (texts
+ * NAME or POOL/NAME, in the point's order; empty: MEMBER-EPOCH), all or none; the reply lists them.
+ * The group goes on. -ENOENT, -EINVAL, -EEXIST, -ENOSPC. */
+void replication_point_clone(struct replication *replication, const char *name, uint64_t epoch,
+			     const json_t *names, struct replication_call *call);
 /* replication_holds: what a volume is to a group; false: nothing. */
 struct replication_hold {
 	const char *group; /* its name, until something changes */

@@ -177,9 +177,11 @@ static int send_log(struct sender *sender, uint64_t number)
 	const struct record *record = NULL;
 	int result = 0;
 
-	while (result == 0 && epoch && (record = recorder_next(epoch, record)))
-		result = send_record(sender, record->member, record->offset, record->length,
-				     record->zeros ? NULL : record->data);
+	while (result == 0 && epoch && (record = recorder_next(epoch, record))) {
+		if (record->member != RECORD_NOBODY)
+			result = send_record(sender, record->member, record->offset, record->length,
+					     record->zeros ? NULL : record->data);
+	}
 	return result;
 }
 

@@ -34,6 +34,7 @@ enum {
 	H_WALL = 56,
 	H_BLOCKS = 64,
 	H_SEEDING = 72,
+	H_IMAGE = 80,    /* 0: all members, of a log that is older than this */
 	H_LINEAGE = 128, /* count, then UUID and fork of each */
 };
 
@@ -78,6 +79,7 @@ static int header_write(struct staging *staging)
 	put64(bytes + H_WALL, staging->sealed_wall_ns);
 	put64(bytes + H_BLOCKS, staging->blocks);
 	bytes[H_SEEDING] = staging->seeding;
+	put64(bytes + H_IMAGE, staging->image);
 	lineage_put(bytes + H_LINEAGE, &staging->lineage);
 	put32(bytes + H_CRC, header_crc(bytes));
 	return volume_io(staging->volume, VOLUME_WRITE, ORDER(header_is_durable) ? VOLUME_FUA : 0,
@@ -102,6 +104,7 @@ static int header_take(struct staging *staging, const uint8_t *bytes, struct err
 	staging->sealed_wall_ns = get64(bytes + H_WALL);
 	staging->blocks = get64(bytes + H_BLOCKS);
 	staging->seeding = bytes[H_SEEDING] & 1;
+	staging->image = get64(bytes + H_IMAGE) ? get64(bytes + H_IMAGE) : UINT64_MAX;
 	lineage_get(bytes + H_LINEAGE, &staging->lineage);
 	return 0;
 }
@@ -210,6 +213,32 @@ int staging_add(struct staging *staging, uint32_t member, uint64_t offset, uint6
 	return 0;
 }
 
+bool staging_has(const struct staging *staging, unsigned member)
+{
+	return staging->image >> member & 1;
+}
+
+static uint64_t present(const struct staging *staging)
+{
+	uint64_t members = 0;
+
+	for (unsigned i = 0; i < staging->member_max; i++)
+		members |= (uint64_t)(staging->members[i] != NULL) << i;
+	return members;
+}
+
+/* S5 */
+static int joining_flush(struct staging *staging)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < staging->member_max && result == 0; i++) {
+		if (staging->members[i] && !staging_has(staging, i) && ORDER(joining_member_flush))
+			result = volume_io(staging->members[i], VOLUME_FLUSH, 0, 0, NULL, 0);
+	}
+	return result;
+}
+
 int staging_seal(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 		 const struct wire_lineage *lineage)
 {
@@ -217,8 +246,11 @@ int staging_seal(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 
 	if (result == 0 && ORDER(staging_flush_before_seal))
 		result = volume_io(staging->volume, VOLUME_FLUSH, 0, 0, NULL, 0);
+	if (result == 0)
+		result = joining_flush(staging);
 	if (result < 0)
 		return result;
+	staging->image = present(staging);
 	staging->sealed = epoch;
 	staging->sealed_wall_ns = wall_ns;
 	staging->lineage = *lineage;
@@ -403,6 +435,7 @@ int staging_seed_end(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 	if (result < 0)
 		return result;
 	staging->seeding = false;
+	staging->image = present(staging);
 	staging->sealed = staging->applied = epoch;
 	staging->sealed_wall_ns = wall_ns;
 	staging->lineage = *lineage;
@@ -414,6 +447,7 @@ int staging_restart(struct staging *staging, uint64_t epoch, const struct wire_l
 {
 	staging_begin(staging);
 	staging->seeding = false;
+	staging->image = present(staging);
 	staging->sealed = staging->applied = epoch;
 	staging->lineage = *lineage;
 	staging->blocks = 0;

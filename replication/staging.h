@@ -18,8 +18,10 @@
  * S2 A header that says "sealed N" is written after the blocks of N are durable, and is durable
  *    before anybody is told.
  * S3 A header that says "applied N" is written after the members' flush.
- * S4 The promotable image is: the members, and sealed > applied: the blocks over them (redo,
+ * S4 The promotable image is: the members of it, and sealed > applied: the blocks over them (redo,
  *    which may run any number of times).
+ * S5 A member that is not in the image is filled in place, and flushed before the header whose
+ *    image it is in.
  *
  * state: empty -> (seed_begin) seeding -> sealed = applied = N -> blocks of an open epoch,
  * unknown to the header -> sealed = N+k > applied -> applied = sealed -> ...
@@ -40,6 +42,7 @@ struct staging {
 	uint64_t blocks;             /* of the sealed epoch */
 	struct wire_lineage lineage; /* that the sealed epoch belongs to */
 	bool seeding;                /* members are being filled and are no image */
+	uint64_t image;              /* which members the sealed epoch has, a bit each */
 	/* the open epoch */
 	uint8_t *block; /* the one being filled */
 	uint64_t used;  /* bytes of it */
@@ -53,6 +56,9 @@ int staging_open(struct staging *staging, struct volume *volume, const uint8_t g
 		 struct volume **members, unsigned member_max, struct err *err)
     __attribute__((warn_unused_result));
 void staging_close(struct staging *staging);
+
+/* staging_has: is @member in the sealed image? */
+bool staging_has(const struct staging *staging, unsigned member);
 
 /* staging_begin: forget the open epoch. staging_add: a record of it; @data NULL: @length zeros.
  * -ENOSPC (the log is full, or its pool), -EIO. */

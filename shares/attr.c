@@ -38,6 +38,8 @@ int op_setattr(struct op *op)
 	rules_set(&object->inode.attr, request->credentials, set, op->now);
 	if (set->mask & VFS_SET_MODE)
 		result = aces_chmod(op->share, object);
+	if (result == 0 && set->mask & VFS_SET_ACL)
+		result = aces_set(op->share, object, request);
 	if (result == 0)
 		result = inode_store(op->share, &object->inode);
 	if (result == 0)

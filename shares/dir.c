@@ -188,11 +188,14 @@ static int create_existing(struct op *op, const struct entry *entry)
 	return result;
 }
 
+/* The ACL that is asked for, or what the directory's gives. */
 static int inherit(struct op *op, struct object *file)
 {
 	const struct object *directory = &op->object[0];
 	unsigned count;
 
+	if (op->request->set.mask & VFS_SET_ACL && file->inode.attr.type != VFS_SYMLINK)
+		return aces_set(op->share, file, op->request);
 	if (!directory->rules.ace_count || file->inode.attr.type == VFS_SYMLINK)
 		return 0;
 	count = rules_inherit(directory->aces, directory->rules.ace_count,

@@ -164,6 +164,18 @@ int aces_store(struct share *share, struct object *object, const struct vfs_ace 
 	return pieces_put(share, object->number, KEY_ACL, bytes, (size_t)count * ACE_BYTES);
 }
 
+int aces_set(struct share *share, struct object *object, const struct vfs_request *request)
+{
+	struct vfs_attr *attr = &object->inode.attr;
+	int result = rules_check_aces(request->aces, request->ace_count);
+
+	if (result == 0)
+		result = aces_store(share, object, request->aces, request->ace_count);
+	if (result == 0 && request->ace_count)
+		attr->mode = rules_mode_from_aces(request->aces, request->ace_count, attr->mode);
+	return result;
+}
+
 int aces_chmod(struct share *share, struct object *object)
 {
 	unsigned count = object->rules.ace_count;

@@ -162,6 +162,8 @@ int object_load_number(struct share *share, uint64_t number, struct object *ret_
 int aces_store(struct share *share, struct object *object, const struct vfs_ace *aces,
 	       unsigned count);
 int aces_chmod(struct share *share, struct object *object);
+/* The request's ACL, and the mode that follows from it; the inode is the caller's to store. */
+int aces_set(struct share *share, struct object *object, const struct vfs_request *request);
 void give(struct vfs_request *request, const struct inode *inode);
 struct inode_state *state_find(struct share *share, uint64_t number);
 struct inode_state *state_take(struct share *share, uint64_t number); /* one more user */

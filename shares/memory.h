@@ -83,6 +83,7 @@ int memory_xattr(struct memory_fs *fs, struct memory_node *node, struct vfs_requ
 int memory_acl(struct memory_node *node, struct vfs_request *request, int64_t now);
 int memory_acl_inherit(struct memory_node *node, const struct memory_node *directory);
 int memory_acl_chmod(struct memory_node *node);
+int memory_acl_set(struct memory_node *node, const struct vfs_request *request);
 void memory_xattr_free(struct memory_node *node);
 
 #endif

@@ -183,6 +183,8 @@ static int op_setattr(struct call *call)
 	if (request->flags & VFS_GUARD_CTIME && node->attr.ctime != request->guard)
 		return -EAGAIN;
 	result = rules_may_set(&rules, request->credentials, set, request->flags);
+	if (result == 0 && set->mask & VFS_SET_ACL)
+		result = rules_check_aces(request->aces, request->ace_count);
 	if (result || set->mask == 0)
 		return result;
 	if (set->mask & VFS_SET_SIZE) {
@@ -191,7 +193,9 @@ static int op_setattr(struct call *call)
 	}
 	if (set->mask & ~(unsigned)VFS_SET_SIZE)
 		rules_set(&node->attr, request->credentials, set, call->now);
-	return set->mask & VFS_SET_MODE ? memory_acl_chmod(node) : 0;
+	if (set->mask & VFS_SET_MODE)
+		result = memory_acl_chmod(node);
+	return result || !(set->mask & VFS_SET_ACL) ? result : memory_acl_set(node, request);
 }
 
 static int op_access(struct call *call)
@@ -420,6 +424,8 @@ static int node_dress(struct call *call, struct memory_node *node)
 			return -ENOMEM;
 		memcpy(node->target, request->data, request->data_length);
 	}
+	if (request->set.mask & VFS_SET_ACL && request->type != VFS_SYMLINK)
+		return memory_acl_set(node, request);
 	return memory_acl_inherit(node, call->node);
 }
 

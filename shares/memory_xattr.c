@@ -177,6 +177,18 @@ static int acl_get(struct memory_node *node, struct vfs_request *request)
 	return 0;
 }
 
+int memory_acl_set(struct memory_node *node, const struct vfs_request *request)
+{
+	int result = rules_check_aces(request->aces, request->ace_count);
+
+	if (result == 0)
+		result = acl_replace(node, request->aces, request->ace_count);
+	if (result == 0 && node->aces)
+		node->attr.mode =
+		    rules_mode_from_aces(node->aces, node->ace_count, node->attr.mode);
+	return result;
+}
+
 int memory_acl(struct memory_node *node, struct vfs_request *request, int64_t now)
 {
 	struct rules_object rules = memory_rules(node);
@@ -187,16 +199,10 @@ int memory_acl(struct memory_node *node, struct vfs_request *request, int64_t no
 		return request->op == VFS_ACL_GET ? result : -EPERM;
 	if (request->op == VFS_ACL_GET)
 		return acl_get(node, request);
-	result = rules_check_aces(request->aces, request->ace_count);
+	result = memory_acl_set(node, request);
 	if (result == 0)
-		result = acl_replace(node, request->aces, request->ace_count);
-	if (result)
-		return result;
-	if (node->aces)
-		node->attr.mode =
-		    rules_mode_from_aces(node->aces, node->ace_count, node->attr.mode);
-	rules_touch(&node->attr, now);
-	return 0;
+		rules_touch(&node->attr, now);
+	return result;
 }
 
 int memory_acl_chmod(struct memory_node *node)

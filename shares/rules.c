@@ -139,7 +139,7 @@ int rules_may_set(const struct rules_object *object, const struct vfs_credential
 	}
 	if (who->uid == VFS_ROOT_UID)
 		return 0;
-	if (set->mask & VFS_SET_MODE && who->uid != object->attr->uid &&
+	if (set->mask & (VFS_SET_MODE | VFS_SET_ACL) && who->uid != object->attr->uid &&
 	    !(rules_granted(object, who) & VFS_WRITE_ACL))
 		return -EPERM;
 	result = may_set_owner(object->attr, who, set);

@@ -48,7 +48,7 @@ void rules_written(struct vfs_attr *attr, const struct vfs_credentials *who, int
  * makes of an ACL (6.4.1): OWNER@, GROUP@, EVERYONE@ follow the mode, named entries keep at most
  * the group's rights; in place, returns the new count, room for RULES_MODE_ACES more.
  * rules_inherit: the ACL of a new child, 0: none (6.4.3). */
-#define RULES_MODE_ACES 6u
+#define RULES_MODE_ACES VFS_MODE_ACES
 int rules_check_aces(const struct vfs_ace *aces, unsigned count);
 unsigned rules_aces_from_mode(uint32_t mode, bool directory, struct vfs_ace *ret_aces);
 uint32_t rules_mode_from_aces(const struct vfs_ace *aces, unsigned count, uint32_t mode);

@@ -30,6 +30,8 @@ static int resize_begin(struct op *op)
 		rules_set(&file->inode.attr, request->credentials, &set, op->now);
 	if (set.mask & VFS_SET_MODE)
 		result = aces_chmod(op->share, file);
+	if (result == 0 && set.mask & VFS_SET_ACL)
+		result = aces_set(op->share, file, request);
 	if (result == 0)
 		result = inode_store(op->share, &file->inode);
 	/* one without a name is an orphan already, and stays one */

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shares/rules.h"
+
 enum needs {
 	NEEDS_NAME = 1,       /* one component, not "." or ".." */
 	NEEDS_NAME2 = 2,      /* likewise */
@@ -129,15 +131,20 @@ static int check_create(const struct vfs_request *request)
 	return request->data_length > VFS_SYMLINK_MAX ? -ENAMETOOLONG : 0;
 }
 
+static bool has_long_acl(const struct vfs_request *request)
+{
+	return request->set.mask & VFS_SET_ACL && request->ace_count > VFS_ACES_MAX;
+}
+
 static int check_rest(const struct vfs *vfs, const struct vfs_request *request)
 {
 	switch (request->op) {
 	case VFS_CREATE:
-		return check_create(request);
+		return has_long_acl(request) ? -E2BIG : check_create(request);
 	case VFS_SETATTR:
-		return request->set.mask & VFS_SET_SIZE && request->set.size > vfs->file_max
-			   ? -EFBIG
-			   : 0;
+		if (request->set.mask & VFS_SET_SIZE && request->set.size > vfs->file_max)
+			return -EFBIG;
+		return has_long_acl(request) ? -E2BIG : 0;
 	case VFS_READDIR:
 		return (uintptr_t)request->data % 8 ? -EINVAL : 0;
 	case VFS_XATTR_SET:
@@ -233,4 +240,9 @@ void vfs_unref(struct vfs *vfs)
 {
 	if (vfs && __atomic_fetch_sub(&vfs->refs, 1, __ATOMIC_ACQ_REL) == 1)
 		vfs->ops->release(vfs);
+}
+
+unsigned vfs_mode_aces(const struct vfs_attr *attr, struct vfs_ace *ret_aces)
+{
+	return rules_aces_from_mode(attr->mode, attr->type == VFS_DIRECTORY, ret_aces);
 }

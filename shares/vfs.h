@@ -29,6 +29,7 @@ struct vfs;
 #define VFS_TRANSFER_MAX (1u << 20) /* bytes of one READ or WRITE */
 #define VFS_XATTR_MAX    (64u << 10)
 #define VFS_ACES_MAX     128u
+#define VFS_MODE_ACES    6u            /* what a mode makes, at most; a change of mode adds them */
 #define VFS_GROUPS_MAX   64u           /* looked at; more are ignored */
 #define VFS_FILE_MAX     (16ull << 40) /* bytes of a file, unless the vfs says less */
 #define VFS_BLOCK        4096u         /* holes, allocation and clones are exact in this unit */
@@ -78,6 +79,7 @@ enum vfs_set_mask {
 	VFS_SET_MTIME = 32,
 	VFS_SET_ATIME_NOW = 64, /* to the server's time */
 	VFS_SET_MTIME_NOW = 128,
+	VFS_SET_ACL = 256, /* to aces, ace_count of the request, as ACL_SET; after the mode */
 };
 struct vfs_set {
 	unsigned mask;
@@ -204,7 +206,8 @@ enum vfs_op {
 	/* cookie -> data filled with names, each with its NUL, data_length, cookie (where to go
 	 * on), eof; after[0]. data_room 0: data_length is what all need. */
 	VFS_XATTR_LIST,
-	/* aces, ace_room -> ace_count (made from the mode when there is no ACL), after[0]. */
+	/* aces, ace_room (VFS_ACES_MAX + VFS_MODE_ACES is always enough) -> ace_count (made from
+	 * the mode when there is no ACL), after[0]. */
 	VFS_ACL_GET,
 	/* aces, ace_count (0: back to the mode) -> before[0], after[0]; the mode follows
 	 * (RFC 8881 6.3.2). */
@@ -369,6 +372,10 @@ void vfs_finish(struct vfs_request *request, int result);
 
 /* vfs_changes: does @op change anything, so that a read-only vfs refuses it? */
 bool vfs_changes(enum vfs_op op);
+
+/* vfs_mode_aces: what ACL_GET gives of an object without an ACL; how many, VFS_MODE_ACES at most.
+ */
+unsigned vfs_mode_aces(const struct vfs_attr *attr, struct vfs_ace *ret_aces);
 
 /* vfs_clone_check: for back ends: may a source of @size bytes be cloned as @request says?
  * *ret_length: bytes of it, 0: nothing is to be done. -EINVAL, -EFBIG. */

@@ -269,18 +269,10 @@ int op_acl_get(struct op *op)
 int op_acl_set(struct op *op)
 {
 	struct vfs_request *request = op->request;
-	struct object *object = &op->object[0];
-	struct vfs_attr *attr = &object->inode.attr;
 	int result = load(op, VFS_WRITE_ACL);
 
 	if (result)
 		return result == -EACCES ? -EPERM : result;
-	result = rules_check_aces(request->aces, request->ace_count);
-	if (result == 0)
-		result = aces_store(op->share, object, request->aces, request->ace_count);
-	if (result)
-		return result;
-	if (request->ace_count)
-		attr->mode = rules_mode_from_aces(request->aces, request->ace_count, attr->mode);
-	return touched(op);
+	result = aces_set(op->share, &op->object[0], request);
+	return result ? result : touched(op);
 }

@@ -165,11 +165,11 @@ static unsigned page_limits(const struct scsi_task *task, uint8_t *p)
 	return 0x3c;
 }
 
-/* Block device characteristics (SBC-3 6.6.3): does not rotate. */
+/* Block device characteristics (SBC-3 6.6.3): does not rotate; can be read after a block erase. */
 static unsigned page_characteristics(const struct scsi_task *task, uint8_t *p)
 {
-	(void)task;
 	put_be16(p + 4 - 4, 1);
+	p[7 - 4] = sanitize_offered(task->itl) ? 0x40 : 0; /* WABEREQ */
 	return 0x3c;
 }
 

@@ -95,7 +95,14 @@ struct scsi_lu {
 	struct pr_state pr;
 	uint8_t pr_type; /* atomic copy of pr.type, for the check of every command */
 	bool pr_busy;    /* a change is being stored; lock */
+	/* A sanitize operation (sanitize.c). */
+	uint8_t sanitize;           /* enum sanitize_state; atomic to read, lock to change */
+	bool sanitize_restricted;   /* what failed had no AUSE; lock */
+	struct sanitize *sanitizer; /* what runs, or NULL; lock */
 };
+
+/* No operation; one that runs; one that has failed: nothing but another one helps. */
+enum sanitize_state { SANITIZE_NONE, SANITIZE_RUNS, SANITIZE_FAILED };
 
 struct scsi_counters {
 	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
@@ -165,6 +172,7 @@ struct abort_order {
 	struct scsi_nexus *nexus; /* whose tasks */
 	const struct scsi_lu *lu; /* NULL: any; compared, never followed */
 	bool preempted;           /* by PREEMPT AND ABORT: PERSISTENT RESERVE OUT is spared */
+	const struct scsi_task *sanitizes; /* it ends all others with 02h/04h/1Bh; or NULL */
 	bool one_task;
 	bool cleared_by_other; /* whoever loses a task hears 2Fh/00h */
 	uint64_t tag;
@@ -275,6 +283,43 @@ void mode_store_drop(void); /* at the end */
 /* Durable: on 0. NULL as @pages forgets what is saved. */
 int mode_store_save(const uint8_t uuid[16], uint8_t (*pages)[MODE_PAGE_MAX]);
 bool mode_store_get(const uint8_t uuid[16], uint8_t (*ret_pages)[MODE_PAGE_MAX]);
+
+/* ---- sanitize_store.c: operations under way and failed ones, likewise. */
+#define SANITIZE_PATTERN_MAX (1u << SCSI_BLOCK_SHIFT)
+struct sanitize_order {
+	bool failed;     /* it was tried */
+	bool restricted; /* AUSE was 0 */
+	bool erase;      /* BLOCK ERASE, not OVERWRITE */
+	bool invert;     /* the pattern between two passes */
+	uint8_t passes;  /* 1-31 */
+	uint16_t length; /* of the pattern */
+	uint8_t pattern[SANITIZE_PATTERN_MAX];
+};
+int sanitize_store_load(struct config *config, struct err *err);
+void sanitize_store_drop(void); /* at the end */
+/* Durable: on 0; also where nothing is kept. NULL as @order: there is none any more. */
+int sanitize_store_save(const uint8_t uuid[16], const struct sanitize_order *order);
+bool sanitize_store_get(const uint8_t uuid[16], struct sanitize_order *ret_order);
+
+/* ---- sanitize.c */
+/* What was under way when the unit went, goes on. Topology lock; on a loop. */
+void sanitize_lu_init(struct scsi_lu *lu);
+void sanitize_lu_finish(struct scsi_lu *lu); /* topology lock: it stops, the volume may be kept */
+/* True: an operation runs and stops now; @message is posted to @loop when it has let go of the
+ * volume. It goes on when the unit comes back. Topology lock. */
+bool sanitize_stop(struct scsi_lu *lu, struct loop *loop, struct message *message,
+		   void (*run)(struct message *message));
+bool sanitize_offered(const struct scsi_itl *itl); /* is SANITIZE there at all? */
+bool sanitize_allows(struct scsi_task *task, const struct scsi_opcode *row); /* or sense is set */
+struct sense;
+/* Sense data that says that an operation runs or has failed. */
+bool sanitize_sense(struct scsi_lu *lu, struct sense *ret_sense); /* false: neither */
+void sanitize_give_up(struct scsi_task *task); /* a task that waits for its end is aborted */
+bool sanitize_decode(struct scsi_task *task);
+bool sanitize_decode_overwrite(struct scsi_task *task);
+bool sanitize_decode_exit(struct scsi_task *task);
+void sanitize_execute(struct scsi_task *task);
+void sanitize_exit(struct scsi_task *task);
 
 /* ---- transport_id.c: TransportIDs of iSCSI (SPC-4 7.6.4.5) */
 #define TRANSPORT_ID_MAX (4 + 256)
@@ -424,6 +469,9 @@ enum sense_key {
 #define ASC_INVALID_RELEASE           0x2604
 #define ASC_INSUFFICIENT_REGISTRATION 0x5504
 #define ASC_PORT_STANDBY              0x040b
+#define ASC_SANITIZE_IN_PROGRESS      0x041b
+#define ASC_SANITIZE_FAILED           0x3103
+#define ASC_COMMAND_SEQUENCE          0x2c00
 #define ASC_PORT_UNAVAILABLE          0x040c
 #define ASC_INTERNAL_FAILURE          0x4400
 #define ASC_INVALID_MESSAGE           0x4900
@@ -436,12 +484,15 @@ struct sense {
 	bool in_cdb; /* of the field */
 	uint16_t byte;
 	int bit; /* -1: the whole byte */
+	bool has_progress;
+	uint16_t progress; /* of 65536 */
 };
 /* Writes at most SCSI_SENSE_MAX bytes, returns how many. */
 unsigned sense_build(const struct sense *sense, bool descriptor, uint8_t *ret_bytes);
 /* These set CHECK CONDITION and the task's sense data; nothing else. All return false so that
  * a decoder can say `return sense_...`. */
 bool sense_set(struct scsi_task *task, enum sense_key key, uint16_t asc);
+bool sense_set_all(struct scsi_task *task, const struct sense *sense);
 bool sense_set_information(struct scsi_task *task, enum sense_key key, uint16_t asc,
 			   uint64_t information);
 bool sense_set_cdb_field(struct scsi_task *task, unsigned byte, int bit);
@@ -464,6 +515,8 @@ enum opcode_flags {
 	OPCODE_ANY_ACCESS = 8192,
 	OPCODE_NO_MEDIUM_OK = 16384, /* CD: while the tray is open */
 	OPCODE_ANY_TYPE = 32768,     /* in the table of disks: other device types have it as well */
+	OPCODE_SANITIZES = 65536,    /* only where the volume can be overwritten in place */
+	OPCODE_SANITIZE_OK = 131072, /* while a sanitize operation runs or has failed */
 };
 struct scsi_opcode {
 	const char *name;
@@ -513,8 +566,10 @@ enum task_flags {
 	TASK_ABORTED = 8,
 	TASK_AT_VOLUME = 16, /* task->request is submitted */
 	TASK_FINISHED = 32,
-	TASK_CANCELLED = 64, /* volume_cancel() was called */
-	TASK_AT_LOCK = 128,  /* task->range waits */
+	TASK_CANCELLED = 64,    /* volume_cancel() was called */
+	TASK_AT_LOCK = 128,     /* task->range waits */
+	TASK_AT_SANITIZE = 256, /* waits for the end of the operation it began */
+	TASK_TERMINATED = 512,  /* with TASK_ABORTED: by a SANITIZE, and is told so */
 };
 void task_finish(struct scsi_task *task);
 void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);
@@ -551,6 +606,10 @@ struct tmf_order *tmf_preempt_collect(struct scsi_task *task,
 				      bool (*affected)(const struct scsi_itl *itl, void *context),
 				      void *context);
 void tmf_preempt_run(struct tmf_order *tmf);
+/* tmf_sanitize: end all other commands to @task's unit that reach its medium with 02h/04h/1Bh;
+ * @then(task) when they are gone. Topology lock, then tmf_preempt_run(). NULL: no memory. */
+struct tmf_order *tmf_sanitize_collect(struct scsi_task *task,
+				       void (*then)(struct scsi_task *task));
 
 /* ---- tmf.c: around the end of a task of @nexus */
 void tmf_task_leaves(struct scsi_nexus *nexus, const struct scsi_task *task);

@@ -116,6 +116,7 @@ struct scsi_lu *lu_get(struct volume *volume, bool cdrom)
 
 	if (lu) {
 		lu->refs++;
+		sanitize_lu_init(lu); /* it may just have stopped because the unit was to go */
 		return lu;
 	}
 	lu = heap_zalloc(sizeof(*lu));
@@ -129,6 +130,7 @@ struct scsi_lu *lu_get(struct volume *volume, bool cdrom)
 	lock_table_init(&lu->ranges);
 	mode_init(lu);
 	pr_lu_init(lu);
+	sanitize_lu_init(lu);
 	lu->threshold_level = fullness(volume);
 	lu->watcher.changed = volume_changed;
 	list_init(&lu->watcher.link);
@@ -143,6 +145,7 @@ void lu_put(struct scsi_lu *lu)
 		return;
 	list_remove(&lu->link);
 	volume_unwatch(&lu->watcher);
+	sanitize_lu_finish(lu);
 	pr_lu_finish(lu);
 	volume_unref(lu->volume);
 	pthread_mutex_destroy(&lu->lock);

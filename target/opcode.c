@@ -11,7 +11,7 @@
 #define SHARED (OPCODE_ANY_TYPE | OPCODE_NO_MEDIUM_OK)
 #define ALWAYS                                                                                     \
 	(OPCODE_NO_ATTENTION | OPCODE_RESERVED_OK | OPCODE_PR_OK | OPCODE_ANY_LUN |                \
-	 OPCODE_ANY_ACCESS | SHARED)
+	 OPCODE_ANY_ACCESS | OPCODE_SANITIZE_OK | SHARED)
 #define READS (OPCODE_PROTECT | OPCODE_GROUP | OPCODE_PR_READ)
 /* Allowed whatever is reserved. */
 #define FREE   (OPCODE_RESERVED_OK | OPCODE_PR_OK)
@@ -176,11 +176,39 @@ static const struct scsi_opcode rows[] = {
      0,
      provision_decode_unmap,
      provision_unmap},
+    /* Byte 1 has no bits to spare (OPCODE_PROTECT), reservations and write protection count. */
+    {"SANITIZE, OVERWRITE",
+     0x48,
+     0x01,
+     10,
+     OPCODE_SERVICE | OPCODE_SANITIZES | OPCODE_PROTECT | OPCODE_WRITES,
+     {[1] = 0xa0, LEN16},
+     0,
+     sanitize_decode_overwrite,
+     sanitize_execute},
+    {"SANITIZE, BLOCK ERASE",
+     0x48,
+     0x02,
+     10,
+     OPCODE_SERVICE | OPCODE_SANITIZES | OPCODE_PROTECT | OPCODE_WRITES,
+     {[1] = 0xa0},
+     0,
+     sanitize_decode,
+     sanitize_execute},
+    {"SANITIZE, EXIT FAILURE MODE",
+     0x48,
+     0x1f,
+     10,
+     OPCODE_SERVICE | OPCODE_SANITIZES | OPCODE_PROTECT | OPCODE_WRITES,
+     {[1] = 0xa0},
+     0,
+     sanitize_decode_exit,
+     sanitize_exit},
     {"LOG SENSE",
      0x4d,
      0,
      10,
-     OPCODE_PR_OK,
+     OPCODE_PR_OK | OPCODE_SANITIZE_OK,
      {[2] = 0xff, [3] = 0xff, [5] = 0xff, [6] = 0xff, LEN16},
      PARAMETER_MAX,
      spc_decode_alloc16,
@@ -478,7 +506,7 @@ static const struct scsi_opcode rows[] = {
      0xa3,
      0x0a,
      12,
-     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | SHARED,
+     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | OPCODE_SANITIZE_OK | SHARED,
      {[1] = 0xe0, LEN12},
      PARAMETER_MAX,
      spc_decode_alloc32,
@@ -487,7 +515,7 @@ static const struct scsi_opcode rows[] = {
      0xa3,
      0x0c,
      12,
-     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | SHARED,
+     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | OPCODE_SANITIZE_OK | SHARED,
      {[2] = 0x87, [3] = 0xff, [4] = 0xff, [5] = 0xff, LEN12},
      PARAMETER_MAX,
      spc_decode_alloc32,
@@ -496,7 +524,7 @@ static const struct scsi_opcode rows[] = {
      0xa3,
      0x0d,
      12,
-     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | SHARED,
+     OPCODE_SERVICE | FREE | OPCODE_ANY_ACCESS | OPCODE_SANITIZE_OK | SHARED,
      {[2] = 0x80, LEN12},
      PARAMETER_MAX,
      spc_decode_alloc32,
@@ -650,6 +678,11 @@ static uint8_t *put_command(uint8_t *p, const struct scsi_opcode *row, bool time
 	return p;
 }
 
+static bool is_offered(const struct scsi_itl *itl, const struct scsi_opcode *row)
+{
+	return !(row->flags & OPCODE_SANITIZES) || sanitize_offered(itl);
+}
+
 static void report_all(struct scsi_task *task)
 {
 	uint8_t *data = task->buffer->data, *p = data + 4;
@@ -657,7 +690,9 @@ static void report_all(struct scsi_task *task)
 
 	for (unsigned opcode = 0; opcode < 256; opcode++)
 		for (unsigned i = 0; i < table->of[opcode].count; i++)
-			p = put_command(p, &table->of[opcode].first[i], task->cdb[2] & RCTD);
+			if (is_offered(task->itl, &table->of[opcode].first[i]))
+				p = put_command(p, &table->of[opcode].first[i],
+						task->cdb[2] & RCTD);
 	put_be32(data, (uint32_t)(p - data - 4));
 	task_reply(task, (uint32_t)(p - data));
 }
@@ -707,7 +742,8 @@ void report_opcodes(struct scsi_task *task)
 		task_finish(task);
 		return;
 	}
-	if (action > 0x1f || (option == 3 && !by_action && action != 0))
+	if (action > 0x1f || (option == 3 && !by_action && action != 0) ||
+	    (row && !is_offered(task->itl, row)))
 		row = NULL;
 	report_one(task, row);
 }

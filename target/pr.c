@@ -736,7 +736,10 @@ static void clear_on_thread(struct message *message)
 	struct clear *clear = container_of(message, struct clear, message);
 
 	clear->result = clear_all(clear->uuid);
-	if (clear->forget && mode_store_save(clear->uuid, NULL) < 0 && clear->result == 0)
+	if (clear->forget &&
+	    (mode_store_save(clear->uuid, NULL) < 0 ||
+	     sanitize_store_save(clear->uuid, NULL) < 0) &&
+	    clear->result == 0)
 		clear->result = -EIO;
 	loop_post(clear->home, message, cleared);
 }

@@ -24,6 +24,11 @@ static const struct config_migration migrations[] = {
      "  holder integer not null, primary key(volume, position)) without rowid;"},
     {"saved mode pages", "create table mode(volume blob primary key check(length(volume) = 16),"
 			 "  pages blob not null) without rowid;"},
+    {"sanitize operations",
+     "create table sanitize(volume blob primary key check(length(volume) = 16),"
+     "  failed integer not null, restricted integer not null, erase integer not null,"
+     "  invert integer not null, passes integer not null, pattern blob not null)"
+     " without rowid;"},
 };
 
 struct kept {
@@ -297,6 +302,8 @@ static int load_all(struct err *err)
 				  load_registration, err);
 	if (result == 0)
 		result = mode_store_load(store.config, err);
+	if (result == 0)
+		result = sanitize_store_load(store.config, err);
 	return result;
 }
 
@@ -330,4 +337,5 @@ void scsi_reservations_close(void)
 	while (!list_empty(&store.kept))
 		drop_kept(list_entry(store.kept.next, struct kept, link));
 	mode_store_drop();
+	sanitize_store_drop();
 }

@@ -14,6 +14,13 @@ static void put_field_pointer(const struct sense *sense, uint8_t *p)
 	put_be16(p + 1, sense->byte);
 }
 
+/* SPC-4 4.5.2.4.4: of NOT READY, a progress indication. */
+static void put_progress(const struct sense *sense, uint8_t *p)
+{
+	p[0] = 0x80;
+	put_be16(p + 1, sense->progress);
+}
+
 static unsigned build_fixed(const struct sense *sense, uint8_t *p)
 {
 	memset(p, 0, 18);
@@ -27,6 +34,8 @@ static unsigned build_fixed(const struct sense *sense, uint8_t *p)
 	}
 	if (sense->has_field)
 		put_field_pointer(sense, p + 15);
+	else if (sense->has_progress)
+		put_progress(sense, p + 15);
 	return 18;
 }
 
@@ -44,10 +53,13 @@ static unsigned build_descriptor(const struct sense *sense, uint8_t *p)
 		put_be64(p + length + 4, sense->information);
 		length += 12;
 	}
-	if (sense->has_field) { /* SPC-4 4.5.2.4 */
+	if (sense->has_field || sense->has_progress) { /* SPC-4 4.5.2.4 */
 		p[length] = 0x02;
 		p[length + 1] = 0x06;
-		put_field_pointer(sense, p + length + 4);
+		if (sense->has_field)
+			put_field_pointer(sense, p + length + 4);
+		else
+			put_progress(sense, p + length + 4);
 		length += 8;
 	}
 	p[7] = (uint8_t)(length - 8);
@@ -59,7 +71,7 @@ unsigned sense_build(const struct sense *sense, bool descriptor, uint8_t *ret_by
 	return descriptor ? build_descriptor(sense, ret_bytes) : build_fixed(sense, ret_bytes);
 }
 
-static bool set(struct scsi_task *task, const struct sense *sense)
+bool sense_set_all(struct scsi_task *task, const struct sense *sense)
 {
 	bool descriptor =
 	    task->itl && __atomic_load_n(&task->itl->lu->descriptor_sense, __ATOMIC_RELAXED);
@@ -71,32 +83,32 @@ static bool set(struct scsi_task *task, const struct sense *sense)
 
 bool sense_set(struct scsi_task *task, enum sense_key key, uint16_t asc)
 {
-	return set(task, &(struct sense){.key = key, .asc = asc});
+	return sense_set_all(task, &(struct sense){.key = key, .asc = asc});
 }
 
 bool sense_set_information(struct scsi_task *task, enum sense_key key, uint16_t asc,
 			   uint64_t information)
 {
-	return set(
+	return sense_set_all(
 	    task, &(struct sense){
 		      .key = key, .asc = asc, .has_information = true, .information = information});
 }
 
 bool sense_set_cdb_field(struct scsi_task *task, unsigned byte, int bit)
 {
-	return set(task, &(struct sense){.key = SENSE_ILLEGAL_REQUEST,
-					 .asc = ASC_INVALID_FIELD_IN_CDB,
-					 .has_field = true,
-					 .in_cdb = true,
-					 .byte = (uint16_t)byte,
-					 .bit = bit});
+	return sense_set_all(task, &(struct sense){.key = SENSE_ILLEGAL_REQUEST,
+						   .asc = ASC_INVALID_FIELD_IN_CDB,
+						   .has_field = true,
+						   .in_cdb = true,
+						   .byte = (uint16_t)byte,
+						   .bit = bit});
 }
 
 bool sense_set_list_field(struct scsi_task *task, unsigned byte, int bit)
 {
-	return set(task, &(struct sense){.key = SENSE_ILLEGAL_REQUEST,
-					 .asc = ASC_INVALID_FIELD_IN_LIST,
-					 .has_field = true,
-					 .byte = (uint16_t)byte,
-					 .bit = bit});
+	return sense_set_all(task, &(struct sense){.key = SENSE_ILLEGAL_REQUEST,
+						   .asc = ASC_INVALID_FIELD_IN_LIST,
+						   .has_field = true,
+						   .byte = (uint16_t)byte,
+						   .bit = bit});
 }

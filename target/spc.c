@@ -58,6 +58,8 @@ void spc_request_sense(struct scsi_task *task)
 		sense.asc = attention_take(task->itl);
 		if (sense.asc)
 			sense.key = SENSE_UNIT_ATTENTION;
+		else
+			sanitize_sense(task->itl->lu, &sense);
 	}
 	task_reply(task, sense_build(&sense, task->cdb[1] & 1, data));
 }

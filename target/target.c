@@ -163,6 +163,11 @@ static void unmapped(struct message *message)
 	void *context = mapping->context;
 
 	topology_lock();
+	if (mapping->lu->refs == 1 &&
+	    sanitize_stop(mapping->lu, mapping->control, &mapping->message, unmapped)) {
+		topology_unlock();
+		return;
+	}
 	mapping_free(mapping);
 	topology_unlock();
 	if (done)

@@ -46,11 +46,16 @@ bool task_read_only(const struct scsi_itl *itl)
 	       __atomic_load_n(&itl->mapping->read_only, __ATOMIC_RELAXED);
 }
 
+static bool is_sanitized(const struct scsi_lu *lu)
+{
+	return __atomic_load_n(&lu->sanitize, __ATOMIC_ACQUIRE) != SANITIZE_NONE;
+}
+
 bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row)
 {
 	const struct scsi_nexus *holder = __atomic_load_n(&itl->lu->holder, __ATOMIC_ACQUIRE);
 
-	if ((holder && holder != itl->nexus) || !pr_allows(itl, row))
+	if ((holder && holder != itl->nexus) || !pr_allows(itl, row) || is_sanitized(itl->lu))
 		return false;
 	return !itl->lu->cdrom &&
 	       (!(row->flags & OPCODE_WRITES) ||
@@ -66,6 +71,8 @@ static bool check_cdb(struct scsi_task *task, const struct scsi_opcode *row, boo
 	if (!row && known_opcode)
 		return sense_set_cdb_field(task, 1, 4);
 	if (!row || task->cdb_length < row->cdb_length)
+		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
+	if (row->flags & OPCODE_SANITIZES && !sanitize_offered(task->itl))
 		return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
 	if (opcode_reserved_bit(row, task->cdb, &byte, &bit))
 		return sense_set_cdb_field(task, byte, bit);
@@ -101,6 +108,8 @@ static bool begin(struct scsi_task *task)
 	if (!check_cdb(task, row, known_opcode))
 		return false;
 	if (task->itl && task->itl->lu->cdrom && !cdrom_medium_ok(task, row))
+		return false;
+	if (task->itl && !sanitize_allows(task, row))
 		return false;
 	task->opcode = row;
 	if (row->decode && !row->decode(task))
@@ -269,7 +278,9 @@ static void complete(struct scsi_task *task)
 	struct scsi_nexus *nexus = task->nexus;
 	bool watched = !list_empty(&nexus->orders);
 
-	task->aborted = task->private_flags & TASK_ABORTED;
+	task->aborted = (task->private_flags & (TASK_ABORTED | TASK_TERMINATED)) == TASK_ABORTED;
+	if (task->private_flags & TASK_TERMINATED)
+		sense_set(task, SENSE_NOT_READY, ASC_SANITIZE_IN_PROGRESS);
 	if (task->aborted) {
 		task->status = SCSI_TASK_ABORTED;
 		task->sense_length = 0;
@@ -353,6 +364,10 @@ void task_cancel(struct scsi_task *task)
 			task->private_flags |= TASK_FINISHED;
 			loop_defer(task->nexus->loop, &task->deferred);
 		}
+	} else if (task->private_flags & TASK_AT_SANITIZE) {
+		sanitize_give_up(task);
+		task->private_flags |= TASK_FINISHED;
+		loop_defer(task->nexus->loop, &task->deferred);
 	} else if (task->private_flags & TASK_AT_VOLUME) {
 		volume_cancel(&task->request);
 	}
@@ -474,6 +489,13 @@ static void submit(struct scsi_task *task)
 {
 	const struct volume_request *request = &task->request;
 
+	/* A copy between other units, or a command that was between two requests when a sanitize
+	 * operation began: that one had all ranges after it had said so. */
+	if (request->op != VOLUME_FLUSH && request->op != VOLUME_EXTENTS &&
+	    is_sanitized(task->at)) {
+		task_fail(task, SENSE_NOT_READY, ASC_SANITIZE_IN_PROGRESS);
+		return;
+	}
 	if ((request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD) &&
 	    __atomic_load_n(&task->at->token_count, __ATOMIC_ACQUIRE) > 0)
 		odx_source_changes(task->at, request->offset >> SCSI_BLOCK_SHIFT,

@@ -9,10 +9,13 @@
 #include "target/internal.h"
 
 #define OPERATION_PERSISTENT_RESERVE_OUT 0x5f
+#define OPERATION_MODE_SELECT_6          0x15
+#define OPERATION_MODE_SELECT_10         0x55
 
 struct tmf_order {
 	struct scsi_tmf_request *request; /* NULL once answered */
-	struct scsi_task *preemptor;      /* of PREEMPT AND ABORT, in place of a request */
+	struct scsi_task *preemptor;      /* PREEMPT AND ABORT or SANITIZE, in place of a request */
+	void (*then)(struct scsi_task *task); /* of it, at the end */
 	struct loop *loop;
 	enum scsi_tmf_response response;
 	struct timer timer;
@@ -23,11 +26,21 @@ struct tmf_order {
 
 /* ---- orders on a nexus's loop */
 
+/* What a SANITIZE ends: not itself, not what may run beside it, and not what changes reservations
+ * and mode pages, which take effect or not as they say. */
+static bool reaches_medium(const struct abort_order *order, const struct scsi_task *task)
+{
+	return task != order->sanitizes && !(task->opcode->flags & OPCODE_SANITIZE_OK) &&
+	       task->cdb[0] != OPERATION_PERSISTENT_RESERVE_OUT &&
+	       task->cdb[0] != OPERATION_MODE_SELECT_6 && task->cdb[0] != OPERATION_MODE_SELECT_10;
+}
+
 static bool covers(const struct abort_order *order, const struct scsi_task *task)
 {
 	return (!order->lu || (task->itl && task->itl->lu == order->lu)) &&
 	       (!order->one_task || task->tag == order->tag) &&
-	       (!order->preempted || task->cdb[0] != OPERATION_PERSISTENT_RESERVE_OUT);
+	       (!order->preempted || task->cdb[0] != OPERATION_PERSISTENT_RESERVE_OUT) &&
+	       (!order->sanitizes || reaches_medium(order, task));
 }
 
 static void mark(struct abort_order *order)
@@ -40,6 +53,10 @@ static void mark(struct abort_order *order)
 		order->found++;
 		if (task->private_flags & TASK_STARTED)
 			order->waiting++;
+		if (!order->sanitizes)
+			task->private_flags &= ~(uint32_t)TASK_TERMINATED;
+		else if (!(task->private_flags & TASK_ABORTED))
+			task->private_flags |= TASK_TERMINATED;
 		task->private_flags |= TASK_ABORTED;
 		if (order->cleared_by_other && task->itl)
 			attention_set(task->itl, ATTENTION_COMMANDS_CLEARED);
@@ -127,7 +144,7 @@ static void order_is_back(struct tmf_order *tmf)
 	if (--tmf->outstanding > 0)
 		return;
 	if (tmf->preemptor)
-		task_finish(tmf->preemptor);
+		tmf->then(tmf->preemptor);
 	else
 		answer(tmf);
 	heap_free(tmf);
@@ -318,6 +335,7 @@ static void run(struct scsi_tmf_request *request, struct scsi_lu *lu, const stru
 
 /* With tmf NULL only counts. */
 static unsigned collect_preempted(struct tmf_order *tmf, const struct scsi_lu *lu,
+				  const struct scsi_task *sanitizes,
 				  bool (*affected)(const struct scsi_itl *itl, void *context),
 				  void *context)
 {
@@ -339,8 +357,9 @@ static unsigned collect_preempted(struct tmf_order *tmf, const struct scsi_lu *l
 			*order = (struct abort_order){
 			    .nexus = itl->nexus,
 			    .lu = lu,
-			    .preempted = true,
-			    .cleared_by_other = itl->nexus != tmf->preemptor->nexus,
+			    .preempted = !sanitizes,
+			    .sanitizes = sanitizes,
+			    .cleared_by_other = !sanitizes && itl->nexus != tmf->preemptor->nexus,
 			    .drained = order_drained,
 			    .owner = tmf,
 			};
@@ -351,20 +370,44 @@ static unsigned collect_preempted(struct tmf_order *tmf, const struct scsi_lu *l
 	return count;
 }
 
-struct tmf_order *tmf_preempt_collect(struct scsi_task *task,
-				      bool (*affected)(const struct scsi_itl *itl, void *context),
-				      void *context)
+static struct tmf_order *collect_for(struct scsi_task *task, const struct scsi_task *sanitizes,
+				     bool (*affected)(const struct scsi_itl *itl, void *context),
+				     void *context)
 {
 	const struct scsi_lu *lu = task->itl->lu;
-	unsigned count = collect_preempted(NULL, lu, affected, context);
+	unsigned count = collect_preempted(NULL, lu, sanitizes, affected, context);
 	struct tmf_order *tmf = heap_zalloc(sizeof(*tmf) + count * sizeof(tmf->orders[0]));
 
 	if (!tmf)
 		return NULL;
 	tmf->preemptor = task;
+	tmf->then = task_finish;
 	tmf->loop = task->nexus->loop;
-	collect_preempted(tmf, lu, affected, context);
+	collect_preempted(tmf, lu, sanitizes, affected, context);
 	tmf->outstanding = tmf->count;
+	return tmf;
+}
+
+struct tmf_order *tmf_preempt_collect(struct scsi_task *task,
+				      bool (*affected)(const struct scsi_itl *itl, void *context),
+				      void *context)
+{
+	return collect_for(task, NULL, affected, context);
+}
+
+static bool everybody(const struct scsi_itl *itl, void *context)
+{
+	(void)itl;
+	(void)context;
+	return true;
+}
+
+struct tmf_order *tmf_sanitize_collect(struct scsi_task *task, void (*then)(struct scsi_task *task))
+{
+	struct tmf_order *tmf = collect_for(task, task, everybody, NULL);
+
+	if (tmf)
+		tmf->then = then;
 	return tmf;
 }
 

@@ -258,6 +258,14 @@ void snapshot_measure(struct volume *snapshot, struct pool_call *call)
 		pool_refuse(snapshot->pool, call, "does not offer the size of single snapshots");
 }
 
+void snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call)
+{
+	if (ops_of(volume)->snapshot_measure_all)
+		ops_of(volume)->snapshot_measure_all(volume, limit_ns, call);
+	else
+		pool_refuse(volume->pool, call, "does not offer the size of single snapshots");
+}
+
 void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call)
 {
 	if (ops_of(snapshot)->volume_clone)

@@ -55,6 +55,8 @@ struct pool_ops {
 	void (*snapshot_hold)(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 	void (*snapshot_release)(struct volume *snapshot, struct pool_call *call);
 	void (*snapshot_measure)(struct volume *snapshot, struct pool_call *call);
+	void (*snapshot_measure_all)(struct volume *volume, uint64_t limit_ns,
+				     struct pool_call *call);
 	void (*volume_clone)(struct volume *snapshot, const char *name, struct pool_call *call);
 	void (*volume_promote)(struct volume *clone, struct pool_call *call);
 	void (*volume_rollback)(struct volume *volume, struct volume *snapshot, const char *keep,

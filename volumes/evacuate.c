@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "volumes/guard.h"
 #include "volumes/keeper.h"
 
 /* Taking a device out of a pool: its chunks are copied elsewhere, then it goes. In the keeper's
@@ -21,6 +22,11 @@
  * so. The target is a chunk of another device that counts as used; when the last slot of a moved
  * chunk is given up, its entry goes and the target with it (space_retire()).
  *
+ * A chunk with a slot in use that can not be read stays where it is, with its old entry; the others
+ * go on. When a pass has moved nothing more the evacuation stops, and says where such slots are
+ * (volume and byte; as findings, too): overwritten or discarded, they are no more in the way. Free
+ * slots are not worth a read, so what can not be read there is no matter.
+ *
  * The nodes of the FORWARD tree are read by their own addresses, so they are never on a device that
  * is being evacuated: they are written anew when that begins, before the first entry. */
 
@@ -28,7 +34,9 @@
 #define BATCH_CHUNKS 1024u
 #define SCAN_MAX     4096u /* chunks looked at under the lock at a time */
 #define LOOK_AGAIN   (CHUNK_NONE - 1)
-#define LOOKS_MAX    20000u /* for writes to end: then it is tried again later */
+#define LOOKS_MAX    20000u     /* for writes to end: then it is tried again later */
+#define BAD_CHUNK    -EREMOTEIO /* a chunk has slots that can not be read */
+#define BAD_LOOKS    64u        /* such chunks whose owners are looked for in a pass */
 
 struct evacuation {
 	unsigned device;
@@ -39,7 +47,12 @@ struct evacuation {
 	uint8_t *buffer;     /* two chunks */
 	bool waited, empty;
 	bool failed; /* since the open or the last resume */
-	char reason[200];
+	/* What could not be read in this pass: chunks, those of them with metadata, slots that are
+	 * somebody's, and the first of these. */
+	uint64_t bad_chunks, bad_meta, bad_slots;
+	char bad_volume[VOLUME_PATH_MAX + 1];
+	uint64_t bad_offset;
+	char reason[400];
 };
 
 static bool is_of(const struct native *native, unsigned row, unsigned device)
@@ -226,35 +239,195 @@ static uint32_t *writes_of(struct native *native, uint64_t chunk)
 	return &native->writes[native_bucket(chunk)];
 }
 
-static int copy_once(struct native *native, uint64_t from, uint64_t to, uint8_t *buffer)
+/* All of a chunk at once or, when that fails, the slots of @wanted one by one, the others as zeros:
+ * *bad gains those that can not be read. */
+static int read_chunk(struct native *native, uint64_t chunk, uint16_t wanted, uint8_t *buffer,
+		      uint16_t *bad)
 {
-	struct pv *source, *target;
-	uint64_t here, there;
-	int result;
+	struct pv *pv = NULL;
+	uint64_t at;
+	int result = pv_locate(native, chunk * CHUNK_SLOTS, &pv, &at) ? 0 : -EIO;
 
-	if (!pv_locate(native, from * CHUNK_SLOTS, &source, &here) ||
-	    !pv_locate(native, to * CHUNK_SLOTS, &target, &there))
-		return -EIO;
-	result = pv_io(source, DISK_READ, 0, here, buffer, CHUNK);
+	if (result == 0 && pv_io(pv, DISK_READ, 0, at, buffer, CHUNK) == 0)
+		return 0;
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++) {
+		uint8_t *bytes = buffer + (size_t)slot * VOLUME_SLOT;
+
+		memset(bytes, 0, VOLUME_SLOT);
+		if (wanted & 1u << slot &&
+		    pv_io(pv, DISK_READ, 0, at + slot * (uint64_t)VOLUME_SLOT, bytes, VOLUME_SLOT) <
+			0)
+			*bad |= (uint16_t)(1u << slot);
+	}
+	return result == 0 && *bad ? BAD_CHUNK : result;
+}
+
+static int copy_once(struct native *native, uint64_t from, uint64_t to, uint16_t wanted,
+		     uint16_t *bad)
+{
+	uint8_t *buffer = native->evacuation->buffer;
+	struct pv *target;
+	uint64_t there;
+	int result = read_chunk(native, from, wanted, buffer, bad);
+
+	if (result == 0 && !pv_locate(native, to * CHUNK_SLOTS, &target, &there))
+		result = -EIO;
 	if (result == 0)
 		result = pv_io(target, DISK_WRITE, 0, there, buffer, CHUNK);
 	/* What a transfer bends or loses would be believed where there are no checksums. */
 	if (result == 0)
 		result = pv_io(target, DISK_READ, 0, there, buffer + CHUNK, CHUNK);
 	if (result == 0)
-		result = pv_io(source, DISK_READ, 0, here, buffer, CHUNK);
-	if (result == 0 && memcmp(buffer, buffer + CHUNK, CHUNK) != 0)
-		result = -EAGAIN;
+		result = read_chunk(native, from, wanted, buffer, bad);
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++)
+		if (wanted & 1u << slot &&
+		    memcmp(buffer + (size_t)slot * VOLUME_SLOT,
+			   buffer + CHUNK + (size_t)slot * VOLUME_SLOT, VOLUME_SLOT) != 0)
+			result = -EAGAIN;
 	return result;
 }
 
-static int copy(struct native *native, uint64_t from, uint64_t to, uint8_t *buffer)
+static int copy_wanted(struct native *native, uint64_t from, uint64_t to, uint16_t wanted,
+		       uint16_t *bad)
 {
 	int result = -EAGAIN;
 
 	for (unsigned tries = 0; tries < 3 && result == -EAGAIN; tries++)
-		result = copy_once(native, from, to, buffer);
+		result = copy_once(native, from, to, wanted, bad);
 	return result == -EAGAIN ? -EIO : result;
+}
+
+/* ---- what can not be read ---- */
+struct bad {
+	uint64_t chunk;
+	uint16_t mask, mapped;
+};
+
+/* The bad slots that @volume maps in a leaf, as findings. Under the lock. */
+static void note_owners(struct native *native, const struct nvolume *volume, uint64_t leaf,
+			const struct map_entry *entries, struct bad *bad)
+{
+	struct evacuation *evacuation = native->evacuation;
+
+	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
+		const struct map_entry *entry = &entries[i / CHUNK_SLOTS];
+		uint64_t offset = (leaf * MAP_CHUNKS * CHUNK_SLOTS + i) * VOLUME_SLOT, address;
+
+		if (!map_slot(entry, i % CHUNK_SLOTS, &address) ||
+		    address / CHUNK_SLOTS != bad->chunk ||
+		    !(bad->mask & 1u << address % CHUNK_SLOTS))
+			continue;
+		bad->mapped |= (uint16_t)(1u << address % CHUNK_SLOTS);
+		if (map_birth(entry, i % CHUNK_SLOTS) <= nvolume_limit(volume, leaf + 1))
+			continue; /* an older one tells */
+		finding_note(native, &(struct finding){.volume = volume->id,
+						       .offset = offset,
+						       .length = VOLUME_SLOT,
+						       .kind = FINDING_MEDIUM});
+		if (evacuation->bad_slots++)
+			continue;
+		snprintf(evacuation->bad_volume, sizeof(evacuation->bad_volume), "%s",
+			 volume->volume.name);
+		evacuation->bad_offset = offset;
+	}
+}
+
+/* One leaf of the map, from *leaf on. UINT64_MAX: there was none. */
+static int look_at_leaf(struct native *native, struct lane *lane, struct nvolume *volume,
+			uint64_t *leaf, struct bad *bad)
+{
+	struct fiber_waiter wait;
+	struct node *node = NULL;
+	int result;
+
+	fiber_waiter_init(&wait, lane);
+	native_lock(native);
+	nodes_evict(native);
+	result = tree_next(&volume->map, *leaf, &wait.waiter, leaf);
+	if (result == 0 && *leaf != UINT64_MAX)
+		result = tree_find(&volume->map, *leaf, false, &wait.waiter, &node);
+	if (result == 0 && node)
+		note_owners(native, volume, *leaf, node->body->map.entry, bad);
+	native_unlock(lane);
+	if (result == -EINPROGRESS)
+		return fiber_waiter_wait(&wait) < 0 ? -EIO : -EINPROGRESS;
+	return result;
+}
+
+static int look_at_map(struct native *native, struct lane *lane, struct nvolume *volume,
+		       struct bad *bad)
+{
+	uint64_t leaf = 0;
+	int result = 0;
+
+	while (leaf != UINT64_MAX && (result == 0 || result == -EINPROGRESS)) {
+		result = look_at_leaf(native, lane, volume, &leaf, bad);
+		leaf += result == 0 && leaf != UINT64_MAX;
+	}
+	return result;
+}
+
+/* Whose the bad slots are: nothing but the maps knows, so all of them are looked through. An error:
+ * one could not be. */
+static int find_owners(struct native *native, struct lane *lane, struct bad *bad)
+{
+	struct tree *table = &native->tree[ROOT_VOLUMES];
+	uint64_t leaf = 0;
+	struct node *node;
+	int result = 0;
+
+	while (result == 0 && tree_next(table, leaf, NULL, &leaf) == 0 && leaf != UINT64_MAX &&
+	       tree_find(table, leaf, false, NULL, &node) == 0) {
+		for (unsigned i = 0; node && i < VOLUMES_PER_LEAF && result == 0; i++)
+			if (node->body->volumes.volume[i])
+				result =
+				    look_at_map(native, lane, node->body->volumes.volume[i], bad);
+		leaf++;
+	}
+	return result;
+}
+
+/* Under BUSY, so nobody's data gets to where it can not be read meanwhile. Takes from @wanted what
+ * is in use and yet nobody's: the rest of a chunk that a volume has to itself. */
+static void spare_unmapped(struct native *native, struct lane *lane, uint64_t chunk, uint16_t bad,
+			   uint16_t *wanted)
+{
+	struct evacuation *evacuation = native->evacuation;
+	struct bad found = {.chunk = chunk, .mask = bad};
+	uint16_t used, held;
+
+	if (evacuation->bad_chunks >= BAD_LOOKS || !space_chunk_is_data(native, chunk) ||
+	    find_owners(native, lane, &found) < 0)
+		return;
+	native_lock(native);
+	used = space_used_slots(native, chunk);
+	held = space_held_slots(native, chunk);
+	native_unlock(lane);
+	*wanted &= (uint16_t) ~(bad & used & ~held & ~found.mapped);
+}
+
+/* Nobody writes to the chunk meanwhile, so what is wanted of it becomes less at most. */
+static int copy(struct native *native, struct lane *lane, uint64_t from, uint64_t to)
+{
+	struct evacuation *evacuation = native->evacuation;
+	uint16_t wanted, before, bad = 0;
+	int result;
+
+	native_lock(native);
+	wanted = before = space_used_slots(native, from) | space_held_slots(native, from);
+	native_unlock(lane);
+	result = copy_wanted(native, from, to, wanted, &bad);
+	if (result == BAD_CHUNK)
+		spare_unmapped(native, lane, from, bad, &wanted);
+	if (result == BAD_CHUNK && wanted != before) {
+		bad = 0;
+		result = copy_wanted(native, from, to, wanted, &bad);
+	}
+	if (result == BAD_CHUNK) {
+		evacuation->bad_chunks++;
+		evacuation->bad_meta += !space_chunk_is_data(native, from);
+	}
+	return result;
 }
 
 /* Under the lock: a target for @chunk, its entry BUSY. */
@@ -313,7 +486,7 @@ static int move_chunk(struct native *native, struct lane *lane, uint64_t chunk)
 		result = looks < LOOKS_MAX ? 0 : -EAGAIN;
 	}
 	if (result == 0)
-		result = copy(native, chunk, target, evacuation->buffer);
+		result = copy(native, lane, chunk, target);
 	native_lock(native);
 	result = end_chunk(native, chunk, target, result);
 	native_unlock(lane);
@@ -321,7 +494,7 @@ static int move_chunk(struct native *native, struct lane *lane, uint64_t chunk)
 		evacuation->chunk[evacuation->count++] = chunk;
 		evacuation->generation = native->generation;
 	}
-	return result;
+	return result == BAD_CHUNK ? 0 : result; /* the others first */
 }
 
 /* ---- the walk ---- */
@@ -407,6 +580,24 @@ bool evacuate_runs(const struct native *native)
 	       !native->read_only;
 }
 
+static void say_bad(struct evacuation *evacuation)
+{
+	if (evacuation->bad_slots)
+		snprintf(evacuation->reason, sizeof(evacuation->reason),
+			 "slots that can not be read: %llu (the findings list them), the first at "
+			 "byte %llu of %s; write or discard there, then resume. Chunks that stay: "
+			 "%llu",
+			 (unsigned long long)evacuation->bad_slots,
+			 (unsigned long long)evacuation->bad_offset, evacuation->bad_volume,
+			 (unsigned long long)evacuation->bad_chunks);
+	else
+		snprintf(evacuation->reason, sizeof(evacuation->reason),
+			 "chunks that can not be read and stay: %llu, with metadata: %llu; a scrub "
+			 "writes metadata again from its other copy, then resume",
+			 (unsigned long long)evacuation->bad_chunks,
+			 (unsigned long long)evacuation->bad_meta);
+}
+
 static void fail(struct native *native, int result)
 {
 	struct evacuation *evacuation = native->evacuation;
@@ -415,7 +606,9 @@ static void fail(struct native *native, int result)
 	if (native->read_only)
 		return;
 	evacuation->failed = true;
-	if (result == -ENOSPC)
+	if (result == BAD_CHUNK)
+		say_bad(evacuation);
+	else if (result == -ENOSPC)
 		snprintf(evacuation->reason, sizeof(evacuation->reason),
 			 "the other devices have no room left: free some space, or add a device, "
 			 "and resume");
@@ -425,15 +618,27 @@ static void fail(struct native *native, int result)
 	log_error("pool %s: evacuating %s is stuck: %s", native->sb.name, path, evacuation->reason);
 }
 
+static void begin_pass(struct evacuation *evacuation)
+{
+	evacuation->cursor = 0;
+	evacuation->bad_chunks = evacuation->bad_meta = evacuation->bad_slots = 0;
+}
+
 /* The end of a pass over the device. */
 static bool end_pass(struct native *native, struct lane *lane)
 {
 	struct evacuation *evacuation = native->evacuation;
-	uint64_t left, moved;
+	uint64_t left, moved, bad = evacuation->bad_chunks;
 
-	evacuation->cursor = 0;
-	if (evacuation->count)
+	if (evacuation->count) {
+		begin_pass(evacuation); /* what can not be read is met again */
 		return finish_batch(native, lane) == 0;
+	}
+	if (bad && evacuation->waited) {
+		fail(native, BAD_CHUNK);
+		return false;
+	}
+	begin_pass(evacuation);
 	native_lock(native);
 	left = chunks_left(native, evacuation->device, &moved);
 	native_unlock(lane);
@@ -461,7 +666,7 @@ bool evacuate_some(struct native *native, struct lane *lane)
 			result = move_chunk(native, lane, chunk);
 	}
 	if (result == -EAGAIN) {
-		evacuation->cursor = 0;
+		begin_pass(evacuation);
 		return false;
 	}
 	if (result < 0) {
@@ -632,6 +837,7 @@ static int change_running(struct native_call *mine, struct lane *lane, unsigned 
 	set_state(native, device, stop ? PV_STATE_ACTIVE : PV_STATE_EVACUATING,
 		  pause ? PV_PAUSED : 0);
 	evacuation->failed = evacuation->waited = false;
+	begin_pass(evacuation);
 	if (stop)
 		evacuate_free(native);
 	native_unlock(lane);

@@ -243,6 +243,11 @@ static bool redirects(const struct piece *piece)
 	       (piece_checksum(piece) == VOLUME_CHECKSUM_STRICT && ORDER(strict_never_in_place));
 }
 
+static bool stays(const struct piece *piece)
+{
+	return piece->kind == PIECE_WRITE && piece->io->request->flags & VOLUME_IN_PLACE;
+}
+
 /* In-place slots: mapping confirmed (I2), region hot. */
 static int plan_in_place(struct piece *piece, const struct map_entry *entry)
 {
@@ -327,9 +332,11 @@ static int plan_write(struct piece *piece, const struct map_entry *entry)
 
 	piece->shared = entry ? map_shared(piece->io->volume, piece->chunk, entry) & mapped : 0;
 	piece->replaced = redirects(piece) ? mapped : piece->shared;
+	if (stays(piece) && piece->replaced)
+		return -EBUSY;
 	piece->in_place = mapped & (uint16_t)~piece->replaced;
 	piece->fresh = piece->mask & (uint16_t)~piece->in_place;
-	if (piece->kind == PIECE_ZERO)
+	if (piece->kind == PIECE_ZERO || stays(piece))
 		piece->fresh = piece->replaced; /* what is not mapped reads as zeros already */
 	if (piece->in_place && piece_checksum(piece) != VOLUME_CHECKSUM_OFF) {
 		record->type = RECORD_OVERWRITE;

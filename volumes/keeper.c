@@ -15,7 +15,7 @@
 #define CHECKPOINT_TICKS 30
 
 /* ---- ends ---- */
-static void call_end(struct native_call *mine, int result)
+void call_end(struct native_call *mine, int result)
 {
 	if (result < 0 && !mine->call->err.code)
 		err_set(&mine->call->err, result, "pool %s: %s", mine->native->sb.name,
@@ -264,9 +264,9 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 	native_lock(native);
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = native->sb.generation + 1;
+	measure_forget(volume->parent);
 	reserve_changed(volume);
-	list_remove(&volume->link);
-	list_push_back(&native->deleting, &volume->link);
+	reap_enlist(volume);
 	nvolume_mark_dirty(volume);
 	native_unlock(lane);
 	return 0;
@@ -406,6 +406,10 @@ static bool run_one(struct native *native, struct lane *lane)
 			native_free(native);
 		return result == 0;
 	}
+	if (mine->kind == CALL_MEASURE || mine->kind == CALL_MEASURE_ALL) {
+		measure_ask(mine);
+		return false;
+	}
 	if (mine->kind == CALL_CHECKPOINT)
 		result = checkpoint_run(native, lane, false);
 	else if (mine->kind == CALL_CHECK)
@@ -432,7 +436,7 @@ static void keeper_main(void *context)
 {
 	struct native *native = context;
 	struct lane *lane = lane_get(native);
-	bool due;
+	bool due, measured;
 
 	for (;;) {
 		while (!list_empty(&native->calls))
@@ -445,6 +449,9 @@ static void keeper_main(void *context)
 			checkpoint_run(native, lane, false);
 			continue;
 		}
+		native_unlock(lane);
+		measured = measure_some(native, lane); /* and others between its steps */
+		native_lock(native);
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
 			if (reap_some(native, lane))
@@ -457,7 +464,7 @@ static void keeper_main(void *context)
 				continue;
 			native_lock(native);
 		}
-		if (!list_empty(&native->calls) || native->checkpoint_due != due) {
+		if (!list_empty(&native->calls) || native->checkpoint_due != due || measured) {
 			native_unlock(lane);
 			continue;
 		}
@@ -522,7 +529,7 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
-	if (evacuate_runs(native) && !native->closing)
+	if ((evacuate_runs(native) || measure_is_due(native)) && !native->closing)
 		keeper_kick(native);
 	native_unlock(lane);
 	watermark_look(native);

@@ -21,7 +21,8 @@ enum call_kind {
 	CALL_CLONE,
 	CALL_PROMOTE, /* the last of those that change something and share a checkpoint */
 	CALL_ROLLBACK,
-	CALL_MEASURE,
+	CALL_MEASURE, /* both: measure.c */
+	CALL_MEASURE_ALL,
 	CALL_DIFF,
 	CALL_ADD,
 	CALL_GROW,
@@ -69,6 +70,7 @@ struct native_call {
 struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind);
 void call_queue(struct native_call *mine);
 void call_refuse(struct native_call *mine, int result);
+void call_end(struct native_call *mine, int result);
 struct nvolume *keeper_find(struct native *native, const char *name); /* not a snapshot */
 void keeper_insert_sorted(struct native *native, struct nvolume *volume);
 /* A new record with an identity of its own, in the table of volumes but in no list. NULL: no room
@@ -93,12 +95,24 @@ int evacuate_change(struct native_call *mine, struct lane *lane);
 int evacuate_remove(struct native_call *mine, struct lane *lane);
 
 /* ---- reap.c ---- */
+/* Into the list of what is being deleted. */
+void reap_enlist(struct nvolume *volume);
 /* One step of deleting what the deleting list holds. False: nothing can be done now. */
 bool reap_some(struct native *native, struct lane *lane);
-/* What deleting it would give back, in mapped slots. */
-int reap_measure(struct native *native, struct lane *lane, struct nvolume *snapshot,
-		 uint64_t *ret_slots);
+/* Under the lock: what deleting @snapshot would give back in the leaves from *at on, as far as one
+ * look goes; *at moves, *slots gains. 0, -EINPROGRESS, or an error. */
+int reap_look(struct nvolume *snapshot, struct waiter *waiter, struct measure *measure,
+	      uint64_t *at, uint64_t *slots);
+/* The same where more than one stands on it: what none of them has. (Deleting it gives nothing.) */
+int reap_look_many(struct nvolume *snapshot, struct waiter *waiter, uint64_t *at, uint64_t *slots);
 /* See pool.h. */
 int reap_diff(struct native *native, struct lane *lane, struct volume_diff *diff);
+
+/* ---- measure.c ---- */
+/* The call is answered when what it asks for is known. */
+void measure_ask(struct native_call *mine);
+bool measure_is_due(const struct native *native);
+/* One step. False: nothing can be done now. */
+bool measure_some(struct native *native, struct lane *lane);
 
 #endif

@@ -407,15 +407,28 @@ uint16_t map_shared(const struct nvolume *volume, uint64_t chunk, const struct m
 	return shared;
 }
 
+/* Slots of the snapshot the volume stands on, and of no older one; 0 where nobody counts them. */
+static unsigned lent(const struct nvolume *volume, const struct record *record,
+		     const struct map_entry *entry)
+{
+	const struct nvolume *parent = volume->parent;
+	uint64_t leaf = record->chunk / MAP_CHUNKS;
+
+	if (!parent || record->type == RECORD_OVERWRITE || !measure_follows(parent, leaf))
+		return 0;
+	return owned(entry, nvolume_limit(parent, leaf + 1)) - owned(entry, parent->generation);
+}
+
 void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn)
 {
 	struct freeing freeing = freeing_of(volume, record->chunk / MAP_CHUNKS, lsn);
 	struct map_entry *entry;
 	struct node *node;
-	unsigned before, owned_before;
+	unsigned before, owned_before, lent_before;
 
 	if (find_leaf(volume, record->chunk, false, NULL, &node, &entry) < 0 || !node)
 		return;
+	lent_before = lent(volume, record, entry);
 	before = (unsigned)__builtin_popcount(entry->mask);
 	owned_before = owned(entry, freeing.limit);
 	switch (record->type) {
@@ -440,8 +453,9 @@ void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn
 	}
 	volume->used_slots += (uint64_t)__builtin_popcount(entry->mask) - before;
 	volume->owned_slots += (uint64_t)owned(entry, freeing.limit) - owned_before;
-	if (volume->parent)
-		volume->parent->measured = false;
+	lent_before -= lent(volume, record, entry);
+	if (lent_before)
+		measure_changed(volume->parent, (int)lent_before);
 	reserve_changed(volume);
 	nvolume_mark_dirty(volume);
 }
@@ -466,7 +480,7 @@ int map_prepare_reap(struct native *native, const struct map_entry *entries)
 
 /* A compact entry owns its whole chunk, so the child's, which is the same, does from now on. */
 static int reap_entry(struct freeing *freeing, uint64_t limit, const struct map_entry *entry,
-		      const struct map_entry *child, bool dry)
+		      const struct map_entry *child, struct measure *dry)
 {
 	bool same =
 	    child && child->mask && !child->slots && !entry->slots && child->chunk == entry->chunk;
@@ -487,7 +501,11 @@ static int reap_entry(struct freeing *freeing, uint64_t limit, const struct map_
 		if (child && map_slot(child, slot, &theirs))
 			kept = theirs == address;
 		count += mapped && !kept;
-		if (!kept && !same && !dry)
+		if (kept || same)
+			continue;
+		if (dry)
+			measure_slot(dry, address);
+		else
 			free_slot(freeing, address, UINT64_MAX - 1);
 	}
 	free_flush(freeing);
@@ -495,7 +513,7 @@ static int reap_entry(struct freeing *freeing, uint64_t limit, const struct map_
 }
 
 int map_reap(const struct nvolume *from, uint64_t limit, const struct map_entry *entries,
-	     const struct map_entry *child, bool dry)
+	     const struct map_entry *child, struct measure *dry)
 {
 	struct freeing freeing = {.native = from->native, .retired = UINT64_MAX};
 	int count = 0;

@@ -60,11 +60,17 @@ static uint8_t *slot_make(struct memory *memory, uint64_t slot)
 	return *data;
 }
 
-static int move_piece(struct memory *memory, enum volume_op op, struct piece piece, uint8_t *bytes)
+static int move_piece(struct memory *memory, const struct volume_request *request,
+		      struct piece piece, uint8_t *bytes)
 {
-	if (op == VOLUME_WRITE) {
-		uint8_t *data = slot_make(memory, piece.slot);
+	bool in_place = request->flags & VOLUME_IN_PLACE;
 
+	if (request->op == VOLUME_WRITE) {
+		uint8_t **have = slot_find(memory, piece.slot), *data;
+
+		if (in_place && !(have && *have))
+			return 0;
+		data = slot_make(memory, piece.slot);
 		if (!data)
 			return -ENOSPC;
 		memcpy(data + piece.start, bytes, piece.length);
@@ -89,7 +95,7 @@ static int transfer(struct memory *memory, const struct volume_request *request)
 
 		while (left > 0) {
 			struct piece piece = piece_at(offset, left);
-			int error = move_piece(memory, request->op, piece, bytes);
+			int error = move_piece(memory, request, piece, bytes);
 
 			if (error)
 				return error;
@@ -208,10 +214,17 @@ static void release(struct volume *volume)
 	heap_free(memory);
 }
 
+static int erasable(struct volume *volume)
+{
+	(void)volume;
+	return 0;
+}
+
 static const struct volume_ops memory_ops = {
     .name = "memory",
     .submit = submit,
     .release = release,
+    .erasable = erasable,
 };
 
 /* An identity nobody else in this process has; the same in every run, so that tests repeat. */

@@ -78,6 +78,8 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	list_init(&native->calls);
 	list_init(&native->busy_waiters);
 	list_init(&native->checkpoint_waiters);
+	list_init(&native->measuring);
+	list_init(&native->measure_calls);
 	flush_setup(native);
 	if (init_lock(native) < 0 || init_tables(native) < 0 || scrub_new(native) < 0) {
 		native_free(native);
@@ -124,6 +126,7 @@ void native_free(struct native *native)
 	journal_finish(native);
 	scrub_free(native);
 	evacuate_free(native);
+	measure_free(native);
 	heap_free(native->writes);
 	free_list(&native->meta_freed[0], offsetof(struct meta_extent, link));
 	free_list(&native->meta_freed[1], offsetof(struct meta_extent, link));
@@ -322,10 +325,14 @@ const struct volume_ops native_volume_ops = {
     .name = "native",
     .submit = io_submit,
     .release = release,
+    .erasable = native_erasable,
 };
 
 void nvolume_set_parent(struct nvolume *volume, struct nvolume *parent)
 {
+	measure_forget(volume->parent);
+	measure_forget(volume);
+	measure_forget(parent);
 	list_remove(&volume->sibling);
 	if (parent)
 		list_push_back(&parent->offspring, &volume->sibling);
@@ -358,6 +365,7 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 	list_init(&volume->listed);
 	list_init(&volume->bucket);
 	list_init(&volume->waiting);
+	list_init(&volume->measure_link);
 	while ((uint64_t)MAP_CHUNKS * CHUNK << (6 * levels) < size_bytes)
 		levels++;
 	tree_init(&volume->map, native, NODE_MAP, id, levels, NULL);
@@ -375,6 +383,8 @@ void nvolume_free(struct nvolume *volume)
 	list_remove(&volume->listed);
 	list_remove(&volume->sibling);
 	list_remove(&volume->bucket);
+	measure_forget(volume);
+	list_remove(&volume->measure_link);
 	/* with the whole pool, in any order */
 	while (!list_empty(&volume->offspring))
 		list_entry(list_pop_front(&volume->offspring), struct nvolume, sibling)->parent =

@@ -36,6 +36,7 @@ struct node;
 struct ledger;
 struct scrub;
 struct evacuation;
+struct measure;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -198,8 +199,10 @@ struct nvolume {
 	bool pending; /* its checkpoint is under way */
 	bool taking;  /* of a volume: a snapshot of it is pending */
 	bool undone;  /* ... and a write of it failed meanwhile */
+	/* measure.c: what it holds alone, while that is known; chunks that are free without it */
 	bool measured;
-	uint64_t exclusive_slots;
+	uint64_t exclusive_slots, reclaim_chunks, reclaim_epoch;
+	struct list measure_link;      /* native->measuring */
 	uint64_t reaped, reaped_slots; /* DELETING: leaves done, mapped slots given up in them */
 	bool stopped;                  /* requests wait in waiting; atomic */
 	struct list waiting;           /* struct io */
@@ -339,6 +342,7 @@ struct native {
 	struct cycle cycle;
 
 	struct list volumes, deleting, dirty_volumes;
+	struct nvolume *reaping;     /* of deleting: the one in the middle of its map, NULL */
 	struct list *snapshot_table; /* TABLE_BUCKETS, by name */
 	struct list taking;          /* snapshots to be frozen by the next checkpoint */
 	uint64_t unsummed[2];        /* overwrites in flight without a record, by generation & 1 */
@@ -372,6 +376,12 @@ struct native {
 	bool busy;
 	unsigned busy_bucket;
 	struct list busy_waiters;
+
+	/* measure.c */
+	struct list measuring;     /* snapshots to be looked at */
+	struct list measure_calls; /* struct native_call */
+	struct measure *measure;   /* the one that is being looked at */
+	uint64_t partial_changes;  /* of which slots are used in chunks that are used in part */
 
 	/* mirror.c */
 	bool mirrored;    /* atomic: there may be chunks with two copies */
@@ -618,6 +628,22 @@ void meta_free(struct native *native, uint64_t address, unsigned slots);
 /* Room in the reserved metadata space for @nodes more of one block each? */
 bool meta_room(const struct native *native, unsigned nodes);
 
+/* The slots of a chunk that are in use; those that are held: given up of late, and kept for a
+ * reader or an older root. */
+uint16_t space_used_slots(const struct native *native, uint64_t chunk);
+uint16_t space_held_slots(const struct native *native, uint64_t chunk);
+
+/* ---- measure.c; under the lock ---- */
+/* What a neighbour is has changed: what deleting @snapshot (NULL: none) gives is not known. */
+void measure_forget(struct nvolume *snapshot);
+/* Is what the volume above gives up at @leaf to be told? Then that, by how many slots. */
+bool measure_follows(const struct nvolume *snapshot, uint64_t leaf);
+void measure_changed(struct nvolume *snapshot, int slots);
+/* How many chunks are free when it goes; false: not known. */
+bool measure_reclaimable(const struct nvolume *snapshot, uint64_t *ret_chunks);
+void measure_slot(struct measure *measure, uint64_t address); /* for map_reap() */
+void measure_free(struct native *native);
+
 /* ---- evacuate.c; under the lock, but for those of pool.h ---- */
 void forward_leaf_init(struct native *native, struct node *node);
 int forward_rooms(struct native *native);  /* before leaves are loaded or made */
@@ -684,11 +710,11 @@ void map_apply(struct nvolume *volume, const struct record *record, uint64_t lsn
 uint16_t map_shared(const struct nvolume *volume, uint64_t chunk, const struct map_entry *entry);
 /* A leaf of a snapshot or volume @from that is being deleted, its @entries against those of its
  * only child, or NULL: what it owns (younger than @limit) and the child does not have is given up
- * (@dry: only counted). Returns by how many mapped slots what the two own becomes less.
+ * (@dry: only counted, there). Returns by how many mapped slots what the two own becomes less.
  * map_prepare_reap() first. */
 int map_prepare_reap(struct native *native, const struct map_entry *entries);
 int map_reap(const struct nvolume *from, uint64_t limit, const struct map_entry *entries,
-	     const struct map_entry *child, bool dry);
+	     const struct map_entry *child, struct measure *dry);
 void nvolume_mark_dirty(struct nvolume *volume);
 
 /* ---- csum.c; all under the lock ---- */
@@ -749,6 +775,8 @@ void lane_finish_run(struct deferred *deferred);
 /* A request of the engine's own, in a fiber on the home loop; inside the volume. Its result. */
 int io_request_fiber(struct nvolume *volume, struct volume_request *request);
 
+/* ---- erase.c ---- */
+int native_erasable(struct volume *volume);
 /* Flag of such a request, a read: look at both copies of a mirrored volume. */
 #define REQUEST_BOTH_COPIES (1u << 16)
 
@@ -786,6 +814,7 @@ void native_snapshot_rename(struct volume *snapshot, const char *name, struct po
 void native_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 void native_snapshot_release(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_measure(struct volume *snapshot, struct pool_call *call);
+void native_snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call);
 void native_volume_clone(struct volume *snapshot, const char *name, struct pool_call *call);
 void native_volume_promote(struct volume *clone, struct pool_call *call);
 void native_volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,

@@ -712,6 +712,7 @@ const struct pool_ops native_pool_ops = {
     .snapshot_hold = native_snapshot_hold,
     .snapshot_release = native_snapshot_release,
     .snapshot_measure = native_snapshot_measure,
+    .snapshot_measure_all = native_snapshot_measure_all,
     .volume_clone = native_volume_clone,
     .volume_promote = native_volume_promote,
     .volume_rollback = native_volume_rollback,

@@ -172,12 +172,16 @@ struct snapshot_info {
 	uint64_t group;           /* equal: of the same instant. Later ones are higher */
 	uint64_t size_bytes;      /* of the volume at that time */
 	uint64_t used_bytes;      /* what it maps, shared or not */
-	uint64_t exclusive_bytes; /* what deleting it would give back, by snapshot_measure() */
-	bool measured;            /* ... and it still holds */
-	unsigned clones;          /* volumes that stand on it */
-	bool automatic;           /* made by a rollback */
-	bool held;                /* may not be deleted, now: by hold_until_ns or without end */
-	uint64_t hold_until_ns;   /* wall clock; 0: without end, when it is held */
+	uint64_t exclusive_bytes; /* what only it holds */
+	bool measured;            /* ... which is known */
+	uint64_t
+	    reclaimable_bytes; /* what the pool has free, in whole chunks, when it is deleted */
+	bool reclaim_known;
+	bool measuring;         /* they are being looked for */
+	unsigned clones;        /* volumes that stand on it */
+	bool automatic;         /* made by a rollback */
+	bool held;              /* may not be deleted, now: by hold_until_ns or without end */
+	uint64_t hold_until_ns; /* wall clock; 0: without end, when it is held */
 };
 /* snapshot_next: the snapshots of @volume, oldest first; as pool_volume_next(). */
 struct volume *snapshot_next(struct volume *volume, struct volume *previous);
@@ -198,9 +202,15 @@ void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call
  * without a date (-EPERM for a date to come). */
 void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 void snapshot_release(struct volume *snapshot, struct pool_call *call);
-/* snapshot_measure: what deleting it would give back, by comparing it with its neighbours:
- * snapshot_get_info() has the number at done(0). */
+/* snapshot_measure: what it holds alone and what deleting it would give back, by comparing it with
+ * its neighbours where that is not known: snapshot_get_info() has the first at done(0), and the
+ * second, if the pool held still for the moment that takes. In the background, some milliseconds
+ * or, where much differs, longer (after a minute the answer comes without it); -EIO: its map can
+ * not be read.
+ * snapshot_measure_all: the same for all of @volume's; what is not known after @limit_ns is
+ * looked for further, and has measuring set. */
 void snapshot_measure(struct volume *snapshot, struct pool_call *call);
+void snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call);
 
 /* volume_clone: a writable volume named @name that starts as @snapshot. */
 void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call);
@@ -270,7 +280,7 @@ struct pool_device_info {
 	uint64_t data_bytes, free_bytes; /* room for data, and what of it is free */
 	enum pool_device_state state;
 	uint64_t moved_bytes, left_bytes; /* while it is evacuated */
-	char reason[200];                 /* DEVICE_STUCK: what is in the way */
+	char reason[400];                 /* DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

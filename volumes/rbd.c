@@ -203,7 +203,7 @@ static void drop_double(struct rbd_volume *volume)
 		rbd_job_run(job, close_found, closed_again);
 }
 
-static bool hold_all(struct rbd_job *job);
+static bool hold_all(struct rbd_job *job, bool snapshots);
 
 static void rejoined(struct rbd_job *job)
 {
@@ -228,7 +228,7 @@ static void rejoin(struct rbd_pool *pool)
 	if (!rbd_io_idle(pool) || !list_empty(&pool->jobs) ||
 	    !(job = rbd_job_new(pool, NULL, NULL)))
 		return;
-	if (hold_all(job))
+	if (hold_all(job, true))
 		rbd_job_run(job, rbd_rejoin, rejoined);
 	else
 		rbd_job_end(job, 0);
@@ -266,6 +266,8 @@ static void take_name(struct rbd_volume *volume, const char *name)
 	snprintf(volume->volume.name, sizeof volume->volume.name, "%s", name);
 	list_remove(&volume->link);
 	insert(volume->pool, volume);
+	list_for_each (it, &volume->snapshots)
+		rbd_snapshot_name(list_entry(it, struct rbd_volume, link), name);
 	volume_notify(&volume->volume, VOLUME_RENAMED);
 }
 
@@ -307,23 +309,33 @@ static void scanned(struct rbd_job *job)
 	rbd_job_end(job, 0);
 }
 
-/* References to all volumes, into the job; inside of each counts it. */
-static bool hold_all(struct rbd_job *job)
+static void hold(struct rbd_job *job, struct rbd_volume *volume)
+{
+	volume->inside++;
+	volume_ref(&volume->volume);
+	job->volumes[job->volume_count++] = volume;
+}
+
+/* References to all volumes, into the job, with @snapshots behind them; inside of each counts it.
+ */
+static bool hold_all(struct rbd_job *job, bool snapshots)
 {
 	struct rbd_pool *pool = job->pool;
+	unsigned room = 0;
 
-	job->volumes = heap_zalloc_array(pool->volume_count + 1, sizeof(struct rbd_volume *));
+	list_for_each (it, &pool->volumes)
+		room += 1 + list_entry(it, struct rbd_volume, link)->snapshot_count;
+	job->volumes = heap_zalloc_array(room + 1, sizeof(struct rbd_volume *));
 	if (!job->volumes)
 		return false;
-	list_for_each (it, &pool->volumes) {
-		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
-
-		if (volume->gone || job->volume_count > pool->volume_count)
-			continue;
-		volume->inside++;
-		volume_ref(&volume->volume);
-		job->volumes[job->volume_count++] = volume;
-	}
+	list_for_each (it, &pool->volumes)
+		if (!list_entry(it, struct rbd_volume, link)->gone)
+			hold(job, list_entry(it, struct rbd_volume, link));
+	if (!snapshots)
+		return true;
+	list_for_each (it, &pool->volumes)
+		list_for_each (its, &list_entry(it, struct rbd_volume, link)->snapshots)
+			hold(job, list_entry(its, struct rbd_volume, link));
 	return true;
 }
 
@@ -337,7 +349,7 @@ static void look_at_gates(struct rbd_pool *pool)
 	job = rbd_job_new(pool, NULL, NULL);
 	if (!job)
 		return;
-	if (!hold_all(job)) {
+	if (!hold_all(job, false)) {
 		rbd_job_end(job, 0);
 		return;
 	}
@@ -359,7 +371,7 @@ static void scan(struct rbd_pool *pool)
 	job = rbd_job_new(pool, NULL, NULL);
 	if (!job)
 		return;
-	if (!hold_all(job)) {
+	if (!hold_all(job, false)) {
 		rbd_job_end(job, 0);
 		return;
 	}
@@ -601,8 +613,13 @@ static void rbd_pool_open(const struct world_ops *world, struct loop *loop,
 
 static int close_work(struct rbd_job *job)
 {
-	list_for_each (it, &job->pool->volumes)
-		rbd_image_close(list_entry(it, struct rbd_volume, link));
+	list_for_each (it, &job->pool->volumes) {
+		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
+
+		list_for_each (its, &volume->snapshots)
+			rbd_image_close(list_entry(its, struct rbd_volume, link));
+		rbd_image_close(volume);
+	}
 	rbd_disconnect(job->pool);
 	return 0;
 }
@@ -623,7 +640,8 @@ static bool is_held(struct rbd_pool *pool)
 	list_for_each (it, &pool->volumes) {
 		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
 
-		if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) > 1)
+		if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) > 1 ||
+		    rbd_snapshots_held(volume))
 			return true;
 	}
 	return false;
@@ -673,7 +691,7 @@ static void rbd_pool_close(struct pool *base, struct pool_call *call)
 
 /* ---- changes of volumes */
 
-static void created(struct rbd_job *job)
+void rbd_volume_created(struct rbd_job *job)
 {
 	if (job->result == 0) {
 		struct rbd_volume *volume = list_entry(job->found.next, struct rbd_volume, link);
@@ -728,7 +746,7 @@ static void rbd_volume_create(struct pool *base, const struct volume_spec *spec,
 	loop_random(pool->home, random, sizeof random);
 	volume_identity_make(random, &identity);
 	memcpy(job->uuid, identity.uuid, sizeof job->uuid);
-	rbd_job_run(job, rbd_image_make, created);
+	rbd_job_run(job, rbd_image_make, rbd_volume_created);
 }
 
 static void erased(struct rbd_job *job)
@@ -778,6 +796,11 @@ static void rbd_volume_delete(struct volume *base, struct pool_call *call)
 	struct err err = {0};
 	struct rbd_job *job;
 
+	if (!list_empty(&volume->snapshots)) {
+		err_set(&err, -EBUSY, "volume %s has snapshots", volume->volume.name);
+		refuse(volume->pool->home, call, &err);
+		return;
+	}
 	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != own) {
 		err_set(&err, -EBUSY, "volume %s is in use", volume->volume.name);
 		refuse(volume->pool->home, call, &err);
@@ -912,7 +935,9 @@ static void rbd_volume_take(struct volume *base, struct pool_call *call)
 
 static struct volume *rbd_find_volume(struct pool *base, const char *name)
 {
-	struct rbd_volume *volume = rbd_volume_of((struct rbd_pool *)base, name);
+	struct rbd_pool *pool = (struct rbd_pool *)base;
+	struct rbd_volume *volume =
+	    strchr(name, '@') ? rbd_snapshot_find(pool, name) : rbd_volume_of(pool, name);
 
 	return volume ? volume_ref(&volume->volume) : NULL;
 }
@@ -1020,5 +1045,17 @@ const struct pool_ops rbd_pool_ops = {
     .volume_used_bytes = rbd_volume_used,
     .check = rbd_check,
     .checkpoint = rbd_checkpoint,
+    .snapshot_create = rbd_snapshot_create,
+    .snapshot_next = rbd_snapshot_next,
+    .snapshot_get_info = rbd_snapshot_get_info,
+    .snapshot_of = rbd_snapshot_of,
+    .snapshot_delete = rbd_snapshot_delete,
+    .snapshot_rename = rbd_snapshot_rename,
+    .snapshot_hold = rbd_snapshot_hold,
+    .snapshot_release = rbd_snapshot_release,
+    .volume_clone = rbd_snapshot_clone,
+    .volume_promote = rbd_clone_promote,
+    .volume_rollback = rbd_volume_rollback,
+    .volume_diff = rbd_volume_diff,
     .check_devices = rbd_check_devices,
 };

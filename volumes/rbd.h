@@ -27,7 +27,10 @@
  * R4 What a volume is lives in its image's metadata (granary.*), what the pool is in the object
  *    granary.pool; every gateway shows the same LUN. Images without such metadata are not ours
  *    and are left alone.
- * R5 Lists and public fields change on the home loop only. A worker reads what its job carries. */
+ * R5 Lists and public fields change on the home loop only. A worker reads what its job carries.
+ * R6 A snapshot is a volume of its own on its volume's list, by its Ceph name; its image is opened
+ *    when it is read for the first time. While snapshots are made, changes of their volumes wait
+ *    with us, so that several volumes have one point in time. */
 
 #define RBD_JOB_LIMIT_NS   (10 * 1000000000ull)
 #define RBD_LONG_LIMIT_NS  (600 * 1000000000ull) /* removing objects takes its time */
@@ -101,6 +104,7 @@ struct rbd_pool {
 	struct list opening_link; /* of pools that nobody has yet */
 	struct rbd_job *opening, *closing;
 	bool is_open;
+	uint64_t last_group;   /* home: of snapshots */
 	struct list peers;     /* gate worker */
 	struct list strangers; /* struct rbd_stranger: whoever scans */
 	uint64_t looked_ns;
@@ -125,6 +129,15 @@ struct rbd_pool {
 	struct list in_flight; /* struct rbd_op, oldest first */
 };
 
+/* What a snapshot is beside its data (rbd_snap.c). */
+struct rbd_snap {
+	char name[SNAPSHOT_NAME_MAX + 1];
+	uint64_t id; /* Ceph's: grows */
+	uint64_t created_ns, group, hold_until_ns;
+	unsigned of_count; /* snapshots of its group that may not be there yet; 1: all are */
+	bool automatic, held;
+};
+
 struct rbd_volume {
 	struct volume volume; /* first */
 	struct list link;
@@ -142,7 +155,18 @@ struct rbd_volume {
 	bool counting;                   /* home: a job counts */
 	bool resizing;                   /* home: a job changes the size, and nobody else */
 	uint64_t count_at_ns;            /* home: not before */
-	bool gone; /* home: off the list; frees itself with its last reference */
+	bool gone;   /* home: off the list; frees itself with its last reference */
+	bool paused; /* home, and the pool's lock: changes wait in the pool's list of what is in
+			flight */
+
+	/* home; a snapshot has of and snap, a volume the list, a clone the UUID of what it stands
+	 * on */
+	struct rbd_volume *of;
+	struct rbd_snap snap;
+	struct list snapshots; /* struct rbd_volume, oldest first */
+	unsigned snapshot_count;
+	bool seen, is_clone;
+	uint8_t parent[16];
 };
 
 /* A piece of work that may block: work() on a worker, then ended() on the home loop, which answers
@@ -164,9 +188,13 @@ struct rbd_job {
 	uint64_t size_before; /* resize: what to go back to when it fails */
 	uint8_t uuid[16];
 	bool create, shrink;
-	bool waits_for_volume;       /* rbd_gate_want has been done */
-	struct list found;           /* struct rbd_volume */
-	struct rbd_volume **volumes; /* referenced */
+	struct rbd_snap snap;
+	char (*names)[SNAPSHOT_NAME_MAX + 1]; /* with volumes: of their new snapshots */
+	uint8_t (*uuids)[16];
+	struct volume_diff diff, *asked_diff; /* the job's own, and the caller's while he waits */
+	bool waits_for_volume;                /* rbd_gate_want has been done */
+	struct list found;                    /* struct rbd_volume */
+	struct rbd_volume **volumes;          /* referenced */
 	unsigned volume_count;
 };
 
@@ -214,6 +242,47 @@ void rbd_image_forget_strangers(struct rbd_pool *pool);
 int rbd_set_text(struct rbd_pool *pool, const char *key, const char *text);
 bool rbd_same_address(const char *known, const char *address);
 
+/* The rest of making an image whose draft is there: what it is, its name. Fills found. */
+int rbd_image_finish(struct rbd_job *job, const char *draft);
+void rbd_hex_of(const uint8_t uuid[16], char ret_text[33]);
+bool rbd_parse_hex(const char *text, uint8_t ret_uuid[16]);
+int rbd_get_text(struct rbd_pool *pool, const char *key, char *ret_text, size_t size);
+
+/* rbd_snap.c; workers */
+int rbd_snaps_read(struct rbd_volume *volume, struct list *found); /* all of ours */
+int rbd_snap_open(struct rbd_volume *snapshot);
+void rbd_clone_read(struct rbd_volume *volume);
+int rbd_snap_finish_rollback(struct rbd_volume *volume);
+int rbd_snaps_make(struct rbd_job *job); /* of volumes, which are paused */
+int rbd_snap_erase(struct rbd_job *job);
+int rbd_snap_rename_work(struct rbd_job *job);
+int rbd_snap_hold_work(struct rbd_job *job);
+int rbd_snap_clone(struct rbd_job *job);
+int rbd_clone_flatten(struct rbd_job *job);
+int rbd_snap_back(struct rbd_job *job);
+int rbd_snap_differ(struct rbd_job *job);
+
+/* rbd_snapshot.c; home. rbd_snapshots_merge: what a worker has read; @all: it is all there is. */
+void rbd_snapshots_merge(struct rbd_volume *volume, struct list *found, bool all);
+void rbd_snapshots_drop(struct rbd_volume *volume);
+bool rbd_snapshots_held(struct rbd_volume *volume);
+void rbd_snapshot_name(struct rbd_volume *snapshot, const char *of);
+struct rbd_volume *rbd_snapshot_find(struct rbd_pool *pool, const char *path);
+void rbd_snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
+			 struct pool_call *call);
+struct volume *rbd_snapshot_next(struct volume *volume, struct volume *previous);
+bool rbd_snapshot_get_info(struct volume *volume, struct snapshot_info *ret_info);
+struct volume *rbd_snapshot_of(struct volume *volume);
+void rbd_snapshot_delete(struct volume *snapshot, struct pool_call *call);
+void rbd_snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call);
+void rbd_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
+void rbd_snapshot_release(struct volume *snapshot, struct pool_call *call);
+void rbd_snapshot_clone(struct volume *snapshot, const char *name, struct pool_call *call);
+void rbd_clone_promote(struct volume *clone, struct pool_call *call);
+void rbd_volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
+			 struct pool_call *call);
+void rbd_volume_diff(struct volume_diff *diff, struct pool_call *call);
+
 /* rbd_gate.c; the gate worker */
 int rbd_gate_look(struct rbd_job *job);
 int rbd_gate_want(struct rbd_job *job);
@@ -228,11 +297,17 @@ bool rbd_io_idle(struct rbd_pool *pool);
 /* Is nothing under way behind @end of @volume? Whatever comes later is held against the volume's
  * size as it is then. Context: any. */
 bool rbd_io_clear(struct rbd_volume *volume, uint64_t end);
+/* rbd_io_pause: changes that come from now on wait; rbd_io_is_quiet: those from before are done, so
+ * are reads of a snapshot; rbd_io_resume: all go on. Context: home; is_quiet any. */
+void rbd_io_pause(struct rbd_volume *volume);
+bool rbd_io_is_quiet(struct rbd_volume *volume);
+void rbd_io_resume(struct rbd_volume *volume);
 /* A negative result of librbd as volume.h has it. */
 int rbd_errno(struct rbd_pool *pool, int result);
 
 /* rbd.c */
 void rbd_sum_sizes(struct rbd_pool *pool); /* home: after a volume came, went or grew */
 struct rbd_volume *rbd_volume_of(struct rbd_pool *pool, const char *name); /* home; no reference */
+void rbd_volume_created(struct rbd_job *job); /* the end of a job that made an image */
 
 #endif

@@ -50,6 +50,19 @@
 	FUNCTION(rbd_resize2)                                                                      \
 	FUNCTION(rbd_stat)                                                                         \
 	FUNCTION(rbd_get_size)                                                                     \
+	FUNCTION(rbd_open_read_only)                                                               \
+	FUNCTION(rbd_snap_list)                                                                    \
+	FUNCTION(rbd_snap_list_end)                                                                \
+	FUNCTION(rbd_snap_exists)                                                                  \
+	FUNCTION(rbd_snap_create)                                                                  \
+	FUNCTION(rbd_snap_remove)                                                                  \
+	FUNCTION(rbd_snap_rename)                                                                  \
+	FUNCTION(rbd_snap_protect)                                                                 \
+	FUNCTION(rbd_snap_unprotect)                                                               \
+	FUNCTION(rbd_snap_rollback)                                                                \
+	FUNCTION(rbd_clone3)                                                                       \
+	FUNCTION(rbd_flatten)                                                                      \
+	FUNCTION(rbd_metadata_remove)                                                              \
 	FUNCTION(rbd_get_id)                                                                       \
 	FUNCTION(rbd_metadata_get)                                                                 \
 	FUNCTION(rbd_metadata_set)                                                                 \

@@ -215,6 +215,9 @@ static int acquire(struct rbd_volume *volume)
 		result = -EBUSY;
 	if (result < 0)
 		return result;
+	result = rbd_snap_finish_rollback(volume);
+	if (result < 0)
+		return result;
 	if (volume->wanted_by[0]) {
 		snprintf(key, sizeof key, "want.%s", volume->volume.identity.serial);
 		rbd_set_text(volume->pool, key, "");

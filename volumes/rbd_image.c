@@ -107,7 +107,7 @@ static int connect_cluster(struct rbd_pool *pool, struct err *err)
 	return 0;
 }
 
-static void hex_of(const uint8_t uuid[16], char ret_text[UUID_DIGITS + 1])
+void rbd_hex_of(const uint8_t uuid[16], char ret_text[33])
 {
 	for (unsigned i = 0; i < 16; i++)
 		snprintf(ret_text + 2 * i, 3, "%02x", uuid[i]);
@@ -127,6 +127,11 @@ static bool parse_hex(const char *text, size_t length, uint8_t ret_uuid[16])
 	return true;
 }
 
+bool rbd_parse_hex(const char *text, uint8_t ret_uuid[16])
+{
+	return parse_hex(text, strlen(text), ret_uuid);
+}
+
 /* Exclusive: of two gateways that create a pool in one place, one does. */
 static int write_identity(struct rbd_pool *pool, struct err *err)
 {
@@ -138,7 +143,7 @@ static int write_identity(struct rbd_pool *pool, struct err *err)
 
 	if (!op)
 		return err_set(err, -ENOMEM, "out of memory");
-	hex_of(pool->uuid, hex);
+	rbd_hex_of(pool->uuid, hex);
 	ceph.rados_write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
 	ceph.rados_write_op_omap_set2(op, (const char *const *)keys, (const char *const *)values,
 				      key_lengths, value_lengths, 2);
@@ -152,7 +157,7 @@ static int write_identity(struct rbd_pool *pool, struct err *err)
 }
 
 /* One text of the identity object; "" when there is none. */
-static int get_text(struct rbd_pool *pool, const char *key, char *ret_text, size_t size)
+int rbd_get_text(struct rbd_pool *pool, const char *key, char *ret_text, size_t size)
 {
 	const size_t key_length = strlen(key);
 	rados_read_op_t op = ceph.rados_create_read_op();
@@ -209,7 +214,7 @@ static int read_former(struct rbd_pool *pool, struct err *err)
 	if (!pool->address.gateway[0])
 		return 0;
 	gateway_key(pool, key, sizeof key);
-	result = get_text(pool, key, pool->former, sizeof pool->former);
+	result = rbd_get_text(pool, key, pool->former, sizeof pool->former);
 	return result < 0 ? failed(err, result, pool->address.ceph_pool) : 0;
 }
 
@@ -403,14 +408,19 @@ static void size_known(struct rbd_job *job)
 		rbd_sum_sizes(job->pool);
 		volume_notify(&volume->volume, VOLUME_RESIZED);
 	}
+	if (job->result == 0)
+		rbd_snapshots_merge(volume, &job->found, true);
 	rbd_job_end(job, job->result);
 }
 
 int rbd_image_size(struct rbd_job *job)
 {
+	int result;
+
 	if (!job->volume->image)
 		return -ENXIO;
-	return ceph.rbd_get_size(job->volume->image, &job->size);
+	result = ceph.rbd_get_size(job->volume->image, &job->size);
+	return result == 0 ? rbd_snaps_read(job->volume, &job->found) : result;
 }
 
 /* Home loop. Resized by another gateway, say. */
@@ -441,6 +451,7 @@ static struct rbd_volume *volume_new(struct rbd_pool *pool, const char *name, rb
 	volume->volume.refs = 1;
 	list_init(&volume->volume.watchers);
 	list_init(&volume->link);
+	list_init(&volume->snapshots);
 	snprintf(volume->volume.name, sizeof volume->volume.name, "%s", name);
 	volume_identity_make(uuid, &volume->volume.identity);
 	volume->pool = pool;
@@ -479,6 +490,14 @@ int rbd_image_open(struct rbd_pool *pool, const char *name, struct rbd_volume **
 		heap_free(volume);
 		return failed(err, result, name);
 	}
+	rbd_clone_read(volume);
+	result = rbd_snaps_read(volume, &volume->snapshots);
+	if (result < 0) {
+		rbd_snapshots_drop(volume);
+		rbd_image_close(volume);
+		heap_free(volume);
+		return failed(err, result, name);
+	}
 	*ret_volume = volume;
 	return 0;
 }
@@ -487,7 +506,8 @@ void rbd_image_close(struct rbd_volume *volume)
 {
 	if (!volume->image)
 		return;
-	ceph.rbd_update_unwatch(volume->image, volume->watch);
+	if (!volume->of)
+		ceph.rbd_update_unwatch(volume->image, volume->watch);
 	ceph.rbd_close(volume->image);
 	volume->image = NULL;
 }
@@ -656,6 +676,8 @@ static int connect_anew(struct rbd_job *job)
 	for (unsigned i = 0; result == 0 && i < job->volume_count; i++) {
 		struct rbd_volume *volume = job->volumes[i];
 
+		if (volume->of)
+			continue; /* when it is read the next time */
 		result = ceph.rbd_open(pool->ioctx, volume->volume.name, &volume->image, NULL);
 		if (result < 0) {
 			volume->image = NULL;
@@ -714,7 +736,7 @@ static int mark_image(struct rbd_pool *pool, const char *name, const uint8_t uui
 
 	if (result < 0)
 		return result;
-	hex_of(uuid, hex);
+	rbd_hex_of(uuid, hex);
 	result = ceph.rbd_get_id(image, id, sizeof id);
 	if (result == 0)
 		result = ceph.rbd_metadata_set(image, IMAGE_KEY, id);
@@ -736,7 +758,6 @@ int rbd_image_make(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
 	char draft[VOLUME_NAME_MAX + 16];
-	struct rbd_volume *volume;
 	int result;
 
 	if (!pool->ioctx)
@@ -747,8 +768,16 @@ int rbd_image_make(struct rbd_job *job)
 		ceph.rbd_remove(pool->ioctx, draft);
 		result = create_image(pool, draft, job->size);
 	}
-	if (result == 0)
-		result = mark_image(pool, draft, job->uuid);
+	return result < 0 ? failed(&job->err, rbd_errno(pool, result), job->name)
+			  : rbd_image_finish(job, draft);
+}
+
+int rbd_image_finish(struct rbd_job *job, const char *draft)
+{
+	struct rbd_pool *pool = job->pool;
+	struct rbd_volume *volume;
+	int result = mark_image(pool, draft, job->uuid);
+
 	if (result == 0)
 		result = ceph.rbd_rename(pool->ioctx, draft, job->name);
 	if (result == -EEXIST) {

@@ -22,6 +22,8 @@ struct rbd_op {
 	uint64_t started_ns; /* of the loop's clock */
 	int result;
 	unsigned size_class;
+	bool change;
+	bool parked; /* pool->lock: it waits for its volume, which is paused */
 	unsigned extent_max, extent_count;
 	uint64_t offset, length;
 	uint8_t *data;
@@ -64,6 +66,11 @@ static void op_free(struct rbd_op *op)
 	heap_free(op);
 }
 
+static bool is_change(const struct volume_request *request)
+{
+	return request->op != VOLUME_READ && request->op != VOLUME_EXTENTS;
+}
+
 /* NULL: no memory, or as much as is allowed is with librbd already. */
 static struct rbd_op *op_get(struct rbd_volume *volume, struct volume_request *request,
 			     uint64_t bytes)
@@ -99,6 +106,8 @@ static struct rbd_op *op_get(struct rbd_volume *volume, struct volume_request *r
 	op->length = request->op == VOLUME_FLUSH ? 0 : request->length;
 	request->backend = op;
 	pthread_mutex_lock(&pool->lock);
+	op->change = is_change(request);
+	op->parked = volume->paused && op->change;
 	list_push_back(&pool->in_flight, &op->link);
 	pthread_mutex_unlock(&pool->lock);
 	return op;
@@ -160,6 +169,59 @@ bool rbd_io_clear(struct rbd_volume *volume, uint64_t end)
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return clear;
+}
+
+/* ---- while snapshots are made */
+
+void rbd_io_pause(struct rbd_volume *volume)
+{
+	pthread_mutex_lock(&volume->pool->lock);
+	volume->paused = true;
+	pthread_mutex_unlock(&volume->pool->lock);
+}
+
+bool rbd_io_is_quiet(struct rbd_volume *volume)
+{
+	bool quiet = true;
+
+	pthread_mutex_lock(&volume->pool->lock);
+	list_for_each (it, &volume->pool->in_flight) {
+		const struct rbd_op *op = list_entry(it, struct rbd_op, link);
+
+		if (op->volume == volume && !op->parked && (op->change || volume->of))
+			quiet = false;
+	}
+	pthread_mutex_unlock(&volume->pool->lock);
+	return quiet;
+}
+
+static struct rbd_op *next_parked(struct rbd_volume *volume)
+{
+	struct rbd_op *found = NULL;
+
+	pthread_mutex_lock(&volume->pool->lock);
+	volume->paused = false;
+	list_for_each (it, &volume->pool->in_flight) {
+		struct rbd_op *op = list_entry(it, struct rbd_op, link);
+
+		if (!found && op->volume == volume && op->parked)
+			found = op;
+	}
+	if (found)
+		found->parked = false;
+	pthread_mutex_unlock(&volume->pool->lock);
+	return found;
+}
+
+/* On the loop that submitted. */
+static void go_on(struct message *message);
+
+void rbd_io_resume(struct rbd_volume *volume)
+{
+	struct rbd_op *op;
+
+	while ((op = next_parked(volume)))
+		loop_post(op->loop, &op->message, go_on);
 }
 
 /* Home loop, once a second: is the oldest request late? Said once each way. */
@@ -289,7 +351,7 @@ static void completed(rbd_completion_t completion, void *context)
 static int start(struct rbd_op *op, const struct volume_request *request,
 		 rbd_completion_t completion)
 {
-	rbd_image_t image = op->volume->image;
+	rbd_image_t image = __atomic_load_n(&op->volume->image, __ATOMIC_ACQUIRE);
 
 	switch (request->op) {
 	case VOLUME_READ:
@@ -311,9 +373,13 @@ static void look(struct message *message)
 {
 	struct rbd_op *op = container_of(message, struct rbd_op, message);
 
-	op->result =
-	    rbd_image_extents(op->volume, op->offset, op->length, (struct volume_extent *)op->data,
-			      op->extent_max, &op->extent_count);
+	op->result = op->volume->image ? 0 : -ENXIO;
+	if (op->volume->of && !op->volume->image)
+		op->result = rbd_snap_open(op->volume);
+	if (op->result == 0)
+		op->result = rbd_image_extents(op->volume, op->offset, op->length,
+					       (struct volume_extent *)op->data, op->extent_max,
+					       &op->extent_count);
 	loop_post(op->loop, &op->message, op_done);
 }
 
@@ -352,10 +418,54 @@ static uint64_t bytes_of(const struct volume_request *request)
 	return request->op == VOLUME_READ || request->op == VOLUME_WRITE ? request->length : 0;
 }
 
+/* To librbd. The request, if there is one still, gets what comes of it. */
+static int hand_over(struct rbd_op *op)
+{
+	rbd_completion_t completion;
+	int result = can_start(op);
+
+	if (result == 0)
+		result = ceph.rbd_aio_create_completion(op, completed, &completion);
+	if (result < 0)
+		return result;
+	result = start(op, op->request, completion);
+	if (result < 0)
+		ceph.rbd_aio_release(completion);
+	return result < 0 ? result : 0;
+}
+
+static void go_on(struct message *message)
+{
+	struct rbd_op *op = container_of(message, struct rbd_op, message);
+	struct rbd_volume *volume = op->volume;
+	struct volume_request *request = op->request;
+	int result;
+
+	if (!request) { /* let go while it waited: it never was */
+		op_put(op);
+		volume_unref(&volume->volume);
+		return;
+	}
+	result = hand_over(op);
+	if (result == 0)
+		return;
+	request->backend = NULL;
+	op_put(op);
+	request->done(request, result == -EREMOTE ? result : rbd_errno(volume->pool, result));
+}
+
+/* On the looking worker: a snapshot is read for the first time. */
+static void open_first(struct message *message)
+{
+	struct rbd_op *op = container_of(message, struct rbd_op, message);
+
+	op->result = op->volume->image ? 0 : rbd_snap_open(op->volume);
+	loop_post(op->loop, &op->message, op->result < 0 ? op_done : go_on);
+}
+
 static void rbd_submit(struct volume *base, struct volume_request *request)
 {
 	struct rbd_volume *volume = (struct rbd_volume *)base;
-	rbd_completion_t completion;
 	struct rbd_op *op;
 	int result;
 
@@ -364,15 +474,15 @@ static void rbd_submit(struct volume *base, struct volume_request *request)
 		return;
 	}
 	op = op_get(volume, request, bytes_of(request));
-	result = op ? can_start(op) : -ENOMEM;
-	if (result == 0)
-		result = ceph.rbd_aio_create_completion(op, completed, &completion);
-	if (result == 0) {
-		result = start(op, request, completion);
-		if (result >= 0)
-			return;
-		ceph.rbd_aio_release(completion);
+	if (op && op->parked)
+		return; /* rbd_io_resume() */
+	if (op && volume->of && !__atomic_load_n(&volume->image, __ATOMIC_ACQUIRE)) {
+		loop_post(volume->pool->look.loop, &op->message, open_first);
+		return;
 	}
+	result = op ? hand_over(op) : -ENOMEM;
+	if (result == 0)
+		return;
 	if (op)
 		op_put(op);
 	request->backend = NULL;
@@ -395,6 +505,7 @@ static void rbd_cancel(struct volume *volume, struct volume_request *request)
 
 static void rbd_release(struct volume *base)
 {
+	rbd_snapshots_drop((struct rbd_volume *)base);
 	qos_free(base->qos);
 	heap_free(base);
 }

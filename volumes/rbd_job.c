@@ -121,6 +121,9 @@ void rbd_job_end(struct rbd_job *job, int result)
 	for (unsigned i = 0; i < job->volume_count; i++)
 		volume_unref(&job->volumes[i]->volume);
 	heap_free(job->volumes);
+	heap_free(job->names);
+	heap_free(job->uuids);
+	heap_free(job->diff.extents);
 	heap_free(job);
 }
 

@@ -27,6 +27,7 @@
 #define LEAVES_PER_STEP 64u
 #define LOOKS_PER_STEP  1024u
 #define RETIRED_MAX     65536u /* chunks given up between two checkpoints */
+#define DONE_MAX        64u    /* that wait for their roots: others step over each of them */
 
 struct walk {
 	struct native *native;
@@ -193,7 +194,7 @@ static int reap_next(const struct walk *walk, struct waiter *waiter, bool *ret_l
 		return result;
 	if (mine)
 		volume->reaped_slots +=
-		    (uint64_t)(int64_t)map_reap(volume, walk->limit, mine, theirs, false);
+		    (uint64_t)(int64_t)map_reap(volume, walk->limit, mine, theirs, NULL);
 	reaped_to(volume, at + 1);
 	return 0;
 }
@@ -251,12 +252,10 @@ static void remove_record(struct native *native, struct lane *lane, struct nvolu
 	if (child) {
 		nvolume_set_parent(child, volume->parent);
 		child->owned_slots += volume->owned_slots - volume->reaped_slots;
-		child->measured = false;
 		reserve_changed(child);
 		nvolume_mark_dirty(child);
 	}
-	if (volume->parent)
-		volume->parent->measured = false;
+	measure_forget(volume->parent);
 	if (tree_find(&native->tree[ROOT_VOLUMES], (volume->id - 1) / VOLUMES_PER_LEAF, false, NULL,
 		      &node) == 0 &&
 	    node) {
@@ -281,24 +280,49 @@ static bool may_reap(const struct native *native, const struct nvolume *volume)
 	       !(child && child->reaped); /* its map is not whole any more */
 }
 
-/* One in the middle of its map; else one that may go; else the oldest that may begin. */
+/* The list: those that are done, then the others by age, the oldest first; thousands may be in it.
+ */
+void reap_enlist(struct nvolume *volume)
+{
+	struct native *native = volume->native;
+	struct list *before;
+
+	list_remove(&volume->link);
+	if (volume->reaped && !is_reaped(volume))
+		native->reaping = volume;
+	if (is_reaped(volume)) {
+		list_push_front(&native->deleting, &volume->link);
+		return;
+	}
+	for (before = native->deleting.prev; before != &native->deleting; before = before->prev) {
+		const struct nvolume *other = list_entry(before, struct nvolume, link);
+
+		if (is_reaped(other) || other->generation <= volume->generation)
+			break;
+	}
+	list_insert_after(before, &volume->link);
+}
+
+/* The one in the middle of its map; else one that may go; else the oldest that may begin. */
 static struct nvolume *choose(struct native *native, bool *ret_wait)
 {
-	struct nvolume *best = NULL;
+	unsigned done = 0;
 
 	*ret_wait = false;
+	if (native->reaping)
+		return native->reaping;
 	list_for_each (it, &native->deleting) {
 		struct nvolume *volume = list_entry(it, struct nvolume, link);
 
-		if (native->sb.generation <= volume->doomed && ORDER(deletion_in_two_roots))
+		if (native->sb.generation <= volume->doomed && ORDER(deletion_in_two_roots)) {
 			*ret_wait = true;
-		else if (is_reaped(volume) || volume->reaped)
+			if (is_reaped(volume) && ++done == DONE_MAX)
+				return NULL;
+		} else if (is_reaped(volume) || may_reap(native, volume)) {
 			return volume;
-		else if (may_reap(native, volume) &&
-			 (!best || volume->generation < best->generation))
-			best = volume;
+		}
 	}
-	return best;
+	return NULL;
 }
 
 bool reap_some(struct native *native, struct lane *lane)
@@ -319,11 +343,13 @@ bool reap_some(struct native *native, struct lane *lane)
 		remove_record(native, lane, volume);
 		return true;
 	}
+	native->reaping = volume;
 	result = reap_step(native, lane, volume);
 	if (result < 0) {
 		log_error("pool %s: a deleted volume can not be taken apart (error %d); the next "
 			  "import tries again",
 			  native->sb.name, -result);
+		native->reaping = NULL;
 		list_remove(&volume->link);
 		return true;
 	}
@@ -333,6 +359,8 @@ bool reap_some(struct native *native, struct lane *lane)
 		native_lock(native);
 		tree_drop(&volume->map);
 		volume->doomed = native->sb.generation + 1;
+		native->reaping = NULL;
+		reap_enlist(volume);
 		native_unlock(lane);
 	}
 	if (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE))
@@ -341,45 +369,89 @@ bool reap_some(struct native *native, struct lane *lane)
 }
 
 /* ---- looking ---- */
-int reap_measure(struct native *native, struct lane *lane, struct nvolume *snapshot,
-		 uint64_t *ret_slots)
+static void mark_kept(const struct map_entry *mine, const struct map_entry *theirs, uint16_t *kept)
 {
-	struct walk walk = {.native = native,
-			    .lane = lane,
+	for (unsigned i = 0; theirs && i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
+		unsigned chunk = i / CHUNK_SLOTS, slot = i % CHUNK_SLOTS;
+		uint64_t address, their;
+
+		if (map_slot(&mine[chunk], slot, &address) &&
+		    map_slot(&theirs[chunk], slot, &their) && their == address)
+			kept[chunk] |= (uint16_t)(1u << slot);
+	}
+}
+
+static unsigned not_kept(const struct map_entry *mine, const uint16_t *kept, uint64_t limit)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
+		const struct map_entry *entry = &mine[i / CHUNK_SLOTS];
+		unsigned bit = 1u << i % CHUNK_SLOTS;
+
+		count += entry->mask & bit && !(kept[i / CHUNK_SLOTS] & bit) &&
+			 map_birth(entry, i % CHUNK_SLOTS) > limit;
+	}
+	return count;
+}
+
+int reap_look_many(struct nvolume *snapshot, struct waiter *waiter, uint64_t *at, uint64_t *slots)
+{
+	struct walk walk = {.native = snapshot->native,
+			    .mine = snapshot,
+			    .limit = nvolume_limit(snapshot, leaves_of(snapshot))};
+	const struct map_entry *mine = NULL, *theirs;
+	uint16_t kept[MAP_CHUNKS] = {0};
+	uint64_t next = *at;
+	bool leaf = true;
+	int result = 0;
+
+	list_for_each (it,
+		       &snapshot->offspring) { /* what one of them has left as it was, is kept */
+		walk.theirs = list_entry(it, struct nvolume, sibling);
+		result = seek(&walk, *at, waiter, &next, &leaf);
+		if (result == 0 && !leaf)
+			*at = next;
+		if (result < 0 || !leaf)
+			return result;
+	}
+	result = find_entries(snapshot, *at, waiter, &mine);
+	list_for_each (it, &snapshot->offspring) {
+		if (result == 0)
+			result = find_entries(list_entry(it, struct nvolume, sibling), *at, waiter,
+					      &theirs);
+		if (result == 0 && mine)
+			mark_kept(mine, theirs, kept);
+	}
+	if (result < 0)
+		return result;
+	*slots += mine ? not_kept(mine, kept, walk.limit) : 0;
+	*at += 1;
+	return 0;
+}
+
+int reap_look(struct nvolume *snapshot, struct waiter *waiter, struct measure *measure,
+	      uint64_t *at, uint64_t *slots)
+{
+	struct walk walk = {.native = snapshot->native,
 			    .mine = snapshot,
 			    .theirs = child_of(snapshot),
 			    .limit = nvolume_limit(snapshot, leaves_of(snapshot))};
-	uint64_t at = 0, slots = 0;
-	int result = 0;
+	const struct map_entry *mine = NULL, *theirs = NULL;
+	uint64_t next = *at;
+	bool leaf = false;
+	int result = seek(&walk, *at, waiter, &next, &leaf);
 
-	if (!has_one_child_at_most(snapshot)) {
-		*ret_slots = 0; /* another one keeps it all */
-		return 0;
-	}
-	while (result == 0 && at < leaves_of(snapshot)) {
-		const struct map_entry *mine = NULL, *theirs = NULL;
-		struct fiber_waiter wait;
-		uint64_t next = at;
-		bool leaf = false;
-
-		fiber_waiter_init(&wait, lane);
-		native_lock(native);
-		nodes_evict(native);
-		result = seek(&walk, at, &wait.waiter, &next, &leaf);
-		if (result == 0 && leaf)
-			result = find_entries(snapshot, next, &wait.waiter, &mine);
-		if (result == 0 && leaf)
-			result = find_entries(walk.theirs, next, &wait.waiter, &theirs);
-		if (result == 0 && mine)
-			slots +=
-			    (uint64_t)(int64_t)map_reap(snapshot, walk.limit, mine, theirs, true);
-		native_unlock(lane);
-		if (again(&wait, &result))
-			continue;
-		at = next + leaf;
-	}
-	*ret_slots = slots;
-	return result;
+	if (result == 0 && leaf)
+		result = find_entries(snapshot, next, waiter, &mine);
+	if (result == 0 && leaf)
+		result = find_entries(walk.theirs, next, waiter, &theirs);
+	if (result < 0)
+		return result;
+	if (mine)
+		*slots += (uint64_t)(int64_t)map_reap(snapshot, walk.limit, mine, theirs, measure);
+	*at = next + leaf;
+	return 0;
 }
 
 static bool diff_add(struct volume_diff *diff, uint64_t slot, bool mapped)

@@ -592,27 +592,28 @@ struct subject {
 	bool snapshot;
 };
 
-static void prefer(struct subject *best, const struct nvolume *volume, uint64_t id)
-{
-	if (volume->id < id || (best->id && volume->id > best->id))
-		return;
-	*best = (struct subject){.id = volume->id,
-				 .size = volume->volume.size_bytes,
-				 .snapshot = volume->state == VOLUME_STATE_SNAPSHOT};
-}
-
-/* The volume or snapshot with the lowest id from @id on. */
+/* The volume or snapshot with the lowest id from @id on. The table of volumes is in memory. */
 static struct subject next_subject(struct scrub *scrub, uint64_t id)
 {
+	struct native *native = scrub->native;
+	struct tree *table = &native->tree[ROOT_VOLUMES];
 	struct subject best = {0};
+	uint64_t leaf = (id - 1) / VOLUMES_PER_LEAF;
+	struct node *node;
 
-	native_lock(scrub->native);
-	list_for_each (it, &scrub->native->volumes) {
-		const struct nvolume *volume = list_entry(it, struct nvolume, link);
+	native_lock(native);
+	while (!best.id && tree_next(table, leaf, NULL, &leaf) == 0 && leaf != UINT64_MAX &&
+	       tree_find(table, leaf, false, NULL, &node) == 0) {
+		for (unsigned i = 0; node && !best.id && i < VOLUMES_PER_LEAF; i++) {
+			const struct nvolume *volume = node->body->volumes.volume[i];
 
-		prefer(&best, volume, id);
-		list_for_each (its, &volume->snapshots)
-			prefer(&best, list_entry(its, struct nvolume, listed), id);
+			if (volume && volume->id >= id && !volume->pending &&
+			    volume->state != VOLUME_STATE_DELETING)
+				best = (struct subject){.id = volume->id,
+							.size = volume->volume.size_bytes,
+							.snapshot = volume->of != NULL};
+		}
+		leaf++;
 	}
 	native_unlock(scrub->lane);
 	return best;

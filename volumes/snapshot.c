@@ -24,7 +24,8 @@
  * Writes go on all the time; those in flight at the freeze are waited for by the checkpoint, as
  * always (checkpoint.c). Before the answer nobody sees it (pending). */
 
-#define LEAVE_NS (2 * 1000000000ull) /* for who looks at a snapshot that is to be deleted */
+#define LEAVE_NS   (2 * 1000000000ull) /* for who looks at a snapshot that is to be deleted */
+#define MEASURE_NS (60 * 1000000000ull)
 
 /* ---- names ---- */
 static struct list *bucket_of(struct native *native, const char *name)
@@ -228,7 +229,7 @@ int native_link_volumes(struct native *native)
 		struct nvolume *volume = list_entry(list_pop_front(&all), struct nvolume, link);
 
 		if (volume->state == VOLUME_STATE_DELETING)
-			list_push_back(&native->deleting, &volume->link);
+			reap_enlist(volume);
 		else
 			keeper_insert_sorted(native, volume);
 		snapshot_renamed(volume);
@@ -253,6 +254,12 @@ static struct nvolume *prepare(struct native_call *mine, struct lane *lane, stru
 		return NULL;
 	}
 	snapshot = keeper_new_volume(native, lane, name, of->stored_size, ret_result);
+	if (!snapshot && *ret_result == -ENOSPC)
+		err_set(
+		    &mine->call->err, -ENOSPC,
+		    "pool %s has no room left for the maps of another snapshot: delete some, or "
+		    "add a device",
+		    native->sb.name);
 	if (!snapshot)
 		return NULL;
 	native_lock(native);
@@ -350,7 +357,8 @@ void snapshots_freeze(struct native *native, struct superblock *sb)
 {
 	list_for_each (it, &native->taking) {
 		struct nvolume *snapshot = list_entry(it, struct nvolume, link);
-		struct nvolume *of = snapshot->of;
+		struct nvolume *of = snapshot->of, *before = of->parent;
+		bool known = before && before->measured;
 
 		if (sb->version < FORMAT_SNAPSHOTS)
 			sb->version = FORMAT_SNAPSHOTS;
@@ -358,8 +366,14 @@ void snapshots_freeze(struct native *native, struct superblock *sb)
 		snapshot->volume.size_bytes = snapshot->stored_size = of->stored_size;
 		snapshot->used_slots = of->used_slots;
 		snapshot->owned_slots = of->owned_slots;
-		nvolume_set_parent(snapshot, of->parent);
+		nvolume_set_parent(snapshot, before);
 		nvolume_set_parent(of, snapshot);
+		/* It has all that the volume has; what is under it has the same above it as before.
+		 */
+		snapshot->measured = true;
+		snapshot->exclusive_slots = 0;
+		if (known)
+			before->measured = true;
 		of->owned_slots = 0;
 		of->taking = of->undone = false;
 		reserve_changed(of);
@@ -387,15 +401,17 @@ void snapshots_written(struct native *native)
 
 static void to_deleting(struct nvolume *volume, uint64_t doomed)
 {
-	struct native *native = volume->native;
-
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = doomed;
 	volume->of = NULL;
+	measure_forget(volume);
+	measure_forget(volume->parent);
+	list_remove(&volume->measure_link);
+	list_for_each (it, &volume->offspring)
+		measure_forget(list_entry(it, struct nvolume, sibling));
 	list_remove(&volume->bucket);
 	list_remove(&volume->listed);
-	list_remove(&volume->link);
-	list_push_back(&native->deleting, &volume->link);
+	reap_enlist(volume);
 	nvolume_mark_dirty(volume);
 }
 
@@ -528,7 +544,6 @@ static int do_clone(struct native_call *mine, struct lane *lane)
 	clone->used_slots = snapshot->used_slots;
 	clone->created_ns = loop_wall(native->home);
 	nvolume_set_parent(clone, snapshot);
-	snapshot->measured = false;
 	keeper_insert_sorted(native, clone);
 	native_unlock(lane);
 	mine->other = clone;
@@ -639,7 +654,6 @@ static void switch_map(struct nvolume *volume, struct nvolume *snapshot, struct 
 	volume->stored_size = snapshot->stored_size;
 	__atomic_store_n(&volume->volume.size_bytes, snapshot->stored_size, __ATOMIC_RELEASE);
 	nvolume_set_parent(volume, snapshot);
-	snapshot->measured = false;
 	reserve_changed(volume);
 	nvolume_mark_dirty(volume);
 	native_unlock(lane);
@@ -699,23 +713,6 @@ static int do_rollback(struct native_call *mine, struct lane *lane)
 	return result < 0 ? result : 0;
 }
 
-static int do_measure(struct native_call *mine, struct lane *lane)
-{
-	uint64_t slots;
-	int result;
-
-	if (!is_snapshot(mine->volume))
-		return err_set(&mine->call->err, -EINVAL, "%s is not a snapshot",
-			       mine->volume->volume.name);
-	mine->volume->measured = true;
-	result = reap_measure(mine->native, lane, mine->volume, &slots);
-	if (result < 0)
-		mine->volume->measured = false;
-	else
-		mine->volume->exclusive_slots = slots;
-	return result;
-}
-
 static int do_diff(struct native_call *mine, struct lane *lane)
 {
 	struct volume_diff *diff = mine->diff;
@@ -732,8 +729,6 @@ static int do_diff(struct native_call *mine, struct lane *lane)
 
 int snapshot_work(struct native_call *mine, struct lane *lane)
 {
-	if (mine->kind == CALL_MEASURE)
-		return do_measure(mine, lane);
 	if (mine->kind == CALL_DIFF)
 		return do_diff(mine, lane);
 	return mine->native->read_only ? -EROFS : do_rollback(mine, lane);
@@ -801,6 +796,7 @@ bool native_snapshot_info(struct volume *volume, struct snapshot_info *ret_info)
 {
 	struct nvolume *snapshot = nvolume_of(volume);
 	struct native *native = snapshot->native;
+	uint64_t chunks = 0;
 
 	if (!is_snapshot(snapshot))
 		return false;
@@ -814,6 +810,9 @@ bool native_snapshot_info(struct volume *volume, struct snapshot_info *ret_info)
 	ret_info->used_bytes = snapshot->used_slots * VOLUME_SLOT;
 	ret_info->exclusive_bytes = snapshot->exclusive_slots * VOLUME_SLOT;
 	ret_info->measured = snapshot->measured;
+	ret_info->reclaim_known = measure_reclaimable(snapshot, &chunks);
+	ret_info->reclaimable_bytes = chunks * CHUNK;
+	ret_info->measuring = !list_empty(&snapshot->measure_link);
 	ret_info->clones = clones_of(snapshot);
 	ret_info->automatic = snapshot->flags & VOLUME_AUTOMATIC;
 	ret_info->held = is_held(snapshot);
@@ -891,7 +890,28 @@ void native_snapshot_release(struct volume *snapshot, struct pool_call *call)
 
 void native_snapshot_measure(struct volume *snapshot, struct pool_call *call)
 {
-	simple_call(snapshot, call, CALL_MEASURE);
+	struct native_call *mine = call_new(native_of(snapshot->pool), call, CALL_MEASURE);
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(snapshot);
+	mine->until_ns = loop_now(mine->native->home) + MEASURE_NS;
+	if (is_snapshot(mine->volume))
+		call_queue(mine);
+	else
+		call_refuse(mine,
+			    err_set(&call->err, -EINVAL, "%s is not a snapshot", snapshot->name));
+}
+
+void native_snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(volume->pool), call, CALL_MEASURE_ALL);
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(volume);
+	mine->until_ns = loop_now(mine->native->home) + limit_ns;
+	call_queue(mine);
 }
 
 void native_volume_clone(struct volume *snapshot, const char *name, struct pool_call *call)

@@ -170,7 +170,11 @@ static void set_bits(struct native *native, struct node *node, uint64_t chunk, u
 	bool was_free = !node->body->space.used[i] && !node->body->space.held[i];
 	bool was_used = node->body->space.used[i] != 0;
 	uint64_t forward = pv_forward(pv, chunk);
+	uint16_t before = node->body->space.used[i];
 
+	/* Whole chunks have one owner; who shares one with others may have it alone now, or not. */
+	if (used != before && ((before && before != 0xffff) || (used && used != 0xffff)))
+		native->partial_changes++;
 	node->body->space.used[i] = used;
 	node->body->space.held[i] = held;
 	if (was_free != (!used && !held)) {
@@ -358,6 +362,22 @@ bool space_chunk_in_use(const struct native *native, uint64_t chunk)
 
 	bits_of(native, chunk, &used, &held);
 	return (used | held) != 0;
+}
+
+uint16_t space_used_slots(const struct native *native, uint64_t chunk)
+{
+	uint16_t used, held;
+
+	bits_of(native, chunk, &used, &held);
+	return used;
+}
+
+uint16_t space_held_slots(const struct native *native, uint64_t chunk)
+{
+	uint16_t used, held;
+
+	bits_of(native, chunk, &used, &held);
+	return held;
 }
 
 static uint16_t run_mask(unsigned first, unsigned count)
@@ -592,6 +612,16 @@ static bool meta_taken(const struct native *native, const struct ag *ag, unsigne
 	       (node->body->space.used[i] | node->body->space.held[i]) & 1u << slot % CHUNK_SLOTS;
 }
 
+/* Sixteen at a time, where nothing is free. */
+static bool meta_chunk_taken(const struct native *native, const struct ag *ag, unsigned chunk)
+{
+	const struct node *node = ag->node;
+
+	if (pv_forward(&native->pv[ag->pv], ag->first + chunk))
+		return true;
+	return node && (node->body->space.used[chunk] | node->body->space.held[chunk]) == 0xffff;
+}
+
 /* hint[0] slots at the front and hint[1] at the back are known to be taken. */
 static int find_slots(const struct native *native, struct ag *ag, unsigned slots, bool backwards)
 {
@@ -601,8 +631,12 @@ static int find_slots(const struct native *native, struct ag *ag, unsigned slots
 
 	for (unsigned i = *hint; i < total; i++) {
 		unsigned slot = backwards ? total - 1 - i : i;
+		bool whole =
+		    i % CHUNK_SLOTS == 0 && meta_chunk_taken(native, ag, slot / CHUNK_SLOTS);
 
-		if (meta_taken(native, ag, slot)) {
+		if (whole)
+			i += CHUNK_SLOTS - 1;
+		if (whole || meta_taken(native, ag, slot)) {
 			run = 0;
 			if (all_taken)
 				*hint = i + 1;

@@ -69,6 +69,10 @@ static int check(const struct volume *volume, const struct volume_request *reque
 	default:
 		return -EINVAL;
 	}
+	if (request->flags & VOLUME_IN_PLACE && !volume->ops->erasable)
+		return -EOPNOTSUPP;
+	if (request->flags & VOLUME_IN_PLACE && __atomic_load_n(&volume->tap, __ATOMIC_ACQUIRE))
+		return -EBUSY;
 	if (request->flags & VOLUME_ATOMIC && volume->torn && request->length > VOLUME_BLOCK)
 		return -EOPNOTSUPP;
 	return request->op != VOLUME_READ && volume->read_only &&

@@ -40,6 +40,9 @@ enum volume_request_flags {
 	VOLUME_FUA = 1,      /* write, discard: durable at done(0) */
 	VOLUME_ATOMIC = 2,   /* write: after a crash all of it or nothing of it */
 	VOLUME_UNTAPPED = 4, /* of the tap's owner: past the volume's tap and its read_only */
+	VOLUME_IN_PLACE = 8, /* write: only what is mapped, where it is on the medium; what is not
+			      * mapped stays so. -EBUSY where a snapshot or a clone has it, too;
+			      * -EOPNOTSUPP where volume_erasable() says so */
 };
 
 struct volume_extent {
@@ -126,6 +129,8 @@ struct volume_ops {
 	void (*cancel)(struct volume *volume, struct volume_request *request);
 	/* Required. Last reference gone. */
 	void (*release)(struct volume *volume);
+	/* Optional; NULL = no VOLUME_IN_PLACE. See volume_erasable(). Any thread. */
+	int (*erasable)(struct volume *volume);
 };
 
 /* Immutable identity. NAA-6 (SPC-4 7.8.6.6.6 IEEE Registered Extended): nibble 6, a 24-bit OUI,
@@ -182,6 +187,9 @@ void volume_submit(struct volume *volume, struct volume_request *request);
 /* volume_cancel: if @request still waits for something (space, a lock, a hung disk), finish it
  * with -ECANCELED soon; otherwise nothing. done() is called exactly once either way. */
 void volume_cancel(struct volume_request *request);
+/* volume_erasable: can VOLUME_IN_PLACE overwrite everything that @volume has? 0; -EBUSY: not now, a
+ * snapshot, a clone or another node shares it; -EOPNOTSUPP: never. Context: any thread. */
+int volume_erasable(struct volume *volume);
 /* volume_refuse: for back ends, inside submit: finish @request with @result, from the loop. */
 void volume_refuse(struct volume_request *request, int result);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/heap.h"
@@ -146,23 +147,30 @@ static bool find_members(struct api_request *request, const json_t *members,
 	return true;
 }
 
+static bool read_rpo(struct api_request *request, const char *rpo, uint64_t *ret_ns)
+{
+	if (duration_parse(rpo, ret_ns, &request->err) < 0) {
+		api_reply_failure(request, "bad_rpo");
+		return false;
+	}
+	if (*ret_ns < 1000000000ull || *ret_ns > 86400 * 1000000000ull) {
+		api_reply_error(request, 400, "bad_rpo", "an RPO is 1 second to 1 day");
+		return false;
+	}
+	return true;
+}
+
 static bool read_spec(struct api_request *request, struct replication_spec *spec, json_t **members)
 {
 	const char *rpo = NULL;
 	json_t *limit = NULL;
 
-	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o}", "name", &spec->name, "members", members,
-			"peer", &spec->peer, "rpo", &rpo, "limit", &limit))
+	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o,s?:s}", "name", &spec->name, "members",
+			members, "peer", &spec->peer, "rpo", &rpo, "limit", &limit, "points",
+			&spec->points))
 		return false;
-	if (rpo && duration_parse(rpo, &spec->rpo_ns, &request->err) < 0) {
-		api_reply_failure(request, "bad_rpo");
-		return false;
-	}
-	if (rpo && (spec->rpo_ns < 1000000000ull || spec->rpo_ns > 86400 * 1000000000ull)) {
-		api_reply_error(request, 400, "bad_rpo", "an RPO is 1 second to 1 day");
-		return false;
-	}
-	return !limit || api_size(request, limit, &spec->limit_bytes);
+	return (!rpo || read_rpo(request, rpo, &spec->rpo_ns)) &&
+	       (!limit || api_size(request, limit, &spec->limit_bytes));
 }
 
 void api_replica_create(struct api_request *request)
@@ -181,6 +189,68 @@ void api_replica_create(struct api_request *request)
 		replication_group_create(request->admin->replication, &spec, &work->call);
 	for (unsigned i = 0; i < spec.count; i++)
 		volume_unref(volumes[i]);
+}
+
+void api_replica_change(struct api_request *request)
+{
+	struct replication_change change = {0};
+	struct volume *add[MEMBERS_MAX], *remove[MEMBERS_MAX];
+	struct replica_work *work = NULL;
+	uint64_t rpo_ns, limit_bytes;
+	const char *rpo = NULL;
+	json_t *limit = NULL, *added = NULL, *removed = NULL;
+
+	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:o,s?:o,s?:s,s?:s,s?:s}", "rpo", &rpo, "limit",
+			&limit, "points", &change.points, "add", &added, "remove", &removed,
+			"add_address", &change.add_address, "interface", &change.interface,
+			"remove_address", &change.remove_address) ||
+	    (rpo && !read_rpo(request, rpo, &rpo_ns)) ||
+	    (limit && !api_size(request, limit, &limit_bytes)))
+		return;
+	change.rpo_ns = rpo ? &rpo_ns : NULL;
+	change.limit_bytes = limit ? &limit_bytes : NULL;
+	change.add = add;
+	change.remove = remove;
+	if (find_members(request, added, add, &change.add_count) &&
+	    find_members(request, removed, remove, &change.remove_count))
+		work = work_new(request, 200);
+	if (work)
+		replication_group_change(request->admin->replication, request->match.param[0],
+					 &change, &work->call);
+	for (unsigned i = 0; i < change.add_count; i++)
+		volume_unref(add[i]);
+	for (unsigned i = 0; i < change.remove_count; i++)
+		volume_unref(remove[i]);
+}
+
+void api_replica_points(struct api_request *request)
+{
+	json_t *points =
+	    replication_group_points(request->admin->replication, request->match.param[0]);
+
+	if (points)
+		api_reply(request, 200, points);
+	else
+		api_reply_error(request, 404, "group_not_found", "no group named %s",
+				request->match.param[0]);
+}
+
+void api_replica_clone(struct api_request *request)
+{
+	json_t *names = NULL, *none = json_array();
+	struct replica_work *work = NULL;
+	char *end;
+	uint64_t epoch = strtoull(request->match.param[1], &end, 10);
+
+	if (*end)
+		api_reply_error(request, 400, "bad_epoch", "%s is no epoch",
+				request->match.param[1]);
+	else if (api_unpack(request, "{s?:o}", "names", &names))
+		work = work_new(request, 201);
+	if (work)
+		replication_point_clone(request->admin->replication, request->match.param[0], epoch,
+					names ? names : none, &work->call);
+	json_decref(none);
 }
 
 void api_replica_act(struct api_request *request)

@@ -6,6 +6,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "nfs/nfs.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/replica.h"
@@ -15,6 +16,7 @@
  * as POOL/VOLUME@SNAPSHOT. */
 
 #define DIFF_EXTENTS 4096u
+#define MEASURE_MAX  60u /* seconds that a list waits for */
 
 /* ---- finding ---- */
 static bool find_volume(struct api_request *request)
@@ -78,6 +80,13 @@ static json_t *show_snapshot(struct volume *volume)
 	json_object_set_new(object, "exclusive_bytes",
 			    info.measured ? json_integer((json_int_t)info.exclusive_bytes)
 					  : json_null());
+	json_object_set_new(object, "reclaimable_bytes",
+			    info.reclaim_known ? json_integer((json_int_t)info.reclaimable_bytes)
+					       : json_null());
+	json_object_set_new(object, "space",
+			    json_string(info.measuring       ? "computing"
+					: info.reclaim_known ? "known"
+							     : "unknown"));
 	json_object_set_new(object, "hold_until",
 			    info.hold_until_ns
 				? json_integer((json_int_t)(info.hold_until_ns / 1000000000ull))
@@ -88,26 +97,54 @@ static json_t *show_snapshot(struct volume *volume)
 	return object;
 }
 
-void api_snapshot_list(struct api_request *request)
+static void reply_list(struct api_request *request)
 {
 	json_t *list = json_array();
 
-	if (find_volume(request))
-		for (struct volume *it = snapshot_next(request->volume, NULL); it;
-		     it = snapshot_next(request->volume, it))
-			json_array_append_new(list, show_snapshot(it));
-	else {
-		json_decref(list);
+	for (struct volume *it = snapshot_next(request->volume, NULL); it;
+	     it = snapshot_next(request->volume, it))
+		json_array_append_new(list, show_snapshot(it));
+	api_reply(request, 200, list);
+}
+
+static void all_measured(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (result == -EOPNOTSUPP || api_step_good(request, result, NULL))
+		reply_list(request);
+}
+
+/* ?measure=SECONDS: what each holds alone is looked for, and waited for that long. */
+void api_snapshot_list(struct api_request *request)
+{
+	char seconds[8], *end = seconds;
+	unsigned long limit = 0;
+	bool measure = api_query(request, "measure", seconds, sizeof seconds);
+
+	if (measure)
+		limit = strtoul(seconds, &end, 10);
+	if (measure && (end == seconds || *end || limit > MEASURE_MAX)) {
+		api_reply_error(request, 400, "bad_query", "measure is a number of seconds to %u",
+				MEASURE_MAX);
 		return;
 	}
-	api_reply(request, 200, list);
+	if (!find_volume(request))
+		return;
+	if (!measure) {
+		reply_list(request);
+		return;
+	}
+	request->call = (struct pool_call){.done = all_measured};
+	snapshot_measure_all(request->volume, limit * 1000000000ull, &request->call);
 }
 
 static void measured(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
-	if (api_step_good(request, result, NULL))
+	/* A back end that does not know its size has snapshots all the same. */
+	if (result == -EOPNOTSUPP || api_step_good(request, result, NULL))
 		api_reply(request, 200, show_snapshot(request->volume));
 }
 
@@ -345,11 +382,15 @@ static void share_rolled_back(struct share_call *call, int result)
 {
 	struct share_back *mine = container_of(call, struct share_back, call);
 	struct api_request *request = mine->request;
+	const struct model_share *share;
 
 	volume_unref(mine->back);
 	request->call.err = call->err;
 	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
+	share = model_share_of_volume(request->model, request->volume->identity.uuid);
+	if (share && share->vfs)
+		nfs_share_changed(request->admin->options.nfs, share->vfs);
 	log_notice("share %s/%s rolled back to %s", request->match.param[0],
 		   request->match.param[1],
 		   json_string_value(json_object_get(request->body, "snapshot")));

@@ -347,6 +347,19 @@ void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *
 	one_done(admin);
 }
 
+struct vfs *webadmin_share(struct webadmin *admin, const char *pool, const char *name,
+			   struct err *err)
+{
+	struct model_share *share = model_share_find(&admin->model, pool, name);
+
+	if (!share)
+		err_set(err, -ENOENT, "no share named %s/%s", pool, name);
+	else if (!share->vfs)
+		err_set(err, -EAGAIN, "share %s/%s is not available: %s", pool, name,
+			share->reason);
+	return share && share->vfs ? vfs_ref(share->vfs) : NULL;
+}
+
 /* ---- the store ---- */
 int store_add_share(struct config *config, const struct model_share *share, struct err *err)
 {

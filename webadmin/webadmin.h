@@ -62,6 +62,11 @@ void webadmin_serve(struct control_request *request, const json_t *message, void
  * reaches the front: each request brings its session or token, and its role decides. */
 void webadmin_serve_front(struct control_request *request, const json_t *message, void *context);
 
+/* webadmin_share: a reference to the open file system of share @pool/@name; NULL with a sentence.
+ */
+struct vfs *webadmin_share(struct webadmin *admin, const char *pool, const char *name,
+			   struct err *err);
+
 /* webadmin_setup_code: what the first account is made with; NULL when there is one. Borrowed. */
 const char *webadmin_setup_code(struct webadmin *admin);
 

@@ -54,6 +54,8 @@ mkdir -p /run/rpcbind /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/sm.bak; 
 ulimit -n 1024 # or it closes a million files first
 rpcbind && rpc.statd --no-notify || no "rpcbind, rpc.statd"
 ADDRESS=$(ip -4 -o addr show vec0 | awk '{ sub("/.*", "", $4); print $4 }')
+# What a file was delegated for is what it is read for: the other's write calls it back.
+returns() { awk -v at="/mnt/$1" '$1 == "device" { here = $5 == at } here && $1 == "DELEGRETURN:" { print $2 }' /proc/self/mountstats; }
 up() { V=v$1; mkdir -p "/mnt/$1"; case $1 in
   3) mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,hard,timeo=20" "$SERVER:/files" "/mnt/$1";;
   *) mount -i -t nfs4 -o "vers=$1,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,hard,timeo=20" "$SERVER:/files" "/mnt/$1";; esac; }
@@ -82,6 +84,13 @@ for v in 3 4.0 4.1 4.2; do
   is "taken by the other" no set w 1000 1
   meet g$v
   close_locker
+  echo one > "/mnt/$v/kept.$v"
+  [ "$(cat "/mnt/$v/kept.$v")" = one ] && [ "$(cat "/mnt/$v/kept.$v")" = one ] && yes "$V: read twice" || no "$V: read twice"
+  before=$(returns $v)
+  meet h$v
+  meet hh$v
+  [ "$(cat "/mnt/$v/kept.$v")" = two ] && yes "$V: what the other wrote is seen at once" || no "$V: what the other wrote is seen at once"
+  [ $v = 3 ] || { [ "$(returns $v)" -gt "$before" ] && yes "$V: a delegation was called back" || no "$V: a delegation was called back ($before)"; }
 done
 V=restart
 open_locker /mnt/4.2/held; is "v4.2 lock before" yes set w 0 100
@@ -130,6 +139,9 @@ for v in 3 4.0 4.1 4.2; do
   meet ff$v
   meet g$v
   close_locker
+  meet h$v
+  echo two > "/mnt/$v/kept.$v" && yes "$V: writes what the other keeps" || no "$V: writes what the other keeps"
+  meet hh$v
 done
 V=restart
 meet held

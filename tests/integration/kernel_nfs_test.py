@@ -99,8 +99,8 @@ check "v4.2: SEEK_HOLE, SEEK_DATA" holes
 punch() { fallocate -p -o 4096 -l 65536 holes && sync holes && [ "$(xfs_io -r -c 'seek -h 0' holes | awk '/HOLE/ { print $2 }')" = 4096 ] && cmp -n 65536 -i 4096:0 holes /dev/zero && [ "$(stat -c %s holes)" = 8388612 ]; }
 check "v4.2: a hole is punched" punch
 check "v4.2: space is not promised" sh -c '! fallocate -l 1M promised 2>/tmp/said && grep -qi "not supported" /tmp/said'
-copies() { cp --reflink=never big4 copied && cmp /tmp/data copied && cp --reflink=never holes sparse && cmp holes sparse && grep -E '^[[:space:]]*(COPY|WRITE):' /proc/self/mountstats; grep -Eq '^[[:space:]]*COPY: [1-9]' /proc/self/mountstats; }
-check "v4.2: cp copies on the server" copies
+copies() { xfs_io -f -c 'copy_range big4' copied && cmp /tmp/data copied && xfs_io -f -c 'copy_range holes' sparse && cmp holes sparse && grep -E '^[[:space:]]*(COPY|WRITE):' /proc/self/mountstats; grep -Eq '^[[:space:]]*COPY: [1-9]' /proc/self/mountstats; }
+check "v4.2: a whole file is copied on the server" copies
 check "v4.2: holes stay holes" sh -c '[ "$(stat -c %b sparse)" -lt 3000 ]'
 ranges() { xfs_io -f -c 'copy_range -s 100 -d 7 -l 5000 holes' ranged && cmp -n 5000 -i 100:7 holes ranged; }
 check "v4.2: copy_file_range" ranges
@@ -113,6 +113,10 @@ parts() { xfs_io -f -c 'reflink holes 1048576 4096 65536' parted && cmp -n 65536
 check "v4.2: parts of files are cloned" parts
 attributes() { setfattr -n user.one -v value holes && [ "$(getfattr --only-values -n user.one holes)" = value ] && setfattr -n user.two -v x holes && getfattr holes | grep -q user.two && setfattr -x user.one holes && ! getfattr -n user.one holes; }
 check "v4.2: extended attributes" attributes
+acls() { echo x > acl && chmod 640 acl && nfs4_getfacl acl | grep -q '^A::OWNER@:rw' && nfs4_setfacl -a A::1000:rw acl && nfs4_getfacl acl | grep -q '^A::1000:rw' && setpriv --reuid 1000 --clear-groups sh -c 'echo mine >> acl' && ! setpriv --reuid 1001 --clear-groups cat acl 2>/dev/null && nfs4_setfacl -x A::1000:rwatcy acl; nfs4_getfacl acl; nfs4_setfacl -s A::OWNER@:rwatTcCy,A::EVERYONE@:rtcy acl && [ "$(stat -c %a acl)" = 644 ]; }
+check "v4.2: nfs4_setfacl, nfs4_getfacl" acls
+inherits() { mkdir acls && nfs4_setfacl -a A:fd:1000:rwaDxtTcCy acls && (umask 2; echo y > acls/f; mkdir acls/d) && nfs4_getfacl acls/f | grep -q 1000 && nfs4_getfacl acls/d | grep -q 'A:fd:1000' && setpriv --reuid 1000 --clear-groups touch acls/d/mine; }
+check "v4.2: a directory's ACL goes on to what is made in it" inherits
 beat() { for i in $(seq 20); do printf '%4096d' $i | dd of=beat bs=512 count=8 oflag=direct,dsync conv=notrunc status=none iflag=fullblock || return 1; [ "$(dd if=beat bs=4k count=1 iflag=direct status=none | tr -d ' ')" = $i ] || return 1; done; }
 check "v4.2: a heartbeat with O_DIRECT" beat
 gone() { exec 7<> gone42 && echo still >&7 && rm gone42 && [ "$(cat < /proc/self/fd/7)" = still ]; local r=$?; exec 7>&-; return $r; }

@@ -119,9 +119,18 @@ check "sg_xcopy within one, keeping the result" sg_xcopy if=$G of=$G bs=512 skip
 same $A 2048 /tmp/16.B && yes "the same is there" || no "the same is there"
 say "sg_copy_results: status" "." sg_copy_results -s -l 9 $A
 
+# everything of the other disk gone
+dd if=/tmp/16.A of=$B bs=512 seek=64 oflag=direct status=none
+check "sg_sanitize with a pattern, three times" sg_sanitize --overwrite --pattern=/tmp/1.C --count=3 --invert --quick --wait $B
+head -c 8192 /tmp/32.C > /tmp/16.C; same $B 64 /tmp/16.C && yes "is what is there" || no "is what is there"
+check "sg_sanitize erases blocks, at once" sg_sanitize --block --quick --early $B
+for i in $(seq 50); do sg_turs $B >/dev/null 2>&1 && break; sleep 0.1; done
+[ "$(sg_get_lba_status -bb --lba=64 $B | tr -d ' \n')" = 1 ] && yes "nothing is mapped" || no "nothing is mapped"
+check "nothing has failed that was to be left" sg_sanitize --fail --quick $B
+
 # what is not there, or wrong, is refused and does nothing else
 refused "sg_format: no such command" 9 sg_format --format --quick --fmtpinfo=0 $A
-refused "sg_sanitize: no such command" 9 sg_sanitize --block --quick --early $A
+refused "sg_sanitize: no such service action" 5 sg_sanitize --crypto --quick --early $A
 refused "sg_reassign: no such command" 9 sg_reassign --address=1 $A
 refused "a VPD page that is not there" 5 sg_vpd -p 0xb5 --force $A
 refused "blocks past the end" 22 sg_verify --lba=0x7fffffff --count=8 $A

@@ -17,6 +17,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
+import nfs4_delegation_test as delegation  # pylint: disable=wrong-import-position
 import rpc_client as rpc  # pylint: disable=wrong-import-position
 import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
@@ -334,6 +335,14 @@ def rollback(b, root):
     client = nfs41.Client(b.connection, b"open")
     handle, stateid = client.open(client.walk("docs"), "plan", access=1)
     gone = client.open(client.walk("docs"), "later", access=1, owner=b"gone")
+    keeper = delegation.Holder(delegation.BackConnection(b.port), b"keeps what it has read")
+    kept = keeper.take(keeper.walk("docs"), "plan", delegation.WANT_READ)
+    assert isinstance(kept[2], bytes), kept
+    listed = [c for c in json.loads(server.granary("share", "clients", "-o", "json"))
+              if c["name"] == "keeps what it has read"]
+    point(len(listed) == 1 and listed[0]["delegations"] == 1 and listed[0]["opens"] == 1 and
+          listed[0]["callable"] and listed[0]["address"] == "127.0.0.1",
+          "what clients have open and delegated is listed", listed)
     wrong, seen = [], set()
     stop = threading.Event()
 
@@ -356,6 +365,14 @@ def rollback(b, root):
     stop.set()
     for worker in workers:
         worker.join()
+    call = keeper.c.wait()
+    point(call and call.recall[1] == kept[2] and keeper.give_back(kept[0], kept[2]) == OK and
+          keeper.close(kept[0], kept[1]) == OK, "what clients keep of it is called back")
+    server.granary("share", "release", listed[0]["id"])
+    point(nfs41.compound(keeper.c, [keeper.sequence_op(keeper.sequence + 1)]).status == 10052 and
+          "no NFS client" in refused(server, "share", "release", listed[0]["id"]),
+          "and taken from one when it is ordered")
+    keeper.c.close()
     point(not wrong and seen == {b"a mistake     ", b"the good one  "},
           "clients go on over a rollback", f"{wrong} {seen}")
     point(b.contents(root, "plan") == b"the good one  " and b.at(root, "plan") == plan,

@@ -53,6 +53,10 @@ def straight(points, daemon):
     shown = daemon.json("snapshot", "show", "tank/one@a")
     points.point(shown["exclusive_bytes"] == MIB and shown["used_bytes"] == 4 * MIB,
                  "deleting it would give back what was overwritten since", shown)
+    listed = daemon.json("snapshot", "list", "tank/one")
+    points.point([(one["exclusive_bytes"], one["reclaimable_bytes"], one["space"])
+                  for one in listed] == [(MIB, MIB, "known"), (0, 0, "known")],
+                 "a list shows what each holds alone, and gives back", listed)
 
 
 def killed(points, daemon):
@@ -63,6 +67,10 @@ def killed(points, daemon):
                  not daemon.io("write -P 9 0 4096", lun=1)[0],
                  "after a kill snapshots and their LUNs are as they were",
                  names(daemon, "tank/one"))
+    table = daemon.good("snapshot", "list", "tank/one")
+    line = [words for words in table.splitlines() if " a " in words][0]
+    points.point("EXCLUSIVE" in table and "RECLAIMABLE" in table and line.count("1 MiB") == 2,
+                 "and so is what each of them holds alone", table)
 
 
 def clones(points, daemon):

@@ -34,7 +34,7 @@ int main(int argc, char **argv)
 	struct campaign campaign = {
 	    .first_seed = 1,
 	    .runs_max = UINT64_MAX,
-	    .states = getenv("GRANARY_TEST_QUICK") ? 800 : 25000,
+	    .states = getenv("GRANARY_TEST_QUICK") ? 800 : 100000,
 	    .failures_max = 3,
 	    .run_seconds = 300,
 	    .jobs = 2,

@@ -101,12 +101,35 @@ static void stop_in_order(struct replica_life *life)
 	replica_life_write(life, primary_now);
 }
 
+static bool applying(struct replica_life *life);
+
+/* A member joins or leaves; the standby may lose its power right when it has it in its image. */
+static void join(struct replica_life *life)
+{
+	struct node *standby = &life->nodes[1 - primary_now];
+	bool in = !(life->nodes[primary_now].set >> (LIFE_MEMBERS - 1) & 1);
+
+	if (!life->nodes[primary_now].boot ||
+	    life->nodes[primary_now].boot->group.role != GROUP_PRIMARY)
+		return;
+	replica_life_join(life, primary_now, in);
+	if (!in || !standby->defined || rng_one_in(&life->rng, 3))
+		return;
+	if (rng_one_in(&life->rng, 2))
+		(void)replica_life_until(life, applying, 3000);
+	else
+		replica_life_run(life, (unsigned)rng_below(&life->rng, 400));
+	node_crash(standby);
+	replica_life_run(life, (unsigned)rng_below(&life->rng, 100));
+	node_boot(standby);
+}
+
 static void bad_luck(struct replica_life *life)
 {
 	struct rng *rng = &life->rng;
 	unsigned standby = 1 - primary_now;
 
-	switch (rng_below(rng, 11)) {
+	switch (rng_below(rng, 13)) {
 	case 0:
 		replica_life_cut(life);
 		break;
@@ -149,6 +172,10 @@ static void bad_luck(struct replica_life *life)
 		break;
 	case 9:
 		replica_life_grow(life, primary_now, MEMBER_SIZE);
+		break;
+	case 10:
+	case 11:
+		join(life);
 		break;
 	default:
 		break;
@@ -316,6 +343,8 @@ static void run(struct replica_life *life)
 		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
 			life->nodes[0].members[i]->volume.size_bytes = MEMBER_SIZE / 2;
 	}
+	if (rng_one_in(&life->rng, 3)) /* the last one joins later, or never */
+		life->nodes[0].saved_set &= ~(1u << (LIFE_MEMBERS - 1));
 	node_boot(&life->nodes[0]);
 	node_boot(&life->nodes[1]);
 	replica_life_write(life, 0);

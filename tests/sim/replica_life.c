@@ -34,16 +34,17 @@ static int host_save(struct group *group)
 	node->role = group->role;
 	node->lineage = group->lineage;
 	node->accept_any = group->accept_any;
+	node->saved_set = node->set;
 	return 0;
 }
 
-/* The members' size: all that there is to say of them. */
+/* The members' size and which there are: all that there is to say of them. */
 static const char *host_definition(struct group *group)
 {
 	struct node *node = ((struct boot *)group->host_context)->node;
 
-	snprintf(node->definition, sizeof node->definition, "%llu",
-		 (unsigned long long)volume_size(&node->members[0]->volume));
+	snprintf(node->definition, sizeof node->definition, "%llu %u",
+		 (unsigned long long)volume_size(&node->members[0]->volume), node->set);
 	return node->definition;
 }
 
@@ -64,34 +65,76 @@ static void attach(struct boot *boot, bool marked)
 	struct node *node = boot->node;
 	struct err err = {0};
 
-	for (unsigned i = 0; i < LIFE_MEMBERS; i++)
-		group_set_member(&boot->group, i, &node->members[i]->volume);
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		if (node->set >> i & 1)
+			group_set_member(&boot->group, i, &node->members[i]->volume);
+	}
 	boot->group.staging_volume = volume_ref(&node->staging->volume);
 	if (group_start(&boot->group, marked, &err) < 0)
 		abort();
 }
 
+/* The group's members are those of @set from now on. */
+static int change_set(struct boot *boot, unsigned set, bool marked, struct err *err)
+{
+	struct node *node = boot->node;
+	int result = 0;
+
+	for (unsigned i = 0; i < LIFE_MEMBERS && result == 0; i++) {
+		bool in = set >> i & 1;
+
+		if (in == (boot->group.members[i].volume != NULL))
+			continue;
+		if (in) {
+			group_set_member(&boot->group, i, &node->members[i]->volume);
+			result = group_add_member(&boot->group, i, marked, err);
+		} else {
+			group_drop_member(&boot->group, i);
+		}
+	}
+	node->set = set;
+	return result;
+}
+
+static void host_left_out(struct group *group, unsigned index)
+{
+	struct boot *boot = group->host_context;
+
+	boot->node->set &= ~(1u << index);
+}
+
 static int host_define(struct group *group, const char *text, size_t length, struct err *err)
 {
 	struct boot *boot = group->host_context;
-	char size[32];
+	char copy[48], *end;
+	unsigned set;
+	int result;
 
 	if (boot->dead)
 		return err_set(err, -EIO, "no power");
-	snprintf(size, sizeof size, "%.*s", (int)length, text);
-	grow(boot->node, strtoull(size, NULL, 10));
+	snprintf(copy, sizeof copy, "%.*s", (int)length, text);
+	grow(boot->node, strtoull(copy, &end, 10));
+	set = (unsigned)strtoul(end, NULL, 10);
 	if (!group->staging_volume) {
+		boot->node->set = set;
 		group->role = GROUP_STANDBY;
 		boot->node->defined = true;
 		group->used = boot->node->used;
 		attach(boot, false);
+		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+			group->members[i].size = strtoull(copy, NULL, 10);
 		return host_save(group);
 	}
-	return 0;
+	result = change_set(boot, set, false, err);
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+		group->members[i].size = strtoull(copy, NULL, 10);
+	return result < 0 ? result : host_save(group);
 }
 
-static const struct group_host host = {
-    .save = host_save, .definition = host_definition, .define = host_define};
+static const struct group_host host = {.save = host_save,
+				       .definition = host_definition,
+				       .define = host_define,
+				       .left_out = host_left_out};
 
 /* ---- the oracle ---- */
 static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)
@@ -159,8 +202,10 @@ static bool zeros_possible(const struct replica_life *life, uint32_t era, unsign
 	return false;
 }
 
-/* Why @image is no state that era @era has been in, at or after the floor; NULL: it is one. */
-static const char *era_refuses(struct replica_life *life, uint32_t era, const uint32_t *image)
+/* Why @image is no state that era @era has been in, at or after the floor, but for what is no
+ * member in @set; NULL: it is one. */
+static const char *era_refuses(struct replica_life *life, uint32_t era, const uint32_t *image,
+			       unsigned set)
 {
 	static char why[300];
 	uint64_t newest = 0;
@@ -168,6 +213,8 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 	for (unsigned i = 0; i < SECTORS; i++) {
 		uint64_t submitted, acked;
 
+		if (!(set >> i / (MEMBER_SIZE / 512) & 1))
+			continue;
 		if (image[i] && life->writes[image[i] - 1].era != era &&
 		    image[i] != life->begun[era][i]) {
 			snprintf(why, sizeof why, "sector %u shows write %u of era %u", i, image[i],
@@ -179,7 +226,7 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 	}
 	for (uint32_t n = 0; n < life->write_count; n++) {
 		const struct written *write = &life->writes[n];
-		bool must = write->era == era && write->acked &&
+		bool must = write->era == era && write->acked && set >> write->member & 1 &&
 			    (write->acked < newest ||
 			     (era == life->floor_era && write->acked_ns < life->floor_ns));
 
@@ -215,7 +262,8 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	assert(image);
 	if (!image_read(life, &life->nodes[node], image))
 		replica_life_complain(life, "the promoted image has a strange sector");
-	while (era > 0 && era >= life->floor_era && (why = era_refuses(life, era, image)))
+	while (era > 0 && era >= life->floor_era &&
+	       (why = era_refuses(life, era, image, life->nodes[node].set)))
 		era--;
 	if (why)
 		replica_life_complain(life, "promoted image of node %u: %s (eras %u to %u)", node,
@@ -232,8 +280,12 @@ bool replica_life_same(struct replica_life *life)
 	uint64_t size = volume_size(&life->nodes[0].members[0]->volume),
 		 other = volume_size(&life->nodes[1].members[0]->volume);
 
+	if (life->nodes[0].set != life->nodes[1].set)
+		return false;
 	size = size < other ? size : other;
 	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		if (!(life->nodes[0].set & life->nodes[1].set & 1u << i))
+			continue;
 		if (memcmp(life->nodes[0].members[i]->live, life->nodes[1].members[i]->live,
 			   size) != 0)
 			return false;
@@ -490,6 +542,7 @@ void node_boot(struct node *node)
 	boot->group.accept_any = node->accept_any;
 	boot->group.acked = node->clean;
 	boot->group.used = true;
+	node->set = node->saved_set;
 	if (node->defined)
 		attach(boot, node->clean == 0);
 	node->clean = 0;
@@ -684,6 +737,28 @@ void replica_life_spoil(struct replica_life *life, unsigned node)
 	volume->mapped[slot] = volume->touched[slot] = true;
 }
 
+static bool joining;
+
+static int join(struct boot *boot, struct err *err)
+{
+	unsigned last = 1u << (LIFE_MEMBERS - 1);
+	int result =
+	    change_set(boot, joining ? boot->node->set | last : boot->node->set & ~last, true, err);
+
+	return result < 0 ? result : host_save(&boot->group);
+}
+
+void replica_life_join(struct replica_life *life, unsigned primary, bool in)
+{
+	bool connected = life->connected;
+
+	joining = in;
+	life->connected = false;
+	if (call(life, primary, join) < 0)
+		replica_life_complain(life, "a member can not join");
+	life->connected = connected;
+}
+
 void replica_life_grow(struct replica_life *life, unsigned primary, uint64_t size)
 {
 	grow(&life->nodes[primary], size);
@@ -762,6 +837,7 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
 		life->writers[i].data = aligned_alloc(4096, WRITE_MAX);
 		assert(life->writers[i].data);
 	}
+	life->nodes[0].saved_set = (1u << LIFE_MEMBERS) - 1;
 	life->nodes[0].role = GROUP_PRIMARY;
 	life->nodes[0].defined = true;
 	life->nodes[0].lineage.count = 1;

@@ -42,7 +42,9 @@ struct node {
 	uint64_t clean; /* the epoch with which it stopped in order; 0: it did not */
 	bool accept_any, defined;
 	bool used; /* its members are older than its group */
-	char definition[32];
+	/* Which of its members are the group's, a bit each: durable, as it is now. */
+	unsigned saved_set, set;
+	char definition[48];
 };
 
 /* A write of a client. Its sectors carry its number; what is zero was discarded or never
@@ -109,6 +111,8 @@ void replica_life_cut(struct replica_life *life);
 void node_stop(struct node *node);
 /* The primary's members have @size from now on; the standby's follow. */
 void replica_life_grow(struct replica_life *life, unsigned primary, uint64_t size);
+/* The last member joins the group, or leaves it, while it runs. */
+void replica_life_join(struct replica_life *life, unsigned primary, bool in);
 /* The group is deleted on both nodes while clients write, and another one made of the same
  * volumes, the standby's as they are. */
 void replica_life_regroup(struct replica_life *life, unsigned primary);

@@ -552,6 +552,71 @@ static void contract_acls(void **state)
 	contract_close(&fs);
 }
 
+/* Together with other attributes, and at creation, where nothing is inherited then. */
+static void contract_acl_set(void **state)
+{
+	struct vfs_ace parents = {
+	    .who = VFS_WHO_UID, .id = 7, .flags = VFS_ACE_FILE_INHERIT, .mask = VFS_READ_DATA};
+	struct vfs_ace own[2] = {{.who = VFS_WHO_OWNER, .mask = VFS_READ_DATA},
+				 {.who = VFS_WHO_EVERYONE, .mask = VFS_EXECUTE}};
+	struct vfs_ace bad = {.who = VFS_WHO_OWNER, .mask = 1u << 30}, got[VFS_ACES_MAX];
+	struct vfs_request *request;
+	struct fs_bench fs;
+	struct vfs_object root, file;
+
+	(void)state;
+	contract_begin(&fs);
+	root = fs.vfs->root;
+	request = fs_new(&fs, VFS_ACL_SET, &root);
+	request->aces = &parents;
+	request->ace_count = 1;
+	assert_int_equal(fs_submit(&fs), 0);
+	request = fs_new(&fs, VFS_CREATE, &root);
+	fs_name(request, "f");
+	request->type = VFS_REGULAR;
+	request->create_how = VFS_CREATE_GUARDED;
+	request->set = (struct vfs_set){.mask = VFS_SET_MODE | VFS_SET_ACL, .mode = 0666};
+	request->aces = own;
+	request->ace_count = 2;
+	assert_int_equal(fs_submit(&fs), 0);
+	file = fs.request.result_object;
+	assert_int_equal(fs.request.result_attr.mode, 0511);
+	assert_true(fs.request.result_attr.has_acl);
+	request = fs_new(&fs, VFS_ACL_GET, &file);
+	request->aces = got;
+	request->ace_room = VFS_ACES_MAX;
+	assert_int_equal(fs_submit(&fs), 0);
+	assert_int_equal(request->ace_count, 2);
+	assert_memory_equal(got, own, sizeof(own));
+	for (unsigned size = 0; size < 2; size++) {
+		request = fs_new(&fs, VFS_SETATTR, &file);
+		request->set = (struct vfs_set){.mask = VFS_SET_MODE | VFS_SET_ACL |
+							(size ? (unsigned)VFS_SET_SIZE : 0),
+						.mode = 04777,
+						.size = 5000};
+		request->aces = own;
+		request->ace_count = 1;
+		assert_int_equal(fs_submit(&fs), 0);
+		assert_int_equal(fs.request.after[0].mode, 04400);
+		assert_int_equal(fs.request.after[0].size, size ? 5000 : 0);
+		request->aces = &bad;
+		request->set.size = 1;
+		request->set.mode = 0;
+		assert_int_equal(fs_submit(&fs), -EINVAL);
+		assert_int_equal(fs_getattr(&fs, &file).mode, 04400);
+		assert_int_equal(fs_getattr(&fs, &file).size, size ? 5000 : 0);
+	}
+	request = fs_new(&fs, VFS_SETATTR, &file);
+	request->set.mask = VFS_SET_ACL;
+	request->aces = got;
+	request->ace_count = VFS_ACES_MAX + 1;
+	assert_int_equal(fs_submit(&fs), -E2BIG);
+	fs.who.uid = 5;
+	request->ace_count = 1;
+	assert_int_equal(fs_submit(&fs), -EPERM);
+	contract_close(&fs);
+}
+
 static void contract_clone(void **state)
 {
 	static uint8_t block[4 * 4096], back[4 * 4096];
@@ -655,6 +720,7 @@ static void contract_clone_ranges(void **state)
 	    cmocka_unit_test(contract_rename), cmocka_unit_test(contract_sparse),                  \
 	    cmocka_unit_test(contract_attributes), cmocka_unit_test(contract_listing),             \
 	    cmocka_unit_test(contract_xattrs), cmocka_unit_test(contract_acls),                    \
-	    cmocka_unit_test(contract_clone), cmocka_unit_test(contract_clone_ranges)
+	    cmocka_unit_test(contract_acl_set), cmocka_unit_test(contract_clone),                  \
+	    cmocka_unit_test(contract_clone_ranges)
 
 #endif

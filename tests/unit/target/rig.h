@@ -38,6 +38,8 @@ struct test_volume {
 	int fail_op; /* -1: none */
 	int fail_with;
 	uint64_t fail_offset;
+	int erasable;      /* what volume_erasable() says */
+	unsigned in_place; /* writes with VOLUME_IN_PLACE */
 	unsigned writes, flushes, fua, atomic, reads, discards, cancels;
 	struct list held;
 };
@@ -76,6 +78,7 @@ static void test_submit(struct volume *volume, struct volume_request *request)
 	test->discards += request->op == VOLUME_DISCARD;
 	test->fua += (request->flags & VOLUME_FUA) != 0;
 	test->atomic += (request->flags & VOLUME_ATOMIC) != 0;
+	test->in_place += (request->flags & VOLUME_IN_PLACE) != 0;
 	if (test->hold)
 		list_push_back(&test->held, &request->link);
 	else
@@ -110,8 +113,16 @@ static void test_gone(struct volume *volume)
 	free(test);
 }
 
-static UNUSED const struct volume_ops test_ops = {
-    .name = "test", .submit = test_submit, .cancel = test_cancel, .release = test_gone};
+static int test_erasable(struct volume *volume)
+{
+	return container_of(volume, struct test_volume, volume)->erasable;
+}
+
+static UNUSED const struct volume_ops test_ops = {.name = "test",
+						  .submit = test_submit,
+						  .cancel = test_cancel,
+						  .release = test_gone,
+						  .erasable = test_erasable};
 
 static UNUSED struct test_volume *test_volume_new(const char *name, uint64_t size)
 {

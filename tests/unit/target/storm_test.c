@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands at random from two nexuses, good and hostile, each answer compared with a model that is
- * nothing but an array of bytes, a flag a slot and a table of what the standards reserve: same
- * data, same sense. The seed is fixed; STORM_SEED=N another, STORM_COMMANDS=N more of them (the
- * long run is ten million). */
-#include "tests/unit/target/rig.h"
+/* Commands at random from two nexuses, good and hostile, each answer compared with a model
+ * (storm_model.h): bytes, a flag a slot, tokens, reservations, mode bits, and a table of what the
+ * standards reserve: same data, same sense, same unit attentions. The seed is fixed; STORM_SEED=N
+ * another, STORM_COMMANDS=N more of them (the long run is ten million). */
+#include "tests/unit/target/storm_model.h"
 
 #define COMMANDS 200000
-#define BLOCKS   (RIG_SIZE / 512)
-#define SLOTS    (RIG_SIZE / 4096)
 
-static uint8_t model[RIG_SIZE];
-static bool mapped[SLOTS];
-static bool unsure[SLOTS]; /* mapped or not: the standard lets the target choose */
 static uint64_t random_state;
+static bool write_cache = true, descriptor_sense;
+/* How often what is rare came about; a storm in which it never does shows nothing. */
+static struct {
+	unsigned forbidden, reserved, preempted, copied, revoked, sanitized;
+} seen;
 
 static uint32_t rnd(uint32_t below)
 {
@@ -52,12 +52,6 @@ static struct scsi_nexus *any_nexus(void)
 {
 	return rnd(2) ? rig.a : rig.b;
 }
-
-struct range {
-	uint64_t lba;
-	uint32_t blocks;
-	uint8_t cdb[16];
-};
 
 /* A block CDB of one of four lengths; the range is cut to what its fields can say. */
 static struct range make_cdb(const uint8_t opcodes[4], uint8_t byte1)
@@ -114,27 +108,45 @@ static void random_out(size_t length)
 		io0.out[i] = (uint8_t)(value + i / 512 + i);
 }
 
-static void model_map(const struct range *range)
+/* What a reservation has to say about the command. */
+static enum reach reach_of(const uint8_t *cdb)
 {
-	if (range->blocks == 0)
-		return;
-	for (uint64_t slot = range->lba / 8; slot <= (range->lba + range->blocks - 1) / 8; slot++)
-		mapped[slot] = true, unsure[slot] = false;
+	static const uint8_t reads[] = {0x08, 0x28, 0xa8, 0x88, 0x2f, 0xaf, 0x8f, 0x34, 0x90};
+	static const uint8_t free_ones[] = {0x00, 0x03, 0x12, 0x4d, 0x84, 0x5e, 0x5f};
+	uint8_t action = cdb[1] & 0x1f;
+
+	if (memchr(reads, cdb[0], sizeof(reads)) || (cdb[0] == 0x9e && action == 0x12) ||
+	    (cdb[0] == 0x83 && action == 0x10))
+		return REACH_READS;
+	if (memchr(free_ones, cdb[0], sizeof(free_ones)) || cdb[0] == 0x9e)
+		return REACH_NOTHING;
+	return REACH_WRITES;
 }
 
-static void model_discard(uint64_t lba, uint64_t blocks)
+/* The command from either host; NULL when a reservation forbids it, and so it was answered. */
+static struct io *issue_from(int host, const uint8_t *cdb, uint32_t out_length)
 {
-	memset(model + lba * 512, 0, blocks * 512);
-	for (uint64_t slot = (lba + 7) / 8; (slot + 1) * 8 <= lba + blocks; slot++)
-		mapped[slot] = unsure[slot] = false;
+	struct io *io = run_on(host ? rig.b : rig.a, cdb, 16, out_length);
+	bool forbidden = pr_forbids(host, reach_of(cdb));
+
+	assert_int_equal(io->status == SCSI_RESERVATION_CONFLICT, forbidden);
+	if (io->status == SCSI_CHECK_CONDITION)
+		assert_int_equal(io->task.sense[0] & 0x7f, descriptor_sense ? 0x72 : 0x70);
+	seen.forbidden += forbidden;
+	return forbidden ? NULL : io;
+}
+
+static struct io *issue(const uint8_t *cdb, uint32_t out_length)
+{
+	return issue_from((int)rnd(2), cdb, out_length);
 }
 
 static void do_read(void)
 {
 	struct range range = make_cdb((uint8_t[4]){0x08, 0x28, 0xa8, 0x88}, 0);
-	struct io *io = run_on(any_nexus(), range.cdb, 16, 0);
+	struct io *io = issue(range.cdb, 0);
 
-	if (!expect_range(io, &range, 2048))
+	if (!io || !expect_range(io, &range, 2048))
 		return;
 	assert_good(io);
 	assert_int_equal(io->in_length, range.blocks * 512);
@@ -147,15 +159,21 @@ static void do_write(void)
 	struct range range =
 	    verify ? make_cdb((uint8_t[4]){0, 0x2e, 0xae, 0x8e}, (uint8_t)(rnd(2) << 1))
 		   : make_cdb((uint8_t[4]){0x0a, 0x2a, 0xaa, 0x8a}, (uint8_t)(rnd(4) << 3));
+	unsigned durable = rig.test->fua;
 	struct io *io;
 
 	random_out(range.blocks * 512);
-	io = run_on(any_nexus(), range.cdb, 16, range.blocks * 512);
+	io = issue(range.cdb, range.blocks * 512);
+	if (!io)
+		return;
 	if (!expect_range(io, &range, 2048))
 		return;
 	assert_good(io);
 	memcpy(model + range.lba * 512, io->out, range.blocks * 512);
 	model_map(&range);
+	if (range.blocks && !verify)
+		assert_int_equal(rig.test->fua > durable,
+				 !write_cache || (range.cdb[0] != 0x0a && range.cdb[1] & 0x08));
 }
 
 static void do_verify(void)
@@ -173,7 +191,9 @@ static void do_verify(void)
 			io0.out[spoil] ^= (uint8_t)(1 + rnd(255));
 		}
 	}
-	io = run_on(any_nexus(), range.cdb, 16, range.blocks * 512);
+	io = issue(range.cdb, range.blocks * 512);
+	if (!io)
+		return;
 	if (!expect_range(io, &range, 2048))
 		return;
 	if (spoil == UINT32_MAX) {
@@ -193,7 +213,9 @@ static void do_write_same(void)
 	random_out(512);
 	if (zero)
 		memset(io0.out, 0, 512);
-	io = run_on(any_nexus(), range.cdb, 16, 512);
+	io = issue(range.cdb, 512);
+	if (!io)
+		return;
 	if (!expect_range(io, &range, SCSI_SAME_BLOCKS))
 		return;
 	if (range.blocks == 0) {
@@ -229,7 +251,9 @@ static void do_unmap(void)
 		put_be32(io0.out + 16 + 16 * i, blocks);
 		fits = fits && lba <= BLOCKS && blocks <= BLOCKS - lba;
 	}
-	io = run_on(any_nexus(), cdb, 16, 8 + 16 * count);
+	io = issue(cdb, 8 + 16 * count);
+	if (!io)
+		return;
 	if (!fits) {
 		assert_sense(io, 5, 0x2100);
 		return;
@@ -246,7 +270,9 @@ static void do_status(void)
 	struct io *io;
 
 	put_be64(cdb + 2, lba);
-	io = run_on(any_nexus(), cdb, 16, 0);
+	io = issue(cdb, 0);
+	if (!io)
+		return;
 	assert_good(io);
 	for (unsigned i = 8; i + 16 <= io->in_length; i += 16) {
 		const uint8_t *p = io->in + i;
@@ -290,7 +316,9 @@ static void do_compare_and_write(void)
 		io0.out[spoil] ^= (uint8_t)(1 + rnd(255));
 	}
 	range.cdb[1] = (uint8_t)(rnd(4) << 3);
-	io = run_on(any_nexus(), range.cdb, 16, (uint32_t)(2 * bytes) + (short_data ? 512 : 0));
+	io = issue(range.cdb, (uint32_t)(2 * bytes) + (short_data ? 512 : 0));
+	if (!io)
+		return;
 	if (!expect_range(io, &range, 255))
 		return;
 	if (short_data) {
@@ -311,7 +339,9 @@ static void do_or_write(void)
 	struct io *io;
 
 	random_out(range.blocks * 512);
-	io = run_on(any_nexus(), range.cdb, 16, range.blocks * 512);
+	io = issue(range.cdb, range.blocks * 512);
+	if (!io)
+		return;
 	if (!expect_range(io, &range, 2048))
 		return;
 	assert_good(io);
@@ -326,7 +356,9 @@ static void do_write_atomic(void)
 	struct io *io;
 
 	random_out(range.blocks * 512);
-	io = run_on(any_nexus(), range.cdb, 16, range.blocks * 512);
+	io = issue(range.cdb, range.blocks * 512);
+	if (!io)
+		return;
 	if (!expect_range(io, &range, 2048))
 		return;
 	assert_good(io);
@@ -335,23 +367,6 @@ static void do_write_atomic(void)
 }
 
 /* ---- EXTENDED COPY within the unit */
-
-/* Holes go along where whole slots are copied and nothing overlaps; otherwise the target may map
- * more than it has to. */
-static void model_copy(uint64_t from, uint64_t to, uint32_t blocks)
-{
-	bool exact =
-	    ((from | to | blocks) & 7) == 0 && (from + blocks <= to || to + blocks <= from);
-
-	memmove(model + to * 512, model + from * 512, blocks * 512ull);
-	for (uint64_t slot = to / 8; slot * 8 < to + blocks; slot++) {
-		uint64_t source = (slot * 8 - to + from) / 8;
-
-		unsure[slot] = !exact || unsure[source];
-		if (exact)
-			mapped[slot] = mapped[source];
-	}
-}
 
 static void do_extended_copy(void)
 {
@@ -376,7 +391,9 @@ static void do_extended_copy(void)
 	put_be16(p + 10, (uint16_t)blocks);
 	put_be64(p + 12, from);
 	put_be64(p + 20, to);
-	io = run_on(any_nexus(), cdb, 16, 44);
+	io = issue(cdb, 44);
+	if (!io)
+		return;
 	if (get_be32(p + 4) != 0xffffffffu)
 		assert_sense(io, 0xa, 0x0804);
 	else if (from > BLOCKS || blocks > BLOCKS - from || to > BLOCKS || blocks > BLOCKS - to)
@@ -424,14 +441,17 @@ static void do_reserved_bit(void)
 	if (!(forms[form].reserved[byte] & 1u << bit))
 		return;
 	cdb[byte] |= (uint8_t)(1u << bit);
-	io = run_on(any_nexus(), cdb, 16, rnd(3) * 512);
+	io = issue(cdb, rnd(3) * 512);
+	if (!io)
+		return;
 	assert_cdb_field(io, (uint16_t)byte);
 }
 
 static bool changes_something(uint8_t opcode)
 {
-	static const uint8_t list[] = {0x0a, 0x2a, 0xaa, 0x8a, 0x2e, 0xae, 0x8e, 0x41, 0x93, 0x42,
-				       0x15, 0x55, 0x16, 0x5f, 0x5e, 0x89, 0x8b, 0x9c, 0x83, 0xa4};
+	static const uint8_t list[] = {0x0a, 0x2a, 0xaa, 0x8a, 0x2e, 0xae, 0x8e,
+				       0x41, 0x93, 0x42, 0x15, 0x55, 0x16, 0x5f,
+				       0x5e, 0x89, 0x8b, 0x9c, 0x83, 0xa4, 0x48};
 
 	return memchr(list, opcode, sizeof(list)) != NULL;
 }
@@ -450,6 +470,278 @@ static void do_garbage(void)
 	run_on(any_nexus(), cdb, 16, rnd(3) * 512);
 }
 
+/* ---- tokens */
+
+static struct io *token_command(uint8_t action, uint32_t length)
+{
+	uint8_t cdb[16] = {0x83, action, [9] = 1};
+
+	put_be32(cdb + 10, length);
+	return issue_from(0, cdb, length);
+}
+
+/* The ranges from @at of the list on; what the answer has to be. */
+static uint16_t put_ranges(struct model_token *token, unsigned at)
+{
+	uint16_t asc = 0;
+
+	token->blocks = 0;
+	for (unsigned i = 0; i < token->count; i++) {
+		uint64_t lba = random_lba();
+		uint32_t blocks = 1 + rnd(40);
+
+		put_be64(io0.out + at + 16 * i, lba);
+		put_be32(io0.out + at + 16 * i + 8, blocks);
+		if (asc)
+			continue;
+		if (lba > BLOCKS || blocks > BLOCKS - lba)
+			asc = 0x2100;
+		for (unsigned k = 0; k < i && !asc; k++)
+			if (lba < token->range[k].lba + token->range[k].blocks &&
+			    token->range[k].lba < lba + blocks)
+				asc = 0x2600;
+		token->range[i].lba = lba;
+		token->range[i].blocks = blocks;
+		token->blocks += blocks;
+	}
+	return asc;
+}
+
+static void receive_token(struct model_token *token)
+{
+	uint8_t cdb[16] = {0x84, 0x07, [5] = 1, [12] = 4};
+	struct io *io = issue_from(0, cdb, 0);
+	unsigned at;
+
+	assert_non_null(io);
+	assert_good(io);
+	at = 32u + io->in[13];
+	assert_int_equal(get_be32(io->in + at), TOKEN + 2);
+	memcpy(token->bytes, io->in + at + 6, TOKEN);
+	token->there = true;
+}
+
+static void do_populate(void)
+{
+	struct model_token fresh = {.count = 1 + rnd(TOKEN_RANGES)};
+	uint32_t length = 16 + 16 * fresh.count;
+	uint16_t asc;
+	struct io *io;
+
+	memset(io0.out, 0, length);
+	put_be16(io0.out, (uint16_t)(length - 2));
+	put_be32(io0.out + 4, 600);
+	put_be16(io0.out + 14, (uint16_t)(16 * fresh.count));
+	asc = put_ranges(&fresh, 16);
+	io = token_command(0x10, length);
+	if (!io)
+		return;
+	if (asc) {
+		assert_sense(io, 5, asc);
+		return;
+	}
+	if (io->key == 5 && io->asc == 0x550d) /* too many are valid */
+		return;
+	assert_good(io);
+	receive_token(&fresh);
+	tokens[rnd(4)] = fresh;
+}
+
+static void copy_by_token(const struct model_token *token, uint64_t offset, uint64_t lba,
+			  uint32_t blocks)
+{
+	for (uint32_t i = 0; i < blocks; i++)
+		memcpy(model + (lba + i) * 512, model + token_lba(token, offset + i) * 512, 512);
+	for (uint64_t slot = lba / 8; slot * 8 < lba + blocks; slot++)
+		unsure[slot] = true;
+	model_touch(lba, blocks);
+}
+
+static void do_write_using(void)
+{
+	struct model_token *token = &tokens[rnd(4)];
+	uint64_t lba = random_lba(), offset = rnd(60);
+	uint32_t blocks = 1 + rnd(40);
+	bool zero = rnd(4) == 0, forged = !zero && rnd(8) == 0;
+	struct io *io;
+
+	/* Over its own source: what is copied before it revokes itself is the target's choice. */
+	if (!zero && (!token->there || token_touches(token, lba, blocks)))
+		return;
+	memset(io0.out, 0, 552);
+	put_be16(io0.out, 550);
+	put_be64(io0.out + 8, offset);
+	if (zero) {
+		put_be32(io0.out + 16, 0xffff0001);
+		put_be16(io0.out + 22, TOKEN - 8);
+	} else {
+		memcpy(io0.out + 16, token->bytes, TOKEN);
+	}
+	if (forged)
+		io0.out[16 + rnd(160)] ^= (uint8_t)(1u << rnd(8));
+	io0.out[535] = 16;
+	put_be64(io0.out + 536, lba);
+	put_be32(io0.out + 544, blocks);
+	io = token_command(0x11, 552);
+	if (!io)
+		return;
+	if (lba > BLOCKS || blocks > BLOCKS - lba) {
+		assert_sense(io, 5, 0x2100);
+	} else if (zero) {
+		assert_good(io);
+		model_discard(lba, blocks);
+	} else if (forged) {
+		assert_int_equal(io->key, 5);
+		assert_int_equal(io->asc >> 8, 0x23);
+	} else if (token->revoked) {
+		/* its place may be another token's by now */
+		assert_int_equal(io->key, 5);
+		assert_true(io->asc == 0x2306 || io->asc == 0x2304);
+		seen.revoked++;
+	} else if (offset + blocks > token->blocks) {
+		assert_sense(io, 5, 0x2600);
+	} else {
+		assert_good(io);
+		copy_by_token(token, offset, lba, blocks);
+		seen.copied++;
+	}
+}
+
+/* ---- reservations */
+
+static void expect_attention(int host, uint16_t asc)
+{
+	struct io *io = RUN(host ? rig.b : rig.a, 0, 0x00);
+
+	if (asc) {
+		assert_sense(io, 6, asc);
+		io = RUN(host ? rig.b : rig.a, 0, 0x00);
+	}
+	assert_good(io);
+}
+
+static void expect_reservations(void)
+{
+	unsigned count = (pr.key[0] != 0) + (pr.key[1] != 0);
+	struct io *io = RUN(rig.a, 0, 0x5e, 0, [8] = 0xff);
+
+	assert_good(io);
+	assert_int_equal(get_be32(io->in + 4), 8 * count);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t key = get_be64(io->in + 8 + 8 * i);
+
+		assert_true(key == pr.key[0] || key == pr.key[1]);
+	}
+	io = RUN(rig.b, 0, 0x5e, 1, [8] = 0xff);
+	assert_good(io);
+	assert_int_equal(get_be32(io->in + 4), pr.type ? 16 : 0);
+	if (!pr.type)
+		return;
+	assert_int_equal(io->in[21], pr.type);
+	assert_int_equal(get_be64(io->in + 8), pr.holder == NOBODY ? 0 : pr.key[pr.holder]);
+}
+
+static void do_reserve(void)
+{
+	static const uint8_t types[] = {1, 3, 5, 6, 7, 8, 1, 3, 0, 2, 4, 9};
+	int host = (int)rnd(2);
+	unsigned action = rnd(8) ? rnd(7) : CLEAR, type = types[rnd(sizeof(types))];
+	uint64_t key = rnd(6) ? pr.key[host] : 99, action_key;
+	uint8_t cdb[16] = {0x5f, (uint8_t)action, (uint8_t)type, [8] = 24};
+	struct pr_outcome outcome;
+	struct io *io;
+
+	if (!pr.key[host] && rnd(2))
+		cdb[1] = (uint8_t)(action = REGISTER);
+	if (action == PREEMPT || action == PREEMPT_ABORT)
+		action_key = (uint64_t[]){pr.key[!host], pr.key[host], 0, 77}[rnd(4)];
+	else
+		action_key = rnd(4) ? 10u + 10u * (unsigned)host + rnd(3) : 0;
+	if (pr.type && rnd(3) == 0)
+		type = cdb[2] = (uint8_t)pr.type;
+	memset(io0.out, 0, 24);
+	put_be64(io0.out, key);
+	put_be64(io0.out + 8, action_key);
+	io = run_on(host ? rig.b : rig.a, cdb, 16, 24);
+	outcome = reserve_out(host, action, type, key, action_key);
+	assert_int_equal(io->status, outcome.status);
+	if (outcome.asc)
+		assert_sense(io, 5, outcome.asc);
+	expect_attention(!host, outcome.other);
+	expect_attention(host, 0);
+	expect_reservations();
+	seen.reserved += action == RESERVE && outcome.status == SCSI_GOOD;
+	seen.preempted += action >= PREEMPT && outcome.other == 0x2a05;
+}
+
+/* ---- mode pages */
+
+static void do_mode_select(void)
+{
+	bool control = rnd(2), spoilt = rnd(4) == 0;
+	unsigned length = control ? 12 : 20;
+	bool *now = control ? &descriptor_sense : &write_cache, on = rnd(3) != 0;
+	int host = (int)rnd(2);
+	uint8_t cdb[16] = {0x15, 0x10, [4] = (uint8_t)(4 + length)}, *page = io0.out + 4;
+	unsigned flushes = rig.test->flushes;
+	struct io *io;
+
+	memset(io0.out, 0, 4 + length);
+	page[0] = control ? 0x0a : 0x08;
+	page[1] = (uint8_t)(length - 2);
+	page[2] = on ? 0x04 : 0;
+	if (control)
+		page[3] = 0x10;
+	if (spoilt)
+		page[5 + rnd(length - 5)] ^= (uint8_t)(1u << rnd(8));
+	io = issue_from(host, cdb, 4 + length);
+	if (!io)
+		return;
+	if (spoilt) {
+		assert_sense(io, 5, 0x2600);
+		on = *now;
+	} else {
+		assert_good(io);
+	}
+	expect_attention(!host, on != *now ? 0x2a01 : 0);
+	*now = on;
+	if (!spoilt && !write_cache)
+		assert_true(rig.test->flushes > flushes);
+	io = RUN(host ? rig.b : rig.a, 0, 0x1a, 0x08, control ? 0x0a : 0x08, [4] = 64);
+	assert_good(io);
+	assert_int_equal(io->in[6] & 0x04, on ? 0x04 : 0);
+}
+
+/* ---- commands that move nothing */
+
+static void do_range(void)
+{
+	bool fetch = rnd(2);
+	struct range range = fetch ? make_cdb((uint8_t[4]){0, 0x34, 0, 0x90}, 0)
+				   : make_cdb((uint8_t[4]){0, 0x35, 0, 0x91}, 0);
+	struct io *io = issue(range.cdb, 0);
+
+	if (!io || !expect_range(io, &range, UINT32_MAX))
+		return;
+	assert_int_equal(io->status, fetch ? SCSI_CONDITION_MET : SCSI_GOOD);
+}
+
+/* All of it gone; seldom, for it is much work. */
+static void do_sanitize(void)
+{
+	uint8_t cdb[16] = {0x48, 0x02};
+	struct io *io;
+
+	if (rnd(200))
+		return;
+	io = issue(cdb, 0);
+	if (!io)
+		return;
+	assert_good(io);
+	model_discard(0, BLOCKS);
+	seen.sanitized++;
+}
+
 static void storm(void **state)
 {
 	static void (*const actions[])(void) = {
@@ -465,6 +757,12 @@ static void storm(void **state)
 	    do_extended_copy,
 	    do_compare_and_write,
 	    do_write_atomic,
+	    do_populate,
+	    do_write_using,
+	    do_reserve,
+	    do_mode_select,
+	    do_range,
+	    do_sanitize,
 	};
 	const char *wanted = getenv("STORM_COMMANDS");
 	unsigned commands = wanted ? (unsigned)strtoul(wanted, NULL, 0) : COMMANDS;
@@ -474,6 +772,22 @@ static void storm(void **state)
 	random_state = seed ? strtoull(seed, NULL, 0) | 1 : 0x9e3779b97f4a7c15ull;
 	for (unsigned i = 0; i < commands; i++)
 		actions[rnd(sizeof(actions) / sizeof(actions[0]))]();
+	print_message(
+	    "forbidden %u, reserved %u, preempted %u, copied %u, revoked %u, sanitized %u\n",
+	    seen.forbidden, seen.reserved, seen.preempted, seen.copied, seen.revoked,
+	    seen.sanitized);
+	if (commands >= COMMANDS)
+		assert_true(seen.forbidden && seen.reserved && seen.preempted && seen.copied &&
+			    seen.revoked && seen.sanitized);
+	if (pr.key[0] || pr.key[1]) { /* so that all can be read */
+		int host = pr.key[0] ? 0 : 1;
+		uint8_t cdb[16] = {0x5f, CLEAR, [8] = 24};
+
+		memset(io0.out, 0, 24);
+		put_be64(io0.out, pr.key[host]);
+		assert_good(run_on(host ? rig.b : rig.a, cdb, 16, 24));
+		eat_attentions(rig.a);
+	}
 	for (uint64_t lba = 0; lba < BLOCKS; lba += 2048) {
 		uint8_t cdb[16] = {0x88};
 		struct io *io;

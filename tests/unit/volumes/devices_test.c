@@ -443,6 +443,194 @@ static void test_evacuate_no_room(void **state)
 	bench_finish(&bench);
 }
 
+/* ---- a device with sectors that can not be read ---- */
+static const struct world_ops *sound;
+static struct world_ops worn;
+static struct {
+	const char *path;
+	uint64_t offset[4];
+	unsigned count;
+} scratches;
+
+struct failing {
+	struct message message;
+	struct disk_request *request;
+};
+
+static void fail_now(struct message *message)
+{
+	struct failing *failing = container_of(message, struct failing, message);
+	struct disk_request *request = failing->request;
+
+	heap_free(failing);
+	request->done(request, -EIO);
+}
+
+static void worn_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
+{
+	struct failing *failing;
+
+	for (unsigned i = 0; i < scratches.count; i++) {
+		if (request->op != DISK_READ || strcmp(disk->path, scratches.path) != 0 ||
+		    request->offset >= scratches.offset[i] + 4096 ||
+		    request->offset + request->length <= scratches.offset[i])
+			continue;
+		failing = heap_zalloc(sizeof(*failing));
+		assert_non_null(failing);
+		failing->request = request;
+		loop_post(loop, &failing->message, fail_now);
+		return;
+	}
+	sound->disk_submit(loop, disk, request);
+}
+
+static int worn_open(const char *path, unsigned flags, uint64_t size, struct disk **ret_disk,
+		     struct err *err)
+{
+	int result = sound->disk_open(path, flags, size, ret_disk, err);
+
+	if (result == 0)
+		(*ret_disk)->world = &worn;
+	return result;
+}
+
+static void worn_setup(struct bench *bench)
+{
+	bench_setup(bench);
+	loop_destroy(bench->loop);
+	memset(&scratches, 0, sizeof(scratches));
+	sound = bench->world;
+	worn = *sound;
+	worn.disk_open = worn_open;
+	worn.disk_submit = worn_submit;
+	bench->world = &worn;
+	assert_int_equal(loop_create(bench->world, &bench->loop, &bench->err), 0);
+}
+
+/* The slot of the volume's byte @at: which device, and where on it. */
+static unsigned place_of(struct bench *bench, uint64_t at, uint64_t *ret_slot, uint64_t *ret_offset)
+{
+	struct native *native = native_of(bench->pool);
+	struct nvolume *volume = nvolume_of(bench->volume);
+	struct node *node = NULL;
+	struct pv *pv = NULL;
+
+	native_lock(native);
+	assert_int_equal(tree_find(&volume->map, at / 65536 / MAP_CHUNKS, false, NULL, &node), 0);
+	assert_true(
+	    map_slot(&node->body->map.entry[at / 65536 % MAP_CHUNKS], at / 4096 % 16, ret_slot));
+	assert_true(pv_locate(native, *ret_slot, &pv, ret_offset));
+	pthread_mutex_unlock(&native->lock);
+	return (unsigned)(pv - native->pv);
+}
+
+/* The first byte of a chunk of @index that holds data of the volume, from @at on. */
+static uint64_t next_on(struct bench *bench, unsigned index, uint64_t at, uint64_t *ret_offset)
+{
+	uint64_t slot;
+
+	while (place_of(bench, at, &slot, ret_offset) != index)
+		at += 65536;
+	return at;
+}
+
+static int wait_stuck(struct bench *bench, unsigned index, struct pool_device_info *info)
+{
+	for (unsigned i = 0; i < 20000; i++) {
+		int now = device_state(bench, index, info);
+
+		if (now != DEVICE_EVACUATING)
+			return now;
+		loop_poll(bench->loop, 1000000);
+	}
+	return -1;
+}
+
+/* A sector with data stops nothing but its own chunk, and is told by volume and byte. */
+static void test_evacuate_unreadable(void **state)
+{
+	struct bench bench;
+	struct pool_device_info info;
+	struct pool_finding finding;
+	uint64_t at, offset, left;
+	char place[64];
+
+	(void)state;
+	worn_setup(&bench);
+	assert_int_equal(bench_create(&bench, 2, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(&bench, "disk", 200ull << 20), 0);
+	for (unsigned i = 0; i < 6; i++)
+		fill(&bench, i * (uint64_t)DATA, (uint8_t)i);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	at = next_on(&bench, 1, DATA, &offset) + 3 * 4096;
+	scratches.path = bench.path[1];
+	scratches.offset[scratches.count++] = offset + 3ull * 4096;
+	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_START), 0);
+	assert_int_equal(wait_stuck(&bench, 1, &info), DEVICE_STUCK);
+	snprintf(place, sizeof(place), "can not be read: 1 ");
+	assert_non_null(strstr(info.reason, place));
+	snprintf(place, sizeof(place), "byte %llu of disk", (unsigned long long)at);
+	assert_non_null(strstr(info.reason, place));
+	left = info.left_bytes;
+	assert_int_equal(left, 65536);
+	assert_true(pool_finding(bench.pool, 0, &finding));
+	assert_int_equal(finding.kind, FINDING_MEDIUM);
+	assert_string_equal(finding.volume, "disk");
+	assert_int_equal(finding.offset, at);
+	assert_int_equal(take_out(&bench, 1), -EBUSY);
+	/* again the same; then its data is given up, and it is no more in the way */
+	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_RESUME), 0);
+	assert_int_equal(wait_stuck(&bench, 1, &info), DEVICE_STUCK);
+	assert_int_equal(info.left_bytes, left);
+	assert_int_equal(bench_discard(&bench, at / 65536 * 65536, 65536), 0);
+	assert_int_equal(bench_flush(&bench), 0);
+	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_RESUME), 0);
+	wait_empty(&bench, 1);
+	assert_int_equal(take_out(&bench, 1), 0);
+	verify(&bench, 0, 0);
+	for (unsigned i = 2; i < 6; i++)
+		verify(&bench, i * (uint64_t)DATA, (uint8_t)i);
+	assert_int_equal(bench_check(&bench, true), 0);
+	assert_int_equal(bench_close(&bench), 0);
+	bench_finish(&bench);
+}
+
+/* What nobody's data is in is not missed: the rest of a chunk that was written in part. */
+static void test_evacuate_unreadable_free(void **state)
+{
+	struct bench bench;
+	uint64_t offset, slot, at = 100ull << 20;
+	uint8_t *data = heap_aligned(4096, 4096);
+
+	(void)state;
+	worn_setup(&bench);
+	assert_int_equal(bench_create(&bench, 2, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(&bench, "disk", 200ull << 20), 0);
+	for (unsigned i = 0; i < 6; i++)
+		fill(&bench, i * (uint64_t)DATA, (uint8_t)i);
+	memset(data, 77, 4096);
+	for (unsigned i = 0; i < 600; i++, at += 65536) { /* until one is on the second device */
+		assert_int_equal(bench_write(&bench, at, data, 4096, 0), 0);
+		if (place_of(&bench, at, &slot, &offset) == 1)
+			break;
+	}
+	assert_int_equal(place_of(&bench, at, &slot, &offset), 1);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	scratches.path = bench.path[1];
+	scratches.offset[scratches.count++] = offset + 5ull * 4096;
+	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_START), 0);
+	wait_empty(&bench, 1);
+	assert_int_equal(take_out(&bench, 1), 0);
+	memset(data, 0, 4096);
+	assert_int_equal(bench_read(&bench, at, data, 4096), 0);
+	assert_int_equal(data[0], 77);
+	assert_int_equal(data[4095], 77);
+	verify_all(&bench, 6);
+	assert_int_equal(bench_close(&bench), 0);
+	bench_finish(&bench);
+	heap_free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -455,6 +643,8 @@ int main(void)
 	    cmocka_unit_test(test_evacuate_busy),
 	    cmocka_unit_test(test_evacuate_no_room),
 	    cmocka_unit_test(test_evacuate_long_nodes),
+	    cmocka_unit_test(test_evacuate_unreadable),
+	    cmocka_unit_test(test_evacuate_unreadable_free),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

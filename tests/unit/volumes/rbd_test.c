@@ -539,12 +539,20 @@ static int fake_metadata_get(rbd_image_t image, const char *key, char *value, si
 {
 	struct fake_handle *handle = image;
 
-	const char *text =
-	    strcmp(key, "granary.uuid") == 0 ? handle->image->uuid : handle->image->made_for;
+	const char *text = strcmp(key, "granary.uuid") == 0    ? handle->image->uuid
+			   : strcmp(key, "granary.image") == 0 ? handle->image->made_for
+							       : "";
 
 	if (!text[0])
 		return -ENOENT;
 	snprintf(value, *length, "%s", text);
+	return 0;
+}
+
+/* Images without snapshots. */
+static int fake_snap_list(rbd_image_t image, rbd_snap_info_t *snaps, int *room)
+{
+	(void)image, (void)snaps, (void)room;
 	return 0;
 }
 
@@ -789,6 +797,7 @@ struct ceph_functions ceph = {
     .rbd_stat = fake_stat,
     .rbd_get_size = fake_get_size,
     .rbd_get_id = fake_get_id,
+    .rbd_snap_list = fake_snap_list,
     .rbd_metadata_get = fake_metadata_get,
     .rbd_metadata_set = fake_metadata_set,
     .rbd_lock_get_owners = fake_get_owners,

@@ -103,7 +103,11 @@ static void test_space(void **state)
 	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
 		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
 	assert_int_equal(used(&bench), VOLUME_SIZE);
+	assert_int_equal(volume_erasable(bench.volume), 0);
 	assert_int_equal(take(&bench, bench.volume, "a"), 0);
+	/* What the snapshot has, too, is not to be overwritten. */
+	assert_int_equal(volume_erasable(bench.volume), -EBUSY);
+	assert_int_equal(bench_write(&bench, 0, room, 65536, VOLUME_IN_PLACE), -EBUSY);
 	assert_int_equal(used(&bench), VOLUME_SIZE);
 	assert_int_equal(exclusive(&bench, "v@a"), 0);
 	for (uint64_t at = 0; at < 16; at++) /* 16 slots of 16 chunks */
@@ -124,6 +128,8 @@ static void test_space(void **state)
 	assert_int_equal(drop(&bench, "v@b"), 0);
 	settle(&bench);
 	assert_int_equal(used(&bench), VOLUME_SIZE);
+	assert_int_equal(volume_erasable(bench.volume), 0);
+	assert_int_equal(bench_write(&bench, 0, room, 65536, VOLUME_IN_PLACE), 0);
 	assert_int_equal(bench_check(&bench, true), 0);
 	bench_finish(&bench);
 }
@@ -693,6 +699,220 @@ static void test_group(void **state)
 	bench_finish(&bench);
 }
 
+/* ---- what each holds alone, against a walk over all maps ---- */
+#define FAMILY_MAX 24
+
+struct family {
+	struct nvolume *member[FAMILY_MAX];
+	unsigned count;
+};
+
+/* Every volume and snapshot of the pool that has not gone. */
+static struct family family_of(struct bench *bench)
+{
+	struct native *native = native_of(bench->pool);
+	struct family all = {0};
+
+	for (uint64_t id = 1; id < native->next_volume_id; id++) {
+		struct nvolume *volume = nvolume_by_id(native, id);
+
+		if (!volume)
+			continue;
+		assert_true(all.count < FAMILY_MAX);
+		all.member[all.count++] = volume;
+	}
+	return all;
+}
+
+/* The address of a slot in a map, loaded if need be; SLOT_NONE. @ret_whole: the chunk is its own.
+ */
+static uint64_t address_of(struct nvolume *volume, uint64_t slot, bool *ret_whole)
+{
+	uint64_t chunk = slot / CHUNK_SLOTS, address = SLOT_NONE;
+	struct node *node = NULL;
+
+	assert_int_equal(tree_find(&volume->map, chunk / MAP_CHUNKS, false, NULL, &node), 0);
+	if (!node ||
+	    !map_slot(&node->body->map.entry[chunk % MAP_CHUNKS], slot % CHUNK_SLOTS, &address))
+		return SLOT_NONE;
+	*ret_whole = !node->body->map.entry[chunk % MAP_CHUNKS].slots;
+	return address;
+}
+
+/* Maps are read from the disk by what reads data. */
+static void load_maps(struct bench *bench, const struct family *all)
+{
+	struct volume *before = bench->volume;
+
+	for (unsigned i = 0; i < all->count; i++)
+		for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room)) {
+			bench->volume = &all->member[i]->volume;
+			assert_int_equal(bench_read(bench, at, room, sizeof(room)), 0);
+		}
+	bench->volume = before;
+}
+
+struct walked {
+	uint64_t slots, chunks;
+};
+
+/* Slots that are in @snapshot's map and in no other; chunks of which all that is used is among
+ * them, or lies unused in a chunk that is wholly its own. */
+static struct walked walk_alone(struct bench *bench, const struct family *all,
+				struct nvolume *snapshot)
+{
+	struct native *native = native_of(bench->pool);
+	uint16_t *mine = heap_zalloc_array(native->chunks, 2);
+	uint16_t *others = heap_zalloc_array(native->chunks, 2);
+	struct walked found = {0};
+	bool whole = false;
+
+	for (unsigned i = 0; i < all->count; i++)
+		for (uint64_t slot = 0; slot < VOLUME_SIZE / 4096; slot++) {
+			uint64_t address = address_of(all->member[i], slot, &whole);
+			uint16_t *map = all->member[i] == snapshot ? mine : others;
+
+			if (address == SLOT_NONE)
+				continue;
+			map[address / CHUNK_SLOTS] |= (uint16_t)(1u << address % CHUNK_SLOTS);
+		}
+	for (uint64_t chunk = 0; chunk < native->chunks; chunk++) {
+		uint16_t alone = mine[chunk] & (uint16_t)~others[chunk];
+
+		found.slots += (unsigned)__builtin_popcount(alone);
+		/* what is used and in no map is the rest of a chunk of its own */
+		found.chunks += alone && !others[chunk] && space_used_slots(native, chunk) != 0;
+	}
+	heap_free(mine);
+	heap_free(others);
+	return found;
+}
+
+static void measure_all(struct bench *bench, struct volume *volume)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+
+	snapshot_measure_all(volume, 60 * 1000000000ull, &call.call);
+	assert_int_equal(bench_ended(bench, &call), 0);
+}
+
+/* @asked: it was asked for; else what is known has to be right. */
+static void compare_space(struct bench *bench, struct volume *volume, bool asked, unsigned *known)
+{
+	struct family all = family_of(bench);
+	struct snapshot_info info;
+
+	load_maps(bench, &all);
+	for (struct volume *it = snapshot_next(volume, NULL); it; it = snapshot_next(volume, it)) {
+		struct walked alone = walk_alone(bench, &all, nvolume_of(it));
+
+		assert_true(snapshot_get_info(it, &info));
+		if (asked)
+			assert_true(info.measured && info.reclaim_known && !info.measuring);
+		*known += info.measured;
+		if (info.measured)
+			assert_int_equal(info.exclusive_bytes, alone.slots * 4096);
+		if (info.reclaim_known)
+			assert_int_equal(info.reclaimable_bytes,
+					 info.clones ? 0 : alone.chunks * 65536);
+	}
+}
+
+/* Random life: at every moment what is said to be known is what a walk finds, and what is asked for
+ * becomes known; and a deletion gives back what was foretold. */
+static void test_space_exactly(void **state)
+{
+	struct bench bench;
+	struct snapshot_info info;
+	struct volume *copy = NULL;
+	bool there[8] = {false};
+	unsigned known = 0;
+	char name[16];
+
+	(void)state;
+	begin(&bench);
+	for (unsigned step = 0; step < 60; step++) {
+		unsigned i = 1 + (unsigned)draw(7);
+		uint64_t before;
+
+		if (step == 40) { /* and what clones have in common with it */
+			assert_int_equal(take(&bench, bench.volume, "base"), 0);
+			assert_int_equal(make_clone(&bench, "v@base", "copy", &copy), 0);
+			change(&bench, copy, images[1], 12);
+			volume_unref(copy);
+		}
+		if (step == 55)
+			assert_int_equal(remove_volume(&bench, "copy"), 0);
+
+		change(&bench, bench.volume, images[0], 1 + (unsigned)draw(12));
+		snprintf(name, sizeof(name), there[i] ? "v@s%u" : "s%u", i);
+		if (there[i]) {
+			struct volume *snapshot = found(&bench, name);
+
+			exclusive(&bench, name);
+			assert_true(snapshot_get_info(snapshot, &info));
+			volume_unref(snapshot);
+			settle(&bench);
+			before = used(&bench);
+			assert_int_equal(drop(&bench, name), 0);
+			settle(&bench);
+			assert_true(info.reclaim_known);
+			assert_int_equal(before - used(&bench), info.reclaimable_bytes);
+		} else {
+			assert_int_equal(take(&bench, bench.volume, name), 0);
+		}
+		there[i] = !there[i];
+		if (draw(9) == 0)
+			reopen(&bench);
+		compare_space(&bench, bench.volume, false, &known);
+		if (draw(3) == 0) {
+			measure_all(&bench, bench.volume);
+			compare_space(&bench, bench.volume, true, &known);
+		}
+	}
+	assert_true(known > 100);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* Without a walk: a new one has nothing of its own, and gains what the volume gives up of it. */
+static void test_space_is_counted(void **state)
+{
+	struct bench bench;
+	struct snapshot_info info;
+	struct volume *snapshot;
+
+	(void)state;
+	begin(&bench);
+	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
+		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
+	assert_int_equal(take(&bench, bench.volume, "a"), 0);
+	snapshot = found(&bench, "v@a");
+	assert_true(snapshot_get_info(snapshot, &info));
+	assert_true(info.measured && info.reclaim_known);
+	assert_int_equal(info.exclusive_bytes, 0);
+	assert_int_equal(info.reclaimable_bytes, 0);
+	assert_int_equal(bench_discard(&bench, 0, 131072), 0);
+	assert_int_equal(bench_write(&bench, 1 << 20, room, 8192, 0), 0);
+	assert_true(snapshot_get_info(snapshot, &info));
+	assert_true(info.measured && !info.reclaim_known && !info.measuring);
+	assert_int_equal(info.exclusive_bytes, 131072 + 8192);
+	measure_all(&bench, bench.volume);
+	assert_true(snapshot_get_info(snapshot, &info));
+	assert_true(info.reclaim_known);
+	assert_int_equal(info.exclusive_bytes, 131072 + 8192);
+	assert_int_equal(info.reclaimable_bytes, 131072);
+	volume_unref(snapshot);
+	assert_int_equal(take(&bench, bench.volume, "b"), 0);
+	assert_int_equal(bench_discard(&bench, 131072, 65536), 0); /* b's, and a's: a has it, too */
+	snapshot = found(&bench, "v@b");
+	assert_true(snapshot_get_info(snapshot, &info));
+	assert_int_equal(info.exclusive_bytes, 0);
+	volume_unref(snapshot);
+	assert_int_equal(exclusive(&bench, "v@a"), 131072 + 8192);
+	bench_finish(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -709,6 +929,8 @@ int main(void)
 	    cmocka_unit_test(test_rename_beside),
 	    cmocka_unit_test(test_clone_behind_deleted),
 	    cmocka_unit_test(test_delete_fails),
+	    cmocka_unit_test(test_space_exactly),
+	    cmocka_unit_test(test_space_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

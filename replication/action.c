@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "replication/lineage.h"
+#include "replication/points.h"
+#include "replication/pool_wait.h"
+
+/* What the administrator does with groups, each in a fiber of its own. */
+
+#define SWITCH_NS   (30 * 1000000000ull)
+#define FAILBACK_NS (45 * 1000000000ull)
+
+struct action {
+	struct seat_work work;
+	enum replication_action action;
+};
+
+static int set_paused(struct seat *seat, bool paused, struct err *err)
+{
+	seat->paused = paused;
+	seat->retry_ns = 0;
+	if (paused)
+		seat_end_session(seat, "paused");
+	return seat_store(seat, err);
+}
+
+/* The staging log goes with its group: one of the same name begins with its own. */
+static void delete_staging(struct volume *staging)
+{
+	struct pool_wait waiting = POOL_WAIT;
+	struct err err = {0};
+
+	if (!staging)
+		return;
+	volume_delete(staging, &waiting.call);
+	if (pool_wait(&waiting, &err) == 0)
+		return;
+	log_warning("volume %s could not be deleted: %s", staging->name, err.text);
+	volume_unref(staging);
+}
+
+static int delete_seat(struct seat *seat, struct err *err)
+{
+	const struct replication_host *host = &seat->replication->options.host;
+	struct group *group = &seat->group;
+	bool paused = seat->paused;
+	struct volume *staging;
+	char uuid[33];
+	int result;
+
+	if (group->role == GROUP_STANDBY && group->channel)
+		return err_set(err, -EBUSY,
+			       "group %s: its primary is connected and would make it again; delete "
+			       "it there first",
+			       group->name);
+	seat->paused = true;
+	seat_end_session(seat, "the group is deleted");
+	uuid_text(group->uuid, uuid);
+	result =
+	    config_run(seat->replication->config, err, "delete from grp where uuid = ?", "s", uuid);
+	if (result < 0) {
+		seat->paused = paused;
+		return result;
+	}
+	staging = group->staging_volume;
+	group->staging_volume = NULL;
+	seat_free(seat);
+	host->serving_changed(host->context); /* its volumes are this node's own again */
+	delete_staging(staging);
+	return 0;
+}
+
+static int fail_back(struct seat *seat, struct err *err)
+{
+	struct group *group = &seat->group;
+
+	if (group->role == GROUP_PRIMARY || group->role == GROUP_NONE)
+		return err_set(err, -EINVAL, "group %s is %s here", group->name,
+			       group_role_name(group->role));
+	if (group->role != GROUP_STANDBY) {
+		seat->retry_ns = UINT64_MAX;
+		seat_end_session(seat, "demoted");
+		seat->retry_ns = 0;
+	}
+	return group_failback(group, FAILBACK_NS, err);
+}
+
+static int act(struct action *action, struct err *err)
+{
+	struct seat *seat = action->work.seat;
+	struct group *group = &seat->group;
+
+	switch (action->action) {
+	case REPLICATION_PROMOTE:
+		if (group->role != GROUP_STANDBY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		seat_end_session(seat, "promoted");
+		return group_promote(group, false, err);
+	case REPLICATION_DEMOTE:
+		if (group->role == GROUP_STANDBY || group->role == GROUP_NONE)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		seat->retry_ns = UINT64_MAX;
+		seat_end_session(seat, "demoted");
+		seat->retry_ns = 0;
+		return group_demote(group, err);
+	case REPLICATION_SWITCHOVER:
+		if (group->role != GROUP_PRIMARY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		return group_switchover(group, SWITCH_NS, err);
+	case REPLICATION_FAILBACK:
+		return fail_back(seat, err);
+	case REPLICATION_VERIFY:
+		if (group->role != GROUP_PRIMARY)
+			return err_set(err, -EINVAL, "group %s is %s here", group->name,
+				       group_role_name(group->role));
+		return group_verify(group, err);
+	case REPLICATION_PAUSE:
+	case REPLICATION_RESUME:
+		return set_paused(seat, action->action == REPLICATION_PAUSE, err);
+	case REPLICATION_DELETE:
+		return delete_seat(seat, err);
+	}
+	return -EINVAL;
+}
+
+static int act_run(struct seat_work *work, struct err *err)
+{
+	struct action *action = container_of(work, struct action, work);
+
+	action->work.gone = action->action == REPLICATION_DELETE;
+	return act(action, err);
+}
+
+static void act_release(struct seat_work *work)
+{
+	heap_free(container_of(work, struct action, work));
+}
+
+void replication_group_act(struct replication *replication, const char *name,
+			   enum replication_action kind, struct replication_call *call)
+{
+	struct action *action = heap_zalloc(sizeof *action);
+
+	if (action)
+		*action = (struct action){
+		    {.run = act_run, .release = act_release, .always = kind == REPLICATION_DELETE},
+		    kind};
+	seat_work_start(replication, name, action ? &action->work : NULL, call);
+}
+
+/* ---- work on a group ---- */
+static void work_main(void *context)
+{
+	struct seat_work *work = context;
+	struct replication *replication = work->seat->replication;
+	struct replication_call *call = work->call;
+	struct seat *seat = work->seat;
+	int result = seat->started || work->always
+			 ? work->run(work, &call->err)
+			 : err_set(&call->err, -ENXIO, "group %s is not available: %s",
+				   seat->group.name, seat->unavailable);
+
+	if (result == 0 && !work->gone && !call->reply)
+		call->reply = seat_show(seat);
+	seat->acting = false;
+	seat_leave(seat);
+	work->release(work);
+	call->done(call, result);
+	node_release(replication);
+}
+
+static int work_refused(const struct seat *seat, const struct seat_work *work, const char *name,
+			struct err *err)
+{
+	if (!seat)
+		return err_set(err, -ENOENT, "no group named %s", name);
+	if (seat->acting)
+		return err_set(err, -EBUSY, "something else is being done to group %s", name);
+	return work ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+void seat_work_start(struct replication *replication, const char *name, struct seat_work *work,
+		     struct replication_call *call)
+{
+	struct seat *seat = seat_find(replication, name);
+	int result = work_refused(seat, work, name, &call->err);
+
+	if (result == 0) {
+		work->seat = seat;
+		work->call = call;
+		node_hold(replication);
+		seat_enter(seat);
+		seat->acting = true;
+		result = fiber_start(replication->options.loop, work_main, work);
+		if (result == 0)
+			return;
+		seat->acting = false;
+		seat_leave(seat);
+		node_release(replication);
+		err_set(&call->err, result, "out of memory");
+	}
+	if (work)
+		work->release(work);
+	call->done(call, result);
+}
+
+/* ---- a new group ---- */
+struct creation {
+	struct replication *replication;
+	struct seat *seat;
+	struct replication_call *call;
+};
+
+static json_t *define(const struct replication_spec *spec)
+{
+	json_t *members = json_array();
+
+	for (unsigned i = 0; i < spec->count; i++)
+		json_array_append_new(members, seat_member(i, spec->volumes[i]));
+	return json_pack("{s:s,s:o,s:s,s:I,s:I}", "name", spec->name, "members", members, "points",
+			 spec->points ? spec->points : "0", "rpo_ns",
+			 (json_int_t)(spec->rpo_ns ? spec->rpo_ns : RPO_NS), "limit_bytes",
+			 (json_int_t)spec->limit_bytes);
+}
+
+static int spec_check(struct replication *replication, const struct replication_spec *spec,
+		      struct err *err)
+{
+	struct keep keep;
+
+	if (volume_name_check(spec->name, err) < 0 || strlen(spec->name) > GROUP_NAME_MAX)
+		return err_set(err, -EINVAL, "that is no name for a group");
+	if (seat_find(replication, spec->name))
+		return err_set(err, -EEXIST, "there is already a group named %s", spec->name);
+	if (!peer_by_name(replication, spec->peer))
+		return err_set(err, -ENOENT, "no node %s is paired", spec->peer);
+	if (spec->points && points_parse(spec->points, &keep, err) < 0)
+		return -EINVAL;
+	if (spec->count == 0 || spec->count > WIRE_MEMBERS_MAX)
+		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);
+	for (unsigned i = 0; i < spec->count; i++) {
+		struct replication_hold hold;
+
+		if (replication_holds(replication, spec->volumes[i]->identity.uuid, &hold))
+			return err_set(err, -EBUSY, "volume %s is in group %s",
+				       spec->volumes[i]->name, hold.group);
+		for (unsigned j = 0; j < i; j++) {
+			if (spec->volumes[j] == spec->volumes[i])
+				return err_set(err, -EINVAL, "volume %s is named twice",
+					       spec->volumes[i]->name);
+		}
+	}
+	return 0;
+}
+
+static struct seat *seat_of_spec(struct replication *replication,
+				 const struct replication_spec *spec)
+{
+	json_t *definition = define(spec);
+	uint8_t uuid[16];
+	struct seat *seat;
+	char *text = json_dumps(definition, JSON_COMPACT);
+
+	loop_random(replication->options.loop, uuid, sizeof uuid);
+	seat = seat_new(replication, spec->name, uuid, peer_by_name(replication, spec->peer)->uuid);
+	if (seat)
+		seat_take_settings(seat, definition);
+	json_decref(definition);
+	if (!seat || !text) {
+		free(text);
+		return NULL;
+	}
+	seat->definition = heap_strdup(text);
+	free(text);
+	seat->group.role = GROUP_PRIMARY;
+	loop_random(replication->options.loop, uuid, sizeof uuid);
+	lineage_start(&seat->group.lineage, uuid);
+	for (unsigned i = 0; i < spec->count; i++)
+		group_set_member(&seat->group, i, spec->volumes[i]);
+	return seat;
+}
+
+static void create_main(void *context)
+{
+	struct creation *creation = context;
+	struct replication *replication = creation->replication;
+	struct replication_call *call = creation->call;
+	struct seat *seat = creation->seat;
+	int result = seat_open_staging(seat, &call->err);
+
+	if (result == 0)
+		result = group_start(&seat->group, true, &call->err);
+	seat->started = result == 0;
+	if (result == 0)
+		result = seat_store(seat, &call->err);
+	if (result == 0)
+		call->reply = seat_show(seat);
+	else
+		seat_free(seat);
+	heap_free(creation);
+	seat->acting = false;
+	seat_leave(seat);
+	call->done(call, result);
+	node_release(replication);
+}
+
+void replication_group_create(struct replication *replication, const struct replication_spec *spec,
+			      struct replication_call *call)
+{
+	struct creation *creation = heap_zalloc(sizeof *creation);
+	int result = spec_check(replication, spec, &call->err);
+	struct seat *seat = NULL;
+
+	if (result == 0) {
+		seat = creation ? seat_of_spec(replication, spec) : NULL;
+		result = seat ? 0 : err_set(&call->err, -ENOMEM, "out of memory");
+	}
+	if (result == 0) {
+		*creation = (struct creation){replication, seat, call};
+		node_hold(replication);
+		seat_enter(seat);
+		seat->acting = true;
+		result = fiber_start(replication->options.loop, create_main, creation);
+		if (result == 0)
+			return;
+		node_release(replication);
+		seat_free(seat);
+		seat_leave(seat);
+	}
+	heap_free(creation);
+	call->done(call, result);
+}
