@@ -48,7 +48,7 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-console \
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-iso $(BUILD)/granary-console \
             $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
@@ -129,6 +129,16 @@ $(BUILD)/granary-mount: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard fusemount/*.c
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lfuse3 -lseccomp
 
+$(BUILD)/granary-smb: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard smbfront/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/granary-iso: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard isotool/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
+
 CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console menu qr screen text)
 $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	@mkdir -p $(@D)
@@ -163,6 +173,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
+$(BUILD)/tests/unit/smbfront/%: $(BUILD)/obj/tests/unit/smbfront/%.o $(BUILD)/obj/smbfront/render.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
 $(BUILD)/tests/unit/bench/%: $(BUILD)/obj/tests/unit/bench/%.o $(BENCH_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -259,6 +274,14 @@ fuzz: fuzzers | $(TEST_READY)
 torture: all tests | $(TEST_READY)
 	@tests/run --build $(BUILD) --torture $(TESTS)
 
+# The daemon with each sanitizer, under every operation code; an hour: TORTURE_MINUTES=60.
+TORTURE_MINUTES ?= 8
+.PHONY: torture-scsi
+torture-scsi: all tests asan-build tsan-build | $(TEST_READY)
+	@BUILD=$(abspath $(BUILD)) TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+	@BUILD=$(abspath $(BUILD))/asan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+	@BUILD=$(abspath $(BUILD))/tsan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+
 bench: all tests | $(BENCH_READY)
 	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
 
@@ -314,12 +337,17 @@ install: all
 	install -m 755 $(BUILD)/granaryd $(DESTDIR)$(PREFIX)/sbin/granaryd
 	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
 	install -m 755 $(BUILD)/granary-mount $(DESTDIR)$(PREFIX)/sbin/granary-mount
+	install -m 755 $(BUILD)/granary-smb $(DESTDIR)$(PREFIX)/sbin/granary-smb
+	install -m 755 $(BUILD)/granary-iso $(DESTDIR)$(PREFIX)/sbin/granary-iso
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-web.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granary-web.service
-	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service $(DESTDIR)$(SYSTEMD)/granary-web.service
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-smb.service.in \
+		> $(DESTDIR)$(SYSTEMD)/granary-smb.service
+	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service $(DESTDIR)$(SYSTEMD)/granary-web.service \
+		$(DESTDIR)$(SYSTEMD)/granary-smb.service
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
@@ -349,7 +377,8 @@ help:
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
 	@echo 'make bench          load generator against granaryd and tgt'
 	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
-	@echo 'make torture        long crash simulation'
+	@echo 'make torture        long crash simulation; make torture-scsi: SCSI, also under ASan and'
+	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean          remove build/; V=1 with any target shows the commands'
 

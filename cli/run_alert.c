@@ -159,13 +159,16 @@ static int add_on_off(struct command *command, json_t *body)
 
 int run_alert_rule_set(struct command *command)
 {
-	static const char *const names[] = {"severity", "after", "clear"};
+	static const char *const names[] = {"severity", "after"};
+	const char *clear = command_option(command, "clear-after");
 	const char *level = command_option(command, "level");
 	json_t *body = json_object(), *reply;
 	int status;
 	char *end;
 
 	add_options(command, body, names, COUNT_OF(names));
+	if (clear)
+		json_object_set_new(body, "clear", json_string(clear));
 	status = add_on_off(command, body);
 	if (!status && level) {
 		long number = strtol(level, &end, 10);

@@ -181,6 +181,28 @@ static int change_members(struct command *command, const char *how, const char *
 	return status ? status : say(command, reply, "group %s: %s", command->position[1], said);
 }
 
+static int group_address(struct command *command)
+{
+	const char *how = command->position[1], *group = command->position[2];
+	const char *address = command->position[3],
+		   *interface = command_option(command, "interface");
+	bool add = strcmp(how, "add") == 0;
+	json_t *body, *reply;
+	int status;
+
+	if (!add && strcmp(how, "remove") != 0)
+		return command_fail("group address add|remove GROUP ADDR/PREFIX [--interface IF]");
+	body = json_pack("{s:s}", add ? "add_address" : "remove_address", address);
+	if (interface)
+		json_object_set_new(body, "interface", json_string(interface));
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/replica/groups/%s", group);
+	return status ? status
+		      : say(command, reply,
+			    add ? "address %s is where group %s is served"
+				: "address %s is not group %s's any more",
+			    address, group);
+}
+
 static int group_add(struct command *command)
 {
 	return change_members(command, "add",
@@ -227,9 +249,9 @@ int run_replica_group(struct command *command)
 		unsigned least;
 		int (*run)(struct command *command);
 	} table[] = {
-	    {"create", 3, group_create}, {"status", 1, group_status}, {"list", 1, group_status},
-	    {"delete", 2, group_delete}, {"set", 2, group_set},       {"add", 3, group_add},
-	    {"remove", 3, group_remove}, {"points", 2, group_points},
+	    {"create", 3, group_create}, {"status", 1, group_status},   {"list", 1, group_status},
+	    {"delete", 2, group_delete}, {"set", 2, group_set},         {"add", 3, group_add},
+	    {"remove", 3, group_remove}, {"address", 4, group_address}, {"points", 2, group_points},
 	};
 
 	for (unsigned i = 0; i < COUNT_OF(table); i++) {
@@ -238,7 +260,8 @@ int run_replica_group(struct command *command)
 			return table[i].run(command);
 	}
 	return command_fail("group create GROUP MEMBER... --peer NODE, group status [GROUP], group "
-			    "add|remove GROUP MEMBER..., group set GROUP, group points GROUP or "
+			    "add|remove GROUP MEMBER..., group address add|remove GROUP "
+			    "ADDR/PREFIX, group set GROUP, group points GROUP or "
 			    "group delete GROUP");
 }
 

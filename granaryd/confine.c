@@ -9,12 +9,13 @@
 #include "granaryd/granaryd.h"
 
 /* What may still be asked of a daemon that runs as root: pool files and devices that belong to
- * others, memory pinned for I/O, portals on low ports, and a certificate handed to the web front's
- * user. Everything else goes, also from the bounding set, so that no later exec could bring it
+ * others, memory pinned for I/O, portals on low ports, a certificate handed to the web front's
+ * user, and service addresses that move with a replication group and are told to the neighbours.
+ * Everything else goes, also from the bounding set, so that no later exec could bring it
  * back (and none happens). */
 #define KEPT                                                                                       \
 	((1ull << CAP_DAC_OVERRIDE) | (1ull << CAP_IPC_LOCK) | (1ull << CAP_NET_BIND_SERVICE) |    \
-	 (1ull << CAP_CHOWN))
+	 (1ull << CAP_CHOWN) | (1ull << CAP_NET_ADMIN) | (1ull << CAP_NET_RAW))
 
 static int limit_capabilities(struct err *err)
 {

@@ -70,8 +70,7 @@ struct nfs_call *nfs_call_create(struct nfs_conn *conn)
 
 void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
 {
-	if (call->cached)
-		nfs_drc_forget(io->server->drc, call->cached);
+	nfs_call_forget(call);
 	nfs4_slot_release(call);
 	nfs_table_unref(call->table);
 	buf_unref(call->record_buf);
@@ -79,6 +78,7 @@ void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
 	buf_unref(call->reply_buf);
 	buf_unref(call->data);
 	buf_unref(call->scratch);
+	buf_unref(call->acl);
 	heap_free(call->record_heap);
 	call->conn->bytes -= call->charged;
 	io->bytes -= call->charged;
@@ -114,14 +114,24 @@ bool nfs_call_reserve(struct nfs_call *call, size_t length)
 	return true;
 }
 
+static void *take(struct nfs_call *call, struct buf **buf, size_t size)
+{
+	buf_unref(*buf);
+	*buf = size <= BUF_MAX ? buf_get(loop_buffers(call->conn->io->loop), size) : NULL;
+	if (!*buf)
+		return NULL;
+	nfs_conn_charge(call->conn, call, (*buf)->size);
+	return (*buf)->data;
+}
+
 void *nfs_call_scratch(struct nfs_call *call, size_t size)
 {
-	buf_unref(call->scratch);
-	call->scratch = size <= BUF_MAX ? buf_get(loop_buffers(call->conn->io->loop), size) : NULL;
-	if (!call->scratch)
-		return NULL;
-	nfs_conn_charge(call->conn, call, call->scratch->size);
-	return call->scratch->data;
+	return take(call, &call->scratch, size);
+}
+
+void *nfs_call_acl(struct nfs_call *call, size_t size)
+{
+	return take(call, &call->acl, size);
 }
 
 /* ---- answers */
@@ -346,8 +356,14 @@ static const struct nfs_procedure *find_procedure(struct nfs_call *call)
 	return &program->procedures[rpc->procedure];
 }
 
-/* True: the call is through, it was asked before. */
-static bool is_duplicate(struct nfs_call *call)
+void nfs_call_forget(struct nfs_call *call)
+{
+	if (call->cached)
+		nfs_drc_forget(call->conn->server->drc, call->cached);
+	call->cached = NULL;
+}
+
+bool nfs_call_is_duplicate(struct nfs_call *call)
 {
 	switch (nfs_drc_look(call->conn->server->drc, call, &call->out, &call->cached)) {
 	case NFS_DRC_RUNNING:
@@ -398,7 +414,7 @@ void nfs_call_start(struct nfs_call *call)
 		send_reply(call);
 		return;
 	}
-	if ((procedure->flags & NFS_CACHE_REPLY) && is_duplicate(call))
+	if ((procedure->flags & NFS_CACHE_REPLY) && nfs_call_is_duplicate(call))
 		return;
 	call->table = nfs_table_ref(conn->io->table);
 	rpc_put_accepted(&call->out, call->rpc.xid, RPC_SUCCESS);

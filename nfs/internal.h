@@ -124,6 +124,7 @@ struct nfs_conn {
 	uint64_t bytes;
 	struct list back_calls; /* calls of ours to the client */
 	bool back_bound;        /* a session may use it for them */
+	uint64_t back_client;   /* who has answered one */
 
 	/* receiving */
 	struct nfs_call *rx;
@@ -189,6 +190,7 @@ struct nfs4_compound {
 	size_t status_at, count_at, operation_at, body_at;
 	uint32_t minor;
 	bool keep_body; /* a failure with results */
+	bool changed;   /* v4.0: something that must not be done twice was done */
 	struct nfs4_place current, saved;
 	struct nfs4_session *session; /* its slot is ours */
 	struct nfs4_client *client;   /* the session's; v4.0: of the operation's state */
@@ -202,6 +204,8 @@ struct nfs4_compound {
 	uint32_t want;        /* OPEN: OPEN4_SHARE_ACCESS_WANT_... */
 	uint32_t claim_seqid; /* the delegation that an OPEN goes by */
 	uint8_t claim_other[12];
+	bool gave_way;  /* who was in the operation's way is gone, but not from the disk yet */
+	unsigned waits; /* how often it was looked whether that is so */
 	struct vfs_attr attr;
 };
 
@@ -234,13 +238,15 @@ struct nfs_call {
 	struct iovec iov;
 	struct nfs4_compound compound;
 	struct nfs_change change;
+	struct timer timer;
+	void (*again)(struct nfs_call *call); /* of timer */
 	struct handle handle;
 
 	/* memory */
 	uint8_t *record;
 	size_t record_length, record_room, payload_at;
 	uint32_t payload_length;
-	struct buf *record_buf, *payload, *reply_buf, *data, *scratch;
+	struct buf *record_buf, *payload, *reply_buf, *data, *scratch, *acl;
 	void *record_heap;
 	size_t charged;
 	/* reply: data's bytes go between those before data_at and those behind */
@@ -265,6 +271,10 @@ bool nfs_call_reserve(struct nfs_call *call, size_t length);
 void nfs_call_start(struct nfs_call *call);
 /* Results have been encoded behind the accepted header: send them. */
 void nfs_call_reply(struct nfs_call *call);
+/* True: the same call was asked before, and this one is through. Nothing has been put to call->out
+ * but the record mark. False: the reply will be kept, unless nfs_call_forget(). */
+bool nfs_call_is_duplicate(struct nfs_call *call);
+void nfs_call_forget(struct nfs_call *call);
 /* Any other end. nfs_call_drop: without an answer. */
 void nfs_call_garbage(struct nfs_call *call);
 void nfs_call_drop(struct nfs_call *call);
@@ -281,6 +291,9 @@ size_t nfs_call_reply_length(const struct nfs_call *call);
 void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length);
 /* Scratch memory until the end of the call, at most BUF_MAX; NULL: short of buffers. */
 void *nfs_call_scratch(struct nfs_call *call, size_t size);
+/* The same for the operation's ACL alone: scratch memory may be taken for something else meanwhile.
+ */
+void *nfs_call_acl(struct nfs_call *call, size_t size);
 
 /* Which export @handle is of, may this client use it with @version, as whom: fills
  * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: away, for now;

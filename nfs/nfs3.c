@@ -207,10 +207,8 @@ void nfs3_fail(struct nfs_call *call, int result)
 	enum nfs3_status status = nfs3_status_of(result);
 
 	/* Nothing was done: when it is asked again, under the same number even, it is done. */
-	if (status == NFS3ERR_JUKEBOX && call->cached) {
-		nfs_drc_forget(call->conn->server->drc, call->cached);
-		call->cached = NULL;
-	}
+	if (status == NFS3ERR_JUKEBOX)
+		nfs_call_forget(call);
 	xdr_put_u32(&call->out, status);
 	nfs3_put_about(call);
 	nfs_call_reply(call);

@@ -8,6 +8,8 @@
 
 enum { OP_FIRST = 3, OP_SETATTR = 34, OP_SEQUENCE = 53, OP_ILLEGAL = 10044 };
 
+#define LOSS_WAITS 400u /* for a record that is on its way out */
+
 #define CHANGE_ROOM 256u /* what changes something is not begun without room for its results */
 #define RESULT_MIN  12u  /* operation, status, and SETATTR's empty bitmap */
 
@@ -64,6 +66,8 @@ static const struct {
  * WRITE. */
 static const uint64_t file_changes =
     1ull << 5 | 1ull << 6 | 1ull << 11 | 1ull << 28 | 1ull << 29 | 1ull << 34 | 1ull << 38;
+/* Of them, those that fail when they are done again: CREATE, LINK, REMOVE, RENAME. */
+static const uint64_t once_only = 1ull << 6 | 1ull << 11 | 1ull << 28 | 1ull << 29;
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct {
@@ -178,6 +182,33 @@ int nfs4_submit(struct nfs_call *call, enum vfs_op op,
 	return NFS4_PENDING;
 }
 
+static void look_again(struct timer *timer)
+{
+	struct nfs_call *call = container_of(timer, struct nfs_call, timer);
+
+	call->again(call);
+}
+
+bool nfs4_wait(struct nfs_call *call, unsigned most, void (*again)(struct nfs_call *call))
+{
+	if (call->compound.waits++ >= most || call->conn->state != NFS_CONN_OPEN)
+		return false;
+	call->again = again;
+	timer_init(&call->timer, call->conn->io->loop, look_again);
+	timer_start(&call->timer, NFS4_WAIT_NS);
+	return true;
+}
+
+bool nfs4_wait_for_loss(struct nfs_call *call, void (*again)(struct nfs_call *call))
+{
+	struct nfs4_compound *compound = &call->compound;
+
+	if (!compound->gave_way && nfs_record_settled(call->conn->server->grace, call->export->id))
+		return false;
+	compound->gave_way = false;
+	return nfs4_wait(call, LOSS_WAITS, again);
+}
+
 int nfs4_need_object(struct nfs_call *call, bool changes)
 {
 	const struct nfs4_place *current = &call->compound.current;
@@ -229,6 +260,8 @@ static void finish(struct nfs_call *call, int status)
 
 	xdr_patch_u32(&call->out, compound->status_at, (uint32_t)status);
 	xdr_patch_u32(&call->out, compound->count_at, compound->index);
+	if (!compound->changed)
+		nfs_call_forget(call);
 	nfs4_slot_release(call);
 	nfs_call_reply(call);
 }
@@ -323,6 +356,8 @@ static bool end_one(struct nfs_call *call, int status)
 			xdr_put_u32(&call->out, 0);
 	}
 	compound->keep_body = false;
+	if (status == NFS4_OK && compound->operation < 64 && once_only >> compound->operation & 1)
+		compound->changed = true;
 	nfs4_turn_end(call, status);
 	xdr_patch_u32(&call->out, compound->body_at - 4, (uint32_t)status);
 	if (status == NFS4_OK && compound->index < compound->count)
@@ -342,6 +377,8 @@ static void loop(struct nfs_call *call)
 
 		compound->index++;
 		compound->operation = op;
+		compound->gave_way = false;
+		compound->waits = 0;
 		compound->operation_at = xdr_length(&call->out);
 		xdr_put_u32(&call->out, known ? op : OP_ILLEGAL);
 		xdr_put_u32(&call->out, 0);
@@ -363,6 +400,17 @@ static void null(struct nfs_call *call)
 	nfs_call_reply(call);
 }
 
+/* v4.0 has nothing but the transaction id to know a retry by, where no owner counts (RFC 7530
+ * 3.1.1). */
+static bool is_retry(struct nfs_call *call)
+{
+	xdr_truncate(&call->out, RPC_MARK_LENGTH);
+	if (nfs_call_is_duplicate(call))
+		return true;
+	rpc_put_accepted(&call->out, call->rpc.xid, RPC_SUCCESS);
+	return false;
+}
+
 static void compound(struct nfs_call *call)
 {
 	struct nfs4_compound *compound = &call->compound;
@@ -375,6 +423,8 @@ static void compound(struct nfs_call *call)
 		nfs_call_garbage(call);
 		return;
 	}
+	if (minor == 0 && is_retry(call))
+		return;
 	compound->status_at = xdr_length(&call->out);
 	xdr_put_u32(&call->out, 0);
 	xdr_put_opaque(&call->out, tag, length);

@@ -11,6 +11,7 @@
  *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
  *   nfs4_back.c     calls to clients: the back channel of sessions, v4.0's callbacks
  *   nfs4_deleg.c    what is delegated to clients, and recalled
+ *   nfs4_list.c     clients for the administrator
  *   nfs4_attr.c     attribute bitmaps; nfs4_acl.c one of them
  *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
 
@@ -141,7 +142,7 @@ void nfs4_put_attrs(struct nfs_call *call, const struct nfs4_bitmap *wanted,
 		    const struct nfs_export *export, const struct vfs_object *object,
 		    const struct vfs_attr *attr, const struct vfs_fsstat *fsstat);
 /* fattr4 to set: set, aces and ace_count of *ret_request. NFS4_OK, ATTRNOTSUPP, INVAL, BADOWNER,
- * FBIG, BADXDR. An ACL is in the call's scratch memory. */
+ * FBIG, BADXDR. An ACL is in memory of the call's own. */
 int nfs4_get_set(struct nfs_call *call, struct vfs_request *ret_request,
 		 struct nfs4_bitmap *ret_bitmap);
 
@@ -172,6 +173,7 @@ static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *cal
 
 struct nfs4_exchange {
 	struct nfs4_principal principal;
+	struct nfs_address peer;
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
@@ -263,6 +265,14 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table);
 /* May the call's client have new state on the current share (@reclaim: claim old one) now?
  * NFS4_OK, GRACE, NO_GRACE. */
 int nfs4_grace_check(struct nfs_call *call, bool reclaim);
+/* The operation is looked at again soon: @again runs, at most @most times in all. False: that was
+ * enough, or nobody will hear of it. */
+#define NFS4_WAIT_NS (5ull * 1000000)
+bool nfs4_wait(struct nfs_call *call, unsigned most, void (*again)(struct nfs_call *call));
+/* An operation that met a client whose lease had run out, and that had to give way, goes on when
+ * the loss is on disk: @again runs then, or soon to look once more. False: not so, or it takes too
+ * long; the operation ends with NFS4ERR_DELAY. */
+bool nfs4_wait_for_loss(struct nfs_call *call, void (*again)(struct nfs_call *call));
 /* Make sure of the client's record on the share, then done(call, status). */
 void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int status));
 

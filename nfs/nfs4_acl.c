@@ -81,7 +81,7 @@ int nfs4_get_acl(struct nfs_call *call, struct xdr_in *in, struct vfs_request *r
 		return NFS4ERR_BADXDR;
 	if (count > VFS_ACES_MAX)
 		return NFS4ERR_FBIG;
-	aces = nfs_call_scratch(call, ACES_ROOM * sizeof(*aces));
+	aces = nfs_call_acl(call, ACES_ROOM * sizeof(*aces));
 	if (!aces)
 		return NFS4ERR_DELAY;
 	for (uint32_t i = 0; i < count && status == NFS4_OK; i++)
@@ -94,7 +94,7 @@ int nfs4_get_acl(struct nfs_call *call, struct xdr_in *in, struct vfs_request *r
 
 int nfs4_submit_acl(struct nfs_call *call, void (*done)(struct nfs_call *call, int result))
 {
-	call->vfs.aces = nfs_call_scratch(call, ACES_ROOM * sizeof(*call->vfs.aces));
+	call->vfs.aces = nfs_call_acl(call, ACES_ROOM * sizeof(*call->vfs.aces));
 	call->vfs.ace_room = ACES_ROOM;
 	return call->vfs.aces ? nfs4_submit(call, VFS_ACL_GET, done) : NFS4ERR_DELAY;
 }

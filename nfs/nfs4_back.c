@@ -157,10 +157,12 @@ static void note_path(struct nfs4_server *nfs4, struct nfs4_client *client,
 		return;
 	free_slot(session, call);
 	place = place_of(session, call->conn);
-	if (place < NFS4_BACK_CONNS && call->result == 0)
+	if (place < NFS4_BACK_CONNS && call->result == 0) {
 		session->back.conns[place].good = true;
-	else
+		call->conn->back_client = client->id;
+	} else {
 		unbind(session, call->conn);
+	}
 	nfs4_back_judge(nfs4, client);
 }
 
@@ -481,6 +483,7 @@ bool nfs4_back_bind(struct nfs4_session *session, struct nfs_conn *conn)
 	if (place == NFS4_BACK_CONNS)
 		return false;
 	session->back.conns[place].conn = conn;
+	session->back.conns[place].good = conn->back_client == session->client->id;
 	session->back.wanted = conn->back_bound = true;
 	if (!call_over(nfs4, session, conn, &probe, 0))
 		unbind(session, conn);

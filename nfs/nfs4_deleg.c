@@ -189,6 +189,21 @@ void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client)
 		    nfs4, list_entry(client->delegations.next, struct nfs4_delegation, link));
 }
 
+unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled)
+{
+	unsigned count = 0;
+
+	*ret_recalled = 0;
+	list_for_each (it, &client->delegations) {
+		const struct nfs4_delegation *delegation =
+		    list_entry(it, struct nfs4_delegation, link);
+
+		count += !delegation->revoked;
+		*ret_recalled += delegation->recalled && !delegation->revoked;
+	}
+	return count;
+}
+
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client)
 {
 	list_for_each (it, &client->delegations) {
@@ -249,7 +264,7 @@ static void recall(struct nfs4_server *nfs4, struct nfs4_delegation *delegation,
 }
 
 /* OK: it will be returned. Anything else (the reply to OPEN may not have been there yet): again,
- * when somebody asks. */
+ * when somebody asks. Not heard at all: as soon as there is another way. */
 void nfs4_recall_answered(struct nfs4_server *nfs4, const struct nfs4_back_about *about, int result,
 			  uint32_t status, uint64_t now)
 {
@@ -258,7 +273,9 @@ void nfs4_recall_answered(struct nfs4_server *nfs4, const struct nfs4_back_about
 	if (!delegation || delegation->number != about->number)
 		return;
 	delegation->calling = false;
-	delegation->next_ns = now + (result == 0 && status == NFS4_OK ? REMIND_NS : AGAIN_NS);
+	delegation->next_ns = result < 0          ? now
+			      : status == NFS4_OK ? now + REMIND_NS
+						  : now + AGAIN_NS;
 }
 
 void nfs4_recall_again(struct nfs4_server *nfs4, struct nfs4_client *client, uint64_t now)
@@ -449,6 +466,20 @@ bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *re
 	given = delegate_locked(call, ret_stateid, ret_why);
 	pthread_mutex_unlock(&nfs4->lock);
 	return given;
+}
+
+bool nfs4_delegate_soon(struct nfs_call *call, uint32_t want)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	bool soon;
+
+	want &= NFS4_WANT_MASK;
+	if (want != NFS4_WANT_READ && want != NFS4_WANT_ANY)
+		return false;
+	pthread_mutex_lock(&nfs4->lock);
+	soon = call->compound.client->path == NFS4_PATH_ASKED;
+	pthread_mutex_unlock(&nfs4->lock);
+	return soon;
 }
 
 /* ---- stateids */

@@ -39,6 +39,9 @@ enum nfs4_no_delegation {
 #define NFS4_WANT_CANCEL 0x0500u
 bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
 		   enum nfs4_no_delegation *ret_why);
+/* Does the call's client wish for a delegation, while it is just being tried out whether it can be
+ * called? */
+bool nfs4_delegate_soon(struct nfs_call *call, uint32_t want);
 int nfs4_delegation_return(struct nfs_call *call, const struct nfs4_stateid *stateid);
 /* An OPEN goes by a delegation: is it the call's client's, of @object, and is @access in it? */
 int nfs4_delegation_claim(struct nfs_call *call, const struct nfs4_stateid *stateid,
@@ -57,6 +60,7 @@ void nfs4_delegation_free(struct nfs4_server *nfs4, struct nfs4_delegation *dele
  * is being called back. */
 bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key,
 			    const struct nfs4_client *own, uint64_t now);
+unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled);
 void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client);
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 /* Those of shares that the table has not. */

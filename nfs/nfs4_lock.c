@@ -51,26 +51,70 @@ static bool take_turn(struct nfs_call *call, const struct nfs4_stateid *stateid,
 	return call->compound.minor || nfs4_turn_of_stateid(call, stateid, seqid, status);
 }
 
-int nfs4_op_lock(struct nfs_call *call)
+/* LOCK4args; *ret_range: what make_range() says, *ret_turn the sequence number of v4.0. */
+static void get_lock(struct nfs_call *call, struct nfs4_lock_args *args, int *ret_range,
+		     uint32_t *ret_turn)
 {
-	uint32_t type = xdr_get_u32(&call->in), turn;
-	struct nfs4_lock_args args = {.reclaim = xdr_get_bool(&call->in)};
-	uint64_t offset = xdr_get_u64(&call->in), length = xdr_get_u64(&call->in);
+	uint32_t type = xdr_get_u32(&call->in);
+	uint64_t offset, length;
+
+	*args = (struct nfs4_lock_args){.reclaim = xdr_get_bool(&call->in)};
+	offset = xdr_get_u64(&call->in);
+	length = xdr_get_u64(&call->in);
+	args->from_open = xdr_get_bool(&call->in);
+	if (args->from_open) {
+		*ret_turn = xdr_get_u32(&call->in);
+		args->stateid = nfs4_get_stateid(&call->in);
+		args->lock_seqid = xdr_get_u32(&call->in);
+		get_owner(call, args);
+	} else {
+		args->stateid = nfs4_get_stateid(&call->in);
+		*ret_turn = xdr_get_u32(&call->in);
+	}
+	*ret_range = make_range(type, offset, length, &args->range);
+}
+
+static void lock_again(struct nfs_call *call);
+
+static int lock(struct nfs_call *call, struct nfs4_lock_args *args)
+{
 	struct lock_conflict conflict;
+	int status;
+
+	args->conflict = &conflict;
+	status = nfs4_lock(call, args);
+	if (status == NFS4ERR_DENIED)
+		return denied(call, &conflict);
+	if (status == NFS4ERR_DELAY && nfs4_wait_for_loss(call, lock_again))
+		return NFS4_PENDING;
+	if (status == NFS4_OK)
+		nfs4_put_stateid(call, &args->stateid);
+	return status;
+}
+
+/* It still is its turn; the arguments are read anew. */
+static void lock_again(struct nfs_call *call)
+{
+	struct nfs4_lock_args args;
+	uint32_t turn;
 	int range, status;
 
-	args.conflict = &conflict;
-	args.from_open = xdr_get_bool(&call->in);
-	if (args.from_open) {
-		turn = xdr_get_u32(&call->in);
-		args.stateid = nfs4_get_stateid(&call->in);
-		args.lock_seqid = xdr_get_u32(&call->in);
-		get_owner(call, &args);
-	} else {
-		args.stateid = nfs4_get_stateid(&call->in);
-		turn = xdr_get_u32(&call->in);
-	}
-	range = make_range(type, offset, length, &args.range);
+	call->in.at = call->compound.bytes;
+	get_lock(call, &args, &range, &turn);
+	nfs4_use_current(call, &args.stateid);
+	status = lock(call, &args);
+	if (status != NFS4_PENDING)
+		nfs4_done(call, status);
+}
+
+int nfs4_op_lock(struct nfs_call *call)
+{
+	struct nfs4_lock_args args;
+	uint32_t turn;
+	int range, status;
+
+	call->compound.bytes = call->in.at;
+	get_lock(call, &args, &range, &turn);
 	status = call->in.bad || range == NFS4ERR_BADXDR ? NFS4ERR_BADXDR
 							 : nfs4_need_object(call, false);
 	if (status != NFS4_OK)
@@ -80,12 +124,7 @@ int nfs4_op_lock(struct nfs_call *call)
 	nfs4_use_current(call, &args.stateid);
 	if (!take_turn(call, &args.stateid, turn, &status))
 		return status;
-	status = range == NFS4_OK ? nfs4_lock(call, &args) : range;
-	if (status == NFS4ERR_DENIED)
-		return denied(call, &conflict);
-	if (status == NFS4_OK)
-		nfs4_put_stateid(call, &args.stateid);
-	return status;
+	return range == NFS4_OK ? lock(call, &args) : range;
 }
 
 static void seen(struct nfs_call *call, int result)

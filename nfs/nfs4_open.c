@@ -16,6 +16,7 @@ enum {
 };
 enum { DELEGATE_NONE = 0, DELEGATE_READ = 1, DELEGATE_NONE_EXT = 3 };
 #define SHARE_WISH     0x30000u /* to be told, or given, later: never */
+#define PROBE_WAITS    100u
 #define RESULT_CONFIRM 2u
 #define RESULT_POSIX   4u
 
@@ -150,6 +151,8 @@ static int check_claim(struct nfs_call *call)
 				     (uint32_t)call->compound.numbers[ACCESS]);
 }
 
+static void make_state(struct nfs_call *call);
+
 /* The file is held and the client may do what it asks for, and has its record: make it state. */
 static void make_recorded(struct nfs_call *call, int recorded)
 {
@@ -163,13 +166,11 @@ static void make_recorded(struct nfs_call *call, int recorded)
 	bool upgraded;
 	int status;
 
-	if (recorded != NFS4_OK) {
-		release(call, recorded);
-		return;
-	}
-	status = check_claim(call);
+	status = recorded == NFS4_OK ? check_claim(call) : recorded;
 	if (status == NFS4_OK)
 		status = nfs4_open_add(call, &args, &call->saved_object, &stateid, &upgraded);
+	if (status == NFS4ERR_DELAY && nfs4_wait_for_loss(call, make_state))
+		return;
 	if (status != NFS4_OK) {
 		release(call, status);
 		return;
@@ -183,8 +184,12 @@ static void make_recorded(struct nfs_call *call, int recorded)
 		opened(call);
 }
 
+/* A client that wants a delegation first thing is given the time to answer that it needs for it. */
 static void make_state(struct nfs_call *call)
 {
+	if (call->compound.numbers[ACCESS] == 1 && nfs4_delegate_soon(call, call->compound.want) &&
+	    nfs4_wait(call, PROBE_WAITS, make_state))
+		return;
 	nfs4_record(call, make_recorded);
 }
 

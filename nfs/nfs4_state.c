@@ -421,8 +421,10 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
-	return nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)) ? NFS4ERR_DELAY
-										: refused;
+	if (!nfs4_gives_way(nfs4_server_of(call), client, nfs_call_now(call)))
+		return refused;
+	call->compound.gave_way = true;
+	return NFS4ERR_DELAY;
 }
 
 /* An OPEN that nobody may have delegated the file for. One that is refused anyhow calls nothing
@@ -482,7 +484,7 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_owner *owner = call->compound.owner;
-	struct nfs4_state *open;
+	struct nfs4_state *open = NULL;
 	int status = NFS4_OK;
 
 	*ret_upgraded = false;

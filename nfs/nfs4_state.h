@@ -24,6 +24,7 @@
 #define NFS4_IDLE_OWNERS_MAX 32u   /* of a v4.0 client, kept for their sequence numbers alone */
 #define NFS4_REPLAY_MAX      256u  /* bytes of a v4.0 operation's results kept for a retry */
 #define NFS4_EXPIRED_MAX     1024u /* stateids of v4.0 remembered as taken away */
+#define NFS4_LOST_MAX        64u   /* clients of v4.0 remembered as having lost all */
 #define NFS4_BACK_SLOTS      4u    /* of a session's back channel: calls at a time */
 #define NFS4_BACK_CONNS      8u    /* connections of a session that may carry them */
 #define NFS4_BACK_CALLS      4u    /* to a client of v4.0 at a time */
@@ -50,6 +51,7 @@ struct nfs4_client {
 	uint8_t last_session[16];
 	bool last_bound; /* its connection was to carry calls to the client, and does */
 	struct list owners;
+	struct nfs_address peer;   /* who made it known */
 	unsigned sessions, states; /* states: delegations too */
 	enum nfs4_path path;
 	unsigned calling;  /* v4.0: calls to it that have not ended */
@@ -150,6 +152,8 @@ struct nfs4_server {
 	struct nfs_table *table;        /* the newest; the control loop holds it */
 	struct nfs4_expired expired[NFS4_EXPIRED_MAX]; /* a ring */
 	unsigned expired_next;
+	uint64_t lost[NFS4_LOST_MAX]; /* a ring: ids of v4.0 clients whose leases ran out */
+	unsigned lost_next;
 	struct nfs4_delegations *delegations;
 	/* nfs4_back.c */
 	unsigned back_calls; /* that have not ended */
@@ -172,6 +176,8 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_gives_way: client @id is in somebody's way. True: its lease had run out, and it is gone
  * with all it had (courtesy ends). */
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+/* nfs4_take_all: a client goes with all it had, on disk too. False: as nfs4_drop_client(). */
+bool nfs4_take_all(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_note_expired: v4.0: its stateids will be NFS4ERR_EXPIRED when all is dropped. */
 void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client);

@@ -15,6 +15,7 @@ struct change {
 	json_t *settings; /* of the definition; an object */
 	struct volume *add[WIRE_MEMBERS_MAX], *remove[WIRE_MEMBERS_MAX]; /* references */
 	unsigned add_count, remove_count;
+	struct service_address add_address, remove_address; /* family 0: none */
 };
 
 /* A definition in which @settings are as said. Durable on 0. */
@@ -130,6 +131,88 @@ static int change_members(struct change *change, json_t *definition, struct err 
 	return result;
 }
 
+/* ---- service addresses ---- */
+static bool has_address(const struct seat *seat, const struct service_address *address)
+{
+	for (unsigned i = 0; i < seat->address_count; i++) {
+		if (seat->addresses[i].family == address->family &&
+		    memcmp(seat->addresses[i].bytes, address->bytes, sizeof address->bytes) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int may_add(const struct seat *seat, const struct service_address *address, struct err *err)
+{
+	char text[ADDRESS_TEXT];
+
+	address_print(address, text);
+	list_for_each (it, &seat->replication->seats) {
+		const struct seat *other = list_entry(it, struct seat, link);
+
+		if (has_address(other, address))
+			return err_set(err, -EEXIST, "address %s is group %s's", text,
+				       other->group.name);
+	}
+	if (seat->address_count == ADDRESSES_MAX)
+		return err_set(err, -EINVAL, "a group has at most %d addresses", ADDRESSES_MAX);
+	return address_may(err);
+}
+
+/* On its interface first: what can not be set is not said to be. */
+static int add_address(struct change *change, json_t *definition, struct err *err)
+{
+	const struct service_address *address = &change->add_address;
+	json_t *list = json_object_get(definition, "addresses");
+	char text[ADDRESS_TEXT];
+	int result = may_add(change->work.seat, address, err);
+
+	if (result == 0)
+		result = address_set(address, err);
+	if (result < 0)
+		return result;
+	if (!list) {
+		list = json_array();
+		json_object_set_new(definition, "addresses", list);
+	}
+	address_print(address, text);
+	json_array_append_new(
+	    list, json_pack("{s:s,s:s}", "address", text, "interface", address->interface));
+	return 0;
+}
+
+static int remove_address(struct change *change, json_t *definition, struct err *err)
+{
+	json_t *list = json_object_get(definition, "addresses");
+	char text[ADDRESS_TEXT];
+
+	address_print(&change->remove_address, text);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *one =
+		    json_string_value(json_object_get(json_array_get(list, i), "address"));
+
+		if (one && strcmp(one, text) == 0)
+			return json_array_remove(list, i) < 0 ? -ENOMEM : 0;
+	}
+	return err_set(err, -ENOENT, "group %s has no address %s", change->work.seat->group.name,
+		       text);
+}
+
+static int change_addresses(struct change *change, json_t *definition, struct err *err)
+{
+	int result = 0;
+
+	if (change->remove_address.family)
+		result = remove_address(change, definition, err);
+	if (result == 0 && change->add_address.family)
+		result = add_address(change, definition, err);
+	if (result == 0)
+		result = seat_redefine(change->work.seat, definition, err);
+	if (result == 0)
+		services_follow(change->work.seat);
+	return result;
+}
+
 /* Without a session: its fiber has the members in its hands. */
 static int between_sessions(struct change *change, json_t *definition, struct err *err)
 {
@@ -159,6 +242,8 @@ static int change_run(struct seat_work *work, struct err *err)
 		result = err_set(err, -ENOMEM, "out of memory");
 	else if (change->add_count || change->remove_count)
 		result = between_sessions(change, definition, err);
+	else if (change->add_address.family || change->remove_address.family)
+		result = change_addresses(change, definition, err);
 	else
 		result = seat_redefine(seat, definition, err);
 	json_decref(definition);
@@ -191,8 +276,19 @@ static json_t *settings_of(const struct replication_change *change)
 	return settings;
 }
 
+static int read_address(const char *text, const char *interface,
+			struct service_address *ret_address, struct err *err)
+{
+	return text ? address_parse(text, interface, ret_address, err) : 0;
+}
+
 static void take_change(struct change *change, const struct replication_change *what)
 {
+	struct err err = {0};
+
+	/* They have been looked at already. */
+	(void)read_address(what->add_address, what->interface, &change->add_address, &err);
+	(void)read_address(what->remove_address, NULL, &change->remove_address, &err);
 	change->work = (struct seat_work){.run = change_run, .release = change_release};
 	change->settings = settings_of(what);
 	for (unsigned i = 0; i < what->add_count; i++)
@@ -204,6 +300,7 @@ static void take_change(struct change *change, const struct replication_change *
 void replication_group_change(struct replication *replication, const char *name,
 			      const struct replication_change *what, struct replication_call *call)
 {
+	struct service_address address;
 	struct change *change;
 	struct keep keep;
 
@@ -212,7 +309,9 @@ void replication_group_change(struct replication *replication, const char *name,
 		call->done(call, -EINVAL);
 		return;
 	}
-	if (what->points && points_parse(what->points, &keep, &call->err) < 0) {
+	if ((what->points && points_parse(what->points, &keep, &call->err) < 0) ||
+	    read_address(what->add_address, what->interface, &address, &call->err) < 0 ||
+	    read_address(what->remove_address, NULL, &address, &call->err) < 0) {
 		call->done(call, -EINVAL);
 		return;
 	}

@@ -261,6 +261,7 @@ void seat_take_settings(struct seat *seat, const json_t *definition)
 		seat_set_rpo(seat, (uint64_t)json_integer_value(rpo));
 	if (limit && json_integer_value(limit) >= 0)
 		seat->group.limit_bytes = (uint64_t)json_integer_value(limit);
+	services_define(seat, definition);
 }
 
 /* A group that is new here has the name it has there. */
@@ -415,6 +416,7 @@ static void host_role_changed(struct group *group)
 	const struct replication_host *host = &seat->replication->options.host;
 
 	log_notice("group %s: this node is %s now", group->name, group_role_name(group->role));
+	seat->addresses_from_ns = 0; /* it is no guess any more */
 	if (group->role == GROUP_PRIMARY && seat->definition) {
 		json_t *definition = json_loads(seat->definition, 0, NULL);
 
@@ -425,10 +427,15 @@ static void host_role_changed(struct group *group)
 
 static void host_serving_changed(struct group *group)
 {
-	const struct seat *seat = group->host_context;
+	struct seat *seat = group->host_context;
 	const struct replication_host *host = &seat->replication->options.host;
+	bool serves = group_serves(group);
 
+	if (!serves) /* clients are to wait, not to be told that there is nothing */
+		services_follow(seat);
 	host->serving_changed(host->context);
+	if (serves)
+		services_follow(seat);
 }
 
 static bool host_settled(struct group *group)

@@ -7,6 +7,7 @@
 #include "core/config.h"
 #include "core/list.h"
 #include "core/stream.h"
+#include "replication/address.h"
 #include "replication/group.h"
 #include "replication/replication.h"
 #include "replication/tls.h"
@@ -16,6 +17,7 @@
 
 #define PEER_NAME_MAX 63
 #define LISTENERS_MAX 16
+#define ADDRESSES_MAX 8   /* of a group */
 #define CODE_DIGITS   12u /* of base 32: 60 bits */
 #define RPO_NS        (5 * 1000000000ull)
 
@@ -44,6 +46,11 @@ struct seat {
 	bool gone;
 	char *definition; /* JSON */
 	struct keep keep; /* which points are kept; all zero: none. Of the definition */
+	struct service_address addresses[ADDRESSES_MAX];
+	unsigned address_count, announce_left;
+	bool addresses_up;
+	uint64_t addresses_from_ns; /* also without an answer of the other node */
+	char addresses_trouble[200];
 	bool points_kept; /* there may be some */
 	bool points_failed;
 	char points_trouble[200]; /* why the last one could not be kept; "" */
@@ -162,6 +169,15 @@ void seat_work_start(struct replication *replication, const char *name, struct s
 
 /* A member as the definition has it. */
 json_t *seat_member(unsigned index, const struct volume *volume);
+
+/* service.c: the group's service addresses. services_follow: on or off the interfaces, as the group
+ * is served here; services_clear: off. services_start: before the node knows. services_define: what
+ * @definition says of them. */
+void services_follow(struct seat *seat);
+void services_clear(struct seat *seat);
+void services_start(struct seat *seat);
+void services_define(struct seat *seat, const json_t *definition);
+json_t *services_show(const struct seat *seat);
 
 /* change.c: @definition is the group's from now on, durably. */
 int seat_redefine(struct seat *seat, json_t *definition, struct err *err);

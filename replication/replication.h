@@ -112,6 +112,9 @@ struct replication_change {
 	 * it; the others are not sent again. What is removed stays a volume, on both nodes. */
 	struct volume **add, **remove;
 	unsigned add_count, remove_count;
+	/* "ADDR/PREFIX": a service address that is where the group is served, on @interface (NULL:
+	 * the one that has an address of the same network). -EPERM. */
+	const char *add_address, *interface, *remove_address;
 };
 void replication_group_change(struct replication *replication, const char *name,
 			      const struct replication_change *change,

@@ -206,6 +206,7 @@ static int seat_start(struct seat *seat, struct err *err)
 	int result;
 
 	seat_take_settings(seat, definition);
+	services_start(seat);
 	/* Once only, and first: a group that can not start is not watched, and guests may write. */
 	group->acked = seat->clean;
 	seat->clean = 0;
@@ -379,6 +380,7 @@ void seats_tick(struct replication *replication)
 
 		measure(seat, now);
 		seat_look(seat, now);
+		services_follow(seat);
 		if (replication->stopping || !seat->started || seat->session || seat->paused ||
 		    now < seat->retry_ns || (role != GROUP_PRIMARY && role != GROUP_HANDOVER))
 			continue;
@@ -395,5 +397,6 @@ void seat_close(struct seat *seat)
 	if (seat->clean)
 		(void)seat_save(group);
 	seat->started = false;
+	services_clear(seat);
 	group_finish(group);
 }

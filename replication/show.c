@@ -183,6 +183,8 @@ json_t *seat_show(const struct seat *seat)
 		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
 				      json_string_value(json_object_get(member, "name"))));
 	json_object_set_new(json, "members", members);
+	json_object_set_new(json, "addresses", services_show(seat));
+	json_object_set_new(json, "addresses_trouble", json_string(seat->addresses_trouble));
 	json_object_set_new(json, "points", json_string(points ? points : "0"));
 	json_object_set_new(json, "points_trouble", json_string(seat->points_trouble));
 	json_object_set_new(json, "alarms", show_alarms(seat));

@@ -23,6 +23,13 @@ struct relay_thread {
  * by the loop. */
 void relay_quiet(struct relay_thread *thread);
 
+/* api_smb.c: what granary-smb has said last. */
+struct smb_report {
+	uint64_t heard_ns; /* 0: never */
+	uint16_t port;     /* 0: it does not serve */
+	char reason[256];
+};
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;
@@ -32,14 +39,17 @@ struct webadmin {
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
 	struct replication *replication;
+	unsigned replica_calls; /* of exports that are being made after a promotion */
 	struct relay_thread relay;
 	bool applying; /* a document of the whole configuration */
 	struct certificate certificate;
 	int64_t expires; /* certificate_expires() */
 	uint64_t expires_read_ns;
+	struct smb_report smb;
 	struct watch *watch; /* watch.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
+	int64_t usage_hour;  /* usage.h: the last that was kept */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
 	struct list schedules; /* schedule.h, by name */

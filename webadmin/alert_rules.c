@@ -24,6 +24,7 @@ enum rule {
 	POOL_FULL,
 	POOL_NEARLY_FULL,
 	POOL_FILLING,
+	POOL_FULL_SOON,
 	POOL_METADATA,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
@@ -115,6 +116,16 @@ static const struct alert_rule table[RULES] = {
 	 {"Delete what is no longer needed, discard free space in the guests (fstrim), or plan for "
 	  "another device.",
 	  "请删除不再需要的数据，在虚拟机内回收空闲空间（fstrim），或准备添加设备。"}},
+    [POOL_FULL_SOON] = {"pool-full-soon",
+			ALERT_WARNING,
+			0,
+			0,
+			7,
+			"d",
+			{"Pool {object} is full in {value} days if it goes on like this",
+			 "按当前趋势，存储池 {object} 将在 {value} 天后写满"},
+			{"Plan for another device, or find out what writes so much.",
+			 "请准备添加设备，或查明大量写入的来源。"}},
     [POOL_METADATA] = {"pool-metadata",
 		       ALERT_WARNING,
 		       0,
@@ -329,6 +340,14 @@ static void look_at_space(struct alerts *alerts, const char *name, const struct 
 		      alerts->tuning[POOL_METADATA].level);
 }
 
+static void look_at_forecast(struct alerts *alerts, const struct model_pool *pool)
+{
+	int64_t level = (int64_t)alerts->tuning[POOL_FULL_SOON].level, days = pool->full_hours / 24;
+
+	if (pool->full_hours >= 0 && days <= level + 1)
+		alerts_observe(alerts, POOL_FULL_SOON, pool->name, days <= level, days, "");
+}
+
 static void look_at_devices(struct alerts *alerts, struct pool *pool)
 {
 	struct pool_device_info info;
@@ -383,6 +402,7 @@ static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
 		alerts_observe(alerts, POOL_WAITING, pool->name, true, 0, "");
 	else
 		look_at_space(alerts, pool->name, &info);
+	look_at_forecast(alerts, pool);
 	pool_get_scrub(pool->pool, &scrub);
 	if (scrub.findings)
 		alerts_observe(alerts, POOL_FINDINGS, pool->name, true, (int64_t)scrub.findings,
@@ -405,7 +425,20 @@ static void look_at_live_lun(struct alerts *alerts, const struct model_target *t
 	lun->ended = ended;
 }
 
-static void look_at_luns(struct alerts *alerts, const struct model_target *target)
+/* What is away with its pool is the pool's alert: one, not one for each of a thousand LUNs. */
+static void observe_on_pool(struct webadmin *admin, unsigned rule, const char *name,
+			    const char *pool_name, const char *reason)
+{
+	struct alerts *alerts = alert_watch_alerts(admin);
+	const struct model_pool *pool = model_pool_find(&admin->model, pool_name);
+
+	if (pool && !pool->pool)
+		alerts_unknown(alerts, rule, name);
+	else
+		alerts_observe(alerts, rule, name, true, 0, reason);
+}
+
+static void look_at_luns(struct webadmin *admin, const struct model_target *target)
 {
 	struct scsi_lun_info info = {0};
 	int live = -1;
@@ -418,30 +451,31 @@ static void look_at_luns(struct alerts *alerts, const struct model_target *targe
 		       scsi_target_next_lun(iscsi_target_scsi(target->live), live, &info))
 			live = (int)info.lun;
 		if (lun->mapped && live == (int)lun->lun) {
-			look_at_live_lun(alerts, target, lun, &info);
+			look_at_live_lun(alert_watch_alerts(admin), target, lun, &info);
 		} else if (!lun->mapped) {
 			snprintf(name, sizeof name, "%s LUN %u", target->iqn, lun->lun);
-			alerts_observe(alerts, LUN_UNAVAILABLE, name, true, 0, lun->reason);
+			observe_on_pool(admin, LUN_UNAVAILABLE, name, lun->pool, lun->reason);
 		}
 	}
 }
 
-static void look_at_target(struct alerts *alerts, const struct model_target *target)
+static void look_at_target(struct webadmin *admin, const struct model_target *target)
 {
 	if (!target->live)
-		alerts_observe(alerts, TARGET_UNAVAILABLE, target->iqn, true, 0, target->reason);
+		alerts_observe(alert_watch_alerts(admin), TARGET_UNAVAILABLE, target->iqn, true, 0,
+			       target->reason);
 	else
-		look_at_luns(alerts, target);
+		look_at_luns(admin, target);
 }
 
-static void look_at_share(struct alerts *alerts, const struct model_share *share)
+static void look_at_share(struct webadmin *admin, const struct model_share *share)
 {
 	char name[ALERT_OBJECT_MAX];
 
 	if (share->vfs || share->standby)
 		return;
 	snprintf(name, sizeof name, "%s/%s", share->pool, share->name);
-	alerts_observe(alerts, SHARE_UNAVAILABLE, name, true, 0, share->reason);
+	observe_on_pool(admin, SHARE_UNAVAILABLE, name, share->pool, share->reason);
 }
 
 /* ---- replication: as its groups show themselves ---- */
@@ -476,10 +510,12 @@ static void look_at_group(struct alerts *alerts, const json_t *group)
 			       text_of(group, "reason"));
 	if (strcmp(text_of(group, "role"), "fenced") == 0 || strcmp(state, "split-brain") == 0)
 		alerts_observe(alerts, REPLICA_SPLIT, name, true, 0, "");
-	if (has_alarm(group, "link"))
+	if (has_alarm(group, "link")) { /* that it falls behind then is no news */
 		alerts_observe(alerts, REPLICA_LINK, name, true, 0, "");
-	if (has_alarm(group, "rpo"))
+		alerts_unknown(alerts, REPLICA_LAG, name);
+	} else if (has_alarm(group, "rpo")) {
 		alerts_observe(alerts, REPLICA_LAG, name, lag > 3 * rpo, (int64_t)lag, "");
+	}
 	if (has_alarm(group, "mismatch"))
 		alerts_observe(alerts, REPLICA_MISMATCH, name, true, 0, "");
 }
@@ -545,9 +581,9 @@ void alert_look(struct webadmin *admin, struct alerts *alerts)
 	list_for_each (it, &admin->model.pools)
 		look_at_pool(alerts, list_entry(it, struct model_pool, link));
 	list_for_each (it, &admin->model.targets)
-		look_at_target(alerts, list_entry(it, struct model_target, link));
+		look_at_target(admin, list_entry(it, struct model_target, link));
 	list_for_each (it, &admin->model.shares)
-		look_at_share(alerts, list_entry(it, struct model_share, link));
+		look_at_share(admin, list_entry(it, struct model_share, link));
 	look_at_replication(admin, alerts);
 	list_for_each (it, &admin->schedules)
 		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);

@@ -7,6 +7,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/usage.h"
 
 /* Once a second: look, settle, tell, store. */
 
@@ -192,6 +193,7 @@ static void look_round(struct timer *timer)
 	if (admin->phase)
 		return;
 	timer_start(timer, ROUND_NS);
+	usage_look(admin);
 	alerts_begin(&watch->alerts);
 	alert_look(admin, &watch->alerts);
 	alerts_end(&watch->alerts, (int64_t)(loop_now(control) / 1000000000u), wall);

@@ -146,6 +146,7 @@ void api_pool_import(struct api_request *request);
 void api_pool_show(struct api_request *request);
 void api_pool_change(struct api_request *request);
 void api_pool_export(struct api_request *request);
+void api_pool_usage(struct api_request *request);
 void api_pool_check_devices(struct api_request *request);
 /* A device of a body: a path or {"path", "size"}; *ret_absent: there is no such file yet. False: it
  * was answered. */
@@ -209,6 +210,14 @@ void api_share_rules(struct api_request *request);
 void api_share_allow(struct api_request *request);
 void api_share_deny(struct api_request *request);
 void api_share_explain(struct api_request *request);
+void api_nfs_client_list(struct api_request *request);
+void api_nfs_client_release(struct api_request *request);
+void api_share_smb_set(struct api_request *request);
+void api_share_smb_clear(struct api_request *request);
+void api_smb_show(struct api_request *request);
+void api_smb_serve(struct api_request *request);
+void api_smb_user_set(struct api_request *request);
+void api_smb_user_delete(struct api_request *request);
 void api_target_list(struct api_request *request);
 void api_target_create(struct api_request *request);
 void api_target_show(struct api_request *request);

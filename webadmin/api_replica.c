@@ -200,8 +200,10 @@ void api_replica_change(struct api_request *request)
 	const char *rpo = NULL;
 	json_t *limit = NULL, *added = NULL, *removed = NULL;
 
-	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:o,s?:o}", "rpo", &rpo, "limit", &limit,
-			"points", &change.points, "add", &added, "remove", &removed) ||
+	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:o,s?:o,s?:s,s?:s,s?:s}", "rpo", &rpo, "limit",
+			&limit, "points", &change.points, "add", &added, "remove", &removed,
+			"add_address", &change.add_address, "interface", &change.interface,
+			"remove_address", &change.remove_address) ||
 	    (rpo && !read_rpo(request, rpo, &rpo_ns)) ||
 	    (limit && !api_size(request, limit, &limit_bytes)))
 		return;

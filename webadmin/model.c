@@ -49,6 +49,7 @@ struct model_pool *model_pool_add(struct model *model, const char *name)
 	if (!pool)
 		return NULL;
 	snprintf(pool->name, sizeof pool->name, "%s", name);
+	pool->full_hours = -1;
 	list_for_each (it, &model->pools) {
 		if (strcmp(list_entry(it, struct model_pool, link)->name, name) < 0)
 			before = it;

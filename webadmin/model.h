@@ -46,7 +46,8 @@ struct model_pool {
 	struct webadmin *opening;
 	struct timer retry;
 	uint64_t busy_limit_ns;
-	bool late; /* the start has gone on without it */
+	bool late;          /* the start has gone on without it */
+	int64_t full_hours; /* usage.h: until it is full, -1: not known */
 };
 
 struct model_lun {

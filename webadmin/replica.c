@@ -149,7 +149,9 @@ static void applied(void *context, int status, const json_t *body)
 {
 	const char *detail = json_string_value(json_object_get(body, "detail"));
 
-	(void)context;
+	struct webadmin *admin = context;
+
+	admin->replica_calls--;
 	/* What is there already is no failure: a group may come back to a node. */
 	if (status >= 400 && status != 409)
 		log_warning("an export of a promoted group could not be made: %s",
@@ -158,7 +160,8 @@ static void applied(void *context, int status, const json_t *body)
 
 static void call(struct webadmin *admin, json_t *body, const char *path)
 {
-	webadmin_call(admin, "POST", path, body, applied, NULL);
+	admin->replica_calls++;
+	webadmin_call(admin, "POST", path, body, applied, admin);
 }
 
 static void apply_lun(struct webadmin *admin, const char *path, json_t *lun)
@@ -222,10 +225,11 @@ static void apply_share_rules(struct webadmin *admin, const struct volume *volum
 		 volume->name);
 	json_array_foreach((json_t *)rules, index, rule) call(admin, json_incref(rule), path);
 	for (unsigned i = 0; share && i < share->rule_count; i++) {
-		if (!names_client(rules, share->rules[i].client))
-			webadmin_call(admin, "DELETE", path,
-				      json_pack("{s:s}", "client", share->rules[i].client), applied,
-				      NULL);
+		if (names_client(rules, share->rules[i].client))
+			continue;
+		admin->replica_calls++;
+		webadmin_call(admin, "DELETE", path,
+			      json_pack("{s:s}", "client", share->rules[i].client), applied, admin);
 	}
 }
 
@@ -261,7 +265,9 @@ static void host_serving_changed(void *context)
 
 static bool host_settled(void *context)
 {
-	return webadmin_shares_settled(context);
+	const struct webadmin *admin = context;
+
+	return admin->replica_calls == 0 && webadmin_shares_settled(admin);
 }
 
 int replica_create(struct webadmin *admin, struct err *err)

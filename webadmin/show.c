@@ -251,6 +251,8 @@ json_t *show_pool(const struct model_pool *pool)
 			   model_pool_kind(pool), "devices", show_devices(pool));
 	if (object && pool->pool) {
 		show_space(object, &info);
+		if (pool->full_hours >= 0)
+			set_number(object, "full_in_hours", (uint64_t)pool->full_hours);
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));

@@ -98,6 +98,18 @@ static const struct config_migration migrations[] = {
      "  recipients text not null, user text not null, secret blob not null, ca text not null,"
      "  plain integer not null, language integer not null, severity text not null,"
      "  enabled integer not null) without rowid;"},
+    {"how full pools have been",
+     "create table pool_usage(pool blob not null, hour integer not null, used integer not null,"
+     "  size integer not null, primary key(pool, hour)) without rowid;"},
+    {"shares over SMB",
+     "create table smb_user(name text primary key, uid integer not null, gid integer not null,"
+     "  hash blob not null) without rowid;"
+     "create table smb_share(volume blob primary key references share(volume) on delete cascade,"
+     "  guest integer not null, read_only integer not null) without rowid;"
+     "create table smb_share_user("
+     "  volume blob not null references smb_share(volume) on delete cascade,"
+     "  name text not null references smb_user(name) on delete cascade,"
+     "  primary key(volume, name)) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

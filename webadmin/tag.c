@@ -9,14 +9,15 @@
 
 /* What moves without anybody changing the object: no part of its tag. */
 static const char *const moving[] = {
-    "used_bytes",   "free_bytes",       "metadata_used_bytes",
-    "generation",   "checksum_errors",  "metadata_repairs",
-    "hot_resummed", "replayed_records", "sessions",
-    "seconds",      "commands",         "read_bytes",
-    "write_bytes",  "uptime_seconds",   "delayed",
-    "delayed_ms",   "queued",           "failures",
-    "error",        "delivered",        "given_up",
-    "dropped",      "last_delivery",    "data_repairs",
+    "used_bytes",    "free_bytes",       "metadata_used_bytes",
+    "generation",    "checksum_errors",  "metadata_repairs",
+    "hot_resummed",  "replayed_records", "sessions",
+    "seconds",       "commands",         "read_bytes",
+    "write_bytes",   "uptime_seconds",   "delayed",
+    "delayed_ms",    "queued",           "failures",
+    "error",         "delivered",        "given_up",
+    "dropped",       "last_delivery",    "data_repairs",
+    "full_in_hours",
 };
 
 static bool is_moving(const char *key)

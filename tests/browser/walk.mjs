@@ -2,15 +2,18 @@
 // A person's way through the web admin in a real browser, against the real daemons. Started by
 // tests/integration/browser_test.py with what it needs in GRANARY_BROWSER; prints one line of JSON
 // per point.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { promisify } from "node:util";
 import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
 
 const given = JSON.parse(process.env.GRANARY_BROWSER);
-const { chromium } = createRequire(given.modules)("playwright-core");
+const require = createRequire(given.modules);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const V1 = "/api/v1";
 const PASSWORD = "a pass phrase";
 const HOST = "iqn.2026-11.test:host-a";
@@ -199,10 +202,10 @@ async function timeTravel() {
 }
 
 /** A real initiator (libiscsi in QEMU) that writes, reads and stays. */
-function initiator(iqn, words = "write -P 7 0 4M\nread -P 7 0 4M\n") {
+function initiator(iqn) {
 	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${HOST}`;
 	const child = spawn("qemu-io", ["--image-opts", image], { stdio: ["pipe", "ignore", "ignore"] });
-	child.stdin.write(words);
+	child.stdin.write("write -P 7 0 4M\nread -P 7 0 4M\n");
 	return child;
 }
 
@@ -242,19 +245,29 @@ async function wear({ language, look, width }) {
 	await page.reload();
 }
 
+/** What axe-core calls serious or critical on the page on show (WCAG 2.2 A and AA, and its own). */
+async function barriers() {
+	await page.evaluate(axe);
+	const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+	return violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `axe ${one.id}: ${one.nodes.slice(0, 2).map((node) => node.html.slice(0, 120)).join(" | ")}`);
+}
+
 /** The page on show, with something on it that everyPage() does not see. */
 async function everyLook() {
 	const wrong = [];
+	await page.evaluate(() => document.querySelector("main").append(document.createElement("button")));
+	point((await barriers()).some((one) => one.includes("button-name")), "axe sees a button without a name");
 	for (const one of looks) {
 		await wear(one);
 		await page.waitForSelector(".alerts li");
 		for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((text) => `${one.language}, ${one.look}, ${one.width}: ${text}`));
+		wrong.push(...await barriers());
 		if (one.language === "zh" && !(await page.locator(".alerts li").first().innerText()).includes("存储池 tank 空间渐满")) wrong.push("the alert is not Chinese");
 		await picture(`alerts-${one.width}-${one.language}-${one.look}`);
 	}
 	await wear(looks[0]);
 	await page.waitForSelector(".alerts li");
-	point(wrong.length === 0, "a firing alert in both languages, light and dark, desk and phone: fits, named, contrast", wrong.join("\n"));
+	point(wrong.length === 0, "a firing alert in both languages, light and dark, desk and phone: fits, named, contrast, no barrier", wrong.join("\n"));
 }
 
 /** Every page: both languages, phone and desk, light and dark. */
@@ -268,10 +281,11 @@ async function everyPage() {
 			await page.waitForFunction(() => !document.querySelector(".waiting"));
 			await page.waitForTimeout(60);
 			for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((one) => `${path || "overview"}: ${one}`));
+			if (language === "en" && look === "light") wrong.push(...(await barriers()).map((one) => `${path || "overview"}: ${one}`));
 			if (language === "zh" && !/[\u4e00-\u9fff]/.test(await page.locator("h1").innerText()) && !/^(tank|vm-cluster)/.test(await page.locator("h1").innerText())) wrong.push(`${path}: the heading is not Chinese`);
 			if (given.pictures) await picture(`${width}-${language}-${look}-${path.replace(/\W+/g, "-") || "overview"}`);
 		}
-		point(wrong.length === 0, `${all.length} pages, ${language}, ${look}, ${width} px: fits, named, contrast`, wrong.slice(0, 12).join("\n"));
+		point(wrong.length === 0, `${all.length} pages, ${language}, ${look}, ${width} px: fits, named, contrast${language === "en" && look === "light" ? ", axe finds no barrier" : ""}`, wrong.slice(0, 12).join("\n"));
 	}
 	await wear(looks[0]);
 }
@@ -463,8 +477,8 @@ async function listener() {
 /** Enough data that the pool's first watermark can be put below and above it. */
 async function useSpace() {
 	const { target } = await change("POST", "/provision", { purpose: "vm-disks", name: "filler", size: "64M", hosts: [HOST] });
-	const host = initiator(target, "write -P 7 0 48M\nquit\n");
-	await new Promise((resolve) => host.on("exit", resolve));
+	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${target},lun=0,initiator-name=${HOST}`;
+	await promisify(execFile)("qemu-io", ["-c", "write -P 7 0 48M", "--image-opts", image], { timeout: 30000 });
 }
 
 /** Something is wrong, is told, is acknowledged, and is well again. */
@@ -527,6 +541,27 @@ async function manyAlerts() {
 	await page.unroute("**/api/v1/alerts");
 }
 
+/** A list of 10,000: the page holds what fits and finds the rest. */
+async function tenThousand() {
+	const one = (at) => ({ pool: "tank", volume: "vm-cluster", name: `s${at}`, path: "", created: 1700000000 + at * 600, group: at + 1, size_bytes: 1 << 30, used_bytes: 4096 * at, exclusive_bytes: null, clones: 0, automatic: false, held: false, hold_until: null });
+	await page.route("**/api/v1/volumes/tank/vm-cluster/snapshots", (route) => route.fulfill({ json: Array.from({ length: 10000 }, (_, at) => one(at)) }));
+	const started = Date.now();
+	await open("snapshots/tank/vm-cluster", ".timeline");
+	await page.getByRole("button", { name: "s9999", exact: true }).waitFor();
+	const shown = Date.now() - started;
+	await page.getByRole("slider").focus();
+	await page.keyboard.press("Home");
+	await page.getByRole("heading", { name: "s0", exact: true }).waitFor();
+	await page.getByLabel("Find …").first().fill("s4321");
+	await page.getByRole("button", { name: "s4321", exact: true }).click();
+	await page.getByRole("heading", { name: "s4321", exact: true }).waitFor();
+	const size = await page.evaluate(() => [document.querySelectorAll("tbody tr").length, document.querySelectorAll(".timeline i").length, document.querySelectorAll("*").length]);
+	await page.getByLabel("Find …").first().fill("");
+	const rows = await page.evaluate(() => document.querySelectorAll("tbody tr").length);
+	point(size[0] === 1 && rows >= 100 && rows <= 110 && size[1] <= 402 && size[2] < 3000 && shown < 5000, "10,000 snapshots: walked, found, and no more on the page than fits", [size, rows, shown]);
+	await page.unroute("**/api/v1/volumes/tank/vm-cluster/snapshots");
+}
+
 /** Signing out and in: what the session before had loaded is thrown away later, and nothing else. */
 async function outAndIn() {
 	await page.addInitScript(() => {
@@ -550,10 +585,11 @@ try {
 	await timeTravel();
 	await volume();
 	await keyboard();
+	await alerts();
+	await tenThousand();
 	await replicate();
 	await live();
 	await listensAgain();
-	await alerts();
 	await account();
 	await outAndIn();
 	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));

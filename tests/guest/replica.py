@@ -16,15 +16,16 @@ LOAD = os.path.join(daemon.BUILD, "tests/integration/cut_load")
 class Node:
     """A daemon that is killed or stopped, and started again on the same ports."""
 
-    def __init__(self, state):
-        self.state = state
+    def __init__(self, state, address="127.0.0.1", inside=()):
+        """@inside: words before the daemon's command, such as those that enter a namespace."""
+        self.state, self.address, self.inside = state, address, inside
         self.port, self.repl, self.nfs = (daemon.free_port() for _ in range(3))
         self.server = None
         self.start()
 
     def start(self):
-        self.server = daemon.Server(self.state, port=self.port, nfs_port=self.nfs,
-                                    more=("--repl-port", str(self.repl)))
+        self.server = daemon.Server(self.state, self.address, self.port, self.nfs,
+                                    ("--repl-port", str(self.repl)), self.inside)
 
     def kill(self):
         self.server.process.send_signal(signal.SIGKILL)

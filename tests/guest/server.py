@@ -23,9 +23,9 @@ def free_port():
 
 class Server:
     """granaryd --demo on @address with its state in @state; stop() always, also after a failure.
-    @more: further options."""
+    @more: further options. @inside: words before the command."""
 
-    def __init__(self, state, address="127.0.0.1", port=None, nfs_port=0, more=()):
+    def __init__(self, state, address="127.0.0.1", port=None, nfs_port=0, more=(), inside=()):
         self.state = state
         self.address = address
         self.port = port or free_port()
@@ -33,8 +33,8 @@ class Server:
         os.makedirs(state, exist_ok=True)
         if CEPH and not os.path.exists(os.path.join(state, "config.db")):
             self.prepare_rbd()
-        command = [os.path.join(BUILD, "granaryd"), "--demo", "--state", state, "--bind", address,
-                   "--iscsi-port", str(self.port), "--nfs-port", str(nfs_port), *more]
+        command = [*inside, os.path.join(BUILD, "granaryd"), "--demo", "--state", state, "--bind",
+                   address, "--iscsi-port", str(self.port), "--nfs-port", str(nfs_port), *more]
         engine = os.environ.get("GRANARY_IO_ENGINE")
         if engine:
             command += ["--io-engine", engine]

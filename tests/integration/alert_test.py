@@ -483,6 +483,60 @@ def metrics(points, daemon):
                  [line for line in text.splitlines() if "alert" in line])
 
 
+def forecast(points, folder, daemon):
+    """Ten days in which the pool has filled up slowly, made up while the daemon was away."""
+    pool = daemon.good("GET", f"{V1}/pools/tank")
+    points.point("full_in_hours" not in pool, "of a new pool nothing is foretold", pool)
+    points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-2000:])
+    now = int(time.time()) // 3600
+    with sqlite3.connect(os.path.join(daemon.state, "config.db")) as store:
+        uuid = store.execute("select uuid from pool where name = 'tank'").fetchone()[0]
+        store.execute("delete from pool_usage")
+        store.executemany("insert into pool_usage values(?, ?, ?, ?)",
+                          [(uuid, now - back, pool["size_bytes"] * (240 - back) // 10000,
+                            pool["size_bytes"]) for back in range(1, 241)])
+        store.execute("insert into pool_usage values(?, ?, 1, 2)", (uuid, now - 24 * 500))
+    again = Daemon(os.path.join(folder, "state"), pool=False)
+    wait_for(lambda: "full_in_hours" in again.good("GET", f"{V1}/pools/tank"))
+    pool = again.good("GET", f"{V1}/pools/tank")
+    usage = again.good("GET", f"{V1}/pools/tank/usage")
+    points.point(9000 < pool.get("full_in_hours", 0) < 11000 and len(usage["samples"]) == 241 and
+                 usage["samples"][-1][0] == now * 3600 and
+                 usage["full_in_hours"] == pool["full_in_hours"],
+                 "it is full in 400 days if it goes on like this; rows of long ago are gone",
+                 (pool, len(usage["samples"])))
+    again.good("PATCH", f"{V1}/alert-rules/pool-full-soon", {"level": 500})
+    wait_for(lambda: of_rule(again, "pool-full-soon"))
+    alert = of_rule(again, "pool-full-soon")
+    points.point(len(alert) == 1 and 375 <= alert[0]["value"] <= 460, "which may be an alert", alert)
+    return again
+
+
+def away(points, folder, daemon, hooks):
+    """A pool that is not there is one alert, not one for each of its LUNs."""
+    daemon.good("PATCH", f"{V1}/alert-rules/pool-unavailable", {"after": "1s", "clear": "1s"})
+    daemon.good("PATCH", f"{V1}/alert-rules/lun-unavailable", {"after": "1s"})
+    points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-2000:])
+    pool = os.path.join(daemon.state, "tank.pool")
+    os.rename(pool, pool + ".away")
+    before = len(hooks.of(HOOK))
+    again = Daemon(os.path.join(folder, "state"), pool=False)
+    wait_for(lambda: ("alert.fired", "pool-unavailable") in hooks.events(HOOK)[before:])
+    time.sleep(2.5)
+    told = [event for event in hooks.events(HOOK)[before:] if event[0] == "alert.fired"]
+    firing = [one for one in alerts(again) if one["severity"] == "critical"]
+    points.point(told == [("alert.fired", "pool-unavailable")] and len(firing) == 1 and
+                 "tank" in firing[0]["text"] and firing[0]["detail"],
+                 "a pool that is missing is told, once, and its LUNs are not", (told, firing))
+    again.stop()
+    os.rename(pool + ".away", pool)
+    again = Daemon(os.path.join(folder, "state"), pool=False)
+    wait_for(lambda: ("alert.cleared", "pool-unavailable") in hooks.events(HOOK)[before:])
+    points.point(hooks.events(HOOK)[-1] == ("alert.cleared", "pool-unavailable"),
+                 "and that it is back", hooks.events(HOOK)[before:])
+    return again
+
+
 class Daemon(api.Daemon):
     def granary_in(self, language, *words):
         kept = os.environ.get("LC_ALL")
@@ -514,6 +568,8 @@ def test(points):
             refusals(points, daemon, hooks)
             metrics(points, daemon)
             at_rest(points, state)
+            daemon = forecast(points, folder, daemon)
+            daemon = away(points, folder, daemon, hooks)
         finally:
             points.point(daemon.stop() == 0, "the daemon stops cleanly", daemon.log()[-3000:])
             hooks.shutdown()

@@ -5,6 +5,8 @@
  *
  *   cut_load write HOST:PORT IQN LUNS FIRST LOG   until the server goes away; LOG gets a line per
  *                                                 record: number, time of the acknowledgement
+ *   cut_load follow HOST:PORT IQN LUNS FIRST LOG  the same, and logs in again there for 20 s when
+ *                                                 the connection is lost, as an initiator does
  *   cut_load verify HOST:PORT IQN LUNS            prints m; exit 1 when there is none */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -68,7 +70,33 @@ static uint32_t place_of(uint64_t number, unsigned luns)
 	return (uint32_t)((number - 1) / luns % PLACES * RECORD);
 }
 
-static int write_records(unsigned luns, uint64_t first, const char *path)
+#define AGAIN_NS 50000000L
+#define AGAINS   400u
+
+/* Whatever was not acknowledged is sent again. */
+static bool log_in_again(const char *portal, const char *iqn, unsigned luns)
+{
+	for (unsigned i = 0; i < AGAINS; i++) {
+		struct timespec pause = {.tv_nsec = AGAIN_NS};
+
+		if (iscsi)
+			iscsi_destroy_context(iscsi);
+		iscsi = NULL;
+		nanosleep(&pause, NULL);
+		if (login(portal, iqn) && wake(luns))
+			return true;
+	}
+	return false;
+}
+
+static bool write_record(unsigned luns, uint64_t n, uint8_t data[RECORD * SECTOR])
+{
+	return good(iscsi_write10_sync(iscsi, (int)((n - 1) % luns), place_of(n, luns), data,
+				       RECORD * SECTOR, SECTOR, 0, 0, 0, 0, 0));
+}
+
+/* @again: "HOST:PORT" and IQN to go on at, or NULL. */
+static int write_records(unsigned luns, uint64_t first, const char *path, char **again)
 {
 	static uint8_t data[RECORD * SECTOR];
 	FILE *log = fopen(path, "a");
@@ -80,14 +108,14 @@ static int write_records(unsigned luns, uint64_t first, const char *path)
 
 		for (unsigned i = 0; i < sizeof data; i += sizeof n)
 			memcpy(data + i, &n, sizeof n);
-		if (!good(iscsi_write10_sync(iscsi, (int)((n - 1) % luns), place_of(n, luns), data,
-					     sizeof data, SECTOR, 0, 0, 0, 0, 0)))
-			break;
+		while (!write_record(luns, n, data)) {
+			if (!again || !log_in_again(again[0], again[1], luns))
+				return fclose(log) == 0 && !again ? 0 : 2;
+		}
 		clock_gettime(CLOCK_REALTIME, &now);
 		fprintf(log, "%" PRIu64 " %lld.%09ld\n", n, (long long)now.tv_sec, now.tv_nsec);
 		fflush(log);
 	}
-	return fclose(log) == 0 ? 0 : 2;
 }
 
 static bool read_record(unsigned lun, uint32_t place, uint64_t *ret_number)
@@ -143,7 +171,9 @@ int main(int argc, char **argv)
 	if (luns == 0 || luns > LUN_MAX || !login(argv[2], argv[3]) || !wake(luns))
 		return 2;
 	if (strcmp(argv[1], "write") == 0 && argc == 7)
-		status = write_records(luns, strtoull(argv[5], NULL, 10), argv[6]);
+		status = write_records(luns, strtoull(argv[5], NULL, 10), argv[6], NULL);
+	else if (strcmp(argv[1], "follow") == 0 && argc == 7)
+		status = write_records(luns, strtoull(argv[5], NULL, 10), argv[6], argv + 2);
 	else if (strcmp(argv[1], "verify") == 0)
 		status = verify(luns);
 	iscsi_destroy_context(iscsi);

@@ -205,6 +205,17 @@ def goes_on(points, client):
                      f"{name} goes on, what was there is there")
 
 
+def alerted(daemon, wanted):
+    """The LUNs that the alerts say hang; as soon as they are those @wanted, or after a while."""
+    limit = time.monotonic() + 15
+    while True:
+        found = {int(one["object"].rpartition(" ")[2]) for one in daemon.json("alert", "list")
+                 if one["rule"] == "lun-hung"}
+        if found == wanted or time.monotonic() > limit:
+            return found
+        time.sleep(0.2)
+
+
 def run(points, daemon, devices):
     daemon.good("pool", "create", "slow", devices.paths[POOL])
     daemon.good("pool", "create", "well", f"{daemon.state}.well:128M")
@@ -220,12 +231,15 @@ def run(points, daemon, devices):
         client.write(0, b"\x11" * 4096, lun=lun)
         client.write(16000, b"\x12" * 4096, lun=lun)
         client.command(bytes([0x35]) + bytes(9), lun=lun)
+    daemon.good("alert", "rule", "set", "lun-hung", "--after", "2s", "--clear-after", "1s")
     devices.stop()
     try:
         stuck = [hangs(one, lun)[0] for one, lun in zip(clients, (SLOW, RAW, SLOW))]
         check = InBackground(lambda: daemon.run("lun", "check", pools.IQN, str(SLOW),
                                                 "--profile", "kvm"))
         others(points, daemon, client, "hanging")
+        found = alerted(daemon, {SLOW, RAW})
+        points.point(found == {SLOW, RAW}, "alerts say which LUNs hang, and no other", found)
         task_management(points, clients, stuck)
         hangs(client, SLOW)
         recovered = again(points, daemon)
@@ -237,6 +251,8 @@ def run(points, daemon, devices):
     finally:
         devices.go()
     goes_on(points, recovered)
+    found = alerted(daemon, set())
+    points.point(not found, "and clear", found)
     for one in (recovered, *clients):
         one.close()
 

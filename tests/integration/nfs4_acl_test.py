@@ -15,6 +15,8 @@ import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque, auth_sys   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
     Client, attrs, bitmap, compound, expect, putfh, PUTROOTFH, ZERO)
+from nfs4_delegation_test import (  # pylint: disable=wrong-import-position
+    BackConnection, Holder)
 from nfs4_locks_test import case   # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -222,6 +224,19 @@ class Suite:
                            u32(26) + u64(0) + bytes(8) + u32(8192, 8192) + bitmap(ACL))
         expect(stale.status, OK, "the exports")
 
+    def beside_a_delegation(self):
+        """What else is looked up before it is made does not touch the ACL."""
+        connection = BackConnection(self.server.port)
+        holder = Holder(connection, b"holder")
+        holder.make(self.root, "delegated")
+        given = holder.take(self.root, "delegated")
+        assert given[2], given
+        aces = [ace("1", READ), ace("EVERYONE@", EXECUTE)]
+        values = (bitmap(4, ACL) + opaque(u64(5) + acl_bytes(aces)))
+        expect(self.acl(self.file("beside", how=values)), aces, "OPEN with a size and an ACL")
+        expect(holder.give_back(given[0], given[2]), OK, "DELEGRETURN")
+        connection.close()
+
     def minors(self):
         file = self.file("minor")
         for minor in (0, 1):
@@ -241,7 +256,7 @@ def test(t):
     try:
         suite = Suite(server)
         for name in ("from_mode", "to_mode", "inherited", "refused", "verify", "listing",
-                     "minors"):
+                     "beside_a_delegation", "minors"):
             case(t, name, getattr(suite, name))
         suite.c.close()
     finally:

@@ -347,12 +347,19 @@ class Suite:
             expect(deaf.take(self.root, "unproven", WANT_READ)[2], (2,), "and why")
             expect(deaf.flags, 0, "and it wanted none")
         with self.connect() as c:
+            hasty = Holder(c, b"hasty", probed=False)
+            given = hasty.take(self.root, "unproven", WANT_READ)[2]
+            assert isinstance(given, bytes), "the OPEN waits for the answer"
+        with self.connect() as c:
             tiny = Holder(c, b"tiny", probed=False, channel=(256, 256, 0, 2, 1))
             expect(tiny.bound, False, "too small a channel for our calls")
         with self.connect() as c:
             c.answer = lambda call: None
             silent = Holder(c, b"silent", probed=False)
             expect((silent.bound, silent.take(self.root, "unproven")[2]), (True, None), "asked")
+            begun = time.monotonic()
+            expect(silent.take(self.root, "unproven", WANT_READ)[2], (2,), "not answered")
+            assert 0.4 < time.monotonic() - begun < 5, "half a second it waits"
             expect(c.calls[0].procedure, 0, "CB_NULL")
             c.record(c.calls[0].answer())
             given = attempt(lambda: silent.take(self.root, "unproven", WANT_READ)[2], (2,))
@@ -785,6 +792,26 @@ class Suite:
         first.close()
         second.close()
 
+    def another_session(self):
+        """The session over which it was called is gone, without an answer: it is called again over
+        the next one, and a delegation is given over it at once."""
+        a, self.c.answer = self.holder, lambda call: call.answer() if call.procedure == 0 else None
+        handle, given = self.given("another session")
+        expect(self.other.take(self.root, "another session", access=2), DELAY, "held")
+        expect(self.c.wait().recall[1], given, "CB_RECALL")
+        expect(compound(self.c, [u32(44) + a.session]).status, OK, "DESTROY_SESSION")
+        self.c.answer = lambda call: call.answer()
+        create = (u32(43) + u64(a.id) + u32(a.next + 1, 2) + u32(0, *CHANNEL, 0) * 2 +
+                  u32(PROGRAM, 1, 0))
+        r = compound(self.c, [create]).good(43)
+        a.session, a.sequence = r.take(16), 0
+        self.other.make(self.root, "over it")
+        assert isinstance(a.take(self.root, "over it", WANT_READ)[2], bytes), "at once"
+        while self.c.calls[-1].procedure == 0 or self.c.calls[-1].operations[0][1] != a.session:
+            assert self.c.wait(12.0), "not called again"
+        expect(self.c.calls[-1].recall, (4, given, False, handle), "CB_RECALL again")
+        expect(a.give_back(handle, given), OK, "DELEGRETURN")
+
     def withdrawn(self):
         """A share that is exported no more takes its delegations along."""
         handle, given = self.given("withdrawn")
@@ -819,6 +846,8 @@ class Suite:
 CASES = ("channel", "unproven", "path_down", "bad_answers", "wants", "writers", "stateids",
          "claims", "four", "version_3", "crowd", "revoked", "expired", "version_40", "elsewhere",
          "updated", "withdrawn", "stopping")
+if os.environ.get("GRANARY_NFS_SLOW"):
+    CASES += ("another_session",)
 
 
 HASTY = ("revoked", "expired", "version_40")  # with a short lease

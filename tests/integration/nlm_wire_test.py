@@ -24,7 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import expect, UNCHECKED   # pylint: disable=wrong-import-position
-from nfs4_locks_test import Locker, case, DELAY, WRITE, READ, END   # pylint: disable=wrong-import-position
+from nfs4_locks_test import Locker, case, WRITE, READ, END   # pylint: disable=wrong-import-position
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -334,14 +334,22 @@ def settling(lockd):
         busy.ops(u32(24))
         begun = time.monotonic()
         expect(one.lock(f, 0, 10, block=1), BLOCKED, "waits for the silent one's")
-        expect(busy.lock(file, WRITE, 100, 10, mine, b"b"), DELAY, "LOCK of v4")
-        expect(busy.open(root, "settles"), DELAY, "OPEN")
+        late = []
+
+        def patient():
+            with server.connect() as other:
+                got = Locker(other, b"patient").open(root, "settles")
+                late.append((got[0] == file, time.monotonic() - begun))
+        waits = threading.Thread(target=patient)
+        waits.start()
         expect(two.lock(f, 200, 1), GRACE, "LOCK of NLM")
         expect(one.lock(f, 0, 10, block=1), GRACE, "asked again")
         expect(len(lockd.heard), heard, "nobody is told yet")
         assert time.monotonic() - begun < 0.8, "this machine is too slow to see it"
         assert lockd.wait(heard + 1), "told"
         assert time.monotonic() - begun > 0.9, "before the record was gone"
+        waits.join()
+        assert late[0][0] and late[0][1] > 0.9, f"OPEN of v4 waits: {late}"
         expect(len(busy.lock(file, WRITE, 100, 10, mine, b"b")), 16, "LOCK of v4")
         expect(two.lock(f, 200, 1), GRANTED, "LOCK of NLM")
         suite.c.close()

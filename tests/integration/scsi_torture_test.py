@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=3600 engines=one torture
-"""The SCSI model and the cluster lock, for long: ten million commands against an independent
-model, a million rounds of 64 hosts for one block. MODEL_SEED=N another seed."""
+# granary-test: timeout=14400 engines=one torture
+"""SCSI for long: ten million commands against an independent model, a million rounds of 64 hosts
+for one block, nodes that arbitrate for a disk over lost sessions and kill -9, and every operation
+code from two initiators while LUNs come and go. TORTURE_MINUTES=N (8): how long the last two take
+together at least; MODEL_SEED=N another seed; TORTURE_ONLY=hammer: just that one, as on the builds
+with sanitizers, where the daemon is what is looked at."""
 
 import os
 import subprocess
@@ -15,17 +18,38 @@ import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
 
+MINUTES = float(os.environ.get("TORTURE_MINUTES", "8"))
+
+
 def run(points, program, message, **settings):
     result = subprocess.run([os.path.join(daemon.BUILD, "tests", "unit", "target", program)],
                             env={**os.environ, **settings}, stdin=subprocess.DEVNULL,
-                            capture_output=True, text=True, timeout=1700, check=False)
+                            capture_output=True, text=True, timeout=3000, check=False)
     points.point(result.returncode == 0, message, (result.stdout + result.stderr)[-2000:])
 
 
+def run_suite(points, name, message, seconds, **settings):
+    result = subprocess.run([os.path.join(HERE, name)], env={**os.environ, **settings},
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, errors="replace",
+                            timeout=seconds, check=False)
+    points.point(result.returncode == 0, message, result.stdout[-6000:])
+    for line in result.stdout.splitlines():
+        if line.startswith("# "):
+            points.note(line[2:])
+
+
 def test(points):
-    run(points, "storm_test", "ten million commands, same data and same sense as the model",
-        STORM_COMMANDS="10000000", STORM_SEED=os.environ.get("MODEL_SEED", "1"))
-    run(points, "ats_test", "a million rounds, one winner each", ATS_ROUNDS="1000000")
+    seed = os.environ.get("MODEL_SEED", "1")
+    if os.environ.get("TORTURE_ONLY") != "hammer":
+        run(points, "storm_test", "ten million commands, same data and same sense as the model",
+            STORM_COMMANDS="10000000", STORM_SEED=seed)
+        run(points, "ats_test", "a million rounds, one winner each", ATS_ROUNDS="1000000")
+        # A round is a fifth of a second, about.
+        run_suite(points, "reservations_test.py", "arbitration over lost sessions and kill -9",
+                  MINUTES * 60 + 900, GRANARY_ARBITRATIONS=str(max(60, int(MINUTES * 75))))
+    run_suite(points, "hammer_test.py", "every operation code, LUNs come and go",
+              MINUTES * 60 + 300, HAMMER_SECONDS=str(MINUTES * 30), HAMMER_SEED=seed)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,28 @@ static void rows_are_whole_and_unique(void **state)
 	}
 }
 
+/* The parser meets an option before it knows the verb: its name takes a value, or never does. */
+static void options_are_of_one_kind(void **state)
+{
+	unsigned count;
+	const struct verb *table = verb_table(&count);
+
+	(void)state;
+	for (unsigned i = 0; i < count * OPTIONS_MAX; i++) {
+		const struct option_spec *one = &table[i / OPTIONS_MAX].options[i % OPTIONS_MAX];
+
+		for (unsigned j = 0; one->name && j < i; j++) {
+			const struct option_spec *other =
+			    &table[j / OPTIONS_MAX].options[j % OPTIONS_MAX];
+
+			if (other->name && strcmp(one->name, other->name) == 0 &&
+			    !one->argument != !other->argument)
+				fail_msg("--%s of %s %s", one->name, table[i / OPTIONS_MAX].noun,
+					 table[i / OPTIONS_MAX].verb);
+		}
+	}
+}
+
 /* An example is a call that the parser takes for just this verb. */
 static void examples_are_good_calls(void **state)
 {
@@ -234,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(rows_are_whole_and_unique),
+	    cmocka_unit_test(options_are_of_one_kind),
 	    cmocka_unit_test(examples_are_good_calls),
 	    cmocka_unit_test(routes_exist),
 	    cmocka_unit_test(help_shows_every_verb),

@@ -14,6 +14,7 @@
 
 #include "core/heap.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/usage.h"
 #include "webadmin/webadmin.h"
 
 /* The table of rules, the states of alerts by a clock of the test's, their rows, and what is said
@@ -362,6 +363,31 @@ static void each_preset_has_its_shape(void **state)
 	assert_true(alert_channel_accepted(PRESET_SLACK, ""));
 }
 
+/* ---- how full pools will be ---- */
+static void a_forecast_is_a_line(void **state)
+{
+	struct usage rows[FORECAST_HOURS];
+
+	(void)state;
+	for (unsigned i = 0; i < FORECAST_HOURS; i++)
+		rows[i] = (struct usage){1000 + i, 100 + 2 * (uint64_t)i, 2000};
+	assert_int_equal(usage_forecast(rows, 0), -1);
+	assert_int_equal(usage_forecast(rows, FORECAST_LEAST), -1); /* a row short */
+	assert_int_equal(usage_forecast(rows, FORECAST_LEAST + 1), (2000 - 148) / 2);
+	assert_int_equal(usage_forecast(rows, 100), (2000 - 298) / 2);
+	rows[99].used = 2500; /* more than there is: now */
+	assert_int_equal(usage_forecast(rows, 100), 0);
+	for (unsigned i = 0; i < FORECAST_HOURS; i++)
+		rows[i].used = 1000 - i;
+	assert_int_equal(usage_forecast(rows, 100), -1);
+	for (unsigned i = 0; i < FORECAST_HOURS; i++)
+		rows[i] = (struct usage){i, 1ull << 40 | i, UINT64_MAX / 2};
+	assert_int_equal(usage_forecast(rows, 100), -1); /* for ages */
+	for (unsigned i = 0; i < FORECAST_HOURS; i++)
+		rows[i].hour = 7;
+	assert_int_equal(usage_forecast(rows, 100), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -374,6 +400,7 @@ int main(void)
 	    cmocka_unit_test(a_mail_is_well_made),
 	    cmocka_unit_test(webhooks_are_signed),
 	    cmocka_unit_test(each_preset_has_its_shape),
+	    cmocka_unit_test(a_forecast_is_a_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

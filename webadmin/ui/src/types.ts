@@ -9,7 +9,7 @@ export interface Pool {
 	name: string; uuid: string; state: "online" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
-	watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
+	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
 	metadata_size_bytes?: number; metadata_used_bytes?: number;
 }
 export interface Volume {

@@ -12,7 +12,7 @@ import type { Alert, Pool, Session, Share, Status, Volume } from "../types";
 import { alertPlace, alertText, alertTodo, alertTone, byWeight } from "./alerts";
 import { Charts } from "./charts";
 import { portals } from "./connect";
-import { PoolSpace, scrubText } from "./pools";
+import { Forecast, PoolSpace, scrubText } from "./pools";
 
 function Health({ alerts }: { alerts: Alert[] }) {
 	const open = alerts.filter((one) => one.state === "firing").sort(byWeight), quiet = alerts.length - open.length;
@@ -66,6 +66,7 @@ function PoolCard({ pool }: { pool: Pool }) {
 	return (
 		<Card title={<a href={to("pools", pool.name)}>{pool.name}</a>} actions={<StateBadge state={pool.state} />}>
 			{pool.size_bytes ? <PoolSpace pool={pool} /> : <p class="none">{pool.reason}</p>}
+			<Forecast pool={pool} />
 			{pool.scrub && <p class="small quiet">{t("scrub.title")}: {scrubText(pool.scrub)}</p>}
 		</Card>
 	);

@@ -10,6 +10,14 @@ import type { Disk, Finding, Pool as PoolType, Scrub, Share, Volume } from "../t
 
 const pathOf = (name: string) => `/pools/${part(name)}`;
 
+/** When it is full if it goes on like this; nothing while that is not known. */
+export function Forecast({ pool }: { pool: PoolType }) {
+	const hours = pool.full_in_hours;
+	if (hours === undefined) return null;
+	const time = hours > 366 * 24 ? t("time.years") : hours > 72 ? t("time.longDays", { days: Math.round(hours / 24) }) : duration(hours * 3600);
+	return <p class="small quiet">{t("pools.fullIn", { time })}</p>;
+}
+
 /** How full a pool is, with its watermarks and what is promised. */
 export function PoolSpace({ pool }: { pool: PoolType }) {
 	const size = pool.size_bytes ?? 0, used = pool.used_bytes ?? 0;
@@ -188,6 +196,7 @@ export function Pool({ name }: { name: string }) {
 			<div class="columns even">
 				<Card title={t("pools.space")}>
 					{data.size_bytes ? <PoolSpace pool={data} /> : <p class="none">{data.reason}</p>}
+					<Forecast pool={data} />
 					<Facts rows={[
 						[t("pools.marks"), (data.watermarks ?? []).map((one) => `${one} %`).join(" · ")],
 						[t("pools.metadata"), `${bytes(data.metadata_used_bytes ?? 0)} / ${bytes(data.metadata_size_bytes ?? 0)}`],
