@@ -182,6 +182,7 @@ int run_smb_disable(struct command *command);
 int run_smb_list(struct command *command);
 int run_smb_user(struct command *command);
 int run_smb_forget(struct command *command);
+int run_share_iso(struct command *command);
 int run_share_mount(struct command *command);
 int run_share_unmount(struct command *command);
 int run_share_delete(struct command *command);

@@ -74,6 +74,7 @@ int run_share_create(struct command *command)
 	const char *quota = command_option(command, "quota");
 	struct object_name name;
 	struct err err = {0};
+	const char *advice;
 	uint64_t bytes;
 	json_t *reply, *body, *versions;
 	int status = command_split(command->position[0], "share", &name);
@@ -83,10 +84,15 @@ int run_share_create(struct command *command)
 	if (quota && size_parse(quota, &bytes, &err) < 0)
 		return command_fail("%s", err.text);
 	versions = split_versions(command_option(command, "versions"));
-	body = json_pack("{s:s,s:s,s:s*,s:o*}", "pool", name.pool, "name", name.name, "quota",
-			 quota, "versions", versions);
+	body = json_pack("{s:s,s:s,s:s*,s:o*,s:s*}", "pool", name.pool, "name", name.name, "quota",
+			 quota, "versions", versions, "preset", command_option(command, "preset"));
 	status = command_call(command, "POST", body, &reply, "/api/v1/shares");
-	return status ? status : say(command, reply, "share %s created", command->position[0]);
+	if (status)
+		return status;
+	advice = json_string_value(json_object_get(reply, "advice"));
+	if (!advice)
+		return say(command, reply, "share %s created", command->position[0]);
+	return say(command, reply, "share %s created; %s", command->position[0], advice);
 }
 
 /* ---- import: a share of a pool, or the shares of an exports(5) file ---- */

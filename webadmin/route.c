@@ -367,7 +367,10 @@ static const struct route table[] = {
      BODY({"pool", FIELD_TEXT, true, "name of the pool"},
 	  {"name", FIELD_TEXT, true, "name of the share and of its volume"},
 	  {"quota", FIELD_SIZE, false, "what its files may take; without it what the pool has"},
-	  {"versions", FIELD_TEXTS, false, "of NFS: 3, 4.0, 4.1, 4.2; without it all"}),
+	  {"versions", FIELD_TEXTS, false, "of NFS: 3, 4.0, 4.1, 4.2; without it all"},
+	  {"preset", FIELD_TEXT, false,
+	   "root and folders as iso, xenserver, ovirt, proxmox or esxi "
+	   "want them"}),
      "Share"},
     {"POST", V1 "/shares/import", api_share_import, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Take in a share that came with an imported pool",
