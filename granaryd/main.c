@@ -357,6 +357,13 @@ static struct vfs *find_share(void *context, const char *pool, const char *name,
 	return webadmin_share(daemon_.admin, pool, name, err);
 }
 
+static void mount_writes(void *context, uint64_t volume, bool begins)
+{
+	(void)context;
+	if (daemon_.nfs)
+		nfs_share_door(daemon_.nfs, volume, begins);
+}
+
 static int create_mounts(struct err *err)
 {
 	struct mounts_options options = {
@@ -364,6 +371,7 @@ static int create_mounts(struct err *err)
 	    .io_loops = daemon_.io_loops,
 	    .io_loop_count = daemon_.options.io_loops,
 	    .find = find_share,
+	    .writes = mount_writes,
 	};
 
 	return mounts_create(&options, &daemon_.mounts, err);

@@ -54,6 +54,8 @@ struct mount_conn {
 	struct stream *stream;
 	enum mount_state state;
 	bool stream_closed, read_only, mounted;
+	bool writes; /* control loop: that has been said of volume */
+	uint64_t volume;
 	struct mount_hello hello;
 	struct mount_welcome welcome;
 	struct stream_send welcome_send, leave_send;

@@ -8,6 +8,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "mounts/internal.h"
+#include "shares/handle.h"
 
 /*~ A connection's way: accepted here -> an I/O loop (hello) -> here (which share) -> the I/O loop
  * for its life -> here, when it is over, -> once around through its loop, so that whatever was
@@ -82,6 +83,23 @@ int mounts_listen(struct mounts *mounts, const char *path, struct err *err)
 	return result;
 }
 
+/* Before the mount's first call, and behind its last. */
+static void say_writes(struct mount_conn *conn, bool begins)
+{
+	const struct mounts_options *options = &conn->mounts->options;
+
+	if (begins) {
+		if (!conn->vfs || conn->hello.read_only || *conn->hello.snapshot)
+			return;
+		conn->volume = handle_volume(conn->vfs);
+	} else if (!conn->writes) {
+		return;
+	}
+	conn->writes = begins;
+	if (options->writes)
+		options->writes(options->context, conn->volume, begins);
+}
+
 void mounts_find(struct message *message)
 {
 	struct mount_conn *conn = container_of(message, struct mount_conn, message);
@@ -92,6 +110,7 @@ void mounts_find(struct message *message)
 	else
 		conn->vfs = mounts->options.find(mounts->options.context, conn->hello.pool,
 						 conn->hello.share, &conn->err);
+	say_writes(conn, true);
 	loop_post(conn->loop, &conn->message, mount_conn_found);
 }
 
@@ -128,6 +147,7 @@ void mounts_gone(struct message *message)
 	struct mount_conn *conn = container_of(message, struct mount_conn, message);
 
 	list_remove(&conn->link);
+	say_writes(conn, false);
 	loop_post(conn->loop, message, go_around);
 }
 

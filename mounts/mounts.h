@@ -20,6 +20,10 @@ struct mounts_options {
 	unsigned io_loop_count;
 	/* find: a reference to the open share @pool/@name; NULL with a sentence. */
 	struct vfs *(*find)(void *context, const char *pool, const char *name, struct err *err);
+	/* writes: a mount may change the share handle_volume() @volume from now on, or may no
+	 * longer
+	 * (@begins). NULL: nobody asks. */
+	void (*writes)(void *context, uint64_t volume, bool begins);
 	void *context;
 };
 int mounts_create(const struct mounts_options *options, struct mounts **ret_mounts, struct err *err)

@@ -106,6 +106,10 @@ unsigned nfs_clients(struct nfs_server *server, struct nfs_client_info *infos, u
  * Context: control loop. */
 int nfs_client_release(struct nfs_server *server, uint64_t id) __attribute__((warn_unused_result));
 
+/* nfs_share_door: share handle_volume() @volume may be changed past this server from now on, by a
+ * local mount (@opens), or by one less of them. Nothing of it is delegated meanwhile, and what is
+ * is called back. Context: control loop. */
+void nfs_share_door(struct nfs_server *server, uint64_t volume, bool opens);
 /* nfs_share_changed: something in @vfs has become something else past this server (a rollback, a
  * file brought back): what clients have delegated of it is called back, and not delegated again for
  * a while. NULL @server is fine. Context: control loop. */

@@ -15,6 +15,7 @@
 #define AGAIN_NS      (250ull * 1000000)   /* from a call that failed to the next one */
 #define REMIND_NS     (15ull * 1000000000) /* from one that was heard */
 #define QUARREL_NS    (15ull * 1000000000) /* not delegated again after it was called back */
+#define DOORS_MAX     128u
 #define QUARRELS      64u
 #define QUARREL_MAX   6u /* times the time doubles */
 
@@ -38,6 +39,9 @@ struct nfs4_delegations {
 	struct nfs4_delegation *table[NFS4_DELEGATIONS_MAX];
 	unsigned hint; /* nothing free below */
 	struct list buckets[BUCKETS];
+	uint64_t doors[DOORS_MAX]; /* shares that local mounts may change */
+	unsigned door_count;
+	bool doors_lost;
 	struct quarrel quarrels[QUARRELS];
 	unsigned next_quarrel;
 	/* Atomic, by bucket: delegations, changes on their way; and how many there are at all. */
@@ -347,21 +351,54 @@ bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
 	return delegated;
 }
 
-void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs)
+/* Under the lock. */
+static void recall_all(struct nfs4_server *nfs4, uint64_t volume, uint64_t now)
 {
-	struct nfs4_server *nfs4 = server ? server->nfs4 : NULL;
-	uint64_t volume = handle_volume(vfs), now;
-
-	if (!nfs4 || !nfs4_any_delegation(nfs4))
-		return;
-	now = loop_now(server->options.control);
-	pthread_mutex_lock(&nfs4->lock);
 	for (unsigned i = 0; i < NFS4_DELEGATIONS_MAX; i++) {
 		struct nfs4_delegation *delegation = nfs4->delegations->table[i];
 
 		if (delegation && !delegation->revoked && delegation->key.volume == volume)
 			recall(nfs4, delegation, now);
 	}
+}
+
+void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs)
+{
+	struct nfs4_server *nfs4 = server ? server->nfs4 : NULL;
+
+	if (!nfs4 || !nfs4_any_delegation(nfs4))
+		return;
+	pthread_mutex_lock(&nfs4->lock);
+	recall_all(nfs4, handle_volume(vfs), loop_now(server->options.control));
+	pthread_mutex_unlock(&nfs4->lock);
+}
+
+static unsigned find_door(const struct nfs4_delegations *all, uint64_t volume)
+{
+	unsigned i = 0;
+
+	while (i < all->door_count && all->doors[i] != volume)
+		i++;
+	return i;
+}
+
+/* One for each mount. Where there is no room for one more, nothing is delegated any more. */
+void nfs_share_door(struct nfs_server *server, uint64_t volume, bool opens)
+{
+	struct nfs4_server *nfs4 = server->nfs4;
+	struct nfs4_delegations *all = nfs4->delegations;
+	unsigned door;
+
+	pthread_mutex_lock(&nfs4->lock);
+	door = find_door(all, volume);
+	if (opens && all->door_count < DOORS_MAX)
+		all->doors[all->door_count++] = volume;
+	else if (opens)
+		all->doors_lost = true;
+	else if (door < all->door_count)
+		all->doors[door] = all->doors[--all->door_count];
+	if (opens)
+		recall_all(nfs4, volume, loop_now(server->options.control));
 	pthread_mutex_unlock(&nfs4->lock);
 }
 
@@ -396,7 +433,9 @@ static bool may_delegate(struct nfs_call *call, const struct lock_key *key,
 	    (nfs4->table && !nfs_table_by_id(nfs4->table, key->volume)))
 		return false;
 	*ret_why = NFS4_CONTENTION;
-	return !is_quarrel(nfs4->delegations, key, nfs_call_now(call)) &&
+	return !nfs4->delegations->doors_lost &&
+	       find_door(nfs4->delegations, key->volume) == nfs4->delegations->door_count &&
+	       !is_quarrel(nfs4->delegations, key, nfs_call_now(call)) &&
 	       lock_share_test(locks, key, NULL, 0, 2, &writer) == 0 &&
 	       lock_test(locks, key, NULL, &all, NULL) == 0;
 }

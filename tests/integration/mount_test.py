@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 import random
+import re
 import signal
 import socket
 import stat
@@ -20,8 +21,10 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
+import nfs4_delegation_test as delegation  # pylint: disable=wrong-import-position
 import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
@@ -638,6 +641,30 @@ def in_use(points, server, work):
     mount(server, SHARE, top)
 
 
+def delegated(points, server, work):
+    """What a mount may change no NFS client keeps."""
+    top = f"{work}/mnt"
+    port = int(re.search(r"^READY .*nfs=(\d+)", server.log(), re.M).group(1))
+    with delegation.BackConnection(port) as c:
+        holder = delegation.Holder(c, b"beside a mount")
+        root = holder.walk("files")
+        put(f"{top}/beside", b"one")
+        _, _, given = holder.take(root, "beside", delegation.WANT_READ)
+        points.point(given == (1,), "nothing of a mounted share is delegated", given)
+        server.granary("share", "unmount", top)
+        handle, given = None, (1,)
+        for _ in range(100):
+            if isinstance(given, tuple):
+                time.sleep(0.05)
+                handle, _, given = holder.take(root, "beside", delegation.WANT_READ)
+        points.point(isinstance(given, bytes), "it is when that is over", given)
+        mount(server, SHARE, top)
+        call = c.wait()
+        points.point(call and call.recall == (4, given, False, handle),
+                     "and called back when it is mounted again")
+        holder.give_back(handle, given)
+
+
 def with_the_daemon(points, work, server):
     """SIGTERM: what is mapped and not yet written gets there; nothing stays mounted."""
     top = f"{work}/mnt"
@@ -702,7 +729,7 @@ def test(points):
             exercise_file(points, top, random.Random(SEED))
             exercise_tree(points, top)
             points.point("no errors" in server.granary("share", "check", SHARE), "a clean check")
-            for part in (snapshots, bad_input, a_stopped_mount, killed, in_use):
+            for part in (snapshots, bad_input, a_stopped_mount, killed, in_use, delegated):
                 part(points, server, work)
             server = with_the_daemon(points, work, server)
             server = with_the_daemon_killed(points, work, server)
