@@ -190,6 +190,8 @@ int run_share_allow(struct command *command);
 int run_share_deny(struct command *command);
 int run_share_rules(struct command *command);
 int run_share_explain(struct command *command);
+int run_share_clients(struct command *command);
+int run_share_release(struct command *command);
 int run_target_create(struct command *command);
 int run_target_list(struct command *command);
 int run_target_show(struct command *command);

@@ -427,3 +427,34 @@ int run_share_explain(struct command *command)
 		    command->position[1], command->position[0], version);
 	return allowed && spoken ? EXIT_GOOD : EXIT_FAILED;
 }
+
+int run_share_clients(struct command *command)
+{
+	static const struct column columns[] = {
+	    {"ID", "id", TEXT},
+	    {"ADDRESS", "address", TEXT},
+	    {"VERSION", "version", TEXT},
+	    {"OPENS", "opens", NUMBER},
+	    {"LOCKS", "locks", NUMBER},
+	    {"DELEGATIONS", "delegations", NUMBER},
+	    {"RECALLED", "recalled", NUMBER},
+	    {"SILENT", "silent_seconds", DURATION},
+	    {"NAME", "name", TEXT},
+	};
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/nfs-clients");
+
+	return status ? status
+		      : table_print(command, reply, columns, sizeof columns / sizeof columns[0]);
+}
+
+int run_share_release(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "DELETE", NULL, &reply, "/api/v1/nfs-clients/%s",
+				  command->position[0]);
+
+	return status ? status
+		      : say(command, reply, "what NFS client %s had is released",
+			    command->position[0]);
+}

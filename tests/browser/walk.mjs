@@ -541,6 +541,27 @@ async function manyAlerts() {
 	await page.unroute("**/api/v1/alerts");
 }
 
+/** A list of 10,000: the page holds what fits and finds the rest. */
+async function tenThousand() {
+	const one = (at) => ({ pool: "tank", volume: "vm-cluster", name: `s${at}`, path: "", created: 1700000000 + at * 600, group: at + 1, size_bytes: 1 << 30, used_bytes: 4096 * at, exclusive_bytes: null, clones: 0, automatic: false, held: false, hold_until: null });
+	await page.route("**/api/v1/volumes/tank/vm-cluster/snapshots", (route) => route.fulfill({ json: Array.from({ length: 10000 }, (_, at) => one(at)) }));
+	const started = Date.now();
+	await open("snapshots/tank/vm-cluster", ".timeline");
+	await page.getByRole("button", { name: "s9999", exact: true }).waitFor();
+	const shown = Date.now() - started;
+	await page.getByRole("slider").focus();
+	await page.keyboard.press("Home");
+	await page.getByRole("heading", { name: "s0", exact: true }).waitFor();
+	await page.getByLabel("Find …").first().fill("s4321");
+	await page.getByRole("button", { name: "s4321", exact: true }).click();
+	await page.getByRole("heading", { name: "s4321", exact: true }).waitFor();
+	const size = await page.evaluate(() => [document.querySelectorAll("tbody tr").length, document.querySelectorAll(".timeline i").length, document.querySelectorAll("*").length]);
+	await page.getByLabel("Find …").first().fill("");
+	const rows = await page.evaluate(() => document.querySelectorAll("tbody tr").length);
+	point(size[0] === 1 && rows >= 100 && rows <= 110 && size[1] <= 402 && size[2] < 3000 && shown < 5000, "10,000 snapshots: walked, found, and no more on the page than fits", [size, rows, shown]);
+	await page.unroute("**/api/v1/volumes/tank/vm-cluster/snapshots");
+}
+
 /** Signing out and in: what the session before had loaded is thrown away later, and nothing else. */
 async function outAndIn() {
 	await page.addInitScript(() => {
@@ -565,6 +586,7 @@ try {
 	await volume();
 	await keyboard();
 	await alerts();
+	await tenThousand();
 	await replicate();
 	await live();
 	await listensAgain();

@@ -4,6 +4,7 @@
 """How a LUN is shown: read only and writable while a session uses it, the image of a disc as a
 CD-ROM that a raw initiator reads, mode pages saved over kill -9."""
 
+import json
 import os
 import struct
 import sys
@@ -108,6 +109,9 @@ def switch_write_cache(points, server):
         points.point(settle(host, 0) == (6, 0x2A, 1), "the write cache is switched off: 2A/01")
         points.point(not caching_page(host, 0)[2] & 4 and not caching_page(host, 3)[2] & 4,
                      "WCE is off, and saved so")
+        shown = json.loads(server.granary("lun", "list", IQN, "-o", "json"))
+        points.point([one["write_cache"] for one in shown if one["lun"] in (0, 1)] ==
+                     [False, False], "lun list shows that it is off", shown)
         server.granary("lun", "set", IQN, "0", "--write-cache", "off")
         points.point(settle(host, 0) is None, "nothing new is no news")
         host.write(8, b"durable".ljust(512, b"."))
@@ -115,6 +119,9 @@ def switch_write_cache(points, server):
         points.point("writable; its write cache is on" in answer and
                      settle(host, 0) == (6, 0x2A, 1) and caching_page(host, 0)[2] & 4 and
                      caching_page(host, 3)[2] & 4, "and on again", answer)
+        shown = json.loads(server.granary("lun", "list", IQN, "-o", "json"))
+        points.point([one["write_cache"] for one in shown if one["lun"] in (0, 1)] ==
+                     [True, False], "the CD-ROM has none", shown)
     for words in (("0",), ("0", "--write-cache", "perhaps"), ("1", "--write-cache", "off")):
         try:
             server.granary("lun", "set", IQN, *words)
