@@ -36,6 +36,9 @@ void group_finish(struct group *group)
 {
 	recorder_destroy(group->recorder);
 	group->recorder = NULL;
+	heap_free(group->verify.doubts);
+	group->verify.doubts = NULL;
+	group->verify.running = false;
 	if (group->staging_good)
 		staging_close(&group->staging);
 	group->staging_good = false;
@@ -421,8 +424,15 @@ int group_verify(struct group *group, struct err *err)
 {
 	if (!group->channel || !group->acked)
 		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
+	if (group->verify.running)
+		return 0;
 	group->verify =
 	    (struct group_verify){.running = true, .begun_wall_ns = loop_wall(group->loop)};
+	group->verify.doubts = heap_zalloc_array(VERIFY_DOUBTS, sizeof *group->verify.doubts);
+	if (!group->verify.doubts) {
+		group->verify.running = false;
+		return err_set(err, -ENOMEM, "out of memory");
+	}
 	channel_wake(group->channel);
 	return 0;
 }

@@ -57,7 +57,15 @@ struct group_verify {
 	uint64_t offset, done_bytes;
 	uint64_t begun_wall_ns, ended_wall_ns; /* 0: not yet */
 	uint64_t mismatches, repaired;         /* slots */
+	/* Slots that differed while a guest was at them: looked at once more when all is. */
+	struct group_doubt *doubts; /* VERIFY_DOUBTS of them, while it runs */
+	unsigned doubt_count;
 };
+struct group_doubt {
+	uint64_t offset;
+	unsigned member;
+};
+#define VERIFY_DOUBTS 4096u
 
 struct group_member {
 	struct volume *volume; /* a reference */
@@ -161,8 +169,9 @@ int group_hand_over(struct group *group, uint64_t epoch, const struct wire_linea
  * -ETIMEDOUT after @limit_ns (the catch-up goes on). Fiber. */
 int group_failback(struct group *group, uint64_t limit_ns, struct err *err)
     __attribute__((warn_unused_result));
-/* group_verify: begin to compare (again). Every slot of the standby's sealed image is looked at
- * once; what differs and was not changed since is a mismatch, and is sent again. */
+/* group_verify: begin to compare (again); one that runs goes on. Every slot of the standby's sealed
+ * image is looked at once; what differs and was not changed since is a mismatch, and is sent again.
+ */
 int group_verify(struct group *group, struct err *err) __attribute__((warn_unused_result));
 
 /* sender.c, receiver.c: a session on an open channel, until it breaks (the reason is the

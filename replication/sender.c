@@ -572,10 +572,22 @@ static int hand_over(struct sender *sender)
 }
 
 /* ---- verify ---- */
+/* A change explains it, or hides what it does not reach of the slot. Twice in doubt, or one too
+ * many, it is sent again. */
+static void doubt(struct sender *sender, unsigned member, uint64_t offset, bool again)
+{
+	struct group_verify *verify = &sender->group->verify;
+
+	if (again || verify->doubt_count == VERIFY_DOUBTS)
+		recorder_mark(sender->group->recorder, member, offset, VOLUME_SLOT);
+	else
+		verify->doubts[verify->doubt_count++] = (struct group_doubt){offset, member};
+}
+
 /* Runs of slots that differ and were not touched since the sealed epoch: no change explains them.
  * The standby's hashes came first, then the read; whatever has happened since is known by now. */
 static void judge(struct sender *sender, unsigned member, uint64_t offset, unsigned slots,
-		  const uint8_t *hashes)
+		  const uint8_t *hashes, bool again)
 {
 	struct group *group = sender->group;
 
@@ -583,10 +595,13 @@ static void judge(struct sender *sender, unsigned member, uint64_t offset, unsig
 	for (unsigned i = 0; i < slots; i++) {
 		uint64_t at = offset + (uint64_t)i * VOLUME_SLOT;
 
-		if (sender->touched[i] ||
-		    memcmp(hashes + (size_t)i * WIRE_HASH, sender->own + (size_t)i * WIRE_HASH,
+		if (memcmp(hashes + (size_t)i * WIRE_HASH, sender->own + (size_t)i * WIRE_HASH,
 			   WIRE_HASH) == 0)
 			continue;
+		if (sender->touched[i]) {
+			doubt(sender, member, at, again);
+			continue;
+		}
 		if (group->verify.mismatches++ == 0)
 			log_warning(
 			    "group %s: volume %s differs on the standby at %llu; it is sent "
@@ -597,7 +612,8 @@ static void judge(struct sender *sender, unsigned member, uint64_t offset, unsig
 	}
 }
 
-static int compare(struct sender *sender, unsigned member, uint64_t offset, uint64_t length)
+static int compare(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
+		   bool again)
 {
 	struct volume *volume = sender->group->members[member].volume;
 	int result = ask_hashes(sender, member, offset, length);
@@ -611,8 +627,33 @@ static int compare(struct sender *sender, unsigned member, uint64_t offset, uint
 			return fail(sender, result, "a member can not be read");
 		digest_slots(sender->data, part, sender->own);
 		if (memcmp(hashes, sender->own, part / VOLUME_SLOT * WIRE_HASH) != 0)
-			judge(sender, member, offset + at, (unsigned)(part / VOLUME_SLOT), hashes);
+			judge(sender, member, offset + at, (unsigned)(part / VOLUME_SLOT), hashes,
+			      again);
 	}
+	return result;
+}
+
+/* The last part: one slot more of those that were in doubt. */
+static int verify_doubts(struct sender *sender)
+{
+	struct group_verify *verify = &sender->group->verify;
+	const struct group_doubt *next;
+	const struct volume *volume;
+	int result = 0;
+
+	if (verify->doubt_count == 0) {
+		verify->running = false;
+		verify->ended_wall_ns = loop_wall(sender->group->loop);
+		heap_free(verify->doubts);
+		verify->doubts = NULL;
+		return 0;
+	}
+	next = &verify->doubts[verify->doubt_count - 1];
+	volume = sender->group->members[next->member].volume; /* it may have left meanwhile */
+	if (volume && next->offset + VOLUME_SLOT <= volume_size(volume))
+		result = compare(sender, next->member, next->offset, VOLUME_SLOT, true);
+	if (result == 0)
+		verify->doubt_count--;
 	return result;
 }
 
@@ -620,18 +661,21 @@ static int compare(struct sender *sender, unsigned member, uint64_t offset, uint
 static int verify(struct sender *sender)
 {
 	struct group_verify *verify = &sender->group->verify;
-	struct volume *volume = sender->group->members[verify->member].volume;
+	struct volume *volume = verify->member < WIRE_MEMBERS_MAX
+				    ? sender->group->members[verify->member].volume
+				    : NULL;
 	uint64_t size = volume ? volume_size(volume) : 0, length;
 	int result;
 
+	if (verify->member == sender->group->member_max)
+		return verify_doubts(sender);
 	if (verify->offset >= size) {
 		verify->offset = 0;
-		verify->running = ++verify->member < sender->group->member_max;
-		verify->ended_wall_ns = verify->running ? 0 : loop_wall(sender->group->loop);
+		verify->member++;
 		return 0;
 	}
 	length = size - verify->offset < VERIFY_MAX ? size - verify->offset : VERIFY_MAX;
-	result = compare(sender, verify->member, verify->offset, length);
+	result = compare(sender, verify->member, verify->offset, length, false);
 	if (result == 0) {
 		verify->offset += length;
 		verify->done_bytes += length;
