@@ -48,7 +48,7 @@ LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-console \
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-iso $(BUILD)/granary-console \
             $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
@@ -133,6 +133,11 @@ $(BUILD)/granary-smb: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard smbfront/*.c)) 
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/granary-iso: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard isotool/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
 
 CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console menu qr screen text)
 $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
@@ -333,6 +338,7 @@ install: all
 	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
 	install -m 755 $(BUILD)/granary-mount $(DESTDIR)$(PREFIX)/sbin/granary-mount
 	install -m 755 $(BUILD)/granary-smb $(DESTDIR)$(PREFIX)/sbin/granary-smb
+	install -m 755 $(BUILD)/granary-iso $(DESTDIR)$(PREFIX)/sbin/granary-iso
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granaryd.service

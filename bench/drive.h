@@ -16,6 +16,7 @@ struct result {
 	uint64_t client_cpu_ns;
 	struct process_usage server;  /* all 0 without --server-pid */
 	uint64_t verified, unwritten; /* reads: proved, and found never written */
+	uint64_t snapshots;           /* made meanwhile */
 };
 
 /* drive: the whole run, connect to log out. Single-threaded; blocks. */

@@ -3,6 +3,7 @@
 #include "bench/engine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,7 @@
 
 #define SPAN_DEFAULT (64ull << 20)
 #define POOL_EXTRA   (1ull << 30) /* sparse: metadata and journal */
+#define KEPT         4u           /* snapshots at a time; as much space again for each */
 
 struct rig;
 
@@ -42,12 +44,22 @@ struct rig {
 	struct deferred start;
 	int failed;
 	struct result result;
+	struct snapshots *snapshots;
 };
 
 struct call {
 	struct pool_call base;
 	bool done;
 	int result;
+};
+
+/* Made and deleted in turn beside the load. */
+struct snapshots {
+	struct call call;
+	struct snapshot_spec spec;
+	char name[32];
+	unsigned made, deleted;
+	uint64_t next;
 };
 
 static uint64_t clock_ns(clockid_t id)
@@ -76,7 +88,8 @@ static int call_wait(struct rig *rig, struct call *call, struct err *err)
 static int make_volume(struct rig *rig, const struct world_ops *world, uint64_t span,
 		       struct err *err)
 {
-	const struct pool_device device = {rig->options->engine_file, span + POOL_EXTRA};
+	uint64_t copies = rig->options->snapshot_ns != 0 ? KEPT + 4 : 1;
+	const struct pool_device device = {rig->options->engine_file, copies * span + POOL_EXTRA};
 	const struct pool_create_options create = {
 	    .name = "bench",
 	    .devices = &device,
@@ -169,6 +182,36 @@ static void start_all(struct deferred *deferred)
 		submit(&rig->slots[i]);
 }
 
+static void snapshot_step(struct rig *rig)
+{
+	struct snapshots *all = rig->snapshots;
+	struct volume *old;
+
+	if (!all->call.done)
+		return;
+	if (all->call.result < 0)
+		rig->failed = all->call.result;
+	if (rig->stop || all->call.result < 0)
+		return;
+	all->call = (struct call){.base.done = call_done};
+	if (all->made > KEPT + all->deleted) {
+		snprintf(all->name, sizeof(all->name), "load@s%u", all->deleted++);
+		old = pool_find_volume(rig->pool, all->name);
+		all->call.done = old == NULL;
+		if (old != NULL)
+			snapshot_delete(old, &all->call.base);
+		return;
+	}
+	all->call.done = loop_now(rig->loop) < all->next;
+	if (all->call.done)
+		return;
+	all->next = loop_now(rig->loop) + rig->options->snapshot_ns;
+	snprintf(all->name, sizeof(all->name), "s%u", all->made++);
+	all->spec = (struct snapshot_spec){rig->volume, all->name};
+	snapshot_create(rig->pool, &all->spec, 1, &all->call.base);
+	rig->result.snapshots++;
+}
+
 /* Until @run_ns have passed, or every block was visited once. */
 static int run(struct rig *rig, const struct options *options, uint64_t span, uint64_t run_ns,
 	       struct err *err)
@@ -183,11 +226,15 @@ static int run(struct rig *rig, const struct options *options, uint64_t span, ui
 	loop_defer(rig->loop, &rig->start);
 	do {
 		loop_poll(rig->loop, 100000000);
+		if (rig->snapshots != NULL)
+			snapshot_step(rig);
 		if (loop_now(rig->loop) - start >= run_ns)
 			rig->stop = true;
 	} while (rig->in_flight > 0);
 	rig->result.elapsed_ns = clock_ns(CLOCK_MONOTONIC) - start;
 	rig->result.client_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	while (rig->snapshots != NULL && !rig->snapshots->call.done)
+		loop_poll(rig->loop, 100000000);
 	return rig->failed < 0
 		   ? err_set(err, rig->failed, "an I/O failed: %s", strerror(-rig->failed))
 		   : 0;
@@ -245,6 +292,7 @@ static void close_all(struct rig *rig)
 
 int engine(const struct options *options, struct result *ret_result, struct err *err)
 {
+	struct snapshots snapshots = {.call.done = true};
 	struct rig rig = {.options = options};
 	struct options fill = *options;
 	uint64_t span = options->span_bytes != 0 ? options->span_bytes : SPAN_DEFAULT;
@@ -259,6 +307,8 @@ int engine(const struct options *options, struct result *ret_result, struct err 
 		r = run(&rig, &fill, span, UINT64_MAX, err);
 	if (r == 0 && options->warmup_ns != 0)
 		r = run(&rig, options, span, options->warmup_ns, err);
+	if (options->snapshot_ns != 0 && !options->raw)
+		rig.snapshots = &snapshots;
 	if (r == 0)
 		r = run(&rig, options, span, options->once ? UINT64_MAX : options->run_ns, err);
 	*ret_result = rig.result;

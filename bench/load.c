@@ -69,6 +69,8 @@ static int print(const struct options *options, const struct result *result)
 	add_result(object, options, result);
 	if (options->server_pid != 0)
 		add_server(object, result);
+	if (options->snapshot_ns != 0)
+		add(object, "snapshots", json_integer((json_int_t)result->snapshots));
 	if (options->verify) {
 		add(object, "verified", json_integer((json_int_t)result->verified));
 		add(object, "unwritten", json_integer((json_int_t)result->unwritten));

@@ -69,6 +69,8 @@ static const struct row rows[] = {
     {"--engine", "FILE", "no network: load a volume of a new pool in FILE", TEXT, AT(engine_file),
      0},
     {"--raw", NULL, "with --engine: the file itself, through the same disk seam", FLAG, AT(raw), 0},
+    {"--snapshots", "TIME", "with --engine: one this often while measured, four are kept", TIME,
+     AT(snapshot_ns), 0},
     {"--io-engine", "NAME", "with --engine: auto, uring, aio", TEXT, AT(io_engine), 0},
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))

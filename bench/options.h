@@ -23,7 +23,8 @@ struct options {
 	uint64_t block_bytes, depth, connections, lun;
 	uint64_t offset_bytes, span_bytes; /* span 0: to the end of the LUN */
 	uint64_t warmup_ns, run_ns, limit_ns;
-	uint64_t count; /* 0 = by time */
+	uint64_t snapshot_ns; /* 0: none are made */
+	uint64_t count;       /* 0 = by time */
 	uint64_t seed, server_pid;
 	bool header_digest, data_digest, initial_r2t, verify, once, fua, raw;
 };

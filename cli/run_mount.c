@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* share mount, share unmount: not the daemon's to do, which has no right to mount anything. */
+/* What programs of their own do: share mount, which the daemon has no right to; share iso, which
+ * talks to the web. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -34,28 +35,57 @@ static char *find_program(const char *name)
 	return NULL;
 }
 
-int run_share_mount(struct command *command)
+#define WORDS_MAX 20
+
+/* Become @name with these @words, which begin at the second and end with NULL. */
+static int become(const char *name, const char *words[WORDS_MAX])
 {
-	const char *state = command->state;
-	char *program = find_program("granary-mount");
-	const char *words[8];
-	unsigned count = 0;
+	char *program = find_program(name);
 
 	if (!program)
-		return command_fail("the program granary-mount is not installed");
-	words[count++] = program;
-	if (state) {
-		words[count++] = "--state";
-		words[count++] = state;
-	}
+		return command_fail("the program %s is not installed", name);
+	words[0] = program;
+	execv(program, (char *const *)words);
+	return command_fail("%s: %s", program, strerror(errno));
+}
+
+int run_share_mount(struct command *command)
+{
+	const char *words[WORDS_MAX] = {NULL, "--state", command->state};
+	unsigned count = 3;
+
 	if (command_option(command, "ro"))
 		words[count++] = "--ro";
 	words[count++] = "--";
 	words[count++] = command->position[0];
 	words[count++] = command->position[1];
-	words[count] = NULL;
-	execv(program, (char *const *)words);
-	return command_fail("%s: %s", program, strerror(errno));
+	return become("granary-mount", words);
+}
+
+/* The verb of granary-iso is the last word of ours. */
+int run_share_iso(struct command *command)
+{
+	static const char *const options[] = {"name", "sha256", "max-size"};
+	static const char *const given[] = {"--name", "--sha256", "--max-size"};
+	const char *words[WORDS_MAX] = {NULL, "--state", command->state};
+	unsigned count = 3;
+
+	for (unsigned i = 0; i < sizeof options / sizeof *options; i++) {
+		const char *value =
+		    command->verb->options[0].name ? command_option(command, options[i]) : NULL;
+
+		if (!value)
+			continue;
+		words[count++] = given[i];
+		words[count++] = value;
+	}
+	if (command->json)
+		words[count++] = "--json";
+	words[count++] = "--";
+	words[count++] = strrchr(command->verb->verb, ' ') + 1;
+	for (unsigned i = 0; i < command->count; i++)
+		words[count++] = command->position[i];
+	return become("granary-iso", words);
 }
 
 /* A path as /proc/self/mountinfo has it: \040 for a space, and so on. Changed in place. */

@@ -74,6 +74,7 @@ int run_share_create(struct command *command)
 	const char *quota = command_option(command, "quota");
 	struct object_name name;
 	struct err err = {0};
+	const char *advice;
 	uint64_t bytes;
 	json_t *reply, *body, *versions;
 	int status = command_split(command->position[0], "share", &name);
@@ -83,10 +84,15 @@ int run_share_create(struct command *command)
 	if (quota && size_parse(quota, &bytes, &err) < 0)
 		return command_fail("%s", err.text);
 	versions = split_versions(command_option(command, "versions"));
-	body = json_pack("{s:s,s:s,s:s*,s:o*}", "pool", name.pool, "name", name.name, "quota",
-			 quota, "versions", versions);
+	body = json_pack("{s:s,s:s,s:s*,s:o*,s:s*}", "pool", name.pool, "name", name.name, "quota",
+			 quota, "versions", versions, "preset", command_option(command, "preset"));
 	status = command_call(command, "POST", body, &reply, "/api/v1/shares");
-	return status ? status : say(command, reply, "share %s created", command->position[0]);
+	if (status)
+		return status;
+	advice = json_string_value(json_object_get(reply, "advice"));
+	if (!advice)
+		return say(command, reply, "share %s created", command->position[0]);
+	return say(command, reply, "share %s created; %s", command->position[0], advice);
 }
 
 /* ---- import: a share of a pool, or the shares of an exports(5) file ---- */
@@ -420,4 +426,35 @@ int run_share_explain(struct command *command)
 		say(command, reply, "%s may not use share %s: NFS version %s is not served",
 		    command->position[1], command->position[0], version);
 	return allowed && spoken ? EXIT_GOOD : EXIT_FAILED;
+}
+
+int run_share_clients(struct command *command)
+{
+	static const struct column columns[] = {
+	    {"ID", "id", TEXT},
+	    {"ADDRESS", "address", TEXT},
+	    {"VERSION", "version", TEXT},
+	    {"OPENS", "opens", NUMBER},
+	    {"LOCKS", "locks", NUMBER},
+	    {"DELEGATIONS", "delegations", NUMBER},
+	    {"RECALLED", "recalled", NUMBER},
+	    {"SILENT", "silent_seconds", DURATION},
+	    {"NAME", "name", TEXT},
+	};
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/nfs-clients");
+
+	return status ? status
+		      : table_print(command, reply, columns, sizeof columns / sizeof columns[0]);
+}
+
+int run_share_release(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "DELETE", NULL, &reply, "/api/v1/nfs-clients/%s",
+				  command->position[0]);
+
+	return status ? status
+		      : say(command, reply, "what NFS client %s had is released",
+			    command->position[0]);
 }

@@ -9,7 +9,7 @@
 
 #include "core/err.h"
 #include "core/list.h"
-#include "mounts/wire.h"
+#include "mounts/dial.h"
 
 /* granary-mount: a share or a snapshot of one in a directory of this machine. Two processes: the
  * keeper mounts, waits and unmounts; the server, without any right, passes what the kernel asks on
@@ -18,18 +18,13 @@
 
 struct mount_options {
 	const char *state_dir;
-	char pool[MOUNT_NAME_MAX + 1], share[MOUNT_NAME_MAX + 1];
-	char snapshot[VFS_NAME_MAX + 1];
-	char *dir; /* absolute; heap */
-	bool read_only, foreground;
+	struct mount_hello hello; /* which share */
+	char *dir;                /* absolute; heap */
+	bool foreground;
 };
 
 /* options.c: -1 to go on, else the exit status. */
 int mount_options_read(int argc, char **argv, struct mount_options *ret_options);
-
-/* daemon.c: connect, say what is wanted, hear whether it is granted. The socket is the caller's. */
-int daemon_connect(const struct mount_options *options, struct mount_welcome *ret_welcome,
-		   int *ret_fd, struct err *err) __attribute__((warn_unused_result));
 
 /* confine.c: the server's rights and system calls go. */
 int mount_confine(struct err *err) __attribute__((warn_unused_result));

@@ -58,6 +58,7 @@ static int find_dir(struct mount_options *options, struct err *err)
 		return err_set(err, -ENOTDIR, "%s is no directory", given);
 	if (strlen(options->dir) > MOUNT_PATH_MAX)
 		return err_set(err, -ENAMETOOLONG, "%s: the path is too long", given);
+	snprintf(options->hello.where, sizeof options->hello.where, "%.1023s", options->dir);
 	return 0;
 }
 
@@ -65,14 +66,14 @@ static int find_dir(struct mount_options *options, struct err *err)
 static int mount_it(int *ret_fd, struct err *err)
 {
 	const struct mount_options *options = &keeper.options;
-	unsigned long flags = MS_NOSUID | MS_NODEV | (options->read_only ? MS_RDONLY : 0);
+	unsigned long flags = MS_NOSUID | MS_NODEV | (options->hello.read_only ? MS_RDONLY : 0);
 	char source[MOUNT_NAME_MAX * 2 + VFS_NAME_MAX + 4], details[128];
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0)
 		return err_set(err, -errno, "/dev/fuse: %s", strerror(errno));
-	snprintf(source, sizeof source, "%s/%s%s%s", options->pool, options->share,
-		 *options->snapshot ? "@" : "", options->snapshot);
+	snprintf(source, sizeof source, "%s/%s%s%s", options->hello.pool, options->hello.share,
+		 *options->hello.snapshot ? "@" : "", options->hello.snapshot);
 	snprintf(details, sizeof details,
 		 "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,"
 		 "max_read=%u",
@@ -328,7 +329,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (find_dir(&keeper.options, &err) < 0 ||
-	    daemon_connect(&keeper.options, &welcome, &socket, &err) < 0) {
+	    mount_dial(keeper.options.state_dir, &keeper.options.hello, &welcome, &socket, &err) <
+		0) {
 		fprintf(stderr, "granary-mount: %s\n", err.text);
 		return 1;
 	}

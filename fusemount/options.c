@@ -25,23 +25,6 @@ static int usage(const char *text)
 	return 2;
 }
 
-/* POOL/NAME or POOL/NAME@SNAPSHOT. */
-static bool split(const char *text, struct mount_options *options)
-{
-	const char *slash = strchr(text, '/'), *at = strchr(text, '@');
-	size_t pool = slash ? (size_t)(slash - text) : 0;
-	size_t share = slash ? (at ? (size_t)(at - slash) : strlen(slash)) - 1 : 0;
-
-	if (!pool || pool > MOUNT_NAME_MAX || (at && at < slash) || !share ||
-	    share > MOUNT_NAME_MAX || (at && (!at[1] || strlen(at + 1) > VFS_NAME_MAX)))
-		return false;
-	memcpy(options->pool, text, pool);
-	memcpy(options->share, slash + 1, share);
-	if (at)
-		snprintf(options->snapshot, sizeof options->snapshot, "%s", at + 1);
-	return true;
-}
-
 static int read_all(int argc, char **argv, struct mount_options *options)
 {
 	static const struct option longs[] = {
@@ -57,7 +40,7 @@ static int read_all(int argc, char **argv, struct mount_options *options)
 		if (code == 's')
 			options->state_dir = optarg;
 		else if (code == 'r')
-			options->read_only = true;
+			options->hello.read_only = true;
 		else if (code == 'f')
 			options->foreground = true;
 		else if (code == 'h')
@@ -70,17 +53,19 @@ static int read_all(int argc, char **argv, struct mount_options *options)
 
 int mount_options_read(int argc, char **argv, struct mount_options *ret_options)
 {
+	uint32_t read_only;
 	int status;
 
 	*ret_options = (struct mount_options){.state_dir = getenv("GRANARY_STATE")};
 	status = read_all(argc, argv, ret_options);
 	if (status >= 0)
 		return status;
-	if (argc - optind != 2 || !split(argv[optind], ret_options))
+	read_only = ret_options->hello.read_only;
+	if (argc - optind != 2 || !mount_hello_init(&ret_options->hello, argv[optind]))
 		return usage("say POOL/NAME[@SNAPSHOT] and DIR");
 	if (!ret_options->state_dir || !*ret_options->state_dir)
 		ret_options->state_dir = DEFAULT_STATE_DIR;
-	ret_options->read_only |= *ret_options->snapshot != '\0';
+	ret_options->hello.read_only = read_only || *ret_options->hello.snapshot;
 	ret_options->dir = argv[optind + 1];
 	return -1;
 }

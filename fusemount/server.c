@@ -322,7 +322,7 @@ int server_run(const struct mount_options *options, const struct mount_welcome *
 	server.socket = socket;
 	server.news = news;
 	server.welcome = *welcome;
-	server.immutable = *options->snapshot != '\0';
+	server.immutable = *options->hello.snapshot != '\0';
 	result = create(&server, fuse, err);
 	if (result == 0)
 		result = mount_confine(err);

@@ -55,10 +55,11 @@ void state_note_failure(const struct state *state, const char *why);
 int confine(struct err *err) __attribute__((warn_unused_result));
 
 /* signals.c: SIGTERM and SIGINT as messages to @loop; @stop runs there, once per signal.
- * signals_block() comes before the first thread. */
+ * signals_block() comes before the first thread, signals_stop() before the loop goes. */
 void signals_block(void);
 int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *err)
     __attribute__((warn_unused_result));
+void signals_stop(void);
 
 /* demo.c: the embedded default of --demo. ready(@naa) when it is there ("" when the volume is
  * not): the NAA digits of the volume tank/demo. Objects that are there are left alone, and once

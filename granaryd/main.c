@@ -410,6 +410,7 @@ static void tear_down(void)
 	scsi_reservations_close();
 	for (unsigned i = 0; i < daemon_.options.io_loops; i++)
 		loop_destroy(daemon_.io_loops[i]);
+	signals_stop();
 	loop_destroy(daemon_.control);
 	config_close(daemon_.config);
 	state_close(&daemon_.state);

@@ -13,11 +13,12 @@
 #define SIGNALS_MAX 3
 
 static struct {
-	struct loop *loop;
+	pthread_mutex_t lock;
+	struct loop *loop; /* lock; NULL: it is being taken down, nobody listens any more */
 	void (*stop)(unsigned count);
 	struct message messages[SIGNALS_MAX];
 	unsigned delivered;
-} signals;
+} signals = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void fill_set(sigset_t *set)
 {
@@ -50,8 +51,12 @@ static void *wait_for_signals(void *unused)
 	(void)unused;
 	fill_set(&set);
 	for (unsigned i = 0; i < SIGNALS_MAX; i++) {
-		if (sigwait(&set, &number) == 0)
+		if (sigwait(&set, &number) != 0)
+			continue;
+		pthread_mutex_lock(&signals.lock);
+		if (signals.loop)
 			loop_post(signals.loop, &signals.messages[i], deliver);
+		pthread_mutex_unlock(&signals.lock);
 	}
 	/* Nobody listened to three: the control loop hangs. Pools replay their journals. */
 	_exit(1);
@@ -69,4 +74,11 @@ int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *e
 		return err_set(err, -result, "signal thread: %s", strerror(result));
 	pthread_detach(thread);
 	return 0;
+}
+
+void signals_stop(void)
+{
+	pthread_mutex_lock(&signals.lock);
+	signals.loop = NULL;
+	pthread_mutex_unlock(&signals.lock);
 }

@@ -88,6 +88,24 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 		   void (*gone)(void *context), void *context, struct err *err)
     __attribute__((warn_unused_result));
 
+/* A client of NFSv4 that is known, and what it has. */
+#define NFS_CLIENTS_MAX 2048u
+struct nfs_client_info {
+	uint64_t id, silent_ns; /* since it was heard of */
+	char address[48];       /* it came from; name: as it calls itself, printable */
+	char name[128];
+	unsigned minor; /* 0: v4.0; 1: v4.1 and later */
+	unsigned sessions, opens, locks, delegations;
+	unsigned recalled; /* delegations that have been called back, and not returned */
+	bool callable;
+};
+/* nfs_clients: at most @room; returns how many. Context: control loop. */
+unsigned nfs_clients(struct nfs_server *server, struct nfs_client_info *infos, unsigned room);
+/* nfs_client_release: takes all a client has open, locked and delegated from it: others may have
+ * it. It has to make itself known anew. -ENOENT; -EBUSY: a request of its is at work right now.
+ * Context: control loop. */
+int nfs_client_release(struct nfs_server *server, uint64_t id) __attribute__((warn_unused_result));
+
 /* nfs_share_changed: something in @vfs has become something else past this server (a rollback, a
  * file brought back): what clients have delegated of it is called back, and not delegated again for
  * a while. NULL @server is fine. Context: control loop. */

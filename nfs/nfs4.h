@@ -11,6 +11,7 @@
  *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
  *   nfs4_back.c     calls to clients: the back channel of sessions, v4.0's callbacks
  *   nfs4_deleg.c    what is delegated to clients, and recalled
+ *   nfs4_list.c     clients for the administrator
  *   nfs4_attr.c     attribute bitmaps; nfs4_acl.c one of them
  *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
 
@@ -172,6 +173,7 @@ static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *cal
 
 struct nfs4_exchange {
 	struct nfs4_principal principal;
+	struct nfs_address peer;
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;

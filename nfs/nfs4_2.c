@@ -415,6 +415,45 @@ static bool ranges_meet(uint64_t a, uint64_t b, uint64_t length)
 	return a < b ? b - a < length : a - b < length;
 }
 
+static void copy_bounded(struct nfs_call *call)
+{
+	uint64_t *numbers = call->compound.numbers;
+
+	if (numbers[COPY_LEFT] > COPY_MAX)
+		numbers[COPY_LEFT] = COPY_MAX;
+	call->argument[0] = numbers[COPY_LEFT];
+	copy_step(call);
+}
+
+/* What is less than a block is left; a refusal is no error: then all of it is copied. */
+static void copy_cloned(struct nfs_call *call, int result)
+{
+	if (result < 0)
+		copy_bounded(call);
+	else
+		advance(call, call->argument[1]);
+}
+
+/* Whole blocks take no time, however many, where they can be shared. */
+static bool copy_clone(struct nfs_call *call)
+{
+	const uint64_t *numbers = call->compound.numbers;
+	uint64_t length = numbers[COPY_LEFT] - numbers[COPY_LEFT] % VFS_BLOCK;
+
+	if (!(call->export->vfs->can & VFS_CAN_CLONE) || length == 0 ||
+	    numbers[COPY_FROM] % VFS_BLOCK || numbers[COPY_TO] % VFS_BLOCK)
+		return false;
+	call->argument[0] = numbers[COPY_LEFT];
+	call->argument[1] = length;
+	aim(call, false);
+	call->vfs.object2 = call->compound.current.object;
+	call->vfs.offset2 = numbers[COPY_TO];
+	call->vfs.length = length;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (numbers[COPY_FLAGS] == 3 ? VFS_OPENED : 0);
+	nfs4_submit(call, VFS_CLONE, copy_cloned);
+	return true;
+}
+
 /* The source's size is known: is what is asked for inside it? */
 static void copy_begin(struct nfs_call *call, int result)
 {
@@ -440,10 +479,8 @@ static void copy_begin(struct nfs_call *call, int result)
 		nfs4_done(call, status);
 		return;
 	}
-	if (numbers[COPY_LEFT] > COPY_MAX)
-		numbers[COPY_LEFT] = COPY_MAX;
-	call->argument[0] = numbers[COPY_LEFT];
-	copy_step(call);
+	if (!copy_clone(call))
+		copy_bounded(call);
 }
 
 int nfs4_op_copy(struct nfs_call *call)

@@ -114,6 +114,18 @@ static void drop_record(struct nfs4_server *nfs4, const struct nfs4_client *clie
 		nfs_record_drop(nfs4->server->grace, client->record);
 }
 
+/* The record first: who waits for a lock of its looks whether it is gone. */
+bool nfs4_take_all(struct nfs4_server *nfs4, struct nfs4_client *client)
+{
+	if (client_busy(nfs4, client))
+		return false;
+	drop_record(nfs4, client);
+	nfs4_note_expired(nfs4, client);
+	if (client->minor == 0)
+		nfs4->lost[nfs4->lost_next++ % NFS4_LOST_MAX] = client->id;
+	return nfs4_drop_client(nfs4, client);
+}
+
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 {
 	struct nfs4_client *client = id ? nfs4_client_by_id(nfs4, id) : NULL;
@@ -122,14 +134,8 @@ bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now)
 	if (!client || now < client->renewed_ns || now - client->renewed_ns <= nfs4->lease_ns)
 		return false;
 	silent = now - client->renewed_ns;
-	if (client_busy(nfs4, client))
+	if (!nfs4_take_all(nfs4, client))
 		return false;
-	/* First: who waits for a lock of its looks whether its record is gone. */
-	drop_record(nfs4, client);
-	nfs4_note_expired(nfs4, client);
-	if (client->minor == 0)
-		nfs4->lost[nfs4->lost_next++ % NFS4_LOST_MAX] = client->id;
-	nfs4_drop_client(nfs4, client);
 	log_notice("NFS: a client that has not renewed its lease for %u s is in another one's way: "
 		   "what it had open and locked is taken from it",
 		   (unsigned)(silent / 1000000000u));
@@ -219,6 +225,7 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 	client->next_sequence = 1;
 	client->minor = exchange->minor;
 	client->principal = exchange->principal;
+	client->peer = exchange->peer;
 	client->owner_length = exchange->owner_length;
 	memcpy(client->owner, exchange->owner, exchange->owner_length);
 	memcpy(client->verifier, exchange->verifier, sizeof(client->verifier));

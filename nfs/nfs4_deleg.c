@@ -189,6 +189,21 @@ void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client)
 		    nfs4, list_entry(client->delegations.next, struct nfs4_delegation, link));
 }
 
+unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled)
+{
+	unsigned count = 0;
+
+	*ret_recalled = 0;
+	list_for_each (it, &client->delegations) {
+		const struct nfs4_delegation *delegation =
+		    list_entry(it, struct nfs4_delegation, link);
+
+		count += !delegation->revoked;
+		*ret_recalled += delegation->recalled && !delegation->revoked;
+	}
+	return count;
+}
+
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client)
 {
 	list_for_each (it, &client->delegations) {

@@ -60,6 +60,7 @@ void nfs4_delegation_free(struct nfs4_server *nfs4, struct nfs4_delegation *dele
  * is being called back. */
 bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key,
 			    const struct nfs4_client *own, uint64_t now);
+unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled);
 void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client);
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 /* Those of shares that the table has not. */

@@ -55,6 +55,7 @@ int nfs4_op_exchange_id(struct nfs_call *call)
 		return NFS4ERR_INVAL;
 	memcpy(exchange.verifier, verifier, 8);
 	exchange.principal = nfs4_principal_of(call);
+	exchange.peer = call->conn->address;
 	exchange.minor = 1;
 	exchange.update = flags & EXCHGID_UPDATE;
 	status = nfs4_exchange_id(nfs4_server_of(call), &exchange, nfs_call_now(call));
@@ -342,6 +343,7 @@ int nfs4_op_setclientid(struct nfs_call *call)
 		return NFS4ERR_BADXDR;
 	memcpy(exchange.verifier, verifier, 8);
 	exchange.principal = nfs4_principal_of(call);
+	exchange.peer = call->conn->address;
 	status = nfs4_set_clientid(nfs4_server_of(call), &exchange, &target, confirm,
 				   nfs_call_now(call));
 	if (status != NFS4_OK)

@@ -484,7 +484,7 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_owner *owner = call->compound.owner;
-	struct nfs4_state *open;
+	struct nfs4_state *open = NULL;
 	int status = NFS4_OK;
 
 	*ret_upgraded = false;

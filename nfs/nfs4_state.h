@@ -51,6 +51,7 @@ struct nfs4_client {
 	uint8_t last_session[16];
 	bool last_bound; /* its connection was to carry calls to the client, and does */
 	struct list owners;
+	struct nfs_address peer;   /* who made it known */
 	unsigned sessions, states; /* states: delegations too */
 	enum nfs4_path path;
 	unsigned calling;  /* v4.0: calls to it that have not ended */
@@ -175,6 +176,8 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_gives_way: client @id is in somebody's way. True: its lease had run out, and it is gone
  * with all it had (courtesy ends). */
 bool nfs4_gives_way(struct nfs4_server *nfs4, uint64_t id, uint64_t now);
+/* nfs4_take_all: a client goes with all it had, on disk too. False: as nfs4_drop_client(). */
+bool nfs4_take_all(struct nfs4_server *nfs4, struct nfs4_client *client);
 /* nfs4_note_expired: v4.0: its stateids will be NFS4ERR_EXPIRED when all is dropped. */
 void nfs4_note_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
 void nfs4_drop_states(struct nfs4_server *nfs4, struct nfs4_client *client);

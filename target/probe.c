@@ -264,6 +264,11 @@ static void register_key(struct check *check, uint64_t from, uint64_t to)
 	probe_send(check, CDB(0x5f, 0x00, [8] = 24));
 }
 
+void probe_unregister(struct check *check)
+{
+	register_key(check, check->key_used, 0);
+}
+
 /* Where hosts are registered nothing is tried: REGISTER would set APTPL for all of them. */
 void probe_reservations(struct check *check)
 {
@@ -294,9 +299,12 @@ void probe_reservations(struct check *check)
 		break;
 	case 3:
 		if (probe_answered(check, 0, "PERSISTENT RESERVE OUT, REGISTER"))
-			register_key(check, check->key_used, 0);
+			probe_unregister(check);
+		else
+			check->unregistered = true; /* it never was */
 		break;
 	default:
+		check->unregistered = check->status == SCSI_GOOD;
 		if (probe_answered(check, 0, "PERSISTENT RESERVE OUT, REGISTER of key 0"))
 			probe_good(check, "registered and left again; %s power loss",
 				   check->persistent ? "survives" : "does not survive");

@@ -43,6 +43,8 @@ struct check {
 	unsigned races;  /* of COMPARE AND WRITE with hosts */
 	bool persistent; /* reservations survive power loss */
 	uint64_t key_used;
+	bool unregistered; /* the key is taken back */
+	bool leaving;      /* over, but for taking it back */
 };
 
 /* Zeroed room for @length bytes of the next command's data-out. */
@@ -71,6 +73,7 @@ void probe_copy(struct check *check);
 void probe_token(struct check *check);
 void probe_paths(struct check *check);
 void probe_thresholds(struct check *check);
+void probe_unregister(struct check *check); /* the key that was used; changes nothing without it */
 unsigned profile_lun_max(const struct check *check);
 
 #endif

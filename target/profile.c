@@ -160,16 +160,28 @@ static void tell(struct check *check)
 	check->done(check->context, report);
 }
 
-static void drained(void *context)
+static void finish(struct check *check)
 {
-	struct check *check = context;
-
 	deferred_cancel(&check->again);
 	scsi_nexus_destroy(check->nexus);
 	buf_unref(check->out);
 	if (!check->told)
 		tell(check);
 	heap_free(check);
+}
+
+/* A registration that was asked for and not taken back: its command may have been carried out
+ * after it was aborted. */
+static void drained(void *context)
+{
+	struct check *check = context;
+
+	if (check->key_used && !check->unregistered) {
+		check->leaving = true;
+		probe_unregister(check);
+	} else {
+		finish(check);
+	}
 }
 
 static void end(struct check *check)
@@ -222,10 +234,14 @@ static void again(struct deferred *deferred)
 {
 	struct check *check = container_of(deferred, struct check, again);
 
-	if (check->over)
+	if (check->over && !check->leaving)
 		return;
 	if (passes(check) && check->attempts++ < ATTEMPTS_MAX) {
 		send(check);
+		return;
+	}
+	if (check->leaving) {
+		finish(check);
 		return;
 	}
 	check->out_length = 0;
@@ -368,6 +384,8 @@ static const struct {
     {SENSE_DATA_PROTECT, ASC_SPACE_ALLOCATION, "the pool is full"},
     {SENSE_NOT_READY, ASC_PORT_STANDBY, "it is served by another gateway, or the path is standby"},
     {SENSE_NOT_READY, ASC_PORT_UNAVAILABLE, "the path is unavailable"},
+    {SENSE_NOT_READY, ASC_SANITIZE_IN_PROGRESS, "it is being sanitized"},
+    {SENSE_MEDIUM_ERROR, ASC_SANITIZE_FAILED, "its sanitize operation has failed"},
     {SENSE_NOT_READY, ASC_TRAY_OPEN, "the tray is open"},
     {SENSE_MEDIUM_ERROR, ASC_UNRECOVERED_READ, "a block can not be read"},
     {SENSE_MEDIUM_ERROR, ASC_WRITE_ERROR, "a block can not be written"},

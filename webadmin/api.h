@@ -210,6 +210,8 @@ void api_share_rules(struct api_request *request);
 void api_share_allow(struct api_request *request);
 void api_share_deny(struct api_request *request);
 void api_share_explain(struct api_request *request);
+void api_nfs_client_list(struct api_request *request);
+void api_nfs_client_release(struct api_request *request);
 void api_share_smb_set(struct api_request *request);
 void api_share_smb_clear(struct api_request *request);
 void api_smb_show(struct api_request *request);

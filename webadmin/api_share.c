@@ -8,6 +8,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/export.h"
+#include "webadmin/preset.h"
 #include "webadmin/replica.h"
 
 #define FINDINGS_MAX 1000u
@@ -20,7 +21,8 @@ struct share_work {
 	uint64_t quota;
 	unsigned versions;
 	struct model_share *share;
-	bool was_open; /* before it was to be deleted */
+	struct preset_run preset; /* .preset NULL: none */
+	bool was_open;            /* before it was to be deleted */
 	struct share_check_report report;
 	json_t *findings;
 };
@@ -135,6 +137,27 @@ static int record(struct share_work *work)
 	return result;
 }
 
+static void create_told(struct share_work *work)
+{
+	json_t *share = show_share(work->share);
+
+	if (work->preset.preset)
+		json_object_set_new(share, "advice", json_string(work->preset.preset->advice));
+	log_notice("share %s/%s created", work->share->pool, work->share->name);
+	api_reply(work->request, 201, share);
+}
+
+/* The share is there: that it is not laid out is told, and can be done by hand. */
+static void preset_done(struct preset_run *run, int result)
+{
+	struct share_work *work = container_of(run, struct share_work, preset);
+
+	if (result < 0)
+		log_warning("share %s/%s: preset %s: %s", work->share->pool, work->share->name,
+			    run->preset->name, strerror(-result));
+	create_told(work);
+}
+
 /* It is recorded: if it can not be opened now, that is shown and tried again at the next start. */
 static void create_opened(struct share_call *call, int result)
 {
@@ -146,8 +169,13 @@ static void create_opened(struct share_call *call, int result)
 	else
 		share->reason[0] = '\0';
 	share->vfs = result < 0 ? NULL : call->vfs;
-	log_notice("share %s/%s created", share->pool, share->name);
-	api_reply(work->request, 201, show_share(share));
+	if (!share->vfs || !work->preset.preset) {
+		create_told(work);
+		return;
+	}
+	work->preset.vfs = share->vfs;
+	work->preset.done = preset_done;
+	preset_apply(&work->preset);
 }
 
 static void create_formatted(struct share_call *call, int result)
@@ -191,19 +219,34 @@ static bool take_versions(struct api_request *request, const json_t *list, unsig
 	return false;
 }
 
+/* False: a 400 has been sent. */
+static bool take_preset(struct api_request *request, const char *name, struct share_work *work)
+{
+	work->preset.preset = name ? preset_find(name) : NULL;
+	if (name && !work->preset.preset) {
+		api_reply_error(request, 400, "bad_preset",
+				"preset is iso, xenserver, ovirt, proxmox or esxi");
+		return false;
+	}
+	if (name && !work->versions)
+		work->versions = work->preset.preset->versions;
+	return true;
+}
+
 void api_share_create(struct api_request *request)
 {
-	const char *pool_text, *name, *code = NULL;
+	const char *pool_text, *name, *preset = NULL, *code = NULL;
 	json_t *quota = NULL, *versions = NULL;
 	struct share_work *work;
 	struct pool *pool;
 
-	if (!api_unpack(request, "{s:s,s:s,s?:o,s?:o}", "pool", &pool_text, "name", &name, "quota",
-			&quota, "versions", &versions) ||
+	if (!api_unpack(request, "{s:s,s:s,s?:o,s?:o,s?:s}", "pool", &pool_text, "name", &name,
+			"quota", &quota, "versions", &versions, "preset", &preset) ||
 	    !(work = work_new(request, create_formatted)))
 		return;
 	if ((quota && !api_is_none(quota) && !api_size(request, quota, &work->quota)) ||
-	    (versions && !take_versions(request, versions, &work->versions)))
+	    (versions && !take_versions(request, versions, &work->versions)) ||
+	    !take_preset(request, preset, work))
 		return;
 	if (volume_name_check(name, &request->err) < 0) {
 		api_reply_failure(request, "bad_name");

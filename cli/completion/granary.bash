@@ -10,7 +10,7 @@ _granary()
 		-*) ;;
 		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}
 			elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}
-			else case "$noun $verb" in "snapshot schedule" | "alert rule" | "alert channel" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
+			else case "$noun $verb" in "snapshot schedule" | "alert rule" | "alert channel" | "share iso" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
 		esac
 	done
 	case $last in
@@ -26,7 +26,7 @@ _granary()
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount smb delete allow deny rules explain" ;;
+	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -45,6 +45,7 @@ _granary()
 	"snapshot schedule") list="create list show run delete" ;;
 	"alert rule") list="list set" ;;
 	"alert channel") list="create set list test delete" ;;
+	"share iso") list="add list remove" ;;
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
@@ -67,12 +68,13 @@ _granary()
 	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;
 	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --on --off $globals" ;;
-	"share create") list="--quota --versions $globals" ;;
+	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
 	"share unmount") list="--lazy $globals" ;;
+	"share iso add") list="--name --sha256 --max-size $globals" ;;
 	"share smb enable") list="--guest --user --ro $globals" ;;
 	"share smb user") list="--password-file --uid --gid $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;

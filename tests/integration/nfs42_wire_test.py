@@ -143,6 +143,11 @@ class Suite:
         expect(self.copy(60, source, one, target, two, size - 1, 0, 2), INVAL, "past the end")
         expect(self.copy(60, source, one, source, one, 0, 10, 100), INVAL, "onto itself")
         expect(self.copy(60, source, one, source, one, 0, 1 << 30, 100), 100, "beside itself")
+        before = a.read(target, two, 4 * BLOCK, 3 * BLOCK)[1]
+        expect(self.copy(60, source, one, target, two, BLOCK, 4 * BLOCK, 2 * BLOCK + 10),
+               2 * BLOCK + 10, "whole blocks and a part of one")
+        expect(a.read(target, two, 4 * BLOCK, 3 * BLOCK)[1],
+               data[BLOCK:3 * BLOCK + 10] + before[2 * BLOCK + 10:], "what is behind stays")
         expect(self.copy(60, source, one, target, ZERO, 0, 0, 10), 10, "without OPEN")
         expect(self.copy(60, source, one, target, one, 0, 0, 10), BAD_STATEID, "another's stateid")
         self.a.fails(NOFILEHANDLE, putfh(target), u32(60) + one + two + u64(0, 0, 1) +

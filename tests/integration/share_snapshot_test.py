@@ -338,6 +338,11 @@ def rollback(b, root):
     keeper = delegation.Holder(delegation.BackConnection(b.port), b"keeps what it has read")
     kept = keeper.take(keeper.walk("docs"), "plan", delegation.WANT_READ)
     assert isinstance(kept[2], bytes), kept
+    listed = [c for c in json.loads(server.granary("share", "clients", "-o", "json"))
+              if c["name"] == "keeps what it has read"]
+    point(len(listed) == 1 and listed[0]["delegations"] == 1 and listed[0]["opens"] == 1 and
+          listed[0]["callable"] and listed[0]["address"] == "127.0.0.1",
+          "what clients have open and delegated is listed", listed)
     wrong, seen = [], set()
     stop = threading.Event()
 
@@ -363,6 +368,10 @@ def rollback(b, root):
     call = keeper.c.wait()
     point(call and call.recall[1] == kept[2] and keeper.give_back(kept[0], kept[2]) == OK and
           keeper.close(kept[0], kept[1]) == OK, "what clients keep of it is called back")
+    server.granary("share", "release", listed[0]["id"])
+    point(nfs41.compound(keeper.c, [keeper.sequence_op(keeper.sequence + 1)]).status == 10052 and
+          "no NFS client" in refused(server, "share", "release", listed[0]["id"]),
+          "and taken from one when it is ordered")
     keeper.c.close()
     point(not wrong and seen == {b"a mistake     ", b"the good one  "},
           "clients go on over a rollback", f"{wrong} {seen}")

@@ -28,11 +28,9 @@ static int setup_stored(void **state)
 
 static int teardown_stored(void **state)
 {
-	int result = teardown(state);
-
-	scsi_reservations_close();
+	scsi_reservations_close(); /* its thread may be about to wake the loop */
 	unlink(store_path);
-	return result;
+	return teardown(state);
 }
 
 static void write_blocks(uint64_t lba, uint16_t blocks, uint8_t value)

@@ -569,6 +569,45 @@ static void test_volumes(void **state)
 	bench_finish(&bench);
 }
 
+/* VOLUME_IN_PLACE: what is mapped is overwritten where it is, the rest stays as it is. */
+static bool on_device(struct bench *bench, const char *data)
+{
+	bool found = false;
+	FILE *file = fopen(bench->path[0], "rb");
+
+	assert_non_null(file);
+	while (!found && fread(room, 1, 4096, file) == 4096)
+		found = memcmp(room, data, 4096) == 0;
+	fclose(file);
+	return found;
+}
+
+static void test_in_place(void **state)
+{
+	static char old[4096] __attribute__((aligned(4096)));
+	struct bench bench;
+
+	(void)state;
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 1, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(&bench, "v", VOLUME_SIZE), 0);
+	assert_int_equal(volume_erasable(bench.volume), 0);
+	memcpy(old, pattern(1, 4096), 4096);
+	assert_int_equal(bench_write(&bench, 8192, old, 4096, VOLUME_FUA), 0);
+	assert_true(on_device(&bench, old));
+	assert_int_equal(bench_write(&bench, 0, pattern(2, 65536), 65536, VOLUME_IN_PLACE), 0);
+	assert_int_equal(bench_flush(&bench), 0);
+	assert_int_equal(volume_used_bytes(bench.volume), 4096);
+	assert_int_equal(bench_read(&bench, 0, room, 65536), 0);
+	assert_memory_equal(room + 8192, pattern(2, 65536) + 8192, 4096);
+	assert_int_equal(room[0], 0);
+	assert_memory_equal(room, room + 1, 8191);
+	assert_memory_equal(room + 12288, room, 8192);
+	assert_false(on_device(&bench, old));
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -577,7 +616,7 @@ int main(void)
 	    cmocka_unit_test(test_damaged_node),   cmocka_unit_test(test_damaged_data),
 	    cmocka_unit_test(test_superblocks),    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_scrub_stutters), cmocka_unit_test(test_full),
-	    cmocka_unit_test(test_volumes),
+	    cmocka_unit_test(test_volumes),        cmocka_unit_test(test_in_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,11 @@ static void test_space(void **state)
 	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
 		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
 	assert_int_equal(used(&bench), VOLUME_SIZE);
+	assert_int_equal(volume_erasable(bench.volume), 0);
 	assert_int_equal(take(&bench, bench.volume, "a"), 0);
+	/* What the snapshot has, too, is not to be overwritten. */
+	assert_int_equal(volume_erasable(bench.volume), -EBUSY);
+	assert_int_equal(bench_write(&bench, 0, room, 65536, VOLUME_IN_PLACE), -EBUSY);
 	assert_int_equal(used(&bench), VOLUME_SIZE);
 	assert_int_equal(exclusive(&bench, "v@a"), 0);
 	for (uint64_t at = 0; at < 16; at++) /* 16 slots of 16 chunks */
@@ -124,6 +128,8 @@ static void test_space(void **state)
 	assert_int_equal(drop(&bench, "v@b"), 0);
 	settle(&bench);
 	assert_int_equal(used(&bench), VOLUME_SIZE);
+	assert_int_equal(volume_erasable(bench.volume), 0);
+	assert_int_equal(bench_write(&bench, 0, room, 65536, VOLUME_IN_PLACE), 0);
 	assert_int_equal(bench_check(&bench, true), 0);
 	bench_finish(&bench);
 }

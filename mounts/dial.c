@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "mounts/dial.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,9 +9,29 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "fusemount/fusemount.h"
-
 #define ANSWER_SECONDS 30
+
+bool mount_hello_init(struct mount_hello *hello, const char *what)
+{
+	const char *slash = strchr(what, '/'), *at = strchr(what, '@');
+	size_t pool = slash ? (size_t)(slash - what) : 0;
+	size_t share = slash ? (at ? (size_t)(at - slash) : strlen(slash)) - 1 : 0;
+
+	*hello = (struct mount_hello){
+	    .magic = MOUNT_MAGIC,
+	    .version = MOUNT_VERSION,
+	    .call_size = sizeof(struct mount_call),
+	    .reply_size = sizeof(struct mount_reply),
+	};
+	if (!pool || pool > MOUNT_NAME_MAX || (at && at < slash) || !share ||
+	    share > MOUNT_NAME_MAX || (at && (!at[1] || strlen(at + 1) > VFS_NAME_MAX)))
+		return false;
+	memcpy(hello->pool, what, pool);
+	memcpy(hello->share, slash + 1, share);
+	if (at)
+		snprintf(hello->snapshot, sizeof hello->snapshot, "%s", at + 1);
+	return true;
+}
 
 static int connect_to(const char *state_dir, struct err *err)
 {
@@ -35,23 +57,12 @@ static int connect_to(const char *state_dir, struct err *err)
 	return err->code;
 }
 
-static int exchange(int fd, const struct mount_options *options, struct mount_welcome *welcome,
+static int exchange(int fd, const struct mount_hello *hello, struct mount_welcome *welcome,
 		    struct err *err)
 {
-	struct mount_hello hello = {
-	    .magic = MOUNT_MAGIC,
-	    .version = MOUNT_VERSION,
-	    .call_size = sizeof(struct mount_call),
-	    .reply_size = sizeof(struct mount_reply),
-	    .read_only = options->read_only,
-	};
 	ssize_t got;
 
-	snprintf(hello.pool, sizeof hello.pool, "%s", options->pool);
-	snprintf(hello.share, sizeof hello.share, "%s", options->share);
-	snprintf(hello.snapshot, sizeof hello.snapshot, "%s", options->snapshot);
-	snprintf(hello.where, sizeof hello.where, "%.1023s", options->dir);
-	if (send(fd, &hello, sizeof hello, MSG_NOSIGNAL) != (ssize_t)sizeof hello)
+	if (send(fd, hello, sizeof *hello, MSG_NOSIGNAL) != (ssize_t)sizeof *hello)
 		return err_set(err, -EIO, "granaryd does not listen");
 	got = recv(fd, welcome, sizeof *welcome, MSG_WAITALL);
 	if (got != (ssize_t)sizeof *welcome || welcome->magic != MOUNT_MAGIC)
@@ -62,14 +73,14 @@ static int exchange(int fd, const struct mount_options *options, struct mount_we
 	return 0;
 }
 
-int daemon_connect(const struct mount_options *options, struct mount_welcome *ret_welcome,
-		   int *ret_fd, struct err *err)
+int mount_dial(const char *state_dir, const struct mount_hello *hello,
+	       struct mount_welcome *ret_welcome, int *ret_fd, struct err *err)
 {
-	int fd = connect_to(options->state_dir, err), result;
+	int fd = connect_to(state_dir, err), result;
 
 	if (fd < 0)
 		return fd;
-	result = exchange(fd, options, ret_welcome, err);
+	result = exchange(fd, hello, ret_welcome, err);
 	if (result < 0)
 		close(fd);
 	else
