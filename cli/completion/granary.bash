@@ -26,7 +26,7 @@ _granary()
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain" ;;
+	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
