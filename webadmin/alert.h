@@ -132,7 +132,8 @@ int alert_store_silence(struct config *config, struct alert_silence *silence, st
 void alert_look(struct webadmin *admin, struct alerts *alerts);
 
 /* alert_watch.c: the rounds of a daemon, and who is told. alert_watch_start: when all is up.
- * alert_watch_stop: no round begins any more. */
+ * alert_watch_stop: no round begins any more; what the last ones and the channels have left is
+ * stored. After alert_channels_stop(). */
 struct alert_watch;
 int alert_watch_create(struct webadmin *admin, struct err *err);
 void alert_watch_start(struct webadmin *admin);

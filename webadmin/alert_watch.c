@@ -237,6 +237,7 @@ void alert_watch_start(struct webadmin *admin)
 void alert_watch_stop(struct webadmin *admin)
 {
 	timer_stop(&admin->alert_watch->timer);
+	store(admin->alert_watch);
 }
 
 void alert_watch_destroy(struct webadmin *admin)

@@ -432,8 +432,8 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);
-	alert_watch_stop(admin);
 	alert_channels_stop(admin);
+	alert_watch_stop(admin);
 	devices_stop(admin->options.control);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;

@@ -466,7 +466,11 @@ def accounts(points, front, admin, clients):
 
 
 def audit(points, daemon, admin):
-    entries = admin.call("GET", f"{V1}/audit?limit=1000").body
+    entries = admin.call("GET", f"{V1}/audit?limit=1000").body  # the newest
+    while entries[-1]["id"] > 1 and \
+            (older := admin.call("GET", f"{V1}/audit?after={max(0, entries[-1]['id'] - 1001)}"
+                                        "&limit=1000").body):
+        entries += [one for one in reversed(older) if one["id"] < entries[-1]["id"]]
     text = json.dumps(entries)
     points.point(PASSWORD not in text and any(entry["code"] == "bad_login" for entry in entries) and
                  any(entry["path"] == f"{V1}/volumes" and entry["who"] == "root" and
