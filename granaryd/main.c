@@ -334,6 +334,12 @@ static int open_reservations(struct err *err)
 	return scsi_reservations_open(daemon_.world, daemon_.state.reservations_path, err);
 }
 
+/* A share that has to go from here takes its local mounts with it. */
+static void end_mounts(const struct vfs *vfs)
+{
+	mounts_end(daemon_.mounts, vfs, GRACE_NS);
+}
+
 static int create_admin(struct err *err)
 {
 	struct webadmin_options options = {
@@ -346,6 +352,7 @@ static int create_admin(struct err *err)
 	    .nfs = daemon_.nfs,
 	    .control_path = daemon_.state.control_path,
 	    .io_loops = daemon_.options.io_loops,
+	    .unmount = end_mounts,
 	};
 
 	return webadmin_create(&options, &daemon_.admin, err);

@@ -62,7 +62,11 @@ struct mount_conn {
 	struct mount_reply leave;
 	struct vfs *vfs;
 	struct message message; /* attach, find, found, gone, bounce: one after the other */
-	struct message leave_message, end_message; /* control loop's; the bounce comes after them */
+	/* The control loop's; the bounce comes after these messages. */
+	struct message leave_message, end_message;
+	const struct vfs *share; /* for comparison alone */
+	uint64_t asked_ns;       /* to leave; 0: not yet */
+	bool ended;
 	struct err err;
 	struct timer limit;
 	unsigned busy; /* slots, sends and messages that keep this */

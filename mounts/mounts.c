@@ -111,6 +111,7 @@ void mounts_find(struct message *message)
 		conn->vfs = mounts->options.find(mounts->options.context, conn->hello.pool,
 						 conn->hello.share, &conn->err);
 	say_writes(conn, true);
+	conn->share = conn->vfs;
 	loop_post(conn->loop, &conn->message, mount_conn_found);
 }
 
@@ -151,14 +152,40 @@ void mounts_gone(struct message *message)
 	loop_post(conn->loop, message, go_around);
 }
 
+static void ask_to_leave(struct mount_conn *conn)
+{
+	if (conn->asked_ns)
+		return;
+	conn->asked_ns = loop_now(conn->mounts->options.control);
+	loop_post(conn->loop, &conn->leave_message, mount_conn_leave);
+}
+
+static void end_now(struct mount_conn *conn)
+{
+	if (conn->ended)
+		return;
+	conn->ended = true;
+	loop_post(conn->loop, &conn->end_message, mount_conn_end);
+}
+
 static void grace_over(struct timer *timer)
 {
 	struct mounts *mounts = container_of(timer, struct mounts, grace);
 
+	list_for_each (it, &mounts->connections)
+		end_now(list_entry(it, struct mount_conn, link));
+}
+
+void mounts_end(struct mounts *mounts, const struct vfs *vfs, uint64_t grace_ns)
+{
 	list_for_each (it, &mounts->connections) {
 		struct mount_conn *conn = list_entry(it, struct mount_conn, link);
 
-		loop_post(conn->loop, &conn->end_message, mount_conn_end);
+		if (conn->share != vfs)
+			continue;
+		if (conn->asked_ns && loop_now(mounts->options.control) - conn->asked_ns > grace_ns)
+			end_now(conn);
+		ask_to_leave(conn);
 	}
 }
 
@@ -174,11 +201,8 @@ void mounts_stop(struct mounts *mounts, uint64_t grace_ns, void (*stopped)(void 
 	}
 	timer_init(&mounts->grace, mounts->options.control, grace_over);
 	timer_start(&mounts->grace, grace_ns);
-	list_for_each (it, &mounts->connections) {
-		struct mount_conn *conn = list_entry(it, struct mount_conn, link);
-
-		loop_post(conn->loop, &conn->leave_message, mount_conn_leave);
-	}
+	list_for_each (it, &mounts->connections)
+		ask_to_leave(list_entry(it, struct mount_conn, link));
 	stopped_if_quiet(mounts);
 }
 

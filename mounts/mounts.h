@@ -36,6 +36,9 @@ int mounts_listen(struct mounts *mounts, const char *path, struct err *err)
  * stopped(): no share is referenced any more. */
 void mounts_stop(struct mounts *mounts, uint64_t grace_ns, void (*stopped)(void *context),
 		 void *context);
+/* mounts_end: ask the mounts of @vfs to unmount; when this is called again and @grace_ns have
+ * passed since, end those that did not. */
+void mounts_end(struct mounts *mounts, const struct vfs *vfs, uint64_t grace_ns);
 void mounts_destroy(struct mounts *mounts); /* stopped first, or never listened; NULL is fine */
 
 #endif

@@ -161,7 +161,9 @@ static void left(struct share_call *call, int result)
 	struct model_share *share = container_of(call, struct model_share, call);
 	struct webadmin *admin = share->admin;
 
-	if (result == -EBUSY) { /* a restore, a check */
+	if (result == -EBUSY) { /* a restore, a check, a local mount */
+		if (admin->options.unmount)
+			admin->options.unmount(share->vfs);
 		timer_init(&share->retry, admin->options.control, close_again);
 		timer_start(&share->retry, LEAVE_AGAIN_NS);
 		return;

@@ -141,6 +141,22 @@ static int submit(struct step *step, struct vfs_request *request)
 }
 
 /* ---- the template ---- */
+/* Some of it, so that runs of shared blocks have different owners. */
+static void clone(struct step *step, const struct vfs_object *to)
+{
+	static struct vfs_object regular;
+	struct vfs_request request = {.op = VFS_CLONE,
+				      .object = regular,
+				      .object2 = *to,
+				      .offset = 8192,
+				      .offset2 = 128 << 10,
+				      .length = 12288};
+
+	if (regular.length && submit(step, &request) && step->result != -EINVAL)
+		abort();
+	regular = *to;
+}
+
 static void populate(struct step *step)
 {
 	static uint8_t data[40000];
@@ -176,6 +192,8 @@ static void populate(struct step *step)
 			abort();
 		if (submit(step, &xattr))
 			abort();
+		if (types[i % 4] == VFS_REGULAR)
+			clone(step, &create.result_object);
 	}
 }
 
@@ -270,13 +288,19 @@ static void use_one(struct step *step, const struct vfs_dirent *entry)
 	     .data = memory,
 	     .data_room = sizeof(memory)},
 	    {.op = VFS_SEEK, .seek = VFS_SEEK_HOLE},
+	    {.op = VFS_CLONE, .offset2 = 256 << 10},
+	    {.op = VFS_WRITE,
+	     .offset = 260 << 10,
+	     .length = sizeof(memory),
+	     .iov = &iov,
+	     .iov_count = 1},
 	    {.op = VFS_ALLOCATE, .length = 50000},
 	    {.op = VFS_DEALLOCATE, .offset = 100, .length = 20000},
 	    {.op = VFS_SETATTR, .set = {.mask = VFS_SET_SIZE | VFS_SET_MODE, .size = 777}},
 	};
 
 	for (unsigned i = 0; i < sizeof(request) / sizeof(*request); i++) {
-		request[i].object = entry->object;
+		request[i].object = request[i].object2 = entry->object;
 		(void)submit(step, &request[i]);
 	}
 }
@@ -332,6 +356,7 @@ static void decoders(const uint8_t *data, size_t size)
 	struct dirent_value dirent;
 	struct xattr_value xattr;
 	struct extent extent;
+	struct shared shared;
 	struct inode inode;
 	struct vfs_ace ace;
 	const uint8_t *cursor = data;
@@ -347,6 +372,7 @@ static void decoders(const uint8_t *data, size_t size)
 	(void)dirent_decode(data, size, &dirent);
 	(void)xattr_decode(data, size, &xattr);
 	(void)extent_decode(0, data, size, 100, 1 << 20, &extent);
+	(void)shared_decode(200, data, size, 100, 1 << 20, &shared);
 	if (size >= ACE_BYTES)
 		(void)ace_decode(data, &ace);
 	if (size >= 8)

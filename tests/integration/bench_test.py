@@ -62,6 +62,13 @@ def cases(port, path, pid):
     yield done.returncode == 1 and "behind the LUN" in done.stderr, "a span behind the end is refused"
     done = load(port, "--block", "1000")
     yield done.returncode == 2 and "multiple" in done.stderr, "a wrong block size is refused"
+    pool = os.path.join(os.path.dirname(path), "pool")
+    done = subprocess.run([LOAD, "--engine", pool, "--pattern", "randwrite", "--span", "8M",
+                           "--time", "600ms", "--snapshots", "50ms"],
+                          capture_output=True, text=True, timeout=60)
+    result = json.loads(done.stdout or "{}")
+    yield done.returncode == 0 and result["ios"] > 0 and result["snapshots"] > 1, \
+        "the engine alone, with snapshots beside"
 
 
 def main():

@@ -45,6 +45,7 @@ static void fault_run(struct profile *profile, enum sim_fault fault, struct expl
 	if (profile->volume_size > 8 << 20)
 		profile->volume_size = 8 << 20;
 	profile->full = false;
+	profile->mirror_all = profile->mirror; /* a fault is then in one copy at most */
 	if (profile->checksum == VOLUME_CHECKSUM_OFF || profile->checksum == CHECKSUM_MIXED)
 		profile->checksum =
 		    VOLUME_CHECKSUM_STRICT; /* without checksums a lie is believed */

@@ -93,6 +93,7 @@ static void mirror_draw(struct profile *profile, struct rng *rng)
 		return;
 	profile->full = true;
 	profile->discards = 200;
+	profile->slow_fua = 0;
 	profile->checkpoints = profile->manage = 2;
 }
 
@@ -459,6 +460,14 @@ static bool takes_space(const struct life *life, const struct client *client)
 		life->model->volumes[client->volume].shares);
 }
 
+/* With two copies of all data one fault fails no read. (A write that has failed may leave half of
+ * itself in one copy and all of it in the other, and neither is what counts.) */
+static bool one_copy_is_good(const struct life *life, const struct volume_request *request)
+{
+	return life->profile->mirror_all && request->op == VOLUME_READ && !life->write_failed &&
+	       !life->device_lied;
+}
+
 static void client_failed(struct client *client, int result)
 {
 	struct life *life = client->life;
@@ -468,7 +477,8 @@ static void client_failed(struct client *client, int result)
 	    (life->profile->full || nearly_full(life)))
 		return;
 	life->failures++;
-	if (life->tolerate_faults)
+	life->write_failed |= request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD;
+	if (life->tolerate_faults && !one_copy_is_good(life, request))
 		return;
 	violation("volume %s: %s of %llu + %llu failed: %s (error offset %llu, depth %u)",
 		  life->model->volumes[client->volume].name,
@@ -871,7 +881,7 @@ static void start_manage(struct life *life)
 	if (life->profile->checksum == CHECKSUM_MIXED)
 		spec.checksum = (enum volume_checksum)rng_below(&life->rng, CHECKSUM_MIXED);
 	if (life->profile->mirror && spec.checksum != VOLUME_CHECKSUM_OFF)
-		spec.mirror = !rng_one_in(&life->rng, 4);
+		spec.mirror = life->profile->mirror_all || !rng_one_in(&life->rng, 4);
 	switch (life->manage) {
 	case MANAGE_CREATE:
 		volume_create(life->pool, &spec, &life->call);

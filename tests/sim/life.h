@@ -55,6 +55,7 @@ struct profile {
 	unsigned slow_writes; /* likewise, of all writes */
 	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
 	bool mirror;          /* most volumes have two copies */
+	bool mirror_all;      /* all of them, and no single fault is to fail a read */
 	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
@@ -139,6 +140,7 @@ struct life {
 	uint64_t turned;      /* profile->turns: slots to be discarded next */
 	bool tolerate_faults; /* I/O errors are not violations: faults were injected */
 	uint64_t scrub_known; /* errors the scrub had counted when this life began */
+	bool write_failed;    /* of a client, with a fault */
 	bool device_lied;     /* it lost or bent a write: old data may be back after a crash */
 	unsigned failures;    /* tolerated ones */
 	unsigned depth;

@@ -411,6 +411,28 @@ static void stop_asks_first(void **state)
 	stopped = false;
 }
 
+/* One share's mounts: asked first, ended when they do not go. */
+static void a_share_loses_its_mounts(void **state)
+{
+	struct mount_reply reply;
+
+	(void)state;
+	begin();
+	mounts_end(mounts, (const struct vfs *)&reply, 0); /* somebody else's */
+	mounts_end(mounts, vfs, 1000000000);
+	assert_true(receive(&reply, sizeof reply));
+	assert_int_equal(reply.slot, MOUNT_LEAVE);
+	mounts_end(mounts, vfs, 1000000000); /* asked once, and there is time */
+	for (unsigned i = 0; i < 20; i++)
+		loop_poll(loop, 1000000);
+	assert_int_equal(mounts->count, 1);
+	mounts_end(mounts, vfs, 0);
+	for (unsigned i = 0; i < 1000 && mounts->count; i++)
+		loop_poll(loop, 1000000);
+	assert_int_equal(mounts->count, 0);
+	assert_false(receive(&reply, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +444,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(holds_end_with_their_mount, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(malformed_calls_end_it, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_slot_has_one_call, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_share_loses_its_mounts, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(stop_asks_first, set_up, tear_down),
 	};
 
