@@ -266,6 +266,7 @@ export const en = {
 	"finding.medium": "unreadable",
 	"finding.metadata-lost": "metadata lost",
 	"finding.metadata-repaired": "metadata repaired",
+	"finding.data-repaired": "data repaired from its other copy",
 	"finding.superblock-repaired": "superblock repaired",
 	"findings.clear": "Forget them",
 	"findings.cleared": "Findings forgotten",

@@ -266,6 +266,7 @@ export const zh = {
 	"finding.medium": "无法读取",
 	"finding.metadata-lost": "元数据丢失",
 	"finding.metadata-repaired": "元数据已修复",
+	"finding.data-repaired": "已用另一份数据修复",
 	"finding.superblock-repaired": "超级块已修复",
 	"findings.clear": "清除记录",
 	"findings.cleared": "记录已清除",
