@@ -63,7 +63,9 @@ static void make_session(void)
 	static struct nfs_io io;
 	static struct nfs_conn conn;
 	static struct nfs_call call;
-	struct nfs4_channel fore = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+	const struct nfs4_channel all = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX,
+					 UINT32_MAX};
+	struct nfs4_session_args args = {.fore = all, .back = all};
 
 	io.loop = loop;
 	conn.server = server;
@@ -74,7 +76,11 @@ static void make_session(void)
 		must(nfs4_exchange_id(server->nfs4, &exchange, loop_now(loop)) == NFS4_OK);
 	else
 		nfs4_destroy_session(server->nfs4, session, NULL);
-	if (nfs4_create_session(&call, exchange.id, ++sequence, &fore, session) != NFS4_OK)
+	args.client = exchange.id;
+	args.sequence = ++sequence;
+	if (nfs4_create_session(&call, &args) == NFS4_OK)
+		memcpy(session, args.session, sizeof(session));
+	else
 		sequence = 0;
 }
 
