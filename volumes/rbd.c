@@ -205,6 +205,15 @@ static void drop_double(struct rbd_volume *volume)
 
 static bool hold_all(struct rbd_job *job, bool snapshots);
 
+/* Nobody reads them while their images are closed. */
+static void snapshots_standby(struct rbd_pool *pool, bool standby)
+{
+	list_for_each (it, &pool->volumes)
+		list_for_each (its, &list_entry(it, struct rbd_volume, link)->snapshots)
+			__atomic_store_n(&list_entry(its, struct rbd_volume, link)->volume.standby,
+					 standby, __ATOMIC_RELEASE);
+}
+
 static void rejoined(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
@@ -213,6 +222,7 @@ static void rejoined(struct rbd_job *job)
 	for (unsigned i = 0; i < job->volume_count; i++)
 		job->volumes[i]->inside--;
 	if (job->result == 0) {
+		snapshots_standby(pool, false);
 		__atomic_store_n(&pool->blocklisted, 0, __ATOMIC_RELAXED);
 		log_notice("pool %s: back in the cluster", pool->name);
 	}
@@ -238,6 +248,7 @@ static void shut_out(struct rbd_pool *pool)
 {
 	rbd_errno(pool, -ESHUTDOWN);
 	pool->rejoining = true;
+	snapshots_standby(pool, true);
 	list_for_each (it, &pool->volumes) {
 		struct rbd_volume *volume = list_entry(it, struct rbd_volume, link);
 
@@ -253,8 +264,11 @@ static void looked(struct rbd_job *job)
 	pool->gating = false;
 	for (unsigned i = 0; i < job->volume_count; i++) {
 		job->volumes[i]->inside--;
-		if (!job->volumes[i]->gone)
-			tell_access(job->volumes[i]);
+		if (job->volumes[i]->gone)
+			continue;
+		tell_access(job->volumes[i]);
+		if (__atomic_load_n(&job->volumes[i]->rolling, __ATOMIC_ACQUIRE))
+			rbd_rollback_go_on(job->volumes[i]);
 	}
 	if (job->result == -ESHUTDOWN && !pool->closing)
 		shut_out(pool);
@@ -323,8 +337,11 @@ static bool hold_all(struct rbd_job *job, bool snapshots)
 	struct rbd_pool *pool = job->pool;
 	unsigned room = 0;
 
-	list_for_each (it, &pool->volumes)
-		room += 1 + list_entry(it, struct rbd_volume, link)->snapshot_count;
+	list_for_each (it, &pool->volumes) {
+		room++;
+		list_for_each (its, &list_entry(it, struct rbd_volume, link)->snapshots)
+			room++;
+	}
 	job->volumes = heap_zalloc_array(room + 1, sizeof(struct rbd_volume *));
 	if (!job->volumes)
 		return false;

@@ -164,8 +164,12 @@ struct rbd_volume {
 	struct rbd_volume *of;
 	struct rbd_snap snap;
 	struct list snapshots; /* struct rbd_volume, oldest first */
-	unsigned snapshot_count;
 	bool seen, is_clone;
+	bool changing; /* home: a job changes it, and nobody else: its snapshots are made, its name
+			*/
+	bool rolling;  /* atomic: on its way back to a snapshot, and served by nobody until it is
+			  there */
+	bool rolled_by_job; /* home: that goes on */
 	uint8_t parent[16];
 };
 
@@ -252,7 +256,8 @@ int rbd_get_text(struct rbd_pool *pool, const char *key, char *ret_text, size_t 
 int rbd_snaps_read(struct rbd_volume *volume, struct list *found); /* all of ours */
 int rbd_snap_open(struct rbd_volume *snapshot);
 void rbd_clone_read(struct rbd_volume *volume);
-int rbd_snap_finish_rollback(struct rbd_volume *volume);
+int rbd_snap_is_rolling(struct rbd_volume *volume); /* 1: a rollback was cut off; 0, -errno */
+int rbd_snap_finish_rollback(struct rbd_job *job);
 int rbd_snaps_make(struct rbd_job *job); /* of volumes, which are paused */
 int rbd_snap_erase(struct rbd_job *job);
 int rbd_snap_rename_work(struct rbd_job *job);
@@ -265,6 +270,8 @@ int rbd_snap_differ(struct rbd_job *job);
 /* rbd_snapshot.c; home. rbd_snapshots_merge: what a worker has read; @all: it is all there is. */
 void rbd_snapshots_merge(struct rbd_volume *volume, struct list *found, bool all);
 void rbd_snapshots_drop(struct rbd_volume *volume);
+void rbd_snapshots_forget(struct list *found); /* what was read and is not wanted */
+void rbd_rollback_go_on(struct rbd_volume *volume);
 bool rbd_snapshots_held(struct rbd_volume *volume);
 void rbd_snapshot_name(struct rbd_volume *snapshot, const char *of);
 struct rbd_volume *rbd_snapshot_find(struct rbd_pool *pool, const char *path);
@@ -298,7 +305,7 @@ bool rbd_io_idle(struct rbd_pool *pool);
  * size as it is then. Context: any. */
 bool rbd_io_clear(struct rbd_volume *volume, uint64_t end);
 /* rbd_io_pause: changes that come from now on wait; rbd_io_is_quiet: those from before are done, so
- * are reads of a snapshot; rbd_io_resume: all go on. Context: home; is_quiet any. */
+ * are reads of a snapshot; rbd_io_resume: all go on. Context: any. */
 void rbd_io_pause(struct rbd_volume *volume);
 bool rbd_io_is_quiet(struct rbd_volume *volume);
 void rbd_io_resume(struct rbd_volume *volume);

@@ -215,9 +215,10 @@ static int acquire(struct rbd_volume *volume)
 		result = -EBUSY;
 	if (result < 0)
 		return result;
-	result = rbd_snap_finish_rollback(volume);
-	if (result < 0)
-		return result;
+	result = rbd_snap_is_rolling(volume);
+	__atomic_store_n(&volume->rolling, result > 0, __ATOMIC_RELEASE);
+	if (result != 0)
+		return result < 0 ? result : -EBUSY; /* served when it is there */
 	if (volume->wanted_by[0]) {
 		snprintf(key, sizeof key, "want.%s", volume->volume.identity.serial);
 		rbd_set_text(volume->pool, key, "");
@@ -278,7 +279,7 @@ void rbd_gate_settle(struct rbd_volume *volume)
 		if (wanted_elsewhere(volume))
 			let_go(volume);
 		else if (volume->volume.standby)
-			set_standby(volume, false);
+			acquire(volume);
 		return;
 	}
 	set_standby(volume, true);

@@ -410,6 +410,8 @@ static void size_known(struct rbd_job *job)
 	}
 	if (job->result == 0)
 		rbd_snapshots_merge(volume, &job->found, true);
+	else
+		rbd_snapshots_forget(&job->found);
 	rbd_job_end(job, job->result);
 }
 

@@ -348,10 +348,15 @@ static void completed(rbd_completion_t completion, void *context)
 
 /* ---- start */
 
+static rbd_image_t image_of(const struct rbd_op *op)
+{
+	return __atomic_load_n(&op->volume->image, __ATOMIC_ACQUIRE);
+}
+
 static int start(struct rbd_op *op, const struct volume_request *request,
 		 rbd_completion_t completion)
 {
-	rbd_image_t image = __atomic_load_n(&op->volume->image, __ATOMIC_ACQUIRE);
+	rbd_image_t image = image_of(op);
 
 	switch (request->op) {
 	case VOLUME_READ:
@@ -418,12 +423,18 @@ static uint64_t bytes_of(const struct volume_request *request)
 	return request->op == VOLUME_READ || request->op == VOLUME_WRITE ? request->length : 0;
 }
 
+static void open_first(struct message *message);
+
 /* To librbd. The request, if there is one still, gets what comes of it. */
 static int hand_over(struct rbd_op *op)
 {
 	rbd_completion_t completion;
 	int result = can_start(op);
 
+	if (result == 0 && op->volume->of && !image_of(op)) {
+		loop_post(op->pool->look.loop, &op->message, open_first);
+		return 0;
+	}
 	if (result == 0)
 		result = ceph.rbd_aio_create_completion(op, completed, &completion);
 	if (result < 0)
@@ -476,10 +487,6 @@ static void rbd_submit(struct volume *base, struct volume_request *request)
 	op = op_get(volume, request, bytes_of(request));
 	if (op && op->parked)
 		return; /* rbd_io_resume() */
-	if (op && volume->of && !__atomic_load_n(&volume->image, __ATOMIC_ACQUIRE)) {
-		loop_post(volume->pool->look.loop, &op->message, open_first);
-		return;
-	}
 	result = op ? hand_over(op) : -ENOMEM;
 	if (result == 0)
 		return;

@@ -98,8 +98,7 @@ static int read_snap(rbd_image_t image, const char *name, uint8_t ret_uuid[16],
 }
 
 /* One of several is there when all are. */
-static bool is_whole(struct rbd_pool *pool, rbd_image_t image, const char *name,
-		     const uint8_t uuid[16], struct rbd_snap *snap)
+static bool is_whole(struct rbd_pool *pool, struct rbd_snap *snap)
 {
 	char key[40], text[8];
 
@@ -108,8 +107,7 @@ static bool is_whole(struct rbd_pool *pool, rbd_image_t image, const char *name,
 	group_key(snap->group, key);
 	if (rbd_get_text(pool, key, text, sizeof text) < 0 || !text[0])
 		return false;
-	snap->of_count = 1; /* known from here on without asking */
-	write_snap(image, name, uuid, snap);
+	snap->of_count = 1;
 	return true;
 }
 
@@ -175,8 +173,13 @@ int rbd_snaps_read(struct rbd_volume *volume, struct list *found)
 		    volume_name_check(snaps[i].name, NULL) < 0)
 			continue;
 		result = read_snap(volume->image, snaps[i].name, uuid, &snap);
-		if (result == -ENODATA || (result == 0 && !is_whole(volume->pool, volume->image,
-								    snaps[i].name, uuid, &snap))) {
+		if (result == 0 && !is_whole(volume->pool, &snap)) {
+			/* Who makes snapshots of it are we, and we make none now: cut off. */
+			if (!volume_standby(&volume->volume))
+				ceph.rbd_snap_remove(volume->image, snaps[i].name);
+			continue;
+		}
+		if (result == -ENODATA) {
 			result = 0;
 			continue;
 		}
@@ -233,6 +236,19 @@ static void wait_quiet(struct rbd_job *job)
 	}
 }
 
+/* Each says of itself that it is whole; then the group's mark is not needed any more. */
+static void settle_group(struct rbd_job *job, const char *key)
+{
+	struct rbd_snap snap = job->snap;
+	int result = 0;
+
+	snap.of_count = 1;
+	for (unsigned i = 0; i < job->volume_count && result == 0; i++)
+		result = write_snap(job->volumes[i]->image, job->names[i], job->uuids[i], &snap);
+	if (result == 0)
+		rbd_set_text(job->pool, key, "");
+}
+
 int rbd_snaps_make(struct rbd_job *job)
 {
 	struct rbd_snap snap = job->snap;
@@ -240,6 +256,8 @@ int rbd_snaps_make(struct rbd_job *job)
 	int result = 0;
 	unsigned done;
 
+	for (unsigned i = 0; i < job->volume_count; i++)
+		rbd_io_pause(job->volumes[i]);
 	wait_quiet(job);
 	for (done = 0; done < job->volume_count; done++) {
 		uint8_t uuid[16];
@@ -262,11 +280,13 @@ int rbd_snaps_make(struct rbd_job *job)
 				     volume->volume.name, job->names[done])
 			   : failed(&job->err, result, volume->volume.name);
 	}
+	/* A rollback goes on with them; else guests have waited long enough. */
+	for (unsigned i = 0; i < job->volume_count && !snap.automatic; i++)
+		rbd_io_resume(job->volumes[i]);
+	if (snap.of_count > 1)
+		settle_group(job, key);
 	for (unsigned i = 0; i < job->volume_count && result == 0; i++)
 		result = rbd_snaps_read(job->volumes[i], &job->found);
-	/* All have been read, and say of themselves that they are whole. */
-	if (result == 0 && snap.of_count > 1)
-		rbd_set_text(job->pool, key, "");
 	return result < 0 ? failed(&job->err, rbd_errno(job->pool, result), "snapshots") : 0;
 }
 
@@ -303,7 +323,7 @@ int rbd_snap_rename_work(struct rbd_job *job)
 	rbd_image_close(snapshot); /* by its old name */
 	if (result == 0)
 		result = ceph.rbd_snap_rename(of->image, snapshot->snap.name, job->name);
-	snap_key(result == 0 ? snapshot->snap.name : job->name, key);
+	snap_key(snapshot->snap.name, key);
 	if (result == 0)
 		ceph.rbd_metadata_remove(of->image, key);
 	if (result == -EEXIST)
@@ -403,6 +423,13 @@ static int roll(struct rbd_volume *volume, const char *name)
 	return result == 0 ? ceph.rbd_metadata_remove(volume->image, ROLLING_KEY) : result;
 }
 
+static int get_size(struct rbd_job *job, struct rbd_volume *volume)
+{
+	return ceph.rbd_get_size(volume->image, &job->size);
+}
+
+/* From the key on the image is neither what it was nor what it is to be: when it does not get
+ * there, nobody is served, and rbd_rollback_go_on() tries until it does. */
 int rbd_snap_back(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volumes[0], *to = job->volume;
@@ -414,23 +441,45 @@ int rbd_snap_back(struct rbd_job *job)
 	if (result == 0)
 		result = roll(volume, to->snap.name);
 	if (result == 0)
-		result = ceph.rbd_get_size(volume->image, &job->size);
-	return result < 0 ? failed(&job->err, rbd_errno(job->pool, result), volume->volume.name)
-			  : 0;
+		result = get_size(job, volume);
+	if (result == 0)
+		return 0;
+	__atomic_store_n(&volume->volume.standby, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&volume->rolling, true, __ATOMIC_RELEASE);
+	failed(&job->err, rbd_errno(job->pool, result), volume->volume.name);
+	return err_set(&job->err, job->err.code, "%s; the way back is tried again until it is done",
+		       job->err.text);
 }
 
-/* A gateway died half way: done again, by whoever has the lock, before anybody is served. */
-int rbd_snap_finish_rollback(struct rbd_volume *volume)
+int rbd_snap_is_rolling(struct rbd_volume *volume)
 {
 	char name[SNAPSHOT_NAME_MAX + 1];
 	size_t length = sizeof name;
 	int result = ceph.rbd_metadata_get(volume->image, ROLLING_KEY, name, &length);
 
-	if (result < 0)
-		return result == -ENOENT ? 0 : result;
-	log_notice("volume %s/%s: its way back to snapshot %s is finished", volume->pool->name,
-		   volume->volume.name, name);
-	return roll(volume, name);
+	return result >= 0 ? 1 : result == -ENOENT ? 0 : result;
+}
+
+int rbd_snap_finish_rollback(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+	char name[SNAPSHOT_NAME_MAX + 1];
+	size_t length = sizeof name;
+	int result = volume->image
+			 ? ceph.rbd_metadata_get(volume->image, ROLLING_KEY, name, &length)
+			 : -ENXIO;
+
+	if (result >= 0) {
+		result = roll(volume, name);
+		if (result == -ENOENT) { /* nothing to go back to any more: it stays as it is */
+			log_error("volume %s/%s: snapshot %s, to which it was on its way, is gone",
+				  volume->pool->name, volume->volume.name, name);
+			result = ceph.rbd_metadata_remove(volume->image, ROLLING_KEY);
+		}
+	}
+	if (result >= 0 || result == -ENOENT)
+		result = get_size(job, volume);
+	return result;
 }
 
 /* ---- differences ---- */

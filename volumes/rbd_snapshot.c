@@ -44,14 +44,12 @@ static void link_snapshot(struct rbd_volume *volume, struct rbd_volume *snapshot
 	       list_entry(after, struct rbd_volume, link)->snap.id > snapshot->snap.id)
 		after = after->prev;
 	list_insert_after(after, &snapshot->link);
-	volume->snapshot_count++;
 }
 
 static void unlink_snapshot(struct rbd_volume *snapshot)
 {
 	list_remove(&snapshot->link);
 	list_init(&snapshot->link);
-	snapshot->of->snapshot_count--;
 }
 
 static int close_image(struct rbd_job *job)
@@ -111,12 +109,17 @@ void rbd_snapshots_merge(struct rbd_volume *volume, struct list *found, bool all
 	}
 }
 
-void rbd_snapshots_drop(struct rbd_volume *volume)
+void rbd_snapshots_forget(struct list *found)
 {
 	struct list *link;
 
-	while ((link = list_pop_front(&volume->snapshots)))
+	while ((link = list_pop_front(found)))
 		volume_unref(&list_entry(link, struct rbd_volume, link)->volume);
+}
+
+void rbd_snapshots_drop(struct rbd_volume *volume)
+{
+	rbd_snapshots_forget(&volume->snapshots);
 }
 
 struct rbd_volume *rbd_snapshot_find(struct rbd_pool *pool, const char *path)
@@ -195,6 +198,7 @@ static void add_to(struct rbd_job *job, struct rbd_volume *volume, const char *n
 	job->volumes[at] = volume;
 	volume_ref(&volume->volume);
 	volume->inside++;
+	volume->changing = true;
 	snprintf(job->names[at], sizeof job->names[at], "%s", name);
 	loop_random(job->pool->home, random, sizeof random);
 	volume_identity_make(random, &identity);
@@ -218,6 +222,7 @@ static void go_on(struct rbd_job *job)
 {
 	for (unsigned i = 0; i < job->volume_count; i++) {
 		rbd_io_resume(job->volumes[i]);
+		job->volumes[i]->changing = false;
 		job->volumes[i]->inside--;
 	}
 }
@@ -236,6 +241,7 @@ static void take_made(struct rbd_job *job)
 		}
 		rbd_snapshots_merge(volume, &mine, false);
 	}
+	rbd_snapshots_forget(&job->found);
 }
 
 static void made(struct rbd_job *job)
@@ -262,7 +268,7 @@ static int spec_good(struct rbd_pool *pool, const struct snapshot_spec *spec, st
 		return err_set(err, -EREMOTE,
 			       "volume %s is served by another gateway; make its snapshot there",
 			       volume->volume.name);
-	if (volume->paused || volume->gone)
+	if (volume->changing || volume->gone)
 		return err_set(err, -EBUSY, "something else is being done to volume %s",
 			       volume->volume.name);
 	snprintf(path, sizeof path, "%.*s@%s", VOLUME_NAME_MAX, volume->volume.name, spec->name);
@@ -309,8 +315,6 @@ void rbd_snapshot_create(struct pool *base, const struct snapshot_spec *specs, u
 	for (unsigned i = 0; i < count; i++)
 		add_to(job, (struct rbd_volume *)specs[i].volume, specs[i].name);
 	describe(job, false);
-	for (unsigned i = 0; i < count; i++)
-		rbd_io_pause(job->volumes[i]);
 	rbd_job_run(job, rbd_snaps_make, made);
 }
 
@@ -378,8 +382,8 @@ static struct rbd_job *job_for(struct rbd_volume *snapshot, struct pool_call *ca
 		       snapshot->volume.name);
 		return NULL;
 	}
-	if (snapshot->gone) {
-		refuse(snapshot->pool, call, -EBUSY, "snapshot %s is being deleted",
+	if (snapshot->gone || snapshot->changing) {
+		refuse(snapshot->pool, call, -EBUSY, "something else is being done to snapshot %s",
 		       snapshot->volume.name);
 		return NULL;
 	}
@@ -439,6 +443,8 @@ static void renamed(struct rbd_job *job)
 {
 	struct rbd_volume *snapshot = job->volume;
 
+	snapshot->changing = false;
+	__atomic_store_n(&snapshot->volume.standby, snapshot->pool->rejoining, __ATOMIC_RELEASE);
 	if (job->result == 0) {
 		snprintf(snapshot->snap.name, sizeof snapshot->snap.name, "%.*s", SNAPSHOT_NAME_MAX,
 			 job->name);
@@ -467,14 +473,19 @@ void rbd_snapshot_rename(struct volume *base, const char *name, struct pool_call
 		rbd_job_end(job, -EBUSY);
 	} else {
 		snprintf(job->name, sizeof job->name, "%s", name);
+		snapshot->changing = true;
+		__atomic_store_n(&snapshot->volume.standby, true, __ATOMIC_RELEASE);
 		rbd_job_run(job, rbd_snap_rename_work, renamed);
 	}
 }
 
 static void hold_changed(struct rbd_job *job)
 {
-	if (job->result == 0)
-		job->volume->snap = job->snap;
+	job->volume->changing = false;
+	if (job->result == 0) {
+		job->volume->snap.held = job->snap.held;
+		job->volume->snap.hold_until_ns = job->snap.hold_until_ns;
+	}
 	rbd_job_end(job, job->result);
 }
 
@@ -488,6 +499,7 @@ static void change_hold(struct rbd_volume *snapshot, bool held, uint64_t until_n
 	job->snap = snapshot->snap;
 	job->snap.held = held;
 	job->snap.hold_until_ns = until_ns;
+	snapshot->changing = true;
 	rbd_job_run(job, rbd_snap_hold_work, hold_changed);
 }
 
@@ -567,23 +579,54 @@ void rbd_clone_promote(struct volume *base, struct pool_call *call)
 }
 
 /* ---- back ---- */
+static void is_back(struct rbd_volume *volume, uint64_t bytes)
+{
+	uint64_t size = bytes & ~(uint64_t)(VOLUME_SLOT - 1);
+	bool resized = size != volume_size(&volume->volume);
+
+	__atomic_store_n(&volume->volume.size_bytes, size, __ATOMIC_RELEASE);
+	rbd_sum_sizes(volume->pool);
+	volume_notify(&volume->volume, VOLUME_ROLLED_BACK);
+	if (resized)
+		volume_notify(&volume->volume, VOLUME_RESIZED);
+}
+
 static void rolled_back(struct rbd_job *job)
 {
-	struct rbd_volume *volume = job->volumes[0];
-	uint64_t size = job->size & ~(uint64_t)(VOLUME_SLOT - 1);
-
 	take_made(job);
-	if (job->result == 0) {
-		bool resized = size != volume_size(&volume->volume);
-
-		__atomic_store_n(&volume->volume.size_bytes, size, __ATOMIC_RELEASE);
-		rbd_sum_sizes(job->pool);
-		volume_notify(&volume->volume, VOLUME_ROLLED_BACK);
-		if (resized)
-			volume_notify(&volume->volume, VOLUME_RESIZED);
-	}
+	if (job->result == 0)
+		is_back(job->volumes[0], job->size);
 	go_on(job);
 	rbd_job_end(job, job->result);
+}
+
+/* Served by the next look, which finds that it is not rolling any more. */
+static void finished(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+
+	volume->rolled_by_job = false;
+	volume->changing = false;
+	volume->inside--;
+	if (job->result == 0) {
+		log_notice("volume %s/%s: its way back to a snapshot is finished",
+			   volume->pool->name, volume->volume.name);
+		is_back(volume, job->size);
+		__atomic_store_n(&volume->rolling, false, __ATOMIC_RELEASE);
+	}
+	rbd_job_end(job, job->result);
+}
+
+void rbd_rollback_go_on(struct rbd_volume *volume)
+{
+	struct rbd_job *job;
+
+	if (volume->rolled_by_job || volume->changing || volume->pool->closing ||
+	    !(job = rbd_job_new(volume->pool, volume, NULL)))
+		return;
+	volume->rolled_by_job = volume->changing = true;
+	volume->inside++;
+	rbd_job_run(job, rbd_snap_finish_rollback, finished);
 }
 
 void rbd_volume_rollback(struct volume *base, struct volume *to, const char *keep,
@@ -619,7 +662,6 @@ void rbd_volume_rollback(struct volume *base, struct volume *to, const char *kee
 	}
 	add_to(job, volume, spec.name);
 	describe(job, true);
-	rbd_io_pause(volume);
 	rbd_job_run(job, rbd_snap_back, rolled_back);
 }
 

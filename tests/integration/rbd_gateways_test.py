@@ -163,6 +163,10 @@ def share_moves(points, first, second):
 
 def replaced(points, first, second):
     """The one that serves hangs; when it wakes up it was replaced, and nothing it does counts."""
+    first.write(4 * MIB, MIB, 0x66)
+    first.good("snapshot", "create", "far/v@kept")
+    first.good("lun", "map", pools.IQN, "far/v@kept", "--lun", "5")
+    opened = first.holds(4 * MIB, MIB, 0x66, lun=5)
     with connect(first) as client:
         outcome(client, bytes(6))
         first.process.send_signal(signal.SIGSTOP)
@@ -181,6 +185,9 @@ def replaced(points, first, second):
     points.point(back and not serves(first), "it joins again, as standby", first.log()[-1500:])
     first.good("volume", "take", "far/v")
     points.point(first.holds(3 * MIB, MIB, 0x77) and serves(first), "and can be given it back")
+    points.point(opened and first.holds(4 * MIB, MIB, 0x66, lun=5) and
+                 [one["name"] for one in second.json("snapshot", "list", "far/v")] == ["kept"],
+                 "its snapshots are there as before")
 
 
 def test(points):

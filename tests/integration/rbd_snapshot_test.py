@@ -68,6 +68,7 @@ def killed(points, daemon):
 def clones(points, daemon, cluster):
     daemon.good("volume", "clone", "far/one@a", "far/copy")
     daemon.good("lun", "map", pools.IQN, "far/copy", "--lun", "2")
+    pools.wait_for(lambda: daemon.io("read 0 4096", lun=2)[0], 30)
     daemon.write(2 * MIB, MIB, 0x33, lun=2)
     points.point(daemon.holds(0, 2 * MIB, 0x11, lun=2) and
                  daemon.holds(2 * MIB, MIB, 0x33, lun=2) and
@@ -99,6 +100,17 @@ def rollback(points, daemon):
     points.point(sizes == [64 * MIB], "the size, too", sizes)
     daemon.good("volume", "rollback", "far/one@before", "--keep", "again", "--yes")
     points.point(daemon.holds(0, MIB, 0x44), "and back again")
+
+
+def cut_off(points, daemon, cluster):
+    """A gateway that dies on the way back: the next one goes all of it before it serves."""
+    daemon.write(0, MIB, 0x55)
+    cluster.rbd("image-meta", "set", "rbd/one", "granary.rolling", "b")
+    kill(daemon)
+    points.point(pools.wait_for(lambda: daemon.holds(0, MIB, 0x11), 30) and
+                 daemon.holds(MIB, MIB, 0x22) and
+                 "granary.rolling" not in cluster.rbd("image-meta", "list", "rbd/one"),
+                 "a rollback that was cut off is finished", daemon.log()[-1000:])
 
 
 def holds(points, daemon):
@@ -134,6 +146,7 @@ def groups(points, daemon):
     """Numbers written to two volumes in turn: what a common snapshot holds is a prefix of them."""
     daemon.good("volume", "create", "far/two", "16M")
     daemon.good("lun", "map", pools.IQN, "far/two", "--lun", "3")
+    pools.wait_for(lambda: daemon.io("read 0 4096", lun=3)[0], 30)
     stop, written = threading.Event(), [0]
 
     def load():
@@ -218,6 +231,7 @@ def test(points):
             killed(points, daemon)
             clones(points, daemon, cluster)
             rollback(points, daemon)
+            cut_off(points, daemon, cluster)
             holds(points, daemon)
             groups(points, daemon)
             second_gateway(points, daemon, cluster, folder)
