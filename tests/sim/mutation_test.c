@@ -33,7 +33,7 @@ static const struct {
     {"shared_is_redirected", 28},
     {"shared_is_not_freed", 5},
     {"shared_node_is_kept", 5},
-    {"retired_until_next_root", 32},
+    {"retired_until_next_root", 191},
     {"snapshot_waits_for_unsummed", 14},
     {"deletion_in_two_roots", 28},
     {"moved_in_both_roots", 11},
