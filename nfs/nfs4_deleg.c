@@ -589,15 +589,17 @@ int nfs4_delegation_claim(struct nfs_call *call, const struct nfs4_stateid *stat
 			  const struct vfs_object *object, uint32_t access)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_client *own = call->compound.client;
 	struct nfs4_delegation *delegation;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
 	status = nfs4_delegation_find(call, stateid, &delegation);
-	if (status == NFS4_OK && !is_of(call, delegation, object))
+	if (status == NFS4_OK && (delegation->client != own || !is_of(call, delegation, object)))
 		status = NFS4ERR_BAD_STATEID;
 	if (status == NFS4_OK && access != 1)
 		status = NFS4ERR_OPENMODE;
+	call->compound.client = own; /* in v4.0 OPEN says who it is, not the delegation */
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }

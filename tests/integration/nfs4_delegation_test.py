@@ -265,11 +265,11 @@ class Old:
     def ops(self, *ops):
         return compound(self.c, list(ops), minor=0)
 
-    def take(self, directory, name, access=1):
+    def take(self, directory, name, access=1, claim=0, stateid=b""):
         """OPEN, confirmed if need be: (handle, stateid, delegation) or the status."""
         self.seqid += 1
         result = self.ops(putfh(directory), u32(18, self.seqid, access, 0) + u64(self.id) +
-                          opaque(b"old") + u32(0, 0) + opaque(name), GETFH)
+                          opaque(b"old") + u32(0, claim) + stateid + opaque(name), GETFH)
         result.good(22)
         status = result.result(18)
         if status != OK:
@@ -725,6 +725,10 @@ class Suite:
             self.other.make(self.root, "old own")
             handle, _, given = old.take(self.root, "old own")
             assert isinstance(given, bytes), "given"
+            expect(old.take(self.root, "old own", claim=2, stateid=given)[0], handle, "claimed")
+            another = Old(c, b"another", "")
+            expect(another.take(self.root, "old own")[2], None, "can not be called")
+            expect(another.take(self.root, "old own", claim=2, stateid=given), BAD_STATEID, "whose")
             calls = len(server.calls)
             expect(old.take(self.root, "old own", access=2), DELAY, "its own OPEN to write")
             expect(server.wait(calls + 1).recall[1], given, "CB_RECALL")
