@@ -424,7 +424,7 @@ static bool may_delegate(struct nfs_call *call, const struct lock_key *key,
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	const struct nfs4_client *client = call->compound.client;
 	struct lock_table *locks = nfs4->server->locks;
-	struct lock_range all = {.last = LOCK_TO_END};
+	struct lock_range all = {.last = LOCK_TO_END, .exclusive = true};
 	uint64_t writer;
 
 	*ret_why = NFS4_NO_RESOURCE;

@@ -476,6 +476,10 @@ class Suite:
         expect((r.opaque(), r.u32()), (b"c", 0), "NLM LOCK")
         expect(self.holder.take(self.root, "writers", WANT_READ)[2], (1,), "somebody locks")
         nlm(4, cookie + lock)
+        r = nlm(2, cookie + u32(0, 0) + lock + u32(0, 1))
+        expect((r.opaque(), r.u32()), (b"c", 0), "NLM LOCK, shared")
+        expect(self.holder.take(self.root, "writers", WANT_READ)[2], (1,), "one may wait behind it")
+        nlm(4, cookie + lock)
         _, _, given = self.holder.take(self.root, "writers", WANT_READ)
         assert isinstance(given, bytes), "nobody any more"
         r = nlm(2, held)
