@@ -125,7 +125,9 @@ static bool begin(struct nfs_call *call, enum kind kind, struct nlm_args *args)
 		call->saved_object = content.object;
 		return true;
 	}
-	status = result == -EACCES || result == -EPERM ? NLM4_DENIED_NOLOCKS : NLM4_STALE_FH;
+	status = result == -ECANCELED                    ? NLM4_DENIED_GRACE_PERIOD
+		 : result == -EACCES || result == -EPERM ? NLM4_DENIED_NOLOCKS
+							 : NLM4_STALE_FH;
 	if (kind == SHARE)
 		answer_share(call, args, status);
 	else
