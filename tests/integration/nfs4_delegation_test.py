@@ -685,6 +685,7 @@ class Suite:
         expect(a.test(given), DELEG_REVOKED, "TEST_STATEID")
         expect(a.give_back(handle, given), DELEG_REVOKED, "DELEGRETURN")
         expect(a.take(self.root, "revoked", claim=2, stateid=given), DELEG_REVOKED, "OPEN by it")
+        expect(a.take(self.root, "revoked", WANT_READ)[2], (1,), "somebody writes; it has none")
         expect(a.ops(u32(45) + given).status, OK, "FREE_STATEID")
         expect(a.test(given), BAD_STATEID, "it is gone")
         expect(a.flags, 0, "and not spoken of any more")
@@ -823,9 +824,16 @@ class Suite:
     def withdrawn(self):
         """A share that is exported no more takes its delegations along."""
         handle, given = self.given("withdrawn")
+        a = self.holder
         self.server.order("share 0")
-        expect(self.holder.test(given), BAD_STATEID, "TEST_STATEID")
+        expect(a.test(given), DELEG_REVOKED, "TEST_STATEID")
+        a.ops(PUTROOTFH)
+        expect(a.flags, REVOKED, "SEQUENCE says so")
         self.server.order("share 0")
+        expect(a.test(given), DELEG_REVOKED, "it does not come back")
+        expect(a.ops(u32(45) + given).status, OK, "FREE_STATEID")
+        a.ops(PUTROOTFH)
+        expect(a.flags, 0, "and not spoken of any more")
         expect(self.three.write(handle, 0, b"x").status, OK, "nothing is in the way")
 
     def stopping(self):
