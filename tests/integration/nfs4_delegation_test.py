@@ -357,10 +357,11 @@ class Suite:
             c.answer = lambda call: None
             silent = Holder(c, b"silent", probed=False)
             expect((silent.bound, silent.take(self.root, "unproven")[2]), (True, None), "asked")
+            expect(self.bind(c, silent), BOTH, "bound already")
             begun = time.monotonic()
             expect(silent.take(self.root, "unproven", WANT_READ)[2], (2,), "not answered")
             assert 0.4 < time.monotonic() - begun < 5, "half a second it waits"
-            expect(c.calls[0].procedure, 0, "CB_NULL")
+            expect([call.procedure for call in c.calls], [0], "CB_NULL, once")
             c.record(c.calls[0].answer())
             given = attempt(lambda: silent.take(self.root, "unproven", WANT_READ)[2], (2,))
             assert isinstance(given, bytes), "answered"
