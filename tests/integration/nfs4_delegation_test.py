@@ -353,6 +353,8 @@ class Suite:
         with self.connect() as c:
             tiny = Holder(c, b"tiny", probed=False, channel=(256, 256, 0, 2, 1))
             expect(tiny.bound, False, "too small a channel for our calls")
+            expect(tiny.ops(u32(40, PROGRAM, 1, 0)).status, OK, "BACKCHANNEL_CTL")
+            expect(self.bind(c, tiny), 1, "it has not grown")
         with self.connect() as c:
             c.answer = lambda call: None
             silent = Holder(c, b"silent", probed=False)
