@@ -20,7 +20,6 @@
 #define CB_VERSION     1u
 #define CB_OP_RECALL   4u
 #define CB_OP_SEQUENCE 11u
-#define BODY_MAX       320u /* arguments of one call */
 #define RECORD_MAX     448u
 #define AUTH_SYS_BODY  28u
 
