@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* change.c: every change that a client asks for, of any version and operation, on its way to the
  * file system. Where files are delegated it first finds out which ones the change is about. What is
- * removed or renamed by name is looked up for that; it is not marked against being delegated in
- * between, as nothing that its reader has kept becomes wrong. */
+ * removed or renamed by name is looked up for that, if anything is delegated; it is not marked
+ * against being delegated in between, as nothing that its reader has kept becomes wrong. What a
+ * CREATE makes empty is looked up, and marked, always. */
 #include <errno.h>
 #include <string.h>
 
@@ -85,7 +86,7 @@ static bool begin_by_name(struct nfs_call *call, struct vfs *vfs,
 {
 	struct vfs_request *wanted;
 
-	if (!nfs4_any_delegation(server_of(call)))
+	if (call->vfs.op != VFS_CREATE && !nfs4_any_delegation(server_of(call)))
 		return true;
 	wanted = nfs_call_scratch(call, sizeof(*wanted));
 	if (!wanted) {

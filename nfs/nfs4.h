@@ -200,6 +200,7 @@ struct nfs4_session_args {
 	uint32_t sequence;
 	struct nfs4_channel fore, back; /* made smaller where we have less */
 	struct nfs4_back_how how;
+	bool back_fits;      /* there is room for our calls */
 	bool bind_back;      /* the connection is to carry calls to the client; result: it does */
 	uint8_t session[16]; /* result */
 };

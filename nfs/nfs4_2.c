@@ -342,7 +342,9 @@ static void copy_data(struct nfs_call *call)
 	uint64_t left = call->compound.numbers[COPY_LEFT];
 	uint64_t count = left < NFS_TRANSFER_MAX ? left : NFS_TRANSFER_MAX;
 
-	if (!call->scratch && !nfs_call_scratch(call, NFS_TRANSFER_MAX)) {
+	/* There may be less, of an operation before this one. */
+	if ((!call->scratch || call->scratch->size < NFS_TRANSFER_MAX) &&
+	    !nfs_call_scratch(call, NFS_TRANSFER_MAX)) {
 		copied(call, -ENOBUFS);
 		return;
 	}

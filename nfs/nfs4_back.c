@@ -20,7 +20,6 @@
 #define CB_VERSION     1u
 #define CB_OP_RECALL   4u
 #define CB_OP_SEQUENCE 11u
-#define BODY_MAX       320u /* arguments of one call */
 #define RECORD_MAX     448u
 #define AUTH_SYS_BODY  28u
 
@@ -476,10 +475,9 @@ bool nfs4_back_bind(struct nfs4_session *session, struct nfs_conn *conn)
 
 	if (!session->back.how.usable || session->back.slot_count == 0)
 		return false;
-	if (place < NFS4_BACK_CONNS && session->back.conns[place].good)
+	if (place < NFS4_BACK_CONNS)
 		return true;
-	if (place == NFS4_BACK_CONNS)
-		place = place_of(session, NULL);
+	place = place_of(session, NULL);
 	if (place == NFS4_BACK_CONNS)
 		return false;
 	session->back.conns[place].conn = conn;

@@ -518,6 +518,7 @@ static void set_up_back(struct nfs4_session *session, struct nfs4_session_args *
 			struct nfs_conn *conn)
 {
 	session->back.how = args->how;
+	session->back.fits = args->back_fits;
 	session->back.slot_count = args->back.requests;
 	if (args->bind_back)
 		args->bind_back = nfs4_back_bind(session, conn);
@@ -606,9 +607,11 @@ int nfs4_bind_conn(struct nfs_call *call, const uint8_t id[16], bool *back)
 void nfs4_backchannel_ctl(struct nfs_call *call, const struct nfs4_back_how *how)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_back *back = &call->compound.session->back;
 
 	pthread_mutex_lock(&nfs4->lock);
-	call->compound.session->back.how = *how;
+	back->how = *how;
+	back->how.usable = how->usable && back->fits;
 	pthread_mutex_unlock(&nfs4->lock);
 }
 

@@ -171,11 +171,11 @@ void nfs4_delegation_free(struct nfs4_server *nfs4, struct nfs4_delegation *dele
 	heap_free(delegation);
 }
 
-/* It was not returned in time. v4.1 is told with every SEQUENCE until it says that it knows. */
-static void revoke(struct nfs4_server *nfs4, struct nfs4_delegation *delegation)
+/* v4.1 is told with every SEQUENCE until it says that it knows. */
+static void take_back(struct nfs4_server *nfs4, struct nfs4_delegation *delegation)
 {
-	log_notice("NFS: a client has not returned a delegation that was called back: it is taken "
-		   "from it");
+	if (delegation->revoked)
+		return;
 	if (delegation->client->minor == 0) {
 		nfs4_expire(nfs4, delegation->index | IS_DELEGATION, delegation->number);
 		nfs4_delegation_free(nfs4, delegation);
@@ -184,6 +184,14 @@ static void revoke(struct nfs4_server *nfs4, struct nfs4_delegation *delegation)
 	leave_file(nfs4->delegations, delegation);
 	delegation->revoked = true;
 	delegation->client->revoked++;
+}
+
+/* It was not returned in time. */
+static void revoke(struct nfs4_server *nfs4, struct nfs4_delegation *delegation)
+{
+	log_notice("NFS: a client has not returned a delegation that was called back: it is taken "
+		   "from it");
+	take_back(nfs4, delegation);
 }
 
 void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client)
@@ -223,8 +231,11 @@ void nfs4_forget_delegations(struct nfs4_server *nfs4, const struct nfs_table *t
 	for (unsigned i = 0; i < NFS4_DELEGATIONS_MAX; i++) {
 		struct nfs4_delegation *delegation = nfs4->delegations->table[i];
 
-		if (delegation && !nfs_table_by_id(table, delegation->key.volume))
-			nfs4_delegation_free(nfs4, delegation);
+		if (!delegation || nfs_table_by_id(table, delegation->key.volume))
+			continue;
+		vfs_unref(delegation->vfs);
+		delegation->vfs = NULL;
+		take_back(nfs4, delegation);
 	}
 }
 
@@ -404,13 +415,15 @@ void nfs_share_door(struct nfs_server *server, uint64_t volume, bool opens)
 
 /* ---- giving */
 
-static bool has_one(const struct nfs4_client *client, const struct lock_key *key)
+/* One that was revoked does not count. */
+static bool has_one(const struct nfs4_server *nfs4, const struct nfs4_client *client,
+		    const struct lock_key *key)
 {
-	list_for_each (it, &client->delegations) {
+	list_for_each (it, &nfs4->delegations->buckets[bucket_of(key)]) {
 		const struct nfs4_delegation *delegation =
-		    list_entry(it, struct nfs4_delegation, link);
+		    list_entry(it, struct nfs4_delegation, bucket);
 
-		if (delegation->key.volume == key->volume &&
+		if (delegation->client == client && delegation->key.volume == key->volume &&
 		    vfs_object_equal(&delegation->key.object, &key->object))
 			return true;
 	}
@@ -424,12 +437,12 @@ static bool may_delegate(struct nfs_call *call, const struct lock_key *key,
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	const struct nfs4_client *client = call->compound.client;
 	struct lock_table *locks = nfs4->server->locks;
-	struct lock_range all = {.last = LOCK_TO_END};
+	struct lock_range all = {.last = LOCK_TO_END, .exclusive = true};
 	uint64_t writer;
 
 	*ret_why = NFS4_NO_RESOURCE;
 	if (client->path != NFS4_PATH_UP || client->states >= NFS4_DELEGATIONS_CLIENT_MAX ||
-	    has_one(client, key) || nfs_grace_running(nfs4->server->grace, key->volume) ||
+	    has_one(nfs4, client, key) || nfs_grace_running(nfs4->server->grace, key->volume) ||
 	    (nfs4->table && !nfs_table_by_id(nfs4->table, key->volume)))
 		return false;
 	*ret_why = NFS4_CONTENTION;
@@ -589,15 +602,17 @@ int nfs4_delegation_claim(struct nfs_call *call, const struct nfs4_stateid *stat
 			  const struct vfs_object *object, uint32_t access)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nfs4_client *own = call->compound.client;
 	struct nfs4_delegation *delegation;
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
 	status = nfs4_delegation_find(call, stateid, &delegation);
-	if (status == NFS4_OK && !is_of(call, delegation, object))
+	if (status == NFS4_OK && (delegation->client != own || !is_of(call, delegation, object)))
 		status = NFS4ERR_BAD_STATEID;
 	if (status == NFS4_OK && access != 1)
 		status = NFS4ERR_OPENMODE;
+	call->compound.client = own; /* in v4.0 OPEN says who it is, not the delegation */
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
 }

@@ -63,7 +63,7 @@ bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key
 unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled);
 void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client);
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
-/* Those of shares that the table has not. */
+/* Those of shares that the table has not are taken from their clients. */
 void nfs4_forget_delegations(struct nfs4_server *nfs4, const struct nfs_table *table);
 void nfs4_recall_answered(struct nfs4_server *nfs4, const struct nfs4_back_about *about, int result,
 			  uint32_t status, uint64_t now);

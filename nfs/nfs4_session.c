@@ -144,7 +144,7 @@ static void get_callback(struct xdr_in *in, struct nfs4_back_how *how)
 }
 
 /* Is there room for our calls? */
-static bool is_usable(const struct nfs4_channel *back)
+static bool fits(const struct nfs4_channel *back)
 {
 	return back->request >= BACK_MIN && back->reply >= BACK_MIN && back->operations >= 2 &&
 	       back->requests >= 1;
@@ -172,7 +172,8 @@ int nfs4_op_create_session(struct nfs_call *call)
 	/* None at all is fine: then nothing is delegated. */
 	if ((back->request && back->request < CHANNEL_MIN) || back->operations == 1)
 		return NFS4ERR_TOOSMALL;
-	args.how.usable = args.how.usable && is_usable(back);
+	args.back_fits = fits(back);
+	args.how.usable = args.how.usable && args.back_fits;
 	args.bind_back = flags & SESSION_BACK;
 	status = nfs4_create_session(call, &args);
 	if (status != NFS4_OK)

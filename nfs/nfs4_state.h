@@ -109,6 +109,7 @@ struct nfs4_slot {
  * answered over it; a slot's sequence is that of the last call that was answered. */
 struct nfs4_back {
 	struct nfs4_back_how how;
+	bool fits; /* the channel has room for our calls, however they are made */
 	uint32_t slot_count;
 	bool wanted; /* it had a connection once: the client is told when it has none */
 	struct {

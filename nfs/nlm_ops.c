@@ -125,7 +125,9 @@ static bool begin(struct nfs_call *call, enum kind kind, struct nlm_args *args)
 		call->saved_object = content.object;
 		return true;
 	}
-	status = result == -EACCES || result == -EPERM ? NLM4_DENIED_NOLOCKS : NLM4_STALE_FH;
+	status = result == -ECANCELED                    ? NLM4_DENIED_GRACE_PERIOD
+		 : result == -EACCES || result == -EPERM ? NLM4_DENIED_NOLOCKS
+							 : NLM4_STALE_FH;
 	if (kind == SHARE)
 		answer_share(call, args, status);
 	else
@@ -229,11 +231,22 @@ static bool is_time(struct nfs_call *call, bool reclaim, enum nlm_status *ret_st
 
 static enum nlm_status status_of(int result, bool blocked)
 {
-	return result == 0         ? NLM4_GRANTED
-	       : result == -ESTALE ? NLM4_STALE_FH
-	       : result != -EAGAIN ? NLM4_DENIED_NOLOCKS
-	       : blocked           ? NLM4_BLOCKED
-				   : NLM4_DENIED;
+	return result == 0              ? NLM4_GRANTED
+	       : result == -ESTALE      ? NLM4_STALE_FH
+	       : result == -EINPROGRESS ? NLM4_DENIED_GRACE_PERIOD
+	       : result != -EAGAIN      ? NLM4_DENIED_NOLOCKS
+	       : blocked                ? NLM4_BLOCKED
+					: NLM4_DENIED;
+}
+
+/* A client of NFSv4 that has the file delegated may have locked it for itself: it is called back,
+ * and who waits for that asks again, as in a grace period. Under nfs4->lock, and what follows too:
+ * nobody is given a delegation in between. */
+static bool is_delegated(struct nfs_call *call)
+{
+	struct lock_key key = key_of(call);
+
+	return nfs4_delegation_in_way(nfs4_server_of(call), &key, NULL, nfs_call_now(call));
 }
 
 /* A state of its NSM that is not the one we know: the host has restarted. */
@@ -293,34 +306,39 @@ static int lock_once(struct nfs_call *call, const struct nlm_args *args,
 	return result;
 }
 
+/* Against all others, those of NFSv4 too. */
+static int lock_now(struct nfs_call *call, const struct nlm_args *args,
+		    struct lock_conflict *conflict)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	struct nlm *nlm = nlm_of(call);
+	int result = -EINPROGRESS;
+
+	pthread_mutex_lock(&nfs4->lock);
+	if (!args->lock.range.exclusive || !is_delegated(call)) {
+		pthread_mutex_lock(&nlm->lock);
+		note_state(nlm, call->conn, args->state);
+		result = lock_once(call, args, conflict);
+		pthread_mutex_unlock(&nlm->lock);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return result;
+}
+
 static void lock_recorded(struct nfs_call *call, int result)
 {
-	struct nlm *nlm = nlm_of(call);
 	struct lock_conflict conflict = {0};
 	enum nlm_status status;
 	struct nlm_args args;
 
 	get_args(call, LOCK, &args);
-	if (result == 0) {
-		pthread_mutex_lock(&nlm->lock);
-		note_state(nlm, call->conn, args.state);
-		result = lock_once(call, &args, &conflict);
-		pthread_mutex_unlock(&nlm->lock);
-	}
+	if (result == 0)
+		result = lock_now(call, &args, &conflict);
 	status = status_of(result, args.block);
 	/* One that waits gets its lock when the client in its way goes. */
 	if (result == -EAGAIN && gives_way(call, &conflict) && !args.block)
 		status = NLM4_DENIED_GRACE_PERIOD;
 	answer(call, &args, status);
-}
-
-/* A client of NFSv4 that has the file delegated may have locked it for itself: it is called back,
- * and who waits for that asks again, as in a grace period. */
-static bool is_delegated(const struct nfs_call *call)
-{
-	struct lock_key key = key_of(call);
-
-	return nfs4_delegated(call->conn->server, &key, NULL, nfs_call_now(call));
 }
 
 static void lock_seen(struct nfs_call *call, int result)
@@ -329,8 +347,6 @@ static void lock_seen(struct nfs_call *call, int result)
 	struct nlm_args args;
 
 	get_args(call, LOCK, &args);
-	if (status == NLM4_GRANTED && args.lock.range.exclusive && is_delegated(call))
-		status = NLM4_DENIED_GRACE_PERIOD;
 	if (status != NLM4_GRANTED || !is_time(call, args.reclaim, &status))
 		answer(call, &args, status);
 	else
@@ -500,19 +516,32 @@ static int share_once(struct nfs_call *call, const struct nlm_args *args, uint64
 	return result;
 }
 
+static int share_now(struct nfs_call *call, const struct nlm_args *args, uint64_t *who)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	bool conflicts = (args->mode & 1) || (args->access & 2);
+	struct nlm *nlm = nlm_of(call);
+	int result = -EINPROGRESS;
+
+	pthread_mutex_lock(&nfs4->lock);
+	if (!conflicts || !is_delegated(call)) {
+		pthread_mutex_lock(&nlm->lock);
+		result = share_once(call, args, who);
+		pthread_mutex_unlock(&nlm->lock);
+	}
+	pthread_mutex_unlock(&nfs4->lock);
+	return result;
+}
+
 static void share_recorded(struct nfs_call *call, int result)
 {
-	struct nlm *nlm = nlm_of(call);
 	struct nlm_args args;
 	struct lock_conflict conflict = {0};
 	enum nlm_status status;
 
 	get_args(call, SHARE, &args);
-	if (result == 0) {
-		pthread_mutex_lock(&nlm->lock);
-		result = share_once(call, &args, &conflict.client);
-		pthread_mutex_unlock(&nlm->lock);
-	}
+	if (result == 0)
+		result = share_now(call, &args, &conflict.client);
 	status = status_of(result, false);
 	if (result == -EAGAIN && gives_way(call, &conflict))
 		status = NLM4_DENIED_GRACE_PERIOD;
@@ -525,8 +554,6 @@ static void share_seen(struct nfs_call *call, int result)
 	struct nlm_args args;
 
 	get_args(call, SHARE, &args);
-	if (status == NLM4_GRANTED && ((args.mode & 1) || (args.access & 2)) && is_delegated(call))
-		status = NLM4_DENIED_GRACE_PERIOD;
 	if (status != NLM4_GRANTED || !is_time(call, args.reclaim, &status))
 		answer_share(call, &args, status);
 	else

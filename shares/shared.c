@@ -111,7 +111,7 @@ int shared_look(struct share *share, uint64_t block, uint64_t *count, uint32_t *
 
 bool shared_in_place(const struct share *share, uint32_t owners)
 {
-	if (owners > 1)
+	if (owners > 1 || share->readers[0] || share->readers[1])
 		return false;
 	return share->unshared <= share->store->durable_sequence ||
 	       !KEEPS(share_unshared_is_durable);

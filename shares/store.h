@@ -33,7 +33,7 @@
  *      readers have ended and the volume was told to discard them.
  *   S5 After an error of log or checkpoint the store takes no further changes (-EROFS).
  *   S6 A block with two owners is not written. When one of them is left, it is written in place
- *      only when the commit that says so is durable.
+ *      only when the commit that says so is durable and whoever began to read it before has ended.
  *
  * Locking: one adaptive mutex per store for everything below; no I/O waits, and none is waited for,
  * with it held. Submitting to the volume is allowed. What is not in memory is loaded by the fiber

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-position
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
-    Client, attrs, bitmap, expect, putfh, PUTROOTFH, SAVEFH, UNCHECKED, ZERO)
+    Client, attrs, bitmap, expect, putfh, PUTROOTFH, READLINK, SAVEFH, UNCHECKED, ZERO)
 from nfs4_locks_test import case   # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -158,6 +158,20 @@ class Suite:
         a.close(source, one)
         a.close(target, two)
 
+    def copy_behind_others(self):
+        """A COPY has room for its data, whatever has been in its compound before."""
+        a, data = self.a, os.urandom(1 << 20)
+        source, one = a.open(self.root, "behind", how=UNCHECKED)
+        target, two = a.open(self.root, "others", how=UNCHECKED)
+        a.write(source, one, 0, data)
+        link = u32(6, 5) + opaque("to/here") + opaque("link") + attrs()
+        copy = u32(60) + one + two + u64(1, 0, len(data) - 1) + u32(1, 1, 0)
+        expect(a.ops(putfh(self.root), link, READLINK, putfh(source), SAVEFH, putfh(target),
+                     copy).status, OK, "COPY")
+        expect(a.read(target, two, 0, len(data)), (True, data[1:]), "the same data")
+        a.close(source, one)
+        a.close(target, two)
+
     def copy_and_append(self):
         """A COPY that ends in a hole does not cut what somebody appends meanwhile."""
         a, size = self.a, 1 << 20
@@ -257,7 +271,8 @@ class Suite:
             self.a.fails(BADXDR, putfh(self.root), u32(op) + b"\xff" * 8)
 
 
-CASES = ("sparse", "read_plus", "copies", "copy_and_append", "xattrs", "versions")
+CASES = ("sparse", "read_plus", "copies", "copy_behind_others", "copy_and_append", "xattrs",
+         "versions")
 
 
 def test(t):

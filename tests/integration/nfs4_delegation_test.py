@@ -265,11 +265,11 @@ class Old:
     def ops(self, *ops):
         return compound(self.c, list(ops), minor=0)
 
-    def take(self, directory, name, access=1):
+    def take(self, directory, name, access=1, claim=0, stateid=b""):
         """OPEN, confirmed if need be: (handle, stateid, delegation) or the status."""
         self.seqid += 1
         result = self.ops(putfh(directory), u32(18, self.seqid, access, 0) + u64(self.id) +
-                          opaque(b"old") + u32(0, 0) + opaque(name), GETFH)
+                          opaque(b"old") + u32(0, claim) + stateid + opaque(name), GETFH)
         result.good(22)
         status = result.result(18)
         if status != OK:
@@ -353,14 +353,17 @@ class Suite:
         with self.connect() as c:
             tiny = Holder(c, b"tiny", probed=False, channel=(256, 256, 0, 2, 1))
             expect(tiny.bound, False, "too small a channel for our calls")
+            expect(tiny.ops(u32(40, PROGRAM, 1, 0)).status, OK, "BACKCHANNEL_CTL")
+            expect(self.bind(c, tiny), 1, "it has not grown")
         with self.connect() as c:
             c.answer = lambda call: None
             silent = Holder(c, b"silent", probed=False)
             expect((silent.bound, silent.take(self.root, "unproven")[2]), (True, None), "asked")
+            expect(self.bind(c, silent), BOTH, "bound already")
             begun = time.monotonic()
             expect(silent.take(self.root, "unproven", WANT_READ)[2], (2,), "not answered")
             assert 0.4 < time.monotonic() - begun < 5, "half a second it waits"
-            expect(c.calls[0].procedure, 0, "CB_NULL")
+            expect([call.procedure for call in c.calls], [0], "CB_NULL, once")
             c.record(c.calls[0].answer())
             given = attempt(lambda: silent.take(self.root, "unproven", WANT_READ)[2], (2,))
             assert isinstance(given, bytes), "answered"
@@ -475,6 +478,10 @@ class Suite:
         r = nlm(2, held)
         expect((r.opaque(), r.u32()), (b"c", 0), "NLM LOCK")
         expect(self.holder.take(self.root, "writers", WANT_READ)[2], (1,), "somebody locks")
+        nlm(4, cookie + lock)
+        r = nlm(2, cookie + u32(0, 0) + lock + u32(0, 1))
+        expect((r.opaque(), r.u32()), (b"c", 0), "NLM LOCK, shared")
+        expect(self.holder.take(self.root, "writers", WANT_READ)[2], (1,), "one may wait behind it")
         nlm(4, cookie + lock)
         _, _, given = self.holder.take(self.root, "writers", WANT_READ)
         assert isinstance(given, bytes), "nobody any more"
@@ -681,6 +688,7 @@ class Suite:
         expect(a.test(given), DELEG_REVOKED, "TEST_STATEID")
         expect(a.give_back(handle, given), DELEG_REVOKED, "DELEGRETURN")
         expect(a.take(self.root, "revoked", claim=2, stateid=given), DELEG_REVOKED, "OPEN by it")
+        expect(a.take(self.root, "revoked", WANT_READ)[2], (1,), "somebody writes; it has none")
         expect(a.ops(u32(45) + given).status, OK, "FREE_STATEID")
         expect(a.test(given), BAD_STATEID, "it is gone")
         expect(a.flags, 0, "and not spoken of any more")
@@ -725,6 +733,10 @@ class Suite:
             self.other.make(self.root, "old own")
             handle, _, given = old.take(self.root, "old own")
             assert isinstance(given, bytes), "given"
+            expect(old.take(self.root, "old own", claim=2, stateid=given)[0], handle, "claimed")
+            another = Old(c, b"another", "")
+            expect(another.take(self.root, "old own")[2], None, "can not be called")
+            expect(another.take(self.root, "old own", claim=2, stateid=given), BAD_STATEID, "whose")
             calls = len(server.calls)
             expect(old.take(self.root, "old own", access=2), DELAY, "its own OPEN to write")
             expect(server.wait(calls + 1).recall[1], given, "CB_RECALL")
@@ -815,9 +827,16 @@ class Suite:
     def withdrawn(self):
         """A share that is exported no more takes its delegations along."""
         handle, given = self.given("withdrawn")
+        a = self.holder
         self.server.order("share 0")
-        expect(self.holder.test(given), BAD_STATEID, "TEST_STATEID")
+        expect(a.test(given), DELEG_REVOKED, "TEST_STATEID")
+        a.ops(PUTROOTFH)
+        expect(a.flags, REVOKED, "SEQUENCE says so")
         self.server.order("share 0")
+        expect(a.test(given), DELEG_REVOKED, "it does not come back")
+        expect(a.ops(u32(45) + given).status, OK, "FREE_STATEID")
+        a.ops(PUTROOTFH)
+        expect(a.flags, 0, "and not spoken of any more")
         expect(self.three.write(handle, 0, b"x").status, OK, "nothing is in the way")
 
     def stopping(self):
