@@ -151,9 +151,13 @@ static void each_object_has_one(void **state)
 	for (unsigned round = 0; round < 2; round++)
 		turn(&alerts, index, 0, 10 + round);
 	assert_int_equal(alerts.active_count, 0);
-	assert_int_equal(alerts.cleared_count, ALERT_KEPT_MAX);
+	assert_int_equal(alerts.cleared_count, ALERT_ACTIVE_MAX); /* to be told and stored first */
+	list_for_each (it, &alerts.cleared)
+		list_entry(it, struct alert, link)->dirty = false;
 	alerts.tuning[index].enabled = false;
 	turn(&alerts, index, 2, 20);
+	assert_int_equal(alerts.cleared_count, ALERT_KEPT_MAX);
+	assert_int_equal(list_entry(alerts.cleared.next, struct alert, link)->id, ALERT_ACTIVE_MAX);
 	assert_int_equal(alerts.active_count, 0);
 	alerts_finish(&alerts);
 }
