@@ -96,6 +96,7 @@ void alerts_begin(struct alerts *alerts)
 {
 	while (too_many_kept(alerts))
 		drop_oldest(alerts);
+	alerts->left_out = 0;
 	list_for_each (it, &alerts->active) {
 		struct alert *alert = list_entry(it, struct alert, link);
 

@@ -91,7 +91,7 @@ struct alerts {
 	struct list cleared; /* newest first */
 	struct list silences;
 	unsigned active_count, cleared_count, silence_count;
-	uint64_t left_out;
+	uint64_t left_out; /* in the last round, for want of room */
 	int64_t last_id;
 	struct alert_tuning tuning[ALERT_RULES_MAX];
 	bool changed; /* since the end of the last round: something fires, has cleared */

@@ -479,7 +479,9 @@ def metrics(points, daemon):
     text = daemon.good("GET", "/metrics")
     points.point(re.search(r'^granary_alerts\{severity="warning",state="firing"\} 0$', text, re.M) and
                  re.search(r'^granary_alert_deliveries_total\{channel="hook",result="delivered"\} '
-                           r"[1-9]", text, re.M), "metrics count alerts and deliveries",
+                           r"[1-9]", text, re.M) and
+                 re.search(r"^granary_alerts_left_out 0$", text, re.M),
+                 "metrics count alerts and deliveries",
                  [line for line in text.splitlines() if "alert" in line])
 
 

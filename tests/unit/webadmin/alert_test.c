@@ -137,7 +137,7 @@ static void each_object_has_one(void **state)
 		alerts_end(&alerts, round, WALL);
 	}
 	assert_int_equal(firing(&alerts), ALERT_ACTIVE_MAX);
-	assert_int_equal(alerts.left_out, 30);
+	assert_int_equal(alerts.left_out, 10);
 	for (int64_t id = 1; id <= ALERT_ACTIVE_MAX; id++) {
 		struct alert *alert = alerts_find(&alerts, id);
 		json_t *shown;
