@@ -149,13 +149,15 @@ static struct alert *add(struct alerts *alerts, unsigned rule, const char *objec
 void alerts_observe(struct alerts *alerts, unsigned rule, const char *object, bool begins,
 		    int64_t value, const char *detail)
 {
+	char name[ALERT_OBJECT_MAX];
 	struct alert *alert;
 
 	if (!alerts->tuning[rule].enabled)
 		return;
-	alert = find_active(alerts, rule, object);
+	copy_text(name, sizeof name, object); /* as it is kept, to be found again */
+	alert = find_active(alerts, rule, name);
 	if (!alert && begins)
-		alert = add(alerts, rule, object);
+		alert = add(alerts, rule, name);
 	if (!alert)
 		return;
 	alert->observed = begins;
@@ -166,8 +168,11 @@ void alerts_observe(struct alerts *alerts, unsigned rule, const char *object, bo
 
 void alerts_unknown(struct alerts *alerts, unsigned rule, const char *object)
 {
-	struct alert *alert = find_active(alerts, rule, object);
+	char name[ALERT_OBJECT_MAX];
+	struct alert *alert;
 
+	copy_text(name, sizeof name, object);
+	alert = find_active(alerts, rule, name);
 	if (alert && alerts->tuning[rule].enabled)
 		alert->unknown = true;
 }
