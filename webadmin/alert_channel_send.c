@@ -440,6 +440,9 @@ int alert_channel_send(const struct alert_channel_settings *settings,
 		       const struct alert_channel_message *message, const bool *stopping,
 		       struct err *err)
 {
+	/* one whose secrets did not open has no URL */
+	if (alert_channel_check(settings, err) < 0)
+		return err->code;
 	return settings->kind == CHANNEL_SYSLOG ? send_syslog(settings, message, stopping, err)
 						: send_by_curl(settings, message, stopping, err);
 }

@@ -489,6 +489,9 @@ def forecast(points, folder, daemon):
     """Ten days in which the pool has filled up slowly, made up while the daemon was away."""
     pool = daemon.good("GET", f"{V1}/pools/tank")
     points.point("full_in_hours" not in pool, "of a new pool nothing is foretold", pool)
+    sealed = {"syslog": "udp://127.0.0.1:9", "webhook": "http://127.0.0.1:9/x"}
+    for kind, url in sealed.items():
+        daemon.good("POST", f"{V1}/alert-channels", {"name": kind, "kind": kind, "url": url})
     points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-2000:])
     now = int(time.time()) // 3600
     with sqlite3.connect(os.path.join(daemon.state, "config.db")) as store:
@@ -498,7 +501,13 @@ def forecast(points, folder, daemon):
                           [(uuid, now - back, pool["size_bytes"] * (240 - back) // 10000,
                             pool["size_bytes"]) for back in range(1, 241)])
         store.execute("insert into pool_usage values(?, ?, 1, 2)", (uuid, now - 24 * 500))
+        store.execute("update alert_channel set url = randomblob(99) where name != 'hook'")
     again = Daemon(os.path.join(folder, "state"), pool=False)
+    for kind in sealed:
+        reply = again.call("POST", f"{V1}/alert-channels/{kind}/test")
+        points.point(reply["status"] == 409, f"a {kind} whose URL does not open is not sent to",
+                     reply)
+        again.good("DELETE", f"{V1}/alert-channels/{kind}")
     wait_for(lambda: "full_in_hours" in again.good("GET", f"{V1}/pools/tank"))
     pool = again.good("GET", f"{V1}/pools/tank")
     usage = again.good("GET", f"{V1}/pools/tank/usage")
