@@ -350,6 +350,16 @@ def presets(points, daemon, hooks):
         daemon.good("DELETE", f"{V1}/alert-channels/{preset}")
 
 
+def long_answer(points, daemon, hooks):
+    hooks.answers["/long"] = [(200, "x" * 300000)]
+    daemon.good("POST", f"{V1}/alert-channels",
+                {"name": "long", "kind": "webhook", "url": hooks.url("/long")})
+    reply = daemon.call("POST", f"{V1}/alert-channels/long/test")
+    points.point(reply["status"] == 200 and len(hooks.of("/long")) == 1,
+                 "a long answer is an answer", reply)
+    daemon.good("DELETE", f"{V1}/alert-channels/long")
+
+
 def mail(points, daemon, context, ca):
     with open(ca, encoding="ascii") as file:
         pem = file.read()
@@ -574,6 +584,7 @@ def test(points):
             daemon = over_kill(points, folder, daemon, hooks, number)
             retries(points, daemon, hooks)
             presets(points, daemon, hooks)
+            long_answer(points, daemon, hooks)
             mail(points, daemon, context, ca)
             syslog(points, daemon)
             refusals(points, daemon, hooks)
