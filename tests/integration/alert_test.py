@@ -313,7 +313,18 @@ def retries(points, daemon, hooks):
     wait_for(lambda: len(hooks.of("/late")) == 4)
     points.point(hooks.events("/late")[-1] == ("alert.cleared", "pool-filling"),
                  "it clears there too", hooks.events("/late"))
+    hooks.answers["/late"] = [(500, "")]
+    fill(daemon, True)
+    wait_for(lambda: len(hooks.of("/late")) == 5)
+    daemon.good("PATCH", f"{V1}/alert-channels/late", {"enabled": False})
+    wait_for(lambda: not daemon.good("GET", f"{V1}/alert-channels/late")["queued"], 3)
+    off = daemon.good("GET", f"{V1}/alert-channels/late")
+    time.sleep(2.5)
+    points.point(not off["queued"] and not off["failures"] and len(hooks.of("/late")) == 5,
+                 "what waited for a channel that is turned off is not sent", off)
     daemon.good("DELETE", f"{V1}/alert-channels/late")
+    fill(daemon, False)
+    wait_for(lambda: not of_rule(daemon, "pool-filling"))
 
 
 def presets(points, daemon, hooks):
