@@ -431,6 +431,14 @@ def syslog(points, daemon):
                          re.match(r"<29>1 \d{4}-\d\d-\d\dT\S+Z \S+ granary - test - \ufeff", line),
                          f"syslog over {name}", (reply, line))
             daemon.good("DELETE", f"{V1}/alert-channels/{name}")
+        named = {"localhost": 200, "no-such-host.invalid": 409}
+        for host, status in named.items():
+            daemon.good("POST", f"{V1}/alert-channels",
+                        {"name": "named", "kind": "syslog",
+                         "url": f"udp://{host}:{udp.getsockname()[1]}"})
+            reply = daemon.call("POST", f"{V1}/alert-channels/named/test")
+            points.point(reply["status"] == status, f"syslog to {host}", reply)
+            daemon.good("DELETE", f"{V1}/alert-channels/named")
 
 
 def refusals(points, daemon, hooks):
