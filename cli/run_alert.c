@@ -204,14 +204,14 @@ static int add_secret(struct command *command, json_t *body, const char *option,
 static int add_ca(struct command *command, json_t *body)
 {
 	const char *path = command_option(command, "ca-file");
-	char text[CA_MAX + 1];
+	char text[CA_MAX + 2]; /* a byte too many is for the daemon to refuse */
 	ssize_t length;
 	int fd;
 
 	if (!path)
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	length = fd < 0 ? -1 : read(fd, text, CA_MAX);
+	length = fd < 0 ? -1 : read(fd, text, CA_MAX + 1);
 	if (fd >= 0)
 		close(fd);
 	if (length < 0)

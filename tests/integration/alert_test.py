@@ -393,6 +393,11 @@ def mail(points, daemon, context, ca):
         points.point("测试" in str(told["Subject"]) and "测试" in told.get_content() and
                      told["Auto-Submitted"] == "auto-generated" and told["Date"] and
                      told["Message-ID"], "the mail is well made", got["data"].decode())
+    with open(daemon.state + ".ca", "w", encoding="ascii") as file:
+        file.write(pem + "#" * 16384)
+    done = daemon.granary("alert", "channel", "set", "tls", "--ca-file", daemon.state + ".ca")
+    points.point(done.returncode and "16 KiB" in done.stderr, "too long a file of them is refused",
+                 done)
     start.offers_tls = False
     reply = daemon.call("POST", f"{V1}/alert-channels/starttls/test")
     points.point(reply["status"] == 409 and len(start.got) == 1,
