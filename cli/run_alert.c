@@ -242,6 +242,8 @@ static int read_channel(struct command *command, json_t *body)
 	json_decref(list);
 	if (command_option(command, "no-tls"))
 		json_object_set_new(body, "tls", json_false());
+	if (command_option(command, "tls"))
+		json_object_set_new(body, "tls", json_true());
 	status = add_on_off(command, body);
 	if (!status)
 		status = add_secret(command, body, "url-file", "url");

@@ -411,6 +411,12 @@ def mail(points, daemon, context, ca):
     wait_for(lambda: len(wrapped.got) == 3)
     for name in ("starttls", "tls"):
         daemon.good("DELETE", f"{V1}/alert-channels/{name}")
+    daemon.good("POST", f"{V1}/alert-channels",
+                {"name": "plain", "kind": "email", "from": "a@b.c", "to": ["d@e.f"],
+                 "url": "smtp://127.0.0.1", "tls": False})
+    done = daemon.granary("alert", "channel", "set", "plain", "--tls")
+    points.point(daemon.good("GET", f"{V1}/alert-channels/plain")["tls"], "TLS is turned on", done)
+    daemon.good("DELETE", f"{V1}/alert-channels/plain")
 
 
 def syslog(points, daemon):
