@@ -204,14 +204,14 @@ static int add_secret(struct command *command, json_t *body, const char *option,
 static int add_ca(struct command *command, json_t *body)
 {
 	const char *path = command_option(command, "ca-file");
-	char text[CA_MAX + 1];
+	char text[CA_MAX + 2]; /* a byte too many is for the daemon to refuse */
 	ssize_t length;
 	int fd;
 
 	if (!path)
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	length = fd < 0 ? -1 : read(fd, text, CA_MAX);
+	length = fd < 0 ? -1 : read(fd, text, CA_MAX + 1);
 	if (fd >= 0)
 		close(fd);
 	if (length < 0)
@@ -242,6 +242,8 @@ static int read_channel(struct command *command, json_t *body)
 	json_decref(list);
 	if (command_option(command, "no-tls"))
 		json_object_set_new(body, "tls", json_false());
+	if (command_option(command, "tls"))
+		json_object_set_new(body, "tls", json_true());
 	status = add_on_off(command, body);
 	if (!status)
 		status = add_secret(command, body, "url-file", "url");

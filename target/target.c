@@ -418,7 +418,7 @@ static void describe(struct scsi_lun_mapping *mapping, struct scsi_lun_info *ret
 	    .write_bytes = sum.write_bytes,
 	    .errors = sum.errors,
 	    .write_cache = !lu->cdrom && __atomic_load_n(&lu->write_cache, __ATOMIC_RELAXED),
-	    .tasks = tasks,
+	    .tasks = __atomic_load_n(&lu->sanitize, __ATOMIC_ACQUIRE) == SANITIZE_RUNS ? 0 : tasks,
 	};
 	pthread_mutex_lock(&lu->lock);
 	if (lu->pr.count)

@@ -73,7 +73,7 @@ struct scsi_lun_info {
 	struct scsi_lun_mode mode;
 	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
 	bool write_cache;        /* WCE as it is now; never of a CD-ROM */
-	unsigned tasks;          /* begun and not ended, at about this time */
+	unsigned tasks;          /* begun and not ended, about now; 0 while it is sanitized */
 	const char *reservation; /* "none", "RESERVE(6) by <initiator port>" ...; borrowed */
 };
 /* scsi_target_next_lun: smallest mapped LUN > @previous (-1 first); false at the end. Control loop.

@@ -74,8 +74,29 @@ void alerts_finish(struct alerts *alerts)
 }
 
 /* ---- a round ---- */
+static void drop_oldest(struct alerts *alerts)
+{
+	struct list *link = alerts->cleared.prev;
+
+	list_remove(link);
+	heap_free(list_entry(link, struct alert, link));
+	alerts->cleared_count--;
+}
+
+static bool too_many_kept(const struct alerts *alerts)
+{
+	const struct alert *oldest = list_entry(alerts->cleared.prev, struct alert, link);
+
+	return alerts->cleared_count > ALERT_KEPT_MAX &&
+	       (!oldest->dirty || alerts->cleared_count > ALERT_KEPT_MAX + ALERT_ACTIVE_MAX);
+}
+
+/* What cleared in the last round has been told and stored by now: not before may it be dropped. */
 void alerts_begin(struct alerts *alerts)
 {
+	while (too_many_kept(alerts))
+		drop_oldest(alerts);
+	alerts->left_out = 0;
 	list_for_each (it, &alerts->active) {
 		struct alert *alert = list_entry(it, struct alert, link);
 
@@ -128,13 +149,15 @@ static struct alert *add(struct alerts *alerts, unsigned rule, const char *objec
 void alerts_observe(struct alerts *alerts, unsigned rule, const char *object, bool begins,
 		    int64_t value, const char *detail)
 {
+	char name[ALERT_OBJECT_MAX];
 	struct alert *alert;
 
 	if (!alerts->tuning[rule].enabled)
 		return;
-	alert = find_active(alerts, rule, object);
+	copy_text(name, sizeof name, object); /* as it is kept, to be found again */
+	alert = find_active(alerts, rule, name);
 	if (!alert && begins)
-		alert = add(alerts, rule, object);
+		alert = add(alerts, rule, name);
 	if (!alert)
 		return;
 	alert->observed = begins;
@@ -145,8 +168,11 @@ void alerts_observe(struct alerts *alerts, unsigned rule, const char *object, bo
 
 void alerts_unknown(struct alerts *alerts, unsigned rule, const char *object)
 {
-	struct alert *alert = find_active(alerts, rule, object);
+	char name[ALERT_OBJECT_MAX];
+	struct alert *alert;
 
+	copy_text(name, sizeof name, object);
+	alert = find_active(alerts, rule, name);
 	if (alert && alerts->tuning[rule].enabled)
 		alert->unknown = true;
 }
@@ -159,15 +185,6 @@ static void fire(struct alerts *alerts, struct alert *alert, int64_t wall)
 	alert->fired = wall;
 }
 
-static void drop_oldest(struct alerts *alerts)
-{
-	struct list *link = alerts->cleared.prev;
-
-	list_remove(link);
-	heap_free(list_entry(link, struct alert, link));
-	alerts->cleared_count--;
-}
-
 static void clear(struct alerts *alerts, struct alert *alert, int64_t wall)
 {
 	alert->on = false;
@@ -176,8 +193,7 @@ static void clear(struct alerts *alerts, struct alert *alert, int64_t wall)
 	list_remove(&alert->link);
 	alerts->active_count--;
 	list_push_front(&alerts->cleared, &alert->link);
-	if (++alerts->cleared_count > ALERT_KEPT_MAX)
-		drop_oldest(alerts);
+	alerts->cleared_count++;
 }
 
 static void settle(struct alerts *alerts, struct alert *alert, int64_t now, int64_t wall)

@@ -35,7 +35,7 @@ enum alert_language { ALERT_ENGLISH, ALERT_CHINESE, ALERT_LANGUAGES };
 #define ALERT_OBJECT_MAX 300u
 #define ALERT_DETAIL_MAX 400u
 #define ALERT_ACTIVE_MAX 1024u /* not cleared; more are counted */
-#define ALERT_KEPT_MAX   500u  /* cleared ones */
+#define ALERT_KEPT_MAX   500u  /* cleared ones; more for as long as the store does not have them */
 #define ALERT_TIME_MAX   86400u
 
 /* A row of the table. In the texts {object}, {value} and {detail} stand for what was observed. */
@@ -91,7 +91,7 @@ struct alerts {
 	struct list cleared; /* newest first */
 	struct list silences;
 	unsigned active_count, cleared_count, silence_count;
-	uint64_t left_out;
+	uint64_t left_out; /* in the last round, for want of room */
 	int64_t last_id;
 	struct alert_tuning tuning[ALERT_RULES_MAX];
 	bool changed; /* since the end of the last round: something fires, has cleared */

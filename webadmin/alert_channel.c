@@ -166,7 +166,7 @@ static void send_next(struct channel *channel)
 	struct job *job;
 
 	if (channel->sending || timer_active(&channel->retry) || list_empty(&channel->queue) ||
-	    channel->all->stopping)
+	    channel->all->stopping || !channel->settings.enabled)
 		return;
 	first = list_entry(channel->queue.next, struct delivery, link);
 	job = job_new(channel->all, channel, &first->message);
@@ -267,12 +267,12 @@ static void job_done(struct channels *channels, struct job *job)
 		job->tested(job->context, job->result, &job->err);
 	} else if (channel) {
 		channel->sending = false;
-		if (job->result == 0) {
+		if (job->result == 0)
 			succeeded(channel, job);
+		if (job->result == 0 || !channel->settings.enabled)
 			settled(channels, leave_queue(channel));
-		} else if (!channels->stopping) {
+		else if (!channels->stopping)
 			failed(channel, job);
-		}
 	}
 	if (channel)
 		send_next(channel);
@@ -483,6 +483,18 @@ static struct channel *by_name(struct channels *channels, const char *name)
 	return NULL;
 }
 
+/* It has been turned off: what is not with the thread is not sent any more. */
+static void drop_queued(struct channel *channel)
+{
+	while (channel->queued > (channel->sending ? 1u : 0u)) {
+		struct list *newest = channel->queue.prev;
+
+		list_remove(newest);
+		channel->queued--;
+		settled(channel->all, list_entry(newest, struct delivery, link));
+	}
+}
+
 int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *settings,
 		      struct err *err)
 {
@@ -506,6 +518,8 @@ int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *set
 	channel->failures = 0;
 	channel->error[0] = '\0';
 	timer_stop(&channel->retry);
+	if (!channel->settings.enabled)
+		drop_queued(channel);
 	send_next(channel);
 	return 0;
 }

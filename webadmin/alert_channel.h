@@ -17,7 +17,7 @@
  * What goes out goes where an administrator said and nowhere else: fixed protocols, no redirects,
  * no proxies of the environment, never a link-local, multicast or unspecified address (checked on
  * the address that is connected to, so that a name can not be pointed elsewhere meanwhile), answers
- * read up to a bound and not shown. Addresses of the own network and of this machine are allowed:
+ * kept up to a bound and not shown. Addresses of the own network and of this machine are allowed:
  * that is where mail relays and chat bridges are. */
 
 enum alert_channel_kind { CHANNEL_EMAIL, CHANNEL_WEBHOOK, CHANNEL_SYSLOG, CHANNEL_KINDS };

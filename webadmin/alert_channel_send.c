@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -129,15 +130,16 @@ static size_t give(char *to, size_t size, size_t count, void *context)
 	return part;
 }
 
+/* What is beyond the bound is not looked at; an end here would make a failure of what was taken. */
 static size_t take(char *from, size_t size, size_t count, void *context)
 {
 	struct transfer *transfer = context;
 	size_t room = CHANNEL_ANSWER_MAX - transfer->got, length = size * count;
 
-	if (length > room)
-		return 0; /* ends it */
-	memcpy(transfer->answer + transfer->got, from, length);
-	transfer->got += length;
+	if (room > length)
+		room = length;
+	memcpy(transfer->answer + transfer->got, from, room);
+	transfer->got += room;
 	return length;
 }
 
@@ -331,21 +333,30 @@ static int send_by_curl(const struct alert_channel_settings *settings,
 /* ---- syslog */
 #define STEP_MS 250
 
-/* Ready for @events within the time of a message, or the daemon stops. */
-static bool wait_for(int fd, short events, const bool *stopping)
+/* How long something is still waited for. */
+struct patience {
+	int left_ms;
+	const bool *stopping;
+};
+
+static bool has_patience(const struct patience *patience)
 {
-	for (int waited = 0; waited < CHANNEL_TIMEOUT_MS / 2; waited += STEP_MS) {
+	return patience->left_ms > 0 && !__atomic_load_n(patience->stopping, __ATOMIC_RELAXED);
+}
+
+/* Ready for @events in time. */
+static bool wait_for(int fd, short events, struct patience *patience)
+{
+	for (; has_patience(patience); patience->left_ms -= STEP_MS) {
 		struct pollfd poll_fd = {.fd = fd, .events = events};
 
 		if (poll(&poll_fd, 1, STEP_MS) > 0)
 			return true;
-		if (__atomic_load_n(stopping, __ATOMIC_RELAXED))
-			return false;
 	}
 	return false;
 }
 
-static int connect_to(const struct addrinfo *address, const bool *stopping, int *ret_fd)
+static int connect_to(const struct addrinfo *address, struct patience *patience, int *ret_fd)
 {
 	int fd, error = 0;
 	socklen_t length = sizeof error;
@@ -357,7 +368,7 @@ static int connect_to(const struct addrinfo *address, const bool *stopping, int 
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, address->ai_addr, address->ai_addrlen) < 0 &&
-	    (errno != EINPROGRESS || !wait_for(fd, POLLOUT, stopping) ||
+	    (errno != EINPROGRESS || !wait_for(fd, POLLOUT, patience) ||
 	     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 || error)) {
 		close(fd);
 		return error ? -error : -ETIMEDOUT;
@@ -368,12 +379,14 @@ static int connect_to(const struct addrinfo *address, const bool *stopping, int 
 
 static int send_all(int fd, const char *data, size_t length, const bool *stopping)
 {
+	struct patience patience = {CHANNEL_TIMEOUT_MS / 2, stopping};
+
 	while (length) {
 		ssize_t sent = send(fd, data, length, MSG_NOSIGNAL);
 
 		if (sent < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
-		if (sent < 0 && !wait_for(fd, POLLOUT, stopping))
+		if (sent < 0 && !wait_for(fd, POLLOUT, &patience))
 			return -ETIMEDOUT;
 		if (sent > 0) {
 			data += sent;
@@ -383,30 +396,90 @@ static int send_all(int fd, const char *data, size_t length, const bool *stoppin
 	return 0;
 }
 
-static int reach(const struct alert_channel_settings *settings, bool stream, const bool *stopping,
-		 int *ret_fd, struct err *err)
-{
-	struct addrinfo hints = {.ai_socktype = stream ? SOCK_STREAM : SOCK_DGRAM,
-				 .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG},
-			*found = NULL;
+/* A question to name servers, which may not answer for half a minute: then nobody waits for it any
+ * more, and it is left to the C library with all that it needs. */
+struct lookup {
+	struct gaicb request;
+	struct addrinfo hints;
 	char host[CHANNEL_URL_MAX + 1], *port;
-	int result = -EHOSTUNREACH, error;
+};
 
-	snprintf(host, sizeof host, "%s", strstr(settings->url, "://") + 3);
-	port = strrchr(host, ':');
-	*port++ = '\0';
+static struct lookup *lookup_create(const char *url, bool stream)
+{
+	struct lookup *lookup = heap_zalloc(sizeof *lookup);
+	char *host;
+
+	if (!lookup)
+		return NULL;
+	host = lookup->host;
+	snprintf(host, sizeof lookup->host, "%s", strstr(url, "://") + 3);
+	lookup->port = strrchr(host, ':');
+	*lookup->port++ = '\0';
 	if (host[0] == '[') { /* [2001:db8::1] */
 		memmove(host, host + 1, strlen(host));
 		host[strcspn(host, "]")] = '\0';
 	}
-	error = getaddrinfo(host, port, &hints, &found);
+	lookup->hints = (struct addrinfo){.ai_socktype = stream ? SOCK_STREAM : SOCK_DGRAM,
+					  .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+	lookup->request = (struct gaicb){
+	    .ar_name = host, .ar_service = lookup->port, .ar_request = &lookup->hints};
+	return lookup;
+}
+
+static void lookup_destroy(struct lookup *lookup)
+{
+	if (gai_cancel(&lookup->request) == EAI_NOTCANCELED)
+		return;
+	if (lookup->request.ar_result)
+		freeaddrinfo(lookup->request.ar_result);
+	heap_free(lookup);
+}
+
+/* 0 or EAI_...; EAI_INPROGRESS: not in time. */
+static int lookup_run(struct lookup *lookup, struct patience *patience)
+{
+	struct gaicb *list[] = {&lookup->request};
+	const struct gaicb *const waited[] = {&lookup->request};
+	const struct timespec step = {.tv_nsec = STEP_MS * 1000000};
+	int error = getaddrinfo_a(GAI_NOWAIT, list, 1, NULL);
+
 	if (error)
-		return err_set(err, -EHOSTUNREACH, "%s: %s", host, gai_strerror(error));
-	for (const struct addrinfo *it = found; it && result < 0; it = it->ai_next)
-		result = connect_to(it, stopping, ret_fd);
-	freeaddrinfo(found);
-	return result < 0 ? err_set(err, result, "%s port %s: %s", host, port, strerror(-result))
-			  : 0;
+		return error;
+	for (; gai_error(&lookup->request) == EAI_INPROGRESS && has_patience(patience);
+	     patience->left_ms -= STEP_MS)
+		gai_suspend(waited, 1, &step);
+	error = gai_error(&lookup->request);
+	/* What it found is seen whole once the library has let go of it, which is now. */
+	while (error != EAI_INPROGRESS && gai_cancel(&lookup->request) == EAI_NOTCANCELED)
+		sched_yield();
+	return error;
+}
+
+/* The name and all its addresses have the time of one connection. */
+static int reach(const struct alert_channel_settings *settings, bool stream, const bool *stopping,
+		 int *ret_fd, struct err *err)
+{
+	struct patience patience = {CHANNEL_TIMEOUT_MS / 2, stopping};
+	struct lookup *lookup = lookup_create(settings->url, stream);
+	int result = -EHOSTUNREACH, error;
+
+	if (!lookup)
+		return err_set(err, -ENOMEM, "out of memory");
+	error = lookup_run(lookup, &patience);
+	if (error) {
+		err_set(err, result, "%s: %s", lookup->host,
+			error == EAI_INPROGRESS ? "no name server answers" : gai_strerror(error));
+		lookup_destroy(lookup);
+		return result;
+	}
+	for (const struct addrinfo *it = lookup->request.ar_result;
+	     it && result < 0 && has_patience(&patience); it = it->ai_next)
+		result = connect_to(it, &patience, ret_fd);
+	if (result < 0)
+		err_set(err, result, "%s port %s: %s", lookup->host, lookup->port,
+			strerror(-result));
+	lookup_destroy(lookup);
+	return result;
 }
 
 /* Over TCP with the length in front (RFC 6587 3.4.1). */
@@ -440,6 +513,9 @@ int alert_channel_send(const struct alert_channel_settings *settings,
 		       const struct alert_channel_message *message, const bool *stopping,
 		       struct err *err)
 {
+	/* one whose secrets did not open has no URL */
+	if (alert_channel_check(settings, err) < 0)
+		return err->code;
 	return settings->kind == CHANNEL_SYSLOG ? send_syslog(settings, message, stopping, err)
 						: send_by_curl(settings, message, stopping, err);
 }

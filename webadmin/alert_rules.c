@@ -370,7 +370,8 @@ static void look_at_passthrough(struct alerts *alerts, struct pool *pool)
 static void look_at_closed_pool(struct alerts *alerts, const struct model_pool *pool)
 {
 	static const unsigned unknown[] = {POOL_FULL,     POOL_NEARLY_FULL, POOL_FILLING,
-					   POOL_METADATA, POOL_FINDINGS,    POOL_READ_ONLY};
+					   POOL_METADATA, POOL_FINDINGS,    POOL_READ_ONLY,
+					   POOL_FULL_SOON};
 
 	if (pool->busy && !pool->late) /* on its way to be open, or gone */
 		alerts_unknown(alerts, POOL_UNAVAILABLE, pool->name);
@@ -472,7 +473,7 @@ static void look_at_share(struct webadmin *admin, const struct model_share *shar
 {
 	char name[ALERT_OBJECT_MAX];
 
-	if (share->vfs || share->standby)
+	if (share->vfs || share->standby || share->away)
 		return;
 	snprintf(name, sizeof name, "%s/%s", share->pool, share->name);
 	observe_on_pool(admin, SHARE_UNAVAILABLE, name, share->pool, share->reason);

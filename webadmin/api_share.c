@@ -137,17 +137,19 @@ static int record(struct share_work *work)
 	return result;
 }
 
-static void create_told(struct share_work *work)
+static void create_told(struct share_work *work, const char *advice)
 {
 	json_t *share = show_share(work->share);
 
-	if (work->preset.preset)
-		json_object_set_new(share, "advice", json_string(work->preset.preset->advice));
+	if (advice)
+		json_object_set_new(share, "advice", json_string(advice));
 	log_notice("share %s/%s created", work->share->pool, work->share->name);
 	api_reply(work->request, 201, share);
 }
 
 /* The share is there: that it is not laid out is told, and can be done by hand. */
+static const char not_laid_out[] = "it could not be laid out as its preset says: see the log";
+
 static void preset_done(struct preset_run *run, int result)
 {
 	struct share_work *work = container_of(run, struct share_work, preset);
@@ -155,7 +157,7 @@ static void preset_done(struct preset_run *run, int result)
 	if (result < 0)
 		log_warning("share %s/%s: preset %s: %s", work->share->pool, work->share->name,
 			    run->preset->name, strerror(-result));
-	create_told(work);
+	create_told(work, result < 0 ? not_laid_out : run->preset->advice);
 }
 
 /* It is recorded: if it can not be opened now, that is shown and tried again at the next start. */
@@ -170,7 +172,7 @@ static void create_opened(struct share_call *call, int result)
 		share->reason[0] = '\0';
 	share->vfs = result < 0 ? NULL : call->vfs;
 	if (!share->vfs || !work->preset.preset) {
-		create_told(work);
+		create_told(work, work->preset.preset ? not_laid_out : NULL);
 		return;
 	}
 	work->preset.vfs = share->vfs;

@@ -252,6 +252,8 @@ static void print_alerts(struct page *page)
 			 alert_severity_name(severity), states[i % 3]);
 		sample(page, "granary_alerts", labels, count);
 	}
+	head(page, "granary_alerts_left_out", "gauge", "Alerts that there was no room for.");
+	sample(page, "granary_alerts_left_out", "", alerts->left_out);
 }
 
 static void print_channels(struct page *page)

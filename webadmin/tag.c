@@ -90,6 +90,10 @@ static void key_of(const json_t *item, char key[KEY_MAX])
 		snprintf(key, KEY_MAX, "%020llu", (unsigned long long)json_integer_value(id));
 		return;
 	}
+	if (json_is_string(id)) {
+		snprintf(key, KEY_MAX, "%s", json_string_value(id));
+		return;
+	}
 	for (unsigned i = 0; !name && i < sizeof names / sizeof *names; i++)
 		name = json_string_value(json_object_get(item, names[i]));
 	snprintf(key, KEY_MAX, "%s/%s", pool ? pool : "", name ? name : "");

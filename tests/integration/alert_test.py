@@ -313,7 +313,18 @@ def retries(points, daemon, hooks):
     wait_for(lambda: len(hooks.of("/late")) == 4)
     points.point(hooks.events("/late")[-1] == ("alert.cleared", "pool-filling"),
                  "it clears there too", hooks.events("/late"))
+    hooks.answers["/late"] = [(500, "")]
+    fill(daemon, True)
+    wait_for(lambda: len(hooks.of("/late")) == 5)
+    daemon.good("PATCH", f"{V1}/alert-channels/late", {"enabled": False})
+    wait_for(lambda: not daemon.good("GET", f"{V1}/alert-channels/late")["queued"], 3)
+    off = daemon.good("GET", f"{V1}/alert-channels/late")
+    time.sleep(2.5)
+    points.point(not off["queued"] and not off["failures"] and len(hooks.of("/late")) == 5,
+                 "what waited for a channel that is turned off is not sent", off)
     daemon.good("DELETE", f"{V1}/alert-channels/late")
+    fill(daemon, False)
+    wait_for(lambda: not of_rule(daemon, "pool-filling"))
 
 
 def presets(points, daemon, hooks):
@@ -350,6 +361,16 @@ def presets(points, daemon, hooks):
         daemon.good("DELETE", f"{V1}/alert-channels/{preset}")
 
 
+def long_answer(points, daemon, hooks):
+    hooks.answers["/long"] = [(200, "x" * 300000)]
+    daemon.good("POST", f"{V1}/alert-channels",
+                {"name": "long", "kind": "webhook", "url": hooks.url("/long")})
+    reply = daemon.call("POST", f"{V1}/alert-channels/long/test")
+    points.point(reply["status"] == 200 and len(hooks.of("/long")) == 1,
+                 "a long answer is an answer", reply)
+    daemon.good("DELETE", f"{V1}/alert-channels/long")
+
+
 def mail(points, daemon, context, ca):
     with open(ca, encoding="ascii") as file:
         pem = file.read()
@@ -372,6 +393,11 @@ def mail(points, daemon, context, ca):
         points.point("测试" in str(told["Subject"]) and "测试" in told.get_content() and
                      told["Auto-Submitted"] == "auto-generated" and told["Date"] and
                      told["Message-ID"], "the mail is well made", got["data"].decode())
+    with open(daemon.state + ".ca", "w", encoding="ascii") as file:
+        file.write(pem + "#" * 16384)
+    done = daemon.granary("alert", "channel", "set", "tls", "--ca-file", daemon.state + ".ca")
+    points.point(done.returncode and "16 KiB" in done.stderr, "too long a file of them is refused",
+                 done)
     start.offers_tls = False
     reply = daemon.call("POST", f"{V1}/alert-channels/starttls/test")
     points.point(reply["status"] == 409 and len(start.got) == 1,
@@ -385,6 +411,12 @@ def mail(points, daemon, context, ca):
     wait_for(lambda: len(wrapped.got) == 3)
     for name in ("starttls", "tls"):
         daemon.good("DELETE", f"{V1}/alert-channels/{name}")
+    daemon.good("POST", f"{V1}/alert-channels",
+                {"name": "plain", "kind": "email", "from": "a@b.c", "to": ["d@e.f"],
+                 "url": "smtp://127.0.0.1", "tls": False})
+    done = daemon.granary("alert", "channel", "set", "plain", "--tls")
+    points.point(daemon.good("GET", f"{V1}/alert-channels/plain")["tls"], "TLS is turned on", done)
+    daemon.good("DELETE", f"{V1}/alert-channels/plain")
 
 
 def syslog(points, daemon):
@@ -410,6 +442,14 @@ def syslog(points, daemon):
                          re.match(r"<29>1 \d{4}-\d\d-\d\dT\S+Z \S+ granary - test - \ufeff", line),
                          f"syslog over {name}", (reply, line))
             daemon.good("DELETE", f"{V1}/alert-channels/{name}")
+        named = {"localhost": 200, "no-such-host.invalid": 409}
+        for host, status in named.items():
+            daemon.good("POST", f"{V1}/alert-channels",
+                        {"name": "named", "kind": "syslog",
+                         "url": f"udp://{host}:{udp.getsockname()[1]}"})
+            reply = daemon.call("POST", f"{V1}/alert-channels/named/test")
+            points.point(reply["status"] == status, f"syslog to {host}", reply)
+            daemon.good("DELETE", f"{V1}/alert-channels/named")
 
 
 def refusals(points, daemon, hooks):
@@ -479,7 +519,9 @@ def metrics(points, daemon):
     text = daemon.good("GET", "/metrics")
     points.point(re.search(r'^granary_alerts\{severity="warning",state="firing"\} 0$', text, re.M) and
                  re.search(r'^granary_alert_deliveries_total\{channel="hook",result="delivered"\} '
-                           r"[1-9]", text, re.M), "metrics count alerts and deliveries",
+                           r"[1-9]", text, re.M) and
+                 re.search(r"^granary_alerts_left_out 0$", text, re.M),
+                 "metrics count alerts and deliveries",
                  [line for line in text.splitlines() if "alert" in line])
 
 
@@ -487,6 +529,9 @@ def forecast(points, folder, daemon):
     """Ten days in which the pool has filled up slowly, made up while the daemon was away."""
     pool = daemon.good("GET", f"{V1}/pools/tank")
     points.point("full_in_hours" not in pool, "of a new pool nothing is foretold", pool)
+    sealed = {"syslog": "udp://127.0.0.1:9", "webhook": "http://127.0.0.1:9/x"}
+    for kind, url in sealed.items():
+        daemon.good("POST", f"{V1}/alert-channels", {"name": kind, "kind": kind, "url": url})
     points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-2000:])
     now = int(time.time()) // 3600
     with sqlite3.connect(os.path.join(daemon.state, "config.db")) as store:
@@ -496,7 +541,13 @@ def forecast(points, folder, daemon):
                           [(uuid, now - back, pool["size_bytes"] * (240 - back) // 10000,
                             pool["size_bytes"]) for back in range(1, 241)])
         store.execute("insert into pool_usage values(?, ?, 1, 2)", (uuid, now - 24 * 500))
+        store.execute("update alert_channel set url = randomblob(99) where name != 'hook'")
     again = Daemon(os.path.join(folder, "state"), pool=False)
+    for kind in sealed:
+        reply = again.call("POST", f"{V1}/alert-channels/{kind}/test")
+        points.point(reply["status"] == 409, f"a {kind} whose URL does not open is not sent to",
+                     reply)
+        again.good("DELETE", f"{V1}/alert-channels/{kind}")
     wait_for(lambda: "full_in_hours" in again.good("GET", f"{V1}/pools/tank"))
     pool = again.good("GET", f"{V1}/pools/tank")
     usage = again.good("GET", f"{V1}/pools/tank/usage")
@@ -563,6 +614,7 @@ def test(points):
             daemon = over_kill(points, folder, daemon, hooks, number)
             retries(points, daemon, hooks)
             presets(points, daemon, hooks)
+            long_answer(points, daemon, hooks)
             mail(points, daemon, context, ca)
             syslog(points, daemon)
             refusals(points, daemon, hooks)

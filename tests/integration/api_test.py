@@ -12,9 +12,12 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import api  # pylint: disable=wrong-import-position
+import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
+import rpc_client as rpc  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 
 V1 = "/api/v1"
@@ -195,6 +198,24 @@ def pages(points, daemon):
         points.point(reply["status"] == 400, f"?{query} is refused", reply)
 
 
+def pages_of_clients(points, daemon):
+    """NFS clients have no name that is theirs alone; they are paged by their id."""
+    port = int(re.search(r"^READY .*nfs=(\d+)", daemon.log(), re.M).group(1))
+    with rpc.Connection(port) as connection:
+        for owner in (b"one", b"two", b"three"):
+            nfs41.Client(connection, owner)
+        everything = [client["id"] for client in daemon.good("GET", f"{V1}/nfs-clients")]
+        seen, cursor = [], ""
+        for _ in range(10):
+            reply = daemon.call("GET", f"{V1}/nfs-clients?limit=1" + cursor)
+            seen += [client["id"] for client in reply["body"]]
+            if "next" not in reply:
+                break
+            cursor = "&cursor=" + reply["next"].replace("/", "%2F")
+    points.point(len(everything) == 3 and seen == sorted(everything),
+                 "pages hold each NFS client once", [seen, everything])
+
+
 def strict(points, daemon):
     for name, data in (
             ("duplicate member", b'{"method":"GET","path":"/api/v1/status","path":"/x"}'),
@@ -248,6 +269,7 @@ def test(points):
             tags(points, daemon)
             replays(points, daemon)
             pages(points, daemon)
+            pages_of_clients(points, daemon)
             strict(points, daemon)
             metrics(points, daemon)
         finally:

@@ -55,6 +55,8 @@ def clients_of(node):
 
 
 def set_up(points, one, two):
+    for node in (one, two):
+        node.granary("alert", "rule", "set", "share-unavailable", "--after", "1s")
     one.granary("share", "create", SHARE)
     one.granary("share", "allow", SHARE, "--client", "127.0.0.1", "--insecure", "--no-root-squash")
     one.granary("share", "allow", SHARE, "--client", "192.0.2.0/24", "--ro")
@@ -94,6 +96,9 @@ def hand_over(points, old, new, turn):
     finally:
         there.close()
     points.point(wait(lambda: sealed(new)), "and goes back as changes do", new.group())
+    time.sleep(2.5)
+    alerts = [a for a in old.ask("alert", "list") if a["rule"] == "share-unavailable"]
+    points.point(not alerts, "a share that the other one serves is no alert", alerts)
     return root
 
 

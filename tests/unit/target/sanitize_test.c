@@ -279,6 +279,7 @@ static void others_end(void **state)
 {
 	static uint8_t out[4096] __attribute__((aligned(4096)));
 	struct io write = {.out = out, .out_length = sizeof(out)}, sanitize = {0};
+	struct scsi_lun_info info;
 
 	(void)state;
 	write_blocks(0, 8, 0xaa);
@@ -290,6 +291,8 @@ static void others_end(void **state)
 	assert_false(write.done);
 	assert_int_equal(rig.test->in_place, 0); /* it waits for the write */
 	assert_sense(RUN(rig.b, 0, 0x00), 2, IN_PROGRESS);
+	assert_true(scsi_target_next_lun(rig.target, -1, &info));
+	assert_int_equal(info.tasks, 0); /* hours of it are no LUN that hangs */
 	test_volume_release(rig.test);
 	io_wait(&write);
 	assert_sense(&write, 2, IN_PROGRESS);

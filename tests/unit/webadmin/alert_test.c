@@ -137,7 +137,7 @@ static void each_object_has_one(void **state)
 		alerts_end(&alerts, round, WALL);
 	}
 	assert_int_equal(firing(&alerts), ALERT_ACTIVE_MAX);
-	assert_int_equal(alerts.left_out, 30);
+	assert_int_equal(alerts.left_out, 10);
 	for (int64_t id = 1; id <= ALERT_ACTIVE_MAX; id++) {
 		struct alert *alert = alerts_find(&alerts, id);
 		json_t *shown;
@@ -151,11 +151,46 @@ static void each_object_has_one(void **state)
 	for (unsigned round = 0; round < 2; round++)
 		turn(&alerts, index, 0, 10 + round);
 	assert_int_equal(alerts.active_count, 0);
-	assert_int_equal(alerts.cleared_count, ALERT_KEPT_MAX);
+	assert_int_equal(alerts.cleared_count, ALERT_ACTIVE_MAX); /* to be told and stored first */
+	list_for_each (it, &alerts.cleared)
+		list_entry(it, struct alert, link)->dirty = false;
 	alerts.tuning[index].enabled = false;
 	turn(&alerts, index, 2, 20);
+	assert_int_equal(alerts.cleared_count, ALERT_KEPT_MAX);
+	assert_int_equal(list_entry(alerts.cleared.next, struct alert, link)->id, ALERT_ACTIVE_MAX);
 	assert_int_equal(alerts.active_count, 0);
 	alerts_finish(&alerts);
+}
+
+/* What is kept of a name need not be the name: still it is the same object. */
+static void names_that_are_cut_are_found_again(void **state)
+{
+	static const char *const tails[] = {"", "\xe4", "\n", "\xe4\xb8\xad"};
+	unsigned index = rule("pool-findings");
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof tails / sizeof *tails; i++) {
+		char name[2 * ALERT_OBJECT_MAX];
+		struct alerts alerts;
+
+		memset(name, 'x', sizeof name);
+		snprintf(name + (i ? ALERT_OBJECT_MAX - 3 : sizeof name - 4), 4, "%s", tails[i]);
+		alerts_init(&alerts);
+		for (unsigned round = 0; round < 5; round++) {
+			alerts_begin(&alerts);
+			alerts_observe(&alerts, index, name, true, 0, "");
+			alerts_end(&alerts, round, WALL);
+			assert_int_equal(alerts.active_count, 1);
+		}
+		for (unsigned round = 5; round < 100; round++) {
+			alerts_begin(&alerts);
+			alerts_unknown(&alerts, index, name);
+			alerts_end(&alerts, round, WALL);
+		}
+		assert_int_equal(firing(&alerts), 1);
+		assert_int_equal(alerts.last_id, 1);
+		alerts_finish(&alerts);
+	}
 }
 
 static void states_have_names(void **state)
@@ -394,6 +429,7 @@ int main(void)
 	    cmocka_unit_test(the_table_is_whole),
 	    cmocka_unit_test(it_fires_late_and_clears_late),
 	    cmocka_unit_test(each_object_has_one),
+	    cmocka_unit_test(names_that_are_cut_are_found_again),
 	    cmocka_unit_test(states_have_names),
 	    cmocka_unit_test(rows_bring_them_back),
 	    cmocka_unit_test(it_is_said_in_words),

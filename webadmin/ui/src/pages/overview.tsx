@@ -24,7 +24,7 @@ function Health({ alerts }: { alerts: Alert[] }) {
 			{open.slice(0, 6).map((alert) => (
 				<li key={alert.id} class={alertTone(alert)}><Icon name="warning" /><div><a href={alertPlace(alert)}>{alertText(alert)}</a><p>{alertTodo(alert)}</p></div></li>
 			))}
-			<li class="plain-row"><a href={to("alerts")}>{alerts.length > 6 ? t("health.more", { count: alerts.length - 6 }) : t("overview.alerts")}</a></li>
+			<li class="plain-row"><a href={to("alerts")}>{open.length > 6 ? t("health.more", { count: open.length - 6 }) : t("overview.alerts")}</a></li>
 		</ul>
 	);
 }
