@@ -224,7 +224,8 @@ static void apply_share_rules(struct webadmin *admin, const struct volume *volum
 	snprintf(path, sizeof path, "/api/v1/shares/%s/%s/rules", pool_name(volume->pool),
 		 volume->name);
 	json_array_foreach((json_t *)rules, index, rule) call(admin, json_incref(rule), path);
-	for (unsigned i = 0; share && i < share->rule_count; i++) {
+	/* From the last one: a call may take its rule away at once, and those behind it move. */
+	for (unsigned i = share ? share->rule_count : 0; i-- > 0;) {
 		if (names_client(rules, share->rules[i].client))
 			continue;
 		admin->replica_calls++;
