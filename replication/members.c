@@ -461,8 +461,10 @@ static bool host_settled(struct group *group)
 {
 	const struct seat *seat = group->host_context;
 	const struct replication_host *host = &seat->replication->options.host;
+	uint8_t uuids[WIRE_MEMBERS_MAX][16];
+	unsigned count = member_uuids(seat, uuids);
 
-	return host->settled(host->context);
+	return host->settled(host->context, (const uint8_t(*)[16])uuids, count);
 }
 
 const struct group_host seat_host = {.save = seat_save,

@@ -66,11 +66,9 @@ static bool confirmed(const struct seat *seat)
 	       (group->channel && strcmp(group->phase, "greeting") != 0);
 }
 
-static bool settled(const struct seat *seat)
+static bool settled(struct seat *seat)
 {
-	const struct replication_host *host = &seat->replication->options.host;
-
-	return host->settled(host->context);
+	return seat->group.host->settled(&seat->group);
 }
 
 void services_follow(struct seat *seat)

@@ -264,11 +264,17 @@ static void host_serving_changed(void *context)
 	webadmin_follow_shares(context);
 }
 
-static bool host_settled(void *context)
+static bool host_settled(void *context, const uint8_t (*uuids)[16], unsigned count)
 {
-	const struct webadmin *admin = context;
+	struct webadmin *admin = context;
+	bool settled = admin->replica_calls == 0;
 
-	return admin->replica_calls == 0 && webadmin_shares_settled(admin);
+	for (unsigned i = 0; i < count && settled; i++) {
+		const struct model_share *share = model_share_of_volume(&admin->model, uuids[i]);
+
+		settled = !share || webadmin_share_settled(share);
+	}
+	return settled;
 }
 
 int replica_create(struct webadmin *admin, struct err *err)

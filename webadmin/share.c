@@ -242,15 +242,9 @@ void webadmin_follow_shares(struct webadmin *admin)
 		follow(admin, list_entry(it, struct model_share, link));
 }
 
-bool webadmin_shares_settled(const struct webadmin *admin)
+bool webadmin_share_settled(const struct model_share *share)
 {
-	list_for_each (it, &admin->model.shares) {
-		const struct model_share *share = list_entry(it, struct model_share, link);
-
-		if (share->opening || share->leaving)
-			return false;
-	}
-	return true;
+	return !share->opening && !share->leaving;
 }
 
 static void start_share(struct webadmin *admin, struct model_share *share)
