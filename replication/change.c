@@ -213,6 +213,14 @@ static int change_addresses(struct change *change, json_t *definition, struct er
 	return result;
 }
 
+static int must_be_primary(const struct seat *seat, struct err *err)
+{
+	if (seat->group.role == GROUP_PRIMARY)
+		return 0;
+	return err_set(err, -EINVAL, "group %s is %s here: change it on its primary",
+		       seat->group.name, group_role_name(seat->group.role));
+}
+
 /* Without a session: its fiber has the members in its hands. */
 static int between_sessions(struct change *change, json_t *definition, struct err *err)
 {
@@ -221,7 +229,9 @@ static int between_sessions(struct change *change, json_t *definition, struct er
 
 	seat->retry_ns = UINT64_MAX;
 	seat_end_session(seat, "its members change");
-	result = change_members(change, definition, err);
+	result = must_be_primary(seat, err); /* the session may have handed it over yet */
+	if (result == 0)
+		result = change_members(change, definition, err);
 	seat->retry_ns = seat->retries = 0;
 	seat->group.host->serving_changed(&seat->group);
 	return result;
@@ -234,9 +244,9 @@ static int change_run(struct seat_work *work, struct err *err)
 	json_t *definition;
 	int result;
 
-	if (seat->group.role != GROUP_PRIMARY)
-		return err_set(err, -EINVAL, "group %s is %s here: change it on its primary",
-			       seat->group.name, group_role_name(seat->group.role));
+	result = must_be_primary(seat, err);
+	if (result < 0)
+		return result;
 	definition = json_loads(seat->definition, 0, NULL);
 	if (!definition || json_object_update(definition, change->settings) < 0)
 		result = err_set(err, -ENOMEM, "out of memory");
