@@ -156,6 +156,10 @@ static int may_add(const struct seat *seat, const struct service_address *addres
 	}
 	if (seat->address_count == ADDRESSES_MAX)
 		return err_set(err, -EINVAL, "a group has at most %d addresses", ADDRESSES_MAX);
+	/* This machine's own would go with the group when it is handed over. */
+	if (address_is_here(address))
+		return err_set(err, -EADDRINUSE, "address %s is on an interface here already",
+			       text);
 	return address_may(err);
 }
 
@@ -200,17 +204,27 @@ static int remove_address(struct change *change, json_t *definition, struct err 
 
 static int change_addresses(struct change *change, json_t *definition, struct err *err)
 {
+	struct seat *seat = change->work.seat;
+	struct err why = {0};
+	bool set = false;
 	int result = 0;
 
 	if (change->remove_address.family)
 		result = remove_address(change, definition, err);
-	if (result == 0 && change->add_address.family)
+	if (result == 0 && change->add_address.family) {
 		result = add_address(change, definition, err);
+		set = result == 0;
+	}
 	if (result == 0)
-		result = seat_redefine(change->work.seat, definition, err);
-	if (result == 0)
-		services_follow(change->work.seat);
-	return result;
+		result = seat_redefine(seat, definition, err);
+	if (result < 0 && set && address_clear(&change->add_address, &why) < 0)
+		log_warning("group %s: %s", seat->group.name, why.text);
+	if (result < 0)
+		return result;
+	services_follow(seat);
+	if (set && !seat->addresses_up) /* it was to see that it can be; its time comes */
+		services_clear(seat);
+	return 0;
 }
 
 static int must_be_primary(const struct seat *seat, struct err *err)
