@@ -149,6 +149,20 @@ static int find_interface(const struct service_address *address, unsigned *ret_i
 	return 0;
 }
 
+bool address_is_here(const struct service_address *address)
+{
+	struct ifaddrs *list = NULL;
+	bool found = false;
+
+	if (getifaddrs(&list) < 0)
+		return false;
+	for (const struct ifaddrs *one = list; one && !found; one = one->ifa_next)
+		found = one->ifa_addr && one->ifa_addr->sa_family == address->family &&
+			memcmp(bytes_of(one->ifa_addr), address->bytes, length_of(address)) == 0;
+	freeifaddrs(list);
+	return found;
+}
+
 /* ---- rtnetlink ---- */
 struct change {
 	struct nlmsghdr header;

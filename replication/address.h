@@ -37,6 +37,8 @@ int address_set(const struct service_address *address, struct err *err)
     __attribute__((warn_unused_result));
 int address_clear(const struct service_address *address, struct err *err)
     __attribute__((warn_unused_result));
+/* address_is_here: some interface has it, whoever set it. */
+bool address_is_here(const struct service_address *address);
 /* address_reset: TCP connections to it end at once, and their clients hear of it: one that waits
  * for an answer would else wait for its own timeout. Best effort, before address_clear(). */
 void address_reset(const struct service_address *address);

@@ -156,6 +156,10 @@ static int may_add(const struct seat *seat, const struct service_address *addres
 	}
 	if (seat->address_count == ADDRESSES_MAX)
 		return err_set(err, -EINVAL, "a group has at most %d addresses", ADDRESSES_MAX);
+	/* This machine's own would go with the group when it is handed over. */
+	if (address_is_here(address))
+		return err_set(err, -EADDRINUSE, "address %s is on an interface here already",
+			       text);
 	return address_may(err);
 }
 
@@ -200,17 +204,35 @@ static int remove_address(struct change *change, json_t *definition, struct err 
 
 static int change_addresses(struct change *change, json_t *definition, struct err *err)
 {
+	struct seat *seat = change->work.seat;
+	struct err why = {0};
+	bool set = false;
 	int result = 0;
 
 	if (change->remove_address.family)
 		result = remove_address(change, definition, err);
-	if (result == 0 && change->add_address.family)
+	if (result == 0 && change->add_address.family) {
 		result = add_address(change, definition, err);
+		set = result == 0;
+	}
 	if (result == 0)
-		result = seat_redefine(change->work.seat, definition, err);
-	if (result == 0)
-		services_follow(change->work.seat);
-	return result;
+		result = seat_redefine(seat, definition, err);
+	if (result < 0 && set && address_clear(&change->add_address, &why) < 0)
+		log_warning("group %s: %s", seat->group.name, why.text);
+	if (result < 0)
+		return result;
+	services_follow(seat);
+	if (set && !seat->addresses_up) /* it was to see that it can be; its time comes */
+		services_clear(seat);
+	return 0;
+}
+
+static int must_be_primary(const struct seat *seat, struct err *err)
+{
+	if (seat->group.role == GROUP_PRIMARY)
+		return 0;
+	return err_set(err, -EINVAL, "group %s is %s here: change it on its primary",
+		       seat->group.name, group_role_name(seat->group.role));
 }
 
 /* Without a session: its fiber has the members in its hands. */
@@ -221,7 +243,9 @@ static int between_sessions(struct change *change, json_t *definition, struct er
 
 	seat->retry_ns = UINT64_MAX;
 	seat_end_session(seat, "its members change");
-	result = change_members(change, definition, err);
+	result = must_be_primary(seat, err); /* the session may have handed it over yet */
+	if (result == 0)
+		result = change_members(change, definition, err);
 	seat->retry_ns = seat->retries = 0;
 	seat->group.host->serving_changed(&seat->group);
 	return result;
@@ -234,9 +258,9 @@ static int change_run(struct seat_work *work, struct err *err)
 	json_t *definition;
 	int result;
 
-	if (seat->group.role != GROUP_PRIMARY)
-		return err_set(err, -EINVAL, "group %s is %s here: change it on its primary",
-			       seat->group.name, group_role_name(seat->group.role));
+	result = must_be_primary(seat, err);
+	if (result < 0)
+		return result;
 	definition = json_loads(seat->definition, 0, NULL);
 	if (!definition || json_object_update(definition, change->settings) < 0)
 		result = err_set(err, -ENOMEM, "out of memory");

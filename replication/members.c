@@ -157,6 +157,16 @@ static struct pool *pool_for(const struct seat *seat, const char *name)
 	return first && (!pool || strcmp(pool_name(pool), name) != 0) ? first : pool;
 }
 
+/* Whatever was at @index before, the sealed image has nothing of it now: what comes there may not
+ * be taken for a part of it. Before the definition says who is there. */
+static int not_in_image(struct seat *seat, unsigned index, struct err *err)
+{
+	struct group *group = &seat->group;
+	int result = group->staging_good ? staging_leave_out(&group->staging, index) : 0;
+
+	return result < 0 ? err_set(err, result, "the staging log: %s", strerror(-result)) : 0;
+}
+
 /* The member's volume; made when it is the standby's first time (@make). */
 static int member_open(struct seat *seat, const struct member_row *row, bool make, struct err *err)
 {
@@ -180,9 +190,14 @@ static int member_open(struct seat *seat, const struct member_row *row, bool mak
 		result = make_volume(pool, &spec, &volume, err);
 	if (result < 0)
 		return result;
-	group_set_member(&seat->group, (unsigned)row->index, volume);
+	if (seat->started)
+		result = not_in_image(seat, (unsigned)row->index, err);
+	if (result == 0)
+		group_set_member(&seat->group, (unsigned)row->index, volume);
 	volume_unref(volume);
-	return seat->started ? group_add_member(&seat->group, (unsigned)row->index, false, err) : 0;
+	return result == 0 && seat->started
+		   ? group_add_member(&seat->group, (unsigned)row->index, false, err)
+		   : result;
 }
 
 static bool is_member(const struct seat *seat, const struct member_row *row)
@@ -194,10 +209,11 @@ static bool is_member(const struct seat *seat, const struct member_row *row)
 
 /* Members that the definition does not have at their index are volumes like others; first, for one
  * may come back at another index. */
-static void members_leave(struct seat *seat, json_t *members)
+static int members_leave(struct seat *seat, json_t *members, struct err *err)
 {
 	uint64_t named = 0;
 	json_t *member;
+	int result = 0;
 	size_t at;
 
 	json_array_foreach(members, at, member)
@@ -213,7 +229,10 @@ static void members_leave(struct seat *seat, json_t *members)
 		log_notice("group %s: volume %s is no member any more", seat->group.name,
 			   seat->group.members[i].volume->name);
 		group_drop_member(&seat->group, i);
+		if (result == 0)
+			result = not_in_image(seat, i, err);
 	}
+	return result;
 }
 
 static int as_large(struct seat *seat, const struct member_row *row, struct err *err)
@@ -228,11 +247,11 @@ int seat_open_members(struct seat *seat, json_t *definition, bool make, struct e
 {
 	json_t *members = json_object_get(definition, "members"), *member;
 	size_t index;
-	int result = 0;
+	int result;
 
 	if (json_array_size(members) == 0)
 		return err_set(err, -EINVAL, "a group without members");
-	members_leave(seat, members);
+	result = members_leave(seat, members, err);
 	json_array_foreach(members, index, member)
 	{
 		struct member_row row;
@@ -442,8 +461,10 @@ static bool host_settled(struct group *group)
 {
 	const struct seat *seat = group->host_context;
 	const struct replication_host *host = &seat->replication->options.host;
+	uint8_t uuids[WIRE_MEMBERS_MAX][16];
+	unsigned count = member_uuids(seat, uuids);
 
-	return host->settled(host->context);
+	return host->settled(host->context, (const uint8_t(*)[16])uuids, count);
 }
 
 const struct group_host seat_host = {.save = seat_save,

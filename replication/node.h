@@ -48,7 +48,8 @@ struct seat {
 	struct keep keep; /* which points are kept; all zero: none. Of the definition */
 	struct service_address addresses[ADDRESSES_MAX];
 	unsigned address_count, announce_left;
-	bool addresses_up;
+	bool addresses_up;          /* some may be on the interfaces */
+	bool addresses_again;       /* not all could be set, or taken away */
 	uint64_t addresses_from_ns; /* also without an answer of the other node */
 	char addresses_trouble[200];
 	bool points_kept; /* there may be some */

@@ -85,9 +85,8 @@ static struct volume *next_of(const struct seat *seat, struct volume *member,
 		    !points_name_read(info.name, seat->group.uuid, &ret_point->epoch,
 				      &ret_point->wall_ms))
 			continue;
-		/* The loop's reference is one; a LUN, a share or a reader has its own. */
-		ret_point->in_use = info.clones || info.held ||
-				    __atomic_load_n(&previous->refs, __ATOMIC_ACQUIRE) > 1;
+		/* A LUN, a share or a reader has a reference of its own. */
+		ret_point->in_use = info.clones || info.held || info.in_use;
 		return previous;
 	}
 	return NULL;

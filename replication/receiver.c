@@ -216,8 +216,8 @@ static int be_defined(struct receiver *receiver, const struct wire_message *mess
 	struct err err = {0};
 	int result;
 
-	if (message->type != WIRE_DEFINE)
-		return bad(receiver, "a definition is wanted");
+	if (message->type != WIRE_DEFINE || receiver->open)
+		return bad(receiver, "a definition is wanted, between epochs");
 	result =
 	    group->host->define(group, (const char *)message->data, message->data_length, &err);
 	if (result < 0)

@@ -29,9 +29,9 @@ struct replication_host {
 	void (*exports_apply)(void *context, const json_t *exports);
 	/* Required. replication_holds() has another answer for the volumes of a group: what is open
 	 * on those that are not served here is closed, and opened again where they are. settled():
-	 * all of it is done. */
+	 * all of it is done for the volumes @uuids, those of a group. */
 	void (*serving_changed)(void *context);
-	bool (*settled)(void *context);
+	bool (*settled)(void *context, const uint8_t (*uuids)[16], unsigned count);
 	void *context;
 };
 

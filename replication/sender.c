@@ -531,10 +531,11 @@ static void hold_guests(struct sender *sender)
 	struct group *group = sender->group;
 
 	group_leave(group);
-	while (group->switching && !sender->channel->broken && group->host->settled &&
-	       !group->host->settled(group))
+	/* Called off and asked anew meanwhile, it begins anew: nobody leaves any more. */
+	while (group->switching && group->leaving && !sender->channel->broken &&
+	       group->host->settled && !group->host->settled(group))
 		fiber_sleep(LEAVE_POLL_NS);
-	if (group->switching)
+	if (group->switching && group->leaving)
 		recorder_set_mode(group->recorder, RECORDER_HOLDS);
 }
 

@@ -20,31 +20,28 @@ static void trouble(struct seat *seat, const struct err *err)
 	snprintf(seat->addresses_trouble, sizeof seat->addresses_trouble, "%.199s", err->text);
 }
 
-static void clear(struct seat *seat, const struct service_address *address)
+/* False: it is here yet. */
+static bool clear(const struct service_address *address, struct err *err)
 {
-	struct err err = {0};
-
 	address_reset(address);
-	if (address_clear(address, &err) < 0)
-		trouble(seat, &err);
+	return address_clear(address, err) == 0 || !address_is_here(address);
 }
 
 static void set_all(struct seat *seat)
 {
+	struct err err = {0};
 	bool good = true;
 
-	for (unsigned i = 0; i < seat->address_count; i++) {
-		struct err err = {0};
-
-		if (address_set(&seat->addresses[i], &err) == 0)
-			continue;
-		trouble(seat, &err);
-		good = false;
-	}
+	for (unsigned i = 0; i < seat->address_count; i++)
+		good = address_set(&seat->addresses[i], &err) == 0 && good;
 	if (good)
 		seat->addresses_trouble[0] = '\0';
+	else
+		trouble(seat, &err);
+	if (good || !seat->addresses_up) /* else it is one try of many */
+		seat->announce_left = ANNOUNCED;
 	seat->addresses_up = true;
-	seat->announce_left = ANNOUNCED;
+	seat->addresses_again = !good;
 }
 
 static void announce(struct seat *seat)
@@ -66,32 +63,43 @@ static bool confirmed(const struct seat *seat)
 	       (group->channel && strcmp(group->phase, "greeting") != 0);
 }
 
-static bool settled(const struct seat *seat)
+static bool settled(struct seat *seat)
 {
-	const struct replication_host *host = &seat->replication->options.host;
+	return seat->group.host->settled(&seat->group);
+}
 
-	return host->settled(host->context);
+static bool is_served(const struct seat *seat)
+{
+	return seat->started && group_serves(&seat->group);
 }
 
 void services_follow(struct seat *seat)
 {
-	bool serves = seat->started && group_serves(&seat->group);
+	bool serves = is_served(seat);
 
 	if (seat->address_count == 0)
 		return;
 	if (seat->addresses_up && !serves)
 		services_clear(seat);
-	else if (!seat->addresses_up && serves && confirmed(seat) && settled(seat))
+	else if ((!seat->addresses_up || seat->addresses_again) && serves && confirmed(seat) &&
+		 settled(seat))
 		set_all(seat);
-	if (seat->addresses_up && seat->announce_left > 0)
+	if (seat->addresses_up && serves && seat->announce_left > 0)
 		announce(seat);
 }
 
 void services_clear(struct seat *seat)
 {
+	struct err err = {0};
+	bool good = true;
+
 	for (unsigned i = 0; i < seat->address_count; i++)
-		clear(seat, &seat->addresses[i]);
-	seat->addresses_up = false;
+		good = clear(&seat->addresses[i], &err) && good;
+	if (err.text[0])
+		trouble(seat, &err);
+	else if (seat->addresses_again)
+		seat->addresses_trouble[0] = '\0';
+	seat->addresses_up = seat->addresses_again = !good; /* tried again with the next tick */
 }
 
 /* What a daemon that was killed has left on the interface, too. */
@@ -152,16 +160,18 @@ void services_define(struct seat *seat, const json_t *definition)
 
 	for (unsigned i = 0; i < seat->address_count && seat->addresses_up; i++) {
 		if (!listed(&seat->addresses[i], list, count))
-			clear(seat, &seat->addresses[i]);
+			(void)clear(&seat->addresses[i], &err);
 	}
+	if (err.text[0])
+		trouble(seat, &err);
 	memcpy(seat->addresses, list, count * sizeof *list);
 	seat->address_count = count;
-	if (seat->addresses_up)
+	if (seat->addresses_up && is_served(seat))
 		set_all(seat);
 	else if (count > 0 && address_may(&err) < 0) /* before it is needed */
 		trouble(seat, &err);
 	if (count == 0)
-		seat->addresses_up = false;
+		seat->addresses_up = seat->addresses_again = false;
 }
 
 json_t *services_show(const struct seat *seat)

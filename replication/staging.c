@@ -33,10 +33,12 @@ enum {
 	H_APPLIED = 48,
 	H_WALL = 56,
 	H_BLOCKS = 64,
-	H_SEEDING = 72,
-	H_IMAGE = 80,    /* 0: all members, of a log that is older than this */
+	H_SEEDING = 72,  /* bits, see below */
+	H_IMAGE = 80,    /* without IMAGE_KNOWN: 0: all members, of a log that is older than it */
 	H_LINEAGE = 128, /* count, then UUID and fork of each */
 };
+#define SEEDING     1u
+#define IMAGE_KNOWN 2u /* H_IMAGE is what it says */
 
 static uint32_t header_crc(const uint8_t *bytes)
 {
@@ -78,7 +80,7 @@ static int header_write(struct staging *staging)
 	put64(bytes + H_APPLIED, staging->applied);
 	put64(bytes + H_WALL, staging->sealed_wall_ns);
 	put64(bytes + H_BLOCKS, staging->blocks);
-	bytes[H_SEEDING] = staging->seeding;
+	bytes[H_SEEDING] = IMAGE_KNOWN | (staging->seeding ? SEEDING : 0);
 	put64(bytes + H_IMAGE, staging->image);
 	lineage_put(bytes + H_LINEAGE, &staging->lineage);
 	put32(bytes + H_CRC, header_crc(bytes));
@@ -103,8 +105,10 @@ static int header_take(struct staging *staging, const uint8_t *bytes, struct err
 	staging->applied = get64(bytes + H_APPLIED);
 	staging->sealed_wall_ns = get64(bytes + H_WALL);
 	staging->blocks = get64(bytes + H_BLOCKS);
-	staging->seeding = bytes[H_SEEDING] & 1;
-	staging->image = get64(bytes + H_IMAGE) ? get64(bytes + H_IMAGE) : UINT64_MAX;
+	staging->seeding = bytes[H_SEEDING] & SEEDING;
+	staging->image = get64(bytes + H_IMAGE);
+	if (staging->image == 0 && !(bytes[H_SEEDING] & IMAGE_KNOWN))
+		staging->image = UINT64_MAX;
 	lineage_get(bytes + H_LINEAGE, &staging->lineage);
 	return 0;
 }
@@ -216,6 +220,14 @@ int staging_add(struct staging *staging, uint32_t member, uint64_t offset, uint6
 bool staging_has(const struct staging *staging, unsigned member)
 {
 	return staging->image >> member & 1;
+}
+
+int staging_leave_out(struct staging *staging, unsigned member)
+{
+	if (!staging_has(staging, member))
+		return 0;
+	staging->image &= ~((uint64_t)1 << member);
+	return header_write(staging);
 }
 
 static uint64_t present(const struct staging *staging)

@@ -57,8 +57,10 @@ int staging_open(struct staging *staging, struct volume *volume, const uint8_t g
     __attribute__((warn_unused_result));
 void staging_close(struct staging *staging);
 
-/* staging_has: is @member in the sealed image? */
+/* staging_has: is @member in the sealed image? staging_leave_out: it is not any more, durably on 0;
+ * between epochs. */
 bool staging_has(const struct staging *staging, unsigned member);
+int staging_leave_out(struct staging *staging, unsigned member) __attribute__((warn_unused_result));
 
 /* staging_begin: forget the open epoch. staging_add: a record of it; @data NULL: @length zeros.
  * -ENOSPC (the log is full, or its pool), -EIO. */

@@ -697,6 +697,23 @@ static void volume_went_back(struct pool_call *pool_call, int result)
 	fiber_wake(call->fiber);
 }
 
+/* A call on an open share has a reference of its own: the share is not closed under it. */
+static void start_on(struct vfs *vfs, struct share_call *call, void (*main)(void *context))
+{
+	call->share = share_of(vfs_ref(vfs));
+	call->loop = call->share->home;
+	if (fiber_start(call->loop, main, call) == 0)
+		return;
+	vfs_unref(vfs);
+	call->done(call, err_set(&call->err, -ENOMEM, "no memory for a fiber"));
+}
+
+static void ended(struct share_call *call, int result)
+{
+	vfs_unref(&call->share->vfs);
+	call->done(call, result);
+}
+
 static void rollback_main(void *context)
 {
 	struct share_call *call = context;
@@ -705,10 +722,10 @@ static void rollback_main(void *context)
 	int result = snapshots_try(share, call->snapshot), closed, opened;
 
 	if (result) {
-		call->done(call, err_set(&call->err, result,
-					 "snapshot %s holds no share that can "
-					 "be opened",
-					 call->snapshot->name));
+		ended(call, err_set(&call->err, result,
+				    "snapshot %s holds no share that can "
+				    "be opened",
+				    call->snapshot->name));
 		return;
 	}
 	tell_lanes(share, true, lane_pause);
@@ -728,17 +745,16 @@ static void rollback_main(void *context)
 	tell_lanes(share, false, lane_go_on);
 	result = call->pool_result;
 	call->err = result ? call->pool_call.err : err;
-	call->done(call, result ? result : opened);
+	ended(call, result ? result : opened);
 }
 
 void share_rollback(struct vfs *vfs, struct volume *snapshot, const char *keep,
 		    struct share_call *call)
 {
-	call->share = share_of(vfs);
 	call->snapshot = snapshot;
 	call->keep = keep;
 	call->pool_done = false;
-	start(call, call->share->home, rollback_main);
+	start_on(vfs, call, rollback_main);
 }
 
 void share_show_snapshots(struct vfs *vfs, enum share_snapshots how)
@@ -769,7 +785,7 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 /* On its way back, or it did not come back. */
 static void not_open(struct share_call *call)
 {
-	call->done(call, err_set(&call->err, -EIO, "the share is not open"));
+	ended(call, err_set(&call->err, -EIO, "the share is not open"));
 }
 
 static void quota_main(void *context)
@@ -786,14 +802,13 @@ static void quota_main(void *context)
 	share->store->quota_blocks = call->quota_bytes / BLOCK_SIZE;
 	store_unlock(share->store);
 	result = store_checkpoint(share->store, false);
-	call->done(call, result ? err_set(&call->err, result, "the quota can not be stored") : 0);
+	ended(call, result ? err_set(&call->err, result, "the quota can not be stored") : 0);
 }
 
 void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call)
 {
-	call->share = share_of(vfs);
 	call->quota_bytes = quota_bytes;
-	start(call, call->share->home, quota_main);
+	start_on(vfs, call, quota_main);
 }
 
 static void check_main(void *context)
@@ -806,14 +821,13 @@ static void check_main(void *context)
 		return;
 	}
 	result = store_check(call->share->store, call->report);
-	call->done(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
+	ended(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
 }
 
 void share_check(struct vfs *vfs, struct share_check_report *report, struct share_call *call)
 {
-	call->share = share_of(vfs);
 	call->report = report;
-	start(call, call->share->home, check_main);
+	start_on(vfs, call, check_main);
 }
 
 static void check_volume_main(void *context)

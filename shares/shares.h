@@ -42,7 +42,7 @@ void share_format(struct volume *volume, struct loop *loop, uint64_t quota_bytes
  * replay. -EPROTO: no share; -EUCLEAN: damaged; -ENOTSUP: a newer version. */
 void share_open(struct volume *volume, struct loop *loop, bool read_only, struct share_call *call);
 /* share_close: takes over the caller's reference. -EBUSY when somebody else has one, or requests
- * are in flight. Everything is durable at done(0). */
+ * or calls are in flight. Everything is durable at done(0). */
 void share_close(struct vfs *vfs, struct share_call *call);
 
 /* Does @volume hold a share? call->done(call, 1), 0 or an error. */

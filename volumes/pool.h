@@ -182,6 +182,7 @@ struct snapshot_info {
 	bool automatic;         /* made by a rollback */
 	bool held;              /* may not be deleted, now: by hold_until_ns or without end */
 	uint64_t hold_until_ns; /* wall clock; 0: without end, when it is held */
+	bool in_use;            /* somebody else than the caller has a reference */
 };
 /* snapshot_next: the snapshots of @volume, oldest first; as pool_volume_next(). */
 struct volume *snapshot_next(struct volume *volume, struct volume *previous);

@@ -349,6 +349,7 @@ bool rbd_snapshot_get_info(struct volume *base, struct snapshot_info *ret_info)
 	info.clones = clones_of(snapshot);
 	info.held = is_held(snapshot);
 	info.hold_until_ns = is_dated(snapshot) ? snapshot->snap.hold_until_ns : 0;
+	info.in_use = is_used(snapshot, 2); /* the list's, the caller's */
 	*ret_info = info;
 	return true;
 }

@@ -817,6 +817,7 @@ bool native_snapshot_info(struct volume *volume, struct snapshot_info *ret_info)
 	ret_info->automatic = snapshot->flags & VOLUME_AUTOMATIC;
 	ret_info->held = is_held(snapshot);
 	ret_info->hold_until_ns = snapshot->flags & VOLUME_HELD ? 0 : snapshot->hold_until_ns;
+	ret_info->in_use = __atomic_load_n(&snapshot->volume.refs, __ATOMIC_ACQUIRE) > 1;
 	pthread_mutex_unlock(&native->lock);
 	return true;
 }

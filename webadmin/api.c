@@ -30,6 +30,7 @@ static const struct {
     {-EINVAL, 400, "invalid"},
     {-ENOENT, 404, "not_found"},
     {-EEXIST, 409, "exists"},
+    {-EADDRINUSE, 409, "exists"},
     {-EBUSY, 409, "busy"},
     {-EALREADY, 409, "busy"},
     {-ENXIO, 409, "unavailable"},

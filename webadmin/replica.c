@@ -224,7 +224,8 @@ static void apply_share_rules(struct webadmin *admin, const struct volume *volum
 	snprintf(path, sizeof path, "/api/v1/shares/%s/%s/rules", pool_name(volume->pool),
 		 volume->name);
 	json_array_foreach((json_t *)rules, index, rule) call(admin, json_incref(rule), path);
-	for (unsigned i = 0; share && i < share->rule_count; i++) {
+	/* From the last one: a call may take its rule away at once, and those behind it move. */
+	for (unsigned i = share ? share->rule_count : 0; i-- > 0;) {
 		if (names_client(rules, share->rules[i].client))
 			continue;
 		admin->replica_calls++;
@@ -263,11 +264,17 @@ static void host_serving_changed(void *context)
 	webadmin_follow_shares(context);
 }
 
-static bool host_settled(void *context)
+static bool host_settled(void *context, const uint8_t (*uuids)[16], unsigned count)
 {
-	const struct webadmin *admin = context;
+	struct webadmin *admin = context;
+	bool settled = admin->replica_calls == 0;
 
-	return admin->replica_calls == 0 && webadmin_shares_settled(admin);
+	for (unsigned i = 0; i < count && settled; i++) {
+		const struct model_share *share = model_share_of_volume(&admin->model, uuids[i]);
+
+		settled = !share || webadmin_share_settled(share);
+	}
+	return settled;
 }
 
 int replica_create(struct webadmin *admin, struct err *err)

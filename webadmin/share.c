@@ -78,6 +78,8 @@ static void start_share(struct webadmin *admin, struct model_share *share);
 static void stop_share(struct webadmin *admin, struct model_share *share);
 static void follow(struct webadmin *admin, struct model_share *share);
 static void late_shares_opened(struct webadmin *admin);
+static bool is_served_here(struct webadmin *admin, const struct model_share *share);
+static void stay_away(struct model_share *share);
 
 static void one_done(struct webadmin *admin)
 {
@@ -95,6 +97,8 @@ static void opened(struct share_call *call, int result)
 	if (result < 0) {
 		snprintf(share->reason, sizeof share->reason, "%s", call->err.text);
 		log_error("share %s/%s is not served: %s", share->pool, share->name, share->reason);
+		if (!is_served_here(share->admin, share)) /* or it would not come back with it */
+			stay_away(share);
 	} else {
 		share->vfs = call->vfs;
 		share->reason[0] = '\0';
@@ -238,15 +242,9 @@ void webadmin_follow_shares(struct webadmin *admin)
 		follow(admin, list_entry(it, struct model_share, link));
 }
 
-bool webadmin_shares_settled(const struct webadmin *admin)
+bool webadmin_share_settled(const struct model_share *share)
 {
-	list_for_each (it, &admin->model.shares) {
-		const struct model_share *share = list_entry(it, struct model_share, link);
-
-		if (share->opening || share->leaving)
-			return false;
-	}
-	return true;
+	return !share->opening && !share->leaving;
 }
 
 static void start_share(struct webadmin *admin, struct model_share *share)

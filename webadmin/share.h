@@ -43,9 +43,9 @@ void webadmin_start_pool_shares(struct webadmin *admin, const char *pool);
 /* A share has one node that serves it: the primary of its volume's replication group.
  * webadmin_follow_shares: groups have changed, or a share is new: those that another node serves
  * are closed once no request uses them, those that came (back) to this one are opened.
- * webadmin_shares_settled: that is done. */
+ * webadmin_share_settled: that is done with @share. */
 void webadmin_follow_shares(struct webadmin *admin);
-bool webadmin_shares_settled(const struct webadmin *admin);
+bool webadmin_share_settled(const struct model_share *share);
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 
 int store_add_share(struct config *config, const struct model_share *share, struct err *err);

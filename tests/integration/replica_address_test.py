@@ -98,6 +98,7 @@ def set_up(points, net, one, two):
                         (("add", "vms", "127.0.0.1/8"), "no address of a host"),
                         (("add", "vms", "192.0.2.1/24"), "name one"),
                         (("add", "vms", f"{FOUR}/24", "--interface", "none0"), "no interface"),
+                        (("add", "vms", "10.77.0.2/24"), "is on an interface here already"),
                         (("remove", "vms", f"{FOUR}/24"), "has no address")):
         said = one.refused("replica", "group", "address", *words)
         points.point(text in said, f"{' '.join(words)}: {text}", said)
@@ -105,6 +106,7 @@ def set_up(points, net, one, two):
     one.granary("replica", "group", "address", "add", "vms", f"{SIX}/64", "--interface", "store0")
     said = one.refused("replica", "group", "address", "add", "vms", f"{FOUR}/24")
     points.point("is group vms's" in said, "an address is one group's, once", said)
+    points.point(net.has(0, "10.77.0.2"), "the machine keeps its own")
     points.point(net.has(0, FOUR) and net.has(0, SIX) and not net.has(1, FOUR),
                  "service addresses are set on the primary", one.group())
     points.point(wait(lambda: sealed(one)) and wait(lambda: two.group()["addresses"] and

@@ -85,10 +85,12 @@ static int change_set(struct boot *boot, unsigned set, bool marked, struct err *
 
 		if (in == (boot->group.members[i].volume != NULL))
 			continue;
-		if (in) {
+		if (!marked && boot->group.staging_good)
+			result = staging_leave_out(&boot->group.staging, i);
+		if (result == 0 && in) {
 			group_set_member(&boot->group, i, &node->members[i]->volume);
 			result = group_add_member(&boot->group, i, marked, err);
-		} else {
+		} else if (result == 0) {
 			group_drop_member(&boot->group, i);
 		}
 	}

@@ -148,6 +148,7 @@ static void no_such_interface(void **state)
 	assert_int_equal(address_announce(&address, &err), -ENODEV);
 	assert_int_equal(address_parse("198.51.100.77/32", NULL, &address, &err), 0);
 	assert_int_equal(address_clear(&address, &err), -ENODEV);
+	assert_false(address_is_here(&address));
 }
 
 int main(void)

@@ -176,10 +176,29 @@ static void goes_back_under_load(void **state)
 	end();
 }
 
+/* It is asked for while the share is on its way, as by a group that is handed over then. */
+static void is_not_closed_on_its_way(void **state)
+{
+	struct errand back = {.what = ROLLBACK}, close = {.what = CLOSE};
+
+	(void)state;
+	begin();
+	take_snapshot();
+	loop_post(fs.loop, &back.message, errand_run);
+	loop_post(fs.loop, &close.message, errand_run);
+	for (unsigned i = 0; i < 20000 && !(back.done && close.done); i++)
+		loop_poll(fs.loop, 1000000);
+	assert_true(back.done && close.done);
+	assert_int_equal(back.result, 0);
+	assert_int_equal(close.result, -EBUSY);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(change_rises),
-					   cmocka_unit_test(goes_back_under_load)};
+					   cmocka_unit_test(goes_back_under_load),
+					   cmocka_unit_test(is_not_closed_on_its_way)};
 
 	return cmocka_run_group_tests_name("shares/rollback", tests, NULL, NULL);
 }

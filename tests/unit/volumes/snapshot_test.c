@@ -27,6 +27,10 @@ static void test_straight_path(void **state)
 	assert_true(snapshot_get_info(snapshot, &info));
 	assert_string_equal(info.name, "a");
 	assert_int_equal(info.size_bytes, VOLUME_SIZE);
+	assert_false(info.in_use);
+	volume_ref(snapshot);
+	assert_true(snapshot_get_info(snapshot, &info) && info.in_use);
+	volume_unref(snapshot);
 	assert_int_equal(take(&bench, snapshot, "b"), -EINVAL);
 	bench.volume = (volume_unref(bench.volume), snapshot);
 	assert_int_equal(bench_write(&bench, 0, room, 4096, 0), -EROFS);
