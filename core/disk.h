@@ -43,7 +43,8 @@ enum disk_request_flags {
 };
 
 /* Caller-allocated; handed back by done() on the loop that submitted it. Short transfers are
- * continued inside; result is 0 or -errno. A request past the end of the disk fails -EINVAL. */
+ * continued inside; result is 0 or -errno: -EIO for whatever a device fails with. A request past
+ * the end of the disk fails -EINVAL. */
 struct disk_request {
 	enum disk_op op;
 	unsigned flags;

@@ -359,6 +359,24 @@ static bool finish(int result, int *ret_result)
 	return true;
 }
 
+/* What drivers call a medium, a target or a path that failed, in one word. */
+static int device_error(int error)
+{
+	switch (error) {
+	case -ENODATA:
+	case -EREMOTEIO:
+	case -ENOLINK:
+	case -ETIMEDOUT:
+	case -EILSEQ:
+	case -EBADE:
+	case -ENODEV:
+	case -ENXIO:
+		return -EIO;
+	default:
+		return error;
+	}
+}
+
 bool file_disk_advance(struct disk_request *request, int64_t count, int *ret_result)
 {
 	struct file_disk *file = container_of(request->disk, struct file_disk, base);
@@ -370,7 +388,7 @@ bool file_disk_advance(struct disk_request *request, int64_t count, int *ret_res
 		return finish(request->flags & DISK_ZERO ? -EOPNOTSUPP : 0, ret_result);
 	}
 	if (count < 0)
-		return finish((int)count, ret_result);
+		return finish(device_error((int)count), ret_result);
 	if (request->op == DISK_FLUSH || request->op == DISK_DISCARD)
 		return finish(0, ret_result);
 	request->progress += (uint64_t)count;

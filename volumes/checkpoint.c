@@ -525,6 +525,8 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 		native->sb = checkpoint.sb;
 		release_nodes(native);
 		space_retired_release(native);
+		if (space_retired_presses(native))
+			checkpoint_want(native);
 		journal_tail_moved(native, checkpoint.tail, checkpoint.last_lsn);
 	} else {
 		native_fail(native, "a checkpoint failed (error %d)", -result);

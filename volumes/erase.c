@@ -4,7 +4,8 @@
  * keeps them, and refuses when one is to be had by somebody else too.
  *
  * What is out of reach: slots that the volume gave back earlier (discarded, redirected by an atomic
- * write or beside a snapshot, moved by an evacuation). They are their pool's free space. */
+ * write or beside a snapshot, moved by an evacuation). They are free space of the pool, or the
+ * unmapped rest of a 64 KiB chunk that the volume still has. */
 #include <errno.h>
 
 #include "volumes/native.h"

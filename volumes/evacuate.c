@@ -34,9 +34,11 @@
 #define BATCH_CHUNKS 1024u
 #define SCAN_MAX     4096u /* chunks looked at under the lock at a time */
 #define LOOK_AGAIN   (CHUNK_NONE - 1)
-#define LOOKS_MAX    20000u     /* for writes to end: then it is tried again later */
-#define BAD_CHUNK    -EREMOTEIO /* a chunk has slots that can not be read */
-#define BAD_LOOKS    64u        /* such chunks whose owners are looked for in a pass */
+#define LOOKS_MAX    20000u        /* for writes to end: then it is tried again later */
+#define BAD_CHUNK    -EREMOTEIO    /* a chunk has slots that can not be read */
+#define BAD_LOOKS    64u           /* such chunks whose owners are looked for in a pass */
+#define BAD_LOOK_NS  1000000000ull /* and how long for one, at most */
+#define BAD_LEAVES   256u          /* looked at between other work */
 
 struct evacuation {
 	unsigned device;
@@ -301,6 +303,8 @@ static int copy_wanted(struct native *native, uint64_t from, uint64_t to, uint16
 struct bad {
 	uint64_t chunk;
 	uint16_t mask, mapped;
+	unsigned looks;
+	uint64_t until_ns;
 };
 
 /* The bad slots that @volume maps in a leaf, as findings. Under the lock. */
@@ -361,6 +365,12 @@ static int look_at_map(struct native *native, struct lane *lane, struct nvolume 
 	int result = 0;
 
 	while (leaf != UINT64_MAX && (result == 0 || result == -EINPROGRESS)) {
+		/* The journal's room, and others' calls, are not to wait for this. */
+		if (native->checkpoint_due || !list_empty(&native->calls) ||
+		    loop_now(native->home) >= bad->until_ns)
+			return -ETIME;
+		if (++bad->looks % BAD_LEAVES == 0)
+			fiber_sleep(0); /* others on this loop */
 		result = look_at_leaf(native, lane, volume, &leaf, bad);
 		leaf += result == 0 && leaf != UINT64_MAX;
 	}
@@ -368,7 +378,7 @@ static int look_at_map(struct native *native, struct lane *lane, struct nvolume 
 }
 
 /* Whose the bad slots are: nothing but the maps knows, so all of them are looked through. An error:
- * one could not be. */
+ * one could not be, or it would take too long. */
 static int find_owners(struct native *native, struct lane *lane, struct bad *bad)
 {
 	struct tree *table = &native->tree[ROOT_VOLUMES];
@@ -393,7 +403,8 @@ static void spare_unmapped(struct native *native, struct lane *lane, uint64_t ch
 			   uint16_t *wanted)
 {
 	struct evacuation *evacuation = native->evacuation;
-	struct bad found = {.chunk = chunk, .mask = bad};
+	struct bad found = {
+	    .chunk = chunk, .mask = bad, .until_ns = loop_now(native->home) + BAD_LOOK_NS};
 	uint16_t used, held;
 
 	if (evacuation->bad_chunks >= BAD_LOOKS || !space_chunk_is_data(native, chunk) ||

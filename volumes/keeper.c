@@ -542,7 +542,7 @@ void keeper_start(struct native *native)
 	timer_init(&native->timer, native->home, tick);
 	timer_start(&native->timer, TICK_NS);
 	scrub_opened(native);
-	if (!list_empty(&native->deleting) || native->ledger->dirty) {
+	if (!list_empty(&native->deleting) || native->ledger->dirty || native->checkpoint_due) {
 		native_lock(native);
 		keeper_kick(native);
 		pthread_mutex_unlock(&native->lock);

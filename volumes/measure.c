@@ -32,7 +32,8 @@ struct given_up {
 
 struct measure {
 	struct nvolume *subject;
-	uint64_t at, slots; /* leaves that were looked at, and what they gave */
+	struct nvolume *last; /* that was begun with; only to be compared, it may have gone */
+	uint64_t at, slots;   /* leaves that were looked at, and what they gave */
 	uint64_t chunks, epoch;
 	uint64_t from, to; /* the chunks that this pass looks for */
 	unsigned tries;
@@ -233,7 +234,7 @@ static bool end_pass(struct measure *measure)
 	}
 	subject->reclaim_chunks = measure->chunks;
 	subject->reclaim_epoch = measure->epoch + 1;
-	if (measure->epoch == native->partial_changes || ++measure->tries == TRIES_MAX)
+	if (measure->epoch == native->partial_changes || ++measure->tries >= TRIES_MAX)
 		return true;
 	begin(measure, subject);
 	return false;
@@ -244,7 +245,10 @@ static void leave_queue(struct nvolume *snapshot)
 	struct measure *measure = snapshot->native->measure;
 
 	list_remove(&snapshot->measure_link);
-	if (measure && measure->subject == snapshot)
+	if (!measure)
+		return;
+	measure->last = NULL;
+	if (measure->subject == snapshot)
 		measure->subject = NULL;
 }
 
@@ -278,18 +282,17 @@ static bool is_answered(const struct native_call *mine, bool looked)
 					  : looked && all_are_known(mine->volume);
 }
 
-/* @looked: something has left the queue. */
-static void answer(struct native *native, bool looked)
+/* @looked: something has left the queue. @lost: whose map can not be read, or NULL. */
+static void answer(struct native *native, bool looked, const struct nvolume *lost)
 {
 	list_for_each_safe (it, &native->measure_calls) {
 		struct native_call *mine = list_entry(it, struct native_call, link);
-		bool lost = mine->kind == CALL_MEASURE && !mine->volume->measured &&
-			    !is_queued(mine->volume);
 
 		if (!is_answered(mine, looked))
 			continue;
 		list_remove(&mine->link);
-		call_end(mine, lost ? -EIO : 0);
+		call_end(mine,
+			 lost && mine->kind == CALL_MEASURE && mine->volume == lost ? -EIO : 0);
 	}
 }
 
@@ -305,7 +308,7 @@ void measure_ask(struct native_call *mine)
 			enqueue(list_entry(it, struct nvolume, listed));
 	pthread_mutex_unlock(&native->lock);
 	list_push_back(&native->measure_calls, &mine->link);
-	answer(native, true);
+	answer(native, true, NULL);
 }
 
 bool measure_is_due(const struct native *native)
@@ -354,10 +357,12 @@ static int step(struct native *native, struct lane *lane, struct nvolume *subjec
 		native_lock(native);
 		nodes_evict(native);
 		if (measure->subject != subject) { /* a neighbour has changed meanwhile */
-			measure->tries = 0;
+			measure->tries = measure->last == subject ? measure->tries + 1 : 0;
+			measure->last = subject;
 			begin(measure, subject);
 		}
-		result = look(measure, &wait.waiter);
+		/* A clone that is written to takes all back each time: it is not known then. */
+		result = measure->tries > TRIES_MAX ? 1 : look(measure, &wait.waiter);
 		native_unlock(lane);
 		if (result == -EINPROGRESS)
 			result = fiber_waiter_wait(&wait);
@@ -387,9 +392,9 @@ bool measure_some(struct native *native, struct lane *lane)
 	if (!subject || list_empty(&native->measuring))
 		measure_free(native);
 	native_unlock(lane);
-	answer(native, result != 0);
-	if (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE))
-		fiber_sleep(POLL_NS); /* guests first */
+	answer(native, result != 0 || !subject, result < 0 ? subject : NULL);
+	if (subject) /* others on this loop, and guests first */
+		fiber_sleep(__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE) ? POLL_NS : 0);
 	return subject != NULL;
 }
 

@@ -223,8 +223,6 @@ int mirror_pair(struct native *native, uint64_t chunk)
 	return 0;
 }
 
-/* What is retired comes back after two checkpoints: they are not to be long in coming when the
- * pool has little else. */
 void mirror_drop(struct native *native, uint64_t chunk)
 {
 	uint64_t second = mirror_of(native, chunk), *entry = NULL;
@@ -240,7 +238,7 @@ void mirror_drop(struct native *native, uint64_t chunk)
 	} else {
 		space_free(native, second, 0xffff, 0);
 	}
-	if (native->retired_count > 64 && native->retired_count * 4 > native->chunks_free)
+	if (space_retired_presses(native))
 		checkpoint_want(native);
 }
 

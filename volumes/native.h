@@ -617,6 +617,9 @@ void space_free(struct native *native, uint64_t chunk, uint16_t mask, uint64_t l
  * whole, so it is kept until the older root does not either. */
 void space_retire(struct native *native, uint64_t chunk, uint16_t mask);
 void space_retired_release(struct native *native); /* after a checkpoint */
+/* What is retired comes back after two checkpoints: are they not to be long in coming, as the pool
+ * has little else? */
+bool space_retired_presses(const struct native *native);
 /* The undo of a free: @mask is used again. */
 void space_unfree(struct native *native, uint64_t chunk, uint16_t mask);
 void space_release(struct native *native); /* what may leave the quarantine does */

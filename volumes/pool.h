@@ -206,8 +206,8 @@ void snapshot_release(struct volume *snapshot, struct pool_call *call);
 /* snapshot_measure: what it holds alone and what deleting it would give back, by comparing it with
  * its neighbours where that is not known: snapshot_get_info() has the first at done(0), and the
  * second, if the pool held still for the moment that takes. In the background, some milliseconds
- * or, where much differs, longer (after a minute the answer comes without it); -EIO: its map can
- * not be read.
+ * or, where much differs, longer (after a minute the answer comes without it, and sooner where
+ * clones that are written to take it back each time); -EIO: its map can not be read.
  * snapshot_measure_all: the same for all of @volume's; what is not known after @limit_ns is
  * looked for further, and has measuring set. */
 void snapshot_measure(struct volume *snapshot, struct pool_call *call);

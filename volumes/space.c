@@ -527,6 +527,11 @@ void space_retire(struct native *native, uint64_t chunk, uint16_t mask)
 	native->retired_count++;
 }
 
+bool space_retired_presses(const struct native *native)
+{
+	return native->retired_count > 64 && native->retired_count * 4 > native->chunks_free;
+}
+
 /* By then their records are confirmed; readers there may be. */
 void space_retired_release(struct native *native)
 {

@@ -16,6 +16,7 @@
 
 #include "core/buf.h"
 #include "core/disk.h"
+#include "core/disk_file.h"
 #include "core/world.h"
 
 /* Disks in both real worlds, on a file with a device under it (the build folder's file system)
@@ -251,6 +252,23 @@ static void truncated_file_is_an_error(void **state)
 	disk_close(disk);
 }
 
+/* Direct I/O tells what kind of a device error it was; to those above it is one. */
+static void device_errors_are_one(void **state)
+{
+	struct disk *disk = open_disk(DISK_CREATE, MIB);
+	struct disk_request request = {.op = DISK_READ, .length = 4096, .disk = disk};
+	int result = 0;
+
+	(void)state;
+	assert_true(file_disk_advance(&request, -ENODATA, &result));
+	assert_int_equal(result, -EIO);
+	assert_true(file_disk_advance(&request, -EREMOTEIO, &result));
+	assert_int_equal(result, -EIO);
+	assert_true(file_disk_advance(&request, -ENOSPC, &result));
+	assert_int_equal(result, -ENOSPC);
+	disk_close(disk);
+}
+
 static void write_to_read_only_fails(void **state)
 {
 	struct disk *disk;
@@ -345,6 +363,7 @@ int main(void)
 	    ALL(discard_returns_space),       ALL(bad_requests_are_refused),
 	    ALL(truncated_file_is_an_error),  ALL(write_to_read_only_fails),
 	    ALL(open_errors_have_a_sentence), ALL(many_requests),
+	    ALL(device_errors_are_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,6 +235,11 @@ static void test_read_repair(void **state)
 	place = place_of(&bench, 17);
 	assert_true(place.mirrored && place.device[0] != place.device[1]);
 	assert_true(same(&bench, &place, images[0]));
+	memset(room, 8, 4096); /* where it is, in both */
+	memset(images[0] + 17 * 4096, 8, 4096);
+	assert_int_equal(bench_write(&bench, 17 * 4096, room, 4096, VOLUME_IN_PLACE), 0);
+	assert_int_equal(bench_flush(&bench), 0);
+	assert_true(same(&bench, &place, images[0]));
 	flip(&bench, &place, 0);
 	compare(&bench, bench.volume, images[0]);
 	assert_true(same(&bench, &place, images[0]));
