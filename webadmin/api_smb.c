@@ -168,7 +168,7 @@ static json_t *only_open(struct model *model, json_t *shares)
 		    model_share_find(model, json_string_value(json_object_get(share, "pool")),
 				     json_string_value(json_object_get(share, "name")));
 
-		if (known && known->vfs && somebody_may(share))
+		if (known && known->vfs && !known->away && !known->deleting && somebody_may(share))
 			json_array_append(open, share);
 	}
 	json_decref(shares);
