@@ -134,6 +134,33 @@ def from_the_web(points, server, work, url):
     points.point(not said, "http and https alone", bad)
 
 
+def at_once(points, server, work):
+    """Two of one name: the unfinished one never has it, and the one that has it is whole."""
+    top, adding, files = f"{work}/mnt", [], []
+    before = sorted(os.listdir(top))
+    for name in ("first", "second"):
+        os.mkfifo(f"{work}/{name}")
+        adding.append(subprocess.Popen(
+            [os.path.join(daemon.BUILD, "granary"), "--state", server.state, "share", "iso", "add",
+             SHARE, f"{work}/{name}", "--name", "twice.iso"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        files.append(open(f"{work}/{name}", "wb"))  # pylint: disable=consider-using-with
+        files[-1].write(IMAGE[:MEBI])  # more than a pipe holds: it has begun
+        files[-1].flush()
+    files[0].write(IMAGE[MEBI:])
+    files[0].close()
+    points.point(adding[0].wait(20) != 0
+                 and sorted(os.listdir(top)) == sorted([*before, ".twice.iso.part"]),
+                 "two of one name: the first has lost its place", os.listdir(top))
+    files[1].write(IMAGE[MEBI:])
+    files[1].close()
+    points.point(adding[1].wait(20) == 0 and get(f"{top}/twice.iso") == IMAGE
+                 and sorted(os.listdir(top)) == sorted([*before, "twice.iso"]),
+                 "the second is there, whole", os.listdir(top))
+    points.point(os.stat(f"{top}/twice.iso").st_nlink == 1, "under one name")
+    iso(server, "remove", SHARE, "twice.iso")
+
+
 def cut_off(points, server, work, url):
     top = f"{work}/mnt"
 
@@ -214,6 +241,7 @@ def test(points):
             server.granary("share", "mount", SHARE, f"{work}/mnt")
             from_files(points, server, work)
             from_the_web(points, server, work, url)
+            at_once(points, server, work)
             cut_off(points, server, work, url)
             layout(points, server, work)
             presets(points, server, work)
