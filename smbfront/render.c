@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "smbfront/smbfront.h"
 
@@ -84,6 +85,17 @@ static bool is_guest(const json_t *share)
 	return json_is_true(json_object_get(share, "guest"));
 }
 
+/* Names that smb.conf(5) reads as more than a share's. */
+static bool is_section(const char *name)
+{
+	static const char *const sections[] = {"global", "globals", "homes", "printers"};
+
+	for (unsigned i = 0; i < sizeof sections / sizeof *sections; i++)
+		if (strcasecmp(name, sections[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Without "valid users" Samba lets everybody in who has a password: so there is always one. */
 static void put_share(FILE *out, const struct smb_options *options, const json_t *share)
 {
@@ -92,7 +104,8 @@ static void put_share(FILE *out, const struct smb_options *options, const json_t
 	size_t index;
 
 	smb_mount_path(options, share, path);
-	if (!*path || (!is_guest(share) && json_array_size(users) == 0))
+	if (!*path || is_section(text_of(share, "name")) ||
+	    (!is_guest(share) && json_array_size(users) == 0))
 		return;
 	fprintf(out, "\n[%s]\npath = %s\nread only = %s\nguest ok = %s\n", text_of(share, "name"),
 		path, json_is_true(json_object_get(share, "read_only")) ? "yes" : "no",

@@ -241,6 +241,22 @@ static bool users_good(struct api_request *request, const json_t *users, bool gu
 	return true;
 }
 
+/* What smb.conf(5) reads as more than a share's name. False: a 400 has been sent. */
+static bool name_good(struct api_request *request, const char *name)
+{
+	static const char *const taken[] = {"global", "globals", "homes", "printers"};
+
+	for (unsigned i = 0; i < sizeof taken / sizeof *taken; i++) {
+		if (strcasecmp(name, taken[i]) != 0)
+			continue;
+		api_reply_error(
+		    request, 400, "bad_name",
+		    "over SMB no share can be named global, globals, homes or printers");
+		return false;
+	}
+	return true;
+}
+
 /* SMB knows shares by their last name alone. */
 static bool name_free(struct api_request *request, const struct model_share *share)
 {
@@ -347,7 +363,8 @@ void api_share_smb_set(struct api_request *request)
 	if (!share || !api_unpack(request, "{s?:b,s?:b,s?:o}", "guest", &guest, "read_only",
 				  &read_only, "users", &users))
 		return;
-	if (!users_good(request, users, guest) || !name_free(request, share))
+	if (!name_good(request, share->name) || !users_good(request, users, guest) ||
+	    !name_free(request, share))
 		return;
 	if (put_share(store_of(request), share, guest, read_only, users, &request->err) < 0) {
 		api_reply_failure(request, request->err.code == -EEXIST ? "same_user_twice" : NULL);

@@ -105,6 +105,10 @@ def guests(points, server, samba, work):
     points.point(not samba.serves() and not samba.listens(), "nothing is served that was not enabled")
     points.point("who may use it" in warned(server, "share", "smb", "enable", SHARE),
                  "a share is not enabled for nobody")
+    server.granary("share", "create", "tank/Global")
+    said = warned(server, "share", "smb", "enable", "tank/Global", "--guest")
+    points.point("no share can be named" in said, "nor one named as a section of smb.conf", said)
+    server.granary("share", "delete", "tank/Global", "--yes")
     said = warned(server, "share", "smb", "enable", SHARE, "--guest", "--ro")
     points.point(not said, "read-only for guests: no warning", said)
     points.point(wait_for(samba.serves), "it is served", samba.state())

@@ -66,7 +66,16 @@ static void what_nobody_may_use_is_left_out(void **state)
 
 static void names_are_only_names(void **state)
 {
-	static const char *const bad[] = {"a]\\nguest ok = yes\\n[b", "%U", "", "a b", "..", "a/b"};
+	static const char *const bad[] = {"a]\\nguest ok = yes\\n[b",
+					  "%U",
+					  "",
+					  "a b",
+					  "..",
+					  "a/b",
+					  "global",
+					  "Globals",
+					  "homes",
+					  "PRINTERS"};
 	char *text;
 
 	(void)state;
