@@ -472,6 +472,8 @@ static bool take_ids(struct api_request *request, const char *name, json_int_t *
 {
 	struct config *config = store_of(request);
 
+	if (*gid < 0)
+		*gid = number_of(config, "select gid from smb_user where name = ?", name, -1);
 	if (*uid < 0)
 		*uid = number_of(config, "select uid from smb_user where name = ?", name, -1);
 	if (*uid < 0)

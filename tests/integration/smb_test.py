@@ -157,7 +157,10 @@ def users(points, server, samba, work):
     password(work, server, "alice", SECOND)
     points.point(wait_for(lambda: samba.client("ls", "alice", SECOND)[1])
                  and not samba.client("ls", "alice", FIRST)[1], "a new password, the old one is dead")
+    password(work, server, "bob", FIRST)
     shown = server.granary("share", "smb", "list", "-o", "json")
+    points.point([(user["uid"], user["gid"]) for user in json.loads(shown)["users"]]
+                 == [(70001, 70001), (5005, 5006)], "who keep their ids", shown)
     names = [user["name"] for user in json.loads(shown)["users"]]
     points.point(names == ["alice", "bob"] and "hash" not in shown, "users are shown, no more", shown)
     server.granary("share", "smb", "forget", "alice")
