@@ -15,6 +15,7 @@
 #include "webadmin/secret.h"
 #include "webadmin/share.h"
 
+#define SMB_SHARES_MAX   64u /* as smbfront/smbfront.h has it */
 #define SMB_USERS_MAX    256u
 #define SMB_NAME_MAX     32u
 #define SMB_UID_FIRST    70001
@@ -281,6 +282,29 @@ static bool name_free(struct api_request *request, const struct model_share *sha
 	return is_free;
 }
 
+/* granary-smb has a row for each. False: a 409 has been sent. */
+static bool room_left(struct api_request *request, const struct model_share *share)
+{
+	json_t *shares = collect(store_of(request), shares_sql, NULL, share_row, NULL), *other;
+	unsigned others = 0;
+	size_t index;
+
+	json_array_foreach(shares, index, other)
+	{
+		const char *pool = json_string_value(json_object_get(other, "pool"));
+		const char *name = json_string_value(json_object_get(other, "name"));
+
+		if (strcmp(name, share->name) != 0 || strcmp(pool, share->pool) != 0)
+			others++;
+	}
+	json_decref(shares);
+	if (others < SMB_SHARES_MAX)
+		return true;
+	api_reply_error(request, 409, "too_many_smb_shares", "there are %u shares over SMB already",
+			SMB_SHARES_MAX);
+	return false;
+}
+
 static int run_with_volume(struct config *config, const char *sql, const uint8_t volume[16],
 			   const char *text, struct err *err)
 {
@@ -364,7 +388,7 @@ void api_share_smb_set(struct api_request *request)
 				  &read_only, "users", &users))
 		return;
 	if (!name_good(request, share->name) || !users_good(request, users, guest) ||
-	    !name_free(request, share))
+	    !name_free(request, share) || !room_left(request, share))
 		return;
 	if (put_share(store_of(request), share, guest, read_only, users, &request->err) < 0) {
 		api_reply_failure(request, request->err.code == -EEXIST ? "same_user_twice" : NULL);
