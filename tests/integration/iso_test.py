@@ -41,6 +41,8 @@ class Web(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", "file:///etc/passwd")
         elif where == "/gone.iso":
             self.send_response(404)
+        elif where == "/empty.iso":
+            self.send_response(204)
         else:
             self.send_response(200)
             if where not in ("/endless.iso", "/slow.iso"):
@@ -60,7 +62,7 @@ class Web(http.server.BaseHTTPRequestHandler):
         elif where == "/endless.iso":
             for _ in range(2000):
                 self.wfile.write(bytes(MEBI))
-        elif where not in ("/moved", "/inside", "/gone.iso"):
+        elif where not in ("/moved", "/inside", "/gone.iso", "/empty.iso"):
             self.wfile.write(IMAGE)
 
     def log_message(self, *_arguments):  # pylint: disable=arguments-differ
@@ -124,6 +126,7 @@ def from_the_web(points, server, work, url):
     points.point(get(f"{top}/moved.iso") == IMAGE if said else False, "where it was moved to", bad)
     for where, why, more in (("/inside", "of this machine's files", ()),
                              ("/gone.iso", "of what is not there", ()),
+                             ("/empty.iso", "of an answer without one", ()),
                              ("/cut.iso", "of what is cut off", ()),
                              ("/web2.iso", "of what says it is too large", ("--max-size", "9M")),
                              ("/endless.iso", "of what does not say so", ("--max-size", "9M"))):
