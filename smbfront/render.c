@@ -96,6 +96,19 @@ static bool is_section(const char *name)
 	return false;
 }
 
+static unsigned count_names(const json_t *users)
+{
+	unsigned count = 0;
+	const json_t *user;
+	size_t index;
+
+	json_array_foreach((json_t *)users, index, user)
+	{
+		count += is_name(json_string_value(user));
+	}
+	return count;
+}
+
 /* Without "valid users" Samba lets everybody in who has a password: so there is always one. */
 static void put_share(FILE *out, const struct smb_options *options, const json_t *share)
 {
@@ -105,7 +118,7 @@ static void put_share(FILE *out, const struct smb_options *options, const json_t
 
 	smb_mount_path(options, share, path);
 	if (!*path || is_section(text_of(share, "name")) ||
-	    (!is_guest(share) && json_array_size(users) == 0))
+	    (!is_guest(share) && count_names(users) == 0))
 		return;
 	fprintf(out, "\n[%s]\npath = %s\nread only = %s\nguest ok = %s\n", text_of(share, "name"),
 		path, json_is_true(json_object_get(share, "read_only")) ? "yes" : "no",

@@ -105,6 +105,8 @@ def from_files(points, server, work):
         said, bad = iso(server, "add", SHARE, path, "--name", name)
         points.point(not said and os.listdir(top) == ["debian 12.iso"], f"no image {name[:9]!r}",
                      bad)
+    said, bad = iso(server, "add", SHARE, f"{work}/{'y' * 201}")
+    points.point("200 bytes" in bad, "nor one whose file's name is too long", said + bad)
     points.point("No such file" in iso(server, "add", SHARE, f"{work}/none")[1], "no such file")
     points.point("no share named" in iso(server, "add", "tank/none", path)[1], "no such share")
     said, bad = iso(server, "add", SHARE, path, "--name", "large", "--max-size", "22M")
@@ -113,6 +115,9 @@ def from_files(points, server, work):
     points.point(list(seen) == ["debian 12.iso"] and seen["debian 12.iso"]["size"] == len(IMAGE)
                  and seen["debian 12.iso"]["sha256"] == SHA
                  and SHA in iso(server, "list", SHARE)[0], "listed", seen)
+    os.mknod(top.encode() + b"/\xff.iso")
+    points.point(sorted(images(server)) == ["?.iso", "debian 12.iso"], "also one that is no text")
+    os.unlink(top.encode() + b"/\xff.iso")
     iso(server, "remove", SHARE, "debian 12.iso")
     points.point(os.listdir(top) == [] and images(server) == {}
                  and "No such file" in iso(server, "remove", SHARE, "debian 12.iso")[1], "removed")

@@ -93,6 +93,7 @@ static void names_are_only_names(void **state)
 	text = configuration_of("{\"shares\":[" SHARE("work", "\"guest\":false,\"users\":"
 							      "[\"a\\nguest ok = yes\"]") "]}");
 	assert_null(strstr(text, "guest ok = yes"));
+	assert_null(strstr(text, "[work]")); /* nobody that is left may use it */
 	free(text);
 }
 
