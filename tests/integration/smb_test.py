@@ -189,8 +189,8 @@ def ends(points, server, samba, work):
     points.point(wait_for(lambda: samba.listens() and samba.client("ls")[1]), "started again")
     points.point(samba.stop() == 0 and not samba.listens() and not mounts(work),
                  "stopped, nothing is left", mounts(work))
-    points.point(wait_for(lambda: not samba.serves(), 15)
-                 and "does not run" in samba.state()["service"]["reason"], "and that is told")
+    points.point(wait_for(lambda: "does not run" in samba.state()["service"]["reason"], 15)
+                 and not samba.serves(), "and that is told", samba.state())
     server.granary("share", "smb", "disable", SHARE)
     points.point(samba.state()["shares"] == [], "disabled")
     return server
