@@ -30,6 +30,7 @@
 static struct keeper {
 	struct mount_options options;
 	pid_t server;
+	int id;   /* of the mount, mount_id() */
 	int news; /* what the server says */
 	int signals;
 	int ready; /* told when it is mounted or why not; -1: nobody waits */
@@ -62,6 +63,27 @@ static int find_dir(struct mount_options *options, struct err *err)
 	return 0;
 }
 
+/* The kernel's number of what is mounted on @dir now, -1: not known. Asks the kernel alone, also
+ * where a mount does not answer. */
+static int mount_id(const char *dir)
+{
+	char path[40], line[80];
+	int fd = open(dir, O_PATH | O_NOFOLLOW | O_CLOEXEC), id = -1;
+	FILE *list;
+
+	if (fd < 0)
+		return -1;
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	list = fopen(path, "re");
+	while (list && fgets(line, sizeof line, list))
+		if (sscanf(line, "mnt_id: %d", &id) == 1)
+			break;
+	if (list)
+		fclose(list);
+	close(fd);
+	return id;
+}
+
 /* *ret_fd: what the kernel will ask through. */
 static int mount_it(int *ret_fd, struct err *err)
 {
@@ -84,11 +106,21 @@ static int mount_it(int *ret_fd, struct err *err)
 		close(fd);
 		return err->code;
 	}
+	keeper.id = mount_id(options->dir);
 	*ret_fd = fd;
 	return 0;
 }
 
 /* ---- unmount ---- */
+/* It may have been taken out of the tree (unmount --lazy), and another be in its place: that one is
+ * not ours to unmount. */
+static int unmount_ours(int flags)
+{
+	if (mount_id(keeper.options.dir) != keeper.id)
+		return errno = EINVAL, -1;
+	return umount2(keeper.options.dir, flags);
+}
+
 /* A process that lives as long as unmounting takes. If that is too long the daemon does not answer:
  * what waits for it fails then. */
 static pid_t start_limit(void)
@@ -98,7 +130,7 @@ static pid_t start_limit(void)
 	if (pid != 0)
 		return pid;
 	sleep(UNMOUNT_SECONDS);
-	umount2(keeper.options.dir, MNT_FORCE | MNT_DETACH);
+	unmount_ours(MNT_FORCE | MNT_DETACH);
 	kill(keeper.server, SIGKILL);
 	_exit(0);
 }
@@ -113,18 +145,19 @@ static void stop_limit(pid_t pid)
 
 static void unmount_it(void)
 {
-	const char *dir = keeper.options.dir;
 	pid_t limit = start_limit();
 	int fd;
 
-	if (umount2(dir, UMOUNT_NOFOLLOW) < 0 && errno == EBUSY) {
-		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0) {
-			syncfs(fd);
-			close(fd);
+	if (unmount_ours(UMOUNT_NOFOLLOW) < 0) {
+		if (errno == EBUSY) {
+			fd = open(keeper.options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			if (fd >= 0) {
+				syncfs(fd);
+				close(fd);
+			}
+			unmount_ours(MNT_DETACH | UMOUNT_NOFOLLOW);
 		}
-		umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW);
-		kill(keeper.server, SIGKILL);
+		kill(keeper.server, SIGKILL); /* also when it is not in the tree any more */
 	}
 	stop_limit(limit);
 }
@@ -243,8 +276,10 @@ static void wait_for_end(void)
 			continue;
 		if (descriptors[0].revents && !hear(&unmounting))
 			return;
-		if (descriptors[1].revents && !unmounting &&
-		    read(keeper.signals, &what, sizeof what) == (ssize_t)sizeof what) {
+		/* Read also when nothing comes of it: poll() would not wait any more. */
+		if (descriptors[1].revents &&
+		    read(keeper.signals, &what, sizeof what) == (ssize_t)sizeof what &&
+		    !unmounting) {
 			unmounting = true;
 			unmount_it();
 		}
@@ -270,6 +305,8 @@ static int keep(const struct mount_welcome *welcome, int socket)
 	}
 	close(socket);
 	if (result < 0) {
+		if (fuse >= 0)
+			clean_old(keeper.options.dir); /* mounted, and nobody serves it */
 		tell_ready(err.text);
 		return 1;
 	}

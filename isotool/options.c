@@ -87,7 +87,7 @@ static int take(int code, struct iso_options *options)
 /* What stands behind the last '/', without a URL's query. */
 static const char *name_of(const char *source)
 {
-	static char name[ISO_NAME_MAX + 1];
+	static char name[ISO_NAME_MAX + 2]; /* one that is too long stays too long */
 	size_t length = strcspn(source, iso_is_url(source) ? "?#" : "");
 	size_t begin = length;
 

@@ -2,6 +2,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,7 +52,9 @@ static void set_up(CURL *curl, const char *url, struct upload *upload)
 {
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	/* Who asked for https is not sent on to anything less. */
+	curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR,
+			 strncasecmp(url, "https:", 6) == 0 ? "https" : "http,https");
 	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1l);
 	curl_easy_setopt(curl, CURLOPT_MAXREDIRS, REDIRECTS);
 	curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1l);
@@ -71,14 +74,18 @@ int source_copy_url(const char *url, struct upload *upload)
 {
 	CURL *curl = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? curl_easy_init() : NULL;
 	CURLcode code;
+	long status = 0;
 
 	if (!curl)
 		return err_set(&upload->err, -ENOMEM, "out of memory");
 	set_up(curl, url, upload);
 	code = curl_easy_perform(curl);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_cleanup(curl);
-	if (code == CURLE_OK)
+	if (code == CURLE_OK && status == 200)
 		return 0;
+	if (code == CURLE_OK) /* an answer, and no image */
+		return err_set(&upload->err, -EIO, "%s: the server answers %ld", url, status);
 	if (upload->err.code) /* of ours: curl only says that writing failed */
 		return upload->err.code;
 	if (code == CURLE_ABORTED_BY_CALLBACK)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* upload.c: nothing is seen of an image before all of it is durable and its checksum is right: it
- * is written as .NAME.part, and one rename gives it its name. */
+ * is written as .NAME.part, one link gives it its name, and then the part goes. The link is made of
+ * the object: another upload of that name may have put a part of its own in the place of this one.
+ */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
@@ -140,16 +142,18 @@ static int take_name(struct upload *upload, const char *sha256)
 	    .object = upload->file,
 	    .data_length = (uint32_t)strlen(sha256),
 	};
-	struct mount_call rename = {
-	    .op = VFS_RENAME,
-	    .flags = VFS_NO_REPLACE,
-	    .object = upload->directory,
+	struct mount_call link = {
+	    .op = VFS_LINK,
+	    .object = upload->file,
 	    .object2 = upload->directory,
 	};
 	int result = remote_call(upload->remote, &attribute, HASH_ATTRIBUTE, NULL, sha256);
 
 	if (result == 0)
-		result = remote_call(upload->remote, &rename, upload->part, upload->name, NULL);
+		result = remote_call(upload->remote, &link, NULL, upload->name, NULL);
+	if (result == -ENOENT)
+		return err_set(&upload->err, result,
+			       "%s: another one of that name was begun meanwhile", upload->name);
 	return result < 0 ? err_set(&upload->err, result, "%s: %s", upload->name, strerror(-result))
 			  : 0;
 }
@@ -171,15 +175,22 @@ int upload_end(struct upload *upload, const char *sha256, char ret_sha256[ISO_HA
 		return err_set(&upload->err, -EBADMSG,
 			       "%s has SHA-256 %s, not the one that was given: it is not kept",
 			       upload->name, ret_sha256);
-	result = take_name(upload, ret_sha256);
-	if (result == 0)
-		upload->begun = false;
-	return result;
+	return take_name(upload, ret_sha256);
+}
+
+/* Another upload may have begun anew under that name: its part is not ours to remove. */
+static bool part_is_ours(const struct upload *upload)
+{
+	struct vfs_object there;
+
+	return remote_look_up(upload->remote, &upload->directory, upload->part, &there) == 0 &&
+	       there.length == upload->file.length &&
+	       memcmp(there.bytes, upload->file.bytes, there.length) == 0;
 }
 
 void upload_drop(struct upload *upload)
 {
-	if (upload->begun)
+	if (upload->begun && part_is_ours(upload))
 		remote_remove(upload->remote, &upload->directory, upload->part);
 	upload->begun = false;
 	EVP_MD_CTX_free(upload->hash);

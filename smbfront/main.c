@@ -28,7 +28,7 @@
 #define ANSWER_MS     10000
 #define MOUNT_MS      30000
 #define STOP_SECONDS  8
-#define AGAIN_SECONDS 5 /* between two starts of what ends by itself */
+#define AGAIN_SECONDS 5 /* between two starts of what ends by itself, two tries at what fails */
 
 struct smb_mount {
 	char pool[128], name[128];
@@ -44,6 +44,7 @@ static struct smb {
 	struct smb_mount mounts[SMB_SHARES_MAX];
 	pid_t smbd;
 	time_t not_before; /* monotonic seconds: of the next start of smbd */
+	time_t again;      /* likewise: of the next try at what is incomplete */
 	bool listening, incomplete;
 	char reason[SMB_REASON_MAX];
 } smb;
@@ -334,6 +335,8 @@ static void carry_out(json_t *served)
 	drop_mounts(false);
 	json_decref(smb.served);
 	smb.served = json_incref(served);
+	if (smb.incomplete)
+		smb.again = now() + AGAIN_SECONDS;
 }
 
 static void stop_all(void)
@@ -396,7 +399,8 @@ static void one_round(void)
 		stop_all();
 		return;
 	}
-	if (!smb.served || !json_equal(smb.served, served) || smb.incomplete)
+	if (!smb.served || !json_equal(smb.served, served) ||
+	    (smb.incomplete && now() >= smb.again))
 		carry_out(served);
 	if (!smb.smbd && json_array_size(json_object_get(served, "shares")))
 		start_smbd();

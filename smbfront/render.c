@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "smbfront/smbfront.h"
 
@@ -84,6 +85,30 @@ static bool is_guest(const json_t *share)
 	return json_is_true(json_object_get(share, "guest"));
 }
 
+/* Names that smb.conf(5) reads as more than a share's. */
+static bool is_section(const char *name)
+{
+	static const char *const sections[] = {"global", "globals", "homes", "printers"};
+
+	for (unsigned i = 0; i < sizeof sections / sizeof *sections; i++)
+		if (strcasecmp(name, sections[i]) == 0)
+			return true;
+	return false;
+}
+
+static unsigned count_names(const json_t *users)
+{
+	unsigned count = 0;
+	const json_t *user;
+	size_t index;
+
+	json_array_foreach((json_t *)users, index, user)
+	{
+		count += is_name(json_string_value(user));
+	}
+	return count;
+}
+
 /* Without "valid users" Samba lets everybody in who has a password: so there is always one. */
 static void put_share(FILE *out, const struct smb_options *options, const json_t *share)
 {
@@ -92,7 +117,8 @@ static void put_share(FILE *out, const struct smb_options *options, const json_t
 	size_t index;
 
 	smb_mount_path(options, share, path);
-	if (!*path || (!is_guest(share) && json_array_size(users) == 0))
+	if (!*path || is_section(text_of(share, "name")) ||
+	    (!is_guest(share) && count_names(users) == 0))
 		return;
 	fprintf(out, "\n[%s]\npath = %s\nread only = %s\nguest ok = %s\n", text_of(share, "name"),
 		path, json_is_true(json_object_get(share, "read_only")) ? "yes" : "no",

@@ -42,7 +42,7 @@ static struct model_share *find_open_share(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
 
-	if (!share || (share->vfs && !share->away))
+	if (!share || (share->vfs && !share->away && !share->deleting))
 		return share;
 	api_reply_error(request, 409, "share_unavailable", "share %s/%s is not available: %s",
 			share->pool, share->name, share->reason);
@@ -386,6 +386,14 @@ static void export_again(struct api_request *request)
 		log_error("exports: %s", err.text);
 }
 
+/* It is as it was, and goes where its group is if that has changed meanwhile. */
+static void delete_ended(struct share_work *work)
+{
+	work->share->deleting = false;
+	export_again(work->request);
+	webadmin_follow_shares(work->request->admin);
+}
+
 static void share_forget(struct share_work *work)
 {
 	struct api_request *request = work->request;
@@ -396,6 +404,7 @@ static void share_forget(struct share_work *work)
 	    store_remove_share(config, share->volume, &request->err) < 0 ||
 	    config_commit(config, &request->err) < 0) {
 		snprintf(share->reason, sizeof share->reason, "its volume is deleted");
+		share->deleting = false; /* for the next one to forget it */
 		api_reply_failure(request, NULL);
 		return;
 	}
@@ -415,9 +424,10 @@ static void delete_reopened(struct share_call *call, int result)
 		snprintf(work->share->reason, sizeof work->share->reason, "%s", call->err.text);
 	} else {
 		work->share->vfs = call->vfs;
+		work->share->reason[0] = '\0';
 		share_show_snapshots(call->vfs, work->share->snapshots);
 	}
-	export_again(request);
+	delete_ended(work);
 	api_reply_failure(request, NULL);
 }
 
@@ -434,6 +444,7 @@ static void delete_volume_gone(struct pool_call *call, int result)
 	request->err = call->err;
 	request->err.code = result;
 	if (!work->was_open) {
+		delete_ended(work);
 		api_reply_failure(request, NULL);
 		return;
 	}
@@ -447,7 +458,8 @@ static void delete_closed(struct share_call *call, int result)
 	struct api_request *request = work->request;
 
 	if (result == -EBUSY) {
-		export_again(request);
+		work->share->reason[0] = '\0';
+		delete_ended(work);
 		work_failed(work, result);
 		return;
 	}
@@ -466,6 +478,25 @@ static void delete_withdrawn(void *context)
 	struct share_work *work = context;
 
 	share_close(work->share->vfs, &work->call);
+}
+
+/* Nobody gets it from here on: closing asks once who uses it. */
+static void delete_begin(struct share_work *work)
+{
+	struct api_request *request = work->request;
+	struct model_share *share = work->share;
+
+	share->deleting = true;
+	if (!share->vfs) {
+		delete_closed(&work->call, 0);
+		return;
+	}
+	snprintf(share->reason, sizeof share->reason, "it is being deleted");
+	if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) == 0)
+		return;
+	share->deleting = false;
+	share->reason[0] = '\0';
+	api_reply_failure(request, NULL);
 }
 
 /* Said before anything is closed; the volume has the last word. */
@@ -498,14 +529,12 @@ void api_share_delete(struct api_request *request)
 	if (has_snapshots(request) ||
 	    (request->volume && replica_refuses(request, request->volume, REPLICA_DELETE)))
 		return;
-	if (share->opening || share->leaving)
+	if (share->opening || share->leaving || share->deleting)
 		api_reply_error(request, 409, "share_unavailable",
 				"share %s/%s is being opened or closed; try again in a second",
 				share->pool, share->name);
-	else if (!share->vfs)
-		delete_closed(&work->call, 0);
-	else if (export_apply(request->admin, share, delete_withdrawn, work, &request->err) < 0)
-		api_reply_failure(request, NULL);
+	else
+		delete_begin(work);
 }
 
 /* ---- one file of a snapshot ---- */

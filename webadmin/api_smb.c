@@ -15,6 +15,7 @@
 #include "webadmin/secret.h"
 #include "webadmin/share.h"
 
+#define SMB_SHARES_MAX   64u /* as smbfront/smbfront.h has it */
 #define SMB_USERS_MAX    256u
 #define SMB_NAME_MAX     32u
 #define SMB_UID_FIRST    70001
@@ -168,7 +169,7 @@ static json_t *only_open(struct model *model, json_t *shares)
 		    model_share_find(model, json_string_value(json_object_get(share, "pool")),
 				     json_string_value(json_object_get(share, "name")));
 
-		if (known && known->vfs && somebody_may(share))
+		if (known && known->vfs && !known->away && !known->deleting && somebody_may(share))
 			json_array_append(open, share);
 	}
 	json_decref(shares);
@@ -241,6 +242,22 @@ static bool users_good(struct api_request *request, const json_t *users, bool gu
 	return true;
 }
 
+/* What smb.conf(5) reads as more than a share's name. False: a 400 has been sent. */
+static bool name_good(struct api_request *request, const char *name)
+{
+	static const char *const taken[] = {"global", "globals", "homes", "printers"};
+
+	for (unsigned i = 0; i < sizeof taken / sizeof *taken; i++) {
+		if (strcasecmp(name, taken[i]) != 0)
+			continue;
+		api_reply_error(
+		    request, 400, "bad_name",
+		    "over SMB no share can be named global, globals, homes or printers");
+		return false;
+	}
+	return true;
+}
+
 /* SMB knows shares by their last name alone. */
 static bool name_free(struct api_request *request, const struct model_share *share)
 {
@@ -263,6 +280,29 @@ static bool name_free(struct api_request *request, const struct model_share *sha
 	}
 	json_decref(shares);
 	return is_free;
+}
+
+/* granary-smb has a row for each. False: a 409 has been sent. */
+static bool room_left(struct api_request *request, const struct model_share *share)
+{
+	json_t *shares = collect(store_of(request), shares_sql, NULL, share_row, NULL), *other;
+	unsigned others = 0;
+	size_t index;
+
+	json_array_foreach(shares, index, other)
+	{
+		const char *pool = json_string_value(json_object_get(other, "pool"));
+		const char *name = json_string_value(json_object_get(other, "name"));
+
+		if (strcmp(name, share->name) != 0 || strcmp(pool, share->pool) != 0)
+			others++;
+	}
+	json_decref(shares);
+	if (others < SMB_SHARES_MAX)
+		return true;
+	api_reply_error(request, 409, "too_many_smb_shares", "there are %u shares over SMB already",
+			SMB_SHARES_MAX);
+	return false;
 }
 
 static int run_with_volume(struct config *config, const char *sql, const uint8_t volume[16],
@@ -347,7 +387,8 @@ void api_share_smb_set(struct api_request *request)
 	if (!share || !api_unpack(request, "{s?:b,s?:b,s?:o}", "guest", &guest, "read_only",
 				  &read_only, "users", &users))
 		return;
-	if (!users_good(request, users, guest) || !name_free(request, share))
+	if (!name_good(request, share->name) || !users_good(request, users, guest) ||
+	    !name_free(request, share) || !room_left(request, share))
 		return;
 	if (put_share(store_of(request), share, guest, read_only, users, &request->err) < 0) {
 		api_reply_failure(request, request->err.code == -EEXIST ? "same_user_twice" : NULL);
@@ -455,6 +496,8 @@ static bool take_ids(struct api_request *request, const char *name, json_int_t *
 {
 	struct config *config = store_of(request);
 
+	if (*gid < 0)
+		*gid = number_of(config, "select gid from smb_user where name = ?", name, -1);
 	if (*uid < 0)
 		*uid = number_of(config, "select uid from smb_user where name = ?", name, -1);
 	if (*uid < 0)

@@ -22,7 +22,8 @@ struct export_list {
 
 static bool is_exported(const struct model_share *share, const struct model_share *without)
 {
-	return share != without && share->rule_count > 0 && (share->vfs || share->away);
+	return share != without && !share->deleting && share->rule_count > 0 &&
+	       (share->vfs || share->away);
 }
 
 static int collect(struct model *model, const struct model_share *without, struct export_list *list)

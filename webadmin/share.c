@@ -221,12 +221,13 @@ static void follow(struct webadmin *admin, struct model_share *share)
 {
 	bool here = is_served_here(admin, share);
 
-	if (share->opening || share->leaving || admin->shares_stopping)
+	if (share->opening || share->leaving || share->deleting || admin->shares_stopping)
 		return;
 	share->admin = admin;
 	if (!here && share->vfs) {
 		late_work_begins(admin);
-		share->away = share->leaving = true;
+		stay_away(share); /* from here on: closing asks once who uses it */
+		share->leaving = true;
 		withdraw(share);
 	} else if (here && share->away) {
 		share->away = false;
@@ -352,12 +353,17 @@ struct vfs *webadmin_share(struct webadmin *admin, const char *pool, const char 
 {
 	struct model_share *share = model_share_find(&admin->model, pool, name);
 
-	if (!share)
+	if (!share) {
 		err_set(err, -ENOENT, "no share named %s/%s", pool, name);
-	else if (!share->vfs)
+		return NULL;
+	}
+	/* One that is being closed has its file system still, but not for long. */
+	if (!share->vfs || share->away || share->deleting) {
 		err_set(err, -EAGAIN, "share %s/%s is not available: %s", pool, name,
 			share->reason);
-	return share && share->vfs ? vfs_ref(share->vfs) : NULL;
+		return NULL;
+	}
+	return vfs_ref(share->vfs);
 }
 
 /* ---- the store ---- */

@@ -19,6 +19,7 @@ struct model_share {
 	struct share_call call; /* opening, closing */
 	bool away;             /* another node of its replication group serves it, or is about to */
 	bool opening, leaving; /* under way: it is being opened; closed for that */
+	bool deleting;         /* under way: nobody gets it any more */
 	struct timer retry;    /* somebody uses it still */
 	struct volume *standby; /* referenced and watched: another gateway serves the share now */
 	struct volume_watcher watcher;

@@ -41,6 +41,8 @@ class Web(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", "file:///etc/passwd")
         elif where == "/gone.iso":
             self.send_response(404)
+        elif where == "/empty.iso":
+            self.send_response(204)
         else:
             self.send_response(200)
             if where not in ("/endless.iso", "/slow.iso"):
@@ -60,7 +62,7 @@ class Web(http.server.BaseHTTPRequestHandler):
         elif where == "/endless.iso":
             for _ in range(2000):
                 self.wfile.write(bytes(MEBI))
-        elif where not in ("/moved", "/inside", "/gone.iso"):
+        elif where not in ("/moved", "/inside", "/gone.iso", "/empty.iso"):
             self.wfile.write(IMAGE)
 
     def log_message(self, *_arguments):  # pylint: disable=arguments-differ
@@ -103,6 +105,8 @@ def from_files(points, server, work):
         said, bad = iso(server, "add", SHARE, path, "--name", name)
         points.point(not said and os.listdir(top) == ["debian 12.iso"], f"no image {name[:9]!r}",
                      bad)
+    said, bad = iso(server, "add", SHARE, f"{work}/{'y' * 201}")
+    points.point("200 bytes" in bad, "nor one whose file's name is too long", said + bad)
     points.point("No such file" in iso(server, "add", SHARE, f"{work}/none")[1], "no such file")
     points.point("no share named" in iso(server, "add", "tank/none", path)[1], "no such share")
     said, bad = iso(server, "add", SHARE, path, "--name", "large", "--max-size", "22M")
@@ -111,6 +115,9 @@ def from_files(points, server, work):
     points.point(list(seen) == ["debian 12.iso"] and seen["debian 12.iso"]["size"] == len(IMAGE)
                  and seen["debian 12.iso"]["sha256"] == SHA
                  and SHA in iso(server, "list", SHARE)[0], "listed", seen)
+    os.mknod(top.encode() + b"/\xff.iso")
+    points.point(sorted(images(server)) == ["?.iso", "debian 12.iso"], "also one that is no text")
+    os.unlink(top.encode() + b"/\xff.iso")
     iso(server, "remove", SHARE, "debian 12.iso")
     points.point(os.listdir(top) == [] and images(server) == {}
                  and "No such file" in iso(server, "remove", SHARE, "debian 12.iso")[1], "removed")
@@ -124,6 +131,7 @@ def from_the_web(points, server, work, url):
     points.point(get(f"{top}/moved.iso") == IMAGE if said else False, "where it was moved to", bad)
     for where, why, more in (("/inside", "of this machine's files", ()),
                              ("/gone.iso", "of what is not there", ()),
+                             ("/empty.iso", "of an answer without one", ()),
                              ("/cut.iso", "of what is cut off", ()),
                              ("/web2.iso", "of what says it is too large", ("--max-size", "9M")),
                              ("/endless.iso", "of what does not say so", ("--max-size", "9M"))):
@@ -132,6 +140,33 @@ def from_the_web(points, server, work, url):
                      f"nothing {why}", f"{said}{bad}{os.listdir(top)}")
     said, bad = iso(server, "add", SHARE, "ftp://127.0.0.1/x.iso")
     points.point(not said, "http and https alone", bad)
+
+
+def at_once(points, server, work):
+    """Two of one name: the unfinished one never has it, and the one that has it is whole."""
+    top, adding, files = f"{work}/mnt", [], []
+    before = sorted(os.listdir(top))
+    for name in ("first", "second"):
+        os.mkfifo(f"{work}/{name}")
+        adding.append(subprocess.Popen(
+            [os.path.join(daemon.BUILD, "granary"), "--state", server.state, "share", "iso", "add",
+             SHARE, f"{work}/{name}", "--name", "twice.iso"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        files.append(open(f"{work}/{name}", "wb"))  # pylint: disable=consider-using-with
+        files[-1].write(IMAGE[:MEBI])  # more than a pipe holds: it has begun
+        files[-1].flush()
+    files[0].write(IMAGE[MEBI:])
+    files[0].close()
+    points.point(adding[0].wait(20) != 0
+                 and sorted(os.listdir(top)) == sorted([*before, ".twice.iso.part"]),
+                 "two of one name: the first has lost its place", os.listdir(top))
+    files[1].write(IMAGE[MEBI:])
+    files[1].close()
+    points.point(adding[1].wait(20) == 0 and get(f"{top}/twice.iso") == IMAGE
+                 and sorted(os.listdir(top)) == sorted([*before, "twice.iso"]),
+                 "the second is there, whole", os.listdir(top))
+    points.point(os.stat(f"{top}/twice.iso").st_nlink == 1, "under one name")
+    iso(server, "remove", SHARE, "twice.iso")
 
 
 def cut_off(points, server, work, url):
@@ -214,6 +249,7 @@ def test(points):
             server.granary("share", "mount", SHARE, f"{work}/mnt")
             from_files(points, server, work)
             from_the_web(points, server, work, url)
+            at_once(points, server, work)
             cut_off(points, server, work, url)
             layout(points, server, work)
             presets(points, server, work)

@@ -628,6 +628,7 @@ def killed(points, server, work):
 
 def in_use(points, server, work):
     top = f"{work}/mnt"
+    keeper = processes(work)[-2]
     with open(f"{top}/kept", "rb") as file:
         try:
             server.granary("share", "unmount", top)
@@ -638,7 +639,11 @@ def in_use(points, server, work):
         server.granary("share", "unmount", top, "--lazy")
         points.point(not mounts(work) and file.read() == b"changed",
                      "but for --lazy, and its users go on")
-    mount(server, SHARE, top)
+        mount(server, SHARE, top)
+        os.kill(keeper, signal.SIGTERM)
+        points.point(wait_for(lambda: keeper not in processes(work)) and mounts(work) == [top]
+                     and get(f"{top}/kept") == b"changed",
+                     "whose end does not unmount what is mounted there since", processes(work))
 
 
 def delegated(points, server, work):

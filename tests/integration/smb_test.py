@@ -105,6 +105,10 @@ def guests(points, server, samba, work):
     points.point(not samba.serves() and not samba.listens(), "nothing is served that was not enabled")
     points.point("who may use it" in warned(server, "share", "smb", "enable", SHARE),
                  "a share is not enabled for nobody")
+    server.granary("share", "create", "tank/Global")
+    said = warned(server, "share", "smb", "enable", "tank/Global", "--guest")
+    points.point("no share can be named" in said, "nor one named as a section of smb.conf", said)
+    server.granary("share", "delete", "tank/Global", "--yes")
     said = warned(server, "share", "smb", "enable", SHARE, "--guest", "--ro")
     points.point(not said, "read-only for guests: no warning", said)
     points.point(wait_for(samba.serves), "it is served", samba.state())
@@ -153,7 +157,10 @@ def users(points, server, samba, work):
     password(work, server, "alice", SECOND)
     points.point(wait_for(lambda: samba.client("ls", "alice", SECOND)[1])
                  and not samba.client("ls", "alice", FIRST)[1], "a new password, the old one is dead")
+    password(work, server, "bob", FIRST)
     shown = server.granary("share", "smb", "list", "-o", "json")
+    points.point([(user["uid"], user["gid"]) for user in json.loads(shown)["users"]]
+                 == [(70001, 70001), (5005, 5006)], "who keep their ids", shown)
     names = [user["name"] for user in json.loads(shown)["users"]]
     points.point(names == ["alice", "bob"] and "hash" not in shown, "users are shown, no more", shown)
     server.granary("share", "smb", "forget", "alice")
@@ -182,8 +189,8 @@ def ends(points, server, samba, work):
     points.point(wait_for(lambda: samba.listens() and samba.client("ls")[1]), "started again")
     points.point(samba.stop() == 0 and not samba.listens() and not mounts(work),
                  "stopped, nothing is left", mounts(work))
-    points.point(wait_for(lambda: not samba.serves(), 15)
-                 and "does not run" in samba.state()["service"]["reason"], "and that is told")
+    points.point(wait_for(lambda: "does not run" in samba.state()["service"]["reason"], 15)
+                 and not samba.serves(), "and that is told", samba.state())
     server.granary("share", "smb", "disable", SHARE)
     points.point(samba.state()["shares"] == [], "disabled")
     return server

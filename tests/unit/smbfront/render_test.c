@@ -66,7 +66,16 @@ static void what_nobody_may_use_is_left_out(void **state)
 
 static void names_are_only_names(void **state)
 {
-	static const char *const bad[] = {"a]\\nguest ok = yes\\n[b", "%U", "", "a b", "..", "a/b"};
+	static const char *const bad[] = {"a]\\nguest ok = yes\\n[b",
+					  "%U",
+					  "",
+					  "a b",
+					  "..",
+					  "a/b",
+					  "global",
+					  "Globals",
+					  "homes",
+					  "PRINTERS"};
 	char *text;
 
 	(void)state;
@@ -84,6 +93,7 @@ static void names_are_only_names(void **state)
 	text = configuration_of("{\"shares\":[" SHARE("work", "\"guest\":false,\"users\":"
 							      "[\"a\\nguest ok = yes\"]") "]}");
 	assert_null(strstr(text, "guest ok = yes"));
+	assert_null(strstr(text, "[work]")); /* nobody that is left may use it */
 	free(text);
 }
 
