@@ -232,15 +232,24 @@ static inline uint64_t bench_check(struct bench *bench, bool data)
 	return report.errors;
 }
 
+static inline bool bench_busy(const struct native *native)
+{
+	return native->keeper_running || native->journal.committing ||
+	       native->cycle.state == CYCLE_FLUSHING || native->repairs_in_flight ||
+	       __atomic_load_n(&native->requests, __ATOMIC_ACQUIRE);
+}
+
 /* As after a kill: what was submitted to the disk is done, nothing else happens, nothing is
- * written any more. */
+ * written any more. Who waits is let go: the keeper would wait for a flush that never comes. */
 static inline void bench_drop(struct bench *bench)
 {
 	struct native *native = native_of(bench->pool);
 
-	native->read_only = true;
+	native_lock(native);
+	native_fail(native, "it is dropped");
+	pthread_mutex_unlock(&native->lock);
 	timer_stop(&native->timer);
-	for (unsigned i = 0; i < 50 || (native->keeper_running && i < 10000); i++)
+	for (unsigned i = 0; i < 50 || (bench_busy(native) && i < 10000); i++)
 		loop_poll(bench->loop, 1000000);
 	native_free(native);
 	bench->pool = NULL;
