@@ -3,7 +3,8 @@
 
 #include <fcntl.h>
 
-/* Pools whose devices change: added, grown, evacuated, removed. */
+/* Pools whose devices change: added, grown, evacuated, removed.
+ * granary-test: timeout=200 */
 
 #define POOL_SIZE (64ull << 20)
 #define DATA      (4u << 20)

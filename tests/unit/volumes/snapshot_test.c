@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/volumes/bench_snapshot.h"
 
-/* Snapshots and clones over real files: what they hold, over writes, deletions and reopening. */
+/* Snapshots and clones over real files: what they hold, over writes, deletions and reopening.
+ * granary-test: timeout=200 */
 
 /* ---- the tests ---- */
 static void test_straight_path(void **state)
