@@ -67,6 +67,7 @@ static int find_dir(struct mount_options *options, struct err *err)
  * where a mount does not answer. */
 static int mount_id(const char *dir)
 {
+	static const char key[] = "mnt_id:";
 	char path[40], line[80];
 	int fd = open(dir, O_PATH | O_NOFOLLOW | O_CLOEXEC), id = -1;
 	FILE *list;
@@ -76,8 +77,8 @@ static int mount_id(const char *dir)
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
 	list = fopen(path, "re");
 	while (list && fgets(line, sizeof line, list))
-		if (sscanf(line, "mnt_id: %d", &id) == 1)
-			break;
+		if (strncmp(line, key, strlen(key)) == 0)
+			id = (int)strtol(line + strlen(key), NULL, 10);
 	if (list)
 		fclose(list);
 	close(fd);

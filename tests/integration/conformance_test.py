@@ -98,21 +98,26 @@ def run_suite(suite, tests, url, slow):
 
 class Slow:
     """Sanitize.Reset supposes an operation of more than three seconds: it runs beside the other
-    suites, on a LUN whose limit makes it last. In the end it only waits for the operation, asleep
-    for a minute at a time and deaf to NOPs: when it has come there, we wait in its place."""
+    suites, on a LUN whose limit makes it last, of a target of its own, which it resets. In the
+    end it only waits for the operation, asleep for a minute at a time and deaf to NOPs: when it
+    has come there, we wait in its place."""
 
     suite, test = "Sanitize", "Reset"
     megabytes, per_second = 24, "2M"
+    iqn = IQN + ".slow"
     last_words = "Wait until the SANITIZE operation has finished"
 
     def __init__(self, server):
         self.server = server
         server.granary("volume", "create", "tank/slow", "64M")
-        server.granary("lun", "map", IQN, "tank/slow", "--lun", "1")
+        server.granary("target", "create", self.iqn)
+        server.granary("lun", "map", self.iqn, "tank/slow", "--lun", "0")
+        server.granary("target", "allow", self.iqn, "--initiator", "any", "--network",
+                       "127.0.0.0/8")
         with self.connect() as connection:
             self.ready(connection)
             for number in range(self.megabytes):
-                connection.write(number * 2048, b"x" * (1 << 20), lun=1)
+                connection.write(number * 2048, b"x" * (1 << 20))
             connection.logout()
         server.granary("volume", "set", "tank/slow", "--bandwidth", self.per_second)
         self.output, self.status, self.ended = "", None, False
@@ -120,14 +125,14 @@ class Slow:
         self.thread.start()
 
     def connect(self):
-        return Connection(self.server.address, self.server.port).login(IQN)
+        return Connection(self.server.address, self.server.port).login(self.iqn)
 
     @staticmethod
     def ready(connection):
-        return any(connection.command(bytes(6), lun=1).status == 0 for _ in range(8))
+        return any(connection.command(bytes(6)).status == 0 for _ in range(8))
 
     def run(self):
-        url = f"iscsi://{self.server.address}:{self.server.port}/{IQN}/1"
+        url = f"iscsi://{self.server.address}:{self.server.port}/{self.iqn}/0"
         command = ["iscsi-test-cu", "-V", "--dataloss", "--allow-sanitize",
                    "-t", f"ALL.{self.suite}.{self.test}", url]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
