@@ -142,11 +142,11 @@ def users(points, server, samba, work):
                                   f"{work}/password"), "root is no SMB user")
     server.granary("share", "smb", "enable", SHARE, "--user", "alice")
     points.point(wait_for(lambda: samba.client("ls", "alice", FIRST)[1]), "a user signs in")
-    text, good = samba.client("put fetched alices", "alice", FIRST)
-    points.point(good and os.stat(f"{top}/alices").st_uid == 70001, "and writes as herself", text)
     # Passwords are there a moment before smbd has read who may use the share.
     points.point(wait_for(lambda: not samba.client("ls")[1]), "a guest does not get in any more",
                  samba.client("ls")[0])
+    text, good = samba.client("put fetched alices", "alice", FIRST)
+    points.point(good and os.stat(f"{top}/alices").st_uid == 70001, "and writes as herself", text)
     text, good = samba.client("ls", "alice", FIRST + "!")
     points.point(not good, "nor a wrong password", text)
     text, good = samba.client("ls", "bob", FIRST)
