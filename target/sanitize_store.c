@@ -124,6 +124,42 @@ int sanitize_store_save(const uint8_t uuid[16], const struct sanitize_order *ord
 	return 0;
 }
 
+struct interruption {
+	struct message message;
+	uint8_t uuid[16];
+};
+
+static void store_interruption(struct message *message)
+{
+	struct interruption *mine = container_of(message, struct interruption, message);
+	struct sanitize_order order;
+
+	if (pr_store_config() && sanitize_store_get(mine->uuid, &order))
+		store_row(mine->uuid, &order);
+	heap_free(mine);
+}
+
+void scsi_sanitize_interrupted(const uint8_t uuid[16])
+{
+	struct interruption *mine;
+	struct kept *kept;
+	bool was_due;
+
+	pthread_mutex_lock(&all.lock);
+	kept = find(uuid);
+	was_due = kept && !kept->order.failed;
+	if (was_due)
+		kept->order.failed = true;
+	pthread_mutex_unlock(&all.lock);
+	mine = was_due ? heap_zalloc(sizeof(*mine)) : NULL;
+	if (!mine)
+		return;
+	log_warning(
+	    "a sanitize operation that was not at its end is given up: its volume was away");
+	memcpy(mine->uuid, uuid, 16);
+	pr_store_post(&mine->message, store_interruption);
+}
+
 /* One that makes no sense is kept as an operation that has failed: what it was to remove may still
  * be there. */
 static void load_row(struct config_statement *statement)

@@ -119,6 +119,10 @@ struct world_ops;
 int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
     __attribute__((warn_unused_result));
 void scsi_reservations_close(void);
+/* scsi_sanitize_interrupted: the volume @uuid comes from elsewhere, so what is on it may not be
+ * what was to be sanitized: an operation that was to be taken up again counts as failed. Context:
+ * control loop, while the volume is mapped nowhere. In force at once, durable soon. */
+void scsi_sanitize_interrupted(const uint8_t uuid[16]);
 
 struct scsi_registration {
 	char initiator_port[SCSI_PORT_NAME_MAX];

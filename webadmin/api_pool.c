@@ -209,6 +209,16 @@ static int record_pool(struct api_request *request, struct opening *opening)
 	return result;
 }
 
+/* Somebody else may have written to its volumes since: nothing is erased now that was to be erased
+ * then. */
+static void came_from_elsewhere(struct pool *pool)
+{
+	struct volume *volume = NULL;
+
+	while ((volume = pool_volume_next(pool, volume)))
+		scsi_sanitize_interrupted(volume->identity.uuid);
+}
+
 static void pool_is_open(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -230,6 +240,7 @@ static void pool_is_open(struct pool_call *call, int result)
 	}
 	opening->pool->pool = opening->live;
 	opening->pool->reason[0] = '\0';
+	came_from_elsewhere(opening->live);
 	if (opening->again) {
 		timer_stop(&opening->pool->retry);
 		opening->pool->late = false;

@@ -4,6 +4,7 @@
 """SANITIZE on a native volume: nothing of what was written is on the pool's device afterwards, also
 when the daemon was killed in between; a volume with a snapshot is refused."""
 
+import json
 import os
 import struct
 import sys
@@ -149,6 +150,31 @@ def killed(points, server, state, command):
                      "what is written later stays, over a restart")
 
 
+def imported(points, server):
+    """Its pool is given away and comes back: what was to be erased then is not erased now."""
+    with connect(server, [SLOW]) as connection:
+        fill(connection, SLOW, 8)
+        server.granary("volume", "set", "tank/slow", "--bandwidth", "2M")
+        result = sanitize(connection, SLOW, BLOCK_ERASE | IMMED)
+        points.point(result.status == 0 and ready(connection, SLOW) == IN_PROGRESS,
+                     "another one is in progress", result.key_asc_ascq)
+    for lun in (0, SLOW):
+        server.granary("lun", "unmap", IQN, str(lun))
+    for target in json.loads(server.granary("target", "list", "-o", "json")):
+        for lun in json.loads(server.granary("lun", "list", target["iqn"], "-o", "json")):
+            server.granary("lun", "unmap", target["iqn"], str(lun["lun"]))
+    for share in json.loads(server.granary("share", "list", "-o", "json")):
+        server.granary("share", "delete", f"tank/{share['name']}", "--yes")
+    path = json.loads(server.granary("pool", "show", "tank", "-o", "json"))["devices"][0]
+    server.granary("pool", "export", "tank")
+    server.granary("pool", "import", path if isinstance(path, str) else path["path"])
+    server.granary("volume", "set", "tank/slow", "--bandwidth", "0")
+    server.granary("lun", "map", IQN, "tank/slow", "--lun", str(SLOW))
+    with connect(server, []) as connection:
+        points.point(ready(connection, SLOW) == (3, 0x31, 3),
+                     "after an import it has failed, and does not go on", ready(connection, SLOW))
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as state:
         server = daemon.Server(state)
@@ -163,6 +189,7 @@ def test(points):
             erased(points, server, state)
             refused(points, server)
             killed(points, server, state, command)
+            imported(points, server)
         finally:
             status = server.stop()
             log = server.log()
