@@ -193,8 +193,7 @@ static int close_found(struct rbd_job *job)
 	return 0;
 }
 
-/* Found by a look while a change of our own made it known. */
-static void drop_double(struct rbd_volume *volume)
+void rbd_let_go(struct rbd_volume *volume)
 {
 	struct rbd_job *job = rbd_job_new(volume->pool, volume, NULL);
 
@@ -313,7 +312,7 @@ static void scanned(struct rbd_job *job)
 		    !rbd_volume_of(pool, volume->volume.name))
 			take_name(known, volume->volume.name);
 		if (known || pool->closing || rbd_volume_of(pool, volume->volume.name)) {
-			drop_double(volume);
+			rbd_let_go(volume); /* a change of our own made it known first */
 			continue;
 		}
 		insert(pool, volume);
@@ -716,7 +715,7 @@ void rbd_volume_created(struct rbd_job *job)
 
 		if (known) { /* a scan came upon it first */
 			list_remove(&volume->link);
-			drop_double(volume);
+			rbd_let_go(volume); /* a change of our own made it known first */
 			volume = known;
 		}
 		take_found(job);

@@ -169,7 +169,6 @@ struct rbd_volume {
 			*/
 	bool rolling;  /* atomic: on its way back to a snapshot, and served by nobody until it is
 			  there */
-	bool rolled_by_job; /* home: that goes on */
 	uint8_t parent[16];
 };
 
@@ -316,5 +315,8 @@ int rbd_errno(struct rbd_pool *pool, int result);
 void rbd_sum_sizes(struct rbd_pool *pool); /* home: after a volume came, went or grew */
 struct rbd_volume *rbd_volume_of(struct rbd_pool *pool, const char *name); /* home; no reference */
 void rbd_volume_created(struct rbd_job *job); /* the end of a job that made an image */
+/* rbd_let_go: of what is on no list (any more): its image is closed on a worker, and the list's
+ * reference goes. Home. */
+void rbd_let_go(struct rbd_volume *volume);
 
 #endif

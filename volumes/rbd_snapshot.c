@@ -52,26 +52,10 @@ static void unlink_snapshot(struct rbd_volume *snapshot)
 	list_init(&snapshot->link);
 }
 
-static int close_image(struct rbd_job *job)
-{
-	rbd_image_close(job->volume);
-	return 0;
-}
-
-static void closed(struct rbd_job *job)
-{
-	rbd_job_end(job, 0); /* its reference is the last */
-}
-
-/* Off the list; its image is closed on a worker before the last reference goes. */
 static void leave(struct rbd_volume *snapshot)
 {
-	struct rbd_job *job = rbd_job_new(snapshot->pool, snapshot, NULL);
-
 	unlink_snapshot(snapshot);
-	volume_unref(&snapshot->volume); /* the list's */
-	if (job)
-		rbd_job_run(job, close_image, closed);
+	rbd_let_go(snapshot);
 }
 
 void rbd_snapshots_merge(struct rbd_volume *volume, struct list *found, bool all)
@@ -606,7 +590,6 @@ static void finished(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
 
-	volume->rolled_by_job = false;
 	volume->changing = false;
 	volume->inside--;
 	if (job->result == 0) {
@@ -622,10 +605,10 @@ void rbd_rollback_go_on(struct rbd_volume *volume)
 {
 	struct rbd_job *job;
 
-	if (volume->rolled_by_job || volume->changing || volume->pool->closing ||
+	if (volume->changing || volume->pool->closing ||
 	    !(job = rbd_job_new(volume->pool, volume, NULL)))
 		return;
-	volume->rolled_by_job = volume->changing = true;
+	volume->changing = true;
 	volume->inside++;
 	rbd_job_run(job, rbd_snap_finish_rollback, finished);
 }
