@@ -346,6 +346,7 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 	if (request->op == DISK_WRITE)
 		pv_wrote(transfer->pv);
 	pv_leave(transfer->pv);
+	piece->io->request->device_to_ns = loop_now(piece->io->lane->loop);
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 	list_push_front(&piece->io->lane->transfers, &transfer->link);
@@ -373,6 +374,8 @@ bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsi
 						  .done = done};
 	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
 	piece->transfers++;
+	if (!piece->io->request->device_from_ns)
+		piece->io->request->device_from_ns = loop_now(lane->loop);
 	pv_enter(place->pv);
 	disk_submit(lane->loop, place->pv->disk, &transfer->request);
 	return true;
