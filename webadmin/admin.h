@@ -46,7 +46,8 @@ struct webadmin {
 	int64_t expires; /* certificate_expires() */
 	uint64_t expires_read_ns;
 	struct smb_report smb;
-	struct watch *watch; /* watch.h */
+	struct watch *watch;     /* watch.h */
+	struct history *history; /* history.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
 	int64_t usage_hour;  /* usage.h: the last that was kept */
