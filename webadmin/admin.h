@@ -30,6 +30,9 @@ struct smb_report {
 	char reason[256];
 };
 
+/* api_isns.c: register with the server that is configured, if one is. */
+void isns_load(struct webadmin *admin);
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;

@@ -53,6 +53,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	if (result == 0)
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0)
+		isns_load(admin);
+	if (result == 0)
 		result = schedules_load(admin, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);

@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
+		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
@@ -27,9 +27,10 @@ _granary()
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
-	target) list="create list show redirect delete allow deny rules groups group" ;;
+	target) list="create list show redirect set delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
+	isns) list="show set remove" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -81,6 +82,7 @@ _granary()
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
 	"target create") list="--alias $globals" ;;
+	"target set") list="--async-events $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
@@ -88,6 +90,7 @@ _granary()
 	"lun set") list="--ro --rw --write-cache $globals" ;;
 	"lun check") list="--profile $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
+	"isns set") list="--esi-port $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
 	"account create") list="--role --password-file $globals" ;;
 	"account change") list="--role --password-file $globals" ;;
