@@ -55,9 +55,9 @@ PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/gra
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
 # integration test, tests/guest/NAME.c runs inside a guest; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
-SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
+SIM_SRC  := $(filter-out %_test.c %/trace_replay.c,$(wildcard tests/sim/*.c))
 SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/obj/%.o)
-SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c))
+SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c) tests/sim/trace_replay.c)
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
 BENCH    := $(if $(wildcard bench/*.c),$(BUILD)/bench/granary-load)
@@ -197,7 +197,7 @@ $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
 MUTATION := $(BUILD)/tests/sim/mutation_test $(BUILD)/tests/sim/share_mutation_test \
-		$(BUILD)/tests/sim/replica_mutation_test
+		$(BUILD)/tests/sim/replica_mutation_test $(BUILD)/tests/sim/trace_replay
 $(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
 	@mkdir -p $(@D)
@@ -214,11 +214,13 @@ $(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
 
-# Programs for guests: static, without the library, the same in every build.
+# Programs for guests: static, without the library, the same in every build. That sqlite could load
+# extensions if it were not is not worth the linker's warning.
+$(BUILD)/tests/guest/trace_load: GUEST_LIBS := -Wl,--no-warnings -lsqlite3 -lm
 $(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,GUEST,$@)
-	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
+	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $< $(GUEST_LIBS)
 
 $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c)) $(LIB)
 	@mkdir -p $(@D)
@@ -281,6 +283,12 @@ torture-scsi: all tests asan-build tsan-build | $(TEST_READY)
 	@BUILD=$(abspath $(BUILD)) TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
 	@BUILD=$(abspath $(BUILD))/asan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
 	@BUILD=$(abspath $(BUILD))/tsan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
+
+# Guests recorded and replayed to crash points again and again.
+TRACE_MINUTES ?= 8
+.PHONY: torture-trace
+torture-trace: all tests | $(TEST_READY)
+	@BUILD=$(abspath $(BUILD)) TRACE_MINUTES=$(TRACE_MINUTES) tests/integration/guest_trace_test.py
 
 bench: all tests | $(BENCH_READY)
 	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
@@ -378,7 +386,8 @@ help:
 	@echo 'make bench          load generator against granaryd and tgt'
 	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
 	@echo 'make torture        long crash simulation; make torture-scsi: SCSI, also under ASan and'
-	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each'
+	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each; make torture-trace:'
+	@echo '                    guests recorded and replayed to crash points, TRACE_MINUTES=60'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean          remove build/; V=1 with any target shows the commands'
 
