@@ -307,11 +307,15 @@ lint-format: | $(TEST_READY)
 	$(call say,LINT,format)
 	$(Q)clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 
+# The path analyzer looks at 30,000 states of a function at most, an eighth of what it would by itself
+# and for a fifth of the time; "make lint ANALYZE=deep" lets it go on.
+ANALYZE ?= quick
+ANALYZER := $(if $(filter deep,$(ANALYZE)),,-Xclang -analyzer-config -Xclang max-nodes=30000)
 TIDY := $(SOURCES:%.c=$(BUILD)/lint/%.tidy)
 $(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
-	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . > $@.out 2>&1 \
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . $(ANALYZER) > $@.out 2>&1 \
 		|| { cat $@.out; exit 1; }
 	@touch $@
 lint-tidy: $(TIDY)
