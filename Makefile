@@ -78,7 +78,7 @@ tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
 
 # --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
 # A plain "make" only says what is missing; the goals a newcomer types install it when root.
-PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture appliance appliance-test,$(MAKECMDGOALS)),install,check)
+PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench bench-nfs torture appliance appliance-test,$(MAKECMDGOALS)),install,check)
 STAMPS      := $(abspath build)
 RUN_READY   := $(STAMPS)/.packages-run
 TEST_READY  := $(STAMPS)/.packages-test
@@ -293,8 +293,12 @@ TRACE_MINUTES ?= 8
 torture-trace: all tests | $(TEST_READY)
 	@BUILD=$(abspath $(BUILD)) TRACE_MINUTES=$(TRACE_MINUTES) tests/integration/guest_trace_test.py
 
+.PHONY: bench-nfs
 bench: all tests | $(BENCH_READY)
-	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
+	@bench/run --build $(BUILD) $(BENCH_ARGS)
+	@bench/nfs --build $(BUILD) $(NFS_BENCH_ARGS)
+bench-nfs: all tests | $(BENCH_READY)
+	@bench/nfs --build $(BUILD) $(NFS_BENCH_ARGS)
 
 # --- the appliance -----------------------------------------------------------------------------
 .PHONY: appliance appliance-test
@@ -390,7 +394,8 @@ help:
 	@echo 'make check-layers   includes go only downwards'
 	@echo 'make asan, tsan     suites under ASan+UBSan; unit and simulator tests under TSan'
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
-	@echo 'make bench          load generator against granaryd and tgt'
+	@echo 'make bench          load generator against granaryd and tgt, then nfs-ganesha;'
+	@echo '                    make bench-nfs: the latter half'
 	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
 	@echo 'make torture        long crash simulation; make torture-scsi: SCSI, also under ASan and'
 	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each; make torture-trace:'

@@ -174,6 +174,8 @@ int run_share_import(struct command *command);
 int run_share_list(struct command *command);
 int run_share_show(struct command *command);
 int run_share_quota(struct command *command);
+int run_share_limit(struct command *command);
+int run_share_users(struct command *command);
 int run_share_set(struct command *command);
 int run_share_check(struct command *command);
 int run_share_restore(struct command *command);

@@ -206,6 +206,8 @@ void api_share_change(struct api_request *request);
 void api_share_delete(struct api_request *request);
 void api_share_check(struct api_request *request);
 void api_share_restore(struct api_request *request);
+void api_share_users(struct api_request *request);
+void api_share_user_limit(struct api_request *request);
 void api_share_rules(struct api_request *request);
 void api_share_allow(struct api_request *request);
 void api_share_deny(struct api_request *request);

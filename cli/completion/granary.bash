@@ -26,7 +26,7 @@ _granary()
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
+	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -70,6 +70,7 @@ _granary()
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --tls --on --off $globals" ;;
 	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
+	"share limit") list="--size --files $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
