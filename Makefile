@@ -14,7 +14,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
 # Sanitizers and fuzzers need lines for their reports, no more.
 CFLAGS   := $(CSTD) $(OPT) $(if $(SANITIZE),-g1,-g) $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
+LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -llz4 -lzstd -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
@@ -30,6 +30,7 @@ PREFIX   ?= /usr/local
 SYSTEMD  ?= $(PREFIX)/lib/systemd/system
 MANDIR   ?= $(PREFIX)/share/man
 BASHCOMP ?= $(PREFIX)/share/bash-completion/completions
+OCFDIR   ?= $(PREFIX)/lib/ocf/resource.d
 
 FUZZ_SECONDS ?= 60
 
@@ -371,6 +372,7 @@ install: all
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
+	install -D -m 755 replication/ocf/replica $(DESTDIR)$(OCFDIR)/granary/replica
 
 # What only the appliance has.
 .PHONY: install-appliance

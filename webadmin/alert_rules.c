@@ -38,6 +38,7 @@ enum rule {
 	REPLICA_LINK,
 	REPLICA_LAG,
 	REPLICA_MISMATCH,
+	REPLICA_HELD,
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
@@ -261,6 +262,19 @@ static const struct alert_rule table[RULES] = {
 	  "复制组 {object}：发现备机映像不一致"},
 	 {"It has been mended. Look at the devices of both machines, then verify again.",
 	  "已修复。请检查两台机器的设备，然后再次校验。"}},
+    [REPLICA_HELD] =
+	{"replica-held",
+	 ALERT_CRITICAL,
+	 2,
+	 5,
+	 0,
+	 "s",
+	 {"Group {object}: guests' writes wait for the standby since {value} s",
+	  "复制组 {object}：客户机写入已等待备机 {value} 秒"},
+	 {"Its protection is on and the standby's image is as old as the RPO. Look at the other "
+	  "machine and at the network; to let guests go on, pause the group or set --protect off.",
+	  "该组已开启保护，而备机映像已达到 RPO 上限。请检查另一台机器和网络；若要让客户机继续，"
+	  "请暂停该组或设置 --protect off。"}},
     [SCHEDULE_MISSED] = {"schedule-missed",
 			 ALERT_WARNING,
 			 0,
@@ -517,6 +531,10 @@ static void look_at_group(struct alerts *alerts, const json_t *group)
 	} else if (has_alarm(group, "rpo")) {
 		alerts_observe(alerts, REPLICA_LAG, name, lag > 3 * rpo, (int64_t)lag, "");
 	}
+	if (has_alarm(group, "held"))
+		alerts_observe(alerts, REPLICA_HELD, name, true,
+			       (int64_t)json_number_value(json_object_get(group, "held_seconds")),
+			       "");
 	if (has_alarm(group, "mismatch"))
 		alerts_observe(alerts, REPLICA_MISMATCH, name, true, 0, "");
 }

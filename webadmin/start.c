@@ -179,6 +179,7 @@ static void shares_opened(struct webadmin *admin)
 	void (*started)(void *context) = admin->started;
 	struct err err = {0};
 
+	replication_serve(admin->replication);
 	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
 		log_error("no share is exported: %s", err.text);
 	start_targets(admin);

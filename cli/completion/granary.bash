@@ -95,7 +95,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit --points --interface $globals" ;;
+	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --interface $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;
