@@ -41,7 +41,7 @@ static const struct object objects[] = {
      "Devices whose space volumes share",
      {{"name", FIELD_TEXT, true},
       {"uuid", FIELD_TEXT, true},
-      {"state", FIELD_TEXT, true, "online, read-only or unavailable"},
+      {"state", FIELD_TEXT, true, "online, degraded, read-only or unavailable"},
       {"reason", FIELD_TEXT, true, "why it is not online"},
       {"devices", FIELD_TEXTS, true},
       {"device_details", FIELD_OBJECTS, false, "path, size_bytes, data_bytes, free_bytes, state"},

@@ -22,7 +22,7 @@ _granary()
 		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
-	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
+	pool) list="create import list show set add evacuate remove online grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
@@ -49,10 +49,11 @@ _granary()
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
-	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
+	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool add") list="--force $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
+	"pool online") list="--wait $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
