@@ -4,7 +4,7 @@
 
 #include "replication/channel.h"
 #include "replication/digest.h"
-#include "replication/marks.h"
+#include "volumes/marks.h"
 #include "replication/recorder.h"
 #include "replication/staging.h"
 #include "replication/wire.h"

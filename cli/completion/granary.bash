@@ -23,7 +23,7 @@ _granary()
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
-	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
+	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
@@ -60,6 +60,7 @@ _granary()
 	"volume create") list="--checksum --mirror --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
+	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
