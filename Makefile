@@ -11,7 +11,8 @@ WARN     := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wpoi
             -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
 HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
             -fno-sanitize-recover=all,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
-CFLAGS   := $(CSTD) $(OPT) -g $(WARN) $(HARDEN) -fno-common -iquote .
+# Sanitizers and fuzzers need lines for their reports, no more.
+CFLAGS   := $(CSTD) $(OPT) $(if $(SANITIZE),-g1,-g) $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
 LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
 
@@ -57,7 +58,9 @@ PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/gra
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
 SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
 SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/obj/%.o)
-SIM_TEST := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c))
+# The mutation tests compile the engine once more for themselves, and never in a sanitizer's build.
+MUTATION := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*mutation_test.c))
+SIM_TEST := $(filter-out $(if $(SANITIZE),$(MUTATION)),$(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c)))
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
 BENCH    := $(if $(wildcard bench/*.c),$(BUILD)/bench/granary-load)
@@ -196,8 +199,6 @@ $(BUILD)/mutation/%.o: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) -DGRANARY_MUTATION -MMD -MP -c -o $@ $<
-MUTATION := $(BUILD)/tests/sim/mutation_test $(BUILD)/tests/sim/share_mutation_test \
-		$(BUILD)/tests/sim/replica_mutation_test
 $(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 		$(filter-out %/mutation.o,$(SIM_OBJ)) $(LIB)
 	@mkdir -p $(@D)
@@ -226,7 +227,7 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
-FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -Werror=incompatible-pointer-types -iquote . \
+FUZZ_CFLAGS := $(CSTD) -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Werror=incompatible-pointer-types -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
 FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
@@ -307,11 +308,15 @@ lint-format: | $(TEST_READY)
 	$(call say,LINT,format)
 	$(Q)clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 
+# The path analyzer looks at 30,000 states of a function at most, an eighth of what it would by itself
+# and for a fifth of the time; "make lint ANALYZE=deep" lets it go on.
+ANALYZE ?= quick
+ANALYZER := $(if $(filter deep,$(ANALYZE)),,-Xclang -analyzer-config -Xclang max-nodes=30000)
 TIDY := $(SOURCES:%.c=$(BUILD)/lint/%.tidy)
 $(BUILD)/lint/%.tidy: %.c .clang-tidy $(HEADERS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
-	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . > $@.out 2>&1 \
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CSTD) -iquote . $(ANALYZER) > $@.out 2>&1 \
 		|| { cat $@.out; exit 1; }
 	@touch $@
 lint-tidy: $(TIDY)

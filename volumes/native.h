@@ -424,6 +424,19 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 			       uint64_t size_bytes);
 void nvolume_free(struct nvolume *volume);
 
+/* What reads on through it first; NULL when nothing does. */
+static inline struct nvolume *nvolume_child(const struct nvolume *volume)
+{
+	return list_empty(&volume->offspring)
+		   ? NULL
+		   : list_entry(volume->offspring.next, struct nvolume, sibling);
+}
+
+static inline bool nvolume_has_one_child_at_most(const struct nvolume *volume)
+{
+	return list_empty(&volume->offspring) || volume->offspring.next == volume->offspring.prev;
+}
+
 /* Slots and nodes of a map born up to this belong to the parent, not to @volume. @end: the leaf
  * behind the last one the slot or node covers. A parent that is being deleted has given up the
  * leaves before parent->reaped: there its own parent counts. */
