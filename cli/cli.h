@@ -142,6 +142,7 @@ int run_volume_set(struct command *command);
 int run_volume_rescan(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_take(struct command *command);
+int run_volume_move(struct command *command);
 int run_volume_delete(struct command *command);
 int run_volume_clone(struct command *command);
 int run_volume_promote(struct command *command);

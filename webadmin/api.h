@@ -197,6 +197,8 @@ void api_schedule_delete(struct api_request *request);
 void api_schedule_run(struct api_request *request);
 void api_volume_change(struct api_request *request);
 void api_volume_take(struct api_request *request);
+void api_volume_move(struct api_request *request);
+void api_move_list(struct api_request *request);
 void api_volume_rescan(struct api_request *request);
 void api_volume_delete(struct api_request *request);
 void api_share_list(struct api_request *request);

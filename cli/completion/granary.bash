@@ -61,6 +61,7 @@ _granary()
 	"volume create") list="--checksum --mirror --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
+	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
