@@ -249,6 +249,7 @@ int run_export(struct command *command);
 int run_diff(struct command *command);
 int run_apply(struct command *command);
 int run_status(struct command *command);
+int run_support_bundle(struct command *command);
 int run_completion(struct command *command);
 
 #endif

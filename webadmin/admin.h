@@ -6,6 +6,7 @@
 #include "webadmin/certificate.h"
 #include "webadmin/model.h"
 #include "webadmin/watch.h"
+#include "webadmin/support.h"
 #include "webadmin/webadmin.h"
 
 /* api_certificate.c: when the web front's certificate expires, seconds since 1970; 0: not known.
@@ -41,7 +42,8 @@ struct webadmin {
 	struct replication *replication;
 	unsigned replica_calls; /* of exports that are being made after a promotion */
 	struct relay_thread relay;
-	bool applying; /* a document of the whole configuration */
+	struct gather *gather; /* a support bundle that is being made; NULL: none */
+	bool applying;         /* a document of the whole configuration */
 	struct certificate certificate;
 	int64_t expires; /* certificate_expires() */
 	uint64_t expires_read_ns;

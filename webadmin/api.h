@@ -108,6 +108,7 @@ void api_devices_check(struct api_request *request, const char *const *paths, un
 		       bool force, void (*checked)(struct api_request *request));
 
 void api_status_show(struct api_request *request);
+void api_support_bundle(struct api_request *request);
 void api_appliance(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_event_list(struct api_request *request);

@@ -450,8 +450,10 @@ static json_t *good_reply(const struct route *route)
 	json_t *schema = route->answer ? schema_reference(route->answer) : json_object();
 
 	return json_pack("{s:s,s:{s:{s:o}}}", "description", route->summary, "content",
-			 route->flags & ROUTE_TEXT ? "text/plain" : "application/json", "schema",
-			 schema);
+			 route->flags & ROUTE_TEXT   ? "text/plain"
+			 : route->flags & ROUTE_FILE ? "application/gzip"
+						     : "application/json",
+			 "schema", schema);
 }
 
 static json_t *parameter(const char *name, const char *in, bool required, const char *summary)

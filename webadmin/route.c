@@ -140,6 +140,9 @@ static const struct route table[] = {
     {"GET", V1 "/audit/check", api_audit_check, ROLE_OPERATOR, 0,
      "Does the audit log's chain of hashes hold?", NULL, "AuditCheck"},
 
+    {"GET", V1 "/support/bundle", api_support_bundle, ROLE_ADMIN, ROUTE_FILE | ROUTE_AUDIT,
+     "What is needed to find a fault, without secrets, as a gzip'ed tar"},
+
     {"GET", V1 "/appliance", api_appliance, ROLE_OPERATOR, 0,
      "The appliance's own settings: network, time, name; is a network on trial?", NULL,
      "Appliance"},

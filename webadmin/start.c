@@ -431,6 +431,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	relay_quiet(&admin->relay);
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
+	gather_stop(admin);
 	schedules_stop(admin);
 	alert_channels_stop(admin);
 	alert_watch_stop(admin);

@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
+		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
 	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
@@ -39,6 +39,7 @@ _granary()
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
 	replica) list="code pair peers unpair group point switchover promote demote failback verify pause resume" ;;
+	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
