@@ -49,7 +49,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
 PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-iso $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
+            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install $(BUILD)/granary-seed
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -156,13 +156,20 @@ $(BUILD)/granary-install: $(patsubst %,$(BUILD)/obj/appliance/%.o,disks installe
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+SEED_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,seed_network seed_ovf seed_parse seed_ports seed_yaml)
+SEED_LIBS  := -lyaml -lexpat
+$(BUILD)/granary-seed: $(BUILD)/obj/appliance/seed.o $(SEED_PARTS) $(patsubst %,$(BUILD)/obj/appliance/%.o,files settings settings_file) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lseccomp
+
 UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
 $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(LIB)
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
@@ -170,7 +177,7 @@ $(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lcmocka
 
 BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
 $(BUILD)/tests/unit/smbfront/%: $(BUILD)/obj/tests/unit/smbfront/%.o $(BUILD)/obj/smbfront/render.o $(LIB)
@@ -228,7 +235,9 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -Werror=incompatible-pointer-types -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
+FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c \
+		appliance/settings.c appliance/seed_network.c appliance/seed_ovf.c appliance/seed_parse.c \
+		appliance/seed_ports.c appliance/seed_yaml.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
@@ -239,7 +248,7 @@ $(BUILD)/fuzz/libgranary.a: $(FUZZ_OBJ)
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libgranary.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS) $(SEED_LIBS)
 fuzzers: $(FUZZERS)
 
 # --- running -----------------------------------------------------------------------------------
@@ -373,6 +382,7 @@ help:
 	@echo 'make lint           clang-format, clang-tidy, layers, banned functions, scripts'
 	@echo 'make format         rewrite the sources as clang-format wants them'
 	@echo 'make check-layers   includes go only downwards'
+	install -m 755 $(BUILD)/granary-seed $(DESTDIR)$(PREFIX)/sbin/granary-seed
 	@echo 'make asan, tsan     suites under ASan+UBSan; unit and simulator tests under TSan'
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
 	@echo 'make bench          load generator against granaryd and tgt'
