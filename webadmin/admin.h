@@ -4,9 +4,10 @@
 
 #include "webadmin/access.h"
 #include "webadmin/certificate.h"
+#include "webadmin/health.h"
 #include "webadmin/model.h"
-#include "webadmin/watch.h"
 #include "webadmin/support.h"
+#include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
 /* api_certificate.c: when the web front's certificate expires, seconds since 1970; 0: not known.
@@ -48,6 +49,8 @@ struct webadmin {
 	int64_t expires; /* certificate_expires() */
 	uint64_t expires_read_ns;
 	struct smb_report smb;
+	struct disk_health health;
+	struct ups *ups;     /* ups.h */
 	struct watch *watch; /* watch.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
