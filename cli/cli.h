@@ -118,6 +118,7 @@ int run_config_backup(struct command *command);
 int run_config_restore(struct command *command);
 int run_config_reset(struct command *command);
 int run_disk_list(struct command *command);
+int run_disk_health(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
 int run_pool_list(struct command *command);
@@ -256,6 +257,10 @@ int run_replica_resume(struct command *command);
 int run_export(struct command *command);
 int run_diff(struct command *command);
 int run_apply(struct command *command);
+int run_ups_show(struct command *command);
+int run_ups_set(struct command *command);
+int run_ups_clear(struct command *command);
+int run_support_bundle(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

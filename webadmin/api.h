@@ -108,6 +108,7 @@ void api_devices_check(struct api_request *request, const char *const *paths, un
 		       bool force, void (*checked)(struct api_request *request));
 
 void api_status_show(struct api_request *request);
+void api_support_bundle(struct api_request *request);
 void api_appliance(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_event_list(struct api_request *request);
@@ -140,6 +141,11 @@ void api_audit_check(struct api_request *request);
 void api_metrics_show(struct api_request *request);
 void api_provision(struct api_request *request);
 void api_disk_list(struct api_request *request);
+void api_ups_show(struct api_request *request);
+void api_ups_set(struct api_request *request);
+void api_ups_clear(struct api_request *request);
+void api_health_show(struct api_request *request);
+void api_health_report(struct api_request *request);
 void api_pool_list(struct api_request *request);
 void api_pool_create(struct api_request *request);
 void api_pool_import(struct api_request *request);

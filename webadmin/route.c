@@ -140,6 +140,9 @@ static const struct route table[] = {
     {"GET", V1 "/audit/check", api_audit_check, ROLE_OPERATOR, 0,
      "Does the audit log's chain of hashes hold?", NULL, "AuditCheck"},
 
+    {"GET", V1 "/support/bundle", api_support_bundle, ROLE_ADMIN, ROUTE_FILE | ROUTE_AUDIT,
+     "What is needed to find a fault, without secrets, as a gzip'ed tar"},
+
     {"GET", V1 "/appliance", api_appliance, ROLE_OPERATOR, 0,
      "The appliance's own settings: network, time, name; is a network on trial?", NULL,
      "Appliance"},
@@ -176,6 +179,22 @@ static const struct route table[] = {
     {"GET", V1 "/disks", api_disk_list, ROLE_VIEWER, 0,
      "Block devices of the machine: what is on them, who uses them, which are free", NULL,
      "[Disk]"},
+    {"GET", V1 "/disks/health", api_health_show, ROLE_VIEWER, 0,
+     "How the disks say they are (SMART), as it was reported last", NULL, "DiskHealth"},
+    {"POST", V1 "/disks/health", api_health_report, ROLE_ADMIN, 0,
+     "For granary-smart, on the control socket alone: how the disks are",
+     BODY({"disks", FIELD_OBJECTS, true, "name, status, detail and numbers of each"})},
+
+    {"GET", V1 "/ups", api_ups_show, ROLE_VIEWER, 0, "The UPS, and how it is", NULL, "Ups"},
+    {"PUT", V1 "/ups", api_ups_set, ROLE_ADMIN, ROUTE_CHANGE,
+     "Watch a UPS, which a server of Network UPS Tools tells of; power off when it is at its end",
+     BODY(
+	 {"host", FIELD_TEXT, true, "name or address of the server"},
+	 {"ups", FIELD_TEXT, true, "the UPS's name there"},
+	 {"port", FIELD_NUMBER, false, "default 3493"},
+	 {"shutdown_at", FIELD_TEXT, false, "low (default), or after how many seconds on battery"}),
+     "Ups"},
+    {"DELETE", V1 "/ups", api_ups_clear, ROLE_ADMIN, ROUTE_CHANGE, "Watch no UPS"},
 
     {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
      "[Pool]"},

@@ -21,7 +21,7 @@ _granary()
 	if [ -z "$noun" ]; then
 		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
-	disk) list="list" ;;
+	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
@@ -40,6 +40,8 @@ _granary()
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
 	replica) list="code pair peers unpair group point switchover promote demote failback verify pause resume" ;;
+	ups) list="show set clear" ;;
+	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
@@ -49,6 +51,7 @@ _granary()
 	"share iso") list="add list remove" ;;
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
+	"ups set") list="--shutdown-at $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
