@@ -28,6 +28,7 @@ enum rule {
 	POOL_METADATA,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
+	POOL_DEGRADED,
 	DEVICE_MISSING,
 	TARGET_UNAVAILABLE,
 	LUN_UNAVAILABLE,
@@ -38,6 +39,7 @@ enum rule {
 	REPLICA_LINK,
 	REPLICA_LAG,
 	REPLICA_MISMATCH,
+	REPLICA_HELD,
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
@@ -158,6 +160,19 @@ static const struct alert_rule table[RULES] = {
 			    "无法迁空设备 {object}：{detail}"},
 			   {"See to what is in the way, then resume the evacuation.",
 			    "请排除障碍，然后恢复迁空操作。"}},
+    [POOL_DEGRADED] =
+	{"pool-degraded",
+	 ALERT_CRITICAL,
+	 0,
+	 5,
+	 0,
+	 "",
+	 {"A pool goes on without device {object}: {detail}",
+	  "存储池在缺少设备 {object} 的情况下运行：{detail}"},
+	 {"Connect it again, then run pool online. Until it is good again, the failure "
+	  "of another device loses data.",
+	  "请重新连接该设备，然后执行 pool online。在其恢复完好之前，另一设备故障将导致"
+	  "数据丢失。"}},
     [DEVICE_MISSING] = {"device-missing",
 			ALERT_CRITICAL,
 			5,
@@ -261,6 +276,19 @@ static const struct alert_rule table[RULES] = {
 	  "复制组 {object}：发现备机映像不一致"},
 	 {"It has been mended. Look at the devices of both machines, then verify again.",
 	  "已修复。请检查两台机器的设备，然后再次校验。"}},
+    [REPLICA_HELD] =
+	{"replica-held",
+	 ALERT_CRITICAL,
+	 2,
+	 5,
+	 0,
+	 "s",
+	 {"Group {object}: guests' writes wait for the standby since {value} s",
+	  "复制组 {object}：客户机写入已等待备机 {value} 秒"},
+	 {"Its protection is on and the standby's image is as old as the RPO. Look at the other "
+	  "machine and at the network; to let guests go on, pause the group or set --protect off.",
+	  "该组已开启保护，而备机映像已达到 RPO 上限。请检查另一台机器和网络；若要让客户机继续，"
+	  "请暂停该组或设置 --protect off。"}},
     [SCHEDULE_MISSED] = {"schedule-missed",
 			 ALERT_WARNING,
 			 0,
@@ -355,6 +383,11 @@ static void look_at_devices(struct alerts *alerts, struct pool *pool)
 	for (unsigned i = 0; pool_device_info(pool, i, &info); i++)
 		if (info.state == DEVICE_STUCK)
 			alerts_observe(alerts, POOL_DEVICE_STUCK, info.path, true, 0, info.reason);
+		else if (info.state == DEVICE_AWAY)
+			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0, "it is away");
+		else if (info.state == DEVICE_RESILVERING)
+			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0,
+				       "it is back and being made good");
 }
 
 static void look_at_passthrough(struct alerts *alerts, struct pool *pool)
@@ -517,6 +550,10 @@ static void look_at_group(struct alerts *alerts, const json_t *group)
 	} else if (has_alarm(group, "rpo")) {
 		alerts_observe(alerts, REPLICA_LAG, name, lag > 3 * rpo, (int64_t)lag, "");
 	}
+	if (has_alarm(group, "held"))
+		alerts_observe(alerts, REPLICA_HELD, name, true,
+			       (int64_t)json_number_value(json_object_get(group, "held_seconds")),
+			       "");
 	if (has_alarm(group, "mismatch"))
 		alerts_observe(alerts, REPLICA_MISMATCH, name, true, 0, "");
 }

@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "webadmin/export.h"
+#include "webadmin/move.h"
 #include "webadmin/share.h"
 
 /* What of the exports travels with a group: targets that show a member, with its LUN number, and
@@ -44,7 +45,8 @@ static struct volume *host_volume(void *context, const uint8_t uuid[16])
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume))) {
-			if (memcmp(volume->identity.uuid, uuid, 16) == 0)
+			if (memcmp(volume->identity.uuid, uuid, 16) == 0 &&
+			    !move_hides(&admin->model, volume))
 				return volume;
 		}
 	}
