@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "replication/lineage.h"
 #include "replication/points.h"
-#include "replication/pool_wait.h"
+#include "volumes/pool_wait.h"
 
 /* What the administrator does with groups, each in a fiber of its own. */
 

@@ -8,7 +8,7 @@
 #include "core/heap.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
-#include "replication/volume_io.h"
+#include "volumes/volume_io.h"
 
 #define PERIOD_NS   (1000000000ull)
 #define EPOCH_BYTES (64ull << 20)

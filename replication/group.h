@@ -4,11 +4,11 @@
 
 #include "replication/channel.h"
 #include "replication/digest.h"
-#include "replication/marks.h"
 #include "replication/pack.h"
 #include "replication/recorder.h"
 #include "replication/staging.h"
 #include "replication/wire.h"
+#include "volumes/marks.h"
 
 /* Inside replication/: one replication group on one node. All of it on one loop; what waits does
  * so in the fiber of the group's session. The simulator runs two of them against each other. */

@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "replication/lineage.h"
 #include "replication/points.h"
-#include "replication/pool_wait.h"
+#include "volumes/pool_wait.h"
 
 /* What a group is made of, as its definition says: members, staging log, identities, exports. The
  * standby makes what it does not have. */

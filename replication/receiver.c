@@ -7,7 +7,7 @@
 #include "replication/group.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
-#include "replication/volume_io.h"
+#include "volumes/volume_io.h"
 
 /*~ The standby's side of a session. An epoch's records go to the staging log as they come; its
  * SEAL is checked against them, made durable and acknowledged, and only then do they go to the

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "core/loop.h"
-#include "replication/marks.h"
+#include "volumes/marks.h"
 #include "replication/wire.h"
 #include "volumes/volume.h"
 

@@ -8,7 +8,7 @@
 #include "replication/group.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
-#include "replication/volume_io.h"
+#include "volumes/volume_io.h"
 
 /*~ The primary's side of a session: say hello, find out what the standby holds, then epoch after
  * epoch.

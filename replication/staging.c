@@ -8,7 +8,7 @@
 #include "core/crc32c.h"
 #include "core/heap.h"
 #include "replication/order.h"
-#include "replication/volume_io.h"
+#include "volumes/volume_io.h"
 
 #define HEADER_SIZE  4096u
 #define HEADER_MAGIC 0x5453524755ull

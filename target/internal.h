@@ -76,7 +76,9 @@ struct scsi_lock_table {
 struct scsi_lu {
 	struct list link; /* registry */
 	unsigned refs;    /* topology lock */
-	struct volume *volume;
+	/* Another one takes its place when its data has moved (replace.c): whoever reads it may use
+	 * it until the callback he is in ends. Changed with the topology lock. */
+	struct volume *_Atomic volume;
 	bool cdrom; /* shown as a CD or DVD drive (cdrom.c); never changes */
 	struct volume_watcher watcher;
 	struct list mappings; /* scsi_lun_mapping.lu_link; topology lock */
@@ -225,6 +227,8 @@ void lu_put(struct scsi_lu *lu); /* topology lock */
 /* Unit attention @kind for every I_T nexus of @lu but @except. Topology lock held. */
 void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nexus *except);
 struct scsi_lu *lu_of(const uint8_t uuid[16]); /* topology lock; NULL: none */
+/* The unit is @volume from now on. Topology lock, control loop. */
+void lu_replace(struct scsi_lu *lu, struct volume *volume);
 /* Back to power-on values: reservation gone, saved mode parameters. Topology lock. */
 void lu_reset(struct scsi_lu *lu);
 void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus);

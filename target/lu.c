@@ -154,6 +154,17 @@ void lu_put(struct scsi_lu *lu)
 	heap_free(lu);
 }
 
+void lu_replace(struct scsi_lu *lu, struct volume *volume)
+{
+	struct volume *before = lu->volume;
+
+	volume_unwatch(&lu->watcher);
+	lu->volume = volume_ref(volume);
+	volume_watch(volume, &lu->watcher);
+	lu->threshold_level = fullness(volume);
+	volume_unref(before);
+}
+
 void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus)
 {
 	if (__atomic_load_n(&lu->holder, __ATOMIC_ACQUIRE) != nexus)

@@ -67,6 +67,16 @@ int scsi_target_mask(struct scsi_target *target, unsigned lun, const struct scsi
 int scsi_target_unmap(struct scsi_target *target, unsigned lun, void (*done)(void *context),
 		      void *context, struct err *err) __attribute__((warn_unused_result));
 
+/* scsi_volume_replace: the logical unit of @from, if there is one, is @to from now on: the same
+ * identity and data in another place, so nobody hears of it. Commands under way may still submit to
+ * @from, which has to pass that on; done() is called on the calling loop when none can any more.
+ * @from has lost the unit's reference then. Errors: -ENOMEM, and nothing is changed. Context:
+ * control loop. */
+int scsi_volume_replace(struct volume *from, struct volume *to, void (*done)(void *context),
+			void *context) __attribute__((warn_unused_result));
+/* scsi_volume_sanitized: does a sanitize operation run on it, or has one failed? Context: any. */
+bool scsi_volume_sanitized(const uint8_t uuid[16]);
+
 struct scsi_lun_info {
 	unsigned lun;
 	struct volume *volume; /* borrowed */

@@ -52,6 +52,11 @@ struct webadmin {
 	int64_t usage_hour;  /* usage.h: the last that was kept */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
+	struct api_request *turn; /* in place of a change: webadmin_turn_take() */
+	unsigned moves_running;   /* move.h */
+	bool moves_stopping;
+	void (*moves_stopped)(struct webadmin *admin);
+	struct list retired_moves;
 	struct list schedules; /* schedule.h, by name */
 	unsigned schedule_count;
 	struct timer schedule_timer;
@@ -76,6 +81,11 @@ struct webadmin {
 bool replay_answer(struct api_request *request);
 void replay_keep(struct api_request *request, json_t *reply);
 void replay_finish(struct webadmin *admin);
+
+/* webadmin.c: no change runs until the turn is given back, as if one did: for what changes the
+ * configuration by itself, and waits in between. False: one runs now. */
+bool webadmin_turn_take(struct webadmin *admin);
+void webadmin_turn_give(struct webadmin *admin);
 
 /* start.c: serve the LUNs of a pool that has come back. */
 void webadmin_start_luns(struct webadmin *admin, const char *pool);

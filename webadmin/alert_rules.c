@@ -28,6 +28,7 @@ enum rule {
 	POOL_METADATA,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
+	POOL_DEGRADED,
 	DEVICE_MISSING,
 	TARGET_UNAVAILABLE,
 	LUN_UNAVAILABLE,
@@ -159,6 +160,19 @@ static const struct alert_rule table[RULES] = {
 			    "无法迁空设备 {object}：{detail}"},
 			   {"See to what is in the way, then resume the evacuation.",
 			    "请排除障碍，然后恢复迁空操作。"}},
+    [POOL_DEGRADED] =
+	{"pool-degraded",
+	 ALERT_CRITICAL,
+	 0,
+	 5,
+	 0,
+	 "",
+	 {"A pool goes on without device {object}: {detail}",
+	  "存储池在缺少设备 {object} 的情况下运行：{detail}"},
+	 {"Connect it again, then run pool online. Until it is good again, the failure "
+	  "of another device loses data.",
+	  "请重新连接该设备，然后执行 pool online。在其恢复完好之前，另一设备故障将导致"
+	  "数据丢失。"}},
     [DEVICE_MISSING] = {"device-missing",
 			ALERT_CRITICAL,
 			5,
@@ -369,6 +383,11 @@ static void look_at_devices(struct alerts *alerts, struct pool *pool)
 	for (unsigned i = 0; pool_device_info(pool, i, &info); i++)
 		if (info.state == DEVICE_STUCK)
 			alerts_observe(alerts, POOL_DEVICE_STUCK, info.path, true, 0, info.reason);
+		else if (info.state == DEVICE_AWAY)
+			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0, "it is away");
+		else if (info.state == DEVICE_RESILVERING)
+			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0,
+				       "it is back and being made good");
 }
 
 static void look_at_passthrough(struct alerts *alerts, struct pool *pool)

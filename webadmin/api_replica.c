@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/size.h"
 #include "webadmin/api.h"
+#include "webadmin/move.h"
 #include "webadmin/replica.h"
 
 /* Replication: pairing, groups. */
@@ -143,6 +144,11 @@ static bool find_members(struct api_request *request, const json_t *members,
 			return false;
 		}
 		volumes[(*ret_count)++] = volume;
+		code = move_blocks(request->model, volume, &request->err);
+		if (code) {
+			api_reply_failure(request, code);
+			return false;
+		}
 	}
 	return true;
 }

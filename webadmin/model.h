@@ -30,6 +30,7 @@ struct model {
 	bool plain_secrets;          /* the store was read with secrets that are not sealed */
 	struct list pools, targets;  /* by name */
 	struct list shares;          /* share.h, by name */
+	struct list moves;           /* move.h */
 };
 
 struct model_pool {

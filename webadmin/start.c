@@ -13,6 +13,7 @@
 #include "webadmin/alert_channel.h"
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
+#include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
 
@@ -47,11 +48,13 @@ static int compare_uuid(const void *uuid, const void *entry)
 	return memcmp(uuid, (*(struct volume *const *)entry)->identity.uuid, 16);
 }
 
-static bool directory_add_pool(struct directory *directory, struct pool *pool)
+static bool directory_add_pool(struct directory *directory, struct model *model, struct pool *pool)
 {
 	struct volume *volume = NULL;
 
 	while ((volume = pool_volume_next(pool, volume))) {
+		if (move_hides(model, volume))
+			continue;
 		if (directory->count == directory->room) {
 			unsigned room = directory->room ? directory->room * 2 : 64;
 			struct volume **grown =
@@ -74,7 +77,7 @@ static void directory_fill(struct directory *directory, struct model *model)
 	list_for_each (it, &model->pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
 
-		if (pool->pool && !directory_add_pool(directory, pool->pool))
+		if (pool->pool && !directory_add_pool(directory, model, pool->pool))
 			log_error("pool %s: out of memory while its volumes are listed",
 				  pool->name);
 	}
@@ -184,6 +187,7 @@ static void shares_opened(struct webadmin *admin)
 		log_error("no share is exported: %s", err.text);
 	start_targets(admin);
 	admin->phase = NULL;
+	moves_start(admin);
 	schedules_start(admin);
 	alert_watch_start(admin);
 	started(admin->phase_context);
@@ -375,10 +379,8 @@ static void pool_stopped(struct pool_call *call, int result)
 		admin->stopped(admin->phase_context, admin->failures);
 }
 
-static void replication_stopped(void *context)
+static void moves_are_stopped(struct webadmin *admin)
 {
-	struct webadmin *admin = context;
-
 	admin->pending = 1;
 	list_for_each (it, &admin->model.pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
@@ -393,6 +395,11 @@ static void replication_stopped(void *context)
 	}
 	if (--admin->pending == 0)
 		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void replication_stopped(void *context)
+{
+	moves_stop(context, moves_are_stopped);
 }
 
 static void shares_stopped(struct webadmin *admin)
@@ -433,6 +440,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);
+	moves_cancel(admin);
 	alert_channels_stop(admin);
 	alert_watch_stop(admin);
 	devices_stop(admin->options.control);

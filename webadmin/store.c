@@ -6,6 +6,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/export.h"
+#include "webadmin/move.h"
 #include "webadmin/secret.h"
 #include "webadmin/share.h"
 
@@ -110,6 +111,12 @@ static const struct config_migration migrations[] = {
      "  volume blob not null references smb_share(volume) on delete cascade,"
      "  name text not null references smb_user(name) on delete cascade,"
      "  primary key(volume, name)) without rowid;"},
+    {"volumes on their way to other pools",
+     "create table volume_move(volume blob primary key check(length(volume) = 16),"
+     "  source text not null references pool(name),"
+     "  destination text not null references pool(name), name text not null,"
+     "  state integer not null, drop_snapshots integer not null, rate integer not null,"
+     "  paused integer not null) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -294,6 +301,9 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	    {"select target, lun, pool, volume, volume_name, read_only, cdrom from lun"
 	     " order by target, lun",
 	     load_lun},
+	    {"select volume, source, destination, name, state, drop_snapshots, rate, paused"
+	     " from volume_move",
+	     store_load_move},
 	    {"select target, id, initiator, network, chap_user, chap_secret, mutual_user,"
 	     " mutual_secret, sealed from rule order by target, position",
 	     load_rule},

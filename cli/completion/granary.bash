@@ -22,11 +22,11 @@ _granary()
 		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list" ;;
-	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
+	pool) list="create import list show set add evacuate remove online grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
+	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
 	target) list="create list show redirect delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -49,10 +49,11 @@ _granary()
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
-	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
+	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool add") list="--force $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
+	"pool online") list="--wait $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
@@ -60,6 +61,7 @@ _granary()
 	"volume create") list="--checksum --mirror --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
+	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
 	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
@@ -70,6 +72,7 @@ _granary()
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --tls --on --off $globals" ;;
 	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
+	"share limit") list="--size --files $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
