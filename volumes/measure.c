@@ -107,26 +107,13 @@ static void table_clear(struct measure *measure)
 static bool is_going(const struct nvolume *volume)
 {
 	return volume && volume->state == VOLUME_STATE_DELETING &&
-	       (list_empty(&volume->offspring) || volume->offspring.next == volume->offspring.prev);
-}
-
-static struct nvolume *child_of(const struct nvolume *snapshot)
-{
-	return list_empty(&snapshot->offspring)
-		   ? NULL
-		   : list_entry(snapshot->offspring.next, struct nvolume, sibling);
-}
-
-static bool stands_alone(const struct nvolume *snapshot)
-{
-	return list_empty(&snapshot->offspring) ||
-	       snapshot->offspring.next == snapshot->offspring.prev;
+	       nvolume_has_one_child_at_most(volume);
 }
 
 /* Not beside one that is being taken apart: what that leaves to it is not its own yet. */
 static bool may_look(const struct nvolume *snapshot)
 {
-	const struct nvolume *child = child_of(snapshot);
+	const struct nvolume *child = nvolume_child(snapshot);
 
 	return !is_going(snapshot->parent) && !is_going(child) && !(child && child->pending) &&
 	       !snapshot->pending;
@@ -140,7 +127,7 @@ static bool is_known(const struct nvolume *snapshot)
 bool measure_reclaimable(const struct nvolume *snapshot, uint64_t *ret_chunks)
 {
 	const struct native *native = snapshot->native;
-	bool none = snapshot->exclusive_slots == 0 || !stands_alone(snapshot);
+	bool none = snapshot->exclusive_slots == 0 || !nvolume_has_one_child_at_most(snapshot);
 
 	if (!snapshot->measured ||
 	    (!none && snapshot->reclaim_epoch != native->partial_changes + 1))
@@ -177,7 +164,7 @@ void measure_changed(struct nvolume *snapshot, int slots)
 {
 	struct native *native = snapshot->native;
 
-	if (!stands_alone(snapshot))
+	if (!nvolume_has_one_child_at_most(snapshot))
 		measure_forget(snapshot);
 	else if (snapshot->measured)
 		snapshot->exclusive_slots += (uint64_t)(int64_t)slots;
@@ -337,7 +324,7 @@ static int look(struct measure *measure, struct waiter *waiter)
 
 	if (measure->at >= tree_capacity(&subject->map))
 		return end_pass(measure);
-	if (stands_alone(subject))
+	if (nvolume_has_one_child_at_most(subject))
 		result = reap_look(subject, waiter, measure, &measure->at, &measure->slots);
 	else
 		result = reap_look_many(subject, waiter, &measure->at, &measure->slots);

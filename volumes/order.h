@@ -53,6 +53,12 @@
  * mirror_record_before_use          mirror.c        M1: who knows a slot knows both its places
  * mirror_kept_for_both_roots        mirror.c        M3: no root has one of a pair in other use
  * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
+ * flush_again_without_device        flush.c         A2: a failed flush is not answered before that
+ * is away_is_recorded                  away.c          A2: a device that is back is known to have
+ * old data away_in_root                      checkpoint.c    ... when the record is behind the
+ * tail, too resilver_waits_for_writes         away.c          A5: no write is in the middle of a
+ * pair's copy resilver_flushes                  away.c          A5: copies that count again are
+ * durable
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

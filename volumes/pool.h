@@ -74,6 +74,13 @@ bool pool_is_remote(const char *path);
  * stake: a root whose journal has been written over since is refused here too. */
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call);
+/* pool_open_degraded: as pool_open, and does without one device that is missing, if it is not the
+ * first and there are mirrored volumes: those have one copy, others can not be read or written
+ * where the device is. A pool that has gone on without the device needs no such consent. -EUCLEAN:
+ * writes to what has one copy there were under way when the pool went down, or another device is
+ * not whole. */
+void pool_open_degraded(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, struct pool_call *call);
 /* pool_close: wait for requests in flight, checkpoint, mark clean, release the devices. Every
  * volume reference from outside must be gone: -EBUSY otherwise. The pool is freed on 0. */
 void pool_close(struct pool *pool, struct pool_call *call);
@@ -108,6 +115,12 @@ void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_actio
 		   struct pool_call *call);
 void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
 
+/* pool_online: the device that the pool goes on without is back, at @path or (NULL) where it was.
+ * It takes part at done(0), durably, and is made good in the background, over restarts:
+ * pool_device_info() says how far that is. -EINVAL (none is away), -EPROTO (it is another one),
+ * -EUCLEAN, -EBUSY, -ENOENT .. */
+void pool_online(struct pool *pool, const char *path, struct pool_call *call);
+
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
@@ -120,6 +133,7 @@ struct volume_spec {
 	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
 	 * sees to it that the pool has no other volume with it. */
 	const struct volume_identity *identity;
+	bool pinned; /* from the start: VOLUME_PIN_HERE */
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
@@ -137,6 +151,13 @@ void volume_rename(struct volume *volume, const char *name, struct pool_call *ca
  * first, without an error to any request of its initiators beyond "standby". -ETIMEDOUT when it
  * does not within some seconds; -EOPNOTSUPP where there are no gateways. */
 void volume_take(struct volume *volume, struct pool_call *call);
+
+/* volume_pin: where a pool is one of several gateways', says which of them may serve @volume: any;
+ * this one alone, which nobody takes it from, not even when it is dead; none, not even this one
+ * once it has let go. Elsewhere nothing is to be done. Durable at done(0). -EREMOTE: it is not
+ * served here. */
+enum volume_pin { VOLUME_PIN_NONE, VOLUME_PIN_HERE, VOLUME_PIN_NOBODY };
+void volume_pin(struct volume *volume, enum volume_pin pin, struct pool_call *call);
 
 /* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
  * -EOPNOTSUPP for a volume that is not a device's. */
@@ -255,6 +276,8 @@ struct pool_info {
 	uint64_t checksum_errors;  /* since open */
 	uint64_t data_repairs;     /* likewise: slots of one copy mended from the other */
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
+	bool degraded;             /* a device is away */
+	bool resilvering;          /* one is back and is being made good */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
 	const char *kind;          /* of back end: "native", "rbd" */
@@ -273,15 +296,19 @@ enum pool_device_state {
 	DEVICE_EVACUATING,
 	DEVICE_PAUSED,
 	DEVICE_STUCK,
-	DEVICE_EMPTY /* may be removed */
+	DEVICE_EMPTY,      /* may be removed */
+	DEVICE_AWAY,       /* the pool goes on without it */
+	DEVICE_RESILVERING /* it is back, and its copies are made good */
 };
 struct pool_device_info {
 	const char *path;                /* valid until the device is removed */
 	uint64_t size_bytes;             /* of the device, as far as it is used */
 	uint64_t data_bytes, free_bytes; /* room for data, and what of it is free */
 	enum pool_device_state state;
-	uint64_t moved_bytes, left_bytes; /* while it is evacuated */
-	char reason[400];                 /* DEVICE_STUCK: what is in the way */
+	uint64_t moved_bytes,
+	    left_bytes;        /* while it is evacuated; RESILVERING: looked at, to look at */
+	uint64_t copied_bytes; /* RESILVERING: what differed */
+	char reason[400];      /* DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

@@ -199,24 +199,12 @@ static int reap_next(const struct walk *walk, struct waiter *waiter, bool *ret_l
 	return 0;
 }
 
-static struct nvolume *child_of(const struct nvolume *volume)
-{
-	return list_empty(&volume->offspring)
-		   ? NULL
-		   : list_entry(volume->offspring.next, struct nvolume, sibling);
-}
-
-static bool has_one_child_at_most(const struct nvolume *volume)
-{
-	return list_empty(&volume->offspring) || volume->offspring.next == volume->offspring.prev;
-}
-
 static int reap_step(struct native *native, struct lane *lane, struct nvolume *volume)
 {
 	struct walk walk = {.native = native,
 			    .lane = lane,
 			    .mine = volume,
-			    .theirs = child_of(volume),
+			    .theirs = nvolume_child(volume),
 			    .limit = nvolume_limit(volume, leaves_of(volume))};
 	unsigned leaves = 0, looks = 0;
 	int result = 0;
@@ -243,7 +231,7 @@ static int reap_step(struct native *native, struct lane *lane, struct nvolume *v
 /* Whoever stands on it stands on its parent from now on. */
 static void remove_record(struct native *native, struct lane *lane, struct nvolume *volume)
 {
-	struct nvolume *child = child_of(volume);
+	struct nvolume *child = nvolume_child(volume);
 	struct node *node;
 
 	while (volume->map.loads || volume->visitors)
@@ -273,10 +261,10 @@ static bool is_reaped(const struct nvolume *volume)
 
 static bool may_reap(const struct native *native, const struct nvolume *volume)
 {
-	const struct nvolume *child = child_of(volume);
+	const struct nvolume *child = nvolume_child(volume);
 
 	return (native->sb.generation > volume->doomed || !ORDER(deletion_in_two_roots)) &&
-	       has_one_child_at_most(volume) &&
+	       nvolume_has_one_child_at_most(volume) &&
 	       !(child && child->reaped); /* its map is not whole any more */
 }
 
@@ -435,7 +423,7 @@ int reap_look(struct nvolume *snapshot, struct waiter *waiter, struct measure *m
 {
 	struct walk walk = {.native = snapshot->native,
 			    .mine = snapshot,
-			    .theirs = child_of(snapshot),
+			    .theirs = nvolume_child(snapshot),
 			    .limit = nvolume_limit(snapshot, leaves_of(snapshot))};
 	const struct map_entry *mine = NULL, *theirs = NULL;
 	uint64_t next = *at;

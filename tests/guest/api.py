@@ -9,6 +9,8 @@ import struct
 import subprocess
 import time
 
+import tap
+
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 
 
@@ -92,5 +94,5 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        words = ("Sanitizer", "runtime error")
-        return 99 if any(word in self.log() for word in words) else self.process.returncode
+        complained = tap.tell_of_crash(self.process.returncode, self.log())
+        return 99 if complained else self.process.returncode

@@ -2,6 +2,8 @@
 """A QEMU guest (TCG, so that it runs anywhere) with one disk on an iSCSI LUN or in a file of an NFS
 share, driven over QMP."""
 
+import contextlib
+import fcntl
 import glob
 import gzip
 import json
@@ -25,28 +27,41 @@ def cache_folder():
     return folder
 
 
+@contextlib.contextmanager
+def made_once(name):
+    """Held by the suite that fills a part of the cache; those beside it wait, then find it there."""
+    with open(os.path.join(cache_folder(), name + ".lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def load_kernel(cache):
+    depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"],
+                             capture_output=True, text=True).stdout
+    package = re.search(r"Depends: (linux-image-\S+)", depends)
+    if not package:
+        raise Skip("apt knows no package linux-image-cloud-amd64 (run apt-get update)")
+    shutil.rmtree(cache, ignore_errors=True)
+    os.makedirs(cache)
+    loaded = subprocess.run(["apt-get", "-q", "-o", "Acquire::Retries=3", "download",
+                             package.group(1)], cwd=cache, capture_output=True, text=True,
+                            timeout=180)
+    files = glob.glob(os.path.join(cache, "*.deb"))
+    if loaded.returncode != 0 or not files:
+        raise Skip(f"{package.group(1)} can not be loaded: {loaded.stderr.strip()}")
+    subprocess.run(["dpkg-deb", "-x", files[0], cache], check=True, timeout=180)
+    os.unlink(files[0])
+    with open(os.path.join(cache, "done"), "w", encoding="utf-8"):
+        pass
+
+
 def debian_kernel():
     """(vmlinuz, modules): Debian's cloud kernel, unpacked once into the cache. It is loaded and
     unpacked, never installed: no boot loader and no initramfs of this machine is touched."""
     cache = os.path.join(cache_folder(), "kernel")
-    done = os.path.join(cache, "done")
-    if not os.path.exists(done):
-        depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"],
-                                 capture_output=True, text=True).stdout
-        package = re.search(r"Depends: (linux-image-\S+)", depends)
-        if not package:
-            raise Skip("apt knows no package linux-image-cloud-amd64 (run apt-get update)")
-        shutil.rmtree(cache, ignore_errors=True)
-        os.makedirs(cache)
-        loaded = subprocess.run(["apt-get", "-q", "download", package.group(1)], cwd=cache,
-                                capture_output=True, text=True, timeout=180)
-        files = glob.glob(os.path.join(cache, "*.deb"))
-        if loaded.returncode != 0 or not files:
-            raise Skip(f"{package.group(1)} can not be loaded: {loaded.stderr.strip()}")
-        subprocess.run(["dpkg-deb", "-x", files[0], cache], check=True, timeout=180)
-        os.unlink(files[0])
-        with open(done, "w", encoding="utf-8"):
-            pass
+    with made_once("kernel"):
+        if not os.path.exists(os.path.join(cache, "done")):
+            load_kernel(cache)
     kernel = glob.glob(os.path.join(cache, "boot", "vmlinuz-*"))[0]
     found = {}
     for path in glob.glob(os.path.join(cache, "lib/modules/*/kernel/**/*.ko"), recursive=True):

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from qemu import cache_folder
+from qemu import cache_folder, made_once
 from tap import Skip
 
 SERVER = "10.77.0.1"
@@ -70,8 +70,13 @@ def root_image():
     kernel = subprocess.run(["linux.uml", "--version"], capture_output=True, text=True).stdout
     key = hashlib.sha256((INIT + kernel + " ".join(PACKAGES)).encode()).hexdigest()[:12]
     image = os.path.join(cache_folder(), f"guest-{key}.ext4")
-    if os.path.exists(image):
-        return image
+    with made_once("guest"):
+        if not os.path.exists(image):
+            build_image(image)
+    return image
+
+
+def build_image(image):
     with tempfile.TemporaryDirectory(dir=cache_folder()) as work:
         root = os.path.join(work, "root")
         built = subprocess.run(
@@ -95,7 +100,6 @@ def root_image():
         for old in glob.glob(os.path.join(cache_folder(), "guest-*.ext4")):
             os.unlink(old)
         os.rename(made, image)
-    return image
 
 
 def enter():

@@ -74,9 +74,9 @@ def mounts(folder):
 
 def wait_for(what, seconds=10):
     limit = time.monotonic() + seconds
-    while not what() and time.monotonic() < limit:
+    while not (found := what()) and time.monotonic() < limit:
         time.sleep(0.02)
-    return what()
+    return found
 
 
 def processes(folder):

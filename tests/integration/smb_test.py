@@ -24,11 +24,11 @@ SHARE = "tank/files"
 FIRST, SECOND = "correct horse battery", "Grüße und Zeichen"
 
 
-def wait_for(what, seconds=20):
+def wait_for(what, seconds=40):
     limit = time.monotonic() + seconds
-    while not what() and time.monotonic() < limit:
+    while not (found := what()) and time.monotonic() < limit:
         time.sleep(0.1)
-    return what()
+    return found
 
 
 class Samba:
@@ -174,7 +174,7 @@ def users(points, server, samba, work):
 
 def ends(points, server, samba, work):
     server.granary("share", "smb", "enable", SHARE, "--guest", "--ro")
-    points.point(wait_for(samba.serves), "served again")
+    points.point(wait_for(lambda: samba.serves() and samba.listens()), "served again")
     top = f"{work}/mnt"
     status = server.stop()
     points.point(status == 0 and wait_for(lambda: not samba.listens()) and not mounts(work),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* granary-test: timeout=400 */
+/* granary-test: timeout=400 asan=never */
 /* Each ordering line of replication/order.h left out in turn: the two-node simulator has to see
  * the damage.
  *
