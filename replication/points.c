@@ -9,7 +9,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
-#include "replication/pool_wait.h"
+#include "volumes/pool_wait.h"
 
 struct point {
 	uint64_t epoch, wall_ms;

@@ -51,8 +51,10 @@ void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nex
 		list_for_each (it2, &mapping->itls) {
 			struct scsi_itl *itl = list_entry(it2, struct scsi_itl, mapping_link);
 
-			if (itl->nexus != except)
-				attention_set(itl, kind);
+			if (itl->nexus == except)
+				continue;
+			attention_set(itl, kind);
+			nexus_news(itl->nexus, kind);
 		}
 	}
 }
@@ -152,6 +154,17 @@ void lu_put(struct scsi_lu *lu)
 	lock_table_finish(&lu->ranges);
 	odx_lu_gone(lu);
 	heap_free(lu);
+}
+
+void lu_replace(struct scsi_lu *lu, struct volume *volume)
+{
+	struct volume *before = lu->volume;
+
+	volume_unwatch(&lu->watcher);
+	lu->volume = volume_ref(volume);
+	volume_watch(volume, &lu->watcher);
+	lu->threshold_level = fullness(volume);
+	volume_unref(before);
 }
 
 void lu_release_reservation(struct scsi_lu *lu, const struct scsi_nexus *nexus)

@@ -210,6 +210,16 @@ void volume_take(struct volume *volume, struct pool_call *call)
 		pool_refuse(volume->pool, call, "does not offer several gateways");
 }
 
+void volume_pin(struct volume *volume, enum volume_pin pin, struct pool_call *call)
+{
+	if (ops_of(volume)->volume_pin) {
+		ops_of(volume)->volume_pin(volume, pin, call);
+		return;
+	}
+	call->loop = loop_current();
+	pool_answer(call, 0);
+}
+
 /* ---- snapshots and clones ---- */
 void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
 		     struct pool_call *call)

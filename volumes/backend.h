@@ -69,6 +69,8 @@ struct pool_ops {
 	void (*volume_diff)(struct volume_diff *diff, struct pool_call *call);
 	/* Optional: NULL = a volume is served by this daemon only. */
 	void (*volume_take)(struct volume *volume, struct pool_call *call);
+	/* Optional: likewise. */
+	void (*volume_pin)(struct volume *volume, enum volume_pin pin, struct pool_call *call);
 	/* Optional: NULL = no watermarks. */
 	void (*set_watermarks)(struct pool *pool, const uint8_t percent[WATERMARKS],
 			       struct pool_call *call);

@@ -133,6 +133,7 @@ struct volume_spec {
 	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
 	 * sees to it that the pool has no other volume with it. */
 	const struct volume_identity *identity;
+	bool pinned; /* from the start: VOLUME_PIN_HERE */
 };
 /* Durable at done(0). -EEXIST, -EINVAL, -ENOSPC. */
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call);
@@ -150,6 +151,13 @@ void volume_rename(struct volume *volume, const char *name, struct pool_call *ca
  * first, without an error to any request of its initiators beyond "standby". -ETIMEDOUT when it
  * does not within some seconds; -EOPNOTSUPP where there are no gateways. */
 void volume_take(struct volume *volume, struct pool_call *call);
+
+/* volume_pin: where a pool is one of several gateways', says which of them may serve @volume: any;
+ * this one alone, which nobody takes it from, not even when it is dead; none, not even this one
+ * once it has let go. Elsewhere nothing is to be done. Durable at done(0). -EREMOTE: it is not
+ * served here. */
+enum volume_pin { VOLUME_PIN_NONE, VOLUME_PIN_HERE, VOLUME_PIN_NOBODY };
+void volume_pin(struct volume *volume, enum volume_pin pin, struct pool_call *call);
 
 /* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
  * -EOPNOTSUPP for a volume that is not a device's. */

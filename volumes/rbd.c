@@ -725,6 +725,18 @@ void rbd_volume_created(struct rbd_job *job)
 	rbd_job_end(job, job->result);
 }
 
+/* All else of it can be had again from what an image keeps. */
+static bool is_made_of_uuid(const struct volume_identity *identity)
+{
+	struct volume_identity made = {0};
+
+	volume_identity_make(identity->uuid, &made);
+	return memcmp(made.uuid, identity->uuid, sizeof made.uuid) == 0 &&
+	       memcmp(made.naa, identity->naa, sizeof made.naa) == 0 &&
+	       strcmp(made.serial, identity->serial) == 0 && !identity->vendor[0] &&
+	       !identity->product[0] && !identity->t10[0];
+}
+
 static bool spec_good(struct rbd_pool *pool, const struct volume_spec *spec, struct err *err)
 {
 	if (spec->checksum != VOLUME_CHECKSUM_STANDARD)
@@ -735,6 +747,10 @@ static bool spec_good(struct rbd_pool *pool, const struct volume_spec *spec, str
 			"how many copies an RBD volume has is for its Ceph pool to say");
 	else if (spec->reserve_bytes)
 		err_set(err, -EOPNOTSUPP, "Ceph can not reserve space for an RBD volume");
+	else if (spec->identity && !is_made_of_uuid(spec->identity))
+		err_set(err, -EOPNOTSUPP,
+			"the identity of an RBD volume is made of its UUID, and that of %s is not",
+			spec->name);
 	else if (rbd_volume_of(pool, spec->name))
 		err_set(err, -EEXIST, "there is already a volume named %s in pool %s", spec->name,
 			pool->name);
@@ -759,8 +775,9 @@ static void rbd_volume_create(struct pool *base, const struct volume_spec *spec,
 		return;
 	snprintf(job->name, sizeof job->name, "%s", spec->name);
 	job->size = spec->size_bytes;
+	job->pinned = spec->pinned;
 	loop_random(pool->home, random, sizeof random);
-	volume_identity_make(random, &identity);
+	volume_identity_make(spec->identity ? spec->identity->uuid : random, &identity);
 	memcpy(job->uuid, identity.uuid, sizeof job->uuid);
 	rbd_job_run(job, rbd_image_make, rbd_volume_created);
 }
@@ -947,6 +964,29 @@ static void rbd_volume_take(struct volume *base, struct pool_call *call)
 		rbd_job_gate(job, rbd_gate_want, wanted);
 }
 
+static void pinned(struct rbd_job *job)
+{
+	rbd_job_end(job, job->result);
+}
+
+static void rbd_volume_pin(struct volume *base, enum volume_pin pin, struct pool_call *call)
+{
+	struct rbd_volume *volume = (struct rbd_volume *)base;
+	struct err err = {0};
+	struct rbd_job *job;
+
+	if (volume->pool->rejoining) {
+		err_set(&err, -EAGAIN, "pool %s is joining the cluster again", volume->pool->name);
+		refuse(volume->pool->home, call, &err);
+		return;
+	}
+	job = rbd_job_new(volume->pool, volume, call);
+	if (!job)
+		return;
+	job->pin = pin;
+	rbd_job_gate(job, rbd_gate_pin, pinned);
+}
+
 /* ---- questions */
 
 static struct volume *rbd_find_volume(struct pool *base, const char *name)
@@ -1053,6 +1093,7 @@ const struct pool_ops rbd_pool_ops = {
     .volume_shrink = rbd_volume_shrink,
     .volume_rename = rbd_volume_rename,
     .volume_take = rbd_volume_take,
+    .volume_pin = rbd_volume_pin,
     .find_volume = rbd_find_volume,
     .volume_next = rbd_volume_next,
     .get_info = rbd_get_info,

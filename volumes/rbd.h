@@ -150,6 +150,7 @@ struct rbd_volume {
 	uint64_t used_bytes;             /* atomic; whole objects */
 	uint32_t used_stale;             /* atomic: written to or discarded from since */
 	char wanted_by[RBD_GATEWAY_MAX]; /* gate worker */
+	bool pinned;                     /* gate worker: to this gateway */
 	bool shown_standby;              /* home: what watchers know */
 	unsigned inside;                 /* home: references of our own jobs */
 	bool counting;                   /* home: a job counts */
@@ -190,6 +191,8 @@ struct rbd_job {
 	uint64_t size;
 	uint64_t size_before; /* resize: what to go back to when it fails */
 	uint8_t uuid[16];
+	bool pinned; /* create: to this gateway */
+	enum volume_pin pin;
 	bool create, shrink;
 	struct rbd_snap snap;
 	char (*names)[SNAPSHOT_NAME_MAX + 1]; /* with volumes: of their new snapshots */
@@ -292,6 +295,8 @@ void rbd_volume_diff(struct volume_diff *diff, struct pool_call *call);
 /* rbd_gate.c; the gate worker */
 int rbd_gate_look(struct rbd_job *job);
 int rbd_gate_want(struct rbd_job *job);
+int rbd_gate_pin(struct rbd_job *job);
+int rbd_gate_set_pin(struct rbd_pool *pool, rbd_image_t image, enum volume_pin pin);
 void rbd_gate_settle(struct rbd_volume *volume); /* also before the worker knows the volume */
 void rbd_gate_finish(struct rbd_pool *pool);
 

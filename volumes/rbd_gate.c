@@ -8,9 +8,11 @@
  *   alive.G    a number that it changes once a second
  *   want.UUID  a gateway that asks for the volume: its owner lets go of it (planned move); gone
  *              again when it has it, of no account when it is dead
- * A gateway whose number has not changed in DEAD_LOOKS looks at our own pace is dead: whoever wants
- * its volumes breaks their locks, which has the cluster shut the old owner out first (blocklist).
- * Whatever it still sends is refused, so that being wrong about its death costs it its
+ * An image's metadata may pin it (granary.pin): to one gateway, from which nobody takes it while
+ * its data is on the way to another pool or from there, not even when that gateway is dead; or to
+ * none. A gateway whose number has not changed in DEAD_LOOKS looks at our own pace is dead: whoever
+ * wants its volumes breaks their locks, which has the cluster shut the old owner out first
+ * (blocklist). Whatever it still sends is refused, so that being wrong about its death costs it its
  * connection and nobody any data.
  *
  * Context: the gate worker, but for what says home. */
@@ -27,6 +29,9 @@
 #define DEAD_LOOKS   5
 #define SLOW_LOOK_NS (1500 * 1000000ull) /* the cluster was slow: nobody is blamed for that */
 #define KEYS_MAX     4096
+#define PIN_KEY      "granary.pin"
+#define PIN_NOBODY   "no gateway"   /* never a gateway's name: those have no blanks */
+#define PIN_UNNAMED  "this gateway" /* of a pool without a name for it */
 
 static uint64_t clock_ns(void)
 {
@@ -78,8 +83,11 @@ static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *k
 
 	if (strncmp(key, "gateway.", 8) == 0) {
 		peer = peer_of(pool, key + 8);
-		if (peer)
-			snprintf(peer->address, sizeof peer->address, "%s", value);
+		if (!peer)
+			return;
+		if (strcmp(peer->address, value) != 0)
+			peer->fresh = true; /* it has begun anew, and counts from its first look */
+		snprintf(peer->address, sizeof peer->address, "%s", value);
 	} else if (strncmp(key, "alive.", 6) == 0) {
 		peer = peer_of(pool, key + 6);
 		if (peer && strcmp(peer->alive, value) != 0) {
@@ -184,10 +192,44 @@ static bool is_dead(const struct rbd_pool *pool, const struct rbd_peer *peer)
 
 /* ---- one volume */
 
+static const char *own_pin(const struct rbd_pool *pool)
+{
+	return pool->address.gateway[0] ? pool->address.gateway : PIN_UNNAMED;
+}
+
+int rbd_gate_set_pin(struct rbd_pool *pool, rbd_image_t image, enum volume_pin pin)
+{
+	int result;
+
+	if (pin != VOLUME_PIN_NONE)
+		return ceph.rbd_metadata_set(image, PIN_KEY,
+					     pin == VOLUME_PIN_HERE ? own_pin(pool) : PIN_NOBODY);
+	result = ceph.rbd_metadata_remove(image, PIN_KEY);
+	return result == -ENOENT ? 0 : result;
+}
+
+/* 0: this gateway may serve it; -EBUSY: another one alone may, or none; or the cluster's error. */
+static int read_pin(struct rbd_volume *volume)
+{
+	char text[RBD_TEXT_MAX];
+	size_t length = sizeof text;
+	int result = ceph.rbd_metadata_get(volume->image, PIN_KEY, text, &length);
+
+	volume->pinned = false;
+	if (result == -ENOENT)
+		return 0;
+	if (result < 0)
+		return result == -ERANGE ? -EBUSY : result;
+	volume->pinned = strncmp(text, own_pin(volume->pool), sizeof text) == 0;
+	return volume->pinned ? 0 : -EBUSY;
+}
+
 static bool wanted_elsewhere(const struct rbd_volume *volume)
 {
 	const struct rbd_peer *peer;
 
+	if (volume->pinned)
+		return false;
 	if (!volume->wanted_by[0] || strcmp(volume->wanted_by, volume->pool->address.gateway) == 0)
 		return false;
 	peer = peer_of(volume->pool, volume->wanted_by);
@@ -209,12 +251,19 @@ static void set_standby(struct rbd_volume *volume, bool standby)
 static int acquire(struct rbd_volume *volume)
 {
 	char key[64];
-	int result = ceph.rbd_lock_acquire(volume->image, RBD_LOCK_MODE_EXCLUSIVE);
+	int result = read_pin(volume);
 
+	if (result == 0)
+		result = ceph.rbd_lock_acquire(volume->image, RBD_LOCK_MODE_EXCLUSIVE);
 	if (result == 0 && !is_owner(volume))
 		result = -EBUSY;
 	if (result < 0)
 		return result;
+	result = read_pin(volume); /* whoever had it meanwhile may have pinned it */
+	if (result < 0) {
+		ceph.rbd_lock_release(volume->image);
+		return result;
+	}
 	result = rbd_snap_is_rolling(volume);
 	__atomic_store_n(&volume->rolling, result > 0, __ATOMIC_RELEASE);
 	if (result != 0)
@@ -244,7 +293,8 @@ static bool may_take(struct rbd_volume *volume)
 	if (result < 0)
 		return false;
 	peer = peer_at(pool, owner);
-	if (rbd_same_address(pool->former, owner) || (peer && is_dead(pool, peer))) {
+	if ((rbd_same_address(pool->former, owner) || (peer && is_dead(pool, peer))) &&
+	    read_pin(volume) == 0) {
 		uint64_t begin = clock_ns();
 		bool broken;
 
@@ -305,6 +355,22 @@ int rbd_gate_look(struct rbd_job *job)
 	for (unsigned i = 0; i < job->volume_count; i++)
 		rbd_gate_settle(job->volumes[i]);
 	return 0;
+}
+
+int rbd_gate_pin(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+	int result;
+
+	if (!volume->image)
+		return -ENXIO;
+	if (volume_standby(&volume->volume) || !is_owner(volume))
+		return err_set(&job->err, -EREMOTE, "volume %s is served by another gateway",
+			       volume->volume.name);
+	result = rbd_gate_set_pin(volume->pool, volume->image, job->pin);
+	if (result == 0)
+		volume->pinned = job->pin == VOLUME_PIN_HERE;
+	return result;
 }
 
 int rbd_gate_want(struct rbd_job *job)

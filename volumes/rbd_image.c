@@ -730,7 +730,7 @@ static int create_image(struct rbd_pool *pool, const char *name, uint64_t size)
 	return result;
 }
 
-static int mark_image(struct rbd_pool *pool, const char *name, const uint8_t uuid[16])
+static int mark_image(struct rbd_pool *pool, const char *name, const uint8_t uuid[16], bool pinned)
 {
 	char hex[UUID_DIGITS + 1], id[RBD_TEXT_MAX];
 	rbd_image_t image;
@@ -742,6 +742,8 @@ static int mark_image(struct rbd_pool *pool, const char *name, const uint8_t uui
 	result = ceph.rbd_get_id(image, id, sizeof id);
 	if (result == 0)
 		result = ceph.rbd_metadata_set(image, IMAGE_KEY, id);
+	if (result == 0 && pinned)
+		result = rbd_gate_set_pin(pool, image, VOLUME_PIN_HERE);
 	if (result == 0)
 		result = ceph.rbd_metadata_set(image, UUID_KEY, hex);
 	ceph.rbd_close(image);
@@ -778,7 +780,7 @@ int rbd_image_finish(struct rbd_job *job, const char *draft)
 {
 	struct rbd_pool *pool = job->pool;
 	struct rbd_volume *volume;
-	int result = mark_image(pool, draft, job->uuid);
+	int result = mark_image(pool, draft, job->uuid, job->pinned);
 
 	if (result == 0)
 		result = ceph.rbd_rename(pool->ioctx, draft, job->name);

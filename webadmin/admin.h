@@ -4,7 +4,9 @@
 
 #include "webadmin/access.h"
 #include "webadmin/certificate.h"
+#include "webadmin/health.h"
 #include "webadmin/model.h"
+#include "webadmin/support.h"
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
@@ -30,6 +32,9 @@ struct smb_report {
 	char reason[256];
 };
 
+/* api_isns.c: register with the server that is configured, if one is. */
+void isns_load(struct webadmin *admin);
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;
@@ -41,17 +46,25 @@ struct webadmin {
 	struct replication *replication;
 	unsigned replica_calls; /* of exports that are being made after a promotion */
 	struct relay_thread relay;
-	bool applying; /* a document of the whole configuration */
+	struct gather *gather; /* a support bundle that is being made; NULL: none */
+	bool applying;         /* a document of the whole configuration */
 	struct certificate certificate;
 	int64_t expires; /* certificate_expires() */
 	uint64_t expires_read_ns;
 	struct smb_report smb;
+	struct disk_health health;
+	struct ups *ups;     /* ups.h */
 	struct watch *watch; /* watch.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
 	int64_t usage_hour;  /* usage.h: the last that was kept */
 	struct list replays; /* replay.c: answers to Idempotency-Keys, oldest first */
 	unsigned replay_count;
+	struct api_request *turn; /* in place of a change: webadmin_turn_take() */
+	unsigned moves_running;   /* move.h */
+	bool moves_stopping;
+	void (*moves_stopped)(struct webadmin *admin);
+	struct list retired_moves;
 	struct list schedules; /* schedule.h, by name */
 	unsigned schedule_count;
 	struct timer schedule_timer;
@@ -76,6 +89,11 @@ struct webadmin {
 bool replay_answer(struct api_request *request);
 void replay_keep(struct api_request *request, json_t *reply);
 void replay_finish(struct webadmin *admin);
+
+/* webadmin.c: no change runs until the turn is given back, as if one did: for what changes the
+ * configuration by itself, and waits in between. False: one runs now. */
+bool webadmin_turn_take(struct webadmin *admin);
+void webadmin_turn_give(struct webadmin *admin);
 
 /* start.c: serve the LUNs of a pool that has come back. */
 void webadmin_start_luns(struct webadmin *admin, const char *pool);

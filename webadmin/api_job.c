@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/move.h"
 
-/* Long work, the same shape for each kind. There are two kinds: the scrub of a pool, and
- * a device of one that is being evacuated. */
+/* Long work, the same shape for each kind: the scrub of a pool, a device of one that is being
+ * evacuated, a volume on its way to another pool. */
 
 static json_t *show_scrub_job(struct pool *pool)
 {
@@ -37,5 +38,7 @@ void api_job_list(struct api_request *request)
 		if (job)
 			json_array_append_new(jobs, job);
 	}
+	list_for_each (it, &request->model->moves)
+		json_array_append_new(jobs, show_move(list_entry(it, struct model_move, link)));
 	api_reply(request, 200, jobs);
 }

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 
 static struct model_pool *find_pool(struct api_request *request)
@@ -470,12 +471,20 @@ static bool pool_has_luns(struct model *model, const char *name)
 static void let_go(struct api_request *request, bool empty)
 {
 	struct model_pool *pool = find_pool(request);
+	const char *moving;
 	struct pool_info info;
 
 	if (!pool)
 		return;
 	if (pool->busy) {
 		api_reply_error(request, 409, "busy", "pool %s is being opened", pool->name);
+		return;
+	}
+	moving = move_uses_pool(request->model, pool->name);
+	if (moving) {
+		api_reply_error(request, 409, "pool_in_use",
+				"volume %s is on its way to pool %s or from it", moving,
+				pool->name);
 		return;
 	}
 	if (pool_has_luns(request->model, pool->name)) {

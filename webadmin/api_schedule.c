@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/move.h"
 
 /* Schedules of snapshots: making, showing, deleting them, and a run of one. */
 
@@ -112,6 +113,11 @@ static int add_volume(struct api_request *request, struct schedule *schedule, co
 	volume = model_find_volume(request->model, pool, slash + 1, ret_code, &request->err);
 	if (!volume)
 		return request->err.code;
+	*ret_code = move_blocks(request->model, volume, &request->err);
+	if (*ret_code) {
+		volume_unref(volume);
+		return request->err.code;
+	}
 	memcpy(schedule->pool, pool, sizeof pool);
 	memcpy(known->uuid, volume->identity.uuid, sizeof known->uuid);
 	snprintf(known->name, sizeof known->name, "%.*s", VOLUME_NAME_MAX, volume->name);

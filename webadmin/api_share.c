@@ -8,6 +8,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/export.h"
+#include "webadmin/move.h"
 #include "webadmin/preset.h"
 #include "webadmin/replica.h"
 
@@ -312,6 +313,11 @@ void api_share_import(struct api_request *request)
 		return;
 	request->volume = model_find_volume(request->model, pool, name, &code, &request->err);
 	if (!request->volume) {
+		api_reply_failure(request, code);
+		return;
+	}
+	code = move_blocks(request->model, request->volume, &request->err);
+	if (code) {
 		api_reply_failure(request, code);
 		return;
 	}

@@ -9,6 +9,7 @@
 #include "nfs/nfs.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/move.h"
 #include "webadmin/replica.h"
 #include "webadmin/share.h"
 
@@ -213,6 +214,11 @@ static const char *group_add(struct api_request *request, struct group *group, c
 	volume = model_find_volume(request->model, pool, name, &code, &request->err);
 	if (!volume)
 		return code;
+	code = move_blocks(request->model, volume, &request->err);
+	if (code) {
+		volume_unref(volume);
+		return code;
+	}
 	snprintf(group->name[group->count], sizeof group->name[0], "%s", at + 1);
 	group->spec[group->count] =
 	    (struct snapshot_spec){.volume = volume, .name = group->name[group->count]};

@@ -8,6 +8,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/limits.h"
+#include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/replica.h"
 #include "webadmin/share.h"
@@ -44,7 +45,8 @@ void api_volume_list(struct api_request *request)
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume)))
-			json_array_append_new(volumes, show_volume_mapped(volume, mapped));
+			if (!move_hides(request->model, volume))
+				json_array_append_new(volumes, show_volume_mapped(volume, mapped));
 	}
 	json_decref(mapped);
 	api_reply(request, 200, volumes);

@@ -7,6 +7,7 @@
 
 #include "core/heap.h"
 #include "webadmin/host.h"
+#include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 
 void model_init(struct model *model)
@@ -15,11 +16,14 @@ void model_init(struct model *model)
 	list_init(&model->targets);
 	list_init(&model->hosts);
 	list_init(&model->shares);
+	list_init(&model->moves);
 }
 
 void model_finish(struct model *model)
 {
 	explicit_bzero(&model->discovery, sizeof model->discovery);
+	while (!list_empty(&model->moves))
+		model_move_remove(list_entry(model->moves.next, struct model_move, link));
 	while (!list_empty(&model->shares))
 		model_share_remove(list_entry(model->shares.next, struct model_share, link));
 	while (!list_empty(&model->hosts))
@@ -229,6 +233,10 @@ struct volume *model_find_volume(struct model *model, const char *pool_name, con
 	if (!pool)
 		return NULL;
 	volume = pool_find_volume(pool, name);
+	if (volume && move_hides(model, volume)) {
+		volume_unref(volume);
+		volume = NULL;
+	}
 	if (!volume) {
 		*ret_code = "volume_not_found";
 		err_set(err, -ENOENT, "no volume named %s/%s", pool_name, name);

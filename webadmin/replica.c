@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "webadmin/export.h"
+#include "webadmin/move.h"
 #include "webadmin/share.h"
 
 /* What of the exports travels with a group: targets that show a member, with its LUN number, and
@@ -44,7 +45,8 @@ static struct volume *host_volume(void *context, const uint8_t uuid[16])
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume))) {
-			if (memcmp(volume->identity.uuid, uuid, 16) == 0)
+			if (memcmp(volume->identity.uuid, uuid, 16) == 0 &&
+			    !move_hides(&admin->model, volume))
 				return volume;
 		}
 	}
@@ -138,9 +140,9 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 
 		uuid_write(share->volume, uuid);
 		if (listed(share->volume, uuids, count))
-			json_array_append_new(shares, json_pack("{s:s,s:s,s:o}", "name",
-								share->name, "volume", uuid,
-								"rules", show_share_rules(share)));
+			json_array_append_new(
+			    shares, json_pack("{s:s,s:s,s:o}", "name", share->name, "volume", uuid,
+					      "rules", show_share_rules(NULL, share)));
 	}
 	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
 }

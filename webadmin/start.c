@@ -13,8 +13,10 @@
 #include "webadmin/alert_channel.h"
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
+#include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
+#include "webadmin/ups.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -47,11 +49,13 @@ static int compare_uuid(const void *uuid, const void *entry)
 	return memcmp(uuid, (*(struct volume *const *)entry)->identity.uuid, 16);
 }
 
-static bool directory_add_pool(struct directory *directory, struct pool *pool)
+static bool directory_add_pool(struct directory *directory, struct model *model, struct pool *pool)
 {
 	struct volume *volume = NULL;
 
 	while ((volume = pool_volume_next(pool, volume))) {
+		if (move_hides(model, volume))
+			continue;
 		if (directory->count == directory->room) {
 			unsigned room = directory->room ? directory->room * 2 : 64;
 			struct volume **grown =
@@ -74,7 +78,7 @@ static void directory_fill(struct directory *directory, struct model *model)
 	list_for_each (it, &model->pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
 
-		if (pool->pool && !directory_add_pool(directory, pool->pool))
+		if (pool->pool && !directory_add_pool(directory, model, pool->pool))
 			log_error("pool %s: out of memory while its volumes are listed",
 				  pool->name);
 	}
@@ -179,12 +183,15 @@ static void shares_opened(struct webadmin *admin)
 	void (*started)(void *context) = admin->started;
 	struct err err = {0};
 
+	replication_serve(admin->replication);
 	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
 		log_error("no share is exported: %s", err.text);
 	start_targets(admin);
 	admin->phase = NULL;
+	moves_start(admin);
 	schedules_start(admin);
 	alert_watch_start(admin);
+	ups_start(admin);
 	started(admin->phase_context);
 }
 
@@ -374,10 +381,8 @@ static void pool_stopped(struct pool_call *call, int result)
 		admin->stopped(admin->phase_context, admin->failures);
 }
 
-static void replication_stopped(void *context)
+static void moves_are_stopped(struct webadmin *admin)
 {
-	struct webadmin *admin = context;
-
 	admin->pending = 1;
 	list_for_each (it, &admin->model.pools) {
 		struct model_pool *pool = list_entry(it, struct model_pool, link);
@@ -392,6 +397,11 @@ static void replication_stopped(void *context)
 	}
 	if (--admin->pending == 0)
 		admin->stopped(admin->phase_context, admin->failures);
+}
+
+static void replication_stopped(void *context)
+{
+	moves_stop(context, moves_are_stopped);
 }
 
 static void shares_stopped(struct webadmin *admin)
@@ -429,9 +439,12 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
 	relay_quiet(&admin->relay);
+	gather_stop(admin);
+	ups_stop(admin);
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);
+	moves_cancel(admin);
 	alert_channels_stop(admin);
 	alert_watch_stop(admin);
 	devices_stop(admin->options.control);

@@ -11,9 +11,11 @@
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
 #include "webadmin/host.h"
+#include "webadmin/move.h"
 #include "webadmin/replica.h"
 #include "webadmin/schedule.h"
 #include "webadmin/secret.h"
+#include "webadmin/ups.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
  * finds the row of the table; a row that changes something waits here until the change before it
@@ -40,7 +42,13 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	list_init(&admin->changes);
 	list_init(&admin->replays);
 	list_init(&admin->schedules);
+	list_init(&admin->retired_moves);
 	model_init(&admin->model);
+	admin->turn = heap_zalloc(sizeof *admin->turn);
+	if (!admin->turn) {
+		webadmin_destroy(admin);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
 	result = watch_open(admin, &admin->watch, err);
 	if (result == 0)
 		result = secret_open(options->state_dir, err);
@@ -53,9 +61,13 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	if (result == 0)
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0)
+		isns_load(admin);
+	if (result == 0)
 		result = schedules_load(admin, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
+	if (result == 0)
+		result = ups_open(admin, err);
 	if (result == 0)
 		result = alert_watch_create(admin, err);
 	if (result == 0)
@@ -78,6 +90,10 @@ void webadmin_destroy(struct webadmin *admin)
 	alert_channels_destroy(admin);
 	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);
+	health_finish(admin);
+	ups_close(admin);
+	moves_free(admin);
+	heap_free(admin->turn);
 	model_finish(&admin->model);
 	replay_finish(admin);
 	schedules_free(admin);
@@ -111,6 +127,22 @@ static void tag_looked_up(void *context, int status, const json_t *body)
 		request->match.route->handle(request);
 }
 
+/* True: 409 has been sent. Whoever does not find the volume is told so by the handler. */
+static bool is_on_the_move(struct api_request *request)
+{
+	const char *code = NULL;
+	struct volume *volume = model_find_volume(request->model, request->match.param[0],
+						  request->match.param[1], &code, &request->err);
+
+	code = volume ? move_blocks(request->model, volume, &request->err) : NULL;
+	volume_unref(volume);
+	if (code)
+		api_reply_failure(request, code);
+	else
+		request->err = (struct err){0};
+	return code != NULL;
+}
+
 /* The change's turn has come: nothing else changes until it has answered. */
 static void change_run(struct api_request *request)
 {
@@ -119,6 +151,8 @@ static void change_run(struct api_request *request)
 	if (admin->phase)
 		api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
 	else if (request->replay_key && replay_answer(request))
+		return;
+	else if (request->match.route->flags & ROUTE_STILL && is_on_the_move(request))
 		return;
 	else if (request->if_match)
 		webadmin_call(admin, "GET", request->path, NULL, tag_looked_up, request);
@@ -138,6 +172,17 @@ static void next_change(struct webadmin *admin)
 	}
 }
 
+static void turn_ended(struct webadmin *admin)
+{
+	next_change(admin);
+	if (!admin->change && admin->idle) {
+		void (*idle)(struct webadmin * admin) = admin->idle;
+
+		admin->idle = NULL;
+		idle(admin);
+	}
+}
+
 /* Called with the answer of every request, by api.c. */
 static void request_end(struct api_request *request)
 {
@@ -149,15 +194,23 @@ static void request_end(struct api_request *request)
 		admin->change = NULL;
 	}
 	request_free(request);
-	if (!was_change)
-		return;
-	next_change(admin);
-	if (!admin->change && admin->idle) {
-		void (*idle)(struct webadmin * admin) = admin->idle;
+	if (was_change)
+		turn_ended(admin);
+}
 
-		admin->idle = NULL;
-		idle(admin);
-	}
+bool webadmin_turn_take(struct webadmin *admin)
+{
+	if (admin->change)
+		return false;
+	admin->change = admin->turn;
+	return true;
+}
+
+void webadmin_turn_give(struct webadmin *admin)
+{
+	config_abort(admin->options.config);
+	admin->change = NULL;
+	turn_ended(admin);
 }
 
 /* The path and what stands behind its "?"; false when it is too long. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REPLICATION_MARKS_H
-#define REPLICATION_MARKS_H
+#ifndef VOLUMES_MARKS_H
+#define VOLUMES_MARKS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REPLICATION_POOL_WAIT_H
-#define REPLICATION_POOL_WAIT_H
+#ifndef VOLUMES_POOL_WAIT_H
+#define VOLUMES_POOL_WAIT_H
 
 #include "core/fiber.h"
 #include "volumes/pool.h"

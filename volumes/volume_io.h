@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REPLICATION_VOLUME_IO_H
-#define REPLICATION_VOLUME_IO_H
+#ifndef VOLUMES_VOLUME_IO_H
+#define VOLUMES_VOLUME_IO_H
 
 #include <string.h>
 

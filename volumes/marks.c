@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "replication/marks.h"
+#include "volumes/marks.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "replication/volume_io.h"
+#include "volumes/volume_io.h"
 
 static void done(struct volume_request *request, int result)
 {

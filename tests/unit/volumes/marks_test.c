@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "core/heap.h"
-#include "replication/marks.h"
+#include "volumes/marks.h"
 
 #define CHUNKS 70000u /* more than two leaves */
 
