@@ -143,6 +143,7 @@ struct scsi_target {
 	unsigned port_count; /* topology lock */
 	char name[SCSI_NAME_MAX + 1];
 	unsigned lun_count;
+	bool events;          /* atomic; scsi_target_set_events() */
 	struct list mappings; /* topology lock */
 	struct list nexuses;
 };
@@ -201,12 +202,16 @@ struct scsi_nexus {
 	uint16_t relative_port;
 	const struct scsi_port *port;
 	const struct scsi_lun_mapping *only; /* of a check: all it sees, whatever the masks */
+	uint32_t news; /* atomic: bits of enum attention; not 0: news_message is on its way */
+	struct message news_message;
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
 	struct list tasks; /* begun, running or waiting, of every LUN */
 	uint64_t sequence; /* of the next task executed */
 	struct list orders;
+	scsi_told told; /* NULL: nobody listens */
+	void *told_context;
 	struct abort_order abort_all; /* scsi_nexus_abort_all() */
 	void (*drained)(void *context);
 	void *drained_context;
@@ -238,6 +243,9 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 }
 
 /* ---- nexus.c */
+/* Something that an idle initiator can be told pends now. Any thread, while @nexus is somebody's.
+ */
+void nexus_news(struct scsi_nexus *nexus, enum attention kind);
 /* scsi_nexus_create() for a check of LUN @lun, through the best of the target's ports. -ENOENT. */
 int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus **ret_nexus,
 		     struct err *err);
@@ -414,6 +422,8 @@ void odx_information(struct scsi_task *task);
 /* ---- attention.c */
 void attention_set(struct scsi_itl *itl, enum attention kind);
 bool attention_pending(const struct scsi_itl *itl);
+/* ASC and ASCQ if @kind pends, else 0. */
+uint16_t attention_peek(const struct scsi_itl *itl, enum attention kind);
 /* Takes the most urgent one off and returns its additional sense code; 0 = none. */
 uint16_t attention_take(struct scsi_itl *itl);
 void attention_clear(struct scsi_itl *itl, enum attention kind);
@@ -477,6 +487,7 @@ enum sense_key {
 #define ASC_SANITIZE_FAILED           0x3103
 #define ASC_COMMAND_SEQUENCE          0x2c00
 #define ASC_PORT_UNAVAILABLE          0x040c
+#define ASC_LUNS_CHANGED              0x3f0e
 #define ASC_INTERNAL_FAILURE          0x4400
 #define ASC_INVALID_MESSAGE           0x4900
 

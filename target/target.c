@@ -106,6 +106,11 @@ int scsi_target_destroy(struct scsi_target *target, struct err *err)
 	return 0;
 }
 
+void scsi_target_set_events(struct scsi_target *target, bool on)
+{
+	__atomic_store_n(&target->events, on, __ATOMIC_RELAXED);
+}
+
 /* Where a mapping of @lun belongs in the ordered list; @lun -1 becomes the lowest free number. */
 static struct list *find_place(struct scsi_target *target, int *lun, bool *ret_taken)
 {

@@ -201,6 +201,16 @@ int scsi_profile_check(struct scsi_target *target, unsigned lun, const char *pro
 		       void (*done)(void *context, const struct scsi_report *report), void *context,
 		       struct err *err) __attribute__((warn_unused_result));
 
+/* For initiators that are idle: told() hears that unit attention @asc (ASC << 8 | ASCQ) pends for
+ * @lun (as on the wire): 3Fh/0Eh, for one LUN instead of all, or 2Ah/09h. The unit attention is
+ * reported all the same; told() may be left out when there is much at once.
+ * scsi_target_set_events: whether the nexuses of @target are told (not, at first). Context: any.
+ * scsi_nexus_listen: told() runs on the nexus's loop, never after scsi_nexus_destroy(). Same loop.
+ */
+typedef void (*scsi_told)(void *context, const uint8_t lun[8], uint16_t asc);
+void scsi_target_set_events(struct scsi_target *target, bool on);
+void scsi_nexus_listen(struct scsi_nexus *nexus, scsi_told told, void *context);
+
 /* scsi_nexus_destroy: I_T nexus loss. Tasks must be finished or aborted by the caller first
  * (scsi_nexus_abort_all, task.h). Releases RESERVE(6) reservations. Same loop. */
 void scsi_nexus_destroy(struct scsi_nexus *nexus);
