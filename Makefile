@@ -14,7 +14,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
 # Sanitizers and fuzzers need lines for their reports, no more.
 CFLAGS   := $(CSTD) $(OPT) $(if $(SANITIZE),-g1,-g) $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -llz4 -lzstd -lpthread
+LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lz -llz4 -lzstd -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
@@ -29,6 +29,7 @@ REPL_PORT  ?= 7420
 PREFIX   ?= /usr/local
 SYSTEMD  ?= $(PREFIX)/lib/systemd/system
 MANDIR   ?= $(PREFIX)/share/man
+MIBDIR   ?= $(PREFIX)/share/snmp/mibs
 BASHCOMP ?= $(PREFIX)/share/bash-completion/completions
 OCFDIR   ?= $(PREFIX)/lib/ocf/resource.d
 
@@ -45,13 +46,13 @@ Q   := $(if $(V),,@)
 say  = @$(if $(V),true,printf '  %-5s %s\n' $(1) $(2))
 
 # A room is a folder; all its .c files are part of the library that programs and tests link.
-ROOMS    := core volumes snapshots replication target iscsi shares nfs mounts webadmin
+ROOMS    := core support volumes snapshots replication target iscsi shares nfs mounts webadmin
 LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-iso $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-smart $(BUILD)/granary-iso $(BUILD)/granary-console \
+            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install $(BUILD)/granary-seed
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -140,6 +141,11 @@ $(BUILD)/granary-smb: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard smbfront/*.c)) 
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/granary-smart: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard diskhealth/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/granary-iso: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard isotool/*.c)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -157,6 +163,13 @@ $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lsystemd -lseccomp
 
+SEED_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,seed_network seed_ovf seed_parse seed_ports seed_yaml)
+SEED_LIBS  := -lyaml -lexpat
+$(BUILD)/granary-seed: $(BUILD)/obj/appliance/seed.o $(SEED_PARTS) $(patsubst %,$(BUILD)/obj/appliance/%.o,files settings settings_file) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lseccomp
+
 $(BUILD)/granary-install: $(patsubst %,$(BUILD)/obj/appliance/%.o,disks installer payload) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -168,10 +181,10 @@ $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(LIB)
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lcmocka
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -180,6 +193,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 
 BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
 $(BUILD)/tests/unit/smbfront/%: $(BUILD)/obj/tests/unit/smbfront/%.o $(BUILD)/obj/smbfront/render.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+$(BUILD)/tests/unit/diskhealth/%: $(BUILD)/obj/tests/unit/diskhealth/%.o $(patsubst %,$(BUILD)/obj/diskhealth/%.o,ask options report) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
@@ -234,7 +252,9 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Werror=incompatible-pointer-types -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
+FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c \
+		appliance/settings.c appliance/seed_network.c appliance/seed_ovf.c appliance/seed_parse.c \
+		appliance/seed_ports.c appliance/seed_yaml.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
@@ -245,7 +265,7 @@ $(BUILD)/fuzz/libgranary.a: $(FUZZ_OBJ)
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libgranary.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS) $(SEED_LIBS)
 fuzzers: $(FUZZERS)
 
 # --- running -----------------------------------------------------------------------------------
@@ -358,6 +378,7 @@ install: all
 	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
 	install -m 755 $(BUILD)/granary-mount $(DESTDIR)$(PREFIX)/sbin/granary-mount
 	install -m 755 $(BUILD)/granary-smb $(DESTDIR)$(PREFIX)/sbin/granary-smb
+	install -m 755 $(BUILD)/granary-smart $(DESTDIR)$(PREFIX)/sbin/granary-smart
 	install -m 755 $(BUILD)/granary-iso $(DESTDIR)$(PREFIX)/sbin/granary-iso
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
@@ -366,11 +387,15 @@ install: all
 		> $(DESTDIR)$(SYSTEMD)/granary-web.service
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-smb.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granary-smb.service
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-smart.service.in \
+		> $(DESTDIR)$(SYSTEMD)/granary-smart.service
+	chmod 644 $(DESTDIR)$(SYSTEMD)/granary-smart.service
 	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service $(DESTDIR)$(SYSTEMD)/granary-web.service \
 		$(DESTDIR)$(SYSTEMD)/granary-smb.service
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
+	install -D -m 644 docs/GRANARY-ALERT-MIB.txt $(DESTDIR)$(MIBDIR)/GRANARY-ALERT-MIB.txt
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
 	install -D -m 755 replication/ocf/replica $(DESTDIR)$(OCFDIR)/granary/replica
 
@@ -380,6 +405,7 @@ install-appliance: install
 	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
 	install -m 755 $(BUILD)/granary-install $(DESTDIR)$(PREFIX)/sbin/granary-install
 	install -m 755 $(BUILD)/granary-hostd $(DESTDIR)$(PREFIX)/sbin/granary-hostd
+	install -m 755 $(BUILD)/granary-seed $(DESTDIR)$(PREFIX)/sbin/granary-seed
 	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
 clean:

@@ -14,6 +14,7 @@
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
 #include "webadmin/share.h"
+#include "webadmin/ups.h"
 
 /* The table of alerts, and how each of them is seen. */
 
@@ -43,6 +44,12 @@ enum rule {
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
+	DISK_FAILING,
+	DISK_WARNING,
+	UPS_BATTERY,
+	UPS_LOW,
+	UPS_UNREACHABLE,
+	UPS_REPLACE,
 	CHANNEL_FAILING,
 	RULES
 };
@@ -321,6 +328,65 @@ static const struct alert_rule table[RULES] = {
 	  "状态目录所在磁盘将满：已使用 {value} %"},
 	 {"Changes of the configuration and the audit log can not be kept. Make room on it.",
 	  "配置变更和审计日志将无法保存。请腾出空间。"}},
+    [DISK_FAILING] = {"disk-failing",
+		      ALERT_CRITICAL,
+		      0,
+		      0,
+		      0,
+		      "",
+		      {"Disk {object} is failing: {detail}", "磁盘 {object} 即将失效：{detail}"},
+		      {"Evacuate it from its pool while it can still be read, then replace it.",
+		       "请在其仍可读取时将其从存储池迁空，然后更换。"}},
+    [DISK_WARNING] = {"disk-warning",
+		      ALERT_WARNING,
+		      0,
+		      0,
+		      0,
+		      "",
+		      {"Disk {object} shows signs of trouble: {detail}",
+		       "磁盘 {object} 出现异常迹象：{detail}"},
+		      {"Scrub its pool, watch whether this grows, and have another disk ready.",
+		       "请巡检其存储池，观察是否加重，并准备好备用磁盘。"}},
+    [UPS_BATTERY] =
+	{"ups-on-battery",
+	 ALERT_WARNING,
+	 5,
+	 5,
+	 0,
+	 "%",
+	 {"UPS {object} is on battery, at {value} %", "UPS {object} 正在使用电池，电量 {value} %"},
+	 {"Power has failed. The machine is powered off when the battery is at its end.",
+	  "市电中断。电池耗尽前将自动关机。"}},
+    [UPS_LOW] = {"ups-battery-low",
+		 ALERT_CRITICAL,
+		 0,
+		 5,
+		 0,
+		 "%",
+		 {"UPS {object}: its battery is at its end, at {value} %",
+		  "UPS {object} 电池即将耗尽，电量 {value} %"},
+		 {"The machine is powered off now; guests lose their disks.",
+		  "本机正在关机，虚拟机将失去磁盘。"}},
+    [UPS_UNREACHABLE] =
+	{"ups-unreachable",
+	 ALERT_WARNING,
+	 60,
+	 5,
+	 0,
+	 "",
+	 {"Nothing is known of UPS {object}: {detail}", "无法获知 UPS {object} 的状态：{detail}"},
+	 {"Should power fail now, the machine is not powered off in order. Look at its "
+	  "server and at the network.",
+	  "此时若断电，本机将无法正常关机。请检查其服务器和网络。"}},
+    [UPS_REPLACE] = {"ups-replace-battery",
+		     ALERT_WARNING,
+		     60,
+		     60,
+		     0,
+		     "",
+		     {"UPS {object}: its battery has to be replaced", "UPS {object} 需要更换电池"},
+		     {"Replace it; until then it may last for a shorter time than it says.",
+		      "请更换电池；在此之前其续航可能短于显示值。"}},
     [CHANNEL_FAILING] =
 	{"channel-failing",
 	 ALERT_WARNING,
@@ -626,6 +692,9 @@ void alert_look(struct webadmin *admin, struct alerts *alerts)
 	list_for_each (it, &admin->schedules)
 		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);
 	look_at_state(admin, alerts);
+	ups_look(admin, alerts,
+		 (const unsigned[]){UPS_BATTERY, UPS_LOW, UPS_UNREACHABLE, UPS_REPLACE});
+	health_look(admin, alerts, DISK_FAILING, DISK_WARNING);
 	look_at_certificate(admin, alerts, wall);
 	alert_channels_each_failing(admin, channel_fails, alerts);
 }
