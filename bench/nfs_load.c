@@ -360,10 +360,14 @@ static bool check(struct line *line, struct err *err)
 	const struct operation *operation = line->load->operation;
 	struct xdr in = {line->head, line->head + line->head_have, false};
 	bool three = line->load->options->nfs_version == 3, good = true;
-	uint32_t status;
+	uint32_t status, reply, denied, refused;
 
 	get_u32(&in);
-	if (get_u32(&in) != 1 || get_u32(&in) != 0 || get_u64(&in) != 0 || get_u32(&in) != 0) {
+	reply = get_u32(&in);
+	denied = get_u32(&in);
+	get_u64(&in); /* verifier: none */
+	refused = get_u32(&in);
+	if (reply != 1 || denied || refused) {
 		err_set(err, -EPROTO, "a call was refused");
 		return false;
 	}

@@ -678,9 +678,10 @@ void recorder_fall_back(struct recorder *recorder)
 	recorder->spoiled = 0;
 	for (uint64_t i = recorder->oldest; i <= recorder->open; i++) {
 		struct recorder_epoch *epoch = epoch_at(recorder, i);
-		const struct record *record = NULL;
+		struct recorder_cursor cursor = {0};
+		const struct record *record;
 
-		while (ORDER(fall_back_marks_the_log) && (record = recorder_next(epoch, record)))
+		while (ORDER(fall_back_marks_the_log) && (record = recorder_next(epoch, &cursor)))
 			if (record->member != RECORD_NOBODY)
 				mark(recorder->members[record->member], record->offset,
 				     record->length);

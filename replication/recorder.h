@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 #include "core/loop.h"
-#include "volumes/marks.h"
 #include "replication/wire.h"
+#include "volumes/marks.h"
 #include "volumes/volume.h"
 
 /* What a group's members have been changed by, in epochs: the tap of each member's volume.
@@ -103,9 +103,13 @@ bool recorder_idle(struct recorder *recorder);
 bool recorder_busy(struct recorder *recorder); /* is a change in flight? */
 /* The epoch @number, complete, for reading; NULL when it is not kept (any more). */
 const struct recorder_epoch *recorder_epoch(struct recorder *recorder, uint64_t number);
-/* The next record behind @previous (NULL first), NULL at the end. */
+/* The next record of @epoch, NULL at the end; @cursor is zeroed before the first. */
+struct recorder_cursor {
+	const struct segment *segment;
+	size_t at;
+};
 const struct record *recorder_next(const struct recorder_epoch *epoch,
-				   const struct record *previous);
+				   struct recorder_cursor *cursor);
 /* recorder_drop: the standby has sealed @epoch: it and all before it are forgotten. */
 void recorder_drop(struct recorder *recorder, uint64_t epoch);
 /* recorder_skip: the standby knows of @epoch already: numbers go on behind it. Before anything

@@ -236,10 +236,11 @@ static int begin(struct sender *sender, enum wire_begin kind)
 static int send_log(struct sender *sender, uint64_t number)
 {
 	const struct recorder_epoch *epoch = recorder_epoch(sender->group->recorder, number);
-	const struct record *record = NULL;
+	struct recorder_cursor cursor = {0};
+	const struct record *record;
 	int result = 0;
 
-	while (result == 0 && epoch && (record = recorder_next(epoch, record))) {
+	while (result == 0 && epoch && (record = recorder_next(epoch, &cursor))) {
 		if (record->member != RECORD_NOBODY)
 			result = send_record(sender, record->member, record->offset, record->length,
 					     record->zeros ? NULL : record->data);

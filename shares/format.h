@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/bytes.h"
 #include "shares/vfs.h"
 
 /* What a share looks like on its volume (docs/FORMAT.md, "Shares"). Everything is little-endian;
@@ -67,8 +68,24 @@ struct key {
 };
 #define KEY_BYTES 17u
 void key_encode(const struct key *key, uint8_t bytes[KEY_BYTES]);
-void key_decode(const uint8_t bytes[KEY_BYTES], struct key *ret_key);
-int key_compare(const struct key *a, const struct key *b);
+/* Inline: a dozen for each page on the way to a key. */
+static inline void key_decode(const uint8_t bytes[KEY_BYTES], struct key *ret_key)
+{
+	ret_key->object = get64(bytes);
+	ret_key->type = bytes[8];
+	ret_key->offset = get64(bytes + 9);
+}
+
+static inline int key_compare(const struct key *a, const struct key *b)
+{
+	if (a->object != b->object)
+		return a->object < b->object ? -1 : 1;
+	if (a->type != b->type)
+		return a->type < b->type ? -1 : 1;
+	if (a->offset != b->offset)
+		return a->offset < b->offset ? -1 : 1;
+	return 0;
+}
 
 /* ---- superblock ---- */
 enum counter {

@@ -288,9 +288,11 @@ static bool does_without(struct opening *opening, unsigned index)
 	struct native *native = opening->native;
 	const struct superblock *sb = &native->sb;
 
-	if (sb->pv[index].flags & PV_AWAY)
-		return opening->failure !=
-		       -EBUSY; /* it is there, and somebody is just letting go */
+	if (sb->pv[index].flags & PV_AWAY) {
+		if (opening->degraded) /* the journal may say that it was back */
+			native->newly_missing = index + 1;
+		return opening->failure != -EBUSY; /* it is there, somebody is just letting go */
+	}
 	for (unsigned i = 0; i < sb->pv_count; i++)
 		if ((i != index && sb->pv[i].flags & PV_STALE) ||
 		    sb->pv[i].state == PV_STATE_EVACUATING)

@@ -278,6 +278,10 @@ static int visit_block(struct replay *replay, const struct journal_header *heade
 		result = record.type == RECORD_MIRROR   ? link(replay, &record)
 			 : record.type == RECORD_DEVICE ? away_record(replay->native, &record)
 							: 0;
+		if (result == -ENOENT)
+			return err_set(replay->err, result,
+				       "a device of pool %s that was away and came back is missing",
+				       replay->native->sb.name);
 		if (result < 0)
 			return err_set(replay->err, result, "the journal can not be replayed");
 		result = lsn <= replay->confirmed ? apply(replay, &record, lsn)

@@ -172,7 +172,7 @@ static const struct object objects[] = {
     {"AlertChannel",
      "Where alerts are sent",
      {{"name", FIELD_TEXT, true},
-      {"kind", FIELD_TEXT, true, "email, webhook or syslog"},
+      {"kind", FIELD_TEXT, true, "email, webhook, syslog or snmp"},
       {"preset", FIELD_TEXT, true, "of a webhook, else empty"},
       {"place", FIELD_TEXT, true, "its URL as far as it is no secret"},
       {"from", FIELD_TEXT, true},
@@ -207,6 +207,7 @@ static const struct object objects[] = {
      {{"iqn", FIELD_TEXT, true},
       {"alias", FIELD_TEXT, true},
       {"redirect", FIELD_TEXT, true, "where logins are sent, or empty"},
+      {"async_events", FIELD_SWITCH, true, "idle sessions hear of changes by message"},
       {"state", FIELD_TEXT, true, "online or unavailable"},
       {"reason", FIELD_TEXT, true},
       {"luns", FIELD_OBJECTS, true},
@@ -221,6 +222,18 @@ static const struct object objects[] = {
       {"write_cache", FIELD_SWITCH, false, "while it is served"},
       {"state", FIELD_TEXT, true, "online or unavailable"},
       {"reason", FIELD_TEXT, true}}},
+    {"Isns",
+     "Registration with an iSNS server",
+     {{"server", FIELD_TEXT, true, "ADDR:PORT, or empty"},
+      {"state", FIELD_TEXT, true, "none, registering, registered, failing or nothing to register"},
+      {"reason", FIELD_TEXT, true, "why it fails"},
+      {"entity", FIELD_TEXT, true, "what the server knows this one by"},
+      {"targets", FIELD_NUMBER, true, "that the server knows"},
+      {"portals", FIELD_NUMBER, true, "that the server knows"},
+      {"period_seconds", FIELD_NUMBER, true, "after which it forgets who says nothing"},
+      {"contact", FIELD_NUMBER, true, "its last answer, seconds since 1970; 0: none"},
+      {"esi_port", FIELD_NUMBER, true, "where it may ask whether we are there; 0: nowhere"},
+      {"esi_answered", FIELD_NUMBER, true, "times it has asked"}}},
     {"Host",
      "A named group of initiators",
      {{"name", FIELD_TEXT, true}, {"initiators", FIELD_TEXTS, true}}},
@@ -338,6 +351,18 @@ static const struct object objects[] = {
      {{"interval_seconds", FIELD_NUMBER, true},
       {"columns", FIELD_TEXTS, true, "what the numbers of a sample are"},
       {"samples", FIELD_LISTS, true, "oldest first"}}},
+    {"Latency",
+     "How long reads and writes took",
+     {{"at_ms", FIELD_NUMBER, true},
+      {"bounds_ns", FIELD_NUMBERS, true, "of the buckets, ascending; the last bucket has none"},
+      {"read", FIELD_OBJECT, true,
+       "count, sum_ns, buckets: how many took no longer than its bound"},
+      {"write", FIELD_OBJECT, true, "likewise"}}},
+    {"Slow",
+     "Slow commands",
+     {{"limit_ms", FIELD_REAL, true, "0: none are kept"},
+      {"seen", FIELD_NUMBER, true, "since the daemon started; the last 256 are kept"},
+      {"commands", FIELD_OBJECTS, true, "the newest first"}}},
     {"Job",
      "Long work",
      {{"id", FIELD_TEXT, true},
@@ -451,6 +476,9 @@ static json_t *field_schema(const struct route_field *field)
 		break;
 	case FIELD_OBJECTS:
 		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "object");
+		break;
+	case FIELD_NUMBERS:
+		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "integer");
 		break;
 	case FIELD_LISTS:
 		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "array");

@@ -470,10 +470,11 @@ json_t *show_rules(const struct model_target *target)
 
 json_t *show_target(const struct model_target *target)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
-			 target->alias, "redirect", target->redirect, "state",
-			 target->live ? "online" : "unavailable", "reason", target->reason, "luns",
-			 show_luns(target), "rules", show_rules(target));
+	return json_pack("{s:s,s:s,s:s,s:b,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
+			 target->alias, "redirect", target->redirect, "async_events",
+			 target->async_events, "state", target->live ? "online" : "unavailable",
+			 "reason", target->reason, "luns", show_luns(target), "rules",
+			 show_rules(target));
 }
 
 json_t *show_targets(struct model *model)

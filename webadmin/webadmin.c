@@ -10,6 +10,7 @@
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
+#include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/move.h"
 #include "webadmin/replica.h"
@@ -61,6 +62,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	if (result == 0)
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0)
+		isns_load(admin);
+	if (result == 0)
 		result = schedules_load(admin, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
@@ -72,6 +75,10 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = alert_channels_create(admin, err);
 	if (result == 0)
 		result = replica_create(admin, err);
+	if (result == 0) {
+		slow_load(admin);
+		admin->history = history_open(admin);
+	}
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -85,6 +92,7 @@ void webadmin_destroy(struct webadmin *admin)
 	if (!admin)
 		return;
 	watch_close(admin->watch);
+	history_close(admin->history);
 	alert_channels_destroy(admin);
 	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);

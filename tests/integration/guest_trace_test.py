@@ -9,7 +9,7 @@ power goes; after the recovery this machine's kernel mounts what is there. At ea
 file systems are clean and all that the guest was promised is in them.
 
 TRACE_MINUTES=N: for so long, with larger recordings and fresh seeds. After damage the recording is
-kept: TRACE_FILE=PATH TRACE_SEED=S replays it as that seed did."""
+kept: TRACE_FILE=PATH TRACE_SEED=S (or S-T) replays it as that seed did."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ GUEST_LIMIT = 300
 LOOK = "/run/look"  # where images are mounted: /run is this test's own
 REPLAY = os.path.join(BUILD, "tests/sim/trace_replay")
 MINUTES = float(os.environ.get("TRACE_MINUTES", "0"))
-POINTS, STATES = (30, 4) if MINUTES else (5, 1)
+POINTS, STATES = (30, 4) if MINUTES else (6, 1)
 # What the images have to betray, and how often the power goes at most until it is seen.
 MUTANTS = (("a cache that forgets flushes and FUA", ["--no-flush"]),
            ("a cache that does writes long after it said so", ["--late-writes"]),
@@ -66,7 +66,7 @@ packages() {
 		p=/tmp/$name.p$i
 		mkdir -p "$p/DEBIAN" "$p/usr/share/p$i"
 		printf 'Package: p%s\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: files\n' "$i" > "$p/DEBIAN/control"
-		sed -n "$((from + i * 12)),$((from + i * 12 + 11))p" /tmp/some | xargs cp -t "$p/usr/share/p$i/"
+		sed -n "$((from + i * 12)),$((from + i * 12 + 11))p" /tmp/some | xargs cp --parents -t "$p/usr/share/p$i/"
 		dpkg-deb -Znone --root-owner-group -b "$p" "$p.deb" >/dev/null || return 1
 		dpkg --root="$top" --log=/dev/null -i "$p.deb" >/dev/null || return 1
 		"$load" mark "$marks" "$name package p$i" || return 1
@@ -312,8 +312,9 @@ def test(tap):
     folder = tempfile.mkdtemp(prefix="granary-trace-", dir="/run" if not MINUTES else None)
     try:
         if os.environ.get("TRACE_FILE"):
+            first, _, last = os.environ.get("TRACE_SEED", "1").partition("-")
             crash_points(tap, os.environ["TRACE_FILE"], folder,
-                         [int(os.environ.get("TRACE_SEED", "1"))])
+                         range(int(first), int(last or first) + 1))
         elif MINUTES:
             long(tap, folder)
         else:

@@ -6,9 +6,10 @@
  *	trace_replay TRACE FOLDER [--seed S] [--points N] [--states N] [--lose] [--end]
  *		[--without LINE | --no-flush | --late-writes]
  *
- * A crash point is an event behind the mark "start"; half of them are marks, where the guest has
- * just been promised something. At each, N states: what was not flushed is lost, kept or torn (with
- * --lose: all of it is lost). One in four recoveries loses the power, too. --end replays all of it,
+ * A crash point is an event behind the mark "start": a mark, where the guest has just been promised
+ * something, a flush under way, when most is not durable yet, or any. At each, N states: what was
+ * not flushed is lost, kept or torn (with --lose: all of it is lost, and all points are marks). One
+ * in four recoveries loses the power, too. --end replays all of it,
  * without a crash, and checks the pool. For each state one line
  *	state POINT event E marks M lost L depth D replayed R
  * and FOLDER/NAME.img for each volume; then one line is waited for, and no line is the end.
@@ -540,7 +541,7 @@ static void __attribute__((noreturn)) crash_state(struct replay *replay, uint64_
 	unsigned lost = power_loss(replay, &rng), depth = 1;
 	struct pool_info info;
 
-	while (!recover(replay, depth < DEPTH_MAX && rng_one_in(&rng, 4) ? rng_range(&rng, 1, 200)
+	while (!recover(replay, depth < DEPTH_MAX && rng_one_in(&rng, 4) ? rng_range(&rng, 1, 60)
 									 : UINT64_MAX)) {
 		lost += power_loss(replay, &rng);
 		depth++;
@@ -618,9 +619,10 @@ static unsigned points_draw(struct replay *replay, size_t *points)
 		fail(replay, "the trace has no start");
 	for (uint64_t tries = 0; drawn < count && tries < 100000; tries++) {
 		size_t at = rng_range(&replay->rng, start + 1, trace->count - 1);
-		bool mark = replay->options.lose || drawn % 2 == 0;
+		unsigned wanted = replay->options.lose ? 0 : drawn % 3;
 
-		if (!mark || trace->events[at].kind == TRACE_MARK)
+		if (wanted == 2 ||
+		    trace->events[at].kind == (wanted == 0 ? TRACE_MARK : TRACE_FLUSH))
 			points[drawn++] = at;
 	}
 	qsort(points, drawn, sizeof(*points), compare);
