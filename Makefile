@@ -14,7 +14,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
 # Sanitizers and fuzzers need lines for their reports, no more.
 CFLAGS   := $(CSTD) $(OPT) $(if $(SANITIZE),-g1,-g) $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lpthread
+LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lz -llz4 -lzstd -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)
@@ -29,7 +29,9 @@ REPL_PORT  ?= 7420
 PREFIX   ?= /usr/local
 SYSTEMD  ?= $(PREFIX)/lib/systemd/system
 MANDIR   ?= $(PREFIX)/share/man
+MIBDIR   ?= $(PREFIX)/share/snmp/mibs
 BASHCOMP ?= $(PREFIX)/share/bash-completion/completions
+OCFDIR   ?= $(PREFIX)/lib/ocf/resource.d
 
 FUZZ_SECONDS ?= 60
 
@@ -44,23 +46,25 @@ Q   := $(if $(V),,@)
 say  = @$(if $(V),true,printf '  %-5s %s\n' $(1) $(2))
 
 # A room is a folder; all its .c files are part of the library that programs and tests link.
-ROOMS    := core volumes snapshots replication target iscsi shares nfs mounts webadmin
+ROOMS    := core support volumes snapshots replication target iscsi shares nfs mounts webadmin
 LIB_SRC  := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
-PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-iso $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install
+PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-smart $(BUILD)/granary-iso $(BUILD)/granary-console \
+            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install $(BUILD)/granary-seed
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
 # integration test, tests/guest/NAME.c runs inside a guest; tests/fuzz/NAME_fuzz.c is a libFuzzer target.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/*_test.c))
-SIM_SRC  := $(filter-out %_test.c,$(wildcard tests/sim/*.c))
+SIM_SRC  := $(filter-out %_test.c %/trace_replay.c,$(wildcard tests/sim/*.c))
 SIM_OBJ  := $(SIM_SRC:%.c=$(BUILD)/obj/%.o)
-# The mutation tests compile the engine once more for themselves, and never in a sanitizer's build.
-MUTATION := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*mutation_test.c))
-SIM_TEST := $(filter-out $(if $(SANITIZE),$(MUTATION)),$(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*_test.c)))
+# The mutation tests, and what replays a guest's recording, compile the engine once more for
+# themselves, and never in a sanitizer's build.
+MUTATION := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/sim/*mutation_test.c) tests/sim/trace_replay.c)
+SIM_TEST := $(filter-out $(if $(SANITIZE),$(MUTATION)),$(MUTATION) \
+		$(patsubst %.c,$(BUILD)/%,$(filter-out %mutation_test.c,$(wildcard tests/sim/*_test.c))))
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
 BENCH    := $(if $(wildcard bench/*.c),$(BUILD)/bench/granary-load)
@@ -76,7 +80,7 @@ tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
 
 # --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
 # A plain "make" only says what is missing; the goals a newcomer types install it when root.
-PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench torture appliance appliance-test,$(MAKECMDGOALS)),install,check)
+PACKAGES_DO := $(if $(filter run test lint asan tsan fuzz bench bench-nfs torture appliance appliance-test,$(MAKECMDGOALS)),install,check)
 STAMPS      := $(abspath build)
 RUN_READY   := $(STAMPS)/.packages-run
 TEST_READY  := $(STAMPS)/.packages-test
@@ -137,6 +141,11 @@ $(BUILD)/granary-smb: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard smbfront/*.c)) 
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/granary-smart: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard diskhealth/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/granary-iso: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard isotool/*.c)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -154,6 +163,13 @@ $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lsystemd -lseccomp
 
+SEED_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,seed_network seed_ovf seed_parse seed_ports seed_yaml)
+SEED_LIBS  := -lyaml -lexpat
+$(BUILD)/granary-seed: $(BUILD)/obj/appliance/seed.o $(SEED_PARTS) $(patsubst %,$(BUILD)/obj/appliance/%.o,files settings settings_file) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lseccomp
+
 $(BUILD)/granary-install: $(patsubst %,$(BUILD)/obj/appliance/%.o,disks installer payload) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -165,10 +181,10 @@ $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(LIB)
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lcmocka
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -177,6 +193,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 
 BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
 $(BUILD)/tests/unit/smbfront/%: $(BUILD)/obj/tests/unit/smbfront/%.o $(BUILD)/obj/smbfront/render.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+$(BUILD)/tests/unit/diskhealth/%: $(BUILD)/obj/tests/unit/diskhealth/%.o $(patsubst %,$(BUILD)/obj/diskhealth/%.o,ask options report) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
@@ -215,11 +236,13 @@ $(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
 
-# Programs for guests: static, without the library, the same in every build.
+# Programs for guests: static, without the library, the same in every build. That sqlite could load
+# extensions if it were not is not worth the linker's warning.
+$(BUILD)/tests/guest/trace_load: GUEST_LIBS := -Wl,--no-warnings -lsqlite3 -lm
 $(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,GUEST,$@)
-	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $<
+	$(Q)$(CC) $(CSTD) -O2 $(WARN) -static -o $@ $< $(GUEST_LIBS)
 
 $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c)) $(LIB)
 	@mkdir -p $(@D)
@@ -229,7 +252,9 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Werror=incompatible-pointer-types -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c)
+FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c \
+		appliance/settings.c appliance/seed_network.c appliance/seed_ovf.c appliance/seed_parse.c \
+		appliance/seed_ports.c appliance/seed_yaml.c)
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)
@@ -240,7 +265,7 @@ $(BUILD)/fuzz/libgranary.a: $(FUZZ_OBJ)
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libgranary.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS) $(SEED_LIBS)
 fuzzers: $(FUZZERS)
 
 # --- running -----------------------------------------------------------------------------------
@@ -283,8 +308,18 @@ torture-scsi: all tests asan-build tsan-build | $(TEST_READY)
 	@BUILD=$(abspath $(BUILD))/asan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
 	@BUILD=$(abspath $(BUILD))/tsan TORTURE_ONLY=hammer TORTURE_MINUTES=$(TORTURE_MINUTES) tests/integration/scsi_torture_test.py
 
+# Guests recorded and replayed to crash points again and again.
+TRACE_MINUTES ?= 8
+.PHONY: torture-trace
+torture-trace: all tests | $(TEST_READY)
+	@BUILD=$(abspath $(BUILD)) TRACE_MINUTES=$(TRACE_MINUTES) tests/integration/guest_trace_test.py
+
+.PHONY: bench-nfs
 bench: all tests | $(BENCH_READY)
-	@if [ -x bench/run ]; then exec bench/run $(BENCH_ARGS); else echo "bench/run is not in this tree" >&2; exit 1; fi
+	@bench/run --build $(BUILD) $(BENCH_ARGS)
+	@bench/nfs --build $(BUILD) $(NFS_BENCH_ARGS)
+bench-nfs: all tests | $(BENCH_READY)
+	@bench/nfs --build $(BUILD) $(NFS_BENCH_ARGS)
 
 # --- the appliance -----------------------------------------------------------------------------
 .PHONY: appliance appliance-test
@@ -343,6 +378,7 @@ install: all
 	install -m 755 $(BUILD)/granary-web $(DESTDIR)$(PREFIX)/sbin/granary-web
 	install -m 755 $(BUILD)/granary-mount $(DESTDIR)$(PREFIX)/sbin/granary-mount
 	install -m 755 $(BUILD)/granary-smb $(DESTDIR)$(PREFIX)/sbin/granary-smb
+	install -m 755 $(BUILD)/granary-smart $(DESTDIR)$(PREFIX)/sbin/granary-smart
 	install -m 755 $(BUILD)/granary-iso $(DESTDIR)$(PREFIX)/sbin/granary-iso
 	install -m 755 $(BUILD)/granary $(DESTDIR)$(PREFIX)/bin/granary
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granaryd.service.in \
@@ -351,12 +387,17 @@ install: all
 		> $(DESTDIR)$(SYSTEMD)/granary-web.service
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-smb.service.in \
 		> $(DESTDIR)$(SYSTEMD)/granary-smb.service
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|g' appliance/granary-smart.service.in \
+		> $(DESTDIR)$(SYSTEMD)/granary-smart.service
+	chmod 644 $(DESTDIR)$(SYSTEMD)/granary-smart.service
 	chmod 644 $(DESTDIR)$(SYSTEMD)/granaryd.service $(DESTDIR)$(SYSTEMD)/granary-web.service \
 		$(DESTDIR)$(SYSTEMD)/granary-smb.service
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
+	install -D -m 644 docs/GRANARY-ALERT-MIB.txt $(DESTDIR)$(MIBDIR)/GRANARY-ALERT-MIB.txt
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
+	install -D -m 755 replication/ocf/replica $(DESTDIR)$(OCFDIR)/granary/replica
 
 # What only the appliance has.
 .PHONY: install-appliance
@@ -364,6 +405,7 @@ install-appliance: install
 	install -m 755 $(BUILD)/granary-update $(DESTDIR)$(PREFIX)/sbin/granary-update
 	install -m 755 $(BUILD)/granary-install $(DESTDIR)$(PREFIX)/sbin/granary-install
 	install -m 755 $(BUILD)/granary-hostd $(DESTDIR)$(PREFIX)/sbin/granary-hostd
+	install -m 755 $(BUILD)/granary-seed $(DESTDIR)$(PREFIX)/sbin/granary-seed
 	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
 clean:
@@ -380,10 +422,12 @@ help:
 	@echo 'make check-layers   includes go only downwards'
 	@echo 'make asan, tsan     suites under ASan+UBSan; unit and simulator tests under TSan'
 	@echo 'make fuzz           each fuzz target FUZZ_SECONDS=60 seconds'
-	@echo 'make bench          load generator against granaryd and tgt'
+	@echo 'make bench          load generator against granaryd and tgt, then nfs-ganesha;'
+	@echo '                    make bench-nfs: the latter half'
 	@echo 'make appliance       one bootable disk image, as root; make appliance-test boots it'
 	@echo 'make torture        long crash simulation; make torture-scsi: SCSI, also under ASan and'
-	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each'
+	@echo '                    TSan, TORTURE_MINUTES=60 for an hour or so of each; make torture-trace:'
+	@echo '                    guests recorded and replayed to crash points, TRACE_MINUTES=60'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean          remove build/; V=1 with any target shows the commands'
 

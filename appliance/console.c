@@ -126,6 +126,9 @@ static void key(char pressed)
 	case 'u':
 		dialogue(menu_updates);
 		break;
+	case 'b':
+		dialogue(menu_support);
+		break;
 	case 's':
 		shell();
 		break;

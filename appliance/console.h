@@ -55,6 +55,8 @@ enum text {
 	TEXT_NOT_SAME,
 	TEXT_DONE,
 	TEXT_ROLLBACK,
+	TEXT_SUPPORT,
+	TEXT_SEED,
 	TEXT_ENTER,
 	TEXTS
 };
@@ -85,6 +87,7 @@ void menu_time(void);
 void menu_name(void);
 void menu_password(void);
 void menu_updates(void);
+void menu_support(void);
 
 /* console_run: a program of the system in the foreground, on this terminal. */
 void console_run(const char *const *words);

@@ -36,7 +36,7 @@ OVF = """<?xml version="1.0" encoding="UTF-8"?>
     <OperatingSystemSection ovf:id="96">
       <Info>Debian 12, 64 bit</Info>
     </OperatingSystemSection>
-    <VirtualHardwareSection>
+{properties}    <VirtualHardwareSection ovf:transport="iso">
       <Info>2 processors, 2 GiB of memory, a disk, a network adapter</Info>
       <System>
         <vssd:ElementName>Virtual Hardware Family</vssd:ElementName>
@@ -47,6 +47,30 @@ OVF = """<?xml version="1.0" encoding="UTF-8"?>
   </VirtualSystem>
 </Envelope>
 """
+
+# What may be said at deployment (docs/SEED.md): key, label, description, is it a secret?
+PROPERTIES = [
+    ("hostname", "Host name", "Letters, digits and -; granary when it is empty", False),
+    ("address", "Address", "192.0.2.7/24 or 2001:db8::7/64; DHCP when it is empty", False),
+    ("gateway", "Gateway", "Of a fixed address", False),
+    ("dns", "Name servers", "Addresses, with commas between them", False),
+    ("ntp", "Time servers", "With commas between them; Debian's pool when it is empty", False),
+    ("timezone", "Time zone", "Europe/Zurich; UTC when it is empty", False),
+    ("setup-code", "Set-up code", "XXXX-XXXX-XXXX, which makes the first account; one is rolled "
+     "and shown on the console when it is empty", True),
+    ("user-data", "User data", "A #cloud-config, as base64", True),
+]
+
+
+def product():
+    return ("    <ProductSection>\n      <Info>What the machine is told at its first start</Info>\n"
+            "      <Product>Granary</Product>\n" + "".join(
+                f'      <Property ovf:key="{key}" ovf:type="string" ovf:userConfigurable="true" '
+                f'ovf:value=""{" ovf:password=" + chr(34) + "true" + chr(34) if secret else ""}>\n'
+                f"        <Label>{label}</Label>\n        <Description>{text}</Description>\n"
+                "      </Property>\n" for key, label, text, secret in PROPERTIES)
+            + "    </ProductSection>\n")
+
 
 # In the order of the schema: CIM_ResourceAllocationSettingData's members are sorted by name.
 HARDWARE = [
@@ -59,6 +83,9 @@ HARDWARE = [
      ("ResourceSubType", "PIIX4"), ("ResourceType", 5)],
     [("AddressOnParent", 0), ("ElementName", "system disk"),
      ("HostResource", "ovf:/disk/system"), ("InstanceID", 4), ("Parent", 3), ("ResourceType", 17)],
+    # What the machine is told comes on a CD.
+    [("AddressOnParent", 1), ("AutomaticAllocation", "false"), ("ElementName", "CD drive"),
+     ("InstanceID", 6), ("Parent", 3), ("ResourceType", 15)],
     [("AutomaticAllocation", "true"), ("Connection", "storage"),
      ("ElementName", "network adapter"), ("InstanceID", 5), ("ResourceSubType", "E1000"),
      ("ResourceType", 10)],
@@ -168,7 +195,8 @@ def write_ova(raw, stem, version, epoch):
     convert(raw, "vmdk", disk, "subformat=streamOptimized")
     settle_vmdk(disk, epoch)
     ovf = OVF.format(name=name, version=version, packed=os.path.getsize(disk),
-                     size=os.path.getsize(raw), items=hardware()).encode()
+                     size=os.path.getsize(raw), items=hardware(),
+                     properties=product()).encode()
     manifest = (f"SHA256({name}.ovf)= {hashlib.sha256(ovf).hexdigest()}\n"
                 f"SHA256({name}.vmdk)= {digest_of(disk)}\n").encode()
     with tarfile.open(stem + ".ova", "w", format=tarfile.USTAR_FORMAT) as archive:

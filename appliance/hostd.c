@@ -13,6 +13,7 @@
 #include "appliance/files.h"
 #include "appliance/firewall.h"
 #include "appliance/host.h"
+#include "core/confine.h"
 #include "core/control.h"
 #include "core/log.h"
 #include "core/world.h"
@@ -32,6 +33,8 @@
 #define STATE      "/var/lib/granary"
 #define DAEMON     STATE "/control.sock"
 #define POOL_MADE  STATE "/host/pool-made"
+#define SEED_POOLS STATE "/host/seed-pools.json"
+#define SEED_TRIES 6
 #define OTHER_DISK (1ull << 30)
 #define MAKE_MS    60000
 #define WATCH_NS   (10 * 1000000000ull)
@@ -110,6 +113,62 @@ static bool make_pool(void)
 	return status == 201;
 }
 
+/* Pools that the machine was told to make at its first start; each is tried SEED_TRIES times. */
+static bool make_seed_pool(const json_t *pool)
+{
+	json_t *request =
+	    json_pack("{s:s,s:s,s:O}", "method", "POST", "path", "/api/v1/pools", "body", pool);
+	const char *name = json_string_value(json_object_get(pool, "name")), *detail = NULL;
+	json_t *reply = NULL;
+	struct err err = {0};
+	const char *code = NULL;
+	int status = 0;
+
+	if (request && control_call(DAEMON, request, MAKE_MS, &reply, &err) == 0) {
+		const json_t *body = json_object_get(reply, "body");
+
+		status = (int)json_integer_value(json_object_get(reply, "status"));
+		detail = json_string_value(json_object_get(body, "detail"));
+		code = json_string_value(json_object_get(body, "code"));
+	}
+	if (status == 201)
+		log_notice("granary-hostd: pool %s is made, as the machine was told", name);
+	else
+		log_warning("granary-hostd: pool %s, as the machine was told: %s", name,
+			    detail ? detail : err.text);
+	json_decref(request);
+	/* One of that name is there: it was made before the power went. */
+	status = code && strcmp(code, "pool_exists") == 0 ? 201 : status;
+	json_decref(reply);
+	return status == 201;
+}
+
+static bool seed_pools_wait(const json_t *status)
+{
+	static unsigned tries;
+	const char *state =
+	    json_string_value(json_object_get(json_object_get(status, "daemon"), "state"));
+	json_t *pools = access(SEED_POOLS, F_OK) == 0 ? json_load_file(SEED_POOLS, 0, NULL) : NULL;
+	bool good = true;
+	size_t index;
+	json_t *pool;
+
+	if (!pools)
+		return false;
+	if (!state || strcmp(state, "running") != 0) {
+		json_decref(pools);
+		return true;
+	}
+	json_array_foreach(pools, index, pool) good &= make_seed_pool(pool);
+	json_decref(pools);
+	if (!good && ++tries < SEED_TRIES)
+		return true;
+	if (!good)
+		log_error("granary-hostd: not all pools could be made; it is left at that");
+	unlink(SEED_POOLS);
+	return false;
+}
+
 static void embed_pool(const json_t *status)
 {
 	struct err err = {0};
@@ -132,7 +191,8 @@ static void look(struct timer *timer)
 	struct err err = {0};
 
 	if (status) {
-		embed_pool(status);
+		if (!seed_pools_wait(status))
+			embed_pool(status);
 		firewall_of(status, &firewall);
 		firewall_text(&firewall, text);
 		if (strcmp(text, helper.firewall) != 0) {
@@ -164,15 +224,10 @@ static int confine(struct err *err)
 	    SCMP_SYS(ptrace),  SCMP_SYS(chroot),      SCMP_SYS(setuid),       SCMP_SYS(bpf),
 	    SCMP_SYS(reboot),  SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(kexec_load),
 	    SCMP_SYS(unshare), SCMP_SYS(setns)};
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int result = filter ? 0 : -ENOMEM;
+	static const struct confine_calls filter = {
+	    .calls = refused, .count = sizeof refused / sizeof *refused, .refused = true};
 
-	for (unsigned i = 0; result == 0 && i < sizeof refused / sizeof *refused; i++)
-		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
-	if (result == 0)
-		result = seccomp_load(filter);
-	seccomp_release(filter);
-	return result < 0 ? err_set(err, result, "seccomp: %s", strerror(-result)) : 0;
+	return confine_calls(&filter, err);
 }
 
 static int early(void)

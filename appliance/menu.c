@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -382,5 +383,24 @@ void menu_updates(void)
 	if (yes(TEXT_ROLLBACK))
 		console_run(rollback);
 	console_run(status);
+	pause_for_enter();
+}
+
+/* --- a support bundle ------------------------------------------------------------------------ */
+
+#define SUPPORT_FOLDER STATE_DIR "/support"
+#define SUPPORT_FILE   SUPPORT_FOLDER "/granary-support.tar.gz"
+
+/* The one before is replaced: the state partition is not to fill up with them. */
+void menu_support(void)
+{
+	static const char file[] = SUPPORT_FILE;
+	static const char *const words[] = {"/usr/bin/granary", "support", "bundle", file, NULL};
+
+	mkdir(SUPPORT_FOLDER, 0700);
+	unlink(file);
+	console_run(words);
+	if (access(file, F_OK) == 0)
+		tell(text(TEXT_SUPPORT));
 	pause_for_enter();
 }

@@ -16,6 +16,7 @@
 #define HELPER_MS   30000 /* its own services take their time */
 #define CERTIFICATE STATE_DIR "/web/cert.pem"
 #define FAILURE     STATE_DIR "/failure"
+#define SEED        "/run/granary/seed.json"
 #define ADDRESSES   3 /* lines of them */
 #define POOLS       3
 #define QR_ROW      2
@@ -181,6 +182,17 @@ static void put_failure(struct screen *screen)
 	fclose(file);
 }
 
+/* What granary-seed could not take: it is for who stands here to mend. */
+static void put_seed(struct screen *screen)
+{
+	json_t *said = json_load_file(SEED, 0, NULL);
+	const char *why = json_string_value(json_object_get(said, "error"));
+
+	if (why)
+		put(screen, "\r\n  %s\r\n  %.150s\r\n", text(TEXT_SEED), why);
+	json_decref(said);
+}
+
 void screen_compose(struct screen *screen, bool language)
 {
 	json_t *status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
@@ -204,6 +216,7 @@ void screen_compose(struct screen *screen, bool language)
 		qr_put(screen, url, QR_ROW, QR_COLUMN, QR_LINES);
 		put(screen, "\0338");
 	}
+	put_seed(screen);
 	if (!status)
 		put_failure(screen);
 	put(screen, "\r\n  %s\r\n  %s%s\r\n", text(status ? TEXT_READY : TEXT_DOWN),

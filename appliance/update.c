@@ -26,7 +26,8 @@
 #define RELEASE      "/usr/share/granary/release.json"
 #define PUBLIC_KEY   "/usr/share/granary/update.pem"
 #define SOCKET       "/var/lib/granary/control.sock"
-#define HEALTH_LIMIT 240 /* seconds */
+#define HEALTH_LIMIT 240  /* seconds, in which the daemon neither serves nor is on its way to it */
+#define HEALTH_MOST  1800 /* seconds in all: a large pool may replay for minutes */
 
 extern char **environ;
 
@@ -171,21 +172,29 @@ static bool all_online(const json_t *list)
 	return json_is_array(list);
 }
 
-static bool serves(void)
+enum health { HEALTH_BAD, HEALTH_STARTING, HEALTH_GOOD };
+
+static enum health health(void)
 {
 	json_t *request = json_pack("{s:s,s:s}", "method", "GET", "path", "/api/v1/status");
 	json_t *reply = NULL;
 	const json_t *body;
-	bool good = false;
+	const char *state;
+	enum health health = HEALTH_BAD;
 
 	if (request && control_call(SOCKET, request, 5000, &reply, NULL) == 0) {
 		body = json_object_get(reply, "body");
-		good = all_online(json_object_get(body, "pools")) &&
-		       all_online(json_object_get(body, "targets"));
+		state =
+		    json_string_value(json_object_get(json_object_get(body, "daemon"), "state"));
+		if (all_online(json_object_get(body, "pools")) &&
+		    all_online(json_object_get(body, "targets")))
+			health = HEALTH_GOOD;
+		else if (state && strcmp(state, "starting") == 0)
+			health = HEALTH_STARTING;
 	}
 	json_decref(reply);
 	json_decref(request);
-	return good;
+	return health;
 }
 
 static int change_env(int (*change)(struct grubenv *env, char running, struct err *err))
@@ -242,12 +251,21 @@ static int start_again(void)
 	return 1;
 }
 
+static int64_t seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
 /* A release that has proved itself is not judged again: a disk that is missing today is for the
  * administrator, not for the boot loader. Nor is one of which nothing is known because the boot
  * partition can not be read: that would restart for ever. */
 static int do_good(void)
 {
-	struct timespec begun, now;
+	int64_t begun = seconds_now(), alive = begun, now = begun;
+	enum health state;
 
 	if (change_env(look) != 0) {
 		fprintf(stderr, "granary-update: whether this release is on trial is not known; it "
@@ -257,15 +275,17 @@ static int do_good(void)
 	if (!on_trial)
 		return 0;
 	/* By the clock: a daemon that hangs takes its time to say nothing. */
-	for (clock_gettime(CLOCK_MONOTONIC, &begun), now = begun;
-	     now.tv_sec - begun.tv_sec < HEALTH_LIMIT; clock_gettime(CLOCK_MONOTONIC, &now)) {
-		if (serves())
+	for (; now - alive < HEALTH_LIMIT && now - begun < HEALTH_MOST; now = seconds_now()) {
+		state = health();
+		if (state == HEALTH_GOOD)
 			return change_env(keep);
+		if (state == HEALTH_STARTING) /* it opens its pools, and says so */
+			alive = now;
 		sleep(1);
 	}
 	fprintf(stderr,
 		"granary-update: the daemon does not serve what is configured, after %d s\n",
-		HEALTH_LIMIT);
+		(int)(now - begun));
 	return start_again();
 }
 

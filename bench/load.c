@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* granary-load: load an iSCSI LUN and say what it took. Start reading at drive.c; session.c logs
- * in, connection.c is the wire, floor.c the least server there can be. */
+ * in, connection.c is the wire, floor.c the least server there can be. Loading an NFS server:
+ * nfs_load.c; nfs_client.c mounts, nfs_wire.c is the wire. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include "bench/drive.h"
 #include "bench/engine.h"
 #include "bench/floor.h"
+#include "bench/nfs_load.h"
 #include "bench/options.h"
 
 static double per(double value, uint64_t count)
@@ -29,7 +31,12 @@ static void add(json_t *object, const char *key, json_t *value)
 
 static void add_what(json_t *object, const struct options *options)
 {
-	add(object, "pattern", json_string(pattern_name(options->pattern)));
+	if (options->nfs != NULL) {
+		add(object, "operation", json_string(options->nfs));
+		add(object, "version", json_integer((json_int_t)options->nfs_version));
+	} else {
+		add(object, "pattern", json_string(pattern_name(options->pattern)));
+	}
 	add(object, "block", json_integer((json_int_t)options->block_bytes));
 	add(object, "depth", json_integer((json_int_t)options->depth));
 	add(object, "connections", json_integer((json_int_t)options->connections));
@@ -81,6 +88,14 @@ static int print(const struct options *options, const struct result *result)
 	return r;
 }
 
+static int load(const struct options *options, struct result *result, struct err *err)
+{
+	if (options->nfs != NULL)
+		return nfs_load(options, result, err);
+	return options->engine_file != NULL ? engine(options, result, err)
+					    : drive(options, result, err);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
@@ -98,7 +113,7 @@ int main(int argc, char **argv)
 		r = floor_serve(&options, &err);
 	else if (result == NULL)
 		r = err_set(&err, -ENOMEM, "no memory");
-	else if ((r = (options.engine_file != NULL ? engine : drive)(&options, result, &err)) == 0)
+	else if ((r = load(&options, result, &err)) == 0)
 		r = print(&options, result);
 	free(result);
 	if (r < 0)

@@ -33,6 +33,8 @@ struct row {
 	uint64_t max;
 };
 
+#define NFS_SPAN_UNIT (1u << 20)
+
 #define AT(member) offsetof(struct options, member)
 static const struct row rows[] = {
     {"--host", "ADDRESS", "server (127.0.0.1)", TEXT, AT(host), 0},
@@ -72,13 +74,21 @@ static const struct row rows[] = {
     {"--snapshots", "TIME", "with --engine: one this often while measured, four are kept", TIME,
      AT(snapshot_ns), 0},
     {"--io-engine", "NAME", "with --engine: auto, uring, aio", TEXT, AT(io_engine), 0},
+    {"--nfs", "WHAT",
+     "load an NFS server: null, getattr, lookup, create, read, write, write-sync; first: prepare",
+     TEXT, AT(nfs), 0},
+    {"--nfs-version", "N", "with --nfs: 3, or 4 for 4.1 (3)", NUMBER, AT(nfs_version), 4},
+    {"--mount-port", "N", "with --nfs: the port of MOUNT (that of --port)", TEXT, AT(mount_port),
+     0},
+    {"--path", "PATH", "with --nfs: the export (/files)", TEXT, AT(path), 0},
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
 static void print_help(void)
 {
 	printf("granary-load --target IQN [OPTION]...\n"
-	       "Load an iSCSI LUN and print what came of it as JSON.\n\n");
+	       "granary-load --nfs WHAT [OPTION]...\n"
+	       "Load an iSCSI LUN, or an NFS server, and print what came of it as JSON.\n\n");
 	for (size_t i = 0; i < ROW_COUNT; i++)
 		printf("  %-15s %-8s %s\n", rows[i].name,
 		       rows[i].argument != NULL ? rows[i].argument : "", rows[i].help);
@@ -140,9 +150,20 @@ static const struct row *find_row(const char *name)
 	return NULL;
 }
 
+static int check_nfs(const struct options *options, struct err *err)
+{
+	if (options->nfs_version < 3)
+		return err_set(err, -EINVAL, "--nfs-version is 3 or 4");
+	if (options->span_bytes == 0 || options->span_bytes % NFS_SPAN_UNIT != 0)
+		return err_set(err, -EINVAL, "--span of --nfs is a multiple of 1M");
+	return 0;
+}
+
 static int check(const struct options *options, struct err *err)
 {
-	if (!options->floor_file && !options->engine_file && !options->target)
+	if (options->nfs && check_nfs(options, err) < 0)
+		return err->code;
+	if (!options->nfs && !options->floor_file && !options->engine_file && !options->target)
 		return err_set(err, -EINVAL, "--target is needed");
 	if (options->block_bytes == 0 || options->block_bytes % 512 != 0)
 		return err_set(err, -EINVAL, "--block is not a multiple of 512");
@@ -168,6 +189,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
 	    .run_ns = UINT64_C(5000000000),
 	    .limit_ns = UINT64_C(10000000000),
 	    .seed = 1,
+	    .path = "/files",
+	    .nfs_version = 3,
 	};
 
 	for (int i = 1; i < argc; i++) {
@@ -186,6 +209,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
 		if (r < 0)
 			return r;
 	}
+	if (!options.mount_port)
+		options.mount_port = options.port;
 	int r = check(&options, err);
 	if (r == 0)
 		*ret_options = options;

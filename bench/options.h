@@ -19,13 +19,15 @@ struct options {
 	const char *floor_file;  /* serve this file instead of loading a server */
 	const char *engine_file; /* load the volume engine in this process */
 	const char *io_engine;
+	const char *nfs; /* an operation: load an NFS server with it */
+	const char *mount_port, *path;
 	enum pattern pattern;
 	uint64_t block_bytes, depth, connections, lun;
 	uint64_t offset_bytes, span_bytes; /* span 0: to the end of the LUN */
 	uint64_t warmup_ns, run_ns, limit_ns;
 	uint64_t snapshot_ns; /* 0: none are made */
 	uint64_t count;       /* 0 = by time */
-	uint64_t seed, server_pid;
+	uint64_t seed, server_pid, nfs_version;
 	bool header_digest, data_digest, initial_r2t, verify, once, fua, raw;
 };
 

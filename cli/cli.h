@@ -63,6 +63,10 @@ void completion_print(void);
  * @path is a pattern: each %s is replaced by the next text, percent-encoded. @body is stolen. */
 int command_call(struct command *command, const char *method, json_t *body, json_t **ret_body,
 		 const char *path, ...) __attribute__((format(printf, 5, 6)));
+/* command_list: the whole of a list, which comes page by page; @query ("name=value&", or "") goes
+ * with the first one alone. */
+int command_list(struct command *command, const char *query, json_t **ret_list, const char *path,
+		 ...) __attribute__((format(printf, 4, 5)));
 /* One line on stderr; returns EXIT_FAILED. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
@@ -118,6 +122,7 @@ int run_config_backup(struct command *command);
 int run_config_restore(struct command *command);
 int run_config_reset(struct command *command);
 int run_disk_list(struct command *command);
+int run_disk_health(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
 int run_pool_list(struct command *command);
@@ -129,6 +134,7 @@ int run_pool_add(struct command *command);
 int run_pool_grow(struct command *command);
 int run_pool_evacuate(struct command *command);
 int run_pool_remove(struct command *command);
+int run_pool_online(struct command *command);
 int run_pool_findings(struct command *command);
 int run_pool_set(struct command *command);
 int run_pool_export(struct command *command);
@@ -175,6 +181,8 @@ int run_share_import(struct command *command);
 int run_share_list(struct command *command);
 int run_share_show(struct command *command);
 int run_share_quota(struct command *command);
+int run_share_limit(struct command *command);
+int run_share_users(struct command *command);
 int run_share_set(struct command *command);
 int run_share_check(struct command *command);
 int run_share_restore(struct command *command);
@@ -198,6 +206,7 @@ int run_target_list(struct command *command);
 int run_target_show(struct command *command);
 int run_target_delete(struct command *command);
 int run_target_redirect(struct command *command);
+int run_target_set(struct command *command);
 int run_target_allow(struct command *command);
 int run_target_deny(struct command *command);
 int run_target_rules(struct command *command);
@@ -208,6 +217,9 @@ int run_lun_list(struct command *command);
 int run_discovery_show(struct command *command);
 int run_discovery_require(struct command *command);
 int run_discovery_open(struct command *command);
+int run_isns_show(struct command *command);
+int run_isns_set(struct command *command);
+int run_isns_remove(struct command *command);
 int run_host_create(struct command *command);
 int run_host_list(struct command *command);
 int run_host_add(struct command *command);
@@ -220,6 +232,8 @@ int run_lun_reservations(struct command *command);
 int run_lun_release(struct command *command);
 int run_lun_check(struct command *command);
 int run_initiator_list(struct command *command);
+int run_slow_list(struct command *command);
+int run_slow_set(struct command *command);
 int run_session_list(struct command *command);
 int run_session_drop(struct command *command);
 int run_setup_code(struct command *command);
@@ -249,6 +263,10 @@ int run_replica_resume(struct command *command);
 int run_export(struct command *command);
 int run_diff(struct command *command);
 int run_apply(struct command *command);
+int run_ups_show(struct command *command);
+int run_ups_set(struct command *command);
+int run_ups_clear(struct command *command);
+int run_support_bundle(struct command *command);
 int run_status(struct command *command);
 int run_completion(struct command *command);
 

@@ -246,6 +246,17 @@ static bool is_address(const char *text, size_t length, int *ret_family)
 	return inet_pton(*ret_family, copy, address) == 1;
 }
 
+/* The daemon looks at it more closely. A wildcard, @netgroup or bad address is none. */
+static bool is_host(const char *text)
+{
+	const char *last = strrchr(text, '.');
+
+	last = last ? last + 1 : text;
+	return !text[strspn(text,
+			    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")] &&
+	       last[strspn(last, "0123456789")];
+}
+
 /* What a rule says for the client that the file names; NULL: it can not be said. */
 static json_t *client_of(struct reader *reader, const char *text)
 {
@@ -256,9 +267,11 @@ static json_t *client_of(struct reader *reader, const char *text)
 
 	if (!*text || strcmp(text, "*") == 0)
 		return json_string("*");
+	if (is_host(text))
+		return json_string(text);
 	if (!is_address(text, length, &family)) {
 		wrong(reader,
-		      "no address, network or *: names of hosts, wildcards and netgroups are not "
+		      "no address, network, name of a host or *: wildcards and netgroups are not "
 		      "looked up:",
 		      text);
 		return NULL;

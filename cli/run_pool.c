@@ -272,6 +272,42 @@ int run_pool_remove(struct command *command)
 	return status ? status : devices_say(command, reply);
 }
 
+/* The device that is being made good, NULL when there is none (any more). */
+static const json_t *resilvering(const json_t *reply)
+{
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(json_object_get(reply, "device_details"), i, device)
+	{
+		if (strcmp(device_text(device, "state"), "resilvering") == 0)
+			return device;
+	}
+	return NULL;
+}
+
+int run_pool_online(struct command *command)
+{
+	const struct timespec pause = {.tv_nsec = 200000000};
+	json_t *reply, *body = json_object();
+	int status;
+
+	if (command->count > 1)
+		json_object_set_new(body, "device", device_path(command->position[1]));
+	status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/online",
+			      command->position[0]);
+	while (status == EXIT_GOOD && command_option(command, "wait") && resilvering(reply)) {
+		json_decref(reply);
+		nanosleep(&pause, NULL);
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/pools/%s",
+				      command->position[0]);
+	}
+	if (status)
+		return status;
+	return say(command, reply, "pool %s is %s", command->position[0],
+		   device_text(reply, "state"));
+}
+
 int run_pool_grow(struct command *command)
 {
 	json_t *reply;
@@ -286,7 +322,8 @@ int run_pool_import(struct command *command)
 	json_t *body, *reply;
 	int status;
 
-	body = json_pack("{s:b}", "rewind", command_option(command, "rewind") != NULL);
+	body = json_pack("{s:b,s:b}", "rewind", command_option(command, "rewind") != NULL,
+			 "degraded", command_option(command, "degraded") != NULL);
 	status = add_place(command, body, 0);
 	if (status) {
 		json_decref(body);

@@ -32,8 +32,15 @@ static const struct column group_fields[] = {
     {"LAG (EPOCHS)", "lag_epochs", NUMBER},
     {"RPO (SECONDS)", "rpo_seconds", NUMBER},
     {"LIMIT (A SECOND)", "limit_bytes", SIZE},
+    {"LIMIT AT", "limit_at", TEXT},
+    {"LIMIT NOW (A SECOND)", "limit_now_bytes", SIZE},
     {"RATE (A SECOND)", "bytes_per_second", SIZE},
     {"SENT", "sent_bytes", SIZE},
+    {"SENT, UNCOMPRESSED", "uncompressed_bytes", SIZE},
+    {"COMPRESSION", "compression", TEXT},
+    {"PROTECTION", "protection", TEXT},
+    {"WRITES HELD (SECONDS)", "held_seconds", NUMBER},
+    {"PROTOCOL", "protocol", NUMBER},
     {"POINTS KEPT", "points", TEXT},
     {"POINTS TROUBLE", "points_trouble", TEXT},
 };
@@ -89,11 +96,38 @@ int run_replica_unpair(struct command *command)
 	return status ? status : say(command, reply, "%s is forgotten", command->position[0]);
 }
 
+static const struct {
+	const char *option, *key;
+} settings[] = {{"rpo", "rpo"},
+		{"limit", "limit"},
+		{"limit-at", "limit_at"},
+		{"points", "points"},
+		{"compression", "compression"}};
+
+/* False with the sentence printed. */
+static bool add_settings(const struct command *command, json_t *body)
+{
+	const char *protect = command_option(command, "protect");
+
+	for (unsigned i = 0; i < COUNT_OF(settings); i++) {
+		const char *value = command_option(command, settings[i].option);
+
+		if (value)
+			json_object_set_new(body, settings[i].key, json_string(value));
+	}
+	if (!protect)
+		return true;
+	if (strcmp(protect, "on") != 0 && strcmp(protect, "off") != 0) {
+		fprintf(stderr, "granary: --protect is on or off\n");
+		return false;
+	}
+	json_object_set_new(body, "protect", json_boolean(strcmp(protect, "on") == 0));
+	return true;
+}
+
 static int group_create(struct command *command)
 {
-	const char *rpo = command_option(command, "rpo"), *limit = command_option(command, "limit");
 	const char *peer = command_option(command, "peer");
-	const char *points = command_option(command, "points");
 	json_t *members = json_array(), *body, *reply;
 	int status;
 
@@ -105,12 +139,10 @@ static int group_create(struct command *command)
 	}
 	body = json_pack("{s:s,s:s,s:o}", "name", command->position[1], "peer", peer, "members",
 			 members);
-	if (rpo)
-		json_object_set_new(body, "rpo", json_string(rpo));
-	if (limit)
-		json_object_set_new(body, "limit", json_string(limit));
-	if (points)
-		json_object_set_new(body, "points", json_string(points));
+	if (!add_settings(command, body)) {
+		json_decref(body);
+		return EXIT_USAGE;
+	}
 	status = command_call(command, "POST", body, &reply, "/api/v1/replica/groups");
 	return status ? status
 		      : say(command, reply, "group %s is replicated to %s", command->position[1],
@@ -150,19 +182,17 @@ static int group_delete(struct command *command)
 
 static int group_set(struct command *command)
 {
-	static const char *const settings[] = {"rpo", "limit", "points"};
 	json_t *body = json_object(), *reply;
 	int status;
 
-	for (unsigned i = 0; i < COUNT_OF(settings); i++) {
-		const char *value = command_option(command, settings[i]);
-
-		if (value)
-			json_object_set_new(body, settings[i], json_string(value));
+	if (!add_settings(command, body)) {
+		json_decref(body);
+		return EXIT_USAGE;
 	}
 	if (json_object_size(body) == 0) {
 		json_decref(body);
-		return command_fail("group set needs one of --rpo, --limit and --points");
+		return command_fail("group set needs one of --rpo, --limit, --limit-at, --points, "
+				    "--compression and --protect");
 	}
 	status = command_call(command, "PATCH", body, &reply, "/api/v1/replica/groups/%s",
 			      command->position[1]);

@@ -261,6 +261,69 @@ int run_share_quota(struct command *command)
 			    command->position[1]);
 }
 
+/* A number, or 0 with a usage error told. */
+static int read_number(const char *option, const char *text, json_int_t *ret_number)
+{
+	char *end;
+
+	*ret_number = strtoll(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end)
+		return command_fail("%s %s is no number", option, text);
+	return 0;
+}
+
+int run_share_limit(struct command *command)
+{
+	const char *size = command_option(command, "size"),
+		   *files = command_option(command, "files");
+	struct object_name name;
+	struct err err = {0};
+	json_int_t number = 0, uid;
+	uint64_t bytes;
+	json_t *body, *reply;
+	int status = command_split(command->position[0], "share", &name);
+
+	if (!status)
+		status = read_number("UID", command->position[1], &uid);
+	if (!status && !size && !files)
+		status = command_fail("say what is limited: --size, --files, or both");
+	if (!status && size && size_parse(size, &bytes, &err) < 0)
+		status = command_fail("%s", err.text);
+	if (!status && files)
+		status = read_number("--files", files, &number);
+	if (status)
+		return status;
+	body = json_object();
+	if (size)
+		json_object_set_new(body, "limit", json_string(size));
+	if (files)
+		json_object_set_new(body, "files", json_integer(number));
+	status = command_call(command, "PUT", body, &reply, "/api/v1/shares/%s/%s/users/%s",
+			      name.pool, name.name, command->position[1]);
+	return status ? status
+		      : say(command, reply, "user %s has new limits on share %s",
+			    command->position[1], command->position[0]);
+}
+
+static const struct column user_columns[] = {
+    {"UID", "uid", NUMBER},     {"USED", "used_bytes", SIZE},     {"LIMIT", "limit_bytes", SIZE},
+    {"FILES", "files", NUMBER}, {"LIMIT", "limit_files", NUMBER},
+};
+
+int run_share_users(struct command *command)
+{
+	struct object_name name;
+	json_t *reply;
+	int status = command_split(command->position[0], "share", &name);
+
+	if (!status)
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s/users",
+				      name.pool, name.name);
+	return status ? status
+		      : table_print(command, reply, user_columns,
+				    sizeof user_columns / sizeof *user_columns);
+}
+
 int run_share_check(struct command *command)
 {
 	struct object_name name;
@@ -305,8 +368,10 @@ int run_share_delete(struct command *command)
 /* ---- who may use it */
 
 static const struct column rule_columns[] = {
-    {"CLIENT", "client", TEXT}, {"READ-ONLY", "read_only", TEXT}, {"INSECURE", "insecure", TEXT},
-    {"SQUASH", "squash", TEXT}, {"UID", "anon_uid", NUMBER},      {"GID", "anon_gid", NUMBER},
+    {"CLIENT", "client", TEXT},         {"READ-ONLY", "read_only", TEXT},
+    {"INSECURE", "insecure", TEXT},     {"SQUASH", "squash", TEXT},
+    {"UID", "anon_uid", NUMBER},        {"GID", "anon_gid", NUMBER},
+    {"ADDRESSES", "addresses", JOINED},
 };
 
 static int no_client(void)

@@ -50,7 +50,7 @@ int run_target_create(struct command *command)
 int run_target_list(struct command *command)
 {
 	json_t *reply;
-	int status = command_call(command, "GET", NULL, &reply, "/api/v1/targets");
+	int status = command_list(command, "", &reply, "/api/v1/targets");
 
 	return status ? status
 		      : table_print(command, reply, target_columns, COUNT_OF(target_columns));
@@ -89,6 +89,24 @@ int run_target_redirect(struct command *command)
 	to = json_string_value(json_object_get(reply, "redirect"));
 	return say(command, reply, "logins to %s are %s%s", command->position[0],
 		   to && *to ? "sent to " : "served here", to ? to : "");
+}
+
+int run_target_set(struct command *command)
+{
+	const char *events = command_option(command, "async-events");
+	json_t *reply;
+	int status;
+
+	if (!events || (strcmp(events, "on") != 0 && strcmp(events, "off") != 0)) {
+		fprintf(stderr, "granary: say --async-events on or off\n");
+		return EXIT_USAGE;
+	}
+	status = command_call(command, "PATCH",
+			      json_pack("{s:b}", "async_events", strcmp(events, "on") == 0), &reply,
+			      "/api/v1/targets/%s", command->position[0]);
+	return status ? status
+		      : say(command, reply, "sessions of %s are %stold of changes by message",
+			    command->position[0], strcmp(events, "on") == 0 ? "" : "not ");
 }
 
 int run_target_delete(struct command *command)

@@ -371,6 +371,9 @@ static int device_error(int error)
 	case -EBADE:
 	case -ENODEV:
 	case -ENXIO:
+	case -ENOTCONN: /* what served the file is gone: FUSE, NFS */
+	case -ECONNABORTED:
+	case -ESTALE:
 		return -EIO;
 	default:
 		return error;

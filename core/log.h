@@ -2,6 +2,8 @@
 #ifndef CORE_LOG_H
 #define CORE_LOG_H
 
+#include <stddef.h>
+
 /* The one way to log: one line to stderr, written by one write(2), prefixed "<N>" for the
  * journal when stderr is not a terminal. Codecs and core never log above debug; whoever owns
  * the session or volume logs each failure once, and names it. Context: any; never blocks on
@@ -17,6 +19,12 @@ enum log_level {
 
 void log_set_level(enum log_level level); /* default: LOG_LEVEL_INFO */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* log_tail: the newest whole lines of this process's log, at most @size - 1 bytes of the LOG_KEPT
+ * that are kept, each with its time (UTC) and level before it. @out ends with '\0'. Returns how
+ * many bytes. Context: any. */
+#define LOG_KEPT (256u << 10)
+size_t log_tail(char *out, size_t size);
 
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)

@@ -286,6 +286,8 @@ struct iscsi_server {
 	unsigned chap;
 	uint64_t next_id;
 	uint16_t next_tsih;
+	struct isns_client *isns; /* NULL: none is set */
+	struct list isns_clients; /* with those that are on their way out */
 	bool stopping;
 	uint64_t grace_ns; /* written before the DROP_SHUTDOWN messages are posted */
 	void (*stopped)(void *context);
@@ -304,7 +306,43 @@ void server_conn_gone(struct iscsi_conn *conn); /* last word of a connection */
 /* It ends, but its tasks hang: its initiator port is free from now on. Once. */
 void server_conn_stuck(struct iscsi_conn *conn);
 void server_reset_target(struct iscsi_conn *conn);
+void server_try_stop(struct iscsi_server *server); /* when it stops and nothing is left: stopped */
+/* isns_esi.c: control loop. Where an iSNS server asks whether we are there. */
+struct isns_esi {
+	struct loop *loop;
+	struct listener *listener; /* NULL: not open */
+	struct list conns;
+	unsigned count;    /* of them */
+	uint64_t answered; /* questions */
+	void (*closed)(struct isns_esi *esi);
+};
+/* closed(): a connection is gone; after isns_esi_close() the last word when @count is 0. */
+void isns_esi_init(struct isns_esi *esi, void (*closed)(struct isns_esi *esi));
+int isns_esi_open(struct isns_esi *esi, struct loop *loop, const char *address, uint16_t port,
+		  struct err *err) __attribute__((warn_unused_result));
+void isns_esi_close(struct isns_esi *esi);
+/* isns_registration.c: control loop. */
+struct isns_registration {
+	const char *source, *entity;  /* a target's name; what the server knows us by */
+	uint32_t period;              /* seconds */
+	const struct sockaddr *local; /* ours, as the server sees us */
+	uint16_t esi_port;            /* there, or 0 */
+	unsigned targets, portals;    /* out */
+};
+struct isns_writer;
+void isns_put_registration(struct iscsi_server *server, struct isns_registration *registration,
+			   struct isns_writer *writer);
+/* isns_client.c: control loop */
+void isns_changed(struct iscsi_server *server); /* a target, a portal */
+void isns_stop(struct iscsi_server *server);    /* server_try_stop() when the last is gone */
+void isns_destroy(struct iscsi_server *server); /* of a server that never ran */
 /* portal.c */
+/* As IPv6, IPv4 mapped. */
+void portal_mapped(const struct sockaddr *address, struct in6_addr *ret_address);
+/* Where @portal is for a peer that reaches us at @local; false: it does not have an address that
+ * such a peer can use. */
+bool portal_address(const struct iscsi_portal *portal, const struct sockaddr *local,
+		    struct in6_addr *ret_address);
 void portal_text(const struct sockaddr *address, char *text, size_t room);
 /* Append the TargetAddress lines a client of @local should see. */
 void portal_list(const struct iscsi_server *server, const struct sockaddr *local,

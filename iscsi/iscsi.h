@@ -107,6 +107,37 @@ enum iscsi_chap {
 };
 void iscsi_server_set_chap(struct iscsi_server *server, unsigned algorithms);
 
+/* iSNS (RFC 4171): the server @address, to which targets, portals and portal groups are made known
+ * from now on, whenever they change. Nothing waits for it, whatever it does; a wildcard portal is
+ * registered with the address that the server sees us at. @entity is what it knows us by: the same
+ * every time, or it takes us for two. iscsi_isns_set replaces what is set, iscsi_isns_remove takes
+ * the registration back, in the background. What is registered stays when the server stops: a
+ * daemon that starts again changes nothing; else it ends with its period. Context: control loop.
+ * iscsi_isns_parse: ADDR, ADDR:PORT (3205) or [IPv6]:PORT; -EINVAL. */
+#define ISCSI_ISNS_ENTITY_MAX 63
+struct iscsi_isns_options {
+	char address[64];
+	uint16_t port;
+	uint16_t esi_port; /* where the server may ask whether we are there; 0: nowhere */
+	char entity[ISCSI_ISNS_ENTITY_MAX + 1];
+};
+int iscsi_isns_parse(const char *text, struct iscsi_isns_options *options, struct err *err)
+    __attribute__((warn_unused_result));
+int iscsi_isns_set(struct iscsi_server *server, const struct iscsi_isns_options *options,
+		   struct err *err) __attribute__((warn_unused_result));
+void iscsi_isns_remove(struct iscsi_server *server);
+struct iscsi_isns_info {
+	struct iscsi_isns_options options;
+	const char *state;         /* registered, registering, failing, nothing to register */
+	const char *reason;        /* of failing; borrowed */
+	unsigned targets, portals; /* that the server knows */
+	unsigned period;           /* seconds without a word after which it forgets us */
+	uint64_t contact_ns;       /* since 1970: its last answer; 0: none */
+	uint64_t esi_answered;
+};
+/* false: none is set. */
+bool iscsi_isns_show(struct iscsi_server *server, struct iscsi_isns_info *ret_info);
+
 /* Sessions, live. The snapshot is gathered over the loops; listed() runs on the control loop
  * with an array that is freed after it returns. */
 struct iscsi_session_info {

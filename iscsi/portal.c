@@ -36,6 +36,7 @@ int iscsi_portal_open(struct iscsi_server *server, const char *address, uint16_t
 	portal->port = listener_port(portal->listener);
 	server->portals[server->portal_count++] = portal;
 	server_add_group(server, group);
+	isns_changed(server);
 	if (ret_port)
 		*ret_port = portal->port;
 	return 0;
@@ -103,6 +104,39 @@ static bool is_wildcard(const struct iscsi_portal *portal)
 {
 	return !strcmp(portal->address, "0.0.0.0") || !strcmp(portal->address, "::") ||
 	       !strcmp(portal->address, "*");
+}
+
+void portal_mapped(const struct sockaddr *address, struct in6_addr *ret_address)
+{
+	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+
+	if (address->sa_family == AF_INET6) {
+		*ret_address = ((const struct sockaddr_in6 *)address)->sin6_addr;
+		return;
+	}
+	memset(ret_address, 0, sizeof(*ret_address));
+	memset(ret_address->s6_addr + 10, 0xff, 2);
+	memcpy(ret_address->s6_addr + 12, &four->sin_addr, 4);
+}
+
+bool portal_address(const struct iscsi_portal *portal, const struct sockaddr *local,
+		    struct in6_addr *ret_address)
+{
+	bool six = strchr(portal->address, ':');
+	struct sockaddr_in four = {.sin_family = AF_INET};
+
+	if (is_wildcard(portal)) {
+		if (local->sa_family != (six ? AF_INET6 : AF_INET))
+			return false;
+		portal_mapped(local, ret_address);
+		return true;
+	}
+	if (six)
+		return inet_pton(AF_INET6, portal->address, ret_address) == 1;
+	if (inet_pton(AF_INET, portal->address, &four.sin_addr) != 1)
+		return false;
+	portal_mapped((struct sockaddr *)&four, ret_address);
+	return true;
 }
 
 /* A wildcard is no address to connect to: the one the asker came in on stands for it. */

@@ -38,6 +38,7 @@ int iscsi_server_create(const struct iscsi_server_options *options,
 	list_init(&server->targets);
 	list_init(&server->conns);
 	list_init(&server->half_open);
+	list_init(&server->isns_clients);
 	deferred_init(&server->finish, finish_stop);
 	server->chap = ISCSI_CHAP_MD5 | ISCSI_CHAP_SHA1 | ISCSI_CHAP_SHA256 | ISCSI_CHAP_SHA3_256;
 	*ret_server = server;
@@ -51,6 +52,7 @@ void iscsi_server_destroy(struct iscsi_server *server)
 	assert(list_empty(&server->conns));
 	deferred_cancel(&server->finish);
 	portal_close_all(server);
+	isns_destroy(server);
 	while (!list_empty(&server->targets)) {
 		struct iscsi_target *target =
 		    list_entry(server->targets.next, struct iscsi_target, link);
@@ -71,6 +73,12 @@ static void finish_stop(struct deferred *deferred)
 	server->stopped = NULL;
 	if (stopped)
 		stopped(server->stopped_context);
+}
+
+void server_try_stop(struct iscsi_server *server)
+{
+	if (server->stopping && list_empty(&server->conns) && list_empty(&server->isns_clients))
+		loop_defer(server->options.control, &server->finish);
 }
 
 static void post_drop(struct iscsi_conn *conn, enum conn_drop reason)
@@ -97,8 +105,8 @@ void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
 	server->portal_count = 0;
 	list_for_each (it, &server->conns)
 		post_drop(list_entry(it, struct iscsi_conn, all_link), DROP_SHUTDOWN);
-	if (list_empty(&server->conns))
-		loop_defer(server->options.control, &server->finish);
+	isns_stop(server);
+	server_try_stop(server);
 }
 
 void iscsi_server_set_chap(struct iscsi_server *server, unsigned algorithms)
@@ -266,8 +274,7 @@ static void gone(struct message *message)
 	loop_post(conn->io->loop, &conn->free_message, conn_free);
 	if (target)
 		target_let_go(target);
-	if (server->stopping && list_empty(&server->conns))
-		loop_defer(server->options.control, &server->finish);
+	server_try_stop(server);
 }
 
 void server_conn_gone(struct iscsi_conn *conn)
@@ -500,6 +507,7 @@ int iscsi_target_create(struct iscsi_server *server, const char *iqn, const char
 	list_push_back(&server->targets, &target->link);
 	for (unsigned i = 0; i < server->portal_count; i++)
 		add_group(target, server->portals[i]->group);
+	isns_changed(server);
 	*ret_target = target;
 	return 0;
 }
@@ -530,6 +538,7 @@ void iscsi_target_destroy(struct iscsi_target *target, void (*destroyed)(void *c
 			  void *context)
 {
 	target->dying = true;
+	isns_changed(target->server);
 	target->destroyed = destroyed;
 	target->destroyed_context = context;
 	if (target->users == 0) {

@@ -276,18 +276,51 @@ void session_ping(struct iscsi_conn *conn)
 	conn_send(conn, out, NULL, 0, false);
 }
 
-void session_async(struct iscsi_conn *conn, uint8_t event, uint16_t p1, uint16_t p2, uint16_t p3)
+static struct iscsi_out *async_out(struct iscsi_conn *conn, uint8_t event)
 {
-	struct iscsi_out *out;
+	struct iscsi_out *out = NULL;
 
-	if (conn->params.discovery || conn->state != CONN_FULL_FEATURE)
-		return;
-	out = conn_out(conn, PDU_ASYNC);
+	if (!conn->params.discovery && conn->state == CONN_FULL_FEATURE)
+		out = conn_out(conn, PDU_ASYNC);
 	if (!out)
-		return;
+		return NULL;
 	out->bhs[PDU_AT_FLAGS] = PDU_FINAL;
 	pdu_put32(out->bhs + PDU_AT_ITT, PDU_TAG_NONE);
 	out->bhs[PDU_AT_ASYNC_EVENT] = event;
+	return out;
+}
+
+/* Event 0, a SCSI asynchronous event (RFC 7143 11.9): the unit attention that pends, as sense
+ * data of fixed format. Left out when the initiator does not take what is sent: a command of its
+ * own tells it. */
+#define EVENT_SENSE 18u
+static void told(void *context, const uint8_t lun[8], uint16_t asc)
+{
+	struct iscsi_conn *conn = context;
+	struct iscsi_out *out = conn_out_available(conn) ? async_out(conn, 0) : NULL;
+	struct iovec data;
+	uint8_t *sense;
+
+	if (!out)
+		return;
+	memcpy(out->bhs + PDU_AT_LUN, lun, 8);
+	sense = out->small + 2;
+	memset(sense, 0, EVENT_SENSE);
+	pdu_put16(out->small, EVENT_SENSE);
+	sense[0] = 0x70;
+	sense[2] = 6; /* UNIT ATTENTION */
+	sense[7] = EVENT_SENSE - 8;
+	pdu_put16(sense + 12, asc);
+	data = (struct iovec){out->small, 2 + EVENT_SENSE};
+	conn_send(conn, out, &data, 1, true);
+}
+
+void session_async(struct iscsi_conn *conn, uint8_t event, uint16_t p1, uint16_t p2, uint16_t p3)
+{
+	struct iscsi_out *out = async_out(conn, event);
+
+	if (!out)
+		return;
 	pdu_put16(out->bhs + PDU_AT_ASYNC_PARAMETER, p1);
 	pdu_put16(out->bhs + PDU_AT_ASYNC_PARAMETER + 2, p2);
 	pdu_put16(out->bhs + PDU_AT_ASYNC_PARAMETER + 4, p3);
@@ -671,8 +704,10 @@ int session_start(struct iscsi_conn *conn, struct scsi_target *target)
 		 conn->params.initiator, isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]);
 	snprintf(port, sizeof(port), "%s,t,0x%04x", conn->params.target, conn->group);
 	if (scsi_nexus_create(target, initiator, port, conn->group, &conn->session.nexus, &err) ==
-	    0)
+	    0) {
+		scsi_nexus_listen(conn->session.nexus, told, conn);
 		return 0;
+	}
 	log_error("%s: %s", conn->params.initiator, err.text);
 	return -ENOMEM;
 }

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <jansson.h>
-#include <pwd.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "core/confine.h"
 #include "isotool/isotool.h"
 
 /*~ granary-iso: connect to the daemon and open the file, as who calls -> become nobody -> do it.
@@ -26,22 +24,6 @@ static void interrupt(int signal)
 {
 	(void)signal;
 	interrupted = 1;
-}
-
-static int become_nobody(struct err *err)
-{
-	const struct passwd *user;
-
-	if (geteuid() != 0)
-		return 0;
-	user = getpwnam("nobody");
-	if (!user || user->pw_uid == 0)
-		return err_set(err, -ENOENT, "there is no user nobody");
-	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0 ||
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_set(err, -errno, "becoming user nobody: %s", strerror(errno));
-	return 0;
 }
 
 static void tell_added(const struct iso_options *options, const struct upload *upload,
@@ -107,10 +89,13 @@ static int take_away(const struct iso_options *options, struct remote *remote, s
 
 static int run(const struct iso_options *options, struct remote *remote, int file, struct err *err)
 {
+	static const char *const users[] = {"nobody", NULL};
 	const struct timeval limit = {.tv_sec = CALL_SECONDS};
 	struct vfs_object directory;
-	int result = become_nobody(err);
+	int result = confine_become(users, err);
 
+	if (result == 0)
+		result = confine_drop(err);
 	if (result < 0)
 		return result;
 	setsockopt(remote->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

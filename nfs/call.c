@@ -10,8 +10,8 @@
 
 /* Every program answers on every port. */
 static const struct nfs_program *const programs[] = {
-    &nfs_nfs3,     &nfs_nfs4,     &nfs_mount3, &nfs_mount1, &nfs_portmap2,
-    &nfs_rpcbind3, &nfs_rpcbind4, &nfs_nlm4,   &nfs_nsm1,
+    &nfs_nfs3,     &nfs_nfs4, &nfs_mount3, &nfs_mount1,  &nfs_portmap2, &nfs_rpcbind3,
+    &nfs_rpcbind4, &nfs_nlm4, &nfs_nsm1,   &nfs_rquota1, &nfs_rquota2,
 };
 #define PROGRAM_COUNT (sizeof(programs) / sizeof(programs[0]))
 
@@ -267,7 +267,7 @@ int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsig
 		return -EACCES;
 	rule = nfs_export_rule(export, &call->conn->address);
 	if (!rule)
-		return -EACCES;
+		return export->unsettled ? -ECANCELED : -EACCES;
 	if (!rule->insecure && call->conn->address.port >= 1024)
 		return -EPERM;
 	call->export = export;

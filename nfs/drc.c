@@ -77,6 +77,12 @@ static void make_key(const struct nfs_call *call, struct key *key)
 	key->length = (uint32_t)call->record_length;
 }
 
+/* The sum is of the record from its xid on, so it spreads whatever xids a client takes. */
+static struct list *bucket_of(struct nfs_drc *drc, const struct key *key)
+{
+	return &drc->buckets[key->sum % BUCKETS];
+}
+
 static struct nfs_drc_entry *take_oldest(struct nfs_drc *drc, const struct key *key)
 {
 	struct list *oldest = list_pop_front(&drc->ages);
@@ -88,13 +94,13 @@ static struct nfs_drc_entry *take_oldest(struct nfs_drc *drc, const struct key *
 	list_remove(&entry->hash);
 	entry->key = *key;
 	entry->used = entry->running = true;
-	list_push_front(&drc->buckets[key->xid % BUCKETS], &entry->hash);
+	list_push_front(bucket_of(drc, key), &entry->hash);
 	return entry;
 }
 
 static struct nfs_drc_entry *find(struct nfs_drc *drc, const struct key *key)
 {
-	list_for_each (it, &drc->buckets[key->xid % BUCKETS]) {
+	list_for_each (it, bucket_of(drc, key)) {
 		struct nfs_drc_entry *entry = list_entry(it, struct nfs_drc_entry, hash);
 
 		if (entry->used && memcmp(&entry->key, key, sizeof(*key)) == 0)

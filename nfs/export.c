@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "nfs/names.h"
 #include "shares/handle.h"
 
 /* ---- networks */
@@ -99,18 +100,63 @@ int nfs_rule_check(const struct nfs_rule *rule, struct err *err)
 {
 	struct nfs_network network;
 
-	if (!nfs_network_parse(rule->client, &network))
+	if (!nfs_network_parse(rule->client, &network) && !nfs_name_valid(rule->client))
 		return err_set(err, -EINVAL,
 			       "\"%s\" is no client: an address, a network like 10.0.0.0/8 or "
-			       "fd00::/8, or *",
+			       "fd00::/8, the name of a host, or *",
 			       rule->client);
 	return 0;
 }
 
-int nfs_explain(const struct nfs_rule *rules, unsigned count, const char *client, int *ret_index,
-		struct err *err)
+/* Whom a rule is for now. */
+static unsigned networks_of(const struct nfs_names *names, const struct nfs_rule *rule,
+			    struct nfs_network networks[NFS_NAME_ADDRESSES])
 {
-	struct nfs_network one, network;
+	const struct nfs_name *name;
+
+	if (nfs_network_parse(rule->client, &networks[0]))
+		return 1;
+	name = nfs_names_find(names, rule->client);
+	if (!name)
+		return 0;
+	memcpy(networks, name->addresses, name->count * sizeof(networks[0]));
+	return name->count;
+}
+
+/* How long a prefix of those that have @address is; -2: none has it. */
+static int longest(const struct nfs_network *networks, unsigned count,
+		   const struct nfs_address *address)
+{
+	int best = -2;
+
+	for (unsigned i = 0; i < count; i++)
+		if (network_has(&networks[i], address) && length_of(&networks[i]) > best)
+			best = length_of(&networks[i]);
+	return best;
+}
+
+bool nfs_host_show(const struct nfs_names *names, const char *client, struct nfs_host *ret_host)
+{
+	const struct nfs_name *name = nfs_names_find(names, client);
+
+	*ret_host = (struct nfs_host){0};
+	if (!nfs_name_valid(client))
+		return false;
+	if (!name)
+		return true;
+	ret_host->answered = name->answered;
+	ret_host->count = name->count;
+	for (unsigned i = 0; i < name->count; i++)
+		inet_ntop(name->addresses[i].family, name->addresses[i].address,
+			  ret_host->addresses[i], sizeof(ret_host->addresses[i]));
+	snprintf(ret_host->trouble, sizeof(ret_host->trouble), "%s", name->trouble);
+	return true;
+}
+
+int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rules, unsigned count,
+		      const char *client, int *ret_index, struct err *err)
+{
+	struct nfs_network one, networks[NFS_NAME_ADDRESSES];
 	struct nfs_address address = {0};
 	int best = -1, best_length = -2;
 
@@ -118,12 +164,14 @@ int nfs_explain(const struct nfs_rule *rules, unsigned count, const char *client
 		return err_set(err, -EINVAL, "\"%s\" is no address", client);
 	address.family = one.family;
 	memcpy(address.bytes, one.address, sizeof(address.bytes));
-	for (unsigned i = 0; i < count; i++)
-		if (nfs_network_parse(rules[i].client, &network) &&
-		    network_has(&network, &address) && length_of(&network) > best_length) {
+	for (unsigned i = 0; i < count; i++) {
+		int length = longest(networks, networks_of(names, &rules[i], networks), &address);
+
+		if (length > best_length) {
 			best = (int)i;
-			best_length = length_of(&network);
+			best_length = length;
 		}
+	}
 	*ret_index = best;
 	return 0;
 }
@@ -132,13 +180,16 @@ const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
 				       const struct nfs_address *address)
 {
 	const struct nfs_client_rule *best = NULL;
+	int best_length = -2;
 
 	for (unsigned i = 0; i < export->rule_count; i++) {
 		const struct nfs_client_rule *rule = &export->rules[i];
+		int length = longest(rule->networks, rule->network_count, address);
 
-		if (network_has(&rule->network, address) &&
-		    (!best || length_of(&rule->network) > length_of(&best->network)))
+		if (length > best_length) {
 			best = rule;
+			best_length = length;
+		}
 	}
 	return best ? &best->rule : NULL;
 }
@@ -152,7 +203,20 @@ static int compare_ids(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static int fill_export(const struct nfs_share *share, struct nfs_export *export, struct err *err)
+static int fill_rule(const struct nfs_rule *rule, const struct nfs_names *names,
+		     struct nfs_export *export, struct err *err)
+{
+	struct nfs_client_rule *own = &export->rules[export->rule_count++];
+	const struct nfs_name *name = nfs_names_find(names, rule->client);
+
+	own->rule = *rule;
+	own->network_count = networks_of(names, rule, own->networks);
+	export->unsettled = export->unsettled || (name && !name->answered);
+	return nfs_rule_check(rule, err);
+}
+
+static int fill_export(const struct nfs_share *share, const struct nfs_names *names,
+		       struct nfs_export *export, struct err *err)
 {
 	if (share->path[0] != '/' || !share->path[1] || strchr(share->path + 1, '/') ||
 	    strlen(share->path) > NFS_PATH_MAX)
@@ -165,13 +229,9 @@ static int fill_export(const struct nfs_share *share, struct nfs_export *export,
 	    heap_zalloc_array(share->rule_count ? share->rule_count : 1, sizeof(*export->rules));
 	if (!export->rules)
 		return err_set(err, -ENOMEM, "no memory for exports");
-	for (unsigned i = 0; i < share->rule_count; i++) {
-		export->rules[i].rule = share->rules[i];
-		if (nfs_rule_check(&share->rules[i], err) < 0)
+	for (unsigned i = 0; i < share->rule_count; i++)
+		if (fill_rule(&share->rules[i], names, export, err) < 0)
 			return -EINVAL;
-		nfs_network_parse(share->rules[i].client, &export->rules[i].network);
-	}
-	export->rule_count = share->rule_count;
 	export->versions = share->versions;
 	export->id = handle_volume(share->vfs);
 	export->vfs = vfs_ref(share->vfs);
@@ -190,7 +250,7 @@ static int check_unique(const struct nfs_table *table, struct err *err)
 }
 
 int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t generation,
-		     struct nfs_table **ret_table, struct err *err)
+		     const struct nfs_names *names, struct nfs_table **ret_table, struct err *err)
 {
 	struct nfs_table *table;
 	int result = 0;
@@ -204,7 +264,8 @@ int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t ge
 	table->generation = generation;
 	for (unsigned i = 0; result == 0 && i < count; i++) {
 		if (shares[i].vfs)
-			result = fill_export(&shares[i], &table->exports[table->count++], err);
+			result =
+			    fill_export(&shares[i], names, &table->exports[table->count++], err);
 		else
 			table->away = true;
 	}
@@ -215,6 +276,49 @@ int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t ge
 		return result;
 	}
 	qsort(table->exports, table->count, sizeof(table->exports[0]), compare_ids);
+	*ret_table = table;
+	return 0;
+}
+
+static int renew_export(const struct nfs_export *old, const struct nfs_names *names,
+			struct nfs_export *export, struct err *err)
+{
+	struct nfs_share share = {.path = old->path,
+				  .vfs = old->vfs,
+				  .rule_count = old->rule_count,
+				  .versions = old->versions};
+	struct nfs_rule *rules = heap_zalloc_array(old->rule_count + 1, sizeof(*rules));
+	int result;
+
+	if (!rules)
+		return err_set(err, -ENOMEM, "no memory for exports");
+	for (unsigned i = 0; i < old->rule_count; i++)
+		rules[i] = old->rules[i].rule;
+	share.rules = rules;
+	result = fill_export(&share, names, export, err);
+	heap_free(rules);
+	return result;
+}
+
+int nfs_table_renew(const struct nfs_table *old, uint64_t generation, const struct nfs_names *names,
+		    struct nfs_table **ret_table, struct err *err)
+{
+	struct nfs_table *table =
+	    heap_zalloc(sizeof(*table) + old->count * sizeof(table->exports[0]));
+	int result = 0;
+
+	if (!table)
+		return err_set(err, -ENOMEM, "no memory for exports");
+	table->refs = 1;
+	table->generation = generation;
+	table->away = old->away;
+	for (unsigned i = 0; result == 0 && i < old->count; i++)
+		result =
+		    renew_export(&old->exports[i], names, &table->exports[table->count++], err);
+	if (result < 0) {
+		nfs_table_unref(table);
+		return result;
+	}
 	*ret_table = table;
 	return 0;
 }
@@ -233,10 +337,8 @@ static void tell_gone(struct message *message)
 	heap_free(table);
 }
 
-void nfs_table_unref(struct nfs_table *table)
+static void table_free(struct nfs_table *table)
 {
-	if (!table || __atomic_fetch_sub(&table->refs, 1, __ATOMIC_ACQ_REL) != 1)
-		return;
 	for (unsigned i = 0; i < table->count; i++) {
 		vfs_unref(table->exports[i].vfs);
 		heap_free(table->exports[i].rules);
@@ -245,6 +347,16 @@ void nfs_table_unref(struct nfs_table *table)
 		loop_post(table->control, &table->message, tell_gone);
 	else
 		heap_free(table);
+}
+
+void nfs_table_unref(struct nfs_table *table)
+{
+	while (table && __atomic_fetch_sub(&table->refs, 1, __ATOMIC_ACQ_REL) == 1) {
+		struct nfs_table *next = table->next;
+
+		table_free(table);
+		table = next;
+	}
 }
 
 const struct nfs_export *nfs_table_by_id(const struct nfs_table *table, uint64_t id)

@@ -14,9 +14,13 @@ struct nfs_network {
 	unsigned bits;
 };
 
+struct nfs_names;
+
+/* A rule, and whom it is for: one network, or the addresses of a host, which may be none. */
 struct nfs_client_rule {
 	struct nfs_rule rule;
-	struct nfs_network network;
+	unsigned network_count;
+	struct nfs_network networks[NFS_NAME_ADDRESSES];
 };
 
 struct nfs_export {
@@ -25,11 +29,15 @@ struct nfs_export {
 	struct vfs *vfs;
 	struct nfs_client_rule *rules;
 	unsigned rule_count, versions;
+	bool unsettled; /* the name of a host in a rule is being looked up for the first time */
 };
 
 struct nfs_table {
 	uint32_t refs; /* atomic */
 	uint64_t generation;
+	/* The one that took its place, if any: it does not go before this one, so whoever waits for
+	 * the end of a table waits for all that were before it. */
+	struct nfs_table *next;
 	/* When the last reference goes: told on @control, if somebody wants to know. Set before the
 	 * owner lets go of its reference. */
 	struct loop *control;
@@ -41,8 +49,13 @@ struct nfs_table {
 	struct nfs_export exports[]; /* by id */
 };
 
+/* @names: who knows the addresses of hosts; NULL: nobody. nfs_table_renew: the same shares as in
+ * @old, with the addresses that hosts have now. */
 int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t generation,
-		     struct nfs_table **ret_table, struct err *err)
+		     const struct nfs_names *names, struct nfs_table **ret_table, struct err *err)
+    __attribute__((warn_unused_result));
+int nfs_table_renew(const struct nfs_table *old, uint64_t generation, const struct nfs_names *names,
+		    struct nfs_table **ret_table, struct err *err)
     __attribute__((warn_unused_result));
 struct nfs_table *nfs_table_ref(struct nfs_table *table);
 void nfs_table_unref(struct nfs_table *table); /* NULL is fine; any thread */
@@ -58,7 +71,13 @@ struct nfs_address {
 	uint16_t port;
 };
 bool nfs_address_from(const struct sockaddr *peer, struct nfs_address *ret_address);
+/* Of a network or an address, "*"; not of a name. */
 bool nfs_network_parse(const char *text, struct nfs_network *ret_network);
+/* The addresses of a host as text. False: @client is no name of one. */
+bool nfs_host_show(const struct nfs_names *names, const char *client, struct nfs_host *ret_host);
+int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rules, unsigned count,
+		      const char *client, int *ret_index, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* The rule that decides, NULL: none lets @address in. */
 const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,

@@ -99,6 +99,7 @@ struct nfs_server {
 	struct lock_table *locks;
 	struct nlm *nlm;
 	struct nfs_grace *grace;
+	struct nfs_names *names;
 };
 
 /* ---- conn.c */
@@ -175,7 +176,7 @@ struct nfs_program {
 };
 const struct nfs_program *const *nfs_program_table(unsigned *ret_count);
 extern const struct nfs_program nfs_mount1, nfs_mount3, nfs_portmap2, nfs_rpcbind3, nfs_rpcbind4,
-    nfs_nfs3, nfs_nfs4, nfs_nlm4, nfs_nsm1;
+    nfs_nfs3, nfs_nfs4, nfs_nlm4, nfs_nsm1, nfs_rquota1, nfs_rquota2;
 
 /* What a COMPOUND of NFSv4 keeps from one operation to the next (nfs4.h). */
 struct nfs4_place {
@@ -296,8 +297,8 @@ void *nfs_call_scratch(struct nfs_call *call, size_t size);
 void *nfs_call_acl(struct nfs_call *call, size_t size);
 
 /* Which export @handle is of, may this client use it with @version, as whom: fills
- * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: away, for now;
- * -EACCES, -EPERM. */
+ * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: come again: it is
+ * away for now, or who may use it is still being looked up; -EACCES, -EPERM. */
 int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, unsigned version,
 		    struct nfs_handle_content *ret_content);
 int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version);

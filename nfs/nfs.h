@@ -24,7 +24,8 @@ struct nfs_server;
 #define NFS_SHARES_MAX      1024u
 #define NFS_RULES_MAX       64u /* of a share */
 #define NFS_PATH_MAX        255u
-#define NFS_CLIENT_TEXT_MAX 63u
+#define NFS_CLIENT_TEXT_MAX 253u /* the longest name of a host */
+#define NFS_NAME_ADDRESSES  16u
 
 struct nfs_server_options {
 	struct loop *control;
@@ -53,7 +54,7 @@ void nfs_server_destroy(struct nfs_server *server); /* stopped first; NULL is fi
 /* Who may use a share, and as whom. */
 enum nfs_squash { NFS_ROOT_SQUASH, NFS_ALL_SQUASH, NFS_NO_ROOT_SQUASH };
 struct nfs_rule {
-	char client[NFS_CLIENT_TEXT_MAX + 1]; /* address, CIDR or "*" */
+	char client[NFS_CLIENT_TEXT_MAX + 1]; /* address, CIDR, name of a host, or "*" */
 	bool read_only;
 	bool insecure; /* ports above 1023 too */
 	enum nfs_squash squash;
@@ -116,10 +117,22 @@ void nfs_share_door(struct nfs_server *server, uint64_t volume, bool opens);
 void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs);
 
 /* nfs_explain: which rule of @rules decides about @client (an address), and why. Longest prefix
- * wins; "*" is the shortest. *ret_index: the rule, or -1 when none matches. 0, or -EINVAL for
- * an address that is none. Pure. */
-int nfs_explain(const struct nfs_rule *rules, unsigned count, const char *client, int *ret_index,
-		struct err *err) __attribute__((warn_unused_result));
+ * wins; the name of a host counts as each of its addresses, "*" is the shortest. *ret_index: the
+ * rule, or -1 when none matches. @server (NULL: names match nobody) knows the addresses. 0, or
+ * -EINVAL for an address that is none. Context: control loop. */
+int nfs_explain(const struct nfs_server *server, const struct nfs_rule *rules, unsigned count,
+		const char *client, int *ret_index, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* nfs_host: what the @client of a rule resolves to, if it is a name of a host: false if not.
+ * @server may be NULL. Context: control loop. */
+struct nfs_host {
+	bool answered; /* by the resolver, at least once */
+	unsigned count;
+	char addresses[NFS_NAME_ADDRESSES][46];
+	char trouble[128]; /* why there is no address, or no new one; "" */
+};
+bool nfs_host(const struct nfs_server *server, const char *client, struct nfs_host *ret_host);
 
 /* Port of a role, 0: not open. */
 uint16_t nfs_port(const struct nfs_server *server, enum nfs_port_role role);

@@ -36,6 +36,7 @@ enum rpc_program_number {
 	RPC_PORTMAP = 100000,
 	RPC_NFS = 100003,
 	RPC_MOUNT = 100005,
+	RPC_RQUOTA = 100011,
 	RPC_NLM = 100021,
 	RPC_NSM = 100024
 };

@@ -11,6 +11,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "nfs/internal.h"
+#include "nfs/names.h"
 #include "nfs/nfs4.h"
 
 static void tell_stopped(void *context)
@@ -47,9 +48,13 @@ static void finish_stop(struct deferred *deferred)
 	nfs4_back_stop(server->nfs4, stop_locks);
 }
 
+static bool renew_table(void *context);
+
 static int create_parts(struct nfs_server *server)
 {
 	unsigned count = server->options.io_loop_count;
+	struct nfs_names_options names = {
+	    .control = server->options.control, .changed = renew_table, .context = server};
 
 	server->loops = heap_zalloc_array(count, sizeof(*server->loops));
 	if (!server->loops || nfs_drc_create(&server->drc) < 0 ||
@@ -57,7 +62,8 @@ static int create_parts(struct nfs_server *server)
 	    nfs_grace_create(server, server->options.lease_seconds, &server->grace) < 0 ||
 	    nlm_create(server, &server->nlm) < 0 ||
 	    nfs4_server_create(server, server->options.lease_seconds, &server->nfs4) < 0 ||
-	    nfs_table_create(NULL, 0, ++server->generation, &server->table, NULL) < 0)
+	    nfs_names_create(&names, &server->names) < 0 ||
+	    nfs_table_create(NULL, 0, ++server->generation, NULL, &server->table, NULL) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
 		struct nfs_io *io = &server->loops[i];
@@ -129,6 +135,7 @@ void nfs_server_destroy(struct nfs_server *server)
 	lock_table_destroy(server->locks);
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
+	nfs_names_destroy(server->names);
 	heap_free(server);
 }
 
@@ -312,40 +319,97 @@ static void swap_table(struct message *message)
 	heap_free(swap);
 }
 
-int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
-		   void (*gone)(void *context), void *context, struct err *err)
+/* One message for each loop; false: no memory. */
+static struct swap **swaps_create(struct nfs_server *server)
 {
-	unsigned loops = server->options.io_loop_count;
+	unsigned loops = server->options.io_loop_count, made = 0;
 	struct swap **swaps = heap_zalloc_array(loops, sizeof(struct swap *));
-	struct nfs_table *table = NULL;
-	int result = swaps ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; result == 0 && i < loops; i++)
-		if (!(swaps[i] = heap_zalloc(sizeof(*swaps[i]))))
-			result = -ENOMEM;
-	if (result < 0)
-		err_set(err, result, "no memory for exports");
-	else
-		result = nfs_table_create(shares, count, ++server->generation, &table, err);
-	for (unsigned i = 0; swaps && i < loops; i++) {
-		if (result < 0) {
-			heap_free(swaps[i]);
-			continue;
-		}
+	while (swaps && made < loops && (swaps[made] = heap_zalloc(sizeof(*swaps[made]))))
+		made++;
+	if (swaps && made == loops)
+		return swaps;
+	while (made > 0)
+		heap_free(swaps[--made]);
+	heap_free(swaps);
+	return NULL;
+}
+
+/* @table is in force from here on; @swaps and the reference are used up. */
+static void table_install(struct nfs_server *server, struct swap **swaps, struct nfs_table *table)
+{
+	struct nfs_table *old = server->table;
+
+	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
 		swaps[i]->io = &server->loops[i];
 		swaps[i]->table = nfs_table_ref(table);
 		loop_post(server->loops[i].loop, &swaps[i]->message, swap_table);
 	}
 	heap_free(swaps);
-	if (result < 0)
-		return result;
 	nfs4_forget_shares(server->nfs4, table);
 	nlm_forget_shares(server->nlm, table);
 	nfs_grace_set_table(server->grace, table);
+	old->next = nfs_table_ref(table);
+	server->table = table;
+	nfs_table_unref(old);
+}
+
+int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
+		   void (*gone)(void *context), void *context, struct err *err)
+{
+	struct swap **swaps;
+	struct nfs_table *table = NULL;
+	int result = nfs_names_want(server->names, shares, count, err);
+
+	if (result == 0)
+		result = nfs_table_create(shares, count, ++server->generation, server->names,
+					  &table, err);
+	if (result < 0)
+		return result;
+	swaps = swaps_create(server);
+	if (!swaps) {
+		nfs_table_unref(table);
+		return err_set(err, -ENOMEM, "no memory for exports");
+	}
 	server->table->control = server->options.control;
 	server->table->gone_context = context;
 	server->table->gone = gone;
-	nfs_table_unref(server->table);
-	server->table = table;
+	table_install(server, swaps, table);
 	return 0;
+}
+
+/* A host of a rule has other addresses. */
+static bool renew_table(void *context)
+{
+	struct nfs_server *server = context;
+	struct nfs_table *table = NULL;
+	struct swap **swaps;
+	struct err err = {0};
+
+	if (server->stopping)
+		return true;
+	if (nfs_table_renew(server->table, ++server->generation, server->names, &table, &err) < 0) {
+		log_error("NFS: new addresses of hosts are not in force: %s", err.text);
+		return false;
+	}
+	swaps = swaps_create(server);
+	if (!swaps) {
+		nfs_table_unref(table);
+		log_error("NFS: new addresses of hosts are not in force: no memory");
+		return false;
+	}
+	table_install(server, swaps, table);
+	return true;
+}
+
+int nfs_explain(const struct nfs_server *server, const struct nfs_rule *rules, unsigned count,
+		const char *client, int *ret_index, struct err *err)
+{
+	return nfs_rules_explain(server ? server->names : NULL, rules, count, client, ret_index,
+				 err);
+}
+
+bool nfs_host(const struct nfs_server *server, const char *client, struct nfs_host *ret_host)
+{
+	return nfs_host_show(server ? server->names : NULL, client, ret_host);
 }

@@ -24,6 +24,7 @@ static int set_paused(struct seat *seat, bool paused, struct err *err)
 {
 	seat->paused = paused;
 	seat->retry_ns = 0;
+	seat_follow(seat); /* guests do not wait for a standby that gets nothing */
 	if (paused)
 		seat_end_session(seat, "paused");
 	return seat_store(seat, err);
@@ -225,15 +226,19 @@ static json_t *define(const struct replication_spec *spec)
 
 	for (unsigned i = 0; i < spec->count; i++)
 		json_array_append_new(members, seat_member(i, spec->volumes[i]));
-	return json_pack("{s:s,s:o,s:s,s:I,s:I}", "name", spec->name, "members", members, "points",
-			 spec->points ? spec->points : "0", "rpo_ns",
+	return json_pack("{s:s,s:o,s:s,s:I,s:I,s:s,s:s,s:b}", "name", spec->name, "members",
+			 members, "points", spec->points ? spec->points : "0", "rpo_ns",
 			 (json_int_t)(spec->rpo_ns ? spec->rpo_ns : RPO_NS), "limit_bytes",
-			 (json_int_t)spec->limit_bytes);
+			 (json_int_t)spec->limit_bytes, "compression",
+			 spec->compression ? spec->compression : "off", "limit_at",
+			 spec->limit_at ? spec->limit_at : "", "protect", (int)spec->protect);
 }
 
 static int spec_check(struct replication *replication, const struct replication_spec *spec,
 		      struct err *err)
 {
+	enum pack_kind compression;
+	struct calendar calendar;
 	struct keep keep;
 
 	if (volume_name_check(spec->name, err) < 0 || strlen(spec->name) > GROUP_NAME_MAX)
@@ -242,7 +247,9 @@ static int spec_check(struct replication *replication, const struct replication_
 		return err_set(err, -EEXIST, "there is already a group named %s", spec->name);
 	if (!peer_by_name(replication, spec->peer))
 		return err_set(err, -ENOENT, "no node %s is paired", spec->peer);
-	if (spec->points && points_parse(spec->points, &keep, err) < 0)
+	if ((spec->points && points_parse(spec->points, &keep, err) < 0) ||
+	    (spec->compression && pack_kind_parse(spec->compression, &compression, err) < 0) ||
+	    (spec->limit_at && calendar_parse(spec->limit_at, &calendar, err) < 0))
 		return -EINVAL;
 	if (spec->count == 0 || spec->count > WIRE_MEMBERS_MAX)
 		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);

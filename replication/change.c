@@ -37,10 +37,8 @@ int seat_redefine(struct seat *seat, json_t *definition, struct err *err)
 	}
 	heap_free(before);
 	seat_take_settings(seat, definition);
-	if (seat->group.channel) {
-		seat->group.channel->limit_bytes = seat->group.limit_bytes;
+	if (seat->group.channel)
 		channel_wake(seat->group.channel);
-	}
 	return 0;
 }
 
@@ -292,6 +290,12 @@ static json_t *settings_of(const struct replication_change *change)
 
 	if (change->points)
 		json_object_set_new(settings, "points", json_string(change->points));
+	if (change->compression)
+		json_object_set_new(settings, "compression", json_string(change->compression));
+	if (change->limit_at)
+		json_object_set_new(settings, "limit_at", json_string(change->limit_at));
+	if (change->protect)
+		json_object_set_new(settings, "protect", json_boolean(*change->protect));
 	if (change->rpo_ns)
 		json_object_set_new(settings, "rpo_ns", json_integer((json_int_t)*change->rpo_ns));
 	if (change->limit_bytes)
@@ -325,6 +329,8 @@ void replication_group_change(struct replication *replication, const char *name,
 			      const struct replication_change *what, struct replication_call *call)
 {
 	struct service_address address;
+	enum pack_kind compression;
+	struct calendar calendar;
 	struct change *change;
 	struct keep keep;
 
@@ -334,6 +340,9 @@ void replication_group_change(struct replication *replication, const char *name,
 		return;
 	}
 	if ((what->points && points_parse(what->points, &keep, &call->err) < 0) ||
+	    (what->compression &&
+	     pack_kind_parse(what->compression, &compression, &call->err) < 0) ||
+	    (what->limit_at && calendar_parse(what->limit_at, &calendar, &call->err) < 0) ||
 	    read_address(what->add_address, what->interface, &address, &call->err) < 0 ||
 	    read_address(what->remove_address, NULL, &address, &call->err) < 0) {
 		call->done(call, -EINVAL);

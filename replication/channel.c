@@ -97,6 +97,15 @@ static void keep_pace(struct channel *channel, const struct wire_message *messag
 	timer_stop(&channel->pace);
 }
 
+void channel_limit(struct channel *channel, uint64_t bytes)
+{
+	if (channel->limit_bytes == bytes)
+		return;
+	channel->limit_bytes = bytes;
+	channel->free_ns = 0; /* what waits has waited by another measure */
+	channel_wake(channel);
+}
+
 int channel_send(struct channel *channel, struct wire_message *message)
 {
 	while (!channel->broken && channel->link->ops->pending(channel->link) > CHANNEL_PENDING_MAX)

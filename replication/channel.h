@@ -63,6 +63,9 @@ int channel_open(struct channel *channel, struct loop *loop, struct link *link)
     __attribute__((warn_unused_result));
 void channel_close(struct channel *channel);
 
+/* channel_limit: at most @bytes a second from now on; 0: as many as go. */
+void channel_limit(struct channel *channel, uint64_t bytes);
+
 /* channel_break: it is over; @why for people. The first reason counts. */
 void channel_break(struct channel *channel, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

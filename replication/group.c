@@ -29,6 +29,7 @@ void group_init(struct group *group, struct loop *loop, const struct group_host 
 				.period_ns = PERIOD_NS,
 				.epoch_bytes = EPOCH_BYTES,
 				.log_bytes = LOG_BYTES,
+				.protocol = WIRE_VERSION,
 				.phase = "idle"};
 }
 
@@ -137,7 +138,46 @@ int group_start(struct group *group, bool marked, struct err *err)
 		recorder_set_mode(group->recorder, mode_of(group->role));
 	for (unsigned i = 0; i < group->member_max && result == 0; i++)
 		result = add_member(group, i, marked);
-	return result < 0 ? not_taken(group, result, err) : 0;
+	if (result < 0)
+		return not_taken(group, result, err);
+	group_protect(group);
+	return 0;
+}
+
+/* ---- protection ---- */
+static bool protects(const struct group *group)
+{
+	return group->protect_ns && group->role == GROUP_PRIMARY;
+}
+
+/* Kept in mind before it counts. Should that fail, it is tried again, and it counts all the same.
+ */
+static void arm(struct group *group, bool armed)
+{
+	if (group->armed == armed)
+		return;
+	group->armed = armed;
+	(void)group->host->save(group);
+}
+
+void group_protect(struct group *group)
+{
+	/* First: what comes after the look is newer. */
+	uint64_t now = loop_wall(group->loop), until = RECORDER_FREE;
+	bool passes = group->starting || group->stopping;
+
+	if (!group->recorder)
+		return;
+	if (group->role == GROUP_PRIMARY && group_level(group))
+		group->acked_wall_ns = now;
+	if (protects(group)) {
+		until = group->acked ? group->acked_wall_ns + group->protect_ns : 1; /* long ago */
+		if (until >= now)
+			arm(group, true);
+	} else if (group->role != GROUP_HANDOVER) {
+		arm(group, false);
+	}
+	recorder_protect(group->recorder, group->armed && !passes ? until : RECORDER_FREE);
 }
 
 static void serving_changed(struct group *group)
@@ -152,6 +192,7 @@ void group_set_role(struct group *group, enum group_role role)
 	group->leaving = false;
 	if (group->recorder)
 		recorder_set_mode(group->recorder, mode_of(role));
+	group_protect(group);
 	if (group->host->role_changed)
 		group->host->role_changed(group);
 	serving_changed(group);
@@ -243,6 +284,7 @@ static int promote(struct group *group, bool planned, struct err *err)
 	group->acked = planned ? group->staging.sealed : 0;
 	group->sealing = 0;
 	group->accept_any = false;
+	group->armed = false; /* there is no standby that was as new, yet */
 	group->role = GROUP_PRIMARY;
 	result = group->host->save(group);
 	if (result < 0) {
@@ -321,7 +363,7 @@ static int keep_as_own(struct group *group, struct err *err)
 		epoch = group->staging.sealed + 1;
 	loop_random(group->loop, uuid, sizeof uuid);
 	lineage_fork(&own, uuid, epoch);
-	result = staging_restart(&group->staging, epoch, &own);
+	result = staging_restart(&group->staging, epoch, loop_wall(group->loop), &own);
 	return result < 0 ? err_set(err, result, "group %s: its staging log: %s", group->name,
 				    strerror(-result))
 			  : 0;
@@ -359,7 +401,7 @@ int group_hand_over(struct group *group, uint64_t epoch, const struct wire_linea
 	int result = group_open_staging(group, err);
 
 	if (result == 0)
-		result = staging_restart(&group->staging, epoch, lineage);
+		result = staging_restart(&group->staging, epoch, loop_wall(group->loop), lineage);
 	if (result < 0)
 		return result;
 	group->role = GROUP_STANDBY;

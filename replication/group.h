@@ -4,10 +4,11 @@
 
 #include "replication/channel.h"
 #include "replication/digest.h"
-#include "volumes/marks.h"
+#include "replication/pack.h"
 #include "replication/recorder.h"
 #include "replication/staging.h"
 #include "replication/wire.h"
+#include "volumes/marks.h"
 
 /* Inside replication/: one replication group on one node. All of it on one loop; what waits does
  * so in the fiber of the group's session. The simulator runs two of them against each other. */
@@ -94,7 +95,16 @@ struct group {
 	uint64_t acked;   /* 0: unknown */
 	uint64_t sealing; /* number of the last SEAL sent and not answered; 0: none */
 	uint64_t period_ns, epoch_bytes, limit_bytes;
-	uint64_t log_bytes;         /* budget of the recorder */
+	enum pack_kind compression; /* of the link, when the peer can */
+	unsigned protocol;  /* the newest that this node speaks: WIRE_VERSION, but for tests */
+	unsigned spoken;    /* in the session; 0: none */
+	uint64_t log_bytes; /* budget of the recorder */
+	/* primary: guests' changes wait when the standby's image is older than that; 0: they never
+	 * do. Armed, durably, once the image was that new, so that a start after a crash, when
+	 * nothing is known of it, does not let them go by. */
+	uint64_t protect_ns;
+	bool armed;
+	bool starting; /* the node is: what it writes itself, mending what is there, passes */
 	struct channel *channel;    /* of the session, NULL: none */
 	bool switching;             /* hand over as soon as all is sealed */
 	bool leaving;               /* and who has something open on the members lets go first */
@@ -108,6 +118,7 @@ struct group {
 	/* seen by the administrator */
 	uint64_t acked_wall_ns; /* close time of the acked epoch, or when nothing was behind */
 	uint64_t sent_bytes;    /* in sessions that are over */
+	uint64_t saved_bytes;   /* by compression: so many more would have been sent */
 	const char *phase;      /* what the session does */
 	char reason[200];       /* why the last session ended, or the present one waits */
 };
@@ -129,6 +140,9 @@ void group_drop_member(struct group *group, unsigned index);
 int group_start(struct group *group, bool marked, struct err *err)
     __attribute__((warn_unused_result));
 void group_set_role(struct group *group, enum group_role role);
+/* group_protect: until when changes may pass, as protect_ns and what is sealed have it now; also
+ * what a standby that lacks nothing is as new as. Whenever either has changed, and often. */
+void group_protect(struct group *group);
 /* group_serves: guests use the members here. group_leave: not any more, for the group is about to
  * be handed over; group_stay: that was called off. */
 bool group_serves(const struct group *group);

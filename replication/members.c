@@ -271,15 +271,24 @@ void seat_take_settings(struct seat *seat, const json_t *definition)
 	const char *points = json_string_value(json_object_get(definition, "points"));
 	const json_t *rpo = json_object_get(definition, "rpo_ns");
 	const json_t *limit = json_object_get(definition, "limit_bytes");
+	const char *compression = json_string_value(json_object_get(definition, "compression"));
+	const char *limit_at = json_string_value(json_object_get(definition, "limit_at"));
 	struct err err = {0};
 
 	seat->keep = (struct keep){0};
+	seat->group.compression = PACK_OFF;
+	if (compression && pack_kind_parse(compression, &seat->group.compression, &err) < 0)
+		log_warning("group %s: %s", seat->group.name, err.text);
 	if (points && points_parse(points, &seat->keep, &err) < 0)
 		log_warning("group %s: %s", seat->group.name, err.text);
 	if (json_integer_value(rpo) > 0)
 		seat_set_rpo(seat, (uint64_t)json_integer_value(rpo));
 	if (limit && json_integer_value(limit) >= 0)
-		seat->group.limit_bytes = (uint64_t)json_integer_value(limit);
+		seat->limit_bytes = (uint64_t)json_integer_value(limit);
+	if (calendar_parse(limit_at ? limit_at : "", &seat->calendar, &err) < 0)
+		log_warning("group %s: %s", seat->group.name, err.text);
+	seat->protect = json_is_true(json_object_get(definition, "protect"));
+	seat_follow(seat);
 	services_define(seat, definition);
 }
 

@@ -8,6 +8,7 @@
 #include "core/list.h"
 #include "core/stream.h"
 #include "replication/address.h"
+#include "replication/calendar.h"
 #include "replication/group.h"
 #include "replication/replication.h"
 #include "replication/tls.h"
@@ -37,6 +38,9 @@ struct seat {
 	struct channel channel;
 	uint8_t peer[16];
 	uint64_t rpo_ns, clean; /* clean: stopped with all of this epoch sealed; 0: not */
+	uint64_t limit_bytes;   /* where the calendar has nothing; group.limit_bytes: now */
+	struct calendar calendar;
+	bool protect; /* guests' changes are held when the RPO would not be kept */
 	bool paused, started;
 	bool session; /* a fiber runs */
 	bool acting;  /* an administrator's action is under way */
@@ -68,6 +72,7 @@ enum seat_alarm {
 	SEAT_ALARM_RPO,      /* what the standby has is older than was asked for */
 	SEAT_ALARM_LINK,     /* there has been no session for a while */
 	SEAT_ALARM_MISMATCH, /* the last comparison found something */
+	SEAT_ALARM_HELD,     /* guests' changes wait for the standby */
 	SEAT_ALARMS
 };
 
@@ -140,6 +145,8 @@ void seat_end_session(struct seat *seat, const char *why);
 int seat_store(struct seat *seat, struct err *err);
 int seat_save(struct group *group);
 void seat_set_rpo(struct seat *seat, uint64_t rpo_ns); /* 0: the default */
+/* seat_follow: the group has what its settings say for now: limit, protection. Often. */
+void seat_follow(struct seat *seat);
 /* seat_close: orderly: sessions are over; flush, remember what is clean, let go. Fiber. */
 void seat_close(struct seat *seat);
 

@@ -26,6 +26,7 @@ struct receiver {
 	bool seed;
 	uint8_t *data;   /* HASH_READ */
 	uint8_t *hashes; /* of one HASH_ASK */
+	struct unpacker unpacker;
 };
 
 static int fail(struct receiver *receiver, int error, const char *what)
@@ -96,6 +97,34 @@ static int record_in(struct receiver *receiver, const struct wire_message *messa
 		result = volume_io(volume, data ? VOLUME_WRITE : VOLUME_DISCARD, 0, message->offset,
 				   data ? receiver->data : NULL, message->length);
 	return result < 0 ? fail(receiver, result, "writing an epoch") : 0;
+}
+
+static int packed_in(struct receiver *receiver, const struct wire_message *message)
+{
+	struct pack_record record;
+	size_t at = 0;
+	int result;
+
+	if (receiver->group->protocol < WIRE_VERSION_PACKED)
+		return bad(receiver, "a message out of place");
+	if (!receiver->open)
+		return bad(receiver, "a record outside of an epoch");
+	result = unpack(&receiver->unpacker, message);
+	if (result == -ENOMEM)
+		return fail(receiver, result, "unpacking");
+	while (result == 0 &&
+	       (result = pack_next(receiver->unpacker.raw, message->length, &at, &record)) == 1) {
+		struct wire_message one = {.type = record.data ? WIRE_WRITE : WIRE_ZERO,
+					   .member = (uint16_t)record.member,
+					   .offset = record.offset,
+					   .length = record.length,
+					   .data = record.data};
+
+		result = record_in(receiver, &one);
+		if (result < 0)
+			return result;
+	}
+	return result < 0 ? bad(receiver, "what is packed are no records") : 0;
 }
 
 /* Durable, then told, then applied. */
@@ -245,6 +274,8 @@ static int handle(struct receiver *receiver, const struct wire_message *message)
 	case WIRE_WRITE:
 	case WIRE_ZERO:
 		return record_in(receiver, message);
+	case WIRE_PACKED:
+		return packed_in(receiver, message);
 	case WIRE_SEAL:
 		return seal(receiver, message);
 	case WIRE_HASH_ASK:
@@ -309,7 +340,7 @@ static int check_hello(struct receiver *receiver, const struct wire_message *hel
 {
 	struct group *group = receiver->group;
 
-	if (hello->version != WIRE_VERSION)
+	if (hello->version > group->protocol || hello->version == 0)
 		return channel_refuse(receiver->channel, WIRE_REFUSED_VERSION, NULL,
 				      "protocol %u is not spoken here", hello->version);
 	if (group->changing)
@@ -343,8 +374,9 @@ static int open_image(struct receiver *receiver)
 static int welcome(struct receiver *receiver)
 {
 	struct group *group = receiver->group;
-	struct wire_message message = {
-	    .type = WIRE_WELCOME, .version = WIRE_VERSION, .kind = (uint8_t)group->role};
+	struct wire_message message = {.type = WIRE_WELCOME,
+				       .version = (uint16_t)group->protocol,
+				       .kind = (uint8_t)group->role};
 
 	memcpy(message.node, group->node, 16);
 	if (group->staging_good) {
@@ -397,6 +429,7 @@ void receiver_run(struct group *group, struct channel *channel, const struct wir
 	group->sent_bytes += channel->bytes_out;
 	group->channel = NULL;
 	digest_finish(&receiver.digest);
+	unpacker_close(&receiver.unpacker);
 	heap_free(receiver.data);
 	heap_free(receiver.hashes);
 }

@@ -60,6 +60,8 @@ static void record_change(struct member *member, struct recorder_epoch *epoch,
 
 	if (!epoch->first_wall_ns)
 		epoch->first_wall_ns = loop_wall(request->loop);
+	if (recorder->until_wall_ns != RECORDER_FREE)
+		recorder->last_wall_ns = loop_wall(request->loop);
 	if (recorder->logging && result == 0 && recorder_log_change(member, epoch, request))
 		return;
 	if (ORDER(unlogged_change_is_marked))
@@ -156,11 +158,17 @@ static void let_in_waiting(struct member *member)
 	}
 }
 
+static bool over(struct recorder *recorder)
+{
+	return recorder->until_wall_ns != RECORDER_FREE &&
+	       loop_wall(recorder->options.loop) > recorder->until_wall_ns;
+}
+
 static bool admit_change(struct member *member, struct volume_request *request)
 {
 	struct recorder *recorder = member->recorder;
 
-	if (recorder->mode == RECORDER_HOLDS && !member->gone) {
+	if (!member->gone && (recorder->mode == RECORDER_HOLDS || over(recorder))) {
 		request->tap_state = TAP_HELD;
 		list_push_back(&recorder->held, &request->tap_link);
 		return false;
@@ -254,6 +262,7 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
 	}
 	pthread_mutex_init(&recorder->lock, NULL);
 	list_init(&recorder->held);
+	recorder->until_wall_ns = RECORDER_FREE;
 	recorder->segments_max = options->budget_bytes / RECORDER_SEGMENT;
 	recorder->open = recorder->oldest = options->first_epoch ? options->first_epoch : 1;
 	epoch_at(recorder, recorder->open)->number = recorder->open;
@@ -369,11 +378,14 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 	return 0;
 }
 
+/* Some may have to wait on. */
 static void held_let_go(struct recorder *recorder)
 {
-	struct list *link;
+	struct list waited, *link;
 
-	while ((link = list_pop_front(&recorder->held))) {
+	list_init(&waited);
+	list_splice_back(&waited, &recorder->held);
+	while ((link = list_pop_front(&waited))) {
 		struct volume_request *request = list_entry(link, struct volume_request, tap_link);
 		struct member *member = container_of(request->tap, struct member, tap);
 
@@ -427,6 +439,17 @@ void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode)
 	pthread_mutex_unlock(&recorder->lock);
 }
 
+void recorder_protect(struct recorder *recorder, uint64_t until_wall_ns)
+{
+	pthread_mutex_lock(&recorder->lock);
+	if (recorder->until_wall_ns == RECORDER_FREE)
+		recorder->last_wall_ns = loop_wall(recorder->options.loop);
+	recorder->until_wall_ns = until_wall_ns;
+	if (recorder->mode != RECORDER_HOLDS && !list_empty(&recorder->held) && !over(recorder))
+		held_let_go(recorder);
+	pthread_mutex_unlock(&recorder->lock);
+}
+
 /* From here on the volumes count what this recorder let in, so that whoever sets the next tap
  * waits for it (recorder_quiet). */
 void recorder_retire(struct recorder *recorder, struct recorder **retired)
@@ -437,6 +460,7 @@ void recorder_retire(struct recorder *recorder, struct recorder **retired)
 	recorder->retired = true;
 	recorder->logging = false;
 	recorder->mode = RECORDER_RECORDS;
+	recorder->until_wall_ns = RECORDER_FREE;
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
 		struct member *member = recorder->members[i];
 
@@ -654,9 +678,10 @@ void recorder_fall_back(struct recorder *recorder)
 	recorder->spoiled = 0;
 	for (uint64_t i = recorder->oldest; i <= recorder->open; i++) {
 		struct recorder_epoch *epoch = epoch_at(recorder, i);
-		const struct record *record = NULL;
+		struct recorder_cursor cursor = {0};
+		const struct record *record;
 
-		while (ORDER(fall_back_marks_the_log) && (record = recorder_next(epoch, record)))
+		while (ORDER(fall_back_marks_the_log) && (record = recorder_next(epoch, &cursor)))
 			if (record->member != RECORD_NOBODY)
 				mark(recorder->members[record->member], record->offset,
 				     record->length);
@@ -772,6 +797,21 @@ void recorder_touched(struct recorder *recorder, unsigned index, uint64_t offset
 	pthread_mutex_unlock(&recorder->lock);
 }
 
+/* What R5 holds. */
+static void look_at_held(struct recorder *recorder, struct recorder_lag *lag)
+{
+	bool busy = false;
+
+	if (!over(recorder))
+		return;
+	for (unsigned i = 0; i < RECORDER_EPOCHS && !busy; i++)
+		busy = recorder->epochs[i].in_flight > 0;
+	lag->held_wall_ns = recorder->until_wall_ns;
+	lag->still_wall_ns = busy ? 0 : recorder->last_wall_ns;
+	list_for_each (it, &recorder->held)
+		lag->held++;
+}
+
 void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 {
 	struct recorder_lag lag = {0};
@@ -790,6 +830,7 @@ void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 	}
 	lag.open_bytes = epoch_at(recorder, recorder->open)->bytes;
 	lag.delayed = recorder->delayed;
+	look_at_held(recorder, &lag);
 	pthread_mutex_unlock(&recorder->lock);
 	*ret_lag = lag;
 }

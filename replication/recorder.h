@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 #include "core/loop.h"
-#include "volumes/marks.h"
 #include "replication/wire.h"
+#include "volumes/marks.h"
 #include "volumes/volume.h"
 
 /* What a group's members have been changed by, in epochs: the tap of each member's volume.
@@ -21,6 +21,9 @@
  *    everything that the standby's sealed image may lack. (E4)
  * R4 An epoch is complete when it is closed and no change of it is in flight. From then on its
  *    log does not change.
+ *
+ * R5 While there is a time limit (recorder_protect), no change is admitted after it: the standby's
+ *    image is at most so much older than anything that was acknowledged.
  *
  * The log is in RAM and bounded. When it is full, nobody waits: from then on changes only mark,
  * and the owner turns the log into marks as well (recorder_fall_back) and sends chunks. */
@@ -83,6 +86,10 @@ int recorder_add(struct recorder *recorder, unsigned member, struct volume *volu
 void recorder_remove(struct recorder *recorder, unsigned member);
 void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode);
 enum recorder_mode recorder_mode(struct recorder *recorder);
+/* recorder_protect: changes pass until @until_wall_ns (loop_wall); those that come later wait, and
+ * can be cancelled, until it is put off. RECORDER_FREE: they pass at any time. */
+#define RECORDER_FREE UINT64_MAX
+void recorder_protect(struct recorder *recorder, uint64_t until_wall_ns);
 /* Are all changes that were in flight when the taps were set over? */
 bool recorder_quiet(struct recorder *recorder);
 
@@ -96,9 +103,13 @@ bool recorder_idle(struct recorder *recorder);
 bool recorder_busy(struct recorder *recorder); /* is a change in flight? */
 /* The epoch @number, complete, for reading; NULL when it is not kept (any more). */
 const struct recorder_epoch *recorder_epoch(struct recorder *recorder, uint64_t number);
-/* The next record behind @previous (NULL first), NULL at the end. */
+/* The next record of @epoch, NULL at the end; @cursor is zeroed before the first. */
+struct recorder_cursor {
+	const struct segment *segment;
+	size_t at;
+};
 const struct record *recorder_next(const struct recorder_epoch *epoch,
-				   const struct record *previous);
+				   struct recorder_cursor *cursor);
 /* recorder_drop: the standby has sealed @epoch: it and all before it are forgotten. */
 void recorder_drop(struct recorder *recorder, uint64_t epoch);
 /* recorder_skip: the standby knows of @epoch already: numbers go on behind it. Before anything
@@ -146,6 +157,10 @@ struct recorder_lag {
 	uint64_t oldest_wall_ns; /* first change that is not dropped; 0: none that is known */
 	uint64_t open_bytes;     /* in the open epoch */
 	uint64_t delayed;        /* changes that waited for an overlapping one, since the start */
+	/* R5: the time limit is over since then (0: it is not), so many changes wait for another,
+	 * and nothing has changed since the last one ended (0: some are in flight). */
+	uint64_t held_wall_ns, still_wall_ns;
+	unsigned held;
 };
 /* Context: any. */
 void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag);

@@ -181,23 +181,19 @@ bool recorder_log_change(struct member *member, struct recorder_epoch *epoch,
 }
 
 const struct record *recorder_next(const struct recorder_epoch *epoch,
-				   const struct record *previous)
+				   struct recorder_cursor *cursor)
 {
-	const struct segment *segment = epoch->first;
-	const uint8_t *at = segment ? segment->bytes : NULL;
+	const struct record *record;
 
-	if (previous) {
-		/* The segment it lies in: few, and one after the other. */
-		at = (const uint8_t *)previous;
-		while (at < segment->bytes || at >= segment->bytes + segment->used)
-			segment = segment->next;
-		at += record_size(previous->zeros ? 0 : previous->length);
-		if (at == segment->bytes + segment->used) {
-			segment = segment->next;
-			at = segment ? segment->bytes : NULL;
-		}
-	}
-	return (const struct record *)(const void *)at;
+	if (!cursor->segment)
+		cursor->segment = epoch->first;
+	else if (cursor->at == cursor->segment->used && cursor->segment->next)
+		*cursor = (struct recorder_cursor){cursor->segment->next, 0};
+	if (!cursor->segment || cursor->at == cursor->segment->used)
+		return NULL;
+	record = (const void *)(cursor->segment->bytes + cursor->at);
+	cursor->at += record_size(record->zeros ? 0 : record->length);
+	return record;
 }
 
 void recorder_touch(const struct recorder_touch *touched, uint64_t offset, uint64_t length)

@@ -60,6 +60,7 @@ struct recorder {
 	struct member *members[WIRE_MEMBERS_MAX]; /* NULL: none */
 	struct member *gone; /* requests may be inside their taps: they stay to the end */
 	struct list held;
+	uint64_t until_wall_ns, last_wall_ns; /* R5; the last change that ended */
 	struct fold *folds;
 	uint64_t fold_stamp;
 	uint64_t delayed;

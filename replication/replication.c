@@ -30,6 +30,7 @@ static const struct config_migration schema[] = {
      " role integer not null, lineage text not null, accept_any integer not null,"
      " rpo_ns integer not null, limit_bytes integer not null, paused integer not null,"
      " clean integer not null, definition text not null);"},
+    {"protection", "alter table grp add column armed integer not null default 0;"},
 };
 
 void uuid_text(const uint8_t uuid[16], char text[33])
@@ -509,10 +510,24 @@ static void stop_main(void *context)
 	node_release(replication);
 }
 
+void replication_serve(struct replication *replication)
+{
+	list_for_each (it, &replication->seats) {
+		struct group *group = &list_entry(it, struct seat, link)->group;
+
+		group->starting = false;
+		group_protect(group);
+	}
+}
+
 void replication_quiet(struct replication *replication)
 {
-	list_for_each (it, &replication->seats)
-		list_entry(it, struct seat, link)->group.stopping = true;
+	list_for_each (it, &replication->seats) {
+		struct group *group = &list_entry(it, struct seat, link)->group;
+
+		group->stopping = true;
+		group_protect(group); /* what waits ends before this does */
+	}
 }
 
 void replication_stop(struct replication *replication, void (*stopped)(void *context),

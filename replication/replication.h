@@ -47,7 +47,10 @@ int replication_create(const struct replication_options *options, struct replica
 		       struct err *err) __attribute__((warn_unused_result));
 int replication_listen(struct replication *replication, const char *address, uint16_t port,
 		       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
-/* replication_quiet: the node is about to stop: a failback under way ends without the image. */
+/* replication_serve: after replication_start, when what is on the volumes is open, and guests come
+ * now: from here on writes are held where a group asks for that.
+ * replication_quiet: the node is about to stop: a failback under way ends without the image. */
+void replication_serve(struct replication *replication);
 void replication_quiet(struct replication *replication);
 /* replication_start: pools are open and nobody writes to volumes yet: put groups in place.
  * replication_stop: nobody writes any more; end sessions and let go of volumes, then stopped().
@@ -84,6 +87,12 @@ struct replication_spec {
 	uint64_t limit_bytes; /* a second; 0: none */
 	const char *points;   /* which sealed epochs the standby keeps: "10", "last=10,hourly=24";
 			       * NULL: none */
+	const char *compression; /* of the link: "lz4", "zstd", "off"; NULL: off */
+	const char *limit_at;    /* other limits at some times, by local time: "mon-fri 08:00-18:00
+				  * 20M; ..."; NULL: none */
+	/* Guests' changes wait while the standby's image is older than the RPO; unless the group is
+	 * paused, or the standby never was as new yet. */
+	bool protect;
 };
 void replication_group_create(struct replication *replication, const struct replication_spec *spec,
 			      struct replication_call *call);
@@ -107,7 +116,8 @@ void replication_group_act(struct replication *replication, const char *name,
 /* What is changed of a group, on its primary; NULL: as it is. The standby follows. */
 struct replication_change {
 	const uint64_t *rpo_ns, *limit_bytes;
-	const char *points;
+	const char *points, *compression, *limit_at;
+	const bool *protect;
 	/* Borrowed. A new member is in the standby's image from the first epoch on that has all of
 	 * it; the others are not sent again. What is removed stays a volume, on both nodes. */
 	struct volume **add, **remove;

@@ -54,14 +54,14 @@ int seat_store(struct seat *seat, struct err *err)
 	return config_run(
 	    seat->replication->config, err,
 	    "insert into grp(uuid, name, peer, role, lineage, accept_any, rpo_ns, limit_bytes,"
-	    " paused, clean, definition) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	    " paused, clean, armed, definition) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	    " on conflict(uuid) do update set role = excluded.role, lineage = excluded.lineage,"
 	    " accept_any = excluded.accept_any, rpo_ns = excluded.rpo_ns,"
 	    " limit_bytes = excluded.limit_bytes, paused = excluded.paused,"
-	    " clean = excluded.clean, definition = excluded.definition",
-	    "sssisiiiiis", uuid, group->name, peer, (int64_t)group->role, lineage,
-	    (int64_t)group->accept_any, (int64_t)seat->rpo_ns, (int64_t)group->limit_bytes,
-	    (int64_t)seat->paused, (int64_t)seat->clean,
+	    " clean = excluded.clean, armed = excluded.armed, definition = excluded.definition",
+	    "sssisiiiiiis", uuid, group->name, peer, (int64_t)group->role, lineage,
+	    (int64_t)group->accept_any, (int64_t)seat->rpo_ns, (int64_t)seat->limit_bytes,
+	    (int64_t)seat->paused, (int64_t)seat->clean, (int64_t)group->armed,
 	    seat->definition ? seat->definition : "{}");
 }
 
@@ -107,6 +107,19 @@ void seat_set_rpo(struct seat *seat, uint64_t rpo_ns)
 	period = seat->rpo_ns / 5;
 	period = period < PERIOD_MIN ? PERIOD_MIN : period;
 	seat->group.period_ns = period > PERIOD_MAX ? PERIOD_MAX : period;
+}
+
+void seat_follow(struct seat *seat)
+{
+	struct group *group = &seat->group;
+	uint64_t now = loop_wall(group->loop) / 1000000000ull;
+
+	group->limit_bytes = calendar_limit(&seat->calendar, (int64_t)now, seat->limit_bytes);
+	if (group->channel && group->role == GROUP_PRIMARY)
+		channel_limit(group->channel, group->limit_bytes);
+	group->protect_ns = seat->protect && !seat->paused ? seat->rpo_ns : 0;
+	if (seat->started)
+		group_protect(group);
 }
 
 struct seat *seat_new(struct replication *replication, const char *name, const uint8_t uuid[16],
@@ -171,10 +184,12 @@ static int load_one(struct replication *replication, struct config_statement *ro
 	lineage_parse(config_text(row, 4), &seat->group.lineage);
 	seat->group.accept_any = config_number(row, 5) != 0;
 	seat_set_rpo(seat, (uint64_t)config_number(row, 6));
-	seat->group.limit_bytes = (uint64_t)config_number(row, 7);
+	seat->limit_bytes = (uint64_t)config_number(row, 7);
 	seat->paused = config_number(row, 8) != 0;
 	seat->clean = (uint64_t)config_number(row, 9);
 	seat->definition = heap_strdup(config_text(row, 10));
+	seat->group.armed = config_number(row, 11) != 0;
+	seat->group.starting = true;
 	return seat->definition ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
@@ -183,7 +198,7 @@ int seats_load(struct replication *replication, struct err *err)
 	struct config_statement *row;
 	int result = config_prepare(replication->config,
 				    "select uuid, name, peer, role, lineage, accept_any, rpo_ns,"
-				    " limit_bytes, paused, clean, definition from grp",
+				    " limit_bytes, paused, clean, definition, armed from grp",
 				    &row, err);
 
 	if (result < 0)
@@ -379,6 +394,7 @@ void seats_tick(struct replication *replication)
 		enum group_role role = seat->group.role;
 
 		measure(seat, now);
+		seat_follow(seat);
 		seat_look(seat, now);
 		services_follow(seat);
 		if (replication->stopping || !seat->started || seat->session || seat->paused ||

@@ -47,6 +47,7 @@ struct sender {
 	uint8_t *hashes; /* of RUN_MAX */
 	char *defined;   /* the definition as it was sent last */
 	uint8_t *own;    /* of one read */
+	struct packer packer;
 	bool touched[READ_MAX / VOLUME_SLOT];
 };
 
@@ -141,22 +142,82 @@ static int tell_definition(struct sender *sender, struct wire_message *ready)
 }
 
 /* ---- records ---- */
+static int send_plain(struct sender *sender, const struct pack_record *record)
+{
+	struct wire_message message = {.type = record->data ? WIRE_WRITE : WIRE_ZERO,
+				       .member = (uint16_t)record->member,
+				       .offset = record->offset,
+				       .length = record->length,
+				       .data = record->data,
+				       .data_length = record->data ? record->length : 0};
+
+	return channel_send(sender->channel, &message);
+}
+
+/* One by one, as if there were no packer. */
+static int send_unpacked(struct sender *sender)
+{
+	struct packer *packer = &sender->packer;
+	struct pack_record record;
+	size_t at = 0;
+	int result = 0;
+
+	while (result == 0 && pack_next(packer->raw, packer->used, &at, &record) == 1)
+		result = send_plain(sender, &record);
+	return result;
+}
+
+/* What the packer has goes out: before anything else does that comes after a record. */
+static int flush_records(struct sender *sender)
+{
+	struct packer *packer = &sender->packer;
+	struct wire_message message = {
+	    .type = WIRE_PACKED, .kind = (uint8_t)packer->kind, .length = packer->used};
+	int result;
+
+	if (packer->used == 0)
+		return 0;
+	message.data_length = packer_squeeze(packer);
+	if (message.data_length == 0) {
+		result = send_unpacked(sender);
+	} else {
+		message.data = packer->packed;
+		result = channel_send(sender->channel, &message);
+		sender->group->saved_bytes +=
+		    packer->plain - WIRE_PACKED_HEAD - message.data_length;
+	}
+	packer_clear(packer);
+	return result;
+}
+
 static int send_record(struct sender *sender, unsigned member, uint64_t offset, uint64_t length,
 		       const uint8_t *data)
 {
-	struct wire_message message = {
-	    .type = WIRE_ZERO, .member = (uint16_t)member, .offset = offset, .length = length};
+	struct pack_record record = {member, offset, length,
+				     data && !all_zero(data, length) ? data : NULL};
+	int result = 0;
 
-	if (data && all_zero(data, length))
-		data = NULL;
-	if (data) {
-		message.type = WIRE_WRITE;
-		message.data = data;
-		message.data_length = length;
-	}
-	digest_add(&sender->digest, member, offset, length, data);
+	digest_add(&sender->digest, member, offset, length, record.data);
 	sender->records++;
-	return channel_send(sender->channel, &message);
+	if (sender->packer.kind == PACK_OFF)
+		return send_plain(sender, &record);
+	if (packer_add(&sender->packer, &record))
+		return 0;
+	result = flush_records(sender);
+	return result < 0 || packer_add(&sender->packer, &record) ? result : -EMSGSIZE;
+}
+
+/* As it is asked for now, between epochs. Without memory for it nothing is packed. */
+static void choose_packer(struct sender *sender)
+{
+	struct group *group = sender->group;
+	enum pack_kind kind = group->spoken < WIRE_VERSION_PACKED ? PACK_OFF : group->compression;
+
+	if (sender->packer.kind == kind)
+		return;
+	packer_close(&sender->packer);
+	if (packer_open(&sender->packer, kind) < 0)
+		log_warning("group %s: no memory to compress with", group->name);
 }
 
 static int begin(struct sender *sender, enum wire_begin kind)
@@ -168,16 +229,18 @@ static int begin(struct sender *sender, enum wire_begin kind)
 		return result;
 	digest_begin(&sender->digest);
 	sender->records = 0;
+	choose_packer(sender);
 	return channel_send(sender->channel, &message);
 }
 
 static int send_log(struct sender *sender, uint64_t number)
 {
 	const struct recorder_epoch *epoch = recorder_epoch(sender->group->recorder, number);
-	const struct record *record = NULL;
+	struct recorder_cursor cursor = {0};
+	const struct record *record;
 	int result = 0;
 
-	while (result == 0 && epoch && (record = recorder_next(epoch, record))) {
+	while (result == 0 && epoch && (record = recorder_next(epoch, &cursor))) {
 		if (record->member != RECORD_NOBODY)
 			result = send_record(sender, record->member, record->offset, record->length,
 					     record->zeros ? NULL : record->data);
@@ -210,7 +273,9 @@ static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
 	group->sealing = number;
 	if (!ORDER(ack_before_drop))
 		acknowledged(sender, number);
-	result = channel_send(sender->channel, &message);
+	result = flush_records(sender);
+	if (result == 0)
+		result = channel_send(sender->channel, &message);
 	if (result == 0)
 		result = expect(sender, WIRE_ACK, &message);
 	if (result < 0)
@@ -219,6 +284,7 @@ static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
 		return unexpected(sender, &message);
 	acknowledged(sender, number);
 	group->acked_wall_ns = wall_ns;
+	group_protect(group);
 	sender->peer_epoch = number;
 	return 0;
 }
@@ -280,8 +346,10 @@ static int ask_hashes(struct sender *sender, unsigned member, uint64_t offset, u
 {
 	struct wire_message message = {
 	    .type = WIRE_HASH_ASK, .member = (uint16_t)member, .offset = offset, .length = length};
-	int result = channel_send(sender->channel, &message);
+	int result = flush_records(sender);
 
+	if (result == 0)
+		result = channel_send(sender->channel, &message);
 	if (result == 0)
 		result = expect(sender, WIRE_HASHES, &message);
 	if (result < 0)
@@ -487,6 +555,7 @@ static void tell_idle(struct sender *sender)
 		return;
 	sender->channel->ping_epoch = group->acked;
 	sender->channel->ping_wall_ns = group->acked_wall_ns = now;
+	group_protect(group);
 }
 
 /* A standby that is too slow: guests do not wait for ever. */
@@ -781,7 +850,7 @@ static int say_hello(struct sender *sender)
 {
 	struct group *group = sender->group;
 	struct wire_message message = {.type = WIRE_HELLO,
-				       .version = WIRE_VERSION,
+				       .version = WIRE_VERSION_OLDEST,
 				       .epoch = group->acked,
 				       .lineage = group->lineage};
 	struct wire_message welcome;
@@ -794,6 +863,9 @@ static int say_hello(struct sender *sender)
 		result = expect(sender, WIRE_WELCOME, &welcome);
 	if (result < 0)
 		return result;
+	group->spoken = welcome.version < group->protocol ? welcome.version : group->protocol;
+	if (group->spoken < WIRE_VERSION_OLDEST)
+		return unexpected(sender, &welcome);
 	result = tell_definition(sender, &message);
 	if (result < 0)
 		return result;
@@ -869,6 +941,8 @@ void sender_run(struct group *group, struct channel *channel)
 	group_stay(group);
 	group->sent_bytes += channel->bytes_out;
 	group->channel = NULL;
+	group->spoken = 0;
+	packer_close(&sender.packer);
 	digest_finish(&sender.digest);
 	heap_free(sender.data);
 	heap_free(sender.own);

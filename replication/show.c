@@ -22,8 +22,10 @@ static const struct {
     [SEAT_ALARM_RPO] = {"rpo", "the standby's image is older than the RPO"},
     [SEAT_ALARM_LINK] = {"link", "there is no connection to the other node"},
     [SEAT_ALARM_MISMATCH] = {"mismatch", "the standby's image was found to differ"},
+    [SEAT_ALARM_HELD] = {"held", "guests' writes wait for the standby"},
 };
 
+/* While changes are held the image is no older than the last one is newer. */
 static double primary_lag(const struct seat *seat)
 {
 	const struct group *group = &seat->group;
@@ -32,13 +34,15 @@ static double primary_lag(const struct seat *seat)
 	if (!seat->started || (group->acked && group_level(group)))
 		return 0;
 	recorder_lag(group->recorder, &lag);
-	return seconds_since(loop_wall(seat->replication->options.loop),
+	return seconds_since(lag.still_wall_ns ? lag.still_wall_ns
+					       : loop_wall(seat->replication->options.loop),
 			     group->acked_wall_ns ? group->acked_wall_ns : lag.oldest_wall_ns);
 }
 
 static unsigned alarms_of(struct seat *seat, uint64_t now)
 {
 	const struct group *group = &seat->group;
+	struct recorder_lag lag = {0};
 	unsigned found = 0;
 
 	if (group->channel || seat->paused || !seat->heard_ns)
@@ -47,7 +51,11 @@ static unsigned alarms_of(struct seat *seat, uint64_t now)
 		return 0;
 	if (now - seat->heard_ns > LINK_NS)
 		found |= 1u << SEAT_ALARM_LINK;
-	if (group->role == GROUP_PRIMARY && primary_lag(seat) > (double)seat->rpo_ns / 1e9)
+	if (group->role == GROUP_PRIMARY)
+		recorder_lag(group->recorder, &lag);
+	if (lag.held_wall_ns)
+		found |= 1u << SEAT_ALARM_HELD;
+	else if (group->role == GROUP_PRIMARY && primary_lag(seat) > (double)seat->rpo_ns / 1e9)
 		found |= 1u << SEAT_ALARM_RPO;
 	if (group->role == GROUP_PRIMARY && group->verify.mismatches)
 		found |= 1u << SEAT_ALARM_MISMATCH;
@@ -78,6 +86,29 @@ static json_t *show_alarms(const struct seat *seat)
 	return list;
 }
 
+/* Of the protection: not asked for; not in force before the standby has caught up; in force; held.
+ */
+static const char *protection_of(const struct seat *seat, const struct recorder_lag *lag)
+{
+	if (!seat->protect)
+		return "off";
+	if (seat->paused || !seat->started || !seat->group.armed)
+		return "waiting";
+	return lag->held_wall_ns ? "holding" : "on";
+}
+
+static void show_protection(const struct seat *seat, const struct recorder_lag *lag, json_t *json)
+{
+	uint64_t now = loop_wall(seat->replication->options.loop);
+	uint64_t since = lag->held_wall_ns ? lag->held_wall_ns : now;
+
+	/* After a start nobody knows since when; since the last change at the least. */
+	since = since < lag->still_wall_ns ? lag->still_wall_ns : since;
+	json_object_set_new(json, "protection", json_string(protection_of(seat, lag)));
+	json_object_set_new(json, "held_seconds", json_real(seconds_since(now, since)));
+	json_object_set_new(json, "held_changes", json_integer((json_int_t)lag->held));
+}
+
 static void show_primary(const struct seat *seat, json_t *json)
 {
 	struct recorder_lag lag = {0};
@@ -88,6 +119,7 @@ static void show_primary(const struct seat *seat, json_t *json)
 		recorder_lag(seat->group.recorder, &lag);
 		level = group_level(&seat->group);
 	}
+	show_protection(seat, &lag, json);
 	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
 	json_object_set_new(json, "lag_seconds", json_real(primary_lag(seat)));
 	json_object_set_new(json, "lag_bytes",
@@ -169,20 +201,29 @@ json_t *seat_show(const struct seat *seat)
 	json_t *definition = json_loads(seat->definition ? seat->definition : "{}", 0, NULL);
 	json_t *members = json_array(), *member;
 	const char *points = json_string_value(json_object_get(definition, "points"));
+	const char *limit_at = json_string_value(json_object_get(definition, "limit_at"));
+	uint64_t sent = group->sent_bytes + (group->channel ? group->channel->bytes_out : 0);
 	json_t *json = json_pack(
 	    "{s:s,s:s,s:s,s:s,s:s,s:f,s:I,s:I,s:I}", "name", group->name, "role",
 	    group_role_name(group->role), "state", state_of(seat), "peer", peer ? peer->name : "?",
 	    "reason", seat->unavailable[0] ? seat->unavailable : group->reason, "rpo_seconds",
-	    (double)seat->rpo_ns / 1e9, "limit_bytes", (json_int_t)group->limit_bytes,
-	    "bytes_per_second", (json_int_t)seat->rate, "sent_bytes",
-	    (json_int_t)(group->sent_bytes + (group->channel ? group->channel->bytes_out : 0)));
+	    (double)seat->rpo_ns / 1e9, "limit_bytes", (json_int_t)seat->limit_bytes,
+	    "bytes_per_second", (json_int_t)seat->rate, "sent_bytes", (json_int_t)sent);
 	size_t index;
 
 	json_array_foreach(json_object_get(definition, "members"), index, member)
 	    json_array_append_new(
 		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
 				      json_string_value(json_object_get(member, "name"))));
+	json_object_set_new(json, "uncompressed_bytes",
+			    json_integer((json_int_t)(sent + group->saved_bytes)));
+	if (group->spoken)
+		json_object_set_new(json, "protocol", json_integer((json_int_t)group->spoken));
 	json_object_set_new(json, "members", members);
+	json_object_set_new(json, "limit_at", json_string(limit_at ? limit_at : ""));
+	json_object_set_new(json, "limit_now_bytes", json_integer((json_int_t)group->limit_bytes));
+	json_object_set_new(json, "protect", json_boolean(seat->protect));
+	json_object_set_new(json, "compression", json_string(pack_kind_name(group->compression)));
 	json_object_set_new(json, "addresses", services_show(seat));
 	json_object_set_new(json, "addresses_trouble", json_string(seat->addresses_trouble));
 	json_object_set_new(json, "points", json_string(points ? points : "0"));

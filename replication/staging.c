@@ -455,12 +455,14 @@ int staging_seed_end(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 	return header_write(staging);
 }
 
-int staging_restart(struct staging *staging, uint64_t epoch, const struct wire_lineage *lineage)
+int staging_restart(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
+		    const struct wire_lineage *lineage)
 {
 	staging_begin(staging);
 	staging->seeding = false;
 	staging->image = present(staging);
 	staging->sealed = staging->applied = epoch;
+	staging->sealed_wall_ns = wall_ns;
 	staging->lineage = *lineage;
 	staging->blocks = 0;
 	return header_write(staging);

@@ -77,8 +77,8 @@ int staging_apply(struct staging *staging) __attribute__((warn_unused_result));
 int staging_seed_begin(struct staging *staging) __attribute__((warn_unused_result));
 int staging_seed_end(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
 		     const struct wire_lineage *lineage) __attribute__((warn_unused_result));
-/* staging_restart: this node's own image, as it is, is what stands for @epoch. */
-int staging_restart(struct staging *staging, uint64_t epoch, const struct wire_lineage *lineage)
-    __attribute__((warn_unused_result));
+/* staging_restart: this node's own image, as it is at @wall_ns, is what stands for @epoch. */
+int staging_restart(struct staging *staging, uint64_t epoch, uint64_t wall_ns,
+		    const struct wire_lineage *lineage) __attribute__((warn_unused_result));
 
 #endif

@@ -16,6 +16,8 @@
 #define HANDSHAKE_NS (10 * 1000000000ull)
 #define DRAINED      (CHANNEL_PENDING_MAX / 2)
 #define READ_SIZE    (16u << 10)
+#define RECORD_SIZE  (16u << 10) /* of TLS (RFC 8446 5.1) */
+#define PUSH_SIZE    (64u << 10) /* no more than that waits for the end of the round */
 #define YEARS        30
 #define EXPORTER     "EXPORTER-granary-replication"
 
@@ -149,7 +151,8 @@ struct tls_link {
 	size_t pending;
 	bool shaken, paused, closed;
 	struct timer limit;
-	struct deferred pump;
+	struct deferred pump, push;
+	uint8_t joined[RECORD_SIZE]; /* small pieces, for one record */
 	void (*ready)(void *context, struct link *link, const struct tls_peer *peer,
 		      const char *why);
 	void *context;
@@ -200,11 +203,19 @@ static void push_out(struct tls_link *link)
 	stream_send(link->stream, &out->send);
 }
 
+static void push_later(struct deferred *deferred)
+{
+	push_out(container_of(deferred, struct tls_link, push));
+}
+
 static void close_stream(struct tls_link *link, bool send_rest)
 {
+	if (send_rest)
+		push_out(link);
 	link->closed = true;
 	timer_stop(&link->limit);
 	deferred_cancel(&link->pump);
+	deferred_cancel(&link->push);
 	if (send_rest)
 		stream_drain(link->stream, 1000000000ull);
 	else
@@ -324,24 +335,47 @@ static void stream_closed(struct stream *stream)
 static const struct stream_handlers stream_handlers = {stream_received, stream_ended,
 						       stream_closed};
 
+static void encrypt(struct tls_link *link, const void *data, size_t length)
+{
+	if (length == 0 || link->closed)
+		return;
+	ERR_clear_error();
+	if (SSL_write(link->ssl, data, (int)length) <= 0)
+		give_up(link, -EPROTO, ssl_why());
+}
+
+/* A frame's head and what comes of its data with it are one record; the frames of a round are one
+ * piece for the stream, or few. */
 static void link_send(struct link *base, const struct iovec *iov, unsigned count)
 {
 	struct tls_link *link = container_of(base, struct tls_link, link);
+	size_t used = 0;
 
-	for (unsigned i = 0; i < count && !link->closed; i++) {
-		ERR_clear_error();
-		if (iov[i].iov_len &&
-		    SSL_write(link->ssl, iov[i].iov_base, (int)iov[i].iov_len) <= 0) {
-			give_up(link, -EPROTO, ssl_why());
-			return;
-		}
+	for (unsigned i = 0; i < count; i++) {
+		const uint8_t *data = iov[i].iov_base;
+		size_t left = iov[i].iov_len, part = RECORD_SIZE - used;
+
+		part = left < part ? left : part;
+		memcpy(link->joined + used, data, part);
+		used += part;
+		if (used < RECORD_SIZE)
+			continue;
+		encrypt(link, link->joined, used);
+		encrypt(link, data + part, left - part);
+		used = 0;
 	}
-	push_out(link);
+	encrypt(link, link->joined, used);
+	if (BIO_ctrl_pending(link->out) >= PUSH_SIZE)
+		push_out(link);
+	else if (!link->closed)
+		loop_defer(link->loop, &link->push);
 }
 
 static size_t link_pending(const struct link *base)
 {
-	return container_of(base, const struct tls_link, link)->pending;
+	const struct tls_link *link = container_of(base, const struct tls_link, link);
+
+	return link->pending + BIO_ctrl_pending(link->out);
 }
 
 static void link_pause(struct link *base, bool paused)
@@ -412,6 +446,7 @@ int tls_link_start(struct tls_identity *identity, struct loop *loop, int fd, boo
 	timer_init(&link->limit, loop, too_slow);
 	timer_start(&link->limit, HANDSHAKE_NS);
 	deferred_init(&link->pump, pump);
+	deferred_init(&link->push, push_later);
 	loop_defer(loop, &link->pump);
 	return 0;
 }

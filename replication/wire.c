@@ -125,6 +125,7 @@ static const struct {
     [WIRE_SWITCHED] = {"SWITCHED", F_LINEAGE, 0},
     [WIRE_PAIR] = {"PAIR", F_NODE | F_VERSION | F_EPOCH | F_DIGEST | F_DATA, 64},
     [WIRE_PAIRED] = {"PAIRED", F_NODE | F_VERSION | F_DIGEST | F_DATA, 64},
+    [WIRE_PACKED] = {"PACKED", F_KIND | F_LENGTH | F_DATA, WIRE_RAW_MAX},
 };
 
 static void code(struct cursor *cursor, unsigned fields, struct wire_message *message)
@@ -171,7 +172,7 @@ size_t wire_encode(const struct wire_message *message, uint8_t head[WIRE_HEAD_MA
 	memset(head, 0, WIRE_HEADER);
 	put32(head, WIRE_MAGIC);
 	head[4] = (uint8_t)message->type;
-	head[5] = WIRE_VERSION;
+	head[5] = WIRE_FRAME;
 	put32(head + 8, (uint32_t)(length - WIRE_HEADER + data));
 	put64(head + 16, message->sequence);
 	crc = crc32c(0, head, length);
@@ -207,6 +208,8 @@ static bool sane(const struct wire_message *message)
 		return false;
 	if (message->type == WIRE_HASHES && message->data_length % WIRE_HASH)
 		return false;
+	if (message->type == WIRE_PACKED)
+		return message->length <= WIRE_RAW_MAX && message->data_length > 0;
 	if (fields & F_OFFSET && (message->offset % 512 || message->length % 512))
 		return message->type == WIRE_HASHES && message->offset % 512 == 0;
 	return true;
@@ -248,7 +251,7 @@ int64_t wire_decode(const uint8_t *bytes, size_t length, struct wire_message *re
 		return 0;
 	if (frame_crc(bytes, WIRE_HEADER + payload) != get32(bytes + 12))
 		return -EBADMSG;
-	if (bytes[5] != WIRE_VERSION)
+	if (bytes[5] != WIRE_FRAME)
 		return -EPROTONOSUPPORT;
 	if (bytes[4] == 0 || bytes[4] >= WIRE_TYPE_END || get16(bytes + 6) != 0)
 		return -EPROTO;

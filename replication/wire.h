@@ -16,17 +16,30 @@
  * order ends the connection. Context of everything here: any; nothing allocates. */
 
 #define WIRE_MAGIC       0x47524c31u /* "1LRG" */
-#define WIRE_VERSION     1u
+#define WIRE_FRAME       1u          /* version of the header above */
 #define WIRE_HEADER      24u
 #define WIRE_DATA_MAX    (256u << 10) /* bytes of one WRITE */
 #define WIRE_PAYLOAD_MAX (288u << 10) /* bytes of any frame */
 #define WIRE_FRAME_MAX   (WIRE_HEADER + WIRE_PAYLOAD_MAX)
+#define WIRE_WRITE_HEAD  (WIRE_HEADER + 10u) /* bytes in front of a WRITE's data */
+#define WIRE_ZERO_HEAD   (WIRE_HEADER + 18u)
+#define WIRE_PACKED_HEAD (WIRE_HEADER + 9u)
 #define WIRE_HASH        16u   /* bytes of the hash of one slot */
 #define WIRE_HASH_SLOTS  4096u /* slots of one HASH_ASK */
 #define WIRE_DIGEST      32u   /* SHA-256 of an epoch's records */
 #define WIRE_LINEAGE_MAX 32u
 #define WIRE_TEXT_MAX    (256u << 10)
 #define WIRE_MEMBERS_MAX 64u
+#define WIRE_RAW_MAX     (272u << 10) /* bytes of the records of one PACKED, before it was packed */
+
+/* What is said in the frames. A HELLO has the oldest version that the primary can speak, a WELCOME
+ * the newest that the standby can: the session's is the newest that both can. Nodes that are one
+ * version apart understand each other.
+ *   1  as it began
+ *   2  PACKED */
+#define WIRE_VERSION        2u
+#define WIRE_VERSION_OLDEST 1u
+#define WIRE_VERSION_PACKED 2u /* from here on there is PACKED */
 
 enum wire_type {
 	WIRE_HELLO = 1, /* P>S: who I am, which group, what my image descends from */
@@ -46,6 +59,7 @@ enum wire_type {
 	WIRE_SWITCHED,  /* S>P: done; my lineage */
 	WIRE_PAIR, /* either way, before anything is pinned: proof of the code; docs/FORMAT.md */
 	WIRE_PAIRED,
+	WIRE_PACKED, /* P>S: WRITEs and ZEROs in a row, compressed (pack.h) */
 	WIRE_TYPE_END
 };
 
@@ -79,17 +93,20 @@ struct wire_message {
 	uint8_t node[16], group[16];
 	uint16_t version;
 	uint16_t member;
-	uint8_t kind;   /* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role */
+	/* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role; PACKED: enum pack_kind
+	 */
+	uint8_t kind;
 	bool fresh;     /* READY: nothing was ever written to the volumes */
 	uint64_t epoch; /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none;
 			 * PAIR: my port */
-	uint64_t offset, length; /* bytes; WRITE: length of the data */
-	uint64_t wall_ns;        /* SEAL: when the epoch was closed; PING: see there */
-	uint64_t records;        /* SEAL: of WRITE and ZERO */
+	uint64_t offset,
+	    length;       /* bytes; WRITE: length of the data; PACKED: before it was packed */
+	uint64_t wall_ns; /* SEAL: when the epoch was closed; PING: see there */
+	uint64_t records; /* SEAL: of WRITE and ZERO */
 	uint8_t digest[WIRE_DIGEST];
 	struct wire_lineage lineage;
-	const uint8_t
-	    *data; /* WRITE, HASHES: bytes; DEFINE, REFUSE: text, not terminated; borrowed */
+	const uint8_t *
+	    data; /* WRITE, HASHES, PACKED: bytes; DEFINE, REFUSE: text, not terminated; borrowed */
 	size_t data_length;
 };
 

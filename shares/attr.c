@@ -27,16 +27,19 @@ int op_setattr(struct op *op)
 	struct object *object = &op->object[0];
 	const struct vfs_set *set = &request->set;
 	int result = load(op);
+	uint32_t owner;
 
 	if (result)
 		return result;
+	owner = object->inode.attr.uid;
 	if (request->flags & VFS_GUARD_CTIME && object->inode.attr.ctime != request->guard)
 		return -EAGAIN;
 	result = rules_may_set(&object->rules, request->credentials, set, request->flags);
 	if (result || set->mask == 0)
 		return result;
 	rules_set(&object->inode.attr, request->credentials, set, op->now);
-	if (set->mask & VFS_SET_MODE)
+	result = users_move(op->share, &object->inode, owner);
+	if (result == 0 && set->mask & VFS_SET_MODE)
 		result = aces_chmod(op->share, object);
 	if (result == 0 && set->mask & VFS_SET_ACL)
 		result = aces_set(op->share, object, request);
@@ -77,9 +80,10 @@ int op_fsstat(struct op *op)
 {
 	int result = load(op);
 
-	if (result == 0)
-		share_fsstat(op->share, &op->request->fsstat);
-	return result;
+	if (result)
+		return result;
+	share_fsstat(op->share, &op->request->fsstat);
+	return users_fsstat(op->share, op->request->credentials->uid, &op->request->fsstat);
 }
 
 int op_hold(struct op *op)

@@ -6,7 +6,8 @@
  *   inodes    links are names, blocks are extents, entries are entries
  *   space     files, reservations, free and pending space tile the data area without gap or overlap
  *   shares    blocks with several owners have as many as is counted
- *   counters  are the sums of what is there */
+ *   counters  are the sums of what is there
+ *   users     have what their records say */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,6 +25,9 @@ struct seen_inode {
 };
 struct seen_name {
 	uint64_t inode, directory;
+};
+struct seen_owner { /* of an inode; of all of a user's; as a record has it */
+	uint64_t uid, blocks, files;
 };
 struct seen_blob {
 	uint64_t number, length; /* of the xattr */
@@ -93,6 +97,35 @@ static void inode_begin(struct checker *checker, const struct key *key, const ui
 					    .directory = checker->inode.attr.type == VFS_DIRECTORY};
 }
 
+static void see_owner(struct checker *checker, const struct inode *inode)
+{
+	struct seen_owner *owner;
+
+	if (!checker->users_counted)
+		return;
+	owner = check_array_add(checker, &checker->owners, sizeof(*owner));
+	if (owner)
+		*owner = (struct seen_owner){inode->attr.uid, inode->blocks, 1};
+}
+
+static void see_user(struct checker *checker, const struct key *key, const uint8_t *value,
+		     size_t length)
+{
+	struct seen_owner *user;
+	struct user record;
+
+	if (!checker->users_counted || key->offset == USERS_COUNTED)
+		return;
+	if (key->offset > UINT32_MAX || user_decode(value, length, &record) < 0) {
+		check_found(checker, "the record of user %llu can not be read",
+			    number(key->offset));
+		return;
+	}
+	user = check_array_add(checker, &checker->users, sizeof(*user));
+	if (user)
+		*user = (struct seen_owner){key->offset, record.blocks, record.files};
+}
+
 /* All keys of an inode were seen. */
 static void inode_end(struct checker *checker)
 {
@@ -103,6 +136,7 @@ static void inode_end(struct checker *checker)
 		return;
 	checker->have_inode = false;
 	checker->used_blocks += inode->blocks;
+	see_owner(checker, inode);
 	if (inode->blocks != checker->extent_blocks)
 		check_found(checker, "inode %llu: %llu blocks in extents, its record says %llu",
 			    name, number(checker->extent_blocks), number(inode->blocks));
@@ -259,6 +293,8 @@ static void see(struct checker *checker, const struct key *key, const uint8_t *v
 		inode_end(checker);
 	if (key->object == SPACE_OBJECT) {
 		check_space_see(checker, key, value, length);
+	} else if (key->object == ORPHAN_OBJECT && key->type == KEY_USER) {
+		see_user(checker, key, value, length);
 	} else if (key->object == ORPHAN_OBJECT) {
 		uint64_t *orphan = check_array_add(checker, &checker->orphans, sizeof(*orphan));
 
@@ -420,6 +456,44 @@ static void compare_names(struct checker *checker)
 			    number(names[at].directory), number(names[at].inode));
 }
 
+static void compare_user(struct checker *checker, uint64_t uid, const struct seen_owner *has,
+			 const struct seen_owner *counted)
+{
+	if (has->blocks != counted->blocks || has->files != counted->files)
+		check_found(
+		    checker,
+		    "user %llu has %llu blocks in %llu files, the share counts %llu in %llu",
+		    number(uid), number(has->blocks), number(has->files), number(counted->blocks),
+		    number(counted->files));
+}
+
+/* What each user's inodes come to is what the record says; one without a record has none. */
+static void compare_users(struct checker *checker)
+{
+	const struct seen_owner *owners, *users;
+	size_t at = 0, user = 0;
+
+	check_array_sort(&checker->owners);
+	check_array_sort(&checker->users);
+	owners = checker->owners.items;
+	users = checker->users.items;
+	while (at < checker->owners.count || user < checker->users.count) {
+		struct seen_owner has = {.uid = UINT64_MAX}, counted = {0};
+
+		if (at < checker->owners.count)
+			has.uid = owners[at].uid;
+		if (user < checker->users.count && users[user].uid < has.uid)
+			has.uid = users[user].uid;
+		for (; at < checker->owners.count && owners[at].uid == has.uid; at++) {
+			has.blocks += owners[at].blocks;
+			has.files++;
+		}
+		if (user < checker->users.count && users[user].uid == has.uid)
+			counted = users[user++];
+		compare_user(checker, has.uid, &has, &counted);
+	}
+}
+
 static void compare_counters(struct checker *checker)
 {
 	const uint64_t *counters = checker->store->counters;
@@ -455,18 +529,21 @@ static int check_all(struct checker *checker)
 	check_space_compare(checker);
 	compare_names(checker);
 	compare_counters(checker);
+	compare_users(checker);
 	return checker->result;
 }
 
 int store_check(struct store *store, struct share_check_report *report)
 {
 	struct checker checker = {.store = store, .report = report};
-	struct array *arrays[] = {&checker.spans, &checker.edges,   &checker.inodes, &checker.names,
-				  &checker.blobs, &checker.orphans, &checker.pages};
+	struct array *arrays[] = {&checker.spans, &checker.edges,  &checker.inodes,
+				  &checker.names, &checker.blobs,  &checker.orphans,
+				  &checker.pages, &checker.owners, &checker.users};
 	int result;
 
 	store_lock(store);
 	store->held++;
+	checker.users_counted = store->counters[COUNT_USERS];
 	store_unlock(store);
 	result = check_all(&checker);
 	store_lock(store);

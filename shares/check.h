@@ -15,7 +15,7 @@ struct array {
 struct checker {
 	struct store *store;
 	struct share_check_report *report;
-	struct array spans, edges, inodes, names, blobs, orphans, pages;
+	struct array spans, edges, inodes, names, blobs, orphans, pages, owners, users;
 	struct key key; /* where to go on */
 	/* the inode whose keys are being looked at */
 	struct inode inode;
@@ -27,6 +27,7 @@ struct checker {
 	    shared_counted; /* owners beside the first; as the tree counts them */
 	uint64_t blob, blob_bytes;
 	size_t blob_index;
+	bool users_counted;
 	int result;
 };
 

@@ -130,8 +130,11 @@ static int step(void *context)
 		result = quota_check(share, more);
 	if (result)
 		return result;
-	store->counters[COUNT_USED_BLOCKS] += more;
-	inode.blocks += more - cut.blocks;
+	store->counters[COUNT_USED_BLOCKS] +=
+	    cut.blocks; /* as it was: what changes is counted once */
+	result = inode_count(share, &inode, (int64_t)more - (int64_t)cut.blocks);
+	if (result)
+		return result;
 	if (at == clone->last && end > inode.attr.size)
 		inode.attr.size = end;
 	rules_written(&inode.attr, op->request->credentials, op->now);

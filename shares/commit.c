@@ -106,7 +106,8 @@ bool store_ready(struct store *store)
 {
 	if (store->failed || store->replaying)
 		return true;
-	if (store->freezing || store->held)
+	if (store->freezing ||
+	    (store->held && !(store->holder && store->holder == fiber_current())))
 		return false;
 	/* this one, the commit in flight, and what is lost at the end of the ring */
 	if (log_room(store) < 4ull * store->commit_max ||

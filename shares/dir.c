@@ -226,7 +226,9 @@ static int create_new(struct op *op, uint64_t cookie)
 		inode->parent = directory->attr.fileid;
 		directory->attr.links++;
 	}
-	result = inherit(op, &op->object[1]);
+	result = users_change(share, inode->attr.uid, 0, 1);
+	if (result == 0)
+		result = inherit(op, &op->object[1]);
 	if (result == 0 && request->type == VFS_SYMLINK)
 		result = pieces_put(share, inode->attr.fileid, KEY_SYMLINK, request->data,
 				    request->data_length);

@@ -31,24 +31,6 @@ void key_encode(const struct key *key, uint8_t bytes[KEY_BYTES])
 	put64(bytes + 9, key->offset);
 }
 
-void key_decode(const uint8_t bytes[KEY_BYTES], struct key *ret_key)
-{
-	ret_key->object = get64(bytes);
-	ret_key->type = bytes[8];
-	ret_key->offset = get64(bytes + 9);
-}
-
-int key_compare(const struct key *a, const struct key *b)
-{
-	if (a->object != b->object)
-		return a->object < b->object ? -1 : 1;
-	if (a->type != b->type)
-		return a->type < b->type ? -1 : 1;
-	if (a->offset != b->offset)
-		return a->offset < b->offset ? -1 : 1;
-	return 0;
-}
-
 /* ---- superblock ---- */
 #define SB_COPIES 512u /* offset of bitmap_copy */
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/bytes.h"
 #include "shares/vfs.h"
 
 /* What a share looks like on its volume (docs/FORMAT.md, "Shares"). Everything is little-endian;
@@ -18,9 +19,10 @@
  *   data                what extents point to
  * A block is 4096 bytes and counted from the start of the volume. */
 
-#define FORMAT_VERSION    2u /* the newest that is known */
+#define FORMAT_VERSION    3u /* the newest that is known */
 #define FORMAT_PLAIN      1u /* no block has two owners */
 #define FORMAT_CLONES     2u /* since the first CLONE: KEY_SHARED */
+#define FORMAT_USERS      3u /* since the first limit of a user: KEY_USER; clones or not */
 #define BLOCK_SIZE        4096u
 #define SUPERBLOCK_B      16u                      /* block of the second copy */
 #define LOG_START         256u                     /* block */
@@ -52,6 +54,7 @@ enum key_type {
 	KEY_SHARED = 11,  /* block -> struct shared; 0 -> u64 COUNT_SHARED_BLOCKS */
 	/* of ORPHAN_OBJECT */
 	KEY_ORPHAN = 12, /* inode -> u8 enum orphan_kind */
+	KEY_USER = 13,   /* uid -> struct user; USERS_COUNTED -> u64 1: each owner has one */
 };
 #define SPACE_OBJECT  0ull
 #define ORPHAN_OBJECT 1ull
@@ -65,8 +68,24 @@ struct key {
 };
 #define KEY_BYTES 17u
 void key_encode(const struct key *key, uint8_t bytes[KEY_BYTES]);
-void key_decode(const uint8_t bytes[KEY_BYTES], struct key *ret_key);
-int key_compare(const struct key *a, const struct key *b);
+/* Inline: a dozen for each page on the way to a key. */
+static inline void key_decode(const uint8_t bytes[KEY_BYTES], struct key *ret_key)
+{
+	ret_key->object = get64(bytes);
+	ret_key->type = bytes[8];
+	ret_key->offset = get64(bytes + 9);
+}
+
+static inline int key_compare(const struct key *a, const struct key *b)
+{
+	if (a->object != b->object)
+		return a->object < b->object ? -1 : 1;
+	if (a->type != b->type)
+		return a->type < b->type ? -1 : 1;
+	if (a->offset != b->offset)
+		return a->offset < b->offset ? -1 : 1;
+	return 0;
+}
 
 /* ---- superblock ---- */
 enum counter {
@@ -79,11 +98,12 @@ enum counter {
 	COUNTERS_LOGGED, /* those above are in superblock and commits */
 	/* owners of blocks beside the first of each; in the tree, and kept here while it is open */
 	COUNT_SHARED_BLOCKS = COUNTERS_LOGGED,
+	COUNT_USERS, /* 1: what each user has is counted; likewise */
 	COUNTERS,
 };
 
 struct superblock {
-	uint32_t version; /* FORMAT_PLAIN, FORMAT_CLONES */
+	uint32_t version; /* FORMAT_PLAIN, FORMAT_CLONES, FORMAT_USERS */
 	uint8_t uuid[16];
 	uint8_t secret[16]; /* keys name hashes and file handles */
 	uint64_t generation;
@@ -196,6 +216,15 @@ struct shared {
 void shared_encode(const struct shared *shared, uint8_t bytes[SHARED_BYTES]);
 int shared_decode(uint64_t block, const uint8_t *bytes, size_t length, uint64_t data_start,
 		  uint64_t data_end, struct shared *ret_shared);
+
+/* What a user's files take, and may take (0: no limit). */
+#define USER_BYTES    32u
+#define USERS_COUNTED (1ull << 32) /* no uid */
+struct user {
+	uint64_t blocks, files, limit_blocks, limit_files;
+};
+void user_encode(const struct user *user, uint8_t bytes[USER_BYTES]);
+int user_decode(const uint8_t *bytes, size_t length, struct user *ret_user);
 
 #define XATTR_BYTES 14u
 struct xattr_value {

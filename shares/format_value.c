@@ -136,6 +136,28 @@ int shared_decode(uint64_t block, const uint8_t *bytes, size_t length, uint64_t 
 	return 0;
 }
 
+void user_encode(const struct user *user, uint8_t bytes[USER_BYTES])
+{
+	put64(bytes, user->blocks);
+	put64(bytes + 8, user->files);
+	put64(bytes + 16, user->limit_blocks);
+	put64(bytes + 24, user->limit_files);
+}
+
+int user_decode(const uint8_t *bytes, size_t length, struct user *user)
+{
+	if (length != USER_BYTES)
+		return -EUCLEAN;
+	*user = (struct user){.blocks = get64(bytes),
+			      .files = get64(bytes + 8),
+			      .limit_blocks = get64(bytes + 16),
+			      .limit_files = get64(bytes + 24)};
+	return user->blocks > INT64_MAX / BLOCK_SIZE || user->files > INT64_MAX ||
+		       user->limit_blocks > INT64_MAX / BLOCK_SIZE || user->limit_files > INT64_MAX
+		   ? -EUCLEAN
+		   : 0;
+}
+
 size_t xattr_encode(const struct xattr_value *xattr, uint8_t *bytes)
 {
 	size_t data = xattr->blob ? 0 : xattr->length;

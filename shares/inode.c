@@ -341,8 +341,8 @@ int inode_destroy_step(struct share *share, struct inode *inode)
 	struct cut cut = {0};
 	int result = extent_cut(share, number, KEY_EXTENT, 0, FILE_BLOCKS_MAX, &cut);
 
-	inode->blocks -= cut.blocks < inode->blocks ? cut.blocks : inode->blocks;
-	share->store->counters[COUNT_USED_BLOCKS] -= cut.blocks;
+	if (result == 0)
+		result = inode_count(share, inode, -(int64_t)cut.blocks);
 	if (result == 0 && !cut.more)
 		result = extent_cut(share, number, KEY_RESERVED, 0, FILE_BLOCKS_MAX, &cut);
 	if (result == 0 && !cut.more) {
@@ -361,7 +361,8 @@ int inode_destroy_step(struct share *share, struct inode *inode)
 		result = pieces_delete(share, number, KEY_SYMLINK, inode->attr.size);
 	if (result == 0)
 		result = store_delete(share->store, &key);
-	if (result == 0)
-		share->store->counters[COUNT_INODES]--;
-	return result;
+	if (result)
+		return result;
+	share->store->counters[COUNT_INODES]--;
+	return users_change(share, inode->attr.uid, 0, -1);
 }

@@ -204,6 +204,23 @@ bool blocks_wait(struct share *share);
 int quota_check(const struct share *share, uint64_t more);
 void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat);
 
+/* ---- users.c: what each user has. Under the lock, in a transaction ----
+ * users_change: so many blocks and files more, or fewer, of @uid. -EDQUOT: over a limit.
+ * users_check: would it be -EDQUOT? users_move: @inode was @from's.
+ * inode_count: the same for the blocks of an inode, its own count and the share's. */
+int users_change(struct share *share, uint32_t uid, int64_t blocks, int64_t files);
+int users_check(struct share *share, uint32_t uid, uint64_t blocks);
+int users_move(struct share *share, const struct inode *inode, uint32_t from);
+int inode_count(struct share *share, struct inode *inode, int64_t blocks);
+/* users_limit: the limits that @user->set names; then @user is what there is. */
+int users_limit(struct share *share, struct share_user *user);
+/* Likewise, without changes. users_next: the first from uid @from on; -ENOENT. */
+int users_fsstat(struct share *share, uint32_t uid, struct vfs_fsstat *fsstat);
+int users_next(struct share *share, uint64_t from, struct share_user *ret_user);
+/* Count from here on, if it is not done yet. Context: a fiber, without the lock. -E2BIG: files have
+ * too many owners. */
+int users_start(struct share *share);
+
 /* ---- shared.c: blocks that several extents point to ---- */
 /* How many owners the blocks from @block on have, and how many of *count have as many. */
 int shared_look(struct share *share, uint64_t block, uint64_t *count, uint32_t *ret_owners);

@@ -136,6 +136,18 @@ static int place(struct round *round, uint32_t flags, struct piece *piece)
 	return 1;
 }
 
+/* Of the share and of the file's owner. What is asked here in time is held to when the round is
+ * settled. */
+static int quotas_check(struct round *round)
+{
+	const struct object *file = &round->op->object[0];
+	int result = quota_check(round->op->share, round->uncounted);
+
+	if (result || file->number != round->number)
+		return result;
+	return users_check(round->op->share, file->inode.attr.uid, round->uncounted);
+}
+
 static int plan_write(void *context)
 {
 	struct round *round = context;
@@ -158,14 +170,13 @@ static int plan_write(void *context)
 		if (hole)
 			round->uncounted += piece.count;
 		if (result)
-			return result < 0 ? result
-					  : quota_check(round->op->share, round->uncounted);
+			return result < 0 ? result : quotas_check(round);
 		if (!piece_add(round, piece))
 			break;
 		at += piece.count;
 	}
 	round->end = at;
-	return quota_check(round->op->share, round->uncounted);
+	return quotas_check(round);
 }
 
 /* 1: [*low, *high) is a hole; 0: something is there. */
@@ -287,8 +298,9 @@ int round_settle(struct share *share, uint64_t number, const struct piece *piece
 		result = -EUCLEAN;
 	if (result)
 		return result;
-	inode->blocks += added;
-	share->store->counters[COUNT_USED_BLOCKS] += added;
+	result = inode_count(share, inode, (int64_t)added);
+	if (result)
+		return result;
 	extent = (struct extent){
 	    .file_block = piece->file_block, .block = piece->block, .count = piece->count};
 	return extent_add(share, number, KEY_EXTENT, extent);

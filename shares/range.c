@@ -76,7 +76,7 @@ static int allocate_step(void *context)
 {
 	struct change *change = context;
 	struct share *share = change->op->share;
-	uint64_t at = change->at, added = 0;
+	uint64_t at = change->at;
 	struct inode inode;
 	int result = inode_load(share, change->number, &inode);
 
@@ -95,13 +95,11 @@ static int allocate_step(void *context)
 			result = set_aside(change, at, end, &count);
 		if (result == 0) {
 			at += count;
-			added += count;
-			share->store->counters[COUNT_USED_BLOCKS] += count;
+			result = inode_count(share, &inode, (int64_t)count);
 		}
 	}
 	if (result)
 		return result == -ENOENT ? -ESTALE : result;
-	inode.blocks += added;
 	if (at >= change->last && change->end > inode.attr.size)
 		inode.attr.size = change->end;
 	result = changed(change, &inode);
@@ -162,9 +160,9 @@ static int deallocate_step(void *context)
 		    extent_cut(share, change->number, KEY_EXTENT, change->at, change->last, &cut);
 	if (result)
 		return result;
-	inode.blocks -= cut.blocks;
-	share->store->counters[COUNT_USED_BLOCKS] -= cut.blocks;
-	result = changed(change, &inode);
+	result = inode_count(share, &inode, -(int64_t)cut.blocks);
+	if (result == 0)
+		result = changed(change, &inode);
 	return result ? result : cut.more;
 }
 

@@ -811,6 +811,81 @@ void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *c
 	start_on(vfs, call, quota_main);
 }
 
+static int limit_body(void *context)
+{
+	struct share_call *call = context;
+
+	return users_limit(call->share, &call->user);
+}
+
+static void user_main(void *context)
+{
+	struct share_call *call = context;
+	struct share *share = call->share;
+	uint64_t sequence;
+	int result;
+
+	if (!share->store) {
+		not_open(call);
+		return;
+	}
+	result = users_start(share);
+	if (result == 0)
+		result = store_transact(share->store, limit_body, call, &sequence);
+	if (result == 0)
+		result = store_wait(share->store, sequence);
+	ended(call, result == -E2BIG
+			? err_set(&call->err, result, "its files have more than 4096 owners")
+		    : result ? err_set(&call->err, result, "the limit can not be stored")
+			     : 0);
+}
+
+void share_set_user(struct vfs *vfs, const struct share_user *user, struct share_call *call)
+{
+	call->user = *user;
+	start_on(vfs, call, user_main);
+}
+
+static int list_body(void *context)
+{
+	struct share_call *call = context;
+	uint64_t from = call->user_count ? call->users[call->user_count - 1].uid + 1ull : 0;
+	int result = 0;
+
+	while (call->user_count < call->user_room) {
+		struct share_user *user = &call->users[call->user_count];
+
+		result = users_next(call->share, from, user);
+		if (result)
+			break;
+		from = user->uid + 1ull;
+		call->user_count++;
+	}
+	return result == -ENOENT ? 0 : result;
+}
+
+static void list_main(void *context)
+{
+	struct share_call *call = context;
+	int result;
+
+	if (!call->share->store) {
+		not_open(call);
+		return;
+	}
+	result = store_look(call->share->store, list_body, call);
+	ended(call, result ? err_set(&call->err, result, "the users can not be read") : 0);
+}
+
+void share_list_users(struct vfs *vfs, struct share_user *users, unsigned room,
+		      struct share_call *call)
+{
+	call->users = users;
+	call->user_room = room;
+	call->user_count = 0;
+	start_on(vfs, call, list_main);
+}
+
 static void check_main(void *context)
 {
 	struct share_call *call = context;

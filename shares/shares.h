@@ -11,6 +11,18 @@
 
 #define SHARE_VOLUME_BYTES VOLUME_SIZE_MAX /* addresses are free on a thin volume */
 
+/* What a user's files take, and may take. Owners of files are counted from the first limit on,
+ * which looks at all inodes once and holds changes up meanwhile; then each change counts, exactly
+ * and through crashes. Whoever writes, a file's blocks count for its owner: a limit holds for
+ * root's writes too. What is over a limit that is made smaller stays, and gets no more. */
+enum share_user_set { SHARE_USER_BYTES = 1, SHARE_USER_FILES = 2 };
+struct share_user {
+	uint32_t uid;
+	unsigned set;                     /* share_set_user: which limits */
+	uint64_t limit_bytes, used_bytes; /* 0: no limit; whole blocks of 4096 */
+	uint64_t limit_files, files;      /* files: of every type */
+};
+
 /* Asynchronous, like a pool_call: handed back on the loop that made the call. */
 struct share_call {
 	void (*done)(struct share_call *call, int result); /* 0 or -errno with err.text */
@@ -24,6 +36,8 @@ struct share_call {
 	uint8_t uuid[16], secret[16];
 	uint64_t quota_bytes;
 	bool read_only;
+	struct share_user user, *users; /* users: the caller's */
+	unsigned user_room, user_count;
 	struct share_check_report *report;
 	struct volume *snapshot;
 	const char *keep, *snapshot_name, *path, *to;
@@ -85,6 +99,14 @@ struct share_info {
 };
 void share_get_info(struct vfs *vfs, struct share_info *ret_info); /* any thread */
 void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call);
+
+#define SHARE_USERS_MAX 10000u
+/* share_set_user: durable at done(0). -E2BIG: files have more than 4,096 owners when counting
+ * starts. @user is copied. */
+void share_set_user(struct vfs *vfs, const struct share_user *user, struct share_call *call);
+/* share_list_users: the first @room, by uid; call->user_count. Empty: they are not counted. */
+void share_list_users(struct vfs *vfs, struct share_user *users, unsigned room,
+		      struct share_call *call);
 
 /* share_check: walk everything and compare. An open share is checked as it is at this moment, with
  * its changes held up; a closed one through its volume. Findings are sentences; changes nothing. */

@@ -14,9 +14,11 @@ static int resize_begin(struct op *op)
 	struct vfs_set set = request->set;
 	uint64_t old;
 	int result = file_look(op, 0);
+	uint32_t owner;
 
 	if (result)
 		return result;
+	owner = file->inode.attr.uid;
 	if (request->flags & VFS_GUARD_CTIME && file->inode.attr.ctime != request->guard)
 		return -EAGAIN;
 	result = rules_may_set(&file->rules, request->credentials, &set, request->flags);
@@ -28,7 +30,8 @@ static int resize_begin(struct op *op)
 	set.mask &= ~(unsigned)VFS_SET_SIZE;
 	if (set.mask)
 		rules_set(&file->inode.attr, request->credentials, &set, op->now);
-	if (set.mask & VFS_SET_MODE)
+	result = users_move(op->share, &file->inode, owner);
+	if (result == 0 && set.mask & VFS_SET_MODE)
 		result = aces_chmod(op->share, file);
 	if (result == 0 && set.mask & VFS_SET_ACL)
 		result = aces_set(op->share, file, request);
@@ -67,9 +70,9 @@ static int resize_step(void *context)
 		    extent_cut(share, resize->number, KEY_RESERVED, end, FILE_BLOCKS_MAX, &cut);
 	if (result)
 		return result;
-	inode.blocks -= blocks;
-	share->store->counters[COUNT_USED_BLOCKS] -= blocks;
-	result = inode_store(share, &inode);
+	result = inode_count(share, &inode, -(int64_t)blocks);
+	if (result == 0)
+		result = inode_store(share, &inode);
 	if (result == 0 && !cut.more && inode.attr.links)
 		result = orphan_delete(share, resize->number);
 	resize->attr = inode.attr;

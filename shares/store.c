@@ -396,6 +396,22 @@ static int shared_count_load(void *context)
 	return 0;
 }
 
+static int users_counted_load(void *context)
+{
+	struct store *store = context;
+	struct key key = {ORPHAN_OBJECT, KEY_USER, USERS_COUNTED};
+	const uint8_t *value;
+	size_t length;
+	int result = btree_get(store, &key, &value, &length);
+
+	if (result)
+		return result == -ENOENT ? 0 : result;
+	if (length != 8 || get64(value) != 1)
+		return -EUCLEAN;
+	store->counters[COUNT_USERS] = 1;
+	return 0;
+}
+
 static int start(struct store *store)
 {
 	int result = read_bitmaps(store);
@@ -404,6 +420,8 @@ static int start(struct store *store)
 		result = replay_log(store);
 	if (result == 0)
 		result = store_look(store, shared_count_load, store);
+	if (result == 0)
+		result = store_look(store, users_counted_load, store);
 	if (result || store->read_only)
 		return result;
 	store->next_sequence += SEQUENCE_GAP;

@@ -116,7 +116,8 @@ struct store {
 	/* log */
 	struct commit open, writing;
 	bool committing, freezing, replaying;
-	unsigned held; /* no transaction begins: somebody walks the tree */
+	unsigned held;        /* no transaction begins: somebody walks the tree */
+	struct fiber *holder; /* who may all the same: it is its walk */
 	uint32_t commit_max;
 	uint64_t next_sequence;                   /* of the open commit */
 	uint64_t durable_sequence;                /* commits up to it are durable */

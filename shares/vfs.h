@@ -250,6 +250,10 @@ enum vfs_seek { VFS_SEEK_DATA, VFS_SEEK_HOLE };
 struct vfs_fsstat {
 	uint64_t total_bytes, free_bytes, available_bytes;
 	uint64_t total_files, free_files, available_files;
+	/* Of who asks, by the uid of its credentials, where users are counted: available_... are no
+	 * more than what is left. A limit of 0 is none. */
+	bool user_counted;
+	uint64_t user_limit_bytes, user_used_bytes, user_limit_files, user_files;
 };
 
 /* One entry of READDIR, packed one behind the other, each at a multiple of 8. */
@@ -271,8 +275,8 @@ struct vfs_dirent {
  *   -EACCES refused by mode or ACL    -EPERM only owner or superuser  -EROFS
  *   -ENOTDIR -EISDIR -ENOTEMPTY       -ENAMETOOLONG                   -EINVAL (also: wrong type,
  *   name empty or with '/' or NUL, "." or ".." where they are not allowed)
- *   -EFBIG past the largest file      -ENOSPC pool or volume full     -EDQUOT share's quota
- *   -EMLINK -ENXIO -ENODATA -ERANGE -E2BIG (xattr or ACL too large) -EAGAIN (guard)
+ *   -EFBIG past the largest file      -ENOSPC pool or volume full     -EDQUOT share's quota,
+ * owner's limit -EMLINK -ENXIO -ENODATA -ERANGE -E2BIG (xattr or ACL too large) -EAGAIN (guard)
  *   -EIO (medium error) -EILSEQ (checksum mismatch) -EOPNOTSUPP -ENOMEM -ECANCELED
  * After a failure nothing has changed, but WRITE, ALLOCATE, DEALLOCATE and a CLONE of thousands of
  * extents may have been done in part. before and after are filled after failures too where they are

@@ -13,7 +13,7 @@ static const struct {
     [ATTENTION_LU_RESET] = {0x2903, true},
     [ATTENTION_NEXUS_LOSS] = {0x2907, true},
     [ATTENTION_MEDIUM_CHANGED] = {0x2800, false},
-    [ATTENTION_LUNS_CHANGED] = {0x3f0e, false},
+    [ATTENTION_LUNS_CHANGED] = {ASC_LUNS_CHANGED, false},
     [ATTENTION_CAPACITY_CHANGED] = {0x2a09, false},
     [ATTENTION_MODE_CHANGED] = {0x2a01, false},
     [ATTENTION_THRESHOLD] = {0x3807, false},
@@ -39,6 +39,13 @@ void attention_set(struct scsi_itl *itl, enum attention kind)
 			after = bit;
 	} while (!__atomic_compare_exchange_n(&itl->attentions, &before, after, false,
 					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+}
+
+uint16_t attention_peek(const struct scsi_itl *itl, enum attention kind)
+{
+	uint32_t pending = __atomic_load_n(&itl->attentions, __ATOMIC_ACQUIRE);
+
+	return pending & (1u << kind) ? kinds[kind].asc : 0;
 }
 
 bool attention_pending(const struct scsi_itl *itl)
@@ -76,6 +83,7 @@ static void everywhere(struct scsi_nexus *nexus, enum attention kind,
 void attention_set_everywhere(struct scsi_nexus *nexus, enum attention kind)
 {
 	everywhere(nexus, kind, attention_set);
+	nexus_news(nexus, kind);
 }
 
 void attention_clear_everywhere(struct scsi_nexus *nexus, enum attention kind)

@@ -60,7 +60,9 @@ static void compare(struct scsi_task *task)
 		return;
 	}
 	block_use_data_out(task, bytes, bytes);
-	task_volume(task, VOLUME_WRITE, task->lba, task->blocks, write_flags(task, VOLUME_ATOMIC),
+	/* Whatever FUA and the write cache say: it is a lock that was taken, and one that was given
+	 * and is lost in a crash is given twice. */
+	task_volume(task, VOLUME_WRITE, task->lba, task->blocks, VOLUME_ATOMIC | VOLUME_FUA,
 		    task_finish);
 }
 

@@ -116,6 +116,14 @@ struct scsi_counters {
 	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
 };
 
+/* Who has or had sessions, by the initiator's name; topology lock. */
+struct scsi_client {
+	struct list link;    /* who has been away longest first */
+	struct list nexuses; /* scsi_nexus.client_link */
+	char name[SCSI_NAME_MAX + 1];
+	struct scsi_latencies retired; /* of nexuses that went */
+};
+
 struct scsi_lun_mapping {
 	struct list target_link; /* in order of lun */
 	struct list lu_link;
@@ -125,7 +133,8 @@ struct scsi_lun_mapping {
 	struct list itls;         /* scsi_itl.mapping_link; topology lock */
 	struct scsi_names *names; /* who sees it, NULL = everybody; topology lock */
 	struct scsi_counters retired;
-	bool read_only; /* atomic */
+	struct scsi_latencies *retired_latency; /* likewise; NULL: none; topology lock */
+	bool read_only;                         /* atomic */
 	bool removed;
 	void (*done)(void *context);
 	void *context;
@@ -149,6 +158,7 @@ struct scsi_target {
 	unsigned port_count; /* topology lock */
 	char name[SCSI_NAME_MAX + 1];
 	unsigned lun_count;
+	bool events;          /* atomic; scsi_target_set_events() */
 	struct list mappings; /* topology lock */
 	struct list nexuses;
 };
@@ -167,10 +177,11 @@ struct scsi_itl {
 	bool ordered_running;
 	/* A CD drive's tray, which each I_T nexus has for itself (cdrom.c). */
 	bool tray_open, tray_locked;
-	uint8_t media_event;           /* not asked for yet; 0: none */
-	bool removed;                  /* unmapped: free when the last task is gone */
-	struct scsi_counters counters; /* written here only, read by anyone */
-	struct copy_result *results;   /* COPY_RESULTS of them, or NULL; the nexus's loop */
+	uint8_t media_event;            /* not asked for yet; 0: none */
+	bool removed;                   /* unmapped: free when the last task is gone */
+	struct scsi_counters counters;  /* written here only, read by anyone */
+	struct scsi_latencies *latency; /* likewise; atomic; NULL until the first READ or WRITE */
+	struct copy_result *results;    /* COPY_RESULTS of them, or NULL; the nexus's loop */
 	struct message retire;
 };
 
@@ -199,6 +210,9 @@ static inline void itl_count_tasks(struct scsi_itl *itl, int more)
 
 struct scsi_nexus {
 	struct list target_link;
+	struct list client_link; /* topology lock */
+	struct scsi_client *client;
+	struct scsi_latencies latency; /* written on the loop only, read by anyone */
 	struct scsi_target *target;
 	uint32_t refs; /* atomic: the owner, and messages on their way here */
 	struct loop *loop;
@@ -207,12 +221,16 @@ struct scsi_nexus {
 	uint16_t relative_port;
 	const struct scsi_port *port;
 	const struct scsi_lun_mapping *only; /* of a check: all it sees, whatever the masks */
+	uint32_t news; /* atomic: bits of enum attention; not 0: news_message is on its way */
+	struct message news_message;
 	pthread_mutex_t lock;
 	struct scsi_itl **pages[LUN_TABLE_PAGES]; /* lock */
 	/* On the loop only: */
 	struct list tasks; /* begun, running or waiting, of every LUN */
 	uint64_t sequence; /* of the next task executed */
 	struct list orders;
+	scsi_told told; /* NULL: nobody listens */
+	void *told_context;
 	struct abort_order abort_all; /* scsi_nexus_abort_all() */
 	void (*drained)(void *context);
 	void *drained_context;
@@ -244,9 +262,23 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 }
 
 /* ---- nexus.c */
+/* Something that an idle initiator can be told pends now. Any thread, while @nexus is somebody's.
+ */
+void nexus_news(struct scsi_nexus *nexus, enum attention kind);
 /* scsi_nexus_create() for a check of LUN @lun, through the best of the target's ports. -ENOENT. */
 int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus **ret_nexus,
 		     struct err *err);
+
+/* ---- latency.c */
+unsigned latency_bucket(uint64_t ns);
+/* latency_task_ends: counts it, and keeps it when it was slow. On the nexus's loop, at the end of
+ * every command that was executed; task->itl is still there. */
+void latency_task_ends(struct scsi_task *task);
+/* Topology lock: an I_T_L nexus, a mapping, a nexus goes; a nexus comes. */
+void latency_itl_goes(struct scsi_itl *itl);
+void latency_mapping_goes(struct scsi_lun_mapping *mapping);
+void latency_nexus_comes(struct scsi_nexus *nexus);
+void latency_nexus_goes(struct scsi_nexus *nexus);
 
 /* ---- alua.c: target port groups */
 enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };
@@ -446,6 +478,8 @@ void odx_information(struct scsi_task *task);
 /* ---- attention.c */
 void attention_set(struct scsi_itl *itl, enum attention kind);
 bool attention_pending(const struct scsi_itl *itl);
+/* ASC and ASCQ if @kind pends, else 0. */
+uint16_t attention_peek(const struct scsi_itl *itl, enum attention kind);
 /* Takes the most urgent one off and returns its additional sense code; 0 = none. */
 uint16_t attention_take(struct scsi_itl *itl);
 void attention_clear(struct scsi_itl *itl, enum attention kind);
@@ -509,6 +543,7 @@ enum sense_key {
 #define ASC_SANITIZE_FAILED           0x3103
 #define ASC_COMMAND_SEQUENCE          0x2c00
 #define ASC_PORT_UNAVAILABLE          0x040c
+#define ASC_LUNS_CHANGED              0x3f0e
 #define ASC_INTERNAL_FAILURE          0x4400
 #define ASC_INVALID_MESSAGE           0x4900
 

@@ -51,8 +51,10 @@ void lu_attention(struct scsi_lu *lu, enum attention kind, const struct scsi_nex
 		list_for_each (it2, &mapping->itls) {
 			struct scsi_itl *itl = list_entry(it2, struct scsi_itl, mapping_link);
 
-			if (itl->nexus != except)
-				attention_set(itl, kind);
+			if (itl->nexus == except)
+				continue;
+			attention_set(itl, kind);
+			nexus_news(itl->nexus, kind);
 		}
 	}
 }

@@ -97,6 +97,7 @@ static void itl_free(struct scsi_itl *itl)
 	add(&sum->write_ops, &itl->counters.write_ops);
 	add(&sum->write_bytes, &itl->counters.write_bytes);
 	add(&sum->errors, &itl->counters.errors);
+	latency_itl_goes(itl);
 	list_remove(&itl->mapping_link);
 	mapping_settle(itl->mapping);
 	heap_free(itl->results);
@@ -133,6 +134,88 @@ void nexus_detach(struct scsi_itl *itl)
 	pthread_mutex_unlock(&nexus->lock);
 	nexus_ref(nexus); /* the message's */
 	loop_post(nexus->loop, &itl->retire, retire);
+}
+
+/* ---- what an idle initiator is told */
+
+#define NEWS_MAX   16u /* at a time; of more only the unit attentions tell */
+#define NEWS_KINDS (1u << ATTENTION_LUNS_CHANGED | 1u << ATTENTION_CAPACITY_CHANGED)
+
+struct news {
+	uint32_t kinds;
+	unsigned count;
+	struct {
+		uint8_t lun[8];
+		uint16_t asc;
+	} items[NEWS_MAX];
+};
+
+static void news_add(struct news *news, unsigned lun, uint16_t asc)
+{
+	if (!asc || news->count == NEWS_MAX)
+		return;
+	lun_encode(lun, news->items[news->count].lun);
+	news->items[news->count++].asc = asc;
+}
+
+/* What it has heard meanwhile, with a command, is no news any more. */
+static void news_of(struct news *news, const struct scsi_itl *itl)
+{
+	static const enum attention kinds[] = {ATTENTION_LUNS_CHANGED, ATTENTION_CAPACITY_CHANGED};
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		uint16_t asc = attention_peek(itl, kinds[i]);
+
+		if (!asc || !(news->kinds & 1u << kinds[i]))
+			continue;
+		news_add(news, itl->mapping->lun, asc);
+		if (kinds[i] == ATTENTION_LUNS_CHANGED) /* one says it of all */
+			news->kinds &= ~(1u << kinds[i]);
+	}
+}
+
+static void gather_news(struct scsi_nexus *nexus, struct news *news)
+{
+	unsigned luns = 0;
+
+	pthread_mutex_lock(&nexus->lock);
+	for (unsigned page = 0; page < LUN_TABLE_PAGES; page++)
+		for (unsigned i = 0; nexus->pages[page] && i < LUN_TABLE_PAGE; i++)
+			if (nexus->pages[page][i]) {
+				luns++;
+				news_of(news, nexus->pages[page][i]);
+			}
+	pthread_mutex_unlock(&nexus->lock);
+	if (luns == 0) /* the last one is gone, and with it what would pend */
+		news_add(news, 0, ASC_LUNS_CHANGED);
+}
+
+static void news_arrived(struct message *message)
+{
+	struct scsi_nexus *nexus = container_of(message, struct scsi_nexus, news_message);
+	struct news news = {.kinds = __atomic_exchange_n(&nexus->news, 0, __ATOMIC_SEQ_CST)};
+
+	if (nexus->told)
+		gather_news(nexus, &news);
+	for (unsigned i = 0; i < news.count && nexus->told; i++)
+		nexus->told(nexus->told_context, news.items[i].lun, news.items[i].asc);
+	nexus_unref(nexus);
+}
+
+void nexus_news(struct scsi_nexus *nexus, enum attention kind)
+{
+	if (!(NEWS_KINDS & 1u << kind) ||
+	    !__atomic_load_n(&nexus->target->events, __ATOMIC_RELAXED) ||
+	    __atomic_fetch_or(&nexus->news, 1u << kind, __ATOMIC_SEQ_CST))
+		return;
+	nexus_ref(nexus); /* the message's */
+	loop_post(nexus->loop, &nexus->news_message, news_arrived);
+}
+
+void scsi_nexus_listen(struct scsi_nexus *nexus, scsi_told told, void *context)
+{
+	nexus->told = told;
+	nexus->told_context = context;
 }
 
 void nexus_ref(struct scsi_nexus *nexus)
@@ -184,6 +267,7 @@ static struct scsi_nexus *nexus_new(struct scsi_target *target, const char *init
 	list_init(&nexus->orders);
 	list_init(&nexus->tasks);
 	list_init(&nexus->target_link);
+	list_init(&nexus->client_link);
 	return nexus;
 }
 
@@ -236,6 +320,8 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	if (nexus->port)
 		alua_port(target, relative_port)->open = true;
 	error = join(nexus);
+	if (!error)
+		latency_nexus_comes(nexus);
 	topology_unlock();
 	return joined(nexus, error, ret_nexus, err);
 }
@@ -280,9 +366,11 @@ void scsi_nexus_destroy(struct scsi_nexus *nexus)
 {
 	if (!nexus)
 		return;
+	nexus->told = NULL;
 	topology_lock();
 	list_remove(&nexus->target_link);
 	detach_all(nexus);
+	latency_nexus_goes(nexus);
 	topology_unlock();
 	nexus_unref(nexus);
 }

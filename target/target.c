@@ -85,6 +85,7 @@ static void mapping_free(struct scsi_lun_mapping *mapping)
 	list_remove(&mapping->lu_link);
 	lu_put(mapping->lu);
 	names_free(mapping->names);
+	latency_mapping_goes(mapping);
 	heap_free(mapping);
 }
 
@@ -104,6 +105,11 @@ int scsi_target_destroy(struct scsi_target *target, struct err *err)
 	topology_unlock();
 	heap_free(target);
 	return 0;
+}
+
+void scsi_target_set_events(struct scsi_target *target, bool on)
+{
+	__atomic_store_n(&target->events, on, __ATOMIC_RELAXED);
 }
 
 /* Where a mapping of @lun belongs in the ordered list; @lun -1 becomes the lowest free number. */

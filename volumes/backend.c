@@ -72,6 +72,25 @@ void pool_rewind(const struct world_ops *world, struct loop *loop, const char *c
 	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, true, call);
 }
 
+void pool_open_degraded(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, struct pool_call *call)
+{
+	const struct pool_ops *ops = backend_of(path_count ? paths[0] : "");
+
+	if (ops->open_degraded)
+		ops->open_degraded(world, loop, paths, path_count, call);
+	else
+		ops->open(world, loop, paths, path_count, false, call);
+}
+
+void pool_online(struct pool *pool, const char *path, struct pool_call *call)
+{
+	if (pool->ops->online)
+		pool->ops->online(pool, path, call);
+	else
+		pool_refuse(pool, call, "does not go on without a device");
+}
+
 void pool_close(struct pool *pool, struct pool_call *call)
 {
 	pool->ops->close(pool, call);

@@ -97,13 +97,13 @@ static int read_node(struct check *check, const struct node_pointer *pointer,
 
 		if (node_read_copy(check->native, pointer, copy, expected, buffer) == 0)
 			good = copy;
-		else
-			both = false;
+		else if (!away_has_node(check->native, pointer->address[copy]))
+			both = false; /* else it is known, and made good when the device is back */
 		for (unsigned i = 0; i < blocks_of(pointer->length) && !shared; i++)
 			refer(check, check->meta, pointer->address[copy] + i, what);
 	}
 	check->report->nodes++;
-	if (!both)
+	if (!both || good == 2)
 		finding(check, "%s node %llu of level %u (owner %llu): %s", what,
 			(unsigned long long)expected->index, expected->level,
 			(unsigned long long)expected->owner,
@@ -268,7 +268,11 @@ static void check_slot(struct check *check, uint64_t address, uint64_t logical)
 		return; /* may have been in flight at a crash: what is there counts, a read says so
 			 */
 	mirror_read(check->native, address, &copies);
-	if (!copies.count || !sums || copies.crc[0] != sums[address % CHUNK_SLOTS])
+	if (!copies.usable)
+		finding(check, "volume %llu, byte %llu: the device it is on is away",
+			(unsigned long long)check->volume_id,
+			(unsigned long long)(logical * VOLUME_SLOT));
+	else if (!sums || (copies.usable & 1 && copies.crc[0] != sums[address % CHUNK_SLOTS]))
 		finding(check, "volume %llu, byte %llu: the data does not fit its checksum",
 			(unsigned long long)check->volume_id,
 			(unsigned long long)(logical * VOLUME_SLOT));
@@ -276,7 +280,7 @@ static void check_slot(struct check *check, uint64_t address, uint64_t logical)
 		finding(check, "volume %llu, byte %llu: there is no second copy",
 			(unsigned long long)check->volume_id,
 			(unsigned long long)(logical * VOLUME_SLOT));
-	if (copies.count == 2 && sums && copies.crc[1] != sums[address % CHUNK_SLOTS])
+	if (copies.usable & 2 && sums && copies.crc[1] != sums[address % CHUNK_SLOTS])
 		finding(check, "volume %llu, byte %llu: the second copy does not fit its checksum",
 			(unsigned long long)check->volume_id,
 			(unsigned long long)(logical * VOLUME_SLOT));

@@ -30,6 +30,7 @@ struct node_write {
 	struct disk_request request;
 	struct checkpoint *checkpoint;
 	struct pv *pv;
+	bool paired; /* its other copy is on another device, which is there */
 	uint8_t *bytes;
 };
 
@@ -61,6 +62,9 @@ static int freeze(struct checkpoint *checkpoint)
 	struct dirty_lists *dirty;
 	int result = hot_freeze(native);
 
+	for (unsigned i = 0; i < native->pv_count; i++)
+		checkpoint->sb.pv[i].flags = native->sb.pv[i].flags; /* may be new */
+	checkpoint->sb.version = native->sb.version;
 	if (result == 0) {
 		snapshots_freeze(native, &checkpoint->sb);
 		result = freeze_volumes(native);
@@ -111,7 +115,7 @@ static void node_written(struct disk_request *request, int result)
 	struct checkpoint *checkpoint = write->checkpoint;
 
 	pv_wrote(write->pv);
-	if (result < 0)
+	if (result < 0 && (!write->paired || away_lost(checkpoint->lane, write->pv, result) < 0))
 		checkpoint->result = result;
 	checkpoint->in_flight--;
 	heap_free(write->bytes);
@@ -119,12 +123,25 @@ static void node_written(struct disk_request *request, int result)
 	fiber_wake(checkpoint->fiber);
 }
 
-static int write_copy(struct checkpoint *checkpoint, const uint8_t *image, size_t length,
-		      uint64_t address)
+/* Is there a copy at @address, on another device than @pv's, that counts on being written? */
+static bool has_other(const struct native *native, const struct pv *pv, uint64_t address)
 {
-	struct node_write *write = heap_zalloc(sizeof(*write));
+	const struct pv *other = pv_of(native, pv_resolve(native, address / CHUNK_SLOTS));
+
+	return other && other->device != pv->device && pv_is_here(other);
+}
+
+/* The copy at @address; the other one is at @other. What would go to a device that is away is made
+ * good when it is back. */
+static int write_copy(struct checkpoint *checkpoint, const uint8_t *image, size_t length,
+		      uint64_t address, uint64_t other)
+{
+	struct node_write *write;
 	size_t padded = (length + BLOCK - 1) / BLOCK * BLOCK;
 
+	if (away_has(checkpoint->native, address / CHUNK_SLOTS))
+		return away_has(checkpoint->native, other / CHUNK_SLOTS) ? -EIO : 0;
+	write = heap_zalloc(sizeof(*write));
 	if (!write)
 		return -ENOMEM;
 	write->bytes = heap_aligned(BLOCK, padded);
@@ -134,6 +151,7 @@ static int write_copy(struct checkpoint *checkpoint, const uint8_t *image, size_
 		heap_free(write);
 		return -ENOMEM;
 	}
+	write->paired = has_other(checkpoint->native, write->pv, other);
 	memcpy(write->bytes, image, length);
 	node_set_address(write->bytes, address);
 	write->checkpoint = checkpoint;
@@ -156,6 +174,16 @@ static void free_copies(struct native *native, const struct node_pointer *pointe
 	meta_free(native, pointer->address[1], blocks_of(pointer->length));
 }
 
+/* Is a copy at each address on the same device? */
+static void note_pinned(struct native *native, const struct node_pointer *pointer)
+{
+	struct pv *a = pv_of(native, pointer->address[0] / CHUNK_SLOTS);
+	struct pv *b = pv_of(native, pointer->address[1] / CHUNK_SLOTS);
+
+	if (a->device == b->device)
+		a->device->pinned = true;
+}
+
 static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, size_t length)
 {
 	struct native *native = checkpoint->native;
@@ -164,9 +192,12 @@ static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, si
 	pointer->generation = checkpoint->sb.generation;
 	pointer->length = (uint32_t)length;
 	result = meta_allocate(native, blocks_of(length), 0, SLOT_NONE, &pointer->address[0]);
-	return result < 0 ? result
-			  : meta_allocate(native, blocks_of(length), 1, pointer->address[0],
-					  &pointer->address[1]);
+	if (result == 0)
+		result = meta_allocate(native, blocks_of(length), 1, pointer->address[0],
+				       &pointer->address[1]);
+	if (result == 0)
+		note_pinned(native, pointer);
+	return result;
 }
 
 /* What a node was written as goes, unless a snapshot has it. */
@@ -209,8 +240,10 @@ static int write_node(struct checkpoint *checkpoint, struct node *node, uint8_t 
 	header.generation = checkpoint->sb.generation;
 	fresh.crc = node_seal(image, &header);
 	*where = fresh;
-	result = write_copy(checkpoint, image, length, fresh.address[0]);
-	return result < 0 ? result : write_copy(checkpoint, image, length, fresh.address[1]);
+	result = write_copy(checkpoint, image, length, fresh.address[0], fresh.address[1]);
+	return result < 0
+		   ? result
+		   : write_copy(checkpoint, image, length, fresh.address[1], fresh.address[0]);
 }
 
 static void wait_writes(struct checkpoint *checkpoint, unsigned limit)
@@ -310,10 +343,12 @@ static int write_meta(struct checkpoint *checkpoint, uint8_t *image)
 struct label_write {
 	struct disk_request request;
 	struct label_writes *all;
+	struct pv *pv;
 };
 
 struct label_writes {
 	struct label_write copy[2 * POOL_DEVICES_MAX];
+	struct native *native;
 	struct fiber *fiber;
 	unsigned in_flight;
 	int result;
@@ -321,9 +356,11 @@ struct label_writes {
 
 static void label_written(struct disk_request *request, int result)
 {
-	struct label_writes *all = container_of(request, struct label_write, request)->all;
+	struct label_write *write = container_of(request, struct label_write, request);
+	struct label_writes *all = write->all;
+	struct lane *lane = result < 0 ? lane_get(all->native) : NULL;
 
-	if (result < 0)
+	if (result < 0 && (!lane || away_lost(lane, write->pv, result) < 0))
 		all->result = result;
 	all->in_flight--;
 	fiber_wake(all->fiber);
@@ -334,6 +371,7 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 	struct label_write *write = &all->copy[all->in_flight++];
 
 	write->all = all;
+	write->pv = pv;
 	pv_wrote(pv);
 	write->request = (struct disk_request){.op = DISK_WRITE,
 					       .flags = ORDER(superblock_fua) ? DISK_FUA : 0,
@@ -361,10 +399,11 @@ static int write_labels(struct native *native, const struct superblock *sb, unsi
 
 	for (unsigned copy = side; copy < 4 && result == 0; copy += 2) {
 		all->fiber = fiber_current();
+		all->native = native;
 		for (unsigned i = first; i < end; i++) {
 			uint8_t *block = blocks + (size_t)i * BLOCK;
 
-			if (!pv_is_device(&native->pv[i]))
+			if (!pv_is_device(&native->pv[i]) || !pv_is_here(&native->pv[i]))
 				continue;
 			mine.pv_index = i;
 			superblock_encode(&mine, block);
@@ -522,6 +561,9 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 	__atomic_store_n(&native->checkpointing, false, __ATOMIC_RELEASE);
 	native->checkpoint_due = false;
 	if (result == 0) {
+		for (unsigned i = 0; i < native->pv_count; i++)
+			checkpoint.sb.pv[i].flags = native->sb.pv[i].flags;
+		checkpoint.sb.version = native->sb.version;
 		native->sb = checkpoint.sb;
 		release_nodes(native);
 		space_retired_release(native);

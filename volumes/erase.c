@@ -33,6 +33,8 @@ int native_erasable(struct volume *public)
 	if (volume->parent || volume->taking || !list_empty(&volume->offspring) ||
 	    !list_empty(&volume->snapshots))
 		result = -EBUSY;
+	if (public->mirror && away_any(native)) /* a copy would stay */
+		result = -EBUSY;
 	pthread_mutex_unlock(&native->lock); /* nothing became due */
 	return result;
 }

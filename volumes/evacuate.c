@@ -777,7 +777,7 @@ static int find_device(struct native_call *mine, unsigned *ret_device)
 	struct native *native = mine->native;
 
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (pv_is_device(&native->pv[i]) &&
+		if (pv_is_device(&native->pv[i]) && native->pv[i].disk &&
 		    strcmp(native->pv[i].disk->path, mine->devices[0].path) == 0) {
 			*ret_device = i;
 			return 0;
@@ -860,6 +860,8 @@ int evacuate_change(struct native_call *mine, struct lane *lane)
 	unsigned device;
 	int result = mine->native->read_only ? -EROFS : find_device(mine, &device);
 
+	if (result == 0)
+		result = away_refuse(mine->native, &mine->call->err);
 	if (result < 0)
 		return result;
 	return mine->action == POOL_EVACUATE_START ? start(mine, lane, device)

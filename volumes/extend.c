@@ -231,6 +231,8 @@ int extend_add(struct native_call *mine, struct lane *lane)
 	unsigned rows = native->pv_count;
 	int result = !sb ? -ENOMEM : native->read_only ? -EROFS : 0;
 
+	if (result == 0)
+		result = away_refuse(native, &mine->call->err);
 	if (result == 0) {
 		*sb = native->sb;
 		result = prepare_devices(mine, lane, sb, disks, &rooms);
@@ -300,6 +302,8 @@ int extend_grow(struct native_call *mine, struct lane *lane)
 
 	mine->call->total = 0;
 	if (result == 0)
+		result = away_refuse(native, &mine->call->err);
+	if (result == 0)
 		*sb = native->sb;
 	for (unsigned i = 0; i < rows && result == 0; i++)
 		if (pv_is_device(&native->pv[i]) && native->pv[i].allocates)
@@ -368,7 +372,7 @@ const char *native_device_path(const struct pool *pool, unsigned index)
 {
 	const struct pv *pv = device_at(native_of((struct pool *)pool), index);
 
-	return pv ? pv->disk->path : NULL;
+	return pv ? pv->disk ? pv->disk->path : pv->path ? pv->path : "(missing)" : NULL;
 }
 
 bool native_device_info(struct pool *pool, unsigned index, struct pool_device_info *ret_info)
@@ -386,9 +390,9 @@ bool native_device_info(struct pool *pool, unsigned index, struct pool_device_in
 		info.free_bytes += native->pv[i].free_chunks * CHUNK;
 	}
 	if (pv) {
-		info.path = pv->disk->path;
 		info.size_bytes = pv->format.size;
 		evacuate_info(native, (unsigned)(pv - native->pv), &info);
+		away_info(native, (unsigned)(pv - native->pv), &info);
 	}
 	pthread_mutex_unlock(&native->lock);
 	if (!pv)

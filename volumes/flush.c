@@ -9,7 +9,9 @@
  *   idle -> commit (journal up to the target is written) -> flush of every dirty PV -> idle
  *
  * What was complete when the flush was issued is confirmed when it ends. A failed flush makes
- * the pool read-only (I8): it is never tried again. */
+ * the pool read-only (I8): it is never tried again. Where the pool can go on without the device
+ * that failed it (away.c), nothing is confirmed by that cycle, and who waits for it waits for one
+ * more, of the other devices, which has the record that the device is away. */
 
 void flush_setup(struct native *native)
 {
@@ -26,6 +28,7 @@ static void begin(struct native *native)
 	list_splice_back(&cycle->current, &cycle->next);
 	cycle->target = journal->next_lsn - 1;
 	cycle->result = 0;
+	cycle->again = false;
 	cycle->state = CYCLE_COMMIT;
 	journal->confirm_wanted =
 	    !list_empty(&cycle->confirm) && journal->confirmed > journal->confirmed_written;
@@ -114,7 +117,7 @@ bool flush_needed(const struct native *native)
 	    native->journal.written_lsn + 1 != native->journal.next_lsn)
 		return true;
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (pv_is_device(&native->pv[i]) &&
+		if (pv_is_device(&native->pv[i]) && pv_is_here(&native->pv[i]) &&
 		    __atomic_load_n(&native->pv[i].dirty, __ATOMIC_ACQUIRE))
 			return true;
 	return false;
@@ -130,7 +133,12 @@ static void finish(struct native *native)
 	cycle->state = CYCLE_IDLE;
 	if (cycle->result < 0) {
 		native_fail(native, "a device flush failed (error %d)", -cycle->result);
+	} else if (cycle->again && !native->read_only) {
+		list_splice_back(&cycle->current, &cycle->next);
+		list_splice_back(&cycle->next, &cycle->current);
 	} else if (!native->read_only) {
+		if (cycle->flushing_lsn >= native->away_lsn)
+			native->away_pending = false;
 		if (journal->confirmed < cycle->candidate)
 			journal->confirmed = cycle->candidate;
 		if (journal->confirmed_durable < cycle->candidate_written)
@@ -147,10 +155,13 @@ static void flushed(struct disk_request *request, int result)
 {
 	struct native *native = (struct native *)(uintptr_t)request->iov;
 	struct cycle *cycle = &native->cycle;
+	struct pv *pv = &native->pv[request - cycle->request];
 
-	if (result < 0)
+	if (result < 0 && away_lost(cycle->leader, pv, result) < 0)
 		cycle->result = result;
-	pv_leave(&native->pv[request - cycle->request]);
+	else if (result < 0)
+		cycle->again = true; /* what was in its cache may be lost, which is to be known */
+	pv_leave(pv);
 	if (__atomic_sub_fetch(&cycle->requests, 1, __ATOMIC_ACQ_REL) == 0)
 		finish(native);
 }
@@ -176,8 +187,8 @@ void flush_devices(struct lane *lane)
 		struct pv *pv = &native->pv[i];
 
 		pv_enter(pv); /* before the look: one that is taken out is waited for */
-		if (!__atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) || !pv->needs_flush ||
-		    !ORDER(cycle_flush_devices)) {
+		if (!pv_is_here(pv) || !__atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) ||
+		    !pv->needs_flush || !ORDER(cycle_flush_devices)) {
 			pv_leave(pv);
 			continue;
 		}

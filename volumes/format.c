@@ -55,10 +55,13 @@ static uint32_t version_of(const struct superblock *sb)
 	uint32_t version = sb->version ? sb->version : FORMAT_PLAIN;
 	bool devices = sb->root[ROOT_FORWARD].pointer.generation != 0;
 
-	if (sb->root[ROOT_MIRROR].pointer.generation)
-		return FORMAT_VERSION;
-	for (unsigned i = 0; i < sb->pv_count; i++)
+	if (sb->root[ROOT_MIRROR].pointer.generation && version < FORMAT_MIRRORS)
+		version = FORMAT_MIRRORS;
+	for (unsigned i = 0; i < sb->pv_count; i++) {
 		devices |= sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device;
+		if (sb->pv[i].flags & (PV_AWAY | PV_STALE))
+			return FORMAT_VERSION;
+	}
 	return devices && version < FORMAT_DEVICES ? FORMAT_DEVICES : version;
 }
 
@@ -113,11 +116,14 @@ static bool row_plausible(const struct superblock *sb, unsigned index)
 	const struct format_pv *pv = &sb->pv[index];
 	unsigned device = pv->device ? pv->device - 1u : index;
 
-	if (pv->state > PV_STATE_REMOVED || pv->flags & ~PV_PAUSED || device > index ||
+	if (pv->state > PV_STATE_REMOVED || pv->flags & ~(PV_PAUSED | PV_AWAY | PV_STALE) ||
+	    (pv->flags & PV_AWAY && !(pv->flags & PV_STALE)) || device > index ||
 	    sb->pv[device].device || sb->pv[device].state != pv->state)
 		return false;
-	if (index == 0 && pv->state != PV_STATE_ACTIVE)
+	if (index == 0 && (pv->state != PV_STATE_ACTIVE || pv->flags & (PV_AWAY | PV_STALE)))
 		return false; /* the journal is there */
+	if (pv->device && pv->flags & (PV_AWAY | PV_STALE))
+		return false; /* its device's row says so */
 	for (unsigned i = device; i < index; i++)
 		if ((i == device || sb->pv[i].device == pv->device) &&
 		    pv->data_offset < sb->pv[i].data_offset + sb->pv[i].chunks * CHUNK)

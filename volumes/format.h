@@ -13,7 +13,8 @@
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION   4u    /* of a pool that has, or had, mirrored volumes */
+#define FORMAT_VERSION   5u    /* of a pool that goes on, or went on, without a device */
+#define FORMAT_MIRRORS   4u    /* of one that has, or had, mirrored volumes */
 #define FORMAT_DEVICES   3u    /* of one whose PVs have grown, are evacuated or removed */
 #define FORMAT_SNAPSHOTS 2u    /* of one that has, or had, snapshots */
 #define FORMAT_PLAIN     1u    /* of all others; what is in all of them is the same */
@@ -39,13 +40,15 @@ struct format_pv {
 	uint64_t first_chunk; /* pool-wide number of its first chunk */
 	uint64_t chunks;
 	uint8_t state;  /* enum pv_state */
-	uint8_t flags;  /* PV_PAUSED */
+	uint8_t flags;  /* PV_PAUSED, PV_AWAY, PV_STALE; of the row that is a device */
 	uint8_t device; /* 0: a device of its own; n + 1: what the device of row n has grown by */
 };
 /* REMOVED: a row without a device. Its chunks are numbers only: those in use are elsewhere
  * (NODE_FORWARD). Rows are never taken out, so that chunks and groups keep their numbers. */
 enum pv_state { PV_STATE_ACTIVE, PV_STATE_EVACUATING, PV_STATE_REMOVED };
 #define PV_PAUSED 1u
+#define PV_AWAY   2u /* the pool goes on without it; STALE, too */
+#define PV_STALE  4u /* its copies of mirrored data may be old: they do not count */
 
 /* Pointer to a metadata node: both copies, and what they must be. */
 struct node_pointer {
@@ -216,6 +219,7 @@ enum record_type {
 	RECORD_HOT,       /* where = region */
 	RECORD_RESTORE,   /* REMAP with the slots' births */
 	RECORD_MIRROR,    /* chunk has its second copy in chunk where */
+	RECORD_DEVICE,    /* the device of row where has flags chunk: PV_AWAY, PV_STALE */
 	RECORD_TYPES
 };
 #define RECORD_GROUP_MAX 40u

@@ -94,7 +94,7 @@ int record_decode(const uint8_t *bytes, size_t available, struct record *ret_rec
 	if (record.type == 0 || record.type >= RECORD_TYPES || length > available ||
 	    record.group > RECORD_GROUP_MAX ||
 	    (record.type != RECORD_HOT && record.type != RECORD_MIRROR &&
-	     (!record.mask || !record.volume)))
+	     record.type != RECORD_DEVICE && (!record.mask || !record.volume)))
 		return -EBADMSG;
 	for (unsigned mask = record.mask; mask && length > RECORD_FIXED; mask &= mask - 1) {
 		unsigned slot = (unsigned)__builtin_ctz(mask);

@@ -68,5 +68,8 @@ int scrub_new(struct native *native);     /* -ENOMEM */
 void scrub_opened(struct native *native); /* go on where the last life stopped */
 void scrub_halt(struct native *native);   /* in a fiber, before the pool closes */
 void scrub_free(struct native *native);
+/* In a fiber of its own: mend every copy of a metadata node that is bad, quietly, for a device is
+ * known to have old ones. -EINTR: halted; -ENOMEM. */
+int scrub_nodes(struct native *native, struct lane *lane, const bool *halt);
 
 #endif

@@ -78,6 +78,8 @@ static void durable(struct waiter *waiter)
 
 	if (waiter->result < 0)
 		io->result = waiter->result;
+	else if (!io->volume->volume.mirror && away_flush_failed(io->volume, io->rows, io->aways))
+		io->result = -EIO; /* a device that is gone had what was to be durable */
 	io_finish(io);
 }
 
@@ -144,7 +146,7 @@ struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, ui
 			piece->partial |= (uint16_t)(1u << slot);
 	}
 	piece->registered = piece->waiting = piece->summed = piece->merged = false;
-	piece->unsummed = false;
+	piece->unsummed = piece->degraded = false;
 	piece->mending = io->request->flags & REQUEST_BOTH_COPIES && io->volume->volume.mirror;
 	memset(piece->writing, 0, sizeof(piece->writing));
 	piece->attempts = piece->transfers = piece->batch = piece->records = 0;
@@ -338,14 +340,25 @@ void piece_copy(struct piece *piece, bool to_request)
 }
 
 /* ---- transfers ---- */
+/* One of two copies may fail with its device; of what has one, none. */
+static int write_ended(struct piece *piece, const struct transfer *transfer, int result)
+{
+	pv_wrote(transfer->pv);
+	if (!transfer->paired)
+		return result < 0 ? result : away_plain_written(piece->io->volume, transfer->pv);
+	piece->degraded |= result < 0;
+	return result < 0 ? away_lost(piece->io->lane, transfer->pv, result) : 0;
+}
+
 bool transfer_end(struct disk_request *request, int result, struct piece **ret_piece)
 {
 	struct transfer *transfer = container_of(request, struct transfer, request);
 	struct piece *piece = transfer->piece;
 
 	if (request->op == DISK_WRITE)
-		pv_wrote(transfer->pv);
+		result = write_ended(piece, transfer, result);
 	pv_leave(transfer->pv);
+	piece->io->request->device_to_ns = loop_now(piece->io->lane->loop);
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 	list_push_front(&piece->io->lane->transfers, &transfer->link);
@@ -353,19 +366,24 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 	return --piece->transfers == 0;
 }
 
-bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
-		       const struct pv_place *place,
-		       void (*done)(struct disk_request *request, int result))
+int piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+		      const struct pv_place *place, bool paired,
+		      void (*done)(struct disk_request *request, int result))
 {
 	struct lane *lane = piece->io->lane;
-	struct transfer *transfer = transfer_take(lane);
+	struct transfer *transfer;
 
+	pv_enter(place->pv); /* before the look: its disk may be taken out */
+	transfer = pv_is_here(place->pv) ? transfer_take(lane) : NULL;
 	if (!transfer) {
-		piece->result = -ENOMEM;
-		return false;
+		bool here = pv_is_here(place->pv);
+
+		pv_leave(place->pv);
+		return here ? -ENOMEM : -EIO;
 	}
 	transfer->piece = piece;
 	transfer->pv = place->pv;
+	transfer->paired = paired;
 	transfer->request = (struct disk_request){.op = op,
 						  .offset = place->offset,
 						  .length = (uint64_t)count * VOLUME_SLOT,
@@ -373,9 +391,54 @@ bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsi
 						  .done = done};
 	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
 	piece->transfers++;
-	pv_enter(place->pv);
+	if (!piece->io->request->device_from_ns)
+		piece->io->request->device_from_ns = loop_now(lane->loop);
 	disk_submit(lane->loop, place->pv->disk, &transfer->request);
-	return true;
+	return 0;
+}
+
+/* To both copies, or to the one there is when the other one's device is away. */
+static int write_pair(struct piece *piece, unsigned slot, unsigned count,
+		      const struct pv_place *first,
+		      void (*done)(struct disk_request *request, int result))
+{
+	const struct native *native = piece->io->lane->native;
+	struct pv_place second;
+	unsigned missing = 0;
+	int result = 0;
+
+	for (unsigned copy = 0; copy < 2; copy++) {
+		uint64_t chunk = piece->address[slot] / CHUNK_SLOTS;
+		bool there =
+		    copy ? mirror_place(native, piece->address[slot], &second) : first != NULL;
+		int here = -EIO;
+
+		if (copy && !ORDER(mirror_writes_both))
+			continue;
+		if (there)
+			here = piece_transfer_to(piece, DISK_WRITE, slot, count,
+						 copy ? &second : first, true, done);
+		if (here == -EIO && away_has(native, copy ? mirror_of(native, chunk) : chunk))
+			missing++;
+		else if (here < 0)
+			result = here;
+	}
+	piece->degraded |= missing != 0;
+	return missing == 2 ? -EIO : result;
+}
+
+static int read_pair(struct piece *piece, unsigned slot, unsigned count,
+		     void (*done)(struct disk_request *request, int result))
+{
+	const struct native *native = piece->io->lane->native;
+	uint64_t address = piece->address[slot];
+	unsigned usable = mirror_usable(native, address);
+	struct pv_place place;
+
+	if (!usable || !(usable & 1 ? pv_locate(native, address, &place.pv, &place.offset)
+				    : mirror_place(native, address, &place)))
+		return -EIO;
+	return piece_transfer_to(piece, DISK_READ, slot, count, &place, true, done);
 }
 
 /* What is written to a chunk that is being moved goes to its old and its new place, and to the
@@ -383,19 +446,22 @@ bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsi
 static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
 			   void (*done)(struct disk_request *request, int result))
 {
+	const struct native *native = piece->io->lane->native;
 	struct pv_place places[2];
-	unsigned have = pv_places(piece->io->lane->native, piece->address[slot], places);
+	unsigned have = pv_places(native, piece->address[slot], places);
+	int result;
 
-	if (!have)
-		piece->result = -EIO;
+	if (!mirror_of(native, piece->address[slot] / CHUNK_SLOTS))
+		result = have ? piece_transfer_to(piece, op, slot, count, &places[0], false, done)
+			      : -EIO;
+	else if (op == DISK_WRITE)
+		result = write_pair(piece, slot, count, have ? &places[0] : NULL, done);
 	else
-		piece_transfer_to(piece, op, slot, count, &places[0], done);
-	if (have == 2 && op == DISK_WRITE && ORDER(moving_is_written_twice))
-		piece_transfer_to(piece, op, slot, count, &places[1], done);
-	if (op == DISK_WRITE &&
-	    mirror_place(piece->io->lane->native, piece->address[slot], places) &&
-	    ORDER(mirror_writes_both))
-		piece_transfer_to(piece, op, slot, count, &places[0], done);
+		result = read_pair(piece, slot, count, done);
+	if (result == 0 && have == 2 && op == DISK_WRITE && ORDER(moving_is_written_twice))
+		result = piece_transfer_to(piece, op, slot, count, &places[1], false, done);
+	if (result < 0 && piece->result == 0)
+		piece->result = result;
 }
 
 void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
@@ -603,7 +669,7 @@ static void read_transfer_done(struct disk_request *request, int result)
 		read_mend(piece);
 		return;
 	}
-	if (piece->result == -EIO)
+	if (piece->result == -EIO && !away_any(piece->io->volume->native))
 		piece_finding(piece, FINDING_MEDIUM, piece_first(piece),
 			      (unsigned)__builtin_popcount(piece->mask));
 	if (piece->result < 0)
@@ -923,7 +989,8 @@ static void flush_start(struct io *io)
 
 	waiter_init(&io->waiter, io->lane, durable);
 	native_lock(native);
-	needed = flush_needed(native) || native->read_only;
+	io->rows = away_flush_begin(io->volume);
+	needed = flush_needed(native) || native->read_only || io->rows;
 	if (needed)
 		flush_join(native, &io->waiter);
 	native_unlock(io->lane);
@@ -1066,6 +1133,8 @@ void io_submit(struct volume *volume, struct volume_request *request)
 	io->request = request;
 	io->pending = 0;
 	io->result = 0;
+	io->rows = 0;
+	io->aways = __atomic_load_n(&mine->native->aways, __ATOMIC_SEQ_CST);
 	request->backend = io;
 	if (!io_waits(io))
 		io_start(io);

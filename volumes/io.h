@@ -16,6 +16,7 @@ struct transfer {
 	struct disk_request request;
 	struct piece *piece;
 	struct pv *pv;
+	bool paired; /* what is written has another copy */
 	struct iovec iov[TRANSFER_IOVS];
 };
 
@@ -42,7 +43,8 @@ struct piece {
 	uint32_t begin, end;    /* bytes in the chunk */
 	uint16_t mask, partial; /* slots touched; those only in part */
 	bool registered, waiting, summed, merged;
-	bool mending; /* a read of both copies */
+	bool mending;  /* a read of both copies */
+	bool degraded; /* what was written is in one of two copies */
 	struct mend mend;
 	unsigned attempts;
 	struct waiter waiter;
@@ -76,6 +78,8 @@ struct io {
 	unsigned pending;
 	int result;
 	bool flushed;
+	uint64_t rows; /* away_flush_begin() */
+	unsigned aways;
 	uint64_t next; /* discard: bytes; extents: slot */
 	uint64_t next_end;
 	struct waiter waiter;
@@ -98,10 +102,11 @@ uint32_t piece_crc(const struct piece *piece, unsigned slot);
  * caller, who drops it with transfer_drop(). @done when all have ended. */
 void piece_transfer(struct piece *piece, enum disk_op op, uint16_t mask,
 		    void (*done)(struct disk_request *request, int result));
-/* One transfer at a place. False: out of memory; nothing was started. */
-bool piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
-		       const struct pv_place *place,
-		       void (*done)(struct disk_request *request, int result));
+/* One transfer at a place; @paired: there is another copy. 0; -ENOMEM, -EIO (its device is away):
+ * nothing was started. */
+int piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
+		      const struct pv_place *place, bool paired,
+		      void (*done)(struct disk_request *request, int result));
 bool transfer_end(struct disk_request *request, int result, struct piece **ret_piece);
 /* Note that @slots from @slot on are bad; without the lock. */
 void piece_finding(const struct piece *piece, enum pool_finding_kind kind, unsigned slot,

@@ -72,10 +72,11 @@ static void note_mended(const struct piece *piece, int result)
 
 static void written(struct disk_request *request, int result)
 {
+	const struct pv *pv = container_of(request, struct transfer, request)->pv;
 	struct piece *piece;
 
 	transfer_end(request, result, &piece);
-	if (!piece->mend.accepted)
+	if (!piece->mend.accepted && (result == 0 || pv_is_here(pv)))
 		note_mended(piece, result);
 	piece->result = 0;
 	next_slot(piece);
@@ -114,11 +115,15 @@ static void start(struct piece *piece, enum disk_op op, unsigned copy)
 	struct pv_place place;
 	bool there = copy ? mirror_place(native, piece->address[slot], &place)
 			  : pv_locate(native, piece->address[slot], &place.pv, &place.offset);
+	int result = there ? piece_transfer_to(piece, op, slot, 1, &place, true,
+					       op == DISK_WRITE ? written : looked)
+			   : -EIO;
 
-	if (!there ||
-	    !piece_transfer_to(piece, op, slot, 1, &place, op == DISK_WRITE ? written : looked)) {
+	if (result == -EIO && op == DISK_WRITE && !pv_is_here(place.pv)) {
+		next_slot(piece); /* the copy is made good when its device is back */
+	} else if (result < 0) {
 		piece->result = 0;
-		mend_end(piece, there ? -ENOMEM : -EIO);
+		mend_end(piece, result);
 	}
 }
 
@@ -126,22 +131,30 @@ static void mend_step(struct piece *piece)
 {
 	const struct native *native = piece->io->lane->native;
 	const bool *good = piece->mend.good;
+	unsigned usable;
 	bool single;
 
 	if (piece->mend.slot >= CHUNK_SLOTS) {
 		mend_end(piece, 0);
 		return;
 	}
-	single = !mirror_of(native, piece->address[piece->mend.slot] / CHUNK_SLOTS);
+	usable = mirror_usable(native, piece->address[piece->mend.slot]);
+	single = usable != 3;
+	if (!usable) {
+		mend_end(piece, -EIO);
+		return;
+	}
 	switch (piece->mend.step) {
 	case MEND_SECOND:
 	case MEND_AGAIN:
-		if (single)
+		if (single) {
 			piece->mend.step = MEND_FIRST;
-		start(piece, DISK_READ, !single);
+			piece->mend.good[1] = false;
+		}
+		start(piece, DISK_READ, !single || usable == 2);
 		break;
 	case MEND_FIRST:
-		start(piece, DISK_READ, 0);
+		start(piece, DISK_READ, usable == 2);
 		break;
 	case MEND_WRITE:
 		if (single || (good[0] && good[1]) || native->read_only)

@@ -453,6 +453,28 @@ static bool meets_copy(struct piece *piece)
 	return false;
 }
 
+/* Would a planned piece write to what has one copy, on a device that is away? */
+static bool meets_away(struct piece *piece)
+{
+	const struct native *native = piece->io->volume->native;
+	const struct map_entry *entry = entry_now(piece);
+	uint64_t address;
+
+	for (unsigned i = 0; i < piece->records; i++) {
+		const struct record *record = &piece->record[i];
+
+		if ((record->type == RECORD_MAP && away_from(native, record->where)) ||
+		    (record->type == RECORD_MAP_RUN &&
+		     away_from(native, record->where / CHUNK_SLOTS)))
+			return true;
+	}
+	for (unsigned slot = 0; slot < CHUNK_SLOTS && entry; slot++)
+		if (piece->in_place & 1u << slot && map_slot(entry, slot, &address) &&
+		    away_from(native, address / CHUNK_SLOTS))
+			return true;
+	return false;
+}
+
 static void find_addresses(struct piece *piece)
 {
 	const struct map_entry *entry = entry_now(piece);
@@ -589,12 +611,43 @@ static void undo_resume(struct waiter *waiter)
 }
 
 /* ---- data ---- */
+static void away_durable(struct waiter *waiter)
+{
+	struct piece *leader = container_of(waiter, struct piece, waiter)->leader;
+
+	batch_end(leader, waiter->result < 0 || stays(leader) ? -EIO : 0, piece_first(leader));
+}
+
+/* What is in one of two copies is not answered before the disk knows that the other's device is
+ * away. What was to leave nothing of the data before it has failed (erase.c). */
+static void end_degraded(struct piece *leader)
+{
+	struct native *native = leader->io->volume->native;
+	bool pending;
+
+	native_lock(native);
+	pending = native->away_pending;
+	if (pending) {
+		waiter_init(&leader->waiter, leader->io->lane, away_durable);
+		flush_join(native, &leader->waiter);
+	}
+	native_unlock(leader->io->lane);
+	if (!pending)
+		batch_end(leader, stays(leader) ? -EIO : 0, piece_first(leader));
+}
+
 static void data_drop(struct piece *leader)
 {
+	bool degraded = false;
+
 	if (--leader->batch)
 		return;
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		degraded |= piece->degraded;
 	if (leader->result < 0)
 		undo_start(leader);
+	else if (degraded)
+		end_degraded(leader);
 	else
 		batch_end(leader, 0, 0);
 }
@@ -683,6 +736,9 @@ static int attempt(struct piece *leader, struct piece **ret_merge)
 			list_push_back(&native->busy_waiters, &leader->waiter.link);
 			return -EINPROGRESS;
 		}
+	for (struct piece *piece = leader; piece; piece = piece->sibling)
+		if (native->mirrors && away_any(native) && meets_away(piece))
+			return -EIO;
 	result = journal_reserve(native, &leader->waiter);
 	if (result == 0)
 		apply(leader);

@@ -110,6 +110,15 @@ int journal_reserve(struct native *native, struct waiter *waiter)
 	return add_spares(journal, 4);
 }
 
+int journal_reserve_now(struct native *native)
+{
+	struct journal *journal = &native->journal;
+
+	if (journal->next_seq - journal->tail_seq + 4 >= journal->blocks)
+		return -ENOSPC;
+	return add_spares(journal, 2);
+}
+
 static void seal(struct journal *journal)
 {
 	list_push_back(&journal->sealed, &journal->open->link);

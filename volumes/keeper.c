@@ -376,10 +376,13 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 				       native->sb.name);
 	native->closing = true;
 	scrub_halt(native);
+	resilver_halt(native);
 	while (__atomic_load_n(&native->requests, __ATOMIC_ACQUIRE) || native->tick_flushing)
 		fiber_sleep(POLL_NS);
 	timer_stop(&native->timer);
 	if (!native->read_only)
+		checkpoint_run(native, lane, true);
+	if (!native->read_only && native->away_pending) /* a device has failed in just that one */
 		checkpoint_run(native, lane, true);
 	if (native->ledger->dirty)
 		ledger_write(native);
@@ -422,6 +425,8 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = evacuate_change(mine, lane);
 	else if (mine->kind == CALL_REMOVE)
 		result = evacuate_remove(mine, lane);
+	else if (mine->kind == CALL_ONLINE)
+		result = away_online(mine, lane);
 	else if (mine->kind > CALL_PROMOTE)
 		result = snapshot_work(mine, lane);
 	else { /* a change that came in between */
@@ -455,6 +460,12 @@ static void keeper_main(void *context)
 		if (!list_empty(&native->deleting) && !native->read_only) {
 			native_unlock(lane);
 			if (reap_some(native, lane))
+				continue;
+			native_lock(native);
+		}
+		if (resilver_due(native)) {
+			native_unlock(lane);
+			if (resilver_some(native, lane))
 				continue;
 			native_lock(native);
 		}
@@ -529,7 +540,8 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
-	if ((evacuate_runs(native) || measure_is_due(native)) && !native->closing)
+	if ((evacuate_runs(native) || measure_is_due(native) || resilver_due(native)) &&
+	    !native->closing)
 		keeper_kick(native);
 	native_unlock(lane);
 	watermark_look(native);
@@ -542,7 +554,8 @@ void keeper_start(struct native *native)
 	timer_init(&native->timer, native->home, tick);
 	timer_start(&native->timer, TICK_NS);
 	scrub_opened(native);
-	if (!list_empty(&native->deleting) || native->ledger->dirty || native->checkpoint_due) {
+	if (!list_empty(&native->deleting) || native->ledger->dirty || native->checkpoint_due ||
+	    resilver_due(native)) {
 		native_lock(native);
 		keeper_kick(native);
 		pthread_mutex_unlock(&native->lock);

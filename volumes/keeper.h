@@ -28,6 +28,7 @@ enum call_kind {
 	CALL_GROW,
 	CALL_EVACUATE,
 	CALL_REMOVE,
+	CALL_ONLINE,
 	CALL_CHECKPOINT,
 	CALL_CHECK,
 	CALL_CLOSE
@@ -56,7 +57,7 @@ struct native_call {
 	bool data;
 	struct pool_check_report *report;
 	struct volume_diff *diff;
-	/* CALL_ADD: count devices, or CALL_REMOVE ..: one path */
+	/* CALL_ADD: count devices, or CALL_REMOVE ..: one path, of CALL_ONLINE maybe none */
 	struct new_device *devices;
 	bool force, label;
 	enum pool_evacuate_action action;
@@ -93,6 +94,9 @@ int extend_grow(struct native_call *mine, struct lane *lane);
 /* ---- evacuate.c ---- */
 int evacuate_change(struct native_call *mine, struct lane *lane);
 int evacuate_remove(struct native_call *mine, struct lane *lane);
+
+/* ---- away.c ---- */
+int away_online(struct native_call *mine, struct lane *lane);
 
 /* ---- reap.c ---- */
 /* Into the list of what is being deleted. */

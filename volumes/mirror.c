@@ -20,7 +20,8 @@
  *    both are kept until both roots know: an older one would still write, or read, both.
  * M4 Which of two copies is right is for the checksum to say; without one there is no mirror.
  *
- * A pair stays where it is: a device is not evacuated while there are any. */
+ * A pair stays where it is: a device is not evacuated while there are any. What happens when one is
+ * gone: away.c. */
 
 /* ---- the tree ---- */
 static struct node *leaf_at(const struct pv *pv, uint64_t chunk)
@@ -115,7 +116,8 @@ int mirror_begin(struct native *native)
 	while (result == 0 && tree_capacity(tree) <= native->chunks / FORWARD_CHUNKS)
 		result = tree_grow(tree);
 	if (result == 0)
-		native->sb.version = FORMAT_VERSION;
+		native->sb.version =
+		    native->sb.version < FORMAT_MIRRORS ? FORMAT_MIRRORS : native->sb.version;
 	return result;
 }
 
@@ -150,8 +152,7 @@ bool mirror_plausible(const struct native *native, uint64_t chunk, uint64_t seco
 	       other && first->device != other->device;
 }
 
-/* The first chunk of @pv from @chunk on with a second one; the end of its chunks: none. */
-static uint64_t next_pair(const struct pv *pv, uint64_t chunk)
+uint64_t mirror_next(const struct pv *pv, uint64_t chunk)
 {
 	uint64_t end = pv->format.first_chunk + pv->format.chunks;
 
@@ -174,13 +175,28 @@ int mirror_setup(struct native *native)
 		struct pv *pv = &native->pv[i];
 		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
 
-		for (uint64_t at = next_pair(pv, first); at < end; at = next_pair(pv, at + 1)) {
+		for (uint64_t at = mirror_next(pv, first); at < end; at = mirror_next(pv, at + 1)) {
 			if (!mirror_plausible(native, at, mirror_of(native, at)))
 				return -EIO;
 			native->mirrors++;
 		}
 	}
 	return 0;
+}
+
+uint64_t mirror_seconds(const struct native *native,
+			bool (*is_one)(const struct native *native, uint64_t chunk))
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
+
+		for (uint64_t at = mirror_next(pv, first); at < end; at = mirror_next(pv, at + 1))
+			count += is_one(native, mirror_of(native, at));
+	}
+	return count;
 }
 
 bool mirror_any(const struct native *native)
@@ -248,7 +264,7 @@ void mirror_sweep(struct native *native)
 		struct pv *pv = &native->pv[i];
 		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
 
-		for (uint64_t at = next_pair(pv, first); at < end; at = next_pair(pv, at + 1))
+		for (uint64_t at = mirror_next(pv, first); at < end; at = mirror_next(pv, at + 1))
 			mirror_drop(native, at);
 	}
 }
@@ -281,32 +297,53 @@ int mirror_apply(struct native *native, const struct record *record)
 	return result;
 }
 
+/* The device of a copy counts, for data that has two, or one. */
+static bool counts(const struct pv *pv, bool paired)
+{
+	return pv_is_here(pv) && !(paired && pv_is_stale(pv));
+}
+
+unsigned mirror_usable(const struct native *native, uint64_t slot)
+{
+	bool paired = mirror_of(native, slot / CHUNK_SLOTS) != 0;
+	struct pv_place place;
+	unsigned usable = 0;
+
+	if (pv_locate(native, slot, &place.pv, &place.offset) && counts(place.pv, paired))
+		usable |= 1;
+	if (paired && mirror_place(native, slot, &place) && counts(place.pv, true))
+		usable |= 2;
+	return usable;
+}
+
 void mirror_read(struct native *native, uint64_t address, struct copies *copies)
 {
 	struct pv_place place;
 
 	copies->address = address;
-	copies->count = 0;
+	copies->count = mirror_of(native, address / CHUNK_SLOTS) ? 2 : 1;
+	copies->usable = mirror_usable(native, address);
 	for (unsigned i = 0; i < 2; i++) {
 		uint8_t *data = copies->data + (size_t)i * VOLUME_SLOT;
 
-		if (i == 0 ? !pv_locate(native, address, &place.pv, &place.offset)
-			   : !mirror_place(native, address, &place))
-			return;
-		copies->count++;
 		copies->crc[i] = 0;
+		if (!(copies->usable & 1u << i) ||
+		    !(i ? mirror_place(native, address, &place)
+			: pv_locate(native, address, &place.pv, &place.offset)))
+			continue;
 		if (pv_io(place.pv, DISK_READ, 0, place.offset, data, VOLUME_SLOT) == 0)
 			copies->crc[i] = csum_of(crc32c(0, data, VOLUME_SLOT));
 	}
 }
 
-/* A copy that can not be written is met again by a read, or a scrub. */
+/* A copy that can not be written is met again by a read, or a scrub; one that does not count is
+ * made good later (away.c). */
 void mirror_level(struct native *native, struct copies *copies, unsigned good)
 {
 	uint8_t *data = copies->data + (size_t)good * VOLUME_SLOT;
 	struct pv_place place;
 
-	if (copies->count < 2 || copies->crc[0] == copies->crc[1] || native->read_only ||
+	if (copies->usable != 3 || copies->crc[0] == copies->crc[1] || native->read_only ||
 	    !ORDER(mirror_levelled_at_replay))
 		return;
 	if (good ? pv_locate(native, copies->address, &place.pv, &place.offset)

@@ -126,6 +126,7 @@ void native_free(struct native *native)
 	journal_finish(native);
 	scrub_free(native);
 	evacuate_free(native);
+	resilver_free(native);
 	measure_free(native);
 	heap_free(native->writes);
 	free_list(&native->meta_freed[0], offsetof(struct meta_extent, link));
@@ -143,6 +144,7 @@ void native_free(struct native *native)
 			disk_close(native->pv[i].disk);
 		heap_free(native->pv[i].forward);
 		heap_free(native->pv[i].mirror);
+		heap_free(native->pv[i].path);
 	}
 	free_lanes(native);
 	turns_free(native->turns);

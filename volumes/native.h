@@ -37,6 +37,7 @@ struct ledger;
 struct scrub;
 struct evacuation;
 struct measure;
+struct resilver;
 
 /* Data in flight that belongs to journal records up to @lsn; a reader that may still look at
  * slots freed after @ticket. */
@@ -85,7 +86,11 @@ struct pv {
 	struct pv *device; /* the row of its device, maybe itself; the next five are that one's */
 	bool dirty;        /* atomic: something was written since the last flush was issued */
 	bool needs_flush;
-	uint32_t in_flight;                       /* atomic; requests on the disk */
+	bool away;          /* atomic: the pool goes on without it, nothing is sent to it */
+	bool stale;         /* atomic: its copies of mirrored data do not count (away.c) */
+	bool pinned;        /* it has nodes with both copies: the pool can not go on without it */
+	char *path;         /* of one that was not there at the open, where that is known */
+	uint32_t in_flight; /* atomic; requests on the disk */
 	uint32_t memory_alignment, logical_block; /* of the disk */
 	unsigned ordinal;                         /* among the devices that space is taken from */
 	struct format_pv format;
@@ -211,6 +216,11 @@ struct nvolume {
 	uint64_t doomed;   /* DELETING: generation of the first root that says so */
 	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
+	/* away.c: devices that have what it wrote with one copy since its last flush, by row; and
+	 * whether some of that may be lost with its device, which the next flush has to say. Both
+	 * atomic. */
+	uint64_t plain_rows;
+	bool lost;
 };
 
 /* ---- journal (journal.c) and flush cycles (flush.c) ---- */
@@ -248,6 +258,7 @@ struct cycle {
 	enum cycle_state state;
 	uint64_t target; /* LSN to be written before the flush */
 	uint64_t candidate, candidate_written, flushing_lsn;
+	bool again; /* a device went away in it: the waiters take part in the next one */
 	struct list current, next; /* waiters */
 	struct list confirm;       /* waiters for confirmed_durable >= lsn */
 	unsigned requests;
@@ -387,6 +398,14 @@ struct native {
 	bool mirrored;    /* atomic: there may be chunks with two copies */
 	uint64_t mirrors; /* such chunks */
 	uint64_t repair_logged_ns;
+
+	/* away.c. away_lsn: of the record that says so; pending: it is not durable yet. aways: how
+	 * many times one has gone (atomic). newly_missing: row + 1 of a device that an
+	 * administrator has the pool opened without. */
+	uint64_t away_lsn;
+	bool away_pending;
+	unsigned aways, newly_missing;
+	struct resilver *resilver;
 
 	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records, data_repairs;
 };
@@ -689,6 +708,9 @@ int mirror_rooms(struct native *native);      /* before leaves are loaded */
 int mirror_setup(struct native *native);      /* with all trees loaded */
 void mirror_sweep(struct native *native);     /* after replay: pairs that nothing uses */
 bool mirror_any(const struct native *native); /* mirrored volumes, or what is left of them */
+/* How many second chunks are what @is_one says. */
+uint64_t mirror_seconds(const struct native *native,
+			bool (*is_one)(const struct native *native, uint64_t chunk));
 /* Give @chunk, which is held, a second one. journal_reserve() was called. -ENOSPC, -ENOMEM. */
 int mirror_pair(struct native *native, uint64_t chunk);
 /* Nothing refers to a chunk any more: its second one is given up. */
@@ -698,16 +720,71 @@ int mirror_link(struct native *native, const struct record *record);
 int mirror_apply(struct native *native, const struct record *record);
 bool mirror_plausible(const struct native *native, uint64_t chunk, uint64_t second);
 
-/* Both copies of a slot, in a fiber, without the lock. crc 0: it can not be read. */
+/* Which copies of a slot count: bit 0 the first, bit 1 the second. Those on a device that is away
+ * or stale do not; what has one copy only is good on a stale device, too. Context: any. */
+unsigned mirror_usable(const struct native *native, uint64_t slot);
+
+/* Both copies of a slot, in a fiber, without the lock. crc 0: it can not be read, or does not count
+ * (usable, as above). */
 struct copies {
 	uint64_t address;
-	unsigned count;
+	unsigned count, usable;
 	uint8_t *data; /* two slots */
 	uint32_t crc[2];
 };
 void mirror_read(struct native *native, uint64_t address, struct copies *copies);
 /* The other one becomes what @good is. */
 void mirror_level(struct native *native, struct copies *copies, unsigned good);
+/* The first chunk of @pv from @chunk on with a second one; the end of its chunks: none. */
+uint64_t mirror_next(const struct pv *pv, uint64_t chunk);
+
+/* ---- away.c ---- */
+static inline bool pv_is_here(const struct pv *pv)
+{
+	return !__atomic_load_n(&pv->device->away, __ATOMIC_SEQ_CST);
+}
+static inline bool pv_is_stale(const struct pv *pv)
+{
+	return __atomic_load_n(&pv->device->stale, __ATOMIC_SEQ_CST);
+}
+static inline unsigned pv_device_row(const struct native *native, const struct pv *pv)
+{
+	return (unsigned)(pv->device - native->pv);
+}
+/* Is @chunk's place on a device that is away? Context: any. */
+bool away_has(const struct native *native, uint64_t chunk);
+/* Likewise of a node's copy at slot @address; on one whose copies do not count yet, too. */
+bool away_has_node(const struct native *native, uint64_t address);
+/* A write, or a flush, of @pv has failed with @result, and what it was about has another copy, or
+ * none is needed. 0: the pool goes on without the device from now on (or did before); else @result.
+ * Without the lock; any loop. */
+int away_lost(struct lane *lane, struct pv *pv, int result);
+/* A device that is away or whose copies do not count yet; NULL: all are whole. Under the lock. */
+const struct pv *away_any(const struct native *native);
+/* -EBUSY with a sentence: as above, so that the pool's devices are not to be changed now. */
+int away_refuse(struct native *native, struct err *err);
+/* The row's flags, at open and by records; its disk may be there. */
+void away_set(struct native *native, unsigned row, uint8_t flags);
+int away_record(struct native *native, const struct record *record); /* -EUCLEAN */
+/* Would what is to be written to @chunk be nowhere? Then nothing is begun. Under the lock. */
+static inline bool away_from(const struct native *native, uint64_t chunk)
+{
+	return native->mirrors && away_has(native, chunk) && !mirror_of(native, chunk);
+}
+/* A volume with one copy has written to @pv. 0; -EIO: it went away meanwhile. Any loop. */
+int away_plain_written(struct nvolume *volume, const struct pv *pv);
+/* Of a flush: what has to be asked before, and after (@rows, @aways as it was before). */
+uint64_t away_flush_begin(struct nvolume *volume);
+bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways);
+bool resilver_due(const struct native *native);
+/* One step of making a stale device's copies good, in the keeper's fiber, without the lock. False:
+ * nothing to do for now. */
+bool resilver_some(struct native *native, struct lane *lane);
+void resilver_halt(struct native *native); /* in a fiber, before the pool closes */
+void resilver_free(struct native *native);
+void native_online(struct pool *pool, const char *path, struct pool_call *call);
+/* What of a device is told: away, or being made good. Under the lock. */
+void away_info(const struct native *native, unsigned row, struct pool_device_info *info);
 
 /* ---- map.c; all under the lock ---- */
 static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)
@@ -759,6 +836,8 @@ int journal_setup(struct native *native);
 void journal_finish(struct native *native);
 /* Room for one block's worth of records? 0, -EINPROGRESS, -EROFS, -ENOMEM. */
 int journal_reserve(struct native *native, struct waiter *waiter);
+/* Room for a record that can not wait; the ring keeps some for that. -ENOMEM, -ENOSPC. */
+int journal_reserve_now(struct native *native);
 /* Append @count records as a unit; returns the LSN of the first. */
 uint64_t journal_append(struct native *native, struct record *records, unsigned count);
 uint64_t journal_freeze(struct native *native, uint64_t *ret_tail); /* last LSN before */

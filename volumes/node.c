@@ -500,7 +500,7 @@ static void repair_done(struct disk_request *request, int result)
 		result = -EIO;
 	}
 	native->repairs_in_flight--;
-	if (result == 0) {
+	if (result == 0 && !pv_is_stale(load->pv)) { /* of a stale one that was to be expected */
 		native->metadata_repairs++;
 		note(load, FINDING_NODE_REPAIRED);
 	}
@@ -524,7 +524,7 @@ static bool load_repair(struct load *load)
 {
 	struct native *native = load->lane->native;
 
-	if (native->read_only)
+	if (native->read_only || away_has(native, load->pointer.address[0] / CHUNK_SLOTS))
 		return false;
 	node_set_address(load->buffer, load->pointer.address[0]);
 	load->at = 0;
@@ -571,8 +571,8 @@ static void load_done(struct disk_request *request, int result)
 
 static void load_submit(struct load *load)
 {
-	if (!load_aim(load, load->copy)) {
-		/* a pointer to nowhere: have the request refused by the disk */
+	if (!load_aim(load, load->copy) || !pv_is_here(load->pv)) {
+		/* a pointer to nowhere, or it is away: have the request refused by a disk */
 		load->pv = &load->lane->native->pv[0];
 		load->request.offset = load->pv->disk->size;
 	}

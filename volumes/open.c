@@ -17,6 +17,7 @@ struct opening {
 	struct pool_call *call;
 	struct err *err;
 	bool create, force, rewind;
+	bool degraded; /* an administrator consents to one device's being missing */
 	bool check_data;
 	struct pool_check_report *report; /* a check of closed devices */
 	struct superblock older;          /* the root before the newest, where there is one */
@@ -28,6 +29,7 @@ struct opening {
 		uint64_t size;
 	} device[POOL_DEVICES_MAX];
 	struct disk *disk[POOL_DEVICES_MAX]; /* by path, until the pool has it */
+	unsigned failures, failed; /* how many paths can not be used, and the last of them */
 	int failure; /* why the first of the paths can not be used, if the pool should need it */
 	struct err why;
 };
@@ -45,6 +47,8 @@ static void set_aside(struct opening *opening, unsigned index, int result, const
 		opening->failure = result;
 		opening->why = *why;
 	}
+	opening->failures++;
+	opening->failed = index;
 	disk_close(opening->disk[index]);
 	opening->disk[index] = NULL;
 }
@@ -90,6 +94,18 @@ static int check_devices(struct opening *opening)
 	return result;
 }
 
+/* Is the device of a row away, and was it before? */
+static void take_flags(struct opening *opening, unsigned row)
+{
+	struct native *native = opening->native;
+	struct pv *pv = &native->pv[row];
+
+	if (!pv->disk && opening->failures == 1)
+		pv->path = heap_strdup(opening->device[opening->failed].path);
+	if (!pv->disk || pv->format.flags & (PV_AWAY | PV_STALE))
+		away_set(native, row, pv->format.flags & (PV_AWAY | PV_STALE));
+}
+
 /* The rows of the table get their disks; @disks by row, which are the pool's from here on. */
 static void take_disks(struct opening *opening, struct disk **disks)
 {
@@ -107,6 +123,9 @@ static void take_disks(struct opening *opening, struct disk **disks)
 		pv->allocates = pv->format.state == PV_STATE_ACTIVE;
 	}
 	native->pv_count = sb->pv_count;
+	for (unsigned i = 1; i < sb->pv_count; i++)
+		if (pv_is_device(&native->pv[i]))
+			take_flags(opening, i);
 	for (unsigned i = 0; i < opening->count; i++)
 		opening->disk[i] = NULL;
 }
@@ -262,6 +281,29 @@ static int sort_devices(struct opening *opening, struct labels *labels, struct d
 	return 0;
 }
 
+/* May the pool do without the device of row @index, which is not there? It did before, or it is
+ * asked for, and what has two copies has one that counts. */
+static bool does_without(struct opening *opening, unsigned index)
+{
+	struct native *native = opening->native;
+	const struct superblock *sb = &native->sb;
+
+	if (sb->pv[index].flags & PV_AWAY) {
+		if (opening->degraded) /* the journal may say that it was back */
+			native->newly_missing = index + 1;
+		return opening->failure != -EBUSY; /* it is there, somebody is just letting go */
+	}
+	for (unsigned i = 0; i < sb->pv_count; i++)
+		if ((i != index && sb->pv[i].flags & PV_STALE) ||
+		    sb->pv[i].state == PV_STATE_EVACUATING)
+			return false;
+	if (!opening->degraded || opening->report || index == 0 || native->newly_missing ||
+	    sb->version < FORMAT_MIRRORS)
+		return false;
+	native->newly_missing = index + 1;
+	return true;
+}
+
 /* All rows that are devices have one, as large as it was. */
 static int check_complete(struct opening *opening, struct disk **disks)
 {
@@ -270,7 +312,8 @@ static int check_complete(struct opening *opening, struct disk **disks)
 	for (unsigned i = 0; i < native->sb.pv_count; i++) {
 		const struct format_pv *row = &native->sb.pv[i];
 
-		if (row->device || row->state == PV_STATE_REMOVED)
+		if (row->device || row->state == PV_STATE_REMOVED ||
+		    (!disks[i] && does_without(opening, i)))
 			continue;
 		if (!disks[i] && opening->failure) {
 			*text(opening) = opening->why;
@@ -291,6 +334,26 @@ static int check_complete(struct opening *opening, struct disk **disks)
 	return 0;
 }
 
+/* What the first device says is away has taken no part since: its labels say nothing of roots. */
+static void forget_away(struct opening *opening, struct labels *labels)
+{
+	const struct superblock *first = NULL;
+
+	for (unsigned i = 0; i < opening->count; i++)
+		if (opening->disk[i] && labels[i].newest.pv_index == 0)
+			first = &labels[i].newest;
+	for (unsigned i = 0; i < opening->count && first; i++) {
+		struct superblock *label = &labels[i].newest;
+
+		if (!opening->disk[i] || label == first ||
+		    memcmp(&label->pool_uuid, &first->pool_uuid, sizeof(struct uuid)) != 0 ||
+		    !is_member(label, first) || !(first->pv[label->pv_index].flags & PV_AWAY))
+			continue;
+		label->generation = labels[i].older.generation = 0;
+		memset(labels[i].generation, 0, sizeof(labels[i].generation));
+	}
+}
+
 /* Put the devices in the order of the pool's table and find the newest root. */
 static int assemble(struct opening *opening, struct labels *labels)
 {
@@ -299,6 +362,7 @@ static int assemble(struct opening *opening, struct labels *labels)
 	unsigned newest = opening->count;
 	int result;
 
+	forget_away(opening, labels);
 	for (unsigned i = 0; i < opening->count; i++)
 		if (opening->disk[i] &&
 		    (newest == opening->count ||
@@ -398,7 +462,7 @@ static int load_trees(struct native *native, struct lane *lane)
 					    ROOT_HOT,     ROOT_MIRROR, ROOT_VOLUMES};
 	int result = native->sb.root[ROOT_FORWARD].pointer.generation ? forward_rooms(native) : 0;
 
-	if (result == 0 && native->sb.version >= FORMAT_VERSION)
+	if (result == 0 && native->sb.version >= FORMAT_MIRRORS)
 		result = mirror_rooms(native);
 
 	for (unsigned i = 0; i < sizeof(resident) / sizeof(resident[0]) && result == 0; i++)
@@ -442,6 +506,12 @@ static int start(struct opening *opening)
 		mirror_sweep(native);
 		result = evacuate_opened(native);
 		native_unlock(lane);
+	}
+	if (result == 0 && native->newly_missing) {
+		/* known before anything else is written: its own labels must not count later */
+		log_warning("pool %s is opened without device %u, which is missing",
+			    native->sb.name, native->newly_missing);
+		result = superblock_write_all(native, &native->sb);
 	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
@@ -597,8 +667,8 @@ static void native_create(const struct world_ops *world, struct loop *loop,
 	opening_start(opening, result);
 }
 
-static void native_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
-			unsigned path_count, bool rewind, struct pool_call *call)
+static void open_paths(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		       unsigned path_count, struct opening how, struct pool_call *call)
 {
 	struct opening *opening = opening_new(world, loop, call);
 	int result = 0;
@@ -607,13 +677,27 @@ static void native_open(const struct world_ops *world, struct loop *loop, const 
 		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
 		return;
 	}
-	opening->rewind = rewind;
+	opening->rewind = how.rewind;
+	opening->degraded = how.degraded;
 	if (path_count == 0 || path_count > POOL_DEVICES_MAX)
 		result =
 		    err_set(&call->err, -EINVAL, "a pool has 1 to %d devices", POOL_DEVICES_MAX);
 	for (unsigned i = 0; i < path_count && result == 0; i++)
 		result = add_device(opening, paths[i], 0);
 	opening_start(opening, result);
+}
+
+static void native_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, bool rewind, struct pool_call *call)
+{
+	open_paths(world, loop, paths, path_count, (struct opening){.rewind = rewind}, call);
+}
+
+static void native_open_degraded(const struct world_ops *world, struct loop *loop,
+				 const char *const *paths, unsigned path_count,
+				 struct pool_call *call)
+{
+	open_paths(world, loop, paths, path_count, (struct opening){.degraded = true}, call);
 }
 
 static void native_check_devices(const struct world_ops *world, struct loop *loop,
@@ -671,6 +755,8 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.data_repairs = native->data_repairs;
 	info.hot_resummed = native->hot_resummed;
 	info.replayed_records = native->replayed_records;
+	info.degraded = away_any(native) && !pv_is_here(away_any(native));
+	info.resilvering = away_any(native) && !info.degraded;
 	info.read_only = native->read_only;
 	memcpy(info.read_only_reason, native->read_only_reason, sizeof(info.read_only_reason));
 	pthread_mutex_unlock(&native->lock);
@@ -697,6 +783,7 @@ const struct pool_ops native_pool_ops = {
     .name = "native",
     .create = native_create,
     .open = native_open,
+    .open_degraded = native_open_degraded,
     .close = native_close,
     .volume_create = native_volume_create,
     .volume_delete = native_volume_delete,
@@ -728,6 +815,7 @@ const struct pool_ops native_pool_ops = {
     .grow = native_grow,
     .evacuate = native_evacuate,
     .remove = native_remove,
+    .online = native_online,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
     .check_devices = native_check_devices,

@@ -74,6 +74,13 @@ bool pool_is_remote(const char *path);
  * stake: a root whose journal has been written over since is refused here too. */
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call);
+/* pool_open_degraded: as pool_open, and does without one device that is missing, if it is not the
+ * first and there are mirrored volumes: those have one copy, others can not be read or written
+ * where the device is. A pool that has gone on without the device needs no such consent. -EUCLEAN:
+ * writes to what has one copy there were under way when the pool went down, or another device is
+ * not whole. */
+void pool_open_degraded(const struct world_ops *world, struct loop *loop, const char *const *paths,
+			unsigned path_count, struct pool_call *call);
 /* pool_close: wait for requests in flight, checkpoint, mark clean, release the devices. Every
  * volume reference from outside must be gone: -EBUSY otherwise. The pool is freed on 0. */
 void pool_close(struct pool *pool, struct pool_call *call);
@@ -107,6 +114,12 @@ enum pool_evacuate_action {
 void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
 		   struct pool_call *call);
 void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
+
+/* pool_online: the device that the pool goes on without is back, at @path or (NULL) where it was.
+ * It takes part at done(0), durably, and is made good in the background, over restarts:
+ * pool_device_info() says how far that is. -EINVAL (none is away), -EPROTO (it is another one),
+ * -EUCLEAN, -EBUSY, -ENOENT .. */
+void pool_online(struct pool *pool, const char *path, struct pool_call *call);
 
 struct volume_spec {
 	const char *name;    /* without the pool's name */
@@ -289,6 +302,8 @@ struct pool_info {
 	uint64_t checksum_errors;  /* since open */
 	uint64_t data_repairs;     /* likewise: slots of one copy mended from the other */
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
+	bool degraded;             /* a device is away */
+	bool resilvering;          /* one is back and is being made good */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
 	const char *kind;          /* of back end: "native", "rbd" */
@@ -307,15 +322,19 @@ enum pool_device_state {
 	DEVICE_EVACUATING,
 	DEVICE_PAUSED,
 	DEVICE_STUCK,
-	DEVICE_EMPTY /* may be removed */
+	DEVICE_EMPTY,      /* may be removed */
+	DEVICE_AWAY,       /* the pool goes on without it */
+	DEVICE_RESILVERING /* it is back, and its copies are made good */
 };
 struct pool_device_info {
 	const char *path;                /* valid until the device is removed */
 	uint64_t size_bytes;             /* of the device, as far as it is used */
 	uint64_t data_bytes, free_bytes; /* room for data, and what of it is free */
 	enum pool_device_state state;
-	uint64_t moved_bytes, left_bytes; /* while it is evacuated */
-	char reason[400];                 /* DEVICE_STUCK: what is in the way */
+	uint64_t moved_bytes,
+	    left_bytes;        /* while it is evacuated; RESILVERING: looked at, to look at */
+	uint64_t copied_bytes; /* RESILVERING: what differed */
+	char reason[400];      /* DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

@@ -135,6 +135,10 @@ int pv_io(struct pv *pv, enum disk_op op, unsigned flags, uint64_t offset, void 
 	int result;
 
 	pv_enter(pv);
+	if (!pv_is_here(pv)) {
+		pv_leave(pv);
+		return -EIO;
+	}
 	result = disk_io(pv->disk, op, flags, offset, buffer, length);
 	if (op == DISK_WRITE)
 		pv_wrote(pv);
@@ -175,8 +179,8 @@ int pv_flush_all(struct native *native)
 	for (unsigned i = 0; i < native->pv_count && result == 0; i++) {
 		struct pv *pv = &native->pv[i];
 
-		if (pv_is_device(pv) && __atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) &&
-		    pv->needs_flush)
+		if (pv_is_device(pv) && pv_is_here(pv) &&
+		    __atomic_exchange_n(&pv->dirty, false, __ATOMIC_ACQ_REL) && pv->needs_flush)
 			result = pv_io(pv, DISK_FLUSH, 0, 0, NULL, 0);
 	}
 	return result;

@@ -65,6 +65,7 @@ struct replay {
 	uint64_t end_seq, end_lsn, confirmed;
 	struct pending *pending;
 	size_t count, room;
+	bool away; /* what would have to be looked at is on a device that is away */
 	struct settled **settled;
 	struct candidate **candidates;
 	uint8_t *slot;
@@ -173,6 +174,8 @@ static int apply(struct replay *replay, const struct record *record, uint64_t ls
 			native->hot[record->where] |= HOT_SUSPECT;
 		return result;
 	}
+	if (record->type == RECORD_DEVICE)
+		return 0; /* it counts from when it was seen on */
 	if (record->type == RECORD_MIRROR) {
 		native_lock(native);
 		result = mirror_apply(native, record);
@@ -225,6 +228,8 @@ static bool record_plausible(const struct native *native, const struct record *r
 	    record->type == RECORD_MAP_RUN ? record->where / CHUNK_SLOTS : record->where;
 	unsigned count = (unsigned)__builtin_popcount(record->mask);
 
+	if (record->type == RECORD_DEVICE)
+		return true; /* away_record() says */
 	if (record->type == RECORD_MIRROR)
 		return mirror_plausible(native, record->chunk, record->where);
 	if (record->type == RECORD_MAP || record->type == RECORD_MAP_RUN)
@@ -270,7 +275,13 @@ static int visit_block(struct replay *replay, const struct journal_header *heade
 		at += length;
 		left -= length;
 		replay->native->replayed_records++;
-		result = record.type == RECORD_MIRROR ? link(replay, &record) : 0;
+		result = record.type == RECORD_MIRROR   ? link(replay, &record)
+			 : record.type == RECORD_DEVICE ? away_record(replay->native, &record)
+							: 0;
+		if (result == -ENOENT)
+			return err_set(replay->err, result,
+				       "a device of pool %s that was away and came back is missing",
+				       replay->native->sb.name);
 		if (result < 0)
 			return err_set(replay->err, result, "the journal can not be replayed");
 		result = lsn <= replay->confirmed ? apply(replay, &record, lsn)
@@ -317,6 +328,7 @@ static bool slot_holds(struct replay *replay, uint64_t address, uint32_t crc)
 	struct copies copies = {.data = replay->slot};
 
 	mirror_read(replay->native, address, &copies);
+	replay->away |= !copies.usable && away_any(replay->native);
 	for (unsigned i = 0; i < copies.count; i++)
 		if (copies.crc[i] == crc) {
 			mirror_level(replay->native, &copies, i);
@@ -454,7 +466,7 @@ static int settle_unit(struct replay *replay, size_t first, size_t end)
 		uint8_t type = pending->record.type;
 		int result;
 
-		if (type == RECORD_HOT || type == RECORD_MIRROR)
+		if (type == RECORD_HOT || type == RECORD_MIRROR || type == RECORD_DEVICE)
 			continue;
 		if (type == RECORD_OVERWRITE) {
 			result = add_candidates(replay, &pending->record, settled->mask);
@@ -557,11 +569,12 @@ static int settle_candidate(struct replay *replay, const struct candidate *item)
 	unsigned good = 0;
 
 	mirror_read(native, item->address, &copies);
-	while (good < copies.count && !is_candidate(item, copies.crc[good]))
+	replay->away |= !copies.usable && away_any(native);
+	while (good < copies.count && !(copies.crc[good] && is_candidate(item, copies.crc[good])))
 		good++;
 	if (good == copies.count) {
-		good = 0;
-		if (!copies.count || copies.crc[0] == 0 || (hot & HOT_STATE) == HOT_COLD)
+		good = copies.usable == 2;
+		if (copies.crc[good] == 0 || (hot & HOT_STATE) == HOT_COLD)
 			return 0;
 		native->hot_resummed++;
 	}
@@ -594,11 +607,12 @@ static int look_at_slot(struct replay *replay, uint64_t address, uint32_t expect
 		mirror_level(native, &copies, good);
 		return 0;
 	}
-	if (!resum || !copies.count || !copies.crc[0])
+	good = copies.usable == 2;
+	if (!resum || !copies.crc[good])
 		return 0;
-	mirror_level(native, &copies, 0);
+	mirror_level(native, &copies, good);
 	native->hot_resummed++;
-	return set_crc(replay, address, copies.crc[0]);
+	return set_crc(replay, address, copies.crc[good]);
 }
 
 /* Overwrites whose record was lost: every slot with a checksum in @chunk. Of two copies one that
@@ -614,7 +628,7 @@ static int look_at_chunk(struct replay *replay, uint64_t chunk, bool resum)
 	struct pv *pv;
 
 	if ((!resum && !mirror) || !used || !space_chunk_is_data(native, chunk) ||
-	    !pv_locate(native, chunk * CHUNK_SLOTS, &pv, &offset))
+	    (!mirror && !pv_locate(native, chunk * CHUNK_SLOTS, &pv, &offset)))
 		return 0;
 	for (;;) {
 		struct fiber_waiter wait;
@@ -633,13 +647,14 @@ static int look_at_chunk(struct replay *replay, uint64_t chunk, bool resum)
 		if (result < 0)
 			return result;
 	}
-	if (!sums || (pv_io(pv, DISK_READ, 0, offset, replay->run, CHUNK) < 0 && !mirror))
+	if (!sums || (!mirror && pv_io(pv, DISK_READ, 0, offset, replay->run, CHUNK) < 0))
 		return 0;
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
-		uint32_t crc = csum_of(crc32c(0, replay->run + slot * VOLUME_SLOT, VOLUME_SLOT));
+		const uint8_t *data = replay->run + slot * VOLUME_SLOT;
 		int result;
 
-		if (!(used & 1u << slot) || !expected[slot] || (crc == expected[slot] && !mirror))
+		if (!(used & 1u << slot) || !expected[slot] ||
+		    (!mirror && csum_of(crc32c(0, data, VOLUME_SLOT)) == expected[slot]))
 			continue;
 		result = look_at_slot(replay, chunk * CHUNK_SLOTS + slot, expected[slot], resum);
 		if (result < 0)
@@ -684,6 +699,50 @@ static int look_at_hot(struct replay *replay, bool resum)
 	return 0;
 }
 
+static bool is_hot_and_away(const struct native *native, uint64_t chunk)
+{
+	return native->hot[chunk / CSUM_CHUNKS] & HOT_STATE && away_has(native, chunk);
+}
+
+/* Without a device that went while the pool was down: what has one copy, there, in a hot region may
+ * have been in flight, and would be taken for bad later, when nobody knows that any more. */
+static bool plain_in_flight(const struct native *native)
+{
+	uint64_t single = 0; /* chunks there without a second one, in hot regions */
+
+	for (size_t i = 0; i < native->hot_count; i++) {
+		uint64_t first = native->hot_list[i] * CSUM_CHUNKS;
+
+		for (uint64_t chunk = first; chunk < first + CSUM_CHUNKS && chunk < native->chunks;
+		     chunk++)
+			single += space_chunk_is_data(native, chunk) && away_has(native, chunk) &&
+				  !mirror_of(native, chunk) && space_used_slots(native, chunk);
+	}
+	return single > mirror_seconds(native, is_hot_and_away);
+}
+
+static int check_away(struct replay *replay)
+{
+	struct native *native = replay->native;
+	unsigned stale = 0;
+
+	for (unsigned i = 0; i < native->pv_count; i++)
+		stale += pv_is_device(&native->pv[i]) && pv_is_stale(&native->pv[i]);
+	if (stale > 1)
+		return err_set(replay->err, -EUCLEAN,
+			       "pool %s can not be opened without the device that is missing: "
+			       "another one is not whole",
+			       native->sb.name);
+	if (!replay->away &&
+	    !(native->newly_missing && !native->sb.clean && plain_in_flight(native)))
+		return 0;
+	return err_set(
+	    replay->err, -EUCLEAN,
+	    "writes were under way on the device that is missing, to volumes that have one "
+	    "copy, when pool %s went down: it can not be opened without that device",
+	    native->sb.name);
+}
+
 /* ---- the whole ---- */
 static int steps(struct replay *replay)
 {
@@ -700,6 +759,11 @@ static int steps(struct replay *replay)
 		result = apply_pending(replay);
 	if (result == 0)
 		result = settle_candidates(replay);
+	if (result == 0) {
+		result = check_away(replay);
+		if (result < 0)
+			return result;
+	}
 	if (result == 0 && !native->sb.clean && (native->mirrors || !any_strict(native)))
 		result = look_at_hot(replay, !any_strict(native));
 	if (result < 0)

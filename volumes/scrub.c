@@ -32,6 +32,8 @@
 struct scrub {
 	struct native *native;
 	struct lane *lane;
+	struct scrub_state *state; /* of scrub_nodes(); NULL: the ledger's */
+	const bool *halt_nodes;
 	bool running, halt;
 	bool stopped; /* seen by the pass that runs, which ends even if it is resumed since */
 	uint64_t run_ns, run_done; /* when this run began, and with how much done */
@@ -43,15 +45,15 @@ struct scrub {
 
 static struct scrub_state *state_of(struct scrub *scrub)
 {
-	return &scrub->native->ledger->scrub;
+	return scrub->state ? scrub->state : &scrub->native->ledger->scrub;
 }
 
 static bool halted(struct scrub *scrub)
 {
 	struct native *native = scrub->native;
 
-	if (scrub->halt || native->closing || native->read_only ||
-	    state_of(scrub)->state != SCRUB_RUNNING)
+	if (scrub->halt || (scrub->halt_nodes && *scrub->halt_nodes) || native->closing ||
+	    native->read_only || state_of(scrub)->state != SCRUB_RUNNING)
 		scrub->stopped = true;
 	return scrub->stopped;
 }
@@ -72,7 +74,7 @@ static void pace(struct scrub *scrub, uint64_t bytes, uint64_t began)
 	}
 	native_lock(native);
 	state->done += bytes;
-	if (now - scrub->saved_ns >= SAVE_NS) {
+	if (!scrub->state && now - scrub->saved_ns >= SAVE_NS) {
 		scrub->saved_ns = now;
 		ledger_dirty(native);
 	}
@@ -173,7 +175,8 @@ static void note_node(const struct place *place, const struct node_header *heade
 	native_lock(scrub->native);
 	state->errors++;
 	state->repaired += kind == FINDING_NODE_REPAIRED;
-	finding_note(scrub->native, &finding);
+	if (!scrub->state || kind != FINDING_NODE_REPAIRED)
+		finding_note(scrub->native, &finding);
 	native_unlock(scrub->lane);
 }
 
@@ -207,7 +210,7 @@ static bool repair(const struct place *place, const struct node_header *header,
 			    (pointer->length + BLOCK - 1) / BLOCK * BLOCK);
 	native_lock(native);
 	native->repairs_in_flight--;
-	native->metadata_repairs += result == 0;
+	native->metadata_repairs += result == 0 && !place->scrub->state;
 	native_unlock(place->scrub->lane);
 	return result == 0;
 }
@@ -216,6 +219,14 @@ static void wait_checkpoint(struct scrub *scrub)
 {
 	while (__atomic_load_n(&scrub->native->checkpointing, __ATOMIC_ACQUIRE) && !halted(scrub))
 		fiber_sleep(PATIENCE_NS);
+}
+
+/* A copy on a device that is away can not be looked at; one that may be old is known to be, and the
+ * resilver's business (which is us, with a state of our own). */
+static bool is_expected(const struct scrub *scrub, uint64_t address)
+{
+	return scrub->state ? away_has(scrub->native, address / CHUNK_SLOTS)
+			    : away_has_node(scrub->native, address);
 }
 
 /* Both copies of a node. -ESTALE: look again; 1: there is none, or not here. */
@@ -233,7 +244,8 @@ static int look_at_node(const struct place *place, unsigned level, uint64_t inde
 		return result < 0 ? result : 1;
 	for (unsigned copy = 0; copy < 2; copy++)
 		if (node_read_copy(scrub->native, &pointer, copy, &header,
-				   scrub->node + (size_t)copy * NODE_LENGTH_MAX) < 0) {
+				   scrub->node + (size_t)copy * NODE_LENGTH_MAX) < 0 &&
+		    !is_expected(scrub, pointer.address[copy])) {
 			which = copy;
 			bad++;
 		}
@@ -299,13 +311,13 @@ static bool label_is_bad(struct scrub *scrub, unsigned index, unsigned copy)
 
 	do { /* not while it is being written */
 		wait_checkpoint(scrub);
-		if (!pv_is_device(pv))
-			return false; /* it was taken out of the pool meanwhile */
+		if (!pv_is_device(pv) || !pv_is_here(pv))
+			return false; /* it was taken out of the pool meanwhile, or is away */
 		generation = native->sb.generation;
 		result = pv_io(pv, DISK_READ, 0, superblock_position(pv->format.size, copy),
 			       scrub->node, BLOCK);
 	} while (!halted(scrub) && (native->checkpointing || native->sb.generation != generation));
-	if (!pv_is_device(pv))
+	if (!pv_is_device(pv) || !pv_is_here(pv))
 		return false;
 	if (result == 0)
 		result = superblock_decode(scrub->node, &sb, NULL);
@@ -681,6 +693,39 @@ static bool end(struct scrub *scrub)
 	return again;
 }
 
+static void scrub_trees(struct scrub *scrub)
+{
+	struct subject next;
+
+	for (int i = 0; i < ROOT_COUNT && !halted(scrub); i++)
+		scrub_tree(scrub, i, 0);
+	for (uint64_t id = 1; !halted(scrub) && (next = next_subject(scrub, id)).id;
+	     id = next.id + 1)
+		scrub_tree(scrub, -1, next.id);
+}
+
+int scrub_nodes(struct native *native, struct lane *lane, const bool *halt)
+{
+	struct scrub *scrub = heap_zalloc(sizeof(*scrub));
+	struct scrub_state state = {.state = SCRUB_RUNNING, .rate = RATE_DEFAULT};
+	int result = -ENOMEM;
+
+	if (scrub) {
+		scrub->native = native;
+		scrub->lane = lane;
+		scrub->state = &state;
+		scrub->halt_nodes = halt;
+		scrub->node = heap_aligned(BLOCK, 2 * NODE_LENGTH_MAX);
+	}
+	if (scrub && lane && scrub->node) {
+		scrub_trees(scrub);
+		result = halted(scrub) ? -EINTR : 0;
+	}
+	heap_free(scrub ? scrub->node : NULL);
+	heap_free(scrub);
+	return result;
+}
+
 /* From where the state says on. */
 static void scrub_pass(struct scrub *scrub)
 {
@@ -690,11 +735,7 @@ static void scrub_pass(struct scrub *scrub)
 	count_total(scrub);
 	if (!state->volume) { /* metadata: once a pass */
 		scrub_labels(scrub);
-		for (int i = 0; i < ROOT_COUNT && !halted(scrub); i++)
-			scrub_tree(scrub, i, 0);
-		for (uint64_t id = 1; !halted(scrub) && (next = next_subject(scrub, id)).id;
-		     id = next.id + 1)
-			scrub_tree(scrub, -1, next.id);
+		scrub_trees(scrub);
 		if (!halted(scrub))
 			state->volume = 1;
 	}

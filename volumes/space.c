@@ -206,6 +206,12 @@ static uint64_t find_free(struct native *native, uint64_t from, uint64_t end)
 	return CHUNK_NONE;
 }
 
+/* Of a device that is away only second copies take space: nothing is written there for now. */
+static bool takes(const struct pv *pv)
+{
+	return pv->allocates && pv_is_here(pv);
+}
+
 static uint64_t take_from_pv(struct native *native, unsigned index)
 {
 	const struct format_pv *pv = &native->pv[index].format;
@@ -236,11 +242,11 @@ static unsigned choose_pv(struct native *native)
 	for (unsigned i = 0; i < native->pv_count; i++) {
 		struct pv *pv = &native->pv[i];
 
-		if (!pv->allocates)
+		if (!takes(pv))
 			continue;
 		pv->credit += (int64_t)pv->free_chunks;
 		sum += (int64_t)pv->free_chunks;
-		if (!native->pv[best].allocates || pv->credit > native->pv[best].credit)
+		if (!takes(&native->pv[best]) || pv->credit > native->pv[best].credit)
 			best = i;
 	}
 	native->pv[best].credit -= sum;
@@ -252,8 +258,17 @@ static uint64_t take_from_any(struct native *native, unsigned first)
 	uint64_t chunk = CHUNK_NONE;
 
 	for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
-		chunk = take_from_pv(native, (first + i) % native->pv_count);
+		if (takes(&native->pv[(first + i) % native->pv_count]))
+			chunk = take_from_pv(native, (first + i) % native->pv_count);
 	return chunk;
+}
+
+/* Is @pv a better place for a second copy than @now? */
+static bool suits_better(const struct pv *pv, const struct pv *now)
+{
+	if (pv_is_here(pv) != pv_is_here(now))
+		return pv_is_here(pv);
+	return pv->free_chunks > now->free_chunks;
 }
 
 uint64_t space_take_second(struct native *native, uint64_t chunk)
@@ -265,7 +280,7 @@ uint64_t space_take_second(struct native *native, uint64_t chunk)
 		const struct pv *pv = &native->pv[i];
 
 		if (pv->allocates && first && pv->device != first->device && pv->free_chunks &&
-		    (best == native->pv_count || pv->free_chunks > native->pv[best].free_chunks))
+		    (best == native->pv_count || suits_better(pv, &native->pv[best])))
 			best = i;
 	}
 	chunk = best < native->pv_count ? take_from_pv(native, best) : CHUNK_NONE;
@@ -294,7 +309,7 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
 		return result;
 	if (!reserve_room(native, volume, slop))
 		return -ENOSPC;
-	if (volume->pv_left == 0 || !native->pv[volume->pv].allocates) {
+	if (volume->pv_left == 0 || !takes(&native->pv[volume->pv])) {
 		volume->pv = choose_pv(native);
 		volume->pv_left = PV_STRIDE;
 	}
@@ -411,6 +426,7 @@ static uint64_t find_partial(struct native *native, bool mirror, unsigned count)
 		struct node *node = native->space[native->log_scan / SPACE_CHUNKS];
 
 		if (node && node->body->space.used[native->log_scan % SPACE_CHUNKS] &&
+		    !away_has(native, native->log_scan) &&
 		    free_run(native, native->log_scan, count) >= 0 &&
 		    (mirror_of(native, native->log_scan) != 0) == mirror)
 			return native->log_scan;
@@ -431,8 +447,8 @@ int space_take_slots(struct native *native, struct nvolume *volume, unsigned cou
 		return result;
 	if (!slop && !reserve_room(native, volume, false))
 		return -ENOSPC;
-	if (chunk == CHUNK_NONE || (mirror_of(native, chunk) != 0) != mirror ||
-	    free_run(native, chunk, count) < 0)
+	if (chunk == CHUNK_NONE || away_has(native, chunk) ||
+	    (mirror_of(native, chunk) != 0) != mirror || free_run(native, chunk, count) < 0)
 		chunk = find_partial(native, mirror, count);
 	if (chunk == CHUNK_NONE)
 		chunk = take_from_any(native, choose_pv(native));
@@ -682,6 +698,8 @@ static bool meta_suits(const struct native *native, const struct ag *ag, unsigne
 {
 	const struct pv *pv = &native->pv[ag->pv];
 
+	if (copy && !pv_is_here(pv) && away_has(native, other / CHUNK_SLOTS))
+		return false; /* it would be nowhere */
 	if (!pv->allocates || (native->active_devices < 2 && pass < 2))
 		return false;
 	if (pass == 0)

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "webadmin/access.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/heap.h"
 #include "core/log.h"
@@ -495,6 +498,41 @@ static int open_store(struct access *access, const char *state_dir, struct err *
 	return result;
 }
 
+/* Whoever made the machine may have said the code beforehand (STATE/host/setup-code, root's). */
+static bool take_given_code(struct access *access, const char *state_dir)
+{
+	char code[SETUP_CODE_TEXT + 1] = "";
+	bool good = true;
+	ssize_t length;
+	int fd;
+
+	snprintf(access->given_code, sizeof access->given_code, "%s/host/setup-code", state_dir);
+	fd = open(access->given_code, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	length = fd < 0 ? 0 : read(fd, code, sizeof code);
+	if (fd >= 0)
+		close(fd);
+	for (unsigned i = 0; i < SETUP_CODE_TEXT - 1; i++) {
+		unsigned char c = (unsigned char)code[i];
+
+		good = good && (i % 5 == 4 ? c == '-' : isdigit(c) || isupper(c));
+	}
+	good = good && (length == SETUP_CODE_TEXT - 1 || code[SETUP_CODE_TEXT - 1] == '\n');
+	if (good)
+		memcpy(access->setup_code, code, SETUP_CODE_TEXT - 1);
+	else
+		access->given_code[0] = '\0';
+	explicit_bzero(code, sizeof code);
+	return good;
+}
+
+void access_set_up(struct access *access)
+{
+	explicit_bzero(access->setup_code, sizeof access->setup_code);
+	if (access->given_code[0] && unlink(access->given_code) < 0 && errno != ENOENT)
+		log_warning("%s: %s", access->given_code, strerror(errno));
+	access->given_code[0] = '\0';
+}
+
 int access_open(struct loop *loop, const char *state_dir, struct access **ret_access,
 		struct err *err)
 {
@@ -514,7 +552,7 @@ int access_open(struct loop *loop, const char *state_dir, struct access **ret_ac
 		snprintf(access->why, sizeof access->why, "%.290s", why.text);
 		config_close(access->store);
 		access->store = NULL;
-	} else if (access->account_count == 0) {
+	} else if (access->account_count == 0 && !take_given_code(access, state_dir)) {
 		access_new_code(access, access->setup_code);
 	}
 	*ret_access = access;

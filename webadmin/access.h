@@ -89,6 +89,7 @@ struct access {
 	unsigned account_count, token_count, session_count, failure_count, hashing_count;
 	uint64_t last_session;
 	char setup_code[SETUP_CODE_TEXT]; /* "" once there is an account */
+	char given_code[300];             /* the file it was given in; "": there is none */
 	int64_t audit_last;               /* id and hash of the newest entry */
 	char audit_hash[65];
 	uint64_t audit_lost; /* entries that could not be written */
@@ -102,6 +103,9 @@ int access_open(struct loop *loop, const char *state_dir, struct access **ret_ac
 /* access_quiet: wait for the scrypt under way (a tenth of a second); its answer is still to be
  * delivered by the loop, those that wait are answered now. */
 void access_quiet(struct access *access);
+/* access_set_up: the first account is there: the code is forgotten, also the file of a given one.
+ */
+void access_set_up(struct access *access);
 void access_close(struct access *access);
 
 /* password.c: @done runs on the loop with @password's hash filled in from @text (copied). A salt

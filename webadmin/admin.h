@@ -4,7 +4,9 @@
 
 #include "webadmin/access.h"
 #include "webadmin/certificate.h"
+#include "webadmin/health.h"
 #include "webadmin/model.h"
+#include "webadmin/support.h"
 #include "webadmin/watch.h"
 #include "webadmin/webadmin.h"
 
@@ -30,6 +32,9 @@ struct smb_report {
 	char reason[256];
 };
 
+/* api_isns.c: register with the server that is configured, if one is. */
+void isns_load(struct webadmin *admin);
+
 /* Inside webadmin/: the administration itself. */
 struct webadmin {
 	struct webadmin_options options;
@@ -41,12 +46,16 @@ struct webadmin {
 	struct replication *replication;
 	unsigned replica_calls; /* of exports that are being made after a promotion */
 	struct relay_thread relay;
-	bool applying; /* a document of the whole configuration */
+	struct gather *gather; /* a support bundle that is being made; NULL: none */
+	bool applying;         /* a document of the whole configuration */
 	struct certificate certificate;
 	int64_t expires; /* certificate_expires() */
 	uint64_t expires_read_ns;
 	struct smb_report smb;
-	struct watch *watch; /* watch.h */
+	struct disk_health health;
+	struct ups *ups;         /* ups.h */
+	struct watch *watch;     /* watch.h */
+	struct history *history; /* history.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
 	int64_t usage_hour;  /* usage.h: the last that was kept */

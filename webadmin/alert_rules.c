@@ -14,6 +14,7 @@
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
 #include "webadmin/share.h"
+#include "webadmin/ups.h"
 
 /* The table of alerts, and how each of them is seen. */
 
@@ -28,6 +29,7 @@ enum rule {
 	POOL_METADATA,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
+	POOL_DEGRADED,
 	DEVICE_MISSING,
 	TARGET_UNAVAILABLE,
 	LUN_UNAVAILABLE,
@@ -38,9 +40,16 @@ enum rule {
 	REPLICA_LINK,
 	REPLICA_LAG,
 	REPLICA_MISMATCH,
+	REPLICA_HELD,
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
+	DISK_FAILING,
+	DISK_WARNING,
+	UPS_BATTERY,
+	UPS_LOW,
+	UPS_UNREACHABLE,
+	UPS_REPLACE,
 	CHANNEL_FAILING,
 	RULES
 };
@@ -158,6 +167,19 @@ static const struct alert_rule table[RULES] = {
 			    "无法迁空设备 {object}：{detail}"},
 			   {"See to what is in the way, then resume the evacuation.",
 			    "请排除障碍，然后恢复迁空操作。"}},
+    [POOL_DEGRADED] =
+	{"pool-degraded",
+	 ALERT_CRITICAL,
+	 0,
+	 5,
+	 0,
+	 "",
+	 {"A pool goes on without device {object}: {detail}",
+	  "存储池在缺少设备 {object} 的情况下运行：{detail}"},
+	 {"Connect it again, then run pool online. Until it is good again, the failure "
+	  "of another device loses data.",
+	  "请重新连接该设备，然后执行 pool online。在其恢复完好之前，另一设备故障将导致"
+	  "数据丢失。"}},
     [DEVICE_MISSING] = {"device-missing",
 			ALERT_CRITICAL,
 			5,
@@ -261,6 +283,19 @@ static const struct alert_rule table[RULES] = {
 	  "复制组 {object}：发现备机映像不一致"},
 	 {"It has been mended. Look at the devices of both machines, then verify again.",
 	  "已修复。请检查两台机器的设备，然后再次校验。"}},
+    [REPLICA_HELD] =
+	{"replica-held",
+	 ALERT_CRITICAL,
+	 2,
+	 5,
+	 0,
+	 "s",
+	 {"Group {object}: guests' writes wait for the standby since {value} s",
+	  "复制组 {object}：客户机写入已等待备机 {value} 秒"},
+	 {"Its protection is on and the standby's image is as old as the RPO. Look at the other "
+	  "machine and at the network; to let guests go on, pause the group or set --protect off.",
+	  "该组已开启保护，而备机映像已达到 RPO 上限。请检查另一台机器和网络；若要让客户机继续，"
+	  "请暂停该组或设置 --protect off。"}},
     [SCHEDULE_MISSED] = {"schedule-missed",
 			 ALERT_WARNING,
 			 0,
@@ -293,6 +328,65 @@ static const struct alert_rule table[RULES] = {
 	  "状态目录所在磁盘将满：已使用 {value} %"},
 	 {"Changes of the configuration and the audit log can not be kept. Make room on it.",
 	  "配置变更和审计日志将无法保存。请腾出空间。"}},
+    [DISK_FAILING] = {"disk-failing",
+		      ALERT_CRITICAL,
+		      0,
+		      0,
+		      0,
+		      "",
+		      {"Disk {object} is failing: {detail}", "磁盘 {object} 即将失效：{detail}"},
+		      {"Evacuate it from its pool while it can still be read, then replace it.",
+		       "请在其仍可读取时将其从存储池迁空，然后更换。"}},
+    [DISK_WARNING] = {"disk-warning",
+		      ALERT_WARNING,
+		      0,
+		      0,
+		      0,
+		      "",
+		      {"Disk {object} shows signs of trouble: {detail}",
+		       "磁盘 {object} 出现异常迹象：{detail}"},
+		      {"Scrub its pool, watch whether this grows, and have another disk ready.",
+		       "请巡检其存储池，观察是否加重，并准备好备用磁盘。"}},
+    [UPS_BATTERY] =
+	{"ups-on-battery",
+	 ALERT_WARNING,
+	 5,
+	 5,
+	 0,
+	 "%",
+	 {"UPS {object} is on battery, at {value} %", "UPS {object} 正在使用电池，电量 {value} %"},
+	 {"Power has failed. The machine is powered off when the battery is at its end.",
+	  "市电中断。电池耗尽前将自动关机。"}},
+    [UPS_LOW] = {"ups-battery-low",
+		 ALERT_CRITICAL,
+		 0,
+		 5,
+		 0,
+		 "%",
+		 {"UPS {object}: its battery is at its end, at {value} %",
+		  "UPS {object} 电池即将耗尽，电量 {value} %"},
+		 {"The machine is powered off now; guests lose their disks.",
+		  "本机正在关机，虚拟机将失去磁盘。"}},
+    [UPS_UNREACHABLE] =
+	{"ups-unreachable",
+	 ALERT_WARNING,
+	 60,
+	 5,
+	 0,
+	 "",
+	 {"Nothing is known of UPS {object}: {detail}", "无法获知 UPS {object} 的状态：{detail}"},
+	 {"Should power fail now, the machine is not powered off in order. Look at its "
+	  "server and at the network.",
+	  "此时若断电，本机将无法正常关机。请检查其服务器和网络。"}},
+    [UPS_REPLACE] = {"ups-replace-battery",
+		     ALERT_WARNING,
+		     60,
+		     60,
+		     0,
+		     "",
+		     {"UPS {object}: its battery has to be replaced", "UPS {object} 需要更换电池"},
+		     {"Replace it; until then it may last for a shorter time than it says.",
+		      "请更换电池；在此之前其续航可能短于显示值。"}},
     [CHANNEL_FAILING] =
 	{"channel-failing",
 	 ALERT_WARNING,
@@ -355,6 +449,11 @@ static void look_at_devices(struct alerts *alerts, struct pool *pool)
 	for (unsigned i = 0; pool_device_info(pool, i, &info); i++)
 		if (info.state == DEVICE_STUCK)
 			alerts_observe(alerts, POOL_DEVICE_STUCK, info.path, true, 0, info.reason);
+		else if (info.state == DEVICE_AWAY)
+			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0, "it is away");
+		else if (info.state == DEVICE_RESILVERING)
+			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0,
+				       "it is back and being made good");
 }
 
 static void look_at_passthrough(struct alerts *alerts, struct pool *pool)
@@ -517,6 +616,10 @@ static void look_at_group(struct alerts *alerts, const json_t *group)
 	} else if (has_alarm(group, "rpo")) {
 		alerts_observe(alerts, REPLICA_LAG, name, lag > 3 * rpo, (int64_t)lag, "");
 	}
+	if (has_alarm(group, "held"))
+		alerts_observe(alerts, REPLICA_HELD, name, true,
+			       (int64_t)json_number_value(json_object_get(group, "held_seconds")),
+			       "");
 	if (has_alarm(group, "mismatch"))
 		alerts_observe(alerts, REPLICA_MISMATCH, name, true, 0, "");
 }
@@ -589,6 +692,9 @@ void alert_look(struct webadmin *admin, struct alerts *alerts)
 	list_for_each (it, &admin->schedules)
 		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);
 	look_at_state(admin, alerts);
+	ups_look(admin, alerts,
+		 (const unsigned[]){UPS_BATTERY, UPS_LOW, UPS_UNREACHABLE, UPS_REPLACE});
+	health_look(admin, alerts, DISK_FAILING, DISK_WARNING);
 	look_at_certificate(admin, alerts, wall);
 	alert_channels_each_failing(admin, channel_fails, alerts);
 }

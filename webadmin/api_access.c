@@ -313,7 +313,7 @@ static struct account *add_account(struct hashing *hashing, bool good, enum role
 	}
 	list_push_back(&access->accounts, &account->link);
 	access->account_count++;
-	explicit_bzero(access->setup_code, sizeof access->setup_code);
+	access_set_up(access);
 	log_notice("account %s made, role %s", account->name, role_name(account->role));
 	return account;
 }

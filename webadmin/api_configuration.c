@@ -73,7 +73,7 @@ static json_t *show_share_wanted(const struct model_share *share)
 	json_t *object =
 	    only(show_share(share), KEYS("pool", "name", "quota_bytes", "versions", "snapshots"));
 
-	json_object_set_new(object, "rules", show_share_rules(share));
+	json_object_set_new(object, "rules", show_share_rules(NULL, share));
 	return object;
 }
 

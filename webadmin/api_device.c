@@ -65,11 +65,15 @@ static bool same_paths(const struct model_pool *pool)
 void pool_paths_sync(struct config *config, struct model_pool *pool)
 {
 	struct model_pool before = *pool;
+	struct pool_info info = {0};
 	struct err err = {0};
 	const char *path;
 	int result = 0;
 
 	if (!pool->pool || strcmp(model_pool_kind(pool), "native") != 0 || same_paths(pool))
+		return;
+	pool_get_info(pool->pool, &info);
+	if (info.degraded) /* where the device is that is away need not be known */
 		return;
 	pool->paths = NULL;
 	pool->path_count = 0;
@@ -239,4 +243,19 @@ void api_pool_remove(struct api_request *request)
 		return;
 	request->call = (struct pool_call){.done = changed};
 	pool_remove(pool->pool, device, &request->call);
+}
+
+/* ---- a device that is back ---- */
+void api_pool_online(struct api_request *request)
+{
+	const char *device = NULL;
+	struct model_pool *pool;
+
+	if (!api_unpack(request, "{s?:s}", "device", &device))
+		return;
+	pool = usable(request);
+	if (!pool)
+		return;
+	request->call = (struct pool_call){.done = changed};
+	pool_online(pool->pool, device, &request->call);
 }

@@ -75,16 +75,21 @@ static json_t *text_of(const char *text)
 	return value ? value : json_string("?");
 }
 
-static json_t *show_disk(const struct device_info *info)
+static json_t *show_disk(struct webadmin *admin, const struct device_info *info)
 {
-	return json_pack(
-	    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:b,s:b,s:o,s:o,s:o,s:b}", "name",
-	    text_of(info->name), "path", text_of(info->path), "by_id", text_of(info->by_id), "kind",
-	    device_kind_name(info->kind), "parent", text_of(info->parent), "model",
-	    text_of(info->model), "serial", text_of(info->serial), "wwid", text_of(info->wwid),
-	    "size_bytes", (json_int_t)info->size, "rotational", info->rotational, "read_only",
-	    info->read_only, "carries", text_of(info->carries), "pool", text_of(info->pool),
-	    "used_by", text_of(info->used_by), "free", info->free);
+	const json_t *health = health_of(admin, info->name);
+	const char *status = json_string_value(json_object_get(health, "status"));
+	const char *detail = json_string_value(json_object_get(health, "detail"));
+
+	return json_pack("{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:b,s:b,s:o,s:o,s:o,s:b,s:s,s:s}",
+			 "name", text_of(info->name), "path", text_of(info->path), "by_id",
+			 text_of(info->by_id), "kind", device_kind_name(info->kind), "parent",
+			 text_of(info->parent), "model", text_of(info->model), "serial",
+			 text_of(info->serial), "wwid", text_of(info->wwid), "size_bytes",
+			 (json_int_t)info->size, "rotational", info->rotational, "read_only",
+			 info->read_only, "carries", text_of(info->carries), "pool",
+			 text_of(info->pool), "used_by", text_of(info->used_by), "free", info->free,
+			 "health", status ? status : "", "health_detail", detail ? detail : "");
 }
 
 static struct api_request *request_of(struct device_call *call)
@@ -105,7 +110,7 @@ static void listed(struct device_call *call, int result)
 	disks = json_array();
 	for (unsigned i = 0; i < call->count; i++) {
 		find_own_use(request->model, &call->devices[i]);
-		json_array_append_new(disks, show_disk(&call->devices[i]));
+		json_array_append_new(disks, show_disk(request->admin, &call->devices[i]));
 	}
 	heap_free(call->devices);
 	api_reply(request, 200, disks);

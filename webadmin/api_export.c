@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ void api_share_rules(struct api_request *request)
 	struct model_share *share = find_share(request);
 
 	if (share)
-		api_reply(request, 200, show_share_rules(share));
+		api_reply(request, 200, show_share_rules(request->admin, share));
 }
 
 /* ---- allow, deny */
@@ -72,8 +73,8 @@ static bool read_rule(struct api_request *request, struct nfs_rule *rule)
 	snprintf(rule->client, sizeof rule->client, "%s", client);
 	if (strlen(client) >= sizeof rule->client || nfs_rule_check(rule, &request->err) < 0) {
 		api_reply_error(request, 400, "bad_client",
-				"\"%s\" is no client: an address, a network like 10.0.0.0/8 or "
-				"fd00::/8, or *",
+				"\"%.300s\" is no client: an address, a network like 10.0.0.0/8 "
+				"or fd00::/8, the name of a host, or * (no netgroups, no patterns)",
 				client);
 		return false;
 	}
@@ -133,7 +134,7 @@ void api_share_allow(struct api_request *request)
 		return;
 	log_notice("share %s/%s: %s may use it%s", share->pool, share->name, rule.client,
 		   rule.read_only ? ", read-only" : "");
-	api_reply(request, 201, show_share_rules(share));
+	api_reply(request, 201, show_share_rules(request->admin, share));
 }
 
 void api_share_deny(struct api_request *request)
@@ -157,53 +158,96 @@ void api_share_deny(struct api_request *request)
 	if (!set_rules(request, share, rules, count))
 		return;
 	log_notice("share %s/%s: the rule for %s is gone", share->pool, share->name, client);
-	api_reply(request, 200, show_share_rules(share));
+	api_reply(request, 200, show_share_rules(request->admin, share));
 }
 
 /* ---- explain */
 
-static void say_why(const struct model_share *share, const char *client, int index, char *text,
-		    size_t room)
+struct words {
+	char text[1500];
+	size_t length;
+};
+
+static __attribute__((format(printf, 2, 3))) void say(struct words *words, const char *format, ...)
+{
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vsnprintf(words->text + words->length, sizeof words->text - words->length, format,
+			   arguments);
+	va_end(arguments);
+	words->length += length < 0 ? 0 : (size_t)length;
+	if (words->length >= sizeof words->text)
+		words->length = sizeof words->text - 1;
+}
+
+/* " (HOST is ADDRESS, ADDRESS)", if the rule names a host. */
+static void say_host(struct words *words, const struct webadmin *admin, const char *client)
+{
+	struct nfs_host host;
+
+	if (!nfs_host(admin->options.nfs, client, &host))
+		return;
+	say(words, " (%s ", client);
+	for (unsigned i = 0; i < host.count; i++)
+		say(words, "%s%s", i ? ", " : "is ", host.addresses[i]);
+	if (!host.answered)
+		say(words, "is being looked up");
+	else if (host.trouble[0])
+		say(words, "%sdoes not resolve: %s", host.count ? " of late; it " : "",
+		    host.trouble);
+	say(words, ")");
+}
+
+static void say_why(const struct webadmin *admin, const struct model_share *share,
+		    const char *client, int index, struct words *words)
 {
 	const struct nfs_rule *rule = index < 0 ? NULL : &share->rules[index];
 
 	if (!share->vfs)
-		snprintf(text, room, "the share is not available: %.300s", share->reason);
+		say(words, "the share is not available: %.300s", share->reason);
 	else if (!share->rule_count)
-		snprintf(text, room, "the share is not exported: it has no rule");
-	else if (!rule)
-		snprintf(text, room, "no rule matches %s", client);
-	else
-		snprintf(text, room, "the rule for %s decides: %s, %s%s", rule->client,
-			 rule->read_only ? "read-only" : "read and write",
-			 rule->squash == NFS_NO_ROOT_SQUASH ? "root is root"
-			 : rule->squash == NFS_ALL_SQUASH   ? "everybody is the anonymous user"
-							    : "root is the anonymous user",
-			 rule->insecure ? "" : ", from ports below 1024 only");
+		say(words, "the share is not exported: it has no rule");
+	else if (!rule) {
+		say(words, "no rule matches %s", client);
+		for (unsigned i = 0; i < share->rule_count; i++)
+			say_host(words, admin, share->rules[i].client);
+	} else {
+		say(words, "the rule for %s decides: %s, %s%s", rule->client,
+		    rule->read_only ? "read-only" : "read and write",
+		    rule->squash == NFS_NO_ROOT_SQUASH ? "root is root"
+		    : rule->squash == NFS_ALL_SQUASH   ? "everybody is the anonymous user"
+						       : "root is the anonymous user",
+		    rule->insecure ? "" : ", from ports below 1024 only");
+		say_host(words, admin, rule->client);
+	}
 }
 
 void api_share_explain(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
 	const char *client = request->match.param[2];
-	char why[600], path[VOLUME_NAME_MAX + 2];
+	char path[VOLUME_NAME_MAX + 2];
+	struct words why = {0};
 	const struct nfs_rule *rule;
 	int index = -1;
 
 	if (!share)
 		return;
-	if (nfs_explain(share->rules, share->rule_count, client, &index, &request->err) < 0) {
+	if (nfs_explain(request->admin->options.nfs, share->rules, share->rule_count, client,
+			&index, &request->err) < 0) {
 		api_reply_failure(request, "bad_client");
 		return;
 	}
 	if (!share->vfs)
 		index = -1;
 	rule = index < 0 ? NULL : &share->rules[index];
-	say_why(share, client, index, why, sizeof why);
+	say_why(request->admin, share, client, index, &why);
 	snprintf(path, sizeof path, "/%s", share->name);
 	api_reply(request, 200,
 		  json_pack("{s:s,s:s,s:b,s:s,s:b,s:b,s:o,s:s}", "client", client, "path", path,
 			    "allowed", rule != NULL, "rule", rule ? rule->client : "", "read_only",
 			    rule && rule->read_only, "insecure", rule && rule->insecure, "versions",
-			    show_share_versions(share->versions), "reason", why));
+			    show_share_versions(share->versions), "reason", why.text));
 }

@@ -341,15 +341,24 @@ void api_pool_create(struct api_request *request)
 void api_pool_import(struct api_request *request)
 {
 	bool rewind = json_is_true(json_object_get(request->body, "rewind"));
+	bool degraded = json_is_true(json_object_get(request->body, "degraded"));
 	struct opening *opening;
 	const char *paths[POOL_DEVICES_MAX];
 
+	if (rewind && degraded) {
+		api_reply_error(request, 400, "bad_request",
+				"a pool can not be opened both degraded and with an older root");
+		return;
+	}
 	if (!(opening = opening_new(request)) || !read_place(request, opening))
 		return;
 	for (unsigned i = 0; i < opening->options.device_count; i++)
 		paths[i] = opening->devices[i].path;
 	request->call = (struct pool_call){.done = pool_is_open};
-	if (rewind)
+	if (degraded)
+		pool_open_degraded(request->admin->options.world, request->admin->options.control,
+				   paths, opening->options.device_count, &request->call);
+	else if (rewind)
 		pool_rewind(request->admin->options.world, request->admin->options.control, paths,
 			    opening->options.device_count, &request->call);
 	else

@@ -170,11 +170,14 @@ static bool read_spec(struct api_request *request, struct replication_spec *spec
 {
 	const char *rpo = NULL;
 	json_t *limit = NULL;
+	int protect = 0;
 
-	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o,s?:s}", "name", &spec->name, "members",
-			members, "peer", &spec->peer, "rpo", &rpo, "limit", &limit, "points",
-			&spec->points))
+	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o,s?:s,s?:s,s?:s,s?:b}", "name", &spec->name,
+			"members", members, "peer", &spec->peer, "rpo", &rpo, "limit", &limit,
+			"points", &spec->points, "compression", &spec->compression, "limit_at",
+			&spec->limit_at, "protect", &protect))
 		return false;
+	spec->protect = protect;
 	return (!rpo || read_rpo(request, rpo, &spec->rpo_ns)) &&
 	       (!limit || api_size(request, limit, &spec->limit_bytes));
 }
@@ -202,19 +205,24 @@ void api_replica_change(struct api_request *request)
 	struct replication_change change = {0};
 	struct volume *add[MEMBERS_MAX], *remove[MEMBERS_MAX];
 	struct replica_work *work = NULL;
-	uint64_t rpo_ns, limit_bytes;
+	uint64_t rpo_ns, limit_bytes = 0;
 	const char *rpo = NULL;
 	json_t *limit = NULL, *added = NULL, *removed = NULL;
+	int protect = -1;
+	bool protects;
 
-	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:o,s?:o,s?:s,s?:s,s?:s}", "rpo", &rpo, "limit",
-			&limit, "points", &change.points, "add", &added, "remove", &removed,
-			"add_address", &change.add_address, "interface", &change.interface,
-			"remove_address", &change.remove_address) ||
+	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:s,s?:s,s?:b,s?:o,s?:o,s?:s,s?:s,s?:s}", "rpo",
+			&rpo, "limit", &limit, "points", &change.points, "compression",
+			&change.compression, "limit_at", &change.limit_at, "protect", &protect,
+			"add", &added, "remove", &removed, "add_address", &change.add_address,
+			"interface", &change.interface, "remove_address", &change.remove_address) ||
 	    (rpo && !read_rpo(request, rpo, &rpo_ns)) ||
-	    (limit && !api_size(request, limit, &limit_bytes)))
+	    (limit && !api_is_none(limit) && !api_size(request, limit, &limit_bytes)))
 		return;
 	change.rpo_ns = rpo ? &rpo_ns : NULL;
 	change.limit_bytes = limit ? &limit_bytes : NULL;
+	protects = protect > 0;
+	change.protect = protect >= 0 ? &protects : NULL;
 	change.add = add;
 	change.remove = remove;
 	if (find_members(request, added, add, &change.add_count) &&

@@ -8,12 +8,17 @@ static json_t *show_endpoints(struct webadmin *admin)
 {
 	json_t *endpoints = json_array();
 	struct iscsi_portal_info portal;
+	struct iscsi_isns_info isns;
 
 	for (unsigned i = 0; iscsi_portal_next(admin->options.iscsi, i, &portal); i++)
 		json_array_append_new(endpoints,
 				      json_pack("{s:s,s:s,s:i,s:i}", "protocol", "iscsi", "address",
 						portal.address, "port", (int)portal.port,
 						"portal_group", (int)portal.group));
+	if (iscsi_isns_show(admin->options.iscsi, &isns) && isns.options.esi_port)
+		json_array_append_new(endpoints,
+				      json_pack("{s:s,s:s,s:i}", "protocol", "isns-esi", "address",
+						"", "port", (int)isns.options.esi_port));
 	return endpoints;
 }
 

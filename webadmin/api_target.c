@@ -88,43 +88,80 @@ void api_target_create(struct api_request *request)
 	api_reply(request, 201, show_target(target));
 }
 
-static int redirect(struct api_request *request, struct model_target *target)
+/* What PATCH can change. */
+struct settings {
+	char redirect[ISCSI_REDIRECT_MAX + 1];
+	bool async_events;
+};
+
+static void settings_apply(struct model_target *target, const struct settings *settings)
+{
+	memcpy(target->redirect, settings->redirect, sizeof target->redirect);
+	target->async_events = settings->async_events;
+}
+
+static int settings_live(const struct model_target *target, struct err *err)
+{
+	if (!target->live)
+		return 0;
+	scsi_target_set_events(iscsi_target_scsi(target->live), target->async_events);
+	return iscsi_target_redirect(target->live, target->redirect, err);
+}
+
+static int settings_change(struct api_request *request, struct model_target *target)
 {
 	struct config *config = request->admin->options.config;
 	int result = config_begin(config, &request->err);
 
 	if (result == 0)
-		result = store_set_redirect(config, target, &request->err);
-	if (result == 0 && target->live)
-		result = iscsi_target_redirect(target->live, target->redirect, &request->err);
+		result = store_set_target(config, target, &request->err);
+	if (result == 0)
+		result = settings_live(target, &request->err);
 	return result < 0 ? result : config_commit(config, &request->err);
 }
 
-void api_target_redirect(struct api_request *request)
+/* false = a 400 has been sent. */
+static bool settings_read(struct api_request *request, struct settings *settings)
+{
+	const char *address = NULL;
+	int events = settings->async_events;
+
+	if (!api_unpack(request, "{s?:s,s?:b}", "redirect", &address, "async_events", &events))
+		return false;
+	settings->async_events = events;
+	if (address)
+		settings->redirect[0] = '\0';
+	if (!address || !address[0] ||
+	    iscsi_redirect_check(address, settings->redirect, &request->err) == 0)
+		return true;
+	api_reply_failure(request, "bad_address");
+	return false;
+}
+
+void api_target_change(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
-	char before[ISCSI_REDIRECT_MAX + 1];
+	struct settings before, after;
 	struct err undo = {0};
-	const char *address;
 
-	if (!target || !api_unpack(request, "{s:s}", "redirect", &address))
+	if (!target)
 		return;
-	memcpy(before, target->redirect, sizeof before);
-	target->redirect[0] = '\0';
-	if (address[0] && iscsi_redirect_check(address, target->redirect, &request->err) < 0) {
-		memcpy(target->redirect, before, sizeof before);
-		api_reply_failure(request, "bad_address");
+	memcpy(before.redirect, target->redirect, sizeof before.redirect);
+	before.async_events = target->async_events;
+	after = before;
+	if (!settings_read(request, &after))
 		return;
-	}
-	if (redirect(request, target) < 0) {
-		memcpy(target->redirect, before, sizeof before);
-		if (target->live && iscsi_target_redirect(target->live, before, &undo) < 0)
+	settings_apply(target, &after);
+	if (settings_change(request, target) < 0) {
+		settings_apply(target, &before);
+		if (settings_live(target, &undo) < 0)
 			log_error("target %s: %s", target->iqn, undo.text);
 		api_reply_failure(request, NULL);
 		return;
 	}
-	log_notice("target %s: logins are %s%s", target->iqn,
-		   target->redirect[0] ? "sent to " : "served here", target->redirect);
+	log_notice("target %s: logins are %s%s, asynchronous events are %s", target->iqn,
+		   target->redirect[0] ? "sent to " : "served here", target->redirect,
+		   target->async_events ? "sent" : "not sent");
 	api_reply(request, 200, show_target(target));
 }
 

@@ -261,19 +261,36 @@ unsigned read_share_versions(const json_t *list)
 	return versions;
 }
 
-json_t *show_share_rules(const struct model_share *share)
+/* "addresses" and "trouble" of a rule whose client is the name of a host. */
+static void show_host(const struct webadmin *admin, const struct nfs_rule *rule, json_t *object)
+{
+	struct nfs_host host;
+	json_t *list;
+
+	if (!admin || !nfs_host(admin->options.nfs, rule->client, &host))
+		return;
+	list = json_array();
+	for (unsigned i = 0; i < host.count; i++)
+		json_array_append_new(list, json_string(host.addresses[i]));
+	json_object_set_new(object, "addresses", list);
+	json_object_set_new(object, "trouble",
+			    json_string(host.answered ? host.trouble : "being looked up"));
+}
+
+json_t *show_share_rules(const struct webadmin *admin, const struct model_share *share)
 {
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < share->rule_count; i++) {
 		const struct nfs_rule *rule = &share->rules[i];
 
-		json_array_append_new(list,
-				      json_pack("{s:s,s:b,s:b,s:s,s:I,s:I}", "client", rule->client,
-						"read_only", rule->read_only, "insecure",
-						rule->insecure, "squash", squashes[rule->squash],
-						"anon_uid", (json_int_t)rule->anon_uid, "anon_gid",
-						(json_int_t)rule->anon_gid));
+		json_t *object = json_pack(
+		    "{s:s,s:b,s:b,s:s,s:I,s:I}", "client", rule->client, "read_only",
+		    rule->read_only, "insecure", rule->insecure, "squash", squashes[rule->squash],
+		    "anon_uid", (json_int_t)rule->anon_uid, "anon_gid", (json_int_t)rule->anon_gid);
+
+		show_host(admin, rule, object);
+		json_array_append_new(list, object);
 	}
 	return list;
 }

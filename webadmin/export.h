@@ -23,6 +23,8 @@ int export_set_versions(struct webadmin *admin, struct model_share *share, unsig
 json_t *show_share_versions(unsigned versions);
 unsigned read_share_versions(const json_t *list);
 int store_load_share_rule(struct config_statement *statement, struct model *model);
-json_t *show_share_rules(const struct model_share *share);
+/* The rules, and for names of hosts the addresses that @admin's server knows; NULL: as they were
+ * set, no more. */
+json_t *show_share_rules(const struct webadmin *admin, const struct model_share *share);
 
 #endif

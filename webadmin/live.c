@@ -39,6 +39,7 @@ int model_target_connect(struct model_target *target, struct iscsi_server *iscsi
 	result = model_target_apply_rules(target, target->rules, target->rule_count, err);
 	if (result == 0)
 		result = iscsi_target_redirect(target->live, target->redirect, err);
+	scsi_target_set_events(iscsi_target_scsi(target->live), target->async_events);
 	if (result < 0) {
 		iscsi_target_destroy(target->live, ignore, NULL);
 		target->live = NULL;

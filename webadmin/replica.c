@@ -140,9 +140,9 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 
 		uuid_write(share->volume, uuid);
 		if (listed(share->volume, uuids, count))
-			json_array_append_new(shares, json_pack("{s:s,s:s,s:o}", "name",
-								share->name, "volume", uuid,
-								"rules", show_share_rules(share)));
+			json_array_append_new(
+			    shares, json_pack("{s:s,s:s,s:o}", "name", share->name, "volume", uuid,
+					      "rules", show_share_rules(NULL, share)));
 	}
 	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
 }

@@ -33,6 +33,7 @@ enum route_flags {
 	ROUTE_CONFIRM = 32, /* a session has to give its password again within 5 minutes before */
 	ROUTE_DRY = 64,     /* ?dry_run=1 shows what would be done */
 	ROUTE_STILL = 128,  /* refused while the volume is on its way to another pool */
+	ROUTE_FILE = 256,   /* the reply is a file: base64 on the socket, bytes over HTTPS */
 	ROUTE_PAGED = 4,    /* a list that takes ?limit= and ?cursor= */
 };
 
@@ -46,6 +47,7 @@ enum field_type {
 	FIELD_TEXTS,   /* array of texts */
 	FIELD_DEVICES, /* array of paths or {"path", "size"} */
 	FIELD_OBJECTS, /* array of objects */
+	FIELD_NUMBERS, /* array of integers; replies only */
 	FIELD_LISTS,   /* array of arrays of numbers; replies only */
 	FIELD_OBJECT
 };

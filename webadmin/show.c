@@ -42,7 +42,9 @@ static const char *const device_states[] = {[DEVICE_ACTIVE] = "active",
 					    [DEVICE_EVACUATING] = "evacuating",
 					    [DEVICE_PAUSED] = "paused",
 					    [DEVICE_STUCK] = "stuck",
-					    [DEVICE_EMPTY] = "empty"};
+					    [DEVICE_EMPTY] = "empty",
+					    [DEVICE_AWAY] = "away",
+					    [DEVICE_RESILVERING] = "resilvering"};
 
 /* What is known of each of them while the pool is open. */
 static json_t *show_device_details(struct pool *pool)
@@ -62,6 +64,7 @@ static json_t *show_device_details(struct pool *pool)
 		if (info.state != DEVICE_ACTIVE) {
 			set_number(device, "moved_bytes", info.moved_bytes);
 			set_number(device, "left_bytes", info.left_bytes);
+			set_number(device, "copied_bytes", info.copied_bytes);
 			json_object_set_new(device, "reason", json_string(info.reason));
 		}
 		json_array_append_new(devices, device);
@@ -77,17 +80,19 @@ json_t *show_evacuation(struct pool *pool)
 	for (unsigned i = 0; pool_device_info(pool, i, &info); i++) {
 		uint64_t all = info.moved_bytes + info.left_bytes;
 
-		if (info.state == DEVICE_ACTIVE)
+		const char *kind = info.state == DEVICE_RESILVERING ? "resilver" : "evacuate";
+
+		if (info.state == DEVICE_ACTIVE || info.state == DEVICE_AWAY)
 			continue;
-		job = json_pack("{s:o,s:s,s:s,s:s,s:f,s:s}", "id",
-				json_sprintf("evacuate-%s", pool_name(pool)), "kind", "evacuate",
-				"object", pool_name(pool), "state",
-				info.state == DEVICE_EVACUATING ? "running"
-				: info.state == DEVICE_EMPTY    ? "done"
-				: info.state == DEVICE_STUCK    ? "stopped"
-								: "paused",
-				"progress", all ? (double)info.moved_bytes / (double)all : 1.0,
-				"device", info.path);
+		job = json_pack(
+		    "{s:o,s:s,s:s,s:s,s:f,s:s}", "id", json_sprintf("%s-%s", kind, pool_name(pool)),
+		    "kind", kind, "object", pool_name(pool), "state",
+		    info.state == DEVICE_EVACUATING || info.state == DEVICE_RESILVERING ? "running"
+		    : info.state == DEVICE_EMPTY                                        ? "done"
+		    : info.state == DEVICE_STUCK                                        ? "stopped"
+											: "paused",
+		    "progress", all ? (double)info.moved_bytes / (double)all : 1.0, "device",
+		    info.path);
 		return job;
 	}
 	return NULL;
@@ -101,6 +106,8 @@ static json_t *device_summary(struct pool *pool)
 	for (unsigned i = 0; pool_device_info(pool, i, &info); i++) {
 		uint64_t all = info.moved_bytes + info.left_bytes;
 
+		if (info.state == DEVICE_AWAY)
+			return json_sprintf("%s is away", info.path);
 		if (info.state != DEVICE_ACTIVE)
 			return json_sprintf("%s of %s, %u %%", device_states[info.state], info.path,
 					    (unsigned)(all ? info.moved_bytes * 100 / all : 100));
@@ -236,13 +243,16 @@ json_t *show_pool(const struct model_pool *pool)
 
 	if (pool->pool) {
 		pool_get_info(pool->pool, &info);
-		state = info.read_only ? "read-only"
-			: info.waiting ? "waiting"
-			: info.full    ? "full"
-				       : "online";
-		reason = info.read_only ? info.read_only_reason
-			 : info.waiting ? "its cluster does not answer; requests wait"
-					: "";
+		state = info.read_only                      ? "read-only"
+			: info.waiting                      ? "waiting"
+			: info.full                         ? "full"
+			: info.degraded || info.resilvering ? "degraded"
+							    : "online";
+		reason = info.read_only     ? info.read_only_reason
+			 : info.waiting     ? "its cluster does not answer; requests wait"
+			 : info.degraded    ? "a device is away: mirrored volumes have one copy"
+			 : info.resilvering ? "a device that was away is being made good"
+					    : "";
 	} else if (pool->path_count && pool_is_remote(pool->paths[0])) {
 		state = "waiting";
 	}
@@ -460,10 +470,11 @@ json_t *show_rules(const struct model_target *target)
 
 json_t *show_target(const struct model_target *target)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
-			 target->alias, "redirect", target->redirect, "state",
-			 target->live ? "online" : "unavailable", "reason", target->reason, "luns",
-			 show_luns(target), "rules", show_rules(target));
+	return json_pack("{s:s,s:s,s:s,s:b,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
+			 target->alias, "redirect", target->redirect, "async_events",
+			 target->async_events, "state", target->live ? "online" : "unavailable",
+			 "reason", target->reason, "luns", show_luns(target), "rules",
+			 show_rules(target));
 }
 
 json_t *show_targets(struct model *model)

@@ -16,6 +16,7 @@
 #include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
+#include "webadmin/ups.h"
 
 /* Bringing up what is configured and taking it down again.
  *
@@ -182,6 +183,7 @@ static void shares_opened(struct webadmin *admin)
 	void (*started)(void *context) = admin->started;
 	struct err err = {0};
 
+	replication_serve(admin->replication);
 	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
 		log_error("no share is exported: %s", err.text);
 	start_targets(admin);
@@ -189,6 +191,7 @@ static void shares_opened(struct webadmin *admin)
 	moves_start(admin);
 	schedules_start(admin);
 	alert_watch_start(admin);
+	ups_start(admin);
 	started(admin->phase_context);
 }
 
@@ -436,6 +439,8 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
 	relay_quiet(&admin->relay);
+	gather_stop(admin);
+	ups_stop(admin);
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);

@@ -117,6 +117,8 @@ static const struct config_migration migrations[] = {
      "  destination text not null references pool(name), name text not null,"
      "  state integer not null, drop_snapshots integer not null, rate integer not null,"
      "  paused integer not null) without rowid;"},
+    {"asynchronous events of targets",
+     "alter table target add column async_events integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -204,6 +206,7 @@ static int load_target(struct config_statement *statement, struct model *model)
 	if (!target)
 		return -ENOMEM;
 	snprintf(target->redirect, sizeof target->redirect, "%s", config_text(statement, 2));
+	target->async_events = config_number(statement, 3) != 0;
 	return 0;
 }
 
@@ -297,7 +300,8 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},
-	    {"select iqn, alias, redirect from target order by iqn desc", load_target},
+	    {"select iqn, alias, redirect, async_events from target order by iqn desc",
+	     load_target},
 	    {"select target, lun, pool, volume, volume_name, read_only, cdrom from lun"
 	     " order by target, lun",
 	     load_lun},
@@ -365,10 +369,11 @@ int store_add_target(struct config *config, const struct model_target *target, s
 			  target->iqn, target->alias);
 }
 
-int store_set_redirect(struct config *config, const struct model_target *target, struct err *err)
+int store_set_target(struct config *config, const struct model_target *target, struct err *err)
 {
-	return config_run(config, err, "update target set redirect = ? where iqn = ?", "ss",
-			  target->redirect, target->iqn);
+	return config_run(config, err,
+			  "update target set redirect = ?, async_events = ? where iqn = ?", "sis",
+			  target->redirect, (int)target->async_events, target->iqn);
 }
 
 int store_remove_target(struct config *config, const char *iqn, struct err *err)

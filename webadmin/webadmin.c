@@ -10,11 +10,13 @@
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
+#include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/move.h"
 #include "webadmin/replica.h"
 #include "webadmin/schedule.h"
 #include "webadmin/secret.h"
+#include "webadmin/ups.h"
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
  * finds the row of the table; a row that changes something waits here until the change before it
@@ -60,15 +62,23 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	if (result == 0)
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0)
+		isns_load(admin);
+	if (result == 0)
 		result = schedules_load(admin, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
+	if (result == 0)
+		result = ups_open(admin, err);
 	if (result == 0)
 		result = alert_watch_create(admin, err);
 	if (result == 0)
 		result = alert_channels_create(admin, err);
 	if (result == 0)
 		result = replica_create(admin, err);
+	if (result == 0) {
+		slow_load(admin);
+		admin->history = history_open(admin);
+	}
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -82,9 +92,12 @@ void webadmin_destroy(struct webadmin *admin)
 	if (!admin)
 		return;
 	watch_close(admin->watch);
+	history_close(admin->history);
 	alert_channels_destroy(admin);
 	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);
+	health_finish(admin);
+	ups_close(admin);
 	moves_free(admin);
 	heap_free(admin->turn);
 	model_finish(&admin->model);

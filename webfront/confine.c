@@ -1,43 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
-#include <grp.h>
-#include <linux/capability.h>
-#include <pwd.h>
 #include <seccomp.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "core/confine.h"
 #include "webfront/webfront.h"
-
-static int become_nobody(struct err *err)
-{
-	const struct passwd *user;
-
-	if (geteuid() != 0)
-		return 0;
-	user = getpwnam("granary-web");
-	if (!user)
-		user = getpwnam("nobody");
-	if (!user || user->pw_uid == 0)
-		return err_set(err, -ENOENT, "there is no user granary-web and no user nobody");
-	if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
-		return err_set(err, -errno, "becoming user %s: %s", user->pw_name, strerror(errno));
-	return 0;
-}
-
-static int drop_capabilities(struct err *err)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {0};
-
-	if (syscall(SYS_capset, &header, none) < 0)
-		return err_set(err, -errno, "capset: %s", strerror(errno));
-	return 0;
-}
 
 /* What serving needs. Everything else answers EPERM: no file is opened, nothing executed. */
 static const int allowed[] = {
@@ -114,30 +80,17 @@ static const int allowed[] = {
     SCMP_SYS(lseek),
 };
 
-static int filter_calls(struct err *err)
-{
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int result = filter ? 0 : -ENOMEM;
-
-	for (unsigned i = 0; result == 0 && i < sizeof allowed / sizeof *allowed; i++)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
-	/* To the daemon's socket and nowhere else. */
-	if (result == 0)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-					  SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-	if (result == 0)
-		result = seccomp_load(filter);
-	seccomp_release(filter);
-	return result < 0 ? err_set(err, result, "seccomp: %s", strerror(-result)) : 0;
-}
-
 int front_confine(struct err *err)
 {
-	int result = become_nobody(err);
+	static const char *const users[] = {"granary-web", "nobody", NULL};
+	static const struct confine_calls filter = {
+	    .calls = allowed,
+	    .count = sizeof allowed / sizeof *allowed,
+	    .socket_family = AF_UNIX, /* to the daemon's socket and nowhere else */
+	};
+	int result = confine_become(users, err);
 
-	if (result == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		result = err_set(err, -errno, "no_new_privs: %s", strerror(errno));
 	if (result == 0)
-		result = drop_capabilities(err);
-	return result == 0 ? filter_calls(err) : result;
+		result = confine_drop(err);
+	return result == 0 ? confine_calls(&filter, err) : result;
 }

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -157,6 +158,38 @@ static const char *text_of(const json_t *reply, const char *name)
 	return json_string_value(json_object_get(reply, name));
 }
 
+/* A file comes as base64. Returns its bytes (free() them) and how many, NULL when it is none. */
+static char *decode_file(const char *text, size_t *ret_length)
+{
+	size_t length = strlen(text), padding = 0;
+	char *bytes = length && length % 4 == 0 ? malloc(length / 4 * 3 + 1) : NULL;
+
+	if (!bytes ||
+	    EVP_DecodeBlock((unsigned char *)bytes, (const unsigned char *)text, (int)length) < 0) {
+		free(bytes);
+		return NULL;
+	}
+	while (padding < 2 && text[length - 1 - padding] == '=')
+		padding++;
+	*ret_length = length / 4 * 3 - padding;
+	return bytes;
+}
+
+/* The body's bytes as they go out (free() them). */
+static char *body_of(const json_t *reply, size_t *ret_length)
+{
+	const json_t *body = json_object_get(reply, "body");
+	char *text;
+
+	if (text_of(reply, "encoding") && json_is_string(body))
+		return decode_file(json_string_value(body), ret_length);
+	text = text_of(reply, "type") && json_is_string(body)
+		   ? strdup(json_string_value(body))
+		   : json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
+	*ret_length = text ? strlen(text) : 0;
+	return text;
+}
+
 /* What stands beside the daemon's body becomes headers. */
 static void add_members(struct MHD_Response *response, struct MHD_Connection *connection,
 			const char *target, const json_t *reply)
@@ -165,6 +198,9 @@ static void add_members(struct MHD_Response *response, struct MHD_Connection *co
 
 	if (text_of(reply, "etag"))
 		add_header(response, "ETag", "%s", text_of(reply, "etag"));
+	if (text_of(reply, "filename"))
+		add_header(response, "Content-Disposition", "attachment; filename=\"%s\"",
+			   text_of(reply, "filename"));
 	if (text_of(reply, "next"))
 		add_link(response, connection, target, text_of(reply, "next"));
 	if (text_of(reply, "session"))
@@ -178,11 +214,9 @@ static enum MHD_Result answer_reply(struct MHD_Connection *connection, const cha
 				    const json_t *reply)
 {
 	int status = (int)json_integer_value(json_object_get(reply, "status"));
-	const json_t *body = json_object_get(reply, "body");
 	const char *type = text_of(reply, "type");
-	char *text = type && json_is_string(body)
-			 ? strdup(json_string_value(body))
-			 : json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
+	size_t length = 0;
+	char *text = body_of(reply, &length);
 	struct MHD_Response *response;
 
 	if (!text || status < 200 || status > 599) {
@@ -190,7 +224,7 @@ static enum MHD_Result answer_reply(struct MHD_Connection *connection, const cha
 		return answer_problem(connection, MHD_HTTP_BAD_GATEWAY, "bad_answer",
 				      "granaryd gave no answer we know");
 	}
-	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	response = MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE);
 	if (!response)
 		return MHD_NO;
 	if (!type)

@@ -19,26 +19,30 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision alert share target lun discovery host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
+		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
-	disk) list="list" ;;
-	pool) list="create import list show set add evacuate remove grow check prove scrub findings export delete" ;;
+	disk) list="list health" ;;
+	pool) list="create import list show set add evacuate remove online grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
-	target) list="create list show redirect delete allow deny rules groups group" ;;
+	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
+	target) list="create list show redirect set delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
+	isns) list="show set remove" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
+	slow) list="list set" ;;
 	setup) list="code" ;;
 	appliance) list="show network confirm revert time name restart poweroff" ;;
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
 	replica) list="code pair peers unpair group point switchover promote demote failback verify pause resume" ;;
+	ups) list="show set clear" ;;
+	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
@@ -49,10 +53,11 @@ _granary()
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
-	"pool import") list="--rewind --backend --conf --ceph-pool --id --namespace $globals" ;;
+	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
 	"pool add") list="--force $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
+	"pool online") list="--wait $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
@@ -71,6 +76,7 @@ _granary()
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --tls --on --off $globals" ;;
 	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
+	"share limit") list="--size --files $globals" ;;
 	"share set") list="--versions --snapshots $globals" ;;
 	"share restore") list="--to $globals" ;;
 	"share mount") list="--ro $globals" ;;
@@ -82,6 +88,7 @@ _granary()
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
 	"target create") list="--alias $globals" ;;
+	"target set") list="--async-events $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
 	"target deny") list="--rule --initiator --network --all $globals" ;;
 	"target group") list="--access --preferred $globals" ;;
@@ -89,13 +96,15 @@ _granary()
 	"lun set") list="--ro --rw --write-cache $globals" ;;
 	"lun check") list="--profile $globals" ;;
 	"discovery require") list="--chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;
+	"isns set") list="--esi-port $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
 	"account create") list="--role --password-file $globals" ;;
 	"account change") list="--role --password-file $globals" ;;
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit --points --interface $globals" ;;
+	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --interface $globals" ;;
+	"ups set") list="--shutdown-at $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;

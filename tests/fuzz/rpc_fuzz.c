@@ -137,6 +137,9 @@ static void put_arguments(struct xdr_out *out, const uint8_t *data, size_t size)
 	}
 }
 
+/* First bytes from here on are calls of RQUOTA. */
+#define RQUOTA_FROM 240u
+
 static void send_call(int fd, const uint8_t *data, size_t size)
 {
 	static const uint32_t programs[] = {RPC_NFS, RPC_MOUNT, RPC_PORTMAP, RPC_NLM};
@@ -151,7 +154,7 @@ static void send_call(int fd, const uint8_t *data, size_t size)
 	xdr_put_u32(&out, ++xid);
 	xdr_put_u32(&out, RPC_CALL);
 	xdr_put_u32(&out, RPC_VERSION);
-	xdr_put_u32(&out, programs[data[0] % 4]);
+	xdr_put_u32(&out, data[0] >= RQUOTA_FROM ? RPC_RQUOTA : programs[data[0] % 4]);
 	xdr_put_u32(&out, data[1]);
 	xdr_put_u32(&out, data[2]);
 	xdr_put_u32(&out, RPC_AUTH_SYS);

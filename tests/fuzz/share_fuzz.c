@@ -86,6 +86,21 @@ static void start_open(struct step *step)
 {
 	share_open(volume, loop, false, &step->call);
 }
+static void start_user(struct step *step)
+{
+	const struct share_user user = {.uid = 1,
+					.set = SHARE_USER_FILES | SHARE_USER_BYTES,
+					.limit_files = 3,
+					.limit_bytes = 1 << 20};
+
+	share_set_user(step->vfs, &user, &step->call);
+}
+static void start_list(struct step *step)
+{
+	static struct share_user users[16];
+
+	share_list_users(step->vfs, users, 16, &step->call);
+}
 static void start_close(struct step *step)
 {
 	share_close(step->vfs, &step->call);
@@ -227,7 +242,7 @@ static void prepare(void)
 		abort();
 	step.vfs = step.call.vfs;
 	populate(&step);
-	if (share_step(&step, start_close))
+	if (share_step(&step, start_user) || share_step(&step, start_close))
 		abort();
 	keep();
 	volume_unref(volume);
@@ -297,6 +312,8 @@ static void use_one(struct step *step, const struct vfs_dirent *entry)
 	    {.op = VFS_ALLOCATE, .length = 50000},
 	    {.op = VFS_DEALLOCATE, .offset = 100, .length = 20000},
 	    {.op = VFS_SETATTR, .set = {.mask = VFS_SET_SIZE | VFS_SET_MODE, .size = 777}},
+	    {.op = VFS_SETATTR, .set = {.mask = VFS_SET_UID, .uid = 1}},
+	    {.op = VFS_FSSTAT},
 	};
 
 	for (unsigned i = 0; i < sizeof(request) / sizeof(*request); i++) {
@@ -340,6 +357,8 @@ static void hostile_volume(const uint8_t *data, size_t size)
 	(void)share_step(&step, start_check);
 	if (share_step(&step, start_open) == 0) {
 		step.vfs = step.call.vfs;
+		(void)share_step(&step, start_user);
+		(void)share_step(&step, start_list);
 		use(&step);
 		(void)share_step(&step, start_close);
 	}
@@ -358,6 +377,7 @@ static void decoders(const uint8_t *data, size_t size)
 	struct extent extent;
 	struct shared shared;
 	struct inode inode;
+	struct user user;
 	struct vfs_ace ace;
 	const uint8_t *cursor = data;
 
@@ -372,6 +392,7 @@ static void decoders(const uint8_t *data, size_t size)
 	(void)dirent_decode(data, size, &dirent);
 	(void)xattr_decode(data, size, &xattr);
 	(void)extent_decode(0, data, size, 100, 1 << 20, &extent);
+	(void)user_decode(data, size, &user);
 	(void)shared_decode(200, data, size, 100, 1 << 20, &shared);
 	if (size >= ACE_BYTES)
 		(void)ace_decode(data, &ace);

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	wire_decode(bytes, size, &message);
 	if (size >= WIRE_HEADER) {
 		put32(bytes, WIRE_MAGIC);
-		bytes[5] = WIRE_VERSION;
+		bytes[5] = WIRE_FRAME;
 		put32(bytes + 8, (uint32_t)(size - WIRE_HEADER));
 		put32(bytes + 12, 0);
 		put32(bytes + 12, crc32c(0, bytes, size));

@@ -18,10 +18,16 @@ import time
 import server as daemon
 
 BOOT_LIMIT = 600
-# All limits of waiting, times this: for a machine that does much else meanwhile.
-PATIENCE = float(os.environ.get("APPLIANCE_PATIENCE", "1"))
 STARTS = "GNU GRUB|Booting|Press ESC"
 TARGET = "iqn.2026-11.org.granary:box"
+
+
+def patience():
+    """All limits of waiting, times this: for a machine that does much else meanwhile, as its load says
+    unless APPLIANCE_PATIENCE does."""
+    given = os.environ.get("APPLIANCE_PATIENCE")
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return float(given) if given else max(1.0, min(8.0, busy))
 
 
 def image():
@@ -85,13 +91,13 @@ class Box:
 
     def wait(self, text, limit):
         """Reads the console until @text; what stood before it. None when the time is over."""
-        end = time.monotonic() + limit * PATIENCE
+        begun = time.monotonic()
         while True:
             found = re.search(text, self.seen)
             if found:
                 before, self.seen = self.seen[:found.end()], self.seen[found.end():]
                 return before
-            if time.monotonic() > end or self.process.poll() is not None:
+            if time.monotonic() - begun > limit * patience() or self.process.poll() is not None:
                 return None
             try:
                 more = self.decoder.decode(self.serial.recv(65536))

@@ -103,6 +103,53 @@ def sizes(points, server, hosts):
     hears(points, "of a new name nobody hears", hosts, [])
 
 
+def news(host):
+    """The next asynchronous message: event, LUN, sense."""
+    while (pdu := host.client.receive()).opcode != iscsi.ASYNC:
+        pass
+    sense = pdu.data[2:2 + struct.unpack(">H", pdu.data[:2])[0]]
+    return (pdu.bhs[36], struct.unpack(">H", pdu.bhs[8:10])[0], len(sense), sense[0],
+            (sense[2] & 15, sense[12], sense[13]))
+
+
+def silent(host):
+    """What was posted to the session's loop before the first ping is out before the second's
+    answer."""
+    heard = []
+    for _ in range(2):
+        itt = host.client.tag()
+        host.client.send_raw(host.client.pdu(
+            iscsi.NOP_OUT | iscsi.IMMEDIATE, itt=itt,
+            specific=struct.pack(">III", iscsi.NO_TAG, host.client.cmdsn, host.client.expstatsn)))
+        while (pdu := host.client.receive()).opcode != iscsi.NOP_IN or pdu.itt != itt:
+            heard.append((pdu.opcode, pdu.data.hex()))
+    return not heard
+
+
+def messages(points, server, a, b, c):
+    """Asynchronous messages to those who ask nothing; off at first."""
+    for host in (a, b, c):
+        host.client.socket.settimeout(30)
+    server.granary("volume", "resize", "tank/data", "80M")
+    points.point(all(silent(host) for host in (a, b, c)), "nobody is sent a message unasked")
+    hears(points, "but a unit attention", [a, b, c], [CAPACITY])
+    server.granary("target", "set", FIRST, "--async-events", "on")
+    server.granary("volume", "create", "tank/idle", "32M")
+    server.granary("lun", "map", FIRST, "tank/idle", "--lun", "300")
+    event = (0, 0, 18, 0x70, (6, *LUNS))
+    points.point(news(a) == news(b) == event, "with async-events each session is told of a LUN")
+    hears(points, "and hears its unit attention all the same", [a, b], [LUNS])
+    server.granary("volume", "resize", "tank/idle", "40M")
+    event = (0, 0x4000 | 300, 18, 0x70, (6, *CAPACITY))
+    points.point(news(a) == news(b) == event, "of a size, with the LUN")
+    points.point(silent(c), "another target's session is not")
+    server.granary("lun", "unmap", FIRST, "300")
+    points.point(news(a)[4] == news(b)[4] == (6, *LUNS), "and of a LUN that is gone")
+    server.granary("target", "set", FIRST, "--async-events", "off")
+    server.granary("volume", "resize", "tank/data", "96M")
+    points.point(silent(a) and silent(b), "no more of it once it is off")
+
+
 def make_token(host):
     """POPULATE TOKEN of the first 8 blocks, and the token."""
     ranges = struct.pack(">QI4x", 0, 8)
@@ -164,6 +211,7 @@ def test(points):
             added_and_taken(points, server, a, b, c)
             sizes(points, server, [a, b, c])
             going_back(points, server, [a, b, c])
+            messages(points, server, a, b, c)
             for host in (a, b, c):
                 host.client.close()
         finally:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The load generator against its own floor server: it verifies, it notices, it says so."""
+"""The load generator against its own floor server, and against the NFS server: it verifies, it
+notices, it says so."""
 
 import json
 import os
@@ -9,6 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import rpc_client as rpc  # pylint: disable=wrong-import-position
 
 LOAD = os.path.join(os.environ.get("BUILD", "build"), "bench", "granary-load")
 SIZE = 16 << 20
@@ -71,6 +76,32 @@ def cases(port, path, pid):
         "the engine alone, with snapshots beside"
 
 
+def nfs(port, what, *arguments):
+    done = subprocess.run([LOAD, "--nfs", what, "--port", str(port), "--span", "4M", *arguments],
+                          capture_output=True, text=True, timeout=60)
+    return done, json.loads(done.stdout or "{}")
+
+
+def nfs_cases(server):
+    done, _ = nfs(server.port, "read", "--count", "10")
+    yield done.returncode == 1 and "load" in done.stderr, "NFS: nothing is prepared, and it says so"
+    done, _ = nfs(server.port, "prepare")
+    yield done.returncode == 0, "NFS: a folder is prepared and proved"
+    for version in ("3", "4"):
+        for what, more in (("null", []), ("getattr", []), ("lookup", []), ("create", []),
+                           ("read", []), ("write", []), ("write-sync", []),
+                           ("read", ["--block", "1M"]), ("write-sync", ["--block", "1M"])):
+            done, result = nfs(server.port, what, "--nfs-version", version, "--count", "300",
+                               "--depth", "8", "--connections", "2", "--server-pid",
+                               str(server.process.pid), *more)
+            yield done.returncode == 0 and result["ios"] >= 300 and "server_cpu_us" in result, \
+                f"NFS: version {version}, {what} {' '.join(more)}{done.stderr.strip()}"
+    done, _ = nfs(server.port, "getattr", "--path", "/nothing", "--count", "1")
+    yield done.returncode == 1, "NFS: an export that is not there is refused"
+    done, _ = nfs(server.port, "mkdir", "--count", "1")
+    yield done.returncode == 1 and "no operation" in done.stderr, "NFS: a wrong operation too"
+
+
 def main():
     with tempfile.TemporaryDirectory() as directory:
         path, port, count = os.path.join(directory, "lun"), free_port(), 0
@@ -84,6 +115,13 @@ def main():
         finally:
             floor.kill()
             floor.wait()
+        server = rpc.MemoryServer()
+        try:
+            for good, text in nfs_cases(server):
+                count += 1
+                print(f"{'ok' if good else 'not ok'} {count} - {text}", flush=True)
+        finally:
+            server.stop()
         print(f"1..{count}")
 
 

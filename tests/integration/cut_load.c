@@ -7,8 +7,11 @@
  *                                                 record: number, time of the acknowledgement
  *   cut_load follow HOST:PORT IQN LUNS FIRST LOG  the same, and logs in again there for 20 s when
  *                                                 the connection is lost, as an initiator does
- *   cut_load verify HOST:PORT IQN LUNS            prints m; exit 1 when there is none */
+ *   cut_load verify HOST:PORT IQN LUNS            prints m; exit 1 when there is none
+ *   cut_load abort HOST:PORT IQN LUNS             a write that is held up is aborted (ABORT TASK):
+ *                                                 prints the seconds until that is answered */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +166,52 @@ static int verify(unsigned luns)
 	return 0;
 }
 
+static bool written;
+static struct scsi_task *aborted; /* ours to free, when nothing refers to it any more */
+
+static void write_over(struct iscsi_context *context, int status, void *data, void *of)
+{
+	(void)context, (void)status, (void)data, (void)of;
+	written = true;
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Behind the places of records. */
+static int abort_write(void)
+{
+	static uint8_t data[RECORD * SECTOR];
+	double begun = seconds();
+	struct scsi_task *task = iscsi_write10_task(iscsi, 0, PLACES * RECORD, data, sizeof data,
+						    SECTOR, 0, 0, 0, 0, 0, write_over, NULL);
+
+	if (!task)
+		return 2;
+	while (!written && seconds() - begun < 0.5) { /* it is on its way, and stays there */
+		struct pollfd fd = {.fd = iscsi_get_fd(iscsi),
+				    .events = (short)iscsi_which_events(iscsi)};
+
+		if (poll(&fd, 1, 100) >= 0 && iscsi_service(iscsi, fd.revents) < 0)
+			return 2;
+	}
+	if (written)
+		return 1;
+	begun = seconds();
+	aborted = task;
+	if (iscsi_task_mgmt_abort_task_sync(iscsi, task) != 0) {
+		fprintf(stderr, "abort: %s\n", iscsi_get_error(iscsi));
+		return 2;
+	}
+	printf("%.3f\n", seconds() - begun);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned luns = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
@@ -176,6 +225,10 @@ int main(int argc, char **argv)
 		status = write_records(luns, strtoull(argv[5], NULL, 10), argv[6], argv + 2);
 	else if (strcmp(argv[1], "verify") == 0)
 		status = verify(luns);
+	else if (strcmp(argv[1], "abort") == 0)
+		status = abort_write();
 	iscsi_destroy_context(iscsi);
+	if (aborted)
+		scsi_free_scsi_task(aborted);
 	return status;
 }

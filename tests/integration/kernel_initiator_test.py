@@ -84,6 +84,13 @@ echo "# pool used: $before bytes, after blkdiscard $after"
 [ "$after" -lt "$((before - 30000000))" ] && yes "blkdiscard gives space back to the pool" || no "blkdiscard gives space back to the pool"
 cmp -n 67108864 "$D" /dev/zero && yes "discarded blocks read as zeros" || no "discarded blocks read as zeros"
 check "write zeroes through" sh -c "head -c 1M /dev/urandom | dd of=$D bs=64k oflag=direct iflag=fullblock status=none && blkdiscard -fz -l 1048576 $D && cmp -n 1048576 $D /dev/zero"
+disks() { ls -d /sys/block/sd* | wc -l; }
+have=$(disks)
+if [ "$(ask map)" != none ]; then
+	for i in $(seq 300); do [ "$(disks)" -gt "$have" ] && break; sleep 0.2; done
+	[ "$(disks)" -gt "$have" ] && yes "a LUN that is mapped is found without a rescan, by asynchronous message" || no "a LUN that is mapped is found without a rescan, by asynchronous message"
+	ask unmap >/dev/null
+fi
 check "logout" logout
 [ -b "$D" ] && no "the disk goes with the session" || yes "the disk goes with the session"
 dmesg | grep -iE 'I/O error|digest|conn error|Sense Key' | tail -n 5 | sed 's/^/# kernel: /'
@@ -156,6 +163,17 @@ class Granary:
         return next(pool for pool in self.server.status()["pools"]
                     if pool["name"] == "tank")["used_bytes"]
 
+    def second(self, words):
+        """A LUN that comes and goes while the guest is logged in."""
+        if words == ["map"]:
+            self.server.granary("target", "set", TARGET, "--async-events", "on")
+            self.server.granary("volume", "create", "tank/second", "64M")
+            self.server.granary("lun", "map", TARGET, "tank/second")
+        else:
+            self.server.granary("target", "set", TARGET, "--async-events", "off")
+            self.server.granary("lun", "unmap", TARGET, "1")
+        return "done"
+
     def stop(self):
         return self.server.stop()
 
@@ -190,6 +208,9 @@ class Tgt:
     def used(self):
         return os.stat(self.image).st_blocks * 512
 
+    def second(self, _):
+        return "none"
+
     def stop(self):
         self.process.kill()
         self.process.wait()
@@ -197,8 +218,10 @@ class Tgt:
 
 
 def answer_for(side):
-    """What a guest may ask the host: pool space now, or once it has stopped falling."""
+    """What a guest may ask the host: pool space now, or once it has stopped falling; a LUN more."""
     def answer(words):
+        if words in (["map"], ["unmap"]):
+            return side.second(words)
         now = side.used()
         if words == ["settled"]:
             for _ in range(40):

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 
-PORTMAP, NFS, MOUNT = 100000, 100003, 100005
+PORTMAP, NFS, MOUNT, RQUOTA = 100000, 100003, 100005, 100011
 LAST = 0x80000000
 XIDS = itertools.count(int.from_bytes(os.urandom(3), "big") << 4)
 

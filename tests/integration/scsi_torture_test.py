@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=14400 engines=one torture
-"""SCSI for long: ten million commands against an independent model, a million rounds of 64 hosts
-for one block, nodes that arbitrate for a disk over lost sessions and kill -9, and every operation
-code from two initiators while LUNs come and go. TORTURE_MINUTES=N (8): how long the last two take
-together at least; MODEL_SEED=N another seed; TORTURE_ONLY=hammer: just that one, as on the builds
-with sanitizers, where the daemon is what is looked at."""
+# granary-test: timeout=25200 engines=one torture
+"""SCSI for long: ten million commands against an independent model; a million rounds of 64 hosts
+for one block, inside the target and over as many sessions, where the server is killed too; nodes
+that arbitrate for a disk over lost sessions and kill -9; every operation code from two initiators
+while LUNs come and go. TORTURE_MINUTES=N (8): how long the last two take together at least;
+MODEL_SEED=N another seed; TORTURE_ONLY=hammer: just that one, as on the builds with sanitizers,
+where the daemon is what is looked at."""
 
 import os
 import subprocess
@@ -45,6 +46,8 @@ def test(points):
         run(points, "storm_test", "ten million commands, same data and same sense as the model",
             STORM_COMMANDS="10000000", STORM_SEED=seed)
         run(points, "ats_test", "a million rounds, one winner each", ATS_ROUNDS="1000000")
+        run_suite(points, "ats_test.py", "a million rounds over 64 sessions", 10800,
+                  GRANARY_ATS_ROUNDS="1000000", GRANARY_ATS_KILLS="20")
         # A round is a fifth of a second, about.
         run_suite(points, "reservations_test.py", "arbitration over lost sessions and kill -9",
                   MINUTES * 60 + 900, GRANARY_ARBITRATIONS=str(max(60, int(MINUTES * 75))))

@@ -107,7 +107,7 @@ def exports(points, server, state):
     points.point("give --pool" in refused(server, *given("/vms *(rw,sync,no_root_squash)\n")),
                  "a share that is not there needs a pool")
     whole = "/vms *(rw,sync,no_root_squash)\n/srv/docs 10.1.0.0/255.255.0.0(rw) 10.0.0.7\n"
-    for bad, text in (("/more host.example(rw)", "not looked up"), ("/more *(rw,nonsense)", "line 3"),
+    for bad, text in (("/more @hosts(rw)", "not looked up"), ("/more *(rw,nonsense)", "line 3"),
                       ("/more 10.0.0.1 (rw)", "blank"), ("more *(rw)", "no path")):
         said = refused(server, *given(whole + bad + "\n", "--pool", "tank"))
         points.point(text in said and "no share" in refused(server, "share", "show", "tank/vms"),

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "volumes/format.h"
 
 #define DEPTH_MAX 3
@@ -139,6 +140,10 @@ static void check(struct explorer *explorer, struct life *life, bool data)
 	if (life->profile->subject->only_data)
 		return;
 	explorer->counts->checks++;
+	if (life->profile->pulls && (data || rng_one_in(&life->rng, 4))) {
+		life_heal(life); /* then both copies are held against the checksums */
+		data = true;
+	}
 	check_scrub(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
@@ -191,6 +196,10 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 			explore_crash(explorer, life->sim, crashed, 3, life->depth + 1);
 			explorer->counts->recovery_states += explorer->counts->states - before;
 		}
+	}
+	if (life->pulled && life->call_result == -ENOENT) {
+		life_call(life, life_start_degraded);
+		(void)life_wait(life, "pool_open_degraded");
 	}
 	if (life->call_result != 0)
 		violation("pool_open after a crash: %s (%s) (depth %u)", life->call.err.text,
@@ -357,6 +366,8 @@ static void visit(struct explorer *explorer, struct sim *sim, const struct sim_p
 	life = life_new(after, explorer->profile, model_copy(crashed), depth);
 	if (depth < DEPTH_MAX && rng_one_in(rng, 5) && !enough(explorer))
 		crash_at = rng_range(rng, 1, explorer->recovery_ios + 1);
+	if (explorer->profile->pulls && rng_one_in(rng, 6))
+		life_pull(life); /* it does not come back with the power */
 	recover(explorer, life, crashed, crash_at);
 	life_match_volumes(life);
 	look(life, crashed, rng_one_in(rng, 24));
@@ -549,6 +560,8 @@ void explore_run(const struct profile *profile, const struct explore_limits *lim
 	struct sim *sim = sim_create(profile->seed);
 	struct life *life;
 
+	if (profile->pulls) /* that a device is gone is an error, and told each time */
+		log_set_level((enum log_level)(LOG_LEVEL_ERROR - 1));
 	sim_enter(sim);
 	disks_create(profile, sim);
 	life = first_life(profile, sim);

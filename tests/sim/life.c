@@ -97,6 +97,16 @@ static void mirror_draw(struct profile *profile, struct rng *rng)
 	profile->checkpoints = profile->manage = 2;
 }
 
+/* The second device comes and goes, and no request is to notice. */
+static void pulls_draw(struct profile *profile, struct rng *rng)
+{
+	profile->pulls = (unsigned)rng_range(rng, 10, 80);
+	profile->mirror_all = true;
+	profile->full = false; /* while it is away space is taken on the first alone */
+	if (profile->checksum == CHECKSUM_MIXED)
+		profile->checksum = VOLUME_CHECKSUM_STANDARD;
+}
+
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
 {
 	struct rng rng = {rng_mix(seed ^ 0x70726f66)};
@@ -215,6 +225,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x6d697272);
 	if (!subject->only_data && !profile->disks && rng_one_in(&rng, 4))
 		mirror_draw(profile, &rng);
+	rng.state = rng_mix(seed ^ 0x70756c6c);
+	if (profile->mirror && rng_one_in(&rng, 2))
+		pulls_draw(profile, &rng);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -316,6 +329,49 @@ void life_start_rewind(struct life *life)
 {
 	life->profile->subject->rewind(&world_sim, life->loops[0], life_device_paths,
 				       life_devices(life->profile), &life->call);
+}
+
+void life_start_degraded(struct life *life)
+{
+	pool_open_degraded(&world_sim, life->loops[0], life_device_paths,
+			   life_devices(life->profile), &life->call);
+}
+
+void life_pull(struct life *life)
+{
+	sim_disk_pull(life->sim, life_device_paths[1]);
+	life->pulled = true;
+}
+
+static void start_online(struct life *life)
+{
+	pool_online(life->pool, NULL, &life->call);
+}
+
+/* A handle that is dead is not known to be before it is used: a checkpoint does that. */
+void life_heal(struct life *life)
+{
+	struct pool_info info;
+
+	if (life->pulled) {
+		sim_disk_plug(life->sim, life_device_paths[1]);
+		life->pulled = false;
+	}
+	life_call(life, life_start_checkpoint);
+	if (life_wait(life, "pool_checkpoint") != 0)
+		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
+	pool_get_info(life->pool, &info);
+	if (info.degraded) {
+		life_call(life, start_online);
+		if (life_wait(life, "pool_online") != 0)
+			violation("pool_online: %s (depth %u)", life->call.err.text, life->depth);
+	}
+	for (unsigned steps = 0; info.degraded || info.resilvering; steps++) {
+		if (steps > LIFE_STEPS_MAX)
+			violation("the device was never made good (depth %u)", life->depth);
+		sim_step(life->sim);
+		pool_get_info(life->pool, &info);
+	}
 }
 
 void life_start_close(struct life *life)
@@ -866,6 +922,8 @@ static void start_disk(struct life *life)
  * still looks at what was given up. */
 static bool disk_refused(const struct life *life, int result)
 {
+	if (life->manage == MANAGE_ONLINE) /* nobody has noticed that it was gone */
+		return result == -EINVAL;
 	return life->manage == MANAGE_DISK &&
 	       (result == -ENOSPC || result == -EINVAL || result == -EBUSY);
 }
@@ -900,6 +958,9 @@ static void start_manage(struct life *life)
 		break;
 	case MANAGE_DISK:
 		start_disk(life);
+		break;
+	case MANAGE_ONLINE:
+		start_online(life);
 		break;
 	case MANAGE_SCRUB: /* may run already, also since before the crash */
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
@@ -1048,6 +1109,23 @@ static void manage_ended(struct life *life)
 	life->manage_sent = false;
 }
 
+static void pull_or_plug(struct life *life)
+{
+	struct pool_info info;
+
+	pool_get_info(life->pool, &info);
+	if (!life->pulled && !info.degraded) {
+		life_pull(life);
+		return;
+	}
+	if (life->pulled)
+		sim_disk_plug(life->sim, life_device_paths[1]);
+	life->pulled = false;
+	life->manage = MANAGE_ONLINE;
+	life->manage_sent = true;
+	life_call(life, start_manage);
+}
+
 static void manage_work(struct life *life, bool more)
 {
 	bool idle = life->manage_volume < 0 && !life->manage_sent;
@@ -1079,6 +1157,9 @@ static void manage_work(struct life *life, bool more)
 		   rng_below(&life->rng, 4000) < life->profile->disks && disk_plan(life)) {
 		life->manage_sent = true;
 		life_call(life, start_manage);
+	} else if (idle && more && life->profile->pulls &&
+		   rng_below(&life->rng, 4000) < life->profile->pulls) {
+		pull_or_plug(life);
 	} else if (idle && more &&
 		   (life_volumes_here(life) == 0 ||
 		    rng_below(&life->rng, 4000) < life->profile->manage ||

@@ -56,6 +56,7 @@ struct profile {
 	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
 	bool mirror;          /* most volumes have two copies */
 	bool mirror_all;      /* all of them, and no single fault is to fail a read */
+	unsigned pulls;       /* of 4000 rounds: the second device is pulled, or is back */
 	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
@@ -87,6 +88,7 @@ enum manage {
 	MANAGE_CHECKPOINT,
 	MANAGE_SCRUB,
 	MANAGE_DISK,
+	MANAGE_ONLINE,
 	MANAGE_SNAPSHOT, /* from here on: life_snapshot.c */
 	MANAGE_SNAPSHOT_DELETE,
 	MANAGE_CLONE,
@@ -130,6 +132,7 @@ struct life {
 	unsigned deletions; /* of snapshots */
 	bool unsettled;     /* a change has failed, and may yet be there after the next open */
 	bool rewound;       /* open with an older root */
+	bool pulled;        /* the second device is gone */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
@@ -155,6 +158,10 @@ void life_call(struct life *life, void (*start)(struct life *life));
 void life_start_create(struct life *life);
 void life_start_open(struct life *life);
 void life_start_rewind(struct life *life);
+void life_start_degraded(struct life *life);
+/* The second device is gone; it is back, the pool takes it and has made it good. */
+void life_pull(struct life *life);
+void life_heal(struct life *life);
 void life_start_close(struct life *life);
 void life_start_checkpoint(struct life *life);
 void life_start_check(struct life *life); /* report_data says whether slots are read */

@@ -397,6 +397,39 @@ static void run(struct replica_life *life)
 	}
 }
 
+/* Whether the link is compressed, and whether a node is one version behind: of the seed alone, so
+ * that the rest of a life is the same. */
+static void choose_link(struct replica_life *life, uint64_t seed)
+{
+	struct rng rng = {.state = seed};
+
+	life->compression = (enum pack_kind)rng_below(&rng, PACK_KINDS);
+	life->noisy = rng_one_in(&rng, 2);
+	if (rng_one_in(&rng, 4))
+		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION - 1;
+	if (rng_one_in(&rng, 3))
+		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
+}
+
+static uint64_t saved;
+
+uint64_t replica_saved_bytes(void)
+{
+	return saved;
+}
+
+static void look_at_savings(struct replica_life *life)
+{
+	for (unsigned n = 0; n < 2; n++) {
+		if (life->nodes[n].boot)
+			life->packed += life->nodes[n].boot->group.saved_bytes;
+	}
+	saved += life->packed;
+	if (life->packed && (life->compression == PACK_OFF ||
+			     life->nodes[0].protocol + life->nodes[1].protocol < 2 * WIRE_VERSION))
+		replica_life_complain(life, "something was packed that may not be");
+}
+
 bool replica_run(uint64_t seed, char complaint[400])
 {
 	struct sim *sim = sim_create(seed);
@@ -405,7 +438,9 @@ bool replica_run(uint64_t seed, char complaint[400])
 
 	sim_enter(sim);
 	life = replica_life_create(sim, seed ^ 0x7265706cull);
+	choose_link(life, seed ^ 0x7061636bull);
 	run(life);
+	look_at_savings(life);
 	snprintf(complaint, 400, "%s", life->complaint);
 	good = life->complaint[0] == '\0';
 	replica_life_destroy(life);

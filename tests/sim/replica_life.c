@@ -34,6 +34,7 @@ static int host_save(struct group *group)
 	node->role = group->role;
 	node->lineage = group->lineage;
 	node->accept_any = group->accept_any;
+	node->armed = group->armed;
 	node->saved_set = node->set;
 	return 0;
 }
@@ -311,11 +312,32 @@ static void raise_floor(struct replica_life *life)
 /* ---- clients ---- */
 static void write_next(struct writer *writer);
 
+/* A change takes a millisecond at most, but for those it overlaps. */
+#define CHANGE_NS 20000000ull
+
+/* R5: nothing is acknowledged that is so much newer than the sealed image. */
+static void look_at_protection(struct replica_life *life, const struct volume *volume)
+{
+	const struct node *node = &life->nodes[life->writer_node];
+	const struct group *group = node->boot ? &node->boot->group : NULL;
+	bool here = false;
+
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+		here |= volume == &node->members[i]->volume && node->set >> i & 1;
+	if (here && group && group->role == GROUP_PRIMARY && group->armed && group->acked &&
+	    loop_wall(life->loop) > group->acked_wall_ns + group->protect_ns + CHANGE_NS)
+		replica_life_complain(
+		    life, "a change was acknowledged %llu ns after what is sealed",
+		    (unsigned long long)(loop_wall(life->loop) - group->acked_wall_ns));
+}
+
 static void written(struct volume_request *request, int result)
 {
 	struct writer *writer = container_of(request, struct writer, request);
 	struct replica_life *life = writer->life;
 
+	if (result == 0 && !writer->flush)
+		look_at_protection(life, request->volume);
 	if (result == 0 && !writer->flush) {
 		struct written *write = &life->writes[writer->number - 1];
 
@@ -345,10 +367,15 @@ static void place(struct replica_life *life, struct written *write)
 
 static void fill(struct writer *writer, const struct written *write)
 {
+	bool noise = writer->life->noisy && writer->number % 2;
+	struct rng rng = {.state = writer->number};
+
 	for (uint64_t i = 0; i < write->count; i++) {
 		uint32_t *words = (void *)(writer->data + i * 512);
 
 		memset(words, 0x5a, 512);
+		for (unsigned w = 0; noise && w < 128; w++)
+			words[w] = (uint32_t)rng_next(&rng);
 		words[0] = words[127] = writer->number;
 		words[1] = (uint32_t)(write->first + i);
 	}
@@ -386,10 +413,20 @@ static void write_next(struct writer *writer)
 	volume_submit(&node->members[write->member]->volume, &writer->request);
 }
 
+static void protect(struct boot *boot, uint64_t protect_ns)
+{
+	if (!boot)
+		return;
+	boot->group.protect_ns = protect_ns;
+	group_protect(&boot->group);
+}
+
 void replica_life_write(struct replica_life *life, unsigned node)
 {
 	life->writing = true;
 	life->writer_node = node;
+	for (unsigned n = 0; n < 2; n++)
+		protect(life->nodes[n].boot, life->protect_ns);
 	/* A request wants a loop; the simulator's has one in its rounds. */
 }
 
@@ -405,6 +442,8 @@ static bool writers_idle(struct replica_life *life)
 void replica_life_quiet(struct replica_life *life)
 {
 	life->writing = false;
+	for (unsigned n = 0; n < 2; n++) /* a standby that is away is not waited for */
+		protect(life->nodes[n].boot, 0);
 	if (!replica_life_until(life, writers_idle, STEPS_MAX))
 		replica_life_complain(life, "a client's request is not answered");
 }
@@ -489,6 +528,10 @@ static void one_round(struct replica_life *life)
 		loop_poll(life->loop, 0);
 	}
 	sim_step(life->sim);
+	for (unsigned n = 0; n < 2; n++) {
+		if (life->nodes[n].boot)
+			group_protect(&life->nodes[n].boot->group);
+	}
 	raise_floor(life);
 	if (life->pipe && replica_pipe_over(life->pipe)) {
 		replica_pipe_destroy(life->pipe);
@@ -528,6 +571,8 @@ static void set_up(struct boot *boot)
 	boot->group.host_context = boot;
 	boot->group.period_ns = 20000000;
 	boot->group.log_bytes = node->life->log_bytes;
+	boot->group.compression = node->life->compression;
+	boot->group.protocol = node->protocol;
 	memset(boot->group.uuid, node->life->group, 16);
 	memset(boot->group.node, (int)node->index + 1, 16);
 	boot->group.role = node->role;
@@ -542,6 +587,8 @@ void node_boot(struct node *node)
 	boot->node = node;
 	set_up(boot);
 	boot->group.accept_any = node->accept_any;
+	boot->group.armed = node->armed;
+	boot->group.protect_ns = node->life->writing ? node->life->protect_ns : 0;
 	boot->group.acked = node->clean;
 	boot->group.used = true;
 	node->set = node->saved_set;
@@ -572,6 +619,7 @@ void node_crash(struct node *node)
 	struct replica_volume *before[LIFE_MEMBERS + 1];
 
 	boot->dead = true;
+	protect(boot, 0);
 	node->boot = NULL;
 	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
 		before[i] = node->members[i];
@@ -590,6 +638,7 @@ void node_crash(struct node *node)
 		one_round(life);
 	if (!no_session(boot))
 		replica_life_complain(life, "a session does not end");
+	life->packed += boot->group.saved_bytes;
 	group_finish(&boot->group);
 	free(boot);
 	for (unsigned i = 0; i <= LIFE_MEMBERS; i++)
@@ -804,7 +853,7 @@ void replica_life_regroup(struct replica_life *life, unsigned primary)
 		node->lineage = (struct wire_lineage){.count = n == primary};
 		node->lineage.link[0].uuid[0] = life->group;
 		node->defined = n == primary;
-		node->accept_any = false;
+		node->accept_any = node->armed = false;
 		node->used = true;
 		group_again(node->boot);
 	}
@@ -829,6 +878,7 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
 
 		node->life = life;
 		node->index = n;
+		node->protocol = WIRE_VERSION;
 		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
 			node->members[i] =
 			    replica_volume_create(life->loop, &life->rng, "m", MEMBER_SIZE);

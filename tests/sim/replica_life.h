@@ -42,6 +42,8 @@ struct node {
 	uint64_t clean; /* the epoch with which it stopped in order; 0: it did not */
 	bool accept_any, defined;
 	bool used; /* its members are older than its group */
+	unsigned protocol;
+	bool armed; /* durable */
 	/* Which of its members are the group's, a bit each: durable, as it is now. */
 	unsigned saved_set, set;
 	char definition[48];
@@ -76,7 +78,11 @@ struct replica_life {
 	struct replica_pipe_faults faults;
 	bool connected; /* sessions may begin */
 	uint64_t log_bytes;
-	uint8_t group; /* the group's UUID is made of it */
+	uint8_t group;       /* the group's UUID is made of it */
+	uint64_t protect_ns; /* while clients write; 0: they are never held */
+	enum pack_kind compression;
+	bool noisy;      /* some of what is written does not get smaller */
+	uint64_t packed; /* bytes that compression has saved */
 	struct recorder *retired;
 	struct writer writers[LIFE_WRITERS];
 	bool writing;

@@ -28,6 +28,7 @@ int main(int argc, char **argv)
 	uint64_t seed = number_after(argc, argv, "--seed", 1);
 	uint64_t runs = number_after(argc, argv, "--runs", RUNS), bad = 0;
 	time_t begun = time(NULL);
+	bool good;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	log_set_level(LOG_LEVEL_ERROR);
@@ -41,7 +42,11 @@ int main(int argc, char **argv)
 		}
 	}
 	printf("# %llu runs in %ld s\n", (unsigned long long)runs, (long)(time(NULL) - begun));
-	printf("%s 1 - the promoted image is a prefix-closed cut in %llu runs\n1..1\n",
+	printf("%s 1 - the promoted image is a prefix-closed cut in %llu runs\n",
 	       bad ? "not ok" : "ok", (unsigned long long)runs);
-	return bad != 0;
+	/* Or the link was never compressed. One life may have nothing to compress. */
+	good = replica_saved_bytes() > 0 || runs < 20;
+	printf("%s 2 - some of them over a compressed link, which saved %llu bytes\n1..2\n",
+	       good ? "ok" : "not ok", (unsigned long long)replica_saved_bytes());
+	return bad != 0 || !good;
 }

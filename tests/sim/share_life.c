@@ -138,6 +138,13 @@ static void start_share_checkpoint(struct server *server)
 {
 	share_set_quota(server->vfs, 0, &server->share_call);
 }
+/* Owners are counted from the first time on, which may be in the middle of all. */
+static void start_share_user(struct server *server)
+{
+	const struct share_user user = {.uid = 1, .set = SHARE_USER_FILES};
+
+	share_set_user(server->vfs, &user, &server->share_call);
+}
 static void finding(struct share_check_report *report, const char *sentence)
 {
 	(void)report;
@@ -645,7 +652,10 @@ static void plan_set(struct runner *runner, struct plan *plan)
 	request->op = VFS_SETATTR;
 	request->set.mask = VFS_SET_MODE;
 	request->set.mode = (uint32_t)rng_below(&runner->rng, 01000);
-	if (rng_one_in(&runner->rng, 2)) {
+	if (rng_one_in(&runner->rng, 4)) {
+		request->set.mask = VFS_SET_UID;
+		request->set.uid = (uint32_t)rng_below(&runner->rng, 3);
+	} else if (rng_one_in(&runner->rng, 2)) {
 		request->set.mask = VFS_SET_SIZE;
 		request->set.size = rng_below(&runner->rng, FILE_MAX);
 		if (rng_one_in(&runner->rng, 3))
@@ -859,7 +869,8 @@ static void one_operation(struct runner *runner)
 		if (rng_one_in(&runner->rng, 2))
 			runner->next_crash =
 			    sim_io_count(server->sim) + rng_range(&runner->rng, 1, 8);
-		call(server, 0, start_share_checkpoint);
+		call(server, 0,
+		     rng_one_in(&runner->rng, 3) ? start_share_user : start_share_checkpoint);
 		if (wait_with_crashes(runner, "share_set_quota") != 0)
 			violation("share_set_quota: %s", server->share_call.err.text);
 		return;

@@ -44,7 +44,8 @@ struct device {
 	char path[256];
 	uint64_t size;
 	bool volatile_cache, exclusive;
-	unsigned opened;
+	bool pulled;
+	unsigned opened, pulls;         /* a handle from before a pull is dead */
 	struct sim_image durable, live; /* live is an overlay of durable */
 	struct list log;                /* volatile_write, in submission order */
 	uint64_t log_bytes;
@@ -54,6 +55,7 @@ struct sim_disk {
 	struct disk disk;
 	struct device *device;
 	bool exclusive;
+	unsigned pulls;
 };
 
 /* One request on its way. */
@@ -371,6 +373,42 @@ const char *sim_fault_name(enum sim_fault fault)
 	return fault_names[fault];
 }
 
+/* What was completed and not flushed was in its cache, and is gone, or made it to the medium. */
+void sim_disk_pull(struct sim *sim, const char *path)
+{
+	struct device *device = device_find(sim, path);
+
+	assert(device && !device->pulled);
+	device->pulled = true;
+	device->pulls++;
+	list_for_each (it, &sim->flights) {
+		struct flight *flight = list_entry(it, struct flight, link);
+
+		if (flight->device == device)
+			flight->fault = SIM_FAULT_EIO;
+	}
+	if (rng_one_in(&sim->rng, 2)) {
+		log_flush(device, sim->events);
+		return;
+	}
+	list_for_each_safe (it, &device->log) {
+		struct volatile_write *write = list_entry(it, struct volatile_write, link);
+
+		if (write->completed)
+			write_free(device, write);
+	}
+	sim_image_finish(&device->live);
+	sim_image_init(&device->live, &device->durable);
+}
+
+void sim_disk_plug(struct sim *sim, const char *path)
+{
+	struct device *device = device_find(sim, path);
+
+	assert(device && device->pulled);
+	device->pulled = false;
+}
+
 void sim_fault_at(struct sim *sim, uint64_t io_index, enum sim_fault fault)
 {
 	assert(sim->fault_count < SIM_FAULTS_MAX);
@@ -576,7 +614,8 @@ static void sim_disk_submit(struct loop *loop, struct disk *disk, struct disk_re
 	    (request->op == DISK_WRITE && sim->slow_writes &&
 	     rng_one_in(&sim->rng, sim->slow_writes)))
 		flight->due += SLOW_NS;
-	if (request_check(sim, device, request) != 0)
+	if (request_check(sim, device, request) != 0 ||
+	    container_of(disk, struct sim_disk, disk)->pulls != device->pulls)
 		flight->fault = SIM_FAULT_EIO;
 	else if (request->op == DISK_WRITE || request->op == DISK_DISCARD)
 		flight->write = log_add(device, request);
@@ -595,6 +634,8 @@ static int sim_disk_open(const char *path, unsigned flags, uint64_t size, struct
 	struct device *device = device_find(sim, path);
 	struct sim_disk *disk;
 
+	if (device && device->pulled)
+		return err_set(err, -ENOENT, "%s: no such device", path);
 	if (!device && !(flags & DISK_CREATE))
 		return err_set(err, -ENOENT, "%s: no such file", path);
 	if (device && device->exclusive && (flags & DISK_EXCLUSIVE))
@@ -605,6 +646,7 @@ static int sim_disk_open(const char *path, unsigned flags, uint64_t size, struct
 	if (!disk)
 		return err_set(err, -ENOMEM, "out of memory");
 	disk->device = device;
+	disk->pulls = device->pulls;
 	disk->exclusive = flags & DISK_EXCLUSIVE;
 	device->exclusive |= disk->exclusive;
 	device->opened++;

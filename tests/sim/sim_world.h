@@ -57,6 +57,12 @@ uint64_t sim_disk_size(struct sim *sim, const char *path);
 void sim_disk_rot(struct sim *sim, const char *path, uint64_t offset);
 void sim_disk_peek(struct sim *sim, const char *path, uint64_t offset, void *data, size_t length);
 
+/* sim_disk_pull: the disk is gone: whatever is under way, or comes through a handle that is open,
+ * fails with -EIO; what was only in its cache may be lost. It can not be opened before
+ * sim_disk_plug(). Crash states have it plugged. */
+void sim_disk_pull(struct sim *sim, const char *path);
+void sim_disk_plug(struct sim *sim, const char *path);
+
 /* What goes wrong with the I/O whose index (from 0, per world, in submission order) is given. */
 enum sim_fault {
 	SIM_FAULT_NONE,

@@ -69,6 +69,9 @@ static void taken(void **state)
 	gives("\"/srv/long name\" *(rw,anonuid=-2)\n",
 	      "[{\"name\":\"long name\",\"path\":\"/srv/long name\",\"rules\":[" RULE(
 		  "*", false, false, "root", 4294967294, 65534) "]}]");
+	gives("/a server-1.example.com(rw)",
+	      "[{\"name\":\"a\",\"rules\":[" RULE("server-1.example.com", false, false, "root",
+						  65534, 65534) "]}]");
 	gives("/srv/a\\040b/ *(rw)", "[{\"name\":\"a b\",\"path\":\"/srv/a b\",\"rules\":[" RULE(
 					 "*", false, false, "root", 65534, 65534) "]}]");
 	gives("/a -rw,no_root_squash 10.0.0.1 10.0.0.2(ro,root_squash)",
@@ -98,7 +101,8 @@ static void not_taken(void **state)
 	refused("/a *(rw))(", "bracket");
 	refused("/a *rw)", "not looked up");
 	refused("/a 10.0.0.1 (rw)", "blank");
-	refused("\n\n/a server.example.com(rw)", "line 3: no address");
+	refused("\n\n/a server_example.com(rw)", "line 3: no address");
+	refused("/a 10.0.0(rw)", "line 1: no address");
 	refused("/a *.example.com(rw)", "not looked up");
 	refused("/a @group(rw)", "not looked up");
 	refused("/a 10.0.0.0/33(rw)", "no network");

@@ -25,7 +25,7 @@ static int decide(const struct nfs_rule *rules, unsigned count, const char *clie
 {
 	int index = -9;
 
-	assert_int_equal(nfs_explain(rules, count, client, &index, NULL), 0);
+	assert_int_equal(nfs_rules_explain(NULL, rules, count, client, &index, NULL), 0);
 	return index;
 }
 
@@ -50,9 +50,10 @@ static void longest_prefix(void **state)
 
 static void bad_text(void **state)
 {
-	static const char *const bad[] = {
-	    "",          "10.0.0.0/33", "10.0.0/8",    "10.0.0.0/",   "10.0.0.0/x", "fd00::/129",
-	    "host.name", "**",          "10.0.0.0/-1", "10.0.0.0/8 ", "999.0.0.1"};
+	static const char *const bad[] = {"",           "10.0.0.0/33", "10.0.0/8",    "10.0.0.0/",
+					  "10.0.0.0/x", "fd00::/129",  "host..name",  "**",
+					  "@group",     "*.host.name", "10.0.0.0/-1", "10.0.0.0/8 ",
+					  "999.0.0.1"};
 	int index;
 
 	(void)state;
@@ -62,10 +63,10 @@ static void bad_text(void **state)
 
 		assert_int_equal(nfs_rule_check(&one, &err), -EINVAL);
 		assert_true(err.text[0]);
-		assert_int_equal(nfs_explain(NULL, 0, bad[i], &index, &err), -EINVAL);
+		assert_int_equal(nfs_rules_explain(NULL, NULL, 0, bad[i], &index, &err), -EINVAL);
 	}
-	assert_int_equal(nfs_explain(NULL, 0, "*", &index, NULL), -EINVAL);
-	assert_int_equal(nfs_explain(NULL, 0, "10.0.0.0/8", &index, NULL), -EINVAL);
+	assert_int_equal(nfs_rules_explain(NULL, NULL, 0, "*", &index, NULL), -EINVAL);
+	assert_int_equal(nfs_rules_explain(NULL, NULL, 0, "10.0.0.0/8", &index, NULL), -EINVAL);
 }
 
 static void mapped_addresses(void **state)
@@ -99,7 +100,7 @@ static void tables(void **state)
 	struct nfs_table *table;
 
 	(void)state;
-	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), 0);
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), 0);
 	assert_string_equal(nfs_table_by_path(table, "/a/x", 2)->path, "/a");
 	assert_null(nfs_table_by_path(table, "/ab", 3));
 	for (unsigned i = 0; i < table->count; i++)
@@ -107,12 +108,12 @@ static void tables(void **state)
 	assert_null(nfs_table_by_id(table, 77));
 	nfs_table_unref(table);
 	shares[0].path = "/a";
-	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), -EEXIST);
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), -EEXIST);
 	shares[0].path = "/x/y";
-	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), -EINVAL);
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), -EINVAL);
 	shares[0].path = "/b";
 	rules[0] = rule("bad host");
-	assert_int_equal(nfs_table_create(shares, 2, 1, &table, NULL), -EINVAL);
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), -EINVAL);
 	vfs_unref(one);
 	vfs_unref(two);
 }

@@ -23,6 +23,7 @@ static struct volume_request requests[UNDER_WAY];
 static struct iovec iov;
 static _Alignas(4096) uint8_t data[DATA];
 static unsigned ended, woken;
+static int last_result;
 
 static void submit(struct volume *self, struct volume_request *request)
 {
@@ -38,7 +39,8 @@ static const struct volume_ops ops = {.name = "waits", .submit = submit, .releas
 
 static void done(struct volume_request *request, int result)
 {
-	(void)request, (void)result;
+	(void)request;
+	last_result = result;
 	ended++;
 }
 
@@ -218,6 +220,10 @@ static void three_end(void)
 	finish(2, 0);
 }
 
+static void nothing(void)
+{
+}
+
 static void one_later(void)
 {
 	begin(3, VOLUME_WRITE, 0, 4096);
@@ -266,13 +272,100 @@ static void test_retired_while_guests_are_held(void **state)
 	recorder_destroy_retired(retired);
 }
 
+/* ---- R5 ---- */
+static void read_ends(void)
+{
+	finish(2, 0);
+}
+
+static void second_ends(void)
+{
+	finish(1, 0);
+}
+
+static void first_is_cancelled(void)
+{
+	volume_cancel(&requests[0]);
+}
+
+static struct recorder_lag lag_of(struct recorder *recorder)
+{
+	struct recorder_lag lag;
+
+	recorder_lag(recorder, &lag);
+	return lag;
+}
+
+static void test_beyond_its_time_a_change_waits(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+	struct recorder_lag lag;
+
+	(void)state;
+	recorder_protect(recorder, 1); /* long ago */
+	ended = 0;
+	on_loop(three);
+	lag = lag_of(recorder);
+	assert_true(lag.held == 2 && lag.held_wall_ns == 1 && lag.still_wall_ns > 1);
+	assert_false(recorder_busy(recorder));
+	on_loop(read_ends); /* it was not held */
+	recorder_set_mode(recorder, RECORDER_RECORDS);
+	recorder_protect(recorder, 2);
+	on_loop(nothing);
+	assert_true(lag_of(recorder).held == 2 && !recorder_busy(recorder) && ended == 1);
+	recorder_protect(recorder, UINT64_MAX - 1); /* not yet */
+	assert_true(lag_of(recorder).held == 0 && recorder_busy(recorder));
+	on_loop(write_ends);
+	on_loop(second_ends); /* which overlaps the first, and came after it */
+	lag = lag_of(recorder);
+	assert_true(ended == 3 && lag.held_wall_ns == 0 && lag.still_wall_ns == 0);
+	recorder_destroy(recorder);
+}
+
+static void test_what_waits_is_cancelled_or_refused(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+
+	(void)state;
+	recorder_protect(recorder, 1);
+	ended = 0;
+	on_loop(three);
+	on_loop(first_is_cancelled);
+	assert_true(ended == 1 && last_result == -ECANCELED && lag_of(recorder).held == 1);
+	recorder_set_mode(recorder, RECORDER_REFUSES);
+	on_loop(nothing);
+	assert_true(ended == 2 && last_result == -EROFS && lag_of(recorder).held == 0);
+	on_loop(read_ends);
+	recorder_destroy(recorder);
+}
+
+static void test_a_member_that_leaves_is_not_held(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+
+	(void)state;
+	recorder_protect(recorder, 1);
+	ended = 0;
+	on_loop(one_write);
+	recorder_remove(recorder, 0);
+	on_loop(write_ends);
+	assert_true(ended == 1 && volume.untapped == 0);
+	recorder_destroy(recorder);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-	    TEST(test_what_ends_late_is_not_forgotten), TEST(test_a_whole_epoch_is_sent),
-	    TEST(test_all_is_what_it_has_grown_to),     TEST(test_growth_is_marked),
-	    TEST(test_retired_with_requests_under_way), TEST(test_retired_while_guests_are_held),
+	    TEST(test_what_ends_late_is_not_forgotten),
+	    TEST(test_a_whole_epoch_is_sent),
+	    TEST(test_all_is_what_it_has_grown_to),
+	    TEST(test_growth_is_marked),
+	    TEST(test_retired_with_requests_under_way),
+	    TEST(test_retired_while_guests_are_held),
+	    TEST(test_beyond_its_time_a_change_waits),
+	    TEST(test_what_waits_is_cancelled_or_refused),
+	    TEST(test_a_member_that_leaves_is_not_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,8 @@ static struct wire_message sample(unsigned type)
 	message.lineage.count = 2;
 	message.lineage.link[0].fork = 12;
 	message.lineage.link[1].uuid[5] = 9;
-	if (type == WIRE_WRITE || type == WIRE_HASHES || type == WIRE_DEFINE) {
+	if (type == WIRE_WRITE || type == WIRE_HASHES || type == WIRE_DEFINE ||
+	    type == WIRE_PACKED) {
 		message.data = data;
 		message.data_length = sizeof data;
 	} else if (type == WIRE_REFUSE || type == WIRE_PAIR || type == WIRE_PAIRED) {
@@ -75,6 +76,23 @@ static void test_there_and_back(void **state)
 		memcpy(again, frame, length);
 		assert_int_equal(build(&out), length);
 		assert_memory_equal(again, frame, length);
+	}
+}
+
+static void test_heads_are_as_long_as_said(void **state)
+{
+	static const struct {
+		unsigned type;
+		size_t head;
+	} heads[] = {{WIRE_WRITE, WIRE_WRITE_HEAD},
+		     {WIRE_ZERO, WIRE_ZERO_HEAD},
+		     {WIRE_PACKED, WIRE_PACKED_HEAD}};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof heads / sizeof *heads; i++) {
+		struct wire_message in = sample(heads[i].type);
+
+		assert_int_equal(wire_encode(&in, frame), heads[i].head);
 	}
 }
 
@@ -112,10 +130,10 @@ static void test_sealed_nonsense(void **state)
 	size_t length = build(&in);
 
 	(void)state;
-	frame[5] = WIRE_VERSION + 1;
+	frame[5] = WIRE_FRAME + 1;
 	reseal(length);
 	assert_int_equal(wire_decode(frame, length, &out), -EPROTONOSUPPORT);
-	frame[5] = WIRE_VERSION;
+	frame[5] = WIRE_FRAME;
 	frame[4] = WIRE_TYPE_END;
 	reseal(length);
 	assert_int_equal(wire_decode(frame, length, &out), -EPROTO);
@@ -129,6 +147,14 @@ static void test_sealed_nonsense(void **state)
 	in = sample(WIRE_WRITE);
 	in.data_length = 0;
 	assert_int_equal(wire_decode(frame, build(&in), &out), -EPROTO);
+	in = sample(WIRE_PACKED);
+	in.length = WIRE_RAW_MAX + 1;
+	assert_int_equal(wire_decode(frame, build(&in), &out), -EPROTO);
+	in.length = 0;
+	assert_int_equal(wire_decode(frame, build(&in), &out), -EPROTO);
+	in.length = WIRE_RAW_MAX;
+	in.data_length = 0;
+	assert_int_equal(wire_decode(frame, build(&in), &out), -EPROTO);
 	in = sample(WIRE_HELLO);
 	length = build(&in);
 	frame[WIRE_HEADER + 42] = WIRE_LINEAGE_MAX + 1; /* the count of the lineage */
@@ -140,6 +166,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_there_and_back),
+	    cmocka_unit_test(test_heads_are_as_long_as_said),
 	    cmocka_unit_test(test_every_cut_waits),
 	    cmocka_unit_test(test_every_flip_is_seen),
 	    cmocka_unit_test(test_sealed_nonsense),

@@ -34,8 +34,9 @@ struct start {
 	struct fs_bench *fs;
 	struct call call;
 	uint64_t quota;
-	enum { FORMAT, OPEN, OPEN_READ_ONLY, CLOSE, CHECK } what;
+	enum { FORMAT, OPEN, OPEN_READ_ONLY, CLOSE, CHECK, SET_USER, LIST_USERS } what;
 	struct share_check_report report;
+	struct share_user user, *users;
 };
 
 static void start_run(struct message *message)
@@ -48,6 +49,10 @@ static void start_run(struct message *message)
 		share_format(volume, start->fs->loop, start->quota, call);
 	else if (start->what == CLOSE)
 		share_close(start->fs->vfs, call);
+	else if (start->what == SET_USER)
+		share_set_user(start->fs->vfs, &start->user, call);
+	else if (start->what == LIST_USERS)
+		share_list_users(start->fs->vfs, start->users, 8, call);
 	else if (start->what == CHECK)
 		share_check(start->fs->vfs, &start->report, call);
 	else
@@ -170,6 +175,142 @@ static void quota(void **state)
 	assert_int_equal(fs.request.fsstat.free_bytes, 0);
 	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &file, 0, 8192), 0);
 	assert_int_equal(fs_write(&fs, &file, sizeof(data), data, 8192), 0);
+	end(&fs);
+}
+
+static int limit(struct fs_bench *fs, uint32_t uid, uint64_t bytes, uint64_t files)
+{
+	struct start start = {.fs = fs,
+			      .what = SET_USER,
+			      .user = {.uid = uid,
+				       .set = SHARE_USER_BYTES | SHARE_USER_FILES,
+				       .limit_bytes = bytes,
+				       .limit_files = files}};
+
+	loop_post(fs->loop, &start.message, start_run);
+	return call_wait(fs, &start.call);
+}
+
+/* What user @uid has, as it is listed; all zeros: it is not. */
+static struct share_user user_of(struct fs_bench *fs, uint32_t uid)
+{
+	struct share_user users[8];
+	struct start start = {.fs = fs, .what = LIST_USERS, .users = users};
+
+	loop_post(fs->loop, &start.message, start_run);
+	assert_int_equal(call_wait(fs, &start.call), 0);
+	for (unsigned i = 0; i < start.call.call.user_count; i++)
+		if (users[i].uid == uid)
+			return users[i];
+	return (struct share_user){0};
+}
+
+static void has(struct fs_bench *fs, uint32_t uid, uint64_t bytes, uint64_t files)
+{
+	struct share_user user = user_of(fs, uid);
+
+	assert_int_equal(user.used_bytes, bytes);
+	assert_int_equal(user.files, files);
+	assert_int_equal(start(fs, CHECK, 0), 0);
+}
+
+static int own(struct fs_bench *fs, const struct vfs_object *object, uint32_t uid)
+{
+	return fs_set(fs, object, (struct vfs_set){.mask = VFS_SET_UID, .uid = uid});
+}
+
+/* Counting begins with the first limit, with what is there; every way that a file's owner, blocks
+ * or existence change is counted, and no limit is passed by a block. */
+static void users(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct fs_bench fs;
+	struct vfs_object root, file, other, folder;
+
+	(void)state;
+	begin(&fs, 1ull << 30, 0);
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, data, 65536), 0);
+	assert_int_equal(own(&fs, &file, 7), 0);
+	assert_int_equal(user_of(&fs, 7).files, 0); /* nobody counts yet */
+
+	assert_int_equal(limit(&fs, 7, 100 << 10, 3), 0);
+	assert_int_equal(user_of(&fs, 7).limit_bytes, 100 << 10);
+	has(&fs, 7, 65536, 1);
+	has(&fs, 0, 0, 1); /* the root's folder */
+
+	assert_int_equal(fs_write(&fs, &file, 65536, data, 36864), 0); /* 100 KiB, exactly */
+	assert_int_equal(fs_write(&fs, &file, 102400, data, 1), -EDQUOT);
+	assert_int_equal(fs_write(&fs, &file, 5, data, 100000), 0); /* nothing new */
+	assert_int_equal(fs_range(&fs, VFS_ALLOCATE, &file, 0, 200 << 10), -EDQUOT);
+	has(&fs, 7, 100 << 10, 1);
+	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &file, 0, 8192), 0);
+	has(&fs, 7, 92 << 10, 1);
+	assert_int_equal(fs_write(&fs, &file, 200 << 10, data, 8192), 0);
+	assert_int_equal(fs_write(&fs, &file, 300 << 10, data, 1), -EDQUOT);
+	assert_int_equal(fs_truncate(&fs, &file, 10 << 10), 0);
+	has(&fs, 7, 4096, 1);
+
+	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), 0);
+	assert_int_equal(fs_write(&fs, &other, 0, data, 100 << 10), 0);
+	has(&fs, 0, 100 << 10, 2);
+	assert_int_equal(own(&fs, &other, 7), -EDQUOT); /* as many as it may have, and 4096 */
+	has(&fs, 0, 100 << 10, 2);
+	assert_int_equal(fs_truncate(&fs, &other, 90 << 10), 0);
+	assert_int_equal(own(&fs, &other, 7), 0);
+	has(&fs, 0, 0, 1);
+	has(&fs, 7, 96 << 10, 2);
+	assert_int_equal(fs_clone(&fs, &other, 0, &file, 16 << 10, 64 << 10), -EDQUOT);
+	assert_int_equal(fs_clone(&fs, &other, 0, &file, 16 << 10, 4 << 10), 0);
+	has(&fs, 7, 100 << 10, 2);
+
+	assert_int_equal(fs_create(&fs, &root, "d", VFS_DIRECTORY, 0700, &folder), 0);
+	assert_int_equal(own(&fs, &folder, 7), 0);
+	assert_int_equal(fs_create(&fs, &root, "h", VFS_REGULAR, 0600, &folder), 0);
+	assert_int_equal(own(&fs, &folder, 7), -EDQUOT); /* a fourth one */
+	assert_int_equal(fs_remove(&fs, &root, "h"), 0);
+	assert_int_equal(fs_remove(&fs, &root, "d"), 0);
+	assert_int_equal(fs_remove(&fs, &root, "g"), 0);
+	has(&fs, 7, 8192, 1);
+
+	assert_int_equal(limit(&fs, 7, 4096, 0), 0); /* less than there is: it stays, and no more */
+	assert_int_equal(fs_write(&fs, &file, 500 << 10, data, 1), -EDQUOT);
+	assert_int_equal(limit(&fs, 7, 0, 0), 0);
+	assert_int_equal(fs_write(&fs, &file, 500 << 10, data, sizeof(data)), 0);
+	assert_int_equal(start(&fs, CLOSE, 0), 0);
+	assert_int_equal(start(&fs, OPEN, 0), 0);
+	has(&fs, 7, 8192 + sizeof(data), 1);
+	assert_int_equal(fs_remove(&fs, &root, "f"), 0);
+	assert_int_equal(user_of(&fs, 7).files, 0);
+	assert_int_equal(user_of(&fs, 9).uid, 0);
+	end(&fs);
+}
+
+/* What a user sees of the share is what he may still have. */
+static void users_fsstat_shows(void **state)
+{
+	static uint8_t data[8192];
+	struct fs_bench fs;
+	struct vfs_object root, file;
+
+	(void)state;
+	begin(&fs, 1ull << 30, 0);
+	root = fs.vfs->root;
+	fs_new(&fs, VFS_FSSTAT, &root);
+	assert_int_equal(fs_submit(&fs), 0);
+	assert_false(fs.request.fsstat.user_counted);
+	assert_int_equal(limit(&fs, 0, 65536, 5), 0);
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, data, sizeof(data)), 0);
+	fs_new(&fs, VFS_FSSTAT, &root);
+	assert_int_equal(fs_submit(&fs), 0);
+	assert_true(fs.request.fsstat.user_counted);
+	assert_int_equal(fs.request.fsstat.user_limit_bytes, 65536);
+	assert_int_equal(fs.request.fsstat.user_used_bytes, 8192);
+	assert_int_equal(fs.request.fsstat.available_bytes, 65536 - 8192);
+	assert_int_equal(fs.request.fsstat.user_files, 2);
+	assert_int_equal(fs.request.fsstat.available_files, 3);
 	end(&fs);
 }
 
@@ -495,6 +636,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {CONTRACT_TESTS,
 					   cmocka_unit_test(keeps_everything),
 					   cmocka_unit_test(quota),
+					   cmocka_unit_test(users),
+					   cmocka_unit_test(users_fsstat_shows),
 					   cmocka_unit_test(space_comes_back),
 					   cmocka_unit_test(many_names),
 					   cmocka_unit_test(clones),

@@ -115,6 +115,75 @@ static void map_changes(void **state)
 	assert_int_equal(scsi_target_unmap(rig.target, 7, NULL, NULL, NULL), -ENOENT);
 }
 
+/* ---- what idle initiators are told */
+
+static unsigned told_count;
+static uint16_t told_asc[8];
+static unsigned told_lun[8];
+
+static void hear(void *context, const uint8_t lun[8], uint16_t asc)
+{
+	assert_ptr_equal(context, &told_count);
+	if (told_count < 8) {
+		told_asc[told_count] = asc;
+		told_lun[told_count] = get_be16(lun);
+	}
+	told_count++;
+}
+
+static void listen_to_a(void *context)
+{
+	scsi_nexus_listen(rig.a, context ? hear : NULL, context);
+}
+
+static void grow(void *context)
+{
+	(void)context;
+	volume_notify(rig.volume, VOLUME_RESIZED);
+	volume_notify(rig.volume, VOLUME_RESIZED);
+}
+
+static void news(void **state)
+{
+	unsigned lun = 300;
+
+	(void)state;
+	told_count = 0;
+	on_loop(listen_to_a, &told_count);
+	on_loop(grow, NULL);
+	settle();
+	assert_int_equal(told_count, 0); /* not unless it is wished for */
+	eat_attentions(rig.a);
+	scsi_target_set_events(rig.target, true);
+	on_loop(grow, NULL);
+	settle();
+	assert_int_equal(told_count, 1);
+	assert_int_equal(told_asc[0], 0x2a09);
+	assert_int_equal(told_lun[0], 0);
+	assert_sense(RUN(rig.a, 0, 0x00), 6, 0x2a09);
+	assert_int_equal(scsi_target_map(rig.target, rig.volume, 300, &lun, NULL), 0);
+	settle();
+	assert_int_equal(told_count, 2); /* one says it of all LUNs */
+	assert_int_equal(told_asc[1], 0x3f0e);
+	on_loop(grow, NULL);
+	settle();
+	assert_int_equal(told_count, 4); /* both, and nothing again of LUNs */
+	assert_int_equal(told_lun[3], 0x4000 | 300);
+	on_loop(unmap_lun, &lun);
+	settle();
+	assert_int_equal(told_count, 5);
+	lun = 0;
+	on_loop(unmap_lun, &lun);
+	settle();
+	assert_int_equal(told_count, 6); /* none is left, and that is said too */
+	assert_int_equal(told_asc[5], 0x3f0e);
+	on_loop(listen_to_a, NULL);
+	assert_int_equal(scsi_target_map(rig.target, rig.volume, 0, &lun, NULL), 0);
+	settle();
+	assert_int_equal(told_count, 6);
+	scsi_target_set_events(rig.target, false);
+}
+
 static const char name_a[] = "iqn.2026-11.test:a", name_b[] = "iqn.2026-11.test:b";
 
 static void mask(const char *name)
@@ -546,6 +615,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(rolled_back, setup, teardown),
 	    cmocka_unit_test(attention_set_rules),
 	    cmocka_unit_test_setup_teardown(map_changes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(news, setup, teardown),
 	    cmocka_unit_test_setup_teardown(masked, setup, teardown),
 	    cmocka_unit_test_setup_teardown(unmap_waits_for_tasks, setup, teardown),
 	    cmocka_unit_test_setup_teardown(one_volume_is_one_unit, setup, teardown),

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/volumes/bench_snapshot.h"
+
+#include <fcntl.h>
+
+/* Pools that go on without a device: what works meanwhile and what is refused, that its copies are
+ * good afterwards, opens without it. How it comes to that is the simulator's (tests/sim). */
+
+#define PLAIN 4 /* volumes with one copy, some of them on the second device */
+
+struct bench_away {
+	struct bench bench;
+	struct volume *plain[PLAIN];
+	bool there[PLAIN]; /* on the second device, all of it */
+};
+
+static struct volume *create(struct bench *bench, const char *name, bool mirror)
+{
+	struct volume_spec spec = {.name = name, .size_bytes = VOLUME_SIZE, .mirror = mirror};
+	struct bench_call call = {.call.done = bench_call_done};
+
+	volume_create(bench->pool, &spec, &call.call);
+	assert_int_equal(bench_ended(bench, &call), 0);
+	return call.call.volume;
+}
+
+static void start(struct bench *bench)
+{
+	bench_setup(bench);
+	assert_int_equal(bench_create(bench, 2, POOL_SIZE), 0);
+	bench->volume = create(bench, "v", true);
+	memset(images, 0, sizeof(images));
+	change(bench, bench->volume, images[0], 150);
+}
+
+/* ---- the device ---- */
+static void lose_now(void *context)
+{
+	struct native *native = native_of(((struct bench *)context)->pool);
+
+	assert_int_equal(away_lost(lane_get(native), &native->pv[1], -EIO), 0);
+}
+
+static void lose(struct bench *bench)
+{
+	bench_run(bench, lose_now, bench);
+}
+
+static int online(struct bench *bench, const char *path)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+
+	pool_online(bench->pool, path, &call.call);
+	return bench_ended(bench, &call);
+}
+
+static int open_degraded(struct bench *bench)
+{
+	const char *paths[2] = {bench->path[0], bench->path[1]};
+	struct bench_call call = {.call.done = bench_call_done};
+	int result;
+
+	pool_open_degraded(bench->world, bench->loop, paths, 2, &call.call);
+	result = bench_ended(bench, &call);
+	bench->pool = call.call.pool;
+	return result;
+}
+
+static struct pool_info info_of(struct bench *bench)
+{
+	struct pool_info info;
+
+	pool_get_info(bench->pool, &info);
+	return info;
+}
+
+static enum pool_device_state state_of(struct bench *bench)
+{
+	struct pool_device_info info;
+
+	assert_true(pool_device_info(bench->pool, 1, &info));
+	return info.state;
+}
+
+static void wait_whole(struct bench *bench)
+{
+	for (unsigned i = 0; i < 60000 && info_of(bench).resilvering; i++)
+		loop_poll(bench->loop, 1000000);
+	assert_false(info_of(bench).resilvering || info_of(bench).degraded);
+	assert_int_equal(state_of(bench), DEVICE_ACTIVE);
+}
+
+static void hide(struct bench *bench, bool hidden)
+{
+	const char *from = bench->path[hidden ? 1 : 2], *to = bench->path[hidden ? 2 : 1];
+
+	assert_int_equal(rename(from, to), 0);
+}
+
+/* ---- volumes with one copy ---- */
+struct where {
+	struct bench *bench;
+	struct volume *volume;
+	bool there;
+};
+
+static void look_where(void *context)
+{
+	struct where *where = context;
+	struct native *native = native_of(where->bench->pool);
+	struct node *node = NULL;
+	uint64_t address;
+	struct pv *pv;
+
+	native_lock(native);
+	if (tree_find(&nvolume_of(where->volume)->map, 0, false, NULL, &node) == 0 && node &&
+	    map_slot(&node->body->map.entry[0], 0, &address) &&
+	    pv_locate(native, address, &pv, &(uint64_t){0}))
+		where->there = pv == &native->pv[1];
+	native_unlock(lane_get(native));
+}
+
+static void add_plain(struct bench_away *away)
+{
+	struct bench *bench = &away->bench;
+	struct volume *mirrored = bench->volume;
+
+	memset(room, 0x77, 65536);
+	for (unsigned i = 0; i < PLAIN; i++) {
+		struct where where = {.bench = bench};
+
+		where.volume = away->plain[i] = create(bench, (char[]){(char)('a' + i), 0}, false);
+		bench->volume = where.volume;
+		assert_int_equal(bench_write(bench, 0, room, 65536, 0), 0);
+		bench_run(bench, look_where, &where);
+		away->there[i] = where.there;
+	}
+	bench->volume = mirrored;
+}
+
+/* What a volume with one copy answers: a read, a write over what is there, a flush. */
+static void check_plain(struct bench_away *away, unsigned i, int expected, int flushed)
+{
+	struct bench *bench = &away->bench;
+	struct volume *mirrored = bench->volume;
+
+	bench->volume = away->plain[i];
+	assert_int_equal(bench_flush(bench), flushed);
+	assert_int_equal(bench_flush(bench), 0);
+	assert_int_equal(bench_read(bench, 0, room, 4096), expected);
+	assert_int_equal(bench_write(bench, 4096, room, 4096, 0), expected);
+	assert_int_equal(bench_write(bench, 8192 + 512, room, 512, 0), expected);
+	/* what is new goes to the others */
+	assert_int_equal(bench_write(bench, 1 << 20, room, 4096, VOLUME_FUA), 0);
+	bench->volume = mirrored;
+}
+
+static void drop_plain(struct bench_away *away)
+{
+	for (unsigned i = 0; i < PLAIN; i++)
+		volume_unref(away->plain[i]);
+}
+
+/* ---- tests ---- */
+static void test_goes_on(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	unsigned there = 0;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	lose(bench);
+	assert_true(info_of(bench).degraded);
+	assert_int_equal(state_of(bench), DEVICE_AWAY);
+	for (unsigned i = 0; i < PLAIN; i++) {
+		there += away.there[i];
+		/* what was not flushed when it went may be lost, and that is said once */
+		check_plain(&away, i, away.there[i] ? -EIO : 0, away.there[i] ? -EIO : 0);
+	}
+	assert_true(there > 0 && there < PLAIN);
+	compare(bench, bench->volume, images[0]);
+	change(bench, bench->volume, images[0], 150);
+	assert_int_equal(bench_flush(bench), 0);
+	assert_int_equal(take(bench, bench->volume, "s"), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	change(bench, bench->volume, images[0], 100);
+	compare(bench, bench->volume, images[0]);
+	assert_int_equal(bench_check(bench, true), 16 * there);
+
+	assert_int_equal(online(bench, NULL), 0);
+	change(bench, bench->volume, images[0], 50);
+	wait_whole(bench);
+	compare(bench, bench->volume, images[0]);
+	compare_named(bench, "v@s", images[1]);
+	for (unsigned i = 0; i < PLAIN; i++)
+		check_plain(&away, i, 0, 0);
+	assert_int_equal(bench_check(bench, true), 0);
+	drop_plain(&away);
+	bench_finish(bench);
+}
+
+/* Killed while a device is away, or just back: the next life goes on from there. */
+static void test_killed(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	for (unsigned round = 0; round < 6; round++) {
+		lose(&bench);
+		change(&bench, bench.volume, images[0], 60);
+		if (round & 1)
+			assert_int_equal(bench_checkpoint(&bench), 0);
+		if (round & 2)
+			assert_int_equal(online(&bench, NULL), 0);
+		change(&bench, bench.volume, images[0], 20);
+		assert_int_equal(bench_flush(&bench), 0);
+		bench_drop(&bench);
+		assert_int_equal(bench_open(&bench, 2), 0);
+		bench.volume = found(&bench, "v");
+		assert_true(round & 2 || info_of(&bench).resilvering);
+		compare(&bench, bench.volume, images[0]);
+		change(&bench, bench.volume, images[0], 20);
+		wait_whole(&bench);
+		compare(&bench, bench.volume, images[0]);
+		assert_int_equal(bench_check(&bench, true), 0);
+	}
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_false(info_of(&bench).resilvering);
+	bench_finish(&bench);
+}
+
+/* Opened without the device: with consent first, then because it is known to be away. */
+static void test_missing(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	hide(&bench, true);
+	assert_int_equal(bench_open(&bench, 2), -ENOENT);
+	assert_int_equal(open_degraded(&bench), 0);
+	bench.volume = found(&bench, "v");
+	assert_true(info_of(&bench).degraded);
+	compare(&bench, bench.volume, images[0]);
+	change(&bench, bench.volume, images[0], 100);
+	assert_int_equal(online(&bench, NULL), -ENOENT);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	hide(&bench, false);
+	assert_int_equal(online(&bench, NULL), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+static void test_refusals(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(online(&bench, NULL), -EINVAL);
+	lose(&bench);
+	device = (struct pool_device){.path = bench.path[3], .size = POOL_SIZE};
+	pool_add(bench.pool, &device, 1, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), -EBUSY);
+	assert_int_equal(close(open(bench.path[3], O_CREAT | O_RDWR, 0600)), 0);
+	assert_int_equal(truncate(bench.path[3], POOL_SIZE), 0);
+	assert_int_equal(online(&bench, bench.path[3]), -EPROTO);
+	assert_int_equal(state_of(&bench), DEVICE_AWAY);
+	assert_int_equal(online(&bench, bench.path[1]), 0);
+	wait_whole(&bench);
+	assert_int_equal(bench_close(&bench), 0);
+	/* the first one has the journal */
+	assert_int_equal(rename(bench.path[0], bench.path[2]), 0);
+	assert_int_equal(open_degraded(&bench), -ENOENT);
+	assert_int_equal(rename(bench.path[2], bench.path[0]), 0);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
+/* A pool that went down while data with one copy was written on the device: its state is not known
+ * without it. */
+static void test_in_flight(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	struct volume *mirrored;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	mirrored = bench->volume;
+	for (unsigned i = 0; i < PLAIN; i++) {
+		bench->volume = away.plain[i];
+		assert_int_equal(bench_write(bench, 0, room, 4096, 0), 0);
+		assert_int_equal(bench_flush(bench), 0);
+	}
+	bench->volume = mirrored;
+	bench_drop(bench);
+	hide(bench, true);
+	assert_int_equal(open_degraded(bench), -EUCLEAN);
+	hide(bench, false);
+	assert_int_equal(bench_open(bench, 2), 0);
+	bench->volume = found(bench, "v");
+	compare(bench, bench->volume, images[0]);
+	assert_int_equal(bench_check(bench, true), 0);
+	bench_finish(bench);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_goes_on),   cmocka_unit_test(test_killed),
+	    cmocka_unit_test(test_missing),   cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_in_flight),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
