@@ -29,6 +29,7 @@ REPL_PORT  ?= 7420
 PREFIX   ?= /usr/local
 SYSTEMD  ?= $(PREFIX)/lib/systemd/system
 MANDIR   ?= $(PREFIX)/share/man
+MIBDIR   ?= $(PREFIX)/share/snmp/mibs
 BASHCOMP ?= $(PREFIX)/share/bash-completion/completions
 OCFDIR   ?= $(PREFIX)/lib/ocf/resource.d
 
@@ -394,6 +395,7 @@ install: all
 	set -e; for page in $(wildcard docs/man/*.[158]); do \
 		section=$${page##*.}; \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/$${page##*/}; done
+	install -D -m 644 docs/GRANARY-ALERT-MIB.txt $(DESTDIR)$(MIBDIR)/GRANARY-ALERT-MIB.txt
 	install -D -m 644 cli/completion/granary.bash $(DESTDIR)$(BASHCOMP)/granary
 	install -D -m 755 replication/ocf/replica $(DESTDIR)$(OCFDIR)/granary/replica
 

@@ -10,6 +10,7 @@
 #include "core/heap.h"
 
 #define ANSWER_LIMIT_MS (600 * 1000)
+#define PAGE            "1000" /* items of a list that come at a time */
 
 int command_fail(const char *format, ...)
 {
@@ -58,18 +59,37 @@ static void expand_path(char *to, size_t size, const char *pattern, va_list valu
 }
 
 /* The reply's body, or its error told. */
-static int take_reply(json_t *reply, json_t **ret_body)
+static int take_reply(const json_t *reply, json_t **ret_body)
 {
 	json_int_t status = json_integer_value(json_object_get(reply, "status"));
 	json_t *body = json_object_get(reply, "body");
 	const char *detail = json_string_value(json_object_get(body, "detail"));
-	int result = EXIT_GOOD;
 
-	if (status >= 200 && status < 300 && body)
-		*ret_body = json_incref(body);
+	if (status < 200 || status >= 300 || !body)
+		return command_fail("%s", detail ? detail : "granaryd gave no answer we know");
+	*ret_body = json_incref(body);
+	return EXIT_GOOD;
+}
+
+/* *ret_reply: the whole reply, the caller's; NULL unless there was one. */
+static int converse(struct command *command, const char *method, json_t *body, const char *target,
+		    json_t **ret_reply, json_t **ret_body)
+{
+	char *socket = heap_printf("%s/control.sock", command->state);
+	json_t *request =
+	    json_pack("{s:s,s:s,s:o*}", "method", method, "path", target, "body", body);
+	struct err err = {0};
+	int result;
+
+	*ret_reply = NULL;
+	if (!socket || !request)
+		result = command_fail("the request holds text that is not UTF-8, or out of memory");
+	else if (control_call(socket, request, ANSWER_LIMIT_MS, ret_reply, &err) < 0)
+		result = command_fail("%s (is granaryd running? --state picks it)", err.text);
 	else
-		result = command_fail("%s", detail ? detail : "granaryd gave no answer we know");
-	json_decref(reply);
+		result = take_reply(*ret_reply, ret_body);
+	json_decref(request);
+	heap_free(socket);
 	return result;
 }
 
@@ -77,24 +97,56 @@ int command_call(struct command *command, const char *method, json_t *body, json
 		 const char *path, ...)
 {
 	char target[2048];
-	char *socket = heap_printf("%s/control.sock", command->state);
-	json_t *request, *reply;
-	struct err err = {0};
+	json_t *reply;
 	va_list values;
 	int result;
 
 	va_start(values, path);
 	expand_path(target, sizeof target, path, values);
 	va_end(values);
-	request = json_pack("{s:s,s:s,s:o*}", "method", method, "path", target, "body", body);
-	if (!socket || !request)
-		result = command_fail("the request holds text that is not UTF-8, or out of memory");
-	else if (control_call(socket, request, ANSWER_LIMIT_MS, &reply, &err) < 0)
-		result = command_fail("%s (is granaryd running? --state picks it)", err.text);
+	result = converse(command, method, body, target, &reply, ret_body);
+	json_decref(reply);
+	return result;
+}
+
+/* Where the page behind @reply is; false: it was the last one. */
+static bool next_page(const json_t *reply, const char *path, char *target, size_t size)
+{
+	const char *cursor = json_string_value(json_object_get(reply, "next"));
+
+	snprintf(target, size, "%s?limit=" PAGE "&cursor=", path);
+	if (cursor)
+		append_encoded(target, size, cursor);
+	return cursor != NULL;
+}
+
+int command_list(struct command *command, const char *query, json_t **ret_list, const char *path,
+		 ...)
+{
+	char whole[2048], target[4096];
+	json_t *list = json_array();
+	bool more = true;
+	va_list values;
+	int result = EXIT_GOOD;
+
+	va_start(values, path);
+	expand_path(whole, sizeof whole, path, values);
+	va_end(values);
+	snprintf(target, sizeof target, "%s?%slimit=" PAGE, whole, query);
+	while (more && result == EXIT_GOOD) {
+		json_t *reply, *page = NULL;
+
+		result = converse(command, "GET", NULL, target, &reply, &page);
+		if (result == EXIT_GOOD && json_array_extend(list, page) < 0)
+			result = command_fail("out of memory");
+		more = next_page(reply, whole, target, sizeof target);
+		json_decref(page);
+		json_decref(reply);
+	}
+	if (result == EXIT_GOOD)
+		*ret_list = list;
 	else
-		result = take_reply(reply, ret_body);
-	json_decref(request);
-	heap_free(socket);
+		json_decref(list);
 	return result;
 }
 

@@ -63,6 +63,10 @@ void completion_print(void);
  * @path is a pattern: each %s is replaced by the next text, percent-encoded. @body is stolen. */
 int command_call(struct command *command, const char *method, json_t *body, json_t **ret_body,
 		 const char *path, ...) __attribute__((format(printf, 5, 6)));
+/* command_list: the whole of a list, which comes page by page; @query ("name=value&", or "") goes
+ * with the first one alone. */
+int command_list(struct command *command, const char *query, json_t **ret_list, const char *path,
+		 ...) __attribute__((format(printf, 4, 5)));
 /* One line on stderr; returns EXIT_FAILED. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
@@ -228,6 +232,8 @@ int run_lun_reservations(struct command *command);
 int run_lun_release(struct command *command);
 int run_lun_check(struct command *command);
 int run_initiator_list(struct command *command);
+int run_slow_list(struct command *command);
+int run_slow_set(struct command *command);
 int run_session_list(struct command *command);
 int run_session_drop(struct command *command);
 int run_setup_code(struct command *command);

@@ -109,9 +109,8 @@ int run_snapshot_list(struct command *command)
 	int status = split(command->position[0], false, &name);
 
 	if (!status)
-		status = command_call(command, "GET", NULL, &reply,
-				      "/api/v1/volumes/%s/%s/snapshots?measure=5", name.pool,
-				      name.volume);
+		status = command_list(command, "measure=5&", &reply,
+				      "/api/v1/volumes/%s/%s/snapshots", name.pool, name.volume);
 	if (!status && !command->json)
 		say_computing(reply);
 	return status ? status

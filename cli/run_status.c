@@ -14,7 +14,7 @@ static const struct column session_columns[] = {
 int run_session_list(struct command *command)
 {
 	json_t *reply;
-	int status = command_call(command, "GET", NULL, &reply, "/api/v1/sessions");
+	int status = command_list(command, "", &reply, "/api/v1/sessions");
 
 	return status ? status
 		      : table_print(command, reply, session_columns, COUNT_OF(session_columns));
@@ -37,7 +37,7 @@ int run_initiator_list(struct command *command)
 	    {"RULES FOR", "rules", JOINED},
 	};
 	json_t *reply;
-	int status = command_call(command, "GET", NULL, &reply, "/api/v1/initiators");
+	int status = command_list(command, "", &reply, "/api/v1/initiators");
 
 	return status ? status : table_print(command, reply, columns, COUNT_OF(columns));
 }

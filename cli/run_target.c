@@ -50,7 +50,7 @@ int run_target_create(struct command *command)
 int run_target_list(struct command *command)
 {
 	json_t *reply;
-	int status = command_call(command, "GET", NULL, &reply, "/api/v1/targets");
+	int status = command_list(command, "", &reply, "/api/v1/targets");
 
 	return status ? status
 		      : table_print(command, reply, target_columns, COUNT_OF(target_columns));

@@ -183,7 +183,7 @@ int run_volume_rescan(struct command *command)
 int run_volume_list(struct command *command)
 {
 	json_t *reply;
-	int status = command_call(command, "GET", NULL, &reply, "/api/v1/volumes");
+	int status = command_list(command, "", &reply, "/api/v1/volumes");
 
 	return status ? status
 		      : table_print(command, reply, volume_columns,

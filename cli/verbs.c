@@ -13,7 +13,8 @@
 	    {"from", "ADDRESS", "e-mail: the sender"},                                             \
 	    {"to", "ADDRESS,...", "e-mail: who gets it"},                                          \
 	    {"user", "USER", "e-mail: to sign in with"},                                           \
-	    {"secret-file", "FILE", "its password, or what a webhook is signed with"},             \
+	    {"secret-file", "FILE",                                                                \
+	     "its password, the community of traps, or what a webhook is signed with"},            \
 	    {"ca-file", "FILE", "certificates to trust instead of the system's"},                  \
 	    {"no-tls", NULL, "e-mail: without TLS, and without a password"},                       \
 	    {"language", "CODE", "en (default) or zh-CN"},                                         \
@@ -578,7 +579,7 @@ static const struct verb table[] = {
      run_alert_rule_set},
     {"alert",
      "channel create",
-     "NAME email|webhook|syslog",
+     "NAME email|webhook|syslog|snmp",
      2,
      2,
      {CHANNEL_OPTIONS},
@@ -1280,6 +1281,27 @@ static const struct verb table[] = {
      "granary session drop 7",
      "DELETE /api/v1/sessions/{id}",
      run_session_drop},
+
+    {"slow",
+     "list",
+     "",
+     0,
+     0,
+     {{0}},
+     "List the last slow commands and what they waited for",
+     "granary slow list",
+     "GET /api/v1/slow",
+     run_slow_list},
+    {"slow",
+     "set",
+     "TIME|none",
+     1,
+     1,
+     {{0}},
+     "From how long on a command counts as slow (500ms)",
+     "granary slow set 100ms",
+     "PATCH /api/v1/slow",
+     run_slow_set},
 
     {"setup",
      "code",

@@ -137,7 +137,9 @@ static void send_reply(struct connection *connection, json_t *reply)
 	json_decref(reply);
 	if (length > CONTROL_MESSAGE_MAX) {
 		free(text);
-		reply = problem(500, "reply_too_large", "the reply is larger than a message");
+		reply = problem(500, "reply_too_large",
+				"the reply is larger than a message may be; a list comes "
+				"in pages with ?limit=");
 		text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 		length = text ? strlen(text) : 0;
 		json_decref(reply);

@@ -110,6 +110,14 @@ struct scsi_counters {
 	uint64_t read_ops, read_bytes, write_ops, write_bytes, errors;
 };
 
+/* Who has or had sessions, by the initiator's name; topology lock. */
+struct scsi_client {
+	struct list link;    /* who has been away longest first */
+	struct list nexuses; /* scsi_nexus.client_link */
+	char name[SCSI_NAME_MAX + 1];
+	struct scsi_latencies retired; /* of nexuses that went */
+};
+
 struct scsi_lun_mapping {
 	struct list target_link; /* in order of lun */
 	struct list lu_link;
@@ -119,7 +127,8 @@ struct scsi_lun_mapping {
 	struct list itls;         /* scsi_itl.mapping_link; topology lock */
 	struct scsi_names *names; /* who sees it, NULL = everybody; topology lock */
 	struct scsi_counters retired;
-	bool read_only; /* atomic */
+	struct scsi_latencies *retired_latency; /* likewise; NULL: none; topology lock */
+	bool read_only;                         /* atomic */
 	bool removed;
 	void (*done)(void *context);
 	void *context;
@@ -162,10 +171,11 @@ struct scsi_itl {
 	bool ordered_running;
 	/* A CD drive's tray, which each I_T nexus has for itself (cdrom.c). */
 	bool tray_open, tray_locked;
-	uint8_t media_event;           /* not asked for yet; 0: none */
-	bool removed;                  /* unmapped: free when the last task is gone */
-	struct scsi_counters counters; /* written here only, read by anyone */
-	struct copy_result *results;   /* COPY_RESULTS of them, or NULL; the nexus's loop */
+	uint8_t media_event;            /* not asked for yet; 0: none */
+	bool removed;                   /* unmapped: free when the last task is gone */
+	struct scsi_counters counters;  /* written here only, read by anyone */
+	struct scsi_latencies *latency; /* likewise; atomic; NULL until the first READ or WRITE */
+	struct copy_result *results;    /* COPY_RESULTS of them, or NULL; the nexus's loop */
 	struct message retire;
 };
 
@@ -194,6 +204,9 @@ static inline void itl_count_tasks(struct scsi_itl *itl, int more)
 
 struct scsi_nexus {
 	struct list target_link;
+	struct list client_link; /* topology lock */
+	struct scsi_client *client;
+	struct scsi_latencies latency; /* written on the loop only, read by anyone */
 	struct scsi_target *target;
 	uint32_t refs; /* atomic: the owner, and messages on their way here */
 	struct loop *loop;
@@ -249,6 +262,17 @@ void nexus_news(struct scsi_nexus *nexus, enum attention kind);
 /* scsi_nexus_create() for a check of LUN @lun, through the best of the target's ports. -ENOENT. */
 int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus **ret_nexus,
 		     struct err *err);
+
+/* ---- latency.c */
+unsigned latency_bucket(uint64_t ns);
+/* latency_task_ends: counts it, and keeps it when it was slow. On the nexus's loop, at the end of
+ * every command that was executed; task->itl is still there. */
+void latency_task_ends(struct scsi_task *task);
+/* Topology lock: an I_T_L nexus, a mapping, a nexus goes; a nexus comes. */
+void latency_itl_goes(struct scsi_itl *itl);
+void latency_mapping_goes(struct scsi_lun_mapping *mapping);
+void latency_nexus_comes(struct scsi_nexus *nexus);
+void latency_nexus_goes(struct scsi_nexus *nexus);
 
 /* ---- alua.c: target port groups */
 enum alua_cause { ALUA_EXPLICIT = 1, ALUA_IMPLICIT = 2 };

@@ -97,6 +97,7 @@ static void itl_free(struct scsi_itl *itl)
 	add(&sum->write_ops, &itl->counters.write_ops);
 	add(&sum->write_bytes, &itl->counters.write_bytes);
 	add(&sum->errors, &itl->counters.errors);
+	latency_itl_goes(itl);
 	list_remove(&itl->mapping_link);
 	mapping_settle(itl->mapping);
 	heap_free(itl->results);
@@ -266,6 +267,7 @@ static struct scsi_nexus *nexus_new(struct scsi_target *target, const char *init
 	list_init(&nexus->orders);
 	list_init(&nexus->tasks);
 	list_init(&nexus->target_link);
+	list_init(&nexus->client_link);
 	return nexus;
 }
 
@@ -318,6 +320,8 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 	if (nexus->port)
 		alua_port(target, relative_port)->open = true;
 	error = join(nexus);
+	if (!error)
+		latency_nexus_comes(nexus);
 	topology_unlock();
 	return joined(nexus, error, ret_nexus, err);
 }
@@ -366,6 +370,7 @@ void scsi_nexus_destroy(struct scsi_nexus *nexus)
 	topology_lock();
 	list_remove(&nexus->target_link);
 	detach_all(nexus);
+	latency_nexus_goes(nexus);
 	topology_unlock();
 	nexus_unref(nexus);
 }

@@ -252,6 +252,21 @@ void probe_flush(struct check *check)
 			   check->in[8 + 2] & 0x04 ? "on" : "off");
 }
 
+/* For hosts that send no flush of their own behind what their guests have flushed. */
+void probe_stable(struct check *check)
+{
+	if (check->step == 0)
+		probe_send(check, CDB(0x5a, 0x08, 0x08, [8] = 252));
+	else if (!probe_answered(check, 12, "MODE SENSE(10), caching page"))
+		return;
+	else if (check->in[8 + 2] & 0x04)
+		probe_bad(check,
+			  "the write cache is on: a write is safe after a flush, and a power "
+			  "loss before one loses it (lun set --write-cache off)");
+	else
+		probe_good(check, "the write cache is off: a write is safe with its GOOD");
+}
+
 /* ---- reservations */
 
 static void register_key(struct check *check, uint64_t from, uint64_t to)

@@ -66,6 +66,7 @@ void probe_read(struct check *check);
 void probe_write(struct check *check);
 void probe_ats(struct check *check);
 void probe_flush(struct check *check);
+void probe_stable(struct check *check);
 void probe_reservations(struct check *check);
 void probe_unmap(struct check *check);
 void probe_write_same(struct check *check);

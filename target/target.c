@@ -85,6 +85,7 @@ static void mapping_free(struct scsi_lun_mapping *mapping)
 	list_remove(&mapping->lu_link);
 	lu_put(mapping->lu);
 	names_free(mapping->names);
+	latency_mapping_goes(mapping);
 	heap_free(mapping);
 }
 

@@ -201,6 +201,54 @@ int scsi_profile_check(struct scsi_target *target, unsigned lun, const char *pro
 		       void (*done)(void *context, const struct scsi_report *report), void *context,
 		       struct err *err) __attribute__((warn_unused_result));
 
+/* How long READs and WRITEs took, from the command to its status, as the loops' clocks have it. A
+ * bucket counts what took no longer than its bound (scsi_latency_bound_ns), and longer than the one
+ * before it; the last has none. */
+#define SCSI_LATENCY_BUCKETS 18
+struct scsi_latency {
+	uint64_t sum_ns, bucket[SCSI_LATENCY_BUCKETS];
+};
+struct scsi_latencies {
+	struct scsi_latency read, write;
+};
+uint64_t scsi_latency_bound_ns(unsigned bucket); /* 0: the last one */
+/* scsi_target_latency: of LUN @lun since it was mapped, added to *sum; false: there is none.
+ * scsi_client_latency: of the initiators called @name, all targets; with NULL as @name of each that
+ * is known (SCSI_CLIENTS_MAX; those that have been away longest are forgotten first), by each().
+ * Context: any; each() is called under a lock: it may not come back here. */
+#define SCSI_CLIENTS_MAX 1024
+bool scsi_target_latency(struct scsi_target *target, unsigned lun, struct scsi_latencies *sum);
+void scsi_client_latency(const char *name,
+			 void (*each)(void *context, const char *name,
+				      const struct scsi_latencies *latencies),
+			 void *context);
+
+/* Slow commands: the last SCSI_SLOW_MAX that took longer than a limit, and what they waited for. */
+#define SCSI_SLOW_MAX 256u
+enum scsi_slow_part {
+	SCSI_SLOW_INITIATOR, /* the data that it had to send */
+	SCSI_SLOW_QUEUE,  /* ORDERED ones before it, buffers, ranges of blocks in use, limits, turns
+			   */
+	SCSI_SLOW_ENGINE, /* the volume's map, space and journal */
+	SCSI_SLOW_DEVICE, /* from its first read or write of a device to its last */
+	SCSI_SLOW_PARTS
+};
+struct scsi_slow {
+	uint64_t number;  /* from 1, since the daemon started */
+	uint64_t wall_ns; /* when it ended */
+	char initiator[SCSI_NAME_MAX + 1], target[SCSI_NAME_MAX + 1];
+	unsigned lun;
+	const char *command; /* static */
+	uint64_t lba, blocks;
+	uint64_t total_ns, part_ns[SCSI_SLOW_PARTS];
+	bool aborted;
+};
+/* scsi_slow_limit: 0: none are kept. scsi_slow_list: the newest first, SCSI_SLOW_MAX at most;
+ * returns how many. Context: any. */
+uint64_t scsi_slow_limit(void);
+void scsi_slow_set_limit(uint64_t ns);
+unsigned scsi_slow_list(struct scsi_slow *slow, unsigned max);
+
 /* For initiators that are idle: told() hears that unit attention @asc (ASC << 8 | ASCQ) pends for
  * @lun (as on the wire): 3Fh/0Eh, for one LUN instead of all, or 2Ah/09h. The unit attention is
  * reported all the same; told() may be left out when there is much at once.

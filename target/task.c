@@ -136,6 +136,8 @@ void scsi_task_begin(struct scsi_task *task)
 	task->step = 0;
 	task->lba = task->blocks = task->progress = 0;
 	task->allocation = 0;
+	task->begun_ns = loop_now(task->nexus->loop);
+	task->volume_ns = task->waited_ns = task->device_ns = 0;
 	list_init(&task->nexus_link);
 	list_init(&task->wait_link);
 	list_init(&task->range.link);
@@ -234,6 +236,7 @@ void scsi_task_execute(struct scsi_task *task)
 {
 	assert(!task->finished && !(task->private_flags & TASK_STARTED));
 	task->private_flags |= TASK_STARTED;
+	task->executed_ns = loop_now(task->nexus->loop);
 	task->sequence = task->nexus->sequence++;
 	if (task->attribute == SCSI_ACA && !(task->private_flags & TASK_ABORTED)) {
 		/* SAM-5 8.6.5: no ACA condition can exist here (NORMACA is 0). */
@@ -259,6 +262,8 @@ static void leave(struct scsi_task *task)
 	list_remove(&task->nexus_link);
 	list_remove(&task->wait_link);
 	copy_drop(task);
+	if (itl)
+		latency_task_ends(task);
 	task->itl = NULL;
 	if (!itl)
 		return;
@@ -477,6 +482,10 @@ static void volume_done(struct volume_request *request, int result)
 	struct scsi_task *task = container_of(request, struct scsi_task, request);
 
 	task->private_flags &= ~TASK_AT_VOLUME;
+	task->volume_ns += loop_now(task->nexus->loop) - task->submitted_ns;
+	task->waited_ns += request->waited_ns;
+	if (request->device_from_ns && request->device_to_ns > request->device_from_ns)
+		task->device_ns += request->device_to_ns - request->device_from_ns;
 	if (!task->range.exclusive)
 		let_go(task);
 	if (result && !(task->private_flags & TASK_ABORTED))
@@ -501,6 +510,7 @@ static void submit(struct scsi_task *task)
 		odx_source_changes(task->at, request->offset >> SCSI_BLOCK_SHIFT,
 				   request->length >> SCSI_BLOCK_SHIFT);
 	task->private_flags |= TASK_AT_VOLUME;
+	task->submitted_ns = loop_now(task->nexus->loop);
 	volume_submit(task->at->volume, &task->request);
 }
 

@@ -125,6 +125,10 @@ struct scsi_task {
 	struct tmf_order *order;
 	uint32_t step;
 	uint32_t private_flags;
+	/* Of loop_now(): when it came, when its data was there, when it went to the volume last. */
+	uint64_t begun_ns, executed_ns, submitted_ns;
+	/* Sums over its volume requests: all of it, before the back end, at devices. */
+	uint64_t volume_ns, waited_ns, device_ns;
 	uint64_t sequence;   /* execution order within the nexus */
 	uint32_t allocation; /* bytes of data-in the CDB has room for */
 	struct buf_waiter buffer_waiter;

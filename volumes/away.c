@@ -540,8 +540,7 @@ static int level_alone(struct resilver *resilver, struct lane *lane, uint64_t ch
 	native->busy_bucket = native_bucket(pv_resolve(native, chunk));
 	native->busy = true;
 	native_unlock(lane);
-	for (unsigned looks = 0; result == 0 && ORDER(resilver_waits_for_writes) &&
-				 __atomic_load_n(writes, __ATOMIC_ACQUIRE);
+	for (unsigned looks = 0; result == 0 && __atomic_load_n(writes, __ATOMIC_ACQUIRE);
 	     looks++) {
 		fiber_sleep(POLL_NS / 10);
 		result = looks < LOOKS_MAX ? 0 : -EAGAIN;
@@ -584,7 +583,7 @@ static void end(struct resilver *resilver, struct lane *lane)
 {
 	struct native *native = resilver->native;
 	struct pv *device = &native->pv[resilver->device];
-	int result = ORDER(resilver_flushes) ? flush_fiber(native, lane) : 0;
+	int result = flush_fiber(native, lane);
 
 	native_lock(native);
 	if (result == 0 && native->aways == resilver->aways)
@@ -648,7 +647,7 @@ bool resilver_some(struct native *native, struct lane *lane)
 	for (unsigned i = 0; i < STEP_CHUNKS; i++) {
 		uint64_t chunk = next_of(native, device, &resilver->row, &resilver->chunk);
 
-		if (chunk == CHUNK_NONE) {
+		if (chunk == CHUNK_NONE || !ORDER(resilver_before_whole)) {
 			resilver->phase = NODES;
 			return true;
 		}

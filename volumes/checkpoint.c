@@ -62,7 +62,7 @@ static int freeze(struct checkpoint *checkpoint)
 	struct dirty_lists *dirty;
 	int result = hot_freeze(native);
 
-	for (unsigned i = 0; i < native->pv_count && ORDER(away_in_root); i++)
+	for (unsigned i = 0; i < native->pv_count; i++)
 		checkpoint->sb.pv[i].flags = native->sb.pv[i].flags; /* may be new */
 	checkpoint->sb.version = native->sb.version;
 	if (result == 0) {

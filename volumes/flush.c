@@ -159,7 +159,7 @@ static void flushed(struct disk_request *request, int result)
 
 	if (result < 0 && away_lost(cycle->leader, pv, result) < 0)
 		cycle->result = result;
-	else if (result < 0 && ORDER(flush_again_without_device))
+	else if (result < 0)
 		cycle->again = true; /* what was in its cache may be lost, which is to be known */
 	pv_leave(pv);
 	if (__atomic_sub_fetch(&cycle->requests, 1, __ATOMIC_ACQ_REL) == 0)

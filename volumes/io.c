@@ -358,6 +358,7 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 	if (request->op == DISK_WRITE)
 		result = write_ended(piece, transfer, result);
 	pv_leave(transfer->pv);
+	piece->io->request->device_to_ns = loop_now(piece->io->lane->loop);
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 	list_push_front(&piece->io->lane->transfers, &transfer->link);
@@ -390,6 +391,8 @@ int piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsig
 						  .done = done};
 	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
 	piece->transfers++;
+	if (!piece->io->request->device_from_ns)
+		piece->io->request->device_from_ns = loop_now(lane->loop);
 	disk_submit(lane->loop, place->pv->disk, &transfer->request);
 	return 0;
 }

@@ -11,7 +11,9 @@
  * copy out of an unconfirmed slot (io_write.c) and the wait of a deletion (keeper.c): the simulator
  * sees their lack, but not within a mutant's time.
  *
- * Nor is that a copy begins when no write to its chunk is in flight (evacuate.c).
+ * Nor is that a copy begins when no write to its chunk is in flight (evacuate.c, away.c), nor, of a
+ * device that was away, the flush before its copies count again and that a flush which failed with
+ * it is done once more without it: the moments are too short.
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -53,12 +55,8 @@
  * mirror_record_before_use          mirror.c        M1: who knows a slot knows both its places
  * mirror_kept_for_both_roots        mirror.c        M3: no root has one of a pair in other use
  * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
- * flush_again_without_device        flush.c         A2: a failed flush is not answered before that
- * is away_is_recorded                  away.c          A2: a device that is back is known to have
- * old data away_in_root                      checkpoint.c    ... when the record is behind the
- * tail, too resilver_waits_for_writes         away.c          A5: no write is in the middle of a
- * pair's copy resilver_flushes                  away.c          A5: copies that count again are
- * durable
+ * away_is_recorded                  away.c          A2: a device that is back has old data
+ * resilver_before_whole             away.c          A1: its copies count when all are good again
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

@@ -126,6 +126,7 @@ static void finish(struct pass *pass, int result)
 	struct volume_request *request = pass->request;
 	struct passthrough *pool = pass->device->owner;
 
+	request->device_to_ns = loop_now(pass->lane->loop);
 	list_push_front(&pass->lane->free, &pass->link);
 	__atomic_sub_fetch(&pool->requests, 1, __ATOMIC_RELEASE);
 	if (result < 0 && result != -ENOSPC && result != -EINVAL)
@@ -137,6 +138,8 @@ static void step(struct pass *pass, enum disk_op op, unsigned flags)
 {
 	pass->disk.op = op;
 	pass->disk.flags = flags;
+	if (!pass->request->device_from_ns)
+		pass->request->device_from_ns = loop_now(pass->lane->loop);
 	disk_submit(pass->lane->loop, pass->device->disk, &pass->disk);
 }
 

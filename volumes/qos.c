@@ -101,8 +101,8 @@ static void go_on(struct lane *lane, struct volume_request *request)
 {
 	list_remove(&request->link);
 	request->gate = NULL;
-	__atomic_fetch_add(&lane->qos->delayed_ns, loop_now(lane->loop) - request->gate_ns,
-			   __ATOMIC_RELAXED);
+	request->waited_ns += loop_now(lane->loop) - request->gate_ns;
+	__atomic_fetch_add(&lane->qos->delayed_ns, request->waited_ns, __ATOMIC_RELAXED);
 	volume_go(request);
 }
 

@@ -154,6 +154,7 @@ static void dispatch(struct turns_lane *lane)
 		queue->deficit -= cost_of(request);
 		list_remove(&request->link);
 		request->queued = false;
+		request->waited_ns += loop_now(lane->loop) - request->gate_ns;
 		if (list_empty(&queue->waiting))
 			turn_over(lane, queue);
 		send(lane, request);
@@ -215,6 +216,7 @@ void turns_submit(struct turns *turns, struct volume_request *request)
 		return;
 	}
 	request->queued = true;
+	request->gate_ns = loop_now(lane->loop);
 	list_push_back(&queue->waiting, &request->link);
 	dispatch(lane);
 }

@@ -164,6 +164,7 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->backend = NULL;
 	request->error_offset = request->offset;
 	request->extent_count = 0;
+	request->waited_ns = request->device_from_ns = request->device_to_ns = 0;
 	request->tap = NULL;
 	request->gate = NULL;
 	request->queued = false;

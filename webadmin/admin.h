@@ -53,8 +53,9 @@ struct webadmin {
 	uint64_t expires_read_ns;
 	struct smb_report smb;
 	struct disk_health health;
-	struct ups *ups;     /* ups.h */
-	struct watch *watch; /* watch.h */
+	struct ups *ups;         /* ups.h */
+	struct watch *watch;     /* watch.h */
+	struct history *history; /* history.h */
 	struct alert_watch *alert_watch;
 	struct channels *channels;
 	int64_t usage_hour;  /* usage.h: the last that was kept */

@@ -20,7 +20,13 @@
  * kept up to a bound and not shown. Addresses of the own network and of this machine are allowed:
  * that is where mail relays and chat bridges are. */
 
-enum alert_channel_kind { CHANNEL_EMAIL, CHANNEL_WEBHOOK, CHANNEL_SYSLOG, CHANNEL_KINDS };
+enum alert_channel_kind {
+	CHANNEL_EMAIL,
+	CHANNEL_WEBHOOK,
+	CHANNEL_SYSLOG,
+	CHANNEL_SNMP,
+	CHANNEL_KINDS
+};
 enum alert_channel_preset {
 	PRESET_GENERIC,
 	PRESET_DINGTALK,
@@ -34,17 +40,19 @@ bool alert_channel_kind_parse(const char *name, enum alert_channel_kind *ret_kin
 const char *alert_channel_preset_name(enum alert_channel_preset preset);
 bool alert_channel_preset_parse(const char *name, enum alert_channel_preset *ret_preset);
 
-#define CHANNELS_MAX       16u
-#define CHANNEL_NAME_MAX   63u
-#define CHANNEL_URL_MAX    SECRET_MAX
-#define CHANNEL_MAIL_MAX   254u
-#define CHANNEL_TO_MAX     1024u
-#define CHANNEL_USER_MAX   128u
-#define CHANNEL_CA_MAX     16384u
-#define CHANNEL_QUEUE_MAX  64u /* beyond it the oldest is dropped and counted */
-#define CHANNEL_TRIES      10u
-#define CHANNEL_TIMEOUT_MS 15000
-#define CHANNEL_ANSWER_MAX 16384u
+#define CHANNELS_MAX          16u
+#define CHANNEL_NAME_MAX      63u
+#define CHANNEL_URL_MAX       SECRET_MAX
+#define CHANNEL_MAIL_MAX      254u
+#define CHANNEL_TO_MAX        1024u
+#define CHANNEL_USER_MAX      128u
+#define CHANNEL_CA_MAX        16384u
+#define CHANNEL_QUEUE_MAX     64u /* beyond it the oldest is dropped and counted */
+#define CHANNEL_TRIES         10u
+#define CHANNEL_TIMEOUT_MS    15000
+#define CHANNEL_ANSWER_MAX    16384u
+#define CHANNEL_COMMUNITY_MAX 64u
+#define CHANNEL_TRAP_MAX      1400u /* one datagram that is not cut on its way */
 
 /* What was said of a channel. A webhook's URL often is its password: it is kept like one. */
 struct alert_channel_settings {
@@ -55,7 +63,8 @@ struct alert_channel_settings {
 	char from[CHANNEL_MAIL_MAX + 1];
 	char to[CHANNEL_TO_MAX]; /* addresses with commas between them */
 	char user[CHANNEL_USER_MAX + 1];
-	char secret[SECRET_MAX + 1]; /* password, or what a webhook's messages are signed with */
+	char secret[SECRET_MAX + 1]; /* password, community ("": public), or what a webhook's
+				      * messages are signed with */
 	char *ca;                    /* PEM, heap; NULL: the system's */
 	bool plain;                  /* e-mail: without TLS */
 	enum alert_language language;
@@ -103,6 +112,13 @@ char *alert_channel_url(const struct alert_channel_settings *settings,
 char *alert_channel_syslog(const struct alert_channel_settings *settings,
 			   const struct alert_channel_message *message);
 void alert_channel_signature(const char *secret, const char *body, char hex[65]);
+/* alert_channel_what: the sentence itself. alert_channel_trap: a trap of SNMPv2c (alert_trap.c);
+ * its length, 0: it does not fit. @ticks: hundredths of a second that the machine is up. */
+void alert_channel_what(const struct alert_channel_settings *settings,
+			const struct alert_channel_message *message, char *out, size_t size);
+size_t alert_channel_trap(const struct alert_channel_settings *settings,
+			  const struct alert_channel_message *message, uint32_t ticks,
+			  uint8_t trap[CHANNEL_TRAP_MAX]);
 /* Did the service take it? Some say no with status 200. */
 bool alert_channel_accepted(enum alert_channel_preset preset, const char *answer);
 

@@ -12,13 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/heap.h"
 #include "webadmin/alert_channel.h"
 
-/* Sending: e-mail and webhooks by libcurl, syslog by a socket. libcurl and what it brings along are
- * loaded when the first message goes out; a box without channels never has them. */
+/* Sending: e-mail and webhooks by libcurl, syslog and traps by a socket. libcurl and what it brings
+ * along are loaded when the first message goes out; a box without channels never has them. */
 
 /* ---- libcurl */
 static struct {
@@ -509,6 +510,36 @@ static int send_syslog(const struct alert_channel_settings *settings,
 	return result;
 }
 
+/* ---- SNMP: one datagram, which nobody acknowledges */
+static uint32_t ticks_up(void)
+{
+	struct timespec now = {0};
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint32_t)((uint64_t)now.tv_sec * 100 + (uint64_t)now.tv_nsec / 10000000);
+}
+
+static int send_trap(const struct alert_channel_settings *settings,
+		     const struct alert_channel_message *message, const bool *stopping,
+		     struct err *err)
+{
+	uint8_t trap[CHANNEL_TRAP_MAX];
+	size_t length = alert_channel_trap(settings, message, ticks_up(), trap);
+	int fd = -1, result;
+
+	if (!length)
+		return err_set(err, -EMSGSIZE, "it does not fit into a trap");
+	result = reach(settings, false, stopping, &fd, err);
+	if (result == 0) {
+		result = send_all(fd, (const char *)trap, length, stopping);
+		if (result < 0)
+			err_set(err, result, "%s", strerror(-result));
+		close(fd);
+	}
+	explicit_bzero(trap, sizeof trap); /* its community */
+	return result;
+}
+
 int alert_channel_send(const struct alert_channel_settings *settings,
 		       const struct alert_channel_message *message, const bool *stopping,
 		       struct err *err)
@@ -516,6 +547,8 @@ int alert_channel_send(const struct alert_channel_settings *settings,
 	/* one whose secrets did not open has no URL */
 	if (alert_channel_check(settings, err) < 0)
 		return err->code;
+	if (settings->kind == CHANNEL_SNMP)
+		return send_trap(settings, message, stopping, err);
 	return settings->kind == CHANNEL_SYSLOG ? send_syslog(settings, message, stopping, err)
 						: send_by_curl(settings, message, stopping, err);
 }

@@ -74,7 +74,7 @@ static int check_email(const struct alert_channel_settings *settings, struct err
 }
 
 /* tcp://HOST:PORT, udp://[2001:db8::1]:514 */
-static int check_syslog(const struct alert_channel_settings *settings, struct err *err)
+static int check_server(const struct alert_channel_settings *settings, struct err *err)
 {
 	const char *host = strstr(settings->url, "://") + 3, *port = strrchr(host, ':');
 	char *end;
@@ -83,9 +83,19 @@ static int check_syslog(const struct alert_channel_settings *settings, struct er
 	if (!port || port == host || port[1] < '0' || port[1] > '9' || *end || number < 1 ||
 	    number > 65535 || (host[0] != '[' && strchr(host, ':') != port) || strchr(host, '/'))
 		return err_set(err, -EINVAL,
-			       "the URL of a syslog server is udp://HOST:514 or "
-			       "tcp://HOST:PORT");
+			       settings->kind == CHANNEL_SNMP
+				   ? "the URL of a receiver of traps is udp://HOST:162"
+				   : "the URL of a syslog server is udp://HOST:514 or "
+				     "tcp://HOST:PORT");
 	return 0;
+}
+
+static int check_snmp(const struct alert_channel_settings *settings, struct err *err)
+{
+	if (strlen(settings->secret) > CHANNEL_COMMUNITY_MAX || !plain_word(settings->secret, ""))
+		return err_set(err, -EINVAL, "a community is a word of %u characters at most",
+			       CHANNEL_COMMUNITY_MAX);
+	return check_server(settings, err);
 }
 
 int alert_channel_check(const struct alert_channel_settings *settings, struct err *err)
@@ -94,6 +104,7 @@ int alert_channel_check(const struct alert_channel_settings *settings, struct er
 	    [CHANNEL_EMAIL] = {"smtp://", "smtps://"},
 	    [CHANNEL_WEBHOOK] = {"https://", "http://"},
 	    [CHANNEL_SYSLOG] = {"udp://", "tcp://"},
+	    [CHANNEL_SNMP] = {"udp://", "udp://"},
 	};
 	const char *const *allowed = schemes[settings->kind];
 
@@ -109,7 +120,9 @@ int alert_channel_check(const struct alert_channel_settings *settings, struct er
 		return err_set(err, -EINVAL, "a URL with a user or a password in it is refused");
 	if (settings->kind == CHANNEL_EMAIL)
 		return check_email(settings, err);
-	return settings->kind == CHANNEL_SYSLOG ? check_syslog(settings, err) : 0;
+	if (settings->kind == CHANNEL_SNMP)
+		return check_snmp(settings, err);
+	return settings->kind == CHANNEL_SYSLOG ? check_server(settings, err) : 0;
 }
 
 void alert_channel_place(const struct alert_channel_settings *settings,

@@ -16,6 +16,7 @@ static const char *const kinds[] = {
     [CHANNEL_EMAIL] = "email",
     [CHANNEL_WEBHOOK] = "webhook",
     [CHANNEL_SYSLOG] = "syslog",
+    [CHANNEL_SNMP] = "snmp",
 };
 static const char *const presets[] = {
     [PRESET_GENERIC] = "generic", [PRESET_DINGTALK] = "dingtalk", [PRESET_WECOM] = "wecom",
@@ -76,8 +77,8 @@ static const struct alert_rule *rule_of(const struct alert_channel_message *mess
 	return &alert_rules(&count)[message->alert.rule];
 }
 
-static void what(const struct alert_channel_settings *settings,
-		 const struct alert_channel_message *message, char *out, size_t size)
+void alert_channel_what(const struct alert_channel_settings *settings,
+			const struct alert_channel_message *message, char *out, size_t size)
 {
 	if (message->event == CHANNEL_TEST)
 		snprintf(out, size, "%s", test_text[settings->language]);
@@ -94,7 +95,7 @@ char *alert_channel_subject(const struct alert_channel_settings *settings,
 			       : severity_words[settings->language][message->alert.severity];
 	char text[1024];
 
-	what(settings, message, text, sizeof text);
+	alert_channel_what(settings, message, text, sizeof text);
 	if (message->event == CHANNEL_TEST)
 		return heap_printf("[Granary %s] %s", message->host, text);
 	return heap_printf("[Granary %s] %s: %s", message->host, word, text);
@@ -274,7 +275,7 @@ static json_t *generic_body(const struct alert_channel_settings *settings,
 	char text[1024], todo[1024] = "";
 	json_t *body;
 
-	what(settings, message, text, sizeof text);
+	alert_channel_what(settings, message, text, sizeof text);
 	body = json_pack("{s:s,s:s,s:s,s:o}", "event", events[message->event], "host",
 			 message->host, "text", text, "sent", stamp(message->wall));
 	if (!body || message->event == CHANNEL_TEST)

@@ -123,7 +123,8 @@ static bool dress(struct api_request *request, json_t *body)
 	const struct route *route = request->match.route;
 	char tag[17];
 
-	if (route->flags & ROUTE_PAGED && json_is_array(body) && !api_page(request, body))
+	if (route->flags & ROUTE_PAGED && json_is_array(body) && !request->paged &&
+	    !api_page(request, body))
 		return false;
 	if (is_changeable(route->path) && api_tag(body, tag))
 		api_extra(request, "etag", json_sprintf("\"%s\"", tag));

@@ -40,6 +40,7 @@ struct api_request {
 	const char *if_match, *replay_key; /* of the headers; NULL: not given */
 	json_t *extra;                     /* more members of the reply; usually NULL */
 	const char *front_certificate; /* fingerprint of the one the web front has; NULL: none */
+	bool paged;                    /* the body is the page that was asked for (api_page_more) */
 
 	/* For the handler's asynchronous steps. */
 	struct pool_call call;
@@ -93,6 +94,19 @@ bool api_body_check(struct api_request *request);
 bool api_tag(const json_t *body, char tag[17]);
 bool api_page(struct api_request *request, json_t *body);
 
+/* For a list that may be long, and is made page by page. api_page_asked: what the query asks for;
+ * false = a 400 has been sent. api_page_more: the body is that page already; behind it comes what
+ * @cursor leads to (NULL: nothing). Before api_reply(). */
+#define API_CURSOR_MAX 512
+#define API_PAGE_MAX   1000
+struct api_page {
+	bool asked; /* else all of it is wanted */
+	size_t limit;
+	char after[API_CURSOR_MAX]; /* the cursor, "" = from the beginning */
+};
+bool api_page_asked(struct api_request *request, struct api_page *ret_page);
+void api_page_more(struct api_request *request, const char *cursor);
+
 /* api_unpack: json_unpack() with the body, strictly; false = a 400 has been sent. */
 bool api_unpack(struct api_request *request, const char *format, ...);
 /* api_size: bytes from a JSON integer or a text such as "20G"; false = a 400 has been sent. */
@@ -112,6 +126,7 @@ void api_support_bundle(struct api_request *request);
 void api_appliance(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_event_list(struct api_request *request);
+void api_history_show(struct api_request *request);
 void api_performance_show(struct api_request *request);
 void api_job_list(struct api_request *request);
 void api_openapi_show(struct api_request *request);
@@ -166,6 +181,11 @@ void api_pool_online(struct api_request *request);
 void api_pool_delete(struct api_request *request);
 void api_pool_prove(struct api_request *request);
 void api_pool_check(struct api_request *request);
+void api_volume_latency(struct api_request *request);
+void api_initiator_latency(struct api_request *request);
+void api_slow_show(struct api_request *request);
+void api_slow_change(struct api_request *request);
+void slow_load(struct webadmin *admin); /* the limit that was set last */
 void api_scrub_show(struct api_request *request);
 void api_scrub_change(struct api_request *request);
 void api_finding_list(struct api_request *request);

@@ -226,7 +226,7 @@ void api_channel_create(struct api_request *request)
 				"other than letters, digits and . _ -");
 	else if (!alert_channel_kind_parse(kind, &settings.kind))
 		api_reply_error(request, 400, "bad_channel",
-				"a channel is email, webhook or syslog, not %.30s", kind);
+				"a channel is email, webhook, syslog or snmp, not %.30s", kind);
 	else if (alert_channel_find(request->admin, settings.name, &info))
 		api_reply_error(request, 409, "channel_exists", "there is an alert channel %s",
 				settings.name);

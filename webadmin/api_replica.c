@@ -205,7 +205,7 @@ void api_replica_change(struct api_request *request)
 	struct replication_change change = {0};
 	struct volume *add[MEMBERS_MAX], *remove[MEMBERS_MAX];
 	struct replica_work *work = NULL;
-	uint64_t rpo_ns, limit_bytes;
+	uint64_t rpo_ns, limit_bytes = 0;
 	const char *rpo = NULL;
 	json_t *limit = NULL, *added = NULL, *removed = NULL;
 	int protect = -1;
@@ -217,7 +217,7 @@ void api_replica_change(struct api_request *request)
 			"add", &added, "remove", &removed, "add_address", &change.add_address,
 			"interface", &change.interface, "remove_address", &change.remove_address) ||
 	    (rpo && !read_rpo(request, rpo, &rpo_ns)) ||
-	    (limit && !api_size(request, limit, &limit_bytes)))
+	    (limit && !api_is_none(limit) && !api_size(request, limit, &limit_bytes)))
 		return;
 	change.rpo_ns = rpo ? &rpo_ns : NULL;
 	change.limit_bytes = limit ? &limit_bytes : NULL;

@@ -98,13 +98,86 @@ static json_t *show_snapshot(struct volume *volume)
 	return object;
 }
 
+/* ---- the list, page by page: a volume may have tens of thousands ----
+ * A cursor is CREATED-NAME of a page's last one, CREATED in nanoseconds. Should that one be deleted
+ * before the next page is asked for, it begins with what is younger. */
+static void write_cursor(struct volume *snapshot, char cursor[API_CURSOR_MAX])
+{
+	struct snapshot_info info = {0};
+	const char *own = strrchr(snapshot->name, '@');
+
+	(void)snapshot_get_info(snapshot, &info); /* without it, it goes by the name alone */
+	snprintf(cursor, API_CURSOR_MAX, "%llu-%s", (unsigned long long)info.created_ns,
+		 own ? own + 1 : "");
+}
+
+static bool is_named(const struct volume *snapshot, const char *name)
+{
+	const char *own = strrchr(snapshot->name, '@');
+
+	return own && strcmp(own + 1, name) == 0;
+}
+
+static bool is_younger(struct volume *snapshot, uint64_t than_ns)
+{
+	struct snapshot_info info;
+
+	return snapshot_get_info(snapshot, &info) && info.created_ns > than_ns;
+}
+
+/* The first one behind the cursor @after, or NULL: a reference. */
+static struct volume *behind(struct volume *of, uint64_t created_ns, const char *name)
+{
+	struct volume *it = snapshot_next(of, NULL);
+
+	while (it && !is_named(it, name))
+		it = snapshot_next(of, it);
+	if (it)
+		return snapshot_next(of, it);
+	it = snapshot_next(of, NULL);
+	while (it && !is_younger(it, created_ns))
+		it = snapshot_next(of, it);
+	return it;
+}
+
+/* Where the page begins; false = a 400 has been sent. */
+static bool first_of_page(struct api_request *request, const struct api_page *page,
+			  struct volume **ret_first)
+{
+	char *end;
+	unsigned long long created = strtoull(page->after, &end, 10);
+
+	if (!page->after[0]) {
+		*ret_first = snapshot_next(request->volume, NULL);
+		return true;
+	}
+	if (end == page->after || *end != '-') {
+		api_reply_error(request, 400, "bad_query",
+				"a cursor is what came with the page before");
+		return false;
+	}
+	*ret_first = behind(request->volume, created, end + 1);
+	return true;
+}
+
 static void reply_list(struct api_request *request)
 {
-	json_t *list = json_array();
+	char cursor[API_CURSOR_MAX] = "";
+	struct volume *it;
+	struct api_page page;
+	json_t *list;
 
-	for (struct volume *it = snapshot_next(request->volume, NULL); it;
-	     it = snapshot_next(request->volume, it))
+	if (!api_page_asked(request, &page) || !first_of_page(request, &page, &it))
+		return;
+	list = json_array();
+	while (it && json_array_size(list) < page.limit) {
 		json_array_append_new(list, show_snapshot(it));
+		if (json_array_size(list) == page.limit)
+			write_cursor(it, cursor);
+		it = snapshot_next(request->volume, it);
+	}
+	api_page_more(request, it ? cursor : NULL);
+	volume_unref(it);
 	api_reply(request, 200, list);
 }
 

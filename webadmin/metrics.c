@@ -15,7 +15,8 @@
 /* GET /metrics: Prometheus' text format (version 0.0.4). Base units; a label only where its values
  * are named by the administrator (pool, volume, target, lun), and no more than SERIES_MAX objects
  * of a kind: what is left out is counted in granary_metrics_left_out. All of it is read from the
- * live objects when it is asked for. */
+ * live objects when it is asked for. Initiators' names are labels too: iscsi_name_check() bounds
+ * what they may hold, and SCSI_CLIENTS_MAX how many there are. */
 #define SERIES_MAX 4096u
 
 struct page {
@@ -194,6 +195,115 @@ static void print_luns(struct page *page)
 	}
 }
 
+/* A histogram's lines: many, so that there is a bound on objects and one on the page, which has to
+ * fit into a message of the control socket. */
+#define HISTOGRAMS_MAX 512u
+#define PAGE_MAX       (3u << 20)
+
+static bool is_idle(const struct scsi_latency *latency)
+{
+	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
+		if (latency->bucket[i])
+			return false;
+	}
+	return true;
+}
+
+/* Seconds, without what floating point would make of them. */
+static void print_seconds(FILE *out, uint64_t ns)
+{
+	fprintf(out, "%" PRIu64 ".%09" PRIu64, ns / 1000000000u, ns % 1000000000u);
+}
+
+static void print_histogram(FILE *out, const char *name, const char *labels, const char *operation,
+			    const struct scsi_latency *latency)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
+		uint64_t bound = scsi_latency_bound_ns(i);
+
+		count += latency->bucket[i];
+		fprintf(out, "%s_bucket{%s,operation=\"%s\",le=\"", name, labels, operation);
+		if (bound)
+			print_seconds(out, bound);
+		else
+			fputs("+Inf", out);
+		fprintf(out, "\"} %" PRIu64 "\n", count);
+	}
+	fprintf(out, "%s_sum{%s,operation=\"%s\"} ", name, labels, operation);
+	print_seconds(out, latency->sum_ns);
+	fprintf(out, "\n%s_count{%s,operation=\"%s\"} %" PRIu64 "\n", name, labels, operation,
+		count);
+}
+
+/* What never did anything has no lines. */
+static void print_latencies(struct page *page, const char *name, const char *labels,
+			    const struct scsi_latencies *latencies, unsigned *printed)
+{
+	if (is_idle(&latencies->read) && is_idle(&latencies->write))
+		return;
+	if (*printed >= HISTOGRAMS_MAX || ftell(page->out) > (long)PAGE_MAX) {
+		page->left_out++;
+		return;
+	}
+	(*printed)++;
+	print_histogram(page->out, name, labels, "read", &latencies->read);
+	print_histogram(page->out, name, labels, "write", &latencies->write);
+}
+
+#define LUN_LATENCY    "granary_lun_command_duration_seconds"
+#define CLIENT_LATENCY "granary_initiator_command_duration_seconds"
+
+static void print_lun_latencies(struct page *page)
+{
+	unsigned printed = 0;
+
+	head(page, LUN_LATENCY, "histogram",
+	     "READ and WRITE commands of a LUN, from the command to its status.");
+	list_for_each (it, &page->request->model->targets) {
+		struct model_target *target = list_entry(it, struct model_target, link);
+
+		list_for_each (other, &target->luns) {
+			const struct model_lun *lun = list_entry(other, struct model_lun, link);
+			struct scsi_latencies sum = {0};
+			char labels[SCSI_NAME_MAX + 48];
+
+			if (!target->live ||
+			    !scsi_target_latency(iscsi_target_scsi(target->live), lun->lun, &sum))
+				continue;
+			snprintf(labels, sizeof labels, "target=\"%s\",lun=\"%u\"", target->iqn,
+				 lun->lun);
+			print_latencies(page, LUN_LATENCY, labels, &sum, &printed);
+		}
+	}
+}
+
+struct client_page {
+	struct page *page;
+	unsigned printed;
+};
+
+static void print_client(void *context, const char *name, const struct scsi_latencies *latencies)
+{
+	struct client_page *clients = context;
+	char labels[SCSI_NAME_MAX + 16];
+
+	snprintf(labels, sizeof labels, "initiator=\"%s\"", name);
+	print_latencies(clients->page, CLIENT_LATENCY, labels, latencies, &clients->printed);
+}
+
+/* An initiator's name is one that a login had: as long as those have sessions, and the last that
+ * had some, SCSI_CLIENTS_MAX in all. */
+static void print_client_latencies(struct page *page)
+{
+	struct client_page clients = {.page = page};
+
+	head(page, CLIENT_LATENCY, "histogram",
+	     "READ and WRITE commands of an initiator, all LUNs together.");
+	scsi_client_latency(NULL, print_client, &clients);
+}
+
 static void print_sessions(struct page *page, const struct iscsi_session_info *sessions,
 			   unsigned count)
 {
@@ -305,6 +415,8 @@ static void sessions_listed(void *context, const struct iscsi_session_info *sess
 	print_volumes(&page, "granary_volume_size_bytes", "Size that initiators see.", false);
 	print_volumes(&page, "granary_volume_used_bytes", "Space allocated to it.", true);
 	print_luns(&page);
+	print_lun_latencies(&page);
+	print_client_latencies(&page);
 	print_sessions(&page, sessions, count);
 	print_alerts(&page);
 	print_channels(&page);

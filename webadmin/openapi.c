@@ -172,7 +172,7 @@ static const struct object objects[] = {
     {"AlertChannel",
      "Where alerts are sent",
      {{"name", FIELD_TEXT, true},
-      {"kind", FIELD_TEXT, true, "email, webhook or syslog"},
+      {"kind", FIELD_TEXT, true, "email, webhook, syslog or snmp"},
       {"preset", FIELD_TEXT, true, "of a webhook, else empty"},
       {"place", FIELD_TEXT, true, "its URL as far as it is no secret"},
       {"from", FIELD_TEXT, true},
@@ -351,6 +351,18 @@ static const struct object objects[] = {
      {{"interval_seconds", FIELD_NUMBER, true},
       {"columns", FIELD_TEXTS, true, "what the numbers of a sample are"},
       {"samples", FIELD_LISTS, true, "oldest first"}}},
+    {"Latency",
+     "How long reads and writes took",
+     {{"at_ms", FIELD_NUMBER, true},
+      {"bounds_ns", FIELD_NUMBERS, true, "of the buckets, ascending; the last bucket has none"},
+      {"read", FIELD_OBJECT, true,
+       "count, sum_ns, buckets: how many took no longer than its bound"},
+      {"write", FIELD_OBJECT, true, "likewise"}}},
+    {"Slow",
+     "Slow commands",
+     {{"limit_ms", FIELD_REAL, true, "0: none are kept"},
+      {"seen", FIELD_NUMBER, true, "since the daemon started; the last 256 are kept"},
+      {"commands", FIELD_OBJECTS, true, "the newest first"}}},
     {"Job",
      "Long work",
      {{"id", FIELD_TEXT, true},
@@ -464,6 +476,9 @@ static json_t *field_schema(const struct route_field *field)
 		break;
 	case FIELD_OBJECTS:
 		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "object");
+		break;
+	case FIELD_NUMBERS:
+		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "integer");
 		break;
 	case FIELD_LISTS:
 		schema = json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "array");

@@ -47,6 +47,7 @@ enum field_type {
 	FIELD_TEXTS,   /* array of texts */
 	FIELD_DEVICES, /* array of paths or {"path", "size"} */
 	FIELD_OBJECTS, /* array of objects */
+	FIELD_NUMBERS, /* array of integers; replies only */
 	FIELD_LISTS,   /* array of arrays of numbers; replies only */
 	FIELD_OBJECT
 };

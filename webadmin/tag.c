@@ -77,7 +77,7 @@ bool api_tag(const json_t *body, char tag[17])
 }
 
 /* The key a list is paged by: what names the item, the same for its life. */
-#define KEY_MAX 512
+#define KEY_MAX API_CURSOR_MAX
 
 static void key_of(const json_t *item, char key[KEY_MAX])
 {
@@ -125,22 +125,41 @@ static void fill_page(struct api_request *request, json_t *body, struct keyed *i
 		json_decref(items[i].item);
 }
 
+bool api_page_asked(struct api_request *request, struct api_page *ret_page)
+{
+	char text[16] = "", *end = text;
+	bool limited = api_query(request, "limit", text, sizeof text);
+	unsigned long limit = limited ? strtoul(text, &end, 10) : API_PAGE_MAX;
+
+	ret_page->after[0] = '\0';
+	ret_page->asked =
+	    api_query(request, "cursor", ret_page->after, sizeof ret_page->after) || limited;
+	ret_page->limit = ret_page->asked ? limit : SIZE_MAX;
+	if (!*end && limit >= 1 && limit <= API_PAGE_MAX && text[0] != '-')
+		return true;
+	api_reply_error(request, 400, "bad_query", "limit is a number from 1 to %u", API_PAGE_MAX);
+	return false;
+}
+
+void api_page_more(struct api_request *request, const char *cursor)
+{
+	request->paged = true;
+	if (cursor)
+		api_extra(request, "next", json_string(cursor));
+}
+
 bool api_page(struct api_request *request, json_t *body)
 {
-	char limit_text[16] = "", after[KEY_MAX] = "", *end;
-	bool wants_limit = api_query(request, "limit", limit_text, sizeof limit_text);
-	bool wants_after = api_query(request, "cursor", after, sizeof after);
-	unsigned long limit = wants_limit ? strtoul(limit_text, &end, 10) : 1000;
-	struct keyed *items;
 	size_t count = json_array_size(body);
+	struct api_page page;
+	struct keyed *items;
 
-	if (!wants_limit && !wants_after)
-		return true;
-	if (wants_limit && (*end || limit < 1 || limit > 1000 || limit_text[0] == '-')) {
+	if (!api_page_asked(request, &page)) {
 		json_decref(body);
-		api_reply_error(request, 400, "bad_query", "limit is a number from 1 to 1000");
 		return false;
 	}
+	if (!page.asked)
+		return true;
 	items = heap_zalloc_array(count ? count : 1, sizeof *items);
 	if (!items) {
 		json_decref(body);
@@ -152,7 +171,7 @@ bool api_page(struct api_request *request, json_t *body)
 		key_of(items[i].item, items[i].key);
 	}
 	qsort(items, count, sizeof *items, compare_keyed);
-	fill_page(request, body, items, count, after, limit);
+	fill_page(request, body, items, count, page.after, page.limit);
 	heap_free(items);
 	return true;
 }

@@ -9,6 +9,7 @@
 #include "core/heap.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/history.h"
 
 #define LOOK_NS (1000 * 1000000ull)
 
@@ -217,6 +218,7 @@ static void sample_load(struct watch *watch)
 							   1e9 / (double)passed)
 					      : 0;
 		watch->sampled++;
+		history_second(watch->admin->history, sample->rate);
 	}
 	memcpy(watch->total, total, sizeof total);
 	watch->looked_ns = now;

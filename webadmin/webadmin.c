@@ -10,6 +10,7 @@
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
+#include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/move.h"
 #include "webadmin/replica.h"
@@ -74,6 +75,10 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = alert_channels_create(admin, err);
 	if (result == 0)
 		result = replica_create(admin, err);
+	if (result == 0) {
+		slow_load(admin);
+		admin->history = history_open(admin);
+	}
 	if (result < 0) {
 		webadmin_destroy(admin);
 		return result;
@@ -87,6 +92,7 @@ void webadmin_destroy(struct webadmin *admin)
 	if (!admin)
 		return;
 	watch_close(admin->watch);
+	history_close(admin->history);
 	alert_channels_destroy(admin);
 	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);

@@ -19,11 +19,11 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session setup appliance account token audit replica export diff apply status config completion help $globals"
+		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online grow check prove scrub findings export delete" ;;
-	volume) list="create list show resize set rescan rename take delete clone promote rollback" ;;
+	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
@@ -34,6 +34,7 @@ _granary()
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
+	slow) list="list set" ;;
 	setup) list="code" ;;
 	appliance) list="show network confirm revert time name restart poweroff" ;;
 	account) list="list create change delete" ;;
@@ -51,7 +52,6 @@ _granary()
 	"share iso") list="add list remove" ;;
 	"share smb") list="enable disable list user forget" ;;
 	"disk list") list="--free $globals" ;;
-	"ups set") list="--shutdown-at $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks $globals" ;;
@@ -104,6 +104,7 @@ _granary()
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
 	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --interface $globals" ;;
+	"ups set") list="--shutdown-at $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;
 	*) list=$globals ;;

@@ -232,7 +232,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "alerts", "jobs", "access", "audit", "settings"];
+const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "replication", "alerts", "jobs", "support", "access", "audit", "settings"];
 
 const looks = [
 	{ language: "en", look: "light", width: 1280 }, { language: "zh", look: "dark", width: 1280 },
@@ -394,6 +394,69 @@ async function account() {
 	point(true, "and two-step sign-in is off again");
 }
 
+/** Members, addresses, settings and a comparison, while the group runs. */
+async function groupCare(card, box, shows) {
+	await change("POST", "/volumes", { pool: "tank", name: "second-half", size: "8M" });
+	await card.getByRole("button", { name: "Volumes …" }).click();
+	await box.getByLabel("tank/second-half").check();
+	await box.getByRole("button", { name: "Save", exact: true }).click();
+	await card.getByText("tank/second-half", { exact: true }).waitFor({ timeout: 40000 });
+	await shows("in step");
+	await card.getByRole("button", { name: "Settings …" }).click();
+	await box.getByLabel("At most this much behind").fill("2s");
+	await box.getByRole("button", { name: "Save", exact: true }).click();
+	await box.waitFor({ state: "detached" });
+	await card.getByRole("button", { name: "Verify" }).click();
+	await confirm();
+	await card.getByText(/^the same, /).waitFor({ timeout: 40000 });
+	const group = await (await page.request.get(`${given.url}${V1}/replica/groups/twice`)).json();
+	point(group.members.length === 2 && group.rpo_seconds === 2 && group.points === "4", "a volume is added, settings are changed and both sides compared while it runs", group);
+	// The address itself needs rights that this daemon may not have: what is asked for is looked at.
+	const asked = [];
+	await page.route("**/replica/groups/twice", (route) => {
+		if (route.request().method() !== "PATCH") return route.continue();
+		asked.push(route.request().postDataJSON());
+		return route.fulfill({ json: {} });
+	});
+	await card.getByRole("button", { name: "Service addresses …" }).click();
+	await box.getByLabel("New address").fill("192.0.2.10/24");
+	await box.getByLabel("Network interface").fill("eth1");
+	await picture("addresses");
+	await box.getByRole("button", { name: "Add", exact: true }).click();
+	await box.waitFor({ state: "detached" });
+	await page.unroute("**/replica/groups/twice");
+	point(JSON.stringify(asked) === '[{"add_address":"192.0.2.10/24","interface":"eth1"}]', "a service address is asked for", asked);
+	await open("commands", ".command");
+	const commands = (await page.locator(".command pre").allInnerTexts()).join("\n");
+	const wanted = ["granary replica group add twice tank/second-half", "granary replica verify twice", "granary replica group address add twice 192.0.2.10/24 --interface eth1"];
+	point(wanted.every((one) => commands.includes(one)), "each is there as a command of granary too", commands);
+	await open("replication");
+}
+
+/** On the standby: a point is presented to a host as clones, and it all goes again. */
+async function tryFailover(card, box) {
+	const row = box.locator("tbody tr").first();
+	await card.getByRole("button", { name: "Points …" }).click();
+	await box.getByRole("button", { name: "Try it" }).first().or(box.getByText("keeps no point")).waitFor();
+	point(await row.count() > 0, "the standby keeps points");
+	await picture("points");
+	await box.getByRole("button", { name: "Try it" }).first().click();
+	await box.getByLabel("Hosts that may connect to the clones").fill(HOST);
+	const found = [...await barriers(), ...await page.evaluate(lacksNames)];
+	point(found.length === 0, "nothing stands in a screen reader's way there", found);
+	await box.getByRole("button", { name: "Try it" }).click();
+	await card.getByText("A failover is being tried").waitFor();
+	const target = await (await page.request.get(`${given.url}${V1}/targets/iqn.2026-11.org.granary%3Atest-twice`)).json();
+	point(target.luns.length === 2 && target.rules[0].initiator === HOST, "a point is presented to a host as clones of both volumes", target);
+	await picture("failover-test");
+	await card.getByRole("button", { name: "End the test" }).click();
+	await box.getByLabel("Type twice to go on").fill("twice");
+	await box.getByRole("button", { name: "End the test" }).click();
+	await card.getByText("A failover is being tried").waitFor({ state: "detached" });
+	const left = (await (await page.request.get(`${given.url}${V1}/volumes`)).json()).filter((one) => /@point-/.test(one.origin));
+	return point(left.length === 0, "and the test is over: target and clones are gone", left);
+}
+
 /** A second machine: paired, a volume goes there, sides are changed and changed back. */
 async function replicate() {
 	const box = page.getByRole("dialog"), card = page.locator(".card", { has: page.getByRole("heading", { name: "twice", exact: true }) });
@@ -416,10 +479,12 @@ async function replicate() {
 	await box.getByLabel("Name").fill("twice");
 	await box.getByLabel("tank/mirrored").check();
 	await box.getByLabel("At most this much behind").fill("1s");
+	await box.getByLabel("Points that the standby keeps").fill("4");
 	await box.getByRole("button", { name: "Create", exact: true }).click();
 	await shows("in step");
 	point(await card.getByText("primary", { exact: true }).count() === 1, "two machines are paired and a volume goes to the other one");
 	await picture("replication");
+	await groupCare(card, box, shows);
 	await card.getByRole("button", { name: "Pause" }).click();
 	await confirm();
 	await shows("paused");
@@ -428,6 +493,7 @@ async function replicate() {
 	await press("Switch over");
 	await shows("standby");
 	point(true, "paused, resumed, and switched over");
+	await tryFailover(card, box);
 	await press("Take over");
 	await shows("primary");
 	const group = await (await page.request.get(`${given.url}${V1}/replica/groups/twice`)).json();
@@ -544,7 +610,12 @@ async function manyAlerts() {
 /** A list of 10,000: the page holds what fits and finds the rest. */
 async function tenThousand() {
 	const one = (at) => ({ pool: "tank", volume: "vm-cluster", name: `s${at}`, path: "", created: 1700000000 + at * 600, group: at + 1, size_bytes: 1 << 30, used_bytes: 4096 * at, exclusive_bytes: null, clones: 0, automatic: false, held: false, hold_until: null });
-	await page.route("**/api/v1/volumes/tank/vm-cluster/snapshots", (route) => route.fulfill({ json: Array.from({ length: 10000 }, (_, at) => one(at)) }));
+	const pages = /\/vm-cluster\/snapshots\?/;
+	await page.route(pages, (route) => {
+		const from = parseInt(new URL(route.request().url()).searchParams.get("cursor") ?? "0", 10), next = from + 1000;
+		const headers = next < 10000 ? { Link: `</api/v1/volumes/tank/vm-cluster/snapshots?cursor=${next}&limit=1000>; rel="next"` } : {};
+		return route.fulfill({ headers, json: Array.from({ length: 1000 }, (_, at) => one(from + at)) });
+	});
 	const started = Date.now();
 	await open("snapshots/tank/vm-cluster", ".timeline");
 	await page.getByRole("button", { name: "s9999", exact: true }).waitFor();
@@ -559,7 +630,7 @@ async function tenThousand() {
 	await page.getByLabel("Find …").first().fill("");
 	const rows = await page.evaluate(() => document.querySelectorAll("tbody tr").length);
 	point(size[0] === 1 && rows >= 100 && rows <= 110 && size[1] <= 402 && size[2] < 3000 && shown < 5000, "10,000 snapshots: walked, found, and no more on the page than fits", [size, rows, shown]);
-	await page.unroute("**/api/v1/volumes/tank/vm-cluster/snapshots");
+	await page.unroute(pages);
 }
 
 /** Signing out and in: what the session before had loaded is thrown away later, and nothing else. */

@@ -1,43 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=240 engines=one
+# granary-test: timeout=330 engines=one
 """The web admin in a real browser: tests/browser/walk.mjs drives Chromium through the pages, with
 a real initiator logging in to the LUN it made and a second daemon to replicate to. PICTURES=DIR
 keeps a picture of every page."""
 
-import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import api  # pylint: disable=wrong-import-position
+import browser  # pylint: disable=wrong-import-position
 import node_modules  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 import web  # pylint: disable=wrong-import-position
-
-
-def walk(points, node, given):
-    environment = dict(os.environ, GRANARY_BROWSER=json.dumps(given))
-    with subprocess.Popen([node, os.path.join(ROOT, "tests", "browser", "walk.mjs")],
-                          env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as process:
-        try:
-            output, complaints = process.communicate(timeout=200)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, complaints = process.communicate()
-            points.point(False, "the walk ends in time")
-    for line in output.splitlines():
-        if line.startswith("{"):
-            step = json.loads(line)
-            points.point(step["good"], step["text"], step["detail"])
-    points.point(process.returncode == 0, "the walk ends well", complaints)
 
 
 def test(points):
@@ -55,12 +35,12 @@ def test(points):
             other = api.Daemon(os.path.join(folder, "other"), "--repl-port", str(port))
             pairing = other.good("POST", "/api/v1/replica/code", {})["code"]
             code = re.search(r"^SETUP code=(\S+)", daemon.log(), re.M).group(1)
-            walk(points, node, {"url": f"https://127.0.0.1:{front.port}", "code": code,
-                                "iscsi": daemon.port, "chromium": chromium, "modules": found,
-                                "peer": {"address": f"127.0.0.1:{port}", "code": pairing},
-                                "pictures": os.environ.get("PICTURES"),
-                                "failure": os.path.join(tempfile.gettempdir(),
-                                                        "granary-browser-test.png")})
+            browser.drive(points, node, "walk.mjs", {
+                "url": f"https://127.0.0.1:{front.port}", "code": code, "iscsi": daemon.port,
+                "chromium": chromium, "modules": found,
+                "peer": {"address": f"127.0.0.1:{port}", "code": pairing},
+                "pictures": os.environ.get("PICTURES"),
+                "failure": os.path.join(tempfile.gettempdir(), "granary-browser-test.png")})
         finally:
             if front:
                 points.point(front.stop() == 0, "the front stops cleanly", front.log())

@@ -51,6 +51,12 @@ def check(server, lun, profile):
 
 
 def good(points, server):
+    report = check(server, DISK, "esxi")
+    points.point(report.status == 0 and report.says("stable writes", "less", "write cache is on") and
+                 all(one["verdict"] == "good" for name, one in report.checks.items()
+                     if name != "stable writes"), "esxi: all but a write cache that is off",
+                 report.text)
+    server.granary("lun", "set", IQN, str(DISK), "--write-cache", "off")
     for profile in PROFILES:
         report = check(server, DISK, profile)
         missing = [one for one in report.checks.values() if one["verdict"] != "good"]

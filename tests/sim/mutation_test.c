@@ -43,6 +43,8 @@ static const struct {
     {"mirror_record_before_use", 4},
     {"mirror_levelled_at_replay", 4},
     {"mirror_kept_for_both_roots", 4},
+    {"away_is_recorded", 32},
+    {"resilver_before_whole", 32},
 };
 
 static struct campaign campaign_of(const char *options, unsigned seconds)

@@ -80,6 +80,26 @@ export async function call<T>(method: string, path: string, body?: unknown, more
 
 export const get = <T>(path: string) => call<T>("GET", path);
 
+/** Lists that the daemon gives in pages, for they may be long. */
+const paged = /^\/(volumes|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|snapshot-schedules)$|\/snapshots$/;
+
+function cursorOf(response: Response): string | null {
+	const link = /^<([^>]*)>; rel="next"/.exec(response.headers.get("Link") ?? "");
+	return link ? new URL(link[1], location.origin).searchParams.get("cursor") : null;
+}
+
+/** The GET of @path; of a list that comes in pages, all of them. */
+export async function getWhole<T>(path: string): Promise<T> {
+	if (!paged.test(path)) return get<T>(path);
+	const all: unknown[] = [];
+	for (let cursor: string | null = ""; cursor !== null;) {
+		const response: Response = await good("GET", `${path}?limit=1000${cursor && `&cursor=${part(cursor)}`}`, undefined, {});
+		for (const item of (await response.json()) as unknown[]) all.push(item);
+		cursor = cursorOf(response);
+	}
+	return all as T;
+}
+
 /** A GET with the tag that a later change sends as If-Match. */
 export async function getTagged<T>(path: string): Promise<{ data: T; tag: string }> {
 	const response = await good("GET", path, undefined, {});

@@ -3,7 +3,7 @@
 // told by the daemon's events, and now and then in any case.
 import { effect, signal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { done, get, me, Problem, problemOf } from "./api";
+import { done, getWhole, me, Problem, problemOf } from "./api";
 
 export interface Resource<T> { data?: T; problem?: Problem }
 
@@ -19,7 +19,7 @@ async function load(path: string, entry: Entry) {
 	}
 	entry.busy = true;
 	try {
-		entry.state.value = { data: await get(path) };
+		entry.state.value = { data: await getWhole(path) };
 	} catch (error) {
 		entry.state.value = { data: entry.state.value.data, problem: problemOf(error) };
 	}

@@ -2,8 +2,9 @@
 // The parts that pages are made of.
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { can, call, Problem, problemOf, type Role } from "./api";
+import { number } from "./format";
 import { Icon, type IconName } from "./icons";
 import { refresh } from "./live";
 import { maybe, saysTheSame, t } from "./text";
@@ -336,28 +337,69 @@ export function DeleteDialog({ title, name, text, button, onClose, submit }: { t
 
 export interface Column<T> { key: string; title: string; show: (row: T) => ComponentChildren; number?: boolean; text?: (row: T) => string | number }
 
-const FIRST_ROWS = 100;
+/** Up to so many rows are all there. */
+const WHOLE = 100;
+const MARGIN = 16, STEP = 8;
+const order = new Intl.Collator(undefined, { numeric: true });
+
+/** Of many rows only those near the screen are there: which, and how much room the others take. */
+function useWindow(count: number) {
+	const body = useRef<HTMLTableSectionElement>(null);
+	const height = useRef(0);
+	const [span, setSpan] = useState<[number, number]>([0, WHOLE]);
+	useLayoutEffect(() => {
+		if (count <= WHOLE) return;
+		let frame = 0;
+		function look() {
+			frame = 0;
+			const rows = body.current?.rows;
+			if (!rows) return;
+			// Measured once: were it to change, what is on the screen would jump.
+			if (!height.current && rows.length > 2) height.current = (rows[rows.length - 2].getBoundingClientRect().bottom - rows[1].getBoundingClientRect().top) / (rows.length - 2);
+			const tall = height.current || 45, top = -body.current!.getBoundingClientRect().top / tall;
+			const last = Math.min(count, Math.max(WHOLE, STEP * Math.ceil((top + innerHeight / tall + MARGIN) / STEP)));
+			const first = Math.max(0, Math.min(STEP * Math.floor((top - MARGIN) / STEP), last - STEP));
+			setSpan((old) => (old[0] === first && old[1] === last ? old : [first, last]));
+		}
+		const soon = () => { frame ||= requestAnimationFrame(look); };
+		const resized = () => { height.current = 0; soon(); };
+		look();
+		document.addEventListener("scroll", soon, { capture: true, passive: true });
+		addEventListener("resize", resized);
+		return () => {
+			cancelAnimationFrame(frame);
+			document.removeEventListener("scroll", soon, { capture: true });
+			removeEventListener("resize", resized);
+		};
+	}, [count]);
+	const [first, last] = count <= WHOLE ? [0, count] : [Math.min(span[0], count - 1), Math.min(span[1], count)];
+	return { body, first, last, above: first * height.current, below: (count - last) * (height.current || 45) };
+}
+
+const Gap = ({ height, columns }: { height: number; columns: number }) => <tr class="gap" aria-hidden="true"><td colSpan={columns} style={{ height: `${height}px` }} /></tr>;
+
+function arranged<T>(rows: T[], column: Column<T> | undefined, down: boolean, wanted: string, find?: (row: T) => string): T[] {
+	const shown = wanted && find ? rows.filter((row) => find(row).toLowerCase().includes(wanted.toLowerCase())) : rows;
+	if (!column) return shown;
+	const keyed = shown.map((row) => ({ row, key: column.text!(row) }));
+	keyed.sort((a, b) => (down ? -1 : 1) * (typeof a.key === "number" && typeof b.key === "number" ? a.key - b.key : order.compare(String(a.key), String(b.key))));
+	return keyed.map((one) => one.row);
+}
 
 /** Rows that are found by typing and sorted by a click; on a phone each row is a card. */
 export function Table<T>({ rows, columns, id, find, caption }: { rows: T[]; columns: Column<T>[]; id: (row: T) => string | number; find?: (row: T) => string; caption: string }) {
 	const [wanted, setWanted] = useState("");
 	const [sort, setSort] = useState<{ key: string; down: boolean } | null>(null);
-	const [limit, setLimit] = useState(FIRST_ROWS);
 	const column = columns.find((one) => one.key === sort?.key && one.text);
-	let shown = wanted && find ? rows.filter((row) => find(row).toLowerCase().includes(wanted.toLowerCase())) : rows;
-	if (column && sort) {
-		const order = (a: T, b: T) => {
-			const x = column.text!(a), y = column.text!(b);
-			return typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
-		};
-		shown = [...shown].sort((a, b) => (sort.down ? -order(a, b) : order(a, b)));
-	}
+	const shown = useMemo(() => arranged(rows, column, !!sort?.down, wanted, find), [rows, wanted, sort]);
+	const { body, first, last, above, below } = useWindow(shown.length);
+	const cut = shown.length > WHOLE;
 	return (
 		<div class="table">
 			{find && rows.length > 8 && (
-				<div class="find"><Icon name="search" /><input type="search" value={wanted} placeholder={t("table.find")} aria-label={t("table.find")} onInput={(event) => setWanted(event.currentTarget.value)} /></div>
+				<div class="find"><Icon name="search" /><input type="search" value={wanted} placeholder={t("table.find")} aria-label={t("table.find")} onInput={(event) => setWanted(event.currentTarget.value)} />{cut && <span class="small">{t("table.count", { count: number(shown.length) })}</span>}</div>
 			)}
-			<table>
+			<table aria-rowcount={cut ? shown.length + 1 : undefined}>
 				<caption class="unseen">{caption}</caption>
 				<thead>
 					<tr>
@@ -368,16 +410,17 @@ export function Table<T>({ rows, columns, id, find, caption }: { rows: T[]; colu
 						))}
 					</tr>
 				</thead>
-				<tbody>
-					{shown.slice(0, limit).map((row) => (
-						<tr key={id(row)}>
+				<tbody ref={body}>
+					{cut && <Gap key="above" height={above} columns={columns.length} />}
+					{shown.slice(first, last).map((row, at) => (
+						<tr key={id(row)} aria-rowindex={cut ? first + at + 2 : undefined}>
 							{columns.map((one) => <td key={one.key} data-title={one.title} class={`${one.number ? "number" : ""}${one.title ? "" : " does"}`}>{one.show(row)}</td>)}
 						</tr>
 					))}
+					{cut && <Gap key="below" height={below} columns={columns.length} />}
 				</tbody>
 			</table>
 			{shown.length === 0 && <p class="none">{t("table.nothing")}</p>}
-			{shown.length > limit && <p class="more"><Button onClick={() => setLimit(limit + 500)}>{t("table.more", { count: shown.length - limit })}</Button></p>}
 		</div>
 	);
 }

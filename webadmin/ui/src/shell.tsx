@@ -24,6 +24,7 @@ import { Sessions } from "./pages/sessions";
 import { Settings } from "./pages/settings";
 import { Share, Shares } from "./pages/shares";
 import { Snapshots } from "./pages/snapshots";
+import { Support } from "./pages/support";
 import { Target, Targets } from "./pages/targets";
 import { Volumes } from "./pages/volumes";
 import { route, to } from "./route";
@@ -45,6 +46,7 @@ const rows: Row[] = [
 	{ path: "replication", icon: "replication", title: "nav.replication", show: () => <Replication /> },
 	{ path: "alerts", icon: "bell", title: "nav.alerts", show: () => <Alerts /> },
 	{ path: "jobs", icon: "jobs", title: "nav.jobs", show: () => <Jobs /> },
+	{ path: "support", icon: "gauge", title: "nav.support", show: () => <Support /> },
 	{ path: "access", icon: "people", title: "nav.access", show: () => <Access />, role: "admin" },
 	{ path: "audit", icon: "audit", title: "nav.audit", show: () => <Audit />, role: "operator" },
 	{ path: "commands", icon: "commands", title: "nav.commands", show: () => <Commands /> },
@@ -55,7 +57,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
 	{ title: "group.file", paths: ["shares"] },
-	{ title: "group.box", paths: ["pools", "replication", "alerts", "jobs"] },
+	{ title: "group.box", paths: ["pools", "replication", "alerts", "jobs", "support"] },
 	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];
 

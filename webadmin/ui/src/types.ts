@@ -57,8 +57,11 @@ export interface Status {
 export interface Group {
 	name: string; role: "none" | "primary" | "standby" | "handover" | "fenced"; state: string; peer: string; reason: string;
 	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; sealed_epoch: number;
-	promotable?: boolean;
+	promotable?: boolean; limit_bytes: number; points: string; points_trouble: string; alarms: string[];
+	addresses: { address: string; interface: string; here: boolean }[]; addresses_trouble: string;
+	verify?: { state: "never" | "running" | "done"; begun: number; ended: number; done_bytes: number; total_bytes: number; mismatches: number; repaired: number };
 }
+export interface Point { epoch: number; time: number; in_use: boolean; snapshots: string[] }
 export interface Provisioned { pool: string; target: string; lun: number; volume: Volume }
 export interface Account { name: string; role: string; sessions: number; totp?: boolean }
 export interface Token { name: string; role: string; created: number; expires: number; maker: string; token?: string }
@@ -79,3 +82,12 @@ export interface AlertChannel {
 	dropped: number; last_delivery: number | null;
 }
 export interface Performance { samples: number[][] }
+export interface LatencyCounts { count: number; sum_ns: number; buckets: number[] }
+export interface Latency { at_ms: number; bounds_ns: number[]; read: LatencyCounts; write: LatencyCounts }
+export type SlowPart = "initiator" | "queue" | "engine" | "device";
+export interface SlowCommand {
+	number: number; at_ms: number; initiator: string; target: string; lun: number; pool: string; volume: string; command: string;
+	lba: number; blocks: number; total_ms: number; waited_for: SlowPart; aborted: boolean;
+	initiator_ms: number; queue_ms: number; engine_ms: number; device_ms: number;
+}
+export interface Slow { limit_ms: number; seen: number; commands: SlowCommand[] }

@@ -122,13 +122,13 @@ function Silences() {
 
 // --- where it is told --------------------------------------------------------------------------
 
-type Kind = "email" | "dingtalk" | "wecom" | "feishu" | "slack" | "generic" | "syslog";
-const kinds: Kind[] = ["email", "dingtalk", "wecom", "feishu", "slack", "generic", "syslog"];
+type Kind = "email" | "dingtalk" | "wecom" | "feishu" | "slack" | "generic" | "syslog" | "snmp";
+const kinds: Kind[] = ["email", "dingtalk", "wecom", "feishu", "slack", "generic", "syslog", "snmp"];
 const places: Record<Kind, string> = {
 	email: "smtp://mail.example.com:587", dingtalk: "https://oapi.dingtalk.com/robot/send?access_token=…", wecom: "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=…",
-	feishu: "https://open.feishu.cn/open-apis/bot/v2/hook/…", slack: "https://hooks.slack.com/services/…", generic: "https://example.com/hook", syslog: "udp://10.0.0.5:514",
+	feishu: "https://open.feishu.cn/open-apis/bot/v2/hook/…", slack: "https://hooks.slack.com/services/…", generic: "https://example.com/hook", syslog: "udp://10.0.0.5:514", snmp: "udp://10.0.0.5:162",
 };
-const secretOf: Partial<Record<Kind, "alerts.password" | "alerts.signing">> = { email: "alerts.password", dingtalk: "alerts.signing", feishu: "alerts.signing", generic: "alerts.signing" };
+const secretOf: Partial<Record<Kind, "alerts.password" | "alerts.signing" | "alerts.community">> = { email: "alerts.password", dingtalk: "alerts.signing", feishu: "alerts.signing", generic: "alerts.signing", snmp: "alerts.community" };
 
 function NewChannel({ onClose }: { onClose: () => void }) {
 	const [name, setName] = useState("");
@@ -142,7 +142,7 @@ function NewChannel({ onClose }: { onClose: () => void }) {
 	const secretText = secretOf[kind], list = recipients.split(/[\s,;]+/).filter(Boolean);
 	return (
 		<FormDialog title={t("alerts.newChannel")} button={t("action.create")} ready={name !== "" && url !== "" && (kind !== "email" || (from !== "" && list.length > 0))} onClose={onClose} submit={async () => {
-			const body: Record<string, unknown> = { name, url: url.trim(), severity: least, language: language.value === "zh" ? "zh-CN" : "en", kind: kind === "email" || kind === "syslog" ? kind : "webhook" };
+			const body: Record<string, unknown> = { name, url: url.trim(), severity: least, language: language.value === "zh" ? "zh-CN" : "en", kind: kind === "email" || kind === "syslog" || kind === "snmp" ? kind : "webhook" };
 			if (body.kind === "webhook") body.preset = kind;
 			if (kind === "email") Object.assign(body, { from: from.trim(), to: list }, user && { user: user.trim() });
 			if (secret && secretText) body.secret = secret;
@@ -151,7 +151,7 @@ function NewChannel({ onClose }: { onClose: () => void }) {
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<Select label={t("alerts.kind")} value={kind} onValue={(value) => setKind(value as Kind)} options={kinds.map((one): [string, string] => [one, maybe(`channel.${one}`) ?? one])} />
-			<Input label={t("alerts.url")} value={url} onValue={setUrl} placeholder={places[kind]} hint={kind === "email" ? t("alerts.urlMail") : kind === "syslog" ? t("alerts.urlSyslog") : t("alerts.urlHook")} />
+			<Input label={t("alerts.url")} value={url} onValue={setUrl} placeholder={places[kind]} hint={kind === "email" ? t("alerts.urlMail") : kind === "syslog" ? t("alerts.urlSyslog") : kind === "snmp" ? t("alerts.urlSnmp") : t("alerts.urlHook")} />
 			{kind === "email" && <>
 				<Input label={t("alerts.from")} value={from} onValue={setFrom} placeholder="granary@example.com" />
 				<Input label={t("alerts.to")} value={recipients} onValue={setRecipients} placeholder="ops@example.com" hint={t("alerts.toHint")} />

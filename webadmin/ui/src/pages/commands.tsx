@@ -4,9 +4,7 @@ import { done, type Done } from "../api";
 import { clock } from "../format";
 import { Card, Empty, Page, Snippet } from "../parts";
 import { t } from "../text";
-
-/** For a shell: within single quotes nothing but the quote itself means anything. */
-const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
+import { cliOf, quoted } from "./cli";
 
 function curlOf(one: Done): string {
 	const lines = [`curl -X ${one.method} ${quoted(`${location.origin}/api/v1${one.path}`)}`, `-H "Authorization: Bearer $GRANARY_TOKEN"`];
@@ -24,6 +22,7 @@ export function Commands() {
 					{list.map((one) => (
 						<div key={one.id} class="command">
 							<p class="small quiet"><time>{clock(one.at)}</time> · {one.method} <span class="mono">{decodeURIComponent(one.path)}</span></p>
+							{cliOf(one) && <Snippet text={cliOf(one)!} label={`granary: ${one.method} ${one.path}`} />}
 							<Snippet text={curlOf(one)} label={`${one.method} ${one.path}`} />
 						</div>
 					))}

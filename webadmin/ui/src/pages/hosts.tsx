@@ -2,10 +2,11 @@
 import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { useResource } from "../live";
-import { Badge, Button, Card, Copy, DeleteDialog, Empty, Field, FormDialog, Input, notice, Page, Table, Waiting } from "../parts";
+import { Badge, Button, Card, Copy, DeleteDialog, Dialog, Empty, Field, FormDialog, Input, notice, Page, Table, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Host, Initiator } from "../types";
+import { LatencyChart } from "./charts";
 import { splitHosts } from "./newlun";
 
 function Edit({ host, suggest, onClose }: { host?: Host; suggest?: string; onClose: () => void }) {
@@ -23,10 +24,19 @@ function Edit({ host, suggest, onClose }: { host?: Host; suggest?: string; onClo
 	);
 }
 
+function Latency({ name, onClose }: { name: string; onClose: () => void }) {
+	return (
+		<Dialog title={name} onClose={onClose}>
+			<LatencyChart path={`/initiators/${part(name)}/latency`} />
+			<div class="buttons"><a class="button" href={to("support")} onClick={onClose}>{t("nav.support")}</a><Button kind="main" onClick={onClose}>{t("action.close")}</Button></div>
+		</Dialog>
+	);
+}
+
 export function Hosts() {
 	const { data, problem } = useResource<Host[]>("/hosts");
 	const initiators = useResource<Initiator[]>("/initiators").data ?? [];
-	const [open, setOpen] = useState<{ what: "edit"; host?: Host; suggest?: string } | { what: "delete"; host: Host } | null>(null);
+	const [open, setOpen] = useState<{ what: "edit"; host?: Host; suggest?: string } | { what: "delete"; host: Host } | { what: "latency"; name: string } | null>(null);
 	const close = () => setOpen(null);
 	const groupsOf = (name: string) => (data ?? []).filter((host) => host.initiators.includes(name)).map((host) => host.name);
 	return (
@@ -47,6 +57,7 @@ export function Hosts() {
 							<Table caption={t("hosts.seen")} rows={initiators} id={(row) => row.initiator} find={(row) => row.initiator} columns={[
 								{ key: "name", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator} <Copy small text={row.initiator} /></span> },
 								{ key: "state", title: t("field.state"), text: (row) => row.sessions, show: (row) => row.sessions ? <Badge tone="good">{t("hosts.sessions", { count: row.sessions })}</Badge> : <Badge tone="quiet">{t("hosts.away")}</Badge> },
+								{ key: "latency", title: t("chart.latencyShort"), show: (row) => row.sessions ? <button type="button" class="link" aria-label={t("hosts.latencyOf", { name: row.initiator })} onClick={() => setOpen({ what: "latency", name: row.initiator })}>{t("hosts.show")}</button> : "–" },
 								{ key: "rules", title: t("nav.targets"), show: (row) => <span class="list">{row.rules.map((iqn) => <a key={iqn} href={to("targets", iqn)}>{iqn.replace(/^.*:/, "")}</a>)}</span> },
 								{ key: "groups", title: t("hosts.groups"), show: (row) => groupsOf(row.initiator).join(", ") || (can("provisioner") ? <button type="button" class="link" onClick={() => setOpen({ what: "edit", suggest: row.initiator })}>{t("hosts.group")}</button> : "–") },
 							]} />
@@ -54,6 +65,7 @@ export function Hosts() {
 					</Card>
 				</>
 			)}
+			{open?.what === "latency" && <Latency name={open.name} onClose={close} />}
 			{open?.what === "edit" && <Edit host={open.host} suggest={open.suggest} onClose={close} />}
 			{open?.what === "delete" && <DeleteDialog title={t("hosts.delete", { name: open.host.name })} name={open.host.name} button={t("action.delete")} onClose={close} text={<p>{t("hosts.deleteText")}</p>} submit={async () => { await call("DELETE", `/hosts/${part(open.host.name)}`); notice(t("hosts.deleted")); }} />}
 		</Page>

@@ -4,9 +4,10 @@ import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { bytes, duration, number } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
+import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
 import { maybe, t } from "../text";
-import type { Group, Volume } from "../types";
+import type { Group } from "../types";
+import { Addresses, Boxes, Members, pathOf, Points, Settings, UnderTest, verifyText } from "./replicasteps";
 
 interface Peer { uuid: string; name: string; address: string; port: number }
 
@@ -47,46 +48,84 @@ function Pair({ onClose }: { onClose: () => void }) {
 }
 
 function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
-	const volumes = useResource<Volume[]>("/volumes").data ?? [];
 	const [name, setName] = useState("");
 	const [members, setMembers] = useState<string[]>([]);
 	const [peer, setPeer] = useState(peers[0]?.uuid ?? "");
 	const [rpo, setRpo] = useState("5s");
+	const [points, setPoints] = useState("0");
 	return (
-		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo })}>
+		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<Select label={t("replica.peer")} value={peer} onValue={setPeer} options={peers.map((one) => [one.uuid, `${one.name} (${one.address})`])} />
-			<Field label={t("replica.members")} hint={t("replica.membersHint")}>
-				{(id, note) => (
-					<div class="disks" id={id} role="group" aria-label={t("replica.members")} aria-describedby={note}>
-						{volumes.map((one) => {
-							const path = `${one.pool}/${one.name}`;
-							return <label key={one.uuid} class="disk"><input type="checkbox" checked={members.includes(path)} onChange={(event) => setMembers(event.currentTarget.checked ? [...members, path] : members.filter((other) => other !== path))} /><span><b>{path}</b> {bytes(one.size_bytes)}</span></label>;
-						})}
-					</div>
-				)}
-			</Field>
+			<Boxes chosen={members} onChange={setMembers} />
 			<Input label={t("replica.rpo")} value={rpo} onValue={setRpo} hint={t("replica.rpoHint")} />
+			<Input label={t("replica.pointsKept")} value={points} onValue={setPoints} hint={t("replica.pointsHint")} />
 		</FormDialog>
 	);
 }
 
-type Step = "promote" | "demote" | "switchover" | "delete";
+type Step = "promote" | "demote" | "switchover" | "failback" | "delete";
 
 function Act({ group, step, onClose }: { group: Group; step: Step; onClose: () => void }) {
-	const words = { promote: t("replica.promote"), demote: t("replica.demote"), switchover: t("replica.switchover"), delete: t("action.delete") };
-	const texts = { promote: t("replica.promoteText", { seconds: number(group.lag_seconds, 1) }), demote: t("replica.demoteText"), switchover: t("replica.switchoverText"), delete: t("replica.deleteText") };
+	const words = { promote: t("replica.promote"), demote: t("replica.demote"), switchover: t("replica.switchover"), failback: t("replica.failback"), delete: t("action.delete") };
+	const texts = { promote: t("replica.promoteText", { seconds: number(group.lag_seconds, 1) }), demote: t("replica.demoteText"), switchover: t("replica.switchoverText"), failback: t("replica.failbackText"), delete: t("replica.deleteText") };
 	return (
 		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
-			await call("POST", `/replica/groups/${part(group.name)}`, { action: step });
+			await call("POST", pathOf(group), { action: step });
 			notice(t("replica.done", { what: words[step] }));
 		}} />
 	);
 }
 
-function GroupCard({ group }: { group: Group }) {
-	const [step, setStep] = useState<Step | null>(null);
+/** What wants to be looked at; nothing when all is well. */
+function Notes({ group }: { group: Group }) {
+	return (
+		<>
+			{group.role === "standby" && group.promotable === false && <p class="hint">{t("replica.notYet")}</p>}
+			{group.role === "fenced" && <p class="hint">{t("replica.fencedText")}</p>}
+			{[group.points_trouble, group.addresses_trouble].filter(Boolean).map((text) => <p key={text} class="hint" lang="en">{text}</p>)}
+			<UnderTest group={group} />
+		</>
+	);
+}
+
+type Open = Step | "members" | "settings" | "addresses" | "points" | "test" | null;
+
+/** Who leads: changing sides. */
+function Sides({ group, onOpen }: { group: Group; onOpen: (open: Open) => void }) {
 	const paused = group.state === "paused";
+	const doIt = (what: string, action: string) => act(what, "POST", pathOf(group), { action });
+	return (
+		<div class="buttons start">
+			{group.role === "standby" && <Button kind="danger" disabled={group.promotable === false} onClick={() => onOpen("promote")}>{t("replica.promote")}</Button>}
+			{group.role === "primary" && <Button onClick={() => onOpen("switchover")}>{t("replica.switchover")}</Button>}
+			{(group.role === "primary" || group.role === "fenced") && <Button onClick={() => onOpen("demote")}>{t("replica.demote")}</Button>}
+			{group.role === "fenced" && <Button onClick={() => onOpen("failback")}>{t("replica.failback")}</Button>}
+			<Button onClick={() => doIt(paused ? t("replica.resumed") : t("replica.paused"), paused ? "resume" : "pause")}>{paused ? t("replica.resume") : t("replica.pause")}</Button>
+			{group.role === "primary" && <Button onClick={() => doIt(t("replica.verifying"), "verify")}>{t("replica.verify")}</Button>}
+			<Button kind="quiet" icon="trash" label={t("replica.delete", { name: group.name })} onClick={() => onOpen("delete")} />
+		</div>
+	);
+}
+
+/** What stays as it is while sides are not changed. */
+function Care({ group, onOpen }: { group: Group; onOpen: (open: Open) => void }) {
+	return (
+		<div class="buttons start">
+			{can("admin") && group.role === "primary" && <>
+				<Button onClick={() => onOpen("members")}>{t("replica.members")} …</Button>
+				<Button onClick={() => onOpen("addresses")}>{t("replica.addresses")} …</Button>
+				<Button onClick={() => onOpen("settings")}>{t("replica.settings")} …</Button>
+			</>}
+			<Button onClick={() => onOpen("points")}>{t("replica.points")} …</Button>
+			{can("provisioner") && group.role === "standby" && <Button onClick={() => onOpen("test")}>{t("replica.test")} …</Button>}
+		</div>
+	);
+}
+
+function GroupCard({ group }: { group: Group }) {
+	const [open, setOpen] = useState<Open>(null);
+	const close = () => setOpen(null);
 	return (
 		<Card title={group.name} actions={<Badge tone={toneOf(group)}>{maybe(`replicastate.${group.state.replace(/ /g, "-")}`) ?? group.state}</Badge>}>
 			<Facts rows={[
@@ -96,20 +135,19 @@ function GroupCard({ group }: { group: Group }) {
 				group.lag_bytes !== undefined && [t("replica.waiting"), bytes(group.lag_bytes)],
 				[t("replica.rate"), `${bytes(group.bytes_per_second)}/s`],
 				[t("replica.members"), <span class="list mono">{group.members.map((one) => <span key={one}>{one}</span>)}</span>],
+				group.addresses.length > 0 && [t("replica.addresses"), <span class="list mono">{group.addresses.map((one) => <span key={one.address}>{one.address}</span>)}</span>],
+				group.points !== "0" && [t("replica.pointsKept"), <span class="mono">{group.points}</span>],
+				group.role === "primary" && [t("replica.verified"), verifyText(group)],
 				group.reason !== "" && group.reason !== group.state && [t("replica.reason"), <span lang="en">{group.reason}</span>],
 			]} />
-			{group.role === "standby" && group.promotable === false && <p class="hint">{t("replica.notYet")}</p>}
-			{group.role === "fenced" && <p class="hint">{t("replica.fencedText")}</p>}
-			{can("admin") && (
-				<div class="buttons start">
-					{group.role === "standby" && <Button kind="danger" disabled={group.promotable === false} onClick={() => setStep("promote")}>{t("replica.promote")}</Button>}
-					{group.role === "primary" && <Button onClick={() => setStep("switchover")}>{t("replica.switchover")}</Button>}
-					{(group.role === "primary" || group.role === "fenced") && <Button onClick={() => setStep("demote")}>{t("replica.demote")}</Button>}
-					<Button onClick={() => act(paused ? t("replica.resumed") : t("replica.paused"), "POST", `/replica/groups/${part(group.name)}`, { action: paused ? "resume" : "pause" })}>{paused ? t("replica.resume") : t("replica.pause")}</Button>
-					<Button kind="quiet" icon="trash" label={t("replica.delete", { name: group.name })} onClick={() => setStep("delete")} />
-				</div>
-			)}
-			{step && <Act group={group} step={step} onClose={() => setStep(null)} />}
+			<Notes group={group} />
+			{can("admin") && <Sides group={group} onOpen={setOpen} />}
+			<Care group={group} onOpen={setOpen} />
+			{open === "members" && <Members group={group} onClose={close} />}
+			{open === "settings" && <Settings group={group} onClose={close} />}
+			{open === "addresses" && <Addresses group={group} onClose={close} />}
+			{(open === "points" || open === "test") && <Points group={group} newest={open === "test"} onClose={close} />}
+			{(open === "promote" || open === "demote" || open === "switchover" || open === "failback" || open === "delete") && <Act group={group} step={open} onClose={close} />}
 		</Card>
 	);
 }

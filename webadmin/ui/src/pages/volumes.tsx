@@ -8,6 +8,7 @@ import { Badge, Button, Card, Check, DeleteDialog, Dialog, Empty, Facts, FormDia
 import { to } from "../route";
 import { t } from "../text";
 import type { Pool, Share, Volume } from "../types";
+import { LatencyChart } from "./charts";
 
 const pathOf = (volume: Volume) => `/volumes/${part(volume.pool)}/${part(volume.name)}`;
 const shortTarget = (iqn: string) => iqn.replace(/^.*:/, "");
@@ -101,6 +102,7 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				["NAA", <><span class="mono name">{volume.naa}</span><Copy small text={volume.naa} /></>],
 				["UUID", <span class="mono name">{volume.uuid}</span>],
 			]} />
+			<LatencyChart path={`${pathOf(volume)}/latency`} />
 			<div class="buttons"><Button kind="main" onClick={onClose}>{t("action.close")}</Button></div>
 		</Dialog>
 	);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/log.h"
+#include "core/size.h"
+#include "webadmin/admin.h"
+#include "webadmin/api.h"
+
+/* How long commands take: histograms of volumes and initiators, and the last slow commands with
+ * what they waited for. */
+
+#define SLOW_SETTING  "slow_limit_ns"
+#define SLOW_DEFAULT  (500 * 1000000ull)
+#define SLOW_LEAST_NS 1000000ull
+#define SLOW_MOST_NS  (3600 * 1000000000ull)
+
+/* ---- histograms ---- */
+static json_t *show_latency(const struct scsi_latency *latency)
+{
+	json_t *buckets = json_array();
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
+		count += latency->bucket[i];
+		json_array_append_new(buckets, json_integer((json_int_t)latency->bucket[i]));
+	}
+	return json_pack("{s:I,s:I,s:o}", "count", (json_int_t)count, "sum_ns",
+			 (json_int_t)latency->sum_ns, "buckets", buckets);
+}
+
+static json_t *show_latencies(const struct webadmin *admin, const struct scsi_latencies *latencies)
+{
+	json_t *bounds = json_array();
+
+	for (unsigned i = 0; i + 1 < SCSI_LATENCY_BUCKETS; i++)
+		json_array_append_new(bounds, json_integer((json_int_t)scsi_latency_bound_ns(i)));
+	return json_pack("{s:I,s:o,s:o,s:o}", "at_ms",
+			 (json_int_t)(loop_wall(admin->options.control) / 1000000u), "bounds_ns",
+			 bounds, "read", show_latency(&latencies->read), "write",
+			 show_latency(&latencies->write));
+}
+
+void api_volume_latency(struct api_request *request)
+{
+	struct scsi_latencies sum = {0};
+	struct model_target *target;
+	struct model_lun *lun = NULL;
+	const char *code = NULL;
+
+	request->volume = model_find_volume(request->model, request->match.param[0],
+					    request->match.param[1], &code, &request->err);
+	if (!request->volume) {
+		api_reply_failure(request, code);
+		return;
+	}
+	while ((lun = model_lun_of_volume(request->model, request->volume->identity.uuid, lun,
+					  &target)))
+		if (target->live)
+			(void)scsi_target_latency(iscsi_target_scsi(target->live), lun->lun, &sum);
+	api_reply(request, 200, show_latencies(request->admin, &sum));
+}
+
+static void take_client(void *context, const char *name, const struct scsi_latencies *latencies)
+{
+	(void)name;
+	*(struct scsi_latencies *)context = *latencies;
+}
+
+void api_initiator_latency(struct api_request *request)
+{
+	struct scsi_latencies sum = {0}; /* one that never came has done nothing */
+
+	scsi_client_latency(request->match.param[0], take_client, &sum);
+	api_reply(request, 200, show_latencies(request->admin, &sum));
+}
+
+/* ---- slow commands ---- */
+void slow_load(struct webadmin *admin)
+{
+	char text[24];
+	uint64_t limit;
+
+	webadmin_setting(admin, SLOW_SETTING, text, sizeof text);
+	limit = text[0] ? strtoull(text, NULL, 10) : SLOW_DEFAULT;
+	scsi_slow_set_limit(limit);
+}
+
+static const char *const parts[] = {[SCSI_SLOW_INITIATOR] = "initiator",
+				    [SCSI_SLOW_QUEUE] = "queue",
+				    [SCSI_SLOW_ENGINE] = "engine",
+				    [SCSI_SLOW_DEVICE] = "device"};
+
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
+/* The LUN's volume as it is mapped now. */
+static void show_volume_of(struct api_request *request, const struct scsi_slow *slow,
+			   json_t *object)
+{
+	struct model_target *target = model_target_find(request->model, slow->target);
+
+	if (!target)
+		return;
+	list_for_each (it, &target->luns) {
+		const struct model_lun *lun = list_entry(it, struct model_lun, link);
+
+		if (lun->lun == slow->lun) {
+			json_object_set_new(object, "pool", json_string(lun->pool));
+			json_object_set_new(object, "volume", json_string(lun->volume_name));
+		}
+	}
+}
+
+static json_t *show_slow(struct api_request *request, const struct scsi_slow *slow)
+{
+	json_t *object;
+	unsigned most = 0;
+
+	for (unsigned i = 1; i < SCSI_SLOW_PARTS; i++) {
+		if (slow->part_ns[i] > slow->part_ns[most])
+			most = i;
+	}
+	object =
+	    json_pack("{s:I,s:I,s:s,s:s,s:i,s:s,s:s,s:s,s:I,s:I,s:f,s:s,s:b}", "number",
+		      (json_int_t)slow->number, "at_ms", (json_int_t)(slow->wall_ns / 1000000u),
+		      "initiator", slow->initiator, "target", slow->target, "lun", (int)slow->lun,
+		      "pool", "", "volume", "", "command", slow->command, "lba",
+		      (json_int_t)slow->lba, "blocks", (json_int_t)slow->blocks, "total_ms",
+		      ms(slow->total_ns), "waited_for", parts[most], "aborted", slow->aborted);
+	for (unsigned i = 0; object && i < SCSI_SLOW_PARTS; i++) {
+		char name[24];
+
+		snprintf(name, sizeof name, "%s_ms", parts[i]);
+		json_object_set_new(object, name, json_real(ms(slow->part_ns[i])));
+	}
+	if (object)
+		show_volume_of(request, slow, object);
+	return object;
+}
+
+void api_slow_show(struct api_request *request)
+{
+	struct scsi_slow *slow = heap_zalloc_array(SCSI_SLOW_MAX, sizeof *slow);
+	json_int_t seen = 0;
+	json_t *list;
+	unsigned count;
+
+	if (!slow) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	list = json_array();
+	count = scsi_slow_list(slow, SCSI_SLOW_MAX);
+	if (count)
+		seen = (json_int_t)slow[0].number;
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(list, show_slow(request, &slow[i]));
+	heap_free(slow);
+	api_reply(request, 200,
+		  json_pack("{s:f,s:I,s:o}", "limit_ms", ms(scsi_slow_limit()), "seen", seen,
+			    "commands", list));
+}
+
+void api_slow_change(struct api_request *request)
+{
+	struct config *config = request->admin->options.config;
+	const char *text;
+	char number[24];
+	uint64_t limit = 0;
+	int result = 0;
+
+	if (!api_unpack(request, "{s:s}", "limit", &text))
+		return;
+	if (strcmp(text, "0") != 0 && strcmp(text, "none") != 0)
+		result = duration_parse(text, &limit, &request->err);
+	if (result < 0 || (limit && (limit < SLOW_LEAST_NS || limit > SLOW_MOST_NS))) {
+		api_reply_error(request, 400, "bad_limit",
+				"the limit of slow commands is 1ms to 1h, or none");
+		return;
+	}
+	snprintf(number, sizeof number, "%" PRIu64, limit);
+	result = config_begin(config, &request->err);
+	if (result == 0)
+		result = webadmin_set_setting(request->admin, SLOW_SETTING, number, &request->err);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	if (result < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	scsi_slow_set_limit(limit);
+	log_notice("commands that take longer than %s are kept", limit ? text : "(none)");
+	api_reply(request, 200, json_pack("{s:f}", "limit_ms", ms(limit)));
+}

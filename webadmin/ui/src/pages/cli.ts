@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command of granary(8) that asks for the same change as a request of the API.
+import type { Done } from "../api";
+
+/** For a shell: within single quotes nothing but the quote itself means anything. */
+export const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
+
+type Value = string | number | boolean | string[] | undefined | null;
+type Body = Record<string, Value>;
+const word = (value: Value) => (/^[\w.:/@,=+-]+$/.test(String(value)) ? String(value) : quoted(String(value)));
+const words = (value: Value) => (Array.isArray(value) ? value : []).map(word).join(" ");
+/** " --name value" for what is there; a true one is a switch. */
+const option = (name: string, value: Value) => (value === undefined || value === null || value === "" || value === false ? "" : value === true ? ` --${name}` : ` --${name} ${word(value)}`);
+const secretFile = (name: string, value: Value) => (value === undefined ? "" : ` --${name} FILE`);
+
+function patchGroup(group: string, body: Body): string {
+	if (body.add) return `replica group add ${group} ${words(body.add)}`;
+	if (body.remove) return `replica group remove ${group} ${words(body.remove)}`;
+	if (body.add_address) return `replica group address add ${group} ${word(body.add_address)}${option("interface", body.interface)}`;
+	if (body.remove_address) return `replica group address remove ${group} ${word(body.remove_address)}`;
+	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}`;
+}
+
+function patchVolume(path: string, body: Body): string {
+	if (body.name) return `volume rename ${path} ${word(body.name)}`;
+	if (body.size) return `volume resize ${path} ${word(body.size)}${option("shrink", body.shrink)}`;
+	return `volume set ${path}${option("iops", body.iops)}${option("bandwidth", body.bandwidth)}${option("burst", body.burst)}`;
+}
+
+function patchSnapshot(path: string, body: Body): string {
+	if (body.name) return `snapshot rename ${path} ${word(body.name)}`;
+	if (body.held === false) return `snapshot release ${path}`;
+	return `snapshot hold ${path}${option("until", body.hold_until)}`;
+}
+
+const V = "/volumes/([^/]+)/([^/]+)", S = `${V}/snapshots/([^/]+)`, G = "/replica/groups/([^/]+)", I = "/targets/([^/]+)";
+
+/** Each: the request, and the command; the parts of the path are ready for a shell. */
+const rows: [string, (body: Body, ...parts: string[]) => string][] = [
+	["POST /provision", (b) => `provision ${word(b.name)} ${word(b.size)} ${words(b.hosts)}${option("pool", b.pool)}`],
+	["POST /volumes", (b) => `volume create ${word(b.pool)}/${word(b.name)} ${word(b.size)}${option("checksum", b.checksum)}`],
+	[`PATCH ${V}`, (b, pool, name) => patchVolume(`${pool}/${name}`, b)],
+	[`DELETE ${V}`, (_, pool, name) => `volume delete ${pool}/${name} --yes`],
+	[`POST ${V}/promote`, (_, pool, name) => `volume promote ${pool}/${name}`],
+	[`POST ${V}/rollback`, (b, pool, name) => `volume rollback ${pool}/${name}@${word(b.snapshot)}${option("keep", b.keep)} --yes`],
+	["POST /snapshots", (b) => `snapshot create ${words(b.snapshots)}`],
+	[`PATCH ${S}`, (b, pool, name, snapshot) => patchSnapshot(`${pool}/${name}@${snapshot}`, b)],
+	[`DELETE ${S}`, (_, pool, name, snapshot) => `snapshot delete ${pool}/${name}@${snapshot} --yes`],
+	[`POST ${S}/clone`, (b, pool, name, snapshot) => `volume clone ${pool}/${name}@${snapshot} ${pool}/${word(b.name)}`],
+	["POST /targets", (b) => `target create ${word(b.iqn)}${option("alias", b.alias)}`],
+	[`DELETE ${I}`, (_, iqn) => `target delete ${iqn} --yes`],
+	[`POST ${I}/rules`, (b, iqn) => `target allow ${iqn}${option("initiator", b.initiator)}${option("network", b.network)}${option("chap-user", b.chap_user)}${secretFile("chap-secret-file", b.chap_secret)}${option("mutual-user", b.mutual_user)}${secretFile("mutual-secret-file", b.mutual_secret)}`],
+	[`DELETE ${I}/rules`, (b, iqn) => `target deny ${iqn}${option("rule", b.rule)}${option("initiator", b.initiator)}${option("network", b.network)}${option("all", b.all)}`],
+	[`POST ${I}/luns`, (b, iqn) => `lun map ${iqn} ${word(b.pool)}/${word(b.volume)}${option("lun", b.lun)}${option("ro", b.read_only)}${option("cdrom", b.type === "cdrom")}`],
+	[`DELETE ${I}/luns/([^/]+)`, (_, iqn, lun) => `lun unmap ${iqn} ${lun} --yes`],
+	["DELETE /sessions/([^/]+)", (_, id) => `session drop ${id}`],
+	["POST /hosts", (b) => `host create ${word(b.name)} ${words(b.initiators)}`],
+	["PATCH /hosts/([^/]+)", (b, name) => [["add", b.add], ["remove", b.remove]].filter(([, list]) => words(list)).map(([verb, list]) => `host ${verb} ${name} ${words(list)}`).join(" && granary ")],
+	["DELETE /hosts/([^/]+)", (_, name) => `host delete ${name}`],
+	["POST /shares", (b) => `share create ${word(b.pool)}/${word(b.name)}${option("quota", b.quota)}`],
+	["DELETE /shares/([^/]+)/([^/]+)", (_, pool, name) => `share delete ${pool}/${name} --yes`],
+	["DELETE /shares/([^/]+)/([^/]+)/rules", (b, pool, name) => `share deny ${pool}/${name}${option("client", b.client)}`],
+	["POST /pools/([^/]+)/export", (_, name) => `pool export ${name} --yes`],
+	["DELETE /pools/([^/]+)", (_, name) => `pool delete ${name} --yes`],
+	["POST /replica/code", () => "replica code"],
+	["POST /replica/peers", (b) => `replica pair ${word(b.address)} CODE`],
+	["DELETE /replica/peers/([^/]+)", (_, peer) => `replica unpair ${peer}`],
+	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}`],
+	[`PATCH ${G}`, (b, group) => patchGroup(group, b)],
+	[`POST ${G}`, (b, group) => (b.action === "delete" ? `replica group delete ${group} --yes` : `replica ${word(b.action)} ${group}${["promote", "demote", "failback"].includes(String(b.action)) ? " --yes" : ""}`)],
+	[`POST ${G}/points/([^/]+)/clones`, (b, group, epoch) => `replica point clone ${group} ${epoch} ${words(b.names)}`],
+];
+
+/** "granary ..." for what was done; null: it has no command of its own, or not for all of it. */
+export function cliOf(one: Done): string | null {
+	for (const [pattern, command] of rows) {
+		const found = new RegExp(`^${pattern}$`).exec(`${one.method} ${one.path}`);
+		if (found) return `granary ${command((one.body ?? {}) as Body, ...found.slice(1).map((text) => word(decodeURIComponent(text))))}`.trim();
+	}
+	return null;
+}

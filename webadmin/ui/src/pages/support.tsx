@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why is it slow? What the last slow commands waited for, all together and one by one.
+import { useState } from "preact/hooks";
+import { call, can } from "../api";
+import { clock, number } from "../format";
+import { useResource } from "../live";
+import { Badge, Button, Card, Empty, FormDialog, Input, notice, Page, Table, Waiting } from "../parts";
+import { to } from "../route";
+import { t } from "../text";
+import type { Slow, SlowCommand, SlowPart } from "../types";
+
+const parts: SlowPart[] = ["device", "engine", "queue", "initiator"];
+const names = (): Record<SlowPart, string> => ({ device: t("slow.device"), engine: t("slow.engine"), queue: t("slow.queue"), initiator: t("slow.initiator") });
+const advice = (): Record<SlowPart, string> => ({ device: t("slow.deviceText"), engine: t("slow.engineText"), queue: t("slow.queueText"), initiator: t("slow.initiatorText") });
+const timeOf = (one: SlowCommand, part: SlowPart) => ({ device: one.device_ms, engine: one.engine_ms, queue: one.queue_ms, initiator: one.initiator_ms })[part];
+const shortTime = (ms: number) => (ms < 1000 ? `${number(ms, ms < 10 ? 1 : 0)} ms` : `${number(ms / 1000, 1)} s`);
+
+/** The name that most of the waiting belongs to, when it is more than half of it. */
+function chief(list: SlowCommand[], nameOf: (one: SlowCommand) => string): string | null {
+	const sums = new Map<string, number>();
+	let all = 0;
+	for (const one of list) {
+		sums.set(nameOf(one), (sums.get(nameOf(one)) ?? 0) + one.total_ms);
+		all += one.total_ms;
+	}
+	const most = [...sums].sort((a, b) => b[1] - a[1])[0];
+	return most && most[1] > all / 2 ? most[0] : null;
+}
+
+function Verdict({ list }: { list: SlowCommand[] }) {
+	const sums = parts.map((part) => ({ part, sum: list.reduce((sum, one) => sum + timeOf(one, part), 0) })).sort((a, b) => b.sum - a.sum);
+	const all = sums.reduce((sum, one) => sum + one.sum, 0) || 1, first = sums[0].part;
+	const volume = chief(list, (one) => (one.pool ? `${one.pool}/${one.volume}` : "")), host = chief(list, (one) => one.initiator);
+	return (
+		<Card title={t("slow.verdict", { what: names()[first] })}>
+			<p class="prose">{advice()[first]}</p>
+			<ul class="shares">
+				{sums.map(({ part, sum }) => (
+					<li key={part}><span>{names()[part]}</span><div class="space" role="meter" aria-label={names()[part]} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round((sum / all) * 100)}><b style={{ width: `${(sum / all) * 100}%` }} /></div><b>{number((sum / all) * 100)} %</b></li>
+				))}
+			</ul>
+			{volume && <p class="small quiet">{t("slow.mostVolume", { name: volume })}</p>}
+			{host && <p class="small quiet">{t("slow.mostHost", { name: host })}</p>}
+		</Card>
+	);
+}
+
+function Limit({ now, onClose }: { now: number; onClose: () => void }) {
+	const [limit, setLimit] = useState(now ? `${now}ms` : "none");
+	return (
+		<FormDialog title={t("slow.limit")} button={t("action.save")} ready={limit.trim() !== ""} onClose={onClose} submit={async () => {
+			await call("PATCH", "/slow", { limit: limit.trim() });
+			notice(t("slow.limitSet"));
+		}}>
+			<Input label={t("slow.limitLabel")} value={limit} onValue={setLimit} hint={t("slow.limitHint")} autoFocus />
+		</FormDialog>
+	);
+}
+
+function List({ list }: { list: SlowCommand[] }) {
+	return (
+		<Card flush title={t("slow.list")}>
+			<Table caption={t("slow.list")} rows={list} id={(row) => row.number} find={(row) => `${row.initiator} ${row.pool}/${row.volume} ${row.command}`} columns={[
+				{ key: "at", title: t("audit.time"), text: (row) => row.at_ms, show: (row) => clock(row.at_ms) },
+				{ key: "initiator", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}</span> },
+				{ key: "volume", title: t("slow.volume"), text: (row) => `${row.pool}/${row.volume}`, show: (row) => row.pool ? <a href={to("targets", row.target)}>{row.pool}/{row.volume}</a> : `LUN ${row.lun}` },
+				{ key: "command", title: t("slow.command"), text: (row) => row.command, show: (row) => <>{row.command}{row.aborted && <> <Badge tone="bad">{t("slow.aborted")}</Badge></>}</> },
+				{ key: "total", title: t("slow.total"), number: true, text: (row) => row.total_ms, show: (row) => shortTime(row.total_ms) },
+				{ key: "waited", title: t("slow.waitedFor"), text: (row) => names()[row.waited_for], show: (row) => <span title={parts.map((part) => `${names()[part]}: ${shortTime(timeOf(row, part))}`).join(", ")}>{names()[row.waited_for]} <small>{shortTime(timeOf(row, row.waited_for))}</small></span> },
+			]} />
+		</Card>
+	);
+}
+
+export function Support() {
+	const { data, problem } = useResource<Slow>("/slow");
+	const [setting, setSetting] = useState(false);
+	return (
+		<Page title={t("slow.title")} lead={data && (data.limit_ms ? t("slow.lead", { limit: shortTime(data.limit_ms), count: number(data.seen) }) : t("slow.off"))} actions={can("operator") && data && <Button onClick={() => setSetting(true)}>{t("slow.limit")}</Button>}>
+			{!data ? <Waiting problem={problem} /> : data.commands.length === 0 ? (
+				<Card><Empty icon="check" title={t("slow.none")} text={t("slow.noneText")} /></Card>
+			) : <><Verdict list={data.commands} /><List list={data.commands} /></>}
+			{setting && data && <Limit now={data.limit_ms} onClose={() => setSetting(false)} />}
+		</Page>
+	);
+}
