@@ -41,7 +41,7 @@
 #define ANSWER_MS     10000
 #define LOOKS         6
 #define LOOK_NS       500000000
-#define PORT_LOOKS 20
+#define PORT_LOOKS    20
 #define CPU_SECONDS   5
 #define LABEL_NOCLOUD "cidata"
 #define LABEL_OVF     "OVF ENV"

@@ -9,9 +9,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -154,6 +156,57 @@ static void a_bundle(void **state)
 	support_free(support);
 }
 
+#define MAKER "/lib/systemd/systemd-journal-remote"
+
+static void write_export(const char *path)
+{
+	static const char *const who[] = {"kernel", "granaryd", "sshd"};
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	for (unsigned i = 0; i < 300; i++)
+		fprintf(file,
+			"__REALTIME_TIMESTAMP=%llu\n__MONOTONIC_TIMESTAMP=%u\n"
+			"_BOOT_ID=4c0e0d3d0b0b4b0f8b0f0b0f0b0f0b0f\n_TRANSPORT=%s\n"
+			"SYSLOG_IDENTIFIER=%s\nMESSAGE=line %u password=x\n\n",
+			1700000000000000ull + i * 1000u, i + 1, i % 3 ? "stdout" : "kernel",
+			who[i % 3], i);
+	fclose(file);
+}
+
+/* A journal as systemd writes it: the kernel's messages and ours, of others none. */
+static void a_journal(void **state)
+{
+	char folder[] = "/tmp/granary-journal-XXXXXX", made[64], from[64];
+	const char *const words[] = {MAKER, "-o", made, from, NULL};
+	struct support *support;
+	int status;
+	pid_t child;
+
+	(void)state;
+	if (access(MAKER, X_OK) < 0)
+		skip();
+	assert_non_null(mkdtemp(folder));
+	snprintf(made, sizeof made, "%s/system.journal", folder);
+	snprintf(from, sizeof from, "%s/from", folder);
+	write_export(from);
+	assert_int_equal(posix_spawn(&child, words[0], NULL, NULL, (char *const *)words, NULL), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	support = new_support();
+	support_add_journal(support, folder);
+	assert_int_equal(support->count, 3);
+	assert_string_equal(support->files[1].name, "logs/kernel.txt");
+	assert_non_null(strstr(support->files[1].text, "Z kernel: line 0 password=(removed)\n"));
+	assert_non_null(strstr(support->files[1].text, "Z kernel: line 297 "));
+	assert_string_equal(support->files[2].name, "logs/services.txt");
+	assert_non_null(strstr(support->files[2].text, "Z granaryd: line 298 "));
+	assert_null(strstr(support->files[2].text, "sshd"));
+	support_free(support);
+	unlink(made);
+	unlink(from);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 /* Numbers that do not compress well. */
 static char *noise(size_t length)
 {
@@ -283,9 +336,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(secrets_of_texts), cmocka_unit_test(secrets_of_json),
-	    cmocka_unit_test(a_bundle),         cmocka_unit_test(logs_give_way),
-	    cmocka_unit_test(facts_do_not),     cmocka_unit_test(too_many_secrets),
-	    cmocka_unit_test(short_of_memory),  cmocka_unit_test(the_log_is_kept),
+	    cmocka_unit_test(a_bundle),         cmocka_unit_test(a_journal),
+	    cmocka_unit_test(logs_give_way),    cmocka_unit_test(facts_do_not),
+	    cmocka_unit_test(too_many_secrets), cmocka_unit_test(short_of_memory),
+	    cmocka_unit_test(the_log_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
