@@ -394,13 +394,13 @@ void menu_updates(void)
 /* The one before is replaced: the state partition is not to fill up with them. */
 void menu_support(void)
 {
-	static const char *const words[] = {"/usr/bin/granary", "support", "bundle", SUPPORT_FILE,
-					    NULL};
+	static const char file[] = SUPPORT_FILE;
+	static const char *const words[] = {"/usr/bin/granary", "support", "bundle", file, NULL};
 
 	mkdir(SUPPORT_FOLDER, 0700);
-	unlink(SUPPORT_FILE);
+	unlink(file);
 	console_run(words);
-	if (access(SUPPORT_FILE, F_OK) == 0)
+	if (access(file, F_OK) == 0)
 		tell(text(TEXT_SUPPORT));
 	pause_for_enter();
 }

@@ -16,8 +16,9 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_MEND] =
 	    "In the shell: granary config restore FILE, granary config reset (pools stay).",
 	[TEXT_READY] = "READY",
-	[TEXT_KEYS] = "n network  t time  h name  w web password  u updates\r\n"
-		      "  b support bundle  s shell  r restart  p power off",
+	/* clang-format off */
+	[TEXT_KEYS] = "n network  t time  h name  w web password  u updates\r\n  b support bundle  s shell  r restart  p power off",
+	/* clang-format on */
 	[TEXT_LANGUAGE] = "  l 中文",
 	[TEXT_SURE_RESTART] = "Restart the machine? Guests wait until it is back. Type y: ",
 	[TEXT_SURE_OFF] = "Power off? Guests lose their disks. Type y: ",
@@ -49,9 +50,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_NOT_SAME] = "These are two different ones.",
 	[TEXT_DONE] = "Done.",
 	[TEXT_ROLLBACK] = "Start from the other release next time? Type y: ",
-	[TEXT_SUPPORT] =
-	    "It is kept on this machine. With a browser: sign in as an administrator, then "
-	    "https://ADDRESS/api/v1/support/bundle",
+	[TEXT_SUPPORT] = "It is kept on this machine; with a browser: /api/v1/support/bundle",
 	[TEXT_SEED] = "What this machine was to be told at its first start was not taken:",
 	[TEXT_ENTER] = "Enter goes on. ",
     },
@@ -99,8 +98,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_NOT_SAME] = "两次输入不一致。",
 	[TEXT_DONE] = "完成。",
 	[TEXT_ROLLBACK] = "下次启动使用另一版本？确认请输入 y：",
-	[TEXT_SUPPORT] = "已保存在本机。也可用浏览器以管理员登录后下载："
-			 "https://地址/api/v1/support/bundle",
+	[TEXT_SUPPORT] = "已保存在本机。也可用浏览器以管理员登录后下载：/api/v1/support/bundle",
 	[TEXT_SEED] = "首次启动配置未被采用：",
 	[TEXT_ENTER] = "按回车继续。",
     },

@@ -167,6 +167,7 @@ static int verify(unsigned luns)
 }
 
 static bool written;
+static struct scsi_task *aborted; /* ours to free, when nothing refers to it any more */
 
 static void write_over(struct iscsi_context *context, int status, void *data, void *of)
 {
@@ -202,6 +203,7 @@ static int abort_write(void)
 	if (written)
 		return 1;
 	begun = seconds();
+	aborted = task;
 	if (iscsi_task_mgmt_abort_task_sync(iscsi, task) != 0) {
 		fprintf(stderr, "abort: %s\n", iscsi_get_error(iscsi));
 		return 2;
@@ -226,5 +228,7 @@ int main(int argc, char **argv)
 	else if (strcmp(argv[1], "abort") == 0)
 		status = abort_write();
 	iscsi_destroy_context(iscsi);
+	if (aborted)
+		scsi_free_scsi_task(aborted);
 	return status;
 }

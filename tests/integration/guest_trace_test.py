@@ -98,9 +98,11 @@ exit 0
 
 def needs():
     uml.needs()
-    for program in ("e2fsck", "xfs_repair", "dpkg", "qemu-img"):
+    for program in ("e2fsck", "xfs_repair", "dpkg", "qemu-img", "losetup"):
         if not shutil.which(program):
             raise Skip(f"no {program}")
+    if subprocess.run(["losetup", "-f"], capture_output=True).returncode:
+        raise Skip("no loop device")
     with open("/proc/filesystems", encoding="ascii") as file:
         known = file.read().split()
     for kind in ("ext4", "xfs"):

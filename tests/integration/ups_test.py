@@ -151,7 +151,7 @@ def again(points, folder, nut):
 
 def dummy(points, daemon, folder):
     """Debian's upsd with its dummy driver, where they are installed."""
-    driver, server = "/lib/nut/dummy-ups", "/sbin/upsd"
+    driver, server = "/lib/nut/dummy-ups", "/lib/nut/upsd"
     if not (os.path.exists(driver) and os.path.exists(server)):
         points.note("Debian's nut-server is not installed: its dummy driver was not asked")
         return

@@ -31,6 +31,13 @@ static unsigned rule(const char *code)
 }
 
 /* Every row whole, in both languages, with the same places to fill in. */
+static bool is_chinese(const char *text)
+{
+	while (*text && (unsigned char)*text < 0x80)
+		text++;
+	return *text != '\0';
+}
+
 static void the_table_is_whole(void **state)
 {
 	static const char *const places[] = {"{object}", "{value}", "{detail}"};
@@ -53,8 +60,7 @@ static void the_table_is_whole(void **state)
 			assert_true(!strstr(row->todo[0], places[j]) ==
 				    !strstr(row->todo[1], places[j]));
 		}
-		assert_true((unsigned char)row->text[1][0] >= 0x80 || strstr(row->text[1], "LUN") ||
-			    row->text[1][0] == '{' || row->text[1][0] == 'T');
+		assert_true(is_chinese(row->text[1]) && is_chinese(row->todo[1]));
 	}
 	assert_int_equal(alert_rule_find("nonsense"), -1);
 }
