@@ -97,7 +97,7 @@ static const char *const parts[] = {[SCSI_SLOW_INITIATOR] = "initiator",
 
 static double ms(uint64_t ns)
 {
-	return (double)(ns / 1000u) / 1000.0;
+	return (double)ns / 1e6;
 }
 
 /* The LUN's volume as it is mapped now. */

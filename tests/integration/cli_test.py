@@ -386,14 +386,14 @@ def newer(points, daemon, path, copies, whole):
             block = bytearray(block)
             if block[:8] != b"GRANARYP" or struct.unpack_from("<I", block, VERSION_AT)[0] != 1:
                 continue
-            struct.pack_into("<I", block, VERSION_AT, 6)
+            struct.pack_into("<I", block, VERSION_AT, 99)
             struct.pack_into("<I", block, CRC_AT, 0)
             struct.pack_into("<I", block, CRC_AT, crc32c(block))
             file.seek(offset)
             file.write(block)
     daemon.start()
     tank = next(p for p in daemon.json("pool", "list") if p["name"] == "tank")
-    points.point(tank["state"] == "unavailable" and "format 6" in tank["reason"],
+    points.point(tank["state"] == "unavailable" and "format 99" in tank["reason"],
                  "a pool of a newer format is refused as that", tank)
     daemon.stop()
 
