@@ -97,6 +97,12 @@ struct scsi_lu {
 	struct pr_state pr;
 	uint8_t pr_type; /* atomic copy of pr.type, for the check of every command */
 	bool pr_busy;    /* a change is being stored; lock */
+	/* Of a shared volume (pr_share.c). */
+	uint32_t pr_term;   /* atomic: of the volume's, the one for which the note was read */
+	bool pr_refreshing; /* atomic */
+	uint32_t pr_wanted; /* atomic: how often that was asked for */
+	bool pr_turn;       /* the reservations' thread */
+	uint64_t pr_number; /* likewise: of the note that is in force */
 	/* A sanitize operation (sanitize.c). */
 	uint8_t sanitize;           /* enum sanitize_state; atomic to read, lock to change */
 	bool sanitize_restricted;   /* what failed had no AUSE; lock */
@@ -300,6 +306,32 @@ void pr_in_read_reservation(struct scsi_task *task);
 void pr_in_report_capabilities(struct scsi_task *task);
 void pr_in_read_full_status(struct scsi_task *task);
 void pr_out(struct scsi_task *task);
+
+/* Put @state (taken over) in force. Topology lock, the reservations' thread. */
+void pr_put_in_force(struct scsi_lu *lu, struct pr_state *state);
+bool pr_is_nexus(const struct pr_identity *identity, const struct scsi_nexus *nexus);
+
+/* ---- pr_note.c: codec. -ENOMEM; -EPROTO: hostile or newer. */
+int pr_note_encode(const struct pr_state *state, uint8_t **ret_data, size_t *ret_length);
+int pr_note_decode(const uint8_t *data, size_t length, struct pr_state *ret_state);
+
+/* ---- pr_share.c. Inside a fiber of the reservations' thread: pr_share_begin: this unit's turn.
+ * pr_share_fetch: what the note says is in force. pr_share_store: @state is what it says; -ESTALE:
+ * it says something else by now, fetch again. */
+void pr_share_begin(struct scsi_lu *lu);
+void pr_share_end(struct scsi_lu *lu);
+int pr_share_fetch(const uint8_t uuid[16], struct volume *volume, uint64_t *ret_number);
+int pr_share_store(struct scsi_lu *lu, struct volume *volume, const struct pr_state *state);
+/* pr_share_clear: nobody is registered any more, in the note, and then by @clear here. */
+int pr_share_clear(const uint8_t uuid[16], struct volume *volume,
+		   int (*clear)(const uint8_t *uuid));
+/* Any loop. pr_share_current: may commands be held against what is in force? pr_share_moved: the
+ * unit has got this volume, and brings its reservations along; topology lock.
+ * pr_share_reads_first: true: the task is on its way, and its handler is called again. */
+void pr_share_refresh(struct scsi_lu *lu);
+void pr_share_moved(struct scsi_lu *lu);
+bool pr_share_current(struct scsi_lu *lu);
+bool pr_share_reads_first(struct scsi_task *task);
 
 /* ---- pr_store.c: what survives a power loss. The reservations' thread only, but for
  * pr_store_load(): any, under the topology lock. */

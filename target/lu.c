@@ -86,6 +86,8 @@ static void volume_changed(struct volume_watcher *watcher, struct volume *volume
 	enum attention kind = ATTENTION_CAPACITY_CHANGED;
 
 	(void)volume;
+	if (change == VOLUME_ACCESS || change == VOLUME_NOTED)
+		pr_share_refresh(lu);
 	if (change == VOLUME_THRESHOLD && threshold_reached(lu))
 		kind = ATTENTION_THRESHOLD;
 	else if (change == VOLUME_ACCESS)
@@ -138,6 +140,7 @@ struct scsi_lu *lu_get(struct volume *volume, bool cdrom)
 	list_init(&lu->watcher.link);
 	volume_watch(volume, &lu->watcher);
 	list_push_back(&registry, &lu->link);
+	pr_share_refresh(lu);
 	return lu;
 }
 
@@ -164,6 +167,7 @@ void lu_replace(struct scsi_lu *lu, struct volume *volume)
 	lu->volume = volume_ref(volume);
 	volume_watch(volume, &lu->watcher);
 	lu->threshold_level = fullness(volume);
+	pr_share_moved(lu);
 	volume_unref(before);
 }
 

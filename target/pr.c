@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/fiber.h"
 #include "core/heap.h"
 #include "core/log.h"
 #include "target/internal.h"
@@ -27,6 +28,7 @@
 #define APTPL         0x01
 #define UNREG         0x02
 #define LIST_OVERFLOW ASC_PARAMETER_LIST_LENGTH
+#define PR_STALE      (-3) /* beside those of pr_state_execute() */
 
 /* ---- the check of every command */
 
@@ -50,7 +52,7 @@ bool pr_allows(const struct scsi_itl *itl, const struct scsi_opcode *row)
 
 /* ---- nexuses and registrations */
 
-static bool is_nexus(const struct pr_identity *identity, const struct scsi_nexus *nexus)
+bool pr_is_nexus(const struct pr_identity *identity, const struct scsi_nexus *nexus)
 {
 	return identity->relative_port == nexus->relative_port &&
 	       strcmp(identity->initiator_port, nexus->initiator_port) == 0 &&
@@ -69,7 +71,7 @@ static const struct pr_registration *registration_of(const struct pr_state *stat
 						     const struct scsi_nexus *nexus)
 {
 	for (unsigned i = 0; i < state->count; i++)
-		if (!state->list[i].removed && is_nexus(&state->list[i].identity, nexus))
+		if (!state->list[i].removed && pr_is_nexus(&state->list[i].identity, nexus))
 			return &state->list[i];
 	return NULL;
 }
@@ -120,7 +122,7 @@ static void tell(struct scsi_itl *itl, const struct pr_state *state)
 	for (unsigned i = 0; i < state->count; i++) {
 		const struct pr_registration *entry = &state->list[i];
 
-		if (!entry->attentions || !is_nexus(&entry->identity, itl->nexus))
+		if (!entry->attentions || !pr_is_nexus(&entry->identity, itl->nexus))
 			continue;
 		for (unsigned kind = 0; kind < ATTENTION_COUNT; kind++)
 			if (entry->attentions & 1u << kind)
@@ -128,8 +130,7 @@ static void tell(struct scsi_itl *itl, const struct pr_state *state)
 	}
 }
 
-/* Put @state (taken over) in force. Topology lock held. */
-static void put_in_force(struct scsi_lu *lu, struct pr_state *state)
+void pr_put_in_force(struct scsi_lu *lu, struct pr_state *state)
 {
 	struct pr_state old;
 
@@ -357,7 +358,7 @@ static bool is_preempted(const struct scsi_itl *itl, void *context)
 	const struct pr_state *state = context;
 
 	for (unsigned i = 0; i < state->count; i++)
-		if (state->list[i].preempted && is_nexus(&state->list[i].identity, itl->nexus))
+		if (state->list[i].preempted && pr_is_nexus(&state->list[i].identity, itl->nexus))
 			return true;
 	return false;
 }
@@ -370,6 +371,11 @@ static int make_true(struct out *out, struct pr_state *state)
 	bool aborts = out->command.action == PR_PREEMPT_AND_ABORT;
 	int result = PR_GOOD;
 
+	if (task->itl->lu->volume->shared && pr_store_ready()) {
+		result = pr_share_store(lu, lu->volume, state);
+		if (result < 0)
+			return result == -ESTALE ? PR_STALE : PR_NO_MEMORY;
+	}
 	if ((lu->pr.aptpl || state->aptpl) && pr_store_save(lu->volume->identity.uuid, state) < 0)
 		return PR_NO_MEMORY;
 	topology_lock();
@@ -378,13 +384,13 @@ static int make_true(struct out *out, struct pr_state *state)
 		if (!task->order)
 			result = PR_NO_MEMORY; /* the preemption holds; BUSY: try again */
 	}
-	put_in_force(lu, state);
+	pr_put_in_force(lu, state);
 	topology_unlock();
 	return result;
 }
 
 /* SPC-2 5.5.1: while anybody holds RESERVE(6), persistent reservations are not to be had. From
- * here to put_in_force() or not_busy() nobody gets a RESERVE(6) either. */
+ * here to pr_put_in_force() or not_busy() nobody gets a RESERVE(6) either. */
 static bool claim(struct scsi_lu *lu)
 {
 	bool free;
@@ -414,6 +420,27 @@ static int execute(struct out *out)
 		result = make_true(out, &state);
 	not_busy(lu);
 	pr_state_finish(&state);
+	return result;
+}
+
+/* On what is true now; again when somebody else was faster. */
+static int execute_shared(struct out *out)
+{
+	struct scsi_lu *lu = out->task->itl->lu;
+	struct volume *volume = volume_ref(lu->volume);
+	uint64_t number;
+	int result;
+
+	pr_share_begin(lu);
+	do {
+		heap_free(out->list);
+		heap_free(out->others);
+		*out = (struct out){.task = out->task};
+		result = pr_share_fetch(volume->identity.uuid, volume, &number) < 0 ? PR_NO_MEMORY
+										    : execute(out);
+	} while (result == PR_STALE);
+	pr_share_end(lu);
+	volume_unref(volume);
 	return result;
 }
 
@@ -449,15 +476,14 @@ static void out_is_back(struct message *message)
 	out_finish(container_of(message, struct scsi_task, message));
 }
 
-static void out_on_thread(struct message *message)
+static void out_run(struct scsi_task *task, int (*run)(struct out *out))
 {
-	struct scsi_task *task = container_of(message, struct scsi_task, message);
 	struct out *out = heap_zalloc(sizeof(*out));
 
 	task->order = NULL;
 	if (out) {
 		out->task = task;
-		set_status(out, execute(out));
+		set_status(out, run(out));
 		heap_free(out->list);
 		heap_free(out->others);
 		heap_free(out);
@@ -468,6 +494,24 @@ static void out_on_thread(struct message *message)
 		out_finish(task);
 	else
 		loop_post(task->nexus->loop, &task->message, out_is_back);
+}
+
+static void out_in_fiber(void *context)
+{
+	out_run(context, execute_shared);
+}
+
+static void out_on_thread(struct message *message)
+{
+	struct scsi_task *task = container_of(message, struct scsi_task, message);
+
+	if (!task->itl->lu->volume->shared || !pr_store_ready()) {
+		out_run(task, execute);
+	} else if (fiber_start(loop_current(), out_in_fiber, task) < 0) {
+		task->order = NULL;
+		task->status = SCSI_BUSY;
+		loop_post(task->nexus->loop, &task->message, out_is_back);
+	}
 }
 
 void pr_out(struct scsi_task *task)
@@ -532,6 +576,8 @@ void pr_in_read_keys(struct scsi_task *task)
 	const struct pr_state *state = &task->itl->lu->pr;
 	struct reply reply = reply_begin(task);
 
+	if (pr_share_reads_first(task))
+		return;
 	if (!in_begin(task))
 		return;
 	for (unsigned i = 0; i < state->count; i++) {
@@ -548,6 +594,8 @@ void pr_in_read_reservation(struct scsi_task *task)
 	const struct pr_state *state = &task->itl->lu->pr;
 	struct reply reply = reply_begin(task);
 
+	if (pr_share_reads_first(task))
+		return;
 	if (!in_begin(task))
 		return;
 	if (state->type) {
@@ -585,6 +633,8 @@ void pr_in_read_full_status(struct scsi_task *task)
 	const struct pr_state *state = &task->itl->lu->pr;
 	struct reply reply = reply_begin(task);
 
+	if (pr_share_reads_first(task))
+		return;
 	if (!in_begin(task))
 		return;
 	for (unsigned i = 0; i < state->count; i++) {
@@ -615,8 +665,8 @@ static bool connected(const struct scsi_lu *lu, const struct pr_identity *identi
 		struct scsi_lun_mapping *mapping = list_entry(it, struct scsi_lun_mapping, lu_link);
 
 		list_for_each (it2, &mapping->itls)
-			if (is_nexus(identity,
-				     list_entry(it2, struct scsi_itl, mapping_link)->nexus))
+			if (pr_is_nexus(identity,
+					list_entry(it2, struct scsi_itl, mapping_link)->nexus))
 				return true;
 	}
 	return false;
@@ -672,6 +722,7 @@ struct clear {
 	struct message message;
 	uint8_t uuid[16];
 	bool forget;
+	struct volume *shared; /* referenced */
 	struct loop *home;
 	int result;
 	void (*done)(void *context, int result);
@@ -709,7 +760,7 @@ static void release_reserve6(struct scsi_lu *lu)
 }
 
 /* The store first, with nothing locked; then what is live, if it is still there. */
-static int clear_all(const uint8_t uuid[16])
+static int clear_all(const uint8_t *uuid)
 {
 	struct pr_state state = {0};
 	struct scsi_lu *lu;
@@ -723,7 +774,7 @@ static int clear_all(const uint8_t uuid[16])
 		result = pr_state_copy(&lu->pr, &state);
 		if (result == 0) {
 			pr_state_clear(&state);
-			put_in_force(lu, &state);
+			pr_put_in_force(lu, &state);
 			release_reserve6(lu);
 		}
 	}
@@ -731,17 +782,49 @@ static int clear_all(const uint8_t uuid[16])
 	return result;
 }
 
-static void clear_on_thread(struct message *message)
+static void clear_end(struct clear *clear)
 {
-	struct clear *clear = container_of(message, struct clear, message);
-
-	clear->result = clear_all(clear->uuid);
 	if (clear->forget &&
 	    (mode_store_save(clear->uuid, NULL) < 0 ||
 	     sanitize_store_save(clear->uuid, NULL) < 0) &&
 	    clear->result == 0)
 		clear->result = -EIO;
-	loop_post(clear->home, message, cleared);
+	loop_post(clear->home, &clear->message, cleared);
+}
+
+static void clear_in_fiber(void *context)
+{
+	struct clear *clear = context;
+
+	clear->result = pr_share_clear(clear->uuid, clear->shared, clear_all);
+	volume_unref(clear->shared);
+	clear_end(clear);
+}
+
+/* The volume of a unit that several gateways have, a reference; what is deleted has no note. */
+static struct volume *shared_volume(const struct clear *clear)
+{
+	struct volume *volume = NULL;
+	struct scsi_lu *lu;
+
+	topology_lock();
+	lu = clear->forget || !pr_store_ready() ? NULL : lu_of(clear->uuid);
+	if (lu && lu->volume->shared)
+		volume = volume_ref(lu->volume);
+	topology_unlock();
+	return volume;
+}
+
+static void clear_on_thread(struct message *message)
+{
+	struct clear *clear = container_of(message, struct clear, message);
+
+	clear->shared = shared_volume(clear);
+	if (clear->shared && fiber_start(loop_current(), clear_in_fiber, clear) == 0)
+		return;
+	volume_unref(clear->shared);
+	clear->result = clear->shared ? -ENOMEM : clear_all(clear->uuid);
+	clear_end(clear);
 }
 
 static void clear_later(const uint8_t uuid[16], bool forget,

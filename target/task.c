@@ -63,6 +63,15 @@ bool task_may(const struct scsi_itl *itl, const struct scsi_opcode *row)
 		 !__atomic_load_n(&itl->lu->software_write_protect, __ATOMIC_RELAXED)));
 }
 
+/* This gateway has just begun to serve the unit: what is reserved is being looked up. */
+static bool check_current(struct scsi_task *task, const struct scsi_opcode *row)
+{
+	if ((row && row->flags & OPCODE_PR_OK) || pr_share_current(task->itl->lu))
+		return true;
+	task->status = SCSI_BUSY;
+	return false;
+}
+
 static bool check_cdb(struct scsi_task *task, const struct scsi_opcode *row, bool known_opcode)
 {
 	unsigned byte;
@@ -102,7 +111,7 @@ static bool begin(struct scsi_task *task)
 		if (!row || !(row->flags & OPCODE_ANY_LUN))
 			return sense_set(task, SENSE_ILLEGAL_REQUEST, ASC_LUN_NOT_SUPPORTED);
 	} else if (!check_attention(task, row) || !alua_allows(task, row) ||
-		   !check_reservation(task, row)) {
+		   !check_current(task, row) || !check_reservation(task, row)) {
 		return false;
 	}
 	if (!check_cdb(task, row, known_opcode))

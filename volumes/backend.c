@@ -210,6 +210,11 @@ void volume_take(struct volume *volume, struct pool_call *call)
 		pool_refuse(volume->pool, call, "does not offer several gateways");
 }
 
+void volume_note(struct volume *volume, struct volume_note_call *call)
+{
+	ops_of(volume)->volume_note(volume, call);
+}
+
 void volume_pin(struct volume *volume, enum volume_pin pin, struct pool_call *call)
 {
 	if (ops_of(volume)->volume_pin) {

@@ -159,6 +159,32 @@ void volume_take(struct volume *volume, struct pool_call *call);
 enum volume_pin { VOLUME_PIN_NONE, VOLUME_PIN_HERE, VOLUME_PIN_NOBODY };
 void volume_pin(struct volume *volume, enum volume_pin pin, struct pool_call *call);
 
+/* ---- notes: what gateways agree on beside a volume's data ----
+ * A shared volume has a note that all gateways see, and a number that grows with each change of it.
+ * VOLUME_NOTE_GET: both; number 0: there is none yet. @data is heap, the caller's, or NULL.
+ * VOLUME_NOTE_SET: @data takes its place, if @number is still its number (-ESTALE); the new number.
+ *   By a gateway that does not serve the volume it is done when the one that does has seen it, or
+ *   this one serves it. After any other error it may have been changed all the same.
+ * VOLUME_NOTE_SEEN: the gateway that serves the volume goes by @number.
+ * Watchers hear VOLUME_NOTED, some time later, and not of each change. Context: any loop; done() is
+ * called on it. The volume has to be referenced until then. */
+#define VOLUME_NOTE_MAX (1u << 20)
+enum volume_note_kind { VOLUME_NOTE_GET, VOLUME_NOTE_SET, VOLUME_NOTE_SEEN };
+struct volume_note_call {
+	enum volume_note_kind kind;
+	void (*done)(struct volume_note_call *call, int result);
+	uint64_t number;
+	uint8_t *data;
+	size_t length; /* 1 to VOLUME_NOTE_MAX */
+
+	/* private */
+	struct loop *loop;
+	struct volume *volume;
+	struct message message;
+	struct pool_call call;
+};
+void volume_note(struct volume *volume, struct volume_note_call *call);
+
 /* volume_rescan: look how large the device behind a volume is now. Watchers hear VOLUME_RESIZED.
  * -EOPNOTSUPP for a volume that is not a device's. */
 void volume_rescan(struct volume *volume, struct pool_call *call);

@@ -182,6 +182,16 @@ static void tell_access(struct rbd_volume *volume)
 	volume_notify(&volume->volume, VOLUME_ACCESS);
 }
 
+static void tell_note(struct rbd_volume *volume)
+{
+	uint64_t number = __atomic_load_n(&volume->note_heard, __ATOMIC_ACQUIRE);
+
+	if (number == volume->note_shown)
+		return;
+	volume->note_shown = number;
+	volume_notify(&volume->volume, VOLUME_NOTED);
+}
+
 static void closed_again(struct rbd_job *job)
 {
 	rbd_job_end(job, 0);
@@ -266,6 +276,7 @@ static void looked(struct rbd_job *job)
 		if (job->volumes[i]->gone)
 			continue;
 		tell_access(job->volumes[i]);
+		tell_note(job->volumes[i]);
 		if (__atomic_load_n(&job->volumes[i]->rolling, __ATOMIC_ACQUIRE))
 			rbd_rollback_go_on(job->volumes[i]);
 	}
@@ -408,6 +419,7 @@ static void tick(struct timer *timer)
 
 	rbd_jobs_expire(pool);
 	answer_taken(pool);
+	rbd_note_answer(pool);
 	rbd_io_look_at_age(pool);
 	if (pool->rejoining && !pool->closing && list_empty(&pool->jobs))
 		rejoin(pool);
@@ -1094,6 +1106,7 @@ const struct pool_ops rbd_pool_ops = {
     .volume_rename = rbd_volume_rename,
     .volume_take = rbd_volume_take,
     .volume_pin = rbd_volume_pin,
+    .volume_note = rbd_volume_note,
     .find_volume = rbd_find_volume,
     .volume_next = rbd_volume_next,
     .get_info = rbd_get_info,

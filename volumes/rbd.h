@@ -151,6 +151,8 @@ struct rbd_volume {
 	uint32_t used_stale;             /* atomic: written to or discarded from since */
 	char wanted_by[RBD_GATEWAY_MAX]; /* gate worker */
 	bool pinned;                     /* gate worker: to this gateway */
+	uint64_t note_heard, seen_heard; /* atomic: numbers, of the last look */
+	uint64_t note_shown;             /* home: what watchers know */
 	bool shown_standby;              /* home: what watchers know */
 	unsigned inside;                 /* home: references of our own jobs */
 	bool counting;                   /* home: a job counts */
@@ -199,8 +201,12 @@ struct rbd_job {
 	uint8_t (*uuids)[16];
 	struct volume_diff diff, *asked_diff; /* the job's own, and the caller's while he waits */
 	bool waits_for_volume;                /* rbd_gate_want has been done */
-	struct list found;                    /* struct rbd_volume */
-	struct rbd_volume **volumes;          /* referenced */
+	bool waits_for_seen;                  /* the note is written */
+	uint64_t note_number;
+	uint8_t *note;
+	size_t note_length;
+	struct list found;           /* struct rbd_volume */
+	struct rbd_volume **volumes; /* referenced */
 	unsigned volume_count;
 };
 
@@ -299,6 +305,13 @@ int rbd_gate_pin(struct rbd_job *job);
 int rbd_gate_set_pin(struct rbd_pool *pool, rbd_image_t image, enum volume_pin pin);
 void rbd_gate_settle(struct rbd_volume *volume); /* also before the worker knows the volume */
 void rbd_gate_finish(struct rbd_pool *pool);
+
+/* rbd_note.c: rbd_note_heard: a value of granary.pool; gate worker. rbd_note_erase: with the image;
+ * a worker. rbd_note_answer: those who wait for the gateway that serves; home, each second. */
+void rbd_note_heard(struct rbd_volume *volume, const char *key, const char *value);
+void rbd_note_erase(struct rbd_volume *volume);
+void rbd_note_answer(struct rbd_pool *pool);
+void rbd_volume_note(struct volume *volume, struct volume_note_call *call);
 
 /* rbd_io.c */
 extern const struct volume_ops rbd_volume_ops;

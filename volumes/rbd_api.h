@@ -27,6 +27,7 @@
 	FUNCTION(rados_release_write_op)                                                           \
 	FUNCTION(rados_write_op_create)                                                            \
 	FUNCTION(rados_write_op_omap_rm_keys2)                                                     \
+	FUNCTION(rados_write_op_omap_cmp2)                                                         \
 	FUNCTION(rados_write_op_omap_set2)                                                         \
 	FUNCTION(rados_write_op_operate)                                                           \
 	FUNCTION(rados_create_read_op)                                                             \

@@ -95,6 +95,9 @@ static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *k
 			peer->misses = 0;
 			peer->fresh = true;
 		}
+	} else if (strncmp(key, "note.", 5) == 0 || strncmp(key, "seen.", 5) == 0) {
+		for (unsigned i = 0; i < job->volume_count; i++)
+			rbd_note_heard(job->volumes[i], key, value);
 	} else if (strncmp(key, "want.", 5) == 0) {
 		for (unsigned i = 0; i < job->volume_count; i++) {
 			struct rbd_volume *volume = job->volumes[i];
@@ -273,6 +276,7 @@ static int acquire(struct rbd_volume *volume)
 		rbd_set_text(volume->pool, key, "");
 		volume->wanted_by[0] = '\0';
 	}
+	__atomic_fetch_add(&volume->volume.term, 1, __ATOMIC_RELEASE);
 	set_standby(volume, false);
 	return 0;
 }

@@ -461,6 +461,7 @@ static struct rbd_volume *volume_new(struct rbd_pool *pool, const char *name, rb
 	volume->object_bytes = info->obj_size;
 	volume->used_stale = 1;
 	volume->volume.standby = true;
+	volume->volume.shared = true;
 	volume->shown_standby = true;
 	return volume;
 }
@@ -810,8 +811,10 @@ int rbd_image_erase(struct rbd_job *job)
 	__atomic_store_n(&volume->volume.standby, true, __ATOMIC_RELEASE);
 	rbd_image_close(volume);
 	result = ceph.rbd_remove(job->pool->ioctx, volume->volume.name);
-	if (result == 0 || result == -ENOENT)
+	if (result == 0 || result == -ENOENT) {
+		rbd_note_erase(volume);
 		return 0;
+	}
 	if (result == -EBUSY)
 		err_set(&job->err, -EBUSY, "image %s is open elsewhere", volume->volume.name);
 	else if (result == -ENOTEMPTY)

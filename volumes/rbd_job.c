@@ -122,6 +122,7 @@ void rbd_job_end(struct rbd_job *job, int result)
 		volume_unref(&job->volumes[i]->volume);
 	heap_free(job->volumes);
 	heap_free(job->names);
+	heap_free(job->note);
 	heap_free(job->uuids);
 	heap_free(job->diff.extents);
 	heap_free(job);

@@ -170,8 +170,10 @@ struct volume {
 	uint64_t size_bytes;
 	bool read_only;
 	bool thin;
-	bool standby; /* atomic: another gateway serves it; requests are answered -EREMOTE */
-	bool torn;    /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
+	bool standby;  /* atomic: another gateway serves it; requests are answered -EREMOTE */
+	bool shared;   /* other gateways may serve it, and it has a note (pool.h) */
+	uint32_t term; /* atomic: grows whenever this gateway begins to serve a shared one */
+	bool torn;     /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
 	enum volume_checksum checksum;
 	bool mirror;            /* every slot is on two devices */
 	uint64_t reserve_bytes; /* promised to this volume alone */
@@ -227,6 +229,7 @@ enum volume_change {
 	VOLUME_RENAMED,
 	VOLUME_THRESHOLD,
 	VOLUME_ACCESS,      /* standby has changed */
+	VOLUME_NOTED,       /* its note has been changed, by whomever */
 	VOLUME_ROLLED_BACK, /* all data may be different; VOLUME_RESIZED follows when the size is */
 	VOLUME_LEAVING /* a snapshot is to be deleted: who can do without it lets go of it soon;
 			* it is waited for a moment. It may stay all the same. */

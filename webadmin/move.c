@@ -515,8 +515,11 @@ static int tidy_up(struct model_move *move, struct err *err)
 			       move->destination, move->name);
 	result = take_name(move, destination, err);
 	source = result == 0 ? half_in(from, move) : NULL;
-	if (source && !volume_standby(source))
+	/* Once: the cluster tells all who watch the image, who look at it then, and have it in use.
+	 */
+	if (source && !move->let_go && !volume_standby(source))
 		result = pin(source, VOLUME_PIN_NOBODY, err);
+	move->let_go |= result == 0;
 	/* Only then: before, the source could be taken for the volume. */
 	if (result == 0)
 		result = pin(destination, VOLUME_PIN_NONE, err);

@@ -43,6 +43,7 @@ struct model_move {
 	bool retrying;  /* the fiber waits, for time or for somebody */
 	bool stuck;     /* for somebody */
 	bool kicked;    /* who came */
+	bool let_go;    /* the source is pinned to nobody */
 	bool clear_way; /* no command can reach the source any more */
 	struct volume_move_progress last;
 	char reason[MODEL_REASON_MAX];

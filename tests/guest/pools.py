@@ -34,17 +34,22 @@ class Daemon:
     """granaryd on a free port of 127.0.0.1 with its state in @state."""
 
     iqn = IQN
+    bind = "127.0.0.1"  # and ",GROUP"
 
     def __init__(self, state, *options):
         self.state = state
-        self.port = free_port()
+        self.port = self.choose_port()
         self.log_path = state + ".log"
         self.options = options
         self.process = None
         self.start()
 
+    @staticmethod
+    def choose_port():
+        return free_port()
+
     def start(self):
-        command = [os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind", "127.0.0.1",
+        command = [os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind", self.bind,
                    "--nfs-port", "0",
                    "--iscsi-port", str(self.port), *self.options]
         if os.environ.get("GRANARY_IO_ENGINE"):

@@ -35,6 +35,11 @@ def intact(daemon):
         daemon.holds(30 * MIB, 8 * MIB, 0)
 
 
+def keys(daemon):
+    with move_test.connect(daemon) as client:
+        return move_test.keys(client)
+
+
 def states(daemon):
     return {f"{one['pool']}/{one['name']}": one["state"] for one in daemon.json("volume", "list")
             if "state" in one}
@@ -61,7 +66,8 @@ def there(points, daemon, other, load, known):
                  move_test.identity(daemon) == known,
                  "the copy is gone on with, and the volume is on RBD with the same identity",
                  daemon.log()[-2000:])
-    points.point(intact(daemon), "with everything that was there")
+    points.point(intact(daemon) and keys(daemon) == [move_test.KEY],
+                 "with everything that was there, and the reservation key", keys(daemon))
 
 
 def back(points, daemon, other, load, known, cluster):
@@ -103,12 +109,15 @@ def test(points):
             for at, byte in move_test.DATA:
                 daemon.write(at * MIB, 4 * MIB, byte)
             known = move_test.identity(daemon)
+            with move_test.connect(daemon) as client:
+                points.point(move_test.register(client), "a reservation key is registered")
             load.start()
             points.point(load.grows(), "a host writes")
             there(points, daemon, other, load, known)
             back(points, daemon, other, load, known, cluster)
             load.stop()
             good, said = load.verify()
+            points.point(keys(daemon) == [move_test.KEY], "the reservation key came along")
             points.point(good and intact(daemon),
                          f"{load.newest()} numbered records, all there", said)
             points.point(daemon.stop() == 0, "the daemon ends well", daemon.log()[-1500:])

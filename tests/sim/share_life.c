@@ -652,14 +652,14 @@ static void plan_set(struct runner *runner, struct plan *plan)
 	request->op = VFS_SETATTR;
 	request->set.mask = VFS_SET_MODE;
 	request->set.mode = (uint32_t)rng_below(&runner->rng, 01000);
-	if (rng_one_in(&runner->rng, 4)) {
-		request->set.mask = VFS_SET_UID;
-		request->set.uid = (uint32_t)rng_below(&runner->rng, 3);
-	} else if (rng_one_in(&runner->rng, 2)) {
+	if (rng_one_in(&runner->rng, 2)) {
 		request->set.mask = VFS_SET_SIZE;
 		request->set.size = rng_below(&runner->rng, FILE_MAX);
 		if (rng_one_in(&runner->rng, 3))
 			request->set.size = 0;
+	} else if (request->set.mode % 2) {
+		request->set.mask = VFS_SET_UID;
+		request->set.uid = request->set.mode / 2 % 3;
 	}
 }
 
@@ -869,10 +869,14 @@ static void one_operation(struct runner *runner)
 		if (rng_one_in(&runner->rng, 2))
 			runner->next_crash =
 			    sim_io_count(server->sim) + rng_range(&runner->rng, 1, 8);
-		call(server, 0,
-		     rng_one_in(&runner->rng, 3) ? start_share_user : start_share_checkpoint);
+		call(server, 0, start_share_checkpoint);
 		if (wait_with_crashes(runner, "share_set_quota") != 0)
 			violation("share_set_quota: %s", server->share_call.err.text);
+		if (runner->run->done % 4)
+			return;
+		call(server, 0, start_share_user);
+		if (wait_with_crashes(runner, "share_set_user") != 0)
+			violation("share_set_user: %s", server->share_call.err.text);
 		return;
 	}
 	runner->may_crash = false;

@@ -535,6 +535,13 @@ static int fake_stat(rbd_image_t image, rbd_image_info_t *info, size_t size)
 	return fake_get_size(image, &info->size);
 }
 
+/* No volume has a note. */
+static int fake_remove_object(rados_ioctx_t ioctx, const char *object)
+{
+	(void)ioctx, (void)object;
+	return -ENOENT;
+}
+
 static int fake_metadata_get(rbd_image_t image, const char *key, char *value, size_t *length)
 {
 	struct fake_handle *handle = image;
@@ -798,6 +805,7 @@ struct ceph_functions ceph = {
     .rbd_get_size = fake_get_size,
     .rbd_get_id = fake_get_id,
     .rbd_snap_list = fake_snap_list,
+    .rados_remove = fake_remove_object,
     .rbd_metadata_get = fake_metadata_get,
     .rbd_metadata_set = fake_metadata_set,
     .rbd_lock_get_owners = fake_get_owners,
