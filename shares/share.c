@@ -11,6 +11,7 @@
 #include "shares/siphash.h"
 
 #define WINDOW_MAX 256u /* blocks */
+#define LIST_STEP  256u /* users looked at with the lock held */
 
 /* ---- the table ---- */
 enum how {
@@ -870,15 +871,19 @@ void share_set_user(struct vfs *vfs, const struct share_user *user, struct share
 	start_on(vfs, call, user_main);
 }
 
+/* 1: more to see. */
 static int list_body(void *context)
 {
 	struct share_call *call = context;
 	uint64_t from = call->user_count ? call->users[call->user_count - 1].uid + 1ull : 0;
+	unsigned steps = 0;
 	int result = 0;
 
 	while (call->user_count < call->user_room) {
 		struct share_user *user = &call->users[call->user_count];
 
+		if (steps++ == LIST_STEP)
+			return 1;
 		result = users_next(call->share, from, user);
 		if (result)
 			break;
@@ -897,7 +902,9 @@ static void list_main(void *context)
 		not_open(call);
 		return;
 	}
-	result = store_look(call->share->store, list_body, call);
+	do
+		result = store_look(call->share->store, list_body, call);
+	while (result == 1);
 	ended(call, result ? err_set(&call->err, result, "the users can not be read") : 0);
 }
 
