@@ -306,11 +306,13 @@ int nfs_names_want(struct nfs_names *names, const struct nfs_share *shares, unsi
 		wanted += list_entry(it, struct name, link)->wanted;
 	if (result == 0 && wanted > NFS_NAMES_MAX)
 		result = err_set(err, -ENOSPC, "more than %u names of hosts", NFS_NAMES_MAX);
-	if (result < 0)
-		return result; /* the next call that goes well drops what was too much */
+	return result; /* the next rules in force drop what was too much */
+}
+
+void nfs_names_settle(struct nfs_names *names)
+{
 	drop_unwanted(names);
 	begin(names);
-	return 0;
 }
 
 const struct nfs_name *nfs_names_find(const struct nfs_names *names, const char *text)
