@@ -34,6 +34,7 @@ struct nfs_names_options {
 	void *context;
 	/* How a name is resolved: 0 or an EAI_ number. In a thread. NULL: getaddrinfo(). */
 	int (*resolve)(const char *name, struct nfs_network *addresses, unsigned *ret_count);
+	uint64_t refresh_ns, keep_ns; /* 0: NFS_NAME_REFRESH_NS, NFS_NAME_KEEP_NS */
 };
 
 /* Context of all: control loop. -ENOMEM. */

@@ -24,6 +24,7 @@
 static struct loop *loop;
 static unsigned changes;
 static bool changed_well = true;
+static uint64_t refresh_ns, keep_ns; /* of what names_new() makes */
 
 /* What the resolver says of "host.example" now. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -62,8 +63,11 @@ static bool changed(void *context)
 
 static struct nfs_names *names_new(void)
 {
-	struct nfs_names_options options = {
-	    .control = loop, .changed = changed, .resolve = resolve};
+	struct nfs_names_options options = {.control = loop,
+					    .changed = changed,
+					    .resolve = resolve,
+					    .refresh_ns = refresh_ns,
+					    .keep_ns = keep_ns};
 	struct nfs_names *names;
 
 	changes = 0;
@@ -162,6 +166,45 @@ static void addresses_come_and_go(void **state)
 	assert_non_null(nfs_names_find(names, "host.example")); /* of the rules in force */
 	nfs_names_settle(names);
 	assert_null(nfs_names_find(names, "host.example"));
+	nfs_names_destroy(names);
+}
+
+static void wait_for_changes(unsigned count)
+{
+	for (unsigned i = 0; i < 3000 && changes < count; i++) /* 30 s at most */
+		loop_poll(loop, SECOND / 100);
+	assert_int_equal(changes, count);
+}
+
+/* By themselves: other addresses are seen, and old ones go when nobody answers for too long. */
+static void followed(void **state)
+{
+	const struct nfs_rule rules[] = {rule("host.example")};
+	struct nfs_names *names;
+	const struct nfs_name *name;
+	uint64_t since;
+
+	(void)state;
+	refresh_ns = SECOND / 50;
+	keep_ns = SECOND / 5;
+	names = names_new();
+	refresh_ns = keep_ns = 0;
+	say(0, "192.0.2.2", NULL);
+	want(names, rules, 1);
+	assert_int_equal(changes, 1);
+	say(0, "192.0.2.2", "192.0.2.3");
+	since = loop_now(loop);
+	wait_for_changes(2);
+	name = nfs_names_find(names, "host.example");
+	assert_int_equal(name->count, 2);
+
+	say(EAI_AGAIN, NULL, NULL);
+	for (unsigned i = 0; i < 3000 && !name->trouble[0]; i++)
+		loop_poll(loop, SECOND / 100);
+	assert_true(name->trouble[0]);
+	wait_for_changes(3);
+	assert_int_equal(name->count, 0);
+	assert_true(loop_now(loop) - since >= SECOND / 5);
 	nfs_names_destroy(names);
 }
 
@@ -273,8 +316,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_a_name), cmocka_unit_test(addresses_come_and_go),
-	    cmocka_unit_test(told_again),     cmocka_unit_test(too_many),
-	    cmocka_unit_test(left_behind),    cmocka_unit_test(tables),
+	    cmocka_unit_test(followed),       cmocka_unit_test(told_again),
+	    cmocka_unit_test(too_many),       cmocka_unit_test(left_behind),
+	    cmocka_unit_test(tables),
 	};
 	int failed;
 
