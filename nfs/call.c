@@ -262,12 +262,15 @@ static void take_identity(struct nfs_call *call, const struct nfs_rule *rule)
 int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version)
 {
 	const struct nfs_rule *rule;
+	bool whole;
 
 	if (!(export->versions & version))
 		return -EACCES;
-	rule = nfs_export_rule(export, &call->conn->address);
+	rule = nfs_export_rule(export, &call->conn->address, &whole);
+	if (export->unsettled && !whole)
+		return -ECANCELED; /* it may be the host that is being looked up */
 	if (!rule)
-		return export->unsettled ? -ECANCELED : -EACCES;
+		return -EACCES;
 	if (!rule->insecure && call->conn->address.port >= 1024)
 		return -EPERM;
 	call->export = export;

@@ -177,7 +177,7 @@ int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rule
 }
 
 const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
-				       const struct nfs_address *address)
+				       const struct nfs_address *address, bool *ret_whole)
 {
 	const struct nfs_client_rule *best = NULL;
 	int best_length = -2;
@@ -191,6 +191,8 @@ const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
 			best_length = length;
 		}
 	}
+	if (ret_whole)
+		*ret_whole = best_length == (address->family == AF_INET6 ? 128 : 32);
 	return best ? &best->rule : NULL;
 }
 

@@ -79,8 +79,9 @@ int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rule
 		      const char *client, int *ret_index, struct err *err)
     __attribute__((warn_unused_result));
 
-/* The rule that decides, NULL: none lets @address in. */
+/* The rule that decides, NULL: none lets @address in. *ret_whole (may be NULL): it is for this very
+ * address, so no rule is closer. */
 const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
-				       const struct nfs_address *address);
+				       const struct nfs_address *address, bool *ret_whole);
 
 #endif

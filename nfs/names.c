@@ -173,7 +173,7 @@ static void begin(struct nfs_names *names)
 	names->again = names->job != NULL;
 	if (names->job || names->count == 0)
 		return;
-	timer_start(&names->timer, NFS_NAME_REFRESH_NS);
+	timer_start(&names->timer, names->options.refresh_ns);
 	names->job = job_make(names);
 	if (names->job && pthread_create(&thread, NULL, job_run, names->job) == 0) {
 		pthread_detach(thread);
@@ -208,7 +208,7 @@ static bool is_final(int error)
 }
 
 /* True: it has other addresses now. */
-static bool take(struct name *name, const struct lookup *lookup, uint64_t now)
+static bool take(struct name *name, const struct lookup *lookup, uint64_t now, uint64_t keep_ns)
 {
 	struct nfs_name before = name->now;
 	struct nfs_name *is = &name->now;
@@ -220,8 +220,7 @@ static bool take(struct name *name, const struct lookup *lookup, uint64_t now)
 		memcpy(is->addresses, lookup->addresses, sizeof(is->addresses));
 		name->good_ns = now;
 	} else {
-		if (lookup->error == 0 || is_final(lookup->error) ||
-		    now - name->good_ns >= NFS_NAME_KEEP_NS)
+		if (lookup->error == 0 || is_final(lookup->error) || now - name->good_ns >= keep_ns)
 			is->count = 0;
 		snprintf(is->trouble, sizeof(is->trouble), "%s",
 			 lookup->error ? gai_strerror(lookup->error) : "it has no address");
@@ -241,7 +240,8 @@ static void job_done(struct message *message)
 	for (unsigned i = 0; names && i < job->count; i++) {
 		struct name *name = find(names, job->lookups[i].text);
 
-		if (name && take(name, &job->lookups[i], loop_now(job->loop)))
+		if (name &&
+		    take(name, &job->lookups[i], loop_now(job->loop), names->options.keep_ns))
 			names->owed = true;
 	}
 	heap_free(job);
@@ -306,11 +306,13 @@ int nfs_names_want(struct nfs_names *names, const struct nfs_share *shares, unsi
 		wanted += list_entry(it, struct name, link)->wanted;
 	if (result == 0 && wanted > NFS_NAMES_MAX)
 		result = err_set(err, -ENOSPC, "more than %u names of hosts", NFS_NAMES_MAX);
-	if (result < 0)
-		return result; /* the next call that goes well drops what was too much */
+	return result; /* the next rules in force drop what was too much */
+}
+
+void nfs_names_settle(struct nfs_names *names)
+{
 	drop_unwanted(names);
 	begin(names);
-	return 0;
 }
 
 const struct nfs_name *nfs_names_find(const struct nfs_names *names, const char *text)
@@ -336,6 +338,10 @@ int nfs_names_create(const struct nfs_names_options *options, struct nfs_names *
 	names->options = *options;
 	if (!names->options.resolve)
 		names->options.resolve = ask_system;
+	if (!names->options.refresh_ns)
+		names->options.refresh_ns = NFS_NAME_REFRESH_NS;
+	if (!names->options.keep_ns)
+		names->options.keep_ns = NFS_NAME_KEEP_NS;
 	list_init(&names->list);
 	timer_init(&names->timer, options->control, refresh);
 	*ret_names = names;

@@ -34,15 +34,17 @@ struct nfs_names_options {
 	void *context;
 	/* How a name is resolved: 0 or an EAI_ number. In a thread. NULL: getaddrinfo(). */
 	int (*resolve)(const char *name, struct nfs_network *addresses, unsigned *ret_count);
+	uint64_t refresh_ns, keep_ns; /* 0: NFS_NAME_REFRESH_NS, NFS_NAME_KEEP_NS */
 };
 
 /* Context of all: control loop. -ENOMEM. */
 int nfs_names_create(const struct nfs_names_options *options, struct nfs_names **ret_names);
 void nfs_names_destroy(struct nfs_names *names); /* NULL is fine; a resolver may still be at work */
-/* nfs_names_want: those that the rules of @shares name, and no others; all are looked up now.
- * -ENOSPC, -ENOMEM with what was wanted before. */
+/* nfs_names_want: those that the rules of @shares name are known beside those of before; -ENOSPC,
+ * -ENOMEM. nfs_names_settle, when the rules are in force: no others are, and all are looked up. */
 int nfs_names_want(struct nfs_names *names, const struct nfs_share *shares, unsigned count,
 		   struct err *err) __attribute__((warn_unused_result));
+void nfs_names_settle(struct nfs_names *names);
 /* nfs_names_find: what is known of @text, until the next call of anything here; NULL: nothing, or
  * @names is NULL. */
 const struct nfs_name *nfs_names_find(const struct nfs_names *names, const char *text);

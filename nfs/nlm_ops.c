@@ -601,7 +601,8 @@ static bool is_secure(const void *context, uint64_t volume)
 {
 	const struct nfs_call *call = context;
 	const struct nfs_export *export = nfs_table_by_id(call->table, volume);
-	const struct nfs_rule *rule = export ? nfs_export_rule(export, &call->conn->address) : NULL;
+	const struct nfs_rule *rule =
+	    export ? nfs_export_rule(export, &call->conn->address, NULL) : NULL;
 
 	return call->conn->address.port >= 1024 && !(rule && rule->insecure);
 }

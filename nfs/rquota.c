@@ -80,16 +80,26 @@ static void looked(struct nfs_call *call, int result)
 		put_quota(call, stat);
 }
 
-/* @path: of an export, or of a folder in one. Everybody may ask for what is his own, root for all.
- */
+static const struct nfs_export *find(const struct nfs_table *table, const char *name, size_t length)
+{
+	for (unsigned i = 0; i < table->count; i++)
+		if (strlen(table->exports[i].path + 1) == length &&
+		    memcmp(table->exports[i].path + 1, name, length) == 0)
+			return &table->exports[i];
+	return NULL;
+}
+
+/* @path: of an export, or of a folder in one; of a mount of NFSv4 Linux's quota(1) takes the '/' in
+ * front away. Everybody may ask for what is his own, root for all. */
 static void look(struct nfs_call *call, const char *path, uint32_t length, uint32_t uid)
 {
 	const struct nfs_export *export;
-	uint32_t first = 1;
+	uint32_t first = length && path[0] == '/', last;
 
-	while (first < length && path[first] != '/')
-		first++;
-	export = length ? nfs_table_by_path(call->table, path, first) : NULL;
+	last = first;
+	while (last < length && path[last] != '/')
+		last++;
+	export = find(call->table, path + first, last - first);
 	if (!export) {
 		answer(call, QUOTA_NONE);
 		return;

@@ -375,6 +375,7 @@ int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, un
 	server->table->gone_context = context;
 	server->table->gone = gone;
 	table_install(server, swaps, table);
+	nfs_names_settle(server->names);
 	return 0;
 }
 

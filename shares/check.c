@@ -542,6 +542,11 @@ int store_check(struct store *store, struct share_check_report *report)
 	int result;
 
 	store_lock(store);
+	while (store->holder) { /* who changes in its walk: the first limit */
+		struct waiter waiter;
+
+		waiter_wait(store, &waiter, &store->room);
+	}
 	store->held++;
 	checker.users_counted = store->counters[COUNT_USERS];
 	store_unlock(store);

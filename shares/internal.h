@@ -93,6 +93,8 @@ struct share {
 	struct snapshots snapshots;
 	unsigned restores; /* that run; home loop */
 	bool restores_end; /* the share is to be closed */
+	unsigned calls;    /* on the open share, that run; home loop */
+	bool going_back;   /* none but the rollback looks at the store; home loop */
 	struct list states[STATE_BUCKETS];
 	uint64_t alloc_cursor; /* block: where space is looked for */
 	uint64_t unshared;     /* sequence: the last commit that left a shared block one owner */

@@ -11,6 +11,7 @@
 #include "shares/siphash.h"
 
 #define WINDOW_MAX 256u /* blocks */
+#define LIST_STEP  256u /* users looked at with the lock held */
 
 /* ---- the table ---- */
 enum how {
@@ -702,16 +703,26 @@ static void start_on(struct vfs *vfs, struct share_call *call, void (*main)(void
 {
 	call->share = share_of(vfs_ref(vfs));
 	call->loop = call->share->home;
+	call->share->calls++;
 	if (fiber_start(call->loop, main, call) == 0)
 		return;
+	call->share->calls--;
 	vfs_unref(vfs);
 	call->done(call, err_set(&call->err, -ENOMEM, "no memory for a fiber"));
 }
 
 static void ended(struct share_call *call, int result)
 {
+	call->share->calls--;
 	vfs_unref(&call->share->vfs);
 	call->done(call, result);
+}
+
+/* Calls that are under way keep the store: it goes when they have ended. */
+static void wait_for_calls(struct share *share)
+{
+	while (share->calls > 1) /* its own */
+		fiber_sleep(1000000);
 }
 
 static void rollback_main(void *context)
@@ -719,15 +730,23 @@ static void rollback_main(void *context)
 	struct share_call *call = context;
 	struct share *share = call->share;
 	struct err err = {0};
-	int result = snapshots_try(share, call->snapshot), closed, opened;
+	int result, closed, opened;
 
+	if (share->going_back) {
+		ended(call, err_set(&call->err, -EBUSY, "the share is going back already"));
+		return;
+	}
+	share->going_back = true;
+	result = snapshots_try(share, call->snapshot);
 	if (result) {
+		share->going_back = false;
 		ended(call, err_set(&call->err, result,
 				    "snapshot %s holds no share that can "
 				    "be opened",
 				    call->snapshot->name));
 		return;
 	}
+	wait_for_calls(share);
 	tell_lanes(share, true, lane_pause);
 	stop(share);
 	closed = share->store ? store_close(share->store) : 0;
@@ -743,6 +762,7 @@ static void rollback_main(void *context)
 		fiber_wait();
 	opened = open_again(share, &err);
 	tell_lanes(share, false, lane_go_on);
+	share->going_back = false;
 	result = call->pool_result;
 	call->err = result ? call->pool_call.err : err;
 	ended(call, result ? result : opened);
@@ -782,6 +802,11 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	store_unlock(store);
 }
 
+static bool is_open(const struct share *share)
+{
+	return share->store && !share->going_back;
+}
+
 /* On its way back, or it did not come back. */
 static void not_open(struct share_call *call)
 {
@@ -794,7 +819,7 @@ static void quota_main(void *context)
 	struct share *share = call->share;
 	int result;
 
-	if (!share->store) {
+	if (!is_open(share)) {
 		not_open(call);
 		return;
 	}
@@ -825,7 +850,7 @@ static void user_main(void *context)
 	uint64_t sequence;
 	int result;
 
-	if (!share->store) {
+	if (!is_open(share)) {
 		not_open(call);
 		return;
 	}
@@ -846,15 +871,19 @@ void share_set_user(struct vfs *vfs, const struct share_user *user, struct share
 	start_on(vfs, call, user_main);
 }
 
+/* 1: more to see. */
 static int list_body(void *context)
 {
 	struct share_call *call = context;
 	uint64_t from = call->user_count ? call->users[call->user_count - 1].uid + 1ull : 0;
+	unsigned steps = 0;
 	int result = 0;
 
 	while (call->user_count < call->user_room) {
 		struct share_user *user = &call->users[call->user_count];
 
+		if (steps++ == LIST_STEP)
+			return 1;
 		result = users_next(call->share, from, user);
 		if (result)
 			break;
@@ -869,11 +898,13 @@ static void list_main(void *context)
 	struct share_call *call = context;
 	int result;
 
-	if (!call->share->store) {
+	if (!is_open(call->share)) {
 		not_open(call);
 		return;
 	}
-	result = store_look(call->share->store, list_body, call);
+	do
+		result = store_look(call->share->store, list_body, call);
+	while (result == 1);
 	ended(call, result ? err_set(&call->err, result, "the users can not be read") : 0);
 }
 
@@ -891,7 +922,7 @@ static void check_main(void *context)
 	struct share_call *call = context;
 	int result;
 
-	if (!call->share->store) {
+	if (!is_open(call->share)) {
 		not_open(call);
 		return;
 	}

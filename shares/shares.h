@@ -78,7 +78,8 @@ void share_show_snapshots(struct vfs *vfs, enum share_snapshots how); /* any thr
  * handles of objects that are in the snapshot are good, all others stale; no object that is made
  * later gets the identity of one that was. UNSTABLE writes that nobody committed have to be
  * written again (vfs_verifier()). Durable at done(0). When only the opening fails, the volume
- * has gone back and requests are answered -EIO. */
+ * has gone back and requests are answered -EIO. Other calls on the share end before it goes;
+ * those that come meanwhile get -EIO, another rollback -EBUSY. */
 void share_rollback(struct vfs *vfs, struct volume *snapshot, const char *keep,
 		    struct share_call *call);
 

@@ -21,7 +21,7 @@ import server as daemon  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
 SHARE, HOST = "tank/files", "client.example"
-ACCESS, MNT_ACCES, JUKEBOX = 13, 13, 10008
+ACCESS, ROFS, MNT_ACCES, JUKEBOX = 13, 30, 13, 10008
 LIMIT = 60
 
 
@@ -72,6 +72,11 @@ def comes(server, source, wanted):
 def used(server, source, handle):
     with rpc.Connection(port_of(server), source=(source, 0)) as connection:
         return rpc.Nfs3(connection).getattr(handle).status
+
+
+def may_write(server, source, handle):
+    with rpc.Connection(port_of(server), source=(source, 0)) as connection:
+        return rpc.Nfs3(connection).setattr(handle, mode=0o755).status
 
 
 def explain(server, client):
@@ -145,6 +150,10 @@ def restarted(points, first, hosts, state):
     if comes(first, "127.0.0.2", 0) != 0:
         points.point(False, "the host is back")
     _, handle = mounted(port_of(first), "127.0.0.2")
+    first.granary("share", "allow", SHARE, "--client", "*", "--ro", "--insecure")
+    points.point(may_write(first, "127.0.0.2", handle) == 0 and
+                 may_write(first, "127.0.0.3", handle) == ROFS,
+                 "a name is closer than everybody")
     first.process.kill()
     first.process.wait()
     server = daemon.Server(state, inside=hosts.inside())
@@ -152,9 +161,9 @@ def restarted(points, first, hosts, state):
         seen = set()
         end = time.monotonic() + LIMIT
         while 0 not in seen and time.monotonic() < end:
-            seen.add(used(server, "127.0.0.2", handle))
+            seen.add(may_write(server, "127.0.0.2", handle))
         points.point(0 in seen and seen <= {0, JUKEBOX},
-                     "after kill -9: come again at most, then as before", seen)
+                     "after kill -9: come again at most, and never the wider rule", seen)
     finally:
         server.stop()
 

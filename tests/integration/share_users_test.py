@@ -122,10 +122,14 @@ def rquota(points, connection, server):
                          ann.ask(ANN, version, procedure=procedure))
     points.point(root.ask(ANN) == (QUOTA_OK, wanted), "root may ask for everybody's")
     points.point(root.ask(ANN, path=PATH + "/folder") == (QUOTA_OK, wanted), "a folder of the share")
+    points.point(root.ask(ANN, path=PATH[1:]) == (QUOTA_OK, wanted)
+                 and root.ask(ANN, path=PATH[1:] + "/folder") == (QUOTA_OK, wanted),
+                 "without the slash in front, as for a mount of NFSv4")
     points.point(bob.ask(ANN) == (QUOTA_PERM, []), "others may not")
     points.point(root.ask(77)[1][2:] == [0] * 8, "a user without anything", root.ask(77))
     points.point(root.ask(ANN, path="/nothing")[0] == QUOTA_NONE
-                 and root.ask(ANN, path="")[0] == QUOTA_NONE, "a path that is none")
+                 and root.ask(ANN, path="")[0] == QUOTA_NONE
+                 and root.ask(ANN, path="/" + PATH)[0] == QUOTA_NONE, "a path that is none")
     points.point(root.ask(ANN, version=2, kind=1)[0] == QUOTA_NONE, "there are none of groups")
     for version, body in ((1, b""), (1, rpc.opaque(PATH)), (1, rpc.u32(0xFFFFFFFF)),
                           (2, rpc.opaque(PATH) + rpc.u32(0)), (1, rpc.opaque("x" * 1025) + rpc.u32(0))):

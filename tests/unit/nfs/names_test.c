@@ -24,6 +24,7 @@
 static struct loop *loop;
 static unsigned changes;
 static bool changed_well = true;
+static uint64_t refresh_ns, keep_ns; /* of what names_new() makes */
 
 /* What the resolver says of "host.example" now. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -62,8 +63,11 @@ static bool changed(void *context)
 
 static struct nfs_names *names_new(void)
 {
-	struct nfs_names_options options = {
-	    .control = loop, .changed = changed, .resolve = resolve};
+	struct nfs_names_options options = {.control = loop,
+					    .changed = changed,
+					    .resolve = resolve,
+					    .refresh_ns = refresh_ns,
+					    .keep_ns = keep_ns};
 	struct nfs_names *names;
 
 	changes = 0;
@@ -87,6 +91,7 @@ static void want(struct nfs_names *names, const struct nfs_rule *rules, unsigned
 	struct err err = {0};
 
 	assert_int_equal(nfs_names_want(names, &share, 1, &err), 0);
+	nfs_names_settle(names);
 	for (unsigned i = 0; i < 3000 && nfs_names_busy(names); i++) /* 30 s at most */
 		loop_poll(loop, SECOND / 100);
 	assert_false(nfs_names_busy(names));
@@ -126,6 +131,8 @@ static void addresses_come_and_go(void **state)
 	const struct nfs_rule rules[] = {rule("host.example"), rule("10.0.0.0/8")};
 	struct nfs_names *names = names_new();
 	const struct nfs_name *name;
+	struct nfs_share other = {.path = "/a", .rules = rules + 1, .rule_count = 1};
+	struct err err = {0};
 
 	(void)state;
 	say(0, "192.0.2.2", "192.0.2.1");
@@ -155,8 +162,49 @@ static void addresses_come_and_go(void **state)
 	assert_true(name->trouble[0]);
 	assert_int_equal(changes, 2);
 
-	want(names, rules + 1, 1);
+	assert_int_equal(nfs_names_want(names, &other, 1, &err), 0);
+	assert_non_null(nfs_names_find(names, "host.example")); /* of the rules in force */
+	nfs_names_settle(names);
 	assert_null(nfs_names_find(names, "host.example"));
+	nfs_names_destroy(names);
+}
+
+static void wait_for_changes(unsigned count)
+{
+	for (unsigned i = 0; i < 3000 && changes < count; i++) /* 30 s at most */
+		loop_poll(loop, SECOND / 100);
+	assert_int_equal(changes, count);
+}
+
+/* By themselves: other addresses are seen, and old ones go when nobody answers for too long. */
+static void followed(void **state)
+{
+	const struct nfs_rule rules[] = {rule("host.example")};
+	struct nfs_names *names;
+	const struct nfs_name *name;
+	uint64_t since;
+
+	(void)state;
+	refresh_ns = SECOND / 50;
+	keep_ns = SECOND / 5;
+	names = names_new();
+	refresh_ns = keep_ns = 0;
+	say(0, "192.0.2.2", NULL);
+	want(names, rules, 1);
+	assert_int_equal(changes, 1);
+	say(0, "192.0.2.2", "192.0.2.3");
+	since = loop_now(loop);
+	wait_for_changes(2);
+	name = nfs_names_find(names, "host.example");
+	assert_int_equal(name->count, 2);
+
+	say(EAI_AGAIN, NULL, NULL);
+	for (unsigned i = 0; i < 3000 && !name->trouble[0]; i++)
+		loop_poll(loop, SECOND / 100);
+	assert_true(name->trouble[0]);
+	wait_for_changes(3);
+	assert_int_equal(name->count, 0);
+	assert_true(loop_now(loop) - since >= SECOND / 5);
 	nfs_names_destroy(names);
 }
 
@@ -208,6 +256,7 @@ static void left_behind(void **state)
 	(void)state;
 	pthread_mutex_lock(&lock);
 	assert_int_equal(nfs_names_want(names, &share, 1, &err), 0);
+	nfs_names_settle(names);
 	nfs_names_destroy(names);
 	pthread_mutex_unlock(&lock);
 	for (unsigned i = 0; i < 20; i++)
@@ -220,7 +269,7 @@ static bool allowed(const struct nfs_table *table, const char *client)
 	struct nfs_address address = {.family = strchr(client, ':') ? AF_INET6 : AF_INET};
 
 	inet_pton(address.family, client, address.bytes);
-	return nfs_export_rule(&table->exports[0], &address) != NULL;
+	return nfs_export_rule(&table->exports[0], &address, NULL) != NULL;
 }
 
 static void tables(void **state)
@@ -267,8 +316,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_a_name), cmocka_unit_test(addresses_come_and_go),
-	    cmocka_unit_test(told_again),     cmocka_unit_test(too_many),
-	    cmocka_unit_test(left_behind),    cmocka_unit_test(tables),
+	    cmocka_unit_test(followed),       cmocka_unit_test(told_again),
+	    cmocka_unit_test(too_many),       cmocka_unit_test(left_behind),
+	    cmocka_unit_test(tables),
 	};
 	int failed;
 

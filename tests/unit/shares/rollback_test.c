@@ -14,7 +14,9 @@ struct errand {
 	struct message message;
 	struct share_call call;
 	struct share_check_report report;
-	enum { FORMAT, OPEN, CLOSE, CHECK, ROLLBACK } what;
+	enum { FORMAT, OPEN, CLOSE, CHECK, ROLLBACK, LIMIT, LIST } what;
+	const char *keep;
+	struct share_user user, users[4];
 	int result;
 	bool done;
 };
@@ -41,8 +43,12 @@ static void errand_run(struct message *message)
 		share_close(fs.vfs, call);
 	else if (errand->what == CHECK)
 		share_check(fs.vfs, &errand->report, call);
+	else if (errand->what == LIMIT)
+		share_set_user(fs.vfs, &errand->user, call);
+	else if (errand->what == LIST)
+		share_list_users(fs.vfs, errand->users, 4, call);
 	else
-		share_rollback(fs.vfs, snapshot, NULL, call);
+		share_rollback(fs.vfs, snapshot, errand->keep, call);
 }
 
 static void do_errand(int what)
@@ -194,11 +200,58 @@ static void is_not_closed_on_its_way(void **state)
 	end();
 }
 
+/* The first limit walks all of the share, which goes back meanwhile, before or after that. */
+static void calls_keep_the_store(void **state)
+{
+	struct vfs_object root, file;
+	char name[8], keep[16];
+
+	(void)state;
+	begin();
+	root = fs.vfs->root;
+	for (unsigned i = 0; i < 600; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		assert_int_equal(fs_create(&fs, &root, name, VFS_REGULAR, 0600, &file), 0);
+	}
+	take_snapshot();
+	for (unsigned polls = 0; polls < 12; polls++) {
+		struct errand errands[] = {
+		    {.what = LIMIT, .user = {.set = SHARE_USER_FILES, .limit_files = 1000}},
+		    {.what = CHECK},
+		    {.what = LIST},
+		    {.what = ROLLBACK, .keep = keep},
+		    {.what = ROLLBACK},
+		    {.what = LIMIT, .user = {.set = SHARE_USER_FILES, .limit_files = 1000}}};
+		unsigned left = 6;
+
+		snprintf(keep, sizeof(keep), "kept%u", polls);
+		for (unsigned i = 0; i < 6; i++) {
+			loop_post(fs.loop, &errands[i].message, errand_run);
+			for (unsigned j = 0; i == 0 && j < polls; j++)
+				loop_poll(fs.loop, 0);
+		}
+		for (unsigned i = 0; i < 20000 && left; i++) {
+			loop_poll(fs.loop, 1000000);
+			left = 6;
+			for (unsigned j = 0; j < 6; j++)
+				left -= errands[j].done;
+		}
+		assert_int_equal(left, 0);
+		for (unsigned i = 0; i < 4; i++) {
+			assert_int_equal(errands[i].result, 0);
+			assert_int_equal(errands[i].report.errors, 0);
+		}
+		assert_int_equal(errands[4].result, -EBUSY);
+		assert_int_equal(errands[5].result, -EIO);
+	}
+	end();
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(change_rises),
-					   cmocka_unit_test(goes_back_under_load),
-					   cmocka_unit_test(is_not_closed_on_its_way)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(change_rises), cmocka_unit_test(goes_back_under_load),
+	    cmocka_unit_test(is_not_closed_on_its_way), cmocka_unit_test(calls_keep_the_store)};
 
 	return cmocka_run_group_tests_name("shares/rollback", tests, NULL, NULL);
 }
