@@ -264,6 +264,60 @@ static void test_missing(void **state)
 	bench_finish(&bench);
 }
 
+/* A device that fails while a flush is on its way to it. */
+struct late {
+	struct bench *bench;
+	struct bench_io io[2];
+	unsigned flushes;
+};
+
+static void late_done(struct volume_request *request, int result)
+{
+	struct bench_io *io = container_of(request, struct bench_io, request);
+	const struct native *native = native_of(io->volume->pool);
+
+	bench_io_done(request, native->away_pending ? -EBUSY : result);
+}
+
+static void flush_and_lose(void *context)
+{
+	struct late *late = context;
+	struct native *native = native_of(late->bench->pool);
+
+	for (unsigned i = 0; i < late->flushes; i++) {
+		struct bench_io *io = &late->io[i];
+
+		io->volume = late->bench->volume;
+		io->request = (struct volume_request){.op = VOLUME_FLUSH, .done = late_done};
+		volume_submit(io->volume, &io->request);
+	}
+	assert_int_equal(native->cycle.state, CYCLE_COMMIT);
+	lose_now(late->bench);
+}
+
+static void flush_late(struct late *late)
+{
+	bench_run(late->bench, flush_and_lose, late);
+	for (unsigned i = 0; i < late->flushes; i++)
+		bench_wait(late->bench, &late->io[i].done);
+}
+
+/* A flush is answered when the next life will know that the device was away. */
+static void test_lost_in_flush(void **state)
+{
+	struct bench bench;
+	struct late late = {.bench = &bench, .flushes = 1};
+
+	(void)state;
+	start(&bench);
+	flush_late(&late);
+	assert_int_equal(late.io[0].result, 0);
+	assert_int_equal(online(&bench, NULL), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
 static void test_refusals(void **state)
 {
 	struct bench bench;
@@ -328,7 +382,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_goes_on),   cmocka_unit_test(test_killed),
 	    cmocka_unit_test(test_missing),   cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_in_flight),
+	    cmocka_unit_test(test_in_flight), cmocka_unit_test(test_lost_in_flush),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
