@@ -318,6 +318,27 @@ static void test_lost_in_flush(void **state)
 	bench_finish(&bench);
 }
 
+/* One that fails while others are added stays away. */
+static void test_lost_in_add(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	device = (struct pool_device){.path = bench.path[3], .size = POOL_SIZE};
+	pool_add(bench.pool, &device, 1, false, &call.call);
+	for (unsigned i = 0; i < 1000000 && access(bench.path[3], F_OK) < 0; i++)
+		loop_poll(bench.loop, 0);
+	assert_int_equal(native_of(bench.pool)->pv_count, 2);
+	lose(&bench);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	assert_int_equal(native_of(bench.pool)->sb.pv[1].flags, PV_AWAY | PV_STALE);
+	bench_drop(&bench);
+	bench_finish(&bench);
+}
+
 static void test_refusals(void **state)
 {
 	struct bench bench;
@@ -380,9 +401,10 @@ static void test_in_flight(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_goes_on),   cmocka_unit_test(test_killed),
-	    cmocka_unit_test(test_missing),   cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_in_flight), cmocka_unit_test(test_lost_in_flush),
+	    cmocka_unit_test(test_goes_on),     cmocka_unit_test(test_killed),
+	    cmocka_unit_test(test_missing),     cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_in_flight),   cmocka_unit_test(test_lost_in_flush),
+	    cmocka_unit_test(test_lost_in_add),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
