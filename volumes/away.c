@@ -202,8 +202,10 @@ int away_plain_written(struct nvolume *volume, const struct pv *pv)
 
 	if (bit == 1) /* the first never goes: its bit says something else */
 		return 0;
-	if (!(__atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST) & bit))
+	if (!(__atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST) & bit)) {
+		__atomic_or_fetch(&volume->plain_ever, bit, __ATOMIC_SEQ_CST);
 		__atomic_or_fetch(&volume->plain_rows, bit, __ATOMIC_SEQ_CST);
+	}
 	return pv_is_here(pv) ? 0 : -EIO;
 }
 
@@ -229,7 +231,8 @@ bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways)
 	if (__atomic_load_n(&native->aways, __ATOMIC_SEQ_CST) == aways)
 		return false;
 	pv = away_any(native);
-	rows |= __atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST);
+	/* what another flush has taken, which is under way, is to be durable with this one, too */
+	rows |= __atomic_load_n(&volume->plain_ever, __ATOMIC_SEQ_CST);
 	return pv && rows & 1ull << pv_device_row(native, pv);
 }
 

@@ -216,10 +216,10 @@ struct nvolume {
 	uint64_t doomed;   /* DELETING: generation of the first root that says so */
 	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
-	/* away.c: devices that have what it wrote with one copy since its last flush, by row; and
-	 * whether some of that may be lost with its device, which the next flush has to say. Both
-	 * atomic. */
-	uint64_t plain_rows;
+	/* away.c: devices that have what it wrote with one copy since its last flush, by row, and
+	 * since the open; and whether some of that may be lost with its device, which the next
+	 * flush has to say. All atomic. */
+	uint64_t plain_rows, plain_ever;
 	bool lost;
 };
 

@@ -318,6 +318,36 @@ static void test_lost_in_flush(void **state)
 	bench_finish(&bench);
 }
 
+/* Of two flushes at once, both were to make durable what the device had. */
+static void test_two_flushes(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	struct volume *mirrored;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	mirrored = bench->volume;
+	for (unsigned i = 0; i < PLAIN; i++) {
+		struct late late = {.bench = bench, .flushes = 2};
+
+		if (!away.there[i])
+			continue;
+		bench->volume = away.plain[i];
+		assert_int_equal(bench_write(bench, 0, room, 4096, 0), 0);
+		flush_late(&late);
+		assert_int_equal(late.io[0].result, -EIO);
+		assert_int_equal(late.io[1].result, -EIO);
+		break;
+	}
+	bench->volume = mirrored;
+	assert_int_equal(online(bench, NULL), 0);
+	wait_whole(bench);
+	drop_plain(&away);
+	bench_finish(bench);
+}
+
 /* One that fails while others are added stays away. */
 static void test_lost_in_add(void **state)
 {
@@ -404,7 +434,7 @@ int main(void)
 	    cmocka_unit_test(test_goes_on),     cmocka_unit_test(test_killed),
 	    cmocka_unit_test(test_missing),     cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_in_flight),   cmocka_unit_test(test_lost_in_flush),
-	    cmocka_unit_test(test_lost_in_add),
+	    cmocka_unit_test(test_two_flushes), cmocka_unit_test(test_lost_in_add),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
