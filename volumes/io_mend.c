@@ -124,6 +124,8 @@ static void start(struct piece *piece, enum disk_op op, unsigned copy)
 
 	if (result == -EIO && op == DISK_WRITE && !pv_is_here(place.pv)) {
 		next_slot(piece); /* the copy is made good when its device is back */
+	} else if (result == -EIO && there && !pv_is_here(place.pv)) {
+		mend_step(piece); /* its device went just now: the other copy */
 	} else if (result < 0) {
 		piece->result = 0;
 		mend_end(piece, result);
