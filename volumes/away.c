@@ -523,7 +523,7 @@ static int level(struct resilver *resilver, struct lane *lane, uint64_t chunk)
 	    !mirror_place(native, slot, &place[1]))
 		return 0;
 	result = look_up(native, lane, chunk, expected, &wanted);
-	if (result < 0 || !wanted)
+	if (result == -ENOMEM || !wanted) /* checksums that are lost: what differs is copied */
 		return result == -ENOMEM ? result : 0;
 	good = read_copy(&place[bad ^ 1], resilver->buffer, wanted);
 	stale = read_copy(&place[bad], resilver->buffer + CHUNK, wanted);
