@@ -121,8 +121,11 @@ int away_record(struct native *native, const struct record *record)
 		return -EUCLEAN;
 	if (pv->format.state == PV_STATE_REMOVED)
 		return 0;
-	if (!pv->disk && !(record->chunk & PV_AWAY) && !native->newly_missing)
-		return -ENOENT; /* it was back, and whole */
+	if (!pv->disk && !(record->chunk & PV_AWAY)) { /* it was back */
+		if (!native->newly_missing && !native->consent)
+			return -ENOENT;
+		native->newly_missing = (unsigned)row + 1;
+	}
 	away_set(native, (unsigned)row, (uint8_t)record->chunk);
 	return 0;
 }

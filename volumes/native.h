@@ -401,9 +401,9 @@ struct native {
 
 	/* away.c. away_lsn: of the record that says so; pending: it is not durable yet. aways: how
 	 * many times one has gone (atomic). newly_missing: row + 1 of a device that an
-	 * administrator has the pool opened without. */
+	 * administrator has the pool opened without; consent: it may turn out to be one. */
 	uint64_t away_lsn;
-	bool away_pending;
+	bool away_pending, consent;
 	unsigned aways, newly_missing;
 	struct resilver *resilver;
 

@@ -264,6 +264,36 @@ static void test_missing(void **state)
 	bench_finish(&bench);
 }
 
+/* Consent changes nothing where the pool knows that the device is away. */
+static void test_away_with_consent(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	struct volume *mirrored;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	mirrored = bench->volume;
+	for (unsigned i = 0; i < PLAIN; i++) {
+		bench->volume = away.plain[i];
+		assert_int_equal(bench_write(bench, 0, room, 4096, 0), 0);
+		assert_int_equal(bench_flush(bench), 0);
+	}
+	bench->volume = mirrored;
+	lose(bench);
+	assert_int_equal(bench_checkpoint(bench), 0);
+	bench_drop(bench);
+	hide(bench, true);
+	assert_int_equal(open_degraded(bench), 0);
+	bench->volume = found(bench, "v");
+	compare(bench, bench->volume, images[0]);
+	hide(bench, false);
+	assert_int_equal(online(bench, bench->path[1]), 0);
+	wait_whole(bench);
+	bench_finish(bench);
+}
+
 /* A device that fails while a flush is on its way to it. */
 struct late {
 	struct bench *bench;
@@ -431,10 +461,11 @@ static void test_in_flight(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_goes_on),     cmocka_unit_test(test_killed),
-	    cmocka_unit_test(test_missing),     cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_in_flight),   cmocka_unit_test(test_lost_in_flush),
-	    cmocka_unit_test(test_two_flushes), cmocka_unit_test(test_lost_in_add),
+	    cmocka_unit_test(test_goes_on),           cmocka_unit_test(test_killed),
+	    cmocka_unit_test(test_missing),           cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_in_flight),         cmocka_unit_test(test_lost_in_flush),
+	    cmocka_unit_test(test_two_flushes),       cmocka_unit_test(test_lost_in_add),
+	    cmocka_unit_test(test_away_with_consent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
