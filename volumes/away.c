@@ -121,8 +121,11 @@ int away_record(struct native *native, const struct record *record)
 		return -EUCLEAN;
 	if (pv->format.state == PV_STATE_REMOVED)
 		return 0;
-	if (!pv->disk && !(record->chunk & PV_AWAY) && !native->newly_missing)
-		return -ENOENT; /* it was back, and whole */
+	if (!pv->disk && !(record->chunk & PV_AWAY)) { /* it was back */
+		if (!native->newly_missing && !native->consent)
+			return -ENOENT;
+		native->newly_missing = (unsigned)row + 1;
+	}
 	away_set(native, (unsigned)row, (uint8_t)record->chunk);
 	return 0;
 }
@@ -202,8 +205,10 @@ int away_plain_written(struct nvolume *volume, const struct pv *pv)
 
 	if (bit == 1) /* the first never goes: its bit says something else */
 		return 0;
-	if (!(__atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST) & bit))
+	if (!(__atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST) & bit)) {
+		__atomic_or_fetch(&volume->plain_ever, bit, __ATOMIC_SEQ_CST);
 		__atomic_or_fetch(&volume->plain_rows, bit, __ATOMIC_SEQ_CST);
+	}
 	return pv_is_here(pv) ? 0 : -EIO;
 }
 
@@ -229,7 +234,8 @@ bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways)
 	if (__atomic_load_n(&native->aways, __ATOMIC_SEQ_CST) == aways)
 		return false;
 	pv = away_any(native);
-	rows |= __atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST);
+	/* what another flush has taken, which is under way, is to be durable with this one, too */
+	rows |= __atomic_load_n(&volume->plain_ever, __ATOMIC_SEQ_CST);
 	return pv && rows & 1ull << pv_device_row(native, pv);
 }
 
@@ -520,7 +526,7 @@ static int level(struct resilver *resilver, struct lane *lane, uint64_t chunk)
 	    !mirror_place(native, slot, &place[1]))
 		return 0;
 	result = look_up(native, lane, chunk, expected, &wanted);
-	if (result < 0 || !wanted)
+	if (result == -ENOMEM || !wanted) /* checksums that are lost: what differs is copied */
 		return result == -ENOMEM ? result : 0;
 	good = read_copy(&place[bad ^ 1], resilver->buffer, wanted);
 	stale = read_copy(&place[bad], resilver->buffer + CHUNK, wanted);

@@ -117,12 +117,14 @@ static void take_rows(struct native *native, const struct superblock *sb, unsign
 		if (i >= first || pv->format.size != sb->pv[i].size)
 			pv->since = native->sb.generation + 2;
 		pv->format = sb->pv[i];
+		if (i < first) /* it may have gone away since @sb was taken */
+			pv->format.flags = native->sb.pv[i].flags;
+		native->sb.pv[i] = pv->format;
 		if (i < first)
 			continue;
 		pv->device = &native->pv[device];
 		pv_attach(native, i, disks[i - first]);
 	}
-	memcpy(native->sb.pv, sb->pv, sizeof(sb->pv));
 	native->sb.pv_count = sb->pv_count;
 	__atomic_store_n(&native->pv_count, sb->pv_count, __ATOMIC_RELEASE);
 }

@@ -123,6 +123,13 @@ bool flush_needed(const struct native *native)
 	return false;
 }
 
+/* A device went away after the target was set: its cache was not flushed, and the record by which
+ * the next life would not take its copies for good is not durable yet. */
+static bool misses_away(const struct native *native)
+{
+	return native->away_pending && native->cycle.flushing_lsn < native->away_lsn;
+}
+
 static void finish(struct native *native)
 {
 	struct cycle *cycle = &native->cycle;
@@ -133,7 +140,7 @@ static void finish(struct native *native)
 	cycle->state = CYCLE_IDLE;
 	if (cycle->result < 0) {
 		native_fail(native, "a device flush failed (error %d)", -cycle->result);
-	} else if (cycle->again && !native->read_only) {
+	} else if ((cycle->again || misses_away(native)) && !native->read_only) {
 		list_splice_back(&cycle->current, &cycle->next);
 		list_splice_back(&cycle->next, &cycle->current);
 	} else if (!native->read_only) {

@@ -434,11 +434,15 @@ static int read_pair(struct piece *piece, unsigned slot, unsigned count,
 	uint64_t address = piece->address[slot];
 	unsigned usable = mirror_usable(native, address);
 	struct pv_place place;
+	int result;
 
 	if (!usable || !(usable & 1 ? pv_locate(native, address, &place.pv, &place.offset)
 				    : mirror_place(native, address, &place)))
 		return -EIO;
-	return piece_transfer_to(piece, DISK_READ, slot, count, &place, true, done);
+	result = piece_transfer_to(piece, DISK_READ, slot, count, &place, true, done);
+	if (result == -EIO && mirror_usable(native, address) != usable) /* it went just now */
+		return read_pair(piece, slot, count, done);
+	return result;
 }
 
 /* What is written to a chunk that is being moved goes to its old and its new place, and to the

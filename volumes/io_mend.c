@@ -37,6 +37,7 @@ static void next_slot(struct piece *piece)
 	while (piece->mend.slot < CHUNK_SLOTS && !(piece->valid & 1u << piece->mend.slot));
 	piece->mend.step = MEND_SECOND;
 	piece->mend.good[0] = piece->mend.good[1] = piece->mend.accepted = false;
+	piece->mend.unreadable = false;
 	mend_step(piece);
 }
 
@@ -91,11 +92,13 @@ static void looked(struct disk_request *request, int result)
 	switch (piece->mend.step) {
 	case MEND_SECOND:
 		piece->mend.good[1] = fits(piece);
+		/* it may be the newer one: then what fits nothing is not accepted */
+		piece->mend.unreadable = result < 0;
 		piece->mend.step = MEND_FIRST;
 		break;
 	case MEND_FIRST:
 		piece->mend.good[0] = fits(piece);
-		piece->mend.unreadable = result < 0;
+		piece->mend.unreadable |= result < 0;
 		piece->mend.step = piece->mend.good[0]   ? MEND_WRITE
 				   : piece->mend.good[1] ? MEND_AGAIN
 							 : MEND_BAD;
@@ -121,6 +124,8 @@ static void start(struct piece *piece, enum disk_op op, unsigned copy)
 
 	if (result == -EIO && op == DISK_WRITE && !pv_is_here(place.pv)) {
 		next_slot(piece); /* the copy is made good when its device is back */
+	} else if (result == -EIO && there && !pv_is_here(place.pv)) {
+		mend_step(piece); /* its device went just now: the other copy */
 	} else if (result < 0) {
 		piece->result = 0;
 		mend_end(piece, result);

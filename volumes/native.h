@@ -216,10 +216,10 @@ struct nvolume {
 	uint64_t doomed;   /* DELETING: generation of the first root that says so */
 	unsigned pv;       /* where it allocates, and how many chunks before it moves on */
 	unsigned pv_left;
-	/* away.c: devices that have what it wrote with one copy since its last flush, by row; and
-	 * whether some of that may be lost with its device, which the next flush has to say. Both
-	 * atomic. */
-	uint64_t plain_rows;
+	/* away.c: devices that have what it wrote with one copy since its last flush, by row, and
+	 * since the open; and whether some of that may be lost with its device, which the next
+	 * flush has to say. All atomic. */
+	uint64_t plain_rows, plain_ever;
 	bool lost;
 };
 
@@ -401,9 +401,9 @@ struct native {
 
 	/* away.c. away_lsn: of the record that says so; pending: it is not durable yet. aways: how
 	 * many times one has gone (atomic). newly_missing: row + 1 of a device that an
-	 * administrator has the pool opened without. */
+	 * administrator has the pool opened without; consent: it may turn out to be one. */
 	uint64_t away_lsn;
-	bool away_pending;
+	bool away_pending, consent;
 	unsigned aways, newly_missing;
 	struct resilver *resilver;
 

@@ -510,7 +510,7 @@ static void repair_done(struct disk_request *request, int result)
 
 static bool repair_submit(struct load *load)
 {
-	if (!load_aim(load, 0))
+	if (!load_aim(load, 0) || !pv_is_here(load->pv))
 		return false;
 	load->request.op = DISK_WRITE;
 	load->request.done = repair_done;
@@ -524,7 +524,7 @@ static bool load_repair(struct load *load)
 {
 	struct native *native = load->lane->native;
 
-	if (native->read_only || away_has(native, load->pointer.address[0] / CHUNK_SLOTS))
+	if (native->read_only)
 		return false;
 	node_set_address(load->buffer, load->pointer.address[0]);
 	load->at = 0;

@@ -289,9 +289,8 @@ static bool does_without(struct opening *opening, unsigned index)
 	const struct superblock *sb = &native->sb;
 
 	if (sb->pv[index].flags & PV_AWAY) {
-		if (opening->degraded) /* the journal may say that it was back */
-			native->newly_missing = index + 1;
-		return opening->failure != -EBUSY; /* it is there, somebody is just letting go */
+		native->consent = opening->degraded; /* the journal may say that it was back */
+		return opening->failure != -EBUSY;   /* it is there, somebody is just letting go */
 	}
 	for (unsigned i = 0; i < sb->pv_count; i++)
 		if ((i != index && sb->pv[i].flags & PV_STALE) ||

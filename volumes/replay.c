@@ -561,6 +561,13 @@ static bool is_candidate(const struct candidate *item, uint32_t crc)
 	return fits;
 }
 
+/* Of two copies that count one can not be read. The other may be what a device that is good again
+ * still had of old (away.c, skipped): it is not believed when it fits nothing. */
+static bool one_unread(const struct copies *copies)
+{
+	return copies->usable == 3 && (!copies->crc[0] || !copies->crc[1]);
+}
+
 static int settle_candidate(struct replay *replay, const struct candidate *item)
 {
 	struct native *native = replay->native;
@@ -574,7 +581,7 @@ static int settle_candidate(struct replay *replay, const struct candidate *item)
 		good++;
 	if (good == copies.count) {
 		good = copies.usable == 2;
-		if (copies.crc[good] == 0 || (hot & HOT_STATE) == HOT_COLD)
+		if (copies.crc[good] == 0 || one_unread(&copies) || (hot & HOT_STATE) == HOT_COLD)
 			return 0;
 		native->hot_resummed++;
 	}
@@ -608,7 +615,7 @@ static int look_at_slot(struct replay *replay, uint64_t address, uint32_t expect
 		return 0;
 	}
 	good = copies.usable == 2;
-	if (!resum || !copies.crc[good])
+	if (!resum || !copies.crc[good] || one_unread(&copies))
 		return 0;
 	mirror_level(native, &copies, good);
 	native->hot_resummed++;

@@ -264,6 +264,141 @@ static void test_missing(void **state)
 	bench_finish(&bench);
 }
 
+/* Consent changes nothing where the pool knows that the device is away. */
+static void test_away_with_consent(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	struct volume *mirrored;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	mirrored = bench->volume;
+	for (unsigned i = 0; i < PLAIN; i++) {
+		bench->volume = away.plain[i];
+		assert_int_equal(bench_write(bench, 0, room, 4096, 0), 0);
+		assert_int_equal(bench_flush(bench), 0);
+	}
+	bench->volume = mirrored;
+	lose(bench);
+	assert_int_equal(bench_checkpoint(bench), 0);
+	bench_drop(bench);
+	hide(bench, true);
+	assert_int_equal(open_degraded(bench), 0);
+	bench->volume = found(bench, "v");
+	compare(bench, bench->volume, images[0]);
+	hide(bench, false);
+	assert_int_equal(online(bench, bench->path[1]), 0);
+	wait_whole(bench);
+	bench_finish(bench);
+}
+
+/* A device that fails while a flush is on its way to it. */
+struct late {
+	struct bench *bench;
+	struct bench_io io[2];
+	unsigned flushes;
+};
+
+static void late_done(struct volume_request *request, int result)
+{
+	struct bench_io *io = container_of(request, struct bench_io, request);
+	const struct native *native = native_of(io->volume->pool);
+
+	bench_io_done(request, native->away_pending ? -EBUSY : result);
+}
+
+static void flush_and_lose(void *context)
+{
+	struct late *late = context;
+	struct native *native = native_of(late->bench->pool);
+
+	for (unsigned i = 0; i < late->flushes; i++) {
+		struct bench_io *io = &late->io[i];
+
+		io->volume = late->bench->volume;
+		io->request = (struct volume_request){.op = VOLUME_FLUSH, .done = late_done};
+		volume_submit(io->volume, &io->request);
+	}
+	assert_int_equal(native->cycle.state, CYCLE_COMMIT);
+	lose_now(late->bench);
+}
+
+static void flush_late(struct late *late)
+{
+	bench_run(late->bench, flush_and_lose, late);
+	for (unsigned i = 0; i < late->flushes; i++)
+		bench_wait(late->bench, &late->io[i].done);
+}
+
+/* A flush is answered when the next life will know that the device was away. */
+static void test_lost_in_flush(void **state)
+{
+	struct bench bench;
+	struct late late = {.bench = &bench, .flushes = 1};
+
+	(void)state;
+	start(&bench);
+	flush_late(&late);
+	assert_int_equal(late.io[0].result, 0);
+	assert_int_equal(online(&bench, NULL), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
+/* Of two flushes at once, both were to make durable what the device had. */
+static void test_two_flushes(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	struct volume *mirrored;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	mirrored = bench->volume;
+	for (unsigned i = 0; i < PLAIN; i++) {
+		struct late late = {.bench = bench, .flushes = 2};
+
+		if (!away.there[i])
+			continue;
+		bench->volume = away.plain[i];
+		assert_int_equal(bench_write(bench, 0, room, 4096, 0), 0);
+		flush_late(&late);
+		assert_int_equal(late.io[0].result, -EIO);
+		assert_int_equal(late.io[1].result, -EIO);
+		break;
+	}
+	bench->volume = mirrored;
+	assert_int_equal(online(bench, NULL), 0);
+	wait_whole(bench);
+	drop_plain(&away);
+	bench_finish(bench);
+}
+
+/* One that fails while others are added stays away. */
+static void test_lost_in_add(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	device = (struct pool_device){.path = bench.path[3], .size = POOL_SIZE};
+	pool_add(bench.pool, &device, 1, false, &call.call);
+	for (unsigned i = 0; i < 1000000 && access(bench.path[3], F_OK) < 0; i++)
+		loop_poll(bench.loop, 0);
+	assert_int_equal(native_of(bench.pool)->pv_count, 2);
+	lose(&bench);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	assert_int_equal(native_of(bench.pool)->sb.pv[1].flags, PV_AWAY | PV_STALE);
+	bench_drop(&bench);
+	bench_finish(&bench);
+}
+
 static void test_refusals(void **state)
 {
 	struct bench bench;
@@ -326,9 +461,11 @@ static void test_in_flight(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_goes_on),   cmocka_unit_test(test_killed),
-	    cmocka_unit_test(test_missing),   cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_in_flight),
+	    cmocka_unit_test(test_goes_on),           cmocka_unit_test(test_killed),
+	    cmocka_unit_test(test_missing),           cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_in_flight),         cmocka_unit_test(test_lost_in_flush),
+	    cmocka_unit_test(test_two_flushes),       cmocka_unit_test(test_lost_in_add),
+	    cmocka_unit_test(test_away_with_consent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
