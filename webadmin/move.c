@@ -412,6 +412,8 @@ static int copy_between(struct model_move *move, struct volume *source, struct p
 	if (result == 0) {
 		volume_move_rate(move->engine, move->rate);
 		volume_move_pause(move->engine, move->paused);
+		if (stopping(move) || move->state != MOVE_COPYING)
+			volume_move_cancel(move->engine); /* it was not there to hear of it */
 		move->reason[0] = '\0';
 		result = copy_and_switch(move, source, destination, err);
 	}
