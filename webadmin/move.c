@@ -318,12 +318,28 @@ static void way_clear(void *context)
 	((struct model_move *)context)->clear_way = true;
 }
 
-/* W1: durable on 0. When the store can not say whether it is, the old state is stored once more
- * before anybody goes on. */
+/* A commit that failed may be found durable by the next life of the daemon. Until the old state is
+ * stored over it guests stay held: what they wrote to the source would be lost with it. */
+static void store_no_switch(struct model_move *move)
+{
+	bool said = false;
+	struct err err = {0};
+
+	while (store_set_move(move->admin->options.config, move, MOVE_COPYING, &err) < 0 &&
+	       !stopping(move)) {
+		if (!said)
+			log_error("volume %s/%s: the store fails while it is moved, and its guests "
+				  "wait for that: %s",
+				  move->source, move->name, err.text);
+		said = true;
+		fiber_sleep(AWAY_NS);
+	}
+}
+
+/* W1: durable on 0. */
 static int store_switch(struct model_move *move, struct err *err)
 {
 	struct config *config = move->admin->options.config;
-	struct err again = {0};
 	int result = config_begin(config, err);
 
 	if (result < 0)
@@ -332,18 +348,17 @@ static int store_switch(struct model_move *move, struct err *err)
 	if (result == 0)
 		result = run_with_volume(config, "update lun set pool = ?2 where volume = ?1", move,
 					 true, err);
-	if (result == 0)
-		result = config_commit(config, err);
-	if (result == 0)
-		return 0;
-	config_abort(config);
-	if (store_set_move(config, move, MOVE_COPYING, &again) < 0)
-		log_error("volume %s/%s: the store fails while it is moved: %s", move->source,
-			  move->name, again.text);
+	if (result < 0) {
+		config_abort(config);
+		return result;
+	}
+	result = config_commit(config, err);
+	if (result < 0)
+		store_no_switch(move);
 	return result;
 }
 
-/* Nothing is waited for from the look at the hold to the end. */
+/* Nothing is waited for from the look at the hold to the end, but for a store that fails. */
 static int switch_over(struct model_move *move, struct volume *source, struct volume *destination,
 		       struct err *err)
 {
