@@ -23,6 +23,7 @@
 
 #define TURN_NS  1000000ull
 #define DRAIN_NS 10000000ull
+#define AGAIN_NS 1000000000ull
 #define DRAINS   400u /* 4 s, as task management has */
 
 struct note_wait {
@@ -316,14 +317,38 @@ static bool settle(const struct refresh *refresh, uint32_t term, uint32_t asked,
 	topology_lock();
 	lu = lu_of(refresh->uuid);
 	if (lu) {
-		if (result == 0 && lu->volume == refresh->volume)
-			__atomic_store_n(&lu->pr_term, term, __ATOMIC_RELEASE);
+		/* What could not be read may fence somebody: nothing is current then, and the next
+		 * command has it read again. */
+		if (lu->volume == refresh->volume && (result == 0 || !volume_standby(lu->volume)))
+			__atomic_store_n(&lu->pr_term, result == 0 ? term : term - 1,
+					 __ATOMIC_RELEASE);
 		__atomic_store_n(&lu->pr_refreshing, false, __ATOMIC_SEQ_CST);
 		over = __atomic_load_n(&lu->pr_wanted, __ATOMIC_SEQ_CST) == asked ||
 		       __atomic_exchange_n(&lu->pr_refreshing, true, __ATOMIC_SEQ_CST);
 	}
 	topology_unlock();
 	return over;
+}
+
+static bool is_in_force(const uint8_t uuid[16], const struct volume *volume, uint64_t number)
+{
+	const struct scsi_lu *lu;
+	bool is;
+
+	topology_lock();
+	lu = lu_of(uuid);
+	is = lu && lu->volume == volume && lu->pr_number == number;
+	topology_unlock();
+	return is;
+}
+
+/* Whoever changed the note waits for that. Not @last: it is said again soon. */
+static void say_seen(const uint8_t uuid[16], struct volume *volume, struct note_wait *seen,
+		     bool last)
+{
+	while (!volume_standby(volume) && is_in_force(uuid, volume, seen->call.number) &&
+	       note(volume, VOLUME_NOTE_SEEN, seen) < 0 && last)
+		fiber_sleep(AGAIN_NS);
 }
 
 /* True: once is enough. */
@@ -343,8 +368,8 @@ static bool refresh_once(const struct refresh *refresh)
 		result = hand_over(refresh);
 	give_turn(refresh->uuid);
 	over = settle(refresh, term, asked, result);
-	if (result == 0 && seen.call.number && !volume_standby(volume))
-		note(volume, VOLUME_NOTE_SEEN, &seen);
+	if (result == 0 && seen.call.number)
+		say_seen(refresh->uuid, volume, &seen, over);
 	return over;
 }
 
@@ -364,7 +389,8 @@ static void refresh_on_thread(struct message *message)
 
 	if (fiber_start(loop_current(), refresh_main, refresh) == 0)
 		return;
-	settle(refresh, 0, wanted(refresh), -ENOMEM);
+	settle(refresh, __atomic_load_n(&refresh->volume->term, __ATOMIC_ACQUIRE), wanted(refresh),
+	       -ENOMEM);
 	volume_unref(refresh->volume);
 	heap_free(refresh);
 }
@@ -381,6 +407,10 @@ static void refresh_later(struct scsi_lu *lu, bool with_ours)
 		return;
 	refresh = heap_zalloc(sizeof(*refresh));
 	if (!refresh) {
+		if (!volume_standby(volume))
+			__atomic_store_n(&lu->pr_term,
+					 __atomic_load_n(&volume->term, __ATOMIC_ACQUIRE) - 1,
+					 __ATOMIC_RELEASE);
 		__atomic_store_n(&lu->pr_refreshing, false, __ATOMIC_RELEASE);
 		return;
 	}
