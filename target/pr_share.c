@@ -141,8 +141,7 @@ static int read_note(struct volume *volume, struct pr_state *ret_state, uint64_t
 		result = pr_note_decode(wait.call.data, wait.call.length, ret_state);
 	if (result == -EPROTO)
 		log_error("volume %s: its reservations in the cluster make no sense", volume->name);
-	if (result == 0)
-		heap_free(wait.call.data);
+	heap_free(wait.call.data);
 	return result;
 }
 
