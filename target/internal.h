@@ -101,6 +101,7 @@ struct scsi_lu {
 	uint32_t pr_term;   /* atomic: of the volume's, the one for which the note was read */
 	bool pr_refreshing; /* atomic */
 	uint32_t pr_wanted; /* atomic: how often that was asked for */
+	bool pr_ours;       /* topology lock: what is in force has yet to become the note */
 	bool pr_turn;       /* the reservations' thread */
 	uint64_t pr_number; /* likewise: of the note that is in force */
 	/* A sanitize operation (sanitize.c). */
