@@ -192,7 +192,7 @@ void rbd_note_erase(struct rbd_volume *volume)
 	char text[RBD_TEXT_MAX];
 
 	object_of(volume, text, sizeof text);
-	if (ceph.rados_remove(volume->pool->ioctx, text) < 0)
+	if (ceph.rados_remove(volume->pool->ioctx, text) == -ENOENT)
 		return; /* there was none */
 	key_of(volume, "note", text, sizeof text);
 	rbd_set_text(volume->pool, text, "");
