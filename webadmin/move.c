@@ -541,7 +541,7 @@ static int tidy_up(struct model_move *move, struct err *err)
 	if (result == 0)
 		result = pin(destination, VOLUME_PIN_NONE, err);
 	volume_unref(destination);
-	if (result == 0 && source)
+	if (result == 0 && source && move->drop_snapshots)
 		result = delete_snapshots(source, err);
 	if (result == 0 && source)
 		result = delete_half(source, err);
