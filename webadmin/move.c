@@ -238,6 +238,12 @@ static bool is_native(struct pool *pool)
 	return strcmp(info.kind, "native") == 0;
 }
 
+static void name_copy(const struct model_move *move, char ret_name[VOLUME_NAME_MAX + 1])
+{
+	snprintf(ret_name, VOLUME_NAME_MAX + 1, "%.*s%s", (int)MOVE_NAME_MAX, move->name,
+		 MOVE_SUFFIX);
+}
+
 /* What a native volume has that Ceph sees to itself is not asked of an RBD pool. */
 static struct volume *make_copy(struct model_move *move, struct pool *pool,
 				const struct volume *source, struct err *err)
@@ -255,7 +261,7 @@ static struct volume *make_copy(struct model_move *move, struct pool *pool,
 	    .pinned = true,
 	};
 
-	snprintf(name, sizeof name, "%.*s%s", (int)MOVE_NAME_MAX, move->name, MOVE_SUFFIX);
+	name_copy(move, name);
 	volume_create(pool, &spec, &wait.call);
 	return pool_wait(&wait, err) < 0 ? NULL : wait.call.volume;
 }
@@ -460,10 +466,12 @@ static int take_name(struct model_move *move, struct volume *volume, struct err 
 {
 	struct config *config = move->admin->options.config;
 	struct pool_wait wait = POOL_WAIT;
+	char name[VOLUME_NAME_MAX + 1];
 	int result;
 
-	if (strcmp(volume->name, move->name) == 0)
-		return 0;
+	name_copy(move, name);
+	if (strcmp(volume->name, name) != 0)
+		return 0; /* it has its name, or an administrator has given it another one */
 	volume_rename(volume, move->name, &wait.call);
 	result = pool_wait(&wait, err);
 	if (result < 0)
