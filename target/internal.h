@@ -171,7 +171,8 @@ struct scsi_itl {
 	struct scsi_lu *lu;  /* what mapping->lu says */
 	uint32_t attentions; /* bits of enum attention; atomic */
 	uint32_t pr_role;    /* bits of enum pr_role; atomic */
-	unsigned task_count; /* begun, not ended; written on the nexus's loop, read by anyone.
+	unsigned work_count; /* task_count without those that wait for the reservations' thread */
+	unsigned task_count; /* begun, not ended; both written on the nexus's loop, read by anyone.
 			      * What follows: nexus's loop */
 	struct list waiting; /* behind an ORDERED task */
 	unsigned running;
@@ -204,8 +205,14 @@ struct abort_order {
 	void *owner;
 };
 
+static inline void itl_count_work(struct scsi_itl *itl, int more)
+{
+	__atomic_store_n(&itl->work_count, itl->work_count + (unsigned)more, __ATOMIC_RELAXED);
+}
+
 static inline void itl_count_tasks(struct scsi_itl *itl, int more)
 {
+	itl_count_work(itl, more);
 	__atomic_store_n(&itl->task_count, itl->task_count + (unsigned)more, __ATOMIC_RELAXED);
 }
 

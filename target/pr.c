@@ -464,6 +464,7 @@ static void out_finish(struct scsi_task *task)
 {
 	struct tmf_order *order = task->order;
 
+	itl_count_work(task->itl, 1);
 	task->order = NULL;
 	if (order)
 		tmf_preempt_run(order);
@@ -516,6 +517,7 @@ static void out_on_thread(struct message *message)
 
 void pr_out(struct scsi_task *task)
 {
+	itl_count_work(task->itl, -1);
 	pr_store_post(&task->message, out_on_thread);
 }
 

@@ -106,14 +106,15 @@ static bool has_tasks(const struct scsi_lu *lu, const struct pr_state *lost)
 			for (unsigned i = 0; i < lost->count; i++)
 				if (lost->list[i].removed &&
 				    pr_is_nexus(&lost->list[i].identity, itl->nexus) &&
-				    __atomic_load_n(&itl->task_count, __ATOMIC_RELAXED))
+				    __atomic_load_n(&itl->work_count, __ATOMIC_RELAXED))
 					return true;
 		}
 	}
 	return false;
 }
 
-/* What those who lost their registration had begun is at its end, or 4 s are over. */
+/* What those who lost their registration had begun is at its end, or 4 s are over. Not their
+ * PERSISTENT RESERVE commands: those wait for this. */
 static void drain(const uint8_t uuid[16], const struct pr_state *lost)
 {
 	bool busy = true;
@@ -476,6 +477,7 @@ static void in_again(struct message *message)
 {
 	struct scsi_task *task = container_of(message, struct scsi_task, message);
 
+	itl_count_work(task->itl, 1);
 	if (task->step == STEP_FRESH) {
 		task->opcode->execute(task);
 		return;
@@ -516,6 +518,7 @@ bool pr_share_reads_first(struct scsi_task *task)
 
 	if (!volume->shared || !pr_store_ready() || task->step == STEP_FRESH)
 		return false;
+	itl_count_work(task->itl, -1);
 	pr_store_post(&task->message, in_on_thread);
 	return true;
 }
