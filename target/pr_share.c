@@ -151,10 +151,14 @@ static int take(const uint8_t uuid[16], struct pr_state *next, uint64_t number)
 {
 	struct pr_state lost = {0};
 	struct scsi_lu *lu;
-	bool any = false;
+	bool any = false, keep;
 	int result = 0;
 
-	if (number && next->aptpl && pr_store_save(uuid, next) < 0)
+	topology_lock();
+	lu = lu_of(uuid);
+	keep = lu && number && number != lu->pr_number && (lu->pr.aptpl || next->aptpl);
+	topology_unlock();
+	if (keep && pr_store_save(uuid, next) < 0)
 		return -EIO;
 	topology_lock();
 	lu = lu_of(uuid);
