@@ -6,7 +6,7 @@
  * 1. Whoever carries out a PERSISTENT RESERVE command reads the note first; a change that finds
  *    the number taken reads and decides again. So of two that contend, one wins.
  * 2. A gateway that begins to serve the volume lets no command at its data before it has read the
- *    note: pr_share_current(). Until then the unit is standby, as it was.
+ *    note: pr_share_current(). Until then its commands are answered BUSY.
  * 3. Whoever changes the note without serving the volume waits until the gateway that does goes by
  *    it (VOLUME_NOTE_SEEN): when PREEMPT is GOOD, what the preempted had under way there is over.
  * 4. A note that was never written: what this gateway keeps (APTPL) counts.
@@ -162,6 +162,8 @@ static int take(const uint8_t uuid[16], struct pr_state *next, uint64_t number)
 		return -EIO;
 	topology_lock();
 	lu = lu_of(uuid);
+	if (lu && !number)
+		lu->pr_number = 0; /* of a volume that it had before */
 	if (lu && number && number != lu->pr_number) {
 		result = mark_lost(&lu->pr, next, &any);
 		if (result == 0 && any)
