@@ -623,8 +623,6 @@ static void work(void *context)
 		if (!stopping(move) && result != -ECANCELED)
 			wait_for_better(move, result, &err);
 	}
-	if (move->engine)
-		retire(move);
 	move->running = false;
 	if (result == 0)
 		model_move_remove(move);
