@@ -101,6 +101,7 @@ struct scsi_lu {
 	uint32_t pr_term;   /* atomic: of the volume's, the one for which the note was read */
 	bool pr_refreshing; /* atomic */
 	uint32_t pr_wanted; /* atomic: how often that was asked for */
+	bool pr_ours;       /* topology lock: what is in force has yet to become the note */
 	bool pr_turn;       /* the reservations' thread */
 	uint64_t pr_number; /* likewise: of the note that is in force */
 	/* A sanitize operation (sanitize.c). */
@@ -170,7 +171,8 @@ struct scsi_itl {
 	struct scsi_lu *lu;  /* what mapping->lu says */
 	uint32_t attentions; /* bits of enum attention; atomic */
 	uint32_t pr_role;    /* bits of enum pr_role; atomic */
-	unsigned task_count; /* begun, not ended; written on the nexus's loop, read by anyone.
+	unsigned work_count; /* task_count without those that wait for the reservations' thread */
+	unsigned task_count; /* begun, not ended; both written on the nexus's loop, read by anyone.
 			      * What follows: nexus's loop */
 	struct list waiting; /* behind an ORDERED task */
 	unsigned running;
@@ -203,8 +205,14 @@ struct abort_order {
 	void *owner;
 };
 
+static inline void itl_count_work(struct scsi_itl *itl, int more)
+{
+	__atomic_store_n(&itl->work_count, itl->work_count + (unsigned)more, __ATOMIC_RELAXED);
+}
+
 static inline void itl_count_tasks(struct scsi_itl *itl, int more)
 {
+	itl_count_work(itl, more);
 	__atomic_store_n(&itl->task_count, itl->task_count + (unsigned)more, __ATOMIC_RELAXED);
 }
 

@@ -427,20 +427,21 @@ static int execute(struct out *out)
 static int execute_shared(struct out *out)
 {
 	struct scsi_lu *lu = out->task->itl->lu;
-	struct volume *volume = volume_ref(lu->volume);
 	uint64_t number;
 	int result;
 
 	pr_share_begin(lu);
 	do {
+		struct volume *volume = volume_ref(lu->volume);
+
 		heap_free(out->list);
 		heap_free(out->others);
 		*out = (struct out){.task = out->task};
 		result = pr_share_fetch(volume->identity.uuid, volume, &number) < 0 ? PR_NO_MEMORY
 										    : execute(out);
+		volume_unref(volume);
 	} while (result == PR_STALE);
 	pr_share_end(lu);
-	volume_unref(volume);
 	return result;
 }
 
@@ -464,6 +465,7 @@ static void out_finish(struct scsi_task *task)
 {
 	struct tmf_order *order = task->order;
 
+	itl_count_work(task->itl, 1);
 	task->order = NULL;
 	if (order)
 		tmf_preempt_run(order);
@@ -516,6 +518,7 @@ static void out_on_thread(struct message *message)
 
 void pr_out(struct scsi_task *task)
 {
+	itl_count_work(task->itl, -1);
 	pr_store_post(&task->message, out_on_thread);
 }
 

@@ -6,7 +6,7 @@
  * 1. Whoever carries out a PERSISTENT RESERVE command reads the note first; a change that finds
  *    the number taken reads and decides again. So of two that contend, one wins.
  * 2. A gateway that begins to serve the volume lets no command at its data before it has read the
- *    note: pr_share_current(). Until then the unit is standby, as it was.
+ *    note: pr_share_current(). Until then its commands are answered BUSY.
  * 3. Whoever changes the note without serving the volume waits until the gateway that does goes by
  *    it (VOLUME_NOTE_SEEN): when PREEMPT is GOOD, what the preempted had under way there is over.
  * 4. A note that was never written: what this gateway keeps (APTPL) counts.
@@ -23,6 +23,7 @@
 
 #define TURN_NS  1000000ull
 #define DRAIN_NS 10000000ull
+#define AGAIN_NS 1000000000ull
 #define DRAINS   400u /* 4 s, as task management has */
 
 struct note_wait {
@@ -105,14 +106,15 @@ static bool has_tasks(const struct scsi_lu *lu, const struct pr_state *lost)
 			for (unsigned i = 0; i < lost->count; i++)
 				if (lost->list[i].removed &&
 				    pr_is_nexus(&lost->list[i].identity, itl->nexus) &&
-				    __atomic_load_n(&itl->task_count, __ATOMIC_RELAXED))
+				    __atomic_load_n(&itl->work_count, __ATOMIC_RELAXED))
 					return true;
 		}
 	}
 	return false;
 }
 
-/* What those who lost their registration had begun is at its end, or 4 s are over. */
+/* What those who lost their registration had begun is at its end, or 4 s are over. Not their
+ * PERSISTENT RESERVE commands: those wait for this. */
 static void drain(const uint8_t uuid[16], const struct pr_state *lost)
 {
 	bool busy = true;
@@ -140,8 +142,7 @@ static int read_note(struct volume *volume, struct pr_state *ret_state, uint64_t
 		result = pr_note_decode(wait.call.data, wait.call.length, ret_state);
 	if (result == -EPROTO)
 		log_error("volume %s: its reservations in the cluster make no sense", volume->name);
-	if (result == 0)
-		heap_free(wait.call.data);
+	heap_free(wait.call.data);
 	return result;
 }
 
@@ -150,13 +151,19 @@ static int take(const uint8_t uuid[16], struct pr_state *next, uint64_t number)
 {
 	struct pr_state lost = {0};
 	struct scsi_lu *lu;
-	bool any = false;
+	bool any = false, keep;
 	int result = 0;
 
-	if (number && next->aptpl && pr_store_save(uuid, next) < 0)
+	topology_lock();
+	lu = lu_of(uuid);
+	keep = lu && number && number != lu->pr_number && (lu->pr.aptpl || next->aptpl);
+	topology_unlock();
+	if (keep && pr_store_save(uuid, next) < 0)
 		return -EIO;
 	topology_lock();
 	lu = lu_of(uuid);
+	if (lu && !number)
+		lu->pr_number = 0; /* of a volume that it had before */
 	if (lu && number && number != lu->pr_number) {
 		result = mark_lost(&lu->pr, next, &any);
 		if (result == 0 && any)
@@ -203,8 +210,15 @@ int pr_share_store(struct scsi_lu *lu, struct volume *volume, const struct pr_st
 struct refresh {
 	struct message message;
 	uint8_t uuid[16];
-	struct volume *volume;
-	bool hand_over; /* what is in force here is what the note is to say, when it says nothing */
+	bool wait; /* the last round failed */
+	bool said; /* that others do not hear of it */
+};
+
+/* What one look at the note goes by: a volume may take another's place between two. */
+struct round {
+	struct volume *volume; /* referenced */
+	uint32_t term, asked;
+	bool ours; /* what is in force here is what the note is to say, when it says nothing */
 };
 
 /* A turn of a unit that may go: true when it is gone, or ours. */
@@ -235,7 +249,7 @@ static void give_turn(const uint8_t uuid[16])
 }
 
 /* The first to write the note of a volume that has just come here, with its reservations. */
-static int hand_over(const struct refresh *refresh)
+static int hand_over(struct refresh *refresh, struct volume *volume)
 {
 	struct note_wait wait = {0};
 	struct scsi_lu *lu;
@@ -249,12 +263,13 @@ static int hand_over(const struct refresh *refresh)
 	if (wait.call.data) {
 		uint8_t *data = wait.call.data;
 
-		result = note(refresh->volume, VOLUME_NOTE_SET, &wait);
+		result = note(volume, VOLUME_NOTE_SET, &wait);
 		heap_free(data);
 	}
-	if (result < 0)
+	if (result < 0 && !refresh->said)
 		log_error("volume %s: other gateways do not hear of its reservations yet: %s",
-			  refresh->volume->name, strerror(-result));
+			  volume->name, strerror(-result));
+	refresh->said |= result < 0;
 	return result;
 }
 
@@ -293,58 +308,105 @@ int pr_share_clear(const uint8_t uuid[16], struct volume *volume, int (*clear)(c
 	return result;
 }
 
-/* How often it was asked for, before the note is read. */
-static uint32_t wanted(const struct refresh *refresh)
+/* Before the note is read. False: the unit is gone. */
+static bool round_begin(const uint8_t uuid[16], struct round *ret_round)
 {
 	const struct scsi_lu *lu;
-	uint32_t count = 0;
 
 	topology_lock();
-	lu = lu_of(refresh->uuid);
+	lu = lu_of(uuid);
 	if (lu)
-		count = __atomic_load_n(&lu->pr_wanted, __ATOMIC_ACQUIRE);
+		*ret_round = (struct round){
+		    .volume = volume_ref(lu->volume),
+		    .term = __atomic_load_n(&lu->volume->term, __ATOMIC_ACQUIRE),
+		    .asked = __atomic_load_n(&lu->pr_wanted, __ATOMIC_ACQUIRE),
+		    .ours = lu->pr_ours,
+		};
 	topology_unlock();
-	return count;
+	return lu != NULL;
 }
 
-/* True: it is over; false: it was asked for again meanwhile. */
-static bool settle(const struct refresh *refresh, uint32_t term, uint32_t asked, int result)
+/* True: it is over; false: it was asked for again meanwhile, or is not done. */
+static bool settle(const uint8_t uuid[16], const struct round *round, int result)
 {
 	struct scsi_lu *lu;
 	bool over = true;
 
 	topology_lock();
-	lu = lu_of(refresh->uuid);
+	lu = lu_of(uuid);
 	if (lu) {
-		if (result == 0 && lu->volume == refresh->volume)
-			__atomic_store_n(&lu->pr_term, term, __ATOMIC_RELEASE);
+		bool same = lu->volume == round->volume;
+
+		/* What could not be read may fence somebody: nothing is current then, and the next
+		 * command has it read again. */
+		if (same && (result == 0 || !volume_standby(lu->volume)))
+			__atomic_store_n(&lu->pr_term, result == 0 ? round->term : round->term - 1,
+					 __ATOMIC_RELEASE);
+		if (same && !round->ours)
+			lu->pr_ours = false;
 		__atomic_store_n(&lu->pr_refreshing, false, __ATOMIC_SEQ_CST);
-		over = __atomic_load_n(&lu->pr_wanted, __ATOMIC_SEQ_CST) == asked ||
+		over = (__atomic_load_n(&lu->pr_wanted, __ATOMIC_SEQ_CST) == round->asked &&
+			!lu->pr_ours) ||
 		       __atomic_exchange_n(&lu->pr_refreshing, true, __ATOMIC_SEQ_CST);
 	}
 	topology_unlock();
 	return over;
 }
 
-/* True: once is enough. */
-static bool refresh_once(const struct refresh *refresh)
+/* There was no memory for it: the next command has it tried again. */
+static void not_read(struct scsi_lu *lu)
 {
-	struct volume *volume = refresh->volume;
-	uint32_t term = __atomic_load_n(&volume->term, __ATOMIC_ACQUIRE), asked;
+	if (!volume_standby(lu->volume))
+		__atomic_store_n(&lu->pr_term,
+				 __atomic_load_n(&lu->volume->term, __ATOMIC_ACQUIRE) - 1,
+				 __ATOMIC_RELEASE);
+	__atomic_store_n(&lu->pr_refreshing, false, __ATOMIC_RELEASE);
+}
+
+static bool is_in_force(const uint8_t uuid[16], const struct volume *volume, uint64_t number)
+{
+	const struct scsi_lu *lu;
+	bool is;
+
+	topology_lock();
+	lu = lu_of(uuid);
+	is = lu && lu->volume == volume && lu->pr_number == number;
+	topology_unlock();
+	return is;
+}
+
+/* Whoever changed the note waits for that. Not @last: it is said again soon. */
+static void say_seen(const uint8_t uuid[16], struct volume *volume, struct note_wait *seen,
+		     bool last)
+{
+	while (!volume_standby(volume) && is_in_force(uuid, volume, seen->call.number) &&
+	       note(volume, VOLUME_NOTE_SEEN, seen) < 0 && last)
+		fiber_sleep(AGAIN_NS);
+}
+
+/* True: once is enough. */
+static bool refresh_once(struct refresh *refresh)
+{
+	struct round round;
 	struct note_wait seen = {0};
 	bool over;
-	int result;
+	int result = 0;
 
 	while (!take_turn(refresh->uuid))
 		fiber_sleep(TURN_NS);
-	asked = wanted(refresh);
-	result = pr_share_fetch(refresh->uuid, volume, &seen.call.number);
-	if (result == 0 && seen.call.number == 0 && refresh->hand_over)
-		result = hand_over(refresh);
+	if (!round_begin(refresh->uuid, &round))
+		return true;
+	if (round.volume->shared)
+		result = pr_share_fetch(refresh->uuid, round.volume, &seen.call.number);
+	if (result == 0 && round.ours &&
+	    (seen.call.number || hand_over(refresh, round.volume) == 0))
+		round.ours = false;
 	give_turn(refresh->uuid);
-	over = settle(refresh, term, asked, result);
-	if (result == 0 && seen.call.number && !volume_standby(volume))
-		note(volume, VOLUME_NOTE_SEEN, &seen);
+	over = settle(refresh->uuid, &round, result);
+	if (result == 0 && seen.call.number)
+		say_seen(refresh->uuid, round.volume, &seen, over);
+	refresh->wait = result < 0 || round.ours;
+	volume_unref(round.volume);
 	return over;
 }
 
@@ -353,46 +415,42 @@ static void refresh_main(void *context)
 	struct refresh *refresh = context;
 
 	while (!refresh_once(refresh))
-		;
-	volume_unref(refresh->volume);
+		if (refresh->wait)
+			fiber_sleep(AGAIN_NS);
 	heap_free(refresh);
 }
 
 static void refresh_on_thread(struct message *message)
 {
 	struct refresh *refresh = container_of(message, struct refresh, message);
+	struct scsi_lu *lu;
 
 	if (fiber_start(loop_current(), refresh_main, refresh) == 0)
 		return;
-	settle(refresh, 0, wanted(refresh), -ENOMEM);
-	volume_unref(refresh->volume);
+	topology_lock();
+	lu = lu_of(refresh->uuid);
+	if (lu)
+		not_read(lu);
+	topology_unlock();
 	heap_free(refresh);
 }
 
-static void refresh_later(struct scsi_lu *lu, bool with_ours)
+void pr_share_refresh(struct scsi_lu *lu)
 {
 	struct refresh *refresh;
-	struct volume *volume = lu->volume;
 
-	if (!volume->shared || !pr_store_ready())
+	if (!lu->volume->shared || !pr_store_ready())
 		return;
 	__atomic_fetch_add(&lu->pr_wanted, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&lu->pr_refreshing, true, __ATOMIC_SEQ_CST))
 		return;
 	refresh = heap_zalloc(sizeof(*refresh));
 	if (!refresh) {
-		__atomic_store_n(&lu->pr_refreshing, false, __ATOMIC_RELEASE);
+		not_read(lu);
 		return;
 	}
-	memcpy(refresh->uuid, volume->identity.uuid, sizeof(refresh->uuid));
-	refresh->volume = volume_ref(volume);
-	refresh->hand_over = with_ours;
+	memcpy(refresh->uuid, lu->volume->identity.uuid, sizeof(refresh->uuid));
 	pr_store_post(&refresh->message, refresh_on_thread);
-}
-
-void pr_share_refresh(struct scsi_lu *lu)
-{
-	refresh_later(lu, false);
 }
 
 void pr_share_moved(struct scsi_lu *lu)
@@ -400,7 +458,8 @@ void pr_share_moved(struct scsi_lu *lu)
 	__atomic_store_n(&lu->pr_term, __atomic_load_n(&lu->volume->term, __ATOMIC_ACQUIRE),
 			 __ATOMIC_RELEASE);
 	lu->pr_number = 0;
-	refresh_later(lu, true);
+	lu->pr_ours = lu->volume->shared && pr_store_ready();
+	pr_share_refresh(lu);
 }
 
 bool pr_share_current(struct scsi_lu *lu)
@@ -424,6 +483,7 @@ static void in_again(struct message *message)
 {
 	struct scsi_task *task = container_of(message, struct scsi_task, message);
 
+	itl_count_work(task->itl, 1);
 	if (task->step == STEP_FRESH) {
 		task->opcode->execute(task);
 		return;
@@ -464,6 +524,7 @@ bool pr_share_reads_first(struct scsi_task *task)
 
 	if (!volume->shared || !pr_store_ready() || task->step == STEP_FRESH)
 		return false;
+	itl_count_work(task->itl, -1);
 	pr_store_post(&task->message, in_on_thread);
 	return true;
 }

@@ -2,7 +2,8 @@
 /* replace.c: another volume takes the place of a logical unit's, while commands come and go. A
  * callback that has read lu->volume may use what it has read until it ends. So when each thread
  * that could be inside one has taken a message since, nobody uses the old volume: the loops of the
- * unit's nexuses, and the reservations' thread. */
+ * unit's nexuses, and the reservations' thread; that thread's fibers, which wait in between, hold
+ * a reference of their own. */
 #include <errno.h>
 
 #include "core/heap.h"

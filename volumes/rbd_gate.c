@@ -76,6 +76,49 @@ void rbd_gate_finish(struct rbd_pool *pool)
 
 /* ---- what the others say */
 
+static const char *serial_of(const struct rbd_volume *volume)
+{
+	return volume->volume.identity.serial;
+}
+
+static int by_serial(const void *a, const void *b)
+{
+	return strcmp(serial_of(*(struct rbd_volume *const *)a),
+		      serial_of(*(struct rbd_volume *const *)b));
+}
+
+/* The first that is not before it; the job's are sorted. */
+static unsigned find_serial(const struct rbd_job *job, const char *serial)
+{
+	unsigned low = 0, high = job->volume_count;
+
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+
+		if (strcmp(serial_of(job->volumes[middle]), serial) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void take_of_volume(struct rbd_job *job, const char *key, const char *value)
+{
+	const char *serial = key + 5;
+
+	for (unsigned i = find_serial(job, serial);
+	     i < job->volume_count && strcmp(serial_of(job->volumes[i]), serial) == 0; i++) {
+		struct rbd_volume *volume = job->volumes[i];
+
+		if (strncmp(key, "want.", 5) == 0)
+			copy_text(volume->wanted_by, sizeof volume->wanted_by, value,
+				  strlen(value));
+		else
+			rbd_note_heard(volume, key, value);
+	}
+}
+
 static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *key,
 		       const char *value)
 {
@@ -95,17 +138,9 @@ static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *k
 			peer->misses = 0;
 			peer->fresh = true;
 		}
-	} else if (strncmp(key, "note.", 5) == 0 || strncmp(key, "seen.", 5) == 0) {
-		for (unsigned i = 0; i < job->volume_count; i++)
-			rbd_note_heard(job->volumes[i], key, value);
-	} else if (strncmp(key, "want.", 5) == 0) {
-		for (unsigned i = 0; i < job->volume_count; i++) {
-			struct rbd_volume *volume = job->volumes[i];
-
-			if (strcmp(volume->volume.identity.serial, key + 5) == 0)
-				copy_text(volume->wanted_by, sizeof volume->wanted_by, value,
-					  strlen(value));
-		}
+	} else if (strncmp(key, "note.", 5) == 0 || strncmp(key, "seen.", 5) == 0 ||
+		   strncmp(key, "want.", 5) == 0) {
+		take_of_volume(job, key, value);
 	}
 }
 
@@ -144,6 +179,8 @@ static int look_around(struct rbd_job *job)
 	unsigned char more;
 	int result;
 
+	if (job->volume_count)
+		qsort(job->volumes, job->volume_count, sizeof *job->volumes, by_serial);
 	for (unsigned i = 0; i < job->volume_count; i++)
 		job->volumes[i]->wanted_by[0] = '\0';
 	do {

@@ -795,6 +795,8 @@ int rbd_image_finish(struct rbd_job *job, const char *draft)
 	result = rbd_image_open(pool, job->name, &volume, &job->err);
 	if (result < 0)
 		return result;
+	if (job->pinned) /* it may have been here before, and have left its note */
+		rbd_note_erase(volume);
 	rbd_gate_settle(volume);
 	list_push_back(&job->found, &volume->link);
 	return 0;

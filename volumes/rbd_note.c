@@ -46,7 +46,7 @@ static int take_value(struct rbd_job *job, const char *key, const char *value, s
 	return 0;
 }
 
-static int read_note(struct rbd_job *job)
+static int read_once(struct rbd_job *job)
 {
 	const char *keys[] = {NUMBER_KEY, DATA_KEY};
 	const size_t lengths[] = {strlen(NUMBER_KEY), strlen(DATA_KEY)};
@@ -56,6 +56,10 @@ static int read_note(struct rbd_job *job)
 	size_t key_length, length;
 	int result, inner = 0;
 
+	heap_free(job->note);
+	job->note = NULL;
+	job->note_length = 0;
+	job->note_number = 0;
 	if (!job->pool->ioctx || !(op = ceph.rados_create_read_op()))
 		return -EAGAIN;
 	object_of(job->volume, object, sizeof object);
@@ -78,6 +82,34 @@ static void number_text(uint64_t number, char ret_text[32])
 		snprintf(ret_text, 32, "%llu", (unsigned long long)number);
 	else
 		ret_text[0] = '\0'; /* what a key that is not there is compared as */
+}
+
+static int announce(struct rbd_job *job)
+{
+	char key[RBD_TEXT_MAX], text[32];
+
+	key_of(job->volume, "note", key, sizeof key);
+	number_text(job->note_number, text);
+	return rbd_set_text(job->pool, key, text);
+}
+
+/* Whoever wrote it may have ended before it was announced, and nobody else would hear of it. It may
+ * change meanwhile, and what is announced never is older than what whoever reads it last finds. */
+static int read_note(struct rbd_job *job)
+{
+	uint64_t *heard = &job->volume->note_heard;
+	int result = read_once(job);
+
+	while (result == 0 && job->note_number != __atomic_load_n(heard, __ATOMIC_ACQUIRE)) {
+		uint64_t number = job->note_number;
+
+		result = announce(job);
+		if (result == 0)
+			__atomic_store_n(heard, number, __ATOMIC_RELEASE);
+		if (result == 0)
+			result = read_once(job);
+	}
+	return result;
 }
 
 /* The first one needs the object. */
@@ -119,7 +151,7 @@ static int compare_and_set(struct rbd_job *job, const char *object)
 
 static int write_note(struct rbd_job *job)
 {
-	char object[RBD_TEXT_MAX], key[RBD_TEXT_MAX], text[32];
+	char object[RBD_TEXT_MAX];
 	int result;
 
 	if (!job->pool->ioctx)
@@ -131,9 +163,7 @@ static int write_note(struct rbd_job *job)
 	if (result < 0)
 		return result;
 	job->note_number++;
-	key_of(job->volume, "note", key, sizeof key);
-	number_text(job->note_number, text);
-	return rbd_set_text(job->pool, key, text);
+	return announce(job);
 }
 
 static int write_seen(struct rbd_job *job)
@@ -162,7 +192,7 @@ void rbd_note_erase(struct rbd_volume *volume)
 	char text[RBD_TEXT_MAX];
 
 	object_of(volume, text, sizeof text);
-	if (ceph.rados_remove(volume->pool->ioctx, text) < 0)
+	if (ceph.rados_remove(volume->pool->ioctx, text) == -ENOENT)
 		return; /* there was none */
 	key_of(volume, "note", text, sizeof text);
 	rbd_set_text(volume->pool, text, "");

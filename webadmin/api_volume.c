@@ -292,6 +292,13 @@ void api_volume_delete(struct api_request *request)
 
 	if (!find_volume(request) || !no_share(request))
 		return;
+	if (model_move_of(request->model, request->volume->identity.uuid)) {
+		api_reply_error(request, 409, "volume_moving",
+				"volume %s/%s can not be deleted: it has just been moved, and what "
+				"is left of it in its old pool is not gone yet",
+				request->match.param[0], request->match.param[1]);
+		return;
+	}
 	lun = model_lun_of_volume(request->model, request->volume->identity.uuid, NULL, &target);
 	if (lun) {
 		api_reply_error(request, 409, "volume_mapped",

@@ -238,6 +238,12 @@ static bool is_native(struct pool *pool)
 	return strcmp(info.kind, "native") == 0;
 }
 
+static void name_copy(const struct model_move *move, char ret_name[VOLUME_NAME_MAX + 1])
+{
+	snprintf(ret_name, VOLUME_NAME_MAX + 1, "%.*s%s", (int)MOVE_NAME_MAX, move->name,
+		 MOVE_SUFFIX);
+}
+
 /* What a native volume has that Ceph sees to itself is not asked of an RBD pool. */
 static struct volume *make_copy(struct model_move *move, struct pool *pool,
 				const struct volume *source, struct err *err)
@@ -255,7 +261,7 @@ static struct volume *make_copy(struct model_move *move, struct pool *pool,
 	    .pinned = true,
 	};
 
-	snprintf(name, sizeof name, "%.*s%s", (int)MOVE_NAME_MAX, move->name, MOVE_SUFFIX);
+	name_copy(move, name);
 	volume_create(pool, &spec, &wait.call);
 	return pool_wait(&wait, err) < 0 ? NULL : wait.call.volume;
 }
@@ -318,12 +324,28 @@ static void way_clear(void *context)
 	((struct model_move *)context)->clear_way = true;
 }
 
-/* W1: durable on 0. When the store can not say whether it is, the old state is stored once more
- * before anybody goes on. */
+/* A commit that failed may be found durable by the next life of the daemon. Until the old state is
+ * stored over it guests stay held: what they wrote to the source would be lost with it. */
+static void store_no_switch(struct model_move *move)
+{
+	bool said = false;
+	struct err err = {0};
+
+	while (store_set_move(move->admin->options.config, move, MOVE_COPYING, &err) < 0 &&
+	       !stopping(move)) {
+		if (!said)
+			log_error("volume %s/%s: the store fails while it is moved, and its guests "
+				  "wait for that: %s",
+				  move->source, move->name, err.text);
+		said = true;
+		fiber_sleep(AWAY_NS);
+	}
+}
+
+/* W1: durable on 0. */
 static int store_switch(struct model_move *move, struct err *err)
 {
 	struct config *config = move->admin->options.config;
-	struct err again = {0};
 	int result = config_begin(config, err);
 
 	if (result < 0)
@@ -332,18 +354,17 @@ static int store_switch(struct model_move *move, struct err *err)
 	if (result == 0)
 		result = run_with_volume(config, "update lun set pool = ?2 where volume = ?1", move,
 					 true, err);
-	if (result == 0)
-		result = config_commit(config, err);
-	if (result == 0)
-		return 0;
-	config_abort(config);
-	if (store_set_move(config, move, MOVE_COPYING, &again) < 0)
-		log_error("volume %s/%s: the store fails while it is moved: %s", move->source,
-			  move->name, again.text);
+	if (result < 0) {
+		config_abort(config);
+		return result;
+	}
+	result = config_commit(config, err);
+	if (result < 0)
+		store_no_switch(move);
 	return result;
 }
 
-/* Nothing is waited for from the look at the hold to the end. */
+/* Nothing is waited for from the look at the hold to the end, but for a store that fails. */
 static int switch_over(struct model_move *move, struct volume *source, struct volume *destination,
 		       struct err *err)
 {
@@ -412,6 +433,8 @@ static int copy_between(struct model_move *move, struct volume *source, struct p
 	if (result == 0) {
 		volume_move_rate(move->engine, move->rate);
 		volume_move_pause(move->engine, move->paused);
+		if (stopping(move) || move->state != MOVE_COPYING)
+			volume_move_cancel(move->engine); /* it was not there to hear of it */
 		move->reason[0] = '\0';
 		result = copy_and_switch(move, source, destination, err);
 	}
@@ -443,10 +466,12 @@ static int take_name(struct model_move *move, struct volume *volume, struct err 
 {
 	struct config *config = move->admin->options.config;
 	struct pool_wait wait = POOL_WAIT;
+	char name[VOLUME_NAME_MAX + 1];
 	int result;
 
-	if (strcmp(volume->name, move->name) == 0)
-		return 0;
+	name_copy(move, name);
+	if (strcmp(volume->name, name) != 0)
+		return 0; /* it has its name, or an administrator has given it another one */
 	volume_rename(volume, move->name, &wait.call);
 	result = pool_wait(&wait, err);
 	if (result < 0)
@@ -524,7 +549,7 @@ static int tidy_up(struct model_move *move, struct err *err)
 	if (result == 0)
 		result = pin(destination, VOLUME_PIN_NONE, err);
 	volume_unref(destination);
-	if (result == 0 && source)
+	if (result == 0 && source && move->drop_snapshots)
 		result = delete_snapshots(source, err);
 	if (result == 0 && source)
 		result = delete_half(source, err);
@@ -598,8 +623,6 @@ static void work(void *context)
 		if (!stopping(move) && result != -ECANCELED)
 			wait_for_better(move, result, &err);
 	}
-	if (move->engine)
-		retire(move);
 	move->running = false;
 	if (result == 0)
 		model_move_remove(move);

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 sys.path.insert(0, HERE)
 
 import ceph  # pylint: disable=wrong-import-position
+import iscsi_client  # pylint: disable=wrong-import-position
 import move_test  # pylint: disable=wrong-import-position
 import pools  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
@@ -38,6 +39,26 @@ def intact(daemon):
 def keys(daemon):
     with move_test.connect(daemon) as client:
         return move_test.keys(client)
+
+
+def keys_at_standby(daemon):
+    client = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=30.0)
+    try:
+        client.login(pools.IQN, "iqn.2026-11.org.example:witness")
+        return move_test.keys(client)
+    finally:
+        client.close()
+
+
+def seen_by(points, other):
+    """The reservation key that was registered at the native volume."""
+    points.point(pools.wait_for(lambda: "far/v" in states(other), LIMIT),
+                 "another gateway sees the volume")
+    other.good("target", "create", pools.IQN)
+    other.good("target", "allow", pools.IQN, "--network", "127.0.0.0/8")
+    other.good("lun", "map", pools.IQN, "far/v", "--lun", "0")
+    points.point(pools.wait_for(lambda: keys_at_standby(other) == [move_test.KEY], LIMIT),
+                 "and its reservation key", other.log()[-1500:])
 
 
 def states(daemon):
@@ -114,6 +135,7 @@ def test(points):
             load.start()
             points.point(load.grows(), "a host writes")
             there(points, daemon, other, load, known)
+            seen_by(points, other)
             back(points, daemon, other, load, known, cluster)
             load.stop()
             good, said = load.verify()
