@@ -49,6 +49,13 @@ static bool on_battery_too_long(const struct ups_watch *watch, const struct ups_
 	       now - watch->battery_since >= settings->seconds;
 }
 
+/* A calibration drains the battery on purpose; what is bypassed is fed by the mains. */
+static bool has_power(const char *status)
+{
+	return ups_has(status, "OL") || ups_has(status, "CAL") ||
+	       (ups_has(status, "BYPASS") && !ups_has(status, "OB"));
+}
+
 enum ups_verdict ups_judge(struct ups_watch *watch, const struct ups_settings *settings,
 			   const struct ups_reading *reading, int64_t now)
 {
@@ -65,10 +72,12 @@ enum ups_verdict ups_judge(struct ups_watch *watch, const struct ups_settings *s
 	watch->silent_since = 0;
 	if (ups_has(reading->status, "FSD")) /* whoever the UPS belongs to shuts all down */
 		return UPS_POWER_OFF;
-	if (!ups_has(reading->status, "OB")) {
+	if (has_power(reading->status)) {
 		watch->battery_since = 0;
 		return UPS_FINE;
 	}
+	if (!ups_has(reading->status, "OB")) /* its driver starts: nothing new is known */
+		return watch->battery_since ? UPS_ON_BATTERY : UPS_FINE;
 	if (!watch->battery_since)
 		watch->battery_since = now;
 	return ups_has(reading->status, "LB") || on_battery_too_long(watch, settings, now)
