@@ -298,6 +298,7 @@ int ups_set(struct webadmin *admin, const struct ups_settings *settings, struct 
 	ups->watch = (struct ups_watch){0};
 	ups->reading = (struct ups_reading){.charge = -1, .load = -1, .runtime = -1};
 	ups->asked = false;
+	ups->powering_off = ups->complained = false; /* that was about the other one */
 	if (ups->started)
 		ups_start(admin);
 	return 0;
