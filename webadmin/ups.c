@@ -368,9 +368,13 @@ void ups_look(struct webadmin *admin, struct alerts *alerts, const unsigned rule
 	const struct ups_reading *reading = &ups->reading;
 	char object[OBJECT_MAX];
 
-	if (!ups->settings.host[0] || !ups->asked)
+	if (!ups->settings.host[0])
 		return;
 	snprintf(object, sizeof object, "%s@%s", ups->settings.name, ups->settings.host);
+	for (unsigned i = 0; !ups->asked && i < UPS_RULES; i++)
+		alerts_unknown(alerts, rules[i], object);
+	if (!ups->asked)
+		return;
 	if (ups->powering_off)
 		alerts_observe(alerts, rules[UPS_RULE_LOW], object, true, reading->charge, "");
 	if (!reading->reached) {
