@@ -72,7 +72,8 @@ def checks(points, work):
             ({"user-data": "#cloud-config\n" + "x" * 70000}, "64 KiB"),
             ({"ovf-env.xml": "<x>"}, "ovf-env.xml: line 1"),
             ({"network-config": "version: 2\nethernets: {e: {addresses: [1.2.3.400/24]}}\n"},
-             "1.2.3.400/24"))):
+             "1.2.3.400/24"),
+            ({"user-data": '#cloud-config\ngranary: {"\\e[2Jx": 1}\n'}, "no member ?[2Jx"))):
         done = run(SEED, "--check", folder_of(work, f"bad{number}", files))
         points.point(done.returncode == 1 and words in done.stderr and not done.stdout,
                      f"refused: {words}", done.stderr)
