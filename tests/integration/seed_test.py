@@ -219,6 +219,10 @@ def the_code(points, state):
         points.point(read(state, "setup-code") is None, "and is forgotten then")
     finally:
         points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-1000:])
+    with open(os.path.join(state, "host", "setup-code"), "w", encoding="ascii") as file:
+        file.write(CODE)  # as if the power had gone before it was removed
+    api.Daemon(state, pool=False).stop()
+    points.point(read(state, "setup-code") is None, "at the next start too")
 
 
 def odd_codes(points, work):
