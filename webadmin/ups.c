@@ -19,9 +19,8 @@
 
 /* Something for a thread of its own; left to itself when the daemon stops first. */
 struct job {
-	pthread_mutex_t lock; /* over @owner and @over */
+	pthread_mutex_t lock; /* over @owner */
 	struct ups *owner;    /* NULL: nobody waits for it any more */
-	bool over;            /* its message is posted */
 	bool power_off;       /* else: ask */
 	struct ups_settings settings;
 	struct ups_reading reading;
@@ -115,7 +114,6 @@ static void *run_job(void *argument)
 		ups_ask(&job->settings, &job->reading);
 	pthread_mutex_lock(&job->lock);
 	wanted = job->owner != NULL;
-	job->over = true;
 	if (wanted)
 		loop_post(job->owner->timer.loop, &job->message, job_done);
 	pthread_mutex_unlock(&job->lock);
