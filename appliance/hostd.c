@@ -116,8 +116,10 @@ static bool make_pool(void)
 /* Pools that the machine was told to make at its first start; each is tried SEED_TRIES times. */
 static bool make_seed_pool(const json_t *pool)
 {
-	json_t *request =
-	    json_pack("{s:s,s:s,s:O}", "method", "POST", "path", "/api/v1/pools", "body", pool);
+	/* Of what read the seed only these two are taken: "force" is not for a seed to say. */
+	json_t *request = json_pack("{s:s,s:s,s:{s:O,s:O}}", "method", "POST", "path",
+				    "/api/v1/pools", "body", "name", json_object_get(pool, "name"),
+				    "devices", json_object_get(pool, "devices"));
 	const char *name = json_string_value(json_object_get(pool, "name")), *detail = NULL;
 	json_t *reply = NULL;
 	struct err err = {0};

@@ -472,6 +472,14 @@ static int read_seed(const struct options *options, json_t **ret_seed, struct er
 	return result;
 }
 
+/* A name of the seed may stand in it: nothing that a terminal would obey. */
+static void make_plain(struct err *err)
+{
+	for (char *at = err->text; *at; at++)
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			*at = '?';
+}
+
 /* Where the console looks. */
 static void tell(const struct options *options, const struct err *why)
 {
@@ -500,6 +508,7 @@ static int apply(const struct options *options)
 	result = read_seed(options, &seed, &err);
 	if (result == 0 && seed)
 		result = take(options, seed, &err);
+	make_plain(&err);
 	if (result < 0)
 		tell(options, &err);
 	else if (seed)
@@ -523,6 +532,7 @@ static int check(const struct options *options)
 	if (result == 0 && seed_ports(settled, any, 1, NULL) == 0)
 		result = settings_parse(settled, &settings, &err);
 	json_decref(settled);
+	make_plain(&err);
 	if (result < 0) {
 		fprintf(stderr, "granary-seed: %s\n", err.text);
 		json_decref(seed);

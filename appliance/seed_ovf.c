@@ -19,7 +19,6 @@ struct environment {
 	XML_Parser parser;
 	json_t *properties;
 	unsigned depth, inside_entity; /* at which depth one has begun; 0: in none */
-	bool is_environment;
 	const char *problem;
 };
 
@@ -61,7 +60,6 @@ static void begin(void *context, const XML_Char *name, const XML_Char **attribut
 		environment->inside_entity = environment->depth;
 	else if (!environment->inside_entity && strcmp(name, NAME("Property")) == 0)
 		take_property(environment, attributes);
-	environment->is_environment = true;
 }
 
 static void end(void *context, const XML_Char *name)

@@ -96,7 +96,9 @@ static void rename_in(json_t *link, const char *id, const char *name)
 		json_object_set_new(link, "parent", renamed(name));
 	json_array_foreach(members, index, member)
 	{
-		if (strcmp(json_string_value(member), id) == 0)
+		const char *text = json_string_value(member);
+
+		if (text && strcmp(text, id) == 0)
 			json_array_set_new(members, index, renamed(name));
 	}
 }
@@ -111,7 +113,7 @@ static void take_mark_off(json_t *link)
 	for (size_t i = 0; i < json_array_size(members); i++) {
 		const char *name = json_string_value(json_array_get(members, i));
 
-		if (name[0] == RENAMED)
+		if (name && name[0] == RENAMED)
 			json_array_set_new(members, i, json_string(name + 1));
 	}
 }
@@ -126,7 +128,9 @@ static bool is_member(const json_t *links, const char *name)
 	{
 		json_array_foreach(json_object_get(link, "members"), inner, member)
 		{
-			if (strcmp(json_string_value(member), name) == 0)
+			const char *text = json_string_value(member);
+
+			if (text && name && strcmp(text, name) == 0)
 				return true;
 		}
 	}

@@ -57,10 +57,13 @@ static ssize_t read_all(int fd, char *text, size_t room)
 
 	while (length < room) {
 		int64_t left = limit - now_ms();
+		int ready = left > 0 ? poll(&readable, 1, (int)left) : 0;
 		ssize_t n;
 
-		if (left <= 0 || poll(&readable, 1, (int)left) == 0)
+		if (ready == 0)
 			return -ETIMEDOUT;
+		if (ready < 0) /* a signal; reading would wait for good */
+			continue;
 		n = read(fd, text + length, room - length);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -69,6 +72,16 @@ static ssize_t read_all(int fd, char *text, size_t room)
 		length += (size_t)n;
 	}
 	return -EFBIG;
+}
+
+/* One that was killed may be held by its disk until that answers: it is left then, and its end is
+ * taken when the next one is asked. */
+static void wait_end(pid_t child, bool killed)
+{
+	const struct timespec moment = {.tv_nsec = 100000000};
+
+	for (unsigned i = 0; i < 50 && waitpid(child, NULL, killed ? WNOHANG : 0) == 0; i++)
+		nanosleep(&moment, NULL);
 }
 
 json_t *smart_ask(const char *program, const char *name, struct err *err)
@@ -86,10 +99,12 @@ json_t *smart_ask(const char *program, const char *name, struct err *err)
 				     path,
 				     NULL};
 	char *text = heap_alloc(SMART_OUTPUT_MAX);
-	int output = -1, status, child;
+	int output = -1, child;
 	json_t *said = NULL;
 	ssize_t length;
 
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	snprintf(path, sizeof path, "/dev/%s", name);
 	child = text ? start(words, &output) : -ENOMEM;
 	if (child < 0) {
@@ -101,7 +116,7 @@ json_t *smart_ask(const char *program, const char *name, struct err *err)
 	close(output);
 	if (length < 0)
 		kill(child, SIGKILL);
-	waitpid(child, &status, 0);
+	wait_end(child, length < 0);
 	if (length == -ETIMEDOUT)
 		err_set(err, (int)length, "it did not answer within %d s", SMART_SECONDS);
 	else if (length < 0)

@@ -55,6 +55,7 @@ static size_t known_secret(const struct support *support, const char *at, size_t
 		const struct support_secret *secret = &support->secrets[i];
 
 		if (secret->length > longest && secret->length <= left &&
+		    *(const char *)secret->bytes == *at &&
 		    memcmp(at, secret->bytes, secret->length) == 0)
 			longest = secret->length;
 	}

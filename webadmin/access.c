@@ -552,7 +552,11 @@ int access_open(struct loop *loop, const char *state_dir, struct access **ret_ac
 		snprintf(access->why, sizeof access->why, "%.290s", why.text);
 		config_close(access->store);
 		access->store = NULL;
-	} else if (access->account_count == 0 && !take_given_code(access, state_dir)) {
+	} else if (access->account_count > 0) { /* the power went before a given code was removed */
+		snprintf(access->given_code, sizeof access->given_code, "%s/host/setup-code",
+			 state_dir);
+		access_set_up(access);
+	} else if (!take_given_code(access, state_dir)) {
 		access_new_code(access, access->setup_code);
 	}
 	*ret_access = access;

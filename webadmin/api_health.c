@@ -34,21 +34,41 @@ void health_finish(struct webadmin *admin)
 	json_decref(admin->health.disks);
 }
 
+/* Of @object nothing is known now (NULL: of none, in this life): its alerts stay as they are. */
+static void keep(struct alerts *alerts, unsigned failing, unsigned warning, const char *object)
+{
+	size_t length = object ? strlen(object) : 0;
+
+	list_for_each (it, &alerts->active) {
+		struct alert *alert = list_entry(it, struct alert, link);
+
+		if ((alert->rule == failing || alert->rule == warning) &&
+		    alerts->tuning[alert->rule].enabled &&
+		    (!object || (strncmp(alert->object, object, length) == 0 &&
+				 (!alert->object[length] || alert->object[length] == ' '))))
+			alert->unknown = true;
+	}
+}
+
 void health_look(struct webadmin *admin, struct alerts *alerts, unsigned failing, unsigned warning)
 {
 	bool stale = is_stale(admin);
 	const char *name;
 	json_t *report;
 
+	if (!admin->health.disks)
+		keep(alerts, failing, warning, NULL);
 	json_object_foreach(admin->health.disks, name, report)
 	{
 		const char *status = text_of(report, "status"), *serial = text_of(report, "serial");
 		unsigned rule = strcmp(status, "failing") == 0 ? failing : warning;
 		char object[ALERT_OBJECT_MAX];
 
+		snprintf(object, sizeof object, *serial ? "%s (%s)" : "%s", name, serial);
+		if (strcmp(status, "unknown") == 0) /* a dying disk stops answering */
+			keep(alerts, failing, warning, object);
 		if (strcmp(status, "failing") != 0 && strcmp(status, "warning") != 0)
 			continue;
-		snprintf(object, sizeof object, *serial ? "%s (%s)" : "%s", name, serial);
 		if (stale)
 			alerts_unknown(alerts, rule, object);
 		else

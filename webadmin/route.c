@@ -194,7 +194,7 @@ static const struct route table[] = {
      BODY({"disks", FIELD_OBJECTS, true, "name, status, detail and numbers of each"})},
 
     {"GET", V1 "/ups", api_ups_show, ROLE_VIEWER, 0, "The UPS, and how it is", NULL, "Ups"},
-    {"PUT", V1 "/ups", api_ups_set, ROLE_ADMIN, ROUTE_CHANGE,
+    {"PUT", V1 "/ups", api_ups_set, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Watch a UPS, which a server of Network UPS Tools tells of; power off when it is at its end",
      BODY(
 	 {"host", FIELD_TEXT, true, "name or address of the server"},

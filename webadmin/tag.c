@@ -86,6 +86,8 @@ static void key_of(const json_t *item, char key[KEY_MAX])
 	const char *name = NULL;
 	static const char *const names[] = {"iqn", "initiator", "name"};
 
+	if (!id && !json_object_get(item, "name"))
+		id = json_object_get(item, "uid"); /* of a share's user */
 	if (json_is_integer(id)) {
 		snprintf(key, KEY_MAX, "%020llu", (unsigned long long)json_integer_value(id));
 		return;

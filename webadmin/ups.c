@@ -19,9 +19,8 @@
 
 /* Something for a thread of its own; left to itself when the daemon stops first. */
 struct job {
-	pthread_mutex_t lock; /* over @owner and @over */
+	pthread_mutex_t lock; /* over @owner */
 	struct ups *owner;    /* NULL: nobody waits for it any more */
-	bool over;            /* its message is posted */
 	bool power_off;       /* else: ask */
 	struct ups_settings settings;
 	struct ups_reading reading;
@@ -49,6 +48,13 @@ static bool on_battery_too_long(const struct ups_watch *watch, const struct ups_
 	       now - watch->battery_since >= settings->seconds;
 }
 
+/* A calibration drains the battery on purpose; what is bypassed is fed by the mains. */
+static bool has_power(const char *status)
+{
+	return ups_has(status, "OL") || ups_has(status, "CAL") ||
+	       (ups_has(status, "BYPASS") && !ups_has(status, "OB"));
+}
+
 enum ups_verdict ups_judge(struct ups_watch *watch, const struct ups_settings *settings,
 			   const struct ups_reading *reading, int64_t now)
 {
@@ -65,10 +71,12 @@ enum ups_verdict ups_judge(struct ups_watch *watch, const struct ups_settings *s
 	watch->silent_since = 0;
 	if (ups_has(reading->status, "FSD")) /* whoever the UPS belongs to shuts all down */
 		return UPS_POWER_OFF;
-	if (!ups_has(reading->status, "OB")) {
+	if (has_power(reading->status)) {
 		watch->battery_since = 0;
 		return UPS_FINE;
 	}
+	if (!ups_has(reading->status, "OB")) /* its driver starts: nothing new is known */
+		return watch->battery_since ? UPS_ON_BATTERY : UPS_FINE;
 	if (!watch->battery_since)
 		watch->battery_since = now;
 	return ups_has(reading->status, "LB") || on_battery_too_long(watch, settings, now)
@@ -106,7 +114,6 @@ static void *run_job(void *argument)
 		ups_ask(&job->settings, &job->reading);
 	pthread_mutex_lock(&job->lock);
 	wanted = job->owner != NULL;
-	job->over = true;
 	if (wanted)
 		loop_post(job->owner->timer.loop, &job->message, job_done);
 	pthread_mutex_unlock(&job->lock);
@@ -289,6 +296,7 @@ int ups_set(struct webadmin *admin, const struct ups_settings *settings, struct 
 	ups->watch = (struct ups_watch){0};
 	ups->reading = (struct ups_reading){.charge = -1, .load = -1, .runtime = -1};
 	ups->asked = false;
+	ups->powering_off = ups->complained = false; /* that was about the other one */
 	if (ups->started)
 		ups_start(admin);
 	return 0;
@@ -358,9 +366,13 @@ void ups_look(struct webadmin *admin, struct alerts *alerts, const unsigned rule
 	const struct ups_reading *reading = &ups->reading;
 	char object[OBJECT_MAX];
 
-	if (!ups->settings.host[0] || !ups->asked)
+	if (!ups->settings.host[0])
 		return;
 	snprintf(object, sizeof object, "%s@%s", ups->settings.name, ups->settings.host);
+	for (unsigned i = 0; !ups->asked && i < UPS_RULES; i++)
+		alerts_unknown(alerts, rules[i], object);
+	if (!ups->asked)
+		return;
 	if (ups->powering_off)
 		alerts_observe(alerts, rules[UPS_RULE_LOW], object, true, reading->charge, "");
 	if (!reading->reached) {

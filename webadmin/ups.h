@@ -13,7 +13,7 @@
  * told as alerts, and when the time has come the appliance's helper powers the machine off, so that
  * the daemon ends in order.
  *
- * U1 Once it has been decided to power off nothing takes that back.
+ * U1 Once it has been decided to power off nothing takes that back but other settings.
  * U2 A server that is silent means nothing while there is power; one that falls silent while the
  *    machine is on battery means that the battery is at its end after UPS_SILENT_S. */
 

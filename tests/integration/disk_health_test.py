@@ -126,6 +126,9 @@ def alerts(points, daemon, folder):
     points.point(found and found["object"] == "sda (ZC1234AB)" and
                  found["severity"] == "critical" and "about to fail" in found["text"],
                  "an alert says which disk fails", found)
+    ask(folder, daemon.state, {"sda": ""})
+    time.sleep(2.5)  # two rounds
+    points.point(alert(daemon, "disk-failing"), "it stays when the disk does not answer any more")
     worn = {**NVME, "nvme_smart_health_information_log": {"critical_warning": 0,
                                                           "percentage_used": 96}}
     ask(folder, daemon.state, {"nvme0n1": worn})
@@ -146,6 +149,16 @@ def hostile(points, daemon):
         points.point(reply["status"] == 400, f"refused: {what}", str(reply)[:300])
 
 
+def again(points, folder):
+    """What was known of the disks is not known to the next daemon; what it had told stays."""
+    daemon = api.Daemon(os.path.join(folder, "state"), pool=False)
+    try:
+        time.sleep(2.5)
+        points.point(alert(daemon, "disk-failing"), "an alert stays over a restart")
+    finally:
+        points.point(daemon.stop() == 0, "it stops", daemon.log()[-1000:])
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as folder:
         daemon = api.Daemon(os.path.join(folder, "state"))
@@ -154,9 +167,12 @@ def test(points):
             alerts(points, daemon, folder)
             merged(points, daemon, folder)
             hostile(points, daemon)
+            ask(folder, daemon.state, {"sda": ATA})
+            wait(lambda: alert(daemon, "disk-failing"))
         finally:
             status = daemon.stop()
         points.point(status == 0, "the daemon stops cleanly", daemon.log()[-2000:])
+        again(points, folder)
         done = ask(folder, daemon.state, {"sda": ATA})
         points.point(done.returncode == 1 and "could not be told" in done.stderr,
                      "without a daemon it says so", done.stderr)

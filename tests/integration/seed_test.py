@@ -72,7 +72,8 @@ def checks(points, work):
             ({"user-data": "#cloud-config\n" + "x" * 70000}, "64 KiB"),
             ({"ovf-env.xml": "<x>"}, "ovf-env.xml: line 1"),
             ({"network-config": "version: 2\nethernets: {e: {addresses: [1.2.3.400/24]}}\n"},
-             "1.2.3.400/24"))):
+             "1.2.3.400/24"),
+            ({"user-data": '#cloud-config\ngranary: {"\\e[2Jx": 1}\n'}, "no member ?[2Jx"))):
         done = run(SEED, "--check", folder_of(work, f"bad{number}", files))
         points.point(done.returncode == 1 and words in done.stderr and not done.stdout,
                      f"refused: {words}", done.stderr)
@@ -218,6 +219,10 @@ def the_code(points, state):
         points.point(read(state, "setup-code") is None, "and is forgotten then")
     finally:
         points.point(daemon.stop() == 0, "the daemon stops", daemon.log()[-1000:])
+    with open(os.path.join(state, "host", "setup-code"), "w", encoding="ascii") as file:
+        file.write(CODE)  # as if the power had gone before it was removed
+    api.Daemon(state, pool=False).stop()
+    points.point(read(state, "setup-code") is None, "at the next start too")
 
 
 def odd_codes(points, work):

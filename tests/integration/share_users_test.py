@@ -13,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
+import api  # pylint: disable=wrong-import-position
 import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
 import rpc_client as rpc  # pylint: disable=wrong-import-position
 import server as daemon  # pylint: disable=wrong-import-position
@@ -32,6 +33,19 @@ def port_of(server):
 def users(server):
     return {user["uid"]: user
             for user in json.loads(server.granary("share", "users", SHARE, "-o", "json"))}
+
+
+def paged(server):
+    """The users' numbers, asked for one by one."""
+    seen, cursor = [], ""
+    for _ in range(10):
+        reply = api.Daemon.raw(server, json.dumps({
+            "method": "GET", "path": f"/api/v1/shares/{SHARE}/users?limit=1{cursor}"}).encode())
+        seen += [user["uid"] for user in reply["body"]]
+        if "next" not in reply:
+            break
+        cursor = "&cursor=" + reply["next"]
+    return seen
 
 
 def refused(server, *words):
@@ -96,6 +110,7 @@ def over_v3(points, server, connection, handle):
                  root.setattr(other, uid=ANN).status == DQUOT and
                  root.setattr(other, uid=BOB).status == OK, "a file goes to who may have it")
     points.point(users(server)[BOB]["used_bytes"] == 4 * KIBI, "and counts there", users(server))
+    points.point(paged(server) == sorted(users(server)), "pages hold each user once", paged(server))
     points.point(ann.fsstat(folder).values[2] == 0 and root.fsstat(folder).values[2] > 0,
                  "df shows what the user may still have")
     points.point(clean(server), "the check is clean")

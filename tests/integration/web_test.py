@@ -107,6 +107,9 @@ def confirmation(points, front, admin):
     points.point([first.status, wrong.status, still.status] == [403] * 3 and
                  first.body["code"] == still.body["code"] == "confirm_first",
                  "deleting wants the password again", [first, wrong, still])
+    ups = {"host": "127.0.0.1", "ups": "x"}  # its server may say when to power off
+    points.point(admin.call("PUT", f"{V1}/ups", ups).body["code"] == "confirm_first",
+                 "setting a UPS does too")
     right = admin.call("POST", f"{V1}/me/confirm", {"password": PASSWORD})
     then = admin.call("DELETE", path)
     points.point(right.status == 200 and then.status == 404, "and goes on with it", [right, then])

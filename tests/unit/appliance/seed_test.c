@@ -309,13 +309,28 @@ static void ports(void **state)
 	assert_non_null(strstr(err.text, "none"));
 }
 
+/* What the parser's process can not say, but one that was taken over can. */
+static void no_texts(void **state)
+{
+	static const struct seed_port port = {"ens3", "52:54:00:00:00:01"};
+	json_t *settings = json_loads(
+	    "{\"links\":[{\"id\":\"a\",\"name\":\"*\"},{\"kind\":\"bond\",\"name\":7,"
+	    "\"parent\":[],\"members\":[7,null,{}]},{\"kind\":\"vlan\",\"members\":\"x\"}]}",
+	    0, NULL);
+
+	(void)state;
+	assert_non_null(settings);
+	assert_int_equal(seed_ports(settings, &port, 1, NULL), 0);
+	json_decref(settings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(meta_data),   cmocka_unit_test(too_much),
 	    cmocka_unit_test(user_data),   cmocka_unit_test(network_two),
 	    cmocka_unit_test(network_one), cmocka_unit_test(ovf),
-	    cmocka_unit_test(ports),
+	    cmocka_unit_test(ports),       cmocka_unit_test(no_texts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

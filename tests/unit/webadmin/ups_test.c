@@ -97,6 +97,16 @@ static void verdicts(void **state)
 	LIVE(0, {1, "OB", UPS_ON_BATTERY}, {6, "-", UPS_ON_BATTERY}, {60, "OB", UPS_ON_BATTERY},
 	     {66, "-", UPS_ON_BATTERY}, {125, "-", UPS_ON_BATTERY}, {126, "-", UPS_POWER_OFF});
 	LIVE(20, {1, "OB", UPS_ON_BATTERY}, {6, "-", UPS_ON_BATTERY}, {21, "-", UPS_POWER_OFF});
+	/* A calibration drains the battery while there is power. */
+	LIVE(20, {1, "OB CAL", UPS_FINE}, {99, "OB CAL LB", UPS_FINE},
+	     {104, "CAL FSD", UPS_POWER_OFF});
+	/* A driver that starts says nothing of power; a bypass is fed by the mains. */
+	LIVE(0, {1, "OB", UPS_ON_BATTERY}, {6, "", UPS_ON_BATTERY}, {12, "-", UPS_ON_BATTERY},
+	     {72, "-", UPS_POWER_OFF});
+	LIVE(20, {1, "WAIT", UPS_FINE}, {6, "OB", UPS_ON_BATTERY}, {11, "WAIT", UPS_ON_BATTERY},
+	     {26, "OB", UPS_POWER_OFF});
+	LIVE(0, {1, "OB", UPS_ON_BATTERY}, {6, "BYPASS", UPS_FINE}, {12, "-", UPS_SILENT},
+	     {72, "-", UPS_SILENT});
 }
 
 static void settings(void **state)
