@@ -369,6 +369,10 @@ static void run(struct replica_life *life)
 		replica_life_run(life, (unsigned)rng_below(&life->rng, 700));
 		bad_luck(life);
 	}
+	if (life->nodes[primary_now].boot && life->nodes[primary_now].armed) {
+		replica_life_demote_fails(life, primary_now);
+		replica_life_run(life, 300);
+	}
 	if (rng_one_in(&life->rng, 4)) {
 		settle(life);
 		if (!life->complaint[0] && rng_one_in(&life->rng, 2)) {

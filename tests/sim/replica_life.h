@@ -42,6 +42,7 @@ struct node {
 	uint64_t clean; /* the epoch with which it stopped in order; 0: it did not */
 	bool accept_any, defined;
 	bool used; /* its members are older than its group */
+	bool full; /* the image can not be kept */
 	unsigned protocol;
 	bool armed; /* durable */
 	/* Which of its members are the group's, a bit each: durable, as it is now. */
@@ -125,6 +126,8 @@ void replica_life_regroup(struct replica_life *life, unsigned primary);
 /* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
 int replica_life_promote(struct replica_life *life, unsigned node);
 int replica_life_demote(struct replica_life *life, unsigned node);
+/* A demotion of a primary that fails: it is saved as the one it was. */
+void replica_life_demote_fails(struct replica_life *life, unsigned node);
 /* group_failback of who was primary; a slot of a member made another than it was. */
 int replica_life_failback(struct replica_life *life, unsigned node);
 void replica_life_spoil(struct replica_life *life, unsigned node);
