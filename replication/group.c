@@ -150,14 +150,14 @@ static bool protects(const struct group *group)
 	return group->protect_ns && group->role == GROUP_PRIMARY;
 }
 
-/* Kept in mind before it counts. Should that fail, it is tried again, and it counts all the same.
- */
+/* Kept in mind before it counts; should that fail, it is tried again. */
 static void arm(struct group *group, bool armed)
 {
 	if (group->armed == armed)
 		return;
 	group->armed = armed;
-	(void)group->host->save(group);
+	if (group->host->save(group) < 0)
+		group->armed = !armed; /* at the next look again */
 }
 
 void group_protect(struct group *group)
