@@ -32,6 +32,15 @@ done
 [ "${instance:-}" = 1 ] && echo "$score" >> "$SCORES"
 """
 
+# A tool that knows a primary whose standby catches up at the third look, and does not take over.
+STUCK = """#!/bin/sh
+echo "$4" >> "$0.calls"
+[ "$4" != switchover ] || exit 1
+state="catching up"
+[ "$(wc -l < "$0.calls")" -lt 3 ] || state=streaming
+printf '{\\n  "role": "primary",\\n  "state": "%s"\\n}\\n' "$state"
+"""
+
 
 class Member:
     """A node of the cluster: a daemon, and the agent beside it."""
@@ -41,10 +50,14 @@ class Member:
         self.scratch = os.path.join(top, name + "-cluster")
         self.scores = os.path.join(self.scratch, "scores")
         os.mkdir(self.scratch)
-        path = os.path.join(self.scratch, "crm_attribute")
+        self.script("crm_attribute", ATTRIBUTE)
+
+    def script(self, name, text):
+        path = os.path.join(self.scratch, name)
         with open(path, "w", encoding="ascii") as file:
-            file.write(ATTRIBUTE)
+            file.write(text)
         os.chmod(path, 0o755)
+        return path
 
     def call(self, action, **parameters):
         """(exit code, what it printed)"""
@@ -114,6 +127,7 @@ def begin(points, one, two):
 
 def move(points, one, two):
     one.does(points, "demote", SUCCESS, "hands over")
+    points.point(one.score() != "1000", "and is not preferred any more", one.score())
     two.does(points, "promote", SUCCESS, "has it already")
     points.point(wait(lambda: sealed(two.node)) and one.node.group()["role"] == "standby" and
                  len(two.node.ask("lun", "list", IQN)) == 1, "a planned move",
@@ -124,6 +138,16 @@ def move(points, one, two):
     two.does(points, "promote", SUCCESS, "twice is once")
     one.does(points, "monitor", SUCCESS, "the old one is the standby")
     two.does(points, "monitor", PROMOTED, "the new one is the primary")
+
+
+def connected(points, one):
+    stuck = one.script("stuck", STUCK)
+    one.does(points, "demote", GENERIC, "a standby that is connected is not given up",
+             granary=stuck)
+    with open(stuck + ".calls", encoding="ascii") as file:
+        calls = file.read().split()
+    points.point(calls == ["group"] * 3 + ["switchover", "group"],
+                 "it is waited for, and asked once", calls)
 
 
 def lost(points, one, two):
@@ -172,6 +196,7 @@ def test(points):
             members = [Member(top, name) for name in ("one", "two")]
             one, two = members
             itself(points, one)
+            connected(points, one)
             set_up(points, one, two)
             begin(points, one, two)
             move(points, one, two)
