@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import xml.etree.ElementTree as xml
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -150,6 +151,21 @@ def connected(points, one):
                  "it is waited for, and asked once", calls)
 
 
+def restarted(points, one, two):
+    """The primary's (two's) daemon dies and is started again while it is being stopped."""
+    two.node.kill()
+    again = threading.Timer(3, two.node.start)
+    again.start()
+    two.does(points, "stop", SUCCESS, "waits for a daemon that is on its way up")
+    again.join()
+    points.point(two.node.group()["role"] == "standby", "it serves nobody", two.node.group())
+    one.does(points, "promote", SUCCESS, "the other one does")
+    two.does(points, "start", SUCCESS, "it comes again")
+    wait(lambda: sealed(one.node))
+    one.does(points, "demote", SUCCESS, "and is handed")
+    two.does(points, "promote", SUCCESS, "what it had")
+
+
 def lost(points, one, two):
     """The primary (two) dies; one takes over; two comes back."""
     two.node.kill()
@@ -200,6 +216,7 @@ def test(points):
             set_up(points, one, two)
             begin(points, one, two)
             move(points, one, two)
+            restarted(points, one, two)
             lost(points, one, two)
             stops(points, one, two)
         finally:
