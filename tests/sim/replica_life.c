@@ -141,11 +141,31 @@ static int host_keep(struct group *group, struct err *err)
 	return node->full ? err_set(err, -ENOSPC, "no room to keep the image") : 0;
 }
 
+static void host_serving_changed(struct group *group)
+{
+	struct boot *boot = group->host_context;
+
+	boot->left_ns = group->leaving ? loop_now(group->loop) : 0;
+}
+
+/* A share that is closed writes until it is: none of it may be held by the protection. */
+static bool host_settled(struct group *group)
+{
+	const struct boot *boot = group->host_context;
+	struct recorder_lag lag;
+
+	recorder_lag(group->recorder, &lag);
+	return loop_now(group->loop) >= boot->left_ns + boot->node->life->leave_ns &&
+	       !lag.held_wall_ns;
+}
+
 static const struct group_host host = {.save = host_save,
 				       .definition = host_definition,
 				       .define = host_define,
 				       .left_out = host_left_out,
-				       .keep = host_keep};
+				       .keep = host_keep,
+				       .serving_changed = host_serving_changed,
+				       .settled = host_settled};
 
 /* ---- the oracle ---- */
 static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)

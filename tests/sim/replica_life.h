@@ -29,6 +29,7 @@ struct boot {
 	struct channel channel;
 	bool session; /* a fiber runs */
 	bool dead;
+	uint64_t left_ns; /* who has the members open is leaving since then; 0: he is not */
 };
 
 struct node {
@@ -80,6 +81,7 @@ struct replica_life {
 	bool connected; /* sessions may begin */
 	uint64_t log_bytes;
 	uint8_t group;       /* the group's UUID is made of it */
+	uint64_t leave_ns;   /* so long takes who has the members open to let go of them */
 	uint64_t protect_ns; /* while clients write; 0: they are never held */
 	enum pack_kind compression;
 	bool noisy;      /* some of what is written does not get smaller */
