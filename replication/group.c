@@ -150,14 +150,14 @@ static bool protects(const struct group *group)
 	return group->protect_ns && group->role == GROUP_PRIMARY;
 }
 
-/* Kept in mind before it counts. Should that fail, it is tried again, and it counts all the same.
- */
+/* Kept in mind before it counts; should that fail, it is tried again. */
 static void arm(struct group *group, bool armed)
 {
 	if (group->armed == armed)
 		return;
 	group->armed = armed;
-	(void)group->host->save(group);
+	if (group->host->save(group) < 0)
+		group->armed = !armed; /* at the next look again */
 }
 
 void group_protect(struct group *group)
@@ -174,7 +174,7 @@ void group_protect(struct group *group)
 		until = group->acked ? group->acked_wall_ns + group->protect_ns : 1; /* long ago */
 		if (until >= now)
 			arm(group, true);
-	} else if (group->role != GROUP_HANDOVER) {
+	} else if (group->role != GROUP_HANDOVER && !group->changing) { /* a demotion saves once */
 		arm(group, false);
 	}
 	recorder_protect(group->recorder, group->armed && !passes ? until : RECORDER_FREE);
@@ -372,6 +372,7 @@ static int keep_as_own(struct group *group, struct err *err)
 int group_demote(struct group *group, struct err *err)
 {
 	enum group_role before = group->role;
+	bool armed = group->armed;
 	int result;
 
 	group->changing = true;
@@ -388,8 +389,11 @@ int group_demote(struct group *group, struct err *err)
 	if (result == 0) {
 		group->role = GROUP_STANDBY;
 		group->accept_any = true;
+		group->armed = false;
 		result = group->host->save(group);
 	}
+	if (result < 0)
+		group->armed = armed;
 	group_set_role(group, result == 0 ? GROUP_STANDBY : before);
 	group->changing = false;
 	return result;

@@ -22,8 +22,9 @@
  * R4 An epoch is complete when it is closed and no change of it is in flight. From then on its
  *    log does not change.
  *
- * R5 While there is a time limit (recorder_protect), no change is admitted after it: the standby's
- *    image is at most so much older than anything that was acknowledged.
+ * R5 While there is a time limit (recorder_protect), no change is admitted after it but those that
+ *    wait for an overlapping one: but for what these take, the standby's image is at most so much
+ *    older than anything that was acknowledged.
  *
  * The log is in RAM and bounded. When it is full, nobody waits: from then on changes only mark,
  * and the owner turns the log into marks as well (recorder_fall_back) and sends chunks. */

@@ -595,16 +595,14 @@ static void close_when_large(struct group *group)
 /* ---- handing over ---- */
 /* Who has something open on the members (a share) ends it in order, so that the image that is
  * handed over is whole; after that guests' requests are held. */
-static void hold_guests(struct sender *sender)
+static void hold_guests(struct group *group)
 {
-	struct group *group = sender->group;
-
-	group_leave(group);
-	/* Called off and asked anew meanwhile, it begins anew: nobody leaves any more. */
-	while (group->switching && group->leaving && !sender->channel->broken &&
-	       group->host->settled && !group->host->settled(group))
+	if (!group->leaving)
+		group_leave(group);
+	/* What they end with is sealed meanwhile: it may wait for that (R5). */
+	if (group->host->settled && !group->host->settled(group))
 		fiber_sleep(LEAVE_POLL_NS);
-	if (group->switching && group->leaving)
+	else
 		recorder_set_mode(group->recorder, RECORDER_HOLDS);
 }
 
@@ -765,6 +763,7 @@ static int stream(struct sender *sender)
 	while (result == 0 && !sender->channel->broken) {
 		uint64_t oldest = recorder_oldest_epoch(recorder);
 		enum recorder_step step;
+		bool held;
 
 		close_when_large(group);
 		if (sender->asked) {
@@ -773,7 +772,8 @@ static int stream(struct sender *sender)
 			group->switch_until_ns = loop_now(group->loop) + SWITCH_NS;
 		}
 		if (group->switching && recorder_mode(recorder) == RECORDER_RECORDS)
-			hold_guests(sender);
+			hold_guests(group);
+		held = group->switching && recorder_mode(recorder) != RECORDER_RECORDS;
 		step = recorder_next_step(recorder, oldest);
 		if (step == RECORDER_SYNC)
 			return 0;
@@ -781,15 +781,15 @@ static int stream(struct sender *sender)
 			result = send_epoch(sender, oldest);
 			continue;
 		}
-		if (group->switching && recorder_idle(recorder))
+		if (held && recorder_idle(recorder))
 			return hand_over(sender);
 		/* Guests wait: the open epoch does not, for its time. */
-		if (group->switching && recorder_busy(recorder))
+		if (held && recorder_busy(recorder))
 			recorder_close(recorder);
-		else if (group->switching)
+		else if (held)
 			recorder_close_used(recorder);
 		if (recorder_next_step(recorder, oldest) == RECORDER_WAIT &&
-		    (!group->verify.running || group->switching))
+		    (held || !(group->switching || group->verify.running)))
 			channel_wait(sender->channel);
 		result = no_message(sender);
 		if (result == 0)

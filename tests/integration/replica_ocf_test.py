@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import xml.etree.ElementTree as xml
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -32,6 +33,15 @@ done
 [ "${instance:-}" = 1 ] && echo "$score" >> "$SCORES"
 """
 
+# A tool that knows a primary whose standby catches up at the third look, and does not take over.
+STUCK = """#!/bin/sh
+echo "$4" >> "$0.calls"
+[ "$4" != switchover ] || exit 1
+state="catching up"
+[ "$(wc -l < "$0.calls")" -lt 3 ] || state=streaming
+printf '{\\n  "role": "primary",\\n  "state": "%s"\\n}\\n' "$state"
+"""
+
 
 class Member:
     """A node of the cluster: a daemon, and the agent beside it."""
@@ -41,10 +51,14 @@ class Member:
         self.scratch = os.path.join(top, name + "-cluster")
         self.scores = os.path.join(self.scratch, "scores")
         os.mkdir(self.scratch)
-        path = os.path.join(self.scratch, "crm_attribute")
+        self.script("crm_attribute", ATTRIBUTE)
+
+    def script(self, name, text):
+        path = os.path.join(self.scratch, name)
         with open(path, "w", encoding="ascii") as file:
-            file.write(ATTRIBUTE)
+            file.write(text)
         os.chmod(path, 0o755)
+        return path
 
     def call(self, action, **parameters):
         """(exit code, what it printed)"""
@@ -114,6 +128,7 @@ def begin(points, one, two):
 
 def move(points, one, two):
     one.does(points, "demote", SUCCESS, "hands over")
+    points.point(one.score() != "1000", "and is not preferred any more", one.score())
     two.does(points, "promote", SUCCESS, "has it already")
     points.point(wait(lambda: sealed(two.node)) and one.node.group()["role"] == "standby" and
                  len(two.node.ask("lun", "list", IQN)) == 1, "a planned move",
@@ -124,6 +139,31 @@ def move(points, one, two):
     two.does(points, "promote", SUCCESS, "twice is once")
     one.does(points, "monitor", SUCCESS, "the old one is the standby")
     two.does(points, "monitor", PROMOTED, "the new one is the primary")
+
+
+def connected(points, one):
+    stuck = one.script("stuck", STUCK)
+    one.does(points, "demote", GENERIC, "a standby that is connected is not given up",
+             granary=stuck)
+    with open(stuck + ".calls", encoding="ascii") as file:
+        calls = file.read().split()
+    points.point(calls == ["group"] * 3 + ["switchover", "group"],
+                 "it is waited for, and asked once", calls)
+
+
+def restarted(points, one, two):
+    """The primary's (two's) daemon dies and is started again while it is being stopped."""
+    two.node.kill()
+    again = threading.Timer(3, two.node.start)
+    again.start()
+    two.does(points, "stop", SUCCESS, "waits for a daemon that is on its way up")
+    again.join()
+    points.point(two.node.group()["role"] == "standby", "it serves nobody", two.node.group())
+    one.does(points, "promote", SUCCESS, "the other one does")
+    two.does(points, "start", SUCCESS, "it comes again")
+    wait(lambda: sealed(one.node))
+    one.does(points, "demote", SUCCESS, "and is handed")
+    two.does(points, "promote", SUCCESS, "what it had")
 
 
 def lost(points, one, two):
@@ -172,9 +212,11 @@ def test(points):
             members = [Member(top, name) for name in ("one", "two")]
             one, two = members
             itself(points, one)
+            connected(points, one)
             set_up(points, one, two)
             begin(points, one, two)
             move(points, one, two)
+            restarted(points, one, two)
             lost(points, one, two)
             stops(points, one, two)
         finally:

@@ -296,6 +296,7 @@ static void verify(struct replica_life *life)
 static void hand_over(struct replica_life *life)
 {
 	unsigned old = primary_now;
+	uint64_t begun;
 
 	replica_life_write(life, primary_now);
 	replica_life_run(life, 200);
@@ -307,10 +308,14 @@ static void hand_over(struct replica_life *life)
 		replica_life_write(life, old);
 		replica_life_run(life, 200);
 	}
+	begun = loop_now(life->loop);
 	if (life->nodes[old].boot->group.role == GROUP_PRIMARY &&
 	    replica_life_switchover(life, old, 60000000000ull) < 0 &&
-	    life->nodes[old].boot->group.role == GROUP_PRIMARY)
+	    life->nodes[old].boot->group.role == GROUP_PRIMARY) {
+		if (loop_now(life->loop) - begun >= 60000000000ull)
+			replica_life_complain(life, "a switchover waits for what waits for it");
 		return;
+	}
 	life->writing = false;
 	if (!replica_life_until(life, handed_over, 30000)) {
 		replica_life_complain(life, "nobody has what was handed over");
@@ -369,6 +374,10 @@ static void run(struct replica_life *life)
 		replica_life_run(life, (unsigned)rng_below(&life->rng, 700));
 		bad_luck(life);
 	}
+	if (life->nodes[primary_now].boot && life->nodes[primary_now].armed) {
+		replica_life_demote_fails(life, primary_now);
+		replica_life_run(life, 300);
+	}
 	if (rng_one_in(&life->rng, 4)) {
 		settle(life);
 		if (!life->complaint[0] && rng_one_in(&life->rng, 2)) {
@@ -409,6 +418,8 @@ static void choose_link(struct replica_life *life, uint64_t seed)
 		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION - 1;
 	if (rng_one_in(&rng, 3))
 		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
+	if (rng_one_in(&rng, 2))
+		life->leave_ns = rng_range(&rng, 1, 400) * 1000000;
 }
 
 static uint64_t saved;

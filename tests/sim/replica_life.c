@@ -134,10 +134,38 @@ static int host_define(struct group *group, const char *text, size_t length, str
 	return result < 0 ? result : host_save(group);
 }
 
+static int host_keep(struct group *group, struct err *err)
+{
+	const struct node *node = ((struct boot *)group->host_context)->node;
+
+	return node->full ? err_set(err, -ENOSPC, "no room to keep the image") : 0;
+}
+
+static void host_serving_changed(struct group *group)
+{
+	struct boot *boot = group->host_context;
+
+	boot->left_ns = group->leaving ? loop_now(group->loop) : 0;
+}
+
+/* A share that is closed writes until it is: none of it may be held by the protection. */
+static bool host_settled(struct group *group)
+{
+	const struct boot *boot = group->host_context;
+	struct recorder_lag lag;
+
+	recorder_lag(group->recorder, &lag);
+	return loop_now(group->loop) >= boot->left_ns + boot->node->life->leave_ns &&
+	       !lag.held_wall_ns;
+}
+
 static const struct group_host host = {.save = host_save,
 				       .definition = host_definition,
 				       .define = host_define,
-				       .left_out = host_left_out};
+				       .left_out = host_left_out,
+				       .keep = host_keep,
+				       .serving_changed = host_serving_changed,
+				       .settled = host_settled};
 
 /* ---- the oracle ---- */
 static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)
@@ -714,6 +742,19 @@ int replica_life_demote(struct replica_life *life, unsigned node)
 	result = call(life, node, demote);
 	life->connected = connected;
 	return result;
+}
+
+void replica_life_demote_fails(struct replica_life *life, unsigned node)
+{
+	struct node *primary = &life->nodes[node];
+	bool armed = primary->armed;
+
+	primary->full = true;
+	if (replica_life_demote(life, node) == 0)
+		replica_life_complain(life, "a demotion keeps what there is no room for");
+	primary->full = false;
+	if (primary->role != GROUP_PRIMARY || primary->armed != armed)
+		replica_life_complain(life, "a demotion that failed has changed what is saved");
 }
 
 static int stop(struct boot *boot, struct err *err)

@@ -29,6 +29,7 @@ struct boot {
 	struct channel channel;
 	bool session; /* a fiber runs */
 	bool dead;
+	uint64_t left_ns; /* who has the members open is leaving since then; 0: he is not */
 };
 
 struct node {
@@ -42,6 +43,7 @@ struct node {
 	uint64_t clean; /* the epoch with which it stopped in order; 0: it did not */
 	bool accept_any, defined;
 	bool used; /* its members are older than its group */
+	bool full; /* the image can not be kept */
 	unsigned protocol;
 	bool armed; /* durable */
 	/* Which of its members are the group's, a bit each: durable, as it is now. */
@@ -79,6 +81,7 @@ struct replica_life {
 	bool connected; /* sessions may begin */
 	uint64_t log_bytes;
 	uint8_t group;       /* the group's UUID is made of it */
+	uint64_t leave_ns;   /* so long takes who has the members open to let go of them */
 	uint64_t protect_ns; /* while clients write; 0: they are never held */
 	enum pack_kind compression;
 	bool noisy;      /* some of what is written does not get smaller */
@@ -125,6 +128,8 @@ void replica_life_regroup(struct replica_life *life, unsigned primary);
 /* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
 int replica_life_promote(struct replica_life *life, unsigned node);
 int replica_life_demote(struct replica_life *life, unsigned node);
+/* A demotion of a primary that fails: it is saved as the one it was. */
+void replica_life_demote_fails(struct replica_life *life, unsigned node);
 /* group_failback of who was primary; a slot of a member made another than it was. */
 int replica_life_failback(struct replica_life *life, unsigned node);
 void replica_life_spoil(struct replica_life *life, unsigned node);
