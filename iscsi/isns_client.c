@@ -466,6 +466,8 @@ static void round_begin(struct isns_client *client)
 	client->error = 0;
 	if (client->step == STEP_NONE) {
 		client->dirty = false;
+		client->failures = 0;
+		client->reason[0] = '\0';
 		rest(client);
 		return;
 	}

@@ -325,7 +325,15 @@ def end(points, server, names):
     server.granary("isns", "remove")
     points.point(wait_for(lambda: not names.entities), "isns remove takes it back")
     points.point(show(server)["state"] == "none", "and no server is set")
+    names.mood = "refuse"
     server.granary("isns", "set", f"127.0.0.1:{names.port}")
+    wait_for(lambda: show(server)["state"] == "failing")
+    for target in all_targets(server):
+        server.granary("target", "delete", target, "--yes")
+    points.point(wait_for(lambda: show(server)["state"] == "nothing to register"),
+                 "without targets nothing fails", json.dumps(show(server)))
+    names.mood = "good"
+    server.granary("target", "create", PREFIX + "anew")
     points.point(wait_for(lambda: names.targets() == all_targets(server)), "set again")
     names.mood = "silent"
     heard = len(names.heard)
