@@ -414,7 +414,7 @@ static void connected(struct isns_client *client)
 	}
 	client->fd = -1;
 	esi_listen(client);
-	timer_start(&client->timer, LIMIT_NS);
+	timer_start(&client->timer, client->deadline - loop_now(client->server->options.control));
 	step_begin(client, client->step);
 }
 
@@ -462,6 +462,12 @@ static enum step first_step(struct isns_client *client)
 
 static void round_begin(struct isns_client *client)
 {
+	/* One that leaves may be the same entity to the same server: its farewell comes first. */
+	if (!client->leaving && !client->quiet &&
+	    client->server->isns_clients.next != &client->link) {
+		timer_start(&client->timer, SETTLE_NS);
+		return;
+	}
 	client->step = first_step(client);
 	client->error = 0;
 	if (client->step == STEP_NONE) {
