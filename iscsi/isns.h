@@ -53,7 +53,6 @@ enum isns_tag { /* RFC 4171 6.1 */
 
 enum isns_status { /* RFC 4171 5.4 */
 		   ISNS_GOOD = 0,
-		   ISNS_NO_SUCH_ENTRY = 9,
 		   ISNS_NOT_SUPPORTED = 15, /* the function */
 };
 const char *isns_status_text(uint32_t status);

@@ -28,7 +28,7 @@
 #define ASK_NS     (5ull * 1000000)   /* connecting has no completion: it is asked for */
 #define SETTLE_NS  (200ull * 1000000) /* for more changes */
 #define RETRY_NS   (5ull * 1000000000)
-#define RETRY_MAX  6u  /* doublings: 5 min and a bit */
+#define RETRY_MAX  6u  /* failures that count: 160 s at most */
 #define PERIOD     300 /* seconds; asked for */
 #define PERIOD_MIN 30  /* seconds; a server may want less, and does not get more messages */
 #define BODY_KEPT  1024u
@@ -75,6 +75,7 @@ struct isns_client {
 	unsigned shown_targets, shown_portals;
 
 	struct isns_esi esi;
+	bool esi_said; /* that there is no listener */
 };
 
 static void round_end(struct isns_client *client, int error);
@@ -95,8 +96,11 @@ static void esi_listen(struct isns_client *client)
 	    !inet_ntop(client->local.ss_family, address, text, sizeof(text)))
 		return;
 	if (isns_esi_open(&client->esi, client->server->options.control, text,
-			  client->options.esi_port, &err) < 0)
-		log_warning("iSNS: no status inquiries: %s", err.text);
+			  client->options.esi_port, &err) < 0) {
+		if (!client->esi_said)
+			log_warning("iSNS: no status inquiries: %s", err.text);
+		client->esi_said = true;
+	}
 }
 
 static void esi_closed(struct isns_esi *esi)
@@ -184,7 +188,7 @@ static void refused(struct isns_client *client, uint32_t status)
 {
 	snprintf(client->reason, sizeof(client->reason), "the server says: %s (%u)",
 		 isns_status_text(status), status);
-	round_end(client, -EACCES);
+	round_end(client, -EBADMSG); /* no socket says this */
 }
 
 /* The answer is here as far as it is of use. */
@@ -337,7 +341,7 @@ static void round_failed(struct isns_client *client, int error)
 	client->dirty |= client->step == STEP_REGISTER;
 	if (error == -ECANCELED)
 		return;
-	if (error != -EACCES)
+	if (error != -EBADMSG) /* refused() has said why */
 		snprintf(client->reason, sizeof(client->reason), "%s", strerror(-error));
 	if (client->failures++ == 0)
 		log_warning("iSNS server %s: %s; it is tried again", client->options.address,
@@ -414,7 +418,7 @@ static void connected(struct isns_client *client)
 	}
 	client->fd = -1;
 	esi_listen(client);
-	timer_start(&client->timer, LIMIT_NS);
+	timer_start(&client->timer, client->deadline - loop_now(client->server->options.control));
 	step_begin(client, client->step);
 }
 
@@ -462,10 +466,18 @@ static enum step first_step(struct isns_client *client)
 
 static void round_begin(struct isns_client *client)
 {
+	/* One that leaves may be the same entity to the same server: its farewell comes first. */
+	if (!client->leaving && !client->quiet &&
+	    client->server->isns_clients.next != &client->link) {
+		timer_start(&client->timer, SETTLE_NS);
+		return;
+	}
 	client->step = first_step(client);
 	client->error = 0;
 	if (client->step == STEP_NONE) {
 		client->dirty = false;
+		client->failures = 0;
+		client->reason[0] = '\0';
 		rest(client);
 		return;
 	}
@@ -615,7 +627,7 @@ void isns_changed(struct iscsi_server *server)
 {
 	struct isns_client *client = server->isns;
 
-	if (!client || client->quiet)
+	if (!client)
 		return;
 	client->dirty = true;
 	if (at_rest(client) &&

@@ -64,7 +64,7 @@ static struct scsi_latencies *latency_of(struct scsi_itl *itl)
 static void measure(const struct scsi_task *task, uint64_t ns)
 {
 	struct scsi_latencies *own, *all = &task->nexus->latency;
-	bool write = task->opcode->flags & OPCODE_WRITES;
+	bool write = (task->opcode->flags & (OPCODE_WRITES | OPCODE_SANITIZES)) == OPCODE_WRITES;
 	unsigned bucket = latency_bucket(ns);
 
 	if (!write && (task->direction != SCSI_DATA_IN || task->opcode->reply_size))

@@ -82,6 +82,8 @@ static void forward(struct volume_move *move, struct volume_request *request)
 {
 	request->done = request->tapped_done;
 	request->tap = NULL;
+	if (move->destination->torn) /* the source promised, and who asked can not take it back */
+		request->flags &= ~(unsigned)VOLUME_ATOMIC;
 	volume_submit(move->destination, request);
 }
 

@@ -450,6 +450,7 @@ static struct rbd_volume *volume_new(struct rbd_pool *pool, const char *name, rb
 	volume->volume.pool = &pool->pool;
 	volume->volume.size_bytes = info->size & ~(uint64_t)(VOLUME_SLOT - 1);
 	volume->volume.thin = true;
+	volume->volume.torn = true; /* a write over an object's end is two */
 	volume->volume.refs = 1;
 	list_init(&volume->volume.watchers);
 	list_init(&volume->link);

@@ -122,6 +122,7 @@ static struct rbd_volume *snapshot_new(struct rbd_volume *of, const rbd_snap_inf
 	snapshot->volume.pool = &of->pool->pool;
 	snapshot->volume.size_bytes = info->size & ~(uint64_t)(VOLUME_SLOT - 1);
 	snapshot->volume.thin = snapshot->volume.read_only = true;
+	snapshot->volume.torn = true; /* as what it is of: INQUIRY says the same */
 	snapshot->volume.refs = 1;
 	list_init(&snapshot->volume.watchers);
 	list_init(&snapshot->link);

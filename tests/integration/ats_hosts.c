@@ -398,7 +398,7 @@ static int hear_all(uint32_t round, unsigned *ret_lost)
 }
 
 /* With hosts lost nobody may have been told: then the block says who it was. */
-static bool judge_by_block(uint32_t round, int winner)
+static bool judge_by_block(uint32_t round, int winner, unsigned lost)
 {
 	uint8_t there[BLOCK], wanted[BLOCK];
 	uint32_t number, stamp;
@@ -406,9 +406,8 @@ static bool judge_by_block(uint32_t round, int winner)
 	if (!read_region(&hosts[round % HOSTS], there))
 		return wrong(round, "the block can not be read");
 	if (winner == NOBODY && memcmp(there, block, BLOCK) == 0) {
-		for (unsigned i = 0; i < HOSTS; i++)
-			if (!hosts[i].may_have_won)
-				return wrong(round, "nobody has won, and not all were lost");
+		if (lost < HOSTS)
+			return wrong(round, "nobody has won, and not all were lost");
 		return true;
 	}
 	memcpy(&number, there + 8, sizeof number);
@@ -432,7 +431,7 @@ static bool judge(uint32_t round, int winner, unsigned lost)
 	uint8_t mine[BLOCK];
 
 	if (lost || round % SAY_EVERY == 0)
-		return judge_by_block(round, winner);
+		return judge_by_block(round, winner, lost);
 	if (winner == NOBODY)
 		return wrong(round, "nobody has won");
 	name(mine, (uint32_t)winner, round);

@@ -136,6 +136,8 @@ class Names:
             connection.sendall(message(function | RESPONSE, struct.pack(">III", 0, 1, 0xFFFFFFF0),
                                        xid, SERVER) + bytes(100000))
             return
+        if self.mood == "late" and function == DEREGISTER:
+            time.sleep(2)
         if self.mood == "refuse":
             reply = struct.pack(">I", REFUSED)
         else:
@@ -255,10 +257,12 @@ def moods(points, server, names):
     """A server that is not as it should be: it is tried again, and nothing else notices."""
     for mood, number in (("refuse", 1), ("nonsense", 2), ("long", 3)):
         names.mood = mood
+        wanted = "registered" if mood == "long" else "failing"  # what is too much is not looked at
+        asked = names.count(REGISTER)
         server.granary("target", "create", PREFIX + f"mood{number}")
-        failed = wait_for(lambda: (now := show(server))["state"] == "failing" and now) \
-            if mood != "long" else True
-        points.point(failed, f"a server that answers {mood}: failing", json.dumps(show(server)))
+        failed = wait_for(lambda: names.count(REGISTER) > asked and
+                          (now := show(server))["state"] == wanted and now)
+        points.point(failed, f"a server that answers {mood}: {wanted}", json.dumps(show(server)))
         if mood == "refuse":
             points.point("invalid registration (3)" in (failed or {}).get("reason", ""),
                          "with its reason", str(failed))
@@ -325,8 +329,25 @@ def end(points, server, names):
     server.granary("isns", "remove")
     points.point(wait_for(lambda: not names.entities), "isns remove takes it back")
     points.point(show(server)["state"] == "none", "and no server is set")
+    names.mood = "refuse"
     server.granary("isns", "set", f"127.0.0.1:{names.port}")
+    wait_for(lambda: show(server)["state"] == "failing")
+    for target in all_targets(server):
+        server.granary("target", "delete", target, "--yes")
+    points.point(wait_for(lambda: show(server)["state"] == "nothing to register"),
+                 "without targets nothing fails", json.dumps(show(server)))
+    names.mood = "good"
+    server.granary("target", "create", PREFIX + "anew")
     points.point(wait_for(lambda: names.targets() == all_targets(server)), "set again")
+    names.mood = "late"
+    heard = len(names.heard)
+    server.granary("isns", "set", f"127.0.0.1:{names.port}")
+    wait_for(lambda: len(names.heard) > heard)
+    time.sleep(1)
+    points.point([entry[0] for entry in names.heard[heard:]] == [DEREGISTER],
+                 "set over it: the farewell comes first", str(names.heard[heard:]))
+    points.point(wait_for(lambda: len(names.heard) > heard + 1) and
+                 wait_for(lambda: names.targets() == all_targets(server)), "and it is known again")
     names.mood = "silent"
     heard = len(names.heard)
     server.granary("target", "create", PREFIX + "last")

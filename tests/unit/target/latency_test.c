@@ -74,7 +74,8 @@ static void counted(void **state)
 	read_one(rig.a);
 	read_one(rig.b);
 	write_one(rig.b);
-	assert_good(RUN(rig.a, 0, 0x00)); /* neither READ nor WRITE */
+	assert_good(RUN(rig.a, 0, 0x00));       /* neither READ nor WRITE */
+	assert_good(RUN(rig.a, 0, 0x48, 0x02)); /* SANITIZE: no WRITE either */
 	assert_int_equal(count_of(of_lun().read), 2);
 	assert_int_equal(count_of(of_lun().write), 1);
 	assert_int_equal(count_of(of_client("iqn.2026-11.test:a").read), before + 1);
@@ -90,6 +91,11 @@ static void counted(void **state)
 	assert_int_equal(count_of(of_client("iqn.2026-11.test:a").read), before + 2);
 	assert_int_equal(count_of(of_client("iqn.2026-11.test:nobody").read), 0);
 	assert_false(scsi_target_latency(rig.target, 7, &none));
+	on_loop(destroy_nexus, rig.b); /* the second that goes */
+	rig.b = NULL;
+	settle();
+	assert_int_equal(count_of(of_lun().read), 3);
+	assert_int_equal(count_of(of_lun().write), 1);
 }
 
 /* A write that its back end holds for @ms, of which devices have it for @device_ms. */
