@@ -359,10 +359,13 @@ static bool finish(int result, int *ret_result)
 	return true;
 }
 
-/* What drivers call a medium, a target or a path that failed, in one word. */
-static int device_error(int error)
+/* What drivers call a medium, a target or a path that failed, in one word. A read wants no space.
+ */
+static int device_error(enum disk_op op, int error)
 {
 	switch (error) {
+	case -ENOSPC:
+		return op == DISK_READ ? -EIO : error;
 	case -ENODATA:
 	case -EREMOTEIO:
 	case -ENOLINK:
@@ -391,7 +394,7 @@ bool file_disk_advance(struct disk_request *request, int64_t count, int *ret_res
 		return finish(request->flags & DISK_ZERO ? -EOPNOTSUPP : 0, ret_result);
 	}
 	if (count < 0)
-		return finish(device_error((int)count), ret_result);
+		return finish(device_error(request->op, (int)count), ret_result);
 	if (request->op == DISK_FLUSH || request->op == DISK_DISCARD)
 		return finish(0, ret_result);
 	request->progress += (uint64_t)count;

@@ -525,8 +525,9 @@ static int flight_result(const struct flight *flight)
 {
 	if (flight->fault == SIM_FAULT_EIO || flight->fault == SIM_FAULT_SHORT)
 		return -EIO;
-	if (flight->fault == SIM_FAULT_ENOSPC)
-		return -ENOSPC;
+	if (flight->fault ==
+	    SIM_FAULT_ENOSPC) /* as core/disk_file.c has it: a read wants no space */
+		return flight->request->op == DISK_READ ? -EIO : -ENOSPC;
 	return 0;
 }
 

@@ -265,6 +265,9 @@ static void device_errors_are_one(void **state)
 	assert_true(file_disk_advance(&request, -EREMOTEIO, &result));
 	assert_int_equal(result, -EIO);
 	assert_true(file_disk_advance(&request, -ENOSPC, &result));
+	assert_int_equal(result, -EIO); /* a read wants no space */
+	request.op = DISK_WRITE;
+	assert_true(file_disk_advance(&request, -ENOSPC, &result));
 	assert_int_equal(result, -ENOSPC);
 	disk_close(disk);
 }
