@@ -11,6 +11,7 @@
 #include "core/heap.h"
 #include "volumes/marks.h"
 #include "volumes/pool.h"
+#include "volumes/qos.h"
 #include "volumes/volume_io.h"
 
 #define STRIDE   (4ull << 20) /* bytes copied in one go */
@@ -80,11 +81,16 @@ static bool is_change(const struct volume_request *request)
 /* On the request's loop: the destination's from here on. */
 static void forward(struct volume_move *move, struct volume_request *request)
 {
+	uint64_t waited;
+
+	volume_waited(request);
+	waited = request->waited_ns;
 	request->done = request->tapped_done;
 	request->tap = NULL;
 	if (move->destination->torn) /* the source promised, and who asked can not take it back */
 		request->flags &= ~(unsigned)VOLUME_ATOMIC;
-	volume_submit(move->destination, request);
+	volume_submit(move->destination, request); /* which begins anew, and does not end it yet */
+	request->waited_ns += waited;
 }
 
 /* Lock held. */

@@ -99,10 +99,12 @@ static void wait_more(struct lane *lane, uint64_t wait)
 
 static void go_on(struct lane *lane, struct volume_request *request)
 {
+	uint64_t before = request->waited_ns; /* elsewhere: at a volume that it moved from */
+
 	list_remove(&request->link);
 	request->gate = NULL;
-	request->waited_ns += loop_now(lane->loop) - request->gate_ns;
-	__atomic_fetch_add(&lane->qos->delayed_ns, request->waited_ns, __ATOMIC_RELAXED);
+	volume_waited(request);
+	__atomic_fetch_add(&lane->qos->delayed_ns, request->waited_ns - before, __ATOMIC_RELAXED);
 	volume_go(request);
 }
 

@@ -37,6 +37,8 @@ void qos_free(struct qos *qos); /* nothing waits; NULL is fine */
 
 /* volume.c: a request that passed the limits. */
 void volume_go(struct volume_request *request);
+/* volume.c: what waited since gate_ns does no more. On its loop. */
+void volume_waited(struct volume_request *request);
 
 /* ---- turns ---- */
 #define TURNS_REQUESTS 32u        /* at the back end at a time, when volumes meet */

@@ -20,6 +20,7 @@ struct rbd_op {
 	struct volume_request *request; /* NULL: let go */
 	struct loop *loop;
 	uint64_t started_ns; /* of the loop's clock */
+	uint64_t handed_ns;  /* likewise: to librbd; pauses are over */
 	int result;
 	unsigned size_class;
 	bool change;
@@ -101,7 +102,7 @@ static struct rbd_op *op_get(struct rbd_volume *volume, struct volume_request *r
 	op->volume = volume;
 	op->request = request;
 	op->loop = request->loop;
-	op->started_ns = loop_now(request->loop);
+	op->started_ns = op->handed_ns = loop_now(request->loop);
 	op->offset = request->op == VOLUME_FLUSH ? 0 : request->offset;
 	op->length = request->op == VOLUME_FLUSH ? 0 : request->length;
 	request->backend = op;
@@ -316,6 +317,8 @@ static void finish(struct rbd_op *op, struct volume_request *request)
 		note_space(op->pool, result == -ENOSPC);
 	if (request->op == VOLUME_WRITE || request->op == VOLUME_DISCARD)
 		__atomic_store_n(&op->volume->used_stale, 1, __ATOMIC_RELAXED);
+	request->device_from_ns = op->handed_ns;
+	request->device_to_ns = loop_now(op->loop);
 	request->backend = NULL;
 	op_put(op);
 	request->done(request, result);
@@ -431,6 +434,7 @@ static int hand_over(struct rbd_op *op)
 	rbd_completion_t completion;
 	int result = can_start(op);
 
+	op->handed_ns = loop_now(op->loop);
 	if (result == 0 && op->volume->of && !image_of(op)) {
 		loop_post(op->pool->look.loop, &op->message, open_first);
 		return 0;

@@ -154,7 +154,7 @@ static void dispatch(struct turns_lane *lane)
 		queue->deficit -= cost_of(request);
 		list_remove(&request->link);
 		request->queued = false;
-		request->waited_ns += loop_now(lane->loop) - request->gate_ns;
+		volume_waited(request);
 		if (list_empty(&queue->waiting))
 			turn_over(lane, queue);
 		send(lane, request);

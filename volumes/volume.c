@@ -18,8 +18,16 @@ static void refused(struct deferred *deferred)
 	request->done(request, request->result);
 }
 
+void volume_waited(struct volume_request *request)
+{
+	if (request->gate_ns)
+		request->waited_ns += loop_now(request->loop) - request->gate_ns;
+	request->gate_ns = 0;
+}
+
 void volume_refuse(struct volume_request *request, int result)
 {
+	volume_waited(request);
 	request->result = result;
 	deferred_init(&request->deferred, refused);
 	loop_defer(request->loop, &request->deferred);
@@ -120,7 +128,10 @@ static bool go_by_tap(struct volume *volume, struct volume_request *request)
 	list_init(&request->tap_link);
 	if (!tap)
 		return true;
+	request->gate_ns = loop_now(request->loop);
 	pass = tap->ops->admit(tap, request);
+	if (pass) /* else it may be on its way already, with a wait of its own */
+		request->gate_ns = 0;
 	/* The tap may have been taken off meanwhile; it has counted the change itself then. */
 	if (change)
 		__atomic_fetch_sub(&volume->untapped, 1, __ATOMIC_SEQ_CST);
@@ -144,6 +155,7 @@ bool volume_tap_quiet(const struct volume *volume)
 
 void volume_pass(struct volume_request *request)
 {
+	volume_waited(request);
 	turns_submit(request->volume->turns, request);
 }
 
@@ -167,6 +179,7 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->waited_ns = request->device_from_ns = request->device_to_ns = 0;
 	request->tap = NULL;
 	request->gate = NULL;
+	request->gate_ns = 0;
 	request->queued = false;
 	result = check(volume, request);
 	if (result)

@@ -69,8 +69,9 @@ struct volume_request {
 	unsigned extent_max;
 	unsigned extent_count; /* EXTENTS: filled; they are adjacent and start at offset */
 	uint64_t error_offset; /* set with -EIO and -EILSEQ */
-	/* At done(), of loop_now(): how long it stood before the back end (limits, turns), and from
-	 * when to when devices had something of it; device_from_ns 0: none had, that is known. */
+	/* At done(), of loop_now(): how long it stood before the back end (limits, turns, taps),
+	 * and from when to when devices had something of it; device_from_ns 0: none had, that is
+	 * known. */
 	uint64_t waited_ns, device_from_ns, device_to_ns;
 	void (*done)(struct volume_request *request, int result);
 
@@ -92,7 +93,7 @@ struct volume_request {
 
 	/* private to qos.h's gates */
 	void *gate, *turn;
-	uint64_t gate_ns;
+	uint64_t gate_ns; /* since when it waits, for a tap too; 0: it does not */
 	void (*turn_done)(struct volume_request *request, int result);
 	bool queued;
 };

@@ -157,6 +157,65 @@ static void queued(void **state)
 	assert_true(slow[0].part_ns[SCSI_SLOW_QUEUE] >= 30 * MS);
 }
 
+/* A tap that keeps writes. */
+static struct volume_request *kept;
+
+static bool keep(struct volume_tap *tap, struct volume_request *request)
+{
+	(void)tap;
+	kept = request;
+	return request->op != VOLUME_WRITE;
+}
+
+static void passed(struct volume_tap *tap, struct volume_request *request, int result)
+{
+	(void)tap;
+	(void)request;
+	(void)result;
+}
+
+static bool give_up(struct volume_tap *tap, struct volume_request *request)
+{
+	(void)tap;
+	(void)request;
+	return true;
+}
+
+static void let_pass(void *unused)
+{
+	(void)unused;
+	volume_pass(kept);
+}
+
+static void refuse(void *unused)
+{
+	(void)unused;
+	volume_refuse(kept, -ECANCELED);
+}
+
+/* What a tap holds waits before the engine, whether it goes on or is given up. */
+static void tapped(void **state)
+{
+	static const struct volume_tap_ops ops = {keep, passed, give_up};
+	static struct volume_tap tap = {&ops};
+	static struct scsi_slow slow[SCSI_SLOW_MAX];
+
+	(void)state;
+	scsi_slow_set_limit(20 * MS);
+	volume_tap_set(rig.volume, &tap);
+	for (unsigned given_up = 0; given_up < 2; given_up++) {
+		io0.out_length = 512;
+		io_start(&io0, rig.a, (const uint8_t[16]){0x2a, [5] = 5, [8] = 1}, 16);
+		nanosleep(&(struct timespec){0, 30 * (long)MS}, NULL);
+		on_loop(given_up ? refuse : let_pass, NULL);
+		io_wait(&io0);
+		assert_true(scsi_slow_list(slow, SCSI_SLOW_MAX) >= 1);
+		assert_int_equal(slow[0].lba, 5);
+		assert_true(slow[0].part_ns[SCSI_SLOW_QUEUE] >= 30 * MS);
+	}
+	volume_tap_set(rig.volume, NULL);
+}
+
 static void the_last_ones(void **state)
 {
 	static struct scsi_slow slow[SCSI_SLOW_MAX + 1];
@@ -185,6 +244,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(counted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(what_it_waited_for, setup, teardown),
 	    cmocka_unit_test_setup_teardown(queued, setup, teardown),
+	    cmocka_unit_test_setup_teardown(tapped, setup, teardown),
 	    cmocka_unit_test_setup_teardown(the_last_ones, setup, teardown),
 	};
 

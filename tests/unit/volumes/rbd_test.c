@@ -1230,6 +1230,8 @@ static void shrunk_under_a_write(void **state)
 	assert_int_equal(asked.result, -EBUSY);
 	assert_true(first.done);
 	assert_int_equal(first.result, 0);
+	assert_true(first.request.device_to_ns > first.request.device_from_ns);
+	assert_true(first.request.device_from_ns > 0); /* the cluster had it, not the engine */
 	assert_int_equal(volume_size(target), 64 * MIB);
 	assert_int_equal(image_of("v")->size, 64 * MIB);
 	image_of("v")->data_at_end = false;
