@@ -92,7 +92,8 @@ def there(points, daemon, other, load, known):
 
 
 def back(points, daemon, other, load, known, cluster):
-    daemon.good("volume", "move", "far/v", "tank", "--rate", "8M")
+    # 16 s at least: a gateway that asks for the volume waits for 10
+    daemon.good("volume", "move", "far/v", "tank", "--rate", "4M")
     points.point(pools.wait_for(lambda: daemon.json("volume", "move", "far/v", "--status")
                                 ["written_bytes"] > 2 * MIB, LIMIT), "and back",
                  daemon.log()[-1500:])
