@@ -297,6 +297,8 @@ static bool is_left_over(const struct superblock *label, const struct superblock
 static int check_labels(struct disk *disk, const struct superblock *pool, uint8_t *buffer,
 			struct err *err)
 {
+	bool left_over = false, damaged = false, other = false;
+
 	for (unsigned copy = 0; copy < 4; copy++) {
 		struct superblock sb;
 		int result = disk_io(disk, DISK_READ, 0, superblock_position(disk->size, copy),
@@ -305,10 +307,15 @@ static int check_labels(struct disk *disk, const struct superblock *pool, uint8_
 		if (result < 0)
 			return err_set(err, result, "%s can not be read", disk->path);
 		result = superblock_decode(buffer, &sb, NULL);
-		if (result != -ENODATA && !(result == 0 && is_left_over(&sb, pool)))
-			return err_set(err, -EEXIST, "%s belongs to a Granary pool already",
-				       disk->path);
+		if (result == 0 && is_left_over(&sb, pool))
+			left_over = true;
+		else if (result == -EBADMSG)
+			damaged = true;
+		else
+			other |= result != -ENODATA;
 	}
+	if (other || (damaged && !left_over)) /* one may be torn where it was interrupted */
+		return err_set(err, -EEXIST, "%s belongs to a Granary pool already", disk->path);
 	return 0;
 }
 
