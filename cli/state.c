@@ -242,12 +242,16 @@ int backup_put(const char *dir, const struct backup *backup, struct err *err)
 
 int backup_reset(const char *dir, struct err *err)
 {
+	/* What the box has measured is in no backup: it is of this machine, not of its settings. */
+	static const char *const history[] = {"", "-wal", "-shm"};
 	int lock = take_lock(dir, err), result = 0;
 
 	if (lock < 0)
 		return lock;
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = remove_part(dir, i, err);
+	for (unsigned i = 0; result == 0 && i < sizeof history / sizeof *history; i++)
+		result = take_away(dir, "history.db", history[i], err);
 	sync();
 	close(lock);
 	return result;
