@@ -113,8 +113,11 @@ class Writer:
             not self.trouble
 
     def end(self):
+        """What was written is durable then: SYNCHRONIZE CACHE(10) of all."""
         self.ends = True
         self.thread.join(LONG)
+        if self.client.command(bytes([0x35]) + bytes(9), lun=MIRRORED).status:
+            self.trouble = self.trouble or "it can not be flushed"
 
     def holds(self):
         """Is everything there, as it was written last?"""
