@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=900 engines=one asan=never
+# granary-test: timeout=600 engines=one asan=never
 """The Linux kernel's own initiator, open-iscsi in user-mode-linux: discovery, CHAP one-way and
 mutual, digests, ext4 and xfs that survive a logout, discard that gives the pool its space back,
 and two initiators that see each other's writes on one LUN.
@@ -23,7 +23,7 @@ from tap import run
 TARGET = "iqn.2026-11.org.granary:kernel"
 CHAP_USER, CHAP_SECRET = "alice", "one-secret-of-alice"
 MUTUAL_USER, MUTUAL_SECRET = "granary", "another-secret-of-ours"
-GUEST_LIMIT = 400
+GUEST_LIMIT = 200
 
 ONE = r"""
 set_key() { iscsiadm -m node -T "$target" -p "$SERVER" -o update -n "$1" -v "$2" >/dev/null; }

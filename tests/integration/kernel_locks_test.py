@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=900 engines=one
+# granary-test: timeout=240 engines=one
 """Two Linux kernels lock the same files of a share: over NFSv3 (NLM, with a statd of their own and
 none here), v4.0, v4.1, v4.2, and one against the other; fcntl ranges, flock, waiting. The server is
 killed while both hold locks, and what they had is theirs afterwards."""
@@ -18,7 +18,7 @@ import uml                  # pylint: disable=wrong-import-position
 from server import Server   # pylint: disable=wrong-import-position
 from tap import run         # pylint: disable=wrong-import-position
 
-GUEST_LIMIT = 400
+GUEST_LIMIT = 170
 LEASE = 15
 
 # A lock server in each guest: commands over a pipe, one file descriptor held open.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=900 engines=one
+# granary-test: timeout=240 engines=one
 """Real NFS clients against the daemon: the Linux kernel in user-mode-linux (v3), libnfs' tools,
 QEMU's nfs:// driver, showmount and rpcinfo. The server is killed under the kernel client's writes
 and started again: the client goes on, and what it was told is stable is there."""
@@ -19,7 +19,7 @@ import uml                  # pylint: disable=wrong-import-position
 from server import Server   # pylint: disable=wrong-import-position
 from tap import run, Skip   # pylint: disable=wrong-import-position
 
-GUEST_LIMIT = 400
+GUEST_LIMIT = 150
 FILES = int(os.environ.get("GRANARY_NFS_FILES", "1000"))
 
 SCRIPT = r"""

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* share_mutation_test: would share_test notice? Each line of shares/order.h is left out in turn;
  * runs go on until one reports a violation. --only NAME, --seconds N (of one mutant). granary-test:
- * timeout=900 asan=never */
+ * timeout=400 asan=never */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ static bool caught(const char *name, uint64_t seed)
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
-	time_t seconds = 120;
+	time_t seconds = 40;
 	bool bad = false;
 
 	for (int i = 1; i + 1 < argc; i += 2) {
