@@ -8,8 +8,6 @@ import socket
 import subprocess
 import time
 
-import tap
-
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 DEMO_TARGET = "iqn.2026-11.org.granary:demo"
 READY_LIMIT = 30
@@ -101,5 +99,4 @@ class Server:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        tap.tell_of_crash(self.process.wait(), self.log())
-        return self.process.returncode
+        return self.process.wait()

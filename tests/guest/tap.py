@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test points for the tests with real clients: Tap counts, prints and ends the test."""
 
-import signal
 import sys
 
 
@@ -31,18 +30,6 @@ class Tap:
         """Prints the plan and leaves with the verdict."""
         print(f"1..{self.count}", flush=True)
         sys.exit(1 if self.bad or not self.count else 0)
-
-
-def tell_of_crash(status, log):
-    """Says in the output what the runner never forgives: a program that ended by a signal nobody
-    sends, a sanitizer's report in its log. True when there is such a report."""
-    if status is not None and -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS,
-                                          signal.SIGILL, signal.SIGFPE, signal.SIGSYS):
-        print(f"# a program ended by signal {-status}", flush=True)
-    complained = any(word in log for word in ("Sanitizer", "runtime error"))
-    if complained:
-        print("# SUMMARY: Sanitizer: see the log", flush=True)
-    return complained
 
 
 def run(test):

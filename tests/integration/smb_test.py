@@ -24,7 +24,7 @@ SHARE = "tank/files"
 FIRST, SECOND = "correct horse battery", "Grüße und Zeichen"
 
 
-def wait_for(what, seconds=40):
+def wait_for(what, seconds=20):
     limit = time.monotonic() + seconds
     while not (found := what()) and time.monotonic() < limit:
         time.sleep(0.1)
