@@ -121,6 +121,9 @@ int away_record(struct native *native, const struct record *record)
 		return -EUCLEAN;
 	if (pv->format.state == PV_STATE_REMOVED)
 		return 0;
+	if (record->chunk & PV_AWAY && native->doubted & 1ull << row &&
+	    ORDER(away_doubts_an_older_root))
+		return -ESTALE; /* it had no part in a newer root, which is lost if there was one */
 	if (!pv->disk && !(record->chunk & PV_AWAY)) { /* it was back */
 		if (!native->newly_missing && !native->consent)
 			return -ENOENT;

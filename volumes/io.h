@@ -26,6 +26,7 @@ struct mend {
 	enum { MEND_SECOND, MEND_FIRST, MEND_AGAIN, MEND_WRITE, MEND_BAD } step;
 	bool good[2], unreadable;
 	bool accepted; /* neither fits, and the first counts */
+	bool single;   /* for a time only one copy counted */
 	const uint32_t *crc;
 	void (*done)(struct piece *piece, int result, unsigned slot);
 };

@@ -37,7 +37,7 @@ static void next_slot(struct piece *piece)
 	while (piece->mend.slot < CHUNK_SLOTS && !(piece->valid & 1u << piece->mend.slot));
 	piece->mend.step = MEND_SECOND;
 	piece->mend.good[0] = piece->mend.good[1] = piece->mend.accepted = false;
-	piece->mend.unreadable = false;
+	piece->mend.unreadable = piece->mend.single = false;
 	mend_step(piece);
 }
 
@@ -137,14 +137,14 @@ static void mend_step(struct piece *piece)
 	const struct native *native = piece->io->lane->native;
 	const bool *good = piece->mend.good;
 	unsigned usable;
-	bool single;
 
 	if (piece->mend.slot >= CHUNK_SLOTS) {
 		mend_end(piece, 0);
 		return;
 	}
 	usable = mirror_usable(native, piece->address[piece->mend.slot]);
-	single = usable != 3;
+	/* one that counts again since was made good from the other, and was not looked at here */
+	piece->mend.single |= usable != 3;
 	if (!usable) {
 		mend_end(piece, -EIO);
 		return;
@@ -152,17 +152,17 @@ static void mend_step(struct piece *piece)
 	switch (piece->mend.step) {
 	case MEND_SECOND:
 	case MEND_AGAIN:
-		if (single) {
+		if (usable != 3) {
 			piece->mend.step = MEND_FIRST;
 			piece->mend.good[1] = false;
 		}
-		start(piece, DISK_READ, !single || usable == 2);
+		start(piece, DISK_READ, usable != 1);
 		break;
 	case MEND_FIRST:
 		start(piece, DISK_READ, usable == 2);
 		break;
 	case MEND_WRITE:
-		if (single || (good[0] && good[1]) || native->read_only)
+		if (piece->mend.single || (good[0] && good[1]) || native->read_only)
 			next_slot(piece);
 		else
 			start(piece, DISK_WRITE, good[0] || piece->mend.accepted);

@@ -401,10 +401,12 @@ struct native {
 
 	/* away.c. away_lsn: of the record that says so; pending: it is not durable yet. aways: how
 	 * many times one has gone (atomic). newly_missing: row + 1 of a device that an
-	 * administrator has the pool opened without; consent: it may turn out to be one. */
+	 * administrator has the pool opened without; consent: it may turn out to be one. doubted:
+	 * rows whose labels alone say that there is no newer root (rewind.c). */
 	uint64_t away_lsn;
 	bool away_pending, consent;
 	unsigned aways, newly_missing;
+	uint64_t doubted;
 	struct resilver *resilver;
 
 	uint64_t checksum_errors, metadata_repairs, hot_resummed, replayed_records, data_repairs;
@@ -765,7 +767,7 @@ const struct pv *away_any(const struct native *native);
 int away_refuse(struct native *native, struct err *err);
 /* The row's flags, at open and by records; its disk may be there. */
 void away_set(struct native *native, unsigned row, uint8_t flags);
-int away_record(struct native *native, const struct record *record); /* -EUCLEAN */
+int away_record(struct native *native, const struct record *record); /* -EUCLEAN, -ENOENT, -ESTALE */
 /* Would what is to be written to @chunk be nowhere? Then nothing is begun. Under the lock. */
 static inline bool away_from(const struct native *native, uint64_t chunk)
 {
@@ -884,6 +886,8 @@ struct labels {
 	uint64_t generation[2]; /* by side: even, odd */
 };
 bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t newest);
+/* -EUCLEAN, with what an administrator can do about a root that may be lost. */
+int rewind_refuse(const struct native *native, struct err *err);
 /* In a fiber, after the trees are loaded: keep the nodes that @older uses and the newest root
  * does not until the first checkpoint. A damaged older root is logged and left. -ENOMEM. */
 int rewind_hold(struct native *native, const struct superblock *older);

@@ -381,21 +381,35 @@ static int assemble(struct opening *opening, struct labels *labels)
 	return result;
 }
 
+/* Devices of which only the labels say that no newer root is lost. One that was away when that root
+ * was written knows nothing of it: the journal tells (away_record()). */
+static uint64_t doubted_rows(const struct opening *opening, struct labels *labels)
+{
+	uint64_t rows = 0;
+
+	for (unsigned i = 0; i < opening->count && !opening->rewind; i++) {
+		struct labels kept = labels[i];
+
+		memset(labels[i].generation, 0, sizeof(labels[i].generation));
+		if (kept.newest.pv_index &&
+		    rewind_side_is_lost(labels, opening->count, opening->native->sb.generation))
+			rows |= 1ull << kept.newest.pv_index;
+		labels[i] = kept;
+	}
+	return rows;
+}
+
 /* A side without a superblock that can be read: it may have held a newer root. */
 static int check_sides(struct opening *opening, struct labels *labels)
 {
 	struct native *native = opening->native;
 	unsigned long long generation = native->sb.generation;
 
+	native->doubted = doubted_rows(opening, labels);
 	if (!rewind_side_is_lost(labels, opening->count, generation))
 		return 0;
 	if (!opening->rewind)
-		return err_set(text(opening), -EUCLEAN,
-			       "the newest root of pool %s may be lost: all copies of one "
-			       "superblock are damaged, generation %llu is left. Opening that one "
-			       "(import with --rewind) keeps the data, but may lose the last "
-			       "change of volumes: a creation, deletion, new size or new name",
-			       native->sb.name, generation);
+		return rewind_refuse(native, text(opening));
 	native->sb.clean = 0; /* the root may be, its successor was not */
 	log_warning("pool %s goes back to its root of generation %llu: the last change of volumes "
 		    "may be lost",

@@ -56,6 +56,7 @@
  * mirror_kept_for_both_roots        mirror.c        M3: no root has one of a pair in other use
  * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
  * away_is_recorded                  away.c          A2: a device that is back has old data
+ * away_doubts_an_older_root         away.c          a newer one may be lost: it had no part in it
  * resilver_before_whole             away.c          A1: its copies count when all are good again
  */
 #ifdef GRANARY_MUTATION

@@ -282,6 +282,8 @@ static int visit_block(struct replay *replay, const struct journal_header *heade
 			return err_set(replay->err, result,
 				       "a device of pool %s that was away and came back is missing",
 				       replay->native->sb.name);
+		if (result == -ESTALE)
+			return rewind_refuse(replay->native, replay->err);
 		if (result < 0)
 			return err_set(replay->err, result, "the journal can not be replayed");
 		result = lsn <= replay->confirmed ? apply(replay, &record, lsn)

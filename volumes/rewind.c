@@ -25,6 +25,16 @@ bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t n
 	return true;
 }
 
+int rewind_refuse(const struct native *native, struct err *err)
+{
+	return err_set(err, -EUCLEAN,
+		       "the newest root of pool %s may be lost: all copies of one superblock are "
+		       "damaged, generation %llu is left. Opening that one (import with --rewind) "
+		       "keeps the data, but may lose the last change of volumes: a creation, "
+		       "deletion, new size or new name",
+		       native->sb.name, (unsigned long long)native->sb.generation);
+}
+
 /* One node of the older root's META tree, the good copy in @buffer. */
 static int read_node(struct native *native, const struct node_pointer *pointer, unsigned level,
 		     uint64_t index, uint8_t *buffer)

@@ -44,6 +44,7 @@ static const struct {
     {"mirror_levelled_at_replay", 4},
     {"mirror_kept_for_both_roots", 4},
     {"away_is_recorded", 32},
+    {"away_doubts_an_older_root", 28},
     {"resilver_before_whole", 32},
 };
 
