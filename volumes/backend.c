@@ -66,6 +66,24 @@ bool pool_is_remote(const char *path)
 	return backend_of(path) == &rbd_pool_ops;
 }
 
+bool pool_can(const struct pool *pool, enum pool_feature feature)
+{
+	const struct pool_ops *ops = pool->ops;
+	const bool can[POOL_FEATURES] = {
+	    [POOL_CHECKSUMS] = ops->own_blocks,
+	    [POOL_MIRRORS] = ops->own_blocks,
+	    [POOL_RESERVES] = ops->own_blocks,
+	    [POOL_CHECKS] = ops->own_blocks,
+	    [POOL_SCRUBS] = ops->scrub != NULL,
+	    [POOL_DEVICES] = ops->add != NULL,
+	    [POOL_WATERMARKS] = ops->set_watermarks != NULL,
+	    [POOL_SNAPSHOTS] = ops->snapshot_create != NULL,
+	    [POOL_GATEWAYS] = ops->volume_take != NULL,
+	};
+
+	return can[feature];
+}
+
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call)
 {

@@ -8,6 +8,7 @@
  * members are Required and run on the control loop, except where pool.h says otherwise. */
 struct pool_ops {
 	const char *name; /* "native" */
+	bool own_blocks;  /* it keeps blocks, their checksums and copies itself */
 	void (*create)(const struct world_ops *world, struct loop *loop,
 		       const struct pool_create_options *options, struct pool_call *call);
 	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,

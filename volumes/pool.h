@@ -314,6 +314,21 @@ struct pool_info {
 };
 /* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
+
+/* What not every kind of pool can do; what one can not is refused with a sentence. Context: any. */
+enum pool_feature {
+	POOL_CHECKSUMS, /* a volume's mode of checksums */
+	POOL_MIRRORS,   /* volumes with two copies */
+	POOL_RESERVES,  /* space reserved for a volume */
+	POOL_CHECKS,    /* pool_check() */
+	POOL_SCRUBS,
+	POOL_DEVICES, /* devices come and go */
+	POOL_WATERMARKS,
+	POOL_SNAPSHOTS, /* and clones, rollback, differences */
+	POOL_GATEWAYS,  /* other daemons may serve its volumes: volume_take() */
+	POOL_FEATURES
+};
+bool pool_can(const struct pool *pool, enum pool_feature feature);
 const char *pool_name(const struct pool *pool);
 /* Path of the @index-th device, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);

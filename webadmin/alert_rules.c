@@ -572,7 +572,7 @@ static void look_at_share(struct webadmin *admin, const struct model_share *shar
 {
 	char name[ALERT_OBJECT_MAX];
 
-	if (share->vfs || share->standby || share->away)
+	if (share->vfs || share->away)
 		return;
 	snprintf(name, sizeof name, "%s/%s", share->pool, share->name);
 	observe_on_pool(admin, SHARE_UNAVAILABLE, name, share->pool, share->reason);
