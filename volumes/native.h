@@ -767,7 +767,8 @@ const struct pv *away_any(const struct native *native);
 int away_refuse(struct native *native, struct err *err);
 /* The row's flags, at open and by records; its disk may be there. */
 void away_set(struct native *native, unsigned row, uint8_t flags);
-int away_record(struct native *native, const struct record *record); /* -EUCLEAN, -ENOENT, -ESTALE */
+int away_record(struct native *native,
+		const struct record *record); /* -EUCLEAN, -ENOENT, -ESTALE */
 /* Would what is to be written to @chunk be nowhere? Then nothing is begun. Under the lock. */
 static inline bool away_from(const struct native *native, uint64_t chunk)
 {
