@@ -58,6 +58,9 @@
  * away_is_recorded                  away.c          A2: a device that is back has old data
  * away_doubts_an_older_root         away.c          a newer one may be lost: it had no part in it
  * resilver_before_whole             away.c          A1: its copies count when all are good again
+ * dead_in_both_roots                replace.c       R3: no root looks for what is written over
+ * replacement_labelled              replace.c       R3: a root or record finds the row's device
+ * replaced_in_both_roots            replace.c       R4: the journal speaks of the new device
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>
