@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=180 engines=one asan
+# granary-test: timeout=180 engines=one asan waits
 """Alerts through the daemon: a rule fires once and clears once, what is acknowledged or silenced
 says no more, states last over kill -9; delivery to servers of the test's own: webhooks of each kind,
 mail over STARTTLS and TLS, syslog; what fails is tried again; secrets are kept sealed."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: engines=one timeout=120 asan
+# granary-test: engines=one timeout=120 asan waits
 """How the disks are: granary-smart with a program in smartctl's place that says what smartctl 7.3 said
 of real disks, the daemon's API and command line, an alert that comes and goes; reports that are none."""
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=150 engines=both asan
+# granary-test: timeout=150 engines=both asan waits
 """Block devices that hang: loop devices on files that a FUSE server serves, and that server is
 stopped; a pool on one, a passthrough volume on the other. Task
 management is answered, other LUNs, logins and NOPs notice nothing, the host whose commands hang

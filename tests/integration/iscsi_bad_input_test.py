@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=240 engines=both asan
+# granary-test: timeout=240 engines=both asan waits
 """Input that has broken other iSCSI targets, before and after login. After every case the server
 must be the same process, serve a well-behaved client, and stay within its memory bound."""
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=300 engines=one asan
+# granary-test: timeout=300 engines=one asan waits
 """Registration with an iSNS server (RFC 4171) that is this test: targets, portals and portal groups,
 changes, a server that forgets, refuses, talks nonsense, says nothing or is away, status inquiries,
 and what is left of it at the end. Then Debian's isnsd, where it is installed."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=120 asan
+# granary-test: timeout=120 asan waits
 """Read delegations of NFSv4 and the calls to clients that they need, over the wire: the back
 channel of sessions (RFC 8881 2.10.3, 20), v4.0's callbacks (RFC 7530 10.2.1, 17), who is given a
 delegation and who is not, what calls it back, from every version, and what happens to a client that

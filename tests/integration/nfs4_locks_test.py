@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=120 engines=one
+# granary-test: timeout=120 engines=one waits
 """Byte-range locks of NFSv4 over the wire: v4.1 with its stateids, v4.0 with sequence numbers and
 their retries, both on the same files; leases that run out; and a server that is killed and comes
 back: grace, reclaim, and its early end."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=120 engines=one
+# granary-test: timeout=120 engines=one waits
 """Locks of NFSv3 over the wire: NLM 4 and NSM against the same lock manager as NFSv4's; waiting and
 being told (this test is the client's portmapper and lockd); hosts that restart; and a server that
 is killed: its notice to the hosts, grace, reclaim."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=150 engines=one
+# granary-test: timeout=150 engines=one waits
 """Persistent reservations of a LUN that two gateways have: what is registered through either is
 known to both, outlives the gateway that is killed, and holds at the one that serves the LUN as soon
 as whoever changed it through the other has his answer."""

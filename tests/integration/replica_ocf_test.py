@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=200 engines=one
+# granary-test: timeout=200 engines=one waits
 """The resource agent for Pacemaker (replication/ocf/replica), called as Pacemaker calls it, with
 two daemons: probes, start, a planned move, a primary that dies, its return, stop, and what it says
 of itself and of parameters that are wrong."""

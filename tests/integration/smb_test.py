@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=120 engines=one asan
+# granary-test: timeout=120 engines=one asan waits
 """Shares over SMB, with smbclient: guests and users, reading and writing, what is refused, passwords
 that are changed and forgotten; and that smbd ends with the daemon and with granary-smb."""
 

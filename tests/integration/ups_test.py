@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: engines=one timeout=180 asan
+# granary-test: engines=one timeout=180 asan waits
 """A UPS by NUT's protocol: a server of the test's own tells of power that fails and comes back, hangs,
 talks nonsense; alerts, the command line, and settings over a restart. With Debian's nut-server its
 dummy driver is asked too. What powers off is tests/unit/webadmin/ups_test.c and the host helper."""
