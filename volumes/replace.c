@@ -337,8 +337,7 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	if (result < 0)
 		return result;
 	loop_random(native->home, &uuid, sizeof(uuid));
-	if (ORDER(dead_in_both_roots))
-		result = two_roots(native, lane);
+	result = two_roots(native, lane);
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
 	if (result == 0 && ORDER(replacement_labelled)) {
