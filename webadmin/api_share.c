@@ -217,6 +217,7 @@ static void create_opened(struct share_call *call, int result)
 		share->reason[0] = '\0';
 	share->vfs = result < 0 ? NULL : call->vfs;
 	take_rules(work);
+	webadmin_follow_shares(work->request->admin);
 	if (!share->vfs || !work->preset.preset) {
 		create_told(work, work->preset.preset ? not_laid_out : NULL);
 		return;
@@ -579,6 +580,7 @@ static void delete_closed(struct share_call *call, int result)
 		return;
 	}
 	work->share->vfs = NULL; /* gone, cleanly or not: it is to be deleted */
+	webadmin_share_forget_volume(work->share);
 	if (!request->volume) {
 		share_forget(work);
 		return;
