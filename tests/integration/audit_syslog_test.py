@@ -130,8 +130,10 @@ def both(points, daemon, plain, secure, ca):
 
 
 def away(points, state, daemon, plain):
+    last = daemon.good("GET", f"{V1}/audit?limit=1")[0]["id"]
+    told = wait(lambda: plain.entries()[-1]["id"] == last)  # none is on its way
     port, count = plain.port, len(plain.entries())
-    last = plain.entries()[-1]["id"]
+    points.point(told, "all there is has been told", plain.entries()[-1])
     plain.end()
     for at in range(100):
         host(daemon, f"away{at}")
