@@ -66,4 +66,13 @@ int store_remove_share(struct config *config, const uint8_t volume[16], struct e
 
 json_t *show_share(const struct model_share *share);
 
+/* api_share.c, for provision.c: a share laid out for images, which @clients may read, all or
+ * nothing; @request is answered. */
+struct api_request;
+void share_provision(struct api_request *request, struct pool *pool, const char *name,
+		     uint64_t quota, const json_t *clients);
+/* share_read_clients: @clients as rules, at least one; false: it was answered. *ret_rules: heap. */
+bool share_read_clients(struct api_request *request, const json_t *clients,
+			struct nfs_rule **ret_rules, unsigned *ret_count);
+
 #endif

@@ -72,8 +72,8 @@ _granary()
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end $globals" ;;
 	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;
-	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
-	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --tls --on --off $globals" ;;
+	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --audit --language --severity $globals" ;;
+	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --audit --language --severity --tls --on --off $globals" ;;
 	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share limit") list="--size --files $globals" ;;
