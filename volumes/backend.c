@@ -109,6 +109,27 @@ void pool_online(struct pool *pool, const char *path, struct pool_call *call)
 		pool_refuse(pool, call, "does not go on without a device");
 }
 
+static void replace(struct pool *pool, const char *old, const struct pool_device *device,
+		    bool force, bool label, struct pool_call *call)
+{
+	if (pool->ops->replace)
+		pool->ops->replace(pool, old, device, force, label, call);
+	else
+		pool_refuse(pool, call, "does not go on without a device");
+}
+
+void pool_label_replacement(struct pool *pool, const char *old, const struct pool_device *device,
+			    bool force, struct pool_call *call)
+{
+	replace(pool, old, device, force, true, call);
+}
+
+void pool_replace(struct pool *pool, const char *old, const struct pool_device *device, bool force,
+		  struct pool_call *call)
+{
+	replace(pool, old, device, force, false, call);
+}
+
 void pool_close(struct pool *pool, struct pool_call *call)
 {
 	pool->ops->close(pool, call);

@@ -121,6 +121,22 @@ void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
  * -EUCLEAN, -EBUSY, -ENOENT .. */
 void pool_online(struct pool *pool, const char *path, struct pool_call *call);
 
+/* pool_replace: the device that the pool goes on without, @old (its path, or "missing" where the
+ * pool does not know it), is given up for good: @device, as large at least, takes its place at
+ * done(0), durably, and what has a copy there is copied in the background, over restarts, as in
+ * pool_online(). The old one is not the pool's any more, should it turn up. A crash meanwhile
+ * leaves the pool going on without the old one, or without the new one, or with it. The rest of a
+ * larger device is for pool_grow(). @force: whatever is on @device.
+ * -EBUSY: there is data with its only copy on the old one (the sentence says of which volumes), or
+ * @device is in use; -EINVAL (none is away, too small), -ENOENT (@old is not the one), -EEXIST,
+ * -EOPNOTSUPP, ..
+ * pool_label_replacement: likewise checked, and labelled, but not yet a part of it: an open of the
+ * pool from now on takes @device for what it is, so that its path may be kept with the others. */
+void pool_label_replacement(struct pool *pool, const char *old, const struct pool_device *device,
+			    bool force, struct pool_call *call);
+void pool_replace(struct pool *pool, const char *old, const struct pool_device *device, bool force,
+		  struct pool_call *call);
+
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
