@@ -4,17 +4,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ESP_DEVICE "/dev/disk/by-label/GRANARY"
 #define ESP_MOUNT  "/run/granary-esp"
 #define LOCK       "/run/granary-update.lock"
 #define KEY        "root=PARTLABEL=root-"
+
+extern char **environ;
 
 int slot_running(char *ret_slot, struct err *err)
 {
@@ -59,12 +63,35 @@ static int stand_alone(struct err *err)
 	return 0;
 }
 
-int esp_open(int *ret_folder, struct err *err)
+/* After a power cut in an update a file of the other slot may have more clusters than its size
+ * says, fewer, or ones that are free: the kernel stops writing to the file system when it comes
+ * upon that. What the running slot has was not being written. It is asked for nothing: whatever
+ * fsck says, mounting and writing tell whether it can be used. */
+static void mend(void)
+{
+	static const char *const words[] = {"/usr/sbin/fsck.vfat", "-a", ESP_DEVICE, NULL};
+	posix_spawn_file_actions_t actions;
+	pid_t child;
+	int result;
+
+	if (posix_spawn_file_actions_init(&actions) != 0)
+		return;
+	result =
+	    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+	if (result == 0 &&
+	    posix_spawn(&child, words[0], &actions, NULL, (char *const *)words, environ) == 0)
+		waitpid(child, NULL, 0);
+	posix_spawn_file_actions_destroy(&actions);
+}
+
+int esp_open(bool for_files, int *ret_folder, struct err *err)
 {
 	int folder, result = stand_alone(err);
 
 	if (result < 0)
 		return result;
+	if (for_files)
+		mend();
 	if (mkdir(ESP_MOUNT, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "%s: %s", ESP_MOUNT, strerror(errno));
 	if (mount(ESP_DEVICE, ESP_MOUNT, "vfat", MS_NODEV | MS_NOEXEC | MS_NOSUID, "umask=0077") <
