@@ -70,7 +70,7 @@ void firewall_text(const struct firewall *firewall, char *text)
 		 "\tchain input {\n"
 		 "\t\ttype filter hook input priority filter; policy drop;\n"
 		 "\t\ttcp dport { %s } accept\n"
-		 "\t\tudp dport { %d } accept\n"
+		 "\t\tudp dport { %d, %d } accept\n"
 		 "\t\tiif lo accept\n"
 		 "\t\tct state { established, related } accept\n"
 		 "\t\tmeta l4proto { 1, 58 } accept\n"
@@ -80,5 +80,5 @@ void firewall_text(const struct firewall *firewall, char *text)
 		 "\t\ttype filter hook forward priority filter; policy drop;\n"
 		 "\t}\n"
 		 "}\n",
-		 ports, ports, ports, RPC);
+		 ports, ports, ports, RPC, NFS);
 }

@@ -350,9 +350,14 @@ static const struct nfs_procedure *find_procedure(struct nfs_call *call)
 		return NULL;
 	}
 	program = find_program(call);
+	if (program && call->conn->datagram && !(program->procedures[0].flags & NFS_DATAGRAM)) {
+		rpc_put_accepted(&call->out, rpc->xid, RPC_PROG_UNAVAIL);
+		return NULL;
+	}
 	if (!program)
 		return NULL;
-	if (rpc->procedure >= program->count || !program->procedures[rpc->procedure].run) {
+	if (rpc->procedure >= program->count || !program->procedures[rpc->procedure].run ||
+	    (call->conn->datagram && !(program->procedures[rpc->procedure].flags & NFS_DATAGRAM))) {
 		rpc_put_accepted(&call->out, rpc->xid, RPC_PROC_UNAVAIL);
 		return NULL;
 	}

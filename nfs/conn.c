@@ -113,7 +113,7 @@ static void close_conn(struct nfs_conn *conn)
 
 void nfs_conn_fail(struct nfs_conn *conn, const char *why)
 {
-	if (conn->state == NFS_CONN_CLOSING)
+	if (conn->state == NFS_CONN_CLOSING || conn->datagram)
 		return;
 	log_notice("NFS client %s: %s; connection dropped", conn->peer_text, why);
 	close_conn(conn);
@@ -202,8 +202,11 @@ void nfs_conn_call_end(struct nfs_conn *conn, struct nfs_call *call)
 	nfs_call_free(io, call);
 	if (was_full && io->bytes <= NFS_IO_BYTES_MAX)
 		update_all(io);
-	else
-		update_pause(conn);
+	if (conn->datagram) {
+		nfs_datagram_end(conn);
+		return;
+	}
+	update_pause(conn);
 	drain_if_quiet(conn);
 	try_finish(conn);
 }
@@ -219,6 +222,10 @@ static void sent(struct stream_send *send, int result)
 
 void nfs_conn_send(struct nfs_conn *conn, struct nfs_call *call)
 {
+	if (conn->datagram) {
+		nfs_datagram_reply(conn, call);
+		return;
+	}
 	if (conn->stream_closed || conn->state == NFS_CONN_CLOSING) {
 		nfs_conn_call_end(conn, call);
 		return;

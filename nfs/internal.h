@@ -73,6 +73,7 @@ struct nfs_io {
 struct nfs_listener {
 	struct nfs_server *server;
 	struct listener *listener;
+	struct nfs_datagrams *datagrams; /* NULL: the port is somebody else's there */
 	unsigned roles;
 	uint16_t port;
 	char address[64];
@@ -84,7 +85,9 @@ struct nfs_server {
 	struct nfs_listener *listeners[NFS_LISTENERS_MAX];
 	unsigned listener_count;
 	uint16_t nfs_port, mount_port, portmap_port; /* written before anything is served */
-	struct list conns;                           /* control loop */
+	uint16_t nfs_datagram_port, mount_datagram_port, portmap_datagram_port; /* likewise */
+	unsigned datagrams_open; /* sockets that are not closed yet; control loop */
+	struct list conns;       /* control loop */
 	unsigned conn_count;
 	uint64_t generation;     /* of tables */
 	struct nfs_table *table; /* the control loop's reference */
@@ -123,9 +126,10 @@ struct nfs_conn {
 	struct list calls;
 	unsigned call_count;
 	uint64_t bytes;
-	struct list back_calls; /* calls of ours to the client */
-	bool back_bound;        /* a session may use it for them */
-	uint64_t back_client;   /* who has answered one */
+	struct list back_calls;        /* calls of ours to the client */
+	bool back_bound;               /* a session may use it for them */
+	uint64_t back_client;          /* who has answered one */
+	struct nfs_datagram *datagram; /* no stream: one call that came over UDP */
 
 	/* receiving */
 	struct nfs_call *rx;
@@ -154,11 +158,32 @@ void nfs_conn_charge(struct nfs_conn *conn, struct nfs_call *call, size_t bytes)
 void nfs_server_accepted(struct nfs_server *server, int fd, const struct sockaddr *peer,
 			 socklen_t peer_length);
 void nfs_server_conn_gone(struct nfs_conn *conn);
+void nfs_conn_name(struct nfs_conn *conn); /* peer_text, by its address */
+
+/* ---- datagram.c */
+
+struct nfs_datagrams;
+/* nfs_datagrams_open: a socket of its own for UDP on @address:@port. nfs_datagrams_close: it takes
+ * no more; nfs_server_datagrams_gone() when the calls that run have ended. Context: control loop.
+ */
+int nfs_datagrams_open(struct nfs_server *server, const char *address, uint16_t port,
+		       struct nfs_datagrams **ret_datagrams);
+void nfs_datagrams_close(struct nfs_datagrams *datagrams); /* NULL is fine */
+void nfs_server_datagrams_gone(struct nfs_server *server);
+/* A socket that nobody reads: for tests, which put datagrams there themselves, at any rate. */
+struct nfs_datagrams *nfs_datagrams_on(struct nfs_server *server, int fd, int family);
+bool nfs_datagrams_busy(const struct nfs_datagrams *datagrams);
+bool nfs_datagram_put(struct nfs_datagrams *datagrams, const void *data, size_t length,
+		      const struct sockaddr_in *peer);
+/* For conn.c: instead of sending, and when the call is freed. */
+void nfs_datagram_reply(struct nfs_conn *conn, struct nfs_call *call);
+void nfs_datagram_end(struct nfs_conn *conn);
 
 /* ---- call.c */
 
 enum nfs_procedure_flags {
 	NFS_CACHE_REPLY = 1, /* not idempotent: a duplicate gets the first one's reply */
+	NFS_DATAGRAM = 2,    /* also over UDP; the NULL of each program that is there */
 };
 
 struct nfs_procedure {

@@ -294,8 +294,8 @@ static void export_list(struct nfs_call *call)
 }
 
 static const struct nfs_procedure procedures[] = {
-    {"NULL", null, 0}, {"MNT", mnt, 0},         {"DUMP", dump, 0},
-    {"UMNT", umnt, 0}, {"UMNTALL", umntall, 0}, {"EXPORT", export_list, 0},
+    {"NULL", null, NFS_DATAGRAM}, {"MNT", mnt, NFS_DATAGRAM},         {"DUMP", dump, 0},
+    {"UMNT", umnt, NFS_DATAGRAM}, {"UMNTALL", umntall, NFS_DATAGRAM}, {"EXPORT", export_list, 0},
 };
 #define PROCEDURE_COUNT (sizeof(procedures) / sizeof(procedures[0]))
 

@@ -39,8 +39,9 @@ struct nfs_server_options {
 };
 int nfs_server_create(const struct nfs_server_options *options, struct nfs_server **ret_server,
 		      struct err *err) __attribute__((warn_unused_result));
-/* nfs_listen: all programs on @address:@port (0 picks one). The portmapper names the first port
- * that was listened on for NFS, and @mount for MOUNT when it was opened with it. */
+/* nfs_listen: all programs on @address:@port (0 picks one), and where the same port is free for UDP
+ * those of datagram.c there too. The portmapper names the first port that was listened on for NFS,
+ * and @mount for MOUNT when it was opened with it. */
 enum nfs_port_role { NFS_PORT_NFS = 1, NFS_PORT_MOUNT = 2, NFS_PORT_PORTMAP = 4 };
 int nfs_listen(struct nfs_server *server, const char *address, uint16_t port, unsigned roles,
 	       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
@@ -134,7 +135,8 @@ struct nfs_host {
 };
 bool nfs_host(const struct nfs_server *server, const char *client, struct nfs_host *ret_host);
 
-/* Port of a role, 0: not open. */
+/* Port of a role, 0: not open. nfs_datagram_port: over UDP. */
 uint16_t nfs_port(const struct nfs_server *server, enum nfs_port_role role);
+uint16_t nfs_datagram_port(const struct nfs_server *server, enum nfs_port_role role);
 
 #endif

@@ -142,10 +142,12 @@ static void get2(struct nfs_call *call)
 		look(call, path, length, id);
 }
 
-static const struct nfs_procedure procedures1[] = {
-    {"NULL", null, 0}, {"GETQUOTA", get1, 0}, {"GETACTIVEQUOTA", get1, 0}};
-static const struct nfs_procedure procedures2[] = {
-    {"NULL", null, 0}, {"GETQUOTA", get2, 0}, {"GETACTIVEQUOTA", get2, 0}};
+static const struct nfs_procedure procedures1[] = {{"NULL", null, NFS_DATAGRAM},
+						   {"GETQUOTA", get1, NFS_DATAGRAM},
+						   {"GETACTIVEQUOTA", get1, NFS_DATAGRAM}};
+static const struct nfs_procedure procedures2[] = {{"NULL", null, NFS_DATAGRAM},
+						   {"GETQUOTA", get2, NFS_DATAGRAM},
+						   {"GETACTIVEQUOTA", get2, NFS_DATAGRAM}};
 
 const struct nfs_program nfs_rquota1 = {RPC_RQUOTA, 1, procedures1, 3, "rquotad", NFS_PORT_NFS};
 const struct nfs_program nfs_rquota2 = {RPC_RQUOTA, 2, procedures2, 3, "rquotad", NFS_PORT_NFS};

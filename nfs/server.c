@@ -106,10 +106,13 @@ void nfs_unlisten(struct nfs_server *server)
 {
 	for (unsigned i = 0; i < server->listener_count; i++) {
 		listener_close(server->listeners[i]->listener);
+		nfs_datagrams_close(server->listeners[i]->datagrams);
 		heap_free(server->listeners[i]);
 	}
 	server->listener_count = 0;
 	server->nfs_port = server->mount_port = server->portmap_port = 0;
+	server->nfs_datagram_port = server->mount_datagram_port = 0;
+	server->portmap_datagram_port = 0;
 }
 
 void nfs_server_destroy(struct nfs_server *server)
@@ -162,7 +165,7 @@ static void keep_alive(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
-static void peer_name(struct nfs_conn *conn)
+void nfs_conn_name(struct nfs_conn *conn)
 {
 	char plain[INET6_ADDRSTRLEN] = "local";
 
@@ -186,7 +189,7 @@ static struct nfs_conn *conn_new(struct nfs_server *server, int fd, const struct
 	nfs_address_from((struct sockaddr *)&conn->peer, &conn->address);
 	if (getsockname(fd, (struct sockaddr *)&conn->local, &length) < 0)
 		conn->local.ss_family = AF_UNSPEC;
-	peer_name(conn);
+	nfs_conn_name(conn);
 	list_init(&conn->link);
 	keep_alive(fd);
 	return conn;
@@ -209,6 +212,18 @@ void nfs_server_accepted(struct nfs_server *server, int fd, const struct sockadd
 	loop_post(conn->io->loop, &conn->attach_message, nfs_conn_attach);
 }
 
+static void finish_when_quiet(struct nfs_server *server)
+{
+	if (server->stopping && list_empty(&server->conns) && !server->datagrams_open)
+		loop_defer(server->options.control, &server->finish);
+}
+
+void nfs_server_datagrams_gone(struct nfs_server *server)
+{
+	server->datagrams_open--;
+	finish_when_quiet(server);
+}
+
 static void gone(struct message *message)
 {
 	struct nfs_conn *conn = container_of(message, struct nfs_conn, message);
@@ -220,8 +235,7 @@ static void gone(struct message *message)
 	conn->io->load--;
 	/* A drop may be on its way to the loop: the memory goes behind it. */
 	loop_post(conn->io->loop, &conn->message, nfs_conn_free);
-	if (server->stopping && list_empty(&server->conns))
-		loop_defer(server->options.control, &server->finish);
+	finish_when_quiet(server);
 }
 
 void nfs_server_conn_gone(struct nfs_conn *conn)
@@ -242,8 +256,7 @@ void nfs_server_stop(struct nfs_server *server, void (*stopped)(void *context), 
 			loop_post(conn->io->loop, &conn->drop_message, nfs_conn_drop);
 		conn->drop_posted = true;
 	}
-	if (list_empty(&server->conns))
-		loop_defer(server->options.control, &server->finish);
+	finish_when_quiet(server);
 }
 
 /* ---- listening */
@@ -262,6 +275,22 @@ static void note_port(uint16_t *port, unsigned roles, enum nfs_port_role role, u
 {
 	if ((roles & role) && *port == 0)
 		*port = value;
+}
+
+/* Without it everything is there over TCP all the same. */
+static void listen_for_datagrams(struct nfs_listener *own)
+{
+	struct nfs_server *server = own->server;
+	int result = nfs_datagrams_open(server, own->address, own->port, &own->datagrams);
+
+	if (result < 0) {
+		log_notice("NFS: nothing over UDP on %s port %u: %s", own->address, own->port,
+			   strerror(-result));
+		return;
+	}
+	note_port(&server->nfs_datagram_port, own->roles, NFS_PORT_NFS, own->port);
+	note_port(&server->mount_datagram_port, own->roles, NFS_PORT_MOUNT, own->port);
+	note_port(&server->portmap_datagram_port, own->roles, NFS_PORT_PORTMAP, own->port);
 }
 
 int nfs_listen(struct nfs_server *server, const char *address, uint16_t port, unsigned roles,
@@ -289,6 +318,7 @@ int nfs_listen(struct nfs_server *server, const char *address, uint16_t port, un
 	note_port(&server->nfs_port, roles, NFS_PORT_NFS, own->port);
 	note_port(&server->mount_port, roles, NFS_PORT_MOUNT, own->port);
 	note_port(&server->portmap_port, roles, NFS_PORT_PORTMAP, own->port);
+	listen_for_datagrams(own);
 	if (ret_port)
 		*ret_port = own->port;
 	return 0;
@@ -299,6 +329,13 @@ uint16_t nfs_port(const struct nfs_server *server, enum nfs_port_role role)
 	if (role == NFS_PORT_MOUNT && server->mount_port)
 		return server->mount_port;
 	return role == NFS_PORT_PORTMAP ? server->portmap_port : server->nfs_port;
+}
+
+uint16_t nfs_datagram_port(const struct nfs_server *server, enum nfs_port_role role)
+{
+	if (role == NFS_PORT_MOUNT && server->mount_port)
+		return server->mount_datagram_port;
+	return role == NFS_PORT_PORTMAP ? server->portmap_datagram_port : server->nfs_datagram_port;
 }
 
 /* ---- exports */

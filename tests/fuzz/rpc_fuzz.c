@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole NFS server on one loop: the input is what a client sends, records and all; behind a first
- * byte that is even it becomes one well-formed record with a good header, so that the arguments
- * of every procedure are reached: program, version, procedure, then arguments in which the byte
- * pair FF 01 stands for the root's handle and FF 02 for SEQUENCE of a session that is there. Every
- * connection must come to its end. */
+ * byte of 255 it is one datagram (UDP), behind another one of 240 and more that, with a good
+ * header; behind a first byte that is even it becomes one well-formed record with a good header, so
+ * that the arguments of every procedure are reached: program, version, procedure, then arguments in
+ * which the byte pair FF 01 stands for the root's handle and FF 02 for SEQUENCE of a session that
+ * is there. Every connection must come to its end. */
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 #include "core/world.h"
 #include "nfs/nfs4.h"
 
-#define CALL_MAX 65536u
+#define CALL_MAX      65536u
+#define DATAGRAM_FROM 240u /* first bytes from here on: one datagram */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,11 +26,23 @@ static struct nfs_server *server;
 static struct vfs *vfs;
 static struct handle root;
 static uint8_t session[16];
+static struct nfs_datagrams *datagrams;
+static int replies; /* to datagrams: they are read here */
+static struct sockaddr_in asker;
 
 static void must(bool good)
 {
 	if (!good)
 		abort();
+}
+
+static int udp_socket(void)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+	must(fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof(any)) == 0);
+	return fd;
 }
 
 static void set_up(void)
@@ -39,6 +53,7 @@ static void set_up(void)
 	struct nfs_server_options options = {.io_loops = &loop, .io_loop_count = 1};
 	struct nfs_share share = {"/f", NULL, &rule, 1, NFS_VERSIONS_ALL};
 	struct handle_parts parts = {0};
+	socklen_t length = sizeof(asker);
 
 	log_set_level(LOG_LEVEL_ERROR);
 	must(loop_create(&world_aio, &loop, NULL) == 0);
@@ -52,6 +67,10 @@ static void set_up(void)
 	parts.volume = handle_volume(vfs);
 	parts.object = vfs->root;
 	handle_encode(vfs, &parts, &root);
+	replies = udp_socket();
+	must(getsockname(replies, (struct sockaddr *)&asker, &length) == 0);
+	datagrams = nfs_datagrams_on(server, udp_socket(), AF_INET);
+	must(datagrams != NULL);
 }
 
 /* A session of NFSv4.1, a new one for each input. */
@@ -140,16 +159,16 @@ static void put_arguments(struct xdr_out *out, const uint8_t *data, size_t size)
 /* First bytes from here on are calls of RQUOTA. */
 #define RQUOTA_FROM 240u
 
-static void send_call(int fd, const uint8_t *data, size_t size)
+/* Bytes of a record, with its mark; 0: none. */
+static size_t make_call(uint8_t *record, size_t room, const uint8_t *data, size_t size)
 {
 	static const uint32_t programs[] = {RPC_NFS, RPC_MOUNT, RPC_PORTMAP, RPC_NLM};
-	static uint8_t record[2 * CALL_MAX];
 	static uint32_t xid;
 	struct xdr_out out;
 
 	if (size < 3)
-		return;
-	xdr_out_init(&out, record, sizeof(record));
+		return 0;
+	xdr_out_init(&out, record, room);
 	xdr_put_u32(&out, 0);
 	xdr_put_u32(&out, ++xid);
 	xdr_put_u32(&out, RPC_CALL);
@@ -162,8 +181,37 @@ static void send_call(int fd, const uint8_t *data, size_t size)
 	xdr_put_u64(&out, 0);
 	put_arguments(&out, data + 3, size - 3);
 	xdr_patch_u32(&out, 0, RPC_MARK_LAST | (uint32_t)(xdr_length(&out) - 4));
-	if (!out.full)
-		send_all(fd, record, xdr_length(&out));
+	return out.full ? 0 : xdr_length(&out);
+}
+
+static void send_call(int fd, const uint8_t *data, size_t size)
+{
+	static uint8_t record[2 * CALL_MAX];
+	size_t length = make_call(record, sizeof(record), data, size);
+
+	if (length)
+		send_all(fd, record, length);
+}
+
+/* Every one is done with at once or soon, and its reply is not long. */
+static void send_datagram(const uint8_t *data, size_t size, bool whole)
+{
+	static uint8_t record[2 * CALL_MAX];
+	size_t length = whole ? 0 : make_call(record, sizeof(record), data, size);
+	char sink[8192];
+	ssize_t got;
+
+	if (!whole && length > RPC_MARK_LENGTH)
+		nfs_datagram_put(datagrams, record + RPC_MARK_LENGTH, length - RPC_MARK_LENGTH,
+				 &asker);
+	else if (whole)
+		nfs_datagram_put(datagrams, data, size, &asker);
+	for (unsigned rounds = 0; nfs_datagrams_busy(datagrams); rounds++) {
+		must(rounds < 100000);
+		loop_poll(loop, 1000000);
+	}
+	got = recv(replies, sink, sizeof(sink), MSG_DONTWAIT);
+	must(got <= (ssize_t)(2 * (whole ? size : length)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -175,6 +223,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	if (size == 0 || size > CALL_MAX)
 		return 0;
+	if (data[0] >= DATAGRAM_FROM) {
+		send_datagram(data + 1, size - 1, data[0] == 255);
+		return 0;
+	}
 	make_session();
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
 	nfs_server_accepted(server, fds[0], (struct sockaddr *)&peer, sizeof(peer));

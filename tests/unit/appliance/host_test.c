@@ -350,6 +350,7 @@ static void firewall_follows(void **state)
 	firewall_text(&firewall, text);
 	assert_non_null(strstr(text, "tcp dport { 22, 111, 443, 2049, 3270, 7420 } accept\n"));
 	assert_non_null(strstr(text, "tcp sport { 22, 111, 443, 2049, 3270, 7420 } notrack\n"));
+	assert_non_null(strstr(text, "udp dport { 111, 2049 } accept\n"));
 	assert_non_null(strstr(text, "policy drop;"));
 	json_decref(status);
 	firewall_of(NULL, &firewall);
