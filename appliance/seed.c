@@ -136,9 +136,11 @@ static bool is_new(const struct looked *looked, const char *name)
 /* A CD is looked at again: its drive answers before the medium turns. */
 static void note(struct looked *looked, const char *name)
 {
+	size_t length = strlen(name);
+
 	if (strncmp(name, "sr", 2) != 0 && looked->count < LOOKED_MAX &&
-	    strlen(name) < sizeof looked->name[0])
-		snprintf(looked->name[looked->count++], sizeof looked->name[0], "%s", name);
+	    length < sizeof looked->name[0])
+		memcpy(looked->name[looked->count++], name, length + 1);
 }
 
 static bool find_volume(struct looked *looked, struct volume *ret_volume)

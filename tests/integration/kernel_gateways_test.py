@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=900 engines=one asan=never
+# granary-test: torture timeout=900 engines=one asan=never
 """The Linux kernel with dm-multipath over two gateways of one RBD volume, fio --verify and a writer of
 numbered blocks on it: the gateway that serves the volume is killed with -9, comes back, is given the
 volume again in an orderly way, then the only OSD is killed and started. Each time a pause, no error;
