@@ -86,7 +86,8 @@ function SetUps({ ups, onClose }: { ups?: Ups; onClose: () => void }) {
 function end(ups: Ups): string {
 	if (ups.shutdown_at === "low") return t("ups.atLow");
 	const limit = parseInt(ups.shutdown_at, 10);
-	return ups.battery_seconds ? t("ups.inTime", { time: duration(Math.max(0, limit - ups.battery_seconds)) }) : t("ups.atTime", { time: duration(limit) });
+	const away = ups.battery_seconds > 0 || ups.state === "on-battery" || ups.state === "battery-low"; /* it may have gone this second */
+	return away ? t("ups.inTime", { time: duration(Math.max(0, limit - ups.battery_seconds)) }) : t("ups.atTime", { time: duration(limit) });
 }
 
 function UpsFacts({ ups }: { ups: Ups }) {
