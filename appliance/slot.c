@@ -84,6 +84,18 @@ static void mend(void)
 	posix_spawn_file_actions_destroy(&actions);
 }
 
+/* What fsck has found without a name takes space that updates need. */
+static void sweep(void)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		char path[sizeof ESP_MOUNT + 16];
+
+		snprintf(path, sizeof path, ESP_MOUNT "/FSCK%04u.REC", i);
+		if (unlink(path) < 0 && errno != ENOENT)
+			return;
+	}
+}
+
 int esp_open(bool for_files, int *ret_folder, struct err *err)
 {
 	int folder, result = stand_alone(err);
@@ -98,6 +110,8 @@ int esp_open(bool for_files, int *ret_folder, struct err *err)
 	    0)
 		return err_set(err, -errno, "%s can not be mounted: %s", ESP_DEVICE,
 			       strerror(errno));
+	if (for_files)
+		sweep();
 	folder = open(ESP_MOUNT "/granary", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0) {
 		int code = -errno;

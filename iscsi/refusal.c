@@ -38,15 +38,24 @@ static struct iscsi_refusal *entry_of(struct refusals *refusals, const char *ini
 	return oldest;
 }
 
+/* Beyond ASCII a name could be more than a name to whoever is shown it, and nobody has let it in.
+ */
+static bool is_plain(const char *name)
+{
+	while (*name && !((unsigned char)*name & 0x80))
+		name++;
+	return !*name;
+}
+
 void refusals_note(struct refusals *refusals, const char *initiator, const char *target,
 		   const char *peer, enum iscsi_refusal_reason reason, uint64_t now)
 {
 	struct err err = {0};
 	struct iscsi_refusal *entry;
 
-	if (iscsi_name_check(initiator, &err) < 0)
+	if (iscsi_name_check(initiator, &err) < 0 || !is_plain(initiator))
 		return;
-	if (*target && iscsi_name_check(target, &err) < 0)
+	if (*target && (iscsi_name_check(target, &err) < 0 || !is_plain(target)))
 		target = "";
 	pthread_mutex_lock(&refusals->lock);
 	entry = entry_of(refusals, initiator, target);

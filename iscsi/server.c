@@ -439,7 +439,7 @@ static void ask_targets(struct iscsi_conn *conn)
 		text_add(&writer, "TargetName", target->name);
 		portal_list(server, (struct sockaddr *)&conn->local, &writer);
 	}
-	if (writer.length == 0)
+	if (conn->discovery && writer.length == 0)
 		refusals_note(&server->refusals, conn->initiator, "", conn->peer_text,
 			      ISCSI_SHOWN_NOTHING, loop_wall(server->options.control));
 	conn->answer_text = writer.data;

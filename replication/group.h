@@ -99,7 +99,8 @@ struct group {
 	uint64_t acked;   /* 0: unknown */
 	uint64_t sealing; /* number of the last SEAL sent and not answered; 0: none */
 	uint64_t period_ns, epoch_bytes, limit_bytes;
-	bool ship;                  /* the first image comes on a disk: none is sent */
+	bool ship;           /* the first image comes on a disk: none is sent */
+	uint64_t seed_epoch; /* of the last export of one: no session's epoch has that number */
 	enum pack_kind compression; /* of the link, when the peer can */
 	unsigned protocol;  /* the newest that this node speaks: WIRE_VERSION, but for tests */
 	unsigned spoken;    /* in the session; 0: none */

@@ -290,6 +290,8 @@ void seat_take_settings(struct seat *seat, const json_t *definition)
 		log_warning("group %s: %s", seat->group.name, err.text);
 	seat->protect = json_is_true(json_object_get(definition, "protect"));
 	seat->group.ship = seed && strcmp(seed, "ship") == 0;
+	seat->group.seed_epoch =
+	    (uint64_t)json_integer_value(json_object_get(definition, "seed_epoch"));
 	seat_follow(seat);
 	services_define(seat, definition);
 }

@@ -39,6 +39,7 @@ struct job {
 	char part[1040]; /* of an export: as it is called until it is whole */
 	uint8_t *data;   /* PIECE */
 	bool again;      /* an export that was begun before goes on */
+	unsigned frames; /* that were read */
 };
 
 int seed_way_check(const char *way, struct err *err)
@@ -252,9 +253,14 @@ static bool stopped(const struct job *job)
 	return job->seat->seed.cancelled || job->replication->stopping;
 }
 
+/* After each frame: a small file may be much to unpack and to sum up. */
 static bool reading_stopped(struct seed_reading *reading)
 {
-	return stopped(container_of(reading, struct job, reading));
+	struct job *job = container_of(reading, struct job, reading);
+
+	if (++job->frames % 16 == 0)
+		fiber_sleep(0);
+	return stopped(job);
 }
 
 static struct job *job_new(struct replication *replication, struct seat *seat)
@@ -582,6 +588,8 @@ static int next_epoch(struct seat *seat, uint64_t *ret_epoch, struct err *err)
 	json_object_set_new(definition, "seed_epoch", json_integer((json_int_t)epoch));
 	result = seat_redefine(seat, definition, err);
 	json_decref(definition);
+	if (result == 0)
+		seat->group.seed_epoch = epoch;
 	*ret_epoch = epoch;
 	return result;
 }
@@ -636,7 +644,7 @@ static int take_up(struct job *job, struct err *err)
 
 	seed_finish(&job->seed);
 	result = seed_read(&job->bytes, &job->reading, &job->seed, &why);
-	if (result == -ECANCELED || result == -ENOMEM)
+	if (result < 0 && result != -ENODATA && result != -EBADMSG) /* not where it ended */
 		return err_set(err, result, "%s", why.text);
 	if (!job->seed.sealed && !job->seed.digest.state)
 		return not_ours(job, err);
@@ -743,6 +751,8 @@ static int may_export(const struct seat *seat, struct err *err)
 			       group->name);
 	if (recorder_mode(group->recorder) != RECORDER_RECORDS)
 		return err_set(err, -EBUSY, "group %s is being handed over", group->name);
+	if (strcmp(group->phase, "seeding") == 0 || strcmp(group->phase, "catching up") == 0)
+		return err_set(err, -EBUSY, "group %s is being sent over the wire", group->name);
 	return 0;
 }
 

@@ -410,6 +410,8 @@ int seed_seal(struct seed_writer *writer)
 				       .records = seed->records};
 	int result = put_packed(writer);
 
+	if (!seed->digest.state)
+		return -ENOMEM;
 	digest_end(&seed->digest, message.digest);
 	if (result == 0)
 		result = put(writer, &message);

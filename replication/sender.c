@@ -513,6 +513,7 @@ static int sync(struct sender *sender)
 	group->phase = sender->peer_epoch ? "catching up" : "seeding";
 	sender->streaming = false;
 	recorder_fall_back(group->recorder);
+	recorder_skip(group->recorder, group->seed_epoch);
 	result = begin(sender, sender->peer_epoch ? WIRE_BEGIN_SYNC : WIRE_BEGIN_SEED);
 	if (result == 0)
 		result = sync_until_logged(sender, &epoch);

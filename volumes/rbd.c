@@ -890,7 +890,10 @@ static void leave(struct rbd_volume *volume)
 	struct rbd_job *job;
 
 	if (!volume_standby(&volume->volume) || !list_empty(&volume->snapshots) ||
-	    volume->pool->closing || __atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != own)
+	    volume->pool->closing)
+		return;
+	volume_notify(&volume->volume, VOLUME_LEAVING);
+	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != own)
 		return;
 	job = rbd_job_new(volume->pool, volume, NULL);
 	if (!job)

@@ -10,7 +10,7 @@
  *              who keeps it there (volume_keep) has; gone again when it has it, of no account
  *              when it is dead
  *   gone.UUID  the gateway that serves the volume and is about to erase its image: the others
- *              close theirs, unless the volume is a LUN or a share there; of no account when it
+ *              close theirs, unless the volume is a LUN there; of no account when it
  *              is dead, and taken back by it when it is not so
  * An image's metadata may pin it (granary.pin): to one gateway, from which nobody takes it while
  * its data is on the way to another pool or from there, not even when that gateway is dead; or to
@@ -422,7 +422,8 @@ void rbd_gate_settle(struct rbd_volume *volume)
 	}
 	__atomic_store_n(&volume->asked, false, __ATOMIC_RELEASE);
 	set_standby(volume, true);
-	if (!leaving && may_take(volume))
+	/* a share that is still open is of an earlier term, and is closed first */
+	if (!leaving && !volume_kept(&volume->volume) && may_take(volume))
 		acquire(volume);
 }
 

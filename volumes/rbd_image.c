@@ -20,7 +20,7 @@
 #define OBJECTS_GOOD   (1u << 20)   /* larger volumes have larger objects, up to 32 MiB */
 #define ORDER_LEAST    22
 #define ORDER_MOST     25
-#define ERASE_TRIES    50u /* 10 s: others look once a second */
+#define ERASE_TRIES    25u /* 5 s: others look once a second */
 #define ERASE_PAUSE_NS 200000000
 #define FEATURES                                                                                   \
 	(RBD_FEATURE_LAYERING | RBD_FEATURE_EXCLUSIVE_LOCK | RBD_FEATURE_OBJECT_MAP |              \
@@ -848,7 +848,7 @@ int rbd_image_erase(struct rbd_job *job)
 	}
 	if (result == -EBUSY)
 		err_set(&job->err, -EBUSY, "image %s is open elsewhere: %s", volume->volume.name,
-			served ? "it is a LUN or a share of another gateway, or somebody uses it "
+			served ? "it is a LUN of another gateway, or somebody uses it "
 				 "past the gateways"
 			       : "another gateway serves the volume; delete it there");
 	else if (result == -ENOTEMPTY)

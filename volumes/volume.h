@@ -248,8 +248,8 @@ enum volume_change {
 	VOLUME_WANTED,      /* by another gateway: whoever keeps it lets go of it soon */
 	VOLUME_NOTED,       /* its note has been changed, by whomever */
 	VOLUME_ROLLED_BACK, /* all data may be different; VOLUME_RESIZED follows when the size is */
-	VOLUME_LEAVING /* a snapshot is to be deleted: who can do without it lets go of it soon;
-			* it is waited for a moment. It may stay all the same. */
+	VOLUME_LEAVING      /* a snapshot, or another gateway's volume, is to be deleted: who can do
+			     * without it lets go of it soon. It may stay all the same. */
 };
 struct volume_watcher {
 	struct list link;

@@ -31,7 +31,8 @@ struct channel {
 	uint64_t number; /* of no other channel of this life */
 	struct list queue;
 	unsigned queued, failures;
-	bool sending; /* the first of the queue is with the thread, or entries of the audit log */
+	bool sending;  /* the first of the queue is with the thread, or entries of the audit log */
+	bool auditing; /* it is the latter */
 	struct timer retry;
 	uint64_t delivered, given_up, dropped;
 	int64_t last;
@@ -188,7 +189,7 @@ static void send_audit(struct channel *channel)
 	job->message.audit = lines;
 	job->audit_last = last;
 	if (job_start(channel->all, job))
-		channel->sending = true;
+		channel->sending = channel->auditing = true;
 	else
 		job_free(job);
 }
@@ -289,7 +290,7 @@ static void audit_ended(struct channel *channel, const struct job *job)
 {
 	unsigned tries = channel->failures < AUDIT_TRIES ? channel->failures : AUDIT_TRIES - 1;
 
-	channel->sending = false;
+	channel->sending = channel->auditing = false;
 	if (job->result == 0) {
 		succeeded(channel, job);
 		channel->audit_last = job->audit_last;
@@ -373,7 +374,7 @@ static void make_room(struct channel *channel)
 
 	if (channel->queued < CHANNEL_QUEUE_MAX)
 		return;
-	if (channel->sending)
+	if (channel->sending && !channel->auditing)
 		oldest = oldest->next;
 	list_remove(oldest);
 	channel->queued--;
@@ -558,7 +559,7 @@ static struct channel *by_name(struct channels *channels, const char *name)
 /* It has been turned off: what is not with the thread is not sent any more. */
 static void drop_queued(struct channel *channel)
 {
-	while (channel->queued > (channel->sending ? 1u : 0u)) {
+	while (channel->queued > (channel->sending && !channel->auditing ? 1u : 0u)) {
 		struct list *newest = channel->queue.prev;
 
 		list_remove(newest);

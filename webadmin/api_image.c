@@ -51,11 +51,6 @@ static void part_made(struct image_work *work, int result)
 		return;
 	}
 	work->object = work->call.result_object;
-	work->upload = upload_new(work);
-	if (!work->upload) {
-		no_room(work);
-		return;
-	}
 	work->upload->part = work->object;
 	snprintf(work->progress, sizeof work->progress, "0 %" PRIu64, work->size);
 	image_set_attribute(work, &work->object, IMAGE_PROGRESS, work->progress, part_marked);
@@ -118,8 +113,7 @@ static void part_cut(struct image_work *work, int result)
 		return;
 	}
 	work->buffer = heap_zalloc(IMAGE_PIECE_MAX);
-	work->upload = work->buffer ? upload_new(work) : NULL;
-	if (!work->upload) {
+	if (!work->buffer) {
 		no_room(work);
 		return;
 	}
@@ -168,7 +162,7 @@ static void part_found(struct image_work *work, int result)
 static void name_looked_up(struct image_work *work, int result)
 {
 	if (result == 0)
-		api_reply_error(image_work_end(work, false), 409, "image_exists",
+		api_reply_error(image_work_end(work, true), 409, "image_exists",
 				"%s is there already; delete it first", work->name);
 	else if (result != -ENOENT)
 		image_work_failed(work, result);
@@ -213,7 +207,12 @@ void api_image_begin(struct api_request *request)
 	}
 	if (upload)
 		upload_free(upload);
-	image_find_directory(work, begin_in);
+	work->upload =
+	    upload_new(work); /* busy from here on: another begin of it would cut its part */
+	if (work->upload)
+		image_find_directory(work, begin_in);
+	else
+		no_room(work);
 }
 
 /* ---- a piece ---- */

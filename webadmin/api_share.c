@@ -506,6 +506,11 @@ static void export_again(struct api_request *request)
 static void delete_ended(struct share_work *work)
 {
 	work->share->deleting = false;
+	if (!work->share
+		 ->vfs) { /* it is there still, or another gateway's: that is heard of again */
+		work->share->away = true;
+		work->share->elsewhere = false;
+	}
 	export_again(work->request);
 	webadmin_follow_shares(work->request->admin);
 }

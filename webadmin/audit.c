@@ -161,21 +161,23 @@ void audit_forget(struct access *access, const char *channel)
 		log_warning("audit log: %s", err.text);
 }
 
-/* Where a channel stands; one that is new has nothing of before. */
+/* Where a channel stands; one that is new has nothing of before. -1: that can not be read now. */
 static int64_t stands_at(struct access *access, const char *channel)
 {
 	struct config_statement *statement;
 	struct err err = {0};
 	int64_t last = -1;
+	int result;
 
 	if (config_prepare(access->store, "select last from audit_told where channel = ?",
 			   &statement, &err) < 0)
-		return access->audit_last;
+		return -1;
 	config_bind_text(statement, 1, channel);
-	if (config_step(statement, &err) > 0)
+	result = config_step(statement, &err);
+	if (result > 0)
 		last = config_number(statement, 0);
 	config_finish(statement);
-	if (last < 0) {
+	if (result == 0) {
 		last = access->audit_last;
 		audit_told(access, channel, last);
 	}
@@ -223,8 +225,10 @@ char *audit_untold(struct access *access, const char *channel, const char *host,
 
 	if (!access->store)
 		return NULL;
-	if (*last == 0)
-		*last = stands_at(access, channel);
+	if (*last == 0 && (*last = stands_at(access, channel)) < 0) {
+		*last = 0;
+		return NULL;
+	}
 	if (*last >= access->audit_last ||
 	    config_prepare(access->store,
 			   "select id, at, who, address, method, path, status, code, hash"

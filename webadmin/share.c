@@ -154,6 +154,12 @@ static void access_changed(struct volume_watcher *watcher, struct volume *volume
 {
 	struct model_share *share = container_of(watcher, struct model_share, watcher);
 
+	if (change == VOLUME_LEAVING && !share->vfs && !share->opening && !share->deleting) {
+		webadmin_share_forget_volume(share); /* deleted where it is served */
+		share->away = true;
+		share->elsewhere = false; /* if it stays, the next look at shares finds it */
+		return;
+	}
 	if (change != VOLUME_ACCESS && change != VOLUME_WANTED)
 		return;
 	share->elsewhere = change == VOLUME_WANTED || volume_standby(volume);
@@ -273,6 +279,8 @@ static void follow(struct webadmin *admin, struct model_share *share)
 		late_work_begins(admin);
 		start_share(admin, share);
 		one_done(admin);
+	} else if (share->elsewhere) {
+		stay_away(share); /* or it would not come back with its volume */
 	}
 }
 
