@@ -109,6 +109,9 @@ static int change_set(struct boot *boot, unsigned set, bool marked, struct err *
 	struct node *node = boot->node;
 	int result = 0;
 
+	for (unsigned i = 0; i < LIFE_MEMBERS && boot->group.role == GROUP_PRIMARY; i++)
+		if (node->set & ~set & 1u << i)
+			node->life->left_floor_ns[i] = node->life->floor_ns;
 	for (unsigned i = 0; i < LIFE_MEMBERS && result == 0; i++) {
 		bool in = set >> i & 1;
 
@@ -264,8 +267,8 @@ static bool zeros_possible(const struct replica_life *life, uint32_t era, unsign
 }
 
 /* Why @image is no state that era @era has been in, at or after the floor, but for what is no
- * member in @set; NULL: it is one. The floor is that of the members in @floor_set: one that left
- * the primary's group is not the newest on a standby that has not heard of it. */
+ * member in @set; NULL: it is one. One that left the primary's group, which a standby need not have
+ * heard of, is not in @floor_set: its floor is what was acknowledged until then. */
 static const char *era_refuses(struct replica_life *life, uint32_t era, const uint32_t *image,
 			       unsigned set, unsigned floor_set)
 {
@@ -288,10 +291,12 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 	}
 	for (uint32_t n = life->forgotten + 1; n <= life->write_count; n++) {
 		const struct written *write = write_of(life, n);
+		uint64_t floor_ns = floor_set >> write->member & 1
+					? life->floor_ns
+					: life->left_floor_ns[write->member];
 		bool must = write->era == era && write->acked && set >> write->member & 1 &&
 			    (write->acked < newest ||
-			     (era == life->floor_era && floor_set >> write->member & 1 &&
-			      write->acked_ns < life->floor_ns));
+			     (era == life->floor_era && write->acked_ns < floor_ns));
 
 		for (uint64_t i = write->first; must && i < write->first + write->count; i++) {
 			uint64_t submitted, acked;
@@ -336,6 +341,7 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	era_begin(life, &life->nodes[node]);
 	life->floor_era = life->era;
 	life->floor_ns = 0;
+	memset(life->left_floor_ns, 0, sizeof life->left_floor_ns);
 }
 
 void replica_life_forget(struct replica_life *life, unsigned node)
@@ -349,6 +355,7 @@ void replica_life_forget(struct replica_life *life, unsigned node)
 	era_begin(life, &life->nodes[node]);
 	life->floor_era = life->era;
 	life->floor_ns = 0;
+	memset(life->left_floor_ns, 0, sizeof life->left_floor_ns);
 }
 
 /* A standby may be larger than its primary; never the primary's part of it. */

@@ -111,7 +111,7 @@ struct replica_life {
 	uint32_t era;
 	uint32_t *begun[LIFE_ERAS];
 	uint32_t floor_era; /* what was acknowledged as sealed: writes acked before floor_ns */
-	uint64_t floor_ns;
+	uint64_t floor_ns, left_floor_ns[LIFE_MEMBERS]; /* .. as it was when a member left */
 	char complaint[400];
 };
 
