@@ -9,13 +9,9 @@ import struct
 import subprocess
 import time
 
+from ports import free_port
+
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Daemon:
@@ -41,7 +37,7 @@ class Daemon:
             raise
 
     def wait_ready(self):
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while not any(line.startswith("READY") for line in self.log().splitlines()):
             if self.process.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError("granaryd did not get ready:\n" + self.log())
@@ -54,7 +50,7 @@ class Daemon:
     def raw(self, data, name="control.sock"):
         """Sends one message as it is; the reply, or None when the connection ends."""
         with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(30)
+            stream.settimeout(120)
             stream.connect(os.path.join(self.state, name))
             stream.sendall(struct.pack(">I", len(data)) + data)
             reply = b""
@@ -81,14 +77,14 @@ class Daemon:
     def granary(self, *words):
         return subprocess.run([os.path.join(BUILD, "granary"), "--state", self.state, *words],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=60)
+                              timeout=120)
 
     def stop(self):
         """The exit status; 99 when a sanitizer build has complained."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -13,7 +13,7 @@ from server import free_port
 from tap import Skip
 
 TOOLS = ("ceph-mon", "ceph-osd", "ceph", "rbd", "rados", "ceph-authtool", "monmaptool")
-START_LIMIT = 60
+START_LIMIT = 120
 
 CONF = """[global]
 fsid = {fsid}
@@ -101,7 +101,7 @@ class Ceph:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("CEPH_")}
         return {**clean, "CEPH_CONF": self.conf}
 
-    def run(self, *words, timeout=60):
+    def run(self, *words, timeout=120):
         result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True,
                                 env=self.environment(), timeout=timeout)
         if result.returncode != 0:
@@ -111,7 +111,7 @@ class Ceph:
     def ceph(self, *words):
         return self.run("ceph", "--connect-timeout", "30", *words)
 
-    def rbd(self, *words, timeout=60):
+    def rbd(self, *words, timeout=120):
         return self.run("rbd", *words, timeout=timeout)
 
     # ---- making
@@ -186,7 +186,7 @@ class Ceph:
             process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
-                process.wait(5)
+                process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

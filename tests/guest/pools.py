@@ -19,7 +19,7 @@ def tool(*words):
                           timeout=120).returncode == 0
 
 
-def wait_for(what, limit=10):
+def wait_for(what, limit=60):
     """What @what() says as soon as it is true, at last whatever it says."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
@@ -58,7 +58,7 @@ class Daemon:
             start = log.tell()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=subprocess.STDOUT)
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while not any(line.startswith("READY") for line in self.log()[start:].splitlines()):
             if self.process.poll() is not None or time.monotonic() > limit:
                 self.stop()
@@ -74,7 +74,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(how)
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

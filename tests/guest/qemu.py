@@ -151,9 +151,9 @@ class Qemu:
         return self.answer()
 
     def connect(self):
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 90
         link = socket.socket(socket.AF_UNIX)
-        link.settimeout(30)
+        link.settimeout(90)
         while True:
             try:
                 link.connect(self.qmp_path)

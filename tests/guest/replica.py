@@ -55,7 +55,7 @@ class Node:
         """(good, what it printed)"""
         result = subprocess.run([LOAD, "verify", self.portal(), IQN, str(luns)],
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                timeout=60)
+                                timeout=120)
         return result.returncode == 0, (result.stdout + result.stderr).strip()
 
     def write(self, luns, first, log):
@@ -64,7 +64,7 @@ class Node:
                                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def wait(what, limit=30.0):
+def wait(what, limit=90.0):
     """Waits until what() is true; its last value."""
     end = time.monotonic() + limit
     while not (value := what()) and time.monotonic() < end:

@@ -47,10 +47,10 @@ PRELUDE = r"""
 yes() { echo "ok - $*"; }
 no() { echo "not ok - $*"; }
 check() { local text=$1; shift; if "$@" >/tmp/out 2>&1; then yes "$text"; else no "$text"; tail -n 12 /tmp/out | sed 's/^/# /'; return 1; fi; }
-wait_file() { local i; for i in $(seq 600); do [ -e "$1" ] && return; sleep 0.1; done; echo "# no $1 after a minute"; return 1; }
+wait_file() { local i; for i in $(seq 1800); do [ -e "$1" ] && return; sleep 0.1; done; echo "# no $1 after three minutes"; return 1; }
 ask() { rm -f "$SHARE/answer"; echo "$1" > "$SHARE/.q"; mv "$SHARE/.q" "$SHARE/question"; wait_file "$SHARE/answer" && cat "$SHARE/answer"; }
 meet() { : > "$SHARE/meet.$1.$GUEST"; wait_file "$SHARE/meet.$1.$((3 - GUEST))"; }
-disk() { local i; for i in $(seq 100); do for d in /sys/class/iscsi_session/session*/device/target*/*/block/sd*; do [ -b "/dev/${d##*/}" ] && [ "$(cat "$d/size")" -gt 0 ] && { echo "/dev/${d##*/}"; return; }; done; sleep 0.1; done; return 1; }
+disk() { local i; for i in $(seq 600); do for d in /sys/class/iscsi_session/session*/device/target*/*/block/sd*; do [ -b "/dev/${d##*/}" ] && [ "$(cat "$d/size")" -gt 0 ] && { echo "/dev/${d##*/}"; return; }; done; sleep 0.1; done; return 1; }
 """
 
 

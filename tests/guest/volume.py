@@ -7,7 +7,7 @@ import subprocess
 
 def made(*words):
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=60, check=False)
+                          timeout=120, check=False)
     if done.returncode:
         raise RuntimeError(f"{words[0]}: {done.stderr}")
 

@@ -56,7 +56,7 @@ class Client:
         if self.csrf and method != "GET":
             sent["X-CSRF-Token"] = self.csrf
         sent.update(headers or {})
-        connection = http.client.HTTPSConnection("127.0.0.1", self.front.port, timeout=60,
+        connection = http.client.HTTPSConnection("127.0.0.1", self.front.port, timeout=120,
                                                  context=self.front.context())
         try:
             try:
@@ -93,7 +93,7 @@ class Stream:
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         self.text = ""
 
-    def until(self, pattern, seconds=10):
+    def until(self, pattern, seconds=60):
         """The match in what has come, None when it does not come in time."""
         limit = time.monotonic() + seconds
         while not (match := re.search(pattern, self.text, re.S)):
@@ -126,7 +126,7 @@ class Front:
                 [os.path.join(BUILD, "granary-web"), "--state", state, "--bind", "127.0.0.1",
                  "--port", "0", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while "certificate SHA-256" not in self.log():
             if self.process.poll() is not None or time.monotonic() > limit:
                 self.stop()
@@ -143,7 +143,7 @@ class Front:
         return ssl.create_default_context(cafile=os.path.join(self.state, "web", "cert.pem"))
 
     def connect(self):
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         return self.context().wrap_socket(plain, server_hostname="127.0.0.1")
 
     def raw(self, data):
@@ -167,7 +167,7 @@ class Front:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
