@@ -136,6 +136,7 @@ struct fixture {
 	struct loop *loop;
 	struct control_server *server;
 	struct control_request *held; /* for "/later" */
+	bool holds;                   /* it has come */
 	struct message closing;
 };
 
@@ -151,6 +152,7 @@ static void serve(struct control_request *request, const json_t *message, void *
 
 	if (path && strcmp(path, "/later") == 0) {
 		fixture->held = request;
+		__atomic_store_n(&fixture->holds, true, __ATOMIC_RELEASE);
 		return;
 	}
 	if (fixture->held) {
@@ -201,6 +203,8 @@ static int take_down(void **state)
 	struct fixture *fixture = *state;
 
 	loop_post(fixture->loop, &fixture->closing, close_server);
+	for (unsigned i = 0; i < 60000 && access(fixture->path, F_OK) == 0; i++)
+		usleep(1000);
 	usleep(50000); /* its connections end on the loop's own thread */
 	loop_join(fixture->loop);
 	assert_int_equal(access(fixture->path, F_OK), -1);
@@ -214,7 +218,7 @@ static int dial(struct fixture *fixture)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	struct timeval limit = {.tv_sec = 10};
+	struct timeval limit = {.tv_sec = 60};
 
 	memcpy(address.sun_path, fixture->path, strlen(fixture->path));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -279,12 +283,31 @@ static void good_client_is_served(struct fixture *fixture)
 	json_t *request = json_pack("{s:s,s:s}", "method", "GET", "path", "/x"), *reply = NULL;
 	struct err err = {0};
 
-	assert_int_equal(control_call(fixture->path, request, 10000, &reply, &err), 0);
+	assert_int_equal(control_call(fixture->path, request, 60000, &reply, &err), 0);
 	assert_int_equal(json_integer_value(json_object_get(reply, "status")), 200);
 	assert_int_equal(json_integer_value(json_object_get(reply, "uid")), geteuid());
 	assert_true(json_equal(json_object_get(reply, "body"), request));
 	json_decref(reply);
 	json_decref(request);
+}
+
+/* Or turned away. */
+static bool is_served(struct fixture *fixture)
+{
+	json_t *request = json_object(), *reply = NULL;
+	struct err err = {0};
+	int result = control_call(fixture->path, request, 60000, &reply, &err);
+
+	json_decref(reply);
+	json_decref(request);
+	return result == 0;
+}
+
+static void until_held(struct fixture *fixture)
+{
+	for (unsigned i = 0; i < 60000 && !__atomic_load_n(&fixture->holds, __ATOMIC_ACQUIRE); i++)
+		usleep(1000);
+	assert_true(fixture->holds);
 }
 
 static void call_goes_round(void **state)
@@ -353,7 +376,7 @@ static void client_that_leaves_does_no_harm(void **state)
 
 	send_message(half, "{\"path\":", 4000000); /* the rest never comes */
 	send_message(later, "{\"path\":\"/later\"}", 17);
-	usleep(50000);
+	until_held(fixture);
 	close(half);
 	close(early);
 	close(later);
@@ -367,7 +390,7 @@ static void later_reply_arrives(void **state)
 	int fd = dial(fixture);
 
 	send_message(fd, "{\"path\":\"/later\"}", 17);
-	usleep(50000);
+	until_held(fixture);
 	good_client_is_served(fixture);
 	assert_int_equal(next_status(fd), 202);
 	close(fd);
@@ -394,7 +417,8 @@ static void connections_are_bounded(void **state)
 	assert_int_equal(receive_all(fds[CONTROL_CONNECTIONS_MAX], &byte, 1), 0);
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		close(fds[i]);
-	usleep(100000);
+	for (unsigned i = 0; i < 6000 && !is_served(fixture); i++)
+		usleep(10000); /* until it has seen that they are gone */
 	good_client_is_served(fixture);
 }
 

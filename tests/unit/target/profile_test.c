@@ -31,17 +31,17 @@ static int teardown_stored(void **state)
 static void done(void *context, const struct scsi_report *report)
 {
 	(void)context;
-	told = true;
 	fits = report->fits;
 	unfit = 0;
 	for (unsigned i = 0; i < report->count; i++)
 		unfit += report->findings[i].verdict == SCSI_UNFIT;
+	__atomic_store_n(&told, true, __ATOMIC_RELEASE);
 }
 
 static void check(void *context)
 {
 	(void)context;
-	told = false;
+	__atomic_store_n(&told, false, __ATOMIC_RELEASE);
 	assert_int_equal(scsi_profile_check(rig.target, 0, "windows", done, NULL, NULL), 0);
 }
 
@@ -85,15 +85,17 @@ static void in_time(void **state)
 static void busy_disk(struct message *message)
 {
 	(void)message;
-	nanosleep(&(struct timespec){.tv_sec = 11}, NULL);
+	while (!__atomic_load_n(&told, __ATOMIC_ACQUIRE))
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
-/* The reservations' thread waits for its disk, for longer than the check. */
+/* The reservations' thread waits for its disk until the check has said something. */
 static void time_is_up(void **state)
 {
 	static struct message hang;
 
 	(void)state;
+	__atomic_store_n(&told, false, __ATOMIC_RELEASE);
 	pr_store_post(&hang, busy_disk);
 	on_loop(check, NULL);
 	wait_for_end();
