@@ -99,7 +99,7 @@ def found(server, credentials=""):
     """Whether iscsi-ls is shown the target."""
     url = f"iscsi://{credentials}{server.address}:{server.port}"
     result = subprocess.run(["iscsi-ls", url], stdin=subprocess.DEVNULL, capture_output=True,
-                            text=True, timeout=20, check=False)
+                            text=True, timeout=60, check=False)
     return TARGET in result.stdout
 
 

@@ -82,7 +82,7 @@ class Devices:
     def end(self):
         self.go()
         for path in self.paths:
-            subprocess.run(["losetup", "-d", path], capture_output=True, timeout=20)
+            subprocess.run(["losetup", "-d", path], capture_output=True, timeout=60)
         self.process.terminate()
         try:
             self.process.wait(10)
@@ -113,6 +113,18 @@ def timed(call):
     return value, time.monotonic() - begin
 
 
+def soon(call):
+    """(Was it good each time, the shortest time of three.) The back end hangs all along: who waits for
+    it waits each time, who waits for a busy machine does not."""
+    good, least = True, None
+    for _ in range(3):
+        value, took = timed(call)
+        good, least = good and value, min(took, least or took)
+        if least < SOON:
+            break
+    return good, least
+
+
 def hangs(client, lun):
     """Sends a WRITE that has to reach the back end, and a READ of what no cache has."""
     data = bytes([0x5A]) * 4096
@@ -129,9 +141,9 @@ def others(points, daemon, client, when):
         connection.write(2048, text, lun=WELL)
         return connection.read(2048, 16, lun=WELL) == text
 
-    good, took = timed(lambda: io(client))
+    good, took = soon(lambda: io(client))
     points.point(good and took < SOON, f"{when}: another LUN of the session goes on", took)
-    good, took = timed(lambda: client.ping(b"still here") == b"still here")
+    good, took = soon(lambda: client.ping(b"still here") == b"still here")
     points.point(good and took < SOON, f"{when}: a NOP is answered", took)
 
     def login():
@@ -139,7 +151,7 @@ def others(points, daemon, client, when):
             hear(other, WELL)
             return io(other)
 
-    good, took = timed(login)
+    good, took = soon(login)
     points.point(good and took < SOON, f"{when}: a host logs in and works", took)
 
     def discover():
@@ -147,11 +159,10 @@ def others(points, daemon, client, when):
             finder.login(None)
             return pools.IQN.encode() in finder.text_request(b"SendTargets=All\0").data
 
-    good, took = timed(discover)
+    good, took = soon(discover)
     points.point(good and took < SOON, f"{when}: discovery", took)
-    result, took = timed(lambda: daemon.run("lun", "list", pools.IQN))
-    points.point(result.returncode == 0 and took < SOON + 1, f"{when}: the administrator is answered",
-                 f"{took} {result.stderr}")
+    good, took = soon(lambda: daemon.run("lun", "list", pools.IQN).returncode == 0)
+    points.point(good and took < SOON, f"{when}: the administrator is answered", took)
 
 
 class InBackground(threading.Thread):
@@ -177,7 +188,7 @@ def task_management(points, clients, stuck):
     asked = [InBackground(lambda c=client, f=function, t=tag, l=lun: c.task_management(f, t, l))
              for client, (_, function, lun, tag) in zip(clients, wanted)]
     for (text, *_), answer in zip(wanted, asked):
-        answer.join(2 * LIMIT)
+        answer.join(6 * LIMIT)
         points.point(answer.value == 0 and answer.took < LIMIT,
                      f"{text} is answered in {answer.took or 0:.2f} s", f"{answer.value} {answer.error}")
 
@@ -196,7 +207,7 @@ def again(points, daemon):
 def goes_on(points, client):
     """The back end is back."""
     for lun, name in ((SLOW, "the pool's LUN"), (RAW, "the passthrough LUN")):
-        client.socket.settimeout(30)
+        client.socket.settimeout(90)
         hear(client, lun)
         text = bytes([0x33]) * 4096
         client.write(800, text, lun=lun)
@@ -207,7 +218,7 @@ def goes_on(points, client):
 
 def alerted(daemon, wanted):
     """The LUNs that the alerts say hang; as soon as they are those @wanted, or after a while."""
-    limit = time.monotonic() + 15
+    limit = time.monotonic() + 60
     while True:
         found = {int(one["object"].rpartition(" ")[2]) for one in daemon.json("alert", "list")
                  if one["rule"] == "lun-hung"}
@@ -244,7 +255,7 @@ def run(points, daemon, devices):
         hangs(client, SLOW)
         recovered = again(points, daemon)
         others(points, daemon, recovered, "after aborts and a new login")
-        check.join(20)
+        check.join(90)
         points.point(check.value and check.value.returncode == 1 and
                      "no answer within 10 s" in check.value.stdout,
                      "lun check says that it hangs", check.value or check.error)

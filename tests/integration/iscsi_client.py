@@ -74,7 +74,7 @@ def parse_text(data):
 class Connection:
     """One TCP connection to a target portal."""
 
-    def __init__(self, address, port, timeout=10.0):
+    def __init__(self, address, port, timeout=60.0):
         self.socket = socket.create_connection((address, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.cmdsn = 1

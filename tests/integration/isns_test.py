@@ -30,7 +30,7 @@ ENTITY, PERIOD, ADDRESS, PORT, ESI_PORT = 1, 6, 16, 17, 20
 NAME, TYPE, ALIAS, GROUP_ADDRESS, GROUP_PORT, GROUP_TAG = 32, 33, 34, 49, 50, 51
 NO_SUCH_ENTRY, REFUSED = 9, 3
 PREFIX = "iqn.2026-11.org.granary:"
-LIMIT = 60
+LIMIT = 90
 
 
 def wait_for(what, limit=LIMIT):
@@ -104,6 +104,7 @@ class Names:
         self.entities = {}
         self.heard = []  # (function, flags, attributes)
         self.mood, self.period, self.wrong = "good", 300, []
+        self.told = threading.Event()  # a late answer may go
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
@@ -137,7 +138,7 @@ class Names:
                                        xid, SERVER) + bytes(100000))
             return
         if self.mood == "late" and function == DEREGISTER:
-            time.sleep(2)
+            self.told.wait(LIMIT)
         if self.mood == "refuse":
             reply = struct.pack(">I", REFUSED)
         else:
@@ -346,6 +347,7 @@ def end(points, server, names):
     time.sleep(1)
     points.point([entry[0] for entry in names.heard[heard:]] == [DEREGISTER],
                  "set over it: the farewell comes first", str(names.heard[heard:]))
+    names.told.set()
     points.point(wait_for(lambda: len(names.heard) > heard + 1) and
                  wait_for(lambda: names.targets() == all_targets(server)), "and it is known again")
     names.mood = "silent"
@@ -410,7 +412,7 @@ class Isnsd:
     def ask(self, function, payload):
         """Attributes of the answer; None when it is refused or nobody is there."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
                 connection.sendall(message(function, payload))
                 answer = receive(connection)[3]
         except OSError:
@@ -432,7 +434,7 @@ class Isnsd:
     def stop(self):
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

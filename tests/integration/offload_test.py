@@ -68,9 +68,9 @@ class Host(threading.Thread):
     def run(self):
         try:
             for number in range(ROUNDS):
-                self.barrier.wait(30)
+                self.barrier.wait(60)
                 old = self.client.read(HEARTBEAT, 1, lun=1)
-                self.barrier.wait(30)
+                self.barrier.wait(60)
                 new = struct.pack(">II", number, self.number).ljust(512, b"\xaa")
                 result = compare_and_write(self.client, HEARTBEAT, old, new)
                 if result.status == 0:
@@ -90,7 +90,7 @@ def one_winner(points, server):
     for host in hosts:
         host.start()
     for host in hosts:
-        host.join(60)
+        host.join(120)
     won = sorted(number for host in hosts for number in host.won)
     points.point(won == list(range(ROUNDS)) and not any(host.odd for host in hosts),
                  f"{HOSTS} sessions want one block: one winner in each of {ROUNDS} rounds",
@@ -201,7 +201,7 @@ def thresholds(points, server, state):
         else:
             at += 1
         time.sleep(0.02)
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while (6, 0x38, 7) not in heard and time.monotonic() < limit:
         result = client.command([0] * 6, lun=3)
         if result.status:

@@ -55,7 +55,7 @@ def start_behind(points, state, port, let_go, what):
     try:
         shown = lun_state(server)
         points.point("unavailable" not in shown and "online" in shown, what, shown)
-        with socket.create_connection(("127.0.0.1", port), 5):
+        with socket.create_connection(("127.0.0.1", port), 60):
             points.point(True, f"{what}: the portal answers")
     finally:
         server.stop()

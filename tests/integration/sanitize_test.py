@@ -23,6 +23,7 @@ SECRET = b"granary-secret-of-LUN-%d:"
 BLOCK_ERASE, OVERWRITE, IMMED = 0x02, 0x01, 0x80
 IN_PROGRESS = (2, 0x04, 0x1B)
 SLOW = 1  # the LUN of a volume with a limit
+SLOWLY = "256K"  # half a minute for what is on it, however busy the machine is
 
 
 def secret(lun, megabytes):
@@ -109,7 +110,7 @@ def refused(points, server):
                      result.key_asc_ascq)
         points.point(connection.read(0, 1) == b"abcd" * 128, "and is as it was")
         server.granary("snapshot", "delete", "tank/first@kept", "--yes")
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + 60
         while time.monotonic() < limit:  # its space comes back in the background
             result = sanitize(connection, 0, BLOCK_ERASE)
             if result.status == 0:
@@ -121,7 +122,7 @@ def refused(points, server):
 def killed(points, server, state, command):
     with connect(server, [SLOW]) as connection:
         fill(connection, SLOW, 8)
-        server.granary("volume", "set", "tank/slow", "--bandwidth", "2M")
+        server.granary("volume", "set", "tank/slow", "--bandwidth", SLOWLY)
         result = sanitize(connection, SLOW, BLOCK_ERASE | IMMED)
         points.point(result.status == 0, "BLOCK ERASE with IMMED", result.key_asc_ascq)
         points.point(ready(connection, SLOW) == IN_PROGRESS, "it is in progress")
@@ -136,7 +137,7 @@ def killed(points, server, state, command):
         points.point(sense.data[2:3] == b"\2" and sense.data[15:16] == b"\x80",
                      "REQUEST SENSE tells how far it is", sense.data)
         server.granary("volume", "set", "tank/slow", "--bandwidth", "0")
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 90
         while ready(connection, SLOW) and time.monotonic() < limit:
             time.sleep(0.1)
         points.point(ready(connection, SLOW) is None, "it ends")
@@ -154,7 +155,7 @@ def imported(points, server):
     """Its pool is given away and comes back: what was to be erased then is not erased now."""
     with connect(server, [SLOW]) as connection:
         fill(connection, SLOW, 8)
-        server.granary("volume", "set", "tank/slow", "--bandwidth", "2M")
+        server.granary("volume", "set", "tank/slow", "--bandwidth", SLOWLY)
         result = sanitize(connection, SLOW, BLOCK_ERASE | IMMED)
         points.point(result.status == 0 and ready(connection, SLOW) == IN_PROGRESS,
                      "another one is in progress", result.key_asc_ascq)
