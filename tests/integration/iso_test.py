@@ -73,7 +73,7 @@ def iso(server, *words):
     """What it prints, "" and what it says when it failed."""
     result = subprocess.run([os.path.join(daemon.BUILD, "granary"), "--state", server.state, "share",
                              "iso", *words], stdin=subprocess.DEVNULL, capture_output=True,
-                            timeout=60, check=False)
+                            timeout=120, check=False)
     text = result.stderr.decode()
     return (result.stdout.decode() or "done", "") if result.returncode == 0 else ("", text)
 
@@ -157,12 +157,12 @@ def at_once(points, server, work):
         files[-1].flush()
     files[0].write(IMAGE[MEBI:])
     files[0].close()
-    points.point(adding[0].wait(20) != 0
+    points.point(adding[0].wait(60) != 0
                  and sorted(os.listdir(top)) == sorted([*before, ".twice.iso.part"]),
                  "two of one name: the first has lost its place", os.listdir(top))
     files[1].write(IMAGE[MEBI:])
     files[1].close()
-    points.point(adding[1].wait(20) == 0 and get(f"{top}/twice.iso") == IMAGE
+    points.point(adding[1].wait(60) == 0 and get(f"{top}/twice.iso") == IMAGE
                  and sorted(os.listdir(top)) == sorted([*before, "twice.iso"]),
                  "the second is there, whole", os.listdir(top))
     points.point(os.stat(f"{top}/twice.iso").st_nlink == 1, "under one name")
@@ -177,7 +177,7 @@ def cut_off(points, server, work, url):
             [os.path.join(daemon.BUILD, "granary"), "--state", server.state, "share", "iso", "add",
              SHARE, url + "/slow.iso"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while ".slow.iso.part" not in os.listdir(top) and time.monotonic() < limit:
             time.sleep(0.05)
         return process
@@ -186,12 +186,12 @@ def cut_off(points, server, work, url):
     points.point(".slow.iso.part" in os.listdir(top) and "slow.iso" not in images(server),
                  "one on its way is not seen")
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(60)
     points.point(process.returncode != 0 and ".slow.iso.part" not in os.listdir(top),
                  "interrupted: nothing stays", process.returncode)
     process = begin()
     process.kill()
-    process.wait(20)
+    process.wait(60)
     path = f"{work}/slow.iso"
     with open(path, "wb") as file:
         file.write(IMAGE)
@@ -257,7 +257,7 @@ def test(points):
         finally:
             server.stop()
             web.shutdown()
-            limit = time.monotonic() + 5
+            limit = time.monotonic() + 60
             while os.path.ismount(f"{work}/mnt") and time.monotonic() < limit:
                 time.sleep(0.05)
 

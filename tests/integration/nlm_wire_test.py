@@ -90,7 +90,7 @@ class Lockd:
         self.go.wait(9)
         return head + opaque(cookie) + u32(self.say)
 
-    def wait(self, count, limit=15):
+    def wait(self, count, limit=60):
         end = time.monotonic() + limit
         while len(self.heard) < count and time.monotonic() < end:
             self.news.wait(0.2)
@@ -216,7 +216,7 @@ class Suite:
         expect(one.lock(f, 20, 5, block=1), BLOCKED, "waits")
         two.unlock(f, 20, 5)
         assert lockd.wait(2), "told"
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while two.test(f, 20, 5) != GRANTED and time.monotonic() < end:
             time.sleep(0.02)
         expect(two.test(f, 20, 5), GRANTED, "a lock that is not wanted is given back")
@@ -290,7 +290,7 @@ class Suite:
 
 def withdrawn(lockd):
     """Locks go with their share; when it comes back their hosts are asked to reclaim."""
-    server = rpc.MemoryServer(lease=2)
+    server = rpc.MemoryServer(lease=4)
     try:
         heard = len(lockd.heard)
         suite = Suite(server)
@@ -304,7 +304,7 @@ def withdrawn(lockd):
         told = lockd.wait(heard + 1)
         assert told and told[0] == "notify", told
         expect(two.lock(f, 0, 1), GRACE, "its host comes first")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while two.lock(f, 0, 1) == GRACE and time.monotonic() < end:
             time.sleep(0.1)
         expect(two.lock(f, 0, 10), GRANTED, "nobody has it any more")
@@ -315,9 +315,23 @@ def withdrawn(lockd):
     expect((status, said.count("ERROR")), (0, 0), said)
 
 
+class TooSlow(Exception):
+    """The record was gone before all was asked."""
+
+
 def settling(lockd):
+    """A second for a record to go; more where the machine does much else."""
+    for seconds in (1, 4, 16):
+        try:
+            return settled(lockd, seconds)
+        except TooSlow:
+            continue
+    raise AssertionError("this machine is too slow to see it")
+
+
+def settled(lockd, seconds):
     """What is taken from a client that was silent is nobody's until its record is gone: here that
-    takes a second."""
+    takes @seconds."""
     server = rpc.MemoryServer(lease=1)
     try:
         heard = len(lockd.heard)
@@ -329,7 +343,7 @@ def settling(lockd):
         quiet.lock(file, WRITE, 0, 10, opened, b"p")
         _, mine = busy.open(root, "settles")
         expect(one.lock(f, 300, 1), GRANTED, "LOCK: a record")
-        server.order("slow 1000")
+        server.order(f"slow {seconds * 1000}")
         time.sleep(1.2)
         busy.ops(u32(24))
         begun = time.monotonic()
@@ -345,11 +359,12 @@ def settling(lockd):
         expect(two.lock(f, 200, 1), GRACE, "LOCK of NLM")
         expect(one.lock(f, 0, 10, block=1), GRACE, "asked again")
         expect(len(lockd.heard), heard, "nobody is told yet")
-        assert time.monotonic() - begun < 0.8, "this machine is too slow to see it"
+        if time.monotonic() - begun > 0.8 * seconds:
+            raise TooSlow
         assert lockd.wait(heard + 1), "told"
-        assert time.monotonic() - begun > 0.9, "before the record was gone"
+        assert time.monotonic() - begun > 0.9 * seconds, "before the record was gone"
         waits.join()
-        assert late[0][0] and late[0][1] > 0.9, f"OPEN of v4 waits: {late}"
+        assert late[0][0] and late[0][1] > 0.9 * seconds, f"OPEN of v4 waits: {late}"
         expect(len(busy.lock(file, WRITE, 100, 10, mine, b"b")), 16, "LOCK of v4")
         expect(two.lock(f, 200, 1), GRANTED, "LOCK of NLM")
         suite.c.close()
@@ -388,7 +403,7 @@ def restart(folder, lockd):
             if life == 1:
                 expect(two.lock(f, 0, 1, reclaim=1), GRACE, "it had none")
             expect(one.lock(f, 0, 10, reclaim=1), GRANTED, "reclaimed")
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while two.lock(f, 0, 1) == GRACE and time.monotonic() < end:
                 time.sleep(0.1)
             expect(two.lock(f, 0, 1), DENIED, "it is locked as before")

@@ -75,7 +75,7 @@ class Reader:
 
 
 class Connection:
-    def __init__(self, port, address="127.0.0.1", timeout=10.0, source=None):
+    def __init__(self, port, address="127.0.0.1", timeout=60.0, source=None):
         self.socket = socket.socket()
         self.socket.settimeout(timeout)
         if source:

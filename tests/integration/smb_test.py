@@ -24,7 +24,7 @@ SHARE = "tank/files"
 FIRST, SECOND = "correct horse battery", "Grüße und Zeichen"
 
 
-def wait_for(what, seconds=20):
+def wait_for(what, seconds=90):
     limit = time.monotonic() + seconds
     while not (found := what()) and time.monotonic() < limit:
         time.sleep(0.1)
@@ -76,7 +76,7 @@ class Samba:
         result = subprocess.run(["smbclient", *who, "-p", str(self.port), "-s", "/dev/null",
                                  "//127.0.0.1/files", "-c", commands], cwd=self.work,
                                 env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                                timeout=60, check=False)
+                                timeout=120, check=False)
         text = result.stdout.decode(errors="replace") + result.stderr.decode(errors="replace")
         return text, result.returncode == 0 and "NT_STATUS" not in text
 
@@ -89,7 +89,7 @@ def mounts(work):
 def warned(server, *words):
     """What a command says on stderr."""
     result = subprocess.run([os.path.join(daemon.BUILD, "granary"), "--state", server.state, *words],
-                            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+                            stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     return result.stderr.decode()
 
 
@@ -190,7 +190,7 @@ def ends(points, server, samba, work):
     points.point(wait_for(lambda: samba.listens() and samba.client("ls")[1]), "started again")
     points.point(samba.stop() == 0 and not samba.listens() and not mounts(work),
                  "stopped, nothing is left", mounts(work))
-    points.point(wait_for(lambda: "does not run" in samba.state()["service"]["reason"], 15)
+    points.point(wait_for(lambda: "does not run" in samba.state()["service"]["reason"])
                  and not samba.serves(), "and that is told", samba.state())
     server.granary("share", "smb", "disable", SHARE)
     points.point(samba.state()["shares"] == [], "disabled")
@@ -219,7 +219,7 @@ def test(points):
         finally:
             samba.stop()
             server.stop()
-            wait_for(lambda: not os.path.ismount(top), 5)
+            wait_for(lambda: not os.path.ismount(top))
 
 
 if __name__ == "__main__":
