@@ -5,7 +5,7 @@
  *
  *   cut_load write HOST:PORT IQN LUNS FIRST LOG   until the server goes away; LOG gets a line per
  *                                                 record: number, time of the acknowledgement
- *   cut_load follow HOST:PORT IQN LUNS FIRST LOG  the same, and logs in again there for 20 s when
+ *   cut_load follow HOST:PORT IQN LUNS FIRST LOG  the same, and logs in again there for 2 min when
  *                                                 the connection is lost, as an initiator does
  *   cut_load verify HOST:PORT IQN LUNS            prints m; exit 1 when there is none
  *   cut_load abort HOST:PORT IQN LUNS             a write that is held up is aborted (ABORT TASK):
@@ -28,6 +28,9 @@
 
 static struct iscsi_context *iscsi;
 
+/* Seconds for an answer; who follows a target does not wait long for one that may be gone. */
+static int patience = 100;
+
 static bool login(const char *portal, const char *iqn)
 {
 	iscsi = iscsi_create_context("iqn.2026-11.org.granary:cut");
@@ -37,7 +40,7 @@ static bool login(const char *portal, const char *iqn)
 	iscsi_set_session_type(iscsi, ISCSI_SESSION_NORMAL);
 	iscsi_set_header_digest(iscsi, ISCSI_HEADER_DIGEST_NONE);
 	iscsi_set_noautoreconnect(iscsi, 1);
-	iscsi_set_timeout(iscsi, 10);
+	iscsi_set_timeout(iscsi, patience);
 	if (iscsi_connect_sync(iscsi, portal) != 0 || iscsi_login_sync(iscsi) != 0) {
 		fprintf(stderr, "login: %s\n", iscsi_get_error(iscsi));
 		return false;
@@ -74,7 +77,7 @@ static uint32_t place_of(uint64_t number, unsigned luns)
 }
 
 #define AGAIN_NS 50000000L
-#define AGAINS   400u
+#define AGAINS   2400u
 
 /* Whatever was not acknowledged is sent again. */
 static bool log_in_again(const char *portal, const char *iqn, unsigned luns)
@@ -217,6 +220,8 @@ int main(int argc, char **argv)
 	unsigned luns = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
 	int status = 2;
 
+	if (argc > 1 && strcmp(argv[1], "follow") == 0)
+		patience = 10;
 	if (luns == 0 || luns > LUN_MAX || !login(argv[2], argv[3]) || !wake(luns))
 		return 2;
 	if (strcmp(argv[1], "write") == 0 && argc == 7)

@@ -26,7 +26,7 @@ PAUSE_MAX = 10.0  # seconds: below what hypervisors take for a lost disk
 
 def ip(*words, check=True):
     return subprocess.run(["ip", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          check=check, timeout=20)
+                          check=check, timeout=60)
 
 
 class Net:
@@ -69,9 +69,9 @@ class Net:
 
     def reach(self, address, port):
         """A connection from the client, so that it has resolved the address."""
-        code = f"import socket; socket.create_connection(('{address}', {port}), 3).close()"
+        code = f"import socket; socket.create_connection(('{address}', {port}), 20).close()"
         return subprocess.run(["ip", "netns", "exec", self.client, sys.executable, "-c", code],
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=20,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
                               check=False).returncode == 0
 
 
@@ -107,7 +107,7 @@ def set_up(points, net, one, two):
     said = one.refused("replica", "group", "address", "add", "vms", f"{FOUR}/24")
     points.point("is group vms's" in said, "an address is one group's, once", said)
     points.point(net.has(0, "10.77.0.2"), "the machine keeps its own")
-    points.point(net.has(0, FOUR) and net.has(0, SIX) and not net.has(1, FOUR),
+    points.point(wait(lambda: net.has(0, FOUR) and net.has(0, SIX)) and not net.has(1, FOUR),
                  "service addresses are set on the primary", one.group())
     points.point(wait(lambda: sealed(one)) and wait(lambda: two.group()["addresses"] and
                  not two.group()["addresses_trouble"]), "and known to the standby", two.group())
@@ -152,7 +152,8 @@ def test(points):
             began = time.time()
             one.granary("replica", "switchover", "vms")
             moved(points, net, nodes, 1, "switchover")
-            points.point(not net.has(0, FOUR) and not net.has(0, SIX), "the old one has them not")
+            points.point(wait(lambda: not net.has(0, FOUR) and not net.has(0, SIX)),
+                         "the old one has them not")
             before = gaps(log, began)[1]
             points.point(wait(lambda: gaps(log, began)[1] > before + 50) and load.poll() is None,
                          "the client writes on at its address", gaps(log, began))
@@ -178,7 +179,7 @@ def test(points):
             points.point(net.mac(0) in net.neighbour(FOUR), "the client is not led astray",
                          net.neighbour(FOUR))
             one.granary("replica", "group", "address", "remove", "vms", f"{SIX}/64")
-            points.point(not net.has(0, SIX) and net.has(0, FOUR), "one is taken away",
+            points.point(wait(lambda: not net.has(0, SIX)) and net.has(0, FOUR), "one is taken away",
                          one.group())
             load.kill()
             load.wait()

@@ -8,7 +8,6 @@ members in two pools, verifying, failing back, deletion under load and a second 
 import os
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -56,8 +55,8 @@ def refusals(points, one, two):
 
 def pausing(points, one, two):
     two.granary("replica", "pause", "vms")
-    points.point(wait(lambda: "paused" in one.group()["reason"]) and
-                 two.group()["state"] == "paused" and not sealed(one),
+    points.point(wait(lambda: "paused" in one.group()["reason"] and
+                      two.group()["state"] == "paused") and not sealed(one),
                  "a pause on the standby is one", (one.group(), two.group()))
     two.granary("replica", "resume", "vms")
     points.point(wait(lambda: sealed(one)), "and ends", one.group())
@@ -160,8 +159,8 @@ def verify_and_back(points, one, two, top):
         end(load)
     before = two.verify(LUNS)
     one.granary("replica", "failback", "vms", "--yes")
-    points.point(one.group()["role"] == "primary" and wait(lambda: sealed(one)) and
-                 two.group()["role"] == "standby", "the old primary is the primary again",
+    points.point(one.group()["role"] == "primary" and wait(lambda: sealed(one) and
+                 two.group()["role"] == "standby"), "the old primary is the primary again",
                  (one.group(), two.group()))
     after = one.verify(LUNS)
     points.point(before[0] and after == before, "with what the other one had", (before, after))
@@ -180,8 +179,7 @@ def again(points, one, two, peer, top):
         points.point(wait(lambda: not two.refused("replica", "group", "delete", "vms", "--yes")),
                      "a group is deleted on both nodes")
         written = os.path.getsize(log)
-        time.sleep(0.2)
-        points.point(load.poll() is None and os.path.getsize(log) > written,
+        points.point(wait(lambda: os.path.getsize(log) > written) and load.poll() is None,
                      "the guest does not notice")
         create(one, peer, "vms", *MEMBERS)
         points.point(wait(lambda: sealed(one)), "another one of the same name is seeded under it",

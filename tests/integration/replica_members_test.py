@@ -38,7 +38,7 @@ def fill(node, lun, size):
     with open(path, "wb") as file:
         file.write(os.urandom(1 << 20) * (size >> 20))
     subprocess.run(["qemu-img", "convert", "-n", "-t", "writeback", "-f", "raw", "-O", "raw", path,
-                    f"iscsi://{node.portal()}/{IQN}/{lun}"], check=True, timeout=60,
+                    f"iscsi://{node.portal()}/{IQN}/{lun}"], check=True, timeout=120,
                    stdin=subprocess.DEVNULL, capture_output=True)
     return path
 
@@ -64,8 +64,8 @@ def joined(points, one, two, top):
     sent = one.group()["sent_bytes"]
     one.granary("volume", "create", "tank/more", "16M")
     one.granary("replica", "group", "add", "vms", "tank/more", "tank/cut1")
-    points.point(wait(lambda: sealed(one) and one.group()["lag_bytes"] == 0) and
-                 two.group()["members"] == ["tank/full", "tank/cut0", "tank/more", "tank/cut1"],
+    points.point(wait(lambda: sealed(one) and one.group()["lag_bytes"] == 0 and two.group()["members"] ==
+                      ["tank/full", "tank/cut0", "tank/more", "tank/cut1"]),
                  "members join a running group", (one.group(), two.group()))
     now = one.group()["sent_bytes"]
     points.point(now - sent < 4 << 20, "the others are not sent again", (sent, now))
@@ -131,7 +131,7 @@ def left_out(points, one, two):
                  wait(lambda: len(two.group()["members"]) == LUNS), "where it was it is a volume",
                  (one.group(), two.group()))
     good = subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "raw", path,
-                           f"iscsi://{two.portal()}/{IQN}/7"], timeout=60,
+                           f"iscsi://{two.portal()}/{IQN}/7"], timeout=120,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
     points.point(good.returncode == 0, "with all that was in it", good.stdout)
 

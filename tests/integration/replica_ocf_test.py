@@ -69,7 +69,7 @@ class Member:
                        "OCF_RESKEY_granary": os.path.join(daemon.BUILD, "granary"),
                        **{f"OCF_RESKEY_{key}": value for key, value in parameters.items()}}
         done = subprocess.run([AGENT, action], env=environment, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=100, check=False)
+                              capture_output=True, text=True, timeout=200, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def does(self, points, action, code, text, **parameters):
@@ -130,8 +130,8 @@ def move(points, one, two):
     one.does(points, "demote", SUCCESS, "hands over")
     points.point(one.score() != "1000", "and is not preferred any more", one.score())
     two.does(points, "promote", SUCCESS, "has it already")
-    points.point(wait(lambda: sealed(two.node)) and one.node.group()["role"] == "standby" and
-                 len(two.node.ask("lun", "list", IQN)) == 1, "a planned move",
+    points.point(wait(lambda: sealed(two.node) and one.node.group()["role"] == "standby" and
+                      len(two.node.ask("lun", "list", IQN)) == 1), "a planned move",
                  (one.node.group(), two.node.group()))
     points.point(not [s for s in one.node.ask("snapshot", "list", "tank/cut0")],
                  "without a conflict to be kept")

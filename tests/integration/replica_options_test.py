@@ -139,7 +139,7 @@ def aborted(points, one):
     """A second guest's write, and its reads."""
     points.point(one.verify(1)[0], "reads are not held")
     done = subprocess.run([LOAD, "abort", one.portal(), IQN, "1"], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=60, check=False)
+                          capture_output=True, text=True, timeout=120, check=False)
     points.point(done.returncode == 0 and float(done.stdout) < 5,
                  "a write that waits is aborted, which is answered in 5 s",
                  (done.returncode, done.stdout, done.stderr))
@@ -180,7 +180,7 @@ def protection(points, one, two, log):
         points.point(one.group()["protection"] == "waiting" and goes_on(log),
                      "a standby that is far behind has to catch up first", one.group())
         two.granary("replica", "resume", "vms")
-        points.point(wait(lambda: one.group()["protection"] == "on", 60), "then it counts",
+        points.point(wait(lambda: one.group()["protection"] == "on"), "then it counts",
                      one.group())
         two.granary("replica", "pause", "vms")
         is_held(points, one, log, "held")
@@ -188,7 +188,7 @@ def protection(points, one, two, log):
         points.point(goes_on(log), "until the group is paused", one.group())
         two.granary("replica", "resume", "vms")
         one.granary("replica", "resume", "vms")
-        points.point(wait(lambda: one.group()["protection"] == "on", 60), "and caught up again",
+        points.point(wait(lambda: one.group()["protection"] == "on"), "and caught up again",
                      one.group())
     finally:
         end(load)

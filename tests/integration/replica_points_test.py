@@ -89,10 +89,10 @@ def clones(points, one, two, top):
         points.point(wait(lambda: os.path.exists(log) and os.path.getsize(log) > 2000),
                      "the clones are written to")
         passed = epoch + 2 * KEPT
-        points.point(wait(lambda: min(e for e in epochs(two) if e != epoch) > passed) and
+        points.point(wait(lambda: min((e for e in epochs(two) if e != epoch), default=0) > passed) and
                      epoch in epochs(two), "a point with clones stays, others come and go",
                      (epoch, epochs(two)))
-        points.point(sealed(one) and one.group()["role"] == "primary", "the group goes on",
+        points.point(wait(lambda: sealed(one)) and one.group()["role"] == "primary", "the group goes on",
                      one.group())
     finally:
         end(load)
@@ -105,8 +105,10 @@ def clones(points, one, two, top):
 
 
 def name_of(node, epoch):
-    point = next(p for p in node.ask("replica", "group", "points", "vms") if p["epoch"] == epoch)
-    return point["snapshots"][0].split("@")[1]
+    """Of the snapshots of a point; one that has just been thinned out has none."""
+    return next((point["snapshots"][0].split("@")[1]
+                 for point in node.ask("replica", "group", "points", "vms") if point["epoch"] == epoch),
+                "gone")
 
 
 def read_only(points, two):
@@ -118,7 +120,7 @@ def read_only(points, two):
         if not said:
             break
     points.point(said == "", "a snapshot of a point is a LUN", said)
-    points.point(wait(lambda: min(e for e in epochs(two) if e != epoch) > epoch + KEPT) and
+    points.point(wait(lambda: min((e for e in epochs(two) if e != epoch), default=0) > epoch + KEPT) and
                  len([p for p in two.ask("replica", "group", "points", "vms")
                       if p["epoch"] == epoch and len(p["snapshots"]) == LUNS]) == 1,
                  "and its point stays, whole", (epoch, epochs(two)))

@@ -151,13 +151,13 @@ def ship(points, one, two, path, log, before):
     one.kill()
     one.start()
     subprocess.run(["qemu-io", "-f", "raw", iscsi(one, 1), "-c", "write -P 7 8M 1M", "-c", "flush"],
-                   check=True, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
+                   check=True, timeout=120, stdin=subprocess.DEVNULL, capture_output=True)
     changed = (1 << 20) + min(lines(log) - before + 1, 1024) * RECORD
     said = two.granary("replica", "seed", "import", path)
     epoch = two.group()["seed"]["epoch"]
     points.point("imported" in said and epoch > 0 and two.group()["promotable"], "a seed is imported",
                  (said, two.group()))
-    points.point(wait(lambda: sealed(one) and one.group()["lag_bytes"] == 0, 60) and
+    points.point(wait(lambda: sealed(one) and one.group()["lag_bytes"] == 0) and
                  wait(lambda: two.group()["sealed_epoch"] > epoch), "and what it lacks is sent",
                  (one.group(), two.group()))
     sent = one.group()["sent_bytes"]

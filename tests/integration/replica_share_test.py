@@ -27,7 +27,7 @@ class Client:
     """NFSv3 to one node."""
 
     def __init__(self, node):
-        self.connection = rpc.Connection(node.nfs, timeout=30.0)
+        self.connection = rpc.Connection(node.nfs)
         self.nfs = rpc.Nfs3(self.connection)
 
     def root(self):
@@ -93,7 +93,7 @@ def hand_over(points, old, new, turn):
         points.point(there.read(root, f"on {turn}") == b"written on %d" % turn and
                      there.nfs.getattr(before).status == OK,
                      "handles are good there, and the file is as it was")
-        points.point(clients_of(new) == clients_of(old), "the rules are the same",
+        points.point(wait(lambda: clients_of(new) == clients_of(old)), "the rules are the same",
                      (clients_of(old), clients_of(new)))
     finally:
         there.close()
