@@ -39,7 +39,7 @@ SECRET = "a secret of the test's"
 HOOK = "/hook/wordless-path-that-is-a-password"
 
 
-def wait_for(look, seconds=12):
+def wait_for(look, seconds=60):
     """What look() gives as soon as it is true; its last answer when it never is."""
     limit = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < limit:
@@ -275,7 +275,8 @@ def stored_as_acknowledged(state, number):
 
 def over_kill(points, folder, daemon, hooks, number):
     """After kill -9: the same alert, acknowledged, and nothing said of it again."""
-    wait_for(lambda: stored_as_acknowledged(daemon.state, number))
+    wait_for(lambda: stored_as_acknowledged(daemon.state, number) and
+             not daemon.good("GET", f"{V1}/alert-channels/hook")["queued"])
     before = len(hooks.of(HOOK))
     daemon.process.send_signal(signal.SIGKILL)
     daemon.process.wait()
@@ -303,7 +304,7 @@ def retries(points, daemon, hooks):
     hooks.answers["/late"] = [(500, ""), (302, ""), (200, "ok")]
     before = len(hooks.of(HOOK))
     fill(daemon, True)
-    wait_for(lambda: len(hooks.of("/late")) == 3, 20)
+    wait_for(lambda: len(hooks.of("/late")) == 3)
     got = hooks.of("/late")
     points.point(len(got) == 3 and {one["body"]["rule"] for one in got} == {"pool-filling"} and
                  got[1]["at"] - got[0]["at"] > 1.5 and not hooks.of("/else"),
@@ -323,11 +324,12 @@ def retries(points, daemon, hooks):
     fill(daemon, True)
     wait_for(lambda: len(hooks.of("/late")) == 5)
     daemon.good("PATCH", f"{V1}/alert-channels/late", {"enabled": False})
-    wait_for(lambda: not daemon.good("GET", f"{V1}/alert-channels/late")["queued"], 3)
+    wait_for(lambda: not daemon.good("GET", f"{V1}/alert-channels/late")["queued"])
     off = daemon.good("GET", f"{V1}/alert-channels/late")
+    sent = len(hooks.of("/late"))
     time.sleep(2.5)
-    points.point(not off["queued"] and not off["failures"] and len(hooks.of("/late")) == 5,
-                 "what waited for a channel that is turned off is not sent", off)
+    points.point(not off["queued"] and not off["failures"] and 5 <= sent == len(hooks.of("/late")),
+                 "what waited for a channel that is turned off is not sent", (off, sent))
     daemon.good("DELETE", f"{V1}/alert-channels/late")
     fill(daemon, False)
     wait_for(lambda: not of_rule(daemon, "pool-filling"))
@@ -433,10 +435,10 @@ def mail(points, daemon, context, ca):
 def syslog(points, daemon):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
         udp.bind(("127.0.0.1", 0))
-        udp.settimeout(10)
+        udp.settimeout(60)
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
-        tcp.settimeout(10)
+        tcp.settimeout(60)
         for name, server in (("udp", udp), ("tcp", tcp)):
             daemon.good("POST", f"{V1}/alert-channels",
                         {"name": name, "kind": "syslog",
@@ -514,8 +516,11 @@ def at_rest(points, state):
         for name in files:
             if name.endswith((".pool", ".sock")):
                 continue
-            with open(os.path.join(folder, name), "rb") as file:
-                data = file.read()
+            try:
+                with open(os.path.join(folder, name), "rb") as file:
+                    data = file.read()
+            except FileNotFoundError:  # a journal of the store's that has just been removed
+                continue
             if b"wordless" in data or SECRET.encode() in data:
                 found.append(name)
     with open(state + ".log", "rb") as file:

@@ -65,7 +65,7 @@ def ask(folder, state, answers):
                           timeout=60, check=False)
 
 
-def wait(what, seconds=30):
+def wait(what, seconds=60):
     """What it gives when that is something; None after the time."""
     limit = time.monotonic() + seconds
     while not (found := what()):

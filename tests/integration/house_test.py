@@ -89,7 +89,8 @@ def runner(tap):
             write(top, "tests/run", file.read(), 0o755)
         for name, (script, _, _) in suites.items():
             write(top, f"tests/integration/{name}_test.sh",
-                  f"#!/bin/sh\n# granary-test: engines=one timeout=2\n{script}\n", 0o755)
+                  f"#!/bin/sh\n# granary-test: engines=one timeout={2 if name == 'slow' else 60}\n"
+                  f"{script}\n", 0o755)
         status, said = tool(os.path.join(top, "tests/run"), "--build", top)
         for name, (_, verdict, complaint) in suites.items():
             line = next((l for l in said.splitlines() if f"integration/{name}_test:" in l), "")

@@ -185,7 +185,7 @@ def with_snmptrapd(points, daemon, folder):
                          read(log))
         finally:
             receiver.send_signal(signal.SIGTERM)
-            receiver.wait(30)
+            receiver.wait(60)
 
 
 def read(path):
@@ -201,7 +201,7 @@ def told(daemon, receiver, port, log):
     daemon.good("POST", f"{V1}/alert-channels", {"name": "daemon", "kind": "snmp",
                                                  "secret": COMMUNITY,
                                                  "url": f"udp://127.0.0.1:{port}"})
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 90
     while time.monotonic() < limit and receiver.poll() is None:
         daemon.call("POST", f"{V1}/alert-channels/daemon/test")
         time.sleep(0.3)

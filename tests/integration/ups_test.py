@@ -62,7 +62,7 @@ class Session(socketserver.StreamRequestHandler):
             self.wfile.write(reply.encode() + b"\n")
 
 
-def wait(what, seconds=60):
+def wait(what, seconds=90):
     """What it gives when that is something; None after the time."""
     limit = time.monotonic() + seconds
     while not (found := what()):

@@ -198,10 +198,10 @@ def certificate(points, folder, daemon, front, admin):
                  reply.body["fingerprint_sha256"] != before["fingerprint_sha256"] and
                  "PRIVATE" not in str(reply.data), "it is replaced", reply)
     wanted = ssl.PEM_cert_to_DER_cert(pem["cert"])
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     served = None
     while served != wanted and time.monotonic() < limit:
-        with socket.create_connection(("127.0.0.1", front.port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", front.port), timeout=60) as plain:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             with context.wrap_socket(plain) as stream:
@@ -301,7 +301,7 @@ def backlog(points, daemon, admin, last):
         daemon.good("PATCH", f"{V1}/hosts/{name}", {change: ["iqn.2026-11.test:a"]})
     daemon.good("DELETE", f"{V1}/hosts/{name}")
     stream = admin.stream(last)
-    stream.until(rf'"DELETE","path":"{V1}/hosts/{name}"', 20)
+    stream.until(rf'"DELETE","path":"{V1}/hosts/{name}"')
     told = stream.text.count(f'"PATCH","path":"{V1}/hosts/{name}"')
     points.point(told == 240 and "event: lost" not in stream.text,
                  "a long absence loses no event", [told, stream.text[-300:]])
@@ -408,10 +408,17 @@ def hostile(points, front, admin):
     points.point(ended is not None and ended < 25, "headers that drip are cut off", ended)
 
 
+def tried(client, body):
+    """Signs in until it is told to wait: each time for longer, so that a slow machine hears it too."""
+    replies = []
+    while len(replies) < 12 and (not replies or replies[-1].status != 429):
+        replies.append(client.call("POST", f"{V1}/login", body))
+    return replies
+
+
 def rate_limit(points, front, admin):
     client = front.client()
-    replies = [client.call("POST", f"{V1}/login", {"name": "root", "password": "wrong" * 3})
-               for _ in range(5)]
+    replies = tried(client, {"name": "root", "password": "wrong" * 3})
     points.point([reply.status for reply in replies[:3]] == [401] * 3 and
                  replies[-1].status == 429 and int(replies[-1].headers["Retry-After"]) >= 1,
                  "failed sign-ins are slowed down", replies)
@@ -422,7 +429,7 @@ def rate_limit(points, front, admin):
     for what, change in (("a password of 300 bytes", {"password": "x" * 300}),
                          ("a name of 70 bytes", {"name": "\u91cd" * 23 + "x"})):
         body = {"name": "nobody-" + what[-9:], "password": "y" * 20, **change}
-        replies = [front.client().call("POST", f"{V1}/login", body) for _ in range(6)]
+        replies = tried(front.client(), body)
         points.point(replies[0].status == 401 and replies[-1].status == 429,
                      f"so are those with {what}", replies)
         time.sleep(int(replies[-1].headers["Retry-After"]) + 1)
