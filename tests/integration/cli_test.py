@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -36,7 +35,7 @@ class Daemon(pools.Daemon):
     iqn = IQN
 
 
-def tool(*command, timeout=60):
+def tool(*command, timeout=120):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=timeout)
 
@@ -103,11 +102,12 @@ def access(points, daemon, folder):
     daemon.good("target", "allow", IQN, "--network", "127.0.0.0/8")
     points.point(tool("qemu-img", "info", daemon.url()).returncode == 0,
                  "a network rule lets this host in")
+    pools.wait_for(lambda: not daemon.json("session", "list"))
     keeper = subprocess.Popen(["qemu-io", "-f", "raw", daemon.url(), "-c", "sleep 60000"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
     try:
-        sessions = wait_for(lambda: daemon.json("session", "list"))
+        sessions = pools.wait_for(lambda: daemon.json("session", "list"))
         points.point(len(sessions) == 1 and sessions[0]["target"] == IQN and
                      sessions[0]["peer"].startswith("127.0.0.1:"), "session list shows it",
                      sessions)
@@ -115,7 +115,7 @@ def access(points, daemon, folder):
         points.point(sessions[0]["initiator"] in names, "initiator list names it", names)
         before = sessions[0]["id"]
         daemon.good("session", "drop", str(before))
-        points.point(wait_for(lambda: all(s["id"] != before
+        points.point(pools.wait_for(lambda: all(s["id"] != before
                                           for s in daemon.json("session", "list"))),
                      "session drop drops it")
     finally:
@@ -153,16 +153,6 @@ def access(points, daemon, folder):
     daemon.good("target", "deny", IQN, "--network", "127.0.0.0/8")
     points.point(tool("qemu-img", "info", chap).returncode != 0, "deny keeps it out again")
     daemon.good("target", "allow", IQN, "--network", "127.0.0.0/8")
-
-
-def wait_for(what, limit=10):
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.05)
-    return what()
 
 
 def bad_input(points, daemon, folder):
@@ -345,11 +335,11 @@ def damaged(points, daemon, folder, naa):
     for offset in copies:
         damage(path, offset)
     daemon.start()
-    pools = {p["name"]: p for p in daemon.json("pool", "list")}
-    points.point(pools["tank"]["state"] == "unavailable" and pools["tank"]["reason"],
-                 "all copies damaged: unavailable, with a reason", pools["tank"])
-    points.note(f"reason: {pools['tank']['reason']}")
-    points.point(pools["spare"]["state"] == "online" and write_pattern(daemon, 0x33, 9).returncode
+    found = {p["name"]: p for p in daemon.json("pool", "list")}
+    points.point(found["tank"]["state"] == "unavailable" and found["tank"]["reason"],
+                 "all copies damaged: unavailable, with a reason", found["tank"])
+    points.note(f"reason: {found['tank']['reason']}")
+    points.point(found["spare"]["state"] == "online" and write_pattern(daemon, 0x33, 9).returncode
                  == 0, "the other pool serves on")
     luns = {lun["lun"]: lun for lun in daemon.json("lun", "list", IQN)}
     points.point(luns[0]["state"] == "unavailable" and "tank" in luns[0]["reason"] and
@@ -537,7 +527,7 @@ def completed(*words):
               'COMP_CWORD=$#; COMPREPLY=(); _granary; echo "${COMPREPLY[*]}"')
     done = subprocess.run(["bash", "-c", script, "bash", *words], cwd=os.path.dirname(
         os.path.dirname(HERE)), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=20, check=True)
+        timeout=60, check=True)
     return done.stdout.split()
 
 

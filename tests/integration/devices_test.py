@@ -40,7 +40,7 @@ class Load:
         self.thread.start()
 
     def work(self):
-        while not self.ending:
+        while not self.ending or not self.rounds:
             good, _ = self.daemon.io(*(f"write -P 7 {32 * MIB + i * 65536} 64k"
                                        for i in range(64)))
             self.good &= good

@@ -106,7 +106,7 @@ def scrub(points, folder):
         points.point(daemon.holds(5 * MIB, 4096, 0x22) is None and
                      daemon.holds(5 * MIB + 4096, 4096, 0x11),
                      "the bad slot is an error to the initiator, its neighbour is not")
-        daemon.run("pool", "scrub", "old", "--rate", "4M")
+        daemon.run("pool", "scrub", "old", "--rate", "1M")
         begun = pools.wait_for(
             lambda: daemon.json("pool", "show", "old")["scrub"]["progress"] > 0)
         points.point(begun, "a scrub at a rate has begun", daemon.json("pool", "show", "old"))
@@ -227,8 +227,9 @@ def full(points, folder):
         points.point(daemon.holds(0, 16 * MIB, 0x73, lun=1),
                      "the reservation is there for its volume")
         reached = pools.wait_for(
-            lambda: daemon.json("pool", "show", "tiny")["watermark_reached"] == 95)
-        points.point(reached and "95 % full" in daemon.log(),
+            lambda: daemon.json("pool", "show", "tiny")["watermark_reached"] == 95 and
+            "95 % full" in daemon.log())
+        points.point(reached,
                      "the watermark is in the status and in the log")
         words = ["qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
                  "discard 8M 24M"]
@@ -241,8 +242,8 @@ def full(points, folder):
         pools.tool("qemu-io", "--discard=unmap", "-f", "raw", daemon.url(), "-c",
                        "discard 32M 32M")
         points.point(pools.wait_for(
-            lambda: daemon.json("pool", "show", "tiny")["watermark_reached"] == 0) and
-                     "less than" in daemon.log(), "below the mark again, and told",
+            lambda: daemon.json("pool", "show", "tiny")["watermark_reached"] == 0 and
+            "less than" in daemon.log()), "below the mark again, and told",
                      daemon.json("pool", "show", "tiny"))
         refused = daemon.run("volume", "resize", "tiny/one", "4M", "--shrink")
         points.point(refused.returncode == 1 and "discard it first" in refused.stderr,
