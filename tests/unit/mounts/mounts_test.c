@@ -59,7 +59,7 @@ static int tear_down(void **state)
 	if (fd >= 0)
 		close(fd);
 	mounts_stop(mounts, 1000000, now_stopped, NULL);
-	for (unsigned i = 0; i < 1000 && !stopped; i++)
+	for (unsigned i = 0; i < 60000 && !stopped; i++)
 		loop_poll(loop, 1000000);
 	assert_true(stopped);
 	mounts_destroy(mounts);
@@ -85,7 +85,7 @@ static bool receive(void *data, size_t length)
 {
 	size_t have = 0;
 
-	for (unsigned i = 0; i < 5000 && have < length; i++) {
+	for (unsigned i = 0; i < 600000 && have < length; i++) {
 		ssize_t got = recv(fd, (char *)data + have, length - have, MSG_DONTWAIT);
 
 		if (got == 0 || (got < 0 && errno != EAGAIN))
@@ -321,7 +321,7 @@ static void holds_end_with_their_mount(void **state)
 		assert_int_equal(run_call(&call, name, NULL, NULL).result, 0);
 	}
 	close(fd);
-	for (unsigned i = 0; i < 1000 && mounts->count; i++)
+	for (unsigned i = 0; i < 60000 && mounts->count; i++)
 		loop_poll(loop, 100000);
 	assert_int_equal(mounts->count, 0);
 	begin();
@@ -387,7 +387,7 @@ static void a_slot_has_one_call(void **state)
 	assert_int_equal(send(fd, both, sizeof both, MSG_NOSIGNAL), sizeof both);
 	while (receive(&reply, sizeof reply))
 		assert_int_equal(reply.slot, 0);
-	for (unsigned i = 0; i < 1000 && mounts->count; i++)
+	for (unsigned i = 0; i < 60000 && mounts->count; i++)
 		loop_poll(loop, 100000);
 	assert_int_equal(mounts->count, 0);
 }
@@ -404,7 +404,7 @@ static void stop_asks_first(void **state)
 	assert_int_equal(reply.slot, MOUNT_LEAVE);
 	assert_int_equal(run_call(&call, NULL, NULL, NULL).result, 0); /* what it writes back */
 	assert_false(stopped);
-	for (unsigned i = 0; i < 1000 && !stopped; i++)
+	for (unsigned i = 0; i < 60000 && !stopped; i++)
 		loop_poll(loop, 1000000);
 	assert_true(stopped); /* it did not go by itself */
 	assert_int_equal(mounts->count, 0);
@@ -427,7 +427,7 @@ static void a_share_loses_its_mounts(void **state)
 		loop_poll(loop, 1000000);
 	assert_int_equal(mounts->count, 1);
 	mounts_end(mounts, vfs, 0);
-	for (unsigned i = 0; i < 1000 && mounts->count; i++)
+	for (unsigned i = 0; i < 60000 && mounts->count; i++)
 		loop_poll(loop, 1000000);
 	assert_int_equal(mounts->count, 0);
 	assert_false(receive(&reply, 1));

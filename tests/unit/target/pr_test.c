@@ -488,7 +488,7 @@ static void clear_by_admin(void)
 	bool done = false;
 
 	on_loop(clear_now, &done);
-	for (int i = 0; i < 1000 && !done; i++)
+	for (int i = 0; i < 60000 && !done; i++)
 		loop_poll(rig.loop, 1000000);
 	assert_true(done);
 }

@@ -351,8 +351,9 @@ static UNUSED void io_start(struct io *io, struct scsi_nexus *nexus, const void 
 
 static UNUSED void io_wait(struct io *io)
 {
+	/* A while without a pause; what a disk or a thread has to say to it may take longer. */
 	for (int i = 0; i < 100000 && !io->done; i++)
-		loop_poll(rig.loop, 0);
+		loop_poll(rig.loop, i < 1000 ? 0 : 1000000);
 	assert_true(io->done);
 }
 

@@ -233,7 +233,7 @@ static void let_one_go(void)
 {
 	struct list *link = NULL;
 
-	for (int i = 0; i < 5000 && !(link = list_pop_front(&rig.test->held)); i++)
+	for (int i = 0; i < 60000 && !(link = list_pop_front(&rig.test->held)); i++)
 		loop_poll(rig.loop, 1000000);
 	assert_non_null(link);
 	test_pass(rig.test, list_entry(link, struct volume_request, link));
@@ -325,8 +325,8 @@ static void tmf(enum scsi_tmf function, struct scsi_nexus *nexus, uint64_t tag)
 
 	answered = false;
 	on_loop(submit_tmf, &request);
-	for (int i = 0; i < 1000 && !answered; i++)
-		loop_poll(rig.loop, 0);
+	for (int i = 0; i < 60000 && !answered; i++)
+		loop_poll(rig.loop, i < 1000 ? 0 : 1000000);
 	assert_true(answered);
 	assert_int_equal(response, SCSI_TMF_COMPLETE);
 }

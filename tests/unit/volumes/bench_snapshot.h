@@ -166,7 +166,7 @@ static inline void settle(struct bench *bench)
 {
 	struct native *native = native_of(bench->pool);
 
-	for (unsigned i = 0; i < 5000 && !list_empty(&native->deleting); i++)
+	for (unsigned i = 0; i < 120000 && !list_empty(&native->deleting); i++)
 		loop_poll(bench->loop, 1000000);
 	assert_true(list_empty(&native->deleting));
 	for (unsigned i = 0; i < 3; i++)

@@ -261,7 +261,7 @@ static void wait_empty(struct bench *bench, unsigned index)
 {
 	struct pool_device_info info;
 
-	for (unsigned i = 0; i < 20000 && device_state(bench, index, &info) != DEVICE_EMPTY; i++)
+	for (unsigned i = 0; i < 120000 && device_state(bench, index, &info) != DEVICE_EMPTY; i++)
 		loop_poll(bench->loop, 1000000);
 	assert_int_equal(device_state(bench, index, &info), DEVICE_EMPTY);
 }
@@ -537,7 +537,7 @@ static uint64_t next_on(struct bench *bench, unsigned index, uint64_t at, uint64
 
 static int wait_stuck(struct bench *bench, unsigned index, struct pool_device_info *info)
 {
-	for (unsigned i = 0; i < 20000; i++) {
+	for (unsigned i = 0; i < 120000; i++) {
 		int now = device_state(bench, index, info);
 
 		if (now != DEVICE_EVACUATING)

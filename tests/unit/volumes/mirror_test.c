@@ -268,7 +268,7 @@ static void scrub(struct bench *bench, struct pool_scrub_info *ret_info)
 {
 	*ret_info = (struct pool_scrub_info){.state = SCRUB_RUNNING};
 	assert_int_equal(pool_scrub(bench->pool, POOL_SCRUB_START, 1u << 30, &bench->err), 0);
-	for (unsigned i = 0; i < 20000 && ret_info->state == SCRUB_RUNNING; i++) {
+	for (unsigned i = 0; i < 120000 && ret_info->state == SCRUB_RUNNING; i++) {
 		loop_poll(bench->loop, 1000000);
 		pool_get_scrub(bench->pool, ret_info);
 	}

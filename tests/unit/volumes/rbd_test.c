@@ -22,7 +22,7 @@
 #define IMAGES  8
 #define KEYS    32
 #define MIB     (1ull << 20)
-#define LIMIT_S 30
+#define LIMIT_S 90
 #define SELF    "127.0.0.1:0/1"
 #define OTHER   "192.0.2.9:0/7"
 

@@ -80,7 +80,7 @@ static unsigned scrub(struct bench *bench, struct pool_finding *findings, unsign
 	unsigned count = 0;
 
 	assert_int_equal(pool_scrub(bench->pool, POOL_SCRUB_START, 1u << 30, &bench->err), 0);
-	for (unsigned i = 0; i < 20000 && info.state == SCRUB_RUNNING; i++) {
+	for (unsigned i = 0; i < 120000 && info.state == SCRUB_RUNNING; i++) {
 		loop_poll(bench->loop, 1000000);
 		pool_get_scrub(bench->pool, &info);
 	}
