@@ -25,8 +25,8 @@ RECORD = 4096
 RECORDS_OFFSET = 64 << 20
 MAGIC = 0x4452434552415247
 MASK = (1 << 64) - 1
-BOOT_LIMIT = 100
-STEP_LIMIT = 40
+BOOT_LIMIT = 200
+STEP_LIMIT = 120
 RECORDS_BETWEEN = 300
 
 
@@ -61,7 +61,7 @@ def root_disk(folder, program):
     os.makedirs(os.path.join(tree, "dev"))
     shutil.copy(program, os.path.join(tree, "sbin", "init"))
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", tree, image,
-                    f"{RECORDS_OFFSET >> 20}M"], check=True, capture_output=True, timeout=60)
+                    f"{RECORDS_OFFSET >> 20}M"], check=True, capture_output=True, timeout=120)
     os.truncate(image, 2 * RECORDS_OFFSET)
     return image
 
@@ -87,7 +87,7 @@ def live(tap, folder, url, machines):
     image = root_disk(folder, program)
     initramfs(ramdisk, program, modules)
     written = subprocess.run(["qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", image, url],
-                             capture_output=True, text=True, timeout=60)
+                             capture_output=True, text=True, timeout=120)
     if not tap.point(written.returncode == 0, "the root disk is written to the LUN",
                      written.stderr):
         return
@@ -137,11 +137,11 @@ def check_lun(tap, folder, url, machines):
     tap.point(numbers == list(range(len(numbers))), "no record was skipped on the way")
     os.truncate(copy, RECORDS_OFFSET)
     # The guest was stopped, not shut down: replay the journal of the copy, then look.
-    subprocess.run(["e2fsck", "-p", copy], capture_output=True, timeout=60)
-    checked = subprocess.run(["e2fsck", "-fn", copy], capture_output=True, text=True, timeout=60)
+    subprocess.run(["e2fsck", "-p", copy], capture_output=True, timeout=120)
+    checked = subprocess.run(["e2fsck", "-fn", copy], capture_output=True, text=True, timeout=120)
     tap.point(checked.returncode == 0, "the root file system is clean", checked.stdout)
     log = subprocess.run(["debugfs", "-R", "cat /log", copy], capture_output=True, text=True,
-                         timeout=60).stdout.split()
+                         timeout=120).stdout.split()
     wanted = [str(number) for number in numbers if number % 16 == 0]
     tap.point(log[:len(wanted)] == wanted, "the log in the file system has every line",
               f"{len(log)} lines, wanted {len(wanted)}")

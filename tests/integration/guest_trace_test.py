@@ -30,7 +30,7 @@ TARGET = "iqn.2026-11.org.granary:traced"
 VOLUMES = (("ext4", "ext4", 64 << 20), ("xfs", "xfs", 80 << 20), ("db", "ext4", 48 << 20),
            ("dbx", "xfs", 64 << 20))
 MARKS_SIZE = "8M"
-GUEST_LIMIT = 300
+GUEST_LIMIT = 700
 LOOK = "/run/look"  # where images are mounted: /run is this test's own
 REPLAY = os.path.join(BUILD, "tests/sim/trace_replay")
 MINUTES = float(os.environ.get("TRACE_MINUTES", "0"))

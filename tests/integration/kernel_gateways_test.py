@@ -26,7 +26,7 @@ from rbd_gateways_test import outcome, serves, write_cdb
 from tap import Skip, run
 
 FIRST, SECOND = "10.77.0.2", "10.77.0.3"
-GUEST_LIMIT = 700
+GUEST_LIMIT = 900
 CONFLICT = 0x18
 
 SCRIPT = r"""
@@ -37,7 +37,7 @@ for key in 'node.session.timeo.replacement_timeout:2' 'node.conn[0].timeo.noop_o
 	iscsiadm -m node -T $target -o update -n "${key%%:*}" -v "${key#*:}" >/dev/null
 done
 check "login at both gateways" iscsiadm -m node -T $target --loginall=all || exit 1
-path() { local s d; for i in $(seq 200); do for s in /sys/class/iscsi_session/session*; do
+path() { local s d; for i in $(seq 600); do for s in /sys/class/iscsi_session/session*; do
 	[ "$(cat $s/device/connection*/iscsi_connection/connection*/persistent_address)" = "$1" ] || continue
 	for d in $s/device/target*/*/block/sd*; do [ -b "/dev/${d##*/}" ] && { echo "/dev/${d##*/}"; return; }; done; done; sleep 0.1; done; return 1; }
 A=$(path $first) && B=$(path $second) && yes "each gateway is a disk ($A $B)" || { no "each gateway is a disk"; exit 1; }
@@ -47,7 +47,7 @@ size=$(cat /sys/block/${A##*/}/size)
 [ "$size" = 131072 ] && [ "$(cat /sys/block/${B##*/}/size)" = $size ] && yes "and as large, in standby too" || no "as large, in standby too ($size, $(cat /sys/block/${B##*/}/size))"
 sg_turs $A >/dev/null 2>&1; sg_turs $B >/dev/null 2>&1
 is() { sg_rtpg --decode $1 > /tmp/groups; grep -qi "$2" /tmp/groups; }
-becomes() { local i; for i in $(seq 200); do is $1 "$2" && return; sleep 0.1; done; cat /tmp/groups; return 1; }
+becomes() { local i; for i in $(seq 600); do is $1 "$2" && return; sleep 0.1; done; cat /tmp/groups; return 1; }
 is $A active/optimized && is $B standby && yes "the kernel sees one optimized, one in standby" || { no "the kernel sees one optimized, one in standby"; cat /tmp/groups; }
 check "register at the first" sg_persist -n --out --register --param-sark=0xa1 $A
 check "register at the second, which is standby" sg_persist -n --out --register --param-sark=0xa1 $B

@@ -18,7 +18,7 @@ import uml                  # pylint: disable=wrong-import-position
 from server import Server   # pylint: disable=wrong-import-position
 from tap import run         # pylint: disable=wrong-import-position
 
-GUEST_LIMIT = 400
+GUEST_LIMIT = 900
 LEASE = 15
 
 # A lock server in each guest: commands over a pipe, one file descriptor held open.
@@ -36,7 +36,7 @@ my %types = (r => 0, w => 1, u => 2);
 while (my $line = <STDIN>) {
   my ($verb, $type, $start, $length) = split ' ', $line;
   if ($verb eq "set") { my ($ok) = ask(6, $types{$type}, $start, $length); print $ok ? "yes\n" : "no\n"; }
-  elsif ($verb eq "wait") { local $SIG{ALRM} = sub { }; alarm 40; my ($ok) = ask(7, $types{$type}, $start, $length); alarm 0; print $ok ? "yes\n" : "no $!\n"; }
+  elsif ($verb eq "wait") { local $SIG{ALRM} = sub { }; alarm 150; my ($ok) = ask(7, $types{$type}, $start, $length); alarm 0; print $ok ? "yes\n" : "no $!\n"; }
   elsif ($verb eq "get") { my ($ok, $t, $w, $s, $l) = ask(5, 1, $start, $length); print "$t $s $l\n"; }
   elsif ($verb eq "flock") { print flock($f, ($type eq "w" ? LOCK_EX : $type eq "r" ? LOCK_SH : LOCK_UN) | LOCK_NB) ? "yes\n" : "no\n"; }
   elsif ($verb eq "write") { sysseek($f, $start, 0); print syswrite($f, $length) ? "yes\n" : "no $!\n"; }
@@ -44,7 +44,7 @@ while (my $line = <STDIN>) {
 PERL
 open_locker() { coproc L { perl /tmp/locker.pl "$1"; }; }
 close_locker() { eval "exec ${L[1]}>&-"; wait $L_PID 2>/dev/null; }
-say() { echo "$*" >&"${L[1]}"; local answer; read -r -t 60 answer <&"${L[0]}"; echo "$answer"; }
+say() { echo "$*" >&"${L[1]}"; local answer; read -r -t 180 answer <&"${L[0]}"; echo "$answer"; }
 is() { local text=$1 wanted=$2; shift 2; local got; got=$(say "$@"); [ "$got" = "$wanted" ] && yes "$V: $text" || no "$V: $text: $got, not $wanted"; }
 modprobe -a nfs nfsv3 nfsv4 lockd 2>/dev/null
 echo "guest$GUEST" > /proc/sys/kernel/hostname # what a client of v4 calls itself

@@ -18,7 +18,7 @@ import uml
 from server import BUILD
 from tap import Skip, run
 
-GUEST_LIMIT = 200
+GUEST_LIMIT = 500
 IQN = "iqn.2026-11.org.granary:lvm"
 
 SCRIPT = r"""
@@ -32,7 +32,7 @@ l() { lvm "$@" --config 'activation{udev_sync=0 udev_rules=0 monitoring=0} devic
 DB=/dev/mapper/vg-db; ROOT=/dev/mapper/vg-root
 [ -b $DB ] || { no "$DB is there"; ls /dev/mapper; exit 1; }
 granaryd --state /tmp/state --bind 127.0.0.1 --nfs-port 0 > /tmp/log 2>&1 & daemon=$!
-for i in $(seq 100); do grep -q READY /tmp/log && break; sleep 0.1; done
+for i in $(seq 600); do grep -q READY /tmp/log && break; sleep 0.1; done
 grep -q READY /tmp/log || { no "granaryd is ready"; cat /tmp/log; exit 1; }
 g() { granary --state /tmp/state "$@"; }
 row() { g disk list -o json > /tmp/disks; sed -n "/\"path\": \"$(echo "$1" | sed 's,/,\\/,g')\"/,/}/p" /tmp/disks; }
@@ -66,7 +66,7 @@ dd if=/tmp/data of="$D" bs=64k seek=16 oflag=direct conv=fsync status=none
 before=$(cat "/sys/block/${D##*/}/size")
 l lvextend -qq -L 48M vg/db >/tmp/lvm 2>&1 || cat /tmp/lvm
 check "rescan after lvextend" g volume rescan passthrough/db
-echo 1 > "$S/rescan"; sleep 1
+echo 1 > "$S/rescan"; for i in $(seq 300); do [ "$(cat "/sys/block/${D##*/}/size")" = 98304 ] && break; sleep 0.1; done
 [ "$before" = 65536 ] && [ "$(cat "/sys/block/${D##*/}/size")" = 98304 ] && yes "the disk has grown" || no "the disk has grown ($before, $(cat "/sys/block/${D##*/}/size"))"
 iscsiadm -m node -T @IQN@ --logout >/dev/null
 kill -TERM $daemon; wait $daemon; [ $? = 0 ] && yes "clean stop" || { no "clean stop"; tail -n 5 /tmp/log; }

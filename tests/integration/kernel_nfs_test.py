@@ -19,7 +19,7 @@ import uml                  # pylint: disable=wrong-import-position
 from server import Server   # pylint: disable=wrong-import-position
 from tap import run, Skip   # pylint: disable=wrong-import-position
 
-GUEST_LIMIT = 400
+GUEST_LIMIT = 900
 FILES = int(os.environ.get("GRANARY_NFS_FILES", "1000"))
 
 SCRIPT = r"""
@@ -68,7 +68,7 @@ FOUR = r"""
 modprobe -a nfs nfsv4 || { no "the kernel has NFSv4"; exit 1; }
 ADDRESS=$(ip -4 -o addr show vec0 | awk '{ sub("/.*", "", $4); print $4 }')
 up() { mount -i -t nfs4 -o "vers=4.1,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,hard,timeo=20,$1" "$SERVER:$2" /mnt; }
-check "v4.1: mount of /files" timeout 40 mount -i -t nfs4 -o "vers=4.1,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp" "$SERVER:/files" /mnt || { dmesg | tail -n 6; exit 1; }
+check "v4.1: mount of /files" timeout 120 mount -i -t nfs4 -o "vers=4.1,addr=$SERVER,clientaddr=$ADDRESS,proto=tcp" "$SERVER:/files" /mnt || { dmesg | tail -n 6; exit 1; }
 cd /mnt
 head -c 20M /dev/urandom > /tmp/data
 copy() { cp /tmp/data big4 && sync big4 && cd / && umount /mnt && up nconnect=2 /files && cd /mnt && cmp /tmp/data big4; }
@@ -128,7 +128,7 @@ exit 0
 """
 
 
-def tool(*words, limit=60):
+def tool(*words, limit=120):
     done = subprocess.run(words, capture_output=True, timeout=limit, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout + done.stderr
 

@@ -19,18 +19,18 @@ from server import DEMO_TARGET, Server
 from tap import run
 
 FIRST, SECOND = "10.77.0.2", "10.77.0.3"
-GUEST_LIMIT = 300
+GUEST_LIMIT = 900
 
 SCRIPT = r"""
 target=@TARGET@ first=@FIRST@ second=@SECOND@
 iscsid
 iscsiadm -m discovery -t st -p $first > /tmp/found
 grep -q "^$first:3260,1 $target" /tmp/found && grep -q "^$second:3260,2 $target" /tmp/found && yes "SendTargets names both portal groups" || { no "SendTargets names both portal groups"; cat /tmp/found; exit 1; }
-for key in 'node.session.timeo.replacement_timeout:2' 'node.conn[0].timeo.noop_out_interval:1' 'node.conn[0].timeo.noop_out_timeout:1'; do
+for key in 'node.session.timeo.replacement_timeout:2' 'node.conn[0].timeo.noop_out_interval:1' 'node.conn[0].timeo.noop_out_timeout:3'; do
 	iscsiadm -m node -T $target -o update -n "${key%%:*}" -v "${key#*:}" >/dev/null
 done
 check "login on both paths" iscsiadm -m node -T $target --loginall=all || exit 1
-path() { local s d; for i in $(seq 100); do for s in /sys/class/iscsi_session/session*; do
+path() { local s d; for i in $(seq 600); do for s in /sys/class/iscsi_session/session*; do
 	[ "$(cat $s/device/connection*/iscsi_connection/connection*/persistent_address)" = "$1" ] || continue
 	for d in $s/device/target*/*/block/sd*; do [ -b "/dev/${d##*/}" ] && { echo "/dev/${d##*/}"; return; }; done; done; sleep 0.1; done; return 1; }
 A=$(path $first) && B=$(path $second) && yes "each path is a disk ($A $B)" || { no "each path is a disk"; exit 1; }
@@ -57,7 +57,7 @@ check "preempt and abort by the second nexus" pr $B --preempt-abort --param-rk=0
 sg_turs $A >/dev/null 2>&1 # unit attention
 dd if=$A of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null && no "the first neither reads nor writes" || yes "the first neither reads nor writes"
 check "the daemon is killed and started" test "$(ask kill)" = up
-for i in 1 2 3 4 5 6; do sleep 1; sg_turs $A >/dev/null 2>&1; sg_turs $B >/dev/null 2>&1; done
+for i in $(seq 60); do sleep 1; sg_turs $A >/dev/null 2>&1 && sg_turs $B >/dev/null 2>&1 && break; done
 [ "$(held $B)" = "Exclusive Access" ] && yes "the reservation has survived" || no "the reservation has survived ($(held $B))"
 check "register and ignore" pr $A --register-ignore --param-sark=0xa1
 check "release" pr $B --release --param-rk=0xb2 --prout-type=3
@@ -94,7 +94,7 @@ writer() { # device, first block, stop file
 read_back() { # device, first block, count: wrong ones
 	local i wrong=0; for i in $(seq 0 $(($3 - 1))); do
 		[ "$(dd if=$1 bs=512 skip=$(($2 + i)) count=1 iflag=direct status=none)" = "$(printf "%512s" "$2-$i")" ] || wrong=$((wrong + 1)); done; echo $wrong; }
-more() { local was=$(cat $1.n); for i in $(seq 300); do [ $(cat $1.n) -gt $((was + 20)) ] && return; sleep 0.1; done; return 1; }
+more() { local was=$(cat $1.n); for i in $(seq 600); do [ $(cat $1.n) -gt $((was + 20)) ] && return; sleep 0.1; done; return 1; }
 finish() { : > $1; wait_file $1.done; cat $1.done; }
 echo 0 > /tmp/cut.n; writer $M 4096 /tmp/cut &
 check "a writer on both paths" more /tmp/cut
@@ -102,7 +102,7 @@ ask "cut $second" >/dev/null
 check "it goes on when the path in use is cut" more /tmp/cut
 dmsetup status m | grep -q " F 1\| F " && yes "the kernel has failed the path" || { no "the kernel has failed the path"; dmsetup status m; }
 ask "mend $second" >/dev/null
-for i in $(seq 300); do dd if=$B of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null && break; sleep 0.1; done
+for i in $(seq 600); do dd if=$B of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null && break; sleep 0.1; done
 check "the path comes back" dd if=$B of=/dev/null bs=4k count=1 iflag=direct status=none
 dmsetup message m 0 reinstate_path $(major $B)
 ask "cut $first" >/dev/null
