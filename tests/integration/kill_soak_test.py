@@ -35,7 +35,7 @@ def leg(server, state, seed, seconds):
 
 def end(load):
     try:
-        output = load.communicate(timeout=30)[0]
+        output = load.communicate(timeout=90)[0]
     except subprocess.TimeoutExpired:
         load.kill()
         output = load.communicate()[0] + "(killed: it did not end)"
@@ -46,7 +46,7 @@ def kill_once(points, state, port, seed, dice):
     """One life of the daemon: start, verify and load, kill -9. (worked, seconds to READY)"""
     started = time.monotonic()
     server = daemon.Server(state, port=port)
-    ready = time.monotonic() - started
+    ready = server.started(started)
     load = None
     try:
         load, first = leg(server, state, seed, 20)
