@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=600 engines=both
+# granary-test: timeout=600 engines=both waits
 """iscsi-test-cu (Debian's libiscsi-bin) against the daemon: every suite in a process of its own,
 with a time limit. The program prints a skipped test as a passed one, so its output is read; what
 it skips, and what it gets wrong itself, must be exactly what docs/CONFORMANCE.md lists.
