@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=400 engines=one asan=never
+# granary-test: timeout=400 engines=one asan=never waits
 """sg3_utils through the Linux kernel: every VPD, mode and log page, what is supported and what is
 refused, each command that reads, writes, compares, unmaps and copies, with the data read back;
 resets; a LUN that is added, resized and taken away under the kernel; a CD-ROM as /dev/sr0."""
@@ -18,7 +18,7 @@ from server import Server
 from tap import run
 
 TARGET = "iqn.2026-11.org.granary:sweep"
-GUEST_LIMIT = 300
+GUEST_LIMIT = 700
 CD_BLOCKS = 64
 
 SCRIPT = r"""
@@ -28,7 +28,7 @@ modprobe -a sr_mod
 check "discovery" sh -c "iscsiadm -m discovery -t st -p $SERVER | grep -F $target" || exit 1
 check "login" iscsiadm -m node -T $target -p $SERVER --login || exit 1
 # the disk that is LUN N of the session
-lun() { local i d; for i in $(seq 100); do for d in /sys/class/scsi_device/*:$1/device/block/*; do [ -b "/dev/${d##*/}" ] && [ "$(cat $d/size)" -gt 0 ] && { echo "/dev/${d##*/}"; return; }; done; sleep 0.1; done; return 1; }
+lun() { local i d; for i in $(seq 600); do for d in /sys/class/scsi_device/*:$1/device/block/*; do [ -b "/dev/${d##*/}" ] && [ "$(cat $d/size)" -gt 0 ] && { echo "/dev/${d##*/}"; return; }; done; sleep 0.1; done; return 1; }
 A=$(lun 0) && B=$(lun 1) && yes "two disks ($A $B)" || { no "two disks"; ls /sys/class/scsi_device; exit 1; }
 # Few processes: each costs a user-mode kernel a third of a second.
 shopt -s nocasematch
@@ -124,7 +124,7 @@ dd if=/tmp/16.A of=$B bs=512 seek=64 oflag=direct status=none
 check "sg_sanitize with a pattern, three times" sg_sanitize --overwrite --pattern=/tmp/1.C --count=3 --invert --quick --wait $B
 head -c 8192 /tmp/32.C > /tmp/16.C; same $B 64 /tmp/16.C && yes "is what is there" || no "is what is there"
 check "sg_sanitize erases blocks, at once" sg_sanitize --block --quick --early $B
-for i in $(seq 50); do sg_turs $B >/dev/null 2>&1 && break; sleep 0.1; done
+for i in $(seq 600); do sg_turs $B >/dev/null 2>&1 && break; sleep 0.1; done
 [ "$(sg_get_lba_status -bb --lba=64 $B | tr -d ' \n')" = 1 ] && yes "nothing is mapped" || no "nothing is mapped"
 check "nothing has failed that was to be left" sg_sanitize --fail --quick $B
 
@@ -139,7 +139,7 @@ check "after which all is well" sg_turs $A
 # resets
 for how in device target; do
 	check "sg_reset --$how" sg_reset -N --$how $A
-	for i in $(seq 50); do dd if=$A of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null && break; sleep 0.2; done
+	for i in $(seq 300); do dd if=$A of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null && break; sleep 0.2; done
 	same $A 160 /tmp/16.B && yes "the disk is as it was" || no "the disk is as it was"
 done
 
@@ -162,7 +162,7 @@ sg_turs $A >/dev/null 2>&1
 sg_luns $A | grep -q "Lun list length = 24 " && yes "REPORT LUNS has it no more" || no "REPORT LUNS has it no more"
 
 # a disc
-for i in $(seq 50); do [ -b /dev/sr0 ] && break; sleep 0.1; done
+for i in $(seq 600); do [ -b /dev/sr0 ] && break; sleep 0.1; done
 [ -b /dev/sr0 ] && yes "the CD-ROM is /dev/sr0" || no "the CD-ROM is /dev/sr0"
 say "sg_inq: a CD" "PDT=5|cd/dvd" sg_inq /dev/sr0
 [ "$(cat /sys/block/sr0/size)" = $((@CD@ * 4)) ] && yes "its size" || no "its size ($(cat /sys/block/sr0/size))"
@@ -174,7 +174,7 @@ check "sg_prevent" sg_prevent --allow /dev/sr0
 check "eject" sg_start --eject /dev/sr0
 dd if=/dev/sr0 of=/dev/null bs=2048 count=1 iflag=direct status=none 2>/dev/null && no "an open tray is not read" || yes "an open tray is not read"
 check "load" sg_start --load /dev/sr0
-for i in $(seq 30); do dd if=/dev/sr0 of=/tmp/sector bs=2048 count=1 iflag=direct status=none 2>/dev/null && break; sleep 0.1; done
+for i in $(seq 600); do dd if=/dev/sr0 of=/tmp/sector bs=2048 count=1 iflag=direct status=none 2>/dev/null && break; sleep 0.1; done
 head -c 2048 $SHARE/disc | cmp -s - /tmp/sector && yes "a closed one is" || no "a closed one is"
 check "logout" iscsiadm -m node -T $target -p $SERVER --logout
 exit 0

@@ -28,6 +28,12 @@ MODIFY_EXTEND_DELETE = 0x4 | 0x8 | 0x10
 READ_LOOKUP = 0x1 | 0x2
 
 
+def until(what, limit=60):
+    end = time.monotonic() + limit
+    while not what() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def refused(server, *words):
     """The sentence a command is refused with, "" when it was not."""
     try:
@@ -265,9 +271,9 @@ def crowd(b, root):
     readers = [threading.Thread(target=read) for _ in range(4)]
     for reader in readers:
         reader.start()
-    time.sleep(0.3)
+    until(lambda: counts[0] > 20)
     b.server.granary("snapshot", "delete", SHARE + "@busy", "--yes")
-    time.sleep(0.2)
+    until(lambda: counts[1] > 20)
     stop.set()
     for reader in readers:
         reader.join()
@@ -315,6 +321,16 @@ def files(b):
     return json.loads(b.server.granary("share", "show", SHARE, "-o", "json"))["files"]
 
 
+def settled(b):
+    """How many there are when that has not changed for two seconds: what was removed goes later."""
+    last, same = files(b), 0
+    while same < 10:
+        time.sleep(0.2)
+        now = files(b)
+        last, same = now, same + 1 if now == last else 0
+    return last
+
+
 def clear(b, root):
     for name in set(b.names(root)) - {b"plan", b"deep"}:
         assert b.nfs.remove(root, name).status == OK
@@ -325,8 +341,7 @@ def rollback(b, root):
     point, nfs, server = b.points.point, b.nfs, b.server
     plan = b.at(root, "plan")
     clear(b, root)
-    time.sleep(0.5)
-    count = files(b)
+    count = settled(b)
     assert nfs.write(plan, 0, b"the good one  ").status == OK
     server.granary("snapshot", "create", SHARE + "@base")
     later = b.make(root, "later", b"made after it")
@@ -359,9 +374,9 @@ def rollback(b, root):
     workers = [threading.Thread(target=work, args=(n,)) for n in range(3)]
     for worker in workers:
         worker.start()
-    time.sleep(0.2)
+    until(lambda: b"a mistake     " in seen)
     server.granary("volume", "rollback", SHARE + "@base", "--keep", "kept", "--yes")
-    time.sleep(0.2)
+    until(lambda: b"the good one  " in seen or wrong)
     stop.set()
     for worker in workers:
         worker.join()
@@ -387,9 +402,7 @@ def rollback(b, root):
           "no new file is taken for one that was")
     clear(b, root)
     closed = client.close(*gone)
-    until = time.monotonic() + 60
-    while files(b) > count and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: files(b) <= count)
     point(files(b) == count, "nor held by those who had that one open", f"{closed} {files(b)}")
     point(b.contents(b.at(root, ".snapshot"), "kept", "later") == b"made after it",
           "what was before is kept")

@@ -29,6 +29,12 @@ def names(daemon, volume):
     return [one["name"] for one in daemon.json("snapshot", "list", volume)]
 
 
+def measured(daemon):
+    """What each snapshot holds is counted in the background where it is not known."""
+    return pools.wait_for(lambda: all(one["space"] == "known"
+                                      for one in daemon.json("snapshot", "list", "tank/one")))
+
+
 def straight(points, daemon):
     daemon.serve("tank/one", "64M")
     daemon.write(0, 4 * MIB, 0x11)
@@ -50,6 +56,7 @@ def straight(points, daemon):
     points.point(daemon.json("snapshot", "diff", "tank/one@a", "@b") == diff and
                  daemon.json("snapshot", "diff", "tank/one@b") == [],
                  "and between two snapshots, too")
+    measured(daemon)
     shown = daemon.json("snapshot", "show", "tank/one@a")
     points.point(shown["exclusive_bytes"] == MIB and shown["used_bytes"] == 4 * MIB,
                  "deleting it would give back what was overwritten since", shown)
@@ -67,6 +74,7 @@ def killed(points, daemon):
                  not daemon.io("write -P 9 0 4096", lun=1)[0],
                  "after a kill snapshots and their LUNs are as they were",
                  names(daemon, "tank/one"))
+    measured(daemon)
     table = daemon.good("snapshot", "list", "tank/one")
     line = [words for words in table.splitlines() if " a " in words][0]
     points.point("EXCLUSIVE" in table and "RECLAIMABLE" in table and line.count("1 MiB") == 2,
