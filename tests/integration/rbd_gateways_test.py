@@ -28,6 +28,7 @@ MIB = 1 << 20
 STANDBY = (2, 4, 0x0b)  # not ready: logical unit not accessible, target port in standby state
 BUSY, MISCOMPARE = 8, 0x0e
 RACES = 80  # rounds
+LEAD = 12   # of them while the volume moves, at most
 JUKEBOX = 10008
 EVERYTHING = ("--client", "127.0.0.1", "--insecure", "--no-root-squash")
 
@@ -42,7 +43,7 @@ def serves(daemon, name="v"):
 
 
 def connect(daemon, name="host"):
-    client = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=30.0)
+    client = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=60.0)
     client.login(pools.IQN, f"iqn.2026-11.org.example:{name}")
     return client
 
@@ -94,12 +95,15 @@ def race(points, first, second):
     """Hosts on both gateways want one block in each round, while the volume goes from one gateway to
     the other and back: each round has one winner."""
     wins, winners, wrong = [], set(), []
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 150
+    ahead = [RACES // 4 + LEAD]  # no round from this one on, until the volume has been moved
 
     def host(daemon, name):
         with connect(daemon, name) as client:
             for number in range(RACES):
                 old, new = (value.to_bytes(4, "big") * 128 for value in (number, number + 1))
+                while number >= ahead[0] and time.monotonic() < limit:
+                    time.sleep(0.005)
                 while number not in wins and time.monotonic() < limit:
                     status, sense = compare_and_write(client, old, new)
                     if status == 0:
@@ -118,9 +122,10 @@ def race(points, first, second):
              for daemon, name in ((first, "a"), (first, "b"), (second, "c"), (second, "d"))]
     for thread in hosts:
         thread.start()
-    for number, daemon in ((RACES // 4, second), (RACES // 2, first)):
+    for number, daemon, until in ((RACES // 4, second, RACES // 2 + LEAD), (RACES // 2, first, RACES)):
         pools.wait_for(lambda at=number: len(wins) > at, 60)
         daemon.good("volume", "take", "far/v")
+        ahead[0] = until
     for thread in hosts:
         thread.join()
     points.point(sorted(wins) == list(range(RACES)) and not wrong,
@@ -149,7 +154,7 @@ def killed(points, first, second):
     second.write(2 * MIB, MIB, 0x55)
     second.stop(signal.SIGKILL)
     begin = time.monotonic()
-    there = pools.wait_for(lambda: serves(first), 40)
+    there = pools.wait_for(lambda: serves(first), 90)
     took = time.monotonic() - begin
     points.point(there and took < 20, f"kill -9: the other serves after {took:.1f} s",
                  first.log()[-1500:])
@@ -207,7 +212,7 @@ def share_moves(points, first, second):
     serves it is killed, and when the volume is moved."""
     handle = share_made(points, first, second)
     first.stop(signal.SIGKILL)
-    took_over = pools.wait_for(lambda: serves(second, "s"), 40)
+    took_over = pools.wait_for(lambda: serves(second, "s"), 90)
     second.good("share", "import", "far/s")
     second.good("share", "allow", "far/s", *EVERYTHING)
     reclaimed(points, second, handle, b"before", "kill -9")
@@ -219,8 +224,8 @@ def share_moves(points, first, second):
         told = rpc.Nfs3(connection).getattr(handle).status
         points.point(told == JUKEBOX, "the other one's clients are told to come again", told)
     first.good("volume", "take", "far/s")
-    points.point(pools.wait_for(lambda: share_state(first) == "online", 40) and
-                 pools.wait_for(lambda: share_state(second) == "unavailable", 40),
+    points.point(pools.wait_for(lambda: share_state(first) == "online", 90) and
+                 pools.wait_for(lambda: share_state(second) == "unavailable", 90),
                  "it goes with its volume in a planned move", (first.log()[-1500:],
                                                                second.log()[-1500:]))
     said = [line for line in second.log().splitlines()
@@ -231,7 +236,7 @@ def share_moves(points, first, second):
         told = rpc.Nfs3(connection).getattr(handle).status
         points.point(told == JUKEBOX, "there clients are told to come again now", told)
     first.stop()
-    points.point(pools.wait_for(lambda: share_state(second) == "online", 40),
+    points.point(pools.wait_for(lambda: share_state(second) == "online", 90),
                  "and by the other as soon as that one is gone", second.log()[-1500:])
     check = second.run("share", "check", "far/s")
     points.point(check.returncode == 0, "with a clean check", check.stdout + check.stderr)
@@ -241,12 +246,12 @@ def share_moves(points, first, second):
 def deleted(points, first, second):
     """Where it is served; the other gateway has it open, too, and lets go of it."""
     first.good("volume", "create", "far/w", "16M")
-    known = pools.wait_for(lambda: volume(second, "w")["state"] == "standby", 40)
+    known = pools.wait_for(lambda: volume(second, "w")["state"] == "standby", 90)
     refused = second.run("volume", "delete", "far/w", "--yes")
     points.point(known and refused.returncode == 1 and "delete it there" in refused.stderr,
                  "a volume is not deleted where it is standby", refused.stderr)
     first.good("volume", "delete", "far/w", "--yes")
-    points.point(pools.wait_for(lambda: volume(second, "w")["state"] == "not there", 40),
+    points.point(pools.wait_for(lambda: volume(second, "w")["state"] == "not there", 90),
                  "deleted where it is served, it is gone at both", second.log()[-1500:])
 
 
@@ -263,14 +268,14 @@ def replaced(points, first, second):
         try:
             late = client.send_command(write_cdb(3 * 2048, 8), data=b"\x99" * 4096,
                                        immediate=b"\x99" * 4096)
-            points.point(pools.wait_for(lambda: serves(second), 40),
+            points.point(pools.wait_for(lambda: serves(second), 90),
                          "a gateway that hangs is replaced", second.log()[-1500:])
             second.write(3 * MIB, MIB, 0x77)
         finally:
             first.process.send_signal(signal.SIGCONT)
         points.point(client.finish(late).status != 0, "what it was about to write is refused")
     points.point(second.holds(3 * MIB, MIB, 0x77), "nothing is overwritten by it")
-    back = pools.wait_for(lambda: first.json("pool", "show", "far")["state"] == "online", 20)
+    back = pools.wait_for(lambda: first.json("pool", "show", "far")["state"] == "online")
     points.point(back and not serves(first), "it joins again, as standby", first.log()[-1500:])
     first.good("volume", "take", "far/v")
     points.point(first.holds(3 * MIB, MIB, 0x77) and serves(first), "and can be given it back")

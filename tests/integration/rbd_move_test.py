@@ -42,7 +42,7 @@ def keys(daemon):
 
 
 def keys_at_standby(daemon):
-    client = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=30.0)
+    client = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=60.0)
     try:
         client.login(pools.IQN, "iqn.2026-11.org.example:witness")
         return move_test.keys(client)

@@ -68,7 +68,7 @@ def killed(points, daemon):
 def clones(points, daemon, cluster):
     daemon.good("volume", "clone", "far/one@a", "far/copy")
     daemon.good("lun", "map", pools.IQN, "far/copy", "--lun", "2")
-    pools.wait_for(lambda: daemon.io("read 0 4096", lun=2)[0], 30)
+    pools.wait_for(lambda: daemon.io("read 0 4096", lun=2)[0], 90)
     daemon.write(2 * MIB, MIB, 0x33, lun=2)
     points.point(daemon.holds(0, 2 * MIB, 0x11, lun=2) and
                  daemon.holds(2 * MIB, MIB, 0x33, lun=2) and
@@ -107,7 +107,7 @@ def cut_off(points, daemon, cluster):
     daemon.write(0, MIB, 0x55)
     cluster.rbd("image-meta", "set", "rbd/one", "granary.rolling", "b")
     kill(daemon)
-    points.point(pools.wait_for(lambda: daemon.holds(0, MIB, 0x11), 30) and
+    points.point(pools.wait_for(lambda: daemon.holds(0, MIB, 0x11), 90) and
                  daemon.holds(MIB, MIB, 0x22) and
                  "granary.rolling" not in cluster.rbd("image-meta", "list", "rbd/one"),
                  "a rollback that was cut off is finished", daemon.log()[-1000:])
@@ -126,7 +126,7 @@ def holds(points, daemon):
 
 
 def session_of(daemon, number):
-    session = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=30.0)
+    session = iscsi_client.Connection("127.0.0.1", daemon.port, timeout=60.0)
     session.isid = bytes([0x80, 0, 0, 0, 0, number])
     session.login(pools.IQN)
     return session
@@ -146,7 +146,7 @@ def groups(points, daemon):
     """Numbers written to two volumes in turn: what a common snapshot holds is a prefix of them."""
     daemon.good("volume", "create", "far/two", "16M")
     daemon.good("lun", "map", pools.IQN, "far/two", "--lun", "3")
-    pools.wait_for(lambda: daemon.io("read 0 4096", lun=3)[0], 30)
+    pools.wait_for(lambda: daemon.io("read 0 4096", lun=3)[0], 90)
     stop, written = threading.Event(), [0]
 
     def load():
@@ -202,7 +202,7 @@ def second_gateway(points, daemon, cluster, folder):
         refused(points, other, "another gateway", "snapshot", "create", "far/one@mine")
         daemon.good("snapshot", "delete", "far/one@g2", "--yes")
         daemon.good("snapshot", "create", "far/one@new")
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 90
         while names(other, "far/one") != names(daemon, "far/one") and time.monotonic() < limit:
             time.sleep(0.2)
         points.point(names(other, "far/one") == names(daemon, "far/one"),
