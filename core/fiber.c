@@ -143,13 +143,13 @@ static void entered(struct fiber *fiber)
  * The lock is held for a few instructions. The address sanitizer keeps notes of what is on a stack,
  * which go with its mapping alone. */
 #ifdef FIBER_ASAN
-#define SPARES 0u
+#define SPARES 0
 #else
-#define SPARES 8u
+#define SPARES 8
 #endif
 static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
 static void *spares[SPARES + 1];
-static unsigned spare_count;
+static int spare_count;
 
 static void *stack_get(void)
 {
