@@ -46,13 +46,21 @@ void *heap_zalloc_array(size_t count, size_t size)
 	return calloc(1, total ? total : 1);
 }
 
-void *heap_aligned(size_t alignment, size_t size)
+void *heap_scratch(size_t alignment, size_t size)
 {
 	void *memory = NULL;
 
 	if (!allocation_allowed() || posix_memalign(&memory, alignment, size ? size : 1) != 0)
 		return NULL;
-	memset(memory, 0, size);
+	return memory;
+}
+
+void *heap_aligned(size_t alignment, size_t size)
+{
+	void *memory = heap_scratch(alignment, size);
+
+	if (memory)
+		memset(memory, 0, size);
 	return memory;
 }
 

@@ -12,6 +12,9 @@ void *heap_alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *heap_zalloc(size_t size) __attribute__((malloc, warn_unused_result)); /* zeroed */
 void *heap_zalloc_array(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
 void *heap_aligned(size_t alignment, size_t size) __attribute__((warn_unused_result)); /* zeroed */
+/* heap_scratch: likewise, but with whatever is there: of a buffer that is filled before it is
+ * read. */
+void *heap_scratch(size_t alignment, size_t size) __attribute__((warn_unused_result));
 void *heap_resize(void *memory, size_t size) __attribute__((warn_unused_result));
 char *heap_strdup(const char *text) __attribute__((warn_unused_result));
 char *heap_printf(const char *format, ...)

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "replication/lineage.h"
 #include "replication/points.h"
+#include "replication/seed.h"
 #include "volumes/pool_wait.h"
 
 /* What a group is made of, as its definition says: members, staging log, identities, exports. The

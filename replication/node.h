@@ -197,10 +197,9 @@ void services_start(struct seat *seat);
 void services_define(struct seat *seat, const json_t *definition);
 json_t *services_show(const struct seat *seat);
 
-/* seed.c: the first image on a disk. seed_mark_since: as a group's host. seed_tidy: snapshots that
+/* seed.c: the first image on a disk (seed.h). seed_tidy: snapshots that
  * nobody needs any more go, once there is a sealed image; often. seed_stop: ends what is under way;
  * fiber. seed_show: the caller's. */
-int seed_mark_since(struct group *group, uint64_t epoch);
 void seed_tidy(struct seat *seat);
 void seed_stop(struct seat *seat);
 json_t *seed_show(const struct seat *seat);

@@ -21,6 +21,11 @@
  * header_is_durable                 staging.c    S2: a seal is durable before it is told
  * hand_over_flush                   sender.c     the image that is handed over is durable here too
  * demote_flush                      group.c      the image that hashes are answered of is durable
+ * seed_number_before_snapshots      seed_export.c  no two exports are the same epoch
+ * seed_holds_before_snapshots       seed_export.c  the snapshots of all members are one moment
+ * seed_is_whole_before_members      seed_import.c  a damaged seed changes nothing
+ * seed_begins_before_members        seed_import.c  what broke off is not taken for zeros
+ * seed_clears_before_it_marks       seed_since.c   what has changed since is sent
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

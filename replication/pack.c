@@ -31,6 +31,16 @@ int pack_kind_parse(const char *text, enum pack_kind *ret_kind, struct err *err)
 	return err_set(err, -EINVAL, "compression is lz4, zstd or off, not %s", text);
 }
 
+struct wire_message pack_message(const struct pack_record *record)
+{
+	return (struct wire_message){.type = record->data ? WIRE_WRITE : WIRE_ZERO,
+				     .member = (uint16_t)record->member,
+				     .offset = record->offset,
+				     .length = record->length,
+				     .data = record->data,
+				     .data_length = record->data ? record->length : 0};
+}
+
 /* ---- records ---- */
 int pack_next(const uint8_t *raw, size_t length, size_t *at, struct pack_record *ret_record)
 {

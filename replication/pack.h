@@ -32,6 +32,8 @@ struct pack_record {
 	const uint8_t *data; /* borrowed; NULL: zeros */
 };
 
+/* pack_message: @record as a message of its own: WRITE, or ZERO. */
+struct wire_message pack_message(const struct pack_record *record);
 /* pack_next: the record at *@at of @length bytes, which moves behind it. 1; 0: there is none any
  * more; -EPROTO: that is no record. */
 int pack_next(const uint8_t *raw, size_t length, size_t *at, struct pack_record *ret_record)

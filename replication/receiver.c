@@ -392,7 +392,7 @@ static void session(struct receiver *receiver, const struct wire_message *hello)
 	struct wire_message message;
 	int result = check_hello(receiver, hello);
 
-	receiver->data = heap_aligned(4096, HASH_READ);
+	receiver->data = heap_scratch(4096, HASH_READ);
 	receiver->hashes = heap_alloc((size_t)WIRE_HASH_SLOTS * WIRE_HASH);
 	if (result == 0 && (!receiver->data || !receiver->hashes))
 		result = fail(receiver, -ENOMEM, "out of memory");

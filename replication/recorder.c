@@ -248,6 +248,16 @@ static bool cancel(struct volume_tap *tap, struct volume_request *request)
 static const struct volume_tap_ops tap_ops = {admit, completed, cancel};
 
 /* ---- the owner's side ---- */
+/* As many slots as the log has room for. */
+static unsigned fold_entries(uint64_t budget_bytes)
+{
+	unsigned entries = 64;
+
+	while (entries < FOLD_ENTRIES && entries < budget_bytes / VOLUME_SLOT)
+		entries *= 2;
+	return entries;
+}
+
 int recorder_create(const struct recorder_options *options, struct recorder **ret_recorder)
 {
 	struct recorder *recorder = heap_zalloc(sizeof *recorder);
@@ -255,7 +265,8 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
 	if (!recorder)
 		return -ENOMEM;
 	recorder->options = *options;
-	recorder->folds = heap_zalloc_array(FOLD_ENTRIES, sizeof *recorder->folds);
+	recorder->fold_entries = fold_entries(options->budget_bytes);
+	recorder->folds = heap_zalloc_array(recorder->fold_entries, sizeof *recorder->folds);
 	if (!recorder->folds) {
 		heap_free(recorder);
 		return -ENOMEM;

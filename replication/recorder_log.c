@@ -74,7 +74,7 @@ static struct fold *fold_find(struct recorder *recorder, unsigned member, uint64
 	uint64_t at = (slot * 0x9e3779b97f4a7c15ull ^ member * 0xc2b2ae3d27d4eb4full) >> 32;
 
 	for (unsigned i = 0; recorder->folds && i < FOLD_PROBES; i++) {
-		struct fold *fold = &recorder->folds[(at + i) % FOLD_ENTRIES];
+		struct fold *fold = &recorder->folds[(at + i) % recorder->fold_entries];
 
 		if (fold->stamp != recorder->fold_stamp) {
 			if (!make)

@@ -9,7 +9,7 @@
 /* Private to recorder.c (taps, marks, epochs) and recorder_log.c (what the log's memory holds). */
 
 #define BUCKETS      64u
-#define FOLD_ENTRIES 16384u /* a power of two */
+#define FOLD_ENTRIES 16384u /* at most; a power of two */
 #define FOLD_PROBES  8u
 #define RECORD_MAX   WIRE_DATA_MAX
 
@@ -62,6 +62,7 @@ struct recorder {
 	struct list held;
 	uint64_t until_wall_ns, last_wall_ns; /* R5; the last change that ended */
 	struct fold *folds;
+	unsigned fold_entries; /* a power of two */
 	uint64_t fold_stamp;
 	uint64_t delayed;
 	struct message message;

@@ -8,8 +8,10 @@
 
 #include "core/heap.h"
 
-#define READ_SIZE  ((size_t)1 << 20)
-#define WRITE_SIZE ((size_t)1 << 20)
+static size_t step_of(const struct seed_bytes *bytes)
+{
+	return bytes->step ? bytes->step : SEED_STEP;
+}
 
 void seed_finish(struct seed *seed)
 {
@@ -48,14 +50,14 @@ static int more(struct reader *reader, struct err *err)
 	memmove(reader->buffer, reader->buffer + reader->start, reader->end - reader->start);
 	reader->end -= reader->start;
 	reader->start = 0;
-	length = reader->bytes->read(reader->bytes, reader->buffer + reader->end, READ_SIZE,
-				     reader->from);
+	length = reader->bytes->read(reader->bytes, reader->buffer + reader->end,
+				     step_of(reader->bytes), reader->from);
 	if (length < 0)
 		return err_set(err, (int)length, "the seed can not be read: %s",
 			       strerror((int)-length));
 	reader->end += (size_t)length;
 	reader->from += (uint64_t)length;
-	reader->over = (size_t)length < READ_SIZE;
+	reader->over = (size_t)length < step_of(reader->bytes);
 	return 0;
 }
 
@@ -254,7 +256,7 @@ static int go_through(struct seed_bytes *bytes, struct seed_reading *reading, bo
 	int result;
 
 	*seed = (struct seed){0};
-	reader.buffer = heap_alloc(WIRE_FRAME_MAX + READ_SIZE);
+	reader.buffer = heap_alloc(WIRE_FRAME_MAX + step_of(bytes));
 	if (!reader.buffer)
 		return err_set(err, -ENOMEM, "out of memory");
 	result = read_head(&reader, err);
@@ -283,7 +285,7 @@ int seed_writer_open(struct seed_writer *writer, struct seed_bytes *bytes, struc
 		     enum pack_kind kind)
 {
 	*writer = (struct seed_writer){.bytes = bytes, .seed = seed, .at = seed->at};
-	writer->out = heap_alloc(WRITE_SIZE + WIRE_FRAME_MAX);
+	writer->out = heap_alloc(step_of(bytes) + WIRE_FRAME_MAX);
 	if (writer->out && packer_open(&writer->packer, kind) == 0)
 		return 0;
 	seed_writer_close(writer);
@@ -322,7 +324,7 @@ static int put(struct seed_writer *writer, struct wire_message *message)
 		memcpy(writer->out + writer->used + length, message->data, message->data_length);
 	writer->used += length + message->data_length;
 	writer->seed->at += length + message->data_length;
-	return writer->used >= WRITE_SIZE ? flush_out(writer) : 0;
+	return writer->used >= step_of(writer->bytes) ? flush_out(writer) : 0;
 }
 
 int seed_begin(struct seed_writer *writer)
@@ -351,12 +353,7 @@ int seed_begin(struct seed_writer *writer)
 
 static int put_plain(struct seed_writer *writer, const struct pack_record *record)
 {
-	struct wire_message message = {.type = record->data ? WIRE_WRITE : WIRE_ZERO,
-				       .member = (uint16_t)record->member,
-				       .offset = record->offset,
-				       .length = record->length,
-				       .data = record->data,
-				       .data_length = record->data ? record->length : 0};
+	struct wire_message message = pack_message(record);
 
 	return put(writer, &message);
 }

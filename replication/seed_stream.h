@@ -14,12 +14,17 @@
  *
  * Context: a fiber. Where the bytes are is the caller's. */
 
+#define SEED_STEP ((size_t)1 << 20)
+
 struct seed_bytes {
 	/* Reading: as seed_file_read(). Writing: all of it, or -errno. Either may be NULL. */
 	int64_t (*read)(struct seed_bytes *bytes, void *data, size_t length, uint64_t offset);
 	int (*write)(struct seed_bytes *bytes, const void *data, size_t length, uint64_t offset);
+	/* Of an export that goes on: they end at @length. 0 or -errno. */
+	int (*cut)(struct seed_bytes *bytes, uint64_t length);
 	void *context;
 	int fd;
+	size_t step; /* read and written at a time, at most SEED_STEP; 0: that */
 };
 
 /* What a seed says of itself, and how far it has been gone through. */

@@ -144,12 +144,7 @@ static int tell_definition(struct sender *sender, struct wire_message *ready)
 /* ---- records ---- */
 static int send_plain(struct sender *sender, const struct pack_record *record)
 {
-	struct wire_message message = {.type = record->data ? WIRE_WRITE : WIRE_ZERO,
-				       .member = (uint16_t)record->member,
-				       .offset = record->offset,
-				       .length = record->length,
-				       .data = record->data,
-				       .data_length = record->data ? record->length : 0};
+	struct wire_message message = pack_message(record);
 
 	return channel_send(sender->channel, &message);
 }
@@ -887,7 +882,7 @@ static int say_hello(struct sender *sender)
 
 static int sender_open(struct sender *sender)
 {
-	sender->data = heap_aligned(4096, READ_MAX);
+	sender->data = heap_scratch(4096, READ_MAX);
 	sender->own = heap_alloc(READ_MAX / VOLUME_SLOT * WIRE_HASH);
 	sender->hashes = heap_alloc(RUN_MAX / VOLUME_SLOT * WIRE_HASH);
 	if (!sender->data || !sender->own || !sender->hashes)

@@ -138,7 +138,7 @@ int staging_open(struct staging *staging, struct volume *volume, const uint8_t g
 	*staging = (struct staging){.volume = volume, .members = members, .touched = UINT64_MAX};
 	staging->member_max = member_max;
 	memcpy(staging->group, group, 16);
-	staging->block = heap_aligned(4096, STAGING_BLOCK);
+	staging->block = heap_scratch(4096, STAGING_BLOCK);
 	if (!staging->block)
 		return err_set(err, -ENOMEM, "out of memory");
 	result = headers_read(staging, err);

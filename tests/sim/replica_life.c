@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replication/seed.h"
+
 #define STEPS_MAX 400000u
 
 const struct replica_shape replica_deep = {.member_size = 384u << 10,
@@ -71,9 +73,18 @@ static int host_save(struct group *group)
 static const char *host_definition(struct group *group)
 {
 	struct node *node = ((struct boot *)group->host_context)->node;
+	unsigned long long size = volume_size(&node->members[0]->volume);
+	int length = snprintf(node->definition, sizeof node->definition,
+			      "{\"size\":%llu,\"set\":%u,\"members\":[", size, node->set);
 
-	snprintf(node->definition, sizeof node->definition, "%llu %u",
-		 (unsigned long long)volume_size(&node->members[0]->volume), node->set);
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		if (node->set >> i & 1)
+			length += snprintf(node->definition + length,
+					   sizeof node->definition - (size_t)length,
+					   "%s{\"index\":%u,\"size\":%llu}",
+					   node->set & ((1u << i) - 1) ? "," : "", i, size);
+	}
+	snprintf(node->definition + length, sizeof node->definition - (size_t)length, "]}");
 	return node->definition;
 }
 
@@ -140,15 +151,19 @@ static void host_left_out(struct group *group, unsigned index)
 static int host_define(struct group *group, const char *text, size_t length, struct err *err)
 {
 	struct boot *boot = group->host_context;
-	char copy[48], *end;
+	char copy[200], *end;
+	unsigned long long size;
 	unsigned set;
 	int result;
 
 	if (boot->dead)
 		return err_set(err, -EIO, "no power");
 	snprintf(copy, sizeof copy, "%.*s", (int)length, text);
-	grow(boot->node, strtoull(copy, &end, 10));
-	set = (unsigned)strtoul(end, NULL, 10);
+	if (strncmp(copy, "{\"size\":", 8) != 0)
+		return err_set(err, -EINVAL, "no definition");
+	size = strtoull(copy + 8, &end, 10);
+	set = (unsigned)strtoul(end + strlen(",\"set\":"), NULL, 10);
+	grow(boot->node, size);
 	if (!group->staging_volume) {
 		boot->node->set = set;
 		group->role = GROUP_STANDBY;
@@ -156,12 +171,12 @@ static int host_define(struct group *group, const char *text, size_t length, str
 		group->used = boot->node->used;
 		attach(boot, false);
 		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
-			group->members[i].size = strtoull(copy, NULL, 10);
+			group->members[i].size = size;
 		return host_save(group);
 	}
 	result = change_set(boot, set, false, err);
 	for (unsigned i = 0; i < LIFE_MEMBERS; i++)
-		group->members[i].size = strtoull(copy, NULL, 10);
+		group->members[i].size = size;
 	return result < 0 ? result : host_save(group);
 }
 
@@ -196,7 +211,8 @@ static const struct group_host host = {.save = host_save,
 				       .left_out = host_left_out,
 				       .keep = host_keep,
 				       .serving_changed = host_serving_changed,
-				       .settled = host_settled};
+				       .settled = host_settled,
+				       .mark_since = seed_mark_since};
 
 /* ---- the oracle ---- */
 static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)
@@ -474,7 +490,8 @@ static void write_next(struct writer *writer)
 		return;
 	writer->flush = rng_one_in(&life->rng, 12);
 	write = &life->writes[life->write_count - life->forgotten];
-	*write = (struct written){.era = life->era, .zeros = rng_one_in(&life->rng, 10)};
+	*write =
+	    (struct written){.era = life->era, .zeros = rng_one_in(&life->rng, life->zeros_one_in)};
 	place(life, write);
 	writer->number = life->write_count + 1;
 	writer->request = (struct volume_request){
@@ -602,7 +619,7 @@ static void start_writers(struct deferred *deferred)
 	connect_nodes(starter->life);
 }
 
-static void one_round(struct replica_life *life)
+void replica_life_round(struct replica_life *life)
 {
 	struct starter starter = {.life = life};
 	bool start = life->connected && !life->pipe;
@@ -633,7 +650,7 @@ static void one_round(struct replica_life *life)
 void replica_life_run(struct replica_life *life, unsigned steps)
 {
 	while (steps-- > 0 && !life->complaint[0])
-		one_round(life);
+		replica_life_round(life);
 }
 
 bool replica_life_until(struct replica_life *life, bool (*reached)(struct replica_life *life),
@@ -642,7 +659,7 @@ bool replica_life_until(struct replica_life *life, bool (*reached)(struct replic
 	while (!reached(life)) {
 		if (steps-- == 0 || life->complaint[0])
 			return false;
-		one_round(life);
+		replica_life_round(life);
 	}
 	return true;
 }
@@ -663,6 +680,8 @@ static void set_up(struct boot *boot)
 	boot->group.period_ns = node->life->shape->period_ns;
 	boot->group.log_bytes = node->life->log_bytes;
 	boot->group.compression = node->life->compression;
+	boot->group.ship = node->life->ship;
+	boot->group.seed_epoch = node->seed_epoch;
 	boot->group.protocol = node->protocol;
 	memset(boot->group.uuid, node->life->group, 16);
 	memset(boot->group.node, (int)node->index + 1, 16);
@@ -725,10 +744,10 @@ void node_crash(struct node *node)
 		channel_break(&boot->channel, -EIO, "no power");
 	/* What its clients wait for ends too. */
 	for (unsigned i = 0; i < 20000 && !no_session(boot); i++)
-		one_round(life);
+		replica_life_round(life);
 	for (unsigned i = 0; i < 20000 && life->writer_node == node->index && !writers_idle(life);
 	     i++)
-		one_round(life);
+		replica_life_round(life);
 	if (!no_session(boot))
 		replica_life_complain(life, "a session does not end");
 	life->packed += boot->group.saved_bytes;
@@ -756,6 +775,17 @@ static void call_main(void *context)
 	call->done = true;
 }
 
+void replica_life_disconnect(struct replica_life *life, unsigned node)
+{
+	const struct boot *boot = life->nodes[node].boot;
+	unsigned steps = STEPS_MAX;
+
+	if (boot && boot->session)
+		channel_break(&life->nodes[node].boot->channel, -ECANCELED, "something is done");
+	while (boot && boot == life->nodes[node].boot && boot->session && steps-- > 0)
+		replica_life_round(life);
+}
+
 static int call(struct replica_life *life, unsigned node,
 		int (*run)(struct boot *boot, struct err *err))
 {
@@ -766,14 +796,14 @@ static int call(struct replica_life *life, unsigned node,
 	if (call.boot->session)
 		channel_break(&call.boot->channel, -ECANCELED, "the role changes");
 	while (call.boot == life->nodes[node].boot && call.boot->session && steps-- > 0)
-		one_round(life);
+		replica_life_round(life);
 	if (call.boot != life->nodes[node].boot)
 		return -EIO; /* its power went meanwhile */
 	call.boot->calls++;
 	if (fiber_start(life->loop, call_main, &call) < 0)
 		abort();
 	while (!call.done && steps-- > 0)
-		one_round(life);
+		replica_life_round(life);
 	if (!call.done) {
 		replica_life_complain(life, "a call does not end");
 		abort();
@@ -871,7 +901,7 @@ int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t l
 	if (fiber_start(life->loop, switchover_main, &switchover) < 0)
 		abort();
 	while (!switchover.done && steps-- > 0)
-		one_round(life);
+		replica_life_round(life);
 	if (!switchover.done) {
 		replica_life_complain(life, "a switchover does not end");
 		abort();
@@ -897,7 +927,8 @@ void replica_life_spoil(struct replica_life *life, unsigned node)
 
 	volume->live[slot * VOLUME_SLOT + 99] ^= 1;
 	volume->durable[slot * VOLUME_SLOT + 99] ^= 1;
-	volume->mapped[slot] = volume->touched[slot] = true;
+	volume->mapped[slot] = true;
+	replica_volume_touch(volume, slot);
 }
 
 static bool joining;
@@ -934,7 +965,7 @@ static void end_session(struct boot *boot)
 	if (boot->session)
 		channel_break(&boot->channel, -ECANCELED, "the group is deleted");
 	while (boot->session && steps-- > 0)
-		one_round(boot->node->life);
+		replica_life_round(boot->node->life);
 }
 
 static void group_again(struct boot *boot)
@@ -995,6 +1026,8 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed,
 	static const uint8_t origin[16] = {1};
 
 	assert(life);
+	life->writes = malloc(LIFE_WRITES * sizeof *life->writes);
+	assert(life->writes);
 	life->shape = shape;
 	life->sim = sim;
 	life->rng.state = seed;
@@ -1002,6 +1035,7 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed,
 	life->faults.cut_after = UINT64_MAX;
 	life->log_bytes = 4u << 20;
 	life->group = 0x77;
+	life->zeros_one_in = 10;
 	for (unsigned n = 0; n < 2; n++) {
 		struct node *node = &life->nodes[n];
 
@@ -1036,7 +1070,7 @@ void replica_life_destroy(struct replica_life *life)
 		volume_unref(&node->staging->volume);
 	}
 	for (unsigned i = 0; i < 50 && life->pipe; i++)
-		one_round(life);
+		replica_life_round(life);
 	if (life->pipe)
 		replica_pipe_destroy(life->pipe);
 	recorder_destroy_retired(life->retired);
@@ -1045,5 +1079,6 @@ void replica_life_destroy(struct replica_life *life)
 	for (unsigned i = 0; i < LIFE_ERAS; i++)
 		free(life->begun[i]);
 	loop_destroy(life->loop);
+	free(life->writes);
 	free(life);
 }

@@ -58,7 +58,8 @@ struct node {
 	bool armed; /* durable */
 	/* Which of its members are the group's, a bit each: durable, as it is now. */
 	unsigned saved_set, set;
-	char definition[48];
+	uint64_t seed_epoch; /* durable: of its last export */
+	char definition[200];
 };
 
 /* A write of a client. Its sectors carry its number; what is zero was discarded or never
@@ -91,19 +92,21 @@ struct replica_life {
 	struct replica_pipe *pipe;
 	struct replica_pipe_faults faults;
 	bool connected; /* sessions may begin */
+	bool ship;      /* the first image comes on a disk */
 	uint64_t log_bytes;
 	uint8_t group;       /* the group's UUID is made of it */
 	uint64_t leave_ns;   /* so long takes who has the members open to let go of them */
 	uint64_t protect_ns; /* while clients write; 0: they are never held */
 	enum pack_kind compression;
-	bool noisy;      /* some of what is written does not get smaller */
-	uint64_t packed; /* bytes that compression has saved */
+	unsigned zeros_one_in; /* of the changes are discards */
+	bool noisy;            /* some of what is written does not get smaller */
+	uint64_t packed;       /* bytes that compression has saved */
 	struct recorder *retired;
 	struct writer writers[LIFE_WRITERS];
 	bool writing;
 	unsigned writer_node;
 	/* Numbers up to `forgotten` tell of what was there before replica_life_forget(). */
-	struct written writes[LIFE_WRITES];
+	struct written *writes; /* LIFE_WRITES */
 	uint32_t write_count, write_limit, forgotten;
 	uint64_t clock;
 	/* An era is a primary's time between two of its crashes or takings over: the image it began
@@ -123,6 +126,8 @@ void replica_life_destroy(struct replica_life *life);
 void replica_life_run(struct replica_life *life, unsigned steps);
 bool replica_life_until(struct replica_life *life, bool (*reached)(struct replica_life *life),
 			unsigned steps);
+/* replica_life_round: one of them. */
+void replica_life_round(struct replica_life *life);
 void replica_life_complain(struct replica_life *life, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -131,6 +136,8 @@ void replica_life_complain(struct replica_life *life, const char *format, ...)
 void node_boot(struct node *node);
 void node_crash(struct node *node);
 void replica_life_cut(struct replica_life *life);
+/* replica_life_disconnect: @node's session is over. */
+void replica_life_disconnect(struct replica_life *life, unsigned node);
 /* node_stop: @node's session ends, it remembers whether the standby lacked something, and its power
  * goes. Nobody may be writing. */
 void node_stop(struct node *node);

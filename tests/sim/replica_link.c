@@ -38,6 +38,8 @@ static void schedule(struct end *end)
 
 static void queue_add(struct end *end, const void *data, size_t length)
 {
+	if (length == 0)
+		return;
 	if (end->length + length > end->room) {
 		end->room = (end->length + length) * 2;
 		end->queue = realloc(end->queue, end->room);

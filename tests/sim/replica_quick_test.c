@@ -16,7 +16,7 @@
 #include "core/log.h"
 #include "tests/sim/replica_campaign.h"
 
-#define RUNS      16000u
+#define RUNS      100000u
 #define CYCLES    1000u
 #define PARTS     2u
 #define PARTS_MAX 64u

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/sim/replica_campaign.h"
 #include "tests/sim/replica_moves.h"
+#include "tests/sim/replica_seed.h"
 
 /* Lives of a millisecond. Each has one kind of fault, at a place that goes through all there are as
  * the seed grows; what the clients do and how the life ends is drawn. */
@@ -422,6 +425,233 @@ static void dual(struct replica_life *life, uint64_t place)
 	replica_life_check_promoted(life, 1);
 }
 
+/* ---- a seed that is carried ---- */
+static bool waits_for_seed(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[0].boot;
+
+	return boot && life->nodes[1].defined &&
+	       strcmp(boot->group.phase, "waiting for its seed") == 0;
+}
+
+static bool awaits_seed(struct replica_life *life)
+{
+	life->ship = true;
+	begin(life);
+	if (!lives_until(life, waits_for_seed))
+		replica_life_complain(life, "the standby is not defined");
+	return !life->complaint[0];
+}
+
+/* As often as it takes, with a power that goes once. */
+static bool exported(struct replica_life *life, struct replica_disk *disk)
+{
+	for (unsigned tries = 0; tries < 6 && !life->complaint[0]; tries++) {
+		const struct boot *boot = life->nodes[0].boot;
+		int result = replica_seed_export(life, 0, disk);
+
+		if (result == 0)
+			return true;
+		if (boot == life->nodes[0].boot && result != -EAGAIN)
+			replica_life_complain(life, "a seed is not exported: %d", result);
+		met += !life->nodes[0].boot;
+		if (!life->nodes[0].boot)
+			up(life);
+	}
+	replica_life_complain(life, "a seed is never exported");
+	return false;
+}
+
+/* What was acknowledged before the export is in its image. */
+static void imported(struct replica_life *life, const struct replica_disk *disk)
+{
+	life->floor_era = disk->era;
+	life->floor_ns = disk->wall_ns;
+}
+
+/* A node that lost its power in it begins anew. */
+static bool import(struct replica_life *life, struct replica_disk *disk)
+{
+	for (unsigned tries = 0; tries < 3 && !life->complaint[0]; tries++) {
+		int result = replica_seed_import(life, 1, disk, 0);
+
+		if (result == 0 || (result == -EEXIST && tries > 0)) { /* all but the answer */
+			imported(life, disk);
+			return true;
+		}
+		if (life->nodes[1].boot) {
+			replica_life_complain(life, "a seed is not imported: %d", result);
+			break;
+		}
+		met++;
+		up(life);
+	}
+	return false;
+}
+
+/* The primary goes on from there; or it is lost before it has sent anything. */
+static void carried(struct replica_life *life, uint64_t place)
+{
+	unsigned standby = (unsigned)(place % 2);
+
+	if (rng_one_in(&life->rng, 3)) {
+		lose_primary(life);
+		move_promote(life, 1);
+		if (rng_one_in(&life->rng, 2) && !life->complaint[0] && turned(life))
+			give_in(life);
+		return;
+	}
+	life->nodes[standby].power.left = rng_one_in(&life->rng, 2) ? io_at(place / 2, 120) : 0;
+	more_writes(life, 4 + (unsigned)rng_below(&life->rng, 12));
+	if (!lives_until(life, move_standby_sealed))
+		replica_life_complain(life, "what has changed since the seed is not sent");
+	else
+		end(life);
+}
+
+/* Whatever may be between the two. */
+static void time_goes_by(struct replica_life *life)
+{
+	more_writes(life, 4 + (unsigned)rng_below(&life->rng, 10));
+	if (rng_one_in(&life->rng, 2))
+		written_out(life);
+	if (rng_one_in(&life->rng, 3) && life->nodes[0].boot) {
+		node_crash(&life->nodes[0]);
+		node_boot(&life->nodes[0]);
+		more_writes(life, 4);
+	}
+}
+
+static void export_killed(struct replica_life *life, uint64_t place)
+{
+	struct replica_disk disk = {0};
+
+	if (!awaits_seed(life))
+		return;
+	written_out(life);
+	more_writes(life, 4 + (unsigned)rng_below(&life->rng, 12));
+	life->nodes[0].power.left = 1 + place / 2 % 48;
+	if (exported(life, &disk)) {
+		life->nodes[0].power.left = 0;
+		time_goes_by(life);
+		if (import(life, &disk))
+			carried(life, place);
+	}
+	replica_disk_finish(&disk);
+}
+
+static void import_killed(struct replica_life *life, uint64_t place)
+{
+	struct replica_disk disk = {0};
+
+	if (!awaits_seed(life))
+		return;
+	if (exported(life, &disk)) {
+		time_goes_by(life);
+		life->nodes[1].power.left = 1 + place / 2 % 48;
+		if (import(life, &disk)) {
+			life->nodes[1].power.left = 0;
+			carried(life, place);
+		}
+	}
+	replica_disk_finish(&disk);
+}
+
+static uint64_t changes_of(const struct node *node)
+{
+	uint64_t changes = node->staging->submitted;
+
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++)
+		changes += node->members[i]->submitted;
+	return changes;
+}
+
+/* One that is damaged, or of another primary, is refused and leaves no trace. */
+static void import_refused(struct replica_life *life, struct replica_disk *disk, bool foreign)
+{
+	struct replica_disk copy = *disk;
+	uint64_t changes;
+	int result;
+
+	copy.bytes = malloc(disk->room);
+	if (!copy.bytes)
+		abort();
+	memcpy(copy.bytes, disk->bytes, disk->length);
+	if (!foreign)
+		replica_disk_spoil(&copy, &life->rng);
+	replica_life_disconnect(life, 1);
+	changes = changes_of(&life->nodes[1]);
+	result = replica_seed_import(life, 1, &copy, foreign ? 1 : 0);
+	if (result == 0)
+		replica_life_complain(life, "a seed that is not good is taken");
+	if (changes != changes_of(&life->nodes[1]))
+		replica_life_complain(life, "a seed that is refused changes something: %d", result);
+	replica_disk_finish(&copy);
+}
+
+/* It can not be read any more in the midst of it, or there is no room for all of it. The image goes
+ * over the link, or once more on the disk. */
+static void import_fails(struct replica_life *life, struct replica_disk *disk, uint64_t place)
+{
+	struct replica_volume *member = life->nodes[1].members[place / 4 % LIFE_MEMBERS];
+
+	if (place % 2)
+		disk->reads = 2 + (unsigned)(place / 4 % 12);
+	else
+		member->full_after = member->submitted + 1 + place / 4 / LIFE_MEMBERS % 8;
+	if (replica_seed_import(life, 1, disk, 0) == 0) {
+		imported(life, disk);
+		carried(life, place);
+		return;
+	}
+	disk->reads = 0;
+	move_make_room(life);
+	if (place / 2 % 2) {
+		life->zeros_one_in = 2; /* of what had data in the seed */
+		more_writes(life, 16);
+		written_out(life);
+		replica_seed_wire(life, 0);
+		if (seeded(life))
+			end(life);
+	} else if (import(life, disk)) {
+		carried(life, place);
+	}
+}
+
+static void bad_seed(struct replica_life *life, uint64_t place)
+{
+	struct replica_disk disk = {0}, later = {0};
+
+	if (!awaits_seed(life))
+		return;
+	met++;
+	written_out(life);
+	more_writes(life, 8);
+	if (exported(life, &disk)) {
+		time_goes_by(life);
+		switch (place % 4) {
+		case 0:
+			import_refused(life, &disk, rng_one_in(&life->rng, 4));
+			break;
+		case 1: /* another one is made after it, which the primary knows of alone */
+			(void)exported(life, &later);
+			if (later.epoch <= disk.epoch)
+				replica_life_complain(life, "two exports have the same number");
+			time_goes_by(life);
+			break;
+		default:
+			import_fails(life, &disk, place / 4);
+			goto out;
+		}
+		if (!life->complaint[0] &&
+		    import(life, place % 4 == 1 && place / 4 % 2 ? &later : &disk))
+			carried(life, place / 8);
+	}
+out:
+	replica_disk_finish(&disk);
+	replica_disk_finish(&later);
+}
+
 static void anything(struct replica_life *life, uint64_t place)
 {
 	begin(life);
@@ -455,6 +685,9 @@ static const struct kind {
     {"power is lost at an I/O of a demotion", demote_killed, 0, 1},
     {"a switchover is cut off", switchover, 0, 1},
     {"two primaries", dual, 0, 1},
+    {"power is lost at an I/O of an export", export_killed, 0, 1},
+    {"power is lost at an I/O of an import", import_killed, 0, 1},
+    {"a seed is damaged, lost, foreign or old", bad_seed, 0, 1},
     {"anything", anything, 0, 1},
 };
 

@@ -4,6 +4,7 @@
 
 #include "core/loop.h"
 #include "tests/sim/rng.h"
+#include "volumes/pool.h"
 #include "volumes/volume.h"
 
 /* A machine's power, which goes when so many requests more were submitted to its volumes: what
@@ -21,19 +22,31 @@ struct replica_volume {
 	struct rng *rng;
 	uint64_t size;
 	uint8_t *live, *durable;
-	bool *mapped, *touched;   /* by slot: holds data; was ever written */
+	bool *mapped, *touched;  /* by slot: holds data; was ever written */
+	uint32_t *touched_slots; /* those, as they came */
+	unsigned touched_count;
 	struct list pending;      /* requests that are under way */
 	struct list dirty;        /* writes that took effect and are not durable */
 	uint64_t submitted, slow; /* slow: times as long, 0 = no */
 	uint64_t full_after; /* -ENOSPC for writes to new slots once so many were done; 0: never */
 	bool dead;           /* its machine lost power: nothing has an effect any more */
 	struct replica_power *power; /* or NULL */
+	/* The oldest first, a reference each; of a snapshot: where it is among them, and what it is
+	 * called behind the '@'. */
+	struct list snapshots, snapshot_link;
+	char snapshot[SNAPSHOT_NAME_MAX + 1];
 };
 
 struct replica_volume *replica_volume_create(struct loop *loop, struct rng *rng, const char *name,
 					     uint64_t size);
+/* replica_volume_touch: @slot is about to be written, by whoever. */
+void replica_volume_touch(struct replica_volume *volume, uint64_t slot);
 /* replica_volume_crash: the machine of @volume loses power now: what is under way ends with -EIO
  * soon. Returns the volume as it comes up again. */
 struct replica_volume *replica_volume_crash(struct replica_volume *volume);
+
+/* replica_volume_snapshot: @volume as it is now, durably; -EEXIST, -EIO (no power). What else there
+ * is to snapshots (pool.h) is answered like a request: later. */
+int replica_volume_snapshot(struct replica_volume *volume, const char *name);
 
 #endif
