@@ -21,7 +21,7 @@ import tap  # pylint: disable=wrong-import-position
 
 SUITES = ["share", "kill_soak", "attention", "snapshot"]
 MORE = ["conformance", "offload", "reservations", "sessions", "access", "schedule", "lun_modes",
-        "host_rules", "ats", "iscsi_bad_input", "hammer", "login_limit", "profile", "qos",
+        "host_rules", "ats", "iscsi_bad_input", "hammer", "login_limit", "profile",
         "share_snapshot", "share_users", "nfs3_wire", "nfs41_wire", "nfs42_wire", "nfs4_acl",
         "nfs4_errors", "nfs4_delegation", "nfs4_locks", "nfs_udp_wire", "nlm_wire", "iso", "smb",
         "mount"]
