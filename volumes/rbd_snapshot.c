@@ -412,15 +412,11 @@ static int nothing(struct rbd_job *job)
 	return 0;
 }
 
-/* After whatever the other workers had to do with its image. */
-static void counted_last(struct rbd_job *job)
-{
-	rbd_job_run(job, rbd_snap_erase, erased);
-}
-
+/* After whatever the looking worker had to do with its image. The counting one has nothing to do
+ * with those of snapshots, and may be at a large volume for a minute. */
 static void looked_last(struct rbd_job *job)
 {
-	rbd_job_count(job, nothing, counted_last);
+	rbd_job_run(job, rbd_snap_erase, erased);
 }
 
 /* Who only looks at it lets go when he is told; nobody finds it any more. */
