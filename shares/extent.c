@@ -360,7 +360,7 @@ void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat)
 		struct pool_info info;
 
 		pool_get_info(share->volume->pool, &info);
-		if (info.free_bytes < free)
+		if (info.size_bytes && info.free_bytes < free) /* 0: Ceph does not say */
 			free = info.free_bytes;
 	}
 	if (quota && free > (quota > used ? quota - used : 0))

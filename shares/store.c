@@ -317,21 +317,42 @@ static int replay_read(struct replay *replay, uint64_t at)
 	return log_decode(replay->commit, length, store->sb.uuid, &replay->header) == 0;
 }
 
-/* S2: a commit behind the end means that one before it was lost after it had been durable. */
+/* A block that can not be read says nothing, and hides none of those beside it. */
+static int look_at_blocks(struct replay *replay, uint64_t at, uint64_t count)
+{
+	struct store *store = replay->store;
+	int result = store_io(store, VOLUME_READ, 0, (LOG_START + at) * BLOCK_SIZE, replay->commit,
+			      count * BLOCK_SIZE);
+	bool ahead = false;
+
+	if (result < 0 && count == 1)
+		return 0;
+	for (uint64_t i = 0; i < count && !ahead; i++) {
+		uint64_t sequence;
+
+		if (result < 0)
+			ahead = look_at_blocks(replay, at + i, 1) != 0;
+		else
+			ahead =
+			    log_peek(replay->commit + i * BLOCK_SIZE, store->sb.uuid, &sequence) &&
+			    sequence > store->open.sequence;
+	}
+	return ahead ? -EUCLEAN : 0;
+}
+
+/* S2: a commit behind the end means that one before it was lost after it had been durable. In
+ * pieces: where the volume is far away each read takes its time, and who opens the share waits. */
 static int replay_look_behind(struct replay *replay)
 {
 	struct store *store = replay->store;
-	uint64_t sequence;
+	uint64_t most = store->commit_max / BLOCK_SIZE, left;
+	int result = 0;
 
-	for (uint64_t at = 0; at < store->sb.log_blocks; at++) {
-		int result = store_io(store, VOLUME_READ, 0, (LOG_START + at) * BLOCK_SIZE,
-				      replay->commit, BLOCK_SIZE);
-
-		if (result == 0 && log_peek(replay->commit, store->sb.uuid, &sequence) &&
-		    sequence > store->open.sequence)
-			return -EUCLEAN;
+	for (uint64_t at = 0; at < store->sb.log_blocks && result == 0; at += most) {
+		left = store->sb.log_blocks - at;
+		result = look_at_blocks(replay, at, left < most ? left : most);
 	}
-	return 0;
+	return result;
 }
 
 static int replay_all(struct replay *replay)

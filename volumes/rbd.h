@@ -45,7 +45,8 @@
 #define RBD_VOLUMES_MAX    65536u
 #define RBD_TEXT_MAX       256
 #define RBD_GATEWAY_MAX    64
-#define RBD_SCAN_TICKS     5 /* a look for volumes that other gateways have made */
+#define RBD_SCAN_TICKS     5  /* a look for volumes that other gateways have made */
+#define RBD_STRAY_LOOKS    30 /* a client that is no gateway's does not watch what it has locked */
 
 /* Where it is: "rbd:CONF?pool=P[&id=USER][&namespace=N][&gateway=G]", which is what the
  * configuration keeps as the pool's only device. G is this daemon's alone, in all its lives: with
@@ -108,12 +109,12 @@ struct rbd_pool {
 	uint64_t last_group;   /* home: of snapshots */
 	struct list peers;     /* gate worker */
 	struct list strangers; /* struct rbd_stranger: whoever scans */
-	uint64_t looked_ns;
-	bool gating;    /* home: a look is under way */
-	bool taking;    /* home: take_poll is, for volumes that are waited for */
-	bool scanning;  /* home: so is a scan */
-	bool rejoining; /* home: shut out, and to be connected anew */
-	bool hurry;     /* atomic: about to be closed, long looks end */
+	uint64_t looked_ns;    /* gate worker: the end of the last look */
+	bool gating;           /* home: a look is under way */
+	bool taking;           /* home: take_poll is, for volumes that are waited for */
+	bool scanning;         /* home: so is a scan */
+	bool rejoining;        /* home: shut out, and to be connected anew */
+	bool hurry;            /* atomic: about to be closed, long looks end */
 
 	/* any thread */
 	uint64_t size_bytes, free_bytes, used_bytes; /* atomic; 0: the cluster does not say */
@@ -157,6 +158,7 @@ struct rbd_volume {
 	bool listed;                     /* scans: its image is there */
 	unsigned unlisted;               /* home: how many scans in a row have not found it */
 	bool pinned;                     /* gate worker: to this gateway */
+	unsigned stray_looks;            /* gate worker: in a row, at a lock of nobody's */
 	bool asked;                      /* atomic: wanted, but somebody here keeps it still */
 	uint64_t note_heard, seen_heard; /* atomic: numbers, of the last look */
 	uint64_t note_shown;             /* home: what watchers know */

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
@@ -18,6 +19,17 @@ static const struct {
 	size_t offset;
 } rows[] = {CEPH_FUNCTIONS(CEPH_ROW)};
 #undef CEPH_ROW
+
+/* librbd has a buffer of its own for each transfer. Large ones go back to the system when they are
+ * freed: left to itself, malloc keeps ever larger ones, on the heap of each of librbd's threads. */
+#define LARGE_BYTES (512 << 10)
+#define KEPT_BYTES  (4 << 20) /* free at a heap's end */
+
+static void give_memory_back(void)
+{
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
 
 /* librbd's names come first; what it does not have is librados's. Neither is ever unloaded: their
  * threads may be running. */
@@ -42,6 +54,7 @@ static void load(void)
 		}
 		memcpy((char *)&ceph + rows[i].offset, &symbol, sizeof symbol);
 	}
+	give_memory_back();
 }
 
 int ceph_load(struct err *err)

@@ -69,6 +69,8 @@
 	FUNCTION(rbd_metadata_set)                                                                 \
 	FUNCTION(rbd_lock_get_owners)                                                              \
 	FUNCTION(rbd_lock_get_owners_cleanup)                                                      \
+	FUNCTION(rbd_watchers_list)                                                                \
+	FUNCTION(rbd_watchers_list_cleanup)                                                        \
 	FUNCTION(rbd_lock_break)                                                                   \
 	FUNCTION(rbd_lock_acquire)                                                                 \
 	FUNCTION(rbd_lock_release)                                                                 \

@@ -33,6 +33,7 @@
 #define DEAD_LOOKS   5
 #define SLOW_LOOK_NS (1500 * 1000000ull) /* the cluster was slow: nobody is blamed for that */
 #define KEYS_MAX     4096
+#define WATCHERS_MAX 64
 #define PIN_KEY      "granary.pin"
 #define PIN_NOBODY   "no gateway"   /* never a gateway's name: those have no blanks */
 #define PIN_UNNAMED  "this gateway" /* of a pool without a name for it */
@@ -350,6 +351,33 @@ static int acquire(struct rbd_volume *volume)
 	return 0;
 }
 
+/* The owner is nobody's present address: the lock was left by a life of a gateway that ended before
+ * it had said its address, say. As long as such a client watches the image, it lives; anything but
+ * a list without it counts for that. */
+static bool is_stray(struct rbd_volume *volume, const char *owner)
+{
+	rbd_image_watcher_t watchers[WATCHERS_MAX];
+	size_t count = WATCHERS_MAX;
+	bool watches = false;
+
+	if (ceph.rbd_watchers_list(volume->image, watchers, &count) < 0) {
+		volume->stray_looks = 0;
+		return false;
+	}
+	for (size_t i = 0; i < count; i++)
+		watches |= rbd_same_address(watchers[i].addr, owner);
+	ceph.rbd_watchers_list_cleanup(watchers, count);
+	volume->stray_looks = watches ? 0 : volume->stray_looks + 1;
+	return volume->stray_looks >= RBD_STRAY_LOOKS;
+}
+
+static bool owner_is_dead(struct rbd_volume *volume, const struct rbd_peer *peer, const char *owner)
+{
+	if (rbd_same_address(volume->pool->former, owner))
+		return true;
+	return peer ? is_dead(volume->pool, peer) : is_stray(volume, owner);
+}
+
 /* False: somebody else has it, and may keep it. */
 static bool may_take(struct rbd_volume *volume)
 {
@@ -366,8 +394,7 @@ static bool may_take(struct rbd_volume *volume)
 	if (result < 0)
 		return false;
 	peer = peer_at(pool, owner);
-	if ((rbd_same_address(pool->former, owner) || (peer && is_dead(pool, peer))) &&
-	    read_pin(volume) == 0) {
+	if (owner_is_dead(volume, peer, owner) && read_pin(volume) == 0) {
 		uint64_t begin = clock_ns();
 		bool broken;
 
@@ -379,6 +406,10 @@ static bool may_take(struct rbd_volume *volume)
 				    pool->name, volume->volume.name, peer->gateway,
 				    broken ? "broken" : strerror(-result),
 				    (unsigned long long)((clock_ns() - begin) / 1000000));
+		else if (!rbd_same_address(pool->former, owner))
+			log_warning("volume %s/%s: the lock of a client that is gone, %s, is %s",
+				    pool->name, volume->volume.name, owner,
+				    broken ? "broken" : strerror(-result));
 	}
 	ceph.rbd_lock_get_owners_cleanup(&owner, count);
 	return take;
@@ -432,7 +463,7 @@ void rbd_gate_settle(struct rbd_volume *volume)
 int rbd_gate_look(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
-	uint64_t begin = clock_ns();
+	uint64_t begin = clock_ns(), said;
 	int result = say_alive(pool);
 
 	if (result == 0)
@@ -441,9 +472,15 @@ int rbd_gate_look(struct rbd_job *job)
 		return result;
 	count_misses(pool, clock_ns() - begin > SLOW_LOOK_NS ||
 			       begin - pool->looked_ns > SLOW_LOOK_NS + RBD_TICK_NS);
-	pool->looked_ns = begin;
-	for (unsigned i = 0; i < job->volume_count; i++)
+	said = begin;
+	for (unsigned i = 0; i < job->volume_count; i++) {
 		rbd_gate_settle(job->volumes[i]);
+		if (clock_ns() - said < RBD_TICK_NS)
+			continue;
+		said = clock_ns(); /* however many volumes there are: this gateway lives */
+		say_alive(pool);
+	}
+	pool->looked_ns = clock_ns();
 	return 0;
 }
 

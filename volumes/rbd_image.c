@@ -44,6 +44,11 @@ static int set_options(rados_t cluster, struct err *err)
 	    {"rbd_discard_granularity_bytes", "4096"}, /* VOLUME_SLOT */
 	    {"client_mount_timeout", "5"},
 	    {"rados_mon_op_timeout", "10"},
+	    {"rados_osd_op_timeout", "0"},           /* an I/O waits; R2 */
+	    {"rbd_blocklist_on_break_lock", "true"}, /* rbd_gate.c */
+	    {"rbd_blocklist_expire_seconds", "0"},   /* others are refused by the monitor */
+	    {"rbd_plugins", ""},                     /* no cache on a gateway's own disk; R3 */
+	    {"rbd_persistent_cache_mode", "disabled"},
 	    {"log_file", ""},
 	    {"log_to_stderr", "false"},
 	    {"err_to_stderr", "false"},
@@ -545,7 +550,7 @@ static int list_images(struct rbd_pool *pool, rbd_image_spec_t **ret_images, siz
 static bool is_known(const struct rbd_job *job, const char *name)
 {
 	for (unsigned i = 0; i < job->volume_count; i++)
-		if (strcmp(job->volumes[i]->volume.name, name) == 0)
+		if (strcmp(job->volumes[i]->volume.name, name) == 0 && job->volumes[i]->image)
 			return job->volumes[i]->listed = true;
 	return false;
 }
@@ -670,6 +675,31 @@ int rbd_image_open_all(struct rbd_job *job)
 	return result;
 }
 
+/* What has its name now may be another volume: that one is found by a scan, and this one is gone.
+ */
+static int open_again(struct rbd_volume *volume)
+{
+	struct volume_identity identity = {0};
+	uint8_t uuid[16];
+	rbd_image_t image;
+	int result = ceph.rbd_open(volume->pool->ioctx, volume->volume.name, &image, NULL);
+
+	if (result < 0)
+		return result == -ENOENT ? 0 : result; /* deleted meanwhile */
+	result = read_uuid(image, uuid);
+	if (result == 0)
+		volume_identity_make(uuid, &identity);
+	if (result == 0 && strcmp(identity.serial, volume->volume.identity.serial) != 0)
+		result = -ENODATA;
+	if (result == 0)
+		result = ceph.rbd_update_watch(image, &volume->watch, image_changed, volume);
+	if (result < 0)
+		ceph.rbd_close(image);
+	else
+		volume->image = image;
+	return result == -ENODATA ? 0 : result;
+}
+
 /* The handles of a life that the cluster has ended are good for closing only. */
 static int connect_anew(struct rbd_job *job)
 {
@@ -684,16 +714,8 @@ static int connect_anew(struct rbd_job *job)
 	for (unsigned i = 0; result == 0 && i < job->volume_count; i++) {
 		struct rbd_volume *volume = job->volumes[i];
 
-		if (volume->of)
-			continue; /* when it is read the next time */
-		result = ceph.rbd_open(pool->ioctx, volume->volume.name, &volume->image, NULL);
-		if (result < 0) {
-			volume->image = NULL;
-			result = result == -ENOENT ? 0 : result; /* deleted meanwhile */
-			continue;
-		}
-		result =
-		    ceph.rbd_update_watch(volume->image, &volume->watch, image_changed, volume);
+		if (!volume->of) /* a snapshot is, when it is read the next time */
+			result = open_again(volume);
 	}
 	return result == 0 ? sign_in(pool, &job->err) : result;
 }
@@ -891,6 +913,13 @@ static void wait_behind(struct rbd_volume *volume, uint64_t end)
 	ceph.rbd_flush(volume->image);
 }
 
+/* librbd calls it while it cuts objects off, and does not ask whether there is one. */
+static int no_progress(uint64_t done, uint64_t all, void *context)
+{
+	(void)done, (void)all, (void)context;
+	return 0;
+}
+
 int rbd_image_resize(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
@@ -914,7 +943,7 @@ int rbd_image_resize(struct rbd_job *job)
 				       volume->volume.name, (unsigned long long)first.offset);
 	}
 	if (result == 0)
-		result = ceph.rbd_resize2(volume->image, job->size, job->shrink, NULL, NULL);
+		result = ceph.rbd_resize2(volume->image, job->size, job->shrink, no_progress, NULL);
 	return result < 0 ? failed(&job->err, rbd_errno(job->pool, result), volume->volume.name)
 			  : 0;
 }

@@ -289,6 +289,15 @@ int rbd_errno(struct rbd_pool *pool, int result)
 	}
 }
 
+/* What a request hears. Shut out or without the lock: another gateway serves the volume, and
+ * whoever asked finds it there; nothing was done here. */
+static int io_result(struct rbd_pool *pool, int result)
+{
+	int code = rbd_errno(pool, result);
+
+	return result == -ESHUTDOWN || result == -EROFS || result == -EREMOTE ? -EREMOTE : code;
+}
+
 /* Said once each way. */
 static void note_space(struct rbd_pool *pool, bool full)
 {
@@ -303,10 +312,8 @@ static void note_space(struct rbd_pool *pool, bool full)
 
 static void finish(struct rbd_op *op, struct volume_request *request)
 {
-	int result = rbd_errno(op->pool, op->result);
+	int result = io_result(op->pool, op->result);
 
-	if (result == -EROFS) /* the lock went elsewhere under way */
-		result = -EREMOTE;
 	if (result == 0 && request->op == VOLUME_READ)
 		scatter(op, request);
 	if (result == 0 && request->op == VOLUME_EXTENTS) {
@@ -466,7 +473,7 @@ static void go_on(struct message *message)
 		return;
 	request->backend = NULL;
 	op_put(op);
-	request->done(request, result == -EREMOTE ? result : rbd_errno(volume->pool, result));
+	request->done(request, io_result(volume->pool, result));
 }
 
 /* On the looking worker: a snapshot is read for the first time. */
@@ -497,7 +504,7 @@ static void rbd_submit(struct volume *base, struct volume_request *request)
 	if (op)
 		op_put(op);
 	request->backend = NULL;
-	volume_refuse(request, result == -EREMOTE ? result : rbd_errno(volume->pool, result));
+	volume_refuse(request, io_result(volume->pool, result));
 }
 
 /* The request is over; its operation stays with librbd, and the volume with it. A write that was

@@ -97,18 +97,20 @@ static int read_snap(rbd_image_t image, const char *name, uint8_t ret_uuid[16],
 	return result < 0 ? result : 0;
 }
 
-/* One of several is there when all are. */
-static bool is_whole(struct rbd_pool *pool, struct rbd_snap *snap)
+/* One of several is there when all are: 1, 0, or the error that keeps that from being known. */
+static int is_whole(struct rbd_pool *pool, struct rbd_snap *snap)
 {
 	char key[40], text[8];
+	int result;
 
 	if (snap->of_count <= 1)
-		return true;
+		return 1;
 	group_key(snap->group, key);
-	if (rbd_get_text(pool, key, text, sizeof text) < 0 || !text[0])
-		return false;
+	result = rbd_get_text(pool, key, text, sizeof text);
+	if (result < 0 || !text[0])
+		return result < 0 ? result : 0;
 	snap->of_count = 1;
-	return true;
+	return 1;
 }
 
 static struct rbd_volume *snapshot_new(struct rbd_volume *of, const rbd_snap_info_t *info,
@@ -169,12 +171,18 @@ int rbd_snaps_read(struct rbd_volume *volume, struct list *found)
 		struct rbd_volume *snapshot = NULL;
 		struct rbd_snap snap = {0};
 		uint8_t uuid[16];
+		int whole;
 
 		if (strlen(snaps[i].name) > SNAPSHOT_NAME_MAX ||
 		    volume_name_check(snaps[i].name, NULL) < 0)
 			continue;
 		result = read_snap(volume->image, snaps[i].name, uuid, &snap);
-		if (result == 0 && !is_whole(volume->pool, &snap)) {
+		whole = result == 0 ? is_whole(volume->pool, &snap) : 1;
+		if (whole < 0) {
+			result = whole;
+			break;
+		}
+		if (whole == 0) {
 			/* Who makes snapshots of it are we, and we make none now: cut off. */
 			if (!volume_standby(&volume->volume))
 				ceph.rbd_snap_remove(volume->image, snaps[i].name);

@@ -6,9 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/fiber.h"
 #include "core/heap.h"
 #include "core/log.h"
 #include "volumes/rbd.h"
+
+#define LEAVE_NS (2 * 1000000000ull) /* for who looks at a snapshot that is to be deleted */
+#define POLL_NS  2000000ull
 
 static void refuse(struct rbd_pool *pool, struct pool_call *call, int code, const char *format,
 		   const char *what)
@@ -375,6 +379,19 @@ static struct rbd_job *job_for(struct rbd_volume *snapshot, struct pool_call *ca
 	return rbd_job_new(snapshot->pool, snapshot, call);
 }
 
+/* What changes the snapshot is for the gateway that serves its volume, as making it is: the others
+ * can not know who uses it there. */
+static struct rbd_job *served_job_for(struct rbd_volume *snapshot, struct pool_call *call)
+{
+	if (snapshot->of && volume_standby(&snapshot->of->volume)) {
+		refuse(snapshot->pool, call, -EREMOTE,
+		       "the volume of snapshot %s is served by another gateway; change it there",
+		       snapshot->volume.name);
+		return NULL;
+	}
+	return job_for(snapshot, call);
+}
+
 static void erased(struct rbd_job *job)
 {
 	struct rbd_volume *snapshot = job->volume;
@@ -395,15 +412,31 @@ static int nothing(struct rbd_job *job)
 	return 0;
 }
 
-/* After whatever the other workers had to do with its image. */
-static void counted_last(struct rbd_job *job)
+/* After whatever the looking worker had to do with its image. The counting one has nothing to do
+ * with those of snapshots, and may be at a large volume for a minute. */
+static void looked_last(struct rbd_job *job)
 {
 	rbd_job_run(job, rbd_snap_erase, erased);
 }
 
-static void looked_last(struct rbd_job *job)
+/* Who only looks at it lets go when he is told; nobody finds it any more. */
+static void delete_main(void *context)
 {
-	rbd_job_count(job, nothing, counted_last);
+	struct rbd_job *job = context;
+	struct rbd_volume *snapshot = job->volume;
+	const uint32_t own = 3; /* the list's, the caller's, the job's */
+
+	if (is_used(snapshot, own) && !list_empty(&snapshot->volume.watchers))
+		volume_notify(&snapshot->volume, VOLUME_LEAVING);
+	for (uint64_t waited = 0; is_used(snapshot, own) && waited < LEAVE_NS; waited += POLL_NS)
+		fiber_sleep(POLL_NS);
+	if (!is_used(snapshot, own)) {
+		rbd_job_look(job, nothing, looked_last);
+		return;
+	}
+	snapshot->gone = false;
+	err_set(&job->err, -EBUSY, "snapshot %s is in use", snapshot->volume.name);
+	rbd_job_end(job, -EBUSY);
 }
 
 void rbd_snapshot_delete(struct volume *base, struct pool_call *call)
@@ -415,12 +448,15 @@ void rbd_snapshot_delete(struct volume *base, struct pool_call *call)
 		refuse(snapshot->pool, call, -EBUSY, "snapshot %s is held", base->name);
 	else if (snapshot->of && clones_of(snapshot))
 		refuse(snapshot->pool, call, -EBUSY, "snapshot %s has clones", base->name);
-	else if (snapshot->of && is_used(snapshot, 2)) /* the list's, the caller's */
+	else if (snapshot->of && is_used(snapshot, 2) && list_empty(&base->watchers))
 		refuse(snapshot->pool, call, -EBUSY, "snapshot %s is in use", base->name);
-	else if ((job = job_for(snapshot, call))) {
+	else if ((job = served_job_for(snapshot, call))) {
 		snapshot->gone = true;
 		job->limit_ns = loop_now(snapshot->pool->home) + RBD_LONG_LIMIT_NS;
-		rbd_job_look(job, nothing, looked_last);
+		if (fiber_start(snapshot->pool->home, delete_main, job) == 0)
+			return;
+		snapshot->gone = false;
+		rbd_job_end(job, -ENOMEM);
 	}
 }
 
@@ -442,7 +478,7 @@ static void renamed(struct rbd_job *job)
 void rbd_snapshot_rename(struct volume *base, const char *name, struct pool_call *call)
 {
 	struct rbd_volume *snapshot = (struct rbd_volume *)base;
-	struct rbd_job *job = job_for(snapshot, call);
+	struct rbd_job *job = served_job_for(snapshot, call);
 	char path[VOLUME_PATH_MAX + 1];
 
 	if (!job)
@@ -477,7 +513,7 @@ static void hold_changed(struct rbd_job *job)
 static void change_hold(struct rbd_volume *snapshot, bool held, uint64_t until_ns,
 			struct pool_call *call)
 {
-	struct rbd_job *job = job_for(snapshot, call);
+	struct rbd_job *job = served_job_for(snapshot, call);
 
 	if (!job)
 		return;

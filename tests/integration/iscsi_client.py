@@ -4,14 +4,19 @@
 Well-behaved use: Connection(...), login(), command(), logout(). Every field of every PDU can be
 overridden, so that the same class also speaks the hostile dialect of the bad-input tests."""
 
+import os
 import socket
 import struct
+import time
 
 NOP_OUT, COMMAND, TASK, LOGIN, TEXT, DATA_OUT, LOGOUT, SNACK = 0, 1, 2, 3, 4, 5, 6, 0x10
 NOP_IN, RESPONSE, TASK_RESPONSE, LOGIN_RESPONSE, TEXT_RESPONSE = 0x20, 0x21, 0x22, 0x23, 0x24
 DATA_IN, LOGOUT_RESPONSE, R2T, ASYNC, REJECT = 0x25, 0x26, 0x31, 0x32, 0x3F
 IMMEDIATE, FINAL = 0x40, 0x80
 NO_TAG = 0xFFFFFFFF
+BUSY = 8
+# On an RBD volume a LUN is BUSY until its reservations have been read from the cluster.
+PATIENCE = bool(os.environ.get("GRANARY_TEST_CEPH"))
 CHECK_CONDITION = 2
 
 
@@ -241,9 +246,14 @@ class Connection:
             self.data_out(itt, ttt, offset + start, part, number, start + piece >= len(data))
 
     def command(self, cdb, data=b"", expected=0, **options):
-        """A whole SCSI command."""
-        return self.finish(self.send_command(cdb, data, expected, read=expected > 0, **options),
-                           data)
+        """A whole SCSI command; with PATIENCE for a while again when the answer is BUSY."""
+        for _ in range(200 if PATIENCE else 1):
+            result = self.finish(self.send_command(cdb, data, expected, read=expected > 0,
+                                                   **options), data)
+            if result.status != BUSY:
+                break
+            time.sleep(0.05)
+        return result
 
     def read(self, lba, blocks, lun=0):
         """READ(10); the data of a GOOD one."""

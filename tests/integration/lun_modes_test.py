@@ -72,8 +72,9 @@ def cdrom(points, server):
         capacity = struct.unpack(">II", host.command([0x25] + [0] * 9, expected=8, lun=1).data)
         points.point(capacity == ((16 << 20) // 2048 - 1, 2048), "in blocks of 2048 bytes",
                      str(capacity))
-        data = host.command(struct.pack(">BBIBHB", 0x28, 0, 3, 0, 2, 0), expected=4096, lun=1).data
-        points.point(data == b"\3" * 2048 + b"\4" * 2048, "and reads as it was written")
+        read = host.command(struct.pack(">BBIBHB", 0x28, 0, 3, 0, 2, 0), expected=4096, lun=1)
+        points.point(read.data == b"\3" * 2048 + b"\4" * 2048, "and reads as it was written",
+                     (read.status, read.status and read.key_asc_ascq, read.data[::512]))
         refused = host.command(WRITE, b"x" * 512, lun=1)
         points.point(refused.key_asc_ascq == (5, 0x20, 0), "there is no command that writes it")
     try:

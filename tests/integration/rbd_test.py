@@ -70,6 +70,10 @@ def life(points, daemon, cluster):
         result = daemon.run(*words)
         points.point(result.returncode == 1 and len(result.stderr) > 30,
                      f"refused with a sentence: {what}", result.stderr)
+    daemon.good("volume", "resize", "far/b", "64M", "--shrink", "--yes")
+    info = cluster.rbd("info", "rbd/b")
+    points.point("64 MiB" in info and volume(daemon, "b")["size_bytes"] == 64 * MIB,
+                 "and shrink, when it is asked for", info)
     daemon.good("volume", "delete", "far/b", "--yes")
     points.point(cluster.rbd("ls", "rbd") == "", "a deleted volume's image is gone")
     cluster.rbd("create", "--size", "8M", "rbd/theirs")

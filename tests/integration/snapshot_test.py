@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import pools  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
+from server import CEPH  # pylint: disable=wrong-import-position
 
 MIB = 1 << 20
 
@@ -56,6 +57,8 @@ def straight(points, daemon):
     points.point(daemon.json("snapshot", "diff", "tank/one@a", "@b") == diff and
                  daemon.json("snapshot", "diff", "tank/one@b") == [],
                  "and between two snapshots, too")
+    if CEPH:  # which does not say what a snapshot holds alone
+        return
     measured(daemon)
     shown = daemon.json("snapshot", "show", "tank/one@a")
     points.point(shown["exclusive_bytes"] == MIB and shown["used_bytes"] == 4 * MIB,
@@ -74,6 +77,8 @@ def killed(points, daemon):
                  not daemon.io("write -P 9 0 4096", lun=1)[0],
                  "after a kill snapshots and their LUNs are as they were",
                  names(daemon, "tank/one"))
+    if CEPH:
+        return
     measured(daemon)
     table = daemon.good("snapshot", "list", "tank/one")
     line = [words for words in table.splitlines() if " a " in words][0]
@@ -93,6 +98,11 @@ def clones(points, daemon):
     refused(points, daemon, "clone", "snapshot", "delete", "tank/one@a", "--yes")
     refused(points, daemon, "not a clone", "volume", "promote", "tank/one")
     daemon.good("volume", "promote", "tank/copy")
+    if CEPH:  # a snapshot stays with its image; the clone has all data for itself
+        daemon.good("snapshot", "delete", "tank/one@a", "--yes")
+        points.point(names(daemon, "tank/copy") == [] and names(daemon, "tank/one") == ["b"],
+                     "a promoted clone stands on nothing")
+        return
     points.point(names(daemon, "tank/copy") == ["a"] and names(daemon, "tank/one") == ["b"],
                  "a promoted clone has the snapshot it stood on")
 
@@ -141,6 +151,8 @@ def deletion(points, daemon):
     points.point(names(daemon, "tank/one") == ["for-ever"] and
                  daemon.holds(0, MIB, 0x11) and daemon.holds(MIB, MIB, 0x22) and
                  daemon.holds(2 * MIB, MIB, 0x33, lun=2), "what is left is whole")
+    if CEPH:  # checks itself
+        return
     check = daemon.json_of("pool", "check", "tank", "--data")
     points.point(check["clean"], "the check is clean", check)
 

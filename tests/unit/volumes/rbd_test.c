@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RBD pools on a Ceph cluster that is made up here: librbd and librados as far as they are called,
  * each of which can be made to wait or to fail at a moment of the test's choosing. What a real
- * cluster does when is in tests/integration/rbd_*; this is about what it only does sometimes. */
+ * cluster does when is in tests/integration/rbd_*; this is about what it only does sometimes.
+ *
+ * granary-test: timeout=300 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +67,9 @@ static struct {
 	struct fake_image images[IMAGES];
 	char keys[KEYS][64], values[KEYS][64];
 	unsigned alive_writes, nulls, page;
-	int connect_result, omap_result, remove_result;
+	int connect_result, omap_result, remove_result, aio_result;
+	unsigned looks, owners_ms; /* how long who has a lock takes to find out */
+	bool other_watches;
 	struct gate open, close;
 	char open_gated[128]; /* the gate is before the opening of this image only */
 	bool hold_writes;
@@ -325,6 +329,8 @@ static void fake_vals2(rados_read_op_t op, const char *after, const char *prefix
 	*values = read;
 	*result = 0;
 	*more = 0;
+	if (!after[0])
+		__atomic_fetch_add(&fake.looks, 1, __ATOMIC_RELAXED);
 	snprintf(last, sizeof last, "%s", after);
 	pthread_mutex_lock(&fake.lock);
 	for (;;) {
@@ -511,11 +517,11 @@ static int fake_resize2(rbd_image_t image, uint64_t size, bool shrink,
 {
 	struct fake_handle *handle = image;
 
-	(void)shrink, (void)progress, (void)context;
+	(void)shrink;
 	pthread_mutex_lock(&fake.lock);
 	handle->image->size = size;
 	pthread_mutex_unlock(&fake.lock);
-	return 0;
+	return progress(1, 1, context); /* as librbd does, which does not look whether it is NULL */
 }
 
 static int fake_get_size(rbd_image_t image, uint64_t *size)
@@ -584,9 +590,11 @@ static int fake_metadata_set(rbd_image_t image, const char *key, const char *val
 
 static int fake_get_owners(rbd_image_t image, rbd_lock_mode_t *mode, char **owners, size_t *count)
 {
+	const struct timespec pause = {.tv_nsec = fake.owners_ms * 1000000l};
 	struct fake_handle *handle = image;
 	int result = 0;
 
+	nanosleep(&pause, NULL);
 	*mode = RBD_LOCK_MODE_EXCLUSIVE;
 	pthread_mutex_lock(&fake.lock);
 	if (handle->image->locked_by_other)
@@ -604,6 +612,20 @@ static void fake_owners_cleanup(char **owners, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		free(owners[i]);
+}
+
+static int fake_watchers(rbd_image_t image, rbd_image_watcher_t *watchers, size_t *count)
+{
+	(void)image;
+	watchers[0].addr = strdup(fake.other_watches ? OTHER : SELF);
+	*count = 1;
+	return 0;
+}
+
+static void fake_watchers_cleanup(rbd_image_watcher_t *watchers, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(watchers[i].addr);
 }
 
 static int fake_lock_break(rbd_image_t image, rbd_lock_mode_t mode, const char *owner)
@@ -702,7 +724,7 @@ static int fake_completion(void *context, rbd_callback_t done, rbd_completion_t 
 static ssize_t fake_return_value(rbd_completion_t completion)
 {
 	(void)completion;
-	return 0;
+	return fake.aio_result;
 }
 
 static void fake_completion_release(rbd_completion_t completion)
@@ -810,6 +832,8 @@ struct ceph_functions ceph = {
     .rbd_metadata_set = fake_metadata_set,
     .rbd_lock_get_owners = fake_get_owners,
     .rbd_lock_get_owners_cleanup = fake_owners_cleanup,
+    .rbd_watchers_list = fake_watchers,
+    .rbd_watchers_list_cleanup = fake_watchers_cleanup,
     .rbd_lock_break = fake_lock_break,
     .rbd_lock_acquire = fake_acquire,
     .rbd_lock_release = fake_release,
@@ -932,7 +956,9 @@ static int setup(void **state)
 	memset(fake.keys, 0, sizeof fake.keys);
 	fake.alive_writes = fake.nulls = 0;
 	fake.page = KEYS;
-	fake.connect_result = fake.omap_result = fake.remove_result = 0;
+	fake.connect_result = fake.omap_result = fake.remove_result = fake.aio_result = 0;
+	fake.looks = fake.owners_ms = 0;
+	fake.other_watches = false;
 	fake.open_gated[0] = '\0';
 	fake.hold_writes = false;
 	snprintf(value_of("name", true), 64, "far");
@@ -1379,6 +1405,264 @@ static void kept(void **state)
 	close_pool();
 }
 
+/* Between two looks: guests wait no longer for a volume that is taken than its owner needs. */
+static void taken_between_looks(void **state)
+{
+	struct fake_image *image = image_of("v");
+	struct rbd_volume *volume;
+	struct asked asked;
+
+	(void)state;
+	image->locked_by_other = true;
+	open_pool();
+	volume = rbd_volume_of(pool, "v");
+	UNTIL(!pool->gating);
+	pool->gating = true; /* none is begun */
+	ask(&asked);
+	volume_take(&volume->volume, &asked.call);
+	UNTIL(pool->taking);
+	rounds(300);
+	assert_false(asked.done);
+	assert_true(volume_standby(&volume->volume));
+	pthread_mutex_lock(&fake.lock);
+	image->locked_by_other = false;
+	pthread_mutex_unlock(&fake.lock);
+	UNTIL(asked.done);
+	assert_int_equal(asked.result, 0);
+	assert_false(volume_standby(&volume->volume));
+	assert_true(image->owner != NULL);
+	pool->gating = false;
+	UNTIL(!pool->taking); /* nobody waits any more */
+	close_pool();
+}
+
+/* Another gateway, which lives, is about to erase the image. */
+static void erase_elsewhere(const char *key, bool lives)
+{
+	static unsigned alive;
+
+	pthread_mutex_lock(&fake.lock);
+	if (lives)
+		snprintf(value_of("alive.other", true), sizeof fake.values[0], "e%u", ++alive);
+	snprintf(value_of(key, true), sizeof fake.values[0], "other");
+	pthread_mutex_unlock(&fake.lock);
+}
+
+/* gone.UUID: the image is closed here, so that it can be erased there; when it was not, it is found
+ * again. */
+static void erased_elsewhere(void **state)
+{
+	struct fake_image *image = image_of("v");
+	char key[64];
+
+	(void)state;
+	image->locked_by_other = true;
+	open_pool();
+	snprintf(key, sizeof key, "gone.%s", rbd_volume_of(pool, "v")->volume.identity.serial);
+	erase_elsewhere(key, true);
+	UNTIL(!rbd_volume_of(pool, "v"));
+	UNTIL(image->handles == 0 && pool->volume_count == 0); /* scans still come upon it */
+	want(key, false);
+	scan_soon();
+	UNTIL(rbd_volume_of(pool, "v"));
+	UNTIL(count_volumes() == 1 && image->handles == 1);
+	close_pool();
+}
+
+/* Who has it in use here is told, and keeps it; nobody takes it meanwhile. */
+static void erased_elsewhere_in_use(void **state)
+{
+	struct volume_watcher watcher = {.changed = hear};
+	struct fake_image *image = image_of("v");
+	struct rbd_volume *volume;
+	unsigned looks;
+	char key[64];
+
+	(void)state;
+	image->locked_by_other = true;
+	open_pool();
+	volume = rbd_volume_of(pool, "v");
+	volume_ref(&volume->volume);
+	heard_count = 0;
+	volume_watch(&volume->volume, &watcher);
+	snprintf(key, sizeof key, "gone.%s", volume->volume.identity.serial);
+	erase_elsewhere(key, true);
+	UNTIL(heard_count > 0);
+	assert_int_equal(heard[0], VOLUME_LEAVING);
+	pthread_mutex_lock(&fake.lock);
+	image->locked_by_other = false; /* closed by who erases it */
+	pthread_mutex_unlock(&fake.lock);
+	erase_elsewhere(key, true);
+	looks = __atomic_load_n(&fake.looks, __ATOMIC_RELAXED);
+	UNTIL(__atomic_load_n(&fake.looks, __ATOMIC_RELAXED) >= looks + 3);
+	assert_ptr_equal(rbd_volume_of(pool, "v"), volume);
+	assert_null(image->owner);
+	assert_int_equal(image->handles, 1);
+	want(key, false); /* it has changed its mind */
+	UNTIL(!volume_standby(&volume->volume));
+	volume_unwatch(&watcher);
+	volume_unref(&volume->volume);
+	close_pool();
+}
+
+/* The key of an earlier life of this gateway: taken back. That of a dead one: of no account. */
+static void erased_by_nobody(void **state)
+{
+	struct rbd_volume *volume;
+	char key[64];
+
+	(void)state;
+	open_pool();
+	volume = rbd_volume_of(pool, "v");
+	snprintf(key, sizeof key, "gone.%s", volume->volume.identity.serial);
+	pthread_mutex_lock(&fake.lock);
+	snprintf(value_of(key, true), sizeof fake.values[0], "me");
+	pthread_mutex_unlock(&fake.lock);
+	UNTIL(!has_key(key));
+	assert_false(volume_standby(&volume->volume));
+	volume_ref(&volume->volume);
+	erase_elsewhere(key, false); /* nobody has ever said that it lives */
+	UNTIL(volume_standby(&volume->volume));
+	UNTIL(!volume_standby(&volume->volume));
+	assert_ptr_equal(rbd_volume_of(pool, "v"), volume);
+	volume_unref(&volume->volume);
+	close_pool();
+}
+
+/* Erased past the gateways, or by one that has died since: two scans do not find it, and it is no
+ * volume any more. Not so when it is served here. */
+static void unlisted(void **state)
+{
+	struct fake_image *mine = image_of("v"), *other = add_image("w", MIB, UUID "2");
+	struct rbd_volume *volume;
+
+	(void)state;
+	other->locked_by_other = true;
+	open_pool();
+	assert_int_equal(count_volumes(), 2);
+	pthread_mutex_lock(&fake.lock);
+	mine->exists = other->exists = false;
+	pthread_mutex_unlock(&fake.lock);
+	scan_soon();
+	UNTIL(rbd_volume_of(pool, "w")->unlisted == 1);
+	UNTIL(!pool->scanning);
+	assert_non_null(rbd_volume_of(pool, "w"));
+	scan_soon();
+	UNTIL(!rbd_volume_of(pool, "w"));
+	UNTIL(other->handles == 0);
+	volume = rbd_volume_of(pool, "v");
+	assert_non_null(volume);
+	assert_true(volume->unlisted >= 2);
+	assert_false(volume_standby(&volume->volume));
+	pthread_mutex_lock(&fake.lock);
+	mine->exists = true; /* a list that had left it out */
+	pthread_mutex_unlock(&fake.lock);
+	scan_soon();
+	UNTIL(volume->unlisted == 0);
+	close_pool();
+}
+
+/* A lock of nobody's whom the gateways know: broken when its owner has not watched the image for
+ * long, and not before. */
+static void stray_lock(void **state)
+{
+	struct fake_image *image = image_of("v");
+	struct rbd_volume *volume;
+	unsigned looks;
+
+	(void)state;
+	image->locked_by_other = true;
+	fake.other_watches = true;
+	open_pool();
+	volume = rbd_volume_of(pool, "v");
+	__atomic_store_n(&volume->stray_looks, RBD_STRAY_LOOKS, __ATOMIC_RELAXED);
+	looks = __atomic_load_n(&fake.looks, __ATOMIC_RELAXED);
+	UNTIL(__atomic_load_n(&fake.looks, __ATOMIC_RELAXED) >= looks + 2);
+	UNTIL(__atomic_load_n(&volume->stray_looks, __ATOMIC_RELAXED) == 0);
+	assert_true(image->locked_by_other);
+	fake.other_watches = false;
+	__atomic_store_n(&volume->stray_looks, RBD_STRAY_LOOKS - 2, __ATOMIC_RELAXED);
+	UNTIL(!volume_standby(&volume->volume));
+	assert_false(image->locked_by_other);
+	close_pool();
+}
+
+/* Looks that take long because there is much to look at: meanwhile this gateway says that it lives,
+ * and one that is dead is found out all the same. */
+static void long_looks(void **state)
+{
+	struct fake_image *images[4] = {image_of("v")};
+
+	(void)state;
+	for (unsigned i = 1; i < 4; i++)
+		images[i] = add_image((char[]){(char)('v' + i), '\0'}, MIB, UUID "1");
+	for (unsigned i = 0; i < 4; i++)
+		images[i]->locked_by_other = true;
+	for (unsigned i = 1; i < 4; i++)
+		images[i]->uuid[31] = (char)('1' + i);
+	snprintf(value_of("gateway.other", true), sizeof fake.values[0], "%s", OTHER);
+	snprintf(value_of("alive.other", true), sizeof fake.values[0], "1");
+	fake.other_watches = true;
+	open_pool();
+	fake.owners_ms = 660;
+	UNTIL(__atomic_load_n(&fake.alive_writes, __ATOMIC_RELAXED) >=
+	      __atomic_load_n(&fake.looks, __ATOMIC_RELAXED) + 3);
+	UNTIL(!rbd_volume_of(pool, "v")->volume.standby);
+	fake.owners_ms = 0;
+	close_pool();
+}
+
+/* Shut out while a request is under way: another gateway has the volume, and whoever asked goes
+ * there. A medium error would be the end of it. */
+static void shut_out_under_a_write(void **state)
+{
+	(void)state;
+	open_pool();
+	target = pool_find_volume(&pool->pool, "v");
+	for (unsigned i = 0; i < 2; i++) {
+		fake.aio_result = i ? -EROFS : -ESHUTDOWN;
+		on_loop(submit_first);
+		UNTIL(first.done);
+		assert_int_equal(first.result, -EREMOTE);
+	}
+	fake.aio_result = -EDQUOT;
+	on_loop(submit_first);
+	UNTIL(first.done);
+	assert_int_equal(first.result, -ENOSPC);
+	volume_unref(target);
+	close_pool();
+}
+
+/* While this gateway was shut out another deleted the volume and made one of the same name. */
+static void another_of_the_name(void **state)
+{
+	struct fake_image *image = image_of("v");
+	struct volume *volume;
+
+	(void)state;
+	open_pool();
+	volume = pool_find_volume(&pool->pool, "v");
+	__atomic_store_n(&fake.omap_result, -ESHUTDOWN, __ATOMIC_RELAXED);
+	UNTIL(pool->rejoining);
+	pthread_mutex_lock(&fake.lock);
+	image->uuid[31] = '7';
+	pthread_mutex_unlock(&fake.lock);
+	__atomic_store_n(&fake.omap_result, 0, __ATOMIC_RELAXED);
+	UNTIL(!pool->rejoining);
+	assert_true(volume_standby(volume));
+	assert_int_equal(image->handles, 0);
+	volume_unref(volume);
+	for (unsigned i = 0; i < 4; i++) {
+		scan_soon();
+		UNTIL(pool->scanning);
+		UNTIL(!pool->scanning);
+	}
+	UNTIL(rbd_volume_of(pool, "v") && !volume_standby(&rbd_volume_of(pool, "v")->volume));
+	assert_int_equal(rbd_volume_of(pool, "v")->volume.identity.uuid[15] & 15, 7);
+	assert_int_equal(count_volumes(), 1);
+	close_pool();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1395,6 +1679,15 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(deleted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(taken, setup, teardown),
 	    cmocka_unit_test_setup_teardown(kept, setup, teardown),
+	    cmocka_unit_test_setup_teardown(taken_between_looks, setup, teardown),
+	    cmocka_unit_test_setup_teardown(erased_elsewhere, setup, teardown),
+	    cmocka_unit_test_setup_teardown(erased_elsewhere_in_use, setup, teardown),
+	    cmocka_unit_test_setup_teardown(erased_by_nobody, setup, teardown),
+	    cmocka_unit_test_setup_teardown(unlisted, setup, teardown),
+	    cmocka_unit_test_setup_teardown(stray_lock, setup, teardown),
+	    cmocka_unit_test_setup_teardown(long_looks, setup, teardown),
+	    cmocka_unit_test_setup_teardown(shut_out_under_a_write, setup, teardown),
+	    cmocka_unit_test_setup_teardown(another_of_the_name, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
