@@ -372,13 +372,14 @@ void commit_start(struct store *store)
 	store->commits++;
 	store->log_written += blocks;
 	store->iov = (struct iovec){.iov_base = writing->data, .iov_len = blocks * BLOCK_SIZE};
-	store->request = (struct volume_request){.op = VOLUME_WRITE,
-						 .flags = KEEPS(share_commit_fua) ? VOLUME_FUA : 0,
-						 .offset = (LOG_START + at) * BLOCK_SIZE,
-						 .length = blocks * BLOCK_SIZE,
-						 .iov = &store->iov,
-						 .iov_count = 1,
-						 .done = commit_done};
+	store->request = (struct volume_request){
+	    .op = VOLUME_WRITE,
+	    .flags = VOLUME_VITAL | (KEEPS(share_commit_fua) ? VOLUME_FUA : 0),
+	    .offset = (LOG_START + at) * BLOCK_SIZE,
+	    .length = blocks * BLOCK_SIZE,
+	    .iov = &store->iov,
+	    .iov_count = 1,
+	    .done = commit_done};
 	volume_submit(store->volume, &store->request);
 	if (log_room(store) < store->sb.log_blocks * BLOCK_SIZE / 2 && !store->checkpoint_wanted) {
 		store->checkpoint_wanted = true;

@@ -95,6 +95,7 @@ struct share {
 	bool restores_end; /* the share is to be closed */
 	unsigned calls;    /* on the open share, that run; home loop */
 	bool going_back;   /* none but the rollback looks at the store; home loop */
+	bool full;         /* the pool was, a moment ago: nothing new is made */
 	struct list states[STATE_BUCKETS];
 	uint64_t alloc_cursor; /* block: where space is looked for */
 	uint64_t unshared;     /* sequence: the last commit that left a shared block one owner */
@@ -289,7 +290,10 @@ int store_check(struct store *store, struct share_check_report *report);
 
 /* ---- keeper.c ---- */
 int share_keeper_start(struct share *share);
-void share_keeper_kick(struct share *share);              /* under the lock, any loop */
+void share_keeper_kick(struct share *share); /* under the lock, any loop */
+/* share->full, as it is now: so that logs and trees of files that nobody can fill do not take what
+ * a full pool has left for those that are there. Without the lock. */
+void share_look_at_pool(struct share *share);
 int share_keeper_finish_truncations(struct share *share); /* a fiber, before anything is served */
 
 static inline struct key inode_key(uint64_t number)

@@ -7,6 +7,7 @@
 
 #include "core/bytes.h"
 #include "shares/internal.h"
+#include "volumes/pool.h"
 
 #define ROUND_NS    1000000000ull /* commits that nobody waits for */
 #define DISCARD_MAX 256u          /* freed pieces in one round */
@@ -220,6 +221,18 @@ static int discard_round(struct share *share, struct discards *discards)
 	return result < 0 ? result : discards->count == DISCARD_MAX;
 }
 
+/* ---- a full pool ---- */
+void share_look_at_pool(struct share *share)
+{
+	struct pool_info info = {0};
+
+	if (share->volume->pool)
+		pool_get_info(share->volume->pool, &info);
+	store_lock(share->store);
+	share->full = info.size_bytes && info.free_bytes <= info.reserved_bytes;
+	store_unlock(share->store);
+}
+
 /* ---- the fibers ---- */
 static bool flag_take(struct share *share, bool *flag)
 {
@@ -243,6 +256,7 @@ static void keeper_main(void *context)
 {
 	struct share *share = context;
 	struct store *store = share->store;
+	uint64_t looked = 0;
 
 	store_lock(store);
 	while (!share->stopping) {
@@ -250,6 +264,13 @@ static void keeper_main(void *context)
 		if (store->checkpoint_wanted && !store->failed) {
 			store_unlock(store);
 			(void)store_checkpoint(store, false);
+			store_lock(store);
+			continue;
+		}
+		if (loop_now(share->home) - looked >= ROUND_NS) {
+			looked = loop_now(share->home);
+			store_unlock(store);
+			share_look_at_pool(share);
 			store_lock(store);
 			continue;
 		}

@@ -546,11 +546,25 @@ void share_open(struct volume *volume, struct loop *loop, bool read_only, struct
 	call->read_only = read_only;
 	start(call, loop, open_main);
 }
+/* 0: by the volume's size. A log is no more than a 256th of the pool, so that it finds room in what
+ * a full one keeps back (VOLUME_VITAL). */
+static uint64_t log_blocks_for(const struct volume *volume)
+{
+	uint64_t by_volume = volume->size_bytes / BLOCK_SIZE / 64, by_pool;
+	struct pool_info info = {0};
+
+	if (volume->pool)
+		pool_get_info(volume->pool, &info);
+	by_pool = info.size_bytes / BLOCK_SIZE / 256;
+	return by_pool && by_pool < by_volume ? by_pool : 0;
+}
+
 
 static void format_main(void *context)
 {
 	struct share_call *call = context;
 	struct store_options options = {.volume = call->volume,
+					.log_blocks = log_blocks_for(call->volume),
 					.loop = call->loop,
 					.quota_blocks = call->quota_bytes / BLOCK_SIZE};
 	struct share *share;
