@@ -343,6 +343,8 @@ int quota_check(const struct share *share, uint64_t more)
 	const struct store *store = share->store;
 	uint64_t quota = store->quota_blocks;
 
+	if (!more) /* what a file has already it may write, also over a quota made smaller */
+		return 0;
 	return quota && store->counters[COUNT_USED_BLOCKS] + more > quota ? -EDQUOT : 0;
 }
 

@@ -263,9 +263,9 @@ int op_write(struct op *op);
 int op_commit(struct op *op);
 int op_resize(struct op *op); /* size.c */
 int op_seek(struct op *op);
-int op_clone(struct op *op);    /* clone.c */
-int op_allocate(struct op *op); /* range.c */
-int op_deallocate(struct op *op);
+int op_clone(struct op *op);      /* clone.c */
+int op_allocate(struct op *op);   /* allocate.c */
+int op_deallocate(struct op *op); /* range.c */
 
 int need_file(const struct object *object, const struct vfs_request *request, uint32_t rights);
 /* One step of an inode's end, in a transaction: 1: more to do. */

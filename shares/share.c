@@ -343,17 +343,16 @@ static void setup(struct share *share, bool read_only)
 	while (window < WINDOW_MAX && window * 2 <= room)
 		window *= 2;
 	share->window = (uint32_t)window;
-	share->vfs = (struct vfs){.ops = &share_ops,
-				  .root_fileid = ROOT_INODE,
-				  .file_max = VFS_FILE_MAX,
-				  .link_max = 1000000,
-				  /* ALLOCATE sets addresses and quota aside, but no space of the
-				   * pool, so nobody is told that it can be relied on. */
-				  .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR |
-					 VFS_CAN_ACL | VFS_CAN_CLONE | VFS_CAN_SEEK,
-				  .read_only = read_only,
-				  .verifier = make_verifier(share),
-				  .refs = 1};
+	share->vfs =
+	    (struct vfs){.ops = &share_ops,
+			 .root_fileid = ROOT_INODE,
+			 .file_max = VFS_FILE_MAX,
+			 .link_max = 1000000,
+			 .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR | VFS_CAN_ACL |
+				VFS_CAN_CLONE | VFS_CAN_ALLOCATE | VFS_CAN_SEEK,
+			 .read_only = read_only,
+			 .verifier = make_verifier(share),
+			 .refs = 1};
 	memcpy(share->vfs.uuid, sb->uuid, 16);
 	memcpy(share->vfs.secret, sb->secret, 16);
 }
@@ -546,6 +545,7 @@ void share_open(struct volume *volume, struct loop *loop, bool read_only, struct
 	call->read_only = read_only;
 	start(call, loop, open_main);
 }
+
 /* 0: by the volume's size. A log is no more than a 256th of the pool, so that it finds room in what
  * a full one keeps back (VOLUME_VITAL). */
 static uint64_t log_blocks_for(const struct volume *volume)
@@ -559,13 +559,12 @@ static uint64_t log_blocks_for(const struct volume *volume)
 	return by_pool && by_pool < by_volume ? by_pool : 0;
 }
 
-
 static void format_main(void *context)
 {
 	struct share_call *call = context;
 	struct store_options options = {.volume = call->volume,
-					.log_blocks = log_blocks_for(call->volume),
 					.loop = call->loop,
+					.log_blocks = log_blocks_for(call->volume),
 					.quota_blocks = call->quota_bytes / BLOCK_SIZE};
 	struct share *share;
 	int result = store_format(&options, call->uuid, call->secret, &call->err);

@@ -113,6 +113,9 @@ void share_list_users(struct vfs *vfs, struct share_user *users, unsigned room,
  * its changes held up; a closed one through its volume. Findings are sentences; changes nothing. */
 struct share_check_report {
 	uint64_t inodes, extents, pages, errors;
+	/* Set aside by ALLOCATE (vfs.h) and without space of the pool: by an older version, or the
+	 * volume is another one's copy. No error: ALLOCATE makes sure of it again. */
+	uint64_t unbacked_bytes;
 	void (*finding)(struct share_check_report *report, const char *sentence);
 	void *context;
 };

@@ -34,6 +34,7 @@
  *   S5 After an error of log or checkpoint the store takes no further changes (-EROFS).
  *   S6 A block with two owners is not written. When one of them is left, it is written in place
  *      only when the commit that says so is durable and whoever began to read it before has ended.
+ *   S7 An extent is set aside (EXTENT_UNWRITTEN) only where the volume has space for it, durably.
  *
  * Locking: one adaptive mutex per store for everything below; no I/O waits, and none is waited for,
  * with it held. Submitting to the volume is allowed. What is not in memory is loaded by the fiber
@@ -152,6 +153,10 @@ int store_io(struct store *store, enum volume_op op, unsigned flags, uint64_t of
 	     uint64_t length);
 int store_io_vector(struct store *store, enum volume_op op, unsigned flags, uint64_t offset,
 		    const struct iovec *iov, unsigned iov_count, uint64_t length);
+/* What of the range is mapped, at least the beginning of it; *ret_count is 1 or more. */
+int store_extents(struct store *store, uint64_t offset, uint64_t length,
+		  struct volume_extent *extents, unsigned max, unsigned *ret_count);
+int store_zeros(struct store *store, uint64_t offset, uint64_t length); /* writes them; blocks */
 
 /* ---- life; store.c: in fibers, without the lock ---- */
 struct store_options {
