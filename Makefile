@@ -328,8 +328,10 @@ appliance: all | $(APPLIANCE_READY)
 
 appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
+	@tests/appliance/seed_test.py
 	@tests/appliance/settings_test.py
 	@tests/appliance/install_test.py
+	@tests/appliance/formats_test.py
 	@tests/appliance/update_test.py
 	@tests/appliance/power_test.py
 	@tests/appliance/rebuild_test.py

@@ -86,8 +86,9 @@ HARDWARE = [
     # What the machine is told comes on a CD.
     [("AddressOnParent", 1), ("AutomaticAllocation", "false"), ("ElementName", "CD drive"),
      ("InstanceID", 6), ("Parent", 3), ("ResourceType", 15)],
+    # The kernel for hypervisors has no driver of E1000.
     [("AutomaticAllocation", "true"), ("Connection", "storage"),
-     ("ElementName", "network adapter"), ("InstanceID", 5), ("ResourceSubType", "E1000"),
+     ("ElementName", "network adapter"), ("InstanceID", 5), ("ResourceSubType", "VmxNet3"),
      ("ResourceType", 10)],
 ]
 

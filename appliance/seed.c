@@ -41,6 +41,9 @@
 #define ANSWER_MS     10000
 #define LOOKS         6
 #define LOOK_NS       500000000
+#define LOOKED_MAX    128
+#define AMBIVALENT    (-2) /* of blkid_do_safeprobe(): more than one thing at a time */
+#define SEARCH_S      60   /* much less than the unit's TimeoutStartSec= */
 #define PORT_LOOKS    20
 #define CPU_SECONDS   5
 #define LABEL_NOCLOUD "cidata"
@@ -75,28 +78,34 @@ static bool is_seed(const char *label, const char *type, struct volume *volume)
 	       (strcmp(type, "iso9660") == 0 || strcmp(type, "vfat") == 0);
 }
 
-static bool look_at(const char *path, struct volume *ret_volume)
+/* LOOK_NONE: it can not be read (yet); a drive without a medium, say. */
+enum look { LOOK_NONE, LOOK_OTHER, LOOK_SEED };
+
+static enum look look_at(const char *path, struct volume *ret_volume)
 {
 	blkid_probe probe = blkid_new_probe_from_filename(path);
 	const char *label = NULL, *type = NULL;
 	struct volume volume = {.path = ""};
-	bool found = false;
+	enum look look = LOOK_OTHER;
+	int result;
 
 	if (!probe)
-		return false;
+		return LOOK_NONE;
 	blkid_probe_enable_superblocks(probe, 1);
 	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE);
-	if (blkid_do_safeprobe(probe) == 0 &&
-	    blkid_probe_lookup_value(probe, "LABEL", &label, NULL) == 0 &&
-	    blkid_probe_lookup_value(probe, "TYPE", &type, NULL) == 0)
-		found = is_seed(label, type, &volume);
-	if (found) {
+	result = blkid_do_safeprobe(probe);
+	if (result < 0 && result != AMBIVALENT)
+		look = LOOK_NONE;
+	else if (result == 0 && blkid_probe_lookup_value(probe, "LABEL", &label, NULL) == 0 &&
+		 blkid_probe_lookup_value(probe, "TYPE", &type, NULL) == 0 &&
+		 is_seed(label, type, &volume)) {
 		snprintf(volume.path, sizeof volume.path, "%s", path);
 		snprintf(volume.type, sizeof volume.type, "%s", type);
 		*ret_volume = volume;
+		look = LOOK_SEED;
 	}
 	blkid_free_probe(probe);
-	return found;
+	return look;
 }
 
 /* Floppies are slow to say that they are not there; what is made of other devices is none. */
@@ -110,34 +119,75 @@ static bool may_be(const char *name)
 	return true;
 }
 
-static bool find_volume(struct volume *ret_volume)
+/* Devices that were read and are none, so that each is read once. */
+struct looked {
+	char name[LOOKED_MAX][32];
+	unsigned count;
+};
+
+static bool is_new(const struct looked *looked, const char *name)
+{
+	for (unsigned i = 0; i < looked->count; i++)
+		if (strcmp(looked->name[i], name) == 0)
+			return false;
+	return true;
+}
+
+/* A CD is looked at again: its drive answers before the medium turns. */
+static void note(struct looked *looked, const char *name)
+{
+	size_t length = strlen(name);
+
+	if (strncmp(name, "sr", 2) != 0 && looked->count < LOOKED_MAX &&
+	    length < sizeof looked->name[0])
+		memcpy(looked->name[looked->count++], name, length + 1);
+}
+
+static bool find_volume(struct looked *looked, struct volume *ret_volume)
 {
 	DIR *list = opendir("/sys/class/block");
 	const struct dirent *entry;
-	bool found = false;
+	enum look look = LOOK_OTHER;
 
-	while (list && !found && (entry = readdir(list)) != NULL) {
+	while (list && look != LOOK_SEED && (entry = readdir(list)) != NULL) {
 		char path[300];
 
+		if (!may_be(entry->d_name) || !is_new(looked, entry->d_name))
+			continue;
 		snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-		found = may_be(entry->d_name) && look_at(path, ret_volume);
+		look = look_at(path, ret_volume);
+		if (look == LOOK_OTHER)
+			note(looked, entry->d_name);
 	}
 	if (list)
 		closedir(list);
-	return found;
+	return look == LOOK_SEED;
 }
 
-/* Disks and CDs come up while the machine starts. */
+static time_t seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* Disks and CDs come up while the machine starts: LOOKS more once udev has nothing left to do. */
 static bool wait_for_volume(const struct options *options, struct volume *ret_volume)
 {
+	static struct looked looked;
+	const time_t begun = seconds_now();
+	unsigned quiet = 0;
+
 	if (options->device)
-		return look_at(options->device, ret_volume);
-	for (unsigned i = 0; i < LOOKS; i++) {
-		if (find_volume(ret_volume))
-			return true;
+		return look_at(options->device, ret_volume) == LOOK_SEED;
+	while (!find_volume(&looked, ret_volume)) {
+		quiet = access("/run/udev/queue", F_OK) == 0 ? 0 : quiet + 1;
+		if (quiet >= LOOKS || seconds_now() - begun >= SEARCH_S)
+			return false;
 		wait_a_moment();
 	}
-	return false;
+	return true;
 }
 
 /* --- its files ------------------------------------------------------------------------------- */

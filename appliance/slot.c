@@ -4,17 +4,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ESP_DEVICE "/dev/disk/by-label/GRANARY"
 #define ESP_MOUNT  "/run/granary-esp"
 #define LOCK       "/run/granary-update.lock"
 #define KEY        "root=PARTLABEL=root-"
+
+extern char **environ;
 
 int slot_running(char *ret_slot, struct err *err)
 {
@@ -59,18 +63,55 @@ static int stand_alone(struct err *err)
 	return 0;
 }
 
-int esp_open(int *ret_folder, struct err *err)
+/* After a power cut in an update a file of the other slot may have more clusters than its size
+ * says, fewer, or ones that are free: the kernel stops writing to the file system when it comes
+ * upon that. What the running slot has was not being written. It is asked for nothing: whatever
+ * fsck says, mounting and writing tell whether it can be used. */
+static void mend(void)
+{
+	static const char *const words[] = {"/usr/sbin/fsck.vfat", "-a", ESP_DEVICE, NULL};
+	posix_spawn_file_actions_t actions;
+	pid_t child;
+	int result;
+
+	if (posix_spawn_file_actions_init(&actions) != 0)
+		return;
+	result =
+	    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+	if (result == 0 &&
+	    posix_spawn(&child, words[0], &actions, NULL, (char *const *)words, environ) == 0)
+		waitpid(child, NULL, 0);
+	posix_spawn_file_actions_destroy(&actions);
+}
+
+/* What fsck has found without a name takes space that updates need. */
+static void sweep(void)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		char path[sizeof ESP_MOUNT + 16];
+
+		snprintf(path, sizeof path, ESP_MOUNT "/FSCK%04u.REC", i);
+		if (unlink(path) < 0 && errno != ENOENT)
+			return;
+	}
+}
+
+int esp_open(bool for_files, int *ret_folder, struct err *err)
 {
 	int folder, result = stand_alone(err);
 
 	if (result < 0)
 		return result;
+	if (for_files)
+		mend();
 	if (mkdir(ESP_MOUNT, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "%s: %s", ESP_MOUNT, strerror(errno));
 	if (mount(ESP_DEVICE, ESP_MOUNT, "vfat", MS_NODEV | MS_NOEXEC | MS_NOSUID, "umask=0077") <
 	    0)
 		return err_set(err, -errno, "%s can not be mounted: %s", ESP_DEVICE,
 			       strerror(errno));
+	if (for_files)
+		sweep();
 	folder = open(ESP_MOUNT "/granary", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0) {
 		int code = -errno;

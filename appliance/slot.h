@@ -17,8 +17,10 @@ int slot_running(char *ret_slot, struct err *err);
 void slot_root_path(char slot, char path[64]);
 
 /* esp_open: mount the ESP for ourselves; *ret_folder is a descriptor of its granary/ folder.
+ * @for_files: files will be written, not the environment block alone: what a power cut under
+ * another update left of them is mended first.
  * esp_close: unmount it, everything on it durable. */
-int esp_open(int *ret_folder, struct err *err);
+int esp_open(bool for_files, int *ret_folder, struct err *err);
 int esp_close(int folder, struct err *err);
 
 /* env_read, env_write: the environment block in the ESP's @folder. Writing is durable at 0. */

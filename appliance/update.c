@@ -127,7 +127,7 @@ static int with_bundle(struct install *install, struct err *err)
 	if (result == 0)
 		result = slot_running(&running, err);
 	if (result == 0)
-		result = esp_open(&medium->esp, err);
+		result = esp_open(true, &medium->esp, err);
 	if (result < 0)
 		return result;
 	medium->target = running == 'a' ? 'b' : 'a';
@@ -205,7 +205,7 @@ static int change_env(int (*change)(struct grubenv *env, char running, struct er
 	int folder, result = slot_running(&running, &err);
 
 	if (result == 0)
-		result = esp_open(&folder, &err);
+		result = esp_open(false, &folder, &err);
 	if (result < 0)
 		return fail(&err);
 	result = env_read(folder, &env, &err);

@@ -11,7 +11,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX  14
+#define OPTIONS_MAX  15
 #define POSITION_MAX 66
 
 struct option_spec {
@@ -135,6 +135,7 @@ int run_pool_grow(struct command *command);
 int run_pool_evacuate(struct command *command);
 int run_pool_remove(struct command *command);
 int run_pool_online(struct command *command);
+int run_pool_replace(struct command *command);
 int run_pool_findings(struct command *command);
 int run_pool_set(struct command *command);
 int run_pool_export(struct command *command);
@@ -253,6 +254,7 @@ int run_replica_peers(struct command *command);
 int run_replica_unpair(struct command *command);
 int run_replica_group(struct command *command);
 int run_replica_point(struct command *command);
+int run_replica_seed(struct command *command);
 int run_replica_promote(struct command *command);
 int run_replica_demote(struct command *command);
 int run_replica_switchover(struct command *command);

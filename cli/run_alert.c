@@ -221,6 +221,17 @@ static int add_ca(struct command *command, json_t *body)
 	return 0;
 }
 
+static int add_audit(struct command *command, json_t *body)
+{
+	const char *audit = command_option(command, "audit");
+
+	if (audit && strcmp(audit, "yes") != 0 && strcmp(audit, "no") != 0)
+		return command_fail("--audit is yes or no");
+	if (audit)
+		json_object_set_new(body, "audit", json_boolean(*audit == 'y'));
+	return 0;
+}
+
 /* What "channel create" and "channel set" have in common; @body is wiped of what could not be. */
 static int read_channel(struct command *command, json_t *body)
 {
@@ -245,6 +256,8 @@ static int read_channel(struct command *command, json_t *body)
 	if (command_option(command, "tls"))
 		json_object_set_new(body, "tls", json_true());
 	status = add_on_off(command, body);
+	if (!status)
+		status = add_audit(command, body);
 	if (!status)
 		status = add_secret(command, body, "url-file", "url");
 	if (!status)

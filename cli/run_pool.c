@@ -286,16 +286,11 @@ static const json_t *resilvering(const json_t *reply)
 	return NULL;
 }
 
-int run_pool_online(struct command *command)
+/* With --wait: until it is good. */
+static int resilver_say(struct command *command, int status, json_t *reply)
 {
 	const struct timespec pause = {.tv_nsec = 200000000};
-	json_t *reply, *body = json_object();
-	int status;
 
-	if (command->count > 1)
-		json_object_set_new(body, "device", device_path(command->position[1]));
-	status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/online",
-			      command->position[0]);
 	while (status == EXIT_GOOD && command_option(command, "wait") && resilvering(reply)) {
 		json_decref(reply);
 		nanosleep(&pause, NULL);
@@ -306,6 +301,38 @@ int run_pool_online(struct command *command)
 		return status;
 	return say(command, reply, "pool %s is %s", command->position[0],
 		   device_text(reply, "state"));
+}
+
+int run_pool_online(struct command *command)
+{
+	json_t *reply = NULL, *body = json_object();
+	int status;
+
+	if (command->count > 1)
+		json_object_set_new(body, "device", device_path(command->position[1]));
+	status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/online",
+			      command->position[0]);
+	return resilver_say(command, status, reply);
+}
+
+int run_pool_replace(struct command *command)
+{
+	const char *old = command->position[1];
+	json_t *devices, *reply = NULL;
+	int status = command_confirm(command, "Give the old device up for good?");
+
+	if (status >= 0)
+		return status;
+	devices = read_devices(command, 2);
+	if (!devices)
+		return EXIT_FAILED;
+	status = command_call(
+	    command, "POST",
+	    json_pack("{s:o,s:o,s:b}", "device",
+		      strcmp(old, "missing") == 0 ? json_string(old) : device_path(old), "devices",
+		      devices, "force", command_option(command, "force") != NULL),
+	    &reply, "/api/v1/pools/%s/replace", command->position[0]);
+	return resilver_say(command, status, reply);
 }
 
 int run_pool_grow(struct command *command)

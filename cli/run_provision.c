@@ -20,6 +20,14 @@ static int print_result(struct command *command, json_t *reply)
 
 	if (command->json)
 		return table_print(command, reply, NULL, 0);
+	if (json_object_get(reply, "share")) {
+		printf("share    %s/%s, exported as %s\n",
+		       json_string_value(json_object_get(reply, "pool")),
+		       json_string_value(json_object_get(reply, "share")),
+		       json_string_value(json_object_get(reply, "path")));
+		json_decref(reply);
+		return EXIT_GOOD;
+	}
 	printf("volume   %s/%s, SCSI ID %s\ntarget   %s, LUN 0\n",
 	       json_string_value(json_object_get(reply, "pool")),
 	       json_string_value(json_object_get(volume, "name")),
@@ -39,9 +47,11 @@ static int print_result(struct command *command, json_t *reply)
 int run_provision(struct command *command)
 {
 	const char *pool = command_option(command, "pool");
+	const char *purpose = command_option(command, "purpose");
 	json_t *body =
-	    json_pack("{s:s,s:s,s:s,s:o,s:s*}", "purpose", "vm-disks", "name", command->position[0],
-		      "size", command->position[1], "hosts", hosts_of(command), "pool", pool);
+	    json_pack("{s:s,s:s,s:s,s:o,s:s*}", "purpose", purpose ? purpose : "vm-disks", "name",
+		      command->position[0], "size", command->position[1], "hosts",
+		      hosts_of(command), "pool", pool);
 	json_t *reply;
 	int status = command_call(command, "POST", body, &reply, "/api/v1/provision");
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -102,7 +105,8 @@ static const struct {
 		{"limit", "limit"},
 		{"limit-at", "limit_at"},
 		{"points", "points"},
-		{"compression", "compression"}};
+		{"compression", "compression"},
+		{"seed", "seed"}};
 
 /* False with the sentence printed. */
 static bool add_settings(const struct command *command, json_t *body)
@@ -192,7 +196,7 @@ static int group_set(struct command *command)
 	if (json_object_size(body) == 0) {
 		json_decref(body);
 		return command_fail("group set needs one of --rpo, --limit, --limit-at, --points, "
-				    "--compression and --protect");
+				    "--compression, --seed and --protect");
 	}
 	status = command_call(command, "PATCH", body, &reply, "/api/v1/replica/groups/%s",
 			      command->position[1]);
@@ -293,6 +297,90 @@ int run_replica_group(struct command *command)
 			    "add|remove GROUP MEMBER..., group address add|remove GROUP "
 			    "ADDR/PREFIX, group set GROUP, group points GROUP or "
 			    "group delete GROUP");
+}
+
+/* ---- a seed on a disk ---- */
+static bool whole_path(const char *path, char whole[PATH_MAX])
+{
+	char here[PATH_MAX];
+
+	if (path[0] == '/')
+		return snprintf(whole, PATH_MAX, "%s", path) < PATH_MAX;
+	return getcwd(here, sizeof here) &&
+	       snprintf(whole, PATH_MAX, "%s/%s", here, path) < PATH_MAX;
+}
+
+static void show_progress(const json_t *seed, bool last)
+{
+	json_int_t done = json_integer_value(json_object_get(seed, "done_bytes"));
+	json_int_t total = json_integer_value(json_object_get(seed, "total_bytes"));
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	fprintf(stderr, "\r%-12s %3d %%%s", json_string_value(json_object_get(seed, "state")),
+		total > 0 ? (int)((double)done * 100 / (double)total) : 0, last ? "\n" : "");
+}
+
+/* Until it is over; @group is how it began, and is let go of. */
+static int watch_seed(struct command *command, json_t *group)
+{
+	const struct timespec pause = {.tv_nsec = 300000000};
+	json_t *seed = json_object_get(group, "seed");
+
+	while (json_is_true(json_object_get(seed, "running"))) {
+		char name[128];
+		int status;
+
+		show_progress(seed, false);
+		nanosleep(&pause, NULL);
+		snprintf(name, sizeof name, "%s",
+			 json_string_value(json_object_get(group, "name")));
+		json_decref(group);
+		status =
+		    command_call(command, "GET", NULL, &group, "/api/v1/replica/groups/%s", name);
+		if (status)
+			return status;
+		seed = json_object_get(group, "seed");
+	}
+	show_progress(seed, true);
+	if (strcmp(json_string_value(json_object_get(seed, "state")), "failed") == 0) {
+		int status = command_fail("%s", json_string_value(json_object_get(seed, "reason")));
+
+		json_decref(group);
+		return status;
+	}
+	return say(command, group, "%s is %s, as of epoch %lld of group %s",
+		   json_string_value(json_object_get(seed, "path")),
+		   json_string_value(json_object_get(seed, "state")),
+		   (long long)json_integer_value(json_object_get(seed, "epoch")),
+		   json_string_value(json_object_get(group, "name")));
+}
+
+int run_replica_seed(struct command *command)
+{
+	const char *what = command->position[0];
+	char path[PATH_MAX];
+	json_t *group;
+	int status;
+
+	if (strcmp(what, "cancel") == 0 && command->count == 2) {
+		status = command_call(command, "DELETE", NULL, &group,
+				      "/api/v1/replica/groups/%s/seed", command->position[1]);
+		return status ? status : say(command, group, "it is being stopped");
+	}
+	if (!((strcmp(what, "export") == 0 && command->count == 3) ||
+	      (strcmp(what, "import") == 0 && command->count == 2)))
+		return command_fail("seed export GROUP FILE|DIR, seed import FILE or seed cancel "
+				    "GROUP");
+	if (!whole_path(command->position[command->count - 1], path))
+		return command_fail("that path is too long");
+	if (command->count == 3)
+		status = command_call(command, "POST", json_pack("{s:s}", "path", path), &group,
+				      "/api/v1/replica/groups/%s/seed", command->position[1]);
+	else
+		status = command_call(command, "POST", json_pack("{s:s}", "path", path), &group,
+				      "/api/v1/replica/seeds");
+	return status ? status : watch_seed(command, group);
 }
 
 /* What is lost is said before it is asked. */

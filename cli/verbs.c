@@ -7,7 +7,7 @@
 
 /* Where alerts are sent. */
 #define CHANNEL_OPTIONS                                                                            \
-	{"url", "URL", "smtp(s)://HOST:PORT, https://.., udp:// or tcp://HOST:PORT"},              \
+	{"url", "URL", "smtp(s)://HOST:PORT, https://.., udp://, tcp:// or tls://HOST:PORT"},      \
 	    {"url-file", "FILE", "the URL in a file: a webhook's is a secret"},                    \
 	    {"preset", "NAME", "of a webhook: generic, dingtalk, wecom, feishu or slack"},         \
 	    {"from", "ADDRESS", "e-mail: the sender"},                                             \
@@ -17,6 +17,7 @@
 	     "its password, the community of traps, or what a webhook is signed with"},            \
 	    {"ca-file", "FILE", "certificates to trust instead of the system's"},                  \
 	    {"no-tls", NULL, "e-mail: without TLS, and without a password"},                       \
+	    {"audit", "YES|NO", "syslog: send the audit log too"},                                 \
 	    {"language", "CODE", "en (default) or zh-CN"},                                         \
 	{                                                                                          \
 		"severity", "LEAST", "info, warning (default) or critical"                         \
@@ -149,6 +150,17 @@ static const struct verb table[] = {
      "granary pool online tank --wait",
      "POST /api/v1/pools/{pool}/online",
      run_pool_online},
+    {"pool",
+     "replace",
+     "NAME OLD NEW[:SIZE]",
+     3,
+     3,
+     {{"force", NULL, "write over another pool or file system that is on the new device"},
+      {"wait", NULL, "wait until all has its second copy again"}},
+     "Put another device in the place of the one that a pool goes on without, which is dead",
+     "granary pool replace tank /dev/sdb /dev/sdc --wait --yes",
+     "POST /api/v1/pools/{pool}/replace",
+     run_pool_replace},
     {"pool",
      "grow",
      "NAME",
@@ -513,7 +525,8 @@ static const struct verb table[] = {
      "NAME SIZE HOST...",
      3,
      65,
-     {{"pool", "POOL", "pool (default the one with the most free space)"}},
+     {{"pool", "POOL", "pool (default the one with the most free space)"},
+      {"purpose", "PURPOSE", "vm-disks (default), or iso-library: a share that they may read"}},
      "Create a volume with a target of its own for these hosts; all of it or nothing",
      "granary provision vm1 100G iqn.2026-11.org.example:host1 10.0.0.0/24",
      "POST /api/v1/provision",
@@ -1555,6 +1568,7 @@ static const struct verb table[] = {
       {"compression", "METHOD", "create, set: of the link: lz4, zstd or off (off)"},
       {"protect", "on|off",
        "create, set: guests' writes wait rather than the RPO is not kept (off)"},
+      {"seed", "wire|ship", "create, set: the first image goes by the link, or on a disk (wire)"},
       {"interface", "IF", "address add: for it, on both nodes (one of its network)"}},
      "Make, show or end a group of volumes that is replicated as one",
      "granary replica group create vms tank/a tank/b --peer store2 --rpo 5s",
@@ -1570,6 +1584,17 @@ static const struct verb table[] = {
      "granary replica point clone vms 4711 tank/a-test tank/b-test",
      "POST /api/v1/replica/groups/{group}/points/{epoch}/clones",
      run_replica_point},
+    {"replica",
+     "seed",
+     "export GROUP FILE|DIR, import FILE, cancel GROUP",
+     2,
+     3,
+     {{0}},
+     "Carry a group's first image to its standby on a disk; then only what changed goes by the "
+     "link",
+     "granary replica seed export vms /mnt/disk",
+     "POST /api/v1/replica/groups/{group}/seed",
+     run_replica_seed},
     {"replica",
      "switchover",
      "GROUP",

@@ -386,6 +386,18 @@ static void login_done(struct iscsi_conn *conn)
 		enter_full_feature(conn);
 }
 
+static void note_refused(struct iscsi_conn *conn, const struct login *login)
+{
+	enum iscsi_refusal_reason reason = login->status == LOGIN_FORBIDDEN ? ISCSI_REFUSED_RULE
+					   : login->status == LOGIN_AUTHENTICATION_FAILED
+					       ? ISCSI_REFUSED_CHAP
+					   : login->status == LOGIN_NOT_FOUND ? ISCSI_REFUSED_ABSENT
+									      : ISCSI_REFUSED_OTHER;
+
+	refusals_note(&conn->server->refusals, login->params.initiator, login->params.target,
+		      conn->peer_text, reason, loop_wall(conn->io->loop));
+}
+
 /* To be sent elsewhere is no failure of the initiator's. */
 static void tell_refused(struct iscsi_conn *conn)
 {
@@ -399,6 +411,7 @@ static void tell_refused(struct iscsi_conn *conn)
 	}
 	limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
 		     loop_now(conn->io->loop));
+	note_refused(conn, login);
 	log_notice("audit: %s from %s: login to %s refused (status %04x)",
 		   login->params.initiator[0] ? login->params.initiator : "initiator",
 		   conn->peer_text, target, login->status);

@@ -272,8 +272,19 @@ void limit_finish(struct login_limit *limit);
 bool limit_allows(struct login_limit *limit, const struct sockaddr *peer, uint64_t now);
 void limit_failed(struct login_limit *limit, const struct sockaddr *peer, uint64_t now);
 
+/* refusal.c: who was not let in. Any loop. @now: since 1970. */
+struct refusals {
+	pthread_mutex_t lock;
+	struct iscsi_refusal entries[ISCSI_REFUSALS_MAX];
+};
+void refusals_init(struct refusals *refusals);
+void refusals_finish(struct refusals *refusals);
+void refusals_note(struct refusals *refusals, const char *initiator, const char *target,
+		   const char *peer, enum iscsi_refusal_reason reason, uint64_t now);
+
 struct iscsi_server {
 	struct login_limit login_limit;
+	struct refusals refusals;
 	struct iscsi_server_options options;
 	struct iscsi_io_loop *loops;
 	struct iscsi_portal *portals[ISCSI_PORTALS_MAX];

@@ -155,6 +155,25 @@ void iscsi_session_list(struct iscsi_server *server,
 			void (*listed)(void *context, const struct iscsi_session_info *sessions,
 				       unsigned count),
 			void *context);
+/* Initiators that came lately and were not let in, or were shown no target: the last
+ * ISCSI_REFUSALS_MAX, in no order. False: there is no @index. An entry with a count of 0 is empty.
+ * Any thread. */
+#define ISCSI_REFUSALS_MAX 64u
+enum iscsi_refusal_reason {
+	ISCSI_REFUSED_RULE,   /* no rule lets it in */
+	ISCSI_REFUSED_CHAP,   /* it could not prove who it is */
+	ISCSI_REFUSED_ABSENT, /* there is no such target */
+	ISCSI_REFUSED_OTHER,
+	ISCSI_SHOWN_NOTHING /* discovery: no target would let it in */
+};
+struct iscsi_refusal {
+	char initiator[SCSI_NAME_MAX + 1], target[SCSI_NAME_MAX + 1]; /* target "": discovery */
+	char peer[64];                                                /* "address:port" */
+	enum iscsi_refusal_reason reason;
+	uint64_t at_ns, count; /* since 1970, the last time; how often since it is kept */
+};
+bool iscsi_refusal_get(struct iscsi_server *server, unsigned index,
+		       struct iscsi_refusal *ret_refusal);
 /* Drop one session; -ENOENT if there is none. */
 int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err);
 

@@ -31,6 +31,7 @@ int iscsi_server_create(const struct iscsi_server_options *options,
 		server->options.connections_max = ISCSI_CONNECTIONS_MAX;
 	server->loops = loops;
 	limit_init(&server->login_limit);
+	refusals_init(&server->refusals);
 	for (unsigned i = 0; i < options->io_loop_count; i++) {
 		loops[i] = (struct iscsi_io_loop){.loop = options->io_loops[i], .server = server};
 		list_init(&loops[i].conns);
@@ -60,6 +61,7 @@ void iscsi_server_destroy(struct iscsi_server *server)
 		iscsi_target_destroy(target, NULL, NULL);
 	}
 	limit_finish(&server->login_limit);
+	refusals_finish(&server->refusals);
 	heap_free(server->discovery_rule);
 	heap_free(server->loops);
 	heap_free(server);
@@ -437,6 +439,9 @@ static void ask_targets(struct iscsi_conn *conn)
 		text_add(&writer, "TargetName", target->name);
 		portal_list(server, (struct sockaddr *)&conn->local, &writer);
 	}
+	if (conn->discovery && writer.length == 0)
+		refusals_note(&server->refusals, conn->initiator, "", conn->peer_text,
+			      ISCSI_SHOWN_NOTHING, loop_wall(server->options.control));
 	conn->answer_text = writer.data;
 	conn->answer_length = writer.length;
 	answer(conn, LOGIN_SUCCESS);

@@ -59,6 +59,10 @@ static int delete_seat(struct seat *seat, struct err *err)
 			       "group %s: its primary is connected and would make it again; delete "
 			       "it there first",
 			       group->name);
+	if (seat->seed.running)
+		return err_set(err, -EBUSY,
+			       "group %s: its seed is being exported: cancel that first",
+			       group->name);
 	seat->paused = true;
 	seat_end_session(seat, "the group is deleted");
 	uuid_text(group->uuid, uuid);
@@ -183,7 +187,7 @@ static int work_refused(const struct seat *seat, const struct seat_work *work, c
 {
 	if (!seat)
 		return err_set(err, -ENOENT, "no group named %s", name);
-	if (seat->acting)
+	if (seat->acting || seat->seed.importing)
 		return err_set(err, -EBUSY, "something else is being done to group %s", name);
 	return work ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
@@ -226,12 +230,13 @@ static json_t *define(const struct replication_spec *spec)
 
 	for (unsigned i = 0; i < spec->count; i++)
 		json_array_append_new(members, seat_member(i, spec->volumes[i]));
-	return json_pack("{s:s,s:o,s:s,s:I,s:I,s:s,s:s,s:b}", "name", spec->name, "members",
+	return json_pack("{s:s,s:o,s:s,s:I,s:I,s:s,s:s,s:b,s:s}", "name", spec->name, "members",
 			 members, "points", spec->points ? spec->points : "0", "rpo_ns",
 			 (json_int_t)(spec->rpo_ns ? spec->rpo_ns : RPO_NS), "limit_bytes",
 			 (json_int_t)spec->limit_bytes, "compression",
 			 spec->compression ? spec->compression : "off", "limit_at",
-			 spec->limit_at ? spec->limit_at : "", "protect", (int)spec->protect);
+			 spec->limit_at ? spec->limit_at : "", "protect", (int)spec->protect,
+			 "seed", spec->seed ? spec->seed : "wire");
 }
 
 static int spec_check(struct replication *replication, const struct replication_spec *spec,
@@ -249,7 +254,8 @@ static int spec_check(struct replication *replication, const struct replication_
 		return err_set(err, -ENOENT, "no node %s is paired", spec->peer);
 	if ((spec->points && points_parse(spec->points, &keep, err) < 0) ||
 	    (spec->compression && pack_kind_parse(spec->compression, &compression, err) < 0) ||
-	    (spec->limit_at && calendar_parse(spec->limit_at, &calendar, err) < 0))
+	    (spec->limit_at && calendar_parse(spec->limit_at, &calendar, err) < 0) ||
+	    (spec->seed && seed_way_check(spec->seed, err) < 0))
 		return -EINVAL;
 	if (spec->count == 0 || spec->count > WIRE_MEMBERS_MAX)
 		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);

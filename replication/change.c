@@ -294,6 +294,8 @@ static json_t *settings_of(const struct replication_change *change)
 		json_object_set_new(settings, "compression", json_string(change->compression));
 	if (change->limit_at)
 		json_object_set_new(settings, "limit_at", json_string(change->limit_at));
+	if (change->seed)
+		json_object_set_new(settings, "seed", json_string(change->seed));
 	if (change->protect)
 		json_object_set_new(settings, "protect", json_boolean(*change->protect));
 	if (change->rpo_ns)
@@ -343,6 +345,7 @@ void replication_group_change(struct replication *replication, const char *name,
 	    (what->compression &&
 	     pack_kind_parse(what->compression, &compression, &call->err) < 0) ||
 	    (what->limit_at && calendar_parse(what->limit_at, &calendar, &call->err) < 0) ||
+	    (what->seed && seed_way_check(what->seed, &call->err) < 0) ||
 	    read_address(what->add_address, what->interface, &address, &call->err) < 0 ||
 	    read_address(what->remove_address, NULL, &address, &call->err) < 0) {
 		call->done(call, -EINVAL);

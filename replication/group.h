@@ -49,6 +49,10 @@ struct group_host {
 	 * go of it, or takes it again. settled(): he has. Any context on the loop. */
 	void (*serving_changed)(struct group *group);
 	bool (*settled)(struct group *group);
+	/* Optional. Primary: the standby holds the image that was exported as @epoch: mark what has
+	 * changed since, in place of what is marked. -ENOENT: nothing is known of that one. The
+	 * session's fiber, before anything is sent. */
+	int (*mark_since)(struct group *group, uint64_t epoch);
 };
 
 /* The members compared with the standby's, slot by slot, beside everything else. */
@@ -95,6 +99,8 @@ struct group {
 	uint64_t acked;   /* 0: unknown */
 	uint64_t sealing; /* number of the last SEAL sent and not answered; 0: none */
 	uint64_t period_ns, epoch_bytes, limit_bytes;
+	bool ship;           /* the first image comes on a disk: none is sent */
+	uint64_t seed_epoch; /* of the last export of one: no session's epoch has that number */
 	enum pack_kind compression; /* of the link, when the peer can */
 	unsigned protocol;  /* the newest that this node speaks: WIRE_VERSION, but for tests */
 	unsigned spoken;    /* in the session; 0: none */

@@ -273,6 +273,7 @@ void seat_take_settings(struct seat *seat, const json_t *definition)
 	const json_t *limit = json_object_get(definition, "limit_bytes");
 	const char *compression = json_string_value(json_object_get(definition, "compression"));
 	const char *limit_at = json_string_value(json_object_get(definition, "limit_at"));
+	const char *seed = json_string_value(json_object_get(definition, "seed"));
 	struct err err = {0};
 
 	seat->keep = (struct keep){0};
@@ -288,6 +289,9 @@ void seat_take_settings(struct seat *seat, const json_t *definition)
 	if (calendar_parse(limit_at ? limit_at : "", &seat->calendar, &err) < 0)
 		log_warning("group %s: %s", seat->group.name, err.text);
 	seat->protect = json_is_true(json_object_get(definition, "protect"));
+	seat->group.ship = seed && strcmp(seed, "ship") == 0;
+	seat->group.seed_epoch =
+	    (uint64_t)json_integer_value(json_object_get(definition, "seed_epoch"));
 	seat_follow(seat);
 	services_define(seat, definition);
 }
@@ -484,4 +488,5 @@ const struct group_host seat_host = {.save = seat_save,
 				     .sealed = host_sealed,
 				     .role_changed = host_role_changed,
 				     .serving_changed = host_serving_changed,
-				     .settled = host_settled};
+				     .settled = host_settled,
+				     .mark_since = seed_mark_since};

@@ -30,6 +30,15 @@ struct peer {
 	uint16_t port;
 };
 
+/* What is under way with a group's shipped seed, or was last. */
+struct seat_seed {
+	const char *state; /* "none", "exporting", "exported", "importing", "imported", "failed" */
+	bool running, importing, cancelled;
+	bool tidied; /* no snapshot of an export is left, as far as is known */
+	char path[1024], reason[200];
+	uint64_t epoch, done_bytes, total_bytes, file_bytes;
+};
+
 /* A group and the session it has with the peer, if any. */
 struct seat {
 	struct list link;
@@ -63,6 +72,7 @@ struct seat {
 	struct tls_dial *dial;
 	uint64_t retry_ns, retries;
 	char unavailable[200]; /* why it was not started */
+	struct seat_seed seed;
 	uint64_t rate_at_ns, rate_bytes, rate;
 	uint64_t heard_ns; /* of a session, or since when there should be one */
 	unsigned alarms;   /* bits, by enum seat_alarm */
@@ -186,6 +196,16 @@ void services_clear(struct seat *seat);
 void services_start(struct seat *seat);
 void services_define(struct seat *seat, const json_t *definition);
 json_t *services_show(const struct seat *seat);
+
+/* seed.c: the first image on a disk. seed_mark_since: as a group's host. seed_tidy: snapshots that
+ * nobody needs any more go, once there is a sealed image; often. seed_stop: ends what is under way;
+ * fiber. seed_show: the caller's. */
+int seed_mark_since(struct group *group, uint64_t epoch);
+void seed_tidy(struct seat *seat);
+void seed_stop(struct seat *seat);
+json_t *seed_show(const struct seat *seat);
+/* "wire" or "ship". */
+int seed_way_check(const char *way, struct err *err);
 
 /* change.c: @definition is the group's from now on, durably. */
 int seat_redefine(struct seat *seat, json_t *definition, struct err *err);

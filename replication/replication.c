@@ -502,6 +502,7 @@ static void stop_main(void *context)
 		struct seat *seat = list_entry(it, struct seat, link);
 
 		seat_enter(seat);
+		seed_stop(seat);
 		seat_end_session(seat, "stopping");
 		seat_close(seat);
 	}

@@ -93,6 +93,7 @@ struct replication_spec {
 	/* Guests' changes wait while the standby's image is older than the RPO; unless the group is
 	 * paused, or the standby never was as new yet. */
 	bool protect;
+	const char *seed; /* how the first image gets there: "wire", "ship"; NULL: wire */
 };
 void replication_group_create(struct replication *replication, const struct replication_spec *spec,
 			      struct replication_call *call);
@@ -116,7 +117,7 @@ void replication_group_act(struct replication *replication, const char *name,
 /* What is changed of a group, on its primary; NULL: as it is. The standby follows. */
 struct replication_change {
 	const uint64_t *rpo_ns, *limit_bytes;
-	const char *points, *compression, *limit_at;
+	const char *points, *compression, *limit_at, *seed;
 	const bool *protect;
 	/* Borrowed. A new member is in the standby's image from the first epoch on that has all of
 	 * it; the others are not sent again. What is removed stays a volume, on both nodes. */
@@ -136,6 +137,19 @@ json_t *replication_group_points(struct replication *replication, const char *na
  * The group goes on. -ENOENT, -EINVAL, -EEXIST, -ENOSPC. */
 void replication_point_clone(struct replication *replication, const char *name, uint64_t epoch,
 			     const json_t *names, struct replication_call *call);
+/* The first image on a disk. replication_seed_export: of the group @name, whose seed is shipped, to
+ * the file @path, or to one in the directory @path; one that was begun there is gone on with.
+ * Guests wait for the moment that snapshots take. replication_seed_import: @path to the standby
+ * that it is for. Both only begin it: the group's "seed" says how far it is.
+ * replication_seed_cancel: what is under way ends. -ENOENT, -EINVAL, -EEXIST, -EBUSY, -EBADMSG, ...
+ */
+void replication_seed_export(struct replication *replication, const char *name, const char *path,
+			     struct replication_call *call);
+void replication_seed_import(struct replication *replication, const char *path,
+			     struct replication_call *call);
+void replication_seed_cancel(struct replication *replication, const char *name,
+			     struct replication_call *call);
+
 /* replication_holds: what a volume is to a group; false: nothing. */
 struct replication_hold {
 	const char *group; /* its name, until something changes */

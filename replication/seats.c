@@ -138,6 +138,7 @@ struct seat *seat_new(struct replication *replication, const char *name, const u
 	memcpy(seat->peer, peer, 16);
 	seat_set_rpo(seat, 0);
 	seat->points_kept = true; /* as far as is known */
+	seat->seed.state = "none";
 	list_push_back(&replication->seats, &seat->link);
 	return seat;
 }
@@ -320,6 +321,11 @@ static struct seat *seat_welcome(struct visit *visit, const struct wire_message 
 			       "the group is paused there");
 		return NULL;
 	}
+	if (seat->seed.importing) {
+		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL,
+			       "a seed is being imported there");
+		return NULL;
+	}
 	if (seat->unavailable[0]) {
 		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL, "%s", seat->unavailable);
 		return NULL;
@@ -337,7 +343,8 @@ void seat_receive(struct visit *visit, const struct wire_message *hello)
 	seat_enter(seat);
 	/* A new connection of the same primary: the old one is dead, whether it knows or not. */
 	seat_end_session(seat, "the primary has connected again");
-	if (!seat->gone && !visit->channel.broken && !visit->replication->stopping) {
+	if (!seat->gone && !visit->channel.broken && !visit->replication->stopping &&
+	    !seat->seed.importing) {
 		seat->session = true;
 		receiver_run(&seat->group, &visit->channel, &first);
 		log_info("group %s: session over: %s", seat->group.name, visit->channel.why);
@@ -397,6 +404,7 @@ void seats_tick(struct replication *replication)
 		seat_follow(seat);
 		seat_look(seat, now);
 		services_follow(seat);
+		seed_tidy(seat);
 		if (replication->stopping || !seat->started || seat->session || seat->paused ||
 		    now < seat->retry_ns || (role != GROUP_PRIMARY && role != GROUP_HANDOVER))
 			continue;

@@ -513,6 +513,7 @@ static int sync(struct sender *sender)
 	group->phase = sender->peer_epoch ? "catching up" : "seeding";
 	sender->streaming = false;
 	recorder_fall_back(group->recorder);
+	recorder_skip(group->recorder, group->seed_epoch);
 	result = begin(sender, sender->peer_epoch ? WIRE_BEGIN_SYNC : WIRE_BEGIN_SEED);
 	if (result == 0)
 		result = sync_until_logged(sender, &epoch);
@@ -837,6 +838,9 @@ static void settle(struct sender *sender, const struct wire_message *welcome)
 		acknowledged(sender, welcome->epoch);
 	} else if (ours && welcome->epoch && welcome->epoch == group->acked) {
 		mark_again(sender);
+	} else if (ours && welcome->epoch && group->host->mark_since &&
+		   group->host->mark_since(group, welcome->epoch) == 0) {
+		group->acked = 0;
 	} else {
 		mark_again(sender);
 		recorder_mark_all(group->recorder);
@@ -894,6 +898,22 @@ static int sender_open(struct sender *sender)
 	return sender->channel->broken;
 }
 
+/* The standby gets its first image on a disk. It ends the session for that. */
+static int await_seed(struct sender *sender)
+{
+	struct wire_message ready;
+	int result = 0;
+
+	sender->group->phase = "waiting for its seed";
+	while (result == 0 && !sender->channel->broken && sender->group->ship) {
+		channel_wait(sender->channel);
+		result = no_message(sender);
+		if (result == 0)
+			result = tell_definition(sender, &ready);
+	}
+	return result < 0 ? result : sender->channel->broken;
+}
+
 static void session(struct sender *sender)
 {
 	struct group *group = sender->group;
@@ -901,6 +921,8 @@ static void session(struct sender *sender)
 
 	if (result == 0)
 		result = say_hello(sender);
+	if (result == 0 && !sender->peer_epoch)
+		result = await_seed(sender);
 	while (result == 0 && !sender->channel->broken) {
 		if (recorder_next_step(group->recorder, recorder_oldest_epoch(group->recorder)) ==
 		    RECORDER_SYNC)

@@ -228,6 +228,8 @@ json_t *seat_show(const struct seat *seat)
 	json_object_set_new(json, "addresses_trouble", json_string(seat->addresses_trouble));
 	json_object_set_new(json, "points", json_string(points ? points : "0"));
 	json_object_set_new(json, "points_trouble", json_string(seat->points_trouble));
+	json_object_set_new(json, "seed_by", json_string(group->ship ? "ship" : "wire"));
+	json_object_set_new(json, "seed", seed_show(seat));
 	json_object_set_new(json, "alarms", show_alarms(seat));
 	json_object_set_new(json, "lineage", show_lineage(group));
 	if (group->role == GROUP_STANDBY)

@@ -107,7 +107,7 @@ static const struct scsi_opcode rows[] = {
      0x25,
      0,
      10,
-     FREE,
+     FREE | OPCODE_STANDBY_OK, /* or an initiator takes a path in standby for a unit of no size */
      {0},
      PARAMETER_MAX,
      block_decode_capacity10,
@@ -479,7 +479,7 @@ static const struct scsi_opcode rows[] = {
      0x9e,
      0x10,
      16,
-     OPCODE_SERVICE | FREE,
+     OPCODE_SERVICE | FREE | OPCODE_STANDBY_OK,
      {LEN32},
      PARAMETER_MAX,
      block_decode_capacity16,

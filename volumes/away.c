@@ -78,7 +78,7 @@ const struct pv *away_any(const struct native *native)
 	return NULL;
 }
 
-static const char *path_of(const struct pv *pv)
+const char *away_path(const struct pv *pv)
 {
 	return pv->disk ? pv->disk->path : pv->path ? pv->path : "(missing)";
 }
@@ -89,7 +89,7 @@ int away_refuse(struct native *native, struct err *err)
 
 	if (!pv)
 		return 0;
-	return err_set(err, -EBUSY, "device %s of pool %s is %s", path_of(pv), native->sb.name,
+	return err_set(err, -EBUSY, "device %s of pool %s is %s", away_path(pv), native->sb.name,
 		       pv_is_here(pv) ? "being made good" : "away");
 }
 
@@ -174,7 +174,7 @@ static int go(struct native *native, struct pv *device)
 
 	if (result < 0) {
 		native_fail(native, "%s has failed, and that can not be recorded (error %d)",
-			    path_of(device), -result);
+			    away_path(device), -result);
 		return result;
 	}
 	native->away_pending = true;
@@ -184,7 +184,7 @@ static int go(struct native *native, struct pv *device)
 	checkpoint_want(native);
 	log_error("pool %s goes on without %s, which has failed: mirrored volumes have one copy, "
 		  "others can not be read or written there",
-		  native->sb.name, path_of(device));
+		  native->sb.name, away_path(device));
 	return 0;
 }
 
@@ -285,8 +285,7 @@ static void give_disk(struct native *native, unsigned row, struct disk *disk)
 	}
 }
 
-/* Its disk is closed: the path it had may be opened again, here or elsewhere. */
-static int let_go(struct native *native, struct pv *device, struct err *err)
+int away_let_go(struct native *native, struct pv *device, struct err *err)
 {
 	uint64_t since = loop_now(native->home);
 	char *path;
@@ -294,7 +293,7 @@ static int let_go(struct native *native, struct pv *device, struct err *err)
 	while (__atomic_load_n(&device->in_flight, __ATOMIC_ACQUIRE)) {
 		if (loop_now(native->home) - since > DRAIN_NS)
 			return err_set(err, -EBUSY, "requests are still under way on %s",
-				       path_of(device));
+				       away_path(device));
 		fiber_sleep(POLL_NS);
 	}
 	if (!device->disk)
@@ -307,6 +306,17 @@ static int let_go(struct native *native, struct pv *device, struct err *err)
 	disk_close(device->disk);
 	give_disk(native, pv_device_row(native, device), NULL);
 	return 0;
+}
+
+int away_take(struct native *native, struct lane *lane, struct pv *device, struct disk *disk)
+{
+	int result;
+
+	native_lock(native);
+	give_disk(native, pv_device_row(native, device), disk);
+	result = change(native, pv_device_row(native, device), PV_STALE);
+	native_unlock(lane);
+	return result < 0 ? result : checkpoint_run(native, lane, false);
 }
 
 int away_online(struct native_call *mine, struct lane *lane)
@@ -322,7 +332,7 @@ int away_online(struct native_call *mine, struct lane *lane)
 		return -EROFS;
 	if (!device || pv_is_here(device))
 		return err_set(err, -EINVAL, "no device of pool %s is away", native->sb.name);
-	result = let_go(native, device, err);
+	result = away_let_go(native, device, err);
 	if (result < 0)
 		return result;
 	if (!path && !device->path)
@@ -336,14 +346,8 @@ int away_online(struct native_call *mine, struct lane *lane)
 		disk_close(disk);
 		return result;
 	}
-	native_lock(native);
-	give_disk(native, pv_device_row(native, device), disk);
-	result = change(native, pv_device_row(native, device), PV_STALE);
-	native_unlock(lane);
-	if (result < 0)
-		return result;
 	log_notice("pool %s: %s is back and is being made good", native->sb.name, disk->path);
-	return checkpoint_run(native, lane, false);
+	return away_take(native, lane, device, disk);
 }
 
 void native_online(struct pool *pool, const char *path, struct pool_call *call)
@@ -371,8 +375,7 @@ bool resilver_due(const struct native *native)
 	return pv && pv_is_here(pv) && native->opened && !native->read_only && !native->closing;
 }
 
-/* Which copy of @chunk's pair is on the device: 0, 1; 2: none. */
-static unsigned copy_on(const struct native *native, uint64_t chunk, const struct pv *device)
+unsigned away_copy_on(const struct native *native, uint64_t chunk, const struct pv *device)
 {
 	const struct pv *first = pv_of(native, pv_resolve(native, chunk));
 	const struct pv *second = pv_of(native, pv_resolve(native, mirror_of(native, chunk)));
@@ -390,7 +393,7 @@ static uint64_t next_of(const struct native *native, const struct pv *device, un
 		uint64_t at = *chunk < pv->format.first_chunk ? pv->format.first_chunk : *chunk;
 
 		for (at = mirror_next(pv, at); at < end; at = mirror_next(pv, at + 1))
-			if (copy_on(native, at, device) < 2) {
+			if (away_copy_on(native, at, device) < 2) {
 				*chunk = at + 1;
 				return at;
 			}
@@ -522,7 +525,7 @@ static int level(struct resilver *resilver, struct lane *lane, uint64_t chunk)
 	uint32_t expected[CHUNK_SLOTS];
 	struct pv_place place[2];
 	uint16_t wanted = 0, good, stale;
-	unsigned bad = copy_on(native, chunk, device);
+	unsigned bad = away_copy_on(native, chunk, device);
 	int result = 0;
 
 	if (bad == 2 || !pv_locate(native, slot, &place[0].pv, &place[0].offset) ||
@@ -603,7 +606,7 @@ static void end(struct resilver *resilver, struct lane *lane)
 	if (result < 0)
 		return; /* away again, or read-only */
 	log_notice("pool %s: %s is good again: %llu of %llu MiB that have a copy there differed%s",
-		   native->sb.name, path_of(device),
+		   native->sb.name, away_path(device),
 		   (unsigned long long)((resilver->copied * VOLUME_SLOT + (1u << 20) - 1) >> 20),
 		   (unsigned long long)(resilver->total * CHUNK >> 20),
 		   resilver->skipped ? "; what can not be read in the other copy stays as it was"
@@ -689,7 +692,7 @@ void away_info(const struct native *native, unsigned row, struct pool_device_inf
 	const struct pv *pv = &native->pv[row];
 	const struct resilver *resilver = native->resilver;
 
-	info->path = path_of(pv);
+	info->path = away_path(pv);
 	if (!pv_is_stale(pv))
 		return;
 	info->state = pv_is_here(pv) ? DEVICE_RESILVERING : DEVICE_AWAY;

@@ -66,6 +66,24 @@ bool pool_is_remote(const char *path)
 	return backend_of(path) == &rbd_pool_ops;
 }
 
+bool pool_can(const struct pool *pool, enum pool_feature feature)
+{
+	const struct pool_ops *ops = pool->ops;
+	const bool can[POOL_FEATURES] = {
+	    [POOL_CHECKSUMS] = ops->own_blocks,
+	    [POOL_MIRRORS] = ops->own_blocks,
+	    [POOL_RESERVES] = ops->own_blocks,
+	    [POOL_CHECKS] = ops->own_blocks,
+	    [POOL_SCRUBS] = ops->scrub != NULL,
+	    [POOL_DEVICES] = ops->add != NULL,
+	    [POOL_WATERMARKS] = ops->set_watermarks != NULL,
+	    [POOL_SNAPSHOTS] = ops->snapshot_create != NULL,
+	    [POOL_GATEWAYS] = ops->volume_take != NULL,
+	};
+
+	return can[feature];
+}
+
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call)
 {
@@ -89,6 +107,27 @@ void pool_online(struct pool *pool, const char *path, struct pool_call *call)
 		pool->ops->online(pool, path, call);
 	else
 		pool_refuse(pool, call, "does not go on without a device");
+}
+
+static void replace(struct pool *pool, const char *old, const struct pool_device *device,
+		    bool force, bool label, struct pool_call *call)
+{
+	if (pool->ops->replace)
+		pool->ops->replace(pool, old, device, force, label, call);
+	else
+		pool_refuse(pool, call, "does not go on without a device");
+}
+
+void pool_label_replacement(struct pool *pool, const char *old, const struct pool_device *device,
+			    bool force, struct pool_call *call)
+{
+	replace(pool, old, device, force, true, call);
+}
+
+void pool_replace(struct pool *pool, const char *old, const struct pool_device *device, bool force,
+		  struct pool_call *call)
+{
+	replace(pool, old, device, force, false, call);
 }
 
 void pool_close(struct pool *pool, struct pool_call *call)

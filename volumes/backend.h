@@ -8,6 +8,7 @@
  * members are Required and run on the control loop, except where pool.h says otherwise. */
 struct pool_ops {
 	const char *name; /* "native" */
+	bool own_blocks;  /* it keeps blocks, their checksums and copies itself */
 	void (*create)(const struct world_ops *world, struct loop *loop,
 		       const struct pool_create_options *options, struct pool_call *call);
 	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,
@@ -38,11 +39,13 @@ struct pool_ops {
 	void (*evacuate)(struct pool *pool, const char *path, enum pool_evacuate_action action,
 			 struct pool_call *call);
 	void (*remove)(struct pool *pool, const char *path, struct pool_call *call);
-	/* Optional, both or none: NULL = it does not go on without a device. */
+	/* Optional, all or none: NULL = it does not go on without a device. */
 	void (*open_degraded)(const struct world_ops *world, struct loop *loop,
 			      const char *const *paths, unsigned path_count,
 			      struct pool_call *call);
 	void (*online)(struct pool *pool, const char *path, struct pool_call *call);
+	void (*replace)(struct pool *pool, const char *old, const struct pool_device *device,
+			bool force, bool label, struct pool_call *call);
 	bool (*device_info)(struct pool *pool, unsigned index, struct pool_device_info *ret_info);
 	/* Optional: NULL = there is nothing to check in devices of such pools. */
 	void (*check_devices)(const struct world_ops *world, struct loop *loop,

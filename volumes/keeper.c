@@ -427,6 +427,8 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = evacuate_remove(mine, lane);
 	else if (mine->kind == CALL_ONLINE)
 		result = away_online(mine, lane);
+	else if (mine->kind == CALL_REPLACE)
+		result = replace_device(mine, lane);
 	else if (mine->kind > CALL_PROMOTE)
 		result = snapshot_work(mine, lane);
 	else { /* a change that came in between */

@@ -29,6 +29,7 @@ enum call_kind {
 	CALL_EVACUATE,
 	CALL_REMOVE,
 	CALL_ONLINE,
+	CALL_REPLACE,
 	CALL_CHECKPOINT,
 	CALL_CHECK,
 	CALL_CLOSE
@@ -57,7 +58,8 @@ struct native_call {
 	bool data;
 	struct pool_check_report *report;
 	struct volume_diff *diff;
-	/* CALL_ADD: count devices, or CALL_REMOVE ..: one path, of CALL_ONLINE maybe none */
+	/* CALL_ADD: count devices, or CALL_REMOVE ..: one path, of CALL_ONLINE maybe none; of
+	 * CALL_REPLACE: the old one's path and the new device */
 	struct new_device *devices;
 	bool force, label;
 	enum pool_evacuate_action action;
@@ -97,6 +99,14 @@ int evacuate_remove(struct native_call *mine, struct lane *lane);
 
 /* ---- away.c ---- */
 int away_online(struct native_call *mine, struct lane *lane);
+/* The disk of a device that is away is closed, when nothing is under way on it any more: the path
+ * it had may be opened again, here or elsewhere. -EBUSY, -ENOMEM. */
+int away_let_go(struct native *native, struct pv *device, struct err *err);
+/* @disk, which is the pool's now, is that of @device, which is here again, stale; durably. */
+int away_take(struct native *native, struct lane *lane, struct pv *device, struct disk *disk);
+
+/* ---- replace.c ---- */
+int replace_device(struct native_call *mine, struct lane *lane);
 
 /* ---- reap.c ---- */
 /* Into the list of what is being deleted. */

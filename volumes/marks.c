@@ -225,7 +225,8 @@ bool marks_next(const struct marks *marks, uint64_t from, uint64_t most, uint64_
 {
 	uint64_t chunks = chunks_of(marks), first, stop, end;
 
-	if (marks->count == 0)
+	/* The last chunk may be short: behind its end there is nothing, though it is marked. */
+	if (marks->count == 0 || from >= marks->size)
 		return false;
 	first = find(marks, from / MARKS_CHUNK, chunks, true);
 	if (first >= chunks)

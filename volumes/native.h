@@ -786,8 +786,16 @@ bool resilver_some(struct native *native, struct lane *lane);
 void resilver_halt(struct native *native); /* in a fiber, before the pool closes */
 void resilver_free(struct native *native);
 void native_online(struct pool *pool, const char *path, struct pool_call *call);
+/* Where a device is, or was; "(missing)": that is not known. */
+const char *away_path(const struct pv *pv);
+/* Which copy of @chunk's pair is on @device: 0, 1; 2: none. */
+unsigned away_copy_on(const struct native *native, uint64_t chunk, const struct pv *device);
 /* What of a device is told: away, or being made good. Under the lock. */
 void away_info(const struct native *native, unsigned row, struct pool_device_info *info);
+
+/* ---- replace.c ---- */
+void native_replace(struct pool *pool, const char *old, const struct pool_device *device,
+		    bool force, bool label, struct pool_call *call);
 
 /* ---- map.c; all under the lock ---- */
 static inline bool map_slot(const struct map_entry *entry, unsigned slot, uint64_t *ret_address)

@@ -333,7 +333,17 @@ static int check_complete(struct opening *opening, struct disk **disks)
 	return 0;
 }
 
-/* What the first device says is away has taken no part since: its labels say nothing of roots. */
+/* Has the row another device now? */
+static bool was_replaced(const struct superblock *label, const struct superblock *first)
+{
+	unsigned index = label->pv_index;
+
+	return index < first->pv_count &&
+	       memcmp(&label->pv[index].uuid, &first->pv[index].uuid, sizeof(struct uuid)) != 0;
+}
+
+/* What the first device says is away, or has replaced, has taken no part since: its labels say
+ * nothing of roots. */
 static void forget_away(struct opening *opening, struct labels *labels)
 {
 	const struct superblock *first = NULL;
@@ -346,7 +356,8 @@ static void forget_away(struct opening *opening, struct labels *labels)
 
 		if (!opening->disk[i] || label == first ||
 		    memcmp(&label->pool_uuid, &first->pool_uuid, sizeof(struct uuid)) != 0 ||
-		    !is_member(label, first) || !(first->pv[label->pv_index].flags & PV_AWAY))
+		    !(was_replaced(label, first) ||
+		      (is_member(label, first) && first->pv[label->pv_index].flags & PV_AWAY)))
 			continue;
 		label->generation = labels[i].older.generation = 0;
 		memset(labels[i].generation, 0, sizeof(labels[i].generation));
@@ -794,6 +805,7 @@ static uint64_t native_used_bytes(struct volume *volume)
 
 const struct pool_ops native_pool_ops = {
     .name = "native",
+    .own_blocks = true,
     .create = native_create,
     .open = native_open,
     .open_degraded = native_open_degraded,
@@ -829,6 +841,7 @@ const struct pool_ops native_pool_ops = {
     .evacuate = native_evacuate,
     .remove = native_remove,
     .online = native_online,
+    .replace = native_replace,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,
     .check_devices = native_check_devices,

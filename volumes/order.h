@@ -13,7 +13,8 @@
  *
  * Nor is that a copy begins when no write to its chunk is in flight (evacuate.c, away.c), nor, of a
  * device that was away, the flush before its copies count again and that a flush which failed with
- * it is done once more without it: the moments are too short.
+ * it is done once more without it, nor that both roots say that it is away before another gets a
+ * label in its place (replace.c): the moments are too short.
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -58,6 +59,8 @@
  * away_is_recorded                  away.c          A2: a device that is back has old data
  * away_doubts_an_older_root         away.c          a newer one may be lost: it had no part in it
  * resilver_before_whole             away.c          A1: its copies count when all are good again
+ * replacement_labelled              replace.c       R3: a root or record finds the row's device
+ * replaced_in_both_roots            replace.c       R4: the journal speaks of the new device
  */
 #ifdef GRANARY_MUTATION
 #include <stdbool.h>

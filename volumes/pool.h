@@ -121,6 +121,22 @@ void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
  * -EUCLEAN, -EBUSY, -ENOENT .. */
 void pool_online(struct pool *pool, const char *path, struct pool_call *call);
 
+/* pool_replace: the device that the pool goes on without, @old (its path, or "missing" where the
+ * pool does not know it), is given up for good: @device, as large at least, takes its place at
+ * done(0), durably, and what has a copy there is copied in the background, over restarts, as in
+ * pool_online(). The old one is not the pool's any more, should it turn up. A crash meanwhile
+ * leaves the pool going on without the old one, or without the new one, or with it. The rest of a
+ * larger device is for pool_grow(). @force: whatever is on @device.
+ * -EBUSY: there is data with its only copy on the old one (the sentence says of which volumes), or
+ * @device is in use; -EINVAL (none is away, too small), -ENOENT (@old is not the one), -EEXIST,
+ * -EOPNOTSUPP, ..
+ * pool_label_replacement: likewise checked, and labelled, but not yet a part of it: an open of the
+ * pool from now on takes @device for what it is, so that its path may be kept with the others. */
+void pool_label_replacement(struct pool *pool, const char *old, const struct pool_device *device,
+			    bool force, struct pool_call *call);
+void pool_replace(struct pool *pool, const char *old, const struct pool_device *device, bool force,
+		  struct pool_call *call);
+
 struct volume_spec {
 	const char *name;    /* without the pool's name */
 	uint64_t size_bytes; /* 1 MiB .. VOLUME_SIZE_MAX, multiple of 4096 */
@@ -314,6 +330,21 @@ struct pool_info {
 };
 /* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
+
+/* What not every kind of pool can do; what one can not is refused with a sentence. Context: any. */
+enum pool_feature {
+	POOL_CHECKSUMS, /* a volume's mode of checksums */
+	POOL_MIRRORS,   /* volumes with two copies */
+	POOL_RESERVES,  /* space reserved for a volume */
+	POOL_CHECKS,    /* pool_check() */
+	POOL_SCRUBS,
+	POOL_DEVICES, /* devices come and go */
+	POOL_WATERMARKS,
+	POOL_SNAPSHOTS, /* and clones, rollback, differences */
+	POOL_GATEWAYS,  /* other daemons may serve its volumes: volume_take() */
+	POOL_FEATURES
+};
+bool pool_can(const struct pool *pool, enum pool_feature feature);
 const char *pool_name(const struct pool *pool);
 /* Path of the @index-th device, NULL past the end. */
 const char *pool_device_path(const struct pool *pool, unsigned index);

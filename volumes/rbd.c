@@ -14,6 +14,7 @@
 #define CLOSE_POLL  (20 * 1000000ull)
 #define SPACE_TICKS 5
 #define COUNT_REST  10 /* times as long as a count of used space took */
+#define GONE_SCANS  2  /* which do not find an image: it was deleted */
 
 /* Pools whose opening is under way or whose caller has given up: the next try finds them here
  * instead of leaving one more connection behind. Home loop. */
@@ -182,6 +183,20 @@ static void tell_access(struct rbd_volume *volume)
 	volume_notify(&volume->volume, VOLUME_ACCESS);
 }
 
+/* Who keeps it is asked; when nobody wants it any more, and it is still here, they may go on. */
+static void tell_asked(struct rbd_volume *volume)
+{
+	bool asked = __atomic_load_n(&volume->asked, __ATOMIC_ACQUIRE);
+
+	if (asked == volume->shown_asked)
+		return;
+	volume->shown_asked = asked;
+	if (asked)
+		volume_notify(&volume->volume, VOLUME_WANTED);
+	else if (!volume_standby(&volume->volume))
+		volume_notify(&volume->volume, VOLUME_ACCESS);
+}
+
 static void tell_note(struct rbd_volume *volume)
 {
 	uint64_t number = __atomic_load_n(&volume->note_heard, __ATOMIC_ACQUIRE);
@@ -266,6 +281,8 @@ static void shut_out(struct rbd_pool *pool)
 	}
 }
 
+static void leave(struct rbd_volume *volume);
+
 static void looked(struct rbd_job *job)
 {
 	struct rbd_pool *pool = job->pool;
@@ -276,9 +293,12 @@ static void looked(struct rbd_job *job)
 		if (job->volumes[i]->gone)
 			continue;
 		tell_access(job->volumes[i]);
+		tell_asked(job->volumes[i]);
 		tell_note(job->volumes[i]);
 		if (__atomic_load_n(&job->volumes[i]->rolling, __ATOMIC_ACQUIRE))
 			rbd_rollback_go_on(job->volumes[i]);
+		if (__atomic_load_n(&job->volumes[i]->leaving, __ATOMIC_ACQUIRE))
+			leave(job->volumes[i]);
 	}
 	if (job->result == -ESHUTDOWN && !pool->closing)
 		shut_out(pool);
@@ -313,12 +333,18 @@ static void scanned(struct rbd_job *job)
 	struct list *link;
 
 	pool->scanning = false;
-	for (unsigned i = 0; i < job->volume_count; i++)
-		job->volumes[i]->inside--;
+	for (unsigned i = 0; i < job->volume_count; i++) {
+		struct rbd_volume *volume = job->volumes[i];
+
+		volume->inside--;
+		volume->unlisted = job->result < 0 || volume->listed ? 0 : volume->unlisted + 1;
+	}
 	while ((link = list_pop_front(&job->found))) {
 		struct rbd_volume *volume = list_entry(link, struct rbd_volume, link), *known;
 
 		known = volume_of_serial(pool, volume->volume.identity.serial);
+		if (known)
+			known->unlisted = 0;
 		if (known && !known->gone && !pool->closing &&
 		    !rbd_volume_of(pool, volume->volume.name))
 			take_name(known, volume->volume.name);
@@ -330,6 +356,9 @@ static void scanned(struct rbd_job *job)
 		pool->volume_count++;
 		rbd_sum_sizes(pool);
 	}
+	for (unsigned i = 0; i < job->volume_count; i++)
+		if (job->volumes[i]->unlisted >= GONE_SCANS && !job->volumes[i]->gone)
+			leave(job->volumes[i]);
 	rbd_job_end(job, 0);
 }
 
@@ -407,6 +436,7 @@ static void scan(struct rbd_pool *pool)
 }
 
 static void answer_taken(struct rbd_pool *pool);
+static void try_to_take(struct timer *timer);
 
 static void space_known(struct rbd_job *job)
 {
@@ -444,6 +474,7 @@ static void tick(struct timer *timer)
 static void pool_free(struct rbd_pool *pool)
 {
 	timer_stop(&pool->tick);
+	timer_stop(&pool->take_poll);
 	rbd_worker_stop(&pool->change);
 	rbd_worker_stop(&pool->look);
 	rbd_worker_stop(&pool->count);
@@ -478,6 +509,7 @@ static struct rbd_pool *pool_new(const struct world_ops *world, struct loop *loo
 	list_init(&pool->opening_link);
 	pthread_mutex_init(&pool->lock, NULL);
 	timer_init(&pool->tick, loop, tick);
+	timer_init(&pool->take_poll, loop, try_to_take);
 	result = rbd_worker_start(&pool->change, world, "rbd", err);
 	if (result == 0)
 		result = rbd_worker_start(&pool->look, world, "rbd-look", err);
@@ -818,10 +850,26 @@ static int nothing(struct rbd_job *job)
 	return 0;
 }
 
+static void dropped(struct rbd_job *job)
+{
+	struct rbd_volume *volume = job->volume;
+
+	log_notice("volume %s/%s: another gateway deletes it", job->pool->name,
+		   volume->volume.name);
+	list_remove(&volume->link);
+	job->pool->volume_count--;
+	rbd_sum_sizes(job->pool);
+	volume_unref(&volume->volume); /* the list's */
+	rbd_job_end(job, 0);
+}
+
 /* After whatever the other workers had to do with the image. */
 static void counted_last(struct rbd_job *job)
 {
-	rbd_job_run(job, rbd_image_erase, erased);
+	if (job->drop)
+		rbd_job_run(job, close_found, dropped);
+	else
+		rbd_job_run(job, rbd_image_erase, erased);
 }
 
 static void gated_last(struct rbd_job *job)
@@ -832,6 +880,26 @@ static void gated_last(struct rbd_job *job)
 static void looked_last(struct rbd_job *job)
 {
 	rbd_job_gate(job, nothing, gated_last);
+}
+
+/* At the end of a look or a scan, which has a reference of it still: another gateway erases it, or
+ * has. Whoever uses it here keeps it, and that gateway is refused. */
+static void leave(struct rbd_volume *volume)
+{
+	uint32_t own = 2 + volume->inside; /* the list's, the job's */
+	struct rbd_job *job;
+
+	if (!volume_standby(&volume->volume) || !list_empty(&volume->snapshots) ||
+	    volume->pool->closing)
+		return;
+	volume_notify(&volume->volume, VOLUME_LEAVING);
+	if (__atomic_load_n(&volume->volume.refs, __ATOMIC_ACQUIRE) != own)
+		return;
+	job = rbd_job_new(volume->pool, volume, NULL);
+	if (!job)
+		return;
+	volume->gone = job->drop = true;
+	rbd_job_look(job, nothing, looked_last);
 }
 
 static void rbd_volume_delete(struct volume *base, struct pool_call *call)
@@ -938,15 +1006,55 @@ static void rbd_volume_rename(struct volume *base, const char *name, struct pool
 	rbd_job_run(job, rbd_image_rename, renamed);
 }
 
-/* The owner sees what is wanted within a second; the tick answers. */
+static void tried(struct rbd_job *job)
+{
+	struct rbd_pool *pool = job->pool;
+
+	if (!job->volume->gone)
+		tell_access(job->volume);
+	rbd_job_end(job, 0);
+	answer_taken(pool);
+	if (pool->taking)
+		timer_start(&pool->take_poll, RBD_TAKE_NS);
+}
+
+/* The first volume that somebody waits for; looks see to the others. */
+static void try_to_take(struct timer *timer)
+{
+	struct rbd_pool *pool = container_of(timer, struct rbd_pool, take_poll);
+	struct rbd_job *job;
+
+	pool->taking = false;
+	list_for_each (it, &pool->jobs) {
+		struct rbd_job *waiting = list_entry(it, struct rbd_job, link);
+
+		if (!waiting->waits_for_volume || waiting->volume->gone || pool->closing ||
+		    pool->rejoining)
+			continue;
+		job = rbd_job_new(pool, waiting->volume, NULL);
+		if (!job)
+			return;
+		pool->taking = true;
+		rbd_job_gate(job, rbd_gate_try, tried);
+		return;
+	}
+}
+
+/* The owner sees what is wanted within a second; whoever takes it looks for that more often. */
 static void wanted(struct rbd_job *job)
 {
-	if (job->result < 0)
+	struct rbd_pool *pool = job->pool;
+
+	if (job->result < 0) {
 		rbd_job_end(job, job->result);
-	else if (!volume_standby(&job->volume->volume))
+	} else if (!volume_standby(&job->volume->volume)) {
 		rbd_job_end(job, 0);
-	else
+	} else {
 		job->waits_for_volume = true;
+		if (!pool->taking)
+			timer_start(&pool->take_poll, RBD_TAKE_NS);
+		pool->taking = true;
+	}
 }
 
 static void answer_taken(struct rbd_pool *pool)

@@ -37,6 +37,7 @@
 #define RBD_OPEN_LIMIT_NS  (8 * 1000000000ull)
 #define RBD_CLOSE_LIMIT_NS (5 * 1000000000ull)
 #define RBD_TICK_NS        (1 * 1000000000ull)
+#define RBD_TAKE_NS        (50 * 1000000ull) /* a volume that is to be served here is tried */
 #define RBD_SLOW_NS        (5 * 1000000000ull)
 #define RBD_BUFFERS_MAX    (256ull << 20) /* bytes of data with librbd, of one pool */
 #define RBD_CLASSES        5              /* sizes of buffers: 4 KiB, 16 KiB ... 1 MiB */
@@ -99,7 +100,7 @@ struct rbd_pool {
 	struct list volumes;      /* struct rbd_volume, by name */
 	unsigned volume_count;
 	struct list jobs; /* all that have not ended */
-	struct timer tick, close_poll;
+	struct timer tick, close_poll, take_poll;
 	unsigned ticks;
 	struct list opening_link; /* of pools that nobody has yet */
 	struct rbd_job *opening, *closing;
@@ -109,6 +110,7 @@ struct rbd_pool {
 	struct list strangers; /* struct rbd_stranger: whoever scans */
 	uint64_t looked_ns;
 	bool gating;    /* home: a look is under way */
+	bool taking;    /* home: take_poll is, for volumes that are waited for */
 	bool scanning;  /* home: so is a scan */
 	bool rejoining; /* home: shut out, and to be connected anew */
 	bool hurry;     /* atomic: about to be closed, long looks end */
@@ -150,10 +152,15 @@ struct rbd_volume {
 	uint64_t used_bytes;             /* atomic; whole objects */
 	uint32_t used_stale;             /* atomic: written to or discarded from since */
 	char wanted_by[RBD_GATEWAY_MAX]; /* gate worker */
+	char erased_by[RBD_GATEWAY_MAX]; /* likewise: nobody else opens it meanwhile */
+	bool leaving;                    /* atomic: another gateway erases it, and lives */
+	bool listed;                     /* scans: its image is there */
+	unsigned unlisted;               /* home: how many scans in a row have not found it */
 	bool pinned;                     /* gate worker: to this gateway */
+	bool asked;                      /* atomic: wanted, but somebody here keeps it still */
 	uint64_t note_heard, seen_heard; /* atomic: numbers, of the last look */
 	uint64_t note_shown;             /* home: what watchers know */
-	bool shown_standby;              /* home: what watchers know */
+	bool shown_standby, shown_asked; /* home: what watchers know */
 	unsigned inside;                 /* home: references of our own jobs */
 	bool counting;                   /* home: a job counts */
 	bool resizing;                   /* home: a job changes the size, and nobody else */
@@ -194,6 +201,7 @@ struct rbd_job {
 	uint64_t size_before; /* resize: what to go back to when it fails */
 	uint8_t uuid[16];
 	bool pinned; /* create: to this gateway */
+	bool drop;   /* it is let go of, not erased */
 	enum volume_pin pin;
 	bool create, shrink;
 	struct rbd_snap snap;
@@ -301,9 +309,11 @@ void rbd_volume_diff(struct volume_diff *diff, struct pool_call *call);
 /* rbd_gate.c; the gate worker */
 int rbd_gate_look(struct rbd_job *job);
 int rbd_gate_want(struct rbd_job *job);
+int rbd_gate_try(struct rbd_job *job); /* the volume that is wanted: has its owner let go? */
 int rbd_gate_pin(struct rbd_job *job);
 int rbd_gate_set_pin(struct rbd_pool *pool, rbd_image_t image, enum volume_pin pin);
 void rbd_gate_settle(struct rbd_volume *volume); /* also before the worker knows the volume */
+int rbd_gate_erasing(struct rbd_volume *volume, bool begin); /* any worker */
 void rbd_gate_finish(struct rbd_pool *pool);
 
 /* rbd_note.c: rbd_note_heard: a value of granary.pool; gate worker. rbd_note_erase: with the image;

@@ -6,8 +6,12 @@
  * granary.pool stand for each gateway G
  *   gateway.G  the address it has in the cluster now
  *   alive.G    a number that it changes once a second
- *   want.UUID  a gateway that asks for the volume: its owner lets go of it (planned move); gone
- *              again when it has it, of no account when it is dead
+ *   want.UUID  a gateway that asks for the volume: its owner lets go of it (planned move), when
+ *              who keeps it there (volume_keep) has; gone again when it has it, of no account
+ *              when it is dead
+ *   gone.UUID  the gateway that serves the volume and is about to erase its image: the others
+ *              close theirs, unless the volume is a LUN there; of no account when it
+ *              is dead, and taken back by it when it is not so
  * An image's metadata may pin it (granary.pin): to one gateway, from which nobody takes it while
  * its data is on the way to another pool or from there, not even when that gateway is dead; or to
  * none. A gateway whose number has not changed in DEAD_LOOKS looks at our own pace is dead: whoever
@@ -114,6 +118,9 @@ static void take_of_volume(struct rbd_job *job, const char *key, const char *val
 		if (strncmp(key, "want.", 5) == 0)
 			copy_text(volume->wanted_by, sizeof volume->wanted_by, value,
 				  strlen(value));
+		else if (strncmp(key, "gone.", 5) == 0)
+			copy_text(volume->erased_by, sizeof volume->erased_by, value,
+				  strlen(value));
 		else
 			rbd_note_heard(volume, key, value);
 	}
@@ -139,7 +146,7 @@ static void take_value(struct rbd_pool *pool, struct rbd_job *job, const char *k
 			peer->fresh = true;
 		}
 	} else if (strncmp(key, "note.", 5) == 0 || strncmp(key, "seen.", 5) == 0 ||
-		   strncmp(key, "want.", 5) == 0) {
+		   strncmp(key, "want.", 5) == 0 || strncmp(key, "gone.", 5) == 0) {
 		take_of_volume(job, key, value);
 	}
 }
@@ -182,7 +189,7 @@ static int look_around(struct rbd_job *job)
 	if (job->volume_count)
 		qsort(job->volumes, job->volume_count, sizeof *job->volumes, by_serial);
 	for (unsigned i = 0; i < job->volume_count; i++)
-		job->volumes[i]->wanted_by[0] = '\0';
+		job->volumes[i]->wanted_by[0] = job->volumes[i]->erased_by[0] = '\0';
 	do {
 		more = 0;
 		memcpy(before, last, sizeof before);
@@ -276,6 +283,31 @@ static bool wanted_elsewhere(const struct rbd_volume *volume)
 	return !peer || !is_dead(volume->pool, peer);
 }
 
+int rbd_gate_erasing(struct rbd_volume *volume, bool begin)
+{
+	char key[64];
+
+	snprintf(key, sizeof key, "gone.%s", volume->volume.identity.serial);
+	return rbd_set_text(volume->pool, key, begin ? volume->pool->address.gateway : "");
+}
+
+/* A look finds no volume that this gateway erases: a key of our own is one of an earlier life. */
+static bool is_leaving(struct rbd_volume *volume)
+{
+	bool own = strcmp(volume->erased_by, volume->pool->address.gateway) == 0;
+	bool leaving = false;
+
+	if (volume->erased_by[0] && own) {
+		rbd_gate_erasing(volume, false);
+	} else if (volume->erased_by[0]) {
+		const struct rbd_peer *peer = peer_of(volume->pool, volume->erased_by);
+
+		leaving = peer && !is_dead(volume->pool, peer);
+	}
+	__atomic_store_n(&volume->leaving, leaving, __ATOMIC_RELEASE);
+	return leaving;
+}
+
 static bool is_owner(struct rbd_volume *volume)
 {
 	int owner = 0;
@@ -362,19 +394,36 @@ static void let_go(struct rbd_volume *volume)
 			    volume->volume.name);
 }
 
+static void settle_own(struct rbd_volume *volume)
+{
+	bool wanted = wanted_elsewhere(volume), kept = volume_kept(&volume->volume);
+
+	__atomic_store_n(&volume->asked, wanted && kept, __ATOMIC_RELEASE);
+	if (wanted && !kept)
+		let_go(volume);
+	else if (!wanted && volume->volume.standby)
+		acquire(volume);
+}
+
 void rbd_gate_settle(struct rbd_volume *volume)
 {
+	bool leaving = is_leaving(volume), owner;
+
 	if (!volume->image)
 		return;
-	if (is_owner(volume)) {
-		if (wanted_elsewhere(volume))
-			let_go(volume);
-		else if (volume->volume.standby)
-			acquire(volume);
+	owner = is_owner(volume);
+	if (owner && leaving) { /* taken while it was being erased */
+		let_go(volume);
 		return;
 	}
+	if (owner) {
+		settle_own(volume);
+		return;
+	}
+	__atomic_store_n(&volume->asked, false, __ATOMIC_RELEASE);
 	set_standby(volume, true);
-	if (may_take(volume))
+	/* a share that is still open is of an earlier term, and is closed first */
+	if (!leaving && !volume_kept(&volume->volume) && may_take(volume))
 		acquire(volume);
 }
 
@@ -416,8 +465,22 @@ int rbd_gate_pin(struct rbd_job *job)
 
 int rbd_gate_want(struct rbd_job *job)
 {
+	struct rbd_volume *volume = job->volume;
 	char key[64];
+	int result;
 
-	snprintf(key, sizeof key, "want.%s", job->volume->volume.identity.serial);
-	return rbd_set_text(job->pool, key, job->pool->address.gateway);
+	snprintf(key, sizeof key, "want.%s", volume->volume.identity.serial);
+	result = rbd_set_text(job->pool, key, job->pool->address.gateway);
+	if (result == 0) /* acquire() takes the key away, also before a look has seen it */
+		snprintf(volume->wanted_by, sizeof volume->wanted_by, "%s",
+			 job->pool->address.gateway);
+	return result;
+}
+
+/* Between two looks, so that guests do not wait for the next one. */
+int rbd_gate_try(struct rbd_job *job)
+{
+	if (volume_standby(&job->volume->volume))
+		rbd_gate_settle(job->volume);
+	return 0;
 }

@@ -12,14 +12,16 @@
 #include "core/log.h"
 #include "volumes/rbd.h"
 
-#define UUID_KEY     "granary.uuid"
-#define IMAGE_KEY    "granary.image" /* the id of the image that the metadata was made for */
-#define UUID_DIGITS  32
-#define IMAGES_MAX   65536u
-#define COUNT_STEP   (256u << 10) /* objects looked at in one go */
-#define OBJECTS_GOOD (1u << 20)   /* larger volumes have larger objects, up to 32 MiB */
-#define ORDER_LEAST  22
-#define ORDER_MOST   25
+#define UUID_KEY       "granary.uuid"
+#define IMAGE_KEY      "granary.image" /* the id of the image that the metadata was made for */
+#define UUID_DIGITS    32
+#define IMAGES_MAX     65536u
+#define COUNT_STEP     (256u << 10) /* objects looked at in one go */
+#define OBJECTS_GOOD   (1u << 20)   /* larger volumes have larger objects, up to 32 MiB */
+#define ORDER_LEAST    22
+#define ORDER_MOST     25
+#define ERASE_TRIES    25u /* 5 s: others look once a second */
+#define ERASE_PAUSE_NS 200000000
 #define FEATURES                                                                                   \
 	(RBD_FEATURE_LAYERING | RBD_FEATURE_EXCLUSIVE_LOCK | RBD_FEATURE_OBJECT_MAP |              \
 	 RBD_FEATURE_FAST_DIFF | RBD_FEATURE_DEEP_FLATTEN)
@@ -544,7 +546,7 @@ static bool is_known(const struct rbd_job *job, const char *name)
 {
 	for (unsigned i = 0; i < job->volume_count; i++)
 		if (strcmp(job->volumes[i]->volume.name, name) == 0)
-			return true;
+			return job->volumes[i]->listed = true;
 	return false;
 }
 
@@ -637,6 +639,8 @@ int rbd_image_open_new(struct rbd_job *job)
 	int result = list_images(pool, &images, &count, &job->err);
 
 	none_seen(pool);
+	for (unsigned i = 0; i < job->volume_count; i++)
+		job->volumes[i]->listed = false;
 	for (size_t i = 0; result == 0 && i < count; i++) {
 		if (__atomic_load_n(&pool->hurry, __ATOMIC_RELAXED))
 			result = -ECANCELED;
@@ -803,23 +807,50 @@ int rbd_image_finish(struct rbd_job *job, const char *draft)
 	return 0;
 }
 
+/* An image that is open somewhere is not removed; other gateways see within a second or two that
+ * they have to close it. */
+static int remove_image(struct rbd_volume *volume, bool served)
+{
+	const struct timespec pause = {.tv_nsec = ERASE_PAUSE_NS};
+	struct rbd_pool *pool = volume->pool;
+	int result = ceph.rbd_remove(pool->ioctx, volume->volume.name);
+
+	for (unsigned i = 0; i < ERASE_TRIES && served && result == -EBUSY &&
+			     !__atomic_load_n(&pool->hurry, __ATOMIC_RELAXED);
+	     i++) {
+		nanosleep(&pause, NULL);
+		result = ceph.rbd_remove(pool->ioctx, volume->volume.name);
+	}
+	return result;
+}
+
 int rbd_image_erase(struct rbd_job *job)
 {
 	struct rbd_volume *volume = job->volume;
-	int result;
+	bool served = !volume_standby(&volume->volume);
+	int result = 0;
 
 	if (!job->pool->ioctx)
 		return shut_out(job);
+	if (served && job->pool->address.gateway[0])
+		result = rbd_gate_erasing(volume, true);
+	if (result < 0)
+		return failed(&job->err, rbd_errno(job->pool, result), volume->volume.name);
 	/* Nobody may come upon the image that is closed, whatever becomes of it. */
 	__atomic_store_n(&volume->volume.standby, true, __ATOMIC_RELEASE);
 	rbd_image_close(volume);
-	result = ceph.rbd_remove(job->pool->ioctx, volume->volume.name);
+	result = remove_image(volume, served);
+	if (served)
+		rbd_gate_erasing(volume, false);
 	if (result == 0 || result == -ENOENT) {
 		rbd_note_erase(volume);
 		return 0;
 	}
 	if (result == -EBUSY)
-		err_set(&job->err, -EBUSY, "image %s is open elsewhere", volume->volume.name);
+		err_set(&job->err, -EBUSY, "image %s is open elsewhere: %s", volume->volume.name,
+			served ? "it is a LUN of another gateway, or somebody uses it "
+				 "past the gateways"
+			       : "another gateway serves the volume; delete it there");
 	else if (result == -ENOTEMPTY)
 		result = err_set(&job->err, -EBUSY, "image %s has snapshots", volume->volume.name);
 	else

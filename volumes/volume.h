@@ -176,6 +176,7 @@ struct volume {
 	bool standby;  /* atomic: another gateway serves it; requests are answered -EREMOTE */
 	bool shared;   /* other gateways may serve it, and it has a note (pool.h) */
 	uint32_t term; /* atomic: grows whenever this gateway begins to serve a shared one */
+	uint32_t kept; /* atomic: who has to let go before another gateway serves a shared one */
 	bool torn;     /* VOLUME_ATOMIC is for one VOLUME_BLOCK only; more is -EOPNOTSUPP */
 	enum volume_checksum checksum;
 	bool mirror;            /* every slot is on two devices */
@@ -223,6 +224,20 @@ static inline bool volume_standby(const struct volume *volume)
 {
 	return __atomic_load_n(&volume->standby, __ATOMIC_ACQUIRE);
 }
+/* volume_keep: in a planned move another gateway gets the volume only after volume_unkeep();
+ * VOLUME_WANTED says when. Nobody waits for a gateway that is dead or shut out. Any thread. */
+static inline void volume_keep(struct volume *volume)
+{
+	__atomic_fetch_add(&volume->kept, 1, __ATOMIC_ACQ_REL);
+}
+static inline void volume_unkeep(struct volume *volume)
+{
+	__atomic_fetch_sub(&volume->kept, 1, __ATOMIC_ACQ_REL);
+}
+static inline bool volume_kept(const struct volume *volume)
+{
+	return __atomic_load_n(&volume->kept, __ATOMIC_ACQUIRE) > 0;
+}
 struct volume *volume_ref(struct volume *volume); /* any thread */
 void volume_unref(struct volume *volume);         /* NULL is fine */
 
@@ -231,11 +246,12 @@ enum volume_change {
 	VOLUME_RESIZED,
 	VOLUME_RENAMED,
 	VOLUME_THRESHOLD,
-	VOLUME_ACCESS,      /* standby has changed */
+	VOLUME_ACCESS,      /* standby has changed; or it has not, and nobody wants it any more */
+	VOLUME_WANTED,      /* by another gateway: whoever keeps it lets go of it soon */
 	VOLUME_NOTED,       /* its note has been changed, by whomever */
 	VOLUME_ROLLED_BACK, /* all data may be different; VOLUME_RESIZED follows when the size is */
-	VOLUME_LEAVING /* a snapshot is to be deleted: who can do without it lets go of it soon;
-			* it is waited for a moment. It may stay all the same. */
+	VOLUME_LEAVING      /* a snapshot, or another gateway's volume, is to be deleted: who can do
+			     * without it lets go of it soon. It may stay all the same. */
 };
 struct volume_watcher {
 	struct list link;

@@ -33,6 +33,8 @@ static const struct config_migration migrations[] = {
     {"two-step sign-in",
      "create table totp(name text primary key references account(name) on delete cascade,"
      "  key blob not null, recovery blob not null) without rowid;"},
+    {"what syslog servers have of the audit log",
+     "create table audit_told(channel text primary key, last integer not null) without rowid;"},
 };
 
 /* --- in memory ------------------------------------------------------------------------------ */

@@ -164,6 +164,15 @@ bool totp_turn_off(struct api_request *request, struct account *account);
 void audit_add(struct access *access, const struct identity *who, const char *method,
 	       const char *path, int status, const char *code);
 int audit_load(struct access *access, struct err *err);
+/* audit_untold: the entries after *@last that @channel has not had, AUDIT_BATCH at most, as lines
+ * for syslog (RFC 5424; facility "log audit", the entry as JSON), in heap text; *@last: the last of
+ * them. *@last 0: where it stands is looked up; a channel that is new stands at the end. NULL:
+ * none. audit_told: @channel has them up to @last, also after a restart. audit_forget: it is gone.
+ */
+#define AUDIT_BATCH 64u
+char *audit_untold(struct access *access, const char *channel, const char *host, int64_t *last);
+void audit_told(struct access *access, const char *channel, int64_t last);
+void audit_forget(struct access *access, const char *channel);
 
 /* Identity of a request that came through the web front; false = an error has been sent. */
 bool access_identify(struct access *access, struct api_request *request, const char *session,

@@ -66,6 +66,7 @@ struct webadmin {
 	bool moves_stopping;
 	void (*moves_stopped)(struct webadmin *admin);
 	struct list retired_moves;
+	struct list uploads;   /* image.h: of images, the one that was used last in front */
 	struct list schedules; /* schedule.h, by name */
 	unsigned schedule_count;
 	struct timer schedule_timer;

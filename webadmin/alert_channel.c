@@ -31,11 +31,13 @@ struct channel {
 	uint64_t number; /* of no other channel of this life */
 	struct list queue;
 	unsigned queued, failures;
-	bool sending; /* the first of the queue is with the thread */
+	bool sending;  /* the first of the queue is with the thread, or entries of the audit log */
+	bool auditing; /* it is the latter */
 	struct timer retry;
 	uint64_t delivered, given_up, dropped;
 	int64_t last;
 	char error[sizeof((struct err *)NULL)->text];
+	int64_t audit_last; /* that it has of the audit log; 0: not looked up yet */
 };
 
 /* What the thread has. */
@@ -43,7 +45,8 @@ struct job {
 	struct list link;
 	struct alert_channel_settings settings;
 	struct alert_channel_message message;
-	uint64_t number; /* of its channel */
+	uint64_t number;    /* of its channel */
+	int64_t audit_last; /* of entries of the audit log: the last of them */
 	void (*tested)(void *context, int result, const struct err *err);
 	void *context;
 	int result;
@@ -127,6 +130,7 @@ static bool start_thread(struct channels *channels)
 static void job_free(struct job *job)
 {
 	alert_channel_settings_wipe(&job->settings);
+	heap_free(job->message.audit);
 	heap_free(job);
 }
 
@@ -160,14 +164,49 @@ static bool job_start(struct channels *channels, struct job *job)
 	return true;
 }
 
+static void name_host(struct alert_channel_message *message);
+
+/* Alerts come first; this when none waits. */
+static void send_audit(struct channel *channel)
+{
+	struct alert_channel_message message = {.event = CHANNEL_AUDIT};
+	struct webadmin *admin = channel->all->admin;
+	int64_t last = channel->audit_last;
+	struct job *job;
+	char *lines;
+
+	name_host(&message);
+	lines = audit_untold(admin->access, channel->settings.name, message.host, &last);
+	if (!lines) {
+		channel->audit_last = last;
+		return;
+	}
+	job = job_new(channel->all, channel, &message);
+	if (!job) {
+		heap_free(lines);
+		return;
+	}
+	job->message.audit = lines;
+	job->audit_last = last;
+	if (job_start(channel->all, job))
+		channel->sending = channel->auditing = true;
+	else
+		job_free(job);
+}
+
 static void send_next(struct channel *channel)
 {
 	struct delivery *first;
 	struct job *job;
 
-	if (channel->sending || timer_active(&channel->retry) || list_empty(&channel->queue) ||
-	    channel->all->stopping || !channel->settings.enabled)
+	if (channel->sending || timer_active(&channel->retry) || channel->all->stopping ||
+	    !channel->settings.enabled)
 		return;
+	if (list_empty(&channel->queue)) {
+		if (channel->settings.audit)
+			send_audit(channel);
+		return;
+	}
 	first = list_entry(channel->queue.next, struct delivery, link);
 	job = job_new(channel->all, channel, &first->message);
 	if (!job || !job_start(channel->all, job)) {
@@ -244,6 +283,28 @@ static void succeeded(struct channel *channel, const struct job *job)
 	channel->last = job->message.wall;
 }
 
+#define AUDIT_TRIES 3u /* from then on it is tried again after the third of waits_s */
+
+/* Nothing of the audit log is given up. */
+static void audit_ended(struct channel *channel, const struct job *job)
+{
+	unsigned tries = channel->failures < AUDIT_TRIES ? channel->failures : AUDIT_TRIES - 1;
+
+	channel->sending = channel->auditing = false;
+	if (job->result == 0) {
+		succeeded(channel, job);
+		channel->audit_last = job->audit_last;
+		audit_told(channel->all->admin->access, channel->settings.name, job->audit_last);
+		return;
+	}
+	channel->failures++;
+	snprintf(channel->error, sizeof channel->error, "%s", job->err.text);
+	if (channel->failures == 1)
+		log_warning("alert channel %s: %s", channel->settings.name, channel->error);
+	if (!channel->all->stopping)
+		timer_start(&channel->retry, waits_s[tries] * 1000000000ull);
+}
+
 static struct channel *by_number(struct channels *channels, uint64_t number)
 {
 	list_for_each (it, &channels->list) {
@@ -265,6 +326,8 @@ static void job_done(struct channels *channels, struct job *job)
 			timer_stop(&channel->retry); /* what waits goes out now */
 		}
 		job->tested(job->context, job->result, &job->err);
+	} else if (channel && job->message.audit) {
+		audit_ended(channel, job);
 	} else if (channel) {
 		channel->sending = false;
 		if (job->result == 0)
@@ -311,7 +374,7 @@ static void make_room(struct channel *channel)
 
 	if (channel->queued < CHANNEL_QUEUE_MAX)
 		return;
-	if (channel->sending)
+	if (channel->sending && !channel->auditing)
 		oldest = oldest->next;
 	list_remove(oldest);
 	channel->queued--;
@@ -357,6 +420,16 @@ unsigned alert_channels_tell(struct webadmin *admin, const struct alert *alert,
 			count += queue(channel, &message);
 	}
 	return count;
+}
+
+void alert_channels_audit(struct webadmin *admin)
+{
+	list_for_each (it, &admin->channels->list) {
+		struct channel *channel = list_entry(it, struct channel, link);
+
+		if (channel->settings.audit)
+			send_next(channel);
+	}
 }
 
 int alert_channel_test(struct webadmin *admin, const char *name,
@@ -486,7 +559,7 @@ static struct channel *by_name(struct channels *channels, const char *name)
 /* It has been turned off: what is not with the thread is not sent any more. */
 static void drop_queued(struct channel *channel)
 {
-	while (channel->queued > (channel->sending ? 1u : 0u)) {
+	while (channel->queued > (channel->sending && !channel->auditing ? 1u : 0u)) {
 		struct list *newest = channel->queue.prev;
 
 		list_remove(newest);
@@ -510,9 +583,12 @@ int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *set
 		alert_channel_settings_wipe(settings);
 		return result;
 	}
-	if (!channel)
-		return add(admin->channels, settings) < 0 ? err_set(err, -ENOMEM, "out of memory")
-							  : 0;
+	if (!channel) {
+		if (add(admin->channels, settings) < 0)
+			return err_set(err, -ENOMEM, "out of memory");
+		send_next(by_name(admin->channels, settings->name)); /* of the audit log */
+		return 0;
+	}
 	alert_channel_settings_wipe(&channel->settings);
 	channel->settings = *settings;
 	channel->failures = 0;
@@ -540,6 +616,7 @@ int alert_channel_remove(struct webadmin *admin, const char *name, struct err *e
 		result = config_commit(config, err);
 	if (result < 0)
 		return result;
+	audit_forget(admin->access, name);
 	list_remove(&channel->link);
 	admin->channels->count--;
 	while (!list_empty(&channel->queue))

@@ -70,6 +70,7 @@ struct alert_channel_settings {
 	enum alert_language language;
 	enum alert_severity least;
 	bool enabled;
+	bool audit; /* syslog: every entry of the audit log is sent too */
 };
 /* alert_channel_check: can it be sent to at all? -EINVAL with a sentence. */
 int alert_channel_check(const struct alert_channel_settings *settings, struct err *err);
@@ -87,10 +88,11 @@ int alert_channel_store(struct config *config, const struct alert_channel_settin
 			struct err *err);
 
 /* ---- what is said (alert_channel_text.c, pure) */
-enum alert_channel_event { CHANNEL_FIRED, CHANNEL_CLEARED, CHANNEL_TEST };
+enum alert_channel_event { CHANNEL_FIRED, CHANNEL_CLEARED, CHANNEL_TEST, CHANNEL_AUDIT };
 struct alert_channel_message {
 	enum alert_channel_event event;
-	struct alert alert; /* a copy; not linked. Of a test: nothing */
+	struct alert alert; /* a copy; not linked. Of a test and the audit log: nothing */
+	char *audit;        /* entries of the audit log, a line each; heap, the job's */
 	char host[65];      /* this machine's name */
 	int64_t wall;       /* now, seconds since 1970 */
 };
@@ -139,6 +141,8 @@ void alert_channels_destroy(struct webadmin *admin);
  * when none of them has it any more. */
 unsigned alert_channels_tell(struct webadmin *admin, const struct alert *alert,
 			     enum alert_channel_event event);
+/* alert_channels_audit: the audit log may have grown; once a second. */
+void alert_channels_audit(struct webadmin *admin);
 void alert_delivered(struct webadmin *admin, int64_t id, enum alert_channel_event event);
 
 /* alert_channels_each_failing: those whose last try failed. */

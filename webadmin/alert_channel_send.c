@@ -30,6 +30,7 @@ static struct {
 	__typeof__(curl_easy_getinfo) *easy_getinfo;
 	__typeof__(curl_easy_strerror) *easy_strerror;
 	__typeof__(curl_easy_cleanup) *easy_cleanup;
+	__typeof__(curl_easy_send) *easy_send;
 	__typeof__(curl_slist_append) *slist_append;
 	__typeof__(curl_slist_free_all) *slist_free_all;
 } curl;
@@ -48,9 +49,9 @@ static void load(void)
 		const char *name;
 		void *place;
 		size_t size;
-	} rows[] = {ROW(global_init),  ROW(easy_init),    ROW(easy_setopt),
-		    ROW(easy_perform), ROW(easy_getinfo), ROW(easy_strerror),
-		    ROW(easy_cleanup), ROW(slist_append), ROW(slist_free_all)};
+	} rows[] = {ROW(global_init),  ROW(easy_init),     ROW(easy_setopt),  ROW(easy_perform),
+		    ROW(easy_getinfo), ROW(easy_strerror), ROW(easy_cleanup), ROW(easy_send),
+		    ROW(slist_append), ROW(slist_free_all)};
 	void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
 
 	if (!library) {
@@ -331,8 +332,70 @@ static int send_by_curl(const struct alert_channel_settings *settings,
 	return result;
 }
 
-/* ---- syslog */
+/* ---- syslog over TLS (RFC 5425): libcurl connects and looks at the certificate, no more */
 #define STEP_MS 250
+
+static int tls_send_all(struct transfer *transfer, const char *data, size_t length, struct err *err)
+{
+	int left_ms = CHANNEL_TIMEOUT_MS / 2;
+	const struct timespec step = {.tv_nsec = STEP_MS * 1000000};
+
+	while (length) {
+		size_t sent = 0;
+		CURLcode code = curl.easy_send(transfer->easy, data, length, &sent);
+
+		if (code != CURLE_OK && code != CURLE_AGAIN)
+			return err_set(err, -EIO, "%s", curl.easy_strerror(code));
+		data += sent;
+		length -= sent;
+		if (code != CURLE_AGAIN)
+			continue;
+		if (left_ms <= 0 || __atomic_load_n(transfer->stopping, __ATOMIC_RELAXED))
+			return err_set(err, -ETIMEDOUT, "it takes nothing");
+		nanosleep(&step, NULL);
+		left_ms -= STEP_MS;
+	}
+	return 0;
+}
+
+static int send_tls(struct transfer *transfer, const struct alert_channel_settings *settings,
+		    const char *data, struct err *err)
+{
+	char url[CHANNEL_URL_MAX + 8];
+	int result;
+
+	snprintf(url, sizeof url, "https%s", settings->url + 3); /* tls://HOST:PORT */
+	set_common(transfer, settings, url, "https");
+	curl.easy_setopt(transfer->easy, CURLOPT_CONNECT_ONLY, 1L);
+	result = perform(transfer, err);
+	return result < 0 ? result : tls_send_all(transfer, data, strlen(data), err);
+}
+
+static int send_over_tls(const struct alert_channel_settings *settings, const char *data,
+			 const bool *stopping, struct err *err)
+{
+	struct transfer *transfer;
+	int result = -ENOMEM;
+
+	pthread_once(&once, load);
+	if (failure.code)
+		return err_set(err, failure.code, "%s", failure.text);
+	transfer = heap_zalloc(sizeof *transfer);
+	if (!transfer)
+		return err_set(err, result, "out of memory");
+	transfer->stopping = stopping;
+	transfer->easy = curl.easy_init();
+	if (transfer->easy) {
+		result = send_tls(transfer, settings, data, err);
+		curl.easy_cleanup(transfer->easy);
+	} else {
+		err_set(err, result, "out of memory");
+	}
+	heap_free(transfer);
+	return result;
+}
+
+/* ---- syslog */
 
 /* How long something is still waited for. */
 struct patience {
@@ -483,30 +546,64 @@ static int reach(const struct alert_channel_settings *settings, bool stream, con
 	return result;
 }
 
-/* Over TCP with the length in front (RFC 6587 3.4.1). */
+/* Each line with its length in front (RFC 6587 3.4.1, RFC 5425 4.3). NULL: no memory. */
+static char *framed(const char *lines)
+{
+	char *all = heap_zalloc(1);
+
+	while (all && *lines) {
+		size_t length = strcspn(lines, "\n");
+		char *longer = heap_printf("%s%zu %.*s", all, length, (int)length, lines);
+
+		heap_free(all);
+		all = longer;
+		lines += length + (lines[length] == '\n');
+	}
+	return all;
+}
+
+/* A datagram a line, or all of them in one stream. */
+static int send_lines(int fd, const char *lines, bool stream, const bool *stopping)
+{
+	int result = 0;
+
+	if (stream)
+		return send_all(fd, lines, strlen(lines), stopping);
+	while (result == 0 && *lines) {
+		size_t length = strcspn(lines, "\n");
+
+		result = send_all(fd, lines, length, stopping);
+		lines += length + (lines[length] == '\n');
+	}
+	return result;
+}
+
 static int send_syslog(const struct alert_channel_settings *settings,
 		       const struct alert_channel_message *message, const bool *stopping,
 		       struct err *err)
 {
-	bool stream = strncmp(settings->url, "tcp:", 4) == 0;
-	char *line = alert_channel_syslog(settings, message);
-	char *framed = line && stream ? heap_printf("%zu %s", strlen(line), line) : line;
+	bool tls = strncmp(settings->url, "tls:", 4) == 0;
+	bool stream = tls || strncmp(settings->url, "tcp:", 4) == 0;
+	char *lines =
+	    message->audit ? heap_strdup(message->audit) : alert_channel_syslog(settings, message);
+	char *data = lines && stream ? framed(lines) : lines;
 	int fd = -1, result;
 
-	if (!framed) {
-		heap_free(line);
+	if (!data) {
+		heap_free(lines);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	result = reach(settings, stream, stopping, &fd, err);
-	if (result == 0) {
-		result = send_all(fd, framed, strlen(framed), stopping);
+	result = tls ? send_over_tls(settings, data, stopping, err)
+		     : reach(settings, stream, stopping, &fd, err);
+	if (result == 0 && !tls) {
+		result = send_lines(fd, data, stream, stopping);
 		if (result < 0)
 			err_set(err, result, "%s", strerror(-result));
 		close(fd);
 	}
-	if (framed != line)
-		heap_free(framed);
-	heap_free(line);
+	if (data != lines)
+		heap_free(data);
+	heap_free(lines);
 	return result;
 }
 

@@ -85,8 +85,8 @@ static int check_server(const struct alert_channel_settings *settings, struct er
 		return err_set(err, -EINVAL,
 			       settings->kind == CHANNEL_SNMP
 				   ? "the URL of a receiver of traps is udp://HOST:162"
-				   : "the URL of a syslog server is udp://HOST:514 or "
-				     "tcp://HOST:PORT");
+				   : "the URL of a syslog server is udp://HOST:514, "
+				     "tcp://HOST:PORT or tls://HOST:6514");
 	return 0;
 }
 
@@ -100,10 +100,10 @@ static int check_snmp(const struct alert_channel_settings *settings, struct err 
 
 int alert_channel_check(const struct alert_channel_settings *settings, struct err *err)
 {
-	static const char *const schemes[CHANNEL_KINDS][3] = {
+	static const char *const schemes[CHANNEL_KINDS][4] = {
 	    [CHANNEL_EMAIL] = {"smtp://", "smtps://"},
 	    [CHANNEL_WEBHOOK] = {"https://", "http://"},
-	    [CHANNEL_SYSLOG] = {"udp://", "tcp://"},
+	    [CHANNEL_SYSLOG] = {"udp://", "tcp://", "tls://"},
 	    [CHANNEL_SNMP] = {"udp://", "udp://"},
 	};
 	const char *const *allowed = schemes[settings->kind];
@@ -118,6 +118,8 @@ int alert_channel_check(const struct alert_channel_settings *settings, struct er
 	if (strcspn(strstr(settings->url, "://") + 3, "@") <
 	    strcspn(strstr(settings->url, "://") + 3, "/?#"))
 		return err_set(err, -EINVAL, "a URL with a user or a password in it is refused");
+	if (settings->audit && settings->kind != CHANNEL_SYSLOG)
+		return err_set(err, -EINVAL, "the audit log is sent to syslog servers alone");
 	if (settings->kind == CHANNEL_EMAIL)
 		return check_email(settings, err);
 	if (settings->kind == CHANNEL_SNMP)
@@ -155,8 +157,8 @@ int alert_channel_store(struct config *config, const struct alert_channel_settin
 	int result = config_prepare(
 	    config,
 	    "insert or replace into alert_channel(name, kind, preset, url, sender, recipients,"
-	    " user, secret, ca, plain, language, severity, enabled)"
-	    " values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	    " user, secret, ca, plain, language, severity, enabled, audit)"
+	    " values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	    &statement, err);
 
 	if (result < 0)
@@ -172,6 +174,7 @@ int alert_channel_store(struct config *config, const struct alert_channel_settin
 	config_bind_number(statement, 11, settings->language);
 	config_bind_text(statement, 12, alert_severity_name(settings->least));
 	config_bind_number(statement, 13, settings->enabled);
+	config_bind_number(statement, 14, settings->audit);
 	if (bind_sealed(statement, 4, settings->url, settings->name, KIND_URL) &&
 	    bind_sealed(statement, 8, settings->secret, settings->name, KIND_SECRET))
 		result = config_step(statement, err);
@@ -219,6 +222,7 @@ static bool read_row(struct config_statement *statement, struct alert_channel_se
 	settings->plain = config_number(statement, 9) != 0;
 	settings->language = (enum alert_language)language;
 	settings->enabled = config_number(statement, 12) != 0;
+	settings->audit = config_number(statement, 13) != 0;
 	return true;
 }
 
@@ -230,7 +234,7 @@ int alert_channels_load(struct config *config,
 	struct config_statement *statement;
 	int result = config_prepare(config,
 				    "select name, kind, preset, url, sender, recipients, user,"
-				    " secret, ca, plain, language, severity, enabled"
+				    " secret, ca, plain, language, severity, enabled, audit"
 				    " from alert_channel",
 				    &statement, err);
 

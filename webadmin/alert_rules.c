@@ -176,10 +176,10 @@ static const struct alert_rule table[RULES] = {
 	 "",
 	 {"A pool goes on without device {object}: {detail}",
 	  "存储池在缺少设备 {object} 的情况下运行：{detail}"},
-	 {"Connect it again, then run pool online. Until it is good again, the failure "
-	  "of another device loses data.",
-	  "请重新连接该设备，然后执行 pool online。在其恢复完好之前，另一设备故障将导致"
-	  "数据丢失。"}},
+	 {"Connect it again, then run pool online; if it is dead for good, put another in its "
+	  "place with pool replace. Until then, the failure of another device loses data.",
+	  "请重新连接该设备，然后执行 pool online；如设备已彻底损坏，请用 pool replace "
+	  "换上另一设备。在此之前，另一设备故障将导致数据丢失。"}},
     [DEVICE_MISSING] = {"device-missing",
 			ALERT_CRITICAL,
 			5,
@@ -572,7 +572,7 @@ static void look_at_share(struct webadmin *admin, const struct model_share *shar
 {
 	char name[ALERT_OBJECT_MAX];
 
-	if (share->vfs || share->standby || share->away)
+	if (share->vfs || share->away)
 		return;
 	snprintf(name, sizeof name, "%s/%s", share->pool, share->name);
 	observe_on_pool(admin, SHARE_UNAVAILABLE, name, share->pool, share->reason);

@@ -194,6 +194,7 @@ static void look_round(struct timer *timer)
 		return;
 	timer_start(timer, ROUND_NS);
 	usage_look(admin);
+	alert_channels_audit(admin);
 	alerts_begin(&watch->alerts);
 	alert_look(admin, &watch->alerts);
 	alerts_end(&watch->alerts, (int64_t)(loop_now(control) / 1000000000u), wall);

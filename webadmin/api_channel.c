@@ -43,6 +43,7 @@ static json_t *show_channel(const struct alert_channel_info *info)
 	    alert_severity_name(settings->least), "enabled", (int)settings->enabled);
 	if (!object)
 		return NULL;
+	json_object_set_new(object, "audit", json_boolean(settings->audit));
 	json_object_set_new(object, "queued", json_integer(info->queued));
 	json_object_set_new(object, "failures", json_integer(info->failures));
 	json_object_set_new(object, "error", json_string(info->error));
@@ -164,6 +165,7 @@ static int read_settings(struct api_request *request, struct alert_channel_setti
 {
 	const json_t *enabled = json_object_get(request->body, "enabled");
 	const json_t *tls = json_object_get(request->body, "tls");
+	const json_t *audit = json_object_get(request->body, "audit");
 	struct alert_channel_settings before = *settings;
 	int result;
 
@@ -175,6 +177,8 @@ static int read_settings(struct api_request *request, struct alert_channel_setti
 		return err_set(&request->err, -EINVAL, "that is too long");
 	if (enabled)
 		settings->enabled = json_is_true(enabled);
+	if (audit)
+		settings->audit = json_is_true(audit);
 	if (tls)
 		settings->plain = json_is_false(tls);
 	result = take_words(request, settings);

@@ -259,3 +259,85 @@ void api_pool_online(struct api_request *request)
 	request->call = (struct pool_call){.done = changed};
 	pool_online(pool->pool, device, &request->call);
 }
+
+/* ---- another in the place of one that is dead ---- */
+struct replacing {
+	const char *old;
+	struct pool_device device;
+	bool absent; /* the file was not there before */
+};
+
+static bool has_path(const struct model_pool *pool, const char *path)
+{
+	for (unsigned i = 0; i < pool->path_count; i++)
+		if (strcmp(pool->paths[i], path) == 0)
+			return true;
+	return false;
+}
+
+static void replacement_labelled(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct replacing *replacing = request->state;
+	struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+	bool force = json_is_true(json_object_get(request->body, "force"));
+
+	if (result == 0 && (!pool || !pool->pool))
+		result = err_set(&call->err, -ENOENT, "the pool has gone");
+	if (result == 0 && !has_path(pool, replacing->device.path))
+		result = pool_paths_add(request->admin->options.config, pool, &replacing->device, 1,
+					&call->err);
+	if (result < 0 && replacing->absent && replacing->device.size)
+		unlink(replacing->device.path);
+	if (result < 0) {
+		changed(call, result);
+		return;
+	}
+	request->call = (struct pool_call){.done = changed};
+	pool_replace(pool->pool, replacing->old, &replacing->device, force, &request->call);
+}
+
+static void replacement_is_good(struct api_request *request)
+{
+	struct replacing *replacing = request->state;
+	struct model_pool *pool = usable(request);
+
+	if (!pool)
+		return;
+	log_notice("pool %s: %s is to take the place of %s", pool->name, replacing->device.path,
+		   replacing->old);
+	request->call = (struct pool_call){.done = replacement_labelled};
+	pool_label_replacement(pool->pool, replacing->old, &replacing->device,
+			       json_is_true(json_object_get(request->body, "force")),
+			       &request->call);
+}
+
+void api_pool_replace(struct api_request *request)
+{
+	const json_t *items = json_object_get(request->body, "devices");
+	bool force = json_is_true(json_object_get(request->body, "force"));
+	struct replacing *replacing;
+
+	if (!usable(request))
+		return;
+	if (json_array_size(items) != 1) {
+		api_reply_error(request, 400, "bad_request",
+				"one device takes the place of another");
+		return;
+	}
+	replacing = request->state = heap_zalloc(sizeof *replacing);
+	if (!replacing) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	replacing->old = json_string_value(json_object_get(request->body, "device"));
+	if (!api_read_device(request, json_array_get(items, 0), &replacing->device,
+			     &replacing->absent))
+		return;
+	/* at the path of the old one it looks as if it were in use, by the pool itself */
+	if (replacing->absent || strcmp(replacing->device.path, replacing->old) == 0)
+		replacement_is_good(request);
+	else
+		api_devices_check(request, (const char *[]){replacing->device.path}, 1, force,
+				  replacement_is_good);
+}

@@ -172,10 +172,10 @@ static bool read_spec(struct api_request *request, struct replication_spec *spec
 	json_t *limit = NULL;
 	int protect = 0;
 
-	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o,s?:s,s?:s,s?:s,s?:b}", "name", &spec->name,
-			"members", members, "peer", &spec->peer, "rpo", &rpo, "limit", &limit,
-			"points", &spec->points, "compression", &spec->compression, "limit_at",
-			&spec->limit_at, "protect", &protect))
+	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:o,s?:s,s?:s,s?:s,s?:b,s?:s}", "name",
+			&spec->name, "members", members, "peer", &spec->peer, "rpo", &rpo, "limit",
+			&limit, "points", &spec->points, "compression", &spec->compression,
+			"limit_at", &spec->limit_at, "protect", &protect, "seed", &spec->seed))
 		return false;
 	spec->protect = protect;
 	return (!rpo || read_rpo(request, rpo, &spec->rpo_ns)) &&
@@ -211,11 +211,12 @@ void api_replica_change(struct api_request *request)
 	int protect = -1;
 	bool protects;
 
-	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:s,s?:s,s?:b,s?:o,s?:o,s?:s,s?:s,s?:s}", "rpo",
-			&rpo, "limit", &limit, "points", &change.points, "compression",
+	if (!api_unpack(request, "{s?:s,s?:o,s?:s,s?:s,s?:s,s?:b,s?:o,s?:o,s?:s,s?:s,s?:s,s?:s}",
+			"rpo", &rpo, "limit", &limit, "points", &change.points, "compression",
 			&change.compression, "limit_at", &change.limit_at, "protect", &protect,
 			"add", &added, "remove", &removed, "add_address", &change.add_address,
-			"interface", &change.interface, "remove_address", &change.remove_address) ||
+			"interface", &change.interface, "remove_address", &change.remove_address,
+			"seed", &change.seed) ||
 	    (rpo && !read_rpo(request, rpo, &rpo_ns)) ||
 	    (limit && !api_is_none(limit) && !api_size(request, limit, &limit_bytes)))
 		return;
@@ -265,6 +266,40 @@ void api_replica_clone(struct api_request *request)
 		replication_point_clone(request->admin->replication, request->match.param[0], epoch,
 					names ? names : none, &work->call);
 	json_decref(none);
+}
+
+void api_replica_seed_export(struct api_request *request)
+{
+	struct replica_work *work;
+	const char *path;
+
+	if (!api_unpack(request, "{s:s}", "path", &path))
+		return;
+	work = work_new(request, 202);
+	if (work)
+		replication_seed_export(request->admin->replication, request->match.param[0], path,
+					&work->call);
+}
+
+void api_replica_seed_cancel(struct api_request *request)
+{
+	struct replica_work *work = work_new(request, 202);
+
+	if (work)
+		replication_seed_cancel(request->admin->replication, request->match.param[0],
+					&work->call);
+}
+
+void api_replica_seed_import(struct api_request *request)
+{
+	struct replica_work *work;
+	const char *path;
+
+	if (!api_unpack(request, "{s:s}", "path", &path))
+		return;
+	work = work_new(request, 202);
+	if (work)
+		replication_seed_import(request->admin->replication, path, &work->call);
 }
 
 void api_replica_act(struct api_request *request)

@@ -62,6 +62,31 @@ static void add_rules(json_t *list, const struct model_target *target)
 	}
 }
 
+/* Who was not let in: the last time of each. One that has sessions since needs nobody's consent. */
+static void add_refusals(json_t *list, struct iscsi_server *iscsi)
+{
+	static const char *const reasons[] = {
+	    [ISCSI_REFUSED_RULE] = "no_rule",        [ISCSI_REFUSED_CHAP] = "chap",
+	    [ISCSI_REFUSED_ABSENT] = "no_target",    [ISCSI_REFUSED_OTHER] = "other",
+	    [ISCSI_SHOWN_NOTHING] = "nothing_shown",
+	};
+	struct iscsi_refusal refusal;
+
+	for (unsigned i = 0; iscsi_refusal_get(iscsi, i, &refusal); i++) {
+		json_int_t at = (json_int_t)(refusal.at_ns / 1000000000u);
+		json_t *entry = refusal.count ? initiator_entry(list, refusal.initiator) : NULL;
+		json_t *before = json_object_get(entry, "refused");
+
+		if (!entry || (before && json_integer_value(json_object_get(before, "at")) >= at))
+			continue;
+		json_object_set_new(entry, "refused",
+				    json_pack("{s:I,s:s,s:s,s:s,s:I}", "at", at, "target",
+					      refusal.target, "address", refusal.peer, "reason",
+					      reasons[refusal.reason], "count",
+					      (json_int_t)refusal.count));
+	}
+}
+
 static void initiators_listed(void *context, const struct iscsi_session_info *sessions,
 			      unsigned count)
 {
@@ -77,6 +102,7 @@ static void initiators_listed(void *context, const struct iscsi_session_info *se
 		if (number)
 			json_integer_set(number, json_integer_value(number) + 1);
 	}
+	add_refusals(list, request->admin->options.iscsi);
 	api_reply(request, 200, list);
 }
 

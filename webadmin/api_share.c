@@ -23,7 +23,10 @@ struct share_work {
 	unsigned versions;
 	struct model_share *share;
 	struct preset_run preset; /* .preset NULL: none */
-	bool was_open;            /* before it was to be deleted */
+	struct nfs_rule *rules;   /* of a share that is provisioned; heap, NULL: none */
+	unsigned rule_count;
+	bool provisions; /* it was asked for by POST /provision */
+	bool was_open;   /* before it was to be deleted */
 	struct share_check_report report;
 	json_t *findings;
 };
@@ -110,6 +113,8 @@ static void create_undo(struct share_work *work, int result)
 {
 	struct api_request *request = work->request;
 
+	heap_free(work->rules);
+	work->rules = NULL;
 	if (work->share)
 		model_share_remove(work->share);
 	work->call.err.code = result;
@@ -130,18 +135,43 @@ static int record(struct share_work *work)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (work->versions)
 		work->share->versions = work->versions;
-	result = config_begin(config, err);
+	result = work->rules ? export_check_name(request->model, work->share, err) : 0;
+	if (result == 0)
+		result = config_begin(config, err);
 	if (result == 0)
 		result = store_add_share(config, work->share, err);
+	if (result == 0 && work->rules)
+		result =
+		    export_store_rules(config, work->share, work->rules, work->rule_count, err);
 	if (result == 0)
 		result = config_commit(config, err);
 	return result;
 }
 
+static void provisioned(struct share_work *work)
+{
+	const struct model_share *share = work->share;
+	json_t *clients = json_array();
+
+	for (unsigned i = 0; i < share->rule_count; i++)
+		json_array_append_new(clients, json_string(share->rules[i].client));
+	log_notice("share %s/%s provisioned for images", share->pool, share->name);
+	api_reply(work->request, 201,
+		  json_pack("{s:s,s:s,s:s,s:o,s:o,s:o}", "purpose", "iso-library", "pool",
+			    share->pool, "share", share->name, "path",
+			    json_sprintf("/%s", share->name), "hosts", clients, "portals",
+			    json_array()));
+}
+
 static void create_told(struct share_work *work, const char *advice)
 {
-	json_t *share = show_share(work->share);
+	json_t *share;
 
+	if (work->provisions) {
+		provisioned(work);
+		return;
+	}
+	share = show_share(work->share);
 	if (advice)
 		json_object_set_new(share, "advice", json_string(advice));
 	log_notice("share %s/%s created", work->share->pool, work->share->name);
@@ -161,6 +191,20 @@ static void preset_done(struct preset_run *run, int result)
 	create_told(work, result < 0 ? not_laid_out : run->preset->advice);
 }
 
+/* What is in the store already is served too; if it can not be now, the next change does. */
+static void take_rules(struct share_work *work)
+{
+	struct err err = {0};
+
+	if (!work->rules)
+		return;
+	work->share->rules = work->rules;
+	work->share->rule_count = work->rule_count;
+	work->rules = NULL;
+	if (export_apply(work->request->admin, NULL, NULL, NULL, &err) < 0)
+		log_error("exports: %s", err.text);
+}
+
 /* It is recorded: if it can not be opened now, that is shown and tried again at the next start. */
 static void create_opened(struct share_call *call, int result)
 {
@@ -172,6 +216,8 @@ static void create_opened(struct share_call *call, int result)
 	else
 		share->reason[0] = '\0';
 	share->vfs = result < 0 ? NULL : call->vfs;
+	take_rules(work);
+	webadmin_follow_shares(work->request->admin);
 	if (!share->vfs || !work->preset.preset) {
 		create_told(work, work->preset.preset ? not_laid_out : NULL);
 		return;
@@ -202,6 +248,7 @@ static void create_has_volume(struct pool_call *call, int result)
 	struct share_work *work = request->state;
 
 	if (result < 0) {
+		heap_free(work->rules);
 		request->err = call->err;
 		request->err.code = result;
 		api_reply_failure(request, result == -EEXIST ? "volume_exists" : NULL);
@@ -260,6 +307,69 @@ void api_share_create(struct api_request *request)
 		api_reply_failure(request, code);
 		return;
 	}
+	work->spec = (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES};
+	request->call = (struct pool_call){.done = create_has_volume};
+	volume_create(pool, &work->spec, &request->call);
+}
+
+/* ---- provision: the same for images, with who may read them ---- */
+#define CLIENTS_MAX 64u
+
+bool share_read_clients(struct api_request *request, const json_t *clients,
+			struct nfs_rule **ret_rules, unsigned *ret_count)
+{
+	size_t count = json_array_size(clients);
+	struct nfs_rule *rules;
+
+	if (count < 1 || count > CLIENTS_MAX) {
+		api_reply_error(request, 400, "bad_host", "give 1 to %u hosts", CLIENTS_MAX);
+		return false;
+	}
+	rules = heap_zalloc_array(count, sizeof *rules);
+	if (!rules) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return false;
+	}
+	*ret_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const char *client = json_string_value(json_array_get(clients, i));
+		struct nfs_rule *rule = &rules[*ret_count];
+		bool seen = false;
+
+		for (unsigned j = 0; j < *ret_count; j++)
+			seen = seen || strcmp(rules[j].client, client) == 0;
+		if (seen)
+			continue;
+
+		*rule = (struct nfs_rule){
+		    .read_only = true, .anon_uid = NFS_ANON_ID, .anon_gid = NFS_ANON_ID};
+		snprintf(rule->client, sizeof rule->client, "%s", client);
+		++*ret_count;
+		if (strlen(client) < sizeof rule->client &&
+		    nfs_rule_check(rule, &request->err) == 0)
+			continue;
+		heap_free(rules);
+		api_reply_error(request, 400, "bad_host",
+				"\"%.200s\" is no host that can mount: an address, a network, a "
+				"name or *",
+				client);
+		return false;
+	}
+	*ret_rules = rules;
+	return true;
+}
+
+void share_provision(struct api_request *request, struct pool *pool, const char *name,
+		     uint64_t quota, const json_t *clients)
+{
+	struct share_work *work = work_new(request, create_formatted);
+
+	if (!work || !share_read_clients(request, clients, &work->rules, &work->rule_count))
+		return;
+	work->provisions = true;
+	work->quota = quota;
+	work->preset.preset = preset_find("iso");
+	work->versions = work->preset.preset->versions;
 	work->spec = (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES};
 	request->call = (struct pool_call){.done = create_has_volume};
 	volume_create(pool, &work->spec, &request->call);
@@ -396,6 +506,11 @@ static void export_again(struct api_request *request)
 static void delete_ended(struct share_work *work)
 {
 	work->share->deleting = false;
+	if (!work->share
+		 ->vfs) { /* it is there still, or another gateway's: that is heard of again */
+		work->share->away = true;
+		work->share->elsewhere = false;
+	}
 	export_again(work->request);
 	webadmin_follow_shares(work->request->admin);
 }
@@ -470,6 +585,7 @@ static void delete_closed(struct share_call *call, int result)
 		return;
 	}
 	work->share->vfs = NULL; /* gone, cleanly or not: it is to be deleted */
+	webadmin_share_forget_volume(work->share);
 	if (!request->volume) {
 		share_forget(work);
 		return;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/heap.h"
 #include "core/log.h"
@@ -128,6 +129,121 @@ static json_t *show_entry(struct config_statement *statement)
 	    "address", config_text(statement, 3), "method", config_text(statement, 4), "path",
 	    config_text(statement, 5), "status", (json_int_t)config_number(statement, 6), "code",
 	    config_text(statement, 7), "hash", config_text(statement, 8));
+}
+
+/* ---- to syslog servers: nothing is left out, over failures and restarts ---- */
+
+void audit_told(struct access *access, const char *channel, int64_t last)
+{
+	struct config_statement *statement;
+	struct err err = {0};
+	int result = config_prepare(access->store,
+				    "insert or replace into audit_told(channel, last) values(?, ?)",
+				    &statement, &err);
+
+	if (result == 0) {
+		config_bind_text(statement, 1, channel);
+		config_bind_number(statement, 2, last);
+		result = config_step(statement, &err);
+		config_finish(statement);
+	}
+	if (result < 0) /* then some are sent once more */
+		log_warning("audit log: what %s has can not be kept: %s", channel, err.text);
+}
+
+void audit_forget(struct access *access, const char *channel)
+{
+	struct err err = {0};
+
+	if (access->store &&
+	    config_run(access->store, &err, "delete from audit_told where channel = ?", "s",
+		       channel) < 0)
+		log_warning("audit log: %s", err.text);
+}
+
+/* Where a channel stands; one that is new has nothing of before. -1: that can not be read now. */
+static int64_t stands_at(struct access *access, const char *channel)
+{
+	struct config_statement *statement;
+	struct err err = {0};
+	int64_t last = -1;
+	int result;
+
+	if (config_prepare(access->store, "select last from audit_told where channel = ?",
+			   &statement, &err) < 0)
+		return -1;
+	config_bind_text(statement, 1, channel);
+	result = config_step(statement, &err);
+	if (result > 0)
+		last = config_number(statement, 0);
+	config_finish(statement);
+	if (result == 0) {
+		last = access->audit_last;
+		audit_told(access, channel, last);
+	}
+	return last;
+}
+
+/* One line; control characters, which would end it, are not in JSON. NULL: no memory. */
+static char *syslog_line(struct config_statement *statement, const char *host)
+{
+	json_t *entry = show_entry(statement);
+	char *text = entry ? json_dumps(entry, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+	time_t seconds = (time_t)(config_number(statement, 1) / 1000);
+	char at[32] = "-", *line = NULL;
+	struct tm parts;
+
+	if (gmtime_r(&seconds, &parts))
+		strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &parts);
+	if (text)
+		line = heap_printf("<110>1 %s %s granary - audit - %s\n", at, host[0] ? host : "-",
+				   text);
+	free(text);
+	json_decref(entry);
+	return line;
+}
+
+/* Steals @line, which may be NULL. False: no memory. */
+static bool append(char **lines, char *line)
+{
+	size_t before = *lines ? strlen(*lines) : 0;
+	char *longer = line ? heap_resize(*lines, before + strlen(line) + 1) : NULL;
+
+	if (longer) {
+		memcpy(longer + before, line, strlen(line) + 1);
+		*lines = longer;
+	}
+	heap_free(line);
+	return longer != NULL;
+}
+
+char *audit_untold(struct access *access, const char *channel, const char *host, int64_t *last)
+{
+	struct config_statement *statement;
+	struct err err = {0};
+	char *lines = NULL;
+
+	if (!access->store)
+		return NULL;
+	if (*last == 0 && (*last = stands_at(access, channel)) < 0) {
+		*last = 0;
+		return NULL;
+	}
+	if (*last >= access->audit_last ||
+	    config_prepare(access->store,
+			   "select id, at, who, address, method, path, status, code, hash"
+			   " from audit where id > ? order by id limit ?",
+			   &statement, &err) < 0)
+		return NULL;
+	config_bind_number(statement, 1, *last);
+	config_bind_number(statement, 2, AUDIT_BATCH);
+	while (config_step(statement, &err) > 0) {
+		if (!append(&lines, syslog_line(statement, host)))
+			break;
+		*last = config_number(statement, 0);
+	}
+	config_finish(statement);
+	return lines;
 }
 
 static bool read_number(const struct api_request *request, const char *name, int64_t *number)

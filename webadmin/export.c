@@ -104,7 +104,7 @@ static int store_one(struct config *config, const struct model_share *share, uns
 	return result < 0 ? result : 0;
 }
 
-static int store_rules(struct config *config, const struct model_share *share,
+int export_store_rules(struct config *config, const struct model_share *share,
 		       const struct nfs_rule *rules, unsigned count, struct err *err)
 {
 	struct config_statement *statement;
@@ -150,7 +150,7 @@ int store_load_share_rule(struct config_statement *statement, struct model *mode
 
 /* ---- both */
 
-static int check_name(struct model *model, const struct model_share *share, struct err *err)
+int export_check_name(struct model *model, const struct model_share *share, struct err *err)
 {
 	list_for_each (it, &model->shares) {
 		const struct model_share *other = list_entry(it, struct model_share, link);
@@ -169,13 +169,13 @@ int export_set_rules(struct webadmin *admin, struct model_share *share, struct n
 	struct nfs_rule *before = share->rules;
 	unsigned before_count = share->rule_count;
 	struct err put_back = {0};
-	int result = count ? check_name(&admin->model, share, err) : 0;
+	int result = count ? export_check_name(&admin->model, share, err) : 0;
 
 	if (result == 0)
 		result = config_begin(config, err);
 	if (result < 0)
 		return result;
-	result = store_rules(config, share, rules, count, err);
+	result = export_store_rules(config, share, rules, count, err);
 	share->rules = rules;
 	share->rule_count = count;
 	if (result == 0)

@@ -16,6 +16,11 @@ int export_apply(struct webadmin *admin, const struct model_share *without,
  * none of it. -EEXIST: a share of another pool is exported under this name. */
 int export_set_rules(struct webadmin *admin, struct model_share *share, struct nfs_rule *rules,
 		     unsigned count, struct err *err);
+/* For a share that is just being made: whether it may have rules at all, and @rules in the store,
+ * in the transaction that is open. */
+int export_check_name(struct model *model, const struct model_share *share, struct err *err);
+int export_store_rules(struct config *config, const struct model_share *share,
+		       const struct nfs_rule *rules, unsigned count, struct err *err);
 /* export_set_versions: the same for the versions of NFS that it is served with. */
 int export_set_versions(struct webadmin *admin, struct model_share *share, unsigned versions,
 			struct err *err);

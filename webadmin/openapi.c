@@ -64,8 +64,12 @@ static const struct object objects[] = {
      "Devices whose space volumes share",
      {{"name", FIELD_TEXT, true},
       {"uuid", FIELD_TEXT, true},
-      {"state", FIELD_TEXT, true, "online, degraded, read-only or unavailable"},
+      {"state", FIELD_TEXT, true, "online, degraded, waiting, full, read-only or unavailable"},
       {"reason", FIELD_TEXT, true, "why it is not online"},
+      {"backend", FIELD_TEXT, true, "native, rbd or passthrough"},
+      {"features", FIELD_TEXTS, false,
+       "what can be asked of it: checksums, mirrors, reserves, checks, scrubs, devices, "
+       "watermarks, snapshots, gateways"},
       {"devices", FIELD_TEXTS, true},
       {"device_details", FIELD_OBJECTS, false, "path, size_bytes, data_bytes, free_bytes, state"},
       {"evacuation", FIELD_TEXT, false, "what goes on with a device, or empty"},
@@ -95,14 +99,15 @@ static const struct object objects[] = {
       {"naa", FIELD_TEXT, true, "NAA-6 identifier, 32 hex digits"},
       {"serial", FIELD_TEXT, true},
       {"scsi_id", FIELD_TEXT, true, "what udev and multipath call it"},
-      {"backend", FIELD_TEXT, true, "native, or passthrough: a device of the machine"},
+      {"backend", FIELD_TEXT, true, "native, rbd, or passthrough: a device of the machine"},
       {"iops_limit", FIELD_NUMBER, true, "operations a second at most; 0: no limit"},
       {"bandwidth_limit_bytes", FIELD_NUMBER, true, "a second; 0: no limit"},
       {"burst_ms", FIELD_NUMBER, true, "worth of the limits that may be used at once"},
       {"delayed", FIELD_NUMBER, true, "requests that had to wait for a limit"},
       {"delayed_ms", FIELD_NUMBER, true, "how long, together"},
       {"device", FIELD_TEXT, false, "of a passthrough volume: its path"},
-      {"state", FIELD_TEXT, false, "likewise: online or unavailable"},
+      {"state", FIELD_TEXT, false,
+       "likewise: online or unavailable; of an rbd volume: online or standby"},
       {"reason", FIELD_TEXT, false, "likewise: why it is not online"},
       {"origin", FIELD_TEXT, true, "of a clone: VOLUME@SNAPSHOT that it stands on"},
       {"mapped", FIELD_OBJECTS, true, "its LUNs"}}},
@@ -184,6 +189,7 @@ static const struct object objects[] = {
       {"language", FIELD_TEXT, true, "en or zh-CN"},
       {"severity", FIELD_TEXT, true, "the least that is sent"},
       {"enabled", FIELD_SWITCH, true},
+      {"audit", FIELD_SWITCH, true, "of syslog: the audit log is sent too"},
       {"queued", FIELD_NUMBER, true, "messages that wait"},
       {"failures", FIELD_NUMBER, true, "tries in a row"},
       {"error", FIELD_TEXT, true, "of the last try"},
@@ -202,6 +208,21 @@ static const struct object objects[] = {
       {"used_bytes", FIELD_NUMBER, false},
       {"files", FIELD_NUMBER, false},
       {"advice", FIELD_TEXT, false, "of a preset: what to do next"}}},
+    {"Image",
+     "An image for installing guests",
+     {{"name", FIELD_TEXT, true},
+      {"size_bytes", FIELD_NUMBER, true},
+      {"sha256", FIELD_TEXT, true, "empty: it did not come by an upload"},
+      {"modified", FIELD_NUMBER, false, "seconds since 1970"},
+      {"uploading", FIELD_SWITCH, false, "not all of it is there"},
+      {"received_bytes", FIELD_NUMBER, false, "of one that is not"},
+      {"checked", FIELD_SWITCH, false, "its checksum was given, and is right"}}},
+    {"Upload",
+     "An image on its way",
+     {{"name", FIELD_TEXT, true},
+      {"size_bytes", FIELD_NUMBER, true},
+      {"received_bytes", FIELD_NUMBER, true, "where the next piece goes"},
+      {"piece_bytes", FIELD_NUMBER, true, "of a piece at most"}}},
     {"Target",
      "An iSCSI target",
      {{"iqn", FIELD_TEXT, true},
@@ -289,10 +310,13 @@ static const struct object objects[] = {
       {"chap_user", FIELD_TEXT, true},
       {"mutual_user", FIELD_TEXT, true}}},
     {"Initiator",
-     "An initiator that a rule names or that is logged in",
+     "An initiator that a rule names, that is logged in, or that was not let in lately",
      {{"initiator", FIELD_TEXT, true},
       {"sessions", FIELD_NUMBER, true},
-      {"rules", FIELD_TEXTS, true, "targets whose rules name it"}}},
+      {"rules", FIELD_TEXTS, true, "targets whose rules name it"},
+      {"refused", FIELD_OBJECT, false,
+       "the last time: at (seconds since 1970), target (empty: discovery), address, count, reason "
+       "(no_rule, chap, no_target, nothing_shown or other)"}}},
     {"NfsClient",
      "A client of NFSv4 that is known",
      {{"id", FIELD_TEXT, true},
@@ -319,14 +343,16 @@ static const struct object objects[] = {
       {"read_bytes", FIELD_NUMBER, true},
       {"write_bytes", FIELD_NUMBER, true}}},
     {"Provisioned",
-     "What a client needs to use a new LUN",
+     "What a client needs to use what was made",
      {{"purpose", FIELD_TEXT, true},
       {"pool", FIELD_TEXT, true},
-      {"target", FIELD_TEXT, true, "name of the target"},
-      {"lun", FIELD_NUMBER, true},
+      {"target", FIELD_TEXT, false, "of disks: name of the target"},
+      {"lun", FIELD_NUMBER, false},
+      {"share", FIELD_TEXT, false, "of a library: name of the share"},
+      {"path", FIELD_TEXT, false, "of a library: what is mounted"},
       {"hosts", FIELD_TEXTS, true},
       {"portals", FIELD_OBJECTS, true},
-      {"volume", FIELD_OBJECT, true}}},
+      {"volume", FIELD_OBJECT, false, "of disks"}}},
     {"Route",
      "A row of the route table",
      {{"method", FIELD_TEXT, true},
@@ -542,6 +568,19 @@ static json_t *parameter(const char *name, const char *in, bool required, const 
 	return object;
 }
 
+/* Over HTTPS: JSON, or the bytes themselves. */
+static json_t *request_body(const struct route *route)
+{
+	json_t *schema = route->flags & ROUTE_BYTES
+			     ? json_pack("{s:s,s:s}", "type", "string", "format", "binary")
+			     : fields_schema(route->body, false);
+
+	return json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
+			 route->flags & ROUTE_BYTES ? "application/octet-stream"
+						    : "application/json",
+			 "schema", schema);
+}
+
 static json_t *parameters(const struct route *route)
 {
 	json_t *list = json_array();
@@ -560,6 +599,9 @@ static json_t *parameters(const struct route *route)
 		json_array_append_new(list, parameter("Idempotency-Key", "header", false,
 						      "the same key again gets the first answer"));
 	}
+	if (route->flags & ROUTE_BYTES)
+		json_array_append_new(
+		    list, parameter("offset", "query", true, "of the first byte, from the start"));
 	if (route->flags & ROUTE_DRY)
 		json_array_append_new(
 		    list, parameter("dry_run", "query", false, "1: only show what would be done"));
@@ -606,10 +648,7 @@ static json_t *operation(const struct route *route)
 		      "default", problem_reply("Why it was not carried out"));
 
 	if (object && route->body)
-		json_object_set_new(object, "requestBody",
-				    json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
-					      "application/json", "schema",
-					      fields_schema(route->body, false)));
+		json_object_set_new(object, "requestBody", request_body(route));
 	if (object && route->role == ROLE_NOBODY)
 		json_object_set_new(object, "security", json_array());
 	return object;

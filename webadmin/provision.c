@@ -8,9 +8,10 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/share.h"
 
 /* One request for what a newcomer wants: a volume, a target of its own with it as LUN 0, and a
- * rule per host.
+ * rule per host; or a share for images and who may mount it (api_share.c).
  *
  *   check everything -> create the volume -> in one transaction of the store: rows, live target,
  *   LUN, and last the rules (nobody can log in before all is there) -> commit -> answer
@@ -286,7 +287,8 @@ static bool read_request(struct api_request *request, struct provision *provisio
 			&name, "size", &size, "hosts", &hosts, "pool", &pool))
 		return false;
 	if (strcmp(provision->purpose, "vm-disks") != 0) {
-		api_reply_error(request, 422, "purpose_unknown", "the purpose there is: vm-disks");
+		api_reply_error(request, 422, "purpose_unknown",
+				"the purposes there are: vm-disks, iso-library");
 		return false;
 	}
 	if (volume_name_check(name, &request->err) < 0) {
@@ -331,11 +333,73 @@ static void show_dry(struct api_request *request, const struct provision *provis
 			    (json_int_t)spec->size_bytes));
 }
 
+/* ---- iso-library: a share for images, exported to its hosts ---- */
+
+static void library_dry(struct api_request *request, struct pool *pool, const char *name,
+			uint64_t quota, const json_t *hosts)
+{
+	struct nfs_rule *rules;
+	unsigned count;
+	const char *code;
+
+	request->volume =
+	    model_find_volume(request->model, pool_name(pool), name, &code, &request->err);
+	if (request->volume) {
+		api_reply_error(request, 409, "volume_exists", "there is a volume %s/%s already",
+				pool_name(pool), name);
+		return;
+	}
+	if (!share_read_clients(request, hosts, &rules, &count))
+		return;
+	heap_free(rules);
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:s,s:s,s:o,s:I,s:O,s:[]}", "dry_run", 1, "purpose",
+			    "iso-library", "pool", pool_name(pool), "share", name, "path",
+			    json_sprintf("/%s", name), "quota_bytes", (json_int_t)quota, "hosts",
+			    hosts, "portals"));
+}
+
+static void provision_library(struct api_request *request)
+{
+	const char *purpose, *name, *pool_text = NULL;
+	json_t *size, *hosts;
+	struct pool *pool;
+	uint64_t quota;
+
+	if (!api_unpack(request, "{s:s,s:s,s:o,s:o,s?:s}", "purpose", &purpose, "name", &name,
+			"size", &size, "hosts", &hosts, "pool", &pool_text) ||
+	    !api_size(request, size, &quota))
+		return;
+	if (volume_name_check(name, &request->err) < 0) {
+		api_reply_failure(request, "bad_name");
+		return;
+	}
+	pool = choose_pool(request, pool_text);
+	if (!pool)
+		return;
+	if (api_is_dry(request))
+		library_dry(request, pool, name, quota, hosts);
+	else
+		share_provision(request, pool, name, quota, hosts);
+}
+
+static bool wants_library(const struct api_request *request)
+{
+	const char *purpose = json_string_value(json_object_get(request->body, "purpose"));
+
+	return purpose && strcmp(purpose, "iso-library") == 0;
+}
+
 void api_provision(struct api_request *request)
 {
-	struct provision *provision = heap_zalloc(sizeof *provision);
+	struct provision *provision;
 	struct pool *pool;
 
+	if (wants_library(request)) {
+		provision_library(request);
+		return;
+	}
+	provision = heap_zalloc(sizeof *provision);
 	if (!provision) {
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;

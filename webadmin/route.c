@@ -30,7 +30,7 @@
 /* Where alerts go. */
 #define CHANNEL_FIELDS                                                                             \
 	{"url", FIELD_TEXT, false,                                                                 \
-	 "smtp(s)://HOST:PORT, http(s)://.., udp:// or tcp://HOST:PORT"},                          \
+	 "smtp(s)://HOST:PORT, http(s)://.., udp://, tcp:// or tls://HOST:PORT"},                  \
 	    {"preset", FIELD_TEXT, false,                                                          \
 	     "of a webhook: generic, dingtalk, wecom, feishu or slack"},                           \
 	    {"from", FIELD_TEXT, false, "e-mail: the sender's address"},                           \
@@ -39,6 +39,8 @@
 	    {"secret", FIELD_TEXT, false, "its password, or what a webhook is signed with"},       \
 	    {"ca", FIELD_TEXT, false, "certificates to trust, in PEM; empty: the system's"},       \
 	    {"tls", FIELD_SWITCH, false, "e-mail: false: without TLS, and without a password"},    \
+	    {"audit", FIELD_SWITCH, false,                                                         \
+	     "syslog: every entry of the audit log is sent too, nothing is left out"},             \
 	    {"language", FIELD_TEXT, false, "en or zh-CN"},                                        \
 	    {"severity", FIELD_TEXT, false, "the least: info, warning (default) or critical"},     \
 	{                                                                                          \
@@ -176,11 +178,13 @@ static const struct route table[] = {
      "Power the machine off"},
 
     {"POST", V1 "/provision", api_provision, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY,
-     "A volume, a target of its own, LUN 0 and a rule per host, all or nothing",
-     BODY({"purpose", FIELD_TEXT, true, "what for: vm-disks"},
+     "A volume, a target of its own, LUN 0 and a rule per host; or a share for images that its "
+     "hosts may mount, to read; all or nothing",
+     BODY({"purpose", FIELD_TEXT, true, "what for: vm-disks or iso-library"},
 	  {"name", FIELD_TEXT, true, "name of the volume; the target is named after it"},
-	  {"size", FIELD_SIZE, true, "size of the volume"},
-	  {"hosts", FIELD_TEXTS, true, "who may log in: initiator names, addresses or networks"},
+	  {"size", FIELD_SIZE, true, "size of the volume; of a library what its images may take"},
+	  {"hosts", FIELD_TEXTS, true,
+	   "who may log in: initiator names, addresses or networks; who may mount"},
 	  {"pool", FIELD_TEXT, false, "pool; without it the one with the most free space"}),
      "Provisioned"},
 
@@ -240,6 +244,12 @@ static const struct route table[] = {
     {"POST", V1 "/pools/{pool}/online", api_pool_online, ROLE_ADMIN, ROUTE_CHANGE,
      "Take back the device that a pool goes on without, and make it good in the background",
      BODY({"device", FIELD_TEXT, false, "its path, if it is not where it was"}), "Pool"},
+    {"POST", V1 "/pools/{pool}/replace", api_pool_replace, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
+     "Put another device in the place of the one that a pool goes on without, which is dead",
+     BODY({"device", FIELD_TEXT, true, "the dead one's path; \"missing\": not known"},
+	  {"devices", FIELD_DEVICES, true, "one device or file; a file with a size is created"},
+	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
+     "Pool"},
     {"POST", V1 "/pools/{pool}/grow", api_pool_grow, ROLE_ADMIN, ROUTE_CHANGE,
      "Use what a pool's devices or files have grown by", NULL, "Pool"},
     {"POST", V1 "/pools/{pool}/check", api_pool_check, ROLE_OPERATOR, ROUTE_CHANGE,
@@ -466,6 +476,22 @@ static const struct route table[] = {
      BODY({"client", FIELD_TEXT, true, "as the rule has it"}), "[ShareRule]"},
     {"GET", V1 "/shares/{pool}/{share}/explain/{client}", api_share_explain, ROLE_VIEWER, 0,
      "Which rule decides about a client, and why", NULL, "ShareAccess"},
+    {"GET", V1 "/shares/{pool}/{share}/images", api_image_list, ROLE_VIEWER, 0,
+     "Images for installing guests, and those whose upload is not done", NULL, "[Image]"},
+    {"POST", V1 "/shares/{pool}/{share}/images", api_image_begin, ROLE_PROVISIONER, ROUTE_AUDIT,
+     "Begin the upload of an image, or go on with one of that name and size",
+     BODY({"name", FIELD_TEXT, true, "of the file"},
+	  {"size", FIELD_NUMBER, true, "bytes, 64 GiB at most"}),
+     "Upload"},
+    {"PUT", V1 "/shares/{pool}/{share}/images/{image}", api_image_put, ROLE_PROVISIONER,
+     ROUTE_BYTES,
+     "The next piece of an upload, 1 MiB at most, at ?offset= bytes: as many as were received",
+     BODY({"data", FIELD_TEXT, true, "base64"}), "Upload"},
+    {"POST", V1 "/shares/{pool}/{share}/images/{image}/done", api_image_end, ROLE_PROVISIONER,
+     ROUTE_AUDIT, "All pieces are there: check it and give it its name",
+     BODY({"sha256", FIELD_TEXT, false, "what it has to be, or it is not kept"}), "Image"},
+    {"DELETE", V1 "/shares/{pool}/{share}/images/{image}", api_image_delete, ROLE_PROVISIONER,
+     ROUTE_AUDIT | ROUTE_CONFIRM, "Delete an image, or what is there of one"},
     {"GET", V1 "/nfs-clients", api_nfs_client_list, ROLE_VIEWER, ROUTE_PAGED,
      "Clients of NFSv4, and what they have open, locked and delegated", NULL, "[NfsClient]"},
     {"DELETE", V1 "/nfs-clients/{id}", api_nfs_client_release, ROLE_OPERATOR, ROUTE_CHANGE,
@@ -582,7 +608,9 @@ static const struct route table[] = {
 	  {"protect", FIELD_SWITCH, false,
 	   "true: guests' writes wait when the standby's image gets older than the RPO (false)"},
 	  {"points", FIELD_TEXT, false,
-	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24 (0)"})},
+	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24 (0)"},
+	  {"seed", FIELD_TEXT, false,
+	   "how the first image gets there: wire, or ship: on a disk (wire)"})},
     {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, 0,
      "One group: role, state, lag, sealed epoch, lineage"},
     {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN,
@@ -600,6 +628,7 @@ static const struct route table[] = {
 	   "true: guests' writes wait when the standby's image gets older than the RPO"},
 	  {"points", FIELD_TEXT, false,
 	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24; 0: none"},
+	  {"seed", FIELD_TEXT, false, "how the first image gets there: wire or ship"},
 	  {"add", FIELD_TEXTS, false, "volumes that become members, each POOL/NAME"},
 	  {"remove", FIELD_TEXTS, false, "members that are none any more; the volumes stay"},
 	  {"add_address", FIELD_TEXT, false,
@@ -607,6 +636,16 @@ static const struct route table[] = {
 	  {"interface", FIELD_TEXT, false,
 	   "for it, on both nodes (the one that has an address of its network)"},
 	  {"remove_address", FIELD_TEXT, false, "a service address that is the group's no more"})},
+    {"POST", V1 "/replica/groups/{group}/seed", api_replica_seed_export, ROLE_ADMIN, ROUTE_CHANGE,
+     "Begin to write a group's image to a file that is carried to its standby, or go on with it; "
+     "the group's seed says how far it is",
+     BODY({"path", FIELD_TEXT, true,
+	   "of a file that there is not, or a directory, on the primary"})},
+    {"DELETE", V1 "/replica/groups/{group}/seed", api_replica_seed_cancel, ROLE_ADMIN, ROUTE_CHANGE,
+     "Stop what is under way with a group's seed"},
+    {"POST", V1 "/replica/seeds", api_replica_seed_import, ROLE_ADMIN, ROUTE_CHANGE,
+     "Begin to take a group's image from such a file; the group's seed says how far it is",
+     BODY({"path", FIELD_TEXT, true, "of the file, on the standby"})},
     {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, 0,
      "The sealed epochs that this node keeps of a group, the newest first"},
     {"POST", V1 "/replica/groups/{group}/points/{epoch}/clones", api_replica_clone,
@@ -647,7 +686,7 @@ static const struct route table[] = {
     {"DELETE", V1 "/hosts/{host}", api_host_delete, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Forget a host group that no LUN names"},
     {"GET", V1 "/initiators", api_initiator_list, ROLE_VIEWER, ROUTE_PAGED,
-     "Initiators named in rules or logged in", NULL, "[Initiator]"},
+     "Initiators named in rules, logged in, or not let in lately", NULL, "[Initiator]"},
     {"GET", V1 "/initiators/{initiator}/latency", api_initiator_latency, ROLE_VIEWER, 0,
      "How long an initiator's reads and writes took, since the daemon started", NULL, "Latency"},
     {"GET", V1 "/sessions", api_session_list, ROLE_VIEWER, ROUTE_PAGED, "Live sessions", NULL,

@@ -34,6 +34,7 @@ enum route_flags {
 	ROUTE_DRY = 64,     /* ?dry_run=1 shows what would be done */
 	ROUTE_STILL = 128,  /* refused while the volume is on its way to another pool */
 	ROUTE_FILE = 256,   /* the reply is a file: base64 on the socket, bytes over HTTPS */
+	ROUTE_BYTES = 512,  /* the body is bytes: over HTTPS as they are, else base64 in "data" */
 	ROUTE_PAGED = 4,    /* a list that takes ?limit= and ?cursor= */
 };
 

@@ -55,19 +55,47 @@ struct model_share *model_share_of_volume(struct model *model, const uint8_t vol
 	return NULL;
 }
 
-/* Nothing is waited for any more. */
-static void stop_waiting(struct model_share *share)
+/* ---- the volume, where several gateways have it ---- */
+static void access_changed(struct volume_watcher *watcher, struct volume *volume,
+			   enum volume_change change);
+
+static void unkeep_volume(struct model_share *share)
 {
-	if (!share->standby)
+	if (share->keeps)
+		volume_unkeep(share->shared);
+	share->keeps = false;
+}
+
+void webadmin_share_forget_volume(struct model_share *share)
+{
+	unkeep_volume(share);
+	if (!share->shared)
 		return;
 	volume_unwatch(&share->watcher);
-	volume_unref(share->standby);
-	share->standby = NULL;
+	volume_unref(share->shared);
+	share->shared = NULL;
+}
+
+/* It is heard of, and not given away before the share is closed. */
+static void keep_volume(struct model_share *share, struct volume *volume)
+{
+	if (!volume->shared)
+		return;
+	if (share->shared != volume) {
+		webadmin_share_forget_volume(share);
+		share->shared = volume_ref(volume);
+		share->watcher.changed = access_changed;
+		list_init(&share->watcher.link);
+		volume_watch(volume, &share->watcher);
+	}
+	if (!share->keeps)
+		volume_keep(volume);
+	share->keeps = true;
 }
 
 void model_share_remove(struct model_share *share)
 {
-	stop_waiting(share);
+	webadmin_share_forget_volume(share);
 	list_remove(&share->link);
 	heap_free(share->rules);
 	heap_free(share);
@@ -97,8 +125,12 @@ static void opened(struct share_call *call, int result)
 	if (result < 0) {
 		snprintf(share->reason, sizeof share->reason, "%s", call->err.text);
 		log_error("share %s/%s is not served: %s", share->pool, share->name, share->reason);
+		unkeep_volume(share);
+		share->elsewhere = share->shared && volume_standby(share->shared);
 		if (!is_served_here(share->admin, share)) /* or it would not come back with it */
 			stay_away(share);
+		if (share->admin->shares_stopping)
+			webadmin_share_forget_volume(share);
 	} else {
 		share->vfs = call->vfs;
 		share->reason[0] = '\0';
@@ -116,46 +148,39 @@ static void late_work_begins(struct webadmin *admin)
 		admin->shares_done = late_shares_opened;
 }
 
-/* Its gateway is gone, or has let go: the share is ours from here on. */
+/* A share has one writer: who has the volume. */
 static void access_changed(struct volume_watcher *watcher, struct volume *volume,
 			   enum volume_change change)
 {
 	struct model_share *share = container_of(watcher, struct model_share, watcher);
-	struct webadmin *admin = share->admin;
 
-	if (change != VOLUME_ACCESS || volume_standby(volume))
+	if (change == VOLUME_LEAVING && !share->vfs && !share->opening && !share->deleting) {
+		webadmin_share_forget_volume(share); /* deleted where it is served */
+		share->away = true;
+		share->elsewhere = false; /* if it stays, the next look at shares finds it */
 		return;
-	stop_waiting(share);
-	log_notice("share %s/%s: served here now", share->pool, share->name);
-	late_work_begins(admin);
-	start_share(admin, share);
-	one_done(admin);
+	}
+	if (change != VOLUME_ACCESS && change != VOLUME_WANTED)
+		return;
+	share->elsewhere = change == VOLUME_WANTED || volume_standby(volume);
+	follow(share->admin, share);
 }
 
-/* A share has one writer: who has the volume. */
-static void wait_for_volume(struct model_share *share, struct volume *volume)
-{
-	stop_waiting(share);
-	snprintf(share->reason, sizeof share->reason, "another gateway serves it");
-	share->standby = volume_ref(volume);
-	share->watcher.changed = access_changed;
-	list_init(&share->watcher.link);
-	volume_watch(volume, &share->watcher);
-}
-
-/* ---- replication groups ---- */
+/* ---- where it is served ---- */
 static bool is_served_here(struct webadmin *admin, const struct model_share *share)
 {
 	struct replication_hold hold;
 
-	return !replication_holds(admin->replication, share->volume, &hold) || hold.primary;
+	return !share->elsewhere &&
+	       (!replication_holds(admin->replication, share->volume, &hold) || hold.primary);
 }
 
 static void stay_away(struct model_share *share)
 {
 	share->away = true;
-	snprintf(share->reason, sizeof share->reason,
-		 "this node is not the primary of its replication group");
+	snprintf(share->reason, sizeof share->reason, "%s",
+		 share->elsewhere ? "another gateway serves it"
+				  : "this node is not the primary of its replication group");
 }
 
 static void close_again(struct timer *timer);
@@ -178,6 +203,9 @@ static void left(struct share_call *call, int result)
 	share->vfs = NULL;
 	share->leaving = false;
 	stay_away(share);
+	unkeep_volume(share);
+	if (admin->shares_stopping)
+		webadmin_share_forget_volume(share);
 	log_notice("share %s/%s: not served here any more", share->pool, share->name);
 	follow(admin, share);
 	one_done(admin);
@@ -216,14 +244,31 @@ static void withdraw(struct model_share *share)
 	timer_start(&share->retry, LEAVE_AGAIN_NS);
 }
 
+/* One that was opened by whomever is followed from here on. */
+static void follow_volume(struct webadmin *admin, struct model_share *share)
+{
+	struct model_pool *pool = model_pool_find(&admin->model, share->pool);
+	struct volume *volume = share->vfs && !share->keeps && pool && pool->pool
+				    ? pool_find_volume(pool->pool, share->name)
+				    : NULL;
+
+	if (!volume)
+		return;
+	keep_volume(share, volume);
+	share->elsewhere = volume_standby(volume);
+	volume_unref(volume);
+}
+
 /* One step towards where the share should be; when that has ended, the next one. */
 static void follow(struct webadmin *admin, struct model_share *share)
 {
-	bool here = is_served_here(admin, share);
+	bool here;
 
 	if (share->opening || share->leaving || share->deleting || admin->shares_stopping)
 		return;
 	share->admin = admin;
+	follow_volume(admin, share);
+	here = is_served_here(admin, share);
 	if (!here && share->vfs) {
 		late_work_begins(admin);
 		stay_away(share); /* from here on: closing asks once who uses it */
@@ -234,6 +279,8 @@ static void follow(struct webadmin *admin, struct model_share *share)
 		late_work_begins(admin);
 		start_share(admin, share);
 		one_done(admin);
+	} else if (share->elsewhere) {
+		stay_away(share); /* or it would not come back with its volume */
 	}
 }
 
@@ -264,12 +311,10 @@ static void start_share(struct webadmin *admin, struct model_share *share)
 		volume_unref(volume);
 		return;
 	}
-	if (volume_standby(volume)) {
-		wait_for_volume(share, volume);
-		volume_unref(volume);
-		return;
-	}
+	keep_volume(share, volume);
+	share->elsewhere = volume_standby(volume);
 	if (!is_served_here(admin, share)) {
+		unkeep_volume(share);
 		stay_away(share);
 		volume_unref(volume);
 		return;
@@ -322,6 +367,7 @@ static void closed(struct share_call *call, int result)
 	}
 	if (result != -EBUSY)
 		share->vfs = NULL;
+	webadmin_share_forget_volume(share);
 	one_done(share->admin);
 }
 
@@ -341,9 +387,10 @@ void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *
 	list_for_each (it, &admin->model.shares) {
 		struct model_share *share = list_entry(it, struct model_share, link);
 
-		stop_waiting(share);
 		if (share->vfs && !share->leaving)
 			stop_share(admin, share);
+		else if (!share->opening && !share->leaving)
+			webadmin_share_forget_volume(share);
 	}
 	one_done(admin);
 }

@@ -17,12 +17,14 @@ struct model_share {
 	struct vfs *vfs; /* NULL: see reason */
 	char reason[MODEL_REASON_MAX];
 	struct share_call call; /* opening, closing */
-	bool away;             /* another node of its replication group serves it, or is about to */
-	bool opening, leaving; /* under way: it is being opened; closed for that */
-	bool deleting;         /* under way: nobody gets it any more */
-	struct timer retry;    /* somebody uses it still */
-	struct volume *standby; /* referenced and watched: another gateway serves the share now */
+	bool away;              /* another node or gateway serves it, or is about to */
+	bool elsewhere;         /* the latter, for its volume is another gateway's */
+	bool opening, leaving;  /* under way: it is being opened; closed for that */
+	bool deleting;          /* under way: nobody gets it any more */
+	struct timer retry;     /* somebody uses it still */
+	struct volume *shared; /* of a pool that other gateways serve too: referenced and watched */
 	struct volume_watcher watcher;
+	bool keeps;             /* it, while the share is open */
 	struct nfs_rule *rules; /* who may use it: export.h */
 	unsigned rule_count;
 	unsigned versions; /* of NFS that it is served with: enum nfs_versions */
@@ -41,12 +43,15 @@ void model_share_remove(struct model_share *share);
 void webadmin_start_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 /* Those of a pool that came later. */
 void webadmin_start_pool_shares(struct webadmin *admin, const char *pool);
-/* A share has one node that serves it: the primary of its volume's replication group.
+/* A share has one node that serves it: the primary of its volume's replication group, of several
+ * gateways the one that serves its volume.
  * webadmin_follow_shares: groups have changed, or a share is new: those that another node serves
  * are closed once no request uses them, those that came (back) to this one are opened.
- * webadmin_share_settled: that is done with @share. */
+ * webadmin_share_settled: that is done with @share.
+ * webadmin_share_forget_volume: it is closed, and its volume is to be deleted. */
 void webadmin_follow_shares(struct webadmin *admin);
 bool webadmin_share_settled(const struct model_share *share);
+void webadmin_share_forget_volume(struct model_share *share);
 void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *admin));
 
 int store_add_share(struct config *config, const struct model_share *share, struct err *err);
@@ -60,5 +65,14 @@ bool read_share_snapshots(const char *text, enum share_snapshots *ret_snapshots)
 int store_remove_share(struct config *config, const uint8_t volume[16], struct err *err);
 
 json_t *show_share(const struct model_share *share);
+
+/* api_share.c, for provision.c: a share laid out for images, which @clients may read, all or
+ * nothing; @request is answered. */
+struct api_request;
+void share_provision(struct api_request *request, struct pool *pool, const char *name,
+		     uint64_t quota, const json_t *clients);
+/* share_read_clients: @clients as rules, at least one; false: it was answered. *ret_rules: heap. */
+bool share_read_clients(struct api_request *request, const json_t *clients,
+			struct nfs_rule **ret_rules, unsigned *ret_count);
 
 #endif

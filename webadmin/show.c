@@ -234,6 +234,24 @@ json_t *show_findings(struct pool *pool)
 	return findings;
 }
 
+/* What can be asked of it, of what not every kind of pool can do. */
+static json_t *show_features(const struct pool *pool)
+{
+	static const char *const words[POOL_FEATURES] = {
+	    [POOL_CHECKSUMS] = "checksums",   [POOL_MIRRORS] = "mirrors",
+	    [POOL_RESERVES] = "reserves",     [POOL_CHECKS] = "checks",
+	    [POOL_SCRUBS] = "scrubs",         [POOL_DEVICES] = "devices",
+	    [POOL_WATERMARKS] = "watermarks", [POOL_SNAPSHOTS] = "snapshots",
+	    [POOL_GATEWAYS] = "gateways",
+	};
+	json_t *features = json_array();
+
+	for (unsigned i = 0; i < POOL_FEATURES; i++)
+		if (pool_can(pool, (enum pool_feature)i))
+			json_array_append_new(features, json_string(words[i]));
+	return features;
+}
+
 json_t *show_pool(const struct model_pool *pool)
 {
 	struct pool_info info = {0};
@@ -265,6 +283,9 @@ json_t *show_pool(const struct model_pool *pool)
 			set_number(object, "full_in_hours", (uint64_t)pool->full_hours);
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
+		json_object_set_new(object, "features", show_features(pool->pool));
+	}
+	if (object && pool->pool && pool_can(pool->pool, POOL_SCRUBS)) {
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));
 		json_object_set_new(object, "scrub_summary", scrub_summary(pool->pool));
 	}

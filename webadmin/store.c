@@ -119,6 +119,8 @@ static const struct config_migration migrations[] = {
      "  paused integer not null) without rowid;"},
     {"asynchronous events of targets",
      "alter table target add column async_events integer not null default 0;"},
+    {"the audit log to syslog servers",
+     "alter table alert_channel add column audit integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

@@ -12,6 +12,7 @@
 #include "webadmin/api.h"
 #include "webadmin/history.h"
 #include "webadmin/host.h"
+#include "webadmin/image.h"
 #include "webadmin/move.h"
 #include "webadmin/replica.h"
 #include "webadmin/schedule.h"
@@ -44,6 +45,7 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	list_init(&admin->replays);
 	list_init(&admin->schedules);
 	list_init(&admin->retired_moves);
+	list_init(&admin->uploads);
 	model_init(&admin->model);
 	admin->turn = heap_zalloc(sizeof *admin->turn);
 	if (!admin->turn) {
@@ -100,6 +102,7 @@ void webadmin_destroy(struct webadmin *admin)
 	ups_close(admin);
 	moves_free(admin);
 	heap_free(admin->turn);
+	images_finish(admin);
 	model_finish(&admin->model);
 	replay_finish(admin);
 	schedules_free(admin);

@@ -314,6 +314,29 @@ static bool wants_stream(struct MHD_Connection *connection, const char *method, 
 	       strstr(accept, "text/event-stream");
 }
 
+static bool is_type(const char *kind, const char *wanted)
+{
+	size_t length = strlen(wanted);
+
+	return kind && strncasecmp(kind, wanted, length) == 0 &&
+	       (!kind[length] || kind[length] == ';' || kind[length] == ' ');
+}
+
+/* A piece of a file: bytes, which go on as base64. NULL: no memory. */
+static json_t *bytes_body(const struct exchange *exchange)
+{
+	char *text = heap_zalloc((exchange->length + 2) / 3 * 4 + 1);
+	json_t *body = NULL;
+
+	if (text) {
+		EVP_EncodeBlock((unsigned char *)text, (const unsigned char *)exchange->body,
+				(int)exchange->length);
+		body = json_pack("{s:s}", "data", text);
+	}
+	heap_free(text);
+	return body;
+}
+
 static enum MHD_Result ask_daemon(struct MHD_Connection *connection, const char *method,
 				  const struct exchange *exchange)
 {
@@ -322,9 +345,14 @@ static enum MHD_Result ask_daemon(struct MHD_Connection *connection, const char 
 	enum MHD_Result result;
 	struct err err = {0};
 
-	if (exchange->length) {
-		if (!kind || strncasecmp(kind, "application/json", 16) != 0 ||
-		    (kind[16] && kind[16] != ';' && kind[16] != ' '))
+	if (exchange->length && strcmp(method, "PUT") == 0 &&
+	    is_type(kind, "application/octet-stream")) {
+		body = bytes_body(exchange);
+		if (!body)
+			return answer_problem(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory",
+					      "out of memory");
+	} else if (exchange->length) {
+		if (!is_type(kind, "application/json"))
 			return answer_problem(connection, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
 					      "bad_type", "the body has to be application/json");
 		body = control_parse(exchange->body, exchange->length, &err);

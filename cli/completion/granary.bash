@@ -22,7 +22,7 @@ _granary()
 		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
-	pool) list="create import list show set add evacuate remove online grow check prove scrub findings export delete" ;;
+	pool) list="create import list show set add evacuate remove online replace grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	snapshot) list="create list show rename hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
@@ -40,7 +40,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers unpair group point switchover promote demote failback verify pause resume" ;;
+	replica) list="code pair peers unpair group point seed switchover promote demote failback verify pause resume" ;;
 	ups) list="show set clear" ;;
 	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
@@ -58,6 +58,7 @@ _granary()
 	"pool add") list="--force $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
 	"pool online") list="--wait $globals" ;;
+	"pool replace") list="--force --wait $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
@@ -72,8 +73,8 @@ _granary()
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end $globals" ;;
 	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;
-	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity $globals" ;;
-	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --language --severity --tls --on --off $globals" ;;
+	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --audit --language --severity $globals" ;;
+	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --audit --language --severity --tls --on --off $globals" ;;
 	"share create") list="--quota --versions --preset $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share limit") list="--size --files $globals" ;;
@@ -103,7 +104,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --interface $globals" ;;
+	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --seed --interface $globals" ;;
 	"ups set") list="--shutdown-at $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;

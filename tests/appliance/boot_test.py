@@ -46,11 +46,11 @@ def make_lun(points, box):
                     f"granary target allow {TARGET} --network 0.0.0.0/0"):
         status, shown = box.run(command)
         points.point(status == 0, command.split(TARGET)[0].strip(), shown)
-    status, shown = box.run("findmnt -no FSTYPE,SIZE /var/lib/granary && systemctl is-active "
-                            "granaryd && systemctl --failed --no-legend --plain")
-    points.point(status == 0 and "ext4" in shown and "active" in shown and
-                 ".service loaded" not in shown, "the state partition took the disk, no unit failed",
-                 shown)
+    status, shown = box.run("findmnt -no FSTYPE,SIZE /var/lib/granary && systemctl is-active granaryd")
+    points.point(status == 0 and "ext4" in shown and "active" in shown,
+                 "the state partition took the disk", shown)
+    box.unfailed(points, "no unit failed")
+    points.note(plain(box.run("systemd-analyze time; systemd-analyze blame --no-pager | head -8")[1]))
     status, shown = box.run("mv /dev/disk/by-label/GRANARY /dev/away; granary-update good; "
                             "echo good=$?; mv /dev/away /dev/disk/by-label/GRANARY")
     points.point(status == 0 and "good=0" in shown and "not known" in shown,

@@ -1,11 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The power goes at random moments of an update (QEMU, TCG, killed): the machine always starts, is one
-release or the other, has its pool, and takes the update afterwards. APPLIANCE_CUTS says how often
-(default 3; each takes a start), APPLIANCE_SEED which moments."""
+"""The power goes at random moments of an update, from its first byte until the new release has proved
+itself. One guest (QEMU, TCG) does the update once, and each write and flush of its disk is put down.
+From that, disks are made as cuts leave them, with any part of what was not flushed lost. Of each it
+is looked at what the boot loader would start: a whole release, one or the other. Some are started:
+they come to READY, with the configuration and the data there, and where the update was cut off, they
+take it the second time.
 
+APPLIANCE_CUTS: how many are started (default 3, a start each), APPLIANCE_STATES: how many are looked
+at (default 100), APPLIANCE_SEED: which."""
+
+import hashlib
+import json
 import os
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,46 +24,172 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests/guest"))
 
-from box import BOOT_LIMIT, Box  # pylint: disable=wrong-import-position
-import tap                       # pylint: disable=wrong-import-position
-from update_test import make_bundles  # pylint: disable=wrong-import-position
+from box import BOOT_LIMIT, Box, TARGET, image, overlay  # pylint: disable=wrong-import-position
+from power import CutDisk                                # pylint: disable=wrong-import-position
+import tap                                               # pylint: disable=wrong-import-position
+from update_test import make_bundles                     # pylint: disable=wrong-import-position
 
-INSTALL = "granary-update install /dev/vdb"
+MIB = 1 << 20
+ESP = 2 * MIB
+ROOTS = {"a": 128 * MIB, "b": 768 * MIB}
+DATA = 64 * MIB
+CONFIGURE = ("granary pool create tank /var/lib/granary/tank.pool:1G",
+             f"granary volume create tank/disk {DATA // MIB}M",
+             f"granary target create {TARGET}", f"granary lun map {TARGET} tank/disk",
+             f"granary target allow {TARGET} --network 0.0.0.0/0")
 
 
-def start(points, folder, bundle, disk, what):
-    box = Box(folder, "bios", [bundle], disk=disk, cache="writethrough")
-    points.point(box.wait("READY", BOOT_LIMIT) is not None, f"{what}: READY", box.seen[-2000:])
-    box.shell()
-    return box
+def outside(*words):
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=600, check=False)
+
+
+def start(points, box, what):
+    return points.point(box.wait("READY", BOOT_LIMIT) is not None, f"{what}: READY",
+                        box.history[-3000:])
+
+
+def record(points, folder, bundle, data):
+    """The update, once; where in the log it begins. None when it did not work."""
+    box = Box(folder, "bios", [bundle], log=os.path.join(folder, "log"))
+    try:
+        if not start(points, box, "the machine before the update"):
+            return None
+        box.shell()
+        done = [box.run(command) for command in CONFIGURE]
+        written = outside("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", data, box.url())
+        points.point(all(status == 0 for status, _ in done) and written.returncode == 0,
+                     "it has a LUN with data", f"{done} {written.stderr}")
+        box.run("sync")
+        begin, begun = os.path.getsize(os.path.join(folder, "log")), time.monotonic()
+        status, shown = box.run("granary-update install /dev/vdb", 600)
+        points.point(status == 0, "the update is written", shown)
+        points.note(f"in {time.monotonic() - begun:.0f} s")
+        box.type("exit\n")
+        box.wait("READY", 60)
+        box.restarted(points, "it starts on trial")
+        box.shell()
+        status, shown = box.run("systemctl start granary-health; granary-update status; sync", 300)
+        good = "running b next b" in " ".join(shown.split()) and "trial" not in shown
+        points.point(good, "and is kept", shown)
+        return begin if good else None
+    finally:
+        box.end()
+
+
+def read_manifest(bundle):
+    with open(bundle, "rb") as file:
+        file.seek(8)
+        return json.loads(file.read(int.from_bytes(file.read(4), "big")))["files"]
+
+
+def boot_file(disk, name):
+    """A file of the boot partition, as the boot loader reads it."""
+    done = subprocess.run(["mcopy", "-n", "-i", f"{disk}@@{ESP}", f"::granary/{name}", "-"],
+                          stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def next_slot(disk):
+    """What GRUB makes of its environment block; None: there is none."""
+    block = (boot_file(disk, "grubenv") or b"").decode("latin-1")
+    said = dict(re.findall(r"^(\w+)=(\w)$", block, re.M))
+    if not block.startswith("# GRUB Environment Block\n") or len(block) != 1024:
+        return None
+    slot = said.get("slot") if said.get("slot") == "b" else "a"
+    if said.get("good") == "1" or said.get("tries") in ("1", "2", "3"):
+        return slot
+    return "a" if slot == "b" else "b"
+
+
+def wrong_files(disk, slot, manifest):
+    """Names of the release's files that are not whole in @slot."""
+    wrong = []
+    for entry in manifest:
+        if entry["name"] == "root":
+            with open(disk, "rb") as file:
+                file.seek(ROOTS[slot])
+                found = file.read(entry["size"])
+        else:
+            found = boot_file(disk, f"{slot}/{entry['name']}") or b""
+        if hashlib.sha256(found).hexdigest() != entry["sha256"]:
+            wrong.append(entry["name"])
+    return wrong
+
+
+def moments(disk, begin, dice, count):
+    """Anywhere, and around flushes, where what is written last decides."""
+    around = disk.flushes(begin)
+    last = len(disk.entries)
+    found = [dice.randint(begin, last) if i % 2 else
+             min(last, max(begin, dice.choice(around) + dice.randint(-4, 2)))
+             for i in range(count)]
+    return sorted(found)
+
+
+def started(points, folder, disk, data, what, half):
+    box = Box(folder, "bios", [os.path.join(folder, "newer.update")],
+              disk=overlay(os.path.join(folder, "cut.qcow2"), disk, "raw"))
+    try:
+        if not start(points, box, what):
+            return
+        box.shell()
+        status, shown = box.run("granary-update status")
+        words = " ".join(shown.split())
+        points.point(status == 0 and ("running a" in words or "running b" in words) and
+                     "failed" not in words, f"{what}: one release or the other", shown)
+        same = outside("qemu-img", "compare", "-f", "raw", "-F", "raw", data, box.url())
+        points.point(same.returncode == 0, f"{what}: configuration and data are there",
+                     same.stdout + same.stderr)
+        if half:
+            status, shown = box.run("granary-update install /dev/vdb", 600)
+            points.point(status == 0, f"{what}: the update is taken the second time", shown)
+    finally:
+        box.end()
+
+
+def cuts(points, folder, begin, bundle, data):
+    dice = random.Random(seed := int(os.environ.get("APPLIANCE_SEED", time.time())))
+    points.note(f"APPLIANCE_SEED={seed}")
+    raw = os.path.join(folder, "disk.raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", image(), raw], check=True)
+    os.truncate(raw, 12 << 30)
+    disk, manifest = CutDisk(raw, os.path.join(folder, "log")), read_manifest(bundle)
+    count = int(os.environ.get("APPLIANCE_STATES", "100"))
+    starts = min(count, int(os.environ.get("APPLIANCE_CUTS", "3")))
+    chosen = set(dice.sample(range(count), starts))
+    found, seen, halves = [], {"a": 0, "b": 0}, 0
+    begin = disk.first_after(begin)
+    for number, moment in enumerate(moments(disk, begin, dice, count)):
+        loose = disk.cut(moment, dice)
+        slot = next_slot(raw)
+        wrong = wrong_files(raw, slot, manifest) if slot else ["grubenv"]
+        what = f"cut {number + 1} after {moment - begin} of {len(disk.entries) - begin} requests"
+        if wrong:
+            found.append(f"{what}, {loose >> 10} KiB not flushed: slot {slot}: {wrong}")
+        else:
+            seen[slot] += 1
+        half = slot == "a" and bool(wrong_files(raw, "b", manifest))
+        halves += half
+        if number in chosen:
+            started(points, folder, raw, data, what, half)
+    points.point(not found, f"{count} cuts: a whole release is next each time", "\n".join(found))
+    points.note(f"the old release {seen['a']} times, beside a half one {halves} times; the new one "
+                f"{seen['b']} times")
+    points.point(count < 20 or (halves and seen["b"]), "and all of these occur")
+    disk.close()
 
 
 def test(points):
-    seed = int(os.environ.get("APPLIANCE_SEED", time.time()))
-    cuts = int(os.environ.get("APPLIANCE_CUTS", "3"))
-    points.note(f"APPLIANCE_SEED={seed}")
-    dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         bundle = make_bundles(folder)["newer"]
-        box = start(points, folder, bundle, None, "first start")
-        try:
-            box.run("granary pool create tank /var/lib/granary/tank.pool:1G; sync")
-            whole = 60
-            for cut in range(cuts):
-                moment = dice.uniform(0, whole)
-                began = time.monotonic()
-                box.type(INSTALL + "; echo finished=$?\n")
-                if box.wait(r"finished=\d", moment) is not None:
-                    whole = time.monotonic() - began
-                box.end()
-                box = start(points, folder, bundle, box.disk, f"cut {cut + 1} after {moment:.1f} s")
-                status, shown = box.run("granary-update status; granary pool list")
-                points.point(status == 0 and "running" in shown and "tank" in shown,
-                             "a whole release, with the pool there", shown)
-            status, shown = box.run(INSTALL, 600)
-            points.point(status == 0, "the update is taken in the end", shown)
-        finally:
-            box.end()
+        data = os.path.join(folder, "data")
+        with open(data, "wb") as file:
+            file.write(os.urandom(8 * MIB))
+            file.truncate(DATA)
+        begin = record(points, folder, bundle, data)
+        if begin is not None:
+            cuts(points, folder, begin, bundle, data)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Updates of the built image under QEMU (TCG): bundles that are forged, damaged, cut off or older are
-refused and change nothing; a good one runs from the other slot, with the data there; a signed one
-that does not start is given up by the boot loader, which goes back and says so."""
+refused and change nothing; a good one runs from the other slot, with the data there, until somebody
+goes back by hand; a signed one that does not start is given up by the boot loader, which goes back and says so."""
 
 import json
 import os
@@ -93,15 +93,26 @@ def test(points):
                          "and is kept, once it serves", shown)
             status, shown = box.run("granary pool list")
             points.point(status == 0 and "tank" in shown, "with the pool there", shown)
+            status, shown = box.run("granary-update rollback")
+            points.point(status == 0, "somebody wants the release before", shown)
+            box.type("exit\n")
+            box.wait("READY", 30)
+            box.restarted(points, "which starts")
+            box.shell()
+            status, shown = box.run("systemctl start granary-health; granary-update status; "
+                                    "granary pool list", 300)
+            words = " ".join(shown.split())
+            points.point("running a next a" in words and "trial" not in words and "tank" in words,
+                         "and is kept, with the pool there", shown)
             status, shown = box.run(f"granary-update install {device['broken']}", 300)
-            points.point(status == 0 and "slot a" in shown,
+            points.point(status == 0 and "slot b" in shown,
                          "a signed release that can not start is installed", shown)
             box.type("exit\n")
             box.wait("READY", 30)
             box.restarted(points, "the boot loader goes back by itself")
             box.shell()
             status, shown = box.run("granary-update status; granary pool list")
-            points.point("running b next b failed a" in " ".join(shown.split()) and
+            points.point("running a next a failed b" in " ".join(shown.split()) and
                          "tank" in shown, "and says which slot it gave up", shown)
         finally:
             box.end()

@@ -49,17 +49,40 @@ def firmware_options(firmware, folder):
             "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
 
 
+def overlay(path, below, form="qcow2"):
+    """A disk of 12 GiB on @below, which is only read."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", form, path, "12G"],
+                   check=True)
+    return path
+
+
+def disk_options(path, bus, log):
+    """The system disk; with @log, each write and flush that the guest makes is put down there
+    (power.py reads it)."""
+    if not log:
+        return ["-drive", f"file={path},if={bus},cache=unsafe"]
+    with open(log, "wb"):
+        pass
+    file = {"driver": "file", "cache": {"no-flush": True}}
+    node = {"driver": "blklogwrites", "node-name": "logged",
+            "file": {"driver": "qcow2", "file": {**file, "filename": path}},
+            "log": {**file, "filename": log}}
+    return ["-blockdev", json.dumps(node),
+            # Merged requests with two pieces more, of the log, are too many for one pwritev(2).
+            "-device", "virtio-blk-pci,drive=logged,discard=off,write-zeroes=off,request-merging=off"]
+
+
 class Box:
     """One appliance, its serial console, its ports. Its disk: a fresh one on the built image; an empty
     one, and the installer's @medium; or @disk, which another Box had. @bundles: further disks."""
 
     def __init__(self, folder, firmware, bundles=(), options=(), medium=None, disk=None,
-                 cache="unsafe"):
+                 bus="virtio", nic="virtio-net-pci", log=None):
         self.disk = disk or os.path.join(folder, "disk.qcow2")
-        backing = [] if medium else ["-b", image(), "-F", "qcow2"]
-        if not disk:
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, self.disk, "12G"],
-                           check=True)
+        if medium:
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", self.disk, "12G"], check=True)
+        elif not disk:
+            overlay(self.disk, image())
         if medium:
             options = ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=medium", "-drive",
                        f"if=none,id=medium,file={medium},format=raw,media=cdrom,readonly=on",
@@ -79,10 +102,10 @@ class Box:
              "-m", "1024", "-display", "none", "-monitor", "none",
              *firmware_options(firmware, folder),
              "-chardev", f"socket,id=serial,path={path}", "-serial", "chardev:serial",
-             "-drive", f"file={self.disk},if=virtio,cache={cache}",
+             *disk_options(self.disk, bus, log),
              *[word for path in bundles
                for word in ("-drive", f"file={path},if=virtio,format=raw,readonly=on")],
-             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:3260,"
+             "-nic", f"user,model={nic},hostfwd=tcp:127.0.0.1:{self.port}-:3260,"
              f"hostfwd=tcp:127.0.0.1:{self.web_port}-:443", *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.listener.settimeout(60)
@@ -156,6 +179,15 @@ class Box:
         if shown is None:
             return None, self.seen
         return int(re.search(r"@@(\d+)@@", shown).group(1)), shown
+
+    def unfailed(self, points, what, but=()):
+        """A point: no unit failed, @but those; what failed units and their journal say otherwise."""
+        status, shown = self.run("systemctl --failed --no-legend --plain")
+        failed = sorted(set(re.findall(r"(\S+\.\w+) +loaded +failed", shown)) - set(but))
+        for unit in failed:
+            shown += self.run(f"systemctl status --no-pager --lines=0 {unit}; journalctl --no-pager "
+                              f"-o short-monotonic -n 40 -u {unit}")[1]
+        return points.point(status == 0 and not failed, what, shown)
 
     def call(self, method, path, body=None):
         """The API over HTTPS from outside: (status, body), and the certificate's fingerprint."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from server import BUILD, free_port
+from server import BUILD, CEPH, free_port, place_in_ceph
 
 IQN = "iqn.2026-11.org.example:guard"
 
@@ -83,6 +83,8 @@ class Daemon:
         return self.process.returncode
 
     def run(self, *words):
+        if CEPH and words[:2] == ("pool", "create") and "--backend" not in words:
+            words = (*words[:3], *place_in_ceph())
         return subprocess.run([os.path.join(BUILD, "granary"), "--state", self.state, *words],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=120)

@@ -21,6 +21,15 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def place_in_ceph():
+    """Where a pool of a test's own is to be made there: options of pool create."""
+    space = "t" + os.urandom(6).hex()
+    subprocess.run(["rbd", "-c", CEPH, "namespace", "create", "rbd/" + space], check=True,
+                   stdin=subprocess.DEVNULL, timeout=60)
+    return ("--backend", "rbd", "--conf", CEPH, "--ceph-pool", "rbd", "--id", "granary",
+            "--namespace", space)
+
+
 class Server:
     """granaryd --demo on @address with its state in @state; stop() always, also after a failure.
     @more: further options. @inside: words before the command."""
@@ -42,14 +51,10 @@ class Server:
 
     def prepare_rbd(self):
         """The demo's pool on an RBD namespace of its own; the demo takes what is there."""
-        space = "t" + os.urandom(6).hex()
-        subprocess.run(["rbd", "-c", CEPH, "namespace", "create", "rbd/" + space], check=True,
-                       stdin=subprocess.DEVNULL, timeout=60)
         self.start([os.path.join(BUILD, "granaryd"), "--state", self.state, "--bind",
                     self.address, "--iscsi-port", str(free_port()), "--nfs-port", "0"])
         try:
-            self.granary("pool", "create", "tank", "--backend", "rbd", "--conf", CEPH,
-                         "--ceph-pool", "rbd", "--id", "granary", "--namespace", space)
+            self.granary("pool", "create", "tank", *place_in_ceph())
         finally:
             self.stop()
 

@@ -107,6 +107,9 @@ def scrub(points, folder):
                      daemon.holds(5 * MIB + 4096, 4096, 0x11),
                      "the bad slot is an error to the initiator, its neighbour is not")
         daemon.run("pool", "scrub", "old", "--rate", "4M")
+        begun = pools.wait_for(
+            lambda: daemon.json("pool", "show", "old")["scrub"]["progress"] > 0)
+        points.point(begun, "a scrub at a rate has begun", daemon.json("pool", "show", "old"))
         daemon.good("pool", "scrub", "old", "--pause")
         paused = daemon.json("pool", "show", "old")["scrub"]
         points.point(paused["state"] == "paused", "paused", paused)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=120 engines=one
+# granary-test: timeout=240 engines=one
 """Two gateways on one Ceph pool: the same LUN with the same name on both, served by one; a planned
 move, a gateway that is killed, one that is stopped and comes back after it was replaced."""
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -17,11 +18,18 @@ sys.path.insert(0, HERE)
 
 import ceph  # pylint: disable=wrong-import-position
 import iscsi_client  # pylint: disable=wrong-import-position
+import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
 import pools  # pylint: disable=wrong-import-position
+import rpc_client as rpc  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
+from nfs4_locks_test import GRACE, WRITE, Locker  # pylint: disable=wrong-import-position
 
 MIB = 1 << 20
 STANDBY = (2, 4, 0x0b)  # not ready: logical unit not accessible, target port in standby state
+BUSY, MISCOMPARE = 8, 0x0e
+RACES = 80  # rounds
+JUKEBOX = 10008
+EVERYTHING = ("--client", "127.0.0.1", "--insecure", "--no-root-squash")
 
 
 def volume(daemon, name="v"):
@@ -79,33 +87,47 @@ def one_serves(points, first, second):
 
 def compare_and_write(client, old, new):
     cdb = bytes([0x89, 0]) + (64).to_bytes(8, "big") + bytes([0, 0, 0, 1, 0, 0])
-    return outcome(client, cdb, old + new)[0] == 0
+    return outcome(client, cdb, old + new)[:2]
 
 
 def race(points, first, second):
-    """Hosts on both gateways for one block: nobody wins twice, and not two at a time."""
-    wins, stop = [], 50
+    """Hosts on both gateways want one block in each round, while the volume goes from one gateway to
+    the other and back: each round has one winner."""
+    wins, winners, wrong = [], set(), []
+    limit = time.monotonic() + 60
 
-    def host(daemon, name, rounds):
+    def host(daemon, name):
         with connect(daemon, name) as client:
-            for number in range(rounds):
-                old = number.to_bytes(4, "big") * 128
-                new = (number + 1).to_bytes(4, "big") * 128
-                if compare_and_write(client, old, new):
-                    wins.append((number, name))
-                time.sleep(0.01)
+            for number in range(RACES):
+                old, new = (value.to_bytes(4, "big") * 128 for value in (number, number + 1))
+                while number not in wins and time.monotonic() < limit:
+                    status, sense = compare_and_write(client, old, new)
+                    if status == 0:
+                        wins.append(number)
+                        winners.add(name)
+                    elif sense and sense[0] == MISCOMPARE:
+                        break  # somebody else's; he may not have said so yet
+                    elif sense != STANDBY and status != BUSY:
+                        wrong.append((name, number, status, sense))
+                    time.sleep(0.005)
+                time.sleep(0.02)
 
     with connect(first) as client:
         outcome(client, write_cdb(64, 1), bytes(512))
-    hosts = [threading.Thread(target=host, args=(daemon, name, stop))
-             for daemon, name in ((first, "a"), (first, "b"), (second, "c"))]
+    hosts = [threading.Thread(target=host, args=(daemon, name))
+             for daemon, name in ((first, "a"), (first, "b"), (second, "c"), (second, "d"))]
     for thread in hosts:
         thread.start()
+    for number, daemon in ((RACES // 4, second), (RACES // 2, first)):
+        pools.wait_for(lambda at=number: len(wins) > at, 60)
+        daemon.good("volume", "take", "far/v")
     for thread in hosts:
         thread.join()
-    rounds = [number for number, _ in wins]
-    points.point(rounds == sorted(set(rounds)) and rounds,
-                 "COMPARE AND WRITE through both gateways: never two winners of a round", wins)
+    points.point(sorted(wins) == list(range(RACES)) and not wrong,
+                 f"COMPARE AND WRITE through both gateways, {RACES} rounds: one winner each",
+                 (sorted(wins), wrong))
+    points.point(winners & {"a", "b"} and winners & {"c", "d"}, "hosts of both gateways win",
+                 winners)
 
 
 def moved(points, first, second):
@@ -138,27 +160,94 @@ def killed(points, first, second):
     points.point(serves(first) and not serves(second), "the one that comes back is standby")
 
 
-def share_moves(points, first, second):
-    """A share is served where its volume is, and nowhere else."""
-    def state(daemon):
-        return daemon.json("share", "show", "far/s")["state"]
+def files(daemon):
+    """A connection to its NFS server."""
+    port = re.findall(r"^READY .*nfs=(\d+)", daemon.log(), re.M)[-1]
+    return rpc.Connection(int(port), timeout=60.0)
 
+
+def share_state(daemon):
+    return daemon.json("share", "show", "far/s")["state"]
+
+
+def share_made(points, first, second):
+    """On the first gateway, with a file that is open: (its handle, what is in it)"""
     first.good("share", "create", "far/s")
     refused = pools.wait_for(lambda: second.run("share", "import", "far/s").returncode == 1
                              and "s" in [one["name"] for one in second.json("volume", "list")])
+    points.point(refused, "a share has one writer: another gateway does not open it")
+    first.good("share", "allow", "far/s", *EVERYTHING)
+    with files(first) as connection:
+        client = Locker(connection, b"host")
+        handle, opened = client.open(client.walk("s"), "file", how=nfs41.UNCHECKED)
+        points.point(client.write(handle, opened, 0, b"before") == 0 and
+                     len(client.lock(handle, WRITE, 0, 10, opened, b"p")) == 16,
+                     "a client writes to it and has a lock")
+    return handle
+
+
+def reclaimed(points, daemon, handle, content, how):
+    """The client goes on with what it had, and nobody else before it has."""
+    with files(daemon) as connection:
+        other = Locker(connection, b"other", complete=False)
+        denied = other.open(other.walk("s"), "file")
+        client = Locker(connection, b"host", complete=False)
+        mine = client.reclaim_open(handle)
+        points.point(denied == GRACE and len(mine) == 16 and
+                     len(client.lock(handle, WRITE, 0, 10, mine, b"p", reclaim=1)) == 16 and
+                     client.read(handle, mine, 0, 100) == (True, content),
+                     f"{how}: handle, open file and lock are the client's still",
+                     (denied, mine))
+        client.complete()
+        points.point(client.write(handle, mine, 0, content + b"!") == 0, "and it writes again")
+
+
+def share_moves(points, first, second):
+    """A share is served where its volume is, and nowhere else: by the other gateway when the one that
+    serves it is killed, and when the volume is moved."""
+    handle = share_made(points, first, second)
     first.stop(signal.SIGKILL)
     took_over = pools.wait_for(lambda: serves(second, "s"), 40)
     second.good("share", "import", "far/s")
+    second.good("share", "allow", "far/s", *EVERYTHING)
+    reclaimed(points, second, handle, b"before", "kill -9")
     first.start()
-    points.point(refused and took_over and state(second) == "online"
-                 and state(first) == "unavailable",
+    points.point(took_over and share_state(second) == "online"
+                 and share_state(first) == "unavailable",
                  "a share is served by the gateway that has its volume, alone")
-    second.stop()
-    points.point(pools.wait_for(lambda: state(first) == "online", 40),
-                 "and by the other as soon as that one is gone", first.log()[-1500:])
-    check = first.run("share", "check", "far/s")
+    with files(first) as connection:
+        told = rpc.Nfs3(connection).getattr(handle).status
+        points.point(told == JUKEBOX, "the other one's clients are told to come again", told)
+    first.good("volume", "take", "far/s")
+    points.point(pools.wait_for(lambda: share_state(first) == "online", 40) and
+                 pools.wait_for(lambda: share_state(second) == "unavailable", 40),
+                 "it goes with its volume in a planned move", (first.log()[-1500:],
+                                                               second.log()[-1500:]))
+    said = [line for line in second.log().splitlines()
+            if line.startswith(("<4>", "<3>")) and "share far/s" in line]
+    points.point(not said, "which the other one has closed before, in order", said)
+    reclaimed(points, first, handle, b"before!", "a planned move")
+    with files(second) as connection:
+        told = rpc.Nfs3(connection).getattr(handle).status
+        points.point(told == JUKEBOX, "there clients are told to come again now", told)
+    first.stop()
+    points.point(pools.wait_for(lambda: share_state(second) == "online", 40),
+                 "and by the other as soon as that one is gone", second.log()[-1500:])
+    check = second.run("share", "check", "far/s")
     points.point(check.returncode == 0, "with a clean check", check.stdout + check.stderr)
-    second.start()
+    first.start()
+
+
+def deleted(points, first, second):
+    """Where it is served; the other gateway has it open, too, and lets go of it."""
+    first.good("volume", "create", "far/w", "16M")
+    known = pools.wait_for(lambda: volume(second, "w")["state"] == "standby", 40)
+    refused = second.run("volume", "delete", "far/w", "--yes")
+    points.point(known and refused.returncode == 1 and "delete it there" in refused.stderr,
+                 "a volume is not deleted where it is standby", refused.stderr)
+    first.good("volume", "delete", "far/w", "--yes")
+    points.point(pools.wait_for(lambda: volume(second, "w")["state"] == "not there", 40),
+                 "deleted where it is served, it is gone at both", second.log()[-1500:])
 
 
 def replaced(points, first, second):
@@ -211,6 +300,7 @@ def test(points):
             moved(points, first, second)
             killed(points, first, second)
             replaced(points, first, second)
+            deleted(points, first, second)
             share_moves(points, first, second)
             for daemon in daemons:
                 points.point(daemon.stop() == 0, "a daemon ends well", daemon.log()[-1500:])

@@ -18,16 +18,20 @@ import ceph  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 
 SUITES = ["share", "kill_soak"]
-MORE = ["conformance", "offload", "reservations", "sessions", "access"]
-SUITE_LIMIT = 200
+MORE = ["conformance", "offload", "reservations", "sessions", "access", "schedule"]
+SUITE_LIMIT = 600 if os.environ.get("GRANARY_RBD_ALL") else 200
 
 
 def run_suite(points, name, environment):
     """Its test points, each with the suite's name in front."""
     begin = time.monotonic()
-    result = subprocess.run([os.path.join(HERE, name + "_test.py")], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            errors="replace", env=environment, timeout=SUITE_LIMIT)
+    try:
+        result = subprocess.run([os.path.join(HERE, name + "_test.py")], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                errors="replace", env=environment, timeout=SUITE_LIMIT)
+    except subprocess.TimeoutExpired:
+        points.point(False, f"{name} ends within {SUITE_LIMIT} s")
+        return
     seen = False
     for line in result.stdout.splitlines():
         words = line.split(" ", 2)

@@ -26,6 +26,12 @@ MIB = 1 << 20
 ABORT_TASK, FUNCTION_COMPLETE = 1, 0
 
 
+def alert(daemon, rule):
+    """Does it fire, for the pool?"""
+    return [one for one in daemon.json("alert", "list")
+            if one["rule"] == rule and one["object"] == "far" and one["state"] == "firing"]
+
+
 def create_pool(daemon, cluster, name="far", *more):
     daemon.good("pool", "create", name, "--backend", "rbd", "--conf", cluster.conf,
                 "--ceph-pool", "rbd", "--id", "granary", *more)
@@ -37,6 +43,10 @@ def life(points, daemon, cluster):
     shown = daemon.json("pool", "show", "far")
     points.point(shown["state"] == "online" and shown["backend"] == "rbd", "an RBD pool is made",
                  shown)
+    points.point(shown["features"] == ["snapshots", "gateways"] and "scrub" not in shown,
+                 "it says what it can do of what not all can", shown)
+    for rule in ("pool-waiting", "pool-full"):
+        daemon.good("alert", "rule", "set", rule, "--after", "1s", "--clear-after", "1s")
     again = daemon.run("pool", "create", "other", "--backend", "rbd", "--conf", cluster.conf,
                        "--ceph-pool", "rbd", "--id", "granary", "--namespace", "nowhere")
     points.point(again.returncode == 1, "a namespace that is not there is an error", again.stderr)
@@ -49,6 +59,9 @@ def life(points, daemon, cluster):
     refused = {
         "checksum": ("volume", "create", "far/x", "64M", "--checksum", "strict"),
         "reserve": ("volume", "create", "far/x", "64M", "--reserve", "32M"),
+        "mirror": ("volume", "create", "far/x", "64M", "--mirror"),
+        "devices": ("pool", "add", "far", f"{daemon.state}.more:64M"),
+        "watermarks": ("pool", "set", "far", "--watermarks", "70,80,90"),
         "scrub": ("pool", "scrub", "far"),
         "check": ("pool", "check", "far"),
         "smaller": ("volume", "resize", "far/b", "64M"),
@@ -145,6 +158,8 @@ def stalls(points, daemon, cluster):
                          f"a change is answered too ({time.monotonic() - begin:.0f} s)", late.stderr)
             points.point(daemon.json("pool", "show", "far")["state"] == "waiting",
                          "the pool is shown as waiting")
+            points.point(pools.wait_for(lambda: alert(daemon, "pool-waiting"), 30),
+                         "an alert says that it waits", daemon.json("alert", "list"))
         finally:
             cluster.resume_osd()
         client.write(0, b"\x44" * 4096, lun=0)
@@ -152,6 +167,7 @@ def stalls(points, daemon, cluster):
                      "an aborted write does not come after a later one")
     points.point(pools.wait_for(lambda: daemon.json("pool", "show", "far")["state"] == "online"),
                  "the pool is online again")
+    points.point(pools.wait_for(lambda: not alert(daemon, "pool-waiting"), 30), "the alert clears")
 
 
 def restarts(points, daemon, cluster):
@@ -183,11 +199,14 @@ def full(points, daemon, cluster):
     points.point(text and "DATA PROTECT" in text, "a full cluster is 07h/27h to a write", text)
     points.point(daemon.json("pool", "show", "far")["state"] == "full"
                  and daemon.holds(30 * MIB, MIB, 0x77), "the pool says so; reads go on")
+    points.point(pools.wait_for(lambda: alert(daemon, "pool-full"), 30), "an alert says so, too",
+                 daemon.json("alert", "list"))
     points.point(daemon.io("discard 110M 96M")[0], "and so do discards")
     cluster.ceph("osd", "set-full-ratio", "0.95")
     points.point(pools.wait_for(lambda: write()[0] and write()[0], 30)
                  and daemon.json("pool", "show", "far")["state"] == "online",
                  "with space again writes are done, and the pool is online")
+    points.point(pools.wait_for(lambda: not alert(daemon, "pool-full"), 30), "the alert clears")
 
 
 def away(points, daemon, cluster):

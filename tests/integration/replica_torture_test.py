@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=28800 engines=one torture
-"""Replication, for long: 100,000 lives of two simulated nodes from fresh seeds, the primary of two
-daemons killed 1,000 times. REPLICA_RUNS, REPLICA_SEED and GRANARY_KILLS override."""
+"""Replication, for long: 100,000 lives of two simulated nodes from fresh seeds and a million short
+ones, the primary of two daemons killed 1,000 times. REPLICA_RUNS, REPLICA_SHORT, REPLICA_SEED and
+GRANARY_KILLS override."""
 
 import os
 import random
@@ -17,6 +18,7 @@ import tap               # pylint: disable=wrong-import-position
 
 RUNS = int(os.environ.get("REPLICA_RUNS", "100000"))
 SEED = int(os.environ.get("REPLICA_SEED", random.SystemRandom().randrange(1 << 40)))
+SHORT = int(os.environ.get("REPLICA_SHORT", "1000000"))
 PARTS = 2
 
 
@@ -41,6 +43,16 @@ def simulate(points):
                 part.wait()
 
 
+def simulate_short(points):
+    """Each with one fault at one place; and 10,000 failovers and failbacks."""
+    program = os.path.join(daemon.BUILD, "tests", "sim", "replica_quick_test")
+    result = subprocess.run([program, "--seed", str(SEED), "--runs", str(SHORT), "--cycles", "10000",
+                             "--parts", str(PARTS)], stdin=subprocess.DEVNULL,
+                            capture_output=True, text=True, timeout=20000, check=False)
+    points.point(result.returncode == 0, f"{SHORT} short lives from seed {SEED}",
+                 result.stdout[-4000:])
+
+
 def kill(points):
     kills = os.environ.get("GRANARY_KILLS", "1000")
     result = subprocess.run([sys.executable, os.path.join(HERE, "replica_test.py")],
@@ -52,6 +64,7 @@ def kill(points):
 
 def test(points):
     simulate(points)
+    simulate_short(points)
     kill(points)
 
 

@@ -5,7 +5,6 @@
 9660 and the CD of an OVF package, mounted, parsed by a child that is nobody, taken once; what is
 wrong with one is said and changes nothing; the daemon takes the set-up code and forgets it."""
 
-import glob
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import api    # pylint: disable=wrong-import-position
 import tap    # pylint: disable=wrong-import-position
+import volume # pylint: disable=wrong-import-position
 
 SEED = os.path.join(api.BUILD, "granary-seed")
 CODE = "AB12-CD34-EF56"
@@ -49,12 +49,7 @@ def run(*words):
 
 
 def folder_of(work, name, files):
-    path = os.path.join(work, name)
-    os.makedirs(path)
-    for file, text in files.items():
-        with open(os.path.join(path, file), "w", encoding="utf-8") as out:
-            out.write(text)
-    return path
+    return volume.folder_of(os.path.join(work, name), files)
 
 
 def checks(points, work):
@@ -80,25 +75,11 @@ def checks(points, work):
 
 
 def vfat(work, name, label, files):
-    path = os.path.join(work, name)
-    with open(path, "wb") as file:
-        file.truncate(8 << 20)
-    made = run("mkfs.vfat", "-n", label, path)
-    folder = folder_of(work, name + ".d", files)
-    if made.returncode == 0:
-        made = run("mcopy", "-i", path, *sorted(glob.glob(folder + "/*")), "::")
-    if made.returncode:
-        raise RuntimeError(made.stderr)
-    return path
+    return volume.vfat(os.path.join(work, name), label, files)
 
 
 def iso(work, name, label, files):
-    path = os.path.join(work, name)
-    made = run("xorriso", "-as", "mkisofs", "-quiet", "-V", label, "-J", "-R", "-o", path,
-               folder_of(work, name + ".d", files))
-    if made.returncode:
-        raise RuntimeError(made.stderr)
-    return path
+    return volume.iso(os.path.join(work, name), label, files)
 
 
 def state_of(work, name):

@@ -197,7 +197,7 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 			explorer->counts->recovery_states += explorer->counts->states - before;
 		}
 	}
-	if (life->pulled && life->call_result == -ENOENT) {
+	if (life->pulled && (life->call_result == -ENOENT || life->call_result == -EPROTO)) {
 		life_call(life, life_start_degraded);
 		(void)life_wait(life, "pool_open_degraded");
 	}

@@ -105,6 +105,8 @@ static void pulls_draw(struct profile *profile, struct rng *rng)
 	profile->full = false; /* while it is away space is taken on the first alone */
 	if (profile->checksum == CHECKSUM_MIXED)
 		profile->checksum = VOLUME_CHECKSUM_STANDARD;
+	if (rng_one_in(rng, 2))
+		profile->replaces = (unsigned)rng_range(rng, 1, 3);
 }
 
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
@@ -337,15 +339,61 @@ void life_start_degraded(struct life *life)
 			   life_devices(life->profile), &life->call);
 }
 
-void life_pull(struct life *life)
+/* The pool's second device; before it is open, any that could be it. */
+static unsigned second_device(struct life *life)
 {
-	sim_disk_pull(life->sim, life_device_paths[1]);
-	life->pulled = true;
+	const char *path = life->pool ? pool_device_path(life->pool, 1) : NULL;
+
+	if (path)
+		return strcmp(path, life_device_paths[2]) == 0 ? 2 : 1;
+	return life->profile->replaces ? (unsigned)rng_range(&life->rng, 1, 2) : 1;
 }
 
+void life_pull(struct life *life)
+{
+	life->pulled = second_device(life);
+	life->gone = 0;
+	sim_disk_pull(life->sim, life_device_paths[life->pulled]);
+}
+
+static void plug(struct life *life)
+{
+	if (life->pulled)
+		sim_disk_plug(life->sim, life_device_paths[life->pulled]);
+	life->pulled = 0;
+}
+
+/* Of two, the pool need not know where it was. */
 static void start_online(struct life *life)
 {
-	pool_online(life->pool, NULL, &life->call);
+	pool_online(life->pool, life->profile->replaces ? life_device_paths[life->instead] : NULL,
+		    &life->call);
+}
+
+static void start_replace(struct life *life)
+{
+	struct pool_device device = {.path = life_device_paths[life->instead]};
+
+	pool_replace(life->pool, pool_device_path(life->pool, 1), &device, true, &life->call);
+}
+
+/* The device that was away last, wherever that is; where there is none any more, another. */
+static void take_back(struct life *life)
+{
+	unsigned places = life->profile->replaces ? 2 : 1;
+
+	life->gone = 0;
+	for (life->instead = 1; life->instead <= places; life->instead++) {
+		life_call(life, start_online);
+		if (life_wait(life, "pool_online") == 0)
+			return;
+	}
+	if (!life->profile->replaces)
+		violation("pool_online: %s (depth %u)", life->call.err.text, life->depth);
+	life->instead = (unsigned)rng_range(&life->rng, 1, 2);
+	life_call(life, start_replace);
+	if (life_wait(life, "pool_replace") != 0)
+		violation("pool_replace: %s (depth %u)", life->call.err.text, life->depth);
 }
 
 /* A handle that is dead is not known to be before it is used: a checkpoint does that. */
@@ -353,19 +401,13 @@ void life_heal(struct life *life)
 {
 	struct pool_info info;
 
-	if (life->pulled) {
-		sim_disk_plug(life->sim, life_device_paths[1]);
-		life->pulled = false;
-	}
+	plug(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
 	pool_get_info(life->pool, &info);
-	if (info.degraded) {
-		life_call(life, start_online);
-		if (life_wait(life, "pool_online") != 0)
-			violation("pool_online: %s (depth %u)", life->call.err.text, life->depth);
-	}
+	if (info.degraded)
+		take_back(life);
 	for (unsigned steps = 0; info.degraded || info.resilvering; steps++) {
 		if (steps > LIFE_STEPS_MAX)
 			violation("the device was never made good (depth %u)", life->depth);
@@ -922,8 +964,8 @@ static void start_disk(struct life *life)
  * still looks at what was given up. */
 static bool disk_refused(const struct life *life, int result)
 {
-	if (life->manage == MANAGE_ONLINE) /* nobody has noticed that it was gone */
-		return result == -EINVAL;
+	if (life->manage == MANAGE_ONLINE) /* that it was gone is not known, or it is another */
+		return result == -EINVAL || (life->profile->replaces && result == -EPROTO);
 	return life->manage == MANAGE_DISK &&
 	       (result == -ENOSPC || result == -EINVAL || result == -EBUSY);
 }
@@ -961,6 +1003,9 @@ static void start_manage(struct life *life)
 		break;
 	case MANAGE_ONLINE:
 		start_online(life);
+		break;
+	case MANAGE_REPLACE:
+		start_replace(life);
 		break;
 	case MANAGE_SCRUB: /* may run already, also since before the crash */
 		pool_scrub(life->pool, POOL_SCRUB_START, 1 << 30, &life->call.err);
@@ -1109,6 +1154,29 @@ static void manage_ended(struct life *life)
 	life->manage_sent = false;
 }
 
+/* Another in its place: the spare one, which may have been the pool's before; or one at the same
+ * path, the old one as if it were new, or a new and empty one. That one is there before the pool is
+ * told, so both roots have to know that the old one was away. */
+static bool replace_plan(struct life *life)
+{
+	unsigned second = second_device(life);
+
+	life->instead = rng_one_in(&life->rng, 3) ? 3 - second : second;
+	if (life->instead == second && life->pulled == second && rng_one_in(&life->rng, 2)) {
+		if (life->gone < 2) {
+			life->gone++;
+			life->manage = MANAGE_CHECKPOINT;
+			return true;
+		}
+		if (!sim_disk_renew(life->sim, life_device_paths[second]))
+			return false;
+	}
+	plug(life);
+	life->gone = 0;
+	life->manage = MANAGE_REPLACE;
+	return true;
+}
+
 static void pull_or_plug(struct life *life)
 {
 	struct pool_info info;
@@ -1118,11 +1186,18 @@ static void pull_or_plug(struct life *life)
 		life_pull(life);
 		return;
 	}
-	if (life->pulled)
-		sim_disk_plug(life->sim, life_device_paths[1]);
-	life->pulled = false;
-	life->manage = MANAGE_ONLINE;
 	life->manage_sent = true;
+	if (info.degraded && life->profile->replaces &&
+	    rng_one_in(&life->rng, life->profile->replaces) && replace_plan(life)) {
+		life_call(life, start_manage);
+		return;
+	}
+	plug(life);
+	life->gone = 0;
+	if (life->profile->replaces)
+		life->instead =
+		    rng_one_in(&life->rng, 4) ? 3 - second_device(life) : second_device(life);
+	life->manage = MANAGE_ONLINE;
 	life_call(life, start_manage);
 }
 

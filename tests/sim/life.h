@@ -57,6 +57,7 @@ struct profile {
 	bool mirror;          /* most volumes have two copies */
 	bool mirror_all;      /* all of them, and no single fault is to fail a read */
 	unsigned pulls;       /* of 4000 rounds: the second device is pulled, or is back */
+	unsigned replaces;    /* one in so many times another is put in its place; 0: never */
 	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
@@ -89,6 +90,7 @@ enum manage {
 	MANAGE_SCRUB,
 	MANAGE_DISK,
 	MANAGE_ONLINE,
+	MANAGE_REPLACE,
 	MANAGE_SNAPSHOT, /* from here on: life_snapshot.c */
 	MANAGE_SNAPSHOT_DELETE,
 	MANAGE_CLONE,
@@ -101,7 +103,7 @@ enum manage {
 extern const char *const life_device_paths[LIFE_DEVICES];
 static inline unsigned life_devices(const struct profile *profile)
 {
-	return profile->disks ? LIFE_DEVICES : profile->devices;
+	return profile->disks || profile->replaces ? LIFE_DEVICES : profile->devices;
 }
 
 struct life {
@@ -132,7 +134,9 @@ struct life {
 	unsigned deletions; /* of snapshots */
 	bool unsettled;     /* a change has failed, and may yet be there after the next open */
 	bool rewound;       /* open with an older root */
-	bool pulled;        /* the second device is gone */
+	unsigned pulled;    /* of life_device_paths: it is gone; 0: none */
+	unsigned instead;   /* likewise: what is to replace the second device, or be it again */
+	unsigned gone;      /* roots since the pool has gone on without the second device */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
@@ -159,7 +163,8 @@ void life_start_create(struct life *life);
 void life_start_open(struct life *life);
 void life_start_rewind(struct life *life);
 void life_start_degraded(struct life *life);
-/* The second device is gone; it is back, the pool takes it and has made it good. */
+/* The second device is gone; it is back, or another is in its place, and the pool has made it
+ * good. */
 void life_pull(struct life *life);
 void life_heal(struct life *life);
 void life_start_close(struct life *life);

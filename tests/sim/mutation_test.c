@@ -46,6 +46,8 @@ static const struct {
     {"away_is_recorded", 32},
     {"away_doubts_an_older_root", 28},
     {"resilver_before_whole", 32},
+    {"replacement_labelled", 28},
+    {"replaced_in_both_roots", 28},
 };
 
 static struct campaign campaign_of(const char *options, unsigned seconds)

@@ -8,9 +8,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGING_SIZE (12u << 20)
-#define WRITE_MAX    (48u << 10)
-#define STEPS_MAX    400000u
+#define STEPS_MAX 400000u
+
+const struct replica_shape replica_deep = {.member_size = 384u << 10,
+					   .staging_size = 12u << 20,
+					   .write_max = 48u << 10,
+					   .period_ns = 20000000,
+					   .writers = LIFE_WRITERS};
+
+/* A life of a millisecond, of which there can be very many. */
+const struct replica_shape replica_quick = {.member_size = 96u << 10,
+					    .staging_size = 3u << 20,
+					    .write_max = 8u << 10,
+					    .period_ns = 1500000,
+					    .writers = 4,
+					    .pace = 24};
+
+static uint32_t sectors_of_member(const struct replica_life *life)
+{
+	return (uint32_t)(life->shape->member_size / 512);
+}
+
+static uint32_t sectors(const struct replica_life *life)
+{
+	return LIFE_MEMBERS * sectors_of_member(life);
+}
+
+/* The write of @number; NULL: forgotten, or of nobody. */
+static const struct written *write_of(const struct replica_life *life, uint32_t number)
+{
+	return number > life->forgotten ? &life->writes[number - 1 - life->forgotten] : NULL;
+}
 
 void replica_life_complain(struct replica_life *life, const char *format, ...)
 {
@@ -81,6 +109,9 @@ static int change_set(struct boot *boot, unsigned set, bool marked, struct err *
 	struct node *node = boot->node;
 	int result = 0;
 
+	for (unsigned i = 0; i < LIFE_MEMBERS && boot->group.role == GROUP_PRIMARY; i++)
+		if (node->set & ~set & 1u << i)
+			node->life->left_floor_ns[i] = node->life->floor_ns;
 	for (unsigned i = 0; i < LIFE_MEMBERS && result == 0; i++) {
 		bool in = set >> i & 1;
 
@@ -179,8 +210,9 @@ static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)
 /* The image of a node by write numbers; false when a sector is torn or strange. */
 static bool image_read(struct replica_life *life, const struct node *node, uint32_t *image)
 {
-	for (unsigned i = 0; i < SECTORS; i++) {
-		unsigned per = MEMBER_SIZE / 512;
+	unsigned per = sectors_of_member(life);
+
+	for (unsigned i = 0; i < sectors(life); i++) {
 		const uint32_t *words =
 		    (const void *)(node->members[i / per]->live + (size_t)(i % per) * 512);
 
@@ -196,8 +228,8 @@ static void era_begin(struct replica_life *life, const struct node *node)
 {
 	uint32_t *image;
 
-	assert(life->era + 1 < sizeof life->begun / sizeof *life->begun);
-	image = calloc(SECTORS, sizeof *image);
+	assert(life->era + 1 < LIFE_ERAS);
+	image = calloc(sectors(life), sizeof *image);
 	assert(image);
 	if (!image_read(life, node, image))
 		replica_life_complain(life, "the primary's own image has a strange sector");
@@ -208,11 +240,12 @@ static void era_begin(struct replica_life *life, const struct node *node)
 static void shown(const struct replica_life *life, uint32_t era, uint32_t number,
 		  uint64_t *ret_submitted, uint64_t *ret_acked)
 {
+	const struct written *write = write_of(life, number);
+
 	*ret_submitted = *ret_acked = 0; /* from before the era */
-	if (number && life->writes[number - 1].era == era) {
-		*ret_submitted = life->writes[number - 1].submitted;
-		*ret_acked =
-		    life->writes[number - 1].acked ? life->writes[number - 1].acked : UINT64_MAX;
+	if (write && write->era == era) {
+		*ret_submitted = write->submitted;
+		*ret_acked = write->acked ? write->acked : UINT64_MAX;
 	}
 }
 
@@ -222,8 +255,8 @@ static bool zeros_possible(const struct replica_life *life, uint32_t era, unsign
 {
 	if (life->begun[era][i] == 0 && !must)
 		return true;
-	for (uint32_t n = 0; n < life->write_count; n++) {
-		const struct written *write = &life->writes[n];
+	for (uint32_t n = life->forgotten + 1; n <= life->write_count; n++) {
+		const struct written *write = write_of(life, n);
 
 		if (write->era == era && write->zeros && i >= write->first &&
 		    i < write->first + write->count &&
@@ -234,32 +267,36 @@ static bool zeros_possible(const struct replica_life *life, uint32_t era, unsign
 }
 
 /* Why @image is no state that era @era has been in, at or after the floor, but for what is no
- * member in @set; NULL: it is one. */
+ * member in @set; NULL: it is one. One that left the primary's group, which a standby need not have
+ * heard of, is not in @floor_set: its floor is what was acknowledged until then. */
 static const char *era_refuses(struct replica_life *life, uint32_t era, const uint32_t *image,
-			       unsigned set)
+			       unsigned set, unsigned floor_set)
 {
 	static char why[300];
 	uint64_t newest = 0;
 
-	for (unsigned i = 0; i < SECTORS; i++) {
+	for (unsigned i = 0; i < sectors(life); i++) {
+		const struct written *write = write_of(life, image[i]);
 		uint64_t submitted, acked;
 
-		if (!(set >> i / (MEMBER_SIZE / 512) & 1))
+		if (!(set >> i / sectors_of_member(life) & 1))
 			continue;
-		if (image[i] && life->writes[image[i] - 1].era != era &&
-		    image[i] != life->begun[era][i]) {
+		if (image[i] && !(write && write->era == era) && image[i] != life->begun[era][i]) {
 			snprintf(why, sizeof why, "sector %u shows write %u of era %u", i, image[i],
-				 life->writes[image[i] - 1].era);
+				 write ? write->era : 0);
 			return why;
 		}
 		shown(life, era, image[i], &submitted, &acked);
 		newest = submitted > newest ? submitted : newest;
 	}
-	for (uint32_t n = 0; n < life->write_count; n++) {
-		const struct written *write = &life->writes[n];
+	for (uint32_t n = life->forgotten + 1; n <= life->write_count; n++) {
+		const struct written *write = write_of(life, n);
+		uint64_t floor_ns = floor_set >> write->member & 1
+					? life->floor_ns
+					: life->left_floor_ns[write->member];
 		bool must = write->era == era && write->acked && set >> write->member & 1 &&
 			    (write->acked < newest ||
-			     (era == life->floor_era && write->acked_ns < life->floor_ns));
+			     (era == life->floor_era && write->acked_ns < floor_ns));
 
 		for (uint64_t i = write->first; must && i < write->first + write->count; i++) {
 			uint64_t submitted, acked;
@@ -274,7 +311,7 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 			    why, sizeof why,
 			    "sector %u shows write %u, not write %u (%llu..%llu%s) nor a later one;"
 			    " the newest shown began at %llu",
-			    (unsigned)i, image[i], n + 1, (unsigned long long)write->submitted,
+			    (unsigned)i, image[i], n, (unsigned long long)write->submitted,
 			    (unsigned long long)write->acked,
 			    write->acked < newest ? "" : ", acknowledged as sealed",
 			    (unsigned long long)newest);
@@ -286,7 +323,7 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 
 void replica_life_check_promoted(struct replica_life *life, unsigned node)
 {
-	uint32_t *image = calloc(SECTORS, sizeof *image);
+	uint32_t *image = calloc(sectors(life), sizeof *image);
 	const char *why = "no era has such an image";
 	uint32_t era = life->era;
 
@@ -294,7 +331,8 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	if (!image_read(life, &life->nodes[node], image))
 		replica_life_complain(life, "the promoted image has a strange sector");
 	while (era > 0 && era >= life->floor_era &&
-	       (why = era_refuses(life, era, image, life->nodes[node].set)))
+	       (why = era_refuses(life, era, image, life->nodes[node].set,
+				  life->nodes[node].set & life->nodes[1 - node].set)))
 		era--;
 	if (why)
 		replica_life_complain(life, "promoted image of node %u: %s (eras %u to %u)", node,
@@ -303,6 +341,21 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	era_begin(life, &life->nodes[node]);
 	life->floor_era = life->era;
 	life->floor_ns = 0;
+	memset(life->left_floor_ns, 0, sizeof life->left_floor_ns);
+}
+
+void replica_life_forget(struct replica_life *life, unsigned node)
+{
+	for (unsigned i = 0; i < LIFE_ERAS; i++) {
+		free(life->begun[i]);
+		life->begun[i] = NULL;
+	}
+	life->era = 0;
+	life->forgotten = life->write_count;
+	era_begin(life, &life->nodes[node]);
+	life->floor_era = life->era;
+	life->floor_ns = 0;
+	memset(life->left_floor_ns, 0, sizeof life->left_floor_ns);
 }
 
 /* A standby may be larger than its primary; never the primary's part of it. */
@@ -367,23 +420,23 @@ static void written(struct volume_request *request, int result)
 	if (result == 0 && !writer->flush)
 		look_at_protection(life, request->volume);
 	if (result == 0 && !writer->flush) {
-		struct written *write = &life->writes[writer->number - 1];
+		struct written *write = &life->writes[writer->number - 1 - life->forgotten];
 
 		write->acked = ++life->clock;
 		write->acked_ns = loop_wall(life->loop);
 	}
 	writer->number = 0;
-	if (result == 0)
+	if (result == 0 && !life->shape->pace)
 		write_next(writer);
 }
 
 static void place(struct replica_life *life, struct written *write)
 {
-	uint64_t per = MEMBER_SIZE / 512, room;
+	uint64_t per = sectors_of_member(life), room, most = life->shape->write_max / 512;
 
 	write->member = (uint16_t)rng_below(&life->rng, LIFE_MEMBERS);
 	write->first = rng_below(&life->rng, rng_one_in(&life->rng, 3) ? per : per / 12);
-	write->count = 1 + rng_below(&life->rng, rng_one_in(&life->rng, 8) ? WRITE_MAX / 512 : 12);
+	write->count = 1 + rng_below(&life->rng, rng_one_in(&life->rng, 8) ? most : 12);
 	if (rng_one_in(&life->rng, 2)) {
 		write->first &= ~7ull;
 		write->count = (write->count + 7) & ~7ull;
@@ -415,10 +468,12 @@ static void write_next(struct writer *writer)
 	struct node *node = &life->nodes[life->writer_node];
 	struct written *write;
 
-	if (!life->writing || !node->boot || life->write_count == LIFE_WRITES || writer->number)
+	if (!life->writing || !node->boot || writer->number ||
+	    life->write_count - life->forgotten == LIFE_WRITES ||
+	    (life->write_limit && life->write_count >= life->write_limit))
 		return;
 	writer->flush = rng_one_in(&life->rng, 12);
-	write = &life->writes[life->write_count];
+	write = &life->writes[life->write_count - life->forgotten];
 	*write = (struct written){.era = life->era, .zeros = rng_one_in(&life->rng, 10)};
 	place(life, write);
 	writer->number = life->write_count + 1;
@@ -427,7 +482,7 @@ static void write_next(struct writer *writer)
 		  : write->zeros ? VOLUME_DISCARD
 				 : VOLUME_WRITE,
 	    .flags = !writer->flush && rng_one_in(&life->rng, 9) ? VOLUME_FUA : 0,
-	    .offset = writer->flush ? 0 : write->first * 512 % MEMBER_SIZE,
+	    .offset = writer->flush ? 0 : write->first * 512 % life->shape->member_size,
 	    .length = writer->flush ? 0 : write->count * 512,
 	    .iov = &writer->iov,
 	    .iov_count = 1,
@@ -538,8 +593,12 @@ static void start_writers(struct deferred *deferred)
 {
 	struct starter *starter = container_of(deferred, struct starter, deferred);
 
-	for (unsigned i = 0; i < LIFE_WRITERS; i++)
-		write_next(&starter->life->writers[i]);
+	for (unsigned i = 0; i < starter->life->shape->writers; i++) {
+		unsigned pace = starter->life->shape->pace;
+
+		if (!pace || rng_one_in(&starter->life->rng, pace))
+			write_next(&starter->life->writers[i]);
+	}
 	connect_nodes(starter->life);
 }
 
@@ -548,7 +607,7 @@ static void one_round(struct replica_life *life)
 	struct starter starter = {.life = life};
 	bool start = life->connected && !life->pipe;
 
-	for (unsigned i = 0; i < LIFE_WRITERS; i++)
+	for (unsigned i = 0; i < life->shape->writers; i++)
 		start |= life->writing && !life->writers[i].number;
 	if (start) {
 		deferred_init(&starter.deferred, start_writers);
@@ -561,6 +620,10 @@ static void one_round(struct replica_life *life)
 			group_protect(&life->nodes[n].boot->group);
 	}
 	raise_floor(life);
+	for (unsigned n = 0; n < 2; n++) {
+		if (life->nodes[n].power.lost && life->nodes[n].boot)
+			node_crash(&life->nodes[n]);
+	}
 	if (life->pipe && replica_pipe_over(life->pipe)) {
 		replica_pipe_destroy(life->pipe);
 		life->pipe = NULL;
@@ -597,7 +660,7 @@ static void set_up(struct boot *boot)
 
 	group_init(&boot->group, node->life->loop, &host);
 	boot->group.host_context = boot;
-	boot->group.period_ns = 20000000;
+	boot->group.period_ns = node->life->shape->period_ns;
 	boot->group.log_bytes = node->life->log_bytes;
 	boot->group.compression = node->life->compression;
 	boot->group.protocol = node->protocol;
@@ -613,6 +676,7 @@ void node_boot(struct node *node)
 
 	assert(boot);
 	boot->node = node;
+	node->power = (struct replica_power){0};
 	set_up(boot);
 	boot->group.accept_any = node->accept_any;
 	boot->group.armed = node->armed;
@@ -637,7 +701,7 @@ static bool no_session(const struct boot *boot)
 		    !list_empty(&container_of(volume, struct replica_volume, volume)->pending))
 			return false;
 	}
-	return !boot->session;
+	return !boot->session && boot->calls == 0;
 }
 
 void node_crash(struct node *node)
@@ -655,6 +719,7 @@ void node_crash(struct node *node)
 	}
 	before[LIFE_MEMBERS] = node->staging;
 	node->staging = replica_volume_crash(node->staging);
+	node->power = (struct replica_power){0};
 	replica_life_cut(life);
 	if (boot->session)
 		channel_break(&boot->channel, -EIO, "no power");
@@ -687,6 +752,7 @@ static void call_main(void *context)
 	struct call *call = context;
 
 	call->result = call->run(call->boot, &call->err);
+	call->boot->calls--;
 	call->done = true;
 }
 
@@ -699,8 +765,11 @@ static int call(struct replica_life *life, unsigned node,
 	/* Like the daemon: the session ends first. */
 	if (call.boot->session)
 		channel_break(&call.boot->channel, -ECANCELED, "the role changes");
-	while (call.boot->session && steps-- > 0)
+	while (call.boot == life->nodes[node].boot && call.boot->session && steps-- > 0)
 		one_round(life);
+	if (call.boot != life->nodes[node].boot)
+		return -EIO; /* its power went meanwhile */
+	call.boot->calls++;
 	if (fiber_start(life->loop, call_main, &call) < 0)
 		abort();
 	while (!call.done && steps-- > 0)
@@ -788,6 +857,7 @@ static void switchover_main(void *context)
 	struct err err = {0};
 
 	switchover->result = group_switchover(switchover->group, switchover->limit_ns, &err);
+	((struct boot *)switchover->group->host_context)->calls--;
 	switchover->done = true;
 }
 
@@ -797,6 +867,7 @@ int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t l
 					.limit_ns = limit_ns};
 	unsigned steps = STEPS_MAX;
 
+	life->nodes[node].boot->calls++;
 	if (fiber_start(life->loop, switchover_main, &switchover) < 0)
 		abort();
 	while (!switchover.done && steps-- > 0)
@@ -873,7 +944,9 @@ static void group_again(struct boot *boot)
 
 	group_retire(&boot->group, &life->retired);
 	volume_unref(&node->staging->volume);
-	node->staging = replica_volume_create(life->loop, &life->rng, "s", STAGING_SIZE);
+	node->staging =
+	    replica_volume_create(life->loop, &life->rng, "s", life->shape->staging_size);
+	node->staging->power = &node->power;
 	set_up(boot);
 	if (node->defined)
 		attach(boot, true);
@@ -902,12 +975,27 @@ void replica_life_regroup(struct replica_life *life, unsigned primary)
 }
 
 /* ---- begin and end ---- */
-struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
+static void make_volumes(struct replica_life *life, struct node *node)
+{
+	const struct replica_shape *shape = life->shape;
+
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
+		node->members[i] =
+		    replica_volume_create(life->loop, &life->rng, "m", shape->member_size);
+		node->members[i]->power = &node->power;
+	}
+	node->staging = replica_volume_create(life->loop, &life->rng, "s", shape->staging_size);
+	node->staging->power = &node->power;
+}
+
+struct replica_life *replica_life_create(struct sim *sim, uint64_t seed,
+					 const struct replica_shape *shape)
 {
 	struct replica_life *life = calloc(1, sizeof *life);
 	static const uint8_t origin[16] = {1};
 
 	assert(life);
+	life->shape = shape;
 	life->sim = sim;
 	life->rng.state = seed;
 	life->loop = sim_loop(sim);
@@ -920,14 +1008,11 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed)
 		node->life = life;
 		node->index = n;
 		node->protocol = WIRE_VERSION;
-		for (unsigned i = 0; i < LIFE_MEMBERS; i++)
-			node->members[i] =
-			    replica_volume_create(life->loop, &life->rng, "m", MEMBER_SIZE);
-		node->staging = replica_volume_create(life->loop, &life->rng, "s", STAGING_SIZE);
+		make_volumes(life, node);
 	}
 	for (unsigned i = 0; i < LIFE_WRITERS; i++) {
 		life->writers[i].life = life;
-		life->writers[i].data = aligned_alloc(4096, WRITE_MAX);
+		life->writers[i].data = aligned_alloc(4096, shape->write_max);
 		assert(life->writers[i].data);
 	}
 	life->nodes[0].saved_set = (1u << LIFE_MEMBERS) - 1;
@@ -957,7 +1042,7 @@ void replica_life_destroy(struct replica_life *life)
 	recorder_destroy_retired(life->retired);
 	for (unsigned i = 0; i < LIFE_WRITERS; i++)
 		free(life->writers[i].data);
-	for (unsigned i = 0; i < sizeof life->begun / sizeof *life->begun; i++)
+	for (unsigned i = 0; i < LIFE_ERAS; i++)
 		free(life->begun[i]);
 	loop_destroy(life->loop);
 	free(life);

@@ -17,10 +17,18 @@
 #define LIFE_MEMBERS 3u
 #define LIFE_WRITERS 6u
 #define LIFE_WRITES  4096u
-#define MEMBER_SIZE  (384u << 10)
-#define SECTORS      (LIFE_MEMBERS * MEMBER_SIZE / 512u)
+#define LIFE_ERAS    16u
 
 struct replica_life;
+
+/* How large the world is. */
+struct replica_shape {
+	uint64_t member_size, staging_size, write_max; /* bytes */
+	uint64_t period_ns;                            /* of an epoch */
+	unsigned writers;                              /* at most LIFE_WRITERS */
+	unsigned pace; /* a writer begins in one of so many rounds; 0: at once */
+};
+extern const struct replica_shape replica_deep, replica_quick;
 
 /* One life of a node, from power on to power loss; what outlives it is in struct node. */
 struct boot {
@@ -29,6 +37,7 @@ struct boot {
 	struct channel channel;
 	bool session; /* a fiber runs */
 	bool dead;
+	unsigned calls;   /* of the administrator's, under way */
 	uint64_t left_ns; /* who has the members open is leaving since then; 0: he is not */
 };
 
@@ -37,6 +46,7 @@ struct node {
 	unsigned index;
 	struct boot *boot; /* NULL: off */
 	struct replica_volume *members[LIFE_MEMBERS], *staging;
+	struct replica_power power;
 	/* what save() has made durable */
 	enum group_role role;
 	struct wire_lineage lineage;
@@ -72,10 +82,12 @@ struct writer {
 };
 
 struct replica_life {
+	const struct replica_shape *shape;
 	struct sim *sim;
 	struct loop *loop;
 	struct rng rng;
 	struct node nodes[2];
+	unsigned primary; /* as far as its clients know */
 	struct replica_pipe *pipe;
 	struct replica_pipe_faults faults;
 	bool connected; /* sessions may begin */
@@ -90,19 +102,21 @@ struct replica_life {
 	struct writer writers[LIFE_WRITERS];
 	bool writing;
 	unsigned writer_node;
+	/* Numbers up to `forgotten` tell of what was there before replica_life_forget(). */
 	struct written writes[LIFE_WRITES];
-	uint32_t write_count;
+	uint32_t write_count, write_limit, forgotten;
 	uint64_t clock;
 	/* An era is a primary's time between two of its crashes or takings over: the image it began
 	 * with, sector by sector, and what was written in it. */
 	uint32_t era;
-	uint32_t *begun[16];
+	uint32_t *begun[LIFE_ERAS];
 	uint32_t floor_era; /* what was acknowledged as sealed: writes acked before floor_ns */
-	uint64_t floor_ns;
+	uint64_t floor_ns, left_floor_ns[LIFE_MEMBERS]; /* .. as it was when a member left */
 	char complaint[400];
 };
 
-struct replica_life *replica_life_create(struct sim *sim, uint64_t seed);
+struct replica_life *replica_life_create(struct sim *sim, uint64_t seed,
+					 const struct replica_shape *shape);
 void replica_life_destroy(struct replica_life *life);
 
 /* replica_life_run: @steps rounds, sessions begun and ended as they come. */
@@ -112,6 +126,8 @@ bool replica_life_until(struct replica_life *life, bool (*reached)(struct replic
 void replica_life_complain(struct replica_life *life, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* node_boot: power on. node_crash: power off, at once; node->power is the other way to it, at an
+ * I/O, seen at the end of the round. */
 void node_boot(struct node *node);
 void node_crash(struct node *node);
 void replica_life_cut(struct replica_life *life);
@@ -139,6 +155,9 @@ int replica_life_switchover(struct replica_life *life, unsigned node, uint64_t l
 void replica_life_check_promoted(struct replica_life *life, unsigned node);
 /* Both nodes hold the same bytes. */
 bool replica_life_same(struct replica_life *life);
+/* replica_life_forget: nothing is under way and both sides are the same: the primary @node's image
+ * is what the life begins with. */
+void replica_life_forget(struct replica_life *life, unsigned node);
 /* Clients write to the primary @node, or stop and wait for the last answer. */
 void replica_life_write(struct replica_life *life, unsigned node);
 void replica_life_quiet(struct replica_life *life);

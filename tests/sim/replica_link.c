@@ -16,6 +16,8 @@ struct end {
 	size_t length, room;
 	struct timer timer;
 	bool paused, closed, told;
+	uint8_t *late; /* a frame that waits for the next one */
+	size_t late_length;
 };
 
 struct replica_pipe {
@@ -24,6 +26,7 @@ struct replica_pipe {
 	struct rng *rng;
 	struct replica_pipe_faults faults;
 	uint64_t carried;
+	unsigned frames;
 	bool cut;
 };
 
@@ -44,20 +47,85 @@ static void queue_add(struct end *end, const void *data, size_t length)
 	end->length += length;
 }
 
+static void fired(struct replica_pipe *pipe)
+{
+	if (pipe->faults.fired)
+		++*pipe->faults.fired;
+}
+
+static void carry(struct end *end, const void *data, size_t whole)
+{
+	uint64_t left = end->pipe->faults.cut_after - end->pipe->carried;
+	size_t length = whole > left ? left : whole;
+
+	if (end->pipe->cut)
+		return;
+	queue_add(end->peer, data, length);
+	end->pipe->carried += length;
+	if (length < whole) {
+		fired(end->pipe);
+		replica_pipe_cut(end->pipe);
+	}
+}
+
+/* A frame, as it is sent at a time. */
+static uint8_t *frame_copy(const struct iovec *iov, unsigned count, size_t *ret_length)
+{
+	size_t length = 0;
+	uint8_t *frame;
+
+	for (unsigned i = 0; i < count; i++)
+		length += iov[i].iov_len;
+	frame = malloc(length);
+	assert(frame);
+	*ret_length = 0;
+	for (unsigned i = 0; i < count; i++) {
+		memcpy(frame + *ret_length, iov[i].iov_base, iov[i].iov_len);
+		*ret_length += iov[i].iov_len;
+	}
+	return frame;
+}
+
+static void spoil_frame(struct end *end, const struct iovec *iov, unsigned count)
+{
+	struct rng *rng = end->pipe->rng;
+	size_t length;
+	uint8_t *frame = frame_copy(iov, count, &length);
+
+	fired(end->pipe);
+	switch (end->pipe->faults.frame_fault) {
+	case REPLICA_FRAME_FLIPPED:
+		frame[rng_below(rng, length)] ^= (uint8_t)(1u << rng_below(rng, 8));
+		carry(end, frame, length);
+		break;
+	case REPLICA_FRAME_TWICE:
+		carry(end, frame, length);
+		carry(end, frame, length);
+		break;
+	case REPLICA_FRAME_LATE:
+		end->late = frame;
+		end->late_length = length;
+		return;
+	case REPLICA_FRAME_LOST:
+	case REPLICA_FRAME_FAULTS:
+		break;
+	}
+	free(frame);
+}
+
 static void send(struct link *link, const struct iovec *iov, unsigned count)
 {
 	struct end *end = container_of(link, struct end, link);
 
-	for (unsigned i = 0; i < count && !end->pipe->cut; i++) {
-		size_t length = iov[i].iov_len;
-		uint64_t left = end->pipe->faults.cut_after - end->pipe->carried;
-
-		if (length > left)
-			length = left;
-		queue_add(end->peer, iov[i].iov_base, length);
-		end->pipe->carried += length;
-		if (length < iov[i].iov_len)
-			replica_pipe_cut(end->pipe);
+	if (++end->pipe->frames == end->pipe->faults.frame) {
+		spoil_frame(end, iov, count);
+	} else {
+		for (unsigned i = 0; i < count; i++)
+			carry(end, iov[i].iov_base, iov[i].iov_len);
+		if (end->late)
+			carry(end, end->late, end->late_length);
+		free(end->late);
+		end->late = NULL;
 	}
 	schedule(end->peer);
 }
@@ -185,6 +253,11 @@ void replica_pipe_cut(struct replica_pipe *pipe)
 	}
 }
 
+void replica_pipe_cut_after(struct replica_pipe *pipe, uint64_t bytes)
+{
+	pipe->faults.cut_after = pipe->carried + bytes;
+}
+
 bool replica_pipe_over(const struct replica_pipe *pipe)
 {
 	return pipe->ends[0].closed && pipe->ends[1].closed;
@@ -195,6 +268,7 @@ void replica_pipe_destroy(struct replica_pipe *pipe)
 	for (unsigned i = 0; i < 2; i++) {
 		timer_stop(&pipe->ends[i].timer);
 		free(pipe->ends[i].queue);
+		free(pipe->ends[i].late);
 	}
 	free(pipe);
 }

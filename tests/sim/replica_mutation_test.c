@@ -3,7 +3,10 @@
 /* Each ordering line of replication/order.h left out in turn: the two-node simulator has to see
  * the damage.
  *
- *	replica_mutation_test [--only NAME] [--seed S] [--runs N] */
+ *	replica_mutation_test [--only NAME] [--seed S] [--runs N] [--short N]
+ *
+ * --short: with so many short lives (replica_short.c) in place of long ones; they see most of the
+ * lines, not all. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +25,17 @@ static struct mutation_table table;
 
 enum { SEEN, NOT_SEEN, NEITHER };
 
+static unsigned long short_runs;
+
+static bool life(uint64_t seed, char complaint[400])
+{
+	unsigned kind;
+	bool met;
+
+	return short_runs ? replica_short_run(seed, &kind, &met, complaint)
+			  : replica_run(seed, complaint);
+}
+
 /* @name: the line that is left out, "" for none. */
 static int hunt(const char *name, unsigned long seed, unsigned long runs)
 {
@@ -33,7 +47,7 @@ static int hunt(const char *name, unsigned long seed, unsigned long runs)
 	}
 	log_set_level(LOG_LEVEL_ERROR);
 	for (unsigned long i = 0; i < runs; i++) {
-		if (!replica_run(seed + i, complaint)) {
+		if (!life(seed + i, complaint)) {
 			printf("# %s: seed %lu: %s\n", name, seed + i, complaint);
 			return SEEN;
 		}
@@ -89,6 +103,8 @@ int main(int argc, char **argv)
 			seed = strtoul(argv[i + 1], NULL, 0);
 		else if (strcmp(argv[i], "--runs") == 0)
 			runs = strtoul(argv[i + 1], NULL, 0);
+		else if (strcmp(argv[i], "--short") == 0)
+			runs = short_runs = strtoul(argv[i + 1], NULL, 0);
 	}
 	point(mutation_table_read(&table, "replication/order.h"), "replication/order.h",
 	      "lists the ordering lines");

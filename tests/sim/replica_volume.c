@@ -26,10 +26,65 @@ struct dirty {
 	uint8_t data[];
 };
 
-static void apply(uint8_t *image, const struct dirty *dirty, uint64_t at, uint64_t length)
+/* ---- images: what was never touched is zeros; kept for the next volume of that size ---- */
+#define SPARE_MAX 24u
+
+static struct spare {
+	uint64_t size;
+	uint8_t *image;
+} spares[SPARE_MAX];
+
+static uint8_t *image_get(uint64_t size)
+{
+	uint8_t *image = NULL;
+
+	for (unsigned i = 0; i < SPARE_MAX && !image; i++) {
+		if (spares[i].size != size)
+			continue;
+		image = spares[i].image;
+		spares[i] = (struct spare){0};
+	}
+	return image ? image : calloc(1, size);
+}
+
+static void image_put(const struct replica_volume *volume, uint8_t *image)
+{
+	unsigned i = 0;
+
+	while (i < SPARE_MAX && spares[i].image)
+		i++;
+	if (i == SPARE_MAX) {
+		free(image);
+		return;
+	}
+	for (uint64_t slot = 0; slot < volume->size / VOLUME_SLOT; slot++) {
+		if (volume->touched[slot])
+			memset(image + slot * VOLUME_SLOT, 0, VOLUME_SLOT);
+	}
+	spares[i] = (struct spare){volume->size, image};
+}
+
+static void clear(const struct replica_volume *volume, uint8_t *image, uint64_t offset,
+		  uint64_t length)
+{
+	uint64_t end = offset + length;
+
+	while (offset < end) {
+		uint64_t next = offset - offset % VOLUME_SLOT + VOLUME_SLOT;
+
+		next = next < end ? next : end;
+		if (volume->touched[offset / VOLUME_SLOT])
+			memset(image + offset, 0, next - offset);
+		offset = next;
+	}
+}
+
+/* To @image of @volume. */
+static void apply(const struct replica_volume *volume, uint8_t *image, const struct dirty *dirty,
+		  uint64_t at, uint64_t length)
 {
 	if (dirty->zeros)
-		memset(image + dirty->offset + at, 0, length);
+		clear(volume, image, dirty->offset + at, length);
 	else
 		memcpy(image + dirty->offset + at, dirty->data + at, length);
 }
@@ -81,13 +136,13 @@ static void change(struct replica_volume *volume, const struct volume_request *r
 {
 	struct dirty *dirty = dirty_make(request);
 
-	apply(volume->live, dirty, 0, dirty->length);
+	apply(volume, volume->live, dirty, 0, dirty->length);
 	map(volume, request);
 	dirty->completed = ++volume->submitted;
 	list_push_back(&volume->dirty, &dirty->link);
 	dirty->durable = (request->flags & VOLUME_FUA) != 0;
 	if (dirty->durable)
-		apply(volume->durable, dirty, 0, dirty->length);
+		apply(volume, volume->durable, dirty, 0, dirty->length);
 }
 
 static void flush(struct replica_volume *volume, uint64_t submitted)
@@ -97,7 +152,7 @@ static void flush(struct replica_volume *volume, uint64_t submitted)
 
 		if (dirty->completed > submitted)
 			continue;
-		apply(volume->durable, dirty, 0, dirty->length);
+		apply(volume, volume->durable, dirty, 0, dirty->length);
 		list_remove(&dirty->link);
 		free(dirty);
 	}
@@ -132,11 +187,16 @@ static bool mapped_whole(const struct replica_volume *volume, const struct volum
 	return true;
 }
 
+static bool is_dead(const struct replica_volume *volume)
+{
+	return volume->dead || (volume->power && volume->power->lost);
+}
+
 static int perform(struct replica_volume *volume, struct pending *pending)
 {
 	struct volume_request *request = pending->request;
 
-	if (volume->dead)
+	if (is_dead(volume))
 		return -EIO;
 	switch (request->op) {
 	case VOLUME_READ:
@@ -174,7 +234,7 @@ static void finish(struct timer *timer)
 		timer_start(timer, pending->rest);
 		return;
 	}
-	if (pending->owner->dead)
+	if (is_dead(pending->owner))
 		result = -EIO;
 	list_remove(&pending->link);
 	free(pending);
@@ -188,6 +248,8 @@ static void submit(struct volume *base, struct volume_request *request)
 	uint64_t delay = rng_range(volume->rng, 5000, 200000);
 
 	assert(pending);
+	if (volume->power && volume->power->left && --volume->power->left == 0)
+		volume->power->lost = true;
 	pending->owner = volume;
 	pending->request = request;
 	pending->submitted = volume->submitted;
@@ -206,8 +268,8 @@ static void release(struct volume *base)
 
 	assert(list_empty(&volume->pending));
 	flush(volume, UINT64_MAX);
-	free(volume->live);
-	free(volume->durable);
+	image_put(volume, volume->live);
+	image_put(volume, volume->durable);
 	free(volume->mapped);
 	free(volume->touched);
 	free(volume);
@@ -229,8 +291,8 @@ struct replica_volume *replica_volume_create(struct loop *loop, struct rng *rng,
 	list_init(&volume->volume.watchers);
 	volume->loop = loop;
 	volume->rng = rng;
-	volume->live = calloc(1, size);
-	volume->durable = calloc(1, size);
+	volume->live = image_get(size);
+	volume->durable = image_get(size);
 	volume->mapped = calloc(size / VOLUME_SLOT, sizeof *volume->mapped);
 	volume->touched = calloc(size / VOLUME_SLOT, sizeof *volume->touched);
 	assert(volume->live && volume->durable && volume->mapped && volume->touched);
@@ -246,7 +308,7 @@ static void survive(struct rng *rng, struct replica_volume *after, const struct 
 
 	for (uint64_t at = 0; at < dirty->length && fate > 0; at += 512) {
 		if (fate == 1 || rng_one_in(rng, 2))
-			apply(after->durable, dirty, at, 512);
+			apply(after, after->durable, dirty, at, 512);
 		after->touched[(dirty->offset + at) / VOLUME_SLOT] |= !dirty->zeros;
 	}
 }
@@ -257,6 +319,7 @@ struct replica_volume *replica_volume_crash(struct replica_volume *volume)
 	    replica_volume_create(volume->loop, volume->rng, volume->volume.name, volume->size);
 
 	after->volume.size_bytes = volume->volume.size_bytes;
+	after->power = volume->power;
 	for (uint64_t i = 0; i < volume->size / VOLUME_SLOT; i++) {
 		if (volume->touched[i])
 			memcpy(after->durable + i * VOLUME_SLOT, volume->durable + i * VOLUME_SLOT,

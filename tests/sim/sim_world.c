@@ -409,6 +409,20 @@ void sim_disk_plug(struct sim *sim, const char *path)
 	device->pulled = false;
 }
 
+bool sim_disk_renew(struct sim *sim, const char *path)
+{
+	struct device *device = device_find(sim, path);
+
+	assert(device && device->pulled);
+	if (!list_empty(&device->log))
+		return false;
+	sim_image_finish(&device->live);
+	sim_image_finish(&device->durable);
+	sim_image_init(&device->durable, NULL);
+	sim_image_init(&device->live, &device->durable);
+	return true;
+}
+
 void sim_fault_at(struct sim *sim, uint64_t io_index, enum sim_fault fault)
 {
 	assert(sim->fault_count < SIM_FAULTS_MAX);

@@ -62,6 +62,9 @@ void sim_disk_peek(struct sim *sim, const char *path, uint64_t offset, void *dat
  * sim_disk_plug(). Crash states have it plugged. */
 void sim_disk_pull(struct sim *sim, const char *path);
 void sim_disk_plug(struct sim *sim, const char *path);
+/* sim_disk_renew: in the place of one that is pulled there is another of the same size, all zeros.
+ * False: requests are still on their way. */
+bool sim_disk_renew(struct sim *sim, const char *path);
 
 /* What goes wrong with the I/O whose index (from 0, per world, in submission order) is given. */
 enum sim_fault {

@@ -90,6 +90,8 @@ static void implicit(void **state)
 	assert_sense(RUN(rig.b, 0, 0x28, [8] = 1), 2, 0x040b);
 	assert_good(RUN(rig.b, 0, 0x12, 0, 0, 0, 96));
 	assert_good(RUN(rig.b, 0, 0x5e, 0, [8] = 8));
+	assert_good(RUN(rig.b, 0, 0x25)); /* a path in standby is a unit as large as the others */
+	assert_good(RUN(rig.b, 0, 0x9e, 0x10, [13] = 32));
 	assert_good(RUN(rig.a, 0, 0x28, [8] = 1)); /* the other path is as before */
 	set_access(2, SCSI_UNAVAILABLE, false);
 	assert_int_equal(RUN(rig.b, 0, 0x00)->asc, 0x2a06);

@@ -54,6 +54,15 @@ static int online(struct bench *bench, const char *path)
 	return bench_ended(bench, &call);
 }
 
+static int replace(struct bench *bench, unsigned old, unsigned with, uint64_t size)
+{
+	struct pool_device device = {.path = bench->path[with], .size = size};
+	struct bench_call call = {.call.done = bench_call_done};
+
+	pool_replace(bench->pool, bench->path[old], &device, false, &call.call);
+	return bench_ended(bench, &call);
+}
+
 static int open_degraded(struct bench *bench)
 {
 	const char *paths[2] = {bench->path[0], bench->path[1]};
@@ -458,6 +467,223 @@ static void test_in_flight(void **state)
 	bench_finish(bench);
 }
 
+/* ---- another in its place ---- */
+static void make_file(const char *path, uint64_t size, const char *head)
+{
+	int file = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
+
+	assert_true(file >= 0);
+	assert_int_equal(ftruncate(file, (off_t)size), 0);
+	assert_int_equal(write(file, head, strlen(head)), strlen(head));
+	assert_int_equal(close(file), 0);
+}
+
+static void test_replace_refused(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(replace(&bench, 1, 2, POOL_SIZE), -EINVAL);
+	lose(&bench);
+	assert_int_equal(replace(&bench, 0, 2, POOL_SIZE), -ENOENT);
+	assert_non_null(strstr(bench.err.text, bench.path[1]));
+	make_file(bench.path[2], POOL_SIZE - 4096, "");
+	assert_int_equal(replace(&bench, 1, 2, 0), -EINVAL);
+	make_file(bench.path[2], POOL_SIZE, "XFSB");
+	assert_int_equal(replace(&bench, 1, 2, 0), -EEXIST);
+	assert_int_equal(replace(&bench, 1, 0, 0), -EBUSY);
+	/* the one that is away: it is the pool's, and to be taken back */
+	assert_int_equal(replace(&bench, 1, 1, 0), -EEXIST);
+	assert_int_equal(state_of(&bench), DEVICE_AWAY);
+	assert_int_equal(online(&bench, NULL), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
+/* The old one is the pool's no more, wherever it turns up. */
+static void test_replaced(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	assert_int_equal(take(&bench, bench.volume, "s"), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	assert_int_equal(replace(&bench, 1, 2, POOL_SIZE), 0);
+	change(&bench, bench.volume, images[0], 100);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	compare_named(&bench, "v@s", images[1]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	assert_string_equal(pool_device_path(bench.pool, 1), bench.path[2]);
+
+	change(&bench, bench.volume, images[0], 20);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 2), -ENOENT);
+	assert_int_equal(bench_open(&bench, 3), 0);
+	bench.volume = found(&bench, "v");
+	assert_false(info_of(&bench).degraded || info_of(&bench).resilvering);
+	compare(&bench, bench.volume, images[0]);
+	lose(&bench);
+	assert_int_equal(online(&bench, bench.path[1]), -EPROTO);
+	change(&bench, bench.volume, images[0], 20);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 3), 0);
+	bench.volume = found(&bench, "v");
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* At its own path, where there is nothing of it any more; and where that is not known. */
+static void test_replaced_in_place(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	assert_int_equal(bench_flush(&bench), 0);
+	assert_int_equal(unlink(bench.path[1]), 0);
+	assert_int_equal(replace(&bench, 1, 1, POOL_SIZE), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_drop(&bench);
+	hide(&bench, true);
+	assert_int_equal(bench_open(&bench, 1), -ENOENT);
+	pool_open_degraded(bench.world, bench.loop, (const char *[]){bench.path[0]}, 1, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	bench.pool = call.call.pool;
+	bench.volume = found(&bench, "v");
+	device = (struct pool_device){.path = bench.path[3], .size = POOL_SIZE};
+	assert_int_equal(replace(&bench, 1, 3, POOL_SIZE), -ENOENT);
+	call = (struct bench_call){.call.done = bench_call_done};
+	pool_replace(bench.pool, "missing", &device, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* What has its only copy on the dead one is not given up unasked. */
+static void test_replace_plain(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	char said[40];
+	unsigned there = 0;
+	int result = -EBUSY;
+
+	(void)state;
+	start(bench);
+	add_plain(&away);
+	lose(bench);
+	for (unsigned i = 0; i < PLAIN; i++)
+		there += away.there[i];
+	assert_int_equal(replace(bench, 1, 2, POOL_SIZE), -EBUSY);
+	snprintf(said, sizeof(said), "%u volume", there);
+	assert_non_null(strstr(bench->err.text, said));
+	assert_int_equal(access(bench->path[2], F_OK), -1);
+	drop_plain(&away);
+	for (unsigned i = 0; i < PLAIN; i++)
+		if (away.there[i])
+			assert_int_equal(remove_volume(bench, (char[]){(char)('a' + i), 0}), 0);
+	for (unsigned i = 0; i < 60000 && result == -EBUSY;
+	     i++) { /* it is given up after a while */
+		loop_poll(bench->loop, 1000000);
+		result = replace(bench, 1, 2, POOL_SIZE);
+	}
+	assert_int_equal(result, 0);
+	wait_whole(bench);
+	compare(bench, bench->volume, images[0]);
+	assert_int_equal(bench_check(bench, true), 0);
+	bench_finish(bench);
+}
+
+/* A larger one, which is grown into; then all rows of it go together. */
+static void test_replaced_by_larger(void **state)
+{
+	struct bench bench;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	assert_int_equal(replace(&bench, 1, 2, POOL_SIZE + (64u << 20)), 0);
+	wait_whole(&bench);
+	pool_grow(bench.pool, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	assert_int_equal(call.call.total, 64u << 20);
+	change(&bench, bench.volume, images[0], 200);
+	lose(&bench);
+	assert_int_equal(replace(&bench, 2, 1, POOL_SIZE), -EINVAL);
+	assert_int_equal(replace(&bench, 2, 3, POOL_SIZE + (65u << 20)), 0);
+	change(&bench, bench.volume, images[0], 50);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 4), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
+/* Killed anywhere in it: it goes on without the old one, or with the new one. */
+static void test_replace_killed(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+	unsigned taken = 0;
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	assert_int_equal(bench_flush(&bench), 0);
+	device = (struct pool_device){.path = bench.path[2], .size = POOL_SIZE};
+	pool_label_replacement(bench.pool, bench.path[1], &device, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	assert_int_equal(state_of(&bench), DEVICE_AWAY);
+	for (unsigned round = 0; round < 12; round++) {
+		call = (struct bench_call){.call.done = bench_call_done};
+		pool_replace(bench.pool, pool_device_path(bench.pool, 1), &device, true,
+			     &call.call);
+		change(&bench, bench.volume, images[0], 3);
+		assert_int_equal(bench_flush(&bench), 0);
+		for (unsigned i = 0; i < round * 4; i++)
+			loop_poll(bench.loop, 1000000);
+		bench_drop(&bench);
+		bench_wait(&bench, &call.done);
+		/* without the old one, which would be taken back */
+		assert_int_equal(rename(bench.path[1], bench.path[3]), 0);
+		assert_int_equal(bench_open(&bench, 3), 0);
+		assert_int_equal(rename(bench.path[3], bench.path[1]), 0);
+		bench.volume = found(&bench, "v");
+		compare(&bench, bench.volume, images[0]);
+		taken += !info_of(&bench).degraded;
+		if (info_of(&bench).degraded)
+			continue;
+		wait_whole(&bench);
+		assert_int_equal(bench_check(&bench, true), 0);
+		lose(&bench);
+		assert_int_equal(bench_flush(&bench), 0);
+	}
+	assert_true(taken > 0);
+	bench_finish(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,7 +691,10 @@ int main(void)
 	    cmocka_unit_test(test_missing),           cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_in_flight),         cmocka_unit_test(test_lost_in_flush),
 	    cmocka_unit_test(test_two_flushes),       cmocka_unit_test(test_lost_in_add),
-	    cmocka_unit_test(test_away_with_consent),
+	    cmocka_unit_test(test_away_with_consent), cmocka_unit_test(test_replace_refused),
+	    cmocka_unit_test(test_replaced),          cmocka_unit_test(test_replaced_in_place),
+	    cmocka_unit_test(test_replace_plain),     cmocka_unit_test(test_replaced_by_larger),
+	    cmocka_unit_test(test_replace_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,7 @@ static void test_parts_of_chunks(void **state)
 	marks_set(&marks, 5 * MARKS_CHUNK, 512);
 	assert_true(marks_next(&marks, 2 * MARKS_CHUNK, UINT64_MAX, &offset, &length));
 	assert_true(offset == 5 * MARKS_CHUNK && length == 4096);
+	assert_false(marks_next(&marks, offset + length, UINT64_MAX, &offset, &length));
 	assert_int_equal(marks_clear(&marks, 5 * MARKS_CHUNK, 4096), 0);
 	assert_true(marks.count == 2);
 	assert_int_equal(marks_grow(&marks, 3ull << 31), 0);

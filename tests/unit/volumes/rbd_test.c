@@ -1317,6 +1317,68 @@ static void taken(void **state)
 	close_pool();
 }
 
+static enum volume_change heard[8];
+static unsigned heard_count;
+
+static void hear(struct volume_watcher *watcher, struct volume *volume, enum volume_change change)
+{
+	(void)watcher, (void)volume;
+	if (heard_count < sizeof heard / sizeof *heard)
+		heard[heard_count++] = change;
+}
+
+/* Another gateway, which lives, asks for the volume, or does so no more. */
+static void want(const char *key, bool wanted)
+{
+	static unsigned alive;
+
+	pthread_mutex_lock(&fake.lock);
+	snprintf(value_of("alive.other", true), sizeof fake.values[0], "%u", ++alive);
+	for (unsigned i = 0; i < KEYS && !wanted; i++)
+		if (strcmp(fake.keys[i], key) == 0)
+			fake.keys[i][0] = '\0';
+	if (wanted)
+		snprintf(value_of(key, true), sizeof fake.values[0], "other");
+	pthread_mutex_unlock(&fake.lock);
+}
+
+/* Who keeps a volume is asked before another gateway gets it, and told when that wants it no more.
+ */
+static void kept(void **state)
+{
+	struct volume_watcher watcher = {.changed = hear};
+	struct rbd_volume *volume;
+	char key[64];
+
+	(void)state;
+	open_pool();
+	volume = rbd_volume_of(pool, "v");
+	volume_ref(&volume->volume);
+	heard_count = 0;
+	volume_watch(&volume->volume, &watcher);
+	volume_keep(&volume->volume);
+	snprintf(key, sizeof key, "want.%s", volume->volume.identity.serial);
+	want(key, true);
+	UNTIL(heard_count == 1);
+	assert_int_equal(heard[0], VOLUME_WANTED);
+	assert_false(volume_standby(&volume->volume));
+	want(key, false);
+	UNTIL(heard_count == 2);
+	assert_int_equal(heard[1], VOLUME_ACCESS);
+	assert_false(volume_standby(&volume->volume));
+	want(key, true);
+	UNTIL(heard_count == 3);
+	assert_int_equal(heard[2], VOLUME_WANTED);
+	want(key, true);
+	volume_unkeep(&volume->volume);
+	UNTIL(heard_count == 4);
+	assert_int_equal(heard[3], VOLUME_ACCESS);
+	assert_true(volume_standby(&volume->volume));
+	volume_unwatch(&watcher);
+	volume_unref(&volume->volume);
+	close_pool();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1332,6 +1394,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(not_deleted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(deleted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(taken, setup, teardown),
+	    cmocka_unit_test_setup_teardown(kept, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

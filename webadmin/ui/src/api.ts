@@ -67,7 +67,7 @@ export const done = signal<Done[]>([]);
 const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url"];
 
 function remember(method: string, path: string, body: unknown) {
-	if (method === "GET" || /^\/(login|logout|setup|me)\b/.test(path)) return;
+	if (method === "GET" || path.includes("dry_run=") || /^\/(login|logout|setup|me)\b/.test(path)) return;
 	const shown = body && Object.keys(body).length ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name, secrets.includes(name) ? "…" : value])) : undefined;
 	done.value = [...done.value.slice(1 - KEPT), { id: (done.value.at(-1)?.id ?? 0) + 1, at: Date.now(), method, path, body: shown }];
 }
@@ -76,6 +76,32 @@ export async function call<T>(method: string, path: string, body?: unknown, more
 	const answer = await (await good(method, path, body, more)).json();
 	remember(method, path, body);
 	return answer;
+}
+
+/** A piece of a file. */
+export async function sendBytes(path: string, data: Uint8Array): Promise<void> {
+	let response: Response;
+	try {
+		response = await fetch(`/api/v1${path}`, { method: "PUT", headers: { "Content-Type": "application/octet-stream", "X-CSRF-Token": me.value?.csrf ?? "" }, body: data as BlobPart as Blob, cache: "no-store" });
+	} catch {
+		throw new Problem(0, "offline", "");
+	}
+	if (!response.ok) throw await refusal(response);
+}
+
+/** A file of the API, for the browser to keep. */
+export async function download(path: string, name: string) {
+	const response = await good("GET", path, undefined, {});
+	const told = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+	saveFile(told ?? name, await response.blob());
+}
+
+export function saveFile(name: string, data: Blob) {
+	const link = document.createElement("a");
+	link.href = URL.createObjectURL(data);
+	link.download = name;
+	link.click();
+	setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 export const get = <T>(path: string) => call<T>("GET", path);

@@ -117,7 +117,7 @@ export function Badge({ tone, children }: Children & { tone: Tone }) {
 }
 
 export function StateBadge({ state }: { state: string }) {
-	const tone: Tone = state === "online" ? "good" : state === "read-only" ? "warn" : "bad";
+	const tone: Tone = state === "online" ? "good" : state === "read-only" || state === "degraded" ? "warn" : "bad";
 	return <Badge tone={tone}>{maybe(`state.${state}`) ?? state}</Badge>;
 }
 

@@ -14,6 +14,7 @@ import { Alerts } from "./pages/alerts";
 import { Audit } from "./pages/audit";
 import { Commands } from "./pages/commands";
 import { Connect } from "./pages/connect";
+import { Hardware } from "./pages/hardware";
 import { Hosts } from "./pages/hosts";
 import { Jobs } from "./pages/jobs";
 import { NewLun } from "./pages/newlun";
@@ -43,6 +44,7 @@ const rows: Row[] = [
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
 	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
+	{ path: "hardware", icon: "bolt", title: "nav.hardware", show: () => <Hardware /> },
 	{ path: "replication", icon: "replication", title: "nav.replication", show: () => <Replication /> },
 	{ path: "alerts", icon: "bell", title: "nav.alerts", show: () => <Alerts /> },
 	{ path: "jobs", icon: "jobs", title: "nav.jobs", show: () => <Jobs /> },
@@ -57,7 +59,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
 	{ title: "group.file", paths: ["shares"] },
-	{ title: "group.box", paths: ["pools", "replication", "alerts", "jobs", "support"] },
+	{ title: "group.box", paths: ["pools", "hardware", "replication", "alerts", "jobs", "support"] },
 	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];
 

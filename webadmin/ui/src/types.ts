@@ -6,11 +6,16 @@ export interface Scrub {
 	errors: number; repaired: number; findings: number;
 }
 export interface Pool {
-	name: string; uuid: string; state: "online" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
+	name: string; uuid: string; state: "online" | "degraded" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
-	metadata_size_bytes?: number; metadata_used_bytes?: number;
+	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[];
+}
+export interface PoolDevice {
+	path: string; size_bytes: number; data_bytes: number; free_bytes: number;
+	state: "active" | "evacuating" | "paused" | "stuck" | "empty" | "away" | "resilvering";
+	moved_bytes?: number; left_bytes?: number; copied_bytes?: number; reason?: string;
 }
 export interface Volume {
 	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
@@ -34,8 +39,11 @@ export interface Session {
 	commands: number; read_bytes: number; write_bytes: number; chap: boolean; header_digest: boolean;
 	data_digest: boolean; initiator_alias?: string;
 }
+export interface Registration { key: string; initiator_port: string; target: string; port: number; holder: boolean; connected: boolean }
+export interface Reservations { type: string; persistent: boolean; generation: number; reserve6: string; registrations: Registration[] }
 export interface Host { name: string; initiators: string[] }
-export interface Initiator { initiator: string; sessions: number; rules: string[] }
+export interface Refused { at: number; target: string; address: string; reason: "no_rule" | "chap" | "no_target" | "nothing_shown" | "other"; count: number }
+export interface Initiator { initiator: string; sessions: number; rules: string[]; refused?: Refused }
 export interface Share {
 	pool: string; name: string; state: string; reason: string; quota_bytes?: number; used_bytes?: number;
 	files?: number; rules?: ShareRule[];
@@ -47,6 +55,31 @@ export interface ShareAccess { client: string; path: string; allowed: boolean; r
 export interface Disk {
 	name: string; path: string; by_id: string; kind: string; model: string; serial: string; size_bytes: number;
 	rotational: boolean; carries: string; pool: string; used_by: string; free: boolean;
+	health?: string; health_detail?: string;
+}
+export interface DiskReport {
+	name: string; status: string; detail: string; temperature_c?: number; power_on_hours?: number; wear_percent?: number; sectors?: number;
+}
+export interface DiskHealth { reported: number; stale: boolean; disks: DiskReport[] }
+export interface Ups {
+	host: string; port: number; ups: string; shutdown_at: string; status: string; reason: string; battery_seconds: number;
+	state: "asking" | "online" | "on-battery" | "battery-low" | "unreachable" | "powering-off";
+	charge_percent?: number; runtime_seconds?: number; load_percent?: number;
+}
+export interface Image { name: string; size_bytes: number; sha256: string; modified: number; uploading: boolean; received_bytes?: number }
+export interface NfsClient {
+	id: string; address: string; name: string; version: string; sessions: number; opens: number; locks: number; delegations: number;
+	recalled: number; callable: boolean; silent_seconds: number;
+}
+export interface ShareUser { uid: number; used_bytes: number; limit_bytes: number; files: number; limit_files: number }
+export interface Step { method: string; path: string; body?: unknown; text: string }
+export interface Plan { dry_run: boolean; done: number; steps: Step[] }
+export interface Link {
+	name: string; kind: string; ipv4: string; ipv6: string; addresses: string[]; gateways: string[];
+	parent?: string; vlan?: number; mode?: string; members?: string[]; mtu?: number;
+}
+export interface Appliance {
+	settings: { name: string; timezone: string; time_servers: string[]; dns: string[]; links: Link[] }; trial: boolean; trial_seconds: number;
 }
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
 export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }
@@ -62,11 +95,11 @@ export interface Group {
 	verify?: { state: "never" | "running" | "done"; begun: number; ended: number; done_bytes: number; total_bytes: number; mismatches: number; repaired: number };
 }
 export interface Point { epoch: number; time: number; in_use: boolean; snapshots: string[] }
-export interface Provisioned { pool: string; target: string; lun: number; volume: Volume }
+export interface Provisioned { pool: string; target?: string; lun?: number; volume?: Volume; share?: string }
 export interface Account { name: string; role: string; sessions: number; totp?: boolean }
 export interface Token { name: string; role: string; created: number; expires: number; maker: string; token?: string }
 export interface AuditEntry { id: number; at_ms: number; who: string; address: string; method: string; path: string; status: number; code: string }
-export interface Job { id: string; kind: string; object: string; state: string; progress: number; started: string; ended: string; eta_seconds: number; text: string }
+export interface Job { id: string; kind: string; object: string; state: string; progress: number; started?: string; ended?: string; eta_seconds?: number; text?: string; device?: string }
 export interface Alert {
 	id: number; rule: string; object: string; severity: "info" | "warning" | "critical"; state: "firing" | "acknowledged" | "silenced" | "cleared";
 	value: number; detail: string; text: string; todo: string; text_zh: string; todo_zh: string; fired: number; cleared: number | null;
@@ -78,7 +111,7 @@ export interface AlertRule {
 export interface AlertSilence { id: number; rule: string; object: string; until: number; by: string; reason: string }
 export interface AlertChannel {
 	name: string; kind: string; preset: string; place: string; from: string; to: string[]; user: string; has_secret: boolean; tls: boolean;
-	language: string; severity: string; enabled: boolean; queued: number; failures: number; error: string; delivered: number; given_up: number;
+	language: string; severity: string; enabled: boolean; audit: boolean; queued: number; failures: number; error: string; delivered: number; given_up: number;
 	dropped: number; last_delivery: number | null;
 }
 export interface Performance { samples: number[][] }

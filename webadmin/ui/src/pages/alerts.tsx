@@ -126,7 +126,7 @@ type Kind = "email" | "dingtalk" | "wecom" | "feishu" | "slack" | "generic" | "s
 const kinds: Kind[] = ["email", "dingtalk", "wecom", "feishu", "slack", "generic", "syslog", "snmp"];
 const places: Record<Kind, string> = {
 	email: "smtp://mail.example.com:587", dingtalk: "https://oapi.dingtalk.com/robot/send?access_token=…", wecom: "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=…",
-	feishu: "https://open.feishu.cn/open-apis/bot/v2/hook/…", slack: "https://hooks.slack.com/services/…", generic: "https://example.com/hook", syslog: "udp://10.0.0.5:514", snmp: "udp://10.0.0.5:162",
+	feishu: "https://open.feishu.cn/open-apis/bot/v2/hook/…", slack: "https://hooks.slack.com/services/…", generic: "https://example.com/hook", syslog: "tls://10.0.0.5:6514", snmp: "udp://10.0.0.5:162",
 };
 const secretOf: Partial<Record<Kind, "alerts.password" | "alerts.signing" | "alerts.community">> = { email: "alerts.password", dingtalk: "alerts.signing", feishu: "alerts.signing", generic: "alerts.signing", snmp: "alerts.community" };
 
@@ -139,6 +139,7 @@ function NewChannel({ onClose }: { onClose: () => void }) {
 	const [user, setUser] = useState("");
 	const [secret, setSecret] = useState("");
 	const [least, setLeast] = useState("warning");
+	const [audit, setAudit] = useState(false);
 	const secretText = secretOf[kind], list = recipients.split(/[\s,;]+/).filter(Boolean);
 	return (
 		<FormDialog title={t("alerts.newChannel")} button={t("action.create")} ready={name !== "" && url !== "" && (kind !== "email" || (from !== "" && list.length > 0))} onClose={onClose} submit={async () => {
@@ -146,6 +147,7 @@ function NewChannel({ onClose }: { onClose: () => void }) {
 			if (body.kind === "webhook") body.preset = kind;
 			if (kind === "email") Object.assign(body, { from: from.trim(), to: list }, user && { user: user.trim() });
 			if (secret && secretText) body.secret = secret;
+			if (kind === "syslog" && audit) body.audit = true;
 			await call("POST", "/alert-channels", body);
 			notice(t("alerts.channelMade", { name }));
 		}}>
@@ -158,6 +160,7 @@ function NewChannel({ onClose }: { onClose: () => void }) {
 				<Input label={t("entry.name")} value={user} onValue={setUser} hint={t("alerts.userHint")} />
 			</>}
 			{secretText && <Input label={t(secretText)} type="password" autocomplete="new-password" value={secret} onValue={setSecret} hint={t("alerts.secretHint")} />}
+			{kind === "syslog" && <Check label={t("alerts.audit")} value={audit} onValue={setAudit} />}
 			<Select label={t("alerts.least")} value={least} onValue={setLeast} options={severities()} />
 		</FormDialog>
 	);
@@ -182,7 +185,7 @@ function Channels() {
 		<Card flush title={t("alerts.channels")} actions={<Button role="admin" icon="plus" onClick={() => setOpen("new")}>{t("alerts.newChannel")}</Button>}>
 			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <Empty icon="bell" title={t("alerts.noChannel")} text={t("alerts.noChannelText")} /> : (
 				<Table caption={t("alerts.channels")} rows={data} id={(row) => row.name} columns={[
-					{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <span class="name"><strong>{row.name}</strong><small>{maybe(`channel.${row.preset || row.kind}`)}</small></span> },
+					{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <span class="name"><strong>{row.name}</strong><small>{maybe(`channel.${row.preset || row.kind}`)}{row.audit && ` · ${t("nav.audit")}`}</small></span> },
 					{ key: "place", title: t("alerts.url"), show: (row) => <span class="mono name">{row.place}{row.to.length > 0 && <small>{row.to.join(", ")}</small>}</span> },
 					{ key: "least", title: t("alerts.least"), show: (row) => maybe(`severity.${row.severity}`) ?? row.severity },
 					{ key: "state", title: t("field.state"), show: (row) => <ChannelState channel={row} /> },

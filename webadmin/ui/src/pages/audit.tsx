@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useState } from "preact/hooks";
-import { get } from "../api";
+import { get, saveFile } from "../api";
 import { number, time } from "../format";
 import { useResource } from "../live";
 import { Badge, Button, Card, Page, Table, Trouble, useAction, Waiting } from "../parts";
@@ -9,12 +9,24 @@ import type { AuditEntry } from "../types";
 
 interface Verdict { whole: boolean; entries: number; broken_at: number; newest_hash: string; lost: number }
 
+/** All of it, from the first entry on, a line of JSON each: what a program or an auditor keeps. */
+async function exportAll() {
+	const lines: string[] = [];
+	for (let after = 0; ;) {
+		const page = await get<AuditEntry[]>(`/audit?after=${after}&limit=1000`);
+		if (!page.length) break;
+		for (const one of page) lines.push(JSON.stringify(one));
+		after = page[page.length - 1].id;
+	}
+	saveFile(`granary-audit-${new Date().toISOString().slice(0, 10)}.jsonl`, new Blob([lines.join("\n") + "\n"], { type: "application/jsonl" }));
+}
+
 export function Audit() {
 	const { data, problem } = useResource<AuditEntry[]>("/audit?limit=500");
 	const [verdict, setVerdict] = useState<Verdict | null>(null);
 	const action = useAction();
 	return (
-		<Page title={t("nav.audit")} lead={t("audit.lead")} actions={<Button icon="shield" busy={action.busy} onClick={() => action.run(async () => setVerdict(await get<Verdict>("/audit/check")))}>{t("audit.check")}</Button>}>
+		<Page title={t("nav.audit")} lead={t("audit.lead")} actions={<><Button busy={action.busy} onClick={() => action.run(exportAll)}>{t("audit.export")}</Button><Button icon="shield" busy={action.busy} onClick={() => action.run(async () => setVerdict(await get<Verdict>("/audit/check")))}>{t("audit.check")}</Button></>}>
 			<Trouble problem={action.problem} />
 			{verdict && (
 				<div class={`verdict ${verdict.whole ? "good" : "bad"}`} role="status">

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
+import { time } from "../format";
 import { useResource } from "../live";
-import { Badge, Button, Card, Copy, DeleteDialog, Dialog, Empty, Field, FormDialog, Input, notice, Page, Table, Waiting } from "../parts";
+import { act, Badge, Button, Card, Copy, DeleteDialog, Dialog, Empty, Field, FormDialog, Input, notice, Page, Select, Table, Waiting } from "../parts";
 import { to } from "../route";
-import { t } from "../text";
-import type { Host, Initiator } from "../types";
+import { maybe, t } from "../text";
+import type { Host, Initiator, Target } from "../types";
 import { LatencyChart } from "./charts";
 import { splitHosts } from "./newlun";
 
@@ -33,16 +34,65 @@ function Latency({ name, onClose }: { name: string; onClose: () => void }) {
 	);
 }
 
+const DAY = 86400;
+
+/** Came lately, was not let in, and nobody has decided about it since. */
+export function waits(one: Initiator): boolean {
+	const { refused } = one;
+	if (!refused || one.sessions || refused.reason === "chap" || Date.now() / 1000 - refused.at > DAY) return false;
+	return refused.target ? !one.rules.includes(refused.target) : one.rules.length === 0;
+}
+
+function Approve({ one, targets, onClose }: { one: Initiator; targets: Target[]; onClose: () => void }) {
+	const asked = targets.some((target) => target.iqn === one.refused?.target) ? one.refused!.target : "";
+	const [iqn, setIqn] = useState(asked || (targets[0]?.iqn ?? ""));
+	return (
+		<FormDialog title={t("approve.title", { name: one.initiator })} button={t("approve.allow")} ready={iqn !== ""} onClose={onClose} submit={async () => {
+			await call("POST", `/targets/${part(iqn)}/rules`, { initiator: one.initiator });
+			notice(t("approve.done", { name: one.initiator }));
+		}}>
+			<p class="prose">{t("approve.text", { address: one.refused?.address ?? "" })}</p>
+			{targets.length ? <Select label={t("targets.target")} value={iqn} onValue={setIqn} options={targets.map((target) => [target.iqn, target.alias || target.iqn])} /> : <p class="none">{t("targets.none")}</p>}
+		</FormDialog>
+	);
+}
+
+/** New initiators, each with a button that lets it in. */
+function Newcomers({ list }: { list: Initiator[] }) {
+	const targets = useResource<Target[]>("/targets").data ?? [];
+	const [open, setOpen] = useState<Initiator | null>(null);
+	const known = (one: Initiator) => targets.find((target) => target.iqn === one.refused?.target);
+	if (!list.length) return null;
+	return (
+		<Card flush title={t("approve.list")}>
+			<Table caption={t("approve.list")} rows={list} id={(row) => row.initiator} columns={[
+				{ key: "name", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}<small class="mono">{row.refused!.address}</small></span> },
+				{ key: "why", title: t("approve.why"), show: (row) => <span class="name">{maybe(`refused.${row.refused!.reason}`)}{row.refused!.target && <small>{row.refused!.target}</small>}</span> },
+				{ key: "at", title: t("audit.time"), text: (row) => row.refused!.at, show: (row) => time(row.refused!.at * 1000) },
+				{ key: "does", title: "", show: (row) => can("provisioner") && (
+					<div class="row-actions">
+						{known(row) && row.refused!.reason === "no_rule" ? <Button kind="main" label={t("approve.allowNamed", { name: row.initiator })} onClick={() => act(t("approve.done", { name: row.initiator }), "POST", `/targets/${part(row.refused!.target)}/rules`, { initiator: row.initiator })}>{t("approve.allow")}</Button>
+							: <Button label={t("approve.chooseNamed", { name: row.initiator })} onClick={() => setOpen(row)}>{t("approve.choose")}</Button>}
+					</div>
+				) },
+			]} />
+			{open && <Approve one={open} targets={targets} onClose={() => setOpen(null)} />}
+		</Card>
+	);
+}
+
 export function Hosts() {
 	const { data, problem } = useResource<Host[]>("/hosts");
 	const initiators = useResource<Initiator[]>("/initiators").data ?? [];
 	const [open, setOpen] = useState<{ what: "edit"; host?: Host; suggest?: string } | { what: "delete"; host: Host } | { what: "latency"; name: string } | null>(null);
 	const close = () => setOpen(null);
+	const known = initiators.filter((one) => one.sessions || one.rules.length);
 	const groupsOf = (name: string) => (data ?? []).filter((host) => host.initiators.includes(name)).map((host) => host.name);
 	return (
 		<Page title={t("nav.hosts")} lead={t("hosts.lead")} actions={<Button role="provisioner" icon="plus" onClick={() => setOpen({ what: "edit" })}>{t("hosts.create")}</Button>}>
 			{!data ? <Waiting problem={problem} /> : (
 				<>
+					<Newcomers list={initiators.filter(waits)} />
 					<Card flush title={t("hosts.groups")}>
 						{data.length === 0 ? <p class="none">{t("hosts.none")}</p> : (
 							<Table caption={t("hosts.groups")} rows={data} id={(row) => row.name} find={(row) => `${row.name} ${row.initiators.join(" ")}`} columns={[
@@ -53,8 +103,8 @@ export function Hosts() {
 						)}
 					</Card>
 					<Card flush title={t("hosts.seen")}>
-						{initiators.length === 0 ? <Empty icon="hosts" title={t("hosts.noneSeen")} text={t("hosts.noneSeenText")} /> : (
-							<Table caption={t("hosts.seen")} rows={initiators} id={(row) => row.initiator} find={(row) => row.initiator} columns={[
+						{known.length === 0 ? <Empty icon="hosts" title={t("hosts.noneSeen")} text={t("hosts.noneSeenText")} /> : (
+							<Table caption={t("hosts.seen")} rows={known} id={(row) => row.initiator} find={(row) => row.initiator} columns={[
 								{ key: "name", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator} <Copy small text={row.initiator} /></span> },
 								{ key: "state", title: t("field.state"), text: (row) => row.sessions, show: (row) => row.sessions ? <Badge tone="good">{t("hosts.sessions", { count: row.sessions })}</Badge> : <Badge tone="quiet">{t("hosts.away")}</Badge> },
 								{ key: "latency", title: t("chart.latencyShort"), show: (row) => row.sessions ? <button type="button" class="link" aria-label={t("hosts.latencyOf", { name: row.initiator })} onClick={() => setOpen({ what: "latency", name: row.initiator })}>{t("hosts.show")}</button> : "–" },

@@ -11,12 +11,12 @@ const tones: Record<string, Tone> = { running: "busy", paused: "warn", done: "go
 export function JobTable({ jobs }: { jobs: Job[] }) {
 	return (
 		<Table caption={t("nav.jobs")} rows={jobs} id={(row) => row.id} columns={[
-			{ key: "kind", title: t("jobs.job"), show: (row) => <span class="name">{maybe(`job.${row.kind}`) ?? row.kind}<small><a href={to("pools", row.object)}>{row.object}</a></small></span> },
+			{ key: "kind", title: t("jobs.job"), show: (row) => <span class="name">{maybe(`job.${row.kind}`) ?? row.kind}<small>{row.kind === "move" ? row.object : <a href={to("pools", row.object)}>{row.object}</a>}{row.device && ` · ${row.device}`}</small></span> },
 			{ key: "state", title: t("field.state"), show: (row) => <Badge tone={tones[row.state] ?? "quiet"}>{maybe(`jobstate.${row.state}`) ?? row.state}</Badge> },
 			{ key: "progress", title: t("jobs.progress"), show: (row) => <div class="meter"><span>{Math.floor(row.progress * 100)} %</span><Progress value={row.progress} label={t("jobs.progress")} /></div> },
-			{ key: "left", title: t("jobs.left"), number: true, show: (row) => row.state === "running" ? duration(row.eta_seconds) : "–" },
-			{ key: "started", title: t("scrub.started"), show: (row) => time(row.started) },
-			{ key: "ended", title: t("scrub.ended"), show: (row) => row.state === "running" ? "–" : time(row.ended) },
+			{ key: "left", title: t("jobs.left"), number: true, show: (row) => row.state === "running" && row.eta_seconds !== undefined ? duration(row.eta_seconds) : "–" },
+			{ key: "started", title: t("scrub.started"), show: (row) => time(row.started ?? "") },
+			{ key: "ended", title: t("scrub.ended"), show: (row) => row.state === "running" ? "–" : time(row.ended ?? "") },
 		]} />
 	);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A LUN in one form: name, size, pool, who may connect.
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { call } from "../api";
 import { bytes, parseSize } from "../format";
 import { useResource } from "../live";
@@ -8,6 +8,7 @@ import { Button, Card, Empty, Field, Input, Page, Select, SizeInput, Snippet, Tr
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Host, Initiator, Pool, Provisioned } from "../types";
+import { takesVolumes } from "./pools";
 
 export const splitHosts = (text: string) => [...new Set(text.split(/[\s,;，；]+/).filter(Boolean))];
 
@@ -25,47 +26,73 @@ function Known({ chosen, onChange }: { chosen: string[]; onChange: (hosts: strin
 	);
 }
 
-function Form({ pools }: { pools: Pool[] }) {
+export type Purpose = "vm-disks" | "iso-library";
+
+interface Dry { pool: string; target?: string; share?: string; path?: string; hosts: string[]; volume?: { name: string; size_bytes: number }; quota_bytes?: number }
+
+/** What one press would make, in words; nothing is made yet. */
+function Would({ plan }: { plan: Dry }) {
+	const lines = plan.volume ? [
+		t("newlun.planVolume", { name: `${plan.pool}/${plan.volume.name}`, size: bytes(plan.volume.size_bytes) }),
+		t("newlun.planTarget", { name: plan.target ?? "" }), t("newlun.planLun"),
+	] : [
+		t("newlun.planShare", { name: `${plan.pool}/${plan.share}`, size: bytes(plan.quota_bytes ?? 0) }), t("newlun.planExport", { path: plan.path ?? "" }),
+	];
+	return (
+		<ol class="diff" aria-label={t("newlun.plan")}>
+			{[...lines, ...plan.hosts.map((name) => t("newlun.planHost", { name }))].map((line) => <li key={line} class="new"><b aria-hidden="true">+</b> {line}</li>)}
+		</ol>
+	);
+}
+
+function Form({ pools, purpose }: { pools: Pool[]; purpose: Purpose }) {
 	const best = [...pools].sort((a, b) => (b.free_bytes ?? 0) - (a.free_bytes ?? 0))[0];
 	const [name, setName] = useState("");
 	const [size, setSize] = useState("100");
 	const [unit, setUnit] = useState("G");
 	const [pool, setPool] = useState(best.name);
 	const [hosts, setHosts] = useState("");
+	const [plan, setPlan] = useState<Dry | null>(null);
 	const action = useAction();
+	const library = purpose === "iso-library";
 	const chosen = splitHosts(hosts);
 	const wanted = parseSize(size, unit);
 	const home = pools.find((one) => one.name === pool) ?? best;
 	const badName = name !== "" && !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name);
 	const over = wanted !== null && wanted > (home.free_bytes ?? 0);
 	const ready = name !== "" && !badName && wanted !== null && chosen.length > 0;
+	const body = { purpose, name, size: wanted, pool, hosts: chosen };
+	useEffect(() => setPlan(null), [purpose, name, size, unit, pool, hosts]);
 	return (
 		<form class="lun-form" onSubmit={(event) => {
 			event.preventDefault();
 			if (!ready) return;
 			void action.run(async () => {
-				const made = await call<Provisioned>("POST", "/provision", { purpose: "vm-disks", name, size: wanted, pool, hosts: chosen });
-				go("connect", made.target);
+				const made = await call<Provisioned>("POST", "/provision", body);
+				if (made.share) go("shares", made.pool, made.share);
+				else go("connect", made.target ?? "");
 			});
 		}}>
 			<Input label={t("newlun.name")} hint={t("newlun.nameHint")} problem={badName ? t("newlun.badName") : null} value={name} onValue={setName} autoFocus name="name" />
 			<div class="pair">
-				<SizeInput label={t("newlun.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={over ? t("newlun.over") : t("newlun.thin")} />
+				<SizeInput label={library ? t("newlun.quota") : t("newlun.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={over ? t("newlun.over") : t("newlun.thin")} />
 				<Select label={t("newlun.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} hint={t("newlun.free", { free: bytes(home.free_bytes ?? 0), size: bytes(home.size_bytes ?? 0) })} />
 			</div>
-			<Field label={t("newlun.hosts")} hint={t("newlun.hostsHint")}>
-				{(id, note) => <textarea id={id} name="hosts" aria-describedby={note} rows={3} spellcheck={false} placeholder={"iqn.1994-05.com.redhat:…\n10.0.0.0/24"} value={hosts} onInput={(event) => setHosts(event.currentTarget.value)} />}
+			<Field label={library ? t("newlun.clients") : t("newlun.hosts")} hint={library ? t("newlun.clientsHint") : t("newlun.hostsHint")}>
+				{(id, note) => <textarea id={id} name="hosts" aria-describedby={note} rows={3} spellcheck={false} placeholder={library ? "10.0.0.0/24" : "iqn.1994-05.com.redhat:…\n10.0.0.0/24"} value={hosts} onInput={(event) => setHosts(event.currentTarget.value)} />}
 			</Field>
-			<Known chosen={chosen} onChange={(list) => setHosts(list.join("\n"))} />
+			{!library && <Known chosen={chosen} onChange={(list) => setHosts(list.join("\n"))} />}
 			<Trouble problem={action.problem} />
+			{plan && <Would plan={plan} />}
 			<details>
 				<summary>{t("newlun.command")}</summary>
-				<Snippet label="granary" text={`granary provision ${name || "NAME"} ${size}${unit} ${chosen.join(" ") || "HOST..."} --pool ${pool}`} />
-				<Snippet label="curl" text={`curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n  ${location.origin}/api/v1/provision \\\n  -d '${JSON.stringify({ purpose: "vm-disks", name: name || "NAME", size: `${size}${unit}`, pool, hosts: chosen })}'`} />
+				<Snippet label="granary" text={`granary provision ${name || "NAME"} ${size}${unit} ${chosen.join(" ") || "HOST..."} --pool ${pool}${library ? " --purpose iso-library" : ""}`} />
+				<Snippet label="curl" text={`curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n  ${location.origin}/api/v1/provision \\\n  -d '${JSON.stringify({ purpose, name: name || "NAME", size: `${size}${unit}`, pool, hosts: chosen })}'`} />
 			</details>
 			<div class="buttons start">
-				<Button kind="main" submit busy={action.busy} disabled={!ready}>{t("newlun.go")}</Button>
-				<p class="hint">{t("newlun.what")}</p>
+				<Button kind="main" submit busy={action.busy} disabled={!ready}>{library ? t("newlun.goLibrary") : t("newlun.go")}</Button>
+				<Button disabled={!ready || action.busy} onClick={() => action.run(async () => setPlan(await call<Dry>("POST", "/provision?dry_run=1", body)))}>{t("newlun.dry")}</Button>
+				<p class="hint">{library ? t("newlun.whatLibrary") : t("newlun.what")}</p>
 			</div>
 		</form>
 	);
@@ -89,13 +116,20 @@ function WhereNames() {
 
 export function NewLun() {
 	const { data, problem } = useResource<Pool[]>("/pools");
-	const usable = data?.filter((pool) => pool.state === "online") ?? [];
+	const [purpose, setPurpose] = useState<Purpose>("vm-disks");
+	const usable = data?.filter(takesVolumes) ?? [];
 	return (
 		<Page title={t("nav.new")} lead={t("newlun.lead")}>
 			{!data ? <Waiting problem={problem} /> : usable.length === 0 ? (
 				<Card><Empty icon="pool" title={t("newlun.noPool")} text={t("newlun.noPoolText")}><a class="button main" href={to("pools")}>{t("nav.pools")}</a></Empty></Card>
 			) : (
-				<div class="columns"><Card><Form pools={usable} /></Card><WhereNames /></div>
+				<>
+					<div class="chips" role="group" aria-label={t("newlun.purpose")}>
+						<button type="button" class="chip" aria-pressed={purpose === "vm-disks"} onClick={() => setPurpose("vm-disks")}>{t("newlun.disks")}</button>
+						<button type="button" class="chip" aria-pressed={purpose === "iso-library"} onClick={() => setPurpose("iso-library")}>{t("newlun.library")}</button>
+					</div>
+					<div class="columns"><Card><Form pools={usable} purpose={purpose} /></Card>{purpose === "vm-disks" && <WhereNames />}</div>
+				</>
 			)}
 		</Page>
 	);

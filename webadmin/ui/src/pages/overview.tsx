@@ -7,11 +7,12 @@ import { Icon, type IconName } from "../icons";
 import { useResource } from "../live";
 import { Card, Copy, Empty, Page, StateBadge, Waiting } from "../parts";
 import { to } from "../route";
-import { t } from "../text";
-import type { Alert, Pool, Session, Share, Status, Volume } from "../types";
+import { maybe, t } from "../text";
+import type { Alert, Group, Initiator, Pool, Session, Share, Status, Volume } from "../types";
 import { alertPlace, alertText, alertTodo, alertTone, byWeight } from "./alerts";
 import { Charts } from "./charts";
 import { portals } from "./connect";
+import { waits } from "./hosts";
 import { Forecast, PoolSpace, scrubText } from "./pools";
 
 function Health({ alerts }: { alerts: Alert[] }) {
@@ -62,6 +63,27 @@ function Connected({ sessions }: { sessions: Session[] }) {
 	);
 }
 
+/** Groups of volumes that go to another machine, and how far behind it is. */
+function Replicated() {
+	const groups = useResource<Group[]>("/replica/groups").data ?? [];
+	if (!groups.length) return null;
+	return (
+		<Card title={t("nav.replication")} actions={<a href={to("replication")}>{t("overview.all")}</a>}>
+			<ul class="connected">
+				{groups.slice(0, 6).map((group) => (
+					<li key={group.name}><div><span class="name">{group.name}</span><small>{maybe(`replicarole.${group.role}`) ?? group.role} · {maybe(`replicastate.${group.state.replace(/ /g, "-")}`) ?? group.state}</small></div><span>{group.lag_seconds >= 0 ? t("overview.lag", { time: duration(group.lag_seconds) }) : "–"}</span></li>
+				))}
+			</ul>
+		</Card>
+	);
+}
+
+function Newcomers() {
+	const count = (useResource<Initiator[]>("/initiators").data ?? []).filter(waits).length;
+	if (!count) return null;
+	return <p class="newcomers"><Icon name="hosts" /> <a href={to("hosts")}>{t("overview.newcomers", { count })}</a></p>;
+}
+
 function PoolCard({ pool }: { pool: Pool }) {
 	return (
 		<Card title={<a href={to("pools", pool.name)}>{pool.name}</a>} actions={<StateBadge state={pool.state} />}>
@@ -87,13 +109,14 @@ export function Overview() {
 	return (
 		<Page title={t("nav.overview")} lead={<Portals status={status} />}>
 			{alerts && <Health alerts={alerts} />}
+			<Newcomers />
 			<Figures status={status} volumes={volumes} shares={shares} ready={!!volumes && !!shares} />
 			<Charts />
 			<div class="columns even">
 				{status.pools.length === 0 ? (
 					<Card><Empty icon="pool" title={t("pools.none")} text={t("pools.noneText")}>{can("admin") && <a class="button main" href={to("pools")}>{t("nav.pools")}</a>}</Empty></Card>
 				) : <div class="stack">{status.pools.map((pool) => <PoolCard key={pool.uuid} pool={pool} />)}</div>}
-				<Connected sessions={status.sessions} />
+				<div class="stack"><Connected sessions={status.sessions} /><Replicated /></div>
 			</div>
 		</Page>
 	);

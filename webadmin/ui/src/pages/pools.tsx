@@ -7,6 +7,10 @@ import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, For
 import { go, to } from "../route";
 import { maybe, t } from "../text";
 import type { Disk, Finding, Pool as PoolType, Scrub, Share, Volume } from "../types";
+import { Degraded, Devices } from "./devices";
+
+/** Does it take new volumes? One that goes on with a device away does. */
+export const takesVolumes = (pool: PoolType) => pool.state === "online" || pool.state === "degraded";
 
 const pathOf = (name: string) => `/pools/${part(name)}`;
 
@@ -193,6 +197,7 @@ export function Pool({ name }: { name: string }) {
 			<Button onClick={() => setOpen("export")}>{t("pools.export")}</Button>
 			<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
 		</>}>
+			<Degraded pool={data} />
 			<div class="columns even">
 				<Card title={t("pools.space")}>
 					{data.size_bytes ? <PoolSpace pool={data} /> : <p class="none">{data.reason}</p>}
@@ -202,12 +207,13 @@ export function Pool({ name }: { name: string }) {
 						[t("pools.metadata"), `${bytes(data.metadata_used_bytes ?? 0)} / ${bytes(data.metadata_size_bytes ?? 0)}`],
 						[t("pools.reserved"), bytes(data.reserved_bytes ?? 0)],
 						[t("pools.errors"), number(data.checksum_errors ?? 0)],
-						[t("pools.devices"), <span class="list mono name">{data.devices.map((one) => <span key={one}>{one}</span>)}</span>],
+						!data.device_details && [t("pools.devices"), <span class="list mono name">{data.devices.map((one) => <span key={one}>{one}</span>)}</span>],
 						["UUID", <span class="mono name">{data.uuid}</span>],
 					]} />
 				</Card>
 				{data.scrub && <ScrubCard pool={data} />}
 			</div>
+			{data.device_details && <Devices pool={data} />}
 			{data.scrub && <Findings name={name} />}
 			{open === "marks" && <Marks pool={data} onClose={close} />}
 			{open === "export" && <DeleteDialog title={t("pools.exportTitle", { name })} name={name} button={t("pools.export")} onClose={close} text={<p>{t("pools.exportText")}</p>} submit={async () => { await call("POST", `${pathOf(name)}/export`, {}); notice(t("pools.exported", { name })); go("pools"); }} />}

@@ -8,6 +8,8 @@ import { look, type Look } from "../look";
 import { language, setLanguage, t } from "../text";
 import type { Status } from "../types";
 import { Certificate } from "./certificate";
+import { Configuration } from "./configuration";
+import { Machine } from "./machine";
 import { Totp } from "./totp";
 
 function Password({ onClose }: { onClose: () => void }) {
@@ -87,8 +89,8 @@ export function Settings() {
 	return (
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
-				<div class="stack"><Mine /><Discovery /></div>
-				<div class="stack"><Certificate /><About /></div>
+				<div class="stack"><Mine /><Discovery /><Configuration /></div>
+				<div class="stack"><Machine /><Certificate /><About /></div>
 			</div>
 		</Page>
 	);

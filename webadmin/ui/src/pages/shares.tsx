@@ -7,6 +7,9 @@ import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, FormDialog
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
+import { Images } from "./images";
+import { NfsClients, Users } from "./nfs";
+import { takesVolumes } from "./pools";
 
 const pathOf = (pool: string, name: string) => `/shares/${part(pool)}/${part(name)}`;
 
@@ -33,7 +36,7 @@ function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 
 export function Shares() {
 	const { data, problem } = useResource<ShareType[]>("/shares");
-	const pools = (useResource<Pool[]>("/pools").data ?? []).filter((pool) => pool.state === "online");
+	const pools = (useResource<Pool[]>("/pools").data ?? []).filter(takesVolumes);
 	const [creating, setCreating] = useState(false);
 	return (
 		<Page title={t("nav.shares")} lead={t("shares.lead")} actions={pools.length > 0 && <Button role="provisioner" icon="plus" onClick={() => setCreating(true)}>{t("shares.create")}</Button>}>
@@ -51,6 +54,7 @@ export function Shares() {
 					]} />
 				</Card>
 			)}
+			{data && data.length > 0 && <NfsClients />}
 			{creating && <Create pools={pools} onClose={() => setCreating(false)} />}
 		</Page>
 	);
@@ -145,6 +149,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 		</>}>
 			<div class="columns">
 				<div class="stack">
+					{data.state === "online" && <Images share={path} />}
 					<Rules path={path} />
 					<Card title={t("shares.mount")}>
 						<Snippet label={t("shares.mount")} text={`mount -t nfs -o vers=4.1 ${host}:/${name} /mnt/${name}`} />
@@ -165,6 +170,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 						]} />
 					</Card>
 					<Explain path={path} />
+					{data.state === "online" && <Users path={path} />}
 				</div>
 			</div>
 			{open === "quota" && <Quota share={data} path={path} onClose={close} />}

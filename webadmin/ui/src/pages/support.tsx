@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Why is it slow? What the last slow commands waited for, all together and one by one.
 import { useState } from "preact/hooks";
-import { call, can } from "../api";
+import { call, can, download } from "../api";
 import { clock, number } from "../format";
 import { useResource } from "../live";
-import { Badge, Button, Card, Empty, FormDialog, Input, notice, Page, Table, Waiting } from "../parts";
+import { Badge, Button, Card, Empty, FormDialog, Input, notice, Page, Table, Trouble, useAction, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Slow, SlowCommand, SlowPart } from "../types";
@@ -72,6 +72,19 @@ function List({ list }: { list: SlowCommand[] }) {
 	);
 }
 
+/** Everything that is needed to find a fault, as one file. */
+function Bundle() {
+	const action = useAction();
+	if (!can("admin")) return null;
+	return (
+		<Card title={t("bundle.title")}>
+			<p class="prose small">{t("bundle.text")}</p>
+			<Trouble problem={action.problem} />
+			<div class="buttons start"><Button busy={action.busy} onClick={() => action.run(() => download("/support/bundle", "granary-support.tar.gz"))}>{t("bundle.save")}</Button></div>
+		</Card>
+	);
+}
+
 export function Support() {
 	const { data, problem } = useResource<Slow>("/slow");
 	const [setting, setSetting] = useState(false);
@@ -80,6 +93,7 @@ export function Support() {
 			{!data ? <Waiting problem={problem} /> : data.commands.length === 0 ? (
 				<Card><Empty icon="check" title={t("slow.none")} text={t("slow.noneText")} /></Card>
 			) : <><Verdict list={data.commands} /><List list={data.commands} /></>}
+			<Bundle />
 			{setting && data && <Limit now={data.limit_ms} onClose={() => setSetting(false)} />}
 		</Page>
 	);

@@ -2,10 +2,10 @@
 import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Copy, DeleteDialog, Empty, FormDialog, Input, notice, Page, Select, StateBadge, Table, Waiting } from "../parts";
+import { act, Badge, Button, Card, Copy, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, StateBadge, Table, Waiting } from "../parts";
 import { go, to } from "../route";
 import { t } from "../text";
-import type { Host, Lun, Rule, Session, Status, Target as TargetType, Volume } from "../types";
+import type { Host, Lun, Reservations, Rule, Session, Status, Target as TargetType, Volume } from "../types";
 import { SessionTable } from "./sessions";
 
 const pathOf = (iqn: string) => `/targets/${part(iqn)}`;
@@ -83,8 +83,52 @@ function Mask({ iqn, lun, onClose }: { iqn: string; lun: Lun; onClose: () => voi
 	);
 }
 
+/** Who is registered with a LUN, and who holds it: why a cluster's node is kept out. */
+function Reserved({ iqn, lun, onClose }: { iqn: string; lun: Lun; onClose: () => void }) {
+	const path = `${pathOf(iqn)}/luns/${lun.lun}/reservations`;
+	const { data, problem } = useResource<Reservations>(path);
+	const empty = data && data.registrations.length === 0 && !data.reserve6;
+	return (
+		<Dialog title={t("reserve.title", { lun: lun.lun })} onClose={onClose}>
+			{!data ? <Waiting problem={problem} /> : empty ? <p class="none">{t("reserve.none")}</p> : <>
+				<Facts rows={[
+					[t("reserve.type"), <span lang="en">{data.type}</span>],
+					[t("reserve.persistent"), data.persistent ? t("reserve.yes") : t("reserve.no")],
+					!!data.reserve6 && ["RESERVE(6)", <span class="mono name">{data.reserve6}</span>],
+				]} />
+				<ul class="connected">
+					{data.registrations.map((one) => <li key={one.initiator_port + one.port}><div><span class="name">{one.initiator_port}</span><small class="mono">{one.key}</small></div>{one.holder && <Badge tone="warn">{t("reserve.holder")}</Badge>}{!one.connected && <Badge tone="quiet">{t("hosts.away")}</Badge>}</li>)}
+				</ul>
+			</>}
+			<div class="buttons">
+				{!empty && <Button role="operator" kind="danger" onClick={async () => { if (await act(t("reserve.cleared"), "DELETE", path)) onClose(); }}>{t("reserve.clear")}</Button>}
+				<Button kind="main" onClick={onClose}>{t("action.close")}</Button>
+			</div>
+		</Dialog>
+	);
+}
+
+/** Which way each host comes, and which way it does not: a path that one host lacks is the one it
+ *  would need when another fails. */
+function Paths({ sessions }: { sessions: Session[] }) {
+	const ways = [...new Set(sessions.map((one) => one.portal))].sort();
+	const hosts = [...new Set(sessions.map((one) => one.initiator))].sort();
+	if (ways.length < 2) return null;
+	const has = (host: string, way: string) => sessions.some((one) => one.initiator === host && one.portal === way);
+	const lacking = (host: string) => ways.filter((way) => !has(host, way));
+	return (
+		<Card flush title={t("paths.title")}>
+			<Table caption={t("paths.title")} rows={hosts} id={(row) => row} columns={[
+				{ key: "host", title: t("sessions.initiator"), text: (row) => row, show: (row) => <span class="name">{row}</span> },
+				{ key: "count", title: t("paths.count"), text: (row) => ways.length - lacking(row).length, show: (row) => <Badge tone={lacking(row).length ? "warn" : "good"}>{t("paths.of", { count: ways.length - lacking(row).length, all: ways.length })}</Badge> },
+				{ key: "lacks", title: t("paths.lacks"), show: (row) => <span class="list mono">{lacking(row).map((way) => <span key={way}>{way}</span>)}{!lacking(row).length && "–"}</span> },
+			]} />
+		</Card>
+	);
+}
+
 function Luns({ target }: { target: TargetType }) {
-	const [open, setOpen] = useState<{ what: "map" } | { what: "mask" | "unmap"; lun: Lun } | null>(null);
+	const [open, setOpen] = useState<{ what: "map" } | { what: "mask" | "unmap" | "reserved"; lun: Lun } | null>(null);
 	const close = () => setOpen(null);
 	return (
 		<Card flush title="LUN" actions={<Button role="provisioner" icon="plus" onClick={() => setOpen({ what: "map" })}>{t("targets.map")}</Button>}>
@@ -97,6 +141,7 @@ function Luns({ target }: { target: TargetType }) {
 					{ key: "hosts", title: t("targets.shownTo"), show: (row) => row.hosts.length ? row.hosts.join(", ") : t("targets.everybody") },
 					{ key: "does", title: "", show: (row) => can("provisioner") && (
 						<div class="row-actions">
+							<Button kind="quiet" icon="lock" label={t("reserve.title", { lun: row.lun })} onClick={() => setOpen({ what: "reserved", lun: row })} />
 							<Button kind="quiet" icon="hosts" label={t("targets.mask", { lun: row.lun })} onClick={() => setOpen({ what: "mask", lun: row })} />
 							<Button kind="quiet" icon="trash" label={t("targets.unmap", { lun: row.lun })} onClick={() => setOpen({ what: "unmap", lun: row })} />
 						</div>
@@ -104,6 +149,7 @@ function Luns({ target }: { target: TargetType }) {
 				]} />
 			)}
 			{open?.what === "map" && <Map iqn={target.iqn} onClose={close} />}
+			{open?.what === "reserved" && <Reserved iqn={target.iqn} lun={open.lun} onClose={close} />}
 			{open?.what === "mask" && <Mask iqn={target.iqn} lun={open.lun} onClose={close} />}
 			{open?.what === "unmap" && (
 				<FormDialog title={t("targets.unmap", { lun: open.lun.lun })} button={t("targets.unmapGo")} kind="danger" onClose={close} submit={async () => {
@@ -172,6 +218,7 @@ export function Target({ iqn }: { iqn: string }) {
 			{data.state !== "online" && <div class="trouble"><div><strong>{t("targets.down")}</strong><p>{data.reason}</p></div></div>}
 			<Luns target={data} />
 			<Rules target={data} />
+			<Paths sessions={sessions} />
 			<Card flush title={t("nav.sessions")}>
 				{sessions.length === 0 ? <p class="none">{t("sessions.none")}</p> : <SessionTable sessions={sessions} />}
 			</Card>

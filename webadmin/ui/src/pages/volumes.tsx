@@ -9,6 +9,7 @@ import { to } from "../route";
 import { t } from "../text";
 import type { Pool, Share, Volume } from "../types";
 import { LatencyChart } from "./charts";
+import { takesVolumes } from "./pools";
 
 const pathOf = (volume: Volume) => `/volumes/${part(volume.pool)}/${part(volume.name)}`;
 const shortTarget = (iqn: string) => iqn.replace(/^.*:/, "");
@@ -112,7 +113,7 @@ type Open = { what: "change" | "delete" | "details"; volume: Volume } | { what: 
 
 export function Volumes() {
 	const { data, problem } = useResource<Volume[]>("/volumes");
-	const pools = (useResource<Pool[]>("/pools").data ?? []).filter((pool) => pool.state === "online");
+	const pools = (useResource<Pool[]>("/pools").data ?? []).filter(takesVolumes);
 	const shares = useResource<Share[]>("/shares").data ?? [];
 	const [open, setOpen] = useState<Open>(null);
 	const close = () => setOpen(null);

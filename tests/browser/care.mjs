@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looking after a box in a real browser: a library of images filled by dropping files, an initiator
+// that is let in, a device of a pool that goes away and comes back, a UPS, the configuration kept and
+// brought back. Started by tests/integration/browser_care_test.py with what it needs in
+// GRANARY_BROWSER; prints one line of JSON per point.
+import { execFile, spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { createRequire } from "node:module";
+import { promisify } from "node:util";
+import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
+
+const given = JSON.parse(process.env.GRANARY_BROWSER);
+const require = createRequire(given.modules);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const V1 = "/api/v1", LONG = 60000;
+const run = promisify(execFile);
+
+function point(good, text, detail) {
+	console.log(JSON.stringify({ good: !!good, text, detail: good ? "" : typeof detail === "string" ? detail : JSON.stringify(detail) ?? "" }));
+	return good;
+}
+
+const browser = await chromium.launch({ executablePath: given.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
+const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB" });
+context.setDefaultTimeout(LONG);
+const complaints = [];
+const page = await context.newPage();
+page.on("console", (message) => { if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text()); });
+page.on("pageerror", (error) => complaints.push(error.message));
+const box = page.getByRole("dialog");
+
+const open = async (path, ready = "main h1") => {
+	await page.goto(`${given.url}/#/${path}`);
+	await page.waitForSelector(ready);
+};
+
+async function picture(name) {
+	if (!given.pictures) return;
+	mkdirSync(given.pictures, { recursive: true });
+	await page.screenshot({ path: `${given.pictures}/care-${name}.png`, fullPage: true });
+}
+
+async function change(method, path, data) {
+	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
+	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
+	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
+	return answer.json();
+}
+const ask = async (path) => (await page.request.get(`${given.url}${V1}${path}`)).json();
+
+async function confirm(after) {
+	const again = page.getByRole("dialog", { name: "Is it you?" });
+	await again.or(after).first().waitFor();
+	if (!(await again.count())) return;
+	await again.getByLabel("Password").fill(given.password);
+	await again.getByRole("button", { name: "Go on" }).click();
+}
+
+const looks = [
+	{ language: "zh", look: "dark", width: 1280 }, { language: "zh", look: "light", width: 360 },
+	{ language: "en", look: "dark", width: 360 }, { language: "en", look: "light", width: 1280 },
+];
+
+/** The page on show in both languages, light and dark, desk and phone. */
+async function everyLook(name, ready, chinese) {
+	const wrong = [];
+	for (const { language, look, width } of looks) {
+		await page.setViewportSize({ width, height: 860 });
+		await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
+		await page.reload();
+		await page.waitForSelector(ready);
+		await page.waitForFunction(() => !document.querySelector(".waiting"));
+		for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((text) => `${language}, ${look}, ${width}: ${text}`));
+		await page.evaluate(axe);
+		const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+		wrong.push(...violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${language}, ${width}: axe ${one.id}: ${one.nodes[0].html.slice(0, 120)}`));
+		if (language === "zh" && !(await page.locator("main").innerText()).includes(chinese)) wrong.push(`${chinese} is not there`);
+		await picture(`${name}-${width}-${language}-${look}`);
+	}
+	point(wrong.length === 0, `${name} in both languages, light and dark, desk and phone: fits, named, contrast, no barrier`, wrong.slice(0, 10).join("\n"));
+}
+
+async function signIn() {
+	await page.goto(given.url);
+	await page.getByLabel("User name").fill(given.user);
+	await page.getByLabel("Password").fill(given.password);
+	await page.keyboard.press("Enter");
+	await page.waitForSelector(".figures");
+}
+
+// --- images ------------------------------------------------------------------------------------
+
+const sha = (data) => createHash("sha256").update(data).digest("hex");
+const small = Buffer.concat([randomBytes(100000), Buffer.alloc(300000), randomBytes(55)]), large = Buffer.concat([randomBytes(1 << 20), randomBytes(1 << 20), Buffer.alloc(1 << 20), randomBytes(12345)]);
+
+async function library() {
+	await open("new", "textarea");
+	await page.getByRole("button", { name: "Library of ISO images" }).click();
+	await page.getByLabel("Name").fill("isos");
+	await page.getByLabel("At most").fill("1");
+	await page.getByLabel("Who may mount it").fill("127.0.0.1");
+	await page.getByRole("button", { name: "Show what would be made" }).click();
+	await page.getByText("Share tank/isos, 1 GiB at most").waitFor();
+	point(await page.getByText("NFS export /isos, to read").count() === 1 && (await ask("/shares")).length === 0, "what would be made is shown, and nothing is made");
+	await picture("plan");
+	await page.getByRole("button", { name: "Create library" }).click();
+	await page.getByText("Drop images here").waitFor();
+	point((await ask("/shares/tank/isos/rules"))[0].client === "127.0.0.1", "a library of images in one form and one click");
+}
+
+/** Dropped onto the page, as from a file manager. */
+async function drop(name, data) {
+	const held = await page.evaluateHandle(([text, file]) => {
+		const transfer = new DataTransfer(), bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+		transfer.items.add(new File([bytes], file));
+		return transfer;
+	}, [data.toString("base64"), name]);
+	await page.dispatchEvent(".drop", "drop", { dataTransfer: held });
+}
+
+async function images() {
+	let pieces = 0;
+	await page.route("**/images/large.iso?*", (route) => (++pieces === 3 ? route.abort() : route.continue()));
+	await page.getByLabel("Images to upload").setInputFiles({ name: "small.iso", mimeType: "application/octet-stream", buffer: small });
+	await drop("large.iso", large);
+	for (const data of [small, large]) await page.getByText(sha(data), { exact: true }).waitFor();
+	await page.unroute("**/images/large.iso?*");
+	const list = await ask("/shares/tank/isos/images");
+	const right = [["small.iso", small], ["large.iso", large]].every(([name, data]) => list.some((one) => one.name === name && one.size_bytes === data.length && one.sha256 === sha(data)));
+	point(right && list.length === 2 && pieces >= 5, "one file chosen and one dropped, whose connection broke in between: both are there, with their checksums", [list, pieces]);
+	if (given.nfs) {
+		const { stdout } = await run("nfs-cat", [`nfs://127.0.0.1/isos/large.iso?version=4&nfsport=${given.nfs}`], { encoding: "buffer", maxBuffer: 1 << 26, timeout: LONG });
+		point(stdout.equals(large), "and an NFS client reads it", stdout.length);
+	}
+	await everyLook("library", ".drop", "镜像");
+	await page.getByRole("button", { name: "Delete image small.iso" }).click();
+	await box.getByLabel("Type small.iso to go on").fill("small.iso");
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await confirm(page.getByText("small.iso deleted"));
+	await page.getByRole("button", { name: "Delete image small.iso" }).waitFor({ state: "detached" });
+	point((await ask("/shares/tank/isos/images")).length === 1, "one is deleted");
+}
+
+// --- a new initiator ---------------------------------------------------------------------------
+
+const image = (iqn, host) => `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${host}`;
+const io = (iqn, host, command) => run("qemu-io", ["-c", command, "--image-opts", image(iqn, host)], { timeout: LONG }).then(() => true, () => false);
+
+async function newcomer() {
+	const stranger = "iqn.2026-11.test:stranger";
+	const { target } = await change("POST", "/provision", { purpose: "vm-disks", name: "shared", size: "64M", hosts: ["iqn.2026-11.test:known"] });
+	point(!(await io(target, stranger, "read 0 4k")), "an initiator without a rule is not let in");
+	await open("");
+	await page.getByRole("link", { name: "New initiators wait to be let in: 1" }).click();
+	await page.getByText(stranger).first().waitFor();
+	point(await page.getByText("no rule lets it in").count() === 1, "it waits on the page of hosts, with what happened");
+	await everyLook("newcomer", "tbody td", "等待接入");
+	await page.getByRole("button", { name: `Let it in: ${stranger}` }).click();
+	await page.getByText(`${stranger} may log in now`).waitFor();
+	point(await io(target, stranger, "write -P 3 0 4k"), "one click, and it is");
+	await page.getByText("New initiators that wait").waitFor({ state: "detached" });
+	point(true, "and it waits no more");
+}
+
+// --- a device that goes away -------------------------------------------------------------------
+
+let helper;
+
+async function mirrored() {
+	await change("POST", "/pools", { name: "twin", devices: [{ path: `${given.folder}/a.pool`, size: "256M" }] });
+	await change("POST", "/pools/twin/devices", { devices: [given.device.path] });
+	await change("POST", "/volumes", { pool: "twin", name: "both", size: "64M", mirror: true });
+	const iqn = "iqn.2026-11.org.granary:both";
+	await change("POST", "/targets", { iqn });
+	await change("POST", `/targets/${iqn}/luns`, { pool: "twin", volume: "both" });
+	await change("POST", `/targets/${iqn}/rules`, { initiator: "any" });
+	return iqn;
+}
+
+async function away() {
+	const iqn = await mirrored(), host = "iqn.2026-11.test:writer", title = `Device ${given.device.path} is away`;
+	await io(iqn, host, "write -P 1 0 16M");
+	await open("pools/twin", "tbody tr");
+	point(await page.locator("tbody tr", { hasText: given.device.path }).getByText("in use").count() === 1, "a pool's devices are listed");
+	process.kill(given.device.pid, "SIGKILL");
+	await run("umount", ["-l", given.device.path]).catch(() => {});
+	point(await io(iqn, host, "write -P 2 0 16M"), "a device goes away under a mirrored volume, which goes on");
+	await page.getByText(title).first().waitFor();
+	const text = await page.locator("main").innerText();
+	point(text.includes("granary pool online twin") && text.includes("granary pool replace twin") && text.includes("one copy"), "its pool says which device, what that means, and what to do", text);
+	await everyLook("degraded", ".steps", "离线");
+	await open("new", "textarea");
+	point((await page.getByLabel("Pool").locator("option").allInnerTexts()).includes("twin"), "it takes new volumes meanwhile");
+	helper = spawn("qemu-storage-daemon", ["--blockdev", `file,node-name=n,filename=${given.device.image}`, "--export", `fuse,id=e,node-name=n,mountpoint=${given.device.path},writable=on,growable=off`], { stdio: "ignore" });
+	for (let tries = 0; tries < 300 && !readFileSync("/proc/mounts", "utf8").includes(` ${given.device.path} fuse`); tries++) await new Promise((resolve) => setTimeout(resolve, 100));
+	await open("pools/twin", ".steps");
+	await page.getByRole("button", { name: "Take it back" }).click();
+	await box.getByRole("button", { name: "Take it back" }).click();
+	await page.getByText(title).first().waitFor({ state: "detached" });
+	await page.locator(".lead .badge", { hasText: "online" }).waitFor();
+	const pool = await ask("/pools/twin");
+	point(pool.state === "online" && pool.device_details.every((one) => one.state === "active"), "it is taken back and made good", pool.device_details);
+}
+
+/** While it is made good: what the daemon says of that, at a speed that can be looked at. */
+async function resilvering() {
+	let left = 900;
+	await page.route("**/api/v1/pools/tank", async (route) => {
+		const answer = await route.fetch(), pool = await answer.json();
+		left = Math.max(100, left - 100);
+		pool.state = "degraded";
+		pool.device_details = [pool.device_details[0], { path: "/dev/disk/by-id/second", size_bytes: 1 << 30, data_bytes: 1 << 29, free_bytes: 1 << 29, state: "resilvering", moved_bytes: (1000 - left) << 20, left_bytes: left << 20, copied_bytes: 0, reason: "" }];
+		await route.fulfill({ response: answer, json: pool });
+	});
+	await open("pools/tank", "[role=progressbar]");
+	await page.getByText(/^\d.* made good, .* to go\. About/).waitFor();
+	point(await page.getByText("Device /dev/disk/by-id/second is being made good").count() > 0, "a device that is made good tells how far it is, and how long it takes");
+	await picture("resilver");
+	await page.unroute("**/api/v1/pools/tank");
+}
+
+// --- the UPS -----------------------------------------------------------------------------------
+
+async function power() {
+	const vars = { "ups.status": "OB DISCHRG", "battery.charge": "81", "battery.runtime": "1200", "ups.load": "17" };
+	const server = createServer((socket) => {
+		socket.on("error", () => {});
+		socket.on("data", (data) => {
+			for (const line of data.toString().split("\n").filter(Boolean)) {
+				const words = line.split(" ");
+				if (words[0] === "GET") socket.write(words[3] in vars ? `VAR ${words[2]} ${words[3]} "${vars[words[3]]}"\n` : "ERR VAR-NOT-SUPPORTED\n");
+				else socket.end();
+			}
+		});
+	});
+	await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+	try {
+		await open("hardware");
+		await page.getByText("No UPS is watched").first().waitFor();
+		await page.getByRole("button", { name: "Watch a UPS" }).click();
+		await box.getByLabel("NUT server").fill("127.0.0.1");
+		await box.getByLabel("The UPS's name there").fill("su700");
+		await box.getByLabel("Port").fill(String(server.address().port));
+		await box.getByLabel("Power off").selectOption("after");
+		await box.getByLabel("Seconds on battery").fill("86400");
+		await box.getByRole("button", { name: "Save" }).click();
+		await confirm(page.getByText("The UPS is watched"));
+		await page.getByText("on battery", { exact: true }).waitFor();
+		const text = await page.locator("main").innerText();
+		point(/81 %/.test(text) && /unless the power comes back/.test(text) && text.includes("20 min"), "a UPS on battery tells its charge and when this machine ends", text);
+		await everyLook("hardware", "[role=meter]", "电池供电");
+		vars["ups.status"] = "OL CHRG";
+		await page.getByText("on mains").waitFor();
+		await page.getByRole("button", { name: "Watch it no more" }).click();
+		await page.getByRole("button", { name: "Watch a UPS" }).waitFor();
+		point(true, "the power comes back; it is watched no more");
+	} finally {
+		server.close();
+	}
+}
+
+// --- the configuration -------------------------------------------------------------------------
+
+async function configuration() {
+	await open("settings");
+	const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download the configuration" }).click()]);
+	const document = JSON.parse(readFileSync(await file.path(), "utf8"));
+	point(document.version === 1 && document.volumes.some((one) => one.name === "shared"), "the configuration is kept as a file", document);
+	document.volumes.push({ pool: "tank", name: "from-file", size_bytes: 1 << 26, checksum: "standard" });
+	const path = `${given.folder}/configuration.json`;
+	writeFileSync(path, JSON.stringify(document));
+	await page.getByLabel("Bring back from a file").setInputFiles(path);
+	await page.getByRole("button", { name: "Show what would change" }).click();
+	const steps = page.getByRole("list", { name: "What would change" }).getByRole("listitem");
+	await confirm(steps);
+	await steps.first().waitFor();
+	const told = await steps.allInnerTexts();
+	point(told.length === 1 && told[0].includes("from-file") && !(await ask("/volumes")).some((one) => one.name === "from-file"), "what a file would change is shown first", told);
+	await everyLook("settings", "#configuration-file", "配置");
+	await page.getByLabel("Bring back from a file").setInputFiles(path);
+	await page.getByRole("button", { name: "Show what would change" }).click();
+	await page.getByRole("button", { name: "Carry out 1 changes" }).click();
+	await page.getByText("Done: 1 changes").waitFor();
+	point((await ask("/volumes")).some((one) => one.name === "from-file"), "and carried out");
+	await open("support");
+	const [bundle] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+	const head = readFileSync(await bundle.path()).subarray(0, 2);
+	point(head[0] === 0x1f && head[1] === 0x8b, "a support bundle comes with a click", bundle.suggestedFilename());
+}
+
+try {
+	await signIn();
+	await library();
+	await images();
+	await newcomer();
+	if (given.device) await away();
+	await resilvering();
+	await power();
+	await configuration();
+	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
+} catch (error) {
+	await page.screenshot({ path: given.failure }).catch(() => {});
+	point(false, `stopped: ${error.message.split("\n")[0]}`, `${error.stack}\n${page.url()}\n${complaints.join("\n")}\npicture: ${given.failure}`);
+} finally {
+	helper?.kill();
+	await browser.close();
+}

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/sim/replica_campaign.h"
+#include "tests/sim/replica_moves.h"
+
+/* Lives of a millisecond. Each has one kind of fault, at a place that goes through all there are as
+ * the seed grows; what the clients do and how the life ends is drawn. */
+
+#define SOON 20000u /* rounds that are far more than anything here takes */
+
+static unsigned met; /* how often the fault of the life under way was met */
+
+/* ---- parts ---- */
+static bool up(struct replica_life *life)
+{
+	for (unsigned n = 0; n < 2; n++) {
+		life->nodes[n].power = (struct replica_power){0};
+		if (!life->nodes[n].boot)
+			node_boot(&life->nodes[n]);
+	}
+	return !life->complaint[0];
+}
+
+/* Whoever lost its power gets it again. */
+static bool lives_for(struct replica_life *life, bool (*reached)(struct replica_life *life),
+		      unsigned rounds)
+{
+	for (unsigned i = 0; i < rounds && !life->complaint[0]; i++) {
+		if (reached(life))
+			return true;
+		for (unsigned n = 0; n < 2; n++) {
+			if (life->nodes[n].boot)
+				continue;
+			met++;
+			node_boot(&life->nodes[n]);
+		}
+		replica_life_run(life, 1);
+	}
+	return false;
+}
+
+static bool lives_until(struct replica_life *life, bool (*reached)(struct replica_life *life))
+{
+	return lives_for(life, reached, SOON);
+}
+
+static bool all_written(struct replica_life *life)
+{
+	return life->write_limit && life->write_count >= life->write_limit;
+}
+
+/* Or as many as are let in: the protection may hold them. */
+static void written_out(struct replica_life *life)
+{
+	(void)lives_for(life, all_written, 1000);
+}
+
+static void more_writes(struct replica_life *life, unsigned count)
+{
+	life->write_limit = life->write_count + count;
+	replica_life_write(life, life->primary);
+}
+
+static void begin(struct replica_life *life)
+{
+	life->primary = life->writer_node = 0;
+	up(life);
+	more_writes(life, 4 + (unsigned)rng_below(&life->rng, 16));
+	replica_life_run(life, (unsigned)rng_below(&life->rng, 60));
+	life->connected = true;
+}
+
+static bool seeded(struct replica_life *life)
+{
+	/* A length that was damaged is waited for as long as the peer says that it lives. TLS,
+	 * which is not there, would have ended that. */
+	if (!lives_for(life, move_standby_sealed, 4000))
+		replica_life_cut(life);
+	if (!lives_until(life, move_standby_sealed))
+		replica_life_complain(life, "the seed does not end");
+	more_writes(life, 4 + (unsigned)rng_below(&life->rng, 12));
+	return !life->complaint[0];
+}
+
+static void settle(struct replica_life *life)
+{
+	if (!up(life))
+		return;
+	if (!lives_for(life, move_all_sealed, 2000))
+		replica_life_cut(life);
+	move_settle(life);
+}
+
+static void lose_primary(struct replica_life *life)
+{
+	life->connected = life->writing = false;
+	if (life->nodes[life->primary].boot)
+		node_crash(&life->nodes[life->primary]);
+	replica_life_cut(life);
+}
+
+static bool old_knows(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[1 - life->primary].boot;
+
+	return boot && boot->group.role != GROUP_PRIMARY && !boot->session;
+}
+
+/* The other one is the primary now, and the old one finds out. */
+static bool turned(struct replica_life *life)
+{
+	life->primary = life->writer_node = 1 - life->primary;
+	up(life);
+	more_writes(life, 6);
+	life->connected = true;
+	if (!lives_until(life, old_knows))
+		replica_life_complain(life, "the old primary does not find out");
+	return !life->complaint[0];
+}
+
+static void give_in(struct replica_life *life)
+{
+	unsigned old = 1 - life->primary;
+
+	if (life->nodes[old].boot->group.role != GROUP_STANDBY &&
+	    replica_life_demote(life, old) < 0)
+		replica_life_complain(life, "the old primary can not be demoted");
+	settle(life);
+}
+
+/* As the life began to: both the same, or the primary lost and its standby promoted. */
+static void end(struct replica_life *life)
+{
+	unsigned way = (unsigned)rng_below(&life->rng, 4);
+
+	if (!up(life))
+		return;
+	if (way == 0) {
+		settle(life);
+		return;
+	}
+	if (rng_one_in(&life->rng, 2))
+		written_out(life);
+	lose_primary(life);
+	move_promote(life, 1 - life->primary);
+	if (way == 1 && !life->complaint[0] && turned(life))
+		give_in(life);
+}
+
+/* ---- kinds of faults ---- */
+/* The link is cut at a byte of the first session. */
+static void cut_first(struct replica_life *life, uint64_t place)
+{
+	life->faults.cut_after = place % 40000;
+	life->faults.fired = &met;
+	begin(life);
+	if (seeded(life))
+		end(life);
+}
+
+static bool no_session(struct replica_life *life)
+{
+	return !life->pipe;
+}
+
+/* At a byte of one that goes on where another was. */
+static void cut_again(struct replica_life *life, uint64_t place)
+{
+	begin(life);
+	if (!seeded(life))
+		return;
+	replica_life_run(life, (unsigned)rng_below(&life->rng, 100));
+	replica_life_cut(life);
+	(void)lives_until(life, no_session);
+	life->faults.cut_after = place % 12000;
+	life->faults.fired = &met;
+	written_out(life);
+	end(life);
+}
+
+static void spoil(struct replica_life *life, uint64_t place)
+{
+	life->faults.frame_fault = (enum replica_frame_fault)(place % REPLICA_FRAME_FAULTS);
+	life->faults.frame = 1 + (unsigned)(place / REPLICA_FRAME_FAULTS % 100);
+	life->faults.fired = &met;
+	begin(life);
+	if (!seeded(life))
+		return;
+	written_out(life);
+	end(life);
+}
+
+/* Pieces of the stream, whatever is in them. */
+static void damage(struct replica_life *life, uint64_t place)
+{
+	life->faults.damage_one_in = 1 + (unsigned)(place % 60);
+	met++;
+	begin(life);
+	if (seeded(life))
+		end(life);
+}
+
+/* One of @all I/Os: of the first third three times in four, for few lives have more. */
+static unsigned io_at(uint64_t place, unsigned all)
+{
+	return 1 + (unsigned)(place / 4 % (place % 4 ? all / 3 : all));
+}
+
+static void kill_at(struct replica_life *life, uint64_t place, unsigned nodes)
+{
+	bool early = place % 2;
+
+	place /= 2;
+	begin(life);
+	for (unsigned n = 0; early && n < 2; n++)
+		life->nodes[n].power.left = nodes >> n & 1 ? io_at(place, 160) : 0;
+	if (!seeded(life))
+		return;
+	for (unsigned n = 0; !early && n < 2; n++)
+		life->nodes[n].power.left =
+		    nodes >> n & 1 ? io_at(place + (n ? place / 80 : 0), 80) : 0;
+	written_out(life);
+	replica_life_run(life, 60);
+	end(life);
+}
+
+static void kill_standby(struct replica_life *life, uint64_t place)
+{
+	kill_at(life, place, 2);
+}
+
+static void kill_primary(struct replica_life *life, uint64_t place)
+{
+	kill_at(life, place, 1);
+}
+
+static void kill_both(struct replica_life *life, uint64_t place)
+{
+	kill_at(life, place, 3);
+}
+
+static void full(struct replica_life *life, uint64_t place)
+{
+	struct node *standby = &life->nodes[1];
+	struct replica_volume *volume;
+
+	begin(life);
+	if (place % 4 && !seeded(life)) /* or while it is seeded */
+		return;
+	volume = place / 4 % 2 ? standby->staging : standby->members[place / 8 % LIFE_MEMBERS];
+	volume->full_after = volume->submitted + 1 + place / 24 % 24;
+	written_out(life);
+	replica_life_run(life, 200);
+	met++;
+	move_make_room(life);
+	if (!lives_until(life, move_standby_sealed))
+		replica_life_complain(life, "the seed does not end");
+	else
+		end(life);
+}
+
+static bool catching_up(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[life->primary].boot;
+
+	return boot && boot->channel.link && strcmp(boot->group.phase, "catching up") == 0;
+}
+
+/* The log ran over while there was no link, and the primary is lost in the midst of the catch-up;
+ * or nothing is. */
+static void overflow(struct replica_life *life, uint64_t place)
+{
+	life->nodes[1].staging->slow = place % 3 ? 0 : 4;
+	begin(life);
+	if (!seeded(life))
+		return;
+	life->connected = false;
+	replica_life_cut(life);
+	(void)lives_until(life, no_session);
+	written_out(life);
+	recorder_fall_back(life->nodes[0].boot->group.recorder);
+	more_writes(life, 6);
+	life->connected = true;
+	met += lives_until(life, catching_up);
+	replica_life_run(life, (unsigned)(place % 250));
+	if (place % 5 == 0) {
+		settle(life);
+		return;
+	}
+	lose_primary(life);
+	move_promote(life, 1);
+	if (place % 3 == 0 && !life->complaint[0] && turned(life))
+		give_in(life);
+}
+
+static void promote_killed(struct replica_life *life, uint64_t place)
+{
+	struct node *standby = &life->nodes[1];
+
+	begin(life);
+	if (!seeded(life))
+		return;
+	if (place % 2)
+		(void)lives_until(life, move_applying);
+	lose_primary(life);
+	node_crash(standby);
+	node_boot(standby);
+	standby->power.left = 1 + place / 2 % 24;
+	(void)replica_life_promote(life, 1);
+	met += !standby->boot;
+	if (!up(life))
+		return;
+	life->nodes[0].power.left = 0;
+	if (standby->boot->group.role == GROUP_PRIMARY)
+		replica_life_check_promoted(life, 1);
+	else
+		move_promote(life, 1);
+	if (!life->complaint[0] && turned(life))
+		give_in(life);
+}
+
+static void demote_killed(struct replica_life *life, uint64_t place)
+{
+	struct node *old = &life->nodes[0];
+
+	begin(life);
+	if (!seeded(life))
+		return;
+	lose_primary(life);
+	move_promote(life, 1);
+	if (life->complaint[0] || !turned(life))
+		return;
+	old->power.left = 1 + place % 16;
+	(void)replica_life_demote(life, 0);
+	met += !old->boot;
+	if (place % 3 && old->boot) /* what is sent to it, too */
+		old->power.left = 1 + place / 3 % 40;
+	replica_life_run(life, 150);
+	met += !old->boot;
+	if (up(life))
+		give_in(life);
+}
+
+static bool decided(struct replica_life *life)
+{
+	const struct boot *a = life->nodes[0].boot, *b = life->nodes[1].boot;
+
+	return a && b && a->calls + b->calls == 0 &&
+	       ((a->group.role == GROUP_PRIMARY && b->group.role == GROUP_STANDBY) ||
+		(a->group.role == GROUP_STANDBY && b->group.role == GROUP_PRIMARY)) &&
+	       !a->group.switching && !b->group.switching;
+}
+
+/* A planned switchover in which the link, or a node, goes. Nothing that was acknowledged may be
+ * lost, whoever has it in the end. */
+static void switchover(struct replica_life *life, uint64_t place)
+{
+	uint64_t at = place / 3;
+
+	begin(life);
+	if (!seeded(life))
+		return;
+	written_out(life);
+	if (!life->pipe || !life->nodes[0].boot->group.channel)
+		return;
+	if (place % 3 == 0)
+		replica_pipe_cut_after(life->pipe, at % 1200);
+	else
+		life->nodes[place % 3 - 1].power.left = 1 + at % 30;
+	(void)replica_life_switchover(life, 0, 60000000000ull);
+	met++;
+	if (!lives_until(life, decided)) {
+		replica_life_complain(life, "nobody has what was handed over");
+		return;
+	}
+	up(life);
+	replica_life_quiet(life);
+	if (life->nodes[1].boot->group.role == GROUP_PRIMARY) {
+		life->floor_ns = loop_wall(life->loop);
+		replica_life_check_promoted(life, 1);
+		life->primary = 1;
+	}
+	more_writes(life, 6);
+	settle(life);
+}
+
+/* Two primaries, both written to. */
+static void dual(struct replica_life *life, uint64_t place)
+{
+	begin(life);
+	if (!seeded(life))
+		return;
+	life->connected = false;
+	replica_life_cut(life);
+	replica_life_run(life, (unsigned)(place % 97));
+	life->writing = false;
+	move_promote(life, 1);
+	met += life->nodes[0].boot && life->nodes[0].boot->group.role == GROUP_PRIMARY;
+	if (life->complaint[0])
+		return;
+	if (place % 2) { /* the old one goes on, which nobody will see */
+		replica_life_quiet(life);
+		life->writer_node = 0;
+		node_crash(&life->nodes[0]);
+		node_boot(&life->nodes[0]);
+		more_writes(life, 6);
+		written_out(life);
+		replica_life_quiet(life);
+		life->writer_node = 1;
+		node_crash(&life->nodes[1]);
+		node_boot(&life->nodes[1]);
+		life->floor_era = life->era;
+		life->floor_ns = 0;
+	}
+	if (!turned(life))
+		return;
+	give_in(life);
+	replica_life_quiet(life);
+	life->floor_ns = loop_wall(life->loop);
+	replica_life_check_promoted(life, 1);
+}
+
+static void anything(struct replica_life *life, uint64_t place)
+{
+	begin(life);
+	if (!seeded(life))
+		return;
+	met++;
+	for (uint64_t i = 0; i <= place % 2 && !life->complaint[0]; i++)
+		move_bad_luck(life);
+	if (!life->complaint[0])
+		end(life);
+}
+
+static const struct kind {
+	const char *name;
+	void (*run)(struct replica_life *life, uint64_t place);
+	unsigned first; /* of the places that this row takes, which has so many rows in all */
+	unsigned rows;
+} kinds[REPLICA_SHORT_KINDS] = {
+    {"the first session is cut at a byte", cut_first, 0, 3},
+    {"the first session is cut at a byte", cut_first, 1, 3},
+    {"the first session is cut at a byte", cut_first, 2, 3},
+    {"a later session is cut at a byte", cut_again, 0, 1},
+    {"a frame is flipped, doubled, late or lost", spoil, 0, 1},
+    {"the stream is damaged", damage, 0, 1},
+    {"the standby loses power at an I/O", kill_standby, 0, 1},
+    {"the primary loses power at an I/O", kill_primary, 0, 1},
+    {"both lose power at an I/O", kill_both, 0, 1},
+    {"the standby is full", full, 0, 1},
+    {"lost while it catches up after an overflow", overflow, 0, 1},
+    {"power is lost at an I/O of a promotion", promote_killed, 0, 1},
+    {"power is lost at an I/O of a demotion", demote_killed, 0, 1},
+    {"a switchover is cut off", switchover, 0, 1},
+    {"two primaries", dual, 0, 1},
+    {"anything", anything, 0, 1},
+};
+
+const char *replica_short_kind(unsigned kind)
+{
+	return kinds[kind].name;
+}
+
+static void choose(struct replica_life *life, uint64_t seed)
+{
+	struct rng rng = {.state = seed};
+
+	if (rng_one_in(&rng, 8))
+		life->compression = rng_one_in(&rng, 3) ? PACK_LZ4 : PACK_ZSTD;
+	life->noisy = rng_one_in(&rng, 4);
+	if (rng_one_in(&rng, 8))
+		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION - 1;
+	if (rng_one_in(&rng, 8))
+		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
+	if (rng_one_in(&rng, 8))
+		life->leave_ns = rng_range(&rng, 1, 4) * 1000000;
+	if (rng_one_in(&rng, 3))
+		life->log_bytes = RECORDER_SEGMENT;
+}
+
+struct world {
+	struct sim *sim;
+	struct replica_life *life;
+};
+
+static void world_make(struct world *world, uint64_t seed)
+{
+	world->sim = sim_create(seed);
+	sim_enter(world->sim);
+	world->life = replica_life_create(world->sim, seed ^ 0x73686f7274ull, &replica_quick);
+	choose(world->life, seed ^ 0x71756963ull);
+}
+
+static bool world_end(struct world *world, char complaint[400])
+{
+	bool good = world->life->complaint[0] == '\0';
+
+	snprintf(complaint, 400, "%s", world->life->complaint);
+	replica_life_destroy(world->life);
+	sim_leave(world->sim);
+	sim_destroy(world->sim);
+	return good;
+}
+
+bool replica_short_run(uint64_t seed, unsigned *ret_kind, bool *ret_met, char complaint[400])
+{
+	const struct kind *kind = &kinds[seed % REPLICA_SHORT_KINDS];
+	struct world world;
+
+	met = 0;
+	world_make(&world, seed);
+	kind->run(world.life, seed / REPLICA_SHORT_KINDS * kind->rows + kind->first);
+	*ret_kind = (unsigned)(seed % REPLICA_SHORT_KINDS);
+	*ret_met = met > 0;
+	return world_end(&world, complaint);
+}
+
+/* ---- there and back ---- */
+/* An unplanned failover, and the planned way back: nothing of that may be lost. */
+static void cycle(struct replica_life *life)
+{
+	unsigned old = life->primary;
+
+	more_writes(life, 3 + (unsigned)rng_below(&life->rng, 6));
+	written_out(life);
+	lose_primary(life);
+	move_promote(life, 1 - old);
+	if (life->complaint[0] || !turned(life))
+		return;
+	written_out(life);
+	replica_life_quiet(life);
+	if (replica_life_failback(life, old) < 0) {
+		replica_life_complain(life, "a failback does not end");
+		return;
+	}
+	life->floor_ns = loop_wall(life->loop);
+	replica_life_check_promoted(life, old);
+	life->primary = old;
+	replica_life_write(life, old);
+	settle(life);
+	if (!life->complaint[0])
+		replica_life_forget(life, old);
+}
+
+bool replica_cycles(uint64_t seed, unsigned cycles, char complaint[400])
+{
+	struct world world;
+
+	world_make(&world, seed);
+	world.life->protect_ns = 0;
+	begin(world.life);
+	(void)seeded(world.life);
+	for (unsigned i = 0; i < cycles && !world.life->complaint[0]; i++)
+		cycle(world.life);
+	return world_end(&world, complaint);
+}

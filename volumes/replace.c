@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "volumes/keeper.h"
+
+/* A device that the pool goes on without is dead for good: another takes its rows (away.c tells
+ * what it is to be away).
+ *
+ *   away --labels on the new one, its UUID in both roots--> away, the new one's rows
+ *        --record--> stale: the new one is here, all that has a copy there is copied
+ *
+ * R1 Only what has another copy is lost with a device. While there is a slot in use whose one copy
+ *    is on the dead one, it is not replaced: what the new one holds in that place would be read.
+ *    New ones do not come about while it is away (A4), but for a write that was under way and is
+ *    undone; so it is looked twice, with a checkpoint, which waits for those, in between.
+ * R2 The rows get a new UUID. The dead one is not the pool's from the first root on that has it,
+ *    whatever its labels say, and wherever it turns up (open.c, check_label()).
+ * R3 Before that root the new one has labels, older than any root, so that a crash between the
+ *    record and the next root finds a device for the rows. Both roots say by then that the old one
+ *    is away: it may be the one that is written to, as if it were new.
+ * R4 It is here when both roots have the UUID: the journal goes on from either, and says of a row
+ *    that its device is back, or good. With the old UUID that would be the dead one.
+ * R5 Nothing on the new one counts before all of it was held against the other copies: a device
+ *    that is stale is all that it is, and one that was the pool's before is as good as any. */
+
+/* ---- what has no other copy ---- */
+/* Chunks of a group that hold data in use, and that is not elsewhere. */
+static uint64_t used_in(const struct native *native, const struct ag *ag)
+{
+	const struct pv *pv = &native->pv[ag->pv];
+	uint64_t count = 0, chunk = ag->first + ag->meta, end = ag->first + ag->chunks;
+
+	while (chunk < end) {
+		uint64_t next = (chunk / SPACE_CHUNKS + 1) * SPACE_CHUNKS;
+		const struct node *leaf = native->space[chunk / SPACE_CHUNKS];
+
+		for (next = next < end ? next : end; leaf && chunk < next; chunk++)
+			count +=
+			    leaf->body->space.used[chunk % SPACE_CHUNKS] && !pv_forward(pv, chunk);
+		chunk = next;
+	}
+	return count;
+}
+
+/* Chunks on @device in use whose contents are nowhere else. A pair has one copy there at most, in a
+ * chunk that nothing but the pair uses. Under the lock, as the pairs come and go. */
+static uint64_t count_alone(const struct native *native, const struct pv *device)
+{
+	uint64_t used = 0, paired = 0;
+
+	for (uint64_t i = 0; i < native->ag_count; i++)
+		if (native->pv[native->ag[i].pv].device == device)
+			used += used_in(native, &native->ag[i]);
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+		uint64_t end = pv->format.first_chunk + pv->format.chunks;
+		uint64_t at = mirror_next(pv, pv->format.first_chunk);
+
+		for (; at < end; at = mirror_next(pv, at + 1)) {
+			unsigned copy = away_copy_on(native, at, device);
+			uint64_t chunk = copy ? mirror_of(native, at) : at;
+
+			paired +=
+			    copy < 2 && space_used_slots(native, pv_resolve(native, chunk)) != 0;
+		}
+	}
+	return used > paired ? used - paired : 0;
+}
+
+struct owners {
+	const struct pv *device;
+	unsigned count;
+	const struct nvolume *first;
+};
+
+static bool is_alone(const struct native *native, const struct pv *device, uint64_t chunk)
+{
+	const struct pv *pv = pv_of(native, pv_resolve(native, chunk));
+
+	return pv && pv->device == device && !mirror_of(native, chunk);
+}
+
+static bool leaf_has_alone(const struct native *native, const struct pv *device,
+			   const struct map_entry *entries)
+{
+	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
+		uint64_t address;
+
+		if (map_slot(&entries[i / CHUNK_SLOTS], i % CHUNK_SLOTS, &address) &&
+		    is_alone(native, device, address / CHUNK_SLOTS))
+			return true;
+	}
+	return false;
+}
+
+/* One leaf of the map, from *leaf on; UINT64_MAX: there was none. 1: it has such a slot. */
+static int look_at_leaf(struct native *native, struct lane *lane, struct nvolume *volume,
+			uint64_t *leaf, const struct pv *device)
+{
+	struct fiber_waiter wait;
+	struct node *node = NULL;
+	int result;
+
+	fiber_waiter_init(&wait, lane);
+	native_lock(native);
+	nodes_evict(native);
+	result = tree_next(&volume->map, *leaf, &wait.waiter, leaf);
+	if (result == 0 && *leaf != UINT64_MAX)
+		result = tree_find(&volume->map, *leaf, false, &wait.waiter, &node);
+	if (result == 0 && node && leaf_has_alone(native, device, node->body->map.entry))
+		result = 1;
+	native_unlock(lane);
+	if (result == -EINPROGRESS)
+		return fiber_waiter_wait(&wait) < 0 ? -EIO : -EINPROGRESS;
+	return result;
+}
+
+/* A map that can not be read without the device has data that can not, either. */
+static void look_at_map(struct native *native, struct lane *lane, struct nvolume *volume,
+			struct owners *owners)
+{
+	uint64_t leaf = 0;
+	int result = 0;
+
+	while (leaf != UINT64_MAX && (result == 0 || result == -EINPROGRESS)) {
+		if (native->checkpoint_due) /* the journal's room is not to wait for this */
+			(void)checkpoint_run(native, lane, false);
+		fiber_sleep(0);
+		result = look_at_leaf(native, lane, volume, &leaf, owners->device);
+		leaf += result == 0 && leaf != UINT64_MAX;
+	}
+	if (result == 0)
+		return;
+	if (owners->count++ == 0)
+		owners->first = volume;
+}
+
+/* Nothing but the maps knows whose a slot is. All of this is in the keeper's fiber, so no volume
+ * comes or goes meanwhile. */
+static void find_owners(struct native *native, struct lane *lane, struct owners *owners)
+{
+	list_for_each (it, &native->volumes) {
+		struct nvolume *volume = list_entry(it, struct nvolume, link);
+
+		look_at_map(native, lane, volume, owners);
+		list_for_each (its, &volume->snapshots)
+			look_at_map(native, lane, list_entry(its, struct nvolume, listed), owners);
+	}
+}
+
+static int refuse_alone(struct native *native, struct lane *lane, const struct pv *device,
+			struct err *err)
+{
+	struct owners owners = {.device = device};
+
+	find_owners(native, lane, &owners);
+	if (owners.count == 0)
+		return err_set(err, -EBUSY,
+			       "space on %s is still being given up: try again in a while",
+			       away_path(device));
+	return err_set(err, -EBUSY,
+		       "%u volume%s or snapshot%s with one copy %s data on %s, the first is %s/%s: "
+		       "delete them, or connect that device again",
+		       owners.count, owners.count == 1 ? "" : "s", owners.count == 1 ? "" : "s",
+		       owners.count == 1 ? "has" : "have", away_path(device), native->sb.name,
+		       owners.first->volume.name);
+}
+
+static int check_alone(struct native *native, struct lane *lane, const struct pv *device,
+		       struct err *err)
+{
+	uint64_t alone;
+
+	native_lock(native);
+	alone = count_alone(native, device);
+	native_unlock(lane);
+	return alone ? refuse_alone(native, lane, device, err) : 0;
+}
+
+/* Who has looked up a place on the dead one meanwhile has met its end: what such a slot held may
+ * have been given up since. */
+static void wait_readers(struct native *native)
+{
+	uint64_t ticket = native->next_ticket;
+	bool quiet = false;
+
+	while (!quiet) {
+		native_lock(native);
+		quiet = list_empty(&native->readers) ||
+			list_entry(native->readers.next, struct reader, link)->ticket >= ticket;
+		pthread_mutex_unlock(&native->lock);
+		if (!quiet)
+			fiber_sleep(POLL_NS);
+	}
+}
+
+/* ---- the new one ---- */
+static int check_old(const struct native *native, const struct pv *device, const char *old,
+		     struct err *err)
+{
+	if (!device || pv_is_here(device))
+		return err_set(err, -EINVAL,
+			       "no device of pool %s is away, and only such a one is replaced",
+			       native->sb.name);
+	if (strcmp(away_path(device), old) == 0 ||
+	    (!device->disk && !device->path && strcmp(old, "missing") == 0))
+		return 0;
+	if (!device->disk && !device->path)
+		return err_set(err, -ENOENT,
+			       "where the device was that pool %s goes on without is not known: "
+			       "\"missing\" stands for it",
+			       native->sb.name);
+	return err_set(err, -ENOENT,
+		       "%s is not the device that pool %s goes on without: that is %s", old,
+		       native->sb.name, away_path(device));
+}
+
+static int open_new(struct native_call *mine, const struct pv *device, struct disk **ret_disk)
+{
+	struct native *native = mine->native;
+	struct err *err = &mine->call->err;
+	const struct new_device *wanted = &mine->devices[1];
+	unsigned flags = DISK_EXCLUSIVE | (wanted->size ? DISK_CREATE : 0);
+	struct disk *disk = NULL;
+	int result = disk_open(native->world, wanted->path, flags, wanted->size, &disk, err);
+
+	if (result == 0 && disk->size < device->format.size)
+		result = err_set(err, -EINVAL, "%s is too small: %llu bytes, the pool needs %llu",
+				 disk->path, (unsigned long long)disk->size,
+				 (unsigned long long)device->format.size);
+	if (result == 0 && !mine->force)
+		result = pv_check_empty(disk, &native->sb, err);
+	if (result < 0)
+		disk_close(disk);
+	else
+		*ret_disk = disk;
+	return result;
+}
+
+/* All copies, of generations older than every root. What another pool has left at the end of a
+ * device that is larger than the row goes. */
+static int write_labels(struct disk *disk, struct superblock *label)
+{
+	uint64_t size = label->pv[label->pv_index].size;
+	uint8_t *block = heap_aligned(BLOCK, BLOCK);
+	int result = block ? 0 : -ENOMEM;
+
+	for (unsigned copy = 2; copy < 4 && result == 0; copy++) {
+		memset(block, 0, BLOCK);
+		result = disk_io(disk, DISK_WRITE, DISK_FUA, superblock_position(disk->size, copy),
+				 block, BLOCK);
+	}
+	for (unsigned copy = 0; copy < 4 && result == 0; copy++) {
+		label->generation = copy & 1;
+		superblock_encode(label, block);
+		result = disk_io(disk, DISK_WRITE, DISK_FUA, superblock_position(size, copy), block,
+				 BLOCK);
+	}
+	heap_free(block);
+	return result;
+}
+
+static int make_label(struct native *native, struct disk *disk, unsigned row,
+		      const struct uuid *uuid)
+{
+	struct superblock *label = heap_alloc(sizeof(*label));
+	int result;
+
+	if (!label)
+		return -ENOMEM;
+	*label = native->sb;
+	label->pv_index = row;
+	for (unsigned i = 0; i < label->pv_count; i++)
+		if (i == row || label->pv[i].device == row + 1)
+			label->pv[i].uuid = *uuid;
+	result = write_labels(disk, label);
+	heap_free(label);
+	return result;
+}
+
+static int two_roots(struct native *native, struct lane *lane)
+{
+	int result = checkpoint_run(native, lane, false);
+
+	return result == 0 ? checkpoint_run(native, lane, false) : result;
+}
+
+static void set_uuid(struct native *native, struct lane *lane, const struct pv *device,
+		     const struct uuid *uuid)
+{
+	native_lock(native);
+	for (unsigned i = 0; i < native->pv_count; i++)
+		if (native->pv[i].device == device)
+			native->sb.pv[i].uuid = native->pv[i].format.uuid = *uuid;
+	native_unlock(lane);
+}
+
+/* @disk is the pool's, or closed. */
+static int become(struct native *native, struct lane *lane, struct pv *device, struct disk *disk,
+		  const struct uuid *uuid)
+{
+	int result = 0;
+
+	set_uuid(native, lane, device, uuid);
+	if (ORDER(replaced_in_both_roots))
+		result = two_roots(native, lane);
+	if (result < 0) {
+		disk_close(disk);
+		return result;
+	}
+	wait_readers(native);
+	log_notice("pool %s: %s takes the place of %s and is being filled", native->sb.name,
+		   disk->path, away_path(device));
+	return away_take(native, lane, device, disk);
+}
+
+int replace_device(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct err *err = &mine->call->err;
+	struct pv *device = (struct pv *)away_any(native);
+	struct disk *disk = NULL;
+	struct uuid uuid;
+	int result;
+
+	if (native->read_only)
+		return -EROFS;
+	result = check_old(native, device, mine->devices[0].path, err);
+	if (result == 0)
+		result = check_alone(native, lane, device, err);
+	if (result == 0)
+		result = away_let_go(native, device, err);
+	if (result == 0)
+		result = open_new(mine, device, &disk);
+	if (result < 0)
+		return result;
+	loop_random(native->home, &uuid, sizeof(uuid));
+	result = two_roots(native, lane);
+	if (result == 0)
+		result = check_alone(native, lane, device, err);
+	if (result == 0 && ORDER(replacement_labelled)) {
+		result = make_label(native, disk, pv_device_row(native, device), &uuid);
+		if (result < 0)
+			err_set(err, result, "the labels can not be written to %s", disk->path);
+	}
+	if (result < 0 || mine->label) {
+		disk_close(disk);
+		return result;
+	}
+	return become(native, lane, device, disk, &uuid);
+}
+
+void native_replace(struct pool *pool, const char *old, const struct pool_device *device,
+		    bool force, bool label, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_REPLACE);
+	size_t room = sizeof(mine->devices->path);
+
+	if (!mine)
+		return;
+	mine->force = force;
+	mine->label = label;
+	mine->devices = heap_zalloc_array(2, sizeof(*mine->devices));
+	if (!mine->devices) {
+		call_refuse(mine, err_set(&call->err, -ENOMEM, "out of memory"));
+		return;
+	}
+	mine->devices[1].size = device->size;
+	if ((size_t)snprintf(mine->devices[0].path, room, "%s", old) >= room ||
+	    (size_t)snprintf(mine->devices[1].path, room, "%s", device->path) >= room)
+		call_refuse(mine,
+			    err_set(&call->err, -ENAMETOOLONG, "the path of a device is too long"));
+	else
+		call_queue(mine);
+}
