@@ -15,7 +15,6 @@
 
 #include "shares/order.h"
 #include "shares/round.h"
-#include "volumes/pool.h"
 
 #define STRIDE_BLOCKS  4096u        /* locked, and set aside, at a time */
 #define SPOTS_MAX      64u          /* runs of blocks in one step of a stride */
@@ -78,20 +77,6 @@ static int survey(void *context)
 	return at < all->last;
 }
 
-/* Blocks that the volume's pool still has for it; a pool that does not know has enough. */
-static uint64_t pool_room(const struct share *share)
-{
-	struct pool_info info = {0};
-	uint64_t room;
-
-	if (share->volume->pool)
-		pool_get_info(share->volume->pool, &info);
-	if (info.size_bytes == 0)
-		return UINT64_MAX;
-	room = info.free_bytes > info.reserved_bytes ? info.free_bytes - info.reserved_bytes : 0;
-	return room / BLOCK_SIZE / (share->volume->mirror ? 2 : 1);
-}
-
 static int has_room(void *context)
 {
 	const struct allocation *all = context;
@@ -103,7 +88,7 @@ static int has_room(void *context)
 	if (result || all->holes == 0)
 		return result;
 	return all->holes > share->store->counters[COUNT_FREE_BLOCKS] ||
-		       all->holes > pool_room(share)
+		       all->holes > share_pool_room(share) / BLOCK_SIZE
 		   ? -ENOSPC
 		   : 0;
 }
@@ -312,6 +297,17 @@ static int step(struct allocation *all)
 	return result;
 }
 
+/* What a stride that failed has reserved, and filled in part, is given back. 1: more to do. */
+static int give_back(void *context)
+{
+	const struct allocation *all = context;
+	struct cut cut = {0};
+	int result =
+	    extent_cut(all->op->share, all->number, KEY_RESERVED, all->at, all->stop, &cut);
+
+	return result ? result : cut.more;
+}
+
 static int stride(struct allocation *all)
 {
 	struct op *op = all->op;
@@ -336,6 +332,9 @@ static int stride(struct allocation *all)
 			result = 0;
 		}
 	}
+	if (result)
+		while (store_transact(share->store, give_back, all, NULL) == 1)
+			;
 	range_unlock(share, &range);
 	return result;
 }

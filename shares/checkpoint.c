@@ -187,7 +187,7 @@ int store_checkpoint(struct store *store, bool clean)
 	}
 	store->freezing = false;
 	store->checkpoint_wanted = false;
-	result = store->failed ? -EROFS : freeze.no_memory ? -ENOMEM : 0;
+	result = store->failed ? store_refusal(store) : freeze.no_memory ? -ENOMEM : 0;
 	waiters_resume(&store->room, 0);
 	store_unlock(store);
 	if (result == 0)
@@ -226,7 +226,7 @@ int store_need_version(struct store *store, uint32_t version)
 		waiter_wait(store, &waiter, &store->checkpointed);
 	}
 	if (store->sb.version < version)
-		result = store->failed ? -EROFS : -ENOMEM;
+		result = store->failed ? store_refusal(store) : -ENOMEM;
 	store_unlock(store);
 	return result;
 }

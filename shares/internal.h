@@ -95,6 +95,7 @@ struct share {
 	bool restores_end; /* the share is to be closed */
 	unsigned calls;    /* on the open share, that run; home loop */
 	bool going_back;   /* none but the rollback looks at the store; home loop */
+	bool reviving;     /* revive.c: a fiber waits for space; home loop */
 	bool full;         /* the pool was, a moment ago: nothing new is made */
 	struct list states[STATE_BUCKETS];
 	uint64_t alloc_cursor; /* block: where space is looked for */
@@ -140,6 +141,16 @@ void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat);
 /* A snapshot's share: read-only, nothing runs in it by itself. Context: a fiber of @loop. */
 int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view);
 void share_view_close(struct share *view); /* NULL is fine */
+
+/* The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
+ * more than @calls are the caller's own. -EIO and the like: it is not open; requests hear -EIO.
+ * Context: home loop, a fiber, share->going_back set. */
+int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
+		    void *context, struct err *err);
+
+/* ---- revive.c: a share that had no space for itself takes changes again when there is some.
+ * Context: home loop, a fiber, without the lock; as often as one likes. ---- */
+void share_revive(struct share *share);
 
 /* ---- snapshots.c ---- */
 /* Is @request about `.snapshot` or what is in it? snapshots_run: then it is run here. Context: as
@@ -205,6 +216,8 @@ int blocks_return(struct share *share, uint64_t block, uint64_t count); /* from 
 /* Without the lock: after -ENOSPC, wait once for what is being discarded. */
 bool blocks_wait(struct share *share);
 int quota_check(const struct share *share, uint64_t more);
+/* Bytes that the volume's pool still has for it; one that does not know has enough. */
+uint64_t share_pool_room(const struct share *share);
 void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat);
 
 /* ---- users.c: what each user has. Under the lock, in a transaction ----

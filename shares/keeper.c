@@ -7,7 +7,6 @@
 
 #include "core/bytes.h"
 #include "shares/internal.h"
-#include "volumes/pool.h"
 
 #define ROUND_NS    1000000000ull /* commits that nobody waits for */
 #define DISCARD_MAX 256u          /* freed pieces in one round */
@@ -224,12 +223,10 @@ static int discard_round(struct share *share, struct discards *discards)
 /* ---- a full pool ---- */
 void share_look_at_pool(struct share *share)
 {
-	struct pool_info info = {0};
+	bool full = share_pool_room(share) == 0;
 
-	if (share->volume->pool)
-		pool_get_info(share->volume->pool, &info);
 	store_lock(share->store);
-	share->full = info.size_bytes && info.free_bytes <= info.reserved_bytes;
+	share->full = full;
 	store_unlock(share->store);
 }
 
@@ -271,6 +268,7 @@ static void keeper_main(void *context)
 			looked = loop_now(share->home);
 			store_unlock(store);
 			share_look_at_pool(share);
+			share_revive(share);
 			store_lock(store);
 			continue;
 		}
@@ -282,22 +280,28 @@ static void keeper_main(void *context)
 	store_unlock(store);
 }
 
-static void clean(struct share *share, struct discards *discards)
+/* False: what is freed could not be discarded; again, when some time has passed. */
+static bool clean(struct share *share, struct discards *discards)
 {
 	struct store *store = share->store;
+	int result = 0;
 
 	if (flag_take(share, &share->reap_wanted))
 		reap_all(share);
 	store_lock(store);
 	share->discarding = 1;
 	store_unlock(store);
-	while (flag_take(share, &share->discard_wanted) && !share->stopping)
-		while (discard_round(share, discards) == 1)
-			;
+	while (result >= 0 && flag_take(share, &share->discard_wanted) && !share->stopping)
+		do
+			result = discard_round(share, discards);
+		while (result == 1);
 	store_lock(store);
 	share->discarding = 0;
+	if (result < 0)
+		share->discard_wanted = true;
 	waiters_resume(&share->space, 0);
 	store_unlock(store);
+	return result >= 0;
 }
 
 static void cleaner_main(void *context)
@@ -308,10 +312,13 @@ static void cleaner_main(void *context)
 	discards.share = share;
 	store_lock(share->store);
 	while (!share->stopping) {
+		bool cleaned;
+
 		store_unlock(share->store);
-		clean(share, &discards);
+		cleaned = clean(share, &discards);
 		store_lock(share->store);
-		if (!share->stopping && !share->reap_wanted && !share->discard_wanted)
+		if (!share->stopping &&
+		    (!cleaned || (!share->reap_wanted && !share->discard_wanted)))
 			sleep_until_kicked(share);
 	}
 	waiters_resume(&share->space, 0);

@@ -616,6 +616,8 @@ static void close_main(void *context)
 	int result;
 
 	restores_end(share);
+	while (share->reviving)
+		fiber_sleep(1000000);
 	if (__atomic_load_n(&share->vfs.refs, __ATOMIC_ACQUIRE) != 1) {
 		share->restores_end = false;
 		call->done(call, err_set(&call->err, -EBUSY, "the share is in use"));
@@ -731,11 +733,37 @@ static void ended(struct share_call *call, int result)
 	call->done(call, result);
 }
 
-/* Calls that are under way keep the store: it goes when they have ended. */
-static void wait_for_calls(struct share *share)
+int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
+		    void *context, struct err *err)
 {
-	while (share->calls > 1) /* its own */
+	int result;
+
+	while (share->calls > calls) /* those that are under way keep the store */
 		fiber_sleep(1000000);
+	tell_lanes(share, true, lane_pause);
+	stop(share);
+	result = share->store ? store_close(share->store) : 0;
+	if (result) /* that it takes no changes any more is one reason to be here */
+		log_warning("share on volume %s: what it is now was not closed cleanly",
+			    share->volume->name);
+	store_free(share->store);
+	share->store = NULL;
+	if (between)
+		between(context);
+	result = open_again(share, err);
+	tell_lanes(share, false, lane_go_on);
+	return result;
+}
+
+static void volume_goes_back(void *context)
+{
+	struct share_call *call = context;
+
+	call->fiber = fiber_current();
+	call->pool_call = (struct pool_call){.done = volume_went_back};
+	volume_rollback(call->share->volume, call->snapshot, call->keep, &call->pool_call);
+	while (!call->pool_done)
+		fiber_wait();
 }
 
 static void rollback_main(void *context)
@@ -743,7 +771,7 @@ static void rollback_main(void *context)
 	struct share_call *call = context;
 	struct share *share = call->share;
 	struct err err = {0};
-	int result, closed, opened;
+	int result, opened;
 
 	if (share->going_back) {
 		ended(call, err_set(&call->err, -EBUSY, "the share is going back already"));
@@ -759,22 +787,7 @@ static void rollback_main(void *context)
 				    call->snapshot->name));
 		return;
 	}
-	wait_for_calls(share);
-	tell_lanes(share, true, lane_pause);
-	stop(share);
-	closed = share->store ? store_close(share->store) : 0;
-	if (closed) /* a share that takes no changes any more is one reason to go back */
-		log_warning("share on volume %s: what it is now was not closed cleanly",
-			    share->volume->name);
-	store_free(share->store);
-	share->store = NULL;
-	call->fiber = fiber_current();
-	call->pool_call = (struct pool_call){.done = volume_went_back};
-	volume_rollback(share->volume, call->snapshot, call->keep, &call->pool_call);
-	while (!call->pool_done)
-		fiber_wait();
-	opened = open_again(share, &err);
-	tell_lanes(share, false, lane_go_on);
+	opened = share_open_anew(share, 1, volume_goes_back, call, &err);
 	share->going_back = false;
 	result = call->pool_result;
 	call->err = result ? call->pool_call.err : err;
@@ -811,6 +824,7 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	    .checkpoints = store->checkpoints,
 	    .read_only = store->read_only,
 	    .failed = store->failed,
+	    .no_space = store->failed && store->error == -ENOSPC,
 	};
 	store_unlock(store);
 }

@@ -140,11 +140,21 @@ void store_fail(struct store *store, int error)
 		return;
 	store->failed = true;
 	store->error = error;
-	log_error("share on volume %s: error %d; it takes no further changes", store->volume->name,
-		  -error);
-	waiters_resume(&store->open.waiters, -EROFS);
+	if (error == -ENOSPC)
+		log_error("share on volume %s: its pool has no space for it; it takes no changes "
+			  "until there is some",
+			  store->volume->name);
+	else
+		log_error("share on volume %s: error %d; it takes no further changes",
+			  store->volume->name, -error);
+	waiters_resume(&store->open.waiters, store_refusal(store));
 	waiters_resume(&store->room, 0);
 	waiters_resume(&store->quiet, 0);
+}
+
+int store_refusal(const struct store *store)
+{
+	return store->failed && store->error == -ENOSPC ? -ENOSPC : -EROFS;
 }
 
 /* ---- superblock ---- */

@@ -361,8 +361,8 @@ class Suite:
             self.a.fails(BADXDR, putfh(self.root), u32(op) + b"\xff" * 8)
 
 
-CASES = ("sparse", "allocate", "allocate_in_steps", "read_plus", "copies", "copy_behind_others", "copy_and_append", "xattrs",
-         "versions")
+CASES = ("sparse", "allocate", "allocate_in_steps", "read_plus", "copies", "copy_behind_others",
+         "copy_and_append", "xattrs", "versions")
 
 
 def test(t):
