@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* revive.c: the log and the tree of a share may use what a full pool keeps back (VOLUME_VITAL).
  * When that is used up too, by snapshots for example, the store has failed (S5): changes hear
- * -ENOSPC, what is there is still read. Here is the way out of it: when the pool has space again,
- * the store is opened anew under the share, as after a crash. What was durable is there; UNSTABLE
- * writes have to be written again (vfs_verifier()). Requests wait meanwhile, handles and opens stay
- * good. */
+ * -ENOSPC, what is there is still read, with the few changes that were refused when it failed. Here
+ * is the way out of it: when the pool has space again, the store is opened anew under the share, as
+ * after a crash. What was durable is there; UNSTABLE writes have to be written again
+ * (vfs_verifier()). Requests wait meanwhile, handles and opens stay good. */
 #include <errno.h>
 
 #include "core/log.h"

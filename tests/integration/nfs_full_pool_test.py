@@ -84,8 +84,15 @@ class Bench:
         return json.loads(self.server.granary("share", "show", SHARE, "-o", "json"))["state"]
 
     def clean(self, when):
-        said = json.loads(self.server.granary("share", "check", SHARE, "-o", "json"))
-        self.point(said["clean"], f"the check is clean {when}", said)
+        said = {}
+
+        def checked():
+            try:
+                said.update(json.loads(self.server.granary("share", "check", SHARE, "-o", "json")))
+            except RuntimeError:  # it is being opened anew
+                return False
+            return True
+        self.point(soon(checked) and said["clean"], f"the check is clean {when}", said)
 
 
 def runs_full(t):

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shares/shares.h"
 #include "tests/unit/shares/fs_bench.h"
+#include "volumes/backend.h"
 
 /* A share on a volume whose pool has no space when the test says so: for data, for the share
- * itself, or for what a discard needs. */
+ * itself (then the pool says that it is full), or for what a discard needs. */
 #define MIB (1ull << 20)
 
 static struct fs_bench fs;
@@ -13,6 +14,24 @@ static const struct volume_ops *plenty_ops;
 static unsigned data_writes; /* that still find space */
 static bool none_vital, none_for_discards;
 static uint64_t written, discarded; /* bytes of data */
+
+static void get_info(struct pool *pool, struct pool_info *ret_info)
+{
+	(void)pool;
+	*ret_info =
+	    (struct pool_info){.size_bytes = 64 * MIB, .free_bytes = none_vital ? 0 : 64 * MIB};
+}
+
+static struct volume *no_volume(struct pool *pool, struct volume *previous)
+{
+	(void)pool;
+	volume_unref(previous);
+	return NULL;
+}
+
+static const struct pool_ops pool_ops = {
+    .name = "test", .get_info = get_info, .volume_next = no_volume};
+static struct pool test_pool = {.ops = &pool_ops};
 
 static int refusal(const struct volume_request *request)
 {
@@ -99,6 +118,7 @@ static void begin(void)
 	scarce_ops = *plenty_ops;
 	scarce_ops.submit = scarce_submit;
 	volume->ops = &scarce_ops;
+	volume->pool = &test_pool;
 	data_writes = UINT32_MAX;
 	none_vital = none_for_discards = false;
 	assert_int_equal(do_errand(FORMAT), 0);
@@ -185,6 +205,13 @@ static int write_again(void *context)
 	return fs_write(&fs, context, 4096, "more", 4);
 }
 
+/* Calls that come before it is all there again hear -EIO. */
+static int check_again(void *context)
+{
+	(void)context;
+	return do_errand(CHECK);
+}
+
 /* Not even the share itself finds space: changes are refused with that, what is there is read; and
  * when there is space again the share goes on, under the same handles, with a new verifier. */
 static void none_for_itself(void **state)
@@ -206,6 +233,7 @@ static void none_for_itself(void **state)
 	assert_memory_equal(text, "kept", 4);
 	none_vital = false;
 	assert_int_equal(soon(write_again, &file), 0);
+	assert_int_equal(soon(check_again, NULL), 0);
 	assert_true(vfs_verifier(fs.vfs) != verifier);
 	assert_int_equal(fs_read(&fs, &file, 0, text, 4), 4);
 	assert_memory_equal(text, "kept", 4);
@@ -218,17 +246,24 @@ static void none_for_itself(void **state)
 /* It is closed while it waits for space, and opened when there is some. */
 static void closed_meanwhile(void **state)
 {
-	struct vfs_object root, file;
+	struct vfs_object root, file, other;
+	char text[4];
 
 	(void)state;
 	begin();
 	root = fs.vfs->root;
 	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, "kept", 4), 0);
 	none_vital = true;
-	assert_int_equal(fs_remove(&fs, &root, "f"), -ENOSPC);
-	for (unsigned i = 0; i < 3000; i++) /* some tries */
+	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), -ENOSPC);
+	for (unsigned i = 0; i < 2000; i++) /* it looks for space */
 		loop_poll(fs.loop, 1000000);
+	volume->pool = NULL; /* of this one nobody knows that it is full: it is tried */
+	for (unsigned i = 0; i < 20000 && fs_read(&fs, &file, 0, text, 4) == 4; i++)
+		loop_poll(fs.loop, 1000000);
+	assert_int_equal(fs.result, -EIO);
 	assert_int_not_equal(do_errand(CLOSE), 0); /* not cleanly */
+	volume->pool = &test_pool;
 	none_vital = false;
 	assert_int_equal(do_errand(OPEN), 0);
 	assert_int_equal(fs_lookup(&fs, &fs.vfs->root, "f", NULL), 0);
