@@ -566,12 +566,33 @@ static void op_fsyncdir(fuse_req_t request, fuse_ino_t number, int data_only,
 	fuse_reply_err(request, 0);
 }
 
+/* A large range takes several calls. */
+static void answered_allocate(struct slot *slot, const struct mount_reply *reply, char *data)
+{
+	uint64_t end = slot->call.offset + slot->call.length;
+
+	(void)data;
+	if (reply->result == 0 && reply->offset < end && fuse_req_interrupted(slot->request)) {
+		fuse_reply_err(slot->request, EINTR);
+		return;
+	}
+	if (reply->result < 0 || reply->offset >= end) {
+		fuse_reply_err(slot->request, -reply->result);
+		return;
+	}
+	server_again(slot, VFS_ALLOCATE, answered_allocate);
+	slot->call.flags = VFS_OPENED;
+	slot->call.offset = reply->offset;
+	slot->call.length = end - reply->offset;
+	server_send(slot);
+}
+
 static void op_fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset,
 			 off_t length, struct fuse_file_info *info)
 {
 	bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 	struct slot *slot = server_call(request, punch ? VFS_DEALLOCATE : VFS_ALLOCATE,
-					node_of(number), answered_done);
+					node_of(number), punch ? answered_done : answered_allocate);
 
 	(void)info;
 	if (mode != 0 && !punch) {

@@ -7,7 +7,8 @@
 
 #include "nfs/nfs4.h"
 
-#define COPY_MAX    (64ull << 20) /* bytes of one COPY */
+#define COPY_MAX    (64ull << 20)        /* bytes of one COPY */
+#define ALLOCATE_NS (10ull * 1000000000) /* one ALLOCATE, or a quarter of the lease if less */
 #define LIST_MIN    256u
 #define LIST_HEAD   16u /* cookie, count, eof */
 #define SETTABLE_US ' ' /* names that begin below are the server's own */
@@ -32,34 +33,100 @@ static void changed(struct nfs_call *call, int result)
 	nfs4_done(call, nfs4_status_of_file(call, result));
 }
 
-static int space(struct nfs_call *call, enum vfs_op op)
+static int space(struct nfs_call *call, uint64_t *ret_offset, uint64_t *ret_length,
+		 bool *ret_opened)
 {
 	struct nfs4_stateid stateid = nfs4_get_stateid(&call->in);
 	uint64_t offset = xdr_get_u64(&call->in), length = xdr_get_u64(&call->in);
-	bool opened;
-	int status = need_range(call, true, &stateid, &opened);
+	int status = need_range(call, true, &stateid, ret_opened);
 
 	if (status != NFS4_OK)
 		return status;
-	if (length == 0 || length > UINT64_MAX - offset)
-		return NFS4ERR_INVAL;
-	call->vfs.offset = offset;
-	call->vfs.length = length;
-	call->vfs.flags = VFS_OWNER_OVERRIDE | (opened ? VFS_OPENED : 0);
-	return nfs4_submit(call, op, changed);
+	*ret_offset = offset;
+	*ret_length = length;
+	return length == 0 || length > UINT64_MAX - offset ? NFS4ERR_INVAL : NFS4_OK;
+}
+
+/* compound.numbers */
+enum { SPACE_AT, SPACE_END, SPACE_OPENED, SPACE_UNTIL };
+
+static int allocate_on(struct nfs_call *call);
+
+/* Then the client is to come again, long before it asks itself what became of its request. */
+static uint64_t allocate_until(const struct nfs_call *call)
+{
+	uint64_t quarter = nfs4_lease_seconds(call->conn->server) * 250000000ull;
+
+	return nfs_call_now(call) + (quarter < ALLOCATE_NS ? quarter : ALLOCATE_NS);
+}
+
+/* Is somebody still there to wait for it, and is what is asked for still served as it was? */
+static bool goes_on(const struct nfs_call *call)
+{
+	return call->conn->state == NFS_CONN_OPEN && call->table == call->conn->io->table;
+}
+
+/* A large range takes several requests of the file system. What is done stays, so a client that is
+ * sent away, or its connection's successor, goes on where it was. */
+static void allocated(struct nfs_call *call, int result)
+{
+	uint64_t *numbers = call->compound.numbers;
+
+	if (result == 0 && call->vfs.offset < numbers[SPACE_END]) {
+		numbers[SPACE_AT] = call->vfs.offset;
+		if (goes_on(call) && nfs_call_now(call) < numbers[SPACE_UNTIL])
+			allocate_on(call);
+		else
+			nfs4_done(call, NFS4ERR_DELAY);
+		return;
+	}
+	changed(call, result);
+}
+
+static int allocate_on(struct nfs_call *call)
+{
+	const uint64_t *numbers = call->compound.numbers;
+
+	memset(&call->vfs, 0, sizeof(call->vfs));
+	call->vfs.object = call->compound.current.object;
+	call->vfs.offset = numbers[SPACE_AT];
+	call->vfs.length = numbers[SPACE_END] - numbers[SPACE_AT];
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (numbers[SPACE_OPENED] ? VFS_OPENED : 0);
+	return nfs4_submit(call, VFS_ALLOCATE, allocated);
 }
 
 int nfs4_op_allocate(struct nfs_call *call)
 {
+	uint64_t *numbers = call->compound.numbers;
+	uint64_t offset, length;
+	bool opened;
+	int status;
+
 	if (call->compound.current.set && !call->compound.current.pseudo &&
 	    !(call->export->vfs->can & VFS_CAN_ALLOCATE))
 		return NFS4ERR_NOTSUPP;
-	return space(call, VFS_ALLOCATE);
+	status = space(call, &offset, &length, &opened);
+	if (status != NFS4_OK)
+		return status;
+	numbers[SPACE_AT] = offset;
+	numbers[SPACE_END] = offset + length;
+	numbers[SPACE_OPENED] = opened;
+	numbers[SPACE_UNTIL] = allocate_until(call);
+	return allocate_on(call);
 }
 
 int nfs4_op_deallocate(struct nfs_call *call)
 {
-	return space(call, VFS_DEALLOCATE);
+	uint64_t offset, length;
+	bool opened;
+	int status = space(call, &offset, &length, &opened);
+
+	if (status != NFS4_OK)
+		return status;
+	call->vfs.offset = offset;
+	call->vfs.length = length;
+	call->vfs.flags = VFS_OWNER_OVERRIDE | (opened ? VFS_OPENED : 0);
+	return nfs4_submit(call, VFS_DEALLOCATE, changed);
 }
 
 static void sought(struct nfs_call *call, int result)

@@ -260,7 +260,7 @@ static int get_how(struct nfs_call *call, struct vfs_request *made)
 	uint32_t how = xdr_get_u32(&call->in);
 	int status = NFS4_OK;
 
-	if (how > CREATE_EXCLUSIVE_1)
+	if (how > (call->compound.minor ? CREATE_EXCLUSIVE_1 : CREATE_EXCLUSIVE))
 		return NFS4ERR_BADXDR;
 	made->type = VFS_REGULAR;
 	made->create_how = hows[how];

@@ -703,6 +703,8 @@ static int commit(struct nfs_call *call)
 
 	if (status != NFS4_OK)
 		return status;
+	if (count > UINT64_MAX - offset)
+		return NFS4ERR_INVAL;
 	call->vfs.offset = offset;
 	call->vfs.length = count;
 	return nfs4_submit(call, VFS_COMMIT, commit_done);

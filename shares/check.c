@@ -172,6 +172,8 @@ static void see_extent(struct checker *checker, const struct key *key, const uin
 	*end = extent.file_block + extent.count;
 	if (key->type == KEY_EXTENT)
 		checker->extent_blocks += extent.count;
+	if (extent.flags & EXTENT_UNWRITTEN)
+		check_space_aside(checker, extent.block, extent.count);
 	if (extent.flags & EXTENT_SHARED)
 		check_space_share(checker, extent.block, extent.count);
 	else
@@ -536,9 +538,9 @@ static int check_all(struct checker *checker)
 int store_check(struct store *store, struct share_check_report *report)
 {
 	struct checker checker = {.store = store, .report = report};
-	struct array *arrays[] = {&checker.spans, &checker.edges,  &checker.inodes,
-				  &checker.names, &checker.blobs,  &checker.orphans,
-				  &checker.pages, &checker.owners, &checker.users};
+	struct array *arrays[] = {
+	    &checker.spans, &checker.aside,   &checker.edges, &checker.inodes, &checker.names,
+	    &checker.blobs, &checker.orphans, &checker.pages, &checker.owners, &checker.users};
 	int result;
 
 	store_lock(store);
@@ -555,6 +557,8 @@ int store_check(struct store *store, struct share_check_report *report)
 	store->held--;
 	waiters_resume(&store->room, 0);
 	store_unlock(store);
+	if (result == 0)
+		result = check_space_promised(&checker);
 	for (unsigned i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
 		heap_free(arrays[i]->items);
 	if (result == -EUCLEAN || result == -EILSEQ || result == -EIO) {

@@ -15,7 +15,7 @@ struct array {
 struct checker {
 	struct store *store;
 	struct share_check_report *report;
-	struct array spans, edges, inodes, names, blobs, orphans, pages, owners, users;
+	struct array spans, aside, edges, inodes, names, blobs, orphans, pages, owners, users;
 	struct key key; /* where to go on */
 	/* the inode whose keys are being looked at */
 	struct inode inode;
@@ -43,5 +43,9 @@ void check_space_share(struct checker *checker, uint64_t block, uint64_t count);
 void check_space_see(struct checker *checker, const struct key *key, const uint8_t *value,
 		     size_t length);
 void check_space_compare(struct checker *checker);
+/* Blocks that are set aside; and how many of them the volume has no space for, to the report.
+ * Context: a fiber, without the lock. */
+void check_space_aside(struct checker *checker, uint64_t block, uint64_t count);
+int check_space_promised(struct checker *checker);
 
 #endif

@@ -6,6 +6,8 @@
 #include "core/bytes.h"
 #include "shares/check.h"
 
+#define EXTENTS_MAX 32u
+
 struct span {
 	uint64_t block, count;
 };
@@ -23,6 +25,43 @@ void check_space_own(struct checker *checker, uint64_t block, uint64_t count)
 
 	if (span)
 		*span = (struct span){block, count};
+}
+
+void check_space_aside(struct checker *checker, uint64_t block, uint64_t count)
+{
+	struct span *span = check_array_add(checker, &checker->aside, sizeof(*span));
+
+	if (span)
+		*span = (struct span){block, count};
+}
+
+static int look_at_promise(struct checker *checker, const struct span *span)
+{
+	uint64_t at = span->block * BLOCK_SIZE, end = at + span->count * BLOCK_SIZE;
+	int result = 0;
+
+	while (at < end && result == 0) {
+		struct volume_extent extents[EXTENTS_MAX];
+		unsigned count;
+
+		result = store_extents(checker->store, at, end - at, extents, EXTENTS_MAX, &count);
+		for (unsigned i = 0; i < count; i++) {
+			at = extents[i].offset + extents[i].length;
+			if (!extents[i].mapped)
+				checker->report->unbacked_bytes += extents[i].length;
+		}
+	}
+	return result;
+}
+
+int check_space_promised(struct checker *checker)
+{
+	const struct span *spans = checker->aside.items;
+	int result = 0;
+
+	for (size_t i = 0; i < checker->aside.count && result == 0; i++)
+		result = look_at_promise(checker, &spans[i]);
+	return result;
 }
 
 static void edges_add(struct checker *checker, uint64_t block, uint64_t count, int32_t extents,

@@ -115,9 +115,9 @@ static int write_pages(struct store *store, struct freeze *freeze)
 						  .iov_len = BLOCK_SIZE};
 			run++;
 		}
-		result =
-		    store_io_vector(store, VOLUME_WRITE, 0, freeze->images[i].block * BLOCK_SIZE,
-				    iov, run, (uint64_t)run * BLOCK_SIZE);
+		result = store_io_vector(store, VOLUME_WRITE, VOLUME_VITAL,
+					 freeze->images[i].block * BLOCK_SIZE, iov, run,
+					 (uint64_t)run * BLOCK_SIZE);
 		i += run;
 	}
 	return result;
@@ -135,8 +135,8 @@ static int write_bitmaps(struct store *store, struct freeze *freeze, uint8_t *bl
 			continue;
 		bitmap_encode(sb->uuid, i, sb->generation, store->bitmaps[i]->frozen, block);
 		result =
-		    store_io(store, VOLUME_WRITE, 0, (sb->bitmap_start + 2 * i + copy) * BLOCK_SIZE,
-			     block, BLOCK_SIZE);
+		    store_io(store, VOLUME_WRITE, VOLUME_VITAL,
+			     (sb->bitmap_start + 2 * i + copy) * BLOCK_SIZE, block, BLOCK_SIZE);
 	}
 	return result;
 }
@@ -157,7 +157,8 @@ static int write_all(struct store *store, struct freeze *freeze)
 		result = store_io(store, VOLUME_FLUSH, 0, 0, NULL, 0);
 	if (result == 0) {
 		share_superblock_encode(&freeze->sb, block);
-		result = store_io(store, VOLUME_WRITE, VOLUME_FUA, place, block, BLOCK_SIZE);
+		result = store_io(store, VOLUME_WRITE, VOLUME_VITAL | VOLUME_FUA, place, block,
+				  BLOCK_SIZE);
 	}
 	if (!KEEPS(share_pages_before_superblock))
 		result = write_pages(store, freeze);
@@ -186,7 +187,7 @@ int store_checkpoint(struct store *store, bool clean)
 	}
 	store->freezing = false;
 	store->checkpoint_wanted = false;
-	result = store->failed ? -EROFS : freeze.no_memory ? -ENOMEM : 0;
+	result = store->failed ? store_refusal(store) : freeze.no_memory ? -ENOMEM : 0;
 	waiters_resume(&store->room, 0);
 	store_unlock(store);
 	if (result == 0)
@@ -225,7 +226,7 @@ int store_need_version(struct store *store, uint32_t version)
 		waiter_wait(store, &waiter, &store->checkpointed);
 	}
 	if (store->sb.version < version)
-		result = store->failed ? -EROFS : -ENOMEM;
+		result = store->failed ? store_refusal(store) : -ENOMEM;
 	store_unlock(store);
 	return result;
 }

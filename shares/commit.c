@@ -217,7 +217,7 @@ static int attempt(struct store *store, int (*body)(void *context), void *contex
 	while (!store_ready(store))
 		waiter_wait(store, &waiter, &store->room);
 	if (store->failed || store->read_only)
-		return -EROFS;
+		return store_refusal(store);
 	store_begin(store);
 	result = body(context);
 	if (result >= 0) {
@@ -315,7 +315,7 @@ static void commit_done(struct volume_request *request, int result)
 		store_fail(store, result);
 	else
 		store->durable_sequence = store->writing.sequence;
-	waiters_resume(&store->writing.waiters, store->failed ? -EROFS : 0);
+	waiters_resume(&store->writing.waiters, store->failed ? store_refusal(store) : 0);
 	if (!list_empty(&store->open.waiters) || store->freezing)
 		commit_start(store); /* what gathered meanwhile */
 	if (!store->committing)
@@ -372,13 +372,14 @@ void commit_start(struct store *store)
 	store->commits++;
 	store->log_written += blocks;
 	store->iov = (struct iovec){.iov_base = writing->data, .iov_len = blocks * BLOCK_SIZE};
-	store->request = (struct volume_request){.op = VOLUME_WRITE,
-						 .flags = KEEPS(share_commit_fua) ? VOLUME_FUA : 0,
-						 .offset = (LOG_START + at) * BLOCK_SIZE,
-						 .length = blocks * BLOCK_SIZE,
-						 .iov = &store->iov,
-						 .iov_count = 1,
-						 .done = commit_done};
+	store->request = (struct volume_request){
+	    .op = VOLUME_WRITE,
+	    .flags = VOLUME_VITAL | (KEEPS(share_commit_fua) ? VOLUME_FUA : 0),
+	    .offset = (LOG_START + at) * BLOCK_SIZE,
+	    .length = blocks * BLOCK_SIZE,
+	    .iov = &store->iov,
+	    .iov_count = 1,
+	    .done = commit_done};
 	volume_submit(store->volume, &store->request);
 	if (log_room(store) < store->sb.log_blocks * BLOCK_SIZE / 2 && !store->checkpoint_wanted) {
 		store->checkpoint_wanted = true;
@@ -407,7 +408,7 @@ int store_wait(struct store *store, uint64_t sequence)
 				: &store->open.waiters);
 	}
 	if (store->durable_sequence < sequence)
-		result = -EROFS;
+		result = store_refusal(store);
 	store_unlock(store);
 	return result;
 }

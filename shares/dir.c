@@ -275,6 +275,8 @@ int op_create(struct op *op)
 	if (result == 0 && request->type == VFS_DIRECTORY &&
 	    directory->inode.attr.links >= LINK_MAX_HERE)
 		result = -EMLINK;
+	if (result == 0 && op->share->full)
+		result = -ENOSPC;
 	return result ? result : create_new(op, entry.free);
 }
 
@@ -375,6 +377,8 @@ int op_link(struct op *op)
 		return -ENOENT;
 	if (file->inode.attr.links >= LINK_MAX_HERE)
 		return -EMLINK;
+	if (op->share->full)
+		return -ENOSPC;
 	file->inode.attr.links++;
 	rules_touch(&file->inode.attr, op->now);
 	rules_modified(&directory->inode.attr, op->now);

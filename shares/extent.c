@@ -343,7 +343,22 @@ int quota_check(const struct share *share, uint64_t more)
 	const struct store *store = share->store;
 	uint64_t quota = store->quota_blocks;
 
+	if (!more) /* what a file has already it may write, also over a quota made smaller */
+		return 0;
 	return quota && store->counters[COUNT_USED_BLOCKS] + more > quota ? -EDQUOT : 0;
+}
+
+uint64_t share_pool_room(const struct share *share)
+{
+	struct pool_info info = {0};
+
+	if (share->volume->pool)
+		pool_get_info(share->volume->pool, &info);
+	if (info.size_bytes == 0)
+		return UINT64_MAX;
+	if (info.free_bytes <= info.reserved_bytes)
+		return 0;
+	return (info.free_bytes - info.reserved_bytes) / (share->volume->mirror ? 2 : 1);
 }
 
 /* What there is: the quota, the pool's room, the volume's addresses; the least of them. */
@@ -354,15 +369,10 @@ void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat)
 	uint64_t taken = used - store->counters[COUNT_SHARED_BLOCKS] * BLOCK_SIZE;
 	uint64_t free = store->counters[COUNT_FREE_BLOCKS] * BLOCK_SIZE;
 	uint64_t quota = store->quota_blocks * BLOCK_SIZE;
-	uint64_t inodes = store->counters[COUNT_INODES];
+	uint64_t inodes = store->counters[COUNT_INODES], room = share_pool_room(share);
 
-	if (share->volume->pool) {
-		struct pool_info info;
-
-		pool_get_info(share->volume->pool, &info);
-		if (info.size_bytes && info.free_bytes < free) /* 0: Ceph does not say */
-			free = info.free_bytes;
-	}
+	if (room < free)
+		free = room;
 	if (quota && free > (quota > used ? quota - used : 0))
 		free = quota > used ? quota - used : 0;
 	*ret_fsstat = (struct vfs_fsstat){.total_bytes = quota ? quota : taken + free,

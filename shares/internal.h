@@ -95,6 +95,8 @@ struct share {
 	bool restores_end; /* the share is to be closed */
 	unsigned calls;    /* on the open share, that run; home loop */
 	bool going_back;   /* none but the rollback looks at the store; home loop */
+	bool reviving;     /* revive.c: a fiber waits for space; home loop */
+	bool full;         /* the pool was, a moment ago: nothing new is made */
 	struct list states[STATE_BUCKETS];
 	uint64_t alloc_cursor; /* block: where space is looked for */
 	uint64_t unshared;     /* sequence: the last commit that left a shared block one owner */
@@ -139,6 +141,16 @@ void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat);
 /* A snapshot's share: read-only, nothing runs in it by itself. Context: a fiber of @loop. */
 int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view);
 void share_view_close(struct share *view); /* NULL is fine */
+
+/* The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
+ * more than @calls are the caller's own. -EIO and the like: it is not open; requests hear -EIO.
+ * Context: home loop, a fiber, share->going_back set. */
+int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
+		    void *context, struct err *err);
+
+/* ---- revive.c: a share that had no space for itself takes changes again when there is some.
+ * Context: home loop, a fiber, without the lock; as often as one likes. ---- */
+void share_revive(struct share *share);
 
 /* ---- snapshots.c ---- */
 /* Is @request about `.snapshot` or what is in it? snapshots_run: then it is run here. Context: as
@@ -204,6 +216,8 @@ int blocks_return(struct share *share, uint64_t block, uint64_t count); /* from 
 /* Without the lock: after -ENOSPC, wait once for what is being discarded. */
 bool blocks_wait(struct share *share);
 int quota_check(const struct share *share, uint64_t more);
+/* Bytes that the volume's pool still has for it; one that does not know has enough. */
+uint64_t share_pool_room(const struct share *share);
 void share_fsstat(struct share *share, struct vfs_fsstat *ret_fsstat);
 
 /* ---- users.c: what each user has. Under the lock, in a transaction ----
@@ -262,9 +276,9 @@ int op_write(struct op *op);
 int op_commit(struct op *op);
 int op_resize(struct op *op); /* size.c */
 int op_seek(struct op *op);
-int op_clone(struct op *op);    /* clone.c */
-int op_allocate(struct op *op); /* range.c */
-int op_deallocate(struct op *op);
+int op_clone(struct op *op);      /* clone.c */
+int op_allocate(struct op *op);   /* allocate.c */
+int op_deallocate(struct op *op); /* range.c */
 
 int need_file(const struct object *object, const struct vfs_request *request, uint32_t rights);
 /* One step of an inode's end, in a transaction: 1: more to do. */
@@ -289,7 +303,10 @@ int store_check(struct store *store, struct share_check_report *report);
 
 /* ---- keeper.c ---- */
 int share_keeper_start(struct share *share);
-void share_keeper_kick(struct share *share);              /* under the lock, any loop */
+void share_keeper_kick(struct share *share); /* under the lock, any loop */
+/* share->full, as it is now: so that logs and trees of files that nobody can fill do not take what
+ * a full pool has left for those that are there. Without the lock. */
+void share_look_at_pool(struct share *share);
 int share_keeper_finish_truncations(struct share *share); /* a fiber, before anything is served */
 
 static inline struct key inode_key(uint64_t number)

@@ -220,6 +220,16 @@ static int discard_round(struct share *share, struct discards *discards)
 	return result < 0 ? result : discards->count == DISCARD_MAX;
 }
 
+/* ---- a full pool ---- */
+void share_look_at_pool(struct share *share)
+{
+	bool full = share_pool_room(share) == 0;
+
+	store_lock(share->store);
+	share->full = full;
+	store_unlock(share->store);
+}
+
 /* ---- the fibers ---- */
 static bool flag_take(struct share *share, bool *flag)
 {
@@ -243,6 +253,7 @@ static void keeper_main(void *context)
 {
 	struct share *share = context;
 	struct store *store = share->store;
+	uint64_t looked = 0;
 
 	store_lock(store);
 	while (!share->stopping) {
@@ -250,6 +261,14 @@ static void keeper_main(void *context)
 		if (store->checkpoint_wanted && !store->failed) {
 			store_unlock(store);
 			(void)store_checkpoint(store, false);
+			store_lock(store);
+			continue;
+		}
+		if (loop_now(share->home) - looked >= ROUND_NS) {
+			looked = loop_now(share->home);
+			store_unlock(store);
+			share_look_at_pool(share);
+			share_revive(share);
 			store_lock(store);
 			continue;
 		}
@@ -261,22 +280,28 @@ static void keeper_main(void *context)
 	store_unlock(store);
 }
 
-static void clean(struct share *share, struct discards *discards)
+/* False: what is freed could not be discarded; again, when some time has passed. */
+static bool clean(struct share *share, struct discards *discards)
 {
 	struct store *store = share->store;
+	int result = 0;
 
 	if (flag_take(share, &share->reap_wanted))
 		reap_all(share);
 	store_lock(store);
 	share->discarding = 1;
 	store_unlock(store);
-	while (flag_take(share, &share->discard_wanted) && !share->stopping)
-		while (discard_round(share, discards) == 1)
-			;
+	while (result >= 0 && flag_take(share, &share->discard_wanted) && !share->stopping)
+		do
+			result = discard_round(share, discards);
+		while (result == 1);
 	store_lock(store);
 	share->discarding = 0;
+	if (result < 0)
+		share->discard_wanted = true;
 	waiters_resume(&share->space, 0);
 	store_unlock(store);
+	return result >= 0;
 }
 
 static void cleaner_main(void *context)
@@ -287,10 +312,13 @@ static void cleaner_main(void *context)
 	discards.share = share;
 	store_lock(share->store);
 	while (!share->stopping) {
+		bool cleaned;
+
 		store_unlock(share->store);
-		clean(share, &discards);
+		cleaned = clean(share, &discards);
 		store_lock(share->store);
-		if (!share->stopping && !share->reap_wanted && !share->discard_wanted)
+		if (!share->stopping &&
+		    (!cleaned || (!share->reap_wanted && !share->discard_wanted)))
 			sleep_until_kicked(share);
 	}
 	waiters_resume(&share->space, 0);

@@ -319,6 +319,8 @@ static int op_allocate(struct call *call)
 		memory_deallocate(call->fs, node, request->offset, end);
 	if (result == 0)
 		rules_written(&node->attr, request->credentials, call->now);
+	if (result == 0 && request->op == VFS_ALLOCATE)
+		request->offset = end;
 	return result;
 }
 

@@ -12,6 +12,7 @@
  * share_superblock_alternates   checkpoint.c   the older superblock survives a torn write
  * share_live_blocks_held        bitmap.c       S3
  * share_unshared_is_durable     shared.c       S6
+ * share_space_before_extent     allocate.c     S7
  *
  * Not here, because the native engine's FUA takes along whatever was written before it: the FUA of
  * data and superblock, the flushes of checkpoint and COMMIT. They stay for other back ends. And S4,

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* range.c: ALLOCATE and DEALLOCATE. Both go in steps, each a transaction; the blocks are locked
- * from the first to the last. */
+/* range.c: DEALLOCATE. It goes in steps, each a transaction; the blocks are locked from the first
+ * to the last. */
 #include <errno.h>
 #include <string.h>
 
 #include "shares/internal.h"
-
-#define STEP_MAX 64u /* extents set aside by one transaction */
 
 struct change {
 	struct op *op;
@@ -37,114 +35,6 @@ static int changed(struct change *change, struct inode *inode)
 	return result;
 }
 
-/* ---- ALLOCATE ---- */
-/* Blocks [at, end) are a hole: set aside what is reserved there, or new space. */
-static int set_aside(struct change *change, uint64_t at, uint64_t end, uint64_t *ret_count)
-{
-	struct share *share = change->op->share;
-	struct cut cut = {.keep = true};
-	struct extent extent;
-	int result = extent_from(share, change->number, KEY_RESERVED, at, &extent);
-
-	if (result && result != -ENOENT)
-		return result;
-	if (end - at > EXTENT_BLOCKS_MAX)
-		end = at + EXTENT_BLOCKS_MAX;
-	if (result == 0 && extent.file_block <= at) {
-		uint64_t stop = extent.file_block + extent.count;
-
-		extent.block += at - extent.file_block;
-		extent.file_block = at;
-		extent.count = (uint32_t)((stop < end ? stop : end) - at);
-		result =
-		    extent_cut(share, change->number, KEY_RESERVED, at, at + extent.count, &cut);
-	} else {
-		if (result == 0 && extent.file_block < end)
-			end = extent.file_block;
-		extent = (struct extent){.file_block = at};
-		result = blocks_take(share, (uint32_t)(end - at), &extent.block, &extent.count);
-	}
-	extent.flags = EXTENT_UNWRITTEN;
-	if (result == 0)
-		result = quota_check(share, extent.count);
-	*ret_count = extent.count;
-	return result ? result : extent_add(share, change->number, KEY_EXTENT, extent);
-}
-
-/* 1: more to do. */
-static int allocate_step(void *context)
-{
-	struct change *change = context;
-	struct share *share = change->op->share;
-	uint64_t at = change->at;
-	struct inode inode;
-	int result = inode_load(share, change->number, &inode);
-
-	for (unsigned step = 0; at < change->last && step < STEP_MAX && result == 0; step++) {
-		uint64_t end = change->last, count;
-		struct extent extent;
-
-		result = extent_from(share, change->number, KEY_EXTENT, at, &extent);
-		if (result == 0 && extent.file_block <= at) {
-			at = extent.file_block + extent.count;
-			continue;
-		}
-		if (result == 0 && extent.file_block < end)
-			end = extent.file_block;
-		if (result == 0 || result == -ENOENT)
-			result = set_aside(change, at, end, &count);
-		if (result == 0) {
-			at += count;
-			result = inode_count(share, &inode, (int64_t)count);
-		}
-	}
-	if (result)
-		return result == -ENOENT ? -ESTALE : result;
-	if (at >= change->last && change->end > inode.attr.size)
-		inode.attr.size = change->end;
-	result = changed(change, &inode);
-	if (result == 0)
-		change->at = at;
-	return result ? result : at < change->last;
-}
-
-int op_allocate(struct op *op)
-{
-	struct vfs_request *request = op->request;
-	struct store *store = op->share->store;
-	struct change change = {.op = op, .offset = request->offset};
-	bool waited = false;
-	struct range range;
-	int result = store_look(store, look, op);
-
-	if (result)
-		return result;
-	change.number = op->object[0].number;
-	change.end = request->offset + request->length;
-	change.at = request->offset / BLOCK_SIZE;
-	change.last = (change.end + BLOCK_SIZE - 1) / BLOCK_SIZE;
-	result = range_lock(op->share, change.number, 0, UINT64_MAX, &range);
-	if (result)
-		return result;
-	result = store_look(store, look, op);
-	if (result == 0 && change.end > op->object[0].inode.attr.size)
-		result = file_zero_tail(op, change.number);
-	while (result == 0) {
-		result = store_transact(store, allocate_step, &change, &op->sequence);
-		if (result == -ENOSPC && !waited && blocks_wait(op->share)) {
-			waited = true;
-			result = 1;
-		}
-		if (result == 0)
-			break;
-		if (result == 1)
-			result = 0;
-	}
-	range_unlock(op->share, &range);
-	return result ? result : store_wait(store, op->sequence);
-}
-
-/* ---- DEALLOCATE ---- */
 static int deallocate_step(void *context)
 {
 	struct change *change = context;
@@ -201,10 +91,12 @@ int op_deallocate(struct op *op)
 	result = store_look(store, look, op);
 	size = op->object[0].inode.attr.size;
 	change.end = request->offset + request->length;
-	change.at = (request->offset + BLOCK_SIZE - 1) / BLOCK_SIZE;
+	change.at = request->offset / BLOCK_SIZE + (request->offset % BLOCK_SIZE != 0);
 	change.last = change.end / BLOCK_SIZE;
 	if (change.end >= size) { /* the last block is whole when its contents are */
-		change.last = (size + BLOCK_SIZE - 1) / BLOCK_SIZE;
+		change.last = change.end / BLOCK_SIZE + (change.end % BLOCK_SIZE != 0);
+		if (change.last > FILE_BLOCKS_MAX)
+			change.last = FILE_BLOCKS_MAX;
 		change.end = size;
 	}
 	if (result == 0 && change.offset < size) {
@@ -212,8 +104,6 @@ int op_deallocate(struct op *op)
 
 		result = zero_edges(op, &change);
 		request->before[0] = before;
-	} else {
-		change.at = change.last = 0;
 	}
 	do
 		if (result == 0 || result == 1)

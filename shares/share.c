@@ -343,17 +343,16 @@ static void setup(struct share *share, bool read_only)
 	while (window < WINDOW_MAX && window * 2 <= room)
 		window *= 2;
 	share->window = (uint32_t)window;
-	share->vfs = (struct vfs){.ops = &share_ops,
-				  .root_fileid = ROOT_INODE,
-				  .file_max = VFS_FILE_MAX,
-				  .link_max = 1000000,
-				  /* ALLOCATE sets addresses and quota aside, but no space of the
-				   * pool, so nobody is told that it can be relied on. */
-				  .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR |
-					 VFS_CAN_ACL | VFS_CAN_CLONE | VFS_CAN_SEEK,
-				  .read_only = read_only,
-				  .verifier = make_verifier(share),
-				  .refs = 1};
+	share->vfs =
+	    (struct vfs){.ops = &share_ops,
+			 .root_fileid = ROOT_INODE,
+			 .file_max = VFS_FILE_MAX,
+			 .link_max = 1000000,
+			 .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR | VFS_CAN_ACL |
+				VFS_CAN_CLONE | VFS_CAN_ALLOCATE | VFS_CAN_SEEK,
+			 .read_only = read_only,
+			 .verifier = make_verifier(share),
+			 .refs = 1};
 	memcpy(share->vfs.uuid, sb->uuid, 16);
 	memcpy(share->vfs.secret, sb->secret, 16);
 }
@@ -547,11 +546,25 @@ void share_open(struct volume *volume, struct loop *loop, bool read_only, struct
 	start(call, loop, open_main);
 }
 
+/* 0: by the volume's size. A log is no more than a 256th of the pool, so that it finds room in what
+ * a full one keeps back (VOLUME_VITAL). */
+static uint64_t log_blocks_for(const struct volume *volume)
+{
+	uint64_t by_volume = volume->size_bytes / BLOCK_SIZE / 64, by_pool;
+	struct pool_info info = {0};
+
+	if (volume->pool)
+		pool_get_info(volume->pool, &info);
+	by_pool = info.size_bytes / BLOCK_SIZE / 256;
+	return by_pool && by_pool < by_volume ? by_pool : 0;
+}
+
 static void format_main(void *context)
 {
 	struct share_call *call = context;
 	struct store_options options = {.volume = call->volume,
 					.loop = call->loop,
+					.log_blocks = log_blocks_for(call->volume),
 					.quota_blocks = call->quota_bytes / BLOCK_SIZE};
 	struct share *share;
 	int result = store_format(&options, call->uuid, call->secret, &call->err);
@@ -603,6 +616,8 @@ static void close_main(void *context)
 	int result;
 
 	restores_end(share);
+	while (share->reviving)
+		fiber_sleep(1000000);
 	if (__atomic_load_n(&share->vfs.refs, __ATOMIC_ACQUIRE) != 1) {
 		share->restores_end = false;
 		call->done(call, err_set(&call->err, -EBUSY, "the share is in use"));
@@ -718,11 +733,37 @@ static void ended(struct share_call *call, int result)
 	call->done(call, result);
 }
 
-/* Calls that are under way keep the store: it goes when they have ended. */
-static void wait_for_calls(struct share *share)
+int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
+		    void *context, struct err *err)
 {
-	while (share->calls > 1) /* its own */
+	int result;
+
+	while (share->calls > calls) /* those that are under way keep the store */
 		fiber_sleep(1000000);
+	tell_lanes(share, true, lane_pause);
+	stop(share);
+	result = share->store ? store_close(share->store) : 0;
+	if (result) /* that it takes no changes any more is one reason to be here */
+		log_warning("share on volume %s: what it is now was not closed cleanly",
+			    share->volume->name);
+	store_free(share->store);
+	share->store = NULL;
+	if (between)
+		between(context);
+	result = open_again(share, err);
+	tell_lanes(share, false, lane_go_on);
+	return result;
+}
+
+static void volume_goes_back(void *context)
+{
+	struct share_call *call = context;
+
+	call->fiber = fiber_current();
+	call->pool_call = (struct pool_call){.done = volume_went_back};
+	volume_rollback(call->share->volume, call->snapshot, call->keep, &call->pool_call);
+	while (!call->pool_done)
+		fiber_wait();
 }
 
 static void rollback_main(void *context)
@@ -730,7 +771,7 @@ static void rollback_main(void *context)
 	struct share_call *call = context;
 	struct share *share = call->share;
 	struct err err = {0};
-	int result, closed, opened;
+	int result, opened;
 
 	if (share->going_back) {
 		ended(call, err_set(&call->err, -EBUSY, "the share is going back already"));
@@ -746,22 +787,7 @@ static void rollback_main(void *context)
 				    call->snapshot->name));
 		return;
 	}
-	wait_for_calls(share);
-	tell_lanes(share, true, lane_pause);
-	stop(share);
-	closed = share->store ? store_close(share->store) : 0;
-	if (closed) /* a share that takes no changes any more is one reason to go back */
-		log_warning("share on volume %s: what it is now was not closed cleanly",
-			    share->volume->name);
-	store_free(share->store);
-	share->store = NULL;
-	call->fiber = fiber_current();
-	call->pool_call = (struct pool_call){.done = volume_went_back};
-	volume_rollback(share->volume, call->snapshot, call->keep, &call->pool_call);
-	while (!call->pool_done)
-		fiber_wait();
-	opened = open_again(share, &err);
-	tell_lanes(share, false, lane_go_on);
+	opened = share_open_anew(share, 1, volume_goes_back, call, &err);
 	share->going_back = false;
 	result = call->pool_result;
 	call->err = result ? call->pool_call.err : err;
@@ -798,6 +824,7 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	    .checkpoints = store->checkpoints,
 	    .read_only = store->read_only,
 	    .failed = store->failed,
+	    .no_space = store->failed && store->error == -ENOSPC,
 	};
 	store_unlock(store);
 }

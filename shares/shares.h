@@ -97,6 +97,7 @@ struct share_info {
 	uint64_t quota_bytes, used_bytes, files;
 	uint64_t commits, checkpoints; /* since it was opened */
 	bool read_only, failed;
+	bool no_space; /* failed until the pool has some for it */
 };
 void share_get_info(struct vfs *vfs, struct share_info *ret_info); /* any thread */
 void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call);
@@ -113,6 +114,9 @@ void share_list_users(struct vfs *vfs, struct share_user *users, unsigned room,
  * its changes held up; a closed one through its volume. Findings are sentences; changes nothing. */
 struct share_check_report {
 	uint64_t inodes, extents, pages, errors;
+	/* Set aside by ALLOCATE (vfs.h) and without space of the pool: by an older version, or the
+	 * volume is another one's copy. No error: ALLOCATE makes sure of it again. */
+	uint64_t unbacked_bytes;
 	void (*finding)(struct share_check_report *report, const char *sentence);
 	void *context;
 };

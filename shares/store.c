@@ -13,6 +13,7 @@
 #define NODES_DEFAULT 16384u /* 64 MiB of pages */
 #define NODES_MIN     256u
 #define DIRTY_DEFAULT 2048u
+#define ZEROS_BYTES   (64u << 10)
 /* Commits of an earlier life must never look like the next one. */
 #define SEQUENCE_GAP (1u << 20)
 
@@ -97,17 +98,63 @@ int store_io(struct store *store, enum volume_op op, unsigned flags, uint64_t of
 	return store_io_vector(store, op, flags, offset, &iov, memory ? 1 : 0, length);
 }
 
+int store_extents(struct store *store, uint64_t offset, uint64_t length,
+		  struct volume_extent *extents, unsigned max, unsigned *ret_count)
+{
+	struct store_wait_io io = {.fiber = fiber_current(),
+				   .request = {.op = VOLUME_EXTENTS,
+					       .offset = offset,
+					       .length = length,
+					       .extents = extents,
+					       .extent_max = max,
+					       .done = io_done}};
+
+	volume_submit(store->volume, &io.request);
+	while (!io.done)
+		fiber_wait();
+	*ret_count = io.result ? 0 : io.request.extent_count;
+	return io.result == 0 && *ret_count == 0 ? -EIO : io.result;
+}
+
+int store_zeros(struct store *store, uint64_t offset, uint64_t length)
+{
+	_Alignas(BLOCK_SIZE) static uint8_t zeros[ZEROS_BYTES];
+	struct iovec iov[VOLUME_TRANSFER_MAX / ZEROS_BYTES];
+	int result = 0;
+
+	for (uint64_t done = 0, part; done < length && result == 0; done += part) {
+		unsigned count = 0;
+
+		part = length - done < VOLUME_TRANSFER_MAX ? length - done : VOLUME_TRANSFER_MAX;
+		for (uint64_t left = part; left > 0; left -= iov[count++].iov_len)
+			iov[count] = (struct iovec){
+			    .iov_base = zeros, .iov_len = left < ZEROS_BYTES ? left : ZEROS_BYTES};
+		result = store_io_vector(store, VOLUME_WRITE, 0, offset + done, iov, count, part);
+	}
+	return result;
+}
+
 void store_fail(struct store *store, int error)
 {
 	if (store->failed)
 		return;
 	store->failed = true;
 	store->error = error;
-	log_error("share on volume %s: error %d; it takes no further changes", store->volume->name,
-		  -error);
-	waiters_resume(&store->open.waiters, -EROFS);
+	if (error == -ENOSPC)
+		log_error("share on volume %s: its pool has no space for it; it takes no changes "
+			  "until there is some",
+			  store->volume->name);
+	else
+		log_error("share on volume %s: error %d; it takes no further changes",
+			  store->volume->name, -error);
+	waiters_resume(&store->open.waiters, store_refusal(store));
 	waiters_resume(&store->room, 0);
 	waiters_resume(&store->quiet, 0);
+}
+
+int store_refusal(const struct store *store)
+{
+	return store->failed && store->error == -ENOSPC ? -ENOSPC : -EROFS;
 }
 
 /* ---- superblock ---- */

@@ -31,9 +31,10 @@
  *   S3 A block of the tree that the superblock on disk can reach is not written.
  *   S4 Freed data blocks are used again only when the commit that freed them is durable, their
  *      readers have ended and the volume was told to discard them.
- *   S5 After an error of log or checkpoint the store takes no further changes (-EROFS).
+ *   S5 After an error of log or checkpoint the store takes no further changes.
  *   S6 A block with two owners is not written. When one of them is left, it is written in place
  *      only when the commit that says so is durable and whoever began to read it before has ended.
+ *   S7 An extent is set aside (EXTENT_UNWRITTEN) only where the volume has space for it, durably.
  *
  * Locking: one adaptive mutex per store for everything below; no I/O waits, and none is waited for,
  * with it held. Submitting to the volume is allowed. What is not in memory is loaded by the fiber
@@ -152,6 +153,10 @@ int store_io(struct store *store, enum volume_op op, unsigned flags, uint64_t of
 	     uint64_t length);
 int store_io_vector(struct store *store, enum volume_op op, unsigned flags, uint64_t offset,
 		    const struct iovec *iov, unsigned iov_count, uint64_t length);
+/* What of the range is mapped, at least the beginning of it; *ret_count is 1 or more. */
+int store_extents(struct store *store, uint64_t offset, uint64_t length,
+		  struct volume_extent *extents, unsigned max, unsigned *ret_count);
+int store_zeros(struct store *store, uint64_t offset, uint64_t length); /* writes them; blocks */
 
 /* ---- life; store.c: in fibers, without the lock ---- */
 struct store_options {
@@ -171,7 +176,10 @@ void store_free(struct store *store); /* after store_close(), or without it, as 
 /* Read the superblock that counts. */
 int share_superblock_read(struct volume *volume, struct superblock *ret_superblock,
 			  struct err *err);
-void store_fail(struct store *store, int error); /* S5; under the lock */
+/* S5; under the lock. store_refusal: what a change hears from then on: -ENOSPC if the pool had no
+ * space for the store itself, which passes (revive.c); else -EROFS. */
+void store_fail(struct store *store, int error);
+int store_refusal(const struct store *store);
 
 /* ---- the tree; tree.c, under the lock. -EINPROGRESS: store->missing is to be loaded ---- */
 int store_load_page(struct store *store,
@@ -219,7 +227,7 @@ int store_transact(struct store *store, int (*body)(void *context), void *contex
 		   uint64_t *ret_sequence);
 /* Likewise without changes. */
 int store_look(struct store *store, int (*body)(void *context), void *context);
-/* Wait until @sequence is durable; 0 or the store's error. */
+/* Wait until @sequence is durable; 0 or store_refusal(). */
 int store_wait(struct store *store, uint64_t sequence);
 void commit_start(struct store *store); /* under the lock: write the open commit, if it may */
 int commit_setup(struct store *store);

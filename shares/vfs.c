@@ -136,13 +136,20 @@ static bool has_long_acl(const struct vfs_request *request)
 	return request->set.mask & VFS_SET_ACL && request->ace_count > VFS_ACES_MAX;
 }
 
+static bool is_too_large(const struct vfs *vfs, const struct vfs_request *request)
+{
+	return request->set.mask & VFS_SET_SIZE && request->set.size > vfs->file_max;
+}
+
 static int check_rest(const struct vfs *vfs, const struct vfs_request *request)
 {
 	switch (request->op) {
 	case VFS_CREATE:
+		if (is_too_large(vfs, request))
+			return -EFBIG;
 		return has_long_acl(request) ? -E2BIG : check_create(request);
 	case VFS_SETATTR:
-		if (request->set.mask & VFS_SET_SIZE && request->set.size > vfs->file_max)
+		if (is_too_large(vfs, request))
 			return -EFBIG;
 		return has_long_acl(request) ? -E2BIG : 0;
 	case VFS_READDIR:

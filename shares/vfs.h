@@ -186,8 +186,10 @@ enum vfs_op {
 	 * at or past the end, or no data behind it. */
 	VFS_SEEK,
 	/* offset, length -> before[0], after[0]. ALLOCATE: space is set aside, contents do not
-	 * change, the size grows if the range ends behind it. DEALLOCATE: reads as zeros, whole
-	 * blocks return their space, the size stays. */
+	 * change, the size grows if the range ends behind it; -> offset: up to where it is done,
+	 * also after failures. Less than the range's end: it took long enough, ask again from
+	 * there; the size grows with the end. What there is no room for is not begun. DEALLOCATE:
+	 * reads as zeros, whole blocks return their space, the size stays. */
 	VFS_ALLOCATE,
 	VFS_DEALLOCATE,
 	/* object, offset -> object2, offset2, length (0: to the end): object2 shares the source's

@@ -168,6 +168,9 @@ int op_xattr_set(struct op *op)
 		return -ENODATA;
 	if (result && (key.offset == 0 || names + request->name_length + 1 > NAMES_BYTES))
 		return -ENOSPC;
+	/* names below ' ' are the server's own: without its records nobody is served */
+	if (op->share->full && (uint8_t)request->name[0] >= ' ')
+		return -ENOSPC;
 	result = result ? 0 : value_delete(op->share, &key, &xattr);
 	if (result == 0)
 		result = value_put(op, &key);

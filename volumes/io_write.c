@@ -285,7 +285,8 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
 	bool own = entry && !map_shared(volume, piece->chunk, entry);
 	bool slop =
-	    piece->fresh == piece->replaced && !piece->shared; /* gives back what it takes */
+	    piece->io->request->flags & VOLUME_VITAL ||
+	    (piece->fresh == piece->replaced && !piece->shared); /* gives back what it takes */
 	int result = 0;
 
 	record->type = RECORD_MAP;

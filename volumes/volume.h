@@ -40,6 +40,8 @@ enum volume_request_flags {
 	VOLUME_FUA = 1,      /* write, discard: durable at done(0) */
 	VOLUME_ATOMIC = 2,   /* write: after a crash all of it or nothing of it */
 	VOLUME_UNTAPPED = 4, /* of the tap's owner: past the volume's tap and its read_only */
+	VOLUME_VITAL = 16,   /* write: without it what is there can not be served: a full pool takes
+			      * it from what it keeps back (the last 3 %), as long as there is any */
 	VOLUME_IN_PLACE = 8, /* write: only what is mapped, where it is on the medium; what is not
 			      * mapped stays so. -EBUSY where a snapshot or a clone has it, too;
 			      * -EOPNOTSUPP where volume_erasable() says so */

@@ -716,12 +716,13 @@ static void check_done(struct share_call *call, int result)
 		return;
 	}
 	api_reply(work->request, 200,
-		  json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:o}", "pool",
+		  json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:o}", "pool",
 			    work->request->match.param[0], "share", work->request->match.param[1],
 			    "clean", report->errors == 0, "inodes", (json_int_t)report->inodes,
 			    "extents", (json_int_t)report->extents, "pages",
-			    (json_int_t)report->pages, "errors", (json_int_t)report->errors,
-			    "findings", work->findings));
+			    (json_int_t)report->pages, "unbacked_bytes",
+			    (json_int_t)report->unbacked_bytes, "errors",
+			    (json_int_t)report->errors, "findings", work->findings));
 }
 
 void api_share_check(struct api_request *request)

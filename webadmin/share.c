@@ -523,9 +523,11 @@ json_t *show_share(const struct model_share *share)
 		share_get_info(share->vfs, &info);
 		state = info.failed ? "read-only" : "online";
 	}
-	object =
-	    json_pack("{s:s,s:s,s:s,s:s}", "pool", share->pool, "name", share->name, "state", state,
-		      "reason", info.failed ? "a write of its metadata failed" : share->reason);
+	object = json_pack("{s:s,s:s,s:s,s:s}", "pool", share->pool, "name", share->name, "state",
+			   state, "reason",
+			   info.no_space ? "its pool has no space for it"
+			   : info.failed ? "a write of its metadata failed"
+					 : share->reason);
 	if (object)
 		json_object_set_new(object, "versions", show_share_versions(share->versions));
 	if (object)

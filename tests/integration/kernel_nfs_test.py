@@ -98,7 +98,13 @@ holes() { head -c 1M /dev/urandom > holes && truncate -s 8M holes && echo end >>
 check "v4.2: SEEK_HOLE, SEEK_DATA" holes
 punch() { fallocate -p -o 4096 -l 65536 holes && sync holes && [ "$(xfs_io -r -c 'seek -h 0' holes | awk '/HOLE/ { print $2 }')" = 4096 ] && cmp -n 65536 -i 4096:0 holes /dev/zero && [ "$(stat -c %s holes)" = 8388612 ]; }
 check "v4.2: a hole is punched" punch
-check "v4.2: space is not promised" sh -c '! fallocate -l 1M promised 2>/tmp/said && grep -qi "not supported" /tmp/said'
+aside() { fallocate -l 3M promised && [ "$(stat -c '%s %b' promised)" = "3145728 6144" ] && cmp -n 3145728 promised /dev/zero && [ "$(xfs_io -r -c 'seek -h 0' promised | awk '/HOLE/ { print $2 }')" = 0 ] && grep -Eq '^[[:space:]]*ALLOCATE: [1-9]' /proc/self/mountstats; }
+check "v4.2: fallocate" aside
+posix() { head -c 100000 /tmp/data > kept && fallocate -x -o 50000 -l 2000000 kept && [ "$(stat -c %s kept)" = 2050000 ] && cmp -n 100000 kept /tmp/data && [ "$(stat -c %b kept)" = 4008 ] && dd if=/tmp/data of=kept bs=1M count=1 conv=notrunc status=none && sync kept && cmp -n 1048576 kept /tmp/data && [ "$(stat -c %b kept)" = 4008 ]; }
+check "v4.2: posix_fallocate: data stays, and goes where the space is" posix
+beside() { fallocate -p -o 1M -l 1M promised && [ "$(stat -c '%s %b' promised)" = "3145728 4096" ] && fallocate -o 1M -l 1M promised && [ "$(stat -c '%s %b' promised)" = "3145728 6144" ]; }
+check "v4.2: a hole is punched beside it, and set aside again" beside
+check "v4.2: space that is not there is not promised" sh -c '! fallocate -l 8T toomuch 2>/tmp/said && grep -qi "no space" /tmp/said && [ "$(stat -c "%s %b" toomuch)" = "0 0" ]'
 copies() { xfs_io -f -c 'copy_range big4' copied && cmp /tmp/data copied && xfs_io -f -c 'copy_range holes' sparse && cmp holes sparse && grep -E '^[[:space:]]*(COPY|WRITE):' /proc/self/mountstats; grep -Eq '^[[:space:]]*COPY: [1-9]' /proc/self/mountstats; }
 check "v4.2: a whole file is copied on the server" copies
 check "v4.2: holes stay holes" sh -c '[ "$(stat -c %b sparse)" -lt 3000 ]'
@@ -121,6 +127,8 @@ beat() { for i in $(seq 20); do printf '%4096d' $i | dd of=beat bs=512 count=8 o
 check "v4.2: a heartbeat with O_DIRECT" beat
 gone() { exec 7<> gone42 && echo still >&7 && rm gone42 && [ "$(cat < /proc/self/fd/7)" = still ]; local r=$?; exec 7>&-; return $r; }
 check "v4.2: a file that is open when it is removed" gone
+quotas() { echo x > limited && chown 4711 limited && sync limited && quota -v -w -u 4711 > /tmp/said; sed 's/^/# /' /tmp/said; grep -Eq ':/files +4 +102400 +102400 +1 +7 +7' /tmp/said; }
+if command -v quota > /dev/null; then check "quota(1), which asks over UDP, shows what a user has and may have" quotas; fi
 cd /; umount /mnt
 check "v4.1: what was written is there over v3" sh -c 'mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,nolock" "$SERVER:/files" /mnt && cmp /mnt/big4 /tmp/data && umount /mnt'
 dmesg | grep -iE 'nfs:|BUG|stale|NFSv4' | tail -n 5 | sed 's/^/# kernel: /'
@@ -221,6 +229,8 @@ def test(tap):
                                 "--no-root-squash")
         restarts.server.granary("share", "allow", "tank/files", "--client", uml.SERVER,
                                 "--no-root-squash", "--insecure")
+        restarts.server.granary("share", "limit", "tank/files", "4711", "--size", "100M",
+                                "--files", "7")
         tools(tap, folder)
         qemu(tap, folder)
         script = SCRIPT.replace("@FILES@", str(FILES))

@@ -212,6 +212,8 @@ class Suite:
         expect(user.setattr(f, mode=0o777).status, PERM, "somebody else's mode")
         expect(user.setattr(f, size=0).status, ACCES, "somebody else's size")
         expect(n.setattr(f, size=1 << 62).status, FBIG, "too large")
+        expect(n.create(d, "too large", 0, size=1 << 62).status, FBIG, "to begin with")
+        expect(n.lookup(d, "too large").status, NOENT, "it is not made")
         expect(n.setattr(d, size=0).status in (ISDIR, INVAL), True, "size of a folder")
 
     def lookups(self):

@@ -19,18 +19,18 @@ from nfs41_wire_test import (  # pylint: disable=wrong-import-position
 from nfs4_locks_test import case   # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
-OK, NXIO, EXIST, XDEV, ISDIR, INVAL, ROFS = 0, 6, 17, 18, 21, 22, 30
-NOTSUPP, TOOSMALL, NOFILEHANDLE, BAD_STATEID, BADXDR, OPENMODE = (10004, 10005, 10020, 10025,
-                                                                 10036, 10038)
+OK, NXIO, EXIST, XDEV, ISDIR, INVAL, FBIG, NOSPC, ROFS = 0, 6, 17, 18, 21, 22, 27, 28, 30
+DELAY, OLD_STATEID, NOTSUPP, TOOSMALL, NOFILEHANDLE, BAD_STATEID, BADXDR, OPENMODE = (
+    10008, 10024, 10004, 10005, 10020, 10025, 10036, 10038)
 OP_ILLEGAL, UNION_NOTSUPP, NOXATTR, XATTR2BIG = 10044, 10090, 10095, 10096
 BLOCK, END = 4096, (1 << 64) - 1
 
 
 class Suite:
-    def __init__(self, server):
+    def __init__(self, server, connection=None, owner=b"v4.2"):
         self.server = server
-        self.c = server.connect()
-        self.a = Client(self.c, b"v4.2", minor=2)
+        self.c = connection or server.connect()
+        self.a = Client(self.c, owner, minor=2)
         self.root = self.a.walk("files")
 
     def one(self, handle, op):
@@ -80,6 +80,96 @@ class Suite:
         expect((status, r.u32()), (OK, 0), "IO_ADVISE: nothing is promised")
         a.close(file, reader)
         a.close(file, state)
+
+    def used(self, handle):
+        """Bytes of space: space_used."""
+        status, r = self.one(handle, u32(9) + bitmap(45))
+        expect(status, OK, "GETATTR")
+        r.take(4 * r.u32())
+        return rpc.Reader(r.opaque()).u64()
+
+    def allocate(self):
+        """ALLOCATE: what it does, and every error of RFC 7862 15.1 that can be had here."""
+        a = self.a
+        file, state = a.open(self.root, "allocate", how=UNCHECKED)
+        a.write(file, state, 2 * BLOCK, b"x" * 10)
+        before = self.change(file)
+        expect(self.space(59, file, state, 100, 4 * BLOCK), OK, "ALLOCATE")
+        expect((self.size(file), self.used(file)), (4 * BLOCK + 100, 5 * BLOCK), "size and space")
+        expect(self.change(file) > before, True, "it is a change")
+        expect(self.plus(file, state, 0, 1 << 20),
+               (True, [(0, 2 * BLOCK), (2 * BLOCK, b"x" * 10 + bytes(2 * BLOCK + 90))]),
+               "READ_PLUS")
+        expect(self.seek(file, state, 0, 0), (False, 2 * BLOCK), "what is set aside is a hole")
+        expect(self.seek(file, state, 2 * BLOCK, 1), (False, 3 * BLOCK), "on both sides")
+        expect(self.space(59, file, state, 0, BLOCK), OK, "again, inside")
+        expect((self.size(file), self.used(file)), (4 * BLOCK + 100, 5 * BLOCK), "nothing more")
+        expect(self.space(62, file, state, 0, BLOCK), OK, "DEALLOCATE beside it")
+        expect(self.used(file), 4 * BLOCK, "gives a block back")
+        expect(self.space(59, file, state, 1 << 44, BLOCK), FBIG, "past the largest file")
+        expect(self.space(59, file, state, END - 5, 5), FBIG, "at the end of numbers")
+        expect(self.space(59, file, state, END - 5, 6), INVAL, "behind it")
+        expect(self.space(59, file, state, 0, 4 << 30), NOSPC, "more than there is")
+        expect((self.size(file), self.used(file)), (4 * BLOCK + 100, 4 * BLOCK), "nothing is done")
+        expect(self.space(59, file, ZERO, 0, BLOCK), OK, "the anonymous stateid")
+        expect(self.space(59, file, u32(9) + state[4:], 0, BLOCK), BAD_STATEID, "a later seqid")
+        expect(self.space(59, file, u32(1) + b"forged state", 0, BLOCK), BAD_STATEID, "forged")
+        _, upgraded = a.open(self.root, "allocate", access=3, how=UNCHECKED)
+        expect(self.space(59, file, u32(1) + upgraded[4:], 0, BLOCK), OLD_STATEID, "an old one")
+        a.fails(NOFILEHANDLE, u32(59) + ZERO + u64(0, BLOCK))
+        a.close(file, upgraded)
+
+    def change(self, handle):
+        status, r = self.one(handle, u32(9) + bitmap(3))
+        expect(status, OK, "GETATTR")
+        r.take(4 * r.u32())
+        return rpc.Reader(r.opaque()).u64()
+
+    def allocate_in_steps(self):
+        """One that takes long is done in steps: a client that waits too long is to come again, what
+        was done stays, and nobody works for one that is gone."""
+        server = rpc.MemoryServer(lease=4)
+        try:
+            with server.connect() as c, server.connect() as other:
+                self.steps(server, Suite(server, c), Suite(server, other, b"late"))
+        finally:
+            status, said = server.stop()
+        expect((status, said), (0, ""), "its end")
+
+    def steps(self, server, mine, late):
+        file, state = mine.a.open(mine.root, "long", how=UNCHECKED)
+        server.order(f"step {BLOCK}")
+        self.until(lambda: mine.space(59, file, state, 0, 5 * BLOCK + 1) == OK, "six steps")
+        expect((mine.size(file), mine.used(file)), (5 * BLOCK + 1, 6 * BLOCK), "all of them")
+        server.order("slow 100")
+        expect(mine.space(59, file, state, 6 * BLOCK, 2000 * BLOCK), DELAY, "not in one go")
+        some = mine.used(file)
+        expect(6 * BLOCK < some < 2000 * BLOCK, True, "a part is done")
+        mine.a.sequence += 1
+        ops = (mine.a.sequence_op(mine.a.sequence), putfh(file),
+               u32(59) + state + u64(0, 2006 * BLOCK))
+        mine.c.record(mine.c.call_body(rpc.NFS, 4, 1, opaque(b"t") + u32(2, len(ops)) +
+                                       b"".join(ops)))
+        mine.c.close()
+        seen = [late.used(file)]
+
+        def stands():
+            time.sleep(1)
+            seen.append(late.used(file))
+            return seen[-1] == seen[-2]
+        self.until(stands, "it ends with its connection")
+        expect(seen[-1] < 2000 * BLOCK, True, "early")
+        server.order("slow 0")
+        server.order("step 0")
+        expect(late.space(59, file, ZERO, 0, 2006 * BLOCK), OK, "the rest")
+        expect((late.size(file), late.used(file)), (2006 * BLOCK, 2006 * BLOCK), "all of it")
+
+    @staticmethod
+    def until(holds, what):
+        limit = time.monotonic() + 30
+        while not holds():
+            expect(time.monotonic() < limit, True, what)
+            time.sleep(0.05)
 
     def plus(self, file, state, offset, count):
         status, r = self.one(file, u32(68) + state + u64(offset) + u32(count))
@@ -271,8 +361,8 @@ class Suite:
             self.a.fails(BADXDR, putfh(self.root), u32(op) + b"\xff" * 8)
 
 
-CASES = ("sparse", "read_plus", "copies", "copy_behind_others", "copy_and_append", "xattrs",
-         "versions")
+CASES = ("sparse", "allocate", "allocate_in_steps", "read_plus", "copies", "copy_behind_others",
+         "copy_and_append", "xattrs", "versions")
 
 
 def test(t):

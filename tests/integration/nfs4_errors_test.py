@@ -22,11 +22,12 @@ import tap                 # pylint: disable=wrong-import-position
 
 OK, PERM, NOENT, NXIO, ACCESS, EXIST, XDEV, NOTDIR, ISDIR, INVAL = (
     0, 1, 2, 6, 13, 17, 18, 20, 21, 22)
-ROFS, NAMETOOLONG, NOTEMPTY = 30, 63, 66
+FBIG, ROFS, NAMETOOLONG, NOTEMPTY, BADHANDLE = 27, 30, 63, 66, 10001
 BAD_COOKIE, NOTSUPP, TOOSMALL, BADTYPE = 10003, 10004, 10005, 10007
 CLID_INUSE, RESOURCE, NOFILEHANDLE, STALE_CLIENTID = 10017, 10018, 10020, 10022
 STALE_STATEID, BAD_STATEID, SYMLINK, RESTOREFH, BADNAME = 10023, 10025, 10029, 10030, 10041
 ATTRNOTSUPP, NOT_SAME, SAME = 10032, 10027, 10009
+BADXDR, BADOWNER, OP_ILLEGAL, RETRY_UNCACHED_REP = 10036, 10039, 10044, 10068
 NOT_ONLY_OP, WRONG_TYPE = 10081, 10083
 KINDS = ("directory", "file", "link", "fifo", "above")
 FORGED = u32(1) + b"forged state"
@@ -398,8 +399,124 @@ class Suite:
         owner.ops(PUTROOTFH)
 
 
+    # What OPEN says of an object, a number, an attribute: (the arguments behind the filehandle, the
+    # status of v4.1, of v4.0; None: not there in it).
+    def opening(self):
+        wrong, root = [], putfh(self.root)
+
+        def made(values):
+            return {"how": u32(0) + values}
+        by_name = (
+            ("directory", {}, ISDIR, ISDIR), ("link", {}, SYMLINK, SYMLINK),
+            ("fifo", {}, WRONG_TYPE, SYMLINK), ("directory", {"how": UNCHECKED}, EXIST, EXIST),
+            ("link", {"how": UNCHECKED}, EXIST, EXIST), ("file", {"access": 0}, INVAL, INVAL),
+            ("file", {"access": 4}, INVAL, INVAL), ("file", {"deny": 4}, INVAL, INVAL),
+            ("new", made(bitmap(36) + opaque(opaque("bob@x"))), BADOWNER, BADOWNER),
+            ("new", made(attrs(0o10000)), INVAL, INVAL),
+            ("new", made(bitmap(1) + opaque(u32(1))), INVAL, INVAL),
+            ("new", made(bitmap(14) + opaque(u32(1))), ATTRNOTSUPP, ATTRNOTSUPP),
+            ("new", made(attrs(0o644, 1 << 62)), FBIG, FBIG),
+            ("new", made(bitmap(4) + opaque(u32(1))), BADXDR, BADXDR),
+            ("new", {"how": u32(9) + attrs(0o644)}, BADXDR, BADXDR),
+            ("new", {"how": u32(3) + b"verifier" + attrs(0o644)}, OK, BADXDR),
+            ("new", {}, OK, OK))
+        for name, how, new, old in by_name:
+            for minor, wanted in ((1, new), (2, new), (0, old)):
+                self.check(wrong, self.open_status(minor, name, **how), wanted,
+                           f"4.{minor} OPEN {name} {how}")
+        for minor in (1, 2):
+            for claim, rest, place, wanted in (
+                    (9, b"", root, BADXDR), (3, opaque("file"), root, NOTSUPP),
+                    (2, FORGED + opaque("file"), root, BAD_STATEID),
+                    (5, FORGED, putfh(self.handles["file"]), BAD_STATEID),
+                    (6, b"", putfh(self.handles["file"]), NOTSUPP),
+                    (4, b"", putfh(self.handles["directory"]), ISDIR),
+                    (4, b"", putfh(self.handles["link"]), SYMLINK),
+                    (4, b"", putfh(self.handles["fifo"]), WRONG_TYPE)):
+                self.check(wrong, self.status(minor, place, open_file("", claim=claim) + rest),
+                           wanted, f"4.{minor} OPEN, claim {claim}")
+            self.check(wrong, self.status(minor, putfh(self.handles["file"]),
+                                          open_file("", claim=4, how=UNCHECKED)), INVAL,
+                       f"4.{minor} OPEN by filehandle, to create")
+        assert not wrong, "; ".join(wrong)
+
+    def open_status(self, minor, name, access=3, deny=0, how=None):
+        if minor:
+            return self.status(minor, putfh(self.root),
+                               open_file(name, access=access, deny=deny, how=how))
+        old = self.clients[0]
+        old.seqid += 1
+        return self.status(0, putfh(self.root), u32(18, old.seqid, access, deny) + u64(old.id) +
+                           opaque(b"old") + (u32(0) if how is None else u32(1) + how) + u32(0) +
+                           opaque(name))
+
+    def numbers(self):
+        """Past the largest file, past 2^64, in no union, and handles that are none."""
+        wrong, file, end = [], putfh(self.handles["file"]), (1 << 64) - 1
+        for minor in (0, 1, 2):
+            client = self.clients[0].id if minor == 0 else 0
+            for what, op, wanted in (
+                    ("SETATTR of 2^62", u32(34) + ZERO + attrs(size=1 << 62), FBIG),
+                    ("SETATTR of 2^64 - 1", u32(34) + ZERO + attrs(size=end), FBIG),
+                    ("SETATTR of the mode 0o10000", u32(34) + ZERO + attrs(0o10000), INVAL),
+                    ("SETATTR of half a size", u32(34) + ZERO + bitmap(4) + opaque(u32(1)), BADXDR),
+                    ("SETATTR of more", u32(34) + ZERO + bitmap(4) + opaque(u64(1) + u32(1)),
+                     BADXDR),
+                    ("COMMIT past 2^64", u32(5) + u64(end) + u32(1), INVAL),
+                    ("COMMIT to there", u32(5) + u64(end - 1) + u32(1), OK),
+                    ("WRITE past 2^64", u32(38) + ZERO + u64(end) + u32(2) + opaque(b"abc"), FBIG),
+                    ("WRITE at 2^62", u32(38) + ZERO + u64(1 << 62) + u32(2) + opaque(b"a"), FBIG),
+                    ("WRITE of stability 3", u32(38) + ZERO + u64(0) + u32(3) + opaque(b"a"),
+                     BADXDR),
+                    ("READ at the end", u32(25) + ZERO + u64(end) + u32(9), OK),
+                    ("LOCKT of type 9", u32(13, 9) + u64(0, 1, client) + opaque(b"o"), BADXDR),
+                    ("LOCKT of nothing", lockt_op(1, 0, 0, b"o", client), INVAL),
+                    ("LOCKT past 2^64", lockt_op(1, end, 2, b"o", client), INVAL),
+                    ("DELEGRETURN of nobody's", u32(8) + FORGED, BAD_STATEID),
+                    ("OPENATTR", u32(19, 1), NOTSUPP)):
+                self.check(wrong, self.status(minor, file, op), wanted, f"4.{minor} {what}")
+            for handle, wanted in ((b"", BADHANDLE), (b"x" * 128, BADHANDLE), (b"x" * 129, BADXDR)):
+                self.check(wrong, self.status(minor, putfh(handle)), wanted,
+                           f"4.{minor} PUTFH of {len(handle)} bytes")
+            for what, op, wanted in (
+                    ("no path", create_op(5, "odd", opaque("")), INVAL),
+                    ("a long path", create_op(5, "odd", opaque("x" * 5000)), NAMETOOLONG),
+                    ("a path with NUL", create_op(5, "odd", opaque("x\0y")), INVAL),
+                    ("a size of a folder", create_op(2, "odd", values=attrs(size=5)), INVAL),
+                    ("an owner by name", create_op(2, "odd", values=bitmap(36) + opaque(
+                        opaque("bob@x"))), BADOWNER),
+                    ("an archive bit", create_op(2, "odd", values=bitmap(14) + opaque(u32(1))),
+                     ATTRNOTSUPP)):
+                self.check(wrong, self.status(minor, putfh(self.root), op), wanted,
+                           f"4.{minor} CREATE, {what}")
+            self.check(wrong, self.status(minor, putfh(self.root), lookup("odd")), NOENT,
+                       "nothing is made")
+        # what went with the versions
+        for minor, ops, wanted in ((0, (*range(40, 53), *range(54, 59)), OP_ILLEGAL),
+                                   (1, (20, 30, 35, 36, 39), NOTSUPP),
+                                   (2, (20, 30, 35, 36, 39), NOTSUPP),
+                                   (1, (46, 47, 48, 49, 50, 51, 54, 56), NOTSUPP)):
+            for op in (*ops, 0, 1, 2):
+                self.check(wrong, self.status(minor, file, u32(op) + bytes(96)),
+                           wanted if op > 2 else OP_ILLEGAL, f"4.{minor} operation {op}")
+        assert not wrong, "; ".join(wrong)
+
+    def uncached(self):
+        """A reply that is too large to be kept unasked is not there for a retry, and the request is
+        not run again (RFC 8881 2.10.6.1.3)."""
+        a, file = self.a, putfh(self.handles["file"])
+        expect(a.ops(file, u32(38) + ZERO + u64(0) + u32(2) + opaque(bytes(4000))).status, OK,
+               "WRITE")
+        ops = [file, u32(25) + ZERO + u64(0) + u32(4000)]
+        expect(a.ops(*ops).status, OK, "READ")
+        retry = [a.sequence_op(a.sequence), *ops]
+        result = compound(self.c, retry)
+        expect((result.status, result.count), (RETRY_UNCACHED_REP, 1), "a retry")
+        expect(a.ops(putfh(self.root)).status, OK, "the next one")
+
+
 CASES = ("kinds", "no_filehandle", "names", "rights", "read_only", "stateids", "attributes",
-         "directories", "principals")
+         "directories", "principals", "opening", "numbers", "uncached")
 
 
 def test(t):

@@ -4,6 +4,7 @@
  *
  *   share N      export the Nth share no more, or again
  *   slow MS      removing attributes and changing sizes begins MS milliseconds later
+ *   step BYTES   an ALLOCATE does no more at a time (0: all of it)
  *
  * Each is answered with "DONE" when it is in force. */
 #include <pthread.h>
@@ -26,6 +27,7 @@ static struct message stop_message, set_message;
 static struct vfs_ops slow_ops;
 static void (*submit_fast)(struct vfs *vfs, struct vfs_request *request);
 static atomic_uint slow_ms;
+static atomic_ulong step_bytes;
 
 static const struct {
 	const char *path;
@@ -84,8 +86,11 @@ static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 	unsigned ms = atomic_load(&slow_ms);
 	bool sizes = (request->op == VFS_SETATTR && (request->set.mask & VFS_SET_SIZE)) ||
 		     request->op == VFS_ALLOCATE;
+	unsigned long step = atomic_load(&step_bytes);
 	struct delay *delay;
 
+	if (request->op == VFS_ALLOCATE && step && request->length > step)
+		request->length = step;
 	if (!ms || (request->op != VFS_XATTR_REMOVE && !sizes) ||
 	    !(delay = heap_zalloc(sizeof(*delay)))) {
 		submit_fast(vfs, request);
@@ -151,6 +156,9 @@ static void obey(const char *line)
 		loop_post(control, &set_message, set_shares);
 	} else if (strncmp(line, "slow ", 5) == 0) {
 		atomic_store(&slow_ms, (unsigned)number);
+		done();
+	} else if (strncmp(line, "step ", 5) == 0) {
+		atomic_store(&step_bytes, number);
 		done();
 	}
 }

@@ -173,6 +173,9 @@ static void check(struct server *server)
 	if (server->share_report.errors)
 		violation("share_check: %llu errors",
 			  (unsigned long long)server->share_report.errors);
+	if (server->share_report.unbacked_bytes)
+		violation("share_check: %llu bytes are set aside and have no space",
+			  (unsigned long long)server->share_report.unbacked_bytes);
 }
 
 static void server_close(struct server *server)

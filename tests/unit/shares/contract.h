@@ -16,6 +16,19 @@ static void contract_begin(struct fs_bench *fs)
 	contract_open(fs);
 }
 
+static int create_sized(struct fs_bench *fs, const struct vfs_object *directory, const char *name,
+			uint64_t size)
+{
+	struct vfs_request *request = fs_new(fs, VFS_CREATE, directory);
+
+	fs_name(request, name);
+	request->type = VFS_REGULAR;
+	request->create_how = VFS_CREATE_UNCHECKED;
+	request->set =
+	    (struct vfs_set){.mask = VFS_SET_MODE | VFS_SET_SIZE, .mode = 0600, .size = size};
+	return fs_submit(fs);
+}
+
 static void contract_files(void **state)
 {
 	struct fs_bench fs;
@@ -35,6 +48,13 @@ static void contract_files(void **state)
 	assert_int_equal(fs.request.result_attr.mode, 0640);
 	assert_int_equal(fs.request.before[0].change, attr.change);
 	assert_true(fs.request.after[0].change > attr.change);
+	assert_int_equal(create_sized(&fs, &root, "large", VFS_FILE_MAX + 1), -EFBIG);
+	assert_int_equal(create_sized(&fs, &root, "large", UINT64_MAX), -EFBIG);
+	assert_int_equal(fs_lookup(&fs, &root, "large", NULL), -ENOENT);
+	assert_int_equal(create_sized(&fs, &root, "large", VFS_FILE_MAX), 0);
+	assert_int_equal(fs.request.result_attr.size, VFS_FILE_MAX);
+	assert_int_equal(fs_lookup(&fs, &root, "large", NULL), 0);
+	assert_int_equal(fs_remove(&fs, &root, "large"), 0);
 	assert_int_equal(fs_create(&fs, &root, "a", VFS_REGULAR, 0640, NULL), -EEXIST);
 	assert_true(vfs_object_equal(&fs.request.result_object, &file));
 	assert_int_equal(fs_write(&fs, &file, 3, "hello", 5), 0);

@@ -76,6 +76,7 @@ static int start(struct fs_bench *fs, int what, uint64_t quota)
 		fs->vfs = start.call.call.vfs;
 	if (start.call.result == 0 && what == CLOSE)
 		fs->vfs = NULL;
+	assert_int_equal(start.report.unbacked_bytes, 0);
 	return start.call.result ? start.call.result : (int)start.report.errors;
 }
 
@@ -336,6 +337,64 @@ static void space_comes_back(void **state)
 	assert_int_equal(fs.result, -ENOSPC);
 	assert_int_equal(fs_truncate(&fs, &file, 100), 0);
 	assert_int_equal(fs_write(&fs, &file, 0, data, sizeof(data)), 0);
+	end(&fs);
+}
+
+/* What is set aside has blocks of the volume; what there is no room for is not begun. */
+static void set_aside(void **state)
+{
+	static uint8_t data[1 << 20];
+	const uint64_t length = 88 << 20;
+	struct fs_bench fs;
+	struct vfs_object root, file, other;
+	struct vfs_attr attr;
+
+	(void)state;
+	begin(&fs, 130 << 20, 0);
+	root = fs.vfs->root;
+	assert_true(fs.vfs->can & VFS_CAN_ALLOCATE);
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), 0);
+	assert_int_equal(fs_write(&fs, &file, 5000, data, 10), 0);
+	assert_int_equal(fs_range(&fs, VFS_ALLOCATE, &file, 100, 1ull << 30), -ENOSPC);
+	assert_int_equal(fs.request.offset, 100);
+	attr = fs_getattr(&fs, &file);
+	assert_int_equal(attr.used, 4096);
+	assert_int_equal(attr.size, 5010);
+	/* a large one takes two requests, and the size grows with the last */
+	assert_int_equal(fs_range(&fs, VFS_ALLOCATE, &file, 0, length), 0);
+	assert_in_range(fs.request.offset, 64 << 20, length - 1);
+	assert_int_equal(fs_getattr(&fs, &file).size, 5010);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	assert_int_equal(
+	    fs_range(&fs, VFS_ALLOCATE, &file, fs.request.offset, length - fs.request.offset), 0);
+	assert_int_equal(fs.request.offset, length);
+	attr = fs_getattr(&fs, &file);
+	assert_int_equal(attr.size, length);
+	assert_int_equal(attr.used, length);
+	assert_int_equal(fs_seek(&fs, &file, VFS_SEEK_DATA, 8192), -ENXIO);
+	assert_int_equal(start(&fs, CHECK, 0), 0);
+	/* what others take is not what was set aside */
+	for (unsigned k = 0; fs_write(&fs, &other, k << 20, data, sizeof(data)) == 0;)
+		k++;
+	assert_int_equal(fs.result, -ENOSPC);
+	assert_int_equal(fs_range(&fs, VFS_ALLOCATE, &other, 100ull << 20, 1 << 20), -ENOSPC);
+	for (uint64_t at = 0; at < length; at += 8 << 20)
+		assert_int_equal(fs_write(&fs, &file, at, data, sizeof(data)), 0);
+	assert_int_equal(fs_getattr(&fs, &file).used, length);
+	/* holes, what is written and what is set aside, in turn: more than a transaction takes */
+	assert_int_equal(fs_truncate(&fs, &other, 0), 0);
+	for (uint64_t block = 0; block < 600; block += 3)
+		assert_int_equal(fs_write(&fs, &other, block * 4096, data, 4096), 0);
+	assert_int_equal(fs_range(&fs, VFS_ALLOCATE, &other, 5000, 590 * 4096), 0);
+	assert_int_equal(fs.request.offset, 5000 + 590 * 4096);
+	assert_int_equal(fs_getattr(&fs, &other).used, (592 + 2) * 4096);
+	/* behind the end of the file space can be given back, too */
+	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &other, UINT64_MAX - 5, 5), 0);
+	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &file, length, 1 << 20), 0);
+	assert_int_equal(fs_getattr(&fs, &file).used, length);
+	assert_int_equal(fs_range(&fs, VFS_DEALLOCATE, &file, 0, UINT64_MAX), 0);
+	assert_int_equal(fs_getattr(&fs, &file).used, 0);
 	end(&fs);
 }
 
@@ -639,6 +698,7 @@ int main(void)
 					   cmocka_unit_test(users),
 					   cmocka_unit_test(users_fsstat_shows),
 					   cmocka_unit_test(space_comes_back),
+					   cmocka_unit_test(set_aside),
 					   cmocka_unit_test(many_names),
 					   cmocka_unit_test(clones),
 					   cmocka_unit_test(clones_in_shreds),
