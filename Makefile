@@ -68,6 +68,8 @@ SIM_TEST := $(filter-out $(if $(findstring address,$(SANITIZE)),$(MUTATION)),$(M
 HELPERS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 GUEST    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/guest/*.c))
 BENCH    := $(if $(wildcard bench/*.c),$(BUILD)/bench/granary-load)
+# .. and, without libFuzzer, a suite of the ASan pass.
+REPLAYS  := $(if $(findstring address,$(SANITIZE)),$(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_replay,$(wildcard tests/fuzz/*_fuzz.c)))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 SOURCES  := $(shell git ls-files -co --exclude-standard '*.c' 2>/dev/null || find . -name '*.c')
@@ -76,7 +78,7 @@ HEADERS  := $(shell git ls-files -co --exclude-standard '*.h' 2>/dev/null || fin
 .PHONY: all tests run test lint format check-layers asan tsan fuzz fuzzers bench torture install \
         clean help FORCE
 all: $(PROGRAMS) | $(RUN_READY)
-tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH)
+tests: $(UNIT) $(SIM_TEST) $(HELPERS) $(GUEST) $(BENCH) $(REPLAYS)
 
 # --- packages: looked at before anything is compiled; a stamp makes it free afterwards ---------
 # A plain "make" only says what is missing; the goals a newcomer types install it when root.
@@ -249,6 +251,12 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(REPLAYS): $(BUILD)/tests/fuzz/%_replay: $(BUILD)/obj/tests/fuzz/%_fuzz.o $(BUILD)/obj/tests/fuzz/replay.o \
+		$(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS)
+
 # Fuzz targets: clang, libFuzzer, ASan and UBSan; the library once more with coverage in it.
 FUZZ_CFLAGS := $(CSTD) -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all -Werror=incompatible-pointer-types -iquote . \
                -fsanitize=fuzzer-no-link,address,undefined
@@ -285,8 +293,8 @@ asan-build: | $(TEST_READY)
 tsan-build: | $(TEST_READY)
 	+@$(MAKE) --no-print-directory $(TSAN) all tests
 
-test: all tests fuzzers asan-build | $(TEST_READY)
-	@tests/run --build $(BUILD) --asan $(BUILD)/asan --fuzz $(BUILD)/fuzz $(TESTS)
+test: all tests asan-build | $(TEST_READY)
+	@tests/run --build $(BUILD) --asan $(BUILD)/asan $(TESTS)
 
 asan: asan-build
 	@tests/run --asan $(BUILD)/asan --asan-full $(TESTS)

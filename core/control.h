@@ -43,6 +43,10 @@ unsigned control_request_uid(const struct control_request *request);
  * numbers beyond 64 bits are refused with a sentence. */
 json_t *control_parse(const void *data, size_t length, struct err *err);
 
+/* control_text: @bytes as a JSON string. JSON has text alone: in what is not UTF-8 each byte beyond
+ * ASCII is shown as '?'. NULL: no memory. */
+json_t *control_text(const char *bytes);
+
 /* control_call: connect to @path, send @request, wait for the reply. Blocking; for the CLI.
  * @timeout_ms bounds each wait. *ret_reply is the caller's. */
 int control_call(const char *path, const json_t *request, int timeout_ms, json_t **ret_reply,

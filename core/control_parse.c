@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/control.h"
@@ -76,4 +77,19 @@ json_t *control_parse(const void *data, size_t length, struct err *err)
 		err_set(err, -EBADMSG, "not JSON we take: %s at byte %d", error.text,
 			error.position);
 	return value;
+}
+
+json_t *control_text(const char *bytes)
+{
+	json_t *text = json_string(bytes);
+	char *shown;
+
+	if (text || !(shown = strdup(bytes)))
+		return text;
+	for (char *at = shown; *at; at++)
+		if ((unsigned char)*at >= 0x80)
+			*at = '?';
+	text = json_string(shown);
+	free(shown);
+	return text;
 }

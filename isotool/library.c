@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/control.h"
 #include "isotool/isotool.h"
 
 #define LIST_ROOM (64u << 10)
@@ -21,21 +22,6 @@ int library_find(struct remote *remote, struct vfs_object *ret_directory)
 	return 0;
 }
 
-/* A client may have made it of any bytes; JSON has text alone. */
-static json_t *show_name(const char *name)
-{
-	char shown[VFS_NAME_MAX + 1];
-	json_t *text = json_string(name);
-
-	if (text)
-		return text;
-	snprintf(shown, sizeof shown, "%s", name);
-	for (char *at = shown; *at; at++)
-		if ((unsigned char)*at >= 0x80)
-			*at = '?';
-	return json_string(shown);
-}
-
 static json_t *show_image(struct remote *remote, const struct vfs_dirent *found)
 {
 	struct mount_call call = {
@@ -45,7 +31,7 @@ static json_t *show_image(struct remote *remote, const struct vfs_dirent *found)
 	if (remote_call(remote, &call, "sha256", NULL, NULL) == 0 &&
 	    remote->reply.data_length == 2 * (size_t)ISO_HASH)
 		hash = (const char *)remote->data;
-	return json_pack("{s:o,s:I,s:I,s:s}", "name", show_name(found->name), "size",
+	return json_pack("{s:o,s:I,s:I,s:s}", "name", control_text(found->name), "size",
 			 (json_int_t)found->attr.size, "modified",
 			 (json_int_t)(found->attr.mtime / 1000000000), "sha256", hash);
 }

@@ -307,11 +307,13 @@ struct bad {
 	uint64_t until_ns;
 };
 
-/* The bad slots that @volume maps in a leaf, as findings. Under the lock. */
-static void note_owners(struct native *native, const struct nvolume *volume, uint64_t leaf,
-			const struct map_entry *entries, struct bad *bad)
+/* map_look_fn: the bad slots that @volume maps in a leaf, as findings. */
+static void note_owners(void *context, const struct nvolume *volume, uint64_t leaf,
+			const struct map_entry *entries)
 {
+	struct native *native = volume->native;
 	struct evacuation *evacuation = native->evacuation;
+	struct bad *bad = context;
 
 	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
 		const struct map_entry *entry = &entries[i / CHUNK_SLOTS];
@@ -336,28 +338,6 @@ static void note_owners(struct native *native, const struct nvolume *volume, uin
 	}
 }
 
-/* One leaf of the map, from *leaf on. UINT64_MAX: there was none. */
-static int look_at_leaf(struct native *native, struct lane *lane, struct nvolume *volume,
-			uint64_t *leaf, struct bad *bad)
-{
-	struct fiber_waiter wait;
-	struct node *node = NULL;
-	int result;
-
-	fiber_waiter_init(&wait, lane);
-	native_lock(native);
-	nodes_evict(native);
-	result = tree_next(&volume->map, *leaf, &wait.waiter, leaf);
-	if (result == 0 && *leaf != UINT64_MAX)
-		result = tree_find(&volume->map, *leaf, false, &wait.waiter, &node);
-	if (result == 0 && node)
-		note_owners(native, volume, *leaf, node->body->map.entry, bad);
-	native_unlock(lane);
-	if (result == -EINPROGRESS)
-		return fiber_waiter_wait(&wait) < 0 ? -EIO : -EINPROGRESS;
-	return result;
-}
-
 static int look_at_map(struct native *native, struct lane *lane, struct nvolume *volume,
 		       struct bad *bad)
 {
@@ -371,8 +351,7 @@ static int look_at_map(struct native *native, struct lane *lane, struct nvolume 
 			return -ETIME;
 		if (++bad->looks % BAD_LEAVES == 0)
 			fiber_sleep(0); /* others on this loop */
-		result = look_at_leaf(native, lane, volume, &leaf, bad);
-		leaf += result == 0 && leaf != UINT64_MAX;
+		result = map_look(volume, lane, &leaf, note_owners, bad);
 	}
 	return result;
 }

@@ -524,3 +524,26 @@ int map_reap(const struct nvolume *from, uint64_t limit, const struct map_entry 
 			    reap_entry(&freeing, limit, &entries[i], child ? &child[i] : NULL, dry);
 	return count;
 }
+
+int map_look(struct nvolume *volume, struct lane *lane, uint64_t *leaf, map_look_fn *look,
+	     void *context)
+{
+	struct native *native = volume->native;
+	struct fiber_waiter wait;
+	struct node *node = NULL;
+	int result;
+
+	fiber_waiter_init(&wait, lane);
+	native_lock(native);
+	nodes_evict(native);
+	result = tree_next(&volume->map, *leaf, &wait.waiter, leaf);
+	if (result == 0 && *leaf != UINT64_MAX)
+		result = tree_find(&volume->map, *leaf, false, &wait.waiter, &node);
+	if (result == 0 && node)
+		look(context, volume, *leaf, node->body->map.entry);
+	native_unlock(lane);
+	if (result == -EINPROGRESS)
+		return fiber_waiter_wait(&wait) < 0 ? -EIO : -EINPROGRESS;
+	*leaf += result == 0 && *leaf != UINT64_MAX;
+	return result;
+}

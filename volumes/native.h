@@ -819,6 +819,13 @@ uint16_t map_shared(const struct nvolume *volume, uint64_t chunk, const struct m
 int map_prepare_reap(struct native *native, const struct map_entry *entries);
 int map_reap(const struct nvolume *from, uint64_t limit, const struct map_entry *entries,
 	     const struct map_entry *child, struct measure *dry);
+/* map_look: one leaf of @volume's map, the first from *@leaf on, is shown to @look, under the lock;
+ * *@leaf is then the place after it, UINT64_MAX when there was none. In a fiber, without the lock.
+ * 0, -EINPROGRESS (something was read meanwhile: once more), or an error. */
+typedef void map_look_fn(void *context, const struct nvolume *volume, uint64_t leaf,
+			 const struct map_entry *entries);
+int map_look(struct nvolume *volume, struct lane *lane, uint64_t *leaf, map_look_fn *look,
+	     void *context);
 void nvolume_mark_dirty(struct nvolume *volume);
 
 /* ---- csum.c; all under the lock ---- */

@@ -71,6 +71,7 @@ static uint64_t count_alone(const struct native *native, const struct pv *device
 
 struct owners {
 	const struct pv *device;
+	bool found; /* in the volume that is looked at */
 	unsigned count;
 	const struct nvolume *first;
 };
@@ -82,39 +83,19 @@ static bool is_alone(const struct native *native, const struct pv *device, uint6
 	return pv && pv->device == device && !mirror_of(native, chunk);
 }
 
-static bool leaf_has_alone(const struct native *native, const struct pv *device,
-			   const struct map_entry *entries)
+/* map_look_fn: does @volume have a slot there? */
+static void find_alone(void *context, const struct nvolume *volume, uint64_t leaf,
+		       const struct map_entry *entries)
 {
-	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
+	struct owners *owners = context;
+
+	(void)leaf;
+	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS && !owners->found; i++) {
 		uint64_t address;
 
-		if (map_slot(&entries[i / CHUNK_SLOTS], i % CHUNK_SLOTS, &address) &&
-		    is_alone(native, device, address / CHUNK_SLOTS))
-			return true;
+		owners->found = map_slot(&entries[i / CHUNK_SLOTS], i % CHUNK_SLOTS, &address) &&
+				is_alone(volume->native, owners->device, address / CHUNK_SLOTS);
 	}
-	return false;
-}
-
-/* One leaf of the map, from *leaf on; UINT64_MAX: there was none. 1: it has such a slot. */
-static int look_at_leaf(struct native *native, struct lane *lane, struct nvolume *volume,
-			uint64_t *leaf, const struct pv *device)
-{
-	struct fiber_waiter wait;
-	struct node *node = NULL;
-	int result;
-
-	fiber_waiter_init(&wait, lane);
-	native_lock(native);
-	nodes_evict(native);
-	result = tree_next(&volume->map, *leaf, &wait.waiter, leaf);
-	if (result == 0 && *leaf != UINT64_MAX)
-		result = tree_find(&volume->map, *leaf, false, &wait.waiter, &node);
-	if (result == 0 && node && leaf_has_alone(native, device, node->body->map.entry))
-		result = 1;
-	native_unlock(lane);
-	if (result == -EINPROGRESS)
-		return fiber_waiter_wait(&wait) < 0 ? -EIO : -EINPROGRESS;
-	return result;
 }
 
 /* A map that can not be read without the device has data that can not, either. */
@@ -124,14 +105,14 @@ static void look_at_map(struct native *native, struct lane *lane, struct nvolume
 	uint64_t leaf = 0;
 	int result = 0;
 
-	while (leaf != UINT64_MAX && (result == 0 || result == -EINPROGRESS)) {
+	owners->found = false;
+	while (leaf != UINT64_MAX && !owners->found && (result == 0 || result == -EINPROGRESS)) {
 		if (native->checkpoint_due) /* the journal's room is not to wait for this */
 			(void)checkpoint_run(native, lane, false);
 		fiber_sleep(0);
-		result = look_at_leaf(native, lane, volume, &leaf, owners->device);
-		leaf += result == 0 && leaf != UINT64_MAX;
+		result = map_look(volume, lane, &leaf, find_alone, owners);
 	}
-	if (result == 0)
+	if (result == 0 && !owners->found)
 		return;
 	if (owners->count++ == 0)
 		owners->first = volume;

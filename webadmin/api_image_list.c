@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/control.h"
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/admin.h"
@@ -11,21 +12,6 @@
 #define LIST_ROOM (64u << 10)
 
 /* ---- the list ---- */
-
-/* A client may have made it of any bytes; JSON has text alone. */
-static json_t *show_name(const char *name)
-{
-	char shown[VFS_NAME_MAX + 1];
-	json_t *text = json_string(name);
-
-	if (text)
-		return text;
-	snprintf(shown, sizeof shown, "%s", name);
-	for (char *at = shown; *at; at++)
-		if ((unsigned char)*at >= 0x80)
-			*at = '?';
-	return json_string(shown);
-}
 
 /* ".NAME.part" -> NAME; false: it is no part. */
 static bool part_name(const char *file, char name[VFS_NAME_MAX + 1])
@@ -44,7 +30,7 @@ static json_t *show_part(struct image_work *work, const struct vfs_dirent *found
 {
 	const struct upload *upload = upload_find(work->request->admin, work->share, name);
 
-	return json_pack("{s:o,s:I,s:I,s:s,s:b,s:I}", "name", show_name(name), "size_bytes",
+	return json_pack("{s:o,s:I,s:I,s:s,s:b,s:I}", "name", control_text(name), "size_bytes",
 			 (json_int_t)(upload ? upload->size : found->attr.size), "modified",
 			 (json_int_t)(found->attr.mtime / 1000000000), "sha256", "", "uploading", 1,
 			 "received_bytes",
@@ -59,7 +45,7 @@ static void list_add(struct image_work *work, int result)
 	if (result < 0 || strlen(work->hash) != HASH_TEXT - 1)
 		work->hash[0] = '\0';
 	json_array_append_new(work->list,
-			      json_pack("{s:o,s:I,s:I,s:s,s:b}", "name", show_name(entry->name),
+			      json_pack("{s:o,s:I,s:I,s:s,s:b}", "name", control_text(entry->name),
 					"size_bytes", (json_int_t)entry->attr.size, "modified",
 					(json_int_t)(entry->attr.mtime / 1000000000), "sha256",
 					work->hash, "uploading", 0));
