@@ -67,8 +67,9 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_DOWN] = "存储服务未运行，将自动重新启动。",
 	[TEXT_MEND] = "命令行：granary config restore 文件，granary config reset（存储池保留）。",
 	[TEXT_READY] = "READY 就绪",
-	[TEXT_KEYS] =
-	    "n 网络  t 时间  h 名称  w 网页密码  u 更新  b 诊断包  s 命令行  r 重启  p 关机",
+	/* clang-format off */
+	[TEXT_KEYS] = "n 网络  t 时间  h 名称  w 网页密码  u 更新\r\n  b 诊断包  s 命令行  r 重启  p 关机",
+	/* clang-format on */
 	[TEXT_LANGUAGE] = "  l English",
 	[TEXT_SURE_RESTART] = "重启本机？虚拟机会等待其恢复。确认请输入 y：",
 	[TEXT_SURE_OFF] = "关机？虚拟机将失去磁盘。确认请输入 y：",

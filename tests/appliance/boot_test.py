@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The built image under QEMU (TCG): by BIOS, by UEFI and by UEFI with Secure Boot it comes to READY
 on its console; a pool and a LUN made there are used by a real initiator from outside; the data is
-there after a reboot. APPLIANCE_FIRMWARE=bios,uefi,secure picks what to boot with (default: all)."""
+there after a reboot. APPLIANCE_FIRMWARE=bios,uefi,secure picks what to boot with (default: all);
+pictures of the screen go to the folder APPLIANCE_PICTURES."""
 
 import os
 import re
@@ -98,6 +99,48 @@ def set_up(points, box, shown):
     points.point(shown and "Set-up code" not in shown, "and is gone from the screen", shown)
 
 
+def screen_text(box, wanted):
+    """What tty1 shows, once @wanted is there; from the shell of the serial line."""
+    shown = box.run(f"for i in $(seq 120); do grep -q '{wanted}' /dev/vcs1 && break; sleep 1; done; "
+                    "echo '@''screen@'; fold -w $(stty -F /dev/tty1 size | cut -d' ' -f2) /dev/vcs1; "
+                    "echo", 300)[1]
+    return shown.partition("@screen@")[2]
+
+
+def own_screen(points, box, name):
+    """The machine's own screen and keyboard: what stands there, and two of the dialogues."""
+    shown = screen_text(box, "power off")
+    points.point("READY" in shown and "https://10.0.2." in shown and "power off" in shown,
+                 "its own screen shows READY, the address and the keys", shown)
+    box.picture(f"{name}-ready")
+    for key, wanted, what in (("n", "Network as it is set", "network"),
+                              ("h", "Name of this machine", "name"),
+                              ("r", "Restart the machine", "restart")):
+        box.press(key)
+        shown = screen_text(box, wanted)
+        points.point(wanted in shown, f"a key there asks for the {what}", shown)
+        box.picture(f"{name}-{what}")
+        box.press("ret")
+        shown = screen_text(box, "Enter goes on\\|power off")
+        if "Enter goes on" in shown:
+            box.press("ret")
+            shown = screen_text(box, "power off")
+        points.point("power off" in shown, "and comes back", shown)
+
+
+def chinese(points, box):
+    """The serial line has a terminal behind it that may know Chinese; the kernel's screen does not."""
+    box.type("l")
+    shown = box.wait("关机", 60) or ""
+    points.point("READY 就绪" in shown and "地址" in shown, "the serial line speaks Chinese", shown)
+    folder = os.environ.get("APPLIANCE_PICTURES")
+    if folder:
+        with open(os.path.join(folder, "chinese.txt"), "w", encoding="utf-8") as file:
+            file.write(box.history)
+    box.type("l")
+    points.point(box.wait("power off", 60) is not None, "and English again")
+
+
 def use_lun(points, box, data, fresh):
     shown = outside("iscsi-ls", f"iscsi://127.0.0.1:{box.port}")
     points.point(shown.returncode == 0 and TARGET in shown.stdout, "iscsi-ls from outside",
@@ -129,7 +172,9 @@ def boot(points, firmware, data):
                 box.type("\f")
                 screen = box.wait("power off", 30) or ""
             set_up(points, box, screen)
+            chinese(points, box)
             points.point(box.shell(), "the console gives a shell")
+            own_screen(points, box, firmware)
             embedded(points, box)
             make_lun(points, box)
             use_lun(points, box, data, True)

@@ -97,9 +97,11 @@ class Box:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen()
+        self.control = os.path.join(folder, "control")
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
              "-m", "1024", "-display", "none", "-monitor", "none",
+             "-qmp", f"unix:{self.control},server=on,wait=off",
              *firmware_options(firmware, folder),
              "-chardev", f"socket,id=serial,path={path}", "-serial", "chardev:serial",
              *disk_options(self.disk, bus, log),
@@ -204,6 +206,30 @@ class Box:
             return reply.status, json.loads(reply.read() or b"null"), print_of
         finally:
             connection.close()
+
+    def machine(self, *commands):
+        """(QMP command, its arguments), one after the other."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(60)
+            line.connect(self.control)
+            with line.makefile("rw", encoding="utf-8") as talk:
+                for command, arguments in (("qmp_capabilities", {}), *commands):
+                    talk.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+                    talk.flush()
+                    while "return" not in (reply := json.loads(talk.readline())):
+                        if "error" in reply:
+                            raise OSError(f"{command}: {reply['error']}")
+
+    def press(self, key):
+        """A key of the machine's own keyboard, which the console on its screen reads."""
+        self.machine(("send-key", {"keys": [{"type": "qcode", "data": key}]}))
+
+    def picture(self, name):
+        """What the machine's screen shows, as NAME.png in the folder APPLIANCE_PICTURES."""
+        folder = os.environ.get("APPLIANCE_PICTURES")
+        if folder:
+            path = os.path.join(os.path.abspath(folder), name + ".png")
+            self.machine(("screendump", {"filename": path, "format": "png"}))
 
     def url(self, lun=0):
         return f"iscsi://127.0.0.1:{self.port}/{TARGET}/{lun}"
