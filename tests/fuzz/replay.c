@@ -34,13 +34,16 @@ static const char *found_path;
 static uint8_t *current;
 static size_t current_size;
 
-/* Where the input is that ended us, for "build/fuzz/NAME_fuzz FILE". */
+/* Keeps the input that ends us, for "build/fuzz/NAME_fuzz FILE". In a signal's context, too. */
 static void keep_input(void)
 {
 	int fd = open(found_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
-	if (fd >= 0 && write(fd, current, current_size) == (ssize_t)current_size)
-		dprintf(STDOUT_FILENO, "# the input is kept: %s\n", found_path);
+	if (fd >= 0 && write(fd, current, current_size) == (ssize_t)current_size) {
+		(void)!write(STDOUT_FILENO, "# the input is kept: ", 21);
+		(void)!write(STDOUT_FILENO, found_path, strlen(found_path));
+		(void)!write(STDOUT_FILENO, "\n", 1);
+	}
 }
 
 static void ended(int number)
