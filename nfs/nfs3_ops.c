@@ -214,7 +214,7 @@ static void write_done(struct nfs_call *call, int result)
 	nfs3_put_about(call);
 	xdr_put_u32(&call->out, call->vfs.count);
 	xdr_put_u32(&call->out, call->vfs.stable);
-	xdr_put_u64(&call->out, vfs_verifier(call->export->vfs));
+	xdr_put_u64(&call->out, call->argument[2]); /* as it was before: see vfs_verifier() */
 	nfs_call_reply(call);
 }
 
@@ -243,6 +243,7 @@ static void write_file(struct nfs_call *call)
 	call->vfs.length = length;
 	call->vfs.stable = stable;
 	call->vfs.flags = VFS_OWNER_OVERRIDE;
+	call->argument[2] = vfs_verifier(call->export->vfs);
 	submit(call, VFS_WRITE, write_done);
 }
 

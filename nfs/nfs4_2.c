@@ -351,7 +351,7 @@ static void aim(struct nfs_call *call, bool target)
 	    VFS_OWNER_OVERRIDE | (numbers[COPY_FLAGS] & (target ? 2 : 1) ? VFS_OPENED : 0);
 }
 
-/* argument[0]: how much was asked for. */
+/* argument[0]: how much was asked for; argument[2]: the verifier before the first byte. */
 static void copied(struct nfs_call *call, int result)
 {
 	uint64_t done = call->argument[0] - call->compound.numbers[COPY_LEFT];
@@ -363,7 +363,7 @@ static void copied(struct nfs_call *call, int result)
 	xdr_put_u32(&call->out, 0); /* no call-back id: it is done */
 	xdr_put_u64(&call->out, done);
 	xdr_put_u32(&call->out, VFS_UNSTABLE);
-	xdr_put_u64(&call->out, vfs_verifier(call->export->vfs));
+	xdr_put_u64(&call->out, call->argument[2]);
 	xdr_put_bool(&call->out, true); /* consecutive, synchronous */
 	xdr_put_bool(&call->out, true);
 	nfs4_done(call, NFS4_OK);
@@ -572,6 +572,7 @@ int nfs4_op_copy(struct nfs_call *call)
 	status = need_copy(call, &ids, &numbers[COPY_FLAGS]);
 	if (status != NFS4_OK)
 		return status;
+	call->argument[2] = vfs_verifier(call->export->vfs);
 	aim(call, false);
 	return nfs4_submit(call, VFS_GETATTR, copy_begin);
 }

@@ -658,7 +658,8 @@ static void write_done(struct nfs_call *call, int result)
 	if (result == 0) {
 		xdr_put_u32(&call->out, call->vfs.count);
 		xdr_put_u32(&call->out, call->vfs.stable);
-		xdr_put_u64(&call->out, vfs_verifier(call->export->vfs));
+		/* as it was before: see vfs_verifier() */
+		xdr_put_u64(&call->out, call->compound.numbers[0]);
 	}
 	nfs4_done(call, nfs4_status_of_file(call, result));
 }
@@ -685,6 +686,7 @@ static int write_file(struct nfs_call *call)
 	call->vfs.length = length;
 	call->vfs.stable = stable;
 	call->vfs.flags = VFS_OWNER_OVERRIDE | (opened ? VFS_OPENED : 0);
+	call->compound.numbers[0] = vfs_verifier(call->export->vfs);
 	return nfs4_submit(call, VFS_WRITE, write_done);
 }
 

@@ -286,7 +286,7 @@ static int step(struct allocation *all)
 	for (unsigned i = 0; i < all->count && result == 0 && KEEPS(share_space_before_extent); i++)
 		result = fill(all, &all->spot[i]);
 	/* what was mapped before may not be durable either */
-	if (result == 0 && all->count)
+	if (result == 0 && (all->fresh || all->to == all->last))
 		result = store_io(store, VOLUME_FLUSH, 0, 0, NULL, 0);
 	if (result == 0 && (all->fresh || all->to == all->last))
 		result = store_transact(store, settle, all, &op->sequence);

@@ -332,6 +332,7 @@ static int copy_attr(struct restore *restore)
 
 static int fill(struct restore *restore)
 {
+	uint64_t verifier = vfs_verifier(&restore->share->vfs);
 	struct vfs_request *request;
 	int result = 0;
 
@@ -350,6 +351,8 @@ static int fill(struct restore *restore)
 		result = copy_acl(restore);
 	if (result == 0 && restore->attr.type == VFS_REGULAR)
 		result = (fresh(restore, VFS_COMMIT, &restore->made), ask(restore));
+	if (result == 0 && verifier != vfs_verifier(&restore->share->vfs))
+		result = -EAGAIN; /* opened anew meanwhile: what was not durable is gone */
 	return result;
 }
 

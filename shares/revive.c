@@ -38,6 +38,7 @@ static bool has_space(const struct share *share)
 static bool revive(struct share *share)
 {
 	struct err err = {0};
+	bool was_open;
 	int result;
 
 	if (share->going_back)
@@ -47,8 +48,11 @@ static bool revive(struct share *share)
 	if (!has_space(share))
 		return false;
 	share->going_back = true;
+	was_open = share->store != NULL;
 	result = share_open_anew(share, 0, NULL, NULL, &err);
 	share->going_back = false;
+	if (result < 0 && was_open)
+		log_error("%s", err.text);
 	if (result == 0)
 		log_notice("share on volume %s: there is space again, it takes changes",
 			   share->volume->name);

@@ -88,7 +88,7 @@ int share_request_run(struct op *op)
 {
 	struct vfs_request *request = op->request;
 	struct store *store = op->share->store;
-	bool changes = request->op == VFS_REMOVE || request->op == VFS_RENAME;
+	bool changes = request->op == VFS_REMOVE || request->op == VFS_RENAME, held;
 	int result;
 
 	if (!table[request->op].run)
@@ -100,10 +100,16 @@ int share_request_run(struct op *op)
 	if (table[request->op].how == LOOK)
 		return store_look(store, run_table, op);
 	result = store_transact(store, run_table, op, &op->sequence);
+	held = result == 0 && request->op == VFS_CREATE && request->flags & VFS_HOLD_RESULT;
 	if (result == 0)
 		result = store_wait(store, op->sequence);
 	if (result == 0)
 		result = cut_existing(op);
+	if (held && result < 0) { /* whoever asked hears of no object, and lets go of none */
+		store_lock(store);
+		(void)unhold(op->share, op->object[1].number);
+		store_unlock(store);
+	}
 	if (changes && result == 0) {
 		store_lock(store);
 		if (op->share->reap_wanted || op->share->discard_wanted)
@@ -421,6 +427,19 @@ static bool checkpoint_is_left(struct share *share)
 	return left;
 }
 
+/* One that nobody waits for; the store is its buffers'. */
+static bool commit_is_left(struct share *share)
+{
+	bool left;
+
+	if (!share->store)
+		return false;
+	store_lock(share->store);
+	left = share->store->committing;
+	store_unlock(share->store);
+	return left;
+}
+
 /* No keeper, no workers any more, and no lane's message on its way: it is posted again, or freed,
  * right afterwards. */
 static void stop(struct share *share)
@@ -441,7 +460,8 @@ static void stop(struct share *share)
 	for (unsigned i = 0; i < count; i++)
 		loop_post(share->lane[i].loop, &share->lane[i].message, end_workers);
 	while (__atomic_load_n(&share->pausing_left, __ATOMIC_ACQUIRE) || workers_left(share) ||
-	       __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) || share->keeper_posted) {
+	       __atomic_load_n(&share->keepers, __ATOMIC_ACQUIRE) || share->keeper_posted ||
+	       commit_is_left(share)) {
 		if (checkpoint_is_left(share))
 			(void)store_checkpoint(share->store, false);
 		fiber_sleep(1000000);
@@ -620,6 +640,7 @@ static void close_main(void *context)
 		fiber_sleep(1000000);
 	if (__atomic_load_n(&share->vfs.refs, __ATOMIC_ACQUIRE) != 1) {
 		share->restores_end = false;
+		share_revive(share); /* that ended, too */
 		call->done(call, err_set(&call->err, -EBUSY, "the share is in use"));
 		return;
 	}

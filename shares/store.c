@@ -150,6 +150,7 @@ void store_fail(struct store *store, int error)
 	waiters_resume(&store->open.waiters, store_refusal(store));
 	waiters_resume(&store->room, 0);
 	waiters_resume(&store->quiet, 0);
+	waiters_resume(&store->checkpointed, 0);
 }
 
 int store_refusal(const struct store *store)

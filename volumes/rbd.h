@@ -110,6 +110,7 @@ struct rbd_pool {
 	struct list peers;     /* gate worker */
 	struct list strangers; /* struct rbd_stranger: whoever scans */
 	uint64_t looked_ns;    /* gate worker: the end of the last look */
+	unsigned looks;        /* gate worker: begun */
 	bool gating;           /* home: a look is under way */
 	bool taking;           /* home: take_poll is, for volumes that are waited for */
 	bool scanning;         /* home: so is a scan */
@@ -158,8 +159,8 @@ struct rbd_volume {
 	bool listed;                     /* scans: its image is there */
 	unsigned unlisted;               /* home: how many scans in a row have not found it */
 	bool pinned;                     /* gate worker: to this gateway */
-	unsigned stray_looks;            /* gate worker: in a row, at a lock of nobody's */
-	bool asked;                      /* atomic: wanted, but somebody here keeps it still */
+	unsigned stray_looks, stray_at; /* gate worker: in a row, at a lock of nobody's; the last */
+	bool asked;                     /* atomic: wanted, but somebody here keeps it still */
 	uint64_t note_heard, seen_heard; /* atomic: numbers, of the last look */
 	uint64_t note_shown;             /* home: what watchers know */
 	bool shown_standby, shown_asked; /* home: what watchers know */

@@ -367,12 +367,18 @@ static bool is_stray(struct rbd_volume *volume, const char *owner)
 	for (size_t i = 0; i < count; i++)
 		watches |= rbd_same_address(watchers[i].addr, owner);
 	ceph.rbd_watchers_list_cleanup(watchers, count);
-	volume->stray_looks = watches ? 0 : volume->stray_looks + 1;
+	if (watches)
+		volume->stray_looks = 0;
+	else if (volume->stray_at != volume->pool->looks) /* a look counts once: rbd_gate_try() */
+		volume->stray_looks++;
+	volume->stray_at = volume->pool->looks;
 	return volume->stray_looks >= RBD_STRAY_LOOKS;
 }
 
 static bool owner_is_dead(struct rbd_volume *volume, const struct rbd_peer *peer, const char *owner)
 {
+	if (peer)
+		volume->stray_looks = 0;
 	if (rbd_same_address(volume->pool->former, owner))
 		return true;
 	return peer ? is_dead(volume->pool, peer) : is_stray(volume, owner);
@@ -389,8 +395,10 @@ static bool may_take(struct rbd_volume *volume)
 	bool take = false;
 	int result = ceph.rbd_lock_get_owners(volume->image, &mode, &owner, &count);
 
-	if (result == -ENOENT || (result == 0 && count == 0))
+	if (result == -ENOENT || (result == 0 && count == 0)) {
+		volume->stray_looks = 0;
 		return !wanted_elsewhere(volume);
+	}
 	if (result < 0)
 		return false;
 	peer = peer_at(pool, owner);
@@ -400,6 +408,7 @@ static bool may_take(struct rbd_volume *volume)
 
 		result = ceph.rbd_lock_break(volume->image, mode, owner);
 		broken = result == 0 || result == -ENOENT;
+		volume->stray_looks = 0;
 		take = broken && !wanted_elsewhere(volume);
 		if (peer)
 			log_warning("volume %s/%s: gateway %s is gone, its lock is %s (%llu ms)",
@@ -448,6 +457,7 @@ void rbd_gate_settle(struct rbd_volume *volume)
 		return;
 	}
 	if (owner) {
+		volume->stray_looks = 0;
 		settle_own(volume);
 		return;
 	}
@@ -473,6 +483,7 @@ int rbd_gate_look(struct rbd_job *job)
 	count_misses(pool, clock_ns() - begin > SLOW_LOOK_NS ||
 			       begin - pool->looked_ns > SLOW_LOOK_NS + RBD_TICK_NS);
 	said = begin;
+	pool->looks++;
 	for (unsigned i = 0; i < job->volume_count; i++) {
 		rbd_gate_settle(job->volumes[i]);
 		if (clock_ns() - said < RBD_TICK_NS)

@@ -262,9 +262,12 @@ def look(image, kind, name, marks, folder):
     replayed by mounting it; then the checker must have nothing to say."""
     mine = [words[1:] for words in marks if words and words[0] == name]
     with Mounted(image, kind, folder) as top:
-        look_at_files(top, mine)
-        look_at_packages(top, [words[1] for words in mine if words[0] == "package"])
-        look_at_databases(top, mine)
+        try:
+            look_at_files(top, mine)
+            look_at_packages(top, [words[1] for words in mine if words[0] == "package"])
+            look_at_databases(top, mine)
+        except (OSError, UnicodeError) as error:  # a file is away, or can not be read
+            raise Damage(f"{name}: {error}") from None
     done = subprocess.run([*CHECKERS[kind], image], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True)
     if done.returncode:
