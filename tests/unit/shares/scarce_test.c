@@ -243,6 +243,36 @@ static void none_for_itself(void **state)
 	end();
 }
 
+/* A file that could not be made is held by nobody: the next one, which has its number, goes. */
+static void nothing_held(void **state)
+{
+	static uint8_t data[MIB];
+	struct vfs_object root, file, other;
+	struct vfs_request *request;
+
+	(void)state;
+	begin();
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, "kept", 4), 0);
+	none_vital = true;
+	request = fs_new(&fs, VFS_CREATE, &root);
+	fs_name(request, "g");
+	request->type = VFS_REGULAR;
+	request->flags = VFS_HOLD_RESULT;
+	assert_int_equal(fs_submit(&fs), -ENOSPC);
+	none_vital = false;
+	assert_int_equal(soon(write_again, &file), 0);
+	assert_int_equal(fs_create(&fs, &root, "h", VFS_REGULAR, 0600, &other), 0);
+	assert_int_equal(fs_write(&fs, &other, 0, data, sizeof(data)), 0);
+	discarded = 0;
+	assert_int_equal(fs_remove(&fs, &root, "h"), 0);
+	for (unsigned i = 0; i < 20000 && discarded < MIB; i++)
+		loop_poll(fs.loop, 1000000);
+	assert_true(discarded >= MIB);
+	end();
+}
+
 /* It is closed while it waits for space, and opened when there is some. */
 static void closed_meanwhile(void **state)
 {
@@ -274,7 +304,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(half_an_allocation), cmocka_unit_test(discards_come_later),
-	    cmocka_unit_test(none_for_itself), cmocka_unit_test(closed_meanwhile)};
+	    cmocka_unit_test(none_for_itself), cmocka_unit_test(nothing_held),
+	    cmocka_unit_test(closed_meanwhile)};
 
 	return cmocka_run_group_tests_name("shares/scarce", tests, NULL, NULL);
 }
