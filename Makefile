@@ -236,7 +236,7 @@ $(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $
 $(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi -Wl,--as-needed -lnfs
 
 # Programs for guests: static, without the library, the same in every build. That sqlite could load
 # extensions if it were not is not worth the linker's warning.
