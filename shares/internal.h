@@ -142,7 +142,21 @@ void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat);
 int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view);
 void share_view_close(struct share *view); /* NULL is fine */
 
-/* The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
+/* Requests that come wait until share_go_on(). Context: home loop, a fiber. */
+void share_pause(struct share *share);
+void share_go_on(struct share *share);
+/* share_go: what is done before anything is served. share_stop: no fiber works in it any more.
+ * Context: likewise. */
+int share_go(struct share *share, bool read_only);
+void share_stop(struct share *share);
+uint64_t share_make_verifier(struct share *share);
+int share_can_not_open(struct share *share, int result, struct err *err);
+/* A call on an open share: @main runs in a fiber of home, and ends with share_ended(). */
+void share_start_on(struct vfs *vfs, struct share_call *call, void (*main)(void *context));
+void share_ended(struct share_call *call, int result);
+
+/* ---- reopen.c ----
+ * The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
  * more than @calls are the caller's own. -EIO and the like: it is not open; requests hear -EIO.
  * Context: home loop, a fiber, share->going_back set. */
 int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
