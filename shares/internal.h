@@ -317,10 +317,7 @@ int store_check(struct store *store, struct share_check_report *report);
 
 /* ---- keeper.c ---- */
 int share_keeper_start(struct share *share);
-void share_keeper_kick(struct share *share); /* under the lock, any loop */
-/* share->full, as it is now: so that logs and trees of files that nobody can fill do not take what
- * a full pool has left for those that are there. Without the lock. */
-void share_look_at_pool(struct share *share);
+void share_keeper_kick(struct share *share);              /* under the lock, any loop */
 int share_keeper_finish_truncations(struct share *share); /* a fiber, before anything is served */
 
 static inline struct key inode_key(uint64_t number)
