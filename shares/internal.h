@@ -157,8 +157,9 @@ void share_ended(struct share_call *call, int result);
 
 /* ---- reopen.c ----
  * The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
- * more than @calls are the caller's own. -EIO and the like: it is not open; requests hear -EIO.
- * Context: home loop, a fiber, share->going_back set. */
+ * more than @calls are the caller's own. -ENOSPC: it is read, and takes no changes; share_revive()
+ * is to be called. -EIO and the like, and when it can not be read either: it is not open; requests
+ * hear -EIO. Context: home loop, a fiber, share->going_back set. */
 int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
 		    void *context, struct err *err);
 

@@ -8,31 +8,63 @@
 #include "core/log.h"
 #include "shares/internal.h"
 
-static int open_again(struct share *share, struct err *err)
+static void not_open(struct share *share)
 {
-	struct store_options options = {.volume = share->volume, .loop = share->home};
+	share_stop(share);
+	store_free(share->store);
+	share->store = NULL;
+	share->stopping = false;
+}
+
+static int open_to(struct share *share, bool read_only, struct err *err)
+{
+	struct store_options options = {
+	    .volume = share->volume, .loop = share->home, .read_only = read_only};
 	int result = store_open(&options, &share->store, err);
 
 	share->stopping = false;
 	if (result == 0) {
 		__atomic_store_n(&share->vfs.verifier, share_make_verifier(share),
 				 __ATOMIC_RELEASE);
-		result = share_go(share, false);
+		result = share_go(share, read_only);
 		if (result)
 			share_can_not_open(share, result, err);
 	}
-	if (result == 0)
-		return 0;
-	share_stop(share);
-	store_free(share->store);
-	share->store = NULL;
-	share->stopping = false;
+	if (result)
+		not_open(share);
+	return result;
+}
+
+/* What is durable is read, with the log replayed in memory alone: as if the store had been open and
+ * had met the end of the pool now (S5). It has no keeper; revive.c looks for space. */
+static int open_to_read(struct share *share)
+{
+	struct err err = {0};
+	int result = open_to(share, true, &err);
+
+	if (result)
+		return result;
+	store_lock(share->store);
+	share->store->failed = true;
+	share->store->error = -ENOSPC;
+	share->store->read_only = false; /* a store that failed is one that would be written */
+	store_unlock(share->store);
+	return 0;
+}
+
+static int open_again(struct share *share, struct err *err)
+{
+	int result = open_to(share, false, err);
+
+	if (result == -ENOSPC)
+		(void)open_to_read(share);
 	return result;
 }
 
 int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
 		    void *context, struct err *err)
 {
+	bool takes_changes = share->keepers != 0;
 	int result;
 
 	while (share->calls > calls) /* those that are under way keep the store */
@@ -40,7 +72,7 @@ int share_open_anew(struct share *share, unsigned calls, void (*between)(void *c
 	share_pause(share);
 	share_stop(share);
 	result = share->store ? store_close(share->store) : 0;
-	if (result) /* that it takes no changes any more is one reason to be here */
+	if (result && takes_changes) /* that it does not any more is one reason to be here */
 		log_warning("share on volume %s: what it is now was not closed cleanly",
 			    share->volume->name);
 	store_free(share->store);
@@ -95,6 +127,11 @@ static void rollback_main(void *context)
 	}
 	opened = share_open_anew(share, 1, volume_goes_back, call, &err);
 	share->going_back = false;
+	if (opened == -ENOSPC) {
+		log_warning("%s: it takes no changes until its pool has space", err.text);
+		share_revive(share);
+		opened = share->store ? 0 : opened; /* it has gone back, and is read */
+	}
 	result = call->pool_result;
 	call->err = result ? call->pool_call.err : err;
 	share_ended(call, result ? result : opened);

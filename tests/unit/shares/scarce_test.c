@@ -41,8 +41,10 @@ static int refusal(const struct volume_request *request)
 		return none_for_discards ? -ENOSPC : 0;
 	if (request->op != VOLUME_WRITE)
 		return 0;
-	if (request->flags & VOLUME_VITAL)
+	if (request->flags & VOLUME_VITAL) {
+		refused += none_vital;
 		return none_vital ? -ENOSPC : 0;
+	}
 	if (!data_writes)
 		return -ENOSPC;
 	data_writes--;
@@ -240,30 +242,62 @@ static void nothing_held(void **state)
 	end();
 }
 
-/* It is closed while it waits for space, and opened when there is some. */
-static void closed_meanwhile(void **state)
+/* A pool that seems to have space and has none: the share is tried anew, and read all the time. */
+static void fail_and_try(const struct vfs_object *file)
 {
-	struct vfs_object root, file, other;
+	struct vfs_object root = fs.vfs->root, other;
 	char text[4];
 
-	(void)state;
-	begin();
-	root = fs.vfs->root;
-	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
-	assert_int_equal(fs_write(&fs, &file, 0, "kept", 4), 0);
+	assert_int_equal(fs_write(&fs, file, 0, "kept", 4), 0);
 	none_vital = true;
 	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), -ENOSPC);
 	for (unsigned i = 0; i < 2000; i++) /* it looks for space */
 		loop_poll(fs.loop, 1000000);
 	volume->pool = NULL; /* of this one nobody knows that it is full: it is tried */
-	for (unsigned i = 0; i < 20000 && fs_read(&fs, &file, 0, text, 4) == 4; i++)
+	refused = 0;
+	for (unsigned i = 0; i < 20000 && refused < 3; i++) {
 		loop_poll(fs.loop, 1000000);
-	assert_int_equal(fs.result, -EIO);
+		assert_int_equal(fs_read(&fs, file, 0, text, 4), 4);
+		assert_memory_equal(text, "kept", 4);
+	}
+	assert_true(refused >= 3);
+	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), -ENOSPC);
+	assert_int_equal(fs_write(&fs, file, 8 * MIB, "more", 4), -ENOSPC);
+	assert_int_equal(fs_remove(&fs, &root, "f"), -ENOSPC);
+	assert_int_equal(soon(check_again, NULL), 0);
+}
+
+/* It is closed while it waits for space, and opened when there is some. */
+static void closed_meanwhile(void **state)
+{
+	struct vfs_object file;
+
+	(void)state;
+	begin();
+	assert_int_equal(fs_create(&fs, &fs.vfs->root, "f", VFS_REGULAR, 0600, &file), 0);
+	fail_and_try(&file);
 	assert_int_not_equal(do_errand(CLOSE), 0); /* not cleanly */
 	volume->pool = &test_pool;
 	none_vital = false;
 	assert_int_equal(do_errand(OPEN), 0);
 	assert_int_equal(fs_lookup(&fs, &fs.vfs->root, "f", NULL), 0);
+	end();
+}
+
+/* ... and it takes changes again when there is some, under the same handles. */
+static void read_meanwhile(void **state)
+{
+	struct vfs_object file;
+
+	(void)state;
+	begin();
+	assert_int_equal(fs_create(&fs, &fs.vfs->root, "f", VFS_REGULAR, 0600, &file), 0);
+	fail_and_try(&file);
+	volume->pool = &test_pool;
+	none_vital = false;
+	assert_int_equal(soon(write_again, &file), 0);
+	assert_int_equal(soon(check_again, NULL), 0);
+	assert_int_equal(fs_remove(&fs, &fs.vfs->root, "f"), 0);
 	end();
 }
 
@@ -309,7 +343,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(half_an_allocation), cmocka_unit_test(discards_come_later),
 	    cmocka_unit_test(none_for_itself),    cmocka_unit_test(nothing_held),
-	    cmocka_unit_test(closed_meanwhile),   cmocka_unit_test(checked_meanwhile)};
+	    cmocka_unit_test(closed_meanwhile),   cmocka_unit_test(read_meanwhile),
+	    cmocka_unit_test(checked_meanwhile)};
 
 	return cmocka_run_group_tests_name("shares/scarce", tests, NULL, NULL);
 }
