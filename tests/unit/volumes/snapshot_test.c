@@ -345,7 +345,7 @@ static int reserved_volume(struct bench *bench, const char *name, uint64_t size,
 }
 
 /* Writes from @offset on until there is no space; how many bytes it took. */
-static uint64_t fill_up(struct bench *bench, struct volume *volume)
+static uint64_t fill_up(struct bench *bench, struct volume *volume, unsigned flags)
 {
 	struct volume *before = bench->volume;
 	uint64_t at = 0;
@@ -353,18 +353,20 @@ static uint64_t fill_up(struct bench *bench, struct volume *volume)
 
 	bench->volume = volume;
 	for (; result == 0 && at < volume_size(volume); at += 65536)
-		result = bench_write(bench, at, room, 65536, 0);
+		result = bench_write(bench, at, room, 65536, flags);
 	assert_int_equal(result, -ENOSPC);
 	bench->volume = before;
 	return at;
 }
 
 /* What is reserved is reserved beside snapshots: one that would break the promise is refused, and
- * after one that does not the volume can be written anew to the last byte. */
+ * after one that does not the volume can be written anew to the last byte, also when vital writes
+ * of another volume have had all that a full pool keeps back. */
 static void test_reserve(void **state)
 {
 	struct bench bench;
 	struct volume *mine, *other;
+	uint64_t plain, vital;
 
 	(void)state;
 	bench_setup(&bench);
@@ -376,7 +378,7 @@ static void test_reserve(void **state)
 		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
 	assert_int_equal(reserved_volume(&bench, "other", 1ull << 30, 0), 0);
 	other = bench.volume;
-	fill_up(&bench, other);
+	fill_up(&bench, other, 0);
 	bench.volume = mine;
 	assert_int_equal(take(&bench, mine, "a"), -ENOSPC);
 	assert_null(pool_find_volume(bench.pool, "v@a"));
@@ -386,7 +388,10 @@ static void test_reserve(void **state)
 	assert_int_equal(bench_discard(&bench, 0, VOLUME_SIZE + (4u << 20)), 0);
 	settle(&bench);
 	assert_int_equal(take(&bench, mine, "a"), 0);
-	assert_true(fill_up(&bench, other) <= VOLUME_SIZE);
+	plain = fill_up(&bench, other, 0);
+	assert_true(plain <= VOLUME_SIZE);
+	vital = fill_up(&bench, other, VOLUME_VITAL);
+	assert_int_equal((vital - plain) / CHUNK, native_of(bench.pool)->slop_chunks);
 	bench.volume = mine;
 	memset(room, 4, sizeof(room));
 	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
