@@ -935,6 +935,7 @@ struct volume *native_snapshot_of(struct volume *volume);
 void native_snapshot_delete(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call);
 void native_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
+void native_snapshot_approve(struct volume *snapshot, bool expendable, struct pool_call *call);
 void native_snapshot_release(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_measure(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call);

@@ -238,11 +238,11 @@ json_t *show_findings(struct pool *pool)
 static json_t *show_features(const struct pool *pool)
 {
 	static const char *const words[POOL_FEATURES] = {
-	    [POOL_CHECKSUMS] = "checksums",   [POOL_MIRRORS] = "mirrors",
-	    [POOL_RESERVES] = "reserves",     [POOL_CHECKS] = "checks",
-	    [POOL_SCRUBS] = "scrubs",         [POOL_DEVICES] = "devices",
-	    [POOL_WATERMARKS] = "watermarks", [POOL_SNAPSHOTS] = "snapshots",
-	    [POOL_GATEWAYS] = "gateways",
+	    [POOL_CHECKSUMS] = "checksums",     [POOL_MIRRORS] = "mirrors",
+	    [POOL_RESERVES] = "reserves",       [POOL_CHECKS] = "checks",
+	    [POOL_SCRUBS] = "scrubs",           [POOL_DEVICES] = "devices",
+	    [POOL_WATERMARKS] = "watermarks",   [POOL_SNAPSHOTS] = "snapshots",
+	    [POOL_EXPENDABLES] = "expendables", [POOL_GATEWAYS] = "gateways",
 	};
 	json_t *features = json_array();
 

@@ -405,6 +405,92 @@ static void test_reserve(void **state)
 	bench_finish(&bench);
 }
 
+static bool expendable(struct bench *bench, const char *name)
+{
+	struct volume *snapshot = found(bench, name);
+	struct snapshot_info info;
+
+	assert_true(snapshot_get_info(snapshot, &info));
+	volume_unref(snapshot);
+	return info.expendable;
+}
+
+static int approve(struct bench *bench, const char *name, bool on)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+	struct volume *snapshot = found(bench, name);
+	int result;
+
+	snapshot_approve(snapshot, on, &call.call);
+	result = bench_ended(bench, &call);
+	volume_unref(snapshot);
+	return result;
+}
+
+/* That one may be given up is said when it is made, or later, and lasts; a rollback's own, a clone
+ * and the volume are not meant. */
+static void test_expendable(void **state)
+{
+	struct bench bench;
+	struct snapshot_spec specs[2] = {{.name = "a", .expendable = true}, {.name = "b"}};
+	struct bench_call call = {.call.done = bench_call_done};
+	struct volume *clone;
+
+	(void)state;
+	begin(&bench);
+	change(&bench, bench.volume, images[0], 10);
+	specs[0].volume = bench.volume;
+	assert_int_equal(bench_volume(&bench, "w", VOLUME_SIZE), 0);
+	specs[1].volume = bench.volume;
+	bench.volume = specs[0].volume;
+	snapshot_create(bench.pool, specs, 2, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	volume_unref(specs[1].volume);
+	assert_true(expendable(&bench, "v@a"));
+	assert_false(expendable(&bench, "w@b"));
+	assert_int_equal(approve(&bench, "w@b", true), 0);
+	assert_int_equal(approve(&bench, "v@a", false), 0);
+	assert_int_equal(approve(&bench, "v", true), -EINVAL);
+	reopen(&bench);
+	assert_false(expendable(&bench, "v@a"));
+	assert_true(expendable(&bench, "w@b"));
+	assert_int_equal(approve(&bench, "v@a", true), 0);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 1), 0);
+	bench.volume = found(&bench, "v");
+	assert_true(expendable(&bench, "v@a"));
+	assert_int_equal(roll_back(&bench, bench.volume, "v@a", "kept"), 0);
+	assert_false(expendable(&bench, "v@kept"));
+	assert_int_equal(make_clone(&bench, "v@a", "c", &clone), 0);
+	assert_int_equal(take(&bench, clone, "x"), 0);
+	assert_false(expendable(&bench, "c@x"));
+	volume_unref(clone);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* Where snapshots begin to be given up: halfway from the last watermark, promises included. */
+static void test_spends(void **state)
+{
+	struct pool_info info = {.size_bytes = 1000, .watermark = {80, 90, 95}};
+
+	(void)state;
+	assert_int_equal(pool_spend_percent(&info), 97);
+	info.used_bytes = 969;
+	assert_false(pool_spends(&info));
+	info.used_bytes = 970;
+	assert_true(pool_spends(&info));
+	info.used_bytes = 500;
+	info.reserved_bytes = 470;
+	assert_true(pool_spends(&info));
+	info.watermark[WATERMARKS - 1] = 99;
+	assert_int_equal(pool_spend_percent(&info), 99);
+	assert_false(pool_spends(&info));
+	info = (struct pool_info){.watermark = {80, 90, 95}};
+	assert_false(pool_spends(&info)); /* one that is not known */
+}
+
 /* Three changes of one checkpoint: a snapshot, a new name of its volume, a snapshot under it. */
 static void test_rename_beside(void **state)
 {
@@ -937,6 +1023,8 @@ int main(void)
 	    cmocka_unit_test(test_group),
 	    cmocka_unit_test(test_rollback_under_way),
 	    cmocka_unit_test(test_reserve),
+	    cmocka_unit_test(test_expendable),
+	    cmocka_unit_test(test_spends),
 	    cmocka_unit_test(test_rename_beside),
 	    cmocka_unit_test(test_clone_behind_deleted),
 	    cmocka_unit_test(test_delete_fails),
