@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/shares/errand.h"
 #include "tests/unit/volumes/bench_pool.h"
+#include "volumes/backend.h"
 
 /* A share on a native pool that goes back to a snapshot. */
 #define LOAD_COUNT 200u
@@ -191,11 +192,60 @@ static void calls_keep_the_store(void **state)
 	end();
 }
 
+/* ---- without space for the share itself ---- */
+static struct volume_ops scarce_ops;
+static const struct volume_ops *plenty_ops;
+static bool none_vital;
+
+static void scarce_submit(struct volume *to, struct volume_request *request)
+{
+	if (none_vital && request->op == VOLUME_WRITE && request->flags & VOLUME_VITAL)
+		volume_refuse(request, -ENOSPC);
+	else
+		plenty_ops->submit(to, request);
+}
+
+/* The volume has gone back, and what was then is read; changes wait for space. */
+static void goes_back_without_space(void **state)
+{
+	struct vfs_object file, root;
+	char text[8] = {0};
+	int result = -1;
+
+	(void)state;
+	begin();
+	plenty_ops = bench.volume->ops;
+	scarce_ops = *plenty_ops;
+	scarce_ops.submit = scarce_submit;
+	bench.volume->ops = &scarce_ops;
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, "good", 4), 0);
+	take_snapshot();
+	assert_int_equal(fs_write(&fs, &file, 0, "oops", 4), 0);
+	none_vital = true;
+	do_errand(ROLLBACK);
+	assert_int_equal(fs_read(&fs, &file, 0, text, 8), 4);
+	assert_string_equal(text, "good");
+	assert_int_equal(fs_write(&fs, &file, 0, "more", 4), -ENOSPC);
+	none_vital = false;
+	for (unsigned i = 0; i < 20000 && result; i++) {
+		loop_poll(fs.loop, 1000000);
+		result = fs_write(&fs, &file, 0, "more", 4);
+	}
+	assert_int_equal(result, 0);
+	bench.volume->ops = plenty_ops;
+	for (unsigned i = 0; i < 100; i++) /* for who looks for space to end */
+		loop_poll(fs.loop, 1000000);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(change_rises), cmocka_unit_test(goes_back_under_load),
-	    cmocka_unit_test(is_not_closed_on_its_way), cmocka_unit_test(calls_keep_the_store)};
+	    cmocka_unit_test(is_not_closed_on_its_way), cmocka_unit_test(calls_keep_the_store),
+	    cmocka_unit_test(goes_back_without_space)};
 
 	return cmocka_run_group_tests_name("shares/rollback", tests, NULL, NULL);
 }
