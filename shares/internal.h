@@ -156,7 +156,13 @@ void share_start_on(struct vfs *vfs, struct share_call *call, void (*main)(void 
 void share_ended(struct share_call *call, int result);
 
 /* ---- reopen.c ----
- * The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
+ * share_not_open: what has begun of an opening ends. share_no_space: the store was opened to be
+ * read, with the log replayed in memory alone, for want of space: it is as one that met the end of
+ * the pool now (S5), without a keeper; share_revive() is to be called. Context: home loop, a fiber.
+ */
+void share_not_open(struct share *share);
+void share_no_space(struct share *share);
+/* The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
  * more than @calls are the caller's own. -ENOSPC: it is read, and takes no changes; share_revive()
  * is to be called. -EIO and the like, and when it can not be read either: it is not open; requests
  * hear -EIO. Context: home loop, a fiber, share->going_back set. */

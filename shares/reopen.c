@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "shares/internal.h"
 
-static void not_open(struct share *share)
+void share_not_open(struct share *share)
 {
 	share_stop(share);
 	store_free(share->store);
@@ -31,33 +31,26 @@ static int open_to(struct share *share, bool read_only, struct err *err)
 			share_can_not_open(share, result, err);
 	}
 	if (result)
-		not_open(share);
+		share_not_open(share);
 	return result;
 }
 
-/* What is durable is read, with the log replayed in memory alone: as if the store had been open and
- * had met the end of the pool now (S5). It has no keeper; revive.c looks for space. */
-static int open_to_read(struct share *share)
+void share_no_space(struct share *share)
 {
-	struct err err = {0};
-	int result = open_to(share, true, &err);
-
-	if (result)
-		return result;
 	store_lock(share->store);
 	share->store->failed = true;
 	share->store->error = -ENOSPC;
 	share->store->read_only = false; /* a store that failed is one that would be written */
 	store_unlock(share->store);
-	return 0;
 }
 
 static int open_again(struct share *share, struct err *err)
 {
 	int result = open_to(share, false, err);
+	struct err not_told = {0};
 
-	if (result == -ENOSPC)
-		(void)open_to_read(share);
+	if (result == -ENOSPC && open_to(share, true, &not_told) == 0)
+		share_no_space(share);
 	return result;
 }
 

@@ -496,19 +496,35 @@ int share_can_not_open(struct share *share, int result, struct err *err)
 		       share->volume->name);
 }
 
-static int open_share(struct share *share, struct share_call *call)
+static int open_to(struct share *share, bool read_only, struct err *err)
 {
 	struct store_options options = {
-	    .volume = share->volume, .loop = share->home, .read_only = call->read_only};
-	int result = store_open(&options, &share->store, &call->err);
+	    .volume = share->volume, .loop = share->home, .read_only = read_only};
+	int result = store_open(&options, &share->store, err);
 
 	if (result)
 		return result;
-	setup(share, call->read_only);
-	result = share_go(share, call->read_only);
-	if (result)
-		share_stop(share);
-	return result ? share_can_not_open(share, result, &call->err) : 0;
+	setup(share, read_only);
+	result = share_go(share, read_only);
+	if (result == 0)
+		return 0;
+	share_not_open(share);
+	return share_can_not_open(share, result, err);
+}
+
+/* In a full pool it is read, and takes changes when there is space. */
+static int open_share(struct share *share, struct share_call *call)
+{
+	struct err err = {0};
+	int result = open_to(share, call->read_only, &call->err);
+
+	if (result != -ENOSPC || call->read_only || open_to(share, true, &err))
+		return result;
+	share->vfs.read_only = false;
+	share_no_space(share);
+	log_warning("%s: it takes no changes until its pool has space", call->err.text);
+	share_revive(share);
+	return 0;
 }
 
 int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view)

@@ -301,6 +301,31 @@ static void read_meanwhile(void **state)
 	end();
 }
 
+/* It is opened, as after a restart, when there is no space: read, and changed when there is some.
+ */
+static void opened_without_space(void **state)
+{
+	struct vfs_object root, file;
+	char text[4];
+
+	(void)state;
+	begin();
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, "kept", 4), 0);
+	assert_int_equal(do_errand(CLOSE), 0);
+	none_vital = true;
+	assert_int_equal(do_errand(OPEN), 0);
+	assert_int_equal(fs_lookup(&fs, &fs.vfs->root, "f", &file), 0);
+	assert_int_equal(fs_read(&fs, &file, 0, text, 4), 4);
+	assert_memory_equal(text, "kept", 4);
+	assert_int_equal(fs_write(&fs, &file, 0, "more", 4), -ENOSPC);
+	none_vital = false;
+	assert_int_equal(soon(write_again, &file), 0);
+	assert_int_equal(soon(check_again, NULL), 0);
+	end();
+}
+
 /* What is set aside and freed while a check looks whether it is there was there. */
 static void checked_meanwhile(void **state)
 {
@@ -341,10 +366,10 @@ static void checked_meanwhile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(half_an_allocation), cmocka_unit_test(discards_come_later),
-	    cmocka_unit_test(none_for_itself),    cmocka_unit_test(nothing_held),
-	    cmocka_unit_test(closed_meanwhile),   cmocka_unit_test(read_meanwhile),
-	    cmocka_unit_test(checked_meanwhile)};
+	    cmocka_unit_test(half_an_allocation),   cmocka_unit_test(discards_come_later),
+	    cmocka_unit_test(none_for_itself),      cmocka_unit_test(nothing_held),
+	    cmocka_unit_test(closed_meanwhile),     cmocka_unit_test(read_meanwhile),
+	    cmocka_unit_test(opened_without_space), cmocka_unit_test(checked_meanwhile)};
 
 	return cmocka_run_group_tests_name("shares/scarce", tests, NULL, NULL);
 }
