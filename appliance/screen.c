@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "appliance/console.h"
@@ -167,6 +168,15 @@ static void put_setup_code(struct screen *screen)
 	json_decref(setup);
 }
 
+/* Otherwise nothing that needs it was started: the machine is in systemd's emergency mode. */
+static bool state_mounted(void)
+{
+	struct stat here, above;
+
+	return stat(STATE_DIR, &here) == 0 && stat(STATE_DIR "/..", &above) == 0 &&
+	       here.st_dev != above.st_dev;
+}
+
 /* Why the daemon does not start, in its own words, and what can be done about it here. */
 static void put_failure(struct screen *screen)
 {
@@ -191,6 +201,16 @@ static void put_seed(struct screen *screen)
 	if (why)
 		put(screen, "\r\n  %s\r\n  %.150s\r\n", text(TEXT_SEED), why);
 	json_decref(said);
+}
+
+static void put_verdict(struct screen *screen, bool serves)
+{
+	if (serves)
+		put(screen, "\r\n  %s\r\n", text(TEXT_READY));
+	else if (state_mounted())
+		put(screen, "\r\n  %s\r\n", text(TEXT_DOWN));
+	else
+		put(screen, "\r\n  %s\r\n  %s\r\n", text(TEXT_NO_STATE), text(TEXT_MEND_STATE));
 }
 
 void screen_compose(struct screen *screen, bool language)
@@ -219,7 +239,7 @@ void screen_compose(struct screen *screen, bool language)
 	put_seed(screen);
 	if (!status)
 		put_failure(screen);
-	put(screen, "\r\n  %s\r\n  %s%s\r\n", text(status ? TEXT_READY : TEXT_DOWN),
-	    text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
+	put_verdict(screen, status != NULL);
+	put(screen, "  %s%s\r\n", text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
 	json_decref(status);
 }

@@ -15,6 +15,9 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_DOWN] = "The storage service is not running; it is started again by itself.",
 	[TEXT_MEND] =
 	    "In the shell: granary config restore FILE, granary config reset (pools stay).",
+	[TEXT_NO_STATE] = "The state partition can not be used. Nothing is served without it.",
+	[TEXT_MEND_STATE] =
+	    "In the shell: journalctl -b -p err; fsck.ext4 -y /dev/disk/by-partlabel/state",
 	[TEXT_READY] = "READY",
 	/* clang-format off */
 	[TEXT_KEYS] = "n network  t time  h name  w web password  u updates\r\n  b support bundle  s shell  r restart  p power off",
@@ -66,6 +69,9 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_SESSIONS] = "会话",
 	[TEXT_DOWN] = "存储服务未运行，将自动重新启动。",
 	[TEXT_MEND] = "命令行：granary config restore 文件，granary config reset（存储池保留）。",
+	[TEXT_NO_STATE] = "状态分区无法使用，因此不提供任何服务。",
+	[TEXT_MEND_STATE] =
+	    "命令行：journalctl -b -p err；fsck.ext4 -y /dev/disk/by-partlabel/state",
 	[TEXT_READY] = "READY 就绪",
 	/* clang-format off */
 	[TEXT_KEYS] = "n 网络  t 时间  h 名称  w 网页密码  u 更新\r\n  b 诊断包  s 命令行  r 重启  p 关机",
