@@ -18,6 +18,7 @@
 #define CERTIFICATE STATE_DIR "/web/cert.pem"
 #define FAILURE     STATE_DIR "/failure"
 #define SEED        "/run/granary/seed.json"
+#define CARDS       "/run/granary/cards.json"
 #define ADDRESSES   3 /* lines of them */
 #define POOLS       3
 #define QR_ROW      2
@@ -203,6 +204,26 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
+/* What granary-hostd found: a port's address may belong to another network by now. */
+static void put_cards(struct screen *screen)
+{
+	json_t *changed = json_load_file(CARDS, 0, NULL), *one;
+	size_t index;
+
+	if (json_array_size(changed))
+		put(screen, "\r\n  %s\r\n", text(TEXT_CARDS));
+	json_array_foreach(changed, index, one)
+	{
+		const char *port = json_string_value(json_object_get(one, "port"));
+		const char *was = json_string_value(json_object_get(one, "was"));
+		const char *is = json_string_value(json_object_get(one, "is"));
+
+		if (index < ADDRESSES && port && was && is)
+			put(screen, "    %s  %s -> %s\r\n", port, was, *is ? is : "-");
+	}
+	json_decref(changed);
+}
+
 static void put_verdict(struct screen *screen, bool serves)
 {
 	if (serves)
@@ -237,6 +258,7 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
+	put_cards(screen);
 	if (!status)
 		put_failure(screen);
 	put_verdict(screen, status != NULL);

@@ -55,6 +55,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_ROLLBACK] = "Start from the other release next time? Type y: ",
 	[TEXT_SUPPORT] = "It is kept on this machine; with a browser: /api/v1/support/bundle",
 	[TEXT_SEED] = "What this machine was to be told at its first start was not taken:",
+	[TEXT_CARDS] = "Ports have other cards than when the network was set (n sets it anew):",
 	[TEXT_ENTER] = "Enter goes on. ",
     },
     {
@@ -107,6 +108,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_ROLLBACK] = "下次启动使用另一版本？确认请输入 y：",
 	[TEXT_SUPPORT] = "已保存在本机。也可用浏览器以管理员登录后下载：/api/v1/support/bundle",
 	[TEXT_SEED] = "首次启动配置未被采用：",
+	[TEXT_CARDS] = "网口对应的网卡与设置网络时不同（按 n 重新设置）：",
 	[TEXT_ENTER] = "按回车继续。",
     },
 };

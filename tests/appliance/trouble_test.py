@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -116,8 +117,10 @@ def without(points, box):
     shown += box.wait("power off", 60) or ""
     points.point("tank  unavailable" in shown, "missing data disk: the console says which pool",
                  shown[-3000:])
-    points.point("192.0.2.7  (ens17)" in shown, "other card order: the console shows which port has "
-                 "the address", shown[-3000:])
+    told = box.wait(r"ens17  \S+ -> \S+", 60) or ""
+    points.point("192.0.2.7  (ens17)" in shown + told and "other cards" in told,
+                 "other card order: the console says which port has another one", shown + told)
+    box.picture("other-cards")
     box.shell()
     status, shown = box.run("granary pool show tank; granary target list")
     points.point(status == 0 and "virtio-data0" in shown and TARGET in shown,
@@ -127,6 +130,10 @@ def without(points, box):
                       ("when it works: ", "y\n"), ("Kept", ""), ("Enter goes on", "\n"))
     points.point(good, "other card order: the console's menu mends it", box.seen[-2000:])
     points.point(box.wait(r"10\.0\.2\.\d+", 120) is not None, "and it has its address", box.seen)
+    time.sleep(12)  # how often the helper looks
+    box.type("\f")
+    shown = box.wait("power off", 60) or ""
+    points.point("Addresses" in shown and "other cards" not in shown, "and is settled", shown)
     sign_in(points, box, "other card order")
     read = subprocess.run(["qemu-io", "-r", "-f", "raw", "-c", "read 0 1M", box.url(0)],
                           capture_output=True, text=True, timeout=300, check=False)
