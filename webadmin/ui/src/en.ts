@@ -507,6 +507,7 @@ export const en = {
 	"machine.servers": "Time servers",
 	"machine.serversHint": "Empty: Debian's pool.",
 	"machine.title": "This machine",
+	"machine.cards": "Ports have other cards than when the network was set: {ports}. See whether each address is where it should be; a network that is kept settles it.",
 	"machine.trial": "A network is on trial for {seconds} s. If you can read this at the new address, keep it; else it goes back by itself.",
 	"machine.try": "Try it",
 	"machine.tryText": "It is tried for a minute and goes back by itself unless you keep it. If the address changes, open this page at the new one.",

@@ -81,6 +81,7 @@ export interface Link {
 }
 export interface Appliance {
 	settings: { name: string; timezone: string; time_servers: string[]; dns: string[]; links: Link[] }; trial: boolean; trial_seconds: number;
+	changed_cards?: { port: string; was: string; is: string }[];
 }
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
 export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }

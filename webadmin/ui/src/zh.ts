@@ -507,6 +507,7 @@ export const zh = {
 	"machine.servers": "时间服务器",
 	"machine.serversHint": "留空：Debian 时间服务器池。",
 	"machine.title": "本机",
+	"machine.cards": "网口对应的网卡与设置网络时不同：{ports}。请检查各地址是否在正确的网口上；重新设置并保留网络后此提示消失。",
 	"machine.trial": "新网络设置试用中，剩余 {seconds} 秒。若您在新地址看到此消息，请保留；否则将自动恢复。",
 	"machine.try": "试用",
 	"machine.tryText": "试用一分钟，除非您选择保留，否则自动恢复。若地址改变，请在新地址打开本页。",
