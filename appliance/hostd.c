@@ -186,7 +186,6 @@ static void embed_pool(const json_t *status)
 		log_warning("granary-hostd: %s", err.text);
 }
 
-/* The packet filter follows what the daemon listens on. */
 /* For who stands at the console: the network may not lead to anybody by now. */
 static void tell_cards(void)
 {
@@ -202,6 +201,7 @@ static void tell_cards(void)
 	json_decref(changed);
 }
 
+/* The packet filter follows what the daemon listens on. */
 static void look(struct timer *timer)
 {
 	json_t *status = ask_status();
