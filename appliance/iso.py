@@ -22,7 +22,7 @@ terminal_input console serial
 terminal_output console serial
 search --no-floppy --set=medium --file /granary/payload.json
 menuentry "Install Granary" {
-	linux ($medium)/granary/vmlinuz boot=granary-medium fstab=no systemd.unit=granary-install.target quiet loglevel=3 systemd.show_status=false console=tty0 console=ttyS0,115200n8
+	linux ($medium)/granary/vmlinuz boot=granary-medium systemd.mask=var-lib-granary.mount systemd.unit=granary-install.target quiet loglevel=3 systemd.show_status=false console=tty0 console=ttyS0,115200n8
 	initrd ($medium)/granary/initrd
 }
 """
