@@ -22,7 +22,7 @@ terminal_input console serial
 terminal_output console serial
 search --no-floppy --set=medium --file /granary/payload.json
 menuentry "Install Granary" {
-	linux ($medium)/granary/vmlinuz boot=granary-medium fstab=no systemd.unit=granary-install.target quiet loglevel=3 systemd.show_status=false console=tty0 console=ttyS0,115200n8
+	linux ($medium)/granary/vmlinuz boot=granary-medium systemd.mask=var-lib-granary.mount systemd.unit=granary-install.target quiet loglevel=3 systemd.show_status=false console=tty0 console=ttyS0,115200n8
 	initrd ($medium)/granary/initrd
 }
 """
@@ -96,6 +96,10 @@ def write_iso(path, raw, squashfs, boot, work, version, epoch, places):
     write_payload(raw, squashfs, folder, version, places[1], places[0])
     with open(os.path.join(folder, "grub.cfg"), "w", encoding="ascii") as file:
         file.write(GRUB_CFG)
+    # Debian's signed GRUB looks in its FAT image when that is a partition of a stick; on a CD, here.
+    os.makedirs(os.path.join(tree, "boot/grub"))
+    with open(os.path.join(tree, "boot/grub/grub.cfg"), "w", encoding="ascii") as file:
+        file.write(EARLY_CFG)
     early = os.path.join(work, "medium.cfg")
     with open(early, "w", encoding="ascii") as file:
         file.write(EARLY_CFG)

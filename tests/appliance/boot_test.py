@@ -58,6 +58,9 @@ def make_lun(points, box):
                  "a boot partition that can not be read is said, and no reason to restart", shown)
     status, shown = box.run("find / -xdev -perm /6000 -type f | wc -l | sed s/^/setuid=/")
     points.point(status == 0 and "setuid=0" in shown, "no setuid program", shown)
+    status, shown = box.run("grep -q \"pkg:deb/debian/systemd@$(dpkg-query -W -f '${Version}' "
+                            "systemd)?\" /usr/share/granary/spdx.json")
+    points.point(status == 0, "what is in it is listed in it (SPDX)", shown)
     status, shown = box.run("ss -Htuln | grep -vE '127.0.0.|\\[::1\\]|:(443|3260|7420|2049|111|68|546) '")
     points.point(status == 1, "nothing listens but HTTPS, iSCSI, NFS, replication and the DHCP client", shown)
     status, shown = box.run("nft list chain inet granary input")

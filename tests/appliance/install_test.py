@@ -17,8 +17,8 @@ from box import BOOT_LIMIT, Box, image  # pylint: disable=wrong-import-position
 import tap                              # pylint: disable=wrong-import-position
 
 NUMBER = "Number of the system disk"
-ARGUMENTS = ("boot=granary-medium fstab=no systemd.unit=granary-install.target console=ttyS0,115200n8 "
-             "granary.install=/dev/vda")
+ARGUMENTS = ("boot=granary-medium systemd.mask=var-lib-granary.mount "
+             "systemd.unit=granary-install.target console=ttyS0,115200n8 granary.install=/dev/vda")
 
 
 def starts(points, folder, firmware, disk, what):

@@ -57,7 +57,9 @@ def record(points, folder, bundle, data):
             return None
         box.shell()
         done = [box.run(command) for command in CONFIGURE]
-        written = outside("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", data, box.url())
+        # With its usual cache mode it would not flush, and what is not flushed may be lost.
+        written = outside("qemu-img", "convert", "-n", "-t", "writeback", "-f", "raw", "-O", "raw",
+                          data, box.url())
         points.point(all(status == 0 for status, _ in done) and written.returncode == 0,
                      "it has a LUN with data", f"{done} {written.stderr}")
         box.run("sync")

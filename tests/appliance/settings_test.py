@@ -24,7 +24,7 @@ MENU = r"4 bond.*\n> "
 
 def network(points, box):
     good = box.answer(("power off", "n"), (MENU, "4\n"), (r"\[bond0\]: ", "\n"),
-                      ("between them: ", "ens4 ens5\n"), (r"LACP.*\n> ", "1\n"),
+                      ("between them: ", "ens5 ens6\n"), (r"LACP.*\n> ", "1\n"),
                       (r"\[DHCP\]: ", "192.0.2.7/24\n"), (r"\[none\]: ", "\n"),
                       (r"MTU \[1500\]: ", "9000\n"), (r"Name servers.*: ", "192.0.2.53\n"),
                       ("when it works: ", "y\n"), ("Kept", ""), ("Enter goes on", "\n"))
@@ -39,7 +39,7 @@ def network(points, box):
                       (r"\[none\]: ", "\n"), (r"MTU \[1500\]: ", "\n"), (r"Name servers.*: ", "\n"),
                       ("when it works: ", "n\n"), ("goes back", ""), ("Enter goes on", "\n"))
     points.point(good, "a VLAN that does not work is not confirmed", box.seen[-2000:])
-    good = box.answer(("power off", "n"), (MENU, "2\n"), ("above.: ", "ens6\n"),
+    good = box.answer(("power off", "n"), (MENU, "2\n"), ("above.: ", "ens7\n"),
                       (r"\[DHCP\]: ", "192.0.2.300/24\n"), (r"\[none\]: ", "\n"),
                       (r"MTU \[1500\]: ", "\n"), (r"Name servers.*: ", "\n"), ("is none", ""),
                       ("Enter goes on", "\n"))

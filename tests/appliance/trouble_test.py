@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong with a built image's disks and cards under QEMU (TCG), and leaves it in hands: a full
-state partition, a damaged configuration, a data disk that is missing, network cards in another order, a state
-partition that is none any more. Each is said on the console, which always has its shell."""
+"""What goes wrong with a built image's disks and cards under QEMU (TCG), and leaves it in hands: a
+full state partition, a damaged configuration, a data disk that is missing, network cards in another
+order, a state partition that is none any more. Each is said on the console, which always has its
+shell."""
 
 import os
 import subprocess
@@ -45,8 +46,24 @@ def sign_in(points, box, when):
     points.point(status == 200, f"{when}: the web front lets the administrator in", body)
 
 
+def not_mounted(points, box):
+    """Whatever it was: the daemon does not run on what is gone with the next start."""
+    status, shown = box.run("systemctl show -p FragmentPath var-lib-granary.mount")
+    points.point("/etc/systemd/system/" in shown, "no generator is needed for the state partition",
+                 shown)
+    box.run("systemctl stop granary-hostd granary-smart granaryd; umount -l /var/lib/granary; "
+            "systemctl mask --runtime var-lib-granary.mount; systemctl daemon-reload")
+    status, shown = box.run("systemctl start granaryd; pidof granaryd")
+    points.point(status == 1, "without the state partition the daemon does not start", shown)
+    box.type("exit\n")
+    points.point(box.wait("state partition can not be used", 120) is not None,
+                 "and the console says why", box.history[-2000:])
+    box.wait("power off", 60)
+    box.shell()
+
+
 def prepare(points, box):
-    for command in ("for i in $(seq 120); do granary pool show local >/dev/null 2>&1 && break; sleep 1; done",
+    for command in ("granary pool create local /var/lib/granary/local.pool:1G",
                     "granary pool create tank /dev/disk/by-id/virtio-data0",
                     "granary volume create tank/disk 64M", "granary volume create local/disk 64M",
                     f"granary target create {TARGET}",
@@ -80,12 +97,13 @@ def full(points, box):
 
 def damaged(points, box):
     box.run("echo correct horse > /tmp/phrase")
-    status, shown = box.run("granary config backup /var/lib/granary/kept --passphrase-file /tmp/phrase")
+    status, shown = box.run("granary config backup /var/lib/granary/kept --passphrase-file "
+                            "/tmp/phrase")
     points.point(status == 0, "a backup of the configuration", shown)
     box.run("systemctl stop granaryd; dd if=/dev/urandom of=/var/lib/granary/config.db bs=4k "
             "count=4 conv=notrunc; systemctl start granaryd")
-    shown = screen(box, "is damaged") or ""
-    points.point("config.db is damaged" in shown and "granary config restore" in shown,
+    shown = screen(box, "is not a database") or ""
+    points.point("config.db: file is not a database" in shown and "granary config restore" in shown,
                  "damaged configuration: the console says it and what can be done",
                  shown or box.history[-3000:])
     box.picture("damaged-configuration")
@@ -145,9 +163,8 @@ def no_state(points, box):
     """Every copy of the state partition's superblock goes; nobody unmounts before the restart."""
     box.shell()
     box.history = ""
-    box.type("cp /usr/bin/sync /usr/bin/dd /tmp; for i in 0 1 3 5 7 9 25 27 49 81; do dd if=/dev/zero "
-             f"of={STATE} bs=4k count=8 seek=$((i * 32768)) conv=notrunc; done; echo b > "
-             "/proc/sysrq-trigger\n")
+    box.type(f"for i in 0 1 3 5 7 9 25 27 49 81; do dd if=/dev/zero of={STATE} bs=4k count=8 "
+             "seek=$((i * 32768)) conv=notrunc; done; echo b > /proc/sysrq-trigger\n")
     shown = box.wait("state partition can not be used", BOOT_LIMIT)
     if not points.point(shown is not None, "no state partition: the console says so",
                         box.history[-3000:]):
@@ -184,6 +201,7 @@ def test(points):
             damaged(points, box)
             fix_address(points, box)
             box.run("sync")
+            not_mounted(points, box)
         finally:
             box.end()
         box = Box(folder, "bios", disk=box.disk, **cards(SECOND, FIRST))

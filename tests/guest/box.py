@@ -56,11 +56,14 @@ def overlay(path, below, form="qcow2"):
     return path
 
 
-def disk_options(path, bus, log):
-    """The system disk; with @log, each write and flush that the guest makes is put down there
-    (power.py reads it)."""
-    if not log:
+def disk_options(path, bus, log, boots):
+    """The system disk, which is started from when it @boots, whatever other disks there are; with
+    @log, each write and flush that the guest makes is put down there (power.py reads it)."""
+    if not log and bus != "virtio":
         return ["-drive", f"file={path},if={bus},cache=unsafe"]
+    if not log:
+        return ["-drive", f"file={path},if=none,id=system,cache=unsafe", "-device",
+                "virtio-blk-pci,drive=system" + (",bootindex=1" if boots else "")]
     with open(log, "wb"):
         pass
     file = {"driver": "file", "cache": {"no-flush": True}}
@@ -110,12 +113,11 @@ class Box:
              "-qmp", f"unix:{self.control},server=on,wait=off",
              *firmware_options(firmware, folder),
              "-chardev", f"socket,id=serial,path={path}", "-serial", "chardev:serial",
-             *disk_options(self.disk, bus, log),
              *[word for path in bundles
                for word in ("-drive", f"file={path},if=virtio,format=raw,readonly=on")],
              "-nic", "none", "-netdev", f"user,id=outside,hostfwd=tcp:127.0.0.1:{self.port}-:3260,"
              f"hostfwd=tcp:127.0.0.1:{self.web_port}-:443", "-device", f"{nic},netdev=outside",
-             *options],
+             *disk_options(self.disk, bus, log, medium is None), *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.listener.settimeout(60)
         self.serial = self.listener.accept()[0]
