@@ -222,12 +222,16 @@ static int open_replication(struct err *err)
 	return 0;
 }
 
-static int open_socket(struct err *err)
+/* Those that are not open yet. The state directory is ours: who still listens there was killed, and
+ * the kernel has not got round to its sockets (io_uring's go late). */
+static int open_sockets(struct err *err)
 {
-	int result = control_server_open(daemon_.control, daemon_.state.control_path, 0600,
-					 webadmin_serve, daemon_.admin, &daemon_.socket, err);
+	int result = 0;
 
-	if (result == 0)
+	if (!daemon_.socket)
+		result = control_server_open(daemon_.control, daemon_.state.control_path, 0600,
+					     webadmin_serve, daemon_.admin, &daemon_.socket, err);
+	if (result == 0 && !daemon_.front)
 		result =
 		    control_server_open(daemon_.control, daemon_.state.front_path, 0666,
 					webadmin_serve_front, daemon_.admin, &daemon_.front, err);
@@ -245,11 +249,13 @@ static void open_for_service(struct timer *port_retry)
 		result = open_nfs(&err);
 	if (result == 0)
 		result = open_replication(&err);
+	if (result == 0)
+		result = open_sockets(&err);
 	if (result == -EADDRINUSE && loop_now(daemon_.control) < daemon_.port_limit_ns) {
 		timer_start(port_retry, PORT_RETRY_NS);
 		return;
 	}
-	if (result < 0 || open_socket(&err) < 0) {
+	if (result < 0) {
 		daemon_.status = fail(&err);
 		stop_now();
 		return;

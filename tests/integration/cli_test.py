@@ -8,10 +8,12 @@ daemon serves on and nothing is lost."""
 import contextlib
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -416,6 +418,19 @@ def restart(points, daemon, naa):
     modes = [os.stat(os.path.join(daemon.state, name)).st_mode & 0o777
              for name in ("config.db", "control.sock")]
     points.point(modes == [0o600, 0o600], "configuration and socket are private", modes)
+    daemon.stop(signal.SIGKILL)
+    # As the kernel does with one that was killed, when it is late.
+    path = os.path.join(daemon.state, "control.sock")
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dying:
+        dying.bind(path)
+        dying.listen()
+        end = threading.Timer(0.5, lambda: dying.shutdown(socket.SHUT_RDWR))
+        end.start()
+        daemon.start()
+        end.join()
+    points.point(daemon.json("volume", "show", "tank/one")["naa"] == naa,
+                 "and when its socket is listened on for a moment yet")
 
 
 def taking_away(points, daemon):

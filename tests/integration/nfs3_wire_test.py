@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import rpc_client as rpc   # pylint: disable=wrong-import-position
 from rpc_client import u32, u64, opaque, auth_sys   # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
+from ports import free_port  # pylint: disable=wrong-import-position
 
 OK, PERM, NOENT, ACCES, EXIST, XDEV, NOTDIR, ISDIR, INVAL = 0, 1, 2, 13, 17, 18, 20, 21, 22
 FBIG, ROFS, NAMETOOLONG, NOTEMPTY, STALE, BADHANDLE = 27, 30, 63, 66, 70, 10001
@@ -484,8 +485,8 @@ class Suite:
         """The same xid again over a new connection from the same port: not done twice."""
         d = self.folder()
         self.file(d, "once")
-        first = self.server.connect()
-        source = first.socket.getsockname()
+        source = ("127.0.0.1", free_port())  # nobody else has it meanwhile
+        first = self.server.connect(source=source)
         body = first.call_body(rpc.NFS, 3, 12, opaque(d) + opaque("once"), xid=0x77001122)
         first.record(body)
         answer = first.reply().data
