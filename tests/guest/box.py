@@ -193,7 +193,7 @@ class Box:
 
     def unfailed(self, points, what, but=()):
         """A point: no unit failed, @but those; what failed units and their journal say otherwise."""
-        status, shown = self.run("systemctl --failed --no-legend --plain")
+        status, shown = self.run("systemctl --failed --no-legend --plain --no-pager")
         failed = sorted(set(re.findall(r"(\S+\.\w+) +loaded +failed", shown)) - set(but))
         for unit in failed:
             shown += self.run(f"systemctl status --no-pager --lines=0 {unit}; journalctl --no-pager "
