@@ -419,6 +419,7 @@ static int start(struct err *err)
 
 static void tear_down(void)
 {
+	scsi_reservations_settle(daemon_.control);
 	/* The kernel's last words on what was closed; a quiet round ends it. */
 	for (unsigned i = 0; i < 100 && loop_poll(daemon_.control, QUIET_NS); i++)
 		;

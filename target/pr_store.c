@@ -14,6 +14,9 @@
 #include "core/world.h"
 #include "target/internal.h"
 
+#define SETTLE_NS    (10 * 1000000ull)
+#define SETTLE_LOOKS 500
+
 static const struct config_migration migrations[] = {
     {"the first schema",
      "create table reservation(volume blob primary key check(length(volume) = 16),"
@@ -324,6 +327,39 @@ int scsi_reservations_open(const struct world_ops *world, const char *path, stru
 		scsi_reservations_close();
 	}
 	return result;
+}
+
+/* There and back, behind everything that was given to the thread before. */
+struct round {
+	struct message message;
+	struct loop *home;
+	bool over;
+};
+
+static void round_over(struct message *message)
+{
+	struct round *round = container_of(message, struct round, message);
+
+	round->over = true;
+}
+
+static void round_there(struct message *message)
+{
+	struct round *round = container_of(message, struct round, message);
+
+	loop_post(round->home, message, round_over);
+}
+
+void scsi_reservations_settle(struct loop *home)
+{
+	static struct round round; /* outlives a thread that hangs */
+
+	if (!store.loop)
+		return;
+	round = (struct round){.home = home};
+	loop_post(store.loop, &round.message, round_there);
+	for (unsigned i = 0; i < SETTLE_LOOKS && !round.over; i++)
+		loop_poll(home, SETTLE_NS);
 }
 
 void scsi_reservations_close(void)

@@ -124,10 +124,13 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
  * scsi_reservations_open: read from the store @path what was to survive a power loss, and start
  * that thread on a loop over @world. Without it reservations work and are as volatile as their
  * logical unit (REPORT CAPABILITIES says so). Context: control loop, before the first
- * scsi_target_map(). scsi_reservations_close: after the last target is gone. */
+ * scsi_target_map(). scsi_reservations_settle: what the thread was given until now is done and told
+ * to @home, or five seconds are over; at the end, by @home's thread when the loop does not run any
+ * more. scsi_reservations_close: after the last target is gone. */
 struct world_ops;
 int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
     __attribute__((warn_unused_result));
+void scsi_reservations_settle(struct loop *home);
 void scsi_reservations_close(void);
 /* scsi_sanitize_interrupted: the volume @uuid comes from elsewhere, so what is on it may not be
  * what was to be sanitized: an operation that was to be taken up again counts as failed. Context:
