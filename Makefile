@@ -159,7 +159,7 @@ $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lqrencode
 
-HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,disks files firewall host payload render settings settings_file)
+HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,cards disks files firewall host payload render settings settings_file)
 $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(HOST_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -236,7 +236,7 @@ $(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $
 $(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi -Wl,--as-needed -lnfs
 
 # Programs for guests: static, without the library, the same in every build. That sqlite could load
 # extensions if it were not is not worth the linker's warning.
@@ -338,6 +338,7 @@ appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/boot_test.py
 	@tests/appliance/seed_test.py
 	@tests/appliance/settings_test.py
+	@tests/appliance/trouble_test.py
 	@tests/appliance/install_test.py
 	@tests/appliance/formats_test.py
 	@tests/appliance/update_test.py

@@ -99,9 +99,9 @@ def hardware():
                    for item in HARDWARE)
 
 
-def convert(raw, form, path, options=""):
+def convert(raw, form, path, options="", compressed=True):
     words = ["qemu-img", "convert", "-f", "raw", "-O", form, *(["-o", options] if options else []),
-             *(["-c"] if form == "qcow2" else []), raw, path]
+             *(["-c"] if form == "qcow2" and compressed else []), raw, path]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           check=False)
     if done.returncode:

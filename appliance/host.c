@@ -84,6 +84,29 @@ static json_t *refused(const struct err *err)
 	return problem(500, "host_failed", "Internal Server Error", err->text);
 }
 
+#define CARDS ".cards" /* behind the settings' path */
+
+json_t *host_cards(struct host *host)
+{
+	const struct settings *lasting = timer_active(&host->trial) ? &host->before : &host->now;
+	char path[256];
+
+	snprintf(path, sizeof path, "%s" CARDS, host->path);
+	return cards_changed(path, lasting, host->ops->card);
+}
+
+/* What is confirmed has reached somebody by these cards. That it can not be noted down is no reason
+ * to take the network away again. */
+static void note_cards(struct host *host)
+{
+	struct err err = {0};
+	char path[256];
+
+	snprintf(path, sizeof path, "%s" CARDS, host->path);
+	if (cards_note(path, &host->now, host->ops->card, &err) < 0)
+		log_warning("network cards: %s", err.text);
+}
+
 static json_t *show(struct host *host, const json_t *body)
 {
 	bool trial = timer_active(&host->trial);
@@ -91,8 +114,9 @@ static json_t *show(struct host *host, const json_t *body)
 
 	(void)body;
 	return answer(200,
-		      json_pack("{s:o,s:b,s:I}", "settings", settings_show(&host->now), "trial",
-				trial, "trial_seconds", (json_int_t)(left / 1000000000ull)));
+		      json_pack("{s:o,s:b,s:I,s:o*}", "settings", settings_show(&host->now),
+				"trial", trial, "trial_seconds", (json_int_t)(left / 1000000000ull),
+				"changed_cards", host_cards(host)));
 }
 
 /* @body may have members of @known only. */
@@ -143,6 +167,7 @@ static json_t *confirm(struct host *host, const json_t *body)
 	if (settings_save(host->path, &host->now, &err) < 0)
 		return refused(&err);
 	timer_stop(&host->trial);
+	note_cards(host);
 	return show(host, NULL);
 }
 

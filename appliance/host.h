@@ -2,6 +2,7 @@
 #ifndef APPLIANCE_HOST_H
 #define APPLIANCE_HOST_H
 
+#include "appliance/cards.h"
 #include "appliance/settings.h"
 #include "core/loop.h"
 
@@ -16,6 +17,7 @@ struct host_ops {
 	int (*name)(const char *name, struct err *err);
 	int (*restart)(struct err *err);
 	int (*power_off)(struct err *err);
+	cards_look *card;
 };
 
 /* The helper's memory. Network settings are tried first: unless they are confirmed in time they go
@@ -41,6 +43,9 @@ void host_close(struct host *host);
 /* host_answer: {"method", "path", "body"} -> {"status", "body"}; never NULL but without memory.
  * The caller's uid is known to be root's: it is asked for by who let it in. */
 json_t *host_answer(struct host *host, const json_t *message);
+
+/* host_cards: cards_changed() of the network that lasts; they are noted when it is confirmed. */
+json_t *host_cards(struct host *host);
 
 extern const struct host_ops host_system;
 

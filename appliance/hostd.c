@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -28,6 +29,7 @@
  * granary-hostd: serves; settings.h says what there is, host.c what becomes of it */
 #define SETTINGS "/var/lib/granary/host/settings.json"
 #define FOLDER   "/run/granary"
+#define CARDS    FOLDER "/cards.json" /* for the console: those that have changed */
 #define SOCKET   FOLDER "/host.sock"
 
 #define STATE      "/var/lib/granary"
@@ -184,6 +186,21 @@ static void embed_pool(const json_t *status)
 		log_warning("granary-hostd: %s", err.text);
 }
 
+/* For who stands at the console: the network may not lead to anybody by now. */
+static void tell_cards(void)
+{
+	json_t *changed = host_cards(&helper.host);
+	char *text = json_array_size(changed) ? json_dumps(changed, JSON_COMPACT) : NULL;
+	struct err err = {0};
+
+	if (!text)
+		unlink(CARDS);
+	else if (file_replace(CARDS, text, strlen(text), 0600, &err) < 0)
+		log_warning("granary-hostd: %s", err.text);
+	free(text); /* jansson's */
+	json_decref(changed);
+}
+
 /* The packet filter follows what the daemon listens on. */
 static void look(struct timer *timer)
 {
@@ -205,6 +222,7 @@ static void look(struct timer *timer)
 		}
 	}
 	json_decref(status);
+	tell_cards();
 	timer_start(timer, WATCH_NS);
 }
 

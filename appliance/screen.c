@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "appliance/console.h"
@@ -17,6 +18,7 @@
 #define CERTIFICATE STATE_DIR "/web/cert.pem"
 #define FAILURE     STATE_DIR "/failure"
 #define SEED        "/run/granary/seed.json"
+#define CARDS       "/run/granary/cards.json"
 #define ADDRESSES   3 /* lines of them */
 #define POOLS       3
 #define QR_ROW      2
@@ -167,6 +169,15 @@ static void put_setup_code(struct screen *screen)
 	json_decref(setup);
 }
 
+/* Otherwise nothing that needs it was started: the machine is in systemd's emergency mode. */
+static bool state_mounted(void)
+{
+	struct stat here, above;
+
+	return stat(STATE_DIR, &here) == 0 && stat(STATE_DIR "/..", &above) == 0 &&
+	       here.st_dev != above.st_dev;
+}
+
 /* Why the daemon does not start, in its own words, and what can be done about it here. */
 static void put_failure(struct screen *screen)
 {
@@ -193,6 +204,36 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
+/* What granary-hostd found: a port's address may belong to another network by now. */
+static void put_cards(struct screen *screen)
+{
+	json_t *changed = json_load_file(CARDS, 0, NULL), *one;
+	size_t index;
+
+	if (json_array_size(changed))
+		put(screen, "\r\n  %s\r\n", text(TEXT_CARDS));
+	json_array_foreach(changed, index, one)
+	{
+		const char *port = json_string_value(json_object_get(one, "port"));
+		const char *was = json_string_value(json_object_get(one, "was"));
+		const char *is = json_string_value(json_object_get(one, "is"));
+
+		if (index < ADDRESSES && port && was && is)
+			put(screen, "    %s  %s -> %s\r\n", port, was, *is ? is : "-");
+	}
+	json_decref(changed);
+}
+
+static void put_verdict(struct screen *screen, bool serves)
+{
+	if (serves)
+		put(screen, "\r\n  %s\r\n", text(TEXT_READY));
+	else if (state_mounted())
+		put(screen, "\r\n  %s\r\n", text(TEXT_DOWN));
+	else
+		put(screen, "\r\n  %s\r\n  %s\r\n", text(TEXT_NO_STATE), text(TEXT_MEND_STATE));
+}
+
 void screen_compose(struct screen *screen, bool language)
 {
 	json_t *status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
@@ -217,9 +258,10 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
+	put_cards(screen);
 	if (!status)
 		put_failure(screen);
-	put(screen, "\r\n  %s\r\n  %s%s\r\n", text(status ? TEXT_READY : TEXT_DOWN),
-	    text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
+	put_verdict(screen, status != NULL);
+	put(screen, "  %s%s\r\n", text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
 	json_decref(status);
 }

@@ -211,6 +211,26 @@ static int power_off(struct err *err)
 	return ask_bus(&start_unit, err, "ss", "poweroff.target", "replace-irreversibly");
 }
 
+/* A bond gives its members one address; the driver's own is kept beside. */
+static void card_of(const char *port, char card[CARD_TEXT])
+{
+	static const char *const places[] = {"bonding_slave/perm_hwaddr", "address"};
+	char path[96];
+
+	card[0] = '\0';
+	for (unsigned i = 0; i < sizeof places / sizeof *places && !card[0]; i++) {
+		FILE *file;
+
+		snprintf(path, sizeof path, "/sys/class/net/%s/%s", port, places[i]);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (!fgets(card, CARD_TEXT, file))
+			card[0] = '\0';
+		fclose(file);
+	}
+}
+
 const struct host_ops host_system = {
     .files = write_files,
     .network = change_network,
@@ -218,4 +238,5 @@ const struct host_ops host_system = {
     .name = change_name,
     .restart = restart,
     .power_off = power_off,
+    .card = card_of,
 };

@@ -15,6 +15,9 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_DOWN] = "The storage service is not running; it is started again by itself.",
 	[TEXT_MEND] =
 	    "In the shell: granary config restore FILE, granary config reset (pools stay).",
+	[TEXT_NO_STATE] = "The state partition can not be used. Nothing is served without it.",
+	[TEXT_MEND_STATE] =
+	    "In the shell: journalctl -b -p err; fsck.ext4 -y /dev/disk/by-partlabel/state",
 	[TEXT_READY] = "READY",
 	/* clang-format off */
 	[TEXT_KEYS] = "n network  t time  h name  w web password  u updates\r\n  b support bundle  s shell  r restart  p power off",
@@ -52,6 +55,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_ROLLBACK] = "Start from the other release next time? Type y: ",
 	[TEXT_SUPPORT] = "It is kept on this machine; with a browser: /api/v1/support/bundle",
 	[TEXT_SEED] = "What this machine was to be told at its first start was not taken:",
+	[TEXT_CARDS] = "Ports have other cards than when the network was set (n sets it anew):",
 	[TEXT_ENTER] = "Enter goes on. ",
     },
     {
@@ -66,6 +70,9 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_SESSIONS] = "会话",
 	[TEXT_DOWN] = "存储服务未运行，将自动重新启动。",
 	[TEXT_MEND] = "命令行：granary config restore 文件，granary config reset（存储池保留）。",
+	[TEXT_NO_STATE] = "状态分区无法使用，因此不提供任何服务。",
+	[TEXT_MEND_STATE] =
+	    "命令行：journalctl -b -p err；fsck.ext4 -y /dev/disk/by-partlabel/state",
 	[TEXT_READY] = "READY 就绪",
 	/* clang-format off */
 	[TEXT_KEYS] = "n 网络  t 时间  h 名称  w 网页密码  u 更新\r\n  b 诊断包  s 命令行  r 重启  p 关机",
@@ -101,6 +108,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_ROLLBACK] = "下次启动使用另一版本？确认请输入 y：",
 	[TEXT_SUPPORT] = "已保存在本机。也可用浏览器以管理员登录后下载：/api/v1/support/bundle",
 	[TEXT_SEED] = "首次启动配置未被采用：",
+	[TEXT_CARDS] = "网口对应的网卡与设置网络时不同（按 n 重新设置）：",
 	[TEXT_ENTER] = "按回车继续。",
     },
 };

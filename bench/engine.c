@@ -207,7 +207,7 @@ static void snapshot_step(struct rig *rig)
 		return;
 	all->next = loop_now(rig->loop) + rig->options->snapshot_ns;
 	snprintf(all->name, sizeof(all->name), "s%u", all->made++);
-	all->spec = (struct snapshot_spec){rig->volume, all->name};
+	all->spec = (struct snapshot_spec){.volume = rig->volume, .name = all->name};
 	snapshot_create(rig->pool, &all->spec, 1, &all->call.base);
 	rig->result.snapshots++;
 }

@@ -172,6 +172,7 @@ int run_snapshot_create(struct command *command);
 int run_snapshot_list(struct command *command);
 int run_snapshot_show(struct command *command);
 int run_snapshot_rename(struct command *command);
+int run_snapshot_set(struct command *command);
 int run_snapshot_hold(struct command *command);
 int run_snapshot_release(struct command *command);
 int run_snapshot_diff(struct command *command);

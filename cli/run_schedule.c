@@ -6,10 +6,12 @@ static const struct column schedule_columns[] = {
     {"NEXT", "next", TIME}, {"LAST", "last", TIME},   {"RESULT", "result", TEXT},
 };
 static const struct column schedule_fields[] = {
-    {"NAME", "name", TEXT},       {"VOLUMES", "volumes", JOINED}, {"EVERY", "every", TEXT},
-    {"KEEP", "keep", TEXT},       {"PREFIX", "prefix", TEXT},     {"NEXT", "next", TIME},
-    {"LAST", "last", TIME},       {"RESULT", "result", TEXT},     {"RUNS", "runs", NUMBER},
-    {"MISSED", "missed", NUMBER}, {"SKIPPED", "skipped", NUMBER},
+    {"NAME", "name", TEXT},         {"VOLUMES", "volumes", JOINED},
+    {"EVERY", "every", TEXT},       {"KEEP", "keep", TEXT},
+    {"PREFIX", "prefix", TEXT},     {"NEXT", "next", TIME},
+    {"LAST", "last", TIME},         {"RESULT", "result", TEXT},
+    {"RUNS", "runs", NUMBER},       {"MISSED", "missed", NUMBER},
+    {"SKIPPED", "skipped", NUMBER}, {"EXPENDABLE", "expendable", YES_NO},
 };
 
 #define SCHEDULE_PATH "/api/v1/snapshot-schedules/%s"
@@ -34,6 +36,8 @@ int run_schedule_create(struct command *command)
 		json_object_set_new(body, "keep", json_string(keep));
 	if (prefix)
 		json_object_set_new(body, "prefix", json_string(prefix));
+	if (command_option(command, "expendable"))
+		json_object_set_new(body, "expendable", json_true());
 	status = command_call(command, "POST", body, &reply, "/api/v1/snapshot-schedules");
 	return status ? status
 		      : say(command, reply, "snapshot schedule %s created", command->position[0]);

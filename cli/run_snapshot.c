@@ -15,6 +15,7 @@ static const struct column snapshot_columns[] = {
     {"EXCLUSIVE", "exclusive_bytes", SIZE},
     {"RECLAIMABLE", "reclaimable_bytes", SIZE},
     {"HELD", "held", YES_NO},
+    {"EXPENDABLE", "expendable", YES_NO},
     {"CLONES", "clones", NUMBER},
 };
 static const struct column snapshot_fields[] = {
@@ -31,6 +32,7 @@ static const struct column snapshot_fields[] = {
     {"BY ROLLBACK", "automatic", YES_NO},
     {"HELD", "held", YES_NO},
     {"HELD UNTIL", "hold_until", TIME},
+    {"EXPENDABLE", "expendable", YES_NO},
 };
 static const struct column extent_columns[] = {
     {"OFFSET", "offset", NUMBER}, {"LENGTH", "length", NUMBER}, {"DATA", "mapped", YES_NO}};
@@ -64,7 +66,7 @@ static int split(const char *text, bool whole, struct snapshot_name *ret_name)
 
 int run_snapshot_create(struct command *command)
 {
-	json_t *names = json_array(), *reply;
+	json_t *names = json_array(), *reply, *body;
 	struct snapshot_name name;
 	int status = 0;
 
@@ -76,8 +78,10 @@ int run_snapshot_create(struct command *command)
 		json_decref(names);
 		return status;
 	}
-	status = command_call(command, "POST", json_pack("{s:o}", "snapshots", names), &reply,
-			      "/api/v1/snapshots");
+	body = json_pack("{s:o}", "snapshots", names);
+	if (command_option(command, "expendable"))
+		json_object_set_new(body, "expendable", json_true());
+	status = command_call(command, "POST", body, &reply, "/api/v1/snapshots");
 	if (status)
 		return status;
 	if (command->count == 1)
@@ -161,6 +165,23 @@ int run_snapshot_rename(struct command *command)
 	return status ? status
 		      : say(command, reply, "snapshot %s is named %s/%s@%s now",
 			    command->position[0], name.pool, name.volume, command->position[1]);
+}
+
+int run_snapshot_set(struct command *command)
+{
+	bool on = command_option(command, "expendable");
+	struct snapshot_name name;
+	json_t *reply;
+	int status = split(command->position[0], true, &name);
+
+	if (!status && on == !!command_option(command, "needed"))
+		status = command_fail("give --expendable or --needed");
+	if (!status)
+		status = command_call(command, "PATCH", json_pack("{s:b}", "expendable", on),
+				      &reply, SNAPSHOT_PATH, name.pool, name.volume, name.snapshot);
+	return status ? status
+		      : say(command, reply, "snapshot %s %s be given up", command->position[0],
+			    on ? "may" : "may not");
 }
 
 /* A date, 2027-01-31 or 2027-01-31T18:00, of local time. */

@@ -38,8 +38,9 @@ enum disk_op {
 };
 
 enum disk_request_flags {
-	DISK_FUA = 1,  /* DISK_WRITE: durable at done(0) */
-	DISK_ZERO = 2, /* DISK_DISCARD: no hint; zeros at done(0), -EOPNOTSUPP when it can not */
+	DISK_FUA = 1,   /* DISK_WRITE: durable at done(0) */
+	DISK_ZERO = 2,  /* DISK_DISCARD: no hint; zeros at done(0), -EOPNOTSUPP when it can not */
+	DISK_GROUP = 4, /* a hint: what follows done() is cheaper for many answered together */
 };
 
 /* Caller-allocated; handed back by done() on the loop that submitted it. Short transfers are

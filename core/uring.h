@@ -23,6 +23,7 @@ enum uring_tag {
 #define URING_TAG_MASK 7ull
 
 #define URING_RECEIVE_BUFFERS 256u /* per loop; a power of two */
+#define URING_RECEIVE_HOT     32u  /* of them in use, unless they ran out a moment ago */
 #define URING_RECEIVE_SIZE    (16u << 10)
 #define URING_SEND_IOVECS     4096u /* of all sends that go into one submission */
 
@@ -38,7 +39,12 @@ struct uring_engine {
 
 	struct io_uring_buf_ring *receive_ring;
 	char *receive_memory;
-	unsigned receive_free; /* given back in this batch, not yet published */
+	uint16_t receive_spare[URING_RECEIVE_BUFFERS]; /* buffers that are not in the ring */
+	unsigned receive_spares, receive_wanted;       /* of these; how many shall be in the ring */
+	uint64_t receive_short;                        /* when the ring was found empty */
+
+	const void *heard;      /* the stream that received last; to compare, it may be gone */
+	uint64_t several_until; /* until then more than one stream counts as heard */
 
 	struct list sending; /* streams with something queued to send */
 	struct iovec *send_iov;
@@ -56,6 +62,7 @@ bool uring_disk_deliver(struct uring_engine *engine);
 int uring_streams_open(struct uring_engine *engine, struct err *err);
 void uring_streams_close(struct uring_engine *engine);
 void uring_streams_flush(struct uring_engine *engine);
+bool uring_one_stream(const struct uring_engine *engine);
 void uring_complete_receive(struct uring_engine *engine, void *object,
 			    const struct io_uring_cqe *cqe);
 void uring_complete_receive_into(void *object, int result);

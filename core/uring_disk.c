@@ -7,11 +7,16 @@
 /* Disk requests on io_uring. What can be answered at once (file_disk_now) waits in
  * engine->finished all the same, because done() never runs inside disk_submit(). It is carried
  * out only when its turn comes, so that the data is still in the processor's cache when done()
- * looks at it. DELIVER_MAX bounds a round's share; smaller portions would answer sooner and cost
- * a system call each, which measured slower. scratch[0] holds the result of those that failed
- * before they started. */
+ * looks at it. scratch[0] holds the result of those that failed before they started.
+ *
+ * A round hands back no more than DELIVER_MAX. While one stream alone is heard, its peer waits for
+ * our answers and we for its next requests: then a round's share is DELIVER_ALONE, so that the
+ * first answers of a batch are on their way while the rest of it is worked on. Each portion costs
+ * a send, which is a loss when other streams keep both sides busy, and where a commit is shared by
+ * all that are answered together (DISK_GROUP). */
 
-#define DELIVER_MAX 64
+#define DELIVER_MAX   64
+#define DELIVER_ALONE 12
 
 static void finish_later(struct uring_engine *engine, struct disk_request *request, int result)
 {
@@ -85,11 +90,16 @@ static void deliver(struct disk_request *request)
 bool uring_disk_deliver(struct uring_engine *engine)
 {
 	struct list *link;
-	unsigned count = 0;
+	unsigned share = uring_one_stream(engine) ? DELIVER_ALONE : DELIVER_MAX;
+	unsigned count = 0, counted = 0;
 
-	while (count < DELIVER_MAX && (link = list_pop_front(&engine->finished))) {
-		deliver(list_entry(link, struct disk_request, link));
+	while (count < DELIVER_MAX && counted < share &&
+	       (link = list_pop_front(&engine->finished))) {
+		struct disk_request *request = list_entry(link, struct disk_request, link);
+
 		count++;
+		counted += !(request->flags & DISK_GROUP);
+		deliver(request);
 	}
 	return count > 0;
 }

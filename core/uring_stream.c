@@ -31,6 +31,8 @@
 #define HEADER_BYTES  (4u << 10)
 #define BULK_PATIENCE 64
 #define SEND_IOV_MAX  1024u
+#define SEVERAL_NS    1000000u  /* two streams heard within this keep both sides busy */
+#define SHORT_NS      20000000u /* so long after they ran out more buffers stay in the ring */
 
 enum receive_state { RECEIVE_IDLE, RECEIVE_MANY, RECEIVE_ONE, RECEIVE_INTO };
 
@@ -59,7 +61,9 @@ static struct uring_stream *stream_of(struct stream_base *base)
 	return container_of(base, struct uring_stream, base);
 }
 
-/* The ring of provided buffers */
+/* The ring of provided buffers. The kernel takes them in turn, so that all that are in the ring go
+ * through the processor's cache one after another: few are enough for a round, and stay in the
+ * cache. When they run out (many streams at once) more are put in, for as long as that happens. */
 
 static void provide(struct uring_engine *engine, unsigned id)
 {
@@ -67,6 +71,30 @@ static void provide(struct uring_engine *engine, unsigned id)
 			      engine->receive_memory + (size_t)id * URING_RECEIVE_SIZE,
 			      URING_RECEIVE_SIZE, (unsigned short)id, URING_RECEIVE_BUFFERS - 1, 0);
 	io_uring_buf_ring_advance(engine->receive_ring, 1);
+}
+
+static void provide_spares(struct uring_engine *engine)
+{
+	while (engine->receive_spares > URING_RECEIVE_BUFFERS - engine->receive_wanted)
+		provide(engine, engine->receive_spare[--engine->receive_spares]);
+}
+
+static void give_back(struct uring_engine *engine, unsigned id)
+{
+	if (engine->receive_wanted > URING_RECEIVE_HOT &&
+	    loop_now(engine->loop) - engine->receive_short > SHORT_NS)
+		engine->receive_wanted = URING_RECEIVE_HOT;
+	engine->receive_spare[engine->receive_spares++] = (uint16_t)id;
+	provide_spares(engine);
+}
+
+/* A receive found the ring empty. */
+static void provide_more(struct uring_engine *engine)
+{
+	engine->receive_short = loop_now(engine->loop);
+	if (engine->receive_wanted < URING_RECEIVE_BUFFERS)
+		engine->receive_wanted *= 2;
+	provide_spares(engine);
 }
 
 int uring_streams_open(struct uring_engine *engine, struct err *err)
@@ -86,8 +114,10 @@ int uring_streams_open(struct uring_engine *engine, struct err *err)
 	if (r < 0)
 		goto fail;
 	io_uring_buf_ring_init(engine->receive_ring);
-	for (unsigned id = 0; id < URING_RECEIVE_BUFFERS; id++)
-		provide(engine, id);
+	engine->receive_wanted = URING_RECEIVE_HOT;
+	for (unsigned id = URING_RECEIVE_BUFFERS; id-- > 0;)
+		engine->receive_spare[engine->receive_spares++] = (uint16_t)id;
+	provide_spares(engine);
 	return 0;
 
 fail:
@@ -206,6 +236,20 @@ static void receive_ended(struct uring_stream *stream, int result)
 		receive_changed(base);
 }
 
+/* Does one peer alone talk to this loop? Any stream but the last one heard says no, for a while. */
+bool uring_one_stream(const struct uring_engine *engine)
+{
+	return loop_now(engine->loop) >= engine->several_until;
+}
+
+static void hear(struct uring_engine *engine, const struct uring_stream *stream)
+{
+	if (engine->heard == stream)
+		return;
+	engine->heard = stream;
+	engine->several_until = loop_now(engine->loop) + SEVERAL_NS;
+}
+
 void uring_complete_receive(struct uring_engine *engine, void *object,
 			    const struct io_uring_cqe *cqe)
 {
@@ -215,12 +259,15 @@ void uring_complete_receive(struct uring_engine *engine, void *object,
 
 	if (!more)
 		stream->receive = RECEIVE_IDLE;
+	hear(engine, stream);
 	if (cqe->res > 0)
 		stream_base_feed(&stream->base,
 				 engine->receive_memory + (size_t)id * URING_RECEIVE_SIZE,
 				 (size_t)cqe->res);
 	if (cqe->flags & IORING_CQE_F_BUFFER)
-		provide(engine, id);
+		give_back(engine, id);
+	if (cqe->res == -ENOBUFS)
+		provide_more(engine);
 	if (!more)
 		receive_ended(stream, cqe->res);
 }

@@ -356,7 +356,8 @@ static int snapshot_members(struct group *group, struct pool *pool, const char *
 
 	for (unsigned i = 0; i < group->member_max; i++) {
 		if (group->members[i].volume && group->members[i].volume->pool == pool)
-			specs[count++] = (struct snapshot_spec){group->members[i].volume, name};
+			specs[count++] = (struct snapshot_spec){.volume = group->members[i].volume,
+								.name = name};
 	}
 	snapshot_create(pool, specs, count, &waiting.call);
 	return pool_wait(&waiting, err);

@@ -72,6 +72,16 @@ bool points_name_read(const char *name, const uint8_t group[16], uint64_t *ret_e
 	return true;
 }
 
+bool replication_owns_snapshot(const char *name)
+{
+	static const char *const prefixes[] = {"point-", "seed-", "conflict-"};
+	bool owns = false;
+
+	for (unsigned i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+		owns |= strncmp(name, prefixes[i], strlen(prefixes[i])) == 0;
+	return owns;
+}
+
 /* ---- which there are ---- */
 /* The next snapshot of @member behind @previous that is of a point; NULL: none. As
  * snapshot_next(). */

@@ -100,6 +100,8 @@ void replication_group_create(struct replication *replication, const struct repl
 /* NULL: there is none named so. */
 json_t *replication_group_show(struct replication *replication, const char *name);
 json_t *replication_group_list(struct replication *replication);
+/* Is a snapshot with this name (behind the '@') one that replication made for itself? */
+bool replication_owns_snapshot(const char *name);
 
 enum replication_action {
 	REPLICATION_PROMOTE,

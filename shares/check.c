@@ -553,12 +553,12 @@ int store_check(struct store *store, struct share_check_report *report)
 	checker.users_counted = store->counters[COUNT_USERS];
 	store_unlock(store);
 	result = check_all(&checker);
+	if (result == 0) /* before what is set aside may be freed, and discarded */
+		result = check_space_promised(&checker);
 	store_lock(store);
 	store->held--;
 	waiters_resume(&store->room, 0);
 	store_unlock(store);
-	if (result == 0)
-		result = check_space_promised(&checker);
 	for (unsigned i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
 		heap_free(arrays[i]->items);
 	if (result == -EUCLEAN || result == -EILSEQ || result == -EIO) {

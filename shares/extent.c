@@ -328,8 +328,8 @@ bool blocks_wait(struct share *share)
 	bool hope;
 
 	store_lock(store);
-	hope =
-	    !share->stopping && (share->discard_wanted || share->discarding || share->reap_wanted);
+	hope = share->keepers && !share->stopping &&
+	       (share->discard_wanted || share->discarding || share->reap_wanted);
 	if (hope) {
 		share_keeper_kick(share);
 		waiter_wait(store, &waiter, &share->space);

@@ -142,9 +142,30 @@ void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat);
 int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view);
 void share_view_close(struct share *view); /* NULL is fine */
 
+/* Requests that come wait until share_go_on(). Context: home loop, a fiber. */
+void share_pause(struct share *share);
+void share_go_on(struct share *share);
+/* share_go: what is done before anything is served. share_stop: no fiber works in it any more.
+ * Context: likewise. */
+int share_go(struct share *share, bool read_only);
+void share_stop(struct share *share);
+uint64_t share_make_verifier(struct share *share);
+int share_can_not_open(struct share *share, int result, struct err *err);
+/* A call on an open share: @main runs in a fiber of home, and ends with share_ended(). */
+void share_start_on(struct vfs *vfs, struct share_call *call, void (*main)(void *context));
+void share_ended(struct share_call *call, int result);
+
+/* ---- reopen.c ----
+ * share_not_open: what has begun of an opening ends. share_no_space: the store was opened to be
+ * read, with the log replayed in memory alone, for want of space: it is as one that met the end of
+ * the pool now (S5), without a keeper; share_revive() is to be called. Context: home loop, a fiber.
+ */
+void share_not_open(struct share *share);
+void share_no_space(struct share *share);
 /* The store is closed, @between run (NULL: nothing), and opened anew, with requests waiting. No
- * more than @calls are the caller's own. -EIO and the like: it is not open; requests hear -EIO.
- * Context: home loop, a fiber, share->going_back set. */
+ * more than @calls are the caller's own. -ENOSPC: it is read, and takes no changes; share_revive()
+ * is to be called. -EIO and the like, and when it can not be read either: it is not open; requests
+ * hear -EIO. Context: home loop, a fiber, share->going_back set. */
 int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
 		    void *context, struct err *err);
 
@@ -303,10 +324,7 @@ int store_check(struct store *store, struct share_check_report *report);
 
 /* ---- keeper.c ---- */
 int share_keeper_start(struct share *share);
-void share_keeper_kick(struct share *share); /* under the lock, any loop */
-/* share->full, as it is now: so that logs and trees of files that nobody can fill do not take what
- * a full pool has left for those that are there. Without the lock. */
-void share_look_at_pool(struct share *share);
+void share_keeper_kick(struct share *share);              /* under the lock, any loop */
 int share_keeper_finish_truncations(struct share *share); /* a fiber, before anything is served */
 
 static inline struct key inode_key(uint64_t number)

@@ -221,7 +221,9 @@ static int discard_round(struct share *share, struct discards *discards)
 }
 
 /* ---- a full pool ---- */
-void share_look_at_pool(struct share *share)
+/* share->full, as it is now: so that logs and trees of files that nobody can fill do not take what
+ * a full pool has left for those that are there. */
+static void look_at_pool(struct share *share)
 {
 	bool full = share_pool_room(share) == 0;
 
@@ -267,7 +269,7 @@ static void keeper_main(void *context)
 		if (loop_now(share->home) - looked >= ROUND_NS) {
 			looked = loop_now(share->home);
 			store_unlock(store);
-			share_look_at_pool(share);
+			look_at_pool(share);
 			share_revive(share);
 			store_lock(store);
 			continue;

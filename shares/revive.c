@@ -4,7 +4,8 @@
  * -ENOSPC, what is there is still read, with the few changes that were refused when it failed. Here
  * is the way out of it: when the pool has space again, the store is opened anew under the share, as
  * after a crash. What was durable is there; UNSTABLE writes have to be written again
- * (vfs_verifier()). Requests wait meanwhile, handles and opens stay good. */
+ * (vfs_verifier()). Requests wait meanwhile, handles and opens stay good. When there is not enough
+ * after all, what is durable is read until the next try (reopen.c). */
 #include <errno.h>
 
 #include "core/log.h"
@@ -38,7 +39,7 @@ static bool has_space(const struct share *share)
 static bool revive(struct share *share)
 {
 	struct err err = {0};
-	bool was_open;
+	bool is_news;
 	int result;
 
 	if (share->going_back)
@@ -48,10 +49,10 @@ static bool revive(struct share *share)
 	if (!has_space(share))
 		return false;
 	share->going_back = true;
-	was_open = share->store != NULL;
+	is_news = share->keepers != 0;
 	result = share_open_anew(share, 0, NULL, NULL, &err);
 	share->going_back = false;
-	if (result < 0 && was_open)
+	if (result < 0 && is_news)
 		log_error("%s", err.text);
 	if (result == 0)
 		log_notice("share on volume %s: there is space again, it takes changes",

@@ -153,7 +153,7 @@ static bool try_now(struct share *share, struct vfs_request *request)
 }
 
 /* ---- workers ---- */
-/* Changed by the lane's loop alone; stop() looks from another thread. */
+/* Changed by the lane's loop alone; share_stop() looks from another thread. */
 static void count_workers(struct lane *lane, int change)
 {
 	__atomic_store_n(&lane->workers, lane->workers + (unsigned)change, __ATOMIC_RELEASE);
@@ -194,7 +194,7 @@ static void worker_main(void *context)
 		if (worker.quit)
 			break;
 	}
-	count_workers(lane, -1); /* the last word: stop() waits for it */
+	count_workers(lane, -1); /* the last word: share_stop() waits for it */
 }
 
 static struct lane *lane_of(struct share *share, struct loop *loop)
@@ -330,7 +330,7 @@ void share_fsstat_now(struct share *share, struct vfs_fsstat *ret_fsstat)
 
 /* Another number with every opening, even where the count of them went back with the volume: it
  * takes the time in. */
-static uint64_t make_verifier(struct share *share)
+uint64_t share_make_verifier(struct share *share)
 {
 	struct superblock *sb = &share->store->sb;
 	uint8_t seed[24];
@@ -357,7 +357,7 @@ static void setup(struct share *share, bool read_only)
 			 .can = VFS_CAN_LINK | VFS_CAN_SYMLINK | VFS_CAN_XATTR | VFS_CAN_ACL |
 				VFS_CAN_CLONE | VFS_CAN_ALLOCATE | VFS_CAN_SEEK,
 			 .read_only = read_only,
-			 .verifier = make_verifier(share),
+			 .verifier = share_make_verifier(share),
 			 .refs = 1};
 	memcpy(share->vfs.uuid, sb->uuid, 16);
 	memcpy(share->vfs.secret, sb->secret, 16);
@@ -442,7 +442,7 @@ static bool commit_is_left(struct share *share)
 
 /* No keeper, no workers any more, and no lane's message on its way: it is posted again, or freed,
  * right afterwards. */
-static void stop(struct share *share)
+void share_stop(struct share *share)
 {
 	unsigned count;
 
@@ -469,13 +469,13 @@ static void stop(struct share *share)
 }
 
 /* What is done before anything is served. */
-static int go(struct share *share, bool read_only)
+int share_go(struct share *share, bool read_only)
 {
 	struct inode root;
 	int result = 0;
 
 	/* an inode number may come again after a rollback; with the same generation it does not */
-	share->salt = (uint32_t)make_verifier(share);
+	share->salt = (uint32_t)share_make_verifier(share);
 	share->unshared = 0; /* sequences of this store */
 	if (!read_only)
 		result = store_transact(share->store, make_root, share, NULL);
@@ -490,25 +490,41 @@ static int go(struct share *share, bool read_only)
 	return result;
 }
 
-static int can_not_open(struct share *share, int result, struct err *err)
+int share_can_not_open(struct share *share, int result, struct err *err)
 {
 	return err_set(err, result, "the share on volume %s can not be opened",
 		       share->volume->name);
 }
 
-static int open_share(struct share *share, struct share_call *call)
+static int open_to(struct share *share, bool read_only, struct err *err)
 {
 	struct store_options options = {
-	    .volume = share->volume, .loop = share->home, .read_only = call->read_only};
-	int result = store_open(&options, &share->store, &call->err);
+	    .volume = share->volume, .loop = share->home, .read_only = read_only};
+	int result = store_open(&options, &share->store, err);
 
 	if (result)
 		return result;
-	setup(share, call->read_only);
-	result = go(share, call->read_only);
-	if (result)
-		stop(share);
-	return result ? can_not_open(share, result, &call->err) : 0;
+	setup(share, read_only);
+	result = share_go(share, read_only);
+	if (result == 0)
+		return 0;
+	share_not_open(share);
+	return share_can_not_open(share, result, err);
+}
+
+/* In a full pool it is read, and takes changes when there is space. */
+static int open_share(struct share *share, struct share_call *call)
+{
+	struct err err = {0};
+	int result = open_to(share, call->read_only, &call->err);
+
+	if (result != -ENOSPC || call->read_only || open_to(share, true, &err))
+		return result;
+	share->vfs.read_only = false;
+	share_no_space(share);
+	log_warning("%s: it takes no changes until its pool has space", call->err.text);
+	share_revive(share);
+	return 0;
 }
 
 int share_view_open(struct volume *volume, struct loop *loop, struct share **ret_view)
@@ -521,7 +537,7 @@ int share_view_open(struct volume *volume, struct loop *loop, struct share **ret
 
 	if (result == 0) {
 		setup(view, true);
-		result = go(view, true);
+		result = share_go(view, true);
 	}
 	if (result == 0) {
 		*ret_view = view;
@@ -645,7 +661,7 @@ static void close_main(void *context)
 		return;
 	}
 	snapshots_close(share);
-	stop(share);
+	share_stop(share);
 	result = share->store ? store_close(share->store) : -EIO;
 	if (result)
 		err_set(&call->err, result, "the share on volume %s was not closed cleanly",
@@ -660,10 +676,7 @@ void share_close(struct vfs *vfs, struct share_call *call)
 	start(call, call->share->home, close_main);
 }
 
-/* ---- going back ----
- * The volume becomes what it was under a share that stays: requests wait meanwhile, no reference
- * goes and no handle is forgotten. Afterwards the objects that are in the snapshot are what they
- * were then; all others are stale. */
+/* ---- pausing ---- */
 static void lane_pause(struct message *message)
 {
 	struct lane *lane = container_of(message, struct lane, message);
@@ -704,38 +717,18 @@ static void tell_lanes(struct share *share, bool pausing, void (*run)(struct mes
 		fiber_sleep(100000);
 }
 
-static int open_again(struct share *share, struct err *err)
+void share_pause(struct share *share)
 {
-	struct store_options options = {.volume = share->volume, .loop = share->home};
-	int result = store_open(&options, &share->store, err);
-
-	share->stopping = false;
-	if (result == 0) {
-		__atomic_store_n(&share->vfs.verifier, make_verifier(share), __ATOMIC_RELEASE);
-		result = go(share, false);
-		if (result)
-			can_not_open(share, result, err);
-	}
-	if (result == 0)
-		return 0;
-	stop(share);
-	store_free(share->store);
-	share->store = NULL;
-	share->stopping = false;
-	return result;
+	tell_lanes(share, true, lane_pause);
 }
 
-static void volume_went_back(struct pool_call *pool_call, int result)
+void share_go_on(struct share *share)
 {
-	struct share_call *call = container_of(pool_call, struct share_call, pool_call);
-
-	call->pool_result = result;
-	call->pool_done = true;
-	fiber_wake(call->fiber);
+	tell_lanes(share, false, lane_go_on);
 }
 
 /* A call on an open share has a reference of its own: the share is not closed under it. */
-static void start_on(struct vfs *vfs, struct share_call *call, void (*main)(void *context))
+void share_start_on(struct vfs *vfs, struct share_call *call, void (*main)(void *context))
 {
 	call->share = share_of(vfs_ref(vfs));
 	call->loop = call->share->home;
@@ -747,81 +740,11 @@ static void start_on(struct vfs *vfs, struct share_call *call, void (*main)(void
 	call->done(call, err_set(&call->err, -ENOMEM, "no memory for a fiber"));
 }
 
-static void ended(struct share_call *call, int result)
+void share_ended(struct share_call *call, int result)
 {
 	call->share->calls--;
 	vfs_unref(&call->share->vfs);
 	call->done(call, result);
-}
-
-int share_open_anew(struct share *share, unsigned calls, void (*between)(void *context),
-		    void *context, struct err *err)
-{
-	int result;
-
-	while (share->calls > calls) /* those that are under way keep the store */
-		fiber_sleep(1000000);
-	tell_lanes(share, true, lane_pause);
-	stop(share);
-	result = share->store ? store_close(share->store) : 0;
-	if (result) /* that it takes no changes any more is one reason to be here */
-		log_warning("share on volume %s: what it is now was not closed cleanly",
-			    share->volume->name);
-	store_free(share->store);
-	share->store = NULL;
-	if (between)
-		between(context);
-	result = open_again(share, err);
-	tell_lanes(share, false, lane_go_on);
-	return result;
-}
-
-static void volume_goes_back(void *context)
-{
-	struct share_call *call = context;
-
-	call->fiber = fiber_current();
-	call->pool_call = (struct pool_call){.done = volume_went_back};
-	volume_rollback(call->share->volume, call->snapshot, call->keep, &call->pool_call);
-	while (!call->pool_done)
-		fiber_wait();
-}
-
-static void rollback_main(void *context)
-{
-	struct share_call *call = context;
-	struct share *share = call->share;
-	struct err err = {0};
-	int result, opened;
-
-	if (share->going_back) {
-		ended(call, err_set(&call->err, -EBUSY, "the share is going back already"));
-		return;
-	}
-	share->going_back = true;
-	result = snapshots_try(share, call->snapshot);
-	if (result) {
-		share->going_back = false;
-		ended(call, err_set(&call->err, result,
-				    "snapshot %s holds no share that can "
-				    "be opened",
-				    call->snapshot->name));
-		return;
-	}
-	opened = share_open_anew(share, 1, volume_goes_back, call, &err);
-	share->going_back = false;
-	result = call->pool_result;
-	call->err = result ? call->pool_call.err : err;
-	ended(call, result ? result : opened);
-}
-
-void share_rollback(struct vfs *vfs, struct volume *snapshot, const char *keep,
-		    struct share_call *call)
-{
-	call->snapshot = snapshot;
-	call->keep = keep;
-	call->pool_done = false;
-	start_on(vfs, call, rollback_main);
 }
 
 void share_show_snapshots(struct vfs *vfs, enum share_snapshots how)
@@ -858,7 +781,7 @@ static bool is_open(const struct share *share)
 /* On its way back, or it did not come back. */
 static void not_open(struct share_call *call)
 {
-	ended(call, err_set(&call->err, -EIO, "the share is not open"));
+	share_ended(call, err_set(&call->err, -EIO, "the share is not open"));
 }
 
 static void quota_main(void *context)
@@ -875,13 +798,13 @@ static void quota_main(void *context)
 	share->store->quota_blocks = call->quota_bytes / BLOCK_SIZE;
 	store_unlock(share->store);
 	result = store_checkpoint(share->store, false);
-	ended(call, result ? err_set(&call->err, result, "the quota can not be stored") : 0);
+	share_ended(call, result ? err_set(&call->err, result, "the quota can not be stored") : 0);
 }
 
 void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call)
 {
 	call->quota_bytes = quota_bytes;
-	start_on(vfs, call, quota_main);
+	share_start_on(vfs, call, quota_main);
 }
 
 static int limit_body(void *context)
@@ -907,16 +830,16 @@ static void user_main(void *context)
 		result = store_transact(share->store, limit_body, call, &sequence);
 	if (result == 0)
 		result = store_wait(share->store, sequence);
-	ended(call, result == -E2BIG
-			? err_set(&call->err, result, "its files have more than 4096 owners")
-		    : result ? err_set(&call->err, result, "the limit can not be stored")
-			     : 0);
+	share_ended(call, result == -E2BIG
+			      ? err_set(&call->err, result, "its files have more than 4096 owners")
+			  : result ? err_set(&call->err, result, "the limit can not be stored")
+				   : 0);
 }
 
 void share_set_user(struct vfs *vfs, const struct share_user *user, struct share_call *call)
 {
 	call->user = *user;
-	start_on(vfs, call, user_main);
+	share_start_on(vfs, call, user_main);
 }
 
 /* 1: more to see. */
@@ -953,7 +876,7 @@ static void list_main(void *context)
 	do
 		result = store_look(call->share->store, list_body, call);
 	while (result == 1);
-	ended(call, result ? err_set(&call->err, result, "the users can not be read") : 0);
+	share_ended(call, result ? err_set(&call->err, result, "the users can not be read") : 0);
 }
 
 void share_list_users(struct vfs *vfs, struct share_user *users, unsigned room,
@@ -962,7 +885,7 @@ void share_list_users(struct vfs *vfs, struct share_user *users, unsigned room,
 	call->users = users;
 	call->user_room = room;
 	call->user_count = 0;
-	start_on(vfs, call, list_main);
+	share_start_on(vfs, call, list_main);
 }
 
 static void check_main(void *context)
@@ -975,13 +898,13 @@ static void check_main(void *context)
 		return;
 	}
 	result = store_check(call->share->store, call->report);
-	ended(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
+	share_ended(call, result ? err_set(&call->err, result, "the share can not be read") : 0);
 }
 
 void share_check(struct vfs *vfs, struct share_check_report *report, struct share_call *call)
 {
 	call->report = report;
-	start_on(vfs, call, check_main);
+	share_start_on(vfs, call, check_main);
 }
 
 static void check_volume_main(void *context)

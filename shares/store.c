@@ -66,22 +66,28 @@ static void io_done(struct volume_request *request, int result)
 	fiber_wake(io->fiber);
 }
 
+/* Submits io->request, and waits for it. */
+static int io_run(struct volume *volume, struct store_wait_io *io)
+{
+	io->fiber = fiber_current();
+	io->request.done = io_done;
+	volume_submit(volume, &io->request);
+	while (!io->done)
+		fiber_wait();
+	return io->result;
+}
+
 static int volume_io(struct volume *volume, enum volume_op op, unsigned flags, uint64_t offset,
 		     const struct iovec *iov, unsigned iov_count, uint64_t length)
 {
-	struct store_wait_io io = {.fiber = fiber_current(),
-				   .request = {.op = op,
+	struct store_wait_io io = {.request = {.op = op,
 					       .flags = flags,
 					       .offset = offset,
 					       .length = length,
 					       .iov = iov,
-					       .iov_count = iov_count,
-					       .done = io_done}};
+					       .iov_count = iov_count}};
 
-	volume_submit(volume, &io.request);
-	while (!io.done)
-		fiber_wait();
-	return io.result;
+	return io_run(volume, &io);
 }
 
 int store_io_vector(struct store *store, enum volume_op op, unsigned flags, uint64_t offset,
@@ -101,19 +107,15 @@ int store_io(struct store *store, enum volume_op op, unsigned flags, uint64_t of
 int store_extents(struct store *store, uint64_t offset, uint64_t length,
 		  struct volume_extent *extents, unsigned max, unsigned *ret_count)
 {
-	struct store_wait_io io = {.fiber = fiber_current(),
-				   .request = {.op = VOLUME_EXTENTS,
+	struct store_wait_io io = {.request = {.op = VOLUME_EXTENTS,
 					       .offset = offset,
 					       .length = length,
 					       .extents = extents,
-					       .extent_max = max,
-					       .done = io_done}};
+					       .extent_max = max}};
+	int result = io_run(store->volume, &io);
 
-	volume_submit(store->volume, &io.request);
-	while (!io.done)
-		fiber_wait();
-	*ret_count = io.result ? 0 : io.request.extent_count;
-	return io.result == 0 && *ret_count == 0 ? -EIO : io.result;
+	*ret_count = result ? 0 : io.request.extent_count;
+	return result == 0 && *ret_count == 0 ? -EIO : result;
 }
 
 int store_zeros(struct store *store, uint64_t offset, uint64_t length)

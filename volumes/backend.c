@@ -78,6 +78,7 @@ bool pool_can(const struct pool *pool, enum pool_feature feature)
 	    [POOL_DEVICES] = ops->add != NULL,
 	    [POOL_WATERMARKS] = ops->set_watermarks != NULL,
 	    [POOL_SNAPSHOTS] = ops->snapshot_create != NULL,
+	    [POOL_EXPENDABLES] = ops->snapshot_approve != NULL,
 	    [POOL_GATEWAYS] = ops->volume_take != NULL,
 	};
 
@@ -265,10 +266,18 @@ void volume_pin(struct volume *volume, enum volume_pin pin, struct pool_call *ca
 }
 
 /* ---- snapshots and clones ---- */
+static const char no_expendables[] = "does not offer snapshots that may be given up";
+
 void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsigned count,
 		     struct pool_call *call)
 {
-	if (pool->ops->snapshot_create)
+	bool expendable = false;
+
+	for (unsigned i = 0; i < count; i++)
+		expendable |= specs[i].expendable;
+	if (expendable && !pool->ops->snapshot_approve)
+		pool_refuse(pool, call, no_expendables);
+	else if (pool->ops->snapshot_create)
 		pool->ops->snapshot_create(pool, specs, count, call);
 	else
 		pool_refuse(pool, call, "does not offer snapshots");
@@ -321,6 +330,14 @@ void snapshot_release(struct volume *snapshot, struct pool_call *call)
 		ops_of(snapshot)->snapshot_release(snapshot, call);
 	else
 		pool_refuse(snapshot->pool, call, "does not offer holds of snapshots");
+}
+
+void snapshot_approve(struct volume *snapshot, bool expendable, struct pool_call *call)
+{
+	if (ops_of(snapshot)->snapshot_approve)
+		ops_of(snapshot)->snapshot_approve(snapshot, expendable, call);
+	else
+		pool_refuse(snapshot->pool, call, no_expendables);
 }
 
 void snapshot_measure(struct volume *snapshot, struct pool_call *call)

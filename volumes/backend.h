@@ -62,6 +62,7 @@ struct pool_ops {
 	void (*snapshot_rename)(struct volume *snapshot, const char *name, struct pool_call *call);
 	void (*snapshot_hold)(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 	void (*snapshot_release)(struct volume *snapshot, struct pool_call *call);
+	void (*snapshot_approve)(struct volume *snapshot, bool expendable, struct pool_call *call);
 	void (*snapshot_measure)(struct volume *snapshot, struct pool_call *call);
 	void (*snapshot_measure_all)(struct volume *volume, uint64_t limit_ns,
 				     struct pool_call *call);

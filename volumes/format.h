@@ -181,8 +181,9 @@ int map_decode(const uint8_t *bytes, size_t length,
 
 #define VOLUME_RECORD 512u
 enum volume_state { VOLUME_STATE_LIVE = 1, VOLUME_STATE_DELETING, VOLUME_STATE_SNAPSHOT };
-#define VOLUME_AUTOMATIC 1u /* flags: a snapshot made by a rollback */
-#define VOLUME_HELD      2u
+#define VOLUME_AUTOMATIC  1u /* flags: a snapshot made by a rollback */
+#define VOLUME_HELD       2u
+#define VOLUME_EXPENDABLE 4u
 struct volume_record {
 	uint64_t id; /* 0: none */
 	uint32_t state;

@@ -390,6 +390,8 @@ int piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsig
 						  .length = (uint64_t)count * VOLUME_SLOT,
 						  .iov = transfer->iov,
 						  .done = done};
+	if (piece->io->request->flags & VOLUME_FUA) /* one commit for all of a batch */
+		transfer->request.flags = DISK_GROUP;
 	transfer->request.iov_count = piece_iov(piece, slot, count, transfer->iov, TRANSFER_IOVS);
 	piece->transfers++;
 	if (!piece->io->request->device_from_ns)

@@ -284,9 +284,9 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 	bool whole = !entry || !entry->mask || (piece->replaced && piece->fresh == 0xffff);
 	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
 	bool own = entry && !map_shared(volume, piece->chunk, entry);
-	bool slop =
-	    piece->io->request->flags & VOLUME_VITAL ||
-	    (piece->fresh == piece->replaced && !piece->shared); /* gives back what it takes */
+	enum room room = piece->fresh == piece->replaced && !piece->shared ? ROOM_EXCHANGE
+			 : piece->io->request->flags & VOLUME_VITAL        ? ROOM_VITAL
+									   : ROOM_PLAIN;
 	int result = 0;
 
 	record->type = RECORD_MAP;
@@ -308,10 +308,10 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 		if (!meta_room(native, piece->replaced && !piece->shared ? 4 : 16))
 			result = -ENOSPC;
 		else if (whole)
-			result = space_take_chunk(native, volume, slop, waiter, &piece->reserved);
+			result = space_take_chunk(native, volume, room, waiter, &piece->reserved);
 		else
 			result =
-			    space_take_slots(native, volume, count, slop, waiter, &piece->reserved);
+			    space_take_slots(native, volume, count, room, waiter, &piece->reserved);
 		if (result < 0) {
 			piece->reserved = SLOT_NONE;
 			return result;

@@ -24,7 +24,7 @@ void call_end(struct native_call *mine, int result)
 	pool_answer(mine->call, result);
 	heap_free(mine->of);
 	heap_free(mine->made);
-	heap_free(mine->names);
+	heap_free(mine->wanted);
 	heap_free(mine->devices);
 	heap_free(mine);
 }
@@ -598,7 +598,7 @@ void call_refuse(struct native_call *mine, int result)
 	pool_answer(mine->call, result);
 	heap_free(mine->of);
 	heap_free(mine->made);
-	heap_free(mine->names);
+	heap_free(mine->wanted);
 	heap_free(mine->devices);
 	heap_free(mine);
 }

@@ -18,6 +18,7 @@ enum call_kind {
 	CALL_SNAPSHOT_RENAME,
 	CALL_HOLD,
 	CALL_RELEASE,
+	CALL_APPROVE,
 	CALL_CLONE,
 	CALL_PROMOTE, /* the last of those that change something and share a checkpoint */
 	CALL_ROLLBACK,
@@ -40,6 +41,11 @@ struct new_device {
 	uint64_t size; /* to be created with, 0 */
 };
 
+struct wanted_snapshot {
+	char name[SNAPSHOT_NAME_MAX + 1];
+	uint32_t flags; /* of its record */
+};
+
 struct native_call {
 	struct list link;
 	enum call_kind kind;
@@ -53,7 +59,7 @@ struct native_call {
 	bool identified; /* by identity */
 	struct volume_identity identity;
 	uint64_t reserve, until_ns;
-	bool shrink;
+	bool shrink, expendable;
 	uint8_t watermark[WATERMARKS];
 	bool data;
 	struct pool_check_report *report;
@@ -66,7 +72,7 @@ struct native_call {
 	/* CALL_SNAPSHOT */
 	unsigned count;
 	struct nvolume **of, **made;
-	char (*names)[SNAPSHOT_NAME_MAX + 1];
+	struct wanted_snapshot *wanted;
 };
 
 /* ---- keeper.c ---- */

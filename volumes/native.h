@@ -320,7 +320,8 @@ struct native {
 	uint64_t space_leaves;
 	uint64_t chunks_total, chunks_used; /* for data */
 	uint64_t chunks_free;               /* wholly free now */
-	uint64_t slop_chunks;
+	uint64_t slop_chunks, slop_taken;   /* taken: by vital writes (reserve.c) */
+	bool slop_counted;
 	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
 	unsigned watermark_level;
 	uint64_t log_chunk[2]; /* open log chunk, CHUNK_NONE: of one copy, of two */
@@ -614,8 +615,15 @@ struct meta_extent {
 /* ---- reserve.c; all under the lock ---- */
 /* The volume's use, reservation or state has changed. */
 void reserve_changed(struct nvolume *volume);
-/* May @volume take another chunk? @slop: it gives as much back. */
-bool reserve_room(const struct native *native, const struct nvolume *volume, bool slop);
+/* What a chunk is taken for. */
+enum room {
+	ROOM_PLAIN,
+	ROOM_VITAL,    /* VOLUME_VITAL: the slop is for it */
+	ROOM_EXCHANGE, /* as much is given back */
+};
+/* May @volume take another chunk? reserve_taken: it has. */
+bool reserve_room(struct native *native, const struct nvolume *volume, enum room room);
+void reserve_taken(struct native *native, const struct nvolume *volume, enum room room);
 bool reserve_fits(const struct native *native, uint64_t bytes); /* a new reservation */
 uint64_t reserve_chunks(const struct native *native);
 
@@ -630,9 +638,9 @@ void meta_leaf_init(struct native *native, struct node *node);
 /* Take a wholly free chunk for @volume / @slots consecutive free slots; they are held (nobody
  * else gets them) until space_use() or space_unhold(). @slop: may use the last 3 %. Of a mirrored
  * volume the chunk has its second one with the answer; -EINPROGRESS: @waiter will be resumed. */
-int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
+int space_take_chunk(struct native *native, struct nvolume *volume, enum room room,
 		     struct waiter *waiter, uint64_t *ret_chunk);
-int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
+int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, enum room room,
 		     struct waiter *waiter, uint64_t *ret_slot);
 /* A free chunk of another device than @chunk's, held; CHUNK_NONE. */
 uint64_t space_take_second(struct native *native, uint64_t chunk);
@@ -948,6 +956,7 @@ struct volume *native_snapshot_of(struct volume *volume);
 void native_snapshot_delete(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call);
 void native_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
+void native_snapshot_approve(struct volume *snapshot, bool expendable, struct pool_call *call);
 void native_snapshot_release(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_measure(struct volume *snapshot, struct pool_call *call);
 void native_snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_call *call);

@@ -878,6 +878,7 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
 	info.reserved_bytes = reserve_chunks(native) * CHUNK;
 	info.watermark_level = native->watermark_level;
+	info.reclaiming = !list_empty(&native->deleting);
 	memcpy(info.watermark, watermarks_of(native), sizeof(info.watermark));
 	list_for_each (it, &native->volumes) {
 		info.volume_count++;
@@ -935,6 +936,7 @@ const struct pool_ops native_pool_ops = {
     .snapshot_delete = native_snapshot_delete,
     .snapshot_rename = native_snapshot_rename,
     .snapshot_hold = native_snapshot_hold,
+    .snapshot_approve = native_snapshot_approve,
     .snapshot_release = native_snapshot_release,
     .snapshot_measure = native_snapshot_measure,
     .snapshot_measure_all = native_snapshot_measure_all,

@@ -221,6 +221,7 @@ struct volume *pool_volume_next(struct pool *pool, struct volume *previous);
 struct snapshot_spec {
 	struct volume *volume;
 	const char *name; /* as volume_name_check() has it, at most SNAPSHOT_NAME_MAX */
+	bool expendable;  /* snapshot_approve() */
 };
 /* snapshot_create: one snapshot of each of @count volumes, all of the same instant: every write
  * that was done() before the call is in them, and what is in one of them is in the others if it
@@ -244,6 +245,7 @@ struct snapshot_info {
 	bool measuring;         /* they are being looked for */
 	unsigned clones;        /* volumes that stand on it */
 	bool automatic;         /* made by a rollback */
+	bool expendable;        /* may be given up when the pool is full */
 	bool held;              /* may not be deleted, now: by hold_until_ns or without end */
 	uint64_t hold_until_ns; /* wall clock; 0: without end, when it is held */
 	bool in_use;            /* somebody else than the caller has a reference */
@@ -267,6 +269,10 @@ void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call
  * without a date (-EPERM for a date to come). */
 void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call);
 void snapshot_release(struct volume *snapshot, struct pool_call *call);
+/* snapshot_approve: from now on it may be given up, deleted without being asked, when the pool's
+ * space is at its end (pool_spends()), or not. Whoever looks after the pool does that
+ * (webadmin/expiry.h). -EOPNOTSUPP where POOL_EXPENDABLES is not offered. */
+void snapshot_approve(struct volume *snapshot, bool expendable, struct pool_call *call);
 /* snapshot_measure: what it holds alone and what deleting it would give back, by comparing it with
  * its neighbours where that is not known: snapshot_get_info() has the first at done(0), and the
  * second, if the pool held still for the moment that takes. In the background, some milliseconds
@@ -313,7 +319,8 @@ struct pool_info {
 	uint64_t reserved_bytes;       /* of the free ones: promised to volumes, not used yet */
 	uint8_t watermark[WATERMARKS]; /* percent */
 	unsigned watermark_level;      /* how many of them are reached */
-	uint64_t provisioned_bytes;    /* sum of volume sizes; / size = over-commit */
+	bool reclaiming; /* what was deleted still gives back its space, in the background */
+	uint64_t provisioned_bytes; /* sum of volume sizes; / size = over-commit */
 	uint64_t metadata_size_bytes, metadata_used_bytes;
 	uint64_t generation;       /* checkpoints since creation */
 	uint64_t checksum_errors;  /* since open */
@@ -333,6 +340,25 @@ struct pool_info {
 /* Context: any. */
 void pool_get_info(struct pool *pool, struct pool_info *ret_info);
 
+/* The percent of use, halfway from the last watermark to full, from which on snapshots are given up
+ * that may be. What is promised counts as used, as with watermarks. */
+static inline unsigned pool_spend_percent(const struct pool_info *info)
+{
+	return (info->watermark[WATERMARKS - 1] + 100u) / 2;
+}
+
+static inline bool pool_is_used(const struct pool_info *info, unsigned percent)
+{
+	double used = (double)(info->used_bytes + info->reserved_bytes);
+
+	return info->size_bytes && used * 100 >= (double)info->size_bytes * percent;
+}
+
+static inline bool pool_spends(const struct pool_info *info)
+{
+	return pool_is_used(info, pool_spend_percent(info));
+}
+
 /* What not every kind of pool can do; what one can not is refused with a sentence. Context: any. */
 enum pool_feature {
 	POOL_CHECKSUMS, /* a volume's mode of checksums */
@@ -342,8 +368,9 @@ enum pool_feature {
 	POOL_SCRUBS,
 	POOL_DEVICES, /* devices come and go */
 	POOL_WATERMARKS,
-	POOL_SNAPSHOTS, /* and clones, rollback, differences */
-	POOL_GATEWAYS,  /* other daemons may serve its volumes: volume_take() */
+	POOL_SNAPSHOTS,   /* and clones, rollback, differences */
+	POOL_EXPENDABLES, /* snapshots that may be given up when it is full: snapshot_approve() */
+	POOL_GATEWAYS,    /* other daemons may serve its volumes: volume_take() */
 	POOL_FEATURES
 };
 bool pool_can(const struct pool *pool, enum pool_feature feature);

@@ -410,6 +410,7 @@ static void size_known(struct rbd_job *job)
 	struct rbd_volume *volume = job->volume;
 	uint64_t size = job->size & ~(uint64_t)(VOLUME_SLOT - 1);
 
+	volume->inside--;
 	if (job->result == 0 && !volume->resizing && size != volume_size(&volume->volume)) {
 		__atomic_store_n(&volume->volume.size_bytes, size, __ATOMIC_RELEASE);
 		rbd_sum_sizes(job->pool);
@@ -442,8 +443,10 @@ static void rescan(struct message *message)
 	if (volume->gone || !volume->pool->is_open || volume->pool->closing)
 		return;
 	job = rbd_job_new(volume->pool, volume, NULL);
-	if (job)
-		rbd_job_run(job, rbd_image_size, size_known);
+	if (!job)
+		return;
+	volume->inside++;
+	rbd_job_run(job, rbd_image_size, size_known);
 }
 
 static struct rbd_volume *volume_new(struct rbd_pool *pool, const char *name, rbd_image_t image,

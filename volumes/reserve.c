@@ -8,6 +8,10 @@
  * slop. Slots are counted, chunks are allocated: small writes scattered over many chunks leave
  * more outstanding than needed, so the promise holds and others stop a little earlier.
  *
+ * Vital writes (VOLUME_VITAL) may have as much beside that as the slop is. What they take is
+ * counted, as long as there is no room for others: for who was promised space so much less of the
+ * slop is kept.
+ *
  * The level of fullness (0, or 1 to 3 for the watermark that was reached) is looked at once a
  * second; a change is logged and told to the watchers of all volumes, who turn it into unit
  * attentions. It falls back when the use is a percent below the mark. */
@@ -40,25 +44,72 @@ void reserve_changed(struct nvolume *volume)
 	volume->reserve_counted = now;
 }
 
+static uint64_t chunks_for(uint64_t slots)
+{
+	return (slots + CHUNK_SLOTS - 1) / CHUNK_SLOTS;
+}
+
 void reserve_setup(struct native *native)
 {
 	list_for_each (it, &native->volumes)
 		reserve_changed(list_entry(it, struct nvolume, link));
 }
 
-static uint64_t chunks_for(uint64_t slots)
+uint64_t reserve_chunks(const struct native *native)
 {
-	return (slots + CHUNK_SLOTS - 1) / CHUNK_SLOTS;
+	return chunks_for(native->reserve_slots);
 }
 
-bool reserve_room(const struct native *native, const struct nvolume *volume, bool slop)
+/* What an earlier life took of the slop, as far as it can be told. */
+static void slop_settle(struct native *native)
 {
-	uint64_t kept = 0;
+	uint64_t total = native->chunks_total;
+	uint64_t wanted = native->chunks_used + native->slop_chunks + reserve_chunks(native);
 
-	if (!slop)
-		kept = native->slop_chunks +
-		       chunks_for(native->reserve_slots - volume->reserve_counted);
+	if (native->slop_counted)
+		return;
+	native->slop_counted = true;
+	if (wanted > total)
+		native->slop_taken =
+		    wanted - total < native->slop_chunks ? wanted - total : native->slop_chunks;
+}
+
+/* Of the slop, what vital writes have not taken yet. */
+static uint64_t slop_left(const struct native *native)
+{
+	return native->slop_taken < native->slop_chunks ? native->slop_chunks - native->slop_taken
+							: 0;
+}
+
+/* Is there room for a chunk beside so many that are kept? */
+static bool beside(const struct native *native, const struct nvolume *volume, uint64_t kept)
+{
 	return native->chunks_used + kept + volume->volume.mirror < native->chunks_total;
+}
+
+bool reserve_room(struct native *native, const struct nvolume *volume, enum room room)
+{
+	uint64_t others = chunks_for(native->reserve_slots - volume->reserve_counted);
+
+	if (room == ROOM_EXCHANGE)
+		return beside(native, volume, 0);
+	slop_settle(native);
+	if (beside(native, volume, native->slop_chunks + reserve_chunks(native)))
+		native->slop_taken = 0;
+	if (beside(native, volume, native->slop_chunks + others))
+		return true;
+	if (room == ROOM_VITAL)
+		return slop_left(native) > volume->volume.mirror;
+	/* what was promised was promised beside the slop: it is there, whoever has taken that */
+	return volume->reserve_counted && beside(native, volume, slop_left(native) + others);
+}
+
+void reserve_taken(struct native *native, const struct nvolume *volume, enum room room)
+{
+	uint64_t others = chunks_for(native->reserve_slots - volume->reserve_counted);
+
+	if (room == ROOM_VITAL && !beside(native, volume, native->slop_chunks + others))
+		native->slop_taken += 1u + volume->volume.mirror;
 }
 
 bool reserve_fits(const struct native *native, uint64_t bytes)
@@ -66,11 +117,6 @@ bool reserve_fits(const struct native *native, uint64_t bytes)
 	return native->chunks_used + native->slop_chunks + chunks_for(native->reserve_slots) +
 		   chunks_for(bytes / VOLUME_SLOT) <=
 	       native->chunks_total;
-}
-
-uint64_t reserve_chunks(const struct native *native)
-{
-	return chunks_for(native->reserve_slots);
 }
 
 const uint8_t *watermarks_of(const struct native *native)

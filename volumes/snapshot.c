@@ -240,7 +240,7 @@ int native_link_volumes(struct native *native)
 /* ---- making them ---- */
 /* A snapshot of @of with what is known before the freeze; NULL: *ret_result. */
 static struct nvolume *prepare(struct native_call *mine, struct lane *lane, struct nvolume *of,
-			       const char *own, int *ret_result)
+			       const char *own, uint32_t flags, int *ret_result)
 {
 	struct native *native = mine->native;
 	char name[VOLUME_PATH_MAX + 1];
@@ -271,6 +271,7 @@ static struct nvolume *prepare(struct native_call *mine, struct lane *lane, stru
 	snapshot->volume.mirror = of->volume.mirror;
 	snapshot->volume.read_only = true;
 	snapshot->created_ns = loop_wall(native->home);
+	snapshot->flags = flags;
 	set_name(snapshot, own);
 	of->taking = true; /* from now on all that is reserved may be written anew */
 	reserve_changed(of);
@@ -346,7 +347,8 @@ static int do_snapshot(struct native_call *mine, struct lane *lane)
 	if (result == 0)
 		result = check_reserve(mine);
 	for (unsigned i = 0; i < mine->count && result == 0; i++)
-		mine->made[i] = prepare(mine, lane, mine->of[i], mine->names[i], &result);
+		mine->made[i] = prepare(mine, lane, mine->of[i], mine->wanted[i].name,
+					mine->wanted[i].flags, &result);
 	for (unsigned i = 0; i < mine->count && result < 0; i++)
 		if (mine->made[i])
 			discard(mine->made[i], lane);
@@ -524,6 +526,17 @@ static int do_release(struct native_call *mine, struct lane *lane)
 	return 0;
 }
 
+static void do_approve(struct native_call *mine, struct lane *lane)
+{
+	struct nvolume *snapshot = mine->volume;
+
+	native_lock(mine->native);
+	snapshot->flags &= ~VOLUME_EXPENDABLE;
+	snapshot->flags |= mine->expendable ? VOLUME_EXPENDABLE : 0;
+	nvolume_mark_dirty(snapshot);
+	native_unlock(lane);
+}
+
 static int do_clone(struct native_call *mine, struct lane *lane)
 {
 	struct native *native = mine->native;
@@ -612,6 +625,9 @@ int snapshot_change(struct native_call *mine, struct lane *lane)
 		return do_hold(mine, lane);
 	case CALL_RELEASE:
 		return do_release(mine, lane);
+	case CALL_APPROVE:
+		do_approve(mine, lane);
+		return 0;
 	case CALL_CLONE:
 		return do_clone(mine, lane);
 	default:
@@ -666,10 +682,9 @@ static int roll_back(struct native_call *mine, struct lane *lane)
 	struct nvolume *volume = mine->volume, *kept;
 	int result = 0;
 
-	kept = prepare(mine, lane, volume, mine->name, &result);
+	kept = prepare(mine, lane, volume, mine->name, VOLUME_AUTOMATIC, &result);
 	if (!kept)
 		return result;
-	kept->flags |= VOLUME_AUTOMATIC;
 	result = checkpoint_run(native, lane, false);
 	if (result == 0)
 		result = snapshot_made(native, kept);
@@ -740,12 +755,13 @@ static bool copy_specs(struct native_call *mine, const struct snapshot_spec *spe
 	mine->count = count;
 	mine->of = heap_zalloc_array(count, sizeof(*mine->of));
 	mine->made = heap_zalloc_array(count, sizeof(*mine->made));
-	mine->names = heap_zalloc_array(count, sizeof(*mine->names));
-	if (!mine->of || !mine->made || !mine->names)
+	mine->wanted = heap_zalloc_array(count, sizeof(*mine->wanted));
+	if (!mine->of || !mine->made || !mine->wanted)
 		return false;
 	for (unsigned i = 0; i < count; i++) {
 		mine->of[i] = nvolume_of(specs[i].volume);
-		snprintf(mine->names[i], sizeof(mine->names[i]), "%s", specs[i].name);
+		snprintf(mine->wanted[i].name, sizeof(mine->wanted[i].name), "%s", specs[i].name);
+		mine->wanted[i].flags = specs[i].expendable ? VOLUME_EXPENDABLE : 0;
 	}
 	return true;
 }
@@ -815,6 +831,7 @@ bool native_snapshot_info(struct volume *volume, struct snapshot_info *ret_info)
 	ret_info->measuring = !list_empty(&snapshot->measure_link);
 	ret_info->clones = clones_of(snapshot);
 	ret_info->automatic = snapshot->flags & VOLUME_AUTOMATIC;
+	ret_info->expendable = snapshot->flags & VOLUME_EXPENDABLE;
 	ret_info->held = is_held(snapshot);
 	ret_info->hold_until_ns = snapshot->flags & VOLUME_HELD ? 0 : snapshot->hold_until_ns;
 	ret_info->in_use = __atomic_load_n(&snapshot->volume.refs, __ATOMIC_ACQUIRE) > 1;
@@ -887,6 +904,17 @@ void native_snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct poo
 void native_snapshot_release(struct volume *snapshot, struct pool_call *call)
 {
 	simple_call(snapshot, call, CALL_RELEASE);
+}
+
+void native_snapshot_approve(struct volume *snapshot, bool expendable, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(snapshot->pool), call, CALL_APPROVE);
+
+	if (!mine)
+		return;
+	mine->volume = nvolume_of(snapshot);
+	mine->expendable = expendable;
+	call_queue(mine);
 }
 
 void native_snapshot_measure(struct volume *snapshot, struct pool_call *call)

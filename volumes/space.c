@@ -183,8 +183,10 @@ static void set_bits(struct native *native, struct node *node, uint64_t chunk, u
 		if (pv->allocates)
 			native->chunks_free += was_free ? UINT64_MAX : 1;
 	}
-	if (was_used != (used != 0) && (!forward || forward & FORWARD_BUSY))
+	if (was_used != (used != 0) && (!forward || forward & FORWARD_BUSY)) {
 		native->chunks_used += was_used ? UINT64_MAX : 1;
+		native->slop_taken -= was_used && native->slop_taken;
+	}
 }
 
 /* The first wholly free chunk of [@from, @end). */
@@ -299,7 +301,7 @@ static int pair(struct native *native, const struct nvolume *volume, uint64_t ch
 	return result;
 }
 
-int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
+int space_take_chunk(struct native *native, struct nvolume *volume, enum room room,
 		     struct waiter *waiter, uint64_t *ret_chunk)
 {
 	int result = volume->volume.mirror ? journal_reserve(native, waiter) : 0;
@@ -307,7 +309,7 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
 
 	if (result < 0)
 		return result;
-	if (!reserve_room(native, volume, slop))
+	if (!reserve_room(native, volume, room))
 		return -ENOSPC;
 	if (volume->pv_left == 0 || !takes(&native->pv[volume->pv])) {
 		volume->pv = choose_pv(native);
@@ -319,9 +321,11 @@ int space_take_chunk(struct native *native, struct nvolume *volume, bool slop,
 		return -ENOSPC;
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
 	result = pair(native, volume, chunk, 0xffff);
-	if (result == 0)
-		*ret_chunk = chunk;
-	return result;
+	if (result < 0)
+		return result;
+	reserve_taken(native, volume, room);
+	*ret_chunk = chunk;
+	return 0;
 }
 
 int space_take_target(struct native *native, uint64_t *ret_chunk)
@@ -417,10 +421,11 @@ static int free_run(struct native *native, uint64_t chunk, unsigned count)
 	return -1;
 }
 
-/* A chunk in part use with room: looked for a bounded number of steps from where we were. */
-static uint64_t find_partial(struct native *native, bool mirror, unsigned count)
+/* A chunk in part use with room: looked for a bounded number of steps from where we were, but where
+ * another can not be had. */
+static uint64_t find_partial(struct native *native, bool mirror, unsigned count, bool room)
 {
-	uint64_t looks = native->chunks_free > native->slop_chunks ? 64 : native->chunks;
+	uint64_t looks = room && native->chunks_free > native->slop_chunks ? 64 : native->chunks;
 
 	for (; looks--; native->log_scan = (native->log_scan + 1) % native->chunks) {
 		struct node *node = native->space[native->log_scan / SPACE_CHUNKS];
@@ -434,24 +439,27 @@ static uint64_t find_partial(struct native *native, bool mirror, unsigned count)
 	return CHUNK_NONE;
 }
 
-int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, bool slop,
+int space_take_slots(struct native *native, struct nvolume *volume, unsigned count, enum room room,
 		     struct waiter *waiter, uint64_t *ret_slot)
 {
-	bool mirror = volume->volume.mirror;
+	bool mirror = volume->volume.mirror, has_room = reserve_room(native, volume, room);
 	int first, result = mirror ? journal_reserve(native, waiter) : 0;
 	uint64_t chunk = native->log_chunk[mirror];
+	bool fresh = false;
 	struct node *node;
 	uint16_t mask;
 
 	if (result < 0)
 		return result;
-	if (!slop && !reserve_room(native, volume, false))
+	if (room == ROOM_PLAIN && !has_room)
 		return -ENOSPC;
 	if (chunk == CHUNK_NONE || away_has(native, chunk) ||
 	    (mirror_of(native, chunk) != 0) != mirror || free_run(native, chunk, count) < 0)
-		chunk = find_partial(native, mirror, count);
-	if (chunk == CHUNK_NONE)
+		chunk = find_partial(native, mirror, count, has_room);
+	if (chunk == CHUNK_NONE && has_room) {
 		chunk = take_from_any(native, choose_pv(native));
+		fresh = chunk != CHUNK_NONE;
+	}
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	node = leaf_of(native, chunk);
@@ -462,6 +470,8 @@ int space_take_slots(struct native *native, struct nvolume *volume, unsigned cou
 	result = pair(native, volume, chunk, mask);
 	if (result < 0)
 		return result;
+	if (fresh)
+		reserve_taken(native, volume, room);
 	native->log_chunk[mirror] = chunk;
 	*ret_slot = chunk * CHUNK_SLOTS + (unsigned)first;
 	return 0;

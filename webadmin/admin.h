@@ -69,7 +69,7 @@ struct webadmin {
 	struct list uploads;   /* image.h: of images, the one that was used last in front */
 	struct list schedules; /* schedule.h, by name */
 	unsigned schedule_count;
-	struct timer schedule_timer;
+	struct timer schedule_timer, expiry_timer;
 
 	/* start.c: bringing up and taking down */
 	unsigned pending, failures;

@@ -27,6 +27,7 @@ enum rule {
 	POOL_FILLING,
 	POOL_FULL_SOON,
 	POOL_METADATA,
+	SNAPSHOTS_GIVEN_UP,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
 	POOL_DEGRADED,
@@ -145,6 +146,20 @@ static const struct alert_rule table[RULES] = {
 			"存储池 {object}：元数据空间已使用 {value} %"},
 		       {"Delete volumes or snapshots that are no longer needed.",
 			"请删除不再需要的卷或快照。"}},
+    [SNAPSHOTS_GIVEN_UP] =
+	{"snapshots-given-up",
+	 ALERT_WARNING,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"Pool {object} was at its end: {value} snapshots were given up, the last {detail}",
+	  "存储池 {object} 空间耗尽：已放弃 {value} 个快照，最后一个是 {detail}"},
+	 {"They were approved for that beforehand. Make room, or add a device, before there is "
+	  "none "
+	  "left to give up. It clears an hour after the last.",
+	  "这些快照事先已被允许放弃。请在没有可放弃的快照之前腾出空间或添加设备。"
+	  "最后一次放弃一小时后自动解除。"}},
     [POOL_FINDINGS] =
 	{"pool-findings",
 	 ALERT_CRITICAL,
@@ -503,6 +518,9 @@ static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
 	else
 		look_at_space(alerts, pool->name, &info);
 	look_at_forecast(alerts, pool);
+	if (pool->expiry.recent)
+		alerts_observe(alerts, SNAPSHOTS_GIVEN_UP, pool->name, true,
+			       (int64_t)pool->expiry.given_up, pool->expiry.name);
 	pool_get_scrub(pool->pool, &scrub);
 	if (scrub.findings)
 		alerts_observe(alerts, POOL_FINDINGS, pool->name, true, (int64_t)scrub.findings,

@@ -201,6 +201,7 @@ void api_snapshot_create(struct api_request *request);
 void api_snapshot_show(struct api_request *request);
 void api_snapshot_change(struct api_request *request);
 void api_snapshot_delete(struct api_request *request);
+void api_snapshot_give_up(struct api_request *request);
 void api_snapshot_clone(struct api_request *request);
 void api_snapshot_diff(struct api_request *request);
 void api_alert_list(struct api_request *request);

@@ -56,6 +56,7 @@ static json_t *show_schedule(struct model *model, const struct schedule *schedul
 			   "keep", keep, "prefix", schedule->prefix, "runs",
 			   (json_int_t)schedule->runs, "missed", (json_int_t)schedule->missed,
 			   "skipped", (json_int_t)schedule->skipped, "result", schedule->result);
+	json_object_set_new(object, "expendable", json_boolean(schedule->expendable));
 	json_object_set_new(object, "next",
 			    next == INT64_MAX ? json_null() : json_integer((json_int_t)next));
 	json_object_set_new(object, "last",
@@ -176,7 +177,19 @@ static int read_volumes(struct api_request *request, struct schedule *schedule,
 
 struct wanted {
 	const char *name, *every, *keep, *prefix;
+	int expendable;
 };
+
+/* Better now than in a run at night. */
+static int check_expendable(struct model *model, const struct schedule *schedule, struct err *err)
+{
+	const struct model_pool *pool = model_pool_find(model, schedule->pool);
+
+	if (pool && pool->pool && pool_can(pool->pool, POOL_EXPENDABLES))
+		return 0;
+	return err_set(err, -EOPNOTSUPP, "pool %s does not offer snapshots that may be given up",
+		       schedule->pool);
+}
 
 static int read_schedule(struct api_request *request, struct schedule *schedule,
 			 const struct wanted *wanted, const char **ret_code)
@@ -201,10 +214,15 @@ static int read_schedule(struct api_request *request, struct schedule *schedule,
 	snprintf(schedule->name, sizeof schedule->name, "%s", wanted->name);
 	snprintf(schedule->every, sizeof schedule->every, "%s", wanted->every);
 	snprintf(schedule->prefix, sizeof schedule->prefix, "%s", wanted->prefix);
+	schedule->expendable = wanted->expendable;
 	schedule->settled = (int64_t)(loop_wall(request->admin->options.control) / 1000000000ull);
 	if (when_next(&schedule->when, schedule->settled) == INT64_MAX)
 		return err_set(err, -EINVAL, "\"%s\" never comes", wanted->every);
 	result = read_volumes(request, schedule, ret_code);
+	if (result == 0 && schedule->expendable) {
+		*ret_code = "not_supported";
+		result = check_expendable(request->model, schedule, err);
+	}
 	if (result == 0)
 		*ret_code = "prefix_taken";
 	return result < 0 ? result : check_prefix(request->admin, schedule, err);
@@ -227,9 +245,9 @@ void api_schedule_create(struct api_request *request)
 	struct schedule *schedule;
 	json_t *volumes;
 
-	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:s}", "name", &wanted.name, "volumes",
+	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:s,s?:b}", "name", &wanted.name, "volumes",
 			&volumes, "every", &wanted.every, "keep", &wanted.keep, "prefix",
-			&wanted.prefix))
+			&wanted.prefix, "expendable", &wanted.expendable))
 		return;
 	if (schedule_find(request->admin, wanted.name)) {
 		api_reply_error(request, 409, "schedule_exists",
@@ -504,8 +522,8 @@ static bool find_all(struct api_request *request, struct schedule *schedule, con
 		if (!volume)
 			return false;
 		snprintf(known->name, sizeof known->name, "%.*s", VOLUME_NAME_MAX, volume->name);
-		run->specs[run->count++] =
-		    (struct snapshot_spec){.volume = volume, .name = run->name};
+		run->specs[run->count++] = (struct snapshot_spec){
+		    .volume = volume, .name = run->name, .expendable = schedule->expendable};
 	}
 	return true;
 }

@@ -9,6 +9,7 @@
 #include "nfs/nfs.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/expiry.h"
 #include "webadmin/move.h"
 #include "webadmin/replica.h"
 #include "webadmin/share.h"
@@ -78,6 +79,7 @@ static json_t *show_snapshot(struct volume *volume)
 			   (json_int_t)info.group, "size_bytes", (json_int_t)info.size_bytes,
 			   "used_bytes", (json_int_t)info.used_bytes, "clones", (int)info.clones,
 			   "automatic", info.automatic, "held", info.held);
+	json_object_set_new(object, "expendable", json_boolean(info.expendable));
 	json_object_set_new(object, "exclusive_bytes",
 			    info.measured ? json_integer((json_int_t)info.exclusive_bytes)
 					  : json_null());
@@ -302,6 +304,7 @@ static const char *group_add(struct api_request *request, struct group *group, c
 void api_snapshot_create(struct api_request *request)
 {
 	const json_t *names = json_object_get(request->body, "snapshots");
+	bool expendable = json_is_true(json_object_get(request->body, "expendable"));
 	struct group *group = heap_zalloc(sizeof *group);
 	size_t count = json_array_size(names);
 	const char *code = NULL;
@@ -313,6 +316,8 @@ void api_snapshot_create(struct api_request *request)
 	}
 	for (size_t i = 0; i < count && !code; i++)
 		code = group_add(request, group, json_string_value(json_array_get(names, i)));
+	for (unsigned i = 0; i < group->count; i++)
+		group->spec[i].expendable = expendable;
 	if (!code && count == 0) {
 		err_set(&request->err, -EINVAL, "no snapshot is named");
 		code = "bad_request";
@@ -335,7 +340,9 @@ static void changed(struct pool_call *call, int result)
 		return;
 	log_notice("snapshot %s/%s@%s changed: now %s, %s", request->match.param[0],
 		   request->match.param[1], request->match.param[2], request->volume->name,
-		   json_object_get(request->body, "held") ? "hold" : "as it was");
+		   json_object_get(request->body, "held")         ? "hold"
+		   : json_object_get(request->body, "expendable") ? "whether it may be given up"
+								  : "as it was");
 	api_reply(request, 200, show_snapshot(request->volume));
 }
 
@@ -343,14 +350,14 @@ void api_snapshot_change(struct api_request *request)
 {
 	const char *name = NULL;
 	json_int_t until = -1;
-	int held = -1;
+	int held = -1, expendable = -1;
 
-	if (!api_unpack(request, "{s?:s,s?:b,s?:I}", "name", &name, "held", &held, "hold_until",
-			&until))
+	if (!api_unpack(request, "{s?:s,s?:b,s?:I,s?:b}", "name", &name, "held", &held,
+			"hold_until", &until, "expendable", &expendable))
 		return;
-	if (!!name + (held >= 0) + (until >= 0) != 1) {
+	if (!!name + (held >= 0) + (until >= 0) + (expendable >= 0) != 1) {
 		api_reply_error(request, 400, "bad_request",
-				"give one of name, held and hold_until");
+				"give one of name, held, hold_until and expendable");
 		return;
 	}
 	if (!find_snapshot(request))
@@ -358,6 +365,8 @@ void api_snapshot_change(struct api_request *request)
 	request->call = (struct pool_call){.done = changed};
 	if (name)
 		snapshot_rename(request->volume, name, &request->call);
+	else if (expendable >= 0)
+		snapshot_approve(request->volume, expendable, &request->call);
 	else if (held == 0)
 		snapshot_release(request->volume, &request->call);
 	else
@@ -393,6 +402,38 @@ void api_snapshot_delete(struct api_request *request)
 		return;
 	}
 	request->call = (struct pool_call){.done = deleted};
+	snapshot_delete(request->volume, &request->call);
+}
+
+/* ---- given up, in a pool at its end: expiry.h ---- */
+static void given_up(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	char name[VOLUME_PATH_MAX + 1];
+
+	if (result == 0) /* the reference went with it */
+		request->volume = NULL;
+	if (!api_step_good(request, result, NULL))
+		return;
+	snprintf(name, sizeof name, "%.*s@%.*s", VOLUME_NAME_MAX, request->match.param[1],
+		 SNAPSHOT_NAME_MAX, request->match.param[2]);
+	expiry_note(request->admin, request->match.param[0], name);
+	api_reply(request, 200, json_pack("{s:s}", "deleted", request->match.param[2]));
+}
+
+void api_snapshot_give_up(struct api_request *request)
+{
+	const char *why;
+
+	if (!find_snapshot(request))
+		return;
+	why = expiry_refusal(request->model, request->volume);
+	if (why) {
+		api_reply_error(request, 409, "snapshot_stays", "snapshot %s is not given up: %s",
+				request->volume->name, why);
+		return;
+	}
+	request->call = (struct pool_call){.done = given_up};
 	snapshot_delete(request->volume, &request->call);
 }
 

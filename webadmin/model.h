@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "iscsi/iscsi.h"
 #include "volumes/pool.h"
+#include "webadmin/expiry.h"
 #include "webadmin/secret.h"
 
 /* Inside webadmin/: what is configured, and beside each thing its live object or the reason why
@@ -49,6 +50,7 @@ struct model_pool {
 	uint64_t busy_limit_ns;
 	bool late;          /* the start has gone on without it */
 	int64_t full_hours; /* usage.h: until it is full, -1: not known */
+	struct expiry expiry;
 };
 
 struct model_lun {

@@ -92,7 +92,7 @@ int schedule_store(struct config *config, const struct schedule *schedule, struc
 	struct config_statement *statement;
 	int result = config_prepare(config,
 				    "insert into snapshot_schedule(name, pool, prefix, every, keep,"
-				    " settled) values(?, ?, ?, ?, ?, ?)",
+				    " settled, expendable) values(?, ?, ?, ?, ?, ?, ?)",
 				    &statement, err);
 
 	if (result < 0)
@@ -104,6 +104,7 @@ int schedule_store(struct config *config, const struct schedule *schedule, struc
 	config_bind_text(statement, 4, schedule->every);
 	config_bind_text(statement, 5, keep);
 	config_bind_number(statement, 6, schedule->settled);
+	config_bind_number(statement, 7, schedule->expendable);
 	result = finish(statement, err);
 	for (unsigned i = 0; result == 0 && i < schedule->volume_count; i++)
 		result = write_volume(config, schedule, i, err);
@@ -180,6 +181,7 @@ static struct schedule *read_row(struct config_statement *statement, struct err 
 	schedule->missed = config_number(statement, 8);
 	schedule->skipped = config_number(statement, 9);
 	snprintf(schedule->result, sizeof schedule->result, "%s", config_text(statement, 10));
+	schedule->expendable = config_number(statement, 11) != 0;
 	if (when_parse(schedule->every, &schedule->when, err) == 0 &&
 	    keep_parse(config_text(statement, 4), &schedule->keep, err) == 0)
 		return schedule;
@@ -193,7 +195,7 @@ int schedules_load(struct webadmin *admin, struct err *err)
 	struct config_statement *statement;
 	int result = config_prepare(config,
 				    "select name, pool, prefix, every, keep, settled, ran, runs,"
-				    " missed, skipped, result from snapshot_schedule",
+				    " missed, skipped, result, expendable from snapshot_schedule",
 				    &statement, err);
 
 	if (result < 0)

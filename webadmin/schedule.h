@@ -41,7 +41,8 @@ struct schedule {
 	int64_t runs, missed, skipped;
 	char result[256]; /* of the last run */
 	bool seen,
-	    troubled; /* the last run: in this life; skipped, or some before it were missed */
+	    troubled;    /* the last run: in this life; skipped, or some before it were missed */
+	bool expendable; /* its snapshots may be given up when the pool is at its end */
 	bool running;
 	bool due; /* within a look */
 };

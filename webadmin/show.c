@@ -238,11 +238,11 @@ json_t *show_findings(struct pool *pool)
 static json_t *show_features(const struct pool *pool)
 {
 	static const char *const words[POOL_FEATURES] = {
-	    [POOL_CHECKSUMS] = "checksums",   [POOL_MIRRORS] = "mirrors",
-	    [POOL_RESERVES] = "reserves",     [POOL_CHECKS] = "checks",
-	    [POOL_SCRUBS] = "scrubs",         [POOL_DEVICES] = "devices",
-	    [POOL_WATERMARKS] = "watermarks", [POOL_SNAPSHOTS] = "snapshots",
-	    [POOL_GATEWAYS] = "gateways",
+	    [POOL_CHECKSUMS] = "checksums",     [POOL_MIRRORS] = "mirrors",
+	    [POOL_RESERVES] = "reserves",       [POOL_CHECKS] = "checks",
+	    [POOL_SCRUBS] = "scrubs",           [POOL_DEVICES] = "devices",
+	    [POOL_WATERMARKS] = "watermarks",   [POOL_SNAPSHOTS] = "snapshots",
+	    [POOL_EXPENDABLES] = "expendables", [POOL_GATEWAYS] = "gateways",
 	};
 	json_t *features = json_array();
 
@@ -250,6 +250,16 @@ static json_t *show_features(const struct pool *pool)
 		if (pool_can(pool, (enum pool_feature)i))
 			json_array_append_new(features, json_string(words[i]));
 	return features;
+}
+
+/* Of snapshots that may be given up. */
+static void show_expiry(json_t *object, const struct expiry *expiry, const struct pool_info *info)
+{
+	set_number(object, "gives_up_percent", pool_spend_percent(info));
+	set_number(object, "given_up", expiry->given_up);
+	json_object_set_new(object, "given_up_last", json_string(expiry->name));
+	if (expiry->at)
+		set_number(object, "given_up_at", (uint64_t)expiry->at);
 }
 
 json_t *show_pool(const struct model_pool *pool)
@@ -270,7 +280,9 @@ json_t *show_pool(const struct model_pool *pool)
 			 : info.waiting     ? "its cluster does not answer; requests wait"
 			 : info.degraded    ? "a device is away: mirrored volumes have one copy"
 			 : info.resilvering ? "a device that was away is being made good"
-					    : "";
+			 : pool->expiry.recent
+			     ? "snapshots were given up: it is, or was, at its end"
+			     : "";
 	} else if (pool->path_count && pool_is_remote(pool->paths[0])) {
 		state = "waiting";
 	}
@@ -281,6 +293,8 @@ json_t *show_pool(const struct model_pool *pool)
 		show_space(object, &info);
 		if (pool->full_hours >= 0)
 			set_number(object, "full_in_hours", (uint64_t)pool->full_hours);
+		if (pool_can(pool->pool, POOL_EXPENDABLES))
+			show_expiry(object, &pool->expiry, &info);
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "features", show_features(pool->pool));

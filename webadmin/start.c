@@ -11,6 +11,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/expiry.h"
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
 #include "webadmin/move.h"
@@ -190,6 +191,7 @@ static void shares_opened(struct webadmin *admin)
 	admin->phase = NULL;
 	moves_start(admin);
 	schedules_start(admin);
+	expiry_start(admin);
 	alert_watch_start(admin);
 	ups_start(admin);
 	started(admin->phase_context);
@@ -444,6 +446,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */
 	schedules_stop(admin);
+	expiry_stop(admin);
 	moves_cancel(admin);
 	alert_channels_stop(admin);
 	alert_watch_stop(admin);

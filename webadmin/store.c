@@ -121,6 +121,8 @@ static const struct config_migration migrations[] = {
      "alter table target add column async_events integer not null default 0;"},
     {"the audit log to syslog servers",
      "alter table alert_channel add column audit integer not null default 0;"},
+    {"snapshots that may be given up",
+     "alter table snapshot_schedule add column expendable integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

@@ -24,7 +24,7 @@ _granary()
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online replace grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
-	snapshot) list="create list show rename hold release diff delete schedule" ;;
+	snapshot) list="create list show rename set hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
 	target) list="create list show redirect set delete allow deny rules groups group" ;;
@@ -68,8 +68,10 @@ _granary()
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
+	"snapshot create") list="--expendable $globals" ;;
+	"snapshot set") list="--expendable --needed $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
-	"snapshot schedule create") list="--every --keep --prefix $globals" ;;
+	"snapshot schedule create") list="--every --keep --prefix --expendable $globals" ;;
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end $globals" ;;
 	"alert rule set") list="--severity --after --clear-after --level --on --off $globals" ;;

@@ -156,7 +156,7 @@ def use_lun(points, box, data, fresh):
 def boot(points, firmware, data):
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        box = Box(folder, firmware)
+        box = Box(folder, firmware, processors=2 if firmware == "bios" else 1)
         try:
             shown = box.wait("READY", BOOT_LIMIT)
             ready = time.monotonic() - started

@@ -51,16 +51,21 @@ class Node:
     def portal(self):
         return f"127.0.0.1:{self.port}"
 
-    def verify(self, luns):
+    def url(self, path):
+        """Of a file, for libnfs."""
+        return f"nfs://127.0.0.1{path}?nfsport={self.nfs}&mountport={self.nfs}"
+
+    def verify(self, luns, *url):
         """(good, what it printed)"""
-        result = subprocess.run([LOAD, "verify", self.portal(), IQN, str(luns)],
+        result = subprocess.run([LOAD, "verify", self.portal(), IQN, str(luns), *url],
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                 timeout=120)
         return result.returncode == 0, (result.stdout + result.stderr).strip()
 
-    def write(self, luns, first, log):
+    def write(self, luns, first, log, *url):
         """Records from @first on, until the daemon goes away or the process is ended."""
-        return subprocess.Popen([LOAD, "write", self.portal(), IQN, str(luns), str(first), log],
+        return subprocess.Popen([LOAD, "write", self.portal(), IQN, str(luns), str(first), log,
+                                 *url],
                                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

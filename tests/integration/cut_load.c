@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Numbered records over several LUNs, one after the other: record n+1 is sent when record n is
- * acknowledged, to the next LUN. Whatever is a prefix-closed cut of that holds records 1 to m, and
- * nothing of m+1 and later, for some m.
+/* Numbered records over several LUNs and a file, one after the other: record n+1 is sent when
+ * record n is acknowledged, to the next of them. Whatever is a prefix-closed cut of that holds
+ * records 1 to m, and nothing of m+1 and later, for some m. With URL (nfs://..., of libnfs) the
+ * file behind it is one more, written with FILE_SYNC.
  *
- *   cut_load write HOST:PORT IQN LUNS FIRST LOG   until the server goes away; LOG gets a line per
+ *   cut_load write HOST:PORT IQN LUNS FIRST LOG [URL]
+ *                                                 until the server goes away; LOG gets a line per
  *                                                 record: number, time of the acknowledgement
  *   cut_load follow HOST:PORT IQN LUNS FIRST LOG  the same, and logs in again there for 2 min when
  *                                                 the connection is lost, as an initiator does
- *   cut_load verify HOST:PORT IQN LUNS            prints m; exit 1 when there is none
+ *   cut_load verify HOST:PORT IQN LUNS [URL]      prints m; exit 1 when there is none
  *   cut_load abort HOST:PORT IQN LUNS             a write that is held up is aborted (ABORT TASK):
  *                                                 prints the seconds until that is answered */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -20,6 +23,7 @@
 
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+#include <nfsc/libnfs.h>
 
 #define RECORD  8u    /* sectors */
 #define PLACES  1024u /* records of a LUN, then it begins again at the front */
@@ -27,6 +31,8 @@
 #define LUN_MAX 8u
 
 static struct iscsi_context *iscsi;
+static struct nfs_context *nfs;
+static struct nfsfh *file; /* NULL: LUNs alone */
 
 /* Seconds for an answer; who follows a target does not wait long for one that may be gone. */
 static int patience = 100;
@@ -71,9 +77,41 @@ static bool wake(unsigned luns)
 	return true;
 }
 
-static uint32_t place_of(uint64_t number, unsigned luns)
+/* The file, which is as long as all its records from the beginning on. */
+static bool mount_file(const char *text)
 {
-	return (uint32_t)((number - 1) / luns % PLACES * RECORD);
+	struct nfs_url *url;
+	bool good;
+
+	nfs = nfs_init_context();
+	url = nfs ? nfs_parse_url_full(nfs, text) : NULL;
+	if (!url)
+		return false;
+	nfs_set_autoreconnect(nfs, 0);
+	nfs_set_timeout(nfs, patience * 1000);
+	good = nfs_mount(nfs, url->server, url->path) == 0 &&
+	       nfs_open2(nfs, url->file, O_RDWR | O_CREAT | O_SYNC, 0644, &file) == 0 &&
+	       nfs_ftruncate(nfs, file, (uint64_t)PLACES * RECORD * SECTOR) == 0;
+	if (!good)
+		fprintf(stderr, "%s: %s\n", text, nfs_get_error(nfs));
+	nfs_destroy_url(url);
+	return good;
+}
+
+static void unmount_file(void)
+{
+	if (nfs)
+		nfs_destroy_context(nfs);
+}
+
+static uint32_t place_of(uint64_t number, unsigned members)
+{
+	return (uint32_t)((number - 1) / members % PLACES * RECORD);
+}
+
+static unsigned members_of(unsigned luns)
+{
+	return luns + (file != NULL);
 }
 
 #define AGAIN_NS 50000000L
@@ -97,8 +135,14 @@ static bool log_in_again(const char *portal, const char *iqn, unsigned luns)
 
 static bool write_record(unsigned luns, uint64_t n, uint8_t data[RECORD * SECTOR])
 {
-	return good(iscsi_write10_sync(iscsi, (int)((n - 1) % luns), place_of(n, luns), data,
-				       RECORD * SECTOR, SECTOR, 0, 0, 0, 0, 0));
+	unsigned members = members_of(luns), at = (unsigned)((n - 1) % members);
+	uint32_t place = place_of(n, members);
+
+	if (at == luns)
+		return nfs_pwrite(nfs, file, (uint64_t)place * SECTOR, RECORD * SECTOR, data) ==
+		       (int)(RECORD * SECTOR);
+	return good(iscsi_write10_sync(iscsi, (int)at, place, data, RECORD * SECTOR, SECTOR, 0, 0,
+				       0, 0, 0));
 }
 
 /* @again: "HOST:PORT" and IQN to go on at, or NULL. */
@@ -124,17 +168,32 @@ static int write_records(unsigned luns, uint64_t first, const char *path, char *
 	}
 }
 
+static bool same_numbers(const uint8_t *data, uint64_t *ret_number)
+{
+	for (unsigned i = 0; i < RECORD * SECTOR; i += 8)
+		if (memcmp(data, data + i, 8) != 0)
+			return false;
+	memcpy(ret_number, data, 8);
+	return true;
+}
+
+static bool read_file_record(uint32_t place, uint64_t *ret_number)
+{
+	uint8_t data[RECORD * SECTOR];
+
+	return nfs_pread(nfs, file, (uint64_t)place * RECORD * SECTOR, sizeof data, data) ==
+		   (int)sizeof data &&
+	       same_numbers(data, ret_number);
+}
+
 static bool read_record(unsigned lun, uint32_t place, uint64_t *ret_number)
 {
 	struct scsi_task *task = iscsi_read10_sync(iscsi, (int)lun, place * RECORD, RECORD * SECTOR,
 						   SECTOR, 0, 0, 0, 0, 0);
-	bool whole =
-	    task && task->status == SCSI_STATUS_GOOD && task->datain.size == (int)(RECORD * SECTOR);
+	bool whole = task && task->status == SCSI_STATUS_GOOD &&
+		     task->datain.size == (int)(RECORD * SECTOR) &&
+		     same_numbers(task->datain.data, ret_number);
 
-	for (unsigned i = 0; whole && i < RECORD * SECTOR; i += 8)
-		whole = memcmp(task->datain.data, task->datain.data + i, 8) == 0;
-	if (whole)
-		memcpy(ret_number, task->datain.data, 8);
 	if (task)
 		scsi_free_scsi_task(task);
 	return whole;
@@ -142,21 +201,24 @@ static bool read_record(unsigned lun, uint32_t place, uint64_t *ret_number)
 
 static int verify(unsigned luns)
 {
-	static uint64_t seen[LUN_MAX][PLACES];
+	static uint64_t seen[LUN_MAX + 1][PLACES];
+	unsigned members = members_of(luns);
 	uint64_t newest = 0;
 
-	for (unsigned lun = 0; lun < luns; lun++) {
+	for (unsigned at = 0; at < members; at++) {
 		for (uint32_t i = 0; i < PLACES; i++) {
-			if (!read_record(lun, i, &seen[lun][i])) {
-				printf("LUN %u record %u: torn or unreadable\n", lun, i);
+			if (!(at == luns ? read_file_record(i, &seen[at][i])
+					 : read_record(at, i, &seen[at][i]))) {
+				printf("%s %u record %u: torn or unreadable\n",
+				       at == luns ? "file" : "LUN", at, i);
 				return 1;
 			}
-			newest = seen[lun][i] > newest ? seen[lun][i] : newest;
+			newest = seen[at][i] > newest ? seen[at][i] : newest;
 		}
 	}
 	/* The last one at each place among 1 .. newest. */
-	for (uint64_t n = newest; n > 0 && n + (uint64_t)luns * PLACES > newest; n--) {
-		uint64_t is = seen[(n - 1) % luns][place_of(n, luns) / RECORD];
+	for (uint64_t n = newest; n > 0 && n + (uint64_t)members * PLACES > newest; n--) {
+		uint64_t is = seen[(n - 1) % members][place_of(n, members) / RECORD];
 
 		if (is != n) {
 			printf("record %" PRIu64 " is there and record %" PRIu64
@@ -224,6 +286,8 @@ int main(int argc, char **argv)
 		patience = 10;
 	if (luns == 0 || luns > LUN_MAX || !login(argv[2], argv[3]) || !wake(luns))
 		return 2;
+	if (strncmp(argv[argc - 1], "nfs://", 6) == 0 && !mount_file(argv[--argc]))
+		return 2;
 	if (strcmp(argv[1], "write") == 0 && argc == 7)
 		status = write_records(luns, strtoull(argv[5], NULL, 10), argv[6], NULL);
 	else if (strcmp(argv[1], "follow") == 0 && argc == 7)
@@ -233,6 +297,7 @@ int main(int argc, char **argv)
 	else if (strcmp(argv[1], "abort") == 0)
 		status = abort_write();
 	iscsi_destroy_context(iscsi);
+	unmount_file();
 	if (aborted)
 		scsi_free_scsi_task(aborted);
 	return status;

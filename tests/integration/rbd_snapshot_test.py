@@ -218,6 +218,18 @@ def deletion(points, daemon):
             daemon.good("snapshot", "delete", f"far/one@{name}", "--yes")
     points.point(names(daemon, "far/one") == ["for-ever"], "all that can go goes",
                  names(daemon, "far/one"))
+    # The cluster tells of the snapshot that went, and the image is looked at for it: no use of it.
+    refusals = []
+    for _ in range(12):
+        daemon.good("volume", "clone", "far/one@for-ever", "far/brief")
+        daemon.good("snapshot", "create", "far/brief@s")
+        daemon.good("snapshot", "delete", "far/brief@s", "--yes")
+        done = daemon.run("volume", "delete", "far/brief", "--yes")
+        if done.returncode:
+            refusals.append(done.stderr)
+            pools.wait_for(lambda: not daemon.run("volume", "delete", "far/brief",
+                                                  "--yes").returncode)
+    points.point(not refusals, "a volume can go as soon as its last snapshot is gone", refusals)
 
 
 def test(points):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=280 engines=one
-"""Two daemons, a group of three LUNs between them: numbered records are written one after the
-other, the primary is killed with -9 at any moment, the standby is promoted: it holds records 1 to m
+"""Two daemons, a group of three LUNs and a share between them: numbered records are written one
+after the other, to the LUNs and to a file of the share in turn, the primary is killed with -9 at any moment, the standby is promoted: it holds records 1 to m
 and nothing else, m not older than the lag that was shown. The old primary comes back, is fenced,
 demoted and filled up, and the roles are exchanged. GRANARY_KILLS overrides the number of kills."""
 
@@ -20,6 +20,7 @@ from replica import IQN, Node, sealed, wait  # pylint: disable=wrong-import-posi
 
 KILLS = int(os.environ.get("GRANARY_KILLS", "6"))
 LUNS = 3
+SHARE, FILE = "tank/files4", "/files4/records"
 
 
 def pair(points, one, two):
@@ -45,7 +46,9 @@ def set_up(points, one, two):
     for lun in range(LUNS):
         one.granary("volume", "create", f"tank/cut{lun}", "16M")
         one.granary("lun", "map", IQN, f"tank/cut{lun}")
-    members = [f"tank/cut{lun}" for lun in range(LUNS)]
+    one.granary("share", "create", SHARE)
+    one.granary("share", "allow", SHARE, "--client", "127.0.0.1", "--insecure", "--no-root-squash")
+    members = [f"tank/cut{lun}" for lun in range(LUNS)] + [SHARE]
     one.granary("replica", "group", "create", "vms", *members, "--peer", peer, "--rpo", "1s")
     points.point(wait(lambda: sealed(one)), "the group is seeded", one.group())
     standby = two.group()
@@ -60,7 +63,7 @@ def set_up(points, one, two):
 
 def write_until(points, primary, first, log, seconds):
     """Records from @first on, for so long; then the primary is killed."""
-    load = primary.write(LUNS, first, log)
+    load = primary.write(LUNS, first, log, primary.url(FILE))
     try:
         wait(lambda: os.path.exists(log) and os.path.getsize(log))
         time.sleep(seconds)
@@ -72,6 +75,11 @@ def write_until(points, primary, first, log, seconds):
         if load.poll() is None:
             load.kill()
             load.wait()
+
+
+def serves(node):
+    return any(f"tank/{share['name']}" == SHARE and share["state"] == "online"
+               for share in node.ask("share", "list"))
 
 
 def acknowledged(log):
@@ -87,8 +95,8 @@ def fail_over(points, primary, standby, first, log, dice):
     lag, as_of = shown["lag_seconds"], shown["as_of_ms"] / 1000
     lag_good = asked - 5 < as_of + lag <= time.time()  # but for the time the answer took
     standby.granary("replica", "promote", "vms", "--yes")
-    wait(lambda: len(standby.ask("lun", "list", IQN)) == LUNS)
-    good, said = standby.verify(LUNS)
+    wait(lambda: len(standby.ask("lun", "list", IQN)) == LUNS and serves(standby))
+    good, said = standby.verify(LUNS, standby.url(FILE))
     if not good:
         points.note(f"after record {first - 1}: {said}")
         return False, 0
@@ -131,13 +139,14 @@ def test(points):
                          "was written, as new as the lag says")
             points.point(back, "each time the old primary is fenced, demoted and filled up",
                          standby.group())
-            before = primary.verify(LUNS)
+            before = primary.verify(LUNS, primary.url(FILE))
             primary.granary("replica", "switchover", "vms")
             primary, standby = standby, primary
             points.point(wait(lambda: primary.group()["role"] == "primary" and sealed(primary)),
                          "a planned switchover", primary.group())
-            points.point(before[0] and primary.verify(LUNS) == before, "loses nothing",
-                         (before, primary.verify(LUNS)))
+            wait(lambda: serves(primary))
+            after = primary.verify(LUNS, primary.url(FILE))
+            points.point(before[0] and after == before, "loses nothing", (before, after))
         finally:
             for node in nodes:
                 status = node.server.stop()

@@ -64,11 +64,22 @@ static int fake_power(struct err *err)
 	return 0;
 }
 
-static const struct host_ops fakes = {fake_files, fake_network, fake_time,
-				      fake_name,  fake_power,   fake_power};
+static const char *fake_swapped; /* a port whose card is another one; "none" */
+
+static void fake_card(const char *port, char card[CARD_TEXT])
+{
+	bool other = fake_swapped && strcmp(port, fake_swapped) == 0;
+
+	snprintf(card, CARD_TEXT, "52:54:00:00:00:%02x", (unsigned)port[strlen(port) - 1] + other);
+	if (fake_swapped && strcmp(fake_swapped, "none") == 0)
+		card[0] = '\0';
+}
+
+static const struct host_ops fakes = {fake_files, fake_network, fake_time, fake_name,
+				      fake_power, fake_power,   fake_card};
 
 static char folder[] = "/tmp/granary-host-XXXXXX";
-static char path[64];
+static char path[64], cards[80];
 static struct loop *loop;
 static struct host host;
 
@@ -79,6 +90,9 @@ static int setup(void **state)
 	(void)state;
 	memset(&fake, 0, sizeof fake);
 	unlink(path);
+	snprintf(cards, sizeof cards, "%s.cards", path);
+	unlink(cards);
+	fake_swapped = NULL;
 	return host_open(&host, loop, &fakes, path, &err);
 }
 
@@ -171,6 +185,45 @@ static void what_fails_goes_back(void **state)
 	assert_int_equal(fake.network_count, 2);
 	assert_int_equal(fake.network.link_count, 0);
 	assert_false(timer_active(&host.trial));
+}
+
+/* How many ports have another card, and of the first what it is now. */
+static size_t changed(char is[CARD_TEXT])
+{
+	json_t *list = host_cards(&host);
+	size_t count = json_array_size(list);
+
+	is[0] = '\0';
+	if (count)
+		snprintf(is, CARD_TEXT, "%s",
+			 json_string_value(json_object_get(json_array_get(list, 0), "is")));
+	json_decref(list);
+	return count;
+}
+
+static void other_cards_are_told(void **state)
+{
+	char is[CARD_TEXT];
+
+	(void)state;
+	assert_int_equal(call("PUT", "/network",
+			      "{\"links\":[{\"name\":\"eth3\"},{\"name\":\"bond0\",\"kind\":"
+			      "\"bond\",\"members\":[\"eth4\",\"eth5\"]}]}"),
+			 200);
+	assert_null(host_cards(&host)); /* not before it has reached somebody */
+	assert_int_equal(call("POST", "/network/confirm", NULL), 200);
+	assert_int_equal(changed(is), 0);
+	fake_swapped = "eth5";
+	assert_int_equal(changed(is), 1);
+	assert_string_equal(is, "52:54:00:00:00:36");
+	fake_swapped = "none";
+	assert_int_equal(changed(is), 3);
+	assert_string_equal(is, "");
+	/* A network on trial is no news; one without these ports wants nothing of them. */
+	assert_int_equal(call("PUT", "/network", "{\"links\":[]}"), 200);
+	assert_int_equal(changed(is), 3);
+	assert_int_equal(call("POST", "/network/confirm", NULL), 200);
+	assert_int_equal(changed(is), 0);
 }
 
 static void other_routes(void **state)
@@ -365,6 +418,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(unconfirmed_goes_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(two_tries, setup, teardown),
 	    cmocka_unit_test_setup_teardown(what_fails_goes_back, setup, teardown),
+	    cmocka_unit_test_setup_teardown(other_cards_are_told, setup, teardown),
 	    cmocka_unit_test_setup_teardown(other_routes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_bad_file_is_set_aside, setup, teardown),
 	    cmocka_unit_test(refusals),
@@ -380,6 +434,7 @@ int main(void)
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	loop_destroy(loop);
 	unlink(path);
+	unlink(cards);
 	rmdir(folder);
 	return failed;
 }

@@ -346,6 +346,35 @@ static void many_requests(void **state)
 	disk_close(chain_disk);
 }
 
+/* A file in memory answers at once; while no more than one stream is heard a round hands back a
+ * part of a batch only, so that answers can leave meanwhile, but all of those that want one commit.
+ */
+static void a_batch_comes_in_portions(void **state)
+{
+	static struct request requests[60];
+	struct disk *disk;
+
+	(void)state;
+	disk = open_disk(DISK_CREATE, MIB);
+	for (unsigned together = 0; together < 2; together++) {
+		for (unsigned i = 0; i < 60; i++) {
+			prepare(&requests[i], DISK_READ, i * 4096u, 4096);
+			requests[i].request.flags = together ? DISK_GROUP : 0;
+			submit(disk, &requests[i]);
+		}
+		loop_poll(loop, UINT64_MAX);
+		assert_true(together ? outstanding == 0 : outstanding >= 30 && outstanding < 60);
+		for (unsigned rounds = 0; rounds < 10 && outstanding; rounds++)
+			loop_poll(loop, UINT64_MAX);
+		assert_int_equal(outstanding, 0);
+		for (unsigned i = 0; i < 60; i++)
+			assert_int_equal(requests[i].result, 0);
+	}
+	for (unsigned i = 0; i < 60; i++)
+		drop(&requests[i]);
+	disk_close(disk);
+}
+
 static struct place places[] = {{&world_uring, "/dev/shm"},
 				{&world_uring, "/tmp"},
 				{&world_aio, "/dev/shm"},
@@ -366,7 +395,7 @@ int main(void)
 	    ALL(discard_returns_space),       ALL(bad_requests_are_refused),
 	    ALL(truncated_file_is_an_error),  ALL(write_to_read_only_fails),
 	    ALL(open_errors_have_a_sentence), ALL(many_requests),
-	    ALL(device_errors_are_one),
+	    ALL(device_errors_are_one),       AT(a_batch_comes_in_portions, 0, "uring, memory"),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

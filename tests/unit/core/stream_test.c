@@ -725,6 +725,73 @@ static void send_to_a_gone_peer_fails(void **state)
 	reader_close(&r);
 }
 
+/* More bytes for more streams than all the buffers a loop has to receive into can hold: nobody
+ * waits for ever, and twice, for buffers that came back late would be missing then. */
+
+#define CROWD       300
+#define CROWD_BYTES (64 * KIB)
+
+struct one_of_many {
+	struct stream *stream;
+	uint64_t position;
+	bool closed;
+};
+
+static size_t crowd_received(struct stream *stream, const void *data, size_t length)
+{
+	struct one_of_many *one = stream_context(stream);
+
+	check(data, one->position, length);
+	one->position += length;
+	return length;
+}
+
+static void crowd_ended(struct stream *stream, int error)
+{
+	(void)stream;
+	fail_msg("ended: %d", error);
+}
+
+static void crowd_closed(struct stream *stream)
+{
+	struct one_of_many *one = stream_context(stream);
+
+	one->closed = true;
+}
+
+static void many_streams_at_once(void **state)
+{
+	static const struct stream_handlers crowd_handlers = {crowd_received, crowd_ended,
+							      crowd_closed};
+	static struct one_of_many crowd[CROWD];
+	static uint8_t data[CROWD_BYTES];
+	int ours, theirs[CROWD];
+	uint32_t seed = 1;
+
+	(void)state;
+	memset(crowd, 0, sizeof crowd);
+	for (unsigned i = 0; i < CROWD; i++) {
+		pair(false, &ours, &theirs[i]);
+		assert_int_equal(
+		    stream_attach(loop, ours, &crowd_handlers, &crowd[i], &crowd[i].stream, NULL),
+		    0);
+	}
+	turn(3);
+	for (unsigned round = 0; round < 2; round++) {
+		fill(data, round * CROWD_BYTES, CROWD_BYTES);
+		for (unsigned i = 0; i < CROWD; i++)
+			write_all(theirs[i], data, CROWD_BYTES, &seed);
+		for (unsigned i = 0; i < CROWD; i++)
+			while (crowd[i].position < (round + 1) * CROWD_BYTES)
+				assert_true(loop_poll(loop, 10000 * MS));
+	}
+	for (unsigned i = 0; i < CROWD; i++) {
+		stream_close(crowd[i].stream);
+		wait_for(&crowd[i].closed);
+		close(theirs[i]);
+	}
+}
+
 /* Listeners */
 
 #define CONNECTIONS 500
@@ -920,6 +987,7 @@ int main(void)
 	    BOTH(drain_gives_up_at_its_limit),
 	    BOTH(close_with_everything_in_flight),
 	    BOTH(send_to_a_gone_peer_fails),
+	    BOTH(many_streams_at_once),
 	    BOTH(listener_takes_many),
 	    BOTH(listener_speaks_ipv6_and_refuses_a_taken_port),
 	    BOTH(listener_replaces_a_stale_socket_file),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "shares/shares.h"
-#include "tests/unit/shares/fs_bench.h"
+#include "tests/unit/shares/errand.h"
 #include "tests/unit/volumes/bench_pool.h"
+#include "volumes/backend.h"
 
 /* A share on a native pool that goes back to a snapshot. */
 #define LOAD_COUNT 200u
@@ -10,59 +10,18 @@ static struct bench bench;
 static struct fs_bench fs;
 static struct volume *snapshot;
 
-struct errand {
-	struct message message;
-	struct share_call call;
-	struct share_check_report report;
-	enum { FORMAT, OPEN, CLOSE, CHECK, ROLLBACK, LIMIT, LIST } what;
-	const char *keep;
-	struct share_user user, users[4];
-	int result;
-	bool done;
-};
-
-static void errand_done(struct share_call *call, int result)
+static struct errand to_do(int what)
 {
-	struct errand *errand = container_of(call, struct errand, call);
-
-	errand->result = result;
-	errand->done = true;
-}
-
-static void errand_run(struct message *message)
-{
-	struct errand *errand = container_of(message, struct errand, message);
-	struct share_call *call = &errand->call;
-
-	call->done = errand_done;
-	if (errand->what == FORMAT)
-		share_format(bench.volume, fs.loop, 0, call);
-	else if (errand->what == OPEN)
-		share_open(bench.volume, fs.loop, false, call);
-	else if (errand->what == CLOSE)
-		share_close(fs.vfs, call);
-	else if (errand->what == CHECK)
-		share_check(fs.vfs, &errand->report, call);
-	else if (errand->what == LIMIT)
-		share_set_user(fs.vfs, &errand->user, call);
-	else if (errand->what == LIST)
-		share_list_users(fs.vfs, errand->users, 4, call);
-	else
-		share_rollback(fs.vfs, snapshot, errand->keep, call);
+	return (struct errand){
+	    .fs = &fs, .volume = bench.volume, .snapshot = snapshot, .what = what};
 }
 
 static void do_errand(int what)
 {
-	struct errand errand = {.what = what};
+	struct errand errand = to_do(what);
 
-	loop_post(fs.loop, &errand.message, errand_run);
-	for (unsigned i = 0; i < 20000 && !errand.done; i++)
-		loop_poll(fs.loop, 1000000);
-	assert_true(errand.done);
-	assert_int_equal(errand.result, 0);
-	assert_int_equal(errand.report.errors, 0);
-	if (what == OPEN)
-		fs.vfs = errand.call.vfs;
+	errand_begin(&errand);
+	assert_int_equal(errand_wait(&errand), 0);
 }
 
 static void begin(void)
@@ -185,18 +144,17 @@ static void goes_back_under_load(void **state)
 /* It is asked for while the share is on its way, as by a group that is handed over then. */
 static void is_not_closed_on_its_way(void **state)
 {
-	struct errand back = {.what = ROLLBACK}, close = {.what = CLOSE};
+	struct errand back, close;
 
 	(void)state;
 	begin();
 	take_snapshot();
-	loop_post(fs.loop, &back.message, errand_run);
-	loop_post(fs.loop, &close.message, errand_run);
-	for (unsigned i = 0; i < 20000 && !(back.done && close.done); i++)
-		loop_poll(fs.loop, 1000000);
-	assert_true(back.done && close.done);
-	assert_int_equal(back.result, 0);
-	assert_int_equal(close.result, -EBUSY);
+	back = to_do(ROLLBACK);
+	close = to_do(CLOSE);
+	errand_begin(&back);
+	errand_begin(&close);
+	assert_int_equal(errand_wait(&back), 0);
+	assert_int_equal(errand_wait(&close), -EBUSY);
 	end();
 }
 
@@ -215,35 +173,70 @@ static void calls_keep_the_store(void **state)
 	}
 	take_snapshot();
 	for (unsigned polls = 0; polls < 12; polls++) {
-		struct errand errands[] = {
-		    {.what = LIMIT, .user = {.set = SHARE_USER_FILES, .limit_files = 1000}},
-		    {.what = CHECK},
-		    {.what = LIST},
-		    {.what = ROLLBACK, .keep = keep},
-		    {.what = ROLLBACK},
-		    {.what = LIMIT, .user = {.set = SHARE_USER_FILES, .limit_files = 1000}}};
-		unsigned left = 6;
+		struct errand errands[] = {to_do(LIMIT),    to_do(CHECK),    to_do(LIST),
+					   to_do(ROLLBACK), to_do(ROLLBACK), to_do(LIMIT)};
+		const int results[] = {0, 0, 0, 0, -EBUSY, -EIO};
 
 		snprintf(keep, sizeof(keep), "kept%u", polls);
+		errands[3].keep = keep;
 		for (unsigned i = 0; i < 6; i++) {
-			loop_post(fs.loop, &errands[i].message, errand_run);
+			errands[i].user =
+			    (struct share_user){.set = SHARE_USER_FILES, .limit_files = 1000};
+			errand_begin(&errands[i]);
 			for (unsigned j = 0; i == 0 && j < polls; j++)
 				loop_poll(fs.loop, 0);
 		}
-		for (unsigned i = 0; i < 20000 && left; i++) {
-			loop_poll(fs.loop, 1000000);
-			left = 6;
-			for (unsigned j = 0; j < 6; j++)
-				left -= errands[j].done;
-		}
-		assert_int_equal(left, 0);
-		for (unsigned i = 0; i < 4; i++) {
-			assert_int_equal(errands[i].result, 0);
-			assert_int_equal(errands[i].report.errors, 0);
-		}
-		assert_int_equal(errands[4].result, -EBUSY);
-		assert_int_equal(errands[5].result, -EIO);
+		for (unsigned i = 0; i < 6; i++)
+			assert_int_equal(errand_wait(&errands[i]), results[i]);
 	}
+	end();
+}
+
+/* ---- without space for the share itself ---- */
+static struct volume_ops scarce_ops;
+static const struct volume_ops *plenty_ops;
+static bool none_vital;
+
+static void scarce_submit(struct volume *to, struct volume_request *request)
+{
+	if (none_vital && request->op == VOLUME_WRITE && request->flags & VOLUME_VITAL)
+		volume_refuse(request, -ENOSPC);
+	else
+		plenty_ops->submit(to, request);
+}
+
+/* The volume has gone back, and what was then is read; changes wait for space. */
+static void goes_back_without_space(void **state)
+{
+	struct vfs_object file, root;
+	char text[8] = {0};
+	int result = -1;
+
+	(void)state;
+	begin();
+	plenty_ops = bench.volume->ops;
+	scarce_ops = *plenty_ops;
+	scarce_ops.submit = scarce_submit;
+	bench.volume->ops = &scarce_ops;
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, "good", 4), 0);
+	take_snapshot();
+	assert_int_equal(fs_write(&fs, &file, 0, "oops", 4), 0);
+	none_vital = true;
+	do_errand(ROLLBACK);
+	assert_int_equal(fs_read(&fs, &file, 0, text, 8), 4);
+	assert_string_equal(text, "good");
+	assert_int_equal(fs_write(&fs, &file, 0, "more", 4), -ENOSPC);
+	none_vital = false;
+	for (unsigned i = 0; i < 20000 && result; i++) {
+		loop_poll(fs.loop, 1000000);
+		result = fs_write(&fs, &file, 0, "more", 4);
+	}
+	assert_int_equal(result, 0);
+	bench.volume->ops = plenty_ops;
+	for (unsigned i = 0; i < 100; i++) /* for who looks for space to end */
+		loop_poll(fs.loop, 1000000);
 	end();
 }
 
@@ -251,7 +244,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(change_rises), cmocka_unit_test(goes_back_under_load),
-	    cmocka_unit_test(is_not_closed_on_its_way), cmocka_unit_test(calls_keep_the_store)};
+	    cmocka_unit_test(is_not_closed_on_its_way), cmocka_unit_test(calls_keep_the_store),
+	    cmocka_unit_test(goes_back_without_space)};
 
 	return cmocka_run_group_tests_name("shares/rollback", tests, NULL, NULL);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "shares/shares.h"
-#include "tests/unit/shares/fs_bench.h"
+#include "tests/unit/shares/errand.h"
 #include "volumes/backend.h"
 
 /* A share on a volume whose pool has no space when the test says so: for data, for the share
@@ -13,7 +12,10 @@ static struct volume_ops scarce_ops;
 static const struct volume_ops *plenty_ops;
 static unsigned data_writes; /* that still find space */
 static bool none_vital, none_for_discards;
+static unsigned refused;            /* of the share's own */
 static uint64_t written, discarded; /* bytes of data */
+static bool holding;                /* requests about what is mapped wait */
+static struct volume_request *held;
 
 static void get_info(struct pool *pool, struct pool_info *ret_info)
 {
@@ -39,8 +41,10 @@ static int refusal(const struct volume_request *request)
 		return none_for_discards ? -ENOSPC : 0;
 	if (request->op != VOLUME_WRITE)
 		return 0;
-	if (request->flags & VOLUME_VITAL)
+	if (request->flags & VOLUME_VITAL) {
+		refused += none_vital;
 		return none_vital ? -ENOSPC : 0;
+	}
 	if (!data_writes)
 		return -ENOSPC;
 	data_writes--;
@@ -55,6 +59,10 @@ static void scarce_submit(struct volume *to, struct volume_request *request)
 		volume_refuse(request, result);
 		return;
 	}
+	if (request->op == VOLUME_EXTENTS && holding && !held) {
+		held = request;
+		return;
+	}
 	if (request->op == VOLUME_WRITE && !(request->flags & VOLUME_VITAL))
 		written += request->length;
 	if (request->op == VOLUME_DISCARD)
@@ -62,52 +70,12 @@ static void scarce_submit(struct volume *to, struct volume_request *request)
 	plenty_ops->submit(to, request);
 }
 
-struct errand {
-	struct message message;
-	struct share_call call;
-	struct share_check_report report;
-	enum { FORMAT, OPEN, CLOSE, CHECK } what;
-	int result;
-	bool done;
-};
-
-static void errand_done(struct share_call *call, int result)
-{
-	struct errand *errand = container_of(call, struct errand, call);
-
-	errand->result = result;
-	errand->done = true;
-}
-
-static void errand_run(struct message *message)
-{
-	struct errand *errand = container_of(message, struct errand, message);
-	struct share_call *call = &errand->call;
-
-	call->done = errand_done;
-	if (errand->what == FORMAT)
-		share_format(volume, fs.loop, 0, call);
-	else if (errand->what == OPEN)
-		share_open(volume, fs.loop, false, call);
-	else if (errand->what == CLOSE)
-		share_close(fs.vfs, call);
-	else
-		share_check(fs.vfs, &errand->report, call);
-}
-
 static int do_errand(int what)
 {
-	struct errand errand = {.what = what};
+	struct errand errand = {.fs = &fs, .volume = volume, .what = what};
 
-	loop_post(fs.loop, &errand.message, errand_run);
-	for (unsigned i = 0; i < 20000 && !errand.done; i++)
-		loop_poll(fs.loop, 1000000);
-	assert_true(errand.done);
-	assert_int_equal(errand.report.errors, 0);
-	assert_int_equal(errand.report.unbacked_bytes, 0);
-	if (what == OPEN)
-		fs.vfs = errand.call.vfs;
-	return errand.result;
+	errand_begin(&errand);
+	return errand_wait(&errand);
 }
 
 static void begin(void)
@@ -120,7 +88,8 @@ static void begin(void)
 	volume->ops = &scarce_ops;
 	volume->pool = &test_pool;
 	data_writes = UINT32_MAX;
-	none_vital = none_for_discards = false;
+	none_vital = none_for_discards = holding = false;
+	held = NULL;
 	assert_int_equal(do_errand(FORMAT), 0);
 	assert_int_equal(do_errand(OPEN), 0);
 	written = discarded = 0;
@@ -273,25 +242,40 @@ static void nothing_held(void **state)
 	end();
 }
 
-/* It is closed while it waits for space, and opened when there is some. */
-static void closed_meanwhile(void **state)
+/* A pool that seems to have space and has none: the share is tried anew, and read all the time. */
+static void fail_and_try(const struct vfs_object *file)
 {
-	struct vfs_object root, file, other;
+	struct vfs_object root = fs.vfs->root, other;
 	char text[4];
 
-	(void)state;
-	begin();
-	root = fs.vfs->root;
-	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
-	assert_int_equal(fs_write(&fs, &file, 0, "kept", 4), 0);
+	assert_int_equal(fs_write(&fs, file, 0, "kept", 4), 0);
 	none_vital = true;
 	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), -ENOSPC);
 	for (unsigned i = 0; i < 2000; i++) /* it looks for space */
 		loop_poll(fs.loop, 1000000);
 	volume->pool = NULL; /* of this one nobody knows that it is full: it is tried */
-	for (unsigned i = 0; i < 20000 && fs_read(&fs, &file, 0, text, 4) == 4; i++)
+	refused = 0;
+	for (unsigned i = 0; i < 20000 && refused < 3; i++) {
 		loop_poll(fs.loop, 1000000);
-	assert_int_equal(fs.result, -EIO);
+		assert_int_equal(fs_read(&fs, file, 0, text, 4), 4);
+		assert_memory_equal(text, "kept", 4);
+	}
+	assert_true(refused >= 3);
+	assert_int_equal(fs_create(&fs, &root, "g", VFS_REGULAR, 0600, &other), -ENOSPC);
+	assert_int_equal(fs_write(&fs, file, 8 * MIB, "more", 4), -ENOSPC);
+	assert_int_equal(fs_remove(&fs, &root, "f"), -ENOSPC);
+	assert_int_equal(soon(check_again, NULL), 0);
+}
+
+/* It is closed while it waits for space, and opened when there is some. */
+static void closed_meanwhile(void **state)
+{
+	struct vfs_object file;
+
+	(void)state;
+	begin();
+	assert_int_equal(fs_create(&fs, &fs.vfs->root, "f", VFS_REGULAR, 0600, &file), 0);
+	fail_and_try(&file);
 	assert_int_not_equal(do_errand(CLOSE), 0); /* not cleanly */
 	volume->pool = &test_pool;
 	none_vital = false;
@@ -300,12 +284,92 @@ static void closed_meanwhile(void **state)
 	end();
 }
 
+/* ... and it takes changes again when there is some, under the same handles. */
+static void read_meanwhile(void **state)
+{
+	struct vfs_object file;
+
+	(void)state;
+	begin();
+	assert_int_equal(fs_create(&fs, &fs.vfs->root, "f", VFS_REGULAR, 0600, &file), 0);
+	fail_and_try(&file);
+	volume->pool = &test_pool;
+	none_vital = false;
+	assert_int_equal(soon(write_again, &file), 0);
+	assert_int_equal(soon(check_again, NULL), 0);
+	assert_int_equal(fs_remove(&fs, &fs.vfs->root, "f"), 0);
+	end();
+}
+
+/* It is opened, as after a restart, when there is no space: read, and changed when there is some.
+ */
+static void opened_without_space(void **state)
+{
+	struct vfs_object root, file;
+	char text[4];
+
+	(void)state;
+	begin();
+	root = fs.vfs->root;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(fs_write(&fs, &file, 0, "kept", 4), 0);
+	assert_int_equal(do_errand(CLOSE), 0);
+	none_vital = true;
+	assert_int_equal(do_errand(OPEN), 0);
+	assert_int_equal(fs_lookup(&fs, &fs.vfs->root, "f", &file), 0);
+	assert_int_equal(fs_read(&fs, &file, 0, text, 4), 4);
+	assert_memory_equal(text, "kept", 4);
+	assert_int_equal(fs_write(&fs, &file, 0, "more", 4), -ENOSPC);
+	none_vital = false;
+	assert_int_equal(soon(write_again, &file), 0);
+	assert_int_equal(soon(check_again, NULL), 0);
+	end();
+}
+
+/* What is set aside and freed while a check looks whether it is there was there. */
+static void checked_meanwhile(void **state)
+{
+	struct errand check = {.fs = &fs, .what = CHECK};
+	struct vfs_object root, file;
+	struct vfs_request *request;
+	struct fs_job job = {.fs = &fs};
+
+	(void)state;
+	begin();
+	root = fs.vfs->root;
+	check.volume = volume;
+	assert_int_equal(fs_create(&fs, &root, "f", VFS_REGULAR, 0600, &file), 0);
+	assert_int_equal(allocate(&file, MIB), 0);
+	discarded = 0;
+	holding = true;
+	errand_begin(&check);
+	for (unsigned i = 0; i < 20000 && !held; i++)
+		loop_poll(fs.loop, 1000000);
+	assert_non_null(held);
+	request = fs_new(&fs, VFS_REMOVE, &root);
+	fs_name(request, "f");
+	request->credentials = &fs.who;
+	request->done = fs_done;
+	fs.done = false;
+	loop_post(fs.loop, &job.message, fs_run);
+	for (unsigned i = 0; i < 1000 && discarded < MIB; i++)
+		loop_poll(fs.loop, 1000000);
+	plenty_ops->submit(volume, held);
+	assert_int_equal(errand_wait(&check), 0);
+	for (unsigned i = 0; i < 20000 && discarded < MIB; i++)
+		loop_poll(fs.loop, 1000000);
+	assert_true(fs.done && discarded >= MIB);
+	assert_int_equal(fs.result, 0);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(half_an_allocation), cmocka_unit_test(discards_come_later),
-	    cmocka_unit_test(none_for_itself), cmocka_unit_test(nothing_held),
-	    cmocka_unit_test(closed_meanwhile)};
+	    cmocka_unit_test(half_an_allocation),   cmocka_unit_test(discards_come_later),
+	    cmocka_unit_test(none_for_itself),      cmocka_unit_test(nothing_held),
+	    cmocka_unit_test(closed_meanwhile),     cmocka_unit_test(read_meanwhile),
+	    cmocka_unit_test(opened_without_space), cmocka_unit_test(checked_meanwhile)};
 
 	return cmocka_run_group_tests_name("shares/scarce", tests, NULL, NULL);
 }

@@ -345,7 +345,7 @@ static int reserved_volume(struct bench *bench, const char *name, uint64_t size,
 }
 
 /* Writes from @offset on until there is no space; how many bytes it took. */
-static uint64_t fill_up(struct bench *bench, struct volume *volume)
+static uint64_t fill_up(struct bench *bench, struct volume *volume, unsigned flags)
 {
 	struct volume *before = bench->volume;
 	uint64_t at = 0;
@@ -353,18 +353,20 @@ static uint64_t fill_up(struct bench *bench, struct volume *volume)
 
 	bench->volume = volume;
 	for (; result == 0 && at < volume_size(volume); at += 65536)
-		result = bench_write(bench, at, room, 65536, 0);
+		result = bench_write(bench, at, room, 65536, flags);
 	assert_int_equal(result, -ENOSPC);
 	bench->volume = before;
 	return at;
 }
 
 /* What is reserved is reserved beside snapshots: one that would break the promise is refused, and
- * after one that does not the volume can be written anew to the last byte. */
+ * after one that does not the volume can be written anew to the last byte, also when vital writes
+ * of another volume have had all that a full pool keeps back. */
 static void test_reserve(void **state)
 {
 	struct bench bench;
 	struct volume *mine, *other;
+	uint64_t plain, vital;
 
 	(void)state;
 	bench_setup(&bench);
@@ -376,7 +378,7 @@ static void test_reserve(void **state)
 		assert_int_equal(bench_write(&bench, at, room, sizeof(room), 0), 0);
 	assert_int_equal(reserved_volume(&bench, "other", 1ull << 30, 0), 0);
 	other = bench.volume;
-	fill_up(&bench, other);
+	fill_up(&bench, other, 0);
 	bench.volume = mine;
 	assert_int_equal(take(&bench, mine, "a"), -ENOSPC);
 	assert_null(pool_find_volume(bench.pool, "v@a"));
@@ -386,7 +388,10 @@ static void test_reserve(void **state)
 	assert_int_equal(bench_discard(&bench, 0, VOLUME_SIZE + (4u << 20)), 0);
 	settle(&bench);
 	assert_int_equal(take(&bench, mine, "a"), 0);
-	assert_true(fill_up(&bench, other) <= VOLUME_SIZE);
+	plain = fill_up(&bench, other, 0);
+	assert_true(plain <= VOLUME_SIZE);
+	vital = fill_up(&bench, other, VOLUME_VITAL);
+	assert_int_equal((vital - plain) / CHUNK, native_of(bench.pool)->slop_chunks);
 	bench.volume = mine;
 	memset(room, 4, sizeof(room));
 	for (uint64_t at = 0; at < VOLUME_SIZE; at += sizeof(room))
@@ -398,6 +403,92 @@ static void test_reserve(void **state)
 	assert_int_equal(bench_check(&bench, true), 0);
 	volume_unref(other);
 	bench_finish(&bench);
+}
+
+static bool expendable(struct bench *bench, const char *name)
+{
+	struct volume *snapshot = found(bench, name);
+	struct snapshot_info info;
+
+	assert_true(snapshot_get_info(snapshot, &info));
+	volume_unref(snapshot);
+	return info.expendable;
+}
+
+static int approve(struct bench *bench, const char *name, bool on)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+	struct volume *snapshot = found(bench, name);
+	int result;
+
+	snapshot_approve(snapshot, on, &call.call);
+	result = bench_ended(bench, &call);
+	volume_unref(snapshot);
+	return result;
+}
+
+/* That one may be given up is said when it is made, or later, and lasts; a rollback's own, a clone
+ * and the volume are not meant. */
+static void test_expendable(void **state)
+{
+	struct bench bench;
+	struct snapshot_spec specs[2] = {{.name = "a", .expendable = true}, {.name = "b"}};
+	struct bench_call call = {.call.done = bench_call_done};
+	struct volume *clone;
+
+	(void)state;
+	begin(&bench);
+	change(&bench, bench.volume, images[0], 10);
+	specs[0].volume = bench.volume;
+	assert_int_equal(bench_volume(&bench, "w", VOLUME_SIZE), 0);
+	specs[1].volume = bench.volume;
+	bench.volume = specs[0].volume;
+	snapshot_create(bench.pool, specs, 2, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	volume_unref(specs[1].volume);
+	assert_true(expendable(&bench, "v@a"));
+	assert_false(expendable(&bench, "w@b"));
+	assert_int_equal(approve(&bench, "w@b", true), 0);
+	assert_int_equal(approve(&bench, "v@a", false), 0);
+	assert_int_equal(approve(&bench, "v", true), -EINVAL);
+	reopen(&bench);
+	assert_false(expendable(&bench, "v@a"));
+	assert_true(expendable(&bench, "w@b"));
+	assert_int_equal(approve(&bench, "v@a", true), 0);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 1), 0);
+	bench.volume = found(&bench, "v");
+	assert_true(expendable(&bench, "v@a"));
+	assert_int_equal(roll_back(&bench, bench.volume, "v@a", "kept"), 0);
+	assert_false(expendable(&bench, "v@kept"));
+	assert_int_equal(make_clone(&bench, "v@a", "c", &clone), 0);
+	assert_int_equal(take(&bench, clone, "x"), 0);
+	assert_false(expendable(&bench, "c@x"));
+	volume_unref(clone);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* Where snapshots begin to be given up: halfway from the last watermark, promises included. */
+static void test_spends(void **state)
+{
+	struct pool_info info = {.size_bytes = 1000, .watermark = {80, 90, 95}};
+
+	(void)state;
+	assert_int_equal(pool_spend_percent(&info), 97);
+	info.used_bytes = 969;
+	assert_false(pool_spends(&info));
+	info.used_bytes = 970;
+	assert_true(pool_spends(&info));
+	info.used_bytes = 500;
+	info.reserved_bytes = 470;
+	assert_true(pool_spends(&info));
+	info.watermark[WATERMARKS - 1] = 99;
+	assert_int_equal(pool_spend_percent(&info), 99);
+	assert_false(pool_spends(&info));
+	info = (struct pool_info){.watermark = {80, 90, 95}};
+	assert_false(pool_spends(&info)); /* one that is not known */
 }
 
 /* Three changes of one checkpoint: a snapshot, a new name of its volume, a snapshot under it. */
@@ -932,6 +1023,8 @@ int main(void)
 	    cmocka_unit_test(test_group),
 	    cmocka_unit_test(test_rollback_under_way),
 	    cmocka_unit_test(test_reserve),
+	    cmocka_unit_test(test_expendable),
+	    cmocka_unit_test(test_spends),
 	    cmocka_unit_test(test_rename_beside),
 	    cmocka_unit_test(test_clone_behind_deleted),
 	    cmocka_unit_test(test_delete_fails),

@@ -10,7 +10,8 @@ export interface Pool {
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
-	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[];
+	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[]; features?: string[];
+	gives_up_percent?: number; given_up?: number; given_up_last?: string; given_up_at?: number;
 }
 export interface PoolDevice {
 	path: string; size_bytes: number; data_bytes: number; free_bytes: number;
@@ -24,11 +25,11 @@ export interface Volume {
 }
 export interface Snapshot {
 	pool: string; volume: string; name: string; path: string; created: number; group: number; size_bytes: number;
-	used_bytes: number; exclusive_bytes: number | null; clones: number; automatic: boolean; held: boolean; hold_until: number | null;
+	used_bytes: number; exclusive_bytes: number | null; clones: number; automatic: boolean; held: boolean; hold_until: number | null; expendable: boolean;
 }
 export interface Schedule {
 	name: string; volumes: string[]; every: string; keep: string; prefix: string; next: number | null; last: number | null;
-	result: string; runs: number; missed: number; skipped: number;
+	result: string; runs: number; missed: number; skipped: number; expendable: boolean;
 }
 export interface Extent { offset: number; length: number; mapped: boolean }
 export interface Lun { lun: number; pool: string; volume: string; state: string; reason: string; hosts: string[]; write_cache?: boolean; type: string }
@@ -80,6 +81,7 @@ export interface Link {
 }
 export interface Appliance {
 	settings: { name: string; timezone: string; time_servers: string[]; dns: string[]; links: Link[] }; trial: boolean; trial_seconds: number;
+	changed_cards?: { port: string; was: string; is: string }[];
 }
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
 export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }

@@ -29,6 +29,7 @@ function patchVolume(path: string, body: Body): string {
 
 function patchSnapshot(path: string, body: Body): string {
 	if (body.name) return `snapshot rename ${path} ${word(body.name)}`;
+	if (typeof body.expendable === "boolean") return `snapshot set ${path} --${body.expendable ? "expendable" : "needed"}`;
 	if (body.held === false) return `snapshot release ${path}`;
 	return `snapshot hold ${path}${option("until", body.hold_until)}`;
 }
@@ -43,7 +44,7 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	[`DELETE ${V}`, (_, pool, name) => `volume delete ${pool}/${name} --yes`],
 	[`POST ${V}/promote`, (_, pool, name) => `volume promote ${pool}/${name}`],
 	[`POST ${V}/rollback`, (b, pool, name) => `volume rollback ${pool}/${name}@${word(b.snapshot)}${option("keep", b.keep)} --yes`],
-	["POST /snapshots", (b) => `snapshot create ${words(b.snapshots)}`],
+	["POST /snapshots", (b) => `snapshot create ${words(b.snapshots)}${option("expendable", b.expendable)}`],
 	[`PATCH ${S}`, (b, pool, name, snapshot) => patchSnapshot(`${pool}/${name}@${snapshot}`, b)],
 	[`DELETE ${S}`, (_, pool, name, snapshot) => `snapshot delete ${pool}/${name}@${snapshot} --yes`],
 	[`POST ${S}/clone`, (b, pool, name, snapshot) => `volume clone ${pool}/${name}@${snapshot} ${pool}/${word(b.name)}`],

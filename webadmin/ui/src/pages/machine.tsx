@@ -92,6 +92,7 @@ export function Machine() {
 	return (
 		<Card title={t("machine.title")} actions={can("admin") && <Button onClick={() => setOpen("names")}>{t("machine.change")}</Button>}>
 			{data.trial && <Trial seconds={data.trial_seconds} />}
+			{!!data.changed_cards?.length && <div class="caution" role="alert"><p>{t("machine.cards", { ports: data.changed_cards.map((one) => `${one.port} (${one.was} → ${one.is || "–"})`).join(", ") })}</p></div>}
 			<Facts rows={[
 				[t("machine.name"), settings.name],
 				[t("machine.zone"), settings.timezone],

@@ -206,6 +206,7 @@ export function Pool({ name }: { name: string }) {
 						[t("pools.marks"), (data.watermarks ?? []).map((one) => `${one} %`).join(" · ")],
 						[t("pools.metadata"), `${bytes(data.metadata_used_bytes ?? 0)} / ${bytes(data.metadata_size_bytes ?? 0)}`],
 						[t("pools.reserved"), bytes(data.reserved_bytes ?? 0)],
+						data.gives_up_percent !== undefined && [t("pools.givesUp"), `${data.gives_up_percent} %${data.given_up ? ` · ${t("pools.givenUp", { count: data.given_up, name: data.given_up_last ?? "" })}` : ""}`],
 						[t("pools.errors"), number(data.checksum_errors ?? 0)],
 						!data.device_details && [t("pools.devices"), <span class="list mono name">{data.devices.map((one) => <span key={one}>{one}</span>)}</span>],
 						["UUID", <span class="mono name">{data.uuid}</span>],

@@ -7,7 +7,7 @@ import { useResource } from "../live";
 import { act, Button, Card, FormDialog, Input, notice, Select, Table } from "../parts";
 import { maybe, t } from "../text";
 import type { Schedule, Volume } from "../types";
-import { Others } from "./snapshotacts";
+import { Expendable, Others } from "./snapshotacts";
 
 const everies = ["15m", "hourly", "daily", "weekly", "monthly"];
 const pathOf = (schedule: Schedule) => `/snapshot-schedules/${part(schedule.name)}`;
@@ -20,9 +20,10 @@ function Create({ pool, name, others, free, onClose }: { pool: string; name: str
 	const [keep, setKeep] = useState("hourly=24,daily=7,weekly=4");
 	const [prefix, setPrefix] = useState(free);
 	const [more, setMore] = useState<string[]>([]);
+	const [expendable, setExpendable] = useState(false);
 	return (
 		<FormDialog title={t("schedules.create")} button={t("action.create")} ready={wanted !== "" && (every !== "" || cron !== "")} onClose={onClose} submit={async () => {
-			await call("POST", "/snapshot-schedules", { name: wanted, volumes: [name, ...more].map((one) => `${pool}/${one}`), every: every || cron.trim(), keep: keep.trim() || "all", ...(prefix.trim() && { prefix: prefix.trim() }) });
+			await call("POST", "/snapshot-schedules", { name: wanted, volumes: [name, ...more].map((one) => `${pool}/${one}`), every: every || cron.trim(), keep: keep.trim() || "all", ...(prefix.trim() && { prefix: prefix.trim() }), ...(expendable && { expendable }) });
 			notice(t("schedules.made", { name: wanted }));
 		}}>
 			<Input label={t("field.name")} value={wanted} onValue={setWanted} autoFocus />
@@ -31,6 +32,7 @@ function Create({ pool, name, others, free, onClose }: { pool: string; name: str
 			<Input label={t("schedules.keep")} value={keep} onValue={setKeep} hint={t("schedules.keepHint")} />
 			<Input label={t("schedules.prefix")} value={prefix} onValue={setPrefix} placeholder="auto" hint={t("schedules.prefixHint")} />
 			{others.length > 0 && <Others volumes={others} chosen={more} onChange={setMore} />}
+			<Expendable pool={pool} value={expendable} onValue={setExpendable} />
 		</FormDialog>
 	);
 }
@@ -62,7 +64,7 @@ export function Schedules({ pool, name, others }: { pool: string; name: string; 
 				<Table caption={t("schedules.title")} rows={list} id={(row) => row.name} columns={[
 					{ key: "name", title: t("field.name"), show: (row) => <span class="name">{row.name}</span> },
 					{ key: "every", title: t("schedules.every"), show: (row) => maybe(`every.${row.every}`) ?? <span class="mono">{row.every}</span> },
-					{ key: "keep", title: t("schedules.keep"), show: (row) => <span class="mono name">{row.keep}</span> },
+					{ key: "keep", title: t("schedules.keep"), show: (row) => <><span class="mono name">{row.keep}</span>{row.expendable && <small>{t("snapshots.expendable")}</small>}</> },
 					{ key: "prefix", title: t("schedules.prefix"), show: (row) => <span class="mono name">{row.prefix}</span> },
 					{ key: "next", title: t("schedules.next"), show: (row) => (row.next ? time(row.next * 1000) : "–") },
 					{ key: "last", title: t("schedules.last"), show: (row) => <>{row.last ? time(row.last * 1000) : "–"}{row.result !== "" && <small class="reason" lang="en">{row.result}</small>}</> },

@@ -4,10 +4,11 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, get, part } from "../api";
 import { bytes, number, time } from "../format";
+import { useResource } from "../live";
 import { Button, Check, DeleteDialog, Dialog, Field, FormDialog, Input, notice, Select, Trouble, useAction } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
-import type { Extent, Snapshot, Target, Volume } from "../types";
+import type { Extent, Pool, Snapshot, Target, Volume } from "../types";
 import type { Dependents } from "./snapshots";
 
 interface Props { snapshot: Snapshot; onClose: () => void }
@@ -34,17 +35,26 @@ export function Others({ volumes, chosen, onChange }: { volumes: Volume[]; chose
 	);
 }
 
+/** Whether snapshots may be given up when the pool is at its end; nothing where a pool has no such. */
+export function Expendable({ pool, value, onValue }: { pool: string; value: boolean; onValue: (value: boolean) => void }) {
+	const found = (useResource<Pool[]>("/pools").data ?? []).find((one) => one.name === pool);
+	if (!found?.features?.includes("expendables")) return null;
+	return <Check label={t("snapshots.expendableAllow", { percent: found.gives_up_percent ?? 0 })} value={value} onValue={onValue} />;
+}
+
 export function Create({ pool, name, volumes, onClose, onMade }: { pool: string; name: string; volumes: Volume[]; onClose: () => void; onMade: (name: string) => void }) {
 	const [wanted, setWanted] = useState(stamp());
 	const [others, setOthers] = useState<string[]>([]);
+	const [expendable, setExpendable] = useState(false);
 	return (
 		<FormDialog title={t("snapshots.create")} button={t("action.create")} ready={wanted !== ""} onClose={onClose} submit={async () => {
-			await call("POST", "/snapshots", { snapshots: [name, ...others].map((one) => `${pool}/${one}@${wanted}`) });
+			await call("POST", "/snapshots", { snapshots: [name, ...others].map((one) => `${pool}/${one}@${wanted}`), ...(expendable && { expendable }) });
 			notice(t("snapshots.made", { name: wanted }));
 			onMade(wanted);
 		}}>
 			<Input label={t("field.name")} value={wanted} onValue={setWanted} autoFocus />
 			{volumes.length > 0 && <Others volumes={volumes} chosen={others} onChange={setOthers} />}
+			<Expendable pool={pool} value={expendable} onValue={setExpendable} />
 		</FormDialog>
 	);
 }

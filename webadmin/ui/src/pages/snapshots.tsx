@@ -8,7 +8,7 @@ import { useResource } from "../live";
 import { act, Badge, Button, Card, Empty, Facts, Page, Table, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
-import type { Share, Snapshot, Target, Volume } from "../types";
+import type { Pool, Share, Snapshot, Target, Volume } from "../types";
 import { Schedules } from "./schedules";
 import { Clone, Compare, Create, Delete, Hold, Present, Promote, Rename, RollBack } from "./snapshotacts";
 
@@ -72,14 +72,16 @@ function heldText(snapshot: Snapshot): string {
 
 function Picked({ snapshot, dependents, onStep }: { snapshot: Snapshot; dependents: Dependents; onStep: (step: Step) => void }) {
 	const path = `/volumes/${part(snapshot.pool)}/${part(snapshot.volume)}/snapshots/${part(snapshot.name)}`;
+	const offers = (useResource<Pool[]>("/pools").data ?? []).find((one) => one.name === snapshot.pool)?.features?.includes("expendables");
 	return (
-		<Card title={snapshot.name} actions={<span class="badges">{snapshot.held && <Badge tone="warn">{t("snapshots.held")}</Badge>}{snapshot.automatic && <Badge tone="quiet">{t("snapshots.automatic")}</Badge>}</span>}>
+		<Card title={snapshot.name} actions={<span class="badges">{snapshot.expendable && <Badge tone="quiet">{t("snapshots.expendable")}</Badge>}{snapshot.held && <Badge tone="warn">{t("snapshots.held")}</Badge>}{snapshot.automatic && <Badge tone="quiet">{t("snapshots.automatic")}</Badge>}</span>}>
 			<Facts rows={[
 				[t("snapshots.created"), time(snapshot.created * 1000)],
 				[t("field.size"), bytes(snapshot.size_bytes)],
 				[t("snapshots.used"), bytes(snapshot.used_bytes)],
 				snapshot.exclusive_bytes !== null && [t("snapshots.exclusive"), bytes(snapshot.exclusive_bytes)],
 				[t("snapshots.hold"), heldText(snapshot)],
+				[t("snapshots.inFull"), snapshot.expendable ? t("snapshots.expendable") : t("snapshots.inFullKept")],
 				[t("snapshots.dependents"), <DependentList of={dependents} />],
 			]} />
 			<div class="buttons start">
@@ -88,6 +90,7 @@ function Picked({ snapshot, dependents, onStep }: { snapshot: Snapshot; dependen
 					<Button kind="main" onClick={() => onStep("clone")}>{t("snapshots.clone")}</Button>
 					<Button onClick={() => onStep("present")}>{t("snapshots.present")}</Button>
 					{snapshot.held && !snapshot.hold_until ? <Button onClick={() => act(t("snapshots.released"), "PATCH", path, { held: false })}>{t("snapshots.release")}</Button> : <Button onClick={() => onStep("hold")}>{t("snapshots.hold")}</Button>}
+					{(snapshot.expendable || offers) && <Button onClick={() => act(snapshot.expendable ? t("snapshots.expendableNo") : t("snapshots.expendableYes"), "PATCH", path, { expendable: !snapshot.expendable })}>{snapshot.expendable ? t("snapshots.expendableEnd") : t("snapshots.expendableBegin")}</Button>}
 					<Button kind="quiet" icon="edit" label={t("snapshots.rename", { name: snapshot.name })} onClick={() => onStep("rename")} />
 					{can("operator") && <Button kind="danger" onClick={() => onStep("rollback")}>{t("snapshots.rollback")}</Button>}
 					<Button kind="quiet" icon="trash" label={t("snapshots.delete", { name: snapshot.name })} onClick={() => onStep("delete")} />

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong with a built image's disks and cards under QEMU (TCG), and leaves it in hands: a full
+state partition, a damaged configuration, a data disk that is missing, network cards in another order, a state
+partition that is none any more. Each is said on the console, which always has its shell."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(TOP, "tests/guest"))
+
+from box import BOOT_LIMIT, Box, TARGET  # pylint: disable=wrong-import-position
+import tap                               # pylint: disable=wrong-import-position
+
+ACCOUNT = {"name": "eve", "password": "correct horse 7"}
+STATE = "/dev/disk/by-partlabel/state"
+# A second port, which leads nowhere.
+OTHER = ["-netdev", "hubport,id=other,hubid=1"]
+FIRST, SECOND = "addr=0x10", "addr=0x11"
+
+
+def cards(outside, other):
+    """Where the two ports sit: for Box(nic=, options=)."""
+    return {"nic": f"virtio-net-pci,{outside}",
+            "options": [*OTHER, "-device", f"virtio-net-pci,netdev=other,{other}"]}
+
+
+def screen(box, wanted, limit=120):
+    """The console's screen once it shows @wanted, from the shell."""
+    box.type("exit\n")
+    shown = box.wait(wanted, limit)
+    if shown is None:
+        return None
+    box.type("\f")  # a whole one, by itself
+    return shown + (box.wait("power off", 60) or "")
+
+
+def sign_in(points, box, when):
+    status, body, _ = box.call("POST", "/login", ACCOUNT)
+    points.point(status == 200, f"{when}: the web front lets the administrator in", body)
+
+
+def prepare(points, box):
+    for command in ("for i in $(seq 120); do granary pool show local >/dev/null 2>&1 && break; sleep 1; done",
+                    "granary pool create tank /dev/disk/by-id/virtio-data0",
+                    "granary volume create tank/disk 64M", "granary volume create local/disk 64M",
+                    f"granary target create {TARGET}",
+                    f"granary lun map {TARGET} local/disk --lun 0",
+                    f"granary lun map {TARGET} tank/disk --lun 1",
+                    f"granary target allow {TARGET} --network 0.0.0.0/0"):
+        status, shown = box.run(command, 240)
+        points.point(status == 0, " ".join(command.split()[:4]), shown)
+    code = next((word for word in box.run("granary setup code")[1].split()
+                 if word.count("-") == 2 and len(word) == 14), "")
+    status, body, _ = box.call("POST", "/setup", {**ACCOUNT, "code": code})
+    points.point(status == 201, "an administrator", body)
+
+
+def full(points, box):
+    box.run("dd if=/dev/zero of=/var/lib/granary/filler bs=1M; dd if=/dev/zero "
+            "of=/var/lib/granary/filler2 bs=1k; df /var/lib/granary", 600)
+    status, shown = box.run("granary target create iqn.2026-11.org.granary:more")
+    points.point(status == 1 and "no space" in shown.lower(),
+                 "full state partition: a change is refused with a sentence", shown)
+    status, shown = box.run("systemctl restart granaryd; for i in $(seq 120); do granary status "
+                            ">/dev/null 2>&1 && break; sleep 1; done; granary target list", 300)
+    points.point(status == 0 and TARGET in shown, "it serves what it had after a restart", shown)
+    sign_in(points, box, "full state partition")
+    points.point("READY" in (screen(box, "READY") or ""), "the console works", box.history[-2000:])
+    box.shell()
+    box.run("rm /var/lib/granary/filler*")
+    status, shown = box.run("granary target create iqn.2026-11.org.granary:more")
+    points.point(status == 0, "with room again the change is made", shown)
+
+
+def damaged(points, box):
+    box.run("echo correct horse > /tmp/phrase")
+    status, shown = box.run("granary config backup /var/lib/granary/kept --passphrase-file /tmp/phrase")
+    points.point(status == 0, "a backup of the configuration", shown)
+    box.run("systemctl stop granaryd; dd if=/dev/urandom of=/var/lib/granary/config.db bs=4k "
+            "count=4 conv=notrunc; systemctl start granaryd")
+    shown = screen(box, "is damaged") or ""
+    points.point("config.db is damaged" in shown and "granary config restore" in shown,
+                 "damaged configuration: the console says it and what can be done",
+                 shown or box.history[-3000:])
+    box.picture("damaged-configuration")
+    try:
+        status, body, _ = box.call("GET", "/setup")
+    except OSError as error:
+        status, body = 0, str(error)
+    points.point(status == 503, "and the web front that there is no service", f"{status} {body}")
+    box.shell()
+    status, shown = box.run("systemctl stop granaryd; granary config restore /var/lib/granary/kept "
+                            "--passphrase-file /tmp/phrase --yes; systemctl start granaryd; "
+                            "for i in $(seq 120); do granary status >/dev/null 2>&1 && break; "
+                            "sleep 1; done; granary target list", 300)
+    points.point(status == 0 and TARGET in shown, "the backup is restored in its shell", shown)
+    sign_in(points, box, "restored")
+
+
+def fix_address(points, box):
+    """The port that leads out stays by DHCP; the other one gets an address of its own."""
+    status, shown = box.run("""echo '{"links": [{"name": "ens17", "ipv4": "static", """
+                            """"addresses": ["192.0.2.7/24"]}], "dns": []}' > /tmp/net; """
+                            "granary appliance network /tmp/net && granary appliance confirm")
+    points.point(status == 0, "the second port has a fixed address", shown)
+
+
+def without(points, box):
+    shown = box.history
+    box.type("\f")
+    shown += box.wait("power off", 60) or ""
+    points.point("tank  unavailable" in shown, "missing data disk: the console says which pool",
+                 shown[-3000:])
+    told = box.wait(r"ens17  \S+ -> \S+", 60) or ""
+    points.point("192.0.2.7  (ens17)" in shown + told and "other cards" in told,
+                 "other card order: the console says which port has another one", shown + told)
+    box.picture("other-cards")
+    box.shell()
+    status, shown = box.run("granary pool show tank; granary target list")
+    points.point(status == 0 and "virtio-data0" in shown and TARGET in shown,
+                 "missing data disk: the pool says which disk, the target is served", shown)
+    box.type("exit\n")
+    good = box.answer(("power off", "n"), ("4 bond.*\n> ", "1\n"), ("Name servers.*: ", "\n"),
+                      ("when it works: ", "y\n"), ("Kept", ""), ("Enter goes on", "\n"))
+    points.point(good, "other card order: the console's menu mends it", box.seen[-2000:])
+    points.point(box.wait(r"10\.0\.2\.\d+", 120) is not None, "and it has its address", box.seen)
+    time.sleep(12)  # how often the helper looks
+    box.type("\f")
+    shown = box.wait("power off", 60) or ""
+    points.point("Addresses" in shown and "other cards" not in shown, "and is settled", shown)
+    sign_in(points, box, "other card order")
+    read = subprocess.run(["qemu-io", "-r", "-f", "raw", "-c", "read 0 1M", box.url(0)],
+                          capture_output=True, text=True, timeout=300, check=False)
+    points.point(read.returncode == 0, "missing data disk: the other pool's LUN is read",
+                 read.stdout + read.stderr)
+
+
+def no_state(points, box):
+    """Every copy of the state partition's superblock goes; nobody unmounts before the restart."""
+    box.shell()
+    box.history = ""
+    box.type("cp /usr/bin/sync /usr/bin/dd /tmp; for i in 0 1 3 5 7 9 25 27 49 81; do dd if=/dev/zero "
+             f"of={STATE} bs=4k count=8 seek=$((i * 32768)) conv=notrunc; done; echo b > "
+             "/proc/sysrq-trigger\n")
+    shown = box.wait("state partition can not be used", BOOT_LIMIT)
+    if not points.point(shown is not None, "no state partition: the console says so",
+                        box.history[-3000:]):
+        return
+    points.point(box.wait("power off", 60) is not None and box.shell(), "and gives a shell")
+    status, shown = box.run("systemctl is-active granaryd; ss -Htln | wc -l | sed s/^/listening=/")
+    points.point("listening=0" in shown, "nothing listens", shown)
+    box.picture("emergency")
+    status, shown = box.run(f"mkfs.ext4 -q -F {STATE}", 300)
+    points.point(status == 0, "it is made anew there", shown)
+    box.type("exit\n")
+    box.wait("power off", 60)
+    box.restarted(points, "and the machine starts")
+    box.shell()
+    status, shown = box.run("granary pool import /dev/disk/by-id/virtio-data0; granary volume list")
+    points.point(status == 0 and "tank/disk" in shown, "pools are imported", shown)
+
+
+def test(points):
+    with tempfile.TemporaryDirectory() as folder:
+        data = os.path.join(folder, "data.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", data, "4G"], check=True)
+        disk = ["-drive", f"file={data},if=none,id=data", "-device",
+                "virtio-blk-pci,drive=data,serial=data0"]
+        place = cards(FIRST, SECOND)
+        box = Box(folder, "bios", nic=place["nic"], options=place["options"] + disk)
+        try:
+            if not points.point(box.wait("READY", BOOT_LIMIT) is not None, "READY",
+                                box.history[-3000:]):
+                return
+            box.shell()
+            prepare(points, box)
+            full(points, box)
+            damaged(points, box)
+            fix_address(points, box)
+            box.run("sync")
+        finally:
+            box.end()
+        box = Box(folder, "bios", disk=box.disk, **cards(SECOND, FIRST))
+        try:
+            if points.point(box.wait("READY", BOOT_LIMIT) is not None,
+                            "READY without its data disk, cards changed", box.history[-3000:]):
+                without(points, box)
+            box.shell()
+            box.run("sync")
+        finally:
+            box.end()
+        place = cards(FIRST, SECOND)
+        box = Box(folder, "bios", disk=box.disk, nic=place["nic"],
+                  options=place["options"] + disk)
+        try:
+            shown = box.wait("READY", BOOT_LIMIT)
+            points.point(shown is not None, "READY with all of it again", box.history[-3000:])
+            box.shell()
+            status, shown = box.run("granary pool list")
+            points.point(status == 0 and "unavailable" not in shown and "tank" in shown,
+                         "the pool is there again", shown)
+            box.type("exit\n")
+            box.wait("power off", 60)
+            no_state(points, box)
+        finally:
+            box.end()
+
+
+if __name__ == "__main__":
+    tap.run(test)
