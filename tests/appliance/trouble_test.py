@@ -130,7 +130,8 @@ def fix_address(points, box):
     """The port that leads out stays by DHCP; the other one gets an address of its own."""
     status, shown = box.run("""echo '{"links": [{"name": "ens17", "ipv4": "static", """
                             """"addresses": ["192.0.2.7/24"]}], "dns": []}' > /tmp/net; """
-                            "granary appliance network /tmp/net && granary appliance confirm")
+                            "for i in $(seq 10); do granary appliance network /tmp/net && "
+                            "granary appliance confirm && break; sleep 3; done", 400)
     points.point(status == 0, "the second port has a fixed address", shown)
 
 
