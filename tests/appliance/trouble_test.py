@@ -42,8 +42,11 @@ def screen(box, wanted, limit=120):
 
 
 def sign_in(points, box, when):
-    status, body, _ = box.call("POST", "/login", ACCOUNT)
-    points.point(status == 200, f"{when}: the web front lets the administrator in", body)
+    try:
+        status, body, _ = box.call("POST", "/login", ACCOUNT)
+    except OSError as error:
+        status, body = 0, str(error)
+    return points.point(status == 200, f"{when}: the web front lets the administrator in", body)
 
 
 def not_mounted(points, box):
@@ -79,8 +82,9 @@ def prepare(points, box):
 
 
 def full(points, box):
-    box.run("dd if=/dev/zero of=/var/lib/granary/filler bs=1M; dd if=/dev/zero "
-            "of=/var/lib/granary/filler2 bs=1k; df /var/lib/granary", 600)
+    box.run("fallocate -l $(df --output=avail -B1 /var/lib/granary | tail -1) "
+            "/var/lib/granary/filler; for i in 1 2 3; do dd if=/dev/zero bs=4k "
+            "of=/var/lib/granary/filler$i; done; df /var/lib/granary", 600)
     status, shown = box.run("granary target create iqn.2026-11.org.granary:more")
     points.point(status == 1 and "no space" in shown.lower(),
                  "full state partition: a change is refused with a sentence", shown)
@@ -118,14 +122,16 @@ def damaged(points, box):
                             "for i in $(seq 120); do granary status >/dev/null 2>&1 && break; "
                             "sleep 1; done; granary target list", 300)
     points.point(status == 0 and TARGET in shown, "the backup is restored in its shell", shown)
-    sign_in(points, box, "restored")
+    if not sign_in(points, box, "restored"):
+        points.note(box.run("journalctl -b --no-pager -n 60 -u granaryd -u granary-web")[1])
 
 
 def fix_address(points, box):
     """The port that leads out stays by DHCP; the other one gets an address of its own."""
     status, shown = box.run("""echo '{"links": [{"name": "ens17", "ipv4": "static", """
                             """"addresses": ["192.0.2.7/24"]}], "dns": []}' > /tmp/net; """
-                            "granary appliance network /tmp/net && granary appliance confirm")
+                            "for i in $(seq 10); do granary appliance network /tmp/net && "
+                            "granary appliance confirm && break; sleep 3; done", 400)
     points.point(status == 0, "the second port has a fixed address", shown)
 
 
