@@ -119,6 +119,7 @@ static enum mount_status status_of(int result)
 	case -ENOENT:
 		return MNT_NOENT;
 	case -EACCES:
+	case -ENOKEY: /* not over such a connection */
 		return MNT_ACCES;
 	case -ENOTDIR:
 		return MNT_NOTDIR;

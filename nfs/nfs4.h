@@ -2,6 +2,8 @@
 #ifndef NFS_NFS4_H
 #define NFS_NFS4_H
 
+#include <string.h>
+
 #include "nfs/internal.h"
 
 /* NFS version 4, minor versions 0 (RFC 7530), 1 (RFC 8881) and 2 (RFC 7862, 8276), inside.
@@ -48,6 +50,7 @@ enum nfs4_status {
 	NFS4ERR_LOCKED = 10012,
 	NFS4ERR_GRACE = 10013,
 	NFS4ERR_SHARE_DENIED = 10015,
+	NFS4ERR_WRONGSEC = 10016,
 	NFS4ERR_CLID_INUSE = 10017,
 	NFS4ERR_RESOURCE = 10018,
 	NFS4ERR_NOFILEHANDLE = 10020,
@@ -165,10 +168,16 @@ struct nfs4_open;
 /* Who makes a client known, and is the only one to change that. */
 struct nfs4_principal {
 	uint32_t flavor, uid;
+	uint8_t certificate[16]; /* whose it was that made it known; zeros: nobody's */
 };
 static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *call)
 {
-	return (struct nfs4_principal){call->rpc.flavor, call->rpc.uid};
+	struct nfs4_principal principal = {call->rpc.flavor, call->rpc.uid, {0}};
+
+	if (call->conn->peer_tls)
+		memcpy(principal.certificate, call->conn->peer_tls->id,
+		       sizeof(principal.certificate));
+	return principal;
 }
 
 struct nfs4_exchange {

@@ -389,9 +389,7 @@ static void run(struct message *message)
 	call->send.done = sent;
 	call->sending = true;
 	timer_start(&call->timer, NFS4_BACK_NS);
-	if (stream_send_pending(call->conn->stream) == 0)
-		call->conn->sent_ns = loop_now(call->loop);
-	stream_send(call->conn->stream, &call->send);
+	nfs_conn_push(call->conn, &call->send);
 }
 
 static void put_record(struct back_call *call, const struct nfs4_session *session)

@@ -241,7 +241,9 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 static bool same_principal(const struct nfs4_client *client, const struct nfs4_principal *principal)
 {
 	return client->principal.flavor == principal->flavor &&
-	       client->principal.uid == principal->uid;
+	       client->principal.uid == principal->uid &&
+	       memcmp(client->principal.certificate, principal->certificate,
+		      sizeof(principal->certificate)) == 0;
 }
 
 /* Somebody else comes with the name of a client that is alive and has something (RFC 8881 18.35.5,

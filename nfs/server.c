@@ -139,6 +139,7 @@ void nfs_server_destroy(struct nfs_server *server)
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
 	nfs_names_destroy(server->names);
+	nfs_tls_unref(server->tls);
 	heap_free(server);
 }
 
@@ -377,6 +378,7 @@ static void table_install(struct nfs_server *server, struct swap **swaps, struct
 {
 	struct nfs_table *old = server->table;
 
+	table->tls = nfs_tls_ref(server->tls);
 	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
 		swaps[i]->io = &server->loops[i];
 		swaps[i]->table = nfs_table_ref(table);
@@ -438,6 +440,24 @@ static bool renew_table(void *context)
 	}
 	table_install(server, swaps, table);
 	return true;
+}
+
+int nfs_tls_set(struct nfs_server *server, const char *chain, const char *key, const char *clients,
+		struct err *err)
+{
+	struct nfs_tls *fresh, *before = server->tls;
+	int result = nfs_tls_create(chain, key, clients, &fresh, err);
+
+	if (result < 0)
+		return result;
+	server->tls = fresh;
+	if (!renew_table(server)) {
+		server->tls = before;
+		nfs_tls_unref(fresh);
+		return err_set(err, -ENOMEM, "no memory for exports");
+	}
+	nfs_tls_unref(before);
+	return 0;
 }
 
 int nfs_explain(const struct nfs_server *server, const struct nfs_rule *rules, unsigned count,
