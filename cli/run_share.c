@@ -574,12 +574,13 @@ static int show_tls(struct command *command, json_t *reply)
 	printf("The server shows:\n");
 	table_rows(own, columns, sizeof columns / sizeof *columns);
 	json_decref(own);
-	if (json_array_size(clients) == 0) {
+	if (json_array_size(clients) > 0) {
+		printf("\nClients are believed by:\n");
+		table_rows(clients, columns, sizeof columns / sizeof *columns);
+	} else {
 		printf("\nNo certificate of a client is believed (--clients-file).\n");
-		return EXIT_GOOD;
 	}
-	printf("\nClients are believed by:\n");
-	table_rows(clients, columns, sizeof columns / sizeof *columns);
+	json_decref(reply);
 	return EXIT_GOOD;
 }
 
