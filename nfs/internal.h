@@ -39,6 +39,7 @@ struct nlm;
 struct nfs4_session;
 struct nfs4_client;
 struct nfs4_owner;
+struct nfs4_copy;
 struct nfs_secure;
 
 #define NFS_TRANSFER_MAX    (1u << 20)
@@ -293,6 +294,7 @@ struct nfs_call {
 	struct vfs_object saved_object;
 	struct iovec iov;
 	struct nfs4_compound compound;
+	struct nfs4_copy *copy; /* whose this is, not a connection's; NULL */
 	struct nfs_change change;
 	struct timer timer;
 	void (*again)(struct nfs_call *call); /* of timer */

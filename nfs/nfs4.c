@@ -54,6 +54,8 @@ static const struct {
     [60] = {nfs4_op_copy, MINOR_2 | CHANGES},
     [62] = {nfs4_op_deallocate, MINOR_2 | CHANGES},
     [63] = {nfs4_op_io_advise, MINOR_2},
+    [66] = {nfs4_op_offload_cancel, MINOR_2 | CHANGES},
+    [67] = {nfs4_op_offload_status, MINOR_2},
     [68] = {nfs4_op_read_plus, MINOR_2},
     [69] = {nfs4_op_seek, MINOR_2},
     [71] = {nfs4_op_clone, MINOR_2 | CHANGES},

@@ -13,6 +13,7 @@
  *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
  *   nfs4_back.c     calls to clients: the back channel of sessions, v4.0's callbacks
  *   nfs4_deleg.c    what is delegated to clients, and recalled
+ *   nfs4_copy.c, nfs4_offload.c   copies on the server, and those that nobody waits for
  *   nfs4_list.c     clients for the administrator
  *   nfs4_attr.c     attribute bitmaps; nfs4_acl.c one of them
  *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
@@ -349,6 +350,8 @@ int nfs4_op_backchannel_ctl(struct nfs_call *call);
 int nfs4_op_readdir(struct nfs_call *call);
 int nfs4_op_allocate(struct nfs_call *call);
 int nfs4_op_copy(struct nfs_call *call);
+int nfs4_op_offload_cancel(struct nfs_call *call);
+int nfs4_op_offload_status(struct nfs_call *call);
 int nfs4_op_deallocate(struct nfs_call *call);
 int nfs4_op_io_advise(struct nfs_call *call);
 int nfs4_op_read_plus(struct nfs_call *call);

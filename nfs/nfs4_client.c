@@ -10,6 +10,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "nfs/nfs4_deleg.h"
+#include "nfs/nfs4_offload.h"
 
 #define ASK_PART      4u                          /* of a lease */
 #define SESSIONS_ONE  64u                         /* of a client */
@@ -88,6 +89,7 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
 			drop_session(nfs4, nfs4->sessions[i]);
 	nfs4_drop_states(nfs4, client);
 	nfs4_drop_delegations(nfs4, client);
+	nfs4_drop_copies(nfs4, client);
 	list_remove(&client->link);
 	nfs4->client_count--;
 	heap_free(client);
@@ -558,6 +560,7 @@ static int create_session_locked(struct nfs_call *call, struct nfs4_session_args
 	if (!session)
 		return NFS4ERR_DELAY;
 	session->fore = args->fore;
+	session->minor = call->compound.minor;
 	session->peer = call->conn->address;
 	set_up_back(session, args, call->conn);
 	client->next_sequence++;

@@ -13,6 +13,7 @@
 #include "nfs/internal.h"
 #include "nfs/names.h"
 #include "nfs/nfs4.h"
+#include "nfs/nfs4_offload.h"
 
 static void tell_stopped(void *context)
 {
@@ -40,12 +41,17 @@ static void stop_locks(struct nfs_server *server)
 	nlm_stop(server->nlm, give_shares_back);
 }
 
+static void stop_back(struct nfs_server *server)
+{
+	nfs4_back_stop(server->nfs4, stop_locks);
+}
+
 /* No connection is left. */
 static void finish_stop(struct deferred *deferred)
 {
 	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
 
-	nfs4_back_stop(server->nfs4, stop_locks);
+	nfs4_copies_stop(server->nfs4, stop_back);
 }
 
 static bool renew_table(void *context);

@@ -4,6 +4,7 @@
  *
  *   share N      export the Nth share no more, or again
  *   slow MS      removing attributes and changing sizes begins MS milliseconds later
+ *   writes MS    WRITEs begin MS milliseconds later
  *   step BYTES   an ALLOCATE does no more at a time (0: all of it)
  *   tls FOLDER   TLS with server.pem (key and certificate) and clients.pem of FOLDER (may be
  *                empty); from now on shares that ask for it are exported too
@@ -28,7 +29,7 @@ static struct nfs_server *server;
 static struct message stop_message, set_message;
 static struct vfs_ops slow_ops;
 static void (*submit_fast)(struct vfs *vfs, struct vfs_request *request);
-static atomic_uint slow_ms;
+static atomic_uint slow_ms, write_ms;
 static atomic_ulong step_bytes;
 
 static const struct {
@@ -112,7 +113,7 @@ static void delay_over(struct timer *timer)
 
 static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 {
-	unsigned ms = atomic_load(&slow_ms);
+	unsigned ms = atomic_load(request->op == VFS_WRITE ? &write_ms : &slow_ms);
 	bool sizes = (request->op == VFS_SETATTR && (request->set.mask & VFS_SET_SIZE)) ||
 		     request->op == VFS_ALLOCATE;
 	unsigned long step = atomic_load(&step_bytes);
@@ -120,7 +121,7 @@ static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 
 	if (request->op == VFS_ALLOCATE && step && request->length > step)
 		request->length = step;
-	if (!ms || (request->op != VFS_XATTR_REMOVE && !sizes) ||
+	if (!ms || (request->op != VFS_XATTR_REMOVE && request->op != VFS_WRITE && !sizes) ||
 	    !(delay = heap_zalloc(sizeof(*delay)))) {
 		submit_fast(vfs, request);
 		return;
@@ -223,6 +224,9 @@ static void obey(const char *line)
 		loop_post(control, &set_message, set_tls);
 	} else if (strncmp(line, "slow ", 5) == 0) {
 		atomic_store(&slow_ms, (unsigned)number);
+		done();
+	} else if (strncmp(line, "writes ", 7) == 0) {
+		atomic_store(&write_ms, (unsigned)number);
 		done();
 	} else if (strncmp(line, "step ", 5) == 0) {
 		atomic_store(&step_bytes, number);
