@@ -128,6 +128,11 @@ void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs);
 int nfs_tls_set(struct nfs_server *server, const char *chain, const char *key, const char *clients,
 		struct err *err) __attribute__((warn_unused_result));
 
+/* nfs_tls_make: a key (P-256) and a certificate signed with it for nfs_tls_set(), for @names
+ * (comma-separated, as OpenSSL's subjectAltName has them), as one PEM text. Context: any. */
+int nfs_tls_make(const char *names, char **ret_pem, struct err *err)
+    __attribute__((warn_unused_result));
+
 /* nfs_explain: which rule of @rules decides about @client (an address, or cert:NAME), and why. A
  * certificate's name is the closest, then the longest prefix wins; the name of a host counts as
  * each of its addresses, "*" is the shortest. *ret_index: the

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "nfs/nfs.h"
 
 #define CHAIN_MAX       8u          /* certificates that lead to the client's CA */
 #define PEER_CERT_MAX   (32l << 10) /* bytes of the client's certificate and those behind it */

@@ -63,9 +63,4 @@ void nfs_tls_end_finish(struct nfs_tls_end *end);
 size_t nfs_tls_sealed(size_t length);
 #define NFS_TLS_RECORD (16u << 10) /* bytes of one record (RFC 8446 5.1) */
 
-/* nfs_tls_make: a key (P-256) and a certificate signed with it, for @names (comma-separated, as
- * OpenSSL's subjectAltName has them), as one PEM text. Context: any. */
-int nfs_tls_make(const char *names, char **ret_pem, struct err *err)
-    __attribute__((warn_unused_result));
-
 #endif

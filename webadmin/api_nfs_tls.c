@@ -13,7 +13,6 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "nfs/nfs.h"
-#include "nfs/tls.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/nfs_tls.h"

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "core/heap.h"
-#include "nfs/tls.h"
+#include "nfs/nfs.h"
 
 struct pair {
 	EVP_PKEY *key;
