@@ -32,6 +32,8 @@ BADCRED, BADVERF, TOOWEAK = 1, 3, 5
 ACCESS, ROFS, DELAY, WRONGSEC, CLID_INUSE = 13, 30, 10008, 10016, 10017
 WANT_READ = 0x0100
 HANDSHAKE = 10
+# Its memory says nothing then.
+SANITIZED = any(name in os.environ.get("BUILD", "") for name in ("asan", "tsan"))
 
 
 class Suite:
@@ -219,6 +221,8 @@ class Suite:
                 expect(bytes(r.data[-(1 << 20):]) == data, True, "the data")
             expect(seen, {call[:4] for call in calls}, "every reply")
             # 8 MiB of a connection, and as much again as it is on the wire, in buffers of twice that
+            if SANITIZED:
+                return
             expect(grown < 48 << 20, True, f"{grown >> 20} MiB more")
 
     def version_4(self):
@@ -409,7 +413,7 @@ class Suite:
         round_of(400)
         time.sleep(1)
         grown = self.server.resident() - before
-        if "asan" not in os.environ.get("BUILD", ""):
+        if not SANITIZED:
             expect(grown < 8 << 20, True, f"{grown >> 10} KiB more")
         with self.tls() as c:
             c.good(rpc.NFS, 3, 0).end()
