@@ -201,6 +201,8 @@ int run_share_allow(struct command *command);
 int run_share_deny(struct command *command);
 int run_share_rules(struct command *command);
 int run_share_explain(struct command *command);
+int run_share_tls_show(struct command *command);
+int run_share_tls_set(struct command *command);
 int run_share_clients(struct command *command);
 int run_share_release(struct command *command);
 int run_target_create(struct command *command);

@@ -22,7 +22,8 @@ struct reader {
 
 struct options {
 	bool writable, insecure;
-	const char *squash; /* root, all, none */
+	const char *squash;   /* root, all, none */
+	const char *security; /* tls, mtls; NULL: any */
 	uint32_t uid, gid;
 };
 static const struct options standard = {.squash = "root", .uid = ANONYMOUS, .gid = ANONYMOUS};
@@ -156,7 +157,6 @@ static const struct {
     {"no_acl", NULL},
     {"no_pnfs", NULL},
     {"sec=sys", NULL},
-    {"xprtsec=none", NULL},
     {"", NULL},
 };
 
@@ -176,6 +176,32 @@ static int set_id(struct reader *reader, const char *text, const char *option, u
 	return 0;
 }
 
+/* A list of what a connection may be, with colons; the weakest that is let in counts. Without TLS
+ * alone is no rule that can be said here: who comes in TLS is let in too. */
+static int set_security(struct reader *reader, const char *list, const char *option,
+			struct options *options)
+{
+	static const char *const words[] = {"none", "tls", "mtls"}, *const means[] = {NULL, "tls",
+										      "mtls"};
+	unsigned weakest = 3;
+
+	while (true) {
+		size_t length = strcspn(list, ":");
+		unsigned i = 0;
+
+		while (i < 3 && (strlen(words[i]) != length || strncmp(list, words[i], length)))
+			i++;
+		if (i == 3)
+			return wrong(reader, "an option that is not there:", option);
+		weakest = i < weakest ? i : weakest;
+		if (!list[length])
+			break;
+		list += length + 1;
+	}
+	options->security = means[weakest];
+	return 0;
+}
+
 static int set_option(struct reader *reader, const char *option, struct options *options)
 {
 	for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
@@ -189,6 +215,8 @@ static int set_option(struct reader *reader, const char *option, struct options 
 		return set_id(reader, option + 8, option, &options->uid);
 	if (strncmp(option, "anongid=", 8) == 0)
 		return set_id(reader, option + 8, option, &options->gid);
+	if (strncmp(option, "xprtsec=", 8) == 0)
+		return set_security(reader, option + 8, option, options);
 	if (strncmp(option, "fsid=", 5) == 0)
 		return 0; /* a share has its own */
 	return wrong(reader, "an option that is not there:", option);
@@ -332,11 +360,11 @@ static int add_client(struct reader *reader, struct options options, json_t *rul
 		json_decref(client);
 		return -EINVAL;
 	}
-	json_array_append_new(rules,
-			      json_pack("{s:o,s:b,s:b,s:s,s:I,s:I}", "client", client, "read_only",
-					!options.writable, "insecure", options.insecure, "squash",
-					options.squash, "anon_uid", (json_int_t)options.uid,
-					"anon_gid", (json_int_t)options.gid));
+	json_array_append_new(
+	    rules, json_pack("{s:o,s:b,s:b,s:s,s:s*,s:I,s:I}", "client", client, "read_only",
+			     !options.writable, "insecure", options.insecure, "squash",
+			     options.squash, "security", options.security, "anon_uid",
+			     (json_int_t)options.uid, "anon_gid", (json_int_t)options.gid));
 	return 0;
 }
 

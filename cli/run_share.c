@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/exports.h"
@@ -368,10 +370,9 @@ int run_share_delete(struct command *command)
 /* ---- who may use it */
 
 static const struct column rule_columns[] = {
-    {"CLIENT", "client", TEXT},         {"READ-ONLY", "read_only", TEXT},
-    {"INSECURE", "insecure", TEXT},     {"SQUASH", "squash", TEXT},
-    {"UID", "anon_uid", NUMBER},        {"GID", "anon_gid", NUMBER},
-    {"ADDRESSES", "addresses", JOINED},
+    {"CLIENT", "client", TEXT}, {"READ-ONLY", "read_only", TEXT},   {"INSECURE", "insecure", TEXT},
+    {"SQUASH", "squash", TEXT}, {"UID", "anon_uid", NUMBER},        {"GID", "anon_gid", NUMBER},
+    {"TLS", "security", TEXT},  {"ADDRESSES", "addresses", JOINED},
 };
 
 static int no_client(void)
@@ -399,6 +400,7 @@ int run_share_allow(struct command *command)
 	const char *squash = command_option(command, "no-root-squash") ? "none"
 			     : command_option(command, "all-squash")   ? "all"
 								       : "root";
+	const char *security = command_option(command, "sec");
 	long long uid = 65534, gid = 65534;
 	struct object_name name;
 	json_t *reply;
@@ -413,10 +415,11 @@ int run_share_allow(struct command *command)
 	if (!status)
 		status = command_call(
 		    command, "POST",
-		    json_pack("{s:s,s:b,s:b,s:s,s:I,s:I}", "client", client, "read_only",
+		    json_pack("{s:s,s:b,s:b,s:s,s:s,s:I,s:I}", "client", client, "read_only",
 			      command_option(command, "ro") != NULL, "insecure",
 			      command_option(command, "insecure") != NULL, "squash", squash,
-			      "anon_uid", (json_int_t)uid, "anon_gid", (json_int_t)gid),
+			      "security", security ? security : "any", "anon_uid", (json_int_t)uid,
+			      "anon_gid", (json_int_t)gid),
 		    &reply, "/api/v1/shares/%s/%s/rules", name.pool, name.name);
 	return status ? status
 		      : say(command, reply, "%s may use share %s, mounted as /%s", client,
@@ -522,4 +525,95 @@ int run_share_release(struct command *command)
 	return status ? status
 		      : say(command, reply, "what NFS client %s had is released",
 			    command->position[0]);
+}
+
+/* ---- NFS over TLS */
+
+#define PEM_MAX (256u << 10)
+
+/* The contents of the file that @option names, as @member of @body. */
+static int add_pem(struct command *command, json_t *body, const char *option, const char *member)
+{
+	const char *path = command_option(command, option);
+	char *text;
+	ssize_t length;
+	int fd, status = 0;
+
+	if (!path)
+		return 0;
+	text = heap_zalloc(PEM_MAX + 2); /* a byte too many is for the daemon to refuse */
+	fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	length = fd < 0 ? -1 : read(fd, text, PEM_MAX + 1);
+	if (length < 0)
+		status = command_fail("%s: %s", path, strerror(errno));
+	else if (json_object_set_new(body, member, json_string(text)) < 0)
+		status = command_fail("%s: it is no PEM text", path);
+	if (fd >= 0)
+		close(fd);
+	if (text)
+		explicit_bzero(text, PEM_MAX + 2);
+	heap_free(text);
+	return status;
+}
+
+static int show_tls(struct command *command, json_t *reply)
+{
+	static const struct column columns[] = {
+	    {"SUBJECT", "subject", TEXT},
+	    {"NAMES", "names", JOINED},
+	    {"ISSUER", "issuer", TEXT},
+	    {"NOT AFTER", "not_after", TEXT},
+	    {"FINGERPRINT", "fingerprint_sha256", TEXT},
+	};
+	const json_t *clients = json_object_get(reply, "clients");
+	json_t *own;
+
+	if (command->json)
+		return table_print(command, reply, columns, sizeof columns / sizeof *columns);
+	own = json_pack("[O]", json_object_get(reply, "certificate"));
+	printf("The server shows:\n");
+	table_rows(own, columns, sizeof columns / sizeof *columns);
+	json_decref(own);
+	if (json_array_size(clients) > 0) {
+		printf("\nClients are believed by:\n");
+		table_rows(clients, columns, sizeof columns / sizeof *columns);
+	} else {
+		printf("\nNo certificate of a client is believed (--clients-file).\n");
+	}
+	json_decref(reply);
+	return EXIT_GOOD;
+}
+
+int run_share_tls_show(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/nfs-tls");
+
+	return status ? status : show_tls(command, reply);
+}
+
+int run_share_tls_set(struct command *command)
+{
+	json_t *body = json_object(), *reply;
+	int status = add_pem(command, body, "chain-file", "chain");
+
+	if (!status)
+		status = add_pem(command, body, "key-file", "key");
+	if (!status)
+		status = add_pem(command, body, "clients-file", "clients");
+	if (!status && command_option(command, "no-clients"))
+		json_object_set_new(body, "clients", json_string(""));
+	if (!status && command_option(command, "renew"))
+		json_object_set_new(body, "renew", json_true());
+	if (!status && json_object_size(body) == 0) {
+		fprintf(stderr, "granary: say what: --chain-file and --key-file, --renew, "
+				"--clients-file or --no-clients\n");
+		status = EXIT_USAGE;
+	}
+	if (status) {
+		json_decref(body);
+		return status;
+	}
+	status = command_call(command, "PUT", body, &reply, "/api/v1/nfs-tls");
+	return status ? status : show_tls(command, reply);
 }

@@ -23,6 +23,7 @@ static const struct {
     {"web/key.pem", false, 0600},        {"web/cert.pem", false, 0644},
     {"host/settings.json", false, 0600}, {"replication.db", true, 0600},
     {"nfs-identity", false, 0600},       {"host/seed.json", false, 0600},
+    {"nfs-tls.pem", false, 0600},        {"nfs-tls-clients.pem", false, 0600},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 

@@ -188,6 +188,14 @@ void nfs_call_garbage(struct nfs_call *call)
 	send_reply(call);
 }
 
+void nfs_call_too_weak(struct nfs_call *call)
+{
+	nfs_call_forget(call);
+	restart_reply(call);
+	rpc_put_auth_error(&call->out, call->rpc.xid, RPC_AUTH_TOOWEAK);
+	send_reply(call);
+}
+
 void nfs_call_drop(struct nfs_call *call)
 {
 	nfs_conn_call_end(call->conn, call);
@@ -259,6 +267,26 @@ static void take_identity(struct nfs_call *call, const struct nfs_rule *rule)
 		call->groups[i] = squash_group(rule, rpc->groups[i]);
 }
 
+/* Once a connection: it asks with each of its calls. */
+static void say_too_weak(struct nfs_conn *conn, const struct nfs_export *export,
+			 const struct nfs_rule *rule)
+{
+	if (conn->refusal_said)
+		return;
+	conn->refusal_said = true;
+	log_notice("NFS client %s: refused on %s: the rule for %s is for connections in TLS%s",
+		   conn->peer_text, export->path, rule->client,
+		   rule->security == NFS_SECURITY_MTLS ? " with a certificate that was checked"
+						       : "");
+}
+
+static bool is_too_weak(const struct nfs_conn *conn, const struct nfs_rule *rule)
+{
+	if (rule->security == NFS_SECURITY_ANY)
+		return false;
+	return !conn->peer_tls || (rule->security == NFS_SECURITY_MTLS && !conn->peer_tls->proved);
+}
+
 int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version)
 {
 	const struct nfs_rule *rule;
@@ -266,11 +294,15 @@ int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsig
 
 	if (!(export->versions & version))
 		return -EACCES;
-	rule = nfs_export_rule(export, &call->conn->address, &whole);
+	rule = nfs_export_rule(export, &call->conn->address, call->conn->peer_tls, &whole);
 	if (export->unsettled && !whole)
 		return -ECANCELED; /* it may be the host that is being looked up */
 	if (!rule)
 		return -EACCES;
+	if (is_too_weak(call->conn, rule)) {
+		say_too_weak(call->conn, export, rule);
+		return -ENOKEY;
+	}
 	if (!rule->insecure && call->conn->address.port >= 1024)
 		return -EPERM;
 	call->export = export;
@@ -397,6 +429,31 @@ static bool is_reply(const struct nfs_call *call)
 	return xdr_get_u32(&in) == RPC_REPLY;
 }
 
+/* From here on the connection is TLS's, whatever comes behind the call. It is for one on which
+ * nothing else is under way: an answer to that would be neither before nor behind. */
+static void start_tls(struct nfs_call *call)
+{
+	struct nfs_conn *conn = call->conn;
+	struct nfs_tls *tls = conn->io->table->tls;
+	struct nfs_secure *secure;
+
+	if (call->rpc.procedure != 0 || !tls || conn->datagram || conn->secure ||
+	    conn->call_count != 1 || conn->back_bound) {
+		rpc_put_auth_error(&call->out, call->rpc.xid, RPC_AUTH_BADCRED);
+		send_reply(call);
+		return;
+	}
+	if (nfs_secure_create(conn, tls, &secure) < 0) {
+		rpc_put_accepted(&call->out, call->rpc.xid, RPC_SYSTEM_ERR);
+		send_reply(call);
+		return;
+	}
+	rpc_put_starttls(&call->out, call->rpc.xid);
+	send_reply(call);
+	conn->secure = secure;
+	conn->shaking_ns = loop_now(conn->io->loop);
+}
+
 void nfs_call_start(struct nfs_call *call)
 {
 	struct nfs_conn *conn = call->conn;
@@ -420,6 +477,10 @@ void nfs_call_start(struct nfs_call *call)
 	procedure = find_procedure(call);
 	if (!procedure) {
 		send_reply(call);
+		return;
+	}
+	if (call->rpc.flavor == RPC_AUTH_TLS) {
+		start_tls(call);
 		return;
 	}
 	if ((procedure->flags & NFS_CACHE_REPLY) && nfs_call_is_duplicate(call))

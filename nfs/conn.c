@@ -43,6 +43,8 @@ static void update_pause(struct nfs_conn *conn)
 		if (conn->record_ns)
 			conn->record_ns = loop_now(conn->io->loop);
 		stream_resume(conn->stream);
+		if (conn->secure)
+			nfs_secure_resume(conn->secure);
 	}
 }
 
@@ -97,6 +99,9 @@ static void try_finish(struct nfs_conn *conn)
 	if (conn->paused)
 		io->paused--;
 	timer_stop(&conn->timer);
+	nfs_secure_free(conn->secure);
+	conn->secure = NULL;
+	conn->peer_tls = NULL;
 	list_remove(&conn->link);
 	nfs_server_conn_gone(conn);
 	update_all(io);
@@ -119,10 +124,28 @@ void nfs_conn_fail(struct nfs_conn *conn, const char *why)
 	close_conn(conn);
 }
 
+static void drain(struct nfs_conn *conn)
+{
+	if (conn->secure)
+		nfs_secure_finish(conn->secure);
+	stream_drain(conn->stream, DRAIN_NS);
+}
+
+void nfs_conn_refuse(struct nfs_conn *conn, const char *why)
+{
+	if (conn->state == NFS_CONN_CLOSING)
+		return;
+	if (why)
+		log_notice("NFS client %s: %s; connection dropped", conn->peer_text, why);
+	conn->state = NFS_CONN_CLOSING;
+	timer_stop(&conn->timer);
+	drain(conn);
+}
+
 static void drain_if_quiet(struct nfs_conn *conn)
 {
 	if (conn->state == NFS_CONN_DRAINING && conn->call_count == 0 && !conn->stream_closed)
-		stream_drain(conn->stream, DRAIN_NS);
+		drain(conn);
 }
 
 void nfs_conn_drop(struct message *message)
@@ -170,6 +193,8 @@ static const char *too_slow(const struct nfs_conn *conn)
 
 	if (!conn->heard_call && now - conn->opened_ns > NFS_FIRST_CALL_NS)
 		return "no request after connecting";
+	if (conn->shaking_ns && now - conn->shaking_ns > NFS_HANDSHAKE_NS)
+		return "the handshake of TLS does not come to its end";
 	if (conn->record_ns && !conn->paused && now - conn->record_ns > NFS_RECORD_NS)
 		return "a request does not come to its end";
 	if (stream_send_pending(conn->stream) > 0 && now - conn->sent_ns > NFS_SEND_NS)
@@ -220,6 +245,17 @@ static void sent(struct stream_send *send, int result)
 	nfs_conn_call_end(call->conn, call);
 }
 
+void nfs_conn_push(struct nfs_conn *conn, struct stream_send *send)
+{
+	if (conn->secure) {
+		nfs_secure_send(conn->secure, send);
+		return;
+	}
+	if (stream_send_pending(conn->stream) == 0)
+		conn->sent_ns = loop_now(conn->io->loop);
+	stream_send(conn->stream, send);
+}
+
 void nfs_conn_send(struct nfs_conn *conn, struct nfs_call *call)
 {
 	if (conn->datagram) {
@@ -230,10 +266,10 @@ void nfs_conn_send(struct nfs_conn *conn, struct nfs_call *call)
 		nfs_conn_call_end(conn, call);
 		return;
 	}
-	if (stream_send_pending(conn->stream) == 0)
-		conn->sent_ns = loop_now(conn->io->loop);
 	call->send.done = sent;
-	stream_send(conn->stream, &call->send);
+	if (conn->secure)
+		nfs_conn_charge(conn, call, nfs_secure_charge(&call->send));
+	nfs_conn_push(conn, &call->send);
 }
 
 /* ---- receiving */
@@ -321,6 +357,12 @@ static bool next_fragment(struct nfs_conn *conn, uint32_t fragment)
 	return true;
 }
 
+/* A record of TLS with a handshake in it. */
+static bool is_hello(const uint8_t *data)
+{
+	return data[0] == 22 && data[1] == 3;
+}
+
 /* Bytes of the mark, 0: more are needed, or there is no room for what it announces. */
 static size_t begin_fragment(struct nfs_conn *conn, const uint8_t *data, size_t length)
 {
@@ -332,7 +374,9 @@ static size_t begin_fragment(struct nfs_conn *conn, const uint8_t *data, size_t 
 	mark = be32toh(mark);
 	fragment = mark & ~RPC_MARK_LAST;
 	if (fragment > NFS_RECORD_MAX) {
-		nfs_conn_fail(conn, "a request longer than allowed");
+		nfs_conn_fail(conn, is_hello(data) && !conn->secure
+					? "TLS without asking for it first (RFC 9289: AUTH_TLS)"
+					: "a request longer than allowed");
 		return 0;
 	}
 	conn->rx_last = mark & RPC_MARK_LAST;
@@ -403,25 +447,25 @@ static void receive_in_place(struct nfs_conn *conn)
 	stream_receive_into(conn->stream, &conn->rx_into);
 }
 
-static size_t received(struct stream *stream, const void *data, size_t length)
+size_t nfs_conn_take(struct nfs_conn *conn, const uint8_t *data, size_t length)
 {
-	struct nfs_conn *conn = stream_context(stream);
-	const uint8_t *bytes = data;
+	const struct nfs_secure *secure = conn->secure;
 	size_t used = 0;
 
-	conn->heard_ns = loop_now(conn->io->loop);
-	while (conn->state == NFS_CONN_OPEN && !conn->paused && used < length) {
+	/* What follows a call that asked for TLS is not read as a call. */
+	while (conn->state == NFS_CONN_OPEN && !conn->paused && used < length &&
+	       conn->secure == secure) {
 		if (!conn->record_ns)
 			conn->record_ns = conn->heard_ns;
 		if (!conn->rx_fragment) {
-			size_t mark = begin_fragment(conn, bytes + used, length - used);
+			size_t mark = begin_fragment(conn, data + used, length - used);
 
 			used += mark;
 			if (mark == 0)
 				break;
 		}
-		used += take_bytes(conn, bytes + used, length - used);
-		if (conn->rx_left >= INTO_MIN) {
+		used += take_bytes(conn, data + used, length - used);
+		if (conn->rx_left >= INTO_MIN && !conn->secure) {
 			receive_in_place(conn);
 			break;
 		}
@@ -429,6 +473,43 @@ static size_t received(struct stream *stream, const void *data, size_t length)
 			break;
 		fragment_complete(conn);
 	}
+	return used;
+}
+
+void *nfs_conn_room(struct nfs_conn *conn, size_t *ret_room)
+{
+	struct iovec *iov = &conn->rx_iov[conn->rx_at];
+
+	if (conn->rx_left == 0)
+		return NULL;
+	*ret_room = iov->iov_len < conn->rx_left ? iov->iov_len : conn->rx_left;
+	return iov->iov_base;
+}
+
+void nfs_conn_filled(struct nfs_conn *conn, size_t length)
+{
+	struct iovec *iov = &conn->rx_iov[conn->rx_at];
+
+	iov->iov_base = (uint8_t *)iov->iov_base + length;
+	iov->iov_len -= length;
+	if (iov->iov_len == 0)
+		conn->rx_at++;
+	conn->rx_left -= length;
+	if (conn->rx_left == 0)
+		fragment_complete(conn);
+}
+
+static size_t received(struct stream *stream, const void *data, size_t length)
+{
+	struct nfs_conn *conn = stream_context(stream);
+	size_t used = 0;
+
+	conn->heard_ns = loop_now(conn->io->loop);
+	if (!conn->secure)
+		used = nfs_conn_take(conn, data, length);
+	if (conn->secure && conn->state == NFS_CONN_OPEN)
+		used +=
+		    nfs_secure_received(conn->secure, (const uint8_t *)data + used, length - used);
 	return conn->state == NFS_CONN_OPEN ? used : length;
 }
 

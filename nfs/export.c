@@ -96,14 +96,35 @@ static int length_of(const struct nfs_network *network)
 
 /* ---- rules */
 
+const char *nfs_certificate_name(const char *client)
+{
+	static const char prefix[] = NFS_CERTIFICATE;
+
+	return strncmp(client, prefix, sizeof(prefix) - 1) == 0 ? client + sizeof(prefix) - 1
+								: NULL;
+}
+
+/* As nfs/tls.c takes names from certificates: printable, without blanks. */
+static bool certificate_good(const char *name)
+{
+	for (const char *at = name; *at; at++)
+		if (*at <= ' ' || *at > '~')
+			return false;
+	return *name;
+}
+
 int nfs_rule_check(const struct nfs_rule *rule, struct err *err)
 {
+	const char *certificate = nfs_certificate_name(rule->client);
 	struct nfs_network network;
 
+	if (certificate && certificate_good(certificate))
+		return 0;
 	if (!nfs_network_parse(rule->client, &network) && !nfs_name_valid(rule->client))
 		return err_set(err, -EINVAL,
 			       "\"%s\" is no client: an address, a network like 10.0.0.0/8 or "
-			       "fd00::/8, the name of a host, or *",
+			       "fd00::/8, the name of a host, *, or cert:NAME for whoever has a "
+			       "certificate with that name",
 			       rule->client);
 	return 0;
 }
@@ -153,6 +174,17 @@ bool nfs_host_show(const struct nfs_names *names, const char *client, struct nfs
 	return true;
 }
 
+static int find_certificate(const struct nfs_rule *rules, unsigned count, const char *name)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const char *own = nfs_certificate_name(rules[i].client);
+
+		if (own && strcasecmp(own, name) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
 int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rules, unsigned count,
 		      const char *client, int *ret_index, struct err *err)
 {
@@ -160,6 +192,10 @@ int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rule
 	struct nfs_address address = {0};
 	int best = -1, best_length = -2;
 
+	if (nfs_certificate_name(client)) {
+		*ret_index = find_certificate(rules, count, nfs_certificate_name(client));
+		return 0;
+	}
 	if (!nfs_network_parse(client, &one) || one.family == AF_UNSPEC || strchr(client, '/'))
 		return err_set(err, -EINVAL, "\"%s\" is no address", client);
 	address.family = one.family;
@@ -176,12 +212,28 @@ int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rule
 	return 0;
 }
 
-const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
-				       const struct nfs_address *address, bool *ret_whole)
+static const struct nfs_client_rule *rule_of_peer(const struct nfs_export *export,
+						  const struct nfs_peer *peer)
 {
-	const struct nfs_client_rule *best = NULL;
+	for (unsigned i = 0; i < export->rule_count; i++)
+		for (unsigned k = 0; export->rules[i].certificate && k < peer->name_count; k++)
+			if (strcasecmp(export->rules[i].certificate, peer->names[k]) == 0)
+				return &export->rules[i];
+	return NULL;
+}
+
+const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
+				       const struct nfs_address *address,
+				       const struct nfs_peer *peer, bool *ret_whole)
+{
+	const struct nfs_client_rule *best = peer ? rule_of_peer(export, peer) : NULL;
 	int best_length = -2;
 
+	if (best) {
+		if (ret_whole)
+			*ret_whole = true;
+		return &best->rule;
+	}
 	for (unsigned i = 0; i < export->rule_count; i++) {
 		const struct nfs_client_rule *rule = &export->rules[i];
 		int length = longest(rule->networks, rule->network_count, address);
@@ -212,6 +264,9 @@ static int fill_rule(const struct nfs_rule *rule, const struct nfs_names *names,
 	const struct nfs_name *name = nfs_names_find(names, rule->client);
 
 	own->rule = *rule;
+	own->certificate = nfs_certificate_name(own->rule.client);
+	if (own->certificate)
+		own->rule.security = NFS_SECURITY_MTLS;
 	own->network_count = networks_of(names, rule, own->networks);
 	export->unsettled = export->unsettled || (name && !name->answered);
 	return nfs_rule_check(rule, err);
@@ -345,6 +400,7 @@ static void table_free(struct nfs_table *table)
 		vfs_unref(table->exports[i].vfs);
 		heap_free(table->exports[i].rules);
 	}
+	nfs_tls_unref(table->tls);
 	if (table->gone)
 		loop_post(table->control, &table->message, tell_gone);
 	else

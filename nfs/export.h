@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "nfs/nfs.h"
+#include "nfs/tls.h"
 
 /* The table of exports: immutable once made, shared by all loops, replaced as a whole. */
 
@@ -16,9 +17,11 @@ struct nfs_network {
 
 struct nfs_names;
 
-/* A rule, and whom it is for: one network, or the addresses of a host, which may be none. */
+/* A rule, and whom it is for: one network, the addresses of a host, which may be none, or whoever
+ * proves a name by a certificate. */
 struct nfs_client_rule {
 	struct nfs_rule rule;
+	const char *certificate; /* into rule.client; NULL: by address */
 	unsigned network_count;
 	struct nfs_network networks[NFS_NAME_ADDRESSES];
 };
@@ -44,13 +47,15 @@ struct nfs_table {
 	void (*gone)(void *context);
 	void *gone_context;
 	struct message message;
+	struct nfs_tls *tls; /* NULL: none is spoken */
 	bool away; /* a share is with another node: handles that nobody knows may be its */
 	unsigned count;
 	struct nfs_export exports[]; /* by id */
 };
 
 /* @names: who knows the addresses of hosts; NULL: nobody. nfs_table_renew: the same shares as in
- * @old, with the addresses that hosts have now. */
+ * @old, with the addresses that hosts have now. Both without TLS: table->tls is the caller's to
+ * set, a reference. */
 int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t generation,
 		     const struct nfs_names *names, struct nfs_table **ret_table, struct err *err)
     __attribute__((warn_unused_result));
@@ -79,9 +84,12 @@ int nfs_rules_explain(const struct nfs_names *names, const struct nfs_rule *rule
 		      const char *client, int *ret_index, struct err *err)
     __attribute__((warn_unused_result));
 
-/* The rule that decides, NULL: none lets @address in. *ret_whole (may be NULL): it is for this very
- * address, so no rule is closer. */
+/* The rule that decides, NULL: none lets @address in; @peer: who it is in TLS, may be NULL.
+ * *ret_whole (may be NULL): it is for this very address or certificate, so no rule is closer. */
 const struct nfs_rule *nfs_export_rule(const struct nfs_export *export,
-				       const struct nfs_address *address, bool *ret_whole);
+				       const struct nfs_address *address,
+				       const struct nfs_peer *peer, bool *ret_whole);
+/* The NAME of "cert:NAME"; NULL: @client is none. */
+const char *nfs_certificate_name(const char *client);
 
 #endif

@@ -13,9 +13,11 @@
 #include "nfs/lock.h"
 #include "nfs/nfs.h"
 #include "nfs/rpc.h"
+#include "nfs/tls.h"
 
 /*~ Inside nfs/. The way of a request:
  *
+ *   secure.c  (of a connection in TLS: what it carries -> bytes)
  *   conn.c    bytes -> record -> struct nfs_call (bulk data of a WRITE in an aligned buffer)
  *   call.c    RPC header, program table, duplicate requests -> procedure
  *   mount.c, portmap.c, nfs3*.c, nfs4*.c   arguments -> vfs_submit() -> results
@@ -37,6 +39,8 @@ struct nlm;
 struct nfs4_session;
 struct nfs4_client;
 struct nfs4_owner;
+struct nfs4_copy;
+struct nfs_secure;
 
 #define NFS_TRANSFER_MAX    (1u << 20)
 #define NFS_RECORD_MAX      (NFS_TRANSFER_MAX + (64u << 10)) /* bytes of a call */
@@ -50,6 +54,7 @@ struct nfs4_owner;
 #define NFS_CALL_SMALL      1280u /* a record up to this long needs no buffer */
 #define NFS_REPLY_SMALL     1024u
 #define NFS_FIRST_CALL_NS   (30ull * 1000000000)  /* from connecting to the first whole call */
+#define NFS_HANDSHAKE_NS    (10ull * 1000000000)  /* from STARTTLS to the end of TLS's handshake */
 #define NFS_RECORD_NS       (60ull * 1000000000)  /* from a call's first byte to its last */
 #define NFS_SEND_NS         (60ull * 1000000000)  /* without the peer taking a byte */
 #define NFS_IDLE_NS         (900ull * 1000000000) /* without a call */
@@ -103,6 +108,7 @@ struct nfs_server {
 	struct nlm *nlm;
 	struct nfs_grace *grace;
 	struct nfs_names *names;
+	struct nfs_tls *tls; /* of the tables to come; control loop */
 };
 
 /* ---- conn.c */
@@ -122,14 +128,17 @@ struct nfs_conn {
 	bool stream_closed, paused, finished;
 	struct timer timer;
 	uint64_t opened_ns, heard_ns, record_ns, sent_ns; /* record_ns 0: between records */
-	bool heard_call;
+	bool heard_call, refusal_said;
 	struct list calls;
 	unsigned call_count;
 	uint64_t bytes;
-	struct list back_calls;        /* calls of ours to the client */
-	bool back_bound;               /* a session may use it for them */
-	uint64_t back_client;          /* who has answered one */
-	struct nfs_datagram *datagram; /* no stream: one call that came over UDP */
+	struct list back_calls;          /* calls of ours to the client */
+	bool back_bound;                 /* a session may use it for them */
+	uint64_t back_client;            /* who has answered one */
+	struct nfs_datagram *datagram;   /* no stream: one call that came over UDP */
+	struct nfs_secure *secure;       /* NULL: not in TLS */
+	uint64_t shaking_ns;             /* since when; 0: not */
+	const struct nfs_peer *peer_tls; /* NULL: not in TLS, or the handshake goes on */
 
 	/* receiving */
 	struct nfs_call *rx;
@@ -150,7 +159,17 @@ void nfs_conn_attach(struct message *message); /* I/O loop */
 void nfs_conn_drop(struct message *message);
 void nfs_conn_free(struct message *message);
 void nfs_conn_fail(struct nfs_conn *conn, const char *why);
+/* The same, but what is queued for the peer goes out before; @why NULL: it closed. */
+void nfs_conn_refuse(struct nfs_conn *conn, const char *why);
 void nfs_conn_send(struct nfs_conn *conn, struct nfs_call *call);
+/* A record of ours, made ready for the wire by whatever the connection asks for. */
+void nfs_conn_push(struct nfs_conn *conn, struct stream_send *send);
+/* For secure.c, which has the bytes of the stream. nfs_conn_take: how many of @data were taken.
+ * nfs_conn_room: where the next ones of the record go; NULL: its length is not known yet.
+ * nfs_conn_filled: they are there. */
+size_t nfs_conn_take(struct nfs_conn *conn, const uint8_t *data, size_t length);
+void *nfs_conn_room(struct nfs_conn *conn, size_t *ret_room);
+void nfs_conn_filled(struct nfs_conn *conn, size_t length);
 /* The call is through, answered or not. */
 void nfs_conn_call_end(struct nfs_conn *conn, struct nfs_call *call);
 /* Count @bytes more of buffers for @call; they come off with its end. */
@@ -159,6 +178,18 @@ void nfs_server_accepted(struct nfs_server *server, int fd, const struct sockadd
 			 socklen_t peer_length);
 void nfs_server_conn_gone(struct nfs_conn *conn);
 void nfs_conn_name(struct nfs_conn *conn); /* peer_text, by its address */
+
+/* ---- secure.c: TLS under a connection
+ *
+ * nfs_secure_create: -ENOMEM. nfs_secure_charge: bytes that @send becomes. nfs_secure_finish: the
+ * last thing to say, before the stream is drained. nfs_secure_resume: conn->paused is over. */
+int nfs_secure_create(struct nfs_conn *conn, struct nfs_tls *tls, struct nfs_secure **ret_secure);
+void nfs_secure_free(struct nfs_secure *secure); /* NULL is fine; no send is under way */
+size_t nfs_secure_received(struct nfs_secure *secure, const void *data, size_t length);
+void nfs_secure_send(struct nfs_secure *secure, struct stream_send *send);
+size_t nfs_secure_charge(const struct stream_send *send);
+void nfs_secure_finish(struct nfs_secure *secure);
+void nfs_secure_resume(struct nfs_secure *secure);
 
 /* ---- datagram.c */
 
@@ -263,6 +294,7 @@ struct nfs_call {
 	struct vfs_object saved_object;
 	struct iovec iov;
 	struct nfs4_compound compound;
+	struct nfs4_copy *copy; /* whose this is, not a connection's; NULL */
 	struct nfs_change change;
 	struct timer timer;
 	void (*again)(struct nfs_call *call); /* of timer */
@@ -303,6 +335,7 @@ bool nfs_call_is_duplicate(struct nfs_call *call);
 void nfs_call_forget(struct nfs_call *call);
 /* Any other end. nfs_call_drop: without an answer. */
 void nfs_call_garbage(struct nfs_call *call);
+void nfs_call_too_weak(struct nfs_call *call); /* AUTH_TOOWEAK */
 void nfs_call_drop(struct nfs_call *call);
 /* nfs_call_vfs: submit call->vfs to @vfs; @done runs when it is through. */
 void nfs_call_vfs(struct nfs_call *call, struct vfs *vfs,
@@ -323,7 +356,8 @@ void *nfs_call_acl(struct nfs_call *call, size_t size);
 
 /* Which export @handle is of, may this client use it with @version, as whom: fills
  * call->export, rule and credentials. 0; -ESTALE: forged or gone; -ECANCELED: come again: it is
- * away for now, or who may use it is still being looked up; -EACCES, -EPERM. */
+ * away for now, or who may use it is still being looked up; -EACCES, -EPERM; -ENOKEY: not over such
+ * a connection (nfs_call_too_weak()). */
 int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, unsigned version,
 		    struct nfs_handle_content *ret_content);
 int nfs_call_enter(struct nfs_call *call, const struct nfs_export *export, unsigned version);

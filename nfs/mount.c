@@ -119,6 +119,7 @@ static enum mount_status status_of(int result)
 	case -ENOENT:
 		return MNT_NOENT;
 	case -EACCES:
+	case -ENOKEY: /* not over such a connection */
 		return MNT_ACCES;
 	case -ENOTDIR:
 		return MNT_NOTDIR;
@@ -146,7 +147,7 @@ static void refuse(struct nfs_call *call, int result)
 	const char *path = path_of(call, &length);
 
 	log_info("NFS client %s: mount of %.*s refused: %s", call->conn->peer_text, (int)length,
-		 path, strerror(-result));
+		 path, result == -ENOKEY ? "it asks for TLS" : strerror(-result));
 	xdr_put_u32(&call->out, status_of(result));
 	nfs_call_reply(call);
 }

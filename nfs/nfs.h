@@ -54,11 +54,16 @@ void nfs_server_destroy(struct nfs_server *server); /* stopped first; NULL is fi
 
 /* Who may use a share, and as whom. */
 enum nfs_squash { NFS_ROOT_SQUASH, NFS_ALL_SQUASH, NFS_NO_ROOT_SQUASH };
+/* What a connection has to be (RFC 9289): anything, in TLS, in TLS with a certificate of the
+ * client's that was checked. */
+enum nfs_security { NFS_SECURITY_ANY, NFS_SECURITY_TLS, NFS_SECURITY_MTLS };
+#define NFS_CERTIFICATE "cert:" /* in front of the client of a rule: a name in a certificate */
 struct nfs_rule {
-	char client[NFS_CLIENT_TEXT_MAX + 1]; /* address, CIDR, name of a host, or "*" */
+	char client[NFS_CLIENT_TEXT_MAX + 1]; /* address, CIDR, name of a host, "*", "cert:NAME" */
 	bool read_only;
 	bool insecure; /* ports above 1023 too */
 	enum nfs_squash squash;
+	enum nfs_security security; /* of cert:NAME: MTLS, whatever it says */
 	uint32_t anon_uid, anon_gid;
 };
 #define NFS_ANON_ID 65534u
@@ -117,8 +122,20 @@ void nfs_share_door(struct nfs_server *server, uint64_t volume, bool opens);
  * a while. NULL @server is fine. Context: control loop. */
 void nfs_share_changed(struct nfs_server *server, const struct vfs *vfs);
 
-/* nfs_explain: which rule of @rules decides about @client (an address), and why. Longest prefix
- * wins; the name of a host counts as each of its addresses, "*" is the shortest. *ret_index: the
+/* nfs_tls_set: RPC-with-TLS (RFC 9289) from now on with @chain and @key, PEM, for connections to
+ * come; clients' certificates are checked with @clients, of CAs or of clients, "": none is asked
+ * for. -EINVAL with text. Context: control loop. */
+int nfs_tls_set(struct nfs_server *server, const char *chain, const char *key, const char *clients,
+		struct err *err) __attribute__((warn_unused_result));
+
+/* nfs_tls_make: a key (P-256) and a certificate signed with it for nfs_tls_set(), for @names
+ * (comma-separated, as OpenSSL's subjectAltName has them), as one PEM text. Context: any. */
+int nfs_tls_make(const char *names, char **ret_pem, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* nfs_explain: which rule of @rules decides about @client (an address, or cert:NAME), and why. A
+ * certificate's name is the closest, then the longest prefix wins; the name of a host counts as
+ * each of its addresses, "*" is the shortest. *ret_index: the
  * rule, or -1 when none matches. @server (NULL: names match nobody) knows the addresses. 0, or
  * -EINVAL for an address that is none. Context: control loop. */
 int nfs_explain(const struct nfs_server *server, const struct nfs_rule *rules, unsigned count,

@@ -206,6 +206,10 @@ void nfs3_fail(struct nfs_call *call, int result)
 {
 	enum nfs3_status status = nfs3_status_of(result);
 
+	if (result == -ENOKEY) {
+		nfs_call_too_weak(call);
+		return;
+	}
 	/* Nothing was done: when it is asked again, under the same number even, it is done. */
 	if (status == NFS3ERR_JUKEBOX)
 		nfs_call_forget(call);

@@ -2,6 +2,8 @@
 #ifndef NFS_NFS4_H
 #define NFS_NFS4_H
 
+#include <string.h>
+
 #include "nfs/internal.h"
 
 /* NFS version 4, minor versions 0 (RFC 7530), 1 (RFC 8881) and 2 (RFC 7862, 8276), inside.
@@ -11,6 +13,7 @@
  *   nfs4_state.c    owners, what they have open and locked, v4.0's sequence numbers
  *   nfs4_back.c     calls to clients: the back channel of sessions, v4.0's callbacks
  *   nfs4_deleg.c    what is delegated to clients, and recalled
+ *   nfs4_copy.c, nfs4_offload.c   copies on the server, and those that nobody waits for
  *   nfs4_list.c     clients for the administrator
  *   nfs4_attr.c     attribute bitmaps; nfs4_acl.c one of them
  *   nfs4_session.c, nfs4_ops.c, nfs4_open.c, nfs4_lock.c, nfs4_dir.c, nfs4_2.c  operations */
@@ -48,6 +51,7 @@ enum nfs4_status {
 	NFS4ERR_LOCKED = 10012,
 	NFS4ERR_GRACE = 10013,
 	NFS4ERR_SHARE_DENIED = 10015,
+	NFS4ERR_WRONGSEC = 10016,
 	NFS4ERR_CLID_INUSE = 10017,
 	NFS4ERR_RESOURCE = 10018,
 	NFS4ERR_NOFILEHANDLE = 10020,
@@ -165,10 +169,16 @@ struct nfs4_open;
 /* Who makes a client known, and is the only one to change that. */
 struct nfs4_principal {
 	uint32_t flavor, uid;
+	uint8_t certificate[16]; /* whose it was that made it known; zeros: nobody's */
 };
 static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *call)
 {
-	return (struct nfs4_principal){call->rpc.flavor, call->rpc.uid};
+	struct nfs4_principal principal = {call->rpc.flavor, call->rpc.uid, {0}};
+
+	if (call->conn->peer_tls)
+		memcpy(principal.certificate, call->conn->peer_tls->id,
+		       sizeof(principal.certificate));
+	return principal;
 }
 
 struct nfs4_exchange {
@@ -340,6 +350,8 @@ int nfs4_op_backchannel_ctl(struct nfs_call *call);
 int nfs4_op_readdir(struct nfs_call *call);
 int nfs4_op_allocate(struct nfs_call *call);
 int nfs4_op_copy(struct nfs_call *call);
+int nfs4_op_offload_cancel(struct nfs_call *call);
+int nfs4_op_offload_status(struct nfs_call *call);
 int nfs4_op_deallocate(struct nfs_call *call);
 int nfs4_op_io_advise(struct nfs_call *call);
 int nfs4_op_read_plus(struct nfs_call *call);

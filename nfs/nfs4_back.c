@@ -16,10 +16,12 @@
 #include "core/log.h"
 #include "nfs/callout.h"
 #include "nfs/nfs4_deleg.h"
+#include "nfs/nfs4_offload.h"
 
 #define CB_VERSION     1u
 #define CB_OP_RECALL   4u
 #define CB_OP_SEQUENCE 11u
+#define CB_OP_OFFLOAD  15u
 #define RECORD_MAX     448u
 #define AUTH_SYS_BODY  28u
 
@@ -177,6 +179,8 @@ static void note_end(struct back_call *call)
 		note_path(nfs4, client, call);
 	if (call->about.kind == NFS4_BACK_RECALL)
 		nfs4_recall_answered(nfs4, &call->about, call->result, call->status, now);
+	if (call->about.kind == NFS4_BACK_OFFLOAD)
+		nfs4_copy_told(nfs4, &call->about, call->result, call->status);
 	nfs4->back_calls--;
 	if (client && client->path == NFS4_PATH_UP)
 		nfs4_recall_again(nfs4, client, now);
@@ -298,9 +302,27 @@ static void put_recall(struct xdr_out *out, const struct nfs4_back_about *about)
 	xdr_put_opaque(out, about->handle.bytes, about->handle.length);
 }
 
+/* write_response4, or how far it came. */
+static void put_offload(struct xdr_out *out, const struct nfs4_back_about *about)
+{
+	xdr_put_u32(out, CB_OP_OFFLOAD);
+	xdr_put_opaque(out, about->handle.bytes, about->handle.length);
+	xdr_put_u32(out, about->stateid.seqid);
+	xdr_put_fixed(out, about->stateid.other, sizeof(about->stateid.other));
+	xdr_put_u32(out, about->status);
+	if (about->status == NFS4_OK)
+		xdr_put_u32(out, 0); /* no call-back id any more */
+	xdr_put_u64(out, about->count);
+	if (about->status != NFS4_OK)
+		return;
+	xdr_put_u32(out, VFS_UNSTABLE);
+	xdr_put_u64(out, about->verifier);
+}
+
 static void (*const put_operation[NFS4_BACK_KINDS])(struct xdr_out *out,
 						    const struct nfs4_back_about *about) = {
     [NFS4_BACK_RECALL] = put_recall,
+    [NFS4_BACK_OFFLOAD] = put_offload,
 };
 
 static void put_sequence(struct xdr_out *out, const struct back_call *call, uint32_t highest)
@@ -389,9 +411,7 @@ static void run(struct message *message)
 	call->send.done = sent;
 	call->sending = true;
 	timer_start(&call->timer, NFS4_BACK_NS);
-	if (stream_send_pending(call->conn->stream) == 0)
-		call->conn->sent_ns = loop_now(call->loop);
-	stream_send(call->conn->stream, &call->send);
+	nfs_conn_push(call->conn, &call->send);
 }
 
 static void put_record(struct back_call *call, const struct nfs4_session *session)
@@ -409,7 +429,7 @@ static void put_record(struct back_call *call, const struct nfs4_session *sessio
 	xdr_put_u32(&out, call->about.kind == NFS4_BACK_PROBE ? 0 : 1);
 	put_credential(&out, how);
 	if (call->about.kind != NFS4_BACK_PROBE)
-		put_compound(&out, call, 1, 0, session->back.slot_count - 1);
+		put_compound(&out, call, session->minor, 0, session->back.slot_count - 1);
 	call->length = xdr_length(&out);
 	xdr_patch_u32(&out, 0, RPC_MARK_LAST | (uint32_t)(call->length - RPC_MARK_LENGTH));
 }

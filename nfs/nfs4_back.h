@@ -9,18 +9,20 @@
  * ends within NFS4_BACK_NS (v4.0: twice that), and there are never more than NFS4_BACK_CALLS_MAX
  * of them. All functions: under nfs4->lock; nothing waits. */
 
-enum nfs4_back_kind { NFS4_BACK_PROBE, NFS4_BACK_RECALL, NFS4_BACK_KINDS };
+enum nfs4_back_kind { NFS4_BACK_PROBE, NFS4_BACK_RECALL, NFS4_BACK_OFFLOAD, NFS4_BACK_KINDS };
 
 /* What a call is about. */
 struct nfs4_back_about {
 	enum nfs4_back_kind kind;
-	uint32_t index, number; /* which delegation */
+	uint32_t index, number; /* which delegation, or copy */
 	struct nfs4_stateid stateid;
 	struct handle handle;
+	uint32_t status; /* of the copy */
+	uint64_t count, verifier;
 };
 
 /* nfs4_back_call: false: not now; there is no way to it, or too much is on its way. Otherwise what
- * comes of it is told: nfs4_recall_answered(). */
+ * comes of it is told: nfs4_recall_answered(), nfs4_copy_told(). */
 bool nfs4_back_call(struct nfs4_server *nfs4, struct nfs4_client *client,
 		    const struct nfs4_back_about *about);
 /* nfs4_back_bind: @conn may carry calls of the session, once the client has answered over it; it is

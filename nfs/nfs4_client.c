@@ -10,6 +10,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "nfs/nfs4_deleg.h"
+#include "nfs/nfs4_offload.h"
 
 #define ASK_PART      4u                          /* of a lease */
 #define SESSIONS_ONE  64u                         /* of a client */
@@ -88,6 +89,7 @@ bool nfs4_drop_client(struct nfs4_server *nfs4, struct nfs4_client *client)
 			drop_session(nfs4, nfs4->sessions[i]);
 	nfs4_drop_states(nfs4, client);
 	nfs4_drop_delegations(nfs4, client);
+	nfs4_drop_copies(nfs4, client);
 	list_remove(&client->link);
 	nfs4->client_count--;
 	heap_free(client);
@@ -241,7 +243,9 @@ static struct nfs4_client *new_client(struct nfs4_server *nfs4,
 static bool same_principal(const struct nfs4_client *client, const struct nfs4_principal *principal)
 {
 	return client->principal.flavor == principal->flavor &&
-	       client->principal.uid == principal->uid;
+	       client->principal.uid == principal->uid &&
+	       memcmp(client->principal.certificate, principal->certificate,
+		      sizeof(principal->certificate)) == 0;
 }
 
 /* Somebody else comes with the name of a client that is alive and has something (RFC 8881 18.35.5,
@@ -556,6 +560,7 @@ static int create_session_locked(struct nfs_call *call, struct nfs4_session_args
 	if (!session)
 		return NFS4ERR_DELAY;
 	session->fore = args->fore;
+	session->minor = call->compound.minor;
 	session->peer = call->conn->address;
 	set_up_back(session, args, call->conn);
 	client->next_sequence++;

@@ -176,7 +176,8 @@ static int secinfo(struct nfs_call *call)
 		status = enter_export(call, name, length);
 		if (status == NFS4_OK)
 			put_secinfo(call);
-		return status;
+		/* No flavor would do in place of TLS. */
+		return status == NFS4ERR_WRONGSEC ? NFS4ERR_ACCESS : status;
 	}
 	call->vfs.name = name;
 	call->vfs.name_length = length;

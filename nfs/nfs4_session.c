@@ -310,7 +310,8 @@ static bool parse_universal(const uint8_t *text, uint32_t length, struct nfs_add
 	return address->port && inet_pton(address->family, host, address->bytes) == 1;
 }
 
-/* cb_client4. Only the host that asks is called: nobody makes us connect to others. */
+/* cb_client4. Only the host that asks is called: nobody makes us connect to others. One that came
+ * in TLS is not: the call would be in clear. */
 static void get_target(struct nfs_call *call, struct nfs4_target *target)
 {
 	const struct nfs_address *asking = &call->conn->address;
@@ -322,7 +323,7 @@ static void get_target(struct nfs_call *call, struct nfs4_target *target)
 	xdr_get_opaque(&call->in, 256, &netid);
 	text = xdr_get_opaque(&call->in, 256, &length);
 	target->ident = xdr_get_u32(&call->in);
-	if (call->in.bad || !parse_universal(text, length, &target->peer) ||
+	if (call->in.bad || call->conn->secure || !parse_universal(text, length, &target->peer) ||
 	    target->peer.family != asking->family ||
 	    memcmp(target->peer.bytes, asking->bytes, sizeof(asking->bytes)) != 0)
 		target->peer.family = AF_UNSPEC;

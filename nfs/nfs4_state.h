@@ -25,6 +25,7 @@
 #define NFS4_REPLAY_MAX      256u  /* bytes of a v4.0 operation's results kept for a retry */
 #define NFS4_EXPIRED_MAX     1024u /* stateids of v4.0 remembered as taken away */
 #define NFS4_LOST_MAX        64u   /* clients of v4.0 remembered as having lost all */
+#define NFS4_COPIES_MAX      256u  /* known: that run, and whose end is not heard of yet */
 #define NFS4_BACK_SLOTS      4u    /* of a session's back channel: calls at a time */
 #define NFS4_BACK_CONNS      8u    /* connections of a session that may carry them */
 #define NFS4_BACK_CALLS      4u    /* to a client of v4.0 at a time */
@@ -124,7 +125,7 @@ struct nfs4_back {
 
 struct nfs4_session {
 	struct nfs4_client *client;
-	uint32_t index;
+	uint32_t index, minor; /* minor: it was made with; so are calls to the client */
 	uint64_t number;
 	struct nfs4_channel fore;
 	struct nfs4_back back;
@@ -156,6 +157,12 @@ struct nfs4_server {
 	uint64_t lost[NFS4_LOST_MAX]; /* a ring: ids of v4.0 clients whose leases ran out */
 	unsigned lost_next;
 	struct nfs4_delegations *delegations;
+	/* nfs4_offload.c */
+	struct nfs4_copy *copies[NFS4_COPIES_MAX];
+	unsigned copy_count, copies_busy;
+	bool copies_end;
+	void (*copies_stopped)(struct nfs_server *server);
+	struct message copies_message;
 	/* nfs4_back.c */
 	unsigned back_calls; /* that have not ended */
 	uint32_t back_xid;

@@ -125,6 +125,10 @@ static bool begin(struct nfs_call *call, enum kind kind, struct nlm_args *args)
 		call->saved_object = content.object;
 		return true;
 	}
+	if (result == -ENOKEY) {
+		nfs_call_too_weak(call);
+		return false;
+	}
 	status = result == -ECANCELED                    ? NLM4_DENIED_GRACE_PERIOD
 		 : result == -EACCES || result == -EPERM ? NLM4_DENIED_NOLOCKS
 							 : NLM4_STALE_FH;
@@ -602,7 +606,8 @@ static bool is_secure(const void *context, uint64_t volume)
 	const struct nfs_call *call = context;
 	const struct nfs_export *export = nfs_table_by_id(call->table, volume);
 	const struct nfs_rule *rule =
-	    export ? nfs_export_rule(export, &call->conn->address, NULL) : NULL;
+	    export ? nfs_export_rule(export, &call->conn->address, call->conn->peer_tls, NULL)
+		   : NULL;
 
 	return call->conn->address.port >= 1024 && !(rule && rule->insecure);
 }

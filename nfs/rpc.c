@@ -34,7 +34,7 @@ static void decode_sys(const uint8_t *body, uint32_t length, struct rpc_header *
 static void decode_auth(struct xdr_in *in, struct rpc_header *header)
 {
 	const uint8_t *body;
-	uint32_t length;
+	uint32_t length, verifier;
 
 	header->flavor = xdr_get_u32(in);
 	body = xdr_get_opaque(in, RPC_AUTH_MAX, &length);
@@ -42,12 +42,17 @@ static void decode_auth(struct xdr_in *in, struct rpc_header *header)
 	header->group_count = header->machine_length = 0;
 	header->machine[0] = '\0';
 	header->auth = RPC_AUTH_OK;
-	xdr_get_u32(in); /* the verifier: its flavor says nothing with these two */
-	if (header->flavor > RPC_AUTH_SYS)
+	verifier = xdr_get_u32(in); /* says nothing with AUTH_NONE and AUTH_SYS */
+	if (header->flavor == RPC_AUTH_TLS)
+		header->auth = length ? RPC_AUTH_BADCRED : RPC_AUTH_OK;
+	else if (header->flavor > RPC_AUTH_SYS)
 		header->auth = RPC_AUTH_BADCRED;
 	else if (!in->bad && header->flavor == RPC_AUTH_SYS)
 		decode_sys(body, length, header);
 	xdr_get_opaque(in, RPC_AUTH_MAX, &length);
+	if (header->flavor == RPC_AUTH_TLS && header->auth == RPC_AUTH_OK &&
+	    (verifier != RPC_AUTH_NONE || length))
+		header->auth = RPC_AUTH_BADVERF;
 }
 
 int rpc_header_decode(struct xdr_in *in, struct rpc_header *ret_header)
@@ -80,6 +85,14 @@ void rpc_put_accepted(struct xdr_out *out, uint32_t xid, enum rpc_accept state)
 	xdr_put_u32(out, RPC_AUTH_NONE);
 	xdr_put_u32(out, 0);
 	xdr_put_u32(out, state);
+}
+
+void rpc_put_starttls(struct xdr_out *out, uint32_t xid)
+{
+	put_head(out, xid, MSG_ACCEPTED);
+	xdr_put_u32(out, RPC_AUTH_NONE);
+	xdr_put_opaque(out, "STARTTLS", 8);
+	xdr_put_u32(out, RPC_SUCCESS);
 }
 
 void rpc_put_program_mismatch(struct xdr_out *out, uint32_t xid, uint32_t low, uint32_t high)

@@ -15,7 +15,7 @@
 #define RPC_REPLY_LENGTH 24u /* of an accepted reply with a null verifier, up to its results */
 
 enum rpc_message { RPC_CALL = 0, RPC_REPLY = 1 };
-enum rpc_auth_flavor { RPC_AUTH_NONE = 0, RPC_AUTH_SYS = 1 };
+enum rpc_auth_flavor { RPC_AUTH_NONE = 0, RPC_AUTH_SYS = 1, RPC_AUTH_TLS = 7 };
 enum rpc_accept {
 	RPC_SUCCESS = 0,
 	RPC_PROG_UNAVAIL = 1,
@@ -60,6 +60,8 @@ int rpc_header_decode(struct xdr_in *in, struct rpc_header *ret_header);
 
 /* Reply headers, without the record mark. */
 void rpc_put_accepted(struct xdr_out *out, uint32_t xid, enum rpc_accept state);
+/* .. to AUTH_TLS on NULL (RFC 9289 4.1): yes. */
+void rpc_put_starttls(struct xdr_out *out, uint32_t xid);
 void rpc_put_program_mismatch(struct xdr_out *out, uint32_t xid, uint32_t low, uint32_t high);
 void rpc_put_version_mismatch(struct xdr_out *out, uint32_t xid);
 void rpc_put_auth_error(struct xdr_out *out, uint32_t xid, enum rpc_auth_stat why);

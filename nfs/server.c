@@ -13,6 +13,7 @@
 #include "nfs/internal.h"
 #include "nfs/names.h"
 #include "nfs/nfs4.h"
+#include "nfs/nfs4_offload.h"
 
 static void tell_stopped(void *context)
 {
@@ -40,12 +41,17 @@ static void stop_locks(struct nfs_server *server)
 	nlm_stop(server->nlm, give_shares_back);
 }
 
+static void stop_back(struct nfs_server *server)
+{
+	nfs4_back_stop(server->nfs4, stop_locks);
+}
+
 /* No connection is left. */
 static void finish_stop(struct deferred *deferred)
 {
 	struct nfs_server *server = container_of(deferred, struct nfs_server, finish);
 
-	nfs4_back_stop(server->nfs4, stop_locks);
+	nfs4_copies_stop(server->nfs4, stop_back);
 }
 
 static bool renew_table(void *context);
@@ -139,6 +145,7 @@ void nfs_server_destroy(struct nfs_server *server)
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
 	nfs_names_destroy(server->names);
+	nfs_tls_unref(server->tls);
 	heap_free(server);
 }
 
@@ -377,6 +384,7 @@ static void table_install(struct nfs_server *server, struct swap **swaps, struct
 {
 	struct nfs_table *old = server->table;
 
+	table->tls = nfs_tls_ref(server->tls);
 	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
 		swaps[i]->io = &server->loops[i];
 		swaps[i]->table = nfs_table_ref(table);
@@ -438,6 +446,24 @@ static bool renew_table(void *context)
 	}
 	table_install(server, swaps, table);
 	return true;
+}
+
+int nfs_tls_set(struct nfs_server *server, const char *chain, const char *key, const char *clients,
+		struct err *err)
+{
+	struct nfs_tls *fresh, *before = server->tls;
+	int result = nfs_tls_create(chain, key, clients, &fresh, err);
+
+	if (result < 0)
+		return result;
+	server->tls = fresh;
+	if (!renew_table(server)) {
+		server->tls = before;
+		nfs_tls_unref(fresh);
+		return err_set(err, -ENOMEM, "no memory for exports");
+	}
+	nfs_tls_unref(before);
+	return 0;
 }
 
 int nfs_explain(const struct nfs_server *server, const struct nfs_rule *rules, unsigned count,

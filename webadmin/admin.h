@@ -49,7 +49,9 @@ struct webadmin {
 	struct gather *gather; /* a support bundle that is being made; NULL: none */
 	bool applying;         /* a document of the whole configuration */
 	struct certificate certificate;
-	int64_t expires; /* certificate_expires() */
+	int64_t expires;         /* certificate_expires() */
+	int64_t nfs_tls_expires; /* nfs_tls.h */
+	bool nfs_tls_believes;
 	uint64_t expires_read_ns;
 	struct smb_report smb;
 	struct disk_health health;

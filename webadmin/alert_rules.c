@@ -11,6 +11,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/nfs_tls.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
 #include "webadmin/share.h"
@@ -342,10 +343,11 @@ static const struct alert_rule table[RULES] = {
 	 0,
 	 21,
 	 "d",
-	 {"The certificate of the web front expires in {value} days",
-	  "网页证书将在 {value} 天后过期"},
-	 {"Replace it in the settings; browsers and programs refuse one that has expired.",
-	  "请在设置中更换；过期后浏览器和程序将拒绝连接。"}},
+	 {"The {object} certificate expires in {value} days", "{object} 证书将在 {value} 天后过期"},
+	 {"Replace it: that of the web in the settings, that of nfs (NFS over TLS) with \"granary "
+	  "share tls set\". Who checks it refuses one that has expired.",
+	  "请更换：web 证书在设置中更换，nfs（NFS over TLS）证书用 \"granary share tls set\" "
+	  "更换；校验证书的一方会拒绝已过期的证书。"}},
     [STATE_FULL] =
 	{"state-full",
 	 ALERT_CRITICAL,
@@ -708,14 +710,19 @@ static void look_at_state(struct webadmin *admin, struct alerts *alerts)
 
 static void look_at_certificate(struct webadmin *admin, struct alerts *alerts, int64_t wall)
 {
+	const struct {
+		const char *name;
+		int64_t expires;
+	} all[] = {{"web", certificate_expires(admin)}, {"nfs", nfs_tls_expires(admin)}};
 	unsigned level = alerts->tuning[CERTIFICATE_EXPIRES].level;
-	int64_t expires = certificate_expires(admin), days;
 
-	if (!expires)
-		return;
-	days = expires > wall ? (expires - wall) / 86400 : 0;
-	if (days <= (int64_t)level)
-		alerts_observe(alerts, CERTIFICATE_EXPIRES, "web", true, days, "");
+	for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {
+		int64_t expires = all[i].expires;
+		int64_t days = expires > wall ? (expires - wall) / 86400 : 0;
+
+		if (expires && days <= (int64_t)level)
+			alerts_observe(alerts, CERTIFICATE_EXPIRES, all[i].name, true, days, "");
+	}
 }
 
 static void channel_fails(void *context, const char *name, unsigned failures, const char *why)

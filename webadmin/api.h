@@ -249,6 +249,8 @@ void api_image_put(struct api_request *request);
 void api_image_end(struct api_request *request);
 void api_image_delete(struct api_request *request);
 void api_nfs_client_list(struct api_request *request);
+void api_nfs_tls_show(struct api_request *request);
+void api_nfs_tls_set(struct api_request *request);
 void api_nfs_client_release(struct api_request *request);
 void api_share_smb_set(struct api_request *request);
 void api_share_smb_clear(struct api_request *request);

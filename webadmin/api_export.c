@@ -9,6 +9,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/export.h"
+#include "webadmin/nfs_tls.h"
 
 static struct model_share *find_share(struct api_request *request)
 {
@@ -61,20 +62,21 @@ static bool read_id(struct api_request *request, json_int_t value, uint32_t *ret
 /* False: a 400 has been sent. */
 static bool read_rule(struct api_request *request, struct nfs_rule *rule)
 {
-	const char *client, *squash = "root";
+	const char *client, *squash = "root", *security = "any";
 	int read_only = 0, insecure = 0;
 	json_int_t uid = NFS_ANON_ID, gid = NFS_ANON_ID;
 
-	if (!api_unpack(request, "{s:s,s?:b,s?:b,s?:s,s?:I,s?:I}", "client", &client, "read_only",
-			&read_only, "insecure", &insecure, "squash", &squash, "anon_uid", &uid,
-			"anon_gid", &gid))
+	if (!api_unpack(request, "{s:s,s?:b,s?:b,s?:s,s?:s,s?:I,s?:I}", "client", &client,
+			"read_only", &read_only, "insecure", &insecure, "squash", &squash,
+			"security", &security, "anon_uid", &uid, "anon_gid", &gid))
 		return false;
 	*rule = (struct nfs_rule){.read_only = read_only != 0, .insecure = insecure != 0};
 	snprintf(rule->client, sizeof rule->client, "%s", client);
 	if (strlen(client) >= sizeof rule->client || nfs_rule_check(rule, &request->err) < 0) {
 		api_reply_error(request, 400, "bad_client",
 				"\"%.300s\" is no client: an address, a network like 10.0.0.0/8 "
-				"or fd00::/8, the name of a host, or * (no netgroups, no patterns)",
+				"or fd00::/8, the name of a host, *, or cert:NAME for whoever has "
+				"a certificate with that name (no netgroups, no patterns)",
 				client);
 		return false;
 	}
@@ -82,6 +84,14 @@ static bool read_rule(struct api_request *request, struct nfs_rule *rule)
 		api_reply_error(request, 400, "bad_squash", "squash is root, all or none");
 		return false;
 	}
+	if (!export_read_security(security, &rule->security)) {
+		api_reply_error(request, 400, "bad_security",
+				"security is any, tls (only over TLS) or mtls (and with a "
+				"certificate of the client's)");
+		return false;
+	}
+	if (strncmp(client, NFS_CERTIFICATE, sizeof NFS_CERTIFICATE - 1) == 0)
+		rule->security = NFS_SECURITY_MTLS;
 	return read_id(request, uid, &rule->anon_uid) && read_id(request, gid, &rule->anon_gid);
 }
 
@@ -200,6 +210,39 @@ static void say_host(struct words *words, const struct webadmin *admin, const ch
 	say(words, ")");
 }
 
+/* What a connection has to be, and what is missing here for one to be that. */
+static void say_security(struct words *words, const struct webadmin *admin,
+			 const struct nfs_rule *rule)
+{
+	bool mutual = rule->security == NFS_SECURITY_MTLS;
+
+	if (rule->security == NFS_SECURITY_ANY)
+		return;
+	say(words,
+	    ", only over TLS%s (mount -o xprtsec=%s); other connections are refused: "
+	    "MNT3ERR_ACCES, AUTH_TOOWEAK, NFS4ERR_WRONGSEC",
+	    mutual ? " with a certificate that the server believes" : "", mutual ? "mtls" : "tls");
+	if (!nfs_tls_expires(admin))
+		say(words, "; but the server has no certificate: see \"granary share tls\"");
+	else if (mutual && !nfs_tls_believes(admin))
+		say(words, "; but nobody's certificate is believed yet: granary share tls set "
+			   "--clients-file FILE");
+}
+
+/* Why a client without a rule may have expected one. */
+static void say_certificates(struct words *words, const struct model_share *share)
+{
+	for (unsigned i = 0; i < share->rule_count; i++) {
+		if (strncmp(share->rules[i].client, NFS_CERTIFICATE, sizeof NFS_CERTIFICATE - 1))
+			continue;
+		say(words,
+		    "; a rule for a certificate (%s) is for connections in TLS that prove "
+		    "the name, whatever their address",
+		    share->rules[i].client);
+		return;
+	}
+}
+
 static void say_why(const struct webadmin *admin, const struct model_share *share,
 		    const char *client, int index, struct words *words)
 {
@@ -211,6 +254,7 @@ static void say_why(const struct webadmin *admin, const struct model_share *shar
 		say(words, "the share is not exported: it has no rule");
 	else if (!rule) {
 		say(words, "no rule matches %s", client);
+		say_certificates(words, share);
 		for (unsigned i = 0; i < share->rule_count; i++)
 			say_host(words, admin, share->rules[i].client);
 	} else {
@@ -220,6 +264,7 @@ static void say_why(const struct webadmin *admin, const struct model_share *shar
 		    : rule->squash == NFS_ALL_SQUASH   ? "everybody is the anonymous user"
 						       : "root is the anonymous user",
 		    rule->insecure ? "" : ", from ports below 1024 only");
+		say_security(words, admin, rule);
 		say_host(words, admin, rule->client);
 	}
 }
@@ -246,8 +291,9 @@ void api_share_explain(struct api_request *request)
 	say_why(request->admin, share, client, index, &why);
 	snprintf(path, sizeof path, "/%s", share->name);
 	api_reply(request, 200,
-		  json_pack("{s:s,s:s,s:b,s:s,s:b,s:b,s:o,s:s}", "client", client, "path", path,
+		  json_pack("{s:s,s:s,s:b,s:s,s:b,s:b,s:s,s:o,s:s}", "client", client, "path", path,
 			    "allowed", rule != NULL, "rule", rule ? rule->client : "", "read_only",
-			    rule && rule->read_only, "insecure", rule && rule->insecure, "versions",
-			    show_share_versions(share->versions), "reason", why.text));
+			    rule && rule->read_only, "insecure", rule && rule->insecure, "security",
+			    export_show_security(rule ? rule->security : NFS_SECURITY_ANY),
+			    "versions", show_share_versions(share->versions), "reason", why.text));
 }

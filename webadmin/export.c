@@ -11,6 +11,23 @@
 
 static const char *const squashes[] = {
     [NFS_ROOT_SQUASH] = "root", [NFS_ALL_SQUASH] = "all", [NFS_NO_ROOT_SQUASH] = "none"};
+static const char *const securities[] = {
+    [NFS_SECURITY_ANY] = "any", [NFS_SECURITY_TLS] = "tls", [NFS_SECURITY_MTLS] = "mtls"};
+
+const char *export_show_security(enum nfs_security security)
+{
+	return securities[security];
+}
+
+bool export_read_security(const char *text, enum nfs_security *ret_security)
+{
+	for (unsigned i = 0; i < sizeof securities / sizeof *securities; i++)
+		if (strcmp(text, securities[i]) == 0) {
+			*ret_security = (enum nfs_security)i;
+			return true;
+		}
+	return false;
+}
 
 /* ---- to the server */
 
@@ -86,7 +103,7 @@ static int store_one(struct config *config, const struct model_share *share, uns
 	int result = config_prepare(
 	    config,
 	    "insert into share_rule(volume, position, client, read_only, insecure, squash,"
-	    " anon_uid, anon_gid) values(?, ?, ?, ?, ?, ?, ?, ?)",
+	    " anon_uid, anon_gid, security) values(?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	    &statement, err);
 
 	if (result < 0)
@@ -99,6 +116,7 @@ static int store_one(struct config *config, const struct model_share *share, uns
 	config_bind_number(statement, 6, rule->squash);
 	config_bind_number(statement, 7, rule->anon_uid);
 	config_bind_number(statement, 8, rule->anon_gid);
+	config_bind_number(statement, 9, rule->security);
 	result = config_step(statement, err);
 	config_finish(statement);
 	return result < 0 ? result : 0;
@@ -121,7 +139,7 @@ int export_store_rules(struct config *config, const struct model_share *share,
 	return result < 0 ? result : 0;
 }
 
-/* volume, client, read_only, insecure, squash, anon_uid, anon_gid */
+/* volume, client, read_only, insecure, squash, anon_uid, anon_gid, security */
 int store_load_share_rule(struct config_statement *statement, struct model *model)
 {
 	struct model_share *share;
@@ -143,9 +161,11 @@ int store_load_share_rule(struct config_statement *statement, struct model *mode
 	    .squash = (enum nfs_squash)config_number(statement, 4),
 	    .anon_uid = (uint32_t)config_number(statement, 5),
 	    .anon_gid = (uint32_t)config_number(statement, 6),
+	    .security = (enum nfs_security)config_number(statement, 7),
 	};
 	snprintf(rules->client, sizeof rules->client, "%s", config_text(statement, 1));
-	return rules->squash > NFS_NO_ROOT_SQUASH ? -EINVAL : 0;
+	return rules->squash > NFS_NO_ROOT_SQUASH || rules->security > NFS_SECURITY_MTLS ? -EINVAL
+											 : 0;
 }
 
 /* ---- both */
@@ -285,9 +305,10 @@ json_t *show_share_rules(const struct webadmin *admin, const struct model_share 
 		const struct nfs_rule *rule = &share->rules[i];
 
 		json_t *object = json_pack(
-		    "{s:s,s:b,s:b,s:s,s:I,s:I}", "client", rule->client, "read_only",
+		    "{s:s,s:b,s:b,s:s,s:s,s:I,s:I}", "client", rule->client, "read_only",
 		    rule->read_only, "insecure", rule->insecure, "squash", squashes[rule->squash],
-		    "anon_uid", (json_int_t)rule->anon_uid, "anon_gid", (json_int_t)rule->anon_gid);
+		    "security", export_show_security(rule->security), "anon_uid",
+		    (json_int_t)rule->anon_uid, "anon_gid", (json_int_t)rule->anon_gid);
 
 		show_host(admin, rule, object);
 		json_array_append_new(list, object);

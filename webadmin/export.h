@@ -27,6 +27,9 @@ int export_set_versions(struct webadmin *admin, struct model_share *share, unsig
 /* Lists like ["3", "4.1"]. read_share_versions: 0 for one that names none, or others. */
 json_t *show_share_versions(unsigned versions);
 unsigned read_share_versions(const json_t *list);
+/* any, tls or mtls; false: none of them. */
+const char *export_show_security(enum nfs_security security);
+bool export_read_security(const char *text, enum nfs_security *ret_security);
 int store_load_share_rule(struct config_statement *statement, struct model *model);
 /* The rules, and for names of hosts the addresses that @admin's server knows; NULL: as they were
  * set, no more. */

@@ -84,6 +84,21 @@ static bool listed(const uint8_t uuid[16], const uint8_t (*uuids)[16], unsigned 
 	return false;
 }
 
+/* A peer of before NFS over TLS knows nothing of it, and needs not where a rule asks for nothing.
+ */
+static json_t *export_share_rules(const struct model_share *share)
+{
+	json_t *rules = show_share_rules(NULL, share), *rule;
+	size_t index;
+
+	json_array_foreach(rules, index, rule)
+	{
+		if (share->rules[index].security == NFS_SECURITY_ANY)
+			json_object_del(rule, "security");
+	}
+	return rules;
+}
+
 static json_t *export_rules(const struct model_target *target)
 {
 	json_t *rules = json_array();
@@ -142,7 +157,7 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 		if (listed(share->volume, uuids, count))
 			json_array_append_new(
 			    shares, json_pack("{s:s,s:s,s:o}", "name", share->name, "volume", uuid,
-					      "rules", show_share_rules(NULL, share)));
+					      "rules", export_share_rules(share)));
 	}
 	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
 }

@@ -123,6 +123,7 @@ static const struct config_migration migrations[] = {
      "alter table alert_channel add column audit integer not null default 0;"},
     {"snapshots that may be given up",
      "alter table snapshot_schedule add column expendable integer not null default 0;"},
+    {"NFS over TLS", "alter table share_rule add column security integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -301,7 +302,7 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	    {"select pool, path from pool_device order by pool, position", load_device},
 	    {"select volume, pool, name, versions, snapshots from share order by name desc",
 	     load_share},
-	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid"
+	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid, security"
 	     " from share_rule order by volume, position",
 	     store_load_share_rule},
 	    {"select iqn, alias, redirect, async_events from target order by iqn desc",

@@ -14,6 +14,7 @@
 #include "webadmin/host.h"
 #include "webadmin/image.h"
 #include "webadmin/move.h"
+#include "webadmin/nfs_tls.h"
 #include "webadmin/replica.h"
 #include "webadmin/schedule.h"
 #include "webadmin/secret.h"
@@ -77,6 +78,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = alert_channels_create(admin, err);
 	if (result == 0)
 		result = replica_create(admin, err);
+	if (result == 0)
+		nfs_tls_open(admin);
 	if (result == 0) {
 		slow_load(admin);
 		admin->history = history_open(admin);

@@ -10,7 +10,7 @@ _granary()
 		-*) ;;
 		*) if [ -z "$noun" ]; then noun=${COMP_WORDS[i]}
 			elif [ -z "$verb" ]; then verb=${COMP_WORDS[i]}
-			else case "$noun $verb" in "snapshot schedule" | "alert rule" | "alert channel" | "share iso" | "share smb") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
+			else case "$noun $verb" in "snapshot schedule" | "alert rule" | "alert channel" | "share iso" | "share smb" | "share tls") verb="$verb ${COMP_WORDS[i]}" ;; esac; fi ;;
 		esac
 	done
 	case $last in
@@ -26,7 +26,7 @@ _granary()
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	snapshot) list="create list show rename set hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain clients release" ;;
+	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain tls clients release" ;;
 	target) list="create list show redirect set delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -51,6 +51,7 @@ _granary()
 	"alert channel") list="create set list test delete" ;;
 	"share iso") list="add list remove" ;;
 	"share smb") list="enable disable list user forget" ;;
+	"share tls") list="show set" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
@@ -87,9 +88,10 @@ _granary()
 	"share iso add") list="--name --sha256 --max-size $globals" ;;
 	"share smb enable") list="--guest --user --ro $globals" ;;
 	"share smb user") list="--password-file --uid --gid $globals" ;;
-	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
+	"share allow") list="--client --ro --sec --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
+	"share tls set") list="--chain-file --key-file --renew --clients-file --no-clients $globals" ;;
 	"target create") list="--alias $globals" ;;
 	"target set") list="--async-events $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file $globals" ;;

@@ -4,7 +4,8 @@
  * header; behind a first byte that is even it becomes one well-formed record with a good header, so
  * that the arguments of every procedure are reached: program, version, procedure, then arguments in
  * which the byte pair FF 01 stands for the root's handle and FF 02 for SEQUENCE of a session that
- * is there. Every connection must come to its end. */
+ * is there. AUTH_TLS is answered, and TLS spoken behind it. Every connection must come to its end.
+ */
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/heap.h"
 #include "core/log.h"
 #include "core/world.h"
 #include "nfs/nfs4.h"
@@ -55,6 +57,8 @@ static void set_up(void)
 	struct handle_parts parts = {0};
 	socklen_t length = sizeof(asker);
 
+	char *pem;
+
 	log_set_level(LOG_LEVEL_ERROR);
 	must(loop_create(&world_aio, &loop, NULL) == 0);
 	options.control = loop;
@@ -63,6 +67,9 @@ static void set_up(void)
 	memory_fs_limit(vfs, 8 << 20, 0);
 	share.vfs = vfs;
 	must(nfs_shares_set(server, &share, 1, NULL, NULL, NULL) == 0);
+	must(nfs_tls_make("DNS:localhost", &pem, NULL) == 0);
+	must(nfs_tls_set(server, pem, pem, strstr(pem, "-----BEGIN CERT"), NULL) == 0);
+	heap_free(pem);
 	loop_poll(loop, 0);
 	parts.volume = handle_volume(vfs);
 	parts.object = vfs->root;

@@ -110,6 +110,9 @@ check "v4.2: a whole file is copied on the server" copies
 check "v4.2: holes stay holes" sh -c '[ "$(stat -c %b sparse)" -lt 3000 ]'
 ranges() { xfs_io -f -c 'copy_range -s 100 -d 7 -l 5000 holes' ranged && cmp -n 5000 -i 100:7 holes ranged; }
 check "v4.2: copy_file_range" ranges
+asked() { awk '$1 == "COPY:" { n = $2 } END { print n + 0 }' /proc/self/mountstats; }
+lately() { head -c 80M /dev/urandom > long && sync long || return 1; local before=$(asked); xfs_io -f -c 'copy_range -s 1 -d 7 -l 83886079 long' lately && [ $(($(asked) - before)) = 1 ] && cmp -n 83886079 -i 1:7 long lately && rm long lately; }
+check "v4.2: 80 MiB that can not be cloned, by one COPY in the background" lately
 used() { sync big4; df -k --output=used /mnt | tail -n 1; }
 clones() { local before=$(used); cp --reflink=always big4 cloned && cmp /tmp/data cloned && grep -Eq '^[[:space:]]*CLONE: [1-9]' /proc/self/mountstats && [ "$(stat -c %b cloned)" = "$(stat -c %b big4)" ] && [ $(($(used) - before)) -lt 4096 ]; }
 check "v4.2: cp --reflink: a clone, without space of its own" clones

@@ -70,7 +70,13 @@ class Call:
             got = 11, r.take(16), r.u32(), r.u32(), r.u32(), r.bool()
             expect(r.u32(), 0, "referring calls")
             return got
-        expect(number, 4, "CB_SEQUENCE or CB_RECALL")
+        if number == 15:
+            handle, stateid, status = r.opaque(), r.take(16), r.u32()
+            if status != OK:
+                return 15, handle, stateid, status, r.u64()
+            expect(r.u32(), 0, "no call-back id")
+            return 15, handle, stateid, status, r.u64(), r.u32(), r.take(8)
+        expect(number, 4, "CB_SEQUENCE, CB_OFFLOAD or CB_RECALL")
         return 4, r.take(16), r.bool(), r.opaque()
 
     @property
@@ -78,7 +84,7 @@ class Call:
         return self.operations[-1] if self.operations else None
 
     def answer(self, status=OK, sequence=OK):
-        """The reply; @status is CB_RECALL's."""
+        """The reply; @status is CB_RECALL's or CB_OFFLOAD's."""
         head = u32(self.xid, 1, 0, 0, 0, 0)
         if self.procedure == 0:
             return head
@@ -90,7 +96,7 @@ class Call:
                     body += operation[1] + u32(*operation[2:5], operation[4])
                 got = sequence
             else:
-                body += u32(4, status)
+                body += u32(operation[0], status)
                 got = status
             count += 1
             if got != OK:
@@ -136,14 +142,14 @@ class BackConnection(rpc.Connection):
 class Holder(Client):
     """A client of v4.1 that can be called, if @back."""
 
-    def __init__(self, connection, owner, back=True, probed=True, channel=CHANNEL):
-        self.c, self.cred, self.sequence, self.minor, self.flags = connection, None, 0, 1, 0
-        r = compound(connection, [exchange_id(owner)]).good(42)
+    def __init__(self, connection, owner, back=True, probed=True, channel=CHANNEL, minor=1):
+        self.c, self.cred, self.sequence, self.minor, self.flags = connection, None, 0, minor, 0
+        r = compound(connection, [exchange_id(owner)], minor).good(42)
         self.id, self.next = r.u64(), r.u32()
         create = (u32(43) + u64(self.id) + u32(self.next, 2 if back else 0) +
                   u32(0, *CHANNEL, 0) + u32(0, *channel, 0) + u32(PROGRAM, 2, 0, 1, 7) +
                   opaque(b"client") + u32(12, 34, 0))
-        r = compound(connection, [create]).good(43)
+        r = compound(connection, [create], minor).good(43)
         self.session = r.take(16)
         expect(r.u32(), self.next, "sequence id")
         self.bound = r.u32() == 2
@@ -154,7 +160,8 @@ class Holder(Client):
 
     def ops(self, *ops):
         self.sequence += 1
-        result = compound(self.c, [self.sequence_op(self.sequence), *ops], cred=self.cred)
+        result = compound(self.c, [self.sequence_op(self.sequence), *ops], self.minor,
+                          cred=self.cred)
         r = result.good(53)
         r.take(16 + 16)
         self.flags = r.u32()

@@ -4,7 +4,10 @@
  *
  *   share N      export the Nth share no more, or again
  *   slow MS      removing attributes and changing sizes begins MS milliseconds later
+ *   writes MS    WRITEs begin MS milliseconds later
  *   step BYTES   an ALLOCATE does no more at a time (0: all of it)
+ *   tls FOLDER   TLS with server.pem (key and certificate) and clients.pem of FOLDER (may be
+ *                empty); from now on shares that ask for it are exported too
  *
  * Each is answered with "DONE" when it is in force. */
 #include <pthread.h>
@@ -26,24 +29,51 @@ static struct nfs_server *server;
 static struct message stop_message, set_message;
 static struct vfs_ops slow_ops;
 static void (*submit_fast)(struct vfs *vfs, struct vfs_request *request);
-static atomic_uint slow_ms;
+static atomic_uint slow_ms, write_ms;
 static atomic_ulong step_bytes;
 
 static const struct {
 	const char *path;
-	struct nfs_rule rule;
+	struct nfs_rule rule, other;
+	bool tls;
 } shares[] = {
-    {"/files", {.client = "*", .insecure = true, .squash = NFS_NO_ROOT_SQUASH}},
-    {"/ro",
-     {.client = "127.0.0.0/8", .read_only = true, .insecure = true, .squash = NFS_NO_ROOT_SQUASH}},
-    {"/squash", {.client = "127.0.0.1", .insecure = true, .anon_uid = 65534, .anon_gid = 65534}},
-    {"/secure", {.client = "*", .squash = NFS_NO_ROOT_SQUASH}},
-    {"/closed", {.client = "10.99.0.0/16", .insecure = true}},
+    {.path = "/files", .rule = {.client = "*", .insecure = true, .squash = NFS_NO_ROOT_SQUASH}},
+    {.path = "/ro",
+     .rule = {.client = "127.0.0.0/8",
+	      .read_only = true,
+	      .insecure = true,
+	      .squash = NFS_NO_ROOT_SQUASH}},
+    {.path = "/squash",
+     .rule = {.client = "127.0.0.1", .insecure = true, .anon_uid = 65534, .anon_gid = 65534}},
+    {.path = "/secure", .rule = {.client = "*", .squash = NFS_NO_ROOT_SQUASH}},
+    {.path = "/closed", .rule = {.client = "10.99.0.0/16", .insecure = true}},
+    {.path = "/tls",
+     .rule = {.client = "*",
+	      .insecure = true,
+	      .squash = NFS_NO_ROOT_SQUASH,
+	      .security = NFS_SECURITY_TLS},
+     .tls = true},
+    {.path = "/mtls",
+     .rule = {.client = "*",
+	      .insecure = true,
+	      .squash = NFS_NO_ROOT_SQUASH,
+	      .security = NFS_SECURITY_MTLS},
+     .tls = true},
+    {.path = "/named",
+     .rule = {.client = "cert:laptop.example",
+	      .insecure = true,
+	      .squash = NFS_ALL_SQUASH,
+	      .anon_uid = 1007,
+	      .anon_gid = 1008},
+     .other =
+	 {.client = "127.0.0.1", .insecure = true, .read_only = true, .squash = NFS_NO_ROOT_SQUASH},
+     .tls = true},
 };
 #define SHARE_COUNT (sizeof(shares) / sizeof(shares[0]))
 
 static struct vfs *systems[SHARE_COUNT];
-static bool withdrawn[SHARE_COUNT];
+static bool withdrawn[SHARE_COUNT], with_tls;
+static char tls_folder[512];
 
 static void must(int result, const struct err *err)
 {
@@ -83,7 +113,7 @@ static void delay_over(struct timer *timer)
 
 static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 {
-	unsigned ms = atomic_load(&slow_ms);
+	unsigned ms = atomic_load(request->op == VFS_WRITE ? &write_ms : &slow_ms);
 	bool sizes = (request->op == VFS_SETATTR && (request->set.mask & VFS_SET_SIZE)) ||
 		     request->op == VFS_ALLOCATE;
 	unsigned long step = atomic_load(&step_bytes);
@@ -91,7 +121,7 @@ static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 
 	if (request->op == VFS_ALLOCATE && step && request->length > step)
 		request->length = step;
-	if (!ms || (request->op != VFS_XATTR_REMOVE && !sizes) ||
+	if (!ms || (request->op != VFS_XATTR_REMOVE && request->op != VFS_WRITE && !sizes) ||
 	    !(delay = heap_zalloc(sizeof(*delay)))) {
 		submit_fast(vfs, request);
 		return;
@@ -121,16 +151,21 @@ static void make_systems(void)
 static void export_all(void)
 {
 	struct nfs_share list[SHARE_COUNT];
+	struct nfs_rule rules[SHARE_COUNT][2];
 	struct err err = {0};
 	unsigned count = 0;
 
-	for (unsigned i = 0; i < SHARE_COUNT; i++)
-		if (!withdrawn[i])
-			list[count++] = (struct nfs_share){.path = shares[i].path,
-							   .vfs = systems[i],
-							   .rules = &shares[i].rule,
-							   .rule_count = 1,
-							   .versions = NFS_VERSIONS_ALL};
+	for (unsigned i = 0; i < SHARE_COUNT; i++) {
+		if (withdrawn[i] || (shares[i].tls && !with_tls))
+			continue;
+		rules[i][0] = shares[i].rule;
+		rules[i][1] = shares[i].other;
+		list[count++] = (struct nfs_share){.path = shares[i].path,
+						   .vfs = systems[i],
+						   .rules = rules[i],
+						   .rule_count = shares[i].other.client[0] ? 2 : 1,
+						   .versions = NFS_VERSIONS_ALL};
+	}
 	must(nfs_shares_set(server, list, count, NULL, NULL, &err), &err);
 }
 
@@ -147,6 +182,35 @@ static void set_shares(struct message *message)
 	done();
 }
 
+static void read_file(const char *name, char *text, size_t room)
+{
+	char path[sizeof(tls_folder) + 32];
+	FILE *file;
+	size_t length = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", tls_folder, name);
+	file = fopen(path, "re");
+	if (file) {
+		length = fread(text, 1, room - 1, file);
+		fclose(file);
+	}
+	text[length] = '\0';
+}
+
+static void set_tls(struct message *message)
+{
+	static char pair[65536], clients[65536];
+	struct err err = {0};
+
+	(void)message;
+	read_file("server.pem", pair, sizeof(pair));
+	read_file("clients.pem", clients, sizeof(clients));
+	must(nfs_tls_set(server, pair, pair, clients, &err), &err);
+	with_tls = true;
+	export_all();
+	done();
+}
+
 static void obey(const char *line)
 {
 	unsigned long number = strtoul(line + strcspn(line, " "), NULL, 10);
@@ -154,8 +218,15 @@ static void obey(const char *line)
 	if (strncmp(line, "share ", 6) == 0 && number < SHARE_COUNT) {
 		withdrawn[number] = !withdrawn[number];
 		loop_post(control, &set_message, set_shares);
+	} else if (strncmp(line, "tls ", 4) == 0) {
+		snprintf(tls_folder, sizeof(tls_folder), "%.*s", (int)strcspn(line + 4, "\n"),
+			 line + 4);
+		loop_post(control, &set_message, set_tls);
 	} else if (strncmp(line, "slow ", 5) == 0) {
 		atomic_store(&slow_ms, (unsigned)number);
+		done();
+	} else if (strncmp(line, "writes ", 7) == 0) {
+		atomic_store(&write_ms, (unsigned)number);
 		done();
 	} else if (strncmp(line, "step ", 5) == 0) {
 		atomic_store(&step_bytes, number);
@@ -165,7 +236,7 @@ static void obey(const char *line)
 
 static void *take_orders(void *context)
 {
-	char line[64];
+	char line[600];
 
 	while (fgets(line, sizeof(line), stdin))
 		obey(line);

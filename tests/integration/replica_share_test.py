@@ -20,6 +20,7 @@ from replica import Node, sealed, wait           # pylint: disable=wrong-import-
 
 SHARE = "tank/docs"
 OK, STALE, JUKEBOX = 0, 70, 10008
+KEPT = [("10.99.0.0/16", "tls"), ("127.0.0.1", "any"), ("cert:laptop.example", "mtls")]
 AWAY = ("192.0.2.0/24", "198.51.100.0/24")  # one behind the other
 
 
@@ -52,7 +53,9 @@ def state(node):
 
 
 def clients_of(node):
-    return sorted(rule["client"] for rule in node.ask("share", "rules", SHARE))
+    """Clients of rules, and what connections they ask for."""
+    return sorted((rule["client"], rule["security"])
+                  for rule in node.ask("share", "rules", SHARE))
 
 
 def set_up(points, one, two):
@@ -62,6 +65,8 @@ def set_up(points, one, two):
     one.granary("share", "allow", SHARE, "--client", "127.0.0.1", "--insecure", "--no-root-squash")
     for client in AWAY:
         one.granary("share", "allow", SHARE, "--client", client, "--ro")
+    one.granary("share", "allow", SHARE, "--client", KEPT[0][0], "--sec", KEPT[0][1])
+    one.granary("share", "allow", SHARE, "--client", KEPT[2][0])
     one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
     peer = one.ask("replica", "peers")[0]["uuid"]
     one.granary("replica", "group", "create", "vms", SHARE, "--peer", peer, "--rpo", "1s")
@@ -139,7 +144,7 @@ def crash(points, primary, standby, root):
                  "and has what was written meanwhile")
     points.point(client.make(root, "at home", b"again") == OK, "and takes more")
     client.close()
-    points.point(wait(lambda: clients_of(primary) == ["127.0.0.1"]),
+    points.point(wait(lambda: clients_of(primary) == KEPT),
                  "rules that were taken away there are none here", clients_of(primary))
     check(points, primary, "what came back")
 

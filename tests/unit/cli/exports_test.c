@@ -78,6 +78,11 @@ static void taken(void **state)
 	      "[{\"name\":\"a\",\"rules\":[" RULE("10.0.0.1", false, false, "none", 65534,
 						  65534) "," RULE("10.0.0.2", true, false, "root",
 								  65534, 65534) "]}]");
+	gives("/a *(xprtsec=none:tls:mtls) 10.0.0.1(xprtsec=tls:mtls) 10.0.0.2(xprtsec=mtls)",
+	      "[{\"name\":\"a\",\"rules\":[" RULE("*", true, false, "root", 65534, 65534) "," RULE(
+		  "10.0.0.1\",\"security\":\"tls", true, false, "root", 65534,
+		  65534) "," RULE("10.0.0.2\",\"security\":\"mtls", true, false, "root", 65534,
+				  65534) "]}]");
 	gives("/a *(rw,all_squash,no_root_squash,no_subtree_check,fsid=0,sec=sys)",
 	      "[{\"name\":\"a\",\"rules\":[" RULE("*", false, false, "all", 65534, 65534) "]}]");
 }
@@ -94,6 +99,8 @@ static void not_taken(void **state)
 	refused("// *(rw)", "no path");
 	refused("/a *(rw,nosuch)", "nosuch");
 	refused("/a *(rw,sec=krb5p)", "sec=krb5p");
+	refused("/a *(rw,xprtsec=ssl)", "xprtsec=ssl");
+	refused("/a *(rw,xprtsec=tls:)", "xprtsec=tls:");
 	refused("/a *(rw,anonuid=x)", "anonuid=x");
 	refused("/a *(rw,anongid=)", "anongid=");
 	refused("/a *(rw,anonuid=4294967296)", "anonuid");

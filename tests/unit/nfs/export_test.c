@@ -69,6 +69,55 @@ static void bad_text(void **state)
 	assert_int_equal(nfs_rules_explain(NULL, NULL, 0, "10.0.0.0/8", &index, NULL), -EINVAL);
 }
 
+/* A name in a certificate is closer than any address, and asks for one whatever the rule says. */
+static void certificates(void **state)
+{
+	static const char *const bad[] = {"cert:", "cert:two words", "cert:\x7f", "CERT:name"};
+	const struct nfs_rule rules[] = {rule("10.0.0.1"), rule("cert:Laptop.Example"),
+					 rule("cert:other"), rule("*")};
+	struct nfs_peer peer = {.proved = true, .name_count = 2};
+	uint8_t uuid[16] = {9};
+	struct nfs_address address = {.family = AF_INET, .bytes = {10, 0, 0, 1}};
+	struct nfs_table *table;
+	const struct nfs_rule *found;
+	struct vfs *vfs;
+	bool whole = false;
+
+	(void)state;
+	assert_int_equal(decide(rules, 4, "cert:laptop.example"), 1);
+	assert_int_equal(decide(rules, 4, "cert:laptop"), -1);
+	assert_int_equal(decide(rules, 4, "10.0.0.1"), 0);
+	assert_int_equal(decide(rules + 1, 2, "10.0.0.1"), -1);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct nfs_rule one = rule(bad[i]);
+
+		assert_int_equal(nfs_rule_check(&one, NULL), -EINVAL);
+	}
+	assert_int_equal(nfs_rule_check(&rules[1], NULL), 0);
+	assert_int_equal(memory_fs_create(uuid, &vfs, NULL), 0);
+	assert_int_equal(
+	    nfs_table_create(&(struct nfs_share){"/a", vfs, rules, 4, NFS_VERSIONS_ALL}, 1, 1, NULL,
+			     &table, NULL),
+	    0);
+	strcpy(peer.names[0], "nobody.example");
+	strcpy(peer.names[1], "laptop.example");
+	found = nfs_export_rule(&table->exports[0], &address, &peer, &whole);
+	assert_string_equal(found->client, "cert:Laptop.Example");
+	assert_int_equal(found->security, NFS_SECURITY_MTLS);
+	assert_true(whole);
+	peer.name_count = 1;
+	found = nfs_export_rule(&table->exports[0], &address, &peer, &whole);
+	assert_string_equal(found->client, "10.0.0.1");
+	found = nfs_export_rule(&table->exports[0], &address, NULL, NULL);
+	assert_string_equal(found->client, "10.0.0.1");
+	address.bytes[3] = 2;
+	found = nfs_export_rule(&table->exports[0], &address, NULL, &whole);
+	assert_string_equal(found->client, "*");
+	assert_false(whole);
+	nfs_table_unref(table);
+	vfs_unref(vfs);
+}
+
 static void mapped_addresses(void **state)
 {
 	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(700)};
@@ -121,9 +170,8 @@ static void tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(longest_prefix),
-	    cmocka_unit_test(bad_text),
-	    cmocka_unit_test(mapped_addresses),
+	    cmocka_unit_test(longest_prefix), cmocka_unit_test(bad_text),
+	    cmocka_unit_test(certificates),   cmocka_unit_test(mapped_addresses),
 	    cmocka_unit_test(tables),
 	};
 

@@ -269,7 +269,7 @@ static bool allowed(const struct nfs_table *table, const char *client)
 	struct nfs_address address = {.family = strchr(client, ':') ? AF_INET6 : AF_INET};
 
 	inet_pton(address.family, client, address.bytes);
-	return nfs_export_rule(&table->exports[0], &address, NULL) != NULL;
+	return nfs_export_rule(&table->exports[0], &address, NULL, NULL) != NULL;
 }
 
 static void tables(void **state)

@@ -73,6 +73,53 @@ static void headers(void **state)
 	assert_int_equal(rpc_header_decode(&in, &header), -EBADMSG);
 }
 
+/* AUTH_TLS with a body of @body bytes and a verifier of @flavor and @verifier bytes. */
+static enum rpc_auth_stat asked_for_tls(uint32_t body, uint32_t flavor, uint32_t verifier)
+{
+	static const uint8_t zeros[8];
+	uint8_t memory[128];
+	struct rpc_header header;
+	struct xdr_out out;
+	struct xdr_in in;
+
+	xdr_out_init(&out, memory, sizeof(memory));
+	xdr_put_u32(&out, 1);
+	xdr_put_u32(&out, RPC_CALL);
+	xdr_put_u32(&out, RPC_VERSION);
+	xdr_put_u32(&out, RPC_NFS);
+	xdr_put_u32(&out, 4);
+	xdr_put_u32(&out, 0);
+	xdr_put_u32(&out, RPC_AUTH_TLS);
+	xdr_put_opaque(&out, zeros, body);
+	xdr_put_u32(&out, flavor);
+	xdr_put_opaque(&out, zeros, verifier);
+	xdr_in_init(&in, memory, xdr_length(&out));
+	assert_int_equal(rpc_header_decode(&in, &header), 0);
+	assert_int_equal(header.flavor, RPC_AUTH_TLS);
+	assert_int_equal(header.uid, RPC_NOBODY);
+	return header.auth;
+}
+
+/* RFC 9289 4.1 */
+static void tls(void **state)
+{
+	static const uint8_t wanted[] = {0,   0,   0,   9,   0,   0,   0, 1, 0, 0,   0,
+					 0,   0,   0,   0,   0,   0,   0, 0, 8, 'S', 'T',
+					 'A', 'R', 'T', 'T', 'L', 'S', 0, 0, 0, 0};
+	uint8_t memory[64];
+	struct xdr_out out;
+
+	(void)state;
+	assert_int_equal(asked_for_tls(0, RPC_AUTH_NONE, 0), RPC_AUTH_OK);
+	assert_int_equal(asked_for_tls(4, RPC_AUTH_NONE, 0), RPC_AUTH_BADCRED);
+	assert_int_equal(asked_for_tls(0, RPC_AUTH_SYS, 0), RPC_AUTH_BADVERF);
+	assert_int_equal(asked_for_tls(0, RPC_AUTH_NONE, 8), RPC_AUTH_BADVERF);
+	xdr_out_init(&out, memory, sizeof(memory));
+	rpc_put_starttls(&out, 9);
+	assert_int_equal(xdr_length(&out), sizeof(wanted));
+	assert_memory_equal(memory, wanted, sizeof(wanted));
+}
+
 static void payload_of_version_3(void **state)
 {
 	uint8_t memory[512];
@@ -140,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(headers),
+	    cmocka_unit_test(tls),
 	    cmocka_unit_test(payload_of_version_3),
 	    cmocka_unit_test(payload_of_version_4),
 	};
