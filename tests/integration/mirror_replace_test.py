@@ -57,7 +57,7 @@ def dies(points, daemon, there, writer, new):
                  "its device dies: it goes on", writer.trouble)
     refused(points, daemon, "the first is tank/two", there.path, new)
     refused(points, daemon, "is not the device", there.path + ".other", new)
-    daemon.good("volume", "delete", "tank/two", "--yes")
+    daemon.good("volume", "delete", "tank/two", "--now", "--yes")
     small = new.split(":", maxsplit=1)[0] + ".small:128M"
     answer = pools.wait_for(lambda: taken(daemon, there.path, small), LONG)
     points.point(answer and "too small" in answer.stderr, "refused: too small",

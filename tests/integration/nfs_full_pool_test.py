@@ -167,7 +167,7 @@ def used_up(t):
     t.point(t.state() == "read-only", "the share says so", t.state())
     for snapshot in snapshots:
         t.server.granary("snapshot", "delete", snapshot, "--yes")
-    t.server.granary("volume", "delete", "small/other", "--yes")
+    t.server.granary("volume", "delete", "small/other", "--now", "--yes")
 
 
 def goes_on(t):

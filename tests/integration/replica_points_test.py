@@ -70,7 +70,7 @@ def clones(points, one, two, top):
             break
     names = [v["name"] for v in two.ask("volume", "list")]
     points.point("try1" in said and "try0" not in names, "all of the clones or none", (said, names))
-    two.granary("volume", "delete", "tank/try1", "--yes")
+    two.granary("volume", "delete", "tank/try1", "--now", "--yes")
     for _ in range(10):
         epoch = epochs(two)[0]
         said = two.refused("replica", "point", "clone", "vms", str(epoch), "tank/try0", "try1")
@@ -100,7 +100,7 @@ def clones(points, one, two, top):
     points.point("clone" in said, "nor is it deleted by hand", said)
     for lun in range(LUNS):
         two.granary("lun", "unmap", IQN, str(lun))
-        two.granary("volume", "delete", f"tank/try{lun}", "--yes")
+        two.granary("volume", "delete", f"tank/try{lun}", "--now", "--yes")
     points.point(wait(lambda: epoch not in epochs(two)), "until they are gone", epochs(two))
 
 

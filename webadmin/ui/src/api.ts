@@ -107,7 +107,7 @@ export function saveFile(name: string, data: Blob) {
 export const get = <T>(path: string) => call<T>("GET", path);
 
 /** Lists that the daemon gives in pages, for they may be long. */
-const paged = /^\/(volumes|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|snapshot-schedules)$|\/snapshots$/;
+const paged = /^\/(volumes|bin|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|snapshot-schedules)$|\/snapshots$/;
 
 function cursorOf(response: Response): string | null {
 	const link = /^<([^>]*)>; rel="next"/.exec(response.headers.get("Link") ?? "");

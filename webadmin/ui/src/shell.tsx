@@ -12,6 +12,7 @@ import { Empty, FormDialog, Input, notice, Notices, Trouble } from "./parts";
 import { Access } from "./pages/access";
 import { Alerts } from "./pages/alerts";
 import { Audit } from "./pages/audit";
+import { Bin } from "./pages/bin";
 import { Commands } from "./pages/commands";
 import { Connect } from "./pages/connect";
 import { Hardware } from "./pages/hardware";
@@ -44,6 +45,7 @@ const rows: Row[] = [
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
 	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
+	{ path: "bin", icon: "trash", title: "nav.bin", show: () => <Bin /> },
 	{ path: "hardware", icon: "bolt", title: "nav.hardware", show: () => <Hardware /> },
 	{ path: "replication", icon: "replication", title: "nav.replication", show: () => <Replication /> },
 	{ path: "alerts", icon: "bell", title: "nav.alerts", show: () => <Alerts /> },
@@ -59,7 +61,7 @@ const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
 	{ title: "group.file", paths: ["shares"] },
-	{ title: "group.box", paths: ["pools", "hardware", "replication", "alerts", "jobs", "support"] },
+	{ title: "group.box", paths: ["pools", "bin", "hardware", "replication", "alerts", "jobs", "support"] },
 	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];
 

@@ -11,6 +11,7 @@ export interface Pool {
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
 	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[]; features?: string[];
+	undelete_hours?: number; bin_volumes?: number; bin_used_bytes?: number;
 	gives_up_percent?: number; given_up?: number; given_up_last?: string; given_up_at?: number;
 }
 export interface PoolDevice {
@@ -22,6 +23,11 @@ export interface Volume {
 	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
 	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string;
+}
+export interface Deleted { pool: string; deleted: string; bin?: string; until?: number }
+export interface Binned {
+	pool: string; name: string; id: string; kind: "volume" | "share"; deleted: number; until: number; by: string; snapshots: number;
+	reason: string; size_bytes?: number; used_bytes?: number;
 }
 export interface Snapshot {
 	pool: string; volume: string; name: string; path: string; created: number; group: number; size_bytes: number;
