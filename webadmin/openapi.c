@@ -386,7 +386,8 @@ static const struct object objects[] = {
      "A row of the route table",
      {{"method", FIELD_TEXT, true},
       {"path", FIELD_TEXT, true},
-      {"role", FIELD_TEXT, true},
+      {"role", FIELD_TEXT, true, "the least that may call it"},
+      {"replication", FIELD_SWITCH, true, "so may the role replication"},
       {"summary", FIELD_TEXT, true}}},
     {"Status",
      "The daemon and all it serves",
@@ -680,6 +681,9 @@ static json_t *operation(const struct route *route)
 
 	if (object && route->body)
 		json_object_set_new(object, "requestBody", request_body(route));
+	if (object)
+		json_object_set_new(object, "x-replication",
+				    json_boolean(role_may(ROLE_REPLICATION, route)));
 	if (object && route->role == ROLE_NOBODY)
 		json_object_set_new(object, "security", json_array());
 	return object;

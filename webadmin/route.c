@@ -49,12 +49,13 @@
 
 static const struct route table[] = {
 #define V1 "/api/v1"
-    {"GET", V1 "/status", api_status_show, ROLE_VIEWER, 0,
+    {"GET", V1 "/status", api_status_show, ROLE_VIEWER, ROUTE_REPLICA,
      "The daemon, its endpoints, pools, targets and sessions", NULL, "Status"},
-    {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, 0, "This table", NULL, "[Route]"},
+    {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, ROUTE_REPLICA, "This table", NULL,
+     "[Route]"},
     {"GET", V1 "/openapi.json", api_openapi_show, ROLE_NOBODY, 0,
      "This API as an OpenAPI 3.1 document"},
-    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, 0,
+    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, ROUTE_REPLICA,
      "What happened after ?after=ID; ?wait=SECONDS waits for it; as a stream with Accept: "
      "text/event-stream",
      NULL, "Events"},
@@ -68,7 +69,8 @@ static const struct route table[] = {
     {"PATCH", V1 "/slow", api_slow_change, ROLE_OPERATOR, ROUTE_CHANGE,
      "From how long on a command counts as slow",
      BODY({"limit", FIELD_TEXT, true, "1ms to 1h, or none: 500ms unless it was set"})},
-    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, 0, "Long work and how far it is", NULL, "[Job]"},
+    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, ROUTE_REPLICA, "Long work and how far it is",
+     NULL, "[Job]"},
     {"GET", "/metrics", api_metrics_show, ROLE_VIEWER, ROUTE_TEXT,
      "Counters and gauges in Prometheus' text format"},
 
@@ -85,30 +87,33 @@ static const struct route table[] = {
 	  {"password", FIELD_TEXT, true, "its password"},
 	  {"code", FIELD_TEXT, false, "of two-step sign-in, or a recovery code"}),
      "Me"},
-    {"POST", V1 "/logout", api_logout, ROLE_VIEWER, ROUTE_AUDIT, "Sign out"},
-    {"GET", V1 "/me", api_me_show, ROLE_VIEWER, 0, "Who am I?", NULL, "Me"},
-    {"POST", V1 "/me/password", api_me_password, ROLE_VIEWER, ROUTE_CHANGE | ROUTE_SECRET,
+    {"POST", V1 "/logout", api_logout, ROLE_VIEWER, ROUTE_AUDIT | ROUTE_REPLICA, "Sign out"},
+    {"GET", V1 "/me", api_me_show, ROLE_VIEWER, ROUTE_REPLICA, "Who am I?", NULL, "Me"},
+    {"POST", V1 "/me/password", api_me_password, ROLE_VIEWER,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA,
      "Change one's own password; one's other sessions end",
      BODY({"old", FIELD_TEXT, true, "the password so far"},
 	  {"new", FIELD_TEXT, true, "10 to 256 bytes"}),
      "Account"},
-    {"POST", V1 "/me/confirm", api_me_confirm, ROLE_VIEWER, ROUTE_AUDIT | ROUTE_SECRET,
+    {"POST", V1 "/me/confirm", api_me_confirm, ROLE_VIEWER,
+     ROUTE_AUDIT | ROUTE_SECRET | ROUTE_REPLICA,
      "Give the password again; what can not be undone asks for it",
      BODY({"password", FIELD_TEXT, true, "the account's"}), "Me"},
     {"POST", V1 "/me/totp", api_totp_offer, ROLE_VIEWER,
-     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM | ROUTE_REPLICA,
      "A new key for two-step sign-in (RFC 6238); nothing changes yet"},
-    {"POST", V1 "/me/totp/confirm", api_totp_confirm, ROLE_VIEWER, ROUTE_CHANGE | ROUTE_SECRET,
+    {"POST", V1 "/me/totp/confirm", api_totp_confirm, ROLE_VIEWER,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA,
      "Turn two-step sign-in on with a code of that key; shows the recovery codes",
      BODY({"code", FIELD_TEXT, true, "6 digits"})},
-    {"DELETE", V1 "/me/totp", api_totp_delete, ROLE_VIEWER, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Turn two-step sign-in off"},
+    {"DELETE", V1 "/me/totp", api_totp_delete, ROLE_VIEWER,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA, "Turn two-step sign-in off"},
     {"GET", V1 "/accounts", api_account_list, ROLE_ADMIN, ROUTE_PAGED, "All accounts", NULL,
      "[Account]"},
     {"POST", V1 "/accounts", api_account_create, ROLE_ADMIN,
      ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM, "Make an account",
      BODY({"name", FIELD_TEXT, true, "its name"},
-	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator or admin"},
+	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator, admin or replication"},
 	  {"password", FIELD_TEXT, true, "10 to 256 bytes"}),
      "Account"},
     {"PATCH", V1 "/accounts/{name}", api_account_change, ROLE_ADMIN,
@@ -124,7 +129,7 @@ static const struct route table[] = {
     {"POST", V1 "/tokens", api_token_create, ROLE_ADMIN,
      ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM, "Make an API token; it is shown this once",
      BODY({"name", FIELD_TEXT, true, "its name"},
-	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator or admin"},
+	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator, admin or replication"},
 	  {"days", FIELD_NUMBER, false, "days until it expires (default 90)"}),
      "Token"},
     {"DELETE", V1 "/tokens/{name}", api_token_delete, ROLE_ADMIN, ROUTE_CHANGE,
@@ -208,8 +213,8 @@ static const struct route table[] = {
      "Ups"},
     {"DELETE", V1 "/ups", api_ups_clear, ROLE_ADMIN, ROUTE_CHANGE, "Watch no UPS"},
 
-    {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
-     "[Pool]"},
+    {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, ROUTE_REPLICA, "All pools with their space",
+     NULL, "[Pool]"},
     {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Create a pool on devices or files",
      BODY({"name", FIELD_TEXT, true, "name of the pool"},
@@ -222,7 +227,8 @@ static const struct route table[] = {
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"},
 	  {"degraded", FIELD_SWITCH, false, "do without one missing device of mirrored volumes"}),
      "Pool"},
-    {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, 0, "One pool", NULL, "Pool"},
+    {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, ROUTE_REPLICA, "One pool", NULL,
+     "Pool"},
     {"DELETE", V1 "/pools/{pool}", api_pool_delete, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Close and forget a pool without volumes"},
     {"PATCH", V1 "/pools/{pool}", api_pool_change, ROLE_ADMIN, ROUTE_CHANGE,
@@ -281,8 +287,8 @@ static const struct route table[] = {
     {"DELETE", V1 "/pools/{pool}/findings", api_finding_clear, ROLE_OPERATOR, ROUTE_CHANGE,
      "Forget the findings"},
 
-    {"GET", V1 "/volumes", api_volume_list, ROLE_VIEWER, ROUTE_PAGED, "All volumes", NULL,
-     "[Volume]"},
+    {"GET", V1 "/volumes", api_volume_list, ROLE_VIEWER, ROUTE_PAGED | ROUTE_REPLICA, "All volumes",
+     NULL, "[Volume]"},
     {"POST", V1 "/volumes", api_volume_create, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Create a thin volume, or make a device of the machine one",
      BODY({"pool", FIELD_TEXT, true, "name of the pool"},
@@ -299,8 +305,8 @@ static const struct route table[] = {
 	  {"product", FIELD_TEXT, false, "likewise: product identification, 16"},
 	  {"t10", FIELD_TEXT, false, "likewise: the T10 designator behind the vendor, 64"}),
      "Volume"},
-    {"GET", V1 "/volumes/{pool}/{volume}", api_volume_show, ROLE_VIEWER, 0, "One volume", NULL,
-     "Volume"},
+    {"GET", V1 "/volumes/{pool}/{volume}", api_volume_show, ROLE_VIEWER, ROUTE_REPLICA,
+     "One volume", NULL, "Volume"},
     {"PATCH", V1 "/volumes/{pool}/{volume}", api_volume_change, ROLE_PROVISIONER,
      ROUTE_CHANGE | ROUTE_STILL,
      "Resize or rename a volume, or limit it; one of the three at a time",
@@ -622,11 +628,12 @@ static const struct route table[] = {
      "Pair with the node that shows a code",
      BODY({"address", FIELD_TEXT, true, "HOST or HOST:PORT (7420)"},
 	  {"code", FIELD_TEXT, true, "the code that it shows"})},
-    {"GET", V1 "/replica/peers", api_replica_peers, ROLE_VIEWER, 0, "Paired nodes"},
+    {"GET", V1 "/replica/peers", api_replica_peers, ROLE_VIEWER, ROUTE_REPLICA, "Paired nodes"},
     {"DELETE", V1 "/replica/peers/{peer}", api_replica_unpair, ROLE_ADMIN, ROUTE_CHANGE,
      "Forget a paired node that no group is replicated with"},
-    {"GET", V1 "/replica/groups", api_replica_list, ROLE_VIEWER, 0, "Replication groups"},
-    {"POST", V1 "/replica/groups", api_replica_create, ROLE_ADMIN, ROUTE_CHANGE,
+    {"GET", V1 "/replica/groups", api_replica_list, ROLE_VIEWER, ROUTE_REPLICA,
+     "Replication groups"},
+    {"POST", V1 "/replica/groups", api_replica_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_REPLICA,
      "Replicate volumes to a paired node, as one consistent group",
      BODY({"name", FIELD_TEXT, true, "name of the group"},
 	  {"members", FIELD_TEXTS, true, "volumes, each POOL/NAME"},
@@ -643,14 +650,15 @@ static const struct route table[] = {
 	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24 (0)"},
 	  {"seed", FIELD_TEXT, false,
 	   "how the first image gets there: wire, or ship: on a disk (wire)"})},
-    {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, 0,
+    {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, ROUTE_REPLICA,
      "One group: role, state, lag, sealed epoch, lineage"},
     {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN,
-     ROUTE_CHANGE | ROUTE_CONFIRM, "Promote, demote, switch over, pause, resume or delete a group",
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA,
+     "Promote, demote, switch over, pause, resume or delete a group",
      BODY({"action", FIELD_TEXT, true,
 	   "promote, demote, switchover, failback, verify, pause, resume or delete"})},
-    {"PATCH", V1 "/replica/groups/{group}", api_replica_change, ROLE_ADMIN, ROUTE_CHANGE,
-     "Change a group, on its primary",
+    {"PATCH", V1 "/replica/groups/{group}", api_replica_change, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_REPLICA, "Change a group, on its primary",
      BODY({"rpo", FIELD_TEXT, false, "how old the standby's image may be: 1s to 1d"},
 	  {"limit", FIELD_SIZE, false, "bytes a second at most; 0: as many as go"},
 	  {"compression", FIELD_TEXT, false, "of the link: lz4, zstd or off"},
@@ -678,7 +686,7 @@ static const struct route table[] = {
     {"POST", V1 "/replica/seeds", api_replica_seed_import, ROLE_ADMIN, ROUTE_CHANGE,
      "Begin to take a group's image from such a file; the group's seed says how far it is",
      BODY({"path", FIELD_TEXT, true, "of the file, on the standby"})},
-    {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, 0,
+    {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, ROUTE_REPLICA,
      "The sealed epochs that this node keeps of a group, the newest first"},
     {"POST", V1 "/replica/groups/{group}/points/{epoch}/clones", api_replica_clone,
      ROLE_PROVISIONER, ROUTE_CHANGE,
@@ -729,7 +737,8 @@ static const struct route table[] = {
 };
 
 static const char *const roles[] = {
-    [ROLE_NOBODY] = "nobody",     [ROLE_VIEWER] = "viewer", [ROLE_PROVISIONER] = "provisioner",
+    [ROLE_NOBODY] = "nobody",     [ROLE_REPLICATION] = "replication",
+    [ROLE_VIEWER] = "viewer",     [ROLE_PROVISIONER] = "provisioner",
     [ROLE_OPERATOR] = "operator", [ROLE_ADMIN] = "admin",
 };
 
@@ -740,13 +749,18 @@ const char *role_name(enum role role)
 
 bool role_parse(const char *name, enum role *ret_role)
 {
-	for (unsigned i = ROLE_VIEWER; i < sizeof roles / sizeof *roles; i++) {
+	for (unsigned i = ROLE_REPLICATION; i < sizeof roles / sizeof *roles; i++) {
 		if (strcmp(roles[i], name) == 0) {
 			*ret_role = i;
 			return true;
 		}
 	}
 	return false;
+}
+
+bool role_may(enum role role, const struct route *route)
+{
+	return role >= route->role || (role == ROLE_REPLICATION && route->flags & ROUTE_REPLICA);
 }
 
 const struct route *route_table(unsigned *ret_count)

@@ -246,9 +246,9 @@ static bool request_good(struct api_request *request, const char *method)
 				method);
 	else if (!route)
 		api_reply_error(request, 404, "route_not_found", "there is no such path");
-	else if (request->who.role < route->role && request->who.role == ROLE_NOBODY)
+	else if (!role_may(request->who.role, route) && request->who.role == ROLE_NOBODY)
 		api_reply_error(request, 401, "not_signed_in", "sign in first");
-	else if (request->who.role < route->role)
+	else if (!role_may(request->who.role, route))
 		api_reply_error(request, 403, "role_too_low", "this needs the role %s",
 				role_name(route->role));
 	else if (route->flags & ROUTE_CONFIRM && request->who.session &&

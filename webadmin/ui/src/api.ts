@@ -4,7 +4,7 @@
 import { signal } from "@preact/signals";
 
 export interface Me { name: string; role: Role; csrf: string; totp?: boolean }
-export type Role = "viewer" | "provisioner" | "operator" | "admin";
+export type Role = "viewer" | "provisioner" | "operator" | "admin" | "replication";
 const roles: Role[] = ["viewer", "provisioner", "operator", "admin"];
 
 /** Who is signed in; null: nobody; undefined: not known yet. */
@@ -12,6 +12,8 @@ export const me = signal<Me | null | undefined>(undefined);
 /** The first account is still to be made. */
 export const setupNeeded = signal(false);
 
+/** An account that sees and changes replication groups, and nothing else. */
+export const onlyReplication = () => me.value?.role === "replication";
 export const can = (role: Role) => !!me.value && roles.indexOf(me.value.role) >= roles.indexOf(role);
 
 /** An RFC 9457 body, or what took its place. */

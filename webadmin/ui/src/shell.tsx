@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { call, can, confirmer, identify, me, Problem, problemOf, setupNeeded, type Role } from "./api";
+import { call, can, confirmer, identify, me, onlyReplication, Problem, problemOf, setupNeeded, type Role } from "./api";
 import { Entry } from "./entry";
 import { Icon, Mark, type IconName } from "./icons";
 import { listening } from "./live";
@@ -57,6 +57,9 @@ const rows: Row[] = [
 	{ path: "settings", icon: "settings", title: "nav.settings", show: () => <Settings /> },
 ];
 
+/** Who may not see a page does not find it. */
+const shows = (row: Row) => (onlyReplication() ? ["replication", "jobs", "commands", "settings"].includes(row.path) : !row.role || can(row.role));
+
 const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
@@ -79,7 +82,7 @@ function Navigation({ onGo }: { onGo: () => void }) {
 		<nav aria-label={t("nav.label")}>
 			{can("provisioner") && <a class="button main new" href={to("new")} onClick={onGo}><Icon name="plus" /> {t("nav.new")}</a>}
 			{groups.map((group) => {
-				const shown = group.paths.map((path) => rows.find((row) => row.path === path)!).filter((row) => !row.role || can(row.role));
+				const shown = group.paths.map((path) => rows.find((row) => row.path === path)!).filter(shows);
 				return shown.length > 0 && (
 					<div key={group.paths[0]} class="group">
 						{group.title && <h2>{t(group.title)}</h2>}
@@ -149,7 +152,8 @@ function Confirmer() {
 function Current() {
 	const [path, ...rest] = route.value;
 	const row = rows.find((one) => one.path === path);
-	if (!row || (row.role && !can(row.role))) return <Empty icon="search" title={t("page.none")} text={t("page.noneText")} />;
+	if (path === "" && onlyReplication()) return <Replication />;
+	if (!row || !shows(row)) return <Empty icon="search" title={t("page.none")} text={t("page.noneText")} />;
 	return row.show(rest);
 }
 

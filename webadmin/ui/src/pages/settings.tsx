@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useState } from "preact/hooks";
-import { call, can } from "../api";
+import { call, can, onlyReplication } from "../api";
 import { duration } from "../format";
 import { useResource } from "../live";
 import { act, Button, Card, Facts, FormDialog, Input, notice, Page, Select, Waiting } from "../parts";
@@ -86,6 +86,7 @@ function About() {
 }
 
 export function Settings() {
+	if (onlyReplication()) return <Page title={t("nav.settings")}><Mine /></Page>;
 	return (
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
