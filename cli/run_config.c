@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/backup.h"
+#include "core/backup.h"
 #include "cli/cli.h"
 #include "core/heap.h"
 
