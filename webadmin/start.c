@@ -11,6 +11,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/backup.h"
 #include "webadmin/bin.h"
 #include "webadmin/expiry.h"
 #include "webadmin/export.h"
@@ -446,6 +447,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	access_quiet(admin->access);
 	relay_quiet(&admin->relay);
 	gather_stop(admin);
+	backups_stop(admin);
 	ups_stop(admin);
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */

@@ -10,6 +10,7 @@
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
+#include "webadmin/backup.h"
 #include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/image.h"
@@ -99,6 +100,7 @@ void webadmin_destroy(struct webadmin *admin)
 	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);
 	health_finish(admin);
+	backups_free(admin);
 	ups_close(admin);
 	moves_free(admin);
 	heap_free(admin->turn);

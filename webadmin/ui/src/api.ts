@@ -66,7 +66,7 @@ async function good(method: string, path: string, body: unknown, more: More): Pr
 /** A change that went well, for the page of commands; what a secret is has gone out of it. */
 export interface Done { id: number; at: number; method: string; path: string; body?: unknown }
 export const done = signal<Done[]>([]);
-const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url"];
+const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url", "passphrase"];
 
 function remember(method: string, path: string, body: unknown) {
 	if (method === "GET" || path.includes("dry_run=") || /^\/(login|logout|setup|me)\b/.test(path)) return;
@@ -90,6 +90,9 @@ export async function sendBytes(path: string, data: Uint8Array): Promise<void> {
 	}
 	if (!response.ok) throw await refusal(response);
 }
+
+/** Bytes of the API. */
+export const bytesFrom = async (path: string): Promise<Blob> => (await good("GET", path, undefined, {})).blob();
 
 /** A file of the API, for the browser to keep. */
 export async function download(path: string, name: string) {

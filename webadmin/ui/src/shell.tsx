@@ -25,6 +25,7 @@ import { Replication } from "./pages/replication";
 import { Sessions } from "./pages/sessions";
 import { Settings } from "./pages/settings";
 import { Share, Shares } from "./pages/shares";
+import { SmbPage } from "./pages/smb";
 import { Snapshots } from "./pages/snapshots";
 import { Support } from "./pages/support";
 import { Target, Targets } from "./pages/targets";
@@ -44,6 +45,7 @@ const rows: Row[] = [
 	{ path: "hosts", icon: "hosts", title: "nav.hosts", show: () => <Hosts /> },
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
 	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
+	{ path: "smb", icon: "share", title: "nav.smb", show: () => <SmbPage /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
 	{ path: "bin", icon: "trash", title: "nav.bin", show: () => <Bin /> },
 	{ path: "hardware", icon: "bolt", title: "nav.hardware", show: () => <Hardware /> },
@@ -63,7 +65,7 @@ const shows = (row: Row) => (onlyReplication() ? ["replication", "jobs", "comman
 const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
-	{ title: "group.file", paths: ["shares"] },
+	{ title: "group.file", paths: ["shares", "smb"] },
 	{ title: "group.box", paths: ["pools", "bin", "hardware", "replication", "alerts", "jobs", "support"] },
 	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];

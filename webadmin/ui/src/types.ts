@@ -59,6 +59,12 @@ export interface ShareRule {
 	client: string; read_only: boolean; insecure: boolean; squash: string; anon_uid: number; anon_gid: number;
 }
 export interface ShareAccess { client: string; path: string; allowed: boolean; rule: string; read_only: boolean; versions: string[]; reason: string }
+export interface SmbShare { pool: string; name: string; guest: boolean; read_only: boolean; users: string[] }
+export interface SmbUser { name: string; uid: number; gid: number }
+export interface Smb { shares: SmbShare[]; users: SmbUser[]; service: { running: boolean; port: number; reason: string } }
+export interface BackupState { staged: boolean; uploaded_bytes: number }
+export interface BackupMade { id: string; size_bytes: number; piece_bytes: number; filename: string }
+export interface BackupChange { what: string; name: string; change: "comes" | "goes" | "changes" }
 export interface Disk {
 	name: string; path: string; by_id: string; kind: string; model: string; serial: string; size_bytes: number;
 	rotational: boolean; carries: string; pool: string; used_by: string; free: boolean;

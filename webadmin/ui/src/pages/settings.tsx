@@ -7,6 +7,7 @@ import { act, Button, Card, Facts, FormDialog, Input, notice, Page, Select, Wait
 import { look, type Look } from "../look";
 import { language, setLanguage, t } from "../text";
 import type { Status } from "../types";
+import { Backup } from "./backup";
 import { Certificate } from "./certificate";
 import { Configuration } from "./configuration";
 import { Machine } from "./machine";
@@ -90,7 +91,7 @@ export function Settings() {
 	return (
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
-				<div class="stack"><Mine /><Discovery /><Configuration /></div>
+				<div class="stack"><Mine /><Discovery /><Configuration /><Backup /></div>
 				<div class="stack"><Machine /><Certificate /><About /></div>
 			</div>
 		</Page>
