@@ -109,7 +109,7 @@ export function Bin() {
 						{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <span class="name">{row.name}<small>{row.kind === "share" ? t("bin.share") : t("bin.volume")}{row.snapshots > 0 && ` · ${t("bin.snapshots", { count: row.snapshots })}`}</small></span> },
 						{ key: "pool", title: t("field.pool"), text: (row) => row.pool, show: (row) => <a href={to("pools", row.pool)}>{row.pool}</a> },
 						{ key: "used", title: t("volumes.used"), number: true, text: (row) => row.used_bytes ?? 0, show: (row) => bytes(row.used_bytes ?? 0) },
-						{ key: "deleted", title: t("bin.deleted"), text: (row) => row.deleted, show: (row) => <>{time(row.deleted * 1000)}<small>{row.by}</small></> },
+						{ key: "deleted", title: t("bin.deleted"), text: (row) => row.deleted, show: (row) => <span class="name">{time(row.deleted * 1000)}<small>{row.by}</small></span> },
 						{ key: "left", title: t("bin.left"), text: (row) => row.until, show: (row) => row.reason ? <><Badge tone="warn">{t("bin.stuck")}</Badge><small class="reason" lang="en">{row.reason}</small></> : <Left until={row.until} /> },
 						{ key: "does", title: "", show: (row) => can("provisioner") && (
 							<div class="row-actions">

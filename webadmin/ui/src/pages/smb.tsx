@@ -73,11 +73,11 @@ export function SmbPage() {
 	const shares = useResource<Share[]>("/shares").data ?? [];
 	const [open, setOpen] = useState<Open>(null);
 	const close = () => setOpen(null);
-	if (!data) return <Page title="SMB"><Waiting problem={problem} /></Page>;
+	if (!data) return <Page title={t("nav.smb")}><Waiting problem={problem} /></Page>;
 	const free = shares.filter((share) => !data.shares.some((one) => one.pool === share.pool && one.name === share.name));
 	const users = (share: SmbShare) => [share.guest && t("smb.everybody"), ...share.users].filter(Boolean).join(", ");
 	return (
-		<Page title="SMB" lead={<>{data.service.running ? <Badge tone="good">{t("smb.running", { port: data.service.port })}</Badge> : <Badge tone={data.shares.length ? "bad" : "quiet"}>{t("smb.notRunning")}</Badge>} <span lang="en">{data.service.reason}</span></>}
+		<Page title={t("nav.smb")} lead={<>{data.service.running ? <Badge tone="good">{t("smb.running", { port: data.service.port })}</Badge> : <Badge tone={data.shares.length ? "bad" : "quiet"}>{t("smb.notRunning")}</Badge>} <span lang="en">{data.service.reason}</span></>}
 			actions={free.length > 0 && <Button role="provisioner" icon="plus" onClick={() => setOpen({ what: "serve" })}>{t("smb.serve")}</Button>}>
 			{data.shares.length === 0 ? <Card><Empty icon="share" title={t("smb.none")} text={t("smb.noneText")} /></Card> : (
 				<Card flush title={t("smb.shares")}>
