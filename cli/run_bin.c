@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "core/size.h"
 
 /* The bin: what was deleted, and is kept for a while. */
 
@@ -18,9 +19,27 @@ static const struct column columns[] = {
     {"ID", "id", TEXT},
 };
 
+static int tell_plan(struct command *command, json_t *reply, const char *what)
+{
+	uint64_t used = (uint64_t)json_integer_value(json_object_get(reply, "used_bytes"));
+	size_t snapshots = json_array_size(json_object_get(reply, "snapshots"));
+	bool for_good = json_is_true(json_object_get(reply, "for_good"));
+	long long hours = json_integer_value(json_object_get(reply, "undelete_hours"));
+	char size[32];
+
+	size_format(used, size, sizeof size);
+	if (for_good)
+		return say(command, reply, "would delete %s %s for good: %s, %zu snapshots", what,
+			   command->position[0], size, snapshots);
+	return say(command, reply,
+		   "would delete %s %s into the bin for %lld hours: %s, %zu snapshots", what,
+		   command->position[0], hours, size, snapshots);
+}
+
 int command_delete(struct command *command, const char *what, const char *many)
 {
 	static const char *const queries[] = {"", "?now=1", "?snapshots=1", "?now=1&snapshots=1"};
+	bool dry = command_option(command, "dry-run");
 	bool now = command_option(command, "now"),
 	     snapshots = command_option(command, "with-snapshots");
 	const char *name = command->position[0];
@@ -33,17 +52,23 @@ int command_delete(struct command *command, const char *what, const char *many)
 
 	if (status)
 		return status;
-	status = command_confirm(command, now ? "Delete it and all its data for good?"
-					      : "Delete it and all its data?");
+	status = dry ? -1
+		     : command_confirm(command, now ? "Delete it and all its data for good?"
+						    : "Delete it and all its data?");
 	if (status >= 0)
 		return status;
-	snprintf(path, sizeof path, "/api/v1/%s/%%s/%%s%s", many, queries[now + 2 * snapshots]);
+	snprintf(path, sizeof path, "/api/v1/%s/%%s/%%s%s%s", many, queries[now + 2 * snapshots],
+		 !dry               ? ""
+		 : now || snapshots ? "&dry_run=1"
+				    : "?dry_run=1");
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	status = command_call(command, "DELETE", NULL, &reply, path, split.pool, split.name);
 #pragma GCC diagnostic pop
 	if (status)
 		return status;
+	if (dry)
+		return tell_plan(command, reply, what);
 	until = (time_t)json_integer_value(json_object_get(reply, "until"));
 	if (!json_object_get(reply, "bin"))
 		return say(command, reply, "%s %s deleted", what, name);

@@ -175,6 +175,24 @@ json_t *bin_answer(const char *pool, const char *name, const struct bin_entry *e
 	return body;
 }
 
+void bin_reply_dry(struct api_request *request, const char *kind, struct volume *volume)
+{
+	const struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+	bool keeps = bin_wanted(request, request->match.param[0]) && volume;
+	json_t *names = json_array(), *body;
+	struct volume *it = NULL;
+
+	while (volume && (it = snapshot_next(volume, it)))
+		json_array_append_new(names, json_string(it->name));
+	body = json_pack("{s:b,s:s,s:s,s:s,s:b,s:I,s:o}", "dry_run", 1, "pool",
+			 request->match.param[0], "deleted", request->match.param[1], "kind", kind,
+			 "for_good", !keeps, "used_bytes",
+			 (json_int_t)(volume ? volume_used_bytes(volume) : 0), "snapshots", names);
+	if (keeps)
+		json_object_set_new(body, "undelete_hours", json_integer(pool->undelete_hours));
+	api_reply(request, 200, body);
+}
+
 /* ---- for good ---- */
 struct purging {
 	struct pool_call call;
@@ -362,11 +380,29 @@ static bool emptying_new(struct api_request *request, struct model_pool *pool,
 	return true;
 }
 
+/* What would be deleted for good: @only, or all. */
+static void reply_dry(struct api_request *request, struct model_pool *pool,
+		      const struct bin_entry *only)
+{
+	json_t *list = json_array();
+
+	list_for_each (it, &pool->bin) {
+		const struct bin_entry *entry = list_entry(it, struct bin_entry, link);
+
+		if (!only || entry == only)
+			json_array_append_new(list, bin_show(pool, entry));
+	}
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:o}", "dry_run", 1, "pool", pool->name, "for_good", list));
+}
+
 void api_bin_empty(struct api_request *request)
 {
 	struct model_pool *pool = find_pool(request);
 
-	if (pool && emptying_new(request, pool, NULL))
+	if (pool && api_is_dry(request))
+		reply_dry(request, pool, NULL);
+	else if (pool && emptying_new(request, pool, NULL))
 		purge_next(request);
 }
 
@@ -375,7 +411,9 @@ void api_bin_delete(struct api_request *request)
 	struct model_pool *pool;
 	struct bin_entry *entry = find_entry(request, &pool);
 
-	if (entry && emptying_new(request, pool, entry))
+	if (entry && api_is_dry(request))
+		reply_dry(request, pool, entry);
+	else if (entry && emptying_new(request, pool, entry))
 		bin_purge(request, purged);
 }
 

@@ -504,6 +504,21 @@ static bool pool_has_luns(struct model *model, const char *name)
 	return false;
 }
 
+/* What would be closed and forgotten; its devices hold it all afterwards. */
+static void reply_dry(struct api_request *request, const struct model_pool *pool)
+{
+	json_t *names = json_array(), *devices = json_array();
+	struct volume *volume = NULL;
+
+	while (pool->pool && (volume = pool_volume_next(pool->pool, volume)))
+		json_array_append_new(names, json_string(volume->name));
+	for (unsigned i = 0; i < pool->path_count; i++)
+		json_array_append_new(devices, json_string(pool->paths[i]));
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:o,s:o}", "dry_run", 1, "deleted", pool->name, "volumes",
+			    names, "devices", devices));
+}
+
 /* Close and forget; with @empty only a pool without volumes. */
 static void let_go(struct api_request *request, bool empty)
 {
@@ -537,6 +552,10 @@ static void let_go(struct api_request *request, bool empty)
 					info.volume_count - bin_count(pool));
 			return;
 		}
+	}
+	if (api_is_dry(request)) {
+		reply_dry(request, pool);
+		return;
 	}
 	request->state = pool; /* taken back in pool_is_closed() */
 	request->call = (struct pool_call){.done = pool_is_closed};

@@ -659,6 +659,8 @@ void api_share_delete(struct api_request *request)
 		api_reply_error(request, 409, "share_unavailable",
 				"share %s/%s is being opened or closed; try again in a second",
 				share->pool, share->name);
+	else if (api_is_dry(request))
+		bin_reply_dry(request, "share", request->volume);
 	else
 		delete_begin(work);
 }

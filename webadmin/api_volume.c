@@ -341,7 +341,9 @@ void api_volume_delete(struct api_request *request)
 	memcpy(deletion->uuid, request->volume->identity.uuid, 16);
 	if (bin_refuses(request, false))
 		return;
-	if (!bin_wanted(request, request->match.param[0]))
+	if (api_is_dry(request))
+		bin_reply_dry(request, "volume", request->volume);
+	else if (!bin_wanted(request, request->match.param[0]))
 		bin_purge(request, volume_purged);
 	else if (is_unused(request))
 		bin_put(request, false, volume_binned);

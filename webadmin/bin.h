@@ -78,6 +78,8 @@ void bin_purge(struct api_request *request, void (*done)(struct api_request *req
 int bin_forget(struct config *config, const uint8_t uuid[16], struct err *err);
 /* What a DELETE says; @entry NULL: it is gone for good. */
 json_t *bin_answer(const char *pool, const char *name, const struct bin_entry *entry);
+/* The answer to a dry DELETE of a volume or a share, @volume NULL: it is gone already. */
+void bin_reply_dry(struct api_request *request, const char *kind, struct volume *volume);
 /* bin_wanted: by the request's ?now=1 and the pool: does what is deleted go there? */
 bool bin_wanted(struct api_request *request, const char *pool);
 

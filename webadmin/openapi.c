@@ -141,6 +141,7 @@ static const struct object objects[] = {
      {{"pool", FIELD_TEXT, true},
       {"deleted", FIELD_TEXT, true, "its name"},
       {"bin", FIELD_TEXT, false, "its id in the bin; without it, it is gone for good"},
+      {"dry_run", FIELD_SWITCH, false, "nothing was done; for_good: whether it would be for good"},
       {"until", FIELD_NUMBER, false, "so long it can be had back, seconds since 1970"}}},
     {"Binned",
      "A volume or a share that was deleted and can be had back",
@@ -701,6 +702,8 @@ static json_t *operation(const struct route *route)
 	if (object)
 		json_object_set_new(object, "x-replication",
 				    json_boolean(role_may(ROLE_REPLICATION, route)));
+	if (object && route_no_dry(route))
+		json_object_set_new(object, "x-no-dry-run", json_string(route_no_dry(route)));
 	if (object && route->role == ROLE_NOBODY)
 		json_object_set_new(object, "security", json_array());
 	return object;

@@ -249,8 +249,8 @@ static const struct route table[] = {
      "Pool"},
     {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, ROUTE_REPLICA, "One pool", NULL,
      "Pool"},
-    {"DELETE", V1 "/pools/{pool}", api_pool_delete, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Close and forget a pool without volumes"},
+    {"DELETE", V1 "/pools/{pool}", api_pool_delete, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY, "Close and forget a pool without volumes"},
     {"PATCH", V1 "/pools/{pool}", api_pool_change, ROLE_ADMIN, ROUTE_CHANGE,
      "Set a pool's watermarks, or how long it keeps what was deleted",
      BODY({"watermarks", FIELD_TEXT, false, "three percents: 80,90,95"},
@@ -291,7 +291,8 @@ static const struct route table[] = {
      "Check devices or files of a pool that is not in use; changes nothing",
      BODY({"devices", FIELD_DEVICES, true, "its devices or files"},
 	  {"data", FIELD_SWITCH, false, "verify every block's checksum too"})},
-    {"POST", V1 "/pools/{pool}/export", api_pool_export, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
+    {"POST", V1 "/pools/{pool}/export", api_pool_export, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY,
      "Close a pool and forget it; its devices hold it all"},
     {"GET", V1 "/pools/{pool}/scrub", api_scrub_show, ROLE_VIEWER, 0,
      "How far a pool's scrub is, and what it found"},
@@ -351,7 +352,7 @@ static const struct route table[] = {
     {"POST", V1 "/volumes/{pool}/{volume}/rescan", api_volume_rescan, ROLE_PROVISIONER,
      ROUTE_CHANGE, "Look how large the device behind a volume is now", NULL, "Volume"},
     {"DELETE", V1 "/volumes/{pool}/{volume}", api_volume_delete, ROLE_PROVISIONER,
-     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL | ROUTE_DRY,
      "Delete a volume: into its pool's bin for undelete_hours, or at once with ?now=1; "
      "?snapshots=1: its snapshots go with it",
      NULL, "Deleted"},
@@ -366,9 +367,9 @@ static const struct route table[] = {
      "Delete it for good if its time is over, or its pool at its end; the daemon does it itself",
      NULL, "Deleted"},
     {"DELETE", V1 "/bin/{pool}/{id}", api_bin_delete, ROLE_PROVISIONER,
-     ROUTE_CHANGE | ROUTE_CONFIRM, "Delete for good what is in the bin", NULL, "Deleted"},
-    {"DELETE", V1 "/bin/{pool}", api_bin_empty, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Delete for good all that is in a pool's bin"},
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY, "Delete for good what is in the bin"},
+    {"DELETE", V1 "/bin/{pool}", api_bin_empty, ROLE_PROVISIONER,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY, "Delete for good all that is in a pool's bin"},
     {"POST", V1 "/volumes/{pool}/{volume}/rollback", api_volume_rollback, ROLE_OPERATOR,
      ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL,
      "Make a volume what it was at a snapshot; what it is now is kept as another",
@@ -497,7 +498,7 @@ static const struct route table[] = {
 	  {"snapshots", FIELD_TEXT, false, "/.snapshot: hidden (in no listing), visible, none"}),
      "Share"},
     {"DELETE", V1 "/shares/{pool}/{share}", api_share_delete, ROLE_PROVISIONER,
-     ROUTE_CHANGE | ROUTE_CONFIRM,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY,
      "Delete a share with all its files: into its pool's bin for undelete_hours, or at once with "
      "?now=1; ?snapshots=1: its snapshots go with it",
      NULL, "Deleted"},
@@ -588,7 +589,7 @@ static const struct route table[] = {
 	  {"async_events", FIELD_SWITCH, false,
 	   "tell sessions of new LUNs and sizes by asynchronous message"}),
      "Target"},
-    {"DELETE", V1 "/targets/{iqn}", api_target_delete, ROLE_PROVISIONER, ROUTE_CHANGE,
+    {"DELETE", V1 "/targets/{iqn}", api_target_delete, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY,
      "Drop a target's sessions and delete it; volumes stay"},
     {"GET", V1 "/targets/{iqn}/rules", api_rule_list, ROLE_VIEWER, 0, "Who may log in to a target",
      NULL, "[Rule]"},
@@ -781,6 +782,33 @@ bool role_parse(const char *name, enum role *ret_role)
 bool role_may(enum role role, const struct route *route)
 {
 	return role >= route->role || (role == ROLE_REPLICATION && route->flags & ROUTE_REPLICA);
+}
+
+static bool is_below(const struct route *route, const char *path)
+{
+	return strncmp(route->path, path, strlen(path)) == 0;
+}
+
+const char *route_no_dry(const struct route *route)
+{
+	if (strcmp(route->method, "GET") == 0 || route->flags & ROUTE_DRY)
+		return NULL;
+	if (route->flags & ROUTE_BYTES)
+		return "a piece of a file; nothing counts before the last";
+	if (is_below(route, "/api/v1/me") || is_below(route, "/api/v1/log") ||
+	    is_below(route, "/api/v1/setup"))
+		return "it is about one's own account or session";
+	if (is_below(route, "/api/v1/appliance"))
+		return "the machine's helper checks it; a network goes back by itself";
+	if (strstr(route->path, "/give-up") || is_below(route, "/api/v1/smb/serve") ||
+	    is_below(route, "/api/v1/disks/health"))
+		return "a program of Granary's own does it";
+	if (is_below(route, "/api/v1/replica"))
+		return "two nodes decide it together, at that moment";
+	if (!(route->flags & ROUTE_CHANGE))
+		return "it configures nothing, or can be stopped and taken back";
+	return "it changes what the path and the body name and nothing else; what can not be is "
+	       "refused before anything changes";
 }
 
 const struct route *route_table(unsigned *ret_count)

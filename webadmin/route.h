@@ -28,6 +28,8 @@ const char *role_name(enum role role);
 bool role_parse(const char *name, enum role *ret_role);
 struct route;
 bool role_may(enum role role, const struct route *route);
+/* Why a change has no ?dry_run=1; NULL: it has one, or is no change. */
+const char *route_no_dry(const struct route *route);
 
 enum route_flags {
 	ROUTE_CHANGE = 1,     /* changes something: one such request runs at a time, in order */

@@ -68,7 +68,7 @@ _granary()
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst $globals" ;;
 	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
-	"volume delete") list="--now --with-snapshots $globals" ;;
+	"volume delete") list="--now --with-snapshots --dry-run $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"bin restore") list="--as $globals" ;;
 	"snapshot create") list="--expendable $globals" ;;
@@ -90,7 +90,7 @@ _granary()
 	"share iso add") list="--name --sha256 --max-size $globals" ;;
 	"share smb enable") list="--guest --user --ro $globals" ;;
 	"share smb user") list="--password-file --uid --gid $globals" ;;
-	"share delete") list="--now --with-snapshots $globals" ;;
+	"share delete") list="--now --with-snapshots --dry-run $globals" ;;
 	"share allow") list="--client --ro --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;
