@@ -94,7 +94,7 @@ static bool read_body(const struct front_request *request, json_t **ret_body,
 	if (!is_type(request->type, "application/json"))
 		return refuse(refusal, 415, "bad_type", "the body has to be application/json");
 	*ret_body = control_parse(request->body, request->length, &err);
-	if (*ret_body && json_is_object(*ret_body))
+	if (json_is_object(*ret_body))
 		return true;
 	json_decref(*ret_body);
 	*ret_body = NULL;
