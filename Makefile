@@ -251,8 +251,9 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+FUZZ_PARTS := webfront/request.c webfront/guard.c
 $(REPLAYS): $(BUILD)/tests/fuzz/%_replay: $(BUILD)/obj/tests/fuzz/%_fuzz.o $(BUILD)/obj/tests/fuzz/replay.o \
-		$(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(LIB)
+		$(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(FUZZ_PARTS:%.c=$(BUILD)/obj/%.o) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS)
@@ -262,7 +263,7 @@ FUZZ_CFLAGS := $(CSTD) -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
                -fsanitize=fuzzer-no-link,address,undefined
 FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c \
 		appliance/settings.c appliance/seed_network.c appliance/seed_ovf.c appliance/seed_parse.c \
-		appliance/seed_ports.c appliance/seed_yaml.c)
+		appliance/seed_ports.c appliance/seed_yaml.c $(FUZZ_PARTS))
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)

@@ -106,6 +106,9 @@ int say(struct command *command, json_t *body, const char *format, ...)
 /* run_configuration.c: what PUT /configuration says it has done or would do. Steals @reply. */
 int print_steps(struct command *command, json_t *reply);
 
+/* run_bin.c: delete POOL/NAME, of "volumes" or "shares"; says where it has gone. */
+int command_delete(struct command *command, const char *what, const char *many);
+
 /* run_*.c */
 /* command_password: the option "password-file"'s contents into @body; 0, or the exit status. */
 int command_password(struct command *command, json_t *body, bool required);
@@ -149,6 +152,10 @@ int run_volume_rescan(struct command *command);
 int run_volume_rename(struct command *command);
 int run_volume_take(struct command *command);
 int run_volume_move(struct command *command);
+int run_bin_list(struct command *command);
+int run_bin_restore(struct command *command);
+int run_bin_delete(struct command *command);
+int run_bin_empty(struct command *command);
 int run_volume_delete(struct command *command);
 int run_volume_clone(struct command *command);
 int run_volume_promote(struct command *command);

@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/backup.h"
 #include "cli/cli.h"
+#include "core/backup.h"
 #include "core/heap.h"
 
 /* These work on the state directory itself: a restore has to be possible where no daemon starts. */

@@ -584,18 +584,33 @@ int run_pool_scrub(struct command *command)
 int run_pool_set(struct command *command)
 {
 	const char *watermarks = command_option(command, "watermarks");
-	json_t *reply;
+	const char *hours = command_option(command, "undelete-hours");
+	json_t *body = json_object(), *reply;
+	char *end;
 	int status;
 
-	if (!watermarks) {
-		command_fail("nothing to set: give --watermarks");
+	if (!watermarks && !hours) {
+		json_decref(body);
+		command_fail("nothing to set: give --watermarks or --undelete-hours");
 		return EXIT_USAGE;
 	}
-	status = command_call(command, "PATCH", json_pack("{s:s}", "watermarks", watermarks),
-			      &reply, "/api/v1/pools/%s", command->position[0]);
-	return status ? status
-		      : say(command, reply, "pool %s warns at %s %%", command->position[0],
-			    watermarks);
+	if (hours && (*hours < '0' || *hours > '9' || strtoul(hours, &end, 10) > 8760 || *end)) {
+		json_decref(body);
+		return command_fail("--undelete-hours is a number from 0 to 8760, not %s", hours);
+	}
+	if (watermarks)
+		json_object_set_new(body, "watermarks", json_string(watermarks));
+	if (hours)
+		json_object_set_new(body, "undelete_hours",
+				    json_integer((json_int_t)strtoul(hours, NULL, 10)));
+	status =
+	    command_call(command, "PATCH", body, &reply, "/api/v1/pools/%s", command->position[0]);
+	if (status)
+		return status;
+	return watermarks
+		   ? say(command, reply, "pool %s warns at %s %%", command->position[0], watermarks)
+		   : say(command, reply, "pool %s keeps what is deleted for %s hours",
+			 command->position[0], hours);
 }
 
 int run_pool_export(struct command *command)

@@ -353,18 +353,7 @@ int run_share_check(struct command *command)
 
 int run_share_delete(struct command *command)
 {
-	struct object_name name;
-	json_t *reply;
-	int status = command_split(command->position[0], "share", &name);
-
-	if (status)
-		return status;
-	status = command_confirm(command, "Delete this share and all its files?");
-	if (status >= 0)
-		return status;
-	status = command_call(command, "DELETE", NULL, &reply, "/api/v1/shares/%s/%s", name.pool,
-			      name.name);
-	return status ? status : say(command, reply, "share %s deleted", command->position[0]);
+	return command_delete(command, "share", "shares");
 }
 
 /* ---- who may use it */

@@ -309,16 +309,5 @@ int run_volume_take(struct command *command)
 
 int run_volume_delete(struct command *command)
 {
-	struct object_name name;
-	json_t *reply;
-	int status = command_split(command->position[0], "volume", &name);
-
-	if (status)
-		return status;
-	status = command_confirm(command, "Delete this volume and all its data?");
-	if (status >= 0)
-		return status;
-	status = command_call(command, "DELETE", NULL, &reply, "/api/v1/volumes/%s/%s", name.pool,
-			      name.name);
-	return status ? status : say(command, reply, "volume %s deleted", command->position[0]);
+	return command_delete(command, "volume", "volumes");
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/backup.h"
 #include "core/control.h"
 #include "core/heap.h"
 #include "granaryd/granaryd.h"
@@ -405,11 +406,21 @@ static int start_threads(struct err *err)
 	return result;
 }
 
+/* A backup that an administrator has had restored, before anything of it is open. */
+static int take_restored(struct err *err)
+{
+	int taken = backup_take_staged(daemon_.state.dir, err);
+
+	if (taken > 0)
+		log_notice("the configuration is that of a backup now");
+	return taken < 0 ? taken : 0;
+}
+
 static int start(struct err *err)
 {
 	static int (*const steps[])(struct err * err) = {
-	    create_loops, open_config,   create_iscsi,  create_nfs,       create_admin,
-	    confine,      create_mounts, start_threads, open_reservations};
+	    take_restored, create_loops, open_config,   create_iscsi,  create_nfs,
+	    create_admin,  confine,      create_mounts, start_threads, open_reservations};
 	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
 
 	for (unsigned i = 0; result == 0 && i < sizeof steps / sizeof *steps; i++)

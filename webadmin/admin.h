@@ -46,8 +46,9 @@ struct webadmin {
 	struct replication *replication;
 	unsigned replica_calls; /* of exports that are being made after a promotion */
 	struct relay_thread relay;
-	struct gather *gather; /* a support bundle that is being made; NULL: none */
-	bool applying;         /* a document of the whole configuration */
+	struct backups *backups; /* backup.h; NULL: not asked for yet */
+	struct gather *gather;   /* a support bundle that is being made; NULL: none */
+	bool applying;           /* a document of the whole configuration */
 	struct certificate certificate;
 	int64_t expires;         /* certificate_expires() */
 	int64_t nfs_tls_expires; /* nfs_tls.h */

@@ -384,7 +384,7 @@ static bool read_role(struct api_request *request, const char *text, enum role *
 	if (role_parse(text, ret_role))
 		return true;
 	api_reply_error(request, 400, "bad_role",
-			"a role is viewer, provisioner, operator or admin");
+			"a role is viewer, provisioner, operator, admin or replication");
 	return false;
 }
 

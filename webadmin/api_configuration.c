@@ -5,6 +5,7 @@
 #include "core/heap.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/bin.h"
 #include "webadmin/export.h"
 #include "webadmin/host.h"
 #include "webadmin/plan.h"
@@ -59,7 +60,8 @@ static void show_pool_and_volumes(struct model *model, const struct model_pool *
 					       json_sprintf("%u,%u,%u", info.watermark[0],
 							    info.watermark[1], info.watermark[2])));
 	while ((volume = pool_volume_next(pool->pool, volume))) {
-		if (!model_share_of_volume(model, volume->identity.uuid))
+		if (!model_share_of_volume(model, volume->identity.uuid) &&
+		    !model_hides(model, volume))
 			json_array_append_new(
 			    volumes, only(show_volume(model, volume),
 					  KEYS("pool", "name", "size_bytes", "checksum", "mirror",

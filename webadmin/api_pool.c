@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/bin.h"
 #include "webadmin/move.h"
 #include "webadmin/passthrough.h"
 
@@ -248,6 +249,7 @@ static void pool_is_open(struct pool_call *call, int result)
 		webadmin_start_luns(request->admin, opening->pool->name);
 	}
 	pool_paths_sync(request->admin->options.config, opening->pool);
+	bin_settle(request->admin, opening->pool);
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
 	api_reply(request, 201, show_pool(opening->pool));
@@ -396,15 +398,43 @@ static bool parse_watermarks(const char *text, uint8_t percent[WATERMARKS])
 	return true;
 }
 
+/* False: it was answered. */
+static bool set_hours(struct api_request *request, unsigned hours)
+{
+	struct model_pool *pool = find_pool(request);
+
+	if (hours > BIN_HOURS_MAX) {
+		api_reply_error(request, 400, "bad_request",
+				"what was deleted is kept for %u hours at most", BIN_HOURS_MAX);
+		return false;
+	}
+	if (!bin_offered(pool)) {
+		api_reply_error(request, 409, "not_supported",
+				"pool %s keeps nothing that was deleted: it has no bin",
+				pool->name);
+		return false;
+	}
+	if (bin_set_hours(request->admin, pool, hours, &request->err) == 0)
+		return true;
+	api_reply_failure(request, NULL);
+	return false;
+}
+
 void api_pool_change(struct api_request *request)
 {
-	const char *text, *code = NULL;
+	const char *text = NULL, *code = NULL;
 	uint8_t percent[WATERMARKS];
+	json_int_t hours = -1;
 	struct pool *pool;
 
-	if (!api_unpack(request, "{s:s}", "watermarks", &text))
+	if (!api_unpack(request, "{s?:s,s?:I}", "watermarks", &text, "undelete_hours", &hours))
 		return;
-	if (!parse_watermarks(text, percent)) {
+	if (!text && hours < 0) {
+		api_reply_error(request, 400, "bad_request",
+				"nothing to set: give watermarks or undelete_hours");
+		return;
+	}
+	if (text && !parse_watermarks(text, percent)) {
 		api_reply_error(request, 400, "bad_request",
 				"watermarks are three percents such as 80,90,95");
 		return;
@@ -412,6 +442,13 @@ void api_pool_change(struct api_request *request)
 	pool = model_pool_usable(request->model, request->match.param[0], &code, &request->err);
 	if (!pool) {
 		api_reply_failure(request, code);
+		return;
+	}
+	if (hours >= 0 &&
+	    !set_hours(request, (unsigned)(hours > BIN_HOURS_MAX ? BIN_HOURS_MAX + 1 : hours)))
+		return;
+	if (!text) {
+		api_reply(request, 200, show_pool(find_pool(request)));
 		return;
 	}
 	request->call = (struct pool_call){.done = pool_changed};
@@ -467,6 +504,21 @@ static bool pool_has_luns(struct model *model, const char *name)
 	return false;
 }
 
+/* What would be closed and forgotten; its devices hold it all afterwards. */
+static void reply_dry(struct api_request *request, const struct model_pool *pool)
+{
+	json_t *names = json_array(), *devices = json_array();
+	struct volume *volume = NULL;
+
+	while (pool->pool && (volume = pool_volume_next(pool->pool, volume)))
+		json_array_append_new(names, json_string(volume->name));
+	for (unsigned i = 0; i < pool->path_count; i++)
+		json_array_append_new(devices, json_string(pool->paths[i]));
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:o,s:o}", "dry_run", 1, "deleted", pool->name, "volumes",
+			    names, "devices", devices));
+}
+
 /* Close and forget; with @empty only a pool without volumes. */
 static void let_go(struct api_request *request, bool empty)
 {
@@ -494,12 +546,16 @@ static void let_go(struct api_request *request, bool empty)
 	}
 	if (pool->pool && empty) {
 		pool_get_info(pool->pool, &info);
-		if (info.volume_count) {
+		if (info.volume_count > bin_count(pool)) {
 			api_reply_error(request, 409, "pool_has_volumes",
 					"pool %s has %u volumes; delete them first", pool->name,
-					info.volume_count);
+					info.volume_count - bin_count(pool));
 			return;
 		}
+	}
+	if (api_is_dry(request)) {
+		reply_dry(request, pool);
+		return;
 	}
 	request->state = pool; /* taken back in pool_is_closed() */
 	request->call = (struct pool_call){.done = pool_is_closed};

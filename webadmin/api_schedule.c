@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/bin.h"
 #include "webadmin/move.h"
 
 /* Schedules of snapshots: making, showing, deleting them, and a run of one. */
@@ -24,7 +25,7 @@ static struct volume *volume_of(struct model *model, const char *pool_name, cons
 	if (!pool || !pool->pool)
 		return NULL;
 	while ((volume = pool_volume_next(pool->pool, volume)))
-		if (memcmp(volume->identity.uuid, uuid, 16) == 0)
+		if (memcmp(volume->identity.uuid, uuid, 16) == 0 && !model_hides(model, volume))
 			return volume;
 	return NULL;
 }

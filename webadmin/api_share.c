@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/bin.h"
 #include "webadmin/export.h"
 #include "webadmin/move.h"
 #include "webadmin/preset.h"
@@ -531,9 +532,7 @@ static void share_forget(struct share_work *work)
 	}
 	model_share_remove(share);
 	log_notice("share %s/%s deleted", request->match.param[0], request->match.param[1]);
-	api_reply(request, 200,
-		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
-			    request->match.param[1]));
+	api_reply(request, 200, bin_answer(request->match.param[0], request->match.param[1], NULL));
 }
 
 static void delete_reopened(struct share_call *call, int result)
@@ -552,18 +551,11 @@ static void delete_reopened(struct share_call *call, int result)
 	api_reply_failure(request, NULL);
 }
 
-static void delete_volume_gone(struct pool_call *call, int result)
+/* It could not be deleted: it is served as before. */
+static void delete_failed(struct share_work *work)
 {
-	struct api_request *request = api_request_of(call);
-	struct share_work *work = request->state;
+	struct api_request *request = work->request;
 
-	if (result == 0) {
-		request->volume = NULL; /* the reference went with it */
-		share_forget(work);
-		return;
-	}
-	request->err = call->err;
-	request->err.code = result;
 	if (!work->was_open) {
 		delete_ended(work);
 		api_reply_failure(request, NULL);
@@ -571,6 +563,29 @@ static void delete_volume_gone(struct pool_call *call, int result)
 	}
 	work->call = (struct share_call){.done = delete_reopened};
 	share_open(request->volume, request->admin->options.control, false, &work->call);
+}
+
+static void delete_volume_gone(struct api_request *request, int result)
+{
+	if (result == 0)
+		share_forget(request->state);
+	else
+		delete_failed(request->state);
+}
+
+/* Its rows stay, for the day it comes back. */
+static void delete_binned(struct api_request *request, struct bin_entry *entry)
+{
+	struct share_work *work = request->state;
+
+	if (!entry) {
+		delete_failed(work);
+		return;
+	}
+	model_share_remove(work->share);
+	log_notice("share %s/%s deleted, and kept in the bin for a while", request->match.param[0],
+		   entry->name);
+	api_reply(request, 200, bin_answer(request->match.param[0], entry->name, entry));
 }
 
 static void delete_closed(struct share_call *call, int result)
@@ -590,8 +605,10 @@ static void delete_closed(struct share_call *call, int result)
 		share_forget(work);
 		return;
 	}
-	request->call = (struct pool_call){.done = delete_volume_gone};
-	volume_delete(request->volume, &request->call);
+	if (bin_wanted(request, request->match.param[0]))
+		bin_put(request, true, delete_binned);
+	else
+		bin_purge(request, delete_volume_gone);
 }
 
 /* No client uses it any more. */
@@ -621,20 +638,6 @@ static void delete_begin(struct share_work *work)
 	api_reply_failure(request, NULL);
 }
 
-/* Said before anything is closed; the volume has the last word. */
-static bool has_snapshots(struct api_request *request)
-{
-	struct volume *snapshot = request->volume ? snapshot_next(request->volume, NULL) : NULL;
-
-	if (!snapshot)
-		return false;
-	api_reply_error(request, 409, "volume_has_snapshots",
-			"share %s/%s has snapshots (%s); delete them first",
-			request->match.param[0], request->match.param[1], snapshot->name);
-	volume_unref(snapshot);
-	return true;
-}
-
 void api_share_delete(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
@@ -648,13 +651,17 @@ void api_share_delete(struct api_request *request)
 	/* A share whose volume is gone is forgotten. */
 	request->volume =
 	    model_find_volume(request->model, share->pool, share->name, &code, &request->err);
-	if (has_snapshots(request) ||
-	    (request->volume && replica_refuses(request, request->volume, REPLICA_DELETE)))
+	/* Said before anything is closed; the volume has the last word. */
+	if (request->volume &&
+	    (bin_refuses(request, true) || bin_missing(request, request->match.param[0]) ||
+	     replica_refuses(request, request->volume, REPLICA_DELETE)))
 		return;
 	if (share->opening || share->leaving || share->deleting)
 		api_reply_error(request, 409, "share_unavailable",
 				"share %s/%s is being opened or closed; try again in a second",
 				share->pool, share->name);
+	else if (api_is_dry(request))
+		bin_reply_dry(request, "share", request->volume);
 	else
 		delete_begin(work);
 }

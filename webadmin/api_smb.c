@@ -117,7 +117,8 @@ static json_t *secret_row(struct config *config, struct config_statement *statem
 
 static const char shares_sql[] =
     "select share.volume, pool, name, guest, read_only from smb_share join share"
-    " on share.volume = smb_share.volume order by pool, name";
+    " on share.volume = smb_share.volume where share.volume not in (select volume from bin)"
+    " order by pool, name";
 static const char users_sql[] = "select name, uid, gid, hash from smb_user order by name";
 
 /* What granary-smb does with it. */

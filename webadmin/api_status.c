@@ -62,9 +62,10 @@ void api_routes_list(struct api_request *request)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "method",
-						      routes[i].method, "path", routes[i].path,
-						      "role", role_name(routes[i].role), "summary",
-						      routes[i].summary));
+		json_array_append_new(
+		    list, json_pack("{s:s,s:s,s:s,s:b,s:s}", "method", routes[i].method, "path",
+				    routes[i].path, "role", role_name(routes[i].role),
+				    "replication", role_may(ROLE_REPLICATION, &routes[i]),
+				    "summary", routes[i].summary));
 	api_reply(request, 200, list);
 }

@@ -174,6 +174,42 @@ static void target_deleted(void *context)
 }
 
 /* The store first: once that is durable nothing can go wrong any more. */
+struct ending {
+	struct api_request *request;
+	const char *iqn;
+	json_t *sessions;
+};
+
+static void ending_sessions(void *context, const struct iscsi_session_info *sessions,
+			    unsigned count)
+{
+	struct ending *ending = context;
+	struct api_request *request = ending->request;
+	const struct model_target *target = model_target_find(request->model, ending->iqn);
+
+	for (unsigned i = 0; i < count; i++)
+		if (strcmp(sessions[i].target, ending->iqn) == 0)
+			json_array_append_new(ending->sessions, json_string(sessions[i].initiator));
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:o,s:o}", "dry_run", 1, "deleted", ending->iqn, "luns",
+			    target ? show_luns(target) : json_array(), "sessions",
+			    ending->sessions));
+}
+
+/* Whose sessions would end, and which LUNs go. */
+static void reply_dry(struct api_request *request)
+{
+	struct ending *ending = heap_zalloc(sizeof *ending);
+
+	request->state = ending;
+	if (!ending) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	*ending = (struct ending){request, request->match.param[0], json_array()};
+	iscsi_session_list(request->admin->options.iscsi, ending_sessions, ending);
+}
+
 void api_target_delete(struct api_request *request)
 {
 	struct config *config = request->admin->options.config;
@@ -181,6 +217,10 @@ void api_target_delete(struct api_request *request)
 
 	if (!target)
 		return;
+	if (api_is_dry(request)) {
+		reply_dry(request);
+		return;
+	}
 	if (config_begin(config, &request->err) < 0 ||
 	    store_remove_target(config, target->iqn, &request->err) < 0 ||
 	    config_commit(config, &request->err) < 0) {

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/bin.h"
 #include "webadmin/limits.h"
 #include "webadmin/move.h"
 #include "webadmin/passthrough.h"
@@ -45,7 +46,7 @@ void api_volume_list(struct api_request *request)
 		struct volume *volume = NULL;
 
 		while (pool && (volume = pool_volume_next(pool, volume)))
-			if (!move_hides(request->model, volume))
+			if (!model_hides(request->model, volume))
 				json_array_append_new(volumes, show_volume_mapped(volume, mapped));
 	}
 	json_decref(mapped);
@@ -328,9 +329,34 @@ static void volume_deleted(struct pool_call *call, int result)
 		log_error("volume %s/%s is still in the configuration: %s", request->match.param[0],
 			  request->match.param[1], request->err.text);
 	log_notice("volume %s/%s deleted", request->match.param[0], request->match.param[1]);
-	api_reply(request, 200,
-		  json_pack("{s:s,s:s}", "pool", request->match.param[0], "deleted",
-			    request->match.param[1]));
+	api_reply(request, 200, bin_answer(request->match.param[0], request->match.param[1], NULL));
+}
+
+static void volume_purged(struct api_request *request, int result)
+{
+	request->call.err = request->err;
+	volume_deleted(&request->call, result);
+}
+
+static void volume_binned(struct api_request *request, struct bin_entry *entry)
+{
+	if (!entry) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	log_notice("volume %s/%s deleted, and kept in the bin for a while", request->match.param[0],
+		   entry->name);
+	api_reply(request, 200, bin_answer(request->match.param[0], entry->name, entry));
+}
+
+/* Nobody but this request has it. False: a 409 has been sent. */
+static bool is_unused(struct api_request *request)
+{
+	if (__atomic_load_n(&request->volume->refs, __ATOMIC_ACQUIRE) == 1)
+		return true;
+	err_set(&request->err, -EBUSY, "volume %s is in use", request->volume->name);
+	api_reply_failure(request, NULL);
+	return false;
 }
 
 void api_volume_delete(struct api_request *request)
@@ -362,8 +388,14 @@ void api_volume_delete(struct api_request *request)
 		return;
 	}
 	memcpy(deletion->uuid, request->volume->identity.uuid, 16);
-	request->call = (struct pool_call){.done = volume_deleted};
-	volume_delete(request->volume, &request->call);
+	if (bin_refuses(request, false) || bin_missing(request, request->match.param[0]))
+		return;
+	if (api_is_dry(request))
+		bin_reply_dry(request, "volume", request->volume);
+	else if (!bin_wanted(request, request->match.param[0]))
+		bin_purge(request, volume_purged);
+	else if (is_unused(request))
+		bin_put(request, false, volume_binned);
 }
 
 static void volume_rescanned(struct pool_call *call, int result)

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "replication/replication.h"
 #include "webadmin/admin.h"
+#include "webadmin/bin.h"
 #include "webadmin/move.h"
 
 #define NS_PER_S  1000000000ull
@@ -17,6 +18,7 @@
 #define REST_NS   (60 * NS_PER_S) /* before those that could not be deleted are tried again */
 #define RECENT_S  3600
 #define STEP_PATH "/api/v1/volumes/%s/%.*s/snapshots/%s/give-up"
+#define BIN_PATH  "/api/v1/bin/%s/%s/give-up"
 
 /* ---- which ---- */
 static bool spends(struct pool *pool)
@@ -103,7 +105,7 @@ static struct choice choose(struct model *model, const struct model_pool *pool)
 	while ((volume = pool_volume_next(pool->pool, volume))) {
 		struct volume *it = NULL;
 
-		while ((it = snapshot_next(volume, it)))
+		while (!model_hides(model, volume) && (it = snapshot_next(volume, it)))
 			consider(model, &pool->expiry, it, &choice);
 	}
 	return choice;
@@ -168,6 +170,40 @@ static void give_up(struct webadmin *admin, struct model_pool *pool, const struc
 	webadmin_call(admin, "POST", path, NULL, answered, step);
 }
 
+/* ---- what was deleted goes first ---- */
+static void bin_answered(void *context, int status, const json_t *body)
+{
+	struct step *step = context;
+	struct model_pool *pool = model_pool_find(&step->admin->model, step->pool);
+	const char *why = json_string_value(json_object_get(body, "detail"));
+
+	if (pool)
+		pool->expiry.asked = false;
+	if (pool && status == 200)
+		pool->expiry.until_ns = loop_now(step->admin->options.control) + WAIT_NS;
+	if (status != 200 && status != 404 && status != 409)
+		log_notice("pool %s: what was deleted stays: %s", step->pool,
+			   why ? why : "it could not be deleted for good");
+	heap_free(step);
+}
+
+/* True: one is on its way out. */
+static bool bin_gives_way(struct webadmin *admin, struct model_pool *pool, bool spends)
+{
+	struct bin_entry *entry = pool->expiry.asked ? NULL : bin_next(admin, pool, spends);
+	struct step *step = entry ? heap_zalloc(sizeof *step) : NULL;
+	char path[ROUTE_PATH_MAX], id[BIN_ID];
+
+	if (!step)
+		return false;
+	step->admin = admin;
+	memcpy(step->pool, pool->name, sizeof step->pool);
+	snprintf(path, sizeof path, BIN_PATH, pool->name, bin_id(entry, id));
+	pool->expiry.asked = true;
+	webadmin_call(admin, "POST", path, NULL, bin_answered, step);
+	return true;
+}
+
 /* ---- looking ---- */
 static void look_back(struct webadmin *admin, struct expiry *expiry)
 {
@@ -206,6 +242,8 @@ static bool look_at(struct webadmin *admin, struct model_pool *pool, const struc
 	}
 	if (expiry->asked || now < expiry->rest_ns || (info->reclaiming && now < expiry->until_ns))
 		return false;
+	if (bin_gives_way(admin, pool, true))
+		return true;
 	choice = choose(&admin->model, pool);
 	if (choice.found) {
 		give_up(admin, pool, &choice);
@@ -228,6 +266,8 @@ static void look(struct timer *timer)
 		struct pool_info info;
 
 		look_back(admin, &pool->expiry);
+		if (pool->pool && !pool->busy && bin_gives_way(admin, pool, false))
+			break;
 		if (!is_close(pool, &info))
 			continue;
 		next = CLOSE_NS;

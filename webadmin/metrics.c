@@ -11,6 +11,7 @@
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
+#include "webadmin/bin.h"
 
 /* GET /metrics: Prometheus' text format (version 0.0.4). Base units; a label only where its values
  * are named by the administrator (pool, volume, target, lun), and no more than SERIES_MAX objects
@@ -122,7 +123,7 @@ static void print_volumes(struct page *page, const char *name, const char *help,
 		while (pool && (volume = pool_volume_next(pool, volume))) {
 			char labels[POOL_NAME_MAX + VOLUME_NAME_MAX + 32];
 
-			if (count++ >= SERIES_MAX)
+			if (model_hides(page->request->model, volume) || count++ >= SERIES_MAX)
 				continue;
 			snprintf(labels, sizeof labels, "{pool=\"%s\",volume=\"%s\"}",
 				 pool_name(pool), volume->name);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "webadmin/bin.h"
 #include "webadmin/host.h"
 #include "webadmin/move.h"
 #include "webadmin/passthrough.h"
@@ -54,6 +55,8 @@ struct model_pool *model_pool_add(struct model *model, const char *name)
 		return NULL;
 	snprintf(pool->name, sizeof pool->name, "%s", name);
 	pool->full_hours = -1;
+	pool->undelete_hours = BIN_HOURS_DEFAULT;
+	list_init(&pool->bin);
 	list_for_each (it, &model->pools) {
 		if (strcmp(list_entry(it, struct model_pool, link)->name, name) < 0)
 			before = it;
@@ -89,6 +92,7 @@ void model_pool_remove(struct model_pool *pool)
 	if (!pool)
 		return;
 	timer_stop(&pool->retry);
+	bin_finish(pool);
 	list_remove(&pool->link);
 	for (unsigned i = 0; i < pool->path_count; i++)
 		heap_free(pool->paths[i]);
@@ -233,7 +237,7 @@ struct volume *model_find_volume(struct model *model, const char *pool_name, con
 	if (!pool)
 		return NULL;
 	volume = pool_find_volume(pool, name);
-	if (volume && move_hides(model, volume)) {
+	if (volume && model_hides(model, volume)) {
 		volume_unref(volume);
 		volume = NULL;
 	}

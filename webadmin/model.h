@@ -51,6 +51,8 @@ struct model_pool {
 	bool late;          /* the start has gone on without it */
 	int64_t full_hours; /* usage.h: until it is full, -1: not known */
 	struct expiry expiry;
+	struct list bin; /* bin.h */
+	unsigned undelete_hours;
 };
 
 struct model_lun {
@@ -138,6 +140,11 @@ void model_target_disconnect(struct model_target *target, void (*done)(void *con
 /* The store: rows. All but store_load() inside a transaction of the caller. */
 const struct config_migration *store_schema(unsigned *ret_count);
 int store_load(struct config *config, struct model *model, struct err *err);
+/* A share that was in the bin comes back into the model as @name, with its rules; *ret_share (NULL:
+ * not asked for) is the model's. Its row gets the name, in the caller's transaction. */
+struct model_share;
+int store_load_share_of(struct config *config, struct model *model, const uint8_t volume[16],
+			const char *name, struct model_share **ret_share, struct err *err);
 int store_add_pool(struct config *config, const struct model_pool *pool, struct err *err);
 /* pool_paths_sync: what is kept of a pool's paths becomes what the open pool has; after a crash in
  * the middle of a change of its devices they differ, which an open does not mind. A failure is

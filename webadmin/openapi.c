@@ -9,7 +9,7 @@
 /* GET /api/v1/openapi.json: the route table as an OpenAPI 3.1 document. What replies hold is in
  * the table below; a reply may have more members than it tells. */
 
-#define FIELDS_MAX 32
+#define FIELDS_MAX 40
 
 struct object {
 	const char *name, *summary;
@@ -85,6 +85,9 @@ static const struct object objects[] = {
       {"given_up", FIELD_NUMBER, false, "snapshots, since the daemon's start"},
       {"given_up_last", FIELD_TEXT, false, "VOLUME@SNAPSHOT, or empty"},
       {"given_up_at", FIELD_NUMBER, false, "when that was, seconds since 1970"},
+      {"undelete_hours", FIELD_NUMBER, false, "what is deleted stays in the bin for so long"},
+      {"bin_volumes", FIELD_NUMBER, false, "in the bin"},
+      {"bin_used_bytes", FIELD_NUMBER, false, "of the used ones: in the bin"},
       {"checksum_errors", FIELD_NUMBER, false},
       {"data_repairs", FIELD_NUMBER, false, "slots mended from a mirrored volume's other copy"}}},
     {"PoolUsage",
@@ -119,6 +122,44 @@ static const struct object objects[] = {
       {"reason", FIELD_TEXT, false, "likewise: why it is not online"},
       {"origin", FIELD_TEXT, true, "of a clone: VOLUME@SNAPSHOT that it stands on"},
       {"mapped", FIELD_OBJECTS, true, "its LUNs"}}},
+    {"Backup",
+     "A backup of the configuration on its way in",
+     {{"staged", FIELD_SWITCH, false, "the next start of the daemon puts it in place"},
+      {"uploaded_bytes", FIELD_NUMBER, true, "where the next piece goes"}}},
+    {"BackupMade",
+     "A backup of the configuration, for ten minutes",
+     {{"id", FIELD_TEXT, true},
+      {"size_bytes", FIELD_NUMBER, true},
+      {"piece_bytes", FIELD_NUMBER, true, "of a piece at most"},
+      {"filename", FIELD_TEXT, true, "to keep it by"}}},
+    {"BackupChanges",
+     "What a backup changes",
+     {{"dry_run", FIELD_SWITCH, true},
+      {"staged", FIELD_SWITCH, true, "the next start of the daemon puts it in place"},
+      {"changes", FIELD_OBJECTS, true,
+       "what (pool, target, account, file ..), name, change (comes, goes or changes); 1000 at "
+       "most"}}},
+    {"Deleted",
+     "What a DELETE has done",
+     {{"pool", FIELD_TEXT, true},
+      {"deleted", FIELD_TEXT, true, "its name"},
+      {"bin", FIELD_TEXT, false, "its id in the bin; without it, it is gone for good"},
+      {"dry_run", FIELD_SWITCH, false, "nothing was done; for_good: whether it would be for good"},
+      {"until", FIELD_NUMBER, false, "so long it can be had back, seconds since 1970"}}},
+    {"Binned",
+     "A volume or a share that was deleted and can be had back",
+     {{"pool", FIELD_TEXT, true},
+      {"name", FIELD_TEXT, true, "that it had, and gets again"},
+      {"id", FIELD_TEXT, true, "its UUID, 32 hex digits"},
+      {"kind", FIELD_TEXT, true, "volume or share"},
+      {"deleted", FIELD_NUMBER, true, "seconds since 1970"},
+      {"until", FIELD_NUMBER, true,
+       "then it is deleted for good; sooner when the pool is at its end"},
+      {"by", FIELD_TEXT, true, "who deleted it"},
+      {"snapshots", FIELD_NUMBER, true, "that went with it"},
+      {"reason", FIELD_TEXT, true, "why it could not be deleted for good, or empty"},
+      {"size_bytes", FIELD_NUMBER, false},
+      {"used_bytes", FIELD_NUMBER, false}}},
     {"Move",
      "A volume on its way to another pool",
      {{"object", FIELD_TEXT, true, "POOL/NAME that it comes from"},
@@ -369,7 +410,8 @@ static const struct object objects[] = {
      "A row of the route table",
      {{"method", FIELD_TEXT, true},
       {"path", FIELD_TEXT, true},
-      {"role", FIELD_TEXT, true},
+      {"role", FIELD_TEXT, true, "the least that may call it"},
+      {"replication", FIELD_SWITCH, true, "so may the role replication"},
       {"summary", FIELD_TEXT, true}}},
     {"Status",
      "The daemon and all it serves",
@@ -667,6 +709,11 @@ static json_t *operation(const struct route *route)
 
 	if (object && route->body)
 		json_object_set_new(object, "requestBody", request_body(route));
+	if (object)
+		json_object_set_new(object, "x-replication",
+				    json_boolean(role_may(ROLE_REPLICATION, route)));
+	if (object && route_no_dry(route))
+		json_object_set_new(object, "x-no-dry-run", json_string(route_no_dry(route)));
 	if (object && route->role == ROLE_NOBODY)
 		json_object_set_new(object, "security", json_array());
 	return object;

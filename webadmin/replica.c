@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "webadmin/bin.h"
 #include "webadmin/export.h"
 #include "webadmin/move.h"
 #include "webadmin/share.h"
@@ -46,7 +47,7 @@ static struct volume *host_volume(void *context, const uint8_t uuid[16])
 
 		while (pool && (volume = pool_volume_next(pool, volume))) {
 			if (memcmp(volume->identity.uuid, uuid, 16) == 0 &&
-			    !move_hides(&admin->model, volume))
+			    !model_hides(&admin->model, volume))
 				return volume;
 		}
 	}

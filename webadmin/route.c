@@ -49,12 +49,13 @@
 
 static const struct route table[] = {
 #define V1 "/api/v1"
-    {"GET", V1 "/status", api_status_show, ROLE_VIEWER, 0,
+    {"GET", V1 "/status", api_status_show, ROLE_VIEWER, ROUTE_REPLICA,
      "The daemon, its endpoints, pools, targets and sessions", NULL, "Status"},
-    {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, 0, "This table", NULL, "[Route]"},
+    {"GET", V1 "/routes", api_routes_list, ROLE_VIEWER, ROUTE_REPLICA, "This table", NULL,
+     "[Route]"},
     {"GET", V1 "/openapi.json", api_openapi_show, ROLE_NOBODY, 0,
      "This API as an OpenAPI 3.1 document"},
-    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, 0,
+    {"GET", V1 "/events", api_event_list, ROLE_VIEWER, ROUTE_REPLICA,
      "What happened after ?after=ID; ?wait=SECONDS waits for it; as a stream with Accept: "
      "text/event-stream",
      NULL, "Events"},
@@ -68,7 +69,8 @@ static const struct route table[] = {
     {"PATCH", V1 "/slow", api_slow_change, ROLE_OPERATOR, ROUTE_CHANGE,
      "From how long on a command counts as slow",
      BODY({"limit", FIELD_TEXT, true, "1ms to 1h, or none: 500ms unless it was set"})},
-    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, 0, "Long work and how far it is", NULL, "[Job]"},
+    {"GET", V1 "/jobs", api_job_list, ROLE_VIEWER, ROUTE_REPLICA, "Long work and how far it is",
+     NULL, "[Job]"},
     {"GET", "/metrics", api_metrics_show, ROLE_VIEWER, ROUTE_TEXT,
      "Counters and gauges in Prometheus' text format"},
 
@@ -85,30 +87,33 @@ static const struct route table[] = {
 	  {"password", FIELD_TEXT, true, "its password"},
 	  {"code", FIELD_TEXT, false, "of two-step sign-in, or a recovery code"}),
      "Me"},
-    {"POST", V1 "/logout", api_logout, ROLE_VIEWER, ROUTE_AUDIT, "Sign out"},
-    {"GET", V1 "/me", api_me_show, ROLE_VIEWER, 0, "Who am I?", NULL, "Me"},
-    {"POST", V1 "/me/password", api_me_password, ROLE_VIEWER, ROUTE_CHANGE | ROUTE_SECRET,
+    {"POST", V1 "/logout", api_logout, ROLE_VIEWER, ROUTE_AUDIT | ROUTE_REPLICA, "Sign out"},
+    {"GET", V1 "/me", api_me_show, ROLE_VIEWER, ROUTE_REPLICA, "Who am I?", NULL, "Me"},
+    {"POST", V1 "/me/password", api_me_password, ROLE_VIEWER,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA,
      "Change one's own password; one's other sessions end",
      BODY({"old", FIELD_TEXT, true, "the password so far"},
 	  {"new", FIELD_TEXT, true, "10 to 256 bytes"}),
      "Account"},
-    {"POST", V1 "/me/confirm", api_me_confirm, ROLE_VIEWER, ROUTE_AUDIT | ROUTE_SECRET,
+    {"POST", V1 "/me/confirm", api_me_confirm, ROLE_VIEWER,
+     ROUTE_AUDIT | ROUTE_SECRET | ROUTE_REPLICA,
      "Give the password again; what can not be undone asks for it",
      BODY({"password", FIELD_TEXT, true, "the account's"}), "Me"},
     {"POST", V1 "/me/totp", api_totp_offer, ROLE_VIEWER,
-     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM | ROUTE_REPLICA,
      "A new key for two-step sign-in (RFC 6238); nothing changes yet"},
-    {"POST", V1 "/me/totp/confirm", api_totp_confirm, ROLE_VIEWER, ROUTE_CHANGE | ROUTE_SECRET,
+    {"POST", V1 "/me/totp/confirm", api_totp_confirm, ROLE_VIEWER,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA,
      "Turn two-step sign-in on with a code of that key; shows the recovery codes",
      BODY({"code", FIELD_TEXT, true, "6 digits"})},
-    {"DELETE", V1 "/me/totp", api_totp_delete, ROLE_VIEWER, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Turn two-step sign-in off"},
+    {"DELETE", V1 "/me/totp", api_totp_delete, ROLE_VIEWER,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA, "Turn two-step sign-in off"},
     {"GET", V1 "/accounts", api_account_list, ROLE_ADMIN, ROUTE_PAGED, "All accounts", NULL,
      "[Account]"},
     {"POST", V1 "/accounts", api_account_create, ROLE_ADMIN,
      ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM, "Make an account",
      BODY({"name", FIELD_TEXT, true, "its name"},
-	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator or admin"},
+	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator, admin or replication"},
 	  {"password", FIELD_TEXT, true, "10 to 256 bytes"}),
      "Account"},
     {"PATCH", V1 "/accounts/{name}", api_account_change, ROLE_ADMIN,
@@ -124,7 +129,7 @@ static const struct route table[] = {
     {"POST", V1 "/tokens", api_token_create, ROLE_ADMIN,
      ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM, "Make an API token; it is shown this once",
      BODY({"name", FIELD_TEXT, true, "its name"},
-	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator or admin"},
+	  {"role", FIELD_TEXT, true, "viewer, provisioner, operator, admin or replication"},
 	  {"days", FIELD_NUMBER, false, "days until it expires (default 90)"}),
      "Token"},
     {"DELETE", V1 "/tokens/{name}", api_token_delete, ROLE_ADMIN, ROUTE_CHANGE,
@@ -137,6 +142,26 @@ static const struct route table[] = {
      BODY({"document", FIELD_OBJECT, true, "as GET shows it"},
 	  {"prune", FIELD_SWITCH, false, "targets and host groups that it does not name go"}),
      "Plan"},
+    {"GET", V1 "/backup", api_backup_show, ROLE_ADMIN, 0,
+     "Is a backup uploaded, or staged: in place with the next start of the daemon?", NULL,
+     "Backup"},
+    {"POST", V1 "/backup", api_backup_make, ROLE_ADMIN, ROUTE_AUDIT | ROUTE_SECRET | ROUTE_CONFIRM,
+     "Make a backup of configuration, accounts and keys, encrypted; kept for ten minutes",
+     BODY(
+	 {"passphrase", FIELD_TEXT, true, "10 to 256 bytes; without it the file is worth nothing"}),
+     "BackupMade"},
+    {"GET", V1 "/backup/{id}", api_backup_piece, ROLE_ADMIN, ROUTE_FILE,
+     "A piece of a backup that was made, 1 MiB at most, from byte ?offset= on"},
+    {"PUT", V1 "/backup/upload", api_backup_upload, ROLE_ADMIN, ROUTE_BYTES,
+     "The next piece of a backup, 1 MiB at most, at ?offset= bytes; 0 begins anew",
+     BODY({"data", FIELD_TEXT, true, "base64"}), "Backup"},
+    {"POST", V1 "/backup/restore", api_backup_restore, ROLE_ADMIN,
+     ROUTE_AUDIT | ROUTE_SECRET | ROUTE_CONFIRM | ROUTE_DRY,
+     "Stage the backup that was uploaded: the next start of the daemon puts it in place; pools are "
+     "not touched",
+     BODY({"passphrase", FIELD_TEXT, true, "that it was made with"}), "BackupChanges"},
+    {"DELETE", V1 "/backup", api_backup_cancel, ROLE_ADMIN, ROUTE_AUDIT,
+     "Take back a backup that was uploaded or staged", NULL, "Backup"},
     {"GET", V1 "/certificate", api_certificate_show, ROLE_VIEWER, 0,
      "The certificate of the web front", NULL, "Certificate"},
     {"PUT", V1 "/certificate", api_certificate_set, ROLE_ADMIN,
@@ -208,8 +233,8 @@ static const struct route table[] = {
      "Ups"},
     {"DELETE", V1 "/ups", api_ups_clear, ROLE_ADMIN, ROUTE_CHANGE, "Watch no UPS"},
 
-    {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, 0, "All pools with their space", NULL,
-     "[Pool]"},
+    {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, ROUTE_REPLICA, "All pools with their space",
+     NULL, "[Pool]"},
     {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Create a pool on devices or files",
      BODY({"name", FIELD_TEXT, true, "name of the pool"},
@@ -222,11 +247,15 @@ static const struct route table[] = {
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"},
 	  {"degraded", FIELD_SWITCH, false, "do without one missing device of mirrored volumes"}),
      "Pool"},
-    {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, 0, "One pool", NULL, "Pool"},
-    {"DELETE", V1 "/pools/{pool}", api_pool_delete, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Close and forget a pool without volumes"},
+    {"GET", V1 "/pools/{pool}", api_pool_show, ROLE_VIEWER, ROUTE_REPLICA, "One pool", NULL,
+     "Pool"},
+    {"DELETE", V1 "/pools/{pool}", api_pool_delete, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY, "Close and forget a pool without volumes"},
     {"PATCH", V1 "/pools/{pool}", api_pool_change, ROLE_ADMIN, ROUTE_CHANGE,
-     "Set a pool's watermarks", BODY({"watermarks", FIELD_TEXT, true, "three percents: 80,90,95"}),
+     "Set a pool's watermarks, or how long it keeps what was deleted",
+     BODY({"watermarks", FIELD_TEXT, false, "three percents: 80,90,95"},
+	  {"undelete_hours", FIELD_NUMBER, false,
+	   "volumes and shares stay in its bin for so long, 8760 at most; 0: none goes there"}),
      "Pool"},
     {"POST", V1 "/pools/{pool}/devices", api_pool_add, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Add devices or files to a pool in use",
@@ -262,7 +291,8 @@ static const struct route table[] = {
      "Check devices or files of a pool that is not in use; changes nothing",
      BODY({"devices", FIELD_DEVICES, true, "its devices or files"},
 	  {"data", FIELD_SWITCH, false, "verify every block's checksum too"})},
-    {"POST", V1 "/pools/{pool}/export", api_pool_export, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
+    {"POST", V1 "/pools/{pool}/export", api_pool_export, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY,
      "Close a pool and forget it; its devices hold it all"},
     {"GET", V1 "/pools/{pool}/scrub", api_scrub_show, ROLE_VIEWER, 0,
      "How far a pool's scrub is, and what it found"},
@@ -278,8 +308,8 @@ static const struct route table[] = {
     {"DELETE", V1 "/pools/{pool}/findings", api_finding_clear, ROLE_OPERATOR, ROUTE_CHANGE,
      "Forget the findings"},
 
-    {"GET", V1 "/volumes", api_volume_list, ROLE_VIEWER, ROUTE_PAGED, "All volumes", NULL,
-     "[Volume]"},
+    {"GET", V1 "/volumes", api_volume_list, ROLE_VIEWER, ROUTE_PAGED | ROUTE_REPLICA, "All volumes",
+     NULL, "[Volume]"},
     {"POST", V1 "/volumes", api_volume_create, ROLE_PROVISIONER, ROUTE_CHANGE,
      "Create a thin volume, or make a device of the machine one",
      BODY({"pool", FIELD_TEXT, true, "name of the pool"},
@@ -297,8 +327,8 @@ static const struct route table[] = {
 	  {"product", FIELD_TEXT, false, "likewise: product identification, 16"},
 	  {"t10", FIELD_TEXT, false, "likewise: the T10 designator behind the vendor, 64"}),
      "Volume"},
-    {"GET", V1 "/volumes/{pool}/{volume}", api_volume_show, ROLE_VIEWER, 0, "One volume", NULL,
-     "Volume"},
+    {"GET", V1 "/volumes/{pool}/{volume}", api_volume_show, ROLE_VIEWER, ROUTE_REPLICA,
+     "One volume", NULL, "Volume"},
     {"PATCH", V1 "/volumes/{pool}/{volume}", api_volume_change, ROLE_PROVISIONER,
      ROUTE_CHANGE | ROUTE_STILL,
      "Resize or rename a volume, limit it, or change its share of the pool; one at a time",
@@ -325,7 +355,24 @@ static const struct route table[] = {
     {"POST", V1 "/volumes/{pool}/{volume}/rescan", api_volume_rescan, ROLE_PROVISIONER,
      ROUTE_CHANGE, "Look how large the device behind a volume is now", NULL, "Volume"},
     {"DELETE", V1 "/volumes/{pool}/{volume}", api_volume_delete, ROLE_PROVISIONER,
-     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL, "Delete a volume and its data"},
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL | ROUTE_DRY,
+     "Delete a volume for good, or with ?keep=1 into its pool's bin for undelete_hours; "
+     "?snapshots=1: its snapshots go with it",
+     NULL, "Deleted"},
+    {"GET", V1 "/bin", api_bin_list, ROLE_VIEWER, ROUTE_PAGED,
+     "Volumes and shares that were deleted and can be had back", NULL, "[Binned]"},
+    {"POST", V1 "/bin/{pool}/{id}/restore", api_bin_restore, ROLE_PROVISIONER, ROUTE_CHANGE,
+     "Bring back what was deleted, by its id, or the last one of a name: with its identity, data "
+     "and snapshots, a share with its rules",
+     BODY({"name", FIELD_TEXT, false, "another name, if its own is another one's meanwhile"})},
+    {"POST", V1 "/bin/{pool}/{id}/give-up", api_bin_give_up, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM,
+     "Delete it for good if its time is over, or its pool at its end; the daemon does it itself",
+     NULL, "Deleted"},
+    {"DELETE", V1 "/bin/{pool}/{id}", api_bin_delete, ROLE_PROVISIONER,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY, "Delete for good what is in the bin"},
+    {"DELETE", V1 "/bin/{pool}", api_bin_empty, ROLE_PROVISIONER,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY, "Delete for good all that is in a pool's bin"},
     {"POST", V1 "/volumes/{pool}/{volume}/rollback", api_volume_rollback, ROLE_OPERATOR,
      ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL,
      "Make a volume what it was at a snapshot; what it is now is kept as another",
@@ -454,7 +501,10 @@ static const struct route table[] = {
 	  {"snapshots", FIELD_TEXT, false, "/.snapshot: hidden (in no listing), visible, none"}),
      "Share"},
     {"DELETE", V1 "/shares/{pool}/{share}", api_share_delete, ROLE_PROVISIONER,
-     ROUTE_CHANGE | ROUTE_CONFIRM, "Delete a share with all its files"},
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY,
+     "Delete a share with all its files for good, or with ?keep=1 into its pool's bin for "
+     "undelete_hours; ?snapshots=1: its snapshots go with it",
+     NULL, "Deleted"},
     {"POST", V1 "/shares/{pool}/{share}/check", api_share_check, ROLE_OPERATOR, ROUTE_CHANGE,
      "Walk a share's structures and compare them"},
     {"POST", V1 "/shares/{pool}/{share}/restore", api_share_restore, ROLE_PROVISIONER, ROUTE_AUDIT,
@@ -558,7 +608,7 @@ static const struct route table[] = {
 	  {"async_events", FIELD_SWITCH, false,
 	   "tell sessions of new LUNs and sizes by asynchronous message"}),
      "Target"},
-    {"DELETE", V1 "/targets/{iqn}", api_target_delete, ROLE_PROVISIONER, ROUTE_CHANGE,
+    {"DELETE", V1 "/targets/{iqn}", api_target_delete, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY,
      "Drop a target's sessions and delete it; volumes stay"},
     {"GET", V1 "/targets/{iqn}/rules", api_rule_list, ROLE_VIEWER, 0, "Who may log in to a target",
      NULL, "[Rule]"},
@@ -618,11 +668,12 @@ static const struct route table[] = {
      "Pair with the node that shows a code",
      BODY({"address", FIELD_TEXT, true, "HOST or HOST:PORT (7420)"},
 	  {"code", FIELD_TEXT, true, "the code that it shows"})},
-    {"GET", V1 "/replica/peers", api_replica_peers, ROLE_VIEWER, 0, "Paired nodes"},
+    {"GET", V1 "/replica/peers", api_replica_peers, ROLE_VIEWER, ROUTE_REPLICA, "Paired nodes"},
     {"DELETE", V1 "/replica/peers/{peer}", api_replica_unpair, ROLE_ADMIN, ROUTE_CHANGE,
      "Forget a paired node that no group is replicated with"},
-    {"GET", V1 "/replica/groups", api_replica_list, ROLE_VIEWER, 0, "Replication groups"},
-    {"POST", V1 "/replica/groups", api_replica_create, ROLE_ADMIN, ROUTE_CHANGE,
+    {"GET", V1 "/replica/groups", api_replica_list, ROLE_VIEWER, ROUTE_REPLICA,
+     "Replication groups"},
+    {"POST", V1 "/replica/groups", api_replica_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_REPLICA,
      "Replicate volumes to a paired node, as one consistent group",
      BODY({"name", FIELD_TEXT, true, "name of the group"},
 	  {"members", FIELD_TEXTS, true, "volumes, each POOL/NAME"},
@@ -639,14 +690,15 @@ static const struct route table[] = {
 	   "which sealed epochs the standby keeps: 10, or last=10,hourly=24 (0)"},
 	  {"seed", FIELD_TEXT, false,
 	   "how the first image gets there: wire, or ship: on a disk (wire)"})},
-    {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, 0,
+    {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, ROUTE_REPLICA,
      "One group: role, state, lag, sealed epoch, lineage"},
     {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN,
-     ROUTE_CHANGE | ROUTE_CONFIRM, "Promote, demote, switch over, pause, resume or delete a group",
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA,
+     "Promote, demote, switch over, pause, resume or delete a group",
      BODY({"action", FIELD_TEXT, true,
 	   "promote, demote, switchover, failback, verify, pause, resume or delete"})},
-    {"PATCH", V1 "/replica/groups/{group}", api_replica_change, ROLE_ADMIN, ROUTE_CHANGE,
-     "Change a group, on its primary",
+    {"PATCH", V1 "/replica/groups/{group}", api_replica_change, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_REPLICA, "Change a group, on its primary",
      BODY({"rpo", FIELD_TEXT, false, "how old the standby's image may be: 1s to 1d"},
 	  {"limit", FIELD_SIZE, false, "bytes a second at most; 0: as many as go"},
 	  {"compression", FIELD_TEXT, false, "of the link: lz4, zstd or off"},
@@ -674,7 +726,7 @@ static const struct route table[] = {
     {"POST", V1 "/replica/seeds", api_replica_seed_import, ROLE_ADMIN, ROUTE_CHANGE,
      "Begin to take a group's image from such a file; the group's seed says how far it is",
      BODY({"path", FIELD_TEXT, true, "of the file, on the standby"})},
-    {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, 0,
+    {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, ROUTE_REPLICA,
      "The sealed epochs that this node keeps of a group, the newest first"},
     {"POST", V1 "/replica/groups/{group}/points/{epoch}/clones", api_replica_clone,
      ROLE_PROVISIONER, ROUTE_CHANGE,
@@ -725,7 +777,8 @@ static const struct route table[] = {
 };
 
 static const char *const roles[] = {
-    [ROLE_NOBODY] = "nobody",     [ROLE_VIEWER] = "viewer", [ROLE_PROVISIONER] = "provisioner",
+    [ROLE_NOBODY] = "nobody",     [ROLE_REPLICATION] = "replication",
+    [ROLE_VIEWER] = "viewer",     [ROLE_PROVISIONER] = "provisioner",
     [ROLE_OPERATOR] = "operator", [ROLE_ADMIN] = "admin",
 };
 
@@ -736,13 +789,45 @@ const char *role_name(enum role role)
 
 bool role_parse(const char *name, enum role *ret_role)
 {
-	for (unsigned i = ROLE_VIEWER; i < sizeof roles / sizeof *roles; i++) {
+	for (unsigned i = ROLE_REPLICATION; i < sizeof roles / sizeof *roles; i++) {
 		if (strcmp(roles[i], name) == 0) {
 			*ret_role = i;
 			return true;
 		}
 	}
 	return false;
+}
+
+bool role_may(enum role role, const struct route *route)
+{
+	return role >= route->role || (role == ROLE_REPLICATION && route->flags & ROUTE_REPLICA);
+}
+
+static bool is_below(const struct route *route, const char *path)
+{
+	return strncmp(route->path, path, strlen(path)) == 0;
+}
+
+const char *route_no_dry(const struct route *route)
+{
+	if (strcmp(route->method, "GET") == 0 || route->flags & ROUTE_DRY)
+		return NULL;
+	if (route->flags & ROUTE_BYTES)
+		return "a piece of a file; nothing counts before the last";
+	if (is_below(route, "/api/v1/me") || is_below(route, "/api/v1/log") ||
+	    is_below(route, "/api/v1/setup"))
+		return "it is about one's own account or session";
+	if (is_below(route, "/api/v1/appliance"))
+		return "the machine's helper checks it; a network goes back by itself";
+	if (strstr(route->path, "/give-up") || is_below(route, "/api/v1/smb/serve") ||
+	    is_below(route, "/api/v1/disks/health"))
+		return "a program of Granary's own does it";
+	if (is_below(route, "/api/v1/replica"))
+		return "two nodes decide it together, at that moment";
+	if (!(route->flags & ROUTE_CHANGE))
+		return "it configures nothing, or can be stopped and taken back";
+	return "it changes what the path and the body name and nothing else; what can not be is "
+	       "refused before anything changes";
 }
 
 const struct route *route_table(unsigned *ret_count)

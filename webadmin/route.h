@@ -14,9 +14,11 @@ struct api_request;
 #define ROUTE_PARAM_LENGTH 256 /* bytes of one path parameter, with its end */
 #define ROUTE_PATH_MAX     1024
 
-/* In order of rights: each may do what those before it may. */
+/* In order of rights: each may do what those before it may, but for replication, which may do what
+ * is ROUTE_REPLICA and no more. */
 enum role {
 	ROLE_NOBODY,      /* who has not signed in */
+	ROLE_REPLICATION, /* looks at replication groups and moves them: for a cluster manager */
 	ROLE_VIEWER,      /* sees everything but secrets */
 	ROLE_PROVISIONER, /* makes and shares volumes */
 	ROLE_OPERATOR,    /* keeps the box running */
@@ -24,18 +26,23 @@ enum role {
 };
 const char *role_name(enum role role);
 bool role_parse(const char *name, enum role *ret_role);
+struct route;
+bool role_may(enum role role, const struct route *route);
+/* Why a change has no ?dry_run=1; NULL: it has one, or is no change. */
+const char *route_no_dry(const struct route *route);
 
 enum route_flags {
-	ROUTE_CHANGE = 1,   /* changes something: one such request runs at a time, in order */
-	ROUTE_TEXT = 2,     /* the reply is text, not JSON */
-	ROUTE_AUDIT = 8,    /* no change, but it goes to the audit log like one */
-	ROUTE_SECRET = 16,  /* body or reply hold secrets: answers are not kept for replays */
-	ROUTE_CONFIRM = 32, /* a session has to give its password again within 5 minutes before */
-	ROUTE_DRY = 64,     /* ?dry_run=1 shows what would be done */
-	ROUTE_STILL = 128,  /* refused while the volume is on its way to another pool */
-	ROUTE_FILE = 256,   /* the reply is a file: base64 on the socket, bytes over HTTPS */
-	ROUTE_BYTES = 512,  /* the body is bytes: over HTTPS as they are, else base64 in "data" */
-	ROUTE_PAGED = 4,    /* a list that takes ?limit= and ?cursor= */
+	ROUTE_CHANGE = 1,     /* changes something: one such request runs at a time, in order */
+	ROUTE_TEXT = 2,       /* the reply is text, not JSON */
+	ROUTE_AUDIT = 8,      /* no change, but it goes to the audit log like one */
+	ROUTE_SECRET = 16,    /* body or reply hold secrets: answers are not kept for replays */
+	ROUTE_CONFIRM = 32,   /* a session has to give its password again within 5 minutes before */
+	ROUTE_DRY = 64,       /* ?dry_run=1 shows what would be done */
+	ROUTE_STILL = 128,    /* refused while the volume is on its way to another pool */
+	ROUTE_FILE = 256,     /* the reply is a file: base64 on the socket, bytes over HTTPS */
+	ROUTE_BYTES = 512,    /* the body is bytes: over HTTPS as they are, else base64 in "data" */
+	ROUTE_PAGED = 4,      /* a list that takes ?limit= and ?cursor= */
+	ROUTE_REPLICA = 1024, /* also for the role replication */
 };
 
 /* The body of a request, and what is said of a reply: one row per member. */

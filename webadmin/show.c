@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "volumes/passthrough.h"
+#include "webadmin/bin.h"
 #include "webadmin/model.h"
 
 /* What the API shows of each thing. Secrets never leave: a rule shows that there is one. */
@@ -290,11 +291,14 @@ json_t *show_pool(const struct model_pool *pool)
 			   uuid_text(pool->uuid, uuid), "state", state, "reason", reason, "backend",
 			   model_pool_kind(pool), "devices", show_devices(pool));
 	if (object && pool->pool) {
+		info.volume_count -= bin_count(pool);
 		show_space(object, &info);
 		if (pool->full_hours >= 0)
 			set_number(object, "full_in_hours", (uint64_t)pool->full_hours);
 		if (pool_can(pool->pool, POOL_EXPENDABLES))
 			show_expiry(object, &pool->expiry, &info);
+		if (object && bin_offered(pool))
+			bin_show_pool(object, pool);
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "features", show_features(pool->pool));

@@ -11,6 +11,8 @@
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/backup.h"
+#include "webadmin/bin.h"
 #include "webadmin/expiry.h"
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
@@ -199,6 +201,8 @@ static void shares_opened(struct webadmin *admin)
 
 static void pools_opened(struct webadmin *admin)
 {
+	list_for_each (it, &admin->model.pools)
+		bin_settle(admin, list_entry(it, struct model_pool, link));
 	/* Before anybody writes: from the first change on, all of them are seen. */
 	replication_start(admin->replication);
 	webadmin_start_shares(admin, shares_opened);
@@ -267,6 +271,7 @@ static void pool_came(struct model_pool *pool, struct pool_call *call)
 	}
 	pool->reason[0] = '\0';
 	log_notice("pool %s is here now", pool->name);
+	bin_settle(admin, pool);
 	webadmin_start_pool_shares(admin, pool->name);
 	webadmin_start_luns(admin, pool->name);
 }
@@ -442,6 +447,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	access_quiet(admin->access);
 	relay_quiet(&admin->relay);
 	gather_stop(admin);
+	backups_stop(admin);
 	ups_stop(admin);
 	watch_quiet(admin->watch);
 	replication_quiet(admin->replication); /* what runs may be a failback, which waits */

@@ -5,6 +5,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "webadmin/bin.h"
 #include "webadmin/export.h"
 #include "webadmin/move.h"
 #include "webadmin/secret.h"
@@ -124,6 +125,12 @@ static const struct config_migration migrations[] = {
     {"snapshots that may be given up",
      "alter table snapshot_schedule add column expendable integer not null default 0;"},
     {"NFS over TLS", "alter table share_rule add column security integer not null default 0;"},
+    {"what was deleted, for a while",
+     "alter table pool add column undelete_hours integer not null default 72;"
+     "create table bin(volume blob primary key check(length(volume) = 16),"
+     "  pool text not null references pool(name) on delete cascade, name text not null,"
+     "  kept_as text not null, who text not null, deleted integer not null,"
+     "  until integer not null);"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -292,6 +299,11 @@ static int load_rule(struct config_statement *statement, struct model *model)
 	return result;
 }
 
+#define SHARE_COLUMNS "select volume, pool, name, versions, snapshots from share"
+#define RULE_COLUMNS                                                                               \
+	"select volume, client, read_only, insecure, squash, anon_uid, anon_gid, security"         \
+	" from share_rule"
+
 int store_load(struct config *config, struct model *model, struct err *err)
 {
 	static const struct {
@@ -300,10 +312,9 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	} parts[] = {
 	    {"select name, uuid from pool order by name desc", load_pool},
 	    {"select pool, path from pool_device order by pool, position", load_device},
-	    {"select volume, pool, name, versions, snapshots from share order by name desc",
+	    {SHARE_COLUMNS " where volume not in (select volume from bin) order by name desc",
 	     load_share},
-	    {"select volume, client, read_only, insecure, squash, anon_uid, anon_gid, security"
-	     " from share_rule order by volume, position",
+	    {RULE_COLUMNS " where volume not in (select volume from bin) order by volume, position",
 	     store_load_share_rule},
 	    {"select iqn, alias, redirect, async_events from target order by iqn desc",
 	     load_target},
@@ -324,7 +335,65 @@ int store_load(struct config *config, struct model *model, struct err *err)
 		if (result < 0)
 			return result;
 	}
-	return 0;
+	return bin_load(config, model, err);
+}
+
+static int load_of(struct config *config, struct model *model, const char *sql,
+		   const uint8_t volume[16],
+		   int (*row)(struct config_statement *statement, struct model *model),
+		   struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, sql, &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_blob(statement, 1, volume, 16);
+	while ((result = config_step(statement, err)) > 0)
+		if (row(statement, model) < 0) {
+			result = err_set(err, -EINVAL, "configuration: a row makes no sense");
+			break;
+		}
+	config_finish(statement);
+	return result;
+}
+
+static int rename_share(struct config *config, const uint8_t volume[16], const char *name,
+			struct err *err)
+{
+	struct config_statement *statement;
+	int result =
+	    config_prepare(config, "update share set name = ? where volume = ?", &statement, err);
+
+	if (result < 0)
+		return result;
+	config_bind_text(statement, 1, name);
+	config_bind_blob(statement, 2, volume, 16);
+	result = config_step(statement, err);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+int store_load_share_of(struct config *config, struct model *model, const uint8_t volume[16],
+			const char *name, struct model_share **ret_share, struct err *err)
+{
+	struct model_share *share;
+	int result = rename_share(config, volume, name, err);
+
+	if (result == 0)
+		result = load_of(config, model, SHARE_COLUMNS " where volume = ?", volume,
+				 load_share, err);
+	share = model_share_of_volume(model, volume);
+	if (result == 0 && share)
+		result = load_of(config, model, RULE_COLUMNS " where volume = ? order by position",
+				 volume, store_load_share_rule, err);
+	if (result == 0 && !share)
+		result = err_set(err, -ENOENT, "the share's row is gone");
+	if (result == 0 && ret_share)
+		*ret_share = share;
+	else if (result < 0 && share)
+		model_share_remove(share);
+	return result;
 }
 
 /* Steps a prepared statement to its end and drops it. */
@@ -365,7 +434,13 @@ int store_add_pool(struct config *config, const struct model_pool *pool, struct 
 
 int store_remove_pool(struct config *config, const char *name, struct err *err)
 {
-	return config_run(config, err, "delete from pool where name = ?", "s", name);
+	int result = config_run(config, err,
+				"delete from share where volume in"
+				" (select volume from bin where pool = ?)",
+				"s", name);
+
+	return result < 0 ? result
+			  : config_run(config, err, "delete from pool where name = ?", "s", name);
 }
 
 int store_add_target(struct config *config, const struct model_target *target, struct err *err)

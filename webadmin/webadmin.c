@@ -10,6 +10,7 @@
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
+#include "webadmin/backup.h"
 #include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/image.h"
@@ -102,6 +103,7 @@ void webadmin_destroy(struct webadmin *admin)
 	alert_watch_destroy(admin);
 	certificate_finish(&admin->certificate);
 	health_finish(admin);
+	backups_free(admin);
 	ups_close(admin);
 	moves_free(admin);
 	heap_free(admin->turn);
@@ -249,9 +251,9 @@ static bool request_good(struct api_request *request, const char *method)
 				method);
 	else if (!route)
 		api_reply_error(request, 404, "route_not_found", "there is no such path");
-	else if (request->who.role < route->role && request->who.role == ROLE_NOBODY)
+	else if (!role_may(request->who.role, route) && request->who.role == ROLE_NOBODY)
 		api_reply_error(request, 401, "not_signed_in", "sign in first");
-	else if (request->who.role < route->role)
+	else if (!role_may(request->who.role, route))
 		api_reply_error(request, 403, "role_too_low", "this needs the role %s",
 				role_name(route->role));
 	else if (route->flags & ROUTE_CONFIRM && request->who.session &&

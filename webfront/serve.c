@@ -258,33 +258,45 @@ static void address_of(struct MHD_Connection *connection, char text[64])
 		memmove(text, text + 7, strlen(text + 7) + 1);
 }
 
-/* Steals @body. Texts that are not UTF-8 make it NULL. */
-static json_t *make_message(struct MHD_Connection *connection, const char *method,
-			    const char *target, json_t *body)
+/* What @connection has asked for; its texts are the connection's. */
+static void request_of(struct MHD_Connection *connection, const char *method,
+		       const struct exchange *exchange, struct front_request *ret_request)
 {
-	const char *authorization = header(connection, "Authorization"), *token = NULL;
-	char address[64];
-
-	if (authorization && strncmp(authorization, "Bearer ", 7) == 0)
-		token = authorization + 7;
-	address_of(connection, address);
-	return json_pack("{s:s,s:s,s:o*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s}", "method", method, "path",
-			 target, "body", body, "if_match", header(connection, "If-Match"),
-			 "idempotency_key", header(connection, "Idempotency-Key"), "session",
-			 MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, FRONT_COOKIE),
-			 "csrf", header(connection, "X-CSRF-Token"), "token", token, "address",
-			 address);
+	*ret_request = (struct front_request){
+	    .method = method,
+	    .target = exchange->target,
+	    .host = header(connection, "Host"),
+	    .origin = header(connection, "Origin"),
+	    .site = header(connection, "Sec-Fetch-Site"),
+	    .content_length = header(connection, "Content-Length"),
+	    .type = header(connection, "Content-Type"),
+	    .authorization = header(connection, "Authorization"),
+	    .if_match = header(connection, "If-Match"),
+	    .replay_key = header(connection, "Idempotency-Key"),
+	    .session = MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, FRONT_COOKIE),
+	    .csrf = header(connection, "X-CSRF-Token"),
+	    .body = exchange->body,
+	    .length = exchange->length,
+	};
+	address_of(connection, ret_request->address);
 }
 
 /* Whose session it is, the daemon says with the first answer; then the stream begins. */
-static enum MHD_Result answer_stream(struct MHD_Connection *connection)
+static enum MHD_Result answer_stream(struct MHD_Connection *connection,
+				     const struct exchange *exchange)
 {
-	json_t *message = make_message(connection, "GET", "/api/v1/events", NULL);
-	struct front_stream *stream =
-	    message ? front_stream_open(message, header(connection, "Last-Event-ID")) : NULL;
-	struct MHD_Response *response;
-	int status = stream ? front_stream_begin(stream) : 503;
+	struct front_refusal refusal;
+	struct front_request request;
+	json_t *message;
+	struct front_stream *stream;
+	int status;
 
+	request_of(connection, "GET", exchange, &request);
+	request.length = 0;
+	message = front_message(&request, &refusal);
+	stream = message ? front_stream_open(message, header(connection, "Last-Event-ID")) : NULL;
+	struct MHD_Response *response;
+	status = stream ? front_stream_begin(stream) : 503;
 	json_decref(message);
 	if (status != 200) {
 		if (stream)
@@ -314,59 +326,19 @@ static bool wants_stream(struct MHD_Connection *connection, const char *method, 
 	       strstr(accept, "text/event-stream");
 }
 
-static bool is_type(const char *kind, const char *wanted)
-{
-	size_t length = strlen(wanted);
-
-	return kind && strncasecmp(kind, wanted, length) == 0 &&
-	       (!kind[length] || kind[length] == ';' || kind[length] == ' ');
-}
-
-/* A piece of a file: bytes, which go on as base64. NULL: no memory. */
-static json_t *bytes_body(const struct exchange *exchange)
-{
-	char *text = heap_zalloc((exchange->length + 2) / 3 * 4 + 1);
-	json_t *body = NULL;
-
-	if (text) {
-		EVP_EncodeBlock((unsigned char *)text, (const unsigned char *)exchange->body,
-				(int)exchange->length);
-		body = json_pack("{s:s}", "data", text);
-	}
-	heap_free(text);
-	return body;
-}
-
 static enum MHD_Result ask_daemon(struct MHD_Connection *connection, const char *method,
 				  const struct exchange *exchange)
 {
-	const char *kind = header(connection, "Content-Type");
-	json_t *body = NULL, *message, *reply;
+	struct front_refusal refusal;
+	struct front_request request;
+	json_t *message, *reply;
 	enum MHD_Result result;
 	struct err err = {0};
 
-	if (exchange->length && strcmp(method, "PUT") == 0 &&
-	    is_type(kind, "application/octet-stream")) {
-		body = bytes_body(exchange);
-		if (!body)
-			return answer_problem(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory",
-					      "out of memory");
-	} else if (exchange->length) {
-		if (!is_type(kind, "application/json"))
-			return answer_problem(connection, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
-					      "bad_type", "the body has to be application/json");
-		body = control_parse(exchange->body, exchange->length, &err);
-		if (!body || !json_is_object(body)) {
-			json_decref(body);
-			return answer_problem(connection, MHD_HTTP_BAD_REQUEST, "bad_json",
-					      err.code ? err.text : "the body is no JSON object");
-		}
-	}
-	message = make_message(connection, strcmp(method, "HEAD") == 0 ? "GET" : method,
-			       exchange->target, body);
+	request_of(connection, method, exchange, &request);
+	message = front_message(&request, &refusal);
 	if (!message)
-		return answer_problem(connection, MHD_HTTP_BAD_REQUEST, "bad_message",
-				      "the request holds text that is not UTF-8");
+		return answer_problem(connection, refusal.status, refusal.code, refusal.detail);
 	reply = front_relay(message, &err);
 	json_decref(message);
 	if (!reply)
@@ -387,48 +359,19 @@ static struct front_watch *watch_of(struct MHD_Connection *connection)
 	return info ? info->socket_context : NULL;
 }
 
-static bool method_known(const char *method)
-{
-	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
-
-	for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++) {
-		if (strcmp(methods[i], method) == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool reads_only(const char *method)
-{
-	return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
-}
-
 /* Headers are there, the body is not. MHD_YES without an answer goes on. */
 static enum MHD_Result begin(struct MHD_Connection *connection, const char *method,
 			     struct exchange *exchange)
 {
-	const char *host = header(connection, "Host");
-	const char *length = header(connection, "Content-Length");
+	struct front_request request;
+	struct front_refusal refusal;
 
 	exchange->begun = true;
 	front_watch_limit(watch_of(connection), FRONT_BODY_NS);
-	if (!method_known(method))
-		return answer_problem(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
-				      "the methods are GET, HEAD, POST, PUT, PATCH, DELETE");
-	if (!exchange->target)
-		return answer_problem(connection, MHD_HTTP_URI_TOO_LONG, "path_too_long",
-				      "the path is too long");
-	if (!front_host_good(host))
-		return answer_problem(connection, MHD_HTTP_MISDIRECTED_REQUEST, "bad_host",
-				      "this is not the name of this machine (granary-web --host)");
-	if (!reads_only(method) && !front_origin_good(host, header(connection, "Origin"),
-						      header(connection, "Sec-Fetch-Site")))
-		return answer_problem(connection, MHD_HTTP_FORBIDDEN, "bad_origin",
-				      "the request comes from another site");
-	if (length && strtoull(length, NULL, 10) > FRONT_BODY_MAX)
-		return answer_problem(connection, MHD_HTTP_CONTENT_TOO_LARGE, "body_too_large",
-				      "the body is larger than 1 MiB");
-	return MHD_YES;
+	request_of(connection, method, exchange, &request);
+	if (front_head_good(&request, &refusal))
+		return MHD_YES;
+	return answer_problem(connection, refusal.status, refusal.code, refusal.detail);
 }
 
 /* Chunked bodies come without a length; what is too much is only counted, then refused. */
@@ -459,10 +402,10 @@ static enum MHD_Result finish(struct MHD_Connection *connection, const char *met
 		return answer_problem(connection, MHD_HTTP_CONTENT_TOO_LARGE, "body_too_large",
 				      "the body is larger than 1 MiB");
 	if (wants_stream(connection, method, target))
-		return answer_stream(connection);
+		return answer_stream(connection, exchange);
 	if (strncmp(target, "/api/", 5) == 0 || strncmp(target, "/metrics", 8) == 0)
 		return ask_daemon(connection, method, exchange);
-	if (!reads_only(method))
+	if (!front_reads_only(method))
 		return answer_problem(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
 				      "files are read only");
 	asset = front_asset_find(target);

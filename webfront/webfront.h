@@ -68,6 +68,25 @@ bool front_host_good(const char *host);
 /* @origin and @site (Sec-Fetch-Site) may be NULL. */
 bool front_origin_good(const char *host, const char *origin, const char *site);
 
+/* request.c: a request as it came, NULL for what was not there, and what it becomes. */
+struct front_request {
+	const char *method, *target; /* path and query as sent; NULL: too long */
+	const char *host, *origin, *site, *content_length, *type;
+	const char *authorization, *if_match, *replay_key, *session, *csrf;
+	const char *body;
+	size_t length; /* of the body */
+	char address[64];
+};
+struct front_refusal {
+	unsigned status;
+	const char *code;
+	char detail[500];
+};
+bool front_reads_only(const char *method);
+/* front_head_good: without the body. front_message: for the daemon, the caller's; NULL: refused. */
+bool front_head_good(const struct front_request *request, struct front_refusal *refusal);
+json_t *front_message(const struct front_request *request, struct front_refusal *refusal);
+
 /* Time limits of connections: MHD's own is about idle ones only. */
 struct front_watch;
 int front_watch_start(struct err *err) __attribute__((warn_unused_result));

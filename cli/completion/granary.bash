@@ -19,11 +19,12 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume snapshot provision alert share target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
+		list="disk pool volume bin snapshot provision alert share target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online replace grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
+	bin) list="list restore delete empty" ;;
 	snapshot) list="create list show rename set hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain tls clients release" ;;
@@ -55,7 +56,7 @@ _granary()
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
-	"pool set") list="--watermarks $globals" ;;
+	"pool set") list="--watermarks --undelete-hours $globals" ;;
 	"pool add") list="--force $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
 	"pool online") list="--wait $globals" ;;
@@ -68,7 +69,9 @@ _granary()
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst --reserve --quota $globals" ;;
 	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
+	"volume delete") list="--keep --with-snapshots --dry-run $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
+	"bin restore") list="--as $globals" ;;
 	"snapshot create") list="--expendable $globals" ;;
 	"snapshot set") list="--expendable --needed $globals" ;;
 	"snapshot hold") list="--until $globals" ;;
@@ -88,6 +91,7 @@ _granary()
 	"share iso add") list="--name --sha256 --max-size $globals" ;;
 	"share smb enable") list="--guest --user --ro $globals" ;;
 	"share smb user") list="--password-file --uid --gid $globals" ;;
+	"share delete") list="--keep --with-snapshots --dry-run $globals" ;;
 	"share allow") list="--client --ro --sec --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;

@@ -241,7 +241,7 @@ async function arrival(iqn) {
 	point(true, "and that it has gone");
 }
 
-const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "pools", "pools/tank", "hardware", "replication", "alerts", "jobs", "support", "access", "audit", "settings"];
+const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "smb", "pools", "pools/tank", "bin", "hardware", "replication", "alerts", "jobs", "support", "access", "audit", "settings"];
 
 const looks = [
 	{ language: "en", look: "light", width: 1280 }, { language: "zh", look: "dark", width: 1280 },

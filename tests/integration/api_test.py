@@ -80,7 +80,50 @@ def openapi(points, daemon):
                                                  for parameter in operation["parameters"]
                                                  if parameter["in"] == "path"]]
     points.point(not holes, "path parameters are all declared", holes)
+    silent = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            dry = any(one["name"] == "dry_run" for one in operation["parameters"])
+            if method != "get" and dry == bool(operation.get("x-no-dry-run")):
+                silent.append((method, path))
+    points.point(not silent, "each change shows what it would do, or the document says why not",
+                 silent)
     return document
+
+
+def dry(points, daemon):
+    """What is deleted, as it would be; and it is all there afterwards."""
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "dry", "size": "8M"})
+    daemon.good("POST", f"{V1}/snapshots", {"snapshots": ["tank/dry@one"]})
+    daemon.good("POST", f"{V1}/shares", {"pool": "tank", "name": "dry-share"})
+    daemon.good("POST", f"{V1}/targets", {"iqn": "iqn.2026-11.org.granary:dry"})
+    before = [daemon.good("GET", f"{V1}/{what}") for what in ("volumes", "shares", "targets", "bin")]
+    refused = daemon.call("DELETE", f"{V1}/volumes/tank/dry?dry_run=1")
+    volume = daemon.good("DELETE", f"{V1}/volumes/tank/dry?keep=1&snapshots=1&dry_run=1")
+    now = daemon.good("DELETE", f"{V1}/volumes/tank/dry?snapshots=1&dry_run=1")
+    share = daemon.good("DELETE", f"{V1}/shares/tank/dry-share?dry_run=1")
+    target = daemon.good("DELETE", f"{V1}/targets/iqn.2026-11.org.granary:dry?dry_run=1")
+    exported = daemon.good("POST", f"{V1}/pools/tank/export?dry_run=1")
+    after = [daemon.good("GET", f"{V1}/{what}") for what in ("volumes", "shares", "targets", "bin")]
+    points.point(refused["status"] == 409 and volume["snapshots"] == ["dry@one"] and
+                 not volume["for_good"] and volume["undelete_hours"] == 72 and now["for_good"] and
+                 share["kind"] == "share" and target["luns"] == [] and target["sessions"] == [] and
+                 "dry" in exported["volumes"],
+                 "a dry run of a deletion says what would go, and where",
+                 [refused, volume, now, share, target, exported])
+    points.point(before == after, "and nothing has", [before, after])
+    daemon.good("DELETE", f"{V1}/volumes/tank/dry?snapshots=1&keep=1")
+    one = daemon.good("DELETE", f"{V1}/bin/tank/dry?dry_run=1")["for_good"]
+    every = daemon.good("DELETE", f"{V1}/bin/tank?dry_run=1")["for_good"]
+    points.point([entry["name"] for entry in one] == ["dry"] and one[0] in every and
+                 one[0] in daemon.good("GET", f"{V1}/bin"), "nor from the bin", [one, every])
+    said = daemon.granary("share", "delete", "tank/dry-share", "--keep",
+                          "--dry-run").stdout
+    points.point("into the bin for 72 hours" in said and
+                 daemon.good("GET", f"{V1}/shares/tank/dry-share"), "the command says it too", said)
+    daemon.good("DELETE", f"{V1}/shares/tank/dry-share")
+    daemon.good("DELETE", f"{V1}/targets/iqn.2026-11.org.granary:dry")
+    daemon.good("DELETE", f"{V1}/bin/tank")
 
 
 def replies_fit(points, daemon, document):
@@ -267,6 +310,7 @@ def test(points):
         daemon = api.Daemon(os.path.join(folder, "state"))
         try:
             document = openapi(points, daemon)
+            dry(points, daemon)
             provision(points, daemon, document)
             replies_fit(points, daemon, document)
             rollback(points, daemon)

@@ -317,7 +317,7 @@ def make_roles(points, front, admin):
     clients["viewer"] = front.client()
     clients["viewer"].call("POST", f"{V1}/login", {"name": "eve", "password": PASSWORD})
     clients["viewer"].call("POST", f"{V1}/me/confirm", {"password": PASSWORD})
-    for role in ("provisioner", "operator"):
+    for role in ("provisioner", "operator", "replication"):
         reply = admin.call("POST", f"{V1}/tokens", {"name": f"t-{role}", "role": role})
         clients[role] = front.client(token=reply.body["token"])
     listed = json.dumps(admin.call("GET", f"{V1}/tokens").body)
@@ -345,7 +345,8 @@ def walk(points, admin, clients):
     for route in routes:
         path = re.sub(r"{\w+}", "nothing", route["path"])
         for role, client in clients.items():
-            enough = ROLES.index(role) >= ROLES.index(route["role"])
+            enough = route["replication"] if role == "replication" else \
+                ROLES.index(role) >= ROLES.index(route["role"])
             if route["path"] in (f"{V1}/logout", f"{V1}/login", f"{V1}/setup") and \
                     route["method"] == "POST":
                 continue
@@ -361,6 +362,14 @@ def walk(points, admin, clients):
                 expected = {400, 404} if enough else {400, 401} if role == "nobody" else {403}
                 if reply.status not in expected or not reply.problem():
                     wrong.append((route["method"], path, role, text, reply))
+    mine = {(route["method"], route["path"].removeprefix(V1)) for route in routes
+            if route["replication"] and route["method"] != "GET"}
+    points.point(mine == {("POST", "/setup"), ("POST", "/login"), ("POST", "/logout"),
+                          ("POST", "/me/password"), ("POST", "/me/confirm"), ("POST", "/me/totp"),
+                          ("POST", "/me/totp/confirm"), ("DELETE", "/me/totp"),
+                          ("POST", "/replica/groups"), ("POST", "/replica/groups/{group}"),
+                          ("PATCH", "/replica/groups/{group}")},
+                 "the role replication changes groups, its own account, and nothing else", mine)
     points.point(len(routes) > 40 and not wrong, f"{len(routes)} routes, every role, bad input",
                  wrong[:6])
     after = shown(admin)

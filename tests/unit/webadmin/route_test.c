@@ -33,6 +33,12 @@ static void rows_are_whole_and_unique(void **state)
 		} else if (strcmp(routes[i].path, "/api/v1/setup") != 0) {
 			assert_true(routes[i].role > ROLE_VIEWER);
 		}
+		/* A change shows what it would do, or says why it can not. */
+		if (strcmp(routes[i].method, "GET") != 0)
+			assert_int_equal(route_no_dry(&routes[i]) == NULL,
+					 (routes[i].flags & ROUTE_DRY) != 0);
+		else
+			assert_null(route_no_dry(&routes[i]));
 		for (unsigned j = 0; j < i; j++)
 			assert_false(strcmp(routes[i].method, routes[j].method) == 0 &&
 				     strcmp(routes[i].path, routes[j].path) == 0);

@@ -4,7 +4,7 @@
 import { signal } from "@preact/signals";
 
 export interface Me { name: string; role: Role; csrf: string; totp?: boolean }
-export type Role = "viewer" | "provisioner" | "operator" | "admin";
+export type Role = "viewer" | "provisioner" | "operator" | "admin" | "replication";
 const roles: Role[] = ["viewer", "provisioner", "operator", "admin"];
 
 /** Who is signed in; null: nobody; undefined: not known yet. */
@@ -12,6 +12,8 @@ export const me = signal<Me | null | undefined>(undefined);
 /** The first account is still to be made. */
 export const setupNeeded = signal(false);
 
+/** An account that sees and changes replication groups, and nothing else. */
+export const onlyReplication = () => me.value?.role === "replication";
 export const can = (role: Role) => !!me.value && roles.indexOf(me.value.role) >= roles.indexOf(role);
 
 /** An RFC 9457 body, or what took its place. */
@@ -64,7 +66,7 @@ async function good(method: string, path: string, body: unknown, more: More): Pr
 /** A change that went well, for the page of commands; what a secret is has gone out of it. */
 export interface Done { id: number; at: number; method: string; path: string; body?: unknown }
 export const done = signal<Done[]>([]);
-const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url"];
+const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url", "passphrase"];
 
 function remember(method: string, path: string, body: unknown) {
 	if (method === "GET" || path.includes("dry_run=") || /^\/(login|logout|setup|me)\b/.test(path)) return;
@@ -89,6 +91,9 @@ export async function sendBytes(path: string, data: Uint8Array): Promise<void> {
 	if (!response.ok) throw await refusal(response);
 }
 
+/** Bytes of the API. */
+export const bytesFrom = async (path: string): Promise<Blob> => (await good("GET", path, undefined, {})).blob();
+
 /** A file of the API, for the browser to keep. */
 export async function download(path: string, name: string) {
 	const response = await good("GET", path, undefined, {});
@@ -107,7 +112,7 @@ export function saveFile(name: string, data: Blob) {
 export const get = <T>(path: string) => call<T>("GET", path);
 
 /** Lists that the daemon gives in pages, for they may be long. */
-const paged = /^\/(volumes|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|snapshot-schedules)$|\/snapshots$/;
+const paged = /^\/(volumes|bin|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|snapshot-schedules)$|\/snapshots$/;
 
 function cursorOf(response: Response): string | null {
 	const link = /^<([^>]*)>; rel="next"/.exec(response.headers.get("Link") ?? "");

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { call, can, confirmer, identify, me, Problem, problemOf, setupNeeded, type Role } from "./api";
+import { call, can, confirmer, identify, me, onlyReplication, Problem, problemOf, setupNeeded, type Role } from "./api";
 import { Entry } from "./entry";
 import { Icon, Mark, type IconName } from "./icons";
 import { listening } from "./live";
@@ -12,6 +12,7 @@ import { Empty, FormDialog, Input, notice, Notices, Trouble } from "./parts";
 import { Access } from "./pages/access";
 import { Alerts } from "./pages/alerts";
 import { Audit } from "./pages/audit";
+import { Bin } from "./pages/bin";
 import { Commands } from "./pages/commands";
 import { Connect } from "./pages/connect";
 import { Hardware } from "./pages/hardware";
@@ -24,6 +25,7 @@ import { Replication } from "./pages/replication";
 import { Sessions } from "./pages/sessions";
 import { Settings } from "./pages/settings";
 import { Share, Shares } from "./pages/shares";
+import { SmbPage } from "./pages/smb";
 import { Snapshots } from "./pages/snapshots";
 import { Support } from "./pages/support";
 import { Target, Targets } from "./pages/targets";
@@ -43,7 +45,9 @@ const rows: Row[] = [
 	{ path: "hosts", icon: "hosts", title: "nav.hosts", show: () => <Hosts /> },
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
 	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
+	{ path: "smb", icon: "share", title: "nav.smb", show: () => <SmbPage /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
+	{ path: "bin", icon: "trash", title: "nav.bin", show: () => <Bin /> },
 	{ path: "hardware", icon: "bolt", title: "nav.hardware", show: () => <Hardware /> },
 	{ path: "replication", icon: "replication", title: "nav.replication", show: () => <Replication /> },
 	{ path: "alerts", icon: "bell", title: "nav.alerts", show: () => <Alerts /> },
@@ -55,11 +59,14 @@ const rows: Row[] = [
 	{ path: "settings", icon: "settings", title: "nav.settings", show: () => <Settings /> },
 ];
 
+/** Who may not see a page does not find it. */
+const shows = (row: Row) => (onlyReplication() ? ["replication", "jobs", "commands", "settings"].includes(row.path) : !row.role || can(row.role));
+
 const groups: { title?: Key; paths: string[] }[] = [
 	{ paths: [""] },
 	{ title: "group.block", paths: ["volumes", "targets", "hosts", "sessions"] },
-	{ title: "group.file", paths: ["shares"] },
-	{ title: "group.box", paths: ["pools", "hardware", "replication", "alerts", "jobs", "support"] },
+	{ title: "group.file", paths: ["shares", "smb"] },
+	{ title: "group.box", paths: ["pools", "bin", "hardware", "replication", "alerts", "jobs", "support"] },
 	{ title: "group.admin", paths: ["access", "audit", "commands", "settings"] },
 ];
 
@@ -77,7 +84,7 @@ function Navigation({ onGo }: { onGo: () => void }) {
 		<nav aria-label={t("nav.label")}>
 			{can("provisioner") && <a class="button main new" href={to("new")} onClick={onGo}><Icon name="plus" /> {t("nav.new")}</a>}
 			{groups.map((group) => {
-				const shown = group.paths.map((path) => rows.find((row) => row.path === path)!).filter((row) => !row.role || can(row.role));
+				const shown = group.paths.map((path) => rows.find((row) => row.path === path)!).filter(shows);
 				return shown.length > 0 && (
 					<div key={group.paths[0]} class="group">
 						{group.title && <h2>{t(group.title)}</h2>}
@@ -147,7 +154,8 @@ function Confirmer() {
 function Current() {
 	const [path, ...rest] = route.value;
 	const row = rows.find((one) => one.path === path);
-	if (!row || (row.role && !can(row.role))) return <Empty icon="search" title={t("page.none")} text={t("page.noneText")} />;
+	if (path === "" && onlyReplication()) return <Replication />;
+	if (!row || !shows(row)) return <Empty icon="search" title={t("page.none")} text={t("page.noneText")} />;
 	return row.show(rest);
 }
 

@@ -11,6 +11,7 @@ export interface Pool {
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
 	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[]; features?: string[];
+	undelete_hours?: number; bin_volumes?: number; bin_used_bytes?: number;
 	gives_up_percent?: number; given_up?: number; given_up_last?: string; given_up_at?: number;
 }
 export interface PoolDevice {
@@ -23,6 +24,11 @@ export interface Volume {
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
 	quota_bytes: number; quota_used_bytes: number;
 	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string;
+}
+export interface Deleted { pool: string; deleted: string; bin?: string; until?: number }
+export interface Binned {
+	pool: string; name: string; id: string; kind: "volume" | "share"; deleted: number; until: number; by: string; snapshots: number;
+	reason: string; size_bytes?: number; used_bytes?: number;
 }
 export interface Snapshot {
 	pool: string; volume: string; name: string; path: string; created: number; group: number; size_bytes: number;
@@ -54,6 +60,12 @@ export interface ShareRule {
 	client: string; read_only: boolean; insecure: boolean; squash: string; anon_uid: number; anon_gid: number;
 }
 export interface ShareAccess { client: string; path: string; allowed: boolean; rule: string; read_only: boolean; versions: string[]; reason: string }
+export interface SmbShare { pool: string; name: string; guest: boolean; read_only: boolean; users: string[] }
+export interface SmbUser { name: string; uid: number; gid: number }
+export interface Smb { shares: SmbShare[]; users: SmbUser[]; service: { running: boolean; port: number; reason: string } }
+export interface BackupState { staged: boolean; uploaded_bytes: number }
+export interface BackupMade { id: string; size_bytes: number; piece_bytes: number; filename: string }
+export interface BackupChange { what: string; name: string; change: "comes" | "goes" | "changes" }
 export interface Disk {
 	name: string; path: string; by_id: string; kind: string; model: string; serial: string; size_bytes: number;
 	rotational: boolean; carries: string; pool: string; used_by: string; free: boolean;

@@ -8,7 +8,7 @@ import { Badge, Button, Card, DeleteDialog, Dialog, FormDialog, Input, notice, P
 import { maybe, t } from "../text";
 import type { Account, Token } from "../types";
 
-const roles = (): [string, string][] => ["viewer", "provisioner", "operator", "admin"].map((role) => [role, maybe(`role.${role}`) ?? role]);
+const roles = (): [string, string][] => ["viewer", "provisioner", "operator", "admin", "replication"].map((role) => [role, maybe(`role.${role}`) ?? role]);
 const roleHint = (role: string) => maybe(`roleHint.${role}`) ?? "";
 
 function CreateAccount({ onClose }: { onClose: () => void }) {

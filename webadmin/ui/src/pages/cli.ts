@@ -34,14 +34,18 @@ function patchSnapshot(path: string, body: Body): string {
 	return `snapshot hold ${path}${option("until", body.hold_until)}`;
 }
 
-const V = "/volumes/([^/]+)/([^/]+)", S = `${V}/snapshots/([^/]+)`, G = "/replica/groups/([^/]+)", I = "/targets/([^/]+)";
+/** What a DELETE of a volume or a share may have behind it. */
+const Q = "(?:\\?(keep=1)?&?(snapshots=1)?)?";
+const gone = (keep: string, all: string) => `${keep ? " --keep" : ""}${all ? " --with-snapshots" : ""}`;
+
+const V = "/volumes/([^/]+)/([^/?]+)", S = `${V}/snapshots/([^/]+)`, G = "/replica/groups/([^/]+)", I = "/targets/([^/]+)";
 
 /** Each: the request, and the command; the parts of the path are ready for a shell. */
 const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /provision", (b) => `provision ${word(b.name)} ${word(b.size)} ${words(b.hosts)}${option("pool", b.pool)}`],
 	["POST /volumes", (b) => `volume create ${word(b.pool)}/${word(b.name)} ${word(b.size)}${option("checksum", b.checksum)}`],
 	[`PATCH ${V}`, (b, pool, name) => patchVolume(`${pool}/${name}`, b)],
-	[`DELETE ${V}`, (_, pool, name) => `volume delete ${pool}/${name} --yes`],
+	[`DELETE ${V}${Q}`, (_, pool, name, keep, all) => `volume delete ${pool}/${name}${gone(keep, all)} --yes`],
 	[`POST ${V}/promote`, (_, pool, name) => `volume promote ${pool}/${name}`],
 	[`POST ${V}/rollback`, (b, pool, name) => `volume rollback ${pool}/${name}@${word(b.snapshot)}${option("keep", b.keep)} --yes`],
 	["POST /snapshots", (b) => `snapshot create ${words(b.snapshots)}${option("expendable", b.expendable)}`],
@@ -59,7 +63,14 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["PATCH /hosts/([^/]+)", (b, name) => [["add", b.add], ["remove", b.remove]].filter(([, list]) => words(list)).map(([verb, list]) => `host ${verb} ${name} ${words(list)}`).join(" && granary ")],
 	["DELETE /hosts/([^/]+)", (_, name) => `host delete ${name}`],
 	["POST /shares", (b) => `share create ${word(b.pool)}/${word(b.name)}${option("quota", b.quota)}`],
-	["DELETE /shares/([^/]+)/([^/]+)", (_, pool, name) => `share delete ${pool}/${name} --yes`],
+	[`DELETE /shares/([^/]+)/([^/?]+)${Q}`, (_, pool, name, keep, all) => `share delete ${pool}/${name}${gone(keep, all)} --yes`],
+	["PUT /shares/([^/]+)/([^/]+)/smb", (b, pool, name) => `share smb enable ${pool}/${name}${option("guest", b.guest)}${option("user", Array.isArray(b.users) ? b.users.join(",") : "")}${option("ro", b.read_only)}`],
+	["DELETE /shares/([^/]+)/([^/]+)/smb", (_, pool, name) => `share smb disable ${pool}/${name}`],
+	["PUT /smb/users/([^/]+)", (b, user) => `share smb user ${user} --password-file FILE${option("uid", b.uid)}${option("gid", b.gid)}`],
+	["DELETE /smb/users/([^/]+)", (_, user) => `share smb forget ${user}`],
+	["POST /bin/([^/]+)/([^/]+)/restore", (b, pool, id) => `bin restore ${pool}/${id}${option("as", b.name)}`],
+	["DELETE /bin/([^/]+)/([^/]+)", (_, pool, id) => `bin delete ${pool}/${id} --yes`],
+	["DELETE /bin/([^/]+)", (_, pool) => `bin empty ${pool} --yes`],
 	["DELETE /shares/([^/]+)/([^/]+)/rules", (b, pool, name) => `share deny ${pool}/${name}${option("client", b.client)}`],
 	["POST /pools/([^/]+)/export", (_, name) => `pool export ${name} --yes`],
 	["DELETE /pools/([^/]+)", (_, name) => `pool delete ${name} --yes`],
@@ -76,7 +87,7 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 export function cliOf(one: Done): string | null {
 	for (const [pattern, command] of rows) {
 		const found = new RegExp(`^${pattern}$`).exec(`${one.method} ${one.path}`);
-		if (found) return `granary ${command((one.body ?? {}) as Body, ...found.slice(1).map((text) => word(decodeURIComponent(text))))}`.trim();
+		if (found) return `granary ${command((one.body ?? {}) as Body, ...found.slice(1).map((text) => (text ? word(decodeURIComponent(text)) : "")))}`.trim();
 	}
 	return null;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useState } from "preact/hooks";
-import { call, can } from "../api";
+import { call, can, onlyReplication } from "../api";
 import { duration } from "../format";
 import { useResource } from "../live";
 import { act, Button, Card, Facts, FormDialog, Input, notice, Page, Select, Waiting } from "../parts";
 import { look, type Look } from "../look";
 import { language, setLanguage, t } from "../text";
 import type { Status } from "../types";
+import { Backup } from "./backup";
 import { Certificate } from "./certificate";
 import { Configuration } from "./configuration";
 import { Machine } from "./machine";
@@ -86,10 +87,11 @@ function About() {
 }
 
 export function Settings() {
+	if (onlyReplication()) return <Page title={t("nav.settings")}><Mine /></Page>;
 	return (
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
-				<div class="stack"><Mine /><Discovery /><Configuration /></div>
+				<div class="stack"><Mine /><Discovery /><Configuration /><Backup /></div>
 				<div class="stack"><Machine /><Certificate /><About /></div>
 			</div>
 		</Page>

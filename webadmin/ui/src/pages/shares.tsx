@@ -3,10 +3,11 @@ import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { bytes, number, parseSize } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, FormDialog, Input, notice, Page, Select, SizeInput, Snippet, SpaceBar, StateBadge, Table, Trouble, useAction, Waiting } from "../parts";
+import { act, Badge, Button, Card, Check, Empty, Facts, FormDialog, Input, Page, Select, SizeInput, Snippet, SpaceBar, StateBadge, Table, Trouble, useAction, Waiting } from "../parts";
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
+import { DeleteToBin } from "./bin";
 import { Images } from "./images";
 import { NfsClients, Users } from "./nfs";
 import { takesVolumes } from "./pools";
@@ -174,7 +175,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 				</div>
 			</div>
 			{open === "quota" && <Quota share={data} path={path} onClose={close} />}
-			{open === "delete" && <DeleteDialog title={t("shares.delete", { name })} name={name} button={t("action.delete")} onClose={close} text={<p>{t("shares.deleteText", { files: number(data.files ?? 0) })}</p>} submit={async () => { await call("DELETE", path); notice(t("shares.deleted", { name })); go("shares"); }} />}
+			{open === "delete" && <DeleteToBin title={t("shares.delete", { name })} name={name} pool={pool} path={path} onClose={close} text={t("shares.deleteText", { files: number(data.files ?? 0) })} done={t("shares.deleted", { name })} onDone={() => go("shares")} />}
 		</Page>
 	);
 }

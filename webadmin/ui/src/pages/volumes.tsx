@@ -4,10 +4,11 @@ import { call, can, getTagged, part } from "../api";
 import { bytes, parseSize, percent } from "../format";
 import { Icon } from "../icons";
 import { useResource } from "../live";
-import { Badge, Button, Card, Check, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Copy, Select, SizeInput, SpaceBar, Table, Waiting } from "../parts";
+import { Badge, Button, Card, Check, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Copy, Select, SizeInput, SpaceBar, Table, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Pool, Share, Volume } from "../types";
+import { DeleteToBin } from "./bin";
 import { LatencyChart } from "./charts";
 import { takesVolumes } from "./pools";
 
@@ -81,9 +82,8 @@ function Delete({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 		</Dialog>
 	);
 	return (
-		<DeleteDialog title={t("volumes.delete", { name: volume.name })} name={volume.name} button={t("action.delete")} onClose={onClose}
-			text={<p>{t("volumes.deleteText", { used: bytes(volume.used_bytes) })}</p>}
-			submit={async () => { await call("DELETE", pathOf(volume)); notice(t("volumes.deleted", { name: volume.name })); }} />
+		<DeleteToBin title={t("volumes.delete", { name: volume.name })} name={volume.name} pool={volume.pool} path={pathOf(volume)} onClose={onClose}
+			text={t("volumes.deleteText", { used: bytes(volume.used_bytes) })} done={t("volumes.deleted", { name: volume.name })} />
 	);
 }
 

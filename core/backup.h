@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CLI_BACKUP_H
-#define CLI_BACKUP_H
+#ifndef CORE_BACKUP_H
+#define CORE_BACKUP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,14 +43,28 @@ int backup_seal(const struct backup *backup, const char *secret, uint8_t **ret_d
 int backup_open(const uint8_t *data, size_t length, const char *secret, struct backup *ret_backup,
 		struct err *err) __attribute__((warn_unused_result));
 
-/* state.c. backup_collect: what belongs into a backup of the state directory @dir, the daemon
- * running or not: databases as of one moment each. backup_put: into @dir, replacing what is
+/* The parts alone, as they are inside. *ret_plain is the caller's to heap_free(). */
+int backup_pack(const struct backup *backup, uint8_t **ret_plain, size_t *ret_length,
+		struct err *err) __attribute__((warn_unused_result));
+int backup_unpack(const uint8_t *plain, size_t length, struct backup *ret_backup, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* backup_state.c. backup_collect: what belongs into a backup of the state directory @dir, the
+ * daemon running or not: databases as of one moment each. backup_put: into @dir, replacing what is
  * there; backup_reset: takes it away instead. Both with the daemon stopped (-EBUSY). Pools are
  * never touched. */
 int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
     __attribute__((warn_unused_result));
 int backup_put(const char *dir, const struct backup *backup, struct err *err)
     __attribute__((warn_unused_result));
+/* backup_stage: beside what is there, while the daemon runs; its next start puts it in place with
+ * backup_take_staged() before it opens anything: 1 if there was one, 0, or -errno. Until then
+ * backup_unstage() takes it away again. Cut off anywhere, all of it or nothing of it counts. */
+int backup_stage(const char *dir, const struct backup *backup, struct err *err)
+    __attribute__((warn_unused_result));
+bool backup_is_staged(const char *dir);
+int backup_unstage(const char *dir, struct err *err);
+int backup_take_staged(const char *dir, struct err *err) __attribute__((warn_unused_result));
 int backup_reset(const char *dir, struct err *err) __attribute__((warn_unused_result));
 
 #endif

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "cli/backup.h"
+#include "core/backup.h"
 #include "core/heap.h"
 
 static uint8_t *data;
@@ -200,5 +200,5 @@ int main(void)
 	    cmocka_unit_test(replaced_at_once),
 	};
 
-	return cmocka_run_group_tests_name("cli/backup", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("core/backup", tests, NULL, NULL);
 }

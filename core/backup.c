@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/backup.h"
+#include "core/backup.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -86,7 +86,7 @@ static size_t packed_length(const struct backup *backup)
 	return length;
 }
 
-static void pack(const struct backup *backup, uint8_t *to)
+static void pack_into(const struct backup *backup, uint8_t *to)
 {
 	for (unsigned i = 0; i < backup->count; i++) {
 		const struct backup_part *part = &backup->parts[i];
@@ -101,13 +101,31 @@ static void pack(const struct backup *backup, uint8_t *to)
 	}
 }
 
+int backup_pack(const struct backup *backup, uint8_t **ret_plain, size_t *ret_length,
+		struct err *err)
+{
+	size_t length = packed_length(backup);
+	uint8_t *plain;
+
+	if (length > BACKUP_MOST)
+		return err_set(err, -EFBIG, "the configuration is too large for a backup");
+	plain = heap_alloc(length + 1);
+	if (!plain)
+		return err_set(err, -ENOMEM, "out of memory");
+	pack_into(backup, plain);
+	*ret_plain = plain;
+	*ret_length = length;
+	return 0;
+}
+
 static int unpack_part(const uint8_t **at, const uint8_t *end, struct backup *backup,
 		       struct err *err)
 {
 	struct backup_part *part = &backup->parts[backup->count];
 	size_t left = (size_t)(end - *at), name = left >= 2 ? take_number(*at, 2) : 0, length;
 
-	if (backup->count == BACKUP_PARTS || name == 0 || name >= BACKUP_NAME || left < 6 + name)
+	if (backup->count == BACKUP_PARTS || name == 0 || name >= BACKUP_NAME || left < 6 + name ||
+	    memchr(*at + 2, '\0', name))
 		return err_set(err, -EPROTO, "the backup's parts are not as they should be");
 	length = take_number(*at + 2 + name, 4);
 	if (length > left - 6 - name)
@@ -129,14 +147,15 @@ static int unpack_part(const uint8_t **at, const uint8_t *end, struct backup *ba
 int backup_seal(const struct backup *backup, const char *secret, uint8_t **ret_data,
 		size_t *ret_length, struct err *err)
 {
-	size_t length = packed_length(backup);
-	uint8_t *plain = heap_alloc(length + 1), *data = heap_zalloc(HEAD + length + TAG), key[32];
-	int result = 0;
+	size_t length = 0;
+	uint8_t *plain = NULL, *data = NULL, key[32] = {0};
+	int result = backup_pack(backup, &plain, &length, err);
 
-	if (length > BACKUP_MOST)
-		result = err_set(err, -EFBIG, "the configuration is too large for a backup");
-	else if (!plain || !data)
-		result = err_set(err, -ENOMEM, "out of memory");
+	if (result == 0) {
+		data = heap_zalloc(HEAD + length + TAG);
+		if (!data)
+			result = err_set(err, -ENOMEM, "out of memory");
+	}
 	if (result == 0) {
 		memcpy(data, MAGIC, 8);
 		data[8] = 1;
@@ -147,7 +166,6 @@ int backup_seal(const struct backup *backup, const char *secret, uint8_t **ret_d
 	if (result == 0)
 		result = derive(data, secret, key, err);
 	if (result == 0) {
-		pack(backup, plain);
 		if (!run_cipher(true, key, data, plain, length, data + HEAD, data + HEAD + length))
 			result = err_set(err, -EIO, "the backup could not be encrypted");
 	}
@@ -164,7 +182,7 @@ int backup_seal(const struct backup *backup, const char *secret, uint8_t **ret_d
 	return 0;
 }
 
-static int unpack(const uint8_t *plain, size_t length, struct backup *ret_backup, struct err *err)
+int backup_unpack(const uint8_t *plain, size_t length, struct backup *ret_backup, struct err *err)
 {
 	const uint8_t *at = plain, *end = plain + length;
 	struct backup backup = {.count = 0};
@@ -199,7 +217,7 @@ int backup_open(const uint8_t *data, size_t length, const char *secret, struct b
 		result =
 		    err_set(err, -EBADMSG, "the passphrase is another one, or the file is damaged");
 	if (result == 0)
-		result = unpack(plain, inside, ret_backup, err);
+		result = backup_unpack(plain, inside, ret_backup, err);
 	explicit_bzero(plain, inside);
 	explicit_bzero(key, sizeof key);
 	heap_free(plain);

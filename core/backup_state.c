@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/backup.h"
+#include "core/backup.h"
 #include "core/heap.h"
 
 /* What of a state directory is configuration. Pools that lie beside it are not. */
@@ -239,6 +239,125 @@ int backup_put(const char *dir, const struct backup *backup, struct err *err)
 	sync();
 	close(lock);
 	return result;
+}
+
+/* --- staged: put in place by the next start -------------------------------------------------- */
+#define STAGED "restore.ready"
+
+/* The names of the parts that come, a line each; what is not among them goes. */
+static int write_marker(const char *dir, const struct backup *backup, struct err *err)
+{
+	char path[PATH_MAX], names[PARTS * BACKUP_NAME] = "";
+	size_t length = 0;
+	int fd, result = 0;
+
+	for (unsigned i = 0; i < PARTS; i++)
+		if (find_part(backup, parts[i].name))
+			length += (size_t)snprintf(names + length, sizeof names - length, "%s\n",
+						   parts[i].name);
+	snprintf(path, sizeof path, "%s/" STAGED ".next", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	errno = 0;
+	if (fd < 0 || write(fd, names, length) != (ssize_t)length || fsync(fd) < 0)
+		result = err_set(err, errno ? -errno : -ENOSPC, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	if (result == 0) {
+		char ready[PATH_MAX];
+
+		snprintf(ready, sizeof ready, "%s/" STAGED, dir);
+		if (rename(path, ready) < 0)
+			result = err_set(err, -errno, "%s: %s", ready, strerror(errno));
+	}
+	return result;
+}
+
+bool backup_is_staged(const char *dir)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/" STAGED, dir);
+	return access(path, F_OK) == 0;
+}
+
+int backup_unstage(const char *dir, struct err *err)
+{
+	int result = take_away(dir, STAGED, "", err);
+
+	for (unsigned i = 0; i < PARTS; i++)
+		take_away(dir, parts[i].name, ".next", NULL);
+	sync();
+	return result;
+}
+
+int backup_stage(const char *dir, const struct backup *backup, struct err *err)
+{
+	int result;
+
+	if (!find_part(backup, "config.db"))
+		return err_set(err, -EPROTO, "the backup holds no configuration");
+	result = backup_unstage(dir, err);
+	if (result == 0)
+		result = write_all(dir, backup, err);
+	sync();
+	if (result == 0)
+		result = write_marker(dir, backup, err);
+	if (result < 0)
+		backup_unstage(dir, NULL);
+	sync();
+	return result;
+}
+
+static bool is_named(const char *names, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (const char *at = names; *at; at += strcspn(at, "\n") + 1)
+		if (strncmp(at, name, length) == 0 && at[length] == '\n')
+			return true;
+	return false;
+}
+
+/* One that was switched already, before somebody pulled the plug, has no .next any more. */
+static int take_part(const char *dir, unsigned which, const char *names, struct err *err)
+{
+	char next[PATH_MAX], path[PATH_MAX];
+	int result;
+
+	if (!is_named(names, parts[which].name))
+		return remove_part(dir, which, err);
+	snprintf(next, sizeof next, "%s/%s.next", dir, parts[which].name);
+	if (access(next, F_OK) < 0)
+		return 0;
+	result = remove_log(dir, which, err);
+	snprintf(path, sizeof path, "%s/%s", dir, parts[which].name);
+	if (result == 0 && rename(next, path) < 0)
+		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	return result;
+}
+
+int backup_take_staged(const char *dir, struct err *err)
+{
+	char path[PATH_MAX], names[PARTS * BACKUP_NAME + 1];
+	ssize_t length;
+	int fd, result = 0;
+
+	snprintf(path, sizeof path, "%s/" STAGED, dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_set(err, -errno, "%s: %s", path, strerror(errno));
+	length = read(fd, names, sizeof names - 1);
+	close(fd);
+	if (length < 0)
+		return err_set(err, -EIO, "%s: %s", path, strerror(errno));
+	names[length] = '\0';
+	for (unsigned i = 0; result == 0 && i < PARTS; i++)
+		result = take_part(dir, i, names, err);
+	sync();
+	if (result == 0)
+		result = take_away(dir, STAGED, "", err);
+	sync();
+	return result < 0 ? result : 1;
 }
 
 int backup_reset(const char *dir, struct err *err)

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is kept, in a real browser: volumes and shares that were deleted, a backup of the configuration;
+// shares over SMB; an account that may do no more than replicate. Started by
+// tests/integration/browser_kept_test.py with what it needs in GRANARY_BROWSER; prints one line of
+// JSON per point.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
+
+const given = JSON.parse(process.env.GRANARY_BROWSER);
+const require = createRequire(given.modules);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const V1 = "/api/v1", LONG = 60000;
+
+function point(good, text, detail) {
+	console.log(JSON.stringify({ good: !!good, text, detail: good ? "" : typeof detail === "string" ? detail : JSON.stringify(detail) ?? "" }));
+	return good;
+}
+
+const browser = await chromium.launch({ executablePath: given.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
+const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB" });
+context.setDefaultTimeout(LONG);
+const complaints = [];
+const page = await context.newPage();
+page.on("console", (message) => { if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text()); });
+page.on("pageerror", (error) => complaints.push(error.message));
+const box = page.getByRole("dialog");
+
+const open = async (path, ready = "main h1") => {
+	await page.goto(`${given.url}/#/${path}`);
+	await page.waitForSelector(ready);
+};
+
+async function picture(name) {
+	if (!given.pictures) return;
+	mkdirSync(given.pictures, { recursive: true });
+	await page.screenshot({ path: `${given.pictures}/kept-${name}.png`, fullPage: true });
+}
+
+async function change(method, path, data) {
+	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
+	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
+	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
+	return answer.json();
+}
+const ask = async (path) => (await page.request.get(`${given.url}${V1}${path}`)).json();
+
+async function confirm(after) {
+	const again = page.getByRole("dialog", { name: "Is it you?" });
+	await again.or(after).first().waitFor();
+	if (!(await again.count())) return;
+	await again.getByLabel("Password").fill(given.password);
+	await again.getByRole("button", { name: "Go on" }).click();
+}
+
+const looks = [
+	{ language: "zh", look: "dark", width: 1280 }, { language: "zh", look: "light", width: 360 },
+	{ language: "en", look: "dark", width: 360 }, { language: "en", look: "light", width: 1280 },
+];
+
+/** The page on show in both languages, light and dark, desk and phone. */
+async function everyLook(name, ready, chinese) {
+	const wrong = [];
+	for (const { language, look, width } of looks) {
+		await page.setViewportSize({ width, height: 860 });
+		await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
+		await page.reload();
+		await page.waitForSelector(ready);
+		await page.waitForFunction(() => !document.querySelector(".waiting"));
+		for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((text) => `${language}, ${look}, ${width}: ${text}`));
+		await page.evaluate(axe);
+		const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+		wrong.push(...violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${language}, ${width}: axe ${one.id}: ${one.nodes[0].html.slice(0, 120)}`));
+		if (language === "zh" && !(await page.locator("main").innerText()).includes(chinese)) wrong.push(`${chinese} is not there`);
+		await picture(`${name}-${width}-${language}-${look}`);
+	}
+	point(wrong.length === 0, `${name} in both languages, light and dark, desk and phone: fits, named, contrast, no barrier`, wrong.slice(0, 10).join("\n"));
+}
+
+async function signIn() {
+	await page.goto(given.url);
+	await page.getByLabel("User name").fill(given.user);
+	await page.getByLabel("Password").fill(given.password);
+	await page.keyboard.press("Enter");
+	await page.waitForSelector(".figures");
+}
+
+/** English, on a desk: as the buttons are named here. */
+async function plain() {
+	await page.setViewportSize({ width: 1280, height: 860 });
+	await page.evaluate(() => { localStorage.setItem("granary.language", "en"); localStorage.setItem("granary.look", "light"); });
+	await page.reload();
+	await page.waitForSelector("main h1");
+}
+
+// --- what was deleted --------------------------------------------------------------------------
+
+async function remove(title, name, after, also) {
+	await page.getByRole("button", { name: title, exact: true }).click();
+	await box.getByLabel(`Type ${name} to go on`).fill(name);
+	if (also) await also();
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await confirm(after);
+	await after.first().waitFor();
+}
+
+async function bin() {
+	for (const name of ["db", "scratch"]) await change("POST", "/volumes", { pool: "tank", name, size: "64M" });
+	await change("POST", "/snapshots", { snapshots: ["tank/db@monday"] });
+	await change("POST", "/shares", { pool: "tank", name: "files" });
+	await change("POST", "/shares/tank/files/rules", { client: "127.0.0.1" });
+	const before = await ask("/volumes/tank/db");
+	await open("volumes", "tbody tr");
+	await remove("Delete db", "db", page.getByText(/db deleted; it can be had back until/), async () => {
+		await box.getByText("For 3 d 0 h it can be had back").waitFor();
+		await box.getByLabel("Delete its snapshots with it (1)").check();
+		await picture("delete");
+	});
+	await remove("Delete scratch", "scratch", page.getByText("Volume scratch deleted"), async () => {
+		await box.getByLabel("Delete at once, for good").check();
+		await box.getByText("are gone for good").waitFor();
+	});
+	await open("shares/tank/files");
+	await page.getByRole("button", { name: "Delete", exact: true }).click();
+	await box.getByLabel("Type files to go on").fill("files");
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await page.getByText(/files deleted; it can be had back until/).waitFor();
+	const kept = await ask("/bin");
+	await open("commands");
+	const shown = await page.locator("main").innerText();
+	point(shown.includes("granary volume delete tank/db --keep --with-snapshots --yes") && shown.includes("granary volume delete tank/scratch --yes") && shown.includes("granary share delete tank/files --keep --yes"), "each is there as a command", shown);
+	point((await ask("/volumes")).length === 0 && (await ask("/shares")).length === 0 && kept.map((one) => one.name).sort().join() === "db,files", "what is deleted is in the bin, but for what is to go at once", kept);
+	await page.getByRole("link", { name: "Recently deleted" }).click();
+	await page.getByRole("row", { name: /db/ }).getByText(/2 d 23 h/).waitFor();
+	point(await page.getByText("snapshots: 1").count() === 1 && await page.getByText("2 deleted, ").count() === 1, "with the time that is left, and what a pool holds of it", await page.locator("main").innerText());
+	await everyLook("bin", "tbody tr", "回收站");
+	await plain();
+	await page.getByRole("button", { name: "Restore db", exact: true }).click();
+	await box.getByLabel("Name").fill("db-again");
+	await box.getByRole("button", { name: "Restore", exact: true }).click();
+	await page.getByText("db-again is back").waitFor();
+	await page.getByRole("button", { name: "Restore files", exact: true }).click();
+	await box.getByRole("button", { name: "Restore", exact: true }).click();
+	await page.getByText("Nothing was deleted lately").waitFor();
+	const now = await ask("/volumes/tank/db-again");
+	point(now.uuid === before.uuid && now.naa === before.naa && (await ask("/volumes/tank/db-again/snapshots")).length === 1 && (await ask("/shares/tank/files")).state === "online" && (await ask("/shares/tank/files/rules")).length === 1, "both come back as they were", now);
+	await page.getByRole("button", { name: "Change", exact: true }).click();
+	await box.getByLabel("Hours").fill("9999");
+	point(await box.getByText("A number from 0 to 8760").count() === 1, "a time that is too long is no time");
+	await box.getByLabel("Hours").fill("5");
+	await box.getByRole("button", { name: "Save" }).click();
+	await page.getByText("5 h 0 min").first().waitFor();
+	point((await ask("/pools/tank")).undelete_hours === 5, "how long it is kept is set");
+	await change("DELETE", "/volumes/tank/db-again?keep=1&snapshots=1");
+	await page.getByRole("button", { name: "Empty", exact: true }).click();
+	await box.getByLabel("Type tank to go on").fill("tank");
+	await box.getByRole("button", { name: "Empty", exact: true }).click();
+	await page.getByText("Nothing was deleted lately").waitFor();
+	point((await ask("/bin")).length === 0, "and the bin is emptied");
+}
+
+// --- a backup ----------------------------------------------------------------------------------
+
+const PHRASE = "correct horse battery";
+
+async function backup() {
+	await open("settings");
+	await page.getByRole("button", { name: "Back up …" }).click();
+	await box.getByLabel("Passphrase").fill(PHRASE);
+	await box.getByLabel("Once more").fill(PHRASE);
+	const [file] = await Promise.all([page.waitForEvent("download"), box.getByRole("button", { name: "Back up", exact: true }).click()]);
+	const data = readFileSync(await file.path());
+	point(data.subarray(0, 8).toString() === "GRANARYB" && !data.includes("tank") && /^granary-\d+-\d+\.backup$/.test(file.suggestedFilename()), "a backup comes as a file that tells nothing", [data.length, file.suggestedFilename()]);
+	await change("POST", "/hosts", { name: "later", initiators: [] });
+	const path = `${given.folder}/kept.backup`;
+	writeFileSync(path, data);
+	await page.getByRole("button", { name: "Restore …" }).click();
+	await box.getByLabel("Backup file").setInputFiles(path);
+	await box.getByLabel("Passphrase").fill("another passphrase");
+	await box.getByRole("button", { name: "Show what would change" }).click();
+	await box.getByText("The passphrase is another one").waitFor();
+	await box.getByLabel("Passphrase").fill(PHRASE);
+	await box.getByRole("button", { name: "Show what would change" }).click();
+	const changes = box.getByRole("list", { name: "What it would change" });
+	await changes.waitFor();
+	await picture("restore");
+	const told = await changes.innerText();
+	point(/Host group later goes/.test(told.replace(/\s+/g, " ")) && (await ask("/hosts")).length === 1 && !(await ask("/backup")).staged, "what it would change is shown first, and nothing changes", told);
+	await box.getByLabel("Replace configuration, accounts and keys by these").check();
+	await box.getByRole("button", { name: "Restore", exact: true }).click();
+	await page.getByText("A backup is ready").waitFor();
+	point((await ask("/backup")).staged, "then it is ready for the next start");
+	await everyLook("backup", ".caution", "备份已就绪");
+	await plain();
+	await page.getByRole("button", { name: "Take it back" }).click();
+	await page.getByText("A backup is ready").waitFor({ state: "detached" });
+	point(!(await ask("/backup")).staged, "and taken back");
+}
+
+// --- shares over SMB ---------------------------------------------------------------------------
+
+async function smb() {
+	await open("smb");
+	await page.getByRole("button", { name: "New user" }).click();
+	await box.getByLabel("Name").fill("alice");
+	await box.getByLabel("New password").fill("a long password");
+	await box.getByRole("button", { name: "Save" }).click();
+	await page.getByText("SMB user alice can sign in").waitFor();
+	await page.getByRole("button", { name: "Serve a share" }).click();
+	await box.getByLabel("alice").check();
+	await box.getByLabel("Read only").check();
+	await box.getByRole("button", { name: "Save" }).click();
+	await page.getByText("Share files is served over SMB").waitFor();
+	const served = await ask("/smb");
+	point(served.shares.length === 1 && served.shares[0].users.join() === "alice" && served.shares[0].read_only && served.users[0].uid >= 70001, "a share is served over SMB to a user that was made here", served);
+	await page.getByRole("cell", { name: "reads", exact: true }).waitFor();
+	await everyLook("smb", "tbody tr", "只读");
+	await plain();
+	await page.getByRole("button", { name: "SMB of share files" }).click();
+	await box.getByLabel("Everybody may use it, without a password").check();
+	await box.getByLabel("Read only").uncheck();
+	await box.getByRole("button", { name: "Save" }).click();
+	await page.getByText("Clients of NFS can write to it too").waitFor();
+	point((await ask("/smb")).shares[0].guest, "what is set is changed, with a warning where NFS writes too");
+	await page.getByRole("button", { name: "Serve files over SMB no longer" }).click();
+	await box.getByRole("button", { name: "Stop serving" }).click();
+	await page.getByText("No share is served over SMB").waitFor();
+	await page.getByRole("button", { name: "Delete SMB user alice" }).click();
+	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await page.getByText("There are no SMB users yet").waitFor();
+	point((await ask("/smb")).users.length === 0 && (await ask("/shares")).length === 1, "it is served no longer, and the share stays");
+}
+
+// --- an account of replication -----------------------------------------------------------------
+
+async function replication() {
+	await open("access");
+	await page.getByRole("button", { name: "New account" }).click();
+	await box.getByLabel("Name").fill("cluster");
+	await box.getByLabel("Role").selectOption("replication");
+	await box.getByLabel(/assword/).fill("a pass phrase of its own");
+	await picture("role");
+	await box.getByRole("button", { name: "Create" }).click();
+	await page.getByRole("cell", { name: "Replication", exact: true }).waitFor();
+	const other = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB" });
+	const theirs = await other.newPage();
+	theirs.on("pageerror", (error) => complaints.push(error.message));
+	await theirs.goto(given.url);
+	await theirs.getByLabel("User name").fill("cluster");
+	await theirs.getByLabel("Password").fill("a pass phrase of its own");
+	await theirs.keyboard.press("Enter");
+	await theirs.getByRole("heading", { name: "Replication" }).first().waitFor();
+	const links = await theirs.getByRole("navigation").getByRole("link").allInnerTexts();
+	const seen = (await theirs.request.get(`${given.url}${V1}/targets`)).status(), groups = (await theirs.request.get(`${given.url}${V1}/replica/groups`)).status();
+	if (given.pictures) await theirs.screenshot({ path: `${given.pictures}/kept-replication.png` });
+	point(links.map((one) => one.trim()).join() === "Replication,Jobs,Commands,Settings" && seen === 403 && groups === 200, "an account of replication sees that, and nothing else", [links, seen, groups]);
+	await other.close();
+}
+
+try {
+	await signIn();
+	await bin();
+	await backup();
+	await smb();
+	await replication();
+	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
+} catch (error) {
+	await page.screenshot({ path: given.failure }).catch(() => {});
+	point(false, `stopped: ${error.message.split("\n")[0]}`, `${error.stack}\n${page.url()}\n${complaints.join("\n")}\npicture: ${given.failure}`);
+} finally {
+	await browser.close();
+}
