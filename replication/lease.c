@@ -73,6 +73,12 @@ void lease_answer_run(struct lease_server *server, struct channel *channel,
 	channel_break(channel, -EPROTO, "a message out of place");
 }
 
+void lease_server_end(struct lease_server *server, const char *why)
+{
+	list_for_each (it, &server->talks)
+		channel_break(list_entry(it, struct talk, link)->channel, -ECANCELED, "%s", why);
+}
+
 /* ---- the book ---- */
 static void judge(struct lease_server *server, const struct wire_message *ask,
 		  struct wire_message *answer);

@@ -70,6 +70,8 @@ void lease_server_init(struct lease_server *server,
 				     struct wire_message *answer));
 void lease_answer_run(struct lease_server *server, struct channel *channel,
 		      const struct wire_message *first);
+/* lease_server_end: all of them end, soon. */
+void lease_server_end(struct lease_server *server, const char *why);
 
 /* ---- the witness ---- */
 struct lease_record {
