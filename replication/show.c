@@ -219,6 +219,7 @@ json_t *seat_show(const struct seat *seat)
 	struct peer *peer = peer_find(seat->replication, seat->peer);
 	json_t *definition = json_loads(seat->definition ? seat->definition : "{}", 0, NULL);
 	json_t *members = json_array(), *member;
+	char uuid[33];
 	const char *points = json_string_value(json_object_get(definition, "points"));
 	const char *limit_at = json_string_value(json_object_get(definition, "limit_at"));
 	uint64_t sent = group->sent_bytes + (group->channel ? group->channel->bytes_out : 0);
@@ -239,6 +240,8 @@ json_t *seat_show(const struct seat *seat)
 	if (group->spoken)
 		json_object_set_new(json, "protocol", json_integer((json_int_t)group->spoken));
 	json_object_set_new(json, "members", members);
+	uuid_text(seat->peer, uuid);
+	json_object_set_new(json, "peer_uuid", json_string(uuid));
 	json_object_set_new(json, "limit_at", json_string(limit_at ? limit_at : ""));
 	json_object_set_new(json, "limit_now_bytes", json_integer((json_int_t)group->limit_bytes));
 	json_object_set_new(json, "protect", json_boolean(seat->protect));
