@@ -11,7 +11,7 @@
 #include "core/log.h"
 #include "tests/sim/replica_lease.h"
 
-#define RUNS 1000u
+#define RUNS 700u
 
 static uint64_t number_after(int argc, char **argv, const char *name, uint64_t otherwise)
 {
