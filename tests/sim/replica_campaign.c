@@ -109,9 +109,9 @@ static void look_at_savings(struct replica_life *life)
 			life->packed += life->nodes[n].boot->group.saved_bytes;
 	}
 	saved += life->packed;
-	if (life->packed && (life->compression == PACK_OFF ||
-			     life->nodes[0].protocol < WIRE_VERSION_PACKED ||
-			     life->nodes[1].protocol < WIRE_VERSION_PACKED))
+	if (life->packed &&
+	    (life->compression == PACK_OFF || life->nodes[0].protocol < WIRE_VERSION_PACKED ||
+	     life->nodes[1].protocol < WIRE_VERSION_PACKED))
 		replica_life_complain(life, "something was packed that may not be");
 }
 
