@@ -30,8 +30,8 @@
  * lease_waits_for_the_promise       lease_ask.c  L5
  * lease_no_promise_while_taking     lease_ask.c  L5
  * lease_promises_outlast_a_start    lease_ask.c  L5
- * lease_taking_is_saved             lease_ask.c  L5: a standby that starts is promoted as what it
- * asked for lease_older_talk_ends             lease.c      L6: no request comes late
+ * lease_taking_is_saved             lease_ask.c  L5: who starts is promoted as what it asked for
+ * lease_older_talk_ends             lease.c      L6: no request comes late
  * seed_number_before_snapshots      seed_export.c  no two exports are the same epoch
  * seed_holds_before_snapshots       seed_export.c  the snapshots of all members are one moment
  * seed_is_whole_before_members      seed_import.c  a damaged seed changes nothing
