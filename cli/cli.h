@@ -263,6 +263,7 @@ int run_replica_pair(struct command *command);
 int run_replica_peers(struct command *command);
 int run_replica_unpair(struct command *command);
 int run_replica_group(struct command *command);
+int run_replica_leases(struct command *command);
 int run_replica_point(struct command *command);
 int run_replica_seed(struct command *command);
 int run_replica_promote(struct command *command);

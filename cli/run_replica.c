@@ -44,6 +44,11 @@ static const struct column group_fields[] = {
     {"PROTECTION", "protection", TEXT},
     {"WRITES HELD (SECONDS)", "held_seconds", NUMBER},
     {"PROTOCOL", "protocol", NUMBER},
+    {"WITNESS", "witness_node", TEXT},
+    {"LEASE", "witness_state", TEXT},
+    {"LEASE LEFT (SECONDS)", "witness_left_seconds", NUMBER},
+    {"WITNESS SAYS", "witness_reason", TEXT},
+    {"REQUESTS WAITING", "witness_waiting", NUMBER},
     {"POINTS KEPT", "points", TEXT},
     {"POINTS TROUBLE", "points_trouble", TEXT},
 };
@@ -52,6 +57,11 @@ static const struct column point_columns[] = {
     {"TIME", "time", TIME},
     {"IN USE", "in_use", YES_NO},
     {"SNAPSHOTS", "snapshots", JOINED},
+};
+static const struct column lease_columns[] = {
+    {"GROUP", "group", TEXT},         {"HOLDER", "holder", TEXT},
+    {"LEASE (S)", "seconds", NUMBER}, {"LEFT (S)", "left_seconds", NUMBER},
+    {"GIVEN UP", "off", YES_NO},
 };
 static const struct column clone_columns[] = {
     {"VOLUME", "volume", TEXT},
@@ -153,6 +163,21 @@ static int group_create(struct command *command)
 			    peer);
 }
 
+/* A table's columns are keys of one object. */
+static void flatten_witness(json_t *group)
+{
+	json_t *witness = json_object_get(group, "witness"), *value;
+	const char *key;
+
+	json_object_foreach(witness, key, value)
+	{
+		char flat[64];
+
+		snprintf(flat, sizeof flat, "witness_%s", key);
+		json_object_set(group, flat, value);
+	}
+}
+
 static int group_status(struct command *command)
 {
 	json_t *reply;
@@ -163,6 +188,8 @@ static int group_status(struct command *command)
 
 	if (status)
 		return status;
+	if (!command->json && command->count > 1)
+		flatten_witness(reply);
 	return command->count > 1
 		   ? table_print(command, reply, group_fields, COUNT_OF(group_fields))
 		   : table_print(command, reply, group_columns, COUNT_OF(group_columns));
@@ -237,6 +264,56 @@ static int group_address(struct command *command)
 			    address, group);
 }
 
+static int witness_off(struct command *command)
+{
+	bool force = command_option(command, "force") != NULL;
+	int status =
+	    force ? command_confirm(command, "Go on without asking the witness? When the other "
+					     "machine has promoted itself, or does so yet, both "
+					     "serve the group and their images part.")
+		  : -1;
+	json_t *reply;
+
+	if (status >= 0)
+		return status;
+	status = command_call(command, "POST", json_pack("{s:s,s:b}", "node", "", "force", force),
+			      &reply, "/api/v1/replica/groups/%s/witness", command->position[1]);
+	return status
+		   ? status
+		   : say(command, reply, "group %s: its standby does not promote itself any more",
+			 command->position[1]);
+}
+
+static int group_witness(struct command *command)
+{
+	const char *node = command->position[2], *lease = command_option(command, "lease");
+	json_t *body, *reply;
+	int status;
+
+	if (strcmp(node, "off") == 0)
+		return witness_off(command);
+	body = json_pack("{s:s}", "node", node);
+	if (lease)
+		json_object_set_new(body, "lease", json_string(lease));
+	status = command_call(command, "POST", body, &reply, "/api/v1/replica/groups/%s/witness",
+			      command->position[1]);
+	return status
+		   ? status
+		   : say(command, reply,
+			 "group %s: %s grants its lease, and its standby promotes itself when it "
+			 "has got it",
+			 command->position[1], node);
+}
+
+int run_replica_leases(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/leases");
+
+	return status ? status
+		      : table_print(command, reply, lease_columns, COUNT_OF(lease_columns));
+}
+
 static int group_add(struct command *command)
 {
 	return change_members(command, "add",
@@ -283,9 +360,11 @@ int run_replica_group(struct command *command)
 		unsigned least;
 		int (*run)(struct command *command);
 	} table[] = {
-	    {"create", 3, group_create}, {"status", 1, group_status},   {"list", 1, group_status},
-	    {"delete", 2, group_delete}, {"set", 2, group_set},         {"add", 3, group_add},
-	    {"remove", 3, group_remove}, {"address", 4, group_address}, {"points", 2, group_points},
+	    {"create", 3, group_create}, {"status", 1, group_status},
+	    {"list", 1, group_status},   {"delete", 2, group_delete},
+	    {"set", 2, group_set},       {"add", 3, group_add},
+	    {"remove", 3, group_remove}, {"address", 4, group_address},
+	    {"points", 2, group_points}, {"witness", 3, group_witness},
 	};
 
 	for (unsigned i = 0; i < COUNT_OF(table); i++) {
@@ -295,8 +374,8 @@ int run_replica_group(struct command *command)
 	}
 	return command_fail("group create GROUP MEMBER... --peer NODE, group status [GROUP], group "
 			    "add|remove GROUP MEMBER..., group address add|remove GROUP "
-			    "ADDR/PREFIX, group set GROUP, group points GROUP or "
-			    "group delete GROUP");
+			    "ADDR/PREFIX, group set GROUP, group points GROUP, group witness GROUP "
+			    "NODE|off or group delete GROUP");
 }
 
 /* ---- a seed on a disk ---- */

@@ -130,6 +130,11 @@ uint64_t loop_now(const struct loop *loop)
 	return loop->now;
 }
 
+uint64_t loop_clock(struct loop *loop)
+{
+	return loop->world->monotonic(loop);
+}
+
 uint64_t loop_wall(struct loop *loop)
 {
 	return loop->world->wall(loop);

@@ -47,6 +47,8 @@ const struct world_ops *loop_world(const struct loop *loop);
 
 /* Monotonic nanoseconds, read once per round. */
 uint64_t loop_now(const struct loop *loop);
+/* The same clock, read now. Context: any thread. */
+uint64_t loop_clock(struct loop *loop);
 /* Nanoseconds since 1970 (for stamps, never for waiting). */
 uint64_t loop_wall(struct loop *loop);
 /* Unpredictable bytes (getrandom; seeded in the simulator). */

@@ -59,12 +59,18 @@ static int delete_seat(struct seat *seat, struct err *err)
 			       "group %s: its primary is connected and would make it again; delete "
 			       "it there first",
 			       group->name);
+	if (group->role == GROUP_PRIMARY && group->lease.on)
+		return err_set(err, -EBUSY,
+			       "group %s: its standby would promote itself: turn its witness off "
+			       "first",
+			       group->name);
 	if (seat->seed.running)
 		return err_set(err, -EBUSY,
 			       "group %s: its seed is being exported: cancel that first",
 			       group->name);
 	seat->paused = true;
 	seat_end_session(seat, "the group is deleted");
+	leases_close(seat);
 	uuid_text(group->uuid, uuid);
 	result =
 	    config_run(seat->replication->config, err, "delete from grp where uuid = ?", "s", uuid);

@@ -239,6 +239,10 @@ static int between_sessions(struct change *change, json_t *definition, struct er
 	struct seat *seat = change->work.seat;
 	int result;
 
+	/* The standby may not hear of it, and serve the volume that left. */
+	if (change->remove_count && seat->group.lease.on)
+		return err_set(err, -EBUSY, "group %s: turn its witness off first",
+			       seat->group.name);
 	seat->retry_ns = UINT64_MAX;
 	seat_end_session(seat, "its members change");
 	result = must_be_primary(seat, err); /* the session may have handed it over yet */

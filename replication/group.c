@@ -31,6 +31,7 @@ void group_init(struct group *group, struct loop *loop, const struct group_host 
 				.log_bytes = LOG_BYTES,
 				.protocol = WIRE_VERSION,
 				.phase = "idle"};
+	lease_init(group);
 }
 
 void group_finish(struct group *group)
@@ -84,6 +85,13 @@ static void woken(void *context)
 		channel_wake(group->channel);
 }
 
+static uint64_t guests_clock(void *context, struct loop *loop)
+{
+	const struct group *group = context;
+
+	return group->host->clock ? group->host->clock(group) : loop_clock(loop);
+}
+
 static int add_member(struct group *group, unsigned index, bool marked)
 {
 	struct group_member *member = &group->members[index];
@@ -131,6 +139,7 @@ int group_start(struct group *group, bool marked, struct err *err)
 					   .budget_bytes = group->log_bytes,
 					   .first_epoch = group->acked + 1,
 					   .wake = woken,
+					   .clock = guests_clock,
 					   .context = group};
 	int result = recorder_create(&options, &group->recorder);
 
@@ -168,6 +177,7 @@ void group_protect(struct group *group)
 
 	if (!group->recorder)
 		return;
+	lease_follow(group);
 	if (group->role == GROUP_PRIMARY && group_level(group))
 		group->acked_wall_ns = now;
 	if (protects(group)) {
@@ -190,6 +200,7 @@ void group_set_role(struct group *group, enum group_role role)
 {
 	group->role = role;
 	group->leaving = false;
+	lease_role(group);
 	if (group->recorder)
 		recorder_set_mode(group->recorder, mode_of(role));
 	group_protect(group);
@@ -237,6 +248,9 @@ static void fork_lineage(struct group *group, uint64_t epoch)
 	uint8_t uuid[16];
 
 	loop_random(group->loop, uuid, sizeof uuid);
+	/* As the witness knows it already. */
+	if (group->lease.taking)
+		memcpy(uuid, group->lease.fork, sizeof uuid);
 	lineage_fork(&group->lineage, uuid, epoch);
 }
 
@@ -268,6 +282,7 @@ static void mark_tails(struct group *group)
 static int promote(struct group *group, bool planned, struct err *err)
 {
 	struct wire_lineage before = group->lineage;
+	struct lease lease = group->lease;
 	int result = group_open_staging(group, err);
 
 	if (result < 0)
@@ -286,10 +301,18 @@ static int promote(struct group *group, bool planned, struct err *err)
 	group->accept_any = false;
 	group->armed = false; /* there is no standby that was as new, yet */
 	group->role = GROUP_PRIMARY;
+	/* By hand, with a promise that may be in force: the lease has to wait for its end. */
+	group->lease.waits = !planned && lease.on && !lease.taking;
+	group->lease.taking = false;
+	if (planned) /* who it was given to does not serve any more */
+		group->lease.promised_ns = 0;
 	result = group->host->save(group);
 	if (result < 0) {
 		group->role = GROUP_STANDBY;
 		group->lineage = before;
+		group->lease.taking = lease.taking;
+		group->lease.waits = lease.waits;
+		group->lease.promised_ns = lease.promised_ns;
 		return err_set(err, result, "group %s: its role could not be saved", group->name);
 	}
 	recorder_forget(group->recorder);

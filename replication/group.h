@@ -4,6 +4,7 @@
 
 #include "replication/channel.h"
 #include "replication/digest.h"
+#include "replication/lease.h"
 #include "replication/pack.h"
 #include "replication/recorder.h"
 #include "replication/staging.h"
@@ -53,6 +54,11 @@ struct group_host {
 	 * changed since, in place of what is marked. -ENOENT: nothing is known of that one. The
 	 * session's fiber, before anything is sent. */
 	int (*mark_since)(struct group *group, uint64_t epoch);
+	/* Optional. Monotonic ns; any thread. NULL: loop_clock(). */
+	uint64_t (*clock)(const struct group *group);
+	/* Required with a lease. The group's lease is this node's: end the session, and
+	 * group_promote() unplanned. Fiber. 0 or -errno. */
+	int (*take_over)(struct group *group, struct err *err);
 };
 
 /* The members compared with the standby's, slot by slot, beside everything else. */
@@ -120,6 +126,7 @@ struct group {
 	bool used;                  /* standby: the members were there before the group was */
 	bool stopping;              /* the node is about to stop: a failback waits no longer */
 	bool changing;              /* a promotion or demotion is under way: no session begins */
+	struct lease lease;
 
 	/* seen by the administrator */
 	uint64_t acked_wall_ns; /* close time of the acked epoch, or when nothing was behind */

@@ -267,6 +267,25 @@ int seat_open_members(struct seat *seat, json_t *definition, bool make, struct e
 	return result < 0 ? result : seat_open_staging(seat, err);
 }
 
+static void take_witness(struct seat *seat, const json_t *definition)
+{
+	const char *witness = json_string_value(json_object_get(definition, "witness"));
+	json_int_t length = json_integer_value(json_object_get(definition, "lease_ns"));
+	struct lease *lease = &seat->group.lease;
+	bool before = lease->on;
+
+	lease->on = witness && uuid_parse(witness, seat->witness);
+	if (lease->on && length > 0)
+		lease->length_ns = (uint64_t)length;
+	if (lease->on == before)
+		return;
+	lease->until_ns = 0; /* what was granted before is not of this one */
+	lease->took_wall_ns = 0;
+	seat->witness_heard_ns = 0;
+	lease_start(&seat->group);
+	lease_wake(&seat->group);
+}
+
 void seat_take_settings(struct seat *seat, const json_t *definition)
 {
 	const char *points = json_string_value(json_object_get(definition, "points"));
@@ -290,6 +309,7 @@ void seat_take_settings(struct seat *seat, const json_t *definition)
 	if (calendar_parse(limit_at ? limit_at : "", &seat->calendar, &err) < 0)
 		log_warning("group %s: %s", seat->group.name, err.text);
 	seat->protect = json_is_true(json_object_get(definition, "protect"));
+	take_witness(seat, definition);
 	seat->group.ship = seed && strcmp(seed, "ship") == 0;
 	seat->group.seed_epoch =
 	    (uint64_t)json_integer_value(json_object_get(definition, "seed_epoch"));
@@ -451,6 +471,7 @@ static void host_role_changed(struct group *group)
 
 	log_notice("group %s: this node is %s now", group->name, group_role_name(group->role));
 	seat->addresses_from_ns = 0; /* it is no guess any more */
+	seat->lease_retry_ns[LEASE_WITNESS] = seat->lease_retry_ns[LEASE_PEER] = 0;
 	if (group->role == GROUP_PRIMARY && seat->definition) {
 		json_t *definition = json_loads(seat->definition, 0, NULL);
 
@@ -491,4 +512,5 @@ const struct group_host seat_host = {.save = seat_save,
 				     .role_changed = host_role_changed,
 				     .serving_changed = host_serving_changed,
 				     .settled = host_settled,
-				     .mark_since = seed_mark_since};
+				     .mark_since = seed_mark_since,
+				     .take_over = leases_take_over};

@@ -74,8 +74,14 @@ struct seat {
 	char unavailable[200]; /* why it was not started */
 	struct seat_seed seed;
 	uint64_t rate_at_ns, rate_bytes, rate;
-	uint64_t heard_ns; /* of a session, or since when there should be one */
-	unsigned alarms;   /* bits, by enum seat_alarm */
+	/* Of the definition; whether a conversation with it, or with the other node, is under way.
+	 */
+	uint8_t witness[16];
+	bool lease_calls[LEASE_OTHERS];
+	uint64_t lease_retry_ns[LEASE_OTHERS];
+	uint64_t witness_heard_ns; /* or since when it should have answered */
+	uint64_t heard_ns;         /* of a session, or since when there should be one */
+	unsigned alarms;           /* bits, by enum seat_alarm */
 };
 
 enum seat_alarm {
@@ -83,6 +89,9 @@ enum seat_alarm {
 	SEAT_ALARM_LINK,     /* there has been no session for a while */
 	SEAT_ALARM_MISMATCH, /* the last comparison found something */
 	SEAT_ALARM_HELD,     /* guests' changes wait for the standby */
+	SEAT_ALARM_LEASE,    /* guests wait for a lease */
+	SEAT_ALARM_WITNESS,  /* the witness does not answer */
+	SEAT_ALARM_PROMOTED, /* this node has promoted itself, and has no standby yet */
 	SEAT_ALARMS
 };
 
@@ -98,6 +107,8 @@ struct replication {
 	struct list peers, seats;
 	struct recorder *retired; /* of groups that ended with requests on their way */
 	struct timer clock;
+	struct lease_book leases; /* of the groups that this node is the witness of */
+	unsigned lease_talks;
 	bool stopping;
 	unsigned busy; /* connections, dials and fibers that refer to this */
 	void (*stopped)(void *context);
@@ -115,6 +126,8 @@ struct visit {
 	struct tls_peer tls;
 	struct seat *seat;             /* going out to its peer */
 	struct replication_call *call; /* going out to pair */
+	struct seat *lease_seat;       /* going out to ask for its lease */
+	enum lease_other lease_other;
 	char code[CODE_DIGITS + 1];
 	char address[256]; /* the other end */
 	uint16_t port;
@@ -205,6 +218,20 @@ void seed_stop(struct seat *seat);
 json_t *seed_show(const struct seat *seat);
 /* "wire" or "ship". */
 int seed_way_check(const char *way, struct err *err);
+
+/* witness.c. leases_load: the book; once. leases_receive: somebody asks; leases_ask: we do; in the
+ * visit's fiber. leases_hung_up: the visit is over. leases_follow: ask who is to be asked; often.
+ * leases_close: the group's conversations are over; fiber. leases_end: the book's. */
+int leases_load(struct replication *replication, struct err *err);
+void leases_receive(struct visit *visit, const struct wire_message *ask);
+void leases_ask(struct visit *visit);
+void leases_hung_up(struct visit *visit);
+const uint8_t *lease_node(const struct seat *seat, enum lease_other other);
+void leases_follow(struct seat *seat, uint64_t now);
+void leases_close(struct seat *seat);
+void leases_end(struct replication *replication);
+int leases_take_over(struct group *group, struct err *err);
+void leases_show(const struct seat *seat, json_t *json);
 
 /* change.c: @definition is the group's from now on, durably. */
 int seat_redefine(struct seat *seat, json_t *definition, struct err *err);

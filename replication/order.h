@@ -21,6 +21,17 @@
  * header_is_durable                 staging.c    S2: a seal is durable before it is told
  * hand_over_flush                   sender.c     the image that is handed over is durable here too
  * demote_flush                      group.c      the image that hashes are answered of is durable
+ * lease_over_nothing_is_told        recorder_lease.c R6: no guest hears of what was done too late
+ * lease_counts_from_the_asking      lease_ask.c  L1: the primary's time is over first
+ * lease_is_saved_before_told        lease.c      L3: a witness that starts knows who has it
+ * lease_witness_waits_after_start   lease.c      L3: and lets what it granted run out
+ * lease_of_another_runs_out         lease.c      L4
+ * lease_descends_from_the_last      lease.c      L4: who lost the lease does not get it back
+ * lease_waits_for_the_promise       lease_ask.c  L5
+ * lease_no_promise_while_taking     lease_ask.c  L5
+ * lease_promises_outlast_a_start    lease_ask.c  L5
+ * lease_taking_is_saved             lease_ask.c  L5: who starts is promoted as what it asked for
+ * lease_older_talk_ends             lease.c      L6: no request comes late
  * seed_number_before_snapshots      seed_export.c  no two exports are the same epoch
  * seed_holds_before_snapshots       seed_export.c  the snapshots of all members are one moment
  * seed_is_whole_before_members      seed_import.c  a damaged seed changes nothing

@@ -134,11 +134,15 @@ static void go_on(struct message *message)
 		volume_refuse(request, -EROFS);
 		return;
 	}
+	if (state == TAP_ENDED) {
+		recorder_end_kept(request);
+		return;
+	}
 	request->tap_state = TAP_PASSED;
 	volume_pass(request);
 }
 
-static void post(struct volume_request *request, enum tap_state state)
+void recorder_post(struct volume_request *request, enum tap_state state)
 {
 	request->tap_state = state;
 	loop_post(request->loop, &request->tap_message, go_on);
@@ -154,7 +158,7 @@ static void let_in_waiting(struct member *member)
 			continue;
 		list_remove(&request->tap_link);
 		let_in(member, request);
-		post(request, TAP_POSTED);
+		recorder_post(request, TAP_POSTED);
 	}
 }
 
@@ -168,7 +172,9 @@ static bool admit_change(struct member *member, struct volume_request *request)
 {
 	struct recorder *recorder = member->recorder;
 
-	if (!member->gone && (recorder->mode == RECORDER_HOLDS || over(recorder))) {
+	if (!member->gone && !recorder->retired &&
+	    (recorder->mode == RECORDER_HOLDS || over(recorder) ||
+	     recorder_lease_over(recorder, request->loop))) {
 		request->tap_state = TAP_HELD;
 		list_push_back(&recorder->held, &request->tap_link);
 		return false;
@@ -193,7 +199,9 @@ static bool admit(struct volume_tap *tap, struct volume_request *request)
 	pthread_mutex_lock(&recorder->lock);
 	request->tap_ticket = 0;
 	request->tap_state = TAP_PASSED;
-	if (recorder->mode == RECORDER_REFUSES && !member->gone) {
+	if (!member->gone && !recorder->retired &&
+	    (recorder->mode == RECORDER_REFUSES ||
+	     (change && recorder->lease_refuses && recorder_lease_over(recorder, request->loop)))) {
 		request->tap_state = TAP_REFUSED;
 		pass = false;
 	} else if (change) {
@@ -206,15 +214,11 @@ static bool admit(struct volume_tap *tap, struct volume_request *request)
 	return pass;
 }
 
-static void completed(struct volume_tap *tap, struct volume_request *request, int result)
+static void change_over(struct member *member, struct volume_request *request, int result)
 {
-	struct member *member = container_of(tap, struct member, tap);
 	struct recorder *recorder = member->recorder;
 	struct recorder_epoch *epoch;
 
-	if (request->tap_ticket == 0) /* no change, or refused */
-		return;
-	pthread_mutex_lock(&recorder->lock);
 	epoch = epoch_at(recorder, request->tap_ticket);
 	if (recorder->retired || member->gone)
 		volume_tap_left(request->volume, -1);
@@ -225,7 +229,23 @@ static void completed(struct volume_tap *tap, struct volume_request *request, in
 	if (--epoch->in_flight == 0 && epoch->closed)
 		wake(recorder);
 	let_in_waiting(member);
+}
+
+static bool completed(struct volume_tap *tap, struct volume_request *request, int result)
+{
+	struct member *member = container_of(tap, struct member, tap);
+	struct recorder *recorder = member->recorder;
+	bool change = request->tap_ticket != 0, told = true; /* no change, or refused */
+
+	if (!change && (result < 0 || !__atomic_load_n(&recorder->leased, __ATOMIC_ACQUIRE)))
+		return true;
+	pthread_mutex_lock(&recorder->lock);
+	if (change)
+		change_over(member, request, result);
+	if (result == 0)
+		told = !recorder_keep(member, request);
 	pthread_mutex_unlock(&recorder->lock);
+	return told;
 }
 
 static bool cancel(struct volume_tap *tap, struct volume_request *request)
@@ -235,13 +255,15 @@ static bool cancel(struct volume_tap *tap, struct volume_request *request)
 
 	pthread_mutex_lock(&member->recorder->lock);
 	state = request->tap_state;
-	if (state == TAP_WAITS || state == TAP_HELD) {
+	if (state == TAP_WAITS || state == TAP_HELD || state == TAP_KEPT) {
 		list_remove(&request->tap_link);
 		request->tap_state = TAP_REFUSED;
 	}
 	pthread_mutex_unlock(&member->recorder->lock);
 	if (state == TAP_WAITS || state == TAP_HELD)
 		volume_refuse(request, -ECANCELED);
+	if (state == TAP_KEPT)
+		volume_end(request, -ECANCELED);
 	return state != TAP_PASSED;
 }
 
@@ -273,6 +295,7 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
 	}
 	pthread_mutex_init(&recorder->lock, NULL);
 	list_init(&recorder->held);
+	list_init(&recorder->kept);
 	recorder->until_wall_ns = RECORDER_FREE;
 	recorder->segments_max = options->budget_bytes / RECORDER_SEGMENT;
 	recorder->open = recorder->oldest = options->first_epoch ? options->first_epoch : 1;
@@ -390,7 +413,7 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 }
 
 /* Some may have to wait on. */
-static void held_let_go(struct recorder *recorder)
+void recorder_held_let_go(struct recorder *recorder)
 {
 	struct list waited, *link;
 
@@ -400,10 +423,12 @@ static void held_let_go(struct recorder *recorder)
 		struct volume_request *request = list_entry(link, struct volume_request, tap_link);
 		struct member *member = container_of(request->tap, struct member, tap);
 
-		if (recorder->mode == RECORDER_REFUSES)
-			post(request, TAP_REFUSED);
+		if (recorder->mode == RECORDER_REFUSES ||
+		    (recorder->lease_refuses &&
+		     recorder_lease_over(recorder, recorder->options.loop)))
+			recorder_post(request, TAP_REFUSED);
 		else if (admit_change(member, request))
-			post(request, TAP_POSTED);
+			recorder_post(request, TAP_POSTED);
 	}
 }
 
@@ -417,7 +442,15 @@ static void held_leave(struct member *member)
 			continue;
 		list_remove(&request->tap_link);
 		let_in(member, request);
-		post(request, TAP_POSTED);
+		recorder_post(request, TAP_POSTED);
+	}
+	list_for_each_safe (it, &member->recorder->kept) {
+		struct volume_request *request = list_entry(it, struct volume_request, tap_link);
+
+		if (request->tap != &member->tap)
+			continue;
+		list_remove(&request->tap_link);
+		recorder_post(request, TAP_ENDED);
 	}
 }
 
@@ -446,7 +479,8 @@ void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode)
 	pthread_mutex_lock(&recorder->lock);
 	recorder->mode = mode;
 	if (mode != RECORDER_HOLDS)
-		held_let_go(recorder);
+		recorder_held_let_go(recorder);
+	recorder_kept_let_go(recorder);
 	pthread_mutex_unlock(&recorder->lock);
 }
 
@@ -457,7 +491,7 @@ void recorder_protect(struct recorder *recorder, uint64_t until_wall_ns)
 		recorder->last_wall_ns = loop_wall(recorder->options.loop);
 	recorder->until_wall_ns = until_wall_ns;
 	if (recorder->mode != RECORDER_HOLDS && !list_empty(&recorder->held) && !over(recorder))
-		held_let_go(recorder);
+		recorder_held_let_go(recorder);
 	pthread_mutex_unlock(&recorder->lock);
 }
 
@@ -472,6 +506,7 @@ void recorder_retire(struct recorder *recorder, struct recorder **retired)
 	recorder->logging = false;
 	recorder->mode = RECORDER_RECORDS;
 	recorder->until_wall_ns = RECORDER_FREE;
+	recorder_kept_let_go(recorder);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
 		struct member *member = recorder->members[i];
 
@@ -480,7 +515,7 @@ void recorder_retire(struct recorder *recorder, struct recorder **retired)
 		volume_tap_left(member->volume, (int)member->in_flight);
 		let_in_waiting(member);
 	}
-	held_let_go(recorder);
+	recorder_held_let_go(recorder);
 	log_free(recorder);
 	pthread_mutex_unlock(&recorder->lock);
 	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
@@ -842,6 +877,7 @@ void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 	lag.open_bytes = epoch_at(recorder, recorder->open)->bytes;
 	lag.delayed = recorder->delayed;
 	look_at_held(recorder, &lag);
+	recorder_look_at_parked(recorder, &lag);
 	pthread_mutex_unlock(&recorder->lock);
 	*ret_lag = lag;
 }

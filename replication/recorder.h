@@ -26,6 +26,11 @@
  *    wait for an overlapping one: but for what these take, the standby's image is at most so much
  *    older than anything that was acknowledged.
  *
+ * R6 While the owner has a lease that is to be kept (recorder_lease), nothing is told to a guest
+ *    after its end: neither that a change is done nor what was read. Changes are not let in any
+ *    more, what is done is kept; both go on when it is renewed, and end with an error when the
+ *    image is not this node's any more.
+ *
  * The log is in RAM and bounded. When it is full, nobody waits: from then on changes only mark,
  * and the owner turns the log into marks as well (recorder_fall_back) and sends chunks. */
 
@@ -63,6 +68,8 @@ struct recorder_options {
 	uint64_t first_epoch;
 	/* Something happened that the owner may be waiting for. Context: the owner's loop. */
 	void (*wake)(void *context);
+	/* Monotonic ns on any thread, of recorder_lease(). NULL: loop_clock(). */
+	uint64_t (*clock)(void *context, struct loop *loop);
 	void *context;
 };
 
@@ -91,6 +98,9 @@ enum recorder_mode recorder_mode(struct recorder *recorder);
  * can be cancelled, until it is put off. RECORDER_FREE: they pass at any time. */
 #define RECORDER_FREE UINT64_MAX
 void recorder_protect(struct recorder *recorder, uint64_t until_wall_ns);
+/* recorder_lease: R6: guests are answered until @until_ns; @refuse: what would wait for another
+ * lease is refused, -EROFS, a read -EAGAIN. Not @on: at any time. */
+void recorder_lease(struct recorder *recorder, bool on, uint64_t until_ns, bool refuse);
 /* Are all changes that were in flight when the taps were set over? */
 bool recorder_quiet(struct recorder *recorder);
 
@@ -162,6 +172,8 @@ struct recorder_lag {
 	 * and nothing has changed since the last one ended (0: some are in flight). */
 	uint64_t held_wall_ns, still_wall_ns;
 	unsigned held;
+	bool unleased;   /* R6: the lease is over, */
+	unsigned parked; /* and so many requests wait for the next */
 };
 /* Context: any. */
 void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag);

@@ -6,14 +6,23 @@
 
 #include "replication/recorder.h"
 
-/* Private to recorder.c (taps, marks, epochs) and recorder_log.c (what the log's memory holds). */
+/* Private to recorder.c (taps, marks, epochs), recorder_log.c (what the log's memory holds) and
+ * recorder_lease.c (R6). */
 
 #define BUCKETS      64u
 #define FOLD_ENTRIES 16384u /* at most; a power of two */
 #define FOLD_PROBES  8u
 #define RECORD_MAX   WIRE_DATA_MAX
 
-enum tap_state { TAP_REFUSED, TAP_HELD, TAP_WAITS, TAP_POSTED, TAP_PASSED };
+enum tap_state {
+	TAP_REFUSED,
+	TAP_HELD,
+	TAP_WAITS,
+	TAP_POSTED,
+	TAP_PASSED,
+	TAP_KEPT,  /* R6: done, and not told; its result in tap_ticket */
+	TAP_ENDED, /* the same, to be told on its loop */
+};
 
 struct segment {
 	struct segment *next;
@@ -61,6 +70,10 @@ struct recorder {
 	struct member *gone; /* requests may be inside their taps: they stay to the end */
 	struct list held;
 	uint64_t until_wall_ns, last_wall_ns; /* R5; the last change that ended */
+	/* R6. Atomic: whether, and until when by clock_of(); what may not be told yet. */
+	bool leased, lease_refuses;
+	uint64_t lease_until_ns;
+	struct list kept;
 	struct fold *folds;
 	unsigned fold_entries; /* a power of two */
 	uint64_t fold_stamp;
@@ -82,6 +95,19 @@ bool recorder_log_change(struct member *member, struct recorder_epoch *epoch,
 			 const struct volume_request *request);
 void recorder_log_free(struct recorder *recorder, struct recorder_epoch *epoch);
 void recorder_log_forget(struct recorder *recorder, unsigned index);
+
+/* Lock held, where nothing else is said. recorder_post: on with @request, on its loop.
+ * recorder_held_let_go: what is held goes on, as far as it may now.
+ * recorder_lease_over: any context. recorder_keep: may its guest not be told that @request is done?
+ * recorder_end_kept: on its loop, no lock. recorder_kept_let_go: what is kept is told, or refused,
+ * as things are now. */
+void recorder_post(struct volume_request *request, enum tap_state state);
+void recorder_held_let_go(struct recorder *recorder);
+bool recorder_lease_over(struct recorder *recorder, struct loop *loop);
+bool recorder_keep(struct member *member, struct volume_request *request);
+void recorder_end_kept(struct volume_request *request);
+void recorder_kept_let_go(struct recorder *recorder);
+void recorder_look_at_parked(struct recorder *recorder, struct recorder_lag *lag);
 
 /* Which slots of a range are touched. */
 struct recorder_touch {

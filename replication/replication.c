@@ -31,6 +31,10 @@ static const struct config_migration schema[] = {
      " rpo_ns integer not null, limit_bytes integer not null, paused integer not null,"
      " clean integer not null, definition text not null);"},
     {"protection", "alter table grp add column armed integer not null default 0;"},
+    {"leases", "alter table grp add column taking text not null default '';"
+	       "alter table grp add column waits integer not null default 0;"
+	       "create table lease(grp text primary key, holder text not null, head text not null,"
+	       " lease_ns integer not null, retired integer not null);"},
 };
 
 void uuid_text(const uint8_t uuid[16], char text[33])
@@ -142,6 +146,9 @@ int replication_unpair(struct replication *replication, const char *text, struct
 		if (memcmp(seat->peer, peer->uuid, 16) == 0)
 			return err_set(err, -EBUSY, "group %s is replicated with it",
 				       seat->group.name);
+		if (seat->group.lease.on && memcmp(seat->witness, peer->uuid, 16) == 0)
+			return err_set(err, -EBUSY, "it is the witness of group %s",
+				       seat->group.name);
 	}
 	uuid_text(peer->uuid, uuid);
 	result = config_run(replication->config, err, "delete from peer where uuid = ?", "s", uuid);
@@ -159,6 +166,8 @@ static void visit_free(struct visit *visit)
 
 	if (visit->seat)
 		visit->seat->session = false;
+	if (visit->lease_seat)
+		leases_hung_up(visit);
 	if (visit->call) {
 		struct replication_call *call = visit->call;
 
@@ -183,8 +192,11 @@ static void greet(struct visit *visit)
 	else if (!peer)
 		channel_refuse(&visit->channel, WIRE_REFUSED_GROUP, NULL,
 			       "this node is not paired with yours");
-	else if (message.type != WIRE_HELLO || memcmp(message.node, peer->uuid, 16) != 0)
+	else if ((message.type != WIRE_HELLO && message.type != WIRE_LEASE_ASK) ||
+		 memcmp(message.node, peer->uuid, 16) != 0)
 		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL, "say hello first");
+	else if (message.type == WIRE_LEASE_ASK)
+		leases_receive(visit, &message);
 	else
 		seat_receive(visit, &message);
 }
@@ -197,6 +209,8 @@ static void visit_main(void *context)
 		pair_ask(visit);
 	else if (visit->seat)
 		seat_send(visit);
+	else if (visit->lease_seat)
+		leases_ask(visit);
 	else
 		greet(visit);
 	channel_close(&visit->channel);
@@ -206,10 +220,13 @@ static void visit_main(void *context)
 /* The certificate of who was called for a group has to be the pinned one. */
 static const char *stranger(const struct visit *visit)
 {
-	const struct peer *peer =
-	    visit->seat ? peer_find(visit->replication, visit->seat->peer) : NULL;
+	const uint8_t *node = visit->seat ? visit->seat->peer
+			      : visit->lease_seat
+				  ? lease_node(visit->lease_seat, visit->lease_other)
+				  : NULL;
+	const struct peer *peer = node ? peer_find(visit->replication, node) : NULL;
 
-	if (visit->seat &&
+	if (node &&
 	    (!peer || memcmp(peer->fingerprint, visit->tls.fingerprint, TLS_FINGERPRINT) != 0))
 		return "the certificate there is not the one of the paired node";
 	return visit->replication->stopping ? "stopping" : NULL;
@@ -221,6 +238,9 @@ static void visit_failed(struct visit *visit, const char *why)
 		err_set(&visit->call->err, -ECONNREFUSED, "%s: %s", visit->address, why);
 	if (visit->seat)
 		snprintf(visit->seat->group.reason, sizeof visit->seat->group.reason, "%s", why);
+	if (visit->lease_seat)
+		snprintf(visit->lease_seat->group.lease.reason[visit->lease_other],
+			 sizeof visit->lease_seat->group.lease.reason[0], "%.150s", why);
 	visit_free(visit);
 }
 
@@ -288,7 +308,7 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *f
 	struct visit *visit = heap_zalloc(sizeof *visit);
 
 	(void)length;
-	if (!visit || replication->stopping || replication->busy > 64) {
+	if (!visit || replication->stopping || replication->busy > 64 + replication->lease_talks) {
 		heap_free(visit);
 		close(fd);
 		return;
@@ -459,6 +479,8 @@ int replication_create(const struct replication_options *options, struct replica
 	if (result == 0)
 		result = load_peers(replication, err);
 	if (result == 0)
+		result = leases_load(replication, err);
+	if (result == 0)
 		result = seats_load(replication, err);
 	heap_free(path);
 	if (result < 0) {
@@ -504,10 +526,12 @@ static void stop_main(void *context)
 		seat_enter(seat);
 		seed_stop(seat);
 		seat_end_session(seat, "stopping");
+		leases_close(seat);
 		seat_close(seat);
 	}
 	list_for_each_safe (it, &replication->seats)
 		seat_leave(list_entry(it, struct seat, link));
+	leases_end(replication);
 	node_release(replication);
 }
 
@@ -553,6 +577,8 @@ void replication_destroy(struct replication *replication)
 	while (!list_empty(&replication->seats))
 		seat_free(list_entry(replication->seats.next, struct seat, link));
 	recorder_destroy_retired(replication->retired);
+	if (replication->leases.save)
+		lease_book_finish(&replication->leases);
 	while (!list_empty(&replication->peers)) {
 		struct peer *peer = list_entry(replication->peers.next, struct peer, link);
 

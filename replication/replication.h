@@ -32,6 +32,8 @@ struct replication_host {
 	 * all of it is done for the volumes @uuids, those of a group. */
 	void (*serving_changed)(void *context);
 	bool (*settled)(void *context, const uint8_t (*uuids)[16], unsigned count);
+	/* Optional. This node has promoted itself for @group. */
+	void (*promoted)(void *context, const char *group);
 	void *context;
 };
 
@@ -132,6 +134,15 @@ struct replication_change {
 void replication_group_change(struct replication *replication, const char *name,
 			      const struct replication_change *change,
 			      struct replication_call *call);
+/* replication_group_witness: the paired @node grants leases of the group, of @lease_ns (0: 15 s):
+ * its primary serves guests only while it has one, or the standby's promise not to take it, and the
+ * standby is promoted without an administrator when it has got it. Nothing else is asked for: the
+ * primary goes on, or waits. "": no more; @force: without the witness's word that nobody has it.
+ * -ENOENT, -EINVAL, -EBUSY, -ENOTCONN, -EOPNOTSUPP (a version without leases), -ETIMEDOUT.
+ * replication_leases: those that this node grants. */
+void replication_group_witness(struct replication *replication, const char *name, const char *node,
+			       uint64_t lease_ns, bool force, struct replication_call *call);
+json_t *replication_leases(struct replication *replication);
 /* The points that this node keeps of a group, the newest first; NULL: no group is named so. */
 json_t *replication_group_points(struct replication *replication, const char *name);
 /* replication_point_clone: a writable volume of each of a point's snapshots, called @names (texts

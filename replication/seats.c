@@ -46,23 +46,27 @@ static void lineage_parse(const char *text, struct wire_lineage *lineage)
 int seat_store(struct seat *seat, struct err *err)
 {
 	struct group *group = &seat->group;
-	char uuid[33], peer[33], lineage[WIRE_LINEAGE_MAX * 64];
+	char uuid[33], peer[33], taking[33] = "", lineage[WIRE_LINEAGE_MAX * 64];
 
 	uuid_text(group->uuid, uuid);
 	uuid_text(seat->peer, peer);
+	if (group->lease.taking)
+		uuid_text(group->lease.fork, taking);
 	lineage_text(&group->lineage, lineage, sizeof lineage);
 	return config_run(
 	    seat->replication->config, err,
 	    "insert into grp(uuid, name, peer, role, lineage, accept_any, rpo_ns, limit_bytes,"
-	    " paused, clean, armed, definition) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	    " paused, clean, armed, definition, taking, waits)"
+	    " values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	    " on conflict(uuid) do update set role = excluded.role, lineage = excluded.lineage,"
 	    " accept_any = excluded.accept_any, rpo_ns = excluded.rpo_ns,"
 	    " limit_bytes = excluded.limit_bytes, paused = excluded.paused,"
-	    " clean = excluded.clean, armed = excluded.armed, definition = excluded.definition",
-	    "sssisiiiiiis", uuid, group->name, peer, (int64_t)group->role, lineage,
+	    " clean = excluded.clean, armed = excluded.armed, definition = excluded.definition,"
+	    " taking = excluded.taking, waits = excluded.waits",
+	    "sssisiiiiiissi", uuid, group->name, peer, (int64_t)group->role, lineage,
 	    (int64_t)group->accept_any, (int64_t)seat->rpo_ns, (int64_t)seat->limit_bytes,
 	    (int64_t)seat->paused, (int64_t)seat->clean, (int64_t)group->armed,
-	    seat->definition ? seat->definition : "{}");
+	    seat->definition ? seat->definition : "{}", taking, (int64_t)group->lease.waits);
 }
 
 int seat_save(struct group *group)
@@ -191,16 +195,19 @@ static int load_one(struct replication *replication, struct config_statement *ro
 	seat->definition = heap_strdup(config_text(row, 10));
 	seat->group.armed = config_number(row, 11) != 0;
 	seat->group.starting = true;
+	seat->group.lease.taking = uuid_parse(config_text(row, 12), seat->group.lease.fork);
+	seat->group.lease.waits = config_number(row, 13) != 0;
 	return seat->definition ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
 int seats_load(struct replication *replication, struct err *err)
 {
 	struct config_statement *row;
-	int result = config_prepare(replication->config,
-				    "select uuid, name, peer, role, lineage, accept_any, rpo_ns,"
-				    " limit_bytes, paused, clean, definition, armed from grp",
-				    &row, err);
+	int result =
+	    config_prepare(replication->config,
+			   "select uuid, name, peer, role, lineage, accept_any, rpo_ns,"
+			   " limit_bytes, paused, clean, definition, armed, taking, waits from grp",
+			   &row, err);
 
 	if (result < 0)
 		return result;
@@ -403,6 +410,7 @@ void seats_tick(struct replication *replication)
 		measure(seat, now);
 		seat_follow(seat);
 		seat_look(seat, now);
+		leases_follow(seat, now);
 		services_follow(seat);
 		seed_tidy(seat);
 		if (replication->stopping || !seat->started || seat->session || seat->paused ||

@@ -8,6 +8,9 @@
 
 #include "core/heap.h"
 
+/* What is in a seed: no message that came later. */
+#define SEED_VERSION WIRE_VERSION_PACKED
+
 static size_t step_of(const struct seed_bytes *bytes)
 {
 	return bytes->step ? bytes->step : SEED_STEP;
@@ -137,7 +140,7 @@ static int read_head(struct reader *reader, struct err *err)
 
 	if (result < 0)
 		return result;
-	if (message.version > WIRE_VERSION)
+	if (message.version > SEED_VERSION)
 		return damaged(err, -EPROTONOSUPPORT);
 	if (message.epoch == 0 || message.lineage.count == 0)
 		return damaged(err, -EPROTO);
@@ -331,7 +334,7 @@ int seed_begin(struct seed_writer *writer)
 {
 	struct seed *seed = writer->seed;
 	struct wire_message hello = {.type = WIRE_HELLO,
-				     .version = WIRE_VERSION,
+				     .version = SEED_VERSION,
 				     .epoch = seed->epoch,
 				     .lineage = seed->lineage};
 	struct wire_message define = {.type = WIRE_DEFINE,

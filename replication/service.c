@@ -70,7 +70,7 @@ static bool settled(struct seat *seat)
 
 static bool is_served(const struct seat *seat)
 {
-	return seat->started && group_serves(&seat->group);
+	return seat->started && group_serves(&seat->group) && lease_holds(&seat->group);
 }
 
 void services_follow(struct seat *seat)

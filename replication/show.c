@@ -23,6 +23,9 @@ static const struct {
     [SEAT_ALARM_LINK] = {"link", "there is no connection to the other node"},
     [SEAT_ALARM_MISMATCH] = {"mismatch", "the standby's image was found to differ"},
     [SEAT_ALARM_HELD] = {"held", "guests' writes wait for the standby"},
+    [SEAT_ALARM_LEASE] = {"lease", "guests wait for a lease"},
+    [SEAT_ALARM_WITNESS] = {"witness", "the witness does not answer"},
+    [SEAT_ALARM_PROMOTED] = {"promoted", "this node has promoted itself"},
 };
 
 /* While changes are held the image is no older than the last one is newer. */
@@ -37,6 +40,22 @@ static double primary_lag(const struct seat *seat)
 	return seconds_since(lag.still_wall_ns ? lag.still_wall_ns
 					       : loop_wall(seat->replication->options.loop),
 			     group->acked_wall_ns ? group->acked_wall_ns : lag.oldest_wall_ns);
+}
+
+static unsigned lease_alarms(struct seat *seat, uint64_t now)
+{
+	const struct group *group = &seat->group;
+	unsigned found = 0;
+
+	if (group->lease.answered[LEASE_WITNESS] || !group->lease.on || !seat->witness_heard_ns)
+		seat->witness_heard_ns = now;
+	if (now - seat->witness_heard_ns > LINK_NS)
+		found |= 1u << SEAT_ALARM_WITNESS;
+	if (group->role == GROUP_PRIMARY && !group->starting && !lease_holds(group))
+		found |= 1u << SEAT_ALARM_LEASE;
+	if (group->role == GROUP_PRIMARY && group->lease.took_wall_ns && !group->acked)
+		found |= 1u << SEAT_ALARM_PROMOTED;
+	return found;
 }
 
 static unsigned alarms_of(struct seat *seat, uint64_t now)
@@ -59,7 +78,7 @@ static unsigned alarms_of(struct seat *seat, uint64_t now)
 		found |= 1u << SEAT_ALARM_RPO;
 	if (group->role == GROUP_PRIMARY && group->verify.mismatches)
 		found |= 1u << SEAT_ALARM_MISMATCH;
-	return found;
+	return found | lease_alarms(seat, now);
 }
 
 void seat_look(struct seat *seat, uint64_t now)
@@ -200,6 +219,7 @@ json_t *seat_show(const struct seat *seat)
 	struct peer *peer = peer_find(seat->replication, seat->peer);
 	json_t *definition = json_loads(seat->definition ? seat->definition : "{}", 0, NULL);
 	json_t *members = json_array(), *member;
+	char uuid[33];
 	const char *points = json_string_value(json_object_get(definition, "points"));
 	const char *limit_at = json_string_value(json_object_get(definition, "limit_at"));
 	uint64_t sent = group->sent_bytes + (group->channel ? group->channel->bytes_out : 0);
@@ -220,6 +240,8 @@ json_t *seat_show(const struct seat *seat)
 	if (group->spoken)
 		json_object_set_new(json, "protocol", json_integer((json_int_t)group->spoken));
 	json_object_set_new(json, "members", members);
+	uuid_text(seat->peer, uuid);
+	json_object_set_new(json, "peer_uuid", json_string(uuid));
 	json_object_set_new(json, "limit_at", json_string(limit_at ? limit_at : ""));
 	json_object_set_new(json, "limit_now_bytes", json_integer((json_int_t)group->limit_bytes));
 	json_object_set_new(json, "protect", json_boolean(seat->protect));
@@ -232,6 +254,7 @@ json_t *seat_show(const struct seat *seat)
 	json_object_set_new(json, "seed", seed_show(seat));
 	json_object_set_new(json, "alarms", show_alarms(seat));
 	json_object_set_new(json, "lineage", show_lineage(group));
+	leases_show(seat, json);
 	if (group->role == GROUP_STANDBY)
 		show_standby(seat, json);
 	else
@@ -267,14 +290,17 @@ bool replication_holds(struct replication *replication, const uint8_t uuid[16],
 		       struct replication_hold *ret_hold)
 {
 	list_for_each (it, &replication->seats) {
-		const struct group *group = &list_entry(it, struct seat, link)->group;
+		const struct seat *seat = list_entry(it, struct seat, link);
+		const struct group *group = &seat->group;
 		bool staging = is_volume(group->staging_volume, uuid), held = staging;
 
 		for (unsigned i = 0; i < group->member_max && !held; i++)
 			held = is_volume(group->members[i].volume, uuid);
 		if (held) {
-			*ret_hold =
-			    (struct replication_hold){group->name, staging, group_serves(group)};
+			/* One that could not start with a lease is not served (witness.c). */
+			*ret_hold = (struct replication_hold){
+			    group->name, staging,
+			    group_serves(group) && (seat->started || !group->lease.on)};
 			return true;
 		}
 	}

@@ -126,6 +126,13 @@ static const struct {
     [WIRE_PAIR] = {"PAIR", F_NODE | F_VERSION | F_EPOCH | F_DIGEST | F_DATA, 64},
     [WIRE_PAIRED] = {"PAIRED", F_NODE | F_VERSION | F_DIGEST | F_DATA, 64},
     [WIRE_PACKED] = {"PACKED", F_KIND | F_LENGTH | F_DATA, WIRE_RAW_MAX},
+    [WIRE_LEASE_ASK] = {"LEASE_ASK",
+			F_NODE | F_GROUP | F_KIND | F_EPOCH | F_LENGTH | F_WALL | F_RECORDS |
+			    F_LINEAGE,
+			0},
+    [WIRE_LEASE] = {"LEASE",
+		    F_NODE | F_KIND | F_FRESH | F_EPOCH | F_LENGTH | F_WALL | F_RECORDS | F_LINEAGE,
+		    0},
 };
 
 static void code(struct cursor *cursor, unsigned fields, struct wire_message *message)

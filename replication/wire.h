@@ -36,10 +36,12 @@
  * the newest that the standby can: the session's is the newest that both can. Nodes that are one
  * version apart understand each other.
  *   1  as it began
- *   2  PACKED */
-#define WIRE_VERSION        2u
+ *   2  PACKED
+ *   3  LEASE_ASK, in a connection of its own */
+#define WIRE_VERSION        3u
 #define WIRE_VERSION_OLDEST 1u
 #define WIRE_VERSION_PACKED 2u /* from here on there is PACKED */
+#define WIRE_VERSION_LEASE  3u /* and leases */
 
 enum wire_type {
 	WIRE_HELLO = 1, /* P>S: who I am, which group, what my image descends from */
@@ -59,7 +61,9 @@ enum wire_type {
 	WIRE_SWITCHED,  /* S>P: done; my lineage */
 	WIRE_PAIR, /* either way, before anything is pinned: proof of the code; docs/FORMAT.md */
 	WIRE_PAIRED,
-	WIRE_PACKED, /* P>S: WRITEs and ZEROs in a row, compressed (pack.h) */
+	WIRE_PACKED,    /* P>S: WRITEs and ZEROs in a row, compressed (pack.h) */
+	WIRE_LEASE_ASK, /* node of a group > its witness, primary > standby: enum lease_ask */
+	WIRE_LEASE,     /* the answer: enum lease_verdict */
 	WIRE_TYPE_END
 };
 
@@ -93,16 +97,16 @@ struct wire_message {
 	uint8_t node[16], group[16];
 	uint16_t version;
 	uint16_t member;
-	/* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role; PACKED: enum pack_kind
-	 */
+	/* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role; PACKED: enum pack_kind;
+	 * LEASE_ASK: enum lease_ask; LEASE: enum lease_verdict */
 	uint8_t kind;
-	bool fresh;     /* READY: nothing was ever written to the volumes */
-	uint64_t epoch; /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none;
-			 * PAIR: my port */
-	uint64_t offset,
-	    length;       /* bytes; WRITE: length of the data; PACKED: before it was packed */
-	uint64_t wall_ns; /* SEAL: when the epoch was closed; PING: see there */
-	uint64_t records; /* SEAL: of WRITE and ZERO */
+	bool fresh; /* READY: nothing was ever written to the volumes; LEASE: I reach the witness */
+	uint64_t epoch;          /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none;
+				  * PAIR: my port; LEASE_ASK: sealed there; LEASE: as it was said last */
+	uint64_t offset, length; /* bytes; WRITE: length of the data; PACKED: before it was packed;
+				  * LEASE_ASK, LEASE: ns */
+	uint64_t wall_ns;        /* SEAL: when the epoch was closed; PING: see there; as epoch */
+	uint64_t records; /* SEAL: of WRITE and ZERO; LEASE_ASK, LEASE: bytes newer than epoch */
 	uint8_t digest[WIRE_DIGEST];
 	struct wire_lineage lineage;
 	const uint8_t *

@@ -126,13 +126,13 @@ static bool admit(struct volume_tap *tap, struct volume_request *request)
 	return pass;
 }
 
-static void completed(struct volume_tap *tap, struct volume_request *request, int result)
+static bool completed(struct volume_tap *tap, struct volume_request *request, int result)
 {
 	struct volume_move *move = move_of(tap);
 
 	(void)result; /* what failed may have changed something */
 	if (request->tap_state == TAP_REFUSED)
-		return;
+		return true;
 	pthread_mutex_lock(&move->lock);
 	move->inside--;
 	if (is_change(request)) {
@@ -143,6 +143,7 @@ static void completed(struct volume_tap *tap, struct volume_request *request, in
 			volume_tap_left(request->volume, -1);
 	}
 	pthread_mutex_unlock(&move->lock);
+	return true;
 }
 
 static bool cancel(struct volume_tap *tap, struct volume_request *request)

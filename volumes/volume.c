@@ -101,14 +101,17 @@ static void untapped_done(struct volume_request *request, int result)
 	request->done(request, result);
 }
 
-static void tapped_done(struct volume_request *request, int result)
+void volume_end(struct volume_request *request, int result)
 {
-	struct volume_tap *tap = request->tap;
-
 	request->done = request->tapped_done;
 	request->tap = NULL;
-	tap->ops->completed(tap, request, result);
 	request->done(request, result);
+}
+
+static void tapped_done(struct volume_request *request, int result)
+{
+	if (request->tap->ops->completed(request->tap, request, result))
+		volume_end(request, result);
 }
 
 /* True: the request goes to the back end now. */

@@ -118,8 +118,10 @@ struct volume_tap_ops {
 	 * end; false: the tap has it, and ends it with volume_refuse() or lets it go on with
 	 * volume_pass(), either on the request's loop, later. Reads come by here too. */
 	bool (*admit)(struct volume_tap *tap, struct volume_request *request);
-	/* Required. On the request's loop, before its done(), for what was admitted or passed. */
-	void (*completed)(struct volume_tap *tap, struct volume_request *request, int result);
+	/* Required. On the request's loop, before its done(), for what was admitted or passed.
+	 * True: done() comes now; false: the tap has it again, and ends it with volume_end(),
+	 * later. */
+	bool (*completed)(struct volume_tap *tap, struct volume_request *request, int result);
 	/* Required. volume_cancel() of a request the tap has: refuse it, or do nothing when it is
 	 * already on its way. True: it is (or was) the tap's; false: the back end has it. */
 	bool (*cancel)(struct volume_tap *tap, struct volume_request *request);
@@ -210,11 +212,13 @@ void volume_refuse(struct volume_request *request, int result);
  * number changes (volume_tap_left), so that the next tap knows.
  * volume_tap_quiet: true once no change is in flight that was submitted before the tap was set;
  * those are unknown to it. Context: any.
- * volume_pass: see volume_tap_ops.admit. Context: the request's loop, not inside admit(). */
+ * volume_pass: see volume_tap_ops.admit. Context: the request's loop, not inside admit().
+ * volume_end: see volume_tap_ops.completed. Context: the request's loop, not inside completed(). */
 void volume_tap_set(struct volume *volume, struct volume_tap *tap);
 void volume_tap_left(struct volume *volume, int changes);
 bool volume_tap_quiet(const struct volume *volume);
 void volume_pass(struct volume_request *request);
+void volume_end(struct volume_request *request, int result);
 
 /* volume_set_limits: at once, also for what waits. Context: the control loop. -EINVAL, -ENOMEM. */
 int volume_set_limits(struct volume *volume, const struct volume_limits *limits, struct err *err)

@@ -44,6 +44,9 @@ enum rule {
 	REPLICA_LAG,
 	REPLICA_MISMATCH,
 	REPLICA_HELD,
+	REPLICA_LEASE,
+	REPLICA_WITNESS,
+	REPLICA_PROMOTED,
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
@@ -326,6 +329,44 @@ static const struct alert_rule table[RULES] = {
 	  "machine and at the network; to let guests go on, pause the group or set --protect off.",
 	  "该组已开启保护，而备机映像已达到 RPO 上限。请检查另一台机器和网络；若要让客户机继续，"
 	  "请暂停该组或设置 --protect off。"}},
+    [REPLICA_LEASE] =
+	{"replica-lease",
+	 ALERT_CRITICAL,
+	 1,
+	 2,
+	 0,
+	 "",
+	 {"Group {object}: guests wait, for this machine has no lease{detail}",
+	  "复制组 {object}：本机没有租约，客户机正在等待{detail}"},
+	 {"Neither the witness nor the other machine answers, or the other machine has taken over. "
+	  "Look at the network and at the other machine's role.",
+	  "见证机和另一台机器均无响应，或另一台机器已接管。请检查网络以及另一台机器的角色。"}},
+    [REPLICA_WITNESS] =
+	{"replica-witness",
+	 ALERT_WARNING,
+	 0,
+	 10,
+	 0,
+	 "",
+	 {"Group {object}: its witness does not answer{detail}",
+	  "复制组 {object}：见证机没有响应{detail}"},
+	 {"Guests go on while the other machine is there; it does not take over by itself "
+	  "meanwhile. "
+	  "Look at the witness and at the network to it.",
+	  "只要另一台机器在线，客户机不受影响；但期间不会自动接管。请检查见证机及其网络。"}},
+    [REPLICA_PROMOTED] =
+	{"replica-promoted",
+	 ALERT_CRITICAL,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"Group {object}: this machine has taken over by itself{detail}",
+	  "复制组 {object}：本机已自动接管{detail}"},
+	 {"See what was lost in the group's status. When the other machine is back, demote it "
+	  "there, "
+	  "so that it becomes the standby.",
+	  "请在该组状态中查看丢失了什么。另一台机器恢复后，请将其降级，使其成为备机。"}},
     [SCHEDULE_MISSED] = {"schedule-missed",
 			 ALERT_WARNING,
 			 0,
@@ -650,6 +691,27 @@ static bool has_alarm(const json_t *group, const char *name)
 	return false;
 }
 
+static void look_at_lease(struct alerts *alerts, const json_t *group, const char *name)
+{
+	const json_t *witness = json_object_get(group, "witness");
+	const json_t *promoted = json_object_get(group, "promoted");
+	const char *reason = text_of(witness, "reason");
+	char detail[200] = "";
+
+	if (reason[0])
+		snprintf(detail, sizeof detail, ": %s", reason);
+	if (has_alarm(group, "lease"))
+		alerts_observe(alerts, REPLICA_LEASE, name, true, 0, detail);
+	if (has_alarm(group, "witness"))
+		alerts_observe(alerts, REPLICA_WITNESS, name, true, 0, detail);
+	if (!has_alarm(group, "promoted"))
+		return;
+	snprintf(detail, sizeof detail, ": epoch %lld, %lld bytes",
+		 (long long)json_integer_value(json_object_get(promoted, "epoch")),
+		 (long long)json_integer_value(json_object_get(promoted, "lost_bytes")));
+	alerts_observe(alerts, REPLICA_PROMOTED, name, true, 0, detail);
+}
+
 static void look_at_group(struct alerts *alerts, const json_t *group)
 {
 	const char *name = text_of(group, "name"), *state = text_of(group, "state");
@@ -673,6 +735,7 @@ static void look_at_group(struct alerts *alerts, const json_t *group)
 			       "");
 	if (has_alarm(group, "mismatch"))
 		alerts_observe(alerts, REPLICA_MISMATCH, name, true, 0, "");
+	look_at_lease(alerts, group, name);
 }
 
 static void look_at_replication(struct webadmin *admin, struct alerts *alerts)

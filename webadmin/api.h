@@ -313,6 +313,8 @@ void api_replica_seed_export(struct api_request *request);
 void api_replica_seed_cancel(struct api_request *request);
 void api_replica_seed_import(struct api_request *request);
 void api_replica_act(struct api_request *request);
+void api_replica_witness(struct api_request *request);
+void api_replica_leases(struct api_request *request);
 void api_initiator_list(struct api_request *request);
 void api_session_list(struct api_request *request);
 void api_session_drop(struct api_request *request);

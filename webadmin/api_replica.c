@@ -302,6 +302,31 @@ void api_replica_seed_import(struct api_request *request)
 		replication_seed_import(request->admin->replication, path, &work->call);
 }
 
+void api_replica_witness(struct api_request *request)
+{
+	const char *node, *lease = NULL;
+	struct replica_work *work;
+	uint64_t lease_ns = 0;
+	int force = 0;
+
+	if (!api_unpack(request, "{s:s,s?:s,s?:b}", "node", &node, "lease", &lease, "force",
+			&force))
+		return;
+	if (lease && duration_parse(lease, &lease_ns, &request->err) < 0) {
+		api_reply_failure(request, "bad_lease");
+		return;
+	}
+	work = work_new(request, 200);
+	if (work)
+		replication_group_witness(request->admin->replication, request->match.param[0],
+					  node, lease_ns, force, &work->call);
+}
+
+void api_replica_leases(struct api_request *request)
+{
+	api_reply(request, 200, replication_leases(request->admin->replication));
+}
+
 void api_replica_act(struct api_request *request)
 {
 	static const struct {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "webadmin/access.h"
 #include "webadmin/bin.h"
 #include "webadmin/export.h"
 #include "webadmin/move.h"
@@ -295,6 +296,17 @@ static bool host_settled(void *context, const uint8_t (*uuids)[16], unsigned cou
 	return settled;
 }
 
+/* A change of the daemon's own: its line in the audit log. */
+static void host_promoted(void *context, const char *group)
+{
+	const struct identity self = {.role = ROLE_ADMIN, .name = "granaryd"};
+	struct webadmin *admin = context;
+	char path[128];
+
+	snprintf(path, sizeof path, "/api/v1/replica/groups/%s", group);
+	audit_add(admin->access, &self, "PROMOTE", path, 200, NULL);
+}
+
 int replica_create(struct webadmin *admin, struct err *err)
 {
 	struct replication_options options = {
@@ -306,6 +318,7 @@ int replica_create(struct webadmin *admin, struct err *err)
 		     .exports_apply = host_exports_apply,
 		     .serving_changed = host_serving_changed,
 		     .settled = host_settled,
+		     .promoted = host_promoted,
 		     .context = admin},
 	};
 

@@ -716,6 +716,17 @@ static const struct route table[] = {
 	  {"interface", FIELD_TEXT, false,
 	   "for it, on both nodes (the one that has an address of its network)"},
 	  {"remove_address", FIELD_TEXT, false, "a service address that is the group's no more"})},
+    {"POST", V1 "/replica/groups/{group}/witness", api_replica_witness, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM,
+     "Name the third machine that grants the group's lease: the standby promotes itself when it "
+     "has it; on the primary",
+     BODY(
+	 {"node", FIELD_TEXT, true, "a paired node, not the group's other one; empty: none"},
+	 {"lease", FIELD_TEXT, false, "how long one lasts: 5s to 5m (15s)"},
+	 {"force", FIELD_SWITCH, false,
+	  "none: also when the witness does not agree; the standby must not be promoted (false)"})},
+    {"GET", V1 "/replica/leases", api_replica_leases, ROLE_VIEWER, 0,
+     "The leases that this node grants as a witness"},
     {"POST", V1 "/replica/groups/{group}/seed", api_replica_seed_export, ROLE_ADMIN, ROUTE_CHANGE,
      "Begin to write a group's image to a file that is carried to its standby, or go on with it; "
      "the group's seed says how far it is",

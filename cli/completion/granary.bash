@@ -41,7 +41,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers unpair group point seed switchover promote demote failback verify pause resume" ;;
+	replica) list="code pair peers leases unpair group point seed switchover promote demote failback verify pause resume" ;;
 	ups) list="show set clear" ;;
 	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
@@ -112,7 +112,7 @@ _granary()
 	"token create") list="--role --days $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
-	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --seed --interface $globals" ;;
+	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --seed --interface --lease --force $globals" ;;
 	"ups set") list="--shutdown-at $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
 	"config restore") list="--passphrase-file $globals" ;;

@@ -159,11 +159,33 @@ def restarted(points, one, two):
     two.does(points, "stop", SUCCESS, "waits for a daemon that is on its way up")
     again.join()
     points.point(two.node.group()["role"] == "standby", "it serves nobody", two.node.group())
+    points.point(one.node.group()["role"] == "primary" and
+                 not two.node.ask("snapshot", "list", "tank/cut0"),
+                 "it has handed over, and nothing of it is in conflict",
+                 (one.node.group(), two.node.ask("snapshot", "list", "tank/cut0")))
     one.does(points, "promote", SUCCESS, "the other one does")
     two.does(points, "start", SUCCESS, "it comes again")
     wait(lambda: sealed(one.node))
     one.does(points, "demote", SUCCESS, "and is handed")
     two.does(points, "promote", SUCCESS, "what it had")
+
+
+def back_soon(points, one, two):
+    """Both daemons have died; the primary's (two's) is there first, and is to be demoted."""
+    one.node.kill()
+    two.node.kill()
+    two.node.start()
+    again = threading.Timer(4, one.node.start)
+    again.start()
+    two.does(points, "demote", SUCCESS, "waits for a standby that is on its way up")
+    again.join()
+    points.point(wait(lambda: one.node.group()["role"] == "primary") and
+                 not two.node.ask("snapshot", "list", "tank/cut0"),
+                 "which has it all, and nothing is in conflict",
+                 (one.node.group(), two.node.ask("snapshot", "list", "tank/cut0")))
+    wait(lambda: sealed(one.node))
+    one.does(points, "demote", SUCCESS, "and is handed")
+    two.does(points, "promote", SUCCESS, "what it had, again")
 
 
 def lost(points, one, two):
@@ -217,6 +239,7 @@ def test(points):
             begin(points, one, two)
             move(points, one, two)
             restarted(points, one, two)
+            back_soon(points, one, two)
             lost(points, one, two)
             stops(points, one, two)
         finally:

@@ -86,8 +86,8 @@ def carry(points, one, log, method):
 
 
 def compression(points, one, log):
-    points.point(one.group()["protocol"] == 2 and one.group()["compression"] == "lz4",
-                 "both speak version 2", one.group())
+    points.point(one.group()["protocol"] == 3 and one.group()["compression"] == "lz4",
+                 "both speak version 3", one.group())
     for method in ("lz4", "zstd"):
         sent, plain = carry(points, one, log, method)
         points.point(sent and sent * 4 < plain, f"{method}: the link carries a fraction",

@@ -88,7 +88,7 @@ static void choose_link(struct replica_life *life, uint64_t seed)
 	life->compression = (enum pack_kind)rng_below(&rng, PACK_KINDS);
 	life->noisy = rng_one_in(&rng, 2);
 	if (rng_one_in(&rng, 4))
-		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION - 1;
+		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION_PACKED - 1;
 	if (rng_one_in(&rng, 3))
 		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
 	if (rng_one_in(&rng, 2))
@@ -109,8 +109,9 @@ static void look_at_savings(struct replica_life *life)
 			life->packed += life->nodes[n].boot->group.saved_bytes;
 	}
 	saved += life->packed;
-	if (life->packed && (life->compression == PACK_OFF ||
-			     life->nodes[0].protocol + life->nodes[1].protocol < 2 * WIRE_VERSION))
+	if (life->packed &&
+	    (life->compression == PACK_OFF || life->nodes[0].protocol < WIRE_VERSION_PACKED ||
+	     life->nodes[1].protocol < WIRE_VERSION_PACKED))
 		replica_life_complain(life, "something was packed that may not be");
 }
 

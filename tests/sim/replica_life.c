@@ -66,6 +66,7 @@ static int host_save(struct group *group)
 	node->accept_any = group->accept_any;
 	node->armed = group->armed;
 	node->saved_set = node->set;
+	node->lease = group->lease;
 	return 0;
 }
 
@@ -205,6 +206,25 @@ static bool host_settled(struct group *group)
 	       !lag.held_wall_ns;
 }
 
+static uint64_t host_clock(const struct group *group)
+{
+	const struct node *node = ((const struct boot *)group->host_context)->node;
+
+	return node->life->watch.clock ? node->life->watch.clock(node->life, node->index)
+				       : loop_now(group->loop);
+}
+
+static int host_take_over(struct group *group, struct err *err)
+{
+	struct boot *boot = group->host_context;
+
+	while (boot->session) {
+		channel_break(&boot->channel, -ECANCELED, "promoted");
+		fiber_sleep(100000);
+	}
+	return boot->dead ? -EIO : group_promote(group, false, err);
+}
+
 static const struct group_host host = {.save = host_save,
 				       .definition = host_definition,
 				       .define = host_define,
@@ -212,7 +232,9 @@ static const struct group_host host = {.save = host_save,
 				       .keep = host_keep,
 				       .serving_changed = host_serving_changed,
 				       .settled = host_settled,
-				       .mark_since = seed_mark_since};
+				       .mark_since = seed_mark_since,
+				       .clock = host_clock,
+				       .take_over = host_take_over};
 
 /* ---- the oracle ---- */
 static uint32_t sector_of(const struct replica_volume *volume, uint64_t sector)
@@ -433,6 +455,8 @@ static void written(struct volume_request *request, int result)
 	struct writer *writer = container_of(request, struct writer, request);
 	struct replica_life *life = writer->life;
 
+	if (result == 0 && life->watch.acked)
+		life->watch.acked(life, request->volume);
 	if (result == 0 && !writer->flush)
 		look_at_protection(life, request->volume);
 	if (result == 0 && !writer->flush) {
@@ -645,6 +669,8 @@ void replica_life_round(struct replica_life *life)
 		replica_pipe_destroy(life->pipe);
 		life->pipe = NULL;
 	}
+	if (life->watch.round)
+		life->watch.round(life);
 }
 
 void replica_life_run(struct replica_life *life, unsigned steps)
@@ -687,6 +713,22 @@ static void set_up(struct boot *boot)
 	memset(boot->group.node, (int)node->index + 1, 16);
 	boot->group.role = node->role;
 	boot->group.lineage = node->lineage;
+	boot->group.lease.on = node->life->watch.leases;
+	boot->group.lease.length_ns = node->life->watch.length_ns;
+	boot->group.lease.taking = node->lease.taking;
+	memcpy(boot->group.lease.fork, node->lease.fork, 16);
+	boot->group.lease.waits = node->lease.waits;
+}
+
+/* As the daemon does: what a standby holds is known before its primary comes. */
+static void look_at_image(void *context)
+{
+	struct boot *boot = context;
+	struct err err = {0};
+
+	if (group_open_staging(&boot->group, &err) < 0 && !boot->dead)
+		replica_life_complain(boot->node->life, "a standby can not see its image");
+	boot->session = false;
 }
 
 void node_boot(struct node *node)
@@ -707,6 +749,12 @@ void node_boot(struct node *node)
 		attach(boot, node->clean == 0);
 	node->clean = 0;
 	node->boot = boot;
+	lease_start(&boot->group);
+	if (node->defined && node->role == GROUP_STANDBY && node->life->watch.leases) {
+		boot->session = true;
+		if (fiber_start(node->life->loop, look_at_image, boot) < 0)
+			abort();
+	}
 	if (node->defined && node->role == GROUP_PRIMARY && node->life->writer_node == node->index)
 		era_begin(node->life, node);
 }
@@ -723,6 +771,20 @@ static bool no_session(const struct boot *boot)
 	return !boot->session && boot->calls == 0;
 }
 
+/* No client waits for one of @volumes. */
+static bool left_alone(const struct replica_life *life, struct replica_volume **volumes)
+{
+	for (unsigned i = 0; i < LIFE_WRITERS; i++) {
+		const struct writer *writer = &life->writers[i];
+
+		for (unsigned m = 0; m < LIFE_MEMBERS && writer->number; m++) {
+			if (writer->request.volume == &volumes[m]->volume)
+				return false;
+		}
+	}
+	return true;
+}
+
 void node_crash(struct node *node)
 {
 	struct replica_life *life = node->life;
@@ -730,6 +792,7 @@ void node_crash(struct node *node)
 	struct replica_volume *before[LIFE_MEMBERS + 1];
 
 	boot->dead = true;
+	boot->group.stopping = boot->group.lease.on;
 	protect(boot, 0);
 	node->boot = NULL;
 	for (unsigned i = 0; i < LIFE_MEMBERS; i++) {
@@ -740,13 +803,14 @@ void node_crash(struct node *node)
 	node->staging = replica_volume_crash(node->staging);
 	node->power = (struct replica_power){0};
 	replica_life_cut(life);
-	if (boot->session)
+	if (boot->session && boot->channel.link)
 		channel_break(&boot->channel, -EIO, "no power");
+	if (life->watch.crashing)
+		life->watch.crashing(life, boot);
 	/* What its clients wait for ends too. */
 	for (unsigned i = 0; i < 20000 && !no_session(boot); i++)
 		replica_life_round(life);
-	for (unsigned i = 0; i < 20000 && life->writer_node == node->index && !writers_idle(life);
-	     i++)
+	for (unsigned i = 0; i < 20000 && !left_alone(life, before); i++)
 		replica_life_round(life);
 	if (!no_session(boot))
 		replica_life_complain(life, "a session does not end");

@@ -37,7 +37,7 @@ struct boot {
 	struct channel channel;
 	bool session; /* a fiber runs */
 	bool dead;
-	unsigned calls;   /* of the administrator's, under way */
+	unsigned calls;   /* of the administrator's, under way; conversations */
 	uint64_t left_ns; /* who has the members open is leaving since then; 0: he is not */
 };
 
@@ -55,7 +55,8 @@ struct node {
 	bool used; /* its members are older than its group */
 	bool full; /* the image can not be kept */
 	unsigned protocol;
-	bool armed; /* durable */
+	bool armed;         /* durable */
+	struct lease lease; /* of it: what is durable */
 	/* Which of its members are the group's, a bit each: durable, as it is now. */
 	unsigned saved_set, set;
 	uint64_t seed_epoch; /* durable: of its last export */
@@ -80,6 +81,16 @@ struct writer {
 	uint8_t *data;
 	uint32_t number; /* of what is under way; 0: idle */
 	bool flush;
+};
+
+/* What a life with leases has besides (replica_lease.c). */
+struct replica_watch {
+	bool leases;
+	uint64_t length_ns;
+	void (*round)(struct replica_life *life);
+	void (*crashing)(struct replica_life *life, struct boot *boot);
+	void (*acked)(struct replica_life *life, const struct volume *volume);
+	uint64_t (*clock)(const struct replica_life *life, unsigned node);
 };
 
 struct replica_life {
@@ -115,6 +126,7 @@ struct replica_life {
 	uint32_t *begun[LIFE_ERAS];
 	uint32_t floor_era; /* what was acknowledged as sealed: writes acked before floor_ns */
 	uint64_t floor_ns, left_floor_ns[LIFE_MEMBERS]; /* .. as it was when a member left */
+	struct replica_watch watch;                     /* all zeros: no leases */
 	char complaint[400];
 };
 

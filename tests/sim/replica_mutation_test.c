@@ -6,7 +6,7 @@
  *	replica_mutation_test [--only NAME] [--seed S] [--runs N] [--short N]
  *
  * --short: with so many short lives (replica_short.c) in place of long ones; they see most of the
- * lines, not all. A seed that is carried is in short lives alone. */
+ * lines, not all. A seed that is carried is in short lives alone; a witness in its own. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,22 +17,28 @@
 #include "core/log.h"
 #include "tests/sim/mutation.h"
 #include "tests/sim/replica_campaign.h"
+#include "tests/sim/replica_lease.h"
 
 #define RUNS       400u
 #define RUNS_WHOLE 40u
 #define RUNS_SHORT 19000u
+#define RUNS_LEASE 3000u
 
 static struct mutation_table table;
 
 enum { SEEN, NOT_SEEN, NEITHER };
 
 static unsigned long short_runs;
+static bool leases;
 
 static bool life(uint64_t seed, char complaint[400])
 {
+	struct replica_lease_tally tally = {0};
 	unsigned kind;
 	bool met;
 
+	if (leases)
+		return replica_lease_run(seed, &tally, complaint);
 	return short_runs ? replica_short_run(seed, &kind, &met, complaint)
 			  : replica_run(seed, complaint);
 }
@@ -89,8 +95,10 @@ static int hunt_line(const char *name, unsigned long seed, unsigned long runs)
 
 	if (strncmp(name, "seed_", 5) == 0 && !short_runs)
 		short_runs = runs = RUNS_SHORT;
-	result = hunt_apart(name, seed, runs);
+	leases = strncmp(name, "lease_", 6) == 0;
+	result = hunt_apart(name, seed, leases ? RUNS_LEASE : runs);
 	short_runs = before;
+	leases = false;
 	return result;
 }
 

@@ -522,6 +522,7 @@ struct replica_volume *replica_volume_crash(struct replica_volume *volume)
 			survive(volume->rng, after, dirty);
 			free(dirty);
 		}
+		pending->rest = pending->rest < 1000 ? pending->rest : 1000;
 		timer_start(&pending->timer, 1000);
 	}
 	/* The map is metadata: a slot that holds anything is mapped. */
@@ -533,6 +534,7 @@ struct replica_volume *replica_volume_crash(struct replica_volume *volume)
 		after->mapped[i] = slot[0] || memcmp(slot, slot + 1, VOLUME_SLOT - 1) != 0;
 	}
 	volume->dead = true;
+	volume->slow = 0; /* what still comes is not waited for */
 	list_for_each (it, &volume->snapshots) {
 		struct replica_volume *snapshot =
 		    list_entry(it, struct replica_volume, snapshot_link);

@@ -94,10 +94,21 @@ static void finish(unsigned i, int result)
 	requests[i].done(&requests[i], result);
 }
 
+static uint64_t lease_now;
+
+static uint64_t lease_clock(void *context, struct loop *of)
+{
+	(void)context, (void)of;
+	return lease_now;
+}
+
 static struct recorder *recorder_new(uint64_t budget)
 {
-	struct recorder_options options = {
-	    .loop = loop, .budget_bytes = budget, .first_epoch = 1, .wake = wake};
+	struct recorder_options options = {.loop = loop,
+					   .budget_bytes = budget,
+					   .first_epoch = 1,
+					   .wake = wake,
+					   .clock = lease_clock};
 	struct recorder *recorder;
 
 	assert_int_equal(recorder_create(&options, &recorder), 0);
@@ -353,6 +364,89 @@ static void test_a_member_that_leaves_is_not_held(void **state)
 	recorder_destroy(recorder);
 }
 
+/* ---- R6 ---- */
+static void third_is_cancelled(void)
+{
+	volume_cancel(&requests[2]);
+}
+
+static void test_nothing_is_told_after_the_lease(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+	struct recorder_lag lag;
+
+	(void)state;
+	lease_now = 100;
+	ended = 0;
+	recorder_lease(recorder, true, 200, false);
+	on_loop(three);
+	on_loop(write_ends);
+	assert_true(ended == 1 && last_result == 0 && !lag_of(recorder).unleased);
+	lease_now = 200; /* what was let in before that ends after it */
+	on_loop(second_ends);
+	on_loop(read_ends);
+	on_loop(one_later);
+	lag = lag_of(recorder);
+	assert_true(ended == 1 && lag.unleased && lag.parked == 3);
+	assert_false(recorder_busy(recorder)); /* the image is whole all the same */
+	recorder_lease(recorder, true, 200, false);
+	on_loop(nothing);
+	assert_int_equal(ended, 1);
+	recorder_lease(recorder, true, 300, false);
+	on_loop(nothing);
+	assert_true(ended == 3 && last_result == 0 && lag_of(recorder).parked == 0);
+	on_loop(later_end);
+	assert_int_equal(ended, 5);
+	recorder_destroy(recorder);
+}
+
+static void test_what_is_kept_ends_with_the_role(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+
+	(void)state;
+	lease_now = 100;
+	ended = 0;
+	recorder_lease(recorder, true, 100, false);
+	on_loop(three); /* the changes are not let in */
+	on_loop(read_ends);
+	assert_true(ended == 0 && lag_of(recorder).parked == 3);
+	on_loop(third_is_cancelled);
+	assert_true(ended == 1 && last_result == -ECANCELED && lag_of(recorder).parked == 2);
+	recorder_lease(recorder, true, 200, false);
+	on_loop(nothing);
+	lease_now = 200;
+	on_loop(write_ends);
+	recorder_set_mode(recorder, RECORDER_REFUSES);
+	on_loop(nothing);
+	assert_true(ended == 2 && last_result == -EROFS);
+	on_loop(second_ends); /* it was let in, and ends too late */
+	assert_true(ended == 3 && last_result == -EROFS);
+	recorder_destroy(recorder);
+}
+
+static void test_who_stops_refuses_what_waits(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+
+	(void)state;
+	lease_now = 100;
+	ended = 0;
+	recorder_lease(recorder, true, 100, false);
+	on_loop(one_write);
+	assert_int_equal(ended, 0);
+	recorder_lease(recorder, true, 100, true);
+	on_loop(nothing);
+	assert_true(ended == 1 && last_result == -EROFS);
+	on_loop(one_write);
+	assert_true(ended == 2 && last_result == -EROFS);
+	recorder_lease(recorder, false, 0, false);
+	on_loop(one_write);
+	on_loop(write_ends);
+	assert_true(ended == 3 && last_result == 0);
+	recorder_destroy(recorder);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -366,6 +460,9 @@ int main(void)
 	    TEST(test_beyond_its_time_a_change_waits),
 	    TEST(test_what_waits_is_cancelled_or_refused),
 	    TEST(test_a_member_that_leaves_is_not_held),
+	    TEST(test_nothing_is_told_after_the_lease),
+	    TEST(test_what_is_kept_ends_with_the_role),
+	    TEST(test_who_stops_refuses_what_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

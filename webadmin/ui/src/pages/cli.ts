@@ -80,6 +80,7 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}`],
 	[`PATCH ${G}`, (b, group) => patchGroup(group, b)],
 	[`POST ${G}`, (b, group) => (b.action === "delete" ? `replica group delete ${group} --yes` : `replica ${word(b.action)} ${group}${["promote", "demote", "failback"].includes(String(b.action)) ? " --yes" : ""}`)],
+	[`POST ${G}/witness`, (b, group) => (b.node ? `replica group witness ${group} ${word(b.node)}${option("lease", b.lease)}` : `replica group witness ${group} off${b.force ? " --force --yes" : ""}`)],
 	[`POST ${G}/points/([^/]+)/clones`, (b, group, epoch) => `replica point clone ${group} ${epoch} ${words(b.names)}`],
 ];
 

@@ -8,6 +8,7 @@ import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, FormDialo
 import { maybe, t } from "../text";
 import type { Group } from "../types";
 import { Addresses, Boxes, Members, pathOf, Points, Settings, UnderTest, verifyText } from "./replicasteps";
+import { PromotedNote, Witness, witnessText } from "./witness";
 
 interface Peer { uuid: string; name: string; address: string; port: number }
 
@@ -84,12 +85,13 @@ function Notes({ group }: { group: Group }) {
 			{group.role === "standby" && group.promotable === false && <p class="hint">{t("replica.notYet")}</p>}
 			{group.role === "fenced" && <p class="hint">{t("replica.fencedText")}</p>}
 			{[group.points_trouble, group.addresses_trouble].filter(Boolean).map((text) => <p key={text} class="hint" lang="en">{text}</p>)}
+			<PromotedNote group={group} />
 			<UnderTest group={group} />
 		</>
 	);
 }
 
-type Open = Step | "members" | "settings" | "addresses" | "points" | "test" | null;
+type Open = Step | "members" | "settings" | "addresses" | "witness" | "points" | "test" | null;
 
 /** Who leads: changing sides. */
 function Sides({ group, onOpen }: { group: Group; onOpen: (open: Open) => void }) {
@@ -115,6 +117,7 @@ function Care({ group, onOpen }: { group: Group; onOpen: (open: Open) => void })
 			{can("admin") && group.role === "primary" && <>
 				<Button onClick={() => onOpen("members")}>{t("replica.members")} …</Button>
 				<Button onClick={() => onOpen("addresses")}>{t("replica.addresses")} …</Button>
+				<Button onClick={() => onOpen("witness")}>{t("replica.witness")} …</Button>
 				<Button onClick={() => onOpen("settings")}>{t("replica.settings")} …</Button>
 			</>}
 			<Button onClick={() => onOpen("points")}>{t("replica.points")} …</Button>
@@ -137,6 +140,7 @@ function GroupCard({ group }: { group: Group }) {
 				[t("replica.members"), <span class="list mono">{group.members.map((one) => <span key={one}>{one}</span>)}</span>],
 				group.addresses.length > 0 && [t("replica.addresses"), <span class="list mono">{group.addresses.map((one) => <span key={one.address}>{one.address}</span>)}</span>],
 				group.points !== "0" && [t("replica.pointsKept"), <span class="mono">{group.points}</span>],
+				group.witness.state !== "off" && [t("replica.witness"), witnessText(group)],
 				group.role === "primary" && [t("replica.verified"), verifyText(group)],
 				group.reason !== "" && group.reason !== group.state && [t("replica.reason"), <span lang="en">{group.reason}</span>],
 			]} />
@@ -146,6 +150,7 @@ function GroupCard({ group }: { group: Group }) {
 			{open === "members" && <Members group={group} onClose={close} />}
 			{open === "settings" && <Settings group={group} onClose={close} />}
 			{open === "addresses" && <Addresses group={group} onClose={close} />}
+			{open === "witness" && <Witness group={group} onClose={close} />}
 			{(open === "points" || open === "test") && <Points group={group} newest={open === "test"} onClose={close} />}
 			{(open === "promote" || open === "demote" || open === "switchover" || open === "failback" || open === "delete") && <Act group={group} step={open} onClose={close} />}
 		</Card>
