@@ -896,7 +896,7 @@ void session_stream_closed(struct iscsi_conn *conn)
 		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
 
 		next = it->next;
-		if (task->conn != conn || task->state == TASK_EXECUTING ||
+		if (task->conn != conn || (task->state == TASK_EXECUTING && !task->closes) ||
 		    (task->dropped && task->waiting_for_buffers))
 			continue;
 		session_task_drop(task);
