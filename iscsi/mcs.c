@@ -112,7 +112,7 @@ static struct iscsi_task *next_unexecuted(struct iscsi_conn *conn)
 	list_for_each (it, &conn->session->tasks) {
 		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
 
-		if (task->conn == conn && !task->dropped &&
+		if (task->conn == conn && !task->dropped && task != conn->exchange.text_task &&
 		    (task->state == TASK_RECEIVING || task->state == TASK_GATHERING))
 			return task;
 	}
@@ -273,9 +273,10 @@ bool mcs_fence(struct iscsi_task *task)
 	return true;
 }
 
+/* One that is logged out is not read any more. */
 static bool speaks(const struct iscsi_conn *conn)
 {
-	return conn->state == CONN_FULL_FEATURE;
+	return conn->state == CONN_FULL_FEATURE && !conn->logged_out;
 }
 
 static bool all_made(struct iscsi_session *session)

@@ -884,23 +884,28 @@ void session_abort(struct iscsi_session *session)
 		session->drained = true;
 }
 
+static struct iscsi_task *next_to_drop(const struct iscsi_conn *conn)
+{
+	list_for_each (it, &conn->session->tasks) {
+		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
+
+		if (task->conn == conn && (task->state != TASK_EXECUTING || task->closes) &&
+		    !(task->dropped && task->waiting_for_buffers))
+			return task;
+	}
+	return NULL;
+}
+
+/* Ending one may end others: search anew each time. */
 void session_stream_closed(struct iscsi_conn *conn)
 {
-	struct iscsi_session *session = conn->session;
-	struct list *it, *next;
+	struct iscsi_task *task;
 
 	if (list_empty(&conn->session_link))
 		return;
 	conn->rx_task = NULL;
-	for (it = session->tasks.next; it != &session->tasks; it = next) {
-		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
-
-		next = it->next;
-		if (task->conn != conn || (task->state == TASK_EXECUTING && !task->closes) ||
-		    (task->dropped && task->waiting_for_buffers))
-			continue;
+	while ((task = next_to_drop(conn)))
 		session_task_drop(task);
-	}
 }
 
 static bool is_last(const struct iscsi_conn *conn)
