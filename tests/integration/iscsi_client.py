@@ -79,6 +79,7 @@ def parse_text(data):
 
 class Connection:
     """One TCP connection to a target portal."""
+    cid = 0
 
     def __init__(self, address, port, timeout=60.0):
         self.socket = socket.create_connection((address, port), timeout=timeout)
@@ -88,7 +89,6 @@ class Connection:
         self.next_itt = 1
         self.isid = bytes([0x80, 0, 0, 0, 0, 1])
         self.tsih = 0
-        self.cid = 0
         self.keys = {}
 
     def __enter__(self):
