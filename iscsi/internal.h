@@ -271,7 +271,6 @@ struct iscsi_conn {
 	char answer_alias[TEXT_VALUE_MAX + 1];
 	char answer_redirect[ISCSI_REDIRECT_MAX + 1];
 	struct scsi_target *answer_target;
-	uint16_t answer_tsih;
 	char *answer_text; /* heap */
 	size_t answer_length;
 	char asked_targets[SCSI_NAME_MAX + 1];
