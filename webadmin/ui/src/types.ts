@@ -58,7 +58,7 @@ export interface Share {
 	files?: number; rules?: ShareRule[];
 }
 export interface ShareRule {
-	client: string; read_only: boolean; insecure: boolean; squash: string; anon_uid: number; anon_gid: number;
+	client: string; read_only: boolean; insecure: boolean; squash: string; security: string; anon_uid: number; anon_gid: number;
 }
 export interface ShareAccess { client: string; path: string; allowed: boolean; rule: string; read_only: boolean; versions: string[]; reason: string }
 export interface SmbShare { pool: string; name: string; guest: boolean; read_only: boolean; users: string[] }

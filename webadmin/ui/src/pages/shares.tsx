@@ -68,10 +68,12 @@ function Allow({ path, onClose }: { path: string; onClose: () => void }) {
 	const [readOnly, setReadOnly] = useState(false);
 	const [insecure, setInsecure] = useState(false);
 	const [squash, setSquash] = useState("root");
+	const [security, setSecurity] = useState("any");
 	return (
-		<FormDialog title={t("shares.allow")} button={t("shares.allow")} ready={client !== ""} onClose={onClose} submit={() => call("POST", `${path}/rules`, { client, read_only: readOnly, insecure, squash })}>
+		<FormDialog title={t("shares.allow")} button={t("shares.allow")} ready={client !== ""} onClose={onClose} submit={() => call("POST", `${path}/rules`, { client, read_only: readOnly, insecure, squash, security })}>
 			<Input label={t("shares.client")} value={client} onValue={setClient} placeholder="10.0.0.0/24" hint={t("shares.clientRule")} autoFocus />
 			<Select label={t("shares.squash")} value={squash} onValue={setSquash} options={[["root", t("squash.root")], ["none", t("squash.none")], ["all", t("squash.all")]]} hint={t("shares.squashHint")} />
+			<Select label={t("shares.security")} value={security} onValue={setSecurity} options={[["any", t("security.any")], ["tls", t("security.tls")], ["mtls", t("security.mtls")]]} hint={t("shares.securityHint")} />
 			<Check label={t("shares.readOnly")} value={readOnly} onValue={setReadOnly} />
 			<Check label={t("shares.insecure")} value={insecure} onValue={setInsecure} />
 		</FormDialog>
@@ -89,6 +91,7 @@ function Rules({ path }: { path: string }) {
 					{ key: "client", title: t("shares.client"), show: (row) => <span class="mono name">{row.client}</span> },
 					{ key: "mode", title: t("shares.mode"), show: (row) => row.read_only ? <Badge tone="quiet">{t("shares.ro")}</Badge> : <Badge tone="good">{t("shares.rw")}</Badge> },
 					{ key: "squash", title: t("shares.squash"), show: squash },
+					{ key: "security", title: t("shares.security"), show: (row) => row.security === "mtls" ? t("security.mtls") : row.security === "tls" ? t("security.tls") : t("security.any") },
 					{ key: "does", title: "", show: (row) => <Button kind="quiet" role="provisioner" icon="trash" label={t("rules.remove", { name: row.client })} onClick={() => act(t("rules.removed"), "DELETE", `${path}/rules`, { client: row.client })} /> },
 				]} />
 			)}
