@@ -24,7 +24,7 @@ function patchGroup(group: string, body: Body): string {
 function patchVolume(path: string, body: Body): string {
 	if (body.name) return `volume rename ${path} ${word(body.name)}`;
 	if (body.size) return `volume resize ${path} ${word(body.size)}${option("shrink", body.shrink)}`;
-	return `volume set ${path}${option("iops", body.iops)}${option("bandwidth", body.bandwidth)}${option("burst", body.burst)}`;
+	return `volume set ${path}${option("iops", body.iops)}${option("bandwidth", body.bandwidth)}${option("burst", body.burst)}${option("reserve", body.reserve)}${option("quota", body.quota)}`;
 }
 
 function patchSnapshot(path: string, body: Body): string {
@@ -71,6 +71,7 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /bin/([^/]+)/([^/]+)/restore", (b, pool, id) => `bin restore ${pool}/${id}${option("as", b.name)}`],
 	["DELETE /bin/([^/]+)/([^/]+)", (_, pool, id) => `bin delete ${pool}/${id} --yes`],
 	["DELETE /bin/([^/]+)", (_, pool) => `bin empty ${pool} --yes`],
+	["POST /shares/([^/]+)/([^/]+)/rules", (b, pool, name) => `share allow ${pool}/${name} --client ${word(b.client)}${option("ro", b.read_only)}${option("insecure", b.insecure)}${b.squash === "none" ? " --no-root-squash" : b.squash === "all" ? " --all-squash" : ""}${option("sec", b.security === "any" ? "" : b.security)}`],
 	["DELETE /shares/([^/]+)/([^/]+)/rules", (b, pool, name) => `share deny ${pool}/${name}${option("client", b.client)}`],
 	["POST /pools/([^/]+)/export", (_, name) => `pool export ${name} --yes`],
 	["DELETE /pools/([^/]+)", (_, name) => `pool delete ${name} --yes`],
