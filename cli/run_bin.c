@@ -38,9 +38,10 @@ static int tell_plan(struct command *command, json_t *reply, const char *what)
 
 int command_delete(struct command *command, const char *what, const char *many)
 {
-	static const char *const queries[] = {"", "?keep=1", "?snapshots=1", "?keep=1&snapshots=1"};
+	static const char *const queries[] = {"", "?to_bin=1", "?snapshots=1",
+					      "?to_bin=1&snapshots=1"};
 	bool dry = command_option(command, "dry-run");
-	bool keep = command_option(command, "keep"),
+	bool keep = command_option(command, "to-bin"),
 	     snapshots = command_option(command, "with-snapshots");
 	const char *name = command->position[0];
 	char path[64], when[32] = "";

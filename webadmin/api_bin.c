@@ -28,12 +28,12 @@ bool bin_wanted(struct api_request *request, const char *pool_name)
 {
 	const struct model_pool *pool = model_pool_find(request->model, pool_name);
 
-	return pool && bin_offered(pool) && pool->undelete_hours && asked(request, "keep");
+	return pool && bin_offered(pool) && pool->undelete_hours && asked(request, "to_bin");
 }
 
 bool bin_missing(struct api_request *request, const char *pool_name)
 {
-	if (!asked(request, "keep") || bin_wanted(request, pool_name))
+	if (!asked(request, "to_bin") || bin_wanted(request, pool_name))
 		return false;
 	api_reply_error(
 	    request, 409, "no_bin",

@@ -80,8 +80,8 @@ int bin_forget(struct config *config, const uint8_t uuid[16], struct err *err);
 json_t *bin_answer(const char *pool, const char *name, const struct bin_entry *entry);
 /* The answer to a dry DELETE of a volume or a share, @volume NULL: it is gone already. */
 void bin_reply_dry(struct api_request *request, const char *kind, struct volume *volume);
-/* bin_wanted: by the request's ?keep=1 and the pool: does what is deleted go there? bin_missing: it
- * is asked for where there is none, and the request is answered. */
+/* bin_wanted: by the request's ?to_bin=1 and the pool: does what is deleted go there? bin_missing:
+ * it is asked for where there is none, and the request is answered. */
 bool bin_wanted(struct api_request *request, const char *pool);
 bool bin_missing(struct api_request *request, const char *pool);
 

@@ -356,7 +356,7 @@ static const struct route table[] = {
      ROUTE_CHANGE, "Look how large the device behind a volume is now", NULL, "Volume"},
     {"DELETE", V1 "/volumes/{pool}/{volume}", api_volume_delete, ROLE_PROVISIONER,
      ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_STILL | ROUTE_DRY,
-     "Delete a volume for good, or with ?keep=1 into its pool's bin for undelete_hours; "
+     "Delete a volume for good, or with ?to_bin=1 into its pool's bin for undelete_hours; "
      "?snapshots=1: its snapshots go with it",
      NULL, "Deleted"},
     {"GET", V1 "/bin", api_bin_list, ROLE_VIEWER, ROUTE_PAGED,
@@ -502,7 +502,7 @@ static const struct route table[] = {
      "Share"},
     {"DELETE", V1 "/shares/{pool}/{share}", api_share_delete, ROLE_PROVISIONER,
      ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY,
-     "Delete a share with all its files for good, or with ?keep=1 into its pool's bin for "
+     "Delete a share with all its files for good, or with ?to_bin=1 into its pool's bin for "
      "undelete_hours; ?snapshots=1: its snapshots go with it",
      NULL, "Deleted"},
     {"POST", V1 "/shares/{pool}/{share}/check", api_share_check, ROLE_OPERATOR, ROUTE_CHANGE,

@@ -69,7 +69,7 @@ _granary()
 	"volume resize") list="--shrink $globals" ;;
 	"volume set") list="--iops --bandwidth --burst --reserve --quota $globals" ;;
 	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
-	"volume delete") list="--keep --with-snapshots --dry-run $globals" ;;
+	"volume delete") list="--to-bin --with-snapshots --dry-run $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"bin restore") list="--as $globals" ;;
 	"snapshot create") list="--expendable $globals" ;;
@@ -91,7 +91,7 @@ _granary()
 	"share iso add") list="--name --sha256 --max-size $globals" ;;
 	"share smb enable") list="--guest --user --ro $globals" ;;
 	"share smb user") list="--password-file --uid --gid $globals" ;;
-	"share delete") list="--keep --with-snapshots --dry-run $globals" ;;
+	"share delete") list="--to-bin --with-snapshots --dry-run $globals" ;;
 	"share allow") list="--client --ro --sec --no-root-squash --all-squash --anon-uid --anon-gid --insecure $globals" ;;
 	"share deny") list="--client $globals" ;;
 	"share explain") list="--version $globals" ;;

@@ -129,7 +129,7 @@ async function bin() {
 	const kept = await ask("/bin");
 	await open("commands");
 	const shown = await page.locator("main").innerText();
-	point(shown.includes("granary volume delete tank/db --keep --with-snapshots --yes") && shown.includes("granary volume delete tank/scratch --yes") && shown.includes("granary share delete tank/files --keep --yes"), "each is there as a command", shown);
+	point(shown.includes("granary volume delete tank/db --to-bin --with-snapshots --yes") && shown.includes("granary volume delete tank/scratch --yes") && shown.includes("granary share delete tank/files --to-bin --yes"), "each is there as a command", shown);
 	point((await ask("/volumes")).length === 0 && (await ask("/shares")).length === 0 && kept.map((one) => one.name).sort().join() === "db,files", "what is deleted is in the bin, but for what is to go at once", kept);
 	await page.getByRole("link", { name: "Recently deleted" }).click();
 	await page.getByRole("row", { name: /db/ }).getByText(/2 d 23 h/).waitFor();
@@ -152,7 +152,7 @@ async function bin() {
 	await box.getByRole("button", { name: "Save" }).click();
 	await page.getByText("5 h 0 min").first().waitFor();
 	point((await ask("/pools/tank")).undelete_hours === 5, "how long it is kept is set");
-	await change("DELETE", "/volumes/tank/db-again?keep=1&snapshots=1");
+	await change("DELETE", "/volumes/tank/db-again?to_bin=1&snapshots=1");
 	await page.getByRole("button", { name: "Empty", exact: true }).click();
 	await box.getByLabel("Type tank to go on").fill("tank");
 	await box.getByRole("button", { name: "Empty", exact: true }).click();

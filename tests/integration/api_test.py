@@ -99,7 +99,7 @@ def dry(points, daemon):
     daemon.good("POST", f"{V1}/targets", {"iqn": "iqn.2026-11.org.granary:dry"})
     before = [daemon.good("GET", f"{V1}/{what}") for what in ("volumes", "shares", "targets", "bin")]
     refused = daemon.call("DELETE", f"{V1}/volumes/tank/dry?dry_run=1")
-    volume = daemon.good("DELETE", f"{V1}/volumes/tank/dry?keep=1&snapshots=1&dry_run=1")
+    volume = daemon.good("DELETE", f"{V1}/volumes/tank/dry?to_bin=1&snapshots=1&dry_run=1")
     now = daemon.good("DELETE", f"{V1}/volumes/tank/dry?snapshots=1&dry_run=1")
     share = daemon.good("DELETE", f"{V1}/shares/tank/dry-share?dry_run=1")
     target = daemon.good("DELETE", f"{V1}/targets/iqn.2026-11.org.granary:dry?dry_run=1")
@@ -112,12 +112,12 @@ def dry(points, daemon):
                  "a dry run of a deletion says what would go, and where",
                  [refused, volume, now, share, target, exported])
     points.point(before == after, "and nothing has", [before, after])
-    daemon.good("DELETE", f"{V1}/volumes/tank/dry?snapshots=1&keep=1")
+    daemon.good("DELETE", f"{V1}/volumes/tank/dry?snapshots=1&to_bin=1")
     one = daemon.good("DELETE", f"{V1}/bin/tank/dry?dry_run=1")["for_good"]
     every = daemon.good("DELETE", f"{V1}/bin/tank?dry_run=1")["for_good"]
     points.point([entry["name"] for entry in one] == ["dry"] and one[0] in every and
                  one[0] in daemon.good("GET", f"{V1}/bin"), "nor from the bin", [one, every])
-    said = daemon.granary("share", "delete", "tank/dry-share", "--keep",
+    said = daemon.granary("share", "delete", "tank/dry-share", "--to-bin",
                           "--dry-run").stdout
     points.point("into the bin for 72 hours" in said and
                  daemon.good("GET", f"{V1}/shares/tank/dry-share"), "the command says it too", said)

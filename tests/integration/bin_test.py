@@ -74,19 +74,19 @@ def deleted(points, daemon):
     daemon.good("volume", "set", "tank/db", "--iops", "777")
     daemon.good("snapshot", "schedule", "create", "nightly", "tank/db", "--every", "daily")
     before = daemon.json("volume", "show", "tank/db")
-    refused(points, daemon, "is LUN 0", "volume", "delete", "tank/db", "--keep", "--yes")
+    refused(points, daemon, "is LUN 0", "volume", "delete", "tank/db", "--to-bin", "--yes")
     unmap(daemon)
-    refused(points, daemon, "has snapshots", "volume", "delete", "tank/db", "--keep", "--yes")
+    refused(points, daemon, "has snapshots", "volume", "delete", "tank/db", "--to-bin", "--yes")
     refused(points, daemon, "has snapshots", "volume", "delete", "tank/db", "--yes")
     daemon.good("snapshot", "hold", "tank/db@monday")
-    refused(points, daemon, "is held", "volume", "delete", "tank/db", "--with-snapshots", "--keep", "--yes")
+    refused(points, daemon, "is held", "volume", "delete", "tank/db", "--with-snapshots", "--to-bin", "--yes")
     daemon.good("snapshot", "release", "tank/db@monday")
     daemon.good("volume", "clone", "tank/db@monday", "tank/clone")
-    refused(points, daemon, "has clones", "volume", "delete", "tank/db", "--with-snapshots", "--keep", "--yes")
+    refused(points, daemon, "has clones", "volume", "delete", "tank/db", "--with-snapshots", "--to-bin", "--yes")
     daemon.good("volume", "delete", "tank/clone", "--yes")
-    points.point(not binned(daemon), "deleted without --keep is not in the bin", binned(daemon))
+    points.point(not binned(daemon), "deleted without --to-bin is not in the bin", binned(daemon))
     used = pool(daemon)
-    said = daemon.good("volume", "delete", "tank/db", "--with-snapshots", "--keep", "--yes")
+    said = daemon.good("volume", "delete", "tank/db", "--with-snapshots", "--to-bin", "--yes")
     points.point("granary bin restore tank/db" in said, "the answer says how to have it back", said)
     shown = daemon.json("bin", "list")
     points.point(len(shown) == 1 and shown[0]["name"] == "db" and shown[0]["kind"] == "volume" and
@@ -147,7 +147,7 @@ def restored(points, daemon, before):
         if name != "monday":
             daemon.good("snapshot", "delete", f"tank/old@{name}", "--yes")
     daemon.good("snapshot", "schedule", "delete", "nightly", "--yes")
-    daemon.good("volume", "delete", "tank/db", "--keep", "--yes")
+    daemon.good("volume", "delete", "tank/db", "--to-bin", "--yes")
     refused(points, daemon, "has no", "bin", "restore", "tank/other")
     daemon.good("bin", "restore", "tank/db")
     points.point("tank/db" in listed(daemon), "and one by its own name")
@@ -158,7 +158,7 @@ def restored(points, daemon, before):
 def timed(points, daemon):
     """Its time is over while the daemon is down, and while it runs."""
     used = pool(daemon)["used_bytes"]
-    daemon.good("volume", "delete", "tank/old", "--with-snapshots", "--keep", "--yes")
+    daemon.good("volume", "delete", "tank/old", "--with-snapshots", "--to-bin", "--yes")
     points.point(pool(daemon)["used_bytes"] == used, "its space is not free while it is in the bin")
     with store(daemon) as config:
         config.execute("update bin set until = ?", (int(time.time()) + 5,))
@@ -190,7 +190,7 @@ def cut_off(points, daemon):
                  share["state"] == "online" and
                  len(daemon.json("share", "rules", "tank/files")) == 1,
                  "what was on its way and is not there is what it was", (binned(daemon), share))
-    daemon.good("volume", "delete", "tank/half", "--keep", "--yes")
+    daemon.good("volume", "delete", "tank/half", "--to-bin", "--yes")
     with store(daemon) as config:
         config.execute("insert into bin(volume, pool, name, kept_as, who, deleted, until) values"
                        "(x'00112233445566778899aabbccddeeff', 'tank', 'no', 'deleted-no', 'x', 1, 2)")
@@ -205,7 +205,7 @@ def shares(points, daemon):
     daemon.good("share", "quota", "tank/files", "32M")
     before = daemon.json("share", "show", "tank/files")
     rules = daemon.json("share", "rules", "tank/files")
-    said = daemon.good("share", "delete", "tank/files", "--keep", "--yes")
+    said = daemon.good("share", "delete", "tank/files", "--to-bin", "--yes")
     points.point("bin restore" in said and not daemon.json("share", "list") and
                  [one["kind"] for one in daemon.json("bin", "list")] == ["share"] and
                  not daemon.json("share", "smb", "list")["shares"], "a share goes there too", said)
@@ -230,14 +230,14 @@ def shares(points, daemon):
     points.point(check["clean"], "its structures are whole", check)
     daemon.good("share", "delete", "tank/files", "--yes")
     points.point(not binned(daemon) and not daemon.json("share", "smb", "list")["shares"],
-                 "without --keep it is for good")
+                 "without --to-bin it is for good")
 
 
 def pool_goes(points, daemon):
     """Nothing is lost with a pool that is forgotten."""
-    daemon.good("share", "delete", "other/files", "--keep", "--yes")
+    daemon.good("share", "delete", "other/files", "--to-bin", "--yes")
     daemon.good("volume", "create", "other/v", "16M")
-    daemon.good("volume", "delete", "other/v", "--keep", "--yes")
+    daemon.good("volume", "delete", "other/v", "--to-bin", "--yes")
     daemon.good("pool", "delete", "other", "--yes")
     points.point(not binned(daemon), "a pool goes with its bin")
     daemon.good("pool", "import", os.path.join(os.path.dirname(daemon.state), "o"))
@@ -251,7 +251,7 @@ def set_off(points, daemon):
     refused(points, daemon, "0 to 8760", "pool", "set", "tank", "--undelete-hours", "9000")
     daemon.good("pool", "set", "tank", "--undelete-hours", "0")
     daemon.good("volume", "create", "tank/v", "16M")
-    refused(points, daemon, "undelete_hours", "volume", "delete", "tank/v", "--keep", "--yes")
+    refused(points, daemon, "undelete_hours", "volume", "delete", "tank/v", "--to-bin", "--yes")
     daemon.good("volume", "delete", "tank/v", "--yes")
     points.point(not binned(daemon), "with 0 hours nothing goes there")
     daemon.good("pool", "set", "tank", "--undelete-hours", "5", "--watermarks", "70,80,95")
@@ -261,7 +261,7 @@ def set_off(points, daemon):
     points.point(shown["undelete_hours"] == 5 and shown["watermarks"] == [70, 80, 95],
                  "the setting lasts", shown)
     daemon.good("volume", "create", "tank/v", "16M")
-    daemon.good("volume", "delete", "tank/v", "--keep", "--yes")
+    daemon.good("volume", "delete", "tank/v", "--to-bin", "--yes")
     one = daemon.json("bin", "list")[0]
     points.point(one["until"] - one["deleted"] == 5 * 3600, "and counts", one)
     daemon.good("bin", "delete", "tank/v", "--yes")
@@ -288,7 +288,7 @@ def gives_way(points, daemon):
         daemon.serve(f"tank/{name}", "512M")
         daemon.write(0, 32 * MIB, 0x55)
         unmap(daemon)
-        daemon.good("volume", "delete", f"tank/{name}", "--keep", "--yes")
+        daemon.good("volume", "delete", f"tank/{name}", "--to-bin", "--yes")
     daemon.serve("tank/vm", "1G")
     daemon.write(1000 * MIB, 8 * MIB, 0x66)
     daemon.good("snapshot", "create", "tank/vm@spare", "--expendable")

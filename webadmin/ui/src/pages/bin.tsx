@@ -18,7 +18,7 @@ export function DeleteToBin({ title, name, pool, path, text, done, onClose, onDo
 	const snapshots = useResource<Snapshot[]>(`/volumes/${part(pool)}/${part(name)}/snapshots`).data?.length ?? 0;
 	const [now, setNow] = useState(false);
 	const [all, setAll] = useState(false);
-	const query = [hours > 0 && !now && "keep=1", all && "snapshots=1"].filter(Boolean).join("&");
+	const query = [hours > 0 && !now && "to_bin=1", all && "snapshots=1"].filter(Boolean).join("&");
 	return (
 		<DeleteDialog title={title} name={name} button={t("action.delete")} onClose={onClose}
 			text={<>

@@ -35,8 +35,8 @@ function patchSnapshot(path: string, body: Body): string {
 }
 
 /** What a DELETE of a volume or a share may have behind it. */
-const Q = "(?:\\?(keep=1)?&?(snapshots=1)?)?";
-const gone = (keep: string, all: string) => `${keep ? " --keep" : ""}${all ? " --with-snapshots" : ""}`;
+const Q = "(?:\\?(to_bin=1)?&?(snapshots=1)?)?";
+const gone = (keep: string, all: string) => `${keep ? " --to-bin" : ""}${all ? " --with-snapshots" : ""}`;
 
 const V = "/volumes/([^/]+)/([^/?]+)", S = `${V}/snapshots/([^/]+)`, G = "/replica/groups/([^/]+)", I = "/targets/([^/]+)";
 
