@@ -47,14 +47,9 @@ int files_identity(const char *state_dir, uint8_t identity[FILES_IDENTITY], stru
 	return 0;
 }
 
-/* Clients ask port 111 where MOUNT is. When somebody else has it, they have to be told the port
- * (mount -o port=,mountport=), and every program answers there. */
-static void listen_portmap(struct nfs_server *nfs, const char *address)
+int files_listen_portmap(struct nfs_server *nfs, const char *address, struct err *err)
 {
-	struct err err = {0};
-
-	if (nfs_listen(nfs, address, NFS_PORTMAP_PORT, NFS_PORT_PORTMAP, NULL, &err) < 0)
-		log_info("no portmapper on %s: %s", address, err.text);
+	return nfs_listen(nfs, address, NFS_PORTMAP_PORT, NFS_PORT_PORTMAP, NULL, err);
 }
 
 static int listen_one(struct nfs_server *nfs, const char *address, const struct options *options,
@@ -82,7 +77,5 @@ int files_listen(struct nfs_server *nfs, const struct options *options,
 			return result;
 		}
 	}
-	for (unsigned i = 0; options->nfs_port && i < count; i++)
-		listen_portmap(nfs, addresses[i]);
 	return 0;
 }

@@ -70,10 +70,16 @@ void demo_set_up(struct webadmin *admin, const char *state_dir, void (*ready)(co
  * directory, made when it is not there. */
 #define FILES_IDENTITY 16
 int files_identity(const char *state_dir, uint8_t identity[FILES_IDENTITY], struct err *err);
-/* files.c: the ports of the NFS server on each of @addresses; the portmapper's too where it is
- * free. -EADDRINUSE only for a port that was asked for; without one NFS is left out. */
+/* files.c: the ports of the NFS server on each of @addresses. -EADDRINUSE only for a port that was
+ * asked for; without one NFS is left out. */
 int files_listen(struct nfs_server *nfs, const struct options *options,
 		 const char *const *addresses, unsigned count, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* files_listen_portmap: port 111, where clients ask for MOUNT's. When somebody else has it
+ * (-EADDRINUSE), they have to be told the port (mount -o port=,mountport=), and every program
+ * answers there. */
+int files_listen_portmap(struct nfs_server *nfs, const char *address, struct err *err)
     __attribute__((warn_unused_result));
 
 /* ready.c: the READY line and the lines to copy, on stdout. */

@@ -45,11 +45,12 @@ static struct granaryd {
 	struct webadmin *admin;
 	struct control_server *socket, *front; /* root's; the web front's */
 	struct timer progress;
-	struct timer port_retry, nfs_retry;
+	struct timer port_retry, nfs_retry, portmap_retry;
 	uint64_t port_limit_ns;
 	unsigned portals_open;
-	unsigned repl_open; /* addresses */
-	uint16_t repl_port; /* 0: not open */
+	uint32_t portmap_done; /* addresses whose port 111 is open, or left to others; bits */
+	unsigned repl_open;    /* addresses */
+	uint16_t repl_port;    /* 0: not open */
 	bool portals_without_six;
 	uint16_t port;
 	char demo_naa[64];
@@ -108,6 +109,7 @@ static void stop_now(void)
 	daemon_.socket = daemon_.front = NULL;
 	timer_stop(&daemon_.port_retry);
 	timer_stop(&daemon_.nfs_retry);
+	timer_stop(&daemon_.portmap_retry);
 	timer_start(&daemon_.progress, PROGRESS_NS);
 	iscsi_server_stop(daemon_.iscsi, GRACE_NS, iscsi_stopped, NULL);
 }
@@ -165,14 +167,52 @@ static int open_portals(struct err *err)
 	return 0;
 }
 
+static const char *const *nfs_addresses(unsigned *ret_count)
+{
+	const char *const *addresses = own_addresses(ret_count);
+
+	if (addresses == anywhere && daemon_.portals_without_six)
+		*ret_count = 1;
+	return addresses;
+}
+
+/* True: it is to be tried again, for after kill -9 this port may be free later than the others, and
+ * clients that come back ask there. */
+static bool open_portmap(unsigned index, const char *address)
+{
+	struct err err = {0};
+	int result = files_listen_portmap(daemon_.nfs, address, &err);
+
+	if (result == -EADDRINUSE && loop_now(daemon_.control) < daemon_.port_limit_ns)
+		return true;
+	if (result < 0)
+		log_info("no portmapper on %s: %s", address, err.text);
+	daemon_.portmap_done |= 1u << index;
+	return false;
+}
+
+static void try_portmap(struct timer *portmap_retry)
+{
+	unsigned count;
+	const char *const *addresses = nfs_addresses(&count);
+	bool again = false;
+
+	for (unsigned i = 0; i < count; i++)
+		if (!(daemon_.portmap_done >> i & 1))
+			again |= open_portmap(i, addresses[i]);
+	if (again)
+		timer_start(portmap_retry, PORT_RETRY_NS);
+}
+
 static int listen_nfs(struct err *err)
 {
 	unsigned count;
-	const char *const *addresses = own_addresses(&count);
+	const char *const *addresses = nfs_addresses(&count);
+	int result = files_listen(daemon_.nfs, &daemon_.options, addresses, count, err);
 
-	if (addresses == anywhere && daemon_.portals_without_six)
-		count = 1;
-	return files_listen(daemon_.nfs, &daemon_.options, addresses, count, err);
+	if (result == 0 && daemon_.options.nfs_port)
+		try_portmap(&daemon_.portmap_retry);
+	return result;
 }
 
 /* The usual port that nobody asked for may be somebody else's: it is tried for a while, beside
@@ -467,6 +507,7 @@ int main(int argc, char **argv)
 	timer_init(&daemon_.progress, daemon_.control, show_progress);
 	timer_init(&daemon_.port_retry, daemon_.control, open_for_service);
 	timer_init(&daemon_.nfs_retry, daemon_.control, try_nfs);
+	timer_init(&daemon_.portmap_retry, daemon_.control, try_portmap);
 	timer_start(&daemon_.progress, PROGRESS_NS);
 	webadmin_start(daemon_.admin, admin_started, NULL);
 	loop_run(daemon_.control);

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -536,6 +537,37 @@ def full_state(points, folder):
             daemon.stop()
 
 
+def portmapper(folder):
+    """In a network namespace: port 111 is another's while the daemon starts, and free a moment later.
+    Exit status 0: it is the daemon's then."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    other = socket.create_server(("127.0.0.1", 111))
+    daemon = subprocess.Popen([os.path.join(BUILD, "granaryd"), "--state", folder, "--bind",
+                               "127.0.0.1", "--nfs-port", "2049"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        while not daemon.stdout.readline().startswith("READY"):
+            if daemon.poll() is not None:
+                return 2
+        other.close()
+        for _ in range(100):
+            with socket.socket() as mine:
+                if mine.connect_ex(("127.0.0.1", 111)) == 0:
+                    return 0
+            time.sleep(0.05)
+        return 1
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+
+
+def late_portmapper(points, folder):
+    state = os.path.join(folder, "portmap")
+    result = tool("unshare", "--net", sys.executable, os.path.abspath(__file__), "--portmapper", state)
+    points.point(result.returncode == 0, "port 111, held by another a moment longer, is taken then",
+                 f"{result.returncode} {result.stderr}")
+
+
 def completed(*words):
     """What bash offers behind these words, the last one begun."""
     script = ('source cli/completion/granary.bash; COMP_WORDS=(granary "$@"); '
@@ -573,9 +605,12 @@ def test(points):
             daemon.start()
             full_disk(points, daemon, folder)
             full_state(points, folder)
+            late_portmapper(points, folder)
         finally:
             daemon.stop()
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--portmapper"]:
+        sys.exit(portmapper(sys.argv[2]))
     tap.run(test)
