@@ -64,6 +64,8 @@ static int freeze(struct checkpoint *checkpoint)
 
 	for (unsigned i = 0; i < native->pv_count; i++)
 		checkpoint->sb.pv[i].flags = native->sb.pv[i].flags; /* may be new */
+	journal_twin_look(native, checkpoint->sb.generation);
+	checkpoint->sb.journal_row = native->sb.journal_row;
 	checkpoint->sb.version = native->sb.version;
 	if (result == 0) {
 		snapshots_freeze(native, &checkpoint->sb);
@@ -384,10 +386,11 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 	disk_submit(fiber_loop(all->fiber), pv->disk, &write->request);
 }
 
-/* Heads of all PVs first, then tails: a crash tears one copy of each PV at most. So when all copies
- * of a generation are unreadable, it was not a crash, and a newer root than the one at hand may
- * be lost (rewind.c). What changes between two roots lies in a block's first 512 bytes, which disks
- * write whole, so that on most of them no crash could tell: no ORDER() here. */
+/* Heads of all PVs first, then tails: a crash tears one copy of each PV at most, which the next
+ * open mends (open.c, complete_root()). So when all copies of a generation are unreadable, it was
+ * not a crash, and a newer root than the one at hand may be lost (rewind.c). What changes between
+ * two roots lies in a block's first 512 bytes, which disks write whole, so that on most of them no
+ * crash could tell: no ORDER() here. */
 static int write_labels(struct native *native, const struct superblock *sb, unsigned first,
 			unsigned end)
 {
@@ -567,7 +570,7 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 		native->sb = checkpoint.sb;
 		release_nodes(native);
 		space_retired_release(native);
-		if (space_retired_presses(native))
+		if (space_retired_presses(native) || journal_wants_root(native))
 			checkpoint_want(native);
 		journal_tail_moved(native, checkpoint.tail, checkpoint.last_lsn);
 	} else {

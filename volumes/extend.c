@@ -184,8 +184,8 @@ static int take_device(struct native_call *mine, const struct new_device *device
 	row = add_row(sb);
 	loop_random(native->home, &row->uuid, sizeof(row->uuid));
 	row->size = (*ret_disk)->size / BLOCK * BLOCK;
-	row->data_offset = PV_AREA;
-	row->chunks = (row->size - 2 * (uint64_t)PV_AREA) / CHUNK;
+	row->data_offset = PV_AREA + pv_journal_room(sb, sb->pv_count - 1);
+	row->chunks = (row->size - row->data_offset - PV_AREA) / CHUNK;
 	return 0;
 }
 

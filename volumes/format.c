@@ -31,12 +31,13 @@ enum {
 	SB_WATERMARK = 188,
 	SB_ROOTS = 192,
 	SB_ROOT_SIZE = 40,
+	SB_JOURNAL_ROW = 472,
 	SB_PVS = 512,
 	SB_PV_SIZE = 48,
 	SB_PV_STATES = SB_PVS + POOL_DEVICES_MAX * SB_PV_SIZE,
 	SB_PV_STATE_SIZE = 8,
 };
-_Static_assert(SB_ROOTS + ROOT_COUNT * SB_ROOT_SIZE <= SB_PVS, "roots fit");
+_Static_assert(SB_ROOTS + ROOT_COUNT * SB_ROOT_SIZE <= SB_JOURNAL_ROW, "roots fit");
 _Static_assert(SB_PV_STATES + POOL_DEVICES_MAX * SB_PV_STATE_SIZE <= BLOCK, "PVs fit");
 
 static uint32_t superblock_crc(const uint8_t block[BLOCK])
@@ -57,10 +58,12 @@ static uint32_t version_of(const struct superblock *sb)
 
 	if (sb->root[ROOT_MIRROR].pointer.generation && version < FORMAT_MIRRORS)
 		version = FORMAT_MIRRORS;
+	if (sb->journal_row)
+		version = FORMAT_VERSION;
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		devices |= sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device;
-		if (sb->pv[i].flags & (PV_AWAY | PV_STALE))
-			return FORMAT_VERSION;
+		if (sb->pv[i].flags & (PV_AWAY | PV_STALE) && version < FORMAT_AWAY)
+			version = FORMAT_AWAY;
 	}
 	return devices && version < FORMAT_DEVICES ? FORMAT_DEVICES : version;
 }
@@ -97,6 +100,7 @@ void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 	put32(block + SB_CLEAN, sb->clean);
 	put32(block + SB_PV_INDEX, sb->pv_index);
 	put32(block + SB_PV_COUNT, sb->pv_count);
+	put32(block + SB_JOURNAL_ROW, sb->journal_row);
 	memcpy(block + SB_WATERMARK, sb->watermark, WATERMARKS);
 	for (unsigned i = 0; i < ROOT_COUNT; i++) {
 		uint8_t *at = block + SB_ROOTS + i * SB_ROOT_SIZE;
@@ -120,8 +124,9 @@ static bool row_plausible(const struct superblock *sb, unsigned index)
 	    (pv->flags & PV_AWAY && !(pv->flags & PV_STALE)) || device > index ||
 	    sb->pv[device].device || sb->pv[device].state != pv->state)
 		return false;
-	if (index == 0 && (pv->state != PV_STATE_ACTIVE || pv->flags & (PV_AWAY | PV_STALE)))
-		return false; /* the journal is there */
+	if (index == 0 && (pv->state != PV_STATE_ACTIVE ||
+			   (pv->flags & (PV_AWAY | PV_STALE) && !sb->journal_row)))
+		return false; /* the journal is there, and nowhere else */
 	if (pv->device && pv->flags & (PV_AWAY | PV_STALE))
 		return false; /* its device's row says so */
 	for (unsigned i = device; i < index; i++)
@@ -129,6 +134,22 @@ static bool row_plausible(const struct superblock *sb, unsigned index)
 		    pv->data_offset < sb->pv[i].data_offset + sb->pv[i].chunks * CHUNK)
 			return false;
 	return true;
+}
+
+static bool has_journal_room(const struct superblock *sb, unsigned row)
+{
+	const struct format_pv *pv = &sb->pv[row];
+
+	return row && row < sb->pv_count && !pv->device && pv->state == PV_STATE_ACTIVE &&
+	       pv->data_offset >= sb->journal_offset + sb->journal_blocks * BLOCK;
+}
+
+unsigned superblock_journal_room(const struct superblock *sb)
+{
+	for (unsigned i = 1; i < sb->pv_count; i++)
+		if (has_journal_room(sb, i))
+			return i;
+	return 0;
 }
 
 /* The PV table has to make sense before anybody computes an offset from it. */
@@ -150,7 +171,8 @@ static bool pvs_plausible(const struct superblock *sb)
 	}
 	return sb->journal_offset % BLOCK == 0 && sb->journal_offset >= PV_AREA &&
 	       sb->journal_blocks >= 256 && sb->journal_blocks < 1u << 24 &&
-	       sb->journal_offset + sb->journal_blocks * BLOCK <= sb->pv[0].data_offset;
+	       sb->journal_offset + sb->journal_blocks * BLOCK <= sb->pv[0].data_offset &&
+	       (!sb->journal_row || has_journal_room(sb, sb->journal_row));
 }
 
 static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
@@ -172,6 +194,7 @@ static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
 	sb->clean = get32(block + SB_CLEAN);
 	sb->pv_index = get32(block + SB_PV_INDEX);
 	sb->pv_count = get32(block + SB_PV_COUNT);
+	sb->journal_row = sb->version >= FORMAT_VERSION ? get32(block + SB_JOURNAL_ROW) : 0;
 }
 
 static void superblock_pvs(const uint8_t block[BLOCK], struct superblock *sb)

@@ -13,7 +13,8 @@
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION   5u    /* of a pool that goes on, or went on, without a device */
+#define FORMAT_VERSION   6u    /* of a pool that has, or had, its journal twice */
+#define FORMAT_AWAY      5u    /* of one that goes on, or went on, without a device */
 #define FORMAT_MIRRORS   4u    /* of one that has, or had, mirrored volumes */
 #define FORMAT_DEVICES   3u    /* of one whose PVs have grown, are evacuated or removed */
 #define FORMAT_SNAPSHOTS 2u    /* of one that has, or had, snapshots */
@@ -25,7 +26,8 @@
 #define CHUNK_NONE       0xffffffffffffull
 #define SLOT_NONE        UINT64_MAX
 
-/* Layout of a PV: head area, (journal, on PV 0 only), chunks, tail area. */
+/* Layout of a PV: head area, (journal on PV 0, and on one more that has room), chunks, tail area.
+ */
 #define PV_AREA        (1u << 20) /* bytes of the head and of the tail area */
 #define PV_COPY_OFFSET 65536u     /* superblock copy i of an area is at (i + 1) * this */
 
@@ -76,8 +78,9 @@ struct superblock {
 	uint64_t epoch;          /* of the journal */
 	uint64_t journal_tail;   /* sequence number of the first block to replay */
 	uint64_t next_lsn;       /* of the first record not in the trees */
-	uint64_t journal_offset; /* bytes, on PV 0 */
+	uint64_t journal_offset; /* bytes, on PV 0, and on the row below */
 	uint64_t journal_blocks;
+	uint32_t journal_row; /* whose device has the journal, too; 0: none has */
 	uint64_t next_volume_id;
 	uint32_t version;            /* at least; the rows of pv[] may ask for more */
 	uint64_t host_id, heartbeat; /* reserved */
@@ -98,6 +101,9 @@ struct superblock {
 void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK]);
 int superblock_decode(const uint8_t block[BLOCK], struct superblock *ret_sb, struct err *err);
 uint64_t superblock_position(uint64_t device_size, unsigned copy); /* copy 0,1 head; 2,3 tail */
+/* The first row but 0 of a device in use with room for a second copy of the journal, which is where
+ * PV 0 has the first one; 0: none. */
+unsigned superblock_journal_room(const struct superblock *sb);
 /* A hash of the pool's UUID, the seal on journal blocks and nodes. */
 uint64_t format_pool_hash(const struct uuid *uuid);
 

@@ -232,7 +232,9 @@ struct journal_block {
 };
 
 struct journal {
-	uint64_t offset, blocks; /* region on PV 0 */
+	uint64_t offset, blocks; /* region on PV 0, and on .. */
+	unsigned twin;           /* .. this row, which is written to, too; 0: none. Atomic */
+	uint64_t twin_since;     /* of the first root that names it; or does no more */
 	uint64_t epoch, next_seq, tail_seq;
 	uint64_t next_lsn, written_lsn;
 	uint32_t hash; /* of the last block sealed for writing */
@@ -552,6 +554,9 @@ int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset,
 /* Geometry of a new pool over sb->pv[].size, sb->journal_blocks when it is not 0; of the loaded
  * one: the table of AGs. */
 int pv_layout(struct superblock *sb, struct err *err);
+/* Bytes for a second copy of the journal before the data of row @row, which is new; 0: a row before
+ * it has that room, or it is too small. */
+uint64_t pv_journal_room(struct superblock *sb, unsigned row);
 int pv_make_ags(struct native *native);
 /* Chunks and groups of the rows from @first on; @ag (NULL: counting only) has room for the groups.
  */
@@ -784,8 +789,9 @@ static inline bool away_from(const struct native *native, uint64_t chunk)
 }
 /* A volume with one copy has written to @pv. 0; -EIO: it went away meanwhile. Any loop. */
 int away_plain_written(struct nvolume *volume, const struct pv *pv);
-/* Of a flush: what has to be asked before, and after (@rows, @aways as it was before). */
-uint64_t away_flush_begin(struct nvolume *volume);
+/* Of a flush: what has to be asked before (lost: it fails in any case), and after (@rows, @aways as
+ * it was before). */
+uint64_t away_flush_begin(struct nvolume *volume, bool *ret_lost);
 bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways);
 bool resilver_due(const struct native *native);
 /* One step of making a stale device's copies good, in the keeper's fiber, without the lock. False:
@@ -873,6 +879,14 @@ void journal_data_done(struct native *native, struct outstanding *data);
 uint64_t journal_complete_lsn(const struct native *native); /* all data up to it is complete */
 bool journal_pending(const struct native *native);
 void journal_commit(struct lane *lane); /* without the lock; committing is set */
+/* Where it is written to: one or two rows, of which one may be away. Context: any. */
+unsigned journal_copies(const struct native *native, struct pv *ret_copies[2]);
+/* Can it be done without @device? */
+bool journal_spares(const struct native *native, const struct pv *device);
+/* Not yet, but with the next root? */
+bool journal_wants_root(const struct native *native);
+/* At the freeze of root @generation: has the pool a second copy from it on, or none any more? */
+void journal_twin_look(struct native *native, uint64_t generation);
 void unconfirmed_add(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn);
 uint64_t unconfirmed_lsn(struct native *native, uint64_t chunk, uint16_t mask); /* 0: none */
 int unconfirmed_prepare(struct native *native, unsigned count);
@@ -908,6 +922,9 @@ struct labels {
 	struct superblock newest, older;
 	uint64_t size[2];       /* of the device, by the heads; 0: not known */
 	uint64_t generation[2]; /* by side: even, odd */
+	struct {
+		uint64_t generation, epoch;
+	} copy[4]; /* 0, 0: none that can be read */
 };
 bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t newest);
 /* -EUCLEAN, with what an administrator can do about a root that may be lost. */

@@ -186,6 +186,20 @@ int pv_flush_all(struct native *native)
 	return result;
 }
 
+/* A device that may have to stand in for the first one: the first other that is large enough. A
+ * pool gets its second copy of the journal with its first mirrored volume; there is room for it
+ * before, for none can be made where there is data. */
+uint64_t pv_journal_room(struct superblock *sb, unsigned row)
+{
+	uint64_t journal = sb->journal_blocks * BLOCK;
+	unsigned rows = sb->pv_count, other;
+
+	sb->pv_count = row;
+	other = superblock_journal_room(sb);
+	sb->pv_count = rows;
+	return other || journal > sb->pv[row].size / 2 ? 0 : journal;
+}
+
 #define JOURNAL_MIN (4ull << 20)
 #define JOURNAL_MAX (1ull << 30)
 
@@ -214,7 +228,7 @@ int pv_layout(struct superblock *sb, struct err *err)
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		struct format_pv *pv = &sb->pv[i];
 
-		pv->data_offset = PV_AREA + (i == 0 ? journal : 0);
+		pv->data_offset = PV_AREA + (i == 0 ? journal : pv_journal_room(sb, i));
 		pv->first_chunk = chunk;
 		pv->chunks = (pv->size - pv->data_offset - PV_AREA) / CHUNK;
 		chunk += pv->chunks;
@@ -297,7 +311,8 @@ static bool is_left_over(const struct superblock *label, const struct superblock
 static int check_labels(struct disk *disk, const struct superblock *pool, uint8_t *buffer,
 			struct err *err)
 {
-	bool left_over = false, damaged = false, other = false;
+	bool left_over = false, other = false;
+	unsigned damaged = 0;
 
 	for (unsigned copy = 0; copy < 4; copy++) {
 		struct superblock sb;
@@ -310,11 +325,12 @@ static int check_labels(struct disk *disk, const struct superblock *pool, uint8_
 		if (result == 0 && is_left_over(&sb, pool))
 			left_over = true;
 		else if (result == -EBADMSG)
-			damaged = true;
+			damaged++;
 		else
 			other |= result != -ENODATA;
 	}
-	if (other || (damaged && !left_over)) /* one may be torn where it was interrupted */
+	/* One may be torn where it was interrupted, and be the first that was to be written. */
+	if (other || (damaged > 1 && !left_over))
 		return err_set(err, -EEXIST, "%s belongs to a Granary pool already", disk->path);
 	return 0;
 }

@@ -23,7 +23,10 @@
  * R4 It is here when both roots have the UUID: the journal goes on from either, and says of a row
  *    that its device is back, or good. With the old UUID that would be the dead one.
  * R5 Nothing on the new one counts before all of it was held against the other copies: a device
- *    that is stale is all that it is, and one that was the pool's before is as good as any. */
+ *    that is stale is all that it is, and one that was the pool's before is as good as any.
+ * R6 Where it is to have the journal, too, that place is zeros before it has a label: a device that
+ *    was the pool's may hold a journal that has gone on elsewhere, which replay would take for a
+ *    sign that the root is an old one. */
 
 /* ---- what has no other copy ---- */
 /* Chunks of a group that hold data in use, and that is not elsewhere. */
@@ -261,6 +264,36 @@ static int make_label(struct native *native, struct disk *disk, unsigned row,
 	return result;
 }
 
+#define CLEAR_BYTES (1u << 20)
+
+static int clear_journal(struct native *native, struct lane *lane, const struct pv *device,
+			 struct disk *disk)
+{
+	uint64_t at = native->journal.offset, end = at + native->journal.blocks * BLOCK;
+	struct pv *copy[2];
+	unsigned copies = journal_copies(native, copy);
+	uint8_t *zeros;
+	int result = 0;
+
+	if (device != copy[0] && device != copy[copies - 1])
+		return 0;
+	zeros = heap_aligned(BLOCK, CLEAR_BYTES);
+	if (!zeros)
+		return -ENOMEM;
+	memset(zeros, 0, CLEAR_BYTES);
+	while (at < end && result == 0) {
+		uint64_t length = end - at < CLEAR_BYTES ? end - at : CLEAR_BYTES;
+
+		if (native->checkpoint_due) /* the journal's room is not to wait for this */
+			result = checkpoint_run(native, lane, false);
+		if (result == 0)
+			result = disk_io(disk, DISK_WRITE, 0, at, zeros, length);
+		at += length;
+	}
+	heap_free(zeros);
+	return result == 0 ? disk_io(disk, DISK_FLUSH, 0, 0, NULL, 0) : result;
+}
+
 static int two_roots(struct native *native, struct lane *lane)
 {
 	int result = checkpoint_run(native, lane, false);
@@ -321,6 +354,11 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	result = two_roots(native, lane);
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
+	if (result == 0) {
+		result = clear_journal(native, lane, device, disk);
+		if (result < 0)
+			err_set(err, result, "%s can not be written to", disk->path);
+	}
 	if (result == 0 && ORDER(replacement_labelled)) {
 		result = make_label(native, disk, pv_device_row(native, device), &uuid);
 		if (result < 0)

@@ -73,6 +73,7 @@ static const struct object objects[] = {
       {"devices", FIELD_TEXTS, true},
       {"device_details", FIELD_OBJECTS, false, "path, size_bytes, data_bytes, free_bytes, state"},
       {"evacuation", FIELD_TEXT, false, "what goes on with a device, or empty"},
+      {"journal_copies", FIELD_NUMBER, false, "2: mirrored volumes go on without any one device"},
       {"size_bytes", FIELD_NUMBER, false},
       {"used_bytes", FIELD_NUMBER, false},
       {"free_bytes", FIELD_NUMBER, false},

@@ -298,6 +298,8 @@ json_t *show_pool(const struct model_pool *pool)
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "features", show_features(pool->pool));
+		if (pool_can(pool->pool, POOL_MIRRORS))
+			set_number(object, "journal_copies", info.journal_copies);
 	}
 	if (object && pool->pool && pool_can(pool->pool, POOL_SCRUBS)) {
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));

@@ -123,9 +123,14 @@ static void check_scrub(struct life *life)
 {
 	struct pool_scrub_info info;
 	struct pool_finding finding;
+	bool labels = life->model->pulled; /* of one that is gone, before that is known */
 
 	pool_get_scrub(life->pool, &info);
 	if (info.errors <= life->scrub_known || life->tolerate_faults)
+		return;
+	for (unsigned i = 0; labels && pool_finding(life->pool, i, &finding); i++)
+		labels = finding.kind == FINDING_LABEL;
+	if (labels)
 		return;
 	for (unsigned i = 0; pool_finding(life->pool, i, &finding); i++)
 		fprintf(stderr, "# finding: %s, byte %llu\n", finding.text,
@@ -357,6 +362,28 @@ static void live_on(struct explorer *explorer, struct life *life, struct rng *rn
 	check(explorer, life, false);
 }
 
+/* May the pool be opened without the device that comes and goes? Not when it is the first and has
+ * the journal alone, nor when the other one's copies do not count, by the newest root there is
+ * without it. */
+static bool may_be_missing(const struct explorer *explorer, struct sim *sim, unsigned victim)
+{
+	struct superblock newest = {0};
+	unsigned other = victim ^ 1;
+
+	for (unsigned i = 0; i < life_devices(explorer->profile) * 4; i++) {
+		const char *path = life_device_paths[i / 4];
+		static uint8_t block[4096];
+		struct superblock sb;
+
+		sim_disk_peek(sim, path, superblock_position(sim_disk_size(sim, path), i % 4),
+			      block, sizeof(block));
+		if (superblock_decode(block, &sb, NULL) == 0 && sb.pv_index == other &&
+		    sb.generation >= newest.generation)
+			newest = sb;
+	}
+	return !(newest.pv[other].flags & PV_STALE) && (victim || newest.journal_row);
+}
+
 /* One crash state: recover it, look at it, sometimes live on in it. */
 static void visit(struct explorer *explorer, struct sim *sim, const struct sim_plan *plan,
 		  const struct model *crashed, unsigned depth)
@@ -372,7 +399,8 @@ static void visit(struct explorer *explorer, struct sim *sim, const struct sim_p
 	life = life_new(after, explorer->profile, model_copy(crashed), depth);
 	if (depth < DEPTH_MAX && rng_one_in(rng, 5) && !enough(explorer))
 		crash_at = rng_range(rng, 1, explorer->recovery_ios + 1);
-	if (explorer->profile->pulls && rng_one_in(rng, 6))
+	if (explorer->profile->pulls && rng_one_in(rng, 6) &&
+	    may_be_missing(explorer, after, life->model->victim))
 		life_pull(life); /* it does not come back with the power */
 	recover(explorer, life, crashed, crash_at);
 	life_match_volumes(life);
@@ -491,6 +519,7 @@ static struct life *first_life(const struct profile *profile, struct sim *sim)
 	if (life_wait(life, "pool_create") != 0)
 		violation("pool_create: %s", life->call.err.text);
 	life->pool = life->call.pool;
+	life->model->victim = profile->victim;
 	return life;
 }
 

@@ -56,8 +56,10 @@ struct profile {
 	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
 	bool mirror;          /* most volumes have two copies */
 	bool mirror_all;      /* all of them, and no single fault is to fail a read */
-	unsigned pulls;       /* of 4000 rounds: the second device is pulled, or is back */
+	unsigned pulls;       /* of 4000 rounds: one of the two devices is pulled, or is back */
 	unsigned replaces;    /* one in so many times another is put in its place; 0: never */
+	unsigned victim;      /* 0, 1: the first or the second device goes first; .. */
+	bool takes_turns;     /* .. and the other one later */
 	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
@@ -134,9 +136,10 @@ struct life {
 	unsigned deletions; /* of snapshots */
 	bool unsettled;     /* a change has failed, and may yet be there after the next open */
 	bool rewound;       /* open with an older root */
-	unsigned pulled;    /* of life_device_paths: it is gone; 0: none */
-	unsigned instead;   /* likewise: what is to replace the second device, or be it again */
-	unsigned gone;      /* roots since the pool has gone on without the second device */
+	unsigned pulled;    /* of life_device_paths, + 1: it is gone; 0: none */
+	unsigned pulls;     /* so many times, in this life */
+	unsigned instead;   /* of life_device_paths: to replace the victim, or be it again */
+	unsigned gone;      /* roots since the pool has gone on without the victim */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
 	bool single; /* one FUA write after the other: what the last crash left is still about */
@@ -163,7 +166,7 @@ void life_start_create(struct life *life);
 void life_start_open(struct life *life);
 void life_start_rewind(struct life *life);
 void life_start_degraded(struct life *life);
-/* The second device is gone; it is back, or another is in its place, and the pool has made it
+/* The victim (model.h) is gone; it is back, or another is in its place, and the pool has made it
  * good. */
 void life_pull(struct life *life);
 void life_heal(struct life *life);

@@ -4,9 +4,28 @@
 #include <fcntl.h>
 
 /* Pools that go on without a device: what works meanwhile and what is refused, that its copies are
- * good afterwards, opens without it. How it comes to that is the simulator's (tests/sim). */
+ * good afterwards, opens without it. How it comes to that is the simulator's (tests/sim). All of it
+ * is for the second device, and for the first, which has the journal. */
 
-#define PLAIN 4 /* volumes with one copy, some of them on the second device */
+#define PLAIN 4 /* volumes with one copy, some of them on the device */
+
+static unsigned victim, other; /* rows of the device that goes, and of the one that stays */
+
+static int the_second(void **state)
+{
+	(void)state;
+	victim = 1;
+	other = 0;
+	return 0;
+}
+
+static int the_first(void **state)
+{
+	(void)state;
+	victim = 0;
+	other = 1;
+	return 0;
+}
 
 struct bench_away {
 	struct bench bench;
@@ -29,6 +48,8 @@ static void start(struct bench *bench)
 	bench_setup(bench);
 	assert_int_equal(bench_create(bench, 2, POOL_SIZE), 0);
 	bench->volume = create(bench, "v", true);
+	assert_int_equal(bench_checkpoint(bench),
+			 0); /* both roots have both copies of the journal */
 	memset(images, 0, sizeof(images));
 	change(bench, bench->volume, images[0], 150);
 }
@@ -38,7 +59,7 @@ static void lose_now(void *context)
 {
 	struct native *native = native_of(((struct bench *)context)->pool);
 
-	assert_int_equal(away_lost(lane_get(native), &native->pv[1], -EIO), 0);
+	assert_int_equal(away_lost(lane_get(native), &native->pv[victim], -EIO), 0);
 }
 
 static void lose(struct bench *bench)
@@ -87,7 +108,7 @@ static enum pool_device_state state_of(struct bench *bench)
 {
 	struct pool_device_info info;
 
-	assert_true(pool_device_info(bench->pool, 1, &info));
+	assert_true(pool_device_info(bench->pool, victim, &info));
 	return info.state;
 }
 
@@ -101,7 +122,7 @@ static void wait_whole(struct bench *bench)
 
 static void hide(struct bench *bench, bool hidden)
 {
-	const char *from = bench->path[hidden ? 1 : 2], *to = bench->path[hidden ? 2 : 1];
+	const char *from = bench->path[hidden ? victim : 2], *to = bench->path[hidden ? 2 : victim];
 
 	assert_int_equal(rename(from, to), 0);
 }
@@ -125,7 +146,7 @@ static void look_where(void *context)
 	if (tree_find(&nvolume_of(where->volume)->map, 0, false, NULL, &node) == 0 && node &&
 	    map_slot(&node->body->map.entry[0], 0, &address) &&
 	    pv_locate(native, address, &pv, &(uint64_t){0}))
-		where->there = pv == &native->pv[1];
+		where->there = pv == &native->pv[victim];
 	native_unlock(lane_get(native));
 }
 
@@ -298,7 +319,7 @@ static void test_away_with_consent(void **state)
 	bench->volume = found(bench, "v");
 	compare(bench, bench->volume, images[0]);
 	hide(bench, false);
-	assert_int_equal(online(bench, bench->path[1]), 0);
+	assert_int_equal(online(bench, bench->path[victim]), 0);
 	wait_whole(bench);
 	bench_finish(bench);
 }
@@ -403,7 +424,7 @@ static void test_lost_in_add(void **state)
 	assert_int_equal(native_of(bench.pool)->pv_count, 2);
 	lose(&bench);
 	assert_int_equal(bench_ended(&bench, &call), 0);
-	assert_int_equal(native_of(bench.pool)->sb.pv[1].flags, PV_AWAY | PV_STALE);
+	assert_int_equal(native_of(bench.pool)->sb.pv[victim].flags, PV_AWAY | PV_STALE);
 	bench_drop(&bench);
 	bench_finish(&bench);
 }
@@ -425,15 +446,8 @@ static void test_refusals(void **state)
 	assert_int_equal(truncate(bench.path[3], POOL_SIZE), 0);
 	assert_int_equal(online(&bench, bench.path[3]), -EPROTO);
 	assert_int_equal(state_of(&bench), DEVICE_AWAY);
-	assert_int_equal(online(&bench, bench.path[1]), 0);
+	assert_int_equal(online(&bench, bench.path[victim]), 0);
 	wait_whole(&bench);
-	assert_int_equal(bench_close(&bench), 0);
-	/* the first one has the journal */
-	assert_int_equal(rename(bench.path[0], bench.path[2]), 0);
-	assert_int_equal(open_degraded(&bench), -ENOENT);
-	assert_int_equal(rename(bench.path[2], bench.path[0]), 0);
-	assert_int_equal(bench_open(&bench, 2), 0);
-	bench.volume = found(&bench, "v");
 	compare(&bench, bench.volume, images[0]);
 	bench_finish(&bench);
 }
@@ -484,17 +498,17 @@ static void test_replace_refused(void **state)
 
 	(void)state;
 	start(&bench);
-	assert_int_equal(replace(&bench, 1, 2, POOL_SIZE), -EINVAL);
+	assert_int_equal(replace(&bench, victim, 2, POOL_SIZE), -EINVAL);
 	lose(&bench);
-	assert_int_equal(replace(&bench, 0, 2, POOL_SIZE), -ENOENT);
-	assert_non_null(strstr(bench.err.text, bench.path[1]));
+	assert_int_equal(replace(&bench, other, 2, POOL_SIZE), -ENOENT);
+	assert_non_null(strstr(bench.err.text, bench.path[victim]));
 	make_file(bench.path[2], POOL_SIZE - 4096, "");
-	assert_int_equal(replace(&bench, 1, 2, 0), -EINVAL);
+	assert_int_equal(replace(&bench, victim, 2, 0), -EINVAL);
 	make_file(bench.path[2], POOL_SIZE, "XFSB");
-	assert_int_equal(replace(&bench, 1, 2, 0), -EEXIST);
-	assert_int_equal(replace(&bench, 1, 0, 0), -EBUSY);
+	assert_int_equal(replace(&bench, victim, 2, 0), -EEXIST);
+	assert_int_equal(replace(&bench, victim, other, 0), -EBUSY);
 	/* the one that is away: it is the pool's, and to be taken back */
-	assert_int_equal(replace(&bench, 1, 1, 0), -EEXIST);
+	assert_int_equal(replace(&bench, victim, victim, 0), -EEXIST);
 	assert_int_equal(state_of(&bench), DEVICE_AWAY);
 	assert_int_equal(online(&bench, NULL), 0);
 	wait_whole(&bench);
@@ -513,13 +527,13 @@ static void test_replaced(void **state)
 	change(&bench, bench.volume, images[0], 50);
 	assert_int_equal(take(&bench, bench.volume, "s"), 0);
 	memcpy(images[1], images[0], VOLUME_SIZE);
-	assert_int_equal(replace(&bench, 1, 2, POOL_SIZE), 0);
+	assert_int_equal(replace(&bench, victim, 2, POOL_SIZE), 0);
 	change(&bench, bench.volume, images[0], 100);
 	wait_whole(&bench);
 	compare(&bench, bench.volume, images[0]);
 	compare_named(&bench, "v@s", images[1]);
 	assert_int_equal(bench_check(&bench, true), 0);
-	assert_string_equal(pool_device_path(bench.pool, 1), bench.path[2]);
+	assert_string_equal(pool_device_path(bench.pool, victim), bench.path[2]);
 
 	change(&bench, bench.volume, images[0], 20);
 	assert_int_equal(bench_flush(&bench), 0);
@@ -530,7 +544,7 @@ static void test_replaced(void **state)
 	assert_false(info_of(&bench).degraded || info_of(&bench).resilvering);
 	compare(&bench, bench.volume, images[0]);
 	lose(&bench);
-	assert_int_equal(online(&bench, bench.path[1]), -EPROTO);
+	assert_int_equal(online(&bench, bench.path[victim]), -EPROTO);
 	change(&bench, bench.volume, images[0], 20);
 	assert_int_equal(bench_flush(&bench), 0);
 	bench_drop(&bench);
@@ -553,20 +567,23 @@ static void test_replaced_in_place(void **state)
 	start(&bench);
 	lose(&bench);
 	assert_int_equal(bench_flush(&bench), 0);
-	assert_int_equal(unlink(bench.path[1]), 0);
-	assert_int_equal(replace(&bench, 1, 1, POOL_SIZE), 0);
+	assert_int_equal(unlink(bench.path[victim]), 0);
+	assert_int_equal(replace(&bench, victim, victim, POOL_SIZE), 0);
 	wait_whole(&bench);
 	compare(&bench, bench.volume, images[0]);
 	assert_int_equal(bench_check(&bench, true), 0);
 	bench_drop(&bench);
 	hide(&bench, true);
-	assert_int_equal(bench_open(&bench, 1), -ENOENT);
-	pool_open_degraded(bench.world, bench.loop, (const char *[]){bench.path[0]}, 1, &call.call);
+	pool_open(bench.world, bench.loop, (const char *[]){bench.path[other]}, 1, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), -ENOENT);
+	call = (struct bench_call){.call.done = bench_call_done};
+	pool_open_degraded(bench.world, bench.loop, (const char *[]){bench.path[other]}, 1,
+			   &call.call);
 	assert_int_equal(bench_ended(&bench, &call), 0);
 	bench.pool = call.call.pool;
 	bench.volume = found(&bench, "v");
 	device = (struct pool_device){.path = bench.path[3], .size = POOL_SIZE};
-	assert_int_equal(replace(&bench, 1, 3, POOL_SIZE), -ENOENT);
+	assert_int_equal(replace(&bench, victim, 3, POOL_SIZE), -ENOENT);
 	call = (struct bench_call){.call.done = bench_call_done};
 	pool_replace(bench.pool, "missing", &device, false, &call.call);
 	assert_int_equal(bench_ended(&bench, &call), 0);
@@ -591,7 +608,7 @@ static void test_replace_plain(void **state)
 	lose(bench);
 	for (unsigned i = 0; i < PLAIN; i++)
 		there += away.there[i];
-	assert_int_equal(replace(bench, 1, 2, POOL_SIZE), -EBUSY);
+	assert_int_equal(replace(bench, victim, 2, POOL_SIZE), -EBUSY);
 	snprintf(said, sizeof(said), "%u volume", there);
 	assert_non_null(strstr(bench->err.text, said));
 	assert_int_equal(access(bench->path[2], F_OK), -1);
@@ -602,7 +619,7 @@ static void test_replace_plain(void **state)
 	for (unsigned i = 0; i < 60000 && result == -EBUSY;
 	     i++) { /* it is given up after a while */
 		loop_poll(bench->loop, 1000000);
-		result = replace(bench, 1, 2, POOL_SIZE);
+		result = replace(bench, victim, 2, POOL_SIZE);
 	}
 	assert_int_equal(result, 0);
 	wait_whole(bench);
@@ -620,14 +637,14 @@ static void test_replaced_by_larger(void **state)
 	(void)state;
 	start(&bench);
 	lose(&bench);
-	assert_int_equal(replace(&bench, 1, 2, POOL_SIZE + (64u << 20)), 0);
+	assert_int_equal(replace(&bench, victim, 2, POOL_SIZE + (64u << 20)), 0);
 	wait_whole(&bench);
 	pool_grow(bench.pool, &call.call);
 	assert_int_equal(bench_ended(&bench, &call), 0);
 	assert_int_equal(call.call.total, 64u << 20);
 	change(&bench, bench.volume, images[0], 200);
 	lose(&bench);
-	assert_int_equal(replace(&bench, 2, 1, POOL_SIZE), -EINVAL);
+	assert_int_equal(replace(&bench, 2, victim, POOL_SIZE), -EINVAL);
 	assert_int_equal(replace(&bench, 2, 3, POOL_SIZE + (65u << 20)), 0);
 	change(&bench, bench.volume, images[0], 50);
 	wait_whole(&bench);
@@ -653,12 +670,12 @@ static void test_replace_killed(void **state)
 	lose(&bench);
 	assert_int_equal(bench_flush(&bench), 0);
 	device = (struct pool_device){.path = bench.path[2], .size = POOL_SIZE};
-	pool_label_replacement(bench.pool, bench.path[1], &device, false, &call.call);
+	pool_label_replacement(bench.pool, bench.path[victim], &device, false, &call.call);
 	assert_int_equal(bench_ended(&bench, &call), 0);
 	assert_int_equal(state_of(&bench), DEVICE_AWAY);
 	for (unsigned round = 0; round < 12; round++) {
 		call = (struct bench_call){.call.done = bench_call_done};
-		pool_replace(bench.pool, pool_device_path(bench.pool, 1), &device, true,
+		pool_replace(bench.pool, pool_device_path(bench.pool, victim), &device, true,
 			     &call.call);
 		change(&bench, bench.volume, images[0], 3);
 		assert_int_equal(bench_flush(&bench), 0);
@@ -667,9 +684,9 @@ static void test_replace_killed(void **state)
 		bench_drop(&bench);
 		bench_wait(&bench, &call.done);
 		/* without the old one, which would be taken back */
-		assert_int_equal(rename(bench.path[1], bench.path[3]), 0);
+		assert_int_equal(rename(bench.path[victim], bench.path[3]), 0);
 		assert_int_equal(bench_open(&bench, 3), 0);
-		assert_int_equal(rename(bench.path[3], bench.path[1]), 0);
+		assert_int_equal(rename(bench.path[3], bench.path[victim]), 0);
 		bench.volume = found(&bench, "v");
 		compare(&bench, bench.volume, images[0]);
 		taken += !info_of(&bench).degraded;
@@ -684,17 +701,271 @@ static void test_replace_killed(void **state)
 	bench_finish(&bench);
 }
 
+/* ---- the journal, twice ---- */
+static void fill(const char *path, uint64_t from, uint64_t length, uint8_t with)
+{
+	int file = open(path, O_RDWR);
+	uint8_t bytes[65536];
+
+	assert_true(file >= 0);
+	memset(bytes, with, sizeof(bytes));
+	for (uint64_t at = 0; at < length; at += sizeof(bytes))
+		assert_int_equal(pwrite(file, bytes, sizeof(bytes), (off_t)(from + at)),
+				 sizeof(bytes));
+	assert_int_equal(close(file), 0);
+}
+
+/* What is in neither tree nor root is in both journals: one may be unreadable, of either device. */
+static void test_journal_rotten(void **state)
+{
+	struct bench bench;
+	uint64_t from, length;
+
+	(void)state;
+	start(&bench);
+	for (unsigned round = 0; round < 4; round++) {
+		change(&bench, bench.volume, images[0], 40);
+		assert_int_equal(bench_flush(&bench), 0);
+		from = native_of(bench.pool)->journal.offset;
+		length = native_of(bench.pool)->journal.blocks * BLOCK;
+		bench_drop(&bench);
+		fill(bench.path[round & 1 ? victim : other], from, length, round & 2 ? 0 : 0xa5);
+		assert_int_equal(bench_open(&bench, 2), 0);
+		assert_true(info_of(&bench).replayed_records > 0);
+		bench.volume = found(&bench, "v");
+		compare(&bench, bench.volume, images[0]);
+	}
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+static int open_one(struct bench *bench, unsigned path, bool degraded)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+	const char *paths[] = {bench->path[path]};
+	int result;
+
+	if (degraded)
+		pool_open_degraded(bench->world, bench->loop, paths, 1, &call.call);
+	else
+		pool_open(bench->world, bench->loop, paths, 1, &call.call);
+	result = bench_ended(bench, &call);
+	bench->pool = call.call.pool;
+	return result;
+}
+
+/* Each has gone on without the other, by an administrator's word: they are not put together. */
+static void test_split(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(bench_close(&bench), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned path = i ? victim : other;
+
+		assert_int_equal(open_one(&bench, path, false), -ENOENT);
+		assert_int_equal(open_one(&bench, path, true), 0);
+		bench.volume = found(&bench, "v");
+		compare(&bench, bench.volume, images[1]);
+		memcpy(images[0], images[1], VOLUME_SIZE);
+		change(&bench, bench.volume, images[0], 30);
+		if (i == 0)
+			memcpy(images[2], images[0], VOLUME_SIZE);
+		assert_int_equal(bench_flush(&bench), 0);
+		if (i == 0)
+			assert_int_equal(bench_close(&bench), 0);
+		else
+			bench_drop(&bench);
+	}
+	assert_int_equal(bench_open(&bench, 2), -EUCLEAN);
+	assert_non_null(strstr(bench.err.text, "without each other"));
+	assert_int_equal(open_degraded(&bench), -EUCLEAN);
+
+	/* by itself either is what it became; the other one is not taken back, but as a new one */
+	assert_int_equal(open_one(&bench, victim, false), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	bench_drop(&bench);
+	assert_int_equal(open_one(&bench, other, false), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[2]);
+	assert_int_equal(online(&bench, bench.path[victim]), -EUCLEAN);
+	device = (struct pool_device){.path = bench.path[victim]};
+	pool_replace(bench.pool, "missing", &device, true, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	wait_whole(&bench);
+	change(&bench, bench.volume, images[2], 30);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[2]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* What the one that stayed has written over is not found with the one that was away, whose copy
+ * would still have it. */
+static void test_journal_moved_on(void **state)
+{
+	struct bench bench;
+	const struct superblock *sb;
+	uint64_t generation;
+	uint8_t *side[2];
+	int file;
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	sb = &native_of(bench.pool)->sb;
+	generation = sb->generation;
+	/* its ring goes round, while the older root's labels are kept aside */
+	side[0] = malloc(PV_AREA);
+	side[1] = malloc(PV_AREA);
+	assert_true(side[0] && side[1]);
+	file = open(bench.path[other], O_RDWR);
+	assert_int_equal(pread(file, side[0], PV_AREA, 0), PV_AREA);
+	assert_int_equal(pread(file, side[1], PV_AREA, (off_t)(POOL_SIZE - PV_AREA)), PV_AREA);
+	while (native_of(bench.pool)->journal.next_seq < 2 * sb->journal_blocks) {
+		change(&bench, bench.volume, images[0], 200);
+		assert_int_equal(bench_flush(&bench), 0);
+	}
+	assert_true(sb->generation > generation + 1);
+	bench_drop(&bench);
+	assert_int_equal(pwrite(file, side[0], PV_AREA, 0), PV_AREA);
+	assert_int_equal(pwrite(file, side[1], PV_AREA, (off_t)(POOL_SIZE - PV_AREA)), PV_AREA);
+	assert_int_equal(close(file), 0);
+	free(side[0]);
+	free(side[1]);
+	assert_int_equal(bench_open(&bench, 2), -EUCLEAN);
+	assert_non_null(strstr(bench.err.text, "moved on"));
+	bench.volume = NULL;
+	bench.pool = NULL;
+	bench_finish(&bench);
+}
+
+/* A pool of before, whose second device has no room: it goes on as it did, until another device has
+ * some. */
+static void test_one_journal(void **state)
+{
+	struct pool_device list[2];
+	struct pool_create_options options = {.name = "tank",
+					      .devices = list,
+					      .device_count = 2,
+					      .journal_bytes = POOL_SIZE / 2 + (1u << 20)};
+	struct bench_call call = {.call.done = bench_call_done};
+	struct bench bench;
+	struct native *native;
+
+	(void)state;
+	bench_setup(&bench);
+	for (unsigned i = 0; i < 2; i++)
+		list[i] = (struct pool_device){bench.path[i], i ? POOL_SIZE : 2 * POOL_SIZE};
+	pool_create(bench.world, bench.loop, &options, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	bench.pool = call.call.pool;
+	bench.volume = create(&bench, "v", true);
+	memset(images, 0, sizeof(images));
+	change(&bench, bench.volume, images[0], 100);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	native = native_of(bench.pool);
+	assert_int_equal(info_of(&bench).journal_copies, 1);
+	assert_int_equal(native->sb.version, FORMAT_MIRRORS);
+	assert_false(journal_spares(native, &native->pv[0]));
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(open_one(&bench, 1, true), -ENOENT);
+
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	list[0] = (struct pool_device){bench.path[2], 2 * POOL_SIZE};
+	call = (struct bench_call){.call.done = bench_call_done};
+	pool_add(bench.pool, list, 1, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(info_of(&bench).journal_copies, 2);
+	assert_int_equal(native_of(bench.pool)->sb.version, FORMAT_VERSION);
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	assert_int_equal(rename(bench.path[0], bench.path[3]), 0);
+	assert_int_equal(bench_open(&bench, 3), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(rename(bench.path[3], bench.path[0]), 0);
+	assert_int_equal(online(&bench, bench.path[0]), 0);
+	wait_whole(&bench);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+/* Without mirrored volumes it is there once; its device may be evacuated then. */
+static void test_journal_leaves(void **state)
+{
+	struct bench bench;
+	struct bench_call call = {.call.done = bench_call_done};
+	int result = -EBUSY;
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(native_of(bench.pool)->journal.twin, 1);
+	volume_unref(bench.volume);
+	bench.volume = NULL;
+	assert_int_equal(remove_volume(&bench, "v"), 0);
+	for (unsigned i = 0; i < 60000 && result == -EBUSY; i++) {
+		loop_poll(bench.loop, 1000000); /* its space is given up after a while */
+		call = (struct bench_call){.call.done = bench_call_done};
+		pool_evacuate(bench.pool, bench.path[1], POOL_EVACUATE_START, &call.call);
+		result = bench_ended(&bench, &call);
+	}
+	assert_int_equal(result, 0);
+	assert_int_equal(native_of(bench.pool)->journal.twin, 0);
+	assert_int_equal(native_of(bench.pool)->sb.journal_row, 0);
+	bench_drop(&bench);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+#define BOTH(test)                                                                                 \
+	{"test_" #test ", the second", test_##test, the_second, NULL, NULL},                       \
+	{                                                                                          \
+		"test_" #test ", the first", test_##test, the_first, NULL, NULL                    \
+	}
+#define FIRST(test)                                                                                \
+	{                                                                                          \
+		"test_" #test, test_##test, the_first, NULL, NULL                                  \
+	}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_goes_on),           cmocka_unit_test(test_killed),
-	    cmocka_unit_test(test_missing),           cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_in_flight),         cmocka_unit_test(test_lost_in_flush),
-	    cmocka_unit_test(test_two_flushes),       cmocka_unit_test(test_lost_in_add),
-	    cmocka_unit_test(test_away_with_consent), cmocka_unit_test(test_replace_refused),
-	    cmocka_unit_test(test_replaced),          cmocka_unit_test(test_replaced_in_place),
-	    cmocka_unit_test(test_replace_plain),     cmocka_unit_test(test_replaced_by_larger),
-	    cmocka_unit_test(test_replace_killed),
+	    BOTH(goes_on),
+	    BOTH(killed),
+	    BOTH(missing),
+	    BOTH(refusals),
+	    BOTH(in_flight),
+	    BOTH(lost_in_flush),
+	    BOTH(two_flushes),
+	    BOTH(lost_in_add),
+	    BOTH(away_with_consent),
+	    BOTH(replace_refused),
+	    BOTH(replaced),
+	    BOTH(replaced_in_place),
+	    BOTH(replace_plain),
+	    BOTH(replaced_by_larger),
+	    BOTH(replace_killed),
+	    BOTH(journal_rotten),
+	    BOTH(split),
+	    BOTH(journal_moved_on),
+	    FIRST(one_journal),
+	    FIRST(journal_leaves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@ static struct superblock sample(void)
 				.next_lsn = 1234,
 				.journal_offset = PV_AREA,
 				.journal_blocks = 1024,
+				.journal_row = 1,
 				.next_volume_id = 5,
 				.version = FORMAT_VERSION,
 				.pv_index = 1,
@@ -27,7 +28,7 @@ static struct superblock sample(void)
 
 	for (unsigned i = 0; i < 2; i++)
 		sb.pv[i] = (struct format_pv){.size = 96u << 20,
-					      .data_offset = PV_AREA + (i ? 0 : 4u << 20),
+					      .data_offset = PV_AREA + (4u << 20),
 					      .first_chunk = i * 1000,
 					      .chunks = 1000 + i};
 	sb.root[ROOT_CSUM].pointer = (struct node_pointer){
@@ -56,6 +57,41 @@ static void test_superblock(void **state)
 	assert_int_equal(superblock_decode(block, &back, &err), -EBADMSG);
 	memset(block, 0, sizeof(block));
 	assert_int_equal(superblock_decode(block, &back, &err), -ENODATA);
+}
+
+/* The first device goes only where the journal is somewhere else, which older programs do not
+ * know of. */
+static void test_journal_row(void **state)
+{
+	struct superblock sb = sample(), back;
+	uint8_t block[BLOCK];
+
+	(void)state;
+	sb.version = FORMAT_MIRRORS;
+	superblock_encode(&sb, block);
+	assert_int_equal(block[8], 6);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	assert_int_equal(back.journal_row, 1);
+	sb.pv[0].flags = PV_AWAY | PV_STALE;
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	sb.journal_row = 0;
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	sb.pv[0].flags = 0;
+	superblock_encode(&sb, block);
+	assert_int_equal(block[8], FORMAT_MIRRORS);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	assert_int_equal(superblock_journal_room(&sb), 1);
+	sb.journal_row = 1;
+	sb.pv[1].data_offset -= BLOCK; /* there is no room */
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	assert_int_equal(superblock_journal_room(&sb), 0);
+	sb = sample();
+	sb.journal_row = 2; /* no such row */
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
 }
 
 static void test_records(void **state)
@@ -191,9 +227,9 @@ static void test_node(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_superblock),    cmocka_unit_test(test_records),
-	    cmocka_unit_test(test_journal_block), cmocka_unit_test(test_map_leaf),
-	    cmocka_unit_test(test_node),
+	    cmocka_unit_test(test_superblock), cmocka_unit_test(test_journal_row),
+	    cmocka_unit_test(test_records),    cmocka_unit_test(test_journal_block),
+	    cmocka_unit_test(test_map_leaf),   cmocka_unit_test(test_node),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
