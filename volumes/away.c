@@ -34,9 +34,9 @@
  *    other one where they differ. Writes since go to both. The flush behind the last is of the
  *    device, too, before its copies count again.
  * A6 The journal on a device that is back is written from then on, before the root that says that
- * it is back; so from the tail of that root, and of each later one, on it is complete. While it is
- *    stale the pool does not go on without the other one.
- * A7 Its copies do not count before both roots are on it: once they do the other devices may go.
+ *    it is back; so from the tail of that root, and of each later one, on it is complete. While it
+ *    is stale the pool does not go on without the other one. By the first root that calls it whole
+ *    both roots are on it, so that it may be opened alone.
  *
  * A copy that is good by its checksum is never overwritten by one that is not. */
 
@@ -621,9 +621,6 @@ static void end(struct resilver *resilver, struct lane *lane)
 	struct pv *device = &native->pv[resilver->device];
 	int result = flush_fiber(native, lane);
 
-	/* With the one that says that it is back, both roots are on it: it may be opened alone. */
-	if (result == 0 && ORDER(whole_with_both_roots))
-		result = checkpoint_run(native, lane, false);
 	native_lock(native);
 	if (result == 0 && native->aways == resilver->aways)
 		result = change(native, resilver->device, 0);

@@ -257,9 +257,7 @@ bool journal_spares(const struct native *native, const struct pv *device)
 {
 	if (device != native->pv)
 		return true; /* the first one's copy is looked at in any case */
-	return native->sb.journal_row &&
-	       (native->sb.generation > native->journal.twin_since ||
-		!ORDER(second_journal_in_both_roots));
+	return native->sb.journal_row && native->sb.generation > native->journal.twin_since;
 }
 
 void journal_twin_look(struct native *native, uint64_t generation)

@@ -33,14 +33,13 @@
  * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
  * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
  * superblock_alternates             checkpoint.c    the older root survives a torn write
- * root_whole_before_next            open.c          a torn root is mended before it is the older one
+ * root_whole_before_next            open.c          a torn root is mended before it gets old
  * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
  * older_root_held_at_open           rewind.c        ... from the open on
  * checkpoint_confirms_by_journal    journal.c       I2 holds for the older root too
  * tail_moves_after_superblock       checkpoint.c    I7: the journal is kept until then
  * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
  * journal_writes_both               journal.c       J1: either copy has all that is durable
- * second_journal_in_both_roots      journal.c       J2: the first device may go from then on
  * replay_looks_at_both              replay.c        a newer block in either: the root is an old one
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
  * replay_new_epoch                  replay.c        an older root does not take the chain for ended
@@ -63,7 +62,6 @@
  * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
  * away_is_recorded                  away.c          A2: a device that is back has old data
  * away_doubts_an_older_root         away.c          a newer one may be lost: it had no part in it
- * whole_with_both_roots             away.c          A7: it may be opened without the others
  * resilver_before_whole             away.c          A1: its copies count when all are good again
  * replacement_labelled              replace.c       R3: a root or record finds the row's device
  * replaced_in_both_roots            replace.c       R4: the journal speaks of the new device
