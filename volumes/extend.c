@@ -163,7 +163,7 @@ static struct format_pv *add_row(struct superblock *sb)
 }
 
 /* ---- devices ---- */
-static int take_device(struct native_call *mine, const struct new_device *device,
+static int take_device(struct native_call *mine, struct lane *lane, const struct new_device *device,
 		       struct superblock *sb, struct disk **ret_disk)
 {
 	struct native *native = mine->native;
@@ -186,7 +186,7 @@ static int take_device(struct native_call *mine, const struct new_device *device
 	row->size = (*ret_disk)->size / BLOCK * BLOCK;
 	row->data_offset = PV_AREA + pv_journal_room(sb, sb->pv_count - 1);
 	row->chunks = (row->size - row->data_offset - PV_AREA) / CHUNK;
-	return 0;
+	return row->data_offset > PV_AREA ? journal_clear(native, lane, *ret_disk) : 0;
 }
 
 /* Older than every root, and on both sides: no other pool's copy stays. */
@@ -216,7 +216,7 @@ static int prepare_devices(struct native_call *mine, struct lane *lane, struct s
 			       "each device, each removed one and each time one has grown",
 			       native->sb.name, POOL_DEVICES_MAX);
 	for (unsigned i = 0; i < mine->count && result == 0; i++)
-		result = take_device(mine, &mine->devices[i], sb, &disks[i]);
+		result = take_device(mine, lane, &mine->devices[i], sb, &disks[i]);
 	if (result == 0 && !mine->label)
 		result = rooms_make(native, lane, sb, rooms);
 	for (unsigned i = 0; i < mine->count && result == 0 && ORDER(label_before_root); i++)

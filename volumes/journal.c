@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
 
 #include "volumes/native.h"
 
@@ -279,6 +280,29 @@ void journal_twin_look(struct native *native, uint64_t generation)
 	journal->twin_since = generation;
 	native->sb.journal_row = row;
 	native->sb.version = FORMAT_VERSION;
+}
+
+#define CLEAR_BYTES (1u << 20)
+
+int journal_clear(struct native *native, struct lane *lane, struct disk *disk)
+{
+	uint64_t at = native->journal.offset, end = at + native->journal.blocks * BLOCK;
+	uint8_t *zeros = heap_aligned(BLOCK, CLEAR_BYTES);
+	int result = zeros ? 0 : -ENOMEM;
+
+	if (zeros)
+		memset(zeros, 0, CLEAR_BYTES);
+	while (at < end && result == 0) {
+		uint64_t length = end - at < CLEAR_BYTES ? end - at : CLEAR_BYTES;
+
+		if (native->checkpoint_due) /* the journal's room is not to wait for this */
+			result = checkpoint_run(native, lane, false);
+		if (result == 0)
+			result = disk_io(disk, DISK_WRITE, 0, at, zeros, length);
+		at += length;
+	}
+	heap_free(zeros);
+	return result == 0 ? disk_io(disk, DISK_FLUSH, 0, 0, NULL, 0) : result;
 }
 
 bool journal_wants_root(const struct native *native)

@@ -883,6 +883,10 @@ void journal_commit(struct lane *lane); /* without the lock; committing is set *
 unsigned journal_copies(const struct native *native, struct pv *ret_copies[2]);
 /* Can it be done without @device? */
 bool journal_spares(const struct native *native, const struct pv *device);
+/* In the keeper's fiber: the journal's place on @disk, which is not the pool's yet, is zeros, and
+ * durably: of a device that was the pool's before it may hold a journal that has gone on elsewhere,
+ * which replay would take for a sign that the root is an old one. */
+int journal_clear(struct native *native, struct lane *lane, struct disk *disk);
 /* Not yet, but with the next root? */
 bool journal_wants_root(const struct native *native);
 /* At the freeze of root @generation: has the pool a second copy from it on, or none any more? */

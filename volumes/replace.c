@@ -264,34 +264,12 @@ static int make_label(struct native *native, struct disk *disk, unsigned row,
 	return result;
 }
 
-#define CLEAR_BYTES (1u << 20)
-
-static int clear_journal(struct native *native, struct lane *lane, const struct pv *device,
-			 struct disk *disk)
+static bool has_journal(const struct native *native, const struct pv *device)
 {
-	uint64_t at = native->journal.offset, end = at + native->journal.blocks * BLOCK;
 	struct pv *copy[2];
 	unsigned copies = journal_copies(native, copy);
-	uint8_t *zeros;
-	int result = 0;
 
-	if (device != copy[0] && device != copy[copies - 1])
-		return 0;
-	zeros = heap_aligned(BLOCK, CLEAR_BYTES);
-	if (!zeros)
-		return -ENOMEM;
-	memset(zeros, 0, CLEAR_BYTES);
-	while (at < end && result == 0) {
-		uint64_t length = end - at < CLEAR_BYTES ? end - at : CLEAR_BYTES;
-
-		if (native->checkpoint_due) /* the journal's room is not to wait for this */
-			result = checkpoint_run(native, lane, false);
-		if (result == 0)
-			result = disk_io(disk, DISK_WRITE, 0, at, zeros, length);
-		at += length;
-	}
-	heap_free(zeros);
-	return result == 0 ? disk_io(disk, DISK_FLUSH, 0, 0, NULL, 0) : result;
+	return device == copy[0] || device == copy[copies - 1];
 }
 
 static int two_roots(struct native *native, struct lane *lane)
@@ -354,8 +332,8 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	result = two_roots(native, lane);
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
-	if (result == 0) {
-		result = clear_journal(native, lane, device, disk);
+	if (result == 0 && has_journal(native, device)) {
+		result = journal_clear(native, lane, disk);
 		if (result < 0)
 			err_set(err, result, "%s can not be written to", disk->path);
 	}

@@ -47,6 +47,7 @@ static const struct {
     {"away_doubts_an_older_root", 223},
     {"journal_writes_both", 32},
     {"root_whole_before_next", 64},
+    {"replay_looks_at_both", 104},
     {"resilver_before_whole", 32},
     {"replacement_labelled", 28},
     {"replaced_in_both_roots", 28},

@@ -849,6 +849,24 @@ static void test_journal_moved_on(void **state)
 	bench_finish(&bench);
 }
 
+/* As of a device that was the pool's, and went on elsewhere for long. */
+static void make_journal(const char *path, uint64_t hash, uint64_t blocks)
+{
+	int file = open(path, O_CREAT | O_RDWR, 0600);
+	uint8_t block[BLOCK];
+
+	assert_true(file >= 0);
+	assert_int_equal(ftruncate(file, 2 * POOL_SIZE), 0);
+	for (uint64_t i = 0; i < blocks; i++) {
+		struct journal_header header = {
+		    .pool_hash = hash, .epoch = 1000, .seq = 100 * blocks + i};
+
+		journal_block_seal(block, &header);
+		assert_int_equal(pwrite(file, block, BLOCK, (off_t)(PV_AREA + i * BLOCK)), BLOCK);
+	}
+	assert_int_equal(close(file), 0);
+}
+
 /* A pool of before, whose second device has no room: it goes on as it did, until another device has
  * some. */
 static void test_one_journal(void **state)
@@ -882,7 +900,9 @@ static void test_one_journal(void **state)
 
 	assert_int_equal(bench_open(&bench, 2), 0);
 	bench.volume = found(&bench, "v");
-	list[0] = (struct pool_device){bench.path[2], 2 * POOL_SIZE};
+	native = native_of(bench.pool);
+	make_journal(bench.path[2], native->hash, native->journal.blocks);
+	list[0] = (struct pool_device){.path = bench.path[2]};
 	call = (struct bench_call){.call.done = bench_call_done};
 	pool_add(bench.pool, list, 1, false, &call.call);
 	assert_int_equal(bench_ended(&bench, &call), 0);
