@@ -261,7 +261,7 @@ static int check_label(struct native *native, unsigned row, struct disk *disk, s
 {
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	const struct format_pv *format = &native->sb.pv[row];
-	bool found = false, newer = false, alone = false;
+	bool found = false, alone = false;
 	uint64_t newest = 0;
 
 	if (!block)
@@ -276,24 +276,21 @@ static int check_label(struct native *native, unsigned row, struct disk *disk, s
 		    memcmp(&sb.pv[row].uuid, &format->uuid, sizeof(format->uuid)) != 0)
 			continue;
 		if (!found || sb.generation > newest)
-			alone = went_alone(native, &sb, row);
+			alone =
+			    went_alone(native, &sb, row) || !superblock_succeeds(&native->sb, &sb);
 		newest = !found || sb.generation > newest ? sb.generation : newest;
 		found = true;
-		newer |= sb.generation > native->sb.generation + 1;
 	}
 	heap_free(block);
 	if (!found)
 		return err_set(err, -EPROTO, "%s is not the device that pool %s goes on without",
 			       disk->path, native->sb.name);
-	if (alone)
-		return err_set(err, -EUCLEAN,
-			       "pool %s has also gone on from %s, without the devices that are "
-			       "here: what was written to it since would be lost. To give it up, "
-			       "have it replaced by itself (pool replace --force)",
-			       native->sb.name, disk->path);
-	return newer ? err_set(err, -EUCLEAN, "%s is of a newer state of pool %s", disk->path,
-			       native->sb.name)
-		     : 0;
+	return !alone ? 0
+		      : err_set(err, -EUCLEAN,
+				"pool %s has also gone on from %s, without the devices that are "
+				"here: what was written to it since would be lost. To give it up, "
+				"have it replaced by itself (pool replace --force)",
+				native->sb.name, disk->path);
 }
 
 /* Rows of the device @row get @disk, or none. */

@@ -32,12 +32,15 @@ enum {
 	SB_ROOTS = 192,
 	SB_ROOT_SIZE = 40,
 	SB_JOURNAL_ROW = 472,
+	SB_LINEAGES = 476,
+	SB_LINEAGE_SIZE = 12,
 	SB_PVS = 512,
 	SB_PV_SIZE = 48,
 	SB_PV_STATES = SB_PVS + POOL_DEVICES_MAX * SB_PV_SIZE,
 	SB_PV_STATE_SIZE = 8,
 };
 _Static_assert(SB_ROOTS + ROOT_COUNT * SB_ROOT_SIZE <= SB_JOURNAL_ROW, "roots fit");
+_Static_assert(SB_LINEAGES + (LINEAGES - 1) * SB_LINEAGE_SIZE <= SB_PVS, "lineages fit");
 _Static_assert(SB_PV_STATES + POOL_DEVICES_MAX * SB_PV_STATE_SIZE <= BLOCK, "PVs fit");
 
 static uint32_t superblock_crc(const uint8_t block[BLOCK])
@@ -58,7 +61,7 @@ static uint32_t version_of(const struct superblock *sb)
 
 	if (sb->root[ROOT_MIRROR].pointer.generation && version < FORMAT_MIRRORS)
 		version = FORMAT_MIRRORS;
-	if (sb->journal_row)
+	if (sb->journal_row || sb->lineage[0])
 		version = FORMAT_VERSION;
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		devices |= sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device;
@@ -96,11 +99,15 @@ void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 	put64(block + SB_NEXT_VOLUME, sb->next_volume_id);
 	put64(block + SB_HOST, sb->host_id);
 	put64(block + SB_HEARTBEAT, sb->heartbeat);
-	put64(block + SB_LINEAGE, sb->lineage);
+	put32(block + SB_LINEAGE, sb->lineage[0]);
 	put32(block + SB_CLEAN, sb->clean);
 	put32(block + SB_PV_INDEX, sb->pv_index);
 	put32(block + SB_PV_COUNT, sb->pv_count);
 	put32(block + SB_JOURNAL_ROW, sb->journal_row);
+	for (unsigned i = 1; i < LINEAGES; i++) {
+		put32(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE, sb->lineage[i]);
+		put64(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE + 4, sb->left[i]);
+	}
 	memcpy(block + SB_WATERMARK, sb->watermark, WATERMARKS);
 	for (unsigned i = 0; i < ROOT_COUNT; i++) {
 		uint8_t *at = block + SB_ROOTS + i * SB_ROOT_SIZE;
@@ -190,11 +197,17 @@ static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
 	sb->version = get32(block + SB_VERSION);
 	sb->host_id = get64(block + SB_HOST);
 	sb->heartbeat = get64(block + SB_HEARTBEAT);
-	sb->lineage = get64(block + SB_LINEAGE);
 	sb->clean = get32(block + SB_CLEAN);
 	sb->pv_index = get32(block + SB_PV_INDEX);
 	sb->pv_count = get32(block + SB_PV_COUNT);
-	sb->journal_row = sb->version >= FORMAT_VERSION ? get32(block + SB_JOURNAL_ROW) : 0;
+	if (sb->version < FORMAT_VERSION)
+		return;
+	sb->journal_row = get32(block + SB_JOURNAL_ROW);
+	sb->lineage[0] = get32(block + SB_LINEAGE);
+	for (unsigned i = 1; i < LINEAGES; i++) {
+		sb->lineage[i] = get32(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE);
+		sb->left[i] = get64(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE + 4);
+	}
 }
 
 static void superblock_pvs(const uint8_t block[BLOCK], struct superblock *sb)
@@ -249,6 +262,28 @@ uint64_t superblock_position(uint64_t device_size, unsigned copy)
 	uint64_t area = copy < 2 ? 0 : device_size / BLOCK * BLOCK - PV_AREA;
 
 	return area + (uint64_t)(copy % 2 + 1) * PV_COPY_OFFSET;
+}
+
+void superblock_fork(struct superblock *sb, uint32_t lineage)
+{
+	for (unsigned i = LINEAGES - 1; i > 0; i--) {
+		sb->lineage[i] = sb->lineage[i - 1];
+		sb->left[i] = sb->left[i - 1];
+	}
+	sb->left[1] = sb->generation;
+	sb->lineage[0] = lineage;
+}
+
+bool superblock_succeeds(const struct superblock *sb, const struct superblock *older)
+{
+	if (older->generation <= 1) /* of a device that no root knew yet */
+		return true;
+	if (sb->lineage[0] == older->lineage[0])
+		return older->generation <= sb->generation + 1;
+	for (unsigned i = 1; i < LINEAGES; i++)
+		if (sb->left[i] && sb->lineage[i] == older->lineage[0])
+			return older->generation <= sb->left[i] + 1;
+	return false;
 }
 
 uint64_t format_pool_hash(const struct uuid *uuid)

@@ -13,7 +13,7 @@
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION   6u    /* of a pool that has, or had, its journal twice */
+#define FORMAT_VERSION   6u    /* of one that has, or had, its journal twice, or was opened alone */
 #define FORMAT_AWAY      5u    /* of one that goes on, or went on, without a device */
 #define FORMAT_MIRRORS   4u    /* of one that has, or had, mirrored volumes */
 #define FORMAT_DEVICES   3u    /* of one whose PVs have grown, are evacuated or removed */
@@ -71,6 +71,8 @@ enum {
 	ROOT_COUNT
 };
 
+#define LINEAGES 4u
+
 struct superblock {
 	struct uuid pool_uuid;
 	char name[POOL_NAME_MAX + 1];
@@ -84,8 +86,12 @@ struct superblock {
 	uint64_t next_volume_id;
 	uint32_t version;            /* at least; the rows of pv[] may ask for more */
 	uint64_t host_id, heartbeat; /* reserved */
-	uint64_t lineage;            /* reserved */
-	uint32_t clean;              /* closed in an orderly way */
+	/* Who the pool has been: a new number, never 0, with each open without a device by an
+	 * administrator's word, for then the device may go on elsewhere, too. [0]: now; [i]:
+	 * before, until the root of generation left[i]; 0: none. */
+	uint32_t lineage[LINEAGES];
+	uint64_t left[LINEAGES];
+	uint32_t clean; /* closed in an orderly way */
 	uint32_t pv_index, pv_count;
 	uint8_t watermark[WATERMARKS]; /* percent; 0: the defaults */
 	struct format_pv pv[POOL_DEVICES_MAX];
@@ -101,6 +107,11 @@ struct superblock {
 void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK]);
 int superblock_decode(const uint8_t block[BLOCK], struct superblock *ret_sb, struct err *err);
 uint64_t superblock_position(uint64_t device_size, unsigned copy); /* copy 0,1 head; 2,3 tail */
+/* The pool goes on as another from @sb's root on. */
+void superblock_fork(struct superblock *sb, uint32_t lineage);
+/* Is @older, of the same pool, a state that the pool as of @sb has gone through? One root more it
+ * may be: that one was cut off. */
+bool superblock_succeeds(const struct superblock *sb, const struct superblock *older);
 /* The first row but 0 of a device in use with room for a second copy of the journal, which is where
  * PV 0 has the first one; 0: none. */
 unsigned superblock_journal_room(const struct superblock *sb);

@@ -10,8 +10,9 @@
  *
  * A pool with mirrored volumes has the ring once more, on another device, at the same place: what
  * is written is written to both, at the same time, so that the pool goes on without either
- * (away.c). J1 A root that names the row of the second copy has a tail from which on all blocks are
- * in both. So writing to both begins before the freeze of the first such root, and ends when no
+ * (away.c).
+ *   J1 A root that names the row of the second copy has a tail from which on all blocks are in
+ *      both. So writing to both begins before the freeze of the first such root, and ends when no
  *      root that could be opened names it any more.
  *   J2 The first device may go once both roots name the row: with the older one, which does not,
  *      the records since would be on the other device and nobody would look there.

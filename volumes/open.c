@@ -375,8 +375,10 @@ static bool is_away(const struct superblock *label, const struct superblock *oth
  * was not cut off, is the other. */
 static bool is_newer(const struct superblock *a, const struct superblock *b)
 {
-	return a->generation > b->generation ||
-	       (a->generation == b->generation && a->epoch > b->epoch);
+	if (a->generation != b->generation || a->epoch != b->epoch)
+		return a->generation > b->generation ||
+		       (a->generation == b->generation && a->epoch > b->epoch);
+	return a->lineage[0] != b->lineage[0] && superblock_succeeds(a, b);
 }
 
 /* The device with the newest label that counts; their number when there is none. */
@@ -393,14 +395,14 @@ static unsigned newest_of(const struct opening *opening, const struct labels *la
 	return newest;
 }
 
-static int refuse_split(struct opening *opening, unsigned a, unsigned b)
+static int refuse_split(struct opening *opening, const struct labels *labels, unsigned a,
+			unsigned b)
 {
 	return err_set(text(opening), -EUCLEAN,
 		       "%s and %s went on as pool %s without each other, and what was written to "
 		       "one since is not on the other: import the pool from the one that is to "
 		       "stay, and give it the other as a new device (pool replace --force)",
-		       opening->disk[a]->path, opening->disk[b]->path,
-		       opening->native->sb.name[0] ? opening->native->sb.name : "the pool");
+		       opening->disk[a]->path, opening->disk[b]->path, labels[a].newest.name);
 }
 
 /* Who says that @newest is away? opening->count: nobody does. */
@@ -417,8 +419,9 @@ static unsigned doubter_of(const struct opening *opening, const struct labels *l
 
 /* What the pool went on without, or has replaced, has taken no part since: its labels say nothing
  * of roots. The newest label says what that is; one that the others call away is not taken for the
- * newest (the root that says that it is back was cut off). Two that call each other away have both
- * gone on, by an administrator's word: neither is older. */
+ * newest (the root that says that it is back was cut off). Two that call each other away, or
+ * neither of which has been what the other is, have both gone on, by an administrator's word:
+ * neither is older, whatever other devices each has now. */
 static int forget_away(struct opening *opening, struct labels *labels)
 {
 	bool forgotten[POOL_DEVICES_MAX] = {false};
@@ -432,17 +435,20 @@ static int forget_away(struct opening *opening, struct labels *labels)
 		if (doubter == opening->count)
 			break;
 		if (is_away(&labels[doubter].newest, &labels[newest].newest) ||
-		    was_replaced(&labels[doubter].newest, &labels[newest].newest)) {
-			opening->native->sb = labels[newest].newest; /* its name */
-			return refuse_split(opening, newest, doubter);
-		}
+		    was_replaced(&labels[doubter].newest, &labels[newest].newest) ||
+		    !superblock_succeeds(&labels[doubter].newest, &labels[newest].newest))
+			return refuse_split(opening, labels, newest, doubter);
 		forgotten[newest] = true;
 	}
-	for (unsigned i = 0; i < opening->count; i++)
-		if (opening->disk[i] && i != newest &&
-		    is_same_pool(&labels[i].newest, &labels[newest].newest))
-			forgotten[i] |= was_replaced(&labels[i].newest, &labels[newest].newest) ||
-					is_away(&labels[i].newest, &labels[newest].newest);
+	for (unsigned i = 0; i < opening->count; i++) {
+		if (!opening->disk[i] || i == newest ||
+		    !is_same_pool(&labels[i].newest, &labels[newest].newest))
+			continue;
+		if (!superblock_succeeds(&labels[newest].newest, &labels[i].newest))
+			return refuse_split(opening, labels, newest, i);
+		forgotten[i] |= was_replaced(&labels[i].newest, &labels[newest].newest) ||
+				is_away(&labels[i].newest, &labels[newest].newest);
+	}
 	for (unsigned i = 0; i < opening->count; i++) {
 		if (!forgotten[i])
 			continue;
@@ -497,7 +503,6 @@ static uint64_t doubted_rows(const struct opening *opening, struct labels *label
 /* A side without a superblock that can be read: it may have held a newer root. */
 static int check_sides(struct opening *opening, struct labels *labels)
 {
-
 	struct native *native = opening->native;
 	unsigned long long generation = native->sb.generation;
 
@@ -610,6 +615,19 @@ static int complete_root(struct opening *opening)
 	return result;
 }
 
+/* The device that is missing may go on elsewhere: from here on the two are different pools. Known
+ * before anything else is written. */
+static int fork_pool(struct native *native)
+{
+	uint32_t lineage = 0;
+
+	while (!lineage)
+		loop_random(native->home, &lineage, sizeof(lineage));
+	superblock_fork(&native->sb, lineage);
+	native->sb.version = FORMAT_VERSION;
+	return superblock_write_all(native, &native->sb);
+}
+
 static int start(struct opening *opening)
 {
 	struct native *native = opening->native;
@@ -644,10 +662,9 @@ static int start(struct opening *opening)
 	if (result == 0 && !opening->create)
 		result = complete_root(opening);
 	if (result == 0 && native->newly_missing) {
-		/* known before anything else is written: its own labels must not count later */
 		log_warning("pool %s is opened without device %u, which is missing",
 			    native->sb.name, native->newly_missing);
-		result = superblock_write_all(native, &native->sb);
+		result = fork_pool(native);
 	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);

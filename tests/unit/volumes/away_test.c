@@ -809,6 +809,179 @@ static void test_split(void **state)
 	bench_finish(&bench);
 }
 
+static int open_paths(struct bench *bench, const unsigned *path, unsigned count)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+	const char *paths[4];
+	int result;
+
+	for (unsigned i = 0; i < count; i++)
+		paths[i] = bench->path[path[i]];
+	pool_open(bench->world, bench->loop, paths, count, &call.call);
+	result = bench_ended(bench, &call);
+	bench->pool = call.call.pool;
+	return result;
+}
+
+/* The device at @path has gone on alone, for @roots roots. */
+static void go_on_alone(struct bench *bench, unsigned path, char *image, unsigned roots)
+{
+	assert_int_equal(open_one(bench, path, true), 0);
+	bench->volume = found(bench, "v");
+	for (unsigned i = 0; i < roots; i++) {
+		change(bench, bench->volume, image, 5);
+		assert_int_equal(bench_checkpoint(bench), 0);
+	}
+	assert_int_equal(bench_close(bench), 0);
+}
+
+/* ... with another in the place of the one that is missing, and then (@both) in its own. */
+static void go_on_with_others(struct bench *bench, unsigned path, char *image, bool both,
+			      unsigned roots)
+{
+	struct pool_device device = {.path = bench->path[2], .size = POOL_SIZE};
+	struct bench_call call = {.call.done = bench_call_done};
+	unsigned before = victim;
+
+	assert_int_equal(open_one(bench, path, true), 0);
+	bench->volume = found(bench, "v");
+	change(bench, bench->volume, image, 30);
+	pool_replace(bench->pool, "missing", &device, false, &call.call);
+	assert_int_equal(bench_ended(bench, &call), 0);
+	victim = !path;
+	wait_whole(bench);
+	if (both) {
+		victim = path;
+		lose(bench);
+		assert_int_equal(replace(bench, path, 3, POOL_SIZE), 0);
+		wait_whole(bench);
+	}
+	victim = before;
+	for (unsigned i = 0; i < roots; i++) {
+		change(bench, bench->volume, image, 5);
+		assert_int_equal(bench_checkpoint(bench), 0);
+	}
+	assert_int_equal(bench_close(bench), 0);
+}
+
+/* Each has gone on without the other, and one has another device in its place since, or none of
+ * those that it had: whichever is ahead, they are not put together, and neither gets lost. */
+static void split_replaced(bool both, unsigned alone, unsigned others)
+{
+	const unsigned all[4] = {0, 1, 2, 3}, turned[4] = {3, 2, 1, 0};
+	unsigned count = both ? 4 : 3;
+	unsigned mine[2] = {both ? 3 : other, 2}, without[3] = {3, victim, 2};
+	struct bench bench;
+
+	start(&bench);
+	assert_int_equal(bench_close(&bench), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	go_on_alone(&bench, victim, images[0], alone);
+	go_on_with_others(&bench, other, images[1], both, others);
+	assert_int_equal(open_paths(&bench, all, count), -EUCLEAN);
+	assert_non_null(strstr(bench.err.text, "without each other"));
+	assert_int_equal(open_paths(&bench, turned + 4 - count, count), -EUCLEAN);
+	if (both)
+		assert_int_equal(open_paths(&bench, without, 3), -EUCLEAN);
+
+	assert_int_equal(open_one(&bench, victim, false), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(open_paths(&bench, mine, 2), 0);
+	bench.volume = found(&bench, "v");
+	assert_false(info_of(&bench).degraded || info_of(&bench).resilvering);
+	compare(&bench, bench.volume, images[1]);
+	lose(&bench); /* nor while the pool is there */
+	assert_int_equal(online(&bench, bench.path[victim]), -EPROTO);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_drop(&bench);
+	bench_finish(&bench);
+}
+
+static void test_split_replaced(void **state)
+{
+	(void)state;
+	split_replaced(false, 60, 0);
+}
+
+static void test_split_replaced_ahead(void **state)
+{
+	(void)state;
+	split_replaced(false, 0, 60);
+}
+
+static void test_split_both_replaced(void **state)
+{
+	(void)state;
+	split_replaced(true, 80, 0);
+}
+
+/* One that failed while the pool went on, is opened alone: it does not know that it is away. */
+static void test_split_lost(void **state)
+{
+	const unsigned pair[2] = {0, 1};
+	struct bench bench;
+
+	(void)state;
+	for (unsigned ahead = 0; ahead < 2; ahead++) {
+		start(&bench);
+		lose(&bench);
+		memcpy(images[1], images[0], VOLUME_SIZE);
+		assert_int_equal(bench_flush(&bench), 0);
+		for (unsigned i = 0; i < (ahead ? 40 : 4); i++) {
+			change(&bench, bench.volume, images[0], 5);
+			assert_int_equal(bench_checkpoint(&bench), 0);
+		}
+		assert_int_equal(bench_close(&bench), 0);
+		go_on_alone(&bench, victim, images[1], ahead ? 0 : 40);
+		assert_int_equal(open_paths(&bench, pair, 2), -EUCLEAN);
+		assert_int_equal(open_one(&bench, other, false), 0);
+		assert_int_equal(online(&bench, bench.path[victim]), -EUCLEAN);
+		bench.volume = found(&bench, "v");
+		compare(&bench, bench.volume, images[0]);
+		bench_finish(&bench);
+	}
+}
+
+/* Killed with nothing but the labels written that say so: it is not mistaken for the device that
+ * knows nothing, and takes that one back. */
+static void test_fork_killed(void **state)
+{
+	const unsigned pair[2] = {0, 1};
+	struct bench bench;
+	struct superblock sb, root;
+	uint8_t block[BLOCK];
+	int file;
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	file = open(bench.path[other], O_RDWR);
+	root.generation = 0;
+	for (unsigned copy = 0; copy < 4; copy++) {
+		assert_int_equal(
+		    pread(file, block, BLOCK, (off_t)superblock_position(POOL_SIZE, copy)), BLOCK);
+		assert_int_equal(superblock_decode(block, &sb, NULL), 0);
+		root = sb.generation > root.generation ? sb : root;
+	}
+	superblock_fork(&root, 77);
+	root.pv[victim].flags = PV_AWAY | PV_STALE;
+	superblock_encode(&root, block);
+	for (unsigned copy = root.generation & 1; copy < 4; copy += 2)
+		assert_int_equal(
+		    pwrite(file, block, BLOCK, (off_t)superblock_position(POOL_SIZE, copy)), BLOCK);
+	assert_int_equal(close(file), 0);
+	assert_int_equal(open_paths(&bench, pair, 2), 0);
+	bench.volume = found(&bench, "v");
+	assert_int_equal(native_of(bench.pool)->sb.lineage[0], 77);
+	assert_true(info_of(&bench).resilvering);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
 /* What the one that stayed has written over is not found with the one that was away, whose copy
  * would still have it. */
 static void test_journal_moved_on(void **state)
@@ -983,6 +1156,11 @@ int main(void)
 	    BOTH(replace_killed),
 	    BOTH(journal_rotten),
 	    BOTH(split),
+	    BOTH(split_replaced),
+	    BOTH(split_replaced_ahead),
+	    BOTH(split_both_replaced),
+	    BOTH(split_lost),
+	    BOTH(fork_killed),
 	    BOTH(journal_moved_on),
 	    FIRST(one_journal),
 	    FIRST(journal_leaves),

@@ -21,6 +21,8 @@ static struct superblock sample(void)
 				.journal_offset = PV_AREA,
 				.journal_blocks = 1024,
 				.journal_row = 1,
+				.lineage = {11, 12, 13, 14},
+				.left = {0, 5, 3, 2},
 				.next_volume_id = 5,
 				.version = FORMAT_VERSION,
 				.pv_index = 1,
@@ -80,6 +82,9 @@ static void test_journal_row(void **state)
 	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
 	sb.pv[0].flags = 0;
 	superblock_encode(&sb, block);
+	assert_int_equal(block[8], 6); /* for its lineage */
+	sb.lineage[0] = 0;
+	superblock_encode(&sb, block);
 	assert_int_equal(block[8], FORMAT_MIRRORS);
 	assert_int_equal(superblock_decode(block, &back, NULL), 0);
 	assert_int_equal(superblock_journal_room(&sb), 1);
@@ -92,6 +97,43 @@ static void test_journal_row(void **state)
 	sb.journal_row = 2; /* no such row */
 	superblock_encode(&sb, block);
 	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+}
+
+/* What a pool has been, and what it has not. */
+static void test_lineage(void **state)
+{
+	struct superblock sb = sample(), older = sample();
+
+	(void)state;
+	memset(sb.lineage, 0, sizeof(sb.lineage));
+	memset(sb.left, 0, sizeof(sb.left));
+	older = sb;
+	assert_true(superblock_succeeds(&sb, &older));
+	older.generation = 8;
+	assert_true(superblock_succeeds(&sb, &older));
+	older.generation = 9;
+	assert_false(superblock_succeeds(&sb, &older));
+	superblock_fork(&sb, 101);
+	sb.generation = 40;
+	assert_false(superblock_succeeds(&sb, &older)); /* it has gone on since */
+	older.generation = 8;
+	assert_true(superblock_succeeds(&sb, &older));
+	assert_false(superblock_succeeds(&older, &sb));
+	superblock_fork(&older, 102); /* so has this one, as another */
+	assert_false(superblock_succeeds(&sb, &older));
+	assert_false(superblock_succeeds(&older, &sb));
+	for (unsigned i = 0; i < LINEAGES - 1; i++) {
+		older = sb;
+		superblock_fork(&sb, 200 + i);
+		assert_true(superblock_succeeds(&sb, &older));
+		assert_false(superblock_succeeds(&older, &sb));
+	}
+	older.lineage[0] = 101;
+	assert_true(superblock_succeeds(&sb, &older));
+	older.lineage[0] = 0; /* that is forgotten, and not taken for known */
+	assert_false(superblock_succeeds(&sb, &older));
+	older.generation = 1; /* a device that no root knew */
+	assert_true(superblock_succeeds(&sb, &older));
 }
 
 static void test_records(void **state)
@@ -227,9 +269,10 @@ static void test_node(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_superblock), cmocka_unit_test(test_journal_row),
-	    cmocka_unit_test(test_records),    cmocka_unit_test(test_journal_block),
-	    cmocka_unit_test(test_map_leaf),   cmocka_unit_test(test_node),
+	    cmocka_unit_test(test_superblock),    cmocka_unit_test(test_journal_row),
+	    cmocka_unit_test(test_lineage),       cmocka_unit_test(test_records),
+	    cmocka_unit_test(test_journal_block), cmocka_unit_test(test_map_leaf),
+	    cmocka_unit_test(test_node),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
