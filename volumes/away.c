@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/crc32c.h"
+#include "volumes/alone.h"
 #include "volumes/guard.h"
 #include "volumes/keeper.h"
 
@@ -247,22 +248,13 @@ bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways)
 }
 
 /* ---- it is back ---- */
-/* Went the pool on without another device there, which is here, while this was? */
-static bool went_alone(const struct native *native, const struct superblock *sb, unsigned row)
-{
-	for (unsigned i = 0; i < native->pv_count && i < sb->pv_count; i++)
-		if (i != row && sb->pv[i].flags & PV_AWAY && pv_is_here(&native->pv[i]) &&
-		    memcmp(&sb->pv[i].uuid, &native->sb.pv[i].uuid, sizeof(sb->pv[i].uuid)) == 0)
-			return true;
-	return false;
-}
-
-static int check_label(struct native *native, unsigned row, struct disk *disk, struct err *err)
+/* The newest label of row @row on @disk. */
+static int read_label(const struct native *native, unsigned row, struct disk *disk,
+		      struct superblock *ret_sb, struct err *err)
 {
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	const struct format_pv *format = &native->sb.pv[row];
-	bool found = false, alone = false;
-	uint64_t newest = 0;
+	bool found = false;
 
 	if (!block)
 		return -ENOMEM;
@@ -273,24 +265,39 @@ static int check_label(struct native *native, unsigned row, struct disk *disk, s
 			    BLOCK) < 0 ||
 		    superblock_decode(block, &sb, NULL) < 0 || sb.pv_index != row ||
 		    memcmp(&sb.pool_uuid, &native->sb.pool_uuid, sizeof(sb.pool_uuid)) != 0 ||
-		    memcmp(&sb.pv[row].uuid, &format->uuid, sizeof(format->uuid)) != 0)
+		    memcmp(&sb.pv[row].uuid, &format->uuid, sizeof(format->uuid)) != 0 ||
+		    (found && sb.generation <= ret_sb->generation))
 			continue;
-		if (!found || sb.generation > newest)
-			alone =
-			    went_alone(native, &sb, row) || !superblock_succeeds(&native->sb, &sb);
-		newest = !found || sb.generation > newest ? sb.generation : newest;
+		*ret_sb = sb;
 		found = true;
 	}
 	heap_free(block);
-	if (!found)
-		return err_set(err, -EPROTO, "%s is not the device that pool %s goes on without",
+	return found ? 0
+		     : err_set(err, -EPROTO, "%s is not the device that pool %s goes on without",
 			       disk->path, native->sb.name);
-	return !alone ? 0
-		      : err_set(err, -EUCLEAN,
-				"pool %s has also gone on from %s, without the devices that are "
-				"here: what was written to it since would be lost. To give it up, "
-				"have it replaced by itself (pool replace --force)",
-				native->sb.name, disk->path);
+}
+
+/* Has it missed something, and nothing else? */
+static int check_label(const struct native *native, unsigned row, struct disk *disk,
+		       struct err *err)
+{
+	struct superblock *sb = heap_alloc(sizeof(*sb));
+	uint64_t alone = 0;
+	int result = sb ? read_label(native, row, disk, sb, err) : -ENOMEM;
+
+	if (result == 0)
+		result = alone_rows(disk, sb, &alone);
+	if (result == -EIO)
+		err_set(err, result, "the journal on %s can not be read", disk->path);
+	if (result == 0 && (alone || !superblock_succeeds(&native->sb, sb)))
+		result = err_set(
+		    err, -EUCLEAN,
+		    "pool %s has also gone on from %s, without the devices that are here: what was "
+		    "written to it since would be lost. To give it up, have it replaced by itself "
+		    "(pool replace --force)",
+		    native->sb.name, disk->path);
+	heap_free(sb);
+	return result;
 }
 
 /* Rows of the device @row get @disk, or none. */

@@ -382,7 +382,8 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 	timer_stop(&native->timer);
 	if (!native->read_only)
 		checkpoint_run(native, lane, true);
-	if (!native->read_only && native->away_pending) /* a device has failed in just that one */
+	/* a device has failed in just that one */
+	if (!native->read_only && native->away_lsn >= native->sb.next_lsn)
 		checkpoint_run(native, lane, true);
 	if (native->ledger->dirty)
 		ledger_write(native);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "volumes/alone.h"
 #include "volumes/bytes.h"
 #include "volumes/guard.h"
 
@@ -417,6 +418,24 @@ static unsigned doubter_of(const struct opening *opening, const struct labels *l
 	return opening->count;
 }
 
+/* One that the pool went on without may have gone on, too, and only its journal says so. Where that
+ * can not be read the pool still goes on without it. */
+static int check_forgotten(struct opening *opening, const struct labels *labels, unsigned newest,
+			   unsigned index)
+{
+	struct err why = {0};
+	uint64_t alone = 0;
+	int result = alone_rows(opening->disk[index], &labels[index].newest, &alone);
+
+	if (result == 0)
+		return alone ? refuse_split(opening, labels, newest, index) : 0;
+	if (result == -ENOMEM)
+		return result;
+	err_set(&why, result, "the journal on %s can not be read", opening->disk[index]->path);
+	set_aside(opening, index, result, &why);
+	return 0;
+}
+
 /* What the pool went on without, or has replaced, has taken no part since: its labels say nothing
  * of roots. The newest label says what that is; one that the others call away is not taken for the
  * newest (the root that says that it is back was cut off). Two that call each other away, or
@@ -426,6 +445,7 @@ static int forget_away(struct opening *opening, struct labels *labels)
 {
 	bool forgotten[POOL_DEVICES_MAX] = {false};
 	unsigned newest, doubter;
+	int result = 0;
 
 	for (;;) {
 		newest = newest_of(opening, labels, forgotten);
@@ -449,13 +469,14 @@ static int forget_away(struct opening *opening, struct labels *labels)
 		forgotten[i] |= was_replaced(&labels[i].newest, &labels[newest].newest) ||
 				is_away(&labels[i].newest, &labels[newest].newest);
 	}
-	for (unsigned i = 0; i < opening->count; i++) {
+	for (unsigned i = 0; i < opening->count && result == 0; i++) {
 		if (!forgotten[i])
 			continue;
+		result = check_forgotten(opening, labels, newest, i);
 		labels[i].newest.generation = labels[i].older.generation = 0;
 		memset(labels[i].generation, 0, sizeof(labels[i].generation));
 	}
-	return 0;
+	return result;
 }
 
 /* Put the devices in the order of the pool's table and find the newest root. */

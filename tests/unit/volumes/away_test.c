@@ -944,6 +944,98 @@ static void test_split_lost(void **state)
 	}
 }
 
+/* As of a pool that went down before the root that says that a device has failed: the labels of
+ * @path are what they were before. */
+static uint8_t *keep_labels(const char *path)
+{
+	uint8_t *kept = malloc(2 * PV_AREA);
+	int file = open(path, O_RDWR);
+
+	assert_true(kept && file >= 0);
+	assert_int_equal(pread(file, kept, PV_AREA, 0), PV_AREA);
+	assert_int_equal(pread(file, kept + PV_AREA, PV_AREA, (off_t)(POOL_SIZE - PV_AREA)),
+			 PV_AREA);
+	assert_int_equal(close(file), 0);
+	return kept;
+}
+
+static void put_labels(const char *path, uint8_t *kept)
+{
+	int file = open(path, O_RDWR);
+
+	assert_true(file >= 0);
+	assert_int_equal(pwrite(file, kept, PV_AREA, 0), PV_AREA);
+	assert_int_equal(pwrite(file, kept + PV_AREA, PV_AREA, (off_t)(POOL_SIZE - PV_AREA)),
+			 PV_AREA);
+	assert_int_equal(close(file), 0);
+	free(kept);
+}
+
+/* What was acknowledged without a device is not taken for what is old when that has been opened
+ * alone, though nothing but a record in the journal says that it was away. */
+static void test_split_unwritten(void **state)
+{
+	struct bench bench;
+	uint8_t *kept;
+
+	(void)state;
+	start(&bench);
+	assert_int_equal(bench_flush(&bench), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	kept = keep_labels(bench.path[other]);
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 30);
+	assert_int_equal(bench_flush(&bench), 0);
+	bench_drop(&bench);
+	put_labels(bench.path[other], kept);
+	assert_int_equal(open_one(&bench, victim, true), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[1]);
+	assert_int_equal(online(&bench, bench.path[other]), -EUCLEAN);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 2), -EUCLEAN);
+	assert_non_null(strstr(bench.err.text, "without each other"));
+	assert_int_equal(open_one(&bench, other, true), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
+/* One that fails while the last root is under way is away by the next label, too. */
+static void test_lost_in_close(void **state)
+{
+	struct bench bench;
+	struct bench_call call = {.call.done = bench_call_done};
+	struct superblock sb, newest = {0};
+	struct native *native;
+	uint8_t block[BLOCK];
+	int file;
+
+	(void)state;
+	start(&bench);
+	native = native_of(bench.pool);
+	volume_unref(bench.volume);
+	bench.volume = NULL;
+	pool_close(bench.pool, &call.call);
+	while (!native->checkpointing && !call.done)
+		loop_poll(bench.loop, 0);
+	assert_false(call.done);
+	lose(&bench);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	file = open(bench.path[other], O_RDONLY);
+	for (unsigned copy = 0; copy < 4; copy++) {
+		assert_int_equal(
+		    pread(file, block, BLOCK, (off_t)superblock_position(POOL_SIZE, copy)), BLOCK);
+		assert_int_equal(superblock_decode(block, &sb, NULL), 0);
+		newest = sb.generation > newest.generation ? sb : newest;
+	}
+	assert_int_equal(close(file), 0);
+	assert_int_equal(newest.clean, 1);
+	assert_int_equal(newest.pv[victim].flags, PV_AWAY | PV_STALE);
+	bench.pool = NULL;
+	bench_finish(&bench);
+}
+
 /* Killed with nothing but the labels written that say so: it is not mistaken for the device that
  * knows nothing, and takes that one back. */
 static void test_fork_killed(void **state)
@@ -1161,6 +1253,8 @@ int main(void)
 	    BOTH(split_both_replaced),
 	    BOTH(split_lost),
 	    BOTH(fork_killed),
+	    BOTH(split_unwritten),
+	    BOTH(lost_in_close),
 	    BOTH(journal_moved_on),
 	    FIRST(one_journal),
 	    FIRST(journal_leaves),
