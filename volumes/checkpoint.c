@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "volumes/native.h"
+#include "volumes/spread.h"
 
 /* A checkpoint moves what the journal says into the trees (I7):
  *
@@ -176,14 +176,12 @@ static void free_copies(struct native *native, const struct node_pointer *pointe
 	meta_free(native, pointer->address[1], blocks_of(pointer->length));
 }
 
-/* Is a copy at each address on the same device? */
 static void note_pinned(struct native *native, const struct node_pointer *pointer)
 {
-	struct pv *a = pv_of(native, pointer->address[0] / CHUNK_SLOTS);
-	struct pv *b = pv_of(native, pointer->address[1] / CHUNK_SLOTS);
+	struct pv *device = spread_pin(native, pointer);
 
-	if (a->device == b->device)
-		a->device->pinned = true;
+	if (device)
+		device->pinned = true;
 }
 
 static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, size_t length)

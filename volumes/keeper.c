@@ -5,6 +5,7 @@
 
 #include "volumes/guard.h"
 #include "volumes/keeper.h"
+#include "volumes/spread.h"
 
 /* The keeper: everything that changes or looks at a pool as a whole, one thing after the other,
  * in a fiber on the pool's home loop. Changes to volumes that are queued together share one
@@ -322,6 +323,7 @@ static int changed(struct native_call *mine)
 static void run_changes(struct native *native, struct lane *lane)
 {
 	struct list batch;
+	bool wanted = spread_is_wanted(native);
 	int result;
 
 	list_init(&batch);
@@ -340,6 +342,8 @@ static void run_changes(struct native *native, struct lane *lane)
 	if (list_empty(&batch))
 		return;
 	result = checkpoint_run(native, lane, false);
+	if (result == 0 && !wanted) /* before the first mirrored volume is there */
+		spread_run(native, lane);
 	while (!list_empty(&batch)) {
 		struct native_call *mine =
 		    list_entry(list_pop_front(&batch), struct native_call, link);
@@ -436,6 +440,9 @@ static bool run_one(struct native *native, struct lane *lane)
 		list_push_front(&native->calls, &mine->link);
 		return false;
 	}
+	if (result == 0 && (mine->kind == CALL_ADD || mine->kind == CALL_GROW ||
+			    mine->kind == CALL_REMOVE || mine->kind == CALL_ONLINE))
+		spread_run(native, lane); /* where nodes may be is another matter now */
 	call_end(mine, result);
 	return false;
 }

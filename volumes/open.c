@@ -6,6 +6,7 @@
 #include "volumes/alone.h"
 #include "volumes/bytes.h"
 #include "volumes/guard.h"
+#include "volumes/spread.h"
 
 /* Creating and opening pools, and what pool.h asks of an open one. Both run in a fiber:
  *
@@ -689,6 +690,8 @@ static int start(struct opening *opening)
 	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
+	if (result == 0)
+		spread_run(native, lane);
 	return result;
 }
 
@@ -932,7 +935,10 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.replayed_records = native->replayed_records;
 	info.degraded = away_any(native) && !pv_is_here(away_any(native));
 	info.resilvering = away_any(native) && !info.degraded;
-	info.journal_copies = journal_spares(native, &native->pv[0]) && !away_any(native) ? 2 : 1;
+	info.journal_copies =
+	    journal_spares(native, &native->pv[0]) && !native->pv[0].pinned && !away_any(native)
+		? 2
+		: 1;
 	info.read_only = native->read_only;
 	memcpy(info.read_only_reason, native->read_only_reason, sizeof(info.read_only_reason));
 	pthread_mutex_unlock(&native->lock);

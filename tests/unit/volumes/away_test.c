@@ -1190,6 +1190,91 @@ static void test_one_journal(void **state)
 	bench_finish(&bench);
 }
 
+static int lose_try_result;
+
+static void lose_try_now(void *context)
+{
+	struct native *native = native_of(((struct bench *)context)->pool);
+
+	lose_try_result = away_lost(lane_get(native), &native->pv[victim], -EIO);
+}
+
+/* A pool that began with one device has all nodes of that time there, both copies. Then it gets
+ * another, and a mirrored volume: it goes on without the first when they are spread, and no node of
+ * a snapshot's is left; not before. */
+static void began_with_one(bool reopened, bool snapshot)
+{
+	struct pool_device device = {.size = POOL_SIZE};
+	struct bench_call call = {.call.done = bench_call_done};
+	struct bench bench;
+
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 1, POOL_SIZE), 0);
+	bench.volume = create(&bench, "p", false);
+	memset(room, 0x55, 65536);
+	for (uint64_t at = 0; at < VOLUME_SIZE; at += 65536)
+		assert_int_equal(bench_write(&bench, at, room, 4096, 0), 0);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	if (snapshot)
+		assert_int_equal(take(&bench, bench.volume, "s"), 0);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 1), 0);
+	device.path = bench.path[1];
+	pool_add(bench.pool, &device, 1, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	bench.volume = create(&bench, "v", true);
+	memset(images, 0, sizeof(images));
+	change(&bench, bench.volume, images[0], 150);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(bench_checkpoint(&bench), 0);
+	if (reopened) {
+		assert_int_equal(bench_close(&bench), 0);
+		assert_int_equal(bench_open(&bench, 2), 0);
+		bench.volume = found(&bench, "v");
+		change(&bench, bench.volume, images[0], 50);
+	}
+	assert_int_equal(info_of(&bench).journal_copies, snapshot ? 1 : 2);
+	if (snapshot) {
+		bench_run(&bench, lose_try_now, &bench);
+		assert_int_equal(lose_try_result, -EIO);
+		assert_false(info_of(&bench).degraded);
+		bench_finish(&bench);
+		return;
+	}
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	bench_drop(&bench);
+	hide(&bench, true);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	change(&bench, bench.volume, images[0], 50);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_false(info_of(&bench).read_only);
+	hide(&bench, false);
+	assert_int_equal(online(&bench, bench.path[victim]), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+static void test_began_with_one(void **state)
+{
+	(void)state;
+	began_with_one(false, false);
+	began_with_one(true, false);
+}
+
+static void test_began_with_snapshot(void **state)
+{
+	(void)state;
+	began_with_one(false, true);
+	began_with_one(true, true);
+}
+
 /* Without mirrored volumes it is there once; its device may be evacuated then. */
 static void test_journal_leaves(void **state)
 {
@@ -1258,6 +1343,8 @@ int main(void)
 	    BOTH(journal_moved_on),
 	    FIRST(one_journal),
 	    FIRST(journal_leaves),
+	    FIRST(began_with_one),
+	    FIRST(began_with_snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
