@@ -38,6 +38,8 @@
  *    it is back; so from the tail of that root, and of each later one, on it is complete. While it
  *    is stale the pool does not go on without the other one. By the first root that calls it whole
  *    both roots are on it, so that it may be opened alone.
+ * A7 Both roots are on it before it counts as whole, and another device may go: what has labels of
+ *    one root only can not tell whether the other was the newer one (rewind.c).
  *
  * A copy that is good by its checksum is never overwritten by one that is not. */
 
@@ -623,7 +625,12 @@ static void end(struct resilver *resilver, struct lane *lane)
 {
 	struct native *native = resilver->native;
 	struct pv *device = &native->pv[resilver->device];
-	int result = flush_fiber(native, lane);
+	int result = 0;
+
+	while (result == 0 && native->sb.generation < device->since) /* A7 */
+		result = checkpoint_run(native, lane, false);
+	if (result == 0)
+		result = flush_fiber(native, lane);
 
 	native_lock(native);
 	if (result == 0 && native->aways == resilver->aways)

@@ -628,6 +628,55 @@ static void test_replace_plain(void **state)
 	bench_finish(bench);
 }
 
+/* The highest generation on each side of a device's labels. */
+static void read_sides(const char *path, uint64_t generation[2])
+{
+	uint8_t block[BLOCK];
+	struct superblock sb;
+	int file = open(path, O_RDONLY);
+
+	assert_true(file >= 0);
+	generation[0] = generation[1] = 0;
+	for (unsigned copy = 0; copy < 4; copy++) {
+		assert_int_equal(
+		    pread(file, block, BLOCK, (off_t)superblock_position(POOL_SIZE, copy)), BLOCK);
+		if (superblock_decode(block, &sb, NULL) == 0 &&
+		    sb.generation > generation[sb.generation & 1])
+			generation[sb.generation & 1] = sb.generation;
+	}
+	assert_int_equal(close(file), 0);
+}
+
+/* One that is whole again, so that the other may go, has both roots. */
+static void test_whole_in_both_roots(void **state)
+{
+	struct bench bench;
+	uint64_t generation[2], newest;
+
+	(void)state;
+	start(&bench);
+	for (unsigned round = 0; round < 2; round++) {
+		lose(&bench);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(bench_checkpoint(&bench), 0);
+		if (round) {
+			bench_drop(&bench);
+			assert_int_equal(bench_open(&bench, 2), 0);
+			bench.volume = found(&bench, "v");
+		} else {
+			assert_int_equal(online(&bench, NULL), 0);
+		}
+		while (info_of(&bench).resilvering)
+			loop_poll(bench.loop, 0);
+		newest = info_of(&bench).generation;
+		read_sides(bench.path[victim], generation);
+		assert_true(generation[newest & 1] >= newest);
+		assert_true(generation[~newest & 1] + 1 >= newest);
+		wait_whole(&bench);
+	}
+	bench_finish(&bench);
+}
+
 /* A larger one, which is grown into; then all rows of it go together. */
 static void test_replaced_by_larger(void **state)
 {
@@ -1330,6 +1379,7 @@ int main(void)
 	    BOTH(replaced_in_place),
 	    BOTH(replace_plain),
 	    BOTH(replaced_by_larger),
+	    BOTH(whole_in_both_roots),
 	    BOTH(replace_killed),
 	    BOTH(journal_rotten),
 	    BOTH(split),
