@@ -294,12 +294,15 @@ static const struct signature signatures[] = {
     {"an encrypted (LUKS) volume", 0, 6, "LUKS\xba\xbe"},
 };
 
-/* A label of this pool for a row that the pool has not got. */
+/* A label of this pool for a row that the pool has not got, and never had: those of generations 0
+ * and 1 are written before a root knows of the device. One that a root wrote is of a device that
+ * was the pool's, or is another half's, and may have what is nowhere else. */
 static bool is_left_over(const struct superblock *label, const struct superblock *pool)
 {
 	const struct uuid *row = &label->pv[label->pv_index].uuid;
 
-	if (!pool || memcmp(&label->pool_uuid, &pool->pool_uuid, sizeof(*row)) != 0)
+	if (!pool || label->generation > 1 ||
+	    memcmp(&label->pool_uuid, &pool->pool_uuid, sizeof(*row)) != 0)
 		return false;
 	for (unsigned i = 0; i < pool->pv_count; i++)
 		if (memcmp(&pool->pv[i].uuid, row, sizeof(*row)) == 0 &&

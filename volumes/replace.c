@@ -24,9 +24,10 @@
  *    that its device is back, or good. With the old UUID that would be the dead one.
  * R5 Nothing on the new one counts before all of it was held against the other copies: a device
  *    that is stale is all that it is, and one that was the pool's before is as good as any.
- * R6 Where it is to have the journal, too, that place is zeros before it has a label: a device that
- *    was the pool's may hold a journal that has gone on elsewhere, which replay would take for a
- *    sign that the root is an old one. */
+ * R6 Where it has room for the journal, that place is zeros before it has a label: a device that
+ * was the pool's may hold a journal that has gone on elsewhere, which replay would take for a sign
+ *    that the root is an old one. The labels that it has go before that: with them it would be one
+ *    of the pool's, with nothing in its journal. */
 
 /* ---- what has no other copy ---- */
 /* Chunks of a group that hold data in use, and that is not elsewhere. */
@@ -223,19 +224,29 @@ static int open_new(struct native_call *mine, const struct pv *device, struct di
 	return result;
 }
 
-/* All copies, of generations older than every root. What another pool has left at the end of a
- * device that is larger than the row goes. */
+/* What it was before: those of a row of @size, and what another pool has left at its end. */
+static int wipe_labels(struct disk *disk, uint64_t size)
+{
+	uint8_t *block = heap_aligned(BLOCK, BLOCK);
+	int result = block ? 0 : -ENOMEM;
+
+	if (block)
+		memset(block, 0, BLOCK);
+	for (unsigned i = 0; i < 8 && result == 0; i++)
+		result =
+		    disk_io(disk, DISK_WRITE, DISK_FUA,
+			    superblock_position(i < 4 ? size : disk->size, i % 4), block, BLOCK);
+	heap_free(block);
+	return result;
+}
+
+/* All copies, of generations older than every root. */
 static int write_labels(struct disk *disk, struct superblock *label)
 {
 	uint64_t size = label->pv[label->pv_index].size;
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	int result = block ? 0 : -ENOMEM;
 
-	for (unsigned copy = 2; copy < 4 && result == 0; copy++) {
-		memset(block, 0, BLOCK);
-		result = disk_io(disk, DISK_WRITE, DISK_FUA, superblock_position(disk->size, copy),
-				 block, BLOCK);
-	}
 	for (unsigned copy = 0; copy < 4 && result == 0; copy++) {
 		label->generation = copy & 1;
 		superblock_encode(label, block);
@@ -264,12 +275,22 @@ static int make_label(struct native *native, struct disk *disk, unsigned row,
 	return result;
 }
 
-static bool has_journal(const struct native *native, const struct pv *device)
+/* As it was made, whether it is written to now or not. */
+static bool has_journal_room(const struct pv *device)
 {
-	struct pv *copy[2];
-	unsigned copies = journal_copies(native, copy);
+	return device->format.data_offset > PV_AREA;
+}
 
-	return device == copy[0] || device == copy[copies - 1];
+static int prepare_disk(struct native *native, struct lane *lane, const struct pv *device,
+			struct disk *disk, struct err *err)
+{
+	int result = wipe_labels(disk, device->format.size);
+
+	if (result == 0 && has_journal_room(device))
+		result = journal_clear(native, lane, disk);
+	if (result == 0 || native->read_only) /* a checkpoint has failed, not the new device */
+		return result;
+	return err_set(err, result, "%s can not be written to", disk->path);
 }
 
 static int two_roots(struct native *native, struct lane *lane)
@@ -332,11 +353,8 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	result = two_roots(native, lane);
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
-	if (result == 0 && has_journal(native, device)) {
-		result = journal_clear(native, lane, disk);
-		if (result < 0)
-			err_set(err, result, "%s can not be written to", disk->path);
-	}
+	if (result == 0)
+		result = prepare_disk(native, lane, device, disk, err);
 	if (result == 0 && ORDER(replacement_labelled)) {
 		result = make_label(native, disk, pv_device_row(native, device), &uuid);
 		if (result < 0)

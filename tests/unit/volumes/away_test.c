@@ -677,6 +677,62 @@ static void test_whole_in_both_roots(void **state)
 	bench_finish(&bench);
 }
 
+static bool has_ring(const struct bench *bench, const char *path)
+{
+	const struct journal *journal = &native_of(bench->pool)->journal;
+	uint8_t block[BLOCK];
+	int file = open(path, O_RDONLY);
+	bool some = false;
+
+	assert_true(file >= 0);
+	for (uint64_t i = 0; i < 16; i++) {
+		assert_int_equal(pread(file, block, BLOCK, (off_t)(journal->offset + i * BLOCK)),
+				 BLOCK);
+		some |= block[0] != 0;
+	}
+	assert_int_equal(close(file), 0);
+	return some;
+}
+
+/* In the place of itself: it is never the pool's, by its labels, with a journal that is gone. And
+ * one that was the pool's is not added unasked, as one whose addition was interrupted is. */
+static void test_replaced_by_itself(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+	uint64_t generation[2];
+	bool cleared = false;
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	assert_int_equal(bench_flush(&bench), 0);
+	assert_true(has_ring(&bench, bench.path[victim]));
+	device = (struct pool_device){.path = bench.path[victim]};
+	pool_replace(bench.pool, bench.path[victim], &device, true, &call.call);
+	while (!call.done && !cleared) {
+		loop_poll(bench.loop, 0);
+		if (has_ring(&bench, bench.path[victim]))
+			continue;
+		read_sides(bench.path[victim], generation);
+		cleared = true;
+		assert_true(generation[0] <= 1 && generation[1] <= 1);
+	}
+	assert_true(cleared);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	lose(&bench);
+	assert_int_equal(replace(&bench, victim, 2, POOL_SIZE), 0);
+	wait_whole(&bench);
+	call = (struct bench_call){.call.done = bench_call_done};
+	pool_add(bench.pool, &device, 1, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), -EEXIST);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
 /* A larger one, which is grown into; then all rows of it go together. */
 static void test_replaced_by_larger(void **state)
 {
@@ -1379,6 +1435,7 @@ int main(void)
 	    BOTH(replaced_in_place),
 	    BOTH(replace_plain),
 	    BOTH(replaced_by_larger),
+	    BOTH(replaced_by_itself),
 	    BOTH(whole_in_both_roots),
 	    BOTH(replace_killed),
 	    BOTH(journal_rotten),
