@@ -126,7 +126,8 @@ static void check_scrub(struct life *life)
 	bool labels = life->model->pulled; /* of one that is gone, before that is known */
 
 	pool_get_scrub(life->pool, &info);
-	if (info.errors <= life->scrub_known || life->tolerate_faults)
+	if (info.errors <= life->scrub_known || info.errors <= life->model->forgiven ||
+	    life->tolerate_faults)
 		return;
 	for (unsigned i = 0; labels && pool_finding(life->pool, i, &finding); i++)
 		labels = finding.kind == FINDING_LABEL;
@@ -137,6 +138,16 @@ static void check_scrub(struct life *life)
 			(unsigned long long)finding.offset);
 	violation("the scrub found %llu errors (depth %u)", (unsigned long long)info.errors,
 		  life->depth);
+}
+
+/* All labels have been written since: from here on a bad one is damage. */
+static void scrub_was_forgiven(struct life *life)
+{
+	struct pool_scrub_info info;
+
+	pool_get_scrub(life->pool, &info);
+	life->model->forgiven = info.errors;
+	life->model->pulled = false;
 }
 
 /* The structures: a checkpoint, then nothing wrong and nothing leaked. */
@@ -150,6 +161,8 @@ static void check(struct explorer *explorer, struct life *life, bool data)
 		data = true;
 	}
 	check_scrub(life);
+	if (life->profile->pulls && data)
+		scrub_was_forgiven(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);

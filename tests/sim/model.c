@@ -834,6 +834,7 @@ struct model *model_crash(const struct model *model)
 
 	after->victim = model->victim;
 	after->pulled = model->pulled;
+	after->forgiven = model->forgiven;
 	after->clock = model->clock + 1;
 	after->next_uid = model->next_uid;
 	after->first_op = model->first_op + model->op_count;
