@@ -533,6 +533,11 @@ static struct life *first_life(const struct profile *profile, struct sim *sim)
 		violation("pool_create: %s", life->call.err.text);
 	life->pool = life->call.pool;
 	life->model->victim = profile->victim;
+	if (!profile->grows)
+		return life;
+	life_call(life, life_start_grow);
+	if (life_wait(life, "pool_add") != 0)
+		violation("pool_add: %s", life->call.err.text);
 	return life;
 }
 

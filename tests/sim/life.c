@@ -232,6 +232,8 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x70756c6c);
 	if (profile->mirror && rng_one_in(&rng, 2))
 		pulls_draw(profile, &rng);
+	rng.state = rng_mix(seed ^ 0x67726f77);
+	profile->grows = profile->pulls && rng_one_in(&rng, 3);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -317,10 +319,17 @@ void life_start_create(struct life *life)
 	options = (struct pool_create_options){
 	    .name = "proof",
 	    .devices = devices,
-	    .device_count = life->profile->devices,
+	    .device_count = life->profile->grows ? 1 : life->profile->devices,
 	    .journal_bytes = life->profile->journal_bytes,
 	};
 	life->profile->subject->create(&world_sim, life->loops[0], &options, &life->call);
+}
+
+void life_start_grow(struct life *life)
+{
+	struct pool_device device = {.path = life_device_paths[1]};
+
+	pool_add(life->pool, &device, 1, false, &life->call);
 }
 
 void life_start_open(struct life *life)

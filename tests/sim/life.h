@@ -60,7 +60,8 @@ struct profile {
 	unsigned replaces;    /* one in so many times another is put in its place; 0: never */
 	unsigned victim;      /* 0, 1: the first or the second device goes first; .. */
 	bool takes_turns;     /* .. and the other one later */
-	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
+	bool grows; /* it is made with one device: what is written then is there, both copies */
+	unsigned family; /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
@@ -163,6 +164,7 @@ void life_free(struct life *life); /* pool closed */
 /* Calls of the pool, one at a time: start, then step the world until life->call_done. */
 void life_call(struct life *life, void (*start)(struct life *life));
 void life_start_create(struct life *life);
+void life_start_grow(struct life *life);
 void life_start_open(struct life *life);
 void life_start_rewind(struct life *life);
 void life_start_degraded(struct life *life);
