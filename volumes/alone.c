@@ -20,6 +20,8 @@
 struct ring {
 	struct disk *disk;
 	const struct superblock *sb;
+	struct native *native;
+	struct lane *lane;
 	uint8_t *run;
 	uint64_t at; /* sequence number of the first block in run */
 	unsigned count;
@@ -32,6 +34,12 @@ static int read_run(struct ring *ring, uint64_t seq)
 
 	if (seq - ring->at < ring->count)
 		return 0;
+	if (ring->native && ring->native->checkpoint_due) { /* the journal's room does not wait */
+		int result = checkpoint_run(ring->native, ring->lane, false);
+
+		if (result < 0)
+			return result;
+	}
 	ring->at = seq;
 	ring->count = left < RUN_BLOCKS ? (unsigned)left : RUN_BLOCKS;
 	return disk_io(ring->disk, DISK_READ, 0, sb->journal_offset + place * BLOCK, ring->run,
@@ -80,9 +88,10 @@ static int walk(struct ring *ring, uint64_t *rows)
 	return 0;
 }
 
-int alone_rows(struct disk *disk, const struct superblock *sb, uint64_t *ret_rows)
+int alone_rows(struct disk *disk, const struct superblock *sb, struct native *native,
+	       struct lane *lane, uint64_t *ret_rows)
 {
-	struct ring ring = {.disk = disk, .sb = sb};
+	struct ring ring = {.disk = disk, .sb = sb, .native = native, .lane = lane};
 	uint64_t rows = 0;
 	int result = 0;
 

@@ -160,8 +160,11 @@ static bool may_go(const struct native *native, const struct pv *device)
 {
 	const struct pv *other = away_any(native);
 
+	if (!ORDER(stale_needs_the_other))
+		other = NULL;
 	return native->opened && !native->read_only && native->mirrors && !native->evacuation &&
-	       !device->pinned && journal_spares(native, device) && (!other || other == device);
+	       (!device->pinned || !ORDER(pinned_is_not_spared)) &&
+	       journal_spares(native, device) && (!other || other == device);
 }
 
 /* What volumes with one copy have in its cache may be lost. */
@@ -280,7 +283,7 @@ static int read_label(const struct native *native, unsigned row, struct disk *di
 }
 
 /* Has it missed something, and nothing else? */
-static int check_label(const struct native *native, unsigned row, struct disk *disk,
+static int check_label(struct native *native, struct lane *lane, unsigned row, struct disk *disk,
 		       struct err *err)
 {
 	struct superblock *sb = heap_alloc(sizeof(*sb));
@@ -288,8 +291,8 @@ static int check_label(const struct native *native, unsigned row, struct disk *d
 	int result = sb ? read_label(native, row, disk, sb, err) : -ENOMEM;
 
 	if (result == 0)
-		result = alone_rows(disk, sb, &alone);
-	if (result == -EIO)
+		result = alone_rows(disk, sb, native, lane, &alone);
+	if (result == -EIO && !native->read_only)
 		err_set(err, result, "the journal on %s can not be read", disk->path);
 	if (result == 0 && (alone || !superblock_succeeds(&native->sb, sb)))
 		result = err_set(
@@ -371,7 +374,7 @@ int away_online(struct native_call *mine, struct lane *lane)
 	result =
 	    disk_open(native->world, path ? path : device->path, DISK_EXCLUSIVE, 0, &disk, err);
 	if (result == 0)
-		result = check_label(native, pv_device_row(native, device), disk, err);
+		result = check_label(native, lane, pv_device_row(native, device), disk, err);
 	if (result < 0) {
 		disk_close(disk);
 		return result;
@@ -627,7 +630,7 @@ static void end(struct resilver *resilver, struct lane *lane)
 	struct pv *device = &native->pv[resilver->device];
 	int result = 0;
 
-	while (result == 0 && native->sb.generation < device->since) /* A7 */
+	while (result == 0 && native->sb.generation < device->since && ORDER(whole_in_both_roots))
 		result = checkpoint_run(native, lane, false);
 	if (result == 0)
 		result = flush_fiber(native, lane);

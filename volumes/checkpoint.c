@@ -181,7 +181,7 @@ static void note_pinned(struct native *native, const struct node_pointer *pointe
 	struct pv *device = spread_pin(native, pointer);
 
 	if (device)
-		device->pinned = true;
+		device->pinned = device->pinned_again = true;
 }
 
 static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, size_t length)
@@ -398,6 +398,7 @@ static int write_labels(struct native *native, const struct superblock *sb, unsi
 	unsigned side = ORDER(superblock_alternates) ? sb->generation & 1 : 0;
 	int result = blocks && all ? 0 : -ENOMEM;
 
+	spread_say(native, &mine);
 	for (unsigned copy = side; copy < 4 && result == 0; copy += 2) {
 		all->fiber = fiber_current();
 		all->native = native;

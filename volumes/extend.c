@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "volumes/keeper.h"
+#include "volumes/spread.h"
 
 /* A pool gets larger: devices are added, or have grown. In the keeper's fiber, beside the guests'
  * I/O.
@@ -186,7 +187,9 @@ static int take_device(struct native_call *mine, struct lane *lane, const struct
 	row->size = (*ret_disk)->size / BLOCK * BLOCK;
 	row->data_offset = PV_AREA + pv_journal_room(sb, sb->pv_count - 1);
 	row->chunks = (row->size - row->data_offset - PV_AREA) / CHUNK;
-	return row->data_offset > PV_AREA ? journal_clear(native, lane, *ret_disk) : 0;
+	if (row->data_offset == PV_AREA)
+		return 0;
+	return journal_clear(native, lane, *ret_disk, row->size);
 }
 
 /* Older than every root, and on both sides: no other pool's copy stays. */
@@ -395,6 +398,7 @@ bool native_device_info(struct pool *pool, unsigned index, struct pool_device_in
 		info.size_bytes = pv->format.size;
 		evacuate_info(native, (unsigned)(pv - native->pv), &info);
 		away_info(native, (unsigned)(pv - native->pv), &info);
+		spread_info(native, pv, &info);
 	}
 	pthread_mutex_unlock(&native->lock);
 	if (!pv)

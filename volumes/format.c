@@ -127,14 +127,16 @@ static bool row_plausible(const struct superblock *sb, unsigned index)
 	const struct format_pv *pv = &sb->pv[index];
 	unsigned device = pv->device ? pv->device - 1u : index;
 
-	if (pv->state > PV_STATE_REMOVED || pv->flags & ~(PV_PAUSED | PV_AWAY | PV_STALE) ||
-	    (pv->flags & PV_AWAY && !(pv->flags & PV_STALE)) || device > index ||
+	if (pv->state > PV_STATE_REMOVED ||
+	    pv->flags & ~(PV_PAUSED | PV_AWAY | PV_STALE | PV_PINNED) ||
+	    (pv->flags & PV_AWAY && !(pv->flags & PV_STALE)) ||
+	    (pv->flags & PV_PINNED && !sb->journal_row) || device > index ||
 	    sb->pv[device].device || sb->pv[device].state != pv->state)
 		return false;
 	if (index == 0 && (pv->state != PV_STATE_ACTIVE ||
 			   (pv->flags & (PV_AWAY | PV_STALE) && !sb->journal_row)))
 		return false; /* the journal is there, and nowhere else */
-	if (pv->device && pv->flags & (PV_AWAY | PV_STALE))
+	if (pv->device && pv->flags & (PV_AWAY | PV_STALE | PV_PINNED))
 		return false; /* its device's row says so */
 	for (unsigned i = device; i < index; i++)
 		if ((i == device || sb->pv[i].device == pv->device) &&

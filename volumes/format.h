@@ -42,7 +42,7 @@ struct format_pv {
 	uint64_t first_chunk; /* pool-wide number of its first chunk */
 	uint64_t chunks;
 	uint8_t state;  /* enum pv_state */
-	uint8_t flags;  /* PV_PAUSED, PV_AWAY, PV_STALE; of the row that is a device */
+	uint8_t flags;  /* PV_PAUSED and so on; of the row that is a device */
 	uint8_t device; /* 0: a device of its own; n + 1: what the device of row n has grown by */
 };
 /* REMOVED: a row without a device. Its chunks are numbers only: those in use are elsewhere
@@ -51,6 +51,7 @@ enum pv_state { PV_STATE_ACTIVE, PV_STATE_EVACUATING, PV_STATE_REMOVED };
 #define PV_PAUSED 1u
 #define PV_AWAY   2u /* the pool goes on without it; STALE, too */
 #define PV_STALE  4u /* its copies of mirrored data may be old: they do not count */
+#define PV_PINNED 8u /* both copies of a metadata node may be there (spread.c) */
 
 /* Pointer to a metadata node: both copies, and what they must be. */
 struct node_pointer {

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "volumes/native.h"
+#include "volumes/spread.h"
 
 /* The journal: one stream, a ring of 4 KiB blocks on PV 0; the block with sequence number s is
  * at s modulo the ring's size. Records get consecutive LSNs under the lock, in the order in
@@ -259,7 +259,17 @@ bool journal_spares(const struct native *native, const struct pv *device)
 {
 	if (device != native->pv)
 		return true; /* the first one's copy is looked at in any case */
-	return native->sb.journal_row && native->sb.generation > native->journal.twin_since;
+	return native->sb.journal_row && (native->sb.generation > native->journal.twin_since ||
+					  !ORDER(journal_named_by_both_roots));
+}
+
+unsigned journal_complete_copies(const struct native *native)
+{
+	const struct pv *twin = &native->pv[native->sb.journal_row];
+
+	if (!journal_spares(native, native->pv))
+		return 1;
+	return 2u - pv_is_stale(native->pv) - pv_is_stale(twin);
 }
 
 void journal_twin_look(struct native *native, uint64_t generation)
@@ -272,7 +282,8 @@ void journal_twin_look(struct native *native, uint64_t generation)
 		native->sb.journal_row = 0;
 		journal->twin_since = generation;
 	} else if (!native->sb.journal_row && journal->twin != row &&
-		   native->sb.generation > journal->twin_since) {
+		   (native->sb.generation > journal->twin_since ||
+		    !ORDER(journal_left_by_both_roots))) {
 		__atomic_store_n(&journal->twin, 0, __ATOMIC_RELEASE); /* both roots know */
 	}
 	if (native->sb.journal_row || !row || !quiet || (journal->twin && journal->twin != row))
@@ -281,16 +292,19 @@ void journal_twin_look(struct native *native, uint64_t generation)
 	journal->twin_since = generation;
 	native->sb.journal_row = row;
 	native->sb.version = FORMAT_VERSION;
+	spread_doubt(native);
 }
 
 #define CLEAR_BYTES (1u << 20)
 
-int journal_clear(struct native *native, struct lane *lane, struct disk *disk)
+int journal_clear(struct native *native, struct lane *lane, struct disk *disk, uint64_t size)
 {
 	uint64_t at = native->journal.offset, end = at + native->journal.blocks * BLOCK;
 	uint8_t *zeros = heap_aligned(BLOCK, CLEAR_BYTES);
-	int result = zeros ? 0 : -ENOMEM;
+	int result = zeros ? pv_wipe_labels(disk, size) : -ENOMEM;
 
+	if (!ORDER(journal_cleared_of_others))
+		at = end;
 	if (zeros)
 		memset(zeros, 0, CLEAR_BYTES);
 	while (at < end && result == 0) {

@@ -14,6 +14,7 @@
 
 #define TICK_NS          1000000000ull
 #define CHECKPOINT_TICKS 30
+#define SPREAD_TICKS     3600
 
 /* ---- ends ---- */
 void call_end(struct native_call *mine, int result)
@@ -323,7 +324,6 @@ static int changed(struct native_call *mine)
 static void run_changes(struct native *native, struct lane *lane)
 {
 	struct list batch;
-	bool wanted = spread_is_wanted(native);
 	int result;
 
 	list_init(&batch);
@@ -342,8 +342,6 @@ static void run_changes(struct native *native, struct lane *lane)
 	if (list_empty(&batch))
 		return;
 	result = checkpoint_run(native, lane, false);
-	if (result == 0 && !wanted) /* before the first mirrored volume is there */
-		spread_run(native, lane);
 	while (!list_empty(&batch)) {
 		struct native_call *mine =
 		    list_entry(list_pop_front(&batch), struct native_call, link);
@@ -398,6 +396,13 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 }
 
 /* ---- the fiber ---- */
+static void look_at_nodes(struct native *native, struct lane *lane)
+{
+	native_lock(native);
+	spread_again(native);
+	native_unlock(lane);
+}
+
 static bool run_one(struct native *native, struct lane *lane)
 {
 	struct native_call *mine;
@@ -442,7 +447,7 @@ static bool run_one(struct native *native, struct lane *lane)
 	}
 	if (result == 0 && (mine->kind == CALL_ADD || mine->kind == CALL_GROW ||
 			    mine->kind == CALL_REMOVE || mine->kind == CALL_ONLINE))
-		spread_run(native, lane); /* where nodes may be is another matter now */
+		look_at_nodes(native, lane); /* where they may be is another matter now */
 	call_end(mine, result);
 	return false;
 }
@@ -478,6 +483,11 @@ static void keeper_main(void *context)
 			if (resilver_some(native, lane))
 				continue;
 			native_lock(native);
+		}
+		if (spread_due(native)) {
+			native_unlock(lane);
+			spread_some(native, lane);
+			continue;
 		}
 		if (evacuate_runs(native)) {
 			native_unlock(lane);
@@ -550,7 +560,10 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
-	if ((evacuate_runs(native) || measure_is_due(native) || resilver_due(native)) &&
+	if (native->ticks % SPREAD_TICKS == 0)
+		spread_again(native);
+	if ((evacuate_runs(native) || measure_is_due(native) || resilver_due(native) ||
+	     spread_due(native)) &&
 	    !native->closing)
 		keeper_kick(native);
 	native_unlock(lane);
@@ -565,7 +578,7 @@ void keeper_start(struct native *native)
 	timer_start(&native->timer, TICK_NS);
 	scrub_opened(native);
 	if (!list_empty(&native->deleting) || native->ledger->dirty || native->checkpoint_due ||
-	    resilver_due(native)) {
+	    resilver_due(native) || spread_due(native)) {
 		native_lock(native);
 		keeper_kick(native);
 		pthread_mutex_unlock(&native->lock);

@@ -86,9 +86,10 @@ struct pv {
 	struct pv *device; /* the row of its device, maybe itself; the next five are that one's */
 	bool dirty;        /* atomic: something was written since the last flush was issued */
 	bool needs_flush;
-	bool away;          /* atomic: the pool goes on without it, nothing is sent to it */
-	bool stale;         /* atomic: its copies of mirrored data do not count (away.c) */
-	bool pinned;        /* it has nodes with both copies: the pool can not go on without it */
+	bool away;   /* atomic: the pool goes on without it, nothing is sent to it */
+	bool stale;  /* atomic: its copies of mirrored data do not count (away.c) */
+	bool pinned; /* it may have nodes with both copies: the pool does not go on without it */
+	bool pinned_again;  /* ... one that was placed since the last look at all of them began */
 	char *path;         /* of one that was not there at the open, where that is known */
 	uint32_t in_flight; /* atomic; requests on the disk */
 	uint32_t memory_alignment, logical_block; /* of the disk */
@@ -397,6 +398,10 @@ struct native {
 	struct measure *measure;   /* the one that is being looked at */
 	uint64_t partial_changes;  /* of which slots are used in chunks that are used in part */
 
+	/* spread.c */
+	bool spread_wanted; /* all nodes are to be looked at */
+	uint64_t unspread;  /* of them: with both copies on one device, as of the last look */
+
 	/* mirror.c */
 	bool mirrored;    /* atomic: there may be chunks with two copies */
 	uint64_t mirrors; /* such chunks */
@@ -554,6 +559,9 @@ int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset,
 /* Geometry of a new pool over sb->pv[].size, sb->journal_blocks when it is not 0; of the loaded
  * one: the table of AGs. */
 int pv_layout(struct superblock *sb, struct err *err);
+/* In a fiber: the labels that @disk has are gone, durably: those of a row of @size, and what
+ * another pool has left at its end. */
+int pv_wipe_labels(struct disk *disk, uint64_t size);
 /* Bytes for a second copy of the journal before the data of row @row, which is new; 0: a row before
  * it has that room, or it is too small. */
 uint64_t pv_journal_room(struct superblock *sb, unsigned row);
@@ -881,12 +889,14 @@ bool journal_pending(const struct native *native);
 void journal_commit(struct lane *lane); /* without the lock; committing is set */
 /* Where it is written to: one or two rows, of which one may be away. Context: any. */
 unsigned journal_copies(const struct native *native, struct pv *ret_copies[2]);
+unsigned journal_complete_copies(const struct native *native); /* under the lock */
 /* Can it be done without @device? */
 bool journal_spares(const struct native *native, const struct pv *device);
 /* In the keeper's fiber: the journal's place on @disk, which is not the pool's yet, is zeros, and
  * durably: of a device that was the pool's before it may hold a journal that has gone on elsewhere,
- * which replay would take for a sign that the root is an old one. */
-int journal_clear(struct native *native, struct lane *lane, struct disk *disk);
+ * which replay would take for a sign that the root is an old one. The labels it has, of a row of
+ * @size, go before that: with them it would be one of the pool's, with nothing in its journal. */
+int journal_clear(struct native *native, struct lane *lane, struct disk *disk, uint64_t size);
 /* Not yet, but with the next root? */
 bool journal_wants_root(const struct native *native);
 /* At the freeze of root @generation: has the pool a second copy from it on, or none any more? */

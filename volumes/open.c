@@ -104,6 +104,9 @@ static void take_flags(struct opening *opening, unsigned row)
 	struct native *native = opening->native;
 	struct pv *pv = &native->pv[row];
 
+	pv->pinned = pv->format.flags & PV_PINNED; /* from here on (spread_say()) */
+	native->sb.pv[row].flags &= (uint8_t)~PV_PINNED;
+	pv->format.flags &= (uint8_t)~PV_PINNED;
 	if (!pv->disk && opening->failures == 1)
 		pv->path = heap_strdup(opening->device[opening->failed].path);
 	if (!pv->disk || pv->format.flags & (PV_AWAY | PV_STALE))
@@ -312,7 +315,7 @@ static bool does_without(struct opening *opening, unsigned index)
 		return opening->failure != -EBUSY;   /* it is there, somebody is just letting go */
 	}
 	for (unsigned i = 0; i < sb->pv_count; i++)
-		if ((i != index && sb->pv[i].flags & PV_STALE) ||
+		if ((i != index && sb->pv[i].flags & PV_STALE && ORDER(stale_needs_the_other)) ||
 		    sb->pv[i].state == PV_STATE_EVACUATING)
 			return false;
 	if (!opening->degraded || opening->report || native->newly_missing ||
@@ -426,7 +429,7 @@ static int check_forgotten(struct opening *opening, const struct labels *labels,
 {
 	struct err why = {0};
 	uint64_t alone = 0;
-	int result = alone_rows(opening->disk[index], &labels[index].newest, &alone);
+	int result = alone_rows(opening->disk[index], &labels[index].newest, NULL, NULL, &alone);
 
 	if (result == 0)
 		return alone ? refuse_split(opening, labels, newest, index) : 0;
@@ -645,9 +648,10 @@ static int fork_pool(struct native *native)
 
 	while (!lineage)
 		loop_random(native->home, &lineage, sizeof(lineage));
-	superblock_fork(&native->sb, lineage);
+	if (ORDER(opened_alone_is_another))
+		superblock_fork(&native->sb, lineage);
 	native->sb.version = FORMAT_VERSION;
-	return superblock_write_all(native, &native->sb);
+	return ORDER(consent_before_writes) ? superblock_write_all(native, &native->sb) : 0;
 }
 
 static int start(struct opening *opening)
@@ -684,14 +688,21 @@ static int start(struct opening *opening)
 	if (result == 0 && !opening->create)
 		result = complete_root(opening);
 	if (result == 0 && native->newly_missing) {
-		log_warning("pool %s is opened without device %u, which is missing",
-			    native->sb.name, native->newly_missing);
+		log_warning("pool %s is opened without device %u, which is missing%s",
+			    native->sb.name, native->newly_missing,
+			    native->pv[native->newly_missing - 1].pinned
+				? ": metadata may have both copies there, and what it is of can "
+				  "not be read"
+				: "");
 		result = fork_pool(native);
 	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
-	if (result == 0)
-		spread_run(native, lane);
+	if (result == 0) {
+		native_lock(native);
+		spread_again(native);
+		native_unlock(lane);
+	}
 	return result;
 }
 
@@ -935,10 +946,7 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.replayed_records = native->replayed_records;
 	info.degraded = away_any(native) && !pv_is_here(away_any(native));
 	info.resilvering = away_any(native) && !info.degraded;
-	info.journal_copies =
-	    journal_spares(native, &native->pv[0]) && !native->pv[0].pinned && !away_any(native)
-		? 2
-		: 1;
+	info.journal_copies = journal_complete_copies(native);
 	info.read_only = native->read_only;
 	memcpy(info.read_only_reason, native->read_only_reason, sizeof(info.read_only_reason));
 	pthread_mutex_unlock(&native->lock);

@@ -328,7 +328,7 @@ struct pool_info {
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
 	bool degraded;             /* a device is away */
 	bool resilvering;          /* one is back and is being made good */
-	unsigned journal_copies;   /* 2: the pool could go on without its first device */
+	unsigned journal_copies;   /* on devices that are there and whole */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
 	const char *kind;          /* of back end: "native", "rbd" */
@@ -394,7 +394,8 @@ struct pool_device_info {
 	uint64_t moved_bytes,
 	    left_bytes;        /* while it is evacuated; RESILVERING: looked at, to look at */
 	uint64_t copied_bytes; /* RESILVERING: what differed */
-	char reason[400];      /* DEVICE_STUCK: what is in the way */
+	bool vital; /* there are mirrored volumes, and the pool would not go on without it .. */
+	char reason[400]; /* .. why; DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

@@ -294,21 +294,36 @@ static const struct signature signatures[] = {
     {"an encrypted (LUKS) volume", 0, 6, "LUKS\xba\xbe"},
 };
 
-/* A label of this pool for a row that the pool has not got, and never had: those of generations 0
- * and 1 are written before a root knows of the device. One that a root wrote is of a device that
- * was the pool's, or is another half's, and may have what is nowhere else. */
+int pv_wipe_labels(struct disk *disk, uint64_t size)
+{
+	uint8_t *block = heap_aligned(BLOCK, BLOCK);
+	int result = block ? 0 : -ENOMEM;
+
+	if (block)
+		memset(block, 0, BLOCK);
+	for (unsigned i = 0; i < 8 && result == 0; i++)
+		result =
+		    disk_io(disk, DISK_WRITE, DISK_FUA,
+			    superblock_position(i < 4 ? size : disk->size, i % 4), block, BLOCK);
+	heap_free(block);
+	return result;
+}
+
+/* A label of this pool for a row that the pool has not got: it was removed, and a crash came before
+ * its labels were wiped, or it never was the pool's, for those of generations 0 and 1 are written
+ * before a root knows of the device. Any other that a root wrote is of a device that another took
+ * the place of, or is another half's, and may have what is nowhere else. */
 static bool is_left_over(const struct superblock *label, const struct superblock *pool)
 {
 	const struct uuid *row = &label->pv[label->pv_index].uuid;
 
-	if (!pool || label->generation > 1 ||
-	    memcmp(&label->pool_uuid, &pool->pool_uuid, sizeof(*row)) != 0)
+	if (!pool || memcmp(&label->pool_uuid, &pool->pool_uuid, sizeof(*row)) != 0)
 		return false;
 	for (unsigned i = 0; i < pool->pv_count; i++)
-		if (memcmp(&pool->pv[i].uuid, row, sizeof(*row)) == 0 &&
-		    pool->pv[i].state != PV_STATE_REMOVED)
-			return false;
-	return true;
+		if (memcmp(&pool->pv[i].uuid, row, sizeof(*row)) == 0)
+			return pool->pv[i].state == PV_STATE_REMOVED &&
+			       superblock_succeeds(pool, label);
+	return label->generation <= 1;
 }
 
 static int check_labels(struct disk *disk, const struct superblock *pool, uint8_t *buffer,

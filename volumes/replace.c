@@ -164,6 +164,17 @@ static int check_alone(struct native *native, struct lane *lane, const struct pv
 	return alone ? refuse_alone(native, lane, device, err) : 0;
 }
 
+/* A pool that was opened without it by an administrator's word may miss some. */
+static int check_nodes(const struct pv *device, bool force, struct err *err)
+{
+	if (!device->pinned || force)
+		return 0;
+	return err_set(err, -EBUSY,
+		       "metadata may have both copies on %s, and what it is of would be lost: "
+		       "connect that device again, or give it up (--force)",
+		       away_path(device));
+}
+
 /* Who has looked up a place on the dead one meanwhile has met its end: what such a slot held may
  * have been given up since. */
 static void wait_readers(struct native *native)
@@ -224,22 +235,6 @@ static int open_new(struct native_call *mine, const struct pv *device, struct di
 	return result;
 }
 
-/* What it was before: those of a row of @size, and what another pool has left at its end. */
-static int wipe_labels(struct disk *disk, uint64_t size)
-{
-	uint8_t *block = heap_aligned(BLOCK, BLOCK);
-	int result = block ? 0 : -ENOMEM;
-
-	if (block)
-		memset(block, 0, BLOCK);
-	for (unsigned i = 0; i < 8 && result == 0; i++)
-		result =
-		    disk_io(disk, DISK_WRITE, DISK_FUA,
-			    superblock_position(i < 4 ? size : disk->size, i % 4), block, BLOCK);
-	heap_free(block);
-	return result;
-}
-
 /* All copies, of generations older than every root. */
 static int write_labels(struct disk *disk, struct superblock *label)
 {
@@ -284,10 +279,10 @@ static bool has_journal_room(const struct pv *device)
 static int prepare_disk(struct native *native, struct lane *lane, const struct pv *device,
 			struct disk *disk, struct err *err)
 {
-	int result = wipe_labels(disk, device->format.size);
+	int result = has_journal_room(device)
+			 ? journal_clear(native, lane, disk, device->format.size)
+			 : pv_wipe_labels(disk, device->format.size);
 
-	if (result == 0 && has_journal_room(device))
-		result = journal_clear(native, lane, disk);
 	if (result == 0 || native->read_only) /* a checkpoint has failed, not the new device */
 		return result;
 	return err_set(err, result, "%s can not be written to", disk->path);
@@ -343,6 +338,8 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	result = check_old(native, device, mine->devices[0].path, err);
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
+	if (result == 0)
+		result = check_nodes(device, mine->force, err);
 	if (result == 0)
 		result = away_let_go(native, device, err);
 	if (result == 0)

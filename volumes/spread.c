@@ -1,27 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 
 #include "volumes/spread.h"
 
 /* A pool that is to live without one of its devices has no node with both copies there. New nodes
  * are placed that way where there is room (space.c), but not those of the time when there was one
- * device, or when the others were full. So before the first mirrored volume is there, at each open
- * of a pool that has some, and when it gets devices, all pointers to nodes are looked at, and what
- * has both copies on one device is written anew, a number of nodes at a time, with a root behind
- * each lot. What is left then pins its device: the pool does not go on without that (away.c).
+ * device, or when the others were full. So from the root on that names the second copy of the
+ * journal each root says, of each device, whether it may have both copies of a node (PV_PINNED):
+ * at first of all of them, until all pointers to nodes have been looked at and what is on one
+ * device has been written anew; then of those that what is left pins. The pool does not go on
+ * without such a device (away.c).
+ *
+ * S1 That a device has no such node is said after a look at all pointers that found none. It is
+ *    the keeper's fiber that looks, which makes the checkpoints, too, and before which no pointer
+ *    goes from one tree to another: what is placed meanwhile is noted (pinned_again), and the rest
+ *    is where it was.
+ * S2 That it may have one is said by the root with the first of them: those that are placed by a
+ *    checkpoint are noted before its superblock is written.
+ *
+ * A look reads all interior nodes (one for each 512 MiB of a map, and for each 252 MiB of
+ * checksums), in the background; management goes before it, and it begins anew then. It is once in
+ * the life of a pool where nothing is left. What is left is looked at again at an open, when there
+ * is another device or a deletion is done, and once an hour.
  *
  * A node of a snapshot's, or that a snapshot's children read on, has its place in more than one
  * tree, and stays where it is. It goes with the snapshot. */
 
 #define STEP_NODES 1024u /* that are written anew before a root */
-#define STEPS_MAX  4096u
-#define TRIES      8u /* to look at all of them without a checkpoint in between */
 
 struct spread {
 	struct native *native;
 	struct lane *lane;
-	bool counting; /* nothing is written anew */
-	bool moved;    /* a checkpoint has placed nodes meanwhile */
 	unsigned touched;
 	uint64_t pins, left; /* rows of devices; nodes that stay */
 };
@@ -79,7 +89,11 @@ static int touch(struct tree *tree, unsigned level, uint64_t index, struct waite
 		result = tree_pointer(tree, level - 1, index * NODE_FANOUT, waiter, &pointer);
 	if (result == 0 && level)
 		result = tree_place(tree, level, index, waiter, &pointer, &node);
-	return result < 0 || !node ? result : node_touch(node);
+	if (result < 0 || !node)
+		return result;
+	if (tree->kind == NODE_MAP && ORDER(spread_root_is_recorded))
+		nvolume_mark_dirty(container_of(tree, struct nvolume, map));
+	return node_touch(node);
 }
 
 /* One pointer. *ret_there: there is such a node, which is the tree's own. Under the lock. */
@@ -98,12 +112,11 @@ static int look(struct spread *spread, struct tree *tree, unsigned level, uint64
 	pin = spread_pin(native, &pointer);
 	if (!pin)
 		return 0;
-	if (!spread->counting && !is_fixed(tree) && spread->touched < STEP_NODES) {
+	if (!is_fixed(tree)) {
 		result = touch(tree, level, index, waiter);
-		if (result < 0)
-			return result;
-		spread->touched++;
-		return 0;
+		if (result == 0)
+			spread->touched++;
+		return result;
 	}
 	spread->left++;
 	spread->pins |= 1ull << pv_device_row(native, pin);
@@ -133,22 +146,31 @@ static int look_waiting(struct spread *spread, struct tree *tree, unsigned level
 	}
 }
 
+/* Others first; and the journal's room is not to wait for this. */
+static int make_way(struct spread *spread)
+{
+	struct native *native = spread->native;
+
+	fiber_sleep(0);
+	if (!list_empty(&native->calls) || away_any(native))
+		return -EINTR;
+	if (!native->checkpoint_due && spread->touched < STEP_NODES)
+		return 0;
+	spread->touched = 0;
+	return checkpoint_run(native, spread->lane, false);
+}
+
 static int walk(struct spread *spread, struct tree *tree, unsigned level, uint64_t index)
 {
 	bool there = false;
-	int result;
+	int result = level ? make_way(spread) : 0;
 
-	if (level && spread->native->checkpoint_due && spread->native->opened) {
-		/* the journal's room is not to wait for this */
-		spread->moved = true;
-		result = checkpoint_run(spread->native, spread->lane, false);
-		if (result < 0)
-			return result;
-	}
+	if (result < 0)
+		return result;
 	result = look_waiting(spread, tree, level, index, &there);
 	for (unsigned i = 0; level && there && result == 0 && i < NODE_FANOUT; i++)
 		result = walk(spread, tree, level - 1, index * NODE_FANOUT + i);
-	if (result != -EIO)
+	if (result != -EIO || spread->native->read_only)
 		return result;
 	/* What can not be read is not to be lost twice. */
 	spread->left++;
@@ -172,64 +194,108 @@ static int walk_all(struct spread *spread)
 		if (volume)
 			result = walk(spread, &volume->map, volume->map.levels, 0);
 	}
-	return result;
+	return result == 0 && spread->touched ? checkpoint_run(native, spread->lane, false)
+					      : result;
 }
 
 static void set_pins(struct spread *spread)
 {
 	struct native *native = spread->native;
+	bool changed = false, left = spread->left && native->unspread != spread->left;
 
 	native_lock(native);
-	for (unsigned i = 0; i < native->pv_count; i++)
-		native->pv[i].pinned =
-		    pv_is_device(&native->pv[i]) &&
-		    (spread->pins & 1ull << i || (spread->moved && native->pv[i].pinned));
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+		bool pinned = pv_is_device(pv) && (spread->pins & 1ull << i || pv->pinned_again);
+
+		changed |= pinned != pv->pinned;
+		pv->pinned = pinned;
+	}
+	native->unspread = spread->left;
+	native->spread_wanted = false;
+	if (changed)
+		checkpoint_want(native);
 	native_unlock(spread->lane);
-	if (spread->left)
+	if (left)
 		log_notice("pool %s: %llu metadata nodes have both copies on one device, without "
 			   "which the pool does not go on: of snapshots, or for want of space",
 			   native->sb.name, (unsigned long long)spread->left);
 }
 
-static int run(struct spread *spread, bool counting)
+/* ---- when ---- */
+static bool is_of_use(const struct native *native)
 {
-	struct native *native = spread->native;
-	int result = 0;
+	return native->sb.journal_row && native->active_devices > 1;
+}
 
-	for (unsigned step = 0; step < STEPS_MAX; step++) {
-		uint64_t before = spread->left + spread->touched;
+void spread_doubt(struct native *native)
+{
+	for (unsigned i = 0; i < native->pv_count; i++)
+		native->pv[i].pinned =
+		    pv_is_device(&native->pv[i]) && ORDER(pinned_until_looked_at);
+	native->spread_wanted = true;
+}
 
-		*spread =
-		    (struct spread){.native = native, .lane = spread->lane, .counting = counting};
-		result = walk_all(spread);
-		if (result == 0 && spread->touched)
-			result = checkpoint_run(native, spread->lane, false);
-		if (result < 0 || (!spread->touched && !(spread->moved && step < TRIES)))
-			break;
-		/* what is placed as badly again is left there */
-		counting |=
-		    (step && spread->left + spread->touched >= before) || step == STEPS_MAX - 2;
+void spread_again(struct native *native)
+{
+	for (unsigned i = 0; i < native->pv_count; i++)
+		native->spread_wanted |= native->pv[i].pinned;
+}
+
+void spread_say(const struct native *native, struct superblock *sb)
+{
+	for (unsigned i = 0; i < sb->pv_count; i++) {
+		sb->pv[i].flags &= (uint8_t)~PV_PINNED;
+		if (sb->journal_row && i < native->pv_count && native->pv[i].pinned &&
+		    ORDER(pinned_is_said))
+			sb->pv[i].flags |= PV_PINNED;
 	}
-	return result;
 }
 
-bool spread_is_wanted(struct native *native)
+bool spread_due(const struct native *native)
 {
-	bool wanted;
-
-	pthread_mutex_lock(&native->lock);
-	wanted = native->active_devices > 1 && native->mirrored && mirror_any(native);
-	pthread_mutex_unlock(&native->lock);
-	return wanted;
+	return native->spread_wanted && native->opened && !native->read_only && !native->closing &&
+	       is_of_use(native) && !away_any(native);
 }
 
-void spread_run(struct native *native, struct lane *lane)
+void spread_some(struct native *native, struct lane *lane)
 {
 	struct spread spread = {.native = native, .lane = lane};
+	int result;
 
-	if (!spread_is_wanted(native))
+	for (unsigned i = 0; i < native->pv_count; i++)
+		native->pv[i].pinned_again = false;
+	result = walk_all(&spread);
+	if (result == -EINTR)
 		return;
-	if (run(&spread, away_any(native) != NULL) < 0)
+	if (result < 0)
 		spread.pins = UINT64_MAX; /* not known */
 	set_pins(&spread);
+}
+
+/* ---- telling ---- */
+static void say_why(const struct native *native, const struct pv *device, char *why, size_t room)
+{
+	if (!journal_spares(native, device) && !superblock_journal_room(&native->sb))
+		snprintf(why, room,
+			 "it has the journal, and no other device has room for a second "
+			 "copy: one that is added has");
+	else if (!journal_spares(native, device))
+		snprintf(why, room, "the second copy of the journal has just begun");
+	else if (native->spread_wanted)
+		snprintf(why, room, "metadata that has both copies there is being looked for");
+	else
+		snprintf(why, room,
+			 "%llu metadata nodes have both copies on one device: of snapshots, with "
+			 "which they go, or for want of space on the others",
+			 (unsigned long long)native->unspread);
+}
+
+void spread_info(const struct native *native, const struct pv *device,
+		 struct pool_device_info *info)
+{
+	info->vital = native->mirrored && mirror_any(native) && !away_any(native) &&
+		      (device->pinned || !journal_spares(native, device));
+	if (info->vital && info->state == DEVICE_ACTIVE)
+		say_why(native, device, info->reason, sizeof(info->reason));
 }

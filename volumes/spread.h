@@ -4,13 +4,22 @@
 
 #include "volumes/native.h"
 
+/* Which devices may have both copies of a node: pv->pinned, on the home loop. */
+
 /* The device that has both copies of a node, or a part of both; NULL: none has. Under the lock. */
 struct pv *spread_pin(const struct native *native, const struct node_pointer *pointer);
-/* Are there mirrored volumes, and is there another device? Without the lock. */
-bool spread_is_wanted(struct native *native);
-/* In the keeper's fiber, or at the end of an open; where it is wanted: which devices have such
- * nodes (pv->pinned), when those that can be written anew were. All, when that can not be found
- * out. */
-void spread_run(struct native *native, struct lane *lane);
+/* Under the lock: nothing is known of any. */
+void spread_doubt(struct native *native);
+/* Under the lock: it may be that fewer have any, now. */
+void spread_again(struct native *native);
+/* @sb, which is to be written, says what is known. */
+void spread_say(const struct native *native, struct superblock *sb);
+/* Under the lock: is a look at all nodes to be made, and can it be? */
+bool spread_due(const struct native *native);
+/* In the keeper's fiber, without the lock: make it, or begin it, as long as nobody calls. */
+void spread_some(struct native *native, struct lane *lane);
+/* Under the lock: does the pool depend on the device, and why? */
+void spread_info(const struct native *native, const struct pv *device,
+		 struct pool_device_info *info);
 
 #endif

@@ -43,6 +43,16 @@ static struct volume *create(struct bench *bench, const char *name, bool mirror)
 	return call.call.volume;
 }
 
+/* All nodes have been looked at: which devices it goes on without is known. */
+static void wait_spread(struct bench *bench)
+{
+	const struct native *native = native_of(bench->pool);
+
+	for (unsigned i = 0; i < 60000 && native->spread_wanted; i++)
+		loop_poll(bench->loop, 1000000);
+	assert_false(native->spread_wanted);
+}
+
 static void start(struct bench *bench)
 {
 	bench_setup(bench);
@@ -50,6 +60,7 @@ static void start(struct bench *bench)
 	bench->volume = create(bench, "v", true);
 	assert_int_equal(bench_checkpoint(bench),
 			 0); /* both roots have both copies of the journal */
+	wait_spread(bench);
 	memset(images, 0, sizeof(images));
 	change(bench, bench->volume, images[0], 150);
 }
@@ -112,6 +123,14 @@ static enum pool_device_state state_of(struct bench *bench)
 	return info.state;
 }
 
+static bool is_vital(struct bench *bench, unsigned row)
+{
+	struct pool_device_info info;
+
+	assert_true(pool_device_info(bench->pool, row, &info));
+	return info.vital;
+}
+
 static void wait_whole(struct bench *bench)
 {
 	for (unsigned i = 0; i < 60000 && info_of(bench).resilvering; i++)
@@ -125,6 +144,25 @@ static void hide(struct bench *bench, bool hidden)
 	const char *from = bench->path[hidden ? victim : 2], *to = bench->path[hidden ? 2 : victim];
 
 	assert_int_equal(rename(from, to), 0);
+}
+
+static unsigned lose_try;
+static int lose_try_result;
+
+static void lose_try_now(void *context)
+{
+	struct native *native = native_of(((struct bench *)context)->pool);
+
+	lose_try_result = away_lost(lane_get(native), &native->pv[lose_try], -EIO);
+}
+
+/* It is not let go of. */
+static void refuse_to_lose(struct bench *bench, unsigned row)
+{
+	lose_try = row;
+	bench_run(bench, lose_try_now, bench);
+	assert_int_equal(lose_try_result, -EIO);
+	assert_false(info_of(bench).degraded);
 }
 
 /* ---- volumes with one copy ---- */
@@ -784,7 +822,7 @@ static void test_replace_killed(void **state)
 			     &call.call);
 		change(&bench, bench.volume, images[0], 3);
 		assert_int_equal(bench_flush(&bench), 0);
-		for (unsigned i = 0; i < round * 4; i++)
+		for (unsigned i = 0; i < round * 16; i++)
 			loop_poll(bench.loop, 1000000);
 		bench_drop(&bench);
 		bench_wait(&bench, &call.done);
@@ -1263,6 +1301,8 @@ static void test_one_journal(void **state)
 	assert_int_equal(bench_checkpoint(&bench), 0);
 	native = native_of(bench.pool);
 	assert_int_equal(info_of(&bench).journal_copies, 1);
+	assert_true(is_vital(&bench, 0));
+	assert_false(is_vital(&bench, 1));
 	assert_int_equal(native->sb.version, FORMAT_MIRRORS);
 	assert_false(journal_spares(native, &native->pv[0]));
 	assert_int_equal(bench_close(&bench), 0);
@@ -1279,10 +1319,13 @@ static void test_one_journal(void **state)
 	assert_int_equal(bench_checkpoint(&bench), 0);
 	assert_int_equal(info_of(&bench).journal_copies, 2);
 	assert_int_equal(native_of(bench.pool)->sb.version, FORMAT_VERSION);
+	wait_spread(&bench);
+	for (unsigned i = 0; i < 3; i++)
+		assert_false(is_vital(&bench, i));
 	lose(&bench);
 	change(&bench, bench.volume, images[0], 50);
 	compare(&bench, bench.volume, images[0]);
-	assert_int_equal(bench_flush(&bench), 0);
+	assert_int_equal(bench_checkpoint(&bench), 0);
 	bench_drop(&bench);
 	assert_int_equal(rename(bench.path[0], bench.path[3]), 0);
 	assert_int_equal(bench_open(&bench, 3), 0);
@@ -1295,13 +1338,13 @@ static void test_one_journal(void **state)
 	bench_finish(&bench);
 }
 
-static int lose_try_result;
-
-static void lose_try_now(void *context)
+/* Its nodes go with it, and what is left is looked at again. */
+static void without_snapshot(struct bench *bench)
 {
-	struct native *native = native_of(((struct bench *)context)->pool);
-
-	lose_try_result = away_lost(lane_get(native), &native->pv[victim], -EIO);
+	assert_int_equal(drop(bench, "p@s"), 0);
+	for (unsigned i = 0; i < 60000 && is_vital(bench, 0); i++)
+		loop_poll(bench->loop, 1000000);
+	assert_false(is_vital(bench, 0));
 }
 
 /* A pool that began with one device has all nodes of that time there, both copies. Then it gets
@@ -1328,24 +1371,35 @@ static void began_with_one(bool reopened, bool snapshot)
 	pool_add(bench.pool, &device, 1, false, &call.call);
 	assert_int_equal(bench_ended(&bench, &call), 0);
 	bench.volume = create(&bench, "v", true);
+	assert_true(native_of(bench.pool)->pv[0].pinned || !native_of(bench.pool)->spread_wanted);
 	memset(images, 0, sizeof(images));
 	change(&bench, bench.volume, images[0], 150);
-	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(bench_checkpoint(&bench), 0);
 	if (reopened) {
+		assert_int_equal(bench_checkpoint(&bench), 0);
+		wait_spread(&bench);
+		assert_int_equal(bench_checkpoint(&bench), 0);
 		assert_int_equal(bench_close(&bench), 0);
 		assert_int_equal(bench_open(&bench, 2), 0);
+		assert_int_equal(is_vital(&bench, 0), snapshot);
 		bench.volume = found(&bench, "v");
 		change(&bench, bench.volume, images[0], 50);
 	}
-	assert_int_equal(info_of(&bench).journal_copies, snapshot ? 1 : 2);
+	wait_spread(&bench);
+	assert_int_equal(info_of(&bench).journal_copies, 2);
+	assert_int_equal(is_vital(&bench, 0), snapshot);
+	assert_false(is_vital(&bench, 1));
 	if (snapshot) {
-		bench_run(&bench, lose_try_now, &bench);
-		assert_int_equal(lose_try_result, -EIO);
-		assert_false(info_of(&bench).degraded);
-		bench_finish(&bench);
-		return;
+		refuse_to_lose(&bench, 0);
+		without_snapshot(&bench);
 	}
+	/* what is known stays known: nothing is looked at again */
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_false(native_of(bench.pool)->spread_wanted);
+	assert_false(is_vital(&bench, 0));
+	bench.volume = found(&bench, "v");
 	lose(&bench);
 	change(&bench, bench.volume, images[0], 50);
 	compare(&bench, bench.volume, images[0]);
@@ -1380,16 +1434,97 @@ static void test_began_with_snapshot(void **state)
 	began_with_one(true, true);
 }
 
+/* From the first thing on that is written, what is here says that it went on without the other. */
+static void test_consent_said(void **state)
+{
+	struct bench bench;
+	struct superblock sb;
+	uint64_t generation;
+	uint8_t block[BLOCK];
+	int file;
+
+	(void)state;
+	start(&bench);
+	generation = native_of(bench.pool)->sb.generation;
+	bench_drop(&bench);
+	hide(&bench, true);
+	assert_int_equal(open_degraded(&bench), 0);
+	file = open(bench.path[other], O_RDONLY);
+	assert_int_equal(
+	    pread(file, block, BLOCK, (off_t)superblock_position(POOL_SIZE, generation & 1)),
+	    BLOCK);
+	assert_int_equal(close(file), 0);
+	assert_int_equal(superblock_decode(block, &sb, NULL), 0);
+	assert_int_equal(sb.generation, generation);
+	assert_int_equal(sb.pv[victim].flags & PV_AWAY, PV_AWAY);
+	assert_int_not_equal(sb.lineage[0], 0);
+	hide(&bench, false);
+	bench_finish(&bench);
+}
+
+/* With the older root, which does not name the second copy, nobody would look there. */
+static void unname_now(void *context)
+{
+	struct native *native = native_of(((struct bench *)context)->pool);
+
+	native->journal.twin_since = native->sb.generation;
+	lose_try_now(context);
+}
+
+static void test_journal_named(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	assert_false(is_vital(&bench, 0));
+	lose_try = 0;
+	bench_run(&bench, unname_now, &bench);
+	assert_int_equal(lose_try_result, -EIO);
+	assert_false(info_of(&bench).degraded);
+	assert_true(is_vital(&bench, 0));
+	assert_int_equal(info_of(&bench).journal_copies, 1);
+	bench_finish(&bench);
+}
+
+/* One that is back does not count before it is whole: the other one is not done without, neither
+ * when it fails nor when the pool is opened. */
+static void test_one_at_a_time(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(online(&bench, NULL), 0);
+	assert_true(info_of(&bench).resilvering);
+	refuse_to_lose(&bench, other);
+	bench_drop(&bench);
+	assert_int_equal(rename(bench.path[other], bench.path[3]), 0);
+	assert_true(open_degraded(&bench) < 0);
+	assert_int_equal(rename(bench.path[3], bench.path[other]), 0);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
 /* Without mirrored volumes it is there once; its device may be evacuated then. */
 static void test_journal_leaves(void **state)
 {
 	struct bench bench;
 	struct bench_call call = {.call.done = bench_call_done};
+	const struct native *native;
 	int result = -EBUSY;
 
 	(void)state;
 	start(&bench);
-	assert_int_equal(native_of(bench.pool)->journal.twin, 1);
+	native = native_of(bench.pool);
+	assert_int_equal(native->journal.twin, 1);
 	volume_unref(bench.volume);
 	bench.volume = NULL;
 	assert_int_equal(remove_volume(&bench, "v"), 0);
@@ -1397,6 +1532,11 @@ static void test_journal_leaves(void **state)
 		loop_poll(bench.loop, 1000000); /* its space is given up after a while */
 		call = (struct bench_call){.call.done = bench_call_done};
 		pool_evacuate(bench.pool, bench.path[1], POOL_EVACUATE_START, &call.call);
+		for (unsigned k = 0; k < 60000 && !call.done; k++) {
+			loop_poll(bench.loop, 1000000);
+			assert_true(native->journal.twin == 1 ||
+				    native->sb.generation > native->journal.twin_since);
+		}
 		result = bench_ended(&bench, &call);
 	}
 	assert_int_equal(result, 0);
@@ -1449,10 +1589,14 @@ int main(void)
 	    BOTH(lost_in_close),
 	    BOTH(journal_moved_on),
 	    FIRST(one_journal),
+	    BOTH(consent_said),
+	    FIRST(journal_named),
+	    BOTH(one_at_a_time),
 	    FIRST(journal_leaves),
 	    FIRST(began_with_one),
 	    FIRST(began_with_snapshot),
 	};
 
+	cmocka_set_test_filter(getenv("GRANARY_TEST_FILTER")); /* NULL: all */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
