@@ -130,7 +130,8 @@ static void check_scrub(struct life *life)
 	    life->tolerate_faults)
 		return;
 	for (unsigned i = 0; labels && pool_finding(life->pool, i, &finding); i++)
-		labels = finding.kind == FINDING_LABEL;
+		labels = finding.kind == FINDING_LABEL ||
+			 strncmp(finding.volume, LIFE_BEFORE, strlen(LIFE_BEFORE)) == 0;
 	if (labels)
 		return;
 	for (unsigned i = 0; pool_finding(life->pool, i, &finding); i++)
@@ -160,6 +161,7 @@ static void check(struct explorer *explorer, struct life *life, bool data)
 		life_heal(life); /* then both copies are held against the checksums */
 		data = true;
 	}
+	life_before_look(life);
 	check_scrub(life);
 	if (life->profile->pulls && data)
 		scrub_was_forgiven(life);
@@ -218,6 +220,13 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 	if (life->pulled && (life->call_result == -ENOENT || life->call_result == -EPROTO)) {
 		life_call(life, life_start_degraded);
 		(void)life_wait(life, "pool_open_degraded");
+	}
+	if (life->pulled && explorer->profile->before &&
+	    strstr(life->call.err.text, "were under way")) {
+		/* what has one copy there is in a region that was hot: that is refused */
+		life_plug(life);
+		life_call(life, life_start_open);
+		(void)life_wait(life, "pool_open");
 	}
 	if (life->call_result != 0)
 		violation("pool_open after a crash: %s (%s) (depth %u)", life->call.err.text,
@@ -370,14 +379,16 @@ static void live_on(struct explorer *explorer, struct life *life, struct rng *rn
 		return;
 	}
 	check(explorer, life, rng_one_in(rng, 12));
+	if (explorer->profile->before_at && rng_one_in(rng, 2))
+		life_before_forget(life);
 	work(explorer, life, (unsigned)rng_range(rng, 5, 150), deeper ? 80 : 0, 4);
 	look(life, NULL, false);
 	check(explorer, life, false);
 }
 
 /* May the pool be opened without the device that comes and goes? Not when it is the first and has
- * the journal alone, nor when the other one's copies do not count, by the newest root there is
- * without it. */
+ * the journal alone, nor when it may have both copies of a node, or the other one's copies do not
+ * count, by the newest root there is without it. */
 static bool may_be_missing(const struct explorer *explorer, struct sim *sim, unsigned victim)
 {
 	struct superblock newest = {0};
@@ -394,7 +405,8 @@ static bool may_be_missing(const struct explorer *explorer, struct sim *sim, uns
 		    sb.generation >= newest.generation)
 			newest = sb;
 	}
-	return !(newest.pv[other].flags & PV_STALE) && (victim || newest.journal_row);
+	return !(newest.pv[other].flags & PV_STALE) && !(newest.pv[victim].flags & PV_PINNED) &&
+	       (victim || newest.journal_row);
 }
 
 /* One crash state: recover it, look at it, sometimes live on in it. */
@@ -535,6 +547,7 @@ static struct life *first_life(const struct profile *profile, struct sim *sim)
 	life->model->victim = profile->victim;
 	if (!profile->grows)
 		return life;
+	life_before_make(life);
 	life_call(life, life_start_grow);
 	if (life_wait(life, "pool_add") != 0)
 		violation("pool_add: %s", life->call.err.text);
@@ -563,6 +576,7 @@ static void reclaim(struct explorer *explorer, struct life *life)
 
 	if (life->profile->subject->only_data)
 		return;
+	life_before_delete(life);
 	for (unsigned i = 0; i < 2 * MODEL_VOLUMES * MODEL_VOLUMES; i++) {
 		unsigned volume = i % MODEL_VOLUMES;
 

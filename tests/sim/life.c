@@ -234,6 +234,9 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 		pulls_draw(profile, &rng);
 	rng.state = rng_mix(seed ^ 0x67726f77);
 	profile->grows = profile->pulls && rng_one_in(&rng, 3);
+	/* what has one copy there keeps a device from being replaced */
+	profile->before = profile->grows && !profile->replaces;
+	profile->before_at = profile->before && rng_one_in(&rng, 2);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -376,7 +379,7 @@ void life_pull(struct life *life)
 	sim_disk_pull(life->sim, life_device_paths[life->pulled - 1]);
 }
 
-static void plug(struct life *life)
+void life_plug(struct life *life)
 {
 	if (life->pulled)
 		sim_disk_plug(life->sim, life_device_paths[life->pulled - 1]);
@@ -430,7 +433,7 @@ void life_heal(struct life *life)
 {
 	struct pool_info info;
 
-	plug(life);
+	life_plug(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
@@ -527,6 +530,8 @@ bool life_volumes_fit(struct life *life)
 		int index = volume_match(life, volume);
 		const struct model_volume *known = &life->model->volumes[index < 0 ? 0 : index];
 
+		if (life_is_before(life, volume))
+			continue;
 		fit &= index >= 0 && (strcmp(volume->name, known->name) == 0 ||
 				      strcmp(volume->name, known->new_name) == 0);
 		fit &= volume_size(volume) == known->size || volume_size(volume) == known->new_size;
@@ -541,7 +546,8 @@ void life_match_volumes(struct life *life)
 {
 	for (struct volume *volume = pool_volume_next(life->pool, NULL); volume;
 	     volume = pool_volume_next(life->pool, volume))
-		volume_found(life, volume);
+		if (!life_is_before(life, volume))
+			volume_found(life, volume);
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
 		struct model_volume *known = &life->model->volumes[i];
 
@@ -1201,19 +1207,20 @@ static bool replace_plan(struct life *life)
 		if (!sim_disk_renew(life->sim, life_device_paths[victim]))
 			return false;
 	}
-	plug(life);
+	life_plug(life);
 	life->gone = 0;
 	life->manage = MANAGE_REPLACE;
 	return true;
 }
 
 /* The other one is whole, and has all it takes to go on alone. */
-static bool may_pull(const struct life *life, const struct pool_info *info)
+static bool may_pull(const struct life *life)
 {
-	struct pool_device_info other;
+	struct pool_device_info mine, other;
 
 	return pool_device_info(life->pool, life->model->victim ^ 1, &other) &&
-	       other.state == DEVICE_ACTIVE && (life->model->victim || info->journal_copies > 1);
+	       other.state == DEVICE_ACTIVE &&
+	       pool_device_info(life->pool, life->model->victim, &mine) && !mine.vital;
 }
 
 static void pull_or_plug(struct life *life)
@@ -1224,7 +1231,7 @@ static void pull_or_plug(struct life *life)
 	if (!life->pulled && !info.degraded) {
 		if (life->pulls == 0 && !info.resilvering)
 			take_turns(life);
-		if (may_pull(life, &info))
+		if (may_pull(life))
 			life_pull(life);
 		return;
 	}
@@ -1234,7 +1241,7 @@ static void pull_or_plug(struct life *life)
 		life_call(life, start_manage);
 		return;
 	}
-	plug(life);
+	life_plug(life);
 	life->gone = 0;
 	if (life->profile->replaces)
 		life->instead = rng_one_in(&life->rng, 4) ? other_place(life, victim_of(life))

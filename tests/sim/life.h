@@ -60,7 +60,9 @@ struct profile {
 	unsigned replaces;    /* one in so many times another is put in its place; 0: never */
 	unsigned victim;      /* 0, 1: the first or the second device goes first; .. */
 	bool takes_turns;     /* .. and the other one later */
-	bool grows; /* it is made with one device: what is written then is there, both copies */
+	bool grows;     /* it is made with one device: what is written then is there, both copies */
+	bool before;    /* .. of a volume with one copy, LIFE_BEFORE, that stays, .. */
+	bool before_at; /* .. and has a snapshot of that time, until that is deleted */
 	unsigned family; /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
@@ -143,6 +145,7 @@ struct life {
 	unsigned gone;      /* roots since the pool has gone on without the victim */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
+	bool before_gone; /* LIFE_BEFORE was deleted */
 	bool single; /* one FUA write after the other: what the last crash left is still about */
 	uint64_t manage_size;
 	const char *manage_path;
@@ -165,12 +168,21 @@ void life_free(struct life *life); /* pool closed */
 void life_call(struct life *life, void (*start)(struct life *life));
 void life_start_create(struct life *life);
 void life_start_grow(struct life *life);
+/* The volume of the time with one device: made, before there is another; its snapshot deleted, if
+ * there is one; looked at (no data is read: that may be on the device that is gone); deleted. */
+#define LIFE_BEFORE "before"
+bool life_is_before(const struct life *life, const struct volume *volume);
+void life_before_make(struct life *life);
+void life_before_forget(struct life *life);
+void life_before_look(struct life *life);
+void life_before_delete(struct life *life);
 void life_start_open(struct life *life);
 void life_start_rewind(struct life *life);
 void life_start_degraded(struct life *life);
 /* The victim (model.h) is gone; it is back, or another is in its place, and the pool has made it
  * good. */
 void life_pull(struct life *life);
+void life_plug(struct life *life);
 void life_heal(struct life *life);
 void life_start_close(struct life *life);
 void life_start_checkpoint(struct life *life);
