@@ -80,6 +80,14 @@ static void test_journal_row(void **state)
 	sb.journal_row = 0;
 	superblock_encode(&sb, block);
 	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	sb.pv[0].flags = PV_PINNED; /* likewise */
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	sb.journal_row = 1;
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	assert_int_equal(back.pv[0].flags, PV_PINNED);
+	sb.journal_row = 0;
 	sb.pv[0].flags = 0;
 	superblock_encode(&sb, block);
 	assert_int_equal(block[8], 6); /* for its lineage */
