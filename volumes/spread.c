@@ -276,7 +276,9 @@ void spread_some(struct native *native, struct lane *lane)
 /* ---- telling ---- */
 static void say_why(const struct native *native, const struct pv *device, char *why, size_t room)
 {
-	if (!journal_spares(native, device) && !superblock_journal_room(&native->sb))
+	if (away_any(native))
+		snprintf(why, room, "another is away, or being made good");
+	else if (!journal_spares(native, device) && !superblock_journal_room(&native->sb))
 		snprintf(why, room,
 			 "it has the journal, and no other device has room for a second "
 			 "copy: one that is added has");
@@ -294,8 +296,11 @@ static void say_why(const struct native *native, const struct pv *device, char *
 void spread_info(const struct native *native, const struct pv *device,
 		 struct pool_device_info *info)
 {
-	info->vital = native->mirrored && mirror_any(native) && !away_any(native) &&
-		      (device->pinned || !journal_spares(native, device));
+	const struct pv *other = away_any(native);
+
+	info->vital =
+	    native->mirrored && mirror_any(native) &&
+	    (device->pinned || !journal_spares(native, device) || (other && other != device));
 	if (info->vital && info->state == DEVICE_ACTIVE)
 		say_why(native, device, info->reason, sizeof(info->reason));
 }

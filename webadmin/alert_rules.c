@@ -472,7 +472,7 @@ static void look_at_forecast(struct alerts *alerts, const struct model_pool *poo
 		alerts_observe(alerts, POOL_FULL_SOON, pool->name, days <= level, days, "");
 }
 
-static void look_at_devices(struct alerts *alerts, struct pool *pool)
+static void look_at_devices(struct alerts *alerts, struct pool *pool, bool whole)
 {
 	struct pool_device_info info;
 
@@ -484,7 +484,7 @@ static void look_at_devices(struct alerts *alerts, struct pool *pool)
 		else if (info.state == DEVICE_RESILVERING)
 			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0,
 				       "it is back and being made good");
-		else if (info.vital)
+		else if (info.vital && whole)
 			alerts_observe(alerts, POOL_VITAL, info.path, true, 0, info.reason);
 }
 
@@ -542,7 +542,7 @@ static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
 	if (scrub.findings)
 		alerts_observe(alerts, POOL_FINDINGS, pool->name, true, (int64_t)scrub.findings,
 			       "");
-	look_at_devices(alerts, pool->pool);
+	look_at_devices(alerts, pool->pool, !info.degraded && !info.resilvering);
 }
 
 /* ---- what is served ---- */

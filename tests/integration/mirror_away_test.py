@@ -257,8 +257,13 @@ def consent(points, daemon, path, there):
 
 
 def two_journals(daemon):
-    """The pool could go on without its first device. The second root that knows is under way."""
-    return pools.wait_for(lambda: daemon.json("pool", "show", "tank")["journal_copies"] == 2, LONG)
+    """The pool could go on without either device. The second root that knows is under way, and a
+    look at where the metadata is."""
+    def ready():
+        tank = daemon.json("pool", "show", "tank")
+        return tank["journal_copies"] == 2 and not any(device["vital"]
+                                                       for device in tank["device_details"])
+    return pools.wait_for(ready, LONG)
 
 
 def run(points, first):
