@@ -47,13 +47,12 @@ static const struct {
     {"mirror_levelled_at_replay", 4},
     {"mirror_kept_for_both_roots", 4},
     {"away_is_recorded", 32},
-    {"away_doubts_an_older_root", 223},
+    {"away_doubts_an_older_root", 227},
     {"journal_writes_both", 32},
     {"root_whole_before_next", 64},
-    {"replay_looks_at_both", 104},
     {"spread_root_is_recorded", 104},
     {"resilver_before_whole", 32},
-    {"replacement_labelled", 28},
+    {"replacement_labelled", 80},
     {"replaced_in_both_roots", 28},
 };
 
@@ -63,6 +62,7 @@ static const struct {
 static const struct {
 	const char *name, *test;
 } units[] = {
+    {"replay_looks_at_both", "test_journal_moved_a_little*"},
     {"journal_named_by_both_roots", "test_journal_named*"},
     {"journal_left_by_both_roots", "test_journal_leaves*"},
     {"journal_cleared_of_others", "test_one_journal*"},

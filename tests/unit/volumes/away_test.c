@@ -1219,18 +1219,22 @@ static void test_fork_killed(void **state)
 
 /* What the one that stayed has written over is not found with the one that was away, whose copy
  * would still have it. */
-static void test_journal_moved_on(void **state)
+static void moved_on(bool a_little)
 {
 	struct bench bench;
 	const struct superblock *sb;
-	uint64_t generation;
+	uint64_t generation, end;
 	uint8_t *side[2];
 	int file;
 
-	(void)state;
 	start(&bench);
-	lose(&bench);
+	for (unsigned i = 0; i < 20; i++) { /* blocks of the chain that is written over */
+		change(&bench, bench.volume, images[0], 3);
+		assert_int_equal(bench_flush(&bench), 0);
+	}
 	sb = &native_of(bench.pool)->sb;
+	end = a_little ? sb->journal_tail + sb->journal_blocks + 4 : 2 * sb->journal_blocks;
+	lose(&bench);
 	generation = sb->generation;
 	/* its ring goes round, while the older root's labels are kept aside */
 	side[0] = malloc(PV_AREA);
@@ -1239,8 +1243,10 @@ static void test_journal_moved_on(void **state)
 	file = open(bench.path[other], O_RDWR);
 	assert_int_equal(pread(file, side[0], PV_AREA, 0), PV_AREA);
 	assert_int_equal(pread(file, side[1], PV_AREA, (off_t)(POOL_SIZE - PV_AREA)), PV_AREA);
-	while (native_of(bench.pool)->journal.next_seq < 2 * sb->journal_blocks) {
-		change(&bench, bench.volume, images[0], 200);
+	while (native_of(bench.pool)->journal.next_seq < end) {
+		bool near = native_of(bench.pool)->journal.next_seq + 100 > end;
+
+		change(&bench, bench.volume, images[0], a_little && near ? 1 : 200);
 		assert_int_equal(bench_flush(&bench), 0);
 	}
 	assert_true(sb->generation > generation + 1);
@@ -1255,6 +1261,19 @@ static void test_journal_moved_on(void **state)
 	bench.volume = NULL;
 	bench.pool = NULL;
 	bench_finish(&bench);
+}
+
+static void test_journal_moved_on(void **state)
+{
+	(void)state;
+	moved_on(false);
+}
+
+/* Of what the other has, nothing but the beginning is written over. */
+static void test_journal_moved_a_little(void **state)
+{
+	(void)state;
+	moved_on(true);
 }
 
 /* As of a device that was the pool's, and went on elsewhere for long. */
@@ -1588,6 +1607,7 @@ int main(void)
 	    BOTH(split_unwritten),
 	    BOTH(lost_in_close),
 	    BOTH(journal_moved_on),
+	    BOTH(journal_moved_a_little),
 	    FIRST(one_journal),
 	    BOTH(consent_said),
 	    FIRST(journal_named),
