@@ -31,6 +31,8 @@ static const struct column volume_fields[] = {
     {"STATE", "state", TEXT},
     {"REASON", "reason", TEXT},
     {"RESERVED", "reserve_bytes", SIZE},
+    {"QUOTA", "quota_bytes", SIZE},
+    {"OF IT TAKEN", "quota_used_bytes", SIZE},
 };
 
 static int check_size(const char *text)
@@ -44,8 +46,8 @@ static int check_size(const char *text)
 /* The options as members of the body, as far as they were given. */
 static int add_options(struct command *command, json_t *body)
 {
-	static const char *const texts[] = {"checksum", "reserve", "naa", "serial",
-					    "vendor",   "product", "t10"};
+	static const char *const texts[] = {"checksum", "reserve", "quota",   "naa",
+					    "serial",   "vendor",  "product", "t10"};
 	const char *device = command_option(command, "device");
 	char *path = device ? realpath(device, NULL) : NULL;
 
@@ -74,6 +76,7 @@ int run_volume_create(struct command *command)
 {
 	struct object_name name;
 	const char *reserve = command_option(command, "reserve");
+	const char *quota = command_option(command, "quota");
 	const char *size = command->count > 1 ? command->position[1] : NULL;
 	json_t *reply, *body;
 	int status = command_split(command->position[0], "volume", &name);
@@ -86,6 +89,8 @@ int run_volume_create(struct command *command)
 		status = check_size(size);
 	if (!status && reserve)
 		status = check_size(reserve);
+	if (!status && quota)
+		status = check_size(quota);
 	if (status)
 		return status;
 	body = json_pack("{s:s,s:s}", "pool", name.pool, "name", name.name);
@@ -109,10 +114,6 @@ static int read_limits(struct command *command, json_t *body)
 	const char *bandwidth = command_option(command, "bandwidth");
 	const char *burst = command_option(command, "burst");
 
-	if (!iops && !bandwidth && !burst) {
-		command_fail("nothing to set: give --iops, --bandwidth or --burst");
-		return EXIT_USAGE;
-	}
 	if (iops &&
 	    (strspn(number, "0123456789") != strlen(number) || !*number || strlen(number) > 15))
 		return command_fail("--iops is a number, not %s", iops);
@@ -124,6 +125,22 @@ static int read_limits(struct command *command, json_t *body)
 		json_object_set_new(body, "bandwidth", json_string(bandwidth));
 	if (burst)
 		json_object_set_new(body, "burst", json_string(burst));
+	return 0;
+}
+
+/* Likewise --reserve and --quota. */
+static int read_space(struct command *command, json_t *body)
+{
+	static const char *const names[] = {"reserve", "quota"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char *value = command_option(command, names[i]);
+
+		if (value && strcmp(value, "0") != 0 && check_size(value))
+			return EXIT_FAILED;
+		if (value)
+			json_object_set_new(body, names[i], json_string(value));
+	}
 	return 0;
 }
 
@@ -140,27 +157,53 @@ static const char *limit_text(const json_t *reply, const char *key, bool size, c
 	return text;
 }
 
+static int say_space(struct command *command, json_t *reply)
+{
+	char reserve[32], quota[32], used[32];
+	uint64_t limit = (uint64_t)json_integer_value(json_object_get(reply, "quota_bytes"));
+
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "reserve_bytes")), reserve,
+		    sizeof reserve);
+	size_format((uint64_t)json_integer_value(json_object_get(reply, "quota_used_bytes")), used,
+		    sizeof used);
+	size_format(limit, quota, sizeof quota);
+	if (limit == 0)
+		return say(command, reply, "volume %s: %s reserved, no quota", command->position[0],
+			   reserve);
+	return say(command, reply, "volume %s: %s reserved, a quota of %s, %s of it taken",
+		   command->position[0], reserve, quota, used);
+}
+
 int run_volume_set(struct command *command)
 {
 	struct object_name name;
 	char iops[32], bandwidth[32];
 	json_t *reply, *body;
+	bool space = command_option(command, "reserve") || command_option(command, "quota");
 	int status = command_split(command->position[0], "volume", &name);
 
 	if (status)
 		return status;
 	body = json_object();
 	status = read_limits(command, body);
+	if (!status)
+		status = read_space(command, body);
+	if (!status && json_object_size(body) == 0) {
+		command_fail("nothing to set: give --iops, --bandwidth, --burst, --reserve or "
+			     "--quota");
+		status = EXIT_USAGE;
+	}
 	if (status) {
 		json_decref(body);
 		return status;
 	}
 	status = command_call(command, "PATCH", body, &reply, "/api/v1/volumes/%s/%s", name.pool,
 			      name.name);
-	return status ? status
-		      : say(command, reply, "volume %s: %s operations, %s bandwidth a second",
-			    command->position[0], limit_text(reply, "iops_limit", false, iops),
-			    limit_text(reply, "bandwidth_limit_bytes", true, bandwidth));
+	if (status || space)
+		return status ? status : say_space(command, reply);
+	return say(command, reply, "volume %s: %s operations, %s bandwidth a second",
+		   command->position[0], limit_text(reply, "iops_limit", false, iops),
+		   limit_text(reply, "bandwidth_limit_bytes", true, bandwidth));
 }
 
 int run_volume_rescan(struct command *command)

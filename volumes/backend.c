@@ -159,6 +159,22 @@ void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call 
 		pool_refuse(volume->pool, call, "can not make a volume smaller");
 }
 
+void volume_set_space(struct volume *volume, const struct volume_space *space,
+		      struct pool_call *call)
+{
+	if (volume->pool->ops->volume_set_space)
+		volume->pool->ops->volume_set_space(volume, space, call);
+	else
+		pool_refuse(volume->pool, call, "has no quotas and promises no space");
+}
+
+uint64_t volume_quota_used(struct volume *volume)
+{
+	const struct pool *pool = volume->pool;
+
+	return pool && pool->ops->quota_used ? pool->ops->quota_used(volume) : 0;
+}
+
 void volume_rescan(struct volume *volume, struct pool_call *call)
 {
 	if (volume->pool->ops->volume_rescan)

@@ -20,6 +20,10 @@ struct pool_ops {
 	void (*volume_resize)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 	/* Optional: NULL = volumes can not get smaller. */
 	void (*volume_shrink)(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+	/* Optional, both: NULL = nothing is promised and there are no quotas. */
+	void (*volume_set_space)(struct volume *volume, const struct volume_space *space,
+				 struct pool_call *call);
+	uint64_t (*quota_used)(struct volume *volume);
 	/* Optional: NULL = sizes change by volume_resize only. */
 	void (*volume_rescan)(struct volume *volume, struct pool_call *call);
 	void (*volume_rename)(struct volume *volume, const char *name, struct pool_call *call);

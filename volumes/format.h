@@ -206,6 +206,7 @@ struct volume_record {
 	uint8_t checksum; /* enum volume_checksum */
 	uint8_t mirror;   /* 1: two copies */
 	uint64_t reserve_bytes;
+	uint64_t quota_bytes; /* 0: none */
 	struct node_pointer root;
 	/* family: owner of the map's nodes; 0: the id. parent: the snapshot it stands on. of: the
 	 * volume a snapshot is listed with. generation: of a snapshot, the checkpoint that made it.

@@ -233,6 +233,7 @@ enum {
 	VR_CHECKSUM = 480,
 	VR_MIRROR = 481,
 	VR_RESERVE = 488,
+	VR_QUOTA = 496,
 };
 
 void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLUME_RECORD])
@@ -251,6 +252,7 @@ void volume_record_encode(const struct volume_record *record, uint8_t bytes[VOLU
 	bytes[VR_CHECKSUM] = record->checksum;
 	bytes[VR_MIRROR] = record->mirror;
 	put64(bytes + VR_RESERVE, record->reserve_bytes);
+	put64(bytes + VR_QUOTA, record->quota_bytes);
 	put64(bytes + VR_PARENT, record->parent);
 	put64(bytes + VR_FAMILY, record->family);
 	put64(bytes + VR_OF, record->of);
@@ -273,6 +275,7 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 				       .checksum = bytes[VR_CHECKSUM],
 				       .mirror = bytes[VR_MIRROR],
 				       .reserve_bytes = get64(bytes + VR_RESERVE),
+				       .quota_bytes = get64(bytes + VR_QUOTA),
 				       .parent = get64(bytes + VR_PARENT),
 				       .family = get64(bytes + VR_FAMILY),
 				       .of = get64(bytes + VR_OF),
@@ -296,6 +299,7 @@ int volume_record_decode(const uint8_t bytes[VOLUME_RECORD], struct volume_recor
 	     record.levels > NODE_LEVELS_MAX || record.size_bytes > VOLUME_SIZE_MAX ||
 	     record.size_bytes % VOLUME_SLOT || record.checksum > VOLUME_CHECKSUM_STRICT ||
 	     record.mirror > 1 || record.reserve_bytes > VOLUME_SIZE_MAX ||
+	     record.quota_bytes > VOLUME_QUOTA_MAX ||
 	     !memchr(record.name, 0, sizeof(record.name)) ||
 	     !memchr(record.identity.serial, 0, sizeof(record.identity.serial))))
 		return -EBADMSG;

@@ -291,6 +291,10 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 
 	record->type = RECORD_MAP;
 	record->mask = piece->fresh;
+	if (room == ROOM_PLAIN && !quota_allows(volume, count)) {
+		unreserve(piece);
+		return -ENOSPC;
+	}
 	if (!whole && !entry->slots && !piece->replaced && own) {
 		uint64_t lsn = unconfirmed_lsn(native, entry->chunk, piece->fresh);
 

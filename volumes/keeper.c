@@ -147,6 +147,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	volume->volume.checksum = mine->checksum;
 	volume->volume.mirror = mine->mirror;
 	volume->volume.reserve_bytes = mine->reserve;
+	volume->volume.quota_bytes = mine->quota;
+	if (mine->quota)
+		quota_setup(native);
 	reserve_changed(volume);
 	keeper_insert_sorted(native, volume);
 	mine->volume = volume;
@@ -276,8 +279,8 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 
 static int change(struct native_call *mine, struct lane *lane)
 {
-	bool wants_volume =
-	    mine->kind == CALL_DELETE || mine->kind == CALL_RESIZE || mine->kind == CALL_RENAME;
+	bool wants_volume = mine->kind == CALL_DELETE || mine->kind == CALL_RESIZE ||
+			    mine->kind == CALL_RENAME || mine->kind == CALL_SPACE;
 
 	if (mine->native->read_only)
 		return -EROFS;
@@ -296,6 +299,8 @@ static int change(struct native_call *mine, struct lane *lane)
 		return 0;
 	case CALL_RENAME:
 		return do_rename(mine, lane);
+	case CALL_SPACE:
+		return quota_change(mine);
 	default:
 		return snapshot_change(mine, lane);
 	}
@@ -648,6 +653,7 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 	if (spec->identity)
 		mine->identity = *spec->identity;
 	mine->reserve = spec->reserve_bytes;
+	mine->quota = spec->quota_bytes;
 	call_queue(mine);
 }
 

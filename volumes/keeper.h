@@ -12,6 +12,7 @@ enum call_kind {
 	CALL_DELETE,
 	CALL_RESIZE,
 	CALL_RENAME,
+	CALL_SPACE,
 	CALL_WATERMARKS,
 	CALL_SNAPSHOT,
 	CALL_SNAPSHOT_DELETE,
@@ -58,7 +59,8 @@ struct native_call {
 	bool mirror;
 	bool identified; /* by identity */
 	struct volume_identity identity;
-	uint64_t reserve, until_ns;
+	uint64_t reserve, quota, until_ns;
+	bool set_reserve, set_quota; /* CALL_SPACE: which of them */
 	bool shrink, expendable;
 	uint8_t watermark[WATERMARKS];
 	bool data;
@@ -94,6 +96,9 @@ int snapshot_changed(struct native_call *mine); /* the answer */
 int snapshot_work(struct native_call *mine, struct lane *lane);
 void snapshot_renamed(struct nvolume *volume); /* a volume has a new name: so have its snapshots */
 bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
+
+/* ---- quota.c ---- */
+int quota_change(struct native_call *mine);
 
 /* ---- extend.c ---- */
 int extend_add(struct native_call *mine, struct lane *lane);

@@ -335,6 +335,7 @@ void nvolume_set_parent(struct nvolume *volume, struct nvolume *parent)
 	measure_forget(volume->parent);
 	measure_forget(volume);
 	measure_forget(parent);
+	quota_rows_changed(volume->native);
 	list_remove(&volume->sibling);
 	if (parent)
 		list_push_back(&parent->offspring, &volume->sibling);
@@ -372,6 +373,7 @@ struct nvolume *nvolume_create(struct native *native, uint64_t id, const char *n
 		levels++;
 	tree_init(&volume->map, native, NODE_MAP, id, levels, NULL);
 	list_push_back(&native->volumes, &volume->link);
+	quota_rows_changed(native);
 	native->volume_count++;
 	return volume;
 }
@@ -391,6 +393,7 @@ void nvolume_free(struct nvolume *volume)
 	while (!list_empty(&volume->offspring))
 		list_entry(list_pop_front(&volume->offspring), struct nvolume, sibling)->parent =
 		    NULL;
+	quota_rows_changed(volume->native);
 	volume->native->volume_count--;
 	heap_free(volume);
 }

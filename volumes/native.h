@@ -188,6 +188,10 @@ struct nvolume {
 	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
 	uint64_t reserve_counted; /* slots of it in native->reserve_slots */
+	/* quota.c, while the pool has quotas: the volume this row counts for, with how many slots;
+	 * of a volume: all that count for it (below 0 for a moment, while a deletion hands over) */
+	struct nvolume *tree;
+	uint64_t tree_counted, tree_slots;
 	/* The snapshot whose state this one started from, or NULL. What is in both maps and is not
 	 * younger than the parent belongs to the parent: nvolume_limit(). */
 	struct nvolume *parent;
@@ -324,6 +328,8 @@ struct native {
 	uint64_t slop_chunks, slop_taken;   /* taken: by vital writes (reserve.c) */
 	bool slop_counted;
 	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
+	unsigned quotas;        /* volumes that have one */
+	bool trees_stale;       /* what counts for them has to be summed anew */
 	unsigned watermark_level;
 	uint64_t log_chunk[2]; /* open log chunk, CHUNK_NONE: of one copy, of two */
 	uint64_t log_scan;
@@ -634,6 +640,15 @@ bool reserve_room(struct native *native, const struct nvolume *volume, enum room
 void reserve_taken(struct native *native, const struct nvolume *volume, enum room room);
 bool reserve_fits(const struct native *native, uint64_t bytes); /* a new reservation */
 uint64_t reserve_chunks(const struct native *native);
+
+/* ---- quota.c; all under the lock ---- */
+void quota_setup(struct native *native); /* at open, when the rows are known */
+/* Rows were made, have other parents, or are to go. */
+void quota_rows_changed(struct native *native);
+/* What @volume owns is more or less. */
+void quota_use_changed(struct nvolume *volume);
+/* May @slots more be mapped in @volume that were not, or that a snapshot keeps? */
+bool quota_allows(struct nvolume *volume, unsigned slots);
 
 /* ---- space.c; all under the lock ---- */
 int space_setup(struct native *native); /* after the trees are loaded */
@@ -980,6 +995,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec,
 void native_volume_delete(struct volume *volume, struct pool_call *call);
 void native_volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void native_volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
+void native_volume_set_space(struct volume *volume, const struct volume_space *space,
+			     struct pool_call *call);
+uint64_t native_quota_used(struct volume *volume);
 void native_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 			   struct pool_call *call);
 void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call);

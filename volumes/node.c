@@ -214,6 +214,7 @@ static void record_of(const struct nvolume *volume, struct volume_record *ret_re
 					     .checksum = (uint8_t) public->checksum,
 					     .mirror = public->mirror,
 					     .reserve_bytes = public->reserve_bytes,
+					     .quota_bytes = public->quota_bytes,
 					     .root = volume->map.root,
 					     .parent = volume->parent ? volume->parent->id : 0,
 					     .family = volume->map.owner,
@@ -318,6 +319,7 @@ static int decode_volumes(struct node *node, const uint8_t *at)
 		volume->volume.checksum = (enum volume_checksum)record.checksum;
 		volume->volume.mirror = record.mirror;
 		volume->volume.reserve_bytes = record.reserve_bytes;
+		volume->volume.quota_bytes = record.quota_bytes;
 		volume->used_slots = volume->frozen_used = record.used_slots;
 		volume->owned_slots = record.parent ? record.owned_slots : record.used_slots;
 		volume->frozen_owned = volume->owned_slots;

@@ -675,6 +675,7 @@ static int start(struct opening *opening)
 	if (result == 0 && native_link_volumes(native) < 0)
 		result = err_set(text(opening), -EUCLEAN,
 				 "the table of volumes of pool %s makes no sense", native->sb.name);
+	quota_setup(native);
 	reserve_setup(native);
 	if (result == 0)
 		result = replay_run(native, lane, text(opening));
@@ -925,6 +926,7 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 		meta_moved += native->pv[i].meta_moved;
 	data_chunks = native->chunks_total - native->slop_chunks;
 	info.size_bytes = (data_chunks - meta_moved) * CHUNK;
+	info.quotas = native->quotas;
 	info.used_bytes = (native->chunks_used - meta_moved) * CHUNK;
 	info.free_bytes =
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
@@ -979,6 +981,8 @@ const struct pool_ops native_pool_ops = {
     .volume_create = native_volume_create,
     .volume_delete = native_volume_delete,
     .volume_resize = native_volume_resize,
+    .volume_set_space = native_volume_set_space,
+    .quota_used = native_quota_used,
     .volume_shrink = native_volume_shrink,
     .volume_rename = native_volume_rename,
     .snapshot_create = native_snapshot_create,

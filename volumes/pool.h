@@ -147,6 +147,7 @@ struct volume_spec {
 	 * a pool of one device; -EBUSY while a device is evacuated. */
 	bool mirror;
 	uint64_t reserve_bytes; /* thick guarantee: this much space is the volume's own */
+	uint64_t quota_bytes;   /* 0: none; see volume_set_space() */
 	/* NULL: a fresh one. A replica has the identity of what it replaces; whoever gives one
 	 * sees to it that the pool has no other volume with it. */
 	const struct volume_identity *identity;
@@ -164,6 +165,21 @@ void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call 
  * be discarded first. */
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call);
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call);
+
+/* volume_set_space: what is promised to @volume, and what it may take, from done(0) on, durably; 0
+ * takes it away, NULL leaves it. A quota is for what the volume and its snapshots map together,
+ * each block once; clones count for themselves. Behind it a write that needs more is -ENOSPC, up
+ * to what is under way at once; other writes, discards and deletions go on. One that is less than
+ * what is taken already stands all the same. -ENOSPC when the pool has not so much to promise;
+ * -EINVAL (more promised than the volume's size or its quota, or for a mirrored one), -EOPNOTSUPP.
+ * volume_quota_used: bytes that count for the quota, 0 without one. Context: any. */
+struct volume_space {
+	const uint64_t *reserve_bytes, *quota_bytes;
+};
+void volume_set_space(struct volume *volume, const struct volume_space *space,
+		      struct pool_call *call);
+uint64_t volume_quota_used(struct volume *volume);
+
 /* volume_take: a standby volume is served here from done(0) on; the gateway that serves it lets go
  * first, without an error to any request of its initiators beyond "standby". -ETIMEDOUT when it
  * does not within some seconds; -EOPNOTSUPP where there are no gateways. */
@@ -313,6 +329,7 @@ struct pool_info {
 	char name[POOL_NAME_MAX + 1];
 	uint8_t uuid[16];
 	unsigned device_count, volume_count;
+	unsigned quotas;     /* volumes that have one */
 	uint64_t size_bytes; /* for data */
 	uint64_t used_bytes; /* allocated to data, whole chunks */
 	uint64_t free_bytes;

@@ -791,6 +791,8 @@ static bool spec_good(struct rbd_pool *pool, const struct volume_spec *spec, str
 			"how many copies an RBD volume has is for its Ceph pool to say");
 	else if (spec->reserve_bytes)
 		err_set(err, -EOPNOTSUPP, "Ceph can not reserve space for an RBD volume");
+	else if (spec->quota_bytes)
+		err_set(err, -EOPNOTSUPP, "Ceph has quotas of pools, none of RBD volumes");
 	else if (spec->identity && !is_made_of_uuid(spec->identity))
 		err_set(err, -EOPNOTSUPP,
 			"the identity of an RBD volume is made of its UUID, and that of %s is not",

@@ -40,6 +40,7 @@ void reserve_changed(struct nvolume *volume)
 {
 	uint64_t now = outstanding(volume);
 
+	quota_use_changed(volume);
 	volume->native->reserve_slots += now - volume->reserve_counted;
 	volume->reserve_counted = now;
 }

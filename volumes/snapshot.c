@@ -78,6 +78,7 @@ static void enlist(struct nvolume *snapshot, struct nvolume *of)
 	struct list *before = of->snapshots.prev;
 
 	snapshot->of = of;
+	quota_rows_changed(snapshot->native);
 	list_remove(&snapshot->listed);
 	for (; before != &of->snapshots; before = before->prev) {
 		const struct nvolume *other = list_entry(before, struct nvolume, listed);
@@ -406,6 +407,7 @@ static void to_deleting(struct nvolume *volume, uint64_t doomed)
 	volume->state = VOLUME_STATE_DELETING;
 	volume->doomed = doomed;
 	volume->of = NULL;
+	quota_rows_changed(volume->native);
 	measure_forget(volume);
 	measure_forget(volume->parent);
 	list_remove(&volume->measure_link);

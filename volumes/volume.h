@@ -18,6 +18,7 @@ struct pool;
 struct volume;
 
 #define VOLUME_SIZE_MAX     (64ull << 40)
+#define VOLUME_QUOTA_MAX    (1ull << 60)
 #define VOLUME_BLOCK        512u       /* unit of offset and length */
 #define VOLUME_SLOT         4096u      /* unit of mapping and checksum; the physical block */
 #define VOLUME_TRANSFER_MAX (1u << 20) /* bytes of one read, write or atomic write */
@@ -181,6 +182,7 @@ struct volume {
 	enum volume_checksum checksum;
 	bool mirror;            /* every slot is on two devices */
 	uint64_t reserve_bytes; /* promised to this volume alone */
+	uint64_t quota_bytes;   /* what it may map together with its snapshots; 0: no quota */
 	uint32_t refs;          /* atomic */
 	struct list watchers;   /* struct volume_watcher; control loop only */
 	struct volume_tap *tap; /* atomic; NULL: none */

@@ -27,6 +27,7 @@ enum rule {
 	POOL_FILLING,
 	POOL_FULL_SOON,
 	POOL_METADATA,
+	VOLUME_QUOTA,
 	SNAPSHOTS_GIVEN_UP,
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
@@ -147,6 +148,19 @@ static const struct alert_rule table[RULES] = {
 			"存储池 {object}：元数据空间已使用 {value} %"},
 		       {"Delete volumes or snapshots that are no longer needed.",
 			"请删除不再需要的卷或快照。"}},
+    [VOLUME_QUOTA] =
+	{"volume-quota",
+	 ALERT_WARNING,
+	 0,
+	 30,
+	 90,
+	 "%",
+	 {"Volume {object} and its snapshots: {value} % of the quota are taken",
+	  "卷 {object} 及其快照：配额已使用 {value} %"},
+	 {"At its end, writes to new places are refused. Raise the quota, delete "
+	  "snapshots, or discard free space in the guest (fstrim).",
+	  "配额用尽后，写入新位置将被拒绝。请提高配额、删除快照，或在虚拟机内回收空闲空间"
+	  "（fstrim）。"}},
     [SNAPSHOTS_GIVEN_UP] =
 	{"snapshots-given-up",
 	 ALERT_WARNING,
@@ -498,6 +512,21 @@ static void look_at_passthrough(struct alerts *alerts, struct pool *pool)
 			alerts_observe(alerts, DEVICE_MISSING, volume->name, true, 0, info.reason);
 }
 
+static void look_at_quotas(struct alerts *alerts, struct pool *pool)
+{
+	char name[ALERT_OBJECT_MAX];
+	struct volume *volume = NULL;
+
+	while ((volume = pool_volume_next(pool, volume))) {
+		if (!volume->quota_bytes)
+			continue;
+		snprintf(name, sizeof name, "%s/%s", pool_name(pool), volume->name);
+		observe_level(alerts, VOLUME_QUOTA, name,
+			      percent_of(volume_quota_used(volume), volume->quota_bytes),
+			      alerts->tuning[VOLUME_QUOTA].level);
+	}
+}
+
 static void look_at_closed_pool(struct alerts *alerts, const struct model_pool *pool)
 {
 	static const unsigned unknown[] = {POOL_FULL,     POOL_NEARLY_FULL, POOL_FILLING,
@@ -535,6 +564,8 @@ static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
 	else
 		look_at_space(alerts, pool->name, &info);
 	look_at_forecast(alerts, pool);
+	if (info.quotas)
+		look_at_quotas(alerts, pool->pool);
 	if (pool->expiry.recent)
 		alerts_observe(alerts, SNAPSHOTS_GIVEN_UP, pool->name, true,
 			       (int64_t)pool->expiry.given_up, pool->expiry.name);

@@ -60,11 +60,11 @@ static void show_pool_and_volumes(struct model *model, const struct model_pool *
 							    info.watermark[1], info.watermark[2])));
 	while ((volume = pool_volume_next(pool->pool, volume))) {
 		if (!model_share_of_volume(model, volume->identity.uuid))
-			json_array_append_new(volumes,
-					      only(show_volume(model, volume),
-						   KEYS("pool", "name", "size_bytes", "checksum",
-							"mirror", "reserve_bytes", "iops_limit",
-							"bandwidth_limit_bytes", "burst_ms")));
+			json_array_append_new(
+			    volumes, only(show_volume(model, volume),
+					  KEYS("pool", "name", "size_bytes", "checksum", "mirror",
+					       "reserve_bytes", "quota_bytes", "iops_limit",
+					       "bandwidth_limit_bytes", "burst_ms")));
 	}
 }
 

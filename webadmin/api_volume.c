@@ -112,16 +112,16 @@ void api_volume_create(struct api_request *request)
 	const char *pool_text, *name, *checksum = "standard", *code = NULL;
 	struct volume_spec *spec;
 	struct pool *pool;
-	json_t *size, *reserve = NULL;
+	json_t *size, *reserve = NULL, *quota = NULL;
 	int mirror = 0;
 
 	if (json_object_get(request->body, "device")) {
 		passthrough_volume_create(request);
 		return;
 	}
-	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o,s?:b}", "pool", &pool_text, "name", &name,
-			"size", &size, "checksum", &checksum, "reserve", &reserve, "mirror",
-			&mirror))
+	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o,s?:o,s?:b}", "pool", &pool_text, "name",
+			&name, "size", &size, "checksum", &checksum, "reserve", &reserve, "quota",
+			&quota, "mirror", &mirror))
 		return;
 	request->state = spec = heap_zalloc(sizeof *spec);
 	if (!spec) {
@@ -137,7 +137,8 @@ void api_volume_create(struct api_request *request)
 	if (!api_size(request, size, &spec->size_bytes) ||
 	    !api_volume_size_good(request, spec->size_bytes) ||
 	    !checksum_good(request, checksum, &spec->checksum) ||
-	    !reserve_good(request, reserve, spec->size_bytes, &spec->reserve_bytes))
+	    !reserve_good(request, reserve, spec->size_bytes, &spec->reserve_bytes) ||
+	    (quota && !api_is_none(quota) && !api_size(request, quota, &spec->quota_bytes)))
 		return;
 	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
 	if (!pool) {
@@ -184,11 +185,56 @@ static void volume_renamed(struct pool_call *call, int result)
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
+static const char one_at_a_time[] =
+    "give a size, a name, limits (iops, bandwidth, burst) or a share of the pool (reserve, quota), "
+    "one of these at a time";
+
+static void volume_space_set(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	const struct volume *volume = request->volume;
+
+	if (!api_step_good(request, result, NULL))
+		return;
+	log_notice("volume %s/%s: %llu bytes reserved, quota %llu", request->match.param[0],
+		   request->match.param[1], (unsigned long long)volume->reserve_bytes,
+		   (unsigned long long)volume->quota_bytes);
+	api_reply(request, 200, show_volume(request->model, request->volume));
+}
+
+/* A size, or null or 0 for none; *ret_given, when it is there, is @bytes. */
+static bool read_share(struct api_request *request, const json_t *value, uint64_t *bytes,
+		       const uint64_t **ret_given)
+{
+	*bytes = 0;
+	*ret_given = value ? bytes : NULL;
+	return !value || api_is_none(value) || api_size(request, value, bytes);
+}
+
+static void change_space(struct api_request *request)
+{
+	struct volume_space space;
+	json_t *reserve = NULL, *quota = NULL;
+	uint64_t reserve_bytes, quota_bytes;
+
+	if (json_object_get(request->body, "name") || json_object_get(request->body, "size") ||
+	    limits_asked(request)) {
+		api_reply_error(request, 400, "bad_request", one_at_a_time);
+		return;
+	}
+	if (!api_unpack(request, "{s?:o,s?:o}", "reserve", &reserve, "quota", &quota) ||
+	    !read_share(request, reserve, &reserve_bytes, &space.reserve_bytes) ||
+	    !read_share(request, quota, &quota_bytes, &space.quota_bytes) ||
+	    !find_volume(request) || !no_share(request))
+		return;
+	request->call = (struct pool_call){.done = volume_space_set};
+	volume_set_space(request->volume, &space, &request->call);
+}
+
 static void change_limits(struct api_request *request)
 {
 	if (json_object_get(request->body, "name") || json_object_get(request->body, "size"))
-		api_reply_error(request, 400, "bad_request",
-				"give a size, a name or limits, one of the three");
+		api_reply_error(request, 400, "bad_request", one_at_a_time);
 	else if (find_volume(request))
 		limits_change(request);
 }
@@ -200,6 +246,10 @@ void api_volume_change(struct api_request *request)
 	uint64_t bytes;
 	int shrink = 0;
 
+	if (json_object_get(request->body, "reserve") || json_object_get(request->body, "quota")) {
+		change_space(request);
+		return;
+	}
 	if (limits_asked(request)) {
 		change_limits(request);
 		return;
@@ -208,8 +258,7 @@ void api_volume_change(struct api_request *request)
 			&shrink))
 		return;
 	if (!name == !size) {
-		api_reply_error(request, 400, "bad_request",
-				"give a size, a name or limits, one of the three");
+		api_reply_error(request, 400, "bad_request", one_at_a_time);
 		return;
 	}
 	if (!find_volume(request) || !no_share(request))

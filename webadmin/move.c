@@ -257,6 +257,7 @@ static struct volume *make_copy(struct model_move *move, struct pool *pool,
 	    .checksum = native ? source->checksum : VOLUME_CHECKSUM_STANDARD,
 	    .mirror = native && source->mirror,
 	    .reserve_bytes = source->reserve_bytes,
+	    .quota_bytes = source->quota_bytes,
 	    .identity = &source->identity,
 	    .pinned = true,
 	};

@@ -231,7 +231,28 @@ static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wante
 	}
 }
 
-static void create_volume(struct plan *plan, const json_t *volume, uint64_t size, uint64_t reserve)
+/* @name of the document where it has it, else what is there; 0 for neither. */
+static uint64_t wanted_number(struct plan *plan, const json_t *wanted, const json_t *there,
+			      const char *name)
+{
+	uint64_t number = number_of(there, name);
+
+	if (json_object_get(wanted, name))
+		read_size(plan, wanted, name, &number);
+	return number;
+}
+
+/* A size that need not be there. */
+static void want_size(struct plan *plan, const json_t *volume, const char *name, const char *option,
+		      json_t *body)
+{
+	uint64_t bytes = wanted_number(plan, volume, NULL, name);
+
+	if (bytes)
+		json_object_set_new(body, option, json_integer((json_int_t)bytes));
+}
+
+static void create_volume(struct plan *plan, const json_t *volume, uint64_t size)
 {
 	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
 	const char *checksum = text_of(volume, "checksum");
@@ -240,14 +261,14 @@ static void create_volume(struct plan *plan, const json_t *volume, uint64_t size
 
 	if (json_is_true(json_object_get(volume, "mirror")))
 		json_object_set_new(body, "mirror", json_true());
-	if (reserve)
-		json_object_set_new(body, "reserve", json_integer((json_int_t)reserve));
+	want_size(plan, volume, "reserve_bytes", "reserve", body);
+	want_size(plan, volume, "quota_bytes", "quota", body);
 	step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
 }
 
 /* What a volume is made with stays: a document that wants it otherwise can not be carried out. */
 static void compare_volume(struct plan *plan, const json_t *there, const json_t *volume,
-			   uint64_t size, uint64_t reserve)
+			   uint64_t size)
 {
 	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
 	const char *checksum = text_of(volume, "checksum");
@@ -260,27 +281,12 @@ static void compare_volume(struct plan *plan, const json_t *there, const json_t 
 		     json_is_true(json_object_get(there, "mirror")))
 		refuse(plan, "volume %s/%s: a volume does not become mirrored, or cease to be",
 		       pool, name);
-	else if (json_object_get(volume, "reserve_bytes") &&
-		 reserve != number_of(there, "reserve_bytes"))
-		refuse(plan, "volume %s/%s: the reservation of a volume does not change", pool,
-		       name);
 	else if (size < old)
 		refuse(plan, "volume %s/%s would shrink; a document never takes data away", pool,
 		       name);
 	else if (size > old)
 		step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
 		     json_pack("{s:I}", "size", (json_int_t)size), "grow volume %s/%s", pool, name);
-}
-
-/* @name of the document where it has it, else what is there; 0 for neither. */
-static uint64_t wanted_number(struct plan *plan, const json_t *wanted, const json_t *there,
-			      const char *name)
-{
-	uint64_t number = number_of(there, name);
-
-	if (json_object_get(wanted, name))
-		read_size(plan, wanted, name, &number);
-	return number;
 }
 
 static void plan_limits(struct plan *plan, const json_t *there, const json_t *volume)
@@ -303,18 +309,33 @@ static void plan_limits(struct plan *plan, const json_t *there, const json_t *vo
 	     name);
 }
 
+/* Its share of the pool: what it reserves, and its quota. A new one has them from the start. */
+static void plan_space(struct plan *plan, const json_t *there, const json_t *volume)
+{
+	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
+	uint64_t reserve = wanted_number(plan, volume, there, "reserve_bytes");
+	uint64_t quota = wanted_number(plan, volume, there, "quota_bytes");
+
+	if (reserve != number_of(there, "reserve_bytes") ||
+	    quota != number_of(there, "quota_bytes"))
+		step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
+		     json_pack("{s:I,s:I}", "reserve", (json_int_t)reserve, "quota",
+			       (json_int_t)quota),
+		     "volume %s/%s: reservation and quota", pool, name);
+}
+
 static void plan_volume(struct plan *plan, const json_t *there, const json_t *volume)
 {
-	uint64_t size, reserve = 0;
+	uint64_t size;
 
-	if (!read_size(plan, volume, "size_bytes", &size) ||
-	    (json_object_get(volume, "reserve_bytes") &&
-	     !read_size(plan, volume, "reserve_bytes", &reserve)))
+	if (!read_size(plan, volume, "size_bytes", &size))
 		return;
-	if (there)
-		compare_volume(plan, there, volume, size, reserve);
-	else
-		create_volume(plan, volume, size, reserve);
+	if (there) {
+		compare_volume(plan, there, volume, size);
+		plan_space(plan, there, volume);
+	} else {
+		create_volume(plan, volume, size);
+	}
 	plan_limits(plan, there, volume);
 }
 

@@ -401,6 +401,8 @@ static json_t *show_with(struct volume *volume, json_t *mapped)
 				    json_string(show_checksum(volume->checksum)));
 		json_object_set_new(object, "mirror", json_boolean(volume->mirror));
 		set_number(object, "reserve_bytes", volume->reserve_bytes);
+		set_number(object, "quota_bytes", volume->quota_bytes);
+		set_number(object, "quota_used_bytes", volume_quota_used(volume));
 		json_object_set_new(object, "state",
 				    json_string(volume_standby(volume) ? "standby" : "online"));
 		show_device(object, volume);

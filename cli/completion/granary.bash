@@ -63,9 +63,9 @@ _granary()
 	"pool prove") list="--seconds $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
 	"pool findings") list="--clear $globals" ;;
-	"volume create") list="--checksum --mirror --reserve --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
+	"volume create") list="--checksum --mirror --reserve --quota --device --read-only --naa --serial --vendor --product --t10 $globals" ;;
 	"volume resize") list="--shrink $globals" ;;
-	"volume set") list="--iops --bandwidth --burst $globals" ;;
+	"volume set") list="--iops --bandwidth --burst --reserve --quota $globals" ;;
 	"volume move") list="--rate --without-snapshots --wait --pause --resume --stop --status $globals" ;;
 	"volume rollback") list="--keep $globals" ;;
 	"snapshot create") list="--expendable $globals" ;;

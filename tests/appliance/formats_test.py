@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What hypervisors are given, under QEMU (TCG): the OVA is unpacked, its manifest holds, and its disk
 starts on the IDE controller and the network adapter that its descriptor asks for; VHD and VHDX
-start on IDE, as the first generation of Hyper-V's machines has it."""
+start on IDE, as the first generation of Hyper-V's machines has it. What is in the packed raw disk is
+what is in the qcow2."""
 
 import hashlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -57,8 +59,20 @@ def unpack_ova(points, path, folder):
     return os.path.join(folder, names[2])
 
 
+def unpack_raw(points, path, folder):
+    raw = os.path.join(folder, "disk.raw")
+    with open(raw, "wb") as out:  # xz leaves holes in a file
+        done = subprocess.run(["xz", "-dc", path], stdin=subprocess.DEVNULL, stdout=out, check=False)
+    same = subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, image()],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    points.point(done.returncode == 0 and same.returncode == 0,
+                 "the packed raw disk holds what the qcow2 holds", same.stdout + same.stderr)
+
+
 def test(points):
     stem = image()[:-len(".qcow2")]
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+        unpack_raw(points, stem + ".raw.xz", folder)
     with tempfile.TemporaryDirectory() as folder:
         starts(points, folder, unpack_ova(points, stem + ".ova", folder), "vmdk", "vmxnet3")
     for ending, form in (("vhd", "vpc"), ("vhdx", "vhdx")):

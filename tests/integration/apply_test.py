@@ -143,7 +143,7 @@ def modes(points, daemon, folder):
     now = same_after(points, daemon, folder, wanted, 7, "modes, versions and limits are changed")
     points.point(now == wanted, "to what the document says", [now, wanted])
     same_after(points, daemon, folder, document, 7, "and back again")
-    for name, value in (("checksum", "strict"), ("reserve_bytes", 0), ("iops_limit", [])):
+    for name, value in (("checksum", "strict"), ("reserve_bytes", []), ("iops_limit", [])):
         wrong = json.loads(json.dumps(document))
         wrong["volumes"][1][name] = value
         reply = daemon.call("PUT", f"{V1}/configuration", {"document": wrong})

@@ -1126,6 +1126,8 @@ export const en = {
 	"volumes.noLimit": "Empty: no limit.",
 	"volumes.none": "No volume yet",
 	"volumes.noneText": "New LUN makes one and shows it to your hosts.",
+	"volumes.quota": "Quota with snapshots",
+	"volumes.quotaOf": "{used} of {quota} taken",
 	"volumes.reserve": "Reserved",
 	"volumes.serial": "Serial",
 	"volumes.share": "share",

@@ -21,6 +21,7 @@ export interface PoolDevice {
 export interface Volume {
 	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
+	quota_bytes: number; quota_used_bytes: number;
 	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string;
 }
 export interface Snapshot {

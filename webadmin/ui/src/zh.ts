@@ -1126,6 +1126,8 @@ export const zh = {
 	"volumes.noLimit": "留空表示不限制。",
 	"volumes.none": "还没有卷",
 	"volumes.noneText": "“新建 LUN”会创建卷并提供给您的主机。",
+	"volumes.quota": "配额（含快照）",
+	"volumes.quotaOf": "已用 {used}，共 {quota}",
 	"volumes.reserve": "预留空间",
 	"volumes.serial": "序列号",
 	"volumes.share": "共享",

@@ -96,6 +96,7 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				[t("volumes.used"), `${bytes(volume.used_bytes)} (${percent(volume.used_bytes, volume.size_bytes)})`],
 				!!volume.origin && [t("volumes.cloneOf"), <a href={to("snapshots", volume.pool, volume.origin.split("@")[0])}>{volume.origin}</a>],
 				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
+				volume.quota_bytes > 0 && [t("volumes.quota"), t("volumes.quotaOf", { used: bytes(volume.quota_used_bytes), quota: bytes(volume.quota_bytes) })],
 				[t("volumes.checksum"), volume.checksum === "strict" ? t("checksum.strict") : volume.checksum === "off" ? t("checksum.off") : t("checksum.standard")],
 				(volume.iops_limit ?? 0) > 0 && [t("volumes.iops"), String(volume.iops_limit)],
 				(volume.bandwidth_limit_bytes ?? 0) > 0 && [t("volumes.bandwidth"), `${bytes(volume.bandwidth_limit_bytes ?? 0)}/s`],
