@@ -162,8 +162,8 @@ static bool may_go(const struct native *native, const struct pv *device)
 
 	if (!ORDER(stale_needs_the_other))
 		other = NULL;
-	return native->opened && !native->read_only && native->mirrors && !native->evacuation &&
-	       (!device->pinned || !ORDER(pinned_is_not_spared)) &&
+	return native->opened && !native->read_only && mirror_any(native) && !native->evacuation &&
+	       (!device->pinned || !ORDER(pinned_is_not_spared)) && !journal_twin_due(native) &&
 	       journal_spares(native, device) && (!other || other == device);
 }
 

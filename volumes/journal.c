@@ -263,6 +263,12 @@ bool journal_spares(const struct native *native, const struct pv *device)
 					  !ORDER(journal_named_by_both_roots));
 }
 
+bool journal_twin_due(const struct native *native)
+{
+	return !native->sb.journal_row && native->mirrored && mirror_any(native) &&
+	       !away_any(native) && superblock_journal_room(&native->sb);
+}
+
 unsigned journal_complete_copies(const struct native *native)
 {
 	const struct pv *twin = &native->pv[native->sb.journal_row];

@@ -808,7 +808,7 @@ int away_record(struct native *native,
 /* Would what is to be written to @chunk be nowhere? Then nothing is begun. Under the lock. */
 static inline bool away_from(const struct native *native, uint64_t chunk)
 {
-	return native->mirrors && away_has(native, chunk) && !mirror_of(native, chunk);
+	return native->mirrored && away_has(native, chunk) && !mirror_of(native, chunk);
 }
 /* A volume with one copy has written to @pv. 0; -EIO: it went away meanwhile. Any loop. */
 int away_plain_written(struct nvolume *volume, const struct pv *pv);
@@ -907,6 +907,9 @@ unsigned journal_copies(const struct native *native, struct pv *ret_copies[2]);
 unsigned journal_complete_copies(const struct native *native); /* under the lock */
 /* Can it be done without @device? */
 bool journal_spares(const struct native *native, const struct pv *device);
+/* Does the next root begin a second copy? Until then no device is known that can be done without
+ * (spread.c). Under the lock. */
+bool journal_twin_due(const struct native *native);
 /* In the keeper's fiber: the journal's place on @disk, which is not the pool's yet, is zeros, and
  * durably: of a device that was the pool's before it may hold a journal that has gone on elsewhere,
  * which replay would take for a sign that the root is an old one. The labels it has, of a row of

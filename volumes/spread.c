@@ -282,7 +282,7 @@ static void say_why(const struct native *native, const struct pv *device, char *
 		snprintf(why, room,
 			 "it has the journal, and no other device has room for a second "
 			 "copy: one that is added has");
-	else if (!journal_spares(native, device))
+	else if (!journal_spares(native, device) || journal_twin_due(native))
 		snprintf(why, room, "the second copy of the journal has just begun");
 	else if (native->spread_wanted)
 		snprintf(why, room, "metadata that has both copies there is being looked for");
@@ -298,9 +298,9 @@ void spread_info(const struct native *native, const struct pv *device,
 {
 	const struct pv *other = away_any(native);
 
-	info->vital =
-	    native->mirrored && mirror_any(native) &&
-	    (device->pinned || !journal_spares(native, device) || (other && other != device));
+	info->vital = native->mirrored && mirror_any(native) &&
+		      (device->pinned || !journal_spares(native, device) ||
+		       journal_twin_due(native) || (other && other != device));
 	if (info->vital && info->state == DEVICE_ACTIVE)
 		say_why(native, device, info->reason, sizeof(info->reason));
 }

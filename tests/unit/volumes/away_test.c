@@ -1453,6 +1453,51 @@ static void test_began_with_snapshot(void **state)
 	began_with_one(true, true);
 }
 
+/* A mirrored volume without any data is one, too; and nothing is begun of what would be nowhere,
+ * which the next open would take for a write that was under way on the device. */
+static void test_empty(void **state)
+{
+	struct bench_away away = {0};
+	struct bench *bench = &away.bench;
+	static uint8_t data[65536];
+	unsigned there = 0;
+
+	(void)state;
+	bench_setup(bench);
+	assert_int_equal(bench_create(bench, 2, POOL_SIZE), 0);
+	bench->volume = create(bench, "v", true);
+	add_plain(&away);
+	assert_int_equal(bench_checkpoint(bench), 0);
+	wait_spread(bench);
+	assert_int_equal(native_of(bench->pool)->mirrors, 0);
+	assert_false(is_vital(bench, victim));
+	lose(bench);
+	for (unsigned i = 0; i < PLAIN; i++) {
+		there += away.there[i];
+		check_plain(&away, i, away.there[i] ? -EIO : 0, away.there[i] ? -EIO : 0);
+	}
+	assert_true(there > 0 && there < PLAIN);
+	drop_plain(&away);
+	bench_drop(bench);
+	hide(bench, true);
+	assert_int_equal(bench_open(bench, 2), 0);
+	assert_false(info_of(bench).read_only);
+	hide(bench, false);
+	assert_int_equal(online(bench, bench->path[victim]), 0);
+	wait_whole(bench);
+	memset(data, 0x77, sizeof(data));
+	for (unsigned i = 0; i < PLAIN; i++) {
+		bench->volume = found(bench, (char[]){(char)('a' + i), 0});
+		assert_int_equal(bench_read(bench, 0, room, sizeof(data)), 0);
+		if (away.there[i])
+			assert_memory_equal(room, data, sizeof(data));
+		volume_unref(bench->volume);
+	}
+	bench->volume = found(bench, "v");
+	assert_int_equal(bench_check(bench, true), 0);
+	bench_finish(bench);
+}
+
 /* From the first thing on that is written, what is here says that it went on without the other. */
 static void test_consent_said(void **state)
 {
@@ -1503,6 +1548,35 @@ static void test_journal_named(void **state)
 	assert_false(info_of(&bench).degraded);
 	assert_true(is_vital(&bench, 0));
 	assert_int_equal(info_of(&bench).journal_copies, 1);
+	bench_finish(&bench);
+}
+
+/* Before a root names it, nothing is known of where both copies of a node are. */
+static void undo_now(void *context)
+{
+	struct native *native = native_of(((struct bench *)context)->pool);
+
+	native->sb.journal_row = 0;
+	lose_try_now(context);
+}
+
+static void test_journal_due(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	for (lose_try = 0; lose_try < 2; lose_try++) {
+		assert_false(is_vital(&bench, lose_try));
+		bench_run(&bench, undo_now, &bench);
+		assert_int_equal(lose_try_result, -EIO);
+		assert_true(is_vital(&bench, 0));
+		assert_true(is_vital(&bench, 1));
+		assert_int_equal(bench_checkpoint(&bench), 0);
+		assert_int_equal(bench_checkpoint(&bench), 0);
+		assert_int_equal(info_of(&bench).journal_copies, 2);
+		wait_spread(&bench);
+	}
 	bench_finish(&bench);
 }
 
@@ -1581,6 +1655,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    BOTH(goes_on),
+	    BOTH(empty),
 	    BOTH(killed),
 	    BOTH(missing),
 	    BOTH(refusals),
@@ -1611,6 +1686,7 @@ int main(void)
 	    FIRST(one_journal),
 	    BOTH(consent_said),
 	    FIRST(journal_named),
+	    FIRST(journal_due),
 	    BOTH(one_at_a_time),
 	    FIRST(journal_leaves),
 	    FIRST(began_with_one),
