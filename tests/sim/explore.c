@@ -386,9 +386,9 @@ static void live_on(struct explorer *explorer, struct life *life, struct rng *rn
 	check(explorer, life, false);
 }
 
-/* May the pool be opened without the device that comes and goes? Not when it is the first and has
- * the journal alone, nor when it may have both copies of a node, or the other one's copies do not
- * count, by the newest root there is without it. */
+/* May the pool be opened without the device that comes and goes? Not before it has had a mirrored
+ * volume, nor when that is the first and has the journal alone, nor when it may have both copies of
+ * a node, or the other one's copies do not count, by the newest root there is without it. */
 static bool may_be_missing(const struct explorer *explorer, struct sim *sim, unsigned victim)
 {
 	struct superblock newest = {0};
@@ -405,8 +405,8 @@ static bool may_be_missing(const struct explorer *explorer, struct sim *sim, uns
 		    sb.generation >= newest.generation)
 			newest = sb;
 	}
-	return !(newest.pv[other].flags & PV_STALE) && !(newest.pv[victim].flags & PV_PINNED) &&
-	       (victim || newest.journal_row);
+	return newest.version >= FORMAT_MIRRORS && !(newest.pv[other].flags & PV_STALE) &&
+	       !(newest.pv[victim].flags & PV_PINNED) && (victim || newest.journal_row);
 }
 
 /* One crash state: recover it, look at it, sometimes live on in it. */

@@ -1213,12 +1213,24 @@ static bool replace_plan(struct life *life)
 	return true;
 }
 
+/* A pool that has none needs all its devices. */
+static bool has_mirrored(const struct life *life)
+{
+	struct volume *volume = pool_volume_next(life->pool, NULL);
+
+	while (volume && !volume->mirror)
+		volume = pool_volume_next(life->pool, volume);
+	volume_unref(volume);
+	return volume != NULL;
+}
+
 /* The other one is whole, and has all it takes to go on alone. */
 static bool may_pull(const struct life *life)
 {
 	struct pool_device_info mine, other;
 
-	return pool_device_info(life->pool, life->model->victim ^ 1, &other) &&
+	return has_mirrored(life) &&
+	       pool_device_info(life->pool, life->model->victim ^ 1, &other) &&
 	       other.state == DEVICE_ACTIVE &&
 	       pool_device_info(life->pool, life->model->victim, &mine) && !mine.vital;
 }
