@@ -146,10 +146,10 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	volume->volume.mirror = mine->mirror;
 	volume->volume.reserve_bytes = mine->reserve;
 	volume->volume.quota_bytes = mine->quota;
-	if (mine->quota)
-		quota_setup(native);
 	reserve_changed(volume);
 	keeper_insert_sorted(native, volume);
+	if (mine->quota)
+		quota_setup(native);
 	mine->volume = volume;
 	native_unlock(lane);
 	return 0;
@@ -620,6 +620,9 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 			    spec->size_bytes % VOLUME_SLOT))
 		result = err_set(&call->err, -EINVAL,
 				 "a volume's size is 1 MiB to 64 TiB, a multiple of 4096 bytes");
+	if (result == 0)
+		result = quota_spec_check(spec->name, spec->size_bytes, spec->reserve_bytes,
+					  spec->quota_bytes, &call->err);
 	if (result < 0) {
 		call_refuse(mine, result);
 		return;

@@ -98,6 +98,9 @@ void snapshot_renamed(struct nvolume *volume); /* a volume has a new name: so ha
 bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
 
 /* ---- quota.c ---- */
+/* May a volume of that size reserve and take so much? -EINVAL. */
+int quota_spec_check(const char *name, uint64_t size, uint64_t reserve, uint64_t quota,
+		     struct err *err);
 int quota_change(struct native_call *mine);
 
 /* ---- extend.c ---- */

@@ -629,7 +629,8 @@ bool reserve_fits(const struct native *native, uint64_t bytes); /* a new reserva
 uint64_t reserve_chunks(const struct native *native);
 
 /* ---- quota.c; all under the lock ---- */
-void quota_setup(struct native *native); /* at open, when the rows are known */
+/* All is summed anew: at open, when the rows are known, and when a quota has come or gone. */
+void quota_setup(struct native *native);
 /* Rows were made, have other parents, or are to go. */
 void quota_rows_changed(struct native *native);
 /* What @volume owns is more or less. */

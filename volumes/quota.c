@@ -50,7 +50,7 @@ static void forget_sums(struct native *native)
 		list_entry(it, struct nvolume, link)->tree = NULL;
 }
 
-static void settle(struct native *native)
+void quota_setup(struct native *native)
 {
 	forget_sums(native);
 	list_for_each (it, &native->volumes) {
@@ -68,11 +68,6 @@ static void settle(struct native *native)
 	list_for_each (it, &native->deleting)
 		add(list_entry(it, struct nvolume, link));
 	native->trees_stale = false;
-}
-
-void quota_setup(struct native *native)
-{
-	settle(native);
 }
 
 void quota_rows_changed(struct native *native)
@@ -94,7 +89,7 @@ void quota_use_changed(struct nvolume *volume)
 static uint64_t taken(struct nvolume *volume)
 {
 	if (volume->native->trees_stale)
-		settle(volume->native);
+		quota_setup(volume->native);
 	return (int64_t)volume->tree_slots < 0 ? 0 : volume->tree_slots;
 }
 
@@ -116,22 +111,20 @@ uint64_t native_quota_used(struct volume *volume)
 }
 
 /* ---- changes ---- */
-static int check(const struct native_call *mine, uint64_t reserve, uint64_t quota)
+int quota_spec_check(const char *name, uint64_t size, uint64_t reserve, uint64_t quota,
+		     struct err *err)
 {
-	const struct volume *volume = &mine->volume->volume;
-	struct err *err = &mine->call->err;
-
-	if (reserve && volume->mirror)
-		return err_set(err, -EINVAL, "a mirrored volume can not reserve space");
-	if (reserve > mine->volume->stored_size)
+	if (quota > VOLUME_QUOTA_MAX || quota % VOLUME_SLOT || reserve % VOLUME_SLOT)
 		return err_set(err, -EINVAL,
-			       "volume %s is smaller than that: it can reserve %llu "
-			       "bytes at most",
-			       volume->name, (unsigned long long)mine->volume->stored_size);
+			       "a quota is a multiple of 4096 bytes, at most 1 EiB; so is a "
+			       "reservation");
+	if (reserve > size)
+		return err_set(err, -EINVAL,
+			       "volume %s is smaller than that: it can reserve %llu bytes at most",
+			       name, (unsigned long long)size);
 	if (quota && quota < reserve)
 		return err_set(err, -EINVAL,
-			       "the quota of volume %s would be less than what it reserves",
-			       volume->name);
+			       "the quota of volume %s would be less than what it reserves", name);
 	return 0;
 }
 
@@ -142,8 +135,12 @@ int quota_change(struct native_call *mine)
 	uint64_t before = volume->volume.reserve_bytes;
 	uint64_t reserve = mine->set_reserve ? mine->reserve : before;
 	uint64_t quota = mine->set_quota ? mine->quota : volume->volume.quota_bytes;
-	int result = check(mine, reserve, quota);
+	int result = quota_spec_check(volume->volume.name, volume->stored_size, reserve, quota,
+				      &mine->call->err);
 
+	if (result == 0 && reserve && volume->volume.mirror)
+		result =
+		    err_set(&mine->call->err, -EINVAL, "a mirrored volume can not reserve space");
 	if (result < 0)
 		return result;
 	native_lock(native);
@@ -157,7 +154,7 @@ int quota_change(struct native_call *mine)
 			    "pool %s has not that much space left to reserve", native->sb.name);
 	} else {
 		volume->volume.quota_bytes = quota;
-		settle(native);
+		quota_setup(native);
 		nvolume_mark_dirty(volume);
 	}
 	pthread_mutex_unlock(&native->lock);
@@ -176,12 +173,5 @@ void native_volume_set_space(struct volume *volume, const struct volume_space *s
 	mine->set_quota = space->quota_bytes != NULL;
 	mine->reserve = mine->set_reserve ? *space->reserve_bytes : 0;
 	mine->quota = mine->set_quota ? *space->quota_bytes : 0;
-	if (mine->quota > VOLUME_QUOTA_MAX || mine->quota % VOLUME_SLOT ||
-	    mine->reserve % VOLUME_SLOT)
-		call_refuse(mine,
-			    err_set(&call->err, -EINVAL,
-				    "a quota is a multiple of 4096 bytes, at most 1 EiB; so is "
-				    "a reservation"));
-	else
-		call_queue(mine);
+	call_queue(mine);
 }

@@ -144,6 +144,44 @@ static void test_clones(void **state)
 	bench_finish(&bench);
 }
 
+static int create(struct bench *bench, const char *name, uint64_t reserve, uint64_t quota)
+{
+	struct volume_spec spec = {.name = name,
+				   .size_bytes = VOLUME_SIZE,
+				   .reserve_bytes = reserve,
+				   .quota_bytes = quota};
+	struct bench_call call = {.call.done = bench_call_done};
+	int result;
+
+	volume_create(bench->pool, &spec, &call.call);
+	result = bench_ended(bench, &call);
+	if (result == 0)
+		bench->volume = call.call.volume;
+	return result;
+}
+
+/* The first quota of a pool, which a volume is made with; and what none can be made with. */
+static void test_from_the_start(void **state)
+{
+	struct bench bench;
+	struct volume *first;
+
+	(void)state;
+	begin(&bench);
+	first = bench.volume;
+	assert_int_equal(create(&bench, "a", 0, 4097), -EINVAL);
+	assert_int_equal(create(&bench, "b", 0, VOLUME_QUOTA_MAX + BLOCK_SIZE), -EINVAL);
+	assert_int_equal(create(&bench, "c", 8 * BLOCK_SIZE, 4 * BLOCK_SIZE), -EINVAL);
+	assert_int_equal(create(&bench, "d", VOLUME_SIZE + BLOCK_SIZE, 0), -EINVAL);
+	assert_int_equal(create(&bench, "e", 0, 4 * BLOCK_SIZE), 0);
+	assert_int_equal(write_blocks(&bench, 0, 4), 0);
+	assert_int_equal(write_blocks(&bench, 10, 1), -ENOSPC);
+	volume_unref(bench.volume);
+	bench.volume = first;
+	assert_int_equal(write_blocks(&bench, 0, 64), 0);
+	bench_finish(&bench);
+}
+
 static void test_kept(void **state)
 {
 	struct bench bench;
@@ -309,9 +347,13 @@ static void test_model(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_end),     cmocka_unit_test(test_snapshots),
-	    cmocka_unit_test(test_clones),  cmocka_unit_test(test_kept),
-	    cmocka_unit_test(test_refused), cmocka_unit_test(test_model),
+	    cmocka_unit_test(test_end),
+	    cmocka_unit_test(test_snapshots),
+	    cmocka_unit_test(test_clones),
+	    cmocka_unit_test(test_kept),
+	    cmocka_unit_test(test_from_the_start),
+	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
