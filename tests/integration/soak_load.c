@@ -267,6 +267,23 @@ static void load(double seconds)
 	}
 }
 
+/* Who hears BUSY comes again, as initiators do: what the dead one held may not be taken over yet.
+ */
+static struct scsi_task *read_span(uint32_t lba)
+{
+	struct scsi_task *task = NULL;
+
+	for (unsigned tries = 0; tries < 200; tries++) {
+		task =
+		    iscsi_read10_sync(iscsi, lun, lba, VERIFY_SPAN * SECTOR, SECTOR, 0, 0, 0, 0, 0);
+		if (!task || task->status != SCSI_STATUS_BUSY || tries == 199)
+			break;
+		scsi_free_scsi_task(task);
+		poll(NULL, 0, 100);
+	}
+	return task;
+}
+
 /* Read every sector and hold it against what it may be; on success what was seen, made durable
  * by a flush, is the new beginning. */
 static int verify(void)
@@ -275,8 +292,7 @@ static int verify(void)
 	unsigned wrong = 0;
 
 	for (uint32_t lba = 0; lba < SECTORS; lba += VERIFY_SPAN) {
-		struct scsi_task *task =
-		    iscsi_read10_sync(iscsi, lun, lba, VERIFY_SPAN * SECTOR, SECTOR, 0, 0, 0, 0, 0);
+		struct scsi_task *task = read_span(lba);
 
 		if (!task || task->status != SCSI_STATUS_GOOD ||
 		    task->datain.size != (int)(VERIFY_SPAN * SECTOR)) {
