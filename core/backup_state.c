@@ -37,14 +37,16 @@ static int read_database(const char *path, struct backup_part *part, struct err 
 	sqlite3_int64 length = 0;
 	unsigned char *bytes = NULL;
 	int result = 0;
+	bool whole;
 
 	if (sqlite3_open_v2(path, &from, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
 	    sqlite3_busy_timeout(from, 5000) == SQLITE_OK &&
 	    sqlite3_open(":memory:", &copy) == SQLITE_OK)
 		run = sqlite3_backup_init(copy, "main", from, "main");
-	if (!run || sqlite3_backup_step(run, -1) != SQLITE_DONE ||
-	    sqlite3_backup_finish(run) != SQLITE_OK)
-		result = err_set(err, -EIO, "%s: %s", path, sqlite3_errmsg(from));
+	whole = run && sqlite3_backup_step(run, -1) == SQLITE_DONE;
+	/* Also one that failed: else neither database is closed. */
+	if (sqlite3_backup_finish(run) != SQLITE_OK || !whole)
+		result = err_set(err, -EIO, "%s: %s", path, sqlite3_errmsg(copy ? copy : from));
 	if (result == 0)
 		bytes = sqlite3_serialize(copy, "main", &length, 0);
 	part->data = bytes ? heap_alloc((size_t)length + 1) : NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A backup comes back with its passphrase and with no other; what is no backup, cut off or changed
  * in any byte is refused; a state directory in use is left alone. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -191,6 +192,49 @@ static void replaced_at_once(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+static void take_all_away(const char *folder, const char *const *names, unsigned count)
+{
+	char path[96];
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+		assert_int_equal(remove(path), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
+static unsigned open_files(void)
+{
+	unsigned count = 0;
+	DIR *all = opendir("/proc/self/fd");
+
+	assert_non_null(all);
+	while (readdir(all))
+		count++;
+	closedir(all);
+	return count;
+}
+
+/* A database that can not be read leaves nothing open. */
+static void can_not_be_read(void **state)
+{
+	static const char *const left[] = {"config.db"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	struct backup backup;
+	struct err err = {0};
+	unsigned before;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db",
+	    "this is no database, and long enough to be looked at as one.....");
+	before = open_files();
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(backup_collect(folder, &backup, &err) < 0);
+	assert_int_equal(open_files(), before);
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +242,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(refusals, seal, unseal),
 	    cmocka_unit_test(in_use),
 	    cmocka_unit_test(replaced_at_once),
+	    cmocka_unit_test(can_not_be_read),
 	};
 
 	return cmocka_run_group_tests_name("core/backup", tests, NULL, NULL);
