@@ -203,6 +203,26 @@ static void take_all_away(const char *folder, const char *const *names, unsigned
 	assert_int_equal(rmdir(folder), 0);
 }
 
+/* What can not be written is said with its reason. */
+static void can_not_be_written(void **state)
+{
+	static const char *const left[] = {"config.db.next", "granaryd.lock", "web", "host"};
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[96];
+	struct backup backup = example();
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/config.db.next", folder);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(backup_put(folder, &backup, &err), -EISDIR);
+	assert_non_null(strstr(err.text, strerror(EISDIR)));
+	assert_int_equal(backup_stage(folder, &backup, &err), -EISDIR);
+	assert_false(backup_is_staged(folder));
+	backup_free(&backup);
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
 static unsigned open_files(void)
 {
 	unsigned count = 0;
@@ -242,6 +262,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(refusals, seal, unseal),
 	    cmocka_unit_test(in_use),
 	    cmocka_unit_test(replaced_at_once),
+	    cmocka_unit_test(can_not_be_written),
 	    cmocka_unit_test(can_not_be_read),
 	};
 
