@@ -352,6 +352,13 @@ int backup_take_staged(const char *dir, struct err *err)
 	if (length < 0)
 		return err_set(err, -EIO, "%s: %s", path, strerror(errno));
 	names[length] = '\0';
+	/* backup_stage() takes no backup without config.db; and what is not named goes. */
+	if (length == 0 || names[length - 1] != '\n' || !is_named(names, "config.db"))
+		return err_set(
+		    err, -EUCLEAN,
+		    "%s is damaged, and nothing was restored: remove it, and restore the "
+		    "backup once more",
+		    path);
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = take_part(dir, i, names, err);
 	sync();

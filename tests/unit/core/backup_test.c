@@ -203,6 +203,29 @@ static void take_all_away(const char *folder, const char *const *names, unsigned
 	assert_int_equal(rmdir(folder), 0);
 }
 
+/* What says which parts come is whole, or nothing is touched: what it does not name goes. */
+static void damaged_marker(void **state)
+{
+	static const char *const markers[] = {"", "\n", "config.db", "web/key.pem\nconfig.d",
+					      "something else\n"};
+	static const char *const left[] = {"restore.ready", "config.db", "secret.key"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db", "the only one");
+	put(folder, "secret.key", "its key");
+	for (unsigned i = 0; i < sizeof markers / sizeof *markers; i++) {
+		put(folder, "restore.ready", markers[i]);
+		assert_int_equal(backup_take_staged(folder, &err), -EUCLEAN);
+		assert_non_null(strstr(err.text, "restore.ready"));
+		assert_true(holds(folder, "config.db", "the only one"));
+		assert_true(holds(folder, "secret.key", "its key"));
+	}
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
 /* What can not be written is said with its reason. */
 static void can_not_be_written(void **state)
 {
@@ -262,6 +285,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(refusals, seal, unseal),
 	    cmocka_unit_test(in_use),
 	    cmocka_unit_test(replaced_at_once),
+	    cmocka_unit_test(damaged_marker),
 	    cmocka_unit_test(can_not_be_written),
 	    cmocka_unit_test(can_not_be_read),
 	};
