@@ -282,6 +282,19 @@ static void set(struct api_request *request, const char *pair, const char *clien
 	reply(request, pair, clients);
 }
 
+/* What is not given stays: then it has to be known. False: it has been answered. */
+static bool stays(struct api_request *request, const char *name, int result)
+{
+	if (result == 0)
+		return true;
+	err_set(&request->err, result,
+		"%s/%s can not be read (%s), so nothing was changed: put it right, or give what is "
+		"in it anew",
+		request->admin->options.state_dir, name, strerror(-result));
+	api_reply_failure(request, NULL);
+	return false;
+}
+
 void api_nfs_tls_set(struct api_request *request)
 {
 	const char *chain = NULL, *key = NULL, *clients = NULL;
@@ -301,7 +314,10 @@ void api_nfs_tls_set(struct api_request *request)
 	}
 	old_pair = read_text(request->admin, PAIR, &result);
 	old_clients = read_text(request->admin, CLIENTS, &other);
-	pair = wanted_pair(request, old_pair ? old_pair : "", chain, key, renew);
+	pair = NULL;
+	if ((chain || renew || stays(request, PAIR, result)) &&
+	    (clients || stays(request, CLIENTS, other)))
+		pair = wanted_pair(request, old_pair ? old_pair : "", chain, key, renew);
 	if (pair)
 		set(request, pair,
 		    clients       ? clients
