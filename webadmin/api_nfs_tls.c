@@ -172,12 +172,13 @@ void nfs_tls_open(struct webadmin *admin)
 		pair = make_pair(&err);
 		result = pair ? write_text(admin, PAIR, pair, &err) : err.code;
 	}
-	if (result < 0 || other < 0)
-		err_set(&err, result < 0 ? result : other, "%s can not be read or made",
-			result < 0 ? PAIR : CLIENTS);
-	else
+	if (result == 0 && other == 0)
 		result = nfs_tls_set(admin->options.nfs, pair, pair, clients ? clients : "", &err);
-	if (result < 0 || other < 0)
+	else if (!err.code) /* what could not be made has said why */
+		result =
+		    err_set(&err, result < 0 ? result : other, "%s can not be read: %s",
+			    result < 0 ? PAIR : CLIENTS, strerror(-(result < 0 ? result : other)));
+	if (result < 0)
 		log_error("NFS over TLS is not offered: %s (granary share tls set)", err.text);
 	else
 		note(admin, pair, clients ? clients : "");

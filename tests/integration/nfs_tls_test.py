@@ -181,10 +181,15 @@ class Suite:
         os.symlink(path + ".away", path)   # which is not followed
         try:
             said = self.refused("share", "tls", "set", "--renew")
+            self.restart()
+            log = self.server.log()
         finally:
             os.unlink(path)
             os.rename(path + ".away", path)
         expect("nfs-tls-clients.pem can not be read" in said, True, f"refused: {said}")
+        expect(re.search("not offered: nfs-tls-clients.pem can not be read: .*symbolic", log) is
+               not None, True, f"the log says why: {log}")
+        self.restart()
         expect([one["subject"] for one in self.shown()["clients"]], ["CN=test CA"], "believed")
         expect(self.mounts(self.tls("laptop.pem")), 0, "nothing has changed")
 
