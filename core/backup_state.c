@@ -37,14 +37,16 @@ static int read_database(const char *path, struct backup_part *part, struct err 
 	sqlite3_int64 length = 0;
 	unsigned char *bytes = NULL;
 	int result = 0;
+	bool whole;
 
 	if (sqlite3_open_v2(path, &from, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
 	    sqlite3_busy_timeout(from, 5000) == SQLITE_OK &&
 	    sqlite3_open(":memory:", &copy) == SQLITE_OK)
 		run = sqlite3_backup_init(copy, "main", from, "main");
-	if (!run || sqlite3_backup_step(run, -1) != SQLITE_DONE ||
-	    sqlite3_backup_finish(run) != SQLITE_OK)
-		result = err_set(err, -EIO, "%s: %s", path, sqlite3_errmsg(from));
+	whole = run && sqlite3_backup_step(run, -1) == SQLITE_DONE;
+	/* Also one that failed: else neither database is closed. */
+	if (sqlite3_backup_finish(run) != SQLITE_OK || !whole)
+		result = err_set(err, -EIO, "%s: %s", path, sqlite3_errmsg(copy ? copy : from));
 	if (result == 0)
 		bytes = sqlite3_serialize(copy, "main", &length, 0);
 	part->data = bytes ? heap_alloc((size_t)length + 1) : NULL;
@@ -126,18 +128,22 @@ static int take_lock(const char *dir, struct err *err)
 	return err_set(err, -EBUSY, "granaryd runs on %s: stop it first", dir);
 }
 
-static int write_next(const char *path, const struct backup_part *part, unsigned mode,
+static int write_file(const char *path, const void *data, size_t length, unsigned mode,
 		      struct err *err)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
-	int result = 0;
+	ssize_t written = fd < 0 ? -1 : write(fd, data, length);
+	int why = 0;
 
-	errno = 0;
-	if (fd < 0 || write(fd, part->data, part->length) != (ssize_t)part->length || fsync(fd) < 0)
-		result = err_set(err, errno ? -errno : -ENOSPC, "%s: %s", path, strerror(errno));
+	if (written < 0)
+		why = errno;
+	else if ((size_t)written != length)
+		why = ENOSPC;
+	else if (fsync(fd) < 0)
+		why = errno;
 	if (fd >= 0)
 		close(fd);
-	return result;
+	return why ? err_set(err, -why, "%s: %s", path, strerror(why)) : 0;
 }
 
 static const struct backup_part *find_part(const struct backup *backup, const char *name)
@@ -169,7 +175,7 @@ static int write_all(const char *dir, const struct backup *backup, struct err *e
 
 		snprintf(path, sizeof path, "%s/%s.next", dir, parts[i].name);
 		if (part)
-			result = write_next(path, part, parts[i].mode, err);
+			result = write_file(path, part->data, part->length, parts[i].mode, err);
 	}
 	return result;
 }
@@ -249,19 +255,14 @@ static int write_marker(const char *dir, const struct backup *backup, struct err
 {
 	char path[PATH_MAX], names[PARTS * BACKUP_NAME] = "";
 	size_t length = 0;
-	int fd, result = 0;
+	int result;
 
 	for (unsigned i = 0; i < PARTS; i++)
 		if (find_part(backup, parts[i].name))
 			length += (size_t)snprintf(names + length, sizeof names - length, "%s\n",
 						   parts[i].name);
 	snprintf(path, sizeof path, "%s/" STAGED ".next", dir);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	errno = 0;
-	if (fd < 0 || write(fd, names, length) != (ssize_t)length || fsync(fd) < 0)
-		result = err_set(err, errno ? -errno : -ENOSPC, "%s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	result = write_file(path, names, length, 0600, err);
 	if (result == 0) {
 		char ready[PATH_MAX];
 
@@ -351,6 +352,13 @@ int backup_take_staged(const char *dir, struct err *err)
 	if (length < 0)
 		return err_set(err, -EIO, "%s: %s", path, strerror(errno));
 	names[length] = '\0';
+	/* backup_stage() takes no backup without config.db; and what is not named goes. */
+	if (length == 0 || names[length - 1] != '\n' || !is_named(names, "config.db"))
+		return err_set(
+		    err, -EUCLEAN,
+		    "%s is damaged, and nothing was restored: remove it, and restore the "
+		    "backup once more",
+		    path);
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = take_part(dir, i, names, err);
 	sync();

@@ -14,7 +14,7 @@
 #define TELL_NS    (250ull * 1000000) /* from one look at what became of the call to the next */
 #define TELL_AGAIN 4u                 /* looks from a call that failed to the next one */
 #define TELL_MOST  240u               /* looks; then the client has to ask */
-#define SECOND_NS  1000000000ull
+#define STEP_WAITS 1000u /* times NFS4_WAIT_NS, for the step that a cancelled one is in */
 
 struct nfs4_copy {
 	struct nfs4_server *nfs4;
@@ -376,7 +376,9 @@ bool nfs4_copy_begin(struct nfs_call *call, void (*step)(struct nfs_call *call),
 
 /* ---- OFFLOAD_CANCEL, OFFLOAD_STATUS; under the lock */
 
-static struct nfs4_copy *find(struct nfs_call *call, const struct nfs4_stateid *stateid)
+/* @ending: also one that is cancelled and has a step to end yet. */
+static struct nfs4_copy *find(struct nfs_call *call, const struct nfs4_stateid *stateid,
+			      bool ending)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	uint32_t boot, index, number;
@@ -389,7 +391,8 @@ static struct nfs4_copy *find(struct nfs_call *call, const struct nfs4_stateid *
 	    stateid->seqid > 1)
 		return NULL;
 	copy = nfs4->copies[index & ~IS_COPY];
-	return copy && copy->number == number && !copy->cancelled && !copy->told &&
+	return copy && copy->number == number && !copy->told &&
+		       (!copy->cancelled || (ending && !copy->ended)) &&
 		       copy->client == call->compound.client->id
 		   ? copy
 		   : NULL;
@@ -403,6 +406,40 @@ static int get_stateid(struct nfs_call *call, struct nfs4_stateid *ret_stateid)
 	return call->compound.current.set ? NFS4_OK : NFS4ERR_NOFILEHANDLE;
 }
 
+enum { CANCEL_INDEX, CANCEL_NUMBER }; /* argument of OFFLOAD_CANCEL */
+
+static bool is_at_work(const struct nfs4_server *nfs4, const struct nfs_call *call)
+{
+	const struct nfs4_copy *copy = nfs4->copies[call->argument[CANCEL_INDEX]];
+
+	return copy && copy->number == call->argument[CANCEL_NUMBER] && !copy->ended;
+}
+
+static void look_at_step(struct nfs_call *call);
+
+/* Once the client hears that it is cancelled nothing of it is written: it may write there itself.
+ */
+static int step_over(struct nfs_call *call)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	bool works;
+
+	pthread_mutex_lock(&nfs4->lock);
+	works = is_at_work(nfs4, call);
+	pthread_mutex_unlock(&nfs4->lock);
+	if (!works)
+		return NFS4_OK;
+	return nfs4_wait(call, STEP_WAITS, look_at_step) ? NFS4_PENDING : NFS4ERR_DELAY;
+}
+
+static void look_at_step(struct nfs_call *call)
+{
+	int status = step_over(call);
+
+	if (status != NFS4_PENDING)
+		nfs4_done(call, status);
+}
+
 int nfs4_op_offload_cancel(struct nfs_call *call)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
@@ -413,11 +450,14 @@ int nfs4_op_offload_cancel(struct nfs_call *call)
 	if (status != NFS4_OK)
 		return status;
 	pthread_mutex_lock(&nfs4->lock);
-	copy = find(call, &stateid);
-	if (copy)
+	copy = find(call, &stateid, true);
+	if (copy) {
+		call->argument[CANCEL_INDEX] = copy->index;
+		call->argument[CANCEL_NUMBER] = copy->number;
 		cancel(nfs4, copy);
+	}
 	pthread_mutex_unlock(&nfs4->lock);
-	return copy ? NFS4_OK : NFS4ERR_BAD_STATEID;
+	return copy ? step_over(call) : NFS4ERR_BAD_STATEID;
 }
 
 int nfs4_op_offload_status(struct nfs_call *call)
@@ -430,7 +470,7 @@ int nfs4_op_offload_status(struct nfs_call *call)
 	if (status != NFS4_OK)
 		return status;
 	pthread_mutex_lock(&nfs4->lock);
-	copy = find(call, &stateid);
+	copy = find(call, &stateid, false);
 	if (copy) {
 		xdr_put_u64(&call->out, copy->done);
 		xdr_put_u32(&call->out, copy->ended);

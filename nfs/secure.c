@@ -17,13 +17,15 @@
 #define PIECE_MAX ((128u << 10) - (unsigned)sizeof(struct piece))
 #define PIECE_MIN (4096u - (unsigned)sizeof(struct piece))
 #define REST_MAX  (RPC_PAYLOAD_BEFORE + RPC_MARK_LENGTH + NFS_TLS_RECORD)
+#define OWN_MAX   (64u << 10) /* bytes of TLS's own, behind the handshake, that are not taken yet */
 
 /* Bytes for the socket. */
 struct piece {
 	struct stream_send send;
 	struct buf *buf;           /* NULL: of the heap */
 	struct stream_send *owner; /* is through with this */
-	size_t length, room;
+	struct nfs_secure *secure;
+	size_t length, room, own; /* own: counted in secure->own */
 	uint8_t data[];
 };
 
@@ -32,6 +34,8 @@ struct nfs_secure {
 	struct nfs_tls_end *end;
 	struct piece *piece; /* being filled */
 	size_t want;         /* what more will come into it */
+	bool sealing;        /* it is for a reply, which is counted where replies are */
+	size_t own;          /* of pieces on their way that are for none */
 	struct deferred pump;
 	bool shaken;
 	struct nfs_peer peer;
@@ -59,7 +63,7 @@ static struct piece *piece_new(struct nfs_secure *secure, size_t room)
 
 	if (!piece)
 		return NULL;
-	*piece = (struct piece){.buf = buf, .room = room};
+	*piece = (struct piece){.buf = buf, .secure = secure, .room = room};
 	return piece;
 }
 
@@ -68,6 +72,7 @@ static void piece_sent(struct stream_send *send, int result)
 	struct piece *piece = container_of(send, struct piece, send);
 	struct stream_send *owner = piece->owner;
 
+	piece->secure->own -= piece->own;
 	piece_free(piece);
 	if (owner)
 		owner->done(owner, result);
@@ -83,6 +88,8 @@ static void flush(struct nfs_secure *secure, struct stream_send *owner)
 		return;
 	secure->piece = NULL;
 	piece->owner = owner;
+	piece->own = secure->shaken && !secure->sealing ? sizeof(*piece) + piece->room : 0;
+	secure->own += piece->own;
 	piece->send.iov[0] = (struct iovec){piece->data, piece->length};
 	piece->send.done = piece_sent;
 	if (stream_send_pending(conn->stream) == 0)
@@ -155,15 +162,19 @@ void nfs_secure_send(struct nfs_secure *secure, struct stream_send *send)
 	int result = -ENOTCONN;
 
 	secure->want = nfs_secure_charge(send);
+	secure->sealing = true;
 	if (secure->shaken)
 		result = seal(secure->end, send);
 	secure->want = 0;
-	if (result == 0 && secure->piece) {
+	if (result == 0 && secure->piece)
 		flush(secure, send);
+	else
+		result = result < 0 ? result : -ENOMEM;
+	secure->sealing = false;
+	if (result == 0)
 		return;
-	}
 	nfs_conn_fail(secure->conn, "a reply could not be sealed");
-	send->done(send, result < 0 ? result : -ENOMEM);
+	send->done(send, result);
 }
 
 void nfs_secure_finish(struct nfs_secure *secure)
@@ -225,6 +236,12 @@ static bool open_some(struct nfs_secure *secure)
 	int64_t length = room ? nfs_tls_end_read(secure->end, to, room, &err) : -EMSGSIZE;
 
 	flush(secure, NULL);
+	/* Each KeyUpdate that asks for one is answered (RFC 8446 4.6.3), whoever takes the answers.
+	 */
+	if (secure->own > OWN_MAX) {
+		nfs_conn_fail(conn, "TLS: it asks for new keys and does not take the answers");
+		return false;
+	}
 	if (length == -EAGAIN)
 		return false;
 	if (length <= 0) {

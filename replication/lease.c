@@ -148,12 +148,12 @@ static enum lease_verdict verdict_of(const struct lease_record *record,
 	return LEASE_GRANTED;
 }
 
-/* What @record is when @ask is granted. */
+/* What @record is when @ask is granted, for @length. */
 static struct lease_record granted(const struct lease_record *record,
-				   const struct wire_message *ask, uint64_t now)
+				   const struct wire_message *ask, uint64_t length, uint64_t now)
 {
 	struct lease_record next = record ? *record : (struct lease_record){0};
-	uint64_t until = now + ask->length;
+	uint64_t until = now + length;
 
 	memcpy(next.group, ask->group, 16);
 	if (ask->kind == LEASE_RELEASE) {
@@ -164,8 +164,8 @@ static struct lease_record granted(const struct lease_record *record,
 	memcpy(next.head, lineage_head(&ask->lineage), 16);
 	next.retired = ask->kind == LEASE_RETIRE;
 	/* A shorter one counts once it covers what is left of the longer. */
-	if (ask->length > next.lease_ns || until >= next.until_ns)
-		next.lease_ns = ask->length;
+	if (length > next.lease_ns || until >= next.until_ns)
+		next.lease_ns = length;
 	next.until_ns = until > next.until_ns ? until : next.until_ns;
 	if (ask->kind == LEASE_RENEW)
 		next.word = (struct lease_word){ask->epoch, ask->wall_ns, ask->records};
@@ -221,6 +221,7 @@ static void judge(struct lease_server *server, const struct wire_message *ask,
 {
 	struct lease_book *book = container_of(server, struct lease_book, server);
 	struct lease_record *record = find(book, ask->group), next;
+	uint64_t length = ask->length < LEASE_NS_MAX ? ask->length : LEASE_NS_MAX;
 	uint64_t now = book->clock(book);
 	enum lease_verdict verdict = verdict_of(record, ask, now);
 
@@ -235,11 +236,11 @@ static void judge(struct lease_server *server, const struct wire_message *ask,
 	}
 	if (verdict != LEASE_GRANTED)
 		return;
-	next = granted(record, ask, now);
+	next = granted(record, ask, length, now);
 	if (become(book, record, &next) < 0)
 		answer->kind = LEASE_BUSY;
 	else
-		answer->length = ask->length;
+		answer->length = length;
 	if (answer->kind == LEASE_GRANTED && ask->kind != LEASE_RELEASE) {
 		memcpy(answer->node, next.holder, 16);
 		lineage_start(&answer->lineage, next.head);

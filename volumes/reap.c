@@ -195,6 +195,7 @@ static int reap_next(const struct walk *walk, struct waiter *waiter, bool *ret_l
 	if (mine)
 		volume->reaped_slots +=
 		    (uint64_t)(int64_t)map_reap(volume, walk->limit, mine, theirs, NULL);
+	quota_use_changed(volume);
 	reaped_to(volume, at + 1);
 	return 0;
 }

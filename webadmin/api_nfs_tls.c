@@ -172,12 +172,13 @@ void nfs_tls_open(struct webadmin *admin)
 		pair = make_pair(&err);
 		result = pair ? write_text(admin, PAIR, pair, &err) : err.code;
 	}
-	if (result < 0 || other < 0)
-		err_set(&err, result < 0 ? result : other, "%s can not be read or made",
-			result < 0 ? PAIR : CLIENTS);
-	else
+	if (result == 0 && other == 0)
 		result = nfs_tls_set(admin->options.nfs, pair, pair, clients ? clients : "", &err);
-	if (result < 0 || other < 0)
+	else if (!err.code) /* what could not be made has said why */
+		result =
+		    err_set(&err, result < 0 ? result : other, "%s can not be read: %s",
+			    result < 0 ? PAIR : CLIENTS, strerror(-(result < 0 ? result : other)));
+	if (result < 0)
 		log_error("NFS over TLS is not offered: %s (granary share tls set)", err.text);
 	else
 		note(admin, pair, clients ? clients : "");
@@ -282,6 +283,19 @@ static void set(struct api_request *request, const char *pair, const char *clien
 	reply(request, pair, clients);
 }
 
+/* What is not given stays: then it has to be known. False: it has been answered. */
+static bool stays(struct api_request *request, const char *name, int result)
+{
+	if (result == 0)
+		return true;
+	err_set(&request->err, result,
+		"%s/%s can not be read (%s), so nothing was changed: put it right, or give what is "
+		"in it anew",
+		request->admin->options.state_dir, name, strerror(-result));
+	api_reply_failure(request, NULL);
+	return false;
+}
+
 void api_nfs_tls_set(struct api_request *request)
 {
 	const char *chain = NULL, *key = NULL, *clients = NULL;
@@ -301,7 +315,10 @@ void api_nfs_tls_set(struct api_request *request)
 	}
 	old_pair = read_text(request->admin, PAIR, &result);
 	old_clients = read_text(request->admin, CLIENTS, &other);
-	pair = wanted_pair(request, old_pair ? old_pair : "", chain, key, renew);
+	pair = NULL;
+	if ((chain || renew || stays(request, PAIR, result)) &&
+	    (clients || stays(request, CLIENTS, other)))
+		pair = wanted_pair(request, old_pair ? old_pair : "", chain, key, renew);
 	if (pair)
 		set(request, pair,
 		    clients       ? clients

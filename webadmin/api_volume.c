@@ -388,7 +388,9 @@ void api_volume_delete(struct api_request *request)
 		return;
 	}
 	memcpy(deletion->uuid, request->volume->identity.uuid, 16);
-	if (bin_refuses(request, false) || bin_missing(request, request->match.param[0]))
+	/* Before anything goes: its snapshots would be the first, and then it would be in use. */
+	if (replica_refuses(request, request->volume, REPLICA_DELETE) ||
+	    bin_refuses(request, false) || bin_missing(request, request->match.param[0]))
 		return;
 	if (api_is_dry(request))
 		bin_reply_dry(request, "volume", request->volume);

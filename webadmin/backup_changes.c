@@ -26,8 +26,12 @@ static const struct {
     {"access.db", "token", "name", "token"},
 };
 /* What is compared as a whole. */
-static const char *const wholes[] = {"secret.key",         "web/key.pem",  "web/cert.pem",
-				     "host/settings.json", "nfs-identity", "replication.db"};
+static const char *const wholes[] = {"secret.key",         "web/key.pem",        "web/cert.pem",
+				     "host/settings.json", "nfs-identity",       "replication.db",
+				     "nfs-tls.pem",        "nfs-tls-clients.pem"};
+/* What the next start has to be able to open. */
+static const char *const databases[] = {"config.db", "access.db", "replication.db",
+					"reservations.db"};
 
 static const struct backup_part *find_part(const struct backup *backup, const char *name)
 {
@@ -219,8 +223,9 @@ json_t *backup_changes(const struct backup *now, const struct backup *then, stru
 		json_decref(changes);
 		return NULL;
 	}
-	if (!compare_database(changes, "config.db", now, then, err) ||
-	    !compare_database(changes, "access.db", now, then, err)) {
+	for (unsigned i = 0; i < sizeof databases / sizeof *databases; i++) {
+		if (compare_database(changes, databases[i], now, then, err))
+			continue;
 		json_decref(changes);
 		return NULL;
 	}

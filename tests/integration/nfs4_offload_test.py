@@ -152,13 +152,14 @@ class Suite:
             stateid = self.copy(target, 1, 0, 0)[0]
             attempt(lambda: self.status(target, stateid)[0] == 0, True)
             expect(self.cancel(target, stateid), OK, "OFFLOAD_CANCEL")
+            size = len(self.read(target, len(self.data)))
             expect(self.status(target, stateid), BAD_STATEID, "OFFLOAD_STATUS")
             expect(self.cancel(target, stateid), BAD_STATEID, "once more")
-        self.slowly(run, 60)
-        time.sleep(0.5)   # the step that was under way
-        size = len(self.read(target, len(self.data)))
+            return size
+        size = self.slowly(run, 300)
         expect(0 < size < len(self.data) - 1, True, f"{size} bytes are there")
         expect(self.c.wait(1.5), None, "nobody is called")
+        # The step that was under way is over when the client hears that the copy is.
         expect(len(self.read(target, len(self.data))), size, "nothing goes on")
 
     def crowd(self):

@@ -174,6 +174,25 @@ class Suite:
         expect(self.shown()["certificate"]["fingerprint_sha256"] != first, True, "a new one")
         self.tls("laptop.pem").close()
 
+    def unreadable(self):
+        """Whom it believes is not forgotten since it can not be read at the moment."""
+        path = os.path.join(self.state, "nfs-tls-clients.pem")
+        os.rename(path, path + ".away")
+        os.symlink(path + ".away", path)   # which is not followed
+        try:
+            said = self.refused("share", "tls", "set", "--renew")
+            self.restart()
+            log = self.server.log()
+        finally:
+            os.unlink(path)
+            os.rename(path + ".away", path)
+        expect("nfs-tls-clients.pem can not be read" in said, True, f"refused: {said}")
+        expect(re.search("not offered: nfs-tls-clients.pem can not be read: .*symbolic", log) is
+               not None, True, f"the log says why: {log}")
+        self.restart()
+        expect([one["subject"] for one in self.shown()["clients"]], ["CN=test CA"], "believed")
+        expect(self.mounts(self.tls("laptop.pem")), 0, "nothing has changed")
+
     def restart(self):
         self.server.process.kill()
         self.server.process.wait()
@@ -218,7 +237,8 @@ class Suite:
         expect(self.mounts(self.tls("laptop.pem")), ACCES, "nobody is asked")
 
 
-CASES = ("own", "rules", "believed", "bad_ones", "another", "kept", "document", "damaged")
+CASES = ("own", "rules", "believed", "bad_ones", "another", "unreadable", "kept", "document",
+         "damaged")
 
 
 def test(t):

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
@@ -399,6 +400,16 @@ class Suite:
             except rpc.Closed:
                 raise AssertionError("no close_notify") from None
 
+    def rekeyed(self):
+        """Whoever asks for new keys without end, and takes none of the answers, is dropped."""
+        program = os.path.join(os.path.abspath(os.environ.get("BUILD", "build")),
+                               "tests/integration/tls_rekey")
+        done = subprocess.run([program, str(self.port), "20000"], capture_output=True, text=True,
+                              check=False)
+        expect("CUT OFF AT" in done.stdout, True, f"{done.stdout}{done.stderr}")
+        with self.tls() as c:
+            c.good(rpc.NFS, 3, 0).end()
+
     def crowd(self):
         """Many that do not go through leave nothing behind."""
         def round_of(count):
@@ -446,7 +457,7 @@ class Suite:
 
 CASES = ("asked", "asked_wrongly", "asked_between", "handshake", "alpn", "versions", "certificates",
          "version_3", "pieces", "backlog", "version_4", "version_40", "too_weak", "identity",
-         "whose", "unasked", "injected", "silent", "broken", "crowd", "replaced")
+         "whose", "unasked", "injected", "silent", "broken", "rekeyed", "crowd", "replaced")
 
 
 def test(t):

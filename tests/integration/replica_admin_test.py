@@ -48,6 +48,12 @@ def refusals(points, one, two):
     two.granary("snapshot", "create", f"{MEMBERS[0]}@mine")
     said = two.refused("volume", "rollback", f"{MEMBERS[0]}@mine", "--yes")
     points.point("rolled back" in said, "a standby's image is not rolled back", said)
+    for member in (MEMBERS[0], "tank/vms-staging"):
+        said = two.refused("volume", "delete", member, "--with-snapshots", "--yes")
+        points.point("of replication group vms and can not be deleted" in said,
+                     f"{member} is not deleted", said)
+    left = [one["name"] for one in two.ask("snapshot", "list", MEMBERS[0])]
+    points.point(len(left) == 1 and left[0].endswith("mine"), "nor are its snapshots", left)
     two.granary("snapshot", "delete", f"{MEMBERS[0]}@mine", "--yes")
     said = two.refused("replica", "group", "delete", "vms", "--yes")
     points.point("delete it there first" in said, "nor deleted while its primary is there", said)

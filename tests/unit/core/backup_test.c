@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A backup comes back with its passphrase and with no other; what is no backup, cut off or changed
  * in any byte is refused; a state directory in use is left alone. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -191,6 +192,92 @@ static void replaced_at_once(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+static void take_all_away(const char *folder, const char *const *names, unsigned count)
+{
+	char path[96];
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+		assert_int_equal(remove(path), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
+/* What says which parts come is whole, or nothing is touched: what it does not name goes. */
+static void damaged_marker(void **state)
+{
+	static const char *const markers[] = {"", "\n", "config.db", "web/key.pem\nconfig.d",
+					      "something else\n"};
+	static const char *const left[] = {"restore.ready", "config.db", "secret.key"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db", "the only one");
+	put(folder, "secret.key", "its key");
+	for (unsigned i = 0; i < sizeof markers / sizeof *markers; i++) {
+		put(folder, "restore.ready", markers[i]);
+		assert_int_equal(backup_take_staged(folder, &err), -EUCLEAN);
+		assert_non_null(strstr(err.text, "restore.ready"));
+		assert_true(holds(folder, "config.db", "the only one"));
+		assert_true(holds(folder, "secret.key", "its key"));
+	}
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
+/* What can not be written is said with its reason. */
+static void can_not_be_written(void **state)
+{
+	static const char *const left[] = {"config.db.next", "granaryd.lock", "web", "host"};
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[96];
+	struct backup backup = example();
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/config.db.next", folder);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(backup_put(folder, &backup, &err), -EISDIR);
+	assert_non_null(strstr(err.text, strerror(EISDIR)));
+	assert_int_equal(backup_stage(folder, &backup, &err), -EISDIR);
+	assert_false(backup_is_staged(folder));
+	backup_free(&backup);
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
+static unsigned open_files(void)
+{
+	unsigned count = 0;
+	DIR *all = opendir("/proc/self/fd");
+
+	assert_non_null(all);
+	while (readdir(all))
+		count++;
+	closedir(all);
+	return count;
+}
+
+/* A database that can not be read leaves nothing open. */
+static void can_not_be_read(void **state)
+{
+	static const char *const left[] = {"config.db"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	struct backup backup;
+	struct err err = {0};
+	unsigned before;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db",
+	    "this is no database, and long enough to be looked at as one.....");
+	before = open_files();
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(backup_collect(folder, &backup, &err) < 0);
+	assert_int_equal(open_files(), before);
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +285,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(refusals, seal, unseal),
 	    cmocka_unit_test(in_use),
 	    cmocka_unit_test(replaced_at_once),
+	    cmocka_unit_test(damaged_marker),
+	    cmocka_unit_test(can_not_be_written),
+	    cmocka_unit_test(can_not_be_read),
 	};
 
 	return cmocka_run_group_tests_name("core/backup", tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "nfs/export.h"
@@ -99,8 +100,8 @@ static void certificates(void **state)
 	    nfs_table_create(&(struct nfs_share){"/a", vfs, rules, 4, NFS_VERSIONS_ALL}, 1, 1, NULL,
 			     &table, NULL),
 	    0);
-	strcpy(peer.names[0], "nobody.example");
-	strcpy(peer.names[1], "laptop.example");
+	snprintf(peer.names[0], sizeof(peer.names[0]), "nobody.example");
+	snprintf(peer.names[1], sizeof(peer.names[1]), "laptop.example");
 	found = nfs_export_rule(&table->exports[0], &address, &peer, &whole);
 	assert_string_equal(found->client, "cert:Laptop.Example");
 	assert_int_equal(found->security, NFS_SECURITY_MTLS);

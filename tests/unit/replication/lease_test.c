@@ -191,6 +191,20 @@ static void test_what_can_not_be_saved_is_not_granted(void **state)
 	assert_says(LEASE_TAKE, 's', "ab", LEASE_HELD);
 }
 
+/* Whoever asks for a hundred years does not get them: who grants would wait as long, also after a
+ * start. */
+static void test_none_is_longer_than_leases_are(void **state)
+{
+	struct wire_message answer;
+
+	(void)state;
+	answer = ask(LEASE_RENEW, 'p', "a", 3000000000ull * 1000000000ull);
+	assert_true(answer.kind == LEASE_GRANTED && answer.length == LEASE_NS_MAX);
+	assert_true(saved.lease_ns == LEASE_NS_MAX);
+	now += LEASE_NS_MAX;
+	assert_says(LEASE_TAKE, 's', "ab", LEASE_GRANTED);
+}
+
 static void test_there_is_an_end_to_the_book(void **state)
 {
 	struct wire_message asked = {
@@ -218,6 +232,7 @@ int main(void)
 	    TEST(test_given_up_nobody_takes_it),
 	    TEST(test_a_start_waits_as_long_as_any_may_last),
 	    TEST(test_what_can_not_be_saved_is_not_granted),
+	    TEST(test_none_is_longer_than_leases_are),
 	    TEST(test_there_is_an_end_to_the_book),
 	};
 

@@ -107,6 +107,38 @@ static void test_snapshots(void **state)
 	bench_finish(&bench);
 }
 
+/* What a deletion has given back can be used before its last word, which may be hours away. */
+static void test_given_back(void **state)
+{
+	struct native *native;
+	struct bench bench;
+	unsigned seen = 0;
+
+	(void)state;
+	begin(&bench);
+	native = native_of(bench.pool);
+	assert_int_equal(set_quota(&bench, 100 * BLOCK_SIZE), 0);
+	assert_int_equal(write_blocks(&bench, 0, 64), 0);
+	assert_int_equal(take(&bench, bench.volume, "a"), 0);
+	assert_int_equal(write_blocks(&bench, 0, 36), 0);
+	assert_int_equal(drop(&bench, "v@a"), 0);
+	assert_int_equal(taken(&bench), 100);
+	for (unsigned i = 0; i < 120000 && !list_empty(&native->deleting); i++) {
+		const struct nvolume *row = list_entry(native->deleting.next, struct nvolume, link);
+
+		if (row->reaped_slots == 36) {
+			assert_int_equal(taken(&bench), 64);
+			seen++;
+		}
+		loop_poll(bench.loop, 1000000);
+	}
+	assert_true(seen > 0);
+	settle(&bench);
+	assert_int_equal(taken(&bench), 64);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
 /* A clone is a volume of its own; promoted, it has the snapshots, and what they keep. */
 static void test_clones(void **state)
 {
@@ -347,13 +379,10 @@ static void test_model(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_end),
-	    cmocka_unit_test(test_snapshots),
-	    cmocka_unit_test(test_clones),
-	    cmocka_unit_test(test_kept),
-	    cmocka_unit_test(test_from_the_start),
-	    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_model),
+	    cmocka_unit_test(test_end),        cmocka_unit_test(test_snapshots),
+	    cmocka_unit_test(test_given_back), cmocka_unit_test(test_clones),
+	    cmocka_unit_test(test_kept),       cmocka_unit_test(test_from_the_start),
+	    cmocka_unit_test(test_refused),    cmocka_unit_test(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
