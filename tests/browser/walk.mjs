@@ -5,48 +5,12 @@
 import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { promisify } from "node:util";
-import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
+import { lacksNames } from "./checks.mjs";
+import { ask, barriers, box, change, faults, given, open, page, picture, point, V1, walked, wear } from "./page.mjs";
 
-const given = JSON.parse(process.env.GRANARY_BROWSER);
-const require = createRequire(given.modules);
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const V1 = "/api/v1";
 const PASSWORD = "a pass phrase";
 const HOST = "iqn.2026-11.test:host-a";
-
-function point(good, text, detail) {
-	console.log(JSON.stringify({ good: !!good, text, detail: good ? "" : typeof detail === "string" ? detail : JSON.stringify(detail) ?? "" }));
-	return good;
-}
-
-const browser = await chromium.launch({ executablePath: given.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
-const complaints = [];
-
-async function newPage(options) {
-	const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB", ...options });
-	context.setDefaultTimeout(10000);
-	await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`)));
-	const page = await context.newPage();
-	// An answer of 4xx that a step provokes is also a line of the console; it is the step's point.
-	page.on("console", (message) => { if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text()); });
-	page.on("pageerror", (error) => complaints.push(error.message));
-	return page;
-}
-
-const page = await newPage();
-const open = async (path, ready = "main h1") => {
-	await page.goto(`${given.url}/#/${path}`);
-	await page.waitForSelector(ready);
-};
-const picture = async (name) => {
-	if (!given.pictures) return;
-	mkdirSync(given.pictures, { recursive: true });
-	await page.screenshot({ path: `${given.pictures}/${name}.png` });
-};
 
 async function firstStart() {
 	const started = Date.now();
@@ -118,7 +82,7 @@ async function firstSnapshot() {
 
 /** What the snapshot of before the host's writes is good for. */
 async function timeTravel() {
-	const box = page.getByRole("dialog"), picked = (name) => page.getByRole("heading", { name, exact: true }).waitFor();
+	const picked = (name) => page.getByRole("heading", { name, exact: true }).waitFor();
 	await open("snapshots/tank/vm-cluster", ".timeline");
 	await page.getByRole("button", { name: "What changed" }).click();
 	const told = await box.getByText(/ changed, /).innerText();
@@ -139,7 +103,7 @@ async function timeTravel() {
 	await page.getByRole("slider").focus();
 	await page.keyboard.press("ArrowLeft");
 	await picked("first");
-	const beside = await (await page.request.get(`${given.url}${V1}/volumes/tank/beside/snapshots`)).json();
+	const beside = await ask("/volumes/tank/beside/snapshots");
 	point(beside.length === 1 && beside[0].name === "second", "the timeline is walked by the keyboard; a second volume was kept at the same instant", beside);
 	await page.getByRole("button", { name: "Clone", exact: true }).click();
 	await box.getByLabel("Name").fill("from-first");
@@ -166,7 +130,7 @@ async function timeTravel() {
 	await box.getByRole("button", { name: "Roll back" }).click();
 	await confirm();
 	await picked("before");
-	const since = await (await page.request.get(`${given.url}${V1}/volumes/tank/vm-cluster/snapshots/first/diff`)).json();
+	const since = await ask("/volumes/tank/vm-cluster/snapshots/first/diff");
 	point(since.extents.length === 0, "rolled back, nothing has changed since, and what was is kept", since);
 	await page.getByRole("button", { name: "second", exact: true }).click();
 	await page.getByRole("button", { name: "Delete snapshot second" }).click();
@@ -248,19 +212,6 @@ const looks = [
 	{ language: "zh", look: "light", width: 360 }, { language: "en", look: "dark", width: 360 },
 ];
 
-async function wear({ language, look, width }) {
-	await page.setViewportSize({ width, height: width > 1000 ? 860 : 800 });
-	await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
-	await page.reload();
-}
-
-/** What axe-core calls serious or critical on the page on show (WCAG 2.2 A and AA, and its own). */
-async function barriers() {
-	await page.evaluate(axe);
-	const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-	return violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `axe ${one.id}: ${one.nodes.slice(0, 2).map((node) => node.html.slice(0, 120)).join(" | ")}`);
-}
-
 /** The page on show, with something on it that everyPage() does not see. */
 async function everyLook() {
 	const wrong = [];
@@ -269,8 +220,7 @@ async function everyLook() {
 	for (const one of looks) {
 		await wear(one);
 		await page.waitForSelector(".alerts li");
-		for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((text) => `${one.language}, ${one.look}, ${one.width}: ${text}`));
-		wrong.push(...await barriers());
+		wrong.push(...[...await faults(), ...await barriers()].map((text) => `${one.language}, ${one.look}, ${one.width}: ${text}`));
 		if (one.language === "zh" && !(await page.locator(".alerts li").first().innerText()).includes("存储池 tank 空间渐满")) wrong.push("the alert is not Chinese");
 		await picture(`alerts-${one.width}-${one.language}-${one.look}`);
 	}
@@ -289,10 +239,9 @@ async function everyPage() {
 			await open(path);
 			await page.waitForFunction(() => !document.querySelector(".waiting"));
 			await page.waitForTimeout(60);
-			for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((one) => `${path || "overview"}: ${one}`));
-			if (language === "en" && look === "light") wrong.push(...(await barriers()).map((one) => `${path || "overview"}: ${one}`));
+			wrong.push(...[...await faults(), ...language === "en" && look === "light" ? await barriers() : []].map((one) => `${path || "overview"}: ${one}`));
 			if (language === "zh" && !/[\u4e00-\u9fff]/.test(await page.locator("h1").innerText()) && !/^(tank|vm-cluster)/.test(await page.locator("h1").innerText())) wrong.push(`${path}: the heading is not Chinese`);
-			if (given.pictures) await picture(`${width}-${language}-${look}-${path.replace(/\W+/g, "-") || "overview"}`);
+			await picture(`${width}-${language}-${look}-${path.replace(/\W+/g, "-") || "overview"}`);
 		}
 		point(wrong.length === 0, `${all.length} pages, ${language}, ${look}, ${width} px: fits, named, contrast${language === "en" && look === "light" ? ", axe finds no barrier" : ""}`, wrong.slice(0, 12).join("\n"));
 	}
@@ -328,7 +277,7 @@ async function volume() {
 	await page.getByLabel("Operations a second at most").fill("500");
 	await page.getByRole("button", { name: "Save" }).click();
 	await page.getByRole("button", { name: "paper", exact: true }).waitFor();
-	const changed = await (await page.request.get(`${given.url}${V1}/volumes/tank/paper`)).json();
+	const changed = await ask("/volumes/tank/paper");
 	point(changed.size_bytes === 3 * 2 ** 30 && changed.iops_limit === 500, "a volume is made; its size, its limits and its name change together", changed);
 	await open("commands", ".command");
 	const commands = await page.locator(".command pre").allInnerTexts();
@@ -404,7 +353,7 @@ async function account() {
 }
 
 /** Members, addresses, settings and a comparison, while the group runs. */
-async function groupCare(card, box, shows) {
+async function groupCare(card, shows) {
 	await change("POST", "/volumes", { pool: "tank", name: "second-half", size: "8M" });
 	await card.getByRole("button", { name: "Volumes …" }).click();
 	await box.getByLabel("tank/second-half").check();
@@ -418,7 +367,7 @@ async function groupCare(card, box, shows) {
 	await card.getByRole("button", { name: "Verify" }).click();
 	await confirm();
 	await card.getByText(/^the same, /).waitFor({ timeout: 40000 });
-	const group = await (await page.request.get(`${given.url}${V1}/replica/groups/twice`)).json();
+	const group = await ask("/replica/groups/twice");
 	point(group.members.length === 2 && group.rpo_seconds === 2 && group.points === "4", "a volume is added, settings are changed and both sides compared while it runs", group);
 	// The address itself needs rights that this daemon may not have: what is asked for is looked at.
 	const asked = [];
@@ -443,7 +392,7 @@ async function groupCare(card, box, shows) {
 }
 
 /** On the standby: a point is presented to a host as clones, and it all goes again. */
-async function tryFailover(card, box) {
+async function tryFailover(card) {
 	const row = box.locator("tbody tr").first();
 	await card.getByRole("button", { name: "Points …" }).click();
 	await box.getByRole("button", { name: "Try it" }).first().or(box.getByText("keeps no point")).waitFor();
@@ -455,20 +404,20 @@ async function tryFailover(card, box) {
 	point(found.length === 0, "nothing stands in a screen reader's way there", found);
 	await box.getByRole("button", { name: "Try it" }).click();
 	await card.getByText("A failover is being tried").waitFor();
-	const target = await (await page.request.get(`${given.url}${V1}/targets/iqn.2026-11.org.granary%3Atest-twice`)).json();
+	const target = await ask("/targets/iqn.2026-11.org.granary%3Atest-twice");
 	point(target.luns.length === 2 && target.rules[0].initiator === HOST, "a point is presented to a host as clones of both volumes", target);
 	await picture("failover-test");
 	await card.getByRole("button", { name: "End the test" }).click();
 	await box.getByLabel("Type twice to go on").fill("twice");
 	await box.getByRole("button", { name: "End the test" }).click();
 	await card.getByText("A failover is being tried").waitFor({ state: "detached" });
-	const left = (await (await page.request.get(`${given.url}${V1}/volumes`)).json()).filter((one) => /@point-/.test(one.origin));
+	const left = (await ask("/volumes")).filter((one) => /@point-/.test(one.origin));
 	return point(left.length === 0, "and the test is over: target and clones are gone", left);
 }
 
 /** A second machine: paired, a volume goes there, sides are changed and changed back. */
 async function replicate() {
-	const box = page.getByRole("dialog"), card = page.locator(".card", { has: page.getByRole("heading", { name: "twice", exact: true }) });
+	const card = page.locator(".card", { has: page.getByRole("heading", { name: "twice", exact: true }) });
 	const shows = (text) => card.getByText(text, { exact: true }).waitFor({ timeout: 40000 });
 	const press = async (name) => {
 		await card.getByRole("button", { name, exact: true }).click();
@@ -493,7 +442,7 @@ async function replicate() {
 	await shows("in step");
 	point(await card.getByText("primary", { exact: true }).count() === 1, "two machines are paired and a volume goes to the other one");
 	await picture("replication");
-	await groupCare(card, box, shows);
+	await groupCare(card, shows);
 	await card.getByRole("button", { name: "Pause" }).click();
 	await confirm();
 	await shows("paused");
@@ -502,19 +451,11 @@ async function replicate() {
 	await press("Switch over");
 	await shows("standby");
 	point(true, "paused, resumed, and switched over");
-	await tryFailover(card, box);
+	await tryFailover(card);
 	await press("Take over");
 	await shows("primary");
-	const group = await (await page.request.get(`${given.url}${V1}/replica/groups/twice`)).json();
+	const group = await ask("/replica/groups/twice");
 	point(group.role === "primary" && group.lineage.length >= 2, "and taken over again", group);
-}
-
-/** A change past the pages. */
-async function change(method, path, data) {
-	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
-	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
-	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
-	return answer.json();
 }
 
 /** Somebody else's change shows without a reload. */
@@ -558,7 +499,7 @@ async function useSpace() {
 
 /** Something is wrong, is told, is acknowledged, and is well again. */
 async function alerts() {
-	const box = page.getByRole("dialog"), hook = await listener(), what = page.locator(".alerts li", { hasText: "Pool tank fills up" });
+	const hook = await listener(), what = page.locator(".alerts li", { hasText: "Pool tank fills up" });
 	try {
 		await open("alerts");
 		await page.getByText("Everything is well").waitFor();
@@ -657,7 +598,7 @@ async function outAndIn() {
 	point(true, "after signing out and in a page goes on being kept fresh");
 }
 
-try {
+await walked(async () => {
 	await firstStart();
 	const iqn = await newLun();
 	await firstSnapshot();
@@ -672,10 +613,4 @@ try {
 	await listensAgain();
 	await account();
 	await outAndIn();
-	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
-} catch (error) {
-	await page.screenshot({ path: given.failure }).catch(() => {});
-	point(false, `stopped: ${error.message.split("\n")[0]}`, `${error.stack}\n${page.url()}\n${complaints.join("\n")}\npicture: ${given.failure}`);
-} finally {
-	await browser.close();
-}
+});
