@@ -107,7 +107,8 @@ static int prepare_mirror(struct native_call *mine, struct lane *lane)
 		return err_set(err, -EINVAL,
 			       "a mirrored volume needs checksums: they tell which copy is right");
 	if (mine->reserve)
-		return err_set(err, -EINVAL, "a mirrored volume can not reserve space");
+		return quota_refuse(mine->call, "reserve", -EINVAL,
+				    "a mirrored volume can not reserve space");
 	if (native->active_devices < 2)
 		return err_set(err, -EINVAL, "a mirrored volume needs two devices, pool %s has one",
 			       native->sb.name);
@@ -129,8 +130,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	if (keeper_find(native, mine->name))
 		return keeper_name_is_taken(mine);
 	if (mine->reserve && !reserve_fits(native, mine->reserve))
-		return err_set(&mine->call->err, -ENOSPC,
-			       "pool %s has not that much space left to reserve", native->sb.name);
+		return quota_refuse(mine->call, "reserve", -ENOSPC,
+				    "pool %s has not that much space left to reserve",
+				    native->sb.name);
 	result = mine->mirror ? prepare_mirror(mine, lane) : 0;
 	if (result < 0)
 		return result;
@@ -577,6 +579,7 @@ struct native_call *call_new(struct native *native, struct pool_call *call, enum
 	call->loop = loop_current() ? loop_current() : native->home;
 	call->err.code = 0;
 	call->err.text[0] = 0;
+	call->about = NULL;
 	call->volume = NULL;
 	if (!mine) {
 		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
@@ -621,8 +624,8 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 		result = err_set(&call->err, -EINVAL,
 				 "a volume's size is 1 MiB to 64 TiB, a multiple of 4096 bytes");
 	if (result == 0)
-		result = quota_spec_check(spec->name, spec->size_bytes, spec->reserve_bytes,
-					  spec->quota_bytes, &call->err);
+		result = quota_spec_check(call, spec->name, spec->size_bytes, spec->reserve_bytes,
+					  spec->quota_bytes);
 	if (result < 0) {
 		call_refuse(mine, result);
 		return;

@@ -98,9 +98,12 @@ void snapshot_renamed(struct nvolume *volume); /* a volume has a new name: so ha
 bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
 
 /* ---- quota.c ---- */
+/* err_set() for @call, whose refusal is about "quota" or "reserve". */
+int quota_refuse(struct pool_call *call, const char *about, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* May a volume of that size reserve and take so much? -EINVAL. */
-int quota_spec_check(const char *name, uint64_t size, uint64_t reserve, uint64_t quota,
-		     struct err *err);
+int quota_spec_check(struct pool_call *call, const char *name, uint64_t size, uint64_t reserve,
+		     uint64_t quota);
 int quota_change(struct native_call *mine);
 
 /* ---- extend.c ---- */

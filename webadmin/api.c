@@ -145,13 +145,15 @@ static void reply_problem(struct api_request *request, int status, const char *c
 			  const char *detail)
 {
 	/* The sentence may quote bytes from outside that are not UTF-8: jansson refuses those. */
-	json_t *text = json_string(detail);
+	json_t *text = json_string(detail), *body;
 
 	if (!text)
 		text = json_string("the request can not be served; its text is not UTF-8");
-	api_reply(request, status,
-		  json_pack("{s:s,s:s,s:i,s:o,s:s}", "type", "about:blank", "title",
-			    title_of(status), "status", status, "detail", text, "code", code));
+	body = json_pack("{s:s,s:s,s:i,s:o,s:s}", "type", "about:blank", "title", title_of(status),
+			 "status", status, "detail", text, "code", code);
+	if (body && request->about)
+		json_object_set_new(body, "field", json_string(request->about));
+	api_reply(request, status, body);
 }
 
 void api_reply_error(struct api_request *request, int status, const char *code, const char *format,
@@ -187,6 +189,7 @@ bool api_step_good(struct api_request *request, int result, const char *exists_c
 		return true;
 	request->err = request->call.err;
 	request->err.code = result;
+	request->about = request->call.about;
 	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
 	return false;
 }

@@ -50,6 +50,7 @@ struct api_request {
 	struct volume *volume; /* unreferenced at the end */
 	void *state;           /* heap_free()d at the end */
 	struct err err;
+	const char *about; /* the member of the body that a refusal is about; NULL: not one */
 
 	/* private to webadmin.c */
 	struct list link;

@@ -83,18 +83,18 @@ static bool checksum_good(struct api_request *request, const char *word,
 	return false;
 }
 
-static bool reserve_good(struct api_request *request, const json_t *value, uint64_t size,
-			 uint64_t *ret_reserve)
+/* A size of the member @name, or null, "none" or 0 for none; false = a 400 has been sent. */
+static bool read_share(struct api_request *request, const char *name, const json_t *value,
+		       uint64_t *ret_bytes)
 {
-	*ret_reserve = 0;
-	if (!value || json_is_null(value))
+	*ret_bytes = 0;
+	if (!value || json_is_null(value) || api_is_none(value))
 		return true;
-	if (!api_size(request, value, ret_reserve))
+	request->about = name;
+	if (!api_size(request, value, ret_bytes))
 		return false;
-	if (*ret_reserve <= size)
-		return true;
-	api_reply_error(request, 400, "bad_size", "a volume can not reserve more than its size");
-	return false;
+	request->about = NULL;
+	return true;
 }
 
 static void volume_created(struct pool_call *call, int result)
@@ -138,8 +138,8 @@ void api_volume_create(struct api_request *request)
 	if (!api_size(request, size, &spec->size_bytes) ||
 	    !api_volume_size_good(request, spec->size_bytes) ||
 	    !checksum_good(request, checksum, &spec->checksum) ||
-	    !reserve_good(request, reserve, spec->size_bytes, &spec->reserve_bytes) ||
-	    (quota && !api_is_none(quota) && !api_size(request, quota, &spec->quota_bytes)))
+	    !read_share(request, "reserve", reserve, &spec->reserve_bytes) ||
+	    !read_share(request, "quota", quota, &spec->quota_bytes))
 		return;
 	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
 	if (!pool) {
@@ -203,15 +203,6 @@ static void volume_space_set(struct pool_call *call, int result)
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
-/* A size, or null or 0 for none; *ret_given, when it is there, is @bytes. */
-static bool read_share(struct api_request *request, const json_t *value, uint64_t *bytes,
-		       const uint64_t **ret_given)
-{
-	*bytes = 0;
-	*ret_given = value ? bytes : NULL;
-	return !value || api_is_none(value) || api_size(request, value, bytes);
-}
-
 static void change_space(struct api_request *request)
 {
 	struct volume_space space;
@@ -224,10 +215,12 @@ static void change_space(struct api_request *request)
 		return;
 	}
 	if (!api_unpack(request, "{s?:o,s?:o}", "reserve", &reserve, "quota", &quota) ||
-	    !read_share(request, reserve, &reserve_bytes, &space.reserve_bytes) ||
-	    !read_share(request, quota, &quota_bytes, &space.quota_bytes) ||
-	    !find_volume(request) || !no_share(request))
+	    !read_share(request, "reserve", reserve, &reserve_bytes) ||
+	    !read_share(request, "quota", quota, &quota_bytes) || !find_volume(request) ||
+	    !no_share(request))
 		return;
+	space.reserve_bytes = reserve ? &reserve_bytes : NULL;
+	space.quota_bytes = quota ? &quota_bytes : NULL;
 	request->call = (struct pool_call){.done = volume_space_set};
 	volume_set_space(request->volume, &space, &request->call);
 }

@@ -530,7 +530,8 @@ static const struct object objects[] = {
       {"title", FIELD_TEXT, true},
       {"status", FIELD_NUMBER, true},
       {"detail", FIELD_TEXT, true, "a sentence for people"},
-      {"code", FIELD_TEXT, true, "stable, for programs"}}},
+      {"code", FIELD_TEXT, true, "stable, for programs"},
+      {"field", FIELD_TEXT, false, "the member of the body that it is about"}}},
 };
 
 static json_t *field_schema(const struct route_field *field)

@@ -295,6 +295,58 @@ async function volume() {
 	point(true, "and takes it away");
 }
 
+/** A LUN of a volume that is there, and data on it. */
+async function writeTo(volume, name, megabytes) {
+	const iqn = `iqn.2026-11.org.granary:${name}`;
+	await change("POST", "/targets", { iqn });
+	await change("POST", `/targets/${iqn}/luns`, { pool: "tank", volume });
+	await change("POST", `/targets/${iqn}/rules`, { initiator: HOST });
+	await promisify(execFile)("qemu-io", ["-c", `write -P 7 0 ${megabytes}M`, "--image-opts", `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${HOST}`], { timeout: 30000 });
+}
+
+/** What is promised to a volume, and what it may take. */
+async function space() {
+	const field = (name) => box.locator(".field", { has: page.getByLabel(name, { exact: true }) });
+	const fill = async (name, megabytes) => {
+		await box.getByLabel(name, { exact: true }).fill(megabytes);
+		if (megabytes) await field(name).getByLabel("Unit").selectOption("M");
+	};
+	await open("volumes", "tbody tr");
+	await page.getByRole("button", { name: "New volume" }).click();
+	await box.getByLabel("Name").fill("roomy");
+	await box.getByLabel("Size").fill("1");
+	await box.getByText("More", { exact: true }).click();
+	await fill("Reserved", "2048");
+	await fill("Quota with snapshots", "32");
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await field("Reserved").getByText("can reserve 1073741824 bytes at most").waitFor();
+	const found = [...await faults(), ...await barriers()];
+	point(await box.getByRole("alert").count() === 1 && await box.getByLabel("Reserved").getAttribute("aria-invalid") === "true" && found.length === 0, "what the daemon refuses is said at the field that it is about", found);
+	await picture("space");
+	await fill("Reserved", "16");
+	point(await box.getByRole("alert").count() === 0, "and no more when that is changed");
+	await box.getByRole("button", { name: "Create", exact: true }).click();
+	await page.getByRole("button", { name: "roomy", exact: true }).waitFor();
+	await writeTo("roomy", "roomy", 4);
+	await page.getByRole("button", { name: "roomy", exact: true }).click();
+	await box.getByText("4 MiB of 32 MiB taken").waitFor();
+	const meter = await box.getByRole("meter", { name: "Taken of the quota of roomy" }).getAttribute("aria-valuenow");
+	point(meter === "13" && await box.getByText("16 MiB", { exact: true }).count() === 1, "a volume shows what is taken of its quota, and what is reserved", meter);
+	await box.getByRole("button", { name: "Close" }).click();
+	await page.getByRole("button", { name: "Change roomy" }).click();
+	await fill("Quota with snapshots", "8");
+	await box.getByRole("button", { name: "Save" }).click();
+	await field("Quota with snapshots").getByText("less than what it reserves").waitFor();
+	await fill("Reserved", "");
+	await box.getByRole("button", { name: "Save" }).click();
+	await page.getByText("roomy changed").waitFor();
+	const { quota_bytes, reserve_bytes } = await ask("/volumes/tank/roomy");
+	await open("commands", ".command");
+	const commands = (await page.locator(".command pre").allInnerTexts()).join("\n");
+	const wanted = [`granary volume create tank/roomy ${2 ** 30} --checksum standard --reserve ${2 ** 24} --quota ${2 ** 25}`, `granary volume set tank/roomy --reserve 0 --quota ${2 ** 23}`];
+	point(quota_bytes === 2 ** 23 && reserve_bytes === 0 && wanted.every((one) => commands.includes(one)), "both are changed together, and are there as commands", [quota_bytes, reserve_bytes, commands]);
+}
+
 /** The password once more, when it is asked for. */
 async function confirm() {
 	await page.waitForTimeout(300);
@@ -606,6 +658,7 @@ await walked(async () => {
 	await timeTravel();
 	await volume();
 	await keyboard();
+	await space();
 	await alerts();
 	await tenThousand();
 	await replicate();

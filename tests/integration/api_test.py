@@ -126,6 +126,26 @@ def dry(points, daemon):
     daemon.good("DELETE", f"{V1}/bin/tank")
 
 
+def fields(points, daemon):
+    """What a refusal is about, where it is about one member of the body."""
+    new = {"pool": "tank", "name": "fields", "size": "64M"}
+    daemon.good("POST", f"{V1}/volumes", new)
+    path = f"{V1}/volumes/tank/fields"
+    for method, where, body, field in (
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "reserve": "65M"}, "reserve"),
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "reserve": "some"}, "reserve"),
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "reserve": "8M", "quota": "4M"}, "quota"),
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "quota": "much"}, "quota"),
+            ("PATCH", path, {"reserve": "65M"}, "reserve"),
+            ("PATCH", path, {"reserve": "8M", "quota": "4M"}, "quota"),
+            ("PATCH", path, {"quota": "1025"}, "quota"),
+            ("POST", f"{V1}/volumes", new, None)):
+        reply = daemon.call(method, where, body)
+        points.point(reply["status"] >= 400 and reply["body"].get("field") == field,
+                     f"{method} {body} is refused for its {field}", reply)
+    daemon.good("DELETE", path)
+
+
 def replies_fit(points, daemon, document):
     places = {"{pool}": "tank", "{volume}": "vm1", "{iqn}": "iqn.2026-11.org.granary:vm1"}
     for path, methods in document["paths"].items():
@@ -311,6 +331,7 @@ def test(points):
         try:
             document = openapi(points, daemon)
             dry(points, daemon)
+            fields(points, daemon)
             provision(points, daemon, document)
             replies_fit(points, daemon, document)
             rollback(points, daemon)
