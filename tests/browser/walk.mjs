@@ -7,7 +7,7 @@ import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import { promisify } from "node:util";
 import { lacksNames } from "./checks.mjs";
-import { ask, barriers, box, change, faults, given, open, page, picture, point, V1, walked, wear } from "./page.mjs";
+import { ask, barriers, box, change, confirm, faults, given, newPage, open, page, picture, point, signIn, V1, walked, wear } from "./page.mjs";
 
 const PASSWORD = "a pass phrase";
 const HOST = "iqn.2026-11.test:host-a";
@@ -30,7 +30,7 @@ async function firstStart() {
 	point(true, "the code makes the first account and signs in");
 }
 
-async function signIn(ready) {
+async function signInAgain(ready) {
 	await page.getByRole("button", { name: "Sign out" }).click();
 	await page.getByLabel("User name").fill("admin");
 	await page.getByLabel("Password").fill("not the pass phrase");
@@ -128,7 +128,7 @@ async function timeTravel() {
 	await box.getByLabel("Type vm-cluster to go on").fill("vm-cluster");
 	await picture("rollback");
 	await box.getByRole("button", { name: "Roll back" }).click();
-	await confirm();
+	await confirmed();
 	await picked("before");
 	const since = await ask("/volumes/tank/vm-cluster/snapshots/first/diff");
 	point(since.extents.length === 0, "rolled back, nothing has changed since, and what was is kept", since);
@@ -290,7 +290,7 @@ async function volume() {
 	point(await go.isDisabled(), "deleting it wants its name");
 	await page.getByLabel("Type paper to go on").fill("paper");
 	await go.click();
-	await confirm();
+	await confirmed();
 	await page.getByRole("button", { name: "paper", exact: true }).waitFor({ state: "detached" });
 	point(true, "and takes it away");
 }
@@ -348,7 +348,7 @@ async function space() {
 }
 
 /** The password once more, when it is asked for. */
-async function confirm() {
+async function confirmed() {
 	await page.waitForTimeout(300);
 	const again = page.getByRole("dialog", { name: "Is it you?" });
 	if (!(await again.count())) return;
@@ -371,7 +371,7 @@ function codeOf(secret, step) {
 async function account() {
 	await open("settings");
 	await page.getByRole("button", { name: "Turn on" }).click();
-	await confirm();
+	await confirmed();
 	const secret = (await page.getByLabel("Key", { exact: true }).innerText()).replace(/\s/g, "");
 	const now = Math.floor(Date.now() / 30000);
 	await page.getByLabel("Code from the application").fill(codeOf(secret, now));
@@ -391,7 +391,7 @@ async function account() {
 	await page.getByRole("button", { name: "New token" }).click();
 	await page.getByLabel("Name").fill("robot");
 	await page.getByRole("button", { name: "Create", exact: true }).click();
-	await confirm();
+	await confirmed();
 	const token = (await page.getByLabel("The token").innerText()).trim();
 	await page.getByRole("button", { name: "I have kept it" }).click();
 	const answer = await page.request.get(`${given.url}${V1}/me`, { headers: { Authorization: `Bearer ${token}`, Cookie: "" } });
@@ -399,7 +399,7 @@ async function account() {
 	await open("settings");
 	await page.getByRole("button", { name: "Turn off" }).click();
 	await page.getByRole("dialog").getByRole("button", { name: "Turn off" }).click();
-	await confirm();
+	await confirmed();
 	await page.getByRole("button", { name: "Turn on" }).waitFor();
 	point(true, "and two-step sign-in is off again");
 }
@@ -417,7 +417,7 @@ async function groupCare(card, shows) {
 	await box.getByRole("button", { name: "Save", exact: true }).click();
 	await box.waitFor({ state: "detached" });
 	await card.getByRole("button", { name: "Verify" }).click();
-	await confirm();
+	await confirmed();
 	await card.getByText(/^the same, /).waitFor({ timeout: 40000 });
 	const group = await ask("/replica/groups/twice");
 	point(group.members.length === 2 && group.rpo_seconds === 2 && group.points === "4", "a volume is added, settings are changed and both sides compared while it runs", group);
@@ -467,15 +467,61 @@ async function tryFailover(card) {
 	return point(left.length === 0, "and the test is over: target and clones are gone", left);
 }
 
+/** An account that may replicate: what it is offered, and that it does it. Returns its page. */
+async function clusterAccount(cardOf) {
+	const theirs = await newPage(), dialog = theirs.getByRole("dialog"), card = cardOf(theirs), phrase = "a pass phrase of its own";
+	const refused = [];
+	theirs.on("response", (one) => { if (one.status() === 403 && one.request().method() === "GET") refused.push(one.url()); });
+	await change("POST", "/me/confirm", { password: PASSWORD });
+	await change("POST", "/accounts", { name: "cluster", role: "replication", password: phrase });
+	await signIn(theirs, "cluster", phrase, "main h1");
+	await card.getByRole("button", { name: "Switch over" }).waitFor();
+	const buttons = await theirs.locator("main").getByRole("button").allInnerTexts();
+	point(["New group", "Switch over", "Pause", "Verify", "Settings …", "Points …"].every((one) => buttons.includes(one)) && !buttons.some((one) => /Witness|Pair|Try/.test(one)), "an account of replication is offered what it may do, and no more", buttons);
+	await card.getByRole("button", { name: "Pause" }).click();
+	await confirm(card.getByRole("button", { name: "Resume" }), theirs, phrase);
+	await card.getByRole("button", { name: "Resume" }).click();
+	await card.getByText("in step", { exact: true }).waitFor();
+	await card.getByRole("button", { name: "Settings …" }).click();
+	await dialog.getByLabel("Points that the standby keeps").fill("3");
+	await dialog.getByRole("button", { name: "Save" }).click();
+	await dialog.waitFor({ state: "detached" });
+	point((await ask("/replica/groups/twice")).points === "3", "it pauses, resumes and changes a group");
+	await card.getByRole("button", { name: "Volumes …" }).click();
+	await dialog.getByLabel("tank/roomy").waitFor();
+	point(await dialog.getByLabel("tank/second-half").isChecked() && !(await dialog.getByLabel("tank/roomy").isChecked()), "it sees the volumes that a group may have");
+	await picture("replication-members", theirs);
+	await dialog.getByRole("button", { name: "Cancel" }).click();
+	for (const path of ["jobs", "commands", "settings", "replication"]) {
+		await theirs.goto(`${given.url}/#/${path}`);
+		await theirs.waitForFunction(() => document.querySelector("main h1") && !document.querySelector(".waiting"));
+	}
+	await theirs.goto(`${given.url}/#/volumes`);
+	await theirs.getByText("There is no such page").waitFor();
+	point(refused.length === 0, "its pages ask for nothing that it may not see", refused);
+	return { theirs, dialog, card, phrase };
+}
+
+/** It takes over. */
+async function clusterTakesOver({ theirs, dialog, card, phrase }) {
+	await theirs.goto(`${given.url}/#/replication`);
+	await card.getByRole("button", { name: "Take over", exact: true }).click();
+	await dialog.getByLabel("Type twice to go on").fill("twice");
+	await dialog.getByRole("button", { name: "Take over", exact: true }).click();
+	await confirm(theirs.getByText("Take over: done"), theirs, phrase);
+	await card.getByText("primary", { exact: true }).waitFor();
+	await theirs.context().close();
+}
+
 /** A second machine: paired, a volume goes there, sides are changed and changed back. */
 async function replicate() {
-	const card = page.locator(".card", { has: page.getByRole("heading", { name: "twice", exact: true }) });
+	const cardOf = (whose) => whose.locator(".card", { has: whose.getByRole("heading", { name: "twice", exact: true }) }), card = cardOf(page);
 	const shows = (text) => card.getByText(text, { exact: true }).waitFor({ timeout: 40000 });
 	const press = async (name) => {
 		await card.getByRole("button", { name, exact: true }).click();
 		await box.getByLabel("Type twice to go on").fill("twice");
 		await box.getByRole("button", { name, exact: true }).click();
-		await confirm();
+		await confirmed();
 		await box.waitFor({ state: "detached", timeout: 40000 });
 	};
 	await change("POST", "/volumes", { pool: "tank", name: "mirrored", size: "8M" });
@@ -496,18 +542,19 @@ async function replicate() {
 	await picture("replication");
 	await groupCare(card, shows);
 	await card.getByRole("button", { name: "Pause" }).click();
-	await confirm();
+	await confirmed();
 	await shows("paused");
 	await card.getByRole("button", { name: "Resume" }).click();
 	await shows("in step");
+	const cluster = await clusterAccount(cardOf);
 	await press("Switch over");
 	await shows("standby");
 	point(true, "paused, resumed, and switched over");
 	await tryFailover(card);
-	await press("Take over");
+	await clusterTakesOver(cluster);
 	await shows("primary");
 	const group = await ask("/replica/groups/twice");
-	point(group.role === "primary" && group.lineage.length >= 2, "and taken over again", group);
+	point(group.role === "primary" && group.lineage.length >= 2, "and taken over again, by an account of replication", group);
 }
 
 /** Somebody else's change shows without a reload. */
@@ -561,7 +608,7 @@ async function alerts() {
 		await box.getByLabel("Address").fill(hook.url);
 		await picture("channel");
 		await box.getByRole("button", { name: "Create", exact: true }).click();
-		await confirm();
+		await confirmed();
 		await page.getByRole("button", { name: "Test channel ops" }).click();
 		await page.getByText("ops has taken a test message").waitFor();
 		point(hook.got.length === 1 && hook.got[0].event === "test" && !(await page.content()).includes("/hook"), "a channel is made and tried; its path is not shown again", hook.got);
@@ -590,7 +637,7 @@ async function alerts() {
 		await page.getByRole("button", { name: "Delete channel ops" }).click();
 		await box.getByLabel("Type ops to go on").fill("ops");
 		await box.getByRole("button", { name: "Delete", exact: true }).click();
-		await confirm();
+		await confirmed();
 		await page.getByText("Nobody is told").waitFor();
 		point(true, "and the channel is deleted");
 	} finally {
@@ -643,7 +690,7 @@ async function outAndIn() {
 	});
 	await page.reload();
 	await open("volumes", "tbody tr");
-	await signIn("tbody tr");
+	await signInAgain("tbody tr");
 	await page.waitForTimeout(4000);
 	await change("POST", "/volumes", { pool: "tank", name: "later", size: "1M" });
 	await page.getByText("later").first().waitFor();

@@ -14,6 +14,8 @@ export const setupNeeded = signal(false);
 
 /** An account that sees and changes replication groups, and nothing else. */
 export const onlyReplication = () => me.value?.role === "replication";
+/** Who changes groups: besides an administrator such an account, as the table of routes has it. */
+export const canReplicate = () => onlyReplication() || can("admin");
 export const can = (role: Role) => !!me.value && roles.indexOf(me.value.role) >= roles.indexOf(role);
 
 /** An RFC 9457 body, or what took its place. */
