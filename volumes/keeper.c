@@ -64,6 +64,11 @@ int keeper_name_is_taken(struct native_call *mine)
 		       mine->name, mine->native->sb.name);
 }
 
+int keeper_room(const struct native *native)
+{
+	return meta_room(native, 16) ? 0 : -ENOSPC;
+}
+
 struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, const char *name,
 				  uint64_t size, int *ret_result)
 {
@@ -72,7 +77,7 @@ struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, cons
 	struct node *node;
 	uint64_t id, leaf;
 	uint8_t random[16];
-	int result = meta_room(native, 16) ? 0 : -ENOSPC;
+	int result = keeper_room(native);
 
 	loop_random(lane->loop, random, sizeof(random));
 	native_lock(native);
@@ -115,6 +120,8 @@ static int prepare_mirror(struct native_call *mine, struct lane *lane)
 	if (native->evacuation)
 		return err_set(err, -EBUSY, "a device of pool %s is being evacuated",
 			       native->sb.name);
+	if (mine->call->dry)
+		return 0;
 	native_lock(native);
 	result = mirror_begin(native);
 	native_unlock(lane);
@@ -134,7 +141,9 @@ static int do_create(struct native_call *mine, struct lane *lane)
 				    "pool %s has not that much space left to reserve",
 				    native->sb.name);
 	result = mine->mirror ? prepare_mirror(mine, lane) : 0;
-	if (result < 0)
+	if (result == 0 && mine->call->dry)
+		result = keeper_room(native);
+	if (result < 0 || mine->call->dry)
 		return result;
 	volume = keeper_new_volume(native, lane, mine->name, mine->size, &result);
 	if (!volume)
@@ -198,15 +207,19 @@ static int do_shrink(struct native_call *mine)
 	if (volume->volume.reserve_bytes > mine->size)
 		return err_set(&mine->call->err, -EINVAL, "volume %s reserves more than that",
 			       volume->volume.name);
-	__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
-	while (__atomic_load_n(&volume->requests, __ATOMIC_ACQUIRE))
-		fiber_sleep(POLL_NS);
+	if (!mine->call->dry) {
+		__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&volume->requests, __ATOMIC_ACQUIRE))
+			fiber_sleep(POLL_NS);
+	}
 	result = first_mapped(volume, mine->size, before, &at);
 	if (result == 0 && at != UINT64_MAX)
 		result = err_set(&mine->call->err, -EBUSY,
 				 "volume %s holds data behind its new end, at byte %llu: discard "
 				 "it first",
 				 volume->volume.name, (unsigned long long)at);
+	if (result == 0 && mine->call->dry)
+		return 0;
 	if (result < 0) {
 		__atomic_store_n(&volume->volume.size_bytes, before, __ATOMIC_RELEASE);
 		return result;
@@ -226,6 +239,8 @@ static int do_resize(struct native_call *mine, struct lane *lane)
 
 	if (mine->size < volume->stored_size)
 		return do_shrink(mine);
+	if (mine->call->dry)
+		return 0;
 	native_lock(native);
 	while (result == 0 && tree_capacity(&volume->map) * MAP_CHUNKS * CHUNK < mine->size)
 		result = tree_grow(&volume->map);
@@ -244,6 +259,8 @@ static int do_rename(struct native_call *mine, struct lane *lane)
 
 	if (other && other != volume)
 		return keeper_name_is_taken(mine);
+	if (mine->call->dry)
+		return 0;
 	native_lock(native);
 	snprintf(volume->volume.name, sizeof(volume->volume.name), "%s", mine->name);
 	keeper_insert_sorted(native, volume);
@@ -339,7 +356,7 @@ static void run_changes(struct native *native, struct lane *lane)
 			break;
 		list_remove(&mine->link);
 		result = change(mine, lane);
-		if (result < 0)
+		if (result < 0 || mine->call->dry)
 			call_end(mine, result);
 		else
 			list_push_back(&batch, &mine->link);
@@ -572,6 +589,13 @@ void keeper_start(struct native *native)
 }
 
 /* ---- pool.h ---- */
+static bool can_be_dry(enum call_kind kind)
+{
+	return kind == CALL_CREATE || kind == CALL_RESIZE || kind == CALL_RENAME ||
+	       kind == CALL_SPACE || kind == CALL_SNAPSHOT || kind == CALL_CLONE ||
+	       kind == CALL_ROLLBACK;
+}
+
 struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind)
 {
 	struct native_call *mine = heap_zalloc(sizeof(*mine));
@@ -588,6 +612,10 @@ struct native_call *call_new(struct native *native, struct pool_call *call, enum
 	mine->kind = kind;
 	mine->call = call;
 	mine->native = native;
+	if (call->dry && !can_be_dry(kind)) { /* never carried out by mistake */
+		call_refuse(mine, err_set(&call->err, -EOPNOTSUPP, "this has no dry run"));
+		return NULL;
+	}
 	return mine;
 }
 

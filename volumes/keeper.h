@@ -86,6 +86,7 @@ struct nvolume *keeper_find(struct native *native, const char *name); /* not a s
 void keeper_insert_sorted(struct native *native, struct nvolume *volume);
 /* A new record with an identity of its own, in the table of volumes but in no list. NULL: no room
  * (*ret_result says why). Takes the lock. */
+int keeper_room(const struct native *native); /* for one more volume or snapshot: 0, -ENOSPC */
 struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, const char *name,
 				  uint64_t size, int *ret_result);
 int keeper_name_is_taken(struct native_call *mine);

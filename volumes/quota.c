@@ -150,6 +150,7 @@ int quota_change(struct native_call *mine)
 	uint64_t before = volume->volume.reserve_bytes;
 	uint64_t reserve = mine->set_reserve ? mine->reserve : before;
 	uint64_t quota = mine->set_quota ? mine->quota : volume->volume.quota_bytes;
+	bool fits;
 	int result =
 	    quota_spec_check(mine->call, volume->volume.name, volume->stored_size, reserve, quota);
 
@@ -161,13 +162,16 @@ int quota_change(struct native_call *mine)
 	native_lock(native);
 	volume->volume.reserve_bytes = reserve;
 	reserve_changed(volume);
-	if (reserve > before && !reserve_fits(native, 0)) {
+	fits = reserve <= before || reserve_fits(native, 0);
+	if (!fits || mine->call->dry) {
 		volume->volume.reserve_bytes = before;
 		reserve_changed(volume);
+	}
+	if (!fits) {
 		result = quota_refuse(mine->call, "reserve", -ENOSPC,
 				      "pool %s has not that much space left to reserve",
 				      native->sb.name);
-	} else {
+	} else if (!mine->call->dry) {
 		volume->volume.quota_bytes = quota;
 		quota_setup(native);
 		nvolume_mark_dirty(volume);
