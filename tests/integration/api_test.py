@@ -88,6 +88,10 @@ def openapi(points, daemon):
                 silent.append((method, path))
     points.point(not silent, "each change shows what it would do, or the document says why not",
                  silent)
+    shown = [(path, method) for path, methods in document["paths"].items()
+             for method, operation in methods.items() if "x-dry-run" in operation]
+    points.point(len(shown) == 14 and ("/api/v1/volumes/{pool}/{volume}",
+                                       "patch") in shown, "those that are made and changed among them", shown)
     return document
 
 
