@@ -151,6 +151,39 @@ def bad(points, daemon):
                      f"{method} {path} {body} is refused alike", [plan, change])
 
 
+# Words for the command, and what it says; all of what good() has made is there.
+COMMANDS = [
+    (["volume", "create", "tank/new", "8M", "--quota", "4M"], ["would make volume tank/new:", "quota_bytes      4194304"]),
+    (["volume", "resize", "tank/vm", "80M"], ["would change volume tank/vm:", "size_bytes       67108864 -> 83886080"]),
+    (["volume", "set", "tank/vm", "--quota", "0"], ["quota_bytes      16777216 -> 0"]),
+    (["volume", "set", "tank/vm", "--quota", "16M"], ["would change volume tank/vm: nothing"]),
+    (["volume", "rename", "tank/vm", "tank/new"], ["name             vm -> new"]),
+    (["volume", "clone", "tank/vm@one", "tank/new"], ["would make volume tank/new:", "origin           vm@one"]),
+    (["volume", "rollback", "tank/vm@one"], ["content          vm@one"]),
+    (["snapshot", "create", "tank/vm@new"], ["would make snapshots:", 'snapshots        ["tank/vm@new"]']),
+    (["target", "create", "iqn.2026-11.org.granary:new"], ["would make target iqn.2026-11.org.granary:new:"]),
+    (["target", "set", IQN, "--async-events", "on"], [f"would change target {IQN}:"]),
+    (["target", "redirect", IQN], [f"would change target {IQN}:", "redirect"]),
+    (["target", "allow", IQN, "--network", "10.0.0.0/8"], ["rules            [] -> [", "10.0.0.0/8"]),
+    (["lun", "map", IQN, "tank/copy", "--ro"], [f"would make LUN 1 of target {IQN}:", "read_only        true"]),
+    (["lun", "set", IQN, "0", "--rw"], ["read_only        true -> false"]),
+    (["share", "create", "tank/new", "--quota", "1G"], ["would make share tank/new:"]),
+    (["share", "allow", "tank/files", "--client", "10.0.0.1"], ["rules            [] -> [", "10.0.0.1"]),
+]
+
+
+def command(points, daemon):
+    before = state(daemon)
+    for words, wanted in COMMANDS:
+        done = daemon.granary(*words, "--dry-run")
+        points.point(done.returncode == 0 and all(one in done.stdout for one in wanted),
+                     f"granary {' '.join(words)} --dry-run", done)
+    refused = daemon.granary("volume", "resize", "tank/vm", "8M", "--dry-run")
+    points.point(refused.returncode == 1 and "shrink" in refused.stderr, "it is refused what the change is",
+                 refused)
+    points.point(before == state(daemon), "and the command has changed nothing")
+
+
 def none(points, daemon):
     """Those that have none say so, and do nothing."""
     before = state(daemon)
@@ -167,13 +200,27 @@ def none(points, daemon):
     points.point({**before, "audit": 0} == {**now, "audit": 0}, "and changes nothing")
 
 
+def lasting(daemon):
+    """What has to be there again after a restart: a change may be on disk before it shows."""
+    return {name: value for name, value in state(daemon).items()
+            if name not in ("audit", "events", "sessions")}
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as folder:
-        daemon = api.Daemon(os.path.join(folder, "state"))
+        path = os.path.join(folder, "state")
+        daemon = api.Daemon(path)
         try:
             good(points, daemon)
             bad(points, daemon)
             none(points, daemon)
+            command(points, daemon)
+            before = lasting(daemon)
+            points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])
+            daemon = api.Daemon(path, pool=False)
+            after = lasting(daemon)
+            points.point(before == after, "nor has anything that a restart shows",
+                         [(name, before[name], after[name]) for name in before if before[name] != after[name]])
         finally:
             points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])
 
