@@ -250,10 +250,14 @@ static void lun_is_set(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	struct model_lun *lun = target ? find_lun(request, target) : NULL;
-	const json_t *read_only = json_object_get(request->body, "read_only");
-	json_t *cache = json_object_get(request->body, "write_cache"), *reply;
+	const json_t *read_only;
+	json_t *cache, *reply;
 
-	if (!lun || (read_only && !set_read_only(request, target, lun, json_is_true(read_only))))
+	if (!lun) /* the request has been answered and is gone */
+		return;
+	read_only = json_object_get(request->body, "read_only");
+	cache = json_object_get(request->body, "write_cache");
+	if (read_only && !set_read_only(request, target, lun, json_is_true(read_only)))
 		return;
 	reply = json_pack("{s:s,s:i,s:b}", "target", target->iqn, "lun", (int)lun->lun, "read_only",
 			  lun->mode.read_only);
@@ -299,11 +303,12 @@ void api_lun_set(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	struct model_lun *lun = target ? find_lun(request, target) : NULL;
-	const json_t *read_only = json_object_get(request->body, "read_only");
-	const json_t *cache = json_object_get(request->body, "write_cache");
+	const json_t *read_only, *cache;
 
-	if (!lun)
+	if (!lun) /* the request has been answered and is gone */
 		return;
+	read_only = json_object_get(request->body, "read_only");
+	cache = json_object_get(request->body, "write_cache");
 	if (!read_only && !cache) {
 		api_reply_error(request, 400, "nothing_to_change",
 				"say read_only, write_cache or both");
