@@ -104,6 +104,10 @@ int command_call(struct command *command, const char *method, json_t *body, json
 	va_start(values, path);
 	expand_path(target, sizeof target, path, values);
 	va_end(values);
+	/* Who has something behind the path already says it there itself. */
+	if (command_option(command, "dry-run") && strcmp(method, "GET") != 0 &&
+	    !strchr(target, '?'))
+		snprintf(target + strlen(target), sizeof target - strlen(target), "?dry_run=1");
 	result = converse(command, method, body, target, &reply, ret_body);
 	json_decref(reply);
 	return result;
@@ -154,7 +158,7 @@ int command_confirm(struct command *command, const char *question)
 {
 	char answer[16] = "";
 
-	if (command->yes)
+	if (command->yes || command_option(command, "dry-run"))
 		return -1;
 	if (!isatty(STDIN_FILENO)) {
 		fprintf(stderr, "granary: %s %s needs --yes\n", command->verb->noun,

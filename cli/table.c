@@ -140,10 +140,48 @@ static void print_fields(const json_t *object, const struct column *columns, uns
 	}
 }
 
+static char *value_text(const json_t *value)
+{
+	const char *text = json_string_value(value);
+
+	return text ? strdup(text) : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+}
+
+/* The answer of a dry run: what would be different. False: it is none. */
+static bool print_plan(json_t *body)
+{
+	const char *what = json_string_value(json_object_get(body, "what")), *name;
+	json_t *before = json_object_get(body, "before"), *after = json_object_get(body, "after");
+	json_t *value;
+
+	if (!what || !json_is_true(json_object_get(body, "dry_run")))
+		return false;
+	printf("%s %s%s\n",
+	       json_object_size(before) || !json_object_size(after) ? "would change" : "would make",
+	       what, json_object_size(after) ? ":" : ": nothing");
+	json_object_foreach(after, name, value)
+	{
+		char *was = value_text(json_object_get(before, name)), *is = value_text(value);
+
+		printf("  %-16s %s%s%s\n", name, was ? was : "", was ? " -> " : "", is ? is : "");
+		free(was);
+		free(is);
+	}
+	return true;
+}
+
+static int plan_printed(json_t *body)
+{
+	json_decref(body);
+	return fflush(stdout) == EOF ? command_fail("the output can not be written") : EXIT_GOOD;
+}
+
 int table_print(struct command *command, json_t *body, const struct column *columns, unsigned count)
 {
 	if (command->json)
 		return print_json(body);
+	if (print_plan(body))
+		return plan_printed(body);
 	if (json_is_array(body))
 		table_rows(body, columns, count);
 	else
@@ -158,6 +196,8 @@ int say(struct command *command, json_t *body, const char *format, ...)
 
 	if (command->json)
 		return print_json(body);
+	if (print_plan(body))
+		return plan_printed(body);
 	va_start(values, format);
 	vprintf(format, values);
 	va_end(values);

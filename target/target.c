@@ -207,22 +207,34 @@ static bool other_kind(const struct volume *volume, bool cdrom)
 	return lu && lu->cdrom != cdrom;
 }
 
-static int map_locked(struct scsi_target *target, struct volume *volume, int lun,
-		      const struct scsi_names *names, const struct scsi_lun_mode *mode,
-		      unsigned *ret_lun, struct err *err)
+/* May it be mapped so? *ret_place is where, for the number that *lun becomes. */
+static int check_locked(struct scsi_target *target, struct volume *volume, int *lun,
+			const struct scsi_lun_mode *mode, struct list **ret_place, struct err *err)
 {
-	struct scsi_lun_mapping *mapping;
 	bool taken;
-	struct list *place = find_place(target, &lun, &taken);
 
+	*ret_place = find_place(target, lun, &taken);
 	if (taken)
-		return err_set(err, -EEXIST, "LUN %d of %s is taken", lun, target->name);
+		return err_set(err, -EEXIST, "LUN %d of %s is taken", *lun, target->name);
 	if (target->lun_count >= SCSI_LUNS_PER_TARGET)
 		return err_set(err, -ENOSPC, "%s has %d LUNs, which is the limit", target->name,
 			       SCSI_LUNS_PER_TARGET);
 	if (other_kind(volume, mode->cdrom))
 		return err_set(err, -EBUSY, "the volume is a %s elsewhere; it can not be both",
 			       mode->cdrom ? "disk" : "CD-ROM");
+	return 0;
+}
+
+static int map_locked(struct scsi_target *target, struct volume *volume, int lun,
+		      const struct scsi_names *names, const struct scsi_lun_mode *mode,
+		      unsigned *ret_lun, struct err *err)
+{
+	struct scsi_lun_mapping *mapping;
+	struct list *place;
+	int result = check_locked(target, volume, &lun, mode, &place, err);
+
+	if (result < 0)
+		return result;
 	mapping = heap_zalloc(sizeof(*mapping));
 	if (!mapping)
 		return err_set(err, -ENOMEM, "no memory for a LUN");
@@ -273,6 +285,18 @@ int scsi_target_map_as(struct scsi_target *target, struct volume *volume, int lu
 		return err_set(err, -EINVAL, "a LUN is a number from 0 to %d", SCSI_LUN_MAX);
 	topology_lock();
 	error = map_locked(target, volume, lun, names, mode, ret_lun, err);
+	topology_unlock();
+	return error;
+}
+
+int scsi_target_map_check(struct scsi_target *target, struct volume *volume, unsigned lun,
+			  const struct scsi_lun_mode *mode, struct err *err)
+{
+	int number = (int)lun, error;
+	struct list *place;
+
+	topology_lock();
+	error = check_locked(target, volume, &number, mode, &place, err);
 	topology_unlock();
 	return error;
 }

@@ -53,6 +53,10 @@ int scsi_target_map_for(struct scsi_target *target, struct volume *volume, int l
 struct scsi_lun_mode {
 	bool read_only, cdrom;
 };
+/* scsi_target_map_check: would scsi_target_map_as() do it, as far as that is known? */
+int scsi_target_map_check(struct scsi_target *target, struct volume *volume, unsigned lun,
+			  const struct scsi_lun_mode *mode, struct err *err)
+    __attribute__((warn_unused_result));
 int scsi_target_map_as(struct scsi_target *target, struct volume *volume, int lun,
 		       const struct scsi_names *names, const struct scsi_lun_mode *mode,
 		       unsigned *ret_lun, struct err *err) __attribute__((warn_unused_result));

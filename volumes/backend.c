@@ -48,6 +48,15 @@ void pool_refuse(const struct pool *pool, struct pool_call *call, const char *wh
 				  pool ? pool->ops->name : "memory", what));
 }
 
+/* Of a backend that would carry it out; true: it has been refused. */
+static bool refuse_dry(const struct pool *pool, struct pool_call *call)
+{
+	if (!call->dry || (pool && pool->ops->dry))
+		return false;
+	pool_refuse(pool, call, "does not offer dry runs");
+	return true;
+}
+
 void pool_create(const struct world_ops *world, struct loop *loop,
 		 const struct pool_create_options *options, struct pool_call *call)
 {
@@ -138,21 +147,29 @@ void pool_close(struct pool *pool, struct pool_call *call)
 
 void volume_create(struct pool *pool, const struct volume_spec *spec, struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	pool->ops->volume_create(pool, spec, call);
 }
 
 void volume_delete(struct volume *volume, struct pool_call *call)
 {
+	if (refuse_dry(volume->pool, call))
+		return;
 	volume->pool->ops->volume_delete(volume, call);
 }
 
 void volume_resize(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
 {
+	if (refuse_dry(volume->pool, call))
+		return;
 	volume->pool->ops->volume_resize(volume, size_bytes, call);
 }
 
 void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call *call)
 {
+	if (refuse_dry(volume->pool, call))
+		return;
 	if (volume->pool->ops->volume_shrink)
 		volume->pool->ops->volume_shrink(volume, size_bytes, call);
 	else
@@ -162,6 +179,8 @@ void volume_shrink(struct volume *volume, uint64_t size_bytes, struct pool_call 
 void volume_set_space(struct volume *volume, const struct volume_space *space,
 		      struct pool_call *call)
 {
+	if (refuse_dry(volume->pool, call))
+		return;
 	if (volume->pool->ops->volume_set_space)
 		volume->pool->ops->volume_set_space(volume, space, call);
 	else
@@ -247,6 +266,8 @@ void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
 {
+	if (refuse_dry(volume->pool, call))
+		return;
 	volume->pool->ops->volume_rename(volume, name, call);
 }
 
@@ -289,6 +310,8 @@ void snapshot_create(struct pool *pool, const struct snapshot_spec *specs, unsig
 {
 	bool expendable = false;
 
+	if (refuse_dry(pool, call))
+		return;
 	for (unsigned i = 0; i < count; i++)
 		expendable |= specs[i].expendable;
 	if (expendable && !pool->ops->snapshot_approve)
@@ -374,6 +397,8 @@ void snapshot_measure_all(struct volume *volume, uint64_t limit_ns, struct pool_
 
 void volume_clone(struct volume *snapshot, const char *name, struct pool_call *call)
 {
+	if (refuse_dry(snapshot->pool, call))
+		return;
 	if (ops_of(snapshot)->volume_clone)
 		ops_of(snapshot)->volume_clone(snapshot, name, call);
 	else
@@ -391,6 +416,8 @@ void volume_promote(struct volume *clone, struct pool_call *call)
 void volume_rollback(struct volume *volume, struct volume *snapshot, const char *keep,
 		     struct pool_call *call)
 {
+	if (refuse_dry(volume->pool, call))
+		return;
 	if (ops_of(volume)->volume_rollback)
 		ops_of(volume)->volume_rollback(volume, snapshot, keep, call);
 	else

@@ -9,6 +9,7 @@
 struct pool_ops {
 	const char *name; /* "native" */
 	bool own_blocks;  /* it keeps blocks, their checksums and copies itself */
+	bool dry;         /* it knows pool_call.dry, and is not called with it otherwise */
 	void (*create)(const struct world_ops *world, struct loop *loop,
 		       const struct pool_create_options *options, struct pool_call *call);
 	void (*open)(const struct world_ops *world, struct loop *loop, const char *const *paths,

@@ -64,6 +64,11 @@ int keeper_name_is_taken(struct native_call *mine)
 		       mine->name, mine->native->sb.name);
 }
 
+int keeper_room(const struct native *native)
+{
+	return meta_room(native, 16) ? 0 : -ENOSPC;
+}
+
 struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, const char *name,
 				  uint64_t size, int *ret_result)
 {
@@ -72,7 +77,7 @@ struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, cons
 	struct node *node;
 	uint64_t id, leaf;
 	uint8_t random[16];
-	int result = meta_room(native, 16) ? 0 : -ENOSPC;
+	int result = keeper_room(native);
 
 	loop_random(lane->loop, random, sizeof(random));
 	native_lock(native);
@@ -107,13 +112,16 @@ static int prepare_mirror(struct native_call *mine, struct lane *lane)
 		return err_set(err, -EINVAL,
 			       "a mirrored volume needs checksums: they tell which copy is right");
 	if (mine->reserve)
-		return err_set(err, -EINVAL, "a mirrored volume can not reserve space");
+		return quota_refuse(mine->call, "reserve", -EINVAL,
+				    "a mirrored volume can not reserve space");
 	if (native->active_devices < 2)
 		return err_set(err, -EINVAL, "a mirrored volume needs two devices, pool %s has one",
 			       native->sb.name);
 	if (native->evacuation)
 		return err_set(err, -EBUSY, "a device of pool %s is being evacuated",
 			       native->sb.name);
+	if (mine->call->dry)
+		return 0;
 	native_lock(native);
 	result = mirror_begin(native);
 	native_unlock(lane);
@@ -129,10 +137,13 @@ static int do_create(struct native_call *mine, struct lane *lane)
 	if (keeper_find(native, mine->name))
 		return keeper_name_is_taken(mine);
 	if (mine->reserve && !reserve_fits(native, mine->reserve))
-		return err_set(&mine->call->err, -ENOSPC,
-			       "pool %s has not that much space left to reserve", native->sb.name);
+		return quota_refuse(mine->call, "reserve", -ENOSPC,
+				    "pool %s has not that much space left to reserve",
+				    native->sb.name);
 	result = mine->mirror ? prepare_mirror(mine, lane) : 0;
-	if (result < 0)
+	if (result == 0 && mine->call->dry)
+		result = keeper_room(native);
+	if (result < 0 || mine->call->dry)
 		return result;
 	volume = keeper_new_volume(native, lane, mine->name, mine->size, &result);
 	if (!volume)
@@ -196,15 +207,19 @@ static int do_shrink(struct native_call *mine)
 	if (volume->volume.reserve_bytes > mine->size)
 		return err_set(&mine->call->err, -EINVAL, "volume %s reserves more than that",
 			       volume->volume.name);
-	__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
-	while (__atomic_load_n(&volume->requests, __ATOMIC_ACQUIRE))
-		fiber_sleep(POLL_NS);
+	if (!mine->call->dry) {
+		__atomic_store_n(&volume->volume.size_bytes, mine->size, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&volume->requests, __ATOMIC_ACQUIRE))
+			fiber_sleep(POLL_NS);
+	}
 	result = first_mapped(volume, mine->size, before, &at);
 	if (result == 0 && at != UINT64_MAX)
 		result = err_set(&mine->call->err, -EBUSY,
 				 "volume %s holds data behind its new end, at byte %llu: discard "
 				 "it first",
 				 volume->volume.name, (unsigned long long)at);
+	if (result == 0 && mine->call->dry)
+		return 0;
 	if (result < 0) {
 		__atomic_store_n(&volume->volume.size_bytes, before, __ATOMIC_RELEASE);
 		return result;
@@ -224,6 +239,8 @@ static int do_resize(struct native_call *mine, struct lane *lane)
 
 	if (mine->size < volume->stored_size)
 		return do_shrink(mine);
+	if (mine->call->dry)
+		return 0;
 	native_lock(native);
 	while (result == 0 && tree_capacity(&volume->map) * MAP_CHUNKS * CHUNK < mine->size)
 		result = tree_grow(&volume->map);
@@ -242,6 +259,8 @@ static int do_rename(struct native_call *mine, struct lane *lane)
 
 	if (other && other != volume)
 		return keeper_name_is_taken(mine);
+	if (mine->call->dry)
+		return 0;
 	native_lock(native);
 	snprintf(volume->volume.name, sizeof(volume->volume.name), "%s", mine->name);
 	keeper_insert_sorted(native, volume);
@@ -337,7 +356,7 @@ static void run_changes(struct native *native, struct lane *lane)
 			break;
 		list_remove(&mine->link);
 		result = change(mine, lane);
-		if (result < 0)
+		if (result < 0 || mine->call->dry)
 			call_end(mine, result);
 		else
 			list_push_back(&batch, &mine->link);
@@ -570,6 +589,13 @@ void keeper_start(struct native *native)
 }
 
 /* ---- pool.h ---- */
+static bool can_be_dry(enum call_kind kind)
+{
+	return kind == CALL_CREATE || kind == CALL_RESIZE || kind == CALL_RENAME ||
+	       kind == CALL_SPACE || kind == CALL_SNAPSHOT || kind == CALL_CLONE ||
+	       kind == CALL_ROLLBACK;
+}
+
 struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind)
 {
 	struct native_call *mine = heap_zalloc(sizeof(*mine));
@@ -577,6 +603,7 @@ struct native_call *call_new(struct native *native, struct pool_call *call, enum
 	call->loop = loop_current() ? loop_current() : native->home;
 	call->err.code = 0;
 	call->err.text[0] = 0;
+	call->about = NULL;
 	call->volume = NULL;
 	if (!mine) {
 		pool_answer(call, err_set(&call->err, -ENOMEM, "out of memory"));
@@ -585,6 +612,10 @@ struct native_call *call_new(struct native *native, struct pool_call *call, enum
 	mine->kind = kind;
 	mine->call = call;
 	mine->native = native;
+	if (call->dry && !can_be_dry(kind)) { /* never carried out by mistake */
+		call_refuse(mine, err_set(&call->err, -EOPNOTSUPP, "this has no dry run"));
+		return NULL;
+	}
 	return mine;
 }
 
@@ -621,8 +652,8 @@ void native_volume_create(struct pool *pool, const struct volume_spec *spec, str
 		result = err_set(&call->err, -EINVAL,
 				 "a volume's size is 1 MiB to 64 TiB, a multiple of 4096 bytes");
 	if (result == 0)
-		result = quota_spec_check(spec->name, spec->size_bytes, spec->reserve_bytes,
-					  spec->quota_bytes, &call->err);
+		result = quota_spec_check(call, spec->name, spec->size_bytes, spec->reserve_bytes,
+					  spec->quota_bytes);
 	if (result < 0) {
 		call_refuse(mine, result);
 		return;

@@ -86,6 +86,7 @@ struct nvolume *keeper_find(struct native *native, const char *name); /* not a s
 void keeper_insert_sorted(struct native *native, struct nvolume *volume);
 /* A new record with an identity of its own, in the table of volumes but in no list. NULL: no room
  * (*ret_result says why). Takes the lock. */
+int keeper_room(const struct native *native); /* for one more volume or snapshot: 0, -ENOSPC */
 struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, const char *name,
 				  uint64_t size, int *ret_result);
 int keeper_name_is_taken(struct native_call *mine);
@@ -98,9 +99,12 @@ void snapshot_renamed(struct nvolume *volume); /* a volume has a new name: so ha
 bool snapshot_listed(const struct nvolume *volume); /* has the volume any? */
 
 /* ---- quota.c ---- */
+/* err_set() for @call, whose refusal is about "quota" or "reserve". */
+int quota_refuse(struct pool_call *call, const char *about, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* May a volume of that size reserve and take so much? -EINVAL. */
-int quota_spec_check(const char *name, uint64_t size, uint64_t reserve, uint64_t quota,
-		     struct err *err);
+int quota_spec_check(struct pool_call *call, const char *name, uint64_t size, uint64_t reserve,
+		     uint64_t quota);
 int quota_change(struct native_call *mine);
 
 /* ---- extend.c ---- */

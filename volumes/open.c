@@ -809,6 +809,7 @@ static uint64_t native_used_bytes(struct volume *volume)
 const struct pool_ops native_pool_ops = {
     .name = "native",
     .own_blocks = true,
+    .dry = true,
     .create = native_create,
     .open = native_open,
     .open_degraded = native_open_degraded,

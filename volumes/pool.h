@@ -25,7 +25,12 @@ struct pool;
 struct pool_call {
 	/* result 0 or -errno with err.text. */
 	void (*done)(struct pool_call *call, int result);
+	/* Set: nothing is changed, and done() says what it would say of the change, without the
+	 * volume. For volumes that are made, resized, renamed, rolled back, their snapshots and
+	 * clones, and what they reserve; anything else refuses it. */
+	bool dry;
 	struct err err;
+	const char *about;     /* result < 0: "quota", "reserve"; NULL: not one of these */
 	struct pool *pool;     /* pool_create, pool_open: the open pool */
 	struct volume *volume; /* volume_create, volume_clone: a reference for the caller */
 	/* progress of long work, for whoever looks: 0..total */

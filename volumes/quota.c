@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "volumes/keeper.h"
@@ -111,20 +112,34 @@ uint64_t native_quota_used(struct volume *volume)
 }
 
 /* ---- changes ---- */
-int quota_spec_check(const char *name, uint64_t size, uint64_t reserve, uint64_t quota,
-		     struct err *err)
+int quota_refuse(struct pool_call *call, const char *about, int code, const char *format, ...)
+{
+	char text[sizeof call->err.text];
+	va_list values;
+
+	va_start(values, format);
+	vsnprintf(text, sizeof text, format, values);
+	va_end(values);
+	call->about = about;
+	return err_set(&call->err, code, "%s", text);
+}
+
+int quota_spec_check(struct pool_call *call, const char *name, uint64_t size, uint64_t reserve,
+		     uint64_t quota)
 {
 	if (quota > VOLUME_QUOTA_MAX || quota % VOLUME_SLOT || reserve % VOLUME_SLOT)
-		return err_set(err, -EINVAL,
-			       "a quota is a multiple of 4096 bytes, at most 1 EiB; so is a "
-			       "reservation");
+		return quota_refuse(
+		    call, reserve % VOLUME_SLOT ? "reserve" : "quota", -EINVAL,
+		    "a quota is a multiple of 4096 bytes, at most 1 EiB; so is a reservation");
 	if (reserve > size)
-		return err_set(err, -EINVAL,
-			       "volume %s is smaller than that: it can reserve %llu bytes at most",
-			       name, (unsigned long long)size);
+		return quota_refuse(
+		    call, "reserve", -EINVAL,
+		    "volume %s is smaller than that: it can reserve %llu bytes at most", name,
+		    (unsigned long long)size);
 	if (quota && quota < reserve)
-		return err_set(err, -EINVAL,
-			       "the quota of volume %s would be less than what it reserves", name);
+		return quota_refuse(call, "quota", -EINVAL,
+				    "the quota of volume %s would be less than what it reserves",
+				    name);
 	return 0;
 }
 
@@ -135,24 +150,28 @@ int quota_change(struct native_call *mine)
 	uint64_t before = volume->volume.reserve_bytes;
 	uint64_t reserve = mine->set_reserve ? mine->reserve : before;
 	uint64_t quota = mine->set_quota ? mine->quota : volume->volume.quota_bytes;
-	int result = quota_spec_check(volume->volume.name, volume->stored_size, reserve, quota,
-				      &mine->call->err);
+	bool fits;
+	int result =
+	    quota_spec_check(mine->call, volume->volume.name, volume->stored_size, reserve, quota);
 
 	if (result == 0 && reserve && volume->volume.mirror)
-		result =
-		    err_set(&mine->call->err, -EINVAL, "a mirrored volume can not reserve space");
+		result = quota_refuse(mine->call, "reserve", -EINVAL,
+				      "a mirrored volume can not reserve space");
 	if (result < 0)
 		return result;
 	native_lock(native);
 	volume->volume.reserve_bytes = reserve;
 	reserve_changed(volume);
-	if (reserve > before && !reserve_fits(native, 0)) {
+	fits = reserve <= before || reserve_fits(native, 0);
+	if (!fits || mine->call->dry) {
 		volume->volume.reserve_bytes = before;
 		reserve_changed(volume);
-		result =
-		    err_set(&mine->call->err, -ENOSPC,
-			    "pool %s has not that much space left to reserve", native->sb.name);
-	} else {
+	}
+	if (!fits) {
+		result = quota_refuse(mine->call, "reserve", -ENOSPC,
+				      "pool %s has not that much space left to reserve",
+				      native->sb.name);
+	} else if (!mine->call->dry) {
 		volume->volume.quota_bytes = quota;
 		quota_setup(native);
 		nvolume_mark_dirty(volume);

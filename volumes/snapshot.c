@@ -239,6 +239,27 @@ int native_link_volumes(struct native *native)
 }
 
 /* ---- making them ---- */
+static int no_room(struct native_call *mine)
+{
+	return err_set(&mine->call->err, -ENOSPC,
+		       "pool %s has no room left for the maps of another snapshot: delete some, or "
+		       "add a device",
+		       mine->native->sb.name);
+}
+
+/* May @of have a snapshot of that name? All of it goes to @name. */
+static int check_snapshot(struct native_call *mine, const struct nvolume *of, const char *own,
+			  char name[VOLUME_PATH_MAX + 1])
+{
+	struct native *native = mine->native;
+
+	full_name(name, of, own);
+	if (find_snapshot(native, name))
+		return err_set(&mine->call->err, -EEXIST,
+			       "there is already a snapshot %s in pool %s", name, native->sb.name);
+	return keeper_room(native) < 0 ? no_room(mine) : 0;
+}
+
 /* A snapshot of @of with what is known before the freeze; NULL: *ret_result. */
 static struct nvolume *prepare(struct native_call *mine, struct lane *lane, struct nvolume *of,
 			       const char *own, uint32_t flags, int *ret_result)
@@ -247,20 +268,12 @@ static struct nvolume *prepare(struct native_call *mine, struct lane *lane, stru
 	char name[VOLUME_PATH_MAX + 1];
 	struct nvolume *snapshot;
 
-	full_name(name, of, own);
-	if (find_snapshot(native, name)) {
-		*ret_result =
-		    err_set(&mine->call->err, -EEXIST, "there is already a snapshot %s in pool %s",
-			    name, native->sb.name);
+	*ret_result = check_snapshot(mine, of, own, name);
+	if (*ret_result < 0)
 		return NULL;
-	}
 	snapshot = keeper_new_volume(native, lane, name, of->stored_size, ret_result);
 	if (!snapshot && *ret_result == -ENOSPC)
-		err_set(
-		    &mine->call->err, -ENOSPC,
-		    "pool %s has no room left for the maps of another snapshot: delete some, or "
-		    "add a device",
-		    native->sb.name);
+		no_room(mine);
 	if (!snapshot)
 		return NULL;
 	native_lock(native);
@@ -347,6 +360,13 @@ static int do_snapshot(struct native_call *mine, struct lane *lane)
 
 	if (result == 0)
 		result = check_reserve(mine);
+	if (mine->call->dry) {
+		char name[VOLUME_PATH_MAX + 1];
+
+		for (unsigned i = 0; i < mine->count && result == 0; i++)
+			result = check_snapshot(mine, mine->of[i], mine->wanted[i].name, name);
+		return result;
+	}
 	for (unsigned i = 0; i < mine->count && result == 0; i++)
 		mine->made[i] = prepare(mine, lane, mine->of[i], mine->wanted[i].name,
 					mine->wanted[i].flags, &result);
@@ -547,6 +567,8 @@ static int do_clone(struct native_call *mine, struct lane *lane)
 
 	if (keeper_find(native, mine->name))
 		return keeper_name_is_taken(mine);
+	if (mine->call->dry)
+		return keeper_room(native);
 	clone = keeper_new_volume(native, lane, mine->name, snapshot->stored_size, &result);
 	if (!clone)
 		return result;
@@ -703,6 +725,7 @@ static int do_rollback(struct native_call *mine, struct lane *lane)
 {
 	struct nvolume *volume = mine->volume, *snapshot = mine->other;
 	uint64_t before = volume->stored_size;
+	char name[VOLUME_PATH_MAX + 1];
 	int result;
 
 	if (!is_live(volume) || !is_snapshot(snapshot) || snapshot->of != volume)
@@ -717,7 +740,9 @@ static int do_rollback(struct native_call *mine, struct lane *lane)
 		return -ENOMEM;
 	mine->of[0] = volume;
 	result = check_reserve(mine);
-	if (result < 0)
+	if (result == 0 && mine->call->dry)
+		result = check_snapshot(mine, volume, mine->name, name);
+	if (result < 0 || mine->call->dry)
 		return result;
 	io_stop(volume);
 	result = roll_back(mine, lane);

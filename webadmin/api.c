@@ -78,7 +78,8 @@ static void audit(struct api_request *request, const json_t *reply, int status)
 	const char *code =
 	    json_string_value(json_object_get(json_object_get(reply, "body"), "code"));
 
-	if (route && route->flags & (ROUTE_CHANGE | ROUTE_AUDIT) && !is_noise(request, status))
+	if (route && route->flags & (ROUTE_CHANGE | ROUTE_AUDIT) && !is_noise(request, status) &&
+	    !api_is_dry(request))
 		audit_add(request->admin->access, &request->who, route->method, request->path,
 			  status, status >= 400 ? code : NULL);
 }
@@ -145,13 +146,15 @@ static void reply_problem(struct api_request *request, int status, const char *c
 			  const char *detail)
 {
 	/* The sentence may quote bytes from outside that are not UTF-8: jansson refuses those. */
-	json_t *text = json_string(detail);
+	json_t *text = json_string(detail), *body;
 
 	if (!text)
 		text = json_string("the request can not be served; its text is not UTF-8");
-	api_reply(request, status,
-		  json_pack("{s:s,s:s,s:i,s:o,s:s}", "type", "about:blank", "title",
-			    title_of(status), "status", status, "detail", text, "code", code));
+	body = json_pack("{s:s,s:s,s:i,s:o,s:s}", "type", "about:blank", "title", title_of(status),
+			 "status", status, "detail", text, "code", code);
+	if (body && request->about)
+		json_object_set_new(body, "field", json_string(request->about));
+	api_reply(request, status, body);
 }
 
 void api_reply_error(struct api_request *request, int status, const char *code, const char *format,
@@ -187,6 +190,7 @@ bool api_step_good(struct api_request *request, int result, const char *exists_c
 		return true;
 	request->err = request->call.err;
 	request->err.code = result;
+	request->about = request->call.about;
 	api_reply_failure(request, result == -EEXIST ? exists_code : NULL);
 	return false;
 }
@@ -267,6 +271,31 @@ bool api_is_dry(const struct api_request *request)
 	const char *sent = find_parameter(request, "dry_run", &length);
 
 	return sent && !(length == 1 && *sent == '0');
+}
+
+void api_reply_dry(struct api_request *request, json_t *what, json_t *before, json_t *after)
+{
+	const char *name;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(before, next, name, value)
+	{
+		if (!json_equal(value, json_object_get(after, name)))
+			continue;
+		json_object_del(after, name);
+		json_object_del(before, name);
+	}
+	api_reply(request, 200,
+		  json_pack("{s:b,s:o,s:o,s:o}", "dry_run", 1, "what", what, "before", before,
+			    "after", after));
+}
+
+struct pool_call *api_pool_call(struct api_request *request,
+				void (*done)(struct pool_call *call, int result))
+{
+	request->call = (struct pool_call){.done = done, .dry = api_is_dry(request)};
+	return &request->call;
 }
 
 bool api_unpack(struct api_request *request, const char *format, ...)

@@ -50,6 +50,7 @@ struct api_request {
 	struct volume *volume; /* unreferenced at the end */
 	void *state;           /* heap_free()d at the end */
 	struct err err;
+	const char *about; /* the member of the body that a refusal is about; NULL: not one */
 
 	/* private to webadmin.c */
 	struct list link;
@@ -84,6 +85,13 @@ bool api_query(const struct api_request *request, const char *name, char *value,
 /* api_is_dry: with ?dry_run=1 nothing is changed, only shown what would be (ROUTE_DRY). Whatever
  * stands behind it, "=0" alone is not one. */
 bool api_is_dry(const struct api_request *request);
+/* The answer of a dry run: what would be different of @what, "volume tank/db". @before and @after
+ * are stolen: the object as it is, empty when there is none, and as it would be; what is the
+ * same in both is left out. */
+void api_reply_dry(struct api_request *request, json_t *what, json_t *before, json_t *after);
+/* A step of the pool's for a handler: request->call, dry when the request is. */
+struct pool_call *api_pool_call(struct api_request *request,
+				void (*done)(struct pool_call *call, int result));
 
 /* schema.c: the body against its route's row; false = a 400 has been sent. */
 bool api_body_check(struct api_request *request);

@@ -112,10 +112,35 @@ static struct nfs_rule *without_client(struct api_request *request, const struct
 	return rules;
 }
 
+/* What @rules (taken over) would make of the share's. */
+static void reply_dry(struct api_request *request, struct model_share *share,
+		      struct nfs_rule *rules, unsigned count)
+{
+	struct nfs_rule *held = share->rules;
+	unsigned held_count = share->rule_count;
+	json_t *before = show_share_rules(NULL, share), *after;
+
+	share->rules = rules;
+	share->rule_count = count;
+	after = show_share_rules(NULL, share);
+	share->rules = held;
+	share->rule_count = held_count;
+	heap_free(rules);
+	api_reply_dry(request, json_sprintf("share %s/%s", share->pool, share->name),
+		      json_pack("{s:o}", "rules", before), json_pack("{s:o}", "rules", after));
+}
+
+/* False: it has been answered. */
 static bool set_rules(struct api_request *request, struct model_share *share,
 		      struct nfs_rule *rules, unsigned count)
 {
-	if (export_set_rules(request->admin, share, rules, count, &request->err) == 0)
+	if (api_is_dry(request) &&
+	    export_prepare_rules(request->admin, share, rules, count, &request->err) == 0) {
+		reply_dry(request, share, rules, count);
+		return false;
+	}
+	if (!api_is_dry(request) &&
+	    export_set_rules(request->admin, share, rules, count, &request->err) == 0)
 		return true;
 	heap_free(rules);
 	api_reply_failure(request, NULL);

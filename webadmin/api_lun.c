@@ -71,6 +71,8 @@ static int lun_bring_up(struct api_request *request, struct model_target *target
 
 	if (result == 0)
 		result = store_add_lun(config, target->iqn, lun, &request->err);
+	if (result == 0 && api_is_dry(request))
+		return model_lun_check(target, lun, request->volume, &request->err);
 	if (result == 0)
 		result = model_lun_connect(target, lun, request->volume, &request->err);
 	if (result < 0)
@@ -111,6 +113,19 @@ static bool read_mode(struct api_request *request, const char *type, bool read_o
 	    .cdrom = type && strcmp(type, "cdrom") == 0,
 	};
 	return true;
+}
+
+static void reply_dry_map(struct api_request *request, struct model_target *target,
+			  struct model_lun *lun)
+{
+	json_t *what = json_sprintf("LUN %u of target %s", lun->lun, target->iqn);
+	json_t *after = json_pack("{s:s,s:i,s:s,s:s,s:b,s:s}", "target", target->iqn, "lun",
+				  (int)lun->lun, "pool", lun->pool, "volume", lun->volume_name,
+				  "read_only", lun->mode.read_only || lun->mode.cdrom, "type",
+				  lun->mode.cdrom ? "cdrom" : "disk");
+
+	model_lun_remove(lun);
+	api_reply_dry(request, what, json_object(), after);
 }
 
 void api_lun_map(struct api_request *request)
@@ -160,6 +175,10 @@ void api_lun_map(struct api_request *request)
 		api_reply_failure(request, NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		reply_dry_map(request, target, lun);
+		return;
+	}
 	log_notice("target %s: LUN %u is volume %s/%s", target->iqn, lun->lun, lun->pool,
 		   lun->volume_name);
 	api_reply(request, 201,
@@ -191,13 +210,16 @@ static struct model_lun *find_lun(struct api_request *request, struct model_targ
 	return lun;
 }
 
-static int set_mode(struct api_request *request, struct model_target *target, struct model_lun *lun)
+static int set_mode(struct api_request *request, const struct model_target *target,
+		    struct model_lun *lun)
 {
 	struct config *config = request->admin->options.config;
 	int result = config_begin(config, &request->err);
 
 	if (result == 0)
 		result = store_set_lun_mode(config, target->iqn, lun, &request->err);
+	if (result == 0 && api_is_dry(request))
+		return 0;
 	if (result == 0 && lun->mapped)
 		result = scsi_target_set_read_only(iscsi_target_scsi(target->live), lun->lun,
 						   lun->mode.read_only, &request->err);
@@ -228,10 +250,14 @@ static void lun_is_set(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	struct model_lun *lun = target ? find_lun(request, target) : NULL;
-	const json_t *read_only = json_object_get(request->body, "read_only");
-	json_t *cache = json_object_get(request->body, "write_cache"), *reply;
+	const json_t *read_only;
+	json_t *cache, *reply;
 
-	if (!lun || (read_only && !set_read_only(request, target, lun, json_is_true(read_only))))
+	if (!lun) /* the request has been answered and is gone */
+		return;
+	read_only = json_object_get(request->body, "read_only");
+	cache = json_object_get(request->body, "write_cache");
+	if (read_only && !set_read_only(request, target, lun, json_is_true(read_only)))
 		return;
 	reply = json_pack("{s:s,s:i,s:b}", "target", target->iqn, "lun", (int)lun->lun, "read_only",
 			  lun->mode.read_only);
@@ -256,15 +282,33 @@ static void cache_is_set(void *context, int result)
 	lun_is_set(request);
 }
 
+static void reply_dry_set(struct api_request *request, const struct model_target *target,
+			  struct model_lun *lun, bool read_only)
+{
+	bool before = lun->mode.read_only;
+	int result;
+
+	lun->mode.read_only = read_only;
+	result = set_mode(request, target, lun);
+	lun->mode.read_only = before;
+	if (result < 0)
+		api_reply_failure(request, NULL);
+	else
+		api_reply_dry(request, json_sprintf("LUN %u of target %s", lun->lun, target->iqn),
+			      json_pack("{s:b}", "read_only", before),
+			      json_pack("{s:b}", "read_only", read_only));
+}
+
 void api_lun_set(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	struct model_lun *lun = target ? find_lun(request, target) : NULL;
-	const json_t *read_only = json_object_get(request->body, "read_only");
-	const json_t *cache = json_object_get(request->body, "write_cache");
+	const json_t *read_only, *cache;
 
-	if (!lun)
+	if (!lun) /* the request has been answered and is gone */
 		return;
+	read_only = json_object_get(request->body, "read_only");
+	cache = json_object_get(request->body, "write_cache");
 	if (!read_only && !cache) {
 		api_reply_error(request, 400, "nothing_to_change",
 				"say read_only, write_cache or both");
@@ -277,6 +321,16 @@ void api_lun_set(struct api_request *request)
 	if (cache && !lun->mapped) {
 		api_reply_error(request, 409, "lun_unavailable", "LUN %u is not served: %s",
 				lun->lun, lun->reason);
+		return;
+	}
+	if (cache && api_is_dry(request)) {
+		api_reply_error(request, 422, "no_dry_run",
+				"the write cache, which a device may refuse to switch, has no dry "
+				"run");
+		return;
+	}
+	if (api_is_dry(request)) {
+		reply_dry_set(request, target, lun, json_is_true(read_only));
 		return;
 	}
 	/* The cache first: when that fails nothing else has been changed. */

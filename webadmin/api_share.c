@@ -243,6 +243,21 @@ static void create_formatted(struct share_call *call, int result)
 	share_open(request->volume, request->admin->options.control, false, &work->call);
 }
 
+static void reply_dry_create(struct api_request *request)
+{
+	const struct share_work *work = request->state;
+	const char *pool = json_string_value(json_object_get(request->body, "pool"));
+	json_t *after = json_pack("{s:s,s:s,s:I}", "pool", pool, "name", work->spec.name,
+				  "quota_bytes", (json_int_t)work->quota);
+
+	if (after && work->versions)
+		json_object_set_new(after, "versions", show_share_versions(work->versions));
+	if (after && work->preset.preset)
+		json_object_set_new(after, "preset", json_string(work->preset.preset->name));
+	api_reply_dry(request, json_sprintf("share %s/%s", pool, work->spec.name), json_object(),
+		      after);
+}
+
 static void create_has_volume(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -253,6 +268,10 @@ static void create_has_volume(struct pool_call *call, int result)
 		request->err = call->err;
 		request->err.code = result;
 		api_reply_failure(request, result == -EEXIST ? "volume_exists" : NULL);
+		return;
+	}
+	if (call->dry) {
+		reply_dry_create(request);
 		return;
 	}
 	request->volume = call->volume;
@@ -309,8 +328,7 @@ void api_share_create(struct api_request *request)
 		return;
 	}
 	work->spec = (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES};
-	request->call = (struct pool_call){.done = create_has_volume};
-	volume_create(pool, &work->spec, &request->call);
+	volume_create(pool, &work->spec, api_pool_call(request, create_has_volume));
 }
 
 /* ---- provision: the same for images, with who may read them ---- */

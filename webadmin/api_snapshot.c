@@ -246,12 +246,27 @@ static void group_release(struct group *group)
 	group->count = 0;
 }
 
+static void reply_dry_group(struct api_request *request, struct group *group)
+{
+	json_t *names = json_copy(json_object_get(request->body, "snapshots"));
+	bool expendable = group->spec[0].expendable;
+
+	group_release(group);
+	api_reply_dry(request, json_string("snapshots"), json_object(),
+		      json_pack("{s:o,s:b}", "snapshots", names, "expendable", expendable));
+}
+
 static void snapshots_made(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 	struct group *group = request->state;
-	json_t *list = result == 0 ? json_array() : NULL;
+	json_t *list;
 
+	if (result == 0 && call->dry) {
+		reply_dry_group(request, group);
+		return;
+	}
+	list = result == 0 ? json_array() : NULL;
 	for (unsigned i = 0; i < group->count && result == 0; i++) {
 		const struct volume *volume = group->spec[i].volume;
 		char path[VOLUME_PATH_MAX + 2];
@@ -327,8 +342,8 @@ void api_snapshot_create(struct api_request *request)
 		api_reply_failure(request, code);
 		return;
 	}
-	request->call = (struct pool_call){.done = snapshots_made};
-	snapshot_create(group->spec[0].volume->pool, group->spec, group->count, &request->call);
+	snapshot_create(group->spec[0].volume->pool, group->spec, group->count,
+			api_pool_call(request, snapshots_made));
 }
 
 /* ---- changing ---- */
@@ -444,6 +459,17 @@ static void cloned(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, "volume_exists"))
 		return;
+	if (call->dry) {
+		const char *name = json_string_value(json_object_get(request->body, "name"));
+
+		api_reply_dry(request, json_sprintf("volume %s/%s", request->match.param[0], name),
+			      json_object(),
+			      json_pack("{s:s,s:s,s:I,s:s}", "pool", request->match.param[0],
+					"name", name, "size_bytes",
+					(json_int_t)volume_size(request->volume), "origin",
+					request->volume->name));
+		return;
+	}
 	volume_unref(request->volume);
 	request->volume = call->volume;
 	log_notice("volume %s/%s made from snapshot %s@%s", request->match.param[0],
@@ -457,8 +483,7 @@ void api_snapshot_clone(struct api_request *request)
 
 	if (!api_unpack(request, "{s:s}", "name", &name) || !find_snapshot(request))
 		return;
-	request->call = (struct pool_call){.done = cloned};
-	volume_clone(request->volume, name, &request->call);
+	volume_clone(request->volume, name, api_pool_call(request, cloned));
 }
 
 static void promoted(struct pool_call *call, int result)
@@ -479,13 +504,38 @@ void api_volume_promote(struct api_request *request)
 	volume_promote(request->volume, &request->call);
 }
 
+/* It would be what @back is; what is written since is kept in a snapshot. */
+static void reply_dry_rollback(struct api_request *request, struct volume *back)
+{
+	const json_t *keep = json_object_get(request->body, "keep");
+	json_t *before = show_volume(request->model, request->volume), *after = json_copy(before);
+	struct snapshot_info info;
+
+	if (snapshot_get_info(back, &info)) {
+		json_object_set_new(after, "size_bytes", json_integer((json_int_t)info.size_bytes));
+		json_object_set_new(after, "used_bytes", json_integer((json_int_t)info.used_bytes));
+	}
+	json_object_set_new(after, "content", json_string(back->name));
+	if (keep)
+		json_object_set_new(after, "keep", json_copy((json_t *)keep));
+	api_reply_dry(
+	    request, json_sprintf("volume %s/%s", request->match.param[0], request->match.param[1]),
+	    before, after);
+}
+
 static void rolled_back(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
+	struct volume *back = request->state;
 
-	volume_unref(request->state);
 	request->state = NULL;
-	if (!api_step_good(request, result, "snapshot_exists"))
+	if (api_step_good(request, result, "snapshot_exists") && call->dry) {
+		reply_dry_rollback(request, back);
+		volume_unref(back);
+		return;
+	}
+	volume_unref(back);
+	if (result < 0)
 		return;
 	log_notice("volume %s/%s rolled back", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -556,6 +606,11 @@ void api_volume_rollback(struct api_request *request)
 	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
 		return;
 	share = model_share_of_volume(request->model, request->volume->identity.uuid);
+	if (share && api_is_dry(request)) {
+		api_reply_error(request, 422, "no_dry_run",
+				"going back with a share, which asks its clients, has no dry run");
+		return;
+	}
 	if (share) {
 		roll_share_back(request, share, snapshot, keep);
 		return;
@@ -569,8 +624,7 @@ void api_volume_rollback(struct api_request *request)
 		return;
 	}
 	request->state = back;
-	request->call = (struct pool_call){.done = rolled_back};
-	volume_rollback(request->volume, back, keep, &request->call);
+	volume_rollback(request->volume, back, keep, api_pool_call(request, rolled_back));
 }
 
 /* ---- differences ---- */

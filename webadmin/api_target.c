@@ -36,6 +36,7 @@ static void ignore(void *context)
 	(void)context;
 }
 
+/* In a dry run all but what others would see of it. */
 static int target_bring_up(struct api_request *request, struct model_target *target)
 {
 	struct config *config = request->admin->options.config;
@@ -43,6 +44,8 @@ static int target_bring_up(struct api_request *request, struct model_target *tar
 
 	if (result == 0)
 		result = store_add_target(config, target, &request->err);
+	if (result == 0 && api_is_dry(request))
+		return 0;
 	if (result == 0)
 		result = model_target_connect(target, request->admin->options.iscsi, &request->err);
 	if (result < 0)
@@ -84,6 +87,15 @@ void api_target_create(struct api_request *request)
 		api_reply_failure(request, NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		json_t *after =
+		    json_pack("{s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias", target->alias,
+			      "luns", show_luns(target), "rules", show_rules(target));
+
+		model_target_remove(target);
+		api_reply_dry(request, json_sprintf("target %s", iqn), json_object(), after);
+		return;
+	}
 	log_notice("target %s created", iqn);
 	api_reply(request, 201, show_target(target));
 }
@@ -115,6 +127,8 @@ static int settings_change(struct api_request *request, struct model_target *tar
 
 	if (result == 0)
 		result = store_set_target(config, target, &request->err);
+	if (result == 0 && api_is_dry(request))
+		return 0;
 	if (result == 0)
 		result = settings_live(target, &request->err);
 	return result < 0 ? result : config_commit(config, &request->err);
@@ -143,6 +157,7 @@ void api_target_change(struct api_request *request)
 	struct model_target *target = find_target(request);
 	struct settings before, after;
 	struct err undo = {0};
+	json_t *shown;
 
 	if (!target)
 		return;
@@ -151,12 +166,21 @@ void api_target_change(struct api_request *request)
 	after = before;
 	if (!settings_read(request, &after))
 		return;
+	shown = api_is_dry(request) ? show_target(target) : NULL;
 	settings_apply(target, &after);
 	if (settings_change(request, target) < 0) {
 		settings_apply(target, &before);
 		if (settings_live(target, &undo) < 0)
 			log_error("target %s: %s", target->iqn, undo.text);
+		json_decref(shown);
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (shown) {
+		json_t *changed = show_target(target);
+
+		settings_apply(target, &before);
+		api_reply_dry(request, json_sprintf("target %s", target->iqn), shown, changed);
 		return;
 	}
 	log_notice("target %s: logins are %s%s, asynchronous events are %s", target->iqn,
@@ -300,7 +324,25 @@ bool api_read_rule(struct api_request *request, struct iscsi_rule *rule)
 	return false;
 }
 
-/* Put @rules (heap; taken over) in force: store, live target, model; all or nothing. */
+/* What @rules (taken over) would make of the target. */
+static void reply_dry_rules(struct api_request *request, struct model_target *target,
+			    struct model_rule *rules, unsigned count)
+{
+	struct model_rule *held = target->rules;
+	unsigned held_count = target->rule_count;
+	json_t *before = show_target(target), *after;
+
+	target->rules = rules;
+	target->rule_count = count;
+	after = show_target(target);
+	target->rules = held;
+	target->rule_count = held_count;
+	model_rules_free(rules, count);
+	api_reply_dry(request, json_sprintf("target %s", target->iqn), before, after);
+}
+
+/* Put @rules (heap; taken over) in force: store, live target, model; all or nothing. 1: it was a
+ * dry run and has been answered. */
 static int replace_rules(struct api_request *request, struct model_target *target,
 			 struct model_rule *rules, unsigned count)
 {
@@ -315,6 +357,10 @@ static int replace_rules(struct api_request *request, struct model_target *targe
 		result = config_begin(config, &request->err);
 	if (result == 0)
 		result = store_set_rules(config, target->iqn, rules, count, &request->err);
+	if (result == 0 && api_is_dry(request)) {
+		reply_dry_rules(request, target, rules, count);
+		return 1;
+	}
 	if (result == 0)
 		result = model_target_apply_rules(target, rules, count, &request->err);
 	if (result == 0) {
@@ -362,6 +408,7 @@ void api_rule_add(struct api_request *request)
 	struct iscsi_rule rule = {0};
 	struct model_rule *rules;
 	unsigned count, at = 0;
+	int result;
 
 	if (!target || !api_read_rule(request, &rule) || !(rules = copy_rules(request, target)))
 		goto out;
@@ -370,10 +417,11 @@ void api_rule_add(struct api_request *request)
 		at++;
 	rules[at].rule = rule;
 	rules[at].chap.length = rules[at].mutual.length = 0; /* what could not be opened is over */
-	if (replace_rules(request, target, rules, at == count ? count + 1 : count) < 0) {
+	result = replace_rules(request, target, rules, at == count ? count + 1 : count);
+	if (result < 0)
 		api_reply_failure(request, NULL);
+	if (result)
 		goto out;
-	}
 	log_notice("target %s: rule %lld lets in initiator %s, network %s%s", target->iqn,
 		   (long long)target->rules[at].id, rule.initiator[0] ? rule.initiator : "any",
 		   rule.network[0] ? rule.network : "any", rule.chap_user[0] ? ", with CHAP" : "");
@@ -403,6 +451,7 @@ void api_rule_remove(struct api_request *request)
 	struct rule_choice choice = {.initiator = "", .network = ""};
 	struct model_rule *rules;
 	unsigned kept = 0, removed;
+	int result;
 
 	if (!target ||
 	    !api_unpack(request, "{s?:b,s?:I,s?:s,s?:s}", "all", &choice.all, "rule", &choice.id,
@@ -424,10 +473,11 @@ void api_rule_remove(struct api_request *request)
 				target->iqn);
 		return;
 	}
-	if (replace_rules(request, target, rules, kept) < 0) {
+	result = replace_rules(request, target, rules, kept);
+	if (result < 0)
 		api_reply_failure(request, NULL);
+	if (result)
 		return;
-	}
 	log_notice("target %s: %u rules taken away, %u left", target->iqn, removed, kept);
 	api_reply(request, 200, show_target(target));
 }

@@ -83,18 +83,45 @@ static bool checksum_good(struct api_request *request, const char *word,
 	return false;
 }
 
-static bool reserve_good(struct api_request *request, const json_t *value, uint64_t size,
-			 uint64_t *ret_reserve)
+/* A size of the member @name, or null, "none" or 0 for none; false = a 400 has been sent. */
+static bool read_share(struct api_request *request, const char *name, const json_t *value,
+		       uint64_t *ret_bytes)
 {
-	*ret_reserve = 0;
-	if (!value || json_is_null(value))
+	*ret_bytes = 0;
+	if (!value || json_is_null(value) || api_is_none(value))
 		return true;
-	if (!api_size(request, value, ret_reserve))
+	request->about = name;
+	if (!api_size(request, value, ret_bytes))
 		return false;
-	if (*ret_reserve <= size)
-		return true;
-	api_reply_error(request, 400, "bad_size", "a volume can not reserve more than its size");
-	return false;
+	request->about = NULL;
+	return true;
+}
+
+/* What a volume would be; its UUID and what follows from that it is given when it is made. */
+static void reply_dry_create(struct api_request *request)
+{
+	const struct volume_spec *spec = request->state;
+	const char *pool = json_string_value(json_object_get(request->body, "pool"));
+
+	api_reply_dry(request, json_sprintf("volume %s/%s", pool, spec->name), json_object(),
+		      json_pack("{s:s,s:s,s:I,s:s,s:b,s:I,s:I}", "pool", pool, "name", spec->name,
+				"size_bytes", (json_int_t)spec->size_bytes, "checksum",
+				show_checksum(spec->checksum), "mirror", spec->mirror,
+				"reserve_bytes", (json_int_t)spec->reserve_bytes, "quota_bytes",
+				(json_int_t)spec->quota_bytes));
+}
+
+/* What would be different of the request's volume: @after, which is stolen. */
+static void reply_dry_change(struct api_request *request, json_t *after)
+{
+	json_t *before = show_volume(request->model, request->volume), *wanted = after;
+
+	after = json_copy(before);
+	json_object_update(after, wanted);
+	json_decref(wanted);
+	api_reply_dry(
+	    request, json_sprintf("volume %s/%s", request->match.param[0], request->match.param[1]),
+	    before, after);
 }
 
 static void volume_created(struct pool_call *call, int result)
@@ -103,6 +130,10 @@ static void volume_created(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, "volume_exists"))
 		return;
+	if (call->dry) {
+		reply_dry_create(request);
+		return;
+	}
 	request->volume = call->volume;
 	log_notice("volume %s/%s created", pool_name(request->volume->pool), request->volume->name);
 	api_reply(request, 201, show_volume(request->model, request->volume));
@@ -117,7 +148,11 @@ void api_volume_create(struct api_request *request)
 	int mirror = 0;
 
 	if (json_object_get(request->body, "device")) {
-		passthrough_volume_create(request);
+		if (api_is_dry(request))
+			api_reply_error(request, 422, "no_dry_run",
+					"a device that is served as it is has no dry run");
+		else
+			passthrough_volume_create(request);
 		return;
 	}
 	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o,s?:o,s?:b}", "pool", &pool_text, "name",
@@ -138,16 +173,15 @@ void api_volume_create(struct api_request *request)
 	if (!api_size(request, size, &spec->size_bytes) ||
 	    !api_volume_size_good(request, spec->size_bytes) ||
 	    !checksum_good(request, checksum, &spec->checksum) ||
-	    !reserve_good(request, reserve, spec->size_bytes, &spec->reserve_bytes) ||
-	    (quota && !api_is_none(quota) && !api_size(request, quota, &spec->quota_bytes)))
+	    !read_share(request, "reserve", reserve, &spec->reserve_bytes) ||
+	    !read_share(request, "quota", quota, &spec->quota_bytes))
 		return;
 	pool = model_pool_usable(request->model, pool_text, &code, &request->err);
 	if (!pool) {
 		api_reply_failure(request, code);
 		return;
 	}
-	request->call = (struct pool_call){.done = volume_created};
-	volume_create(pool, spec, &request->call);
+	volume_create(pool, spec, api_pool_call(request, volume_created));
 }
 
 static void volume_resized(struct pool_call *call, int result)
@@ -156,6 +190,11 @@ static void volume_resized(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, NULL))
 		return;
+	if (call->dry) {
+		reply_dry_change(request, json_pack("{s:I}", "size_bytes",
+						    (json_int_t) * (uint64_t *)request->state));
+		return;
+	}
 	log_notice("volume %s/%s resized to %llu bytes", request->match.param[0],
 		   request->match.param[1], (unsigned long long)volume_size(request->volume));
 	api_reply(request, 200, show_volume(request->model, request->volume));
@@ -173,6 +212,11 @@ static void volume_renamed(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, "volume_exists"))
 		return;
+	if (call->dry) {
+		reply_dry_change(
+		    request, json_pack("{s:O}", "name", json_object_get(request->body, "name")));
+		return;
+	}
 	while ((lun = model_lun_of_volume(request->model, uuid, lun, &target)))
 		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
 	if (config_begin(config, &request->err) < 0 ||
@@ -190,6 +234,25 @@ static const char one_at_a_time[] =
     "give a size, a name, limits (iops, bandwidth, burst) or a share of the pool (reserve, quota), "
     "one of these at a time";
 
+struct space_wanted {
+	struct volume_space space; /* points to these: */
+	uint64_t reserve_bytes, quota_bytes;
+};
+
+static void reply_dry_space(struct api_request *request)
+{
+	const struct space_wanted *wanted = request->state;
+	json_t *after = json_object();
+
+	if (wanted->space.reserve_bytes)
+		json_object_set_new(after, "reserve_bytes",
+				    json_integer((json_int_t)wanted->reserve_bytes));
+	if (wanted->space.quota_bytes)
+		json_object_set_new(after, "quota_bytes",
+				    json_integer((json_int_t)wanted->quota_bytes));
+	reply_dry_change(request, after);
+}
+
 static void volume_space_set(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -197,39 +260,39 @@ static void volume_space_set(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, NULL))
 		return;
+	if (call->dry) {
+		reply_dry_space(request);
+		return;
+	}
 	log_notice("volume %s/%s: %llu bytes reserved, quota %llu", request->match.param[0],
 		   request->match.param[1], (unsigned long long)volume->reserve_bytes,
 		   (unsigned long long)volume->quota_bytes);
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
 
-/* A size, or null or 0 for none; *ret_given, when it is there, is @bytes. */
-static bool read_share(struct api_request *request, const json_t *value, uint64_t *bytes,
-		       const uint64_t **ret_given)
-{
-	*bytes = 0;
-	*ret_given = value ? bytes : NULL;
-	return !value || api_is_none(value) || api_size(request, value, bytes);
-}
-
 static void change_space(struct api_request *request)
 {
-	struct volume_space space;
+	struct space_wanted *wanted = heap_zalloc(sizeof *wanted);
 	json_t *reserve = NULL, *quota = NULL;
-	uint64_t reserve_bytes, quota_bytes;
 
+	request->state = wanted;
+	if (!wanted) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
 	if (json_object_get(request->body, "name") || json_object_get(request->body, "size") ||
 	    limits_asked(request)) {
 		api_reply_error(request, 400, "bad_request", one_at_a_time);
 		return;
 	}
 	if (!api_unpack(request, "{s?:o,s?:o}", "reserve", &reserve, "quota", &quota) ||
-	    !read_share(request, reserve, &reserve_bytes, &space.reserve_bytes) ||
-	    !read_share(request, quota, &quota_bytes, &space.quota_bytes) ||
-	    !find_volume(request) || !no_share(request))
+	    !read_share(request, "reserve", reserve, &wanted->reserve_bytes) ||
+	    !read_share(request, "quota", quota, &wanted->quota_bytes) || !find_volume(request) ||
+	    !no_share(request))
 		return;
-	request->call = (struct pool_call){.done = volume_space_set};
-	volume_set_space(request->volume, &space, &request->call);
+	wanted->space.reserve_bytes = reserve ? &wanted->reserve_bytes : NULL;
+	wanted->space.quota_bytes = quota ? &wanted->quota_bytes : NULL;
+	volume_set_space(request->volume, &wanted->space, api_pool_call(request, volume_space_set));
 }
 
 static void change_limits(struct api_request *request)
@@ -240,11 +303,39 @@ static void change_limits(struct api_request *request)
 		limits_change(request);
 }
 
+static void change_size(struct api_request *request, const json_t *size, bool shrink)
+{
+	uint64_t bytes, *kept;
+
+	if (!api_size(request, size, &bytes) || !api_volume_size_good(request, bytes))
+		return;
+	if (bytes < volume_size(request->volume) && !shrink) {
+		api_reply_error(
+		    request, 400, "bad_size",
+		    "volume %s/%s would shrink (it has %llu bytes); that has to be asked for",
+		    request->match.param[0], request->match.param[1],
+		    (unsigned long long)volume_size(request->volume));
+		return;
+	}
+	if (bytes < volume_size(request->volume) &&
+	    replica_refuses(request, request->volume, REPLICA_SHRINK))
+		return;
+	request->state = kept = heap_zalloc(sizeof *kept);
+	if (!kept) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	*kept = bytes;
+	if (shrink)
+		volume_shrink(request->volume, bytes, api_pool_call(request, volume_resized));
+	else
+		volume_resize(request->volume, bytes, api_pool_call(request, volume_resized));
+}
+
 void api_volume_change(struct api_request *request)
 {
 	const char *name = NULL;
 	json_t *size = NULL;
-	uint64_t bytes;
 	int shrink = 0;
 
 	if (json_object_get(request->body, "reserve") || json_object_get(request->body, "quota")) {
@@ -269,28 +360,10 @@ void api_volume_change(struct api_request *request)
 			api_reply_failure(request, "bad_name");
 			return;
 		}
-		request->call = (struct pool_call){.done = volume_renamed};
-		volume_rename(request->volume, name, &request->call);
+		volume_rename(request->volume, name, api_pool_call(request, volume_renamed));
 		return;
 	}
-	if (!api_size(request, size, &bytes) || !api_volume_size_good(request, bytes))
-		return;
-	if (bytes < volume_size(request->volume) && !shrink) {
-		api_reply_error(
-		    request, 400, "bad_size",
-		    "volume %s/%s would shrink (it has %llu bytes); that has to be asked for",
-		    request->match.param[0], request->match.param[1],
-		    (unsigned long long)volume_size(request->volume));
-		return;
-	}
-	if (bytes < volume_size(request->volume) &&
-	    replica_refuses(request, request->volume, REPLICA_SHRINK))
-		return;
-	request->call = (struct pool_call){.done = volume_resized};
-	if (shrink)
-		volume_shrink(request->volume, bytes, &request->call);
-	else
-		volume_resize(request->volume, bytes, &request->call);
+	change_size(request, size, shrink);
 }
 
 static void volume_taken(struct pool_call *call, int result)

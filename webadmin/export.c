@@ -182,6 +182,21 @@ int export_check_name(struct model *model, const struct model_share *share, stru
 	return 0;
 }
 
+int export_prepare_rules(struct webadmin *admin, const struct model_share *share,
+			 const struct nfs_rule *rules, unsigned count, struct err *err)
+{
+	struct config *config = admin->options.config;
+	int result = count ? export_check_name(&admin->model, share, err) : 0;
+
+	if (result == 0)
+		result = config_begin(config, err);
+	if (result == 0)
+		result = export_store_rules(config, share, rules, count, err);
+	if (result < 0)
+		config_abort(config);
+	return result;
+}
+
 int export_set_rules(struct webadmin *admin, struct model_share *share, struct nfs_rule *rules,
 		     unsigned count, struct err *err)
 {
@@ -189,17 +204,13 @@ int export_set_rules(struct webadmin *admin, struct model_share *share, struct n
 	struct nfs_rule *before = share->rules;
 	unsigned before_count = share->rule_count;
 	struct err put_back = {0};
-	int result = count ? export_check_name(&admin->model, share, err) : 0;
+	int result = export_prepare_rules(admin, share, rules, count, err);
 
-	if (result == 0)
-		result = config_begin(config, err);
 	if (result < 0)
 		return result;
-	result = export_store_rules(config, share, rules, count, err);
 	share->rules = rules;
 	share->rule_count = count;
-	if (result == 0)
-		result = export_apply(admin, NULL, NULL, NULL, err);
+	result = export_apply(admin, NULL, NULL, NULL, err);
 	if (result == 0)
 		result = config_commit(config, err);
 	else

@@ -12,6 +12,10 @@
  * was exported before any more; at once when there is no NFS server. */
 int export_apply(struct webadmin *admin, const struct model_share *without,
 		 void (*gone)(void *context), void *context, struct err *err);
+/* export_prepare_rules: all of export_set_rules() that can refuse: a transaction with the rules in
+ * the store, to be committed or aborted. */
+int export_prepare_rules(struct webadmin *admin, const struct model_share *share,
+			 const struct nfs_rule *rules, unsigned count, struct err *err);
 /* export_set_rules: @rules (heap) become the share's, in the store, the model and the server, or
  * none of it. -EEXIST: a share of another pool is exported under this name. */
 int export_set_rules(struct webadmin *admin, struct model_share *share, struct nfs_rule *rules,

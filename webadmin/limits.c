@@ -121,18 +121,28 @@ static bool read_limits(struct api_request *request, struct volume_limits *limit
 	return true;
 }
 
-/* The store first: what is live can be put back. */
+static void put_back(struct volume *volume, const struct volume_limits *before)
+{
+	struct err err = {0};
+
+	if (volume_set_limits(volume, before, &err) < 0)
+		log_error("volume %s: its limits: %s", volume->name, err.text);
+}
+
+/* The store first: what is live can be put back, and is when this is a dry run. */
 void limits_change(struct api_request *request)
 {
 	struct config *config = request->admin->options.config;
 	struct volume *volume = request->volume;
 	struct volume_limits before, limits;
+	json_t *before_shown;
 	int result;
 
 	volume_get_limits(volume, &before);
 	limits = before;
 	if (!read_limits(request, &limits))
 		return;
+	before_shown = api_is_dry(request) ? show_volume(request->model, volume) : NULL;
 	result = volume_set_limits(volume, &limits, &request->err);
 	if (result == 0)
 		result = config_begin(config, &request->err);
@@ -140,13 +150,21 @@ void limits_change(struct api_request *request)
 		result = limits.iops || limits.bandwidth
 			     ? write_row(config, volume->identity.uuid, &limits, &request->err)
 			     : delete_row(config, volume->identity.uuid, &request->err);
+	if (result == 0 && before_shown) {
+		json_t *after = show_volume(request->model, volume);
+
+		put_back(volume, &before);
+		api_reply_dry(
+		    request,
+		    json_sprintf("volume %s/%s", request->match.param[0], request->match.param[1]),
+		    before_shown, after);
+		return;
+	}
 	if (result == 0)
 		result = config_commit(config, &request->err);
 	if (result < 0) {
-		struct err ignored = {0};
-
-		if (volume_set_limits(volume, &before, &ignored) < 0)
-			log_error("volume %s: its limits: %s", volume->name, ignored.text);
+		json_decref(before_shown);
+		put_back(volume, &before);
 		api_reply_failure(request, NULL);
 		return;
 	}

@@ -47,6 +47,16 @@ int model_target_connect(struct model_target *target, struct iscsi_server *iscsi
 	return result;
 }
 
+int model_lun_check(struct model_target *target, const struct model_lun *lun, struct volume *volume,
+		    struct err *err)
+{
+	if (!target->live)
+		return err_set(err, -ENXIO, "target %s is not available: %s", target->iqn,
+			       target->reason);
+	return scsi_target_map_check(iscsi_target_scsi(target->live), volume, lun->lun, &lun->mode,
+				     err);
+}
+
 int model_lun_connect(struct model_target *target, struct model_lun *lun, struct volume *volume,
 		      struct err *err)
 {

@@ -127,10 +127,13 @@ struct volume *model_find_volume(struct model *model, const char *pool, const ch
 				 const char **ret_code, struct err *err);
 
 /* Live objects. model_lun_connect: map @volume; on failure the LUN keeps the reason.
+ * model_lun_check: would that be done?
  * model_target_connect: create the live target and its rules (not its LUNs). */
 int model_target_connect(struct model_target *target, struct iscsi_server *iscsi, struct err *err);
 int model_target_apply_rules(struct model_target *target, const struct model_rule *rules,
 			     unsigned count, struct err *err);
+int model_lun_check(struct model_target *target, const struct model_lun *lun, struct volume *volume,
+		    struct err *err);
 int model_lun_connect(struct model_target *target, struct model_lun *lun, struct volume *volume,
 		      struct err *err);
 /* model_target_disconnect: unmap all LUNs and destroy the live target, then done(). */

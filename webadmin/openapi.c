@@ -499,6 +499,12 @@ static const struct object objects[] = {
      {{"dry_run", FIELD_SWITCH, true},
       {"done", FIELD_NUMBER, true, "how many were carried out"},
       {"steps", FIELD_OBJECTS, true, "method, path, body, text"}}},
+    {"DryRun",
+     "What a change would make different; nothing was changed",
+     {{"dry_run", FIELD_SWITCH, true},
+      {"what", FIELD_TEXT, true, "what would be made or changed: volume tank/db"},
+      {"before", FIELD_OBJECT, true, "members as they are; none for what would be made"},
+      {"after", FIELD_OBJECT, true, "the same as they would be"}}},
     {"AuditEntry",
      "One change or sign-in",
      {{"id", FIELD_NUMBER, true},
@@ -530,7 +536,8 @@ static const struct object objects[] = {
       {"title", FIELD_TEXT, true},
       {"status", FIELD_NUMBER, true},
       {"detail", FIELD_TEXT, true, "a sentence for people"},
-      {"code", FIELD_TEXT, true, "stable, for programs"}}},
+      {"code", FIELD_TEXT, true, "stable, for programs"},
+      {"field", FIELD_TEXT, false, "the member of the body that it is about"}}},
 };
 
 static json_t *field_schema(const struct route_field *field)
@@ -641,6 +648,11 @@ static json_t *request_body(const struct route *route)
 			 "schema", schema);
 }
 
+static bool is_diff(const struct route *route)
+{
+	return (route->flags & ROUTE_DRY_DIFF) == ROUTE_DRY_DIFF;
+}
+
 static json_t *parameters(const struct route *route)
 {
 	json_t *list = json_array();
@@ -662,7 +674,12 @@ static json_t *parameters(const struct route *route)
 	if (route->flags & ROUTE_BYTES)
 		json_array_append_new(
 		    list, parameter("offset", "query", true, "of the first byte, from the start"));
-	if (route->flags & ROUTE_DRY)
+	if (is_diff(route))
+		json_array_append_new(
+		    list, parameter("dry_run", "query", false,
+				    "1: change nothing; the answer is a DryRun, what would be "
+				    "different, or the refusal that the change would get"));
+	else if (route->flags & ROUTE_DRY)
 		json_array_append_new(
 		    list, parameter("dry_run", "query", false, "1: only show what would be done"));
 	if (route->flags & ROUTE_PAGED) {
@@ -712,6 +729,8 @@ static json_t *operation(const struct route *route)
 	if (object)
 		json_object_set_new(object, "x-replication",
 				    json_boolean(role_may(ROLE_REPLICATION, route)));
+	if (object && is_diff(route))
+		json_object_set_new(object, "x-dry-run", schema_reference("DryRun"));
 	if (object && route_no_dry(route))
 		json_object_set_new(object, "x-no-dry-run", json_string(route_no_dry(route)));
 	if (object && route->role == ROLE_NOBODY)

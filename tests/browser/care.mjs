@@ -5,91 +5,12 @@
 // GRANARY_BROWSER; prints one line of JSON per point.
 import { execFile, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { createRequire } from "node:module";
 import { promisify } from "node:util";
-import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
+import { ask, box, change, confirm, everyLook, given, LONG, open, page, picture, point, signIn, walked } from "./page.mjs";
 
-const given = JSON.parse(process.env.GRANARY_BROWSER);
-const require = createRequire(given.modules);
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const V1 = "/api/v1", LONG = 60000;
 const run = promisify(execFile);
-
-function point(good, text, detail) {
-	console.log(JSON.stringify({ good: !!good, text, detail: good ? "" : typeof detail === "string" ? detail : JSON.stringify(detail) ?? "" }));
-	return good;
-}
-
-const browser = await chromium.launch({ executablePath: given.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
-const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB" });
-context.setDefaultTimeout(LONG);
-const complaints = [];
-const page = await context.newPage();
-page.on("console", (message) => { if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text()); });
-page.on("pageerror", (error) => complaints.push(error.message));
-const box = page.getByRole("dialog");
-
-const open = async (path, ready = "main h1") => {
-	await page.goto(`${given.url}/#/${path}`);
-	await page.waitForSelector(ready);
-};
-
-async function picture(name) {
-	if (!given.pictures) return;
-	mkdirSync(given.pictures, { recursive: true });
-	await page.screenshot({ path: `${given.pictures}/care-${name}.png`, fullPage: true });
-}
-
-async function change(method, path, data) {
-	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
-	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
-	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
-	return answer.json();
-}
-const ask = async (path) => (await page.request.get(`${given.url}${V1}${path}`)).json();
-
-async function confirm(after) {
-	const again = page.getByRole("dialog", { name: "Is it you?" });
-	await again.or(after).first().waitFor();
-	if (!(await again.count())) return;
-	await again.getByLabel("Password").fill(given.password);
-	await again.getByRole("button", { name: "Go on" }).click();
-}
-
-const looks = [
-	{ language: "zh", look: "dark", width: 1280 }, { language: "zh", look: "light", width: 360 },
-	{ language: "en", look: "dark", width: 360 }, { language: "en", look: "light", width: 1280 },
-];
-
-/** The page on show in both languages, light and dark, desk and phone. */
-async function everyLook(name, ready, chinese) {
-	const wrong = [];
-	for (const { language, look, width } of looks) {
-		await page.setViewportSize({ width, height: 860 });
-		await page.evaluate(([one, two]) => { localStorage.setItem("granary.language", one); localStorage.setItem("granary.look", two); }, [language, look]);
-		await page.reload();
-		await page.waitForSelector(ready);
-		await page.waitForFunction(() => !document.querySelector(".waiting"));
-		for (const check of [scrollsSideways, lacksNames, lacksContrast]) wrong.push(...(await page.evaluate(check)).map((text) => `${language}, ${look}, ${width}: ${text}`));
-		await page.evaluate(axe);
-		const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-		wrong.push(...violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${language}, ${width}: axe ${one.id}: ${one.nodes[0].html.slice(0, 120)}`));
-		if (language === "zh" && !(await page.locator("main").innerText()).includes(chinese)) wrong.push(`${chinese} is not there`);
-		await picture(`${name}-${width}-${language}-${look}`);
-	}
-	point(wrong.length === 0, `${name} in both languages, light and dark, desk and phone: fits, named, contrast, no barrier`, wrong.slice(0, 10).join("\n"));
-}
-
-async function signIn() {
-	await page.goto(given.url);
-	await page.getByLabel("User name").fill(given.user);
-	await page.getByLabel("Password").fill(given.password);
-	await page.keyboard.press("Enter");
-	await page.waitForSelector(".figures");
-}
 
 // --- images ------------------------------------------------------------------------------------
 
@@ -291,7 +212,7 @@ async function configuration() {
 	point(head[0] === 0x1f && head[1] === 0x8b, "a support bundle comes with a click", bundle.suggestedFilename());
 }
 
-try {
+await walked(async () => {
 	await signIn();
 	await library();
 	await images();
@@ -300,11 +221,4 @@ try {
 	await resilvering();
 	await power();
 	await configuration();
-	point(complaints.length === 0, "no script error, no violation of the content security policy", complaints.slice(0, 8).join("\n"));
-} catch (error) {
-	await page.screenshot({ path: given.failure }).catch(() => {});
-	point(false, `stopped: ${error.message.split("\n")[0]}`, `${error.stack}\n${page.url()}\n${complaints.join("\n")}\npicture: ${given.failure}`);
-} finally {
-	helper?.kill();
-	await browser.close();
-}
+}, () => helper?.kill());

@@ -2,31 +2,7 @@
 // The web admin of a box with long lists, in a real browser: how soon it can be used is told, that
 // no page holds more rows than are near the screen, and that the last of a list is reached, is
 // looked at. Started by tests/integration/long_lists_test.py.
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-
-const given = JSON.parse(process.env.GRANARY_BROWSER);
-const require = createRequire(given.modules);
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const LIMIT = 60000;
-
-const say = (line) => console.log(JSON.stringify(line));
-const note = (text) => say({ text });
-const point = (good, text, detail) => say({ good: !!good, text, detail: good ? "" : JSON.stringify(detail) ?? "" });
-
-const browser = await chromium.launch({ executablePath: given.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
-const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB" });
-context.setDefaultTimeout(LIMIT);
-const page = await context.newPage();
-
-async function signIn() {
-	await page.goto(given.url);
-	await page.getByLabel("User name").fill(given.user);
-	await page.getByLabel("Password").fill(given.password);
-	await page.keyboard.press("Enter");
-	await page.waitForSelector(".figures");
-}
+import { barriers, given, LONG, note, page, point, signIn, walked } from "./page.mjs";
 
 /** From an empty window to a page whose figures are all there and that answers. */
 async function firstView() {
@@ -66,26 +42,19 @@ async function list(path, first, last, what) {
 	await page.waitForFunction((text) => {
 		scrollTo(0, document.scrollingElement.scrollHeight);
 		return [...document.querySelectorAll("tbody td")].some((one) => one.textContent.includes(text));
-	}, last, { polling: 200, timeout: LIMIT });
+	}, last, { polling: 200, timeout: LONG });
 	note(`${what}: shown after ${shown} ms; scrolled to the end, the longest frame ${scrolled.worst} ms`);
 	point(rows <= 110 && scrolled.rows <= 110, `${what}: no more rows than near the screen, and the last is reached`, [rows, scrolled]);
-	await page.evaluate(axe);
-	const found = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
-	const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => one.id);
+	const serious = await barriers();
 	point(serious.length === 0, `${what}: nothing in a screen reader's way`, serious);
 	await page.evaluate(() => scrollTo(0, 0));
 	await page.locator("tbody td", { hasText: first }).first().waitFor();
 }
 
-try {
+await walked(async () => {
 	await signIn();
 	await firstView();
 	await list("volumes", "v0000", `v${String(given.volumes - 1).padStart(4, "0")}`, `${given.volumes} volumes`);
 	await list("snapshots/tank/v0000", `s${String(given.snapshots - 1).padStart(5, "0")}`, "s00000", `${given.snapshots} snapshots`);
 	await list("sessions", "host-", "host-", `${given.sessions} sessions`);
-} catch (error) {
-	await page.screenshot({ path: given.failure }).catch(() => {});
-	point(false, `stopped: ${error.message.split("\n")[0]}`, `${error.stack} picture: ${given.failure}`);
-} finally {
-	await browser.close();
-}
+});

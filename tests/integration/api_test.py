@@ -88,6 +88,10 @@ def openapi(points, daemon):
                 silent.append((method, path))
     points.point(not silent, "each change shows what it would do, or the document says why not",
                  silent)
+    shown = [(path, method) for path, methods in document["paths"].items()
+             for method, operation in methods.items() if "x-dry-run" in operation]
+    points.point(len(shown) == 14 and ("/api/v1/volumes/{pool}/{volume}",
+                                       "patch") in shown, "those that are made and changed among them", shown)
     return document
 
 
@@ -124,6 +128,26 @@ def dry(points, daemon):
     daemon.good("DELETE", f"{V1}/shares/tank/dry-share")
     daemon.good("DELETE", f"{V1}/targets/iqn.2026-11.org.granary:dry")
     daemon.good("DELETE", f"{V1}/bin/tank")
+
+
+def fields(points, daemon):
+    """What a refusal is about, where it is about one member of the body."""
+    new = {"pool": "tank", "name": "fields", "size": "64M"}
+    daemon.good("POST", f"{V1}/volumes", new)
+    path = f"{V1}/volumes/tank/fields"
+    for method, where, body, field in (
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "reserve": "65M"}, "reserve"),
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "reserve": "some"}, "reserve"),
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "reserve": "8M", "quota": "4M"}, "quota"),
+            ("POST", f"{V1}/volumes", {**new, "name": "f2", "quota": "much"}, "quota"),
+            ("PATCH", path, {"reserve": "65M"}, "reserve"),
+            ("PATCH", path, {"reserve": "8M", "quota": "4M"}, "quota"),
+            ("PATCH", path, {"quota": "1025"}, "quota"),
+            ("POST", f"{V1}/volumes", new, None)):
+        reply = daemon.call(method, where, body)
+        points.point(reply["status"] >= 400 and reply["body"].get("field") == field,
+                     f"{method} {body} is refused for its {field}", reply)
+    daemon.good("DELETE", path)
 
 
 def replies_fit(points, daemon, document):
@@ -311,6 +335,7 @@ def test(points):
         try:
             document = openapi(points, daemon)
             dry(points, daemon)
+            fields(points, daemon)
             provision(points, daemon, document)
             replies_fit(points, daemon, document)
             rollback(points, daemon)

@@ -206,11 +206,10 @@ def dry(points, daemon):
     reply = daemon.call("POST", f"{V1}/provision?dry_run=1", body)
     points.point(reply["status"] == 200 and reply["body"]["dry_run"] and
                  reply["body"]["target"].endswith(":maybe"), "a provisioning tried", reply)
-    reply = daemon.call("POST", f"{V1}/volumes?dry_run=1", {"pool": "tank", "name": "maybe",
-                                                           "size": "1M"})
+    reply = daemon.call("POST", f"{V1}/hosts?dry_run=1", {"name": "maybe"})
     points.point(reply["status"] == 422 and reply["body"]["code"] == "no_dry_run",
                  "who has no dry run says so", reply)
-    names = [volume["name"] for volume in daemon.good("GET", f"{V1}/volumes")]
+    names = [one["name"] for what in ("volumes", "hosts") for one in daemon.good("GET", f"{V1}/{what}")]
     points.point("maybe" not in names, "and neither made anything", names)
 
 

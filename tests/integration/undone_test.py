@@ -71,9 +71,12 @@ def dry(points, daemon):
                      f"?{query} carries nothing out", reply)
         reply = daemon.call("POST", f"{V1}/volumes?{query}", {"pool": "tank", "name": "maybe",
                                                              "size": "1M"})
+        points.point(reply["status"] == 200 and reply["body"].get("dry_run"), "nor is it of a volume",
+                     reply)
+        reply = daemon.call("POST", f"{V1}/hosts?{query}", {"name": "maybe"})
         points.point(reply["status"] == 422, "and is refused where there is no such thing", reply)
     events = daemon.good("GET", f"{V1}/events?after={last}")["events"]
-    points.point(not daemon.good("GET", f"{V1}/volumes") and
+    points.point(not daemon.good("GET", f"{V1}/volumes") and not daemon.good("GET", f"{V1}/hosts") and
                  not [event for event in events if event["kind"] == "change"],
                  "no volume was made, no change was told", events)
     daemon.good("POST", f"{V1}/volumes?dry_run=0", {"pool": "tank", "name": "real", "size": "1M"})

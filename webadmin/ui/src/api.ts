@@ -14,11 +14,13 @@ export const setupNeeded = signal(false);
 
 /** An account that sees and changes replication groups, and nothing else. */
 export const onlyReplication = () => me.value?.role === "replication";
+/** Who changes groups: besides an administrator such an account, as the table of routes has it. */
+export const canReplicate = () => onlyReplication() || can("admin");
 export const can = (role: Role) => !!me.value && roles.indexOf(me.value.role) >= roles.indexOf(role);
 
 /** An RFC 9457 body, or what took its place. */
 export class Problem extends Error {
-	constructor(readonly status: number, readonly code: string, readonly detail: string, readonly wait = 0) {
+	constructor(readonly status: number, readonly code: string, readonly detail: string, readonly wait = 0, readonly field = "") {
 		super(detail);
 	}
 }
@@ -48,7 +50,7 @@ async function refusal(response: Response): Promise<Problem> {
 	const wait = parseInt(response.headers.get("Retry-After") ?? "0", 10) || 0;
 	try {
 		const body = await response.json();
-		return new Problem(response.status, body.code ?? "unknown", body.detail ?? "", wait);
+		return new Problem(response.status, body.code ?? "unknown", body.detail ?? "", wait, body.field);
 	} catch {
 		return new Problem(response.status, "unknown", response.statusText, wait);
 	}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parts that pages are made of.
 import { signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
-import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { createContext, type ComponentChildren } from "preact";
+import { useContext, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { can, call, Problem, problemOf, type Role } from "./api";
 import { number } from "./format";
 import { Icon, type IconName } from "./icons";
@@ -186,13 +186,19 @@ export function Snippet({ text, label }: { text: string; label: string }) {
 
 // --- forms -------------------------------------------------------------------------------------
 
-export function Field({ label, hint, problem, children }: { label: string; hint?: ComponentChildren; problem?: string | null; children: (id: string, described?: string) => ComponentChildren }) {
+/** What the daemon has refused of the form around, when it said of which field. */
+const Refused = createContext<Problem | null>(null);
+
+/** @field: the member of the request that it fills; what the daemon says of that is shown here. */
+export function Field({ label, hint, problem: own, field, children }: { label: string; hint?: ComponentChildren; problem?: string | null; field?: string; children: (id: string, described: string | undefined, wrong: boolean) => ComponentChildren }) {
 	const id = useId();
+	const told = useContext(Refused), mine = field && told?.field === field ? told : null;
+	const problem = own || (mine && <>{maybe(`code.${mine.code}`) ?? t("problem.unknown")} <span lang="en">{mine.detail}</span></>);
 	const note = problem || hint ? `${id}-note` : undefined;
 	return (
 		<div class={`field${problem ? " wrong" : ""}`}>
 			<label for={id}>{label}</label>
-			{children(id, note)}
+			{children(id, note, !!problem)}
 			{note && <p id={note} class="hint" role={problem ? "alert" : undefined}>{problem || hint}</p>}
 		</div>
 	);
@@ -208,7 +214,7 @@ interface InputProps {
 export function Input({ label, hint, problem, value, onValue, ...rest }: InputProps) {
 	return (
 		<Field label={label} hint={hint} problem={problem}>
-			{(id, note) => <input id={id} aria-describedby={note} aria-invalid={!!problem} autocomplete="off" spellcheck={false} {...(rest as object)} value={value} onInput={(event) => onValue(event.currentTarget.value)} />}
+			{(id, note, wrong) => <input id={id} aria-describedby={note} aria-invalid={wrong} autocomplete="off" spellcheck={false} {...(rest as object)} value={value} onInput={(event) => onValue(event.currentTarget.value)} />}
 		</Field>
 	);
 }
@@ -234,12 +240,12 @@ export function Check({ label, value, onValue }: { label: string; value: boolean
 }
 
 /** A size: a number and its unit. */
-export function SizeInput({ label, hint, problem, value, unit, onValue, onUnit }: { label: string; hint?: ComponentChildren; problem?: string | null; value: string; unit: string; onValue: (value: string) => void; onUnit: (unit: string) => void }) {
+export function SizeInput({ label, hint, problem, field, value, unit, onValue, onUnit }: { label: string; hint?: ComponentChildren; problem?: string | null; field?: string; value: string; unit: string; onValue: (value: string) => void; onUnit: (unit: string) => void }) {
 	return (
-		<Field label={label} hint={hint} problem={problem}>
-			{(id, note) => (
+		<Field label={label} hint={hint} problem={problem} field={field}>
+			{(id, note, wrong) => (
 				<div class="joined">
-					<input id={id} inputMode="decimal" autocomplete="off" aria-describedby={note} aria-invalid={!!problem} value={value} onInput={(event) => onValue(event.currentTarget.value)} />
+					<input id={id} inputMode="decimal" autocomplete="off" aria-describedby={note} aria-invalid={wrong} value={value} onInput={(event) => onValue(event.currentTarget.value)} />
 					<select aria-label={t("size.unit")} value={unit} onChange={(event) => onUnit(event.currentTarget.value)}>
 						{["M", "G", "T"].map((one) => <option key={one} value={one}>{one}iB</option>)}
 					</select>
@@ -305,14 +311,15 @@ export function Dialog({ title, onClose, children, tone }: Children & { title: s
 	);
 }
 
-/** A form in a dialog; submit() does it, true closes. */
-export function FormDialog({ title, button, kind = "main", ready = true, onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; onClose: () => void; submit: () => Promise<unknown> }) {
+/** A form in a dialog; submit() does it, true closes. @fields: those that show what is said of them. */
+export function FormDialog({ title, button, kind = "main", ready = true, fields = [], onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; fields?: string[]; onClose: () => void; submit: () => Promise<unknown> }) {
 	const action = useAction();
+	const atField = action.problem && fields.includes(action.problem.field) ? action.problem : null;
 	return (
 		<Dialog title={title} onClose={onClose} tone={kind === "danger" ? "danger" : undefined}>
-			<form onSubmit={async (event) => { event.preventDefault(); if (ready && (await action.run(submit))) onClose(); }}>
-				{children}
-				<Trouble problem={action.problem} />
+			<form onInput={() => { if (atField) action.clear(); }} onSubmit={async (event) => { event.preventDefault(); if (ready && (await action.run(submit))) onClose(); }}>
+				<Refused.Provider value={atField}>{children}</Refused.Provider>
+				<Trouble problem={atField ? null : action.problem} />
 				<div class="buttons">
 					<Button onClick={onClose}>{t("action.cancel")}</Button>
 					<Button kind={kind} submit busy={action.busy} disabled={!ready}>{button}</Button>

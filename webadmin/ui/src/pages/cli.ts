@@ -43,7 +43,7 @@ const V = "/volumes/([^/]+)/([^/?]+)", S = `${V}/snapshots/([^/]+)`, G = "/repli
 /** Each: the request, and the command; the parts of the path are ready for a shell. */
 const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /provision", (b) => `provision ${word(b.name)} ${word(b.size)} ${words(b.hosts)}${option("pool", b.pool)}`],
-	["POST /volumes", (b) => `volume create ${word(b.pool)}/${word(b.name)} ${word(b.size)}${option("checksum", b.checksum)}`],
+	["POST /volumes", (b) => `volume create ${word(b.pool)}/${word(b.name)} ${word(b.size)}${option("checksum", b.checksum)}${option("reserve", b.reserve)}${option("quota", b.quota)}`],
 	[`PATCH ${V}`, (b, pool, name) => patchVolume(`${pool}/${name}`, b)],
 	[`DELETE ${V}${Q}`, (_, pool, name, keep, all) => `volume delete ${pool}/${name}${gone(keep, all)} --yes`],
 	[`POST ${V}/promote`, (_, pool, name) => `volume promote ${pool}/${name}`],

@@ -2,7 +2,7 @@
 // What can be done with a replication group while it runs: its members, how it is kept, where it is
 // served, and trying out an image that was kept.
 import { useState } from "preact/hooks";
-import { call, can, part } from "../api";
+import { call, can, onlyReplication, part } from "../api";
 import { bytes, duration, number, parseSize, time } from "../format";
 import { useResource } from "../live";
 import { act, Badge, Button, DeleteDialog, Dialog, Field, FormDialog, Input, notice, Table, Waiting } from "../parts";
@@ -162,7 +162,7 @@ function EndTest({ group, target, onClose }: Props & { target: Target }) {
 }
 
 export function UnderTest({ group }: { group: Group }) {
-	const target = (useResource<Target[]>("/targets").data ?? []).find((one) => one.iqn === testTarget(group));
+	const target = (useResource<Target[]>(onlyReplication() ? null : "/targets").data ?? []).find((one) => one.iqn === testTarget(group));
 	const [ending, setEnding] = useState(false);
 	if (!target) return null;
 	return (

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The other machine: pairing, groups of volumes that go there, and changing sides.
 import { useState } from "preact/hooks";
-import { call, can, part } from "../api";
+import { call, can, canReplicate, part } from "../api";
 import { bytes, duration, number } from "../format";
 import { useResource } from "../live";
 import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
@@ -114,10 +114,10 @@ function Sides({ group, onOpen }: { group: Group; onOpen: (open: Open) => void }
 function Care({ group, onOpen }: { group: Group; onOpen: (open: Open) => void }) {
 	return (
 		<div class="buttons start">
-			{can("admin") && group.role === "primary" && <>
+			{canReplicate() && group.role === "primary" && <>
 				<Button onClick={() => onOpen("members")}>{t("replica.members")} …</Button>
 				<Button onClick={() => onOpen("addresses")}>{t("replica.addresses")} …</Button>
-				<Button onClick={() => onOpen("witness")}>{t("replica.witness")} …</Button>
+				<Button role="admin" onClick={() => onOpen("witness")}>{t("replica.witness")} …</Button>
 				<Button onClick={() => onOpen("settings")}>{t("replica.settings")} …</Button>
 			</>}
 			<Button onClick={() => onOpen("points")}>{t("replica.points")} …</Button>
@@ -145,7 +145,7 @@ function GroupCard({ group }: { group: Group }) {
 				group.reason !== "" && group.reason !== group.state && [t("replica.reason"), <span lang="en">{group.reason}</span>],
 			]} />
 			<Notes group={group} />
-			{can("admin") && <Sides group={group} onOpen={setOpen} />}
+			{canReplicate() && <Sides group={group} onOpen={setOpen} />}
 			<Care group={group} onOpen={setOpen} />
 			{open === "members" && <Members group={group} onClose={close} />}
 			{open === "settings" && <Settings group={group} onClose={close} />}
@@ -163,7 +163,7 @@ export function Replication() {
 	const [open, setOpen] = useState<"code" | "pair" | "create" | null>(null);
 	const close = () => setOpen(null);
 	return (
-		<Page title={t("nav.replication")} lead={t("replica.lead")} actions={can("admin") && peers.length > 0 && <Button icon="plus" onClick={() => setOpen("create")}>{t("replica.create")}</Button>}>
+		<Page title={t("nav.replication")} lead={t("replica.lead")} actions={canReplicate() && peers.length > 0 && <Button icon="plus" onClick={() => setOpen("create")}>{t("replica.create")}</Button>}>
 			<Card title={t("replica.peers")} actions={can("admin") && <div class="row-actions"><Button onClick={() => setOpen("code")}>{t("replica.code")}</Button><Button onClick={() => setOpen("pair")}>{t("replica.pair")}</Button></div>}>
 				{peers.length === 0 ? <p class="none">{t("replica.noPeers")}</p> : (
 					<ul class="connected">

@@ -15,22 +15,52 @@ import { takesVolumes } from "./pools";
 const pathOf = (volume: Volume) => `/volumes/${part(volume.pool)}/${part(volume.name)}`;
 const shortTarget = (iqn: string) => iqn.replace(/^.*:/, "");
 
+/** A size as a form holds it: a number and its unit; nothing is none. */
+function sizeOf(count: number): [string, string] {
+	const unit = count && count % 2 ** 40 === 0 ? "T" : count % 2 ** 30 === 0 ? "G" : "M";
+	return [count ? String(count / 1024 ** "BKMGT".indexOf(unit)) : "", unit];
+}
+
+/** What is promised to a volume and what it may take, in a form; null: that is no size. */
+function useSpace(reserve = 0, quota = 0) {
+	const promised = useState(sizeOf(reserve)), most = useState(sizeOf(quota));
+	const read = ([text, unit]: [string, string]) => (/^\s*0*\s*$/.test(text) ? 0 : parseSize(text, unit));
+	return { promised, most, reserve: read(promised[0]), quota: read(most[0]) };
+}
+
+function Space({ space, taken }: { space: ReturnType<typeof useSpace>; taken?: string }) {
+	const [[reserve, reserveUnit], setReserve] = space.promised, [[quota, quotaUnit], setQuota] = space.most;
+	return (
+		<>
+			<SizeInput label={t("volumes.reserve")} field="reserve" value={reserve} unit={reserveUnit} onValue={(text) => setReserve([text, reserveUnit])} onUnit={(unit) => setReserve([reserve, unit])} problem={space.reserve === null ? t("size.bad") : null} hint={t("volumes.reserveHint")} />
+			<SizeInput label={t("volumes.quota")} field="quota" value={quota} unit={quotaUnit} onValue={(text) => setQuota([text, quotaUnit])} onUnit={(unit) => setQuota([quota, unit])} problem={space.quota === null ? t("size.bad") : null} hint={taken ?? t("volumes.quotaHint")} />
+		</>
+	);
+}
+const spaceFields = ["reserve", "quota"];
+const promises = (pool?: Pool) => !!pool?.features?.includes("reserves");
+
 function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 	const [pool, setPool] = useState(pools[0]?.name ?? "");
 	const [name, setName] = useState("");
 	const [size, setSize] = useState("100");
 	const [unit, setUnit] = useState("G");
 	const [checksum, setChecksum] = useState("standard");
-	const wanted = parseSize(size, unit);
+	const space = useSpace();
+	const wanted = parseSize(size, unit), spaced = promises(pools.find((one) => one.name === pool));
 	return (
-		<FormDialog title={t("volumes.create")} button={t("action.create")} ready={name !== "" && wanted !== null} onClose={onClose} submit={async () => {
-			await call("POST", "/volumes", { pool, name, size: wanted, checksum });
+		<FormDialog title={t("volumes.create")} button={t("action.create")} ready={name !== "" && wanted !== null && space.reserve !== null && space.quota !== null} fields={spaceFields} onClose={onClose} submit={async () => {
+			await call("POST", "/volumes", { pool, name, size: wanted, checksum, ...(spaced && space.reserve && { reserve: space.reserve }), ...(spaced && space.quota && { quota: space.quota }) });
 			notice(t("volumes.created", { name }));
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<SizeInput label={t("field.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={t("newlun.thin")} />
 			<Select label={t("field.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} />
-			<Select label={t("volumes.checksum")} value={checksum} onValue={setChecksum} options={[["standard", t("checksum.standard")], ["strict", t("checksum.strict")], ["off", t("checksum.off")]]} hint={t("volumes.checksumHint")} />
+			<details>
+				<summary>{t("volumes.more")}</summary>
+				{spaced && <Space space={space} />}
+				<Select label={t("volumes.checksum")} value={checksum} onValue={setChecksum} options={[["standard", t("checksum.standard")], ["strict", t("checksum.strict")], ["off", t("checksum.off")]]} hint={t("volumes.checksumHint")} />
+			</details>
 		</FormDialog>
 	);
 }
@@ -40,10 +70,11 @@ async function change(volume: Volume, body: unknown) {
 	await call("PATCH", pathOf(volume), body, { tag });
 }
 
-function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
-	const start = volume.size_bytes % 2 ** 40 === 0 ? "T" : volume.size_bytes % 2 ** 30 === 0 ? "G" : "M";
-	const [size, setSize] = useState(String(volume.size_bytes / 1024 ** "BKMGT".indexOf(start)));
-	const [unit, setUnit] = useState(start);
+function Change({ volume, pool, onClose }: { volume: Volume; pool?: Pool; onClose: () => void }) {
+	const [start, startUnit] = sizeOf(volume.size_bytes);
+	const [size, setSize] = useState(start);
+	const [unit, setUnit] = useState(startUnit);
+	const space = useSpace(volume.reserve_bytes, volume.quota_bytes);
 	const [name, setName] = useState(volume.name);
 	const [shrink, setShrink] = useState(false);
 	const [iops, setIops] = useState(String(volume.iops_limit || ""));
@@ -52,13 +83,17 @@ function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 	const wanted = parseSize(size, unit);
 	const smaller = wanted !== null && wanted < volume.size_bytes;
 	return (
-		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} ready={wanted !== null && bandwidth !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
+		<FormDialog title={t("volumes.change", { name: volume.name })} button={t("action.save")} fields={spaceFields} ready={wanted !== null && bandwidth !== null && space.reserve !== null && space.quota !== null && name !== "" && (!smaller || shrink)} onClose={onClose} submit={async () => {
 			const limits: Record<string, unknown> = {};
 			if ((parseInt(iops, 10) || 0) !== (volume.iops_limit ?? 0)) limits.iops = parseInt(iops, 10) || 0;
 			if (bandwidth !== (volume.bandwidth_limit_bytes ?? 0)) limits.bandwidth = bandwidth;
-			// One of the three at a time; the name last, for it is the address of the others.
+			const shares = { ...(space.reserve !== volume.reserve_bytes && { reserve: space.reserve }), ...(space.quota !== volume.quota_bytes && { quota: space.quota }) };
+			// One of the four at a time; the name last, for it is the address of the others. It
+			// never has less than it reserves: that is changed before it shrinks, after it grows.
 			if (Object.keys(limits).length) await change(volume, limits);
+			if (smaller && Object.keys(shares).length) await change(volume, shares);
 			if (wanted !== volume.size_bytes) await change(volume, smaller ? { size: wanted, shrink: true } : { size: wanted });
+			if (!smaller && Object.keys(shares).length) await change(volume, shares);
 			if (name !== volume.name) await change(volume, { name });
 			notice(t("volumes.changed", { name }));
 		}}>
@@ -68,6 +103,7 @@ function Change({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				<Input label={t("volumes.iops")} inputMode="numeric" value={iops} onValue={(text) => setIops(text.replace(/\D/g, ""))} hint={t("volumes.noLimit")} />
 				<Input label={t("volumes.bandwidth")} value={rate} onValue={setRate} problem={bandwidth === null ? t("size.bad") : null} hint={t("volumes.noLimit")} />
 			</div>
+			{promises(pool) && <div class="pair"><Space space={space} taken={volume.quota_bytes > 0 ? t("volumes.quotaOf", { used: bytes(volume.quota_used_bytes), quota: bytes(volume.quota_bytes) }) : undefined} /></div>}
 			{smaller && <div class="caution"><p>{t("volumes.shrinkText")}</p><Check label={t("volumes.shrink")} value={shrink} onValue={setShrink} /></div>}
 		</FormDialog>
 	);
@@ -96,7 +132,7 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				[t("volumes.used"), `${bytes(volume.used_bytes)} (${percent(volume.used_bytes, volume.size_bytes)})`],
 				!!volume.origin && [t("volumes.cloneOf"), <a href={to("snapshots", volume.pool, volume.origin.split("@")[0])}>{volume.origin}</a>],
 				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
-				volume.quota_bytes > 0 && [t("volumes.quota"), t("volumes.quotaOf", { used: bytes(volume.quota_used_bytes), quota: bytes(volume.quota_bytes) })],
+				volume.quota_bytes > 0 && [t("volumes.quota"), <div class="meter"><span>{t("volumes.quotaOf", { used: bytes(volume.quota_used_bytes), quota: bytes(volume.quota_bytes) })}</span><SpaceBar used={volume.quota_used_bytes} size={volume.quota_bytes} label={t("volumes.quotaUsed", { name: volume.name })} /></div>],
 				[t("volumes.checksum"), volume.checksum === "strict" ? t("checksum.strict") : volume.checksum === "off" ? t("checksum.off") : t("checksum.standard")],
 				(volume.iops_limit ?? 0) > 0 && [t("volumes.iops"), String(volume.iops_limit)],
 				(volume.bandwidth_limit_bytes ?? 0) > 0 && [t("volumes.bandwidth"), `${bytes(volume.bandwidth_limit_bytes ?? 0)}/s`],
@@ -142,9 +178,9 @@ export function Volumes() {
 				</Card>
 			)}
 			{open?.what === "create" && <Create pools={pools} onClose={close} />}
-			{open?.what === "change" && <Change volume={open.volume} onClose={close} />}
+			{open?.what === "change" && <Change volume={open.volume} pool={pools.find((one) => one.name === open.volume.pool)} onClose={close} />}
 			{open?.what === "delete" && <Delete volume={open.volume} onClose={close} />}
-			{open?.what === "details" && <Details volume={open.volume} onClose={close} />}
+			{open?.what === "details" && <Details volume={data?.find((one) => one.uuid === open.volume.uuid) ?? open.volume} onClose={close} />}
 		</Page>
 	);
 }
