@@ -23,8 +23,9 @@
  *    a crash has left. So there is always one device at most whose copies do not count, and every
  *    pair has one that does.
  * A2 That it is away is a record in the journal, durable before a write or a flush that it has no
- *    part in is answered. The next root says so, too. Every change of that state is a record, so
- *    that replay from either root ends with the last one.
+ *    part in is answered. The next root says so, too, and one that is being written, of which it
+ * has not all nodes. Every change of that state is a record, so that replay from either root ends
+ *    with the last one.
  * A3 Data with one copy there can neither be read nor written meanwhile (-EIO). What was written
  *    and not flushed when it went may be lost with its cache: the next flush of that volume fails.
  * A4 Space is taken there for second copies only: what they are to hold is written when it is back.

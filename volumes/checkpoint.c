@@ -519,6 +519,22 @@ static int write_trees(struct checkpoint *checkpoint)
 	return result < 0 ? result : checkpoint->result;
 }
 
+/* One that has gone since the freeze has not all nodes of this root, nor, if it is back, the
+ * journal from its tail on. The record of that is read after the nodes are. */
+static void note_gone(struct checkpoint *checkpoint)
+{
+	struct native *native = checkpoint->native;
+	struct superblock *sb = &checkpoint->sb;
+
+	native_lock(native);
+	for (unsigned i = 0; i < native->pv_count; i++)
+		if (native->sb.pv[i].flags & PV_STALE && !(sb->pv[i].flags & PV_STALE)) {
+			sb->pv[i].flags |= PV_AWAY | PV_STALE;
+			sb->version = native->sb.version;
+		}
+	native_unlock(checkpoint->lane);
+}
+
 static int steps(struct checkpoint *checkpoint)
 {
 	struct native *native = checkpoint->native;
@@ -542,6 +558,7 @@ static int steps(struct checkpoint *checkpoint)
 	checkpoint->sb.journal_tail = checkpoint->tail;
 	checkpoint->sb.next_lsn = checkpoint->last_lsn + 1;
 	checkpoint->sb.epoch = native->journal.epoch;
+	note_gone(checkpoint);
 	return superblock_write_all(native, &checkpoint->sb);
 }
 

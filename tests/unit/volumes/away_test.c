@@ -684,6 +684,68 @@ static void test_replace_killed(void **state)
 	bench_finish(&bench);
 }
 
+/* One that goes while a root is being written has not all of its nodes: the root says so, or the
+ * next open takes copies that were never written for damage. */
+static void test_lost_in_root(void **state)
+{
+	struct bench_call call = {.call.done = bench_call_done};
+	struct bench bench;
+	struct native *native;
+	struct superblock sb;
+	uint64_t generation;
+	uint8_t block[BLOCK];
+	int file;
+
+	(void)state;
+	start(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	native = native_of(bench.pool);
+	generation = native->sb.generation + 1;
+	pool_checkpoint(bench.pool, &call.call);
+	while (native->generation <= generation)
+		loop_poll(bench.loop, 1000000);
+	assert_int_equal(native->sb.generation, generation - 1);
+	lose(&bench);
+	assert_int_equal(native->sb.generation, generation - 1);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	file = open(bench.path[0], O_RDONLY);
+	assert_int_equal(
+	    pread(file, block, BLOCK, (off_t)superblock_position(POOL_SIZE, generation & 1)),
+	    BLOCK);
+	assert_int_equal(close(file), 0);
+	assert_int_equal(superblock_decode(block, &sb, NULL), 0);
+	assert_int_equal(sb.generation, generation);
+	assert_int_equal(sb.pv[1].flags & (PV_AWAY | PV_STALE), PV_AWAY | PV_STALE);
+	bench_finish(&bench);
+}
+
+/* A snapshot that two others stand on has nodes of its own when it is deleted: they are made good,
+ * too. */
+static void test_deleted_snapshot(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	start(&bench);
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 150);
+	assert_int_equal(take(&bench, bench.volume, "s1"), 0);
+	memcpy(images[1], images[0], VOLUME_SIZE);
+	change(&bench, bench.volume, images[1], 150);
+	assert_int_equal(take(&bench, bench.volume, "s2"), 0);
+	assert_int_equal(roll_back(&bench, bench.volume, "v@s1", NULL), 0);
+	change(&bench, bench.volume, images[0], 150);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(drop(&bench, "v@s1"), 0);
+	assert_int_equal(online(&bench, NULL), 0);
+	wait_whole(&bench);
+	assert_false(list_empty(&native_of(bench.pool)->deleting));
+	assert_int_equal(bench_check(&bench, true), 0);
+	compare(&bench, bench.volume, images[0]);
+	compare_named(&bench, "v@s2", images[1]);
+	bench_finish(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -694,7 +756,8 @@ int main(void)
 	    cmocka_unit_test(test_away_with_consent), cmocka_unit_test(test_replace_refused),
 	    cmocka_unit_test(test_replaced),          cmocka_unit_test(test_replaced_in_place),
 	    cmocka_unit_test(test_replace_plain),     cmocka_unit_test(test_replaced_by_larger),
-	    cmocka_unit_test(test_replace_killed),
+	    cmocka_unit_test(test_replace_killed),    cmocka_unit_test(test_lost_in_root),
+	    cmocka_unit_test(test_deleted_snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
