@@ -72,6 +72,7 @@ struct nfs_io {
 	bool waiting; /* for buffers */
 	struct buf_waiter waiter;
 	struct nfs_table *table; /* the loop's reference */
+	uint64_t generation;     /* the table's, for other threads; atomic */
 	unsigned load;           /* control loop */
 };
 

@@ -94,6 +94,10 @@ struct nfs_share {
 int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,
 		   void (*gone)(void *context), void *context, struct err *err)
     __attribute__((warn_unused_result));
+/* nfs_shares_in_force: what was set last is what every I/O loop goes by; until then, which is as
+ * long as a loop needs to hear of it, a connection that is there may be served by what was before.
+ * Context: control loop. */
+bool nfs_shares_in_force(const struct nfs_server *server);
 
 /* A client of NFSv4 that is known, and what it has. */
 #define NFS_CLIENTS_MAX 2048u

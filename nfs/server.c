@@ -77,6 +77,7 @@ static int create_parts(struct nfs_server *server)
 		io->loop = server->options.io_loops[i];
 		io->server = server;
 		io->table = nfs_table_ref(server->table);
+		io->generation = server->table->generation;
 		list_init(&io->conns);
 		list_init(&io->free_calls);
 	}
@@ -359,6 +360,7 @@ static void swap_table(struct message *message)
 	struct nfs_table *old = swap->io->table;
 
 	swap->io->table = swap->table;
+	__atomic_store_n(&swap->io->generation, swap->table->generation, __ATOMIC_RELEASE);
 	nfs_table_unref(old);
 	heap_free(swap);
 }
@@ -397,6 +399,16 @@ static void table_install(struct nfs_server *server, struct swap **swaps, struct
 	old->next = nfs_table_ref(table);
 	server->table = table;
 	nfs_table_unref(old);
+}
+
+bool nfs_shares_in_force(const struct nfs_server *server)
+{
+	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
+		if (__atomic_load_n(&server->loops[i].generation, __ATOMIC_ACQUIRE) !=
+		    server->table->generation)
+			return false;
+	}
+	return true;
 }
 
 int nfs_shares_set(struct nfs_server *server, const struct nfs_share *shares, unsigned count,

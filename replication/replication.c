@@ -532,6 +532,9 @@ static void stop_main(void *context)
 	list_for_each_safe (it, &replication->seats)
 		seat_leave(list_entry(it, struct seat, link));
 	leases_end(replication);
+	/* Who has only just called, or says nothing, does not keep this node from stopping. */
+	while (!tls_identity_hang_up(replication->identity) || replication->busy > 1)
+		fiber_sleep(1000000);
 	node_release(replication);
 }
 

@@ -24,6 +24,7 @@
 struct tls_identity {
 	SSL_CTX *context;
 	uint8_t fingerprint[TLS_FINGERPRINT];
+	struct list links; /* until their streams are closed */
 };
 
 /* ---- identities ---- */
@@ -111,6 +112,8 @@ int tls_identity_load(const char *key_text, const char *certificate_text,
 	X509 *certificate = two ? PEM_read_bio_X509(two, NULL, NULL, NULL) : NULL;
 	bool good = false;
 
+	if (identity)
+		list_init(&identity->links);
 	if (identity && key && certificate) {
 		identity->context = SSL_CTX_new(TLS_method());
 		good = identity->context && context_fill(identity->context, key, certificate) &&
@@ -144,12 +147,13 @@ const uint8_t *tls_identity_fingerprint(const struct tls_identity *identity)
 /* ---- links ---- */
 struct tls_link {
 	struct link link;
+	struct list of_identity;
 	struct loop *loop;
 	struct stream *stream;
 	SSL *ssl;
 	BIO *in, *out; /* the SSL's */
 	size_t pending;
-	bool shaken, paused, closed;
+	bool shaken, paused, closed, hung_up;
 	struct timer limit;
 	struct deferred pump, push;
 	uint8_t joined[RECORD_SIZE]; /* small pieces, for one record */
@@ -328,6 +332,7 @@ static void stream_closed(struct stream *stream)
 {
 	struct tls_link *link = stream_context(stream);
 
+	list_remove(&link->of_identity);
 	SSL_free(link->ssl);
 	heap_free(link);
 }
@@ -402,6 +407,19 @@ static void link_close(struct link *base)
 		close_stream(link, true);
 }
 
+bool tls_identity_hang_up(struct tls_identity *identity)
+{
+	list_for_each (it, &identity->links) {
+		struct tls_link *link = list_entry(it, struct tls_link, of_identity);
+
+		if (!link->hung_up) {
+			link->hung_up = true;
+			give_up(link, -ECANCELED, "stopping");
+		}
+	}
+	return list_empty(&identity->links);
+}
+
 static const struct link_ops link_ops = {link_send, link_pending, link_pause, link_close};
 
 static void too_slow(struct timer *timer)
@@ -436,6 +454,7 @@ int tls_link_start(struct tls_identity *identity, struct loop *loop, int fd, boo
 		return err_set(err, result, "a connection could not be set up");
 	}
 	link->link.ops = &link_ops;
+	list_push_back(&identity->links, &link->of_identity);
 	link->loop = loop;
 	link->ready = ready;
 	link->context = context;

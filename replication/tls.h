@@ -35,6 +35,9 @@ int tls_link_start(struct tls_identity *identity, struct loop *loop, int fd, boo
 		   void (*ready)(void *context, struct link *link, const struct tls_peer *peer,
 				 const char *why),
 		   void *context, struct err *err) __attribute__((warn_unused_result));
+/* tls_identity_hang_up: links that are there still, hands shaken or not, end as if their peers had
+ * gone. True: none is left, nor what one of them held; else call it again in a moment. */
+bool tls_identity_hang_up(struct tls_identity *identity);
 
 /* tls_dial: connect to @host (an address, or a name) and @port on a thread of its own; then
  * done() on @loop with the fd, or -errno. tls_dial_cancel: done() comes soon. */

@@ -41,6 +41,9 @@ struct webadmin {
 	struct model model;
 	struct list changes;        /* ROUTE_CHANGE requests that wait for their turn */
 	struct api_request *change; /* the one that runs */
+	json_t *held;               /* its reply, until what it changed is in force */
+	struct timer in_force;
+	uint64_t in_force_limit_ns;
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
 	struct replication *replication;
@@ -99,6 +102,11 @@ void replay_finish(struct webadmin *admin);
  * configuration by itself, and waits in between. False: one runs now. */
 bool webadmin_turn_take(struct webadmin *admin);
 void webadmin_turn_give(struct webadmin *admin);
+
+/* webadmin.c, for api.c: the end of @request. The answer to a change goes out when every I/O loop
+ * goes by the exports it has made: who is told that a client is shut out is told the truth. Takes
+ * @reply. */
+void webadmin_reply(struct api_request *request, json_t *reply);
 
 /* start.c: serve the LUNs of a pool that has come back. */
 void webadmin_start_luns(struct webadmin *admin, const char *pool);

@@ -101,7 +101,7 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 	if (request->replay_key && request->admin->change == request &&
 	    !(route->flags & ROUTE_SECRET))
 		replay_keep(request, reply);
-	request->replied(request, reply);
+	webadmin_reply(request, reply);
 }
 
 /* Is there a route that changes what @path shows? Then its tag is of use. */

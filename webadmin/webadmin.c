@@ -21,6 +21,9 @@
 #include "webadmin/secret.h"
 #include "webadmin/ups.h"
 
+#define IN_FORCE_LOOK_NS  200000ull     /* an I/O loop hears of exports within its round */
+#define IN_FORCE_LIMIT_NS 2000000000ull /* one that does not is no reason to be silent */
+
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
  * finds the row of the table; a row that changes something waits here until the change before it
  * has answered, so that a handler may keep a configuration transaction open over asynchronous
@@ -197,7 +200,36 @@ static void turn_ended(struct webadmin *admin)
 	}
 }
 
-/* Called with the answer of every request, by api.c. */
+static void reply_in_force(struct timer *timer)
+{
+	struct webadmin *admin = container_of(timer, struct webadmin, in_force);
+	json_t *reply = admin->held;
+
+	if (!nfs_shares_in_force(admin->options.nfs) &&
+	    loop_now(admin->options.control) < admin->in_force_limit_ns) {
+		timer_start(timer, IN_FORCE_LOOK_NS);
+		return;
+	}
+	admin->held = NULL;
+	admin->change->replied(admin->change, reply);
+}
+
+void webadmin_reply(struct api_request *request, json_t *reply)
+{
+	struct webadmin *admin = request->admin;
+
+	if (admin->change != request || !admin->options.nfs ||
+	    nfs_shares_in_force(admin->options.nfs)) {
+		request->replied(request, reply);
+		return;
+	}
+	admin->held = reply;
+	admin->in_force_limit_ns = loop_now(admin->options.control) + IN_FORCE_LIMIT_NS;
+	timer_init(&admin->in_force, admin->options.control, reply_in_force);
+	timer_start(&admin->in_force, IN_FORCE_LOOK_NS);
+}
+
+/* Called with the answer of every request, by webadmin_reply(). */
 static void request_end(struct api_request *request)
 {
 	struct webadmin *admin = request->admin;
