@@ -76,6 +76,7 @@ enum task_state {
 	TASK_GATHERING, /* data-out is coming in */
 	TASK_EXECUTING,
 	TASK_SENDING, /* in conn->tx or its last PDU is in the socket */
+	TASK_FREE,
 };
 
 struct iscsi_r2t {
@@ -137,6 +138,7 @@ struct iscsi_session {
 	struct iscsi_task *hash[SESSION_HASH];
 	struct iscsi_task *free_tasks;
 	unsigned task_count, immediate_count;
+	bool running; /* a request has its turn (session.c) */
 	uint32_t next_ttt;
 	bool aborting, drained;    /* scsi_nexus_abort_all() was called, has ended */
 	uint32_t aborted_itts[64]; /* whose late Data-Out is swallowed */
@@ -490,7 +492,7 @@ struct iscsi_conn *mcs_find(struct iscsi_session *session, uint16_t cid);
  * fence needed for it (which begins)? */
 bool mcs_fence(struct iscsi_task *task);
 void mcs_fence_step(struct iscsi_session *session);
-void mcs_fenced_ends(struct iscsi_task *task); /* the one of the fence is freed */
+void mcs_fenced_ends(struct iscsi_session *session); /* its answer is freed */
 
 /* registry.c: the control loop's sessions */
 void registry_find(struct iscsi_conn *conn); /* conn->session: which it wants to join, or NULL */

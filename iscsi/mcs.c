@@ -370,9 +370,9 @@ void mcs_fence_step(struct iscsi_session *session)
 }
 
 /* Its connection is gone, and the answer with it. */
-void mcs_fenced_ends(struct iscsi_task *task)
+void mcs_fenced_ends(struct iscsi_session *session)
 {
-	fence_ends(task->session);
+	fence_ends(session);
 }
 
 static void fence_late(struct timer *timer)

@@ -2,6 +2,7 @@
 /* session.c: full feature phase: tasks, and the requests that are not SCSI. A request is received
  * into a task, waits in session->order while it is ahead of a gap, and is handed to its row's run()
  * in order. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -126,12 +127,11 @@ void session_task_done(struct iscsi_task *task)
 	task->immediate = false;
 }
 
-static void logout_look(struct iscsi_task *freed)
+/* A task of @conn has ended; @closes: it was a LOGOUT of that one. */
+static void logout_look(struct iscsi_conn *conn, struct iscsi_conn *closes)
 {
-	struct iscsi_conn *conn = freed->conn;
-
-	if (freed->closes)
-		freed->closes->logout = NULL;
+	if (closes)
+		closes->logout = NULL;
 	if (conn->logout && conn->logout->conn == conn && conn->task_count == 1 &&
 	    conn->state == CONN_FULL_FEATURE)
 		session_logout_ready(conn, true);
@@ -139,9 +139,10 @@ static void logout_look(struct iscsi_task *freed)
 
 void session_task_free(struct iscsi_task *task)
 {
-	struct iscsi_conn *conn = task->conn;
+	struct iscsi_conn *conn = task->conn, *closes = task->closes;
 	struct iscsi_session *session = task->session;
 
+	assert(task->state != TASK_FREE);
 	session_task_done(task);
 	transfer_release(task);
 	buf_unref(task->payload);
@@ -153,12 +154,14 @@ void session_task_free(struct iscsi_task *task)
 		conn->rx_task = NULL;
 	session->task_count--;
 	conn->task_count--;
+	task->state = TASK_FREE;
 	task->next = session->free_tasks;
 	session->free_tasks = task;
+	/* Whoever waited for its end may take the task anew. */
 	if (session->fenced == task)
-		mcs_fenced_ends(task);
-	if (conn->logout || task->closes)
-		logout_look(task);
+		mcs_fenced_ends(session);
+	if (conn->logout || closes)
+		logout_look(conn, closes);
 	if (conn->state >= CONN_DRAINING)
 		conn_try_finish(conn);
 }
@@ -168,7 +171,8 @@ void session_task_drop(struct iscsi_task *task)
 	session_was_aborted(task->session, task->itt);
 	if (task->state == TASK_HELD) { /* nobody will come with its number any more */
 		order_forget(&task->order);
-		order_plug(&task->session->order, task->order.cmdsn);
+		if (!task->order.immediate) /* those have none of their own */
+			order_plug(&task->session->order, task->order.cmdsn);
 		task->state = TASK_RECEIVING;
 	}
 	if (!task->waiting_for_buffers && task->conn->rx_task != task) {
@@ -209,6 +213,7 @@ void session_queue(struct iscsi_task *task)
 {
 	struct iscsi_conn *conn = task->conn;
 
+	assert(task->state != TASK_FREE);
 	if (conn->state != CONN_FULL_FEATURE) {
 		if (task->state == TASK_SENDING)
 			session_task_free(task);
@@ -655,7 +660,11 @@ static void logout_make(struct iscsi_task *task)
 
 static void run(struct iscsi_task *task)
 {
+	struct iscsi_session *session = task->session;
+
+	session->running = true;
 	find_row(pdu_opcode(task->bhs))->run(task);
+	session->running = false;
 }
 
 void session_run_held(struct iscsi_session *session)
@@ -663,6 +672,8 @@ void session_run_held(struct iscsi_session *session)
 	struct order_entry *entry;
 	bool moved = false;
 
+	if (session->running) /* one after the other: who runs it looks again afterwards */
+		return;
 	while (session->active > 0 && (entry = order_next(&session->order))) {
 		struct iscsi_task *task = container_of(entry, struct iscsi_task, order);
 

@@ -56,7 +56,7 @@ struct session {
 	struct tag tags[TAGS];
 	uint32_t lost[TAGS], lost_itt[TAGS]; /* numbers to be filled */
 	unsigned lost_count;
-	bool broken;
+	bool broken, over;
 	uint64_t commands, answered, functions, logins, cuts, logouts, hung, dropped;
 };
 
@@ -139,6 +139,13 @@ static void queue(struct conn *conn, uint8_t *bhs, const void *data, size_t leng
 		conn->out[conn->out_length++] = 0;
 }
 
+static void breaks(struct session *session, const struct conn *conn, const char *why)
+{
+	fprintf(stderr, "session %u connection %u %s\n", session->number,
+		(unsigned)(conn - session->conns), why);
+	session->broken = true;
+}
+
 static void flush(struct session *session, struct conn *conn)
 {
 	ssize_t n;
@@ -149,8 +156,8 @@ static void flush(struct session *session, struct conn *conn)
 	if (n > 0) {
 		conn->out_length -= (size_t)n;
 		memmove(conn->out, conn->out + n, conn->out_length);
-	} else if (n < 0 && errno != EAGAIN) {
-		session->broken = true;
+	} else if (n < 0 && errno != EAGAIN && !conn->leaving) {
+		breaks(session, conn, "can not be written to");
 	}
 }
 
@@ -201,6 +208,18 @@ static bool hello(struct session *session, unsigned cid, int fd)
 	return true;
 }
 
+/* A LOGOUT of @cid that is under way may reach who comes under that CID meanwhile. */
+static bool is_closed(const struct session *session, unsigned cid)
+{
+	for (unsigned i = 0; i < TAGS; i++) {
+		const struct tag *tag = &session->tags[i];
+
+		if (tag->used && tag->logout && tag->closes == cid)
+			return true;
+	}
+	return false;
+}
+
 static bool login(struct session *session, unsigned cid)
 {
 	struct conn *conn = &session->conns[cid];
@@ -218,7 +237,7 @@ static bool login(struct session *session, unsigned cid)
 		return false;
 	}
 	conn->fd = fd;
-	conn->leaving = false;
+	conn->leaving = is_closed(session, cid);
 	conn->silent_until = 0;
 	session->logins++;
 	return true;
@@ -481,7 +500,7 @@ static void receive(struct session *session, unsigned cid)
 
 	if (n == 0 || (n < 0 && errno != EAGAIN)) {
 		if (!conn->leaving)
-			session->broken = true;
+			breaks(session, conn, n == 0 ? "was closed" : "was reset");
 		forget(session, cid);
 		return;
 	}
@@ -557,14 +576,24 @@ static void fill(struct session *session, unsigned cid)
 	}
 }
 
+/* Has it a connection that is not on its way out? */
+static bool stands(const struct session *session)
+{
+	for (unsigned i = 0; i < CONNECTIONS; i++)
+		if (session->conns[i].fd >= 0 && !session->conns[i].leaving)
+			return true;
+	return false;
+}
+
 static void step(struct session *session)
 {
 	unsigned cid = rnd(session, CONNECTIONS), other = rnd(session, CONNECTIONS);
 	struct conn *conn = &session->conns[cid];
 
 	if (conn->fd < 0) {
-		if (!login(session, cid))
-			session->broken = true;
+		session->over = !stands(session); /* a new one begins */
+		if (!session->over && !login(session, cid))
+			breaks(session, conn, "is not let in again");
 		return;
 	}
 	if (conn->leaving)
@@ -588,7 +617,7 @@ static bool begin(struct session *session)
 	session->tsih = 0;
 	session->cmdsn = rnd(session, 4) ? 1 : 0xfffffff0u; /* over the wrap as well */
 	session->lost_count = 0;
-	session->broken = false;
+	session->broken = session->over = false;
 	memset(session->tags, 0, sizeof(session->tags));
 	for (unsigned i = 0; i < CONNECTIONS; i++)
 		if (!login(session, i))
@@ -613,8 +642,9 @@ static void *run(void *context)
 				break;
 		} else {
 			failures = 0;
-			while (!session->broken && now() < end && now() < until) {
-				for (unsigned i = 0; i < 6 && !session->broken; i++)
+			while (!session->broken && !session->over && now() < end && now() < until) {
+				for (unsigned i = 0; i < 6 && !session->broken && !session->over;
+				     i++)
 					step(session);
 				serve(session);
 				watch(session);
