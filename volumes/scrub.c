@@ -90,7 +90,8 @@ struct place {
 	uint64_t volume; /* its id */
 };
 
-/* Under the lock. NULL: the volume is gone. */
+/* Under the lock. NULL: the volume is gone. Of one that is being deleted the nodes that are left
+ * are the resilver's business, too: a snapshot that others stand on may stay for years. */
 static struct tree *tree_of(const struct place *place)
 {
 	struct native *native = place->scrub->native;
@@ -99,7 +100,23 @@ static struct tree *tree_of(const struct place *place)
 	if (place->root >= 0)
 		return &native->tree[place->root];
 	volume = nvolume_by_id(native, place->volume);
-	return volume && volume->state != VOLUME_STATE_DELETING ? &volume->map : NULL;
+	if (!volume || (volume->state == VOLUME_STATE_DELETING && !place->scrub->state))
+		return NULL;
+	return &volume->map;
+}
+
+/* Its pointer as it is now; none where it has been given up (reap.c). Under the lock. */
+static int pointer_in(struct tree *tree, unsigned level, uint64_t index, struct waiter *waiter,
+		      struct node_pointer *ret_pointer)
+{
+	const struct nvolume *volume = container_of(tree, struct nvolume, map);
+
+	*ret_pointer = (struct node_pointer){0};
+	if (!tree || level > tree->levels ||
+	    (tree->kind == NODE_MAP && volume->state == VOLUME_STATE_DELETING &&
+	     (index + 1) << 6 * level <= volume->reaped))
+		return 0;
+	return tree_pointer(tree, level, index, waiter, ret_pointer);
 }
 
 /* What is in a snapshot's map and not younger than this is looked at with the one before it. One
@@ -139,14 +156,12 @@ static int pointer_now(const struct place *place, unsigned level, uint64_t index
 	for (;;) {
 		struct fiber_waiter wait;
 		struct tree *tree;
-		int result = 0;
+		int result;
 
-		*ret_pointer = (struct node_pointer){0};
 		fiber_waiter_init(&wait, place->scrub->lane);
 		native_lock(native);
 		tree = tree_of(place);
-		if (tree && level <= tree->levels)
-			result = tree_pointer(tree, level, index, &wait.waiter, ret_pointer);
+		result = pointer_in(tree, level, index, &wait.waiter, ret_pointer);
 		if (tree)
 			*ret_header = (struct node_header){.kind = (uint8_t)tree->kind,
 							   .level = (uint8_t)level,
@@ -187,16 +202,13 @@ static bool repair(const struct place *place, const struct node_header *header,
 {
 	struct native *native = place->scrub->native;
 	uint8_t *good = place->scrub->node + (size_t)(bad ^ 1) * NODE_LENGTH_MAX;
-	struct node_pointer now = {0};
-	struct tree *tree;
+	struct node_pointer now;
 	struct pv *pv;
 	uint64_t offset;
 	int result = -ESTALE;
 
 	native_lock(native);
-	tree = tree_of(place);
-	if (tree && header->level <= tree->levels &&
-	    tree_pointer(tree, header->level, header->index, NULL, &now) == 0 &&
+	if (pointer_in(tree_of(place), header->level, header->index, NULL, &now) == 0 &&
 	    memcmp(&now, pointer, sizeof(now)) == 0 && !native->read_only &&
 	    pv_locate(native, pointer->address[bad], &pv, &offset)) {
 		native->repairs_in_flight++;
@@ -604,7 +616,8 @@ struct subject {
 	bool snapshot;
 };
 
-/* The volume or snapshot with the lowest id from @id on. The table of volumes is in memory. */
+/* The volume or snapshot with the lowest id from @id on, as tree_of() has them. The table of
+ * volumes is in memory. */
 static struct subject next_subject(struct scrub *scrub, uint64_t id)
 {
 	struct native *native = scrub->native;
@@ -620,7 +633,7 @@ static struct subject next_subject(struct scrub *scrub, uint64_t id)
 			const struct nvolume *volume = node->body->volumes.volume[i];
 
 			if (volume && volume->id >= id && !volume->pending &&
-			    volume->state != VOLUME_STATE_DELETING)
+			    (volume->state != VOLUME_STATE_DELETING || scrub->state))
 				best = (struct subject){.id = volume->id,
 							.size = volume->volume.size_bytes,
 							.snapshot = volume->of != NULL};
