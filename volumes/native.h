@@ -694,6 +694,10 @@ bool space_retired_presses(const struct native *native);
 /* The undo of a free: @mask is used again. */
 void space_unfree(struct native *native, uint64_t chunk, uint16_t mask);
 void space_release(struct native *native); /* what may leave the quarantine does */
+/* After replay. What is in quarantine is not taken, so live it holds a slot once. In a journal
+ * slots have been freed, taken and freed again: the first that leaves would end the hold of the
+ * others, and the one for a pair, or a moved chunk, that has been undone meanwhile, too. */
+void space_replayed(struct native *native);
 bool space_chunk_is_data(const struct native *native, uint64_t chunk);
 /* @other: where copy 0 is, for copy 1. */
 int meta_allocate(struct native *native, unsigned slots, unsigned copy, uint64_t other,

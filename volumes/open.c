@@ -681,6 +681,7 @@ static int start(struct opening *opening)
 		result = replay_run(native, lane, text(opening));
 	if (result == 0) {
 		native_lock(native);
+		space_replayed(native);
 		forward_sweep(native);
 		mirror_sweep(native);
 		result = evacuate_opened(native);

@@ -595,6 +595,36 @@ void space_unfree(struct native *native, uint64_t chunk, uint16_t mask)
 		 node->body->space.held[i] & (uint16_t)~mask);
 }
 
+/* Each slot that is held is the newest item's; what is used again is no item's. */
+static void claim(struct native *native, struct list *list)
+{
+	for (struct list *it = list->prev; it != list; it = it->prev) {
+		struct quarantine *item = list_entry(it, struct quarantine, link);
+		struct node *node = leaf_of(native, item->chunk);
+
+		item->mask &= node->body->space.held[item->chunk % SPACE_CHUNKS];
+		node->body->space.held[item->chunk % SPACE_CHUNKS] &= (uint16_t)~item->mask;
+	}
+}
+
+static void hold_claimed(struct native *native, const struct list *list)
+{
+	list_for_each (it, list) {
+		struct quarantine *item = list_entry(it, struct quarantine, link);
+
+		leaf_of(native, item->chunk)->body->space.held[item->chunk % SPACE_CHUNKS] |=
+		    item->mask;
+	}
+}
+
+void space_replayed(struct native *native)
+{
+	claim(native, &native->retired);
+	claim(native, &native->quarantine);
+	hold_claimed(native, &native->retired);
+	hold_claimed(native, &native->quarantine);
+}
+
 static uint64_t oldest_reader(const struct native *native)
 {
 	if (list_empty(&native->readers))
