@@ -228,11 +228,12 @@ $(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# A unit program over the same engine, for what the simulator does not tell (mutation_test.c).
-$(BUILD)/mutation/away_test: $(BUILD)/obj/tests/unit/volumes/away_test.o $(MUTANT_OBJ) $(LIB)
+# Unit programs over the same engine, for what the simulator does not tell (mutation_test.c).
+MUTANT_UNITS := $(BUILD)/mutation/away_test $(BUILD)/mutation/mirror_test
+$(MUTANT_UNITS): $(BUILD)/mutation/%: $(BUILD)/obj/tests/unit/volumes/%.o $(MUTANT_OBJ) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
-$(BUILD)/tests/sim/mutation_test: | $(BUILD)/mutation/away_test
+$(BUILD)/tests/sim/mutation_test: | $(MUTANT_UNITS)
 
 $(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $(LIB)
 	@mkdir -p $(@D)

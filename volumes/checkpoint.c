@@ -530,7 +530,8 @@ static void note_gone(struct checkpoint *checkpoint)
 
 	native_lock(native);
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (native->sb.pv[i].flags & PV_STALE && !(sb->pv[i].flags & PV_STALE)) {
+		if (native->sb.pv[i].flags & PV_STALE && !(sb->pv[i].flags & PV_STALE) &&
+		    ORDER(gone_is_said_by_the_root)) {
 			sb->pv[i].flags |= PV_AWAY | PV_STALE;
 			sb->version = native->sb.version;
 		}

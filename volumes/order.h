@@ -48,6 +48,7 @@
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
  * replay_new_epoch                  replay.c        an older root does not take the chain for ended
  * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
+ * replayed_is_held_once             space.c         M3: of pairs given up, after a replay, too
  * shared_is_redirected              map.c           a snapshot's slot is not written in place
  * shared_is_not_freed               map.c           ... and not freed by who replaces it
  * shared_node_is_kept               node.c          a snapshot's node is not freed by its copy
@@ -65,6 +66,7 @@
  * mirror_kept_for_both_roots        mirror.c        M3: no root has one of a pair in other use
  * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
  * away_is_recorded                  away.c          A2: a device that is back has old data
+ * gone_is_said_by_the_root          checkpoint.c    A2: a root that it has not all nodes of
  * away_doubts_an_older_root         away.c          a newer one may be lost: it had no part in it
  * resilver_before_whole             away.c          A1: its copies count when all are good again
  * stale_needs_the_other             away.c          A6: one at a time, until it is whole
