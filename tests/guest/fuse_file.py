@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A file system of one file, for tests that pull a disk: what is read and written at MOUNTPOINT, a
 file, is IMAGE's. When the process is killed, whatever is under way there, or comes later, fails.
