@@ -264,6 +264,7 @@ static int fill_rule(const struct nfs_rule *rule, const struct nfs_names *names,
 	const struct nfs_name *name = nfs_names_find(names, rule->client);
 
 	own->rule = *rule;
+	own->rule.read_only = rule->read_only || export->vfs->read_only;
 	own->certificate = nfs_certificate_name(own->rule.client);
 	if (own->certificate)
 		own->rule.security = NFS_SECURITY_MTLS;
@@ -286,12 +287,12 @@ static int fill_export(const struct nfs_share *share, const struct nfs_names *na
 	    heap_zalloc_array(share->rule_count ? share->rule_count : 1, sizeof(*export->rules));
 	if (!export->rules)
 		return err_set(err, -ENOMEM, "no memory for exports");
+	export->vfs = vfs_ref(share->vfs);
 	for (unsigned i = 0; i < share->rule_count; i++)
 		if (fill_rule(&share->rules[i], names, export, err) < 0)
 			return -EINVAL;
 	export->versions = share->versions;
 	export->id = handle_volume(share->vfs);
-	export->vfs = vfs_ref(share->vfs);
 	return 0;
 }
 

@@ -140,6 +140,34 @@ static struct vfs *memory(uint8_t number)
 	return vfs;
 }
 
+/* What nobody can write, nobody is let write, whatever the rule says. */
+static void read_only_systems(void **state)
+{
+	struct vfs *one = memory(1), *two = memory(2);
+	struct nfs_rule rules[] = {rule("*")};
+	struct nfs_share shares[] = {{"/a", one, rules, 1, NFS_VERSIONS_ALL},
+				     {"/b", two, rules, 1, NFS_VERSIONS_ALL}};
+	struct nfs_address address = {.family = AF_INET, .bytes = {10, 0, 0, 1}};
+	struct nfs_table *table, *renewed;
+
+	(void)state;
+	two->read_only = true;
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), 0);
+	assert_int_equal(nfs_table_renew(table, 2, NULL, &renewed, NULL), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct nfs_table *each = i ? renewed : table;
+		const struct nfs_export *a = nfs_table_by_path(each, "/a", 2);
+		const struct nfs_export *b = nfs_table_by_path(each, "/b", 2);
+
+		assert_false(nfs_export_rule(a, &address, NULL, NULL)->read_only);
+		assert_true(nfs_export_rule(b, &address, NULL, NULL)->read_only);
+	}
+	nfs_table_unref(renewed);
+	nfs_table_unref(table);
+	vfs_unref(one);
+	vfs_unref(two);
+}
+
 static void tables(void **state)
 {
 	struct vfs *one = memory(1), *two = memory(2);
@@ -170,9 +198,9 @@ static void tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(longest_prefix), cmocka_unit_test(bad_text),
-	    cmocka_unit_test(certificates),   cmocka_unit_test(mapped_addresses),
-	    cmocka_unit_test(tables),
+	    cmocka_unit_test(longest_prefix),    cmocka_unit_test(bad_text),
+	    cmocka_unit_test(certificates),      cmocka_unit_test(mapped_addresses),
+	    cmocka_unit_test(read_only_systems), cmocka_unit_test(tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
