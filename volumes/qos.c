@@ -216,16 +216,27 @@ static struct qos *qos_new(struct volume *volume)
 	return qos;
 }
 
-int volume_set_limits(struct volume *volume, const struct volume_limits *limits, struct err *err)
+int volume_check_limits(struct volume_limits *limits, struct err *err)
 {
-	struct qos *qos = volume->qos;
 	unsigned burst = limits->burst_ms ? limits->burst_ms : BURST_MS;
-	bool any = limits->iops || limits->bandwidth;
 
 	if (burst > BURST_MS_MAX)
 		return err_set(err, -EINVAL, "a burst is %u s at most", BURST_MS_MAX / 1000);
 	if (limits->bandwidth && limits->bandwidth < 4096)
 		return err_set(err, -EINVAL, "a bandwidth is 4 KiB a second at least");
+	limits->burst_ms = limits->iops || limits->bandwidth ? burst : 0;
+	return 0;
+}
+
+int volume_set_limits(struct volume *volume, const struct volume_limits *limits, struct err *err)
+{
+	struct qos *qos = volume->qos;
+	struct volume_limits kept = *limits;
+	bool any = limits->iops || limits->bandwidth;
+	int result = volume_check_limits(&kept, err);
+
+	if (result < 0)
+		return result;
 	if (!qos && !any)
 		return 0;
 	if (!qos)
@@ -233,10 +244,9 @@ int volume_set_limits(struct volume *volume, const struct volume_limits *limits,
 	if (!qos)
 		return err_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_lock(&qos->lock);
-	qos->limits = *limits;
-	qos->limits.burst_ms = any ? burst : 0;
-	set_bucket(&qos->ops, limits->iops, burst);
-	set_bucket(&qos->bytes, limits->bandwidth, burst);
+	qos->limits = kept;
+	set_bucket(&qos->ops, kept.iops, kept.burst_ms);
+	set_bucket(&qos->bytes, kept.bandwidth, kept.burst_ms);
 	pthread_mutex_unlock(&qos->lock);
 	__atomic_store_n(&qos->limited, any, __ATOMIC_RELEASE);
 	return 0;

@@ -220,6 +220,10 @@ bool volume_tap_quiet(const struct volume *volume);
 void volume_pass(struct volume_request *request);
 void volume_end(struct volume_request *request, int result);
 
+/* volume_check_limits: are they such as can be set? *@limits becomes what would be kept. Nothing
+ * else changes; -EINVAL. Context: any. */
+int volume_check_limits(struct volume_limits *limits, struct err *err)
+    __attribute__((warn_unused_result));
 /* volume_set_limits: at once, also for what waits. Context: the control loop. -EINVAL, -ENOMEM. */
 int volume_set_limits(struct volume *volume, const struct volume_limits *limits, struct err *err)
     __attribute__((warn_unused_result));

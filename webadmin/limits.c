@@ -121,50 +121,64 @@ static bool read_limits(struct api_request *request, struct volume_limits *limit
 	return true;
 }
 
-static void put_back(struct volume *volume, const struct volume_limits *before)
+static int store(struct config *config, const uint8_t uuid[16], const struct volume_limits *limits,
+		 struct err *err)
 {
-	struct err err = {0};
+	int result = config_begin(config, err);
 
-	if (volume_set_limits(volume, before, &err) < 0)
-		log_error("volume %s: its limits: %s", volume->name, err.text);
+	if (result == 0)
+		result = limits->iops || limits->bandwidth ? write_row(config, uuid, limits, err)
+							   : delete_row(config, uuid, err);
+	return result;
 }
 
-/* The store first: what is live can be put back, and is when this is a dry run. */
+/* Nothing live is touched: a tighter limit would take of what may come at once. */
+static void try_out(struct api_request *request, struct volume_limits *limits)
+{
+	json_t *before = show_volume(request->model, request->volume), *after = json_copy(before);
+	int result = volume_check_limits(limits, &request->err);
+
+	if (result == 0)
+		result = store(request->admin->options.config, request->volume->identity.uuid,
+			       limits, &request->err);
+	if (result < 0) {
+		json_decref(before);
+		json_decref(after);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	show_volume_limits(after, limits);
+	api_reply_dry(
+	    request, json_sprintf("volume %s/%s", request->match.param[0], request->match.param[1]),
+	    before, after);
+}
+
+/* The store first: what is live can be put back. */
 void limits_change(struct api_request *request)
 {
 	struct config *config = request->admin->options.config;
 	struct volume *volume = request->volume;
 	struct volume_limits before, limits;
-	json_t *before_shown;
 	int result;
 
 	volume_get_limits(volume, &before);
 	limits = before;
 	if (!read_limits(request, &limits))
 		return;
-	before_shown = api_is_dry(request) ? show_volume(request->model, volume) : NULL;
-	result = volume_set_limits(volume, &limits, &request->err);
-	if (result == 0)
-		result = config_begin(config, &request->err);
-	if (result == 0)
-		result = limits.iops || limits.bandwidth
-			     ? write_row(config, volume->identity.uuid, &limits, &request->err)
-			     : delete_row(config, volume->identity.uuid, &request->err);
-	if (result == 0 && before_shown) {
-		json_t *after = show_volume(request->model, volume);
-
-		put_back(volume, &before);
-		api_reply_dry(
-		    request,
-		    json_sprintf("volume %s/%s", request->match.param[0], request->match.param[1]),
-		    before_shown, after);
+	if (api_is_dry(request)) {
+		try_out(request, &limits);
 		return;
 	}
+	result = volume_set_limits(volume, &limits, &request->err);
+	if (result == 0)
+		result = store(config, volume->identity.uuid, &limits, &request->err);
 	if (result == 0)
 		result = config_commit(config, &request->err);
 	if (result < 0) {
-		json_decref(before_shown);
-		put_back(volume, &before);
+		struct err ignored = {0};
+
+		if (volume_set_limits(volume, &before, &ignored) < 0)
+			log_error("volume %s: its limits: %s", volume->name, ignored.text);
 		api_reply_failure(request, NULL);
 		return;
 	}

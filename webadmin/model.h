@@ -190,6 +190,7 @@ json_t *show_scrub(struct pool *pool);
 json_t *show_evacuation(struct pool *pool); /* as a job; NULL: none */
 json_t *show_findings(struct pool *pool);
 json_t *show_volume(struct model *model, struct volume *volume);
+void show_volume_limits(json_t *object, const struct volume_limits *limits); /* into a volume's */
 /* For a list of them: show_all_mappings() once, then each with it. */
 json_t *show_all_mappings(struct model *model);
 json_t *show_volume_mapped(struct volume *volume, const json_t *all);

@@ -340,14 +340,19 @@ const char *show_checksum(enum volume_checksum checksum)
 	return words[checksum];
 }
 
+void show_volume_limits(json_t *object, const struct volume_limits *limits)
+{
+	set_number(object, "iops_limit", limits->iops);
+	set_number(object, "bandwidth_limit_bytes", limits->bandwidth);
+	set_number(object, "burst_ms", limits->burst_ms);
+}
+
 static void show_limits(json_t *object, const struct volume *volume)
 {
 	struct volume_limits limits;
 
 	volume_get_limits(volume, &limits);
-	set_number(object, "iops_limit", limits.iops);
-	set_number(object, "bandwidth_limit_bytes", limits.bandwidth);
-	set_number(object, "burst_ms", limits.burst_ms);
+	show_volume_limits(object, &limits);
 	set_number(object, "delayed", limits.delayed);
 	set_number(object, "delayed_ms", limits.delayed_ns / 1000000);
 }

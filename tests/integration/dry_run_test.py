@@ -9,14 +9,16 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "guest"), HERE]
 
-import api  # pylint: disable=wrong-import-position
-import tap  # pylint: disable=wrong-import-position
+import api                           # pylint: disable=wrong-import-position
+import tap                           # pylint: disable=wrong-import-position
+from iscsi_client import Connection  # pylint: disable=wrong-import-position
 
 V1 = "/api/v1"
 MIB = 1 << 20
 IQN = "iqn.2026-11.org.granary:dry"
+SLOW = "iqn.2026-11.org.granary:slow"
 T = f"/targets/{IQN}"
 V = "/volumes/tank/vm"
 S = "/shares/tank/files"
@@ -200,6 +202,28 @@ def none(points, daemon):
     points.point({**before, "audit": 0} == {**now, "audit": 0}, "and changes nothing")
 
 
+def burst(points, daemon):
+    """A tighter limit that is only tried out takes nothing of what may come at once."""
+    target = f"{V1}/targets/{SLOW}"
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "slow", "size": "8M"})
+    daemon.good("POST", f"{V1}/targets", {"iqn": SLOW})
+    daemon.good("POST", f"{target}/rules", {"initiator": "any", "network": "127.0.0.0/8"})
+    daemon.good("POST", f"{target}/luns", {"pool": "tank", "volume": "slow"})
+    daemon.good("PATCH", f"{V1}/volumes/tank/slow", {"iops": 2, "burst": "10s"})
+    with Connection("127.0.0.1", daemon.port, timeout=60) as connection:
+        connection.login(SLOW)
+        while connection.command(bytes(6)).status:
+            pass
+        connection.read(0, 8)
+        reply = daemon.call("PATCH", tried("/volumes/tank/slow"), {"iops": 1, "burst": "1s"})
+        for _ in range(15):
+            connection.read(0, 8)
+    delayed = daemon.good("GET", f"{V1}/volumes/tank/slow")["delayed"]
+    points.point(reply["status"] == 200 and delayed == 0 and
+                 reply["body"]["after"] == {"iops_limit": 1, "burst_ms": 1000},
+                 "a limit that is tried out holds nothing up", [reply, delayed])
+
+
 def lasting(daemon):
     """What has to be there again after a restart: a change may be on disk before it shows."""
     return {name: value for name, value in state(daemon).items()
@@ -215,6 +239,7 @@ def test(points):
             bad(points, daemon)
             none(points, daemon)
             command(points, daemon)
+            burst(points, daemon)
             before = lasting(daemon)
             points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])
             daemon = api.Daemon(path, pool=False)
