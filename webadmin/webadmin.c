@@ -21,8 +21,8 @@
 #include "webadmin/secret.h"
 #include "webadmin/ups.h"
 
-#define IN_FORCE_LOOK_NS  200000ull     /* an I/O loop hears of exports within its round */
-#define IN_FORCE_LIMIT_NS 2000000000ull /* one that does not is no reason to be silent */
+#define IN_FORCE_LOOK_NS  200000ull      /* an I/O loop hears of exports within its round */
+#define IN_FORCE_LIMIT_NS 10000000000ull /* one that does not is no reason to be silent */
 
 /*~ A request's way: the control socket (or webadmin_call()) brings {method, path, body}; route.c
  * finds the row of the table; a row that changes something waits here until the change before it

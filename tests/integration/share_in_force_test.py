@@ -17,18 +17,18 @@ import ports             # pylint: disable=wrong-import-position
 import rpc_client as rpc  # pylint: disable=wrong-import-position
 import tap               # pylint: disable=wrong-import-position
 
-TURNS = 150
+TURNS = 100
 RULES = "/api/v1/shares/tank/docs/rules"
 RULE = {"client": "127.0.0.1", "insecure": True}
 
 
 def late(process):
-    """The daemon's I/O loops come after whatever else wants to run, and two programs do."""
+    """The daemon's I/O loops get little beside whatever else wants to run, and two programs do."""
     loops = 0
     for task in os.listdir(f"/proc/{process.pid}/task"):
         with open(f"/proc/{process.pid}/task/{task}/comm", encoding="ascii") as file:
             if file.read().strip() in ("io0", "io1"):
-                os.sched_setscheduler(int(task), os.SCHED_IDLE, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, int(task), 15)
                 loops += 1
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"], stdin=subprocess.DEVNULL)
             for _ in range(2)]
@@ -45,7 +45,7 @@ def test(points):
         try:
             node.good("POST", "/api/v1/shares", {"pool": "tank", "name": "docs"})
             node.good("POST", RULES, RULE)
-            connections = [rpc.Connection(port) for _ in range(4)]
+            connections = [rpc.Connection(port) for _ in range(2)]
             points.point(all(rpc.mount(one, "/docs")[0] == 0 for one in connections),
                          "clients that a rule lets in")
             busy, loops = late(node.process)
