@@ -595,7 +595,8 @@ void space_unfree(struct native *native, uint64_t chunk, uint16_t mask)
 		 node->body->space.held[i] & (uint16_t)~mask);
 }
 
-/* Each slot that is held is the newest item's; what is used again is no item's. */
+/* Each slot that is held is one item's, the newest of @list; what is used again is no item's. What
+ * is retired has to wait longest: it claims first. */
 static void claim(struct native *native, struct list *list)
 {
 	for (struct list *it = list->prev; it != list; it = it->prev) {
