@@ -104,10 +104,16 @@ int command_call(struct command *command, const char *method, json_t *body, json
 	va_start(values, path);
 	expand_path(target, sizeof target, path, values);
 	va_end(values);
-	/* Who has something behind the path already says it there itself. */
+	/* Whoever asks for a dry run gets one or nothing: a path that says so itself stays. */
 	if (command_option(command, "dry-run") && strcmp(method, "GET") != 0 &&
-	    !strchr(target, '?'))
-		snprintf(target + strlen(target), sizeof target - strlen(target), "?dry_run=1");
+	    !strstr(target, "dry_run=1")) {
+		size_t length = strlen(target);
+
+		if (length + sizeof "?dry_run=1" > sizeof target)
+			return command_fail("these names are too long");
+		snprintf(target + length, sizeof target - length, "%cdry_run=1",
+			 strchr(target, '?') ? '&' : '?');
+	}
 	result = converse(command, method, body, target, &reply, ret_body);
 	json_decref(reply);
 	return result;

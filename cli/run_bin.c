@@ -40,7 +40,6 @@ int command_delete(struct command *command, const char *what, const char *many)
 {
 	static const char *const queries[] = {"", "?to_bin=1", "?snapshots=1",
 					      "?to_bin=1&snapshots=1"};
-	bool dry = command_option(command, "dry-run");
 	bool keep = command_option(command, "to-bin"),
 	     snapshots = command_option(command, "with-snapshots");
 	const char *name = command->position[0];
@@ -53,22 +52,18 @@ int command_delete(struct command *command, const char *what, const char *many)
 
 	if (status)
 		return status;
-	status = dry ? -1
-		     : command_confirm(command, keep ? "Delete it and all its data?"
-						     : "Delete it and all its data for good?");
+	status = command_confirm(command, keep ? "Delete it and all its data?"
+					       : "Delete it and all its data for good?");
 	if (status >= 0)
 		return status;
-	snprintf(path, sizeof path, "/api/v1/%s/%%s/%%s%s%s", many, queries[keep + 2 * snapshots],
-		 !dry                ? ""
-		 : keep || snapshots ? "&dry_run=1"
-				     : "?dry_run=1");
+	snprintf(path, sizeof path, "/api/v1/%s/%%s/%%s%s", many, queries[keep + 2 * snapshots]);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	status = command_call(command, "DELETE", NULL, &reply, path, split.pool, split.name);
 #pragma GCC diagnostic pop
 	if (status)
 		return status;
-	if (dry)
+	if (command_option(command, "dry-run"))
 		return tell_plan(command, reply, what);
 	until = (time_t)json_integer_value(json_object_get(reply, "until"));
 	if (!json_object_get(reply, "bin"))

@@ -194,9 +194,7 @@ static int import_exports(struct command *command)
 	}
 	status = command_call(
 	    command, "PUT", json_pack("{s:{s:i,s:o}}", "document", "version", 1, "shares", wanted),
-	    &reply,
-	    command_option(command, "dry-run") ? "/api/v1/configuration?dry_run=1"
-					       : "/api/v1/configuration");
+	    &reply, "/api/v1/configuration");
 	return status ? status : print_steps(command, reply);
 }
 
