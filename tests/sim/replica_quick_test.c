@@ -7,13 +7,13 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "tests/sim/options.h"
 #include "tests/sim/replica_campaign.h"
 
 #define RUNS      100000u
@@ -26,15 +26,6 @@
 struct tally {
 	uint64_t lives[REPLICA_SHORT_KINDS], met[REPLICA_SHORT_KINDS];
 };
-
-static uint64_t number_after(int argc, char **argv, const char *name, uint64_t otherwise)
-{
-	for (int i = 1; i + 1 < argc; i++) {
-		if (strcmp(argv[i], name) == 0)
-			return strtoull(argv[i + 1], NULL, 0);
-	}
-	return otherwise;
-}
 
 /* Every @parts-th block of seeds, so that each part has all kinds. */
 static int part(uint64_t seed, uint64_t runs, unsigned which, unsigned parts, struct tally *tally)

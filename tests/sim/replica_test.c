@@ -5,23 +5,13 @@
  *
  *	replica_test [--seed S] [--runs N] */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "core/log.h"
+#include "tests/sim/options.h"
 #include "tests/sim/replica_campaign.h"
 
 #define RUNS 120u
-
-static uint64_t number_after(int argc, char **argv, const char *name, uint64_t otherwise)
-{
-	for (int i = 1; i + 1 < argc; i++) {
-		if (strcmp(argv[i], name) == 0)
-			return strtoull(argv[i + 1], NULL, 0);
-	}
-	return otherwise;
-}
 
 int main(int argc, char **argv)
 {
