@@ -194,17 +194,22 @@ static inline int bench_close(struct bench *bench)
 	return call.result;
 }
 
-static inline int bench_volume(struct bench *bench, const char *name, uint64_t size)
+/* It is bench->volume from then on. */
+static inline int bench_volume_as(struct bench *bench, const struct volume_spec *spec)
 {
-	struct volume_spec spec = {.name = name, .size_bytes = size};
 	struct bench_call call = {.call.done = bench_call_done};
 	int result;
 
-	volume_create(bench->pool, &spec, &call.call);
+	volume_create(bench->pool, spec, &call.call);
 	result = bench_ended(bench, &call);
 	if (result == 0)
 		bench->volume = call.call.volume;
 	return result;
+}
+
+static inline int bench_volume(struct bench *bench, const char *name, uint64_t size)
+{
+	return bench_volume_as(bench, &(struct volume_spec){.name = name, .size_bytes = size});
 }
 
 static inline int bench_checkpoint(struct bench *bench)

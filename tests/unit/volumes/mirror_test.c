@@ -13,14 +13,8 @@ static int create(struct bench *bench, const char *name, enum volume_checksum ch
 				   .checksum = checksum,
 				   .mirror = true,
 				   .reserve_bytes = reserve};
-	struct bench_call call = {.call.done = bench_call_done};
-	int result;
 
-	volume_create(bench->pool, &spec, &call.call);
-	result = bench_ended(bench, &call);
-	if (result == 0)
-		bench->volume = call.call.volume;
-	return result;
+	return bench_volume_as(bench, &spec);
 }
 
 static void start(struct bench *bench, enum volume_checksum checksum)

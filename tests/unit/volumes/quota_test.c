@@ -182,14 +182,8 @@ static int create(struct bench *bench, const char *name, uint64_t reserve, uint6
 				   .size_bytes = VOLUME_SIZE,
 				   .reserve_bytes = reserve,
 				   .quota_bytes = quota};
-	struct bench_call call = {.call.done = bench_call_done};
-	int result;
 
-	volume_create(bench->pool, &spec, &call.call);
-	result = bench_ended(bench, &call);
-	if (result == 0)
-		bench->volume = call.call.volume;
-	return result;
+	return bench_volume_as(bench, &spec);
 }
 
 /* The first quota of a pool, which a volume is made with; and what none can be made with. */

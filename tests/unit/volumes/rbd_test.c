@@ -1223,6 +1223,29 @@ static void on_loop(void (*what)(void))
 		loop_poll(loop, 0);
 }
 
+static struct asked tried;
+
+static void try_out(void)
+{
+	struct volume_spec spec = {.name = "n", .size_bytes = 64 * MIB};
+
+	volume_create(&pool->pool, &spec, &tried.call);
+}
+
+/* Nothing here knows dry runs: it is refused, and not carried out. */
+static void no_dry_run(void **state)
+{
+	(void)state;
+	open_pool();
+	ask(&tried);
+	tried.call.dry = true;
+	on_loop(try_out);
+	UNTIL(tried.done);
+	assert_int_equal(tried.result, -EOPNOTSUPP);
+	assert_int_equal(count_volumes(), 1);
+	close_pool();
+}
+
 static void submit_first(void)
 {
 	submit(&first);
@@ -1672,6 +1695,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(joining_again_fails, setup, teardown),
 	    cmocka_unit_test_setup_teardown(images_of_others, setup, teardown),
 	    cmocka_unit_test_setup_teardown(made_and_found, setup, teardown),
+	    cmocka_unit_test_setup_teardown(no_dry_run, setup, teardown),
 	    cmocka_unit_test_setup_teardown(renamed_elsewhere, setup, teardown),
 	    cmocka_unit_test_setup_teardown(copied, setup, teardown),
 	    cmocka_unit_test_setup_teardown(shrunk_under_a_write, setup, teardown),

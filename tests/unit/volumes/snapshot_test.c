@@ -334,14 +334,8 @@ static void test_rollback_under_way(void **state)
 static int reserved_volume(struct bench *bench, const char *name, uint64_t size, uint64_t reserve)
 {
 	struct volume_spec spec = {.name = name, .size_bytes = size, .reserve_bytes = reserve};
-	struct bench_call call = {.call.done = bench_call_done};
-	int result;
 
-	volume_create(bench->pool, &spec, &call.call);
-	result = bench_ended(bench, &call);
-	if (result == 0)
-		bench->volume = call.call.volume;
-	return result;
+	return bench_volume_as(bench, &spec);
 }
 
 /* Writes from @offset on until there is no space; how many bytes it took. */
