@@ -77,6 +77,15 @@ def wait(what, limit=90.0):
     return value
 
 
+def stop_all(points, nodes):
+    """The end of a test: every daemon ends well, or its last words are shown."""
+    for node in nodes:
+        status = node.server.stop()
+        if status:
+            points.note(node.server.log()[-4000:])
+        points.point(status == 0, "stops cleanly")
+
+
 def sealed(node, name="vms"):
     group = node.group(name)
     return group["state"] == "streaming" and group["sealed_epoch"] > 0

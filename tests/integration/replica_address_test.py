@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                         # pylint: disable=wrong-import-position
-from replica import IQN, LOAD, Node, sealed, wait  # pylint: disable=wrong-import-position
+from replica import IQN, LOAD, Node, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 LUNS = 2
 FOUR, SIX = "10.77.0.10", "fd77::10"
@@ -189,11 +189,7 @@ def test(points):
             if load and load.poll() is None:
                 load.kill()
                 load.wait()
-            for node in nodes:
-                status = node.server.stop()
-                if status:
-                    points.note(node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, nodes)
             net.remove()
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import server as daemon                                # pylint: disable=wrong-import-position
 import tap                                             # pylint: disable=wrong-import-position
-from replica import IQN, Node, sealed, wait            # pylint: disable=wrong-import-position
+from replica import IQN, Node, sealed, stop_all, wait            # pylint: disable=wrong-import-position
 
 AGENT = os.path.join(TOP, "replication", "ocf", "replica")
 SUCCESS, GENERIC, UNIMPLEMENTED, INSTALLED, CONFIGURED, NOT_RUNNING, PROMOTED = 0, 1, 3, 5, 6, 7, 8
@@ -243,11 +243,7 @@ def test(points):
             lost(points, one, two)
             stops(points, one, two)
         finally:
-            for member in members:
-                status = member.node.server.stop()
-                if status:
-                    points.note(member.node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, [member.node for member in members])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                             # pylint: disable=wrong-import-position
-from replica import IQN, LOAD, Node, end, sealed, wait  # pylint: disable=wrong-import-position
+from replica import IQN, LOAD, Node, end, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 RPO = 2
 MEMBER = "tank/cut0"
@@ -231,11 +231,7 @@ def test(points):
             protection(points, one, two, log)
             failover(points, one, two)
         finally:
-            for node in nodes:
-                status = node.server.stop()
-                if status:
-                    points.note(node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, nodes)
 
 
 if __name__ == "__main__":

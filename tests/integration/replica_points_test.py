@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                       # pylint: disable=wrong-import-position
-from replica import IQN, Node, end, sealed, wait  # pylint: disable=wrong-import-position
+from replica import IQN, Node, end, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 LUNS = 2
 MEMBERS = [f"tank/cut{lun}" for lun in range(LUNS)]
@@ -177,11 +177,7 @@ def test(points):
         finally:
             if load:
                 end(load)
-            for node in nodes:
-                status = node.server.stop()
-                if status:
-                    points.note(node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, nodes)
 
 
 if __name__ == "__main__":

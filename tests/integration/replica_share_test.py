@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import rpc_client as rpc                         # pylint: disable=wrong-import-position
 import tap                                       # pylint: disable=wrong-import-position
-from replica import Node, sealed, wait           # pylint: disable=wrong-import-position
+from replica import Node, sealed, stop_all, wait           # pylint: disable=wrong-import-position
 
 SHARE = "tank/docs"
 OK, STALE, JUKEBOX = 0, 70, 10008
@@ -182,11 +182,7 @@ def test(points):
             crash(points, one, two, root)
             busy(points, one, two)
         finally:
-            for node in nodes:
-                status = node.server.stop()
-                if status:
-                    points.note(node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, nodes)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                  # pylint: disable=wrong-import-position
-from replica import IQN, Node, sealed, wait  # pylint: disable=wrong-import-position
+from replica import IQN, Node, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 KILLS = int(os.environ.get("GRANARY_KILLS", "6"))
 LUNS = 3
@@ -148,11 +148,7 @@ def test(points):
             after = primary.verify(LUNS, primary.url(FILE))
             points.point(before[0] and after == before, "loses nothing", (before, after))
         finally:
-            for node in nodes:
-                status = node.server.stop()
-                if status:
-                    points.note(node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, nodes)
 
 
 if __name__ == "__main__":

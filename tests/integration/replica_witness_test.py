@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                             # pylint: disable=wrong-import-position
-from replica import IQN, Node, end, sealed, wait       # pylint: disable=wrong-import-position
+from replica import IQN, Node, end, sealed, stop_all, wait       # pylint: disable=wrong-import-position
 
 MEMBER = "tank/cut0"
 LEASE = 5
@@ -83,15 +83,20 @@ def set_up(points, one, two, third):
     return witness
 
 
+def goes_on(points, one, away, log, text):
+    """For longer than a lease."""
+    away.kill()
+    time.sleep(LEASE + 3)
+    begun = lines(log)
+    points.point(wait(lambda: lines(log) > begun + 20) and witness_of(one)["state"] == "held", text,
+                 one.group())
+
+
 def witness_away(points, one, third, log):
-    """The standby's promise is enough, for longer than a lease."""
+    """The standby's promise is enough."""
     load = one.write(1, lines(log) + 1, log)
     try:
-        third.kill()
-        time.sleep(LEASE + 3)
-        begun = lines(log)
-        points.point(wait(lambda: lines(log) > begun + 20) and witness_of(one)["state"] == "held",
-                     "guests go on without a witness, for the standby is there", one.group())
+        goes_on(points, one, third, log, "guests go on without a witness, for the standby is there")
         points.point(wait(lambda: "witness" in one.group()["alarms"]), "there is an alarm",
                      one.group())
         third.start()
@@ -104,11 +109,7 @@ def standby_away(points, one, two, log):
     """The witness's lease is enough."""
     load = one.write(1, lines(log) + 1, log)
     try:
-        two.kill()
-        time.sleep(LEASE + 3)
-        begun = lines(log)
-        points.point(wait(lambda: lines(log) > begun + 20) and witness_of(one)["state"] == "held",
-                     "guests go on without a standby, for the witness is there", one.group())
+        goes_on(points, one, two, log, "guests go on without a standby, for the witness is there")
         two.start()
         points.point(wait(lambda: sealed(one) and witness_of(one)["standby_promises"]),
                      "the standby catches up", one.group())
@@ -245,11 +246,7 @@ def test(points):
             forced(points, one, third, witness)
             unavailable(points, one, witness, third)
         finally:
-            for node in nodes:
-                status = node.server.stop()
-                if status:
-                    points.note(node.server.log()[-4000:])
-                points.point(status == 0, "stops cleanly")
+            stop_all(points, nodes)
 
 
 if __name__ == "__main__":
