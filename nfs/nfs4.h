@@ -183,7 +183,7 @@ static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *cal
 
 struct nfs4_exchange {
 	struct nfs4_principal principal;
-	struct nfs_address peer;
+	struct nfs_address peer; /* CLID_INUSE of v4.0: who is using it */
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
