@@ -348,6 +348,7 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return status;
 	if (call->compound.minor == 0) {
 		call->compound.client = state->owner->client;
+		call->compound.asker = state->owner->client->id;
 		state->owner->client->renewed_ns = nfs_call_now(call);
 	}
 	*ret_state = state;
@@ -427,15 +428,13 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 	return NFS4ERR_DELAY;
 }
 
-/* An OPEN that nobody may have delegated the file for. One that is refused anyhow calls nothing
- * back. v4.0's clients give back what they hold before they open it to write: another owner of
- * theirs is treated as another client. */
+/* An OPEN that nobody else may have delegated the file for. One that is refused anyhow calls
+ * nothing back. */
 static int check_delegated_open(struct nfs_call *call, const struct nfs4_open_args *args,
 				const struct nfs4_state *open, const struct lock_key *key)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	const struct nfs4_client *own = call->compound.minor ? call->compound.client : NULL;
-	uint64_t who = 0;
+	uint64_t own = call->compound.client->id, who = 0;
 
 	if ((!(args->access & 2) && !(args->deny & 1) && !args->cut) || !nfs4_any_delegation(nfs4))
 		return NFS4_OK;
@@ -991,6 +990,7 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 	call->compound.owner = owner;
 	call->compound.owner_seqid = seqid;
 	call->compound.client = owner->client;
+	call->compound.asker = owner->client->id;
 	return true;
 }
 
