@@ -1104,6 +1104,16 @@ int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid)
 	return status;
 }
 
+void nfs4_owner_claimed(struct nfs_call *call)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+
+	pthread_mutex_lock(&nfs4->lock);
+	if (call->compound.owner)
+		call->compound.owner->confirmed = true;
+	pthread_mutex_unlock(&nfs4->lock);
+}
+
 bool nfs4_owner_confirmed(const struct nfs_call *call)
 {
 	return !call->compound.owner || call->compound.owner->confirmed;

@@ -517,15 +517,33 @@ class Restarted:
             while b.open(root, "other", access=1) == GRACE:
                 time.sleep(0.1)
             assert 2 < time.monotonic() - begun < 12, "grace waits for one, not for ever"
+            kept, _ = Old(c, b"of v4.0").open(root, "of v4.0")
         self.kill()
         with rpc.Connection(self.port) as c:
             a = Locker(c, b"one", complete=False)
             expect(a.reclaim_open(file), NO_GRACE, "one was away too long")
+            self.old_claim(c, kept)
             b = Locker(c, b"two", complete=False)
             expect(b.ops(putfh(root), u32(73) + bytes(8)).status, 10044, "no xattrs in v4.1")
             b.complete()
             while b.open(root, "other", access=1) == GRACE:
                 time.sleep(0.1)
+
+
+    @staticmethod
+    def old_claim(c, file):
+        """v4.0: what is claimed is not to be confirmed."""
+        old = Old(c, b"of v4.0")
+
+        def take(seqid, claim):
+            return old.ops(putfh(file), u32(18, seqid, 3, 0) + u64(old.id) + opaque(b"old") +
+                           u32(0, claim, 0), GETFH)
+        stateid, flags, _ = old.opened(take(5, 1))
+        expect(flags & 2, 0, "OPEN4_RESULT_CONFIRM of a claim")
+        again, flags, _ = old.opened(take(5, 1))
+        expect((again, flags & 2), (stateid, 0), "sent again")
+        expect(old.one(file, u32(25) + stateid + u64(0) + u32(4), 25)[0], OK, "READ by it")
+        expect(old.one(file, u32(4, 6) + stateid, 4)[0], OK, "CLOSE")
 
 
 CASES = ("ranges", "errors", "downgrade", "current_stateid", "courtesy", "old_locks",
