@@ -253,6 +253,7 @@ struct nfs4_compound {
 	struct nfs4_session *session; /* its slot is ours */
 	struct nfs4_client *client;   /* the session's; v4.0: of the operation's state */
 	struct nfs4_owner *owner;     /* v4.0: whose turn it is; pinned */
+	uint64_t asker; /* v4.0: the client that the operation is by; 0: it does not say */
 	uint32_t owner_seqid;
 	uint32_t slot;
 	uint32_t reply_max, cached_max; /* bytes of the reply; cached_max: if it is to be kept */

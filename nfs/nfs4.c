@@ -382,6 +382,7 @@ static void loop(struct nfs_call *call)
 		compound->operation = op;
 		compound->gave_way = false;
 		compound->waits = 0;
+		compound->asker = 0;
 		compound->operation_at = xdr_length(&call->out);
 		xdr_put_u32(&call->out, known ? op : OP_ILLEGAL);
 		xdr_put_u32(&call->out, 0);

@@ -183,7 +183,7 @@ static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *cal
 
 struct nfs4_exchange {
 	struct nfs4_principal principal;
-	struct nfs_address peer;
+	struct nfs_address peer; /* CLID_INUSE of v4.0: who is using it */
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
@@ -313,6 +313,7 @@ bool nfs4_turn_of_stateid(struct nfs_call *call, const struct nfs4_stateid *stat
 			  int *ret_status);
 void nfs4_turn_end(struct nfs_call *call, int status);
 int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid);
+void nfs4_owner_claimed(struct nfs_call *call); /* no confirmation is asked for (RFC 7530 9.1.11) */
 bool nfs4_owner_confirmed(const struct nfs_call *call);
 
 /* Stateids on the wire; the current stateid (RFC 8881 16.2.3.1.2) stands for the one that the

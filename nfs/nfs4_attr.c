@@ -448,12 +448,17 @@ bool nfs4_get_id(const uint8_t *text, uint32_t length, uint32_t *ret_id)
 	return id <= UINT32_MAX;
 }
 
-static bool get_id(struct xdr_in *in, uint32_t *ret_id)
+/* No name at all is a mistake; one that we do not know is somebody's. */
+static int get_id(struct xdr_in *in, uint32_t *ret_id)
 {
 	uint32_t length;
 	const uint8_t *text = xdr_get_opaque(in, 256, &length);
 
-	return !in->bad && nfs4_get_id(text, length, ret_id);
+	if (in->bad)
+		return NFS4ERR_BADXDR;
+	if (length == 0)
+		return NFS4ERR_INVAL;
+	return nfs4_get_id(text, length, ret_id) ? NFS4_OK : NFS4ERR_BADOWNER;
 }
 
 static int get_time(struct xdr_in *in, struct vfs_set *set_, unsigned given, unsigned now,
@@ -497,10 +502,10 @@ static int get_one(struct nfs_call *call, struct xdr_in *in, unsigned number,
 		return set_->mode & ~07777u ? NFS4ERR_INVAL : NFS4_OK;
 	case ATTR_OWNER:
 		set_->mask |= VFS_SET_UID;
-		return get_id(in, &set_->uid) ? NFS4_OK : NFS4ERR_BADOWNER;
+		return get_id(in, &set_->uid);
 	case ATTR_GROUP:
 		set_->mask |= VFS_SET_GID;
-		return get_id(in, &set_->gid) ? NFS4_OK : NFS4ERR_BADOWNER;
+		return get_id(in, &set_->gid);
 	case ATTR_ATIME_SET:
 		return get_time(in, set_, VFS_SET_ATIME, VFS_SET_ATIME_NOW, &set_->atime);
 	case ATTR_MTIME_SET:

@@ -365,8 +365,10 @@ static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false), *client;
 	uint64_t number;
 
-	if (is_inuse(nfs4, known, exchange, now))
+	if (is_inuse(nfs4, known, exchange, now)) {
+		exchange->peer = known->peer;
 		return NFS4ERR_CLID_INUSE;
+	}
 	if (unknown)
 		nfs4_drop_client(nfs4, unknown);
 	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0 &&
@@ -402,7 +404,15 @@ static void confirmed(struct nfs4_server *nfs4, struct nfs4_client *client, uint
 	client->renewed_ns = now;
 	client->target = client->next;
 	client->path = NFS4_PATH_NONE;
+	memcpy(client->was_confirm, client->confirm, sizeof(client->confirm));
 	nfs4_back_probe(nfs4, client, now);
+}
+
+/* Confirmed already, and another SETCLIENTID came in between (RFC 7530 16.34.5). */
+static bool is_late_confirm(const struct nfs4_client *client, const uint8_t verifier[8])
+{
+	return client->confirmed && memcmp(client->confirm, verifier, 8) != 0 &&
+	       memcmp(client->was_confirm, verifier, 8) == 0;
 }
 
 int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8])
@@ -412,13 +422,17 @@ int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t veri
 	uint64_t now = nfs_call_now(call);
 	struct nfs4_client *client;
 	int status = NFS4_OK;
+	bool late;
 
 	pthread_mutex_lock(&nfs4->lock);
 	client = fresh_client(nfs4, id, now);
-	if (!client || client->minor || memcmp(client->confirm, verifier, 8) != 0)
+	late = client && client->minor == 0 && is_late_confirm(client, verifier);
+	if (!client || client->minor || (!late && memcmp(client->confirm, verifier, 8) != 0))
 		status = NFS4ERR_STALE_CLIENTID;
 	else if (!same_principal(client, &principal))
 		status = NFS4ERR_CLID_INUSE;
+	else if (late)
+		client->renewed_ns = now;
 	else if (!confirm(nfs4, client))
 		status = NFS4ERR_DELAY;
 	else

@@ -311,22 +311,22 @@ static bool is_late(const struct nfs4_server *nfs4, const struct nfs4_delegation
 }
 
 static struct nfs4_delegation *next_of(struct nfs4_server *nfs4, const struct lock_key *key,
-				       const struct nfs4_client *own, struct list *behind)
+				       uint64_t own, struct list *behind)
 {
 	const struct list *head = &nfs4->delegations->buckets[bucket_of(key)];
 
 	for (struct list *it = behind->next; it != head; it = it->next) {
 		struct nfs4_delegation *delegation = list_entry(it, struct nfs4_delegation, bucket);
 
-		if (delegation->client != own && delegation->key.volume == key->volume &&
+		if (delegation->client->id != own && delegation->key.volume == key->volume &&
 		    vfs_object_equal(&delegation->key.object, &key->object))
 			return delegation;
 	}
 	return NULL;
 }
 
-bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key,
-			    const struct nfs4_client *own, uint64_t now)
+bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key, uint64_t own,
+			    uint64_t now)
 {
 	struct list *head = &nfs4->delegations->buckets[bucket_of(key)], *behind = head;
 	struct nfs4_delegation *delegation;
@@ -348,8 +348,17 @@ bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key
 	return any;
 }
 
-bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
-		    const struct nfs4_client *own, uint64_t now)
+uint64_t nfs4_asker(const struct nfs_call *call)
+{
+	const struct nfs4_compound *compound = &call->compound;
+
+	if (compound->minor == 0)
+		return compound->asker;
+	return compound->client ? compound->client->id : 0;
+}
+
+bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key, uint64_t own,
+		    uint64_t now)
 {
 	struct nfs4_server *nfs4 = server->nfs4;
 	bool delegated;

@@ -56,10 +56,10 @@ int nfs4_delegation_find(struct nfs_call *call, const struct nfs4_stateid *state
 bool nfs4_delegation_covers(const struct nfs_call *call, const struct nfs4_delegation *delegation);
 /* One that was revoked is acknowledged. */
 void nfs4_delegation_free(struct nfs4_server *nfs4, struct nfs4_delegation *delegation);
-/* nfs4_delegation_in_way: has another client than @own (NULL: nobody) the file delegated? Then it
- * is being called back. */
-bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key,
-			    const struct nfs4_client *own, uint64_t now);
+/* nfs4_delegation_in_way: has another client than @own (an id; 0: nobody) the file delegated? Then
+ * it is being called back. */
+bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key, uint64_t own,
+			    uint64_t now);
 unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled);
 void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client);
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
@@ -75,8 +75,10 @@ void nfs4_recall_again(struct nfs4_server *nfs4, struct nfs4_client *client, uin
 bool nfs4_change_mark(struct nfs4_server *nfs4, const struct lock_key *key, uint32_t *ret_mark);
 void nfs4_change_unmark(struct nfs4_server *nfs4, uint32_t mark);
 bool nfs4_any_delegation(const struct nfs4_server *nfs4);
-/* nfs4_delegation_in_way(), from outside. */
-bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
-		    const struct nfs4_client *own, uint64_t now);
+/* nfs4_delegation_in_way(), from outside. nfs4_asker: whose operation it is, 0 where it does not
+ * say. */
+bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key, uint64_t own,
+		    uint64_t now);
+uint64_t nfs4_asker(const struct nfs_call *call);
 
 #endif

@@ -176,6 +176,8 @@ static void make_recorded(struct nfs_call *call, int recorded)
 		return;
 	}
 	nfs4_set_object(call, &call->saved_object);
+	if (numbers[CLAIM] == CLAIM_PREVIOUS)
+		nfs4_owner_claimed(call);
 	put_result(call, &stateid);
 	call->argument[3] |= upgraded ? UPGRADED : 0;
 	if ((call->argument[3] & (CUT | FOUND)) == (CUT | FOUND))

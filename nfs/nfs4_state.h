@@ -45,10 +45,11 @@ struct nfs4_client {
 	struct list link;
 	uint64_t id, renewed_ns, recorded; /* recorded: a share it is known to have a record on */
 	struct nfs4_principal principal;
-	uint8_t verifier[8], confirm[8]; /* confirm: of SETCLIENTID */
-	bool confirmed, complete;        /* RECLAIM_COMPLETE was said */
-	uint32_t minor;                  /* 0, or 1 for all that have sessions */
-	uint32_t next_sequence;          /* of CREATE_SESSION */
+	uint8_t verifier[8];
+	uint8_t confirm[8], was_confirm[8]; /* of SETCLIENTID; the last one that was confirmed */
+	bool confirmed, complete;           /* RECLAIM_COMPLETE was said */
+	uint32_t minor;                     /* 0, or 1 for all that have sessions */
+	uint32_t next_sequence;             /* of CREATE_SESSION */
 	uint8_t last_session[16];
 	bool last_bound; /* its connection was to carry calls to the client, and does */
 	struct list owners;
@@ -94,6 +95,7 @@ struct nfs4_state {
 	bool closed;             /* v4.0: kept for a retry of CLOSE */
 	struct lock_share share; /* an open: access and deny */
 	uint32_t modes;          /* an open: which accesses it was opened with, 1 << (access - 1) */
+	uint32_t uid;            /* an open: whose rights were looked at */
 	struct list locks;       /* an open: lock states from it */
 	struct list open_link;   /* a lock: in its open's list */
 	struct nfs4_state *open; /* a lock */
