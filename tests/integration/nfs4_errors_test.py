@@ -75,7 +75,7 @@ def by_kind(minor):
         "GETATTR": (u32(9) + bitmap(1, 4), OK, OK, OK, OK, OK),
         "GETFH": (GETFH, OK, OK, OK, OK, OK),
         "LOOKUP": (lookup("x"), NOENT, NOTDIR, SYMLINK, NOTDIR, NOENT),
-        "LOOKUPP": (u32(16), OK, NOTDIR, NOTDIR, NOTDIR, NOENT),
+        "LOOKUPP": (u32(16), OK, NOTDIR, SYMLINK if minor else NOTDIR, NOTDIR, NOENT),
         "NVERIFY": (u32(17) + bitmap(1) + opaque(u32(9)), OK, OK, OK, OK, OK),
         "READ": (read_op(), ISDIR, OK, link, fifo, ISDIR),
         "READDIR": (readdir_op(), OK, NOTDIR, NOTDIR, NOTDIR, OK),
