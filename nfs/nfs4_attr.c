@@ -233,9 +233,10 @@ static void put_mtime(struct xdr_out *out, const struct source *source)
 
 static void put_exclusive(struct xdr_out *out, const struct source *source);
 
+/* The root above has none, but answers for them: clients ask there what the server can do. */
 static void put_xattrs(struct xdr_out *out, const struct source *source)
 {
-	xdr_put_bool(out, source->export && (source->export->vfs->can & VFS_CAN_XATTR));
+	xdr_put_bool(out, !source->export || (source->export->vfs->can & VFS_CAN_XATTR));
 }
 
 static void put_clone_size(struct xdr_out *out, const struct source *source)
