@@ -209,6 +209,16 @@ class Suite:
         self.client.fails(RESTOREFH, RESTORE)
         expect(c.ask(rpc.NFS, 4, 1, u32(1 << 30))[0], 4, "tag length lies")
         expect(compound(c, [], tag=b"tag" * 100).status, OK, "long tag")
+        for code in (0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xe000, 0xfffd, 0x10000, 0x10fffd):
+            expect(compound(c, [], tag=b"a" + chr(code).encode() + b"b").status, OK, f"U+{code:x}")
+        # Cut short, no beginning, longer than need be, surrogates, beyond the last plane, no text.
+        for tag in (b"a\xc3", b"\xe2\x82", b"\x80", b"\xbfa", b"\xc0\x80", b"\xc1\xbf",
+                    b"\xe0\x9f\xbf", b"\xf0\x8f\xbf\xbf", b"\xed\xa0\x80", b"\xed\xbf\xbf",
+                    b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xff", b"\xef\xbf\xbe",
+                    b"\xc3(", b"\xe2\x28\xa1"):
+            for minor in (0, 1, 2):
+                result = compound(c, [PUTROOTFH], minor=minor, tag=tag)
+                expect((result.status, result.count), (INVAL, 0), f"tag {tag.hex()}")
 
     def clients(self):
         c = self.c
