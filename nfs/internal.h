@@ -135,6 +135,7 @@ struct nfs_conn {
 	uint64_t bytes;
 	struct list back_calls;          /* calls of ours to the client */
 	bool back_bound;                 /* a session may use it for them */
+	bool fore_bound;                 /* a session's requests have come over it */
 	uint64_t back_client;            /* who has answered one */
 	struct nfs_datagram *datagram;   /* no stream: one call that came over UDP */
 	struct nfs_secure *secure;       /* NULL: not in TLS */

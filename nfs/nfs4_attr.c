@@ -233,9 +233,10 @@ static void put_mtime(struct xdr_out *out, const struct source *source)
 
 static void put_exclusive(struct xdr_out *out, const struct source *source);
 
+/* The root above has none, but answers for them: clients ask there what the server can do. */
 static void put_xattrs(struct xdr_out *out, const struct source *source)
 {
-	xdr_put_bool(out, source->export && (source->export->vfs->can & VFS_CAN_XATTR));
+	xdr_put_bool(out, !source->export || (source->export->vfs->can & VFS_CAN_XATTR));
 }
 
 static void put_clone_size(struct xdr_out *out, const struct source *source)
@@ -254,7 +255,9 @@ static void put_aclsupport(struct xdr_out *out, const struct source *source)
  */
 static bool has_aces(const struct source *source)
 {
-	return source->object == &source->call->compound.current.object && source->call->vfs.aces;
+	return source->export &&
+	       source->object == &source->call->compound.current.object &&
+	       source->call->vfs.aces;
 }
 
 static void put_acl(struct xdr_out *out, const struct source *source)
@@ -333,16 +336,21 @@ static void (*const putters[])(struct xdr_out *out, const struct source *source)
 };
 #define PUTTER_COUNT (sizeof(putters) / sizeof(putters[0]))
 
+/* The ACL of the root above is what its mode says. */
+static bool has_acl(const struct source *source)
+{
+	return !source->export || (source->export->vfs->can & VFS_CAN_ACL);
+}
+
 /* Attributes by minor version: suppattr_exclcreat came with 1, everything behind it with 2. */
 static bool is_there(const struct source *source, unsigned number)
 {
 	uint32_t needs = number > ATTR_EXCLUSIVE ? 2 : number == ATTR_EXCLUSIVE ? 1 : 0;
 
-	unsigned can = number == ATTR_CLONE_SIZE                         ? VFS_CAN_CLONE
-		       : number == ATTR_ACL || number == ATTR_ACLSUPPORT ? VFS_CAN_ACL
-									 : 0;
-
-	if (can && !(source->export && (source->export->vfs->can & can)))
+	if (number == ATTR_CLONE_SIZE &&
+	    !(source->export && (source->export->vfs->can & VFS_CAN_CLONE)))
+		return false;
+	if ((number == ATTR_ACL || number == ATTR_ACLSUPPORT) && !has_acl(source))
 		return false;
 	return putters[number] && source->call->compound.minor >= needs;
 }
@@ -368,8 +376,9 @@ static void put_exclusive(struct xdr_out *out, const struct source *source)
 {
 	struct nfs4_bitmap settable = {0};
 
-	(void)source;
 	set(&settable, ATTR_SIZE);
+	if (has_acl(source))
+		set(&settable, ATTR_ACL);
 	set(&settable, ATTR_MODE);
 	set(&settable, ATTR_OWNER);
 	set(&settable, ATTR_GROUP);

@@ -511,6 +511,15 @@ static bool delegate_locked(struct nfs_call *call, struct nfs4_stateid *ret_stat
 	return true;
 }
 
+enum nfs4_no_delegation nfs4_why_none(uint32_t want)
+{
+	want &= NFS4_WANT_MASK;
+	return want == NFS4_WANT_NONE     ? NFS4_NOT_WANTED
+	       : want == NFS4_WANT_WRITE  ? NFS4_NOT_TO_WRITE
+	       : want == NFS4_WANT_CANCEL ? NFS4_CANCELLED
+					  : NFS4_NO_RESOURCE;
+}
+
 bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
 		   enum nfs4_no_delegation *ret_why)
 {
@@ -518,9 +527,7 @@ bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *re
 	bool given;
 
 	want &= NFS4_WANT_MASK;
-	*ret_why = want == NFS4_WANT_NONE     ? NFS4_NOT_WANTED
-		   : want == NFS4_WANT_CANCEL ? NFS4_CANCELLED
-					      : NFS4_NO_RESOURCE;
+	*ret_why = nfs4_why_none(want);
 	if (want != 0 && want != NFS4_WANT_READ && want != NFS4_WANT_ANY)
 		return false;
 	pthread_mutex_lock(&nfs4->lock);

@@ -30,15 +30,19 @@ enum nfs4_no_delegation {
 	NFS4_NOT_WANTED = 0,
 	NFS4_CONTENTION = 1,
 	NFS4_NO_RESOURCE = 2,
+	NFS4_NOT_TO_WRITE = 4,
 	NFS4_CANCELLED = 7,
 };
 #define NFS4_WANT_MASK   0xff00u
 #define NFS4_WANT_READ   0x0100u
+#define NFS4_WANT_WRITE  0x0200u
 #define NFS4_WANT_ANY    0x0300u
 #define NFS4_WANT_NONE   0x0400u
 #define NFS4_WANT_CANCEL 0x0500u
 bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
 		   enum nfs4_no_delegation *ret_why);
+/* Why one that wishes for this gets none, whatever the file. */
+enum nfs4_no_delegation nfs4_why_none(uint32_t want);
 /* Does the call's client wish for a delegation, while it is just being tried out whether it can be
  * called? */
 bool nfs4_delegate_soon(struct nfs_call *call, uint32_t want);

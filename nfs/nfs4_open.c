@@ -68,7 +68,7 @@ static void put_no_delegation(struct nfs_call *call, enum nfs4_no_delegation why
 static void put_delegation(struct nfs_call *call)
 {
 	const uint64_t *numbers = call->compound.numbers;
-	enum nfs4_no_delegation why = NFS4_NO_RESOURCE;
+	enum nfs4_no_delegation why = nfs4_why_none(call->compound.want);
 	struct nfs4_stateid stateid;
 
 	if (by_delegation(call) || numbers[CLAIM] == CLAIM_PREVIOUS || numbers[ACCESS] != 1 ||

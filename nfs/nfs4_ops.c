@@ -86,11 +86,16 @@ static void looked_up(struct nfs_call *call, int result)
 	nfs4_done(call, nfs4_status_of(result));
 }
 
-/* What is no directory has no parent, a symlink neither (RFC 8881 18.14.3). */
+/* What is no directory has no parent; v4.1 tells a symlink from the rest (RFC 8881 15.1.2.8). */
 static void parent_found(struct nfs_call *call, int result)
 {
 	if (result == 0)
 		nfs4_set_object(call, &call->vfs.result_object);
+	else if (result == -ENOTDIR && call->compound.minor &&
+		 call->vfs.after[0].type == VFS_SYMLINK) {
+		nfs4_done(call, NFS4ERR_SYMLINK);
+		return;
+	}
 	nfs4_done(call, nfs4_status_of(result));
 }
 

@@ -197,7 +197,7 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 	if (call->compound.session && call->compound.index < call->compound.count &&
 	    nfs4_session_is(nfs4_server_of(call), id, call->compound.session))
 		return NFS4ERR_NOT_ONLY_OP;
-	return nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
+	return nfs4_destroy_session(call, id);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)

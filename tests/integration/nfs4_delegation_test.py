@@ -468,10 +468,11 @@ class Suite:
         expect(self.holder.give_back(handle, given), OK, "DELEGRETURN")
         expect(take(self.root, "wants", WANT_NONE)[2], (0,), "not wanted")
         expect(take(self.root, "wants", WANT_CANCEL)[2], (7,), "cancelled")
-        expect(take(self.root, "wants", WANT_WRITE)[2], (2,), "none for writing")
+        expect(take(self.root, "wants", WANT_WRITE)[2], (4,), "none for writing")
         expect(take(self.root, "wants", 0x600), INVAL, "no such wish")
         expect(take(self.root, "wants", WANT_READ | 0x10000)[2][4:8], given[4:8], "its place again")
-        expect(take(self.root, "wants", WANT_READ, access=3)[2], (2,), "its own writer")
+        for want, why in ((WANT_READ, 2), (WANT_WRITE, 4), (WANT_NONE, 0), (WANT_CANCEL, 7)):
+            expect(take(self.root, "wants", want, access=3)[2], (why,), "its own writer")
         self.other.make(self.root, "no preference")
         assert isinstance(take(self.root, "no preference")[2], bytes), "without a preference"
 

@@ -75,7 +75,7 @@ def by_kind(minor):
         "GETATTR": (u32(9) + bitmap(1, 4), OK, OK, OK, OK, OK),
         "GETFH": (GETFH, OK, OK, OK, OK, OK),
         "LOOKUP": (lookup("x"), NOENT, NOTDIR, SYMLINK, NOTDIR, NOENT),
-        "LOOKUPP": (u32(16), OK, NOTDIR, NOTDIR, NOTDIR, NOENT),
+        "LOOKUPP": (u32(16), OK, NOTDIR, SYMLINK if minor else NOTDIR, NOTDIR, NOENT),
         "NVERIFY": (u32(17) + bitmap(1) + opaque(u32(9)), OK, OK, OK, OK, OK),
         "READ": (read_op(), ISDIR, OK, link, fifo, ISDIR),
         "READDIR": (readdir_op(), OK, NOTDIR, NOTDIR, NOTDIR, OK),
@@ -92,8 +92,8 @@ def by_kind(minor):
             "DEALLOCATE": (space_op(62), ISDIR, OK, link, fifo, (ROFS, ISDIR)),
             "SEEK": (u32(69) + ZERO + u64(0) + u32(0), ISDIR, NXIO, link, fifo, ISDIR),
             "READ_PLUS": (u32(68) + ZERO + u64(0) + u32(4), ISDIR, OK, link, fifo, ISDIR),
-            "GETXATTR": (u32(72) + opaque("x"),) + (10095,) * 4 + (NOTSUPP,),
-            "LISTXATTRS": (u32(74) + u64(0) + u32(4096), OK, OK, OK, OK, NOTSUPP),
+            "GETXATTR": (u32(72) + opaque("x"),) + (10095,) * 5,
+            "LISTXATTRS": (u32(74) + u64(0) + u32(4096), OK, OK, OK, OK, OK),
         })
     return table
 

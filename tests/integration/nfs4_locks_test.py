@@ -528,6 +528,21 @@ class Restarted:
             b.complete()
             while b.open(root, "other", access=1) == GRACE:
                 time.sleep(0.1)
+            a = Locker(c, b"four")
+            files = [a.open(root, f"late{n}", how=UNCHECKED)[0] for n in range(20)]
+        self.kill()
+        with rpc.Connection(self.port) as c:
+            begun = time.monotonic()
+            time.sleep(4)  # of 6; two does not come back
+            a = Locker(c, b"four", complete=False)
+            for file in files:
+                expect(len(a.reclaim_open(file)), 16, "a claim begun in time goes on")
+                time.sleep(0.2)
+            assert time.monotonic() - begun > 8, "longer than grace lasts"
+            a.complete()
+            while (again := a.open(root, "other", access=1)) == GRACE:
+                time.sleep(0.1)
+            expect((len(again), time.monotonic() - begun < 13), (2, True), "but not for ever")
 
 
     @staticmethod
