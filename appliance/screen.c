@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "appliance/console.h"
+#include "core/backup.h"
 #include "core/control.h"
 
 #define ANSWER_MS   5000
@@ -204,6 +205,13 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
+/* The daemon goes on with the configuration it had. Who staged the backup expects another one. */
+static void put_restore(struct screen *screen)
+{
+	if (backup_is_aside(STATE_DIR))
+		put(screen, "\r\n  %s\r\n", text(TEXT_RESTORE));
+}
+
 /* What granary-hostd found: a port's address may belong to another network by now. */
 static void put_cards(struct screen *screen)
 {
@@ -258,6 +266,7 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
+	put_restore(screen);
 	put_cards(screen);
 	if (!status)
 		put_failure(screen);

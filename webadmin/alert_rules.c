@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "core/backup.h"
 #include "core/heap.h"
 #include "replication/replication.h"
 #include "webadmin/admin.h"
@@ -50,6 +51,7 @@ enum rule {
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
+	RESTORE_DAMAGED,
 	DISK_FAILING,
 	DISK_WARNING,
 	UPS_BATTERY,
@@ -400,6 +402,19 @@ static const struct alert_rule table[RULES] = {
 	  "状态目录所在磁盘将满：已使用 {value} %"},
 	 {"Changes of the configuration and the audit log can not be kept. Make room on it.",
 	  "配置变更和审计日志将无法保存。请腾出空间。"}},
+    [RESTORE_DAMAGED] =
+	{"restore-damaged",
+	 ALERT_CRITICAL,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"A backup that was to be restored was damaged when {object} started: nothing was "
+	  "restored",
+	  "{object} 启动时发现待恢复的备份已损坏：未恢复任何内容"},
+	 {"The configuration is the one from before. Check the disk of the state directory, then "
+	  "restore the backup once more.",
+	  "当前仍为原来的配置。请检查状态目录所在磁盘，然后重新恢复该备份。"}},
     [DISK_FAILING] = {"disk-failing",
 		      ALERT_CRITICAL,
 		      0,
@@ -811,6 +826,8 @@ void alert_look(struct webadmin *admin, struct alerts *alerts)
 	list_for_each (it, &admin->schedules)
 		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);
 	look_at_state(admin, alerts);
+	if (backup_is_aside(admin->options.state_dir))
+		alerts_observe(alerts, RESTORE_DAMAGED, "granaryd", true, 0, "");
 	ups_look(admin, alerts,
 		 (const unsigned[]){UPS_BATTERY, UPS_LOW, UPS_UNREACHABLE, UPS_REPLACE});
 	health_look(admin, alerts, DISK_FAILING, DISK_WARNING);
