@@ -18,6 +18,7 @@
 #define HELPER_MS   30000 /* its own services take their time */
 #define CERTIFICATE STATE_DIR "/web/cert.pem"
 #define FAILURE     STATE_DIR "/failure"
+#define GIVEN_UP    STATE_DIR "/release-given-up"
 #define SEED        "/run/granary/seed.json"
 #define CARDS       "/run/granary/cards.json"
 #define ADDRESSES   3 /* lines of them */
@@ -205,11 +206,13 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
-/* The daemon goes on with the configuration it had. Who staged the backup expects another one. */
-static void put_restore(struct screen *screen)
+/* Who staged a backup, or installed a release, expects another configuration, another release. */
+static void put_starts(struct screen *screen)
 {
 	if (backup_is_aside(STATE_DIR))
 		put(screen, "\r\n  %s\r\n", text(TEXT_RESTORE));
+	if (access(GIVEN_UP, F_OK) == 0)
+		put(screen, "\r\n  %s\r\n", text(TEXT_GIVEN_UP));
 }
 
 /* What granary-hostd found: a port's address may belong to another network by now. */
@@ -266,7 +269,7 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
-	put_restore(screen);
+	put_starts(screen);
 	put_cards(screen);
 	if (!status)
 		put_failure(screen);
