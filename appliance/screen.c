@@ -11,21 +11,21 @@
 #include <unistd.h>
 
 #include "appliance/console.h"
-#include "core/backup.h"
 #include "core/control.h"
 
-#define ANSWER_MS   5000
-#define HELPER_MS   30000 /* its own services take their time */
-#define CERTIFICATE STATE_DIR "/web/cert.pem"
-#define FAILURE     STATE_DIR "/failure"
-#define GIVEN_UP    STATE_DIR "/release-given-up"
-#define SEED        "/run/granary/seed.json"
-#define CARDS       "/run/granary/cards.json"
-#define ADDRESSES   3 /* lines of them */
-#define POOLS       3
-#define QR_ROW      2
-#define QR_COLUMN   52
-#define QR_LINES    17
+#define ANSWER_MS    5000
+#define HELPER_MS    30000 /* its own services take their time */
+#define CERTIFICATE  STATE_DIR "/web/cert.pem"
+#define FAILURE      STATE_DIR "/failure"
+#define SEED         "/run/granary/seed.json"
+#define CARDS        "/run/granary/cards.json"
+#define ADDRESSES    3 /* lines of them */
+#define POOLS        3
+#define ALERTS       2
+#define LINE_COLUMNS 73 /* and what stands before and behind */
+#define QR_ROW       2
+#define QR_COLUMN    52
+#define QR_LINES     17
 
 void put(struct screen *screen, const char *format, ...)
 {
@@ -206,13 +206,54 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
-/* Who staged a backup, or installed a release, expects another configuration, another release. */
-static void put_starts(struct screen *screen)
+/* One line of @sentence: a screen has 25. What is not ASCII is two columns wide. */
+static void put_line(struct screen *screen, const char *sentence)
 {
-	if (backup_is_aside(STATE_DIR))
-		put(screen, "\r\n  %s\r\n", text(TEXT_RESTORE));
-	if (access(GIVEN_UP, F_OK) == 0)
-		put(screen, "\r\n  %s\r\n", text(TEXT_GIVEN_UP));
+	char line[3 * LINE_COLUMNS];
+	size_t length = 0;
+
+	for (unsigned columns = 0; *sentence && length < sizeof line - 4; sentence++) {
+		unsigned char byte = (unsigned char)*sentence;
+
+		if ((byte & 0xc0) != 0x80 && (columns += byte < 0x80 ? 1 : 2) > LINE_COLUMNS)
+			break;
+		line[length++] = byte < ' ' || byte == 0x7f ? '?' : *sentence;
+	}
+	line[length] = '\0';
+	put(screen, "  ! %s%s\r\n", line, *sentence ? ".." : "");
+}
+
+static unsigned put_alerts_of(struct screen *screen, const json_t *alerts, const char *severity,
+			      unsigned shown)
+{
+	const char *key = text_is_chinese() ? "text_zh" : "text";
+	size_t index;
+	json_t *alert;
+
+	json_array_foreach(alerts, index, alert)
+	{
+		const char *said = json_string_value(json_object_get(alert, key));
+		const char *level = json_string_value(json_object_get(alert, "severity"));
+		const char *state = json_string_value(json_object_get(alert, "state"));
+
+		if (!said || !level || strcmp(level, severity) != 0 || !state ||
+		    strcmp(state, "firing") != 0 || shown == ALERTS)
+			continue;
+		if (shown++ == 0)
+			put(screen, "\r\n");
+		put_line(screen, said);
+	}
+	return shown;
+}
+
+/* What is wrong, in the daemon's words: the worst first. What somebody sees to is left out. */
+static void put_alerts(struct screen *screen)
+{
+	json_t *alerts = ask(DAEMON, "GET", "/api/v1/alerts", NULL, NULL);
+	unsigned shown = put_alerts_of(screen, alerts, "critical", 0);
+
+	put_alerts_of(screen, alerts, "warning", shown);
+	json_decref(alerts);
 }
 
 /* What granary-hostd found: a port's address may belong to another network by now. */
@@ -269,7 +310,8 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
-	put_starts(screen);
+	if (status)
+		put_alerts(screen);
 	put_cards(screen);
 	if (!status)
 		put_failure(screen);

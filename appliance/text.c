@@ -55,9 +55,6 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_ROLLBACK] = "Start from the other release next time? Type y: ",
 	[TEXT_SUPPORT] = "It is kept on this machine; with a browser: /api/v1/support/bundle",
 	[TEXT_SEED] = "What this machine was to be told at its first start was not taken:",
-	[TEXT_RESTORE] = "A backup that was to be restored was damaged: nothing was restored.",
-	[TEXT_GIVEN_UP] =
-	    "The update did not come up and was given up: the release before it runs.",
 	[TEXT_CARDS] = "Ports have other cards than when the network was set (n sets it anew):",
 	[TEXT_ENTER] = "Enter goes on. ",
     },
@@ -111,8 +108,6 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_ROLLBACK] = "下次启动使用另一版本？确认请输入 y：",
 	[TEXT_SUPPORT] = "已保存在本机。也可用浏览器以管理员登录后下载：/api/v1/support/bundle",
 	[TEXT_SEED] = "首次启动配置未被采用：",
-	[TEXT_RESTORE] = "待恢复的备份已损坏：未恢复任何内容，仍为原来的配置。",
-	[TEXT_GIVEN_UP] = "更新未能启动，已放弃：当前运行的是之前的版本。",
 	[TEXT_CARDS] = "网口对应的网卡与设置网络时不同（按 n 重新设置）：",
 	[TEXT_ENTER] = "按回车继续。",
     },
@@ -128,4 +123,9 @@ const char *text(enum text which)
 void text_chinese(bool chinese)
 {
 	in_chinese = chinese;
+}
+
+bool text_is_chinese(void)
+{
+	return in_chinese;
 }

@@ -411,12 +411,11 @@ static const struct alert_rule table[RULES] = {
 	 0,
 	 0,
 	 "",
-	 {"A backup that was to be restored was damaged when {object} started: nothing was "
-	  "restored",
-	  "{object} 启动时发现待恢复的备份已损坏：未恢复任何内容"},
-	 {"The configuration is the one from before. Check the disk of the state directory, then "
-	  "restore the backup once more.",
-	  "当前仍为原来的配置。请检查状态目录所在磁盘，然后重新恢复该备份。"}},
+	 {"The backup to be restored was damaged: {object} has what it had before",
+	  "待恢复的备份已损坏：{object} 仍为原来的配置"},
+	 {"Nothing was restored. Check the disk of the state directory, then restore the backup "
+	  "once more.",
+	  "未恢复任何内容。请检查状态目录所在磁盘，然后重新恢复该备份。"}},
     [RELEASE_GIVEN_UP] =
 	{"release-given-up",
 	 ALERT_WARNING,
@@ -424,8 +423,8 @@ static const struct alert_rule table[RULES] = {
 	 0,
 	 0,
 	 "",
-	 {"An update of {object} did not come up and was given up: the release before it runs",
-	  "{object} 的更新未能启动，已放弃：当前运行的是之前的版本"},
+	 {"The update of {object} did not come up: the release before it runs",
+	  "{object} 的更新未能启动：当前运行的是之前的版本"},
 	 {"Configuration and data are as they were. Install another release, or this one once "
 	  "more.",
 	  "配置和数据保持不变。请安装其他版本，或重新安装该版本。"}},

@@ -92,7 +92,8 @@ def full(points, box):
                             ">/dev/null 2>&1 && break; sleep 1; done; granary target list", 300)
     points.point(status == 0 and TARGET in shown, "it serves what it had after a restart", shown)
     sign_in(points, box, "full state partition")
-    points.point("READY" in (screen(box, "READY") or ""), "the console works", box.history[-2000:])
+    shown = screen(box, "! The disk of the state directory is full") or ""
+    points.point("READY" in shown, "the console works, and says it", box.history[-2000:])
     box.shell()
     box.run("rm /var/lib/granary/filler*")
     status, shown = box.run("granary target create iqn.2026-11.org.granary:more")
@@ -133,7 +134,7 @@ def restore_damaged(points, box):
                             ">/dev/null 2>&1 && break; sleep 1; done; granary target list", 300)
     points.point(status == 0 and TARGET in shown,
                  "damaged restore: it serves with the configuration it had", shown)
-    shown = screen(box, "nothing was restored") or ""
+    shown = screen(box, "! The backup to be restored was damaged") or ""
     points.point("READY" in shown, "damaged restore: the console says that nothing was restored",
                  shown or box.history[-3000:])
     box.picture("restore-damaged")
@@ -163,6 +164,9 @@ def without(points, box):
     told = box.wait(r"ens17  \S+ -> \S+", 60) or ""
     points.point("192.0.2.7  (ens17)" in shown + told and "other cards" in told,
                  "other card order: the console says which port has another one", shown + told)
+    box.type("\f")
+    points.point(box.wait("! Pool tank is not available", 60) is not None,
+                 "missing data disk: and that nothing on it is served", box.history[-3000:])
     box.picture("other-cards")
     box.shell()
     status, shown = box.run("granary pool show tank; granary target list")

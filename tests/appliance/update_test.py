@@ -120,7 +120,7 @@ def test(points):
                                     "granary alert list | grep release-given-up", 180)
             points.point(status == 0, "and so does an alert", shown)
             box.type("exit\n")
-            points.point(box.wait("did not come up and was given up", 60) is not None,
+            points.point(box.wait("! The update of granary did not come up", 60) is not None,
                          "and the console", box.history[-3000:])
             box.picture("release-given-up")
         finally:
