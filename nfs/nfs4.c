@@ -421,10 +421,7 @@ static bool is_utf8(const uint8_t *text, uint32_t length)
 	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
 
 	while (length) {
-		unsigned more = text[0] < 0x80   ? 0
-				: text[0] < 0xe0 ? 1
-				: text[0] < 0xf0 ? 2
-						 : 3;
+		unsigned more = text[0] < 0x80 ? 0 : text[0] < 0xe0 ? 1 : text[0] < 0xf0 ? 2 : 3;
 		uint32_t code = text[0] & (more ? 0x3fu >> more : 0x7fu);
 
 		if (text[0] >= 0xf8 || (text[0] & 0xc0) == 0x80 || more >= length)

@@ -255,8 +255,7 @@ static void put_aclsupport(struct xdr_out *out, const struct source *source)
  */
 static bool has_aces(const struct source *source)
 {
-	return source->export &&
-	       source->object == &source->call->compound.current.object &&
+	return source->export && source->object == &source->call->compound.current.object &&
 	       source->call->vfs.aces;
 }
 

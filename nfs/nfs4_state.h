@@ -135,7 +135,7 @@ struct nfs4_session {
 	struct nfs_conn *carriers[NFS4_FORE_CONNS]; /* open ones its requests have come over */
 	bool more_carriers;                         /* than there is room for */
 	struct nfs_address peer;                    /* who made it */
-	bool doomed;                                /* goes with the slot of the request that destroyed it */
+	bool doomed; /* goes with the slot of the request that destroyed it */
 	struct nfs4_slot slots[NFS4_SLOTS];
 	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
 };
