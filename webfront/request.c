@@ -73,7 +73,7 @@ static json_t *bytes_body(const struct front_request *request)
 				(int)request->length);
 		body = json_pack("{s:s}", "data", text);
 	}
-	heap_free(text);
+	heap_wipe(text);
 	return body;
 }
 
