@@ -37,7 +37,7 @@ def state(daemon):
     lists["pools"] = [{name: pool[name] for name in ("name", "state", "reserved_bytes", "provisioned_bytes",
                                                      "volumes", "watermarks")} for pool in lists["pools"]]
     lists["snapshots"] = [daemon.good("GET", f"{V1}/volumes/tank/{volume['name']}/snapshots")
-                          for volume in lists["volumes"]]
+                          for volume in lists["volumes"] if volume["pool"] == "tank"]
     lists["ups"] = daemon.call("GET", f"{V1}/ups")["body"].get("host")
     lists["groups"] = [daemon.good("GET", f"{V1}/targets/{target['iqn']}/groups")
                        for target in lists["targets"]]
@@ -346,6 +346,24 @@ def binned(points, daemon):
     daemon.good("POST", f"{V1}/bin/tank/held/restore", {"name": "back"})
 
 
+def device(points, daemon, folder):
+    """A file as it is: with the first of them the pool would come too, and does not."""
+    path = os.path.join(folder, "raw")
+    with open(path, "wb") as file:
+        file.truncate(3 * MIB)
+    body = {"pool": "passthrough", "name": "raw", "device": path}
+    before = state(daemon)
+    plan = daemon.call("POST", tried("/volumes"), body)["body"]
+    points.point(plan.get("after") == {"pool": "passthrough", "name": "raw", "device": path,
+                                       "size_bytes": 3 * MIB, "read_only": False} and
+                 before == state(daemon), "a device that would be served as it is", plan)
+    daemon.good("POST", f"{V1}/volumes", body)
+    for wrong in (body, {**body, "name": "other"}, {**body, "name": "new", "device": path + "-none"}):
+        replies = [daemon.call("POST", where, wrong) for where in (tried("/volumes"), f"{V1}/volumes")]
+        points.point(replies[0] == replies[1] and replies[0]["status"] >= 400,
+                     f"{wrong} is refused alike", replies)
+
+
 def command(points, daemon, commands):
     before = state(daemon)
     for words, wanted in commands:
@@ -362,7 +380,7 @@ def none(points, daemon):
     """Those that have none say so, and do nothing."""
     before = state(daemon)
     for method, path, body in (
-            ("POST", "/volumes", {"pool": "passthrough", "name": "raw", "device": "/dev/null"}),
+            ("POST", "/volumes/tank/files/rescan", None),
             ("POST", "/pools/tank/check", None),
             ("POST", f"{S}/check", None),
             ("POST", "/pools/tank/scrub", {"action": "start"})):
@@ -427,6 +445,7 @@ def test(points):
             command(points, daemon, MORE_COMMANDS)
             registered(points, daemon)
             binned(points, daemon)
+            device(points, daemon, folder)
             before = lasting(daemon)
             points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])
             daemon = api.Daemon(path, pool=False)
