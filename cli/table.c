@@ -164,8 +164,9 @@ static bool print_plan(json_t *body)
 	bool there = json_object_size(before), stays = json_object_size(after);
 	json_t *value;
 
+	/* A volume that would be deleted is told in words: command_delete(). */
 	if (!json_is_true(json_object_get(body, "dry_run")) ||
-	    (!what && !json_object_get(body, "deleted") &&
+	    (!what && (!json_object_get(body, "deleted") || json_object_get(body, "kind")) &&
 	     !json_is_array(json_object_get(body, "for_good"))))
 		return false;
 	if (!what) { /* what a deletion takes along */
