@@ -500,6 +500,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_set_level(daemon_.options.log_level);
+	control_wipe_json();
 	daemon_.state.lock_fd = -1;
 	umask(0077); /* state, pool files and the socket are ours alone */
 	signals_block();

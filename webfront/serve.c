@@ -382,10 +382,13 @@ static void take_body(struct exchange *exchange, const char *data, size_t length
 	if (exchange->length > FRONT_BODY_MAX)
 		return;
 	if (exchange->length + length > FRONT_BODY_MAX ||
-	    !(grown = heap_resize(exchange->body, exchange->length + length))) {
+	    !(grown = heap_alloc(exchange->length + length))) {
 		exchange->length = FRONT_BODY_MAX + 1;
 		return;
 	}
+	if (exchange->length) /* realloc() would leave what it moves where it was */
+		memcpy(grown, exchange->body, exchange->length);
+	heap_wipe(exchange->body);
 	exchange->body = grown;
 	memcpy(grown + exchange->length, data, length);
 	exchange->length += length;
@@ -455,10 +458,7 @@ static void completed(void *context, struct MHD_Connection *connection, void **r
 	(void)why;
 	front_watch_limit(watch_of(connection), FRONT_IDLE_NS);
 	if (exchange) {
-		if (exchange->body)
-			explicit_bzero(exchange->body,
-				       exchange->length <= FRONT_BODY_MAX ? exchange->length : 0);
-		heap_free(exchange->body);
+		heap_wipe(exchange->body);
 		heap_free(exchange->target);
 		heap_free(exchange);
 	}
