@@ -247,23 +247,24 @@ static unsigned put_alerts_of(struct screen *screen, const json_t *alerts, const
 }
 
 /* What is wrong, in the daemon's words: the worst first. What somebody sees to is left out. */
-static void put_alerts(struct screen *screen)
+static bool put_alerts(struct screen *screen)
 {
 	json_t *alerts = ask(DAEMON, "GET", "/api/v1/alerts", NULL, NULL);
 	unsigned shown = put_alerts_of(screen, alerts, "critical", 0);
 
-	put_alerts_of(screen, alerts, "warning", shown);
+	shown = put_alerts_of(screen, alerts, "warning", shown);
 	json_decref(alerts);
+	return shown > 0;
 }
 
 /* What granary-hostd found: a port's address may belong to another network by now. */
-static void put_cards(struct screen *screen)
+static void put_cards(struct screen *screen, bool follows)
 {
 	json_t *changed = json_load_file(CARDS, 0, NULL), *one;
 	size_t index;
 
 	if (json_array_size(changed))
-		put(screen, "\r\n  %s\r\n", text(TEXT_CARDS));
+		put(screen, "%s  %s\r\n", follows ? "" : "\r\n", text(TEXT_CARDS));
 	json_array_foreach(changed, index, one)
 	{
 		const char *port = json_string_value(json_object_get(one, "port"));
@@ -310,12 +311,12 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
-	if (status)
-		put_alerts(screen);
-	put_cards(screen);
+	put_cards(screen, status && put_alerts(screen));
 	if (!status)
 		put_failure(screen);
 	put_verdict(screen, status != NULL);
-	put(screen, "  %s%s\r\n", text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
+	/* No line end: a screen has 25, and what scrolls off at its top takes a part of the QR code
+	 * along. */
+	put(screen, "  %s%s", text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
 	json_decref(status);
 }

@@ -6,6 +6,7 @@ cards in another order, a state partition that is none any more. Each is said on
 always has its shell."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,10 +43,16 @@ def screen(box, wanted, limit=120):
 
 
 def sign_in(points, box, when):
-    try:
-        status, body, _ = box.call("POST", "/login", ACCOUNT)
-    except OSError as error:
-        status, body = 0, str(error)
+    """The web front gives a client 15 s to say what it wants, which is little for a guest whose host
+    does much else: three times."""
+    for _ in range(3):
+        try:
+            status, body, _ = box.call("POST", "/login", ACCOUNT)
+            break
+        except OSError as error:
+            status, body = 0, str(error)
+            points.note(f"{when}: {error}")
+            time.sleep(5)
     return points.point(status == 200, f"{when}: the web front lets the administrator in", body)
 
 
@@ -137,11 +144,12 @@ def restore_damaged(points, box):
     shown = screen(box, "! The backup to be restored was damaged") or ""
     points.point("READY" in shown, "damaged restore: the console says that nothing was restored",
                  shown or box.history[-3000:])
-    box.picture("restore-damaged")
     box.shell()
-    status, shown = box.run("for i in $(seq 60); do granary alert list | grep -q restore-damaged && "
-                            "break; sleep 1; done; granary alert list | grep restore-damaged", 180)
+    status, shown = box.run("for i in $(seq 60); do granary alert list -o json | grep restore-damaged "
+                            "&& break; sleep 1; done; granary alert list -o json | "
+                            "grep -q restore-damaged", 180)
     points.point(status == 0, "and so does an alert", shown)
+    box.picture("restore-damaged")  # the machine's own screen has had its time by now
     sign_in(points, box, "damaged restore")
     box.run("rm /var/lib/granary/restore.damaged")
 
@@ -177,9 +185,12 @@ def without(points, box):
                       ("when it works: ", "y\n"), ("Kept", ""), ("Enter goes on", "\n"))
     points.point(good, "other card order: the console's menu mends it", box.seen[-2000:])
     points.point(box.wait(r"10\.0\.2\.\d+", 120) is not None, "and it has its address", box.seen)
-    time.sleep(12)  # how often the helper looks
-    box.type("\f")
-    shown = box.wait("power off", 60) or ""
+    for _ in range(8):  # the helper looks every ten seconds; what was drawn before is read too
+        time.sleep(4)
+        box.type("\f")
+        shown = box.wait("power off", 60) or ""
+        if "Addresses" in shown and "other cards" not in shown:
+            break
     points.point("Addresses" in shown and "other cards" not in shown, "and is settled", shown)
     sign_in(points, box, "other card order")
     read = subprocess.run(["qemu-io", "-r", "-f", "raw", "-c", "read 0 1M", box.url(0)],
@@ -209,7 +220,7 @@ def no_state(points, box):
     box.restarted(points, "and the machine starts")
     box.shell()
     status, shown = box.run("granary pool import /dev/disk/by-id/virtio-data0; granary volume list")
-    points.point(status == 0 and "tank/disk" in shown, "pools are imported", shown)
+    points.point(status == 0 and re.search(r"tank +disk", shown), "pools are imported", shown)
 
 
 def test(points):
