@@ -199,6 +199,11 @@ $(BUILD)/tests/unit/smbfront/%: $(BUILD)/obj/tests/unit/smbfront/%.o $(BUILD)/ob
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+$(BUILD)/tests/unit/webfront/%: $(BUILD)/obj/tests/unit/webfront/%.o $(BUILD)/obj/webfront/confine.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lseccomp -lcmocka
+
 $(BUILD)/tests/unit/diskhealth/%: $(BUILD)/obj/tests/unit/diskhealth/%.o $(patsubst %,$(BUILD)/obj/diskhealth/%.o,ask options report) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

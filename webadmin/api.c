@@ -99,7 +99,7 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 	if (status < 300 && route && route->flags & ROUTE_CHANGE &&
 	    !(route->flags & ROUTE_SECRET) && !api_is_dry(request))
 		watch_tell(request->admin->watch, "change", route->method, request->path);
-	if (request->replay_key && request->admin->change == request &&
+	if (request->replay_key && request->admin->change == request && !api_is_dry(request) &&
 	    !(route->flags & ROUTE_SECRET))
 		replay_keep(request, reply);
 	webadmin_reply(request, reply);

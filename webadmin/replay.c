@@ -60,12 +60,11 @@ static bool digest_of(struct api_request *request, unsigned char digest[SHA256_D
 					request->query, body)
 			  : NULL;
 
-	free(body);
+	heap_wipe(body);
 	if (!text)
 		return false;
 	SHA256((const unsigned char *)text, strlen(text), digest);
-	explicit_bzero(text, strlen(text));
-	heap_free(text);
+	heap_wipe(text);
 	return true;
 }
 

@@ -167,7 +167,7 @@ static void change_run(struct api_request *request)
 
 	if (admin->phase)
 		api_reply_error(request, 503, "not_ready", "granaryd is %s", admin->phase);
-	else if (request->replay_key && replay_answer(request))
+	else if (request->replay_key && !api_is_dry(request) && replay_answer(request))
 		return;
 	else if (request->match.route->flags & ROUTE_STILL && is_on_the_move(request))
 		return;

@@ -10,7 +10,7 @@ import { lacksNames } from "./checks.mjs";
 import { ask, barriers, box, change, confirm, faults, given, newPage, open, page, picture, point, signIn, V1, walked, wear } from "./page.mjs";
 
 const PASSWORD = "a pass phrase";
-const HOST = "iqn.2026-11.test:host-a";
+const HOST = "iqn.2026-11.test:host-a", OTHER = "iqn.2026-11.test:host-b";
 
 async function firstStart() {
 	const started = Date.now();
@@ -44,16 +44,16 @@ async function signInAgain(ready) {
 	point(true, "the right one signs in, by the keyboard");
 }
 
-/** Four fields and one click; returns the target's name. */
+/** Four fields and one click, for two hosts; returns the target's name. */
 async function newLun() {
 	await open("new", "textarea");
 	await page.getByLabel("Name").fill("vm-cluster");
 	await page.getByLabel("Size").fill("1");
 	await page.getByLabel("Pool").selectOption("tank");
-	await page.getByLabel("Who may connect").fill(HOST);
+	await page.getByLabel("Who may connect").fill(`${HOST}\n${OTHER}`);
 	await page.getByRole("button", { name: "Create LUN" }).click();
 	await page.waitForSelector(".arrivals li.wait");
-	point(await page.getByText("0 of 1 connected").count(), "a LUN in four fields and one click, waiting for its host");
+	point(await page.getByText("0 of 2 connected").count(), "a LUN for two hosts in four fields and one click, waiting for them");
 	const text = await page.locator(".snippet").first().innerText();
 	const iqn = /targetIQN=(\S+)/.exec(text)?.[1] ?? "";
 	point(iqn === "iqn.2026-11.org.granary:vm-cluster" && text.includes(`device-config:port=${given.iscsi}`) && /SCSIid=3[0-9a-f]{32}/.test(text), "the snippet for XCP-ng names target, port and SCSI id", text);
@@ -175,22 +175,26 @@ async function timeTravel() {
 }
 
 /** A real initiator (libiscsi in QEMU) that writes, reads and stays. */
-function initiator(iqn) {
-	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${HOST}`;
+function initiator(iqn, name = HOST) {
+	const image = `driver=iscsi,transport=tcp,portal=127.0.0.1:${given.iscsi},target=${iqn},lun=0,initiator-name=${name}`;
 	const child = spawn("qemu-io", ["--image-opts", image], { stdio: ["pipe", "ignore", "ignore"] });
-	child.stdin.write("write -P 7 0 4M\nread -P 7 0 4M\n");
+	child.stdin.write(name === HOST ? "write -P 7 0 4M\nread -P 7 0 4M\n" : "read 0 4k\n");
 	return child;
 }
 
 async function arrival(iqn) {
 	await open(`connect/${encodeURIComponent(iqn)}`, ".arrivals li.wait");
-	const host = initiator(iqn);
+	const hosts = [initiator(iqn)];
 	try {
 		const started = Date.now();
 		await page.waitForSelector(".arrivals li.come");
 		point(Date.now() - started < 5000, "the page sees the host log in, by itself", `${Date.now() - started} ms`);
+		point(await page.locator(".arrivals li.wait").innerText().then((text) => text.includes(OTHER)) && await page.getByText("1 of 2 connected").count() === 1, "and waits for the other one", await page.locator(".arrivals").innerText());
+		hosts.push(initiator(iqn, OTHER));
+		await page.getByText("2 of 2 connected").waitFor();
+		point(await page.locator(".arrivals li.come").count() === 2 && await page.locator(".arrivals li.wait").count() === 0, "which comes too: the list is green", await page.locator(".arrivals").innerText());
 		await open("sessions", "tbody tr");
-		const row = await page.locator("tbody tr").first().innerText();
+		const row = await page.locator("tbody tr", { hasText: HOST }).first().innerText();
 		point(row.includes(HOST) && row.includes("4 MiB"), "the sessions page shows it with what it wrote", row);
 		await open("", ".connected li");
 		point((await page.locator(".connected").innerText()).includes(HOST), "and so does the overview");
@@ -198,11 +202,14 @@ async function arrival(iqn) {
 		await picture("overview");
 		await everyPage();
 	} finally {
-		host.stdin.end("quit\n");
-		host.kill();
+		for (const host of hosts) {
+			host.stdin.end("quit\n");
+			host.kill();
+		}
 	}
 	await open(`connect/${encodeURIComponent(iqn)}`, ".arrivals li.wait");
-	point(true, "and that it has gone");
+	await page.getByText("0 of 2 connected").waitFor();
+	point(true, "and that they have gone");
 }
 
 const paths = ["", "new", "commands", "volumes", "snapshots/tank/vm-cluster", "targets", "hosts", "sessions", "shares", "smb", "pools", "pools/tank", "bin", "hardware", "replication", "alerts", "jobs", "support", "access", "audit", "settings"];

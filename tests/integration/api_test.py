@@ -235,7 +235,55 @@ def tags(points, daemon):
     points.point(gone["status"] == 404, "what is not there is not stale but not there", gone)
 
 
+def filled(schema):
+    """A value of a member's type, and no more sense."""
+    kind = schema.get("type") or schema.get("oneOf", schema.get("anyOf", [{}]))[0].get("type")
+    return {"string": "x", "integer": 1, "number": 1, "boolean": False, "array": [], "object": {}}[kind]
+
+
+def stale_tags(points, daemon, document):
+    """Whatever has a tag is not changed by who knows another one: each route of what there is."""
+    names = {"pool": "tank", "volume": "tagged", "snapshot": "one", "share": "tagged-share", "lun": "0",
+             "iqn": "iqn.2026-11.org.granary:tagged", "schedule": "tagged", "channel": "tagged"}
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "tagged", "size": "8M"})
+    daemon.good("POST", f"{V1}/snapshots", {"snapshots": ["tank/tagged@one"]})
+    daemon.good("POST", f"{V1}/shares", {"pool": "tank", "name": "tagged-share"})
+    daemon.good("POST", f"{V1}/targets", {"iqn": names["iqn"]})
+    daemon.good("POST", f"{V1}/targets/{names['iqn']}/luns", {"pool": "tank", "volume": "tagged"})
+    daemon.good("POST", f"{V1}/snapshot-schedules",
+                {"name": "tagged", "volumes": ["tank/tagged"], "every": "daily"})
+    daemon.good("POST", f"{V1}/alert-channels", {"name": "tagged", "kind": "webhook", "enabled": False,
+                                                 "url": "http://127.0.0.1:1/"})
+    tried, wrong = 0, []
+    for path, methods in document["paths"].items():
+        where = re.sub(r"{(\w+)}", lambda part: names.get(part.group(1), "nothing"), path)
+        shown = daemon.call("GET", where) if "get" in methods else {}
+        for method in methods if shown.get("etag") else ():
+            if method == "get":
+                continue
+            content = methods[method].get("requestBody", {}).get("content", {})
+            schema = content.get("application/json", {}).get("schema", {})
+            body = {name: filled(schema["properties"][name]) for name in schema.get("required", ())}
+            reply = daemon.call(method.upper(), where, body, if_match='"0123456789abcdef"')
+            tried += 1
+            if reply["status"] != 412 or reply["body"]["code"] != "stale" or \
+                    daemon.call("GET", where).get("etag") != shown["etag"]:
+                wrong.append((method, where, reply))
+    points.point(tried > 30 and not wrong, f"{tried} routes, each with a tag that is not its own", wrong[:5])
+    daemon.good("DELETE", f"{V1}/targets/{names['iqn']}")
+    daemon.good("DELETE", f"{V1}/snapshot-schedules/tagged")
+    daemon.good("DELETE", f"{V1}/alert-channels/tagged")
+    daemon.good("DELETE", f"{V1}/shares/tank/tagged-share")
+    daemon.good("DELETE", f"{V1}/volumes/tank/tagged?snapshots=1")
+
+
 def replays(points, daemon):
+    path = f"{V1}/volumes/tank/vm1"
+    plan = daemon.call("PATCH", f"{path}?dry_run=1", {"iops": 500}, idempotency_key="k-0")
+    done = daemon.call("PATCH", path, {"iops": 500}, idempotency_key="k-0")
+    points.point(plan["status"] == 200 and plan["body"]["dry_run"] and done["status"] == 200 and
+                 done["body"]["iops_limit"] == 500, "what is tried out uses no key up", [plan, done])
+    daemon.good("PATCH", path, {"iops": 0})
     body = {"pool": "tank", "name": "once", "size": "4M"}
     first = daemon.call("POST", f"{V1}/volumes", body, idempotency_key="k-1")
     again = daemon.call("POST", f"{V1}/volumes", body, idempotency_key="k-1")
@@ -340,6 +388,7 @@ def test(points):
             replies_fit(points, daemon, document)
             rollback(points, daemon)
             tags(points, daemon)
+            stale_tags(points, daemon, document)
             replays(points, daemon)
             pages(points, daemon)
             pages_of_clients(points, daemon)
