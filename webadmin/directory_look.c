@@ -183,6 +183,7 @@ directory_look(struct webadmin *admin, const struct model_directory *directory, 
 		job->look.done = done;
 		job->look.context = context;
 		if (pthread_create(&thread, NULL, job_run, job) == 0) {
+			pthread_setname_np(thread, "host-dir-look");
 			pthread_detach(thread);
 			return &job->look;
 		}

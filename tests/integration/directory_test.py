@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ class Place:
         self.state = os.path.join(base, "state")
         self.port = free_port()
         self.connections = []
+        self.image = None
         os.makedirs(os.path.join(self.folder, "folder"))
         self.data = os.urandom(IMAGE)
         for name, data in (("image.iso", self.data), ("folder/in", b"inside"), ("doomed", b"x")):
@@ -311,6 +313,63 @@ def away(t, place, root, image):
         t.point(server.stop() == 0, "stops cleanly")
 
 
+def servers_of(folder):
+    """The processes that serve the FUSE file system mounted there."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"granary-mount") and folder.encode() in b" ".join(words):
+            found.append(int(pid))
+    return found
+
+
+def silence(t, place, server):
+    """A file system that does not answer: who adds a directory on it is told, and nobody else waits."""
+    folder = os.path.join(place.below, "hangs")
+    os.mkdir(folder)
+    if not os.path.exists("/dev/fuse"):
+        t.note("there is no /dev/fuse")
+        return
+    server.granary("share", "mount", "tank/files", folder)
+    os.mkdir(os.path.join(folder, "sub"))
+    stopped = servers_of(folder)
+    try:
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5)  # until the kernel asks for what it knew of it, and waits
+        with subprocess.Popen([os.path.join(daemon.BUILD, "granary"), "--state", server.state, "directory",
+                               "add", os.path.join(folder, "sub"), "hangs"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as adding:
+            waits = until(lambda: "host-dir-look" in threads(server), 5)
+            read = place.client()[0].read(place.image, 0, 100).data
+            listed(server)
+            still = adding.poll() is None
+            text = adding.communicate(timeout=60)[1].decode()
+        t.point(stopped and waits and still and read == place.data[:100],
+                "while one does not answer, all else is served", [stopped, waits, still])
+        t.point("does not answer" in text and "hangs" not in listed(server), "it is not made, and why", text)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        server.granary("share", "unmount", folder, "--lazy")
+
+
+def threads(server):
+    """Names of the daemon's threads."""
+    names = []
+    for task in os.listdir(f"/proc/{server.process.pid}/task"):
+        try:
+            with open(f"/proc/{server.process.pid}/task/{task}/comm", encoding="ascii") as file:
+                names.append(file.read().strip())
+        except OSError:
+            pass
+    return names
+
+
 def documents(t, place, server):
     """One document says it all; what it says is made."""
     whole = json.loads(server.granary("export"))
@@ -357,7 +416,9 @@ def test(t):
             root, image = version_3(t, place)
             version_4(t, place)
             hostile(t, place, image)
+            place.image = image
             beside(t, place)
+            silence(t, place, server)
             mounts(t, place)
         finally:
             place.hang_up()
