@@ -85,6 +85,9 @@ int command_split(const char *text, const char *what, struct object_name *ret_na
 int command_secret(const char *path, const char *what, size_t least, size_t most,
 		   char text[COMMAND_SECRET_MAX + 1]);
 
+/* run_share.c: "3,4.1" as a list; NULL for NULL. What is in it is for the daemon to judge. */
+json_t *command_versions(const char *text);
+
 /* run_target.c: --WHAT-user and --WHAT-secret-file into @body; both or none. 0 or the exit status.
  */
 int command_add_chap(struct command *command, json_t *body, const char *what);
@@ -211,6 +214,15 @@ int run_share_explain(struct command *command);
 int run_share_tls_show(struct command *command);
 int run_share_tls_set(struct command *command);
 int run_share_clients(struct command *command);
+int run_directory_add(struct command *command);
+int run_directory_list(struct command *command);
+int run_directory_show(struct command *command);
+int run_directory_set(struct command *command);
+int run_directory_remove(struct command *command);
+int run_directory_allow(struct command *command);
+int run_directory_deny(struct command *command);
+int run_directory_rules(struct command *command);
+int run_directory_explain(struct command *command);
 int run_share_release(struct command *command);
 int run_target_create(struct command *command);
 int run_target_list(struct command *command);

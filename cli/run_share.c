@@ -16,8 +16,7 @@ static const struct column share_columns[] = {
     {"QUOTA", "quota_bytes", SIZE}, {"USED", "used_bytes", SIZE}, {"FILES", "files", NUMBER},
 };
 
-/* "3,4.1" as a list; NULL for NULL. What is in it is for the daemon to judge. */
-static json_t *split_versions(const char *text)
+json_t *command_versions(const char *text)
 {
 	json_t *list = text ? json_array() : NULL;
 
@@ -42,8 +41,8 @@ int run_share_set(struct command *command)
 		status = command_fail("nothing to set: give --versions or --snapshots");
 	if (!status)
 		status = command_call(command, "PATCH",
-				      json_pack("{s:o*,s:s*}", "versions", split_versions(versions),
-						"snapshots", snapshots),
+				      json_pack("{s:o*,s:s*}", "versions",
+						command_versions(versions), "snapshots", snapshots),
 				      &reply, "/api/v1/shares/%s/%s", name.pool, name.name);
 	if (status)
 		return status;
@@ -85,7 +84,7 @@ int run_share_create(struct command *command)
 		return status;
 	if (quota && size_parse(quota, &bytes, &err) < 0)
 		return command_fail("%s", err.text);
-	versions = split_versions(command_option(command, "versions"));
+	versions = command_versions(command_option(command, "versions"));
 	body = json_pack("{s:s,s:s,s:s*,s:o*,s:s*}", "pool", name.pool, "name", name.name, "quota",
 			 quota, "versions", versions, "preset", command_option(command, "preset"));
 	status = command_call(command, "POST", body, &reply, "/api/v1/shares");
@@ -352,135 +351,6 @@ int run_share_check(struct command *command)
 int run_share_delete(struct command *command)
 {
 	return command_delete(command, "share", "shares");
-}
-
-/* ---- who may use it */
-
-static const struct column rule_columns[] = {
-    {"CLIENT", "client", TEXT}, {"READ-ONLY", "read_only", TEXT},   {"INSECURE", "insecure", TEXT},
-    {"SQUASH", "squash", TEXT}, {"UID", "anon_uid", NUMBER},        {"GID", "anon_gid", NUMBER},
-    {"TLS", "security", TEXT},  {"ADDRESSES", "addresses", JOINED},
-};
-
-static int no_client(void)
-{
-	fprintf(stderr, "granary: say which client: --client CIDR, or --client '*' for anybody\n");
-	return EXIT_USAGE;
-}
-
-static int read_id(struct command *command, const char *option, long long *ret_id)
-{
-	const char *text = command_option(command, option);
-	char *end;
-
-	if (!text)
-		return 0;
-	*ret_id = strtoll(text, &end, 10);
-	if (!*text || *end || *ret_id < 0 || *ret_id > UINT32_MAX)
-		return command_fail("--%s %s is no id", option, text);
-	return 0;
-}
-
-int run_share_allow(struct command *command)
-{
-	const char *client = command_option(command, "client");
-	const char *squash = command_option(command, "no-root-squash") ? "none"
-			     : command_option(command, "all-squash")   ? "all"
-								       : "root";
-	const char *security = command_option(command, "sec");
-	long long uid = 65534, gid = 65534;
-	struct object_name name;
-	json_t *reply;
-	int status = command_split(command->position[0], "share", &name);
-
-	if (!client)
-		return no_client();
-	if (!status)
-		status = read_id(command, "anon-uid", &uid);
-	if (!status)
-		status = read_id(command, "anon-gid", &gid);
-	if (!status)
-		status = command_call(
-		    command, "POST",
-		    json_pack("{s:s,s:b,s:b,s:s,s:s,s:I,s:I}", "client", client, "read_only",
-			      command_option(command, "ro") != NULL, "insecure",
-			      command_option(command, "insecure") != NULL, "squash", squash,
-			      "security", security ? security : "any", "anon_uid", (json_int_t)uid,
-			      "anon_gid", (json_int_t)gid),
-		    &reply, "/api/v1/shares/%s/%s/rules", name.pool, name.name);
-	return status ? status
-		      : say(command, reply, "%s may use share %s, mounted as /%s", client,
-			    command->position[0], name.name);
-}
-
-int run_share_deny(struct command *command)
-{
-	const char *client = command_option(command, "client");
-	struct object_name name;
-	json_t *reply;
-	int status = command_split(command->position[0], "share", &name);
-
-	if (!client)
-		return no_client();
-	if (!status)
-		status = command_call(command, "DELETE", json_pack("{s:s}", "client", client),
-				      &reply, "/api/v1/shares/%s/%s/rules", name.pool, name.name);
-	return status ? status
-		      : say(command, reply, "the rule for %s on share %s is gone", client,
-			    command->position[0]);
-}
-
-int run_share_rules(struct command *command)
-{
-	struct object_name name;
-	json_t *reply;
-	int status = command_split(command->position[0], "share", &name);
-
-	if (!status)
-		status = command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s/rules",
-				      name.pool, name.name);
-	return status ? status
-		      : table_print(command, reply, rule_columns,
-				    sizeof rule_columns / sizeof *rule_columns);
-}
-
-static bool speaks(const json_t *reply, const char *version)
-{
-	const json_t *one;
-	size_t index;
-
-	json_array_foreach(json_object_get(reply, "versions"), index, one)
-	{
-		if (strcmp(json_string_value(one), version) == 0)
-			return true;
-	}
-	return false;
-}
-
-int run_share_explain(struct command *command)
-{
-	const char *version = command_option(command, "version");
-	struct object_name name;
-	json_t *reply;
-	bool allowed, spoken;
-	int status = command_split(command->position[0], "share", &name);
-
-	if (!status)
-		status =
-		    command_call(command, "GET", NULL, &reply, "/api/v1/shares/%s/%s/explain/%s",
-				 name.pool, name.name, command->position[1]);
-	if (status)
-		return status;
-	allowed = json_is_true(json_object_get(reply, "allowed"));
-	spoken = !version || speaks(reply, version);
-	if (spoken)
-		say(command, reply, "%s %s use share %s: %s", command->position[1],
-		    allowed ? "may" : "may not", command->position[0],
-		    json_string_value(json_object_get(reply, "reason")));
-	else
-		say(command, reply, "%s may not use share %s: NFS version %s is not served",
-		    command->position[1], command->position[0], version);
-	return allowed && spoken ? EXIT_GOOD : EXIT_FAILED;
 }
 
 int run_share_clients(struct command *command)

@@ -10,13 +10,14 @@
 #include "nfs/nfs.h"
 #include "webadmin/webadmin.h"
 
-#define GRANARY_VERSION   "0.1.0"
-#define BIND_MAX          16
-#define IO_LOOPS_MAX      64
-#define ISCSI_PORT        3260
-#define REPL_PORT         7420
-#define DEMO_TARGET       "iqn.2026-11.org.granary:demo"
-#define DEFAULT_STATE_DIR "/var/lib/granary"
+#define GRANARY_VERSION    "0.1.0"
+#define BIND_MAX           16
+#define IO_LOOPS_MAX       64
+#define DIRECTORIES_IN_MAX 16
+#define ISCSI_PORT         3260
+#define REPL_PORT          7420
+#define DEMO_TARGET        "iqn.2026-11.org.granary:demo"
+#define DEFAULT_STATE_DIR  "/var/lib/granary"
 
 /* options.c: the command line. */
 struct options {
@@ -33,6 +34,8 @@ struct options {
 	const char *io_engine;
 	unsigned io_loops;
 	bool demo;
+	const char *directories[DIRECTORIES_IN_MAX]; /* --directories-in */
+	unsigned directory_count;
 	enum log_level log_level;
 };
 /* Returns -1 to go on, else the exit status (help and version end with 0, usage with 2). */
@@ -51,8 +54,9 @@ void state_close(struct state *state);
  * be done; without the state's lock, not at all. */
 void state_note_failure(const struct state *state, const char *why);
 
-/* confine.c: once what needs privilege is open, and before any thread is started. */
-int confine(struct err *err) __attribute__((warn_unused_result));
+/* confine.c: once what needs privilege is open, and before any thread is started. @by_handle: files
+ * are still to be opened by their handles, which takes CAP_DAC_READ_SEARCH. */
+int confine(bool by_handle, struct err *err) __attribute__((warn_unused_result));
 
 /* signals.c: SIGTERM and SIGINT as messages to @loop; @stop runs there, once per signal.
  * signals_block() comes before the first thread, signals_stop() before the loop goes. */

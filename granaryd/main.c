@@ -399,6 +399,8 @@ static int create_admin(struct err *err)
 	    .nfs = daemon_.nfs,
 	    .control_path = daemon_.state.control_path,
 	    .io_loops = daemon_.options.io_loops,
+	    .directories = daemon_.options.directories,
+	    .directory_count = daemon_.options.directory_count,
 	    .unmount = end_mounts,
 	};
 
@@ -459,11 +461,16 @@ static int take_restored(struct err *err)
 	return result;
 }
 
+static int confine_daemon(struct err *err)
+{
+	return confine(daemon_.options.directory_count > 0, err);
+}
+
 static int start(struct err *err)
 {
 	static int (*const steps[])(struct err * err) = {
-	    take_restored, create_loops, open_config,   create_iscsi,  create_nfs,
-	    create_admin,  confine,      create_mounts, start_threads, open_reservations};
+	    take_restored, create_loops,   open_config,   create_iscsi,  create_nfs,
+	    create_admin,  confine_daemon, create_mounts, start_threads, open_reservations};
 	int result = state_open(daemon_.options.state_dir, &daemon_.state, err);
 
 	for (unsigned i = 0; result == 0 && i < sizeof steps / sizeof *steps; i++)

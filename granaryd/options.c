@@ -18,6 +18,7 @@ enum {
 	OPT_ENGINE,
 	OPT_LOOPS,
 	OPT_DEMO,
+	OPT_DIRECTORIES,
 	OPT_LEASE,
 	OPT_LOG
 };
@@ -46,6 +47,9 @@ static const struct {
     {"io-engine", "NAME", OPT_ENGINE, "auto, uring or aio (default auto)"},
     {"io-loops", "N", OPT_LOOPS, "threads for I/O (default one per core)"},
     {"demo", NULL, OPT_DEMO, "set up pool tank, volume tank/demo and a target open to this host"},
+    {"directories-in", "DIR", OPT_DIRECTORIES,
+     "directories in DIR may be exported (granary directory); may be given again, and\n"
+     "                      without it none may; keeps CAP_DAC_READ_SEARCH"},
     {"log-level", "LEVEL", OPT_LOG, "error, warning, notice, info or debug (default info)"},
     {"version", NULL, 'V', "print the version and exit"},
     {"help", NULL, 'h', "print this help and exit"},
@@ -181,6 +185,13 @@ static int take(int code, const char *value, struct options *options)
 		return -1;
 	case OPT_DEMO:
 		options->demo = true;
+		return -1;
+	case OPT_DIRECTORIES:
+		if (*value != '/')
+			return usage("--directories-in %s is no absolute path", value);
+		if (options->directory_count == DIRECTORIES_IN_MAX)
+			return usage("too many --directories-in (%s)", value);
+		options->directories[options->directory_count++] = value;
 		return -1;
 	default:
 		if (!read_level(value, &options->log_level))

@@ -330,7 +330,7 @@ int nfs_call_handle(struct nfs_call *call, const void *handle, uint32_t length, 
 	if (handle_peek(handle, length, &parts) < 0)
 		return -ESTALE;
 	export = nfs_table_by_id(call->table, parts.volume);
-	if (!export && call->table->away)
+	if (!export && nfs_table_is_away(call->table, parts.volume))
 		return -ECANCELED; /* come again */
 	if (!export || parts.flags || parts.snapshot ||
 	    handle_check(export->vfs, handle, length) < 0)

@@ -264,6 +264,7 @@ static int fill_rule(const struct nfs_rule *rule, const struct nfs_names *names,
 	const struct nfs_name *name = nfs_names_find(names, rule->client);
 
 	own->rule = *rule;
+	own->rule.read_only = rule->read_only || export->vfs->read_only;
 	own->certificate = nfs_certificate_name(own->rule.client);
 	if (own->certificate)
 		own->rule.security = NFS_SECURITY_MTLS;
@@ -286,12 +287,12 @@ static int fill_export(const struct nfs_share *share, const struct nfs_names *na
 	    heap_zalloc_array(share->rule_count ? share->rule_count : 1, sizeof(*export->rules));
 	if (!export->rules)
 		return err_set(err, -ENOMEM, "no memory for exports");
+	export->vfs = vfs_ref(share->vfs);
 	for (unsigned i = 0; i < share->rule_count; i++)
 		if (fill_rule(&share->rules[i], names, export, err) < 0)
 			return -EINVAL;
 	export->versions = share->versions;
 	export->id = handle_volume(share->vfs);
-	export->vfs = vfs_ref(share->vfs);
 	return 0;
 }
 
@@ -304,6 +305,25 @@ static int check_unique(const struct nfs_table *table, struct err *err)
 				return err_set(err, -EEXIST, "%s is exported twice",
 					       table->exports[i].path);
 	return 0;
+}
+
+static int add_away(struct nfs_table *table, uint64_t id, struct err *err)
+{
+	uint64_t *ids = heap_resize(table->away_ids, (table->away_count + 1) * sizeof(*ids));
+
+	if (!ids)
+		return err_set(err, -ENOMEM, "no memory for exports");
+	table->away_ids = ids;
+	ids[table->away_count++] = id;
+	return 0;
+}
+
+bool nfs_table_is_away(const struct nfs_table *table, uint64_t id)
+{
+	for (unsigned i = 0; i < table->away_count; i++)
+		if (table->away_ids[i] == id)
+			return true;
+	return table->away;
 }
 
 int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t generation,
@@ -323,6 +343,8 @@ int nfs_table_create(const struct nfs_share *shares, unsigned count, uint64_t ge
 		if (shares[i].vfs)
 			result =
 			    fill_export(&shares[i], names, &table->exports[table->count++], err);
+		else if (shares[i].away_id)
+			result = add_away(table, shares[i].away_id, err);
 		else
 			table->away = true;
 	}
@@ -369,6 +391,8 @@ int nfs_table_renew(const struct nfs_table *old, uint64_t generation, const stru
 	table->refs = 1;
 	table->generation = generation;
 	table->away = old->away;
+	for (unsigned i = 0; result == 0 && i < old->away_count; i++)
+		result = add_away(table, old->away_ids[i], err);
 	for (unsigned i = 0; result == 0 && i < old->count; i++)
 		result =
 		    renew_export(&old->exports[i], names, &table->exports[table->count++], err);
@@ -401,6 +425,7 @@ static void table_free(struct nfs_table *table)
 		heap_free(table->exports[i].rules);
 	}
 	nfs_tls_unref(table->tls);
+	heap_free(table->away_ids);
 	if (table->gone)
 		loop_post(table->control, &table->message, tell_gone);
 	else

@@ -48,7 +48,9 @@ struct nfs_table {
 	void *gone_context;
 	struct message message;
 	struct nfs_tls *tls; /* NULL: none is spoken */
-	bool away; /* a share is with another node: handles that nobody knows may be its */
+	bool away;          /* a share is with another node: handles that nobody knows may be its */
+	uint64_t *away_ids; /* of those that are away and known */
+	unsigned away_count;
 	unsigned count;
 	struct nfs_export exports[]; /* by id */
 };
@@ -66,6 +68,8 @@ struct nfs_table *nfs_table_ref(struct nfs_table *table);
 void nfs_table_unref(struct nfs_table *table); /* NULL is fine; any thread */
 
 const struct nfs_export *nfs_table_by_id(const struct nfs_table *table, uint64_t id);
+/* May handles of @id, which is not in the table, be good another time? */
+bool nfs_table_is_away(const struct nfs_table *table, uint64_t id);
 const struct nfs_export *nfs_table_by_path(const struct nfs_table *table, const char *path,
 					   size_t length);
 

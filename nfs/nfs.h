@@ -83,11 +83,13 @@ struct nfs_share {
 	const struct nfs_rule *rules;
 	unsigned rule_count;
 	unsigned versions; /* enum nfs_versions */
+	uint64_t away_id;  /* without a vfs: handle_volume() of the one to come; 0: not known */
 };
 
 /* nfs_shares_set: the shares that are exported from now on, in one step; everything is copied,
  * each vfs is referenced. While one of them is away (no vfs), a handle of a share that is not here
- * is not stale: its client is told to come again (NFS3ERR_JUKEBOX, NFS4ERR_DELAY). gone(@context)
+ * is not stale: its client is told to come again (NFS3ERR_JUKEBOX, NFS4ERR_DELAY); where away_id
+ * says whose handles those are, only they are not. gone(@context)
  * (NULL: nobody asks) runs on the control loop when the last request that uses what was exported
  * before has ended: then its references are given back. On failure what was exported stays
  * exported, and gone() is not called. */

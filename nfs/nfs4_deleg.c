@@ -455,7 +455,7 @@ static bool may_delegate(struct nfs_call *call, const struct lock_key *key,
 	    (nfs4->table && !nfs_table_by_id(nfs4->table, key->volume)))
 		return false;
 	*ret_why = NFS4_CONTENTION;
-	return !nfs4->delegations->doors_lost &&
+	return !call->export->vfs->others_change && !nfs4->delegations->doors_lost &&
 	       find_door(nfs4->delegations, key->volume) == nfs4->delegations->door_count &&
 	       !is_quarrel(nfs4->delegations, key, nfs_call_now(call)) &&
 	       lock_share_test(locks, key, NULL, 0, 2, &writer) == 0 &&

@@ -232,7 +232,7 @@ static int take_exports(struct nfs4_copy *copy)
 	nfs_table_unref(before);
 	export = nfs_table_by_id(call->table, copy->volume);
 	if (!export)
-		return call->table->away ? -ECANCELED : -ESTALE;
+		return nfs_table_is_away(call->table, copy->volume) ? -ECANCELED : -ESTALE;
 	result = nfs_call_enter(call, export, NFS_VERSION_4_2);
 	if (result == 0 && call->rule->read_only)
 		result = -EROFS;

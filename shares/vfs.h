@@ -359,10 +359,11 @@ struct vfs {
 	uint64_t root_fileid;
 	uint64_t file_max;
 	uint32_t link_max;
-	unsigned can;      /* enum vfs_can */
-	bool read_only;    /* changes are -EROFS */
-	uint64_t verifier; /* see vfs_verifier() */
-	uint32_t refs;     /* atomic */
+	unsigned can;       /* enum vfs_can */
+	bool read_only;     /* changes are -EROFS */
+	bool others_change; /* programs beside us, unheard of: nobody may rely on what was read */
+	uint64_t verifier;  /* see vfs_verifier() */
+	uint32_t refs;      /* atomic */
 };
 
 /* vfs_submit: validates what every back end would have to (op, names, lengths, type of CREATE:

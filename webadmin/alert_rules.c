@@ -13,6 +13,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
+#include "webadmin/directory.h"
 #include "webadmin/nfs_tls.h"
 #include "webadmin/passthrough.h"
 #include "webadmin/schedule.h"
@@ -40,6 +41,7 @@ enum rule {
 	LUN_UNAVAILABLE,
 	LUN_HUNG,
 	SHARE_UNAVAILABLE,
+	DIRECTORY_UNAVAILABLE,
 	REPLICA_UNAVAILABLE,
 	REPLICA_SPLIT,
 	REPLICA_LINK,
@@ -268,6 +270,16 @@ static const struct alert_rule table[RULES] = {
 			    "共享 {object} 不可用：{detail}"},
 			   {"Clients wait or see errors. Mend the cause that is named.",
 			    "客户端正在等待或报错。请排除上述原因。"}},
+    [DIRECTORY_UNAVAILABLE] =
+	{"directory-unavailable",
+	 ALERT_CRITICAL,
+	 15,
+	 5,
+	 0,
+	 "",
+	 {"Directory {object} is not available: {detail}", "目录 {object} 不可用：{detail}"},
+	 {"Clients wait until it is there again: mount its disk, or take the directory away.",
+	  "客户端会一直等到它恢复：请挂载其磁盘，或移除该目录。"}},
     [REPLICA_UNAVAILABLE] = {"replica-unavailable",
 			     ALERT_CRITICAL,
 			     5,
@@ -698,6 +710,15 @@ static void look_at_share(struct webadmin *admin, const struct model_share *shar
 	observe_on_pool(admin, SHARE_UNAVAILABLE, name, share->pool, share->reason);
 }
 
+static void look_at_directory(struct webadmin *admin, const struct model_directory *directory)
+{
+	bool silent = model_directory_is_silent(directory);
+
+	if (!directory->hidden && directory->rule_count && (silent || !directory->vfs))
+		alerts_observe(alert_watch_alerts(admin), DIRECTORY_UNAVAILABLE, directory->name,
+			       true, 0, silent ? "its disk does not answer" : directory->reason);
+}
+
 /* ---- replication: as its groups show themselves ---- */
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -848,6 +869,8 @@ void alert_look(struct webadmin *admin, struct alerts *alerts)
 		look_at_target(admin, list_entry(it, struct model_target, link));
 	list_for_each (it, &admin->model.shares)
 		look_at_share(admin, list_entry(it, struct model_share, link));
+	list_for_each (it, &admin->model.directories)
+		look_at_directory(admin, list_entry(it, struct model_directory, link));
 	look_at_replication(admin, alerts);
 	list_for_each (it, &admin->schedules)
 		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);

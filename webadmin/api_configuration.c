@@ -6,6 +6,7 @@
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/bin.h"
+#include "webadmin/directory.h"
 #include "webadmin/export.h"
 #include "webadmin/host.h"
 #include "webadmin/plan.h"
@@ -79,6 +80,15 @@ static json_t *show_share_wanted(const struct model_share *share)
 	return object;
 }
 
+static json_t *show_directory_wanted(const struct model_directory *directory)
+{
+	json_t *object = only(show_directory(directory), KEYS("name", "path", "versions"));
+
+	json_object_set_new(object, "rules",
+			    show_rules_of(NULL, directory->rules, directory->rule_count));
+	return object;
+}
+
 static json_t *show_target_wanted(const struct model_target *target)
 {
 	json_t *object = only(show_target(target), KEYS("iqn", "alias"));
@@ -95,7 +105,7 @@ static json_t *show_target_wanted(const struct model_target *target)
 static json_t *show_configuration(struct model *model)
 {
 	json_t *pools = json_array(), *volumes = json_array(), *hosts = json_array();
-	json_t *shares = json_array(), *targets = json_array();
+	json_t *shares = json_array(), *targets = json_array(), *directories = json_array();
 
 	list_for_each (it, &model->pools)
 		show_pool_and_volumes(model, list_entry(it, struct model_pool, link), pools,
@@ -107,11 +117,19 @@ static json_t *show_configuration(struct model *model)
 	list_for_each (it, &model->shares)
 		json_array_append_new(shares,
 				      show_share_wanted(list_entry(it, struct model_share, link)));
+	list_for_each (it, &model->directories) {
+		const struct model_directory *directory =
+		    list_entry(it, struct model_directory, link);
+
+		if (!directory->hidden)
+			json_array_append_new(directories, show_directory_wanted(directory));
+	}
 	list_for_each (it, &model->targets)
 		json_array_append_new(
 		    targets, show_target_wanted(list_entry(it, struct model_target, link)));
-	return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o}", "version", 1, "pools", pools, "hosts", hosts,
-			 "volumes", volumes, "shares", shares, "targets", targets);
+	return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1, "pools", pools, "hosts",
+			 hosts, "volumes", volumes, "shares", shares, "directories", directories,
+			 "targets", targets);
 }
 
 void api_configuration_show(struct api_request *request)

@@ -59,8 +59,7 @@ static bool read_id(struct api_request *request, json_int_t value, uint32_t *ret
 	return true;
 }
 
-/* False: a 400 has been sent. */
-static bool read_rule(struct api_request *request, struct nfs_rule *rule)
+bool export_read_rule(struct api_request *request, struct nfs_rule *rule)
 {
 	const char *client, *squash = "root", *security = "any";
 	int read_only = 0, insecure = 0;
@@ -95,21 +94,20 @@ static bool read_rule(struct api_request *request, struct nfs_rule *rule)
 	return read_id(request, uid, &rule->anon_uid) && read_id(request, gid, &rule->anon_gid);
 }
 
-/* A copy of the share's rules without that of @client, with room for one more. */
-static struct nfs_rule *without_client(struct api_request *request, const struct model_share *share,
-				       const char *client, unsigned *ret_count)
+struct nfs_rule *export_without(struct api_request *request, const struct nfs_rule *rules,
+				unsigned rule_count, const char *client, unsigned *ret_count)
 {
-	struct nfs_rule *rules = heap_zalloc_array(share->rule_count + 1, sizeof *rules);
+	struct nfs_rule *rest = heap_zalloc_array(rule_count + 1, sizeof *rest);
 
 	*ret_count = 0;
-	if (!rules) {
+	if (!rest) {
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return NULL;
 	}
-	for (unsigned i = 0; i < share->rule_count; i++)
-		if (strcmp(share->rules[i].client, client) != 0)
-			rules[(*ret_count)++] = share->rules[i];
-	return rules;
+	for (unsigned i = 0; i < rule_count; i++)
+		if (strcmp(rules[i].client, client) != 0)
+			rest[(*ret_count)++] = rules[i];
+	return rest;
 }
 
 /* What @rules (taken over) would make of the share's. */
@@ -153,9 +151,9 @@ void api_share_allow(struct api_request *request)
 	struct nfs_rule rule, *rules;
 	unsigned count;
 
-	if (!share || !read_rule(request, &rule))
+	if (!share || !export_read_rule(request, &rule))
 		return;
-	rules = without_client(request, share, rule.client, &count);
+	rules = export_without(request, share->rules, share->rule_count, rule.client, &count);
 	if (!rules)
 		return;
 	if (count == NFS_RULES_MAX) {
@@ -181,7 +179,7 @@ void api_share_deny(struct api_request *request)
 
 	if (!share || !api_unpack(request, "{s:s}", "client", &client))
 		return;
-	rules = without_client(request, share, client, &count);
+	rules = export_without(request, share->rules, share->rule_count, client, &count);
 	if (!rules)
 		return;
 	if (count == share->rule_count) {
@@ -255,7 +253,7 @@ static void say_security(struct words *words, const struct webadmin *admin,
 }
 
 /* Why a client without a rule may have expected one. */
-static void say_certificates(struct words *words, const struct model_share *share)
+static void say_certificates(struct words *words, const struct exported *share)
 {
 	for (unsigned i = 0; i < share->rule_count; i++) {
 		if (strncmp(share->rules[i].client, NFS_CERTIFICATE, sizeof NFS_CERTIFICATE - 1))
@@ -268,15 +266,15 @@ static void say_certificates(struct words *words, const struct model_share *shar
 	}
 }
 
-static void say_why(const struct webadmin *admin, const struct model_share *share,
-		    const char *client, int index, struct words *words)
+static void say_why(const struct webadmin *admin, const struct exported *share, const char *client,
+		    int index, struct words *words)
 {
 	const struct nfs_rule *rule = index < 0 ? NULL : &share->rules[index];
 
-	if (!share->vfs)
-		say(words, "the share is not available: %.300s", share->reason);
+	if (!share->available)
+		say(words, "the %s is not available: %.300s", share->what, share->reason);
 	else if (!share->rule_count)
-		say(words, "the share is not exported: it has no rule");
+		say(words, "the %s is not exported: it has no rule", share->what);
 	else if (!rule) {
 		say(words, "no rule matches %s", client);
 		say_certificates(words, share);
@@ -294,23 +292,19 @@ static void say_why(const struct webadmin *admin, const struct model_share *shar
 	}
 }
 
-void api_share_explain(struct api_request *request)
+void export_explain(struct api_request *request, const struct exported *share, const char *client)
 {
-	struct model_share *share = find_share(request);
-	const char *client = request->match.param[2];
 	char path[VOLUME_NAME_MAX + 2];
 	struct words why = {0};
 	const struct nfs_rule *rule;
 	int index = -1;
 
-	if (!share)
-		return;
 	if (nfs_explain(request->admin->options.nfs, share->rules, share->rule_count, client,
 			&index, &request->err) < 0) {
 		api_reply_failure(request, "bad_client");
 		return;
 	}
-	if (!share->vfs)
+	if (!share->available)
 		index = -1;
 	rule = index < 0 ? NULL : &share->rules[index];
 	say_why(request->admin, share, client, index, &why);
@@ -321,4 +315,20 @@ void api_share_explain(struct api_request *request)
 			    rule && rule->read_only, "insecure", rule && rule->insecure, "security",
 			    export_show_security(rule ? rule->security : NFS_SECURITY_ANY),
 			    "versions", show_share_versions(share->versions), "reason", why.text));
+}
+
+void api_share_explain(struct api_request *request)
+{
+	struct model_share *share = find_share(request);
+
+	if (share)
+		export_explain(request,
+			       &(struct exported){.name = share->name,
+						  .what = "share",
+						  .available = share->vfs != NULL,
+						  .reason = share->reason,
+						  .rules = share->rules,
+						  .rule_count = share->rule_count,
+						  .versions = share->versions},
+			       request->match.param[2]);
 }

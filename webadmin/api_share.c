@@ -278,8 +278,7 @@ static void create_has_volume(struct pool_call *call, int result)
 	share_format(request->volume, request->admin->options.control, work->quota, &work->call);
 }
 
-/* False: a 400 has been sent. */
-static bool take_versions(struct api_request *request, const json_t *list, unsigned *ret_versions)
+bool export_read_versions(struct api_request *request, const json_t *list, unsigned *ret_versions)
 {
 	*ret_versions = read_share_versions(list);
 	if (*ret_versions)
@@ -315,7 +314,7 @@ void api_share_create(struct api_request *request)
 	    !(work = work_new(request, create_formatted)))
 		return;
 	if ((quota && !api_is_none(quota) && !api_size(request, quota, &work->quota)) ||
-	    (versions && !take_versions(request, versions, &work->versions)) ||
+	    (versions && !export_read_versions(request, versions, &work->versions)) ||
 	    !take_preset(request, preset, work))
 		return;
 	if (volume_name_check(name, &request->err) < 0) {
@@ -507,7 +506,7 @@ void api_share_change(struct api_request *request)
 	    !api_unpack(request, "{s?:o,s?:o,s?:s}", "quota", &size, "versions", &list, "snapshots",
 			&shown) ||
 	    (size && !api_is_none(size) && !api_size(request, size, &quota)) ||
-	    (list && !take_versions(request, list, &versions)))
+	    (list && !export_read_versions(request, list, &versions)))
 		return;
 	if (shown && !read_share_snapshots(shown, &snapshots)) {
 		api_reply_error(request, 400, "bad_snapshots",

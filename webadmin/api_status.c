@@ -26,13 +26,17 @@ static json_t *show_daemon(struct webadmin *admin)
 {
 	const struct webadmin_options *options = &admin->options;
 	uint64_t now = loop_wall(options->control);
+	json_t *directories = json_array();
 
-	return json_pack("{s:i,s:s,s:s,s:s,s:i,s:s,s:s,s:I}", "pid", (int)getpid(), "version",
+	for (unsigned i = 0; i < options->directory_count; i++)
+		json_array_append_new(directories, json_string(options->directories[i]));
+	return json_pack("{s:i,s:s,s:s,s:s,s:i,s:s,s:s,s:I,s:o}", "pid", (int)getpid(), "version",
 			 options->version, "state", admin->phase ? admin->phase : "running",
 			 "io_engine", options->world->name, "io_loops", (int)options->io_loops,
 			 "state_dir", options->state_dir, "control_socket", options->control_path,
 			 "uptime_seconds",
-			 (json_int_t)((now - admin->started_wall_ns) / 1000000000u));
+			 (json_int_t)((now - admin->started_wall_ns) / 1000000000u),
+			 "directories_in", directories);
 }
 
 static void status_sessions(void *context, const struct iscsi_session_info *sessions,

@@ -16,6 +16,8 @@ static const struct {
     {"config.db", "rule", "target || ' ' || initiator || ' ' || network", "rule"},
     {"config.db", "share", "pool || '/' || name", "share"},
     {"config.db", "share_rule", "hex(volume) || ' ' || client", "share-rule"},
+    {"config.db", "directory", "name", "directory"},
+    {"config.db", "directory_rule", "directory || ' ' || client", "directory-rule"},
     {"config.db", "host", "name", "host"},
     {"config.db", "host_initiator", "initiator", "initiator"},
     {"config.db", "snapshot_schedule", "name", "schedule"},

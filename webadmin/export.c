@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/admin.h"
+#include "webadmin/directory.h"
 
 static const char *const squashes[] = {
     [NFS_ROOT_SQUASH] = "root", [NFS_ALL_SQUASH] = "all", [NFS_NO_ROOT_SQUASH] = "none"};
@@ -32,7 +34,7 @@ bool export_read_security(const char *text, enum nfs_security *ret_security)
 /* ---- to the server */
 
 struct export_list {
-	struct nfs_share *shares;
+	struct nfs_share *shares; /* directories too */
 	char (*paths)[VOLUME_NAME_MAX + 2];
 	unsigned count;
 };
@@ -43,11 +45,50 @@ static bool is_exported(const struct model_share *share, const struct model_shar
 	       (share->vfs || share->away);
 }
 
+/* Names are kept apart when they are given; if they were not after all, shares come first: nothing
+ * of a directory's stops them. */
+static bool is_taken(const struct export_list *list, const char *name)
+{
+	for (unsigned i = 0; i < list->count; i++)
+		if (strcmp(list->paths[i] + 1, name) == 0)
+			return true;
+	return false;
+}
+
+static void collect_directories(struct model *model, struct export_list *list)
+{
+	list_for_each (it, &model->directories) {
+		struct model_directory *directory = list_entry(it, struct model_directory, link);
+		unsigned at = list->count;
+
+		if (directory->hidden || !directory->rule_count)
+			continue;
+		if (at >= NFS_SHARES_MAX || is_taken(list, directory->name)) {
+			log_error("directory %s is not exported: %s", directory->name,
+				  at >= NFS_SHARES_MAX ? "there are too many exports"
+						       : "a share has this name");
+			continue;
+		}
+		snprintf(list->paths[at], sizeof list->paths[at], "/%s", directory->name);
+		list->shares[at] = (struct nfs_share){
+		    .path = list->paths[at],
+		    .vfs = directory->vfs,
+		    .away_id = get64(directory->uuid),
+		    .rules = directory->rules,
+		    .rule_count = directory->rule_count,
+		    .versions = directory->versions,
+		};
+		list->count++;
+	}
+}
+
 static int collect(struct model *model, const struct model_share *without, struct export_list *list)
 {
 	unsigned room = 1;
 
 	list_for_each (it, &model->shares)
+		room++;
+	list_for_each (it, &model->directories)
 		room++;
 	list->shares = heap_zalloc_array(room, sizeof *list->shares);
 	list->paths = heap_zalloc_array(room, sizeof *list->paths);
@@ -69,6 +110,7 @@ static int collect(struct model *model, const struct model_share *without, struc
 		};
 		list->count++;
 	}
+	collect_directories(model, list);
 	return 0;
 }
 
@@ -172,6 +214,9 @@ int store_load_share_rule(struct config_statement *statement, struct model *mode
 
 int export_check_name(struct model *model, const struct model_share *share, struct err *err)
 {
+	if (model_directory_find(model, share->name))
+		return err_set(err, -EEXIST, "/%s is the export of a directory of this machine",
+			       share->name);
 	list_for_each (it, &model->shares) {
 		const struct model_share *other = list_entry(it, struct model_share, link);
 
@@ -256,6 +301,106 @@ int export_set_versions(struct webadmin *admin, struct model_share *share, unsig
 	return result;
 }
 
+/* ---- both, of a directory */
+
+int directory_prepare_rules(struct webadmin *admin, const struct model_directory *directory,
+			    const struct nfs_rule *rules, unsigned count, struct err *err)
+{
+	struct config *config = admin->options.config;
+	int result = config_begin(config, err);
+
+	if (result == 0)
+		result = store_set_directory_rules(config, directory, rules, count, err);
+	if (result < 0)
+		config_abort(config);
+	return result;
+}
+
+/* What the model says now is exported, and what is in the transaction kept; or neither, and the
+ * caller puts the model back before export_again(). */
+static int take_effect(struct webadmin *admin, struct err *err)
+{
+	int result = export_apply(admin, NULL, NULL, NULL, err);
+
+	if (result == 0)
+		return config_commit(admin->options.config, err);
+	config_abort(admin->options.config);
+	return result;
+}
+
+static void export_again(struct webadmin *admin)
+{
+	struct err err = {0};
+
+	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
+		log_error("exports: %s", err.text);
+}
+
+int directory_set_rules(struct webadmin *admin, struct model_directory *directory,
+			struct nfs_rule *rules, unsigned count, struct err *err)
+{
+	struct nfs_rule *before = directory->rules;
+	unsigned before_count = directory->rule_count;
+	int result = directory_prepare_rules(admin, directory, rules, count, err);
+
+	if (result < 0)
+		return result;
+	directory->rules = rules;
+	directory->rule_count = count;
+	result = take_effect(admin, err);
+	if (result == 0) {
+		heap_free(before);
+		return 0;
+	}
+	directory->rules = before;
+	directory->rule_count = before_count;
+	export_again(admin);
+	return result;
+}
+
+int directory_set_versions(struct webadmin *admin, struct model_directory *directory,
+			   unsigned versions, struct err *err)
+{
+	struct config *config = admin->options.config;
+	unsigned before = directory->versions;
+	int result = config_begin(config, err);
+
+	if (result == 0)
+		result = store_set_directory_versions(config, directory, versions, err);
+	if (result < 0) {
+		config_abort(config);
+		return result;
+	}
+	directory->versions = versions;
+	result = take_effect(admin, err);
+	if (result == 0)
+		return 0;
+	directory->versions = before;
+	export_again(admin);
+	return result;
+}
+
+int directory_export_stop(struct webadmin *admin, struct model_directory *directory,
+			  struct err *err)
+{
+	struct config *config = admin->options.config;
+	int result = config_begin(config, err);
+
+	if (result == 0)
+		result = store_remove_directory(config, directory->name, err);
+	if (result < 0) {
+		config_abort(config);
+		return result;
+	}
+	directory->hidden = true;
+	result = take_effect(admin, err);
+	if (result == 0)
+		return 0;
+	directory->hidden = false;
+	export_again(admin);
+	return result;
+}
+
 static const struct {
 	const char *name;
 	unsigned version;
@@ -314,10 +459,15 @@ static void show_host(const struct webadmin *admin, const struct nfs_rule *rule,
 
 json_t *show_share_rules(const struct webadmin *admin, const struct model_share *share)
 {
+	return show_rules_of(admin, share->rules, share->rule_count);
+}
+
+json_t *show_rules_of(const struct webadmin *admin, const struct nfs_rule *rules, unsigned count)
+{
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < share->rule_count; i++) {
-		const struct nfs_rule *rule = &share->rules[i];
+	for (unsigned i = 0; i < count; i++) {
+		const struct nfs_rule *rule = &rules[i];
 
 		json_t *object = json_pack(
 		    "{s:s,s:b,s:b,s:s,s:s,s:I,s:I}", "client", rule->client, "read_only",

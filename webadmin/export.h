@@ -10,6 +10,7 @@
 
 /* export_apply: export what the model says, but for @without (NULL: all). gone(): nothing uses what
  * was exported before any more; at once when there is no NFS server. */
+struct model_directory;
 int export_apply(struct webadmin *admin, const struct model_share *without,
 		 void (*gone)(void *context), void *context, struct err *err);
 /* export_prepare_rules: all of export_set_rules() that can refuse: a transaction with the rules in
@@ -35,9 +36,42 @@ unsigned read_share_versions(const json_t *list);
 /* any, tls or mtls; false: none of them. */
 const char *export_show_security(enum nfs_security security);
 bool export_read_security(const char *text, enum nfs_security *ret_security);
+/* Of a directory (directory.h): the same in the store, the model and the server, or none of it.
+ * directory_prepare_rules: as export_prepare_rules(). directory_export_stop: it is taken from the
+ * store, and served no more; on failure it is served as before. */
+int directory_prepare_rules(struct webadmin *admin, const struct model_directory *directory,
+			    const struct nfs_rule *rules, unsigned count, struct err *err);
+int directory_set_rules(struct webadmin *admin, struct model_directory *directory,
+			struct nfs_rule *rules, unsigned count, struct err *err);
+int directory_set_versions(struct webadmin *admin, struct model_directory *directory,
+			   unsigned versions, struct err *err);
+int directory_export_stop(struct webadmin *admin, struct model_directory *directory,
+			  struct err *err);
 int store_load_share_rule(struct config_statement *statement, struct model *model);
 /* The rules, and for names of hosts the addresses that @admin's server knows; NULL: as they were
  * set, no more. */
 json_t *show_share_rules(const struct webadmin *admin, const struct model_share *share);
+json_t *show_rules_of(const struct webadmin *admin, const struct nfs_rule *rules, unsigned count);
+
+/* api_export.c, for shares and directories. What of an export is needed to say who may use it. */
+struct api_request;
+struct exported {
+	const char *name; /* exported as /NAME */
+	const char *what; /* "share", "directory" */
+	bool available;
+	const char *reason; /* why not */
+	const struct nfs_rule *rules;
+	unsigned rule_count, versions;
+};
+/* export_read_rule: a rule from the body. export_read_versions: @list of it. False: answered. */
+bool export_read_rule(struct api_request *request, struct nfs_rule *rule);
+bool export_read_versions(struct api_request *request, const json_t *list, unsigned *ret_versions);
+/* export_without: a copy of @rules without that of @client, with room for one more; heap. NULL: it
+ * was answered. */
+struct nfs_rule *export_without(struct api_request *request, const struct nfs_rule *rules,
+				unsigned rule_count, const char *client, unsigned *ret_count);
+/* export_explain: answers which rule decides about @client, and why. */
+void export_explain(struct api_request *request, const struct exported *exported,
+		    const char *client);
 
 #endif

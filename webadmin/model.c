@@ -7,6 +7,7 @@
 
 #include "core/heap.h"
 #include "webadmin/bin.h"
+#include "webadmin/directory.h"
 #include "webadmin/host.h"
 #include "webadmin/move.h"
 #include "webadmin/passthrough.h"
@@ -17,6 +18,7 @@ void model_init(struct model *model)
 	list_init(&model->targets);
 	list_init(&model->hosts);
 	list_init(&model->shares);
+	list_init(&model->directories);
 	list_init(&model->moves);
 }
 
@@ -27,6 +29,9 @@ void model_finish(struct model *model)
 		model_move_remove(list_entry(model->moves.next, struct model_move, link));
 	while (!list_empty(&model->shares))
 		model_share_remove(list_entry(model->shares.next, struct model_share, link));
+	while (!list_empty(&model->directories))
+		model_directory_remove(
+		    list_entry(model->directories.next, struct model_directory, link));
 	while (!list_empty(&model->hosts))
 		model_host_remove(list_entry(model->hosts.next, struct model_host, link));
 	while (!list_empty(&model->targets))

@@ -31,6 +31,7 @@ struct model {
 	bool plain_secrets;          /* the store was read with secrets that are not sealed */
 	struct list pools, targets;  /* by name */
 	struct list shares;          /* share.h, by name */
+	struct list directories;     /* directory.h, by name */
 	struct list moves;           /* move.h */
 };
 

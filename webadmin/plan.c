@@ -349,10 +349,11 @@ static void plan_volumes(struct plan *plan, const json_t *now, const json_t *wan
 	    plan_volume(plan, find(current, volume, "pool", "name"), volume);
 }
 
-static void plan_share_rules(struct plan *plan, const json_t *there, const json_t *share)
+/* The rules of what is called @what ("share tank/files"), whose routes begin with @pattern. */
+static void plan_clients(struct plan *plan, const json_t *there, const json_t *wanted,
+			 const char *what, const char *pattern, const char *const *parts)
 {
-	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
-	const json_t *old = list_of(plan, there, "rules"), *new = list_of(plan, share, "rules");
+	const json_t *old = list_of(plan, there, "rules"), *new = list_of(plan, wanted, "rules");
 	size_t index;
 	json_t *rule;
 
@@ -363,18 +364,26 @@ static void plan_share_rules(struct plan *plan, const json_t *there, const json_
 
 		json_object_update(whole, rule); /* the members it does not name stay */
 		if (!same || !json_equal(same, whole))
-			step(plan, "POST", "/shares/%/%/rules", PARTS(pool, name),
-			     json_incref(whole), "share %s/%s: allow %s", pool, name,
+			step(plan, "POST", pattern, parts, json_incref(whole), "%s: allow %s", what,
 			     text_of(rule, "client"));
 		json_decref(whole);
 	}
 	json_array_foreach((json_t *)old, index, rule)
 	{
 		if (!find(new, rule, "client", NULL))
-			step(plan, "DELETE", "/shares/%/%/rules", PARTS(pool, name),
-			     json_pack("{s:s}", "client", text_of(rule, "client")),
-			     "share %s/%s: deny %s", pool, name, text_of(rule, "client"));
+			step(plan, "DELETE", pattern, parts,
+			     json_pack("{s:s}", "client", text_of(rule, "client")), "%s: deny %s",
+			     what, text_of(rule, "client"));
 	}
+}
+
+static void plan_share_rules(struct plan *plan, const json_t *there, const json_t *share)
+{
+	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
+	char what[400];
+
+	snprintf(what, sizeof what, "share %s/%s", pool, name);
+	plan_clients(plan, there, share, what, "/shares/%/%/rules", PARTS(pool, name));
 }
 
 /* The members of a POST (@there NULL) or PATCH that make the share what @share says. */
@@ -434,6 +443,40 @@ static void plan_shares(struct plan *plan, const json_t *now, const json_t *want
 
 	json_array_foreach((json_t *)list_of(plan, wanted, "shares"), index, share)
 	    plan_share(plan, find(current, share, "pool", "name"), share);
+}
+
+/* One whose path is another one is made anew: what clients have of it is stale either way. */
+static void plan_directory(struct plan *plan, const json_t *there, const json_t *directory)
+{
+	const char *name = text_of(directory, "name"), *path = text_of(directory, "path");
+	json_t *versions = json_object_get(directory, "versions");
+	char what[300];
+
+	if (there && *path && strcmp(path, text_of(there, "path")) != 0) {
+		step(plan, "DELETE", "/directories/%", PARTS(name), NULL, "remove directory %s",
+		     name);
+		there = NULL;
+	}
+	if (!there)
+		step(plan, "POST", "/directories", PARTS(""),
+		     json_pack("{s:s,s:s,s:O*}", "name", name, "path", path, "versions", versions),
+		     "add directory %s: %s", name, path);
+	else if (versions && !same_texts(versions, json_object_get(there, "versions")))
+		step(plan, "PATCH", "/directories/%", PARTS(name),
+		     json_pack("{s:O}", "versions", versions), "directory %s: versions", name);
+	snprintf(what, sizeof what, "directory %s", name);
+	if (json_object_get(directory, "rules"))
+		plan_clients(plan, there, directory, what, "/directories/%/rules", PARTS(name));
+}
+
+static void plan_directories(struct plan *plan, const json_t *now, const json_t *wanted)
+{
+	const json_t *current = list_of(plan, now, "directories");
+	size_t index;
+	json_t *directory;
+
+	json_array_foreach((json_t *)list_of(plan, wanted, "directories"), index, directory)
+	    plan_directory(plan, find(current, directory, "name", NULL), directory);
 }
 
 static json_t *find_lun(const json_t *luns, json_int_t number)
@@ -588,7 +631,7 @@ static void plan_targets(struct plan *plan, const json_t *now, const json_t *wan
 }
 
 static void prune_list(struct plan *plan, const json_t *now, const json_t *wanted, const char *list,
-		       const char *key, const char *pattern)
+		       const char *what, const char *key, const char *pattern)
 {
 	size_t index;
 	json_t *item;
@@ -597,11 +640,12 @@ static void prune_list(struct plan *plan, const json_t *now, const json_t *wante
 	{
 		if (!find(list_of(plan, wanted, list), item, key, NULL))
 			step(plan, "DELETE", pattern, PARTS(text_of(item, key)), NULL,
-			     "delete %.*s %s", (int)strlen(list) - 1, list, text_of(item, key));
+			     "delete %s %s", what, text_of(item, key));
 	}
 }
 
-static const char *const members[] = {"version", "pools", "hosts", "volumes", "shares", "targets"};
+static const char *const members[] = {"version", "pools",       "hosts",  "volumes",
+				      "shares",  "directories", "targets"};
 
 static void check_members(struct plan *plan, const json_t *wanted)
 {
@@ -631,11 +675,15 @@ json_t *plan_make(const json_t *current, const json_t *wanted, bool prune, struc
 	plan_hosts(&plan, current, wanted);
 	plan_volumes(&plan, current, wanted);
 	plan_shares(&plan, current, wanted);
+	if (prune) /* first, for one of them may come back by another name */
+		prune_list(&plan, current, wanted, "directories", "directory", "name",
+			   "/directories/%");
+	plan_directories(&plan, current, wanted);
 	plan_targets(&plan, current, wanted);
 	if (prune)
-		prune_list(&plan, current, wanted, "targets", "iqn", "/targets/%");
+		prune_list(&plan, current, wanted, "targets", "target", "iqn", "/targets/%");
 	if (prune)
-		prune_list(&plan, current, wanted, "hosts", "name", "/hosts/%");
+		prune_list(&plan, current, wanted, "hosts", "host", "name", "/hosts/%");
 	if (!plan.failed)
 		return plan.steps;
 	json_decref(plan.steps);

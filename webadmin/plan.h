@@ -11,9 +11,10 @@
  * both sides are the JSON of GET /configuration.
  *
  * What the document names is made so: host groups, volumes (grown, never shrunk) with their limits,
- * shares with their rules, targets with exactly its LUNs and rules. What it does not name stays, a
- * member of an object that is left out too; with @prune targets and host groups go. Data is never
- * deleted: a volume or share has its own route. Pools are not made either: they have to be there.
+ * shares with their rules, directories of the machine with theirs, targets with exactly its LUNs
+ * and rules. What it does not name stays, a member of an object that is left out too; with @prune
+ * targets, host groups and exports of directories go. Data is never deleted: a volume or share has
+ * its own route. Pools are not made either: they have to be there.
  */
 
 /* plan_make: the steps, [{"method", "path", "body", "text"}], new; NULL with @err: the document is

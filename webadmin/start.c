@@ -13,6 +13,7 @@
 #include "webadmin/alert_channel.h"
 #include "webadmin/backup.h"
 #include "webadmin/bin.h"
+#include "webadmin/directory.h"
 #include "webadmin/expiry.h"
 #include "webadmin/export.h"
 #include "webadmin/limits.h"
@@ -189,6 +190,7 @@ static void shares_opened(struct webadmin *admin)
 	replication_serve(admin->replication);
 	if (export_apply(admin, NULL, NULL, NULL, &err) < 0)
 		log_error("no share is exported: %s", err.text);
+	directories_start(admin); /* nobody waits for them */
 	start_targets(admin);
 	admin->phase = NULL;
 	moves_start(admin);
@@ -454,6 +456,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	schedules_stop(admin);
 	expiry_stop(admin);
 	moves_cancel(admin);
+	directories_stop(admin);
 	alert_channels_stop(admin);
 	alert_watch_stop(admin);
 	devices_stop(admin->options.control);

@@ -131,6 +131,16 @@ static const struct config_migration migrations[] = {
      "  pool text not null references pool(name) on delete cascade, name text not null,"
      "  kept_as text not null, who text not null, deleted integer not null,"
      "  until integer not null);"},
+    {"directories of the machine",
+     "create table directory(name text primary key, path text not null unique,"
+     "  uuid blob not null unique check(length(uuid) = 16), secret blob not null,"
+     "  versions integer not null) without rowid;"
+     "create table directory_rule("
+     "  directory text not null references directory(name) on delete cascade,"
+     "  position integer not null, client text not null, insecure integer not null,"
+     "  squash integer not null, anon_uid integer not null, anon_gid integer not null,"
+     "  security integer not null, primary key(directory, position),"
+     "  unique(directory, client)) without rowid;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

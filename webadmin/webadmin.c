@@ -11,6 +11,7 @@
 #include "webadmin/alert_channel.h"
 #include "webadmin/api.h"
 #include "webadmin/backup.h"
+#include "webadmin/directory.h"
 #include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/image.h"
@@ -66,6 +67,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 		result = store_load(options->config, &admin->model, err);
 	if (result == 0)
 		result = host_load(options->config, &admin->model, err);
+	if (result == 0)
+		result = directories_load(options->config, &admin->model, err);
 	if (result == 0)
 		result = discovery_load(options->config, &admin->model, options->iscsi, err);
 	if (result == 0)

@@ -26,6 +26,10 @@ struct webadmin_options {
 	struct nfs_server *nfs;     /* borrowed; NULL: nothing is exported */
 	const char *control_path;   /* the control socket, for the list of endpoints */
 	unsigned io_loops;
+	/* Absolute: directories of this machine that those that are exported have to be in; none:
+	 * none is. Borrowed. */
+	const char *const *directories;
+	unsigned directory_count;
 	/* Optional: ask the local mounts of @vfs to end; again later: end them. A share that has to
 	 * be closed here is not closed while it is mounted. */
 	void (*unmount)(const struct vfs *vfs);

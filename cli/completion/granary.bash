@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume bin snapshot provision alert share target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
+		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online replace grow check prove scrub findings export delete" ;;
@@ -28,6 +28,7 @@ _granary()
 	snapshot) list="create list show rename set hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
 	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain tls clients release" ;;
+	directory) list="add list show set remove allow deny rules explain" ;;
 	target) list="create list show redirect set delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
@@ -112,6 +113,12 @@ _granary()
 	"share deny") list="--client --dry-run $globals" ;;
 	"share explain") list="--version $globals" ;;
 	"share tls set") list="--chain-file --key-file --renew --clients-file --no-clients $globals" ;;
+	"directory add") list="--versions --dry-run $globals" ;;
+	"directory set") list="--versions --dry-run $globals" ;;
+	"directory remove") list="--dry-run $globals" ;;
+	"directory allow") list="--client --sec --no-root-squash --all-squash --anon-uid --anon-gid --insecure --dry-run $globals" ;;
+	"directory deny") list="--client --dry-run $globals" ;;
+	"directory explain") list="--version $globals" ;;
 	"target create") list="--alias --dry-run $globals" ;;
 	"target redirect") list="--dry-run $globals" ;;
 	"target set") list="--async-events --dry-run $globals" ;;

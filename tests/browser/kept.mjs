@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is kept, in a real browser: volumes and shares that were deleted, a backup of the configuration;
-// shares over SMB; an account that may do no more than replicate. Started by
+// shares over SMB; directories of the machine; an account that may do no more than replicate. Started by
 // tests/integration/browser_kept_test.py with what it needs in GRANARY_BROWSER; prints one line of
 // JSON per point.
 import { readFileSync, writeFileSync } from "node:fs";
-import { ask, box, change, confirm, everyLook, given, newPage, open, page, picture, plain, point, signIn, V1, walked } from "./page.mjs";
+import { ask, box, change, confirm, everyLook, given, newPage, note, open, page, picture, plain, point, signIn, V1, walked } from "./page.mjs";
 
 // --- what was deleted --------------------------------------------------------------------------
 
@@ -144,6 +144,44 @@ async function smb() {
 	point((await ask("/smb")).users.length === 0 && (await ask("/shares")).length === 1, "it is served no longer, and the share stays");
 }
 
+// --- directories of the machine ---------------------------------------------------------------
+
+async function directories() {
+	if (!given.served) return note("only root opens by handle");
+	await open("shares");
+	await page.getByRole("button", { name: "Export a directory" }).click();
+	await box.getByLabel("Path").fill("/etc");
+	await box.getByLabel("Name").fill("isos");
+	await box.getByRole("button", { name: "Export a directory" }).click();
+	await confirm(box.getByText("This directory can not be exported"));
+	await box.getByText("This directory can not be exported").waitFor();
+	await box.getByLabel("Path").fill(given.served);
+	await box.getByRole("button", { name: "Export a directory" }).click();
+	await page.getByText("Nobody may use it yet.").waitFor();
+	await page.getByRole("button", { name: "Allow a client" }).click();
+	await box.getByLabel("Client").fill("10.0.0.0/24");
+	point(await box.getByLabel("Read only").count() === 0, "it is read-only, and nobody is asked whether");
+	await box.getByRole("button", { name: "Allow a client" }).click();
+	await page.getByRole("cell", { name: "10.0.0.0/24", exact: true }).waitFor();
+	await picture("directory");
+	const made = await ask("/directories/isos"), rules = await ask("/directories/isos/rules");
+	point(made.path === given.served && made.state === "online" && rules.length === 1 && rules[0].read_only, "a directory is exported to a client", [made, rules]);
+	await open("commands");
+	const shown = await page.locator("main").innerText();
+	point(shown.includes(`granary directory add ${given.served} isos`) && shown.includes("granary directory allow isos --client 10.0.0.0/24"), "with its commands", shown);
+	await open("shares/isos");
+	await everyLook("directory", "tbody tr", "停止导出");
+	await plain();
+	await open("shares");
+	await page.getByRole("cell", { name: given.served }).waitFor();
+	await picture("directories");
+	await page.getByRole("link", { name: "isos", exact: true }).click();
+	await page.getByRole("button", { name: "Stop exporting it" }).click();
+	await box.getByRole("button", { name: "Stop exporting it" }).click();
+	await page.getByText("No directory of this machine is exported.").waitFor();
+	point((await ask("/directories")).length === 0, "and no longer");
+}
+
 // --- an account of replication -----------------------------------------------------------------
 
 async function replication() {
@@ -170,5 +208,6 @@ await walked(async () => {
 	await bin();
 	await backup();
 	await smb();
+	await directories();
 	await replication();
 });

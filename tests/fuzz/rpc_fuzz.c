@@ -53,7 +53,7 @@ static void set_up(void)
 	    .client = "*", .insecure = true, .squash = NFS_NO_ROOT_SQUASH};
 	static const uint8_t uuid[16] = {1};
 	struct nfs_server_options options = {.io_loops = &loop, .io_loop_count = 1};
-	struct nfs_share share = {"/f", NULL, &rule, 1, NFS_VERSIONS_ALL};
+	struct nfs_share share = {"/f", NULL, &rule, 1, NFS_VERSIONS_ALL, 0};
 	struct handle_parts parts = {0};
 	socklen_t length = sizeof(asker);
 

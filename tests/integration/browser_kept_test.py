@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=300 engines=one
 """What is kept, in a real browser (tests/browser/kept.mjs): deleted volumes and shares had back, a backup
-of the configuration made and looked at, shares over SMB, an account of the role replication.
+of the configuration made and looked at, shares over SMB, a directory of the machine, an account of the
+role replication.
 PICTURES=DIR keeps pictures."""
 
 import os
@@ -29,7 +30,9 @@ def test(points):
     modules = node_modules.of_ui()
     with tempfile.TemporaryDirectory() as folder:
         state = os.path.join(folder, "state")
-        daemon = api.Daemon(state)
+        served = os.path.join(os.path.realpath(folder), "isos")
+        os.mkdir(served)
+        daemon = api.Daemon(state, "--directories-in", os.path.dirname(served))
         front = None
         try:
             front = web.Front(state)
@@ -39,6 +42,7 @@ def test(points):
             browser.drive(points, node, "kept.mjs", {
                 "url": f"https://127.0.0.1:{front.port}", "user": USER, "password": PASSWORD,
                 "chromium": chromium, "modules": modules, "folder": folder,
+                "served": served if os.geteuid() == 0 else None,
                 "pictures": os.environ.get("PICTURES"),
                 "failure": os.path.join(tempfile.gettempdir(), "granary-browser-kept-test.png")})
         finally:

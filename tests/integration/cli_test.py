@@ -500,7 +500,7 @@ def fill(path):
 
 def full_state(points, folder):
     """The disk under the state directory is full, at the start and later."""
-    with small_disk(folder, "tiny", 512 << 10) as path:
+    with small_disk(folder, "tiny", 640 << 10) as path:
         if not path:
             points.point(True, "full disk under the state # SKIP mounting is not allowed here")
             return

@@ -33,7 +33,7 @@ def state(daemon):
     lists = {what: daemon.good("GET", f"{V1}/{what}") for what in
              ("configuration", "volumes", "targets", "shares", "pools", "sessions", "hosts", "bin",
               "snapshot-schedules", "slow", "discovery", "isns", "alert-rules", "alert-silences",
-              "alert-channels", "accounts", "tokens", "smb")}
+              "alert-channels", "accounts", "tokens", "smb", "directories")}
     lists["pools"] = [{name: pool[name] for name in ("name", "state", "reserved_bytes", "provisioned_bytes",
                                                      "volumes", "watermarks")} for pool in lists["pools"]]
     lists["snapshots"] = [daemon.good("GET", f"{V1}/volumes/tank/{volume['name']}/snapshots")
@@ -84,6 +84,20 @@ GOOD = [
     ("POST", f"{S}/rules", {"client": "10.0.0.0/8", "read_only": True}, "share tank/files", {}),
     ("DELETE", f"{S}/rules", {"client": "10.0.0.0/8"}, "share tank/files", {"rules": []}),
 ]
+
+def directories(folder):
+    """The same, of a directory of this machine; it is away again in the end."""
+    path, one, client = os.path.join(folder, "isos"), "/directories/isos", "10.0.0.0/8"
+    os.mkdir(path)
+    return [
+        ("POST", "/directories", {"path": path, "name": "isos", "versions": ["3"]}, "directory isos",
+         {"name": "isos", "path": path, "versions": ["3"], "state": "online"}),
+        ("PATCH", one, {"versions": ["3", "4.2"]}, "directory isos", {"versions": ["3", "4.2"]}),
+        ("POST", f"{one}/rules", {"client": client}, "directory isos", {}),
+        ("DELETE", f"{one}/rules", {"client": client}, "directory isos", {"rules": []}),
+        ("DELETE", one, {}, "directory isos", GONE),
+    ]
+
 
 # What is refused, when all of that is there.
 BAD = [
@@ -427,9 +441,11 @@ def lasting(daemon):
 def test(points):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "state")
-        daemon = api.Daemon(path)
+        daemon = api.Daemon(path, "--directories-in", os.path.realpath(folder))
         try:
             good(points, daemon, GOOD)
+            if os.geteuid() == 0:
+                good(points, daemon, directories(os.path.realpath(folder)))
             daemon.good("POST", f"{V1}/targets", {"iqn": "iqn.2026-11.org.granary:second"})
             daemon.good("POST", f"{V1}/volumes",
                         {"pool": "tank", "name": "held", "size": "8M", "reserve": "4M"})

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs_server [LOOPS [LEASE]]: the NFS server over file systems in memory, on a free port of
- * 127.0.0.1, for tests of the protocol. Says "READY PORT", and ends cleanly when its input does.
+/* nfs_server [LOOPS [LEASE [DIRECTORY]]]: the NFS server over file systems in memory, on a free
+ * port of 127.0.0.1, for tests of the protocol; with DIRECTORY, that one of this machine too, as
+ * /directory. Says "READY PORT", and ends cleanly when its input does.
  *
  *   share N      export the Nth share no more, or again
  *   slow MS      removing attributes and changing sizes begins MS milliseconds later
@@ -21,6 +22,7 @@
 #include "core/log.h"
 #include "core/world.h"
 #include "nfs/nfs.h"
+#include "shares/host_directory.h"
 
 #define LOOPS_MAX 8u
 
@@ -35,7 +37,7 @@ static atomic_ulong step_bytes;
 static const struct {
 	const char *path;
 	struct nfs_rule rule, other;
-	bool tls;
+	bool tls, host;
 } shares[] = {
     {.path = "/files", .rule = {.client = "*", .insecure = true, .squash = NFS_NO_ROOT_SQUASH}},
     {.path = "/ro",
@@ -68,6 +70,9 @@ static const struct {
      .other =
 	 {.client = "127.0.0.1", .insecure = true, .read_only = true, .squash = NFS_NO_ROOT_SQUASH},
      .tls = true},
+    {.path = "/directory",
+     .rule = {.client = "*", .insecure = true, .squash = NFS_NO_ROOT_SQUASH},
+     .host = true},
 };
 #define SHARE_COUNT (sizeof(shares) / sizeof(shares[0]))
 
@@ -131,13 +136,28 @@ static void submit_slow(struct vfs *vfs, struct vfs_request *request)
 	timer_start(&delay->timer, ms * 1000000ull);
 }
 
-static void make_systems(void)
+static void make_directory(const char *path, struct vfs **ret_vfs)
+{
+	static const uint8_t uuid[16] = {0x11, 1, 0x42}, secret[16] = {0x12, 3};
+	const struct host_directory_options options = {
+	    .allowed = &path, .allowed_count = 1, .path = path, .uuid = uuid, .secret = secret};
+	struct err err = {0};
+
+	must(host_directory_open(&options, ret_vfs, &err), &err);
+}
+
+static void make_systems(const char *directory)
 {
 	struct err err = {0};
 
 	for (unsigned i = 0; i < SHARE_COUNT; i++) {
 		uint8_t uuid[16] = {0x10, (uint8_t)i, 0x42};
 
+		if (shares[i].host) {
+			if (directory)
+				make_directory(directory, &systems[i]);
+			continue;
+		}
 		must(memory_fs_create(uuid, &systems[i], &err), &err);
 		submit_fast = systems[i]->ops->submit;
 		slow_ops = *systems[i]->ops;
@@ -156,7 +176,7 @@ static void export_all(void)
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < SHARE_COUNT; i++) {
-		if (withdrawn[i] || (shares[i].tls && !with_tls))
+		if (withdrawn[i] || !systems[i] || (shares[i].tls && !with_tls))
 			continue;
 		rules[i][0] = shares[i].rule;
 		rules[i][1] = shares[i].other;
@@ -264,7 +284,7 @@ int main(int argc, char **argv)
 	options.control = control;
 	options.lease_seconds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	must(nfs_server_create(&options, &server, &err), &err);
-	make_systems();
+	make_systems(argc > 3 ? argv[3] : NULL);
 	export_all();
 	must(nfs_listen(server, "127.0.0.1", 0, NFS_PORT_NFS | NFS_PORT_MOUNT | NFS_PORT_PORTMAP,
 			&port, &err),

@@ -97,8 +97,8 @@ static void certificates(void **state)
 	assert_int_equal(nfs_rule_check(&rules[1], NULL), 0);
 	assert_int_equal(memory_fs_create(uuid, &vfs, NULL), 0);
 	assert_int_equal(
-	    nfs_table_create(&(struct nfs_share){"/a", vfs, rules, 4, NFS_VERSIONS_ALL}, 1, 1, NULL,
-			     &table, NULL),
+	    nfs_table_create(&(struct nfs_share){"/a", vfs, rules, 4, NFS_VERSIONS_ALL, 0}, 1, 1,
+			     NULL, &table, NULL),
 	    0);
 	snprintf(peer.names[0], sizeof(peer.names[0]), "nobody.example");
 	snprintf(peer.names[1], sizeof(peer.names[1]), "laptop.example");
@@ -141,12 +141,64 @@ static struct vfs *memory(uint8_t number)
 	return vfs;
 }
 
+/* What nobody can write, nobody is let write, whatever the rule says. */
+static void read_only_systems(void **state)
+{
+	struct vfs *one = memory(1), *two = memory(2);
+	struct nfs_rule rules[] = {rule("*")};
+	struct nfs_share shares[] = {{"/a", one, rules, 1, NFS_VERSIONS_ALL, 0},
+				     {"/b", two, rules, 1, NFS_VERSIONS_ALL, 0}};
+	struct nfs_address address = {.family = AF_INET, .bytes = {10, 0, 0, 1}};
+	struct nfs_table *table, *renewed;
+
+	(void)state;
+	two->read_only = true;
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), 0);
+	assert_int_equal(nfs_table_renew(table, 2, NULL, &renewed, NULL), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct nfs_table *each = i ? renewed : table;
+		const struct nfs_export *a = nfs_table_by_path(each, "/a", 2);
+		const struct nfs_export *b = nfs_table_by_path(each, "/b", 2);
+
+		assert_false(nfs_export_rule(a, &address, NULL, NULL)->read_only);
+		assert_true(nfs_export_rule(b, &address, NULL, NULL)->read_only);
+	}
+	nfs_table_unref(renewed);
+	nfs_table_unref(table);
+	vfs_unref(one);
+	vfs_unref(two);
+}
+
+/* Of what is away, only handles that may be its may be good another time. */
+static void away(void **state)
+{
+	struct nfs_rule rules[] = {rule("*")};
+	struct nfs_share shares[] = {{"/a", NULL, rules, 1, NFS_VERSIONS_ALL, 7},
+				     {"/b", NULL, rules, 1, NFS_VERSIONS_ALL, 8},
+				     {"/c", NULL, rules, 1, NFS_VERSIONS_ALL, 0}};
+	struct nfs_table *table, *renewed;
+
+	(void)state;
+	assert_int_equal(nfs_table_create(shares, 2, 1, NULL, &table, NULL), 0);
+	assert_int_equal(nfs_table_renew(table, 2, NULL, &renewed, NULL), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(nfs_table_is_away(i ? renewed : table, 7));
+		assert_true(nfs_table_is_away(i ? renewed : table, 8));
+		assert_false(nfs_table_is_away(i ? renewed : table, 9));
+	}
+	nfs_table_unref(renewed);
+	nfs_table_unref(table);
+	assert_int_equal(nfs_table_create(shares, 3, 1, NULL, &table, NULL), 0);
+	assert_true(nfs_table_is_away(table, 9)); /* nobody knows whose it is */
+	nfs_table_unref(table);
+}
+
 static void tables(void **state)
 {
 	struct vfs *one = memory(1), *two = memory(2);
 	struct nfs_rule rules[] = {rule("*")};
-	struct nfs_share shares[] = {{"/b", two, rules, 1, NFS_VERSIONS_ALL},
-				     {"/a", one, rules, 1, NFS_VERSIONS_ALL}};
+	struct nfs_share shares[] = {{"/b", two, rules, 1, NFS_VERSIONS_ALL, 0},
+				     {"/a", one, rules, 1, NFS_VERSIONS_ALL, 0}};
 	struct nfs_table *table;
 
 	(void)state;
@@ -171,8 +223,12 @@ static void tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(longest_prefix), cmocka_unit_test(bad_text),
-	    cmocka_unit_test(certificates),   cmocka_unit_test(mapped_addresses),
+	    cmocka_unit_test(longest_prefix),
+	    cmocka_unit_test(bad_text),
+	    cmocka_unit_test(certificates),
+	    cmocka_unit_test(mapped_addresses),
+	    cmocka_unit_test(read_only_systems),
+	    cmocka_unit_test(away),
 	    cmocka_unit_test(tables),
 	};
 

@@ -277,7 +277,7 @@ static void tables(void **state)
 	const struct nfs_rule rules[] = {rule("host.example"), rule("gone.example")};
 	const uint8_t uuid[16] = {1};
 	struct nfs_names *names = names_new();
-	struct nfs_share share = {"/a", NULL, rules, 2, NFS_VERSIONS_ALL};
+	struct nfs_share share = {"/a", NULL, rules, 2, NFS_VERSIONS_ALL, 0};
 	struct nfs_table *table, *next;
 	int index = 7;
 

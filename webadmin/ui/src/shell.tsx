@@ -24,7 +24,7 @@ import { Pool, Pools } from "./pages/pools";
 import { Replication } from "./pages/replication";
 import { Sessions } from "./pages/sessions";
 import { Settings } from "./pages/settings";
-import { Share, Shares } from "./pages/shares";
+import { Directory, Share, Shares } from "./pages/shares";
 import { SmbPage } from "./pages/smb";
 import { Snapshots } from "./pages/snapshots";
 import { Support } from "./pages/support";
@@ -44,7 +44,7 @@ const rows: Row[] = [
 	{ path: "targets", icon: "target", title: "nav.targets", show: ([iqn]) => iqn ? <Target iqn={iqn} /> : <Targets /> },
 	{ path: "hosts", icon: "hosts", title: "nav.hosts", show: () => <Hosts /> },
 	{ path: "sessions", icon: "session", title: "nav.sessions", show: () => <Sessions /> },
-	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : <Shares /> },
+	{ path: "shares", icon: "share", title: "nav.shares", show: ([pool, name]) => name ? <Share pool={pool} name={name} /> : pool ? <Directory name={pool} /> : <Shares /> },
 	{ path: "smb", icon: "share", title: "nav.smb", show: () => <SmbPage /> },
 	{ path: "pools", icon: "pool", title: "nav.pools", show: ([name]) => name ? <Pool name={name} /> : <Pools /> },
 	{ path: "bin", icon: "trash", title: "nav.bin", show: () => <Bin /> },

@@ -59,6 +59,7 @@ export interface Share {
 export interface ShareRule {
 	client: string; read_only: boolean; insecure: boolean; squash: string; security: string; anon_uid: number; anon_gid: number;
 }
+export interface Directory { name: string; path: string; state: string; reason: string; versions: string[] }
 export interface ShareAccess { client: string; path: string; allowed: boolean; rule: string; read_only: boolean; versions: string[]; reason: string }
 export interface SmbShare { pool: string; name: string; guest: boolean; read_only: boolean; users: string[] }
 export interface SmbUser { name: string; uid: number; gid: number }
@@ -99,7 +100,7 @@ export interface Appliance {
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
 export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }
 export interface Status {
-	daemon: { version: string; state: string; io_engine: string; io_loops: number; uptime_seconds: number; state_dir: string; pid: number };
+	daemon: { version: string; state: string; io_engine: string; io_loops: number; uptime_seconds: number; state_dir: string; pid: number; directories_in?: string[] };
 	endpoints: Endpoint[]; pools: Pool[]; targets: Target[]; sessions: Session[];
 }
 export interface Group {

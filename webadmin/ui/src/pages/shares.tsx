@@ -6,8 +6,9 @@ import { useResource } from "../live";
 import { act, Badge, Button, Card, Check, Empty, Facts, FormDialog, Input, Page, Select, SizeInput, Snippet, SpaceBar, StateBadge, Table, Trouble, useAction, Waiting } from "../parts";
 import { go, to } from "../route";
 import { t } from "../text";
-import type { Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
+import type { Directory as DirectoryType, Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
 import { DeleteToBin } from "./bin";
+import { Directories } from "./directories";
 import { Images } from "./images";
 import { NfsClients, Users } from "./nfs";
 import { takesVolumes } from "./pools";
@@ -55,6 +56,7 @@ export function Shares() {
 					]} />
 				</Card>
 			)}
+			<Directories />
 			{data && data.length > 0 && <NfsClients />}
 			{creating && <Create pools={pools} onClose={() => setCreating(false)} />}
 		</Page>
@@ -63,45 +65,47 @@ export function Shares() {
 
 // --- one ---------------------------------------------------------------------------------------
 
-function Allow({ path, onClose }: { path: string; onClose: () => void }) {
+function Allow({ path, fixed, onClose }: { path: string; fixed?: boolean; onClose: () => void }) {
 	const [client, setClient] = useState("");
 	const [readOnly, setReadOnly] = useState(false);
 	const [insecure, setInsecure] = useState(false);
 	const [squash, setSquash] = useState("root");
 	const [security, setSecurity] = useState("any");
 	return (
-		<FormDialog title={t("shares.allow")} button={t("shares.allow")} ready={client !== ""} onClose={onClose} submit={() => call("POST", `${path}/rules`, { client, read_only: readOnly, insecure, squash, security })}>
+		<FormDialog title={t("shares.allow")} button={t("shares.allow")} ready={client !== ""} onClose={onClose} submit={() => call("POST", `${path}/rules`, { client, read_only: fixed || readOnly, insecure, squash, security })}>
 			<Input label={t("shares.client")} value={client} onValue={setClient} placeholder="10.0.0.0/24" hint={t("shares.clientRule")} autoFocus />
 			<Select label={t("shares.squash")} value={squash} onValue={setSquash} options={[["root", t("squash.root")], ["none", t("squash.none")], ["all", t("squash.all")]]} hint={t("shares.squashHint")} />
 			<Select label={t("shares.security")} value={security} onValue={setSecurity} options={[["any", t("security.any")], ["tls", t("security.tls")], ["mtls", t("security.mtls")]]} hint={t("shares.securityHint")} />
-			<Check label={t("shares.readOnly")} value={readOnly} onValue={setReadOnly} />
+			{!fixed && <Check label={t("shares.readOnly")} value={readOnly} onValue={setReadOnly} />}
 			<Check label={t("shares.insecure")} value={insecure} onValue={setInsecure} />
 		</FormDialog>
 	);
 }
 
-function Rules({ path }: { path: string }) {
+/** Of a share; or of a directory, which is the administrator's and always read-only. */
+export function Rules({ path, fixed }: { path: string; fixed?: boolean }) {
 	const { data, problem } = useResource<ShareRule[]>(`${path}/rules`);
 	const [adding, setAdding] = useState(false);
+	const role = fixed ? "admin" : "provisioner";
 	const squash = (rule: ShareRule) => rule.squash === "all" ? t("squash.all") : rule.squash === "none" ? t("squash.none") : t("squash.root");
 	return (
-		<Card flush title={t("shares.rules")} actions={<Button role="provisioner" icon="plus" onClick={() => setAdding(true)}>{t("shares.allow")}</Button>}>
+		<Card flush title={t("shares.rules")} actions={<Button role={role} icon="plus" onClick={() => setAdding(true)}>{t("shares.allow")}</Button>}>
 			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <p class="none">{t("shares.noRules")}</p> : (
 				<Table caption={t("shares.rules")} rows={data} id={(row) => row.client} columns={[
 					{ key: "client", title: t("shares.client"), show: (row) => <span class="mono name">{row.client}</span> },
-					{ key: "mode", title: t("shares.mode"), show: (row) => row.read_only ? <Badge tone="quiet">{t("shares.ro")}</Badge> : <Badge tone="good">{t("shares.rw")}</Badge> },
+					...(fixed ? [] : [{ key: "mode", title: t("shares.mode"), show: (row: ShareRule) => row.read_only ? <Badge tone="quiet">{t("shares.ro")}</Badge> : <Badge tone="good">{t("shares.rw")}</Badge> }]),
 					{ key: "squash", title: t("shares.squash"), show: squash },
 					{ key: "security", title: t("shares.security"), show: (row) => row.security === "mtls" ? t("security.mtls") : row.security === "tls" ? t("security.tls") : t("security.any") },
-					{ key: "does", title: "", show: (row) => <Button kind="quiet" role="provisioner" icon="trash" label={t("rules.remove", { name: row.client })} onClick={() => act(t("rules.removed"), "DELETE", `${path}/rules`, { client: row.client })} /> },
+					{ key: "does", title: "", show: (row) => <Button kind="quiet" role={role} icon="trash" label={t("rules.remove", { name: row.client })} onClick={() => act(t("rules.removed"), "DELETE", `${path}/rules`, { client: row.client })} /> },
 				]} />
 			)}
-			{adding && <Allow path={path} onClose={() => setAdding(false)} />}
+			{adding && <Allow path={path} fixed={fixed} onClose={() => setAdding(false)} />}
 		</Card>
 	);
 }
 
 /** Why may, or may not, a client use it? */
-function Explain({ path }: { path: string }) {
+export function Explain({ path }: { path: string }) {
 	const [client, setClient] = useState("");
 	const [answer, setAnswer] = useState<ShareAccess | null>(null);
 	const action = useAction();
@@ -134,6 +138,35 @@ function Quota({ share, path, onClose }: { share: ShareType; path: string; onClo
 		<FormDialog title={t("shares.quota")} button={t("action.save")} ready={quota !== null} onClose={onClose} submit={() => call("PATCH", path, { quota })}>
 			<SizeInput label={t("shares.quota")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("shares.quotaHint")} problem={quota === null ? t("size.bad") : null} />
 		</FormDialog>
+	);
+}
+
+/** A directory of the machine. */
+export function Directory({ name }: { name: string }) {
+	const path = `/directories/${part(name)}`;
+	const { data, problem } = useResource<DirectoryType>(path);
+	const [removing, setRemoving] = useState(false);
+	const back = { href: to("shares"), text: t("nav.shares") };
+	if (!data) return <Page title={name} back={back}><Waiting problem={problem} /></Page>;
+	const host = location.hostname;
+	return (
+		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> <span class="mono">{data.path}</span> <span lang="en">{data.reason}</span></>} actions={<Button kind="danger" role="admin" onClick={() => setRemoving(true)}>{t("directories.remove")}</Button>}>
+			<div class="columns">
+				<div class="stack">
+					<Rules path={path} fixed />
+					<Card title={t("shares.mount")}>
+						<Snippet label={t("shares.mount")} text={`mount -t nfs -o ro,vers=4.1 ${host}:/${name} /mnt/${name}`} />
+						<p class="hint">XCP-ng</p>
+						<Snippet label="XCP-ng" text={`xe sr-create name-label="${name}" type=iso shared=true content-type=iso \\\n  device-config:location=${host}:/${name}`} />
+					</Card>
+				</div>
+				<div class="stack"><Explain path={path} /></div>
+			</div>
+			{removing && <FormDialog title={t("directories.removeTitle", { name })} button={t("directories.remove")} kind="danger" onClose={() => setRemoving(false)} submit={async () => {
+				await call("DELETE", path);
+				go("shares");
+			}}><p class="prose">{t("directories.removeText")}</p></FormDialog>}
+		</Page>
 	);
 }
 
