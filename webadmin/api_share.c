@@ -495,7 +495,7 @@ void api_share_change(struct api_request *request)
 {
 	struct model_share *share = find_open_share(request);
 	struct share_work *work;
-	bool dry = api_is_dry(request);
+	bool dry = share && api_is_dry(request); /* else the request has ended */
 	uint64_t quota = 0;
 	json_t *size = NULL, *list = NULL;
 	const char *shown = NULL;

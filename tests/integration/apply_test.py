@@ -206,7 +206,7 @@ def dry(points, daemon):
     reply = daemon.call("POST", f"{V1}/provision?dry_run=1", body)
     points.point(reply["status"] == 200 and reply["body"]["dry_run"] and
                  reply["body"]["target"].endswith(":maybe"), "a provisioning tried", reply)
-    reply = daemon.call("POST", f"{V1}/hosts?dry_run=1", {"name": "maybe"})
+    reply = daemon.call("POST", f"{V1}/pools/tank/check?dry_run=1")
     points.point(reply["status"] == 422 and reply["body"]["code"] == "no_dry_run",
                  "who has no dry run says so", reply)
     names = [one["name"] for what in ("volumes", "hosts") for one in daemon.good("GET", f"{V1}/{what}")]

@@ -73,7 +73,7 @@ def dry(points, daemon):
                                                              "size": "1M"})
         points.point(reply["status"] == 200 and reply["body"].get("dry_run"), "nor is it of a volume",
                      reply)
-        reply = daemon.call("POST", f"{V1}/hosts?{query}", {"name": "maybe"})
+        reply = daemon.call("POST", f"{V1}/pools/tank/check?{query}")
         points.point(reply["status"] == 422, "and is refused where there is no such thing", reply)
     events = daemon.good("GET", f"{V1}/events?after={last}")["events"]
     points.point(not daemon.good("GET", f"{V1}/volumes") and not daemon.good("GET", f"{V1}/hosts") and
