@@ -112,7 +112,7 @@ def without_the_option(t, place):
                 "without --directories-in none is exported, and it is said", text)
         t.point(not capabilities(server) & READ_SEARCH, "nor is the capability kept")
     finally:
-        t.point(server.stop() == 0, "stops cleanly")
+        t.point(server.stop() == 0, "stops cleanly", server.log()[-4000:])
 
 
 def refusals(t, place, server):
@@ -310,7 +310,7 @@ def away(t, place, root, image):
         t.point(until(lambda: listed(server)["isos"]["state"] == "online"), "without, it is back")
     finally:
         place.hang_up()
-        t.point(server.stop() == 0, "stops cleanly")
+        t.point(server.stop() == 0, "stops cleanly", server.log()[-4000:])
 
 
 def servers_of(folder):
@@ -422,7 +422,7 @@ def test(t):
             mounts(t, place)
         finally:
             place.hang_up()
-            t.point(server.stop() == 0, "stops cleanly")
+            t.point(server.stop() == 0, "stops cleanly", server.log()[-4000:])
         server = place.start("--directories-in", place.below)
         try:
             t.point(until(lambda: listed(server)["isos"]["state"] == "online"), "it is there after a restart")
@@ -431,13 +431,13 @@ def test(t):
                     "with the handles that clients have")
         finally:
             place.hang_up()
-            t.point(server.stop() == 0, "stops cleanly")
+            t.point(server.stop() == 0, "stops cleanly", server.log()[-4000:])
         server = place.start()
         try:
             t.point(until(lambda: "--directories-in" in listed(server)["isos"]["reason"]),
                     "started without the option, it says what is missing", listed(server))
         finally:
-            t.point(server.stop() == 0, "stops cleanly")
+            t.point(server.stop() == 0, "stops cleanly", server.log()[-4000:])
         away(t, place, root, image)
         server = place.start("--directories-in", place.below)
         try:
@@ -445,7 +445,7 @@ def test(t):
             documents(t, place, server)
         finally:
             place.hang_up()
-            t.point(server.stop() == 0, "stops cleanly")
+            t.point(server.stop() == 0, "stops cleanly", server.log()[-4000:])
 
 
 if __name__ == "__main__":
