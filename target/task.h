@@ -142,6 +142,11 @@ struct scsi_task {
 void scsi_task_begin(struct scsi_task *task);
 void scsi_task_execute(struct scsi_task *task);
 void scsi_task_end(struct scsi_task *task);
+/* scsi_task_abandon: after scsi_task_begin(): nobody is left to hear of the command, while its
+ * nexus goes on (RFC 7143 11.14.5): the nexus hears UNIT ATTENTION 47h/7Fh of its logical unit. If
+ * it is executed already it is aborted, and done() comes, perhaps at once; if not, it shall be
+ * ended. */
+void scsi_task_abandon(struct scsi_task *task);
 
 /* Task management (SAM-5 7). The caller stops gathering data for tasks it has not executed yet
  * (those it ends itself); executed ones are aborted here. done() of an aborted task comes with
