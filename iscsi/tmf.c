@@ -117,6 +117,10 @@ static void submit(struct iscsi_task *task, enum scsi_tmf function)
 	for (unsigned i = 0; i < 8; i++)
 		request->lun[i] = task->bhs[PDU_AT_LUN + i];
 	request->tag = pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG);
+	/* Over several connections what was sent after the function may have come before it: it has
+	 * to be answered (RFC 7143 11.5.1). */
+	request->overtaken = function != SCSI_ABORT_TASK && task->session->active > 1;
+	request->before = task->order.cmdsn;
 	request->answered = answered;
 	task->state = TASK_EXECUTING;
 	scsi_tmf_submit(request);

@@ -79,6 +79,7 @@ struct scsi_task {
 	unsigned cdb_length;
 	enum scsi_attribute attribute;
 	uint64_t tag;               /* unique within the nexus (iSCSI ITT) */
+	uint32_t number;            /* its place in what the initiator sent (iSCSI CmdSN) */
 	uint32_t data_out_expected; /* bytes the initiator will send (EDTL when W) */
 	uint32_t data_in_expected;  /* bytes it has room for (EDTL when R) */
 	void (*done)(struct scsi_task *task);
@@ -178,6 +179,10 @@ struct scsi_tmf_request {
 	struct scsi_nexus *nexus;
 	uint8_t lun[8];
 	uint64_t tag; /* ABORT TASK, QUERY TASK */
+	/* Commands of @nexus may have overtaken the function: those from number @before on (serial
+	 * arithmetic) are not meant. */
+	bool overtaken;
+	uint32_t before;
 	void (*answered)(struct scsi_tmf_request *request, enum scsi_tmf_response response);
 	/* private */
 	enum scsi_tmf_response response;
