@@ -477,6 +477,11 @@ static void text_run(struct iscsi_task *task)
 	uint8_t flags = task->bhs[PDU_AT_FLAGS];
 	uint32_t ttt = pdu_get32(task->bhs + PDU_AT_TTT);
 
+	if (exchange->text_task) { /* one at a time (RFC 7143 11.10); it may have waited its turn */
+		conn_reject_header(task->conn, task->bhs, PDU_REJECT_PROTOCOL_ERROR);
+		session_task_free(task);
+		return;
+	}
 	if (ttt == PDU_TAG_NONE && !text_goes_on(exchange, task))
 		text_reset(exchange); /* a new exchange ends the old one */
 	else if (ttt != PDU_TAG_NONE && ttt != exchange->text_ttt) {
