@@ -163,10 +163,17 @@ void conn_reject(struct iscsi_conn *conn, enum pdu_reject_reason reason)
 
 /* ---- back-pressure */
 
+/* What a fence keeps back is not for want of a peer that takes it. */
+static bool too_much(const struct iscsi_conn *conn)
+{
+	return conn->backlog > ISCSI_BACKLOG_MAX &&
+	       !(conn->state == CONN_FULL_FEATURE && conn->session->fence);
+}
+
 void conn_update_pause(struct iscsi_conn *conn)
 {
 	bool pause = conn->question != ASK_NOTHING || conn->waits || conn->logged_out ||
-		     !conn_out_available(conn) || conn->backlog > ISCSI_BACKLOG_MAX;
+		     !conn_out_available(conn) || too_much(conn);
 
 	if (pause == conn->paused || conn->state >= CONN_DRAINING)
 		return;

@@ -239,6 +239,7 @@ struct iscsi_conn {
 	bool leaving;              /* session->active does not count it any more */
 	bool stuck;                /* its tasks hang: it is not waited for any more */
 	bool logged_out;           /* nothing more is heard */
+	bool late;                 /* it has not acknowledged fence_statsn in time */
 	struct iscsi_task *logout; /* that closes it, on whatever connection; waits for its tasks */
 	uint64_t grace_end;
 	bool header_digest, data_digest; /* in force */
@@ -488,6 +489,10 @@ void mcs_give_up(struct iscsi_conn *conn, const struct iscsi_task *except);
 void mcs_tell_others(struct iscsi_conn *conn); /* that we drop it */
 void mcs_look_at_gap(struct iscsi_session *session);
 struct iscsi_conn *mcs_find(struct iscsi_session *session, uint16_t cid);
+/* One that is not on its way out; NULL: none. Ending one may end others: who ends several searches
+ * anew each time. */
+struct iscsi_conn *mcs_next_active(const struct iscsi_session *session);
+void mcs_end(struct iscsi_conn *conn); /* with its last words, if it has a say */
 /* mcs_fence: does the answer @task have to wait for others (it is queued again, then), or is a
  * fence needed for it (which begins)? */
 bool mcs_fence(struct iscsi_task *task);

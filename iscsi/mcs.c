@@ -30,7 +30,7 @@ void mcs_enter(struct iscsi_conn *conn)
 	session->active++;
 	conn->window = &session->order.window;
 	conn->started_ns = loop_now(conn->io->loop);
-	conn->acknowledged = conn->statsn;
+	conn->acknowledged = conn->fence_statsn = conn->statsn;
 }
 
 struct iscsi_conn *mcs_find(struct iscsi_session *session, uint16_t cid)
@@ -55,11 +55,23 @@ static bool replaces(const struct iscsi_conn *conn)
 	return false;
 }
 
+static struct iscsi_conn *next_to_replace(const struct iscsi_conn *conn)
+{
+	list_for_each (it, &conn->session->conns) {
+		struct iscsi_conn *other = conn_of(it);
+
+		if (other != conn && other->cid == conn->cid && other->state != CONN_CLOSING)
+			return other;
+	}
+	return NULL;
+}
+
 /* Connection reinstatement (RFC 7143 6.3.4): the same CID again logs the older one out, with its
  * tasks, and begins when that is through. */
 void mcs_join(struct iscsi_conn *conn)
 {
 	struct iscsi_session *session = conn->session;
+	struct iscsi_conn *other;
 
 	if (session->active == 0) {
 		conn->joins = false;
@@ -67,11 +79,7 @@ void mcs_join(struct iscsi_conn *conn)
 		return;
 	}
 	mcs_enter(conn);
-	list_for_each_safe (it, &session->conns) {
-		struct iscsi_conn *other = conn_of(it);
-
-		if (other == conn || other->cid != conn->cid)
-			continue;
+	while ((other = next_to_replace(conn))) {
 		log_info("%s from %s: the connection from %s is replaced",
 			 session->params.initiator, conn->peer_text, other->peer_text);
 		conn_close(other);
@@ -81,14 +89,23 @@ void mcs_join(struct iscsi_conn *conn)
 		conn_joined(conn, LOGIN_SUCCESS);
 }
 
-static void look_at_waiting(struct iscsi_session *session)
+static struct iscsi_conn *next_to_begin(const struct iscsi_session *session)
 {
-	list_for_each_safe (it, &session->conns) {
+	list_for_each (it, &session->conns) {
 		struct iscsi_conn *conn = conn_of(it);
 
 		if (conn->waits && conn->state == CONN_LOGIN && !replaces(conn))
-			conn_joined(conn, LOGIN_SUCCESS);
+			return conn;
 	}
+	return NULL;
+}
+
+static void look_at_waiting(const struct iscsi_session *session)
+{
+	struct iscsi_conn *conn;
+
+	while ((conn = next_to_begin(session)))
+		conn_joined(conn, LOGIN_SUCCESS);
 }
 
 /* ---- who leaves */
@@ -197,19 +214,31 @@ void mcs_tell_others(struct iscsi_conn *conn)
 	}
 }
 
+struct iscsi_conn *mcs_next_active(const struct iscsi_session *session)
+{
+	list_for_each (it, &session->conns)
+		if (!conn_of(it)->leaving)
+			return conn_of(it);
+	return NULL;
+}
+
+void mcs_end(struct iscsi_conn *conn)
+{
+	if (conn->state == CONN_FULL_FEATURE)
+		conn_drain(conn);
+	else
+		conn_close(conn);
+}
+
 /* ---- a number that does not come */
 
 static void drop_all(struct iscsi_session *session)
 {
-	list_for_each_safe (it, &session->conns) {
-		struct iscsi_conn *conn = conn_of(it);
+	struct iscsi_conn *conn;
 
-		if (conn->state != CONN_FULL_FEATURE) {
-			conn_close(conn);
-			continue;
-		}
+	while ((conn = mcs_next_active(session))) {
 		session_async(conn, 3, 0, (uint16_t)conn->params.time2wait, 0);
-		conn_drain(conn);
+		mcs_end(conn);
 	}
 }
 
@@ -253,6 +282,14 @@ static bool wants_fence(const struct iscsi_task *task)
 	       (pdu_opcode(task->bhs) == PDU_SCSI_COMMAND && tells_of_others(&task->scsi));
 }
 
+/* While there is a fence answers pile up that nobody refuses to take, and what ends it has to be
+ * read: conn_update_pause(). */
+static void look_at_pauses(struct iscsi_session *session)
+{
+	list_for_each (it, &session->conns)
+		conn_update_pause(conn_of(it));
+}
+
 bool mcs_fence(struct iscsi_task *task)
 {
 	struct iscsi_session *session = task->session;
@@ -269,6 +306,7 @@ bool mcs_fence(struct iscsi_task *task)
 	session->fence = FENCE_BEFORE;
 	session->fenced = task;
 	session->fence_conn = task->conn;
+	look_at_pauses(session);
 	mcs_fence_step(session);
 	return true;
 }
@@ -320,6 +358,7 @@ static void fence_ends(struct iscsi_session *session)
 	list_splice_back(&later, &session->later);
 	for (struct list *it; (it = list_pop_front(&later));)
 		session_queue(list_entry(it, struct iscsi_task, tx_link));
+	look_at_pauses(session);
 }
 
 /* From stage to stage, as far as it goes now. */
@@ -375,17 +414,28 @@ void mcs_fenced_ends(struct iscsi_session *session)
 	fence_ends(session);
 }
 
+static struct iscsi_conn *next_late(const struct iscsi_session *session)
+{
+	list_for_each (it, &session->conns)
+		if (conn_of(it)->late)
+			return conn_of(it);
+	return NULL;
+}
+
+/* All are found first: when one goes another fence may begin, which asks them anew. */
 static void fence_late(struct timer *timer)
 {
 	struct iscsi_session *session = container_of(timer, struct iscsi_session, fence_timer);
+	struct iscsi_conn *conn;
 
-	list_for_each_safe (it, &session->conns) {
-		struct iscsi_conn *conn = conn_of(it);
-		bool asked = session->fence == FENCE_AFTER ? conn == session->fence_conn
-							   : conn != session->fence_conn;
+	list_for_each (it, &session->conns) {
+		bool last = conn_of(it) == session->fence_conn;
 
-		if (session->fence && asked && !heard(conn))
-			conn_fail(conn, "does not acknowledge what it was sent");
+		conn_of(it)->late = (session->fence == FENCE_AFTER) == last && !heard(conn_of(it));
+	}
+	while ((conn = next_late(session))) {
+		conn->late = false;
+		conn_fail(conn, "does not acknowledge what it was sent");
 	}
 	mcs_fence_step(session);
 }

@@ -569,11 +569,12 @@ static void logout_answer(struct iscsi_task *task, enum logout_response response
 static void logout_of_one(struct iscsi_task *task)
 {
 	struct iscsi_conn *conn = task->conn;
-	struct iscsi_conn *closing = mcs_find(task->session, pdu_get16(task->bhs + LOGOUT_AT_CID));
+	struct iscsi_session *session = task->session;
+	struct iscsi_conn *closing = mcs_find(session, pdu_get16(task->bhs + LOGOUT_AT_CID));
 
 	if (!closing) {
 		logout_answer(task, LOGOUT_NO_SUCH_CID);
-	} else if (closing == conn && task->session->active == 1) {
+	} else if (closing == conn && session->active == 1) {
 		logout_answer(task, LOGOUT_CLOSED);
 	} else if (closing->logout) {
 		logout_answer(task, LOGOUT_NOT_CLEAN); /* another one is at it */
@@ -590,6 +591,7 @@ static void logout_of_one(struct iscsi_task *task)
 		mcs_give_up(conn, task);
 		if (conn->logout && conn->task_count == 1)
 			session_logout_ready(conn, true);
+		mcs_fence_step(session); /* it is not waited for any more */
 	}
 }
 
@@ -624,15 +626,12 @@ static void logout_run(struct iscsi_task *task)
 
 static void end_session(struct iscsi_session *session)
 {
-	list_for_each_safe (it, &session->conns) {
-		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, session_link);
+	struct iscsi_conn *conn;
 
-		conn->logged_out = true;
-		if (conn->state == CONN_FULL_FEATURE)
-			conn_drain(conn);
-		else
-			conn_close(conn);
-	}
+	list_for_each (it, &session->conns)
+		list_entry(it, struct iscsi_conn, session_link)->logged_out = true;
+	while ((conn = mcs_next_active(session)))
+		mcs_end(conn);
 }
 
 static void logout_make(struct iscsi_task *task)
@@ -883,10 +882,15 @@ bool session_quiet(const struct iscsi_conn *conn)
 static void drained(void *context)
 {
 	struct iscsi_session *session = context;
+	struct list *it = session->conns.next;
 
 	session->drained = true;
-	list_for_each_safe (it, &session->conns)
-		conn_try_finish(list_entry(it, struct iscsi_conn, session_link));
+	while (it != &session->conns) { /* one that ends may end others: from the beginning then */
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, session_link);
+
+		conn_try_finish(conn);
+		it = conn->finished ? session->conns.next : it->next;
+	}
 }
 
 void session_abort(struct iscsi_session *session)
