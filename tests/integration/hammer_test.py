@@ -56,7 +56,7 @@ def several_connections(points, server):
     finally:
         program.kill()
         program.wait()
-    points.note(output.strip()[-200:])
+    points.note(output.strip()[-300:])
     points.point(program.returncode == 0, "several connections a session: nothing is lost that was "
                  "not cut", output[-3000:] + dropped(server))
 
@@ -76,7 +76,7 @@ def hammer(points, server):
             program.kill()
             program.wait()
     for output in outputs:
-        points.note(output.strip()[-200:])
+        points.note(output.strip()[-300:])
     points.point(sessions.returncode == 0, "all is answered in time", outputs[0][-3000:])
     points.point(connections.returncode == 0, "also over several connections", outputs[1][-3000:])
     points.point(turns > 0 and server.process.poll() is None, f"LUNs come and go, {turns} times")

@@ -4,9 +4,14 @@
  * connections are logged out by themselves or by another, are cut, and come back under their CID.
  * Numbers that were lost with a connection are filled by ABORT TASK, as an initiator has to.
  * Nothing is compared; what has to hold is that nothing hangs, that no session ends by the server's
- * doing, and that the server lives.
+ * doing, and that the server lives. Whether one hangs is seen at its end: each connection is sent a
+ * NOP in CmdSN order, which is answered when all before it had their turn.
  *
- *   mcs_hammer HOST PORT IQN LUNS SECONDS SEED   prints what it did; exit 1 when something hung */
+ *   mcs_hammer HOST PORT IQN LUNS SECONDS SEED [alone]
+ *
+ * prints what it did; exit 1 when something hung. alone: nobody else uses the target, and a session
+ * aborts what is its own only, so that it knows of each command whether there is to be an answer;
+ * all have to come, and no connection may be lost. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,15 +30,20 @@
 #define SESSIONS    4u
 #define CONNECTIONS 4u
 #define TAGS        64u
+#define FUNCTIONS   16u /* at once; the server takes 32 immediate requests */
 #define DATA_MAX    65536u
 #define BUFFER      (512u << 10)
 #define LIMIT       25.0 /* seconds without an answer */
 #define NO_TAG      0xffffffffu
 
 struct tag {
-	bool used, management, logout;
-	unsigned conn, closes;
+	bool used, management, logout, probe;
+	bool doubtful; /* perhaps it was aborted */
+	bool fills;    /* by ABORT TASK a number that was lost */
+	unsigned conn, closes, lun;
 	uint32_t itt, cmdsn;
+	uint32_t whose, number; /* ITT and CmdSN of what a function is about */
+	uint8_t function;
 	double sent;
 };
 
@@ -57,11 +67,12 @@ struct session {
 	uint32_t lost[TAGS], lost_itt[TAGS]; /* numbers to be filled */
 	unsigned lost_count;
 	bool broken, over;
-	uint64_t commands, answered, functions, logins, cuts, logouts, hung, dropped;
+	uint64_t commands, answered, functions, logins, cuts, logouts, settled, hung, dropped;
 };
 
 static const char *host, *port, *iqn;
 static unsigned luns;
+static bool alone;
 static double until;
 static uint8_t noise[DATA_MAX];
 
@@ -272,6 +283,30 @@ static unsigned in_use(const struct session *session)
 	return count;
 }
 
+/* What it has aborted is not answered. Others' functions may end more; of that nothing is known.
+ * @lost: so is the answer. */
+static void aborted(struct session *session, const struct tag *function, bool lost)
+{
+	for (unsigned i = 0; i < TAGS; i++) {
+		struct tag *tag = &session->tags[i];
+
+		if (tag->management || tag->logout || tag->probe)
+			continue;
+		if (function->function == 1
+			? tag->itt == function->whose
+			: tag->lun == function->lun && after(function->cmdsn, tag->cmdsn))
+			*(lost ? &tag->doubtful : &tag->used) = lost;
+	}
+}
+
+static void lose(struct session *session, uint32_t itt, uint32_t cmdsn)
+{
+	if (session->lost_count == TAGS)
+		return;
+	session->lost[session->lost_count] = cmdsn;
+	session->lost_itt[session->lost_count++] = itt;
+}
+
 /* The connection is gone, and its tasks with it; what was not acknowledged is missing. */
 static void forget(struct session *session, unsigned cid)
 {
@@ -286,11 +321,12 @@ static void forget(struct session *session, unsigned cid)
 		if (!tag->used || tag->conn != cid)
 			continue;
 		tag->used = false;
-		if (tag->management || tag->logout || after(session->expcmdsn, tag->cmdsn) ||
-		    session->lost_count == TAGS)
-			continue;
-		session->lost[session->lost_count] = tag->cmdsn;
-		session->lost_itt[session->lost_count++] = tag->itt;
+		if (tag->management && tag->function < 3)
+			aborted(session, tag, true);
+		if (tag->fills)
+			lose(session, tag->whose, tag->number);
+		else if (!tag->management && !tag->logout && !after(session->expcmdsn, tag->cmdsn))
+			lose(session, tag->itt, tag->cmdsn);
 	}
 }
 
@@ -344,7 +380,7 @@ static void command(struct session *session, unsigned cid)
 	    !(tag = take(session, cid)))
 		return;
 	head(session, conn, bhs, 1, (uint8_t)(0x81 | (out ? 0x20 : 0x40)), tag->itt);
-	bhs[9] = (uint8_t)rnd(session, luns);
+	bhs[9] = (uint8_t)(tag->lun = rnd(session, luns));
 	put32(bhs + 20, bytes);
 	memcpy(bhs + 32, cdb, 16);
 	queue(conn, bhs, noise, now_bytes);
@@ -354,32 +390,58 @@ static void command(struct session *session, unsigned cid)
 		conn->silent_until = now() + rnd(session, 30) / 1000.0;
 }
 
-static void manage(struct session *session, unsigned cid, uint8_t function, uint32_t itt,
-		   uint32_t cmdsn)
+static bool manage(struct session *session, unsigned cid, uint8_t function, uint32_t itt,
+		   uint32_t cmdsn, bool fills)
 {
 	struct conn *conn = &session->conns[cid];
 	uint8_t bhs[48];
 	struct tag *tag;
 
 	if (!room(conn, 0) || !(tag = take(session, cid)))
-		return;
+		return false;
 	tag->management = true;
+	tag->fills = fills;
+	tag->function = function;
+	tag->whose = itt;
+	tag->number = cmdsn;
 	head(session, conn, bhs, 0x42, (uint8_t)(0x80 | function), tag->itt);
-	bhs[9] = (uint8_t)rnd(session, luns);
+	bhs[9] = (uint8_t)(tag->lun = rnd(session, luns));
 	put32(bhs + 20, itt);
 	put32(bhs + 32, cmdsn);
 	queue(conn, bhs, NULL, 0);
 	session->functions++;
+	return true;
 }
 
 static void any_management(struct session *session, unsigned cid)
 {
 	const struct tag *other = &session->tags[rnd(session, TAGS)];
-	uint8_t function = (uint8_t)(1 + rnd(session, 6));
+	uint8_t function = (uint8_t)(1 + rnd(session, alone ? 2 : 6));
 
 	if (function > 1 && rnd(session, 4))
 		function = 1;
-	manage(session, cid, function, other->used ? other->itt : 0x12345678, other->cmdsn);
+	if (other->used)
+		manage(session, cid, function, other->itt, other->cmdsn, false);
+	else
+		manage(session, cid, function, 0x12345678, session->expcmdsn - 1, false);
+}
+
+/* In its turn, unlike a ping. */
+static bool probe(struct session *session, unsigned cid)
+{
+	struct conn *conn = &session->conns[cid];
+	uint8_t bhs[48];
+	struct tag *tag;
+
+	if (after(session->cmdsn, session->maxcmdsn) || !room(conn, 0) ||
+	    !(tag = take(session, cid)))
+		return false;
+	tag->probe = true;
+	head(session, conn, bhs, 0x00, 0x80, tag->itt);
+	put32(bhs + 20, NO_TAG);
+	queue(conn, bhs, NULL, 0);
+	session->cmdsn++;
+	return true;
 }
 
 static void log_out(struct session *session, unsigned cid, unsigned closes)
@@ -442,7 +504,7 @@ static void numbers(struct session *session, struct conn *conn, const uint8_t *b
 		session->maxcmdsn = get32(bhs + 32);
 }
 
-static void answered(struct session *session, uint32_t itt)
+static void answered(struct session *session, uint32_t itt, uint8_t response)
 {
 	struct tag *tag = find(session, itt);
 
@@ -450,11 +512,25 @@ static void answered(struct session *session, uint32_t itt)
 		return;
 	tag->used = false;
 	session->answered++;
+	if (tag->management && tag->function < 3 && response == 0)
+		aborted(session, tag, false);
 	if (tag->logout) {
 		unsigned closes = tag->closes;
 
 		forget(session, closes);
 	}
+}
+
+/* @header: of a request (too many immediate ones), or of data that came late. */
+static void rejected(struct session *session, const uint8_t *header)
+{
+	struct tag *tag = find(session, get32(header + 16));
+
+	if (!tag || (header[0] & 0x3f) == 5)
+		return;
+	tag->used = false;
+	if (tag->fills)
+		lose(session, tag->whose, tag->number);
 }
 
 static void heard(struct session *session, unsigned cid, const uint8_t *bhs)
@@ -465,6 +541,8 @@ static void heard(struct session *session, unsigned cid, const uint8_t *bhs)
 	switch (bhs[0] & 0x3f) {
 	case 0x20:
 		numbers(session, conn, bhs, get32(bhs + 16) != NO_TAG);
+		if (get32(bhs + 16) != NO_TAG)
+			answered(session, get32(bhs + 16), 0);
 		if (get32(bhs + 16) != NO_TAG || !room(conn, 0))
 			break;
 		head(session, conn, pong, 0x40, 0x80, NO_TAG);
@@ -479,15 +557,19 @@ static void heard(struct session *session, unsigned cid, const uint8_t *bhs)
 	case 0x25:
 		numbers(session, conn, bhs, bhs[1] & 1);
 		if (bhs[1] & 1)
-			answered(session, get32(bhs + 16));
+			answered(session, get32(bhs + 16), 0);
 		break;
 	case 0x32:
 		numbers(session, conn, bhs, true);
 		session->dropped += bhs[36] == 2 || bhs[36] == 3;
 		break;
-	default: /* responses, and Reject of data that came late */
+	case 0x3f:
 		numbers(session, conn, bhs, true);
-		answered(session, get32(bhs + 16));
+		rejected(session, bhs + 48);
+		break;
+	default: /* responses */
+		numbers(session, conn, bhs, true);
+		answered(session, get32(bhs + 16), bhs[2]);
 	}
 }
 
@@ -550,7 +632,7 @@ static void watch(struct session *session)
 	for (unsigned i = 0; i < TAGS; i++) {
 		const struct tag *tag = &session->tags[i];
 
-		if (!tag->used || time - tag->sent < LIMIT)
+		if (!tag->used || tag->doubtful || time - tag->sent < LIMIT)
 			continue;
 		fprintf(
 		    stderr,
@@ -567,12 +649,24 @@ static void watch(struct session *session)
 	}
 }
 
+static unsigned functions_under_way(const struct session *session)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < TAGS; i++)
+		count += session->tags[i].used && session->tags[i].management;
+	return count;
+}
+
 static void fill(struct session *session, unsigned cid)
 {
-	while (session->lost_count > 0 && in_use(session) < TAGS - 4) {
-		unsigned at = --session->lost_count;
+	while (session->lost_count > 0 && in_use(session) < TAGS - 4 &&
+	       functions_under_way(session) < FUNCTIONS) {
+		unsigned at = session->lost_count - 1;
 
-		manage(session, cid, 1, session->lost_itt[at], session->lost[at]);
+		if (!manage(session, cid, 1, session->lost_itt[at], session->lost[at], true))
+			return;
+		session->lost_count--;
 	}
 }
 
@@ -612,6 +706,45 @@ static void step(struct session *session)
 	}
 }
 
+static bool is_through(const struct session *session)
+{
+	for (unsigned i = 0; i < TAGS; i++) {
+		const struct tag *tag = &session->tags[i];
+
+		if (tag->used && !tag->doubtful &&
+		    (alone || tag->management || tag->logout || tag->probe))
+			return false;
+	}
+	return session->lost_count == 0;
+}
+
+/* Nothing new is sent but what fills gaps, and a probe on each connection that stands. */
+static void settle(struct session *session)
+{
+	bool probed[CONNECTIONS] = {false}, all = false;
+	double limit = now() + LIMIT;
+
+	while (!session->broken && stands(session) && !(all && is_through(session))) {
+		all = true;
+		for (unsigned i = 0; i < CONNECTIONS; i++) {
+			if (session->conns[i].fd < 0 || session->conns[i].leaving)
+				continue;
+			fill(session, i);
+			probed[i] = probed[i] || probe(session, i);
+			all = all && probed[i];
+		}
+		serve(session);
+		if (now() < limit)
+			continue;
+		fprintf(stderr, "session %u hangs: %u numbers lost, %s probed\n", session->number,
+			session->lost_count, all ? "all" : "not all");
+		watch(session);
+		session->hung += !session->broken;
+		session->broken = true;
+	}
+	session->settled += !session->broken && stands(session);
+}
+
 static bool begin(struct session *session)
 {
 	session->tsih = 0;
@@ -649,6 +782,8 @@ static void *run(void *context)
 				serve(session);
 				watch(session);
 			}
+			if (!session->over)
+				settle(session);
 			if (session->broken && !session->hung)
 				session->dropped++;
 		}
@@ -662,7 +797,7 @@ int main(int argc, char **argv)
 {
 	static struct session sessions[SESSIONS];
 	uint64_t commands = 0, answers = 0, functions = 0, logins = 0, cuts = 0, logouts = 0,
-		 hung = 0, dropped = 0;
+		 settled = 0, hung = 0, dropped = 0;
 
 	if (argc < 7) {
 		fprintf(stderr, "mcs_hammer HOST PORT IQN LUNS SECONDS SEED [alone]\n");
@@ -673,6 +808,7 @@ int main(int argc, char **argv)
 	iqn = argv[3];
 	luns = (unsigned)strtoul(argv[4], NULL, 10);
 	until = now() + strtod(argv[5], NULL);
+	alone = argc > 7;
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		sessions[i].number = i;
 		sessions[i].random_state =
@@ -695,12 +831,14 @@ int main(int argc, char **argv)
 		logins += sessions[i].logins;
 		cuts += sessions[i].cuts;
 		logouts += sessions[i].logouts;
+		settled += sessions[i].settled;
 		hung += sessions[i].hung;
 		dropped += sessions[i].dropped;
 	}
 	printf("%" PRIu64 " commands, %" PRIu64 " answers, %" PRIu64
 	       " task management functions, %" PRIu64 " logins, %" PRIu64
-	       " connections cut, %" PRIu64 " logged out, %" PRIu64 " dropped, %" PRIu64 " hung\n",
-	       commands, answers, functions, logins, cuts, logouts, dropped, hung);
-	return hung || (dropped && argc > 7) || !answers ? 1 : 0;
+	       " connections cut, %" PRIu64 " logged out, %" PRIu64
+	       " sessions to their end, %" PRIu64 " dropped, %" PRIu64 " hung\n",
+	       commands, answers, functions, logins, cuts, logouts, settled, dropped, hung);
+	return hung || (dropped && alone) || !answers || !settled ? 1 : 0;
 }

@@ -287,6 +287,19 @@ def management(suite):
                      "they are aborted: no answer comes")
         points.point([m.command(TUR).status for m in (a, b, c)] == [0, 0, 0],
                      "and the session goes on")
+        # What was sent after the function and came before it is not meant.
+        base = session.cmdsn
+        data = os.urandom(4096)
+        late = b.send_command(write_cdb(256, 8), data)
+        asks = b.receive()
+        asked = a.tag()
+        a.send_raw(a.pdu(iscsi.TASK | iscsi.IMMEDIATE, iscsi.FINAL | 2, itt=asked,
+                         specific=struct.pack(">IIII", iscsi.NO_TAG, base, a.expstatsn, 0)))
+        done = a.receive()
+        b.data_out(late, asks.ttt, 0, data)
+        points.point(done.itt == asked and done.bhs[2] == 0 and asks.opcode == iscsi.R2T
+                     and b.finish(late).status == 0 and a.read(256, 8) == data,
+                     "ABORT TASK SET spares what overtook it")
         # Aborted before it came: its number is used up, whatever order they come in.
         base = session.cmdsn
         session.cmdsn = base + 3
@@ -322,6 +335,76 @@ def management(suite):
         points.point(c.task_management(5) == 0, "LOGICAL UNIT RESET")
         heard = [m.command(TUR).key_asc_ascq for m in (b, a)]
         points.point(heard == [(6, 0x29, 3), None], "is heard once in the session", heard)
+
+
+def fence(session, by, unheard):
+    """@by asks for ABORT TASK SET, whose answer waits until @unheard acknowledges what it was sent;
+    the tag of it, and the ping to @unheard."""
+    before = unheard.send_command(TUR)
+    time.sleep(0.2)  # its answer lies in the socket
+    asked = by.tag()
+    by.send_raw(by.pdu(iscsi.TASK | iscsi.IMMEDIATE, iscsi.FINAL | 2, itt=asked,
+                       specific=struct.pack(">IIII", iscsi.NO_TAG, session.cmdsn, by.expstatsn, 0)))
+    answer, ping = unheard.receive(), unheard.receive()
+    assert answer.itt == before and ping.opcode == iscsi.NOP_IN
+    for member in session.connections:
+        for pdu in drained(member) if member not in (by, unheard) else ():
+            assert pdu.opcode == iscsi.NOP_IN
+            member.pong(pdu)
+    return asked, ping
+
+
+def fences(suite):
+    """What happens while an answer waits for acknowledgements: none of it is to wait for the limit
+    of ten seconds."""
+    points = suite.points
+    with suite.session() as session:
+        a = session.connections[0]
+        b = session.add(5, pairs=(("MaxRecvDataSegmentLength", "262144"),))
+        session.answers = False
+        asked, ping = fence(session, a, b)
+        # A connection that begins meanwhile has heard all that it was sent, wherever it counts from.
+        late = iscsi.Member(session, 6)
+        late.expstatsn = 0xF0000000
+        late.login(IQN)
+        session.connections.append(late)
+        begin = time.monotonic()
+        b.pong(ping)
+        done = a.receive()
+        points.point(done.itt == asked and time.monotonic() - begin < 6,
+                     "a connection that joins is not waited for")
+        a.pong(a.receive())
+        points.point(late.command(TUR).status == 0, "and serves")
+        # More than is kept for a peer that does not read: it is not for want of its reading.
+        heard = b.expstatsn
+        asked, ping = fence(session, a, b)
+        now, b.expstatsn = b.expstatsn, heard
+        reads = [b.send_command(read_cdb(0, 2048), expected=1 << 20, read=True) for _ in range(48)]
+        b.expstatsn = now
+        time.sleep(1)
+        begin = time.monotonic()
+        b.pong(ping)
+        done = a.receive()
+        points.point(done.itt == asked and time.monotonic() - begin < 6,
+                     "acknowledgements are heard whatever waits behind the answer")
+        a.pong(a.receive())
+        results = [b.finish(tag) for tag in reads]
+        points.point([(len(r.data), r.status) for r in results] == [(1 << 20, 0)] * 48,
+                     "and what waited comes")
+        # Who logs out acknowledges nothing any more.
+        heard = b.expstatsn
+        asked, ping = fence(session, a, b)
+        tag = b.tag()
+        begin = time.monotonic()
+        b.send_raw(b.pdu(iscsi.LOGOUT | iscsi.IMMEDIATE, iscsi.FINAL | 1, itt=tag,
+                         specific=struct.pack(">HHII", b.cid, 0, session.cmdsn, heard)))
+        done = a.receive()
+        points.point(done.itt == asked and time.monotonic() - begin < 6,
+                     "a connection that logs out is not waited for")
+        a.pong(a.receive())
+        done = b.receive()
+        points.point(done.itt == tag and done.bhs[2] == 0 and ended(b), "and hears that it may go")
+        points.point([m.command(TUR).status for m in (a, late)] == [0, 0], "the others go on")
 
 
 def drained(connection):
@@ -475,7 +558,10 @@ def checked(work, cid, problems):
 
 def gap(suite):
     points = suite.points
-    with suite.session(2) as session:
+    with suite.session() as other, suite.session(2) as session:
+        half = iscsi.Member(other, 1)
+        half.login_step([("InitiatorName", PREFIX + "tester"), ("TargetName", IQN),
+                         ("AuthMethod", "None")], csg=0, transit=False)
         a, b = session.connections
         b.send_command(TUR, cmdsn=session.cmdsn + 1)
         begin = time.monotonic()
@@ -483,6 +569,8 @@ def gap(suite):
         points.point(any(pdu.opcode == iscsi.ASYNC and pdu.bhs[36] == 3 for pdu in seen)
                      and 10 < time.monotonic() - begin and ended(b),
                      "a gap that nobody fills ends the session after its time")
+        points.point(ended(half) and other.connections[0].command(TUR).status == 0,
+                     "a connection that does not finish its login is ended, its session goes on")
     with suite.session() as session:
         points.point(session.connections[0].command(TUR).status == 0, "another one serves")
 
@@ -495,7 +583,7 @@ def test(points):
         try:
             server.granary("target", "create", PREFIX + "second")
             server.granary("target", "allow", PREFIX + "second", "--network", "127.0.0.0/8")
-            for part in (joining, proof, ordering, allegiance, management, leaving, losing,
+            for part in (joining, proof, ordering, allegiance, management, fences, leaving, losing,
                          reinstating, under_load, gap):
                 part(suite)
         finally:
