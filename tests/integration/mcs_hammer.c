@@ -420,7 +420,9 @@ static void any_management(struct session *session, unsigned cid)
 
 	if (function > 1 && rnd(session, 4))
 		function = 1;
-	if (other->used)
+	/* What is immediate has the number of a command that is still to come: not to be aborted.
+	 */
+	if (other->used && !other->management && !other->logout)
 		manage(session, cid, function, other->itt, other->cmdsn, false);
 	else
 		manage(session, cid, function, 0x12345678, session->expcmdsn - 1, false);
