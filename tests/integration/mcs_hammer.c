@@ -627,24 +627,33 @@ static void serve(struct session *session)
 
 /* ---- a session */
 
-static void watch(struct session *session)
+/* Has an answer to come? Others' functions may have ended a command. */
+static bool is_owed(const struct tag *tag)
+{
+	return tag->used && !tag->doubtful &&
+	       (alone || tag->management || tag->logout || tag->probe);
+}
+
+/* Something that was sent @patience seconds ago and has no answer hangs. */
+static void watch(struct session *session, double patience)
 {
 	double time = now();
 
 	for (unsigned i = 0; i < TAGS; i++) {
 		const struct tag *tag = &session->tags[i];
 
-		if (!tag->used || tag->doubtful || time - tag->sent < LIMIT)
+		if (!is_owed(tag) || time - tag->sent < patience)
 			continue;
-		fprintf(
-		    stderr,
-		    "session %u connection %u: no answer to %s, CmdSN %u; ExpCmdSN %u, MaxCmdSN "
-		    "%u, next %u\n",
-		    session->number, tag->conn,
-		    tag->management ? "a function"
-		    : tag->logout   ? "a logout"
-				    : "a command",
-		    tag->cmdsn, session->expcmdsn, session->maxcmdsn, session->cmdsn);
+		fprintf(stderr,
+			"session %u connection %u: no answer to %s (%u, of CmdSN %u), CmdSN %u, "
+			"%.1f s; ExpCmdSN %u, MaxCmdSN %u, next %u\n",
+			session->number, tag->conn,
+			tag->management ? "a function"
+			: tag->logout   ? "a logout"
+			: tag->probe    ? "a NOP"
+					: "a command",
+			tag->function, tag->number, tag->cmdsn, time - tag->sent, session->expcmdsn,
+			session->maxcmdsn, session->cmdsn);
 		session->hung++;
 		session->broken = true;
 		return;
@@ -710,13 +719,9 @@ static void step(struct session *session)
 
 static bool is_through(const struct session *session)
 {
-	for (unsigned i = 0; i < TAGS; i++) {
-		const struct tag *tag = &session->tags[i];
-
-		if (tag->used && !tag->doubtful &&
-		    (alone || tag->management || tag->logout || tag->probe))
+	for (unsigned i = 0; i < TAGS; i++)
+		if (is_owed(&session->tags[i]))
 			return false;
-	}
 	return session->lost_count == 0;
 }
 
@@ -740,7 +745,7 @@ static void settle(struct session *session)
 			continue;
 		fprintf(stderr, "session %u hangs: %u numbers lost, %s probed\n", session->number,
 			session->lost_count, all ? "all" : "not all");
-		watch(session);
+		watch(session, 0);
 		session->hung += !session->broken;
 		session->broken = true;
 	}
@@ -782,7 +787,7 @@ static void *run(void *context)
 				     i++)
 					step(session);
 				serve(session);
-				watch(session);
+				watch(session, LIMIT);
 			}
 			if (!session->over)
 				settle(session);
