@@ -67,6 +67,7 @@ enum text {
 /* text: a sentence in the language that was chosen (text_chinese()). */
 const char *text(enum text which);
 void text_chinese(bool chinese);
+bool text_is_chinese(void);
 
 /* The screen is built in memory; what does not fit is cut off. */
 struct screen {

@@ -13,17 +13,19 @@
 #include "appliance/console.h"
 #include "core/control.h"
 
-#define ANSWER_MS   5000
-#define HELPER_MS   30000 /* its own services take their time */
-#define CERTIFICATE STATE_DIR "/web/cert.pem"
-#define FAILURE     STATE_DIR "/failure"
-#define SEED        "/run/granary/seed.json"
-#define CARDS       "/run/granary/cards.json"
-#define ADDRESSES   3 /* lines of them */
-#define POOLS       3
-#define QR_ROW      2
-#define QR_COLUMN   52
-#define QR_LINES    17
+#define ANSWER_MS    5000
+#define HELPER_MS    30000 /* its own services take their time */
+#define CERTIFICATE  STATE_DIR "/web/cert.pem"
+#define FAILURE      STATE_DIR "/failure"
+#define SEED         "/run/granary/seed.json"
+#define CARDS        "/run/granary/cards.json"
+#define ADDRESSES    3 /* lines of them */
+#define POOLS        3
+#define ALERTS       2
+#define LINE_COLUMNS 73 /* and what stands before and behind */
+#define QR_ROW       2
+#define QR_COLUMN    52
+#define QR_LINES     17
 
 void put(struct screen *screen, const char *format, ...)
 {
@@ -204,6 +206,56 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
+/* One line of @sentence: a screen has 25. What is not ASCII is two columns wide. */
+static void put_line(struct screen *screen, const char *sentence)
+{
+	char line[3 * LINE_COLUMNS];
+	size_t length = 0;
+
+	for (unsigned columns = 0; *sentence && length < sizeof line - 4; sentence++) {
+		unsigned char byte = (unsigned char)*sentence;
+
+		if ((byte & 0xc0) != 0x80 && (columns += byte < 0x80 ? 1 : 2) > LINE_COLUMNS)
+			break;
+		line[length++] = byte < ' ' || byte == 0x7f ? '?' : *sentence;
+	}
+	line[length] = '\0';
+	put(screen, "  ! %s%s\r\n", line, *sentence ? ".." : "");
+}
+
+static unsigned put_alerts_of(struct screen *screen, const json_t *alerts, const char *severity,
+			      unsigned shown)
+{
+	const char *key = text_is_chinese() ? "text_zh" : "text";
+	size_t index;
+	json_t *alert;
+
+	json_array_foreach(alerts, index, alert)
+	{
+		const char *said = json_string_value(json_object_get(alert, key));
+		const char *level = json_string_value(json_object_get(alert, "severity"));
+		const char *state = json_string_value(json_object_get(alert, "state"));
+
+		if (!said || !level || strcmp(level, severity) != 0 || !state ||
+		    strcmp(state, "firing") != 0 || shown == ALERTS)
+			continue;
+		if (shown++ == 0)
+			put(screen, "\r\n");
+		put_line(screen, said);
+	}
+	return shown;
+}
+
+/* What is wrong, in the daemon's words: the worst first. What somebody sees to is left out. */
+static void put_alerts(struct screen *screen)
+{
+	json_t *alerts = ask(DAEMON, "GET", "/api/v1/alerts", NULL, NULL);
+	unsigned shown = put_alerts_of(screen, alerts, "critical", 0);
+
+	put_alerts_of(screen, alerts, "warning", shown);
+	json_decref(alerts);
+}
+
 /* What granary-hostd found: a port's address may belong to another network by now. */
 static void put_cards(struct screen *screen)
 {
@@ -258,6 +310,8 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
+	if (status)
+		put_alerts(screen);
 	put_cards(screen);
 	if (!status)
 		put_failure(screen);

@@ -124,3 +124,8 @@ void text_chinese(bool chinese)
 {
 	in_chinese = chinese;
 }
+
+bool text_is_chinese(void)
+{
+	return in_chinese;
+}

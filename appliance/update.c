@@ -23,9 +23,11 @@
  * good (at each start): wait until the daemon serves what is configured -> grubenv: good
  *
  * Until grubenv changes, in one sector, the running slot is what the machine starts. */
-#define RELEASE      "/usr/share/granary/release.json"
-#define PUBLIC_KEY   "/usr/share/granary/update.pem"
-#define SOCKET       "/var/lib/granary/control.sock"
+#define RELEASE    "/usr/share/granary/release.json"
+#define PUBLIC_KEY "/usr/share/granary/update.pem"
+#define SOCKET     "/var/lib/granary/control.sock"
+/* There while a release is given up: the console says so, and the daemon makes an alert of it. */
+#define GIVEN_UP     "/var/lib/granary/release-given-up"
 #define HEALTH_LIMIT 240  /* seconds, in which the daemon neither serves nor is on its way to it */
 #define HEALTH_MOST  1800 /* seconds in all: a large pool may replay for minutes */
 
@@ -231,12 +233,31 @@ static int keep(struct grubenv *env, char running, struct err *err)
 }
 
 static bool on_trial;
+static char given_up; /* 0: none */
 
 static int look(struct grubenv *env, char running, struct err *err)
 {
 	(void)err;
 	on_trial = env->slot == running && !env->good;
+	given_up = env->failed != running ? env->failed : 0;
 	return 0;
+}
+
+static void tell_given_up(void)
+{
+	int fd;
+
+	if (!given_up) {
+		unlink(GIVEN_UP);
+		return;
+	}
+	fd = open(GIVEN_UP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		fprintf(stderr, "granary-update: %s: %s\n", GIVEN_UP, strerror(errno));
+	else
+		close(fd);
+	fprintf(stderr, "granary-update: the release in slot %c did not come up and was given up\n",
+		given_up);
 }
 
 /* The boot loader counts the starts of a release on trial, and goes back at the third time. */
@@ -272,6 +293,7 @@ static int do_good(void)
 				"stays as it is\n");
 		return 0;
 	}
+	tell_given_up();
 	if (!on_trial)
 		return 0;
 	/* By the clock: a daemon that hangs takes its time to say nothing. */

@@ -11,7 +11,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX  15
+#define OPTIONS_MAX  17
 #define POSITION_MAX 66
 
 struct option_spec {

@@ -147,25 +147,46 @@ static char *value_text(const json_t *value)
 	return text ? strdup(text) : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
+static void print_member(const char *name, const json_t *before, const json_t *after)
+{
+	char *was = value_text(before), *is = value_text(after);
+
+	printf("  %-16s %s%s%s\n", name, was ? was : "", was && is ? " -> " : "", is ? is : "");
+	free(was);
+	free(is);
+}
+
 /* The answer of a dry run: what would be different. False: it is none. */
 static bool print_plan(json_t *body)
 {
 	const char *what = json_string_value(json_object_get(body, "what")), *name;
 	json_t *before = json_object_get(body, "before"), *after = json_object_get(body, "after");
+	bool there = json_object_size(before), stays = json_object_size(after);
 	json_t *value;
 
-	if (!what || !json_is_true(json_object_get(body, "dry_run")))
+	/* A volume that would be deleted is told in words: command_delete(). */
+	if (!json_is_true(json_object_get(body, "dry_run")) ||
+	    (!what && (!json_object_get(body, "deleted") || json_object_get(body, "kind")) &&
+	     !json_is_array(json_object_get(body, "for_good"))))
 		return false;
-	printf("%s %s%s\n",
-	       json_object_size(before) || !json_object_size(after) ? "would change" : "would make",
-	       what, json_object_size(after) ? ":" : ": nothing");
+	if (!what) { /* what a deletion takes along */
+		before = body;
+		after = NULL;
+		json_object_del(body, "dry_run");
+		printf("would be gone:\n");
+	} else {
+		printf("would %s %s:%s\n",
+		       !there && stays   ? "make"
+		       : there && !stays ? "take away"
+					 : "change",
+		       what, there || stays ? "" : " nothing");
+	}
 	json_object_foreach(after, name, value)
+	    print_member(name, json_object_get(before, name), value);
+	json_object_foreach(before, name, value)
 	{
-		char *was = value_text(json_object_get(before, name)), *is = value_text(value);
-
-		printf("  %-16s %s%s%s\n", name, was ? was : "", was ? " -> " : "", is ? is : "");
-		free(was);
-		free(is);
+		if (!json_object_get(after, name))
+			print_member(name, value, NULL);
 	}
 	return true;
 }

@@ -51,20 +51,28 @@ int backup_unpack(const uint8_t *plain, size_t length, struct backup *ret_backup
 
 /* backup_state.c. backup_collect: what belongs into a backup of the state directory @dir, the
  * daemon running or not: databases as of one moment each. backup_put: into @dir, replacing what is
- * there; backup_reset: takes it away instead. Both with the daemon stopped (-EBUSY). Pools are
- * never touched. */
+ * there; backup_reset: takes it away instead. Both with the daemon stopped (-EBUSY), and what is
+ * staged does not count any more. Pools are never touched. */
 int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
     __attribute__((warn_unused_result));
 int backup_put(const char *dir, const struct backup *backup, struct err *err)
     __attribute__((warn_unused_result));
 /* backup_stage: beside what is there, while the daemon runs; its next start puts it in place with
- * backup_take_staged() before it opens anything: 1 if there was one, 0, or -errno. Until then
- * backup_unstage() takes it away again. Cut off anywhere, all of it or nothing of it counts. */
+ * backup_take_staged() before it opens anything. Until then backup_unstage() takes it away again.
+ * Cut off anywhere, all of it or nothing of it counts.
+ *
+ * One whose list of parts is damaged before anything of it was in place is put aside: the
+ * configuration is the one from before, and @err says so. -EUCLEAN when some of it is in place and
+ * the rest can not be known: no daemon is to run on a part of each. */
+enum backup_taken { BACKUP_NONE, BACKUP_IN_PLACE, BACKUP_PUT_ASIDE };
 int backup_stage(const char *dir, const struct backup *backup, struct err *err)
     __attribute__((warn_unused_result));
 bool backup_is_staged(const char *dir);
 int backup_unstage(const char *dir, struct err *err);
-int backup_take_staged(const char *dir, struct err *err) __attribute__((warn_unused_result));
+int backup_take_staged(const char *dir, enum backup_taken *ret_taken, struct err *err)
+    __attribute__((warn_unused_result));
+/* One was put aside; until another is staged, or it is taken away by backup_unstage(). */
+bool backup_is_aside(const char *dir);
 int backup_reset(const char *dir, struct err *err) __attribute__((warn_unused_result));
 
 #endif

@@ -109,6 +109,10 @@ int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
 	return result;
 }
 
+/* Beside what is there: names the parts that come; what it was when it was damaged. */
+#define STAGED "restore.ready"
+#define ASIDE  "restore.damaged"
+
 /* --- putting back ---------------------------------------------------------------------------- */
 
 /* The daemon's own lock, so that none starts meanwhile either. */
@@ -228,6 +232,18 @@ static int switch_part(const char *dir, unsigned which, const struct backup *bac
 	return 0;
 }
 
+/* Before a restore by hand too: else the next start would put the staged one over it. */
+int backup_unstage(const char *dir, struct err *err)
+{
+	int result = take_away(dir, STAGED, "", err);
+
+	take_away(dir, ASIDE, "", NULL);
+	for (unsigned i = 0; i < PARTS; i++)
+		take_away(dir, parts[i].name, ".next", NULL);
+	sync();
+	return result;
+}
+
 int backup_put(const char *dir, const struct backup *backup, struct err *err)
 {
 	int lock, result = 0;
@@ -237,7 +253,9 @@ int backup_put(const char *dir, const struct backup *backup, struct err *err)
 	lock = take_lock(dir, err);
 	if (lock < 0)
 		return lock;
-	result = write_all(dir, backup, err);
+	result = backup_unstage(dir, err);
+	if (result == 0)
+		result = write_all(dir, backup, err);
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = switch_part(dir, i, backup, err);
 	for (unsigned i = 0; result < 0 && i < PARTS; i++)
@@ -248,8 +266,6 @@ int backup_put(const char *dir, const struct backup *backup, struct err *err)
 }
 
 /* --- staged: put in place by the next start -------------------------------------------------- */
-#define STAGED "restore.ready"
-
 /* The names of the parts that come, a line each; what is not among them goes. */
 static int write_marker(const char *dir, const struct backup *backup, struct err *err)
 {
@@ -273,22 +289,22 @@ static int write_marker(const char *dir, const struct backup *backup, struct err
 	return result;
 }
 
-bool backup_is_staged(const char *dir)
+static bool exists(const char *dir, const char *name, const char *suffix)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof path, "%s/" STAGED, dir);
+	snprintf(path, sizeof path, "%s/%s%s", dir, name, suffix);
 	return access(path, F_OK) == 0;
 }
 
-int backup_unstage(const char *dir, struct err *err)
+bool backup_is_staged(const char *dir)
 {
-	int result = take_away(dir, STAGED, "", err);
+	return exists(dir, STAGED, "");
+}
 
-	for (unsigned i = 0; i < PARTS; i++)
-		take_away(dir, parts[i].name, ".next", NULL);
-	sync();
-	return result;
+bool backup_is_aside(const char *dir)
+{
+	return exists(dir, ASIDE, "");
 }
 
 int backup_stage(const char *dir, const struct backup *backup, struct err *err)
@@ -337,45 +353,93 @@ static int take_part(const char *dir, unsigned which, const char *names, struct 
 	return result;
 }
 
-int backup_take_staged(const char *dir, struct err *err)
+/* Parts are switched in their order, and config.db is the first and in every backup: while its
+ * .next is there, nothing was switched. Nor are there parts of two configurations when no .next is
+ * left. */
+static bool is_begun(const char *dir)
 {
-	char path[PATH_MAX], names[PARTS * BACKUP_NAME + 1];
-	ssize_t length;
-	int fd, result = 0;
+	bool left = false;
+
+	for (unsigned i = 1; i < PARTS; i++)
+		left |= exists(dir, parts[i].name, ".next");
+	return left && !exists(dir, parts[0].name, ".next");
+}
+
+static int put_aside(const char *dir, enum backup_taken *ret_taken, struct err *err)
+{
+	char path[PATH_MAX], aside[PATH_MAX];
 
 	snprintf(path, sizeof path, "%s/" STAGED, dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : err_set(err, -errno, "%s: %s", path, strerror(errno));
-	length = read(fd, names, sizeof names - 1);
-	close(fd);
-	if (length < 0)
-		return err_set(err, -EIO, "%s: %s", path, strerror(errno));
-	names[length] = '\0';
-	/* backup_stage() takes no backup without config.db; and what is not named goes. */
-	if (length == 0 || names[length - 1] != '\n' || !is_named(names, "config.db"))
+	snprintf(aside, sizeof aside, "%s/" ASIDE, dir);
+	if (is_begun(dir))
 		return err_set(
 		    err, -EUCLEAN,
-		    "%s is damaged, and nothing was restored: remove it, and restore the "
-		    "backup once more",
+		    "%s is damaged, and a part of its backup is in place already: restore "
+		    "the backup once more with granary config restore",
 		    path);
+	if (rename(path, aside) < 0)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	sync();
+	for (unsigned i = 0; i < PARTS; i++)
+		take_away(dir, parts[i].name, ".next", NULL);
+	err_set(err, -EUCLEAN,
+		"%s is damaged and was put aside as %s: nothing was restored, the configuration is "
+		"what it was",
+		path, ASIDE);
+	*ret_taken = BACKUP_PUT_ASIDE;
+	return 0;
+}
+
+static int take_parts(const char *dir, const char *names, enum backup_taken *ret_taken,
+		      struct err *err)
+{
+	int result = 0;
+
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = take_part(dir, i, names, err);
 	sync();
 	if (result == 0)
 		result = take_away(dir, STAGED, "", err);
 	sync();
-	return result < 0 ? result : 1;
+	if (result == 0)
+		*ret_taken = BACKUP_IN_PLACE;
+	return result;
+}
+
+int backup_take_staged(const char *dir, enum backup_taken *ret_taken, struct err *err)
+{
+	char path[PATH_MAX], names[PARTS * BACKUP_NAME + 1];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof path, "%s/" STAGED, dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT) {
+		*ret_taken = BACKUP_NONE;
+		return 0;
+	}
+	if (fd < 0)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	length = read(fd, names, sizeof names - 1);
+	close(fd);
+	if (length < 0)
+		return err_set(err, -EIO, "%s: %s", path, strerror(errno));
+	names[length] = '\0';
+	/* backup_stage() takes no backup without config.db; and what is not named goes. */
+	if (length == 0 || names[length - 1] != '\n' || !is_named(names, parts[0].name))
+		return put_aside(dir, ret_taken, err);
+	return take_parts(dir, names, ret_taken, err);
 }
 
 int backup_reset(const char *dir, struct err *err)
 {
 	/* What the box has measured is in no backup: it is of this machine, not of its settings. */
 	static const char *const history[] = {"", "-wal", "-shm"};
-	int lock = take_lock(dir, err), result = 0;
+	int lock = take_lock(dir, err), result;
 
 	if (lock < 0)
 		return lock;
+	result = backup_unstage(dir, err);
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = remove_part(dir, i, err);
 	for (unsigned i = 0; result == 0 && i < sizeof history / sizeof *history; i++)

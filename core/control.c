@@ -86,8 +86,8 @@ static void connection_closed(struct stream *stream)
 	if (connection->request)
 		connection->request->connection = NULL;
 	list_remove(&connection->link);
-	heap_free(connection->message);
-	free(connection->reply);
+	heap_wipe(connection->message);
+	heap_wipe(connection->reply);
 	heap_free(connection);
 	server->connection_count--;
 	if (server->closed && server->connection_count == 0)
@@ -109,7 +109,7 @@ static void reply_sent(struct stream_send *send, int result)
 {
 	struct connection *connection = container_of(send, struct connection, send);
 
-	free(connection->reply);
+	heap_wipe(connection->reply);
 	connection->reply = NULL;
 	if (connection->closing)
 		return;
@@ -136,7 +136,7 @@ static void send_reply(struct connection *connection, json_t *reply)
 
 	json_decref(reply);
 	if (length > CONTROL_MESSAGE_MAX) {
-		free(text);
+		heap_wipe(text);
 		reply = problem(500, "reply_too_large",
 				"the reply is larger than a message may be; a list comes "
 				"in pages with ?limit=");
@@ -189,7 +189,7 @@ static void connection_serve(struct connection *connection)
 	struct err err = {0};
 	json_t *message = control_parse(connection->message, connection->length, &err);
 
-	heap_free(connection->message);
+	heap_wipe(connection->message);
 	connection->message = NULL;
 	connection->header_fill = connection->length = connection->fill = connection->room = 0;
 	timer_stop(&connection->timer);
@@ -216,9 +216,12 @@ static bool message_grow(struct connection *connection, size_t more)
 		return true;
 	while (wanted < connection->fill + more)
 		wanted *= 2;
-	grown = heap_resize(connection->message, wanted);
+	grown = heap_alloc(wanted); /* realloc() would leave what it moves where it was */
 	if (!grown)
 		return false;
+	if (connection->fill)
+		memcpy(grown, connection->message, connection->fill);
+	heap_wipe(connection->message);
 	connection->message = grown;
 	connection->room = wanted;
 	return true;
@@ -261,6 +264,8 @@ static size_t connection_received(struct stream *stream, const void *data, size_
 	if (connection->header_fill == 0)
 		timer_start(&connection->timer, MESSAGE_LIMIT_NS);
 	taken = message_take(connection, data, length);
+	/* It lies in the engine's own memory, which holds it until something as long comes. */
+	explicit_bzero((void *)(uintptr_t)data, taken == SIZE_MAX ? length : taken);
 	if (taken == SIZE_MAX) {
 		connection_close(connection);
 		return 0;

@@ -43,6 +43,10 @@ unsigned control_request_uid(const struct control_request *request);
  * numbers beyond 64 bits are refused with a sentence. */
 json_t *control_parse(const void *data, size_t length, struct err *err);
 
+/* control_wipe_json: from here on all that jansson gives back is wiped: passwords and keys go through
+ * it. Once, before there are threads. */
+void control_wipe_json(void);
+
 /* control_text: @bytes as a JSON string. JSON has text alone: in what is not UTF-8 each byte beyond
  * ASCII is shown as '?'. NULL: no memory. */
 json_t *control_text(const char *bytes);

@@ -91,7 +91,7 @@ static int send_request(struct call *call, const json_t *request)
 		result = transfer(call, &header, sizeof header, true);
 	if (result == 0)
 		result = transfer(call, text, length, true);
-	free(text);
+	heap_wipe(text);
 	return result;
 }
 
@@ -120,7 +120,7 @@ static int receive_reply(struct call *call, json_t **ret_reply)
 		else
 			result = err_wrap(call->err, "reply");
 	}
-	heap_free(text);
+	heap_wipe(text);
 	return result;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/control.h"
+#include "core/heap.h"
 
 /* What jansson does not bound, a scan before it does: depth (its parser recurses) and the number
  * of values (each costs some hundred bytes, so 4 MiB of "[],[],.." would cost a hundred times
@@ -45,6 +46,11 @@ static void scan_text(struct scan *scan)
 			break;
 		}
 	}
+}
+
+void control_wipe_json(void)
+{
+	json_set_alloc_funcs(malloc, heap_wipe);
 }
 
 json_t *control_parse(const void *data, size_t length, struct err *err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/heap.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -101,5 +102,12 @@ char *heap_printf(const char *format, ...)
 
 void heap_free(void *memory)
 {
+	free(memory);
+}
+
+void heap_wipe(void *memory)
+{
+	if (memory)
+		explicit_bzero(memory, malloc_usable_size(memory));
 	free(memory);
 }

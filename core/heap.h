@@ -20,6 +20,9 @@ char *heap_strdup(const char *text) __attribute__((warn_unused_result));
 char *heap_printf(const char *format, ...)
     __attribute__((format(printf, 1, 2), warn_unused_result));
 void heap_free(void *memory); /* NULL is fine */
+/* heap_wipe: heap_free() of what may hold a secret: nothing of it is left. Of what malloc() gave to
+ * others too. */
+void heap_wipe(void *memory);
 
 /* heap_fail_after: let @count allocations succeed, then fail every one until
  * heap_fail_after(-1). Tests only; not thread-safe by intent. */

@@ -449,11 +449,14 @@ static int start_threads(struct err *err)
 /* A backup that an administrator has had restored, before anything of it is open. */
 static int take_restored(struct err *err)
 {
-	int taken = backup_take_staged(daemon_.state.dir, err);
+	enum backup_taken taken = BACKUP_NONE;
+	int result = backup_take_staged(daemon_.state.dir, &taken, err);
 
-	if (taken > 0)
+	if (result == 0 && taken == BACKUP_IN_PLACE)
 		log_notice("the configuration is that of a backup now");
-	return taken < 0 ? taken : 0;
+	if (result == 0 && taken == BACKUP_PUT_ASIDE)
+		log_warning("%s", err->text);
+	return result;
 }
 
 static int start(struct err *err)
@@ -497,6 +500,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_set_level(daemon_.options.log_level);
+	control_wipe_json();
 	daemon_.state.lock_fd = -1;
 	umask(0077); /* state, pool files and the socket are ours alone */
 	signals_block();

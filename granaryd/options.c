@@ -39,7 +39,7 @@ static const struct {
     {"mount-port", "N", OPT_MOUNT_PORT,
      "port that MOUNT is announced on (default 0: the NFS port)"},
     {"nfs-lease", "SECONDS", OPT_LEASE,
-     "lease of NFSv4 clients, and the most a grace period lasts (default 90)"},
+     "lease of NFSv4 clients, and of a grace period; twice that while they reclaim (default 90)"},
     {"repl-port", "N", OPT_REPL_PORT,
      "port for replication (default $REPL_PORT or 7420, left out when it is taken;\n"
      "                      0 picks a free one)"},

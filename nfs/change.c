@@ -29,11 +29,9 @@ static bool claim(struct nfs_call *call, const struct vfs_object *object)
 {
 	struct lock_key key = {.volume = call->export->id, .object = *object};
 	uint32_t *mark = &call->change.marks[call->change.count++];
-	/* v4.0 does not always say who asks. */
-	const struct nfs4_client *own = call->compound.minor ? call->compound.client : NULL;
 
 	return nfs4_change_mark(server_of(call), &key, mark) ||
-	       !nfs4_delegated(call->conn->server, &key, own, nfs_call_now(call));
+	       !nfs4_delegated(call->conn->server, &key, nfs4_asker(call), nfs_call_now(call));
 }
 
 void nfs_change_end(struct nfs_call *call)

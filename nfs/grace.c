@@ -19,6 +19,7 @@
 #include "nfs/internal.h"
 
 #define TICK_NS    250000000ull
+#define CLAIM_NS   2000000000ull /* grace goes on for this long behind a claim */
 #define NAMES_ROOM (8u << 10)
 
 enum phase { LOADING, GRACE, ENDING, NORMAL };
@@ -39,6 +40,7 @@ struct share {
 	uint64_t volume;
 	enum phase phase;
 	uint64_t deadline;
+	uint64_t claims, claims_seen, claimed_ns; /* their number; when the clock saw a new one */
 	struct list records;
 	unsigned count, going; /* going: those of them that are to be removed */
 	/* home loop */
@@ -233,8 +235,9 @@ static void loaded(struct share *share, int result)
 	pthread_mutex_unlock(&grace->lock);
 	if (!count)
 		return;
-	log_notice("NFS: %u clients had state on a share: grace period of %u s at most", count,
-		   (unsigned)(grace->grace_ns / 1000000000u));
+	log_notice("NFS: %u clients had state on a share: grace period of %u s at most, twice that "
+		   "while they reclaim",
+		   count, (unsigned)(grace->grace_ns / 1000000000u));
 	list_for_each (it, &share->records)
 		nlm_host_found(grace->server, list_entry(it, struct record, link)->name);
 }
@@ -334,6 +337,14 @@ static void work(struct share *share)
 	}
 }
 
+/* Somebody is in the middle of it: what is not claimed yet is not lost, for one more grace period
+ * (RFC 8881 8.4.2). */
+static bool is_claiming(const struct share *share, uint64_t now)
+{
+	return share->claims && now - share->claimed_ns < CLAIM_NS &&
+	       now < share->deadline + share->grace->grace_ns;
+}
+
 /* Is its grace over? Those who were not heard of have no claim any more. Who has claimed keeps the
  * record, for the next restart: v4.0 and NFSv3 have no way to say that they are through. */
 static void look_at_clock(struct share *share, uint64_t now)
@@ -342,10 +353,13 @@ static void look_at_clock(struct share *share, uint64_t now)
 
 	if (share->phase != GRACE)
 		return;
+	if (share->claims != share->claims_seen)
+		share->claimed_ns = now;
+	share->claims_seen = share->claims;
 	list_for_each (it, &share->records)
 		if (!list_entry(it, struct record, link)->done)
 			all = false;
-	if (!all && now < share->deadline)
+	if (!all && (now < share->deadline || is_claiming(share, now)))
 		return;
 	log_notice("NFS: the grace period of a share is over%s", all ? ", all have reclaimed" : "");
 	list_for_each (it, &share->records) {
@@ -486,7 +500,7 @@ bool nfs_grace_running(struct nfs_grace *grace, uint64_t volume)
 
 bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char *name)
 {
-	const struct share *share;
+	struct share *share;
 	struct record *record;
 	bool may = false;
 
@@ -495,8 +509,10 @@ bool nfs_grace_may_reclaim(struct nfs_grace *grace, uint64_t volume, const char 
 	if (share && share->phase == GRACE) {
 		record = find_record(share, name);
 		may = record && !record->going;
-		if (may)
+		if (may) {
 			record->claimed = true;
+			share->claims++;
+		}
 	}
 	pthread_mutex_unlock(&grace->lock);
 	return may;

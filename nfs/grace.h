@@ -14,8 +14,8 @@
  * clients can neither see nor make such names. It is durable before its client gets its first
  * state on the share, and gone before anybody gets what was taken from that client. A share that
  * comes with records is in grace until every one of them has been heard of, at most
- * @grace_seconds; then the records that were not claimed go. Where the share is served next, they
- * are there.
+ * @grace_seconds, or twice that for as long as somebody claims; then the records that were not
+ * claimed go. Where the share is served next, they are there.
  *
  * Context: any thread but where it says otherwise. */
 

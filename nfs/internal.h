@@ -135,6 +135,7 @@ struct nfs_conn {
 	uint64_t bytes;
 	struct list back_calls;          /* calls of ours to the client */
 	bool back_bound;                 /* a session may use it for them */
+	bool fore_bound;                 /* a session's requests have come over it */
 	uint64_t back_client;            /* who has answered one */
 	struct nfs_datagram *datagram;   /* no stream: one call that came over UDP */
 	struct nfs_secure *secure;       /* NULL: not in TLS */
@@ -253,6 +254,7 @@ struct nfs4_compound {
 	struct nfs4_session *session; /* its slot is ours */
 	struct nfs4_client *client;   /* the session's; v4.0: of the operation's state */
 	struct nfs4_owner *owner;     /* v4.0: whose turn it is; pinned */
+	uint64_t asker; /* v4.0: the client that the operation is by; 0: it does not say */
 	uint32_t owner_seqid;
 	uint32_t slot;
 	uint32_t reply_max, cached_max; /* bytes of the reply; cached_max: if it is to be kept */

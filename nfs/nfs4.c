@@ -382,6 +382,7 @@ static void loop(struct nfs_call *call)
 		compound->operation = op;
 		compound->gave_way = false;
 		compound->waits = 0;
+		compound->asker = 0;
 		compound->operation_at = xdr_length(&call->out);
 		xdr_put_u32(&call->out, known ? op : OP_ILLEGAL);
 		xdr_put_u32(&call->out, 0);
@@ -414,6 +415,31 @@ static bool is_retry(struct nfs_call *call)
 	return false;
 }
 
+/* RFC 3629, and no noncharacter that ends a plane. */
+static bool is_utf8(const uint8_t *text, uint32_t length)
+{
+	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+
+	while (length) {
+		unsigned more = text[0] < 0x80 ? 0 : text[0] < 0xe0 ? 1 : text[0] < 0xf0 ? 2 : 3;
+		uint32_t code = text[0] & (more ? 0x3fu >> more : 0x7fu);
+
+		if (text[0] >= 0xf8 || (text[0] & 0xc0) == 0x80 || more >= length)
+			return false;
+		for (unsigned i = 1; i <= more; i++) {
+			if ((text[i] & 0xc0) != 0x80)
+				return false;
+			code = code << 6 | (text[i] & 0x3f);
+		}
+		if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ||
+		    (code & 0xfffe) == 0xfffe)
+			return false;
+		text += more + 1;
+		length -= more + 1;
+	}
+	return true;
+}
+
 static void compound(struct nfs_call *call)
 {
 	struct nfs4_compound *compound = &call->compound;
@@ -436,6 +462,8 @@ static void compound(struct nfs_call *call)
 	compound->minor = minor;
 	if (minor >= COUNT(last_ops))
 		finish(call, NFS4ERR_MINOR_VERS_MISMATCH);
+	else if (!is_utf8(tag, length)) /* RFC 8881 14.4 */
+		finish(call, NFS4ERR_INVAL);
 	else if (compound->count > NFS4_OPS_MAX)
 		finish(call, minor ? NFS4ERR_TOO_MANY_OPS : NFS4ERR_RESOURCE);
 	else if (compound->count == 0)

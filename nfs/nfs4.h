@@ -76,6 +76,7 @@ enum nfs4_status {
 	NFS4ERR_BADSESSION = 10052,
 	NFS4ERR_BADSLOT = 10053,
 	NFS4ERR_COMPLETE_ALREADY = 10054,
+	NFS4ERR_CONN_NOT_BOUND_TO_SESSION = 10055,
 	NFS4ERR_SEQ_MISORDERED = 10063,
 	NFS4ERR_SEQUENCE_POS = 10064,
 	NFS4ERR_REQ_TOO_BIG = 10065,
@@ -183,7 +184,7 @@ static inline struct nfs4_principal nfs4_principal_of(const struct nfs_call *cal
 
 struct nfs4_exchange {
 	struct nfs4_principal principal;
-	struct nfs_address peer;
+	struct nfs_address peer; /* CLID_INUSE of v4.0: who is using it */
 	uint8_t verifier[8];
 	const uint8_t *owner;
 	uint32_t owner_length;
@@ -219,10 +220,8 @@ int nfs4_create_session(struct nfs_call *call, struct nfs4_session_args *args);
 /* BIND_CONN_TO_SESSION: *back: wanted, and got. */
 int nfs4_bind_conn(struct nfs_call *call, const uint8_t id[16], bool *back);
 void nfs4_backchannel_ctl(struct nfs_call *call, const struct nfs4_back_how *how);
-/* @own: the session of the request that asks (NULL: none); it goes when that is answered, if it is
- * the last operation of it. */
-int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
-			 const struct nfs4_session *own);
+/* The session of the call itself goes when that is answered, if it is the last operation of it. */
+int nfs4_destroy_session(struct nfs_call *call, const uint8_t id[16]);
 int nfs4_destroy_clientid(struct nfs4_server *nfs4, uint64_t client);
 /* v4.0: SETCLIENTID (exchange->minor is 0), SETCLIENTID_CONFIRM, RENEW. */
 struct nfs4_target;
@@ -313,6 +312,7 @@ bool nfs4_turn_of_stateid(struct nfs_call *call, const struct nfs4_stateid *stat
 			  int *ret_status);
 void nfs4_turn_end(struct nfs_call *call, int status);
 int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid);
+void nfs4_owner_claimed(struct nfs_call *call); /* no confirmation is asked for (RFC 7530 9.1.11) */
 bool nfs4_owner_confirmed(const struct nfs_call *call);
 
 /* Stateids on the wire; the current stateid (RFC 8881 16.2.3.1.2) stands for the one that the

@@ -291,12 +291,12 @@ static int need_name(struct nfs_call *call, const char *name, uint32_t length, b
 
 	if (status != NFS4_OK)
 		return status;
-	if (call->compound.current.pseudo)
-		return NFS4ERR_NOTSUPP;
 	if (length == 0 || (uint8_t)name[0] < SETTABLE_US)
 		return changes || length == 0 ? NFS4ERR_INVAL : NFS4ERR_NOXATTR;
 	if (length > VFS_NAME_MAX)
 		return NFS4ERR_NAMETOOLONG;
+	if (call->compound.current.pseudo)
+		return NFS4ERR_NOXATTR; /* there are none, and none can be set */
 	call->vfs.name = name;
 	call->vfs.name_length = length;
 	return NFS4_OK;
@@ -393,10 +393,14 @@ int nfs4_op_listxattrs(struct nfs_call *call)
 
 	if (status != NFS4_OK)
 		return status;
-	if (call->compound.current.pseudo)
-		return NFS4ERR_NOTSUPP;
 	if (most < LIST_HEAD)
 		return NFS4ERR_TOOSMALL;
+	if (call->compound.current.pseudo) {
+		xdr_put_u64(&call->out, 0);
+		xdr_put_u32(&call->out, 0);
+		xdr_put_bool(&call->out, true);
+		return NFS4_OK;
+	}
 	room = (most - LIST_HEAD) / 4;
 	room = room < LIST_MIN ? LIST_MIN : room > VFS_XATTR_MAX ? VFS_XATTR_MAX : room;
 	call->compound.numbers[0] = most;

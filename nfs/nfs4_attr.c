@@ -233,9 +233,10 @@ static void put_mtime(struct xdr_out *out, const struct source *source)
 
 static void put_exclusive(struct xdr_out *out, const struct source *source);
 
+/* The root above has none, but answers for them: clients ask there what the server can do. */
 static void put_xattrs(struct xdr_out *out, const struct source *source)
 {
-	xdr_put_bool(out, source->export && (source->export->vfs->can & VFS_CAN_XATTR));
+	xdr_put_bool(out, !source->export || (source->export->vfs->can & VFS_CAN_XATTR));
 }
 
 static void put_clone_size(struct xdr_out *out, const struct source *source)
@@ -254,7 +255,8 @@ static void put_aclsupport(struct xdr_out *out, const struct source *source)
  */
 static bool has_aces(const struct source *source)
 {
-	return source->object == &source->call->compound.current.object && source->call->vfs.aces;
+	return source->export && source->object == &source->call->compound.current.object &&
+	       source->call->vfs.aces;
 }
 
 static void put_acl(struct xdr_out *out, const struct source *source)
@@ -333,16 +335,21 @@ static void (*const putters[])(struct xdr_out *out, const struct source *source)
 };
 #define PUTTER_COUNT (sizeof(putters) / sizeof(putters[0]))
 
+/* The ACL of the root above is what its mode says. */
+static bool has_acl(const struct source *source)
+{
+	return !source->export || (source->export->vfs->can & VFS_CAN_ACL);
+}
+
 /* Attributes by minor version: suppattr_exclcreat came with 1, everything behind it with 2. */
 static bool is_there(const struct source *source, unsigned number)
 {
 	uint32_t needs = number > ATTR_EXCLUSIVE ? 2 : number == ATTR_EXCLUSIVE ? 1 : 0;
 
-	unsigned can = number == ATTR_CLONE_SIZE                         ? VFS_CAN_CLONE
-		       : number == ATTR_ACL || number == ATTR_ACLSUPPORT ? VFS_CAN_ACL
-									 : 0;
-
-	if (can && !(source->export && (source->export->vfs->can & can)))
+	if (number == ATTR_CLONE_SIZE &&
+	    !(source->export && (source->export->vfs->can & VFS_CAN_CLONE)))
+		return false;
+	if ((number == ATTR_ACL || number == ATTR_ACLSUPPORT) && !has_acl(source))
 		return false;
 	return putters[number] && source->call->compound.minor >= needs;
 }
@@ -368,8 +375,9 @@ static void put_exclusive(struct xdr_out *out, const struct source *source)
 {
 	struct nfs4_bitmap settable = {0};
 
-	(void)source;
 	set(&settable, ATTR_SIZE);
+	if (has_acl(source))
+		set(&settable, ATTR_ACL);
 	set(&settable, ATTR_MODE);
 	set(&settable, ATTR_OWNER);
 	set(&settable, ATTR_GROUP);
@@ -448,12 +456,17 @@ bool nfs4_get_id(const uint8_t *text, uint32_t length, uint32_t *ret_id)
 	return id <= UINT32_MAX;
 }
 
-static bool get_id(struct xdr_in *in, uint32_t *ret_id)
+/* No name at all is a mistake; one that we do not know is somebody's. */
+static int get_id(struct xdr_in *in, uint32_t *ret_id)
 {
 	uint32_t length;
 	const uint8_t *text = xdr_get_opaque(in, 256, &length);
 
-	return !in->bad && nfs4_get_id(text, length, ret_id);
+	if (in->bad)
+		return NFS4ERR_BADXDR;
+	if (length == 0)
+		return NFS4ERR_INVAL;
+	return nfs4_get_id(text, length, ret_id) ? NFS4_OK : NFS4ERR_BADOWNER;
 }
 
 static int get_time(struct xdr_in *in, struct vfs_set *set_, unsigned given, unsigned now,
@@ -497,10 +510,10 @@ static int get_one(struct nfs_call *call, struct xdr_in *in, unsigned number,
 		return set_->mode & ~07777u ? NFS4ERR_INVAL : NFS4_OK;
 	case ATTR_OWNER:
 		set_->mask |= VFS_SET_UID;
-		return get_id(in, &set_->uid) ? NFS4_OK : NFS4ERR_BADOWNER;
+		return get_id(in, &set_->uid);
 	case ATTR_GROUP:
 		set_->mask |= VFS_SET_GID;
-		return get_id(in, &set_->gid) ? NFS4_OK : NFS4ERR_BADOWNER;
+		return get_id(in, &set_->gid);
 	case ATTR_ATIME_SET:
 		return get_time(in, set_, VFS_SET_ATIME, VFS_SET_ATIME_NOW, &set_->atime);
 	case ATTR_MTIME_SET:

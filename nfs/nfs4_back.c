@@ -277,13 +277,16 @@ void nfs4_back_conn_gone(struct nfs_conn *conn)
 
 	while (!list_empty(&conn->back_calls))
 		end(list_entry(conn->back_calls.next, struct back_call, link), -ECONNRESET);
-	if (!conn->back_bound)
+	if (!conn->back_bound && !conn->fore_bound)
 		return;
 	pthread_mutex_lock(&nfs4->lock);
 	for (unsigned i = 0; i < NFS4_SESSIONS_MAX; i++) {
 		struct nfs4_session *session = nfs4->sessions[i];
 
-		if (!session || place_of(session, conn) == NFS4_BACK_CONNS)
+		if (!session)
+			continue;
+		nfs4_session_leave(session, conn);
+		if (place_of(session, conn) == NFS4_BACK_CONNS)
 			continue;
 		unbind(session, conn);
 		nfs4_back_judge(nfs4, session->client);

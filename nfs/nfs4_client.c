@@ -365,8 +365,10 @@ static int set_locked(struct nfs4_server *nfs4, struct nfs4_exchange *exchange,
 	struct nfs4_client *unknown = client_by_owner(nfs4, exchange, false), *client;
 	uint64_t number;
 
-	if (is_inuse(nfs4, known, exchange, now))
+	if (is_inuse(nfs4, known, exchange, now)) {
+		exchange->peer = known->peer;
 		return NFS4ERR_CLID_INUSE;
+	}
 	if (unknown)
 		nfs4_drop_client(nfs4, unknown);
 	if (known && memcmp(known->verifier, exchange->verifier, 8) == 0 &&
@@ -402,7 +404,15 @@ static void confirmed(struct nfs4_server *nfs4, struct nfs4_client *client, uint
 	client->renewed_ns = now;
 	client->target = client->next;
 	client->path = NFS4_PATH_NONE;
+	memcpy(client->was_confirm, client->confirm, sizeof(client->confirm));
 	nfs4_back_probe(nfs4, client, now);
+}
+
+/* Confirmed already, and another SETCLIENTID came in between (RFC 7530 16.34.5). */
+static bool is_late_confirm(const struct nfs4_client *client, const uint8_t verifier[8])
+{
+	return client->confirmed && memcmp(client->confirm, verifier, 8) != 0 &&
+	       memcmp(client->was_confirm, verifier, 8) == 0;
 }
 
 int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t verifier[8])
@@ -412,13 +422,17 @@ int nfs4_confirm_clientid(struct nfs_call *call, uint64_t id, const uint8_t veri
 	uint64_t now = nfs_call_now(call);
 	struct nfs4_client *client;
 	int status = NFS4_OK;
+	bool late;
 
 	pthread_mutex_lock(&nfs4->lock);
 	client = fresh_client(nfs4, id, now);
-	if (!client || client->minor || memcmp(client->confirm, verifier, 8) != 0)
+	late = client && client->minor == 0 && is_late_confirm(client, verifier);
+	if (!client || client->minor || (!late && memcmp(client->confirm, verifier, 8) != 0))
 		status = NFS4ERR_STALE_CLIENTID;
 	else if (!same_principal(client, &principal))
 		status = NFS4ERR_CLID_INUSE;
+	else if (late)
+		client->renewed_ns = now;
 	else if (!confirm(nfs4, client))
 		status = NFS4ERR_DELAY;
 	else
@@ -482,6 +496,53 @@ struct nfs4_session *nfs4_session_by_id(struct nfs4_server *nfs4, const uint8_t 
 		return NULL;
 	nfs4_session_id(session, real);
 	return memcmp(real, id, 16) == 0 ? session : NULL;
+}
+
+/* ---- which connections carry a session's requests (RFC 8881 2.10.3.1) */
+
+static unsigned carrier_of(const struct nfs4_session *session, const struct nfs_conn *conn)
+{
+	unsigned i = 0;
+
+	while (i < NFS4_FORE_CONNS && session->carriers[i] != conn)
+		i++;
+	return i;
+}
+
+static void carry(struct nfs4_session *session, struct nfs_conn *conn)
+{
+	unsigned place;
+
+	if (carrier_of(session, conn) < NFS4_FORE_CONNS)
+		return;
+	place = carrier_of(session, NULL);
+	if (place == NFS4_FORE_CONNS) {
+		session->more_carriers = true;
+		return;
+	}
+	session->carriers[place] = conn;
+	conn->fore_bound = true;
+}
+
+void nfs4_session_leave(struct nfs4_session *session, const struct nfs_conn *conn)
+{
+	unsigned place = carrier_of(session, conn);
+
+	if (place < NFS4_FORE_CONNS)
+		session->carriers[place] = NULL;
+}
+
+/* Is the session in use, but not over @conn? A client that has lost its connections may go on with
+ * another one. */
+static bool is_elsewhere(const struct nfs4_session *session, const struct nfs_conn *conn)
+{
+	bool any = false;
+
+	if (session->more_carriers || carrier_of(session, conn) < NFS4_FORE_CONNS)
+		return false;
+	for (unsigned i = 0; i < NFS4_FORE_CONNS; i++)
+		any = any || session->carriers[i];
+	return any;
 }
 
 static struct nfs4_session *new_session(struct nfs4_server *nfs4, struct nfs4_client *client)
@@ -562,6 +623,7 @@ static int create_session_locked(struct nfs_call *call, struct nfs4_session_args
 	session->fore = args->fore;
 	session->minor = call->compound.minor;
 	session->peer = call->conn->address;
+	carry(session, call->conn);
 	set_up_back(session, args, call->conn);
 	client->next_sequence++;
 	client->last_bound = args->bind_back;
@@ -603,7 +665,9 @@ int nfs4_bind_conn(struct nfs_call *call, const uint8_t id[16], bool *back)
 	session = nfs4_session_by_id(nfs4, id);
 	if (!session)
 		status = NFS4ERR_BADSESSION;
-	else if (*back)
+	else
+		carry(session, call->conn);
+	if (session && *back)
 		*back = nfs4_back_bind(session, call->conn);
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
@@ -620,9 +684,10 @@ void nfs4_backchannel_ctl(struct nfs_call *call, const struct nfs4_back_how *how
 	pthread_mutex_unlock(&nfs4->lock);
 }
 
-int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
-			 const struct nfs4_session *own)
+int nfs4_destroy_session(struct nfs_call *call, const uint8_t id[16])
 {
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+	const struct nfs4_session *own = call->compound.session;
 	struct nfs4_session *session;
 	int status = NFS4_OK;
 
@@ -630,6 +695,8 @@ int nfs4_destroy_session(struct nfs4_server *nfs4, const uint8_t id[16],
 	session = nfs4_session_by_id(nfs4, id);
 	if (!session)
 		status = NFS4ERR_BADSESSION;
+	else if (is_elsewhere(session, call->conn))
+		status = NFS4ERR_CONN_NOT_BOUND_TO_SESSION;
 	else if (slots_running(session) > (session == own))
 		status = NFS4ERR_DELAY;
 	else if (session == own)
@@ -683,6 +750,7 @@ static int take_locked(struct nfs_call *call, struct nfs4_sequence *sequence, ui
 	sequence->flags = nfs4_back_flags(session);
 	slot = &session->slots[sequence->slot];
 	session->client->renewed_ns = now;
+	carry(session, call->conn);
 	if (sequence->sequence == slot->sequence + 1 && !slot->running) {
 		slot->sequence++;
 		slot->running = true;

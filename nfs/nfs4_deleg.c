@@ -311,22 +311,22 @@ static bool is_late(const struct nfs4_server *nfs4, const struct nfs4_delegation
 }
 
 static struct nfs4_delegation *next_of(struct nfs4_server *nfs4, const struct lock_key *key,
-				       const struct nfs4_client *own, struct list *behind)
+				       uint64_t own, struct list *behind)
 {
 	const struct list *head = &nfs4->delegations->buckets[bucket_of(key)];
 
 	for (struct list *it = behind->next; it != head; it = it->next) {
 		struct nfs4_delegation *delegation = list_entry(it, struct nfs4_delegation, bucket);
 
-		if (delegation->client != own && delegation->key.volume == key->volume &&
+		if (delegation->client->id != own && delegation->key.volume == key->volume &&
 		    vfs_object_equal(&delegation->key.object, &key->object))
 			return delegation;
 	}
 	return NULL;
 }
 
-bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key,
-			    const struct nfs4_client *own, uint64_t now)
+bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key, uint64_t own,
+			    uint64_t now)
 {
 	struct list *head = &nfs4->delegations->buckets[bucket_of(key)], *behind = head;
 	struct nfs4_delegation *delegation;
@@ -348,8 +348,17 @@ bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key
 	return any;
 }
 
-bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
-		    const struct nfs4_client *own, uint64_t now)
+uint64_t nfs4_asker(const struct nfs_call *call)
+{
+	const struct nfs4_compound *compound = &call->compound;
+
+	if (compound->minor == 0)
+		return compound->asker;
+	return compound->client ? compound->client->id : 0;
+}
+
+bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key, uint64_t own,
+		    uint64_t now)
 {
 	struct nfs4_server *nfs4 = server->nfs4;
 	bool delegated;
@@ -502,6 +511,15 @@ static bool delegate_locked(struct nfs_call *call, struct nfs4_stateid *ret_stat
 	return true;
 }
 
+enum nfs4_no_delegation nfs4_why_none(uint32_t want)
+{
+	want &= NFS4_WANT_MASK;
+	return want == NFS4_WANT_NONE     ? NFS4_NOT_WANTED
+	       : want == NFS4_WANT_WRITE  ? NFS4_NOT_TO_WRITE
+	       : want == NFS4_WANT_CANCEL ? NFS4_CANCELLED
+					  : NFS4_NO_RESOURCE;
+}
+
 bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
 		   enum nfs4_no_delegation *ret_why)
 {
@@ -509,9 +527,7 @@ bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *re
 	bool given;
 
 	want &= NFS4_WANT_MASK;
-	*ret_why = want == NFS4_WANT_NONE     ? NFS4_NOT_WANTED
-		   : want == NFS4_WANT_CANCEL ? NFS4_CANCELLED
-					      : NFS4_NO_RESOURCE;
+	*ret_why = nfs4_why_none(want);
 	if (want != 0 && want != NFS4_WANT_READ && want != NFS4_WANT_ANY)
 		return false;
 	pthread_mutex_lock(&nfs4->lock);

@@ -30,15 +30,19 @@ enum nfs4_no_delegation {
 	NFS4_NOT_WANTED = 0,
 	NFS4_CONTENTION = 1,
 	NFS4_NO_RESOURCE = 2,
+	NFS4_NOT_TO_WRITE = 4,
 	NFS4_CANCELLED = 7,
 };
 #define NFS4_WANT_MASK   0xff00u
 #define NFS4_WANT_READ   0x0100u
+#define NFS4_WANT_WRITE  0x0200u
 #define NFS4_WANT_ANY    0x0300u
 #define NFS4_WANT_NONE   0x0400u
 #define NFS4_WANT_CANCEL 0x0500u
 bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
 		   enum nfs4_no_delegation *ret_why);
+/* Why one that wishes for this gets none, whatever the file. */
+enum nfs4_no_delegation nfs4_why_none(uint32_t want);
 /* Does the call's client wish for a delegation, while it is just being tried out whether it can be
  * called? */
 bool nfs4_delegate_soon(struct nfs_call *call, uint32_t want);
@@ -56,10 +60,10 @@ int nfs4_delegation_find(struct nfs_call *call, const struct nfs4_stateid *state
 bool nfs4_delegation_covers(const struct nfs_call *call, const struct nfs4_delegation *delegation);
 /* One that was revoked is acknowledged. */
 void nfs4_delegation_free(struct nfs4_server *nfs4, struct nfs4_delegation *delegation);
-/* nfs4_delegation_in_way: has another client than @own (NULL: nobody) the file delegated? Then it
- * is being called back. */
-bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key,
-			    const struct nfs4_client *own, uint64_t now);
+/* nfs4_delegation_in_way: has another client than @own (an id; 0: nobody) the file delegated? Then
+ * it is being called back. */
+bool nfs4_delegation_in_way(struct nfs4_server *nfs4, const struct lock_key *key, uint64_t own,
+			    uint64_t now);
 unsigned nfs4_delegation_count(const struct nfs4_client *client, unsigned *ret_recalled);
 void nfs4_drop_delegations(struct nfs4_server *nfs4, struct nfs4_client *client);
 void nfs4_note_delegations_expired(struct nfs4_server *nfs4, const struct nfs4_client *client);
@@ -75,8 +79,10 @@ void nfs4_recall_again(struct nfs4_server *nfs4, struct nfs4_client *client, uin
 bool nfs4_change_mark(struct nfs4_server *nfs4, const struct lock_key *key, uint32_t *ret_mark);
 void nfs4_change_unmark(struct nfs4_server *nfs4, uint32_t mark);
 bool nfs4_any_delegation(const struct nfs4_server *nfs4);
-/* nfs4_delegation_in_way(), from outside. */
-bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key,
-		    const struct nfs4_client *own, uint64_t now);
+/* nfs4_delegation_in_way(), from outside. nfs4_asker: whose operation it is, 0 where it does not
+ * say. */
+bool nfs4_delegated(struct nfs_server *server, const struct lock_key *key, uint64_t own,
+		    uint64_t now);
+uint64_t nfs4_asker(const struct nfs_call *call);
 
 #endif

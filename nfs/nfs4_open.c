@@ -68,7 +68,7 @@ static void put_no_delegation(struct nfs_call *call, enum nfs4_no_delegation why
 static void put_delegation(struct nfs_call *call)
 {
 	const uint64_t *numbers = call->compound.numbers;
-	enum nfs4_no_delegation why = NFS4_NO_RESOURCE;
+	enum nfs4_no_delegation why = nfs4_why_none(call->compound.want);
 	struct nfs4_stateid stateid;
 
 	if (by_delegation(call) || numbers[CLAIM] == CLAIM_PREVIOUS || numbers[ACCESS] != 1 ||
@@ -176,6 +176,8 @@ static void make_recorded(struct nfs_call *call, int recorded)
 		return;
 	}
 	nfs4_set_object(call, &call->saved_object);
+	if (numbers[CLAIM] == CLAIM_PREVIOUS)
+		nfs4_owner_claimed(call);
 	put_result(call, &stateid);
 	call->argument[3] |= upgraded ? UPGRADED : 0;
 	if ((call->argument[3] & (CUT | FOUND)) == (CUT | FOUND))

@@ -86,11 +86,16 @@ static void looked_up(struct nfs_call *call, int result)
 	nfs4_done(call, nfs4_status_of(result));
 }
 
-/* What is no directory has no parent, a symlink neither (RFC 8881 18.14.3). */
+/* What is no directory has no parent; v4.1 tells a symlink from the rest (RFC 8881 15.1.2.8). */
 static void parent_found(struct nfs_call *call, int result)
 {
 	if (result == 0)
 		nfs4_set_object(call, &call->vfs.result_object);
+	else if (result == -ENOTDIR && call->compound.minor &&
+		 call->vfs.after[0].type == VFS_SYMLINK) {
+		nfs4_done(call, NFS4ERR_SYMLINK);
+		return;
+	}
 	nfs4_done(call, nfs4_status_of(result));
 }
 
@@ -376,18 +381,25 @@ static const struct {
     {0x80, VFS_WRITE_NAMED, VFS_WRITE_NAMED},
     {0x100, VFS_READ_NAMED, VFS_READ_NAMED},
 };
-#define ACCESS_COUNT  (sizeof(accesses) / sizeof(accesses[0]))
-#define ACCESS_WRITES 0x9cu
+#define ACCESS_COUNT   (sizeof(accesses) / sizeof(accesses[0]))
+#define ACCESS_WRITES  0x9cu
+#define ACCESS_NAMES   0x12u
+#define ACCESS_EXECUTE 0x20u
 
 static uint32_t access_all(const struct nfs_call *call)
 {
 	return call->compound.minor >= 2 ? 0x1ff : 0x3f;
 }
 
-static void put_access(struct nfs_call *call, uint32_t granted)
+/* Looking up and deleting names say nothing of what is no directory, executing nothing of what is
+ * one: that is not among what was looked at (RFC 7530 16.1). */
+static void put_access(struct nfs_call *call, bool directory, uint32_t granted)
 {
-	xdr_put_u32(&call->out, (uint32_t)call->compound.numbers[0] & access_all(call));
-	xdr_put_u32(&call->out, granted & (uint32_t)call->compound.numbers[0]);
+	uint32_t asked = (uint32_t)call->compound.numbers[0] & access_all(call);
+	uint32_t meaningful = directory ? ~(uint32_t)ACCESS_EXECUTE : ~(uint32_t)ACCESS_NAMES;
+
+	xdr_put_u32(&call->out, asked & meaningful);
+	xdr_put_u32(&call->out, granted & asked & meaningful);
 }
 
 static void access_done(struct nfs_call *call, int result)
@@ -404,7 +416,7 @@ static void access_done(struct nfs_call *call, int result)
 	if (call->rule->read_only)
 		granted &= ~ACCESS_WRITES;
 	if (result == 0)
-		put_access(call, granted);
+		put_access(call, directory, granted);
 	nfs4_done(call, nfs4_status_of(result));
 }
 
@@ -419,7 +431,7 @@ static int access_check(struct nfs_call *call)
 	if (call->compound.numbers[0] & ~(uint64_t)access_all(call))
 		return NFS4ERR_INVAL;
 	if (call->compound.current.pseudo) {
-		put_access(call, 0x03);
+		put_access(call, true, 0x03);
 		return NFS4_OK;
 	}
 	for (unsigned i = 0; i < ACCESS_COUNT; i++)

@@ -2,6 +2,7 @@
 /* nfs4_session.c: the operations of clients and sessions (RFC 8881 18.33 to 18.37, 18.46, 18.50,
  * 18.51; RFC 7530 16.28, 16.33, 16.34). */
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "nfs/nfs4_state.h"
@@ -196,7 +197,7 @@ int nfs4_op_destroy_session(struct nfs_call *call)
 	if (call->compound.session && call->compound.index < call->compound.count &&
 	    nfs4_session_is(nfs4_server_of(call), id, call->compound.session))
 		return NFS4ERR_NOT_ONLY_OP;
-	return nfs4_destroy_session(nfs4_server_of(call), id, call->compound.session);
+	return nfs4_destroy_session(call, id);
 }
 
 int nfs4_op_destroy_clientid(struct nfs_call *call)
@@ -331,6 +332,19 @@ static void get_target(struct nfs_call *call, struct nfs4_target *target)
 		target->local.family = AF_UNSPEC;
 }
 
+/* client_using: a failure with results. */
+static int in_use(struct nfs_call *call, const struct nfs_address *using)
+{
+	char host[INET6_ADDRSTRLEN] = "0.0.0.0", text[INET6_ADDRSTRLEN + 8];
+
+	inet_ntop(using->family, using->bytes, host, sizeof(host));
+	snprintf(text, sizeof(text), "%s.%u.%u", host, using->port >> 8, using->port & 0xffu);
+	xdr_put_string(&call->out, using->family == AF_INET6 ? "tcp6" : "tcp");
+	xdr_put_string(&call->out, text);
+	call->compound.keep_body = true;
+	return NFS4ERR_CLID_INUSE;
+}
+
 int nfs4_op_setclientid(struct nfs_call *call)
 {
 	struct nfs4_exchange exchange = {0};
@@ -348,6 +362,8 @@ int nfs4_op_setclientid(struct nfs_call *call)
 	exchange.peer = call->conn->address;
 	status = nfs4_set_clientid(nfs4_server_of(call), &exchange, &target, confirm,
 				   nfs_call_now(call));
+	if (status == NFS4ERR_CLID_INUSE)
+		return in_use(call, &exchange.peer);
 	if (status != NFS4_OK)
 		return status;
 	xdr_put_u64(&call->out, exchange.id);

@@ -348,6 +348,7 @@ int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		return status;
 	if (call->compound.minor == 0) {
 		call->compound.client = state->owner->client;
+		call->compound.asker = state->owner->client->id;
 		state->owner->client->renewed_ns = nfs_call_now(call);
 	}
 	*ret_state = state;
@@ -427,15 +428,13 @@ static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
 	return NFS4ERR_DELAY;
 }
 
-/* An OPEN that nobody may have delegated the file for. One that is refused anyhow calls nothing
- * back. v4.0's clients give back what they hold before they open it to write: another owner of
- * theirs is treated as another client. */
+/* An OPEN that nobody else may have delegated the file for. One that is refused anyhow calls
+ * nothing back. */
 static int check_delegated_open(struct nfs_call *call, const struct nfs4_open_args *args,
 				const struct nfs4_state *open, const struct lock_key *key)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	const struct nfs4_client *own = call->compound.minor ? call->compound.client : NULL;
-	uint64_t who = 0;
+	uint64_t own = call->compound.client->id, who = 0;
 
 	if ((!(args->access & 2) && !(args->deny & 1) && !args->cut) || !nfs4_any_delegation(nfs4))
 		return NFS4_OK;
@@ -469,6 +468,7 @@ static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
 			   open->share.access | args->access, open->share.deny | args->deny, &who);
 	if (result == 0) {
 		open->modes |= 1u << (args->access - 1);
+		open->uid = call->credentials.uid;
 		next_sequence(open);
 		*ret_open = open;
 		return NFS4_OK;
@@ -652,7 +652,8 @@ int nfs4_open_check(struct nfs_call *call, const struct nfs4_stateid *stateid, u
 		has = state->open ? state->open->share.access : state->share.access;
 		if ((access & ~has) && access == 2)
 			status = NFS4ERR_OPENMODE;
-		*ret_opened = status == NFS4_OK && !(access & ~has);
+		*ret_opened = status == NFS4_OK && !(access & ~has) &&
+			      (state->open ? state->open : state)->uid == call->credentials.uid;
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
@@ -763,6 +764,7 @@ void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int 
 static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 		      struct nfs4_state **ret_state, bool *ret_fresh)
 {
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct nfs4_owner *owner;
 	struct nfs4_state *open, *state;
 	int status;
@@ -776,11 +778,17 @@ static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 		status = NFS4ERR_STALE_CLIENTID;
 	if (status != NFS4_OK)
 		return status;
-	owner = get_owner(nfs4_server_of(call), call->compound.client, true, args->owner,
-			  args->owner_length);
+	owner = get_owner(nfs4, call->compound.client, true, args->owner, args->owner_length);
 	if (!owner)
 		return NFS4ERR_DELAY;
 	state = state_of(owner, open->key.volume, &open->key.object);
+	if (state && call->compound.minor == 0) {
+		if (owner->pins || lock_owner_holds(locks_of(nfs4), &owner->locks, NULL))
+			return NFS4ERR_BAD_SEQID; /* RFC 7530 16.10.5 */
+		/* It has no locks any more, and may begin anew (RFC 7530 9.1.10). */
+		drop_lock_state(nfs4, state);
+		state = NULL;
+	}
 	if (!state) {
 		state = new_state(call, owner, &open->key.object);
 		if (!state) {
@@ -790,8 +798,6 @@ static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
 		state->open = open;
 		list_push_back(&open->locks, &state->open_link);
 		*ret_fresh = true;
-	} else if (call->compound.minor == 0) {
-		return NFS4ERR_BAD_SEQID; /* RFC 7530 16.10.5 */
 	}
 	*ret_state = state;
 	return NFS4_OK;
@@ -984,6 +990,7 @@ static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_
 	call->compound.owner = owner;
 	call->compound.owner_seqid = seqid;
 	call->compound.client = owner->client;
+	call->compound.asker = owner->client->id;
 	return true;
 }
 
@@ -1095,6 +1102,16 @@ int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid)
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
+}
+
+void nfs4_owner_claimed(struct nfs_call *call)
+{
+	struct nfs4_server *nfs4 = nfs4_server_of(call);
+
+	pthread_mutex_lock(&nfs4->lock);
+	if (call->compound.owner)
+		call->compound.owner->confirmed = true;
+	pthread_mutex_unlock(&nfs4->lock);
 }
 
 bool nfs4_owner_confirmed(const struct nfs_call *call)

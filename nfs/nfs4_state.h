@@ -28,6 +28,7 @@
 #define NFS4_COPIES_MAX      256u  /* known: that run, and whose end is not heard of yet */
 #define NFS4_BACK_SLOTS      4u    /* of a session's back channel: calls at a time */
 #define NFS4_BACK_CONNS      8u    /* connections of a session that may carry them */
+#define NFS4_FORE_CONNS      16u   /* connections its requests come over that are known */
 #define NFS4_BACK_CALLS      4u    /* to a client of v4.0 at a time */
 #define NFS4_BACK_CALLS_MAX  512u  /* to all clients at a time */
 #define NFS4_BACK_NS         (10ull * 1000000000) /* for an answer */
@@ -45,10 +46,11 @@ struct nfs4_client {
 	struct list link;
 	uint64_t id, renewed_ns, recorded; /* recorded: a share it is known to have a record on */
 	struct nfs4_principal principal;
-	uint8_t verifier[8], confirm[8]; /* confirm: of SETCLIENTID */
-	bool confirmed, complete;        /* RECLAIM_COMPLETE was said */
-	uint32_t minor;                  /* 0, or 1 for all that have sessions */
-	uint32_t next_sequence;          /* of CREATE_SESSION */
+	uint8_t verifier[8];
+	uint8_t confirm[8], was_confirm[8]; /* of SETCLIENTID; the last one that was confirmed */
+	bool confirmed, complete;           /* RECLAIM_COMPLETE was said */
+	uint32_t minor;                     /* 0, or 1 for all that have sessions */
+	uint32_t next_sequence;             /* of CREATE_SESSION */
 	uint8_t last_session[16];
 	bool last_bound; /* its connection was to carry calls to the client, and does */
 	struct list owners;
@@ -94,6 +96,7 @@ struct nfs4_state {
 	bool closed;             /* v4.0: kept for a retry of CLOSE */
 	struct lock_share share; /* an open: access and deny */
 	uint32_t modes;          /* an open: which accesses it was opened with, 1 << (access - 1) */
+	uint32_t uid;            /* an open: whose rights were looked at */
 	struct list locks;       /* an open: lock states from it */
 	struct list open_link;   /* a lock: in its open's list */
 	struct nfs4_state *open; /* a lock */
@@ -129,8 +132,10 @@ struct nfs4_session {
 	uint64_t number;
 	struct nfs4_channel fore;
 	struct nfs4_back back;
-	struct nfs_address peer; /* who made it */
-	bool doomed;             /* goes with the slot of the request that destroyed it */
+	struct nfs_conn *carriers[NFS4_FORE_CONNS]; /* open ones its requests have come over */
+	bool more_carriers;                         /* than there is room for */
+	struct nfs_address peer;                    /* who made it */
+	bool doomed; /* goes with the slot of the request that destroyed it */
 	struct nfs4_slot slots[NFS4_SLOTS];
 	uint8_t replies[NFS4_SLOTS][NFS4_CACHED_MAX];
 };
@@ -198,6 +203,8 @@ void nfs4_expire(struct nfs4_server *nfs4, uint32_t index, uint32_t number);
 bool nfs4_is_expired(const struct nfs4_server *nfs4, uint32_t index, uint32_t number);
 void nfs4_session_id(const struct nfs4_session *session, uint8_t id[16]);
 struct nfs4_session *nfs4_session_by_id(struct nfs4_server *nfs4, const uint8_t id[16]);
+/* nfs4_session_leave: @conn is gone. */
+void nfs4_session_leave(struct nfs4_session *session, const struct nfs_conn *conn);
 /* The call's client and owner, with any version's errors. */
 int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		    struct nfs4_state **ret_state);

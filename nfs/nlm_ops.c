@@ -250,7 +250,7 @@ static bool is_delegated(struct nfs_call *call)
 {
 	struct lock_key key = key_of(call);
 
-	return nfs4_delegation_in_way(nfs4_server_of(call), &key, NULL, nfs_call_now(call));
+	return nfs4_delegation_in_way(nfs4_server_of(call), &key, 0, nfs_call_now(call));
 }
 
 /* A state of its NSM that is not the one we know: the host has restarted. */

@@ -27,6 +27,8 @@ static int set_paused(struct seat *seat, bool paused, struct err *err)
 	seat_follow(seat); /* guests do not wait for a standby that gets nothing */
 	if (paused)
 		seat_end_session(seat, "paused");
+	else
+		seat->group.reason[0] = '\0'; /* it was that */
 	return seat_store(seat, err);
 }
 

@@ -133,7 +133,8 @@ struct group {
 	uint64_t sent_bytes;    /* in sessions that are over */
 	uint64_t saved_bytes;   /* by compression: so many more would have been sent */
 	const char *phase;      /* what the session does */
-	char reason[200];       /* why the last session ended, or the present one waits */
+	char reason[200]; /* why there is no session; "" when there is one that is past its greeting
+			   */
 };
 
 /* group_init: zeroed but for the defaults. group_finish: references and memory; no session. */

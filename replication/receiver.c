@@ -409,6 +409,8 @@ static void session(struct receiver *receiver, const struct wire_message *hello)
 		result = channel_receive(receiver->channel, &message);
 	if (result == 0)
 		result = be_defined(receiver, &message);
+	if (result == 0) /* of the session before */
+		group->reason[0] = '\0';
 	group->phase = "receiving";
 	while (result == 0) {
 		result = next_message(receiver, &message);

@@ -916,6 +916,8 @@ static void session(struct sender *sender)
 
 	if (result == 0)
 		result = say_hello(sender);
+	if (result == 0) /* of the session before */
+		group->reason[0] = '\0';
 	if (result == 0 && !sender->peer_epoch)
 		result = await_seed(sender);
 	while (result == 0 && !sender->channel->broken) {

@@ -91,7 +91,7 @@ static void volume_goes_back(void *context)
 	struct share_call *call = context;
 
 	call->fiber = fiber_current();
-	call->pool_call = (struct pool_call){.done = volume_went_back};
+	call->pool_call = (struct pool_call){.done = volume_went_back, .dry = call->dry};
 	volume_rollback(call->share->volume, call->snapshot, call->keep, &call->pool_call);
 	while (!call->pool_done)
 		fiber_wait();
@@ -116,6 +116,13 @@ static void rollback_main(void *context)
 					  "snapshot %s holds no share that can "
 					  "be opened",
 					  call->snapshot->name));
+		return;
+	}
+	if (call->dry) {
+		volume_goes_back(call);
+		share->going_back = false;
+		call->err = call->pool_call.err;
+		share_ended(call, call->pool_result);
 		return;
 	}
 	opened = share_open_anew(share, 1, volume_goes_back, call, &err);

@@ -794,6 +794,10 @@ static void quota_main(void *context)
 		not_open(call);
 		return;
 	}
+	if (call->dry) {
+		share_ended(call, 0);
+		return;
+	}
 	store_lock(share->store);
 	share->store->quota_blocks = call->quota_bytes / BLOCK_SIZE;
 	store_unlock(share->store);

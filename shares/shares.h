@@ -26,6 +26,7 @@ struct share_user {
 /* Asynchronous, like a pool_call: handed back on the loop that made the call. */
 struct share_call {
 	void (*done)(struct share_call *call, int result); /* 0 or -errno with err.text */
+	bool dry; /* share_rollback, share_set_quota: only whether that would be done */
 	struct err err;
 	struct vfs *vfs;         /* share_open: a reference for the caller */
 	uint64_t restored_bytes; /* share_restore: copied so far */

@@ -449,7 +449,7 @@ struct cache_switch {
 	struct message message;
 	struct loop *home;
 	uint8_t uuid[16];
-	bool on;
+	bool on, dry;
 	int result;
 	struct volume *volume; /* to be flushed */
 	struct volume_request flush;
@@ -537,17 +537,19 @@ static void switch_on_thread(struct message *message)
 	uint8_t mode[MODE_PAGE_COUNT][MODE_PAGE_MAX];
 
 	change->result = saved_pages(change, mode);
-	if (change->result == 0) {
+	if (change->result == 0 && change->dry)
+		change->result = pr_store_config() ? 0 : -EROFS;
+	if (change->result == 0 && !change->dry) {
 		set_wce(mode, change->on);
 		change->result = mode_store_save(change->uuid, mode);
 	}
-	if (change->result == 0)
+	if (change->result == 0 && !change->dry)
 		switch_live(change);
 	loop_post(change->home, message, switch_is_back);
 }
 
-void scsi_write_cache_set(const uint8_t uuid[16], bool on, void (*done)(void *context, int result),
-			  void *context)
+void scsi_write_cache_set(const uint8_t uuid[16], bool on, bool dry,
+			  void (*done)(void *context, int result), void *context)
 {
 	struct cache_switch *change = heap_zalloc(sizeof(*change));
 
@@ -557,6 +559,7 @@ void scsi_write_cache_set(const uint8_t uuid[16], bool on, void (*done)(void *co
 	}
 	memcpy(change->uuid, uuid, 16);
 	change->on = on;
+	change->dry = dry;
 	change->home = loop_current();
 	change->done = done;
 	change->context = context;

@@ -172,11 +172,12 @@ void scsi_reservations_forget(const uint8_t uuid[16]);
 /* scsi_write_cache_set: WCE of the caching mode page (SBC-3 6.5.5) of the unit of the volume with
  * @uuid, whatever LUNs it is: current and saved value, as MODE SELECT with SP would. Hosts hear
  * 2Ah/01h. Off: from then on every write is durable before its GOOD, and what was cached is flushed
- * before done(). done(0 or -errno) on the calling loop: -ENOENT it is no LUN, -EINVAL a CD-ROM has
- * none, -EROFS there is no store, or what a flush fails with (then it is off all the same).
- * Durable: on 0 it survives power loss. Context: control loop. */
-void scsi_write_cache_set(const uint8_t uuid[16], bool on, void (*done)(void *context, int result),
-			  void *context);
+ * before done(). @dry: only whether that would be done. done(0 or -errno) on the calling loop:
+ * -ENOENT it is no LUN, -EINVAL a CD-ROM has none, -EROFS there is no store, or what a flush fails
+ * with (then it is off all the same). Durable: on 0 it survives power loss. Context: control loop.
+ */
+void scsi_write_cache_set(const uint8_t uuid[16], bool on, bool dry,
+			  void (*done)(void *context, int result), void *context);
 
 /* Host profiles: what a kind of host asks of a LUN, tried out on the LUN itself through a nexus of
  * the check's own, which sees it whatever its mask. Nothing is changed: what writes puts back in

@@ -257,6 +257,8 @@ bool pool_device_info(struct pool *pool, unsigned index, struct pool_device_info
 void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 			 struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->set_watermarks) {
 		pool->ops->set_watermarks(pool, percent, call);
 		return;
@@ -341,6 +343,8 @@ struct volume *snapshot_of(struct volume *volume)
 
 void snapshot_delete(struct volume *snapshot, struct pool_call *call)
 {
+	if (refuse_dry(snapshot->pool, call))
+		return;
 	if (ops_of(snapshot)->snapshot_delete)
 		ops_of(snapshot)->snapshot_delete(snapshot, call);
 	else
@@ -349,6 +353,8 @@ void snapshot_delete(struct volume *snapshot, struct pool_call *call)
 
 void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call *call)
 {
+	if (refuse_dry(snapshot->pool, call))
+		return;
 	if (ops_of(snapshot)->snapshot_rename)
 		ops_of(snapshot)->snapshot_rename(snapshot, name, call);
 	else
@@ -357,6 +363,8 @@ void snapshot_rename(struct volume *snapshot, const char *name, struct pool_call
 
 void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call *call)
 {
+	if (refuse_dry(snapshot->pool, call))
+		return;
 	if (ops_of(snapshot)->snapshot_hold)
 		ops_of(snapshot)->snapshot_hold(snapshot, until_ns, call);
 	else
@@ -365,6 +373,8 @@ void snapshot_hold(struct volume *snapshot, uint64_t until_ns, struct pool_call 
 
 void snapshot_release(struct volume *snapshot, struct pool_call *call)
 {
+	if (refuse_dry(snapshot->pool, call))
+		return;
 	if (ops_of(snapshot)->snapshot_release)
 		ops_of(snapshot)->snapshot_release(snapshot, call);
 	else
@@ -373,6 +383,8 @@ void snapshot_release(struct volume *snapshot, struct pool_call *call)
 
 void snapshot_approve(struct volume *snapshot, bool expendable, struct pool_call *call)
 {
+	if (refuse_dry(snapshot->pool, call))
+		return;
 	if (ops_of(snapshot)->snapshot_approve)
 		ops_of(snapshot)->snapshot_approve(snapshot, expendable, call);
 	else
@@ -407,6 +419,8 @@ void volume_clone(struct volume *snapshot, const char *name, struct pool_call *c
 
 void volume_promote(struct volume *clone, struct pool_call *call)
 {
+	if (refuse_dry(clone->pool, call))
+		return;
 	if (ops_of(clone)->volume_promote)
 		ops_of(clone)->volume_promote(clone, call);
 	else

@@ -312,6 +312,8 @@ static int change(struct native_call *mine, struct lane *lane)
 	case CALL_RESIZE:
 		return do_resize(mine, lane);
 	case CALL_WATERMARKS:
+		if (mine->call->dry)
+			return 0;
 		memcpy(mine->native->sb.watermark, mine->watermark, WATERMARKS);
 		return 0;
 	case CALL_RENAME:
@@ -593,7 +595,9 @@ static bool can_be_dry(enum call_kind kind)
 {
 	return kind == CALL_CREATE || kind == CALL_RESIZE || kind == CALL_RENAME ||
 	       kind == CALL_SPACE || kind == CALL_SNAPSHOT || kind == CALL_CLONE ||
-	       kind == CALL_ROLLBACK;
+	       kind == CALL_ROLLBACK || kind == CALL_SNAPSHOT_DELETE ||
+	       kind == CALL_SNAPSHOT_RENAME || kind == CALL_HOLD || kind == CALL_RELEASE ||
+	       kind == CALL_APPROVE || kind == CALL_PROMOTE || kind == CALL_WATERMARKS;
 }
 
 struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind)

@@ -335,10 +335,9 @@ static struct device *device_new(struct passthrough *pool, const struct passthro
 	return NULL;
 }
 
-int passthrough_attach(struct pool *base, const struct passthrough_spec *spec,
-		       struct volume **ret_volume, struct err *err)
+static int device_make(struct passthrough *pool, const struct passthrough_spec *spec,
+		       struct device **ret_device, struct err *err)
 {
-	struct passthrough *pool = passthrough_of(base);
 	struct device *device;
 	struct err why = {0};
 	int result = volume_name_check(spec->name, err);
@@ -359,6 +358,32 @@ int passthrough_attach(struct pool *base, const struct passthrough_spec *spec,
 		memcpy(device->reason, why.text, sizeof device->reason);
 		log_error("volume %s/%s can not be served: %s", pool->name, spec->name, why.text);
 	}
+	*ret_device = device;
+	return 0;
+}
+
+int passthrough_try(struct pool *base, const struct passthrough_spec *spec, uint64_t *ret_size,
+		    struct err *err)
+{
+	struct device *device;
+	int result = device_make(passthrough_of(base), spec, &device, err);
+
+	if (result < 0)
+		return result;
+	*ret_size = volume_size(&device->volume);
+	device_free(device);
+	return 0;
+}
+
+int passthrough_attach(struct pool *base, const struct passthrough_spec *spec,
+		       struct volume **ret_volume, struct err *err)
+{
+	struct passthrough *pool = passthrough_of(base);
+	struct device *device;
+	int result = device_make(pool, spec, &device, err);
+
+	if (result < 0)
+		return result;
 	insert(pool, device);
 	*ret_volume = volume_ref(&device->volume);
 	return 0;

@@ -26,6 +26,10 @@ struct passthrough_spec {
 	uint64_t known_size;
 };
 
+/* passthrough_try: would passthrough_attach() do it? Opens the device and lets go of it. *ret_size:
+ * bytes. Context and errors: as there. */
+int passthrough_try(struct pool *pool, const struct passthrough_spec *spec, uint64_t *ret_size,
+		    struct err *err) __attribute__((warn_unused_result));
 /* passthrough_attach: open @spec->path for this process alone and make it a volume of @pool, a
  * reference for the caller. Context: the control loop; may block in open(2).
  * Errors: -EEXIST (the name), -EBUSY (somebody uses the device, or it is in @pool already),

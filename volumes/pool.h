@@ -26,8 +26,8 @@ struct pool_call {
 	/* result 0 or -errno with err.text. */
 	void (*done)(struct pool_call *call, int result);
 	/* Set: nothing is changed, and done() says what it would say of the change, without the
-	 * volume. For volumes that are made, resized, renamed, rolled back, their snapshots and
-	 * clones, and what they reserve; anything else refuses it. */
+	 * volume. For volumes that are made, resized, renamed, rolled back, promoted, their
+	 * snapshots and clones, what they reserve, and watermarks; anything else refuses it. */
 	bool dry;
 	struct err err;
 	const char *about;     /* result < 0: "quota", "reserve"; NULL: not one of these */

@@ -490,6 +490,8 @@ static int do_delete(struct native_call *mine, struct lane *lane)
 			       clones == 1 ? "it" : "them");
 	if (!others_leave(snapshot))
 		return err_set(err, -EBUSY, "snapshot %s is in use", snapshot->volume.name);
+	if (mine->call->dry)
+		return 0;
 	native_lock(mine->native);
 	to_deleting(snapshot, mine->native->sb.generation + 1);
 	reserve_changed(of);
@@ -506,6 +508,8 @@ static int do_rename(struct native_call *mine, struct lane *lane)
 	other = find_snapshot(mine->native, name);
 	if (other && other != snapshot)
 		return err_set(&mine->call->err, -EEXIST, "there is already a snapshot %s", name);
+	if (mine->call->dry)
+		return 0;
 	native_lock(mine->native);
 	set_name(snapshot, mine->name);
 	nvolume_mark_dirty(snapshot);
@@ -521,6 +525,8 @@ static int do_hold(struct native_call *mine, struct lane *lane)
 		return err_set(&mine->call->err, -EPERM,
 			       "snapshot %s is held for longer than that already",
 			       snapshot->volume.name);
+	if (mine->call->dry)
+		return 0;
 	native_lock(mine->native);
 	if (mine->until_ns)
 		snapshot->hold_until_ns = mine->until_ns;
@@ -540,6 +546,8 @@ static int do_release(struct native_call *mine, struct lane *lane)
 			       "snapshot %s is held until a date that is to come; that can not be "
 			       "taken back",
 			       snapshot->volume.name);
+	if (mine->call->dry)
+		return 0;
 	native_lock(mine->native);
 	snapshot->flags &= ~VOLUME_HELD;
 	snapshot->hold_until_ns = 0;
@@ -552,6 +560,8 @@ static void do_approve(struct native_call *mine, struct lane *lane)
 {
 	struct nvolume *snapshot = mine->volume;
 
+	if (mine->call->dry)
+		return;
 	native_lock(mine->native);
 	snapshot->flags &= ~VOLUME_EXPENDABLE;
 	snapshot->flags |= mine->expendable ? VOLUME_EXPENDABLE : 0;
@@ -613,6 +623,8 @@ static int do_promote(struct native_call *mine, struct lane *lane)
 			return err_set(&mine->call->err, -EEXIST,
 				       "there is already a snapshot %s: rename it first", name);
 	}
+	if (mine->call->dry)
+		return 0;
 	native_lock(mine->native);
 	for (struct nvolume *at = origin; at; at = at->parent) {
 		char own[SNAPSHOT_NAME_MAX + 1];

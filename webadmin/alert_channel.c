@@ -568,7 +568,7 @@ static void drop_queued(struct channel *channel)
 	}
 }
 
-int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *settings,
+int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *settings, bool dry,
 		      struct err *err)
 {
 	struct config *config = admin->options.config;
@@ -577,9 +577,10 @@ int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *set
 
 	if (result == 0)
 		result = alert_channel_store(config, settings, err);
-	if (result == 0)
+	if (result == 0 && !dry)
 		result = config_commit(config, err);
-	if (result < 0) {
+	if (result < 0 || dry) {
+		config_abort(config);
 		alert_channel_settings_wipe(settings);
 		return result;
 	}

@@ -163,9 +163,10 @@ bool alert_channel_info(struct webadmin *admin, unsigned index,
 			struct alert_channel_info *ret_info);
 bool alert_channel_find(struct webadmin *admin, const char *name,
 			struct alert_channel_info *ret_info);
-/* alert_channel_put: a new channel, or other settings for one; stored and durable. Takes what
- * @settings owns in any case. alert_channel_remove: -ENOENT. */
-int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *settings,
+/* alert_channel_put: a new channel, or other settings for one; stored and durable. @dry: only
+ * whether that would be done. Takes what @settings owns in any case. alert_channel_remove: -ENOENT.
+ */
+int alert_channel_put(struct webadmin *admin, struct alert_channel_settings *settings, bool dry,
 		      struct err *err);
 int alert_channel_remove(struct webadmin *admin, const char *name, struct err *err);
 /* alert_channel_test: send a test message now; done() later on the control loop. */

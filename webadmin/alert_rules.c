@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "core/backup.h"
 #include "core/heap.h"
 #include "replication/replication.h"
 #include "webadmin/admin.h"
@@ -50,6 +52,8 @@ enum rule {
 	SCHEDULE_MISSED,
 	CERTIFICATE_EXPIRES,
 	STATE_FULL,
+	RESTORE_DAMAGED,
+	RELEASE_GIVEN_UP,
 	DISK_FAILING,
 	DISK_WARNING,
 	UPS_BATTERY,
@@ -400,6 +404,30 @@ static const struct alert_rule table[RULES] = {
 	  "状态目录所在磁盘将满：已使用 {value} %"},
 	 {"Changes of the configuration and the audit log can not be kept. Make room on it.",
 	  "配置变更和审计日志将无法保存。请腾出空间。"}},
+    [RESTORE_DAMAGED] =
+	{"restore-damaged",
+	 ALERT_CRITICAL,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"The backup to be restored was damaged: {object} has what it had before",
+	  "待恢复的备份已损坏：{object} 仍为原来的配置"},
+	 {"Nothing was restored. Check the disk of the state directory, then restore the backup "
+	  "once more.",
+	  "未恢复任何内容。请检查状态目录所在磁盘，然后重新恢复该备份。"}},
+    [RELEASE_GIVEN_UP] =
+	{"release-given-up",
+	 ALERT_WARNING,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"The update of {object} did not come up: the release before it runs",
+	  "{object} 的更新未能启动：当前运行的是之前的版本"},
+	 {"Configuration and data are as they were. Install another release, or this one once "
+	  "more.",
+	  "配置和数据保持不变。请安装其他版本，或重新安装该版本。"}},
     [DISK_FAILING] = {"disk-failing",
 		      ALERT_CRITICAL,
 		      0,
@@ -771,6 +799,19 @@ static void look_at_state(struct webadmin *admin, struct alerts *alerts)
 		      alerts->tuning[STATE_FULL].level);
 }
 
+/* What came out of a start otherwise than somebody meant it to. */
+static void look_at_starts(struct webadmin *admin, struct alerts *alerts)
+{
+	char path[PATH_MAX];
+
+	if (backup_is_aside(admin->options.state_dir))
+		alerts_observe(alerts, RESTORE_DAMAGED, "granaryd", true, 0, "");
+	/* granary-update of the appliance keeps it. */
+	snprintf(path, sizeof path, "%s/release-given-up", admin->options.state_dir);
+	if (access(path, F_OK) == 0)
+		alerts_observe(alerts, RELEASE_GIVEN_UP, "granary", true, 0, "");
+}
+
 static void look_at_certificate(struct webadmin *admin, struct alerts *alerts, int64_t wall)
 {
 	const struct {
@@ -811,6 +852,7 @@ void alert_look(struct webadmin *admin, struct alerts *alerts)
 	list_for_each (it, &admin->schedules)
 		look_at_schedule(alerts, list_entry(it, struct schedule, link), wall);
 	look_at_state(admin, alerts);
+	look_at_starts(admin, alerts);
 	ups_look(admin, alerts,
 		 (const unsigned[]){UPS_BATTERY, UPS_LOW, UPS_UNREACHABLE, UPS_REPLACE});
 	health_look(admin, alerts, DISK_FAILING, DISK_WARNING);

@@ -291,6 +291,12 @@ void api_reply_dry(struct api_request *request, json_t *what, json_t *before, js
 			    "after", after));
 }
 
+int api_commit(struct api_request *request)
+{
+	return api_is_dry(request) ? 0
+				   : config_commit(request->admin->options.config, &request->err);
+}
+
 struct pool_call *api_pool_call(struct api_request *request,
 				void (*done)(struct pool_call *call, int result))
 {

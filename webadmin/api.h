@@ -89,6 +89,9 @@ bool api_is_dry(const struct api_request *request);
  * are stolen: the object as it is, empty when there is none, and as it would be; what is the
  * same in both is left out. */
 void api_reply_dry(struct api_request *request, json_t *what, json_t *before, json_t *after);
+/* What the store was told in a transaction of the request's stays: config_commit(). In a dry run it
+ * is left open, for the end of the request to abort. */
+int api_commit(struct api_request *request);
 /* A step of the pool's for a handler: request->call, dry when the request is. */
 struct pool_call *api_pool_call(struct api_request *request,
 				void (*done)(struct pool_call *call, int result));

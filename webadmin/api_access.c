@@ -410,7 +410,12 @@ void api_account_create(struct api_request *request)
 	    !name_good(request, name) || !read_role(request, role_text, &role) ||
 	    !password_good(request, text))
 		return;
-	if (may_be_added(request, name, role))
+	if (!may_be_added(request, name, role))
+		return;
+	if (api_is_dry(request))
+		api_reply_dry(request, json_sprintf("account %s", name), json_object(),
+			      json_pack("{s:s,s:s}", "name", name, "role", role_text));
+	else
 		hash(request, text, NULL, account_hashed);
 }
 
@@ -468,6 +473,22 @@ static void changed_hashed(struct hashing *hashing, bool good)
 	account_set(request, account, &changed);
 }
 
+/* Whatever is changed of it ends its sessions but the one that asks. */
+static void reply_dry_change(struct api_request *request, const struct account *account,
+			     const struct account *changed, bool no_totp, bool password)
+{
+	json_t *before = show_account(access_of(request), account), *after = json_copy(before);
+	bool own = request->who.session && strcmp(request->who.name, account->name) == 0;
+
+	json_object_set_new(after, "role", json_string(role_name(changed->role)));
+	json_object_set_new(after, "sessions", json_integer(own));
+	if (no_totp)
+		json_object_set_new(after, "totp", json_false());
+	if (password)
+		json_object_set_new(after, "password", json_string("another one"));
+	api_reply_dry(request, json_sprintf("account %s", account->name), before, after);
+}
+
 void api_account_change(struct api_request *request)
 {
 	const char *role_text = NULL, *text = NULL;
@@ -485,8 +506,13 @@ void api_account_change(struct api_request *request)
 	changed = *account;
 	if ((role_text && !read_role(request, role_text, &changed.role)) ||
 	    (changed.role != ROLE_ADMIN && !not_the_last_admin(request, account)) ||
-	    (text && !password_good(request, text)) ||
-	    (totp == 0 && !totp_turn_off(request, account)))
+	    (text && !password_good(request, text)))
+		return;
+	if (api_is_dry(request)) {
+		reply_dry_change(request, account, &changed, totp == 0, text != NULL);
+		return;
+	}
+	if (totp == 0 && !totp_turn_off(request, account))
 		return;
 	changed.totp = account->totp;
 	if (text)
@@ -502,6 +528,11 @@ void api_account_delete(struct api_request *request)
 
 	if (!account || !not_the_last_admin(request, account))
 		return;
+	if (api_is_dry(request)) {
+		api_reply_dry(request, json_sprintf("account %s", account->name),
+			      show_account(access, account), json_object());
+		return;
+	}
 	if (access_remove_account(access, account->name, &request->err) < 0) {
 		api_reply_failure(request, NULL);
 		return;
@@ -672,6 +703,13 @@ void api_token_create(struct api_request *request)
 		heap_free(token);
 		return;
 	}
+	if (api_is_dry(request)) {
+		json_t *made = json_sprintf("token %s", token->name), *after = show_token(token);
+
+		heap_free(token);
+		api_reply_dry(request, made, json_object(), after);
+		return;
+	}
 	access_random_text(access, text);
 	snprintf(secret, sizeof secret, "gry_%s", text);
 	access_digest(secret, token->hash);
@@ -701,6 +739,11 @@ void api_token_delete(struct api_request *request)
 	if (!token) {
 		api_reply_error(request, 404, "token_not_found", "no token named %s",
 				request->match.param[0]);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, json_sprintf("token %s", token->name), show_token(token),
+			      json_object());
 		return;
 	}
 	if (access_remove_token(access, token->name, &request->err) < 0) {

@@ -196,9 +196,20 @@ void api_alert_rule_change(struct api_request *request)
 	if (result == 0)
 		result = alert_store_tuning(config, (unsigned)index, &tuning, &request->err);
 	if (result == 0)
-		result = config_commit(config, &request->err);
+		result = api_commit(request);
 	if (result < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		struct alert_tuning now = alerts->tuning[index];
+		json_t *before = show_rule(alerts, (unsigned)index), *after;
+
+		alerts->tuning[index] = tuning;
+		after = show_rule(alerts, (unsigned)index);
+		alerts->tuning[index] = now;
+		api_reply_dry(request, json_sprintf("alert rule %s", request->match.param[0]),
+			      before, after);
 		return;
 	}
 	alerts->tuning[index] = tuning;
@@ -271,7 +282,7 @@ static int store_silence(struct api_request *request, struct alert_silence *sile
 				    "s", now);
 	if (result == 0)
 		result = alert_store_silence(config, silence, &request->err);
-	return result == 0 ? config_commit(config, &request->err) : result;
+	return result == 0 ? api_commit(request) : result;
 }
 
 void api_silence_create(struct api_request *request)
@@ -298,6 +309,14 @@ void api_silence_create(struct api_request *request)
 		api_reply_failure(request, NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		json_t *after = show_silence(silence);
+
+		heap_free(silence);
+		json_object_del(after, "id"); /* of no row that stays */
+		api_reply_dry(request, json_string("silence"), json_object(), after);
+		return;
+	}
 	list_push_back(&alerts->silences, &silence->link);
 	alerts->silence_count++;
 	log_notice("alerts of rule %s, object %s are silenced by %s",
@@ -322,6 +341,11 @@ void api_silence_delete(struct api_request *request)
 	if (!found) {
 		api_reply_error(request, 404, "silence_not_found", "there is no silence %s",
 				request->match.param[0]);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, json_sprintf("silence %s", request->match.param[0]),
+			      show_silence(found), json_object());
 		return;
 	}
 	if (config_run(request->admin->options.config, &request->err,

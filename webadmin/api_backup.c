@@ -247,8 +247,9 @@ void api_backup_show(struct api_request *request)
 	const struct backups *backups = request->admin->backups;
 
 	api_reply(request, 200,
-		  json_pack("{s:b,s:I}", "staged",
-			    backup_is_staged(request->admin->options.state_dir), "uploaded_bytes",
+		  json_pack("{s:b,s:b,s:I}", "staged",
+			    backup_is_staged(request->admin->options.state_dir), "damaged",
+			    backup_is_aside(request->admin->options.state_dir), "uploaded_bytes",
 			    (json_int_t)(backups ? backups->upload_length : 0)));
 }
 

@@ -502,6 +502,22 @@ static int restore_rows(struct api_request *request, struct restoring *restoring
 	return result;
 }
 
+/* What the bin shows of it would be there again, by its name. */
+static void reply_dry_restore(struct api_request *request)
+{
+	const struct restoring *restoring = request->state;
+	const struct bin_entry *entry = restoring->entry;
+	const char *name = json_string_value(json_object_get(request->body, "name"));
+
+	name = name ? name : entry->name;
+	api_reply_dry(request,
+		      json_sprintf("%s %s/%s", entry->share ? "share" : "volume",
+				   restoring->pool->name, name),
+		      json_object(),
+		      json_pack("{s:s,s:s,s:I}", "pool", restoring->pool->name, "name", name,
+				"size_bytes", (json_int_t)volume_size(request->volume)));
+}
+
 static void restore_renamed(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -509,6 +525,10 @@ static void restore_renamed(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, "volume_exists"))
 		return;
+	if (call->dry) {
+		reply_dry_restore(request);
+		return;
+	}
 	/* It has its name: what can not be written now the next start sees to. */
 	result = restore_rows(request, restoring);
 	log_notice("%s %s/%s is back from the bin", restoring->entry->share ? "share" : "volume",
@@ -579,6 +599,5 @@ void api_bin_restore(struct api_request *request)
 		return;
 	}
 	*restoring = (struct restoring){.request = request, .pool = pool, .entry = entry};
-	request->call = (struct pool_call){.done = restore_renamed};
-	volume_rename(request->volume, name, &request->call);
+	volume_rename(request->volume, name, api_pool_call(request, restore_renamed));
 }

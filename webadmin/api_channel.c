@@ -196,8 +196,9 @@ static int read_settings(struct api_request *request, struct alert_channel_setti
 /* ---- changing ---- */
 static void put(struct api_request *request, struct alert_channel_settings *settings, int status)
 {
-	struct alert_channel_info info;
+	struct alert_channel_info info = {.error = ""};
 	char name[CHANNEL_NAME_MAX + 1];
+	json_t *before, *after;
 
 	if (read_settings(request, settings) < 0) {
 		alert_channel_settings_wipe(settings);
@@ -205,10 +206,24 @@ static void put(struct api_request *request, struct alert_channel_settings *sett
 		return;
 	}
 	memcpy(name, settings->name, sizeof name);
-	if (alert_channel_put(request->admin, settings, &request->err) < 0) {
+	before =
+	    alert_channel_find(request->admin, name, &info) ? show_channel(&info) : json_object();
+	info.settings = settings;
+	after = show_channel(&info);
+	if (json_object_get(request->body, "secret")) /* never what it is */
+		json_object_set_new(after, "secret", json_string("another one"));
+	if (alert_channel_put(request->admin, settings, api_is_dry(request), &request->err) < 0) {
+		json_decref(before);
+		json_decref(after);
 		api_reply_failure(request, NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, json_sprintf("alert channel %s", name), before, after);
+		return;
+	}
+	json_decref(before);
+	json_decref(after);
 	log_notice("alert channel %s is set", name);
 	if (alert_channel_find(request->admin, name, &info))
 		api_reply(request, status, show_channel(&info));
@@ -262,6 +277,11 @@ void api_channel_delete(struct api_request *request)
 
 	if (!find(request, &info))
 		return;
+	if (api_is_dry(request)) {
+		api_reply_dry(request, json_sprintf("alert channel %s", request->match.param[0]),
+			      show_channel(&info), json_object());
+		return;
+	}
 	if (alert_channel_remove(request->admin, request->match.param[0], &request->err) < 0) {
 		api_reply_failure(request, NULL);
 		return;

@@ -66,6 +66,8 @@ static int change(struct api_request *request, const struct iscsi_rule *rule)
 		result = config_run(config, &request->err, "delete from discovery", "");
 	if (result == 0 && rule)
 		result = add_row(config, rule, &request->err);
+	if (result == 0 && api_is_dry(request))
+		return 0;
 	if (result == 0)
 		result = iscsi_server_set_discovery_rule(request->admin->options.iscsi, rule,
 							 &request->err);
@@ -79,13 +81,21 @@ static int change(struct api_request *request, const struct iscsi_rule *rule)
 	return result;
 }
 
+static json_t *show(const struct iscsi_rule *rule)
+{
+	return json_pack("{s:s,s:s}", "chap_user", rule->chap_user, "mutual_user",
+			 rule->mutual_user);
+}
+
 static void reply(struct api_request *request)
 {
-	const struct iscsi_rule *rule = &request->model->discovery;
+	api_reply(request, 200, show(&request->model->discovery));
+}
 
-	api_reply(
-	    request, 200,
-	    json_pack("{s:s,s:s}", "chap_user", rule->chap_user, "mutual_user", rule->mutual_user));
+static void reply_dry(struct api_request *request, const struct iscsi_rule *rule)
+{
+	api_reply_dry(request, json_string("discovery"), show(&request->model->discovery),
+		      show(rule));
 }
 
 void api_discovery_show(struct api_request *request)
@@ -103,6 +113,8 @@ void api_discovery_set(struct api_request *request)
 		api_reply_error(request, 400, "bad_rule", "a CHAP user and its secret are needed");
 	} else if (change(request, &rule) < 0) {
 		api_reply_failure(request, NULL);
+	} else if (api_is_dry(request)) {
+		reply_dry(request, &rule);
 	} else {
 		request->model->discovery = rule;
 		log_notice("audit: %s asks for CHAP in discovery", request->who.name);
@@ -115,6 +127,12 @@ void api_discovery_clear(struct api_request *request)
 {
 	if (change(request, NULL) < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		static const struct iscsi_rule none;
+
+		reply_dry(request, &none);
 		return;
 	}
 	explicit_bzero(&request->model->discovery, sizeof request->model->discovery);

@@ -71,18 +71,19 @@ static bool read_access(struct api_request *request, const char *name, enum scsi
 	return false;
 }
 
-static int store_group(struct config *config, const char *iqn, const struct scsi_group_info *info,
-		       struct err *err)
+static int store_group(struct api_request *request, const char *iqn,
+		       const struct scsi_group_info *info)
 {
-	int result = config_begin(config, err);
+	struct config *config = request->admin->options.config;
+	int result = config_begin(config, &request->err);
 
 	if (result == 0)
-		result = config_run(config, err,
+		result = config_run(config, &request->err,
 				    "insert or replace into portal_group(target, tag, access,"
 				    " preferred) values(?, ?, ?, ?)",
 				    "siii", iqn, (int)info->group, (int)info->access,
 				    (int)info->preferred);
-	return result == 0 ? config_commit(config, err) : result;
+	return result == 0 ? api_commit(request) : result;
 }
 
 void api_group_set(struct api_request *request)
@@ -91,16 +92,32 @@ void api_group_set(struct api_request *request)
 	struct scsi_group_info info;
 	const char *access = NULL;
 	int preferred = -1;
+	json_t *before;
 
 	if (!target || !find_group(request, target, &info) ||
-	    !api_unpack(request, "{s?:s,s?:b}", "access", &access, "preferred", &preferred) ||
-	    (access && !read_access(request, access, &info.access)))
+	    !api_unpack(request, "{s?:s,s?:b}", "access", &access, "preferred", &preferred))
 		return;
+	before = show_group(&info);
+	if (access && !read_access(request, access, &info.access)) {
+		json_decref(before);
+		return;
+	}
 	if (preferred >= 0)
 		info.preferred = preferred;
+	if (store_group(request, target->iqn, &info) < 0) {
+		json_decref(before);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request,
+			      json_sprintf("portal group %u of target %s", info.group, target->iqn),
+			      before, show_group(&info));
+		return;
+	}
+	json_decref(before);
 	/* The live group is there, so nothing can fail after the store. */
-	if (store_group(request->admin->options.config, target->iqn, &info, &request->err) < 0 ||
-	    scsi_target_set_access(iscsi_target_scsi(target->live), info.group, info.access,
+	if (scsi_target_set_access(iscsi_target_scsi(target->live), info.group, info.access,
 				   info.preferred, &request->err) < 0) {
 		api_reply_failure(request, NULL);
 		return;

@@ -32,14 +32,18 @@ void api_host_list(struct api_request *request)
 	api_reply(request, 200, list);
 }
 
+static json_t *what(const struct model_host *host)
+{
+	return json_sprintf("host group %s", host->name);
+}
+
 /* The host's row as @changed has it; then the model and what is live. */
 static bool commit(struct api_request *request, const struct model_host *changed)
 {
 	struct config *config = request->admin->options.config;
 
 	if (config_begin(config, &request->err) == 0 &&
-	    store_set_host(config, changed, &request->err) == 0 &&
-	    config_commit(config, &request->err) == 0)
+	    store_set_host(config, changed, &request->err) == 0 && api_commit(request) == 0)
 		return true;
 	config_abort(config);
 	api_reply_failure(request, NULL);
@@ -126,10 +130,18 @@ void api_host_create(struct api_request *request)
 		model_host_remove(host);
 		return;
 	}
+	if (api_is_dry(request)) {
+		json_t *made = what(host), *after = show_host(host);
+
+		model_host_remove(host);
+		api_reply_dry(request, made, json_object(), after);
+		return;
+	}
 	log_notice("audit: %s created host group %s", request->who.name, host->name);
 	api_reply(request, 201, show_host(host));
 }
 
+/* @to owns no more than its initiators' names. */
 static int copy_host(const struct model_host *from, struct model_host *to)
 {
 	*to = (struct model_host){0};
@@ -159,6 +171,13 @@ void api_host_change(struct api_request *request)
 					    json_string_value(json_array_get(removed, i)));
 	if (!add_initiators(request, &changed, host, added) || !commit(request, &changed)) {
 		heap_free(changed.initiators.names);
+		return;
+	}
+	if (api_is_dry(request)) {
+		json_t *after = show_host(&changed);
+
+		heap_free(changed.initiators.names);
+		api_reply_dry(request, what(host), show_host(host), after);
 		return;
 	}
 	heap_free(host->initiators.names);
@@ -203,9 +222,12 @@ void api_host_delete(struct api_request *request)
 		return;
 	}
 	if (config_begin(config, &request->err) < 0 ||
-	    store_remove_host(config, host->name, &request->err) < 0 ||
-	    config_commit(config, &request->err) < 0) {
+	    store_remove_host(config, host->name, &request->err) < 0 || api_commit(request) < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, what(host), show_host(host), json_object());
 		return;
 	}
 	model_host_remove(host);
@@ -273,9 +295,17 @@ void api_lun_mask(struct api_request *request)
 	count = (unsigned)json_array_size(list);
 	if (config_begin(config, &request->err) < 0 ||
 	    store_set_mask(config, target->iqn, lun->lun, hosts, count, &request->err) < 0 ||
-	    config_commit(config, &request->err) < 0) {
+	    api_commit(request) < 0) {
 		heap_free(hosts);
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		json_t *before = show_lun(target, lun), *after = json_copy(before);
+
+		heap_free(hosts);
+		json_object_set(after, "hosts", list);
+		api_reply_dry(request, show_lun_name(target, lun), before, after);
 		return;
 	}
 	heap_free(lun->hosts);

@@ -24,6 +24,26 @@ static void server_text(const struct iscsi_isns_options *options, char text[SERV
 	snprintf(text, SERVER_TEXT_MAX, six ? "[%s]:%u" : "%s:%u", options->address, options->port);
 }
 
+/* What is set of it; @options NULL: nothing. */
+static json_t *show_settings(const struct iscsi_isns_options *options)
+{
+	char text[SERVER_TEXT_MAX] = "";
+
+	if (options)
+		server_text(options, text);
+	return json_pack("{s:s,s:i}", "server", text, "esi_port",
+			 options ? (int)options->esi_port : 0);
+}
+
+static void reply_dry(struct api_request *request, const struct iscsi_isns_options *options)
+{
+	struct iscsi_isns_info info;
+	bool set = iscsi_isns_show(request->admin->options.iscsi, &info);
+
+	api_reply_dry(request, json_string("iSNS"), show_settings(set ? &info.options : NULL),
+		      show_settings(options));
+}
+
 static void reply(struct api_request *request)
 {
 	struct iscsi_isns_info info = {.state = "none", .reason = ""};
@@ -60,9 +80,11 @@ static int entity_of(struct webadmin *admin, char entity[ISCSI_ISNS_ENTITY_MAX +
 	return webadmin_set_setting(admin, ENTITY, entity, err);
 }
 
-static int store(struct webadmin *admin, struct iscsi_isns_options *options, struct err *err)
+static int store(struct api_request *request, struct iscsi_isns_options *options)
 {
+	struct webadmin *admin = request->admin;
 	struct config *config = admin->options.config;
+	struct err *err = &request->err;
 	char text[SERVER_TEXT_MAX], port[8];
 	int result = config_begin(config, err);
 
@@ -74,7 +96,7 @@ static int store(struct webadmin *admin, struct iscsi_isns_options *options, str
 		result = webadmin_set_setting(admin, SERVER, text, err);
 	if (result == 0)
 		result = webadmin_set_setting(admin, ESI, port, err);
-	return result < 0 ? result : config_commit(config, err);
+	return result < 0 ? result : api_commit(request);
 }
 
 void api_isns_set(struct api_request *request)
@@ -94,8 +116,15 @@ void api_isns_set(struct api_request *request)
 		return;
 	}
 	options.esi_port = (uint16_t)port;
-	if (store(request->admin, &options, &request->err) < 0 ||
-	    iscsi_isns_set(request->admin->options.iscsi, &options, &request->err) < 0) {
+	if (store(request, &options) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		reply_dry(request, &options);
+		return;
+	}
+	if (iscsi_isns_set(request->admin->options.iscsi, &options, &request->err) < 0) {
 		api_reply_failure(request, NULL);
 		return;
 	}
@@ -106,6 +135,10 @@ void api_isns_set(struct api_request *request)
 
 void api_isns_remove(struct api_request *request)
 {
+	if (api_is_dry(request)) {
+		reply_dry(request, NULL);
+		return;
+	}
 	if (config_run(request->admin->options.config, &request->err,
 		       "delete from setting where name in ('" SERVER "', '" ESI "')", "") < 0) {
 		api_reply_failure(request, NULL);

@@ -190,9 +190,15 @@ void api_slow_change(struct api_request *request)
 	if (result == 0)
 		result = webadmin_set_setting(request->admin, SLOW_SETTING, number, &request->err);
 	if (result == 0)
-		result = config_commit(config, &request->err);
+		result = api_commit(request);
 	if (result < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, json_string("slow commands"),
+			      json_pack("{s:f}", "limit_ms", ms(scsi_slow_limit())),
+			      json_pack("{s:f}", "limit_ms", ms(limit)));
 		return;
 	}
 	scsi_slow_set_limit(limit);

@@ -118,7 +118,7 @@ static bool read_mode(struct api_request *request, const char *type, bool read_o
 static void reply_dry_map(struct api_request *request, struct model_target *target,
 			  struct model_lun *lun)
 {
-	json_t *what = json_sprintf("LUN %u of target %s", lun->lun, target->iqn);
+	json_t *what = show_lun_name(target, lun);
 	json_t *after = json_pack("{s:s,s:i,s:s,s:s,s:b,s:s}", "target", target->iqn, "lun",
 				  (int)lun->lun, "pool", lun->pool, "volume", lun->volume_name,
 				  "read_only", lun->mode.read_only || lun->mode.cdrom, "type",
@@ -266,6 +266,33 @@ static void lun_is_set(struct api_request *request)
 	api_reply(request, 200, reply);
 }
 
+static void reply_dry_set(struct api_request *request)
+{
+	struct model_target *target = find_target(request);
+	struct model_lun *lun = target ? find_lun(request, target) : NULL;
+	const json_t *read_only = json_object_get(request->body, "read_only");
+	json_t *before, *after;
+	int result = 0;
+
+	if (!lun) /* the request has been answered and is gone */
+		return;
+	if (read_only) {
+		bool now = lun->mode.read_only;
+
+		lun->mode.read_only = json_is_true(read_only);
+		result = set_mode(request, target, lun);
+		lun->mode.read_only = now;
+	}
+	if (result < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	before = show_lun(target, lun);
+	after = json_copy(before);
+	json_object_update(after, request->body);
+	api_reply_dry(request, show_lun_name(target, lun), before, after);
+}
+
 static void cache_is_set(void *context, int result)
 {
 	struct api_request *request = context;
@@ -276,27 +303,14 @@ static void cache_is_set(void *context, int result)
 		api_reply_failure(request, NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		reply_dry_set(request);
+		return;
+	}
 	log_notice("target %s LUN %s: the write cache is %s now", request->match.param[0],
 		   request->match.param[1],
 		   json_is_true(json_object_get(request->body, "write_cache")) ? "on" : "off");
 	lun_is_set(request);
-}
-
-static void reply_dry_set(struct api_request *request, const struct model_target *target,
-			  struct model_lun *lun, bool read_only)
-{
-	bool before = lun->mode.read_only;
-	int result;
-
-	lun->mode.read_only = read_only;
-	result = set_mode(request, target, lun);
-	lun->mode.read_only = before;
-	if (result < 0)
-		api_reply_failure(request, NULL);
-	else
-		api_reply_dry(request, json_sprintf("LUN %u of target %s", lun->lun, target->iqn),
-			      json_pack("{s:b}", "read_only", before),
-			      json_pack("{s:b}", "read_only", read_only));
 }
 
 void api_lun_set(struct api_request *request)
@@ -323,19 +337,12 @@ void api_lun_set(struct api_request *request)
 				lun->lun, lun->reason);
 		return;
 	}
-	if (cache && api_is_dry(request)) {
-		api_reply_error(request, 422, "no_dry_run",
-				"the write cache, which a device may refuse to switch, has no dry "
-				"run");
-		return;
-	}
-	if (api_is_dry(request)) {
-		reply_dry_set(request, target, lun, json_is_true(read_only));
-		return;
-	}
 	/* The cache first: when that fails nothing else has been changed. */
 	if (cache)
-		scsi_write_cache_set(lun->volume, json_is_true(cache), cache_is_set, request);
+		scsi_write_cache_set(lun->volume, json_is_true(cache), api_is_dry(request),
+				     cache_is_set, request);
+	else if (api_is_dry(request))
+		reply_dry_set(request);
 	else
 		lun_is_set(request);
 }
@@ -355,8 +362,13 @@ void api_lun_unmap(struct api_request *request)
 	number = lun->lun;
 	if (config_begin(config, &request->err) < 0 ||
 	    store_remove_lun(config, target->iqn, lun->lun, &request->err) < 0 ||
-	    config_commit(config, &request->err) < 0) {
+	    api_commit(request) < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, show_lun_name(target, lun), show_lun(target, lun),
+			      json_object());
 		return;
 	}
 	mapped = lun->mapped;

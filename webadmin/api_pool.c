@@ -368,18 +368,6 @@ void api_pool_import(struct api_request *request)
 			  opening->options.device_count, &request->call);
 }
 
-static void pool_changed(struct pool_call *call, int result)
-{
-	struct api_request *request = api_request_of(call);
-
-	request->err = call->err;
-	request->err.code = result;
-	if (result < 0)
-		api_reply_failure(request, NULL);
-	else
-		api_reply(request, 200, show_pool(find_pool(request)));
-}
-
 /* "80,90,95"; pool_set_watermarks() judges their order. */
 static bool parse_watermarks(const char *text, uint8_t percent[WATERMARKS])
 {
@@ -398,6 +386,36 @@ static bool parse_watermarks(const char *text, uint8_t percent[WATERMARKS])
 	return true;
 }
 
+static void reply_dry_change(struct api_request *request)
+{
+	const struct model_pool *pool = find_pool(request);
+	json_t *before = show_pool(pool), *after = json_copy(before);
+	json_t *hours = json_object_get(request->body, "undelete_hours");
+	const char *text = json_string_value(json_object_get(request->body, "watermarks"));
+	uint8_t percent[WATERMARKS];
+
+	if (hours)
+		json_object_set(after, "undelete_hours", hours);
+	if (text && parse_watermarks(text, percent))
+		json_object_set_new(after, "watermarks",
+				    json_pack("[i,i,i]", percent[0], percent[1], percent[2]));
+	api_reply_dry(request, json_sprintf("pool %s", pool->name), before, after);
+}
+
+static void pool_changed(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	request->err = call->err;
+	request->err.code = result;
+	if (result < 0)
+		api_reply_failure(request, NULL);
+	else if (call->dry)
+		reply_dry_change(request);
+	else
+		api_reply(request, 200, show_pool(find_pool(request)));
+}
+
 /* False: it was answered. */
 static bool set_hours(struct api_request *request, unsigned hours)
 {
@@ -414,7 +432,7 @@ static bool set_hours(struct api_request *request, unsigned hours)
 				pool->name);
 		return false;
 	}
-	if (bin_set_hours(request->admin, pool, hours, &request->err) == 0)
+	if (api_is_dry(request) || bin_set_hours(request->admin, pool, hours, &request->err) == 0)
 		return true;
 	api_reply_failure(request, NULL);
 	return false;
@@ -447,12 +465,12 @@ void api_pool_change(struct api_request *request)
 	if (hours >= 0 &&
 	    !set_hours(request, (unsigned)(hours > BIN_HOURS_MAX ? BIN_HOURS_MAX + 1 : hours)))
 		return;
-	if (!text) {
+	if (text)
+		pool_set_watermarks(pool, percent, api_pool_call(request, pool_changed));
+	else if (api_is_dry(request))
+		reply_dry_change(request);
+	else
 		api_reply(request, 200, show_pool(find_pool(request)));
-		return;
-	}
-	request->call = (struct pool_call){.done = pool_changed};
-	pool_set_watermarks(pool, percent, &request->call);
 }
 
 /* Forgetting: the store first (durable), then the live pool. */

@@ -42,28 +42,51 @@ static json_t *show_registration(const struct scsi_registration *entry)
 			 entry->connected);
 }
 
-void api_reservation_show(struct api_request *request)
+/* NULL: it was answered. */
+static json_t *show_reservations(struct api_request *request, const struct model_lun *lun)
 {
-	struct model_lun *lun = find_lun(request);
-	struct scsi_reservations *all;
-	json_t *list;
+	struct scsi_reservations *all = scsi_reservations_get(lun->volume);
+	json_t *list, *object;
 
-	if (!lun)
-		return;
-	all = scsi_reservations_get(lun->volume);
 	if (!all) {
 		api_reply_error(request, 409, "lun_unavailable", "LUN %u is not served: %s",
 				lun->lun, lun->reason);
-		return;
+		return NULL;
 	}
 	list = json_array();
 	for (unsigned i = 0; i < all->count; i++)
 		json_array_append_new(list, show_registration(&all->registrations[i]));
-	api_reply(request, 200,
-		  json_pack("{s:s,s:b,s:I,s:s,s:o}", "type", all->type, "persistent",
-			    all->persistent, "generation", (json_int_t)all->generation, "reserve6",
-			    all->reserve6, "registrations", list));
+	object = json_pack("{s:s,s:b,s:I,s:s,s:o}", "type", all->type, "persistent",
+			   all->persistent, "generation", (json_int_t)all->generation, "reserve6",
+			   all->reserve6, "registrations", list);
 	heap_free(all);
+	return object;
+}
+
+void api_reservation_show(struct api_request *request)
+{
+	struct model_lun *lun = find_lun(request);
+	json_t *shown = lun ? show_reservations(request, lun) : NULL;
+
+	if (shown)
+		api_reply(request, 200, shown);
+}
+
+/* Whoever is registered would be so no more. */
+static void reply_dry(struct api_request *request, const struct model_lun *lun)
+{
+	json_t *before = show_reservations(request, lun), *after;
+
+	if (!before)
+		return;
+	after = json_copy(before);
+	json_object_set_new(after, "type", json_string("none"));
+	json_object_set_new(after, "reserve6", json_string(""));
+	json_object_set_new(after, "registrations", json_array());
+	api_reply_dry(request,
+		      json_sprintf("reservations of LUN %s of target %s", request->match.param[1],
+				   request->match.param[0]),
+		      before, after);
 }
 
 static void cleared(void *context, int result)
@@ -88,6 +111,8 @@ void api_reservation_clear(struct api_request *request)
 {
 	struct model_lun *lun = find_lun(request);
 
-	if (lun)
+	if (lun && api_is_dry(request))
+		reply_dry(request, lun);
+	else if (lun)
 		scsi_reservations_clear(lun->volume, cleared, request);
 }

@@ -236,7 +236,12 @@ static int store(struct api_request *request, const struct schedule *schedule)
 
 	if (result == 0)
 		result = schedule_store(config, schedule, &request->err);
-	return result == 0 ? config_commit(config, &request->err) : result;
+	return result == 0 ? api_commit(request) : result;
+}
+
+static json_t *what(const struct schedule *schedule)
+{
+	return json_sprintf("snapshot schedule %s", schedule->name);
 }
 
 void api_schedule_create(struct api_request *request)
@@ -275,6 +280,13 @@ void api_schedule_create(struct api_request *request)
 		api_reply_failure(request, NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		json_t *made = what(schedule), *after = show_schedule(request->model, schedule);
+
+		schedule_free(schedule);
+		api_reply_dry(request, made, json_object(), after);
+		return;
+	}
 	schedule_insert(request->admin, schedule);
 	schedule_look_soon(request->admin);
 	log_notice("snapshot schedule %s made: %u volumes of pool %s, %s", schedule->name,
@@ -296,9 +308,14 @@ void api_schedule_delete(struct api_request *request)
 		    config_run(config, &request->err,
 			       "delete from snapshot_schedule where name = ?", "s", schedule->name);
 	if (result == 0)
-		result = config_commit(config, &request->err);
+		result = api_commit(request);
 	if (result < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		api_reply_dry(request, what(schedule), show_schedule(request->model, schedule),
+			      json_object());
 		return;
 	}
 	log_notice("snapshot schedule %s deleted; its snapshots stay", schedule->name);

@@ -21,12 +21,33 @@ void api_session_list(struct api_request *request)
 	iscsi_session_list(request->admin->options.iscsi, sessions_listed, request);
 }
 
+static void session_sought(void *context, const struct iscsi_session_info *sessions, unsigned count)
+{
+	struct api_request *request = context;
+	json_t *found = NULL;
+	char id[24];
+
+	for (unsigned i = 0; i < count && !found; i++) {
+		snprintf(id, sizeof id, "%llu", (unsigned long long)sessions[i].id);
+		if (strcmp(id, request->match.param[0]) == 0)
+			found = show_session(&sessions[i]);
+	}
+	if (found)
+		api_reply_dry(request, json_sprintf("session %s", request->match.param[0]), found,
+			      json_object());
+	else
+		api_reply_error(request, 404, "session_not_found", "no session with id %s",
+				request->match.param[0]);
+}
+
 void api_session_drop(struct api_request *request)
 {
 	char *end;
 	unsigned long long id = strtoull(request->match.param[0], &end, 10);
 
-	if (*end || iscsi_session_drop(request->admin->options.iscsi, id, &request->err) < 0)
+	if (api_is_dry(request))
+		iscsi_session_list(request->admin->options.iscsi, session_sought, request);
+	else if (*end || iscsi_session_drop(request->admin->options.iscsi, id, &request->err) < 0)
 		api_reply_error(request, 404, "session_not_found", "no session with id %s",
 				request->match.param[0]);
 	else

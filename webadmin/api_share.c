@@ -464,12 +464,30 @@ void api_share_import(struct api_request *request)
 }
 
 /* ---- quota, versions ---- */
+static void reply_dry_change(struct api_request *request)
+{
+	const struct share_work *work = request->state;
+	json_t *before = show_share(work->share), *after = json_copy(before);
+	json_t *snapshots = json_object_get(request->body, "snapshots");
+
+	if (json_object_get(request->body, "quota"))
+		json_object_set_new(after, "quota_bytes", json_integer((json_int_t)work->quota));
+	if (work->versions)
+		json_object_set_new(after, "versions", show_share_versions(work->versions));
+	if (snapshots)
+		json_object_set(after, "snapshots", snapshots);
+	api_reply_dry(request, json_sprintf("share %s/%s", work->share->pool, work->share->name),
+		      before, after);
+}
+
 static void quota_set(struct share_call *call, int result)
 {
 	struct share_work *work = container_of(call, struct share_work, call);
 
 	if (result < 0)
 		work_failed(work, result);
+	else if (call->dry)
+		reply_dry_change(work->request);
 	else
 		api_reply(work->request, 200, show_share(work->share));
 }
@@ -478,6 +496,7 @@ void api_share_change(struct api_request *request)
 {
 	struct model_share *share = find_open_share(request);
 	struct share_work *work;
+	bool dry = api_is_dry(request);
 	uint64_t quota = 0;
 	json_t *size = NULL, *list = NULL;
 	const char *shown = NULL;
@@ -497,17 +516,21 @@ void api_share_change(struct api_request *request)
 	}
 	if (!(work = work_new(request, quota_set)))
 		return;
-	if (shown && share_set_snapshots(request->admin, share, snapshots, &request->err) < 0) {
-		api_reply_failure(request, NULL);
-		return;
-	}
-	if (versions && export_set_versions(request->admin, share, versions, &request->err) < 0) {
+	if ((shown &&
+	     share_set_snapshots(request->admin, share, snapshots, dry, &request->err) < 0) ||
+	    (versions &&
+	     export_set_versions(request->admin, share, versions, dry, &request->err) < 0)) {
 		api_reply_failure(request, NULL);
 		return;
 	}
 	work->share = share;
+	work->quota = quota;
+	work->versions = versions;
+	work->call.dry = dry;
 	if (size)
 		share_set_quota(share->vfs, quota, &work->call);
+	else if (dry)
+		reply_dry_change(request);
 	else
 		api_reply(request, 200, show_share(share));
 }

@@ -121,6 +121,45 @@ static const char shares_sql[] =
     " order by pool, name";
 static const char users_sql[] = "select name, uid, gid, hash from smb_user order by name";
 
+/* Of the list that @sql makes with @row the one whose @member is @value: in an open transaction as
+ * it would be. Empty: there is none. */
+static json_t *one_of(struct api_request *request, const char *sql,
+		      json_t *(*row)(struct config *config, struct config_statement *statement),
+		      const char *member, const char *value)
+{
+	json_t *list = collect(store_of(request), sql, NULL, row, NULL), *item, *found = NULL;
+	size_t index;
+
+	json_array_foreach(list, index, item)
+	{
+		const char *text = json_string_value(json_object_get(item, member));
+
+		if (!found && text && strcmp(text, value) == 0)
+			found = json_incref(item);
+	}
+	json_decref(list);
+	return found ? found : json_object();
+}
+
+static json_t *show_share_of(struct api_request *request, const struct model_share *share)
+{
+	/* A share's name is one's own among those that SMB shows (name_free). */
+	return one_of(request, shares_sql, share_row, "name", share->name);
+}
+
+static void reply_dry_share(struct api_request *request, const struct model_share *share,
+			    json_t *before)
+{
+	api_reply_dry(request, json_sprintf("SMB of share %s/%s", share->pool, share->name), before,
+		      show_share_of(request, share));
+}
+
+static void reply_dry_user(struct api_request *request, const char *name, json_t *before)
+{
+	api_reply_dry(request, json_sprintf("SMB user %s", name), before,
+		      one_of(request, users_sql, user_row, "name", name));
+}
+
 /* What granary-smb does with it. */
 static json_t *show_service(struct webadmin *admin)
 {
@@ -340,9 +379,11 @@ static int add_share(struct config *config, const struct model_share *share, int
 	return result < 0 ? result : 0;
 }
 
-static int put_share(struct config *config, const struct model_share *share, int guest,
-		     int read_only, const json_t *users, struct err *err)
+static int put_share(struct api_request *request, const struct model_share *share, int guest,
+		     int read_only, const json_t *users)
 {
+	struct config *config = store_of(request);
+	struct err *err = &request->err;
 	int result = config_begin(config, err);
 	size_t index;
 	json_t *user;
@@ -361,7 +402,7 @@ static int put_share(struct config *config, const struct model_share *share, int
 			    share->volume, json_string_value(user), err);
 	}
 	if (result == 0)
-		return config_commit(config, err);
+		return api_commit(request);
 	config_abort(config);
 	return result;
 }
@@ -382,7 +423,7 @@ static const char *warning_of(const struct model_share *share, bool read_only)
 void api_share_smb_set(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
-	json_t *users = NULL;
+	json_t *users = NULL, *before;
 	int guest = 0, read_only = 0;
 
 	if (!share || !api_unpack(request, "{s?:b,s?:b,s?:o}", "guest", &guest, "read_only",
@@ -391,10 +432,17 @@ void api_share_smb_set(struct api_request *request)
 	if (!name_good(request, share->name) || !users_good(request, users, guest) ||
 	    !name_free(request, share) || !room_left(request, share))
 		return;
-	if (put_share(store_of(request), share, guest, read_only, users, &request->err) < 0) {
+	before = show_share_of(request, share);
+	if (put_share(request, share, guest, read_only, users) < 0) {
+		json_decref(before);
 		api_reply_failure(request, request->err.code == -EEXIST ? "same_user_twice" : NULL);
 		return;
 	}
+	if (api_is_dry(request)) {
+		reply_dry_share(request, share, before);
+		return;
+	}
+	json_decref(before);
 	log_notice("share %s/%s is served over SMB%s%s", share->pool, share->name,
 		   guest ? ", to guests" : "", read_only ? ", read-only" : "");
 	api_reply(request, 200,
@@ -408,20 +456,24 @@ void api_share_smb_clear(struct api_request *request)
 {
 	struct model_share *share = find_share(request);
 	struct config *config = store_of(request);
+	json_t *before;
 	int result;
 
 	if (!share)
 		return;
+	before = show_share_of(request, share);
 	result = config_begin(config, &request->err);
-	if (result == 0) {
+	if (result == 0)
 		result = run_with_volume(config, "delete from smb_share where volume = ?",
 					 share->volume, NULL, &request->err);
-		if (result == 0)
-			result = config_commit(config, &request->err);
-		else
-			config_abort(config);
+	if (result == 0 && api_is_dry(request)) {
+		reply_dry_share(request, share, before);
+		return;
 	}
-	if (result < 0) {
+	json_decref(before);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	if (result < 0) { /* what is left of it the end of the request aborts */
 		api_reply_failure(request, NULL);
 		return;
 	}
@@ -460,9 +512,11 @@ static int64_t number_of(struct config *config, const char *sql, const char *tex
 	return otherwise;
 }
 
-static int put_user(struct config *config, const char *name, int64_t uid, int64_t gid,
-		    const uint8_t hash[NTHASH_LENGTH], struct err *err)
+static int put_user(struct api_request *request, const char *name, int64_t uid, int64_t gid,
+		    const uint8_t hash[NTHASH_LENGTH])
 {
+	struct config *config = store_of(request);
+	struct err *err = &request->err;
 	struct config_statement *statement;
 	uint8_t sealed[SECRET_SEALED];
 	int length = secret_seal(hash, NTHASH_LENGTH, name, SECRET_KIND, sealed), result;
@@ -486,7 +540,7 @@ static int put_user(struct config *config, const char *name, int64_t uid, int64_
 		config_finish(statement);
 	}
 	if (result >= 0)
-		return config_commit(config, err);
+		return api_commit(request);
 	config_abort(config);
 	return result;
 }
@@ -519,6 +573,7 @@ void api_smb_user_set(struct api_request *request)
 	struct config *config = store_of(request);
 	uint8_t hash[NTHASH_LENGTH];
 	json_int_t uid = -1, gid = -1;
+	json_t *before;
 	int result;
 
 	if (!api_unpack(request, "{s:s,s?:I,s?:I}", "password", &password, "uid", &uid, "gid",
@@ -547,8 +602,14 @@ void api_smb_user_set(struct api_request *request)
 		explicit_bzero(hash, sizeof hash);
 		return;
 	}
-	result = put_user(config, name, uid, gid, hash, &request->err);
+	before = one_of(request, users_sql, user_row, "name", name);
+	result = put_user(request, name, uid, gid, hash);
 	explicit_bzero(hash, sizeof hash);
+	if (result == 0 && api_is_dry(request)) {
+		reply_dry_user(request, name, before);
+		return;
+	}
+	json_decref(before);
 	if (result < 0) {
 		api_reply_failure(request, NULL);
 		return;
@@ -561,6 +622,7 @@ void api_smb_user_delete(struct api_request *request)
 {
 	const char *name = request->match.param[0];
 	struct config *config = store_of(request);
+	json_t *before;
 	int result;
 
 	if (!user_known(config, name)) {
@@ -568,16 +630,19 @@ void api_smb_user_delete(struct api_request *request)
 				name);
 		return;
 	}
+	before = one_of(request, users_sql, user_row, "name", name);
 	result = config_begin(config, &request->err);
-	if (result == 0) {
+	if (result == 0)
 		result = config_run(config, &request->err, "delete from smb_user where name = ?",
 				    "s", name);
-		if (result >= 0)
-			result = config_commit(config, &request->err);
-		else
-			config_abort(config);
+	if (result == 0 && api_is_dry(request)) {
+		reply_dry_user(request, name, before);
+		return;
 	}
-	if (result < 0) {
+	json_decref(before);
+	if (result == 0)
+		result = config_commit(config, &request->err);
+	if (result < 0) { /* what is left of it the end of the request aborts */
 		api_reply_failure(request, NULL);
 		return;
 	}

@@ -347,12 +347,34 @@ void api_snapshot_create(struct api_request *request)
 }
 
 /* ---- changing ---- */
+static json_t *what(const struct volume *snapshot)
+{
+	return json_sprintf("snapshot %s/%s", pool_name(snapshot->pool), snapshot->name);
+}
+
+static void reply_dry_change(struct api_request *request)
+{
+	json_t *before = show_snapshot(request->volume), *after = json_copy(before);
+	const json_t *held = json_object_get(request->body, "held");
+
+	json_object_update(after, request->body);
+	if (json_is_false(held))
+		json_object_set_new(after, "hold_until", json_null());
+	else if (json_object_get(request->body, "hold_until"))
+		json_object_set_new(after, "held", json_true());
+	api_reply_dry(request, what(request->volume), before, after);
+}
+
 static void changed(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
 	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
+	if (call->dry) {
+		reply_dry_change(request);
+		return;
+	}
 	log_notice("snapshot %s/%s@%s changed: now %s, %s", request->match.param[0],
 		   request->match.param[1], request->match.param[2], request->volume->name,
 		   json_object_get(request->body, "held")         ? "hold"
@@ -377,7 +399,7 @@ void api_snapshot_change(struct api_request *request)
 	}
 	if (!find_snapshot(request))
 		return;
-	request->call = (struct pool_call){.done = changed};
+	api_pool_call(request, changed);
 	if (name)
 		snapshot_rename(request->volume, name, &request->call);
 	else if (expendable >= 0)
@@ -393,6 +415,11 @@ static void deleted(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 
+	if (result == 0 && call->dry) {
+		api_reply_dry(request, what(request->volume), show_snapshot(request->volume),
+			      json_object());
+		return;
+	}
 	if (result == 0) /* the reference went with it */
 		request->volume = NULL;
 	if (!api_step_good(request, result, NULL))
@@ -416,8 +443,7 @@ void api_snapshot_delete(struct api_request *request)
 				request->volume->name, lun->lun, target->iqn);
 		return;
 	}
-	request->call = (struct pool_call){.done = deleted};
-	snapshot_delete(request->volume, &request->call);
+	snapshot_delete(request->volume, api_pool_call(request, deleted));
 }
 
 /* ---- given up, in a pool at its end: expiry.h ---- */
@@ -492,6 +518,17 @@ static void promoted(struct pool_call *call, int result)
 
 	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
+	if (call->dry) {
+		json_t *before = show_volume(request->model, request->volume);
+		json_t *after = json_copy(before);
+
+		json_object_set_new(after, "origin", json_string(""));
+		api_reply_dry(
+		    request,
+		    json_sprintf("volume %s/%s", request->match.param[0], request->match.param[1]),
+		    before, after);
+		return;
+	}
 	log_notice("volume %s/%s promoted", request->match.param[0], request->match.param[1]);
 	api_reply(request, 200, show_volume(request->model, request->volume));
 }
@@ -500,8 +537,7 @@ void api_volume_promote(struct api_request *request)
 {
 	if (!find_volume(request))
 		return;
-	request->call = (struct pool_call){.done = promoted};
-	volume_promote(request->volume, &request->call);
+	volume_promote(request->volume, api_pool_call(request, promoted));
 }
 
 /* It would be what @back is; what is written since is kept in a snapshot. */
@@ -552,10 +588,16 @@ static void share_rolled_back(struct share_call *call, int result)
 {
 	struct share_back *mine = container_of(call, struct share_back, call);
 	struct api_request *request = mine->request;
+	struct volume *back = mine->back;
 	const struct model_share *share;
 
-	volume_unref(mine->back);
 	request->call.err = call->err;
+	if (result == 0 && call->dry) {
+		reply_dry_rollback(request, back); /* and the request has ended */
+		volume_unref(back);
+		return;
+	}
+	volume_unref(back);
 	if (!api_step_good(request, result, "snapshot_exists"))
 		return;
 	share = model_share_of_volume(request->model, request->volume->identity.uuid);
@@ -591,6 +633,7 @@ static void roll_share_back(struct api_request *request, struct model_share *sha
 	mine->back = back;
 	mine->request = request;
 	mine->call.done = share_rolled_back;
+	mine->call.dry = api_is_dry(request);
 	share_rollback(share->vfs, back, keep, &mine->call);
 }
 
@@ -606,11 +649,6 @@ void api_volume_rollback(struct api_request *request)
 	if (replica_refuses(request, request->volume, REPLICA_ROLLBACK))
 		return;
 	share = model_share_of_volume(request->model, request->volume->identity.uuid);
-	if (share && api_is_dry(request)) {
-		api_reply_error(request, 422, "no_dry_run",
-				"going back with a share, which asks its clients, has no dry run");
-		return;
-	}
 	if (share) {
 		roll_share_back(request, share, snapshot, keep);
 		return;

@@ -74,6 +74,27 @@ static bool read_limit(const char *text, unsigned *seconds)
 	return true;
 }
 
+/* What is set of it; empty: there is none. */
+static json_t *show_settings(const struct ups_settings *settings)
+{
+	return settings->host[0]
+		   ? json_pack("{s:s,s:i,s:s,s:o}", "host", settings->host, "port",
+			       (int)settings->port, "ups", settings->name, "shutdown_at",
+			       settings->seconds ? json_sprintf("%u", settings->seconds)
+						 : json_string("low"))
+		   : json_object();
+}
+
+static void reply_dry(struct api_request *request, const struct ups_settings *settings)
+{
+	struct ups_shown shown;
+	bool set = ups_show(request->admin, &shown);
+
+	api_reply_dry(request, json_string("UPS"),
+		      set ? show_settings(&shown.settings) : json_object(),
+		      show_settings(settings));
+}
+
 void api_ups_set(struct api_request *request)
 {
 	struct ups_settings settings = {.port = UPS_PORT};
@@ -94,8 +115,11 @@ void api_ups_set(struct api_request *request)
 	settings.port = (uint16_t)port;
 	snprintf(settings.host, sizeof settings.host, "%s", host);
 	snprintf(settings.name, sizeof settings.name, "%s", name);
-	if (ups_check(&settings, &request->err) < 0 ||
-	    ups_set(request->admin, &settings, &request->err) < 0)
+	if (ups_check(&settings, &request->err) < 0)
+		api_reply_failure(request, request->err.code == -EINVAL ? "bad_ups" : NULL);
+	else if (api_is_dry(request))
+		reply_dry(request, &settings);
+	else if (ups_set(request->admin, &settings, &request->err) < 0)
 		api_reply_failure(request, request->err.code == -EINVAL ? "bad_ups" : NULL);
 	else
 		api_ups_show(request);
@@ -105,7 +129,9 @@ void api_ups_clear(struct api_request *request)
 {
 	const struct ups_settings none = {.host = ""};
 
-	if (ups_set(request->admin, &none, &request->err) < 0)
+	if (api_is_dry(request))
+		reply_dry(request, &none);
+	else if (ups_set(request->admin, &none, &request->err) < 0)
 		api_reply_failure(request, NULL);
 	else
 		api_reply(request, 200, json_object());

@@ -148,11 +148,7 @@ void api_volume_create(struct api_request *request)
 	int mirror = 0;
 
 	if (json_object_get(request->body, "device")) {
-		if (api_is_dry(request))
-			api_reply_error(request, 422, "no_dry_run",
-					"a device that is served as it is has no dry run");
-		else
-			passthrough_volume_create(request);
+		passthrough_volume_create(request);
 		return;
 	}
 	if (!api_unpack(request, "{s:s,s:s,s:o,s?:s,s?:o,s?:o,s?:b}", "pool", &pool_text, "name",

@@ -227,7 +227,7 @@ int export_set_rules(struct webadmin *admin, struct model_share *share, struct n
 }
 
 int export_set_versions(struct webadmin *admin, struct model_share *share, unsigned versions,
-			struct err *err)
+			bool dry, struct err *err)
 {
 	struct config *config = admin->options.config;
 	unsigned before = share->versions;
@@ -237,6 +237,10 @@ int export_set_versions(struct webadmin *admin, struct model_share *share, unsig
 	if (result < 0)
 		return result;
 	result = store_set_share_versions(config, share, versions, err);
+	if (dry) {
+		config_abort(config);
+		return result;
+	}
 	share->versions = versions;
 	if (result == 0)
 		result = export_apply(admin, NULL, NULL, NULL, err);

@@ -25,9 +25,10 @@ int export_set_rules(struct webadmin *admin, struct model_share *share, struct n
 int export_check_name(struct model *model, const struct model_share *share, struct err *err);
 int export_store_rules(struct config *config, const struct model_share *share,
 		       const struct nfs_rule *rules, unsigned count, struct err *err);
-/* export_set_versions: the same for the versions of NFS that it is served with. */
+/* export_set_versions: the same for the versions of NFS that it is served with.
+ * @dry: only whether that would be done. */
 int export_set_versions(struct webadmin *admin, struct model_share *share, unsigned versions,
-			struct err *err);
+			bool dry, struct err *err);
 /* Lists like ["3", "4.1"]. read_share_versions: 0 for one that names none, or others. */
 json_t *show_share_versions(unsigned versions);
 unsigned read_share_versions(const json_t *list);

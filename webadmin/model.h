@@ -197,6 +197,8 @@ json_t *show_volume_mapped(struct volume *volume, const json_t *all);
 json_t *show_target(const struct model_target *target);
 json_t *show_targets(struct model *model);
 json_t *show_luns(const struct model_target *target);
+json_t *show_lun(const struct model_target *target, const struct model_lun *lun);
+json_t *show_lun_name(const struct model_target *target, const struct model_lun *lun); /* a text */
 json_t *show_rules(const struct model_target *target);
 json_t *show_session(const struct iscsi_session_info *session);
 

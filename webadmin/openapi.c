@@ -125,6 +125,8 @@ static const struct object objects[] = {
     {"Backup",
      "A backup of the configuration on its way in",
      {{"staged", FIELD_SWITCH, false, "the next start of the daemon puts it in place"},
+      {"damaged", FIELD_SWITCH, false,
+       "one that was staged was damaged at the start: nothing was restored; DELETE forgets it"},
       {"uploaded_bytes", FIELD_NUMBER, true, "where the next piece goes"}}},
     {"BackupMade",
      "A backup of the configuration, for ten minutes",

@@ -335,25 +335,43 @@ static void detached(struct pool_call *call, int result)
 	api_reply_failure(request, NULL);
 }
 
+static void reply_dry(struct api_request *request, uint64_t size)
+{
+	const struct attaching *attaching = request->state;
+
+	api_reply_dry(request, json_sprintf("volume " PASSTHROUGH_POOL "/%s", attaching->name),
+		      json_object(),
+		      json_pack("{s:s,s:s,s:s,s:I,s:b}", "pool", PASSTHROUGH_POOL, "name",
+				attaching->name, "device", attaching->path, "size_bytes",
+				(json_int_t)size, "read_only", attaching->spec.read_only));
+}
+
 static void device_is_good(struct api_request *request)
 {
 	struct config *config = request->admin->options.config;
 	struct attaching *attaching = request->state;
 	struct model_pool *pool = NULL;
-	bool fresh = false;
+	bool fresh = false, dry = api_is_dry(request);
+	uint64_t size;
 	int result = config_begin(config, &request->err);
 
 	if (result == 0)
 		pool = pool_for(request, &fresh);
 	if (result == 0 && !pool)
 		result = request->err.code;
-	if (result == 0)
+	if (result == 0 && dry)
+		result = passthrough_try(pool->pool, &attaching->spec, &size, &request->err);
+	else if (result == 0)
 		result = passthrough_attach(pool->pool, &attaching->spec, &request->volume,
 					    &request->err);
+	if ((result < 0 || dry) && fresh && pool)
+		let_go(pool);
 	if (result < 0) {
-		if (fresh && pool)
-			let_go(pool);
 		api_reply_failure(request, result == -EEXIST ? "volume_exists" : NULL);
+		return;
+	}
+	if (dry) {
+		reply_dry(request, size);
 		return;
 	}
 	result = add_row(config, &attaching->spec, volume_size(request->volume), &request->err);

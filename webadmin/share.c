@@ -465,7 +465,7 @@ static int store_set_snapshots(struct config *config, const struct model_share *
 }
 
 int share_set_snapshots(struct webadmin *admin, struct model_share *share,
-			enum share_snapshots snapshots, struct err *err)
+			enum share_snapshots snapshots, bool dry, struct err *err)
 {
 	struct config *config = admin->options.config;
 	int result = config_begin(config, err);
@@ -473,11 +473,11 @@ int share_set_snapshots(struct webadmin *admin, struct model_share *share,
 	if (result < 0)
 		return result;
 	result = store_set_snapshots(config, share, snapshots, err);
-	if (result == 0)
+	if (result == 0 && !dry)
 		result = config_commit(config, err);
 	else
 		config_abort(config);
-	if (result < 0)
+	if (result < 0 || dry)
 		return result;
 	share->snapshots = snapshots;
 	if (share->vfs)

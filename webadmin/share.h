@@ -57,9 +57,10 @@ void webadmin_stop_shares(struct webadmin *admin, void (*done)(struct webadmin *
 int store_add_share(struct config *config, const struct model_share *share, struct err *err);
 int store_set_share_versions(struct config *config, const struct model_share *share,
 			     unsigned versions, struct err *err);
-/* share_set_snapshots: how clients see them, in the store, the model and the open share. */
+/* share_set_snapshots: how clients see them, in the store, the model and the open share.
+ * @dry: only whether that would be done. */
 int share_set_snapshots(struct webadmin *admin, struct model_share *share,
-			enum share_snapshots snapshots, struct err *err);
+			enum share_snapshots snapshots, bool dry, struct err *err);
 /* "hidden", "visible", "none". False: none of them. */
 bool read_share_snapshots(const char *text, enum share_snapshots *ret_snapshots);
 int store_remove_share(struct config *config, const uint8_t volume[16], struct err *err);

@@ -471,7 +471,12 @@ static void show_live(json_t *object, const struct model_target *target,
 		json_object_set_new(object, "write_cache", json_boolean(info.write_cache));
 }
 
-static json_t *show_lun(const struct model_target *target, const struct model_lun *lun)
+json_t *show_lun_name(const struct model_target *target, const struct model_lun *lun)
+{
+	return json_sprintf("LUN %u of target %s", lun->lun, target->iqn);
+}
+
+json_t *show_lun(const struct model_target *target, const struct model_lun *lun)
 {
 	json_t *hosts = json_array(), *object;
 

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/control.h"
 #include "core/heap.h"
 #include "core/log.h"
 #include "webfront/webfront.h"
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	umask(0077);
+	control_wipe_json();
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);

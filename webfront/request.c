@@ -73,7 +73,7 @@ static json_t *bytes_body(const struct front_request *request)
 				(int)request->length);
 		body = json_pack("{s:s}", "data", text);
 	}
-	heap_free(text);
+	heap_wipe(text);
 	return body;
 }
 
@@ -108,7 +108,8 @@ json_t *front_message(const struct front_request *request, struct front_refusal 
 
 	if (!read_body(request, &body, refusal))
 		return NULL;
-	if (authorization && strncmp(authorization, "Bearer ", 7) == 0)
+	/* RFC 9110 11.1: the scheme is whatever its case. */
+	if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
 		token = authorization + 7;
 	/* Texts that are not UTF-8 make it NULL; the body goes with it. */
 	message = json_pack("{s:s,s:s,s:o*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s}", "method",

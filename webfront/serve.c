@@ -28,7 +28,7 @@ struct exchange {
 	char *target; /* as sent; NULL: too long or no memory */
 	bool begun;
 	char *body;
-	size_t length;
+	size_t length, room; /* of the body: what is there, what there is room for */
 };
 
 static struct MHD_Daemon *server;
@@ -374,21 +374,38 @@ static enum MHD_Result begin(struct MHD_Connection *connection, const char *meth
 	return answer_problem(connection, refusal.status, refusal.code, refusal.detail);
 }
 
+/* realloc() would leave what it moves where it was. */
+static bool body_grow(struct exchange *exchange, size_t needed)
+{
+	size_t room = exchange->room ? exchange->room : 4096;
+	char *grown;
+
+	while (room < needed)
+		room *= 2;
+	grown = heap_alloc(room);
+	if (!grown)
+		return false;
+	if (exchange->length)
+		memcpy(grown, exchange->body, exchange->length);
+	heap_wipe(exchange->body);
+	exchange->body = grown;
+	exchange->room = room;
+	return true;
+}
+
 /* Chunked bodies come without a length; what is too much is only counted, then refused. */
 static void take_body(struct exchange *exchange, const char *data, size_t length)
 {
-	char *grown;
+	size_t needed = exchange->length + length;
 
 	if (exchange->length > FRONT_BODY_MAX)
 		return;
-	if (exchange->length + length > FRONT_BODY_MAX ||
-	    !(grown = heap_resize(exchange->body, exchange->length + length))) {
+	if (needed > FRONT_BODY_MAX || (needed > exchange->room && !body_grow(exchange, needed))) {
 		exchange->length = FRONT_BODY_MAX + 1;
 		return;
 	}
-	exchange->body = grown;
-	memcpy(grown + exchange->length, data, length);
-	exchange->length += length;
+	memcpy(exchange->body + exchange->length, data, length);
+	exchange->length = needed;
 }
 
 static enum MHD_Result finish(struct MHD_Connection *connection, const char *method,
@@ -455,10 +472,7 @@ static void completed(void *context, struct MHD_Connection *connection, void **r
 	(void)why;
 	front_watch_limit(watch_of(connection), FRONT_IDLE_NS);
 	if (exchange) {
-		if (exchange->body)
-			explicit_bzero(exchange->body,
-				       exchange->length <= FRONT_BODY_MAX ? exchange->length : 0);
-		heap_free(exchange->body);
+		heap_wipe(exchange->body);
 		heap_free(exchange->target);
 		heap_free(exchange);
 	}

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong with a built image's disks and cards under QEMU (TCG), and leaves it in hands: a
-full state partition, a damaged configuration, a data disk that is missing, network cards in another
-order, a state partition that is none any more. Each is said on the console, which always has its
-shell."""
+full state partition, a damaged configuration or backup of it, a data disk that is missing, network
+cards in another order, a state partition that is none any more. Each is said on the console, which
+always has its shell."""
 
 import os
 import subprocess
@@ -92,7 +92,8 @@ def full(points, box):
                             ">/dev/null 2>&1 && break; sleep 1; done; granary target list", 300)
     points.point(status == 0 and TARGET in shown, "it serves what it had after a restart", shown)
     sign_in(points, box, "full state partition")
-    points.point("READY" in (screen(box, "READY") or ""), "the console works", box.history[-2000:])
+    shown = screen(box, "! The disk of the state directory is full") or ""
+    points.point("READY" in shown, "the console works, and says it", box.history[-2000:])
     box.shell()
     box.run("rm /var/lib/granary/filler*")
     status, shown = box.run("granary target create iqn.2026-11.org.granary:more")
@@ -126,6 +127,25 @@ def damaged(points, box):
         points.note(box.run("journalctl -b --no-pager -n 60 -u granaryd -u granary-web")[1])
 
 
+def restore_damaged(points, box):
+    """A backup that was staged in the browser, and what it holds can not be read at the start."""
+    status, shown = box.run("printf garbage > /var/lib/granary/restore.ready; "
+                            "systemctl restart granaryd; for i in $(seq 120); do granary status "
+                            ">/dev/null 2>&1 && break; sleep 1; done; granary target list", 300)
+    points.point(status == 0 and TARGET in shown,
+                 "damaged restore: it serves with the configuration it had", shown)
+    shown = screen(box, "! The backup to be restored was damaged") or ""
+    points.point("READY" in shown, "damaged restore: the console says that nothing was restored",
+                 shown or box.history[-3000:])
+    box.picture("restore-damaged")
+    box.shell()
+    status, shown = box.run("for i in $(seq 60); do granary alert list | grep -q restore-damaged && "
+                            "break; sleep 1; done; granary alert list | grep restore-damaged", 180)
+    points.point(status == 0, "and so does an alert", shown)
+    sign_in(points, box, "damaged restore")
+    box.run("rm /var/lib/granary/restore.damaged")
+
+
 def fix_address(points, box):
     """The port that leads out stays by DHCP; the other one gets an address of its own."""
     status, shown = box.run("""echo '{"links": [{"name": "ens17", "ipv4": "static", """
@@ -144,6 +164,9 @@ def without(points, box):
     told = box.wait(r"ens17  \S+ -> \S+", 60) or ""
     points.point("192.0.2.7  (ens17)" in shown + told and "other cards" in told,
                  "other card order: the console says which port has another one", shown + told)
+    box.type("\f")
+    points.point(box.wait("! Pool tank is not available", 60) is not None,
+                 "missing data disk: and that nothing on it is served", box.history[-3000:])
     box.picture("other-cards")
     box.shell()
     status, shown = box.run("granary pool show tank; granary target list")
@@ -205,6 +228,7 @@ def test(points):
             prepare(points, box)
             full(points, box)
             damaged(points, box)
+            restore_damaged(points, box)
             fix_address(points, box)
             box.run("sync")
             not_mounted(points, box)

@@ -114,6 +114,15 @@ def test(points):
             status, shown = box.run("granary-update status; granary pool list")
             points.point("running a next a failed b" in " ".join(shown.split()) and
                          "tank" in shown, "and says which slot it gave up", shown)
+            box.run("systemctl start granary-health")
+            status, shown = box.run("for i in $(seq 60); do granary alert list | grep -q "
+                                    "release-given-up && break; sleep 1; done; "
+                                    "granary alert list | grep release-given-up", 180)
+            points.point(status == 0, "and so does an alert", shown)
+            box.type("exit\n")
+            points.point(box.wait("! The update of granary did not come up", 60) is not None,
+                         "and the console", box.history[-3000:])
+            box.picture("release-given-up")
         finally:
             box.end()
 

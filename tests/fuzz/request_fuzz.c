@@ -50,7 +50,7 @@ static void check(const struct front_request *request, const json_t *message)
 	assert(strcmp(json_string_value(json_object_get(message, "path")), request->target) == 0);
 	assert(!json_object_get(message, "body") == !request->length);
 	assert(!json_object_get(message, "token") ==
-	       !(authorization && strncmp(authorization, "Bearer ", 7) == 0));
+	       !(authorization && strncasecmp(authorization, "Bearer ", 7) == 0));
 	assert(strcmp(json_string_value(json_object_get(message, "address")), request->address) ==
 	       0);
 }

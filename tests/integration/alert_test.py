@@ -529,6 +529,18 @@ def at_rest(points, state):
                  "nowhere in the state directory or the log", found)
 
 
+def release_given_up(points, daemon):
+    """What the appliance's granary-update leaves behind when the boot loader has gone back."""
+    path = os.path.join(daemon.state, "release-given-up")
+    with open(path, "w", encoding="ascii"):
+        pass
+    points.point(wait_for(lambda: of_rule(daemon, "release-given-up")),
+                 "a release that was given up is told", alerts(daemon))
+    os.unlink(path)
+    points.point(wait_for(lambda: not of_rule(daemon, "release-given-up")),
+                 "until another has come up", alerts(daemon))
+
+
 def metrics(points, daemon):
     left = wait_for(lambda: not alerts(daemon))
     points.point(left, "in the end nothing fires", alerts(daemon))
@@ -639,6 +651,7 @@ def test(points):
             mail(points, daemon, context, ca)
             syslog(points, daemon)
             refusals(points, daemon, hooks)
+            release_given_up(points, daemon)
             metrics(points, daemon)
             at_rest(points, state)
             daemon = forecast(points, folder, daemon, hooks)

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -102,7 +103,8 @@ def refused(points, daemon, data):
     points.point(reply["status"] == 409 and reply["body"]["code"] == "nothing_uploaded",
                  "nothing is uploaded", reply)
     upload(daemon, data)
-    points.point(daemon.good("GET", f"{V1}/backup") == {"staged": False, "uploaded_bytes": len(data)},
+    points.point(daemon.good("GET", f"{V1}/backup") == {"staged": False, "damaged": False,
+                                                       "uploaded_bytes": len(data)},
                  "it is uploaded in pieces")
     reply = daemon.call("PUT", f"{V1}/backup/upload?offset=5", {"data": "AAAA"})
     points.point(reply["status"] == 409 and str(len(data)) in reply["body"]["detail"],
@@ -187,6 +189,46 @@ def cut_off(points, daemon, data):
     return daemon
 
 
+def marker_damaged(points, daemon, data):
+    """The list of what comes can not be read: the daemon goes on with what it has, and says so."""
+    daemon.good("POST", f"{V1}/hosts", {"name": "later", "initiators": []})
+    upload(daemon, data)
+    restore(daemon)
+    daemon.stop()
+    with open(os.path.join(daemon.state, "restore.ready"), "r+b") as file:
+        file.write(b"\xff" * 12)
+    daemon = again(daemon)
+    points.point({one["name"] for one in daemon.good("GET", f"{V1}/hosts")} == {"group", "later"},
+                 "with a damaged list nothing is restored, and it serves what it had")
+    points.point(daemon.good("GET", f"{V1}/backup") == {"staged": False, "damaged": True,
+                                                       "uploaded_bytes": 0} and
+                 "put aside as restore.damaged" in daemon.log(), "the API and the log say it",
+                 daemon.log()[-2000:])
+    points.point(told(daemon), "and an alert", daemon.good("GET", f"{V1}/alerts"))
+    left = [name for name in os.listdir(daemon.state) if name.endswith((".next", ".ready"))]
+    points.point(not left, "nothing else of it is left", left)
+    upload(daemon, data)
+    restore(daemon)
+    points.point(not daemon.good("GET", f"{V1}/backup")["damaged"] and told(daemon, False),
+                 "it is settled when another is staged", daemon.good("GET", f"{V1}/alerts"))
+    daemon.stop()
+    daemon = again(daemon)
+    points.point([one["name"] for one in daemon.good("GET", f"{V1}/hosts")] == ["group"],
+                 "which is in place with the next start")
+    return daemon
+
+
+def told(daemon, fires=True):
+    """Whether the alert comes to be as it should, within half a minute."""
+    for _ in range(60):
+        firing = [one for one in daemon.good("GET", f"{V1}/alerts")
+                  if one["rule"] == "restore-damaged" and not one["cleared"]]
+        if bool(firing) == fires:
+            return True
+        time.sleep(0.5)
+    return False
+
+
 def newer(points, daemon):
     """One that this program could not open is refused before it is in place."""
     with sqlite3.connect(os.path.join(daemon.state, "config.db")) as config:
@@ -211,6 +253,7 @@ def test(points):
             looked_at(points, daemon, data)
             daemon = staged(points, daemon, data)
             daemon = cut_off(points, daemon, data)
+            daemon = marker_damaged(points, daemon, data)
             newer(points, daemon)
         finally:
             points.point(daemon.stop() == 0, "clean stop")

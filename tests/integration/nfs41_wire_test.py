@@ -6,6 +6,7 @@ share reservations, the root above the exports, attributes, and what a hostile c
 
 import os
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -24,7 +25,7 @@ RESTOREFH, ATTRNOTSUPP, NO_GRACE, BADXDR, OPENMODE, BADOWNER = (10030, 10032, 10
 BADNAME, OP_ILLEGAL, BADSESSION, BADSLOT, COMPLETE_ALREADY = 10041, 10044, 10052, 10053, 10054
 SEQ_MISORDERED, SEQUENCE_POS, TOO_MANY_OPS, NOT_IN_SESSION = 10063, 10064, 10070, 10071
 RESOURCE, REQ_TOO_BIG, REP_TOO_BIG, REP_TOO_BIG_TO_CACHE = 10018, 10065, 10066, 10067
-CLIENTID_BUSY, NOT_ONLY_OP, OLD_STATEID = 10074, 10081, 10024
+CLIENTID_BUSY, NOT_ONLY_OP, OLD_STATEID, CONN_NOT_BOUND = 10074, 10081, 10024, 10055
 ZERO = u32(0) + bytes(12)
 
 
@@ -208,6 +209,16 @@ class Suite:
         self.client.fails(RESTOREFH, RESTORE)
         expect(c.ask(rpc.NFS, 4, 1, u32(1 << 30))[0], 4, "tag length lies")
         expect(compound(c, [], tag=b"tag" * 100).status, OK, "long tag")
+        for code in (0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xe000, 0xfffd, 0x10000, 0x10fffd):
+            expect(compound(c, [], tag=b"a" + chr(code).encode() + b"b").status, OK, f"U+{code:x}")
+        # Cut short, no beginning, longer than need be, surrogates, beyond the last plane, no text.
+        for tag in (b"a\xc3", b"\xe2\x82", b"\x80", b"\xbfa", b"\xc0\x80", b"\xc1\xbf",
+                    b"\xe0\x9f\xbf", b"\xf0\x8f\xbf\xbf", b"\xed\xa0\x80", b"\xed\xbf\xbf",
+                    b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xff", b"\xef\xbf\xbe",
+                    b"\xc3(", b"\xe2\x28\xa1"):
+            for minor in (0, 1, 2):
+                result = compound(c, [PUTROOTFH], minor=minor, tag=tag)
+                expect((result.status, result.count), (INVAL, 0), f"tag {tag.hex()}")
 
     def clients(self):
         c = self.c
@@ -238,6 +249,38 @@ class Suite:
         expect(compound(c, [u32(57) + u64(gone.id)]).status, OK, "DESTROY_CLIENTID")
         expect(compound(c, [u32(57) + u64(gone.id)]).status, STALE_CLIENTID, "again")
         self.client.fails(COMPLETE_ALREADY, u32(58, 0))
+
+    def carriers(self):
+        """A session that is in use is destroyed over a connection of its own (RFC 8881 18.37.3)."""
+        def destroy(connection, session):
+            return compound(connection, [u32(44) + session]).status
+        a, b, c3 = (Client(self.c, b"carried %d" % n) for n in range(3))
+        with self.server.connect() as other:
+            expect(destroy(other, a.session), CONN_NOT_BOUND, "nothing of its came over it")
+            mine = Client(other, b"another's")
+            mine.fails(CONN_NOT_BOUND, u32(44) + a.session)
+            a.sequence += 1
+            compound(other, [a.sequence_op(a.sequence)]).good(53)
+            expect(destroy(other, a.session), OK, "SEQUENCE did")
+            compound(other, [u32(41) + b.session + u32(1, 0)]).good(41)
+            expect(destroy(other, b.session), OK, "BIND_CONN_TO_SESSION")
+            expect(destroy(other, c3.session), CONN_NOT_BOUND, "each session has its own")
+        expect(c3.ops(PUTROOTFH).status, OK, "it is as it was")
+        lost = self.server.connect()
+        d = Client(lost, b"lost its connection")
+        lost.close()
+        end = time.monotonic() + 20
+        while (status := destroy(self.c, d.session)) == CONN_NOT_BOUND and time.monotonic() < end:
+            time.sleep(0.01)
+        expect(status, OK, "one whose connections are gone, over any")
+        many = [self.server.connect() for _ in range(20)]
+        e = Client(self.c, b"many connections")
+        for connection in many:
+            e.sequence += 1
+            compound(connection, [e.sequence_op(e.sequence)]).good(53)
+        expect(destroy(many[-1], e.session), OK, "the last of many connections is one of them")
+        for connection in many:
+            connection.close()
 
     def slots(self):
         a = Client(self.c, b"slots", complete=False)
@@ -540,7 +583,8 @@ class Suite:
         expect(self.client.ops(PUTROOTFH).status, OK, "others are served")
 
 
-CASES = ("compounds", "clients", "slots", "channels", "bounds", "pseudo_root", "opens", "full_replies", "attributes", "names", "hostile")
+CASES = ("compounds", "clients", "carriers", "slots", "channels", "bounds", "pseudo_root", "opens",
+         "full_replies", "attributes", "names", "hostile")
 
 
 def test(t):

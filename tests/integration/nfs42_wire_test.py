@@ -335,8 +335,17 @@ class Suite:
         expect(self.setxattr(self.root, b"dir", b"x"), OK, "of a directory")
         self.one(self.root, u32(75) + opaque(b"dir"))
         self.a.fails(ROFS, *self.to("ro"), u32(73, 0) + opaque("x") + opaque("y"))
-        status, r = self.one(file, u32(9) + bitmap(82))
-        expect((status, r.take(16), r.opaque()), (OK, u32(3, 0, 0, 1 << 18), u32(1)), "supported")
+        # The root above the shares has none, and says what shares can do (RFC 8276 8.2).
+        above = a.walk()
+        expect(self.getxattr(above, b"one"), NOXATTR, "GETXATTR of the root above")
+        expect(self.listxattrs(above), [], "LISTXATTRS of it")
+        expect(self.listxattrs(above, 8), TOOSMALL, "no room")
+        expect(self.setxattr(above, b"one", b"1"), ROFS, "SETXATTR")
+        expect(self.one(above, u32(75) + opaque(b"one"))[0], ROFS, "REMOVEXATTR")
+        for handle in (file, above):
+            status, r = self.one(handle, u32(9) + bitmap(82))
+            expect((status, r.take(16), r.opaque()), (OK, u32(3, 0, 0, 1 << 18), u32(1)),
+                   "supported")
         expect(self.one(file, u32(3, 0x1C0))[1].u32(), 0x1C0, "ACCESS knows them")
         for handle, there in ((file, True), (a.walk(), False)):  # clone_blksize: where CLONE is
             r = self.one(handle, u32(9) + bitmap(0, 77))[1]

@@ -127,7 +127,11 @@ class Suite:
                 ace("EVERYONE@", BASE | READ | 8)], "0604: the group is not everyone")
         both = self.get(file, ACL, 42, 44)
         expect((sorted(both), both[ACL]), ([ACL, 42, 44], self.acl(file)), "with space")
-        expect(self.get(self.a.walk(), ACL, SUPPORT), {}, "the root above has none")
+        expect(self.get(self.a.walk(), ACL, SUPPORT),
+               {ACL: [ace("OWNER@", OWNERS | READ | EXECUTE | 0x8),
+                      ace("GROUP@", BASE | READ | EXECUTE | 0x8),
+                      ace("EVERYONE@", BASE | READ | EXECUTE | 0x8)], SUPPORT: 3},
+               "the root above: 0555")
 
     def to_mode(self):
         file = self.file("acl")
@@ -166,6 +170,20 @@ class Suite:
         expect(named, [ace("1", READ | WRITE | APPEND, flags=FILES | ONLY),
                        ace("2", READ | EXECUTE, flags=FOLDERS | FILES), ace("3", READ)],
                "a directory's, and on to what will be in it")
+        # What EXCLUSIVE4_1 can set with the file, it says so of, and does (RFC 8881 5.8.1.14).
+        for place in (folder, self.a.walk()):
+            r = self.a.ops(putfh(place), u32(9) + bitmap(75))
+            r.good(22)
+            r = r.good(9)
+            r.take(4 * r.u32())
+            words = rpc.Reader(r.opaque())
+            expect([words.u32() for _ in range(words.u32())][0] >> ACL & 1, 1,
+                   "suppattr_exclcreat")
+        taken = self.a.open(folder, "exclusive", how=u32(3) + b"verifier" +
+                            acl_attrs([ace("EVERYONE@", READ)]))
+        self.a.close(*taken)
+        expect((self.acl(taken[0]), self.mode(taken[0])), ([ace("EVERYONE@", READ)], 0o444),
+               "EXCLUSIVE4_1 with an ACL")
         own = self.file("own", folder, acl_attrs([ace("EVERYONE@", READ)], 0o600))
         expect(self.acl(own), [ace("EVERYONE@", READ)], "OPEN with an ACL inherits nothing")
 

@@ -468,10 +468,11 @@ class Suite:
         expect(self.holder.give_back(handle, given), OK, "DELEGRETURN")
         expect(take(self.root, "wants", WANT_NONE)[2], (0,), "not wanted")
         expect(take(self.root, "wants", WANT_CANCEL)[2], (7,), "cancelled")
-        expect(take(self.root, "wants", WANT_WRITE)[2], (2,), "none for writing")
+        expect(take(self.root, "wants", WANT_WRITE)[2], (4,), "none for writing")
         expect(take(self.root, "wants", 0x600), INVAL, "no such wish")
         expect(take(self.root, "wants", WANT_READ | 0x10000)[2][4:8], given[4:8], "its place again")
-        expect(take(self.root, "wants", WANT_READ, access=3)[2], (2,), "its own writer")
+        for want, why in ((WANT_READ, 2), (WANT_WRITE, 4), (WANT_NONE, 0), (WANT_CANCEL, 7)):
+            expect(take(self.root, "wants", want, access=3)[2], (why,), "its own writer")
         self.other.make(self.root, "no preference")
         assert isinstance(take(self.root, "no preference")[2], bytes), "without a preference"
 
@@ -739,7 +740,7 @@ class Suite:
             expect(old.one(handle, u32(8) + given), BAD_STATEID, "again")
             expect(old.one(handle, u32(7) + u64(old.id)), NOTSUPP, "DELEGPURGE")
             expect(old.one(handle, u32(25) + stateid + u64(0) + u32(4)), OK, "it is open still")
-            # Another owner of the same client is in its way like another client.
+            # What it does itself is not in its way, where v4.0 says who asks.
             self.other.make(self.root, "old own")
             handle, _, given = old.take(self.root, "old own")
             assert isinstance(given, bytes), "given"
@@ -748,9 +749,15 @@ class Suite:
             expect(another.take(self.root, "old own")[2], None, "can not be called")
             expect(another.take(self.root, "old own", claim=2, stateid=given), BAD_STATEID, "whose")
             calls = len(server.calls)
-            expect(old.take(self.root, "old own", access=2), DELAY, "its own OPEN to write")
+            _, mine, none = old.take(self.root, "old own", access=2)
+            expect(none, None, "its own OPEN to write")
+            expect(old.one(handle, u32(38) + mine + u64(0) + u32(2) + opaque("mine")), OK,
+                   "its own WRITE")
+            expect(old.one(handle, u32(34) + mine + attrs(size=2)), OK, "and SETATTR")
+            expect(server.wait(calls + 1, 0.2), None, "nobody is called")
+            expect(old.one(handle, u32(25) + given + u64(0) + u32(4)), OK, "READ by what it has")
+            expect(old.one(handle, u32(34) + ZERO + attrs(mode=0o600)), DELAY, "a SETATTR")
             expect(server.wait(calls + 1).recall[1], given, "CB_RECALL")
-            expect(old.one(handle, u32(34) + ZERO + attrs(mode=0o600)), DELAY, "its own SETATTR")
             expect(old.one(handle, u32(8) + given), OK, "DELEGRETURN")
             expect(old.one(handle, u32(34) + ZERO + attrs(mode=0o600)), OK, "SETATTR")
             expect(old.take(self.root, "old own", access=2)[2], None, "OPEN to write")

@@ -75,7 +75,7 @@ def by_kind(minor):
         "GETATTR": (u32(9) + bitmap(1, 4), OK, OK, OK, OK, OK),
         "GETFH": (GETFH, OK, OK, OK, OK, OK),
         "LOOKUP": (lookup("x"), NOENT, NOTDIR, SYMLINK, NOTDIR, NOENT),
-        "LOOKUPP": (u32(16), OK, NOTDIR, NOTDIR, NOTDIR, NOENT),
+        "LOOKUPP": (u32(16), OK, NOTDIR, SYMLINK if minor else NOTDIR, NOTDIR, NOENT),
         "NVERIFY": (u32(17) + bitmap(1) + opaque(u32(9)), OK, OK, OK, OK, OK),
         "READ": (read_op(), ISDIR, OK, link, fifo, ISDIR),
         "READDIR": (readdir_op(), OK, NOTDIR, NOTDIR, NOTDIR, OK),
@@ -92,8 +92,8 @@ def by_kind(minor):
             "DEALLOCATE": (space_op(62), ISDIR, OK, link, fifo, (ROFS, ISDIR)),
             "SEEK": (u32(69) + ZERO + u64(0) + u32(0), ISDIR, NXIO, link, fifo, ISDIR),
             "READ_PLUS": (u32(68) + ZERO + u64(0) + u32(4), ISDIR, OK, link, fifo, ISDIR),
-            "GETXATTR": (u32(72) + opaque("x"),) + (10095,) * 4 + (NOTSUPP,),
-            "LISTXATTRS": (u32(74) + u64(0) + u32(4096), OK, OK, OK, OK, NOTSUPP),
+            "GETXATTR": (u32(72) + opaque("x"),) + (10095,) * 5,
+            "LISTXATTRS": (u32(74) + u64(0) + u32(4096), OK, OK, OK, OK, OK),
         })
     return table
 
@@ -154,6 +154,20 @@ class Suite:
                 for kind, wanted in zip(KINDS, statuses):
                     self.check(wrong, self.status(minor, putfh(self.handles[kind]), op), wanted,
                                f"4.{minor} {name} of {kind}")
+        assert not wrong, "; ".join(wrong)
+
+    def meaning(self):
+        """ACCESS says nothing of a right that means nothing to the object."""
+        wrong = []
+        for minor in (0, 1, 2):
+            for kind, wanted in zip(KINDS, (0x1F, 0x2D, 0x2D, 0x2D, 0x1F)):
+                for asked in (0x3F, 0x32, 0):
+                    result = self.clients[minor].ops(putfh(self.handles[kind]), u32(3, asked))
+                    result.good(22)
+                    r = result.good(3)
+                    looked, granted = r.u32(), r.u32()
+                    self.check(wrong, (looked, granted & ~looked), ((wanted & asked, 0),),
+                               f"4.{minor} ACCESS {asked:#x} of {kind}")
         assert not wrong, "; ".join(wrong)
 
     def no_filehandle(self):
@@ -234,6 +248,37 @@ class Suite:
             self.check(wrong, user.ops(putfh(file), open_file("", access=access, claim=4)).status,
                        ACCESS, f"OPEN, access {access}")
         self.check(wrong, user.open(directory, "file"), ACCESS, "OPEN in the directory")
+        assert not wrong, "; ".join(wrong)
+
+    def others_stateids(self):
+        """What somebody has open he may go on with, whatever becomes of the mode; another one who
+        shows his stateid has no more rights than without it."""
+        wrong, somebody, stranger = [], auth_sys(1000, 1000), auth_sys(1001, 1001)
+        self.a.ops(putfh(self.root), create_op(name="shared", values=attrs(0o777)))
+        directory = self.a.walk("files", "shared")
+        old = Old(self.c, b"whose stateid")
+        for minor in (0, 1, 2):
+            name = f"of 4.{minor}"
+            if minor:
+                handle, state = self.clients[minor].open(directory, name, how=UNCHECKED)
+            else:
+                handle, state = old.open(directory, name)
+            mine = bitmap(33, 36) + opaque(u32(0o600) + opaque("1000"))
+            self.check(wrong, self.status(minor, putfh(handle), u32(34) + ZERO + mine), OK, name)
+            for what, op in (("READ", read_op(state)), ("WRITE", write_op(state)),
+                             ("SETATTR", size_op(state))):
+                for who, cred, wanted in (("its owner", somebody, OK), ("others", stranger, ACCESS),
+                                          ("who has it open", None, OK)):
+                    self.check(wrong, self.status(minor, putfh(handle), op, cred=cred), wanted,
+                               f"4.{minor} {what} by {who}")
+            user = (Old(self.c, b"a user's", cred=somebody) if minor == 0 else
+                    Client(self.c, b"a user's 4.%d" % minor, somebody, minor=minor))
+            opened = user.open(directory, name)
+            none = putfh(handle), u32(34) + ZERO + bitmap(33, 36) + opaque(
+                u32(0) + opaque("1001"))
+            self.check(wrong, self.status(minor, *none), OK, f"4.{minor} taken from him")
+            self.check(wrong, user.ops(putfh(handle), write_op(opened[1])).status, OK,
+                       f"4.{minor} WRITE by who had it open before")
         assert not wrong, "; ".join(wrong)
 
     def read_only(self):
@@ -389,11 +434,22 @@ class Suite:
         old.open(self.root, "owned")
         result = set_clientid(b"an old one", thief)
         expect(result.status, CLID_INUSE, "SETCLIENTID under its name")
+        expect(result.result(35), CLID_INUSE, "SETCLIENTID")
+        using = result.r.opaque(), result.r.opaque().rsplit(b".", 2)[0]
+        expect(using, (b"tcp", b"127.0.0.1"), "and who is using it")
+        result.r.end()
         r = set_clientid(b"older", None).good(35)
         confirm = u32(36) + r.take(16)
         expect(compound(c, [confirm], minor=0, cred=thief).status, CLID_INUSE,
                "SETCLIENTID_CONFIRM of another's client")
         expect(compound(c, [confirm], minor=0).status, OK, "by itself")
+        r = set_clientid(b"older", None).good(35)
+        again = u32(36) + r.take(16)
+        expect(again[4:12], confirm[4:12], "the same client, called elsewhere")
+        expect(compound(c, [confirm], minor=0).status, OK, "the first confirmation, sent again")
+        expect(compound(c, [confirm], minor=0, cred=thief).status, CLID_INUSE, "by another")
+        expect(compound(c, [again], minor=0).status, OK, "the second one")
+        expect(compound(c, [confirm], minor=0).status, STALE_CLIENTID, "the first one is over")
         # A session is destroyed at the end of a compound of its own, not in its middle.
         owner.fails(NOT_ONLY_OP, u32(44) + owner.session, PUTROOTFH)
         owner.ops(PUTROOTFH)
@@ -412,6 +468,7 @@ class Suite:
             ("link", {"how": UNCHECKED}, EXIST, EXIST), ("file", {"access": 0}, INVAL, INVAL),
             ("file", {"access": 4}, INVAL, INVAL), ("file", {"deny": 4}, INVAL, INVAL),
             ("new", made(bitmap(36) + opaque(opaque("bob@x"))), BADOWNER, BADOWNER),
+            ("new", made(bitmap(36) + opaque(opaque(""))), INVAL, INVAL),
             ("new", made(attrs(0o10000)), INVAL, INVAL),
             ("new", made(bitmap(1) + opaque(u32(1))), INVAL, INVAL),
             ("new", made(bitmap(14) + opaque(u32(1))), ATTRNOTSUPP, ATTRNOTSUPP),
@@ -462,6 +519,10 @@ class Suite:
                     ("SETATTR of half a size", u32(34) + ZERO + bitmap(4) + opaque(u32(1)), BADXDR),
                     ("SETATTR of more", u32(34) + ZERO + bitmap(4) + opaque(u64(1) + u32(1)),
                      BADXDR),
+                    ("SETATTR of no owner", u32(34) + ZERO + bitmap(36) + opaque(opaque("")),
+                     INVAL),
+                    ("SETATTR of no group", u32(34) + ZERO + bitmap(37) + opaque(opaque("")),
+                     INVAL),
                     ("COMMIT past 2^64", u32(5) + u64(end) + u32(1), INVAL),
                     ("COMMIT to there", u32(5) + u64(end - 1) + u32(1), OK),
                     ("WRITE past 2^64", u32(38) + ZERO + u64(end) + u32(2) + opaque(b"abc"), FBIG),
@@ -515,7 +576,7 @@ class Suite:
         expect(a.ops(putfh(self.root)).status, OK, "the next one")
 
 
-CASES = ("kinds", "no_filehandle", "names", "rights", "read_only", "stateids", "attributes",
+CASES = ("kinds", "meaning", "no_filehandle", "names", "rights", "others_stateids", "read_only", "stateids", "attributes",
          "directories", "principals", "opening", "numbers", "uncached")
 
 

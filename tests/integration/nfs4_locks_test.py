@@ -95,15 +95,15 @@ class Locker(Client):
 class Old:
     """A client of v4.0 with one open owner, which counts."""
 
-    def __init__(self, connection, name, verifier=b"v" * 8):
-        self.c, self.seqid = connection, 0
+    def __init__(self, connection, name, verifier=b"v" * 8, cred=None):
+        self.c, self.seqid, self.cred = connection, 0, cred
         r = self.ops(u32(35) + verifier + opaque(name) + u32(1) + opaque("tcp") +
                      opaque("127.0.0.1.0.1") + u32(1)).good(35)
         self.id, confirm = r.u64(), r.take(8)
         expect(self.ops(u32(36) + u64(self.id) + confirm).status, OK, "SETCLIENTID_CONFIRM")
 
     def ops(self, *ops):
-        return compound(self.c, list(ops), minor=0)
+        return compound(self.c, list(ops), minor=0, cred=self.cred)
 
     def raw_open(self, directory, name, seqid, owner=b"old", access=3, deny=0):
         return self.ops(putfh(directory), u32(18, seqid, access, deny) + u64(self.id) +
@@ -331,6 +331,40 @@ class Suite:
         assert old.one(file, u32(4, 11) + stateid, 4)[0] in (OLD_STATEID, BAD_STATEID), "closed"
         self.a.close(stranger, theirs)
 
+    def lock_owners_again(self):
+        """A lock owner of v4.0 that is said to be new, and is not: its sequence begins anew when it
+        has no locks any more (RFC 7530 9.1.10), and not before."""
+        old = Old(self.c, b"begins anew")
+        file, opened = old.open(self.root, "anew")
+        other, elsewhere = old.open(self.root, "anew 2")
+
+        def begin(handle, state, first, lock_seqid):
+            old.seqid += 1
+            status, r = old.one(handle, lock_op(WRITE, first, 1, state, b"p", old.id,
+                                                seqid=old.seqid, lock_seqid=lock_seqid), 12)
+            if status == BAD_SEQID:
+                old.seqid -= 1
+            return r.take(16) if status == OK else status
+        held = begin(file, opened, 0, 5)
+        expect(begin(file, opened, 1, 5), BAD_SEQID, "with a lock")
+        expect(begin(file, opened, 1, 6), BAD_SEQID, "the next one")
+        status, r = old.one(file, locku_op(0, END, held, 6), 14)
+        expect(status, OK, "LOCKU")
+        freed = r.take(16)
+        far = begin(other, elsewhere, 0, 7)
+        expect(begin(file, opened, 2, 0), BAD_SEQID, "with a lock of another file")
+        expect(old.one(other, locku_op(0, END, far, 8), 14)[0], OK, "LOCKU of it")
+        fresh = begin(file, opened, 3, 0)
+        expect(len(fresh), 16, "without any")
+        expect(self.a.lockt(file, READ, 0, END, b"x")[:3], (3, 1, WRITE), "it is there")
+        expect(old.one(file, locku_op(0, END, freed, 1), 14)[0], BAD_STATEID, "the one before")
+        status, r = old.one(file, lock_op(WRITE, 9, 1, fresh, seqid=1), 12)
+        expect(status, OK, "LOCK, counted from there")
+        fresh = r.take(16)
+        expect(old.one(file, locku_op(0, END, fresh, 2), 14)[0], OK, "LOCKU")
+        old.seqid += 1
+        expect(old.one(file, u32(4, old.seqid) + opened, 4)[0], OK, "CLOSE")
+
     def owners_end(self):
         """Owners that have nothing any more do not add up: of v4.0's the last ones stay, for a
         retry; of those that locked over v4.1, none."""
@@ -483,19 +517,52 @@ class Restarted:
             while b.open(root, "other", access=1) == GRACE:
                 time.sleep(0.1)
             assert 2 < time.monotonic() - begun < 12, "grace waits for one, not for ever"
+            kept, _ = Old(c, b"of v4.0").open(root, "of v4.0")
         self.kill()
         with rpc.Connection(self.port) as c:
             a = Locker(c, b"one", complete=False)
             expect(a.reclaim_open(file), NO_GRACE, "one was away too long")
+            self.old_claim(c, kept)
             b = Locker(c, b"two", complete=False)
             expect(b.ops(putfh(root), u32(73) + bytes(8)).status, 10044, "no xattrs in v4.1")
             b.complete()
             while b.open(root, "other", access=1) == GRACE:
                 time.sleep(0.1)
+            a = Locker(c, b"four")
+            files = [a.open(root, f"late{n}", how=UNCHECKED)[0] for n in range(20)]
+        self.kill()
+        with rpc.Connection(self.port) as c:
+            begun = time.monotonic()
+            time.sleep(4)  # of 6; two does not come back
+            a = Locker(c, b"four", complete=False)
+            for file in files:
+                expect(len(a.reclaim_open(file)), 16, "a claim begun in time goes on")
+                time.sleep(0.2)
+            assert time.monotonic() - begun > 8, "longer than grace lasts"
+            a.complete()
+            while (again := a.open(root, "other", access=1)) == GRACE:
+                time.sleep(0.1)
+            expect((len(again), time.monotonic() - begun < 13), (2, True), "but not for ever")
 
 
-CASES = ("ranges", "errors", "downgrade", "current_stateid", "courtesy", "old_locks", "owners_end", "sessions_end",
-         "old_clients")
+    @staticmethod
+    def old_claim(c, file):
+        """v4.0: what is claimed is not to be confirmed."""
+        old = Old(c, b"of v4.0")
+
+        def take(seqid, claim):
+            return old.ops(putfh(file), u32(18, seqid, 3, 0) + u64(old.id) + opaque(b"old") +
+                           u32(0, claim, 0), GETFH)
+        stateid, flags, _ = old.opened(take(5, 1))
+        expect(flags & 2, 0, "OPEN4_RESULT_CONFIRM of a claim")
+        again, flags, _ = old.opened(take(5, 1))
+        expect((again, flags & 2), (stateid, 0), "sent again")
+        expect(old.one(file, u32(25) + stateid + u64(0) + u32(4), 25)[0], OK, "READ by it")
+        expect(old.one(file, u32(4, 6) + stateid, 4)[0], OK, "CLOSE")
+
+
+CASES = ("ranges", "errors", "downgrade", "current_stateid", "courtesy", "old_locks",
+         "lock_owners_again", "owners_end", "sessions_end", "old_clients")
 
 
 def case(t, name, run):

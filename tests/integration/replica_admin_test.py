@@ -66,6 +66,14 @@ def pausing(points, one, two):
                  "a pause on the standby is one", (one.group(), two.group()))
     two.granary("replica", "resume", "vms")
     points.point(wait(lambda: sealed(one)), "and ends", one.group())
+    points.point(not one.group()["reason"] and not two.group()["reason"],
+                 "of which nothing is said any more", (one.group(), two.group()))
+    one.granary("replica", "pause", "vms")
+    paused = wait(lambda: one.group()["reason"] == "paused" and one.group())
+    one.granary("replica", "resume", "vms")
+    points.point(paused and wait(lambda: sealed(one)) and wait(lambda: not two.group()["reason"]) and
+                 not one.group()["reason"], "nor on the primary, paused and resumed there",
+                 (paused, one.group(), two.group()))
     one.granary("volume", "resize", MEMBERS[0], "32M")
 
     def size():

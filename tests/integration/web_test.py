@@ -320,6 +320,12 @@ def make_roles(points, front, admin):
     for role in ("provisioner", "operator", "replication"):
         reply = admin.call("POST", f"{V1}/tokens", {"name": f"t-{role}", "role": role})
         clients[role] = front.client(token=reply.body["token"])
+    asked = [front.client().call("GET", f"{V1}/me",
+                                 headers={"Authorization": f"{scheme} {clients['operator'].token}"})
+             for scheme in ("bearer", "BEARER", "Basic")]
+    points.point([one.status for one in asked] == [200, 200, 401] and
+                 asked[0].body["name"] == "token:t-operator",
+                 "a scheme is whatever its case (RFC 9110 11.1), and no other", asked)
     listed = json.dumps(admin.call("GET", f"{V1}/tokens").body)
     points.point("gry_" not in listed and "hash" not in listed, "a token is shown once", listed)
     return clients

@@ -203,13 +203,15 @@ static void take_all_away(const char *folder, const char *const *names, unsigned
 	assert_int_equal(rmdir(folder), 0);
 }
 
-/* What says which parts come is whole, or nothing is touched: what it does not name goes. */
+/* What says which parts come is whole, or nothing is touched: what it does not name goes. It is put
+ * aside, so that the daemon starts. */
 static void damaged_marker(void **state)
 {
 	static const char *const markers[] = {"", "\n", "config.db", "web/key.pem\nconfig.d",
 					      "something else\n"};
-	static const char *const left[] = {"restore.ready", "config.db", "secret.key"};
+	static const char *const left[] = {"restore.damaged", "config.db", "secret.key"};
 	char folder[] = "/tmp/granary-backup-XXXXXX";
+	enum backup_taken taken;
 	struct err err = {0};
 
 	(void)state;
@@ -217,12 +219,71 @@ static void damaged_marker(void **state)
 	put(folder, "config.db", "the only one");
 	put(folder, "secret.key", "its key");
 	for (unsigned i = 0; i < sizeof markers / sizeof *markers; i++) {
+		taken = BACKUP_IN_PLACE;
+		put(folder, "config.db.next", "another");
+		put(folder, "secret.key.next", "another");
 		put(folder, "restore.ready", markers[i]);
-		assert_int_equal(backup_take_staged(folder, &err), -EUCLEAN);
-		assert_non_null(strstr(err.text, "restore.ready"));
+		assert_int_equal(backup_take_staged(folder, &taken, &err), 0);
+		assert_int_equal(taken, BACKUP_PUT_ASIDE);
+		assert_non_null(strstr(err.text, "restore.damaged"));
+		assert_true(backup_is_aside(folder));
+		assert_false(backup_is_staged(folder));
 		assert_true(holds(folder, "config.db", "the only one"));
 		assert_true(holds(folder, "secret.key", "its key"));
+		assert_int_equal(backup_take_staged(folder, &taken, &err), 0);
+		assert_int_equal(taken, BACKUP_NONE);
 	}
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
+/* With the first part in place nobody knows any more what else was to come, and to go. */
+static void damaged_when_begun(void **state)
+{
+	static const char *const left[] = {"restore.ready", "config.db", "secret.key",
+					   "secret.key.next"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	enum backup_taken taken = BACKUP_NONE;
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db", "the new one");
+	put(folder, "secret.key", "its old key");
+	put(folder, "secret.key.next", "its key");
+	put(folder, "restore.ready", "config.d");
+	assert_int_equal(backup_take_staged(folder, &taken, &err), -EUCLEAN);
+	assert_int_equal(taken, BACKUP_NONE);
+	assert_non_null(strstr(err.text, "granary config restore"));
+	assert_true(holds(folder, "secret.key", "its old key"));
+	assert_true(holds(folder, "secret.key.next", "its key"));
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
+/* Whoever restores or resets by hand has the last word: nothing that was staged comes over it. */
+static void by_hand_when_staged(void **state)
+{
+	static const char *const left[] = {"granaryd.lock", "web", "host"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	struct backup backup = example();
+	enum backup_taken taken;
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	for (unsigned i = 0; i < 2; i++) {
+		put(folder, "restore.ready", "config.db\naccess.db\n");
+		put(folder, "restore.damaged", "");
+		put(folder, "config.db.next", "staged");
+		put(folder, "access.db.next", "staged");
+		assert_int_equal(i ? backup_reset(folder, &err) : backup_put(folder, &backup, &err),
+				 0);
+		assert_int_equal(backup_take_staged(folder, &taken, &err), 0);
+		assert_int_equal(taken, BACKUP_NONE);
+		assert_false(backup_is_aside(folder));
+		assert_false(holds(folder, "config.db", "staged"));
+		assert_false(holds(folder, "access.db", "staged"));
+	}
+	backup_free(&backup);
 	take_all_away(folder, left, sizeof left / sizeof *left);
 }
 
@@ -286,6 +347,8 @@ int main(void)
 	    cmocka_unit_test(in_use),
 	    cmocka_unit_test(replaced_at_once),
 	    cmocka_unit_test(damaged_marker),
+	    cmocka_unit_test(damaged_when_begun),
+	    cmocka_unit_test(by_hand_when_staged),
 	    cmocka_unit_test(can_not_be_written),
 	    cmocka_unit_test(can_not_be_read),
 	};

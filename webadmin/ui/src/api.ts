@@ -32,7 +32,8 @@ export function problemOf(error: unknown): Problem {
 /** Asks for the password again; set by the shell. Resolves to false when it is not given. */
 export const confirmer: { ask: () => Promise<boolean> } = { ask: async () => false };
 
-interface More { tag?: string; quiet?: boolean }
+/** @step: what comes back is not looked at, and further changes may follow. */
+interface More { tag?: string; quiet?: boolean; step?: boolean }
 
 async function send(method: string, path: string, body: unknown, more: More): Promise<Response> {
 	const headers: Record<string, string> = {};
@@ -70,13 +71,53 @@ export interface Done { id: number; at: number; method: string; path: string; bo
 export const done = signal<Done[]>([]);
 const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url", "passphrase"];
 
+const withoutSecrets = (body: unknown) => (body && Object.keys(body).length ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name, secrets.includes(name) ? "…" : value])) : undefined);
+
 function remember(method: string, path: string, body: unknown) {
 	if (method === "GET" || path.includes("dry_run=") || /^\/(login|logout|setup|me)\b/.test(path)) return;
-	const shown = body && Object.keys(body).length ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name, secrets.includes(name) ? "…" : value])) : undefined;
-	done.value = [...done.value.slice(1 - KEPT), { id: (done.value.at(-1)?.id ?? 0) + 1, at: Date.now(), method, path, body: shown }];
+	done.value = [...done.value.slice(1 - KEPT), { id: (done.value.at(-1)?.id ?? 0) + 1, at: Date.now(), method, path, body: withoutSecrets(body) }];
+}
+
+/** What a dry run has said: what would be different of what, or whatever else is told of it. */
+export type DryRun = { dry_run: boolean; what?: string; before?: Record<string, unknown>; after?: Record<string, unknown> } & Record<string, unknown>;
+/** The change that an action would ask for. */
+export interface Tried { method: string; path: string; body?: unknown; answer: DryRun }
+
+/** The changes of the action that is tried out now: the first, and each that follows a step. */
+let trial: Tried[] | null = null;
+let trialOver: Promise<void> = Promise.resolve();
+
+export const isTrial = () => trial !== null;
+/** Resolves when nothing is tried out: before that a change would be no change. */
+export const noTrial = () => trialOver;
+
+/** What @action would change, by its own requests, none of which is carried out. */
+export async function tryOut(action: () => Promise<unknown>): Promise<Tried[]> {
+	await trialOver;
+	const mine: Tried[] = [];
+	let over = () => {};
+	trialOver = new Promise((resolve) => { over = resolve; });
+	trial = mine;
+	try {
+		await action();
+	} catch (error) {
+		if (problemOf(error).code !== "tried") throw error;
+	} finally {
+		trial = null;
+		over();
+	}
+	return mine;
+}
+
+async function tryCall<T>(mine: Tried[], method: string, path: string, body: unknown, more: More): Promise<T> {
+	const answer: DryRun = await (await good(method, `${path}${path.includes("?") ? "&" : "?"}dry_run=1`, body, more)).json();
+	mine.push({ method, path, body: withoutSecrets(body), answer });
+	if (!more.step) throw new Problem(0, "tried", "");
+	return answer as T;
 }
 
 export async function call<T>(method: string, path: string, body?: unknown, more: More = {}): Promise<T> {
+	if (trial && method !== "GET" && !path.includes("dry_run=") && path !== "/me/confirm") return tryCall<T>(trial, method, path, body, more);
 	const answer = await (await good(method, path, body, more)).json();
 	remember(method, path, body);
 	return answer;
@@ -85,6 +126,7 @@ export async function call<T>(method: string, path: string, body?: unknown, more
 /** A piece of a file. */
 export async function sendBytes(path: string, data: Uint8Array): Promise<void> {
 	let response: Response;
+	if (trial) throw new Problem(422, "no_dry_run", "");
 	try {
 		response = await fetch(`/api/v1${path}`, { method: "PUT", headers: { "Content-Type": "application/octet-stream", "X-CSRF-Token": me.value?.csrf ?? "" }, body: data as BlobPart as Blob, cache: "no-store" });
 	} catch {

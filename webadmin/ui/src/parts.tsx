@@ -3,10 +3,11 @@
 import { signal } from "@preact/signals";
 import { createContext, type ComponentChildren } from "preact";
 import { useContext, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { can, call, Problem, problemOf, type Role } from "./api";
+import { can, call, isTrial, noTrial, Problem, problemOf, tryOut, type Role, type Tried } from "./api";
 import { number } from "./format";
 import { Icon, type IconName } from "./icons";
 import { refresh } from "./live";
+import { Would } from "./would";
 import { maybe, saysTheSame, t } from "./text";
 
 type Children = { children?: ComponentChildren };
@@ -44,6 +45,7 @@ const notices = signal<{ id: number; text: string; bad: boolean }[]>([]);
 let lastNotice = 0;
 
 export function notice(text: string, bad = false) {
+	if (isTrial()) return; // nothing has been done
 	const id = ++lastNotice;
 	notices.value = [...notices.value.slice(-2), { id, text, bad }];
 	setTimeout(() => { notices.value = notices.value.filter((one) => one.id !== id); }, bad ? 12000 : 5000);
@@ -261,12 +263,13 @@ export function SizeInput({ label, hint, problem, field, value, unit, onValue, o
 export function useAction() {
 	const [busy, setBusy] = useState(false);
 	const [problem, setProblem] = useState<Problem | null>(null);
-	async function run(action: () => Promise<unknown>): Promise<boolean> {
+	/** @quiet: nothing is different after it. */
+	async function run(action: () => Promise<unknown>, quiet = false): Promise<boolean> {
 		setBusy(true);
 		setProblem(null);
 		try {
 			await action();
-			refresh();
+			if (!quiet) refresh();
 			return true;
 		} catch (error) {
 			setProblem(problemOf(error));
@@ -281,6 +284,7 @@ export function useAction() {
 /** A change without a dialog: its problem becomes a notice. */
 export async function act(done: string, method: string, path: string, body?: unknown): Promise<boolean> {
 	try {
+		await noTrial();
 		await call(method, path, body ?? {});
 		notice(done);
 		refresh();
@@ -311,16 +315,40 @@ export function Dialog({ title, onClose, children, tone }: Children & { title: s
 	);
 }
 
-/** A form in a dialog; submit() does it, true closes. @fields: those that show what is said of them. */
-export function FormDialog({ title, button, kind = "main", ready = true, fields = [], onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; fields?: string[]; onClose: () => void; submit: () => Promise<unknown> }) {
+/** A form in a dialog; submit() does it, true closes. @fields: those that show what is said of them.
+ *  What submit() would change is shown at a button, by a dry run of the very request; @untried: it has
+ *  none. @known: the form says enough for that (as for @ready, unless it is given). */
+export function FormDialog({ title, button, kind = "main", ready = true, known = ready, untried, fields = [], onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; known?: boolean; untried?: boolean; fields?: string[]; onClose: () => void; submit: () => Promise<unknown> }) {
 	const action = useAction();
+	const [would, setWould] = useState<Tried[] | "unknown" | null>(null);
+	const told = useRef<HTMLDivElement>(null);
 	const atField = action.problem && fields.includes(action.problem.field) ? action.problem : null;
+	useEffect(() => { if (would) told.current?.scrollIntoView({ block: "nearest" }); }, [would]);
+	async function look() {
+		try {
+			setWould(await tryOut(submit));
+		} catch (error) {
+			if (problemOf(error).code !== "no_dry_run") throw error;
+			setWould("unknown");
+		}
+	}
+	// What was said holds for what was entered then.
+	const changed = () => {
+		setWould(null);
+		if (atField) action.clear();
+	};
 	return (
 		<Dialog title={title} onClose={onClose} tone={kind === "danger" ? "danger" : undefined}>
-			<form onInput={() => { if (atField) action.clear(); }} onSubmit={async (event) => { event.preventDefault(); if (ready && (await action.run(submit))) onClose(); }}>
+			<form onInput={changed} onClick={(event) => { if ((event.target as Element).closest("button:not(.would *, .buttons *)")) setWould(null); }} onSubmit={async (event) => {
+				event.preventDefault();
+				if (!untried) await noTrial(); // a trial may wait for a dialog that is none
+				if (ready && (await action.run(submit))) onClose();
+			}}>
 				<Refused.Provider value={atField}>{children}</Refused.Provider>
 				<Trouble problem={atField ? null : action.problem} />
+				<div class="would" role="status" ref={told}>{would && <Would would={would} />}</div>
 				<div class="buttons">
+					{!untried && <Button kind="quiet" disabled={!known || action.busy} onClick={() => { setWould(null); void action.run(look, true); }}>{t("would.button")}</Button>}
 					<Button onClick={onClose}>{t("action.cancel")}</Button>
 					<Button kind={kind} submit busy={action.busy} disabled={!ready}>{button}</Button>
 				</div>
@@ -330,10 +358,10 @@ export function FormDialog({ title, button, kind = "main", ready = true, fields 
 }
 
 /** What takes something away for good: its name has to be typed. */
-export function DeleteDialog({ title, name, text, button, onClose, submit }: { title: string; name: string; text: ComponentChildren; button: string; onClose: () => void; submit: () => Promise<unknown> }) {
+export function DeleteDialog({ title, name, text, button, untried, onClose, submit }: { title: string; name: string; text: ComponentChildren; button: string; untried?: boolean; onClose: () => void; submit: () => Promise<unknown> }) {
 	const [typed, setTyped] = useState("");
 	return (
-		<FormDialog title={title} button={button} kind="danger" ready={typed.trim() === name} onClose={onClose} submit={submit}>
+		<FormDialog title={title} button={button} kind="danger" ready={typed.trim() === name} known untried={untried} onClose={onClose} submit={submit}>
 			<div class="prose">{text}</div>
 			<Input label={t("delete.type", { name })} value={typed} onValue={setTyped} />
 		</FormDialog>

@@ -144,7 +144,7 @@ function Confirmer() {
 	if (!done) return null;
 	const end = (given: boolean) => { asked.value = null; done(given); };
 	return (
-		<FormDialog title={t("confirm.title")} button={t("confirm.go")} ready={password !== ""} onClose={() => { if (asked.value) end(false); }} submit={async () => { await call("POST", "/me/confirm", { password }); end(true); }}>
+		<FormDialog untried title={t("confirm.title")} button={t("confirm.go")} ready={password !== ""} onClose={() => { if (asked.value) end(false); }} submit={async () => { await call("POST", "/me/confirm", { password }); end(true); }}>
 			<p class="prose">{t("confirm.text")}</p>
 			<Input label={t("entry.password")} type="password" autocomplete="current-password" value={password} onValue={setPassword} autoFocus />
 		</FormDialog>

@@ -14,7 +14,7 @@ function Make({ onClose }: { onClose: () => void }) {
 	const [phrase, setPhrase] = useState("");
 	const [again, setAgain] = useState("");
 	return (
-		<FormDialog title={t("backup.make")} button={t("backup.makeButton")} ready={goodPhrase(phrase) && phrase === again} onClose={onClose} submit={async () => {
+		<FormDialog untried title={t("backup.make")} button={t("backup.makeButton")} ready={goodPhrase(phrase) && phrase === again} onClose={onClose} submit={async () => {
 			const made = await call<BackupMade>("POST", "/backup", { passphrase: phrase });
 			const pieces: Blob[] = [];
 			for (let at = 0; at < made.size_bytes; at += pieces.at(-1)!.size) pieces.push(await bytesFrom(`/backup/${made.id}?offset=${at}`));

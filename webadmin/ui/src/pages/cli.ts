@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command of granary(8) that asks for the same change as a request of the API.
-import type { Done } from "../api";
+/** A request that changes something. */
+interface Request { method: string; path: string; body?: unknown }
 
 /** For a shell: within single quotes nothing but the quote itself means anything. */
 export const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
@@ -19,6 +20,11 @@ function patchGroup(group: string, body: Body): string {
 	if (body.add_address) return `replica group address add ${group} ${word(body.add_address)}${option("interface", body.interface)}`;
 	if (body.remove_address) return `replica group address remove ${group} ${word(body.remove_address)}`;
 	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}`;
+}
+
+function patchShare(path: string, body: Body): string {
+	const set = [["versions", Array.isArray(body.versions) ? body.versions.join(",") : undefined], ["snapshots", body.snapshots]] as const;
+	return [set.some(([, value]) => value) && `share set ${path}${set.map(([name, value]) => option(name, value)).join("")}`, body.quota !== undefined && `share quota ${path} ${word(body.quota)}`].filter(Boolean).join(" && granary ");
 }
 
 function patchVolume(path: string, body: Body): string {
@@ -82,14 +88,41 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	[`PATCH ${G}`, (b, group) => patchGroup(group, b)],
 	[`POST ${G}`, (b, group) => (b.action === "delete" ? `replica group delete ${group} --yes` : `replica ${word(b.action)} ${group}${["promote", "demote", "failback"].includes(String(b.action)) ? " --yes" : ""}`)],
 	[`POST ${G}/witness`, (b, group) => (b.node ? `replica group witness ${group} ${word(b.node)}${option("lease", b.lease)}` : `replica group witness ${group} off${b.force ? " --force --yes" : ""}`)],
+	["PATCH /shares/([^/]+)/([^/]+)", (b, pool, name) => patchShare(`${pool}/${name}`, b)],
+	["PATCH /pools/([^/]+)", (b, name) => `pool set ${name}${option("watermarks", b.watermarks)}${option("undelete-hours", b.undelete_hours)}`],
+	[`PUT ${I}/luns/([^/]+)/hosts`, (b, iqn, lun) => `lun mask ${iqn} ${lun} ${words(b.hosts)}`.trim()],
+	[`DELETE ${I}/luns/([^/]+)/reservations`, (_, iqn, lun) => `lun release ${iqn} ${lun} --yes`],
+	["POST /snapshot-schedules", (b) => `snapshot schedule create ${word(b.name)} ${words(b.volumes)}${option("every", b.every)}${option("keep", b.keep)}${option("prefix", b.prefix)}${option("expendable", b.expendable)}`],
+	["DELETE /snapshot-schedules/([^/]+)", (_, name) => `snapshot schedule delete ${name}`],
+	["PATCH /alert-rules/([^/]+)", (b, rule) => `alert rule set ${rule}${option("severity", b.severity)}${option("after", b.after)}${option("clear-after", b.clear)}${option("level", b.level)}${b.enabled === undefined ? "" : b.enabled ? " --on" : " --off"}`],
+	["POST /alert-silences", (b) => `alert silence ${b.rule ? word(b.rule) : "all"}${b.object ? ` ${word(b.object)}` : ""}${option("for", b.for)}${option("reason", b.reason)}`],
+	["DELETE /alert-channels/([^/]+)", (_, name) => `alert channel delete ${name} --yes`],
+	["POST /accounts", (b) => `account create ${word(b.name)}${option("role", b.role)} --password-file FILE`],
+	["PATCH /accounts/([^/]+)", (b, name) => (b.totp === undefined ? `account change ${name}${option("role", b.role)}${secretFile("password-file", b.password)}` : "")],
+	["DELETE /accounts/([^/]+)", (_, name) => `account delete ${name} --yes`],
+	["POST /tokens", (b) => `token create ${word(b.name)}${option("role", b.role)}${option("days", b.days)}`],
+	["DELETE /tokens/([^/]+)", (_, name) => `token delete ${name}`],
+	["PUT /discovery", (b) => `discovery require${option("chap-user", b.chap_user)}${secretFile("chap-secret-file", b.chap_secret)}${option("mutual-user", b.mutual_user)}${secretFile("mutual-secret-file", b.mutual_secret)}`],
+	["DELETE /discovery", () => "discovery open"],
+	["PATCH /slow", (b) => `slow set ${word(b.limit)}`],
+	["PUT /ups", (b) => `ups set ${word(b.host)}${b.port ? `:${b.port}` : ""} ${word(b.ups)}${option("shutdown-at", b.shutdown_at)}`],
+	["DELETE /ups", () => "ups clear"],
 	[`POST ${G}/points/([^/]+)/clones`, (b, group, epoch) => `replica point clone ${group} ${epoch} ${words(b.names)}`],
 ];
 
 /** "granary ..." for what was done; null: it has no command of its own, or not for all of it. */
-export function cliOf(one: Done): string | null {
+export function cliOf(one: Request): string | null {
 	for (const [pattern, command] of rows) {
 		const found = new RegExp(`^${pattern}$`).exec(`${one.method} ${one.path}`);
-		if (found) return `granary ${command((one.body ?? {}) as Body, ...found.slice(1).map((text) => (text ? word(decodeURIComponent(text)) : "")))}`.trim();
+		const words = found && command((one.body ?? {}) as Body, ...found.slice(1).map((text) => (text ? word(decodeURIComponent(text)) : "")));
+		if (words) return `granary ${words}`.trim();
 	}
 	return null;
+}
+
+/** The same for curl(1), with a token in the surroundings. */
+export function curlOf(one: Request): string {
+	const lines = [`curl -X ${one.method} ${quoted(`${location.origin}/api/v1${one.path}`)}`, `-H "Authorization: Bearer $GRANARY_TOKEN"`];
+	if (one.body !== undefined) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(one.body))}`);
+	return lines.join(" \\\n  ");
 }

@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What was done in this window, as requests of the API for a script of one's own.
-import { done, type Done } from "../api";
+import { done } from "../api";
 import { clock } from "../format";
 import { Card, Empty, Page, Snippet } from "../parts";
 import { t } from "../text";
-import { cliOf, quoted } from "./cli";
-
-function curlOf(one: Done): string {
-	const lines = [`curl -X ${one.method} ${quoted(`${location.origin}/api/v1${one.path}`)}`, `-H "Authorization: Bearer $GRANARY_TOKEN"`];
-	if (one.body !== undefined) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(one.body))}`);
-	return lines.join(" \\\n  ");
-}
+import { cliOf, curlOf } from "./cli";
 
 export function Commands() {
 	const list = [...done.value].reverse();

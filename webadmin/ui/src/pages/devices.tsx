@@ -32,7 +32,7 @@ function useLeft(device: PoolDevice): number | null {
 function TakeBack({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	const [path, setPath] = useState("");
 	return (
-		<FormDialog title={t("devices.online")} button={t("devices.online")} onClose={onClose} submit={async () => {
+		<FormDialog untried title={t("devices.online")} button={t("devices.online")} onClose={onClose} submit={async () => {
 			await call("POST", `/pools/${part(pool.name)}/online`, path.trim() ? { device: path.trim() } : {});
 			notice(t("devices.onlineBegun"));
 		}}>
@@ -91,7 +91,7 @@ function Add({ pool, onClose }: { pool: Pool; onClose: () => void }) {
 	const [force, setForce] = useState(false);
 	const paths = [...chosen, ...files.split(/\s+/).filter(Boolean)];
 	return (
-		<FormDialog title={t("devices.add")} button={t("devices.add")} ready={paths.length > 0} onClose={onClose} submit={async () => {
+		<FormDialog untried title={t("devices.add")} button={t("devices.add")} ready={paths.length > 0} onClose={onClose} submit={async () => {
 			await call("POST", `/pools/${part(pool.name)}/devices`, { devices: paths, force });
 			notice(t("devices.added"));
 		}}>
@@ -120,7 +120,7 @@ function Add({ pool, onClose }: { pool: Pool; onClose: () => void }) {
 
 function Evacuate({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	return (
-		<FormDialog title={t("devices.evacuateTitle", { path: device.path })} button={t("devices.evacuate")} onClose={onClose} submit={() => call("POST", `/pools/${part(pool.name)}/evacuate`, { device: device.path })}>
+		<FormDialog untried title={t("devices.evacuateTitle", { path: device.path })} button={t("devices.evacuate")} onClose={onClose} submit={() => call("POST", `/pools/${part(pool.name)}/evacuate`, { device: device.path })}>
 			<p class="prose">{t("devices.evacuateText", { data: bytes(device.data_bytes) })}</p>
 		</FormDialog>
 	);
@@ -128,7 +128,7 @@ function Evacuate({ pool, device, onClose }: { pool: Pool; device: PoolDevice; o
 
 function Remove({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	return (
-		<FormDialog title={t("devices.removeTitle", { path: device.path })} button={t("devices.remove")} kind="danger" onClose={onClose} submit={async () => {
+		<FormDialog untried title={t("devices.removeTitle", { path: device.path })} button={t("devices.remove")} kind="danger" onClose={onClose} submit={async () => {
 			await call("POST", `/pools/${part(pool.name)}/remove`, { device: device.path });
 			notice(t("devices.removed"));
 		}}>

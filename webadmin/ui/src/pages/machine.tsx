@@ -15,7 +15,7 @@ function Names({ settings, onClose }: { settings: Appliance["settings"]; onClose
 	const [zone, setZone] = useState(settings.timezone);
 	const [servers, setServers] = useState(settings.time_servers.join(" "));
 	return (
-		<FormDialog title={t("machine.change")} button={t("action.save")} ready={name !== ""} onClose={onClose} submit={async () => {
+		<FormDialog untried title={t("machine.change")} button={t("action.save")} ready={name !== ""} onClose={onClose} submit={async () => {
 			if (name !== settings.name) await call("PUT", "/appliance/name", { name });
 			await call("PUT", "/appliance/time", { ...(zone && { timezone: zone }), time_servers: words(servers) });
 			notice(t("machine.changed"));
@@ -40,7 +40,7 @@ function EditLink({ settings, link, onClose }: { settings: Appliance["settings"]
 	const set = (to: Partial<Link>) => setOne({ ...one, ...to });
 	const others = settings.links.filter((other) => other.name !== link?.name);
 	return (
-		<FormDialog title={link ? t("machine.link", { name: link.name }) : t("machine.newLink")} button={t("machine.try")} ready={one.name !== ""} onClose={onClose} submit={async () => {
+		<FormDialog untried title={link ? t("machine.link", { name: link.name }) : t("machine.newLink")} button={t("machine.try")} ready={one.name !== ""} onClose={onClose} submit={async () => {
 			const body: Record<string, unknown> = { name: one.name, kind: one.kind, ipv4: one.ipv4, ipv6: one.ipv6, addresses: words(addresses), gateways: words(gateways) };
 			if (mtu) body.mtu = parseInt(mtu, 10);
 			if (one.kind === "vlan") Object.assign(body, { parent: one.parent, vlan: one.vlan });
@@ -111,7 +111,7 @@ export function Machine() {
 			</div>}
 			{open === "names" && <Names settings={settings} onClose={close} />}
 			{open && typeof open === "object" && <EditLink settings={settings} link={open.link} onClose={close} />}
-			{off && <DeleteDialog title={off === "restart" ? t("machine.restart") : t("machine.poweroff")} name={settings.name} button={off === "restart" ? t("machine.restart") : t("machine.poweroff")} onClose={close} text={<p>{t("machine.offText")}</p>} submit={() => call("POST", `/appliance/${off}`, {})} />}
+			{off && <DeleteDialog untried title={off === "restart" ? t("machine.restart") : t("machine.poweroff")} name={settings.name} button={off === "restart" ? t("machine.restart") : t("machine.poweroff")} onClose={close} text={<p>{t("machine.offText")}</p>} submit={() => call("POST", `/appliance/${off}`, {})} />}
 		</Card>
 	);
 }

@@ -41,7 +41,7 @@ function Pair({ onClose }: { onClose: () => void }) {
 	const [address, setAddress] = useState("");
 	const [code, setCode] = useState("");
 	return (
-		<FormDialog title={t("replica.pair")} button={t("replica.pair")} ready={address !== "" && code !== ""} onClose={onClose} submit={() => call("POST", "/replica/peers", { address: address.trim(), code: code.trim() })}>
+		<FormDialog untried title={t("replica.pair")} button={t("replica.pair")} ready={address !== "" && code !== ""} onClose={onClose} submit={() => call("POST", "/replica/peers", { address: address.trim(), code: code.trim() })}>
 			<Input label={t("replica.address")} value={address} onValue={setAddress} placeholder="10.0.0.2" hint={t("replica.addressHint")} autoFocus />
 			<Input label={t("replica.itsCode")} value={code} onValue={setCode} class="code" hint={t("replica.itsCodeHint")} />
 		</FormDialog>
@@ -55,7 +55,7 @@ function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
 	const [rpo, setRpo] = useState("5s");
 	const [points, setPoints] = useState("0");
 	return (
-		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
+		<FormDialog untried title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<Select label={t("replica.peer")} value={peer} onValue={setPeer} options={peers.map((one) => [one.uuid, `${one.name} (${one.address})`])} />
 			<Boxes chosen={members} onChange={setMembers} />
@@ -71,7 +71,7 @@ function Act({ group, step, onClose }: { group: Group; step: Step; onClose: () =
 	const words = { promote: t("replica.promote"), demote: t("replica.demote"), switchover: t("replica.switchover"), failback: t("replica.failback"), delete: t("action.delete") };
 	const texts = { promote: t("replica.promoteText", { seconds: number(group.lag_seconds, 1) }), demote: t("replica.demoteText"), switchover: t("replica.switchoverText"), failback: t("replica.failbackText"), delete: t("replica.deleteText") };
 	return (
-		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
+		<DeleteDialog untried title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
 			await call("POST", pathOf(group), { action: step });
 			notice(t("replica.done", { what: words[step] }));
 		}} />

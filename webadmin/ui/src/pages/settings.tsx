@@ -18,7 +18,7 @@ function Password({ onClose }: { onClose: () => void }) {
 	const [password, setPassword] = useState("");
 	const [again, setAgain] = useState("");
 	return (
-		<FormDialog title={t("settings.password")} button={t("action.save")} ready={old !== "" && password.length >= 10 && password === again} onClose={onClose} submit={async () => {
+		<FormDialog untried title={t("settings.password")} button={t("action.save")} ready={old !== "" && password.length >= 10 && password === again} onClose={onClose} submit={async () => {
 			await call("POST", "/me/password", { old, new: password });
 			notice(t("settings.passwordDone"));
 		}}>

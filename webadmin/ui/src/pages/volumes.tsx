@@ -67,7 +67,7 @@ function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 
 async function change(volume: Volume, body: unknown) {
 	const { tag } = await getTagged<Volume>(pathOf(volume));
-	await call("PATCH", pathOf(volume), body, { tag });
+	await call("PATCH", pathOf(volume), body, { tag, step: true });
 }
 
 function Change({ volume, pool, onClose }: { volume: Volume; pool?: Pool; onClose: () => void }) {
