@@ -6,9 +6,15 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 static const struct column session_columns[] = {
-    {"ID", "id", NUMBER},         {"INITIATOR", "initiator", TEXT}, {"TARGET", "target", TEXT},
-    {"PEER", "peer", TEXT},       {"CHAP", "chap", YES_NO},         {"SINCE", "seconds", DURATION},
-    {"READ", "read_bytes", SIZE}, {"WRITTEN", "write_bytes", SIZE},
+    {"ID", "id", NUMBER},
+    {"INITIATOR", "initiator", TEXT},
+    {"TARGET", "target", TEXT},
+    {"PEER", "peer", TEXT},
+    {"CONNS", "connections", COUNT},
+    {"CHAP", "chap", YES_NO},
+    {"SINCE", "seconds", DURATION},
+    {"READ", "read_bytes", SIZE},
+    {"WRITTEN", "write_bytes", SIZE},
 };
 
 int run_session_list(struct command *command)

@@ -3,9 +3,11 @@
  *
  *   LOGIN -> FULL_FEATURE -> DRAINING -> CLOSING
  *
- * It ends when the stream is closed, no task is left, the nexus is drained and no question to
- * the control loop is open; then the control loop hears of it and lets it be freed. */
+ * It ends when the stream is closed, no task of it is left, no question to the control loop is open
+ * and, if it is its session's last, the nexus is drained; then the control loop hears of it and
+ * lets it be freed. */
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <string.h>
 #include <unistd.h>
@@ -101,8 +103,8 @@ static void put_numbers(struct iscsi_conn *conn, struct iscsi_out *out, bool tak
 		pdu_put32(bhs + PDU_AT_STATSN, conn->statsn);
 	if (take_statsn)
 		conn->statsn++;
-	pdu_put32(bhs + PDU_AT_EXPCMDSN, conn->session.window.expected);
-	pdu_put32(bhs + PDU_AT_MAXCMDSN, conn->session.window.maximum);
+	pdu_put32(bhs + PDU_AT_EXPCMDSN, conn->window->expected);
+	pdu_put32(bhs + PDU_AT_MAXCMDSN, conn->window->maximum);
 }
 
 static void put_tail(struct iscsi_conn *conn, struct iscsi_out *out, unsigned count,
@@ -161,10 +163,17 @@ void conn_reject(struct iscsi_conn *conn, enum pdu_reject_reason reason)
 
 /* ---- back-pressure */
 
+/* What a fence keeps back is not for want of a peer that takes it. */
+static bool too_much(const struct iscsi_conn *conn)
+{
+	return conn->backlog > ISCSI_BACKLOG_MAX &&
+	       !(conn->state == CONN_FULL_FEATURE && conn->session->fence);
+}
+
 void conn_update_pause(struct iscsi_conn *conn)
 {
-	bool pause = conn->question != ASK_NOTHING || !conn_out_available(conn) ||
-		     conn->backlog > ISCSI_BACKLOG_MAX;
+	bool pause = conn->question != ASK_NOTHING || conn->waits || conn->logged_out ||
+		     !conn_out_available(conn) || too_much(conn);
 
 	if (pause == conn->paused || conn->state >= CONN_DRAINING)
 		return;
@@ -184,6 +193,9 @@ void conn_try_finish(struct iscsi_conn *conn)
 		return;
 	conn->finished = true;
 	timer_stop(&conn->timer);
+	if (conn->fd >= 0)
+		close(conn->fd);
+	conn->fd = -1;
 	session_finish(conn);
 	login_finish(conn->login);
 	heap_free(conn->login);
@@ -209,17 +221,26 @@ static void closed(struct stream *stream)
 	struct iscsi_conn *conn = stream_context(stream);
 
 	conn->stream_closed = true;
+	conn->stream = NULL;
+	if (conn->moving && conn->state == CONN_LOGIN) {
+		server_conn_moves(conn);
+		return;
+	}
+	if (conn->moving) /* the answer is here, what was to come after it will not be */
+		conn->question = ASK_NOTHING;
 	session_stream_closed(conn);
 	conn_try_finish(conn);
 }
 
 /* A back end that hangs may keep the tasks, and with them the connection's memory, as long as it
  * likes; it may not keep the initiator from logging in again. */
-static void abort_session(struct iscsi_conn *conn)
+static void leave(struct iscsi_conn *conn)
 {
-	if (!conn->session.aborting)
-		timer_start(&conn->timer, ISCSI_ABORT_NS);
-	session_abort(conn);
+	if (conn->leaving)
+		return;
+	conn->leaving = true;
+	timer_start(&conn->timer, ISCSI_ABORT_NS);
+	mcs_leave(conn);
 }
 
 void conn_close(struct iscsi_conn *conn)
@@ -227,8 +248,11 @@ void conn_close(struct iscsi_conn *conn)
 	if (conn->state == CONN_CLOSING)
 		return;
 	conn->state = CONN_CLOSING;
-	stream_close(conn->stream);
-	abort_session(conn);
+	if (conn->stream)
+		stream_close(conn->stream);
+	leave(conn);
+	/* Between two loops there is no stream that could say it is closed. */
+	conn_try_finish(conn);
 }
 
 void conn_drain(struct iscsi_conn *conn)
@@ -237,7 +261,7 @@ void conn_drain(struct iscsi_conn *conn)
 		return;
 	conn->state = CONN_DRAINING;
 	stream_drain(conn->stream, ISCSI_DRAIN_NS);
-	abort_session(conn);
+	leave(conn);
 }
 
 static const char *who(const struct iscsi_conn *conn)
@@ -250,6 +274,7 @@ void conn_fail(struct iscsi_conn *conn, const char *why)
 	if (conn->state >= CONN_DRAINING)
 		return;
 	log_notice("%s from %s: %s; connection dropped", who(conn), conn->peer_text, why);
+	mcs_tell_others(conn);
 	conn_drain(conn);
 }
 
@@ -257,7 +282,7 @@ static void ended(struct stream *stream, int error)
 {
 	struct iscsi_conn *conn = stream_context(stream);
 
-	if (conn->state == CONN_FULL_FEATURE && !conn->session.logging_out)
+	if (conn->state == CONN_FULL_FEATURE && !conn->logged_out)
 		log_info("%s from %s: connection %s", who(conn), conn->peer_text,
 			 error ? strerror(-error) : "closed by the initiator");
 	conn_close(conn);
@@ -305,6 +330,7 @@ static void tick(struct timer *timer)
 	uint64_t idle = loop_now(conn->io->loop) - conn->last_heard;
 
 	if (conn->state >= CONN_DRAINING) {
+		mcs_stuck(conn);
 		server_conn_stuck(conn);
 		return;
 	}
@@ -327,7 +353,12 @@ static void tick(struct timer *timer)
 	if (idle >= ISCSI_PING_NS && !conn->params.discovery && !conn->pinged &&
 	    conn_out_available(conn))
 		session_ping(conn);
-	timer_start(&conn->timer, TICK_NS);
+	if (conn->logged_out)
+		session_logout_ready(conn, false);
+	else
+		mcs_look_at_gap(conn->session);
+	if (conn->state < CONN_DRAINING)
+		timer_start(&conn->timer, TICK_NS);
 }
 
 /* ---- login */
@@ -362,7 +393,8 @@ static void enter_full_feature(struct iscsi_conn *conn)
 	if (conn->params.discovery)
 		log_debug("%s from %s: discovery", who(conn), conn->peer_text);
 	else
-		log_info("%s from %s: logged in to %s", who(conn), conn->peer_text,
+		log_info("%s from %s: %s %s", who(conn), conn->peer_text,
+			 conn->joins ? "one more connection to" : "logged in to",
 			 conn->params.target);
 	login_finish(conn->login);
 	heap_free(conn->login);
@@ -377,7 +409,7 @@ static void enter_full_feature(struct iscsi_conn *conn)
 static void login_done(struct iscsi_conn *conn)
 {
 	conn->params = conn->login->params;
-	if (session_start(conn, conn->answer_target) < 0) {
+	if (!conn->joins && session_start(conn, conn->answer_target) < 0) {
 		login_next(conn, login_session(conn->login, LOGIN_OUT_OF_RESOURCES, 0));
 		return;
 	}
@@ -442,11 +474,62 @@ static void login_next(struct iscsi_conn *conn, enum login_next next)
 		conn_update_pause(conn);
 }
 
+static void rule_answered(struct iscsi_conn *conn)
+{
+	conn->chap = conn->answer_rule.chap_user[0];
+	conn->login->target_alias = conn->answer_alias;
+	conn->login->redirect = conn->answer_redirect;
+	if (conn->session) {
+		conn->login->session = &conn->session->params;
+		conn->window = &conn->session->order.window;
+	}
+	login_next(conn, login_rule(conn->login, conn->answer, &conn->answer_rule));
+	OPENSSL_cleanse(&conn->answer_rule, sizeof(conn->answer_rule));
+}
+
+void conn_joined(struct iscsi_conn *conn, enum login_status status)
+{
+	uint16_t tsih = status == LOGIN_SUCCESS ? conn->session->tsih : 0;
+
+	conn->waits = false;
+	login_next(conn, login_session(conn->login, status, tsih));
+}
+
+static void session_answered(struct iscsi_conn *conn)
+{
+	conn->joins = conn->answer == LOGIN_SUCCESS && conn->login->tsih != 0;
+	conn->cid = conn->login->cid;
+	if (conn->joins)
+		mcs_join(conn);
+	else
+		conn_joined(conn, conn->answer);
+}
+
+/* To the session's loop. The initiator waits for our answer, so nothing is on its way here; if it
+ * does not wait, what it says too early is lost. */
+static void move(struct iscsi_conn *conn)
+{
+	conn->fd = fcntl(stream_fd(conn->stream), F_DUPFD_CLOEXEC, 0);
+	if (conn->fd < 0) {
+		conn->question = ASK_NOTHING;
+		login_next(conn, login_rule(conn->login, LOGIN_OUT_OF_RESOURCES, NULL));
+		return;
+	}
+	conn->moving = true;
+	timer_stop(&conn->timer);
+	list_remove(&conn->link);
+	stream_close(conn->stream);
+}
+
 void conn_answered(struct message *message)
 {
 	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
 	enum conn_question question = conn->question;
 
+	if (conn->destination != conn->io && conn->state < CONN_DRAINING) {
+		move(conn);
+		return;
+	}
 	conn->question = ASK_NOTHING;
 	if (conn->state >= CONN_DRAINING) {
 		heap_free(conn->answer_text);
@@ -454,17 +537,12 @@ void conn_answered(struct message *message)
 		conn_try_finish(conn);
 		return;
 	}
-	if (question == ASK_RULE) {
-		conn->chap = conn->answer_rule.chap_user[0];
-		conn->login->target_alias = conn->answer_alias;
-		conn->login->redirect = conn->answer_redirect;
-		login_next(conn, login_rule(conn->login, conn->answer, &conn->answer_rule));
-		OPENSSL_cleanse(&conn->answer_rule, sizeof(conn->answer_rule));
-	} else if (question == ASK_SESSION) {
-		login_next(conn, login_session(conn->login, conn->answer, conn->answer_tsih));
-	} else if (question == ASK_TARGETS) {
+	if (question == ASK_RULE)
+		rule_answered(conn);
+	else if (question == ASK_SESSION)
+		session_answered(conn);
+	else if (question == ASK_TARGETS)
 		session_targets_listed(conn);
-	}
 	if (conn->state < CONN_DRAINING)
 		conn_update_pause(conn);
 }
@@ -491,7 +569,7 @@ static void login_pdu(struct iscsi_conn *conn)
 
 	if (first) {
 		conn->statsn = login->expstatsn;
-		pdu_window_init(&conn->session.window, login->cmdsn, ISCSI_WINDOW);
+		pdu_window_init(&conn->login_window, login->cmdsn, ORDER_WINDOW);
 	}
 	login_next(conn, next);
 }
@@ -656,18 +734,44 @@ static const struct stream_handlers handlers = {
 
 /* ---- the beginning */
 
-static bool prepare(struct iscsi_conn *conn)
+/* On its loop, whether it is the first or the one it moved to. */
+static bool settle(struct iscsi_conn *conn)
 {
 	struct err err = {0};
+	int fd = conn->fd;
 
+	conn->moving = conn->paused = conn->stream_closed = false;
+	conn->login->random_context = conn->io->loop;
+	if (stream_attach(conn->io->loop, fd, &handlers, conn, &conn->stream, &err) < 0)
+		return false;
+	conn->fd = -1;
+	timer_start(&conn->timer, conn->server->options.login_limit_ns);
+	return true;
+}
+
+static void come_to_loop(struct iscsi_conn *conn)
+{
+	list_push_back(&conn->io->conns, &conn->link);
+	timer_init(&conn->timer, conn->io->loop, tick);
+	conn->last_heard = loop_now(conn->io->loop);
+}
+
+static void could_not_settle(struct iscsi_conn *conn)
+{
+	conn->stream_closed = true;
+	conn->question = ASK_NOTHING;
+	conn_close(conn);
+}
+
+static bool prepare(struct iscsi_conn *conn)
+{
 	conn->login = heap_alloc(sizeof(*conn->login));
 	conn->rx_text = heap_alloc(KEYS_LOGIN_MAX);
 	if (!conn->login || !conn->rx_text)
 		return false;
 	login_init(conn->login);
 	conn->login->random = (void (*)(void *, void *, size_t))loop_random;
-	conn->login->random_context = conn->io->loop;
-	return stream_attach(conn->io->loop, conn->fd, &handlers, conn, &conn->stream, &err) == 0;
+	return settle(conn);
 }
 
 void conn_attach(struct message *message)
@@ -677,18 +781,20 @@ void conn_attach(struct message *message)
 	list_init(&conn->tx);
 	list_init(&conn->free_outs);
 	list_init(&conn->slabs);
-	list_init(&conn->session.tasks);
-	list_init(&conn->session.held);
-	list_push_back(&conn->io->conns, &conn->link);
-	timer_init(&conn->timer, conn->io->loop, tick);
-	conn->last_heard = loop_now(conn->io->loop);
-	if (!prepare(conn)) {
-		close(conn->fd);
-		conn->state = CONN_CLOSING;
-		conn->stream_closed = true;
-		session_abort(conn);
-		conn_try_finish(conn);
-		return;
-	}
-	timer_start(&conn->timer, conn->server->options.login_limit_ns);
+	list_init(&conn->session_link);
+	conn->window = &conn->login_window;
+	come_to_loop(conn);
+	if (!prepare(conn))
+		could_not_settle(conn);
+}
+
+void conn_moved(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, attach_message);
+
+	come_to_loop(conn);
+	if (settle(conn))
+		conn_answered(&conn->message);
+	else
+		could_not_settle(conn);
 }

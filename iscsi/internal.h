@@ -12,24 +12,27 @@
 #include "iscsi/iscsi.h"
 #include "iscsi/keys.h"
 #include "iscsi/login.h"
+#include "iscsi/order.h"
 #include "iscsi/pdu.h"
 #include "target/task.h"
 
 /*~ The tour. A connection is accepted on the control loop (portal.c), given to the I/O loop with
  * the fewest and lives there to its end (conn.c: bytes to PDUs and back). login.c decides the
- * login; what only the control loop knows (rules, targets, other sessions: server.c) is asked by
- * a message to and fro. In full feature phase session.c keeps the command window and hands each
- * request to its row; transfer.c moves a SCSI command's data, tmf.c maps task management.
+ * login; what only the control loop knows (rules, targets: server.c; sessions: registry.c) is asked
+ * by a message to and fro. A login that names a session (its TSIH) is moved to that session's loop
+ * after its first request, while the initiator waits for the answer: a session with all its
+ * connections lives on one loop (mcs.c: who joins, who leaves). In full feature phase session.c
+ * hands each request to its row, in the order that order.c finds; transfer.c moves a SCSI command's
+ * data, tmf.c maps task management.
  *
  * Who owns what:
- *  - struct iscsi_server, iscsi_target, the registry of connections and all fields under
- *    "control loop" of struct iscsi_conn: the control loop;
- *  - everything else of a connection: its I/O loop.
+ *  - struct iscsi_server, iscsi_target, the registries of connections and sessions and all fields
+ *    under "control loop" of struct iscsi_conn and struct iscsi_session: the control loop;
+ *  - everything else of a connection or session: its I/O loop.
  * No lock anywhere; only messages. A connection is freed by its own loop in answer to the
  * control loop's last message, so that no earlier message can still be under way. */
 
-#define ISCSI_WINDOW            128u /* commands outstanding per session */
-#define ISCSI_IMMEDIATE_MAX     32u  /* immediate requests outstanding besides */
+#define ISCSI_IMMEDIATE_MAX     32u  /* immediate requests of a session outstanding */
 #define ISCSI_OUT_MAX           320u /* PDUs handed to the socket and not yet taken */
 #define ISCSI_OUT_RESERVE       16u  /* of these kept for what is not data */
 #define ISCSI_OUT_SLAB          16u
@@ -42,12 +45,15 @@
 #define ISCSI_PING_LIMIT_NS     (30ull * 1000000000) /* idle time before the end */
 #define ISCSI_DRAIN_NS          (2ull * 1000000000)  /* for last words */
 #define ISCSI_ABORT_NS          (4ull * 1000000000)  /* for a session's tasks to end */
+#define ISCSI_GAP_NS            (15ull * 1000000000) /* for a CmdSN that others wait for */
+#define ISCSI_FENCE_NS          (10ull * 1000000000) /* for a StatSN to be acknowledged */
 #define ISCSI_RULES_MAX         1024u
 #define ISCSI_PORTALS_MAX       32u
 #define ISCSI_DATA_PIECES       4u
 #define ISCSI_EXECUTE_BYTES_MAX (ISCSI_DATA_PIECES * BUF_MAX)
 
 struct iscsi_conn;
+struct iscsi_session;
 struct iscsi_task;
 
 /* ---- one PDU on its way out */
@@ -70,6 +76,7 @@ enum task_state {
 	TASK_GATHERING, /* data-out is coming in */
 	TASK_EXECUTING,
 	TASK_SENDING, /* in conn->tx or its last PDU is in the socket */
+	TASK_FREE,
 };
 
 struct iscsi_r2t {
@@ -80,19 +87,23 @@ struct iscsi_r2t {
 struct iscsi_task {
 	struct scsi_task scsi;
 	struct scsi_tmf_request tmf;
-	struct iscsi_conn *conn;
+	struct iscsi_conn *conn; /* its allegiance: data, R2T and answer go there */
+	struct iscsi_session *session;
 	struct list link; /* session->tasks */
 	struct list tx_link;
-	struct list held_link;
+	struct order_entry order;
 	struct iscsi_task *next; /* hash chain, or free list */
 	uint8_t bhs[PDU_BHS_LENGTH];
-	uint32_t itt, cmdsn;
+	uint32_t itt;
 	enum task_state state;
 	bool immediate, counted, hashed, begun;
-	bool dropped;     /* ends without an answer */
-	bool crc_failed;  /* a Data-Out was lost to its digest */
-	bool no_buffers;  /* answered BUSY: its immediate data had nowhere to go */
-	uint8_t response; /* TMF response code; SCSI response is always 0 */
+	bool given_up;             /* its connection ends: scsi_task_abandon() was called */
+	bool fenced;               /* its answer keeps its place among those of all connections */
+	struct iscsi_conn *closes; /* of a LOGOUT that waits */
+	bool dropped;              /* ends without an answer */
+	bool crc_failed;           /* a Data-Out was lost to its digest */
+	bool no_buffers;           /* answered BUSY: its immediate data had nowhere to go */
+	uint8_t response;          /* TMF response code; SCSI response is always 0 */
 
 	uint8_t read, write;
 	uint32_t edtl;
@@ -115,30 +126,65 @@ struct iscsi_task {
 	uint32_t payload_length;
 };
 
-/* ---- the part of a connection that starts with full feature phase */
+/* ---- a session: all its connections, and what they share */
 #define SESSION_HASH 256u
 struct iscsi_session {
 	struct scsi_nexus *nexus; /* NULL in discovery */
-	struct pdu_window window;
+	struct order order;
+	struct list link;  /* io->sessions */
+	struct list conns; /* on the loop and not finished; the oldest first */
+	unsigned active;   /* of these: not on their way out */
 	struct list tasks; /* every task in use */
-	struct list held;
 	struct iscsi_task *hash[SESSION_HASH];
 	struct iscsi_task *free_tasks;
 	unsigned task_count, immediate_count;
+	bool running; /* a request has its turn (session.c) */
 	uint32_t next_ttt;
-	bool logging_out;          /* answer to LOGOUT is out: nothing is heard any more */
 	bool aborting, drained;    /* scsi_nexus_abort_all() was called, has ended */
 	uint32_t aborted_itts[64]; /* whose late Data-Out is swallowed */
 	unsigned aborted_next;
-	/* text negotiation */
+	uint64_t gap_since; /* something has waited for a CmdSN since then; 0: nothing does */
+	uint64_t commands, read_bytes, write_bytes;
+	uint64_t started_ns;
+	/* the response fence (mcs.c) */
+	enum session_fence {
+		FENCE_NONE,
+		FENCE_BEFORE, /* what is older than the fenced answer is made into PDUs */
+		FENCE_ACKNOWLEDGED,
+		FENCE_SENDING, /* the fenced answer itself */
+		FENCE_AFTER,   /* it has to be acknowledged */
+	} fence;
+	struct iscsi_task *fenced; /* until it is a PDU */
+	struct iscsi_conn *fence_conn;
+	struct list later; /* younger answers of all connections; iscsi_task.tx_link */
+	struct timer fence_timer;
+
+	/* set by the control loop before the I/O loop knows it, and the same ever after */
+	struct iscsi_io_loop *io;
+	struct iscsi_params params; /* what the leading connection agreed on */
+	char chap_user[256];
+	uint64_t id; /* of the leading connection */
+	uint16_t tsih, group;
+	uint8_t isid[6];
+
+	/* control loop */
+	struct list all_link; /* server->sessions; in none: its initiator port is free */
+	struct list members;  /* iscsi_conn.member_link: those that count */
+	unsigned refs;        /* connections that point here */
+	struct list waiters;  /* connections that replace it */
+	bool dropped;         /* on its way out: nobody joins */
+	struct iscsi_target *target;
+	struct message free_message;
+};
+
+/* ---- a connection's text negotiation */
+struct iscsi_exchange {
 	char *text; /* heap */
 	size_t text_length, text_sent;
 	uint32_t text_ttt, text_itt;
 	char *text_in;
 	size_t text_in_length;
 	struct iscsi_task *text_task; /* waits for the control loop's list of targets */
-	uint64_t commands, read_bytes, write_bytes;
-	uint64_t started_ns;
 };
 
 enum conn_state { CONN_LOGIN, CONN_FULL_FEATURE, CONN_DRAINING, CONN_CLOSING };
@@ -157,8 +203,8 @@ enum conn_drop {
 struct iscsi_io_loop {
 	struct loop *loop;
 	struct iscsi_server *server;
-	struct list conns; /* that loop's */
-	unsigned load;     /* control loop's count */
+	struct list conns, sessions; /* that loop's */
+	unsigned load;               /* control loop's count */
 };
 
 struct iscsi_conn {
@@ -166,18 +212,35 @@ struct iscsi_conn {
 	struct iscsi_io_loop *io;
 	struct stream *stream;
 	struct list link; /* io->conns */
-	int fd;           /* until attached */
+	int fd;           /* until attached, and on the way from loop to loop */
 	uint16_t group;   /* portal group it came in through */
 	struct sockaddr_storage peer, local;
 	char peer_text[64], local_text[64];
 	enum conn_state state;
 	struct login *login; /* heap, during login only */
 	struct iscsi_params params;
-	struct iscsi_session session;
+	struct iscsi_session *session; /* NULL until it is known which */
+	struct list session_link;      /* session->conns */
+	struct pdu_window login_window;
+	const struct pdu_window *window; /* what its PDUs tell: login_window or the session's */
+	uint16_t cid;
+	unsigned task_count; /* of the session's tasks */
+	struct iscsi_exchange exchange;
 	struct timer timer;
 	uint64_t last_heard, pinged; /* loop_now(); pinged 0 = no NOP-In outstanding */
+	uint64_t started_ns;
 	uint32_t statsn;
+	uint32_t acknowledged; /* ExpStatSN */
+	uint32_t fence_statsn; /* has to be acknowledged first */
 	bool stream_closed, finished, paused, chap;
+	bool joins;                /* not the leading one */
+	bool moving;               /* to the loop of the session it joins */
+	bool waits;                /* until the connection it replaces is gone */
+	bool leaving;              /* session->active does not count it any more */
+	bool stuck;                /* its tasks hang: it is not waited for any more */
+	bool logged_out;           /* nothing more is heard */
+	bool late;                 /* it has not acknowledged fence_statsn in time */
+	struct iscsi_task *logout; /* that closes it, on whatever connection; waits for its tasks */
 	uint64_t grace_end;
 	bool header_digest, data_digest; /* in force */
 	enum conn_drop dropping;
@@ -211,23 +274,22 @@ struct iscsi_conn {
 	char answer_alias[TEXT_VALUE_MAX + 1];
 	char answer_redirect[ISCSI_REDIRECT_MAX + 1];
 	struct scsi_target *answer_target;
-	uint16_t answer_tsih;
 	char *answer_text; /* heap */
 	size_t answer_length;
 	char asked_targets[SCSI_NAME_MAX + 1];
 
 	/* control loop */
-	struct list all_link;  /* server->conns */
-	struct list half_link; /* server->half_open */
-	struct list wait_link; /* the older session's waiters */
-	struct list waiters;   /* connections that replace this one */
+	struct iscsi_io_loop *destination; /* where the session is that it wants to join, or io */
+	struct list all_link;              /* server->conns */
+	struct list half_link;             /* server->half_open */
+	struct list wait_link;             /* the older session's waiters */
+	struct list member_link;           /* session->members */
 	struct iscsi_target *target;
-	bool registered, drop_posted, gone;
+	bool drop_posted, gone;
 	struct message drop_message, free_message, attach_message, stuck_message;
 	enum conn_drop drop_reason;
 	uint64_t id;
-	uint16_t tsih;
-	uint8_t isid[6];
+	uint16_t login_cid; /* what cid will be */
 	char initiator[SCSI_NAME_MAX + 1];
 	bool discovery;
 };
@@ -291,6 +353,7 @@ struct iscsi_server {
 	unsigned portal_count;
 	struct list targets;
 	struct list conns;
+	struct list sessions;
 	struct list half_open; /* oldest first */
 	unsigned conn_count, half_open_count;
 	struct iscsi_rule *discovery_rule;
@@ -314,6 +377,8 @@ void server_add_group(struct iscsi_server *server, uint16_t group);
 /* server.c: any loop. conn->question is answered by conn_answered(); one at a time. */
 void server_ask(struct iscsi_conn *conn, enum conn_question question);
 void server_conn_gone(struct iscsi_conn *conn); /* last word of a connection */
+/* It has left its loop for conn->destination. */
+void server_conn_moves(struct iscsi_conn *conn);
 /* It ends, but its tasks hang: its initiator port is free from now on. Once. */
 void server_conn_stuck(struct iscsi_conn *conn);
 void server_reset_target(struct iscsi_conn *conn);
@@ -362,6 +427,7 @@ void portal_close_all(struct iscsi_server *server);
 
 /* conn.c: the connection's loop, all of what follows */
 void conn_attach(struct message *message);
+void conn_moved(struct message *message); /* the same on the second loop */
 void conn_answered(struct message *message);
 void conn_drop(struct message *message);
 void conn_free(struct message *message);
@@ -378,34 +444,72 @@ void conn_reject_header(struct iscsi_conn *conn, const uint8_t *bhs, enum pdu_re
 void conn_fail(struct iscsi_conn *conn, const char *why);
 void conn_drain(struct iscsi_conn *conn);
 void conn_close(struct iscsi_conn *conn);
-void conn_resume(struct iscsi_conn *conn);
+/* The answer to a login that joins: the rest of it. */
+void conn_joined(struct iscsi_conn *conn, enum login_status status);
 void conn_update_pause(struct iscsi_conn *conn);
 /* Where the payload of the PDU being received goes. */
 void conn_rx_iov(struct iscsi_conn *conn, void *base, size_t length); /* base NULL: nowhere */
 void conn_try_finish(struct iscsi_conn *conn);
 
 /* session.c */
+void session_init(struct iscsi_session *session); /* any loop, before it is known */
 int session_start(struct iscsi_conn *conn, struct scsi_target *target);
 bool session_header(struct iscsi_conn *conn); /* false: the connection has ended */
 void session_pdu(struct iscsi_conn *conn, bool digest_good);
 void session_targets_listed(struct iscsi_conn *conn);
 void session_ping(struct iscsi_conn *conn);
 void session_async(struct iscsi_conn *conn, uint8_t event, uint16_t p1, uint16_t p2, uint16_t p3);
-bool session_quiet(const struct iscsi_conn *conn); /* no command runs */
-void session_abort(struct iscsi_conn *conn);       /* at the connection's end */
+bool session_quiet(const struct iscsi_conn *conn); /* no command of it runs */
+void session_abort(struct iscsi_session *session); /* with its last connection */
 void session_stream_closed(struct iscsi_conn *conn);
 bool session_finished(const struct iscsi_conn *conn);
 void session_finish(struct iscsi_conn *conn);
-struct iscsi_task *session_find(struct iscsi_conn *conn, uint32_t itt);
+struct iscsi_task *session_find(struct iscsi_session *session, uint32_t itt);
 void session_task_done(struct iscsi_task *task); /* the command no longer fills the window */
 void session_task_free(struct iscsi_task *task);
 /* End a request that has not been executed, without an answer. */
 void session_task_drop(struct iscsi_task *task);
-void session_was_aborted(struct iscsi_conn *conn, uint32_t itt);
-bool session_itt_aborted(const struct iscsi_conn *conn, uint32_t itt);
-uint32_t session_ttt(struct iscsi_conn *conn);
+void session_was_aborted(struct iscsi_session *session, uint32_t itt);
+bool session_itt_aborted(const struct iscsi_session *session, uint32_t itt);
+uint32_t session_ttt(struct iscsi_session *session);
 void session_pump(struct iscsi_conn *conn);
 void session_queue(struct iscsi_task *task);
+void session_run_held(struct iscsi_session *session);
+/* What waited for @conn to be closed is answered, or @conn closes now. */
+void session_logout_ready(struct iscsi_conn *conn, bool clean);
+
+/* mcs.c: the connections of a session */
+void mcs_enter(struct iscsi_conn *conn);
+void mcs_join(struct iscsi_conn *conn); /* answered by conn_joined(), perhaps later */
+void mcs_leave(struct iscsi_conn *conn);
+void mcs_gone(struct iscsi_conn *conn); /* it is in session->conns no more */
+void mcs_stuck(struct iscsi_conn *conn);
+/* End the tasks of @conn but @except while the session goes on. */
+void mcs_give_up(struct iscsi_conn *conn, const struct iscsi_task *except);
+void mcs_tell_others(struct iscsi_conn *conn); /* that we drop it */
+void mcs_look_at_gap(struct iscsi_session *session);
+struct iscsi_conn *mcs_find(struct iscsi_session *session, uint16_t cid);
+/* One that is not on its way out; NULL: none. Ending one may end others: who ends several searches
+ * anew each time. */
+struct iscsi_conn *mcs_next_active(const struct iscsi_session *session);
+void mcs_end(struct iscsi_conn *conn); /* with its last words, if it has a say */
+/* mcs_fence: does the answer @task have to wait for others (it is queued again, then), or is a
+ * fence needed for it (which begins)? */
+bool mcs_fence(struct iscsi_task *task);
+void mcs_fence_step(struct iscsi_session *session);
+void mcs_fenced_ends(struct iscsi_session *session); /* its answer is freed */
+
+/* registry.c: the control loop's sessions */
+void registry_find(struct iscsi_conn *conn); /* conn->session: which it wants to join, or NULL */
+void registry_ask(struct iscsi_conn *conn);
+void registry_drop(struct iscsi_conn *conn, enum conn_drop reason); /* its session, or itself */
+/* registry_forget: its place in the session is free; registry_release: it is gone. */
+void registry_forget(struct iscsi_conn *conn);
+void registry_release(struct iscsi_conn *conn);
+/* server.c, for it */
+void server_post_drop(struct iscsi_conn *conn, enum conn_drop reason);
+void server_answer(struct iscsi_conn *conn, enum login_status status);
+void server_login_through(struct iscsi_conn *conn); /* not half open any more */
 
 /* transfer.c */
 bool transfer_command_header(struct iscsi_conn *conn, struct iscsi_task *task);
@@ -419,6 +523,8 @@ void transfer_backlog(struct iscsi_task *task);  /* its data has left */
 void transfer_fail(struct iscsi_task *task, uint8_t key, uint8_t asc, uint8_t ascq);
 
 /* tmf.c */
+/* Does it reach commands that may still be on their way over other connections? */
+bool tmf_waits_for_others(const struct iscsi_task *task);
 void tmf_request(struct iscsi_task *task);
 void tmf_make_pdu(struct iscsi_task *task);
 

@@ -12,7 +12,7 @@
 #include "target/target.h"
 
 /* The iSCSI server (RFC 7143, RFC 7144): portals, logins, sessions. Connections are accepted on
- * one loop and each is served by one of the I/O loops for its whole life; everything of a
+ * one loop and served by one of the I/O loops, the same for all of a session: everything of a
  * session runs on that loop. Configuration calls: control loop; they take effect for logins
  * that come later and, where it says so, for running sessions. */
 
@@ -140,16 +140,25 @@ bool iscsi_isns_show(struct iscsi_server *server, struct iscsi_isns_info *ret_in
 
 /* Sessions, live. The snapshot is gathered over the loops; listed() runs on the control loop
  * with an array that is freed after it returns. */
+#define ISCSI_SESSION_CONNECTIONS_MAX 8u /* what MaxConnections is negotiated to, at most */
+struct iscsi_connection_info {
+	char peer[64], portal[64]; /* "address:port" */
+	uint16_t cid;              /* the initiator's number for it */
+	bool header_digest, data_digest;
+	uint64_t seconds; /* since its login */
+};
 struct iscsi_session_info {
 	uint64_t id;                                                  /* unique since start */
 	char initiator[SCSI_NAME_MAX + 1], target[SCSI_NAME_MAX + 1]; /* target "" = discovery */
 	char initiator_alias[SCSI_NAME_MAX + 1];
-	char peer[64], portal[64]; /* "address:port" */
+	char peer[64], portal[64]; /* of the oldest connection, as the digests are */
 	uint8_t isid[6];
 	uint16_t tsih;
 	bool header_digest, data_digest, chap;
 	uint64_t seconds; /* since login */
 	uint64_t commands, read_bytes, write_bytes;
+	unsigned max_connections, connection_count;
+	struct iscsi_connection_info connections[ISCSI_SESSION_CONNECTIONS_MAX];
 };
 void iscsi_session_list(struct iscsi_server *server,
 			void (*listed)(void *context, const struct iscsi_session_info *sessions,
@@ -174,7 +183,7 @@ struct iscsi_refusal {
 };
 bool iscsi_refusal_get(struct iscsi_server *server, unsigned index,
 		       struct iscsi_refusal *ret_refusal);
-/* Drop one session; -ENOENT if there is none. */
+/* Drop one session with all its connections; -ENOENT if there is none. */
 int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "iscsi/iscsi.h"
+
 /* How the result comes about (RFC 7143 6.2). */
 enum key_kind {
 	KEY_MINIMUM, /* the smaller of both numbers */
@@ -25,6 +27,7 @@ enum key_flags {
 	IN_LOGIN = 1,
 	IN_FULL_FEATURE = 2,
 	NORMAL_ONLY = 4, /* Irrelevant in a discovery session */
+	LEADING = 8,     /* only the leading connection of a session settles it */
 };
 
 struct key_row {
@@ -40,23 +43,25 @@ struct key_row {
 static const struct key_row table[] = {
     {"HeaderDigest", KEY_DIGEST, IN_LOGIN, 0, 0, 0, AT(header_digest)},
     {"DataDigest", KEY_DIGEST, IN_LOGIN, 0, 0, 0, AT(data_digest)},
-    {"MaxConnections", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY, 1, 65535, 1, AT(max_connections)},
-    {"InitialR2T", KEY_OR, IN_LOGIN | NORMAL_ONLY, 0, 1, 0, AT(initial_r2t)},
-    {"ImmediateData", KEY_AND, IN_LOGIN | NORMAL_ONLY, 0, 1, 1, AT(immediate_data)},
+    {"MaxConnections", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY | LEADING, 1, 65535,
+     ISCSI_SESSION_CONNECTIONS_MAX, AT(max_connections)},
+    {"InitialR2T", KEY_OR, IN_LOGIN | NORMAL_ONLY | LEADING, 0, 1, 0, AT(initial_r2t)},
+    {"ImmediateData", KEY_AND, IN_LOGIN | NORMAL_ONLY | LEADING, 0, 1, 1, AT(immediate_data)},
     {"MaxRecvDataSegmentLength", KEY_DECLARED, IN_LOGIN | IN_FULL_FEATURE, 512, 16777215, 0,
      AT(send_max)},
-    {"MaxBurstLength", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY, 512, 16777215, KEYS_BURST_MAX,
+    {"MaxBurstLength", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY | LEADING, 512, 16777215, KEYS_BURST_MAX,
      AT(max_burst)},
-    {"FirstBurstLength", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY, 512, 16777215, KEYS_FIRST_BURST,
-     AT(first_burst)},
-    {"DefaultTime2Wait", KEY_MAXIMUM, IN_LOGIN, 0, 3600, 2, AT(time2wait)},
-    {"DefaultTime2Retain", KEY_MINIMUM, IN_LOGIN, 0, 3600, 0, AT(time2retain)},
-    {"MaxOutstandingR2T", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY, 1, 65535, KEYS_R2T_MAX,
+    {"FirstBurstLength", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY | LEADING, 512, 16777215,
+     KEYS_FIRST_BURST, AT(first_burst)},
+    {"DefaultTime2Wait", KEY_MAXIMUM, IN_LOGIN | LEADING, 0, 3600, 2, AT(time2wait)},
+    {"DefaultTime2Retain", KEY_MINIMUM, IN_LOGIN | LEADING, 0, 3600, 0, AT(time2retain)},
+    {"MaxOutstandingR2T", KEY_MINIMUM, IN_LOGIN | NORMAL_ONLY | LEADING, 1, 65535, KEYS_R2T_MAX,
      AT(max_outstanding_r2t)},
-    {"DataPDUInOrder", KEY_OR, IN_LOGIN | NORMAL_ONLY, 0, 1, 1, AT(pdu_in_order)},
-    {"DataSequenceInOrder", KEY_OR, IN_LOGIN | NORMAL_ONLY, 0, 1, 1, AT(sequence_in_order)},
-    {"ErrorRecoveryLevel", KEY_MINIMUM, IN_LOGIN, 0, 2, 0, AT(error_recovery_level)},
-    {"iSCSIProtocolLevel", KEY_MINIMUM, IN_LOGIN, 0, 31, 2, AT(protocol_level)},
+    {"DataPDUInOrder", KEY_OR, IN_LOGIN | NORMAL_ONLY | LEADING, 0, 1, 1, AT(pdu_in_order)},
+    {"DataSequenceInOrder", KEY_OR, IN_LOGIN | NORMAL_ONLY | LEADING, 0, 1, 1,
+     AT(sequence_in_order)},
+    {"ErrorRecoveryLevel", KEY_MINIMUM, IN_LOGIN | LEADING, 0, 2, 0, AT(error_recovery_level)},
+    {"iSCSIProtocolLevel", KEY_MINIMUM, IN_LOGIN | LEADING, 0, 31, 2, AT(protocol_level)},
     {"TaskReporting", KEY_REPORTING, IN_LOGIN | NORMAL_ONLY, 0, 0, 0, 0},
     {"InitiatorName", KEY_HANDLED, IN_LOGIN, 0, 0, 0, 0},
     {"InitiatorAlias", KEY_HANDLED, IN_LOGIN | IN_FULL_FEATURE, 0, 0, 0, 0},
@@ -107,10 +112,19 @@ static const struct key_row *find_row(const char *name)
 	return NULL;
 }
 
-static void answer_number(const struct key_row *row, uint32_t *field, const char *value,
-			  struct text_writer *reply)
+/* On a connection that joins a session what the leading one settled stays: an offer that comes to
+ * the same is answered with it, any other is refused. */
+static bool settled_otherwise(const struct iscsi_params *params, const struct key_row *row,
+			      uint32_t before, uint32_t result)
 {
-	uint32_t offered;
+	return params->joins && (row->flags & LEADING) && result != before;
+}
+
+static void answer_number(const struct key_row *row, const struct iscsi_params *params,
+			  uint32_t *field, const char *value, struct text_writer *reply)
+{
+	uint32_t ours = params->joins && (row->flags & LEADING) ? *field : row->ours;
+	uint32_t offered, result;
 
 	if (text_number(value, &offered) < 0 || offered < row->low || offered > row->high) {
 		text_add(reply, row->name, "Reject");
@@ -121,22 +135,30 @@ static void answer_number(const struct key_row *row, uint32_t *field, const char
 		return;
 	}
 	if (row->kind == KEY_MINIMUM)
-		*field = offered < row->ours ? offered : row->ours;
+		result = offered < ours ? offered : ours;
 	else
-		*field = offered > row->ours ? offered : row->ours;
-	text_add_number(reply, row->name, *field);
-}
-
-static void answer_boolean(const struct key_row *row, uint32_t *field, const char *value,
-			   struct text_writer *reply)
-{
-	uint32_t offered = !strcmp(value, "Yes");
-
-	if (!offered && strcmp(value, "No") != 0) {
+		result = offered > ours ? offered : ours;
+	if (settled_otherwise(params, row, *field, result)) {
 		text_add(reply, row->name, "Reject");
 		return;
 	}
-	*field = row->kind == KEY_AND ? offered & row->ours : offered | row->ours;
+	*field = result;
+	text_add_number(reply, row->name, *field);
+}
+
+static void answer_boolean(const struct key_row *row, const struct iscsi_params *params,
+			   uint32_t *field, const char *value, struct text_writer *reply)
+{
+	uint32_t offered = !strcmp(value, "Yes");
+	uint32_t ours = params->joins ? *field : row->ours;
+	uint32_t result = row->kind == KEY_AND ? offered & ours : offered | ours;
+
+	if ((!offered && strcmp(value, "No") != 0) ||
+	    settled_otherwise(params, row, *field, result)) {
+		text_add(reply, row->name, "Reject");
+		return;
+	}
+	*field = result;
 	text_add(reply, row->name, *field ? "Yes" : "No");
 }
 
@@ -162,18 +184,20 @@ static void answer_reporting(const char *value, struct text_writer *reply)
 	text_add(reply, "TaskReporting", text_list_has(value, "RFC3720") ? "RFC3720" : "Reject");
 }
 
-static void answer_row(const struct key_row *row, uint32_t *field, const char *value,
+static void answer_row(const struct key_row *row, struct iscsi_params *params, const char *value,
 		       struct text_writer *reply)
 {
+	uint32_t *field = (uint32_t *)((char *)params + row->offset);
+
 	switch (row->kind) {
 	case KEY_MINIMUM:
 	case KEY_MAXIMUM:
 	case KEY_DECLARED:
-		answer_number(row, field, value, reply);
+		answer_number(row, params, field, value, reply);
 		break;
 	case KEY_AND:
 	case KEY_OR:
-		answer_boolean(row, field, value, reply);
+		answer_boolean(row, params, field, value, reply);
 		break;
 	case KEY_DIGEST:
 		answer_digest(row, field, value, reply);
@@ -223,8 +247,17 @@ int keys_answer(struct iscsi_params *params, uint64_t *seen, enum keys_phase pha
 		text_add(reply, row->name, "Irrelevant");
 		return 0;
 	}
-	answer_row(row, (uint32_t *)((char *)params + row->offset), pair->value, reply);
+	answer_row(row, params, pair->value, reply);
 	return 0;
+}
+
+void keys_join(struct iscsi_params *params, const struct iscsi_params *session)
+{
+	for (unsigned i = 0; i < ROWS; i++)
+		if (table[i].flags & LEADING)
+			*(uint32_t *)((char *)params + table[i].offset) =
+			    *(const uint32_t *)((const char *)session + table[i].offset);
+	params->joins = true;
 }
 
 void keys_settle(struct iscsi_params *params)

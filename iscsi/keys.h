@@ -33,6 +33,7 @@ struct iscsi_params {
 	char initiator_alias[TEXT_VALUE_MAX + 1];
 	char target[SCSI_NAME_MAX + 1];
 	bool discovery;
+	bool joins; /* a session that is there: keys_join() */
 };
 
 void keys_defaults(struct iscsi_params *params);
@@ -44,6 +45,9 @@ enum keys_phase { KEYS_LOGIN, KEYS_FULL_FEATURE };
  * Returns 0; -EPROTO: a key only targets send, sent twice, or not allowed in this phase. */
 int keys_answer(struct iscsi_params *params, uint64_t *seen, enum keys_phase phase,
 		const struct text_pair *pair, struct text_writer *reply);
+
+/* Before the first offer is answered: @session is what the leading connection agreed on. */
+void keys_join(struct iscsi_params *params, const struct iscsi_params *session);
 
 /* After the last exchange: relations between keys (FirstBurstLength <= MaxBurstLength). */
 void keys_settle(struct iscsi_params *params);

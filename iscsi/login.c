@@ -287,6 +287,8 @@ enum login_next login_rule(struct login *login, enum login_status status,
 	}
 	login->rule = *rule;
 	login->ruled = true;
+	if (login->session)
+		keys_join(&login->params, login->session);
 	return process(login);
 }
 

@@ -52,6 +52,8 @@ struct login {
 	uint16_t group;           /* portal group tag; set by the caller with the rule */
 	const char *target_alias; /* or NULL; set by the caller with the rule */
 	const char *redirect;     /* set by the caller with LOGIN_MOVED_TEMPORARILY */
+	/* Of the session it wants to join, or NULL; set by the caller with the rule. */
+	const struct iscsi_params *session;
 	void (*random)(void *context, void *buffer, size_t length);
 	void *random_context;
 

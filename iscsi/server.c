@@ -35,9 +35,11 @@ int iscsi_server_create(const struct iscsi_server_options *options,
 	for (unsigned i = 0; i < options->io_loop_count; i++) {
 		loops[i] = (struct iscsi_io_loop){.loop = options->io_loops[i], .server = server};
 		list_init(&loops[i].conns);
+		list_init(&loops[i].sessions);
 	}
 	list_init(&server->targets);
 	list_init(&server->conns);
+	list_init(&server->sessions);
 	list_init(&server->half_open);
 	list_init(&server->isns_clients);
 	deferred_init(&server->finish, finish_stop);
@@ -83,7 +85,7 @@ void server_try_stop(struct iscsi_server *server)
 		loop_defer(server->options.control, &server->finish);
 }
 
-static void post_drop(struct iscsi_conn *conn, enum conn_drop reason)
+void server_post_drop(struct iscsi_conn *conn, enum conn_drop reason)
 {
 	if (conn->drop_posted || conn->gone)
 		return;
@@ -106,7 +108,7 @@ void iscsi_server_stop(struct iscsi_server *server, uint64_t grace_ns,
 	}
 	server->portal_count = 0;
 	list_for_each (it, &server->conns)
-		post_drop(list_entry(it, struct iscsi_conn, all_link), DROP_SHUTDOWN);
+		server_post_drop(list_entry(it, struct iscsi_conn, all_link), DROP_SHUTDOWN);
 	isns_stop(server);
 	server_try_stop(server);
 }
@@ -146,7 +148,7 @@ static struct iscsi_io_loop *least_loaded(struct iscsi_server *server)
 	return best;
 }
 
-static void half_open_end(struct iscsi_conn *conn)
+void server_login_through(struct iscsi_conn *conn)
 {
 	if (list_empty(&conn->half_link))
 		return;
@@ -172,7 +174,7 @@ static struct iscsi_conn *conn_new(struct iscsi_server *server, uint16_t group, 
 	portal_text((struct sockaddr *)&conn->peer, conn->peer_text, sizeof(conn->peer_text));
 	portal_text((struct sockaddr *)&conn->local, conn->local_text, sizeof(conn->local_text));
 	list_init(&conn->wait_link);
-	list_init(&conn->waiters);
+	list_init(&conn->member_link);
 	list_init(&conn->link);
 	conn->id = ++server->next_id;
 	return conn;
@@ -208,7 +210,7 @@ void server_accepted(struct iscsi_server *server, uint16_t group, int fd,
 		close(fd);
 		return;
 	}
-	conn->io = least_loaded(server);
+	conn->io = conn->destination = least_loaded(server);
 	conn->io->load++;
 	server->conn_count++;
 	server->half_open_count++;
@@ -218,42 +220,25 @@ void server_accepted(struct iscsi_server *server, uint16_t group, int fd,
 		struct iscsi_conn *oldest =
 		    list_entry(server->half_open.next, struct iscsi_conn, half_link);
 
-		half_open_end(oldest);
-		post_drop(oldest, DROP_HALF_OPEN);
+		server_login_through(oldest);
+		server_post_drop(oldest, DROP_HALF_OPEN);
 	}
 	loop_post(conn->io->loop, &conn->attach_message, conn_attach);
 }
 
 static void target_let_go(struct iscsi_target *target);
-static void ask_session(struct iscsi_conn *conn);
 
-static void answer(struct iscsi_conn *conn, enum login_status status)
+void server_answer(struct iscsi_conn *conn, enum login_status status)
 {
 	conn->answer = status;
 	loop_post(conn->io->loop, &conn->message, conn_answered);
-}
-
-/* Its initiator port is free; who waits for it asks again. */
-static void give_way(struct iscsi_conn *conn)
-{
-	struct list waiters;
-
-	conn->registered = false;
-	list_init(&waiters);
-	list_splice_back(&waiters, &conn->waiters);
-	for (struct list *it; (it = list_pop_front(&waiters));)
-		ask_session(list_entry(it, struct iscsi_conn, wait_link));
 }
 
 static void stuck(struct message *message)
 {
 	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, stuck_message);
 
-	if (!list_empty(&conn->waiters))
-		log_warning("%s from %s: commands of its last session hang in the back end; "
-			    "it logs in beside them",
-			    conn->initiator, conn->peer_text);
-	give_way(conn);
+	registry_forget(conn);
 }
 
 void server_conn_stuck(struct iscsi_conn *conn)
@@ -269,10 +254,10 @@ static void gone(struct message *message)
 
 	conn->gone = true;
 	list_remove(&conn->all_link);
-	half_open_end(conn);
+	server_login_through(conn);
 	server->conn_count--;
 	conn->io->load--;
-	give_way(conn);
+	registry_release(conn);
 	loop_post(conn->io->loop, &conn->free_message, conn_free);
 	if (target)
 		target_let_go(target);
@@ -282,6 +267,27 @@ static void gone(struct message *message)
 void server_conn_gone(struct iscsi_conn *conn)
 {
 	loop_post(conn->server->options.control, &conn->message, gone);
+}
+
+/* It is on no loop now: nothing that was posted to it can be under way, but a drop. */
+static void moves(struct message *message)
+{
+	struct iscsi_conn *conn = container_of(message, struct iscsi_conn, message);
+
+	if (conn->drop_posted) {
+		conn->destination = conn->io;
+		server_answer(conn, LOGIN_UNAVAILABLE);
+		return;
+	}
+	conn->io->load--;
+	conn->io = conn->destination;
+	conn->io->load++;
+	loop_post(conn->io->loop, &conn->attach_message, conn_moved);
+}
+
+void server_conn_moves(struct iscsi_conn *conn)
+{
+	loop_post(conn->server->options.control, &conn->message, moves);
 }
 
 /* ---- questions */
@@ -331,74 +337,20 @@ static enum login_status target_rule(struct iscsi_conn *conn)
 static void ask_rule(struct iscsi_conn *conn)
 {
 	const struct iscsi_params *params = &conn->login->params;
+	enum login_status status;
 
 	conn->discovery = params->discovery;
 	memcpy(conn->initiator, params->initiator, sizeof(conn->initiator));
 	conn->login->chap_algorithms = conn->server->chap;
 	conn->login->group = conn->group;
-	if (conn->server->stopping)
-		answer(conn, LOGIN_UNAVAILABLE);
-	else
-		answer(conn, conn->discovery ? discovery_rule(conn) : target_rule(conn));
-}
-
-static struct iscsi_conn *same_port(struct iscsi_conn *conn)
-{
-	list_for_each (it, &conn->server->conns) {
-		struct iscsi_conn *other = list_entry(it, struct iscsi_conn, all_link);
-
-		if (other != conn && other->registered && other->target == conn->target &&
-		    other->group == conn->group &&
-		    !memcmp(other->isid, conn->login->isid, sizeof(other->isid)) &&
-		    !strcmp(other->initiator, conn->initiator))
-			return other;
+	if (conn->server->stopping) {
+		server_answer(conn, LOGIN_UNAVAILABLE);
+		return;
 	}
-	return NULL;
-}
-
-static bool tsih_used(const struct iscsi_server *server, uint16_t tsih)
-{
-	list_for_each (it, &server->conns) {
-		const struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
-
-		if (conn->registered && conn->tsih == tsih)
-			return true;
-	}
-	return false;
-}
-
-static void register_session(struct iscsi_conn *conn)
-{
-	struct iscsi_server *server = conn->server;
-
-	do
-		server->next_tsih++;
-	while (server->next_tsih == 0 || tsih_used(server, server->next_tsih));
-	conn->tsih = server->next_tsih;
-	memcpy(conn->isid, conn->login->isid, sizeof(conn->isid));
-	conn->registered = true;
-	conn->answer_tsih = conn->tsih;
-	half_open_end(conn);
-	answer(conn, LOGIN_SUCCESS);
-}
-
-/* RFC 7143 6.3.5: TSIH 0 with the ISID of a live session of the same initiator and portal group
- * reinstates it: the old one ends first. TSIH not 0 would add a connection: MaxConnections is 1. */
-static void ask_session(struct iscsi_conn *conn)
-{
-	struct iscsi_conn *older = conn->discovery ? NULL : same_port(conn);
-	uint16_t asked = conn->login->tsih;
-
-	if (conn->drop_posted || conn->server->stopping || (conn->target && conn->target->dying))
-		answer(conn, LOGIN_UNAVAILABLE);
-	else if (asked != 0)
-		answer(conn, older && older->tsih == asked ? LOGIN_TOO_MANY_CONNECTIONS
-							   : LOGIN_NO_SESSION);
-	else if (older) {
-		list_push_back(&older->waiters, &conn->wait_link);
-		post_drop(older, DROP_REINSTATED);
-	} else
-		register_session(conn);
+	status = conn->discovery ? discovery_rule(conn) : target_rule(conn);
+	if (status == LOGIN_SUCCESS)
+		registry_find(conn);
+	server_answer(conn, status);
 }
 
 static bool may_see(struct iscsi_conn *conn, const struct iscsi_target *target)
@@ -428,7 +380,7 @@ static void ask_targets(struct iscsi_conn *conn)
 			writer.room += per_target;
 	writer.data = heap_alloc(writer.room + 1);
 	if (!writer.data) {
-		answer(conn, LOGIN_OUT_OF_RESOURCES);
+		server_answer(conn, LOGIN_OUT_OF_RESOURCES);
 		return;
 	}
 	list_for_each (it, &server->targets) {
@@ -444,7 +396,7 @@ static void ask_targets(struct iscsi_conn *conn)
 			      ISCSI_SHOWN_NOTHING, loop_wall(server->options.control));
 	conn->answer_text = writer.data;
 	conn->answer_length = writer.length;
-	answer(conn, LOGIN_SUCCESS);
+	server_answer(conn, LOGIN_SUCCESS);
 }
 
 static void asked(struct message *message)
@@ -456,7 +408,7 @@ static void asked(struct message *message)
 		ask_rule(conn);
 		break;
 	case ASK_SESSION:
-		ask_session(conn);
+		registry_ask(conn);
 		break;
 	case ASK_TARGETS:
 		ask_targets(conn);
@@ -554,7 +506,7 @@ void iscsi_target_destroy(struct iscsi_target *target, void (*destroyed)(void *c
 		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
 
 		if (conn->target == target)
-			post_drop(conn, DROP_TARGET);
+			registry_drop(conn, DROP_TARGET);
 	}
 }
 
@@ -609,7 +561,7 @@ int iscsi_target_set_rules(struct iscsi_target *target, const struct iscsi_rule 
 
 		if (conn->target == target &&
 		    !rules_find(copy, count, conn->initiator, peer_of(conn)))
-			post_drop(conn, DROP_ADMIN);
+			registry_drop(conn, DROP_ADMIN);
 	}
 	return 0;
 }
@@ -637,7 +589,7 @@ static void reset_sessions(struct message *message)
 		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
 
 		if (conn->target && !strcmp(conn->target->name, reset->name))
-			post_drop(conn, DROP_TARGET);
+			registry_drop(conn, DROP_TARGET);
 	}
 	heap_free(reset);
 }
@@ -651,130 +603,4 @@ void server_reset_target(struct iscsi_conn *conn)
 	reset->server = conn->server;
 	memcpy(reset->name, conn->params.target, sizeof(reset->name));
 	loop_post(conn->server->options.control, &reset->message, reset_sessions);
-}
-
-int iscsi_session_drop(struct iscsi_server *server, uint64_t id, struct err *err)
-{
-	list_for_each (it, &server->conns) {
-		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, all_link);
-
-		if (conn->registered && conn->id == id) {
-			post_drop(conn, DROP_ADMIN);
-			return 0;
-		}
-	}
-	return err_set(err, -ENOENT, "no session %llu", (unsigned long long)id);
-}
-
-/* ---- the list of sessions: each loop fills its part */
-
-struct gather_part {
-	struct message message;
-	struct gather *gather;
-	struct iscsi_io_loop *io;
-	struct iscsi_session_info *infos;
-	unsigned count;
-};
-
-struct gather {
-	struct iscsi_server *server;
-	void (*listed)(void *, const struct iscsi_session_info *, unsigned);
-	void *context;
-	unsigned waiting;
-	struct gather_part parts[];
-};
-
-static void describe(struct iscsi_conn *conn, struct iscsi_session_info *info)
-{
-	const struct iscsi_session *session = &conn->session;
-
-	*info = (struct iscsi_session_info){
-	    .id = conn->id,
-	    .tsih = conn->answer_tsih,
-	    .header_digest = conn->header_digest,
-	    .data_digest = conn->data_digest,
-	    .chap = conn->chap,
-	    .seconds = (loop_now(conn->io->loop) - session->started_ns) / 1000000000u,
-	    .commands = session->commands,
-	    .read_bytes = session->read_bytes,
-	    .write_bytes = session->write_bytes,
-	};
-	memcpy(info->isid, conn->isid, sizeof(info->isid));
-	memcpy(info->initiator, conn->params.initiator, sizeof(info->initiator));
-	memcpy(info->target, conn->params.target, sizeof(info->target));
-	snprintf(info->initiator_alias, sizeof(info->initiator_alias), "%.223s",
-		 conn->params.initiator_alias);
-	memcpy(info->peer, conn->peer_text, sizeof(info->peer));
-	memcpy(info->portal, conn->local_text, sizeof(info->portal));
-}
-
-static void gather_end(struct gather *gather)
-{
-	struct iscsi_session_info *all = NULL;
-	unsigned count = 0, at = 0;
-
-	for (unsigned i = 0; i < gather->server->options.io_loop_count; i++)
-		count += gather->parts[i].count;
-	if (count)
-		all = heap_zalloc_array(count, sizeof(*all));
-	for (unsigned i = 0; i < gather->server->options.io_loop_count; i++) {
-		struct gather_part *part = &gather->parts[i];
-
-		if (all && part->count)
-			memcpy(all + at, part->infos, part->count * sizeof(*all));
-		at += part->count;
-		heap_free(part->infos);
-	}
-	gather->listed(gather->context, all, all ? count : 0);
-	heap_free(all);
-	heap_free(gather);
-}
-
-static void gather_back(struct message *message)
-{
-	struct gather_part *part = container_of(message, struct gather_part, message);
-
-	if (--part->gather->waiting == 0)
-		gather_end(part->gather);
-}
-
-static void gather_on_loop(struct message *message)
-{
-	struct gather_part *part = container_of(message, struct gather_part, message);
-	unsigned count = 0;
-
-	list_for_each (it, &part->io->conns)
-		count++;
-	if (count)
-		part->infos = heap_zalloc_array(count, sizeof(*part->infos));
-	list_for_each (it, &part->io->conns) {
-		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, link);
-
-		if (part->infos && conn->state == CONN_FULL_FEATURE)
-			describe(conn, &part->infos[part->count++]);
-	}
-	loop_post(part->gather->server->options.control, message, gather_back);
-}
-
-void iscsi_session_list(struct iscsi_server *server,
-			void (*listed)(void *context, const struct iscsi_session_info *sessions,
-				       unsigned count),
-			void *context)
-{
-	unsigned loops = server->options.io_loop_count;
-	struct gather *gather = heap_zalloc(sizeof(*gather) + loops * sizeof(struct gather_part));
-
-	if (!gather) {
-		listed(context, NULL, 0);
-		return;
-	}
-	gather->server = server;
-	gather->listed = listed;
-	gather->context = context;
-	gather->waiting = loops;
-	for (unsigned i = 0; i < loops; i++) {
-		gather->parts[i].gather = gather;
-		gather->parts[i].io = &server->loops[i];
-		loop_post(server->loops[i].loop, &gather->parts[i].message, gather_on_loop);
-	}
 }

@@ -68,22 +68,29 @@ static bool same_lun(const struct iscsi_task *a, const struct iscsi_task *b)
 static bool reaches(const struct iscsi_task *tmf, const struct iscsi_task *task,
 		    enum tmf_reach reach)
 {
-	if (!not_executed(task) || !pdu_sn_before(task->cmdsn, tmf->cmdsn))
+	if (!not_executed(task) || !pdu_sn_before(task->order.cmdsn, tmf->order.cmdsn))
 		return false;
 	return reach == REACH_ALL || (reach == REACH_LUN && same_lun(tmf, task));
 }
 
-static void end_gathering(struct iscsi_task *tmf, enum tmf_reach reach)
+static struct iscsi_task *next_reached(struct iscsi_task *tmf, enum tmf_reach reach)
 {
-	struct list *head = &tmf->conn->session.tasks, *it, *next;
-
-	for (it = head->next; it != head; it = next) {
+	list_for_each (it, &tmf->session->tasks) {
 		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
 
-		next = it->next;
 		if (task != tmf && reaches(tmf, task, reach))
-			session_task_drop(task);
+			return task;
 	}
+	return NULL;
+}
+
+/* Ending one may end others: search anew each time. */
+static void end_gathering(struct iscsi_task *tmf, enum tmf_reach reach)
+{
+	struct iscsi_task *task;
+
+	while ((task = next_reached(tmf, reach)))
+		session_task_drop(task);
 }
 
 static void answered(struct scsi_tmf_request *request, enum scsi_tmf_response response)
@@ -106,10 +113,14 @@ static void submit(struct iscsi_task *task, enum scsi_tmf function)
 	struct scsi_tmf_request *request = &task->tmf;
 
 	request->function = function;
-	request->nexus = task->conn->session.nexus;
+	request->nexus = task->session->nexus;
 	for (unsigned i = 0; i < 8; i++)
 		request->lun[i] = task->bhs[PDU_AT_LUN + i];
 	request->tag = pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG);
+	/* Over several connections what was sent after the function may have come before it: it has
+	 * to be answered (RFC 7143 11.5.1). */
+	request->overtaken = function != SCSI_ABORT_TASK && task->session->active > 1;
+	request->before = task->order.cmdsn;
 	request->answered = answered;
 	task->state = TASK_EXECUTING;
 	scsi_tmf_submit(request);
@@ -119,16 +130,14 @@ static void submit(struct iscsi_task *task, enum scsi_tmf function)
  * as received and aborted; one outside the window does not exist. */
 static void abort_unknown(struct iscsi_task *task)
 {
-	struct pdu_window *window = &task->conn->session.window;
+	struct order *order = &task->session->order;
 	uint32_t cmdsn = pdu_get32(task->bhs + PDU_AT_REFERENCED_CMDSN);
-	bool coming = pdu_window_place(window, cmdsn) != PDU_WINDOW_OUTSIDE &&
-		      pdu_sn_before(cmdsn, task->cmdsn);
+	bool coming = pdu_window_place(&order->window, cmdsn) != PDU_WINDOW_OUTSIDE &&
+		      pdu_sn_before(cmdsn, task->order.cmdsn);
 
-	if (coming)
-		session_was_aborted(task->conn, pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG));
-	if (coming && cmdsn == window->expected) {
-		window->expected++;
-		window->maximum++;
+	if (coming) {
+		session_was_aborted(task->session, pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG));
+		order_plug(order, cmdsn);
 	}
 	answer(task, coming ? TMF_COMPLETE : TMF_NO_TASK);
 }
@@ -136,9 +145,10 @@ static void abort_unknown(struct iscsi_task *task)
 static void abort_task(struct iscsi_task *task)
 {
 	uint32_t tag = pdu_get32(task->bhs + PDU_AT_REFERENCED_TAG);
-	struct iscsi_task *other = session_find(task->conn, tag);
+	struct iscsi_task *other = session_find(task->session, tag);
 
-	if (!other) {
+	task->fenced = other && other->conn != task->conn;
+	if (!other || other->state == TASK_RECEIVING) {
 		abort_unknown(task);
 	} else if (other == task || pdu_opcode(other->bhs) != PDU_SCSI_COMMAND) {
 		answer(task, TMF_NO_TASK);
@@ -150,6 +160,14 @@ static void abort_task(struct iscsi_task *task)
 	} else {
 		answer(task, TMF_NO_TASK); /* its answer is on the way */
 	}
+}
+
+bool tmf_waits_for_others(const struct iscsi_task *task)
+{
+	const struct tmf_row *row = find_row(task->bhs[PDU_AT_FLAGS] & 0x7f);
+
+	return pdu_opcode(task->bhs) == PDU_TASK_MANAGEMENT && row &&
+	       (row->ends == REACH_LUN || row->ends == REACH_ALL);
 }
 
 void tmf_request(struct iscsi_task *task)
@@ -169,6 +187,7 @@ void tmf_request(struct iscsi_task *task)
 		abort_task(task);
 		return;
 	}
+	task->fenced = row->ends != REACH_NOTHING;
 	end_gathering(task, row->ends);
 	submit(task, row->scsi);
 }

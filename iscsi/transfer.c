@@ -198,14 +198,15 @@ void transfer_fail(struct iscsi_task *task, uint8_t key, uint8_t asc, uint8_t as
 
 void transfer_command(struct iscsi_task *task)
 {
-	struct iscsi_conn *conn = task->conn;
 	struct scsi_task *scsi = &task->scsi;
 
-	conn->session.commands++;
-	scsi->nexus = conn->session.nexus;
+	task->session->commands++;
+	scsi->nexus = task->session->nexus;
 	memcpy(scsi->lun, task->bhs + PDU_AT_LUN, 8);
 	scsi->attribute = attribute_of(task->bhs[PDU_AT_FLAGS]);
 	scsi->tag = task->itt;
+	/* One that is immediate has the number of the next. */
+	scsi->number = task->order.cmdsn - task->order.immediate;
 	scsi->data_out_expected = task->write ? task->edtl : 0;
 	scsi->data_in_expected = task->read ? task->edtl : 0;
 	scsi->done = scsi_done;
@@ -234,7 +235,7 @@ static void execute(struct iscsi_task *task)
 		scsi->data_out[scsi->data_out_count++] = (struct iovec){task->bufs[i]->data, n};
 		left -= n;
 	}
-	task->conn->session.write_bytes += scsi->data_out_length;
+	task->session->write_bytes += scsi->data_out_length;
 	task->state = TASK_EXECUTING;
 	scsi_task_execute(scsi);
 }
@@ -257,6 +258,8 @@ static void advance(struct iscsi_task *task)
 
 	if (task->unsolicited || task->r2t_active > 0 || task->waiting_for_buffers)
 		return;
+	if (task->conn->state != CONN_FULL_FEATURE)
+		return; /* given up: it goes with its connection */
 	if (task->crc_failed && !scsi->finished)
 		fail_sense(task, SENSE_ABORTED_COMMAND, 0x47, 0x05);
 	if (scsi->finished) {
@@ -310,7 +313,7 @@ static bool data_out_refused(struct iscsi_conn *conn, enum pdu_reject_reason rea
 {
 	conn->rx_task = NULL;
 	conn_rx_iov(conn, NULL, conn->payload_length);
-	if (!session_itt_aborted(conn, pdu_get32(conn->header + PDU_AT_ITT)))
+	if (!session_itt_aborted(conn->session, pdu_get32(conn->header + PDU_AT_ITT)))
 		conn_reject(conn, reason);
 	return true;
 }
@@ -320,7 +323,7 @@ static bool data_out_refused(struct iscsi_conn *conn, enum pdu_reject_reason rea
 static bool data_out_broken(struct iscsi_conn *conn, struct iscsi_task *task)
 {
 	data_out_refused(conn, PDU_REJECT_PROTOCOL_ERROR);
-	session_was_aborted(conn, task->itt);
+	session_was_aborted(conn->session, task->itt);
 	task->unsolicited = false;
 	task->r2t_active = 0;
 	memset(task->r2ts, 0, sizeof(task->r2ts));
@@ -333,10 +336,11 @@ bool transfer_data_out_header(struct iscsi_conn *conn)
 	const uint8_t *bhs = conn->header;
 	uint32_t ttt = pdu_get32(bhs + PDU_AT_TTT), datasn = pdu_get32(bhs + PDU_AT_DATASN);
 	uint32_t offset = pdu_get32(bhs + PDU_AT_OFFSET), length = conn->payload_length;
-	struct iscsi_task *task = session_find(conn, pdu_get32(bhs + PDU_AT_ITT));
+	struct iscsi_task *task = session_find(conn->session, pdu_get32(bhs + PDU_AT_ITT));
 	bool final = bhs[PDU_AT_FLAGS] & PDU_FINAL, good;
 
-	if (!task || (task->state != TASK_GATHERING && task->state != TASK_HELD))
+	if (!task || task->conn != conn ||
+	    (task->state != TASK_GATHERING && task->state != TASK_HELD))
 		return data_out_refused(conn, PDU_REJECT_INVALID_FIELD);
 	if (ttt == PDU_TAG_NONE) {
 		good = unsolicited_good(task, datasn, offset, length) && (length > 0 || final);
@@ -407,7 +411,7 @@ static bool make_r2t(struct iscsi_task *task)
 	if (!out)
 		return true;
 	*r2t = (struct iscsi_r2t){
-	    .ttt = session_ttt(conn),
+	    .ttt = session_ttt(conn->session),
 	    .offset = task->r2t_offset,
 	    .length = smaller(total - task->r2t_offset, params->max_burst),
 	    .active = true,
@@ -572,7 +576,7 @@ static void scsi_done(struct scsi_task *scsi)
 	buffers_release(task); /* data-out is written */
 	task->backlog = data_in_total(task);
 	conn->backlog += task->backlog;
-	conn->session.read_bytes += task->backlog;
+	task->session->read_bytes += task->backlog;
 	session_queue(task);
 	if (conn->backlog > ISCSI_BACKLOG_MAX)
 		conn_update_pause(conn);

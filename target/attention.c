@@ -22,6 +22,7 @@ static const struct {
     [ATTENTION_RESERVATIONS_RELEASED] = {0x2a04, false},
     [ATTENTION_REGISTRATIONS_PREEMPTED] = {0x2a05, false},
     [ATTENTION_ACCESS_CHANGED] = {0x2a06, false},
+    [ATTENTION_PROTOCOL_EVENT] = {0x477f, false},
 };
 
 void attention_set(struct scsi_itl *itl, enum attention kind)

@@ -59,6 +59,7 @@ enum attention {
 	ATTENTION_RESERVATIONS_RELEASED,
 	ATTENTION_REGISTRATIONS_PREEMPTED,
 	ATTENTION_ACCESS_CHANGED,
+	ATTENTION_PROTOCOL_EVENT, /* some commands cleared by one of iSCSI */
 	ATTENTION_COUNT,
 };
 
@@ -196,6 +197,8 @@ struct abort_order {
 	const struct scsi_task *sanitizes; /* it ends all others with 02h/04h/1Bh; or NULL */
 	bool one_task;
 	bool cleared_by_other; /* whoever loses a task hears 2Fh/00h */
+	bool overtaken;        /* tasks from @before on are not meant */
+	uint32_t before;
 	uint64_t tag;
 	uint64_t limit;   /* tasks executed before this sequence number */
 	unsigned waiting; /* tasks that are not at their end */

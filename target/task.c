@@ -387,6 +387,18 @@ void task_cancel(struct scsi_task *task)
 	}
 }
 
+void scsi_task_abandon(struct scsi_task *task)
+{
+	if (task->private_flags & (TASK_FINISHED | TASK_CANCELLED))
+		return;
+	if (task->itl)
+		attention_set(task->itl, ATTENTION_PROTOCOL_EVENT);
+	task->private_flags &= ~(uint32_t)TASK_TERMINATED;
+	task->private_flags |= TASK_ABORTED;
+	if (task->private_flags & TASK_STARTED)
+		task_cancel(task);
+}
+
 /* ---- what handlers use */
 
 static void step(struct scsi_task *task)

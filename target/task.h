@@ -79,6 +79,7 @@ struct scsi_task {
 	unsigned cdb_length;
 	enum scsi_attribute attribute;
 	uint64_t tag;               /* unique within the nexus (iSCSI ITT) */
+	uint32_t number;            /* its place in what the initiator sent (iSCSI CmdSN) */
 	uint32_t data_out_expected; /* bytes the initiator will send (EDTL when W) */
 	uint32_t data_in_expected;  /* bytes it has room for (EDTL when R) */
 	void (*done)(struct scsi_task *task);
@@ -142,6 +143,11 @@ struct scsi_task {
 void scsi_task_begin(struct scsi_task *task);
 void scsi_task_execute(struct scsi_task *task);
 void scsi_task_end(struct scsi_task *task);
+/* scsi_task_abandon: after scsi_task_begin(): nobody is left to hear of the command, while its
+ * nexus goes on (RFC 7143 11.14.5): the nexus hears UNIT ATTENTION 47h/7Fh of its logical unit. If
+ * it is executed already it is aborted, and done() comes, perhaps at once; if not, it shall be
+ * ended. */
+void scsi_task_abandon(struct scsi_task *task);
 
 /* Task management (SAM-5 7). The caller stops gathering data for tasks it has not executed yet
  * (those it ends itself); executed ones are aborted here. done() of an aborted task comes with
@@ -173,6 +179,10 @@ struct scsi_tmf_request {
 	struct scsi_nexus *nexus;
 	uint8_t lun[8];
 	uint64_t tag; /* ABORT TASK, QUERY TASK */
+	/* Commands of @nexus may have overtaken the function: those from number @before on (serial
+	 * arithmetic) are not meant. */
+	bool overtaken;
+	uint32_t before;
 	void (*answered)(struct scsi_tmf_request *request, enum scsi_tmf_response response);
 	/* private */
 	enum scsi_tmf_response response;

@@ -39,6 +39,7 @@ static bool covers(const struct abort_order *order, const struct scsi_task *task
 {
 	return (!order->lu || (task->itl && task->itl->lu == order->lu)) &&
 	       (!order->one_task || task->tag == order->tag) &&
+	       (!order->overtaken || (int32_t)(task->number - order->before) < 0) &&
 	       (!order->preempted || task->cdb[0] != OPERATION_PERSISTENT_RESERVE_OUT) &&
 	       (!order->sanitizes || reaches_medium(order, task));
 }
@@ -204,6 +205,8 @@ static void add_order(struct tmf_order *tmf, struct scsi_nexus *nexus, const str
 	    .one_task = scope->one_task,
 	    .cleared_by_other =
 		tmf->request->function == SCSI_CLEAR_TASK_SET && nexus != tmf->request->nexus,
+	    .overtaken = tmf->request->overtaken && nexus == tmf->request->nexus,
+	    .before = tmf->request->before,
 	    .tag = tmf->request->tag,
 	    .drained = order_drained,
 	    .owner = tmf,

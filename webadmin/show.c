@@ -538,8 +538,21 @@ json_t *show_targets(struct model *model)
 	return targets;
 }
 
+static json_t *show_connection(const struct iscsi_connection_info *connection)
+{
+	json_t *object =
+	    json_pack("{s:i,s:s,s:s,s:b,s:b}", "cid", (int)connection->cid, "peer",
+		      connection->peer, "portal", connection->portal, "header_digest",
+		      (int)connection->header_digest, "data_digest", (int)connection->data_digest);
+
+	if (object)
+		set_number(object, "seconds", connection->seconds);
+	return object;
+}
+
 json_t *show_session(const struct iscsi_session_info *session)
 {
+	json_t *connections = json_array();
 	char isid[13];
 	json_t *object = json_pack(
 	    "{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "id", (json_int_t)session->id, "initiator",
@@ -547,8 +560,15 @@ json_t *show_session(const struct iscsi_session_info *session)
 	    session->target, "peer", session->peer, "portal", session->portal, "isid",
 	    hex(session->isid, 6, isid), "tsih", (int)session->tsih);
 
-	if (!object)
+	if (!object || !connections) {
+		json_decref(object);
+		json_decref(connections);
 		return NULL;
+	}
+	for (unsigned i = 0; i < session->connection_count; i++)
+		json_array_append_new(connections, show_connection(&session->connections[i]));
+	json_object_set_new(object, "connections", connections);
+	set_number(object, "max_connections", session->max_connections);
 	json_object_set_new(object, "header_digest", json_boolean(session->header_digest));
 	json_object_set_new(object, "data_digest", json_boolean(session->data_digest));
 	json_object_set_new(object, "chap", json_boolean(session->chap));

@@ -224,6 +224,13 @@ static void sample_load(struct watch *watch)
 	watch->looked_ns = now;
 }
 
+static void digest_session(uint64_t *sum, const struct iscsi_session_info *session)
+{
+	digest(sum, &session->id, sizeof session->id);
+	for (unsigned i = 0; i < session->connection_count; i++)
+		digest(sum, session->connections[i].peer, strlen(session->connections[i].peer));
+}
+
 static void sessions_listed(void *context, const struct iscsi_session_info *sessions,
 			    unsigned count)
 {
@@ -232,7 +239,7 @@ static void sessions_listed(void *context, const struct iscsi_session_info *sess
 
 	watch->listing = false;
 	for (unsigned i = 0; i < count; i++)
-		digest(&sum, &sessions[i].id, sizeof sessions[i].id);
+		digest_session(&sum, &sessions[i]);
 	if (sum != watch->sessions && watch->sessions)
 		watch_tell(watch, "sessions", "", "");
 	watch->sessions = sum;

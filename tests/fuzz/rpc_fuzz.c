@@ -101,7 +101,7 @@ static void make_session(void)
 	if (!sequence)
 		must(nfs4_exchange_id(server->nfs4, &exchange, loop_now(loop)) == NFS4_OK);
 	else
-		nfs4_destroy_session(server->nfs4, session, NULL);
+		nfs4_destroy_session(&call, session);
 	args.client = exchange.id;
 	args.sequence = ++sequence;
 	if (nfs4_create_session(&call, &args) == NFS4_OK)

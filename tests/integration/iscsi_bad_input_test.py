@@ -460,6 +460,23 @@ class Bad:
                 pass
             client.close()
 
+    def texts_at_once(self):
+        """Two text requests that have their turn one right after the other, as the second came first."""
+        for _ in range(50):
+            client = self.session()
+            base = client.cmdsn
+            for itt, cmdsn in ((0x52, base + 1), (0x51, base)):
+                specific = struct.pack(">III", iscsi.NO_TAG, cmdsn, client.expstatsn)
+                client.send_raw(client.pdu(iscsi.TEXT, iscsi.FINAL, b"SendTargets=\0", itt=itt,
+                                           specific=specific))
+            answers = [client.receive(), client.receive()]
+            assert sorted(pdu.opcode for pdu in answers) == [iscsi.TEXT_RESPONSE, iscsi.REJECT]
+            assert {pdu.itt for pdu in answers} == {0x51, iscsi.NO_TAG}
+            client.cmdsn = base + 2
+            while client.command([0] * 6).status:
+                pass
+            client.close()
+
     def text_chains(self):
         client = self.session()
         answer = client.text_request(b"SendTargets=All\0")
@@ -505,7 +522,7 @@ def case_names():
             "stage_forever", "unknown_session", "login_flood", "half_open", "wrong_lengths",
             "data_out_lies", "unsolicited_data_out", "tag_reuse", "command_numbers", "cdbs",
             "parameter_lists", "edtl_lies", "task_management_races", "logout_races",
-            "never_reads", "wrong_opcodes", "text_chains", "luns", "torn_pdus"]
+            "never_reads", "wrong_opcodes", "texts_at_once", "text_chains", "luns", "torn_pdus"]
 
 
 def test(points):

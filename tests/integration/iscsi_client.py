@@ -5,6 +5,7 @@ Well-behaved use: Connection(...), login(), command(), logout(). Every field of 
 overridden, so that the same class also speaks the hostile dialect of the bad-input tests."""
 
 import os
+import select
 import socket
 import struct
 import time
@@ -78,6 +79,7 @@ def parse_text(data):
 
 class Connection:
     """One TCP connection to a target portal."""
+    cid = 0
 
     def __init__(self, address, port, timeout=60.0):
         self.socket = socket.create_connection((address, port), timeout=timeout)
@@ -160,10 +162,11 @@ class Connection:
 
     # -- login -------------------------------------------------------------------------------
     def login_pdu(self, pairs, csg=1, nsg=3, transit=True, cont=False, version_max=0,
-                  version_min=0, data=None, itt=1, cid=0, **lies):
+                  version_min=0, data=None, itt=1, cid=None, **lies):
         """A login request; @data replaces the encoded pairs."""
         flags = (0x80 if transit else 0) | (0x40 if cont else 0) | csg << 2 | (nsg if transit else 0)
         body = text(pairs) if data is None else data
+        cid = self.cid if cid is None else cid
         raw = self.pdu(LOGIN | IMMEDIATE, flags, body, itt=itt,
                        lun=self.isid + struct.pack(">H", self.tsih),
                        specific=struct.pack(">HHII", cid, 0, self.cmdsn, self.expstatsn), **lies)
@@ -299,12 +302,129 @@ class Connection:
         self.send_raw(self.pdu(TEXT, flags, data, itt=itt, specific=specific))
         return self.receive()
 
-    def logout(self, reason=0):
+    def logout(self, reason=0, cid=None):
         """Logout; the response code."""
         itt = self.tag()
-        specific = struct.pack(">III", 0, self.cmdsn, self.expstatsn)
+        specific = struct.pack(">HHII", self.cid if cid is None else cid, 0, self.cmdsn,
+                               self.expstatsn)
         self.send_raw(self.pdu(LOGOUT | IMMEDIATE, FINAL | reason, itt=itt, specific=specific))
         while True:
             pdu = self.receive()
             if pdu.opcode == LOGOUT_RESPONSE:
                 return pdu.bhs[2]
+
+
+class Session:
+    """Several connections (RFC 7143: MC/S) that share CmdSN, task tags, ISID and TSIH; connections[0]
+    is the leading one. Who waits for one reads all, and answers the server's pings on each, as an
+    initiator does; with @alone each has a thread of its own."""
+
+    def __init__(self, address, port, target, port_id=1, pairs=(("MaxConnections", "8"),),
+                 timeout=60.0):
+        self.address, self.port, self.target, self.timeout = address, port, target, timeout
+        self.isid = bytes([0x80, 0, 0, 0, 0, port_id])
+        self.tsih = 0
+        self.cmdsn, self.next_itt = 1, 1
+        self.connections = []
+        self.answers, self.alone = True, False
+        self.tsih = self.add(0, pairs).tsih
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ignored):
+        self.close()
+
+    def add(self, cid=None, pairs=(), **options):
+        """One more connection, logged in; in place of the one that had its CID, if there was one."""
+        member = Member(self, len(self.connections) if cid is None else cid)
+        try:
+            member.login(self.target, pairs=pairs, **options)
+        except BaseException:
+            member.close()
+            raise
+        self.connections.append(member)
+        return member
+
+    def hear(self, lun=0):
+        """Reads what unit attentions pend."""
+        while self.connections[0].command(bytes(6), lun=lun).status:
+            pass
+
+    def serve(self, seconds):
+        """What comes on any connection goes to its inbox; one round of it."""
+        open_ones = [member for member in self.connections if member.end is None]
+        ready, _, _ = select.select([member.socket for member in open_ones], [], [], seconds)
+        for member in open_ones:
+            if member.socket in ready:
+                member.take()
+
+    def close(self):
+        """Drop all TCP connections."""
+        for member in self.connections:
+            member.close()
+
+
+class Member(Connection):
+    """A connection of a Session."""
+
+    def __init__(self, session, cid, address=None):
+        self.session = session
+        super().__init__(address or session.address, session.port, session.timeout)
+        self.cid, self.isid, self.tsih = cid, session.isid, session.tsih
+        self.inbox, self.end = [], None
+
+    @property
+    def cmdsn(self):
+        """The session's next CmdSN."""
+        return self.session.cmdsn
+
+    @cmdsn.setter
+    def cmdsn(self, value):
+        if value != 1:  # what a connection of its own would begin with
+            self.session.cmdsn = value
+
+    def tag(self):
+        self.session.next_itt += 1
+        return self.session.next_itt
+
+    def close(self):
+        self.end = self.end or Closed("by ourselves")
+        super().close()
+
+    def pong(self, ping):
+        """The answer to a NOP-In of the server's."""
+        specific = struct.pack(">III", ping.ttt, self.cmdsn, self.expstatsn)
+        self.send_raw(self.pdu(NOP_OUT | IMMEDIATE, lun=ping.bhs[8:16], itt=NO_TAG,
+                               specific=specific))
+
+    def take(self):
+        """The next PDU of the socket."""
+        try:
+            pdu = super().receive()
+            if self.session.answers and pdu.opcode == NOP_IN and pdu.itt == NO_TAG:
+                self.pong(pdu)
+            else:
+                self.inbox.append(pdu)
+        except Closed as error:
+            self.end = error
+
+    def receive(self):
+        limit = time.monotonic() + (self.socket.gettimeout() or 60)
+        while not self.inbox:
+            if self.end:
+                raise self.end
+            if time.monotonic() > limit:
+                raise socket.timeout("nothing came")
+            if self.session.alone or self not in self.session.connections:
+                self.take()
+            else:
+                self.session.serve(1)
+        return self.inbox.pop(0)
+
+    def silent(self, seconds=0.4):
+        """Nothing comes meanwhile."""
+        limit = time.monotonic() + seconds
+        while not self.inbox and not self.end and time.monotonic() < limit:
+            self.session.serve(0.05)
+        return not self.inbox and not self.end

@@ -3,8 +3,8 @@
 # granary-test: timeout=25200 engines=one torture
 """SCSI for long: ten million commands against an independent model; a million rounds of 64 hosts
 for one block, inside the target and over as many sessions, where the server is killed too; nodes
-that arbitrate for a disk over lost sessions and kill -9; every operation code from two initiators
-while LUNs come and go. TORTURE_MINUTES=N (8): how long the last two take together at least;
+that arbitrate for a disk over lost sessions and kill -9; every operation code from two initiators,
+over sessions of one and of four connections, while LUNs come and go. TORTURE_MINUTES=N (8): how long the last two take together at least;
 MODEL_SEED=N another seed; TORTURE_ONLY=hammer: just that one, as on the builds with sanitizers,
 where the daemon is what is looked at."""
 

@@ -147,7 +147,9 @@ static void negotiation(void **state)
 	    {"HeaderDigest", "None,CRC32C", "HeaderDigest=None"},
 	    {"DataDigest", "X-md5,CRC32C", "DataDigest=CRC32C"},
 	    {"DataDigest", "X-md5", "DataDigest=Reject"},
-	    {"MaxConnections", "8", "MaxConnections=1"},
+	    {"MaxConnections", "1", "MaxConnections=1"},
+	    {"MaxConnections", "8", "MaxConnections=8"},
+	    {"MaxConnections", "65535", "MaxConnections=8"},
 	    {"MaxConnections", "0", "MaxConnections=Reject"},
 	    {"InitialR2T", "No", "InitialR2T=No"},
 	    {"InitialR2T", "Yes", "InitialR2T=Yes"},
@@ -188,6 +190,60 @@ static void negotiation(void **state)
 	assert_string_equal(answer("HeaderDigest", "CRC32C"), "HeaderDigest=CRC32C");
 }
 
+/* Negotiate one pair on a connection that joins a session of @session. */
+static const char *joined(const struct iscsi_params *session, const char *key, const char *value)
+{
+	struct text_writer writer = {.data = reply, .room = sizeof(reply)};
+	struct text_pair pair = {key, value};
+
+	keys_defaults(&params);
+	keys_join(&params, session);
+	seen = 0;
+	reply[0] = '\0';
+	return keys_answer(&params, &seen, KEYS_LOGIN, &pair, &writer) < 0 ? NULL : reply;
+}
+
+/* What the leading connection settled stays; the rest is each connection's own. */
+static void joining(void **state)
+{
+	static const char *const rows[][3] = {
+	    {"MaxBurstLength", "65536", "MaxBurstLength=65536"},
+	    {"MaxBurstLength", "1048576", "MaxBurstLength=65536"},
+	    {"MaxBurstLength", "512", "MaxBurstLength=Reject"},
+	    {"MaxConnections", "4", "MaxConnections=4"},
+	    {"MaxConnections", "8", "MaxConnections=4"},
+	    {"MaxConnections", "2", "MaxConnections=Reject"},
+	    {"DefaultTime2Wait", "0", "DefaultTime2Wait=5"},
+	    {"DefaultTime2Wait", "6", "DefaultTime2Wait=Reject"},
+	    {"InitialR2T", "No", "InitialR2T=No"},
+	    {"InitialR2T", "Yes", "InitialR2T=Reject"},
+	    {"ImmediateData", "Yes", "ImmediateData=No"},
+	    {"ImmediateData", "No", "ImmediateData=No"},
+	    {"ErrorRecoveryLevel", "2", "ErrorRecoveryLevel=0"},
+	    {"HeaderDigest", "CRC32C", "HeaderDigest=CRC32C"},
+	    {"MaxRecvDataSegmentLength", "4096", ""},
+	};
+	struct iscsi_params session;
+
+	(void)state;
+	keys_defaults(&session);
+	session.max_burst = 65536;
+	session.max_connections = 4;
+	session.time2wait = 5;
+	session.initial_r2t = session.immediate_data = 0;
+	session.send_max = 512;
+	session.header_digest = 1;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_string_equal(joined(&session, rows[i][0], rows[i][1]), rows[i][2]);
+		assert_int_equal(params.max_burst, 65536);
+		assert_int_equal(params.max_connections, 4);
+		assert_int_equal(params.time2wait, 5);
+		assert_int_equal(params.initial_r2t, 0);
+	}
+	assert_int_equal(params.send_max, 4096);
+	assert_int_equal(params.header_digest, 0);
+}
+
 static void once_only(void **state)
 {
 	struct text_writer writer = {.data = reply, .room = sizeof(reply)};
@@ -222,7 +278,8 @@ int main(void)
 	    cmocka_unit_test(pairs_good),   cmocka_unit_test(pairs_bad),
 	    cmocka_unit_test(pairs_bounds), cmocka_unit_test(numbers),
 	    cmocka_unit_test(binary),       cmocka_unit_test(negotiation),
-	    cmocka_unit_test(once_only),    cmocka_unit_test(overflow),
+	    cmocka_unit_test(joining),      cmocka_unit_test(once_only),
+	    cmocka_unit_test(overflow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,8 +45,9 @@ export interface Target { iqn: string; alias: string; state: string; reason: str
 export interface Session {
 	id: number; initiator: string; type: string; target: string; peer: string; portal: string; seconds: number;
 	commands: number; read_bytes: number; write_bytes: number; chap: boolean; header_digest: boolean;
-	data_digest: boolean; initiator_alias?: string;
+	data_digest: boolean; initiator_alias?: string; max_connections: number; connections: Connection[];
 }
+export interface Connection { cid: number; peer: string; portal: string; seconds: number; header_digest: boolean; data_digest: boolean }
 export interface Registration { key: string; initiator_port: string; target: string; port: number; holder: boolean; connected: boolean }
 export interface Reservations { type: string; persistent: boolean; generation: number; reserve6: string; registrations: Registration[] }
 export interface Host { name: string; initiators: string[] }

@@ -24,10 +24,10 @@ export function SessionTable({ sessions }: { sessions: Session[] }) {
 	const [dropping, setDropping] = useState<Session | null>(null);
 	return (
 		<>
-			<Table caption={t("nav.sessions")} rows={sessions} id={(row) => row.id} find={(row) => `${row.initiator} ${row.target} ${row.peer}`} columns={[
+			<Table caption={t("nav.sessions")} rows={sessions} id={(row) => row.id} find={(row) => `${row.initiator} ${row.target} ${row.connections.map((one) => one.peer).join(" ")}`} columns={[
 				{ key: "initiator", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}{row.initiator_alias && <small>{row.initiator_alias}</small>}</span> },
 				{ key: "target", title: t("sessions.target"), text: (row) => row.target, show: (row) => row.target ? <a class="name" href={to("targets", row.target)}>{row.target.replace(/^.*:/, "")}</a> : <Badge tone="quiet">{t("sessions.discovery")}</Badge> },
-				{ key: "peer", title: t("sessions.peer"), text: (row) => row.peer, show: (row) => <span class="mono">{row.peer}</span> },
+				{ key: "peer", title: t("sessions.peer"), text: (row) => row.peer, show: (row) => <span class="mono">{row.connections.map((one) => <span key={one.cid}>{one.peer}<br /></span>)}</span> },
 				{ key: "seconds", title: t("sessions.since"), text: (row) => row.seconds, number: true, show: (row) => duration(row.seconds) },
 				{ key: "read", title: t("sessions.read"), text: (row) => row.read_bytes, number: true, show: (row) => bytes(row.read_bytes) },
 				{ key: "written", title: t("sessions.written"), text: (row) => row.write_bytes, number: true, show: (row) => bytes(row.write_bytes) },
