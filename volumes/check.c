@@ -6,11 +6,16 @@
 
 #include "core/crc32c.h"
 #include "volumes/bytes.h"
-#include "volumes/native.h"
+#include "volumes/io.h"
 
 /* The check: a checkpoint, so that disk and memory say the same, then a walk over the trees as
  * they are on disk: both copies of every node, what they refer to, twice referred, space counts.
- * It uses the codecs and the disk only, not the node cache it checks. */
+ * It uses the codecs and the disk only, not the node cache it checks. Data may be written over
+ * meanwhile: what does not fit is looked at again as it is by then, until no write is in between.
+ */
+
+#define LOOKS   1000u /* at a slot that is written all the time */
+#define LOOK_NS 1000000ull
 
 struct check {
 	struct native *native;
@@ -257,33 +262,129 @@ static uint32_t *sums_of(struct check *check, uint64_t chunk)
 	return check->sums + chunk % CSUM_CHUNKS * CHUNK_SLOTS;
 }
 
+struct sum {
+	uint32_t value;
+	bool known;
+};
+
+static bool fits(const struct copies *copies, unsigned copy, const struct sum *sum)
+{
+	return sum->known && copies->crc[copy] == sum->value;
+}
+
+static bool all_fits(const struct check *check, const struct copies *copies, const struct sum *sum)
+{
+	return copies->usable && (!check->mirror || copies->count == 2) &&
+	       (!(copies->usable & 1) || fits(copies, 0, sum)) &&
+	       (!(copies->usable & 2) || fits(copies, 1, sum));
+}
+
+static void tell(struct check *check, const struct copies *copies, const struct sum *sum,
+		 uint64_t logical)
+{
+	unsigned long long volume = check->volume_id, byte = logical * VOLUME_SLOT;
+
+	if (!copies->usable)
+		finding(check, "volume %llu, byte %llu: the device it is on is away", volume, byte);
+	else if (!sum->known || (copies->usable & 1 && !fits(copies, 0, sum)))
+		finding(check, "volume %llu, byte %llu: the data does not fit its checksum", volume,
+			byte);
+	if (check->mirror && copies->count < 2)
+		finding(check, "volume %llu, byte %llu: there is no second copy", volume, byte);
+	if (copies->usable & 2 && sum->known && !fits(copies, 1, sum))
+		finding(check, "volume %llu, byte %llu: the second copy does not fit its checksum",
+			volume, byte);
+}
+
+/* A slot of the volume as it is now, while guests go on. */
+struct look {
+	bool moved; /* it is elsewhere by now, or nowhere */
+	bool busy;  /* a write to it is under way: the checksum is the new data's already */
+	struct sum sum;
+};
+
+/* Under the lock. -EINPROGRESS: wait, and look again. */
+static int look(struct check *check, uint64_t address, uint64_t logical, struct waiter *waiter,
+		struct look *ret_look)
+{
+	struct nvolume *volume = nvolume_by_id(check->native, check->volume_id);
+	uint64_t chunk = logical / CHUNK_SLOTS, now = 0;
+	unsigned slot = logical % CHUNK_SLOTS;
+	struct node *node = NULL;
+	int result;
+
+	*ret_look = (struct look){.moved = true};
+	if (!volume)
+		return 0;
+	result = tree_find(&volume->map, chunk / MAP_CHUNKS, false, waiter, &node);
+	if (result < 0 || !node ||
+	    !map_slot(&node->body->map.entry[chunk % MAP_CHUNKS], slot, &now) || now != address)
+		return result;
+	ret_look->moved = false;
+	ret_look->busy = io_changes(volume, chunk, (uint16_t)(1u << slot));
+	result = csum_find(check->native, address / CHUNK_SLOTS, false, waiter, &node);
+	ret_look->sum.known = result == 0 && node;
+	if (ret_look->sum.known)
+		ret_look->sum.value = csum_at(node, address / CHUNK_SLOTS)[address % CHUNK_SLOTS];
+	return result;
+}
+
+/* What can not be read of the trees is told by the walk over them. */
+static void look_waiting(struct check *check, uint64_t address, uint64_t logical,
+			 struct look *ret_look)
+{
+	struct fiber_waiter wait;
+	int result;
+
+	do {
+		fiber_waiter_init(&wait, check->lane);
+		native_lock(check->native);
+		nodes_evict(check->native);
+		result = look(check, address, logical, &wait.waiter, ret_look);
+		native_unlock(check->lane);
+		if (result == -EINPROGRESS && fiber_waiter_wait(&wait) < 0)
+			return;
+	} while (result == -EINPROGRESS);
+}
+
+/* The slot as it is while nobody changes it: what it holds, and what it must sum to. False: that
+ * is of no account, for it has been written elsewhere since; or it is written all the time. */
+static bool settle(struct check *check, uint64_t address, uint64_t logical, struct copies *copies,
+		   struct sum *ret_sum)
+{
+	for (unsigned i = 0; i < LOOKS; i++) {
+		struct look before, after;
+
+		look_waiting(check, address, logical, &before);
+		if (before.moved)
+			return false;
+		mirror_read(check->native, address, copies);
+		look_waiting(check, address, logical, &after);
+		*ret_sum = after.sum;
+		if (!before.busy && !after.busy && !after.moved &&
+		    before.sum.known == after.sum.known && before.sum.value == after.sum.value)
+			return true;
+		fiber_sleep(LOOK_NS);
+	}
+	return false;
+}
+
 static void check_slot(struct check *check, uint64_t address, uint64_t logical)
 {
-	uint32_t *sums = sums_of(check, address / CHUNK_SLOTS);
+	const uint32_t *sums = sums_of(check, address / CHUNK_SLOTS);
 	bool suspect = hot_suspect(check->native, address / CHUNK_SLOTS);
 	struct copies copies = {.data = check->slot};
+	struct sum sum = {.known = sums != NULL};
 
 	check->report->slots++;
 	if (suspect && check->checksum == VOLUME_CHECKSUM_STANDARD)
 		return; /* may have been in flight at a crash: what is there counts, a read says so
 			 */
+	if (sums)
+		sum.value = sums[address % CHUNK_SLOTS];
 	mirror_read(check->native, address, &copies);
-	if (!copies.usable)
-		finding(check, "volume %llu, byte %llu: the device it is on is away",
-			(unsigned long long)check->volume_id,
-			(unsigned long long)(logical * VOLUME_SLOT));
-	else if (!sums || (copies.usable & 1 && copies.crc[0] != sums[address % CHUNK_SLOTS]))
-		finding(check, "volume %llu, byte %llu: the data does not fit its checksum",
-			(unsigned long long)check->volume_id,
-			(unsigned long long)(logical * VOLUME_SLOT));
-	if (check->mirror && copies.count < 2)
-		finding(check, "volume %llu, byte %llu: there is no second copy",
-			(unsigned long long)check->volume_id,
-			(unsigned long long)(logical * VOLUME_SLOT));
-	if (copies.usable & 2 && sums && copies.crc[1] != sums[address % CHUNK_SLOTS])
-		finding(check, "volume %llu, byte %llu: the second copy does not fit its checksum",
-			(unsigned long long)check->volume_id,
-			(unsigned long long)(logical * VOLUME_SLOT));
+	if (!all_fits(check, &copies, &sum) && settle(check, address, logical, &copies, &sum))
+		tell(check, &copies, &sum, logical);
 }
 
 struct entry_context {

@@ -160,14 +160,18 @@ struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, ui
 	return piece;
 }
 
-static struct list *bucket_of(const struct piece *piece)
+static struct list *bucket_at(const struct nvolume *volume, uint64_t chunk)
 {
-	struct nvolume *volume = piece->io->volume;
-	uint64_t hash = (piece->chunk ^ volume->id << 24) * 0x9e3779b97f4a7c15ull;
+	uint64_t hash = (chunk ^ volume->id << 24) * 0x9e3779b97f4a7c15ull;
 
 	return &volume->native->inflight[hash >> 52];
 }
-_Static_assert(TABLE_BUCKETS == 4096, "bucket_of takes 12 bits");
+
+static struct list *bucket_of(const struct piece *piece)
+{
+	return bucket_at(piece->io->volume, piece->chunk);
+}
+_Static_assert(TABLE_BUCKETS == 4096, "bucket_at takes 12 bits");
 
 static bool overlap(const struct piece *a, const struct piece *b)
 {
@@ -188,6 +192,18 @@ bool piece_blocked(const struct piece *piece)
 		if (other->kind == PIECE_READ && piece->kind == PIECE_READ)
 			continue;
 		if (other->leader != piece->leader && overlap(piece, other))
+			return true;
+	}
+	return false;
+}
+
+bool io_changes(const struct nvolume *volume, uint64_t chunk, uint16_t mask)
+{
+	list_for_each (it, bucket_at(volume, chunk)) {
+		const struct piece *piece = list_entry(it, struct piece, bucket);
+
+		if (piece->kind != PIECE_READ && !piece->waiting && piece->chunk == chunk &&
+		    piece->io->volume == volume && piece->mask & mask)
 			return true;
 	}
 	return false;

@@ -91,6 +91,8 @@ struct io {
 struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, uint64_t end);
 void piece_done(struct piece *piece, int result, unsigned slot); /* without the lock */
 bool piece_blocked(const struct piece *piece);                   /* under the lock */
+/* Is a change of these slots of the volume's @chunk under way? Under the lock. */
+bool io_changes(const struct nvolume *volume, uint64_t chunk, uint16_t mask);
 void piece_register(struct piece *piece);
 void piece_unregister(struct piece *piece);
 int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter));

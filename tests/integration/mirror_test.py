@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
@@ -94,6 +95,27 @@ def rot(points, daemon, files):
     points.point(check["clean"], "written again it is whole", check)
 
 
+def beside_writers(points, daemon):
+    """What is written over while it is looked at is not damage."""
+    over, said = threading.Event(), []
+
+    def write():
+        while not over.is_set():
+            said.append(daemon.io(*(f"aio_write -P {0x50 + i // 128} {32 * MIB + i % 128 * 65536} 64k"
+                                    for i in range(1024)), "aio_flush"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        checks = [daemon.run("pool", "check", "tank", "--data") for _ in range(4)]
+    finally:
+        over.set()
+        writer.join()
+    points.point(all(good for good, _ in said) and all(check.returncode == 0 for check in checks),
+                 "a check beside writers finds nothing",
+                 ([check.stdout[:500] for check in checks], [text[-300:] for good, text in said if not good]))
+
+
 def killed(points, daemon):
     for seed in range(2):
         good, text = daemon.io(*(f"write -P {0x44 + seed} {i * 65536 + 4096 * (i % 9)} 12k"
@@ -119,6 +141,7 @@ def test(points):
             daemon.good("pool", "create", "tank", files[0] + ":256M")
             making(points, daemon, files)
             rot(points, daemon, files)
+            beside_writers(points, daemon)
             killed(points, daemon)
         finally:
             points.point(daemon.stop() == 0, "clean stop")
