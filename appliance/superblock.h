@@ -6,11 +6,11 @@
 
 #include "core/err.h"
 
-/* ext4's superblock is two sectors of a disk with sectors of 512 bytes, and the only thing of that
- * file system that is written over in place without its journal and spans two. The second one
- * changes by the checksum alone: when the power goes between them, each half is whole, and only the
- * checksum does not fit. The kernel then refuses the mount and e2fsck -p the check, before either
- * has looked at the journal. */
+/* ext4's superblock is two sectors of a disk with sectors of 512 bytes, and of what that file
+ * system keeps for itself the only thing that is written in place beside the journal and changes in
+ * two. The second one changes by the checksum alone: when the power goes between them, each half is
+ * whole, and only the checksum does not fit. The kernel then refuses the mount and e2fsck -p the
+ * check, before either has looked at the journal. */
 
 /* superblock_mend: puts down the checksum that fits, in one sector, where that is what happened:
  * the geometry, features (but those that come by themselves) and UUID are those of the backup in
