@@ -54,6 +54,8 @@ def sign_in(points, box, when):
             status, body = 0, str(error)
             points.note(f"{when}: {error}")
             time.sleep(5)
+    if status != 200:
+        body = f"{body}\n{box.run('journalctl -b --no-pager -n 60 -u granaryd -u granary-web')[1]}"
     return points.point(status == 200, f"{when}: the web front lets the administrator in", body)
 
 
@@ -131,8 +133,7 @@ def damaged(points, box):
                             "for i in $(seq 120); do granary status >/dev/null 2>&1 && break; "
                             "sleep 1; done; granary target list", 300)
     points.point(status == 0 and TARGET in shown, "the backup is restored in its shell", shown)
-    if not sign_in(points, box, "restored"):
-        points.note(box.run("journalctl -b --no-pager -n 60 -u granaryd -u granary-web")[1])
+    sign_in(points, box, "restored")
 
 
 def restore_damaged(points, box):
@@ -193,6 +194,7 @@ def without(points, box):
         if "Addresses" in shown and "other cards" not in shown:
             break
     points.point("Addresses" in shown and "other cards" not in shown, "and is settled", shown)
+    box.shell()
     sign_in(points, box, "other card order")
     read = subprocess.run(["qemu-io", "-r", "-f", "raw", "-c", "read 0 1M", box.url(0)],
                           capture_output=True, text=True, timeout=300, check=False)
@@ -222,7 +224,7 @@ def no_state(points, box):
     box.shell()
     box.history = ""
     box.type(f"for i in 0 1 3 5 7 9 25 27 49 81; do dd if=/dev/zero of={STATE} bs=4k count=8 "
-             "seek=$((i * 32768)) conv=notrunc; done; echo b > /proc/sysrq-trigger\n")
+             "seek=$((i * 32768)) conv=notrunc,fsync; done; echo b > /proc/sysrq-trigger\n")
     shown = box.wait("state partition can not be used", BOOT_LIMIT)
     if not points.point(shown is not None, "no state partition: the console says so",
                         box.history[-3000:]):
@@ -268,8 +270,7 @@ def test(points):
             if points.point(box.wait("READY", BOOT_LIMIT) is not None,
                             "READY without its data disk, cards changed", box.history[-3000:]):
                 without(points, box)
-            box.shell()
-            box.run("sync")
+                box.run("sync")
         finally:
             box.end()
         box = Box(folder, "bios", disk=half_superblock(points, folder, box.disk), nic=place["nic"],
