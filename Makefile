@@ -52,7 +52,8 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libgranary.a
 
 PROGRAMS := $(BUILD)/granaryd $(BUILD)/granary $(BUILD)/granary-web $(BUILD)/granary-mount $(BUILD)/granary-smb $(BUILD)/granary-smart $(BUILD)/granary-iso $(BUILD)/granary-console \
-            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install $(BUILD)/granary-seed
+            $(BUILD)/granary-update $(BUILD)/granary-hostd $(BUILD)/granary-install $(BUILD)/granary-seed \
+            $(BUILD)/granary-state
 
 # tests/unit/ROOM/NAME_test.c is one cmocka program; tests/sim/*_test.c are programs over the
 # simulator (the other files of tests/sim); tests/integration/NAME.c is a helper program of an
@@ -177,13 +178,18 @@ $(BUILD)/granary-install: $(patsubst %,$(BUILD)/obj/appliance/%.o,disks installe
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/granary-state: $(patsubst %,$(BUILD)/obj/appliance/%.o,state superblock) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
 $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(LIB)
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(BUILD)/obj/appliance/superblock.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lcmocka
@@ -428,6 +434,7 @@ install-appliance: install
 	install -m 755 $(BUILD)/granary-install $(DESTDIR)$(PREFIX)/sbin/granary-install
 	install -m 755 $(BUILD)/granary-hostd $(DESTDIR)$(PREFIX)/sbin/granary-hostd
 	install -m 755 $(BUILD)/granary-seed $(DESTDIR)$(PREFIX)/sbin/granary-seed
+	install -m 755 $(BUILD)/granary-state $(DESTDIR)$(PREFIX)/sbin/granary-state
 	install -m 755 $(BUILD)/granary-console $(DESTDIR)$(PREFIX)/sbin/granary-console
 
 clean:

@@ -132,18 +132,41 @@ static int take_lock(const char *dir, struct err *err)
 	return err_set(err, -EBUSY, "granaryd runs on %s: stop it first", dir);
 }
 
+/* Who owns the folder has to read what lies in it: the web front is a user of its own. Nothing of
+ * his is written to or handed over that he had there before. */
+static int hand_over(int fd, const char *path)
+{
+	char folder[PATH_MAX];
+	struct stat owner, info;
+	char *slash;
+
+	snprintf(folder, sizeof folder, "%s", path);
+	slash = strrchr(folder, '/');
+	if (geteuid() != 0 || !slash)
+		return 0;
+	*slash = '\0';
+	if (stat(folder, &owner) < 0 || fstat(fd, &info) < 0)
+		return -1;
+	if (owner.st_uid == info.st_uid && owner.st_gid == info.st_gid)
+		return 0;
+	return fchown(fd, owner.st_uid, owner.st_gid);
+}
+
 static int write_file(const char *path, const void *data, size_t length, unsigned mode,
 		      struct err *err)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
-	ssize_t written = fd < 0 ? -1 : write(fd, data, length);
-	int why = 0;
+	ssize_t written;
+	int fd, why = 0;
 
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	written = fd < 0 ? -1 : write(fd, data, length);
 	if (written < 0)
 		why = errno;
 	else if ((size_t)written != length)
 		why = ENOSPC;
-	else if (fsync(fd) < 0)
+	else if (hand_over(fd, path) < 0 || fsync(fd) < 0)
 		why = errno;
 	if (fd >= 0)
 		close(fd);

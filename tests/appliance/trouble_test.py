@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong with a built image's disks and cards under QEMU (TCG), and leaves it in hands: a
 full state partition, a damaged configuration or backup of it, a data disk that is missing, network
-cards in another order, a state partition that is none any more. Each is said on the console, which
+cards in another order, a state partition whose superblock was written by half or that is none any more. Each is said on the console, which
 always has its shell."""
 
 import os
@@ -16,7 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests/guest"))
 
-from box import BOOT_LIMIT, Box, TARGET  # pylint: disable=wrong-import-position
+from box import BOOT_LIMIT, Box, TARGET, overlay  # pylint: disable=wrong-import-position
+import kept                              # pylint: disable=wrong-import-position
 import tap                               # pylint: disable=wrong-import-position
 
 ACCOUNT = {"name": "eve", "password": "correct horse 7"}
@@ -53,6 +54,8 @@ def sign_in(points, box, when):
             status, body = 0, str(error)
             points.note(f"{when}: {error}")
             time.sleep(5)
+    if status != 200:
+        body = f"{body}\n{box.run('journalctl -b --no-pager -n 60 -u granaryd -u granary-web')[1]}"
     return points.point(status == 200, f"{when}: the web front lets the administrator in", body)
 
 
@@ -130,8 +133,7 @@ def damaged(points, box):
                             "for i in $(seq 120); do granary status >/dev/null 2>&1 && break; "
                             "sleep 1; done; granary target list", 300)
     points.point(status == 0 and TARGET in shown, "the backup is restored in its shell", shown)
-    if not sign_in(points, box, "restored"):
-        points.note(box.run("journalctl -b --no-pager -n 60 -u granaryd -u granary-web")[1])
+    sign_in(points, box, "restored")
 
 
 def restore_damaged(points, box):
@@ -192,6 +194,7 @@ def without(points, box):
         if "Addresses" in shown and "other cards" not in shown:
             break
     points.point("Addresses" in shown and "other cards" not in shown, "and is settled", shown)
+    box.shell()
     sign_in(points, box, "other card order")
     read = subprocess.run(["qemu-io", "-r", "-f", "raw", "-c", "read 0 1M", box.url(0)],
                           capture_output=True, text=True, timeout=300, check=False)
@@ -199,12 +202,29 @@ def without(points, box):
                  read.stdout + read.stderr)
 
 
+def half_superblock(points, folder, disk):
+    """The machine's disk, which was switched off as it ran, with a superblock that was written by half."""
+    raw = os.path.join(folder, "torn.raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+    status = kept.tear(raw, folder)
+    points.point(status == 8, "half a superblock: e2fsck -p does not take it", status)
+    return overlay(os.path.join(folder, "torn.qcow2"), raw, "raw")
+
+
+def mended(points, box):
+    status, shown = box.run("journalctl --no-pager -b -u granary-state; "
+                            "journalctl --no-pager -b -u 'systemd-fsck@*'")
+    points.point(status == 0 and "its checksum is mended" in " ".join(shown.split()),
+                 "half a superblock: it is mended before the check", shown)
+    box.unfailed(points, "half a superblock: no unit failed")
+
+
 def no_state(points, box):
     """Every copy of the state partition's superblock goes; nobody unmounts before the restart."""
     box.shell()
     box.history = ""
     box.type(f"for i in 0 1 3 5 7 9 25 27 49 81; do dd if=/dev/zero of={STATE} bs=4k count=8 "
-             "seek=$((i * 32768)) conv=notrunc; done; echo b > /proc/sysrq-trigger\n")
+             "seek=$((i * 32768)) conv=notrunc,fsync; done; echo b > /proc/sysrq-trigger\n")
     shown = box.wait("state partition can not be used", BOOT_LIMIT)
     if not points.point(shown is not None, "no state partition: the console says so",
                         box.history[-3000:]):
@@ -250,17 +270,17 @@ def test(points):
             if points.point(box.wait("READY", BOOT_LIMIT) is not None,
                             "READY without its data disk, cards changed", box.history[-3000:]):
                 without(points, box)
-            box.shell()
-            box.run("sync")
+                box.run("sync")
         finally:
             box.end()
-        place = cards(FIRST, SECOND)
-        box = Box(folder, "bios", disk=box.disk, nic=place["nic"],
+        box = Box(folder, "bios", disk=half_superblock(points, folder, box.disk), nic=place["nic"],
                   options=place["options"] + disk)
         try:
             shown = box.wait("READY", BOOT_LIMIT)
-            points.point(shown is not None, "READY with all of it again", box.history[-3000:])
+            points.point(shown is not None, "READY with all of it again, and half a superblock",
+                         box.history[-3000:])
             box.shell()
+            mended(points, box)
             status, shown = box.run("granary pool list")
             points.point(status == 0 and "unavailable" not in shown and "tank" in shown,
                          "the pool is there again", shown)

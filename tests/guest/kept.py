@@ -11,6 +11,7 @@ import server as daemon
 
 MIB = 1 << 20
 MENDED = (0, 1)
+WRITTEN = 1024 + 0x30  # when the superblock was
 SERVE = """
 ip link set lo up && mount -t tmpfs none /var/lib && mkdir /var/lib/granary &&
 	mount --bind "$1" /var/lib/granary || exit 9
@@ -77,32 +78,46 @@ def take_out(part, folder, pool):
 
 
 def mend(part):
-    """What the machine's start does before it mounts it (systemd-fsck: the journal, and what can be
-    mended without loss); where that is not enough, what its console then asks for. Whether it did,
-    and what was said when neither helped."""
+    """What the machine's start does before it mounts it, and nothing more: granary-state.service (a
+    superblock that was written by half), systemd-fsck (the journal, and what can be mended without
+    loss). Whether there was such a superblock, and what was said when that was not enough."""
+    first = run(os.path.join(daemon.BUILD, "granary-state"), part)
     done = run("e2fsck", "-p", part)
-    if done.returncode in MENDED:
-        return False, ""
-    again = run("e2fsck", "-y", part)
-    return True, "" if again.returncode in MENDED else done.stdout + again.stdout
+    return ("checksum is mended" in first.stdout,
+            "" if done.returncode in MENDED else first.stdout + done.stdout)
+
+
+def tear(disk, work):
+    """The first sector of the superblock of the raw @disk's state partition becomes that of a later
+    write, the second one stays. What e2fsck -p makes of that, on a copy in @work: its exit status."""
+    place, part = partition(disk, "state"), os.path.join(work, "torn")
+    with open(disk, "r+b") as file:
+        file.seek(place[0] + WRITTEN)
+        when = int.from_bytes(file.read(4), "little")
+        file.seek(place[0] + WRITTEN)
+        file.write((when + 7).to_bytes(4, "little"))
+    copy_part(disk, place, part)
+    status = run("e2fsck", "-p", part).returncode
+    os.unlink(part)
+    return status
 
 
 def wrong(disk, work, data, url):
-    """(whether somebody has to mend the state partition of the raw @disk by hand; what is not as it
-    should be, in words, "" when the daemon serves a LUN @url from it that holds @data). @work: a
+    """(whether the superblock of the raw @disk's state partition was written by half; what is not as
+    it should be, in words, "" when the daemon serves a LUN @url from it that holds @data). @work: a
     folder that is gone later."""
     part, folder = os.path.join(work, "part"), os.path.join(work, "state")
     place = partition(disk, "state")
     if not place:
         return False, "there is no state partition"
     copy_part(disk, place, part)
-    hands, said = mend(part)
+    torn, said = mend(part)
     if said:
-        return hands, f"the state partition can not be mended: {said}"
+        return torn, f"the state partition can not be mended: {said}"
     take_out(part, folder, "tank.pool")
     done = run("unshare", "--mount", "--net", "--propagation", "private", "bash", "-c", SERVE, "bash",
                folder, daemon.BUILD, data, url)
     if done.returncode == 0:
-        return hands, ""
+        return torn, ""
     with open(folder + ".log", encoding="utf-8", errors="replace") as log:
-        return hands, f"what is served is not what was written: {done.stdout} {log.read()[-1000:]}"
+        return torn, f"what is served is not what was written: {done.stdout} {log.read()[-1000:]}"

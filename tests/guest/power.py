@@ -61,8 +61,15 @@ class CutDisk:
     def write(self, entry, length):
         os.pwrite(self.disk, os.pread(self.log, length, entry.at), entry.offset)
 
-    def cut(self, moment, dice):
-        """The power goes behind @moment entries; how many bytes were written and not flushed."""
+    def writes_over(self, begin, start, end):
+        """Entries from @begin on that write all the bytes from @start to @end at once."""
+        return [number for number in range(begin, len(self.entries))
+                if not self.entries[number].flush and self.entries[number].offset <= start
+                and self.entries[number].offset + self.entries[number].length >= end]
+
+    def cut(self, moment, dice, torn=None):
+        """The power goes behind @moment entries; how many bytes were written and not flushed. @torn:
+        nothing is lost but the end of the last one, of which so many bytes are there."""
         for offset, data in reversed(self.before):  # what the cut before this one left
             os.pwrite(self.disk, data, offset)
         self.before = []
@@ -70,14 +77,14 @@ class CutDisk:
         for entry in self.entries[self.durable:flushed]:
             self.write(entry, entry.length)
         self.durable = max(self.durable, flushed)
-        return self.keep_some(self.entries[self.durable:moment], dice)
+        return self.keep_some(self.entries[self.durable:moment], dice, torn)
 
-    def keep_some(self, loose, dice):
-        share = dice.choice((0, 0.5, 0.9, 1))
+    def keep_some(self, loose, dice, torn):
+        share = dice.choice((0, 0.5, 0.9, 1)) if torn is None else 1
         for number, entry in enumerate(loose):
             length = entry.length
             if number == len(loose) - 1:
-                length = dice.randint(0, length // SECTOR) * SECTOR
+                length = dice.randint(0, length // SECTOR) * SECTOR if torn is None else torn
             elif dice.random() >= share:
                 continue
             self.before.append((entry.offset, os.pread(self.disk, length, entry.offset)))

@@ -339,6 +339,46 @@ static void can_not_be_read(void **state)
 	take_all_away(folder, left, sizeof left / sizeof *left);
 }
 
+static void owned_by(const char *folder, const char *name, uid_t uid)
+{
+	char path[64];
+	struct stat info;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	assert_int_equal(stat(path, &info), 0);
+	assert_int_equal(info.st_uid, uid);
+	assert_int_equal(info.st_gid, uid);
+}
+
+/* The web front, which is no longer root, reads its key after a restart too. */
+static void the_folders_owner(void **state)
+{
+	enum { FRONT = 996 };
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[64], command[64];
+	struct backup backup = example();
+	enum backup_taken taken;
+
+	(void)state;
+	if (geteuid() != 0) {
+		backup_free(&backup);
+		skip();
+	}
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/web", folder);
+	assert_int_equal(mkdir(path, 0711), 0);
+	assert_int_equal(chown(path, FRONT, FRONT), 0);
+	assert_int_equal(backup_put(folder, &backup, NULL), 0);
+	owned_by(folder, "web/key.pem", FRONT);
+	owned_by(folder, "config.db", 0);
+	assert_int_equal(backup_stage(folder, &backup, NULL), 0);
+	assert_int_equal(backup_take_staged(folder, &taken, NULL), 0);
+	assert_int_equal(taken, BACKUP_IN_PLACE);
+	owned_by(folder, "web/key.pem", FRONT);
+	backup_free(&backup);
+	snprintf(command, sizeof command, "rm -r %s", folder);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,6 +391,7 @@ int main(void)
 	    cmocka_unit_test(by_hand_when_staged),
 	    cmocka_unit_test(can_not_be_written),
 	    cmocka_unit_test(can_not_be_read),
+	    cmocka_unit_test(the_folders_owner),
 	};
 
 	return cmocka_run_group_tests_name("core/backup", tests, NULL, NULL);
