@@ -29,8 +29,8 @@ LONG = 60               # seconds that something may take on a busy machine
 class Device:
     """A pool file that can be pulled: the FUSE server it is on is killed."""
 
-    def __init__(self, folder):
-        self.path = os.path.join(folder, "b.pool")
+    def __init__(self, folder, name="b.pool"):
+        self.path = os.path.join(folder, name)
         self.image = self.path + ".image"
         self.process = None
         with open(self.image, "wb") as file:
