@@ -594,12 +594,14 @@ static bool takes_space(const struct life *life, const struct client *client)
 		life->model->volumes[client->volume].shares);
 }
 
-/* With two copies of all data one fault fails no read. (A write that has failed may leave half of
- * itself in one copy and all of it in the other, and neither is what counts.) */
+/* With two copies of all data one fault fails no read; a device that was pulled is another one,
+ * also when it is back: what was made good from a copy with a fault has it, too. (A write that has
+ * failed may leave half of itself in one copy and all of it in the other, and neither is what
+ * counts.) */
 static bool one_copy_is_good(const struct life *life, const struct volume_request *request)
 {
 	return life->profile->mirror_all && request->op == VOLUME_READ && !life->write_failed &&
-	       !life->device_lied;
+	       !life->device_lied && !life->model->pulled;
 }
 
 static void client_failed(struct client *client, int result)
