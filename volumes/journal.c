@@ -17,7 +17,8 @@
  *   J2 The first device may go once both roots name the row: with the older one, which does not,
  *      the records since would be on the other device and nobody would look there.
  *   J3 What is not in a copy is known by itself: a block continues the chain or does not. So replay
- *      takes a block from whichever copy has it; of a device that was away, too (replay.c).
+ *      takes a block from whichever copy has it; of a device that was away, too, but for one that
+ *      the root it begins with calls away (replay.c).
  *
  *   append -> open block -> sealed -> (commit: one run of blocks at a time) written -> flushed
  *

@@ -90,6 +90,7 @@ struct pv {
 	bool stale;  /* atomic: its copies of mirrored data do not count (away.c) */
 	bool pinned; /* it may have nodes with both copies: the pool does not go on without it */
 	bool pinned_again;  /* ... one that was placed since the last look at all of them began */
+	bool was_away;      /* the root that was opened says so (replay.c) */
 	char *path;         /* of one that was not there at the open, where that is known */
 	uint32_t in_flight; /* atomic; requests on the disk */
 	uint32_t memory_alignment, logical_block; /* of the disk */

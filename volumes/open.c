@@ -104,6 +104,7 @@ static void take_flags(struct opening *opening, unsigned row)
 	struct native *native = opening->native;
 	struct pv *pv = &native->pv[row];
 
+	pv->was_away = pv->format.flags & PV_AWAY;
 	pv->pinned = pv->format.flags & PV_PINNED; /* from here on (spread_say()) */
 	native->sb.pv[row].flags &= (uint8_t)~PV_PINNED;
 	pv->format.flags &= (uint8_t)~PV_PINNED;

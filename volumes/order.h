@@ -42,6 +42,7 @@
  * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
  * journal_writes_both               journal.c       J1: either copy has all that is durable
  * replay_looks_at_both              replay.c        a newer block in either: the root is an old one
+ * away_adds_no_journal              replay.c        J3: a root reads the same with who was away
  * journal_named_by_both_roots       journal.c       J2: the first device is not spared before
  * journal_left_by_both_roots        journal.c       J1: written to while a root names it
  * journal_cleared_of_others         journal.c       R6: no journal that has gone on elsewhere

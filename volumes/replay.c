@@ -31,6 +31,12 @@
  * device that was away, the copy may hold all of the chain that has been written over in the other,
  * and the changes that were made since would be gone.
  *
+ * Of a device that the root itself calls away nothing continues the chain. The root may have been
+ * opened without it, when the crash had left the end of the chain in its copy only: then those
+ * changes did not happen, that was seen, and when the root of that open is lost they are not to
+ * come back with the device. Nothing durable is missed: the other one does not go before two roots
+ * more say that this one is back (away.c, A7).
+ *
  * Then hot regions are looked through for overwrites whose record was lost, and a checkpoint
  * under a new epoch makes sure that no block of the old chain's end is ever taken for new. */
 
@@ -179,7 +185,8 @@ static int find_block(struct replay *replay, const struct chain *chain, const ui
 			continue;
 		if (newer_block(replay, &header, chain->seq))
 			return moved_on(replay);
-		if (*ret_block || !continues(replay, chain, &header))
+		if (*ret_block || !continues(replay, chain, &header) ||
+		    (ring->pv->was_away && ORDER(away_adds_no_journal)))
 			continue;
 		*ret_block = block;
 		*ret_header = header;

@@ -66,6 +66,7 @@ static const struct unit {
     {"replayed_is_held_once", MIRROR, "test_given_up_at_replay"},
     {"gone_is_said_by_the_root", AWAY, "test_lost_in_root*"},
     {"replay_looks_at_both", AWAY, "test_journal_moved_a_little*"},
+    {"away_adds_no_journal", AWAY, "test_journal_left_behind*"},
     {"journal_named_by_both_roots", AWAY, "test_journal_named*"},
     {"journal_left_by_both_roots", AWAY, "test_journal_leaves*"},
     {"journal_cleared_of_others", AWAY, "test_one_journal*"},
