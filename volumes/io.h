@@ -69,6 +69,7 @@ struct piece {
 	uint32_t crc[CHUNK_SLOTS], old_crc[CHUNK_SLOTS];
 	struct record record[2];
 	unsigned records;
+	uint64_t last_lsn; /* of the last one */
 };
 
 struct io {

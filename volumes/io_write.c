@@ -493,6 +493,7 @@ static void apply_piece(struct piece *piece, uint64_t lsn)
 	remember(piece);
 	for (unsigned i = 0; i < piece->records; i++)
 		map_apply(piece->io->volume, &piece->record[i], lsn + i);
+	piece->last_lsn = lsn + piece->records - 1;
 	piece->reserved = SLOT_NONE; /* used now */
 	find_addresses(piece);
 	if (piece->in_place | piece->fresh)
@@ -641,6 +642,44 @@ static void end_degraded(struct piece *leader)
 		batch_end(leader, stays(leader) ? -EIO : 0, piece_first(leader));
 }
 
+static void record_written(struct waiter *waiter)
+{
+	struct piece *leader = container_of(waiter, struct piece, waiter)->leader;
+
+	batch_end(leader, waiter->result, piece_first(leader));
+}
+
+/* The last record without which what is answered would be gone if this process ended: of what is
+ * overwritten in place the data alone is enough (replay.c, hot regions). */
+static uint64_t record_needed(const struct piece *leader)
+{
+	uint64_t lsn = 0;
+
+	for (const struct piece *piece = leader; piece; piece = piece->sibling)
+		if (piece->fresh || piece->kind == PIECE_UNMAP)
+			lsn = piece->last_lsn;
+	return lsn;
+}
+
+/* The host's cache holds nothing of what it was told is written, and its next SYNCHRONIZE CACHE is
+ * GOOD if this process was replaced by another meanwhile: so the record is written, not only in
+ * memory. For power loss it takes that command. */
+static void end_written(struct piece *leader)
+{
+	struct native *native = leader->io->volume->native;
+	uint64_t lsn = record_needed(leader);
+	int result = 0;
+
+	if (lsn && !(leader->io->request->flags & VOLUME_FUA)) {
+		waiter_init(&leader->waiter, leader->io->lane, record_written);
+		native_lock(native);
+		result = journal_wait_written(native, lsn, &leader->waiter);
+		native_unlock(leader->io->lane);
+	}
+	if (result != -EINPROGRESS)
+		batch_end(leader, result, piece_first(leader));
+}
+
 static void data_drop(struct piece *leader)
 {
 	bool degraded = false;
@@ -654,7 +693,7 @@ static void data_drop(struct piece *leader)
 	else if (degraded)
 		end_degraded(leader);
 	else
-		batch_end(leader, 0, 0);
+		end_written(leader);
 }
 
 static void write_transfer_done(struct disk_request *request, int result)
