@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/utf8.h"
 #include "nfs/nfs4.h"
 
 enum { OP_FIRST = 3, OP_SETATTR = 34, OP_SEQUENCE = 53, OP_ILLEGAL = 10044 };
@@ -415,27 +416,17 @@ static bool is_retry(struct nfs_call *call)
 	return false;
 }
 
-/* RFC 3629, and no noncharacter that ends a plane. */
-static bool is_utf8(const uint8_t *text, uint32_t length)
+/* And no noncharacter that ends a plane: U+nFFFE, U+nFFFF. */
+static bool is_utf8(const uint8_t *text, size_t left)
 {
-	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+	while (left) {
+		size_t length = utf8_length(text, left);
 
-	while (length) {
-		unsigned more = text[0] < 0x80 ? 0 : text[0] < 0xe0 ? 1 : text[0] < 0xf0 ? 2 : 3;
-		uint32_t code = text[0] & (more ? 0x3fu >> more : 0x7fu);
-
-		if (text[0] >= 0xf8 || (text[0] & 0xc0) == 0x80 || more >= length)
+		if (length == 0 || (length > 2 && (text[length - 3] & 0x0f) == 0x0f &&
+				    text[length - 2] == 0xbf && text[length - 1] >= 0xbe))
 			return false;
-		for (unsigned i = 1; i <= more; i++) {
-			if ((text[i] & 0xc0) != 0x80)
-				return false;
-			code = code << 6 | (text[i] & 0x3f);
-		}
-		if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ||
-		    (code & 0xfffe) == 0xfffe)
-			return false;
-		text += more + 1;
-		length -= more + 1;
+		text += length;
+		left -= length;
 	}
 	return true;
 }

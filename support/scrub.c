@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "core/heap.h"
+#include "core/utf8.h"
 #include "support/internal.h"
 
 /* What makes a text fit to be shown. It rather takes away too much: who looks for a fault asks
@@ -164,31 +165,9 @@ static size_t pem_key(const char *at, size_t left)
 
 /* --- a text ---------------------------------------------------------------------------------- */
 
-/* How long the UTF-8 sequence at @at is, 0: it is none (RFC 3629). */
-static size_t utf8(const unsigned char *at, size_t left)
-{
-	size_t length = at[0] < 0x80 ? 1 : at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-	uint32_t value;
-
-	if (length == 1)
-		return 1;
-	if (at[0] < 0xc2 || at[0] > 0xf4 || left < length)
-		return 0;
-	value = at[0] & (0xffu >> (length + 1));
-	for (size_t i = 1; i < length; i++) {
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-		value = value << 6 | (at[i] & 0x3f);
-	}
-	if ((length == 3 && value < 0x800) || (length == 4 && value < 0x10000) ||
-	    value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
-		return 0;
-	return length;
-}
-
 static size_t plain_bytes(struct out *out, const char *at, size_t left)
 {
-	size_t length = utf8((const unsigned char *)at, left);
+	size_t length = utf8_length(at, left);
 	unsigned char c = (unsigned char)*at;
 
 	if (!length || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
