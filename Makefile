@@ -14,7 +14,7 @@ HARDEN   := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
 # Sanitizers and fuzzers need lines for their reports, no more.
 CFLAGS   := $(CSTD) $(OPT) $(if $(SANITIZE),-g1,-g) $(WARN) $(HARDEN) -fno-common -iquote .
 LDFLAGS  := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-Wl,-z,relro,-z,now)
-LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lz -llz4 -lzstd -lpthread
+LDLIBS   := -luring -laio -lssl -lcrypto -lsqlite3 -ljansson -lblkid -lisal -lz -llz4 -lzstd -lpthread
 
 # make run
 STATE      ?= $(if $(filter 0,$(shell id -u)),/var/lib/granary,$(BUILD)/state)

@@ -34,7 +34,7 @@ static void test_crc32c_vectors(void **state)
 	assert_int_equal(crc32c(0, "", 0), 0);
 }
 
-/* The three-stream path, the word path and the byte path agree at every split and length. */
+/* By bytes, whole, and at every split: the same. */
 static void test_crc32c_chained(void **state)
 {
 	static uint8_t data[3 * 4096 + 7];
