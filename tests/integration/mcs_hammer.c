@@ -545,7 +545,7 @@ static void heard(struct session *session, unsigned cid, const uint8_t *bhs)
 		numbers(session, conn, bhs, get32(bhs + 16) != NO_TAG);
 		if (get32(bhs + 16) != NO_TAG)
 			answered(session, get32(bhs + 16), 0);
-		if (get32(bhs + 16) != NO_TAG || !room(conn, 0))
+		if (get32(bhs + 16) != NO_TAG || get32(bhs + 20) == NO_TAG || !room(conn, 0))
 			break;
 		head(session, conn, pong, 0x40, 0x80, NO_TAG);
 		memcpy(pong + 20, bhs + 20, 4);
