@@ -105,6 +105,8 @@ static void put_numbers(struct iscsi_conn *conn, struct iscsi_out *out, bool tak
 		conn->statsn++;
 	pdu_put32(bhs + PDU_AT_EXPCMDSN, conn->window->expected);
 	pdu_put32(bhs + PDU_AT_MAXCMDSN, conn->window->maximum);
+	if (conn->state == CONN_FULL_FEATURE)
+		conn->session->untold = false;
 }
 
 static void put_tail(struct iscsi_conn *conn, struct iscsi_out *out, unsigned count,

@@ -144,6 +144,8 @@ struct iscsi_session {
 	uint32_t aborted_itts[64]; /* whose late Data-Out is swallowed */
 	unsigned aborted_next;
 	uint64_t gap_since; /* something has waited for a CmdSN since then; 0: nothing does */
+	bool untold;        /* the window has moved, and perhaps no PDU has said so */
+	struct deferred tell_window;
 	uint64_t commands, read_bytes, write_bytes;
 	uint64_t started_ns;
 	/* the response fence (mcs.c) */
@@ -465,7 +467,9 @@ void session_stream_closed(struct iscsi_conn *conn);
 bool session_finished(const struct iscsi_conn *conn);
 void session_finish(struct iscsi_conn *conn);
 struct iscsi_task *session_find(struct iscsi_session *session, uint32_t itt);
-void session_task_done(struct iscsi_task *task); /* the command no longer fills the window */
+void session_task_done(struct iscsi_task *task);       /* the command no longer fills the window */
+void session_task_unanswered(struct iscsi_task *task); /* nor will an answer say so */
+void session_tell_window(struct iscsi_session *session);
 void session_task_free(struct iscsi_task *task);
 /* End a request that has not been executed, without an answer. */
 void session_task_drop(struct iscsi_task *task);

@@ -147,7 +147,7 @@ void mcs_give_up(struct iscsi_conn *conn, const struct iscsi_task *except)
 		task = list_entry(it, struct iscsi_task, link);
 		if (task->conn != conn || task == except)
 			continue;
-		session_task_done(task);
+		session_task_unanswered(task);
 		if (task->state != TASK_HELD)
 			continue;
 		order_forget(&task->order);
@@ -174,6 +174,7 @@ void mcs_leave(struct iscsi_conn *conn)
 		return;
 	}
 	mcs_give_up(conn, NULL);
+	session_tell_window(session); /* what was told on this one was perhaps not heard */
 	if (session->fence_conn == conn)
 		fence_ends(session); /* its answer goes nowhere */
 	mcs_fence_step(session);

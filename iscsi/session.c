@@ -127,6 +127,20 @@ void session_task_done(struct iscsi_task *task)
 	task->immediate = false;
 }
 
+/* At the end of the round, if nothing has told it by then. */
+void session_tell_window(struct iscsi_session *session)
+{
+	session->untold = true;
+	loop_defer(session->io->loop, &session->tell_window);
+}
+
+void session_task_unanswered(struct iscsi_task *task)
+{
+	if (task->counted)
+		session_tell_window(task->session);
+	session_task_done(task);
+}
+
 /* A task of @conn has ended; @closes: it was a LOGOUT of that one. */
 static void logout_look(struct iscsi_conn *conn, struct iscsi_conn *closes)
 {
@@ -143,7 +157,7 @@ void session_task_free(struct iscsi_task *task)
 	struct iscsi_session *session = task->session;
 
 	assert(task->state != TASK_FREE);
-	session_task_done(task);
+	session_task_unanswered(task); /* what has an answer is done already */
 	transfer_release(task);
 	buf_unref(task->payload);
 	task->payload = NULL;
@@ -180,7 +194,7 @@ void session_task_drop(struct iscsi_task *task)
 		return;
 	}
 	/* The buffer pool or the stream still knows it: freed when it is called back. */
-	session_task_done(task);
+	session_task_unanswered(task);
 	list_remove(&task->tx_link);
 	task->dropped = true;
 }
@@ -259,6 +273,14 @@ static struct iscsi_out *last_out(struct iscsi_task *task, uint8_t opcode)
 	return out;
 }
 
+/* Its answer is a Reject. */
+static void refuse_task(struct iscsi_task *task, enum pdu_reject_reason reason)
+{
+	session_task_done(task);
+	conn_reject_header(task->conn, task->bhs, reason);
+	session_task_free(task);
+}
+
 static void queue_answer(struct iscsi_task *task)
 {
 	task->state = TASK_SENDING;
@@ -293,17 +315,45 @@ static void nop_make(struct iscsi_task *task)
 	conn_send(conn, out, &data, data.iov_len ? 1 : 0, true);
 }
 
-void session_ping(struct iscsi_conn *conn)
+static void nop_in(struct iscsi_conn *conn, uint32_t ttt)
 {
 	struct iscsi_out *out = conn_out(conn, PDU_NOP_IN);
 
 	if (!out)
 		return;
-	conn->pinged = loop_now(conn->io->loop);
 	out->bhs[PDU_AT_FLAGS] = PDU_FINAL;
 	pdu_put32(out->bhs + PDU_AT_ITT, PDU_TAG_NONE);
-	pdu_put32(out->bhs + PDU_AT_TTT, session_ttt(conn->session));
+	pdu_put32(out->bhs + PDU_AT_TTT, ttt);
 	conn_send(conn, out, NULL, 0, false);
+}
+
+void session_ping(struct iscsi_conn *conn)
+{
+	conn->pinged = loop_now(conn->io->loop);
+	nop_in(conn, session_ttt(conn->session));
+}
+
+static struct iscsi_conn *first_conn(const struct iscsi_session *session)
+{
+	list_for_each (it, &session->conns) {
+		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, session_link);
+
+		if (conn->state == CONN_FULL_FEATURE && !conn->logged_out &&
+		    conn_out_available(conn))
+			return conn;
+	}
+	return NULL;
+}
+
+/* An initiator that has used up the window sends nothing until it hears that it has opened, and of
+ * tasks that end without an answer it hears nothing (RFC 7143 11.19). */
+static void tell_window(struct deferred *deferred)
+{
+	struct iscsi_session *session = container_of(deferred, struct iscsi_session, tell_window);
+	struct iscsi_conn *conn = session->untold ? first_conn(session) : NULL;
+
+	if (conn && !conn->params.discovery)
+		nop_in(conn, PDU_TAG_NONE);
 }
 
 static struct iscsi_out *async_out(struct iscsi_conn *conn, uint8_t event)
@@ -324,17 +374,6 @@ static struct iscsi_out *async_out(struct iscsi_conn *conn, uint8_t event)
  * data of fixed format. Left out when the initiator does not take what is sent: a command of its
  * own tells it. */
 #define EVENT_SENSE 18u
-static struct iscsi_conn *first_conn(const struct iscsi_session *session)
-{
-	list_for_each (it, &session->conns) {
-		struct iscsi_conn *conn = list_entry(it, struct iscsi_conn, session_link);
-
-		if (conn->state == CONN_FULL_FEATURE && conn_out_available(conn))
-			return conn;
-	}
-	return NULL;
-}
-
 static void told(void *context, const uint8_t lun[8], uint16_t asc)
 {
 	struct iscsi_conn *conn = first_conn(context);
@@ -381,8 +420,7 @@ static void text_reset(struct iscsi_exchange *exchange)
 static void text_refuse(struct iscsi_task *task, enum pdu_reject_reason reason)
 {
 	text_reset(&task->conn->exchange);
-	conn_reject_header(task->conn, task->bhs, reason);
-	session_task_free(task);
+	refuse_task(task, reason);
 }
 
 static bool text_gather(struct iscsi_task *task)
@@ -478,8 +516,7 @@ static void text_run(struct iscsi_task *task)
 	uint32_t ttt = pdu_get32(task->bhs + PDU_AT_TTT);
 
 	if (exchange->text_task) { /* one at a time (RFC 7143 11.10); it may have waited its turn */
-		conn_reject_header(task->conn, task->bhs, PDU_REJECT_PROTOCOL_ERROR);
-		session_task_free(task);
+		refuse_task(task, PDU_REJECT_PROTOCOL_ERROR);
 		return;
 	}
 	if (ttt == PDU_TAG_NONE && !text_goes_on(exchange, task))
@@ -619,8 +656,7 @@ static void logout_run(struct iscsi_task *task)
 		logout_answer(task, LOGOUT_NO_RECOVERY);
 		break;
 	default:
-		conn_reject_header(task->conn, task->bhs, PDU_REJECT_INVALID_FIELD);
-		session_task_free(task);
+		refuse_task(task, PDU_REJECT_INVALID_FIELD);
 	}
 }
 
@@ -847,6 +883,7 @@ void session_init(struct iscsi_session *session)
 	list_init(&session->tasks);
 	list_init(&session->later);
 	order_init(&session->order, 0);
+	deferred_init(&session->tell_window, tell_window);
 }
 
 int session_start(struct iscsi_conn *conn, struct scsi_target *target)
@@ -947,6 +984,7 @@ bool session_finished(const struct iscsi_conn *conn)
 static void end(struct iscsi_session *session)
 {
 	timer_stop(&session->fence_timer);
+	deferred_cancel(&session->tell_window);
 	list_remove(&session->link);
 	while (session->free_tasks) {
 		struct iscsi_task *task = session->free_tasks;

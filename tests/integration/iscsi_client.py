@@ -403,7 +403,8 @@ class Member(Connection):
         try:
             pdu = super().receive()
             if self.session.answers and pdu.opcode == NOP_IN and pdu.itt == NO_TAG:
-                self.pong(pdu)
+                if pdu.ttt != NO_TAG:
+                    self.pong(pdu)
             else:
                 self.inbox.append(pdu)
         except Closed as error:

@@ -24,8 +24,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "tests/integration/hammer.h"
 
 #define SESSIONS    4u
 #define CONNECTIONS 4u
@@ -76,20 +77,9 @@ static bool alone;
 static double until;
 static uint8_t noise[DATA_MAX];
 
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static uint32_t rnd(struct session *session, uint32_t below)
 {
-	session->random_state ^= session->random_state << 13;
-	session->random_state ^= session->random_state >> 7;
-	session->random_state ^= session->random_state << 17;
-	return (uint32_t)(session->random_state >> 11) % below;
+	return hammer_chance(&session->random_state, below);
 }
 
 static void put16(uint8_t *at, uint32_t value)
@@ -268,7 +258,7 @@ static struct tag *take(struct session *session, unsigned conn)
 				    .conn = conn,
 				    .itt = session->itt + i,
 				    .cmdsn = session->cmdsn,
-				    .sent = now()};
+				    .sent = hammer_now()};
 		return tag;
 	}
 	return NULL;
@@ -332,36 +322,15 @@ static void forget(struct session *session, unsigned cid)
 
 /* ---- what is sent */
 
-static unsigned make(struct session *session, uint8_t *cdb)
+/* Nothing that takes a LUN from others, or takes them long. */
+static void make(struct session *session, uint8_t *cdb)
 {
 	static const uint8_t opcodes[] = {
 	    0x00, 0x03, 0x08, 0x0a, 0x12, 0x1a, 0x1b, 0x25, 0x28, 0x28, 0x2a, 0x2a, 0x2e,
 	    0x2f, 0x34, 0x35, 0x41, 0x42, 0x4d, 0x5e, 0x83, 0x84, 0x88, 0x89, 0x8a, 0x8b,
 	    0x8e, 0x8f, 0x91, 0x93, 0x9c, 0x9e, 0xa0, 0xa3, 0xa8, 0xaa, 0xae, 0xaf};
-	static const uint8_t lengths[8] = {6, 10, 10, 16, 16, 12, 16, 16};
-	unsigned length, blocks = 1 + rnd(session, 32);
 
-	memset(cdb, 0, 16);
-	cdb[0] = opcodes[rnd(session, sizeof(opcodes))];
-	length = lengths[cdb[0] >> 5];
-	if (rnd(session, 12) == 0) {
-		for (unsigned i = 1; i < length; i++)
-			cdb[i] = (uint8_t)rnd(session, 256);
-		return length;
-	}
-	cdb[length == 6 ? 3 : length == 16 ? 8 : 4] = (uint8_t)rnd(session, 64);
-	cdb[length == 6 ? 4 : length == 10 ? 8 : length == 12 ? 9 : 13] = (uint8_t)blocks;
-	if (strchr("\x5e\x83\x84\x9e\xa3", cdb[0]) && cdb[0])
-		cdb[1] = (uint8_t)rnd(session, 32);
-	return length;
-}
-
-static bool moves_out(uint8_t opcode)
-{
-	static const uint8_t list[] = {0x0a, 0x2a, 0x2e, 0x41, 0x42, 0x83, 0x89,
-				       0x8a, 0x8b, 0x8e, 0x93, 0x9c, 0xaa, 0xae};
-
-	return memchr(list, opcode, sizeof(list)) != NULL;
+	hammer_cdb(&session->random_state, opcodes, sizeof(opcodes), cdb);
 }
 
 static void command(struct session *session, unsigned cid)
@@ -373,7 +342,7 @@ static void command(struct session *session, unsigned cid)
 	bool out;
 
 	make(session, cdb);
-	out = moves_out(cdb[0]);
+	out = hammer_moves_out(cdb[0]);
 	bytes = 512 * (1 + rnd(session, 32));
 	now_bytes = out && rnd(session, 2) ? (bytes < 8192 ? bytes : 8192) : 0;
 	if (after(session->cmdsn, session->maxcmdsn) || !room(conn, now_bytes) ||
@@ -387,7 +356,7 @@ static void command(struct session *session, unsigned cid)
 	session->cmdsn++;
 	session->commands++;
 	if (rnd(session, 50) == 0) /* so that others overtake it */
-		conn->silent_until = now() + rnd(session, 30) / 1000.0;
+		conn->silent_until = hammer_now() + rnd(session, 30) / 1000.0;
 }
 
 static bool manage(struct session *session, unsigned cid, uint8_t function, uint32_t itt,
@@ -545,7 +514,7 @@ static void heard(struct session *session, unsigned cid, const uint8_t *bhs)
 		numbers(session, conn, bhs, get32(bhs + 16) != NO_TAG);
 		if (get32(bhs + 16) != NO_TAG)
 			answered(session, get32(bhs + 16), 0);
-		if (get32(bhs + 16) != NO_TAG || !room(conn, 0))
+		if (get32(bhs + 16) != NO_TAG || get32(bhs + 20) == NO_TAG || !room(conn, 0))
 			break;
 		head(session, conn, pong, 0x40, 0x80, NO_TAG);
 		memcpy(pong + 20, bhs + 20, 4);
@@ -606,7 +575,7 @@ static void receive(struct session *session, unsigned cid)
 static void serve(struct session *session)
 {
 	struct pollfd fds[CONNECTIONS];
-	double time = now();
+	double time = hammer_now();
 
 	for (unsigned i = 0; i < CONNECTIONS; i++) {
 		struct conn *conn = &session->conns[i];
@@ -637,7 +606,7 @@ static bool is_owed(const struct tag *tag)
 /* Something that was sent @patience seconds ago and has no answer hangs. */
 static void watch(struct session *session, double patience)
 {
-	double time = now();
+	double time = hammer_now();
 
 	for (unsigned i = 0; i < TAGS; i++) {
 		const struct tag *tag = &session->tags[i];
@@ -729,7 +698,7 @@ static bool is_through(const struct session *session)
 static void settle(struct session *session)
 {
 	bool probed[CONNECTIONS] = {false}, all = false;
-	double limit = now() + LIMIT;
+	double limit = hammer_now() + LIMIT;
 
 	while (!session->broken && stands(session) && !(all && is_through(session))) {
 		all = true;
@@ -741,7 +710,7 @@ static void settle(struct session *session)
 			all = all && probed[i];
 		}
 		serve(session);
-		if (now() < limit)
+		if (hammer_now() < limit)
 			continue;
 		fprintf(stderr, "session %u hangs: %u numbers lost, %s probed\n", session->number,
 			session->lost_count, all ? "all" : "not all");
@@ -770,8 +739,8 @@ static void *run(void *context)
 	struct session *session = context;
 	unsigned failures = 0;
 
-	while (now() < until) {
-		double end = now() + 0.5 + rnd(session, 4000) / 1000.0;
+	while (hammer_now() < until) {
+		double end = hammer_now() + 0.5 + rnd(session, 4000) / 1000.0;
 
 		if (!begin(session)) {
 			struct timespec wait = {.tv_nsec = 20000000};
@@ -782,7 +751,8 @@ static void *run(void *context)
 				break;
 		} else {
 			failures = 0;
-			while (!session->broken && !session->over && now() < end && now() < until) {
+			while (!session->broken && !session->over && hammer_now() < end &&
+			       hammer_now() < until) {
 				for (unsigned i = 0; i < 6 && !session->broken && !session->over;
 				     i++)
 					step(session);
@@ -814,12 +784,11 @@ int main(int argc, char **argv)
 	port = argv[2];
 	iqn = argv[3];
 	luns = (unsigned)strtoul(argv[4], NULL, 10);
-	until = now() + strtod(argv[5], NULL);
+	until = hammer_now() + strtod(argv[5], NULL);
 	alone = argc > 7;
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		sessions[i].number = i;
-		sessions[i].random_state =
-		    (strtoull(argv[6], NULL, 10) + i + 1) * 0x9e3779b97f4a7c15ull | 1;
+		sessions[i].random_state = hammer_seed(argv[6], i);
 		for (unsigned j = 0; j < CONNECTIONS; j++) {
 			sessions[i].conns[j].fd = -1;
 			sessions[i].conns[j].out = malloc(BUFFER);

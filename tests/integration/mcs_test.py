@@ -487,6 +487,45 @@ def losing(suite):
         points.point(a.command(TUR).status == 0, "which goes on")
 
 
+def tells_window(connection, session):
+    """What comes next, but for answers, is a PDU that carries nothing but an open window."""
+    pdu = connection.receive()
+    while pdu.opcode == iscsi.DATA_IN:
+        pdu = connection.receive()
+    return (pdu.opcode == iscsi.NOP_IN and pdu.itt == pdu.ttt == iscsi.NO_TAG and
+            (pdu.maxcmdsn - session.cmdsn) & 0xFFFFFFFF == 127)
+
+
+def window(suite):
+    """Who has used up the window sends nothing: that it has opened has to be told."""
+    points = suite.points
+    with suite.session(3, pairs=(("MaxConnections", "3"), ("InitialR2T", "Yes"),
+                                 ("ImmediateData", "No"))) as session:
+        a, b, c = session.connections
+        for number in range(128):
+            b.send_command(write_cdb(number, 1), bytes(512))
+        asks = [b.receive() for _ in range(128)]
+        points.point(asks[-1].opcode == iscsi.R2T and
+                     asks[-1].maxcmdsn == session.cmdsn - 1, "a window is used up", asks[-1].bhs)
+        session.answers = False
+        b.close()
+        points.point(tells_window(a, session),
+                     "its commands end with their connection, which is told on another")
+        points.point(silent(a) and silent(c, 0), "once")
+        session.answers = True
+        points.point([m.command(TUR).status for m in (a, c)] == [2, 0], "and it is open")
+    suite.server.granary("volume", "set", "tank/demo", "--iops", "1")
+    with suite.session() as session, suite.session() as other:
+        a = session.connections[0]
+        for number in range(128):
+            a.send_command(read_cdb(number, 1), expected=512, read=True)
+        session.answers = False
+        points.point(other.connections[0].task_management(5) == 0 and tells_window(a, session),
+                     "commands that another initiator ended make room, which is told")
+        session.answers = True
+    suite.server.granary("volume", "set", "tank/demo", "--iops", "0")
+
+
 def reinstating(suite):
     points = suite.points
     with suite.session(2) as session:
@@ -587,7 +626,7 @@ def test(points):
             server.granary("target", "create", PREFIX + "second")
             server.granary("target", "allow", PREFIX + "second", "--network", "127.0.0.0/8")
             for part in (joining, proof, ordering, allegiance, management, fences, leaving, losing,
-                         reinstating, under_load, gap):
+                         window, reinstating, under_load, gap):
                 part(suite)
         finally:
             status = server.stop()

@@ -12,10 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+
+#include "tests/integration/hammer.h"
 
 #define INITIATORS 2u
 #define SESSIONS   4u
@@ -39,23 +40,13 @@ struct session {
 static const char *portal, *iqn;
 static unsigned luns;
 static double until;
+static _Atomic bool succeeded[256]; /* operation codes */
 /* A persistent reservation's list: key and new key; noise behind it. */
 static unsigned char lists[4][DATA_MAX];
 
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static uint32_t rnd(struct session *session, uint32_t below)
 {
-	session->random_state ^= session->random_state << 13;
-	session->random_state ^= session->random_state >> 7;
-	session->random_state ^= session->random_state << 17;
-	return (uint32_t)(session->random_state >> 11) % below;
+	return hammer_chance(&session->random_state, below);
 }
 
 static bool login(struct session *session)
@@ -91,6 +82,8 @@ static void ended(struct iscsi_context *iscsi, int status, void *data, void *con
 	(void)iscsi;
 	session->pending--;
 	session->good += status == SCSI_STATUS_GOOD;
+	if (status == SCSI_STATUS_GOOD)
+		succeeded[((struct scsi_task *)data)->cdb[0]] = true;
 	if (session->last == data)
 		session->last = NULL;
 	scsi_free_scsi_task(data);
@@ -103,79 +96,39 @@ static void answered(struct iscsi_context *iscsi, int status, void *data, void *
 	(void)iscsi;
 	(void)status;
 	(void)data;
-	if (now() - session->asked > TMF_LIMIT)
+	if (hammer_now() - session->asked > TMF_LIMIT)
 		session->hung++;
 	session->asks = false;
 }
 
-static unsigned cdb_length(unsigned char opcode)
+static const uint8_t opcodes[] = {
+    0x00, 0x03, 0x08, 0x0a, 0x12, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x25, 0x28, 0x28, 0x2a, 0x2a, 0x2e,
+    0x2f, 0x34, 0x35, 0x41, 0x42, 0x48, 0x4d, 0x55, 0x5a, 0x5e, 0x5f, 0x5f, 0x83, 0x84, 0x88, 0x89,
+    0x8a, 0x8b, 0x8e, 0x8f, 0x90, 0x91, 0x93, 0x9c, 0x9e, 0xa0, 0xa3, 0xa4, 0xa8, 0xaa, 0xae, 0xaf};
+
+/* Of so many commands some of each operation code have to have done something, or it is not what
+ * is hammered; SANITIZE comes too seldom for that. */
+#define ENOUGH 100000u
+
+static bool all_succeeded(uint64_t commands)
 {
-	static const unsigned char length[8] = {6, 10, 10, 16, 16, 12, 16, 16};
+	bool all = true;
 
-	return length[opcode >> 5];
-}
-
-/* Mostly near the front and short, so that it does something; now and then anything. */
-static unsigned make(struct session *session, unsigned char *cdb)
-{
-	static const unsigned char opcodes[] = {
-	    0x00, 0x03, 0x08, 0x0a, 0x12, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x25, 0x28,
-	    0x28, 0x2a, 0x2a, 0x2e, 0x2f, 0x34, 0x35, 0x41, 0x42, 0x48, 0x4d, 0x55,
-	    0x5a, 0x5e, 0x5f, 0x5f, 0x83, 0x84, 0x88, 0x89, 0x8a, 0x8b, 0x8e, 0x8f,
-	    0x90, 0x91, 0x93, 0x9c, 0x9e, 0xa0, 0xa3, 0xa4, 0xa8, 0xaa, 0xae, 0xaf};
-	unsigned length, blocks = 1 + rnd(session, 32);
-
-	memset(cdb, 0, 16);
-	cdb[0] = opcodes[rnd(session, sizeof(opcodes))];
-	length = cdb_length(cdb[0]);
-	if (cdb[0] == 0x48 && rnd(session, 50))
-		cdb[0] = 0;
-	if (rnd(session, 12) == 0) {
-		for (unsigned i = 1; i < length; i++)
-			cdb[i] = (unsigned char)rnd(session, 256);
-		return length;
+	for (unsigned i = 0; i < sizeof(opcodes) && commands >= ENOUGH; i++) {
+		if (succeeded[opcodes[i]] || opcodes[i] == 0x48)
+			continue;
+		printf("operation code %02x never succeeded\n", opcodes[i]);
+		all = false;
 	}
-	switch (length) {
-	case 6:
-		cdb[3] = (unsigned char)rnd(session, 256);
-		cdb[4] = (unsigned char)blocks;
-		break;
-	case 10:
-		cdb[4] = (unsigned char)rnd(session, 64);
-		cdb[8] = (unsigned char)(cdb[0] == 0x5f ? 24 : blocks);
-		break;
-	case 12:
-		cdb[4] = (unsigned char)rnd(session, 64);
-		cdb[9] = (unsigned char)blocks;
-		break;
-	default:
-		cdb[8] = (unsigned char)rnd(session, 64);
-		cdb[13] = (unsigned char)blocks;
-	}
-	if (strchr("\x5e\x5f\x83\x84\x9e\xa3\xa4\x48", cdb[0]) && cdb[0])
-		cdb[1] = (unsigned char)rnd(session, 32);
-	if (cdb[0] == 0x5f) {
-		cdb[2] = (unsigned char)(1 + rnd(session, 8));
-		cdb[5] = cdb[6] = cdb[7] = 0;
-	}
-	return length;
-}
-
-static bool moves_out(unsigned char opcode)
-{
-	static const unsigned char list[] = {0x0a, 0x15, 0x2a, 0x2e, 0x41, 0x42, 0x48,
-					     0x55, 0x5f, 0x83, 0x89, 0x8a, 0x8b, 0x8e,
-					     0x93, 0x9c, 0xa4, 0xaa, 0xae};
-
-	return memchr(list, opcode, sizeof(list)) != NULL;
+	return all;
 }
 
 static void send_one(struct session *session)
 {
 	unsigned char cdb[16];
-	unsigned length = make(session, cdb);
+	unsigned length = hammer_cdb(&session->random_state, opcodes, sizeof(opcodes), cdb);
 	uint32_t bytes = rnd(session, 40) ? 512 * (1 + rnd(session, 32)) : rnd(session, DATA_MAX);
-	bool out = moves_out(cdb[0]);
+	bool out = hammer_moves_out(cdb[0]);
 	struct scsi_task *task;
 
 	if (cdb[0] == 0x5f)
@@ -205,7 +158,7 @@ static void ask(struct session *session)
 	/* A reset of all there is, seldom: it ends everybody's work. */
 	if (function >= ISCSI_TM_LUN_RESET && rnd(session, 10))
 		function = ISCSI_TM_ABORT_TASK;
-	session->asked = now();
+	session->asked = hammer_now();
 	session->asks = iscsi_task_mgmt_async(session->iscsi, (int)rnd(session, luns), function,
 					      tag, number, answered, session) == 0;
 	session->functions += session->asks;
@@ -218,7 +171,7 @@ static void serve(struct session *session)
 
 	if (poll(&descriptor, 1, 10) < 0 || iscsi_service(session->iscsi, descriptor.revents) < 0)
 		session->lost = true;
-	if (session->asks && now() - session->asked > TMF_LIMIT) {
+	if (session->asks && hammer_now() - session->asked > TMF_LIMIT) {
 		session->hung++;
 		session->lost = true;
 	}
@@ -238,8 +191,8 @@ static void *run(void *context)
 	struct session *session = context;
 	unsigned failures = 0;
 
-	while (now() < until) {
-		double end = now() + 0.05 + rnd(session, 3000) / 1000.0;
+	while (hammer_now() < until) {
+		double end = hammer_now() + 0.05 + rnd(session, 3000) / 1000.0;
 
 		if (!login(session)) {
 			struct timespec wait = {.tv_nsec = 20000000};
@@ -253,7 +206,7 @@ static void *run(void *context)
 			continue;
 		}
 		failures = 0;
-		while (!session->lost && now() < end && now() < until) {
+		while (!session->lost && hammer_now() < end && hammer_now() < until) {
 			if (session->pending < DEPTH)
 				send_one(session);
 			if (!session->asks && rnd(session, 100) == 0)
@@ -268,7 +221,7 @@ static void *run(void *context)
 int main(int argc, char **argv)
 {
 	static struct session sessions[INITIATORS * SESSIONS];
-	uint64_t commands = 0, good = 0, functions = 0, logins = 0, hung = 0, refused = 0, seed;
+	uint64_t commands = 0, good = 0, functions = 0, logins = 0, hung = 0, refused = 0;
 
 	if (argc != 6) {
 		fprintf(stderr, "scsi_hammer HOST:PORT IQN LUNS SECONDS SEED\n");
@@ -277,8 +230,7 @@ int main(int argc, char **argv)
 	portal = argv[1];
 	iqn = argv[2];
 	luns = (unsigned)strtoul(argv[3], NULL, 10);
-	until = now() + strtod(argv[4], NULL);
-	seed = strtoull(argv[5], NULL, 10);
+	until = hammer_now() + strtod(argv[4], NULL);
 	for (unsigned i = 0; i < 4; i++) {
 		for (unsigned at = 16; at < DATA_MAX; at++)
 			lists[i][at] = (unsigned char)(i < 2 ? 0 : at * 31 + i);
@@ -287,7 +239,7 @@ int main(int argc, char **argv)
 	}
 	for (unsigned i = 0; i < INITIATORS * SESSIONS; i++) {
 		sessions[i].number = i;
-		sessions[i].random_state = (seed + i + 1) * 0x9e3779b97f4a7c15ull | 1;
+		sessions[i].random_state = hammer_seed(argv[5], i);
 		if (pthread_create(&sessions[i].thread, NULL, run, &sessions[i]) != 0)
 			return 2;
 	}
@@ -304,5 +256,5 @@ int main(int argc, char **argv)
 	       " task management functions, %" PRIu64 " logins, %" PRIu64 " not at once, %" PRIu64
 	       " hung\n",
 	       commands, good, functions, logins, refused, hung);
-	return hung || !good || !logins ? 1 : 0;
+	return hung || !good || !logins || !all_succeeded(commands) ? 1 : 0;
 }
