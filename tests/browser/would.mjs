@@ -2,7 +2,7 @@
 // What an action will change, shown before it is done, in a real browser: changes, what is made, what
 // goes, what is refused, what has no dry run. Started by tests/integration/browser_would_test.py with
 // what it needs in GRANARY_BROWSER; prints one line of JSON per point.
-import { ask, barriers, box, change, confirm, faults, given, open, page, picture, plain, point, signIn, walked, wear } from "./page.mjs";
+import { ask, barriers, box, change, faults, given, open, page, picture, plain, point, press, signIn, walked, wear } from "./page.mjs";
 
 const IQN = "iqn.2026-11.org.granary:would";
 const would = box.locator(".would");
@@ -26,8 +26,8 @@ async function looks(name, open, title) {
 		await open();
 		await box.locator(".buttons > button").first().click();
 		await would.locator("dl").waitFor();
-		const seen = await would.evaluate((one) => { const at = one.getBoundingClientRect(); return at.top >= 0 && at.top < innerHeight && at.bottom <= innerHeight; });
-		if (!seen) wrong.push(`${one.language}: it is off the screen`);
+		// It is scrolled to; until it is on the screen.
+		await page.waitForFunction(() => { const at = document.querySelector(".would").getBoundingClientRect(); return at.top >= 0 && at.top < innerHeight && at.bottom <= innerHeight; });
 		wrong.push(...[...await faults(), ...await barriers()].map((text) => `${one.language}: ${text}`));
 		if (one.language === "zh" && !(await would.innerText()).includes(title)) wrong.push(`no ${title}: ${await would.innerText()}`);
 		await picture(`${name}-${one.width}-${one.language}-${one.look}`);
@@ -76,8 +76,7 @@ async function volume() {
 	await box.getByLabel("Size").fill("96");
 	await look().click();
 	await would.locator("dl").waitFor();
-	await box.getByRole("button", { name: "Save" }).click();
-	await page.getByText("vm changed").waitFor();
+	await press(box.getByRole("button", { name: "Save" }), page.getByText("vm changed"));
 	point((await ask("/volumes/tank/vm")).size_bytes === 96 * 2 ** 20, "and then it is done as it was said", await ask("/volumes/tank/vm"));
 }
 
@@ -146,9 +145,7 @@ async function share() {
 	await close();
 	await open("volumes", "tbody tr");
 	await page.getByRole("button", { name: "Delete vm", exact: true }).click();
-	await look().click();
-	await confirm(would.locator("dl"));
-	await would.locator("dl").waitFor();
+	await press(look(), would.locator("dl"));
 	const deleted = await rows();
 	point(deleted.goes === "vm" && deleted["for good"] === "no" && (await ask("/volumes/tank/vm")).name === "vm", "what depends on a volume that is deleted", deleted);
 	await picture("delete");

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=240 engines=one
+# granary-test: timeout=900 engines=one
 """Long lists: 1,000 volumes, 10,000 snapshots, 500 sessions. Each comes page by page from the
 daemon, whole and in order, to the API, the command line and the browser, whose pages hold the rows
 near the screen and no more. How soon the browser shows them is told, not judged. One volume has
@@ -9,7 +9,6 @@ message."""
 
 import json
 import os
-import re
 import select
 import socket
 import struct
@@ -25,9 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 import api                    # pylint: disable=wrong-import-position
 import browser                # pylint: disable=wrong-import-position
 import iscsi_client as iscsi  # pylint: disable=wrong-import-position
-import node_modules           # pylint: disable=wrong-import-position
 import tap                    # pylint: disable=wrong-import-position
-import web                    # pylint: disable=wrong-import-position
 
 V1 = "/api/v1"
 VOLUMES = 1000
@@ -38,7 +35,6 @@ SESSIONS = 500
 MESSAGE_MAX = 4 << 20
 IQN = "iqn.2026-11.org.granary:long"
 LIST = f"{V1}/volumes/tank/v0000/snapshots"
-USER, PASSWORD = "admin", "a pass phrase"
 
 
 def requests(daemon, messages):
@@ -184,24 +180,12 @@ def others(points, daemon):
 
 def in_a_browser(points, daemon):
     try:
-        node = node_modules.program("node", "nodejs")
-        chromium = node_modules.program("chromium", "chromium-browser")
-        modules = node_modules.of_ui()
+        found = browser.needed()
     except tap.Skip as reason:
         points.note(f"no browser: {reason}")
         return
-    front = web.Front(daemon.state)
-    try:
-        code = re.search(r"^SETUP code=(\S+)", daemon.log(), re.M).group(1)
-        front.client().call("POST", f"{V1}/setup",
-                            {"code": code, "name": USER, "password": PASSWORD})
-        browser.drive(points, node, "long.mjs", {
-            "url": f"https://127.0.0.1:{front.port}", "user": USER, "password": PASSWORD,
-            "chromium": chromium, "modules": modules, "volumes": VOLUMES,
-            "snapshots": SNAPSHOTS, "sessions": SESSIONS,
-            "failure": os.path.join(tempfile.gettempdir(), "granary-long-lists-test.png")})
-    finally:
-        points.point(front.stop() == 0, "the front stops cleanly", front.log())
+    browser.walk(points, found, daemon, "long.mjs", volumes=VOLUMES, snapshots=SNAPSHOTS,
+                 sessions=SESSIONS)
 
 
 def test(points):

@@ -2,7 +2,7 @@
 // What can be done with a replication group while it runs: its members, how it is kept, where it is
 // served, and trying out an image that was kept.
 import { useState } from "preact/hooks";
-import { call, can, onlyReplication, part } from "../api";
+import { call, can, get, getWhole, onlyReplication, part } from "../api";
 import { bytes, duration, number, parseSize, time } from "../format";
 import { useResource } from "../live";
 import { act, Badge, Button, DeleteDialog, Dialog, Field, FormDialog, Input, notice, Table, Waiting } from "../parts";
@@ -148,14 +148,18 @@ export function Points({ group, newest, onClose }: Props & { newest?: boolean })
 
 // --- a failover that is tried ------------------------------------------------------------------
 
-/** Its target goes, and of its LUNs' volumes those that began as a point of this group. */
+/** Of a target's LUNs the volumes that began as a point of this group. */
+const clonesOf = (group: Group, target: Target, volumes: Volume[]) => volumes.filter((one) => target.luns.some((lun) => lun.pool === one.pool && lun.volume === one.name) && /@point-/.test(one.origin ?? "") && group.members.includes(`${one.pool}/${(one.origin ?? "").split("@")[0]}`));
+
+/** Its target goes, and its clones: those that there are when it is done, not when it was shown. */
 function EndTest({ group, target, onClose }: Props & { target: Target }) {
-	const volumes = useResource<Volume[]>("/volumes").data ?? [];
-	const own = volumes.filter((one) => target.luns.some((lun) => lun.pool === one.pool && lun.volume === one.name) && /@point-/.test(one.origin ?? "") && group.members.includes(`${one.pool}/${(one.origin ?? "").split("@")[0]}`));
+	const own = clonesOf(group, target, useResource<Volume[]>("/volumes").data ?? []);
 	return (
 		<DeleteDialog untried title={t("replica.endTest")} name={group.name} button={t("replica.endTest")} onClose={onClose} submit={async () => {
-			await call("DELETE", `/targets/${part(target.iqn)}`);
-			for (const one of own) await call("DELETE", `/volumes/${part(one.pool)}/${part(one.name)}`);
+			const path = `/targets/${part(target.iqn)}`;
+			const clones = clonesOf(group, await get<Target>(path), await getWhole<Volume[]>("/volumes"));
+			await call("DELETE", path);
+			for (const one of clones) await call("DELETE", `/volumes/${part(one.pool)}/${part(one.name)}`);
 			notice(t("replica.testEnded"));
 		}} text={<><p>{t("replica.endTestText")}</p><ul class="plain mono">{own.map((one) => <li key={one.uuid}>{one.pool}/{one.name}</li>)}</ul></>} />
 	);
@@ -163,14 +167,18 @@ function EndTest({ group, target, onClose }: Props & { target: Target }) {
 
 export function UnderTest({ group }: { group: Group }) {
 	const target = (useResource<Target[]>(onlyReplication() ? null : "/targets").data ?? []).find((one) => one.iqn === testTarget(group));
-	const [ending, setEnding] = useState(false);
-	if (!target) return null;
+	// Its dialog stays until all is done: the target goes first.
+	const [ending, setEnding] = useState<Target | null>(null);
 	return (
-		<div class="setting">
-			<div><strong>{t("replica.testing")}</strong><p class="hint"><a href={to("targets", target.iqn)}>{target.iqn}</a> · {number(target.luns.length)} LUN</p></div>
-			{can("provisioner") && <Button onClick={() => setEnding(true)}>{t("replica.endTest")}</Button>}
-			{ending && <EndTest group={group} target={target} onClose={() => setEnding(false)} />}
-		</div>
+		<>
+			{target && (
+				<div class="setting">
+					<div><strong>{t("replica.testing")}</strong><p class="hint"><a href={to("targets", target.iqn)}>{target.iqn}</a> · {number(target.luns.length)} LUN</p></div>
+					{can("provisioner") && <Button onClick={() => setEnding(target)}>{t("replica.endTest")}</Button>}
+				</div>
+			)}
+			{ending && <EndTest group={group} target={ending} onClose={() => setEnding(null)} />}
+		</>
 	);
 }
 
