@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,11 +25,16 @@ static int width_of(const char *text)
 	memset(&screen, 0, sizeof screen);
 	qr_put(&screen, text, 2, RIGHT, MOST);
 	for (at = screen.text; *at; lines++) {
-		int row, column, skipped, cells = 0;
+		int cells = 0;
+		char *end;
+		long column;
 
-		assert_int_equal(sscanf(at, "\033[%d;%dH%n", &row, &column, &skipped), 2);
-		assert_int_equal(row, 2 + lines);
-		for (at += skipped; *at && *at != '\033'; at++)
+		assert_memory_equal(at, "\033[", 2);
+		assert_int_equal(strtol(at + 2, &end, 10), 2 + lines);
+		assert_int_equal(*end, ';');
+		column = strtol(end + 1, &end, 10);
+		assert_int_equal(*end, 'H');
+		for (at = end + 1; *at && *at != '\033'; at++)
 			cells += ((unsigned char)*at & 0xc0) != 0x80;
 		assert_int_equal(column + cells - 1, RIGHT);
 		assert_true(width == 0 || cells == width);
