@@ -154,7 +154,7 @@ $(BUILD)/granary-iso: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard isotool/*.c)) $
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
 
-CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console menu qr screen text)
+CONSOLE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,console glyphs menu qr screen text)
 $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -189,10 +189,10 @@ $(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(BUILD)/obj/appliance/superblock.o $(LIB)
+$(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(patsubst %,$(BUILD)/obj/appliance/%.o,glyphs qr screen superblock text) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(SEED_LIBS) -lqrencode -lcmocka
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "appliance/console.h"
+#include "appliance/glyphs.h"
 
 /*~ granary-console: the screen of an appliance, on tty1 and on the serial line. It shows where the
  * machine can be reached and how the daemon is (screen.c), and offers what somebody in front of it
@@ -18,18 +19,35 @@
  * One loop: ask the daemon over its control socket -> compose the screen -> draw it when it is
  * another one than before -> wait for a key, two seconds at most. */
 #define REFRESH_MS 2000
+#define GLYPHS     "/usr/share/granary/glyphs"
 
 extern char **environ;
 
 static struct {
 	bool chinese, can_chinese;
+	struct glyphs *glyphs; /* of the kernel's own screen; NULL: a terminal has its own */
 	char shown[SCREEN_SIZE];
 } console;
 
-static void emit(const char *line)
+void console_say(const char *text)
 {
-	fputs(line, stdout);
+	static char placed[2 * SCREEN_SIZE]; /* of three bytes it makes six at most */
+
+	if (console.glyphs) {
+		glyphs_show(console.glyphs, text, placed, sizeof placed);
+		glyphs_load_font(console.glyphs, STDOUT_FILENO);
+		text = placed;
+	}
+	fputs(text, stdout);
 	fflush(stdout);
+}
+
+static void clear(void)
+{
+	fputs("\033[2J\033[H", stdout);
+	fflush(stdout);
+	if (console.glyphs)
+		glyphs_clear(console.glyphs);
 }
 
 static void refresh(void)
@@ -40,8 +58,8 @@ static void refresh(void)
 	if (strcmp(screen.text, console.shown) == 0)
 		return;
 	memcpy(console.shown, screen.text, sizeof screen.text);
-	emit("\033[2J\033[H");
-	emit(screen.text);
+	clear();
+	console_say(screen.text);
 }
 
 /* A program of the system in the foreground, on this terminal. */
@@ -78,8 +96,9 @@ static void shell(void)
 {
 	static const char *const words[] = {"/bin/bash", "-l", NULL};
 
-	printf("\033[2J\033[H%s\r\n", text(TEXT_SHELL));
-	fflush(stdout);
+	clear();
+	console_say(text(TEXT_SHELL));
+	console_say("\r\n");
 	set_raw(false);
 	console_run(words);
 	set_raw(true);
@@ -88,8 +107,7 @@ static void shell(void)
 /* A dialogue, on the terminal as programs know it. */
 static void dialogue(void (*menu)(void))
 {
-	printf("\033[2J\033[H");
-	fflush(stdout);
+	clear();
 	set_raw(false);
 	menu();
 	set_raw(true);
@@ -101,8 +119,8 @@ static void confirmed(enum text question, const char *verb)
 	const char *const words[] = {"/usr/bin/systemctl", verb, NULL};
 	char answer = 0;
 
-	printf("\r\n  %s", text(question));
-	fflush(stdout);
+	console_say("\r\n  ");
+	console_say(text(question));
 	if (read(STDIN_FILENO, &answer, 1) == 1 && (answer == 'y' || answer == 'Y'))
 		console_run(words);
 	console.shown[0] = '\0';
@@ -154,8 +172,11 @@ int main(void)
 {
 	const char *terminal = getenv("TERM");
 
-	/* The kernel's own screen has no Chinese glyphs; a terminal behind a serial line has. */
-	console.can_chinese = terminal && strcmp(terminal, "linux") != 0;
+	/* The kernel's own screen has no Chinese glyphs but what it is given; a terminal behind a
+	 * serial line has. */
+	if (terminal && strcmp(terminal, "linux") == 0)
+		console.glyphs = glyphs_open(GLYPHS, STDOUT_FILENO);
+	console.can_chinese = console.glyphs || (terminal && strcmp(terminal, "linux") != 0);
 	set_raw(true);
 	for (;;) {
 		struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};

@@ -80,10 +80,10 @@ void put(struct screen *screen, const char *format, ...) __attribute__((format(p
  * @language: the key that changes it is offered. */
 void screen_compose(struct screen *screen, bool language);
 
-/* qr_put: @text as a QR code (ISO/IEC 18004, error correction L) in half blocks, its upper left
- * corner at @row and @column of the terminal, light modules drawn, two of them around it. A text
- * that is too long for @lines is left out. */
-void qr_put(struct screen *screen, const char *text, unsigned row, unsigned column, unsigned lines);
+/* qr_put: @text as a QR code (ISO/IEC 18004, error correction L) in half blocks from line @row of
+ * the terminal, its last column @right; light modules are drawn, two of them around it, one when
+ * there is no room for two. A text that takes more than @most modules on a side is left out. */
+void qr_put(struct screen *screen, const char *text, int row, int right, int most);
 
 /* menu.c: dialogues, line by line on the cooked terminal. Each comes back to the screen. */
 void menu_network(void);
@@ -92,6 +92,9 @@ void menu_name(void);
 void menu_password(void);
 void menu_updates(void);
 void menu_support(void);
+
+/* console_say: UTF-8 @text onto this terminal, at once. */
+void console_say(const char *text);
 
 /* console_run: a program of the system in the foreground, on this terminal. */
 void console_run(const char *const *words);

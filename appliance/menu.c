@@ -19,8 +19,9 @@
 
 static void tell(const char *line)
 {
-	printf("\n%s\n", line);
-	fflush(stdout);
+	console_say("\n");
+	console_say(line);
+	console_say("\n");
 }
 
 /* False at the end of the line's life; "" is an answer. */
@@ -29,8 +30,7 @@ static bool question(enum text which, char answer[LINE])
 	size_t length = 0;
 	char c;
 
-	printf("%s", text(which));
-	fflush(stdout);
+	console_say(text(which));
 	while (read(STDIN_FILENO, &c, 1) == 1) {
 		if (c == '\n') {
 			answer[length] = '\0';
@@ -224,8 +224,7 @@ static void confirm_network(void)
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 	char answer[LINE];
 
-	printf("%s", text(TEXT_CONFIRM));
-	fflush(stdout);
+	console_say(text(TEXT_CONFIRM));
 	if (poll(&input, 1, CONFIRM_MS) > 0 && read(STDIN_FILENO, answer, sizeof answer) > 0 &&
 	    tolower(answer[0]) == 'y') {
 		if (change("POST", BASE "/network/confirm", NULL))
@@ -282,7 +281,8 @@ void menu_network(void)
 	} else {
 		static const char *const words[] = {"/usr/sbin/ip", "-brief", "address", NULL};
 
-		printf("%s\n", text(TEXT_NETWORK));
+		console_say(text(TEXT_NETWORK));
+		console_say("\n");
 		show_links(links);
 		printf("\n");
 		fflush(stdout);

@@ -24,8 +24,8 @@
 #define ALERTS       2
 #define LINE_COLUMNS 73 /* and what stands before and behind */
 #define QR_ROW       2
-#define QR_COLUMN    52
-#define QR_LINES     17
+#define QR_RIGHT     80 /* its last column */
+#define QR_WIDTH     31 /* modules with their border; two of them above each other are a line */
 
 void put(struct screen *screen, const char *format, ...)
 {
@@ -106,9 +106,9 @@ static void put_web(struct screen *screen, const char *url)
 	if (!*url || !read_digest(digest))
 		return;
 	put(screen, "\r\n  %s  %s\r\n  %s\r\n", text(TEXT_WEB), url, text(TEXT_FINGERPRINT));
+	/* So far to the left that the widest QR code has room beside it. */
 	for (unsigned i = 0; i < 32; i++)
-		put(screen, "%s%02X%s", i % 16 ? "" : "    ", digest[i],
-		    i % 16 == 15 ? "\r\n" : ":");
+		put(screen, "%s%02X%s", i % 16 ? ":" : "  ", digest[i], i % 16 == 15 ? "\r\n" : "");
 }
 
 static void put_pools(struct screen *screen, const json_t *pools)
@@ -128,10 +128,11 @@ static void put_pools(struct screen *screen, const json_t *pools)
 			put(screen, "    ...\r\n");
 			break;
 		}
-		put(screen, "    %s  %s  %.0f / %.0f GiB\r\n",
-		    json_string_value(json_object_get(pool, "name")),
-		    json_string_value(json_object_get(pool, "state")), used / (1 << 30),
-		    size / (1 << 30));
+		put(screen, "    %s  %s", json_string_value(json_object_get(pool, "name")),
+		    json_string_value(json_object_get(pool, "state")));
+		if (size > 0) /* which of one that is not there is not known */
+			put(screen, "  %.0f / %.0f GiB", used / (1 << 30), size / (1 << 30));
+		put(screen, "\r\n");
 	}
 }
 
@@ -206,6 +207,14 @@ static void put_seed(struct screen *screen)
 	json_decref(said);
 }
 
+/* What a terminal would obey: C0, DEL, and C1, which are two bytes of UTF-8. */
+static bool obeyed(const char *at)
+{
+	unsigned char byte = (unsigned char)at[0], next = (unsigned char)at[1];
+
+	return byte < ' ' || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
 /* One line of @sentence: a screen has 25. What is not ASCII is two columns wide. */
 static void put_line(struct screen *screen, const char *sentence)
 {
@@ -217,7 +226,12 @@ static void put_line(struct screen *screen, const char *sentence)
 
 		if ((byte & 0xc0) != 0x80 && (columns += byte < 0x80 ? 1 : 2) > LINE_COLUMNS)
 			break;
-		line[length++] = byte < ' ' || byte == 0x7f ? '?' : *sentence;
+		if (obeyed(sentence)) {
+			line[length++] = '?';
+			sentence += byte == 0xc2;
+		} else {
+			line[length++] = *sentence;
+		}
 	}
 	line[length] = '\0';
 	put(screen, "  ! %s%s\r\n", line, *sentence ? ".." : "");
@@ -295,7 +309,8 @@ void screen_compose(struct screen *screen, bool language)
 	char host[65] = "granary", url[80];
 
 	gethostname(host, sizeof host - 1);
-	put(screen, "\r\n  Granary %s   %s\r\n\r\n", version ? version : "", host);
+	put(screen, "\r\n  Granary %s%s%s\r\n\r\n", version ? version : "", version ? "   " : "  ",
+	    host);
 	put_addresses(screen, url);
 	put_web(screen, url);
 	if (status) {
@@ -307,7 +322,7 @@ void screen_compose(struct screen *screen, bool language)
 	}
 	if (status && *url) {
 		put(screen, "\0337");
-		qr_put(screen, url, QR_ROW, QR_COLUMN, QR_LINES);
+		qr_put(screen, url, QR_ROW, QR_RIGHT, QR_WIDTH);
 		put(screen, "\0338");
 	}
 	put_seed(screen);

@@ -105,8 +105,8 @@ def set_up(points, box, shown):
 def screen_text(box, wanted):
     """What tty1 shows, once @wanted is there; from the shell of the serial line."""
     shown = box.run(f"for i in $(seq 120); do grep -q '{wanted}' /dev/vcs1 && break; sleep 1; done; "
-                    "echo '@''screen@'; fold -w $(stty -F /dev/tty1 size | cut -d' ' -f2) /dev/vcs1; "
-                    "echo", 300)[1]
+                    "echo '@''screen@'; LC_ALL=C tr -c ' -~' '?' < /dev/vcs1 | "
+                    "fold -w $(stty -F /dev/tty1 size | cut -d' ' -f2); echo", 300)[1]
     return shown.partition("@screen@")[2]
 
 
@@ -131,8 +131,26 @@ def own_screen(points, box, name):
         points.point("power off" in shown, "and comes back", shown)
 
 
+def own_chinese(points, box, name):
+    """The same in Chinese, which the kernel's screen has no glyphs of but those it is given."""
+    points.point(box.draws("中文"), "its own screen offers Chinese")
+    box.press("l")
+    points.point(box.draws("就绪") and box.draws("存储池"), "and speaks it")
+    box.picture(f"{name}-chinese-ready")
+    for key, wanted, what in (("n", "当前网络设置", "network"), ("t", "时间服务器", "time"),
+                              ("r", "重启本机？虚拟机会等待其恢复。", "restart")):
+        box.press(key)
+        points.point(box.draws(wanted), f"asks for the {what} in it")
+        box.picture(f"{name}-chinese-{what}")
+        for _ in range(4):  # the questions of a dialogue
+            box.press("ret")
+        points.point(box.draws("就绪"), "and comes back")
+    box.press("l")
+    points.point("power off" in screen_text(box, "power off"), "and English again there")
+
+
 def chinese(points, box):
-    """The serial line has a terminal behind it that may know Chinese; the kernel's screen does not."""
+    """The serial line has a terminal behind it that may know Chinese."""
     box.type("l")
     shown = box.wait("关机", 60) or ""
     points.point("READY 就绪" in shown and "地址" in shown, "the serial line speaks Chinese", shown)
@@ -178,6 +196,7 @@ def boot(points, firmware, data):
             chinese(points, box)
             points.point(box.shell(), "the console gives a shell")
             own_screen(points, box, firmware)
+            own_chinese(points, box, firmware)
             embedded(points, box)
             make_lun(points, box)
             use_lun(points, box, data, True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import picture
 import server as daemon
 
 BOOT_LIMIT = 600
@@ -232,6 +233,17 @@ class Box:
     def press(self, key):
         """A key of the machine's own keyboard, which the console on its screen reads."""
         self.machine(("send-key", {"keys": [{"type": "qcode", "data": key}]}))
+
+    def draws(self, text, limit=60):
+        """Whether the machine's own screen has the Chinese @text before the time is over."""
+        path = self.control + ".ppm"
+        begun = time.monotonic()
+        while time.monotonic() - begun < limit * patience():
+            self.machine(("screendump", {"filename": path}))
+            if picture.shows(path, text):
+                return True
+            time.sleep(1)
+        return False
 
     def picture(self, name):
         """What the machine's screen shows, as NAME.png in the folder APPLIANCE_PICTURES."""
