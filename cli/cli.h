@@ -164,6 +164,7 @@ int run_volume_clone(struct command *command);
 int run_volume_promote(struct command *command);
 int run_volume_rollback(struct command *command);
 int run_schedule_create(struct command *command);
+int run_schedule_set(struct command *command);
 int run_schedule_list(struct command *command);
 int run_schedule_show(struct command *command);
 int run_schedule_run(struct command *command);

@@ -185,6 +185,7 @@ static const struct object objects[] = {
       {"every", FIELD_TEXT, true},
       {"keep", FIELD_TEXT, true, "last=, hourly=, daily=, weekly=, monthly=; or all"},
       {"prefix", FIELD_TEXT, true, "of the snapshots' names"},
+      {"zone", FIELD_TEXT, true, "whose time it goes by; empty: the machine's"},
       {"expendable", FIELD_SWITCH, true, "they may be given up when the pool is at its end"},
       {"next", FIELD_NUMBER, false, "run, seconds since 1970"},
       {"last", FIELD_NUMBER, false, "run, seconds since 1970"},
