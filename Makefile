@@ -123,7 +123,7 @@ $(BUILD)/granaryd: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard granaryd/*.c)) $(L
 $(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lyaml
 
 # The web front; its assembler input is not seen by -MMD.
 FRONT_LIBS := -lmicrohttpd -lseccomp
@@ -166,7 +166,7 @@ $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lsystemd -lseccomp
 
-SEED_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,seed_network seed_ovf seed_parse seed_ports seed_yaml)
+SEED_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,seed_network seed_ovf seed_parse seed_ports)
 SEED_LIBS  := -lyaml -lexpat
 $(BUILD)/granary-seed: $(BUILD)/obj/appliance/seed.o $(SEED_PARTS) $(patsubst %,$(BUILD)/obj/appliance/%.o,files settings settings_file) $(LIB)
 	@mkdir -p $(@D)
@@ -197,7 +197,7 @@ $(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lyaml -lcmocka
 
 BENCH_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out bench/load.c,$(wildcard bench/*.c)))
 $(BUILD)/tests/unit/smbfront/%: $(BUILD)/obj/tests/unit/smbfront/%.o $(BUILD)/obj/smbfront/render.o $(LIB)
@@ -224,7 +224,7 @@ CLI_PARTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out cli/main.c,$(wildcard 
 $(BUILD)/tests/unit/cli/%: $(BUILD)/obj/tests/unit/cli/%.o $(CLI_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lyaml -lcmocka
 
 # The engine once more with its ordering lines switchable (volumes/order.h).
 MUTANT_OBJ := $(patsubst %.c,$(BUILD)/mutation/%.o,$(wildcard volumes/*.c shares/*.c replication/*.c) \
@@ -274,7 +274,7 @@ FUZZ_CFLAGS := $(CSTD) -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
                -fsanitize=fuzzer-no-link,address,undefined
 FUZZ_OBJ    := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) appliance/bundle.c appliance/grubenv.c \
 		appliance/settings.c appliance/seed_network.c appliance/seed_ovf.c appliance/seed_parse.c \
-		appliance/seed_ports.c appliance/seed_yaml.c $(FUZZ_PARTS))
+		appliance/seed_ports.c $(FUZZ_PARTS))
 $(BUILD)/fuzz/obj/%.o: %.c | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$<)

@@ -41,11 +41,9 @@ struct seed_port {
 int seed_ports(json_t *settings, const struct seed_port *ports, unsigned count, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Inside, each with a file of its own. seed_yaml: one YAML document as JSON; no anchors, no tags,
- * no member twice, bounded in depth and number. seed_network: a network-config of version 1 or 2 as
+/* Inside, each with a file of its own. seed_network: a network-config of version 1 or 2 as
  * members "links" and "dns" of @settings. seed_ovf: the properties of an environment, texts by key;
  * seed_properties: what they say, into @seed. All: NULL or -errno with a sentence. */
-json_t *seed_yaml(const char *text, size_t length, struct err *err);
 int seed_network(const json_t *config, json_t *settings, struct err *err);
 json_t *seed_ovf(const char *text, size_t length, struct err *err);
 int seed_properties(const json_t *properties, json_t *seed, struct err *err);

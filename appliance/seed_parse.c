@@ -8,6 +8,7 @@
 
 #include "appliance/seed.h"
 #include "core/heap.h"
+#include "core/yaml.h"
 
 const char *const seed_names[SEED_FILES] = {
     [SEED_META] = "meta-data",
@@ -183,7 +184,8 @@ int seed_user(const json_t *config, json_t *seed, struct err *err)
 
 static json_t *parse_file(const struct seed_texts *texts, enum seed_file which, struct err *err)
 {
-	json_t *value = seed_yaml(texts->text[which], texts->length[which], err);
+	static const struct yaml_rules rules = {.depth_max = 16, .values_max = 4096};
+	json_t *value = yaml_read(texts->text[which], texts->length[which], &rules, NULL, err);
 
 	if (value && !json_is_object(value)) {
 		json_decref(value);

@@ -58,13 +58,31 @@ static void expand_path(char *to, size_t size, const char *pattern, va_list valu
 	}
 }
 
+/* "volumes[3].name: ..." of a document is told with its file, and the line where it is known. */
+static int fail_in_document(const struct command *command, const char *detail)
+{
+	const char *colon = strstr(detail, ": ");
+	char path[256] = "";
+	json_int_t line;
+
+	if (colon && (size_t)(colon - detail) < sizeof path)
+		snprintf(path, sizeof path, "%.*s", (int)(colon - detail), detail);
+	line = json_integer_value(json_object_get(command->lines, path));
+	if (line)
+		return command_fail("%s: line %lld: %s", command->document, (long long)line,
+				    detail);
+	return command_fail("%s: %s", command->document, detail);
+}
+
 /* The reply's body, or its error told. */
-static int take_reply(const json_t *reply, json_t **ret_body)
+static int take_reply(const struct command *command, const json_t *reply, json_t **ret_body)
 {
 	json_int_t status = json_integer_value(json_object_get(reply, "status"));
 	json_t *body = json_object_get(reply, "body");
 	const char *detail = json_string_value(json_object_get(body, "detail"));
 
+	if (status == 422 && command->document && detail)
+		return fail_in_document(command, detail);
 	if (status < 200 || status >= 300 || !body)
 		return command_fail("%s", detail ? detail : "granaryd gave no answer we know");
 	*ret_body = json_incref(body);
@@ -87,7 +105,7 @@ static int converse(struct command *command, const char *method, json_t *body, c
 	else if (control_call(socket, request, ANSWER_LIMIT_MS, ret_reply, &err) < 0)
 		result = command_fail("%s (is granaryd running? --state picks it)", err.text);
 	else
-		result = take_reply(*ret_reply, ret_body);
+		result = take_reply(command, *ret_reply, ret_body);
 	json_decref(request);
 	heap_free(socket);
 	return result;

@@ -39,7 +39,11 @@ struct command {
 	unsigned count;
 	const char *value[OPTIONS_MAX]; /* NULL: not given; "" for a switch that was */
 	const char *state;
-	bool json, yes, help;
+	bool json, yaml, yes, help; /* yaml: for verbs that say so (export) */
+	/* A document that is sent: errors that begin with the path of something in it are told with
+	 * its file and line. */
+	const char *document;
+	json_t *lines; /* path: line; NULL: not known */
 };
 
 const struct verb *verb_table(unsigned *ret_count);
@@ -164,6 +168,7 @@ int run_volume_clone(struct command *command);
 int run_volume_promote(struct command *command);
 int run_volume_rollback(struct command *command);
 int run_schedule_create(struct command *command);
+int run_schedule_set(struct command *command);
 int run_schedule_list(struct command *command);
 int run_schedule_show(struct command *command);
 int run_schedule_run(struct command *command);

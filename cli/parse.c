@@ -60,9 +60,11 @@ static const char *take_value(struct parse *parse, const char *equals)
 
 static int take_format(struct parse *parse, const char *value)
 {
-	if (!value || (strcmp(value, "json") != 0 && strcmp(value, "table") != 0))
-		return usage("-o takes json or table");
+	if (!value || (strcmp(value, "json") != 0 && strcmp(value, "table") != 0 &&
+		       strcmp(value, "yaml") != 0))
+		return usage("-o takes json or table, of export yaml too");
 	parse->command->json = strcmp(value, "json") == 0;
+	parse->command->yaml = strcmp(value, "yaml") == 0;
 	return -1;
 }
 
@@ -204,6 +206,8 @@ static int resolve_verb(struct parse *parse)
 		if (!command->verb)
 			return usage("there is no verb \"%s %s\"", noun, verb);
 	}
+	if (command->yaml && command->verb->run != run_export)
+		return usage("-o yaml is for export alone");
 	command->count = parse->word_count - used;
 	for (unsigned i = 0; i < command->count; i++)
 		command->position[i] = parse->words[used + i];

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/control.h"
+#include "core/heap.h"
+#include "core/yaml.h"
 
 /* The whole configuration as a document: shown, compared, made so. */
 
@@ -13,26 +17,124 @@ int run_export(struct command *command)
 
 	if (status)
 		return status;
-	if (json_dumpf(reply, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
+	if (command->yaml ? yaml_write(reply, stdout) < 0
+			  : json_dumpf(reply, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
 		status = command_fail("the document could not be written");
 	json_decref(reply);
 	return status;
 }
 
-/* The document in a file, or on standard input for "-"; NULL with the reason told. */
-static json_t *read_document(const char *path)
-{
-	json_error_t error;
-	json_t *document = strcmp(path, "-") == 0
-			       ? json_loadf(stdin, JSON_REJECT_DUPLICATES, &error)
-			       : json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+/* --- reading -------------------------------------------------------------------------------- */
 
-	if (json_is_object(document))
-		return document;
-	command_fail("%s: line %d: %s", path, document ? 1 : error.line,
-		     document ? "this is no JSON object" : error.text);
-	json_decref(document);
+#define DOCUMENT_MAX CONTROL_MESSAGE_MAX /* no longer one gets through */
+
+/* What is a text wherever the document has it: nobody has to quote a volume that is named 0815. */
+static bool is_text(const char *member)
+{
+	static const char *const names[] = {
+	    "alias",    "chap_secret", "chap_user",   "checksum",      "client",
+	    "devices",  "every",       "hosts",       "initiator",     "initiators",
+	    "iqn",      "keep",        "mutual_user", "mutual_secret", "name",
+	    "network",  "note",        "path",        "pool",          "prefix",
+	    "redirect", "security",    "server",      "snapshots",     "squash",
+	    "type",     "versions",    "volume",      "volumes",       "watermarks",
+	    "zone",     NULL};
+
+	for (unsigned i = 0; names[i]; i++)
+		if (strcmp(names[i], member) == 0)
+			return true;
+	return false;
+}
+
+static const struct yaml_rules rules = {
+    .core = true,
+    .depth_max = CONTROL_JSON_DEPTH_MAX - 4, /* it is sent inside others */
+    .values_max = CONTROL_JSON_VALUES_MAX,
+    .is_text = is_text,
+};
+
+/* The bytes of a file, or of standard input for "-"; heap, NULL with the reason told. */
+static char *read_text(const char *path, size_t *ret_length)
+{
+	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	char *text = file ? heap_zalloc(DOCUMENT_MAX + 1) : NULL;
+	const char *why = NULL;
+
+	if (!file)
+		why = strerror(errno);
+	else if (!text)
+		why = "out of memory";
+	else if ((*ret_length = fread(text, 1, DOCUMENT_MAX + 1, file)) > DOCUMENT_MAX)
+		why = "a document has 4 MiB at most";
+	else if (ferror(file))
+		why = "it can not be read";
+	if (file && file != stdin)
+		fclose(file);
+	if (!why)
+		return text;
+	command_fail("%s: %s", path, why);
+	heap_free(text);
 	return NULL;
+}
+
+/* Past the mark of UTF-8 and white space. */
+static size_t begin_of(const char *text, size_t length)
+{
+	size_t at = length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+
+	while (at < length && strchr(" \t\r\n", text[at]) && text[at])
+		at++;
+	return at;
+}
+
+/* JSON begins with a brace; so may YAML, which is asked when it is no JSON. @lines is filled for
+ * either: what is sent may be refused later. */
+static json_t *parse_document(const char *path, const char *text, size_t length, json_t *lines)
+{
+	size_t begin = begin_of(text, length);
+	bool braces = begin < length && text[begin] == '{';
+	json_error_t error = {.line = 0};
+	struct err err = {0};
+	json_t *document = NULL, *yaml;
+
+	if (braces)
+		document = json_loadb(text + begin, length - begin, JSON_REJECT_DUPLICATES, &error);
+	yaml = yaml_read(text, length, &rules, lines, &err);
+	if (document) {
+		json_decref(yaml);
+		return document;
+	}
+	if (json_is_object(yaml) && json_object_size(yaml))
+		return yaml;
+	if (braces) {
+		for (size_t i = 0; i < begin; i++)
+			error.line += text[i] == '\n';
+		command_fail("%s: line %d: %s", path, error.line, error.text);
+	} else if (yaml) {
+		command_fail("%s: line 1: this is no document: it has no members", path);
+	} else {
+		command_fail("%s: %s", path, err.text);
+	}
+	json_decref(yaml);
+	return NULL;
+}
+
+/* NULL with the reason told. */
+static json_t *read_document(struct command *command)
+{
+	const char *path = command->position[0];
+	size_t length;
+	char *text = read_text(path, &length);
+	json_t *document = NULL;
+
+	if (!text)
+		return NULL;
+	command->document = path;
+	command->lines = json_object();
+	document = parse_document(path, text, length, command->lines);
+	explicit_bzero(text, length); /* it may have secrets */
+	heap_free(text);
+	return document;
 }
 
 int print_steps(struct command *command, json_t *reply)
@@ -54,16 +156,20 @@ int print_steps(struct command *command, json_t *reply)
 
 static int put_document(struct command *command, bool dry)
 {
-	json_t *document = read_document(command->position[0]), *reply;
+	json_t *document = read_document(command), *reply;
 	int status;
 
-	if (!document)
+	if (!document) {
+		json_decref(command->lines);
 		return EXIT_FAILED;
+	}
 	status =
 	    command_call(command, "PUT",
 			 json_pack("{s:o,s:b}", "document", document, "prune",
 				   command_option(command, "prune") != NULL),
 			 &reply, dry ? "/api/v1/configuration?dry_run=1" : "/api/v1/configuration");
+	json_decref(command->lines);
+	command->lines = NULL;
 	return status ? status : print_steps(command, reply);
 }
 

@@ -201,7 +201,7 @@ static void thin(struct seat *seat)
 	for (unsigned i = 0; points && times && i < count; i++)
 		times[i] = (int64_t)(points[i].wall_ms / 1000);
 	if (points && times && kept && any) /* else: none is kept, not all */
-		keep_choose(&seat->keep, times, count, kept);
+		keep_choose(&seat->keep, NULL, times, count, kept);
 	for (unsigned i = 0; points && times && kept && i < count; i++) {
 		if (!kept[i] && !points[i].in_use)
 			let_go(seat, points[i].epoch);

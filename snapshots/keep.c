@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "snapshots/snapshots.h"
+#include "snapshots/zone.h"
 
 static const char *const words[KEEP_KINDS] = {[KEEP_LAST] = "last",
 					      [KEEP_HOURLY] = "hourly",
@@ -61,14 +61,13 @@ void keep_print(const struct keep *keep, char text[KEEP_TEXT_MAX])
 }
 
 /* A number that is the same within a period and no other. */
-static int64_t period_of(enum keep_kind kind, int64_t time)
+static int64_t period_of(enum keep_kind kind, const struct zone *zone, int64_t time)
 {
-	time_t moment = (time_t)time;
 	struct tm tm, day;
 
 	if (kind == KEEP_HOURLY) /* the hour that comes twice is two */
 		return time / 3600;
-	if (!localtime_r(&moment, &tm))
+	if (!zone_local(zone, time, &tm))
 		return 0;
 	if (kind == KEEP_MONTHLY)
 		return (int64_t)tm.tm_year * 12 + tm.tm_mon;
@@ -78,14 +77,14 @@ static int64_t period_of(enum keep_kind kind, int64_t time)
 	return (int64_t)timegm(&day) / 86400;
 }
 
-static void keep_periods(enum keep_kind kind, unsigned wanted, const int64_t *times, unsigned count,
-			 bool *kept)
+static void keep_periods(enum keep_kind kind, unsigned wanted, const struct zone *zone,
+			 const int64_t *times, unsigned count, bool *kept)
 {
 	int64_t last = 0;
 	unsigned have = 0;
 
 	for (unsigned i = 0; i < count && have < wanted; i++) {
-		int64_t period = kind == KEEP_LAST ? i : period_of(kind, times[i]);
+		int64_t period = kind == KEEP_LAST ? i : period_of(kind, zone, times[i]);
 
 		if (have && period == last)
 			continue;
@@ -95,7 +94,8 @@ static void keep_periods(enum keep_kind kind, unsigned wanted, const int64_t *ti
 	}
 }
 
-void keep_choose(const struct keep *keep, const int64_t *times, unsigned count, bool *ret_kept)
+void keep_choose(const struct keep *keep, const struct zone *zone, const int64_t *times,
+		 unsigned count, bool *ret_kept)
 {
 	bool all = true;
 
@@ -105,7 +105,7 @@ void keep_choose(const struct keep *keep, const int64_t *times, unsigned count, 
 		ret_kept[i] = all;
 	tzset();
 	for (unsigned kind = 0; kind < KEEP_KINDS; kind++)
-		keep_periods((enum keep_kind)kind, keep->count[kind], times, count, ret_kept);
+		keep_periods((enum keep_kind)kind, keep->count[kind], zone, times, count, ret_kept);
 }
 
 /* ---- names ---- */
@@ -122,14 +122,14 @@ int prefix_check(const char *prefix, struct err *err)
 	return 0;
 }
 
-void auto_name(const char *prefix, int64_t time, bool again, char name[AUTO_NAME_MAX + 1])
+void auto_name(const char *prefix, const struct zone *zone, int64_t time, bool again,
+	       char name[AUTO_NAME_MAX + 1])
 {
-	time_t moment = (time_t)time;
 	struct tm tm = {0};
 	char stamp[24];
 
 	tzset();
-	if (!localtime_r(&moment, &tm) ||
+	if (!zone_local(zone, time, &tm) ||
 	    !strftime(stamp, sizeof stamp, again ? "-%Y-%m-%d_%H-%Mb" : "-%Y-%m-%d_%H-%M", &tm))
 		stamp[0] = 0;
 	snprintf(name, AUTO_NAME_MAX + 1, "%.*s%.*s", PREFIX_MAX, prefix,

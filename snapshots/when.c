@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "core/size.h"
-#include "snapshots/snapshots.h"
+#include "snapshots/zone.h"
 
 #define NS_PER_S 1000000000ull
 #define DAY      86400
@@ -139,23 +139,15 @@ int when_parse(const char *text, struct when *ret_when, struct err *err)
 }
 
 /* ---- counting ---- */
-static long offset_at(int64_t moment)
-{
-	time_t time = (time_t)moment;
-	struct tm tm;
-
-	return localtime_r(&time, &tm) ? tm.tm_gmtoff : 0;
-}
-
 /* The first moment behind @before, up to @after, that has another offset than @before. */
-static int64_t change_between(int64_t before, int64_t after)
+static int64_t change_between(const struct zone *zone, int64_t before, int64_t after)
 {
-	long offset = offset_at(before);
+	long offset = zone_offset(zone, before);
 
 	while (after - before > 1) {
 		int64_t middle = before + (after - before) / 2;
 
-		if (offset_at(middle) == offset)
+		if (zone_offset(zone, middle) == offset)
 			before = middle;
 		else
 			after = middle;
@@ -166,22 +158,22 @@ static int64_t change_between(int64_t before, int64_t after)
 /* The local time @tm as a moment. Of two the earlier; where there is none, the change that leaves
  * it out. By the offsets of a day before and a day after: which of the two a zone calls its summer
  * time is its own affair (Dublin's is the winter's). */
-static int64_t moment_of(const struct tm *tm)
+static int64_t moment_of(const struct zone *zone, const struct tm *tm)
 {
 	struct tm copy = *tm;
 	int64_t local = (int64_t)timegm(&copy);
-	long before = offset_at(local - DAY), after = offset_at(local + DAY);
+	long before = zone_offset(zone, local - DAY), after = zone_offset(zone, local + DAY);
 	int64_t first = local - before, second = local - after;
 
 	if (first > second) { /* the clock is put forward */
 		first = second;
 		second = local - before;
 	}
-	if (first + offset_at(first) == local)
+	if (first + zone_offset(zone, first) == local)
 		return first;
-	if (second + offset_at(second) == local)
+	if (second + zone_offset(zone, second) == local)
 		return second;
-	return change_between(first, second);
+	return change_between(zone, first, second);
 }
 
 static bool day_fits(const struct when *when, const struct tm *tm)
@@ -197,7 +189,8 @@ static bool day_fits(const struct when *when, const struct tm *tm)
 
 /* The first of the day's times behind @after, INT64_MAX: none. Those before its minute @from are
  * known not to be. */
-static int64_t first_of_day(const struct when *when, const struct tm *day, int from, int64_t after)
+static int64_t first_of_day(const struct when *when, const struct zone *zone, const struct tm *day,
+			    int from, int64_t after)
 {
 	for (int minute = from > 0 ? from : 0; minute < 24 * 60; minute++) {
 		struct tm tm = {.tm_year = day->tm_year,
@@ -209,22 +202,21 @@ static int64_t first_of_day(const struct when *when, const struct tm *day, int f
 
 		if (!(when->hours >> tm.tm_hour & 1) || !(when->minutes >> tm.tm_min & 1))
 			continue;
-		moment = moment_of(&tm);
+		moment = moment_of(zone, &tm);
 		if (moment > after)
 			return moment;
 	}
 	return INT64_MAX;
 }
 
-int64_t when_next(const struct when *when, int64_t after)
+int64_t when_next(const struct when *when, const struct zone *zone, int64_t after)
 {
-	time_t start = (time_t)after;
 	struct tm day;
 
 	if (when->interval)
 		return after - after % when->interval + when->interval;
 	tzset();
-	if (!localtime_r(&start, &day))
+	if (!zone_local(zone, after, &day))
 		return INT64_MAX;
 	for (int i = 0; i < YEARS * 366; i++) {
 		struct tm noon = {.tm_year = day.tm_year,
@@ -234,22 +226,24 @@ int64_t when_next(const struct when *when, int64_t after)
 				  .tm_isdst = -1};
 		int64_t found;
 
-		if (mktime(&noon) == (time_t)-1 || !day_fits(when, &noon))
+		timegm(&noon); /* only the calendar: the 32nd is the first, and its weekday */
+		if (!day_fits(when, &noon))
 			continue;
 		/* No change of the clock is more than three hours. */
-		found =
-		    first_of_day(when, &noon, i ? 0 : day.tm_hour * 60 + day.tm_min - 180, after);
+		found = first_of_day(when, zone, &noon, i ? 0 : day.tm_hour * 60 + day.tm_min - 180,
+				     after);
 		if (found != INT64_MAX)
 			return found;
 	}
 	return INT64_MAX;
 }
 
-unsigned when_count(const struct when *when, int64_t from, int64_t to)
+unsigned when_count(const struct when *when, const struct zone *zone, int64_t from, int64_t to)
 {
 	unsigned count = 0;
 
-	for (int64_t at = when_next(when, from); at <= to && count < 1000; at = when_next(when, at))
+	for (int64_t at = when_next(when, zone, from); at <= to && count < 1000;
+	     at = when_next(when, zone, at))
 		count++;
 	return count;
 }

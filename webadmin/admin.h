@@ -34,6 +34,7 @@ struct smb_report {
 
 /* api_isns.c: register with the server that is configured, if one is. */
 void isns_load(struct webadmin *admin);
+json_t *isns_show_wanted(struct webadmin *admin); /* as a document has it; new */
 
 /* Inside webadmin/: the administration itself. */
 struct webadmin {

@@ -801,8 +801,7 @@ static void look_at_replication(struct webadmin *admin, struct alerts *alerts)
 
 static void look_at_schedule(struct alerts *alerts, const struct schedule *schedule, int64_t wall)
 {
-	if (schedule->troubled ||
-	    (!schedule->running && when_next(&schedule->when, schedule->settled) + LATE_S < wall))
+	if (schedule->troubled || (!schedule->running && schedule_next(schedule) < wall - LATE_S))
 		alerts_observe(alerts, SCHEDULE_MISSED, schedule->name, true, 0, schedule->result);
 	else if (!schedule->seen) /* nothing of its last run is known in this life */
 		alerts_unknown(alerts, SCHEDULE_MISSED, schedule->name);

@@ -232,6 +232,7 @@ void api_channel_test(struct api_request *request);
 void api_schedule_list(struct api_request *request);
 void api_schedule_create(struct api_request *request);
 void api_schedule_show(struct api_request *request);
+void api_schedule_change(struct api_request *request);
 void api_schedule_delete(struct api_request *request);
 void api_schedule_run(struct api_request *request);
 void api_backup_show(struct api_request *request);

@@ -10,6 +10,7 @@
 #include "webadmin/export.h"
 #include "webadmin/host.h"
 #include "webadmin/plan.h"
+#include "webadmin/schedule.h"
 
 /* The whole configuration as one document, and back: GET shows it, PUT carries out the steps that
  * plan.c finds, one after the other, each a change of its own (checked, audited, told to who
@@ -89,21 +90,54 @@ static json_t *show_directory_wanted(const struct model_directory *directory)
 	return object;
 }
 
+static json_t *show_luns_wanted(const struct model_target *target)
+{
+	json_t *luns = only_each(show_luns(target), KEYS("lun", "pool", "volume", "hosts", "type",
+							 "read_only", "write_cache"));
+	json_t *lun;
+	size_t index;
+
+	json_array_foreach(luns, index, lun)
+	{
+		const char *type = json_string_value(json_object_get(lun, "type"));
+
+		if (type && strcmp(type, "cdrom") == 0) /* there is nothing to set */
+			json_object_del(lun, "write_cache");
+	}
+	return luns;
+}
+
 static json_t *show_target_wanted(const struct model_target *target)
 {
-	json_t *object = only(show_target(target), KEYS("iqn", "alias"));
+	json_t *object =
+	    only(show_target(target), KEYS("iqn", "alias", "redirect", "async_events"));
 
-	json_object_set_new(object, "luns",
-			    only_each(show_luns(target),
-				      KEYS("lun", "pool", "volume", "hosts", "type", "read_only")));
+	json_object_set_new(object, "luns", show_luns_wanted(target));
 	json_object_set_new(object, "rules",
 			    only_each(show_rules(target),
 				      KEYS("initiator", "network", "chap_user", "mutual_user")));
 	return object;
 }
 
-static json_t *show_configuration(struct model *model)
+static json_t *show_schedules_wanted(struct webadmin *admin)
 {
+	json_t *list = json_array();
+
+	list_for_each (it, &admin->schedules)
+		json_array_append_new(
+		    list,
+		    only(schedule_show(&admin->model, list_entry(it, struct schedule, link)),
+			 KEYS("name", "volumes", "every", "keep", "prefix", "zone", "expendable")));
+	return list;
+}
+
+#define NOTE                                                                                       \
+	"Secrets are not in this document: CHAP secrets, accounts, tokens, keys, certificates, "   \
+	"passwords. A backup has them."
+
+static json_t *show_configuration(struct webadmin *admin)
+{
+	struct model *model = &admin->model;
 	json_t *pools = json_array(), *volumes = json_array(), *hosts = json_array();
 	json_t *shares = json_array(), *targets = json_array(), *directories = json_array();
 
@@ -127,14 +161,15 @@ static json_t *show_configuration(struct model *model)
 	list_for_each (it, &model->targets)
 		json_array_append_new(
 		    targets, show_target_wanted(list_entry(it, struct model_target, link)));
-	return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1, "pools", pools, "hosts",
-			 hosts, "volumes", volumes, "shares", shares, "directories", directories,
-			 "targets", targets);
+	return json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1, "note", NOTE,
+			 "pools", pools, "hosts", hosts, "volumes", volumes, "shares", shares,
+			 "directories", directories, "targets", targets, "schedules",
+			 show_schedules_wanted(admin), "isns", isns_show_wanted(admin));
 }
 
 void api_configuration_show(struct api_request *request)
 {
-	api_reply(request, 200, show_configuration(request->model));
+	api_reply(request, 200, show_configuration(request->admin));
 }
 
 /* --- carrying out --------------------------------------------------------------------------- */
@@ -209,7 +244,7 @@ static void next_step(struct message *message)
 static json_t *make_steps(struct api_request *request)
 {
 	bool prune = json_is_true(json_object_get(request->body, "prune"));
-	json_t *current = show_configuration(request->model);
+	json_t *current = show_configuration(request->admin);
 	json_t *steps =
 	    plan_make(current, json_object_get(request->body, "document"), prune, &request->err);
 

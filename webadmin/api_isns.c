@@ -35,6 +35,14 @@ static json_t *show_settings(const struct iscsi_isns_options *options)
 			 options ? (int)options->esi_port : 0);
 }
 
+json_t *isns_show_wanted(struct webadmin *admin)
+{
+	struct iscsi_isns_info info;
+	bool set = iscsi_isns_show(admin->options.iscsi, &info);
+
+	return show_settings(set ? &info.options : NULL);
+}
+
 static void reply_dry(struct api_request *request, const struct iscsi_isns_options *options)
 {
 	struct iscsi_isns_info info;

@@ -13,7 +13,7 @@
 #include "webadmin/bin.h"
 #include "webadmin/move.h"
 
-/* Schedules of snapshots: making, showing, deleting them, and a run of one. */
+/* Schedules of snapshots: making, showing, changing, deleting them, and a run of one. */
 
 /* ---- showing ---- */
 /* A reference to the volume with this identity, NULL: there is none, or the pool is away. */
@@ -45,9 +45,9 @@ static json_t *show_volumes(struct model *model, const struct schedule *schedule
 	return list;
 }
 
-static json_t *show_schedule(struct model *model, const struct schedule *schedule)
+json_t *schedule_show(struct model *model, const struct schedule *schedule)
 {
-	int64_t next = when_next(&schedule->when, schedule->settled);
+	int64_t next = schedule_next(schedule);
 	char keep[KEEP_TEXT_MAX];
 	json_t *object;
 
@@ -57,6 +57,7 @@ static json_t *show_schedule(struct model *model, const struct schedule *schedul
 			   "keep", keep, "prefix", schedule->prefix, "runs",
 			   (json_int_t)schedule->runs, "missed", (json_int_t)schedule->missed,
 			   "skipped", (json_int_t)schedule->skipped, "result", schedule->result);
+	json_object_set_new(object, "zone", json_string(schedule->zone_name));
 	json_object_set_new(object, "expendable", json_boolean(schedule->expendable));
 	json_object_set_new(object, "next",
 			    next == INT64_MAX ? json_null() : json_integer((json_int_t)next));
@@ -71,7 +72,7 @@ void api_schedule_list(struct api_request *request)
 
 	list_for_each (it, &request->admin->schedules)
 		json_array_append_new(
-		    list, show_schedule(request->model, list_entry(it, struct schedule, link)));
+		    list, schedule_show(request->model, list_entry(it, struct schedule, link)));
 	api_reply(request, 200, list);
 }
 
@@ -90,7 +91,7 @@ void api_schedule_show(struct api_request *request)
 	struct schedule *schedule = find(request);
 
 	if (schedule)
-		api_reply(request, 200, show_schedule(request->model, schedule));
+		api_reply(request, 200, schedule_show(request->model, schedule));
 }
 
 /* ---- making ---- */
@@ -137,7 +138,8 @@ static int check_prefix(struct webadmin *admin, const struct schedule *mine, str
 	list_for_each (it, &admin->schedules) {
 		const struct schedule *other = list_entry(it, struct schedule, link);
 
-		if (strcmp(other->prefix, mine->prefix) != 0)
+		if (strcmp(other->prefix, mine->prefix) != 0 ||
+		    strcmp(other->name, mine->name) == 0)
 			continue;
 		for (unsigned i = 0; i < other->volume_count; i++)
 			for (unsigned j = 0; j < mine->volume_count; j++)
@@ -152,10 +154,9 @@ static int check_prefix(struct webadmin *admin, const struct schedule *mine, str
 	return 0;
 }
 
-static int read_volumes(struct api_request *request, struct schedule *schedule,
+static int read_volumes(struct api_request *request, struct schedule *schedule, const json_t *names,
 			const char **ret_code)
 {
-	const json_t *names = json_object_get(request->body, "volumes");
 	size_t count = json_array_size(names);
 
 	if (count == 0 || count > SCHEDULE_VOLUMES_MAX) {
@@ -177,7 +178,8 @@ static int read_volumes(struct api_request *request, struct schedule *schedule,
 }
 
 struct wanted {
-	const char *name, *every, *keep, *prefix;
+	const char *name, *every, *keep, *prefix, *zone;
+	const json_t *volumes; /* NULL: those it has */
 	int expendable;
 };
 
@@ -192,6 +194,34 @@ static int check_expendable(struct model *model, const struct schedule *schedule
 		       schedule->pool);
 }
 
+/* What can be read without a look at what there is. */
+static int read_texts(struct schedule *schedule, const struct wanted *wanted, struct err *err)
+{
+	int result;
+
+	if (strlen(wanted->name) > SCHEDULE_NAME_MAX ||
+	    strlen(wanted->every) >= sizeof schedule->every || strlen(wanted->zone) > ZONE_NAME_MAX)
+		return err_set(err, -EINVAL, "that is too long");
+	snprintf(schedule->name, sizeof schedule->name, "%s", wanted->name);
+	snprintf(schedule->every, sizeof schedule->every, "%s", wanted->every);
+	snprintf(schedule->zone_name, sizeof schedule->zone_name, "%s", wanted->zone);
+	schedule->expendable = wanted->expendable;
+	result = volume_name_check(wanted->name, err);
+	if (result == 0)
+		result = when_parse(wanted->every, &schedule->when, err);
+	if (result == 0)
+		result = schedule_read_zone(schedule, err);
+	if (result == 0)
+		result = keep_parse(wanted->keep, &schedule->keep, err);
+	if (result == 0)
+		result = prefix_check(wanted->prefix, err);
+	if (result == 0)
+		snprintf(schedule->prefix, sizeof schedule->prefix, "%s", wanted->prefix);
+	return result;
+}
+
+/* A schedule is new, or a new one for what is there: its counts, and its volumes if no others are
+ * named. */
 static int read_schedule(struct api_request *request, struct schedule *schedule,
 			 const struct wanted *wanted, const char **ret_code)
 {
@@ -199,27 +229,13 @@ static int read_schedule(struct api_request *request, struct schedule *schedule,
 	int result;
 
 	*ret_code = "bad_request";
-	if (strlen(wanted->name) > SCHEDULE_NAME_MAX ||
-	    strlen(wanted->every) >= sizeof schedule->every)
-		return err_set(err, -EINVAL, "that is too long");
-	result = volume_name_check(wanted->name, err);
-	if (result == 0)
-		result = when_parse(wanted->every, &schedule->when, err);
-	if (result == 0)
-		result = keep_parse(wanted->keep, &schedule->keep, err);
-	if (result == 0)
-		result = prefix_check(wanted->prefix, err);
+	result = read_texts(schedule, wanted, err);
 	if (result < 0)
 		return result;
-	list_init(&schedule->link);
-	snprintf(schedule->name, sizeof schedule->name, "%s", wanted->name);
-	snprintf(schedule->every, sizeof schedule->every, "%s", wanted->every);
-	snprintf(schedule->prefix, sizeof schedule->prefix, "%s", wanted->prefix);
-	schedule->expendable = wanted->expendable;
-	schedule->settled = (int64_t)(loop_wall(request->admin->options.control) / 1000000000ull);
-	if (when_next(&schedule->when, schedule->settled) == INT64_MAX)
+	if (schedule_next(schedule) == INT64_MAX)
 		return err_set(err, -EINVAL, "\"%s\" never comes", wanted->every);
-	result = read_volumes(request, schedule, ret_code);
+	if (wanted->volumes)
+		result = read_volumes(request, schedule, wanted->volumes, ret_code);
 	if (result == 0 && schedule->expendable) {
 		*ret_code = "not_supported";
 		result = check_expendable(request->model, schedule, err);
@@ -229,13 +245,14 @@ static int read_schedule(struct api_request *request, struct schedule *schedule,
 	return result < 0 ? result : check_prefix(request->admin, schedule, err);
 }
 
-static int store(struct api_request *request, const struct schedule *schedule)
+static int store(struct api_request *request, const struct schedule *schedule,
+		 int (*write)(struct config *, const struct schedule *, struct err *))
 {
 	struct config *config = request->admin->options.config;
 	int result = config_begin(config, &request->err);
 
 	if (result == 0)
-		result = schedule_store(config, schedule, &request->err);
+		result = write(config, schedule, &request->err);
 	return result == 0 ? api_commit(request) : result;
 }
 
@@ -244,16 +261,29 @@ static json_t *what(const struct schedule *schedule)
 	return json_sprintf("snapshot schedule %s", schedule->name);
 }
 
+/* Nothing is missed, for what is due counts from now on. */
+static struct schedule *schedule_new(struct api_request *request)
+{
+	struct schedule *schedule = heap_zalloc(sizeof *schedule);
+
+	if (schedule) {
+		list_init(&schedule->link);
+		schedule->settled =
+		    (int64_t)(loop_wall(request->admin->options.control) / 1000000000ull);
+	}
+	return schedule;
+}
+
 void api_schedule_create(struct api_request *request)
 {
-	struct wanted wanted = {.keep = "all", .prefix = "auto"};
+	struct wanted wanted = {.keep = "all", .prefix = "auto", .zone = ""};
 	const char *code = NULL;
 	struct schedule *schedule;
-	json_t *volumes;
 
-	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:s,s?:b}", "name", &wanted.name, "volumes",
-			&volumes, "every", &wanted.every, "keep", &wanted.keep, "prefix",
-			&wanted.prefix, "expendable", &wanted.expendable))
+	if (!api_unpack(request, "{s:s,s:o,s:s,s?:s,s?:s,s?:s,s?:b}", "name", &wanted.name,
+			"volumes", &wanted.volumes, "every", &wanted.every, "keep", &wanted.keep,
+			"prefix", &wanted.prefix, "zone", &wanted.zone, "expendable",
+			&wanted.expendable))
 		return;
 	if (schedule_find(request->admin, wanted.name)) {
 		api_reply_error(request, 409, "schedule_exists",
@@ -265,7 +295,7 @@ void api_schedule_create(struct api_request *request)
 				SCHEDULES_MAX);
 		return;
 	}
-	schedule = heap_zalloc(sizeof *schedule);
+	schedule = schedule_new(request);
 	if (!schedule) {
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
@@ -275,13 +305,13 @@ void api_schedule_create(struct api_request *request)
 		api_reply_failure(request, code);
 		return;
 	}
-	if (store(request, schedule) < 0) {
+	if (store(request, schedule, schedule_store) < 0) {
 		schedule_free(schedule);
 		api_reply_failure(request, NULL);
 		return;
 	}
 	if (api_is_dry(request)) {
-		json_t *made = what(schedule), *after = show_schedule(request->model, schedule);
+		json_t *made = what(schedule), *after = schedule_show(request->model, schedule);
 
 		schedule_free(schedule);
 		api_reply_dry(request, made, json_object(), after);
@@ -291,7 +321,106 @@ void api_schedule_create(struct api_request *request)
 	schedule_look_soon(request->admin);
 	log_notice("snapshot schedule %s made: %u volumes of pool %s, %s", schedule->name,
 		   schedule->volume_count, schedule->pool, schedule->every);
-	api_reply(request, 201, show_schedule(request->model, schedule));
+	api_reply(request, 201, schedule_show(request->model, schedule));
+}
+
+/* @old with all that does not change; NULL: out of memory. */
+static struct schedule *copy_of(struct api_request *request, const struct schedule *old,
+				bool volumes)
+{
+	struct schedule *copy = schedule_new(request);
+
+	if (!copy)
+		return NULL;
+	copy->ran = old->ran;
+	copy->runs = old->runs;
+	copy->missed = old->missed;
+	copy->skipped = old->skipped;
+	copy->seen = old->seen;
+	copy->troubled = old->troubled && (!old->zone_name[0] || old->zone);
+	copy->running = old->running;
+	memcpy(copy->result, old->result, sizeof copy->result);
+	if (!volumes)
+		return copy;
+	memcpy(copy->pool, old->pool, sizeof copy->pool);
+	copy->volumes = heap_zalloc_array(SCHEDULE_VOLUMES_MAX, sizeof *copy->volumes);
+	if (!copy->volumes) {
+		schedule_free(copy);
+		return NULL;
+	}
+	memcpy(copy->volumes, old->volumes, old->volume_count * sizeof *copy->volumes);
+	copy->volume_count = old->volume_count;
+	return copy;
+}
+
+/* Runs that were due go on being due when the times stay as they were. */
+static void settle(struct schedule *changed, const struct schedule *old)
+{
+	if (strcmp(changed->every, old->every) == 0 &&
+	    strcmp(changed->zone_name, old->zone_name) == 0 && old->settled < changed->settled)
+		changed->settled = old->settled;
+}
+
+static void change(struct api_request *request, struct schedule *old, struct schedule *changed)
+{
+	settle(changed, old);
+	if (store(request, changed, schedule_store_change) < 0) {
+		schedule_free(changed);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request)) {
+		json_t *name = what(old), *after = schedule_show(request->model, changed);
+
+		schedule_free(changed);
+		api_reply_dry(request, name, schedule_show(request->model, old), after);
+		return;
+	}
+	schedule_remove(request->admin, old);
+	schedule_insert(request->admin, changed);
+	schedule_look_soon(request->admin);
+	log_notice("snapshot schedule %s changed: %u volumes of pool %s, %s%s%s", changed->name,
+		   changed->volume_count, changed->pool, changed->every,
+		   changed->zone_name[0] ? ", time of " : "", changed->zone_name);
+	api_reply(request, 200, schedule_show(request->model, changed));
+}
+
+void api_schedule_change(struct api_request *request)
+{
+	struct schedule *old = find(request), *changed;
+	const char *code = NULL;
+	char keep[KEEP_TEXT_MAX];
+	struct wanted wanted;
+
+	if (!old)
+		return;
+	keep_print(&old->keep, keep);
+	wanted = (struct wanted){.name = old->name,
+				 .every = old->every,
+				 .keep = keep,
+				 .prefix = old->prefix,
+				 .zone = old->zone_name,
+				 .expendable = old->expendable};
+	if (!api_unpack(request, "{s?:o,s?:s,s?:s,s?:s,s?:s,s?:b}", "volumes", &wanted.volumes,
+			"every", &wanted.every, "keep", &wanted.keep, "prefix", &wanted.prefix,
+			"zone", &wanted.zone, "expendable", &wanted.expendable))
+		return;
+	if (json_object_size(request->body) == 0) {
+		api_reply_error(request, 400, "nothing_to_change",
+				"say volumes, every, keep, prefix, zone or expendable");
+		return;
+	}
+	changed = copy_of(request, old, !wanted.volumes);
+	if (!changed) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
+		return;
+	}
+	if (read_schedule(request, changed, &wanted, &code) < 0) {
+		schedule_free(changed);
+		api_reply_failure(request, code);
+		return;
+	}
+	change(request, old, changed);
 }
 
 void api_schedule_delete(struct api_request *request)
@@ -314,7 +443,7 @@ void api_schedule_delete(struct api_request *request)
 		return;
 	}
 	if (api_is_dry(request)) {
-		api_reply_dry(request, what(schedule), show_schedule(request->model, schedule),
+		api_reply_dry(request, what(schedule), schedule_show(request->model, schedule),
 			      json_object());
 		return;
 	}
@@ -339,13 +468,24 @@ struct run {
 /* Of the runs that were due since the last one this is one. */
 static bool count_missed(struct schedule *schedule, int64_t now)
 {
-	unsigned due = when_count(&schedule->when, schedule->settled, now);
+	unsigned due = schedule_next(schedule) == INT64_MAX
+			   ? 0
+			   : when_count(&schedule->when, schedule->zone, schedule->settled, now);
 
 	if (due <= 1)
 		return false;
 	schedule->missed += due - 1;
 	log_warning("snapshot schedule %s: %u runs were missed", schedule->name, due - 1);
 	return true;
+}
+
+/* A zone whose rules have changed in the meantime; one that can not be read stays what it was. */
+static void read_zone_again(struct schedule *schedule)
+{
+	struct err err = {0};
+
+	if (schedule_read_zone(schedule, &err) < 0)
+		log_warning("snapshot schedule %s: %s", schedule->name, err.text);
 }
 
 static void run_end(struct api_request *request, const char *why)
@@ -380,7 +520,7 @@ static void run_end(struct api_request *request, const char *why)
 		result = config_commit(config, &request->err);
 	if (result < 0)
 		log_error("snapshot schedule %s: %s", schedule->name, request->err.text);
-	api_reply(request, 200, show_schedule(request->model, schedule));
+	api_reply(request, 200, schedule_show(request->model, schedule));
 }
 
 static void delete_next(struct api_request *request);
@@ -477,7 +617,7 @@ static void choose_old(struct api_request *request, const struct schedule *sched
 	for (unsigned i = 0; i < count; i++)
 		times[i] = candidates[i].time;
 	if (count)
-		keep_choose(&schedule->keep, times, count, kept);
+		keep_choose(&schedule->keep, schedule->zone, times, count, kept);
 	for (unsigned i = 0; i < count; i++) {
 		if (!kept[i] && candidates[i].may_go && run->old_count < DELETIONS_MAX) {
 			run->old[run->old_count++] = candidates[i].snapshot;
@@ -560,13 +700,18 @@ void api_schedule_run(struct api_request *request)
 		return;
 	}
 	run->now = (int64_t)(loop_wall(request->admin->options.control) / 1000000000ull);
+	read_zone_again(schedule);
+	if (schedule->zone_name[0] && !schedule->zone) {
+		run_end(request, "its time zone can not be read");
+		return;
+	}
 	if (!find_all(request, schedule, &why)) {
 		run_end(request, why);
 		return;
 	}
-	auto_name(schedule->prefix, run->now, false, run->name);
+	auto_name(schedule->prefix, schedule->zone, run->now, false, run->name);
 	if (name_is_taken(run))
-		auto_name(schedule->prefix, run->now, true, run->name);
+		auto_name(schedule->prefix, schedule->zone, run->now, true, run->name);
 	if (name_is_taken(run)) {
 		run_end(request, "this minute has its snapshot already");
 		return;

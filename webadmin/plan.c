@@ -8,11 +8,15 @@
 #include <string.h>
 
 #include "core/size.h"
+#include "iscsi/iscsi.h"
+#include "snapshots/snapshots.h"
 
 #define PATH_ROOM 2048
 
 struct plan {
 	json_t *steps;
+	const json_t *volumes; /* that are there */
+	char where[64];        /* what is looked at: "volumes[3]" */
 	struct err *err;
 	bool failed;
 };
@@ -37,7 +41,12 @@ static void refuse(struct plan *plan, const char *format, ...)
 	va_start(values, format);
 	vsnprintf(text, sizeof text, format, values);
 	va_end(values);
-	err_set(plan->err, -EINVAL, "%s", text);
+	err_set(plan->err, -EINVAL, "%s%s%s", plan->where, plan->where[0] ? ": " : "", text);
+}
+
+static void look_at(struct plan *plan, const char *list, size_t index)
+{
+	snprintf(plan->where, sizeof plan->where, "%s[%zu]", list, index);
 }
 
 /* --- steps ---------------------------------------------------------------------------------- */
@@ -186,6 +195,7 @@ static bool same_texts(const json_t *a, const json_t *b)
 
 /* --- topics --------------------------------------------------------------------------------- */
 
+/* Its devices are only for where it is not there yet: a disk has another name on each machine. */
 static void plan_pools(struct plan *plan, const json_t *now, const json_t *wanted)
 {
 	size_t index;
@@ -195,14 +205,24 @@ static void plan_pools(struct plan *plan, const json_t *now, const json_t *wante
 	{
 		const char *name = text_of(pool, "name"), *marks = text_of(pool, "watermarks");
 		const json_t *there = find(list_of(plan, now, "pools"), pool, "name", NULL);
+		json_t *devices = json_object_get(pool, "devices");
 
-		if (!there)
-			refuse(plan, "pool %s is not there; a document makes no pools", name);
-		else if (*marks && strcmp(marks, text_of(there, "watermarks")) != 0)
+		look_at(plan, "pools", index);
+		if (!there && !json_array_size(devices))
+			refuse(plan,
+			       "pool %s is missing: make it with \"granary pool create "
+			       "%s DEVICE...\", or name its devices in the document",
+			       name, name);
+		else if (!there)
+			step(plan, "POST", "/pools", PARTS(""),
+			     json_pack("{s:s,s:O}", "name", name, "devices", devices),
+			     "create pool %s", name);
+		if (*marks && strcmp(marks, text_of(there, "watermarks")) != 0)
 			step(plan, "PATCH", "/pools/%", PARTS(name),
 			     json_pack("{s:s}", "watermarks", marks), "pool %s: watermarks %s",
 			     name, marks);
 	}
+	plan->where[0] = 0;
 }
 
 static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wanted)
@@ -218,6 +238,7 @@ static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wante
 		const json_t *old = json_object_get(there, "initiators");
 		json_t *add = texts_without(new, old), *remove = texts_without(old, new);
 
+		look_at(plan, "hosts", index);
 		if (!there)
 			step(plan, "POST", "/hosts", PARTS(""),
 			     json_pack("{s:s,s:O}", "name", name, "initiators", add),
@@ -229,6 +250,7 @@ static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wante
 		json_decref(add);
 		json_decref(remove);
 	}
+	plan->where[0] = 0;
 }
 
 /* @name of the document where it has it, else what is there; 0 for neither. */
@@ -346,7 +368,11 @@ static void plan_volumes(struct plan *plan, const json_t *now, const json_t *wan
 	json_t *volume;
 
 	json_array_foreach((json_t *)list_of(plan, wanted, "volumes"), index, volume)
-	    plan_volume(plan, find(current, volume, "pool", "name"), volume);
+	{
+		look_at(plan, "volumes", index);
+		plan_volume(plan, find(current, volume, "pool", "name"), volume);
+	}
+	plan->where[0] = 0;
 }
 
 /* The rules of what is called @what ("share tank/files"), whose routes begin with @pattern. */
@@ -442,7 +468,11 @@ static void plan_shares(struct plan *plan, const json_t *now, const json_t *want
 	json_t *share;
 
 	json_array_foreach((json_t *)list_of(plan, wanted, "shares"), index, share)
-	    plan_share(plan, find(current, share, "pool", "name"), share);
+	{
+		look_at(plan, "shares", index);
+		plan_share(plan, find(current, share, "pool", "name"), share);
+	}
+	plan->where[0] = 0;
 }
 
 /* One whose path is another one is made anew: what clients have of it is stale either way. */
@@ -476,7 +506,11 @@ static void plan_directories(struct plan *plan, const json_t *now, const json_t 
 	json_t *directory;
 
 	json_array_foreach((json_t *)list_of(plan, wanted, "directories"), index, directory)
-	    plan_directory(plan, find(current, directory, "name", NULL), directory);
+	{
+		look_at(plan, "directories", index);
+		plan_directory(plan, find(current, directory, "name", NULL), directory);
+	}
+	plan->where[0] = 0;
 }
 
 static json_t *find_lun(const json_t *luns, json_int_t number)
@@ -490,6 +524,39 @@ static json_t *find_lun(const json_t *luns, json_int_t number)
 			return lun;
 	}
 	return NULL;
+}
+
+/* Was the LUN's volume there before the document? */
+static bool is_there(const struct plan *plan, const json_t *lun)
+{
+	size_t index;
+	json_t *volume;
+
+	json_array_foreach((json_t *)plan->volumes, index, volume)
+	{
+		if (strcmp(text_of(volume, "pool"), text_of(lun, "pool")) == 0 &&
+		    strcmp(text_of(volume, "name"), text_of(lun, "volume")) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The cache is the volume's: one that was there already may have any. */
+static void plan_cache(struct plan *plan, const char *iqn, const char *digits, const json_t *old,
+		       const json_t *lun)
+{
+	const json_t *wanted = json_object_get(lun, "write_cache");
+	const json_t *is = json_object_get(old, "write_cache");
+	bool fresh = !is_there(plan, lun);
+
+	if (wanted && strcmp(text_of(lun, "type"), "cdrom") == 0)
+		refuse(plan, "LUN %s: a CD-ROM has no write cache", digits);
+	if (!wanted || (is ? json_equal(wanted, is) : !old && fresh && json_is_true(wanted)))
+		return;
+	step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
+	     json_pack("{s:O}", "write_cache", wanted),
+	     "target %s: the write cache of LUN %s is %s", iqn, digits,
+	     json_is_true(wanted) ? "on" : "off");
 }
 
 static void map_lun(struct plan *plan, const char *iqn, const json_t *old, const json_t *lun)
@@ -510,6 +577,7 @@ static void map_lun(struct plan *plan, const char *iqn, const json_t *old, const
 		step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
 		     json_pack("{s:O}", "read_only", mode), "target %s: LUN %d is %s", iqn, number,
 		     json_is_true(mode) ? "read only" : "writable");
+	plan_cache(plan, iqn, digits, old, lun);
 	if (hosts && !same_texts(hosts, had))
 		step(plan, "PUT", "/targets/%/luns/%/hosts", PARTS(iqn, digits),
 		     json_pack("{s:O}", "hosts", hosts), "target %s: whom LUN %d is shown to", iqn,
@@ -609,6 +677,29 @@ static void plan_rules(struct plan *plan, const char *iqn, const json_t *there,
 	}
 }
 
+/* Where logins are sent, and whether sessions are told of changes. */
+static void plan_logins(struct plan *plan, const json_t *there, const json_t *target)
+{
+	const char *iqn = text_of(target, "iqn");
+	const json_t *redirect = json_object_get(target, "redirect");
+	const json_t *events = json_object_get(target, "async_events");
+	char address[ISCSI_REDIRECT_MAX + 1] = "";
+	json_t *body = json_object();
+	struct err err = {0};
+
+	if (*text_of(target, "redirect") &&
+	    iscsi_redirect_check(text_of(target, "redirect"), address, &err) < 0)
+		refuse(plan, "redirect: %s", err.text);
+	if (redirect && strcmp(address, text_of(there, "redirect")) != 0)
+		json_object_set_new(body, "redirect", json_string(address));
+	if (events && json_is_true(events) != json_is_true(json_object_get(there, "async_events")))
+		json_object_set(body, "async_events", (json_t *)events);
+	if (json_object_size(body))
+		step(plan, "PATCH", "/targets/%", PARTS(iqn), json_incref(body),
+		     "target %s: redirection and events", iqn);
+	json_decref(body);
+}
+
 static void plan_targets(struct plan *plan, const json_t *now, const json_t *wanted)
 {
 	size_t index;
@@ -619,15 +710,114 @@ static void plan_targets(struct plan *plan, const json_t *now, const json_t *wan
 		const char *iqn = text_of(target, "iqn"), *alias = text_of(target, "alias");
 		const json_t *there = find(list_of(plan, now, "targets"), target, "iqn", NULL);
 
+		look_at(plan, "targets", index);
 		if (!there)
 			step(plan, "POST", "/targets", PARTS(""),
 			     json_pack("{s:s,s:s*}", "iqn", iqn, "alias", *alias ? alias : NULL),
 			     "create target %s", iqn);
+		else if (json_object_get(target, "alias") &&
+			 strcmp(alias, text_of(there, "alias")) != 0)
+			refuse(plan, "the alias of a target does not change");
 		if (json_object_get(target, "luns"))
 			plan_luns(plan, iqn, there, target);
 		if (json_object_get(target, "rules"))
 			plan_rules(plan, iqn, there, target);
+		plan_logins(plan, there, target);
 	}
+	plan->where[0] = 0;
+}
+
+/* --- schedules of snapshots ----------------------------------------------------------------- */
+
+/* In the order in which they are shown, so that a document that has another one asks for nothing.
+ */
+static bool same_keep(const char *wanted, const char *there)
+{
+	char text[KEEP_TEXT_MAX];
+	struct keep keep;
+
+	if (keep_parse(wanted, &keep, NULL) < 0)
+		return false; /* the step will say why */
+	keep_print(&keep, text);
+	return strcmp(text, there) == 0;
+}
+
+static bool schedule_differs(const char *name, const json_t *wanted, const json_t *there)
+{
+	if (strcmp(name, "volumes") == 0)
+		return !same_texts(wanted, there);
+	if (strcmp(name, "keep") == 0)
+		return !same_keep(json_string_value(wanted), json_string_value(there));
+	return !json_equal(wanted, there);
+}
+
+static void plan_schedule(struct plan *plan, const json_t *there, const json_t *schedule)
+{
+	static const char *const names[] = {"volumes", "every", "keep",
+					    "prefix",  "zone",  "expendable"};
+	const char *name = text_of(schedule, "name");
+	json_t *body = json_object();
+
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+		json_t *value = json_object_get(schedule, names[i]);
+
+		if (value &&
+		    (!there || schedule_differs(names[i], value, json_object_get(there, names[i]))))
+			json_object_set(body, names[i], value);
+	}
+	if (!there) {
+		json_object_set_new(body, "name", json_string(name));
+		step(plan, "POST", "/snapshot-schedules", PARTS(""), json_incref(body),
+		     "create snapshot schedule %s", name);
+	} else if (json_object_size(body)) {
+		step(plan, "PATCH", "/snapshot-schedules/%", PARTS(name), json_incref(body),
+		     "change snapshot schedule %s", name);
+	}
+	json_decref(body);
+}
+
+static void plan_schedules(struct plan *plan, const json_t *now, const json_t *wanted)
+{
+	const json_t *current = list_of(plan, now, "schedules");
+	size_t index;
+	json_t *schedule;
+
+	json_array_foreach((json_t *)list_of(plan, wanted, "schedules"), index, schedule)
+	{
+		look_at(plan, "schedules", index);
+		plan_schedule(plan, find(current, schedule, "name", NULL), schedule);
+	}
+	plan->where[0] = 0;
+}
+
+/* --- the iSNS server ------------------------------------------------------------------------ */
+
+static void plan_isns(struct plan *plan, const json_t *now, const json_t *wanted)
+{
+	const json_t *isns = json_object_get(wanted, "isns"), *there = json_object_get(now, "isns");
+	const char *server = text_of(isns, "server"), *old = text_of(there, "server");
+	struct iscsi_isns_options one = {.port = 0}, other = {.port = 0};
+	json_t *port = json_object_get(isns, "esi_port");
+	struct err err = {0};
+
+	if (!isns)
+		return;
+	if (!*server && *old)
+		step(plan, "DELETE", "/isns", PARTS(""), NULL, "no iSNS server");
+	if (!*server)
+		return;
+	if (iscsi_isns_parse(server, &one, &err) < 0) {
+		refuse(plan, "isns.server: %s", err.text);
+		return;
+	}
+	if (*old && iscsi_isns_parse(old, &other, &err) == 0 &&
+	    strcmp(one.address, other.address) == 0 && one.port == other.port &&
+	    (!port || json_equal(port, json_object_get(there, "esi_port"))))
+		return;
+	if (!port)
+		port = json_object_get(there, "esi_port");
+	step(plan, "PUT", "/isns", PARTS(""),
+	     json_pack("{s:s,s:O*}", "server", server, "esi_port", port), "iSNS server %s", server);
 }
 
 static void prune_list(struct plan *plan, const json_t *now, const json_t *wanted, const char *list,
@@ -644,33 +834,14 @@ static void prune_list(struct plan *plan, const json_t *now, const json_t *wante
 	}
 }
 
-static const char *const members[] = {"version", "pools",       "hosts",  "volumes",
-				      "shares",  "directories", "targets"};
-
-static void check_members(struct plan *plan, const json_t *wanted)
-{
-	const char *key;
-	json_t *value;
-
-	if (json_integer_value(json_object_get(wanted, "version")) != 1)
-		refuse(plan, "the document's \"version\" is not 1");
-	json_object_foreach((json_t *)wanted, key, value)
-	{
-		bool known = false;
-
-		for (unsigned i = 0; i < sizeof members / sizeof *members; i++)
-			known = known || strcmp(members[i], key) == 0;
-		if (!known)
-			refuse(plan, "the document has a member \"%.100s\" that means nothing",
-			       key);
-	}
-}
-
 json_t *plan_make(const json_t *current, const json_t *wanted, bool prune, struct err *err)
 {
-	struct plan plan = {json_array(), err, false};
+	struct plan plan = {.err = err};
 
-	check_members(&plan, wanted);
+	if (plan_check(wanted, err) < 0)
+		return NULL;
+	plan.steps = json_array();
+	plan.volumes = list_of(&plan, current, "volumes");
 	plan_pools(&plan, current, wanted);
 	plan_hosts(&plan, current, wanted);
 	plan_volumes(&plan, current, wanted);
@@ -678,8 +849,13 @@ json_t *plan_make(const json_t *current, const json_t *wanted, bool prune, struc
 	if (prune) /* first, for one of them may come back by another name */
 		prune_list(&plan, current, wanted, "directories", "directory", "name",
 			   "/directories/%");
+	if (prune) /* likewise: a prefix may pass from one to another */
+		prune_list(&plan, current, wanted, "schedules", "snapshot schedule", "name",
+			   "/snapshot-schedules/%");
 	plan_directories(&plan, current, wanted);
 	plan_targets(&plan, current, wanted);
+	plan_schedules(&plan, current, wanted);
+	plan_isns(&plan, current, wanted);
 	if (prune)
 		prune_list(&plan, current, wanted, "targets", "target", "iqn", "/targets/%");
 	if (prune)

@@ -53,9 +53,30 @@ void schedule_remove(struct webadmin *admin, struct schedule *schedule)
 
 void schedule_free(struct schedule *schedule)
 {
-	if (schedule)
-		heap_free(schedule->volumes);
+	if (!schedule)
+		return;
+	zone_free(schedule->zone);
+	heap_free(schedule->volumes);
 	heap_free(schedule);
+}
+
+int64_t schedule_next(const struct schedule *schedule)
+{
+	if (schedule->zone_name[0] && !schedule->zone)
+		return INT64_MAX;
+	return when_next(&schedule->when, schedule->zone, schedule->settled);
+}
+
+int schedule_read_zone(struct schedule *schedule, struct err *err)
+{
+	struct zone *zone = NULL;
+	int result = schedule->zone_name[0] ? zone_load(schedule->zone_name, &zone, err) : 0;
+
+	if (result < 0)
+		return result;
+	zone_free(schedule->zone);
+	schedule->zone = zone;
+	return 0;
 }
 
 /* ---- the store ---- */
@@ -86,13 +107,22 @@ static int write_volume(struct config *config, const struct schedule *schedule, 
 	return finish(statement, err);
 }
 
+static int write_volumes(struct config *config, const struct schedule *schedule, struct err *err)
+{
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < schedule->volume_count; i++)
+		result = write_volume(config, schedule, i, err);
+	return result;
+}
+
 int schedule_store(struct config *config, const struct schedule *schedule, struct err *err)
 {
 	char keep[KEEP_TEXT_MAX];
 	struct config_statement *statement;
 	int result = config_prepare(config,
 				    "insert into snapshot_schedule(name, pool, prefix, every, keep,"
-				    " settled, expendable) values(?, ?, ?, ?, ?, ?, ?)",
+				    " settled, expendable, zone) values(?, ?, ?, ?, ?, ?, ?, ?)",
 				    &statement, err);
 
 	if (result < 0)
@@ -105,10 +135,38 @@ int schedule_store(struct config *config, const struct schedule *schedule, struc
 	config_bind_text(statement, 5, keep);
 	config_bind_number(statement, 6, schedule->settled);
 	config_bind_number(statement, 7, schedule->expendable);
+	config_bind_text(statement, 8, schedule->zone_name);
 	result = finish(statement, err);
-	for (unsigned i = 0; result == 0 && i < schedule->volume_count; i++)
-		result = write_volume(config, schedule, i, err);
-	return result;
+	return result == 0 ? write_volumes(config, schedule, err) : result;
+}
+
+int schedule_store_change(struct config *config, const struct schedule *schedule, struct err *err)
+{
+	char keep[KEEP_TEXT_MAX];
+	struct config_statement *statement;
+	int result =
+	    config_prepare(config,
+			   "update snapshot_schedule set pool = ?, prefix = ?, every = ?,"
+			   " keep = ?, settled = ?, expendable = ?, zone = ? where name = ?",
+			   &statement, err);
+
+	if (result < 0)
+		return result;
+	keep_print(&schedule->keep, keep);
+	config_bind_text(statement, 1, schedule->pool);
+	config_bind_text(statement, 2, schedule->prefix);
+	config_bind_text(statement, 3, schedule->every);
+	config_bind_text(statement, 4, keep);
+	config_bind_number(statement, 5, schedule->settled);
+	config_bind_number(statement, 6, schedule->expendable);
+	config_bind_text(statement, 7, schedule->zone_name);
+	config_bind_text(statement, 8, schedule->name);
+	result = finish(statement, err);
+	if (result == 0)
+		result = config_run(config, err,
+				    "delete from snapshot_schedule_volume where schedule = ?", "s",
+				    schedule->name);
+	return result == 0 ? write_volumes(config, schedule, err) : result;
 }
 
 int schedule_store_run(struct config *config, const struct schedule *schedule, struct err *err)
@@ -162,6 +220,18 @@ static int load_volumes(struct config *config, struct schedule *schedule, struct
 	return result;
 }
 
+/* The daemon starts without it. */
+static void load_zone(struct schedule *schedule)
+{
+	struct err err = {0};
+
+	if (schedule_read_zone(schedule, &err) == 0)
+		return;
+	log_error("snapshot schedule %s: %s", schedule->name, err.text);
+	schedule->seen = schedule->troubled = true;
+	snprintf(schedule->result, sizeof schedule->result, "%.250s", err.text);
+}
+
 static struct schedule *read_row(struct config_statement *statement, struct err *err)
 {
 	struct schedule *schedule = heap_zalloc(sizeof *schedule);
@@ -182,6 +252,8 @@ static struct schedule *read_row(struct config_statement *statement, struct err 
 	schedule->skipped = config_number(statement, 9);
 	snprintf(schedule->result, sizeof schedule->result, "%s", config_text(statement, 10));
 	schedule->expendable = config_number(statement, 11) != 0;
+	snprintf(schedule->zone_name, sizeof schedule->zone_name, "%s", config_text(statement, 12));
+	load_zone(schedule);
 	if (when_parse(schedule->every, &schedule->when, err) == 0 &&
 	    keep_parse(config_text(statement, 4), &schedule->keep, err) == 0)
 		return schedule;
@@ -193,10 +265,11 @@ int schedules_load(struct webadmin *admin, struct err *err)
 {
 	struct config *config = admin->options.config;
 	struct config_statement *statement;
-	int result = config_prepare(config,
-				    "select name, pool, prefix, every, keep, settled, ran, runs,"
-				    " missed, skipped, result, expendable from snapshot_schedule",
-				    &statement, err);
+	int result =
+	    config_prepare(config,
+			   "select name, pool, prefix, every, keep, settled, ran, runs,"
+			   " missed, skipped, result, expendable, zone from snapshot_schedule",
+			   &statement, err);
 
 	if (result < 0)
 		return result;
@@ -272,7 +345,7 @@ static void look(struct timer *timer)
 
 		if (schedule->settled > now + AHEAD_S) /* the clock was ahead once */
 			schedule->settled = now;
-		next = when_next(&schedule->when, schedule->settled);
+		next = schedule_next(schedule);
 		schedule->due = !schedule->running && next <= now;
 		if (next > now && next - now < wait)
 			wait = next - now;

@@ -2,6 +2,8 @@
 #ifndef WEBADMIN_SCHEDULE_H
 #define WEBADMIN_SCHEDULE_H
 
+#include <jansson.h>
+
 #include "core/config.h"
 #include "core/err.h"
 #include "snapshots/snapshots.h"
@@ -15,8 +17,13 @@
  *       -> the row says what came of it
  *
  * A run that is due while the daemon is down is missed and counted; one is made up for when it is
- * back. A run that can not be carried out is skipped, counted, and says why. */
+ * back. A run that can not be carried out is skipped, counted, and says why.
+ *
+ * The file of a zone is read when the schedule is made, changed or loaded, and before each run, as
+ * zones change their rules. Where it is gone nothing is due, and an alert says so: a run at a time
+ * that nobody meant would be worse. */
 struct webadmin;
+struct model;
 
 #define SCHEDULES_MAX        256u
 #define SCHEDULE_VOLUMES_MAX 64u
@@ -32,6 +39,8 @@ struct schedule {
 	char name[SCHEDULE_NAME_MAX + 1], pool[POOL_NAME_MAX + 1], prefix[PREFIX_MAX + 1];
 	char every[128]; /* as it was given */
 	struct when when;
+	char zone_name[ZONE_NAME_MAX + 1]; /* empty: the machine's */
+	struct zone *zone;                 /* NULL: the machine's, or it could not be read */
 	struct keep keep;
 	struct schedule_volume *volumes;
 	unsigned volume_count;
@@ -53,5 +62,9 @@ int schedules_load(struct webadmin *admin, struct err *err);
 void schedules_start(struct webadmin *admin);
 void schedules_stop(struct webadmin *admin);
 void schedules_free(struct webadmin *admin);
+/* schedule_show: as the API has it; new. */
+json_t *schedule_show(struct model *model, const struct schedule *schedule);
+/* schedule_next: the first run that is not settled yet; INT64_MAX: none. */
+int64_t schedule_next(const struct schedule *schedule);
 
 #endif

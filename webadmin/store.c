@@ -141,6 +141,8 @@ static const struct config_migration migrations[] = {
      "  squash integer not null, anon_uid integer not null, anon_gid integer not null,"
      "  security integer not null, primary key(directory, position),"
      "  unique(directory, client)) without rowid;"},
+    {"time zones of schedules",
+     "alter table snapshot_schedule add column zone text not null default '';"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

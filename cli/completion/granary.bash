@@ -48,7 +48,7 @@ _granary()
 	config) list="backup restore reset" ;;
 	esac
 	else case "$noun $verb" in
-	"snapshot schedule") list="create list show run delete" ;;
+	"snapshot schedule") list="create set list show run delete" ;;
 	"alert rule") list="list set" ;;
 	"alert channel") list="create set list test delete" ;;
 	"share iso") list="add list remove" ;;
@@ -86,7 +86,8 @@ _granary()
 	"snapshot hold") list="--until --dry-run $globals" ;;
 	"snapshot release") list="--dry-run $globals" ;;
 	"snapshot delete") list="--dry-run $globals" ;;
-	"snapshot schedule create") list="--every --keep --prefix --expendable --dry-run $globals" ;;
+	"snapshot schedule create") list="--every --keep --prefix --zone --expendable --dry-run $globals" ;;
+	"snapshot schedule set") list="--every --keep --prefix --zone --expendable --needed --dry-run $globals" ;;
 	"snapshot schedule delete") list="--dry-run $globals" ;;
 	"alert list") list="--all $globals" ;;
 	"alert silence") list="--for --reason --list --end --dry-run $globals" ;;

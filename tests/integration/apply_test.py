@@ -41,6 +41,14 @@ def fill(daemon):
                                          "versions": ["3", "4.1"]})
     daemon.good("PATCH", f"{V1}/shares/tank/iso", {"snapshots": "none"})
     daemon.good("POST", f"{V1}/shares/tank/iso/rules", {"client": "10.0.0.0/24", "read_only": True})
+    daemon.good("PATCH", f"{V1}/targets/{IQN}", {"redirect": "10.0.0.9", "async_events": True})
+    daemon.good("PATCH", f"{V1}/targets/{IQN}/luns/7", {"write_cache": False})
+    daemon.good("POST", f"{V1}/snapshot-schedules", {
+        "name": "nightly", "volumes": ["tank/vm", "tank/second"], "every": "30 2 * * *",
+        "keep": "daily=7,last=2", "zone": "Asia/Shanghai", "expendable": True})
+    daemon.good("POST", f"{V1}/snapshot-schedules", {"name": "often", "volumes": ["tank/vm"],
+                                                     "every": "15m", "prefix": "often"})
+    daemon.good("PUT", f"{V1}/isns", {"server": "127.0.0.1:1", "esi_port": 9})
 
 
 def write(folder, document):
@@ -66,6 +74,19 @@ def same_box(points, daemon, folder):
                   ("reserve_bytes", "iops_limit", "bandwidth_limit_bytes", "burst_ms")] ==
                  [1 << 20, 500, 8 << 20, 3000],
                  "granary export", out.stdout + out.stderr)
+    points.point([(lun["lun"], lun.get("write_cache")) for lun in document["targets"][0]["luns"]] ==
+                 [(0, True), (7, False), (8, None), (9, True)] and
+                 document["targets"][0]["redirect"] == "10.0.0.9:3260" and
+                 document["targets"][0]["async_events"] and
+                 document["isns"] == {"server": "127.0.0.1:1", "esi_port": 9} and
+                 document["schedules"] == [
+                     {"name": "nightly", "volumes": ["tank/vm", "tank/second"], "every": "30 2 * * *",
+                      "keep": "last=2,daily=7", "prefix": "auto", "zone": "Asia/Shanghai",
+                      "expendable": True},
+                     {"name": "often", "volumes": ["tank/vm"], "every": "15m", "keep": "all",
+                      "prefix": "often", "zone": "", "expendable": False}] and
+                 "Secrets are not in this document" in document["note"],
+                 "with write caches, redirection, events, iSNS server and schedules", document)
     path = write(folder, document)
     for verb in ("diff", "apply"):
         done = daemon.granary(verb, path)
@@ -74,8 +95,16 @@ def same_box(points, daemon, folder):
     return document
 
 
-def other_box(points, daemon, folder, document):
-    path = write(folder, document)
+def other_box(points, daemon, folder, one, document):
+    """From YAML, which is the same document."""
+    path = os.path.join(folder, "box.yaml")
+    out = one.granary("export", "-o", "yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(out.stdout)
+    points.point(out.stdout.startswith("version: 1\n") and "\n- pool: tank\n  name: disc\n" in out.stdout
+                 and "every: \"30 2 * * *\"" in out.stdout, "granary export -o yaml", out)
+    points.point(one.granary("diff", path).stdout == "nothing to do\n",
+                 "and that is what the box is", one.granary("diff", path))
     before = daemon.good("GET", f"{V1}/configuration")
     planned = daemon.granary("diff", path)
     points.point(planned.returncode == 0 and "would create volume tank/vm" in planned.stdout and
@@ -141,6 +170,7 @@ def modes(points, daemon, folder):
     wanted["shares"][0]["snapshots"] = "visible"
     wanted["volumes"][1]["iops_limit"] = 0
     now = same_after(points, daemon, folder, wanted, 7, "modes, versions and limits are changed")
+    luns[2]["write_cache"] = True  # a disk has one
     points.point(now == wanted, "to what the document says", [now, wanted])
     same_after(points, daemon, folder, document, 7, "and back again")
     for name, value in (("checksum", "strict"), ("reserve_bytes", []), ("iops_limit", [])):
@@ -149,6 +179,111 @@ def modes(points, daemon, folder):
         reply = daemon.call("PUT", f"{V1}/configuration", {"document": wrong})
         points.point(reply["status"] == 422 and reply["body"]["code"] == "bad_document",
                      f"refused: another {name} of a volume that is there", reply)
+
+
+def care(points, daemon, folder):
+    """What a document changes of redirection, events, caches, schedules and the iSNS server."""
+    document = daemon.good("GET", f"{V1}/configuration")
+    ran = daemon.good("POST", f"{V1}/snapshot-schedules/nightly/run")
+    wanted = json.loads(json.dumps(document))
+    target = wanted["targets"][0]
+    target["redirect"], target["async_events"], target["luns"][1]["write_cache"] = "", False, True
+    target["luns"][0]["write_cache"] = False
+    wanted["schedules"][0].update(every="daily", volumes=["tank/vm"], keep="last=3")
+    wanted["isns"] = {"server": ""}
+    now = same_after(points, daemon, folder, wanted, 5, "redirection, caches, schedules are changed")
+    wanted["isns"] = {"server": "", "esi_port": 0}
+    points.point(now == wanted, "to what the document says", [now, wanted])
+    row = daemon.good("GET", f"{V1}/snapshot-schedules/nightly")
+    points.point(row["runs"] == ran["runs"] == 1 and row["every"] == "daily",
+                 "and a schedule is the same one: its runs are counted on", row)
+    same_after(points, daemon, folder, document, 5, "and back again")
+
+
+def spelled(points, daemon, folder):
+    """The same thing said in other words asks for nothing."""
+    before = daemon.good("GET", f"{V1}/configuration")
+    done = daemon.granary("apply", write(folder, {
+        "version": 1, "isns": {"server": "127.0.0.1:1"},
+        "targets": [{"iqn": IQN, "redirect": "10.0.0.9"}],
+        "schedules": [{"name": "nightly", "volumes": ["tank/second", "tank/vm"],
+                       "every": "30 2 * * *", "keep": "daily=7,last=2"}]}))
+    points.point(done.stdout == "nothing to do\n" and
+                 daemon.good("GET", f"{V1}/configuration") == before,
+                 "addresses, counts and volumes in another order are the same", done)
+
+
+def pools(points, daemon, folder):
+    """A pool is looked for, or made; what is of it follows."""
+    path = os.path.join(folder, "pools.yaml")
+    text = "version: 1\npools:\n- name: tank\n- name: attic\n"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    done = daemon.granary("apply", path)
+    points.point(done.returncode == 1 and f"{path}: line 4: pools[1]: pool attic is missing" in
+                 done.stderr and "granary pool create attic" in done.stderr,
+                 "a pool that is not there: what to do, and the line", done)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"""{text}  watermarks: 70,80,90
+  devices:
+  - path: {folder}/attic.pool
+    size: 256M
+volumes:
+- pool: attic
+  name: no
+  size_bytes: 16M
+- {{pool: attic, name: 0815, size_bytes: 16777216}}
+""")
+    done = daemon.granary("apply", path)
+    now = daemon.good("GET", f"{V1}/configuration")
+    points.point(done.returncode == 0 and
+                 {"name": "attic", "watermarks": "70,80,90"} in now["pools"] and
+                 [volume["name"] for volume in now["volumes"] if volume["pool"] == "attic"] ==
+                 ["0815", "no"], "one with devices is made; names are texts without quotes", done)
+    points.point(daemon.granary("apply", path).stdout == "nothing to do\n", "once")
+    for name in ("no", "0815"):
+        daemon.good("DELETE", f"{V1}/volumes/attic/{name}")
+    daemon.good("DELETE", f"{V1}/pools/attic")
+
+
+def broken(points, daemon, folder):
+    """Documents that are refused, with line and path, before the first step."""
+    before = daemon.good("GET", f"{V1}/configuration")
+    path = os.path.join(folder, "broken.yaml")
+    volume = "version: 1\nvolumes:\n- pool: tank\n  name: x\n"
+    for text, says in (
+            ("version: 1\nversion: 1\n", "line 2, column 1: version: a member that is there twice"),
+            ("version: 1\n---\nversion: 1\n", "line 2, column 1: there is more than one"),
+            ("version: 1\nvolumes:\n\t- pool: tank\n", "line 3, column 1: volumes: no value begins"),
+            ("version: 1\nhosts: &a [*a]\n", "line 2, column 8: hosts: anchors and tags"),
+            (volume + "  size_bytes: 1M\n  sise: 2M\n", "line 6: volumes[0].sise: a member of this"),
+            (volume, "line 3: volumes[0]: member \"size_bytes\" is missing"),
+            (volume + "  size_bytes: big\n", "line 3: volumes[0]: size_bytes of x is no size"),
+            (volume + "  size_bytes: 1M\n  mirror: yes\n",
+             "line 6: volumes[0].mirror: this has to be true or false"),
+            (volume + "  size_bytes: 1M\n  iops_limit: -1\n", "line 6: volumes[0].iops_limit: this has"),
+            (volume.replace("x", "~"), "line 4, column 9: volumes[0].name: a text is wanted"),
+            ("version: 2\n", "line 1: version: this has to be 1"),
+            ("[1]\n", "line 1: this is no document"), ("", "line 1: this is no document"),
+            ('{"version": 1,\n "volumes": [{"pool": 1}]}', "line 2: volumes[0].pool: this has to be"),
+            ('\n\n{"version": 1,\n "volumes": [}', "line 4:"),
+            ("version: 1\nisns: {server: no address}\n", ": isns.server:"),
+            (f"version: 1\ntargets:\n- iqn: {IQN}\n  alias: other\n",
+             "line 3: targets[0]: the alias"),
+            (f"version: 1\ntargets:\n- iqn: {IQN}\n  redirect: a b\n",
+             "line 3: targets[0]: redirect:")):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        done = daemon.granary("apply", path)
+        points.point(done.returncode == 1 and says in done.stderr and f"{path}: " in done.stderr,
+                     f"refused: {says}", [text, done])
+    points.point(daemon.good("GET", f"{V1}/configuration") == before, "and nothing was changed")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\ufeff# flow, with a mark before it\n{version: 1, hosts: [{name: cluster}]}\n")
+    points.point(daemon.granary("apply", path).stdout == "nothing to do\n",
+                 "YAML in braces is YAML, and UTF-8's mark is passed over")
+    done = daemon.granary("-o", "yaml", "volume", "list")
+    points.point(done.returncode == 2 and "export alone" in done.stderr, "-o yaml is for export", done)
 
 
 def changes(points, daemon, folder, document):
@@ -166,11 +301,12 @@ def changes(points, daemon, folder, document):
                  ["iqn.2026-11.test:c"] and not now["shares"][0]["rules"] and
                  len(now["hosts"]) == 1, "what it names is changed, what it does not name stays",
                  [done, now])
-    wanted["targets"] = []
+    wanted["targets"], wanted["schedules"] = [], wanted["schedules"][:1]
     done = daemon.granary("apply", write(folder, wanted), "--prune")
     now = daemon.good("GET", f"{V1}/configuration")
     points.point(done.returncode == 0 and not now["targets"] and not now["hosts"] and
-                 len(now["volumes"]) == 4, "with --prune targets and groups go, data stays",
+                 len(now["volumes"]) == 4 and [one["name"] for one in now["schedules"]] == ["nightly"],
+                 "with --prune targets, groups and schedules go, data stays",
                  [done, now])
 
 
@@ -221,10 +357,14 @@ def test(points):
             fill(one)
             document = same_box(points, one, folder)
             other = api.Daemon(os.path.join(folder, "other"))
-            other_box(points, other, folder, document)
+            other_box(points, other, folder, one, document)
             left_out(points, other, folder, document)
             rules(points, other, folder, document)
             modes(points, other, folder)
+            care(points, other, folder)
+            spelled(points, other, folder)
+            pools(points, other, folder)
+            broken(points, other, folder)
             changes(points, other, folder, document)
             refused(points, one, folder, document)
             dry(points, one)

@@ -580,7 +580,7 @@ def completed(*words):
 
 def completion(points):
     words = completed("snapshot", "sch"), completed("snapshot", "schedule", "")
-    points.point(words == (["schedule"], ["create", "list", "show", "run", "delete"]),
+    points.point(words == (["schedule"], ["create", "set", "list", "show", "run", "delete"]),
                  "completion of verbs of two words", words)
     options = completed("snapshot", "schedule", "create", "--")
     points.point("--every" in options and "--keep" in options and

@@ -63,6 +63,79 @@ def making(points, daemon):
     refused(points, daemon, "no snapshot schedule", "run", "x")
 
 
+def seconds_of_day(moment, offset):
+    return (moment + offset) % 86400
+
+
+def zones(points, daemon):
+    """The same half past two, by the clocks of two places without summer time."""
+    daemon.good("volume", "create", "tank/far", "16M")
+    for name, zone in (("east", "Asia/Shanghai"), ("west", "America/Phoenix")):
+        daemon.good("snapshot", "schedule", "create", name, "tank/far", "--every", "30 2 * * *",
+                    "--prefix", name, "--zone", zone)
+    east, west = shown(daemon, "east"), shown(daemon, "west")
+    points.point(east["zone"] == "Asia/Shanghai" and west["zone"] == "America/Phoenix" and
+                 shown(daemon, "both")["zone"] == "" and
+                 seconds_of_day(east["next"], 8 * 3600) == seconds_of_day(west["next"], -7 * 3600)
+                 == 9000, "a schedule goes by the time of its own zone", (east, west))
+    now = time.time()
+    row = daemon.json("snapshot", "schedule", "run", "east")
+    stamps = [time.strftime("east-%Y-%m-%d_%H-%M", time.gmtime(moment + 8 * 3600))
+              for moment in (now, time.time())]
+    points.point(names(daemon, "tank/far")[0] in stamps and row["runs"] == 1,
+                 "and so do the names of its snapshots", (names(daemon, "tank/far"), stamps))
+    for zone, says in (("Mars/Phobos", "knows no time zone"), ("../../../etc/localtime", "named as"),
+                       ("tzdata.zi", "no file of a time zone"), ("right/UTC", "zone")):
+        refused(points, daemon, says, "create", "x", "tank/far", "--every", "daily", "--prefix", "x",
+                "--zone", zone)
+    with sqlite3.connect(os.path.join(daemon.state, "config.db")) as store:
+        store.execute("update snapshot_schedule set zone = 'Mars/Phobos' where name = 'west'")
+    store.close()
+    daemon.stop()
+    daemon.start()
+    row = shown(daemon, "west")
+    points.point(row["next"] is None and "knows no time zone" in row["result"] and
+                 shown(daemon, "east")["next"] == east["next"],
+                 "one whose zone is gone is never due, and says so; others are as before", row)
+    row = daemon.json("snapshot", "schedule", "run", "west")
+    points.point(row["runs"] == 0 and row["skipped"] == 1 and "time zone" in row["result"],
+                 "nor does it run by hand", row)
+
+
+def setting(points, daemon):
+    """Changed in place: what is named, and nothing else."""
+    before = shown(daemon, "east")
+    daemon.good("snapshot", "schedule", "set", "east", "--every", "0 4 * * 1-5", "--keep", "last=3")
+    row = shown(daemon, "east")
+    points.point(dict(before, every="0 4 * * 1-5", keep="last=3", next=row["next"]) == row and
+                 seconds_of_day(row["next"], 8 * 3600) == 4 * 3600,
+                 "a schedule is changed in place; what is not named stays, its runs too", row)
+    daemon.good("snapshot", "schedule", "set", "east", "tank/three", "--zone", "", "--prefix", "other",
+                "--expendable")
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    row = shown(daemon, "east")
+    points.point([row[name] for name in ("volumes", "zone", "prefix", "expendable", "every", "runs")] ==
+                 [["tank/three"], "", "other", True, "0 4 * * 1-5", 1],
+                 "its volumes, zone and prefix too, and that is durable", row)
+    daemon.good("snapshot", "schedule", "set", "west", "--zone", "Asia/Tokyo")
+    row = shown(daemon, "west")
+    points.point(row["next"] and seconds_of_day(row["next"], 9 * 3600) == 9000,
+                 "one whose zone was gone is given another", row)
+    daemon.good("snapshot", "schedule", "set", "west", "tank/three")
+    for says, words in (("another prefix", ("west", "--prefix", "other")),
+                        ("never comes", ("west", "--every", "0 0 31 2 *")),
+                        ("interval", ("west", "--every", "often")),
+                        ("knows no time zone", ("west", "--zone", "Mars/Phobos")),
+                        ("no volume", ("west", "tank/none")), ("kept", ("west", "--keep", "9")),
+                        ("--expendable or --needed", ("west", "--expendable", "--needed")),
+                        ("say what", ("west",)), ("no snapshot schedule", ("x", "--keep", "all"))):
+        refused(points, daemon, says, "set", *words)
+    points.point(shown(daemon, "west") == dict(row, volumes=["tank/three"]), "what is refused changes nothing")
+    for name in ("east", "west"):
+        daemon.good("snapshot", "schedule", "delete", name)
+
+
 def running(points, daemon):
     row = daemon.json("snapshot", "schedule", "run", "both")
     one, two = names(daemon, "tank/one"), names(daemon, "tank/two")
@@ -173,7 +246,7 @@ def test(points):
         daemon = pools.Daemon(os.path.join(folder, "state"))
         try:
             daemon.good("pool", "create", "tank", os.path.join(folder, "tank.pool") + ":512M")
-            for part in (making, running, keeping, missing, ahead, deleting):
+            for part in (making, zones, setting, running, keeping, missing, ahead, deleting):
                 part(points, daemon)
         finally:
             points.point(daemon.stop() == 0, "clean stop")

@@ -73,11 +73,11 @@ static void times_are_read_strictly(void **state)
 	assert_int_equal(parsed("hourly").interval, 3600);
 	assert_true(parsed("0 0 * * 7").weekdays == 1);
 	assert_true(parsed("5/20 * * * *").minutes == (1ull << 5 | 1ull << 25 | 1ull << 45));
-	assert_int_equal(when_next(&(struct when){.days = 0}, 0), INT64_MAX);
+	assert_int_equal(when_next(&(struct when){.days = 0}, NULL, 0), INT64_MAX);
 	when = parsed("0 0 31 2 *");
-	assert_int_equal(when_next(&when, utc(2027, 1, 1, 0, 0)), INT64_MAX);
+	assert_int_equal(when_next(&when, NULL, utc(2027, 1, 1, 0, 0)), INT64_MAX);
 	when = parsed("0 0 29 2 *");
-	assert_int_equal(when_next(&when, utc(2027, 1, 1, 0, 0)), utc(2028, 2, 28, 23, 0));
+	assert_int_equal(when_next(&when, NULL, utc(2027, 1, 1, 0, 0)), utc(2028, 2, 28, 23, 0));
 }
 
 /* Each day of a year once, at the same local time; on the day without it with the change. */
@@ -89,7 +89,8 @@ static void a_year_of_days(void **state)
 	unsigned runs = 0;
 
 	(void)state;
-	for (at = when_next(&when, at); at < utc(2027, 12, 31, 23, 0); at = when_next(&when, at)) {
+	for (at = when_next(&when, NULL, at); at < utc(2027, 12, 31, 23, 0);
+	     at = when_next(&when, NULL, at)) {
 		struct tm tm = local(at);
 
 		assert_int_equal(tm.tm_yday, day_before + 1);
@@ -133,7 +134,7 @@ static void zones_of_all_kinds(void **state)
 
 		setenv("TZ", rows[i].zone, 1);
 		tzset();
-		for (at = when_next(&when, at); at <= end; at = when_next(&when, at)) {
+		for (at = when_next(&when, NULL, at); at <= end; at = when_next(&when, NULL, at)) {
 			left_out |= at == rows[i].left_out;
 			twice |= at == rows[i].twice;
 			runs++;
@@ -151,8 +152,8 @@ static unsigned in_2027(const char *text)
 	struct when when = parsed(text);
 	unsigned count = 0;
 
-	for (int64_t at = when_next(&when, utc(2026, 12, 31, 23, 0) - 1);
-	     at < utc(2027, 12, 31, 23, 0); at = when_next(&when, at))
+	for (int64_t at = when_next(&when, NULL, utc(2026, 12, 31, 23, 0) - 1);
+	     at < utc(2027, 12, 31, 23, 0); at = when_next(&when, NULL, at))
 		count++;
 	return count;
 }
@@ -178,13 +179,14 @@ static void any_minute_of_a_day(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
-		int64_t start = utc(2027, 3, 27, 23, 0) + off[i], next = when_next(&when, start);
+		int64_t start = utc(2027, 3, 27, 23, 0) + off[i],
+			next = when_next(&when, NULL, start);
 
 		for (int64_t at = start; at < start + 86400; at += 60) {
 			assert_true(next > at);
-			assert_int_equal(when_next(&when, at), next);
+			assert_int_equal(when_next(&when, NULL, at), next);
 			if (next == at + 60)
-				next = when_next(&when, next);
+				next = when_next(&when, NULL, next);
 		}
 	}
 }
@@ -195,12 +197,12 @@ static void runs_are_counted(void **state)
 	int64_t from = utc(2027, 6, 1, 12, 0);
 
 	(void)state;
-	assert_int_equal(when_count(&when, from, from), 0);
-	assert_int_equal(when_count(&when, from, from + 3 * 86400), 3);
+	assert_int_equal(when_count(&when, NULL, from, from), 0);
+	assert_int_equal(when_count(&when, NULL, from, from + 3 * 86400), 3);
 	when = parsed("1m");
-	assert_int_equal(when_count(&when, from, from + 86400), 1000);
-	assert_int_equal(when_next(&when, from), from + 60);
-	assert_int_equal(when_next(&when, from + 59), from + 60);
+	assert_int_equal(when_count(&when, NULL, from, from + 86400), 1000);
+	assert_int_equal(when_next(&when, NULL, from), from + 60);
+	assert_int_equal(when_next(&when, NULL, from + 59), from + 60);
 }
 
 /* A snapshot every hour of a year; after each what is kept no longer goes. */
@@ -216,14 +218,15 @@ static void a_year_is_kept(void **state)
 	(void)state;
 	assert_int_equal(keep_parse("last=2,hourly=24,daily=7,weekly=4,monthly=12", &keep, &err),
 			 0);
-	for (at = when_next(&when, at); at < utc(2027, 12, 31, 23, 0); at = when_next(&when, at)) {
+	for (at = when_next(&when, NULL, at); at < utc(2027, 12, 31, 23, 0);
+	     at = when_next(&when, NULL, at)) {
 		bool kept[ROOM];
 		unsigned left = 0;
 
 		memmove(times + 1, times, count * sizeof *times);
 		times[0] = at;
 		count++;
-		keep_choose(&keep, times, count, kept);
+		keep_choose(&keep, NULL, times, count, kept);
 		for (unsigned i = 0; i < count; i++)
 			if (kept[i])
 				times[left++] = times[i];
@@ -266,10 +269,10 @@ static void what_is_kept_is_read_and_shown(void **state)
 	assert_int_equal(keep_parse("all", &keep, &err), 0);
 	keep_print(&keep, text);
 	assert_string_equal(text, "all");
-	keep_choose(&keep, times, 3, kept);
+	keep_choose(&keep, NULL, times, 3, kept);
 	assert_true(kept[0] && kept[1] && kept[2]);
 	assert_int_equal(keep_parse("last=1", &keep, &err), 0);
-	keep_choose(&keep, times, 3, kept);
+	keep_choose(&keep, NULL, times, 3, kept);
 	assert_true(kept[0] && !kept[1] && !kept[2]);
 }
 
@@ -279,10 +282,10 @@ static void names_say_when(void **state)
 	struct err err;
 
 	(void)state;
-	auto_name("auto", utc(2026, 11, 21, 13, 0), false, name);
+	auto_name("auto", NULL, utc(2026, 11, 21, 13, 0), false, name);
 	assert_string_equal(name, "auto-2026-11-21_14-00");
 	assert_true(auto_name_is("auto", name));
-	auto_name("auto", utc(2027, 10, 31, 1, 30), true, name);
+	auto_name("auto", NULL, utc(2027, 10, 31, 1, 30), true, name);
 	assert_string_equal(name, "auto-2027-10-31_02-30b");
 	assert_true(auto_name_is("auto", name));
 	assert_false(auto_name_is("aut", name));

@@ -35,7 +35,7 @@ export interface Snapshot {
 	used_bytes: number; exclusive_bytes: number | null; clones: number; automatic: boolean; held: boolean; hold_until: number | null; expendable: boolean;
 }
 export interface Schedule {
-	name: string; volumes: string[]; every: string; keep: string; prefix: string; next: number | null; last: number | null;
+	name: string; volumes: string[]; every: string; zone: string; keep: string; prefix: string; next: number | null; last: number | null;
 	result: string; runs: number; missed: number; skipped: number; expendable: boolean;
 }
 export interface Extent { offset: number; length: number; mapped: boolean }
