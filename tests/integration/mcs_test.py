@@ -270,6 +270,16 @@ def management(suite):
                      "ABORT TASK reaches a command of another connection")
         a.data_out(tag, asks.ttt, 0, data)
         points.point(a.command(TUR).status == 0, "its late data is swallowed")
+        # What is immediate bears the number of the next command, as the function does. Of those that
+        # it did not end there is room for 32.
+        heard = []
+        for _ in range(40):
+            a.send_command(write_cdb(0, 8), data, opcode=iscsi.COMMAND | iscsi.IMMEDIATE)
+            heard.append(a.receive().opcode)
+            if heard[-1] == iscsi.R2T:
+                heard.append(a.task_management(2))
+        points.point(heard == [iscsi.R2T, 0] * 40,
+                     "ABORT TASK SET ends immediate commands that wait for their data", heard)
         # ABORT TASK SET has to wait for what was sent before it elsewhere.
         base = session.cmdsn
         session.cmdsn = base + 2
