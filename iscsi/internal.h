@@ -467,6 +467,11 @@ void session_stream_closed(struct iscsi_conn *conn);
 bool session_finished(const struct iscsi_conn *conn);
 void session_finish(struct iscsi_conn *conn);
 struct iscsi_task *session_find(struct iscsi_session *session, uint32_t itt);
+/* Its place in what the initiator sent: one that is immediate has the number of the next. */
+static inline uint32_t session_task_number(const struct iscsi_task *task)
+{
+	return task->order.cmdsn - task->order.immediate;
+}
 void session_task_done(struct iscsi_task *task);       /* the command no longer fills the window */
 void session_task_unanswered(struct iscsi_task *task); /* nor will an answer say so */
 void session_tell_window(struct iscsi_session *session);

@@ -68,7 +68,7 @@ static bool same_lun(const struct iscsi_task *a, const struct iscsi_task *b)
 static bool reaches(const struct iscsi_task *tmf, const struct iscsi_task *task,
 		    enum tmf_reach reach)
 {
-	if (!not_executed(task) || !pdu_sn_before(task->order.cmdsn, tmf->order.cmdsn))
+	if (!not_executed(task) || !pdu_sn_before(session_task_number(task), tmf->order.cmdsn))
 		return false;
 	return reach == REACH_ALL || (reach == REACH_LUN && same_lun(tmf, task));
 }

@@ -205,8 +205,7 @@ void transfer_command(struct iscsi_task *task)
 	memcpy(scsi->lun, task->bhs + PDU_AT_LUN, 8);
 	scsi->attribute = attribute_of(task->bhs[PDU_AT_FLAGS]);
 	scsi->tag = task->itt;
-	/* One that is immediate has the number of the next. */
-	scsi->number = task->order.cmdsn - task->order.immediate;
+	scsi->number = session_task_number(task);
 	scsi->data_out_expected = task->write ? task->edtl : 0;
 	scsi->data_in_expected = task->read ? task->edtl : 0;
 	scsi->done = scsi_done;

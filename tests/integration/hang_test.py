@@ -4,7 +4,7 @@
 """Block devices that hang: loop devices on files that a FUSE server serves, and that server is
 stopped; a pool on one, a passthrough volume on the other. Task
 management is answered, other LUNs, logins and NOPs notice nothing, the host whose commands hang
-logs in again; and everything goes on when the back end does."""
+logs in again, also with one of several connections; and everything goes on when the back end does."""
 
 import os
 import signal
@@ -204,6 +204,34 @@ def again(points, daemon):
     return client
 
 
+def several_connections(points, session):
+    """A connection with commands that hang is replaced, and another one is logged out."""
+    a, b, c = session.connections
+    hear(a, SLOW)
+    # Who logs another one out is lost before the answer; nothing of it is to be thought of then.
+    d, e = session.add(), session.add()
+    hangs(e, SLOW)
+    d.send_raw(d.pdu(iscsi.LOGOUT | iscsi.IMMEDIATE, iscsi.FINAL | 1, itt=d.tag(),
+                     specific=struct.pack(">HHII", e.cid, 0, session.cmdsn, d.expstatsn)))
+    e.expect_end()
+    d.close()
+    hangs(b, SLOW)
+    hangs(c, SLOW)
+    new, took = timed(lambda: session.add(b.cid))
+    points.point(new.ping(b"new") == b"new" and took < LIMIT + SOON,
+                 f"the same CID logs in again in {took:.2f} s")
+    code, took = timed(lambda: a.logout(1, c.cid))
+    points.point(code == 3 and took < LIMIT + SOON,
+                 f"logout of another connection is answered in {took:.2f} s: not clean", code)
+    (code, new), took = timed(lambda: (a.logout(1, c.cid), session.add(c.cid)))
+    points.point(code == 1 and took < LIMIT and new.ping(b"newer") == b"newer",
+                 "there is none with its CID then, and it is free", (code, took))
+    a.send_command(bytes(6), lun=WELL)
+    answer = a.receive()
+    points.point((answer.maxcmdsn - session.cmdsn) & 0xFFFFFFFF == 127,
+                 "the window is open", answer.maxcmdsn - session.cmdsn)
+
+
 def goes_on(points, client):
     """The back end is back."""
     for lun, name in ((SLOW, "the pool's LUN"), (RAW, "the passthrough LUN")):
@@ -236,6 +264,10 @@ def run(points, daemon, devices):
     daemon.serve("well/w", "64M", lun=WELL)
     clients = [session(daemon, number) for number in (1, 2, 3)]
     client = clients[0]
+    several = iscsi.Session("127.0.0.1", daemon.port, pools.IQN, 4)
+    hear(several.connections[0], WELL)
+    for _ in range(2):
+        several.add()
     for lun in (SLOW, RAW, WELL):
         for one in clients:
             hear(one, lun)
@@ -254,6 +286,7 @@ def run(points, daemon, devices):
         task_management(points, clients, stuck)
         hangs(client, SLOW)
         recovered = again(points, daemon)
+        several_connections(points, several)
         others(points, daemon, recovered, "after aborts and a new login")
         check.join(90)
         points.point(check.value and check.value.returncode == 1 and
@@ -264,7 +297,7 @@ def run(points, daemon, devices):
     goes_on(points, recovered)
     found = alerted(daemon, set())
     points.point(not found, "and clear", found)
-    for one in (recovered, *clients):
+    for one in (recovered, several, *clients):
         one.close()
 
 

@@ -270,6 +270,16 @@ def management(suite):
                      "ABORT TASK reaches a command of another connection")
         a.data_out(tag, asks.ttt, 0, data)
         points.point(a.command(TUR).status == 0, "its late data is swallowed")
+        # What is immediate bears the number of the next command, as the function does. Of those that
+        # it did not end there is room for 32.
+        heard = []
+        for _ in range(40):
+            a.send_command(write_cdb(0, 8), data, opcode=iscsi.COMMAND | iscsi.IMMEDIATE)
+            heard.append(a.receive().opcode)
+            if heard[-1] == iscsi.R2T:
+                heard.append(a.task_management(2))
+        points.point(heard == [iscsi.R2T, 0] * 40,
+                     "ABORT TASK SET ends immediate commands that wait for their data", heard)
         # ABORT TASK SET has to wait for what was sent before it elsewhere.
         base = session.cmdsn
         session.cmdsn = base + 2
@@ -337,14 +347,20 @@ def management(suite):
         points.point(heard == [(6, 0x29, 3), None], "is heard once in the session", heard)
 
 
-def fence(session, by, unheard):
-    """@by asks for ABORT TASK SET, whose answer waits until @unheard acknowledges what it was sent;
-    the tag of it, and the ping to @unheard."""
+def fence(session, by, unheard, function=2, task=iscsi.NO_TAG, reset=None):
+    """@by asks for ABORT TASK SET, or another @function of a @task, or when reset() is done for what
+    pends; the answer waits until @unheard acknowledges what it was sent. Its tag, and the ping to
+    @unheard."""
     before = unheard.send_command(TUR)
     time.sleep(0.2)  # its answer lies in the socket
     asked = by.tag()
-    by.send_raw(by.pdu(iscsi.TASK | iscsi.IMMEDIATE, iscsi.FINAL | 2, itt=asked,
-                       specific=struct.pack(">IIII", iscsi.NO_TAG, session.cmdsn, by.expstatsn, 0)))
+    if reset:
+        reset()
+        by.send_command(TUR, itt=asked)
+    else:
+        by.send_raw(by.pdu(iscsi.TASK | iscsi.IMMEDIATE, iscsi.FINAL | function, itt=asked,
+                           specific=struct.pack(">IIII", task, session.cmdsn, by.expstatsn,
+                                                session.cmdsn - 2)))
     answer, ping = unheard.receive(), unheard.receive()
     assert answer.itt == before and ping.opcode == iscsi.NOP_IN
     for member in session.connections:
@@ -352,6 +368,14 @@ def fence(session, by, unheard):
             assert pdu.opcode == iscsi.NOP_IN
             member.pong(pdu)
     return asked, ping
+
+
+def answer(connection):
+    """The next PDU that is no NOP-In."""
+    pdu = connection.receive()
+    while pdu.opcode == iscsi.NOP_IN:
+        pdu = connection.receive()
+    return pdu
 
 
 def fences(suite):
@@ -408,6 +432,43 @@ def fences(suite):
         done = b.receive()
         points.point(done.itt == tag and done.bhs[2] == 0 and ended(b), "and hears that it may go")
         points.point([m.command(TUR).status for m in (a, late)] == [0, 0], "the others go on")
+    with suite.session(3) as session, suite.session() as other:
+        a, b, c = session.connections
+        session.answers = False
+        task = c.send_command(write_cdb(0, 8), bytes(4096))
+        points.point(c.receive().opcode == iscsi.R2T, "a command waits for its data")
+        asked, ping = fence(session, a, b, 1, task)
+        points.point(silent(a), "the answer to ABORT TASK of another connection's command waits")
+        b.pong(ping)
+        done = a.receive()
+        a.pong(a.receive())
+        points.point(done.opcode == iscsi.TASK_RESPONSE and done.itt == asked and done.bhs[2] == 0,
+                     "and comes")
+        asked, ping = fence(session, a, b,
+                            reset=lambda: other.connections[0].task_management(5))
+        points.point(silent(a), "a unit attention that tells of commands of others waits")
+        b.pong(ping)
+        done = a.receive()
+        a.pong(a.receive())
+        points.point(done.opcode == iscsi.RESPONSE and done.itt == asked and done.bhs[3] == 2,
+                     "and comes")
+        d = session.add()
+        asked, ping = fence(session, a, b)
+        begin = time.monotonic()
+        b.close()
+        points.point(answer(a).itt == asked and time.monotonic() - begin < 6,
+                     "a connection that is lost is not waited for")
+        a.pong(a.receive())
+        asked, ping = fence(session, d, c)
+        c.pong(ping)
+        points.point(answer(d).itt == asked, "an answer comes")
+        young = c.send_command(TUR)
+        points.point(silent(c), "before it is acknowledged nothing younger does")
+        begin = time.monotonic()
+        d.close()
+        points.point(answer(c).itt == young and time.monotonic() - begin < 6,
+                     "unless its connection is lost")
+        points.point([m.command(TUR).status for m in (a, c)] == [0, 0], "the others go on")
 
 
 def drained(connection):
@@ -488,12 +549,13 @@ def losing(suite):
 
 
 def tells_window(connection, session):
-    """What comes next, but for answers, is a PDU that carries nothing but an open window."""
-    pdu = connection.receive()
-    while pdu.opcode == iscsi.DATA_IN:
+    """Among answers comes a PDU that carries nothing but the open window; before a ping does."""
+    while True:
         pdu = connection.receive()
-    return (pdu.opcode == iscsi.NOP_IN and pdu.itt == pdu.ttt == iscsi.NO_TAG and
-            (pdu.maxcmdsn - session.cmdsn) & 0xFFFFFFFF == 127)
+        if pdu.opcode == iscsi.NOP_IN and pdu.ttt != iscsi.NO_TAG:
+            return False
+        if pdu.opcode == iscsi.NOP_IN and (pdu.maxcmdsn - session.cmdsn) & 0xFFFFFFFF == 127:
+            return True
 
 
 def window(suite):
@@ -519,6 +581,7 @@ def window(suite):
         a = session.connections[0]
         for number in range(128):
             a.send_command(read_cdb(number, 1), expected=512, read=True)
+        a.ping()  # they are here
         session.answers = False
         points.point(other.connections[0].task_management(5) == 0 and tells_window(a, session),
                      "commands that another initiator ended make room, which is told")
@@ -600,7 +663,12 @@ def checked(work, cid, problems):
 
 def gap(suite):
     points = suite.points
-    with suite.session() as other, suite.session(2) as session:
+    with suite.session() as other, suite.session(2) as session, suite.session(2) as third:
+        third.answers = False  # all it sends would count
+        third.connections[1].send_command(TUR, cmdsn=third.cmdsn + 1)
+        points.point(silent(third.connections[1]), "something waits for a number")
+        third.connections[1].close()
+        lost = time.monotonic()
         half = iscsi.Member(other, 1)
         half.login_step([("InitiatorName", PREFIX + "tester"), ("TargetName", IQN),
                          ("AuthMethod", "None")], csg=0, transit=False)
@@ -611,6 +679,12 @@ def gap(suite):
         points.point(any(pdu.opcode == iscsi.ASYNC and pdu.bhs[36] == 3 for pdu in seen)
                      and 10 < time.monotonic() - begin and ended(b),
                      "a gap that nobody fills ends the session after its time")
+        while time.monotonic() - lost < 21:
+            third.serve(0.2)
+        told = third.connections[0].inbox
+        points.point(not third.connections[0].end and
+                     {pdu.opcode for pdu in told} == {iscsi.NOP_IN},
+                     "one that went with its connection does not", told)
         points.point(ended(half) and other.connections[0].command(TUR).status == 0,
                      "a connection that does not finish its login is ended, its session goes on")
     with suite.session() as session:
