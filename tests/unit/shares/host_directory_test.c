@@ -852,13 +852,49 @@ static void check_mounts(struct place *place)
 	covered = find(place, &root, "file");
 }
 
-static void mount_points(void **state)
+/* What is mounted from elsewhere is still in what it is in. */
+static void check_guarded_mounts(struct place *place)
+{
+	struct host_directory_options *options = &place->options;
+	const char *guarded[1];
+	struct vfs *vfs;
+	char state[100], elsewhere[100];
+
+	options->guarded = guarded;
+	options->guarded_count = 1;
+	snprintf(elsewhere, sizeof(elsewhere), "%s/elsewhere", place->base);
+	snprintf(state, sizeof(state), "%s/state", place->path);
+	assert_int_equal(mkdir(elsewhere, 0755), 0);
+	assert_int_equal(mkdir(state, 0755), 0);
+	assert_int_equal(mkdir(at(place, "state/below"), 0755), 0);
+	/* the guarded one is in what is served, and reached by another way */
+	guarded[0] = elsewhere;
+	assert_int_equal(mount(state, elsewhere, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(host_directory_open(options, &vfs, &place->fs.err), -EACCES);
+	assert_non_null(strstr(place->fs.err.text, "is in it"));
+	assert_int_equal(umount(elsewhere), 0);
+	assert_int_equal(host_directory_look(place->fs.vfs, options, &place->fs.err), 0);
+	/* what is to be served is a part of the guarded one */
+	guarded[0] = state;
+	options->path = elsewhere;
+	assert_int_equal(mount(at(place, "state/below"), elsewhere, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(host_directory_open(options, &vfs, &place->fs.err), -EACCES);
+	assert_non_null(strstr(place->fs.err.text, "it is in"));
+	assert_int_equal(umount(elsewhere), 0);
+	/* and beside it is beside it */
+	assert_int_equal(mkdir(at(place, "beside"), 0755), 0);
+	assert_int_equal(mount(at(place, "beside"), elsewhere, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(host_directory_open(options, &vfs, &place->fs.err), 0);
+	vfs_unref(vfs);
+	assert_int_equal(umount(elsewhere), 0);
+}
+
+static void with_own_mounts(void (*check)(struct place *place))
 {
 	struct place place;
 	int status;
 	pid_t child;
 
-	(void)state;
 	if (geteuid() != 0)
 		skip();
 	child = fork(); /* before there are threads */
@@ -869,7 +905,7 @@ static void mount_points(void **state)
 			_exit(77);
 		if (!open_place(&place))
 			_exit(77);
-		check_mounts(&place);
+		check(&place);
 		close_place(&place);
 		_exit(0);
 	}
@@ -877,6 +913,18 @@ static void mount_points(void **state)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		skip();
 	assert_int_equal(status, 0);
+}
+
+static void mount_points(void **state)
+{
+	(void)state;
+	with_own_mounts(check_mounts);
+}
+
+static void guarded_mounts(void **state)
+{
+	(void)state;
+	with_own_mounts(check_guarded_mounts);
 }
 
 /* Without CAP_DAC_READ_SEARCH it is said what is missing. */
@@ -995,6 +1043,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(mount_points),
+	    cmocka_unit_test(guarded_mounts),
 	    cmocka_unit_test(without_privilege),
 	    cmocka_unit_test(only_what_is_allowed),
 	    cmocka_unit_test(never_served),
