@@ -20,22 +20,13 @@ struct give_back {
 	struct vfs_request request;
 };
 
-static void end_job(struct message *message)
-{
-	struct give_back *job = container_of(message, struct give_back, message);
-
-	nfs_table_unref(job->table);
-	heap_free(job);
-}
-
-/* The request has its vfs until this has returned: only then may the table, perhaps the last one
- * with it, go. */
 static void given_back(struct vfs_request *request, int result)
 {
 	struct give_back *job = container_of(request, struct give_back, request);
 
 	(void)result;
-	loop_post(request->loop, &job->message, end_job);
+	nfs_table_unref(job->table);
+	heap_free(job);
 }
 
 static void give_back(struct message *message)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* host_guard.c: what is never served, whatever is allowed: the machine as a whole, and what holds
  * its secrets or ours. Directories are told by what they are, not by their names, so that neither a
- * bind mount nor a link is a way round. */
+ * link nor a bind mount is a way round: where one of the two is mounted from elsewhere, the way up
+ * from it leads past the other, so each is looked for from the other's mount as well. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -28,8 +29,9 @@ bool host_same_place(const struct host_place *a, const struct host_place *b)
 	return a->inode == b->inode && a->major == b->major && a->minor == b->minor;
 }
 
-/* Is @fd (taken) @above, or below it? What can not be looked at counts as if it were. */
-static bool is_at_or_below(int fd, const struct host_place *above)
+/* Is @fd (taken) @above, or below it? What can not be looked at counts as if it were; not so what
+ * its mount does not lead up from, if that @may_be_cut_off. */
+static bool is_at_or_below(int fd, const struct host_place *above, bool may_be_cut_off)
 {
 	struct host_place here, before = {0};
 	bool found = true;
@@ -43,12 +45,58 @@ static bool is_at_or_below(int fd, const struct host_place *above)
 		found = true;
 		before = here;
 		up = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (up < 0 && errno == ENOENT && may_be_cut_off)
+			found = false;
 		close(fd);
 		fd = up;
 	}
 	if (fd >= 0)
 		close(fd);
 	return found;
+}
+
+union any_handle {
+	struct file_handle handle;
+	uint8_t bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+};
+
+/* The directory @fd as it is in the mount of @above_fd. -ENOENT: it is not; nor where there are no
+ * handles, or no privilege to open them: then nothing is served at all. */
+static int seen_from(int above_fd, int fd)
+{
+	union any_handle box = {.handle.handle_bytes = MAX_HANDLE_SZ};
+	int mount, seen, by, error;
+
+	if (name_to_handle_at(fd, "", &box.handle, &mount, AT_EMPTY_PATH) < 0)
+		return errno == EOPNOTSUPP ? -ENOENT : -errno;
+	by = openat(above_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (by < 0)
+		return errno == EACCES ? -ENOENT : -errno;
+	seen = open_by_handle_at(by, &box.handle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	error = errno;
+	close(by);
+	if (seen < 0)
+		return error == ESTALE || error == EPERM ? -ENOENT : -error;
+	return seen;
+}
+
+/* Is the directory @fd at @above_fd, or below it, whatever mounts they were reached by? < 0: it can
+ * not be looked at. */
+static int is_within(int fd, int above_fd)
+{
+	struct host_place here, above;
+	int seen;
+
+	if (!host_place_of(fd, &here) || !host_place_of(above_fd, &above))
+		return -errno;
+	if (is_at_or_below(fcntl(fd, F_DUPFD_CLOEXEC, 0), &above, false))
+		return 1;
+	if (here.major != above.major || here.minor != above.minor)
+		return 0;
+	seen = seen_from(above_fd, fd);
+	if (seen < 0)
+		return seen == -ENOENT ? 0 : seen;
+	return is_at_or_below(seen, &above, true);
 }
 
 /* The directory @path, or the one that the file @path is in; behind symbolic links, for it is what
@@ -70,29 +118,24 @@ static int open_guarded(const char *path, bool *ret_directory)
 	return fd < 0 ? -errno : fd;
 }
 
-static int check_one(int root_fd, const struct host_place *root, const char *path,
-		     const char *served, struct err *err)
+static int check_one(int root_fd, const char *path, const char *served, struct err *err)
 {
 	bool directory;
-	struct host_place guarded;
-	int fd = open_guarded(path, &directory);
+	int fd = open_guarded(path, &directory), within = fd;
 
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		return 0;
-	if (fd < 0 || !host_place_of(fd, &guarded)) {
-		int result = fd < 0 ? fd : -errno;
-
-		if (fd >= 0)
-			close(fd);
-		return err_set(err, result, "%s can not be looked at: %s", path, strerror(-result));
-	}
-	if (directory && is_at_or_below(openat(root_fd, ".", O_PATH | O_CLOEXEC), &guarded)) {
+	if (fd >= 0)
+		within = directory ? is_within(root_fd, fd) : 0;
+	if (within > 0)
+		err_set(err, -EACCES, "%s is not served: it is in %s", served, path);
+	if (within == 0 && (within = is_within(fd, root_fd)) > 0)
+		err_set(err, -EACCES, "%s is not served: %s is in it", served, path);
+	if (within < 0)
+		err_set(err, within, "%s can not be looked at: %s", path, strerror(-within));
+	if (fd >= 0)
 		close(fd);
-		return err_set(err, -EACCES, "%s is not served: it is in %s", served, path);
-	}
-	if (is_at_or_below(fd, root))
-		return err_set(err, -EACCES, "%s is not served: %s is in it", served, path);
-	return 0;
+	return within > 0 ? -EACCES : within;
 }
 
 int host_check_guarded(int root_fd, const struct host_directory_options *options, struct err *err)
@@ -110,8 +153,8 @@ int host_check_guarded(int root_fd, const struct host_directory_options *options
 		result = err_set(err, -EACCES, "%s is the whole machine, which is not served",
 				 options->path);
 	for (unsigned i = 0; i < sizeof(always) / sizeof(always[0]) && result == 0; i++)
-		result = check_one(root_fd, &root, always[i], options->path, err);
+		result = check_one(root_fd, always[i], options->path, err);
 	for (unsigned i = 0; i < options->guarded_count && result == 0; i++)
-		result = check_one(root_fd, &root, options->guarded[i], options->path, err);
+		result = check_one(root_fd, options->guarded[i], options->path, err);
 	return result;
 }

@@ -191,10 +191,11 @@ static int check(const struct vfs *vfs, const struct vfs_request *request)
 static void finished(struct deferred *deferred)
 {
 	struct vfs_request *request = container_of(deferred, struct vfs_request, deferred);
-	struct vfs *vfs = request->vfs;
 
+	/* Before done(): what that lets go of may be the last thing that keeps the vfs from being
+	 * closed, and whoever closes it does not know of this one. */
+	vfs_unref(request->vfs);
 	request->done(request, request->result);
-	vfs_unref(vfs);
 }
 
 void vfs_finish(struct vfs_request *request, int result)
@@ -208,7 +209,7 @@ void vfs_submit(struct vfs *vfs, struct vfs_request *request)
 {
 	int result;
 
-	request->vfs = vfs_ref(vfs); /* a request keeps its vfs */
+	request->vfs = vfs_ref(vfs); /* a request keeps its vfs until done() */
 	request->loop = loop_current();
 	assert(request->loop);
 	list_init(&request->link);

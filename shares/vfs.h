@@ -272,6 +272,9 @@ struct vfs_dirent {
 /* Caller-allocated, handed back by done() on the loop that submitted it; never freed or changed
  * before. Pointers stay the caller's and must stay good until then. Zero what is not used.
  *
+ * A request keeps its vfs from vfs_submit() to done(), not in done(): who uses the vfs there has a
+ * reference of its own, and may let go of it there.
+ *
  * Results: 0, or
  *   -ESTALE the object is gone        -ENOENT no such name            -EEXIST
  *   -EACCES refused by mode or ACL    -EPERM only owner or superuser  -EROFS

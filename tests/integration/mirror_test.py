@@ -96,13 +96,19 @@ def rot(points, daemon, files):
 
 
 def beside_writers(points, daemon):
-    """What is written over while it is looked at is not damage."""
+    """What is written over while it is looked at is not damage, nor what was given back and is
+    somebody else's by then."""
     over, said = threading.Event(), []
 
     def write():
+        turn = 0
         while not over.is_set():
+            turn += 1
             said.append(daemon.io(*(f"aio_write -P {0x50 + i // 128} {32 * MIB + i % 128 * 65536} 64k"
                                     for i in range(1024)), "aio_flush"))
+            said.append(daemon.io(*(f"discard {32 * MIB + i * 65536} 64k" for i in range(turn % 2, 128, 2)),
+                                  *(f"aio_write -P {0x60 + i % 7} {32 * MIB + (127 - i) * 65536} 64k"
+                                    for i in range(128)), "aio_flush"))
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -28,6 +28,7 @@ struct fs_bench {
 	struct err err;
 	int result;
 	bool done;
+	uint32_t refs; /* the vfs's, in done() */
 	_Alignas(8) uint8_t data[128 << 10];
 };
 
@@ -50,6 +51,7 @@ static void fs_done(struct vfs_request *request, int result)
 
 	fs->result = result;
 	fs->done = true;
+	fs->refs = fs->vfs->refs;
 }
 
 struct fs_job {
