@@ -242,8 +242,8 @@ static void loaded(struct share *share, int result)
 		nlm_host_found(grace->server, list_entry(it, struct record, link)->name);
 }
 
-/* Behind a request. It has its vfs until its done() has returned: a share that is exported no more
- * lets go of its table later. */
+/* Behind a request. What else its done() does is the share's, too: one that is exported no more
+ * goes later. */
 static void go_on(struct share *share)
 {
 	struct nfs_grace *grace = share->grace;

@@ -47,13 +47,19 @@ const struct share_preset *preset_find(const char *name)
 
 static void next_folder(struct preset_run *run, const struct vfs_object *parent);
 
+static void end(struct preset_run *run, int result)
+{
+	vfs_unref(run->vfs);
+	run->done(run, result);
+}
+
 static void folder_made(struct vfs_request *request, int result)
 {
 	struct preset_run *run = container_of(request, struct preset_run, request);
 	struct vfs_object made = request->result_object;
 
 	if (result < 0)
-		run->done(run, result);
+		end(run, result);
 	else
 		next_folder(run, &made);
 }
@@ -63,7 +69,7 @@ static void next_folder(struct preset_run *run, const struct vfs_object *parent)
 	const char *name = run->preset->folders[run->folder++];
 
 	if (!name) {
-		run->done(run, 0);
+		end(run, 0);
 		return;
 	}
 	run->request = (struct vfs_request){
@@ -85,7 +91,7 @@ static void root_set(struct vfs_request *request, int result)
 	struct preset_run *run = container_of(request, struct preset_run, request);
 
 	if (result < 0)
-		run->done(run, result);
+		end(run, result);
 	else
 		next_folder(run, &run->vfs->root);
 }
@@ -94,6 +100,7 @@ void preset_apply(struct preset_run *run)
 {
 	const struct share_preset *preset = run->preset;
 
+	vfs_ref(run->vfs); /* between its requests, too */
 	run->folder = 0;
 	run->root = (struct vfs_credentials){0};
 	run->request = (struct vfs_request){
