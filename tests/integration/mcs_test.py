@@ -276,9 +276,13 @@ def management(suite):
         for _ in range(40):
             a.send_command(write_cdb(0, 8), data, opcode=iscsi.COMMAND | iscsi.IMMEDIATE)
             heard.append(a.receive().opcode)
-            if heard[-1] == iscsi.R2T:
-                heard.append(a.task_management(2))
-        points.point(heard == [iscsi.R2T, 0] * 40,
+            if heard[-1] != iscsi.R2T:
+                break
+            a.send_raw(a.pdu(iscsi.TASK | iscsi.IMMEDIATE, iscsi.FINAL | 2, itt=a.tag(),
+                             specific=struct.pack(">IIII", iscsi.NO_TAG, session.cmdsn,
+                                                  a.expstatsn, 0)))
+            heard.append(a.receive().opcode)
+        points.point(heard == [iscsi.R2T, iscsi.TASK_RESPONSE] * 40,
                      "ABORT TASK SET ends immediate commands that wait for their data", heard)
         # ABORT TASK SET has to wait for what was sent before it elsewhere.
         base = session.cmdsn
