@@ -100,6 +100,23 @@ int run_replica_peers(struct command *command)
 	return status ? status : table_print(command, reply, peer_columns, COUNT_OF(peer_columns));
 }
 
+int run_replica_peer(struct command *command)
+{
+	const char *address = command_option(command, "address");
+	json_t *reply;
+	int status;
+
+	if (strcmp(command->position[0], "set") != 0 || !address)
+		return command_fail("peer set NODE --address ADDR[:PORT]");
+	status = command_call(command, "PATCH", json_pack("{s:s}", "address", address), &reply,
+			      "/api/v1/replica/peers/%s", command->position[1]);
+	return status ? status
+		      : say(command, reply, "%s is called at %s port %lld from now on",
+			    json_string_value(json_object_get(reply, "name")),
+			    json_string_value(json_object_get(reply, "address")),
+			    (long long)json_integer_value(json_object_get(reply, "port")));
+}
+
 int run_replica_unpair(struct command *command)
 {
 	json_t *reply;

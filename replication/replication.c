@@ -116,20 +116,104 @@ struct peer *peer_by_name(struct replication *replication, const char *text)
 	return NULL;
 }
 
+static json_t *peer_show(const struct peer *peer)
+{
+	char uuid[33];
+
+	uuid_text(peer->uuid, uuid);
+	return json_pack("{s:s,s:s,s:s,s:i}", "uuid", uuid, "name", peer->name, "address",
+			 peer->address, "port", (int)peer->port);
+}
+
 json_t *replication_peers(struct replication *replication)
 {
 	json_t *peers = json_array();
 
 	list_for_each (it, &replication->peers) {
-		struct peer *peer = list_entry(it, struct peer, link);
-		char uuid[33];
-
-		uuid_text(peer->uuid, uuid);
-		json_array_append_new(peers, json_pack("{s:s,s:s,s:s,s:i}", "uuid", uuid, "name",
-						       peer->name, "address", peer->address, "port",
-						       (int)peer->port));
+		json_array_append_new(peers, peer_show(list_entry(it, struct peer, link)));
 	}
 	return peers;
+}
+
+/* HOST, HOST:PORT, [HOST]:PORT; without a port that stays what it is. */
+static int split_address(const char *text, char *host, size_t size, uint16_t *port_inout)
+{
+	const char *colon = strrchr(text, ':');
+	size_t length = strlen(text);
+	unsigned long port = *port_inout;
+
+	if (colon && (strchr(text, ':') == colon || (colon > text && colon[-1] == ']'))) {
+		char *end;
+
+		port = strtoul(colon + 1, &end, 10);
+		if (*end || port == 0 || port > 65535)
+			return -EINVAL;
+		length = (size_t)(colon - text);
+	}
+	if (length > 1 && text[0] == '[' && text[length - 1] == ']') {
+		text++;
+		length -= 2;
+	}
+	if (length == 0 || length >= size)
+		return -EINVAL;
+	memcpy(host, text, length);
+	host[length] = '\0';
+	*port_inout = (uint16_t)port;
+	return 0;
+}
+
+/* What calls it at its old address begins anew, soon: a call under way, a session that goes out, a
+ * conversation about a lease. What the peer has begun itself goes on. */
+static void call_anew(struct seat *seat, const struct peer *peer)
+{
+	static const char why[] = "the other node's address has changed";
+	bool calls = seat->group.role == GROUP_PRIMARY || seat->group.role == GROUP_HANDOVER;
+
+	if (calls && memcmp(seat->peer, peer->uuid, 16) == 0) {
+		if (seat->dial)
+			tls_dial_cancel(seat->dial);
+		if (seat->group.channel)
+			channel_break(seat->group.channel, -ECANCELED, "%s", why);
+		seat->retry_ns = 0;
+		seat->retries = 0;
+	}
+	for (unsigned other = 0; other < LEASE_OTHERS; other++) {
+		if (memcmp(lease_node(seat, other), peer->uuid, 16) != 0)
+			continue;
+		if (seat->group.lease.talk[other])
+			channel_break(seat->group.lease.talk[other], -ECANCELED, "%s", why);
+		seat->lease_retry_ns[other] = 0;
+	}
+}
+
+int replication_peer_set(struct replication *replication, const char *text, const char *address,
+			 json_t **ret_peer, struct err *err)
+{
+	struct peer *peer = peer_by_name(replication, text);
+	char host[sizeof peer->address], uuid[33];
+	uint16_t port = peer ? peer->port : DEFAULT_PORT;
+	int result;
+
+	if (!peer)
+		return err_set(err, -ENOENT, "no node %s is paired", text);
+	if (split_address(address, host, sizeof host, &port) < 0)
+		return err_set(err, -EINVAL, "an address is HOST or HOST:PORT");
+	uuid_text(peer->uuid, uuid);
+	result = config_run(replication->config, err,
+			    "update peer set address = ?, port = ? where uuid = ?", "sis", host,
+			    (int64_t)port, uuid);
+	if (result < 0)
+		return result;
+	if (strcmp(peer->address, host) != 0 || peer->port != port) {
+		log_notice("node %s is at %s port %u from now on, not at %s port %u", peer->name,
+			   host, port, peer->address, peer->port);
+		snprintf(peer->address, sizeof peer->address, "%s", host);
+		peer->port = port;
+		list_for_each (it, &replication->seats)
+			call_anew(list_entry(it, struct seat, link), peer);
+	}
+	*ret_peer = peer_show(peer);
+	return 0;
 }
 
 int replication_unpair(struct replication *replication, const char *text, struct err *err)
@@ -229,6 +313,8 @@ static const char *stranger(const struct visit *visit)
 	if (node &&
 	    (!peer || memcmp(peer->fingerprint, visit->tls.fingerprint, TLS_FINGERPRINT) != 0))
 		return "the certificate there is not the one of the paired node";
+	if (node && (strcmp(peer->address, visit->address) != 0 || peer->port != visit->port))
+		return "the other node's address has changed";
 	return visit->replication->stopping ? "stopping" : NULL;
 }
 
@@ -325,38 +411,12 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *f
 }
 
 /* ---- pairing, going out ---- */
-static int split_address(const char *text, char *host, size_t size, uint16_t *ret_port)
-{
-	const char *colon = strrchr(text, ':');
-	size_t length = strlen(text);
-	unsigned long port = DEFAULT_PORT;
-
-	if (colon && (strchr(text, ':') == colon || (colon > text && colon[-1] == ']'))) {
-		char *end;
-
-		port = strtoul(colon + 1, &end, 10);
-		if (*end || port == 0 || port > 65535)
-			return -EINVAL;
-		length = (size_t)(colon - text);
-	}
-	if (length > 1 && text[0] == '[' && text[length - 1] == ']') {
-		text++;
-		length -= 2;
-	}
-	if (length == 0 || length >= size)
-		return -EINVAL;
-	memcpy(host, text, length);
-	host[length] = '\0';
-	*ret_port = (uint16_t)port;
-	return 0;
-}
-
 void replication_pair(struct replication *replication, const char *address, const char *code,
 		      struct replication_call *call)
 {
 	struct visit *visit = heap_zalloc(sizeof *visit);
 	char host[256];
-	uint16_t port;
+	uint16_t port = DEFAULT_PORT;
 
 	if (!visit) {
 		call->done(call, err_set(&call->err, -ENOMEM, "out of memory"));

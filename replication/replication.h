@@ -77,6 +77,11 @@ struct replication_call {
 void replication_pair(struct replication *replication, const char *address, const char *code,
 		      struct replication_call *call);
 json_t *replication_peers(struct replication *replication);
+/* replication_peer_set: @peer is at @address ("HOST" or "HOST:PORT"; its port stays) from now on,
+ * durably; what calls it calls it there. Its certificate stays the pinned one. *ret_peer: the
+ * caller's. */
+int replication_peer_set(struct replication *replication, const char *peer, const char *address,
+			 json_t **ret_peer, struct err *err);
 int replication_unpair(struct replication *replication, const char *peer, struct err *err);
 
 /* ---- groups ---- */

@@ -322,6 +322,7 @@ void api_lun_check(struct api_request *request);
 void api_replica_code(struct api_request *request);
 void api_replica_pair(struct api_request *request);
 void api_replica_peers(struct api_request *request);
+void api_replica_peer_set(struct api_request *request);
 void api_replica_unpair(struct api_request *request);
 void api_replica_list(struct api_request *request);
 void api_replica_show(struct api_request *request);
