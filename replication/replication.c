@@ -35,12 +35,22 @@ static const struct config_migration schema[] = {
 	       "alter table grp add column waits integer not null default 0;"
 	       "create table lease(grp text primary key, holder text not null, head text not null,"
 	       " lease_ns integer not null, retired integer not null);"},
+    {"new keys", "alter table self add column next_key text not null default '';"
+		 "alter table self add column next_certificate text not null default '';"
+		 "alter table peer add column next_fingerprint text not null default '';"},
 };
 
 void uuid_text(const uint8_t uuid[16], char text[33])
 {
 	for (unsigned i = 0; i < 16; i++)
 		snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+}
+
+void fingerprint_text(const uint8_t fingerprint[TLS_FINGERPRINT],
+		      char text[2 * TLS_FINGERPRINT + 1])
+{
+	for (unsigned i = 0; i < TLS_FINGERPRINT; i++)
+		snprintf(text + 2 * i, 3, "%02x", fingerprint[i]);
 }
 
 static int hex_parse(const char *text, uint8_t *bytes, size_t count)
@@ -94,7 +104,7 @@ struct peer *peer_by_fingerprint(struct replication *replication, const uint8_t 
 	list_for_each (it, &replication->peers) {
 		struct peer *peer = list_entry(it, struct peer, link);
 
-		if (memcmp(peer->fingerprint, fingerprint, TLS_FINGERPRINT) == 0)
+		if (peer_is(peer, fingerprint))
 			return peer;
 	}
 	return NULL;
@@ -252,6 +262,10 @@ static void visit_free(struct visit *visit)
 		visit->seat->session = false;
 	if (visit->lease_seat)
 		leases_hung_up(visit);
+	if (visit->rekeys)
+		rekey_hung_up(visit, NULL);
+	if (visit->pairs)
+		replication->pairing--;
 	if (visit->call) {
 		struct replication_call *call = visit->call;
 
@@ -276,11 +290,14 @@ static void greet(struct visit *visit)
 	else if (!peer)
 		channel_refuse(&visit->channel, WIRE_REFUSED_GROUP, NULL,
 			       "this node is not paired with yours");
-	else if ((message.type != WIRE_HELLO && message.type != WIRE_LEASE_ASK) ||
+	else if ((message.type != WIRE_HELLO && message.type != WIRE_LEASE_ASK &&
+		  message.type != WIRE_REKEY) ||
 		 memcmp(message.node, peer->uuid, 16) != 0)
 		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL, "say hello first");
 	else if (message.type == WIRE_LEASE_ASK)
 		leases_receive(visit, &message);
+	else if (message.type == WIRE_REKEY)
+		rekey_answer(visit, peer, &message);
 	else
 		seat_receive(visit, &message);
 }
@@ -295,6 +312,8 @@ static void visit_main(void *context)
 		seat_send(visit);
 	else if (visit->lease_seat)
 		leases_ask(visit);
+	else if (visit->rekeys)
+		rekey_ask(visit);
 	else
 		greet(visit);
 	channel_close(&visit->channel);
@@ -307,19 +326,31 @@ static const char *stranger(const struct visit *visit)
 	const uint8_t *node = visit->seat ? visit->seat->peer
 			      : visit->lease_seat
 				  ? lease_node(visit->lease_seat, visit->lease_other)
-				  : NULL;
+			      : visit->rekeys ? visit->rekey
+					      : NULL;
 	const struct peer *peer = node ? peer_find(visit->replication, node) : NULL;
 
-	if (node &&
-	    (!peer || memcmp(peer->fingerprint, visit->tls.fingerprint, TLS_FINGERPRINT) != 0))
+	if (node && (!peer || !peer_is(peer, visit->tls.fingerprint)))
 		return "the certificate there is not the one of the paired node";
 	if (node && (strcmp(peer->address, visit->address) != 0 || peer->port != visit->port))
 		return "the other node's address has changed";
 	return visit->replication->stopping ? "stopping" : NULL;
 }
 
+/* Who is paired with us has come, or was found where he was called. */
+static void met(struct visit *visit)
+{
+	struct replication *replication = visit->replication;
+	struct peer *peer = peer_by_fingerprint(replication, visit->tls.fingerprint);
+
+	if (peer)
+		peer_shows(replication, peer, visit->tls.fingerprint);
+}
+
 static void visit_failed(struct visit *visit, const char *why)
 {
+	if (visit->rekeys)
+		rekey_hung_up(visit, why);
 	if (visit->call)
 		err_set(&visit->call->err, -ECONNREFUSED, "%s: %s", visit->address, why);
 	if (visit->seat)
@@ -338,6 +369,7 @@ static void connected(void *context, struct link *link, const struct tls_peer *p
 	if (link) {
 		visit->tls = *peer;
 		why = stranger(visit);
+		met(visit);
 		if (why)
 			link->ops->close(link);
 		else if (channel_open(&visit->channel, visit->replication->options.loop, link) < 0)
@@ -432,6 +464,8 @@ void replication_pair(struct replication *replication, const char *address, cons
 		return;
 	}
 	visit->call = call;
+	visit->pairs = true;
+	replication->pairing++;
 	(void)node_dial(visit, host, port, &call->err);
 }
 
@@ -439,8 +473,9 @@ void replication_pair(struct replication *replication, const char *address, cons
 static int load_self(struct replication *replication, struct err *err)
 {
 	struct config_statement *statement;
-	int result = config_prepare(replication->config, "select uuid, key, certificate from self",
-				    &statement, err);
+	int result = config_prepare(
+	    replication->config,
+	    "select uuid, key, certificate, next_key, next_certificate from self", &statement, err);
 
 	if (result < 0)
 		return result;
@@ -451,6 +486,8 @@ static int load_self(struct replication *replication, struct err *err)
 			? tls_identity_load(config_text(statement, 1), config_text(statement, 2),
 					    &replication->identity, err)
 			: err_set(err, -EINVAL, "this node's UUID is damaged");
+	if (result == 0 && replication->identity)
+		rekey_load(replication, config_text(statement, 3), config_text(statement, 4));
 	config_finish(statement);
 	return result;
 }
@@ -478,9 +515,11 @@ static int make_self(struct replication *replication, struct err *err)
 static int load_peers(struct replication *replication, struct err *err)
 {
 	struct config_statement *statement;
-	int result = config_prepare(replication->config,
-				    "select uuid, fingerprint, name, address, port from peer",
-				    &statement, err);
+	int result =
+	    config_prepare(replication->config,
+			   "select uuid, fingerprint, name, address, port, next_fingerprint"
+			   " from peer",
+			   &statement, err);
 
 	if (result < 0)
 		return result;
@@ -498,6 +537,9 @@ static int load_peers(struct replication *replication, struct err *err)
 		if (!uuid_parse(config_text(statement, 0), peer->uuid) ||
 		    hex_parse(config_text(statement, 1), peer->fingerprint, TLS_FINGERPRINT) < 0)
 			memset(peer->fingerprint, 0, TLS_FINGERPRINT); /* nobody's */
+		peer->has_next =
+		    config_text(statement, 5)[0] &&
+		    hex_parse(config_text(statement, 5), peer->next, TLS_FINGERPRINT) == 0;
 	}
 	config_finish(statement);
 	return result;
@@ -508,6 +550,7 @@ static void tick(struct timer *clock)
 	struct replication *replication = container_of(clock, struct replication, clock);
 
 	seats_tick(replication);
+	rekey_follow(replication, loop_now(replication->options.loop));
 	if (!replication->stopping)
 		timer_start(clock, TICK_NS);
 }
@@ -649,6 +692,7 @@ void replication_destroy(struct replication *replication)
 		heap_free(peer);
 	}
 	tls_identity_free(replication->identity);
+	tls_identity_free(replication->next);
 	config_close(replication->config);
 	heap_free(replication);
 }

@@ -42,7 +42,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers peer leases unpair group point seed switchover promote demote failback verify pause resume" ;;
+	replica) list="code pair peers key peer leases unpair group point seed switchover promote demote failback verify pause resume" ;;
 	ups) list="show set clear" ;;
 	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
