@@ -278,6 +278,8 @@ int run_audit_check(struct command *command);
 int run_replica_code(struct command *command);
 int run_replica_pair(struct command *command);
 int run_replica_peers(struct command *command);
+int run_replica_key(struct command *command);
+int run_replica_peer(struct command *command);
 int run_replica_unpair(struct command *command);
 int run_replica_group(struct command *command);
 int run_replica_leases(struct command *command);

@@ -13,6 +13,11 @@ static const struct column peer_columns[] = {
     {"PORT", "port", NUMBER},
     {"UUID", "uuid", TEXT},
 };
+static const struct column key_fields[] = {
+    {"CERTIFICATE", "fingerprint", TEXT}, {"STATE", "state", TEXT},
+    {"NEXT", "next_fingerprint", TEXT},   {"NOT CONFIRMED BY", "waiting_nodes", JOINED},
+    {"REASONS", "reasons", JOINED},
+};
 static const struct column group_columns[] = {
     {"GROUP", "name", TEXT},
     {"ROLE", "role", TEXT},
@@ -98,6 +103,66 @@ int run_replica_peers(struct command *command)
 	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/peers");
 
 	return status ? status : table_print(command, reply, peer_columns, COUNT_OF(peer_columns));
+}
+
+/* An array of objects: the texts of one member of each. */
+static json_t *pick(const json_t *list, const char *key)
+{
+	json_t *texts = json_array(), *item;
+	size_t index;
+
+	json_array_foreach((json_t *)list, index, item)
+	    json_array_append(texts, json_object_get(item, key));
+	return texts;
+}
+
+static int show_key(struct command *command, json_t *reply)
+{
+	const json_t *waiting = json_object_get(reply, "waiting");
+
+	json_object_set_new(reply, "waiting_nodes", pick(waiting, "name"));
+	json_object_set_new(reply, "reasons", pick(waiting, "reason"));
+	return table_print(command, reply, key_fields, COUNT_OF(key_fields));
+}
+
+int run_replica_key(struct command *command)
+{
+	const char *what = command->count ? command->position[0] : "show";
+	json_t *reply;
+	int status;
+
+	if (strcmp(what, "show") == 0) {
+		status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/key");
+		return status ? status : show_key(command, reply);
+	}
+	if (strcmp(what, "cancel") == 0) {
+		status = command_call(command, "DELETE", NULL, &reply, "/api/v1/replica/key/next");
+		return status ? status : say(command, reply, "the key stays what it is");
+	}
+	if (strcmp(what, "renew") != 0)
+		return command_fail("key show, key renew or key cancel");
+	status = command_call(command, "POST", NULL, &reply, "/api/v1/replica/key");
+	return status ? status
+		      : say(command, reply,
+			    "paired nodes are being told of the new key; it is this node's when "
+			    "each of them has confirmed it (granary replica key)");
+}
+
+int run_replica_peer(struct command *command)
+{
+	const char *address = command_option(command, "address");
+	json_t *reply;
+	int status;
+
+	if (strcmp(command->position[0], "set") != 0 || !address)
+		return command_fail("peer set NODE --address ADDR[:PORT]");
+	status = command_call(command, "PATCH", json_pack("{s:s}", "address", address), &reply,
+			      "/api/v1/replica/peers/%s", command->position[1]);
+	return status ? status
+		      : say(command, reply, "%s is called at %s port %lld from now on",
+			    json_string_value(json_object_get(reply, "name")),
+			    json_string_value(json_object_get(reply, "address")),
+			    (long long)json_integer_value(json_object_get(reply, "port")));
 }
 
 int run_replica_unpair(struct command *command)

@@ -28,6 +28,13 @@ struct peer {
 	char name[PEER_NAME_MAX + 1];
 	char address[256];
 	uint16_t port;
+	/* rekey.c. The certificate that it is about to show, durable: it may show either. */
+	uint8_t next[TLS_FINGERPRINT];
+	bool has_next;
+	/* Of our own new key: it knows it; it is being told. */
+	bool told, telling;
+	uint64_t rekey_retry_ns, rekey_tries;
+	char rekey_reason[160];
 };
 
 /* What is under way with a group's shipped seed, or was last. */
@@ -99,6 +106,9 @@ struct replication {
 	struct replication_options options;
 	struct config *config;
 	struct tls_identity *identity;
+	struct tls_identity *next; /* durable, and not shown yet; NULL: none */
+	bool rekeying;             /* peers are to be told */
+	unsigned pairing;          /* calls under way */
 	uint8_t node[16];
 	char name[PEER_NAME_MAX + 1];
 	struct listener *listeners[LISTENERS_MAX];
@@ -128,6 +138,9 @@ struct visit {
 	struct replication_call *call; /* going out to pair */
 	struct seat *lease_seat;       /* going out to ask for its lease */
 	enum lease_other lease_other;
+	bool pairs;  /* counted in pairing */
+	bool rekeys; /* going out to tell of a new key, to this node */
+	uint8_t rekey[16];
 	char code[CODE_DIGITS + 1];
 	char address[256]; /* the other end */
 	uint16_t port;
@@ -142,6 +155,18 @@ struct peer *peer_by_name(struct replication *replication, const char *text);
 void pair_answer(struct visit *visit, const struct wire_message *message);
 void pair_ask(struct visit *visit);
 int code_normalize(const char *text, char ret_code[CODE_DIGITS + 1]);
+
+/* rekey.c. peer_is: may it show this certificate? peer_shows: it does, over a connection.
+ * rekey_answer, rekey_ask: inside a fiber on an open channel; rekey_hung_up: the visit is over,
+ * @why when there was no channel. rekey_load: what self has of a next one. rekey_follow: often. */
+bool peer_is(const struct peer *peer, const uint8_t fingerprint[TLS_FINGERPRINT]);
+void peer_shows(struct replication *replication, struct peer *peer,
+		const uint8_t fingerprint[TLS_FINGERPRINT]);
+void rekey_answer(struct visit *visit, struct peer *peer, const struct wire_message *message);
+void rekey_ask(struct visit *visit);
+void rekey_hung_up(struct visit *visit, const char *why);
+void rekey_load(struct replication *replication, const char *key, const char *certificate);
+void rekey_follow(struct replication *replication, uint64_t now);
 
 /* seats.c */
 struct seat *seat_find(struct replication *replication, const char *name);
@@ -245,6 +270,8 @@ void node_hold(struct replication *replication);
 void node_release(struct replication *replication);
 int node_dial(struct visit *visit, const char *address, uint16_t port, struct err *err);
 void uuid_text(const uint8_t uuid[16], char text[33]);
+void fingerprint_text(const uint8_t fingerprint[TLS_FINGERPRINT],
+		      char text[2 * TLS_FINGERPRINT + 1]);
 bool uuid_parse(const char *text, uint8_t uuid[16]);
 
 #endif

@@ -102,13 +102,13 @@ static int peer_store(struct replication *replication, const struct peer *peer, 
 	char uuid[33], print[2 * TLS_FINGERPRINT + 1];
 
 	uuid_text(peer->uuid, uuid);
-	for (unsigned i = 0; i < TLS_FINGERPRINT; i++)
-		snprintf(print + 2 * i, 3, "%02x", peer->fingerprint[i]);
+	fingerprint_text(peer->fingerprint, print);
 	return config_run(replication->config, err,
 			  "insert into peer(uuid, fingerprint, name, address, port)"
 			  " values(?, ?, ?, ?, ?) on conflict(uuid) do update set"
 			  " fingerprint = excluded.fingerprint, name = excluded.name,"
-			  " address = excluded.address, port = excluded.port",
+			  " address = excluded.address, port = excluded.port,"
+			  " next_fingerprint = ''",
 			  "ssssi", uuid, print, peer->name, peer->address, (int64_t)peer->port);
 }
 

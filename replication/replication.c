@@ -35,12 +35,22 @@ static const struct config_migration schema[] = {
 	       "alter table grp add column waits integer not null default 0;"
 	       "create table lease(grp text primary key, holder text not null, head text not null,"
 	       " lease_ns integer not null, retired integer not null);"},
+    {"new keys", "alter table self add column next_key text not null default '';"
+		 "alter table self add column next_certificate text not null default '';"
+		 "alter table peer add column next_fingerprint text not null default '';"},
 };
 
 void uuid_text(const uint8_t uuid[16], char text[33])
 {
 	for (unsigned i = 0; i < 16; i++)
 		snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+}
+
+void fingerprint_text(const uint8_t fingerprint[TLS_FINGERPRINT],
+		      char text[2 * TLS_FINGERPRINT + 1])
+{
+	for (unsigned i = 0; i < TLS_FINGERPRINT; i++)
+		snprintf(text + 2 * i, 3, "%02x", fingerprint[i]);
 }
 
 static int hex_parse(const char *text, uint8_t *bytes, size_t count)
@@ -94,7 +104,7 @@ struct peer *peer_by_fingerprint(struct replication *replication, const uint8_t 
 	list_for_each (it, &replication->peers) {
 		struct peer *peer = list_entry(it, struct peer, link);
 
-		if (memcmp(peer->fingerprint, fingerprint, TLS_FINGERPRINT) == 0)
+		if (peer_is(peer, fingerprint))
 			return peer;
 	}
 	return NULL;
@@ -116,20 +126,104 @@ struct peer *peer_by_name(struct replication *replication, const char *text)
 	return NULL;
 }
 
+static json_t *peer_show(const struct peer *peer)
+{
+	char uuid[33];
+
+	uuid_text(peer->uuid, uuid);
+	return json_pack("{s:s,s:s,s:s,s:i}", "uuid", uuid, "name", peer->name, "address",
+			 peer->address, "port", (int)peer->port);
+}
+
 json_t *replication_peers(struct replication *replication)
 {
 	json_t *peers = json_array();
 
 	list_for_each (it, &replication->peers) {
-		struct peer *peer = list_entry(it, struct peer, link);
-		char uuid[33];
-
-		uuid_text(peer->uuid, uuid);
-		json_array_append_new(peers, json_pack("{s:s,s:s,s:s,s:i}", "uuid", uuid, "name",
-						       peer->name, "address", peer->address, "port",
-						       (int)peer->port));
+		json_array_append_new(peers, peer_show(list_entry(it, struct peer, link)));
 	}
 	return peers;
+}
+
+/* HOST, HOST:PORT, [HOST]:PORT; without a port that stays what it is. */
+static int split_address(const char *text, char *host, size_t size, uint16_t *port_inout)
+{
+	const char *colon = strrchr(text, ':');
+	size_t length = strlen(text);
+	unsigned long port = *port_inout;
+
+	if (colon && (strchr(text, ':') == colon || (colon > text && colon[-1] == ']'))) {
+		char *end;
+
+		port = strtoul(colon + 1, &end, 10);
+		if (*end || port == 0 || port > 65535)
+			return -EINVAL;
+		length = (size_t)(colon - text);
+	}
+	if (length > 1 && text[0] == '[' && text[length - 1] == ']') {
+		text++;
+		length -= 2;
+	}
+	if (length == 0 || length >= size)
+		return -EINVAL;
+	memcpy(host, text, length);
+	host[length] = '\0';
+	*port_inout = (uint16_t)port;
+	return 0;
+}
+
+/* What calls it at its old address begins anew, soon: a call under way, a session that goes out, a
+ * conversation about a lease. What the peer has begun itself goes on. */
+static void call_anew(struct seat *seat, const struct peer *peer)
+{
+	static const char why[] = "the other node's address has changed";
+	bool calls = seat->group.role == GROUP_PRIMARY || seat->group.role == GROUP_HANDOVER;
+
+	if (calls && memcmp(seat->peer, peer->uuid, 16) == 0) {
+		if (seat->dial)
+			tls_dial_cancel(seat->dial);
+		if (seat->group.channel)
+			channel_break(seat->group.channel, -ECANCELED, "%s", why);
+		seat->retry_ns = 0;
+		seat->retries = 0;
+	}
+	for (unsigned other = 0; other < LEASE_OTHERS; other++) {
+		if (memcmp(lease_node(seat, other), peer->uuid, 16) != 0)
+			continue;
+		if (seat->group.lease.talk[other])
+			channel_break(seat->group.lease.talk[other], -ECANCELED, "%s", why);
+		seat->lease_retry_ns[other] = 0;
+	}
+}
+
+int replication_peer_set(struct replication *replication, const char *text, const char *address,
+			 json_t **ret_peer, struct err *err)
+{
+	struct peer *peer = peer_by_name(replication, text);
+	char host[sizeof peer->address], uuid[33];
+	uint16_t port = peer ? peer->port : DEFAULT_PORT;
+	int result;
+
+	if (!peer)
+		return err_set(err, -ENOENT, "no node %s is paired", text);
+	if (split_address(address, host, sizeof host, &port) < 0)
+		return err_set(err, -EINVAL, "an address is HOST or HOST:PORT");
+	uuid_text(peer->uuid, uuid);
+	result = config_run(replication->config, err,
+			    "update peer set address = ?, port = ? where uuid = ?", "sis", host,
+			    (int64_t)port, uuid);
+	if (result < 0)
+		return result;
+	if (strcmp(peer->address, host) != 0 || peer->port != port) {
+		log_notice("node %s is at %s port %u from now on, not at %s port %u", peer->name,
+			   host, port, peer->address, peer->port);
+		snprintf(peer->address, sizeof peer->address, "%s", host);
+		peer->port = port;
+		list_for_each (it, &replication->seats)
+			call_anew(list_entry(it, struct seat, link), peer);
+	}
+	*ret_peer = peer_show(peer);
+	return 0;
 }
 
 int replication_unpair(struct replication *replication, const char *text, struct err *err)
@@ -168,6 +262,10 @@ static void visit_free(struct visit *visit)
 		visit->seat->session = false;
 	if (visit->lease_seat)
 		leases_hung_up(visit);
+	if (visit->rekeys)
+		rekey_hung_up(visit, NULL);
+	if (visit->pairs)
+		replication->pairing--;
 	if (visit->call) {
 		struct replication_call *call = visit->call;
 
@@ -192,11 +290,14 @@ static void greet(struct visit *visit)
 	else if (!peer)
 		channel_refuse(&visit->channel, WIRE_REFUSED_GROUP, NULL,
 			       "this node is not paired with yours");
-	else if ((message.type != WIRE_HELLO && message.type != WIRE_LEASE_ASK) ||
+	else if ((message.type != WIRE_HELLO && message.type != WIRE_LEASE_ASK &&
+		  message.type != WIRE_REKEY) ||
 		 memcmp(message.node, peer->uuid, 16) != 0)
 		channel_refuse(&visit->channel, WIRE_REFUSED_STATE, NULL, "say hello first");
 	else if (message.type == WIRE_LEASE_ASK)
 		leases_receive(visit, &message);
+	else if (message.type == WIRE_REKEY)
+		rekey_answer(visit, peer, &message);
 	else
 		seat_receive(visit, &message);
 }
@@ -211,6 +312,8 @@ static void visit_main(void *context)
 		seat_send(visit);
 	else if (visit->lease_seat)
 		leases_ask(visit);
+	else if (visit->rekeys)
+		rekey_ask(visit);
 	else
 		greet(visit);
 	channel_close(&visit->channel);
@@ -223,17 +326,31 @@ static const char *stranger(const struct visit *visit)
 	const uint8_t *node = visit->seat ? visit->seat->peer
 			      : visit->lease_seat
 				  ? lease_node(visit->lease_seat, visit->lease_other)
-				  : NULL;
+			      : visit->rekeys ? visit->rekey
+					      : NULL;
 	const struct peer *peer = node ? peer_find(visit->replication, node) : NULL;
 
-	if (node &&
-	    (!peer || memcmp(peer->fingerprint, visit->tls.fingerprint, TLS_FINGERPRINT) != 0))
+	if (node && (!peer || !peer_is(peer, visit->tls.fingerprint)))
 		return "the certificate there is not the one of the paired node";
+	if (node && (strcmp(peer->address, visit->address) != 0 || peer->port != visit->port))
+		return "the other node's address has changed";
 	return visit->replication->stopping ? "stopping" : NULL;
+}
+
+/* Who is paired with us has come, or was found where he was called. */
+static void met(struct visit *visit)
+{
+	struct replication *replication = visit->replication;
+	struct peer *peer = peer_by_fingerprint(replication, visit->tls.fingerprint);
+
+	if (peer)
+		peer_shows(replication, peer, visit->tls.fingerprint);
 }
 
 static void visit_failed(struct visit *visit, const char *why)
 {
+	if (visit->rekeys)
+		rekey_hung_up(visit, why);
 	if (visit->call)
 		err_set(&visit->call->err, -ECONNREFUSED, "%s: %s", visit->address, why);
 	if (visit->seat)
@@ -252,6 +369,7 @@ static void connected(void *context, struct link *link, const struct tls_peer *p
 	if (link) {
 		visit->tls = *peer;
 		why = stranger(visit);
+		met(visit);
 		if (why)
 			link->ops->close(link);
 		else if (channel_open(&visit->channel, visit->replication->options.loop, link) < 0)
@@ -325,38 +443,12 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *f
 }
 
 /* ---- pairing, going out ---- */
-static int split_address(const char *text, char *host, size_t size, uint16_t *ret_port)
-{
-	const char *colon = strrchr(text, ':');
-	size_t length = strlen(text);
-	unsigned long port = DEFAULT_PORT;
-
-	if (colon && (strchr(text, ':') == colon || (colon > text && colon[-1] == ']'))) {
-		char *end;
-
-		port = strtoul(colon + 1, &end, 10);
-		if (*end || port == 0 || port > 65535)
-			return -EINVAL;
-		length = (size_t)(colon - text);
-	}
-	if (length > 1 && text[0] == '[' && text[length - 1] == ']') {
-		text++;
-		length -= 2;
-	}
-	if (length == 0 || length >= size)
-		return -EINVAL;
-	memcpy(host, text, length);
-	host[length] = '\0';
-	*ret_port = (uint16_t)port;
-	return 0;
-}
-
 void replication_pair(struct replication *replication, const char *address, const char *code,
 		      struct replication_call *call)
 {
 	struct visit *visit = heap_zalloc(sizeof *visit);
 	char host[256];
-	uint16_t port;
+	uint16_t port = DEFAULT_PORT;
 
 	if (!visit) {
 		call->done(call, err_set(&call->err, -ENOMEM, "out of memory"));
@@ -372,6 +464,8 @@ void replication_pair(struct replication *replication, const char *address, cons
 		return;
 	}
 	visit->call = call;
+	visit->pairs = true;
+	replication->pairing++;
 	(void)node_dial(visit, host, port, &call->err);
 }
 
@@ -379,8 +473,9 @@ void replication_pair(struct replication *replication, const char *address, cons
 static int load_self(struct replication *replication, struct err *err)
 {
 	struct config_statement *statement;
-	int result = config_prepare(replication->config, "select uuid, key, certificate from self",
-				    &statement, err);
+	int result = config_prepare(
+	    replication->config,
+	    "select uuid, key, certificate, next_key, next_certificate from self", &statement, err);
 
 	if (result < 0)
 		return result;
@@ -391,6 +486,8 @@ static int load_self(struct replication *replication, struct err *err)
 			? tls_identity_load(config_text(statement, 1), config_text(statement, 2),
 					    &replication->identity, err)
 			: err_set(err, -EINVAL, "this node's UUID is damaged");
+	if (result == 0 && replication->identity)
+		rekey_load(replication, config_text(statement, 3), config_text(statement, 4));
 	config_finish(statement);
 	return result;
 }
@@ -418,9 +515,11 @@ static int make_self(struct replication *replication, struct err *err)
 static int load_peers(struct replication *replication, struct err *err)
 {
 	struct config_statement *statement;
-	int result = config_prepare(replication->config,
-				    "select uuid, fingerprint, name, address, port from peer",
-				    &statement, err);
+	int result =
+	    config_prepare(replication->config,
+			   "select uuid, fingerprint, name, address, port, next_fingerprint"
+			   " from peer",
+			   &statement, err);
 
 	if (result < 0)
 		return result;
@@ -438,6 +537,9 @@ static int load_peers(struct replication *replication, struct err *err)
 		if (!uuid_parse(config_text(statement, 0), peer->uuid) ||
 		    hex_parse(config_text(statement, 1), peer->fingerprint, TLS_FINGERPRINT) < 0)
 			memset(peer->fingerprint, 0, TLS_FINGERPRINT); /* nobody's */
+		peer->has_next =
+		    config_text(statement, 5)[0] &&
+		    hex_parse(config_text(statement, 5), peer->next, TLS_FINGERPRINT) == 0;
 	}
 	config_finish(statement);
 	return result;
@@ -448,6 +550,7 @@ static void tick(struct timer *clock)
 	struct replication *replication = container_of(clock, struct replication, clock);
 
 	seats_tick(replication);
+	rekey_follow(replication, loop_now(replication->options.loop));
 	if (!replication->stopping)
 		timer_start(clock, TICK_NS);
 }
@@ -589,6 +692,7 @@ void replication_destroy(struct replication *replication)
 		heap_free(peer);
 	}
 	tls_identity_free(replication->identity);
+	tls_identity_free(replication->next);
 	config_close(replication->config);
 	heap_free(replication);
 }

@@ -77,6 +77,18 @@ struct replication_call {
 void replication_pair(struct replication *replication, const char *address, const char *code,
 		      struct replication_call *call);
 json_t *replication_peers(struct replication *replication);
+/* replication_peer_set: @peer is at @address ("HOST" or "HOST:PORT"; its port stays) from now on,
+ * durably; what calls it calls it there. Its certificate stays the pinned one. *ret_peer: the
+ * caller's. */
+int replication_peer_set(struct replication *replication, const char *peer, const char *address,
+			 json_t **ret_peer, struct err *err);
+/* replication_rekey: a new key pair for this node. Paired nodes are told over connections that they
+ * know it by; it is shown when each of them has said that it takes it. Until then, also across
+ * restarts, the old one is. -EBUSY: one is under way. replication_rekey_cancel: -ENOENT.
+ * replication_key: which one, and who has not confirmed the next; the caller's. */
+int replication_rekey(struct replication *replication, struct err *err);
+int replication_rekey_cancel(struct replication *replication, struct err *err);
+json_t *replication_key(struct replication *replication);
 int replication_unpair(struct replication *replication, const char *peer, struct err *err);
 
 /* ---- groups ---- */

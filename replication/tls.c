@@ -139,6 +139,16 @@ void tls_identity_free(struct tls_identity *identity)
 	heap_free(identity);
 }
 
+void tls_identity_become(struct tls_identity *identity, struct tls_identity *from)
+{
+	SSL_CTX *before = identity->context; /* links that are there have references to it */
+
+	identity->context = from->context;
+	memcpy(identity->fingerprint, from->fingerprint, TLS_FINGERPRINT);
+	from->context = before;
+	tls_identity_free(from);
+}
+
 const uint8_t *tls_identity_fingerprint(const struct tls_identity *identity)
 {
 	return identity->fingerprint;

@@ -21,6 +21,9 @@ int tls_identity_make(char **ret_key, char **ret_certificate, struct err *err)
     __attribute__((warn_unused_result));
 int tls_identity_load(const char *key, const char *certificate, struct tls_identity **ret_identity,
 		      struct err *err) __attribute__((warn_unused_result));
+/* tls_identity_become: @identity has the key and certificate of @from, which is freed and has no
+ * links; its own links stay as they are. */
+void tls_identity_become(struct tls_identity *identity, struct tls_identity *from);
 void tls_identity_free(struct tls_identity *identity);
 const uint8_t *tls_identity_fingerprint(const struct tls_identity *identity);
 

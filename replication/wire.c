@@ -133,6 +133,8 @@ static const struct {
     [WIRE_LEASE] = {"LEASE",
 		    F_NODE | F_KIND | F_FRESH | F_EPOCH | F_LENGTH | F_WALL | F_RECORDS | F_LINEAGE,
 		    0},
+    [WIRE_REKEY] = {"REKEY", F_NODE | F_VERSION | F_DIGEST, 0},
+    [WIRE_REKEYED] = {"REKEYED", F_NODE | F_DIGEST, 0},
 };
 
 static void code(struct cursor *cursor, unsigned fields, struct wire_message *message)

@@ -37,8 +37,9 @@
  * version apart understand each other.
  *   1  as it began
  *   2  PACKED
- *   3  LEASE_ASK, in a connection of its own */
-#define WIRE_VERSION        3u
+ *   3  LEASE_ASK, in a connection of its own
+ *   4  REKEY, the same */
+#define WIRE_VERSION        4u
 #define WIRE_VERSION_OLDEST 1u
 #define WIRE_VERSION_PACKED 2u /* from here on there is PACKED */
 #define WIRE_VERSION_LEASE  3u /* and leases */
@@ -64,6 +65,9 @@ enum wire_type {
 	WIRE_PACKED,    /* P>S: WRITEs and ZEROs in a row, compressed (pack.h) */
 	WIRE_LEASE_ASK, /* node of a group > its witness, primary > standby: enum lease_ask */
 	WIRE_LEASE,     /* the answer: enum lease_verdict */
+	WIRE_REKEY,   /* either way, in a connection of its own: the certificate I am to be known by
+		       * from now on, too */
+	WIRE_REKEYED, /* it is pinned, durably */
 	WIRE_TYPE_END
 };
 

@@ -72,6 +72,41 @@ void api_replica_peers(struct api_request *request)
 	api_reply(request, 200, replication_peers(request->admin->replication));
 }
 
+void api_replica_key(struct api_request *request)
+{
+	api_reply(request, 200, replication_key(request->admin->replication));
+}
+
+void api_replica_rekey(struct api_request *request)
+{
+	if (replication_rekey(request->admin->replication, &request->err) < 0)
+		api_reply_failure(request, NULL);
+	else
+		api_reply(request, 202, replication_key(request->admin->replication));
+}
+
+void api_replica_rekey_cancel(struct api_request *request)
+{
+	if (replication_rekey_cancel(request->admin->replication, &request->err) < 0)
+		api_reply_failure(request, NULL);
+	else
+		api_reply(request, 200, replication_key(request->admin->replication));
+}
+
+void api_replica_peer_set(struct api_request *request)
+{
+	const char *address;
+	json_t *peer;
+
+	if (!api_unpack(request, "{s:s}", "address", &address))
+		return;
+	if (replication_peer_set(request->admin->replication, request->match.param[0], address,
+				 &peer, &request->err) < 0)
+		api_reply_failure(request, NULL);
+	else
+		api_reply(request, 200, peer);
+}
+
 void api_replica_unpair(struct api_request *request)
 {
 	if (replication_unpair(request->admin->replication, request->match.param[0],

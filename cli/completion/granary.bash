@@ -42,7 +42,7 @@ _granary()
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
-	replica) list="code pair peers leases unpair group point seed switchover promote demote failback verify pause resume" ;;
+	replica) list="code pair peers key peer leases unpair group point seed switchover promote demote failback verify pause resume" ;;
 	ups) list="show set clear" ;;
 	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
@@ -151,6 +151,7 @@ _granary()
 	"token delete") list="--dry-run $globals" ;;
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
+	"replica peer") list="--address $globals" ;;
 	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --seed --interface --lease --force $globals" ;;
 	"ups set") list="--shutdown-at --dry-run $globals" ;;
 	"ups clear") list="--dry-run $globals" ;;

@@ -86,7 +86,7 @@ def carry(points, one, log, method):
 
 
 def compression(points, one, log):
-    points.point(one.group()["protocol"] == 3 and one.group()["compression"] == "lz4",
+    points.point(one.group()["protocol"] == 4 and one.group()["compression"] == "lz4",
                  "both speak version 3", one.group())
     for method in ("lz4", "zstd"):
         sent, plain = carry(points, one, log, method)

@@ -87,6 +87,7 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["DELETE /pools/([^/]+)", (_, name) => `pool delete ${name} --yes`],
 	["POST /replica/code", () => "replica code"],
 	["POST /replica/peers", (b) => `replica pair ${word(b.address)} CODE`],
+	["PATCH /replica/peers/([^/]+)", (b, peer) => `replica peer set ${peer}${option("address", b.address)}`],
 	["DELETE /replica/peers/([^/]+)", (_, peer) => `replica unpair ${peer}`],
 	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}`],
 	[`PATCH ${G}`, (b, group) => patchGroup(group, b)],

@@ -48,6 +48,21 @@ function Pair({ onClose }: { onClose: () => void }) {
 	);
 }
 
+/** A node that has moved; the certificate stays. */
+function Move({ peer, onClose }: { peer: Peer; onClose: () => void }) {
+	const was = `${peer.address.includes(":") ? `[${peer.address}]` : peer.address}:${peer.port}`;
+	const [address, setAddress] = useState(was);
+	return (
+		<FormDialog untried title={t("replica.move", { name: peer.name })} button={t("action.save")} ready={address.trim() !== "" && address.trim() !== was} onClose={onClose} submit={async () => {
+			await call("PATCH", `/replica/peers/${part(peer.uuid)}`, { address: address.trim() });
+			notice(t("replica.moved", { name: peer.name }));
+		}}>
+			<p class="prose">{t("replica.moveText")}</p>
+			<Input label={t("replica.address")} value={address} onValue={setAddress} hint={t("replica.moveHint")} autoFocus />
+		</FormDialog>
+	);
+}
+
 function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
 	const [name, setName] = useState("");
 	const [members, setMembers] = useState<string[]>([]);
@@ -161,6 +176,7 @@ export function Replication() {
 	const { data, problem } = useResource<Group[]>("/replica/groups");
 	const peers = useResource<Peer[]>("/replica/peers").data ?? [];
 	const [open, setOpen] = useState<"code" | "pair" | "create" | null>(null);
+	const [moving, setMoving] = useState<Peer | null>(null);
 	const close = () => setOpen(null);
 	return (
 		<Page title={t("nav.replication")} lead={t("replica.lead")} actions={canReplicate() && peers.length > 0 && <Button icon="plus" onClick={() => setOpen("create")}>{t("replica.create")}</Button>}>
@@ -168,7 +184,7 @@ export function Replication() {
 				{peers.length === 0 ? <p class="none">{t("replica.noPeers")}</p> : (
 					<ul class="connected">
 						{peers.map((peer) => (
-							<li key={peer.uuid}><div><span class="name">{peer.name}</span><small class="mono">{peer.address}:{peer.port}</small></div><Button kind="quiet" role="admin" icon="trash" label={t("replica.unpair", { name: peer.name })} onClick={() => act(t("replica.unpaired"), "DELETE", `/replica/peers/${part(peer.uuid)}`)} /></li>
+							<li key={peer.uuid}><div><span class="name">{peer.name}</span><small class="mono">{peer.address}:{peer.port}</small></div><div class="row-actions"><Button kind="quiet" role="admin" icon="edit" label={t("replica.move", { name: peer.name })} onClick={() => setMoving(peer)} /><Button kind="quiet" role="admin" icon="trash" label={t("replica.unpair", { name: peer.name })} onClick={() => act(t("replica.unpaired"), "DELETE", `/replica/peers/${part(peer.uuid)}`)} /></div></li>
 						))}
 					</ul>
 				)}
@@ -177,6 +193,7 @@ export function Replication() {
 				<Card><Empty icon="session" title={t("replica.none")} text={t("replica.noneText")} /></Card>
 			) : <div class="grid">{data.map((group) => <GroupCard key={group.name} group={group} />)}</div>}
 			{open === "code" && <Code onClose={close} />}
+			{moving && <Move peer={moving} onClose={() => setMoving(null)} />}
 			{open === "pair" && <Pair onClose={close} />}
 			{open === "create" && <Create peers={peers} onClose={close} />}
 		</Page>
