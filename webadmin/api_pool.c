@@ -493,13 +493,15 @@ static void pool_is_closed(struct pool_call *call, int result)
 	char name[POOL_NAME_MAX + 1];
 
 	request->state = NULL;
+	pool->busy = false;
 	if (result < 0) {
+		pool->pool = call->pool;
+		pool->reason[0] = '\0';
 		request->err = call->err;
 		request->err.code = result;
 		api_reply_failure(request, NULL);
 		return;
 	}
-	pool->pool = NULL;
 	snprintf(pool->reason, sizeof pool->reason, "closed");
 	snprintf(name, sizeof name, "%s", pool->name);
 	if (forget_pool(request, pool) < 0) {
@@ -547,7 +549,8 @@ static void let_go(struct api_request *request, bool empty)
 	if (!pool)
 		return;
 	if (pool->busy) {
-		api_reply_error(request, 409, "busy", "pool %s is being opened", pool->name);
+		api_reply_error(request, 409, "busy", "pool %s is being opened or closed",
+				pool->name);
 		return;
 	}
 	moving = move_uses_pool(request->model, pool->name);
@@ -576,11 +579,16 @@ static void let_go(struct api_request *request, bool empty)
 		return;
 	}
 	request->state = pool; /* taken back in pool_is_closed() */
-	request->call = (struct pool_call){.done = pool_is_closed};
-	if (pool->pool)
-		pool_close(pool->pool, &request->call);
-	else
+	request->call = (struct pool_call){.done = pool_is_closed, .pool = pool->pool};
+	if (!pool->pool) {
 		pool_is_closed(&request->call, 0);
+		return;
+	}
+	/* It is gone on its own loop before that is told here: nobody else looks at it from now on. */
+	pool->pool = NULL;
+	pool->busy = true;
+	snprintf(pool->reason, sizeof pool->reason, "it is being closed");
+	pool_close(request->call.pool, &request->call);
 }
 
 void api_pool_delete(struct api_request *request)
