@@ -161,6 +161,15 @@ async function timeTravel() {
 	await box.getByRole("button", { name: "Create", exact: true }).click();
 	await page.getByRole("button", { name: "Run weekly now" }).waitFor();
 	point(prefix === "auto2", "a volume's second schedule is given a prefix of its own", prefix);
+	await page.getByRole("button", { name: "Change schedule weekly" }).click();
+	point(await box.getByRole("button", { name: "Save", exact: true }).isDisabled(), "a schedule that is not changed is not saved");
+	await box.getByLabel("When").selectOption("");
+	await box.getByLabel("At other times").fill("30 2 * * 1");
+	await box.getByLabel("Time zone").fill("Asia/Shanghai");
+	await box.getByRole("button", { name: "Save", exact: true }).click();
+	await page.getByRole("cell", { name: "Asia/Shanghai" }).waitFor();
+	const weekly = await ask("/snapshot-schedules/weekly");
+	point(weekly.zone === "Asia/Shanghai" && weekly.every === "30 2 * * 1" && weekly.prefix === "auto2" && weekly.keep !== "", "a schedule is changed in place, and has a time zone of its own", weekly);
 	await page.getByRole("button", { name: "Delete schedule weekly" }).click();
 	await box.getByRole("button", { name: "Delete", exact: true }).click();
 	await page.getByRole("button", { name: "Run weekly now" }).waitFor({ state: "detached" });

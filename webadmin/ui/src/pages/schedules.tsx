@@ -96,10 +96,9 @@ export function Schedules({ pool, name, others }: { pool: string; name: string; 
 		<Card flush title={t("schedules.title")} actions={<Button role="provisioner" icon="plus" onClick={() => setOpen("create")}>{t("schedules.create")}</Button>}>
 			{list.length === 0 ? <p class="none">{t("schedules.none")}</p> : (
 				<Table caption={t("schedules.title")} rows={list} id={(row) => row.name} columns={[
-					{ key: "name", title: t("field.name"), show: (row) => <span class="name">{row.name}</span> },
-					{ key: "every", title: t("schedules.every"), show: (row) => <>{maybe(`every.${row.every}`) ?? <span class="mono">{row.every}</span>}{row.zone !== "" && <small>{row.zone}</small>}</> },
-					{ key: "keep", title: t("schedules.keep"), show: (row) => <><span class="mono name">{row.keep}</span>{row.expendable && <small>{t("snapshots.expendable")}</small>}</> },
-					{ key: "prefix", title: t("schedules.prefix"), show: (row) => <span class="mono name">{row.prefix}</span> },
+					{ key: "name", title: t("field.name"), show: (row) => <span class="name">{row.name} <small class="mono">{row.prefix}-…</small></span> },
+					{ key: "every", title: t("schedules.every"), show: (row) => <span class="name">{maybe(`every.${row.every}`) ?? <span class="mono">{row.every}</span>}{row.zone !== "" && <> <small>{row.zone}</small></>}</span> },
+					{ key: "keep", title: t("schedules.keep"), show: (row) => <span class="name"><span class="mono">{row.keep}</span>{row.expendable && <> <small>{t("snapshots.expendable")}</small></>}</span> },
 					{ key: "next", title: t("schedules.next"), show: (row) => (row.next ? time(row.next * 1000) : "–") },
 					{ key: "last", title: t("schedules.last"), show: (row) => <>{row.last ? time(row.last * 1000) : "–"}{row.result !== "" && <small class="reason" lang="en">{row.result}</small>}</> },
 					{ key: "does", title: "", show: (row) => (
