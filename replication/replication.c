@@ -116,23 +116,26 @@ struct peer *peer_by_name(struct replication *replication, const char *text)
 	return NULL;
 }
 
+static json_t *show_peer(const struct peer *peer)
+{
+	char uuid[33];
+
+	uuid_text(peer->uuid, uuid);
+	return json_pack("{s:s,s:s,s:s,s:i}", "uuid", uuid, "name", peer->name, "address",
+			 peer->address, "port", (int)peer->port);
+}
+
 json_t *replication_peers(struct replication *replication)
 {
 	json_t *peers = json_array();
 
-	list_for_each (it, &replication->peers) {
-		struct peer *peer = list_entry(it, struct peer, link);
-		char uuid[33];
-
-		uuid_text(peer->uuid, uuid);
-		json_array_append_new(peers, json_pack("{s:s,s:s,s:s,s:i}", "uuid", uuid, "name",
-						       peer->name, "address", peer->address, "port",
-						       (int)peer->port));
-	}
+	list_for_each (it, &replication->peers)
+		json_array_append_new(peers, show_peer(list_entry(it, struct peer, link)));
 	return peers;
 }
 
-int replication_unpair(struct replication *replication, const char *text, struct err *err)
+int replication_unpair(struct replication *replication, const char *text, bool dry,
+		       json_t **ret_peer, struct err *err)
 {
 	struct peer *peer = peer_by_name(replication, text);
 	char uuid[33];
@@ -151,12 +154,17 @@ int replication_unpair(struct replication *replication, const char *text, struct
 				       seat->group.name);
 	}
 	uuid_text(peer->uuid, uuid);
-	result = config_run(replication->config, err, "delete from peer where uuid = ?", "s", uuid);
-	if (result == 0) {
-		list_remove(&peer->link);
-		heap_free(peer);
-	}
-	return result;
+	result = dry ? 0
+		     : config_run(replication->config, err, "delete from peer where uuid = ?", "s",
+				  uuid);
+	if (result < 0)
+		return result;
+	*ret_peer = show_peer(peer);
+	if (dry)
+		return 0;
+	list_remove(&peer->link);
+	heap_free(peer);
+	return 0;
 }
 
 /* ---- visits ---- */

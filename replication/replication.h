@@ -72,12 +72,18 @@ struct replication_call {
 	void (*done)(struct replication_call *call, int result);
 	struct err err;
 	json_t *reply; /* pairing: the peer; else the group. The caller's; may be NULL */
+	/* Nothing is done, only refused what the real one is refused before it begins: the reply is
+	 * {"before", "after"} of what would be different. Of changes of groups and points. */
+	bool dry;
 };
 /* replication_pair: with the node at @address ("HOST" or "HOST:PORT") that shows @code. */
 void replication_pair(struct replication *replication, const char *address, const char *code,
 		      struct replication_call *call);
 json_t *replication_peers(struct replication *replication);
-int replication_unpair(struct replication *replication, const char *peer, struct err *err);
+/* replication_unpair: @dry: only looks whether it may be. @ret_peer: the peer as it is listed; the
+ * caller's. -ENOENT, -EBUSY. */
+int replication_unpair(struct replication *replication, const char *peer, bool dry,
+		       json_t **ret_peer, struct err *err);
 
 /* ---- groups ---- */
 struct replication_spec {

@@ -55,7 +55,7 @@ function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
 	const [rpo, setRpo] = useState("5s");
 	const [points, setPoints] = useState("0");
 	return (
-		<FormDialog untried title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
+		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<Select label={t("replica.peer")} value={peer} onValue={setPeer} options={peers.map((one) => [one.uuid, `${one.name} (${one.address})`])} />
 			<Boxes chosen={members} onChange={setMembers} />
@@ -71,7 +71,7 @@ function Act({ group, step, onClose }: { group: Group; step: Step; onClose: () =
 	const words = { promote: t("replica.promote"), demote: t("replica.demote"), switchover: t("replica.switchover"), failback: t("replica.failback"), delete: t("action.delete") };
 	const texts = { promote: t("replica.promoteText", { seconds: number(group.lag_seconds, 1) }), demote: t("replica.demoteText"), switchover: t("replica.switchoverText"), failback: t("replica.failbackText"), delete: t("replica.deleteText") };
 	return (
-		<DeleteDialog untried title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
+		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
 			await call("POST", pathOf(group), { action: step });
 			notice(t("replica.done", { what: words[step] }));
 		}} />
