@@ -226,6 +226,10 @@ int run_pool_evacuate(struct command *command)
 		status = command_call(command, "POST",
 				      json_pack("{s:O,s:s}", "device", path, "action", action),
 				      &reply, "/api/v1/pools/%s/evacuate", command->position[0]);
+	if (status == EXIT_GOOD && command_option(command, "dry-run")) {
+		json_decref(path);
+		return say(command, reply, "nothing would be different");
+	}
 	if (status == EXIT_GOOD && command_option(command, "wait"))
 		status = evacuate_wait(command, json_string_value(path), &reply);
 	if (status == EXIT_GOOD)

@@ -47,14 +47,9 @@ static void delete_staging(struct volume *staging)
 	volume_unref(staging);
 }
 
-static int delete_seat(struct seat *seat, struct err *err)
+static int may_delete(const struct seat *seat, struct err *err)
 {
-	const struct replication_host *host = &seat->replication->options.host;
-	struct group *group = &seat->group;
-	bool paused = seat->paused;
-	struct volume *staging;
-	char uuid[33];
-	int result;
+	const struct group *group = &seat->group;
 
 	if (group->role == GROUP_STANDBY && group->channel)
 		return err_set(err, -EBUSY,
@@ -70,6 +65,18 @@ static int delete_seat(struct seat *seat, struct err *err)
 		return err_set(err, -EBUSY,
 			       "group %s: its seed is being exported: cancel that first",
 			       group->name);
+	return 0;
+}
+
+static int delete_seat(struct seat *seat, struct err *err)
+{
+	const struct replication_host *host = &seat->replication->options.host;
+	struct group *group = &seat->group;
+	bool paused = seat->paused;
+	struct volume *staging;
+	char uuid[33];
+	int result;
+
 	seat->paused = true;
 	seat_end_session(seat, "the group is deleted");
 	leases_close(seat);
@@ -92,15 +99,101 @@ static int fail_back(struct seat *seat, struct err *err)
 {
 	struct group *group = &seat->group;
 
-	if (group->role == GROUP_PRIMARY || group->role == GROUP_NONE)
-		return err_set(err, -EINVAL, "group %s is %s here", group->name,
-			       group_role_name(group->role));
 	if (group->role != GROUP_STANDBY) {
 		seat->retry_ns = UINT64_MAX;
 		seat_end_session(seat, "demoted");
 		seat->retry_ns = 0;
 	}
 	return group_failback(group, FAILBACK_NS, err);
+}
+
+/* In which roles an action is good, and the role after it: GROUP_NONE: as it is. */
+static const struct {
+	unsigned roles;
+	enum group_role after;
+} rules[] = {
+    [REPLICATION_PROMOTE] = {1u << GROUP_STANDBY, GROUP_PRIMARY},
+    [REPLICATION_DEMOTE] = {1u << GROUP_PRIMARY | 1u << GROUP_HANDOVER | 1u << GROUP_FENCED,
+			    GROUP_STANDBY},
+    [REPLICATION_SWITCHOVER] = {1u << GROUP_PRIMARY, GROUP_STANDBY},
+    [REPLICATION_FAILBACK] = {1u << GROUP_STANDBY | 1u << GROUP_HANDOVER | 1u << GROUP_FENCED,
+			      GROUP_PRIMARY},
+    [REPLICATION_VERIFY] = {1u << GROUP_PRIMARY, GROUP_NONE},
+    [REPLICATION_PAUSE] = {~0u, GROUP_NONE},
+    [REPLICATION_RESUME] = {~0u, GROUP_NONE},
+    [REPLICATION_DELETE] = {~0u, GROUP_NONE},
+};
+
+/* What it is refused before anything is different. */
+static int may_act(const struct seat *seat, enum replication_action action, struct err *err)
+{
+	const struct group *group = &seat->group;
+
+	if (!(rules[action].roles >> group->role & 1))
+		return err_set(err, -EINVAL, "group %s is %s here", group->name,
+			       group_role_name(group->role));
+	switch (action) {
+	case REPLICATION_SWITCHOVER:
+	case REPLICATION_VERIFY:
+		return group_may_ask(group, err);
+	case REPLICATION_DELETE:
+		return may_delete(seat, err);
+	default:
+		return 0;
+	}
+}
+
+/* ---- what would be different ---- */
+/* POOL/NAME of each member; @promoted: of those that the sealed image has, for a promotion leaves
+ * the others out. */
+static json_t *members_of(const struct group *group, bool promoted)
+{
+	json_t *members = json_array();
+
+	for (unsigned i = 0; i < group->member_max; i++) {
+		const struct volume *volume = group->members[i].volume;
+
+		if (group_has_member(group, i, promoted))
+			json_array_append_new(
+			    members, json_sprintf("%s/%s", pool_name(volume->pool), volume->name));
+	}
+	return members;
+}
+
+static int plan_act(const struct seat *seat, enum replication_action action, json_t **ret_reply,
+		    struct err *err)
+{
+	const struct group *group = &seat->group;
+	bool promotes = action == REPLICATION_PROMOTE, pauses = action == REPLICATION_PAUSE;
+	const char *role = group_role_name(group->role);
+	int result = promotes ? group_may_promote(group, err) : 0;
+	json_t *before = json_object(), *after = json_object();
+
+	if (action == REPLICATION_DELETE) {
+		json_object_update_new(before,
+				       json_pack("{s:s,s:s,s:o}", "name", group->name, "role", role,
+						 "members", members_of(group, false)));
+	} else if (action == REPLICATION_VERIFY) {
+		json_object_set_new(before, "comparing", json_boolean(group->verify.running));
+		json_object_set_new(after, "comparing", json_true());
+	} else if (pauses || action == REPLICATION_RESUME) {
+		json_object_set_new(before, "paused", json_boolean(seat->paused));
+		json_object_set_new(after, "paused", json_boolean(pauses));
+	} else {
+		json_object_set_new(before, "role", json_string(role));
+		json_object_set_new(after, "role",
+				    json_string(group_role_name(rules[action].after)));
+	}
+	if (promotes && result == 0) {
+		json_object_set_new(before, "members", members_of(group, false));
+		json_object_set_new(after, "members", members_of(group, true));
+	}
+	*ret_reply = dry_reply(before, after);
+	if (result == 0)
+		return 0;
+	json_decref(*ret_reply);
+	*ret_reply = NULL;
+	return result;
 }
 
 static int act(struct action *action, struct err *err)
@@ -110,30 +203,18 @@ static int act(struct action *action, struct err *err)
 
 	switch (action->action) {
 	case REPLICATION_PROMOTE:
-		if (group->role != GROUP_STANDBY)
-			return err_set(err, -EINVAL, "group %s is %s here", group->name,
-				       group_role_name(group->role));
 		seat_end_session(seat, "promoted");
 		return group_promote(group, false, err);
 	case REPLICATION_DEMOTE:
-		if (group->role == GROUP_STANDBY || group->role == GROUP_NONE)
-			return err_set(err, -EINVAL, "group %s is %s here", group->name,
-				       group_role_name(group->role));
 		seat->retry_ns = UINT64_MAX;
 		seat_end_session(seat, "demoted");
 		seat->retry_ns = 0;
 		return group_demote(group, err);
 	case REPLICATION_SWITCHOVER:
-		if (group->role != GROUP_PRIMARY)
-			return err_set(err, -EINVAL, "group %s is %s here", group->name,
-				       group_role_name(group->role));
 		return group_switchover(group, SWITCH_NS, err);
 	case REPLICATION_FAILBACK:
 		return fail_back(seat, err);
 	case REPLICATION_VERIFY:
-		if (group->role != GROUP_PRIMARY)
-			return err_set(err, -EINVAL, "group %s is %s here", group->name,
-				       group_role_name(group->role));
 		return group_verify(group, err);
 	case REPLICATION_PAUSE:
 	case REPLICATION_RESUME:
@@ -147,8 +228,13 @@ static int act(struct action *action, struct err *err)
 static int act_run(struct seat_work *work, struct err *err)
 {
 	struct action *action = container_of(work, struct action, work);
+	int result = may_act(work->seat, action->action, err);
 
-	action->work.gone = action->action == REPLICATION_DELETE;
+	if (result < 0)
+		return result;
+	if (work->call->dry)
+		return plan_act(work->seat, action->action, &work->call->reply, err);
+	work->gone = action->action == REPLICATION_DELETE;
 	return act(action, err);
 }
 
@@ -247,6 +333,18 @@ static json_t *define(const struct replication_spec *spec)
 			 "seed", spec->seed ? spec->seed : "wire");
 }
 
+static json_t *plan_create(struct replication *replication, const struct replication_spec *spec)
+{
+	json_t *definition = define(spec), *after = seat_plan(definition);
+
+	json_object_set_new(after, "name", json_string(spec->name));
+	json_object_set_new(after, "role", json_string(group_role_name(GROUP_PRIMARY)));
+	json_object_set_new(after, "peer",
+			    json_string(peer_by_name(replication, spec->peer)->name));
+	json_decref(definition);
+	return dry_reply(json_object(), after);
+}
+
 static int spec_check(struct replication *replication, const struct replication_spec *spec,
 		      struct err *err)
 {
@@ -336,14 +434,20 @@ static void create_main(void *context)
 void replication_group_create(struct replication *replication, const struct replication_spec *spec,
 			      struct replication_call *call)
 {
-	struct creation *creation = heap_zalloc(sizeof *creation);
 	int result = spec_check(replication, spec, &call->err);
-	struct seat *seat = NULL;
+	struct creation *creation;
+	struct seat *seat;
 
-	if (result == 0) {
-		seat = creation ? seat_of_spec(replication, spec) : NULL;
-		result = seat ? 0 : err_set(&call->err, -ENOMEM, "out of memory");
+	if (result < 0 || call->dry) {
+		if (result == 0)
+			call->reply = plan_create(replication, spec);
+		call->done(call, result);
+		return;
 	}
+	creation = heap_zalloc(sizeof *creation);
+	seat = creation ? seat_of_spec(replication, spec) : NULL;
+	if (!seat)
+		result = err_set(&call->err, -ENOMEM, "out of memory");
 	if (result == 0) {
 		*creation = (struct creation){replication, seat, call};
 		node_hold(replication);

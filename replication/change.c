@@ -15,6 +15,7 @@ struct change {
 	json_t *settings; /* of the definition; an object */
 	struct volume *add[WIRE_MEMBERS_MAX], *remove[WIRE_MEMBERS_MAX]; /* references */
 	unsigned add_count, remove_count;
+	unsigned add_index[WIRE_MEMBERS_MAX];               /* of those that are added: planned */
 	struct service_address add_address, remove_address; /* family 0: none */
 };
 
@@ -43,33 +44,35 @@ int seat_redefine(struct seat *seat, json_t *definition, struct err *err)
 }
 
 /* ---- members ---- */
-static int free_index(const struct group *group, unsigned *ret_index)
+static bool has_index(const struct change *change, unsigned planned, unsigned index)
 {
-	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++) {
-		if (group->members[i].volume)
-			continue;
-		*ret_index = i;
-		return 0;
+	for (unsigned i = 0; i < planned; i++) {
+		if (change->add_index[i] == index)
+			return true;
 	}
-	return -ENOSPC;
+	return group_has_member(&change->work.seat->group, index, false);
 }
 
-static int add_one(struct seat *seat, struct volume *volume, json_t *definition, struct err *err)
+static int plan_add(struct change *change, unsigned at, json_t *definition, struct err *err)
 {
+	struct seat *seat = change->work.seat;
+	const struct volume *volume = change->add[at];
 	struct replication_hold hold;
-	unsigned index;
-	int result;
+	unsigned index = 0;
 
 	if (replication_holds(seat->replication, volume->identity.uuid, &hold))
 		return err_set(err, -EBUSY, "volume %s is in group %s", volume->name, hold.group);
-	if (free_index(&seat->group, &index) < 0)
+	for (unsigned i = 0; i < at; i++) {
+		if (change->add[i] == volume)
+			return err_set(err, -EINVAL, "volume %s is named twice", volume->name);
+	}
+	while (index < WIRE_MEMBERS_MAX && has_index(change, at, index))
+		index++;
+	if (index == WIRE_MEMBERS_MAX)
 		return err_set(err, -EINVAL, "a group has 1 to %u members", WIRE_MEMBERS_MAX);
-	group_set_member(&seat->group, index, volume);
-	result = group_add_member(&seat->group, index, true, err);
-	if (result == 0)
-		json_array_append_new(json_object_get(definition, "members"),
-				      seat_member(index, volume));
-	return result;
+	change->add_index[at] = index;
+	json_array_append_new(json_object_get(definition, "members"), seat_member(index, volume));
+	return 0;
 }
 
 static unsigned index_of(const struct seat *seat, const struct volume *volume)
@@ -81,8 +84,8 @@ static unsigned index_of(const struct seat *seat, const struct volume *volume)
 	return index;
 }
 
-static int remove_one(const struct seat *seat, const struct volume *volume, json_t *definition,
-		      struct err *err)
+static int plan_remove(const struct seat *seat, const struct volume *volume, json_t *definition,
+		       struct err *err)
 {
 	json_t *members = json_object_get(definition, "members"), *member;
 	unsigned index = index_of(seat, volume);
@@ -93,15 +96,32 @@ static int remove_one(const struct seat *seat, const struct volume *volume, json
 			       seat->group.name);
 	json_array_foreach(members, at, member)
 	{
-		if (json_integer_value(json_object_get(member, "index")) != (json_int_t)index)
-			continue;
-		json_array_remove(members, at);
-		break;
+		if (json_integer_value(json_object_get(member, "index")) == (json_int_t)index)
+			break;
 	}
-	if (json_array_size(members) == 0)
+	if (at == json_array_size(members))
+		return err_set(err, -EINVAL, "volume %s is named twice", volume->name);
+	json_array_remove(members, at);
+	return 0;
+}
+
+/* What the definition will say; nothing else is different yet. */
+static int plan_members(struct change *change, json_t *definition, struct err *err)
+{
+	const struct group *group = &change->work.seat->group;
+	int result = 0;
+
+	/* The standby may not hear of it, and serve the volume that left. */
+	if (change->remove_count && group->lease.on)
+		return err_set(err, -EBUSY, "group %s: turn its witness off first", group->name);
+	for (unsigned i = 0; i < change->remove_count && result == 0; i++)
+		result = plan_remove(change->work.seat, change->remove[i], definition, err);
+	for (unsigned i = 0; i < change->add_count && result == 0; i++)
+		result = plan_add(change, i, definition, err);
+	if (result == 0 && json_array_size(json_object_get(definition, "members")) == 0)
 		return err_set(err, -EINVAL, "a group has 1 to %u members: delete it instead",
 			       WIRE_MEMBERS_MAX);
-	return 0;
+	return result;
 }
 
 /* The definition says it first, durably: a member that is in it is watched from the next start on,
@@ -112,10 +132,11 @@ static int change_members(struct change *change, json_t *definition, struct err 
 	unsigned added = 0;
 	int result = 0;
 
-	for (unsigned i = 0; i < change->remove_count && result == 0; i++)
-		result = remove_one(seat, change->remove[i], definition, err);
 	while (added < change->add_count && result == 0) {
-		result = add_one(seat, change->add[added], definition, err);
+		unsigned index = change->add_index[added];
+
+		group_set_member(&seat->group, index, change->add[added]);
+		result = group_add_member(&seat->group, index, true, err);
 		added += result == 0;
 	}
 	if (result == 0)
@@ -123,7 +144,7 @@ static int change_members(struct change *change, json_t *definition, struct err 
 	if (result == 0)
 		result = seat_redefine(seat, definition, err);
 	while (result < 0 && added-- > 0)
-		group_drop_member(&seat->group, index_of(seat, change->add[added]));
+		group_drop_member(&seat->group, change->add_index[added]);
 	for (unsigned i = 0; i < change->remove_count && result == 0; i++)
 		group_drop_member(&seat->group, index_of(seat, change->remove[i]));
 	return result;
@@ -161,16 +182,13 @@ static int may_add(const struct seat *seat, const struct service_address *addres
 	return address_may(err);
 }
 
-/* On its interface first: what can not be set is not said to be. */
-static int add_address(struct change *change, json_t *definition, struct err *err)
+static int plan_add_address(struct change *change, json_t *definition, struct err *err)
 {
 	const struct service_address *address = &change->add_address;
 	json_t *list = json_object_get(definition, "addresses");
 	char text[ADDRESS_TEXT];
 	int result = may_add(change->work.seat, address, err);
 
-	if (result == 0)
-		result = address_set(address, err);
 	if (result < 0)
 		return result;
 	if (!list) {
@@ -183,7 +201,7 @@ static int add_address(struct change *change, json_t *definition, struct err *er
 	return 0;
 }
 
-static int remove_address(struct change *change, json_t *definition, struct err *err)
+static int plan_remove_address(struct change *change, json_t *definition, struct err *err)
 {
 	json_t *list = json_object_get(definition, "addresses");
 	char text[ADDRESS_TEXT];
@@ -200,21 +218,28 @@ static int remove_address(struct change *change, json_t *definition, struct err 
 		       text);
 }
 
-static int change_addresses(struct change *change, json_t *definition, struct err *err)
+static int plan_addresses(struct change *change, json_t *definition, struct err *err)
 {
-	struct seat *seat = change->work.seat;
-	struct err why = {0};
-	bool set = false;
 	int result = 0;
 
 	if (change->remove_address.family)
-		result = remove_address(change, definition, err);
-	if (result == 0 && change->add_address.family) {
-		result = add_address(change, definition, err);
-		set = result == 0;
-	}
-	if (result == 0)
-		result = seat_redefine(seat, definition, err);
+		result = plan_remove_address(change, definition, err);
+	if (result == 0 && change->add_address.family)
+		result = plan_add_address(change, definition, err);
+	return result;
+}
+
+/* On its interface first: what can not be set is not said to be. */
+static int change_addresses(struct change *change, json_t *definition, struct err *err)
+{
+	struct seat *seat = change->work.seat;
+	bool set = change->add_address.family;
+	struct err why = {0};
+	int result = set ? address_set(&change->add_address, err) : 0;
+
+	if (result < 0)
+		return result;
+	result = seat_redefine(seat, definition, err);
 	if (result < 0 && set && address_clear(&change->add_address, &why) < 0)
 		log_warning("group %s: %s", seat->group.name, why.text);
 	if (result < 0)
@@ -239,10 +264,6 @@ static int between_sessions(struct change *change, json_t *definition, struct er
 	struct seat *seat = change->work.seat;
 	int result;
 
-	/* The standby may not hear of it, and serve the volume that left. */
-	if (change->remove_count && seat->group.lease.on)
-		return err_set(err, -EBUSY, "group %s: turn its witness off first",
-			       seat->group.name);
 	seat->retry_ns = UINT64_MAX;
 	seat_end_session(seat, "its members change");
 	result = must_be_primary(seat, err); /* the session may have handed it over yet */
@@ -253,25 +274,50 @@ static int between_sessions(struct change *change, json_t *definition, struct er
 	return result;
 }
 
+static bool of_members(const struct change *change)
+{
+	return change->add_count || change->remove_count;
+}
+
+static bool of_addresses(const struct change *change)
+{
+	return change->add_address.family || change->remove_address.family;
+}
+
+/* What of it is refused before anything is different. */
+static int change_plan(struct change *change, json_t *definition, struct err *err)
+{
+	if (json_object_update(definition, change->settings) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (of_members(change))
+		return plan_members(change, definition, err);
+	return of_addresses(change) ? plan_addresses(change, definition, err) : 0;
+}
+
 static int change_run(struct seat_work *work, struct err *err)
 {
 	struct change *change = container_of(work, struct change, work);
 	struct seat *seat = work->seat;
-	json_t *definition;
+	json_t *definition, *before;
 	int result;
 
 	result = must_be_primary(seat, err);
 	if (result < 0)
 		return result;
 	definition = json_loads(seat->definition, 0, NULL);
-	if (!definition || json_object_update(definition, change->settings) < 0)
-		result = err_set(err, -ENOMEM, "out of memory");
-	else if (change->add_count || change->remove_count)
+	if (!definition)
+		return err_set(err, -ENOMEM, "out of memory");
+	before = seat_plan(definition);
+	result = change_plan(change, definition, err);
+	if (result == 0 && work->call->dry)
+		work->call->reply = dry_reply(json_incref(before), seat_plan(definition));
+	else if (result == 0 && of_members(change))
 		result = between_sessions(change, definition, err);
-	else if (change->add_address.family || change->remove_address.family)
+	else if (result == 0 && of_addresses(change))
 		result = change_addresses(change, definition, err);
-	else
+	else if (result == 0)
 		result = seat_redefine(seat, definition, err);
+	json_decref(before);
 	json_decref(definition);
 	return result;
 }
@@ -371,10 +417,11 @@ struct cloning {
 static int cloning_run(struct seat_work *work, struct err *err)
 {
 	struct cloning *cloning = container_of(work, struct cloning, work);
+	bool dry = work->call->dry;
 	int result =
-	    points_clone(work->seat, cloning->epoch, cloning->names, &work->call->reply, err);
+	    points_clone(work->seat, cloning->epoch, cloning->names, dry, &work->call->reply, err);
 
-	if (result == 0)
+	if (result == 0 && !dry)
 		log_notice("group %s: clones of epoch %llu are made", work->seat->group.name,
 			   (unsigned long long)cloning->epoch);
 	return result;

@@ -285,11 +285,17 @@ static void fork_lineage(struct group *group, uint64_t epoch)
 	lineage_fork(&group->lineage, uuid, epoch);
 }
 
+bool group_has_member(const struct group *group, unsigned index, bool promoted)
+{
+	return index < group->member_max && group->members[index].volume &&
+	       (!promoted || staging_has(&group->staging, index));
+}
+
 /* What the sealed image has not got is no part of what is promoted. */
 static void leave_out(struct group *group)
 {
 	for (unsigned i = 0; i < group->member_max; i++) {
-		if (!group->members[i].volume || staging_has(&group->staging, i))
+		if (!group->members[i].volume || group_has_member(group, i, true))
 			continue;
 		if (group->host->left_out)
 			group->host->left_out(group, i);
@@ -310,6 +316,20 @@ static void mark_tails(struct group *group)
 	}
 }
 
+static int has_image(const struct group *group, struct err *err)
+{
+	return group->staging.sealed && !group->staging.seeding
+		   ? 0
+		   : err_set(err, -ENODATA, "group %s has no sealed image here yet", group->name);
+}
+
+int group_may_promote(const struct group *group, struct err *err)
+{
+	return group->staging_good
+		   ? has_image(group, err)
+		   : err_set(err, -ENXIO, "group %s has no staging log", group->name);
+}
+
 static int promote(struct group *group, bool planned, struct err *err)
 {
 	struct wire_lineage before = group->lineage;
@@ -318,8 +338,9 @@ static int promote(struct group *group, bool planned, struct err *err)
 
 	if (result < 0)
 		return result;
-	if (group->staging.sealed == 0 || group->staging.seeding)
-		return err_set(err, -ENODATA, "group %s has no sealed image here yet", group->name);
+	result = has_image(group, err);
+	if (result < 0)
+		return result;
 	result = staging_apply(&group->staging);
 	if (result < 0)
 		return err_set(err, result, "group %s: the sealed epoch could not be applied: %s",
@@ -482,12 +503,20 @@ static void take_back(struct group *group)
 	group_stay(group);
 }
 
+int group_may_ask(const struct group *group, struct err *err)
+{
+	return group->channel && group->acked
+		   ? 0
+		   : err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
+}
+
 int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
 {
 	uint64_t limit = loop_now(group->loop) + limit_ns;
+	int result = group_may_ask(group, err);
 
-	if (!group->channel || !group->acked)
-		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
+	if (result < 0)
+		return result;
 	group->switching = true;
 	group->switch_until_ns = limit;
 	channel_wake(group->channel);
@@ -525,10 +554,10 @@ int group_failback(struct group *group, uint64_t limit_ns, struct err *err)
 
 int group_verify(struct group *group, struct err *err)
 {
-	if (!group->channel || !group->acked)
-		return err_set(err, -ENOTCONN, "the standby is not connected, or not seeded");
-	if (group->verify.running)
-		return 0;
+	int result = group_may_ask(group, err);
+
+	if (result < 0 || group->verify.running)
+		return result;
 	group->verify =
 	    (struct group_verify){.running = true, .begun_wall_ns = loop_wall(group->loop)};
 	group->verify.doubts = heap_zalloc_array(VERIFY_DOUBTS, sizeof *group->verify.doubts);

@@ -173,6 +173,12 @@ void group_stay(struct group *group);
 int group_open_staging(struct group *group, struct err *err) __attribute__((warn_unused_result));
 int group_promote(struct group *group, bool planned, struct err *err)
     __attribute__((warn_unused_result));
+/* group_may_promote: what group_promote() is refused as the staging log was read last: -ENODATA,
+ * -ENXIO. group_has_member: the group has it, and, @promoted, will have it when it is promoted: the
+ * sealed image has it. */
+int group_may_promote(const struct group *group, struct err *err)
+    __attribute__((warn_unused_result));
+bool group_has_member(const struct group *group, unsigned index, bool promoted);
 /* group_demote: the image as it is becomes a standby's; what a primary sends may replace it. */
 int group_demote(struct group *group, struct err *err) __attribute__((warn_unused_result));
 
@@ -198,6 +204,8 @@ uint64_t group_stop(struct group *group);
  * -ENOTCONN, -ETIMEDOUT (guests go on here, or it is open who has it: see @err). Fiber. */
 int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
     __attribute__((warn_unused_result));
+/* group_may_ask: can the standby be asked to take over, or for its image's hashes? -ENOTCONN. */
+int group_may_ask(const struct group *group, struct err *err) __attribute__((warn_unused_result));
 /* group_hand_over: the peer has taken over our image at @epoch, as @lineage. Fiber. */
 int group_hand_over(struct group *group, uint64_t epoch, const struct wire_lineage *lineage,
 		    struct err *err) __attribute__((warn_unused_result));

@@ -225,6 +225,11 @@ void seat_work_start(struct replication *replication, const char *name, struct s
 
 /* A member as the definition has it. */
 json_t *seat_member(unsigned index, const struct volume *volume);
+/* What a definition says, as seat_show() has it of its group: for a plan of what would be
+ * different; the caller's. */
+json_t *seat_plan(const json_t *definition);
+/* The reply of a dry run; steals both. */
+json_t *dry_reply(json_t *before, json_t *after);
 
 /* service.c: the group's service addresses. services_follow: on or off the interfaces, as the group
  * is served here; services_clear: off. services_start: before the node knows. services_define: what

@@ -299,19 +299,18 @@ static int clone_name(const struct volume *snapshot, uint64_t epoch, const char 
 	return volume_name_check(name, err);
 }
 
-static int clone_one(struct volume *snapshot, uint64_t epoch, const char *wanted,
-		     struct volume **ret_clone, struct err *err)
+/* @name: of the clone; *ret_clone: NULL when it is only tried. */
+static int clone_one(struct volume *snapshot, bool dry, const char *name, struct volume **ret_clone,
+		     struct err *err)
 {
 	struct pool_wait waiting = POOL_WAIT;
-	char name[VOLUME_PATH_MAX + 1];
-	int result = clone_name(snapshot, epoch, wanted, name, err);
+	int result;
 
-	if (result < 0)
-		return result;
+	waiting.call.dry = dry;
 	volume_clone(snapshot, name, &waiting.call);
 	result = pool_wait(&waiting, err);
 	if (result == 0)
-		*ret_clone = waiting.call.volume;
+		*ret_clone = dry ? NULL : waiting.call.volume;
 	return result;
 }
 
@@ -327,15 +326,31 @@ static void take_back(struct volume *clone)
 	volume_unref(clone);
 }
 
-static json_t *show_clone(const struct volume *snapshot, const struct volume *clone)
+static json_t *show_clone(const struct volume *snapshot, const char *clone)
 {
-	return json_pack("{s:o,s:o}", "snapshot",
-			 json_sprintf("%s/%s", pool_name(snapshot->pool), snapshot->name), "volume",
-			 json_sprintf("%s/%s", pool_name(clone->pool), clone->name));
+	const char *pool = pool_name(snapshot->pool); /* the clone's too */
+
+	return json_pack("{s:o,s:o}", "snapshot", json_sprintf("%s/%s", pool, snapshot->name),
+			 "volume", json_sprintf("%s/%s", pool, clone));
 }
 
-int points_clone(struct seat *seat, uint64_t epoch, const json_t *names, json_t **ret_reply,
-		 struct err *err)
+/* Two of one point that are to be named alike: the pool would see it with the second only. */
+static int names_differ(const json_t *list, const json_t *clone, struct err *err)
+{
+	const char *volume = json_string_value(json_object_get(clone, "volume"));
+	json_t *other;
+	size_t at;
+
+	json_array_foreach((json_t *)list, at, other)
+	{
+		if (strcmp(json_string_value(json_object_get(other, "volume")), volume) == 0)
+			return err_set(err, -EEXIST, "two clones are named %s", volume);
+	}
+	return 0;
+}
+
+int points_clone(struct seat *seat, uint64_t epoch, const json_t *names, bool dry,
+		 json_t **ret_reply, struct err *err)
 {
 	struct volume *snapshots[WIRE_MEMBERS_MAX], *clones[WIRE_MEMBERS_MAX];
 	unsigned count = collect(seat, epoch, snapshots), made = 0;
@@ -350,12 +365,20 @@ int points_clone(struct seat *seat, uint64_t epoch, const json_t *names, json_t 
 				 count);
 	while (result == 0 && made < count) {
 		const char *wanted = json_string_value(json_array_get(names, made));
+		char name[VOLUME_PATH_MAX + 1];
+		json_t *shown;
 
-		result = clone_one(snapshots[made], epoch, wanted, &clones[made], err);
+		result = clone_name(snapshots[made], epoch, wanted, name, err);
+		if (result < 0)
+			break;
+		shown = show_clone(snapshots[made], name);
+		result = names_differ(list, shown, err);
+		json_array_append_new(list, shown);
+		if (result == 0)
+			result = clone_one(snapshots[made], dry, name, &clones[made], err);
 		made += result == 0;
 	}
-	for (unsigned i = 0; i < made; i++) {
-		json_array_append_new(list, show_clone(snapshots[i], clones[i]));
+	for (unsigned i = 0; i < made && !dry; i++) {
 		if (result < 0)
 			take_back(clones[i]);
 		else
@@ -365,6 +388,8 @@ int points_clone(struct seat *seat, uint64_t epoch, const json_t *names, json_t 
 		volume_unref(snapshots[i]);
 	if (result < 0)
 		json_decref(list);
+	else if (dry)
+		*ret_reply = dry_reply(json_object(), json_pack("{s:o}", "volumes", list));
 	else
 		*ret_reply = list;
 	return result;

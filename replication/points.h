@@ -31,8 +31,8 @@ bool points_name_read(const char *name, const uint8_t group[16], uint64_t *ret_e
 void points_sealed(struct seat *seat);
 /* points_clone: a volume of each of the point's snapshots, named @names (array of NAME or
  * POOL/NAME, as the point's members are listed; NULL or empty: MEMBER-EPOCH), all or none.
- * *ret_reply: what was made. -ENOENT, -EINVAL, -EEXIST, ... Fiber. */
-int points_clone(struct seat *seat, uint64_t epoch, const json_t *names, json_t **ret_reply,
-		 struct err *err) __attribute__((warn_unused_result));
+ * *ret_reply: what was made, or, @dry, would be. -ENOENT, -EINVAL, -EEXIST, ... Fiber. */
+int points_clone(struct seat *seat, uint64_t epoch, const json_t *names, bool dry,
+		 json_t **ret_reply, struct err *err) __attribute__((warn_unused_result));
 
 #endif

@@ -139,9 +139,8 @@ json_t *replication_peers(struct replication *replication)
 {
 	json_t *peers = json_array();
 
-	list_for_each (it, &replication->peers) {
+	list_for_each (it, &replication->peers)
 		json_array_append_new(peers, peer_show(list_entry(it, struct peer, link)));
-	}
 	return peers;
 }
 
@@ -226,7 +225,8 @@ int replication_peer_set(struct replication *replication, const char *text, cons
 	return 0;
 }
 
-int replication_unpair(struct replication *replication, const char *text, struct err *err)
+int replication_unpair(struct replication *replication, const char *text, bool dry,
+		       json_t **ret_peer, struct err *err)
 {
 	struct peer *peer = peer_by_name(replication, text);
 	char uuid[33];
@@ -245,12 +245,17 @@ int replication_unpair(struct replication *replication, const char *text, struct
 				       seat->group.name);
 	}
 	uuid_text(peer->uuid, uuid);
-	result = config_run(replication->config, err, "delete from peer where uuid = ?", "s", uuid);
-	if (result == 0) {
-		list_remove(&peer->link);
-		heap_free(peer);
-	}
-	return result;
+	result = dry ? 0
+		     : config_run(replication->config, err, "delete from peer where uuid = ?", "s",
+				  uuid);
+	if (result < 0)
+		return result;
+	*ret_peer = peer_show(peer);
+	if (dry)
+		return 0;
+	list_remove(&peer->link);
+	heap_free(peer);
+	return 0;
 }
 
 /* ---- visits ---- */

@@ -72,6 +72,9 @@ struct replication_call {
 	void (*done)(struct replication_call *call, int result);
 	struct err err;
 	json_t *reply; /* pairing: the peer; else the group. The caller's; may be NULL */
+	/* Nothing is done, only refused what the real one is refused before it begins: the reply is
+	 * {"before", "after"} of what would be different. Of changes of groups and points. */
+	bool dry;
 };
 /* replication_pair: with the node at @address ("HOST" or "HOST:PORT") that shows @code. */
 void replication_pair(struct replication *replication, const char *address, const char *code,
@@ -89,7 +92,10 @@ int replication_peer_set(struct replication *replication, const char *peer, cons
 int replication_rekey(struct replication *replication, struct err *err);
 int replication_rekey_cancel(struct replication *replication, struct err *err);
 json_t *replication_key(struct replication *replication);
-int replication_unpair(struct replication *replication, const char *peer, struct err *err);
+/* replication_unpair: @dry: only looks whether it may be. @ret_peer: the peer as it is listed; the
+ * caller's. -ENOENT, -EBUSY. */
+int replication_unpair(struct replication *replication, const char *peer, bool dry,
+		       json_t **ret_peer, struct err *err);
 
 /* ---- groups ---- */
 struct replication_spec {

@@ -219,15 +219,52 @@ static const char *state_of(const struct seat *seat)
 	return seat->group.channel ? seat->group.phase : "disconnected";
 }
 
+/* Of a definition: POOL/NAME of each. */
+static json_t *show_members(const json_t *definition)
+{
+	json_t *members = json_array(), *member;
+	size_t index;
+
+	json_array_foreach(json_object_get(definition, "members"), index, member)
+	    json_array_append_new(
+		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
+				      json_string_value(json_object_get(member, "name"))));
+	return members;
+}
+
+static const char *text_or(const json_t *definition, const char *name, const char *other)
+{
+	const char *text = json_string_value(json_object_get(definition, name));
+
+	return text ? text : other;
+}
+
+json_t *seat_plan(const json_t *definition)
+{
+	json_t *addresses = json_object_get(definition, "addresses");
+
+	return json_pack(
+	    "{s:o,s:f,s:I,s:s,s:s,s:b,s:s,s:s,s:o}", "members", show_members(definition),
+	    "rpo_seconds", (double)json_integer_value(json_object_get(definition, "rpo_ns")) / 1e9,
+	    "limit_bytes", json_integer_value(json_object_get(definition, "limit_bytes")),
+	    "compression", text_or(definition, "compression", "off"), "limit_at",
+	    text_or(definition, "limit_at", ""), "protect",
+	    json_is_true(json_object_get(definition, "protect")), "points",
+	    text_or(definition, "points", "0"), "seed_by", text_or(definition, "seed", "wire"),
+	    "addresses", addresses ? json_deep_copy(addresses) : json_array());
+}
+
+json_t *dry_reply(json_t *before, json_t *after)
+{
+	return json_pack("{s:o,s:o}", "before", before, "after", after);
+}
+
 json_t *seat_show(const struct seat *seat)
 {
 	const struct group *group = &seat->group;
 	struct peer *peer = peer_find(seat->replication, seat->peer);
 	json_t *definition = json_loads(seat->definition ? seat->definition : "{}", 0, NULL);
-	json_t *members = json_array(), *member;
 	char uuid[33];
-	const char *points = json_string_value(json_object_get(definition, "points"));
-	const char *limit_at = json_string_value(json_object_get(definition, "limit_at"));
 	uint64_t sent = group->sent_bytes + (group->channel ? group->channel->bytes_out : 0);
 	json_t *json = json_pack(
 	    "{s:s,s:s,s:s,s:s,s:s,s:f,s:I,s:I,s:I}", "name", group->name, "role",
@@ -235,26 +272,21 @@ json_t *seat_show(const struct seat *seat)
 	    "reason", seat->unavailable[0] ? seat->unavailable : group->reason, "rpo_seconds",
 	    (double)seat->rpo_ns / 1e9, "limit_bytes", (json_int_t)seat->limit_bytes,
 	    "bytes_per_second", (json_int_t)seat->rate, "sent_bytes", (json_int_t)sent);
-	size_t index;
 
-	json_array_foreach(json_object_get(definition, "members"), index, member)
-	    json_array_append_new(
-		members, json_sprintf("%s/%s", json_string_value(json_object_get(member, "pool")),
-				      json_string_value(json_object_get(member, "name"))));
 	json_object_set_new(json, "uncompressed_bytes",
 			    json_integer((json_int_t)(sent + group->saved_bytes)));
 	if (group->spoken)
 		json_object_set_new(json, "protocol", json_integer((json_int_t)group->spoken));
-	json_object_set_new(json, "members", members);
+	json_object_set_new(json, "members", show_members(definition));
 	uuid_text(seat->peer, uuid);
 	json_object_set_new(json, "peer_uuid", json_string(uuid));
-	json_object_set_new(json, "limit_at", json_string(limit_at ? limit_at : ""));
+	json_object_set_new(json, "limit_at", json_string(text_or(definition, "limit_at", "")));
 	json_object_set_new(json, "limit_now_bytes", json_integer((json_int_t)group->limit_bytes));
 	json_object_set_new(json, "protect", json_boolean(seat->protect));
 	json_object_set_new(json, "compression", json_string(pack_kind_name(group->compression)));
 	json_object_set_new(json, "addresses", services_show(seat));
 	json_object_set_new(json, "addresses_trouble", json_string(seat->addresses_trouble));
-	json_object_set_new(json, "points", json_string(points ? points : "0"));
+	json_object_set_new(json, "points", json_string(text_or(definition, "points", "0")));
 	json_object_set_new(json, "points_trouble", json_string(seat->points_trouble));
 	json_object_set_new(json, "seed_by", json_string(group->ship ? "ship" : "wire"));
 	json_object_set_new(json, "seed", seed_show(seat));

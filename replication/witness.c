@@ -343,6 +343,26 @@ static int turn_off(struct seat *seat, bool force, struct err *err)
 	return result;
 }
 
+static json_t *plan_witness(const char *node, uint64_t lease_ns)
+{
+	return json_pack("{s:s,s:f}", "witness", node, "lease_seconds",
+			 node[0] ? (double)lease_ns / 1e9 : 0.0);
+}
+
+/* What would be different; whether the witness answers is seen when it is asked. */
+static int plan(struct seat_work *work, const char *node, uint64_t lease_ns)
+{
+	const struct lease *lease = &work->seat->group.lease;
+	const struct peer *now = peer_find(work->seat->replication, work->seat->witness);
+
+	work->call->reply = dry_reply(plan_witness(!lease->on ? ""
+						   : now      ? now->name
+							      : "?",
+						   lease->length_ns),
+				      plan_witness(node, lease_ns));
+	return 0;
+}
+
 static int may_turn_on(const struct seat *seat, const struct peer *peer, const char *name,
 		       struct err *err)
 {
@@ -365,7 +385,7 @@ static int may_turn_on(const struct seat *seat, const struct peer *peer, const c
 	return 0;
 }
 
-static int turn_on(struct seat *seat, const struct witnessing *what, struct err *err)
+static int turn_on(struct seat *seat, struct witnessing *what, struct err *err)
 {
 	struct peer *peer = peer_by_name(seat->replication, what->node);
 	struct lease *lease = &seat->group.lease;
@@ -374,6 +394,8 @@ static int turn_on(struct seat *seat, const struct witnessing *what, struct err 
 
 	if (result < 0)
 		return result;
+	if (what->work.call->dry)
+		return plan(&what->work, peer->name, what->lease_ns);
 	memcpy(seat->witness, peer->uuid, 16);
 	uuid_text(peer->uuid, uuid);
 	lease->length_ns = what->lease_ns;
@@ -410,7 +432,10 @@ static int witnessing_run(struct seat_work *work, struct err *err)
 	if (seat->group.role != GROUP_PRIMARY)
 		return err_set(err, -EINVAL, "group %s is %s here: change it on its primary",
 			       seat->group.name, group_role_name(seat->group.role));
-	return what->node[0] ? turn_on(seat, what, err) : turn_off(seat, what->force, err);
+	if (what->node[0])
+		return turn_on(seat, what, err);
+	return work->call->dry ? plan(work, "", seat->group.lease.length_ns)
+			       : turn_off(seat, what->force, err);
 }
 
 static void witnessing_release(struct seat_work *work)

@@ -235,6 +235,8 @@ void pool_grow(struct pool *pool, struct pool_call *call)
 void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
 		   struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->evacuate)
 		pool->ops->evacuate(pool, path, action, call);
 	else
@@ -243,6 +245,8 @@ void pool_evacuate(struct pool *pool, const char *path, enum pool_evacuate_actio
 
 void pool_remove(struct pool *pool, const char *path, struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->remove)
 		pool->ops->remove(pool, path, call);
 	else

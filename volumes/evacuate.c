@@ -799,14 +799,14 @@ static int start(struct native_call *mine, struct lane *lane, unsigned device)
 			meta += meta_left(native, i);
 	if (!room_for(native, meta))
 		result = refuse_room(mine, left);
-	if (result == 0)
+	if (result == 0 && !mine->call->dry)
 		result = prepare_tree(native);
-	if (result < 0) {
+	if (result < 0 || mine->call->dry) {
 		set_state(native, device, PV_STATE_ACTIVE, 0);
 		evacuate_free(native);
 	}
 	native_unlock(lane);
-	return result < 0 ? result : checkpoint_run(native, lane, false);
+	return result < 0 || mine->call->dry ? result : checkpoint_run(native, lane, false);
 }
 
 static int change_running(struct native_call *mine, struct lane *lane, unsigned device)
@@ -819,6 +819,8 @@ static int change_running(struct native_call *mine, struct lane *lane, unsigned 
 	if (!evacuation || evacuation->device != device)
 		return err_set(&mine->call->err, -EINVAL, "%s is not being evacuated",
 			       mine->devices[0].path);
+	if (mine->call->dry)
+		return 0;
 	if (evacuation->count)
 		result = finish_batch(native, lane);
 	if (result < 0)
@@ -925,10 +927,10 @@ int evacuate_remove(struct native_call *mine, struct lane *lane)
 	if (!all || left || native->evacuation->count)
 		result = err_set(&mine->call->err, -EBUSY, "%s is not empty: evacuate it first",
 				 mine->devices[0].path);
-	else
+	else if (!mine->call->dry)
 		set_state(native, device, PV_STATE_REMOVED, 0);
 	native_unlock(lane);
-	if (result < 0)
+	if (result < 0 || mine->call->dry)
 		return result;
 	evacuate_free(native);
 	disk = native->pv[device].disk;

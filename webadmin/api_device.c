@@ -204,21 +204,80 @@ void api_pool_grow(struct api_request *request)
 }
 
 /* ---- evacuating and removing ---- */
+/* The device of @path as its pool shows it; the caller's. */
+static json_t *show_device(const struct model_pool *pool, const char *path)
+{
+	json_t *shown = show_pool(pool), *device, *found = NULL;
+	size_t index;
+
+	json_array_foreach(json_object_get(shown, "device_details"), index, device)
+	{
+		if (strcmp(json_string_value(json_object_get(device, "path")), path) == 0)
+			found = json_copy(device);
+	}
+	json_decref(shown);
+	return found ? found : json_object();
+}
+
+/* @state: of the device afterwards; NULL: it goes. */
+static void reply_device(struct pool_call *call, int result, const char *state)
+{
+	struct api_request *request = api_request_of(call);
+	const struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+	const char *device = json_string_value(json_object_get(request->body, "device"));
+	json_t *before, *after;
+
+	request->err = call->err;
+	request->err.code = result;
+	if (result < 0 || !pool) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	before = show_device(pool, device);
+	after = state ? json_copy(before) : json_object();
+	if (state)
+		json_object_set_new(after, "state", json_string(state));
+	api_reply_dry(request, json_sprintf("device %s of pool %s", device, pool->name), before,
+		      after);
+}
+
+static const struct {
+	const char *name, *state; /* of the device then */
+} evacuations[] = {[POOL_EVACUATE_START] = {"start", "evacuating"},
+		   [POOL_EVACUATE_PAUSE] = {"pause", "paused"},
+		   [POOL_EVACUATE_RESUME] = {"resume", "evacuating"},
+		   [POOL_EVACUATE_STOP] = {"stop", "active"}};
+#define EVACUATIONS (sizeof evacuations / sizeof *evacuations)
+
+/* EVACUATIONS: there is no such. */
+static unsigned evacuation_of(const struct api_request *request)
+{
+	const char *action = json_string_value(json_object_get(request->body, "action"));
+	unsigned found = action ? 0 : POOL_EVACUATE_START;
+
+	while (action && found < EVACUATIONS && strcmp(action, evacuations[found].name) != 0)
+		found++;
+	return found;
+}
+
+static void would_be_evacuated(struct pool_call *call, int result)
+{
+	reply_device(call, result, evacuations[evacuation_of(api_request_of(call))].state);
+}
+
+static void would_be_removed(struct pool_call *call, int result)
+{
+	reply_device(call, result, NULL);
+}
+
 void api_pool_evacuate(struct api_request *request)
 {
-	static const char *const actions[] = {[POOL_EVACUATE_START] = "start",
-					      [POOL_EVACUATE_PAUSE] = "pause",
-					      [POOL_EVACUATE_RESUME] = "resume",
-					      [POOL_EVACUATE_STOP] = "stop"};
-	const char *device, *action = "start";
-	unsigned found = 0;
+	const char *device = json_string_value(json_object_get(request->body, "device"));
+	unsigned found = evacuation_of(request);
+	bool dry = api_is_dry(request);
 	struct model_pool *pool;
 
-	if (!api_unpack(request, "{s:s,s?:s}", "device", &device, "action", &action))
-		return;
-	while (found < sizeof actions / sizeof *actions && strcmp(action, actions[found]) != 0)
-		found++;
-	if (found == sizeof actions / sizeof *actions) {
+	if (found == EVACUATIONS) {
 		api_reply_error(request, 400, "bad_request",
 				"action is one of start, pause, resume and stop");
 		return;
@@ -226,9 +285,11 @@ void api_pool_evacuate(struct api_request *request)
 	pool = usable(request);
 	if (!pool)
 		return;
-	log_notice("pool %s: evacuating %s: %s", pool->name, device, action);
-	request->call = (struct pool_call){.done = changed};
-	pool_evacuate(pool->pool, device, (enum pool_evacuate_action)found, &request->call);
+	if (!dry)
+		log_notice("pool %s: evacuating %s: %s", pool->name, device,
+			   evacuations[found].name);
+	pool_evacuate(pool->pool, device, (enum pool_evacuate_action)found,
+		      api_pool_call(request, dry ? would_be_evacuated : changed));
 }
 
 void api_pool_remove(struct api_request *request)
@@ -241,8 +302,8 @@ void api_pool_remove(struct api_request *request)
 	pool = usable(request);
 	if (!pool)
 		return;
-	request->call = (struct pool_call){.done = changed};
-	pool_remove(pool->pool, device, &request->call);
+	pool_remove(pool->pool, device,
+		    api_pool_call(request, api_is_dry(request) ? would_be_removed : changed));
 }
 
 /* ---- a device that is back ---- */

@@ -18,6 +18,19 @@ struct replica_work {
 	int status;
 };
 
+/* The group is the one of the path, or is to be made. Steals @plan. */
+static void reply_plan(struct api_request *request, json_t *plan)
+{
+	const char *name = request->match.param[0];
+
+	if (!name[0])
+		name = json_string_value(json_object_get(request->body, "name"));
+	api_reply_dry(request, json_sprintf("replication group %s", name),
+		      json_incref(json_object_get(plan, "before")),
+		      json_incref(json_object_get(plan, "after")));
+	json_decref(plan);
+}
+
 static void finished(struct replication_call *call, int result)
 {
 	struct replica_work *work = container_of(call, struct replica_work, call);
@@ -30,7 +43,10 @@ static void finished(struct replication_call *call, int result)
 		api_reply_failure(request, result == -ENODATA ? "not_sealed" : NULL);
 		return;
 	}
-	api_reply(request, work->status, call->reply ? call->reply : json_object());
+	if (call->dry)
+		reply_plan(request, call->reply);
+	else
+		api_reply(request, work->status, call->reply ? call->reply : json_object());
 }
 
 static struct replica_work *work_new(struct api_request *request, int status)
@@ -42,8 +58,9 @@ static struct replica_work *work_new(struct api_request *request, int status)
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return NULL;
 	}
-	*work =
-	    (struct replica_work){.call = {.done = finished}, .request = request, .status = status};
+	*work = (struct replica_work){.call = {.done = finished, .dry = api_is_dry(request)},
+				      .request = request,
+				      .status = status};
 	return work;
 }
 
@@ -109,11 +126,21 @@ void api_replica_peer_set(struct api_request *request)
 
 void api_replica_unpair(struct api_request *request)
 {
+	json_t *peer = NULL;
+
 	if (replication_unpair(request->admin->replication, request->match.param[0],
-			       &request->err) < 0)
+			       api_is_dry(request), &peer, &request->err) < 0) {
 		api_reply_failure(request, NULL);
+		return;
+	}
+	if (api_is_dry(request))
+		api_reply_dry(request,
+			      json_sprintf("pairing with %s",
+					   json_string_value(json_object_get(peer, "name"))),
+			      json_incref(peer), json_object());
 	else
 		api_reply(request, 200, json_object());
+	json_decref(peer);
 }
 
 void api_replica_list(struct api_request *request)

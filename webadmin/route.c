@@ -265,11 +265,11 @@ static const struct route table[] = {
      BODY({"devices", FIELD_DEVICES, true, "devices or files; a file with a size is created"},
 	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
-    {"POST", V1 "/pools/{pool}/remove", api_pool_remove, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Take an evacuated device out of a pool", BODY({"device", FIELD_TEXT, true, "its path"}),
-     "Pool"},
-    {"POST", V1 "/pools/{pool}/evacuate", api_pool_evacuate, ROLE_ADMIN, ROUTE_CHANGE,
-     "Move what is on a device to the others, in the background",
+    {"POST", V1 "/pools/{pool}/remove", api_pool_remove, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF, "Take an evacuated device out of a pool",
+     BODY({"device", FIELD_TEXT, true, "its path"}), "Pool"},
+    {"POST", V1 "/pools/{pool}/evacuate", api_pool_evacuate, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "Move what is on a device to the others, in the background",
      BODY({"device", FIELD_TEXT, true, "its path"},
 	  {"action", FIELD_TEXT, false, "start, pause, resume or stop"}),
      "Pool"},
@@ -745,11 +745,12 @@ static const struct route table[] = {
     {"PATCH", V1 "/replica/peers/{peer}", api_replica_peer_set, ROLE_ADMIN, ROUTE_CHANGE,
      "Where a paired node is from now on; its certificate stays the one that was pinned",
      BODY({"address", FIELD_TEXT, true, "HOST or HOST:PORT (the port that it has)"})},
-    {"DELETE", V1 "/replica/peers/{peer}", api_replica_unpair, ROLE_ADMIN, ROUTE_CHANGE,
-     "Forget a paired node that no group is replicated with"},
+    {"DELETE", V1 "/replica/peers/{peer}", api_replica_unpair, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "Forget a paired node that no group is replicated with"},
     {"GET", V1 "/replica/groups", api_replica_list, ROLE_VIEWER, ROUTE_REPLICA,
      "Replication groups"},
-    {"POST", V1 "/replica/groups", api_replica_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_REPLICA,
+    {"POST", V1 "/replica/groups", api_replica_create, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_REPLICA | ROUTE_DRY_DIFF,
      "Replicate volumes to a paired node, as one consistent group",
      BODY({"name", FIELD_TEXT, true, "name of the group"},
 	  {"members", FIELD_TEXTS, true, "volumes, each POOL/NAME"},
@@ -769,12 +770,12 @@ static const struct route table[] = {
     {"GET", V1 "/replica/groups/{group}", api_replica_show, ROLE_VIEWER, ROUTE_REPLICA,
      "One group: role, state, lag, sealed epoch, lineage"},
     {"POST", V1 "/replica/groups/{group}", api_replica_act, ROLE_ADMIN,
-     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA | ROUTE_DRY_DIFF,
      "Promote, demote, switch over, pause, resume or delete a group",
      BODY({"action", FIELD_TEXT, true,
 	   "promote, demote, switchover, failback, verify, pause, resume or delete"})},
     {"PATCH", V1 "/replica/groups/{group}", api_replica_change, ROLE_ADMIN,
-     ROUTE_CHANGE | ROUTE_REPLICA, "Change a group, on its primary",
+     ROUTE_CHANGE | ROUTE_REPLICA | ROUTE_DRY_DIFF, "Change a group, on its primary",
      BODY({"rpo", FIELD_TEXT, false, "how old the standby's image may be: 1s to 1d"},
 	  {"limit", FIELD_SIZE, false, "bytes a second at most; 0: as many as go"},
 	  {"compression", FIELD_TEXT, false, "of the link: lz4, zstd or off"},
@@ -793,7 +794,7 @@ static const struct route table[] = {
 	   "for it, on both nodes (the one that has an address of its network)"},
 	  {"remove_address", FIELD_TEXT, false, "a service address that is the group's no more"})},
     {"POST", V1 "/replica/groups/{group}/witness", api_replica_witness, ROLE_ADMIN,
-     ROUTE_CHANGE | ROUTE_CONFIRM,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF,
      "Name the third machine that grants the group's lease: the standby promotes itself when it "
      "has it; on the primary",
      BODY(
@@ -816,7 +817,7 @@ static const struct route table[] = {
     {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, ROUTE_REPLICA,
      "The sealed epochs that this node keeps of a group, the newest first"},
     {"POST", V1 "/replica/groups/{group}/points/{epoch}/clones", api_replica_clone,
-     ROLE_PROVISIONER, ROUTE_CHANGE,
+     ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Writable volumes that begin as a group's members were at an epoch that is kept; the group "
      "goes on",
      BODY({"names", FIELD_TEXTS, false,
@@ -913,6 +914,9 @@ const char *route_no_dry(const struct route *route)
 	if (strstr(route->path, "/give-up") || is_below(route, "/api/v1/smb/serve") ||
 	    is_below(route, "/api/v1/disks/health"))
 		return "a program of Granary's own does it";
+	if (strstr(route->path, "/seed"))
+		return "it shows how far it is and can be cancelled; no group is different before "
+		       "its end";
 	if (is_below(route, "/api/v1/replica"))
 		return "two nodes decide it together, at that moment";
 	if (!(route->flags & ROUTE_CHANGE))

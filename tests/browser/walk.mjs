@@ -416,12 +416,21 @@ async function inStep(card) {
 	await card.getByText("in step", { exact: true }).waitFor();
 }
 
+/** What the dialog on show says that it will change. */
+async function wouldSay() {
+	const said = box.locator(".would dl");
+	await press(box.getByRole("button", { name: "What will change?" }), said);
+	return (await said.innerText()).replace(/\s+/g, " ").trim();
+}
+
 /** Members, addresses, settings and a comparison, while the group runs. */
 async function groupCare(card) {
 	const save = box.getByRole("button", { name: "Save", exact: true });
 	await change("POST", "/volumes", { pool: "tank", name: "second-half", size: "8M" });
 	await card.getByRole("button", { name: "Volumes …" }).click();
 	await box.getByLabel("tank/second-half").check();
+	const will = await wouldSay();
+	point(will.includes("tank/mirrored → then: tank/mirrored, tank/second-half") && (await ask("/replica/groups/twice")).members.length === 1, "what another volume changes of it is shown before it is done", will);
 	await carryOut(save);
 	await card.getByText("tank/second-half", { exact: true }).waitFor();
 	await inStep(card); // the session was ended for it: one that is asked for something meanwhile refuses
@@ -552,6 +561,8 @@ async function replicate() {
 	const cluster = await clusterAccount(cardOf);
 	await inStep(card);
 	await card.getByRole("button", { name: "Switch over", exact: true }).click();
+	const will = await wouldSay();
+	point(/primary.*standby/.test(will) && (await ask("/replica/groups/twice")).role === "primary", "what changing sides changes is shown before it is done", will);
 	await box.getByLabel("Type twice to go on").fill("twice");
 	await carryOut(box.getByRole("button", { name: "Switch over", exact: true }));
 	await shows("standby");

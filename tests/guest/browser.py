@@ -16,7 +16,7 @@ import web
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "browser")
 USER, PASSWORD = "admin", "a pass phrase"
-# A machine with much else to do takes its time; what hangs ends by the script's own limits.
+# Less than twice what the tests say that they take (granary-test: timeout=), which ends them.
 LIMIT = 600
 
 

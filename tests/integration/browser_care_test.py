@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=700 engines=one
+# granary-test: timeout=330 engines=one
 """Looking after a box in a real browser (tests/browser/care.mjs): images dropped onto a library and
 read by an NFS client, a new initiator let in, a device that goes away and comes back, a UPS on
 battery, the configuration kept and brought back. PICTURES=DIR keeps pictures."""

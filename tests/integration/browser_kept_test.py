@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=700 engines=one
+# granary-test: timeout=330 engines=one
 """What is kept, in a real browser (tests/browser/kept.mjs): deleted volumes and shares had back, a backup
 of the configuration made and looked at, shares over SMB, a directory of the machine, an account of the
 role replication.

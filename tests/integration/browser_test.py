@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=700 engines=one
+# granary-test: timeout=330 engines=one
 """The web admin in a real browser: tests/browser/walk.mjs drives Chromium through the pages, with
 a real initiator logging in to the LUN it made and a second daemon to replicate to. PICTURES=DIR
 keeps a picture of every page."""

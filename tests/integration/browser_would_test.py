@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=700 engines=one
+# granary-test: timeout=330 engines=one
 """What an action will change is shown in its dialog before it is done (tests/browser/would.mjs), in a
 real browser: by dry runs of the very requests, with nothing changed. PICTURES=DIR keeps pictures."""
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=60 engines=one asan
+# granary-test: timeout=120 engines=one asan
 """Dry runs of what is made and changed: they say what would be different, change nothing at all, and
 are refused what the change is refused, in the same words; and what they said is what happens."""
 
 import os
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "guest"), HERE]
@@ -35,9 +36,13 @@ def state(daemon):
               "snapshot-schedules", "slow", "discovery", "isns", "alert-rules", "alert-silences",
               "alert-channels", "accounts", "tokens", "smb", "directories")}
     lists["pools"] = [{name: pool[name] for name in ("name", "state", "reserved_bytes", "provisioned_bytes",
-                                                     "volumes", "watermarks")} for pool in lists["pools"]]
+                                                     "volumes", "watermarks")} |
+                      {"devices": [one["state"] for one in pool.get("device_details", [])]}
+                      for pool in lists["pools"]]
     lists["snapshots"] = [daemon.good("GET", f"{V1}/volumes/tank/{volume['name']}/snapshots")
                           for volume in lists["volumes"] if volume["pool"] == "tank"]
+    for name in ("state", "reason"):  # of the server, which may not have been found yet
+        lists["isns"].pop(name, None)
     lists["ups"] = daemon.call("GET", f"{V1}/ups")["body"].get("host")
     lists["groups"] = [daemon.good("GET", f"{V1}/targets/{target['iqn']}/groups")
                        for target in lists["targets"]]
@@ -290,7 +295,9 @@ def bad(points, daemon, tries):
         after = state(daemon)
         change = daemon.call(method, f"{V1}{path}", body)
         points.point(plan == change and change["status"] >= 400 and before == after,
-                     f"{method} {path} {body} is refused alike", [plan, change])
+                     f"{method} {path} {body} is refused alike",
+                     [plan, change, [(name, before[name], after[name])
+                                     for name in before if before[name] != after[name]]])
 
 
 # Words for the command, and what it says; all of what good() has made is there.
@@ -381,6 +388,46 @@ def device(points, daemon, folder):
                      f"{wrong} is refused alike", replies)
 
 
+def devices(points, daemon, folder):
+    """What would become of a device that is evacuated and taken out."""
+    paths = [os.path.join(os.path.realpath(folder), name) for name in ("first.pool", "other.pool")]
+    where, out = "/pools/two/evacuate", "/pools/two/remove"
+    daemon.good("POST", f"{V1}/pools", {"name": "two", "devices": [
+        {"path": path, "size": "256M"} for path in paths]})
+    daemon.good("POST", f"{V1}/volumes", {"pool": "two", "name": "vm", "size": "64M"})
+    other, what = {"device": paths[1]}, f"device {paths[1]} of pool two"
+    bad(points, daemon, [
+        ("POST", where, {"device": paths[0]}), ("POST", where, {"device": folder + "/none"}),
+        ("POST", where, {**other, "action": "pause"}), ("POST", where, {**other, "action": "dance"}),
+        ("POST", where, {**other, "action": 1}), ("POST", out, other),
+        ("POST", "/pools/none/evacuate", other), ("POST", out, {"device": paths[0]})])
+    good(points, daemon, [("POST", where, other, what, {"state": "evacuating"})])
+
+    def emptied():
+        """A pass may find something once more: empty, and nothing written for a second."""
+        end, quiet, was = time.monotonic() + 120, 0, None
+        while quiet < 10 and time.monotonic() < end:
+            pool = daemon.good("GET", f"{V1}/pools/two")
+            now = pool["device_details"][1]["state"], pool["generation"]
+            quiet = quiet + 1 if now == was and now[0] == "empty" else 0
+            was = now
+            time.sleep(0.1)
+        return quiet == 10
+
+    points.point(emptied(), "it is evacuated", daemon.good("GET", f"{V1}/pools/two"))
+    bad(points, daemon, [("POST", where, other)])
+    good(points, daemon, [("POST", where, {**other, "action": "pause"}, what, {"state": "paused"}),
+                          ("POST", where, {**other, "action": "stop"}, what, {"state": "active"}),
+                          ("POST", where, other, what, {"state": "evacuating"})])
+    points.point(emptied(), "it is evacuated again", daemon.good("GET", f"{V1}/pools/two"))
+    command(points, daemon, [
+        (["pool", "evacuate", "two", paths[1], "--stop"], [f"would change {what}:", "-> active"]),
+        (["pool", "remove", "two", paths[1]], [f"would take away {what}:"])])
+    good(points, daemon, [("POST", out, other, what, GONE)])
+    daemon.good("DELETE", f"{V1}/volumes/two/vm")
+    daemon.good("DELETE", f"{V1}/pools/two")
+
+
 def command(points, daemon, commands):
     before = state(daemon)
     for words, wanted in commands:
@@ -465,6 +512,7 @@ def test(points):
             registered(points, daemon)
             binned(points, daemon)
             device(points, daemon, folder)
+            devices(points, daemon, folder)
             before = lasting(daemon)
             points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])
             daemon = api.Daemon(path, pool=False)

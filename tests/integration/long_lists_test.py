@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=900 engines=one
+# granary-test: timeout=330 engines=one
 """Long lists: 1,000 volumes, 10,000 snapshots, 500 sessions. Each comes page by page from the
 daemon, whole and in order, to the API, the command line and the browser, whose pages hold the rows
 near the screen and no more. How soon the browser shows them is told, not judged. One volume has

@@ -18,6 +18,7 @@ function shown(name: string, value: unknown): string {
 	if (value === undefined || value === null || value === "") return "–";
 	if (typeof value === "boolean") return t(value ? "would.yes" : "would.no");
 	if (typeof value === "number") return name.endsWith("_bytes") ? bytes(value) : name.endsWith("_seconds") ? duration(value) : AT.test(name) && value > 1e9 ? time(value * 1000) : number(value, 3);
+	if (name === "role") return maybe(`replicarole.${value}`) ?? maybe(`role.${value}`) ?? String(value);
 	if (Array.isArray(value)) return value.map((one) => shown(name, one)).join(", ") || "–";
 	if (isMembers(value)) return (value.name as string) ?? Object.entries(value).filter(([, one]) => one !== "" && one !== null && one !== false && !(Array.isArray(one) && !one.length)).map(([key, one]) => `${nameOf(key)} ${shown(key, one)}`).join(" · ");
 	return String(value);

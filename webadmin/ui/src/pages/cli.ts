@@ -15,8 +15,7 @@ const option = (name: string, value: Value) => (value === undefined || value ===
 const secretFile = (name: string, value: Value) => (value === undefined ? "" : ` --${name} FILE`);
 
 function patchGroup(group: string, body: Body): string {
-	if (body.add) return `replica group add ${group} ${words(body.add)}`;
-	if (body.remove) return `replica group remove ${group} ${words(body.remove)}`;
+	if (body.add || body.remove) return ["add", "remove"].filter((how) => body[how]).map((how) => `replica group ${how} ${group} ${words(body[how])}`).join(" && granary ");
 	if (body.add_address) return `replica group address add ${group} ${word(body.add_address)}${option("interface", body.interface)}`;
 	if (body.remove_address) return `replica group address remove ${group} ${word(body.remove_address)}`;
 	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}`;

@@ -120,7 +120,7 @@ function Add({ pool, onClose }: { pool: Pool; onClose: () => void }) {
 
 function Evacuate({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	return (
-		<FormDialog untried title={t("devices.evacuateTitle", { path: device.path })} button={t("devices.evacuate")} onClose={onClose} submit={() => call("POST", `/pools/${part(pool.name)}/evacuate`, { device: device.path })}>
+		<FormDialog title={t("devices.evacuateTitle", { path: device.path })} button={t("devices.evacuate")} onClose={onClose} submit={() => call("POST", `/pools/${part(pool.name)}/evacuate`, { device: device.path })}>
 			<p class="prose">{t("devices.evacuateText", { data: bytes(device.data_bytes) })}</p>
 		</FormDialog>
 	);
@@ -128,7 +128,7 @@ function Evacuate({ pool, device, onClose }: { pool: Pool; device: PoolDevice; o
 
 function Remove({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	return (
-		<FormDialog untried title={t("devices.removeTitle", { path: device.path })} button={t("devices.remove")} kind="danger" onClose={onClose} submit={async () => {
+		<FormDialog title={t("devices.removeTitle", { path: device.path })} button={t("devices.remove")} kind="danger" onClose={onClose} submit={async () => {
 			await call("POST", `/pools/${part(pool.name)}/remove`, { device: device.path });
 			notice(t("devices.removed"));
 		}}>

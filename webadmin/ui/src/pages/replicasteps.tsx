@@ -38,9 +38,8 @@ export function Members({ group, onClose }: Props) {
 	const [chosen, setChosen] = useState(group.members);
 	const add = chosen.filter((one) => !group.members.includes(one)), remove = group.members.filter((one) => !chosen.includes(one));
 	return (
-		<FormDialog untried title={t("replica.changeMembers", { name: group.name })} button={t("action.save")} ready={chosen.length > 0 && add.length + remove.length > 0} onClose={onClose} submit={async () => {
-			if (add.length) await call("PATCH", pathOf(group), { add });
-			if (remove.length) await call("PATCH", pathOf(group), { remove });
+		<FormDialog title={t("replica.changeMembers", { name: group.name })} button={t("action.save")} ready={chosen.length > 0 && add.length + remove.length > 0} onClose={onClose} submit={async () => {
+			await call("PATCH", pathOf(group), { ...(add.length && { add }), ...(remove.length && { remove }) });
 			notice(t("replica.changed", { name: group.name }));
 		}}>
 			<p class="prose">{t("replica.membersText")}</p>
@@ -56,7 +55,7 @@ export function Settings({ group, onClose }: Props) {
 	const wanted = limit.trim() === "" ? 0 : parseSize(limit, "M");
 	const changes = { ...(rpo.trim() !== `${group.rpo_seconds}s` && { rpo: rpo.trim() }), ...(wanted !== group.limit_bytes && { limit: wanted }), ...(points.trim() !== group.points && { points: points.trim() || "0" }) };
 	return (
-		<FormDialog untried title={t("replica.change", { name: group.name })} button={t("action.save")} ready={wanted !== null && rpo !== "" && Object.keys(changes).length > 0} onClose={onClose} submit={async () => {
+		<FormDialog title={t("replica.change", { name: group.name })} button={t("action.save")} ready={wanted !== null && rpo !== "" && Object.keys(changes).length > 0} onClose={onClose} submit={async () => {
 			await call("PATCH", pathOf(group), changes);
 			notice(t("replica.changed", { name: group.name }));
 		}}>
@@ -71,7 +70,7 @@ export function Addresses({ group, onClose }: Props) {
 	const [address, setAddress] = useState("");
 	const [port, setPort] = useState("");
 	return (
-		<FormDialog untried title={t("replica.addressesOf", { name: group.name })} button={t("replica.addAddress")} ready={/.\/\d+$/.test(address.trim())} onClose={onClose} submit={async () => {
+		<FormDialog title={t("replica.addressesOf", { name: group.name })} button={t("replica.addAddress")} ready={/.\/\d+$/.test(address.trim())} onClose={onClose} submit={async () => {
 			await call("PATCH", pathOf(group), { add_address: address.trim(), ...(port.trim() && { interface: port.trim() }) });
 			notice(t("replica.changed", { name: group.name }));
 		}}>
@@ -105,7 +104,7 @@ function Try({ group, point, onClose }: Props & { point: Point }) {
 		for (const { volume } of volumes) await call("POST", `/targets/${part(iqn.trim())}/luns`, { pool: volume.split("/")[0], volume: volume.split("/")[1] });
 	}
 	return (
-		<FormDialog untried title={t("replica.tryTitle", { time: time(point.time * 1000) })} button={t("replica.try")} ready={names.every(Boolean) && (!chosen.length || iqn.trim() !== "")} onClose={onClose} submit={async () => {
+		<FormDialog untried={chosen.length > 0} title={t("replica.tryTitle", { time: time(point.time * 1000) })} button={t("replica.try")} ready={names.every(Boolean) && (!chosen.length || iqn.trim() !== "")} onClose={onClose} submit={async () => {
 			const made = await call<{ volume: string }[]>("POST", `${pathOf(group)}/points/${point.epoch}/clones`, { names });
 			if (chosen.length) await show(made);
 			notice(t("replica.tried", { count: made.length }));

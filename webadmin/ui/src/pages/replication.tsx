@@ -70,7 +70,7 @@ function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
 	const [rpo, setRpo] = useState("5s");
 	const [points, setPoints] = useState("0");
 	return (
-		<FormDialog untried title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
+		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<Select label={t("replica.peer")} value={peer} onValue={setPeer} options={peers.map((one) => [one.uuid, `${one.name} (${one.address})`])} />
 			<Boxes chosen={members} onChange={setMembers} />
@@ -88,7 +88,7 @@ function Act({ group, step, onClose }: { group: Group; step: Step; onClose: () =
 	/* As its primary said last. */
 	const newer = step !== "promote" ? "" : group.lag_bytes === undefined ? t("replica.newerUnknown") : t("replica.newer", { bytes: bytes(group.lag_bytes), seconds: number(group.lag_bytes_age_seconds ?? 0, 1) });
 	return (
-		<DeleteDialog untried title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<><p>{texts[step]}</p>{newer && <p>{newer}</p>}</>} submit={async () => {
+		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<><p>{texts[step]}</p>{newer && <p>{newer}</p>}</>} submit={async () => {
 			await call("POST", pathOf(group), { action: step });
 			notice(t("replica.done", { what: words[step] }));
 		}} />

@@ -32,7 +32,7 @@ export function PromotedNote({ group }: { group: Group }) {
 function TurnOff({ group, onClose }: Props) {
 	const [force, setForce] = useState(false);
 	return (
-		<FormDialog untried title={t("replica.witnessOf", { name: group.name })} button={t("replica.witnessOff")} kind="danger" onClose={onClose} submit={async () => {
+		<FormDialog title={t("replica.witnessOf", { name: group.name })} button={t("replica.witnessOff")} kind="danger" onClose={onClose} submit={async () => {
 			await call("POST", `${pathOf(group)}/witness`, { node: "", force });
 			notice(t("replica.changed", { name: group.name }));
 		}}>
@@ -49,7 +49,7 @@ function TurnOn({ group, onClose }: Props) {
 	const [lease, setLease] = useState("15s");
 	const chosen = node || others[0]?.uuid || "";
 	return (
-		<FormDialog untried title={t("replica.witnessOf", { name: group.name })} button={t("replica.witnessOn")} ready={chosen !== "" && lease.trim() !== ""} onClose={onClose} submit={async () => {
+		<FormDialog title={t("replica.witnessOf", { name: group.name })} button={t("replica.witnessOn")} ready={chosen !== "" && lease.trim() !== ""} onClose={onClose} submit={async () => {
 			await call("POST", `${pathOf(group)}/witness`, { node: chosen, lease: lease.trim() });
 			notice(t("replica.changed", { name: group.name }));
 		}}>
