@@ -437,7 +437,7 @@ static bool plan_tear(struct rng *rng, uint8_t *fates, unsigned count)
 static void visit_plan(struct explorer *explorer, struct sim *sim, const uint8_t *fates,
 		       unsigned count, const struct model *crashed, unsigned depth, struct rng *rng)
 {
-	struct sim_plan plan = {fates, count, rng_next(rng)};
+	struct sim_plan plan = {.fates = fates, .count = count, .seed = rng_next(rng)};
 
 	visit(explorer, sim, &plan, crashed, depth);
 	if (!explorer->profile->subject->only_data && rng_one_in(rng, explorer->rewinds))
@@ -640,7 +640,8 @@ static void reopen_after_fault(const struct profile *profile, struct life *befor
 
 	assert(fates);
 	memset(fates, fate, count + 1);
-	after = sim_crash(before->sim, &(struct sim_plan){fates, count, profile->seed});
+	after = sim_crash(
+	    before->sim, &(struct sim_plan){.fates = fates, .count = count, .seed = profile->seed});
 	sim_enter(after);
 	life = life_new(after, profile, model_copy(crashed), 1);
 	life->device_lied = life->tolerate_faults = lied;
