@@ -36,7 +36,7 @@ static const struct {
     {"retired_until_next_root", 191},
     {"snapshot_waits_for_unsummed", 17},
     {"deletion_in_two_roots", 28},
-    {"moved_in_both_roots", 11},
+    {"moved_in_both_roots", 1},
     {"label_wiped_after_both_roots", 11},
     {"writes_wait_for_copy", 57},
     {"mirror_writes_both", 4},
