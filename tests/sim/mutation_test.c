@@ -25,18 +25,18 @@ static const struct {
 	const char *name;
 	uint64_t seed;
 } hints[] = {
-    {"remap_waits_for_confirm", 13},
+    {"remap_waits_for_confirm", 18},
     {"quarantine_waits_for_confirm", 10},
     {"checkpoint_waits_for_data", 10},
     {"superblock_fua", 5},
-    {"replay_reverts_whole_group", 5},
+    {"replay_reverts_whole_group", 4},
     {"shared_is_redirected", 28},
     {"shared_is_not_freed", 5},
     {"shared_node_is_kept", 5},
     {"retired_until_next_root", 191},
-    {"snapshot_waits_for_unsummed", 14},
+    {"snapshot_waits_for_unsummed", 17},
     {"deletion_in_two_roots", 28},
-    {"moved_in_both_roots", 11},
+    {"moved_in_both_roots", 1},
     {"label_wiped_after_both_roots", 11},
     {"writes_wait_for_copy", 57},
     {"mirror_writes_both", 4},
