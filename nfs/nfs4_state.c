@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nfs4_state.c: owners, what they have open and locked, and the stateids that stand for it
- * (RFC 8881 8, 9; RFC 7530 9). Who may lock what is decided by lock.c; here is who asks. */
+/* nfs4_state.c: owners, what they have open, and the stateids that stand for it (RFC 8881 8, 9;
+ * RFC 7530 9). nfs4_locks.c: what they have locked; nfs4_turn.c: v4.0's sequence numbers. Who may
+ * open and lock what is decided by lock.c; here is who asks. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -54,21 +55,16 @@ static void release_later(struct nfs4_server *nfs4, const struct nfs4_state *sta
 
 /* ---- the end of things; under the lock */
 
-static struct lock_table *locks_of(const struct nfs4_server *nfs4)
-{
-	return nfs4->server->locks;
-}
-
 /* What it holds goes; the entry stays for its stateid. */
 static void empty_state(struct nfs4_server *nfs4, struct nfs4_state *state)
 {
 	if (state->owner->is_lock)
-		lock_owner_drop(locks_of(nfs4), &state->owner->locks, &state->key);
+		lock_owner_drop(nfs4_locks_of(nfs4), &state->owner->locks, &state->key);
 	else
-		lock_share_drop(locks_of(nfs4), &state->share);
+		lock_share_drop(nfs4_locks_of(nfs4), &state->share);
 }
 
-static void free_state(struct nfs4_server *nfs4, struct nfs4_state *state)
+void nfs4_state_free(struct nfs4_server *nfs4, struct nfs4_state *state)
 {
 	nfs4->states[state->index] = NULL;
 	if (state->index < nfs4->free_hint)
@@ -80,10 +76,10 @@ static void free_state(struct nfs4_server *nfs4, struct nfs4_state *state)
 	heap_free(state);
 }
 
-static void drop_lock_state(struct nfs4_server *nfs4, struct nfs4_state *state)
+void nfs4_drop_lock(struct nfs4_server *nfs4, struct nfs4_state *state)
 {
 	empty_state(nfs4, state);
-	free_state(nfs4, state);
+	nfs4_state_free(nfs4, state);
 }
 
 static void free_owner(struct nfs4_owner *owner)
@@ -94,7 +90,7 @@ static void free_owner(struct nfs4_owner *owner)
 
 /* An owner of v4.1 that has nothing is nobody; v4.0's stay for their sequence numbers, until there
  * are too many of them (bound_idle()). */
-static void tidy_owner(struct nfs4_owner *owner)
+void nfs4_owner_tidy(struct nfs4_owner *owner)
 {
 	if (owner->client->minor && !owner->pins && list_empty(&owner->states) &&
 	    list_empty(&owner->locks.ranges))
@@ -108,8 +104,8 @@ static void drop_locks_of(struct nfs4_server *nfs4, struct nfs4_state *open)
 		    list_entry(open->locks.next, struct nfs4_state, open_link);
 		struct nfs4_owner *owner = lock->owner;
 
-		drop_lock_state(nfs4, lock);
-		tidy_owner(owner);
+		nfs4_drop_lock(nfs4, lock);
+		nfs4_owner_tidy(owner);
 	}
 }
 
@@ -120,7 +116,7 @@ static void drop_open(struct nfs4_server *nfs4, struct nfs4_state *open, bool ho
 	if (hold && !open->closed)
 		release_later(nfs4, open);
 	empty_state(nfs4, open);
-	free_state(nfs4, open);
+	nfs4_state_free(nfs4, open);
 }
 
 static struct nfs4_state *first_state(const struct nfs4_owner *owner)
@@ -135,7 +131,7 @@ void nfs4_drop_owner(struct nfs4_server *nfs4, struct nfs4_owner *owner)
 
 	while ((state = first_state(owner))) {
 		if (owner->is_lock)
-			drop_lock_state(nfs4, state);
+			nfs4_drop_lock(nfs4, state);
 		else
 			drop_open(nfs4, state, true);
 	}
@@ -197,10 +193,10 @@ void nfs4_forget_shares(struct nfs4_server *nfs4, struct nfs_table *table)
 			continue;
 		owner = state->owner;
 		if (owner->is_lock)
-			drop_lock_state(nfs4, state);
+			nfs4_drop_lock(nfs4, state);
 		else
 			drop_open(nfs4, state, true);
-		tidy_owner(owner);
+		nfs4_owner_tidy(owner);
 	}
 	nfs4_forget_delegations(nfs4, table);
 	nfs4->table = table;
@@ -260,8 +256,8 @@ static void bound_idle(struct nfs4_server *nfs4, struct nfs4_client *client)
 		nfs4_drop_owner(nfs4, oldest);
 }
 
-static struct nfs4_owner *get_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
-				    bool is_lock, const void *bytes, uint32_t length)
+struct nfs4_owner *nfs4_owner_make(struct nfs4_server *nfs4, struct nfs4_client *client,
+				   bool is_lock, const void *bytes, uint32_t length)
 {
 	struct nfs4_owner *owner = nfs4_owner_get(client, is_lock, bytes, length, false);
 
@@ -274,8 +270,8 @@ static struct nfs4_owner *get_owner(struct nfs4_server *nfs4, struct nfs4_client
 
 /* ---- stateids */
 
-static void fill_stateid(const struct nfs4_server *nfs4, const struct nfs4_state *state,
-			 struct nfs4_stateid *stateid)
+void nfs4_state_fill(const struct nfs4_server *nfs4, const struct nfs4_state *state,
+		     struct nfs4_stateid *stateid)
 {
 	stateid->seqid = state->sequence;
 	memcpy(stateid->other, &nfs4->boot, 4);
@@ -283,7 +279,7 @@ static void fill_stateid(const struct nfs4_server *nfs4, const struct nfs4_state
 	memcpy(stateid->other + 8, &state->number, 4);
 }
 
-static void next_sequence(struct nfs4_state *state)
+void nfs4_state_step(struct nfs4_state *state)
 {
 	if (++state->sequence == 0)
 		state->sequence = 1;
@@ -352,8 +348,8 @@ static bool is_here(const struct nfs_call *call, const struct nfs4_state *state)
 	       vfs_object_equal(&state->key.object, &call->compound.current.object);
 }
 
-static int find_here(struct nfs_call *call, const struct nfs4_stateid *stateid, bool is_lock,
-		     struct nfs4_state **ret_state)
+int nfs4_find_here(struct nfs_call *call, const struct nfs4_stateid *stateid, bool is_lock,
+		   struct nfs4_state **ret_state)
 {
 	int status = nfs4_find_state(call, stateid, ret_state);
 
@@ -365,8 +361,8 @@ static int find_here(struct nfs_call *call, const struct nfs4_stateid *stateid, 
 		   : NFS4_OK;
 }
 
-static struct nfs4_state *new_state(struct nfs_call *call, struct nfs4_owner *owner,
-				    const struct vfs_object *object)
+struct nfs4_state *nfs4_state_new(struct nfs_call *call, struct nfs4_owner *owner,
+				  const struct vfs_object *object)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	uint32_t index = nfs4->free_hint;
@@ -393,8 +389,8 @@ static struct nfs4_state *new_state(struct nfs_call *call, struct nfs4_owner *ow
 	return state;
 }
 
-static struct nfs4_state *state_of(const struct nfs4_owner *owner, uint64_t volume,
-				   const struct vfs_object *object)
+struct nfs4_state *nfs4_state_of(const struct nfs4_owner *owner, uint64_t volume,
+				 const struct vfs_object *object)
 {
 	list_for_each (it, &owner->states) {
 		struct nfs4_state *state = list_entry(it, struct nfs4_state, link);
@@ -409,7 +405,7 @@ static struct nfs4_state *state_of(const struct nfs4_owner *owner, uint64_t volu
 /* ---- opens */
 
 /* Somebody is in the way: @refused, or DELAY while what an expired client had is taken away. */
-static int in_the_way(struct nfs_call *call, uint64_t client, int refused)
+int nfs4_in_the_way(struct nfs_call *call, uint64_t client, int refused)
 {
 	if (client == call->compound.client->id)
 		return refused;
@@ -429,9 +425,9 @@ static int check_delegated_open(struct nfs_call *call, const struct nfs4_open_ar
 
 	if ((!(args->access & 2) && !(args->deny & 1) && !args->cut) || !nfs4_any_delegation(nfs4))
 		return NFS4_OK;
-	if (lock_share_test(locks_of(nfs4), key, open ? &open->share : NULL, args->access,
+	if (lock_share_test(nfs4_locks_of(nfs4), key, open ? &open->share : NULL, args->access,
 			    args->deny, &who) < 0)
-		return in_the_way(call, who, NFS4ERR_SHARE_DENIED);
+		return nfs4_in_the_way(call, who, NFS4ERR_SHARE_DENIED);
 	return nfs4_delegation_in_way(nfs4, key, own, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4_OK;
 }
 
@@ -441,7 +437,7 @@ static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct lock_key key = {.volume = call->export->id, .object = *object};
-	struct nfs4_state *open = state_of(owner, call->export->id, object);
+	struct nfs4_state *open = nfs4_state_of(owner, call->export->id, object);
 	bool fresh = !open;
 	uint64_t who = 0;
 	int result, status;
@@ -452,21 +448,21 @@ static int open_locked(struct nfs_call *call, const struct nfs4_open_args *args,
 	status = check_delegated_open(call, args, open, &key);
 	if (status != NFS4_OK)
 		return status;
-	if (!open && !(open = new_state(call, owner, object)))
+	if (!open && !(open = nfs4_state_new(call, owner, object)))
 		return NFS4ERR_DELAY;
 	result =
-	    lock_share_set(locks_of(nfs4), &open->key, &open->share,
+	    lock_share_set(nfs4_locks_of(nfs4), &open->key, &open->share,
 			   open->share.access | args->access, open->share.deny | args->deny, &who);
 	if (result == 0) {
 		open->modes |= 1u << (args->access - 1);
 		open->uid = call->credentials.uid;
-		next_sequence(open);
+		nfs4_state_step(open);
 		*ret_open = open;
 		return NFS4_OK;
 	}
 	if (fresh)
-		free_state(nfs4, open);
-	return result == -EAGAIN ? in_the_way(call, who, NFS4ERR_SHARE_DENIED) : NFS4ERR_DELAY;
+		nfs4_state_free(nfs4, open);
+	return result == -EAGAIN ? nfs4_in_the_way(call, who, NFS4ERR_SHARE_DENIED) : NFS4ERR_DELAY;
 }
 
 int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
@@ -481,20 +477,20 @@ int nfs4_open_add(struct nfs_call *call, const struct nfs4_open_args *args,
 	*ret_upgraded = false;
 	pthread_mutex_lock(&nfs4->lock);
 	if (!owner)
-		owner =
-		    get_owner(nfs4, call->compound.client, false, args->owner, args->owner_length);
+		owner = nfs4_owner_make(nfs4, call->compound.client, false, args->owner,
+					args->owner_length);
 	/* A request on its way while its share was withdrawn leaves nothing behind. */
 	if (nfs4->table && !nfs_table_by_id(nfs4->table, call->export->id))
 		status = NFS4ERR_STALE;
 	else if (!owner)
 		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK) {
-		*ret_upgraded = state_of(owner, call->export->id, object) != NULL;
+		*ret_upgraded = nfs4_state_of(owner, call->export->id, object) != NULL;
 		status = open_locked(call, args, owner, object, &open);
 		if (status == NFS4_OK)
-			fill_stateid(nfs4, open, ret_stateid);
+			nfs4_state_fill(nfs4, open, ret_stateid);
 		else
-			tidy_owner(owner);
+			nfs4_owner_tidy(owner);
 	}
 	if (status != NFS4_OK)
 		*ret_upgraded = false;
@@ -523,18 +519,18 @@ int nfs4_open_downgrade(struct nfs_call *call, struct nfs4_stateid *stateid, uin
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = find_here(call, stateid, false, &open);
+	status = nfs4_find_here(call, stateid, false, &open);
 	if (status == NFS4_OK && !may_downgrade(open, access, deny))
 		status = NFS4ERR_INVAL;
 	if (status == NFS4_OK &&
-	    lock_share_set(locks_of(nfs4), &open->key, &open->share, access, deny, &who) < 0)
+	    lock_share_set(nfs4_locks_of(nfs4), &open->key, &open->share, access, deny, &who) < 0)
 		status = NFS4ERR_DELAY;
 	if (status == NFS4_OK) {
 		for (uint32_t one = 1; one <= 3; one++)
 			if (one & ~access)
 				open->modes &= ~(1u << (one - 1));
-		next_sequence(open);
-		fill_stateid(nfs4, open, stateid);
+		nfs4_state_step(open);
+		nfs4_state_fill(nfs4, open, stateid);
 	}
 	pthread_mutex_unlock(&nfs4->lock);
 	return status;
@@ -546,18 +542,18 @@ static void close_locked(struct nfs4_server *nfs4, struct nfs4_state *open,
 {
 	struct nfs4_owner *owner = open->owner;
 
-	next_sequence(open);
-	fill_stateid(nfs4, open, stateid);
+	nfs4_state_step(open);
+	nfs4_state_fill(nfs4, open, stateid);
 	if (owner->client->minor) {
 		drop_open(nfs4, open, false);
-		tidy_owner(owner);
+		nfs4_owner_tidy(owner);
 		return;
 	}
 	list_for_each_safe (it, &owner->states) {
 		struct nfs4_state *other = list_entry(it, struct nfs4_state, link);
 
 		if (other->closed)
-			free_state(nfs4, other);
+			nfs4_state_free(nfs4, other);
 	}
 	drop_locks_of(nfs4, open);
 	empty_state(nfs4, open);
@@ -571,7 +567,7 @@ int nfs4_open_close(struct nfs_call *call, struct nfs4_stateid *stateid)
 	int status;
 
 	pthread_mutex_lock(&nfs4->lock);
-	status = find_here(call, stateid, false, &open);
+	status = nfs4_find_here(call, stateid, false, &open);
 	if (status == NFS4_OK)
 		close_locked(nfs4, open, stateid);
 	pthread_mutex_unlock(&nfs4->lock);
@@ -598,7 +594,7 @@ static int check_special(struct nfs_call *call, bool bypass, uint32_t access)
 		return NFS4_OK;
 	if (nfs_grace_running(nfs4->server->grace, key.volume))
 		return NFS4ERR_GRACE;
-	if (lock_share_test(locks_of(nfs4), &key, NULL, access, 0, &who) == 0)
+	if (lock_share_test(nfs4_locks_of(nfs4), &key, NULL, access, 0, &who) == 0)
 		return NFS4_OK;
 	return nfs4_gives_way(nfs4, who, nfs_call_now(call)) ? NFS4ERR_DELAY : NFS4ERR_LOCKED;
 }
@@ -675,10 +671,10 @@ static int free_locked(struct nfs_call *call, const struct nfs4_stateid *stateid
 	if (status != NFS4_OK)
 		return status;
 	owner = state->owner;
-	if (!owner->is_lock || lock_owner_holds(locks_of(nfs4), &owner->locks, &state->key))
+	if (!owner->is_lock || lock_owner_holds(nfs4_locks_of(nfs4), &owner->locks, &state->key))
 		return NFS4ERR_LOCKS_HELD;
-	drop_lock_state(nfs4, state);
-	tidy_owner(owner);
+	nfs4_drop_lock(nfs4, state);
+	nfs4_owner_tidy(owner);
 	return NFS4_OK;
 }
 
@@ -747,365 +743,4 @@ void nfs4_record(struct nfs_call *call, void (*done)(struct nfs_call *call, int 
 									 : NFS_RECORD_VALUE,
 				 recorded);
 	}
-}
-
-/* ---- byte-range locks */
-
-/* The lock state of an owner on an open file, made when it is not there. */
-static int lock_state(struct nfs_call *call, const struct nfs4_lock_args *args,
-		      struct nfs4_state **ret_state, bool *ret_fresh)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_owner *owner;
-	struct nfs4_state *open, *state;
-	int status;
-
-	*ret_fresh = false;
-	if (!args->from_open)
-		return find_here(call, &args->stateid, true, ret_state);
-	status = find_here(call, &args->stateid, false, &open);
-	if (status == NFS4_OK && call->compound.minor == 0 &&
-	    args->client != call->compound.client->id)
-		status = NFS4ERR_STALE_CLIENTID;
-	if (status != NFS4_OK)
-		return status;
-	owner = get_owner(nfs4, call->compound.client, true, args->owner, args->owner_length);
-	if (!owner)
-		return NFS4ERR_DELAY;
-	state = state_of(owner, open->key.volume, &open->key.object);
-	if (state && call->compound.minor == 0) {
-		if (owner->pins || lock_owner_holds(locks_of(nfs4), &owner->locks, NULL))
-			return NFS4ERR_BAD_SEQID; /* RFC 7530 16.10.5 */
-		/* It has no locks any more, and may begin anew (RFC 7530 9.1.10). */
-		drop_lock_state(nfs4, state);
-		state = NULL;
-	}
-	if (!state) {
-		state = new_state(call, owner, &open->key.object);
-		if (!state) {
-			tidy_owner(owner);
-			return NFS4ERR_DELAY;
-		}
-		state->open = open;
-		list_push_back(&open->locks, &state->open_link);
-		*ret_fresh = true;
-	}
-	*ret_state = state;
-	return NFS4_OK;
-}
-
-static int lock_locked(struct nfs_call *call, struct nfs4_lock_args *args)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_state *state;
-	bool fresh;
-	int status = lock_state(call, args, &state, &fresh), result;
-
-	if (status != NFS4_OK)
-		return status;
-	if (!(state->open->share.access & (args->range.exclusive ? 2 : 1))) {
-		status = NFS4ERR_OPENMODE;
-	} else {
-		result = lock_set(locks_of(nfs4), &state->key, &state->owner->locks, &args->range,
-				  args->conflict);
-		status = result == 0 ? NFS4_OK
-			 : result == -EAGAIN
-			     ? in_the_way(call, args->conflict->client, NFS4ERR_DENIED)
-			     : NFS4ERR_DELAY;
-	}
-	if (status == NFS4_OK) {
-		if (args->from_open) { /* the turns of a v4.0 lock owner begin here */
-			state->owner->heard = true;
-			state->owner->seqid = args->lock_seqid;
-			state->owner->replay = false;
-		}
-		next_sequence(state);
-		fill_stateid(nfs4, state, &args->stateid);
-	} else if (fresh) {
-		struct nfs4_owner *owner = state->owner;
-
-		free_state(nfs4, state);
-		tidy_owner(owner);
-	}
-	return status;
-}
-
-/* Claims and new state each have their time (RFC 8881 8.4.2.1, RFC 7530 9.6.2). */
-int nfs4_grace_check(struct nfs_call *call, bool reclaim)
-{
-	struct nfs_grace *grace = call->conn->server->grace;
-	const struct nfs4_client *client = call->compound.client;
-	uint64_t volume = call->export->id;
-
-	if (reclaim)
-		return !client->complete && nfs_grace_may_reclaim(grace, volume, client->record)
-			   ? NFS4_OK
-			   : NFS4ERR_NO_GRACE;
-	if (call->compound.minor && !client->complete)
-		return NFS4ERR_GRACE;
-	return nfs_grace_running(grace, volume) ? NFS4ERR_GRACE : NFS4_OK;
-}
-
-int nfs4_lock(struct nfs_call *call, struct nfs4_lock_args *args)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_state *state;
-	int status;
-
-	pthread_mutex_lock(&nfs4->lock);
-	status = find_here(call, &args->stateid, !args->from_open, &state);
-	if (status == NFS4_OK)
-		status = nfs4_grace_check(call, args->reclaim);
-	if (status == NFS4_OK && !args->reclaim &&
-	    !nfs_record_settled(nfs4->server->grace, call->export->id))
-		status = NFS4ERR_DELAY;
-	if (status == NFS4_OK)
-		status = lock_locked(call, args);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-int nfs4_lock_test(struct nfs_call *call, struct nfs4_lock_args *args)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct lock_key key = {call->export->id, call->compound.current.object};
-	struct nfs4_client *client = call->compound.client;
-	struct nfs4_owner *owner;
-	int status = NFS4_OK;
-
-	pthread_mutex_lock(&nfs4->lock);
-	if (call->compound.minor == 0) {
-		client = nfs4_client_by_id(nfs4, args->client);
-		if (!client || client->minor || !client->confirmed)
-			status = NFS4ERR_STALE_CLIENTID;
-		else
-			client->renewed_ns = nfs_call_now(call);
-		call->compound.client = client;
-	}
-	if (status == NFS4_OK && nfs_grace_running(nfs4->server->grace, key.volume))
-		status = NFS4ERR_GRACE;
-	if (status == NFS4_OK) {
-		owner = nfs4_owner_get(client, true, args->owner, args->owner_length, false);
-		if (lock_test(locks_of(nfs4), &key, owner ? &owner->locks : NULL, &args->range,
-			      args->conflict) < 0)
-			status = in_the_way(call, args->conflict->client, NFS4ERR_DENIED);
-	}
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-int nfs4_unlock(struct nfs_call *call, struct nfs4_stateid *stateid, uint64_t first, uint64_t last)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_state *state;
-	int status;
-
-	pthread_mutex_lock(&nfs4->lock);
-	status = find_here(call, stateid, true, &state);
-	if (status == NFS4_OK &&
-	    lock_clear(locks_of(nfs4), &state->key, &state->owner->locks, first, last) < 0)
-		status = NFS4ERR_DELAY;
-	if (status == NFS4_OK) {
-		next_sequence(state);
-		fill_stateid(nfs4, state, stateid);
-	}
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-/* RFC 7530 16.37. */
-int nfs4_release_lock_owner(struct nfs_call *call, uint64_t id, const void *bytes, uint32_t length)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_client *client;
-	struct nfs4_owner *owner = NULL;
-	int status = NFS4_OK;
-
-	pthread_mutex_lock(&nfs4->lock);
-	client = nfs4_client_by_id(nfs4, id);
-	if (!client || client->minor || !client->confirmed)
-		status = NFS4ERR_STALE_CLIENTID;
-	else
-		owner = nfs4_owner_get(client, true, bytes, length, false);
-	if (owner && (owner->pins || lock_owner_holds(locks_of(nfs4), &owner->locks, NULL)))
-		status = NFS4ERR_LOCKS_HELD;
-	else if (owner)
-		nfs4_drop_owner(nfs4, owner);
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-/* ---- v4.0: the turn of an owner (RFC 7530 9.1.7) */
-
-/* These leave the sequence number where it was. */
-static bool does_not_count(int status)
-{
-	return status == NFS4ERR_STALE_CLIENTID || status == NFS4ERR_STALE_STATEID ||
-	       status == NFS4ERR_BAD_STATEID || status == NFS4ERR_BAD_SEQID ||
-	       status == NFS4ERR_BADXDR || status == NFS4ERR_RESOURCE ||
-	       status == NFS4ERR_NOFILEHANDLE;
-}
-
-/* A retry gets what it got. */
-static int replay(struct nfs_call *call, const struct nfs4_owner *owner)
-{
-	if (owner->replay_op != call->compound.operation)
-		return NFS4ERR_BAD_SEQID;
-	if (owner->replay_length)
-		xdr_put_fixed(&call->out, owner->replay_body, owner->replay_length);
-	if (owner->replay_placed && call->export)
-		nfs4_set_object(call, &owner->replay_object);
-	call->compound.keep_body = true;
-	return owner->replay_status;
-}
-
-static bool turn_locked(struct nfs_call *call, struct nfs4_owner *owner, uint32_t seqid,
-			int *ret_status)
-{
-	if (owner->pins) { /* the same one is at work: it will answer */
-		*ret_status = NFS4_PENDING;
-		return false;
-	}
-	if (owner->heard && seqid == owner->seqid && owner->replay) {
-		*ret_status = replay(call, owner);
-		return false;
-	}
-	if (owner->heard && seqid != owner->seqid + 1) {
-		*ret_status = NFS4ERR_BAD_SEQID;
-		return false;
-	}
-	owner->pins++;
-	list_remove(&owner->link); /* the last one that was heard of */
-	list_push_back(&owner->client->owners, &owner->link);
-	owner->client->renewed_ns = nfs_call_now(call);
-	call->compound.owner = owner;
-	call->compound.owner_seqid = seqid;
-	call->compound.client = owner->client;
-	call->compound.asker = owner->client->id;
-	return true;
-}
-
-/* One that was never confirmed begins anew (RFC 7530 16.18.5). */
-static struct nfs4_owner *turning_owner(struct nfs4_server *nfs4, struct nfs4_client *client,
-					const void *bytes, uint32_t length, uint32_t seqid)
-{
-	struct nfs4_owner *owner = get_owner(nfs4, client, false, bytes, length);
-
-	if (!owner || owner->confirmed || owner->pins || !owner->heard ||
-	    (seqid == owner->seqid && owner->replay))
-		return owner;
-	nfs4_drop_owner(nfs4, owner);
-	return nfs4_owner_get(client, false, bytes, length, true);
-}
-
-bool nfs4_turn_of_owner(struct nfs_call *call, uint64_t id, const void *bytes, uint32_t length,
-			uint32_t seqid, int *ret_status)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_client *client;
-	struct nfs4_owner *owner;
-	bool turn = false;
-
-	pthread_mutex_lock(&nfs4->lock);
-	client = nfs4_client_by_id(nfs4, id);
-	*ret_status = NFS4ERR_STALE_CLIENTID;
-	if (client && client->minor == 0 && client->confirmed) {
-		owner = turning_owner(nfs4, client, bytes, length, seqid);
-		*ret_status = NFS4ERR_RESOURCE;
-		turn = owner && turn_locked(call, owner, seqid, ret_status);
-	}
-	pthread_mutex_unlock(&nfs4->lock);
-	if (!turn && *ret_status == NFS4_PENDING)
-		nfs_call_drop(call);
-	return turn;
-}
-
-bool nfs4_turn_of_stateid(struct nfs_call *call, const struct nfs4_stateid *stateid, uint32_t seqid,
-			  int *ret_status)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_stateid any = *stateid;
-	struct nfs4_state *state;
-	uint32_t index;
-	bool turn;
-
-	pthread_mutex_lock(&nfs4->lock);
-	/* The seqid of a retry's stateid is an old one. */
-	memcpy(&index, stateid->other + 4, 4);
-	if (index < NFS4_STATES_MAX && nfs4->states[index])
-		any.seqid = nfs4->states[index]->sequence;
-	*ret_status = nfs4_find_state(call, &any, &state);
-	turn = *ret_status == NFS4_OK && turn_locked(call, state->owner, seqid, ret_status);
-	pthread_mutex_unlock(&nfs4->lock);
-	if (!turn && *ret_status == NFS4_PENDING)
-		nfs_call_drop(call);
-	return turn;
-}
-
-/* The results lie in call->out from the operation's body on. */
-static void keep_replay(struct nfs_call *call, struct nfs4_owner *owner, int status)
-{
-	size_t at = call->compound.body_at, length = xdr_length(&call->out) - at;
-
-	owner->heard = true;
-	owner->seqid = call->compound.owner_seqid;
-	owner->replay = length <= sizeof(owner->replay_body) && !call->out.full;
-	owner->replay_op = call->compound.operation;
-	owner->replay_status = status;
-	owner->replay_length = owner->replay ? (uint32_t)length : 0;
-	if (owner->replay)
-		memcpy(owner->replay_body, call->out.base + at, length);
-	owner->replay_placed = status == NFS4_OK;
-	owner->replay_object = call->compound.current.object;
-}
-
-void nfs4_turn_end(struct nfs_call *call, int status)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_owner *owner = call->compound.owner;
-
-	if (!owner)
-		return;
-	pthread_mutex_lock(&nfs4->lock);
-	owner->pins--;
-	if (!does_not_count(status))
-		keep_replay(call, owner, status);
-	else if (!owner->heard && list_empty(&owner->states))
-		nfs4_drop_owner(nfs4, owner);
-	call->compound.owner = NULL;
-	pthread_mutex_unlock(&nfs4->lock);
-}
-
-int nfs4_owner_confirm(struct nfs_call *call, struct nfs4_stateid *stateid)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	struct nfs4_state *open;
-	int status;
-
-	pthread_mutex_lock(&nfs4->lock);
-	status = find_here(call, stateid, false, &open);
-	if (status == NFS4_OK && open->owner->confirmed)
-		status = NFS4ERR_BAD_STATEID;
-	if (status == NFS4_OK) {
-		open->owner->confirmed = true;
-		next_sequence(open);
-		fill_stateid(nfs4, open, stateid);
-	}
-	pthread_mutex_unlock(&nfs4->lock);
-	return status;
-}
-
-void nfs4_owner_claimed(struct nfs_call *call)
-{
-	struct nfs4_server *nfs4 = nfs4_server_of(call);
-
-	pthread_mutex_lock(&nfs4->lock);
-	if (call->compound.owner)
-		call->compound.owner->confirmed = true;
-	pthread_mutex_unlock(&nfs4->lock);
-}
-
-bool nfs4_owner_confirmed(const struct nfs_call *call)
-{
-	return !call->compound.owner || call->compound.owner->confirmed;
 }

@@ -6,10 +6,10 @@
 
 #include "nfs/nfs4.h"
 
-/* What nfs4_client.c, nfs4_state.c, nfs4_back.c and nfs4_deleg.c share: clients, their sessions and
- * how they are called back, their owners, what those have open and locked, what is delegated to a
- * client. Minor versions 0, 1 and 2 use the same; sessions are for 1 and 2, sequence numbers of
- * owners for 0.
+/* What nfs4_client.c, nfs4_state.c, nfs4_locks.c, nfs4_turn.c, nfs4_back.c and nfs4_deleg.c share:
+ * clients, their sessions and how they are called back, their owners, what those have open and
+ * locked, what is delegated to a client. Minor versions 0, 1 and 2 use the same; sessions are for 1
+ * and 2, sequence numbers of owners for 0.
  *
  *   client -> owners (open, lock) -> states (open, lock); a lock state hangs on its open state too
  *          -> delegations
@@ -205,6 +205,32 @@ void nfs4_session_id(const struct nfs4_session *session, uint8_t id[16]);
 struct nfs4_session *nfs4_session_by_id(struct nfs4_server *nfs4, const uint8_t id[16]);
 /* nfs4_session_leave: @conn is gone. */
 void nfs4_session_leave(struct nfs4_session *session, const struct nfs_conn *conn);
+static inline struct lock_table *nfs4_locks_of(const struct nfs4_server *nfs4)
+{
+	return nfs4->server->locks;
+}
+/* nfs4_owner_make: found, or made. nfs4_owner_tidy: one of v4.1 that has nothing goes. */
+struct nfs4_owner *nfs4_owner_make(struct nfs4_server *nfs4, struct nfs4_client *client,
+				   bool is_lock, const void *bytes, uint32_t length);
+void nfs4_owner_tidy(struct nfs4_owner *owner);
+/* nfs4_state_of: the owner's on an object (NULL: none). nfs4_state_free: what it holds has gone.
+ * nfs4_drop_lock: a lock state goes with what it holds. */
+struct nfs4_state *nfs4_state_new(struct nfs_call *call, struct nfs4_owner *owner,
+				  const struct vfs_object *object);
+struct nfs4_state *nfs4_state_of(const struct nfs4_owner *owner, uint64_t volume,
+				 const struct vfs_object *object);
+void nfs4_state_free(struct nfs4_server *nfs4, struct nfs4_state *state);
+void nfs4_drop_lock(struct nfs4_server *nfs4, struct nfs4_state *state);
+/* A state has changed: its stateid is the next one, and is given out. */
+void nfs4_state_step(struct nfs4_state *state);
+void nfs4_state_fill(const struct nfs4_server *nfs4, const struct nfs4_state *state,
+		     struct nfs4_stateid *stateid);
+/* nfs4_in_the_way: client @client is: @refused, or NFS4ERR_DELAY while what it had is taken away.
+ */
+int nfs4_in_the_way(struct nfs_call *call, uint64_t client, int refused);
+/* nfs4_find_here: nfs4_find_state(), and of the current file. */
+int nfs4_find_here(struct nfs_call *call, const struct nfs4_stateid *stateid, bool is_lock,
+		   struct nfs4_state **ret_state);
 /* The call's client and owner, with any version's errors. */
 int nfs4_find_state(struct nfs_call *call, const struct nfs4_stateid *stateid,
 		    struct nfs4_state **ret_state);
