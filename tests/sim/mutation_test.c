@@ -25,29 +25,33 @@ static const struct {
 	const char *name;
 	uint64_t seed;
 } hints[] = {
+    {"cycle_commit_before_flush", 7},
     {"remap_waits_for_confirm", 18},
     {"quarantine_waits_for_confirm", 10},
     {"checkpoint_waits_for_data", 10},
     {"superblock_fua", 5},
+    {"strict_never_in_place", 8},
     {"replay_reverts_whole_group", 4},
     {"shared_is_redirected", 28},
     {"shared_is_not_freed", 5},
     {"shared_node_is_kept", 5},
-    {"retired_until_next_root", 191},
+    {"retired_until_next_root", 63},
     {"snapshot_waits_for_unsummed", 17},
     {"deletion_in_two_roots", 28},
     {"moved_in_both_roots", 1},
     {"label_wiped_after_both_roots", 11},
+    {"added_in_both_roots", 11},
+    {"label_before_root", 9},
     {"writes_wait_for_copy", 57},
     {"mirror_writes_both", 4},
     {"mirror_record_before_use", 4},
     {"mirror_levelled_at_replay", 4},
     {"mirror_kept_for_both_roots", 4},
-    {"away_is_recorded", 32},
-    {"away_doubts_an_older_root", 28},
+    {"away_is_recorded", 64},
+    {"away_doubts_an_older_root", 73},
     {"resilver_before_whole", 32},
-    {"replacement_labelled", 28},
-    {"replaced_in_both_roots", 28},
+    {"replacement_labelled", 80},
+    {"replaced_in_both_roots", 80},
 };
 
 static struct campaign campaign_of(const char *options, unsigned seconds)
