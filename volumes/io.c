@@ -56,6 +56,12 @@ void lane_finish_run(struct deferred *deferred)
 	struct lane *lane = container_of(deferred, struct lane, finish);
 	struct list finished;
 
+	if (lane->commit) {
+		lane->commit = false;
+		native_lock(lane->native);
+		lane->native->journal.commit_due = true;
+		native_unlock(lane);
+	}
 	list_init(&finished);
 	list_splice_back(&finished, &lane->finished);
 	while (!list_empty(&finished)) {
@@ -83,6 +89,37 @@ static void durable(struct waiter *waiter)
 	io_finish(io);
 }
 
+static void written(struct waiter *waiter)
+{
+	struct io *io = container_of(waiter, struct io, waiter);
+
+	io->result = waiter->result;
+	io_finish(io);
+}
+
+/* What a host was told is done outlives this process, for no host sends it again when the next
+ * process answers its SYNCHRONIZE CACHE: so its records are written, though not flushed. A discard
+ * may have found nothing to do because of one that is not answered yet: it waits for all. */
+static bool waits_for_record(struct io *io)
+{
+	struct native *native = io->volume->native;
+	int result;
+
+	if ((!io->needed_lsn && io->request->op != VOLUME_DISCARD) ||
+	    !ORDER(answer_waits_for_record))
+		return false;
+	waiter_init(&io->waiter, io->lane, written);
+	native_lock(native);
+	if (io->request->op == VOLUME_DISCARD)
+		io->needed_lsn = native->journal.next_lsn - 1;
+	result = journal_wait_written(native, io->needed_lsn, &io->waiter);
+	native_unlock(io->lane);
+	if (result == -EINPROGRESS)
+		return true;
+	io->result = result;
+	return false;
+}
+
 static void io_drop(struct io *io)
 {
 	struct native *native = io->volume->native;
@@ -101,6 +138,8 @@ static void io_drop(struct io *io)
 		native_unlock(io->lane);
 		return;
 	}
+	if (io->result == 0 && waits_for_record(io))
+		return;
 	io_finish(io);
 }
 
@@ -1155,6 +1194,7 @@ void io_submit(struct volume *volume, struct volume_request *request)
 	io->request = request;
 	io->pending = 0;
 	io->result = 0;
+	io->needed_lsn = 0;
 	io->rows = 0;
 	io->aways = __atomic_load_n(&mine->native->aways, __ATOMIC_SEQ_CST);
 	request->backend = io;

@@ -79,7 +79,8 @@ struct io {
 	unsigned pending;
 	int result;
 	bool flushed;
-	uint64_t rows; /* away_flush_begin() */
+	uint64_t needed_lsn; /* of the last record without which what it did would be lost */
+	uint64_t rows;       /* away_flush_begin() */
 	unsigned aways;
 	uint64_t next; /* discard: bytes; extents: slot */
 	uint64_t next_end;

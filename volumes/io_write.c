@@ -15,6 +15,7 @@
  *   4. under one holding of the lock: journal records appended, map, space and checksums changed
  *   5. the data is written, in parallel with the journal (I1)
  *   6. the records' data is complete; waiters on the slots go on
+ *   7. when all is done, and records that it would be lost without are written, it is answered
  *
  * Whoever has to wait before 4 starts again from 1. Nothing is changed before 4. */
 
@@ -529,11 +530,23 @@ static void apply_all(struct piece *leader)
 		apply_piece(piece, lsn++);
 }
 
+/* What is overwritten in place is there without its record (replay.c, hot regions); what is not is
+ * answered when that is written (io.c), which is begun beside the data. */
 static void apply(struct piece *leader)
 {
+	struct lane *lane = leader->io->lane;
+	bool fresh = false;
+
 	apply_all(leader);
-	for (struct piece *piece = leader; piece; piece = piece->sibling)
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
 		count_writes(piece);
+		fresh |= piece->fresh != 0;
+	}
+	if (!fresh)
+		return;
+	leader->io->needed_lsn = lane->native->journal.next_lsn - 1;
+	lane->commit = true;
+	loop_defer(lane->loop, &lane->finish);
 }
 
 /* ---- undo after a failed data write ---- */

@@ -46,6 +46,7 @@ int journal_setup(struct native *native)
 	list_init(&journal->spare);
 	list_init(&journal->outstanding);
 	list_init(&journal->waiters);
+	list_init(&journal->unwritten);
 	journal->write = heap_zalloc(sizeof(*journal->write));
 	return journal->write ? 0 : -ENOMEM;
 }
@@ -230,6 +231,32 @@ uint64_t journal_complete_lsn(const struct native *native)
 }
 
 /* ---- commit ---- */
+int journal_wait_written(struct native *native, uint64_t lsn, struct waiter *waiter)
+{
+	struct journal *journal = &native->journal;
+
+	if (journal->written_lsn >= lsn)
+		return 0;
+	if (native->read_only)
+		return -EROFS;
+	waiter->lsn = lsn;
+	list_push_back(&journal->unwritten, &waiter->link);
+	journal->commit_due = true;
+	return -EINPROGRESS;
+}
+
+static void wake_written(struct journal *journal)
+{
+	list_for_each_safe (it, &journal->unwritten) {
+		struct waiter *waiter = list_entry(it, struct waiter, link);
+
+		if (waiter->lsn <= journal->written_lsn)
+			waiter_wake(waiter, 0);
+	}
+	if (!list_empty(&journal->unwritten))
+		journal->commit_due = true;
+}
+
 static void commit_finish(struct native *native)
 {
 	struct journal *journal = &native->journal;
@@ -257,6 +284,7 @@ static void commit_finish(struct native *native)
 	journal->committing = false;
 	if (journal->sealed_count >= COMMIT_GATHER)
 		journal->commit_due = true;
+	wake_written(journal);
 	if (journal->next_seq - journal->tail_seq + RING_RESERVE < journal->blocks)
 		waiters_wake(&journal->waiters, 0);
 	flush_commit_done(native);

@@ -288,6 +288,7 @@ void native_fail(struct native *native, const char *format, ...)
 	log_error("pool %s is read-only from now on: %s", native->sb.name,
 		  native->read_only_reason);
 	waiters_wake(&native->journal.waiters, -EROFS);
+	waiters_wake(&native->journal.unwritten, -EIO);
 	waiters_wake(&native->cycle.next, -EIO);
 	waiters_wake(&native->cycle.current, -EIO);
 	waiters_wake(&native->cycle.confirm, -EIO);

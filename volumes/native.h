@@ -67,6 +67,7 @@ struct lane {
 	struct list ios, pieces, transfers; /* free; this loop only */
 	struct list finished;               /* ios to hand back; this loop only */
 	struct deferred finish;
+	bool commit; /* what this turn of the loop has appended is to be written, as one */
 	struct list slabs;
 };
 
@@ -250,6 +251,7 @@ struct journal {
 	uint64_t commit_confirmed;  /* of the commit in flight */
 	struct list outstanding;    /* data in flight, by LSN */
 	struct list waiters;        /* for room */
+	struct list unwritten;      /* waiters for written_lsn >= lsn */
 	unsigned requests;          /* disk requests of the commit in flight */
 	int result;
 	bool confirm_wanted; /* write a block even without records */
@@ -893,6 +895,9 @@ void journal_data_done(struct native *native, struct outstanding *data);
 uint64_t journal_complete_lsn(const struct native *native); /* all data up to it is complete */
 bool journal_pending(const struct native *native);
 void journal_commit(struct lane *lane); /* without the lock; committing is set */
+/* Is the record @lsn where the end of this process would not lose it? 0: written it is, if not
+ * flushed. -EINPROGRESS: @waiter is woken when it is. -EROFS. */
+int journal_wait_written(struct native *native, uint64_t lsn, struct waiter *waiter);
 void unconfirmed_add(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn);
 uint64_t unconfirmed_lsn(struct native *native, uint64_t chunk, uint16_t mask); /* 0: none */
 int unconfirmed_prepare(struct native *native, unsigned count);

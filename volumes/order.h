@@ -22,6 +22,7 @@
  * cycle_confirm_only_complete       flush.c         I4: confirmed stops at data in flight
  * cycle_flush_takes_new_cycle       flush.c         I5: no sharing of a cycle already under way
  * fua_joins_cycle                   io.c            FUA is durable at done(0)
+ * answer_waits_for_record           io.c            done(0) outlives the process
  * overwrite_waits_for_confirm       io_write.c      I2
  * remap_waits_for_confirm           io_write.c      I3: an unmapped slot of a chunk one keeps
  * hot_mark_before_overwrite         io_write.c      hot mark durable before the first touch

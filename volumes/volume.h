@@ -28,7 +28,7 @@ struct volume;
 
 enum volume_op {
 	VOLUME_READ,
-	VOLUME_WRITE,
+	VOLUME_WRITE,   /* outlives the process at done(0), power cuts after a flush */
 	VOLUME_FLUSH,   /* I5: every write completed before submission is durable at done(0) */
 	VOLUME_DISCARD, /* the range reads as zeros from done(0) on; whole slots return their
 			 * space, the rest of partial slots is kept. Any length. It needs no space,

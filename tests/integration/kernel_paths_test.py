@@ -81,12 +81,12 @@ size=$(cat /sys/block/${A##*/}/size)
 major() { cat /sys/block/${1##*/}/dev; }
 echo "0 $size multipath 1 queue_if_no_path 0 2 1 service-time 0 1 1 $(major $B) 1 service-time 0 1 1 $(major $A) 1" | dmsetup create m || exit 1
 M=/dev/mapper/m; [ -b $M ] || dmsetup mknodes
-# A writer: numbered blocks, each durable before the next, or a kill -9 may lose it; its slowest, in ms.
+# A writer: numbered blocks, each answered before the next; its slowest, in ms.
 writer() { # device, first block, stop file
 	local n=0 most=0 from to
 	while [ ! -e $3 ] && [ $n -lt 2000 ]; do
 		printf "%512s" "$2-$n" > /tmp/w; from=$(date +%s%N)
-		dd if=/tmp/w of=$1 bs=512 seek=$(($2 + n)) oflag=direct,dsync status=none || { echo "write $n failed" > $3.bad; break; }
+		dd if=/tmp/w of=$1 bs=512 seek=$(($2 + n)) oflag=direct status=none || { echo "write $n failed" > $3.bad; break; }
 		to=$(date +%s%N); [ $((to - from)) -gt $most ] && most=$((to - from)); n=$((n + 1)); echo $n > $3.n
 	done
 	echo "$n $((most / 1000000))" > $3.done

@@ -301,8 +301,10 @@ static void report(const struct campaign *campaign)
 	printf("# %llu operations, %llu disk I/Os, %llu structure checks, %llu records replayed\n",
 	       (unsigned long long)counts->operations, (unsigned long long)counts->ios,
 	       (unsigned long long)counts->checks, (unsigned long long)counts->replayed);
-	printf("# %llu times with the newest root damaged, %llu refused\n",
-	       (unsigned long long)counts->rewinds, (unsigned long long)counts->refusals);
+	printf("# %llu times with the newest root damaged, %llu refused; %llu times the process "
+	       "alone ended\n",
+	       (unsigned long long)counts->rewinds, (unsigned long long)counts->refusals,
+	       (unsigned long long)counts->kills);
 	if (campaign->failed)
 		printf("# %llu runs failed, first: seed %llu\n",
 		       (unsigned long long)campaign->failed,

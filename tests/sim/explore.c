@@ -23,6 +23,7 @@ struct explorer {
 
 static void explore_crash(struct explorer *explorer, struct sim *sim, const struct model *crashed,
 			  unsigned states, unsigned depth);
+static void explore_kill(struct explorer *explorer, struct life *life, const struct model *crashed);
 
 static bool enough(const struct explorer *explorer)
 {
@@ -249,6 +250,8 @@ static void work(struct explorer *explorer, struct life *life, unsigned operatio
 		struct model *crashed = model_crash(life->model);
 
 		explore_crash(explorer, life->sim, crashed, states, life->depth + 1);
+		if (!life->profile->subject->only_data)
+			explore_kill(explorer, life, crashed);
 		model_destroy(crashed);
 		next = sim_io_count(life->sim) + rng_range(&life->rng, 1, ios_between * 2);
 	}
@@ -437,7 +440,7 @@ static bool plan_tear(struct rng *rng, uint8_t *fates, unsigned count)
 static void visit_plan(struct explorer *explorer, struct sim *sim, const uint8_t *fates,
 		       unsigned count, const struct model *crashed, unsigned depth, struct rng *rng)
 {
-	struct sim_plan plan = {fates, count, rng_next(rng)};
+	struct sim_plan plan = {.fates = fates, .count = count, .seed = rng_next(rng)};
 
 	visit(explorer, sim, &plan, crashed, depth);
 	if (!explorer->profile->subject->only_data && rng_one_in(rng, explorer->rewinds))
@@ -452,6 +455,62 @@ static bool worth_all(const struct explorer *explorer, struct rng *rng, unsigned
 	if (1u << count <= states)
 		return true;
 	return count <= explorer->limits->exhaustive && rng_one_in(rng, 12);
+}
+
+/* The process alone has ended: what it has acknowledged is there. After a flush by its successor
+ * that is durable, which hosts count on: none of them knows that it was another's. @crashed: what
+ * a power cut in the middle of the recovery may leave. */
+static void visit_killed(struct explorer *explorer, struct sim *sim, const struct sim_plan *plan,
+			 const struct model *killed, const struct model *crashed, unsigned depth)
+{
+	struct sim *after = sim_crash(sim, plan);
+	struct rng *rng = sim_rng(after);
+	uint64_t ios = explorer->recovery_ios, crash_at = 0;
+	struct life *life;
+
+	explorer->counts->kills++;
+	sim_enter(after);
+	life = life_new(after, explorer->profile, model_copy(killed), depth);
+	if (depth < DEPTH_MAX && rng_one_in(rng, 3))
+		crash_at = rng_range(rng, 1, ios + 1);
+	recover(explorer, life, crashed, crash_at);
+	life_match_volumes(life);
+	look(life, killed, rng_one_in(rng, 8));
+	if (explorer->profile->snapshots)
+		life_snapshots_look(life, rng_one_in(rng, 8));
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++)
+		if (life->handles[i])
+			life_flush(life, i);
+	if (depth < DEPTH_MAX && !life->pulled) {
+		struct model *flushed = model_crash(life->model);
+
+		explore_crash(explorer, after, flushed, 2, depth + 1);
+		model_destroy(flushed);
+	}
+	check(explorer, life, rng_one_in(rng, 12));
+	close_pool(life);
+	life_free(life);
+	sim_leave(after);
+	sim_destroy(after);
+	explorer->recovery_ios = ios;
+}
+
+static void explore_kill(struct explorer *explorer, struct life *life, const struct model *crashed)
+{
+	unsigned count = sim_outstanding(life->sim);
+	/* of its own, so that it takes nothing from what else there is to a run */
+	struct rng rng = {rng_mix(life->profile->seed ^ sim_io_count(life->sim) << 20)};
+	struct model *killed = model_kill(life->model);
+	struct sim_plan plan = {.count = count, .seed = rng_next(&rng), .killed = true};
+	uint8_t *fates = malloc(count + 1);
+
+	assert(fates);
+	/* what is in flight happens or not: no kernel leaves a request half done for that */
+	plan_sample(&rng, fates, count, (unsigned)rng_below(&rng, 1000));
+	plan.fates = fates;
+	visit_killed(explorer, life->sim, &plan, killed, crashed, life->depth + 1);
+	model_destroy(killed);
+	free(fates);
 }
 
 static void explore_crash(struct explorer *explorer, struct sim *sim, const struct model *crashed,
@@ -640,7 +699,8 @@ static void reopen_after_fault(const struct profile *profile, struct life *befor
 
 	assert(fates);
 	memset(fates, fate, count + 1);
-	after = sim_crash(before->sim, &(struct sim_plan){fates, count, profile->seed});
+	after = sim_crash(
+	    before->sim, &(struct sim_plan){.fates = fates, .count = count, .seed = profile->seed});
 	sim_enter(after);
 	life = life_new(after, profile, model_copy(crashed), 1);
 	life->device_lied = life->tolerate_faults = lied;

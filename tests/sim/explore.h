@@ -17,7 +17,7 @@ struct explore_limits {
 struct explore_counts {
 	uint64_t states, crashes, exhaustive_crashes, recovery_states, deep_states;
 	uint64_t operations, ios, checks, outstanding_max, torn, replayed;
-	uint64_t rewinds;
+	uint64_t rewinds, kills;
 	uint64_t faults, failures, refusals; /* fired; operations that failed; opens refused */
 };
 

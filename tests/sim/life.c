@@ -750,6 +750,17 @@ const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, ui
 	return client->result == 0 ? client->data : NULL;
 }
 
+void life_flush(struct life *life, unsigned volume)
+{
+	struct client *client = &life->clients[LIFE_CLIENTS - 1];
+
+	assert(!client->busy);
+	client_start(client, volume, VOLUME_FLUSH, 0, 0, 0);
+	for (uint64_t steps = 0; client->busy; steps++)
+		if (!sim_step(life->sim) || steps > LIFE_STEPS_MAX)
+			violation("a flush never ended (depth %u)", life->depth);
+}
+
 /* Choosing */
 
 static uint64_t choose_length(struct life *life)

@@ -179,6 +179,7 @@ void life_match_volumes(struct life *life);
 bool life_volumes_fit(struct life *life);
 /* Read @length bytes and check them; the data stays in the returned client until the next. */
 const uint8_t *life_read(struct life *life, unsigned volume, uint64_t offset, uint64_t length);
+void life_flush(struct life *life, unsigned volume);
 /* life_snapshot.c: after an open; would they match; hold them against what they held; a change of
  * them, begun and ended; delete all. */
 void life_snapshots_match(struct life *life);

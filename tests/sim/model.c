@@ -855,6 +855,19 @@ struct model *model_crash(const struct model *model)
 	return after;
 }
 
+struct model *model_kill(const struct model *model)
+{
+	struct model told = *model;
+	struct model *after;
+
+	told.ops = copy_of(model->ops, model->op_count * sizeof(*model->ops));
+	for (uint32_t i = 0; i < told.op_count; i++)
+		told.ops[i].durable |= told.ops[i].completed != NEVER && !told.ops[i].failed;
+	after = model_crash(&told);
+	free(told.ops);
+	return after;
+}
+
 /* 1: @op itself, -1: something older for sure, 0: it can not be told. */
 static int atomic_side(const struct model *crashed, uint32_t head,
 		       const struct model_atomic *atomic, uint32_t op)

@@ -99,6 +99,8 @@ void model_destroy(struct model *model);
 /* What may be found after a crash now; @model itself is not changed. The result is a template:
  * model_copy() it for every state. */
 struct model *model_crash(const struct model *model);
+/* Likewise when the process alone has ended: what was acknowledged is there, durable or not. */
+struct model *model_kill(const struct model *model);
 struct model *model_copy(const struct model *model);
 
 /* Volumes, by index. create: -1 when there is no room. */

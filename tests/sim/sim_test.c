@@ -93,7 +93,7 @@ static uint8_t after_crash(enum sim_fate fate, uint64_t offset)
 
 	assert(fates);
 	memset(fates, fate, count + 1);
-	after = sim_crash(sim, &(struct sim_plan){fates, count, 7});
+	after = sim_crash(sim, &(struct sim_plan){.fates = fates, .count = count, .seed = 7});
 	sim_disk_peek(after, "/sim/disk", offset, &byte, 1);
 	sim_destroy(after);
 	free(fates);
@@ -151,7 +151,8 @@ static void test_tear(void)
 	begin(3);
 	write_byte('t', 0, 0);
 	for (uint64_t seed = 0; seed < 64; seed++) {
-		struct sim *after = sim_crash(sim, &(struct sim_plan){fates, 1, seed});
+		struct sim *after =
+		    sim_crash(sim, &(struct sim_plan){.fates = fates, .count = 1, .seed = seed});
 		unsigned kept = 0;
 
 		sim_disk_peek(after, "/sim/disk", 0, block, 4096);

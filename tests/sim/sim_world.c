@@ -35,8 +35,9 @@ struct volatile_write {
 	struct list link;
 	uint64_t offset, length;
 	uint64_t submitted, completed; /* event numbers; completed 0 = in flight */
-	uint8_t *data;                 /* NULL: zeros (a discard) */
-	uint8_t *gone;                 /* per sector: never to be applied, or NULL */
+	bool fua;
+	uint8_t *data; /* NULL: zeros (a discard) */
+	uint8_t *gone; /* per sector: never to be applied, or NULL */
 };
 
 struct device {
@@ -264,6 +265,7 @@ static struct volatile_write *log_add(struct device *device, const struct disk_r
 	assert(write);
 	write->offset = request->offset;
 	write->length = request->length;
+	write->fua = request->flags & DISK_FUA;
 	write->submitted = ++device->sim->events;
 	list_push_back(&device->log, &write->link);
 	if (request->op == DISK_DISCARD)
@@ -948,7 +950,7 @@ static int survivor_order(const void *a, const void *b)
 	return x->write->submitted < y->write->submitted ? -1 : 1;
 }
 
-static void tear(struct rng *rng, const struct volatile_write *write, struct sim_image *image)
+static uint8_t *tear(struct rng *rng, const struct volatile_write *write)
 {
 	uint64_t sectors = write->length / SIM_SECTOR, cut = rng_below(rng, sectors + 1);
 	uint8_t *torn = calloc(sectors, 1);
@@ -957,13 +959,40 @@ static void tear(struct rng *rng, const struct volatile_write *write, struct sim
 	assert(torn);
 	for (uint64_t i = 0; i < sectors; i++)
 		torn[i] = how == 0 ? i >= cut : how == 1 ? i < cut : rng_one_in(rng, 2);
-	write_apply(write, image, torn);
-	free(torn);
+	return torn;
+}
+
+/* What the process before has written, in the cache of its successor's device. */
+static void write_inherit(const struct volatile_write *write, struct device *after,
+			  const uint8_t *torn)
+{
+	struct volatile_write *copy = calloc(1, sizeof(*copy));
+
+	assert(copy);
+	copy->offset = write->offset;
+	copy->length = write->length;
+	copy->submitted = ++after->sim->events;
+	if (write->data) {
+		uint8_t *data = malloc(write->length);
+
+		assert(data);
+		memcpy(data, write->data, write->length);
+		copy->data = data;
+		after->log_bytes += write->length;
+	}
+	for (uint64_t i = 0; i < write->length / SIM_SECTOR; i++)
+		if ((write->gone && write->gone[i]) || (torn && torn[i]))
+			write_lose_sector(copy, i);
+	list_push_back(&after->log, &copy->link);
+	write_apply(copy, &after->live, NULL);
+	copy->completed = ++after->sim->events;
+	if (!after->volatile_cache || write->fua)
+		write_harden(after, copy);
 }
 
 /* Completed writes reached the medium in their order; one in flight at any moment since. */
 static void device_survive(struct device *device, struct device *after, struct rng *rng,
-			   const uint8_t *fates, unsigned count)
+			   const uint8_t *fates, unsigned count, bool killed)
 {
 	struct survivor *survivors = calloc(count + 1, sizeof(*survivors));
 	unsigned i = 0;
@@ -976,14 +1005,20 @@ static void device_survive(struct device *device, struct device *after, struct r
 		if (!moment)
 			moment = rng_range(rng, write->submitted, device->sim->events);
 		survivors[i] = (struct survivor){write, moment, fates[i]};
+		if (killed && write->completed)
+			survivors[i].fate = SIM_KEEP;
 		i++;
 	}
 	qsort(survivors, count, sizeof(*survivors), survivor_order);
 	for (i = 0; i < count; i++) {
-		if (survivors[i].fate == SIM_KEEP)
-			write_apply(survivors[i].write, &after->durable, NULL);
-		else if (survivors[i].fate == SIM_TEAR)
-			tear(rng, survivors[i].write, &after->durable);
+		const struct volatile_write *write = survivors[i].write;
+		uint8_t *torn = survivors[i].fate == SIM_TEAR ? tear(rng, write) : NULL;
+
+		if (survivors[i].fate != SIM_DROP && killed)
+			write_inherit(write, after, torn);
+		else if (survivors[i].fate != SIM_DROP)
+			write_apply(write, &after->durable, torn);
+		free(torn);
 	}
 	free(survivors);
 }
@@ -1006,7 +1041,7 @@ struct sim *sim_crash(struct sim *sim, const struct sim_plan *plan)
 			count++;
 		copy = device_add(after, device->path, device->size, &device->durable);
 		copy->volatile_cache = device->volatile_cache;
-		device_survive(device, copy, &rng, fates, count);
+		device_survive(device, copy, &rng, fates, count, plan->killed);
 		fates += count;
 	}
 	return after;

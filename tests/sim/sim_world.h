@@ -94,6 +94,8 @@ struct sim_plan {
 	const uint8_t *fates; /* enum sim_fate */
 	unsigned count;
 	uint64_t seed; /* tears, order of concurrent writes, the new world's seed */
+	bool killed;   /* not the power, the process alone: what was completed is there, and in the
+			* new world's cache what was in the old one's */
 };
 unsigned sim_outstanding(const struct sim *sim);
 struct sim *sim_crash(struct sim *sim, const struct sim_plan *plan);

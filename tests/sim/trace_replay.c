@@ -499,7 +499,7 @@ static unsigned power_loss(struct replay *replay, struct rng *rng)
 {
 	unsigned count = sim_outstanding(replay->sim), lost;
 	uint8_t *fates = malloc(count + 1);
-	struct sim_plan plan = {fates, count, rng_next(rng)};
+	struct sim_plan plan = {.fates = fates, .count = count, .seed = rng_next(rng)};
 
 	assert(fates);
 	lost = plan_draw(replay, rng, fates, count);
