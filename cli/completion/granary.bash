@@ -59,7 +59,8 @@ _granary()
 	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace $globals" ;;
 	"pool set") list="--watermarks --undelete-hours --dry-run $globals" ;;
 	"pool add") list="--force $globals" ;;
-	"pool evacuate") list="--wait --pause --resume --stop --status $globals" ;;
+	"pool evacuate") list="--wait --pause --resume --stop --status --dry-run $globals" ;;
+	"pool remove") list="--dry-run $globals" ;;
 	"pool online") list="--wait $globals" ;;
 	"pool replace") list="--force --wait $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
@@ -152,7 +153,16 @@ _granary()
 	"audit list") list="--after $globals" ;;
 	"audit export") list="--after $globals" ;;
 	"replica peer") list="--address $globals" ;;
-	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --seed --interface --lease --force $globals" ;;
+	"replica unpair") list="--dry-run $globals" ;;
+	"replica group") list="--peer --rpo --limit --limit-at --points --compression --protect --seed --interface --lease --force --dry-run $globals" ;;
+	"replica point") list="--dry-run $globals" ;;
+	"replica switchover") list="--dry-run $globals" ;;
+	"replica promote") list="--dry-run $globals" ;;
+	"replica demote") list="--dry-run $globals" ;;
+	"replica failback") list="--dry-run $globals" ;;
+	"replica verify") list="--dry-run $globals" ;;
+	"replica pause") list="--dry-run $globals" ;;
+	"replica resume") list="--dry-run $globals" ;;
 	"ups set") list="--shutdown-at --dry-run $globals" ;;
 	"ups clear") list="--dry-run $globals" ;;
 	"config backup") list="--passphrase-file $globals" ;;
