@@ -584,7 +584,8 @@ static void let_go(struct api_request *request, bool empty)
 		pool_is_closed(&request->call, 0);
 		return;
 	}
-	/* It is gone on its own loop before that is told here: nobody else looks at it from now on. */
+	/* It is gone on its own loop before that is told here: nobody else looks at it from now on.
+	 */
 	pool->pool = NULL;
 	pool->busy = true;
 	snprintf(pool->reason, sizeof pool->reason, "it is being closed");
