@@ -353,6 +353,7 @@ void life_pull(struct life *life)
 {
 	life->pulled = second_device(life);
 	life->gone = 0;
+	life->was_pulled = true;
 	sim_disk_pull(life->sim, life_device_paths[life->pulled]);
 }
 
@@ -559,11 +560,12 @@ static bool takes_space(const struct life *life, const struct client *client)
 }
 
 /* With two copies of all data one fault fails no read. (A write that has failed may leave half of
- * itself in one copy and all of it in the other, and neither is what counts.) */
+ * itself in one copy and all of it in the other, and neither is what counts. A device that is away
+ * is a fault, too, and it is made good from what the other one has.) */
 static bool one_copy_is_good(const struct life *life, const struct volume_request *request)
 {
 	return life->profile->mirror_all && request->op == VOLUME_READ && !life->write_failed &&
-	       !life->device_lied;
+	       !life->device_lied && !life->was_pulled;
 }
 
 static void client_failed(struct client *client, int result)

@@ -135,6 +135,7 @@ struct life {
 	bool unsettled;     /* a change has failed, and may yet be there after the next open */
 	bool rewound;       /* open with an older root */
 	unsigned pulled;    /* of life_device_paths: it is gone; 0: none */
+	bool was_pulled;    /* one was, in this life */
 	unsigned instead;   /* likewise: what is to replace the second device, or be it again */
 	unsigned gone;      /* roots since the pool has gone on without the second device */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
