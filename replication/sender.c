@@ -245,7 +245,6 @@ static int send_log(struct sender *sender, uint64_t number)
 	return result;
 }
 
-/* The standby has @epoch, durably: what was kept for it may go. */
 /* How much a promotion would lose, when that has changed; from the clock too. The number is of a
  * moment behind @now. */
 static void tell_lag(struct sender *sender)
@@ -264,6 +263,7 @@ static void tell_lag(struct sender *sender)
 	}
 }
 
+/* The standby has @epoch, durably: what was kept for it may go. */
 static void acknowledged(struct sender *sender, uint64_t epoch)
 {
 	struct group *group = sender->group;
