@@ -196,39 +196,8 @@ static void serving_changed(struct group *group)
 		group->host->serving_changed(group);
 }
 
-uint64_t group_behind(const struct group *group)
-{
-	struct recorder_lag lag = {0};
-	uint64_t bytes;
-
-	if (group->recorder)
-		recorder_lag(group->recorder, &lag);
-	bytes = lag.marked_bytes + lag.log_bytes;
-	for (unsigned i = 0; i < group->member_max; i++) {
-		if (group->members[i].volume)
-			bytes += marks_bytes(&group->members[i].sent);
-	}
-	return bytes;
-}
-
-/* What was newer than an older epoch then is all that may be newer than the sealed one. */
-int group_word(const struct group *group, uint64_t *ret_bytes, uint64_t *ret_wall_ns)
-{
-	const struct lease_word *word = &group->word;
-	uint64_t sealed = group->staging_good ? group->staging.sealed : 0;
-	bool level = group->level_epoch == sealed && group->level_wall_ns >= word->wall_ns;
-
-	if (!sealed || !word->epoch || word->epoch > sealed)
-		return -ENODATA;
-	*ret_bytes = level ? 0 : word->bytes;
-	*ret_wall_ns = level ? group->level_wall_ns : word->wall_ns;
-	return 0;
-}
-
 void group_set_role(struct group *group, enum group_role role)
 {
-	group->word = (struct lease_word){0};
-	group->level_epoch = 0;
 	group->role = role;
 	group->leaving = false;
 	lease_role(group);

@@ -123,13 +123,9 @@ struct group {
 	uint64_t switch_until_ns;   /* guests wait no longer than that */
 	bool wanted;                /* standby: it asks to be handed the image */
 	struct group_verify verify; /* primary */
-	/* standby: what the primary said last of what is newer than a sealed epoch, and when by its
-	 * clock; epoch 0: nothing. Not of its predecessor, nor of before a start. */
-	struct lease_word word;
-	uint64_t level_epoch, level_wall_ns; /* it said that nothing was newer then */
-	bool used;     /* standby: the members were there before the group was */
-	bool stopping; /* the node is about to stop: a failback waits no longer */
-	bool changing; /* a promotion or demotion is under way: no session begins */
+	bool used;                  /* standby: the members were there before the group was */
+	bool stopping;              /* the node is about to stop: a failback waits no longer */
+	bool changing;              /* a promotion or demotion is under way: no session begins */
 	struct lease lease;
 
 	/* seen by the administrator */
@@ -191,12 +187,6 @@ void group_drain(struct group *group);
 int group_flush(struct group *group) __attribute__((warn_unused_result));
 /* group_level: does the standby's sealed image lack nothing that this primary knows of? */
 bool group_level(const struct group *group);
-/* group_behind: bytes, at most, that are newer than the standby's sealed image, as far as this
- * primary knows. */
-uint64_t group_behind(const struct group *group);
-/* group_word: standby: bytes that were newer than the sealed image when the primary spoke last, at
- * *ret_wall_ns by its clock; -ENODATA: that is not known. */
-int group_word(const struct group *group, uint64_t *ret_bytes, uint64_t *ret_wall_ns);
 /* group_stop: the node stops in order: sessions are over and nobody writes. The epoch that a
  * later start may take for acked, with nothing marked; 0: none. Fiber. */
 uint64_t group_stop(struct group *group);

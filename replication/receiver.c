@@ -261,16 +261,6 @@ static int be_defined(struct receiver *receiver, const struct wire_message *mess
 	return channel_send(receiver->channel, &ready);
 }
 
-static int take_word(struct receiver *receiver, const struct wire_message *message)
-{
-	struct group *group = receiver->group;
-
-	if (group->protocol < WIRE_VERSION_LAG)
-		return bad(receiver, "a message out of place");
-	group->word = (struct lease_word){message->epoch, message->wall_ns, message->records};
-	return 0;
-}
-
 static int handle(struct receiver *receiver, const struct wire_message *message)
 {
 	if (receiver->group->role != GROUP_STANDBY)
@@ -290,8 +280,6 @@ static int handle(struct receiver *receiver, const struct wire_message *message)
 		return seal(receiver, message);
 	case WIRE_HASH_ASK:
 		return answer_hashes(receiver, message);
-	case WIRE_LAG:
-		return take_word(receiver, message);
 	case WIRE_SWITCH:
 		return take_over(receiver, message);
 	case WIRE_REFUSE:
@@ -319,24 +307,11 @@ static int ask_for_image(struct receiver *receiver)
 	return channel_send(receiver->channel, &message);
 }
 
-/* They are worth knowing when the session is over. */
-static void hear_pings(struct receiver *receiver)
-{
-	const struct channel *channel = receiver->channel;
-	struct group *group = receiver->group;
-
-	if (group->role != GROUP_STANDBY || !channel->peer_epoch)
-		return;
-	group->level_epoch = channel->peer_epoch;
-	group->level_wall_ns = channel->peer_wall_ns;
-}
-
 static int next_message(struct receiver *receiver, struct wire_message *message)
 {
 	int result;
 
 	while ((result = channel_poll(receiver->channel, message)) == 0) {
-		hear_pings(receiver);
 		result = ask_for_image(receiver);
 		if (result < 0)
 			return result;

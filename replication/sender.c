@@ -42,8 +42,6 @@ struct sender {
 	bool compare, skip_zeros;
 	struct timer clock; /* closes epochs */
 	bool streaming;
-	bool welcomed; /* the standby knows what it is told */
-	uint64_t told_epoch, told_bytes;
 	bool asked;      /* the standby wants to be handed the image */
 	uint8_t *data;   /* READ_MAX */
 	uint8_t *hashes; /* of RUN_MAX */
@@ -245,24 +243,6 @@ static int send_log(struct sender *sender, uint64_t number)
 	return result;
 }
 
-/* How much a promotion would lose, when that has changed; from the clock too. The number is of a
- * moment behind @now. */
-static void tell_lag(struct sender *sender)
-{
-	struct group *group = sender->group;
-	struct wire_message message = {.type = WIRE_LAG, .epoch = group->acked};
-
-	if (!sender->welcomed || group->role != GROUP_PRIMARY || group->spoken < WIRE_VERSION_LAG)
-		return;
-	message.wall_ns = loop_wall(group->loop);
-	message.records = group_behind(group);
-	if ((message.epoch != sender->told_epoch || message.records != sender->told_bytes) &&
-	    channel_tell(sender->channel, &message)) {
-		sender->told_epoch = message.epoch;
-		sender->told_bytes = message.records;
-	}
-}
-
 /* The standby has @epoch, durably: what was kept for it may go. */
 static void acknowledged(struct sender *sender, uint64_t epoch)
 {
@@ -300,7 +280,6 @@ static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
 	acknowledged(sender, number);
 	group->acked_wall_ns = wall_ns;
 	group_protect(group);
-	tell_lag(sender);
 	sender->peer_epoch = number;
 	return 0;
 }
@@ -596,7 +575,6 @@ static void close_epoch(struct timer *timer)
 		recorder_close_used(sender->group->recorder);
 		tell_idle(sender);
 	}
-	tell_lag(sender);
 	timer_start(timer, sender->group->period_ns);
 	channel_wake(sender->channel);
 }
@@ -899,7 +877,6 @@ static int say_hello(struct sender *sender)
 		group_set_role(group, GROUP_PRIMARY);
 	}
 	settle(sender, &welcome);
-	sender->welcomed = true;
 	return 0;
 }
 

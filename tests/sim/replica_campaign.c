@@ -79,7 +79,7 @@ static void run(struct replica_life *life)
 	}
 }
 
-/* Whether the link is compressed, and whether a node is of a version before: of the seed alone, so
+/* Whether the link is compressed, and whether a node is one version behind: of the seed alone, so
  * that the rest of a life is the same. */
 static void choose_link(struct replica_life *life, uint64_t seed)
 {
@@ -88,8 +88,7 @@ static void choose_link(struct replica_life *life, uint64_t seed)
 	life->compression = (enum pack_kind)rng_below(&rng, PACK_KINDS);
 	life->noisy = rng_one_in(&rng, 2);
 	if (rng_one_in(&rng, 4))
-		life->nodes[rng_below(&rng, 2)].protocol =
-		    seed & 1 ? WIRE_VERSION_PACKED - 1 : WIRE_VERSION_LAG - 1;
+		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION_PACKED - 1;
 	if (rng_one_in(&rng, 3))
 		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
 	if (rng_one_in(&rng, 2))
