@@ -35,7 +35,8 @@
  * opened without it, when the crash had left the end of the chain in its copy only: then those
  * changes did not happen, that was seen, and when the root of that open is lost they are not to
  * come back with the device. Nothing durable is missed: the other one does not go before two roots
- * more say that this one is back (away.c, A7).
+ * more say that this one is back (away.c, A7). What counts has to be readable where the other copy
+ * has nothing, then: an error that passes would be such an open without it, and no root says so.
  *
  * Then hot regions are looked through for overwrites whose record was lost, and a checkpoint
  * under a new epoch makes sure that no block of the old chain's end is ever taken for new. */
@@ -154,13 +155,22 @@ static int moved_on(struct replay *replay)
 	    (unsigned long long)replay->native->sb.generation);
 }
 
-/* Without the block the chain may be longer than it looks. A copy that is stale need not have it.
- */
-static int unreadable(struct replay *replay, const struct pv *pv)
+/* Does what is in this copy continue the chain? */
+static bool counts(const struct pv *pv)
 {
-	if (pv_is_stale(pv))
-		return 0;
-	return err_set(replay->err, -EIO, "the journal can not be read from %s", away_path(pv));
+	return !pv->was_away || !ORDER(away_adds_no_journal);
+}
+
+/* The chain may be longer than it looks: what is not read now would be there when the same root is
+ * opened again, and what has been read of the pool meanwhile would turn out not to have been. One
+ * that is being made good has the journal, too (away.c, A6). */
+static int unreadable(struct replay *replay, const struct pv *pv, const struct pv *other)
+{
+	bool spare = other != pv && other->disk && counts(other) && !pv_is_stale(other);
+
+	return err_set(replay->err, -EIO, "the journal can not be read from %s%s", away_path(pv),
+		       spare ? ": if it stays so, import the pool without that device (--degraded)"
+			     : "");
 }
 
 /* The block that continues the chain, NULL at its end. */
@@ -179,20 +189,21 @@ static int find_block(struct replay *replay, const struct chain *chain, const ui
 		if (!ring->pv->disk || (*ret_block && !ORDER(replay_looks_at_both)))
 			continue;
 		block = read_block(replay, ring, chain->seq);
-		if (!block && (!failed || pv_is_stale(failed)))
+		if (!block && counts(ring->pv))
 			failed = ring->pv;
 		if (!block || journal_block_open(block, &header, &hash) < 0)
 			continue;
 		if (newer_block(replay, &header, chain->seq))
 			return moved_on(replay);
-		if (*ret_block || !continues(replay, chain, &header) ||
-		    (ring->pv->was_away && ORDER(away_adds_no_journal)))
+		if (*ret_block || !continues(replay, chain, &header) || !counts(ring->pv))
 			continue;
 		*ret_block = block;
 		*ret_header = header;
 		*ret_hash = hash;
 	}
-	return failed && !*ret_block ? unreadable(replay, failed) : 0;
+	if (!failed || *ret_block)
+		return 0;
+	return unreadable(replay, failed, replay->copy[failed == replay->copy[0].pv].pv);
 }
 
 /* Walk the chain; @visit (may be NULL) sees each block. */

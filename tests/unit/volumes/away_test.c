@@ -53,9 +53,8 @@ static void wait_spread(struct bench *bench)
 	assert_false(native->spread_wanted);
 }
 
-static void start(struct bench *bench)
+static void make_mirrored(struct bench *bench)
 {
-	bench_setup(bench);
 	assert_int_equal(bench_create(bench, 2, POOL_SIZE), 0);
 	bench->volume = create(bench, "v", true);
 	assert_int_equal(bench_checkpoint(bench),
@@ -63,6 +62,12 @@ static void start(struct bench *bench)
 	wait_spread(bench);
 	memset(images, 0, sizeof(images));
 	change(bench, bench->volume, images[0], 150);
+}
+
+static void start(struct bench *bench)
+{
+	bench_setup(bench);
+	make_mirrored(bench);
 }
 
 /* ---- the device ---- */
@@ -1300,42 +1305,79 @@ static int rewind_pool(struct bench *bench)
 	return result;
 }
 
+/* As of a root that says @flags of the device at @row: on all copies at @path. */
+static void set_flags(const char *path, unsigned row, uint8_t flags)
+{
+	int file = open(path, O_RDWR);
+	uint8_t block[BLOCK];
+
+	assert_true(file >= 0);
+	for (unsigned copy = 0; copy < 4; copy++) {
+		off_t at = (off_t)superblock_position(POOL_SIZE, copy);
+		struct superblock sb;
+
+		assert_int_equal(pread(file, block, BLOCK, at), BLOCK);
+		assert_int_equal(superblock_decode(block, &sb, NULL), 0);
+		sb.pv[row].flags = flags;
+		superblock_encode(&sb, block);
+		assert_int_equal(pwrite(file, block, BLOCK, at), BLOCK);
+	}
+	assert_int_equal(close(file), 0);
+}
+
+/* What the pool would lose with the end of its journal. */
+struct tail {
+	uint64_t generation, first; /* of the root, and of the end */
+	uint64_t at[2];             /* of the end, on a device: from, to */
+};
+
+/* Down with a discard that nobody waited for in the journal of one device only, the victim, of
+ * which the root says @flags. */
+static struct tail discard_at_end(struct bench *bench, uint8_t flags)
+{
+	const struct native *native = native_of(bench->pool);
+	struct tail tail = {.generation = native->sb.generation};
+	const struct journal *journal = &native->journal;
+	uint64_t end, ring = journal->offset;
+
+	memset(room, 0x5a, sizeof(room));
+	assert_int_equal(bench_write(bench, 0, room, 65536, 0), 0);
+	memcpy(images[0], room, 65536);
+	assert_int_equal(bench_flush(bench), 0);
+	tail.first = journal->next_seq;
+	assert_int_equal(bench_discard(bench, 0, 65536), 0);
+	assert_int_equal(bench_flush(bench), 0);
+	end = journal->next_seq;
+	assert_int_equal(native->sb.generation, tail.generation);
+	assert_true(tail.first < end && end < journal->blocks);
+	tail.at[0] = ring + tail.first * BLOCK;
+	tail.at[1] = ring + end * BLOCK;
+	bench_drop(bench);
+	for (uint64_t at = tail.at[0]; at < tail.at[1]; at += BLOCK)
+		rot_block(bench->path[other], at);
+	for (unsigned i = 0; i < 2 && flags; i++)
+		set_flags(bench->path[i], victim, flags);
+	return tail;
+}
+
 /* A discard that nobody waited for is in the journal of one device only after a crash, and the pool
  * is opened without that one: it did not happen, and what is there has been read. It is not to
  * happen after all when the root of that open is lost and the device is back. */
-static void test_journal_left_behind(void **state)
+static void left_behind(uint8_t flags)
 {
 	struct bench bench;
-	const struct journal *journal;
-	uint64_t generation, first, end, at, blocks;
+	struct tail tail;
 
-	(void)state;
 	start(&bench);
-	memset(room, 0x5a, sizeof(room));
-	assert_int_equal(bench_write(&bench, 0, room, 65536, 0), 0);
-	memcpy(images[0], room, 65536);
-	assert_int_equal(bench_flush(&bench), 0);
-	journal = &native_of(bench.pool)->journal;
-	first = journal->next_seq;
-	assert_int_equal(bench_discard(&bench, 0, 65536), 0);
-	assert_int_equal(bench_flush(&bench), 0);
-	generation = native_of(bench.pool)->sb.generation;
-	end = journal->next_seq;
-	at = journal->offset;
-	blocks = journal->blocks;
-	bench_drop(&bench);
-	assert_true(end > first);
-	for (uint64_t seq = first; seq < end; seq++)
-		rot_block(bench.path[other], at + seq % blocks * BLOCK);
-
+	tail = discard_at_end(&bench, flags);
 	hide(&bench, true);
 	assert_int_equal(open_degraded(&bench), 0);
 	bench.volume = found(&bench, "v");
 	compare(&bench, bench.volume, images[0]);
-	assert_int_equal(native_of(bench.pool)->sb.generation, generation + 1);
-	assert_int_equal(native_of(bench.pool)->journal.next_seq, first);
+	assert_int_equal(native_of(bench.pool)->sb.generation, tail.generation + 1);
+	assert_int_equal(native_of(bench.pool)->journal.next_seq, tail.first);
 	bench_drop(&bench);
-	for (unsigned copy = (generation + 1) & 1; copy < 4; copy += 2)
+	for (unsigned copy = (tail.generation + 1) & 1; copy < 4; copy += 2)
 		rot_block(bench.path[other], superblock_position(POOL_SIZE, copy));
 	hide(&bench, false);
 	assert_int_equal(bench_open(&bench, 2), -EUCLEAN);
@@ -1347,6 +1389,133 @@ static void test_journal_left_behind(void **state)
 	compare(&bench, bench.volume, images[0]);
 	assert_int_equal(bench_check(&bench, true), 0);
 	bench_finish(&bench);
+}
+
+static void test_journal_left_behind(void **state)
+{
+	(void)state;
+	left_behind(0);
+}
+
+/* The same while it is being made good. */
+static void test_journal_left_behind_stale(void **state)
+{
+	(void)state;
+	left_behind(PV_STALE);
+}
+
+/* ---- a place that can not be read, for now ---- */
+static const struct world_ops *sound;
+static struct world_ops worn;
+static struct {
+	const char *path;
+	uint64_t from, to;
+} scratch;
+
+struct failing {
+	struct message message;
+	struct disk_request *request;
+};
+
+static void fail_now(struct message *message)
+{
+	struct failing *failing = container_of(message, struct failing, message);
+	struct disk_request *request = failing->request;
+
+	heap_free(failing);
+	request->done(request, -EIO);
+}
+
+static void worn_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
+{
+	struct failing *failing;
+
+	if (request->op != DISK_READ || !scratch.path || strcmp(disk->path, scratch.path) != 0 ||
+	    request->offset >= scratch.to || request->offset + request->length <= scratch.from) {
+		sound->disk_submit(loop, disk, request);
+		return;
+	}
+	failing = heap_zalloc(sizeof(*failing));
+	assert_non_null(failing);
+	failing->request = request;
+	loop_post(loop, &failing->message, fail_now);
+}
+
+static int worn_open(const char *path, unsigned flags, uint64_t size, struct disk **ret_disk,
+		     struct err *err)
+{
+	int result = sound->disk_open(path, flags, size, ret_disk, err);
+
+	if (result == 0)
+		(*ret_disk)->world = &worn;
+	return result;
+}
+
+static void start_worn(struct bench *bench)
+{
+	bench_setup(bench);
+	loop_destroy(bench->loop);
+	memset(&scratch, 0, sizeof(scratch));
+	sound = bench->world;
+	worn = *sound;
+	worn.disk_open = worn_open;
+	worn.disk_submit = worn_submit;
+	bench->world = &worn;
+	assert_int_equal(loop_create(bench->world, &bench->loop, &bench->err), 0);
+	make_mirrored(bench);
+}
+
+/* Only one device has the end of the journal, and it can not be read there, for now. Without it the
+ * pool would be what it is not when that is over: it is not opened, whether the device counts in
+ * full or is being made good. One that the root calls away is not asked. */
+static void unreadable(uint8_t flags)
+{
+	struct bench bench;
+	struct tail tail;
+
+	start_worn(&bench);
+	tail = discard_at_end(&bench, flags);
+	scratch.path = bench.path[victim];
+	scratch.from = tail.at[0];
+	scratch.to = tail.at[1];
+	if (!(flags & PV_AWAY)) {
+		assert_int_equal(bench_open(&bench, 2), -EIO);
+		assert_non_null(strstr(bench.err.text, "the journal can not be read"));
+		assert_non_null(strstr(bench.err.text, bench.path[victim]));
+		assert_non_null(strstr(bench.err.text, "--degraded"));
+		scratch.path = NULL;
+		memset(images[0], 0, 65536); /* as it was said by what is there again */
+	}
+	assert_int_equal(bench_open(&bench, 2), 0);
+	bench.volume = found(&bench, "v");
+	assert_int_equal(info_of(&bench).degraded, flags & PV_AWAY ? true : false);
+	compare(&bench, bench.volume, images[0]);
+	if (flags & PV_AWAY) {
+		scratch.path = NULL;
+		assert_int_equal(online(&bench, bench.path[victim]), 0);
+	}
+	wait_whole(&bench);
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+static void test_journal_unreadable(void **state)
+{
+	(void)state;
+	unreadable(0);
+}
+
+static void test_journal_unreadable_stale(void **state)
+{
+	(void)state;
+	unreadable(PV_STALE);
+}
+
+static void test_journal_unreadable_away(void **state)
+{
+	(void)state;
+	unreadable(PV_AWAY | PV_STALE);
 }
 
 /* As of a device that was the pool's, and went on elsewhere for long. */
@@ -1819,6 +1988,10 @@ int main(void)
 	    BOTH(journal_moved_on),
 	    BOTH(journal_moved_a_little),
 	    BOTH(journal_left_behind),
+	    BOTH(journal_left_behind_stale),
+	    BOTH(journal_unreadable),
+	    BOTH(journal_unreadable_stale),
+	    BOTH(journal_unreadable_away),
 	    FIRST(one_journal),
 	    BOTH(consent_said),
 	    BOTH(lost_in_root),
