@@ -1305,8 +1305,10 @@ static int rewind_pool(struct bench *bench)
 	return result;
 }
 
-/* As of a root that says @flags of the device at @row: on all copies at @path. */
-static void set_flags(const char *path, unsigned row, uint8_t flags)
+/* As of a root of @generation that says @flags of the device at @row, and one before it that says
+ * @before: on all copies at @path. */
+static void set_flags(const char *path, uint64_t generation, unsigned row, uint8_t flags,
+		      uint8_t before)
 {
 	int file = open(path, O_RDWR);
 	uint8_t block[BLOCK];
@@ -1318,7 +1320,7 @@ static void set_flags(const char *path, unsigned row, uint8_t flags)
 
 		assert_int_equal(pread(file, block, BLOCK, at), BLOCK);
 		assert_int_equal(superblock_decode(block, &sb, NULL), 0);
-		sb.pv[row].flags = flags;
+		sb.pv[row].flags = sb.generation == generation ? flags : before;
 		superblock_encode(&sb, block);
 		assert_int_equal(pwrite(file, block, BLOCK, at), BLOCK);
 	}
@@ -1331,9 +1333,8 @@ struct tail {
 	uint64_t at[2];             /* of the end, on a device: from, to */
 };
 
-/* Down with a discard that nobody waited for in the journal of one device only, the victim, of
- * which the root says @flags. */
-static struct tail discard_at_end(struct bench *bench, uint8_t flags)
+/* Down with a discard that nobody waited for at the end of both journals. */
+static struct tail discard_at_end(struct bench *bench)
 {
 	const struct native *native = native_of(bench->pool);
 	struct tail tail = {.generation = native->sb.generation};
@@ -1353,10 +1354,18 @@ static struct tail discard_at_end(struct bench *bench, uint8_t flags)
 	tail.at[0] = ring + tail.first * BLOCK;
 	tail.at[1] = ring + end * BLOCK;
 	bench_drop(bench);
+	return tail;
+}
+
+/* ... and only of the victim's, of which the root says @flags. */
+static struct tail discard_at_one_end(struct bench *bench, uint8_t flags)
+{
+	struct tail tail = discard_at_end(bench);
+
 	for (uint64_t at = tail.at[0]; at < tail.at[1]; at += BLOCK)
 		rot_block(bench->path[other], at);
-	for (unsigned i = 0; i < 2 && flags; i++)
-		set_flags(bench->path[i], victim, flags);
+	for (unsigned i = 0; i < 2; i++)
+		set_flags(bench->path[i], tail.generation, victim, flags, flags);
 	return tail;
 }
 
@@ -1369,7 +1378,7 @@ static void left_behind(uint8_t flags)
 	struct tail tail;
 
 	start(&bench);
-	tail = discard_at_end(&bench, flags);
+	tail = discard_at_one_end(&bench, flags);
 	hide(&bench, true);
 	assert_int_equal(open_degraded(&bench), 0);
 	bench.volume = found(&bench, "v");
@@ -1408,7 +1417,8 @@ static void test_journal_left_behind_stale(void **state)
 static const struct world_ops *sound;
 static struct world_ops worn;
 static struct {
-	const char *path;
+	const char *path[2];
+	unsigned count;
 	uint64_t from, to;
 } scratch;
 
@@ -1426,12 +1436,20 @@ static void fail_now(struct message *message)
 	request->done(request, -EIO);
 }
 
+static bool is_scratched(const struct disk *disk)
+{
+	for (unsigned i = 0; i < scratch.count; i++)
+		if (strcmp(disk->path, scratch.path[i]) == 0)
+			return true;
+	return false;
+}
+
 static void worn_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
 {
 	struct failing *failing;
 
-	if (request->op != DISK_READ || !scratch.path || strcmp(disk->path, scratch.path) != 0 ||
-	    request->offset >= scratch.to || request->offset + request->length <= scratch.from) {
+	if (request->op != DISK_READ || !is_scratched(disk) || request->offset >= scratch.to ||
+	    request->offset + request->length <= scratch.from) {
 		sound->disk_submit(loop, disk, request);
 		return;
 	}
@@ -1474,8 +1492,8 @@ static void unreadable(uint8_t flags)
 	struct tail tail;
 
 	start_worn(&bench);
-	tail = discard_at_end(&bench, flags);
-	scratch.path = bench.path[victim];
+	tail = discard_at_one_end(&bench, flags);
+	scratch.path[scratch.count++] = bench.path[victim];
 	scratch.from = tail.at[0];
 	scratch.to = tail.at[1];
 	if (!(flags & PV_AWAY)) {
@@ -1483,7 +1501,7 @@ static void unreadable(uint8_t flags)
 		assert_non_null(strstr(bench.err.text, "the journal can not be read"));
 		assert_non_null(strstr(bench.err.text, bench.path[victim]));
 		assert_non_null(strstr(bench.err.text, "--degraded"));
-		scratch.path = NULL;
+		scratch.count = 0;
 		memset(images[0], 0, 65536); /* as it was said by what is there again */
 	}
 	assert_int_equal(bench_open(&bench, 2), 0);
@@ -1491,7 +1509,7 @@ static void unreadable(uint8_t flags)
 	assert_int_equal(info_of(&bench).degraded, flags & PV_AWAY ? true : false);
 	compare(&bench, bench.volume, images[0]);
 	if (flags & PV_AWAY) {
-		scratch.path = NULL;
+		scratch.count = 0;
 		assert_int_equal(online(&bench, bench.path[victim]), 0);
 	}
 	wait_whole(&bench);
@@ -1516,6 +1534,144 @@ static void test_journal_unreadable_away(void **state)
 {
 	(void)state;
 	unreadable(PV_AWAY | PV_STALE);
+}
+
+/* ---- which copy counts ---- */
+/* After a crash with both devices there: the newest root is on both or on one only (the other has
+ * the two before), and says of the victim that it is whole, being made good, or away, the one
+ * before what it was before that; the end of the journal is in either copy, or not, or can not be
+ * read there. What all of that makes of the pool is one of three: the end has happened, it has not,
+ * or it is not opened. */
+enum end { END_THERE, END_CUT, END_UNREADABLE, ENDS };
+enum root_on { ROOT_BOTH, ROOT_OTHER, ROOT_VICTIM };
+
+static void copy_sparse(const char *from, const char *to)
+{
+	int in = open(from, O_RDONLY), out = open(to, O_CREAT | O_TRUNC | O_RDWR, 0600);
+	off_t at = 0, hole;
+
+	assert_true(in >= 0 && out >= 0);
+	assert_int_equal(ftruncate(out, (off_t)POOL_SIZE), 0);
+	while ((at = lseek(in, at, SEEK_DATA)) >= 0) {
+		hole = lseek(in, at, SEEK_HOLE);
+		for (; at < hole; at += (off_t)BLOCK) {
+			uint8_t block[BLOCK];
+
+			assert_int_equal(pread(in, block, BLOCK, at), BLOCK);
+			assert_int_equal(pwrite(out, block, BLOCK, at), BLOCK);
+		}
+	}
+	assert_int_equal(close(in), 0);
+	assert_int_equal(close(out), 0);
+}
+
+/* The root of @generation has not come to @path: there is the one two before it. */
+static void set_back(const char *path, uint64_t generation)
+{
+	int file = open(path, O_RDWR);
+	uint8_t block[BLOCK];
+	struct superblock sb;
+
+	assert_true(file >= 0);
+	for (unsigned copy = 0; copy < 4; copy++) {
+		off_t at = (off_t)superblock_position(POOL_SIZE, copy);
+		off_t before = (off_t)superblock_position(POOL_SIZE, copy ^ 1);
+
+		if ((copy & 1) != (generation & 1))
+			continue;
+		assert_int_equal(pread(file, block, BLOCK, before), BLOCK);
+		assert_int_equal(superblock_decode(block, &sb, NULL), 0);
+		assert_int_equal(sb.generation, generation - 1);
+		sb.generation--;
+		superblock_encode(&sb, block);
+		assert_int_equal(pwrite(file, block, BLOCK, at), BLOCK);
+	}
+	assert_int_equal(close(file), 0);
+}
+
+static void make_end(const char *path, const struct tail *tail, enum end end)
+{
+	for (uint64_t at = tail->at[0]; at < tail->at[1] && end == END_CUT; at += BLOCK)
+		rot_block(path, at);
+	if (end == END_UNREADABLE)
+		scratch.path[scratch.count++] = path;
+	scratch.from = tail->at[0];
+	scratch.to = tail->at[1];
+}
+
+struct crash {
+	uint8_t flags, before; /* of the victim, as the newest root and the one before say */
+	enum root_on root;
+	enum end end[2]; /* by row */
+};
+
+static void make_crash(struct bench *bench, const struct tail *tail, const struct crash *crash)
+{
+	scratch.count = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		copy_sparse(bench->path[2 + i], bench->path[i]);
+		set_flags(bench->path[i], tail->generation, victim, crash->flags, crash->before);
+		if (crash->root != ROOT_BOTH && (i == victim) == (crash->root == ROOT_OTHER))
+			set_back(bench->path[i], tail->generation);
+		make_end(bench->path[i], tail, crash->end[i]);
+	}
+}
+
+static void try_crash(struct bench *bench, const struct tail *tail, const struct crash *crash)
+{
+	const enum end *end = crash->end;
+	/* that it is back is said by itself alone: it is away as ever */
+	bool cut_off = crash->root == ROOT_VICTIM && crash->before & PV_AWAY;
+	bool away = crash->flags & PV_AWAY || cut_off;
+	bool happened = end[other] == END_THERE || (!away && end[victim] == END_THERE);
+	bool unknown = end[other] == END_UNREADABLE || (!away && end[victim] == END_UNREADABLE);
+
+	make_crash(bench, tail, crash);
+	if (!happened && unknown) {
+		assert_int_equal(bench_open(bench, 2), -EIO);
+		return;
+	}
+	assert_int_equal(bench_open(bench, 2), 0);
+	assert_int_equal(info_of(bench).degraded, away && end[victim] == END_UNREADABLE);
+	assert_int_equal(info_of(bench).resilvering, away ? end[victim] != END_UNREADABLE
+						     : crash->flags & PV_STALE ? 1
+									       : 0);
+	bench->volume = found(bench, "v");
+	memset(room, 0xee, 65536);
+	assert_int_equal(bench_read(bench, 0, room, 65536), 0);
+	for (unsigned i = 0; i < 65536; i++)
+		assert_int_equal((uint8_t)room[i], happened ? 0 : 0x5a);
+	bench_drop(bench);
+}
+
+static void test_which_counts(void **state)
+{
+	static const struct crash crashes[] = {
+	    {.root = ROOT_BOTH},
+	    {.flags = 0, .before = PV_STALE, .root = ROOT_OTHER},
+	    {.flags = 0, .before = PV_STALE, .root = ROOT_VICTIM},
+	    {.flags = PV_STALE, .before = PV_STALE, .root = ROOT_BOTH},
+	    {.flags = PV_STALE, .before = PV_AWAY | PV_STALE, .root = ROOT_OTHER},
+	    {.flags = PV_STALE, .before = PV_AWAY | PV_STALE, .root = ROOT_VICTIM},
+	    {.flags = PV_AWAY | PV_STALE, .before = PV_AWAY | PV_STALE, .root = ROOT_BOTH},
+	    {.flags = PV_AWAY | PV_STALE, .before = 0, .root = ROOT_OTHER},
+	};
+	struct bench bench;
+	struct tail tail;
+
+	(void)state;
+	start_worn(&bench);
+	tail = discard_at_end(&bench);
+	for (unsigned i = 0; i < 2; i++)
+		copy_sparse(bench.path[i], bench.path[2 + i]);
+	for (unsigned i = 0; i < sizeof(crashes) / sizeof(crashes[0]) * ENDS * ENDS; i++) {
+		struct crash crash = crashes[i / ENDS / ENDS];
+
+		crash.end[0] = i / ENDS % ENDS;
+		crash.end[1] = i % ENDS;
+		try_crash(&bench, &tail, &crash);
+	}
+	bench_finish(&bench);
 }
 
 /* As of a device that was the pool's, and went on elsewhere for long. */
@@ -1992,6 +2148,7 @@ int main(void)
 	    BOTH(journal_unreadable),
 	    BOTH(journal_unreadable_stale),
 	    BOTH(journal_unreadable_away),
+	    BOTH(which_counts),
 	    FIRST(one_journal),
 	    BOTH(consent_said),
 	    BOTH(lost_in_root),
