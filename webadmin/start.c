@@ -124,20 +124,49 @@ static void lun_missing(struct model *model, struct model_lun *lun)
 			 lun->pool, lun->volume_name);
 }
 
+/* Of the snapshots only those are looked at that a LUN may be: there can be very many. A reference;
+ * its volume may have another name than when it was mapped. */
+static struct volume *find_snapshot(struct model *model, const struct model_lun *lun)
+{
+	struct model_pool *pool = model_pool_find(model, lun->pool);
+	struct volume *volume = NULL, *snapshot;
+
+	if (!pool || !pool->pool || !strchr(lun->volume_name, '@'))
+		return NULL;
+	snapshot = pool_find_volume(pool->pool, lun->volume_name);
+	if (snapshot && memcmp(snapshot->identity.uuid, lun->volume, 16) == 0)
+		return snapshot;
+	volume_unref(snapshot);
+	while ((volume = pool_volume_next(pool->pool, volume))) {
+		snapshot = NULL;
+		while ((snapshot = snapshot_next(volume, snapshot)))
+			if (memcmp(snapshot->identity.uuid, lun->volume, 16) == 0) {
+				volume_unref(volume);
+				return snapshot;
+			}
+	}
+	return NULL;
+}
+
 static void start_lun(struct webadmin *admin, struct model_target *target, struct model_lun *lun,
 		      struct directory *directory)
 {
-	struct volume *volume = directory_find(directory, lun->volume);
+	struct volume *volume = directory_find(directory, lun->volume), *snapshot = NULL;
 	struct err err = {0};
 
+	if (!volume)
+		volume = snapshot = find_snapshot(&admin->model, lun);
 	if (!volume) {
 		lun_missing(&admin->model, lun);
 	} else {
 		/* A rename that was cut off between the pool and the store. */
 		snprintf(lun->volume_name, sizeof lun->volume_name, "%s", volume->name);
-		if (model_lun_connect(target, lun, volume, &err) == 0)
+		if (model_lun_connect(target, lun, volume, &err) == 0) {
+			volume_unref(snapshot);
 			return;
+		}
 	}
+	volume_unref(snapshot);
 	log_error("target %s LUN %u is not served: %s", target->iqn, lun->lun, lun->reason);
 }
 

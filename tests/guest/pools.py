@@ -113,9 +113,9 @@ class Daemon:
             self.good("target", "allow", self.iqn, "--network", "127.0.0.0/8")
         self.good("lun", "map", self.iqn, volume, "--lun", str(lun))
 
-    def io(self, *commands, lun=0):
+    def io(self, *commands, lun=0, options=()):
         """qemu-io on a LUN; (good, its words)."""
-        words = ["qemu-io", "-f", "raw", self.url(lun)]
+        words = ["qemu-io", "-f", "raw", *options, self.url(lun)]
         for command in commands:
             words += ["-c", command]
         result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -129,8 +129,8 @@ class Daemon:
             raise RuntimeError(f"write of {length} bytes at {offset}: {text}")
 
     def holds(self, offset, length, byte, lun=0):
-        """Does the range hold @byte? None: it can not be read."""
-        _, text = self.io(f"read -P {byte} {offset} {length}", lun=lun)
-        if "read failed" in text:
-            return None
-        return "Pattern verification failed" not in text
+        """Does the range hold @byte? None: it can not be read, or there is no such LUN."""
+        good, text = self.io(f"read -P {byte} {offset} {length}", lun=lun, options=["-r"])
+        if "Pattern verification failed" in text:
+            return False
+        return True if good else None
