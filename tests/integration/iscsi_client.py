@@ -90,6 +90,7 @@ class Connection:
         self.isid = bytes([0x80, 0, 0, 0, 0, 1])
         self.tsih = 0
         self.keys = {}
+        self.aside = []  # what came for commands that nobody has finished yet
 
     def __enter__(self):
         return self
@@ -202,6 +203,7 @@ class Connection:
                      final=True, cmdsn=None, edtl=None, ahs=b"", opcode=COMMAND, **lies):
         """A SCSI command PDU; immediate data is @immediate (default: none); returns the ITT."""
         itt = self.tag() if itt is None else itt
+        self.aside = [pdu for pdu in self.aside if pdu.itt != itt]
         flags = (FINAL if final else 0) | (0x40 if read else 0) | (0x20 if data else 0) | 1
         edtl = (expected if read else len(data)) if edtl is None else edtl
         if cmdsn is None:
@@ -219,13 +221,22 @@ class Connection:
         self.send_raw(self.pdu(DATA_OUT, FINAL if final else 0, data, itt=itt,
                                lun=struct.pack(">H", lun) + bytes(6), specific=specific, **lies))
 
+    def receive_for(self, itt):
+        """The next PDU of the command @itt: commands may be answered in any order."""
+        for number, pdu in enumerate(self.aside):
+            if pdu.itt == itt:
+                return self.aside.pop(number)
+        while True:
+            pdu = self.receive()
+            if pdu.itt == itt:
+                return pdu
+            self.aside.append(pdu)
+
     def finish(self, itt, data=b""):
         """Answer R2Ts for @itt with pieces of @data and collect the result."""
         received = bytearray()
         while True:
-            pdu = self.receive()
-            if pdu.itt != itt:
-                continue
+            pdu = self.receive_for(itt)
             if pdu.opcode == R2T:
                 offset, length = struct.unpack(">II", pdu.bhs[40:48])
                 self.burst(itt, pdu.ttt, offset, data[offset:offset + length])
