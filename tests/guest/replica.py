@@ -69,6 +69,21 @@ class Node:
                                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def pair(one, two, address="127.0.0.1"):
+    """@one calls @two, which is at @address; the UUID by which it knows it."""
+    one.granary("replica", "pair", f"{address}:{two.repl}", two.ask("replica", "code")["code"])
+    return next(peer["uuid"] for peer in one.ask("replica", "peers") if peer["port"] == two.repl)
+
+
+def make_luns(node, *members, network="127.0.0.0/8"):
+    """The volumes @members, of 16 MiB, as LUNs of IQN for all of @network."""
+    node.granary("target", "create", IQN)
+    node.granary("target", "allow", IQN, "--network", network)
+    for member in members:
+        node.granary("volume", "create", member, "16M")
+        node.granary("lun", "map", IQN, member)
+
+
 def wait(what, limit=90.0):
     """Waits until what() is true; its last value."""
     end = time.monotonic() + limit

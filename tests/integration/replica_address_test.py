@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                         # pylint: disable=wrong-import-position
-from replica import IQN, LOAD, Node, sealed, stop_all, wait  # pylint: disable=wrong-import-position
+from replica import IQN, LOAD, Node, make_luns, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 LUNS = 2
 FOUR, SIX = "10.77.0.10", "fd77::10"
@@ -85,13 +85,8 @@ def gaps(log, since):
 
 
 def set_up(points, net, one, two):
-    one.granary("replica", "pair", f"10.77.0.3:{two.repl}", two.ask("replica", "code")["code"])
-    peer = one.ask("replica", "peers")[0]["uuid"]
-    one.granary("target", "create", IQN)
-    one.granary("target", "allow", IQN, "--network", "10.77.0.0/24")
-    for lun in range(LUNS):
-        one.granary("volume", "create", f"tank/cut{lun}", "16M")
-        one.granary("lun", "map", IQN, f"tank/cut{lun}")
+    peer = pair(one, two, "10.77.0.3")
+    make_luns(one, *(f"tank/cut{lun}" for lun in range(LUNS)), network="10.77.0.0/24")
     one.granary("replica", "group", "create", "vms", "tank/cut0", "tank/cut1", "--peer", peer,
                 "--rpo", "1s")
     for words, text in ((("add", "vms", FOUR), "ADDR/PREFIX"),

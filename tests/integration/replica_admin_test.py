@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                       # pylint: disable=wrong-import-position
-from replica import IQN, Node, end, sealed, stop_all, wait  # pylint: disable=wrong-import-position
+from replica import IQN, Node, end, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 LUNS = 2
 MEMBERS = [f"tank/cut{lun}" for lun in range(LUNS)]
@@ -24,8 +24,7 @@ def create(node, peer, name, *members):
 
 
 def set_up(points, one, two):
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    peer = one.ask("replica", "peers")[0]["uuid"]
+    peer = pair(one, two)
     one.granary("target", "create", IQN)
     one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
     for member in MEMBERS:

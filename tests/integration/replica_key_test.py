@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                                 # pylint: disable=wrong-import-position
-from replica import Node, sealed, stop_all, wait           # pylint: disable=wrong-import-position
+from replica import Node, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 MEMBER = "tank/cut0"
 
@@ -40,11 +40,6 @@ def pinned(node, other):
 
 def key(node):
     return node.ask("replica", "key")
-
-
-def pair(one, two):
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    return uuid_of(two)
 
 
 def seeded(points, one, two, third):

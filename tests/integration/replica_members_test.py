@@ -13,19 +13,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                       # pylint: disable=wrong-import-position
-from replica import IQN, Node, end, sealed, stop_all, wait  # pylint: disable=wrong-import-position
+from replica import IQN, Node, end, make_luns, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 LUNS = 2
 
 
 def set_up(points, one, two):
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    peer = one.ask("replica", "peers")[0]["uuid"]
-    one.granary("target", "create", IQN)
-    one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
-    for lun in range(LUNS):
-        one.granary("volume", "create", f"tank/cut{lun}", "16M")
-        one.granary("lun", "map", IQN, f"tank/cut{lun}")
+    peer = pair(one, two)
+    make_luns(one, *(f"tank/cut{lun}" for lun in range(LUNS)))
     one.granary("volume", "create", "tank/full", "16M")
     one.granary("lun", "map", IQN, "tank/full", "--lun", "5")
     one.granary("replica", "group", "create", "vms", "tank/full", "tank/cut0", "--peer", peer, "--rpo", "1s")

@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import server as daemon                                # pylint: disable=wrong-import-position
 import tap                                             # pylint: disable=wrong-import-position
-from replica import IQN, Node, sealed, stop_all, wait            # pylint: disable=wrong-import-position
+from replica import IQN, Node, make_luns, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 AGENT = os.path.join(TOP, "replication", "ocf", "replica")
 SUCCESS, GENERIC, UNIMPLEMENTED, INSTALLED, CONFIGURED, NOT_RUNNING, PROMOTED = 0, 1, 3, 5, 6, 7, 8
@@ -103,13 +103,9 @@ def itself(points, one):
 
 def set_up(points, one, two):
     one, two = one.node, two.node
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    one.granary("target", "create", IQN)
-    one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
-    one.granary("volume", "create", "tank/cut0", "16M")
-    one.granary("lun", "map", IQN, "tank/cut0")
-    one.granary("replica", "group", "create", "vms", "tank/cut0", "--peer",
-                one.ask("replica", "peers")[0]["uuid"], "--rpo", "1s")
+    peer = pair(one, two)
+    make_luns(one, "tank/cut0")
+    one.granary("replica", "group", "create", "vms", "tank/cut0", "--peer", peer, "--rpo", "1s")
     points.point(wait(lambda: sealed(one)), "the group is seeded", one.group())
 
 

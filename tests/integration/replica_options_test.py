@@ -15,19 +15,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                             # pylint: disable=wrong-import-position
-from replica import IQN, LOAD, Node, end, sealed, stop_all, wait  # pylint: disable=wrong-import-position
+from replica import IQN, LOAD, Node, end, make_luns, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 RPO = 2
 MEMBER = "tank/cut0"
 
 
 def set_up(points, one, two):
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    peer = one.ask("replica", "peers")[0]["uuid"]
-    one.granary("target", "create", IQN)
-    one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
-    one.granary("volume", "create", MEMBER, "16M")
-    one.granary("lun", "map", IQN, MEMBER)
+    peer = pair(one, two)
+    make_luns(one, MEMBER)
     create = ("replica", "group", "create", "vms", MEMBER, "--peer", peer, "--rpo", f"{RPO}s")
     for option, value, text in (("--compression", "gzip", "lz4, zstd or off"),
                                 ("--limit-at", "mon 8-18 20M", "DAYS FROM-UNTIL RATE"),

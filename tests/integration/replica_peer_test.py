@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import server as daemon                                    # pylint: disable=wrong-import-position
 import tap                                                 # pylint: disable=wrong-import-position
-from replica import IQN, Node, sealed, stop_all, wait      # pylint: disable=wrong-import-position
+from replica import Node, make_luns, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 MEMBER = "tank/cut0"
 WRONG = "the certificate there is not the one of the paired node"
@@ -62,11 +62,6 @@ def peer_of(node, port):
     return next(peer for peer in node.ask("replica", "peers") if peer["port"] == port)
 
 
-def pair(one, two):
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    return peer_of(one, two.repl)["uuid"]
-
-
 def move(node):
     """It stops, and is on another port from then on."""
     node.server.stop()
@@ -80,10 +75,7 @@ def put(node, peer, address):
 
 def seeded(points, one, two):
     peer = pair(one, two)
-    one.granary("target", "create", IQN)
-    one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
-    one.granary("volume", "create", MEMBER, "16M")
-    one.granary("lun", "map", IQN, MEMBER)
+    make_luns(one, MEMBER)
     one.granary("replica", "group", "create", "vms", MEMBER, "--peer", peer, "--rpo", "1s")
     points.point(wait(lambda: sealed(one)), "the group is seeded", one.group())
     return peer

@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                       # pylint: disable=wrong-import-position
-from replica import IQN, Node, end, sealed, wait  # pylint: disable=wrong-import-position
+from replica import IQN, Node, end, pair, sealed, wait  # pylint: disable=wrong-import-position
 
 SIZE = 24 << 20
 RECORD = 4096
@@ -32,8 +32,7 @@ def lines(log):
 
 def set_up(points, one, two):
     """A group whose standby has nothing, and gets nothing over the link."""
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    peer = one.ask("replica", "peers")[0]["uuid"]
+    peer = pair(one, two)
     one.granary("target", "create", IQN)
     one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
     for lun, name in enumerate(("cut0", "full", "other")):

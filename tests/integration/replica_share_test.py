@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import rpc_client as rpc                         # pylint: disable=wrong-import-position
 import tap                                       # pylint: disable=wrong-import-position
-from replica import Node, sealed, stop_all, wait           # pylint: disable=wrong-import-position
+from replica import Node, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 SHARE = "tank/docs"
 OK, STALE, JUKEBOX = 0, 70, 10008
@@ -67,8 +67,7 @@ def set_up(points, one, two):
         one.granary("share", "allow", SHARE, "--client", client, "--ro")
     one.granary("share", "allow", SHARE, "--client", KEPT[0][0], "--sec", KEPT[0][1])
     one.granary("share", "allow", SHARE, "--client", KEPT[2][0])
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    peer = one.ask("replica", "peers")[0]["uuid"]
+    peer = pair(one, two)
     one.granary("replica", "group", "create", "vms", SHARE, "--peer", peer, "--rpo", "1s")
     points.point(wait(lambda: sealed(one)), "a share's volume is seeded", one.group())
     said = one.refused("share", "delete", SHARE, "--yes")

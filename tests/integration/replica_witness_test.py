@@ -17,15 +17,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                             # pylint: disable=wrong-import-position
-from replica import IQN, Node, end, sealed, stop_all, wait       # pylint: disable=wrong-import-position
+from replica import Node, end, make_luns, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 MEMBER = "tank/cut0"
 LEASE = 5
-
-
-def pair(one, two):
-    one.granary("replica", "pair", f"127.0.0.1:{two.repl}", two.ask("replica", "code")["code"])
-    return next(peer["uuid"] for peer in one.ask("replica", "peers") if peer["port"] == two.repl)
 
 
 def lines(log):
@@ -42,10 +37,7 @@ def witness_of(node):
 
 def set_up(points, one, two, third):
     peer, witness = pair(one, two), pair(one, third)
-    one.granary("target", "create", IQN)
-    one.granary("target", "allow", IQN, "--network", "127.0.0.0/8")
-    one.granary("volume", "create", MEMBER, "16M")
-    one.granary("lun", "map", IQN, MEMBER)
+    make_luns(one, MEMBER)
     one.granary("replica", "group", "create", "vms", MEMBER, "--peer", peer, "--rpo", "1s")
     points.point(wait(lambda: sealed(one)), "the group is seeded", one.group())
     points.point(witness_of(one)["state"] == "off", "no lease is asked for", one.group())
