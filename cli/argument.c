@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What several verbs are given: names of objects in a pool, secrets in files. */
+/* What several verbs are given: names of objects in a pool, secrets and documents in files. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "core/heap.h"
 
 int command_split(const char *text, const char *what, struct object_name *ret_name)
 {
@@ -48,4 +50,27 @@ int command_secret(const char *path, const char *what, size_t least, size_t most
 	}
 	explicit_bzero(read_bytes, sizeof read_bytes);
 	return command_fail("%s: a %s has %zu to %zu bytes of text", path, what, least, most);
+}
+
+char *command_read_text(const char *path, size_t most, size_t *ret_length)
+{
+	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	char *text = file ? heap_zalloc(most + 1) : NULL;
+
+	if (!file)
+		command_fail("%s: %s", path, strerror(errno));
+	else if (!text)
+		command_fail("%s: out of memory", path);
+	else if ((*ret_length = fread(text, 1, most + 1, file)) > most)
+		command_fail("%s: a document has %zu MiB at most", path, most >> 20);
+	else if (ferror(file))
+		command_fail("%s: it can not be read", path);
+	else
+		goto close;
+	heap_free(text);
+	text = NULL;
+close:
+	if (file && file != stdin)
+		fclose(file);
+	return text;
 }

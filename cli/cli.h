@@ -88,6 +88,9 @@ struct object_name {
 int command_split(const char *text, const char *what, struct object_name *ret_name);
 int command_secret(const char *path, const char *what, size_t least, size_t most,
 		   char text[COMMAND_SECRET_MAX + 1]);
+/* command_read_text: the @most bytes (whole MiB) at most of a file, or of standard input for "-",
+ * with a NUL behind them; heap, the caller's. NULL: the reason has been told. */
+char *command_read_text(const char *path, size_t most, size_t *ret_length);
 
 /* run_share.c: "3,4.1" as a list; NULL for NULL. What is in it is for the daemon to judge. */
 json_t *command_versions(const char *text);

@@ -53,30 +53,6 @@ static const struct yaml_rules rules = {
     .is_text = is_text,
 };
 
-/* The bytes of a file, or of standard input for "-"; heap, NULL with the reason told. */
-static char *read_text(const char *path, size_t *ret_length)
-{
-	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	char *text = file ? heap_zalloc(DOCUMENT_MAX + 1) : NULL;
-	const char *why = NULL;
-
-	if (!file)
-		why = strerror(errno);
-	else if (!text)
-		why = "out of memory";
-	else if ((*ret_length = fread(text, 1, DOCUMENT_MAX + 1, file)) > DOCUMENT_MAX)
-		why = "a document has 4 MiB at most";
-	else if (ferror(file))
-		why = "it can not be read";
-	if (file && file != stdin)
-		fclose(file);
-	if (!why)
-		return text;
-	command_fail("%s: %s", path, why);
-	heap_free(text);
-	return NULL;
-}
-
 /* Past the mark of UTF-8 and white space. */
 static size_t begin_of(const char *text, size_t length)
 {
@@ -124,7 +100,7 @@ static json_t *read_document(struct command *command)
 {
 	const char *path = command->position[0];
 	size_t length;
-	char *text = read_text(path, &length);
+	char *text = command_read_text(path, DOCUMENT_MAX, &length);
 	json_t *document = NULL;
 
 	if (!text)

@@ -97,27 +97,6 @@ int run_share_create(struct command *command)
 }
 
 /* ---- import: a share of a pool, or the shares of an exports(5) file ---- */
-static char *read_text(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	char *text = heap_zalloc(EXPORTS_LENGTH_MAX + 1);
-	size_t length = file && text ? fread(text, 1, EXPORTS_LENGTH_MAX + 1, file) : 0;
-	const char *why = NULL;
-
-	if (!file || !text || ferror(file))
-		why = strerror(errno);
-	else if (length > EXPORTS_LENGTH_MAX)
-		why = "it is too long";
-	else if (memchr(text, 0, length))
-		why = "it is no text";
-	if (file)
-		fclose(file);
-	if (!why)
-		return text;
-	command_fail("%s: %s", path, why);
-	heap_free(text);
-	return NULL;
-}
 
 /* The share @name of the configuration; of @pool, if that is not NULL. 1: more than one. */
 static int find_share(const json_t *shares, const char *name, const char *pool, json_t **ret_share)
@@ -166,15 +145,17 @@ static int put_entry(struct command *command, const json_t *shares, json_t *entr
 
 static int import_exports(struct command *command)
 {
-	char *text = read_text(command->position[0]);
+	size_t length, index;
+	char *text = command_read_text(command->position[0], EXPORTS_LENGTH_MAX, &length);
 	json_t *entries, *entry, *now = NULL, *wanted, *reply;
 	struct err err = {0};
-	size_t index;
 	int status;
 
 	if (!text)
 		return EXIT_FAILED;
-	entries = exports_parse(text, &err);
+	entries = strlen(text) == length ? exports_parse(text, &err) : NULL;
+	if (!entries && !err.code)
+		err_set(&err, -EINVAL, "it is no text");
 	heap_free(text);
 	if (!entries)
 		return command_fail("%s: %s", command->position[0], err.text);
