@@ -9,8 +9,14 @@
 #include "cli/cli.h"
 
 static const struct column target_columns[] = {
-    {"IQN", "iqn", TEXT},      {"STATE", "state", TEXT}, {"LUNS", "luns", COUNT},
-    {"RULES", "rules", COUNT}, {"ALIAS", "alias", TEXT}, {"REASON", "reason", TEXT},
+    {"IQN", "iqn", TEXT},
+    {"STATE", "state", TEXT},
+    {"LUNS", "luns", COUNT},
+    {"RULES", "rules", COUNT},
+    {"SESSIONS MAX", "max_sessions", NUMBER},
+    {"PER INITIATOR", "max_sessions_per_initiator", NUMBER},
+    {"ALIAS", "alias", TEXT},
+    {"REASON", "reason", TEXT},
 };
 static const struct column rule_columns[] = {
     {"RULE", "rule", NUMBER},
@@ -91,22 +97,54 @@ int run_target_redirect(struct command *command)
 		   to && *to ? "sent to " : "served here", to ? to : "");
 }
 
-int run_target_set(struct command *command)
+/* --@option into @body, if it was given; false: it is no number. */
+static bool add_limit(struct command *command, json_t *body, const char *option, const char *member)
+{
+	const char *text = command_option(command, option);
+	size_t digits = text ? strspn(text, "0123456789") : 0;
+
+	if (!text)
+		return true;
+	if (digits == 0 || digits > 9 || text[digits]) {
+		fprintf(stderr, "granary: --%s is a number; 0: no limit\n", option);
+		return false;
+	}
+	return json_object_set_new(body, member, json_integer(atol(text))) == 0;
+}
+
+static bool add_events(struct command *command, json_t *body)
 {
 	const char *events = command_option(command, "async-events");
-	json_t *reply;
+
+	if (!events)
+		return true;
+	if (strcmp(events, "on") != 0 && strcmp(events, "off") != 0) {
+		fprintf(stderr, "granary: say --async-events on or off\n");
+		return false;
+	}
+	return json_object_set_new(body, "async_events", json_boolean(!strcmp(events, "on"))) == 0;
+}
+
+int run_target_set(struct command *command)
+{
+	json_t *reply, *body = json_object();
 	int status;
 
-	if (!events || (strcmp(events, "on") != 0 && strcmp(events, "off") != 0)) {
-		fprintf(stderr, "granary: say --async-events on or off\n");
+	if (!add_events(command, body) ||
+	    !add_limit(command, body, "max-sessions", "max_sessions") ||
+	    !add_limit(command, body, "max-sessions-per-initiator", "max_sessions_per_initiator")) {
+		json_decref(body);
 		return EXIT_USAGE;
 	}
-	status = command_call(command, "PATCH",
-			      json_pack("{s:b}", "async_events", strcmp(events, "on") == 0), &reply,
-			      "/api/v1/targets/%s", command->position[0]);
-	return status ? status
-		      : say(command, reply, "sessions of %s are %stold of changes by message",
-			    command->position[0], strcmp(events, "on") == 0 ? "" : "not ");
+	if (json_object_size(body) == 0) {
+		fprintf(stderr, "granary: say what to set: --async-events, --max-sessions or "
+				"--max-sessions-per-initiator\n");
+		json_decref(body);
+		return EXIT_USAGE;
+	}
+	status = command_call(command, "PATCH", body, &reply, "/api/v1/targets/%s",
+			      command->position[0]);
+	return status ? status : say(command, reply, "target %s changed", command->position[0]);
 }
 
 int run_target_delete(struct command *command)

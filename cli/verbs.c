@@ -1208,6 +1208,8 @@ static const struct verb table[] = {
      1,
      1,
      {{"async-events", "on|off", "tell idle sessions of new LUNs and sizes by message (off)"},
+      {"max-sessions", "N", "sessions at most; 0: no limit of its own"},
+      {"max-sessions-per-initiator", "N", "sessions of one initiator name; 0: no limit"},
       DRY_RUN},
      "Change a target's settings; running sessions stay",
      "granary target set " IQN " --async-events on",

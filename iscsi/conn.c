@@ -422,7 +422,8 @@ static void login_done(struct iscsi_conn *conn)
 
 static void note_refused(struct iscsi_conn *conn, const struct login *login)
 {
-	enum iscsi_refusal_reason reason = login->status == LOGIN_FORBIDDEN ? ISCSI_REFUSED_RULE
+	enum iscsi_refusal_reason reason = conn->answer_full                  ? ISCSI_REFUSED_FULL
+					   : login->status == LOGIN_FORBIDDEN ? ISCSI_REFUSED_RULE
 					   : login->status == LOGIN_AUTHENTICATION_FAILED
 					       ? ISCSI_REFUSED_CHAP
 					   : login->status == LOGIN_NOT_FOUND ? ISCSI_REFUSED_ABSENT
@@ -435,6 +436,11 @@ static void note_refused(struct iscsi_conn *conn, const struct login *login)
 /* To be sent elsewhere is no failure of the initiator's. */
 static void tell_refused(struct iscsi_conn *conn)
 {
+	static const char *const full[] = {
+	    [RULES_NOT_FULL] = "",
+	    [RULES_TARGET_FULL] = ": the target has as many sessions as it may",
+	    [RULES_INITIATOR_FULL] = ": it has as many sessions there as it may",
+	};
 	const struct login *login = conn->login;
 	const char *target = login->params.target[0] ? login->params.target : "discovery";
 
@@ -446,9 +452,9 @@ static void tell_refused(struct iscsi_conn *conn)
 	limit_failed(&conn->server->login_limit, (struct sockaddr *)&conn->peer,
 		     loop_now(conn->io->loop));
 	note_refused(conn, login);
-	log_notice("audit: %s from %s: login to %s refused (status %04x)",
+	log_notice("audit: %s from %s: login to %s refused (status %04x%s)",
 		   login->params.initiator[0] ? login->params.initiator : "initiator",
-		   conn->peer_text, target, login->status);
+		   conn->peer_text, target, login->status, full[conn->answer_full]);
 }
 
 static void login_next(struct iscsi_conn *conn, enum login_next next)

@@ -14,6 +14,7 @@
 #include "iscsi/login.h"
 #include "iscsi/order.h"
 #include "iscsi/pdu.h"
+#include "iscsi/rules.h"
 #include "target/task.h"
 
 /*~ The tour. A connection is accepted on the control loop (portal.c), given to the I/O loop with
@@ -276,6 +277,7 @@ struct iscsi_conn {
 	char answer_alias[TEXT_VALUE_MAX + 1];
 	char answer_redirect[ISCSI_REDIRECT_MAX + 1];
 	struct scsi_target *answer_target;
+	enum rules_full answer_full;
 	char *answer_text; /* heap */
 	size_t answer_length;
 	char asked_targets[SCSI_NAME_MAX + 1];
@@ -294,6 +296,7 @@ struct iscsi_conn {
 	uint16_t login_cid; /* what cid will be */
 	char initiator[SCSI_NAME_MAX + 1];
 	bool discovery;
+	bool replaces; /* a session of its own port: the place of that one is its */
 };
 
 struct iscsi_portal {
@@ -312,6 +315,7 @@ struct iscsi_target {
 	struct scsi_target *scsi;
 	struct iscsi_rule *rules;
 	unsigned rule_count;
+	struct iscsi_session_limits limits;
 	unsigned users; /* connections that hold it */
 	bool dying;
 	void (*destroyed)(void *context);

@@ -76,6 +76,19 @@ int iscsi_target_redirect(struct iscsi_target *target, const char *address, stru
 int iscsi_redirect_check(const char *address, char ret_address[ISCSI_REDIRECT_MAX + 1],
 			 struct err *err) __attribute__((warn_unused_result));
 
+/* iscsi_target_limit_sessions: how many sessions there may be at the target, and of one initiator
+ * name at it; 0: no limit of its own. A login that would be one too many is refused (status 0302h,
+ * out of resources) once it has proved who it is. Counted are sessions, over all portal groups;
+ * connections that join one are not, nor is discovery. The same initiator port again takes the
+ * place of its session and is let in in any case. Sessions that are there stay.
+ * Context: control loop. */
+#define ISCSI_SESSION_LIMIT_MAX 65535u
+struct iscsi_session_limits {
+	unsigned target, initiator;
+};
+void iscsi_target_limit_sessions(struct iscsi_target *target,
+				 const struct iscsi_session_limits *limits);
+
 /* Who may log in. A login is let in by the first rule that matches its initiator name and its
  * address; a rule with a CHAP user then demands that secret. Secrets: 12..255 bytes. A mutual
  * secret must differ from the other (RFC 7143 9.2.1). */
@@ -172,6 +185,7 @@ enum iscsi_refusal_reason {
 	ISCSI_REFUSED_RULE,   /* no rule lets it in */
 	ISCSI_REFUSED_CHAP,   /* it could not prove who it is */
 	ISCSI_REFUSED_ABSENT, /* there is no such target */
+	ISCSI_REFUSED_FULL,   /* one session too many, for the target or for the initiator */
 	ISCSI_REFUSED_OTHER,
 	ISCSI_SHOWN_NOTHING /* discovery: no target would let it in */
 };

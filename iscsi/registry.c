@@ -194,6 +194,34 @@ static struct iscsi_session *same_port(const struct iscsi_conn *conn)
 	return NULL;
 }
 
+/* Is there a place for one more session of @conn's? */
+static enum rules_full is_full(const struct iscsi_conn *conn)
+{
+	unsigned all = 0, own = 0;
+
+	if (conn->discovery || conn->replaces)
+		return RULES_NOT_FULL;
+	list_for_each (it, &conn->server->sessions) {
+		const struct iscsi_session *session =
+		    list_entry(it, struct iscsi_session, all_link);
+
+		if (session->target != conn->target)
+			continue;
+		all++;
+		own += !strcmp(session->params.initiator, conn->initiator);
+	}
+	return rules_full(&conn->target->limits, all, own);
+}
+
+static void begin(struct iscsi_conn *conn)
+{
+	conn->answer_full = is_full(conn);
+	if (conn->answer_full == RULES_NOT_FULL)
+		register_session(conn);
+	else
+		server_answer(conn, LOGIN_OUT_OF_RESOURCES);
+}
+
 /* RFC 7143 6.3.5: TSIH 0 with the ISID of a live session of the same initiator and portal group
  * reinstates it: the old one ends first. TSIH not 0 adds a connection, or replaces one. */
 void registry_ask(struct iscsi_conn *conn)
@@ -211,9 +239,10 @@ void registry_ask(struct iscsi_conn *conn)
 	}
 	older = same_port(conn);
 	if (!older) {
-		register_session(conn);
+		begin(conn);
 		return;
 	}
+	conn->replaces = true;
 	list_push_back(&older->waiters, &conn->wait_link);
 	drop_session(older, DROP_REINSTATED);
 }

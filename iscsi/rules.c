@@ -128,3 +128,10 @@ int iscsi_rule_check(const struct iscsi_rule *rule, struct err *err)
 		return err_set(err, -EINVAL, "the two CHAP secrets must differ");
 	return 0;
 }
+
+enum rules_full rules_full(const struct iscsi_session_limits *limits, unsigned all, unsigned own)
+{
+	if (limits->initiator && own >= limits->initiator)
+		return RULES_INITIATOR_FULL;
+	return limits->target && all >= limits->target ? RULES_TARGET_FULL : RULES_NOT_FULL;
+}

@@ -16,5 +16,8 @@ const struct iscsi_rule *rules_find(const struct iscsi_rule *rules, unsigned cou
  * address in IPv6 clothes (::ffff:a.b.c.d) counts as IPv4. false for an ill-formed network. */
 bool rules_network_has(const char *network, const struct sockaddr *peer);
 bool rules_network_valid(const char *network);
+/* Is there no room for one more session beside @all of the target, @own of them its initiator's? */
+enum rules_full { RULES_NOT_FULL, RULES_TARGET_FULL, RULES_INITIATOR_FULL };
+enum rules_full rules_full(const struct iscsi_session_limits *limits, unsigned all, unsigned own);
 
 #endif

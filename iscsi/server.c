@@ -8,7 +8,6 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "iscsi/internal.h"
-#include "iscsi/rules.h"
 
 static void finish_stop(struct deferred *deferred);
 
@@ -572,6 +571,12 @@ int iscsi_target_redirect(struct iscsi_target *target, const char *address, stru
 		return iscsi_redirect_check(address, target->redirect, err);
 	target->redirect[0] = '\0';
 	return 0;
+}
+
+void iscsi_target_limit_sessions(struct iscsi_target *target,
+				 const struct iscsi_session_limits *limits)
+{
+	target->limits = *limits;
 }
 
 /* TARGET COLD RESET ends every session of the target (RFC 7143 11.5.1). */

@@ -110,7 +110,8 @@ static json_t *show_luns_wanted(const struct model_target *target)
 static json_t *show_target_wanted(const struct model_target *target)
 {
 	json_t *object =
-	    only(show_target(target), KEYS("iqn", "alias", "redirect", "async_events"));
+	    only(show_target(target), KEYS("iqn", "alias", "redirect", "async_events",
+					   "max_sessions", "max_sessions_per_initiator"));
 
 	json_object_set_new(object, "luns", show_luns_wanted(target));
 	json_object_set_new(object, "rules",

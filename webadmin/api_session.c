@@ -87,9 +87,9 @@ static void add_rules(json_t *list, const struct model_target *target)
 static void add_refusals(json_t *list, struct iscsi_server *iscsi)
 {
 	static const char *const reasons[] = {
-	    [ISCSI_REFUSED_RULE] = "no_rule",        [ISCSI_REFUSED_CHAP] = "chap",
-	    [ISCSI_REFUSED_ABSENT] = "no_target",    [ISCSI_REFUSED_OTHER] = "other",
-	    [ISCSI_SHOWN_NOTHING] = "nothing_shown",
+	    [ISCSI_REFUSED_RULE] = "no_rule",     [ISCSI_REFUSED_CHAP] = "chap",
+	    [ISCSI_REFUSED_ABSENT] = "no_target", [ISCSI_REFUSED_OTHER] = "other",
+	    [ISCSI_REFUSED_FULL] = "too_many",    [ISCSI_SHOWN_NOTHING] = "nothing_shown",
 	};
 	struct iscsi_refusal refusal;
 

@@ -104,12 +104,14 @@ void api_target_create(struct api_request *request)
 struct settings {
 	char redirect[ISCSI_REDIRECT_MAX + 1];
 	bool async_events;
+	struct iscsi_session_limits limits;
 };
 
 static void settings_apply(struct model_target *target, const struct settings *settings)
 {
 	memcpy(target->redirect, settings->redirect, sizeof target->redirect);
 	target->async_events = settings->async_events;
+	target->limits = settings->limits;
 }
 
 static int settings_live(const struct model_target *target, struct err *err)
@@ -117,6 +119,7 @@ static int settings_live(const struct model_target *target, struct err *err)
 	if (!target->live)
 		return 0;
 	scsi_target_set_events(iscsi_target_scsi(target->live), target->async_events);
+	iscsi_target_limit_sessions(target->live, &target->limits);
 	return iscsi_target_redirect(target->live, target->redirect, err);
 }
 
@@ -135,14 +138,29 @@ static int settings_change(struct api_request *request, struct model_target *tar
 }
 
 /* false = a 400 has been sent. */
+static bool limit_ok(struct api_request *request, const char *member, json_int_t limit)
+{
+	if (limit >= 0 && limit <= ISCSI_SESSION_LIMIT_MAX)
+		return true;
+	api_reply_error(request, 400, "bad_limit", "%s is a number from 0 (no limit) to %u", member,
+			ISCSI_SESSION_LIMIT_MAX);
+	return false;
+}
+
+/* false = a 400 has been sent. */
 static bool settings_read(struct api_request *request, struct settings *settings)
 {
 	const char *address = NULL;
 	int events = settings->async_events;
+	json_int_t all = settings->limits.target, own = settings->limits.initiator;
 
-	if (!api_unpack(request, "{s?:s,s?:b}", "redirect", &address, "async_events", &events))
+	if (!api_unpack(request, "{s?:s,s?:b,s?:I,s?:I}", "redirect", &address, "async_events",
+			&events, "max_sessions", &all, "max_sessions_per_initiator", &own) ||
+	    !limit_ok(request, "max_sessions", all) ||
+	    !limit_ok(request, "max_sessions_per_initiator", own))
 		return false;
 	settings->async_events = events;
+	settings->limits = (struct iscsi_session_limits){(unsigned)all, (unsigned)own};
 	if (address)
 		settings->redirect[0] = '\0';
 	if (!address || !address[0] ||
@@ -163,6 +181,7 @@ void api_target_change(struct api_request *request)
 		return;
 	memcpy(before.redirect, target->redirect, sizeof before.redirect);
 	before.async_events = target->async_events;
+	before.limits = target->limits;
 	after = before;
 	if (!settings_read(request, &after))
 		return;
@@ -183,9 +202,11 @@ void api_target_change(struct api_request *request)
 		api_reply_dry(request, json_sprintf("target %s", target->iqn), shown, changed);
 		return;
 	}
-	log_notice("target %s: logins are %s%s, asynchronous events are %s", target->iqn,
-		   target->redirect[0] ? "sent to " : "served here", target->redirect,
-		   target->async_events ? "sent" : "not sent");
+	log_notice("target %s: logins are %s%s, asynchronous events are %s, sessions at most: %u, "
+		   "of an initiator: %u (0: no limit)",
+		   target->iqn, target->redirect[0] ? "sent to " : "served here", target->redirect,
+		   target->async_events ? "sent" : "not sent", target->limits.target,
+		   target->limits.initiator);
 	api_reply(request, 200, show_target(target));
 }
 

@@ -40,6 +40,7 @@ int model_target_connect(struct model_target *target, struct iscsi_server *iscsi
 	if (result == 0)
 		result = iscsi_target_redirect(target->live, target->redirect, err);
 	scsi_target_set_events(iscsi_target_scsi(target->live), target->async_events);
+	iscsi_target_limit_sessions(target->live, &target->limits);
 	if (result < 0) {
 		iscsi_target_destroy(target->live, ignore, NULL);
 		target->live = NULL;

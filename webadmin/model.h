@@ -90,7 +90,8 @@ struct model_target {
 	char alias[SCSI_NAME_MAX + 1];
 	char redirect[ISCSI_REDIRECT_MAX + 1]; /* where logins are sent; "": nowhere */
 	bool async_events;                     /* sessions hear of LUNs by message */
-	struct iscsi_target *live;             /* NULL: see reason */
+	struct iscsi_session_limits limits;
+	struct iscsi_target *live; /* NULL: see reason */
 	char reason[MODEL_REASON_MAX];
 	struct list luns; /* by number */
 	struct model_rule *rules;
@@ -161,7 +162,7 @@ int pool_paths_add(struct config *config, struct model_pool *pool,
 int store_set_pool_paths(struct config *config, const struct model_pool *pool, struct err *err);
 int store_remove_pool(struct config *config, const char *name, struct err *err);
 int store_add_target(struct config *config, const struct model_target *target, struct err *err);
-/* Its redirection and its asynchronous events. */
+/* What PATCH changes: redirection, asynchronous events, limits of sessions. */
 int store_set_target(struct config *config, const struct model_target *target, struct err *err);
 int store_remove_target(struct config *config, const char *iqn, struct err *err);
 /* Replaces the target's rules; rules with id 0 are given one. */

@@ -677,7 +677,19 @@ static void plan_rules(struct plan *plan, const char *iqn, const json_t *there,
 	}
 }
 
-/* Where logins are sent, and whether sessions are told of changes. */
+/* How many sessions there may be. */
+static void plan_limit(struct plan *plan, const json_t *there, const json_t *target,
+		       const char *name, json_t *body)
+{
+	const json_t *limit = json_object_get(target, name);
+
+	if (limit && number_of(target, name) > ISCSI_SESSION_LIMIT_MAX)
+		refuse(plan, "%s: at most %u", name, ISCSI_SESSION_LIMIT_MAX);
+	if (limit && number_of(target, name) != number_of(there, name))
+		json_object_set(body, name, (json_t *)limit);
+}
+
+/* Where logins are sent, how many are let in, and whether sessions are told of changes. */
 static void plan_logins(struct plan *plan, const json_t *there, const json_t *target)
 {
 	const char *iqn = text_of(target, "iqn");
@@ -694,9 +706,11 @@ static void plan_logins(struct plan *plan, const json_t *there, const json_t *ta
 		json_object_set_new(body, "redirect", json_string(address));
 	if (events && json_is_true(events) != json_is_true(json_object_get(there, "async_events")))
 		json_object_set(body, "async_events", (json_t *)events);
+	plan_limit(plan, there, target, "max_sessions", body);
+	plan_limit(plan, there, target, "max_sessions_per_initiator", body);
 	if (json_object_size(body))
 		step(plan, "PATCH", "/targets/%", PARTS(iqn), json_incref(body),
-		     "target %s: redirection and events", iqn);
+		     "target %s: redirection, events and limits", iqn);
 	json_decref(body);
 }
 

@@ -76,6 +76,8 @@ static const struct member target_members[] = {MUST("iqn", TEXT),
 					       MAY("alias", TEXT),
 					       MAY("redirect", TEXT),
 					       MAY("async_events", SWITCH),
+					       MAY("max_sessions", NUMBER),
+					       MAY("max_sessions_per_initiator", NUMBER),
 					       HOLDS("luns", OBJECTS, lun_members),
 					       HOLDS("rules", OBJECTS, rule_members),
 					       END};

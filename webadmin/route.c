@@ -668,10 +668,15 @@ static const struct route table[] = {
     {"GET", V1 "/targets/{iqn}", api_target_show, ROLE_VIEWER, 0,
      "One target with its LUNs and rules", NULL, "Target"},
     {"PATCH", V1 "/targets/{iqn}", api_target_change, ROLE_OPERATOR, ROUTE_CHANGE | ROUTE_DRY_DIFF,
-     "Send logins to another portal, or tell idle sessions of changes; running sessions stay",
+     "Send logins to another portal, limit sessions, or tell idle ones of changes; running "
+     "sessions "
+     "stay",
      BODY({"redirect", FIELD_TEXT, false, "HOST:PORT or [IPv6]:PORT; empty: serve them here"},
 	  {"async_events", FIELD_SWITCH, false,
-	   "tell sessions of new LUNs and sizes by asynchronous message"}),
+	   "tell sessions of new LUNs and sizes by asynchronous message"},
+	  {"max_sessions", FIELD_NUMBER, false, "sessions at most; 0: no limit of its own"},
+	  {"max_sessions_per_initiator", FIELD_NUMBER, false,
+	   "sessions of one initiator name at most; 0: no limit"}),
      "Target"},
     {"DELETE", V1 "/targets/{iqn}", api_target_delete, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY,
      "Drop a target's sessions and delete it; volumes stay"},

@@ -521,11 +521,12 @@ json_t *show_rules(const struct model_target *target)
 
 json_t *show_target(const struct model_target *target)
 {
-	return json_pack("{s:s,s:s,s:s,s:b,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
+	return json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:s,s:s,s:o,s:o}", "iqn", target->iqn, "alias",
 			 target->alias, "redirect", target->redirect, "async_events",
-			 target->async_events, "state", target->live ? "online" : "unavailable",
-			 "reason", target->reason, "luns", show_luns(target), "rules",
-			 show_rules(target));
+			 target->async_events, "max_sessions", (json_int_t)target->limits.target,
+			 "max_sessions_per_initiator", (json_int_t)target->limits.initiator,
+			 "state", target->live ? "online" : "unavailable", "reason", target->reason,
+			 "luns", show_luns(target), "rules", show_rules(target));
 }
 
 json_t *show_targets(struct model *model)

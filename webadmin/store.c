@@ -143,6 +143,9 @@ static const struct config_migration migrations[] = {
      "  unique(directory, client)) without rowid;"},
     {"time zones of schedules",
      "alter table snapshot_schedule add column zone text not null default '';"},
+    {"how many sessions a target may have",
+     "alter table target add column max_sessions integer not null default 0;"
+     "alter table target add column max_sessions_per_initiator integer not null default 0;"},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)
@@ -231,6 +234,8 @@ static int load_target(struct config_statement *statement, struct model *model)
 		return -ENOMEM;
 	snprintf(target->redirect, sizeof target->redirect, "%s", config_text(statement, 2));
 	target->async_events = config_number(statement, 3) != 0;
+	target->limits.target = (unsigned)config_number(statement, 4);
+	target->limits.initiator = (unsigned)config_number(statement, 5);
 	return 0;
 }
 
@@ -328,7 +333,8 @@ int store_load(struct config *config, struct model *model, struct err *err)
 	     load_share},
 	    {RULE_COLUMNS " where volume not in (select volume from bin) order by volume, position",
 	     store_load_share_rule},
-	    {"select iqn, alias, redirect, async_events from target order by iqn desc",
+	    {"select iqn, alias, redirect, async_events, max_sessions, max_sessions_per_initiator"
+	     " from target order by iqn desc",
 	     load_target},
 	    {"select target, lun, pool, volume, volume_name, read_only, cdrom from lun"
 	     " order by target, lun",
@@ -464,8 +470,10 @@ int store_add_target(struct config *config, const struct model_target *target, s
 int store_set_target(struct config *config, const struct model_target *target, struct err *err)
 {
 	return config_run(config, err,
-			  "update target set redirect = ?, async_events = ? where iqn = ?", "sis",
-			  target->redirect, (int)target->async_events, target->iqn);
+			  "update target set redirect = ?, async_events = ?, max_sessions = ?,"
+			  " max_sessions_per_initiator = ? where iqn = ?",
+			  "siiis", target->redirect, (int)target->async_events,
+			  (int)target->limits.target, (int)target->limits.initiator, target->iqn);
 }
 
 int store_remove_target(struct config *config, const char *iqn, struct err *err)

@@ -123,7 +123,7 @@ _granary()
 	"directory explain") list="--version $globals" ;;
 	"target create") list="--alias --dry-run $globals" ;;
 	"target redirect") list="--dry-run $globals" ;;
-	"target set") list="--async-events --dry-run $globals" ;;
+	"target set") list="--async-events --max-sessions --max-sessions-per-initiator --dry-run $globals" ;;
 	"target delete") list="--dry-run $globals" ;;
 	"target allow") list="--initiator --network --chap-user --chap-secret-file --mutual-user --mutual-secret-file --dry-run $globals" ;;
 	"target deny") list="--rule --initiator --network --all --dry-run $globals" ;;

@@ -41,7 +41,9 @@ def fill(daemon):
                                          "versions": ["3", "4.1"]})
     daemon.good("PATCH", f"{V1}/shares/tank/iso", {"snapshots": "none"})
     daemon.good("POST", f"{V1}/shares/tank/iso/rules", {"client": "10.0.0.0/24", "read_only": True})
-    daemon.good("PATCH", f"{V1}/targets/{IQN}", {"redirect": "10.0.0.9", "async_events": True})
+    daemon.good("PATCH", f"{V1}/targets/{IQN}", {"redirect": "10.0.0.9", "async_events": True,
+                                                 "max_sessions": 12,
+                                                 "max_sessions_per_initiator": 3})
     daemon.good("PATCH", f"{V1}/targets/{IQN}/luns/7", {"write_cache": False})
     daemon.good("POST", f"{V1}/snapshot-schedules", {
         "name": "nightly", "volumes": ["tank/vm", "tank/second"], "every": "30 2 * * *",
@@ -78,6 +80,8 @@ def same_box(points, daemon, folder):
                  [(0, True), (7, False), (8, None), (9, True)] and
                  document["targets"][0]["redirect"] == "10.0.0.9:3260" and
                  document["targets"][0]["async_events"] and
+                 document["targets"][0]["max_sessions"] == 12 and
+                 document["targets"][0]["max_sessions_per_initiator"] == 3 and
                  document["isns"] == {"server": "127.0.0.1:1", "esi_port": 9} and
                  document["schedules"] == [
                      {"name": "nightly", "volumes": ["tank/vm", "tank/second"], "every": "30 2 * * *",
@@ -189,6 +193,7 @@ def care(points, daemon, folder):
     target = wanted["targets"][0]
     target["redirect"], target["async_events"], target["luns"][1]["write_cache"] = "", False, True
     target["luns"][0]["write_cache"] = False
+    target["max_sessions"], target["max_sessions_per_initiator"] = 0, 4
     wanted["schedules"][0].update(every="daily", volumes=["tank/vm"], keep="last=3")
     wanted["isns"] = {"server": ""}
     now = same_after(points, daemon, folder, wanted, 5, "redirection, caches, schedules are changed")

@@ -312,6 +312,7 @@ COMMANDS = [
     (["snapshot", "create", "tank/vm@new"], ["would make snapshots:", 'snapshots        ["tank/vm@new"]']),
     (["target", "create", "iqn.2026-11.org.granary:new"], ["would make target iqn.2026-11.org.granary:new:"]),
     (["target", "set", IQN, "--async-events", "on"], [f"would change target {IQN}:"]),
+    (["target", "set", IQN, "--max-sessions", "5"], ["max_sessions     0 -> 5"]),
     (["target", "redirect", IQN], [f"would change target {IQN}:", "redirect"]),
     (["target", "allow", IQN, "--network", "10.0.0.0/8"], ["rules            [] -> [", "10.0.0.0/8"]),
     (["lun", "map", IQN, "tank/copy", "--ro"], [f"would make LUN 1 of target {IQN}:", "read_only        true"]),

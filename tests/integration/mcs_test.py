@@ -403,6 +403,12 @@ def fences(suite):
                      "a connection that joins is not waited for")
         a.pong(a.receive())
         points.point(late.command(TUR).status == 0, "and serves")
+        asked, ping = fence(session, a, late)
+        points.point(silent(a), "what it is sent from then on is waited for")
+        late.pong(ping)
+        done = answer(a)
+        points.point(done.itt == asked, "and the answer comes once it is acknowledged")
+        a.pong(a.receive())
         # More than is kept for a peer that does not read: it is not for want of its reading.
         heard = b.expstatsn
         asked, ping = fence(session, a, b)

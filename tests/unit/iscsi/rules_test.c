@@ -103,13 +103,31 @@ static void names(void **state)
 	assert_true(iscsi_name_check("iqn.", NULL) < 0);
 }
 
+static enum rules_full full(unsigned target, unsigned initiator, unsigned all, unsigned own)
+{
+	const struct iscsi_session_limits limits = {target, initiator};
+
+	return rules_full(&limits, all, own);
+}
+
+static void session_limits(void **state)
+{
+	(void)state;
+	assert_int_equal(full(0, 0, 70000, 70000), RULES_NOT_FULL);
+	assert_int_equal(full(3, 0, 2, 2), RULES_NOT_FULL);
+	assert_int_equal(full(3, 0, 3, 0), RULES_TARGET_FULL);
+	assert_int_equal(full(3, 0, 9, 0), RULES_TARGET_FULL); /* it was made lower */
+	assert_int_equal(full(0, 2, 9, 1), RULES_NOT_FULL);
+	assert_int_equal(full(0, 2, 9, 2), RULES_INITIATOR_FULL);
+	assert_int_equal(full(9, 2, 2, 2), RULES_INITIATOR_FULL);
+	assert_int_equal(full(2, 9, 2, 2), RULES_TARGET_FULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(networks),
-	    cmocka_unit_test(first_match),
-	    cmocka_unit_test(checks),
-	    cmocka_unit_test(names),
+	    cmocka_unit_test(networks), cmocka_unit_test(first_match),    cmocka_unit_test(checks),
+	    cmocka_unit_test(names),    cmocka_unit_test(session_limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,7 +51,7 @@ export interface Connection { cid: number; peer: string; portal: string; seconds
 export interface Registration { key: string; initiator_port: string; target: string; port: number; holder: boolean; connected: boolean }
 export interface Reservations { type: string; persistent: boolean; generation: number; reserve6: string; registrations: Registration[] }
 export interface Host { name: string; initiators: string[] }
-export interface Refused { at: number; target: string; address: string; reason: "no_rule" | "chap" | "no_target" | "nothing_shown" | "other"; count: number }
+export interface Refused { at: number; target: string; address: string; reason: "no_rule" | "chap" | "no_target" | "too_many" | "nothing_shown" | "other"; count: number }
 export interface Initiator { initiator: string; sessions: number; rules: string[]; refused?: Refused }
 export interface Share {
 	pool: string; name: string; state: string; reason: string; quota_bytes?: number; used_bytes?: number;
