@@ -229,7 +229,7 @@ class Releases:
             def do_GET(self):
                 if self.path == "/plain":
                     self.send_response(302)
-                    self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/good")
+                    self.send_header("Location", f"http://127.0.0.1:{plain.server_port}/good")
                     self.end_headers()
                 elif self.path == "/cut":  # the line is cut in the middle of it
                     data = bundles["good"]
@@ -249,9 +249,14 @@ class Releases:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        # Where somebody would lead it who may not.
+        self.plain = plain = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=self.folder))
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
         self.url = f"https://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        for server in (self.server, self.plain):
+            server.shutdown()
+            server.server_close()

@@ -115,7 +115,8 @@ def refused(points, daemon, machine, bundles, releases):
                      f"{name}: {code}, and the running slot stays", state)
     gone = daemon.call("POST", UPDATE, {"url": f"{releases.url}/nowhere"})
     plain = daemon.call("POST", UPDATE, {"url": f"{releases.url}/plain"})
-    http_url = daemon.call("POST", UPDATE, {"url": releases.url.replace("https", "http") + "/good"})
+    http_url = daemon.call("POST", UPDATE,
+                           {"url": f"http://127.0.0.1:{releases.plain.server_port}/good"})
     file_url = daemon.call("POST", UPDATE, {"url": "/etc/passwd"})
     points.point(gone["body"]["code"] == plain["body"]["code"] == "download_failed" and
                  http_url["body"]["code"] == file_url["body"]["code"] == "bad_url",
