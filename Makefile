@@ -160,7 +160,7 @@ $(BUILD)/granary-console: $(CONSOLE_PARTS) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lqrencode
 
-HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,cards disks files firewall host payload render settings settings_file)
+HOST_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,answer cards disks files firewall host host_update payload render report settings settings_file)
 $(BUILD)/granary-hostd: $(patsubst %,$(BUILD)/obj/appliance/%.o,hostd system) $(HOST_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -184,10 +184,10 @@ $(BUILD)/granary-state: $(patsubst %,$(BUILD)/obj/appliance/%.o,state superblock
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 UPDATE_PARTS := $(patsubst %,$(BUILD)/obj/appliance/%.o,bundle grubenv install medium slot)
-$(BUILD)/granary-update: $(BUILD)/obj/appliance/update.o $(UPDATE_PARTS) $(LIB)
+$(BUILD)/granary-update: $(patsubst %,$(BUILD)/obj/appliance/%.o,files report source update) $(UPDATE_PARTS) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
 
 $(BUILD)/tests/unit/appliance/%: $(BUILD)/obj/tests/unit/appliance/%.o $(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(patsubst %,$(BUILD)/obj/appliance/%.o,glyphs qr screen superblock text) $(LIB)
 	@mkdir -p $(@D)
@@ -244,10 +244,17 @@ $(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(HELPERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+$(filter-out %/update_ext4,$(HELPERS)): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi -Wl,--as-needed -lnfs
+
+# granary-update with another boot partition.
+$(BUILD)/tests/integration/update_ext4: $(BUILD)/obj/tests/integration/update_ext4.o \
+		$(patsubst %,$(BUILD)/obj/appliance/%.o,files report source update) $(filter-out %/slot.o,$(UPDATE_PARTS)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
 
 # Programs for guests: static, without the library, the same in every build. That sqlite could load
 # extensions if it were not is not worth the linker's warning.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "appliance/answer.h"
 #include "core/log.h"
 
 #define ROOM(type, member, base) ((type *)(void *)((char *)(member)-offsetof(type, base)))
@@ -49,6 +50,7 @@ int host_open(struct host *host, struct loop *loop, const struct host_ops *ops, 
 
 	*host = (struct host){.ops = ops, .path = path, .trial_ns = HOST_TRIAL_NS};
 	timer_init(&host->trial, loop, not_confirmed);
+	update_init(&host->update, path, REPORT_FOLDER, ops->update);
 	settings_default(&host->now);
 	result = settings_load(path, &host->now, &mine);
 	if (result < 0 && result != -ENOENT) {
@@ -66,22 +68,11 @@ void host_close(struct host *host)
 
 /* --- routes ---------------------------------------------------------------------------------- */
 
-static json_t *answer(int status, json_t *body)
-{
-	return json_pack("{s:i,s:o}", "status", status, "body", body);
-}
-
-static json_t *problem(int status, const char *code, const char *title, const char *detail)
-{
-	return answer(status, json_pack("{s:s,s:s,s:i,s:s,s:s}", "type", "about:blank", "title",
-					title, "status", status, "detail", detail, "code", code));
-}
-
 static json_t *refused(const struct err *err)
 {
 	if (err->code == -EINVAL)
-		return problem(400, "bad_setting", "Bad Request", err->text);
-	return problem(500, "host_failed", "Internal Server Error", err->text);
+		return answer_problem(400, "bad_setting", "%s", err->text);
+	return answer_problem(500, "host_failed", "%s", err->text);
 }
 
 #define CARDS ".cards" /* behind the settings' path */
@@ -163,7 +154,7 @@ static json_t *confirm(struct host *host, const json_t *body)
 
 	(void)body;
 	if (!timer_active(&host->trial))
-		return problem(409, "no_trial", "Conflict", "no settings wait to be confirmed");
+		return answer_problem(409, "no_trial", "no settings wait to be confirmed");
 	if (settings_save(host->path, &host->now, &err) < 0)
 		return refused(&err);
 	timer_stop(&host->trial);
@@ -177,7 +168,7 @@ static json_t *revert(struct host *host, const json_t *body)
 
 	(void)body;
 	if (!timer_active(&host->trial))
-		return problem(409, "no_trial", "Conflict", "no settings wait to be confirmed");
+		return answer_problem(409, "no_trial", "no settings wait to be confirmed");
 	return go_back(host, &err) < 0 ? refused(&err) : show(host, NULL);
 }
 
@@ -239,7 +230,8 @@ static json_t *power_off(struct host *host, const json_t *body)
 	return host->ops->power_off(&err) < 0 ? refused(&err) : answer(202, json_object());
 }
 
-#define BASE "/api/v1/appliance"
+#define BASE   "/api/v1/appliance"
+#define UPDATE BASE "/update"
 static const struct {
 	const char *method, *path;
 	json_t *(*serve)(struct host *host, const json_t *body);
@@ -254,6 +246,18 @@ static const struct {
     {"POST", BASE "/restart", restart, false},
     {"POST", BASE "/poweroff", power_off, false},
 };
+static const struct {
+	const char *method, *path;
+	json_t *(*serve)(struct host_update *update, const json_t *body, uint64_t now);
+} update_routes[] = {
+    {"GET", UPDATE, update_show},
+    {"POST", UPDATE, update_ask},
+    {"POST", UPDATE "/rollback", update_rollback},
+    {"POST", UPDATE "/bundle", bundle_begin},
+    {"PUT", UPDATE "/bundle", bundle_piece},
+    {"POST", UPDATE "/bundle/done", bundle_end},
+    {"DELETE", UPDATE "/bundle", bundle_drop},
+};
 
 json_t *host_answer(struct host *host, const json_t *message)
 {
@@ -265,8 +269,15 @@ json_t *host_answer(struct host *host, const json_t *message)
 		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].path, path) != 0)
 			continue;
 		if (routes[i].body && !json_is_object(body))
-			return problem(400, "no_body", "Bad Request", "a JSON object is missing");
+			return answer_problem(400, "no_body", "a JSON object is missing");
 		return routes[i].serve(host, body);
 	}
-	return problem(404, "no_route", "Not Found", "the host helper has no such route");
+	for (unsigned i = 0; method && path && i < sizeof update_routes / sizeof *update_routes;
+	     i++) {
+		if (strcmp(update_routes[i].method, method) == 0 &&
+		    strcmp(update_routes[i].path, path) == 0)
+			return update_routes[i].serve(&host->update, body,
+						      loop_now(host->trial.loop));
+	}
+	return answer_problem(404, "no_route", "the host helper has no such route");
 }

@@ -3,6 +3,8 @@
 #define APPLIANCE_HOST_H
 
 #include "appliance/cards.h"
+#include "appliance/host_update.h"
+#include "appliance/report.h"
 #include "appliance/settings.h"
 #include "core/loop.h"
 
@@ -17,6 +19,7 @@ struct host_ops {
 	int (*name)(const char *name, struct err *err);
 	int (*restart)(struct err *err);
 	int (*power_off)(struct err *err);
+	int (*update)(struct err *err); /* granary-update does what report.h's folder asks for */
 	cards_look *card;
 };
 
@@ -30,6 +33,7 @@ struct host {
 	struct settings before; /* to go back to while @trial runs */
 	struct timer trial;
 	uint64_t trial_ns;
+	struct host_update update;
 };
 #define HOST_TRIAL_NS (60 * 1000000000ull)
 

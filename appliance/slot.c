@@ -16,7 +16,11 @@
 #define ESP_DEVICE "/dev/disk/by-label/GRANARY"
 #define ESP_MOUNT  "/run/granary-esp"
 #define LOCK       "/run/granary-update.lock"
-#define KEY        "root=PARTLABEL=root-"
+#ifndef ESP_TYPE /* a test on a kernel without vfat has another */
+#define ESP_TYPE    "vfat"
+#define ESP_OPTIONS "umask=0077"
+#endif
+#define KEY "root=PARTLABEL=root-"
 
 extern char **environ;
 
@@ -106,7 +110,7 @@ int esp_open(bool for_files, int *ret_folder, struct err *err)
 		mend();
 	if (mkdir(ESP_MOUNT, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "%s: %s", ESP_MOUNT, strerror(errno));
-	if (mount(ESP_DEVICE, ESP_MOUNT, "vfat", MS_NODEV | MS_NOEXEC | MS_NOSUID, "umask=0077") <
+	if (mount(ESP_DEVICE, ESP_MOUNT, ESP_TYPE, MS_NODEV | MS_NOEXEC | MS_NOSUID, ESP_OPTIONS) <
 	    0)
 		return err_set(err, -errno, "%s can not be mounted: %s", ESP_DEVICE,
 			       strerror(errno));

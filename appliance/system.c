@@ -211,6 +211,12 @@ static int power_off(struct err *err)
 	return ask_bus(&start_unit, err, "ss", "poweroff.target", "replace-irreversibly");
 }
 
+/* Its unit is a oneshot: while it runs, starting it again would change nothing. */
+static int update(struct err *err)
+{
+	return ask_bus(&start_unit, err, "ss", "granary-update.service", "replace");
+}
+
 /* A bond gives its members one address; the driver's own is kept beside. */
 static void card_of(const char *port, char card[CARD_TEXT])
 {
@@ -238,5 +244,6 @@ const struct host_ops host_system = {
     .name = change_name,
     .restart = restart,
     .power_off = power_off,
+    .update = update,
     .card = card_of,
 };

@@ -12,11 +12,17 @@
 #include <unistd.h>
 
 #include "appliance/medium.h"
+#include "appliance/report.h"
 #include "appliance/slot.h"
+#include "appliance/source.h"
 #include "core/control.h"
 
 /*~ granary-update: a release goes into the slot that does not run, is read back, and is started on
  * trial; when it has shown that it serves, it stays, otherwise the boot loader goes back by itself.
+ *
+ * Where it comes from: a file, a disk, or a URL (source.c). What it does is in report.h's files,
+ * for the API; "asked" does what the API was asked for, by way of granary-hostd and
+ * granary-update.service.
  *
  * install: head, manifest, signature -> is it newer -> each file to its place, hashed on the way,
  *   written through, read back from the medium, hashed again -> grubenv: that slot, on trial
@@ -34,22 +40,28 @@
 extern char **environ;
 
 struct install {
-	bool allow_older;
-	struct medium medium;
+	struct medium medium; /* first: the context of its ops */
+	bool allow_older, dry;
 	struct bundle bundle;
+	struct report report;
+	uint64_t told; /* bytes, in the report that stands */
 };
+#define TELL_BYTES (8u << 20)
 
 static int usage(void)
 {
-	fprintf(
-	    stderr,
-	    "usage: granary-update install BUNDLE [--allow-older]\n"
-	    "       granary-update status | good | rollback\n"
-	    "\n"
-	    "install   write a signed update bundle (a file or a disk) into the other slot and\n"
-	    "          start from it next time, on trial\n"
-	    "good      wait until this system serves, and keep it (done at each start)\n"
-	    "rollback  start from the other slot next time\n");
+	fprintf(stderr,
+		"usage: granary-update install BUNDLE [--allow-older] [--dry-run]\n"
+		"       granary-update rollback [--dry-run]\n"
+		"       granary-update status | good | asked\n"
+		"\n"
+		"install   write a signed update bundle (a file, a disk or an https URL) into the\n"
+		"          other slot and start from it next time, on trial\n"
+		"good      wait until this system serves, and keep it (done at each start)\n"
+		"rollback  start from the other slot next time\n"
+		"asked     what the API was asked for (granary-update.service)\n"
+		"\n"
+		"--dry-run checks, says what it would do, and does nothing\n");
 	return 2;
 }
 
@@ -118,43 +130,140 @@ static int check_newer(const struct install *install, struct err *err)
 		       install->bundle.version, version);
 }
 
+/* That it can not be told is no reason to stop. */
+static void tell(const struct report *report)
+{
+	struct err err = {0};
+
+	if (report_tell(REPORT_FOLDER, report, &err) < 0)
+		fprintf(stderr, "granary-update: %s\n", err.text);
+}
+
+static void tell_boot(const struct grubenv *env)
+{
+	struct err err = {0};
+	char running, version[32];
+	uint64_t sequence;
+
+	if (slot_running(&running, &err) < 0 || read_release(version, &sequence, &err) < 0 ||
+	    report_boot(REPORT_FOLDER, version, running, env, &err) < 0)
+		fprintf(stderr, "granary-update: %s\n", err.text);
+}
+
+static void moved_on(struct install *install, size_t length)
+{
+	install->report.done += length;
+	if (install->report.done - install->told < TELL_BYTES)
+		return;
+	install->told = install->report.done;
+	tell(&install->report);
+}
+
+static int write_told(void *context, const void *data, size_t length, struct err *err)
+{
+	int result = medium_ops.write(context, data, length, err);
+
+	moved_on(context, length);
+	return result;
+}
+
+static int read_back_told(void *context, void *data, size_t length, struct err *err)
+{
+	int result = medium_ops.read_back(context, data, length, err);
+
+	moved_on(context, length);
+	return result;
+}
+
+static int write_env_told(void *context, const struct grubenv *env, struct err *err)
+{
+	int result = medium_ops.write_env(context, env, err);
+
+	if (result == 0)
+		tell_boot(env);
+	return result;
+}
+
+static int write_slot(struct install *install, char running, struct err *err)
+{
+	struct install_ops ops = medium_ops;
+	struct medium *medium = &install->medium;
+	int closed, result = esp_open(true, &medium->esp, err);
+
+	if (result < 0)
+		return result;
+	ops.write = write_told;
+	ops.read_back = read_back_told;
+	ops.write_env = write_env_told;
+	install->report.state = REPORT_WRITING;
+	for (unsigned i = 0; i < BUNDLE_FILES; i++) /* each is written and read back */
+		install->report.size += 2 * install->bundle.files[i].size;
+	tell(&install->report);
+	result = install_release(&ops, install, &install->bundle, running, err);
+	closed = esp_close(medium->esp, result < 0 ? NULL : err);
+	return result < 0 ? result : closed;
+}
+
 static int with_bundle(struct install *install, struct err *err)
 {
-	struct medium *medium = &install->medium;
+	struct report *report = &install->report;
 	char running;
-	int result = read_manifest(install, err), closed;
+	int result = read_manifest(install, err);
 
 	if (result == 0)
 		result = check_newer(install, err);
 	if (result == 0)
 		result = slot_running(&running, err);
-	if (result == 0)
-		result = esp_open(true, &medium->esp, err);
 	if (result < 0)
 		return result;
-	medium->target = running == 'a' ? 'b' : 'a';
-	result = install_release(&medium_ops, medium, &install->bundle, running, err);
-	closed = esp_close(medium->esp, result < 0 ? NULL : err);
-	return result < 0 ? result : closed;
+	install->medium.target = report->slot = running == 'a' ? 'b' : 'a';
+	memcpy(report->version, install->bundle.version, sizeof report->version);
+	return install->dry ? 0 : write_slot(install, running, err);
 }
 
-static int do_install(const char *path, bool allow_older)
+/* How it ended, for who has asked. */
+static void tell_end(struct report *report, bool dry, const struct err *err)
 {
-	struct install install = {.allow_older = allow_older};
-	struct err err = {0};
+	report->state = err->code ? REPORT_FAILED : dry ? REPORT_WOULD : REPORT_DONE;
+	report->err = *err;
+	if (err->code)
+		snprintf(report->code, sizeof report->code, "%s", report_code(err->code));
+	tell(report);
+}
+
+static int from_source(struct install *install, const char *name, struct err *err)
+{
+	struct source source;
 	int result;
 
-	install.medium.source = open(path, O_RDONLY | O_CLOEXEC);
-	if (install.medium.source < 0) {
-		fprintf(stderr, "granary-update: %s: %s\n", path, strerror(errno));
-		return 1;
-	}
-	result = with_bundle(&install, &err);
-	close(install.medium.source);
+	install->report.state = REPORT_CHECKING;
+	tell(&install->report);
+	result = source_open(name, &source, err);
 	if (result < 0)
+		return result;
+	install->medium.source = source.fd;
+	result = with_bundle(install, err);
+	source_close(&source, err);
+	return result < 0 ? result : err->code;
+}
+
+static int do_install(const char *name, bool allow_older, bool dry)
+{
+	struct install install = {.allow_older = allow_older, .dry = dry};
+	struct err err = {0};
+	int lock;
+
+	/* Who comes second leaves the report to who was first. */
+	if (report_lock(REPORT_FOLDER, &lock, &err) < 0)
 		return fail(&err);
-	printf("release %s is in slot %c; restart to run it\n", install.bundle.version,
-	       install.medium.target);
+	from_source(&install, name, &err);
+	tell_end(&install.report, dry, &err);
+	close(lock);
+	if (err.code)
+		return fail(&err);
+	printf(dry ? "release %s would go into slot %c\n"
+		   : "release %s is in slot %c; restart to run it\n",
+	       install.bundle.version, install.medium.target);
 	return 0;
 }
 
@@ -199,28 +308,37 @@ static enum health health(void)
 	return health;
 }
 
-static int change_env(int (*change)(struct grubenv *env, char running, struct err *err))
+/* > 0: what it made of @env is to be written. */
+typedef int env_change(struct grubenv *env, char running, struct err *err);
+
+static int try_env(env_change *change, struct err *err)
 {
 	struct grubenv env;
-	struct err err = {0};
 	char running;
-	int folder, result = slot_running(&running, &err);
+	int folder, closed, result = slot_running(&running, err);
 
 	if (result == 0)
-		result = esp_open(false, &folder, &err);
+		result = esp_open(false, &folder, err);
 	if (result < 0)
-		return fail(&err);
-	result = env_read(folder, &env, &err);
+		return result;
+	result = env_read(folder, &env, err);
 	if (result == 0)
-		result = change(&env, running, &err);
+		result = change(&env, running, err);
 	if (result > 0)
-		result = env_write(folder, &env, &err);
-	if (esp_close(folder, result < 0 ? NULL : &err) < 0)
-		result = -EIO;
-	return result < 0 ? fail(&err) : 0;
+		result = env_write(folder, &env, err);
+	if (result == 0)
+		tell_boot(&env);
+	closed = esp_close(folder, result < 0 ? NULL : err);
+	return result < 0 ? result : closed;
 }
 
-/* > 0: write it. */
+static int change_env(env_change *change)
+{
+	struct err err = {0};
+
+	return try_env(change, &err) < 0 ? fail(&err) : 0;
+}
+
 static int keep(struct grubenv *env, char running, struct err *err)
 {
 	(void)err;
@@ -330,6 +448,55 @@ static int go_back(struct grubenv *env, char running, struct err *err)
 	return 1;
 }
 
+static int would_go_back(struct grubenv *env, char running, struct err *err)
+{
+	struct grubenv other = *env;
+	int result = go_back(&other, running, err);
+
+	return result < 0 ? result : 0;
+}
+
+static int do_rollback(bool dry)
+{
+	struct report report = {.rollback = true, .state = REPORT_CHECKING};
+	struct err err = {0};
+	char running;
+	int lock;
+
+	if (report_lock(REPORT_FOLDER, &lock, &err) < 0)
+		return fail(&err);
+	tell(&report);
+	if (slot_running(&running, &err) == 0)
+		report.slot = running == 'a' ? 'b' : 'a';
+	if (report.slot)
+		try_env(dry ? would_go_back : go_back, &err);
+	tell_end(&report, dry, &err);
+	close(lock);
+	return err.code ? fail(&err) : 0;
+}
+
+/* What the API was asked for; hostd wrote it down. */
+static int do_asked(void)
+{
+	json_t *ask = json_load_file(REPORT_FOLDER "/" REPORT_ASK, 0, NULL);
+	const char *source = json_string_value(json_object_get(ask, "source"));
+	bool dry = json_is_true(json_object_get(ask, "dry_run"));
+	bool upload = json_is_true(json_object_get(ask, "upload")); /* @source is ours to remove */
+	int status = 1;
+
+	unlink(REPORT_FOLDER "/" REPORT_ASK); /* once */
+	if (json_is_true(json_object_get(ask, "rollback")))
+		status = do_rollback(dry);
+	else if (source)
+		status = do_install(source, json_is_true(json_object_get(ask, "allow_older")), dry);
+	else
+		fprintf(stderr, "granary-update: nothing was asked for\n");
+	if (status == 0 && source && upload && !dry)
+		unlink(source);
+	json_decref(ask);
+	return status;
+}
+
 static int show(struct grubenv *env, char running, struct err *err)
 {
 	char version[32];
@@ -346,19 +513,36 @@ static int show(struct grubenv *env, char running, struct err *err)
 	return 0;
 }
 
+/* The options behind @argv[@from]; false: there is no such one. */
+static bool read_options(char **argv, int from, bool *ret_older, bool *ret_dry)
+{
+	*ret_dry = false;
+	for (; argv[from]; from++) {
+		if (strcmp(argv[from], "--dry-run") == 0)
+			*ret_dry = true;
+		else if (ret_older && strcmp(argv[from], "--allow-older") == 0)
+			*ret_older = true;
+		else
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
-	bool older = argc == 4 && strcmp(argv[3], "--allow-older") == 0;
+	bool older = false, dry;
 
-	if (argc >= 3 && strcmp(argv[1], "install") == 0 && (argc == 3 || older))
-		return do_install(argv[2], older);
+	if (argc >= 3 && strcmp(argv[1], "install") == 0 && read_options(argv, 3, &older, &dry))
+		return do_install(argv[2], older, dry);
+	if (argc >= 2 && strcmp(argv[1], "rollback") == 0 && read_options(argv, 2, NULL, &dry))
+		return do_rollback(dry);
 	if (argc != 2)
 		return usage();
 	if (strcmp(argv[1], "status") == 0)
 		return change_env(show);
 	if (strcmp(argv[1], "good") == 0)
 		return do_good();
-	if (strcmp(argv[1], "rollback") == 0)
-		return change_env(go_back);
+	if (strcmp(argv[1], "asked") == 0)
+		return do_asked();
 	return usage();
 }

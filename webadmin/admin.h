@@ -2,6 +2,8 @@
 #ifndef WEBADMIN_ADMIN_H
 #define WEBADMIN_ADMIN_H
 
+#include <stdatomic.h>
+
 #include "webadmin/access.h"
 #include "webadmin/certificate.h"
 #include "webadmin/health.h"
@@ -14,16 +16,28 @@
  * Read again each minute. */
 int64_t certificate_expires(struct webadmin *admin);
 
-/* api_appliance.c: the thread that waits for the appliance's helper. */
+/* api_appliance.c: the thread that waits for the appliance's helper, one request after the other.
+ */
 struct relay_thread {
 	struct loop *loop;
-	void (*done)(struct message *message);
+	struct list waiting; /* struct relay */
+	unsigned waiting_count;
 	pthread_t thread;
 	bool runs;
+	atomic_bool stop; /* no more asking how far it is */
 };
-/* relay_quiet: wait for the call under way, seconds at most; its answer is still to be delivered
- * by the loop. */
-void relay_quiet(struct relay_thread *thread);
+/* relay_stop: what waits is refused; the call under way is waited for, seconds at most, and its
+ * answer is still to be delivered by the loop. */
+void relay_stop(struct relay_thread *thread);
+
+/* relay_send: @message (stolen) to the helper, and answered() with its reply, NULL when it gave
+ * none (a @request that can not be sent is refused at once). @follow_ms: a reply of 202 is the
+ * beginning of an update: so long at most until it is past its checks, and the reply is its state
+ * then; 0: not. */
+void relay_send(struct api_request *request, json_t *message, unsigned follow_ms,
+		void (*answered)(struct api_request *request, const json_t *reply));
+/* relay_answer: the helper's reply as it is. */
+void relay_answer(struct api_request *request, const json_t *reply);
 
 /* api_smb.c: what granary-smb has said last. */
 struct smb_report {

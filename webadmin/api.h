@@ -135,6 +135,8 @@ void api_devices_check(struct api_request *request, const char *const *paths, un
 void api_status_show(struct api_request *request);
 void api_support_bundle(struct api_request *request);
 void api_appliance(struct api_request *request);
+void api_update(struct api_request *request);
+void api_update_piece(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_event_list(struct api_request *request);
 void api_history_show(struct api_request *request);

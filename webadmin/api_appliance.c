@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/heap.h"
@@ -11,25 +12,62 @@
 
 /* The machine's own settings belong to the appliance's helper, which alone has the rights for
  * them: a request that its role allows is passed on as it is. The helper may take seconds, so the
- * call is made on a thread, one at a time; who comes meanwhile is told to come again. */
-#define HELPER    "/run/granary/host.sock"
-#define ANSWER_MS 30000
+ * call is made on a thread, one at a time; who comes meanwhile waits for its turn. */
+#define HELPER      "/run/granary/host.sock"
+#define ANSWER_MS   30000
+#define LOOK_MS     100
+#define WAITING_MAX 32u
 
 struct relay {
 	struct message message;
+	struct list link;
 	struct api_request *request;
 	struct relay_thread *thread;
+	unsigned follow_ms;
+	void (*answered)(struct api_request *request, const json_t *reply);
 	json_t *asked, *reply;
-	struct err err;
 };
+
+/* Its bundle is still being looked at. */
+static bool is_checking(const json_t *reply)
+{
+	const json_t *body = json_object_get(reply, "body");
+	const char *state =
+	    json_string_value(json_object_get(json_object_get(body, "update"), "state"));
+
+	return state && (strcmp(state, "starting") == 0 || strcmp(state, "checking") == 0);
+}
+
+static void follow(struct relay *relay)
+{
+	const struct timespec moment = {.tv_nsec = LOOK_MS * 1000000l};
+	json_t *look = json_pack("{s:s,s:s}", "method", "GET", "path", "/api/v1/appliance/update");
+
+	for (unsigned waited = 0; look && waited < relay->follow_ms && is_checking(relay->reply) &&
+				  !atomic_load(&relay->thread->stop);
+	     waited += LOOK_MS) {
+		json_t *now = NULL;
+
+		nanosleep(&moment, NULL);
+		if (control_call(HELPER, look, ANSWER_MS, &now, NULL) < 0)
+			break;
+		json_decref(relay->reply);
+		relay->reply = now;
+	}
+	json_decref(look);
+}
+
+static void done(struct message *message);
 
 static void *call_helper(void *argument)
 {
 	struct relay *relay = argument;
 
-	if (control_call(HELPER, relay->asked, ANSWER_MS, &relay->reply, &relay->err) < 0)
+	if (control_call(HELPER, relay->asked, ANSWER_MS, &relay->reply, NULL) < 0)
 		relay->reply = NULL;
-	loop_post(relay->thread->loop, &relay->message, relay->thread->done);
+	if (relay->follow_ms && json_integer_value(json_object_get(relay->reply, "status")) == 202)
+		follow(relay);
+	loop_post(relay->thread->loop, &relay->message, done);
 	return NULL;
 }
 
@@ -43,7 +81,7 @@ static bool there_is_one(struct api_request *request)
 	return false;
 }
 
-static void answer(struct api_request *request, const json_t *reply)
+void relay_answer(struct api_request *request, const json_t *reply)
 {
 	json_t *body = json_object_get(reply, "body");
 	int status = (int)json_integer_value(json_object_get(reply, "status"));
@@ -59,19 +97,7 @@ static void answer(struct api_request *request, const json_t *reply)
 		api_reply(request, status, json_incref(body));
 }
 
-static void done(struct message *message)
-{
-	struct relay *relay = container_of(message, struct relay, message);
-	struct api_request *request = relay->request;
-	json_t *reply = relay->reply;
-
-	relay_quiet(relay->thread);
-	json_decref(relay->asked);
-	answer(request, reply); /* @relay is gone */
-	json_decref(reply);
-}
-
-void relay_quiet(struct relay_thread *thread)
+static void join(struct relay_thread *thread)
 {
 	if (thread->runs)
 		pthread_join(thread->thread, NULL);
@@ -89,31 +115,94 @@ static bool start(struct relay_thread *thread, struct relay *relay)
 	return thread->runs;
 }
 
-void api_appliance(struct api_request *request)
+static struct relay *take_waiting(struct relay_thread *thread)
+{
+	struct relay *relay;
+
+	if (list_empty(&thread->waiting))
+		return NULL;
+	relay = list_entry(thread->waiting.next, struct relay, link);
+	list_remove(&relay->link);
+	thread->waiting_count--;
+	return relay;
+}
+
+/* @relay goes with its request. */
+static void refuse(struct relay *relay, const char *code, const char *why)
+{
+	json_decref(relay->asked);
+	api_reply_error(relay->request, 503, code, "%s", why);
+}
+
+static void start_next(struct relay_thread *thread)
+{
+	struct relay *relay;
+
+	while (!thread->runs && (relay = take_waiting(thread)) != NULL) {
+		if (!start(thread, relay))
+			refuse(relay, "no_memory", "out of memory");
+	}
+}
+
+static void done(struct message *message)
+{
+	struct relay *relay = container_of(message, struct relay, message);
+	struct relay_thread *thread = relay->thread;
+	json_t *reply = relay->reply;
+
+	join(thread);
+	json_decref(relay->asked);
+	relay->answered(relay->request, reply); /* @relay is gone */
+	json_decref(reply);
+	start_next(thread);
+}
+
+void relay_stop(struct relay_thread *thread)
+{
+	struct relay *relay;
+
+	atomic_store(&thread->stop, true);
+	while ((relay = take_waiting(thread)) != NULL)
+		refuse(relay, "not_ready", "granaryd is stopping");
+	join(thread);
+}
+
+void relay_send(struct api_request *request, json_t *message, unsigned follow_ms,
+		void (*answered)(struct api_request *request, const json_t *reply))
 {
 	struct relay_thread *thread = &request->admin->relay;
 	struct relay *relay;
 
-	if (!there_is_one(request))
-		return;
-	if (thread->runs) {
-		api_reply_error(request, 503, "busy", "the host helper is at work, come again");
+	if (!there_is_one(request)) {
+		json_decref(message);
 		return;
 	}
-	relay = heap_zalloc(sizeof *relay);
+	relay = message ? heap_zalloc(sizeof *relay) : NULL;
 	if (!relay) {
+		json_decref(message);
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
 	}
 	request->state = relay;
 	thread->loop = request->admin->options.control;
-	thread->done = done;
-	relay->thread = thread;
-	relay->request = request;
-	relay->asked = json_pack("{s:s,s:s,s:O}", "method", request->match.route->method, "path",
-				 request->path, "body", request->body);
-	if (relay->asked && start(thread, relay))
+	*relay = (struct relay){.request = request,
+				.thread = thread,
+				.follow_ms = follow_ms,
+				.answered = answered,
+				.asked = message};
+	if (thread->waiting_count >= WAITING_MAX) {
+		refuse(relay, "busy", "the host helper is at work, come again");
 		return;
-	json_decref(relay->asked);
-	api_reply_error(request, 503, "no_memory", "out of memory");
+	}
+	list_push_back(&thread->waiting, &relay->link);
+	thread->waiting_count++;
+	start_next(thread);
+}
+
+void api_appliance(struct api_request *request)
+{
+	relay_send(request,
+		   json_pack("{s:s,s:s,s:O}", "method", request->match.route->method, "path",
+			     request->path, "body", request->body),
+		   0, relay_answer);
 }

@@ -8,6 +8,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "core/piece.h"
 #include "webadmin/admin.h"
 #include "webadmin/image.h"
 
@@ -269,28 +270,17 @@ static void put_written(struct image_work *work, int result)
 /* The piece's bytes into the work's buffer; false: it was answered. */
 static bool take_piece(struct image_work *work, const char *text)
 {
-	static const char digits[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t length = strlen(text), used = strspn(text, digits), padding = length - used;
-	bool good = length && length % 4 == 0 && padding <= 2 &&
-		    strspn(text + used, "=") == padding &&
-		    length / 4 * 3 - padding <= IMAGE_PIECE_MAX;
+	size_t length = 0;
+	int result = piece_decode(text, IMAGE_PIECE_MAX, &work->buffer, &length);
 
-	if (!good) {
+	work->length = (uint32_t)length;
+	if (result == -ENOMEM)
+		api_reply_error(image_work_end(work, false), 503, "no_memory", "out of memory");
+	else if (result < 0)
 		api_reply_error(image_work_end(work, false), 400, "bad_piece",
 				"a piece has 1 byte to %u KiB (on the socket as base64)",
 				IMAGE_PIECE_MAX >> 10);
-		return false;
-	}
-	/* What is decoded ends at a multiple of three bytes. */
-	work->buffer = heap_zalloc(IMAGE_PIECE_MAX + 3);
-	if (!work->buffer) {
-		api_reply_error(image_work_end(work, false), 503, "no_memory", "out of memory");
-		return false;
-	}
-	EVP_DecodeBlock(work->buffer, (const unsigned char *)text, (int)length);
-	work->length = (uint32_t)(length / 4 * 3 - padding);
-	return true;
+	return result == 0;
 }
 
 static bool is_zero(const uint8_t *data, size_t length)

@@ -205,6 +205,35 @@ static const struct route table[] = {
     {"POST", V1 "/appliance/poweroff", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Power the machine off"},
 
+    {"GET", V1 "/appliance/update", api_appliance, ROLE_OPERATOR, 0,
+     "Which release runs from which slot, which starts next, and how far an update is", NULL,
+     "Update"},
+    {"POST", V1 "/appliance/update", api_update, ROLE_ADMIN,
+     ROUTE_AUDIT | ROUTE_CONFIRM | ROUTE_DRY_DIFF,
+     "Write a signed bundle into the slot that does not run, read it back, and start from it next "
+     "time, on trial; the bundle that was uploaded, or what a URL gives",
+     BODY({"url", FIELD_TEXT, false, "https; without it the bundle that was uploaded"},
+	  {"allow_older", FIELD_SWITCH, false,
+	   "take an older release; it may not know this one's data"}),
+     "Update"},
+    {"POST", V1 "/appliance/update/rollback", api_update, ROLE_ADMIN,
+     ROUTE_AUDIT | ROUTE_CONFIRM | ROUTE_DRY_DIFF, "Start from the other slot next time", NULL,
+     "Update"},
+    {"POST", V1 "/appliance/update/bundle", api_appliance, ROLE_ADMIN, ROUTE_AUDIT,
+     "Begin the upload of a bundle, or go on with one of that name and size; it takes the place "
+     "of another",
+     BODY({"name", FIELD_TEXT, true, "of the file"},
+	  {"size", FIELD_NUMBER, true, "bytes, 4 GiB at most"}),
+     "Upload"},
+    {"PUT", V1 "/appliance/update/bundle", api_update_piece, ROLE_ADMIN, ROUTE_BYTES,
+     "The next piece of an upload, 1 MiB at most, at ?offset= bytes: as many as were received",
+     BODY({"data", FIELD_TEXT, true, "base64"}), "Upload"},
+    {"POST", V1 "/appliance/update/bundle/done", api_appliance, ROLE_ADMIN, ROUTE_AUDIT,
+     "All pieces are there; what is in them is looked at by the update",
+     BODY({"sha256", FIELD_TEXT, false, "what it has to be, or it is not kept"}), "Bundle"},
+    {"DELETE", V1 "/appliance/update/bundle", api_appliance, ROLE_ADMIN, ROUTE_AUDIT,
+     "Delete the bundle that was uploaded, or what is there of one"},
+
     {"POST", V1 "/provision", api_provision, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY,
      "A volume, a target of its own, LUN 0 and a rule per host; or a share for images that its "
      "hosts may mount, to read; all or nothing",
@@ -910,6 +939,8 @@ const char *route_no_dry(const struct route *route)
 	if (is_below(route, "/api/v1/me") || is_below(route, "/api/v1/log") ||
 	    is_below(route, "/api/v1/setup"))
 		return "it is about one's own account or session";
+	if (is_below(route, "/api/v1/appliance/update"))
+		return "nothing starts from a bundle before it is installed";
 	if (is_below(route, "/api/v1/appliance"))
 		return "the machine's helper checks it; a network goes back by itself";
 	if (strncmp(route->path, "/api/v1/pools", 13) == 0)

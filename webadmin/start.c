@@ -476,7 +476,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	list_for_each (it, &admin->model.pools)
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
-	relay_quiet(&admin->relay);
+	relay_stop(&admin->relay);
 	gather_stop(admin);
 	backups_stop(admin);
 	ups_stop(admin);

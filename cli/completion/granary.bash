@@ -38,7 +38,7 @@ _granary()
 	session) list="list drop" ;;
 	slow) list="list set" ;;
 	setup) list="code" ;;
-	appliance) list="show network confirm revert time name restart poweroff" ;;
+	appliance) list="show network confirm revert time name restart poweroff release upload update rollback" ;;
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;
@@ -145,6 +145,8 @@ _granary()
 	"session drop") list="--dry-run $globals" ;;
 	"slow set") list="--dry-run $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
+	"appliance update") list="--allow-older --dry-run $globals" ;;
+	"appliance rollback") list="--dry-run $globals" ;;
 	"account create") list="--role --password-file --dry-run $globals" ;;
 	"account change") list="--role --password-file --dry-run $globals" ;;
 	"account delete") list="--dry-run $globals" ;;

@@ -49,7 +49,7 @@ function checkTexts() {
 		.map((name) => readFileSync(join(here, "src", name), "utf8"))
 		.join("\n");
 	// These are put together from what the daemon names.
-	const named = /^(alertstate|backupchange|backupwhat|channel|code|device|diskhealth|every|hint|finding|job|jobstate|link|member|refused|replicarole|replicastate|role|roleHint|severity|state|upsstate)\./;
+	const named = /^(alertstate|backupchange|backupwhat|channel|code|device|diskhealth|every|hint|finding|job|jobstate|link|member|refused|replicarole|replicastate|role|roleHint|severity|state|updatestate|upsstate)\./;
 	const unused = keys.en.filter((key) => !named.test(key) && !source.includes(`"${key}"`));
 	if (unused.length) fail(`texts that nothing uses: ${unused.join(", ")}`);
 	const wanted = [...source.matchAll(/\bt\("([\w.-]+)"/g)].map((match) => match[1]);

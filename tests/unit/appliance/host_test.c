@@ -19,8 +19,8 @@
 
 static struct {
 	struct settings files, network; /* as they were last given */
-	unsigned files_count, network_count, power;
-	int network_result;
+	unsigned files_count, network_count, power, updates;
+	int network_result, update_result;
 	char name[HOST_NAME_TEXT];
 } fake;
 
@@ -64,6 +64,14 @@ static int fake_power(struct err *err)
 	return 0;
 }
 
+static int fake_update(struct err *err)
+{
+	int result = fake.update_result;
+
+	fake.updates++;
+	return result < 0 ? err_set(err, result, "there is no such unit") : 0;
+}
+
 static const char *fake_swapped; /* a port whose card is another one; "none" */
 
 static void fake_card(const char *port, char card[CARD_TEXT])
@@ -75,8 +83,8 @@ static void fake_card(const char *port, char card[CARD_TEXT])
 		card[0] = '\0';
 }
 
-static const struct host_ops fakes = {fake_files, fake_network, fake_time, fake_name,
-				      fake_power, fake_power,   fake_card};
+static const struct host_ops fakes = {fake_files, fake_network, fake_time,   fake_name,
+				      fake_power, fake_power,   fake_update, fake_card};
 
 static char folder[] = "/tmp/granary-host-XXXXXX";
 static char path[64], cards[80];

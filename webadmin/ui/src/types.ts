@@ -98,6 +98,12 @@ export interface Appliance {
 	settings: { name: string; timezone: string; time_servers: string[]; dns: string[]; links: Link[] }; trial: boolean; trial_seconds: number;
 	changed_cards?: { port: string; was: string; is: string }[];
 }
+/** The appliance's release; "update" is the last one since it was started. */
+export interface UpdateState {
+	release?: string; slot?: string; next?: string; on_trial?: boolean; failed?: string; under_way: boolean;
+	update?: { kind: "install" | "rollback"; state: string; version: string; slot: string; done_bytes: number; size_bytes: number; code: string; detail: string };
+	bundle?: { name: string; size_bytes: number; received_bytes: number; complete: boolean };
+}
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
 export interface Endpoint { protocol: string; address: string; port: number; portal_group: number }
 export interface Status {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images on their way into a share. A file goes in pieces, each where the one before has ended; what
+// Images on their way into a share, and bundles of a new release into the appliance. A file goes in pieces, each where the one before has ended; what
 // is cut off goes on from there, also after the page was closed and the file is given again. It goes
 // on while other pages are looked at.
 import { signal } from "@preact/signals";
@@ -8,7 +8,7 @@ import { refresh } from "./live";
 import { Sha256 } from "./sha256";
 
 export interface Sending {
-	id: number; path: string; name: string; size: number; sent: number; began: number;
+	id: number; path: string; at: string; name: string; size: number; sent: number; began: number;
 	state: "sending" | "checking" | "done" | "failed"; sha256: string; problem?: Problem;
 }
 interface Upload { received_bytes: number; piece_bytes: number }
@@ -30,7 +30,7 @@ const bytesOf = async (file: File, from: number, to: number) => new Uint8Array(a
 async function pieces(one: Sending, file: File, hash: Sha256, at: number, begun: Upload): Promise<number> {
 	while (at < file.size && find(one.id)) {
 		const data = await bytesOf(file, at, Math.min(file.size, at + begun.piece_bytes));
-		await sendBytes(`${one.path}/${part(one.name)}?offset=${at}`, data);
+		await sendBytes(`${one.at}?offset=${at}`, data);
 		hash.update(data);
 		at += data.length;
 		change(one.id, { sent: at });
@@ -71,7 +71,7 @@ async function send(one: Sending, file: File) {
 	}
 	if (!find(one.id)) return;
 	change(one.id, { state: "checking" });
-	const made = await call<{ sha256: string }>("POST", `${one.path}/${part(one.name)}/done`, { sha256: hash.hex() });
+	const made = await call<{ sha256: string }>("POST", `${one.at}/done`, { sha256: hash.hex() });
 	change(one.id, { state: "done", sha256: made.sha256 });
 	files.delete(one.id);
 	refresh();
@@ -89,11 +89,11 @@ async function run(id: number) {
 	}
 }
 
-/** @path: of the images of a share. */
-export function sendImage(path: string, file: File) {
+/** @path: of the images of a share, or where else an upload begins; @at: where its pieces go. */
+export function sendFile(path: string, file: File, at = `${path}/${part(file.name)}`) {
 	const id = ++last;
 	files.set(id, file);
-	sending.value = [...sending.value, { id, path, name: file.name, size: file.size, sent: 0, began: Date.now(), state: "sending", sha256: "" }];
+	sending.value = [...sending.value, { id, path, at, name: file.name, size: file.size, sent: 0, began: Date.now(), state: "sending", sha256: "" }];
 	void run(id);
 }
 

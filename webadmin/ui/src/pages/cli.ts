@@ -57,6 +57,8 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	[`PATCH ${S}`, (b, pool, name, snapshot) => patchSnapshot(`${pool}/${name}@${snapshot}`, b)],
 	[`DELETE ${S}`, (_, pool, name, snapshot) => `snapshot delete ${pool}/${name}@${snapshot} --yes`],
 	[`POST ${S}/clone`, (b, pool, name, snapshot) => `volume clone ${pool}/${name}@${snapshot} ${pool}/${word(b.name)}`],
+	["POST /appliance/update", (b) => `appliance update${b.url ? ` ${word(b.url)}` : ""}${option("allow-older", b.allow_older)} --yes`],
+	["POST /appliance/update/rollback", () => "appliance rollback --yes"],
 	["POST /targets", (b) => `target create ${word(b.iqn)}${option("alias", b.alias)}`],
 	[`DELETE ${I}`, (_, iqn) => `target delete ${iqn} --yes`],
 	[`POST ${I}/rules`, (b, iqn) => `target allow ${iqn}${option("initiator", b.initiator)}${option("network", b.network)}${option("chap-user", b.chap_user)}${secretFile("chap-secret-file", b.chap_secret)}${option("mutual-user", b.mutual_user)}${secretFile("mutual-secret-file", b.mutual_secret)}`],

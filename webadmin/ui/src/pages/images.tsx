@@ -8,16 +8,16 @@ import { useResource } from "../live";
 import { Badge, Button, Card, Copy, DeleteDialog, notice, Progress, Table, Trouble, Waiting } from "../parts";
 import { t } from "../text";
 import type { Image } from "../types";
-import { forget, sendImage, sending, tryAgain, type Sending } from "../upload";
+import { forget, sendFile, sending, tryAgain, type Sending } from "../upload";
 
-function Drop({ path }: { path: string }) {
+export function Drop({ path, at, text, label }: { path: string; at?: string; text: string; label: string }) {
 	const [over, setOver] = useState(false);
-	const take = (list: FileList | null | undefined) => { for (const file of list ?? []) sendImage(path, file); };
+	const take = (list: FileList | null | undefined) => { for (const file of [...list ?? []].slice(0, at ? 1 : undefined)) sendFile(path, file, at); };
 	return (
 		<label class={over ? "drop over" : "drop"} onDragOver={(event) => { event.preventDefault(); setOver(true); }} onDragLeave={() => setOver(false)} onDrop={(event) => { event.preventDefault(); setOver(false); take(event.dataTransfer?.files); }}>
 			<Icon name="upload" />
-			<span><strong>{t("images.drop")}</strong> <span class="link">{t("images.choose")}</span></span>
-			<input type="file" multiple class="unseen" aria-label={t("images.files")} onChange={(event) => { take(event.currentTarget.files); event.currentTarget.value = ""; }} />
+			<span><strong>{text}</strong> <span class="link">{t("images.choose")}</span></span>
+			<input type="file" multiple={!at} class="unseen" aria-label={label} onChange={(event) => { take(event.currentTarget.files); event.currentTarget.value = ""; }} />
 		</label>
 	);
 }
@@ -27,7 +27,7 @@ function rest(one: Sending): string {
 	return seconds > 2 && one.sent ? t("images.left", { rate: bytes(rate), time: duration((one.size - one.sent) / rate) }) : "";
 }
 
-function Way({ one }: { one: Sending }) {
+export function Way({ one }: { one: Sending }) {
 	const share = one.size ? one.sent / one.size : 1;
 	return (
 		<li>
@@ -71,7 +71,7 @@ export function Images({ share }: { share: string }) {
 	const shown = (data ?? []).filter((one) => !one.uploading || !under.some((other) => other.name === one.name && other.state !== "done"));
 	return (
 		<Card flush title={t("images.title")}>
-			{can("provisioner") && <div class="drop-box"><Drop path={path} />
+			{can("provisioner") && <div class="drop-box"><Drop path={path} text={t("images.drop")} label={t("images.files")} />
 				{under.length > 0 && <ul class="ways" aria-label={t("images.ways")}>{under.map((one) => <Way key={one.id} one={one} />)}</ul>}
 			</div>}
 			{!data ? <Waiting problem={problem} /> : shown.length === 0 ? <p class="none">{t("images.none")}</p> : <List path={path} images={shown} />}

@@ -7,6 +7,7 @@ import { useResource } from "../live";
 import { act, Badge, Button, Card, DeleteDialog, Facts, Field, FormDialog, Input, notice, Select, Table } from "../parts";
 import { maybe, t } from "../text";
 import type { Appliance, Link } from "../types";
+import { Update } from "./update";
 
 const words = (text: string) => text.split(/[\s,;]+/).filter(Boolean);
 
@@ -90,28 +91,31 @@ export function Machine() {
 	if (!data || problem?.code === "no_appliance") return null;
 	const settings = data.settings, off = open === "restart" || open === "poweroff" ? open : null;
 	return (
-		<Card title={t("machine.title")} actions={can("admin") && <Button onClick={() => setOpen("names")}>{t("machine.change")}</Button>}>
-			{data.trial && <Trial seconds={data.trial_seconds} />}
-			{!!data.changed_cards?.length && <div class="caution" role="alert"><p>{t("machine.cards", { ports: data.changed_cards.map((one) => `${one.port} (${one.was} → ${one.is || "–"})`).join(", ") })}</p></div>}
-			<Facts rows={[
-				[t("machine.name"), settings.name],
-				[t("machine.zone"), settings.timezone],
-				[t("machine.servers"), settings.time_servers.join(", ") || t("machine.debian")],
-				[t("machine.dns"), settings.dns.join(", ") || "–"],
-			]} />
-			{settings.links.length > 0 && <Table caption={t("machine.network")} rows={settings.links} id={(row) => row.name} columns={[
-				{ key: "name", title: t("machine.linkName"), show: (row) => <span class="name"><strong>{row.name}</strong><small>{maybe(`link.${row.kind}`) ?? row.kind}{row.vlan ? ` ${row.parent}.${row.vlan}` : ""}{row.members ? ` ${row.members.join(" + ")}` : ""}</small></span> },
-				{ key: "addresses", title: t("machine.addresses"), show: (row) => <span class="list mono">{row.addresses.map((one) => <span key={one}>{one}</span>)}{row.ipv4 === "dhcp" && <Badge tone="quiet">DHCP</Badge>}</span> },
-				{ key: "does", title: "", show: (row) => <Button kind="quiet" role="admin" icon="edit" label={t("machine.link", { name: row.name })} onClick={() => setOpen({ link: row })} /> },
-			]} />}
-			{can("admin") && <div class="buttons start">
-				<Button onClick={() => setOpen({ link: null })}>{t("machine.newLink")}</Button>
-				<Button kind="danger" onClick={() => setOpen("restart")}>{t("machine.restart")}</Button>
-				<Button kind="danger" onClick={() => setOpen("poweroff")}>{t("machine.poweroff")}</Button>
-			</div>}
-			{open === "names" && <Names settings={settings} onClose={close} />}
-			{open && typeof open === "object" && <EditLink settings={settings} link={open.link} onClose={close} />}
-			{off && <DeleteDialog untried title={off === "restart" ? t("machine.restart") : t("machine.poweroff")} name={settings.name} button={off === "restart" ? t("machine.restart") : t("machine.poweroff")} onClose={close} text={<p>{t("machine.offText")}</p>} submit={() => call("POST", `/appliance/${off}`, {})} />}
-		</Card>
+		<>
+			<Card title={t("machine.title")} actions={can("admin") && <Button onClick={() => setOpen("names")}>{t("machine.change")}</Button>}>
+				{data.trial && <Trial seconds={data.trial_seconds} />}
+				{!!data.changed_cards?.length && <div class="caution" role="alert"><p>{t("machine.cards", { ports: data.changed_cards.map((one) => `${one.port} (${one.was} → ${one.is || "–"})`).join(", ") })}</p></div>}
+				<Facts rows={[
+					[t("machine.name"), settings.name],
+					[t("machine.zone"), settings.timezone],
+					[t("machine.servers"), settings.time_servers.join(", ") || t("machine.debian")],
+					[t("machine.dns"), settings.dns.join(", ") || "–"],
+				]} />
+				{settings.links.length > 0 && <Table caption={t("machine.network")} rows={settings.links} id={(row) => row.name} columns={[
+					{ key: "name", title: t("machine.linkName"), show: (row) => <span class="name"><strong>{row.name}</strong><small>{maybe(`link.${row.kind}`) ?? row.kind}{row.vlan ? ` ${row.parent}.${row.vlan}` : ""}{row.members ? ` ${row.members.join(" + ")}` : ""}</small></span> },
+					{ key: "addresses", title: t("machine.addresses"), show: (row) => <span class="list mono">{row.addresses.map((one) => <span key={one}>{one}</span>)}{row.ipv4 === "dhcp" && <Badge tone="quiet">DHCP</Badge>}</span> },
+					{ key: "does", title: "", show: (row) => <Button kind="quiet" role="admin" icon="edit" label={t("machine.link", { name: row.name })} onClick={() => setOpen({ link: row })} /> },
+				]} />}
+				{can("admin") && <div class="buttons start">
+					<Button onClick={() => setOpen({ link: null })}>{t("machine.newLink")}</Button>
+					<Button kind="danger" onClick={() => setOpen("restart")}>{t("machine.restart")}</Button>
+					<Button kind="danger" onClick={() => setOpen("poweroff")}>{t("machine.poweroff")}</Button>
+				</div>}
+				{open === "names" && <Names settings={settings} onClose={close} />}
+				{open && typeof open === "object" && <EditLink settings={settings} link={open.link} onClose={close} />}
+				{off && <DeleteDialog untried title={off === "restart" ? t("machine.restart") : t("machine.poweroff")} name={settings.name} button={off === "restart" ? t("machine.restart") : t("machine.poweroff")} onClose={close} text={<p>{t("machine.offText")}</p>} submit={() => call("POST", `/appliance/${off}`, {})} />}
+			</Card>
+			<Update restart={() => setOpen("restart")} />
+		</>
 	);
 }

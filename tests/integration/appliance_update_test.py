@@ -1,0 +1,308 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# granary-test: timeout=300 engines=one asan
+"""The appliance is updated through the API and the command line: the real granaryd, granary-web,
+granary-hostd and granary-update, in a mount namespace with the disk of an appliance (loop devices) and
+a system bus of the test's own. A bundle comes in pieces or from a URL; forged, damaged, cut off and
+older ones are refused and change nothing; a good one is in the other slot, read back, until somebody
+goes back."""
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+
+import api    # pylint: disable=wrong-import-position
+import loops  # pylint: disable=wrong-import-position
+import slots  # pylint: disable=wrong-import-position
+import tap    # pylint: disable=wrong-import-position
+import web    # pylint: disable=wrong-import-position
+
+from slots import GRANARY_UPDATE, PIECE  # pylint: disable=wrong-import-position
+
+V1 = "/api/v1"
+UPDATE = f"{V1}/appliance/update"
+
+
+def settled(daemon):
+    """The state when no update is under way any more."""
+    limit = time.monotonic() + 120
+    while (state := daemon.good("GET", UPDATE))["under_way"] and time.monotonic() < limit:
+        time.sleep(0.1)
+    return state
+
+
+def piece(daemon, data, at):
+    return daemon.call("PUT", f"{UPDATE}/bundle?offset={at}",
+                       {"data": base64.b64encode(data[at:at + PIECE]).decode()})
+
+
+def upload(daemon, name, data):
+    begun = daemon.good("POST", f"{UPDATE}/bundle", {"name": name, "size": len(data)})
+    for at in range(begun["received_bytes"], len(data), PIECE):
+        reply = piece(daemon, data, at)
+        assert reply["status"] == 200, reply
+    return daemon.call("POST", f"{UPDATE}/bundle/done", {"sha256": hashlib.sha256(data).hexdigest()})
+
+
+def no_appliance(points, daemon):
+    """Before there is a helper."""
+    replies = [daemon.call("GET", UPDATE), daemon.call("POST", UPDATE, {}),
+               daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": "https://127.0.0.1/x"}),
+               daemon.call("POST", f"{UPDATE}/rollback"),
+               daemon.call("POST", f"{UPDATE}/bundle", {"name": "x", "size": 1}),
+               daemon.call("PUT", f"{UPDATE}/bundle?offset=0", {"data": "YQ=="})]
+    points.point(all(reply["status"] == 404 and reply["body"]["code"] == "no_appliance"
+                     for reply in replies), "a plain daemon says that it is no appliance", replies)
+    told = daemon.granary("appliance", "update", "--yes")
+    points.point(told.returncode == 1 and "not the appliance" in told.stderr, "so does the command", told)
+
+
+def by_pieces(points, daemon, machine, bundles):
+    good = bundles["good"]
+    back = [daemon.call("POST", f"{UPDATE}/rollback{query}") for query in ("", "?dry_run=1")]
+    points.point(all(reply["status"] == 422 and reply["body"]["code"] == "no_other_release"
+                     for reply in back) and machine.env()["slot"] == "a",
+                 "there is nothing to go back to yet", back)
+    nothing = daemon.call("POST", UPDATE, {})
+    points.point(nothing["status"] == 409 and nothing["body"]["code"] == "nothing_uploaded",
+                 "without a bundle there is no update", nothing)
+    daemon.good("POST", f"{UPDATE}/bundle", {"name": "good", "size": len(good)})
+    first = piece(daemon, good, 0)
+    wrong = piece(daemon, good, 3 * PIECE)
+    early = daemon.call("POST", UPDATE, {})
+    points.point(first["status"] == 200 and first["body"]["received_bytes"] == PIECE and
+                 wrong["status"] == 409 and wrong["body"]["code"] == "wrong_offset" and
+                 early["body"]["code"] == "not_all_there",
+                 "a bundle comes in pieces, each where the one before has ended", [first, wrong, early])
+    machine.kill_hostd()
+    machine.start_hostd()
+    again = daemon.good("POST", f"{UPDATE}/bundle", {"name": "good", "size": len(good)})
+    points.point(again["received_bytes"] == PIECE, "it is gone on with after the helper was killed", again)
+    done = upload(daemon, "good", good)
+    points.point(done["status"] == 201 and done["body"]["checked"] and
+                 daemon.good("GET", UPDATE)["bundle"]["complete"], "and is whole", done)
+
+
+def refused(points, daemon, machine, bundles, releases):
+    before = machine.env()
+    for name, code in (("forged", "wrong_signature"), ("older", "older_release"), ("none", "no_bundle")):
+        replies = [daemon.call("POST", UPDATE, {"url": f"{releases.url}/{name}"}),
+                   daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/{name}"})]
+        upload(daemon, name, bundles[name])
+        replies.append(daemon.call("POST", UPDATE, {}))
+        points.point(all(reply["status"] == 422 and reply["body"]["code"] == code for reply in replies) and
+                     settled(daemon)["update"]["state"] == "failed" and machine.env() == before,
+                     f"{name}: refused, from a URL and uploaded: {code}", replies)
+    older = daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/older", "allow_older": True})
+    points.point(older["status"] == 200 and older["body"]["after"]["release"] == "0.9.0",
+                 "an older one may be asked for", older)
+    for name, code in (("short", "bundle_truncated"), ("damaged", "bundle_damaged"),
+                       ("cut", "download_failed")):
+        daemon.call("POST", UPDATE, {"url": f"{releases.url}/{name}"})
+        state = settled(daemon)
+        points.point(state["update"]["state"] == "failed" and state["update"]["code"] == code and
+                     machine.env()["slot"] == "a" and machine.env()["good"] == "1",
+                     f"{name}: {code}, and the running slot stays", state)
+    gone = daemon.call("POST", UPDATE, {"url": f"{releases.url}/nowhere"})
+    plain = daemon.call("POST", UPDATE, {"url": f"{releases.url}/plain"})
+    http_url = daemon.call("POST", UPDATE,
+                           {"url": f"http://127.0.0.1:{releases.plain.server_port}/good"})
+    file_url = daemon.call("POST", UPDATE, {"url": "/etc/passwd"})
+    points.point(gone["body"]["code"] == plain["body"]["code"] == "download_failed" and
+                 http_url["body"]["code"] == file_url["body"]["code"] == "bad_url",
+                 "a URL that gives nothing, one that leads to http, http, a path", [gone, plain, http_url])
+
+
+def second(points, daemon, machine, releases):
+    """While one is under way."""
+    machine.gate.clear()
+    first = []
+    asks = threading.Thread(target=lambda: first.append(
+        daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/good"})))
+    asks.start()
+    # The helper waits for the bus; what follows waits for the helper, in turn.
+    time.sleep(0.3)
+    replies = []
+    others = [threading.Thread(target=lambda body=body, path=path: replies.append(
+        daemon.call("POST", path, body)))
+        for path, body in ((UPDATE, {"url": f"{releases.url}/good"}), (f"{UPDATE}/rollback", {}))]
+    lock = os.open("/run/granary/update.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    machine.gate.set()
+    asks.join(120)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as granary-update of the console does
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(120)
+    told = subprocess.run([GRANARY_UPDATE, "rollback", "--dry-run"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    state = daemon.good("GET", UPDATE)
+    os.close(lock)
+    points.point(first[0]["status"] == 200 and len(replies) == 2 and
+                 all(reply["status"] == 409 and reply["body"]["code"] == "update_under_way"
+                     for reply in replies) and state["under_way"] and told.returncode == 1 and
+                 "under way" in told.stderr,
+                 "a second one while one is under way is refused, whoever has begun it", [first, replies, told])
+
+
+def dry(points, daemon, machine, releases, bundles):
+    """Says which release would go where, and nothing is different."""
+    def seen():
+        with open(machine.other, "rb") as root, open(machine.esp, "rb") as esp:
+            return hashlib.sha256(root.read()).digest(), hashlib.sha256(esp.read()).digest()
+    slots.quiet(GRANARY_UPDATE, "status")
+    before, env = seen(), machine.env()
+    bundle = upload(daemon, "good", bundles["good"])["body"]
+    replies = [daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/good"}),
+               daemon.call("POST", f"{UPDATE}?dry_run=1", {})]
+    points.point(all(reply["status"] == 200 and reply["body"]["before"] == {"slot": "a", "release": "1.0.0"} and
+                     reply["body"]["after"] == {"slot": "b", "release": "2.0.0"} for reply in replies),
+                 "a dry run says which release would go into which slot", replies)
+    state = settled(daemon)
+    points.point(machine.env() == env and seen()[0] == before[0] and state["next"] == "a" and
+                 state["bundle"]["complete"] and bundle["size_bytes"] == len(bundles["good"]),
+                 "and nothing has: slot, boot loader and the bundle are as they were", state)
+    told = daemon.granary("appliance", "update", f"{releases.url}/good", "--dry-run")
+    points.point(told.returncode == 0 and "2.0.0" in told.stdout and machine.env() == env,
+                 "the command says the same", told)
+
+
+def installed(points, daemon, machine, contents):
+    reply = daemon.call("POST", UPDATE, {})
+    points.point(reply["status"] == 202 and reply["body"]["update"]["version"] in ("", "2.0.0"),
+                 "an update begins", reply)
+    state = settled(daemon)
+    env = machine.env()
+    points.point(state["update"]["state"] == "done" and state["next"] == "b" and state["on_trial"] and
+                 state["update"]["done_bytes"] == state["update"]["size_bytes"] ==
+                 2 * sum(len(part) for part in contents) and env["slot"] == "b" and env["tries"] == "3",
+                 "it is done, and the next start is from the other slot, on trial", [state, env])
+    points.point(machine.slot_b(len(contents[2])) == contents and "bundle" not in state,
+                 "what was in the bundle is in the slot, and the upload is gone", state)
+    back = daemon.call("POST", f"{UPDATE}/rollback?dry_run=1")
+    points.point(back["status"] == 200 and machine.env() == env, "going back can be tried out", back)
+
+
+def by_command(points, daemon, machine, releases, bundles):
+    path = os.path.join(machine.folder, "release.update")
+    with open(path, "wb") as file:
+        file.write(bundles["good"])
+    sent = daemon.granary("appliance", "upload", path)
+    done = daemon.granary("appliance", "update", "--yes")
+    points.point(sent.returncode == 0 and done.returncode == 0 and "release 2.0.0 is in slot b" in done.stdout,
+                 "the command uploads and installs", [sent, done])
+    forged = daemon.granary("appliance", "update", f"{releases.url}/forged", "--yes")
+    points.point(forged.returncode == 1 and "not by this system" in forged.stderr,
+                 "and says what is wrong with a bundle", forged)
+    asked = daemon.granary("appliance", "update")
+    shown = daemon.granary("appliance", "release")
+    points.point(asked.returncode == 2 and "--yes" in asked.stderr and shown.returncode == 0 and
+                 "1.0.0" in shown.stdout, "it asks first, and shows what runs", [asked, shown])
+    direct = subprocess.run([GRANARY_UPDATE, "install", f"{releases.url}/good"],
+                            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    points.point(direct.returncode == 0 and "release 2.0.0 is in slot b" in direct.stdout and
+                 settled(daemon)["update"]["state"] == "done",
+                 "granary-update takes a URL by itself, and the API shows it", direct)
+    back = daemon.granary("appliance", "rollback", "--yes")
+    points.point(back.returncode == 0 and "slot b" in back.stdout and machine.env()["slot"] == "b",
+                 "the other slot is started next", back)
+
+
+def killed(points, daemon, machine, releases):
+    """granary-update dies: it is no update under way."""
+    with open("/run/granary/update.json", "w", encoding="ascii") as file:
+        json.dump({"state": "writing", "kind": "install", "version": "3", "slot": "b", "done_bytes": 1,
+                   "size_bytes": 9, "code": "", "detail": ""}, file)
+    state = daemon.good("GET", UPDATE)
+    points.point(not state["under_way"] and state["update"]["state"] == "failed" and
+                 state["update"]["code"] == "update_stopped", "an update that died has failed", state)
+    again = daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/good"})
+    points.point(again["status"] == 200, "and another may be begun", again)
+    points.point("Sanitizer" not in machine.update_log() and "runtime error" not in machine.update_log(),
+                 "nothing is wrong with granary-update", machine.update_log()[-2000:])
+
+
+def by_https(points, daemon, front, bundles):
+    """Roles, the password again, bytes as they are, and the audit log."""
+    code = daemon.good("GET", f"{V1}/setup")["code"]
+    admin = front.client()
+    made = admin.call("POST", f"{V1}/setup", {"code": code, "name": "root", "password": "long enough 1"})
+    unconfirmed = [admin.call("POST", UPDATE, {}), admin.call("POST", f"{UPDATE}?dry_run=1", {}),
+                   admin.call("POST", f"{UPDATE}/rollback")]
+    points.point(all(reply.status == 403 and reply.body["code"] == "confirm_first" for reply in unconfirmed),
+                 "it wants the password again", unconfirmed)
+    admin.call("POST", f"{V1}/me/confirm", {"password": "long enough 1"})
+    admin.call("POST", f"{V1}/accounts", {"name": "op", "role": "operator", "password": "long enough 2"})
+    operator = front.client()
+    operator.call("POST", f"{V1}/login", {"name": "op", "password": "long enough 2"})
+    tries = [operator.call("POST", UPDATE, {}), operator.call("POST", f"{UPDATE}/rollback"),
+             operator.call("POST", f"{UPDATE}/bundle", {"name": "x", "size": 5})]
+    points.point(made.status in (200, 201) and operator.call("GET", UPDATE).status == 200 and
+                 all(reply.status == 403 and reply.body["code"] == "role_too_low" for reply in tries),
+                 "an operator sees it, an administrator does it", tries)
+    admin = front.client()
+    admin.call("POST", f"{V1}/login", {"name": "root", "password": "long enough 1"})
+    data = bundles["good"]
+    admin.call("POST", f"{UPDATE}/bundle", {"name": "web", "size": len(data)})
+    sent = [admin.call("PUT", f"{UPDATE}/bundle?offset={at}", raw=data[at:at + PIECE],
+                       headers={"Content-Type": "application/octet-stream"})
+            for at in range(0, len(data), PIECE)]
+    done = admin.call("POST", f"{UPDATE}/bundle/done", {"sha256": hashlib.sha256(data).hexdigest()})
+    points.point(all(reply.status == 200 for reply in sent) and done.status == 201 and done.body["checked"],
+                 "over HTTPS the pieces are bytes", [sent[-1], done])
+    dropped = admin.call("DELETE", f"{UPDATE}/bundle")
+    points.point(dropped.status == 200 and "bundle" not in admin.call("GET", UPDATE).body,
+                 "what was uploaded can be deleted", dropped)
+    entries = [(entry["method"], entry["path"]) for entry in admin.call("GET", f"{V1}/audit").body]
+    points.point(("POST", UPDATE) in entries and ("POST", f"{UPDATE}/rollback") in entries and
+                 ("POST", f"{UPDATE}/bundle/done") in entries and
+                 not any(method == "PUT" and path.startswith(UPDATE) for method, path in entries),
+                 "the audit log has the update and the upload, and not each piece", entries[:20])
+
+
+def test(points):
+    slots.needed()
+    with tempfile.TemporaryDirectory() as folder, loops.Loops(folder, 2, "48M") as disks:
+        daemon = api.Daemon(os.path.join(folder, "state"), pool=False)
+        machine = front = releases = None
+        try:
+            no_appliance(points, daemon)
+            points.point(daemon.stop() == 0, "a plain daemon stops")
+            machine = slots.Machine(folder, disks.paths)
+            bundles, contents = slots.make_bundles(machine)
+            releases = slots.Releases(folder, bundles)
+            daemon = api.Daemon(os.path.join(folder, "state"), pool=False)
+            front = web.Front(daemon.state)
+            by_pieces(points, daemon, machine, bundles)
+            refused(points, daemon, machine, bundles, releases)
+            second(points, daemon, machine, releases)
+            dry(points, daemon, machine, releases, bundles)
+            installed(points, daemon, machine, contents)
+            by_command(points, daemon, machine, releases, bundles)
+            killed(points, daemon, machine, releases)
+            by_https(points, daemon, front, bundles)
+        finally:
+            if front:
+                points.point(front.stop() == 0, "the front stops cleanly", front.log())
+            points.point(daemon.stop() == 0, "so does the daemon", daemon.log()[-2000:])
+            if machine:
+                machine.close()
+            if releases:
+                releases.close()
+
+
+if __name__ == "__main__":
+    if os.getuid() == 0 and "--inside" not in sys.argv:
+        COMMAND = slots.inside(__file__, "--inside")
+        os.execvp(COMMAND[0], COMMAND)
+    tap.run(test)
