@@ -314,6 +314,9 @@ static int promote(struct group *group, bool planned, struct err *err)
 	if (result < 0)
 		return err_set(err, result, "group %s: the sealed epoch could not be applied: %s",
 			       group->name, strerror(-result));
+	result = group->host->guard ? group->host->guard(group, planned, err) : 0;
+	if (result < 0)
+		return result;
 	leave_out(group);
 	group->lineage = group->staging.lineage;
 	fork_lineage(group, group->staging.sealed);

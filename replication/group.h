@@ -36,6 +36,17 @@ struct group_host {
 	/* Required. Standby: make members and staging volume as @text says, or check that they
 	 * are so; fills members[] and staging_volume. Fiber. 0 or -errno with @err. */
 	int (*define)(struct group *group, const char *text, size_t length, struct err *err);
+	/* Optional. Primary: who is let in to what is on the members and what is reserved there, as
+	 * bytes that are for the standby alone: the caller's, heap_wipe(). -EBUSY: it is just being
+	 * changed; -EFBIG: more than ACCESS_MAX. Any context on the loop. */
+	int (*access)(struct group *group, uint8_t **ret_data, size_t *ret_length);
+	/* Required with access(). Standby: keep that, durably, and not as it is; NULL: what was
+	 * kept is nothing any more. Fiber. -EPROTO: it makes no sense, or -errno, with @err. */
+	int (*keep_access)(struct group *group, const uint8_t *data, size_t length,
+			   struct err *err);
+	/* Optional. A promotion: what was kept is in force from now on as far as guests could not
+	 * be let in without. Before save(). Fiber. 0 or -errno with @err. */
+	int (*guard)(struct group *group, bool planned, struct err *err);
 	/* Optional. A promotion leaves this member out, for the sealed image has not got it: before
 	 * save(). Fiber. */
 	void (*left_out)(struct group *group, unsigned index);

@@ -16,7 +16,7 @@
 
 #define STAGING_SIZE_MIN ((uint64_t)64 << 30)
 
-static unsigned member_uuids(const struct seat *seat, uint8_t (*uuids)[16])
+unsigned seat_member_uuids(const struct seat *seat, uint8_t (*uuids)[16])
 {
 	unsigned count = 0;
 
@@ -46,9 +46,9 @@ static const char *host_definition(struct group *group)
 			    member, "size",
 			    json_integer((json_int_t)volume_size(group->members[at].volume)));
 	}
-	json_object_set_new(
-	    definition, "exports",
-	    host->exports(host->context, (const uint8_t(*)[16])uuids, member_uuids(seat, uuids)));
+	json_object_set_new(definition, "exports",
+			    host->exports(host->context, (const uint8_t(*)[16])uuids,
+					  seat_member_uuids(seat, uuids)));
 	free(seat->sent_definition);
 	seat->sent_definition = json_dumps(definition, JSON_COMPACT);
 	json_decref(definition);
@@ -474,9 +474,12 @@ static void host_role_changed(struct group *group)
 	seat->lease_retry_ns[LEASE_WITNESS] = seat->lease_retry_ns[LEASE_PEER] = 0;
 	if (group->role == GROUP_PRIMARY && seat->definition) {
 		json_t *definition = json_loads(seat->definition, 0, NULL);
+		json_t *access = seat_access_open(seat);
 
-		host->exports_apply(host->context, json_object_get(definition, "exports"));
+		host->exports_apply(host->context, json_object_get(definition, "exports"), access);
 		json_decref(definition);
+		json_decref(access);
+		seat_access_drop(seat); /* it is this node's own now */
 	}
 }
 
@@ -498,7 +501,7 @@ static bool host_settled(struct group *group)
 	const struct seat *seat = group->host_context;
 	const struct replication_host *host = &seat->replication->options.host;
 	uint8_t uuids[WIRE_MEMBERS_MAX][16];
-	unsigned count = member_uuids(seat, uuids);
+	unsigned count = seat_member_uuids(seat, uuids);
 
 	return host->settled(host->context, (const uint8_t(*)[16])uuids, count);
 }
@@ -506,6 +509,9 @@ static bool host_settled(struct group *group)
 const struct group_host seat_host = {.save = seat_save,
 				     .definition = host_definition,
 				     .define = host_define,
+				     .access = seat_access,
+				     .keep_access = seat_keep_access,
+				     .guard = seat_guard,
 				     .left_out = host_left_out,
 				     .keep = host_keep,
 				     .sealed = host_sealed,

@@ -65,7 +65,12 @@ struct seat {
 	unsigned users;
 	bool gone;
 	char *definition; /* JSON */
-	struct keep keep; /* which points are kept; all zero: none. Of the definition */
+	/* Standby: who is let in and what is reserved, sealed by the host. Heap; NULL: not known.
+	 */
+	uint8_t *access;
+	size_t access_length;
+	bool access_large; /* primary: too large, said */
+	struct keep keep;  /* which points are kept; all zero: none. Of the definition */
 	struct service_address addresses[ADDRESSES_MAX];
 	unsigned address_count, announce_left;
 	bool addresses_up;          /* some may be on the interfaces */
@@ -206,6 +211,16 @@ int seat_open_staging(struct seat *seat, struct err *err);
 /* seat_snapshot: of every member, named @name, a pool after the other; nobody writes to them
  * meanwhile. Fiber. */
 int seat_snapshot(struct seat *seat, const char *name, struct err *err);
+
+/* access_seat.c: who is let in and what is reserved (access.h), as the group's host.
+ * seat_access_open: what is kept of it; NULL: nothing, or it can not be opened (said). The
+ * caller's. seat_access_drop: it is over; in memory, the row has none of a primary. */
+int seat_access(struct group *group, uint8_t **ret_data, size_t *ret_length);
+int seat_keep_access(struct group *group, const uint8_t *data, size_t length, struct err *err);
+int seat_guard(struct group *group, bool planned, struct err *err);
+json_t *seat_access_open(const struct seat *seat);
+void seat_access_drop(struct seat *seat);
+unsigned seat_member_uuids(const struct seat *seat, uint8_t (*uuids)[16]);
 
 /* action.c: something that is done to a group, in a fiber of its own; one at a time. */
 struct seat_work {

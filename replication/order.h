@@ -19,6 +19,7 @@
  * joining_member_flush              staging.c    S5: a member is durable before it is in the image
  * apply_waits_for_seal              receiver.c   E3: nothing of an open epoch in the image
  * header_is_durable                 staging.c    S2: a seal is durable before it is told
+ * access_before_hand_over           sender.c     who is let in there is who is let in here
  * hand_over_flush                   sender.c     the image that is handed over is durable here too
  * demote_flush                      group.c      the image that hashes are answered of is durable
  * lease_over_nothing_is_told        recorder_lease.c R6: no guest hears of what was done too late

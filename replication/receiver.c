@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "replication/access.h"
 #include "replication/group.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
@@ -27,6 +28,7 @@ struct receiver {
 	uint8_t *data;   /* HASH_READ */
 	uint8_t *hashes; /* of one HASH_ASK */
 	struct unpacker unpacker;
+	struct access_heard access;
 };
 
 static int fail(struct receiver *receiver, int error, const char *what)
@@ -127,6 +129,46 @@ static int packed_in(struct receiver *receiver, const struct wire_message *messa
 	return result < 0 ? bad(receiver, "what is packed are no records") : 0;
 }
 
+/* ---- who is let in and what is reserved ---- */
+static int access_in(struct receiver *receiver, const struct wire_message *message)
+{
+	struct group *group = receiver->group;
+	struct wire_message ready = {.type = WIRE_READY};
+	struct err err = {0};
+	int result;
+
+	if (group->protocol < WIRE_VERSION_ACCESS || !group->host->keep_access)
+		return bad(receiver, "a message out of place");
+	if (receiver->open)
+		return bad(receiver, "who is let in is told between epochs");
+	result = access_add(&receiver->access, message);
+	if (result == -EFBIG)
+		return bad(receiver, "who is let in is more than can be");
+	if (result < 0)
+		return fail(receiver, result, "who is let in");
+	if (!receiver->access.whole)
+		return 0;
+	result =
+	    group->host->keep_access(group, receiver->access.data, receiver->access.length, &err);
+	access_clear(&receiver->access);
+	if (result < 0)
+		return bad(receiver, err.text);
+	receiver->access.ever = true;
+	return channel_send(receiver->channel, &ready);
+}
+
+/* A primary that does not tell it may have let in others since it was told last. */
+static int access_is_known(struct receiver *receiver)
+{
+	struct group *group = receiver->group;
+	struct err err = {0};
+
+	if (receiver->access.ever || !group->host->keep_access)
+		return 0;
+	receiver->access.ever = true;
+	return group->host->keep_access(group, NULL, 0, &err) < 0 ? bad(receiver, err.text) : 0;
+}
+
 /* Durable, then told, then applied. */
 static int make_sealed(struct receiver *receiver, const struct wire_message *message)
 {
@@ -172,7 +214,9 @@ static int seal(struct receiver *receiver, const struct wire_message *message)
 	    message->records != receiver->digest.records)
 		return bad(receiver, "the epoch is not what its digest says");
 	receiver->open = false;
-	result = make_sealed(receiver, message);
+	result = access_is_known(receiver);
+	if (result == 0)
+		result = make_sealed(receiver, message);
 	if (result == 0)
 		result = channel_send(receiver->channel, &ack);
 	if (result < 0)
@@ -269,6 +313,8 @@ static int handle(struct receiver *receiver, const struct wire_message *message)
 	switch (message->type) {
 	case WIRE_DEFINE:
 		return be_defined(receiver, message);
+	case WIRE_ACCESS:
+		return access_in(receiver, message);
 	case WIRE_BEGIN:
 		return begin(receiver, message);
 	case WIRE_WRITE:
@@ -432,6 +478,7 @@ void receiver_run(struct group *group, struct channel *channel, const struct wir
 	group->channel = NULL;
 	digest_finish(&receiver.digest);
 	unpacker_close(&receiver.unpacker);
+	access_clear(&receiver.access);
 	heap_free(receiver.data);
 	heap_free(receiver.hashes);
 }

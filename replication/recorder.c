@@ -305,12 +305,25 @@ int recorder_create(const struct recorder_options *options, struct recorder **re
 	return 0;
 }
 
+static void tell_volume(const struct recorder *recorder, struct member *member)
+{
+	static const enum volume_guests guests[] = {
+	    [RECORDER_RECORDS] = VOLUME_GUESTS_HERE,
+	    [RECORDER_HOLDS] = VOLUME_GUESTS_LEAVE,
+	    [RECORDER_REFUSES] = VOLUME_GUESTS_AWAY,
+	};
+
+	if (member && member->volume)
+		volume_set_guests(member->volume, guests[recorder->mode]);
+}
+
 /* The tap is off; requests that went by it may be under way. */
 static void member_leave(struct member *member)
 {
 	if (!member || !member->volume)
 		return;
 	volume_unwatch(&member->watcher);
+	volume_set_guests(member->volume, VOLUME_GUESTS_HERE);
 	if (member->volume->tap == &member->tap)
 		volume_tap_set(member->volume, NULL);
 	volume_unref(member->volume);
@@ -407,6 +420,7 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 		marks_set_all(&member->marks);
 	pthread_mutex_lock(&recorder->lock);
 	recorder->members[index] = member;
+	tell_volume(recorder, member);
 	pthread_mutex_unlock(&recorder->lock);
 	volume_tap_set(volume, &member->tap);
 	return 0;
@@ -478,6 +492,8 @@ void recorder_set_mode(struct recorder *recorder, enum recorder_mode mode)
 {
 	pthread_mutex_lock(&recorder->lock);
 	recorder->mode = mode;
+	for (unsigned i = 0; i < WIRE_MEMBERS_MAX; i++)
+		tell_volume(recorder, recorder->members[i]);
 	if (mode != RECORDER_HOLDS)
 		recorder_held_let_go(recorder);
 	recorder_kept_let_go(recorder);

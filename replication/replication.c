@@ -38,6 +38,7 @@ static const struct config_migration schema[] = {
     {"new keys", "alter table self add column next_key text not null default '';"
 		 "alter table self add column next_certificate text not null default '';"
 		 "alter table peer add column next_fingerprint text not null default '';"},
+    {"who is let in", "alter table grp add column access blob;"},
 };
 
 void uuid_text(const uint8_t uuid[16], char text[33])

@@ -25,8 +25,24 @@ struct replication_host {
 	/* Required. What is exported of the volumes @uuids, as a JSON object that exports_apply()
 	 * of another node understands. The caller's. */
 	json_t *(*exports)(void *context, const uint8_t (*uuids)[16], unsigned count);
-	/* Required. This node has been promoted: export what @exports says. */
-	void (*exports_apply)(void *context, const json_t *exports);
+	/* Required. Who is let in there and what is reserved, secrets and all, likewise. -EBUSY: it
+	 * is just being changed; -ENOMEM. access_check: is that what another node's access() said?
+	 * -EPROTO, with @err. */
+	int (*access)(void *context, const uint8_t (*uuids)[16], unsigned count,
+		      json_t **ret_access);
+	int (*access_check)(void *context, const json_t *access, struct err *err);
+	/* Required. Bytes that may be kept, for @owner alone, and back; heap. -EIO, -ENOMEM. */
+	int (*seal)(void *context, const char *owner, const uint8_t *data, size_t length,
+		    uint8_t **ret_sealed, size_t *ret_length);
+	int (*unseal)(void *context, const char *owner, const uint8_t *sealed, size_t length,
+		      uint8_t **ret_data, size_t *ret_length);
+	/* Required. What @access has reserved of the volumes @uuids is in force, then done(0 or
+	 * -errno). */
+	void (*reserve)(void *context, const json_t *access, const uint8_t (*uuids)[16],
+			unsigned count, void (*done)(void *waiting, int result), void *waiting);
+	/* Required. This node has been promoted: export what @exports says, to whom @access says
+	 * (NULL: not known). */
+	void (*exports_apply)(void *context, const json_t *exports, const json_t *access);
 	/* Required. replication_holds() has another answer for the volumes of a group: what is open
 	 * on those that are not served here is closed, and opened again where they are. settled():
 	 * all of it is done for the volumes @uuids, those of a group. */

@@ -62,7 +62,9 @@ int seat_store(struct seat *seat, struct err *err)
 	    " accept_any = excluded.accept_any, rpo_ns = excluded.rpo_ns,"
 	    " limit_bytes = excluded.limit_bytes, paused = excluded.paused,"
 	    " clean = excluded.clean, armed = excluded.armed, definition = excluded.definition,"
-	    " taking = excluded.taking, waits = excluded.waits",
+	    " taking = excluded.taking, waits = excluded.waits,"
+	    /* Of a primary there is none: what is in force here counts. */
+	    " access = case when excluded.role = 1 then null else access end",
 	    "sssisiiiiiissi", uuid, group->name, peer, (int64_t)group->role, lineage,
 	    (int64_t)group->accept_any, (int64_t)seat->rpo_ns, (int64_t)seat->limit_bytes,
 	    (int64_t)seat->paused, (int64_t)seat->clean, (int64_t)group->armed,
@@ -150,6 +152,7 @@ struct seat *seat_new(struct replication *replication, const char *name, const u
 static void seat_destroy(struct seat *seat)
 {
 	heap_free(seat->definition);
+	seat_access_drop(seat);
 	free(seat->sent_definition);
 	heap_free(seat);
 }
@@ -175,6 +178,23 @@ void seat_leave(struct seat *seat)
 		seat_destroy(seat);
 }
 
+_Static_assert(GROUP_PRIMARY == 1, "as seat_store() has it");
+
+static int load_access(struct seat *seat, struct config_statement *row, int column)
+{
+	int length;
+	const void *sealed = config_blob(row, column, &length);
+
+	if (length <= 0)
+		return 0;
+	seat->access = heap_alloc((size_t)length);
+	if (!seat->access)
+		return -ENOMEM;
+	memcpy(seat->access, sealed, (size_t)length);
+	seat->access_length = (size_t)length;
+	return 0;
+}
+
 static int load_one(struct replication *replication, struct config_statement *row, struct err *err)
 {
 	uint8_t uuid[16], peer[16];
@@ -197,17 +217,19 @@ static int load_one(struct replication *replication, struct config_statement *ro
 	seat->group.starting = true;
 	seat->group.lease.taking = uuid_parse(config_text(row, 12), seat->group.lease.fork);
 	seat->group.lease.waits = config_number(row, 13) != 0;
-	return seat->definition ? 0 : err_set(err, -ENOMEM, "out of memory");
+	return seat->definition && load_access(seat, row, 14) == 0
+		   ? 0
+		   : err_set(err, -ENOMEM, "out of memory");
 }
 
 int seats_load(struct replication *replication, struct err *err)
 {
 	struct config_statement *row;
-	int result =
-	    config_prepare(replication->config,
-			   "select uuid, name, peer, role, lineage, accept_any, rpo_ns,"
-			   " limit_bytes, paused, clean, definition, armed, taking, waits from grp",
-			   &row, err);
+	int result = config_prepare(replication->config,
+				    "select uuid, name, peer, role, lineage, accept_any, rpo_ns,"
+				    " limit_bytes, paused, clean, definition, armed, taking, waits,"
+				    " access from grp",
+				    &row, err);
 
 	if (result < 0)
 		return result;

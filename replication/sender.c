@@ -5,6 +5,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "replication/access.h"
 #include "replication/group.h"
 #include "replication/lineage.h"
 #include "replication/order.h"
@@ -46,7 +47,8 @@ struct sender {
 	uint8_t *data;   /* READ_MAX */
 	uint8_t *hashes; /* of RUN_MAX */
 	char *defined;   /* the definition as it was sent last */
-	uint8_t *own;    /* of one read */
+	struct access_told access;
+	uint8_t *own; /* of one read */
 	struct packer packer;
 	bool touched[READ_MAX / VOLUME_SLOT];
 };
@@ -141,6 +143,47 @@ static int tell_definition(struct sender *sender, struct wire_message *ready)
 	return result < 0 ? result : expect(sender, WIRE_READY, ready);
 }
 
+/* Who is let in and what is reserved, when it is not what was told last. A peer that is older is
+ * not told: it would keep secrets as they are. */
+static int tell_access(struct sender *sender)
+{
+	struct group *group = sender->group;
+	struct wire_message ready;
+	uint8_t *data = NULL;
+	size_t length = 0;
+	int result = 0;
+
+	sender->access.pending = false;
+	if (group->spoken < WIRE_VERSION_ACCESS || !group->host->access)
+		return 0;
+	for (unsigned i = 0; i < ACCESS_LOOKS; i++) {
+		result = group->host->access(group, &data, &length);
+		if (result != -EBUSY)
+			break;
+		fiber_sleep(ACCESS_LOOK_NS);
+	}
+	if (result < 0) { /* again the next time; nothing is handed over before */
+		sender->access.pending = true;
+		return 0;
+	}
+	if (access_is_new(&sender->access, data, length)) {
+		result = access_send(sender->channel, data, length);
+		if (result == 0)
+			result = expect(sender, WIRE_READY, &ready);
+	}
+	heap_wipe(data);
+	return result;
+}
+
+/* What the standby has to know of the group besides its members' bytes. */
+static int tell(struct sender *sender)
+{
+	struct wire_message ready;
+	int result = tell_definition(sender, &ready);
+
+	return result < 0 ? result : tell_access(sender);
+}
+
 /* ---- records ---- */
 static int send_plain(struct sender *sender, const struct pack_record *record)
 {
@@ -217,8 +260,8 @@ static void choose_packer(struct sender *sender)
 
 static int begin(struct sender *sender, enum wire_begin kind)
 {
-	struct wire_message message = {.type = WIRE_BEGIN, .kind = (uint8_t)kind}, ready;
-	int result = tell_definition(sender, &ready); /* a member may have grown */
+	struct wire_message message = {.type = WIRE_BEGIN, .kind = (uint8_t)kind};
+	int result = tell(sender); /* a member may have grown */
 
 	if (result < 0)
 		return result;
@@ -751,7 +794,6 @@ static int stream(struct sender *sender)
 {
 	struct group *group = sender->group;
 	struct recorder *recorder = group->recorder;
-	struct wire_message message;
 	int result = 0;
 
 	group->phase = "streaming";
@@ -777,8 +819,14 @@ static int stream(struct sender *sender)
 			result = send_epoch(sender, oldest);
 			continue;
 		}
-		if (held && recorder_idle(recorder))
-			return hand_over(sender);
+		if (held && recorder_idle(recorder)) {
+			/* Nothing of it changes any more. */
+			result = ORDER(access_before_hand_over) ? tell_access(sender) : 0;
+			if (result == 0 && !sender->access.pending)
+				return hand_over(sender);
+			fiber_sleep(LEAVE_POLL_NS);
+			continue;
+		}
 		/* Guests wait: the open epoch does not, for its time. */
 		if (held && recorder_busy(recorder))
 			recorder_close(recorder);
@@ -789,7 +837,7 @@ static int stream(struct sender *sender)
 			channel_wait(sender->channel);
 		result = no_message(sender);
 		if (result == 0)
-			result = tell_definition(sender, &message);
+			result = tell(sender);
 		if (result == 0 && group->verify.running && !group->switching)
 			result = verify(sender);
 	}
@@ -869,6 +917,9 @@ static int say_hello(struct sender *sender)
 	if (result < 0)
 		return result;
 	sender->fresh = message.fresh;
+	result = tell_access(sender);
+	if (result < 0)
+		return result;
 	if (group->role == GROUP_HANDOVER) { /* it did not take over: it is ours as before */
 		group->role = GROUP_PRIMARY;
 		group->switching = false;
@@ -896,7 +947,6 @@ static int sender_open(struct sender *sender)
 /* The standby gets its first image on a disk. It ends the session for that. */
 static int await_seed(struct sender *sender)
 {
-	struct wire_message ready;
 	int result = 0;
 
 	sender->group->phase = "waiting for its seed";
@@ -904,7 +954,7 @@ static int await_seed(struct sender *sender)
 		channel_wait(sender->channel);
 		result = no_message(sender);
 		if (result == 0)
-			result = tell_definition(sender, &ready);
+			result = tell(sender);
 	}
 	return result < 0 ? result : sender->channel->broken;
 }

@@ -38,11 +38,13 @@
  *   1  as it began
  *   2  PACKED
  *   3  LEASE_ASK, in a connection of its own
- *   4  REKEY, the same */
-#define WIRE_VERSION        4u
+ *   4  REKEY, the same
+ *   5  ACCESS */
+#define WIRE_VERSION        5u
 #define WIRE_VERSION_OLDEST 1u
 #define WIRE_VERSION_PACKED 2u /* from here on there is PACKED */
 #define WIRE_VERSION_LEASE  3u /* and leases */
+#define WIRE_VERSION_ACCESS 5u /* and ACCESS */
 
 enum wire_type {
 	WIRE_HELLO = 1, /* P>S: who I am, which group, what my image descends from */
@@ -68,6 +70,7 @@ enum wire_type {
 	WIRE_REKEY,   /* either way, in a connection of its own: the certificate I am to be known by
 		       * from now on, too */
 	WIRE_REKEYED, /* it is pinned, durably */
+	WIRE_ACCESS,  /* P>S: a part of who is let in and what is reserved (access.h) */
 	WIRE_TYPE_END
 };
 
@@ -104,7 +107,9 @@ struct wire_message {
 	/* BEGIN: enum wire_begin; REFUSE: enum wire_refusal; WELCOME: role; PACKED: enum pack_kind;
 	 * LEASE_ASK: enum lease_ask; LEASE: enum lease_verdict */
 	uint8_t kind;
-	bool fresh; /* READY: nothing was ever written to the volumes; LEASE: I reach the witness */
+	/* READY: nothing was ever written to the volumes; LEASE: I reach the witness; ACCESS: there
+	 * is more of it to come */
+	bool fresh;
 	uint64_t epoch;          /* SEAL, ACK, PING, SWITCH; WELCOME: the sealed one, 0 = none;
 				  * PAIR: my port; LEASE_ASK: sealed there; LEASE: as it was said last */
 	uint64_t offset, length; /* bytes; WRITE: length of the data; PACKED: before it was packed;

@@ -319,6 +319,7 @@ void pr_in_read_full_status(struct scsi_task *task);
 void pr_out(struct scsi_task *task);
 
 /* Put @state (taken over) in force. Topology lock, the reservations' thread. */
+void pr_release_reserve6(struct scsi_lu *lu); /* topology lock held */
 void pr_put_in_force(struct scsi_lu *lu, struct pr_state *state);
 bool pr_is_nexus(const struct pr_identity *identity, const struct scsi_nexus *nexus);
 
@@ -333,6 +334,9 @@ void pr_share_begin(struct scsi_lu *lu);
 void pr_share_end(struct scsi_lu *lu);
 int pr_share_fetch(const uint8_t uuid[16], struct volume *volume, uint64_t *ret_number);
 int pr_share_store(struct scsi_lu *lu, struct volume *volume, const struct pr_state *state);
+/* pr_share_mark_lost: @next takes the place of @now: who is registered in the one and not in the
+ * other stays in @next, marked, and so is who hears that a reservation is gone. -ENOMEM. */
+int pr_share_mark_lost(const struct pr_state *now, struct pr_state *next, bool *ret_any);
 /* pr_share_clear: nobody is registered any more, in the note, and then by @clear here. */
 int pr_share_clear(const uint8_t uuid[16], struct volume *volume,
 		   int (*clear)(const uint8_t *uuid));
@@ -347,9 +351,14 @@ bool pr_share_reads_first(struct scsi_task *task);
 /* ---- pr_store.c: what survives a power loss. The reservations' thread only, but for
  * pr_store_load(): any, under the topology lock. */
 bool pr_store_ready(void);
-/* Durable: on 0. pr_store_save keeps @state, or nothing if it has no APTPL. */
+/* Durable: on 0. pr_store_save keeps @state, or nothing if it has no APTPL. pr_store_bring: what
+ * comes from another node: the same, and in memory all of it, until the unit comes up. */
 int pr_store_save(const uint8_t uuid[16], const struct pr_state *state);
+int pr_store_bring(const uint8_t uuid[16], const struct pr_state *state);
 void pr_store_load(const uint8_t uuid[16], struct pr_state *ret_state);
+/* pr_store_peek: the same, and nothing else. pr_store_brought: the unit has it. */
+void pr_store_peek(const uint8_t uuid[16], struct pr_state *ret_state);
+void pr_store_brought(const uint8_t uuid[16]);
 /* Run on the reservations' thread; at once where there is none. */
 void pr_store_post(struct message *message, void (*run)(struct message *message));
 
@@ -549,6 +558,7 @@ enum sense_key {
 #define ASC_INVALID_FIELD_IN_IU       0x0e03
 #define ASC_INVALID_RELEASE           0x2604
 #define ASC_INSUFFICIENT_REGISTRATION 0x5504
+#define ASC_PORT_TRANSITION           0x040a
 #define ASC_PORT_STANDBY              0x040b
 #define ASC_SANITIZE_IN_PROGRESS      0x041b
 #define ASC_SANITIZE_FAILED           0x3103

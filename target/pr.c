@@ -29,6 +29,8 @@
 #define UNREG         0x02
 #define LIST_OVERFLOW ASC_PARAMETER_LIST_LENGTH
 #define PR_STALE      (-3) /* beside those of pr_state_execute() */
+#define PR_LEAVES     (-4) /* the unit is about to be another node's */
+#define PR_AWAY       (-5) /* it is */
 
 /* ---- the check of every command */
 
@@ -403,6 +405,20 @@ static bool claim(struct scsi_lu *lu)
 	return free;
 }
 
+/* What would change here would be nowhere when the unit is another node's. Asked once it is
+ * claimed: pr_carry.c has either seen that, or what is changed. */
+static int check_here(const struct scsi_lu *lu)
+{
+	switch (volume_guests(lu->volume)) {
+	case VOLUME_GUESTS_LEAVE:
+		return PR_LEAVES;
+	case VOLUME_GUESTS_AWAY:
+		return PR_AWAY;
+	default:
+		return PR_GOOD;
+	}
+}
+
 static int execute(struct out *out)
 {
 	struct scsi_lu *lu = out->task->itl->lu;
@@ -411,7 +427,9 @@ static int execute(struct out *out)
 
 	if (!claim(lu))
 		return PR_CONFLICT;
-	result = read_list(out);
+	result = check_here(lu);
+	if (result == PR_GOOD)
+		result = read_list(out);
 	if (result == PR_GOOD && pr_state_copy(&lu->pr, &state) < 0)
 		result = PR_NO_MEMORY;
 	if (result == PR_GOOD)
@@ -453,6 +471,10 @@ static void set_status(const struct out *out, int result)
 		task->status = SCSI_RESERVATION_CONFLICT;
 	else if (result == PR_NO_MEMORY)
 		task->status = SCSI_BUSY;
+	else if (result == PR_LEAVES)
+		sense_set(task, SENSE_NOT_READY, ASC_PORT_TRANSITION);
+	else if (result == PR_AWAY)
+		sense_set(task, SENSE_NOT_READY, ASC_PORT_STANDBY);
 	else if (result == ASC_INVALID_FIELD_IN_CDB)
 		sense_set_cdb_field(task, out->command.field, -1);
 	else if (result == ASC_INVALID_FIELD_IN_LIST)
@@ -740,7 +762,7 @@ static void cleared(struct message *message)
 	heap_free(clear);
 }
 
-static void release_reserve6(struct scsi_lu *lu)
+void pr_release_reserve6(struct scsi_lu *lu)
 {
 	struct scsi_nexus *holder;
 
@@ -767,8 +789,14 @@ static int clear_all(const uint8_t *uuid)
 {
 	struct pr_state state = {0};
 	struct scsi_lu *lu;
-	int result = pr_store_save(uuid, &state);
+	bool here;
+	int result;
 
+	topology_lock();
+	lu = lu_of(uuid);
+	here = !lu || volume_guests(lu->volume) == VOLUME_GUESTS_HERE;
+	topology_unlock();
+	result = here ? pr_store_save(uuid, &state) : -EREMOTE;
 	if (result < 0)
 		return result;
 	topology_lock();
@@ -778,7 +806,7 @@ static int clear_all(const uint8_t *uuid)
 		if (result == 0) {
 			pr_state_clear(&state);
 			pr_put_in_force(lu, &state);
-			release_reserve6(lu);
+			pr_release_reserve6(lu);
 		}
 	}
 	topology_unlock();

@@ -68,8 +68,7 @@ void pr_share_end(struct scsi_lu *lu)
 
 /* ---- from the note into force */
 
-/* Who is registered in @now and not in @next is told so, and stays in the list for that. */
-static int mark_lost(const struct pr_state *now, struct pr_state *next, bool *ret_any)
+int pr_share_mark_lost(const struct pr_state *now, struct pr_state *next, bool *ret_any)
 {
 	unsigned count = next->count;
 
@@ -165,7 +164,7 @@ static int take(const uint8_t uuid[16], struct pr_state *next, uint64_t number)
 	if (lu && !number)
 		lu->pr_number = 0; /* of a volume that it had before */
 	if (lu && number && number != lu->pr_number) {
-		result = mark_lost(&lu->pr, next, &any);
+		result = pr_share_mark_lost(&lu->pr, next, &any);
 		if (result == 0 && any)
 			result = pr_state_copy(next, &lost);
 		if (result == 0) {

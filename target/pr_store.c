@@ -99,7 +99,7 @@ static struct kept *add_kept(const uint8_t uuid[16])
 	return kept;
 }
 
-void pr_store_load(const uint8_t uuid[16], struct pr_state *ret_state)
+void pr_store_peek(const uint8_t uuid[16], struct pr_state *ret_state)
 {
 	struct kept *kept;
 	struct pr_state state = {0};
@@ -110,6 +110,27 @@ void pr_store_load(const uint8_t uuid[16], struct pr_state *ret_state)
 		log_error("no memory for the reservations of a volume");
 	pthread_mutex_unlock(&store.lock);
 	*ret_state = state;
+}
+
+/* What does not survive a power loss goes with the unit from now on, and so does the count of
+ * changes. */
+void pr_store_brought(const uint8_t uuid[16])
+{
+	struct kept *kept;
+
+	pthread_mutex_lock(&store.lock);
+	kept = find_kept(uuid);
+	if (kept && !kept->state.aptpl)
+		drop_kept(kept);
+	else if (kept)
+		kept->state.generation = 0;
+	pthread_mutex_unlock(&store.lock);
+}
+
+void pr_store_load(const uint8_t uuid[16], struct pr_state *ret_state)
+{
+	pr_store_peek(uuid, ret_state);
+	pr_store_brought(uuid);
 }
 
 /* ---- rows */
@@ -181,7 +202,8 @@ static int write_rows(const uint8_t uuid[16], const struct pr_state *state, stru
 }
 
 /* The copy in memory of what is about to be stored; NULL: nothing, or no memory. */
-static struct kept *make_kept(const uint8_t uuid[16], const struct pr_state *state)
+static struct kept *make_kept(const uint8_t uuid[16], const struct pr_state *state,
+			      uint32_t generation)
 {
 	struct kept *kept = heap_zalloc(sizeof(*kept));
 
@@ -193,7 +215,7 @@ static struct kept *make_kept(const uint8_t uuid[16], const struct pr_state *sta
 		heap_free(kept);
 		return NULL;
 	}
-	kept->state.generation = 0;
+	kept->state.generation = generation;
 	pr_state_settle(&kept->state);
 	return kept;
 }
@@ -214,19 +236,10 @@ static int store_rows(const uint8_t uuid[16], const struct pr_state *state)
 	return result;
 }
 
-int pr_store_save(const uint8_t uuid[16], const struct pr_state *state)
+static int save(const uint8_t uuid[16], const struct pr_state *state, struct kept *fresh)
 {
-	struct kept *fresh = NULL;
-	int result;
+	int result = store.config ? store_rows(uuid, state) : 0;
 
-	if (!store.config)
-		return state->aptpl ? -EROFS : 0;
-	if (state->aptpl) {
-		fresh = make_kept(uuid, state);
-		if (!fresh)
-			return -ENOMEM;
-	}
-	result = store_rows(uuid, state);
 	if (result < 0) {
 		drop_kept(fresh);
 		return result;
@@ -237,6 +250,27 @@ int pr_store_save(const uint8_t uuid[16], const struct pr_state *state)
 		list_push_back(&store.kept, &fresh->link);
 	pthread_mutex_unlock(&store.lock);
 	return 0;
+}
+
+int pr_store_save(const uint8_t uuid[16], const struct pr_state *state)
+{
+	struct kept *fresh = NULL;
+
+	if (!store.config)
+		return state->aptpl ? -EROFS : 0;
+	if (state->aptpl) {
+		fresh = make_kept(uuid, state, 0); /* SPC-4 5.12.5: after a power loss it is 0 */
+		if (!fresh)
+			return -ENOMEM;
+	}
+	return save(uuid, state, fresh);
+}
+
+int pr_store_bring(const uint8_t uuid[16], const struct pr_state *state)
+{
+	struct kept *fresh = make_kept(uuid, state, state->generation);
+
+	return fresh ? save(uuid, state, fresh) : -ENOMEM;
 }
 
 /* ---- reading at start; a row that makes no sense is left out and logged */

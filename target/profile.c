@@ -384,6 +384,7 @@ static const struct {
     {SENSE_DATA_PROTECT, ASC_SOFTWARE_PROTECTED, "a host has write-protected the LUN (SWP)"},
     {SENSE_DATA_PROTECT, ASC_SPACE_ALLOCATION, "the pool is full"},
     {SENSE_NOT_READY, ASC_PORT_STANDBY, "it is served by another gateway, or the path is standby"},
+    {SENSE_NOT_READY, ASC_PORT_TRANSITION, "its replication group is being handed over"},
     {SENSE_NOT_READY, ASC_PORT_UNAVAILABLE, "the path is unavailable"},
     {SENSE_NOT_READY, ASC_SANITIZE_IN_PROGRESS, "it is being sanitized"},
     {SENSE_MEDIUM_ERROR, ASC_SANITIZE_FAILED, "its sanitize operation has failed"},

@@ -166,6 +166,19 @@ struct scsi_reservations *scsi_reservations_get(const uint8_t uuid[16])
  * calling loop. Durable: on 0 nothing comes back after power loss. Context: a loop. */
 void scsi_reservations_clear(const uint8_t uuid[16], void (*done)(void *context, int result),
 			     void *context);
+/* Reservations that go with a volume to another node. scsi_reservations_export: those of the volume
+ * @uuid as bytes (heap; pr_note.c has the format); -EBUSY: they are just being changed, -ENOMEM.
+ * Where volume_guests() has others than VOLUME_GUESTS_HERE they change no more.
+ * scsi_reservations_check: are @data such bytes? -EPROTO, -ENOMEM.
+ * scsi_reservations_import: they are in force here in place of what there was, also what does not
+ * survive a power loss; who was registered here and is not any more hears so, and nobody holds a
+ * RESERVE(6). done(0 or -errno) on the calling loop; durable on 0 as far as APTPL asks for it.
+ * Context: a loop; the first two: any. */
+int scsi_reservations_export(const uint8_t uuid[16], uint8_t **ret_data, size_t *ret_length)
+    __attribute__((warn_unused_result));
+int scsi_reservations_check(const uint8_t *data, size_t length) __attribute__((warn_unused_result));
+void scsi_reservations_import(const uint8_t uuid[16], const uint8_t *data, size_t length,
+			      void (*done)(void *context, int result), void *context);
 /* scsi_reservations_forget: the volume is deleted; nothing is kept for it. Context: a loop. */
 void scsi_reservations_forget(const uint8_t uuid[16]);
 

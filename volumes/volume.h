@@ -130,6 +130,10 @@ struct volume_tap {
 	const struct volume_tap_ops *ops;
 };
 
+/* What whoever has the tap says of guests: they use the volume here; it is about to be another
+ * node's, nothing that outlives a command changes now; another node has it. */
+enum volume_guests { VOLUME_GUESTS_HERE, VOLUME_GUESTS_LEAVE, VOLUME_GUESTS_AWAY };
+
 struct volume_ops {
 	const char *name; /* "native", "memory", ... */
 	/* Required. On the submitting loop; see volume_submit(). */
@@ -189,6 +193,7 @@ struct volume {
 	struct list watchers;   /* struct volume_watcher; control loop only */
 	struct volume_tap *tap; /* atomic; NULL: none */
 	uint32_t untapped;      /* atomic: changes in flight that the tap has not seen */
+	uint8_t guests;         /* atomic: enum volume_guests */
 	void *private_data;     /* private to the back end */
 	struct qos *qos;     /* atomic; NULL: never limited; the back end's qos_free() at its end */
 	struct turns *turns; /* of the pool; NULL: no turns are taken */
@@ -233,6 +238,16 @@ uint64_t volume_size(const struct volume *volume); /* bytes */
 static inline bool volume_standby(const struct volume *volume)
 {
 	return __atomic_load_n(&volume->standby, __ATOMIC_ACQUIRE);
+}
+/* volume_set_guests: whoever changes what is not on the volume itself asks volume_guests() once it
+ * can be seen to do so; whoever has set it looks for such a change afterwards. Any thread. */
+static inline void volume_set_guests(struct volume *volume, enum volume_guests guests)
+{
+	__atomic_store_n(&volume->guests, (uint8_t)guests, __ATOMIC_SEQ_CST);
+}
+static inline enum volume_guests volume_guests(const struct volume *volume)
+{
+	return (enum volume_guests)__atomic_load_n(&volume->guests, __ATOMIC_SEQ_CST);
 }
 /* volume_keep: in a planned move another gateway gets the volume only after volume_unkeep();
  * VOLUME_WANTED says when. Nobody waits for a gateway that is dead or shut out. Any thread. */

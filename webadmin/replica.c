@@ -8,11 +8,13 @@
 #include "webadmin/bin.h"
 #include "webadmin/export.h"
 #include "webadmin/move.h"
+#include "webadmin/replica_access.h"
 #include "webadmin/share.h"
 
 /* What of the exports travels with a group: targets that show a member, with its LUN number, and
- * their rules but for those with CHAP (secrets stay where they are); shares on members, without who
- * may use them. The promoted node makes what it does not have, by the same routes as everybody. */
+ * their rules but for those with CHAP; shares on members with who may use them. Rules with CHAP,
+ * and so once more all of them in their order, are what replica_access.c tells. The promoted node
+ * makes what it does not have, by the same routes as everybody. */
 
 static struct pool *host_pool(void *context, const char *name)
 {
@@ -77,7 +79,7 @@ static struct volume *volume_of(struct webadmin *admin, const json_t *item)
 	return host_volume(admin, uuid);
 }
 
-static bool listed(const uint8_t uuid[16], const uint8_t (*uuids)[16], unsigned count)
+bool replica_lists(const uint8_t (*uuids)[16], unsigned count, const uint8_t uuid[16])
 {
 	for (unsigned i = 0; i < count; i++) {
 		if (memcmp(uuids[i], uuid, 16) == 0)
@@ -127,7 +129,7 @@ static json_t *export_luns(const struct model_target *target, const uint8_t (*uu
 		char uuid[33];
 
 		uuid_write(lun->volume, uuid);
-		if (listed(lun->volume, uuids, count))
+		if (replica_lists(uuids, count, lun->volume))
 			json_array_append_new(
 			    luns, json_pack("{s:i,s:s}", "lun", (int)lun->lun, "volume", uuid));
 	}
@@ -156,7 +158,7 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 		char uuid[33];
 
 		uuid_write(share->volume, uuid);
-		if (listed(share->volume, uuids, count))
+		if (replica_lists(uuids, count, share->volume))
 			json_array_append_new(
 			    shares, json_pack("{s:s,s:s,s:o}", "name", share->name, "volume", uuid,
 					      "rules", export_share_rules(share)));
@@ -177,10 +179,15 @@ static void applied(void *context, int status, const json_t *body)
 			    detail ? detail : "?");
 }
 
-static void call(struct webadmin *admin, json_t *body, const char *path)
+void replica_call(struct webadmin *admin, const char *method, const char *path, json_t *body)
 {
 	admin->replica_calls++;
-	webadmin_call(admin, "POST", path, body, applied, admin);
+	webadmin_call(admin, method, path, body, applied, admin);
+}
+
+static void call(struct webadmin *admin, json_t *body, const char *path)
+{
+	replica_call(admin, "POST", path, body);
 }
 
 static void apply_lun(struct webadmin *admin, const char *path, json_t *lun)
@@ -195,7 +202,7 @@ static void apply_lun(struct webadmin *admin, const char *path, json_t *lun)
 	volume_unref(volume);
 }
 
-static void apply_target(struct webadmin *admin, json_t *target)
+static void apply_target(struct webadmin *admin, json_t *target, const json_t *access)
 {
 	const char *iqn = json_string_value(json_object_get(target, "iqn"));
 	char path[SCSI_NAME_MAX + 64];
@@ -209,6 +216,8 @@ static void apply_target(struct webadmin *admin, json_t *target)
 	snprintf(path, sizeof path, "/api/v1/targets/%s/luns", iqn);
 	json_array_foreach(json_object_get(target, "luns"), index, item)
 	    apply_lun(admin, path, item);
+	if (access_apply_rules(admin, access, iqn, json_object_get(target, "luns")))
+		return;
 	snprintf(path, sizeof path, "/api/v1/targets/%s/rules", iqn);
 	json_array_foreach(json_object_get(target, "rules"), index, item)
 	    call(admin, json_incref(item), path);
@@ -247,9 +256,8 @@ static void apply_share_rules(struct webadmin *admin, const struct volume *volum
 	for (unsigned i = share ? share->rule_count : 0; i-- > 0;) {
 		if (names_client(rules, share->rules[i].client))
 			continue;
-		admin->replica_calls++;
-		webadmin_call(admin, "DELETE", path,
-			      json_pack("{s:s}", "client", share->rules[i].client), applied, admin);
+		replica_call(admin, "DELETE", path,
+			     json_pack("{s:s}", "client", share->rules[i].client));
 	}
 }
 
@@ -266,14 +274,14 @@ static void apply_share(struct webadmin *admin, const json_t *share)
 	volume_unref(volume);
 }
 
-static void host_exports_apply(void *context, const json_t *exports)
+static void host_exports_apply(void *context, const json_t *exports, const json_t *access)
 {
 	struct webadmin *admin = context;
 	json_t *item;
 	size_t index;
 
 	json_array_foreach(json_object_get(exports, "targets"), index, item)
-	    apply_target(admin, item);
+	    apply_target(admin, item, access);
 	json_array_foreach(json_object_get(exports, "shares"), index, item)
 	    apply_share(admin, item);
 }
@@ -315,6 +323,11 @@ int replica_create(struct webadmin *admin, struct err *err)
 	    .host = {.pool = host_pool,
 		     .volume = host_volume,
 		     .exports = host_exports,
+		     .access = access_describe,
+		     .access_check = access_check,
+		     .seal = access_seal,
+		     .unseal = access_unseal,
+		     .reserve = access_reserve,
 		     .exports_apply = host_exports_apply,
 		     .serving_changed = host_serving_changed,
 		     .settled = host_settled,

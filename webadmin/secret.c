@@ -172,6 +172,48 @@ bool secret_unseal(const uint8_t *sealed, unsigned length, const char *owner, co
 	return good;
 }
 
+int secret_seal_bytes(const uint8_t *plain, size_t length, const char *owner, const char *kind,
+		      uint8_t **ret_sealed, size_t *ret_length)
+{
+	uint8_t *sealed = length < INT32_MAX ? heap_alloc(SEALED_LEAST + length) : NULL, *text;
+
+	if (!sealed)
+		return -ENOMEM;
+	text = sealed + 1 + NONCE;
+	sealed[0] = VERSION;
+	if (RAND_bytes(sealed + 1, NONCE) != 1 ||
+	    !cipher(true, sealed + 1, owner, kind, plain, (unsigned)length, text, text + length)) {
+		heap_wipe(sealed);
+		return -EIO;
+	}
+	*ret_sealed = sealed;
+	*ret_length = SEALED_LEAST + length;
+	return 0;
+}
+
+int secret_unseal_bytes(const uint8_t *sealed, size_t length, const char *owner, const char *kind,
+			uint8_t **ret_plain, size_t *ret_length)
+{
+	uint8_t *plain, tag[TAG];
+	size_t text;
+
+	if (length < SEALED_LEAST || length > INT32_MAX || sealed[0] != VERSION)
+		return -EIO;
+	text = length - SEALED_LEAST;
+	plain = heap_alloc(text + 1);
+	if (!plain)
+		return -ENOMEM;
+	memcpy(tag, sealed + 1 + NONCE + text, TAG);
+	if (!cipher(false, sealed + 1, owner, kind, sealed + 1 + NONCE, (unsigned)text, plain,
+		    tag)) {
+		heap_wipe(plain);
+		return -EIO;
+	}
+	*ret_plain = plain;
+	*ret_length = text;
+	return 0;
+}
+
 void secret_impossible(uint8_t ret_plain[SECRET_MAX + 1], unsigned *ret_length)
 {
 	*ret_length = RAND_bytes(ret_plain, IMPOSSIBLE) == 1 ? IMPOSSIBLE : 0;

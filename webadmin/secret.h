@@ -3,6 +3,7 @@
 #define WEBADMIN_SECRET_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/err.h"
@@ -24,6 +25,11 @@ int secret_seal(const uint8_t *plain, unsigned length, const char *owner, const 
 /* secret_unseal: false when it was not sealed with this key for this use. */
 bool secret_unseal(const uint8_t *sealed, unsigned length, const char *owner, const char *kind,
 		   uint8_t ret_plain[SECRET_MAX + 1], unsigned *ret_length);
+/* secret_seal_bytes, secret_unseal_bytes: the same for something longer: heap. -EIO, -ENOMEM. */
+int secret_seal_bytes(const uint8_t *plain, size_t length, const char *owner, const char *kind,
+		      uint8_t **ret_sealed, size_t *ret_length);
+int secret_unseal_bytes(const uint8_t *sealed, size_t length, const char *owner, const char *kind,
+			uint8_t **ret_plain, size_t *ret_length);
 /* A secret nobody knows, in place of one that can not be read: whoever has to give it is refused.
  */
 void secret_impossible(uint8_t ret_plain[SECRET_MAX + 1], unsigned *ret_length);

@@ -82,8 +82,8 @@ def carry(points, one, log, method):
 
 
 def compression(points, one, log):
-    points.point(one.group()["protocol"] == 4 and one.group()["compression"] == "lz4",
-                 "both speak version 3", one.group())
+    points.point(one.group()["protocol"] == 5 and one.group()["compression"] == "lz4",
+                 "both speak the newest protocol", one.group())
     for method in ("lz4", "zstd"):
         sent, plain = carry(points, one, log, method)
         points.point(sent and sent * 4 < plain, f"{method}: the link carries a fraction",

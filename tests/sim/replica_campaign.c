@@ -88,7 +88,8 @@ static void choose_link(struct replica_life *life, uint64_t seed)
 	life->compression = (enum pack_kind)rng_below(&rng, PACK_KINDS);
 	life->noisy = rng_one_in(&rng, 2);
 	if (rng_one_in(&rng, 4))
-		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION_PACKED - 1;
+		life->nodes[rng_below(&rng, 2)].protocol =
+		    rng_one_in(&rng, 2) ? WIRE_VERSION_PACKED - 1 : WIRE_VERSION_ACCESS - 1;
 	if (rng_one_in(&rng, 3))
 		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
 	if (rng_one_in(&rng, 2))

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/heap.h"
 #include "replication/seed.h"
 
 #define STEPS_MAX 400000u
@@ -181,6 +182,70 @@ static int host_define(struct group *group, const char *text, size_t length, str
 	return result < 0 ? result : host_save(group);
 }
 
+/* ---- who is let in ---- */
+static int host_access(struct group *group, uint8_t **ret_data, size_t *ret_length)
+{
+	const struct node *node = ((struct boot *)group->host_context)->node;
+
+	if (rng_one_in(&node->life->rng, 64))
+		return -EBUSY; /* it is just being changed */
+	*ret_data = heap_alloc(sizeof node->access);
+	if (!*ret_data)
+		return -ENOMEM;
+	memcpy(*ret_data, &node->access, sizeof node->access);
+	*ret_length = sizeof node->access;
+	return 0;
+}
+
+static int host_keep_access(struct group *group, const uint8_t *data, size_t length,
+			    struct err *err)
+{
+	struct boot *boot = group->host_context;
+	struct node *node = boot->node;
+	const struct node *other = &node->life->nodes[!node->index];
+	uint64_t told = 0;
+
+	if (boot->dead)
+		return err_set(err, -EIO, "no power");
+	if (data && length != sizeof told)
+		return err_set(err, -EPROTO, "no access");
+	if (data)
+		memcpy(&told, data, sizeof told);
+	if (other->protocol < WIRE_VERSION_ACCESS && data)
+		replica_life_complain(node->life, "an older node was told who is let in");
+	node->told_access = told;
+	return 0;
+}
+
+/* A guest's last change, when whoever serves it is about to leave. */
+static void change_access(struct node *node)
+{
+	if (rng_one_in(&node->life->rng, 2))
+		node->access++;
+}
+
+/* What is handed over is all of it; what a failover finds is what was told. */
+static int host_guard(struct group *group, bool planned, struct err *err)
+{
+	struct boot *boot = group->host_context;
+	struct node *node = boot->node;
+	const struct node *other = &node->life->nodes[!node->index];
+	bool told = node->protocol >= WIRE_VERSION_ACCESS && other->protocol >= WIRE_VERSION_ACCESS;
+
+	if (boot->dead)
+		return err_set(err, -EIO, "no power");
+	if (planned && told && node->told_access != other->access)
+		replica_life_complain(node->life, "handed over with access %llu and not %llu",
+				      (unsigned long long)node->told_access,
+				      (unsigned long long)other->access);
+	if (!planned && node->told_access > other->access)
+		replica_life_complain(node->life, "access %llu was never told",
+				      (unsigned long long)node->told_access);
+	if (node->told_access > node->access)
+		node->access = node->told_access;
+	return 0;
+}
+
 static int host_keep(struct group *group, struct err *err)
 {
 	const struct node *node = ((struct boot *)group->host_context)->node;
@@ -202,8 +267,10 @@ static bool host_settled(struct group *group)
 	struct recorder_lag lag;
 
 	recorder_lag(group->recorder, &lag);
-	return loop_now(group->loop) >= boot->left_ns + boot->node->life->leave_ns &&
-	       !lag.held_wall_ns;
+	if (loop_now(group->loop) < boot->left_ns + boot->node->life->leave_ns || lag.held_wall_ns)
+		return false;
+	change_access(boot->node);
+	return true;
 }
 
 static uint64_t host_clock(const struct group *group)
@@ -229,6 +296,9 @@ static const struct group_host host = {.save = host_save,
 				       .definition = host_definition,
 				       .define = host_define,
 				       .left_out = host_left_out,
+				       .access = host_access,
+				       .keep_access = host_keep_access,
+				       .guard = host_guard,
 				       .keep = host_keep,
 				       .serving_changed = host_serving_changed,
 				       .settled = host_settled,
@@ -1113,6 +1183,7 @@ struct replica_life *replica_life_create(struct sim *sim, uint64_t seed,
 		life->writers[i].data = aligned_alloc(4096, shape->write_max);
 		assert(life->writers[i].data);
 	}
+	life->nodes[0].access = 1;
 	life->nodes[0].saved_set = (1u << LIFE_MEMBERS) - 1;
 	life->nodes[0].role = GROUP_PRIMARY;
 	life->nodes[0].defined = true;

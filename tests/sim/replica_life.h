@@ -60,6 +60,9 @@ struct node {
 	/* Which of its members are the group's, a bit each: durable, as it is now. */
 	unsigned saved_set, set;
 	uint64_t seed_epoch; /* durable: of its last export */
+	/* Who is let in, as a number that grows with each change: durable. Of a standby: what it
+	 * was told; 0: it does not know. */
+	uint64_t access, told_access;
 	char definition[200];
 };
 

@@ -704,7 +704,8 @@ static void choose(struct replica_life *life, uint64_t seed)
 		life->compression = rng_one_in(&rng, 3) ? PACK_LZ4 : PACK_ZSTD;
 	life->noisy = rng_one_in(&rng, 4);
 	if (rng_one_in(&rng, 8))
-		life->nodes[rng_below(&rng, 2)].protocol = WIRE_VERSION_PACKED - 1;
+		life->nodes[rng_below(&rng, 2)].protocol =
+		    rng_one_in(&rng, 2) ? WIRE_VERSION_PACKED - 1 : WIRE_VERSION_ACCESS - 1;
 	if (rng_one_in(&rng, 8))
 		life->protect_ns = rng_range(&rng, 60, 300) * 1000000;
 	if (rng_one_in(&rng, 8))

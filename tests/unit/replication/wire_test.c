@@ -51,7 +51,7 @@ static struct wire_message sample(unsigned type)
 	message.lineage.link[0].fork = 12;
 	message.lineage.link[1].uuid[5] = 9;
 	if (type == WIRE_WRITE || type == WIRE_HASHES || type == WIRE_DEFINE ||
-	    type == WIRE_PACKED) {
+	    type == WIRE_PACKED || type == WIRE_ACCESS) {
 		message.data = data;
 		message.data_length = sizeof data;
 	} else if (type == WIRE_REFUSE || type == WIRE_PAIR || type == WIRE_PAIRED) {

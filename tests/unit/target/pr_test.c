@@ -618,6 +618,135 @@ static void survives(void **state)
 	assert_int_equal(key_count(), 0);
 }
 
+/* ---- what goes with the volume to another node */
+
+struct bytes {
+	uint8_t *data;
+	size_t length;
+	bool done;
+};
+
+static void imported(void *context, int result)
+{
+	assert_int_equal(result, 0);
+	((struct bytes *)context)->done = true;
+}
+
+static void import_now(void *context)
+{
+	struct bytes *bytes = context;
+
+	scsi_reservations_import(rig.volume->identity.uuid, bytes->data, bytes->length, imported,
+				 bytes);
+}
+
+static void import(struct bytes *bytes)
+{
+	bytes->done = false;
+	on_loop(import_now, bytes);
+	for (int i = 0; i < 60000 && !bytes->done; i++)
+		loop_poll(rig.loop, 1000000);
+	assert_true(bytes->done);
+}
+
+static struct bytes export_now(void)
+{
+	struct bytes bytes = {0};
+
+	assert_int_equal(
+	    scsi_reservations_export(rig.volume->identity.uuid, &bytes.data, &bytes.length), 0);
+	assert_int_equal(scsi_reservations_check(bytes.data, bytes.length), 0);
+	return bytes;
+}
+
+static void carried(void **state)
+{
+	struct bytes bytes, nothing;
+	uint32_t before;
+	uint64_t key;
+
+	(void)state;
+	nothing = export_now();
+	register_both();
+	assert_good(out(rig.a, RESERVE, 5, KEY_A, 0));
+	before = generation();
+	bytes = export_now();
+	/* in place of what there is: who is not registered any more is told */
+	import(&nothing);
+	assert_sense(RUN(rig.b, 0, 0x00), 6, 0x2a05);
+	eat_attentions(rig.a);
+	eat_attentions(rig.b);
+	assert_int_equal(key_count(), 0);
+	assert_int_equal(reserved(&key), 0);
+	assert_good(write_on(rig.b));
+	assert_good(RUN(rig.b, 0, 0x16)); /* RESERVE(6) */
+	import(&bytes);
+	eat_attentions(rig.a);
+	eat_attentions(rig.b);
+	assert_int_equal(key_count(), 2);
+	assert_int_equal(generation(), before);
+	assert_int_equal(reserved(&key), 5);
+	assert_true(key == KEY_A);
+	assert_good(write_on(rig.b)); /* a registrant */
+	assert_good(out(rig.b, REGISTER, 0, KEY_B, 0));
+	assert_conflict(write_on(rig.b));
+	assert_int_equal(scsi_reservations_check(bytes.data, bytes.length - 1), -EPROTO);
+	heap_free(bytes.data);
+	heap_free(nothing.data);
+}
+
+/* Before the volume is a LUN: with APTPL it lasts, without it is the first unit's. */
+static void carried_before_the_unit(void **state)
+{
+	static const uint8_t flags[] = {0, 0x01};
+	struct pr_state nobody = {0};
+	uint64_t key;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct volume_identity identity = rig.volume->identity;
+		struct pr_state brought = {0};
+		struct bytes bytes;
+		uint32_t before;
+
+		assert_good(out_list(rig.a, REGISTER, 0, 0, KEY_A, flags[i], 24));
+		assert_good(out(rig.a, RESERVE, 5, KEY_A, 0));
+		before = generation();
+		bytes = export_now();
+		rig_down();
+		assert_int_equal(pr_store_save(identity.uuid, &nobody), 0);
+		assert_int_equal(pr_note_decode(bytes.data, bytes.length, &brought), 0);
+		assert_int_equal(pr_store_bring(identity.uuid, &brought), 0);
+		rig_identity = &identity;
+		rig_up(RIG_SIZE, false);
+		rig_identity = NULL;
+		assert_int_equal(key_count(), 1);
+		assert_int_equal(generation(), before);
+		assert_int_equal(reserved(&key), 5);
+		restart();
+		assert_int_equal(key_count(), i);
+		assert_int_equal(generation(), 0);
+		clear_by_admin();
+		eat_attentions(rig.a);
+		pr_state_finish(&brought);
+		heap_free(bytes.data);
+	}
+}
+
+/* Another node's, or about to be: nothing changes here. */
+static void away(void **state)
+{
+	(void)state;
+	register_both();
+	volume_set_guests(rig.volume, VOLUME_GUESTS_LEAVE);
+	assert_sense(out(rig.a, RESERVE, 5, KEY_A, 0), 2, 0x040a);
+	volume_set_guests(rig.volume, VOLUME_GUESTS_AWAY);
+	assert_sense(out(rig.a, PREEMPT, 5, KEY_A, KEY_B), 2, 0x040b);
+	assert_int_equal(key_count(), 2);
+	volume_set_guests(rig.volume, VOLUME_GUESTS_HERE);
+	assert_good(out(rig.a, RESERVE, 5, KEY_A, 0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -637,8 +766,11 @@ int main(void)
 	    WITH_RIG(with_reserve6),
 	    WITH_RIG(nexus_loss_changes_nothing),
 	    WITH_RIG(administrator),
+	    WITH_RIG(carried),
+	    WITH_RIG(away),
 	    cmocka_unit_test(capacity),
 	    cmocka_unit_test_setup_teardown(survives, setup_store, teardown_store),
+	    cmocka_unit_test_setup_teardown(carried_before_the_unit, setup_store, teardown_store),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

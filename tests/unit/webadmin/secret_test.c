@@ -11,11 +11,39 @@
 
 #include <cmocka.h>
 
+#include "core/heap.h"
 #include "webadmin/secret.h"
 
 static char folder[] = "/tmp/granary-secret-XXXXXX";
 static char path[sizeof folder + 16];
 static const uint8_t plain[] = "twelve bytes or more";
+
+/* Bytes of any length, as a standby keeps what its primary tells it. */
+static void longer_sealed_and_opened(void)
+{
+	static uint8_t text[100000];
+	uint8_t *sealed = NULL, *again = NULL, *opened = NULL;
+	size_t length = 0, more = 0, out = 0;
+
+	memset(text, 'x', sizeof text);
+	assert_int_equal(secret_seal_bytes(text, sizeof text, "g", "a", &sealed, &length), 0);
+	assert_int_equal(secret_seal_bytes(text, sizeof text, "g", "a", &again, &more), 0);
+	assert_int_equal(length, more);
+	assert_memory_not_equal(sealed, again, length);
+	assert_null(memmem(sealed, length, "xxxxxxxx", 8));
+	assert_int_equal(secret_unseal_bytes(sealed, length, "g", "a", &opened, &out), 0);
+	assert_int_equal(out, sizeof text);
+	assert_memory_equal(opened, text, out);
+	assert_int_equal(secret_unseal_bytes(sealed, length, "h", "a", &opened, &out), -5);
+	assert_int_equal(secret_unseal_bytes(sealed, length, "g", "b", &opened, &out), -5);
+	for (size_t cut = 0; cut < 40; cut++)
+		assert_int_equal(secret_unseal_bytes(sealed, cut, "g", "a", &again, &out), -5);
+	sealed[length / 2] ^= 1;
+	assert_int_equal(secret_unseal_bytes(sealed, length, "g", "a", &again, &out), -5);
+	heap_wipe(opened);
+	heap_wipe(sealed);
+	heap_wipe(again);
+}
 
 static void sealed_and_opened(void **state)
 {
@@ -44,6 +72,7 @@ static void sealed_and_opened(void **state)
 		sealed[i] ^= 1;
 		assert_false(secret_unseal(sealed, (unsigned)i, "t", "CHAP", text, &length) && i);
 	}
+	longer_sealed_and_opened();
 	/* the key is the file's, and private */
 	secret_close();
 	assert_false(secret_unseal(sealed, (unsigned)bytes, "t", "CHAP", text, &length));
