@@ -697,9 +697,7 @@ static const struct route table[] = {
     {"GET", V1 "/targets/{iqn}", api_target_show, ROLE_VIEWER, 0,
      "One target with its LUNs and rules", NULL, "Target"},
     {"PATCH", V1 "/targets/{iqn}", api_target_change, ROLE_OPERATOR, ROUTE_CHANGE | ROUTE_DRY_DIFF,
-     "Send logins to another portal, limit sessions, or tell idle ones of changes; running "
-     "sessions "
-     "stay",
+     "Send logins to another portal, limit sessions, or tell idle ones of changes",
      BODY({"redirect", FIELD_TEXT, false, "HOST:PORT or [IPv6]:PORT; empty: serve them here"},
 	  {"async_events", FIELD_SWITCH, false,
 	   "tell sessions of new LUNs and sizes by asynchronous message"},
