@@ -11,30 +11,9 @@
 #include <time.h>
 
 #include "snapshots/snapshots.h"
+#include "tests/unit/snapshots/zurich.h"
 
-/* Years of schedules, in the time of Zurich: summer from the last Sunday of March to the last of
- * October. The clock is the test's. */
-
-#define ZONE "CET-1CEST,M3.5.0,M10.5.0/3"
-
-static int setup(void **state)
-{
-	(void)state;
-	setenv("TZ", ZONE, 1);
-	tzset();
-	return 0;
-}
-
-static int64_t utc(int year, int month, int day, int hour, int minute)
-{
-	struct tm tm = {.tm_year = year - 1900,
-			.tm_mon = month - 1,
-			.tm_mday = day,
-			.tm_hour = hour,
-			.tm_min = minute};
-
-	return (int64_t)timegm(&tm);
-}
+/* Years of schedules. The clock is the test's. */
 
 static struct tm local(int64_t time)
 {
@@ -144,7 +123,7 @@ static void zones_of_all_kinds(void **state)
 			fail_msg("%s: %s%s", rows[i].zone, left_out ? "" : "the hour left out ",
 				 twice ? "" : "the hour that comes twice");
 	}
-	setup(state);
+	in_zurich(state);
 }
 
 static unsigned in_2027(const char *text)
@@ -314,5 +293,5 @@ int main(void)
 	    cmocka_unit_test(names_say_when),
 	};
 
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, in_zurich, NULL);
 }

@@ -13,30 +13,10 @@
 #include <time.h>
 
 #include "snapshots/zone.h"
+#include "tests/unit/snapshots/zurich.h"
 
 /* Time zones beside the machine's: the same as the C library says of each of them, files that are
  * damaged in every way, and schedules by the time of a zone while the machine has another. */
-
-#define HERE "CET-1CEST,M3.5.0,M10.5.0/3"
-
-static int setup(void **state)
-{
-	(void)state;
-	setenv("TZ", HERE, 1);
-	tzset();
-	return 0;
-}
-
-static int64_t utc(int year, int month, int day, int hour, int minute)
-{
-	struct tm tm = {.tm_year = year - 1900,
-			.tm_mon = month - 1,
-			.tm_mday = day,
-			.tm_hour = hour,
-			.tm_min = minute};
-
-	return (int64_t)timegm(&tm);
-}
 
 static struct zone *loaded(const char *name)
 {
@@ -96,7 +76,7 @@ static void as_the_library_says(void **state)
 					 zone_offset(zone, at), by_library(at));
 		zone_free(zone);
 	}
-	setup(state);
+	in_zurich(state);
 }
 
 /* ---- files of our own ---- */
@@ -418,5 +398,5 @@ int main(void)
 	    cmocka_unit_test(names_stay_in_the_folder), cmocka_unit_test(schedules_go_by_it),
 	};
 
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, in_zurich, NULL);
 }
