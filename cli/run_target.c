@@ -109,7 +109,7 @@ static bool add_limit(struct command *command, json_t *body, const char *option,
 		fprintf(stderr, "granary: --%s is a number; 0: no limit\n", option);
 		return false;
 	}
-	return json_object_set_new(body, member, json_integer(atol(text))) == 0;
+	return json_object_set_new(body, member, json_integer(strtol(text, NULL, 10))) == 0;
 }
 
 static bool add_events(struct command *command, json_t *body)
