@@ -464,6 +464,25 @@ static void host_sealed(struct group *group)
 	points_sealed(group->host_context);
 }
 
+/* They are this node's own from now on, and change here: what a primary of before said of them is
+ * not to come back when a handover comes to nothing. */
+static void drop_exports(struct seat *seat, json_t *definition)
+{
+	char *text, *copy;
+
+	if (!json_object_get(definition, "exports"))
+		return;
+	json_object_del(definition, "exports");
+	text = json_dumps(definition, JSON_COMPACT);
+	copy = text ? heap_strdup(text) : NULL;
+	free(text);
+	if (!copy)
+		return;
+	heap_free(seat->definition);
+	seat->definition = copy;
+	(void)seat_save(&seat->group); /* else at the next change */
+}
+
 static void host_role_changed(struct group *group)
 {
 	struct seat *seat = group->host_context;
@@ -477,6 +496,7 @@ static void host_role_changed(struct group *group)
 		json_t *access = seat_access_open(seat);
 
 		host->exports_apply(host->context, json_object_get(definition, "exports"), access);
+		drop_exports(seat, definition);
 		json_decref(definition);
 		json_decref(access);
 		seat_access_drop(seat); /* it is this node's own now */

@@ -254,9 +254,8 @@ static struct model_lun *find_lun(struct api_request *request, struct model_targ
 	return lun;
 }
 
-/* The body's groups as an array (heap); false: answered. */
-static bool read_hosts(struct api_request *request, const json_t *list,
-		       char (**ret_hosts)[HOST_GROUP_NAME_MAX + 1])
+bool api_read_hosts(struct api_request *request, const json_t *list,
+		    char (**ret_hosts)[HOST_GROUP_NAME_MAX + 1])
 {
 	size_t count = json_array_size(list);
 	char(*hosts)[HOST_GROUP_NAME_MAX + 1] = heap_zalloc_array(count ? count : 1, sizeof *hosts);
@@ -290,7 +289,7 @@ void api_lun_mask(struct api_request *request)
 	unsigned count;
 
 	if (!lun || !api_unpack(request, "{s:o}", "hosts", &list) ||
-	    !read_hosts(request, list, &hosts))
+	    !api_read_hosts(request, list, &hosts))
 		return;
 	count = (unsigned)json_array_size(list);
 	if (config_begin(config, &request->err) < 0 ||

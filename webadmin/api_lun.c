@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/host.h"
 #include "webadmin/replica.h"
 #include "webadmin/share.h"
 
@@ -71,6 +72,9 @@ static int lun_bring_up(struct api_request *request, struct model_target *target
 
 	if (result == 0)
 		result = store_add_lun(config, target->iqn, lun, &request->err);
+	if (result == 0 && lun->host_count)
+		result = store_set_mask(config, target->iqn, lun->lun, lun->hosts, lun->host_count,
+					&request->err);
 	if (result == 0 && api_is_dry(request))
 		return model_lun_check(target, lun, request->volume, &request->err);
 	if (result == 0)
@@ -124,22 +128,39 @@ static void reply_dry_map(struct api_request *request, struct model_target *targ
 				  "read_only", lun->mode.read_only || lun->mode.cdrom, "type",
 				  lun->mode.cdrom ? "cdrom" : "disk");
 
+	if (lun->host_count)
+		json_object_set(after, "hosts", json_object_get(request->body, "hosts"));
 	model_lun_remove(lun);
 	api_reply_dry(request, what, json_object(), after);
+}
+
+/* Whom it is shown to, from @list; NULL: everybody. False: answered. */
+static bool read_mask(struct api_request *request, const json_t *list, struct model_lun *lun)
+{
+	if (!list)
+		return true;
+	if (!api_read_hosts(request, list, &lun->hosts))
+		return false;
+	lun->host_count = (unsigned)json_array_size(list);
+	if (host_resolve(request->model, lun) == 0)
+		return true;
+	api_reply_error(request, 503, "no_memory", "out of memory");
+	return false;
 }
 
 void api_lun_map(struct api_request *request)
 {
 	struct model_target *target = find_target(request);
 	const char *pool, *name, *type = NULL, *code = NULL;
+	json_t *hosts = NULL;
 	struct model_lun *lun;
 	json_int_t number = -1;
 	struct scsi_lun_mode mode;
 	int read_only = 0;
 
 	if (!target ||
-	    !api_unpack(request, "{s:s,s:s,s?:I,s?:b,s?:s}", "pool", &pool, "volume", &name, "lun",
-			&number, "read_only", &read_only, "type", &type) ||
+	    !api_unpack(request, "{s:s,s:s,s?:I,s?:b,s?:s,s?:o}", "pool", &pool, "volume", &name,
+			"lun", &number, "read_only", &read_only, "type", &type, "hosts", &hosts) ||
 	    !read_mode(request, type, read_only != 0, &mode))
 		return;
 	if (json_object_get(request->body, "lun") && number == -1)
@@ -170,6 +191,10 @@ void api_lun_map(struct api_request *request)
 	snprintf(lun->volume_name, sizeof lun->volume_name, "%s", request->volume->name);
 	memcpy(lun->volume, request->volume->identity.uuid, 16);
 	lun->mode = mode;
+	if (!read_mask(request, hosts, lun)) {
+		model_lun_remove(lun);
+		return;
+	}
 	if (lun_bring_up(request, target, lun) < 0) {
 		model_lun_remove(lun);
 		api_reply_failure(request, NULL);

@@ -40,4 +40,9 @@ int store_set_mask(struct config *config, const char *iqn, unsigned lun,
 
 json_t *show_host(const struct model_host *host);
 
+struct api_request;
+/* api_read_hosts: the names of host groups in @list as an array (heap); false: answered. */
+bool api_read_hosts(struct api_request *request, const json_t *list,
+		    char (**ret_hosts)[HOST_GROUP_NAME_MAX + 1]);
+
 #endif

@@ -131,7 +131,9 @@ static json_t *export_luns(const struct model_target *target, const uint8_t (*uu
 		uuid_write(lun->volume, uuid);
 		if (replica_lists(uuids, count, lun->volume))
 			json_array_append_new(
-			    luns, json_pack("{s:i,s:s}", "lun", (int)lun->lun, "volume", uuid));
+			    luns, json_pack("{s:i,s:s,s:b,s:s}", "lun", (int)lun->lun, "volume",
+					    uuid, "read_only", lun->mode.read_only, "type",
+					    lun->mode.cdrom ? "cdrom" : "disk"));
 	}
 	return luns;
 }
@@ -190,15 +192,32 @@ static void call(struct webadmin *admin, json_t *body, const char *path)
 	replica_call(admin, "POST", path, body);
 }
 
-static void apply_lun(struct webadmin *admin, const char *path, json_t *lun)
+/* Whom it is shown to is the old primary's last word, for a LUN that is there already as well. */
+static void apply_lun(struct webadmin *admin, const char *iqn, json_t *lun, const json_t *access)
 {
 	struct volume *volume = volume_of(admin, lun);
+	const char *uuid = json_string_value(json_object_get(lun, "volume"));
+	json_t *number = json_object_get(lun, "lun");
+	struct model_target *target = model_target_find(&admin->model, iqn);
+	const struct model_lun *here =
+	    target ? model_lun_find(target, (unsigned)json_integer_value(number)) : NULL;
+	json_t *hosts = volume ? access_mask(access, iqn, uuid) : NULL;
+	char path[SCSI_NAME_MAX + 64];
 
-	if (volume)
+	if (volume && here && memcmp(here->volume, volume->identity.uuid, 16) == 0) {
+		snprintf(path, sizeof path, "/api/v1/targets/%s/luns/%u/hosts", iqn, here->lun);
+		if (hosts)
+			replica_call(admin, "PUT", path, json_pack("{s:O}", "hosts", hosts));
+	} else if (volume) {
+		snprintf(path, sizeof path, "/api/v1/targets/%s/luns", iqn);
 		call(admin,
-		     json_pack("{s:s,s:s,s:O}", "pool", pool_name(volume->pool), "volume",
-			       volume->name, "lun", json_object_get(lun, "lun")),
+		     json_pack("{s:s,s:s,s:O,s:O*,s:O*,s:O*}", "pool", pool_name(volume->pool),
+			       "volume", volume->name, "lun", number, "read_only",
+			       json_object_get(lun, "read_only"), "type",
+			       json_object_get(lun, "type"), "hosts", hosts),
 		     path);
+	}
+	json_decref(hosts);
 	volume_unref(volume);
 }
 
@@ -213,9 +232,8 @@ static void apply_target(struct webadmin *admin, json_t *target, const json_t *a
 		return;
 	call(admin, json_pack("{s:s,s:O}", "iqn", iqn, "alias", json_object_get(target, "alias")),
 	     "/api/v1/targets");
-	snprintf(path, sizeof path, "/api/v1/targets/%s/luns", iqn);
 	json_array_foreach(json_object_get(target, "luns"), index, item)
-	    apply_lun(admin, path, item);
+	    apply_lun(admin, iqn, item, access);
 	if (access_apply_rules(admin, access, iqn, json_object_get(target, "luns")))
 		return;
 	snprintf(path, sizeof path, "/api/v1/targets/%s/rules", iqn);
@@ -280,6 +298,7 @@ static void host_exports_apply(void *context, const json_t *exports, const json_
 	json_t *item;
 	size_t index;
 
+	access_apply_hosts(admin, access);
 	json_array_foreach(json_object_get(exports, "targets"), index, item)
 	    apply_target(admin, item, access);
 	json_array_foreach(json_object_get(exports, "shares"), index, item)

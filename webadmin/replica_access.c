@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "target/target.h"
 #include "webadmin/admin.h"
+#include "webadmin/host.h"
 #include "webadmin/secret.h"
 
 #define KIND       "replica"
@@ -89,13 +90,86 @@ static bool shows(const struct model_target *target, const uint8_t (*uuids)[16],
 	return false;
 }
 
-static json_t *describe_target(const struct model_target *target)
+static json_t *describe_masks(const struct model_target *target, const uint8_t (*uuids)[16],
+			      unsigned count)
+{
+	json_t *masks = json_array();
+
+	list_for_each (it, &target->luns) {
+		const struct model_lun *lun = list_entry(it, struct model_lun, link);
+		json_t *hosts;
+
+		if (lun->host_count == 0 || !replica_lists(uuids, count, lun->volume))
+			continue;
+		hosts = json_array();
+		for (unsigned i = 0; i < lun->host_count; i++)
+			json_array_append_new(hosts, json_string(lun->hosts[i]));
+		json_array_append_new(
+		    masks, json_pack("{s:o,s:o}", "volume", hex(lun->volume, 16), "hosts", hosts));
+	}
+	return masks;
+}
+
+static json_t *describe_target(const struct model_target *target, const uint8_t (*uuids)[16],
+			       unsigned count)
 {
 	json_t *rules = json_array();
 
 	for (unsigned i = 0; i < target->rule_count; i++)
 		json_array_append_new(rules, describe_rule(&target->rules[i]));
-	return json_pack("{s:s,s:o}", "iqn", target->iqn, "rules", rules);
+	return json_pack("{s:s,s:o,s:o}", "iqn", target->iqn, "rules", rules, "masks",
+			 describe_masks(target, uuids, count));
+}
+
+static bool names(const json_t *list, const char *name)
+{
+	json_t *item;
+	size_t index;
+
+	json_array_foreach((json_t *)list, index, item)
+	{
+		const char *other = json_string_value(item);
+
+		if (other && strcmp(other, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does a mask of @targets name @host? */
+static bool is_named(const json_t *targets, const char *host)
+{
+	json_t *target, *mask;
+	size_t i, j;
+
+	json_array_foreach((json_t *)targets, i, target)
+	{
+		json_array_foreach(json_object_get(target, "masks"), j, mask)
+		{
+			if (names(json_object_get(mask, "hosts"), host))
+				return true;
+		}
+	}
+	return false;
+}
+
+static json_t *describe_hosts(const struct model *model, const json_t *targets)
+{
+	json_t *hosts = json_array();
+
+	list_for_each (it, &model->hosts) {
+		const struct model_host *host = list_entry(it, struct model_host, link);
+		json_t *initiators;
+
+		if (!is_named(targets, host->name))
+			continue;
+		initiators = json_array();
+		for (unsigned i = 0; i < host->initiators.count; i++)
+			json_array_append_new(initiators, json_string(host->initiators.names[i]));
+		json_array_append_new(
+		    hosts, json_pack("{s:s,s:o}", "name", host->name, "initiators", initiators));
+	}
+	return hosts;
 }
 
 static int describe_reservations(const uint8_t uuid[16], json_t *list)
@@ -131,11 +205,12 @@ int access_describe(void *context, const uint8_t (*uuids)[16], unsigned count, j
 		const struct model_target *target = list_entry(it, struct model_target, link);
 
 		if (shows(target, uuids, count))
-			json_array_append_new(targets, describe_target(target));
+			json_array_append_new(targets, describe_target(target, uuids, count));
 	}
 	for (unsigned i = 0; i < count && result == 0; i++)
 		result = describe_reservations(uuids[i], reservations);
-	*ret_access = json_pack("{s:o,s:o}", "targets", targets, "reservations", reservations);
+	*ret_access = json_pack("{s:o,s:o,s:o}", "hosts", describe_hosts(&admin->model, targets),
+				"targets", targets, "reservations", reservations);
 	if (result == 0)
 		return *ret_access ? 0 : -ENOMEM;
 	json_decref(*ret_access);
@@ -193,6 +268,52 @@ static int check_rule(const json_t *json, struct err *err)
 	return result;
 }
 
+static bool all_texts(const json_t *list)
+{
+	json_t *item;
+	size_t index;
+
+	json_array_foreach((json_t *)list, index, item)
+	{
+		if (!json_is_string(item))
+			return false;
+	}
+	return json_is_array(list);
+}
+
+static int check_masks(const json_t *masks, struct err *err)
+{
+	uint8_t uuid[16];
+	json_t *mask;
+	size_t index;
+
+	json_array_foreach((json_t *)masks, index, mask)
+	{
+		const char *volume = json_string_value(json_object_get(mask, "volume"));
+
+		if (!volume || !unhex(volume, uuid, 16) ||
+		    !all_texts(json_object_get(mask, "hosts")))
+			return err_set(err, -EPROTO, "a mask that can not be");
+	}
+	return !masks || json_is_array(masks) ? 0 : err_set(err, -EPROTO, "masks that can not be");
+}
+
+static int check_hosts(const json_t *hosts, struct err *err)
+{
+	json_t *host;
+	size_t index;
+
+	json_array_foreach((json_t *)hosts, index, host)
+	{
+		if (!json_is_string(json_object_get(host, "name")) ||
+		    !all_texts(json_object_get(host, "initiators")))
+			return err_set(err, -EPROTO, "a host group that can not be");
+	}
+	return !hosts || json_is_array(hosts)
+		   ? 0
+		   : err_set(err, -EPROTO, "host groups that can not be");
+}
+
 static int check_target(const json_t *target, struct err *err)
 {
 	const char *iqn = json_string_value(json_object_get(target, "iqn"));
@@ -201,6 +322,8 @@ static int check_target(const json_t *target, struct err *err)
 
 	if (!iqn || strlen(iqn) > SCSI_NAME_MAX || !json_is_array(rules))
 		return err_set(err, -EPROTO, "a target that can not be");
+	if (check_masks(json_object_get(target, "masks"), err) < 0)
+		return -EPROTO;
 	json_array_foreach(rules, index, rule)
 	{
 		if (check_rule(rule, err) < 0)
@@ -241,6 +364,8 @@ int access_check(void *context, const json_t *access, struct err *err)
 	(void)context;
 	if (!json_is_array(targets) || !json_is_array(reservations))
 		return err_set(err, -EPROTO, "who is let in, as it was told, makes no sense");
+	if (check_hosts(json_object_get(access, "hosts"), err) < 0)
+		return err_wrap(err, "who is let in, as it was told"), -EPROTO;
 	json_array_foreach(targets, index, item)
 	{
 		if (check_target(item, err) < 0)
@@ -327,7 +452,7 @@ void access_reserve(void *context, const json_t *access, const uint8_t (*uuids)[
 }
 
 /* ---- rules ---- */
-static const json_t *rules_of(const json_t *access, const char *iqn)
+static const json_t *told_of(const json_t *access, const char *iqn, const char *member)
 {
 	json_t *target;
 	size_t index;
@@ -337,7 +462,7 @@ static const json_t *rules_of(const json_t *access, const char *iqn)
 		const char *other = json_string_value(json_object_get(target, "iqn"));
 
 		if (other && strcmp(other, iqn) == 0)
-			return json_object_get(target, "rules");
+			return json_object_get(target, member);
 	}
 	return NULL;
 }
@@ -397,7 +522,7 @@ bool access_apply_rules(struct webadmin *admin, const json_t *access, const char
 			const json_t *luns)
 {
 	const struct model_target *target = model_target_find(&admin->model, iqn);
-	const json_t *rules = rules_of(access, iqn);
+	const json_t *rules = told_of(access, iqn, "rules");
 	char path[SCSI_NAME_MAX + 64];
 	json_t *rule;
 	size_t index;
@@ -417,4 +542,54 @@ bool access_apply_rules(struct webadmin *admin, const json_t *access, const char
 				    iqn);
 	}
 	return true;
+}
+
+/* ---- masks ---- */
+static void apply_host(struct webadmin *admin, const json_t *told)
+{
+	const char *name = json_string_value(json_object_get(told, "name"));
+	json_t *initiators = json_object_get(told, "initiators"), *missing, *item;
+	const struct model_host *host = model_host_find(&admin->model, name);
+	char path[HOST_GROUP_NAME_MAX + 32];
+	size_t index;
+
+	if (!host) {
+		replica_call(admin, "POST", "/api/v1/hosts",
+			     json_pack("{s:s,s:O}", "name", name, "initiators", initiators));
+		return;
+	}
+	missing = json_array();
+	json_array_foreach(initiators, index, item)
+	{
+		if (model_host_of(&admin->model, json_string_value(item)) != host)
+			json_array_append(missing, item);
+	}
+	snprintf(path, sizeof path, "/api/v1/hosts/%s", host->name);
+	if (json_array_size(missing))
+		replica_call(admin, "PATCH", path, json_pack("{s:O}", "add", missing));
+	json_decref(missing);
+}
+
+void access_apply_hosts(struct webadmin *admin, const json_t *access)
+{
+	json_t *host;
+	size_t index;
+
+	json_array_foreach(json_object_get(access, "hosts"), index, host) apply_host(admin, host);
+}
+
+json_t *access_mask(const json_t *access, const char *iqn, const char *uuid)
+{
+	const json_t *masks = told_of(access, iqn, "masks");
+	json_t *mask;
+	size_t index;
+
+	if (!masks)
+		return NULL;
+	json_array_foreach((json_t *)masks, index, mask)
+	{
+		if (strcmp(json_string_value(json_object_get(mask, "volume")), uuid) == 0)
+			return json_incref(json_object_get(mask, "hosts"));
+	}
+	return json_array();
 }

@@ -12,8 +12,10 @@
  * the link between the nodes and is kept sealed with the node's own key, nothing else.
  *
  * {"targets": [{"iqn", "rules": [{"initiator", "network", "chap_user", "chap_secret",
- *   "mutual_user", "mutual_secret"}]}],  rules in their order; without a secret that has a user: it
+ *   "mutual_user", "mutual_secret"}],    rules in their order; without a secret that has a user: it
  *                                        is not known here
+ *   "masks": [{"volume": UUID, "hosts"}]}],  LUNs that only these host groups see
+ *  "hosts": [{"name", "initiators"}],        those groups
  *  "reservations": [{"volume": UUID, "state": hex of scsi_reservations_export()}]}
  */
 int access_describe(void *context, const uint8_t (*uuids)[16], unsigned count, json_t **ret_access);
@@ -28,6 +30,12 @@ void access_reserve(void *context, const json_t *access, const uint8_t (*uuids)[
  * which it shows nothing but @luns loses others. False: @access (NULL is fine) has none of it. */
 bool access_apply_rules(struct webadmin *admin, const json_t *access, const char *iqn,
 			const json_t *luns);
+/* access_apply_hosts: the host groups that @access (NULL is fine) has are made, and get the
+ * initiators that they lack; none is taken out.
+ * access_mask: the host groups that see the volume @uuid (text) at @iqn, a list of the caller's;
+ * empty: everybody who is let in; NULL: @access does not say. */
+void access_apply_hosts(struct webadmin *admin, const json_t *access);
+json_t *access_mask(const json_t *access, const char *iqn, const char *uuid);
 
 /* replica.c */
 bool replica_lists(const uint8_t (*uuids)[16], unsigned count, const uint8_t uuid[16]);

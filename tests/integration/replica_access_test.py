@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=150 engines=one asan
-"""After a switchover and after a failover the same hosts are let in, with the same secrets, and the
-same persistent reservations hold: registrations, holder, type, PRGENERATION, with and without
+"""After a switchover and after a failover the same hosts are let in, with the same secrets, they see
+the same LUNs, and the same persistent reservations hold: registrations, holder, type, PRGENERATION, with and without
 APTPL. The node that does not serve changes none of it. No secret is in what either node keeps, logs
 or tells."""
 
 import hashlib
+import json
 import os
+import sqlite3
 import struct
 import sys
 import tempfile
@@ -108,6 +110,26 @@ def rules_of(node):
             for rule in next(t for t in node.ask("target", "list") if t["iqn"] == IQN)["rules"]]
 
 
+def shown(node):
+    """What each LUN is and who sees it."""
+    return [(lun["lun"], lun["volume"], lun["read_only"], lun["hosts"])
+            for lun in node.ask("lun", "list", IQN)]
+
+
+def reads(host):
+    """Does it see LUN 1?"""
+    return host.finish(struct.pack(">BBIBHB", 0x28, 0, 0, 0, 1, 0), expected=512, read=True,
+                       lun=1).status == GOOD
+
+
+def kept_exports(node):
+    """Those of a primary of before, which a promotion has made its own."""
+    db = sqlite3.connect(f"file:{node.state}/replication.db?mode=ro", uri=True)
+    definition = json.loads(db.execute("select definition from grp").fetchone()[0])
+    db.close()
+    return definition.get("exports")
+
+
 def allow(node, top, initiator, user=None, secret=None, mutual=None):
     words = ["target", "allow", IQN, "--initiator", initiator]
     for kind, name, text in (("chap", user, secret), ("mutual", "target" if mutual else None, mutual)):
@@ -130,8 +152,13 @@ def set_up(one, two, top):
     allow(one, top, "iqn.2026-11.org.example:bob", "bob", BOB)
     one.granary("volume", "create", "tank/disk", "16M")
     one.granary("lun", "map", IQN, "tank/disk")
+    one.granary("volume", "create", "tank/image", "16M")
+    one.granary("lun", "map", IQN, "tank/image", "--ro")
+    one.granary("host", "create", "second", host_name(2))
+    one.granary("lun", "mask", IQN, "1", "second")
     peer = pair(one, two)
-    one.granary("replica", "group", "create", "vms", "tank/disk", "--peer", peer, "--rpo", "1s")
+    one.granary("replica", "group", "create", "vms", "tank/disk", "tank/image", "--peer", peer,
+                "--rpo", "1s")
     wait(lambda: sealed(one))
 
 
@@ -149,7 +176,7 @@ def reserve(points, hosts, node):
 
 def switch(points, hosts, old, new, before):
     """Planned: all of it goes along, as if nothing had happened."""
-    rules = rules_of(old)
+    rules, luns = rules_of(old), shown(old)
     stays = hosts[1]
     for host in (hosts[0], hosts[2]):
         host.lose()
@@ -157,6 +184,10 @@ def switch(points, hosts, old, new, before):
     points.point(wait(lambda: new.group()["role"] == "primary" and rules_of(new) == rules),
                  "after a switchover the rules are the same, in their order",
                  (rules, rules_of(new)))
+    points.point(kept_exports(new) is None and not kept_exports(old),
+                 "what was exported before is not to come back later", kept_exports(new))
+    points.point([lun[2:] for lun in luns] == [(False, []), (True, ["second"])] and
+                 shown(new) == luns, "so are the LUNs, and who sees them", (luns, shown(new)))
     said = stays.out(REGISTER, action_key=stays.key + 1)
     points.point(said == STANDBY, "the node that gave it away changes no registration", said)
     refused = old.refused("lun", "release", IQN, "0", "--yes")
@@ -167,6 +198,8 @@ def switch(points, hosts, old, new, before):
                  "same", (before, hosts[0].state()))
     points.point((hosts[2].write(6), hosts[1].write(7), hosts[0].write(8)) ==
                  (CONFLICT, GOOD, GOOD), "who was shut out is")
+    points.point([reads(host) for host in hosts] == [False, True, False],
+                 "a LUN that one host saw is seen by that one")
 
 
 def chap(points, node, secret, what):
@@ -184,6 +217,8 @@ def change(points, hosts, node, top):
     allow(node, top, "iqn.2026-11.org.example:alice", "alice", LATER, MUTUAL)
     node.granary("target", "deny", IQN, "--initiator", host_name(3))
     allow(node, top, host_name(4))
+    node.granary("host", "create", "first", host_name(1))
+    node.granary("lun", "mask", IQN, "1", "first", "second")
     return hosts[1].state(), rules_of(node)
 
 
@@ -207,6 +242,8 @@ def fail_over(points, hosts, lost, left, before, rules):
                  (before, hosts[1].state()))
     points.point((hosts[0].write(9), hosts[1].write(10)) == (CONFLICT, GOOD),
                  "who was preempted stays so")
+    points.point([reads(host) for host in hosts[:2]] == [True, True],
+                 "a LUN that was shown to one more host meanwhile is shown to it", shown(left))
     points.point(not logs_in(left, host_name(3)) and logs_in(left, host_name(4)),
                  "who was shut out by a rule is, who was let in is")
 

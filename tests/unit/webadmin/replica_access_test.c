@@ -62,6 +62,10 @@ static void taken(void **state)
 	    "\"twelve-bytes-1\","
 	    " \"mutual_user\": \"m\", \"mutual_secret\": \"other-twelve-2\"}]}],"
 	    " \"reservations\": []}",
+	    "{\"hosts\": [{\"name\": \"g\", \"initiators\": [\"iqn.2026-11.org.example:h\"]}],"
+	    " \"targets\": [{\"iqn\": \"iqn.2026-11.org.example:a\", \"rules\": [],"
+	    " \"masks\": [{\"volume\": \"" VOLUME "\", \"hosts\": [\"g\"]}]}],"
+	    " \"reservations\": []}",
 	    /* a secret that nobody knows there */
 	    "{\"targets\": [{\"iqn\": \"iqn.2026-11.org.example:a\", \"rules\": [{\"initiator\": "
 	    "\"\","
@@ -82,6 +86,10 @@ static void taken(void **state)
 #define RULE(fields)                                                                               \
 	"{\"targets\": [{\"iqn\": \"iqn.2026-11.org.example:a\", \"rules\": [{" fields "}]}], "    \
 	"\"reservations\": []}"
+#define HOSTS(hosts) "{\"hosts\": " hosts ", \"targets\": [], \"reservations\": []}"
+#define MASKS(masks)                                                                               \
+	"{\"targets\": [{\"iqn\": \"iqn.2026-11.org.example:a\", \"rules\": [], \"masks\": " masks \
+	"}], \"reservations\": []}"
 #define STATE(volume, state)                                                                       \
 	"{\"targets\": [], \"reservations\": [{\"volume\": " volume ", \"state\": " state "}]}"
 
@@ -104,6 +112,16 @@ static void refused(void **state)
 		 " \"chap_secret\": \"hush-short\", \"mutual_user\": \"\""),
 	    RULE("\"initiator\": \"\", \"network\": \"\", \"chap_user\": \"u\","
 		 " \"chap_secret\": {}, \"mutual_user\": \"\""),
+	    HOSTS("7"),
+	    HOSTS("[7]"),
+	    HOSTS("[{\"name\": 7, \"initiators\": []}]"),
+	    HOSTS("[{\"name\": \"g\"}]"),
+	    HOSTS("[{\"name\": \"g\", \"initiators\": [7]}]"),
+	    MASKS("7"),
+	    MASKS("[7]"),
+	    MASKS("[{\"volume\": \"0123\", \"hosts\": []}]"),
+	    MASKS("[{\"volume\": \"" VOLUME "\"}]"),
+	    MASKS("[{\"volume\": \"" VOLUME "\", \"hosts\": [7]}]"),
 	    STATE("7", "\"" NOBODY "\""),
 	    STATE("\"0123\"", "\"" NOBODY "\""),
 	    STATE("\"" VOLUME "00\"", "\"" NOBODY "\""),
