@@ -580,6 +580,9 @@ int run_pool_scrub(struct command *command)
 		status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/scrub",
 				      command->position[0]);
 	}
+	if (status == EXIT_GOOD && command_option(command, "dry-run") &&
+	    !command_option(command, "status"))
+		return say(command, reply, "%s", "");
 	if (status == EXIT_GOOD && command_option(command, "wait"))
 		status = scrub_wait(command, &reply);
 	return status ? status : scrub_say(command, reply);

@@ -511,7 +511,14 @@ int pool_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, 
 {
 	if (!pool->ops->scrub)
 		return err_set(err, -EOPNOTSUPP, "a %s pool can not be scrubbed", pool->ops->name);
-	return pool->ops->scrub(pool, action, rate, err);
+	return pool->ops->scrub(pool, action, rate, false, err);
+}
+
+int pool_scrub_try(struct pool *pool, enum pool_scrub_action action, struct err *err)
+{
+	if (!pool->ops->scrub)
+		return err_set(err, -EOPNOTSUPP, "a %s pool can not be scrubbed", pool->ops->name);
+	return pool->ops->scrub(pool, action, 0, true, err);
 }
 
 void pool_get_scrub(struct pool *pool, struct pool_scrub_info *ret_info)

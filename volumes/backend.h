@@ -86,7 +86,7 @@ struct pool_ops {
 	void (*set_watermarks)(struct pool *pool, const uint8_t percent[WATERMARKS],
 			       struct pool_call *call);
 	/* Optional, all four or none: NULL = there is nothing to scrub. */
-	int (*scrub)(struct pool *pool, enum pool_scrub_action action, uint64_t rate,
+	int (*scrub)(struct pool *pool, enum pool_scrub_action action, uint64_t rate, bool dry,
 		     struct err *err);
 	void (*scrub_info)(struct pool *pool, struct pool_scrub_info *ret_info);
 	bool (*finding)(struct pool *pool, unsigned index, struct pool_finding *ret_finding);

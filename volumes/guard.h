@@ -62,7 +62,8 @@ const uint8_t *watermarks_of(const struct native *native);
 
 /* ---- scrub.c ---- */
 struct scrub;
-int native_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err);
+int native_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, bool dry,
+		 struct err *err);
 void native_scrub_info(struct pool *pool, struct pool_scrub_info *ret_info);
 int scrub_new(struct native *native);     /* -ENOMEM */
 void scrub_opened(struct native *native); /* go on where the last life stopped */

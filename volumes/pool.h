@@ -464,6 +464,8 @@ struct pool_scrub_info {
 };
 /* -EALREADY, -EBUSY, -EINVAL (nothing to pause ..), -EROFS, -EOPNOTSUPP. */
 int pool_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err);
+/* pool_scrub_try: what pool_scrub() would say, and no more. */
+int pool_scrub_try(struct pool *pool, enum pool_scrub_action action, struct err *err);
 void pool_get_scrub(struct pool *pool, struct pool_scrub_info *ret_info);
 
 /* ---- findings ----

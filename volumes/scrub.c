@@ -829,28 +829,17 @@ void scrub_free(struct native *native)
 	heap_free(native->ledger);
 }
 
-static int start(struct native *native, struct err *err)
+/* May @action be now? */
+static int allowed(struct native *native, enum pool_scrub_action action, struct err *err)
 {
-	struct scrub_state *state = &native->ledger->scrub;
+	const struct scrub_state *state = &native->ledger->scrub;
 
-	if (state->state == SCRUB_RUNNING)
+	if (action == POOL_SCRUB_START && state->state == SCRUB_RUNNING)
 		return err_set(err, -EALREADY, "pool %s is being scrubbed already",
 			       native->sb.name);
-	if (native->scrub->running)
+	if (action == POOL_SCRUB_START && native->scrub->running)
 		return err_set(err, -EBUSY, "the last scrub of pool %s is just ending",
 			       native->sb.name);
-	*state = (struct scrub_state){.state = SCRUB_RUNNING,
-				      .started_ns = loop_wall(native->home),
-				      .rate = state->rate ? state->rate : RATE_DEFAULT};
-	return 0;
-}
-
-static int change(struct native *native, enum pool_scrub_action action, struct err *err)
-{
-	struct scrub_state *state = &native->ledger->scrub;
-
-	if (action == POOL_SCRUB_START)
-		return start(native, err);
 	if (action == POOL_SCRUB_RESUME && state->state != SCRUB_PAUSED)
 		return err_set(err, -EINVAL, "no scrub of pool %s is paused", native->sb.name);
 	if (action == POOL_SCRUB_PAUSE && state->state != SCRUB_RUNNING)
@@ -858,15 +847,28 @@ static int change(struct native *native, enum pool_scrub_action action, struct e
 	if (action == POOL_SCRUB_STOP && state->state != SCRUB_RUNNING &&
 	    state->state != SCRUB_PAUSED)
 		return err_set(err, -EINVAL, "pool %s is not being scrubbed", native->sb.name);
+	return 0;
+}
+
+static void change(struct native *native, enum pool_scrub_action action)
+{
+	struct scrub_state *state = &native->ledger->scrub;
+
+	if (action == POOL_SCRUB_START) {
+		*state = (struct scrub_state){.state = SCRUB_RUNNING,
+					      .started_ns = loop_wall(native->home),
+					      .rate = state->rate ? state->rate : RATE_DEFAULT};
+		return;
+	}
 	state->state = action == POOL_SCRUB_RESUME  ? SCRUB_RUNNING
 		       : action == POOL_SCRUB_PAUSE ? SCRUB_PAUSED
 						    : SCRUB_STOPPED;
 	if (action == POOL_SCRUB_STOP)
 		state->ended_ns = loop_wall(native->home);
-	return 0;
 }
 
-int native_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, struct err *err)
+int native_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate, bool dry,
+		 struct err *err)
 {
 	struct native *native = native_of(pool);
 	int result;
@@ -875,13 +877,15 @@ int native_scrub(struct pool *pool, enum pool_scrub_action action, uint64_t rate
 		return err_set(err, -EROFS, "pool %s is read-only: %s", native->sb.name,
 			       native->read_only_reason);
 	native_lock(native);
-	result = change(native, action, err);
-	if (result == 0 && rate)
-		native->ledger->scrub.rate = rate;
-	if (result == 0)
+	result = allowed(native, action, err);
+	if (result == 0 && !dry) {
+		change(native, action);
+		if (rate)
+			native->ledger->scrub.rate = rate;
 		ledger_dirty(native);
+	}
 	pthread_mutex_unlock(&native->lock);
-	if (result == 0 && native->ledger->scrub.state == SCRUB_RUNNING)
+	if (result == 0 && !dry && native->ledger->scrub.state == SCRUB_RUNNING)
 		result = run(native);
 	return result == -ENOMEM ? err_set(err, result, "out of memory") : result;
 }

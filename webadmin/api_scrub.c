@@ -26,6 +26,31 @@ void api_scrub_show(struct api_request *request)
 		api_reply(request, 200, show_scrub(pool));
 }
 
+/* What @action would make of the scrub. */
+static void try_scrub(struct api_request *request, struct pool *pool, enum pool_scrub_action action,
+		      uint64_t rate)
+{
+	static const char *const states[] = {[POOL_SCRUB_START] = "running",
+					     [POOL_SCRUB_PAUSE] = "paused",
+					     [POOL_SCRUB_RESUME] = "running",
+					     [POOL_SCRUB_STOP] = "stopped"};
+	json_t *shown, *before, *after;
+
+	if (pool_scrub_try(pool, action, &request->err) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	shown = show_scrub(pool);
+	before = json_pack("{s:O*,s:O*}", "state", json_object_get(shown, "state"), "rate_bytes",
+			   json_object_get(shown, "rate_bytes"));
+	after = json_copy(before);
+	json_object_set_new(after, "state", json_string(states[action]));
+	if (rate)
+		json_object_set_new(after, "rate_bytes", json_integer((json_int_t)rate));
+	json_decref(shown);
+	api_reply_dry(request, json_sprintf("scrub of pool %s", pool_name(pool)), before, after);
+}
+
 void api_scrub_change(struct api_request *request)
 {
 	static const char *const actions[] = {[POOL_SCRUB_START] = "start",
@@ -51,6 +76,10 @@ void api_scrub_change(struct api_request *request)
 	pool = open_pool(request);
 	if (!pool)
 		return;
+	if (api_is_dry(request)) {
+		try_scrub(request, pool, (enum pool_scrub_action)found, rate_bytes);
+		return;
+	}
 	if (pool_scrub(pool, (enum pool_scrub_action)found, rate_bytes, &request->err) < 0) {
 		api_reply_failure(request, NULL);
 		return;

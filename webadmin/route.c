@@ -328,8 +328,8 @@ static const struct route table[] = {
      "Close a pool and forget it; its devices hold it all"},
     {"GET", V1 "/pools/{pool}/scrub", api_scrub_show, ROLE_VIEWER, 0,
      "How far a pool's scrub is, and what it found"},
-    {"POST", V1 "/pools/{pool}/scrub", api_scrub_change, ROLE_OPERATOR, ROUTE_CHANGE,
-     "Start, pause, resume or stop the scrub of a pool",
+    {"POST", V1 "/pools/{pool}/scrub", api_scrub_change, ROLE_OPERATOR,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "Start, pause, resume or stop the scrub of a pool",
      BODY({"action", FIELD_TEXT, false, "start, pause, resume or stop"},
 	  {"rate", FIELD_SIZE, false, "bytes a second at most"})},
     {"GET", V1 "/pools/{pool}/usage", api_pool_usage, ROLE_VIEWER, 0,
@@ -943,9 +943,7 @@ const char *route_no_dry(const struct route *route)
 	if (is_below(route, "/api/v1/appliance"))
 		return "the machine's helper checks it; a network goes back by itself";
 	if (strncmp(route->path, "/api/v1/pools", 13) == 0)
-		return "devices are looked at when they are taken, and a check or a scrub shows "
-		       "how "
-		       "far it is and can be stopped";
+		return "devices are looked at when they are taken; a check changes nothing";
 	if (strstr(route->path, "/give-up") || is_below(route, "/api/v1/smb/serve") ||
 	    is_below(route, "/api/v1/disks/health"))
 		return "a program of Granary's own does it";

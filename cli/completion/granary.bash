@@ -65,7 +65,7 @@ _granary()
 	"pool replace") list="--force --wait $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds $globals" ;;
-	"pool scrub") list="--wait --rate --pause --resume --stop --status $globals" ;;
+	"pool scrub") list="--wait --rate --pause --resume --stop --status --dry-run $globals" ;;
 	"pool findings") list="--clear $globals" ;;
 	"pool export") list="--dry-run $globals" ;;
 	"pool delete") list="--dry-run $globals" ;;

@@ -389,6 +389,37 @@ def device(points, daemon, folder):
                      f"{wrong} is refused alike", replies)
 
 
+def scrubs(points, daemon):
+    """Begun, paused, gone on with and given up: only said; refused in the same words."""
+    where, what = "/pools/tank/scrub", "scrub of pool tank"
+    volume = f"{V1}/volumes/tank/scrubbed"
+    bad(points, daemon, [("POST", where, {"action": action}) for action in ("pause", "resume", "stop", "dance")])
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "scrubbed", "size": "64M"})
+
+    def scrub():
+        shown = daemon.good("GET", f"{V1}{where}")
+        return {name: shown.get(name) for name in ("state", "started", "rate_bytes")}
+
+    before, first = state(daemon), scrub()
+    plan = daemon.call("POST", tried(where), {"action": "start", "rate": "1M"})["body"]
+    points.point(plan.get("what") == what and plan["after"]["state"] == "running" and
+                 plan["after"]["rate_bytes"] == MIB and before == state(daemon) and
+                 scrub() == first and first["state"] == "never", "a scrub would begin, and has not", [plan, scrub()])
+    told = daemon.granary("pool", "scrub", "tank", "--dry-run")
+    points.point(told.returncode == 0 and "would change scrub of pool tank" in told.stdout and
+                 scrub() == first, "the command says it, too", told)
+    daemon.good("POST", f"{V1}{where}", {"action": "start", "rate": 4096})
+    bad(points, daemon, [("POST", where, {"action": action}) for action in ("start", "resume")])
+    for action, then in (("pause", "paused"), ("resume", "running"), ("stop", "stopped")):
+        first = scrub()
+        plan = daemon.call("POST", tried(where), {"action": action})["body"]
+        points.point(plan.get("after") == {"state": then} and scrub() == first, f"{action}: only said",
+                     [plan, first, scrub()])
+        points.point(daemon.good("POST", f"{V1}{where}", {"action": action})["state"] == then,
+                     "and then it is so")
+    daemon.good("DELETE", volume)
+
+
 def devices(points, daemon, folder):
     """What would become of a device that is evacuated and taken out."""
     paths = [os.path.join(os.path.realpath(folder), name) for name in ("first.pool", "other.pool")]
@@ -448,7 +479,7 @@ def none(points, daemon):
             ("POST", "/volumes/tank/files/rescan", None),
             ("POST", "/pools/tank/check", None),
             ("POST", f"{S}/check", None),
-            ("POST", "/pools/tank/scrub", {"action": "start"})):
+            ("POST", "/pools/tank/grow", None)):
         reply = daemon.call(method, tried(path), body)
         points.point(reply["status"] == 422 and reply["body"]["code"] == "no_dry_run",
                      f"{method} {path} {body} has none and says so", reply)
@@ -514,6 +545,7 @@ def test(points):
             binned(points, daemon)
             device(points, daemon, folder)
             devices(points, daemon, folder)
+            scrubs(points, daemon)
             before = lasting(daemon)
             points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])
             daemon = api.Daemon(path, pool=False)
