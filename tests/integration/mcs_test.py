@@ -479,6 +479,19 @@ def fences(suite):
         points.point(answer(c).itt == young and time.monotonic() - begin < 6,
                      "unless its connection is lost")
         points.point([m.command(TUR).status for m in (a, c)] == [0, 0], "the others go on")
+    with suite.session(2) as session:
+        a, b = session.connections
+        session.answers = False
+        asked, ping = fence(session, a, b)
+        b.pong(ping)
+        heard = a.expstatsn
+        points.point(answer(a).itt == asked, "an answer comes")
+        a.expstatsn = heard  # nothing says that it has
+        b.close()
+        begin = time.monotonic()
+        young = a.send_command(TUR)
+        points.point(answer(a).itt == young and time.monotonic() - begin < 6,
+                     "for the last connection there is nothing to acknowledge")
 
 
 def drained(connection):
@@ -586,6 +599,16 @@ def window(suite):
         points.point(silent(a) and silent(c, 0), "once")
         session.answers = True
         points.point([m.command(TUR).status for m in (a, c)] == [2, 0], "and it is open")
+    with suite.session(2) as session:
+        a, b = session.connections
+        for _ in range(128):
+            b.send_command(TUR)
+        time.sleep(0.5)  # the answers lie in the socket, where nobody hears them
+        session.answers = False
+        b.close()
+        points.point(tells_window(a, session),
+                     "what was told on a connection that is lost is told on another")
+        session.answers = True
     suite.server.granary("volume", "set", "tank/demo", "--iops", "1")
     with suite.session() as session, suite.session() as other:
         a = session.connections[0]
