@@ -10,13 +10,17 @@ started: they come to READY, with the configuration and the data there, and wher
 off, they take it the second time. As root.
 
 APPLIANCE_CUTS: how many are started (default 3, a start each), APPLIANCE_STATES: how many are looked
-at (default 100), APPLIANCE_SEED: which."""
+at (default 100), APPLIANCE_SEED: which. Many starts take hours; to go on where a run was broken off:
+APPLIANCE_RECORDING: a folder that keeps what was recorded, and of the image what it was recorded
+from; when it has that, nothing is recorded. APPLIANCE_FROM: the number of the cut to go on with, with
+the same seed and numbers. What all cuts together have to show is left out then."""
 
 import hashlib
 import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,7 +61,8 @@ def start(points, box, what):
 
 def record(points, folder, bundle, data):
     """The update, once; where in the log it begins. None when it did not work."""
-    box = Box(folder, "bios", [bundle], log=os.path.join(folder, "log"))
+    box = Box(folder, "bios", [bundle], log=os.path.join(folder, "log"),
+              disk=overlay(os.path.join(folder, "disk.qcow2"), os.path.join(folder, "image.qcow2")))
     try:
         if not start(points, box, "the machine before the update"):
             return None
@@ -168,9 +173,11 @@ def started(points, folder, disk, data, what, half):
 
 def cuts(points, folder, begin, bundle, data):
     dice = random.Random(seed := int(os.environ.get("APPLIANCE_SEED", time.time())))
+    first = int(os.environ.get("APPLIANCE_FROM", "1"))
     points.note(f"APPLIANCE_SEED={seed}")
     raw = os.path.join(folder, "disk.raw")
-    subprocess.run(["qemu-img", "convert", "-O", "raw", image(), raw], check=True)
+    subprocess.run(["qemu-img", "convert", "-O", "raw", os.path.join(folder, "image.qcow2"), raw],
+                   check=True)
     os.truncate(raw, 12 << 30)
     disk, manifest = CutDisk(raw, os.path.join(folder, "log")), read_manifest(bundle)
     count = int(os.environ.get("APPLIANCE_STATES", "100"))
@@ -180,9 +187,14 @@ def cuts(points, folder, begin, bundle, data):
                     key=lambda state: state[0])
     starts = min(count, int(os.environ.get("APPLIANCE_CUTS", "3")))
     chosen = set(dice.sample(range(len(states)), starts))
+    if first not in range(1, len(states) + 1):
+        raise ValueError(f"APPLIANCE_FROM is {first}, and there are {len(states)} cuts")
     found, lost, seen, halves, mended = [], [], {"a": 0, "b": 0}, 0, 0
     for number, (moment, length) in enumerate(states):
-        loose = disk.cut(moment, dice, length)
+        if number + 1 < first:
+            continue
+        # Dice of its own: what it leaves does not hang on the cuts before it.
+        loose = disk.cut(moment, random.Random(f"{seed}/{number + 1}"), length)
         slot = next_slot(raw)
         wrong = wrong_files(raw, slot, manifest) if slot else ["grubenv"]
         what = f"cut {number + 1} after {moment - begin} of {len(disk.entries) - begin} requests"
@@ -199,28 +211,47 @@ def cuts(points, folder, begin, bundle, data):
         halves += half
         if number in chosen:
             started(points, folder, raw, data, what, half)
-    points.point(not found, f"{len(states)} cuts: a whole release is next each time",
+    looked = f"{len(states) - first + 1} cuts"
+    points.point(not found, f"{looked}: a whole release is next each time",
                  "\n".join(found))
-    points.point(not lost, f"{len(states)} cuts: configuration and data are there each time",
+    points.point(not lost, f"{looked}: configuration and data are there each time",
                  "\n".join(lost))
-    points.point(torn and mended, "with the superblock written by half, too",
-                 f"{len(torn)} moments, {mended} mended")
     points.note(f"the old release {seen['a']} times, beside a half one {halves} times; the new one "
                 f"{seen['b']} times; a superblock mended {mended} times, {len(torn)} of them looked for")
-    points.point(count < 20 or (halves and seen["b"]), "and all of these occur")
+    if first == 1:
+        points.point(torn and mended, "with the superblock written by half, too",
+                     f"{len(torn)} moments, {mended} mended")
+        points.point(count < 20 or (halves and seen["b"]), "and all of these occur")
     disk.close()
 
 
+def recorded(points, folder):
+    """Where in the @folder's log the update begins, which is made unless it is there already."""
+    done = os.path.join(folder, "begin")
+    if os.path.exists(done):
+        with open(done, encoding="ascii") as file:
+            return int(file.read())
+    # The image is built anew between two runs, perhaps; the log is of this one.
+    shutil.copyfile(image(), os.path.join(folder, "image.qcow2"))
+    bundle, data = make_bundles(folder)["newer"], os.path.join(folder, "data")
+    with open(data, "wb") as file:
+        file.write(os.urandom(8 * MIB))
+        file.truncate(DATA)
+    begin = record(points, folder, bundle, data)
+    if begin is not None:
+        with open(done, "w", encoding="ascii") as file:
+            file.write(str(begin))
+    return begin
+
+
 def test(points):
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = make_bundles(folder)["newer"]
-        data = os.path.join(folder, "data")
-        with open(data, "wb") as file:
-            file.write(os.urandom(8 * MIB))
-            file.truncate(DATA)
-        begin = record(points, folder, bundle, data)
+    with tempfile.TemporaryDirectory() as own:
+        folder = os.path.abspath(os.environ.get("APPLIANCE_RECORDING", own))
+        os.makedirs(folder, exist_ok=True)
+        begin = recorded(points, folder)
         if begin is not None:
-            cuts(points, folder, begin, bundle, data)
+            cuts(points, folder, begin, os.path.join(folder, "newer.update"),
+                 os.path.join(folder, "data"))
 
 
 if __name__ == "__main__":
