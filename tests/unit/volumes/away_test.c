@@ -2105,6 +2105,54 @@ static void test_journal_leaves(void **state)
 	bench_finish(&bench);
 }
 
+/* A pool of format 5: made by a program that left no room for a second copy, with its second device
+ * away. It is what it was, and stays so that an older program can open it. */
+static void test_format_before(void **state)
+{
+	struct pool_device list[2];
+	struct pool_create_options options = {.name = "tank",
+					      .devices = list,
+					      .device_count = 2,
+					      .journal_bytes = POOL_SIZE / 2 + (1u << 20)};
+	struct bench_call call = {.call.done = bench_call_done};
+	struct bench bench;
+
+	(void)state;
+	bench_setup(&bench);
+	for (unsigned i = 0; i < 2; i++)
+		list[i] = (struct pool_device){bench.path[i], i ? POOL_SIZE : 2 * POOL_SIZE};
+	pool_create(bench.world, bench.loop, &options, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	bench.pool = call.call.pool;
+	bench.volume = create(&bench, "v", true);
+	memset(images, 0, sizeof(images));
+	change(&bench, bench.volume, images[0], 100);
+	lose(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(native_of(bench.pool)->sb.version, FORMAT_AWAY);
+	bench_drop(&bench);
+
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_int_equal(native_of(bench.pool)->sb.version, FORMAT_AWAY);
+	assert_int_equal(info_of(&bench).journal_copies, 1);
+	assert_false(journal_spares(native_of(bench.pool), &native_of(bench.pool)->pv[0]));
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	wait_whole(&bench);
+	change(&bench, bench.volume, images[0], 50);
+	assert_int_equal(bench_close(&bench), 0);
+
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_int_equal(native_of(bench.pool)->sb.version, FORMAT_AWAY);
+	assert_int_equal(native_of(bench.pool)->sb.journal_row, 0);
+	assert_true(is_vital(&bench, 0));
+	bench.volume = found(&bench, "v");
+	compare(&bench, bench.volume, images[0]);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
 #define BOTH(test)                                                                                 \
 	{"test_" #test ", the second", test_##test, the_second, NULL, NULL},                       \
 	{                                                                                          \
@@ -2154,6 +2202,7 @@ int main(void)
 	    BOTH(journal_unreadable_away),
 	    BOTH(which_counts),
 	    FIRST(one_journal),
+	    {"test_format_before", test_format_before, the_second, NULL, NULL},
 	    BOTH(consent_said),
 	    BOTH(lost_in_root),
 	    BOTH(deleted_snapshot),
