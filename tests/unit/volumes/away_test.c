@@ -867,16 +867,31 @@ static void fill(const char *path, uint64_t from, uint64_t length, uint8_t with)
 	assert_int_equal(close(file), 0);
 }
 
+static void read_block(const char *path, uint64_t at, void *block)
+{
+	int file = open(path, O_RDONLY);
+
+	assert_true(file >= 0);
+	assert_int_equal(pread(file, block, BLOCK, (off_t)at), BLOCK);
+	assert_int_equal(close(file), 0);
+}
+
+static void write_block(const char *path, uint64_t at, const void *block)
+{
+	int file = open(path, O_RDWR);
+
+	assert_true(file >= 0);
+	assert_int_equal(pwrite(file, block, BLOCK, (off_t)at), BLOCK);
+	assert_int_equal(close(file), 0);
+}
+
 /* It rots. */
 static void rot_block(const char *path, uint64_t at)
 {
-	int file = open(path, O_RDWR);
 	uint8_t block[BLOCK];
 
-	assert_true(file >= 0);
 	memset(block, 0xa5, sizeof(block));
-	assert_int_equal(pwrite(file, block, BLOCK, (off_t)at), BLOCK);
-	assert_int_equal(close(file), 0);
+	write_block(path, at, block);
 }
 
 /* What is in neither tree nor root is in both journals: one may be unreadable, of either device. */
@@ -1162,6 +1177,44 @@ static void test_split_unwritten(void **state)
 	assert_int_equal(open_one(&bench, other, true), 0);
 	bench.volume = found(&bench, "v");
 	compare(&bench, bench.volume, images[0]);
+	bench_finish(&bench);
+}
+
+/* A root that a crash has cut off comes to all of its copies before it gets old: when the next but
+ * one is cut off as well, each device has a copy of either side, and is opened alone. */
+static void test_root_cut_off(void **state)
+{
+	uint64_t generation, first;
+	struct bench bench;
+	uint8_t *kept[2];
+
+	(void)state;
+	start(&bench);
+	generation = native_of(bench.pool)->sb.generation + 1;
+	first = superblock_position(POOL_SIZE, generation & 1);
+	for (unsigned i = 0; i < 2; i++)
+		kept[i] = keep_labels(bench.path[i]);
+	change(&bench, bench.volume, images[0], 30);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	assert_int_equal(native_of(bench.pool)->sb.generation, generation);
+	bench_drop(&bench);
+	/* the first copy of it, on one device, was written, and nothing else */
+	read_block(bench.path[other], first, room);
+	for (unsigned i = 0; i < 2; i++)
+		put_labels(bench.path[i], kept[i]);
+	write_block(bench.path[other], first, room);
+
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_int_equal(native_of(bench.pool)->sb.generation, generation + 1);
+	bench_drop(&bench);
+	for (unsigned i = 0; i < 2; i++)
+		rot_block(bench.path[i], first);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(open_one(&bench, i ? victim : other, true), 0);
+		bench.volume = found(&bench, "v");
+		compare(&bench, bench.volume, images[0]);
+		assert_int_equal(bench_close(&bench), 0);
+	}
 	bench_finish(&bench);
 }
 
@@ -2192,6 +2245,7 @@ int main(void)
 	    BOTH(split_lost),
 	    BOTH(fork_killed),
 	    BOTH(split_unwritten),
+	    BOTH(root_cut_off),
 	    BOTH(lost_in_close),
 	    BOTH(journal_moved_on),
 	    BOTH(journal_moved_a_little),
