@@ -357,16 +357,11 @@ int run_share_clients(struct command *command)
 int run_share_hosts(struct command *command)
 {
 	static const struct column columns[] = {
-	    {"ADDRESS", "address", TEXT},
-	    {"READS", "reads", NUMBER},
-	    {"READ", "read_bytes", SIZE},
-	    {"MEAN ms", "read_mean_ms", RATIO},
-	    {"99% ms", "read_slowest_ms", RATIO},
-	    {"WRITES", "writes", NUMBER},
-	    {"WRITTEN", "write_bytes", SIZE},
-	    {"MEAN ms", "write_mean_ms", RATIO},
-	    {"99% ms", "write_slowest_ms", RATIO},
-	    {"COMMITS", "commits", NUMBER},
+	    {"ADDRESS", "address", TEXT},          {"READS", "reads", NUMBER},
+	    {"READ", "read_bytes", SIZE},          {"MEAN ms", "read_mean_ms", RATIO},
+	    {"99% ms", "read_slowest_ms", RATIO},  {"WRITES", "writes", NUMBER},
+	    {"WRITTEN", "write_bytes", SIZE},      {"MEAN ms", "write_mean_ms", RATIO},
+	    {"99% ms", "write_slowest_ms", RATIO}, {"COMMITS", "commits", NUMBER},
 	    {"OTHERS", "others", NUMBER},
 	};
 	json_t *reply;
@@ -379,12 +374,9 @@ int run_share_hosts(struct command *command)
 int run_share_operations(struct command *command)
 {
 	static const struct column columns[] = {
-	    {"VERSION", "version", TEXT},
-	    {"OPERATION", "operation", TEXT},
-	    {"COUNT", "count", NUMBER},
-	    {"ERRORS", "errors", NUMBER},
-	    {"MEAN ms", "mean_ms", RATIO},
-	    {"99% ms", "slowest_ms", RATIO},
+	    {"VERSION", "version", TEXT},  {"OPERATION", "operation", TEXT},
+	    {"COUNT", "count", NUMBER},    {"ERRORS", "errors", NUMBER},
+	    {"MEAN ms", "mean_ms", RATIO}, {"99% ms", "slowest_ms", RATIO},
 	};
 	json_t *reply;
 	int status = command_call(command, "GET", NULL, &reply, "/api/v1/nfs-operations");

@@ -309,8 +309,8 @@ struct nfs_call {
 	struct nfs_change change;
 	struct timer timer;
 	void (*again)(struct nfs_call *call); /* of timer */
-	uint64_t begun_ns; /* the procedure, or the operation of a COMPOUND */
-	uint32_t moved;    /* bytes it has read or written */
+	uint64_t begun_ns;                    /* the procedure, or the operation of a COMPOUND */
+	uint32_t moved;                       /* bytes it has read or written */
 	struct handle handle;
 
 	/* memory */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stats.c: what clients ask for, and how long it takes. What is counted on the way of a request is
- * its loop's own, without a lock; the clock is the one the loop has read at its wake-up anyway. Sums
- * over loops are made by who asks, on the control loop, where connections and shares come and go. */
+ * its loop's own, without a lock; the clock is the one the loop has read at its wake-up anyway.
+ * Sums over loops are made by who asks, on the control loop, where connections and shares come and
+ * go. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>

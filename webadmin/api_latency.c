@@ -124,8 +124,7 @@ void api_directory_latency(struct api_request *request)
 	if (model_directory_find(request->model, name))
 		reply_share(request, name);
 	else
-		api_reply_error(request, 404, "directory_not_found",
-				"no directory named %s", name);
+		api_reply_error(request, 404, "directory_not_found", "no directory named %s", name);
 }
 
 static void take_tally(void *context, const char *name, const struct nfs_tally *tally)

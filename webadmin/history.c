@@ -146,10 +146,10 @@ static void end_minute(struct history *history, int64_t now)
 	if (nfs)
 		nfs_client_tallies(nfs, NULL, add_host, &latencies);
 	if (history->known) { /* 0 where a client was forgotten meanwhile and its counts with it */
-		read_us = (int64_t)(latency_slowest_ns(&history->before.read, &latencies.read) /
-				    1000);
-		write_us = (int64_t)(latency_slowest_ns(&history->before.write, &latencies.write) /
-				     1000);
+		read_us =
+		    (int64_t)(latency_slowest_ns(&history->before.read, &latencies.read) / 1000);
+		write_us =
+		    (int64_t)(latency_slowest_ns(&history->before.write, &latencies.write) / 1000);
 	}
 	history->before = latencies;
 	history->known = true;

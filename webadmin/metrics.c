@@ -17,8 +17,8 @@
  * are named by the administrator (pool, volume, target, lun), and no more than SERIES_MAX objects
  * of a kind: what is left out is counted in granary_metrics_left_out. All of it is read from the
  * live objects when it is asked for. Initiators' names are labels too: iscsi_name_check() bounds
- * what they may hold, and SCSI_CLIENTS_MAX how many there are; so are addresses of NFS clients, up to
- * NFS_STATS_CLIENTS_MAX, and paths of shares. */
+ * what they may hold, and SCSI_CLIENTS_MAX how many there are; so are addresses of NFS clients, up
+ * to NFS_STATS_CLIENTS_MAX, and paths of shares. */
 #define SERIES_MAX 4096u
 
 struct page {
@@ -410,8 +410,10 @@ static void print_nfs(struct page *page)
 	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
 		nfs_tally_fn print = rows[i].value ? print_bytes : print_tally;
 
-		nfs = (struct nfs_page){
-		    .page = page, .name = rows[i].name, .label = rows[i].label, .value = rows[i].value};
+		nfs = (struct nfs_page){.page = page,
+					.name = rows[i].name,
+					.label = rows[i].label,
+					.value = rows[i].value};
 		head(page, rows[i].name, rows[i].type, rows[i].help);
 		if (strcmp(rows[i].label, "share") == 0)
 			nfs_share_tallies(server, print, &nfs);

@@ -214,7 +214,8 @@ static void count_host(void *context, const char *address, const struct nfs_tall
 	}
 }
 
-/* Counters of a LUN or a client that went away are missing from the sum: that second counts as 0. */
+/* Counters of a LUN or a client that went away are missing from the sum: that second counts as 0.
+ */
 static void sample_load(struct watch *watch)
 {
 	struct loop *loop = watch->admin->options.control;
