@@ -53,7 +53,7 @@ function HostLatency({ address, onClose }: { address: string; onClose: () => voi
 export function NfsHosts() {
 	const { data, problem } = useResource<NfsHost[]>("/nfs-hosts", true);
 	const [open, setOpen] = useState<string | null>(null);
-	const done = (count: number, sum: number) => count ? <>{bytes(sum)}<small>{t("nfs.times", { count: number(count) })}</small></> : "–";
+	const done = (count: number, sum: number) => count ? <>{bytes(sum)} <small>{t("nfs.times", { count: number(count) })}</small></> : "–";
 	return (
 		<Card flush title={t("nfs.hosts")}>
 			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <p class="none">{t("nfs.none")}</p> : (
