@@ -226,6 +226,8 @@ int run_share_explain(struct command *command);
 int run_share_tls_show(struct command *command);
 int run_share_tls_set(struct command *command);
 int run_share_clients(struct command *command);
+int run_share_hosts(struct command *command);
+int run_share_operations(struct command *command);
 int run_directory_add(struct command *command);
 int run_directory_list(struct command *command);
 int run_directory_show(struct command *command);

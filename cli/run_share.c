@@ -354,6 +354,37 @@ int run_share_clients(struct command *command)
 		      : table_print(command, reply, columns, sizeof columns / sizeof columns[0]);
 }
 
+int run_share_hosts(struct command *command)
+{
+	static const struct column columns[] = {
+	    {"ADDRESS", "address", TEXT},          {"READS", "reads", NUMBER},
+	    {"READ", "read_bytes", SIZE},          {"MEAN ms", "read_mean_ms", RATIO},
+	    {"99% ms", "read_slowest_ms", RATIO},  {"WRITES", "writes", NUMBER},
+	    {"WRITTEN", "write_bytes", SIZE},      {"MEAN ms", "write_mean_ms", RATIO},
+	    {"99% ms", "write_slowest_ms", RATIO}, {"COMMITS", "commits", NUMBER},
+	    {"OTHERS", "others", NUMBER},
+	};
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/nfs-hosts");
+
+	return status ? status
+		      : table_print(command, reply, columns, sizeof columns / sizeof columns[0]);
+}
+
+int run_share_operations(struct command *command)
+{
+	static const struct column columns[] = {
+	    {"VERSION", "version", TEXT},  {"OPERATION", "operation", TEXT},
+	    {"COUNT", "count", NUMBER},    {"ERRORS", "errors", NUMBER},
+	    {"MEAN ms", "mean_ms", RATIO}, {"99% ms", "slowest_ms", RATIO},
+	};
+	json_t *reply;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/nfs-operations");
+
+	return status ? status
+		      : table_print(command, reply, columns, sizeof columns / sizeof columns[0]);
+}
+
 int run_share_release(struct command *command)
 {
 	json_t *reply;

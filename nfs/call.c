@@ -167,8 +167,27 @@ static void restart_reply(struct nfs_call *call)
 	xdr_truncate(&call->out, RPC_MARK_LENGTH);
 }
 
+/* Procedures of NFSv3 have their status in front of all else; NULL has none. */
+static bool is_error(const struct nfs_call *call)
+{
+	struct xdr_in results;
+
+	if (call->out.full)
+		return true;
+	xdr_in_init(&results, call->out.base, xdr_length(&call->out));
+	xdr_get_fixed(&results, RPC_MARK_LENGTH + RPC_REPLY_LENGTH);
+	return xdr_get_u32(&results) != 0;
+}
+
+static bool is_nfs3(const struct nfs_call *call)
+{
+	return call->rpc.program == nfs_nfs3.number && call->rpc.version == nfs_nfs3.version;
+}
+
 void nfs_call_reply(struct nfs_call *call)
 {
+	if (is_nfs3(call))
+		nfs_stats_end(call, NFS_STATS_3, call->rpc.procedure, call->export, is_error(call));
 	if (call->out.full) {
 		restart_reply(call);
 		rpc_put_accepted(&call->out, call->rpc.xid, RPC_SYSTEM_ERR);
@@ -203,6 +222,7 @@ void nfs_call_drop(struct nfs_call *call)
 
 void nfs_call_put_data(struct nfs_call *call, struct buf *data, uint32_t length)
 {
+	call->moved += length;
 	xdr_put_u32(&call->out, length);
 	if (call->data) { /* one is sent in place, more are copied */
 		xdr_put_fixed(&call->out, data->data, length);
@@ -464,6 +484,7 @@ void nfs_call_start(struct nfs_call *call)
 		nfs_call_drop(call);
 		return;
 	}
+	call->begun_ns = nfs_call_now(call);
 	xdr_in_init(&call->in, call->record, call->record_length);
 	if (call->payload)
 		xdr_in_set_payload(&call->in, call->payload_at, call->payload->data,

@@ -10,6 +10,7 @@
 
 #include "core/heap.h"
 #include "nfs/names.h"
+#include "nfs/stats.h"
 #include "shares/handle.h"
 
 /* ---- networks */
@@ -423,6 +424,7 @@ static void table_free(struct nfs_table *table)
 	for (unsigned i = 0; i < table->count; i++) {
 		vfs_unref(table->exports[i].vfs);
 		heap_free(table->exports[i].rules);
+		nfs_share_stats_unref(table->exports[i].stats);
 	}
 	nfs_tls_unref(table->tls);
 	heap_free(table->away_ids);

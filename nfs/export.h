@@ -9,6 +9,8 @@
 
 /* The table of exports: immutable once made, shared by all loops, replaced as a whole. */
 
+struct nfs_share_stats;
+
 struct nfs_network {
 	int family; /* AF_UNSPEC: "*" */
 	uint8_t address[16];
@@ -32,6 +34,7 @@ struct nfs_export {
 	struct vfs *vfs;
 	struct nfs_client_rule *rules;
 	unsigned rule_count, versions;
+	struct nfs_share_stats *stats; /* NULL: not counted; a reference, by nfs_stats_follow() */
 	bool unsettled; /* the name of a host in a rule is being looked up for the first time */
 };
 

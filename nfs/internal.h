@@ -13,6 +13,7 @@
 #include "nfs/lock.h"
 #include "nfs/nfs.h"
 #include "nfs/rpc.h"
+#include "nfs/stats.h"
 #include "nfs/tls.h"
 
 /*~ Inside nfs/. The way of a request:
@@ -41,6 +42,7 @@ struct nfs4_client;
 struct nfs4_owner;
 struct nfs4_copy;
 struct nfs_secure;
+struct nfs_client_stats;
 
 #define NFS_TRANSFER_MAX    (1u << 20)
 #define NFS_RECORD_MAX      (NFS_TRANSFER_MAX + (64u << 10)) /* bytes of a call */
@@ -74,6 +76,7 @@ struct nfs_io {
 	struct nfs_table *table; /* the loop's reference */
 	uint64_t generation;     /* the table's, for other threads; atomic */
 	unsigned load;           /* control loop */
+	struct nfs_loop_stats *stats;
 };
 
 struct nfs_listener {
@@ -110,6 +113,7 @@ struct nfs_server {
 	struct nfs_grace *grace;
 	struct nfs_names *names;
 	struct nfs_tls *tls; /* of the tables to come; control loop */
+	struct nfs_stats *stats;
 };
 
 /* ---- conn.c */
@@ -152,7 +156,11 @@ struct nfs_conn {
 	uint8_t rx_padding[4];
 	struct stream_receive rx_into;
 
+	struct nfs_tally tally; /* written on the loop only, read on the control loop */
+
 	/* control loop */
+	struct nfs_client_stats *client_stats; /* NULL: not counted */
+	struct list client_link;
 	struct message attach_message, drop_message, message;
 	bool drop_posted, gone;
 };
@@ -301,6 +309,8 @@ struct nfs_call {
 	struct nfs_change change;
 	struct timer timer;
 	void (*again)(struct nfs_call *call); /* of timer */
+	uint64_t begun_ns;                    /* the procedure, or the operation of a COMPOUND */
+	uint32_t moved;                       /* bytes it has read or written */
 	struct handle handle;
 
 	/* memory */

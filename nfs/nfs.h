@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "core/latency.h"
 #include "core/loop.h"
 #include "shares/vfs.h"
 
@@ -118,6 +119,42 @@ unsigned nfs_clients(struct nfs_server *server, struct nfs_client_info *infos, u
  * it. It has to make itself known anew. -ENOENT; -EBUSY: a request of its is at work right now.
  * Context: control loop. */
 int nfs_client_release(struct nfs_server *server, uint64_t id) __attribute__((warn_unused_result));
+
+/* ---- stats.c: what clients ask for, and how long it takes: from the last byte of a request, or
+ * from the end of the operation before it in a COMPOUND, to its result, as the loops' clocks have
+ * it. For shares and clients what only says whom the rest is about (PUTFH, SEQUENCE and the like)
+ * does not count; READs and WRITEs that failed do, with the bytes that were moved. */
+enum nfs_class {
+	NFS_CLASS_READ, /* READ_PLUS too */
+	NFS_CLASS_WRITE,
+	NFS_CLASS_COMMIT,
+	NFS_CLASS_OTHER,
+	NFS_CLASSES
+};
+struct nfs_tally {
+	struct latency latency[NFS_CLASSES];
+	uint64_t read_bytes, write_bytes;
+};
+typedef void (*nfs_tally_fn)(void *context, const char *name, const struct nfs_tally *tally);
+/* nfs_share_tally: of the share exported as @path, on top of *sum, since it is exported; false:
+ * there is none. nfs_share_tallies: each of them, by its path. nfs_client_tallies: clients by their
+ * addresses; of @address alone if not NULL; those that have been away longest are forgotten first.
+ * nfs_operation_tallies: what has been asked for at least once; errors count those of clients that
+ * look for what is not there, too. Context: control loop; each() may not change what is exported.
+ */
+#define NFS_STATS_CLIENTS_MAX 1024u
+bool nfs_share_tally(const struct nfs_server *server, const char *path, struct nfs_tally *sum);
+void nfs_share_tallies(const struct nfs_server *server, nfs_tally_fn each, void *context);
+void nfs_client_tallies(const struct nfs_server *server, const char *address, nfs_tally_fn each,
+			void *context);
+struct nfs_operation_info {
+	const char *version, *name; /* static; "3", "4.0", "4.1", "4.2" */
+	struct latency latency;
+	uint64_t errors;
+};
+void nfs_operation_tallies(const struct nfs_server *server,
+			   void (*each)(void *context, const struct nfs_operation_info *info),
+			   void *context);
 
 /* nfs_share_door: share handle_volume() @volume may be changed past this server from now on, by a
  * local mount (@opens), or by one less of them. Nothing of it is delegated meanwhile, and what is

@@ -212,6 +212,7 @@ static void write_done(struct nfs_call *call, int result)
 	if (!nfs3_good(call, result))
 		return;
 	nfs3_put_about(call);
+	call->moved = call->vfs.count;
 	xdr_put_u32(&call->out, call->vfs.count);
 	xdr_put_u32(&call->out, call->vfs.stable);
 	xdr_put_u64(&call->out, call->argument[2]); /* as it was before: see vfs_verifier() */

@@ -341,6 +341,7 @@ static int check_result(struct nfs_call *call)
 static bool end_one(struct nfs_call *call, int status)
 {
 	struct nfs4_compound *compound = &call->compound;
+	const struct nfs4_place *place = &compound->current;
 
 	if (status == NFS4_OK && call->in.bad)
 		status = NFS4ERR_BADXDR;
@@ -363,6 +364,8 @@ static bool end_one(struct nfs_call *call, int status)
 	if (status == NFS4_OK && compound->operation < 64 && once_only >> compound->operation & 1)
 		compound->changed = true;
 	nfs4_turn_end(call, status);
+	nfs_stats_end(call, NFS_STATS_4 + compound->minor, compound->operation,
+		      place->set ? place->export : NULL, status != NFS4_OK);
 	xdr_patch_u32(&call->out, compound->body_at - 4, (uint32_t)status);
 	if (status == NFS4_OK && compound->index < compound->count)
 		return true;
@@ -384,6 +387,7 @@ static void loop(struct nfs_call *call)
 		compound->gave_way = false;
 		compound->waits = 0;
 		compound->asker = 0;
+		call->begun_ns = nfs_call_now(call);
 		compound->operation_at = xdr_length(&call->out);
 		xdr_put_u32(&call->out, known ? op : OP_ILLEGAL);
 		xdr_put_u32(&call->out, 0);

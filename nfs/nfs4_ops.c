@@ -669,6 +669,7 @@ static int read_file(struct nfs_call *call)
 static void write_done(struct nfs_call *call, int result)
 {
 	if (result == 0) {
+		call->moved = call->vfs.count;
 		xdr_put_u32(&call->out, call->vfs.count);
 		xdr_put_u32(&call->out, call->vfs.stable);
 		/* as it was before: see vfs_verifier() */

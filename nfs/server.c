@@ -68,7 +68,7 @@ static int create_parts(struct nfs_server *server)
 	    nfs_grace_create(server, server->options.lease_seconds, &server->grace) < 0 ||
 	    nlm_create(server, &server->nlm) < 0 ||
 	    nfs4_server_create(server, server->options.lease_seconds, &server->nfs4) < 0 ||
-	    nfs_names_create(&names, &server->names) < 0 ||
+	    nfs_names_create(&names, &server->names) < 0 || nfs_stats_create(&server->stats) < 0 ||
 	    nfs_table_create(NULL, 0, ++server->generation, NULL, &server->table, NULL) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
@@ -80,6 +80,9 @@ static int create_parts(struct nfs_server *server)
 		io->generation = server->table->generation;
 		list_init(&io->conns);
 		list_init(&io->free_calls);
+		io->stats = nfs_stats_of_loop();
+		if (!io->stats)
+			return -ENOMEM;
 	}
 	return 0;
 }
@@ -136,6 +139,7 @@ void nfs_server_destroy(struct nfs_server *server)
 		for (struct list *it;
 		     io->free_calls.next && (it = list_pop_front(&io->free_calls));)
 			heap_free(list_entry(it, struct nfs_call, link));
+		heap_free(io->stats);
 	}
 	nfs_table_unref(server->table);
 	heap_free(server->loops);
@@ -146,6 +150,7 @@ void nfs_server_destroy(struct nfs_server *server)
 	nfs_drc_destroy(server->drc);
 	nfs_mounts_destroy(server->mounts);
 	nfs_names_destroy(server->names);
+	nfs_stats_destroy(server->stats);
 	nfs_tls_unref(server->tls);
 	heap_free(server);
 }
@@ -217,6 +222,7 @@ void nfs_server_accepted(struct nfs_server *server, int fd, const struct sockadd
 	conn->io->load++;
 	server->conn_count++;
 	list_push_back(&server->conns, &conn->all_link);
+	nfs_stats_conn_comes(conn);
 	loop_post(conn->io->loop, &conn->attach_message, nfs_conn_attach);
 }
 
@@ -239,6 +245,7 @@ static void gone(struct message *message)
 
 	conn->gone = true;
 	list_remove(&conn->all_link);
+	nfs_stats_conn_goes(conn);
 	server->conn_count--;
 	conn->io->load--;
 	/* A drop may be on its way to the loop: the memory goes behind it. */
@@ -387,6 +394,7 @@ static void table_install(struct nfs_server *server, struct swap **swaps, struct
 	struct nfs_table *old = server->table;
 
 	table->tls = nfs_tls_ref(server->tls);
+	nfs_stats_follow(server, table);
 	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
 		swaps[i]->io = &server->loops[i];
 		swaps[i]->table = nfs_table_ref(table);

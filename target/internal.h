@@ -281,7 +281,6 @@ int nexus_create_for(struct scsi_target *target, unsigned lun, struct scsi_nexus
 		     struct err *err);
 
 /* ---- latency.c */
-unsigned latency_bucket(uint64_t ns);
 /* latency_task_ends: counts it, and keeps it when it was slow. On the nexus's loop, at the end of
  * every command that was executed; task->itl is still there. */
 void latency_task_ends(struct scsi_task *task);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* latency.c: how long commands take. What is counted on the way of a command is its loop's own: a
  * subtraction, a count of leading zeros and two additions without a lock; the clock is the one the
- * loop has read at its wake-up anyway. Sums over loops are made by who asks. */
+ * loop has read at its wake-up anyway. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,45 +10,10 @@
 #include "core/loop.h"
 #include "target/internal.h"
 
-/* ---- buckets: powers of two, so that a bucket is found by counting zeros */
-#define FIRST_BITS 16 /* 65.536 us */
-
-unsigned latency_bucket(uint64_t ns)
-{
-	uint64_t above = ns ? (ns - 1) >> FIRST_BITS : 0;
-	unsigned bucket = above ? 64 - (unsigned)__builtin_clzll(above) : 0;
-
-	return bucket < SCSI_LATENCY_BUCKETS ? bucket : SCSI_LATENCY_BUCKETS - 1;
-}
-
-uint64_t scsi_latency_bound_ns(unsigned bucket)
-{
-	return bucket < SCSI_LATENCY_BUCKETS - 1 ? 1ull << (FIRST_BITS + bucket) : 0;
-}
-
-/* Relaxed stores of what only this loop writes. */
-static void count(uint64_t *counter, uint64_t by)
-{
-	__atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
-}
-
-static void count_one(struct scsi_latency *latency, unsigned bucket, uint64_t ns)
-{
-	count(&latency->bucket[bucket], 1);
-	count(&latency->sum_ns, ns);
-}
-
-static void add_one(const struct scsi_latency *from, struct scsi_latency *sum)
-{
-	sum->sum_ns += __atomic_load_n(&from->sum_ns, __ATOMIC_RELAXED);
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++)
-		sum->bucket[i] += __atomic_load_n(&from->bucket[i], __ATOMIC_RELAXED);
-}
-
 static void add(const struct scsi_latencies *from, struct scsi_latencies *sum)
 {
-	add_one(&from->read, &sum->read);
-	add_one(&from->write, &sum->write);
+	latency_add(&from->read, &sum->read);
+	latency_add(&from->write, &sum->write);
 }
 
 /* Made with the first READ or WRITE: most I_T_L nexuses of a large box never see one. NULL: no
@@ -70,9 +35,9 @@ static void measure(const struct scsi_task *task, uint64_t ns)
 	if (!write && (task->direction != SCSI_DATA_IN || task->opcode->reply_size))
 		return;
 	own = latency_of(task->itl);
-	count_one(write ? &all->write : &all->read, bucket, ns);
+	latency_count(write ? &all->write : &all->read, bucket, ns);
 	if (own)
-		count_one(write ? &own->write : &own->read, bucket, ns);
+		latency_count(write ? &own->write : &own->read, bucket, ns);
 }
 
 /* ---- slow commands */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "core/latency.h"
 #include "core/list.h"
 #include "core/loop.h"
 #include "volumes/volume.h"
@@ -222,17 +223,10 @@ int scsi_profile_check(struct scsi_target *target, unsigned lun, const char *pro
 		       void (*done)(void *context, const struct scsi_report *report), void *context,
 		       struct err *err) __attribute__((warn_unused_result));
 
-/* How long READs and WRITEs took, from the command to its status, as the loops' clocks have it. A
- * bucket counts what took no longer than its bound (scsi_latency_bound_ns), and longer than the one
- * before it; the last has none. */
-#define SCSI_LATENCY_BUCKETS 18
-struct scsi_latency {
-	uint64_t sum_ns, bucket[SCSI_LATENCY_BUCKETS];
-};
+/* How long READs and WRITEs took, from the command to its status, as the loops' clocks have it. */
 struct scsi_latencies {
-	struct scsi_latency read, write;
+	struct latency read, write;
 };
-uint64_t scsi_latency_bound_ns(unsigned bucket); /* 0: the last one */
 /* scsi_target_latency: of LUN @lun since it was mapped, added to *sum; false: there is none.
  * scsi_client_latency: of the initiators called @name, all targets; with NULL as @name of each that
  * is known (SCSI_CLIENTS_MAX; those that have been away longest are forgotten first), by each().

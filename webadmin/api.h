@@ -197,6 +197,11 @@ void api_pool_prove(struct api_request *request);
 void api_pool_check(struct api_request *request);
 void api_volume_latency(struct api_request *request);
 void api_initiator_latency(struct api_request *request);
+void api_share_latency(struct api_request *request);
+void api_directory_latency(struct api_request *request);
+void api_nfs_host_list(struct api_request *request);
+void api_nfs_host_latency(struct api_request *request);
+void api_nfs_operation_list(struct api_request *request);
 void api_slow_show(struct api_request *request);
 void api_slow_change(struct api_request *request);
 void slow_load(struct webadmin *admin); /* the limit that was set last */

@@ -10,9 +10,11 @@
 #include "core/size.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/directory.h"
+#include "webadmin/share.h"
 
-/* How long commands take: histograms of volumes and initiators, and the last slow commands with
- * what they waited for. */
+/* How long commands take: histograms of volumes and initiators, of shares, clients and operations
+ * of NFS, and the last slow commands with what they waited for. */
 
 #define SLOW_SETTING  "slow_limit_ns"
 #define SLOW_DEFAULT  (500 * 1000000ull)
@@ -20,12 +22,12 @@
 #define SLOW_MOST_NS  (3600 * 1000000000ull)
 
 /* ---- histograms ---- */
-static json_t *show_latency(const struct scsi_latency *latency)
+static json_t *show_latency(const struct latency *latency)
 {
 	json_t *buckets = json_array();
 	uint64_t count = 0;
 
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
 		count += latency->bucket[i];
 		json_array_append_new(buckets, json_integer((json_int_t)latency->bucket[i]));
 	}
@@ -33,16 +35,16 @@ static json_t *show_latency(const struct scsi_latency *latency)
 			 (json_int_t)latency->sum_ns, "buckets", buckets);
 }
 
-static json_t *show_latencies(const struct webadmin *admin, const struct scsi_latencies *latencies)
+static json_t *show_latencies(const struct webadmin *admin, const struct latency *read,
+			      const struct latency *write)
 {
 	json_t *bounds = json_array();
 
-	for (unsigned i = 0; i + 1 < SCSI_LATENCY_BUCKETS; i++)
-		json_array_append_new(bounds, json_integer((json_int_t)scsi_latency_bound_ns(i)));
+	for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++)
+		json_array_append_new(bounds, json_integer((json_int_t)latency_bound_ns(i)));
 	return json_pack("{s:I,s:o,s:o,s:o}", "at_ms",
 			 (json_int_t)(loop_wall(admin->options.control) / 1000000u), "bounds_ns",
-			 bounds, "read", show_latency(&latencies->read), "write",
-			 show_latency(&latencies->write));
+			 bounds, "read", show_latency(read), "write", show_latency(write));
 }
 
 void api_volume_latency(struct api_request *request)
@@ -62,7 +64,7 @@ void api_volume_latency(struct api_request *request)
 					  &target)))
 		if (target->live)
 			(void)scsi_target_latency(iscsi_target_scsi(target->live), lun->lun, &sum);
-	api_reply(request, 200, show_latencies(request->admin, &sum));
+	api_reply(request, 200, show_latencies(request->admin, &sum.read, &sum.write));
 }
 
 static void take_client(void *context, const char *name, const struct scsi_latencies *latencies)
@@ -76,7 +78,142 @@ void api_initiator_latency(struct api_request *request)
 	struct scsi_latencies sum = {0}; /* one that never came has done nothing */
 
 	scsi_client_latency(request->match.param[0], take_client, &sum);
-	api_reply(request, 200, show_latencies(request->admin, &sum));
+	api_reply(request, 200, show_latencies(request->admin, &sum.read, &sum.write));
+}
+
+/* Of a share or a client of NFS: what is neither READ nor WRITE as well, and the bytes. */
+static json_t *show_tally(const struct webadmin *admin, const struct nfs_tally *tally)
+{
+	json_t *object = show_latencies(admin, &tally->latency[NFS_CLASS_READ],
+					&tally->latency[NFS_CLASS_WRITE]);
+
+	json_object_set_new(object, "commit", show_latency(&tally->latency[NFS_CLASS_COMMIT]));
+	json_object_set_new(object, "other", show_latency(&tally->latency[NFS_CLASS_OTHER]));
+	json_object_set_new(object, "read_bytes", json_integer((json_int_t)tally->read_bytes));
+	json_object_set_new(object, "write_bytes", json_integer((json_int_t)tally->write_bytes));
+	return object;
+}
+
+static void reply_share(struct api_request *request, const char *name)
+{
+	const struct nfs_server *nfs = request->admin->options.nfs;
+	struct nfs_tally sum = {0}; /* one that is not exported has done nothing */
+	char path[NFS_PATH_MAX + 1];
+
+	snprintf(path, sizeof path, "/%s", name);
+	if (nfs)
+		(void)nfs_share_tally(nfs, path, &sum);
+	api_reply(request, 200, show_tally(request->admin, &sum));
+}
+
+void api_share_latency(struct api_request *request)
+{
+	const char *pool = request->match.param[0], *name = request->match.param[1];
+
+	if (model_share_find(request->model, pool, name))
+		reply_share(request, name);
+	else
+		api_reply_error(request, 404, "share_not_found", "no share named %s/%s", pool,
+				name);
+}
+
+void api_directory_latency(struct api_request *request)
+{
+	const char *name = request->match.param[0];
+
+	if (model_directory_find(request->model, name))
+		reply_share(request, name);
+	else
+		api_reply_error(request, 404, "directory_not_found", "no directory named %s", name);
+}
+
+static void take_tally(void *context, const char *name, const struct nfs_tally *tally)
+{
+	(void)name;
+	*(struct nfs_tally *)context = *tally;
+}
+
+void api_nfs_host_latency(struct api_request *request)
+{
+	const struct nfs_server *nfs = request->admin->options.nfs;
+	struct nfs_tally sum = {0}; /* one that never came has done nothing */
+
+	if (nfs)
+		nfs_client_tallies(nfs, request->match.param[0], take_tally, &sum);
+	api_reply(request, 200, show_tally(request->admin, &sum));
+}
+
+static uint64_t count_of(const struct latency *latency)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+		count += latency->bucket[i];
+	return count;
+}
+
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
+/* {PREFIX}mean_ms and {PREFIX}slowest_ms, for tables. */
+static void add_times(json_t *object, const char *prefix, const struct latency *latency)
+{
+	static const struct latency none;
+	uint64_t count = count_of(latency);
+	char name[32];
+
+	snprintf(name, sizeof name, "%smean_ms", prefix);
+	json_object_set_new(object, name, json_real(count ? ms(latency->sum_ns / count) : 0.0));
+	snprintf(name, sizeof name, "%sslowest_ms", prefix);
+	json_object_set_new(object, name, json_real(ms(latency_slowest_ns(&none, latency))));
+}
+
+static void add_host(void *context, const char *address, const struct nfs_tally *tally)
+{
+	const struct latency *read = &tally->latency[NFS_CLASS_READ],
+			     *write = &tally->latency[NFS_CLASS_WRITE];
+	json_t *object = json_pack(
+	    "{s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "address", address, "reads",
+	    (json_int_t)count_of(read), "read_bytes", (json_int_t)tally->read_bytes, "writes",
+	    (json_int_t)count_of(write), "write_bytes", (json_int_t)tally->write_bytes, "commits",
+	    (json_int_t)count_of(&tally->latency[NFS_CLASS_COMMIT]), "others",
+	    (json_int_t)count_of(&tally->latency[NFS_CLASS_OTHER]));
+
+	add_times(object, "read_", read);
+	add_times(object, "write_", write);
+	json_array_append_new(context, object);
+}
+
+void api_nfs_host_list(struct api_request *request)
+{
+	const struct nfs_server *nfs = request->admin->options.nfs;
+	json_t *list = json_array();
+
+	if (nfs)
+		nfs_client_tallies(nfs, NULL, add_host, list);
+	api_reply(request, 200, list);
+}
+
+static void add_operation(void *context, const struct nfs_operation_info *info)
+{
+	json_t *object = json_pack("{s:s,s:s,s:I,s:I}", "version", info->version, "operation",
+				   info->name, "count", (json_int_t)count_of(&info->latency),
+				   "errors", (json_int_t)info->errors);
+
+	add_times(object, "", &info->latency);
+	json_array_append_new(context, object);
+}
+
+void api_nfs_operation_list(struct api_request *request)
+{
+	const struct nfs_server *nfs = request->admin->options.nfs;
+	json_t *list = json_array();
+
+	if (nfs)
+		nfs_operation_tallies(nfs, add_operation, list);
+	api_reply(request, 200, list);
 }
 
 /* ---- slow commands ---- */
@@ -94,11 +231,6 @@ static const char *const parts[] = {[SCSI_SLOW_INITIATOR] = "initiator",
 				    [SCSI_SLOW_QUEUE] = "queue",
 				    [SCSI_SLOW_ENGINE] = "engine",
 				    [SCSI_SLOW_DEVICE] = "device"};
-
-static double ms(uint64_t ns)
-{
-	return (double)ns / 1e6;
-}
 
 /* The LUN's volume as it is mapped now. */
 static void show_volume_of(struct api_request *request, const struct scsi_slow *slow,

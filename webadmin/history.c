@@ -97,36 +97,22 @@ void history_close(struct history *history)
 }
 
 /* ---- what a minute was like ---- */
-static void add_client(void *context, const char *name, const struct scsi_latencies *latencies)
+static void add_initiator(void *context, const char *name, const struct scsi_latencies *latencies)
 {
 	struct scsi_latencies *sum = context;
 
 	(void)name;
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
-		sum->read.bucket[i] += latencies->read.bucket[i];
-		sum->write.bucket[i] += latencies->write.bucket[i];
-	}
+	latency_add(&latencies->read, &sum->read);
+	latency_add(&latencies->write, &sum->write);
 }
 
-/* No more than one of a hundred took longer, in us: the bound of its bucket; 0: nothing was done,
- * or an initiator was forgotten meanwhile and its counts with it. */
-static int64_t slowest_us(const struct scsi_latency *before, const struct scsi_latency *now)
+static void add_host(void *context, const char *address, const struct nfs_tally *tally)
 {
-	uint64_t all = 0, sum = 0;
+	struct scsi_latencies *sum = context;
 
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
-		if (now->bucket[i] < before->bucket[i])
-			return 0;
-		all += now->bucket[i] - before->bucket[i];
-	}
-	for (unsigned i = 0; all && i < SCSI_LATENCY_BUCKETS; i++) {
-		uint64_t bound = scsi_latency_bound_ns(i);
-
-		sum += now->bucket[i] - before->bucket[i];
-		if (sum * 100 >= all * 99)
-			return (int64_t)((bound ? bound : 2 * scsi_latency_bound_ns(i - 1)) / 1000);
-	}
-	return 0;
+	(void)address;
+	latency_add(&tally->latency[NFS_CLASS_READ], &sum->read);
+	latency_add(&tally->latency[NFS_CLASS_WRITE], &sum->write);
 }
 
 static int store(const struct history *history, int64_t read_us, int64_t write_us, struct err *err)
@@ -150,15 +136,20 @@ static int store(const struct history *history, int64_t read_us, int64_t write_u
 
 static void end_minute(struct history *history, int64_t now)
 {
+	const struct nfs_server *nfs = history->admin->options.nfs;
 	struct scsi_latencies latencies = {0};
 	int64_t read_us = 0, write_us = 0;
 	struct err err = {0};
 	int result;
 
-	scsi_client_latency(NULL, add_client, &latencies);
-	if (history->known) {
-		read_us = slowest_us(&history->before.read, &latencies.read);
-		write_us = slowest_us(&history->before.write, &latencies.write);
+	scsi_client_latency(NULL, add_initiator, &latencies);
+	if (nfs)
+		nfs_client_tallies(nfs, NULL, add_host, &latencies);
+	if (history->known) { /* 0 where a client was forgotten meanwhile and its counts with it */
+		read_us =
+		    (int64_t)(latency_slowest_ns(&history->before.read, &latencies.read) / 1000);
+		write_us =
+		    (int64_t)(latency_slowest_ns(&history->before.write, &latencies.write) / 1000);
 	}
 	history->before = latencies;
 	history->known = true;

@@ -17,7 +17,8 @@
  * are named by the administrator (pool, volume, target, lun), and no more than SERIES_MAX objects
  * of a kind: what is left out is counted in granary_metrics_left_out. All of it is read from the
  * live objects when it is asked for. Initiators' names are labels too: iscsi_name_check() bounds
- * what they may hold, and SCSI_CLIENTS_MAX how many there are. */
+ * what they may hold, and SCSI_CLIENTS_MAX how many there are; so are addresses of NFS clients, up
+ * to NFS_STATS_CLIENTS_MAX, and paths of shares. */
 #define SERIES_MAX 4096u
 
 struct page {
@@ -201,9 +202,9 @@ static void print_luns(struct page *page)
 #define HISTOGRAMS_MAX 512u
 #define PAGE_MAX       (3u << 20)
 
-static bool is_idle(const struct scsi_latency *latency)
+static bool is_idle(const struct latency *latency)
 {
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
 		if (latency->bucket[i])
 			return false;
 	}
@@ -217,12 +218,12 @@ static void print_seconds(FILE *out, uint64_t ns)
 }
 
 static void print_histogram(FILE *out, const char *name, const char *labels, const char *operation,
-			    const struct scsi_latency *latency)
+			    const struct latency *latency)
 {
 	uint64_t count = 0;
 
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++) {
-		uint64_t bound = scsi_latency_bound_ns(i);
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+		uint64_t bound = latency_bound_ns(i);
 
 		count += latency->bucket[i];
 		fprintf(out, "%s_bucket{%s,operation=\"%s\",le=\"", name, labels, operation);
@@ -303,6 +304,128 @@ static void print_client_latencies(struct page *page)
 	head(page, CLIENT_LATENCY, "histogram",
 	     "READ and WRITE commands of an initiator, all LUNs together.");
 	scsi_client_latency(NULL, print_client, &clients);
+}
+
+/* ---- NFS */
+#define SHARE_LATENCY     "granary_share_request_duration_seconds"
+#define HOST_LATENCY      "granary_nfs_host_request_duration_seconds"
+#define OPERATION_LATENCY "granary_nfs_operation_duration_seconds"
+
+struct nfs_page {
+	struct page *page;
+	const char *name, *label;
+	uint64_t (*value)(const struct nfs_tally *tally);
+	unsigned printed;
+};
+
+/* Those of shares and directories are checked when they are made, an address is one: no quotes. */
+static void print_tally(void *context, const char *name, const struct nfs_tally *tally)
+{
+	static const char *const classes[NFS_CLASSES] = {"read", "write", "commit", "other"};
+	struct nfs_page *nfs = context;
+	char labels[NFS_PATH_MAX + 32];
+	bool idle = true;
+
+	for (unsigned i = 0; i < NFS_CLASSES; i++)
+		idle = idle && is_idle(&tally->latency[i]);
+	if (idle)
+		return;
+	if (nfs->printed >= HISTOGRAMS_MAX || ftell(nfs->page->out) > (long)PAGE_MAX) {
+		nfs->page->left_out++;
+		return;
+	}
+	nfs->printed++;
+	snprintf(labels, sizeof labels, "%s=\"%s\"", nfs->label, name);
+	for (unsigned i = 0; i < NFS_CLASSES; i++)
+		print_histogram(nfs->page->out, nfs->name, labels, classes[i], &tally->latency[i]);
+}
+
+static void print_bytes(void *context, const char *name, const struct nfs_tally *tally)
+{
+	struct nfs_page *nfs = context;
+	char labels[NFS_PATH_MAX + 32];
+
+	if (nfs->printed++ >= SERIES_MAX)
+		return;
+	snprintf(labels, sizeof labels, "{%s=\"%s\"}", nfs->label, name);
+	sample(nfs->page, nfs->name, labels, nfs->value(tally));
+}
+
+static uint64_t tally_read(const struct nfs_tally *tally)
+{
+	return tally->read_bytes;
+}
+static uint64_t tally_write(const struct nfs_tally *tally)
+{
+	return tally->write_bytes;
+}
+
+static void print_operation(void *context, const struct nfs_operation_info *info)
+{
+	struct nfs_page *nfs = context;
+	char labels[64];
+
+	if (ftell(nfs->page->out) > (long)PAGE_MAX) {
+		nfs->page->left_out++;
+		return;
+	}
+	snprintf(labels, sizeof labels, "version=\"%s\"", info->version);
+	print_histogram(nfs->page->out, OPERATION_LATENCY, labels, info->name, &info->latency);
+}
+
+static void print_errors(void *context, const struct nfs_operation_info *info)
+{
+	struct nfs_page *nfs = context;
+	char labels[64];
+
+	snprintf(labels, sizeof labels, "{version=\"%s\",operation=\"%s\"}", info->version,
+		 info->name);
+	sample(nfs->page, "granary_nfs_operation_errors_total", labels, info->errors);
+}
+
+static void print_nfs(struct page *page)
+{
+	static const struct {
+		const char *name, *label, *type, *help;
+		uint64_t (*value)(const struct nfs_tally *tally); /* NULL: a histogram */
+	} rows[] = {
+	    {SHARE_LATENCY, "share", "histogram",
+	     "Requests about a share over NFS, from the request to its answer.", NULL},
+	    {HOST_LATENCY, "host", "histogram", "Requests of a host over NFS, all shares together.",
+	     NULL},
+	    {"granary_share_read_bytes_total", "share", "counter",
+	     "Bytes of a share that were read over NFS since it is exported.", tally_read},
+	    {"granary_share_written_bytes_total", "share", "counter",
+	     "Bytes of a share that were written over NFS since it is exported.", tally_write},
+	    {"granary_nfs_host_read_bytes_total", "host", "counter",
+	     "Bytes that a host has read over NFS.", tally_read},
+	    {"granary_nfs_host_written_bytes_total", "host", "counter",
+	     "Bytes that a host has written over NFS.", tally_write},
+	};
+	const struct nfs_server *server = page->request->admin->options.nfs;
+	struct nfs_page nfs = {.page = page};
+
+	if (!server)
+		return;
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		nfs_tally_fn print = rows[i].value ? print_bytes : print_tally;
+
+		nfs = (struct nfs_page){.page = page,
+					.name = rows[i].name,
+					.label = rows[i].label,
+					.value = rows[i].value};
+		head(page, rows[i].name, rows[i].type, rows[i].help);
+		if (strcmp(rows[i].label, "share") == 0)
+			nfs_share_tallies(server, print, &nfs);
+		else
+			nfs_client_tallies(server, NULL, print, &nfs);
+	}
+	head(page, OPERATION_LATENCY, "histogram",
+	     "Operations of NFS, from the request or the operation before it to the result.");
+	nfs_operation_tallies(server, print_operation, &nfs);
+	head(page, "granary_nfs_operation_errors_total", "counter",
+	     "Operations of NFS that were answered with an error, be it that a name is not there.");
+	nfs_operation_tallies(server, print_errors, &nfs);
 }
 
 static void print_sessions(struct page *page, const struct iscsi_session_info *sessions,
@@ -418,6 +541,7 @@ static void sessions_listed(void *context, const struct iscsi_session_info *sess
 	print_luns(&page);
 	print_lun_latencies(&page);
 	print_client_latencies(&page);
+	print_nfs(&page);
 	print_sessions(&page, sessions, count);
 	print_alerts(&page);
 	print_channels(&page);

@@ -201,7 +201,21 @@ static void count_target(const struct model_target *target, uint64_t total[COUNT
 	}
 }
 
-/* Counters of a LUN that went away are missing from the sum: that second counts as 0. */
+static void count_host(void *context, const char *address, const struct nfs_tally *tally)
+{
+	uint64_t *total = context;
+
+	(void)address;
+	total[READ_BYTES] += tally->read_bytes;
+	total[WRITE_BYTES] += tally->write_bytes;
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+		total[READS] += tally->latency[NFS_CLASS_READ].bucket[i];
+		total[WRITES] += tally->latency[NFS_CLASS_WRITE].bucket[i];
+	}
+}
+
+/* Counters of a LUN or a client that went away are missing from the sum: that second counts as 0.
+ */
 static void sample_load(struct watch *watch)
 {
 	struct loop *loop = watch->admin->options.control;
@@ -210,6 +224,8 @@ static void sample_load(struct watch *watch)
 
 	list_for_each (it, &watch->admin->model.targets)
 		count_target(list_entry(it, struct model_target, link), total);
+	if (watch->admin->options.nfs)
+		nfs_client_tallies(watch->admin->options.nfs, NULL, count_host, total);
 	if (watch->looked_ns && passed) {
 		sample->at_ms = loop_wall(loop) / 1000000u;
 		for (unsigned i = 0; i < COUNTERS; i++)

@@ -27,7 +27,7 @@ _granary()
 	bin) list="list restore delete empty" ;;
 	snapshot) list="create list show rename set hold release diff delete schedule" ;;
 	alert) list="list ack silence rule channel" ;;
-	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain tls clients release" ;;
+	share) list="create import list show quota limit users set snapshot restore check mount unmount iso smb delete allow deny rules explain tls clients hosts operations release" ;;
 	directory) list="add list show set remove allow deny rules explain" ;;
 	target) list="create list show redirect set delete allow deny rules groups group" ;;
 	lun) list="map set unmap list mask reservations release check" ;;

@@ -42,6 +42,21 @@ async function drop(name, data) {
 	await page.dispatchEvent(".drop", "drop", { dataTransfer: held });
 }
 
+/** What NFS clients do is on the share's page and in the list of shares. */
+async function readers() {
+	await page.getByRole("img", { name: /Latency, 99 of 100: read/ }).waitFor();
+	await open("shares");
+	const row = page.getByRole("row", { name: /127\.0\.0\.1/ }).filter({ hasText: "requests" });
+	await row.waitFor();
+	point(/3(\.\d+)? MiB/.test(await row.innerText()), "what a host has read is told", await row.innerText());
+	await everyLook("nfs-hosts", "table", "各主机的 NFS 流量");
+	await page.getByRole("button", { name: "Show the latency of 127.0.0.1" }).click();
+	await box.getByRole("img", { name: /Latency, 99 of 100: read/ }).waitFor();
+	await picture("nfs-latency");
+	await box.getByRole("button", { name: "Close" }).last().click();
+	await open("shares/tank/isos", ".drop");
+}
+
 async function images() {
 	let pieces = 0;
 	await page.route("**/images/large.iso?*", (route) => (++pieces === 3 ? route.abort() : route.continue()));
@@ -55,6 +70,7 @@ async function images() {
 	if (given.nfs) {
 		const { stdout } = await run("nfs-cat", [`nfs://127.0.0.1/isos/large.iso?version=4&nfsport=${given.nfs}`], { encoding: "buffer", maxBuffer: 1 << 26, timeout: LONG });
 		point(stdout.equals(large), "and an NFS client reads it", stdout.length);
+		await readers();
 	}
 	await everyLook("library", ".drop", "镜像");
 	await page.getByRole("button", { name: "Delete image small.iso" }).click();

@@ -357,7 +357,7 @@ def strict(points, daemon):
                  "and nothing was made")
 
 
-LINE = re.compile(r'(granary_[a-z_]+)(\{(?:[a-z_]+="[^"\\]*",?)*\})? (\d+)')
+LINE = re.compile(r'(granary_[a-z_]+)(\{(?:[a-z_]+="[^"\\]*",?)*\})? (\d+(?:\.\d+)?)')
 
 
 def metrics(points, daemon):
@@ -365,7 +365,9 @@ def metrics(points, daemon):
     lines = reply["body"].splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     bad = [line for line in samples if not LINE.fullmatch(line)]
-    typed = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+    types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE"))
+    typed = set(types) | {f"{name}_{part}" for name, kind in types.items() if kind == "histogram"
+                          for part in ("bucket", "sum", "count")}
     used = {LINE.fullmatch(line).group(1) for line in samples if LINE.fullmatch(line)}
     points.point(reply["type"].startswith("text/plain; version=0.0.4") and not bad and
                  used <= typed, "metrics are well formed and typed", bad)

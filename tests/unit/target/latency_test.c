@@ -12,21 +12,21 @@ static void buckets(void **state)
 	(void)state;
 	assert_int_equal(latency_bucket(0), 0);
 	assert_int_equal(latency_bucket(1), 0);
-	for (unsigned i = 0; i + 1 < SCSI_LATENCY_BUCKETS; i++) {
-		uint64_t bound = scsi_latency_bound_ns(i);
+	for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+		uint64_t bound = latency_bound_ns(i);
 
 		assert_int_equal(latency_bucket(bound), i);
 		assert_int_equal(latency_bucket(bound + 1), i + 1);
 	}
-	assert_int_equal(latency_bucket(UINT64_MAX), SCSI_LATENCY_BUCKETS - 1);
-	assert_int_equal(scsi_latency_bound_ns(SCSI_LATENCY_BUCKETS - 1), 0);
+	assert_int_equal(latency_bucket(UINT64_MAX), LATENCY_BUCKETS - 1);
+	assert_int_equal(latency_bound_ns(LATENCY_BUCKETS - 1), 0);
 }
 
-static uint64_t count_of(struct scsi_latency latency)
+static uint64_t count_of(struct latency latency)
 {
 	uint64_t count = 0;
 
-	for (unsigned i = 0; i < SCSI_LATENCY_BUCKETS; i++)
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
 		count += latency.bucket[i];
 	return count;
 }

@@ -156,7 +156,7 @@ export function saveFile(name: string, data: Blob) {
 export const get = <T>(path: string) => call<T>("GET", path);
 
 /** Lists that the daemon gives in pages, for they may be long. */
-const paged = /^\/(volumes|bin|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|snapshot-schedules)$|\/snapshots$/;
+const paged = /^\/(volumes|bin|targets|sessions|initiators|hosts|shares|accounts|tokens|nfs-clients|nfs-hosts|snapshot-schedules)$|\/snapshots$/;
 
 function cursorOf(response: Response): string | null {
 	const link = /^<([^>]*)>; rel="next"/.exec(response.headers.get("Link") ?? "");

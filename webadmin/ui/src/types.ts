@@ -87,6 +87,10 @@ export interface NfsClient {
 	id: string; address: string; name: string; version: string; sessions: number; opens: number; locks: number; delegations: number;
 	recalled: number; callable: boolean; silent_seconds: number;
 }
+export interface NfsHost {
+	address: string; reads: number; read_bytes: number; writes: number; write_bytes: number; commits: number; others: number;
+	read_mean_ms: number; read_slowest_ms: number; write_mean_ms: number; write_slowest_ms: number;
+}
 export interface ShareUser { uid: number; used_bytes: number; limit_bytes: number; files: number; limit_files: number }
 export interface Step { method: string; path: string; body?: unknown; text: string }
 export interface Plan { dry_run: boolean; done: number; steps: Step[] }

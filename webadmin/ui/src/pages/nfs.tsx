@@ -4,9 +4,10 @@ import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { bytes, duration, number, parseSize } from "../format";
 import { useResource } from "../live";
-import { Badge, Button, Card, FormDialog, Input, notice, SizeInput, Table, Waiting } from "../parts";
+import { Badge, Button, Card, Dialog, FormDialog, Input, notice, SizeInput, Table, Waiting } from "../parts";
 import { t } from "../text";
-import type { NfsClient, ShareUser } from "../types";
+import type { NfsClient, NfsHost, ShareUser } from "../types";
+import { LatencyChart } from "./charts";
 
 function Release({ client, onClose }: { client: NfsClient; onClose: () => void }) {
 	return (
@@ -35,6 +36,36 @@ export function NfsClients() {
 				]} />
 			)}
 			{open && <Release client={open} onClose={() => setOpen(null)} />}
+		</Card>
+	);
+}
+
+function HostLatency({ address, onClose }: { address: string; onClose: () => void }) {
+	return (
+		<Dialog title={address} onClose={onClose}>
+			<LatencyChart path={`/nfs-hosts/${part(address)}/latency`} />
+			<div class="buttons"><Button kind="main" onClick={onClose}>{t("action.close")}</Button></div>
+		</Dialog>
+	);
+}
+
+/** What each host has done over NFS, of whatever version. */
+export function NfsHosts() {
+	const { data, problem } = useResource<NfsHost[]>("/nfs-hosts", true);
+	const [open, setOpen] = useState<string | null>(null);
+	const done = (count: number, sum: number) => count ? <>{bytes(sum)} <small>{t("nfs.times", { count: number(count) })}</small></> : "–";
+	return (
+		<Card flush title={t("nfs.hosts")}>
+			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <p class="none">{t("nfs.none")}</p> : (
+				<Table caption={t("nfs.hosts")} rows={data} id={(row) => row.address} find={(row) => row.address} columns={[
+					{ key: "address", title: t("nfs.host"), text: (row) => row.address, show: (row) => <span class="mono name">{row.address}</span> },
+					{ key: "read", title: t("chart.read"), number: true, text: (row) => row.read_bytes, show: (row) => done(row.reads, row.read_bytes) },
+					{ key: "write", title: t("chart.write"), number: true, text: (row) => row.write_bytes, show: (row) => done(row.writes, row.write_bytes) },
+					{ key: "others", title: t("nfs.others"), number: true, text: (row) => row.others + row.commits, show: (row) => number(row.others + row.commits) },
+					{ key: "latency", title: t("chart.latencyShort"), show: (row) => <button type="button" class="link" aria-label={t("hosts.latencyOf", { name: row.address })} onClick={() => setOpen(row.address)}>{t("hosts.show")}</button> },
+				]} />
+			)}
+			{open && <HostLatency address={open} onClose={() => setOpen(null)} />}
 		</Card>
 	);
 }

@@ -8,9 +8,10 @@ import { go, to } from "../route";
 import { t } from "../text";
 import type { Directory as DirectoryType, Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
 import { DeleteToBin } from "./bin";
+import { LatencyChart } from "./charts";
 import { Directories } from "./directories";
 import { Images } from "./images";
-import { NfsClients, Users } from "./nfs";
+import { NfsClients, NfsHosts, Users } from "./nfs";
 import { takesVolumes } from "./pools";
 
 const pathOf = (pool: string, name: string) => `/shares/${part(pool)}/${part(name)}`;
@@ -57,7 +58,7 @@ export function Shares() {
 				</Card>
 			)}
 			<Directories />
-			{data && data.length > 0 && <NfsClients />}
+			{data && data.length > 0 && <><NfsClients /><NfsHosts /></>}
 			{creating && <Create pools={pools} onClose={() => setCreating(false)} />}
 		</Page>
 	);
@@ -160,7 +161,7 @@ export function Directory({ name }: { name: string }) {
 						<Snippet label="XCP-ng" text={`xe sr-create name-label="${name}" type=iso shared=true content-type=iso \\\n  device-config:location=${host}:/${name}`} />
 					</Card>
 				</div>
-				<div class="stack"><Explain path={path} /></div>
+				<div class="stack"><LatencyChart path={`${path}/latency`} /><Explain path={path} /></div>
 			</div>
 			{removing && <FormDialog title={t("directories.removeTitle", { name })} button={t("directories.remove")} kind="danger" onClose={() => setRemoving(false)} submit={async () => {
 				await call("DELETE", path);
@@ -206,6 +207,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 							[t("field.pool"), <a href={to("pools", pool)}>{pool}</a>],
 						]} />
 					</Card>
+					{data.state === "online" && <LatencyChart path={`${path}/latency`} />}
 					<Explain path={path} />
 					{data.state === "online" && <Users path={path} />}
 				</div>
