@@ -16,7 +16,6 @@
  * findings, findings dropped, state of the scrub. From block 1 on: findings of 64 bytes. */
 
 #define LEDGER_MAGIC  0x4c525247u /* "GRRL" */
-#define LEDGER_OFFSET (256u << 10)
 #define LEDGER_STRIDE (128u << 10)
 #define FINDING_BYTES 64u
 #define LEDGER_LENGTH (BLOCK + FINDINGS_MAX * FINDING_BYTES)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "volumes/guard.h"
 #include "volumes/spread.h"
 
 /* The journal: one stream, a ring of 4 KiB blocks on PV 0; the block with sequence number s is
@@ -307,7 +308,7 @@ void journal_twin_look(struct native *native, uint64_t generation)
 
 int journal_clear(struct native *native, struct lane *lane, struct disk *disk, uint64_t size)
 {
-	uint64_t at = native->journal.offset, end = at + native->journal.blocks * BLOCK;
+	uint64_t at = LEDGER_OFFSET, end = native->journal.offset + native->journal.blocks * BLOCK;
 	uint8_t *zeros = heap_aligned(BLOCK, CLEAR_BYTES);
 	int result = zeros ? pv_wipe_labels(disk, size) : -ENOMEM;
 

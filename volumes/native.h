@@ -921,10 +921,11 @@ bool journal_spares(const struct native *native, const struct pv *device);
 /* Does the next root begin a second copy? Until then no device is known that can be done without
  * (spread.c). Under the lock. */
 bool journal_twin_due(const struct native *native);
-/* In the keeper's fiber: the journal's place on @disk, which is not the pool's yet, is zeros, and
- * durably: of a device that was the pool's before it may hold a journal that has gone on elsewhere,
- * which replay would take for a sign that the root is an old one. The labels it has, of a row of
- * @size, go before that: with them it would be one of the pool's, with nothing in its journal. */
+/* In the keeper's fiber: the places of the ledger and of the journal on @disk, which is not the
+ * pool's yet, are zeros, and durably: of a device that was the pool's before they may hold a list
+ * of findings and a journal that have gone on elsewhere, and replay would take that for a sign that
+ * the root is an old one. The labels it has, of a row of @size, go before that: with them it would
+ * be one of the pool's, with nothing in its journal. */
 int journal_clear(struct native *native, struct lane *lane, struct disk *disk, uint64_t size);
 /* Not yet, but with the next root? */
 bool journal_wants_root(const struct native *native);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/volumes/bench_snapshot.h"
+#include "volumes/guard.h"
 
 #include <fcntl.h>
 
@@ -985,6 +986,56 @@ static void test_split(void **state)
 	bench.volume = found(&bench, "v");
 	compare(&bench, bench.volume, images[2]);
 	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
+static void note_now(void *context)
+{
+	struct native *native = native_of(((struct bench *)context)->pool);
+	struct finding finding = {.kind = FINDING_LABEL, .offset = native->ledger->count};
+
+	native_lock(native);
+	finding_note(native, &finding);
+	native_unlock(lane_get(native));
+}
+
+static unsigned findings(struct bench *bench)
+{
+	struct pool_finding finding;
+	unsigned count = 0;
+
+	while (pool_finding(bench->pool, count, &finding))
+		count++;
+	return count;
+}
+
+/* What was found is known without either device; what one has found that went on elsewhere does not
+ * come back with it. */
+static void test_findings(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start(&bench);
+	bench_run(&bench, note_now, &bench);
+	assert_int_equal(bench_close(&bench), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(open_one(&bench, victim, i == 0), 0);
+		assert_int_equal(findings(&bench), 1 + i);
+		bench_run(&bench, note_now, &bench);
+		assert_int_equal(bench_close(&bench), 0);
+	}
+	assert_int_equal(open_one(&bench, other, true), 0);
+	assert_int_equal(findings(&bench), 1);
+	device = (struct pool_device){.path = bench.path[victim]};
+	pool_replace(bench.pool, "missing", &device, true, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	wait_whole(&bench);
+	assert_int_equal(bench_close(&bench), 0);
+	assert_int_equal(bench_open(&bench, 2), 0);
+	assert_int_equal(findings(&bench), 1);
 	bench_finish(&bench);
 }
 
@@ -2239,6 +2290,7 @@ int main(void)
 	    BOTH(replace_killed),
 	    BOTH(journal_rotten),
 	    BOTH(split),
+	    BOTH(findings),
 	    BOTH(split_replaced),
 	    BOTH(split_replaced_ahead),
 	    BOTH(split_both_replaced),
