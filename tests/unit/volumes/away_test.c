@@ -6,7 +6,8 @@
 
 /* Pools that go on without a device: what works meanwhile and what is refused, that its copies are
  * good afterwards, opens without it. How it comes to that is the simulator's (tests/sim). All of it
- * is for the second device, and for the first, which has the journal. */
+ * is for the second device, and for the first, which has the journal.
+ * granary-test: timeout=300 */
 
 #define PLAIN 4 /* volumes with one copy, some of them on the device */
 
