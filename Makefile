@@ -368,6 +368,7 @@ appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/install_test.py
 	@tests/appliance/formats_test.py
 	@tests/appliance/update_test.py
+	@tests/appliance/update_api_test.py
 	@tests/appliance/power_test.py
 	@tests/appliance/rebuild_test.py
 

@@ -12,12 +12,14 @@
 /* A buddy allocator over 1 MiB slabs. A slab of 256 pages carries one struct buf per page; the
  * buffer that starts at a page uses that page's header. Slabs stay until the pool goes.
  * In front of it each class keeps a short stack of free buffers, so that the usual get and
- * unref touch nothing else. */
+ * unref touch nothing else. Each stage has a slab of its own, with free lists of its own, which
+ * only its oldest waiter takes from. */
 
 #define PAGE_SIZE   4096u
 #define SLAB_PAGES  (BUF_MAX / PAGE_SIZE)
 #define CLASS_COUNT 9u         /* 4 KiB .. 1 MiB */
 #define CACHE_BYTES (1u << 20) /* per class */
+#define SHARE_COUNT (1u + BUF_STAGES)
 
 enum page_state { PAGE_INSIDE, PAGE_FREE, PAGE_USED, PAGE_CACHED };
 
@@ -34,13 +36,20 @@ struct slab {
 	struct slab_page pages[SLAB_PAGES];
 };
 
+struct queue {
+	struct buf_waiter *first, **last;
+	size_t count;
+};
+
 struct buf_pool {
-	size_t budget, used, slab_bytes;
+	size_t budget, used, slab_bytes; /* without the stages' own */
+	size_t lent;                     /* of those */
 	struct slab *slabs;
-	struct list free[CLASS_COUNT];
+	struct list free[SHARE_COUNT][CLASS_COUNT]; /* the first: of the budget */
 	struct buf *cache[CLASS_COUNT];
 	size_t cached[CLASS_COUNT]; /* buffers */
-	struct buf_waiter *first_waiter, **last_waiter;
+	struct queue queues[BUF_STAGES];
+	size_t waiting; /* in all queues */
 	struct loop *loop;
 	struct deferred wake;
 };
@@ -64,45 +73,11 @@ static struct slab_page *page_of(struct buf *buf)
 	return container_of(buf, struct slab_page, buf);
 }
 
-static void call_waiters(struct buf_pool *pool)
-{
-	struct buf_waiter *waiter = pool->first_waiter;
-
-	pool->first_waiter = NULL;
-	pool->last_waiter = &pool->first_waiter;
-	while (waiter) {
-		struct buf_waiter *next = waiter->next;
-
-		waiter->ready(waiter);
-		waiter = next;
-	}
-}
-
-static void wake_run(struct deferred *deferred)
-{
-	call_waiters(container_of(deferred, struct buf_pool, wake));
-}
-
-int buf_pool_create(size_t budget_bytes, struct buf_pool **ret_pool)
-{
-	struct buf_pool *pool = heap_zalloc(sizeof *pool);
-
-	if (!pool)
-		return -ENOMEM;
-	pool->budget = budget_bytes;
-	pool->last_waiter = &pool->first_waiter;
-	for (unsigned i = 0; i < CLASS_COUNT; i++)
-		list_init(&pool->free[i]);
-	deferred_init(&pool->wake, wake_run);
-	*ret_pool = pool;
-	return 0;
-}
-
 void buf_pool_destroy(struct buf_pool *pool)
 {
 	if (!pool)
 		return;
-	assert(pool->used == 0);
+	assert(pool->used + pool->lent == 0);
 	deferred_cancel(&pool->wake);
 	while (pool->slabs) {
 		struct slab *slab = pool->slabs;
@@ -126,14 +101,14 @@ void buf_pool_set_loop(struct buf_pool *pool, struct loop *loop)
 
 size_t buf_pool_used(const struct buf_pool *pool)
 {
-	return pool->used;
+	return pool->used + pool->lent;
 }
 
 static void put_free(struct buf_pool *pool, struct slab_page *page, unsigned class_index)
 {
 	page->state = PAGE_FREE;
-	page->buf.class_index = class_index;
-	list_push_front(&pool->free[class_index], &page->link);
+	page->buf.class_index = (uint16_t)class_index;
+	list_push_front(&pool->free[page->buf.share][class_index], &page->link);
 }
 
 /* Join @page with its free buddies as far as it goes, and file what comes out. */
@@ -157,16 +132,15 @@ static void merge(struct buf_pool *pool, struct slab_page *page)
 	put_free(pool, &slab->pages[index], class_index);
 }
 
-static int slab_add(struct buf_pool *pool)
+static int slab_add(struct buf_pool *pool, unsigned share)
 {
-	struct slab *slab;
+	struct slab *slab = heap_zalloc(sizeof *slab);
 
-	if (pool->slab_bytes + BUF_MAX > pool->budget)
-		return -ENOBUFS;
-	slab = heap_zalloc(sizeof *slab);
 	if (!slab)
 		return -ENOMEM;
-	slab->memory = heap_aligned(PAGE_SIZE, BUF_MAX);
+	/* Touched now if it is of the budget, as it is about to be used; a stage's own hardly ever
+	 * is. */
+	slab->memory = share ? heap_scratch(PAGE_SIZE, BUF_MAX) : heap_aligned(PAGE_SIZE, BUF_MAX);
 	if (!slab->memory) {
 		heap_free(slab);
 		return -ENOMEM;
@@ -174,32 +148,45 @@ static int slab_add(struct buf_pool *pool)
 	for (size_t i = 0; i < SLAB_PAGES; i++) {
 		slab->pages[i].slab = slab;
 		slab->pages[i].buf.pool = pool;
+		slab->pages[i].buf.share = (uint16_t)share;
 		slab->pages[i].buf.data = slab->memory + i * PAGE_SIZE;
 		list_init(&slab->pages[i].link);
 	}
 	slab->next = pool->slabs;
 	pool->slabs = slab;
-	pool->slab_bytes += BUF_MAX;
 	put_free(pool, &slab->pages[0], CLASS_COUNT - 1);
 	return 0;
 }
 
-/* Take a buffer of @class_index out of the free lists, splitting a larger one if need be. */
-static struct buf *split_out(struct buf_pool *pool, unsigned class_index)
+static int grow(struct buf_pool *pool)
 {
+	int result;
+
+	if (pool->slab_bytes + BUF_MAX > pool->budget)
+		return -ENOBUFS;
+	result = slab_add(pool, 0);
+	if (result == 0)
+		pool->slab_bytes += BUF_MAX;
+	return result;
+}
+
+/* Take a buffer of @class_index out of the free lists, splitting a larger one if need be. */
+static struct buf *split_out(struct buf_pool *pool, unsigned share, unsigned class_index)
+{
+	struct list *lists = pool->free[share];
 	unsigned from = class_index;
 	struct slab_page *page;
 
-	while (from < CLASS_COUNT && list_empty(&pool->free[from]))
+	while (from < CLASS_COUNT && list_empty(&lists[from]))
 		from++;
 	if (from == CLASS_COUNT)
 		return NULL;
-	page = list_entry(list_pop_front(&pool->free[from]), struct slab_page, link);
+	page = list_entry(list_pop_front(&lists[from]), struct slab_page, link);
 	while (from > class_index) {
 		from--;
 		put_free(pool, page + ((size_t)1 << from), from);
 	}
-	page->buf.class_index = class_index;
+	page->buf.class_index = (uint16_t)class_index;
 	return &page->buf;
 }
 
@@ -225,13 +212,22 @@ static struct buf *find(struct buf_pool *pool, unsigned class_index)
 		pool->cached[class_index]--;
 		return buf;
 	}
-	buf = split_out(pool, class_index);
-	if (!buf && slab_add(pool) == 0)
-		buf = split_out(pool, class_index);
+	buf = split_out(pool, 0, class_index);
+	if (!buf && grow(pool) == 0)
+		buf = split_out(pool, 0, class_index);
 	if (!buf) {
 		drop_caches(pool);
-		buf = split_out(pool, class_index);
+		buf = split_out(pool, 0, class_index);
 	}
+	return buf;
+}
+
+static struct buf *hand_out(struct buf *buf)
+{
+	page_of(buf)->state = PAGE_USED;
+	buf->size = class_size(buf->class_index);
+	buf->refs = 1;
+	buf->next = NULL;
 	return buf;
 }
 
@@ -247,12 +243,8 @@ struct buf *buf_get(struct buf_pool *pool, size_t size)
 	buf = find(pool, class_index);
 	if (!buf)
 		return NULL;
-	page_of(buf)->state = PAGE_USED;
-	buf->size = class_size(class_index);
-	buf->refs = 1;
-	buf->next = NULL;
-	pool->used += buf->size;
-	return buf;
+	pool->used += class_size(class_index);
+	return hand_out(buf);
 }
 
 struct buf *buf_ref(struct buf *buf)
@@ -266,6 +258,11 @@ static void give_back(struct buf_pool *pool, struct buf *buf)
 {
 	unsigned class_index = buf->class_index;
 
+	if (buf->share) {
+		pool->lent -= buf->size;
+		merge(pool, page_of(buf));
+		return;
+	}
 	pool->used -= buf->size;
 	if (pool->cached[class_index] * buf->size >= CACHE_BYTES) {
 		merge(pool, page_of(buf));
@@ -289,17 +286,101 @@ void buf_unref(struct buf *buf)
 	pool = buf->pool;
 	assert(page_of(buf)->state == PAGE_USED);
 	give_back(pool, buf);
-	if (!pool->first_waiter)
-		return;
-	if (pool->loop)
+	if (pool->waiting)
 		loop_defer(pool->loop, &pool->wake);
-	else
-		call_waiters(pool);
+}
+
+/* ---- those who wait */
+
+static struct buf *get_own(struct buf_pool *pool, enum buf_stage stage, unsigned class_index)
+{
+	struct buf *buf = split_out(pool, 1 + stage, class_index);
+
+	if (!buf)
+		return NULL;
+	pool->lent += class_size(class_index);
+	return hand_out(buf);
+}
+
+static void queue_remove(struct buf_pool *pool, struct queue *queue, struct buf_waiter **at)
+{
+	struct buf_waiter *waiter = *at;
+
+	*at = waiter->next;
+	if (queue->last == &waiter->next)
+		queue->last = at;
+	queue->count--;
+	pool->waiting--;
+}
+
+/* Those who come while the others are called have their turn the next time. */
+static void serve(struct buf_pool *pool, enum buf_stage stage)
+{
+	struct queue *queue = &pool->queues[stage];
+	struct buf_waiter **at = &queue->first;
+	size_t missed = BUF_MAX + 1; /* the budget has nothing as large as this */
+
+	for (size_t left = queue->count; left > 0; left--) {
+		struct buf_waiter *waiter = *at;
+		struct buf *buf = waiter->size < missed ? buf_get(pool, waiter->size) : NULL;
+
+		if (!buf && waiter->size < missed)
+			missed = waiter->size;
+		if (!buf && waiter == queue->first)
+			buf = get_own(pool, stage, class_of(waiter->size));
+		if (buf) {
+			queue_remove(pool, queue, at);
+			waiter->ready(waiter, buf);
+		} else {
+			at = &waiter->next;
+		}
+	}
+}
+
+/* What a later stage gets gives back what the earlier ones wait for. */
+static void wake_run(struct deferred *deferred)
+{
+	struct buf_pool *pool = container_of(deferred, struct buf_pool, wake);
+
+	for (unsigned stage = BUF_STAGES; stage-- > 0;)
+		serve(pool, stage);
 }
 
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter)
 {
+	struct queue *queue = &pool->queues[waiter->stage];
+
+	assert(pool->loop && waiter->size <= BUF_MAX);
 	waiter->next = NULL;
-	*pool->last_waiter = waiter;
-	pool->last_waiter = &waiter->next;
+	*queue->last = waiter;
+	queue->last = &waiter->next;
+	pool->waiting++;
+	if (queue->count++ == 0) /* the stage's own may be there */
+		loop_defer(pool->loop, &pool->wake);
+}
+
+/* ---- a pool */
+
+int buf_pool_create(size_t budget_bytes, struct buf_pool **ret_pool)
+{
+	struct buf_pool *pool = heap_zalloc(sizeof *pool);
+	int result = 0;
+
+	if (!pool)
+		return -ENOMEM;
+	pool->budget = budget_bytes;
+	for (unsigned share = 0; share < SHARE_COUNT; share++)
+		for (unsigned i = 0; i < CLASS_COUNT; i++)
+			list_init(&pool->free[share][i]);
+	for (unsigned stage = 0; stage < BUF_STAGES; stage++)
+		pool->queues[stage].last = &pool->queues[stage].first;
+	deferred_init(&pool->wake, wake_run);
+	/* All of it now: it is what is there when nothing else is. */
+	for (unsigned share = 1; share < SHARE_COUNT && result == 0; share++)
+		result = slab_add(pool, share);
+	if (result < 0)
+		buf_pool_destroy(pool);
+	else
+		*ret_pool = pool;
+	return result;
 }

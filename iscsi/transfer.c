@@ -15,6 +15,9 @@
 
 #define SENSE_ABORTED_COMMAND 0x0b
 
+/* A command that waits for a buffer holds none: BUF_FOR_INPUT. */
+_Static_assert(VOLUME_TRANSFER_MAX <= BUF_MAX, "the data-out of a command is in one buffer");
+
 static void advance(struct iscsi_task *task);
 
 static uint32_t smaller(uint32_t a, uint32_t b)
@@ -239,10 +242,12 @@ static void execute(struct iscsi_task *task)
 	scsi_task_execute(scsi);
 }
 
-static void buffers_ready(struct buf_waiter *waiter)
+static void buffer_ready(struct buf_waiter *waiter, struct buf *buf)
 {
 	struct iscsi_task *task = container_of(waiter, struct iscsi_task, waiter);
 
+	task->bufs[task->room / BUF_MAX] = buf;
+	task->room += (uint32_t)waiter->size;
 	task->waiting_for_buffers = false;
 	if (task->dropped)
 		session_task_free(task);
@@ -271,7 +276,11 @@ static void advance(struct iscsi_task *task)
 	}
 	if (!buffers_get(task, scsi->data_out_length)) {
 		task->waiting_for_buffers = true;
-		task->waiter.ready = buffers_ready;
+		task->waiter = (struct buf_waiter){
+		    .size = smaller(scsi->data_out_length - task->room, BUF_MAX),
+		    .stage = BUF_FOR_INPUT,
+		    .ready = buffer_ready,
+		};
 		buf_wait(loop_buffers(task->conn->io->loop), &task->waiter);
 		return;
 	}

@@ -158,11 +158,19 @@ static size_t room_needed(const struct mount_call *call)
 	return call->data_length ? call->data_length : call->data_room;
 }
 
-static void buffer_back(struct buf_waiter *waiter)
+static void buffer_here(struct buf_waiter *waiter, struct buf *buf)
 {
 	struct mount_slot *slot = container_of(waiter, struct mount_slot, waiter);
 
+	slot->buf = buf;
 	run(slot);
+}
+
+static void wait_for_buffer(struct mount_slot *slot, size_t size,
+			    void (*ready)(struct buf_waiter *waiter, struct buf *buf))
+{
+	slot->waiter = (struct buf_waiter){.size = size, .stage = BUF_FOR_INPUT, .ready = ready};
+	buf_wait(loop_buffers(slot->conn->loop), &slot->waiter);
 }
 
 static bool has_buffer(struct mount_slot *slot)
@@ -174,8 +182,7 @@ static bool has_buffer(struct mount_slot *slot)
 	slot->buf = buf_get(loop_buffers(slot->conn->loop), room);
 	if (slot->buf)
 		return true;
-	slot->waiter.ready = buffer_back;
-	buf_wait(loop_buffers(slot->conn->loop), &slot->waiter);
+	wait_for_buffer(slot, room, buffer_here);
 	return false;
 }
 
@@ -278,20 +285,15 @@ static void receive_data(struct mount_slot *slot)
 	stream_receive_into(conn->stream, &conn->receive);
 }
 
-static void data_buffer_back(struct buf_waiter *waiter)
+static void data_buffer_here(struct buf_waiter *waiter, struct buf *buf)
 {
 	struct mount_slot *slot = container_of(waiter, struct mount_slot, waiter);
-	struct mount_conn *conn = slot->conn;
 
-	if (conn->state != MOUNT_READY) {
-		slot_free(slot);
-		return;
-	}
-	slot->buf = buf_get(loop_buffers(conn->loop), slot->call.data_length);
-	if (slot->buf)
+	slot->buf = buf;
+	if (slot->conn->state == MOUNT_READY)
 		receive_data(slot);
 	else
-		buf_wait(loop_buffers(conn->loop), waiter);
+		slot_free(slot);
 }
 
 static void begin_data(struct mount_slot *slot)
@@ -305,8 +307,7 @@ static void begin_data(struct mount_slot *slot)
 		return;
 	}
 	mount_conn_hold_up(conn, true);
-	slot->waiter.ready = data_buffer_back;
-	buf_wait(loop_buffers(conn->loop), &slot->waiter);
+	wait_for_buffer(slot, slot->call.data_length, data_buffer_here);
 }
 
 size_t mount_call_take(struct mount_conn *conn, const uint8_t *data, size_t length)

@@ -90,6 +90,17 @@ void nfs_call_free(struct nfs_io *io, struct nfs_call *call)
 	io->free_count++;
 }
 
+static struct buf *record_buf(struct nfs_conn *conn, size_t size)
+{
+	struct buf *spare = conn->spare;
+
+	if (!spare || spare->size < size)
+		return buf_get(loop_buffers(conn->io->loop), size);
+	conn->spare = NULL;
+	return spare;
+}
+
+/* A record that grows has a buffer already, so it is not to wait for a larger one. */
 bool nfs_call_reserve(struct nfs_call *call, size_t length)
 {
 	struct buf *buf = NULL;
@@ -99,8 +110,8 @@ bool nfs_call_reserve(struct nfs_call *call, size_t length)
 	if (length <= call->record_room)
 		return true;
 	if (length <= BUF_MAX)
-		buf = buf_get(loop_buffers(call->conn->io->loop), want < BUF_MAX ? want : BUF_MAX);
-	else
+		buf = record_buf(call->conn, want < BUF_MAX ? want : BUF_MAX);
+	if (!buf && (length > BUF_MAX || call->record_length))
 		heap = heap_alloc(NFS_RECORD_MAX);
 	if (!buf && !heap)
 		return false;

@@ -56,21 +56,41 @@ static void update_all(struct nfs_io *io)
 		update_pause(list_entry(it, struct nfs_conn, link));
 }
 
-static void buffers_back(struct buf_waiter *waiter)
+static void drop_spare(struct nfs_conn *conn)
 {
-	struct nfs_io *io = container_of(waiter, struct nfs_io, waiter);
-
-	io->waiting = false;
-	update_all(io);
+	buf_unref(conn->spare);
+	conn->spare = NULL;
 }
 
-static void wait_for_buffers(struct nfs_conn *conn)
+static void buffer_here(struct buf_waiter *waiter, struct buf *buf)
+{
+	struct nfs_io *io = container_of(waiter, struct nfs_io, waiter);
+	struct nfs_conn *conn = io->waits;
+
+	io->waiting = false;
+	io->waits = NULL;
+	if (conn)
+		conn->spare = buf;
+	else
+		buf_unref(buf);
+	update_all(io);
+	if (conn && conn->paused) /* for something else, which may take long */
+		drop_spare(conn);
+}
+
+/* The first that waits does so for the others too: they look again when it has got its buffer. */
+static void wait_for_buffer(struct nfs_conn *conn, size_t size)
 {
 	struct nfs_io *io = conn->io;
 
 	if (!io->waiting) {
 		io->waiting = true;
-		io->waiter.ready = buffers_back;
+		io->waits = conn;
+		io->waiter = (struct buf_waiter){
+		    .size = size < BUF_MAX ? size : BUF_MAX,
+		    .stage = BUF_FOR_INPUT,
+		    .ready = buffer_here,
+		};
 		buf_wait(loop_buffers(io->loop), &io->waiter);
 	}
 	update_pause(conn);
@@ -96,6 +116,9 @@ static void try_finish(struct nfs_conn *conn)
 	if (conn->rx)
 		nfs_call_free(io, conn->rx);
 	conn->rx = NULL;
+	drop_spare(conn);
+	if (io->waits == conn)
+		io->waits = NULL;
 	if (conn->paused)
 		io->paused--;
 	timer_stop(&conn->timer);
@@ -325,12 +348,13 @@ static bool begin_record(struct nfs_conn *conn, const uint8_t *data, size_t leng
 	if (!(conn->rx_last && split_payload(conn, call, data, length, fragment))) {
 		if (!nfs_call_reserve(call, fragment)) {
 			nfs_call_free(conn->io, call);
-			wait_for_buffers(conn);
+			wait_for_buffer(conn, fragment);
 			return false;
 		}
 		rx_add(conn, call->record, fragment);
 		call->record_length = fragment;
 	}
+	drop_spare(conn);
 	nfs_conn_charge(conn, call, fragment);
 	conn->rx = call;
 	conn->rx_fragments = 1;
@@ -347,8 +371,7 @@ static bool next_fragment(struct nfs_conn *conn, uint32_t fragment)
 		return false;
 	}
 	if (!nfs_call_reserve(call, length)) {
-		wait_for_buffers(conn);
-		conn->rx_fragments--;
+		nfs_conn_fail(conn, "no memory for a request");
 		return false;
 	}
 	rx_add(conn, call->record + call->record_length, fragment);

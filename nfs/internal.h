@@ -73,6 +73,7 @@ struct nfs_io {
 	unsigned paused;
 	bool waiting; /* for buffers */
 	struct buf_waiter waiter;
+	struct nfs_conn *waits;  /* whose record it is for; NULL: it is gone */
 	struct nfs_table *table; /* the loop's reference */
 	uint64_t generation;     /* the table's, for other threads; atomic */
 	unsigned load;           /* control loop */
@@ -147,6 +148,7 @@ struct nfs_conn {
 	const struct nfs_peer *peer_tls; /* NULL: not in TLS, or the handshake goes on */
 
 	/* receiving */
+	struct buf *spare; /* what was waited for, until its record takes it */
 	struct nfs_call *rx;
 	bool rx_fragment, rx_last;
 	unsigned rx_fragments;

@@ -102,29 +102,31 @@ bool round_is_direct(const struct vfs_request *request)
 struct buffer_wait {
 	struct buf_waiter waiter;
 	struct fiber *fiber;
-	bool ready;
+	struct buf *buf;
 };
 
-static void buffer_ready(struct buf_waiter *waiter)
+static void buffer_ready(struct buf_waiter *waiter, struct buf *buf)
 {
 	struct buffer_wait *wait = container_of(waiter, struct buffer_wait, waiter);
 
-	wait->ready = true;
+	wait->buf = buf;
 	fiber_wake(wait->fiber);
 }
 
 struct buf *round_buffer(struct loop *loop, size_t size)
 {
-	for (;;) {
-		struct buffer_wait wait = {.fiber = fiber_current(), .waiter.ready = buffer_ready};
-		struct buf *buf = buf_get(loop_buffers(loop), size);
+	struct buffer_wait wait = {
+	    .waiter = {.size = size, .stage = BUF_FOR_FILE, .ready = buffer_ready},
+	    .fiber = fiber_current(),
+	    .buf = buf_get(loop_buffers(loop), size),
+	};
 
-		if (buf)
-			return buf;
-		buf_wait(loop_buffers(loop), &wait.waiter);
-		while (!wait.ready)
-			fiber_wait();
-	}
+	if (wait.buf)
+		return wait.buf;
+	buf_wait(loop_buffers(loop), &wait.waiter);
+	while (!wait.buf)
+		fiber_wait();
+	return wait.buf;
 }
 
 /* ---- moving data ---- */

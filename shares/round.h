@@ -46,8 +46,9 @@ unsigned round_slice(const struct iovec *iov, unsigned count, uint64_t offset, u
 /* Between that part and @memory (NULL: zeros). */
 void round_copy(const struct iovec *iov, unsigned count, uint64_t offset, uint8_t *memory,
 		uint64_t length, bool to_request);
-bool round_is_direct(const struct vfs_request *request);  /* may the volume take it as it is? */
-struct buf *round_buffer(struct loop *loop, size_t size); /* waits for one */
+bool round_is_direct(const struct vfs_request *request); /* may the volume take it as it is? */
+/* Waits for one. Never with one in hand: core/buf.h, BUF_FOR_FILE. */
+struct buf *round_buffer(struct loop *loop, size_t size);
 /* All pieces: @iov is the memory, @skip bytes before it belong to the first block. */
 int round_transfer(struct round *round, enum volume_op op, unsigned flags, const struct iovec *iov,
 		   unsigned iov_count, uint64_t skip, uint64_t length);

@@ -409,38 +409,37 @@ static void step(struct scsi_task *task)
 		task->next(task);
 }
 
-static bool take_buffer(struct scsi_task *task)
+static void take_buffer(struct scsi_task *task, struct buf *buf)
 {
-	struct buf **place = task->buffer ? &task->buffer2 : &task->buffer;
-
-	*place = buf_get(loop_buffers(task->nexus->loop), task->buffer_size);
-	if (*place && task->opcode->reply_size)
-		memset((*place)->data, 0, task->buffer_size);
-	return *place != NULL;
+	task->buffer = buf;
+	if (task->opcode->reply_size)
+		memset(buf->data, 0, task->buffer_size);
 }
 
-static void buffers_are_back(struct buf_waiter *waiter)
+static void buffer_is_here(struct buf_waiter *waiter, struct buf *buf)
 {
 	struct scsi_task *task = container_of(waiter, struct scsi_task, buffer_waiter);
 
-	if (task->private_flags & TASK_ABORTED)
-		task_finish(task);
-	else if (take_buffer(task))
-		task->next(task);
-	else
-		buf_wait(loop_buffers(task->nexus->loop), waiter);
+	take_buffer(task, buf);
+	step(task);
 }
 
 void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task))
 {
+	struct buf_pool *pool = loop_buffers(task->nexus->loop);
+	struct buf *buf = buf_get(pool, size);
+
+	assert(!task->buffer); /* never wait for a buffer with one in hand */
 	task->buffer_size = size;
-	if (take_buffer(task)) {
+	if (buf) {
+		take_buffer(task, buf);
 		next(task);
 		return;
 	}
 	task->next = next;
-	task->buffer_waiter.ready = buffers_are_back;
-	buf_wait(loop_buffers(task->nexus->loop), &task->buffer_waiter);
+	task->buffer_waiter =
+	    (struct buf_waiter){.size = size, .stage = BUF_FOR_COMMAND, .ready = buffer_is_here};
+	buf_wait(pool, &task->buffer_waiter);
 }
 
 void task_reply(struct scsi_task *task, uint32_t bytes)

@@ -303,10 +303,9 @@ unsigned piece_iov(const struct piece *piece, unsigned slot, unsigned count, str
 	uint64_t offset;
 
 	if (piece->bounce) {
-		iov[0] =
-		    (struct iovec){.iov_base = (char *)piece->bounce->data +
-					       (size_t)(slot - piece_first(piece)) * VOLUME_SLOT,
-				   .iov_len = (size_t)count * VOLUME_SLOT};
+		iov[0] = (struct iovec){
+		    .iov_base = piece->memory + (size_t)(slot - piece_first(piece)) * VOLUME_SLOT,
+		    .iov_len = (size_t)count * VOLUME_SLOT};
 		return 1;
 	}
 	offset = piece->chunk * CHUNK + slot * VOLUME_SLOT - piece->io->request->offset;
@@ -344,14 +343,24 @@ bool piece_needs_bounce(const struct piece *piece)
 	return count == 0;
 }
 
-int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter))
+void piece_set_bounce(struct piece *piece, struct buf *buf, char *memory)
+{
+	piece->bounce = buf;
+	piece->memory = memory;
+}
+
+int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter, struct buf *buf))
 {
 	struct buf_pool *pool = loop_buffers(piece->io->lane->loop);
+	size_t size = (size_t)__builtin_popcount(piece->mask) * VOLUME_SLOT;
+	struct buf *buf = buf_get(pool, size);
 
-	piece->bounce = buf_get(pool, (size_t)__builtin_popcount(piece->mask) * VOLUME_SLOT);
-	if (piece->bounce)
+	if (buf) {
+		piece_set_bounce(piece, buf, buf->data);
 		return 0;
-	piece->buf_waiter.ready = ready;
+	}
+	piece->buf_waiter =
+	    (struct buf_waiter){.size = size, .stage = BUF_FOR_PIECE, .ready = ready};
 	buf_wait(pool, &piece->buf_waiter);
 	return -EINPROGRESS;
 }
@@ -360,8 +369,7 @@ void piece_copy(struct piece *piece, bool to_request)
 {
 	const struct volume_request *request = piece->io->request;
 	uint64_t offset = piece->chunk * CHUNK + piece->begin - request->offset;
-	char *bounce =
-	    (char *)piece->bounce->data + piece->begin - piece_first(piece) * VOLUME_SLOT;
+	char *bounce = piece->memory + piece->begin - piece_first(piece) * VOLUME_SLOT;
 	uint64_t left = piece->end - piece->begin;
 
 	if (piece->kind == PIECE_ZERO) {
@@ -570,9 +578,12 @@ static void read_resume(struct waiter *waiter)
 		read_start(piece);
 }
 
-static void read_buffer_ready(struct buf_waiter *waiter)
+static void read_buffer_ready(struct buf_waiter *waiter, struct buf *buf)
 {
-	read_start(container_of(waiter, struct piece, buf_waiter));
+	struct piece *piece = container_of(waiter, struct piece, buf_waiter);
+
+	piece_set_bounce(piece, buf, buf->data);
+	read_start(piece);
 }
 
 static void read_drop_ticket(struct piece *piece)

@@ -50,7 +50,8 @@ struct piece {
 	unsigned attempts;
 	struct waiter waiter;
 	struct buf_waiter buf_waiter;
-	struct buf *bounce; /* holds the slots of mask, from the first on */
+	struct buf *bounce; /* holds the slots of mask, from the first on, at memory */
+	char *memory;
 	struct outstanding data;
 	struct reader reader;
 	unsigned transfers; /* in flight */
@@ -97,7 +98,8 @@ bool piece_blocked(const struct piece *piece);                   /* under the lo
 bool io_changes(const struct nvolume *volume, uint64_t chunk, uint16_t mask);
 void piece_register(struct piece *piece);
 void piece_unregister(struct piece *piece);
-int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter));
+int piece_bounce(struct piece *piece, void (*ready)(struct buf_waiter *waiter, struct buf *buf));
+void piece_set_bounce(struct piece *piece, struct buf *buf, char *memory);
 bool piece_needs_bounce(const struct piece *piece);
 /* The memory of @count slots from @slot on; returns how many iovs, 0: more than @max. */
 unsigned piece_iov(const struct piece *piece, unsigned slot, unsigned count, struct iovec *iov,

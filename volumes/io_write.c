@@ -111,9 +111,12 @@ static void write_resume(struct waiter *waiter)
 		write_start(piece->leader);
 }
 
-static void write_buffer_ready(struct buf_waiter *waiter)
+static void write_buffer_ready(struct buf_waiter *waiter, struct buf *buf)
 {
-	write_start(container_of(waiter, struct piece, buf_waiter)->leader);
+	struct piece *piece = container_of(waiter, struct piece, buf_waiter);
+
+	piece_set_bounce(piece, buf, buf->data);
+	write_start(piece->leader);
 }
 
 /* ---- merging partial slots ---- */
@@ -701,6 +704,65 @@ static void write_data(struct piece *leader)
 	data_drop(leader);
 }
 
+/* ---- buffers */
+static bool lacks_bounce(const struct piece *piece)
+{
+	return !piece->summed && !piece->bounce && piece_needs_bounce(piece);
+}
+
+/* One behind the other, for those it has room for. */
+static void batch_share(struct piece *leader, struct buf *buf)
+{
+	size_t at = 0;
+
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
+		size_t bytes = (size_t)__builtin_popcount(piece->mask) * VOLUME_SLOT;
+
+		if (!lacks_bounce(piece) || at + bytes > buf->size)
+			continue;
+		piece_set_bounce(piece, buf_ref(buf), (char *)buf->data + at);
+		at += bytes;
+	}
+	buf_unref(buf);
+}
+
+static void batch_buffer_ready(struct buf_waiter *waiter, struct buf *buf)
+{
+	struct piece *leader = container_of(waiter, struct piece, buf_waiter);
+
+	batch_share(leader, buf);
+	write_start(leader);
+}
+
+/* The pieces of a batch begin together, so one of them must not wait for a buffer of its kind
+ * while others hold such: they share one. What a batch of VOLUME_TRANSFER_MAX has beyond it, for
+ * it begins within a slot, is in its last piece, which gets its own as any piece does. */
+static int batch_bounce(struct piece *leader)
+{
+	struct buf_pool *pool = loop_buffers(leader->io->lane->loop);
+	size_t size = 0;
+	struct buf *buf;
+
+	for (struct piece *piece = leader; piece; piece = piece->sibling) {
+		if (piece->bounce)
+			return 0; /* has been here */
+		if (lacks_bounce(piece))
+			size += (size_t)__builtin_popcount(piece->mask) * VOLUME_SLOT;
+	}
+	if (!size)
+		return 0;
+	size = size < BUF_MAX ? size : BUF_MAX;
+	buf = buf_get(pool, size);
+	if (buf) {
+		batch_share(leader, buf);
+		return 0;
+	}
+	leader->buf_waiter =
+	    (struct buf_waiter){.size = size, .stage = BUF_FOR_BATCH, .ready = batch_buffer_ready};
+	buf_wait(pool, &leader->buf_waiter);
+	return -EINPROGRESS;
+}
+
 /* Buffers and checksums, outside the lock. */
 static int make_ready(struct piece *piece)
 {
@@ -769,6 +831,8 @@ void write_start(struct piece *leader)
 	struct piece *merge = NULL;
 	int result;
 
+	if (leader->sibling && batch_bounce(leader) < 0)
+		return;
 	for (struct piece *piece = leader; piece; piece = piece->sibling)
 		if (make_ready(piece) < 0)
 			return;
@@ -781,7 +845,7 @@ void write_start(struct piece *leader)
 		if (result == 1 && merge->valid != merge->partial)
 			for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++)
 				if (merge->partial & ~merge->valid & 1u << slot)
-					memset((char *)merge->bounce->data +
+					memset(merge->memory +
 						   (slot - piece_first(merge)) * VOLUME_SLOT,
 					       0, VOLUME_SLOT);
 		if (result == 1 && !merge->valid)

@@ -583,6 +583,31 @@ class Suite:
             expect(status, 0, f"procedure {procedure}")
 
 
+def scarce_buffers(server):
+    """One connection has all of the budget and stops before its last byte: others' writes come to an
+    end, in one fragment and in fragments that outgrow what the first was given."""
+    clients = [server.connect(timeout=20.0) for _ in range(4)]
+    root = rpc.mount(clients[0], "/files")[1]
+    nfs = rpc.Nfs3(clients[0])
+    handle = nfs.create(root, "scarce", 1, mode=0o644).handle
+    data = [bytes([number]) * (1 << 20) for number in range(4)]
+    bodies = [rpc.Connection.call_body(rpc.NFS, 3, 7, opaque(handle) + u64(number << 20) +
+                                       u32(1 << 20, 2) + opaque(data[number]))
+              for number in range(4)]
+    record = u32(len(bodies[0]) | rpc.LAST) + bodies[0]
+    clients[0].send(record[:-1])
+    time.sleep(0.3)
+    for number, pieces in ((1, 1), (2, 50), (3, 3), (1, 1)):
+        clients[number].record(bodies[number], pieces)
+        expect(clients[number].accept(bodies[number][:4])[0], 0, f"{pieces} fragments")
+    clients[0].send(record[-1:])
+    expect(clients[0].accept(bodies[0][:4])[0], 0, "the first one")
+    for number, wanted in enumerate(data):
+        expect(nfs.read(handle, number << 20, 1 << 20).data, wanted, f"part {number}")
+    for client in clients:
+        client.close()
+
+
 CASES = ("rpc_errors", "credentials", "records", "mounting", "mount_lists", "portmapper",
          "attributes", "lookups", "accesses", "data", "making", "removing", "renaming", "listing",
          "whole_system", "handles", "rules", "duplicates", "hostile_records", "hostile_peers",
@@ -606,6 +631,15 @@ def test(t):
     finally:
         status, said = server.stop()
     t.point(status == 0, "the server ends cleanly", said)
+    server = rpc.MemoryServer(loops=1, buffers=1 << 20)
+    try:
+        scarce_buffers(server)
+        t.point(True, "scarce buffers")
+    except (AssertionError, OSError, rpc.Closed, ValueError) as error:
+        t.point(False, "scarce buffers", f"{type(error).__name__}: {error}")
+    finally:
+        status, said = server.stop()
+    t.point(status == 0, "that server ends cleanly too", said)
 
 
 if __name__ == "__main__":

@@ -279,12 +279,14 @@ int main(int argc, char **argv)
 	must(loop_create(world, &control, &err), &err);
 	for (unsigned i = 0; i < count; i++) {
 		must(loop_create(world, &loops[i], &err), &err);
+		if (argc > 4)
+			loop_set_buffer_budget(loops[i], strtoul(argv[4], NULL, 10));
 		must(loop_start_thread(loops[i], "io", &err), &err);
 	}
 	options.control = control;
 	options.lease_seconds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	must(nfs_server_create(&options, &server, &err), &err);
-	make_systems(argc > 3 ? argv[3] : NULL);
+	make_systems(argc > 3 && *argv[3] ? argv[3] : NULL);
 	export_all();
 	must(nfs_listen(server, "127.0.0.1", 0, NFS_PORT_NFS | NFS_PORT_MOUNT | NFS_PORT_PORTMAP,
 			&port, &err),

@@ -399,13 +399,14 @@ def mount(connection, path, cred=None, version=3):
 
 
 class MemoryServer:
-    """The NFS server over file systems in memory, and over a directory (nfs_server.c)."""
+    """The NFS server over file systems in memory, and over a directory (nfs_server.c). @buffers: budget
+    of a loop, bytes."""
 
-    def __init__(self, loops=2, lease=0, directory=None):
+    def __init__(self, loops=2, lease=0, directory=None, buffers=None):
         build = os.path.abspath(os.environ.get("BUILD", "build"))
         self.process = subprocess.Popen(
             [os.path.join(build, "tests/integration/nfs_server"), str(loops), str(lease),
-             *([directory] if directory else [])],
+             directory or "", *([str(buffers)] if buffers is not None else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         line = self.process.stdout.readline().split()
         if len(line) != 2:

@@ -589,19 +589,23 @@ static void buffers_run_out(void **state)
 	assert_true(count < 4096);
 	while (count < 4096 && (last = buf_get(loop_buffers(rig.loop), 4096)))
 		taken[count++] = last;
+	rig.test->hold = true;
 	for (unsigned i = 0; i < COUNT; i++) {
 		io[i].in = io0.in;
 		io_start(&io[i], rig.a, (uint8_t[16]){0x28, [8] = (uint8_t)(i % 200 + 1)}, 16);
 	}
 	settle();
-	assert_false(io[0].done || io[COUNT - 1].done);
-	assert_int_equal(tmf_run(rig.a, SCSI_QUERY_TASK, io[5].task.tag), SCSI_TMF_SUCCEEDED);
-	while (count > 0)
-		buf_unref(taken[--count]);
+	assert_in_range(rig.test->reads, 1, COUNT / 2);
+	assert_int_equal(tmf_run(rig.a, SCSI_QUERY_TASK, io[COUNT - 1].task.tag),
+			 SCSI_TMF_SUCCEEDED);
+	test_volume_release(rig.test);
+	/* With nothing given back: what is kept for commands goes from one to the next. */
 	for (unsigned i = 0; i < COUNT; i++) {
 		io_wait(&io[i]);
 		assert_good(&io[i]);
 	}
+	while (count > 0)
+		buf_unref(taken[--count]);
 	free(io);
 }
 

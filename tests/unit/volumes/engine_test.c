@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/volumes/bench_pool.h"
 
+#include "core/buf.h"
 #include "core/crc32c.h"
 
 /* The engine over real files: what is written is read, over reopening and kills. */
@@ -363,6 +364,67 @@ static void test_damaged_data(void **state)
 	bench_finish(&bench);
 }
 
+struct scattered {
+	struct bench_io io;
+	struct iovec iov[512];
+	char memory[1 << 20] __attribute__((aligned(4096)));
+};
+
+static void scattered_start(struct bench *bench, struct scattered *one, enum volume_op op,
+			    unsigned flags, uint64_t offset)
+{
+	one->io = (struct bench_io){.volume = bench->volume};
+	for (unsigned i = 0; i < 512; i++)
+		one->iov[i] = (struct iovec){one->memory + i * 2048, 2048};
+	one->io.request = (struct volume_request){.op = op,
+						  .flags = flags,
+						  .offset = offset,
+						  .length = sizeof one->memory,
+						  .iov = one->iov,
+						  .iov_count = 512,
+						  .done = bench_io_done};
+	bench_run(bench, bench_io_submit, &one->io);
+}
+
+/* Without a budget there is what each stage has of its own. Memory in more parts than a transfer
+ * takes, so that all pieces need a bounce buffer, and an atomic write all of its at the same time:
+ * 257 slots, of which BUF_MAX has room for 256. */
+static void test_scarce_buffers(void **state)
+{
+	enum { COUNT = 6 };
+	static struct scattered all[COUNT];
+	struct bench bench;
+
+	(void)state;
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 1, POOL_SIZE), 0);
+	assert_int_equal(bench_volume(&bench, "v", VOLUME_SIZE), 0);
+	loop_set_buffer_budget(bench.loop, 0);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < COUNT; i++) {
+			memcpy(all[i].memory, pattern(20 + round * COUNT + i, 1 << 20), 1 << 20);
+			scattered_start(&bench, &all[i], VOLUME_WRITE, i % 3 ? VOLUME_ATOMIC : 0,
+					512 + ((uint64_t)i << 20));
+		}
+		for (unsigned i = 0; i < COUNT; i++) {
+			bench_wait(&bench, &all[i].io.done);
+			assert_int_equal(all[i].io.result, 0);
+			memset(all[i].memory, 0, 1 << 20);
+		}
+		for (unsigned i = 0; i < COUNT; i++)
+			scattered_start(&bench, &all[i], VOLUME_READ, 0, 512 + ((uint64_t)i << 20));
+		for (unsigned i = 0; i < COUNT; i++) {
+			bench_wait(&bench, &all[i].io.done);
+			assert_int_equal(all[i].io.result, 0);
+			assert_memory_equal(all[i].memory, pattern(20 + round * COUNT + i, 1 << 20),
+					    1 << 20);
+		}
+	}
+	assert_int_equal(buf_pool_used(loop_buffers(bench.loop)), 0);
+	assert_int_equal(bench_check(&bench, true), 0);
+	bench_finish(&bench);
+}
+
 static void test_superblocks(void **state)
 {
 	struct bench bench;
@@ -616,9 +678,10 @@ int main(void)
 	    cmocka_unit_test(test_straight_path),  cmocka_unit_test(test_kill_after_flush),
 	    cmocka_unit_test(test_random),         cmocka_unit_test(test_two_loops),
 	    cmocka_unit_test(test_damaged_node),   cmocka_unit_test(test_damaged_data),
-	    cmocka_unit_test(test_superblocks),    cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_scrub_stutters), cmocka_unit_test(test_full),
-	    cmocka_unit_test(test_volumes),        cmocka_unit_test(test_in_place),
+	    cmocka_unit_test(test_scarce_buffers), cmocka_unit_test(test_superblocks),
+	    cmocka_unit_test(test_refusals),       cmocka_unit_test(test_scrub_stutters),
+	    cmocka_unit_test(test_full),           cmocka_unit_test(test_volumes),
+	    cmocka_unit_test(test_in_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
