@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "core/crc32c.h"
+#include "volumes/alone.h"
 #include "volumes/guard.h"
 #include "volumes/keeper.h"
 
 /* A pool with mirrored volumes goes on without one of its devices, and makes it good again when it
- * is back. One device at a time, and never the first, which has the journal.
+ * is back. One device at a time; the first, which has the journal, and the one with the journal's
+ * second copy once that is complete (journal.c).
  *
  *                a write or flush of it fails,
  *                or an open without it
@@ -33,6 +35,12 @@
  * A5 A pair is made good with no write to it under way (io_write.c, busy), the good copy over the
  *    other one where they differ. Writes since go to both. The flush behind the last is of the
  *    device, too, before its copies count again.
+ * A6 The journal on a device that is back is written from then on, before the root that says that
+ *    it is back; so from the tail of that root, and of each later one, on it is complete. While it
+ *    is stale the pool does not go on without the other one. By the first root that calls it whole
+ *    both roots are on it, so that it may be opened alone.
+ * A7 Both roots are on it before it counts as whole, and another device may go: what has labels of
+ *    one root only can not tell whether the other was the newer one (rewind.c).
  *
  * A copy that is good by its checksum is never overwritten by one that is not. */
 
@@ -73,7 +81,7 @@ const struct pv *away_any(const struct native *native)
 {
 	unsigned rows = pv_rows(native);
 
-	for (unsigned i = 1; i < rows; i++)
+	for (unsigned i = 0; i < rows; i++)
 		if (native->pv[i].device == &native->pv[i] && pv_is_stale(&native->pv[i]))
 			return &native->pv[i];
 	return NULL;
@@ -104,8 +112,8 @@ void away_set(struct native *native, unsigned row, uint8_t flags)
 		flags &= (uint8_t)~PV_AWAY; /* it is back */
 	flags |= native->sb.pv[row].flags & PV_PAUSED;
 	native->sb.pv[row].flags = pv->format.flags = flags;
-	if (flags & PV_STALE)
-		native->sb.version = FORMAT_VERSION;
+	if (flags & PV_STALE && native->sb.version < FORMAT_AWAY)
+		native->sb.version = FORMAT_AWAY;
 	if (flags & PV_STALE && !(flags & PV_AWAY))
 		pv->since = native->sb.generation + 2;
 	__atomic_store_n(&pv->stale, (flags & PV_STALE) != 0, __ATOMIC_SEQ_CST);
@@ -117,7 +125,7 @@ int away_record(struct native *native, const struct record *record)
 	uint64_t row = record->where;
 	const struct pv *pv = &native->pv[row < native->pv_count ? row : 0];
 
-	if (row == 0 || row >= native->pv_count || pv->device != pv ||
+	if ((row == 0 && !native->sb.journal_row) || row >= native->pv_count || pv->device != pv ||
 	    record->chunk & ~(uint64_t)(PV_AWAY | PV_STALE))
 		return -EUCLEAN;
 	if (pv->format.state == PV_STATE_REMOVED)
@@ -153,8 +161,11 @@ static bool may_go(const struct native *native, const struct pv *device)
 {
 	const struct pv *other = away_any(native);
 
-	return native->opened && !native->read_only && native->mirrors && !native->evacuation &&
-	       !device->pinned && device != &native->pv[0] && (!other || other == device);
+	if (!ORDER(stale_needs_the_other))
+		other = NULL;
+	return native->opened && !native->read_only && mirror_any(native) && !native->evacuation &&
+	       (!device->pinned || !ORDER(pinned_is_not_spared)) && !journal_twin_due(native) &&
+	       journal_spares(native, device) && (!other || other == device);
 }
 
 /* What volumes with one copy have in its cache may be lost. */
@@ -207,7 +218,9 @@ int away_plain_written(struct nvolume *volume, const struct pv *pv)
 {
 	uint64_t bit = 1ull << pv_device_row(volume->native, pv);
 
-	if (bit == 1) /* the first never goes: its bit says something else */
+	/* Without a second copy of the journal the first never goes. Before it may, two checkpoints
+	 * flush what was written until now (journal.c, J2). */
+	if (bit == 1 && !__atomic_load_n(&volume->native->journal.twin, __ATOMIC_ACQUIRE))
 		return 0;
 	if (!(__atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST) & bit)) {
 		__atomic_or_fetch(&volume->plain_ever, bit, __ATOMIC_SEQ_CST);
@@ -216,15 +229,14 @@ int away_plain_written(struct nvolume *volume, const struct pv *pv)
 	return pv_is_here(pv) ? 0 : -EIO;
 }
 
-uint64_t away_flush_begin(struct nvolume *volume)
+uint64_t away_flush_begin(struct nvolume *volume, bool *ret_lost)
 {
 	uint64_t rows = 0;
 
 	if (__atomic_load_n(&volume->plain_rows, __ATOMIC_SEQ_CST))
 		rows = __atomic_exchange_n(&volume->plain_rows, 0, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&volume->lost, __ATOMIC_SEQ_CST) &&
-	    __atomic_exchange_n(&volume->lost, false, __ATOMIC_SEQ_CST))
-		rows |= 1;
+	*ret_lost = __atomic_load_n(&volume->lost, __ATOMIC_SEQ_CST) &&
+		    __atomic_exchange_n(&volume->lost, false, __ATOMIC_SEQ_CST);
 	return rows;
 }
 
@@ -233,8 +245,6 @@ bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways)
 	const struct native *native = volume->native;
 	const struct pv *pv;
 
-	if (rows & 1)
-		return true;
 	if (__atomic_load_n(&native->aways, __ATOMIC_SEQ_CST) == aways)
 		return false;
 	pv = away_any(native);
@@ -244,11 +254,13 @@ bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways)
 }
 
 /* ---- it is back ---- */
-static int check_label(struct native *native, unsigned row, struct disk *disk, struct err *err)
+/* The newest label of row @row on @disk. */
+static int read_label(const struct native *native, unsigned row, struct disk *disk,
+		      struct superblock *ret_sb, struct err *err)
 {
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	const struct format_pv *format = &native->sb.pv[row];
-	bool found = false, newer = false;
+	bool found = false;
 
 	if (!block)
 		return -ENOMEM;
@@ -259,18 +271,39 @@ static int check_label(struct native *native, unsigned row, struct disk *disk, s
 			    BLOCK) < 0 ||
 		    superblock_decode(block, &sb, NULL) < 0 || sb.pv_index != row ||
 		    memcmp(&sb.pool_uuid, &native->sb.pool_uuid, sizeof(sb.pool_uuid)) != 0 ||
-		    memcmp(&sb.pv[row].uuid, &format->uuid, sizeof(format->uuid)) != 0)
+		    memcmp(&sb.pv[row].uuid, &format->uuid, sizeof(format->uuid)) != 0 ||
+		    (found && sb.generation <= ret_sb->generation))
 			continue;
+		*ret_sb = sb;
 		found = true;
-		newer |= sb.generation > native->sb.generation + 1;
 	}
 	heap_free(block);
-	if (!found)
-		return err_set(err, -EPROTO, "%s is not the device that pool %s goes on without",
+	return found ? 0
+		     : err_set(err, -EPROTO, "%s is not the device that pool %s goes on without",
 			       disk->path, native->sb.name);
-	return newer ? err_set(err, -EUCLEAN, "%s is of a newer state of pool %s", disk->path,
-			       native->sb.name)
-		     : 0;
+}
+
+/* Has it missed something, and nothing else? */
+static int check_label(struct native *native, struct lane *lane, unsigned row, struct disk *disk,
+		       struct err *err)
+{
+	struct superblock *sb = heap_alloc(sizeof(*sb));
+	uint64_t alone = 0;
+	int result = sb ? read_label(native, row, disk, sb, err) : -ENOMEM;
+
+	if (result == 0)
+		result = alone_rows(disk, sb, native, lane, &alone);
+	if (result == -EIO && !native->read_only)
+		err_set(err, result, "the journal on %s can not be read", disk->path);
+	if (result == 0 && (alone || !superblock_succeeds(&native->sb, sb)))
+		result = err_set(
+		    err, -EUCLEAN,
+		    "pool %s has also gone on from %s, without the devices that are here: what was "
+		    "written to it since would be lost. To give it up, have it replaced by itself "
+		    "(pool replace --force)",
+		    native->sb.name, disk->path);
+	heap_free(sb);
+	return result;
 }
 
 /* Rows of the device @row get @disk, or none. */
@@ -342,7 +375,7 @@ int away_online(struct native_call *mine, struct lane *lane)
 	result =
 	    disk_open(native->world, path ? path : device->path, DISK_EXCLUSIVE, 0, &disk, err);
 	if (result == 0)
-		result = check_label(native, pv_device_row(native, device), disk, err);
+		result = check_label(native, lane, pv_device_row(native, device), disk, err);
 	if (result < 0) {
 		disk_close(disk);
 		return result;
@@ -596,7 +629,12 @@ static void end(struct resilver *resilver, struct lane *lane)
 {
 	struct native *native = resilver->native;
 	struct pv *device = &native->pv[resilver->device];
-	int result = flush_fiber(native, lane);
+	int result = 0;
+
+	while (result == 0 && native->sb.generation < device->since && ORDER(whole_in_both_roots))
+		result = checkpoint_run(native, lane, false);
+	if (result == 0)
+		result = flush_fiber(native, lane);
 
 	native_lock(native);
 	if (result == 0 && native->aways == resilver->aways)

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "volumes/native.h"
+#include "volumes/spread.h"
 
 /* A checkpoint moves what the journal says into the trees (I7):
  *
@@ -64,6 +64,8 @@ static int freeze(struct checkpoint *checkpoint)
 
 	for (unsigned i = 0; i < native->pv_count; i++)
 		checkpoint->sb.pv[i].flags = native->sb.pv[i].flags; /* may be new */
+	journal_twin_look(native, checkpoint->sb.generation);
+	checkpoint->sb.journal_row = native->sb.journal_row;
 	checkpoint->sb.version = native->sb.version;
 	if (result == 0) {
 		snapshots_freeze(native, &checkpoint->sb);
@@ -174,14 +176,12 @@ static void free_copies(struct native *native, const struct node_pointer *pointe
 	meta_free(native, pointer->address[1], blocks_of(pointer->length));
 }
 
-/* Is a copy at each address on the same device? */
 static void note_pinned(struct native *native, const struct node_pointer *pointer)
 {
-	struct pv *a = pv_of(native, pointer->address[0] / CHUNK_SLOTS);
-	struct pv *b = pv_of(native, pointer->address[1] / CHUNK_SLOTS);
+	struct pv *device = spread_pin(native, pointer);
 
-	if (a->device == b->device)
-		a->device->pinned = true;
+	if (device)
+		device->pinned = device->pinned_again = true;
 }
 
 static int place(struct checkpoint *checkpoint, struct node_pointer *pointer, size_t length)
@@ -384,10 +384,11 @@ static void label_write(struct label_writes *all, struct pv *pv, unsigned copy, 
 	disk_submit(fiber_loop(all->fiber), pv->disk, &write->request);
 }
 
-/* Heads of all PVs first, then tails: a crash tears one copy of each PV at most. So when all copies
- * of a generation are unreadable, it was not a crash, and a newer root than the one at hand may
- * be lost (rewind.c). What changes between two roots lies in a block's first 512 bytes, which disks
- * write whole, so that on most of them no crash could tell: no ORDER() here. */
+/* Heads of all PVs first, then tails: a crash tears one copy of each PV at most, which the next
+ * open mends (open.c, complete_root()). So when all copies of a generation are unreadable, it was
+ * not a crash, and a newer root than the one at hand may be lost (rewind.c). What changes between
+ * two roots lies in a block's first 512 bytes, which disks write whole, so that on most of them no
+ * crash could tell: no ORDER() here. */
 static int write_labels(struct native *native, const struct superblock *sb, unsigned first,
 			unsigned end)
 {
@@ -397,6 +398,7 @@ static int write_labels(struct native *native, const struct superblock *sb, unsi
 	unsigned side = ORDER(superblock_alternates) ? sb->generation & 1 : 0;
 	int result = blocks && all ? 0 : -ENOMEM;
 
+	spread_say(native, &mine);
 	for (unsigned copy = side; copy < 4 && result == 0; copy += 2) {
 		all->fiber = fiber_current();
 		all->native = native;
@@ -528,7 +530,8 @@ static void note_gone(struct checkpoint *checkpoint)
 
 	native_lock(native);
 	for (unsigned i = 0; i < native->pv_count; i++)
-		if (native->sb.pv[i].flags & PV_STALE && !(sb->pv[i].flags & PV_STALE)) {
+		if (native->sb.pv[i].flags & PV_STALE && !(sb->pv[i].flags & PV_STALE) &&
+		    ORDER(gone_is_said_by_the_root)) {
 			sb->pv[i].flags |= PV_AWAY | PV_STALE;
 			sb->version = native->sb.version;
 		}
@@ -584,7 +587,7 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 		native->sb = checkpoint.sb;
 		release_nodes(native);
 		space_retired_release(native);
-		if (space_retired_presses(native))
+		if (space_retired_presses(native) || journal_wants_root(native))
 			checkpoint_want(native);
 		journal_tail_moved(native, checkpoint.tail, checkpoint.last_lsn);
 	} else {

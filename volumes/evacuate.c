@@ -772,6 +772,20 @@ static int refuse_room(struct native_call *mine, uint64_t left)
 		       mine->devices[0].path, (unsigned long long)(left * CHUNK >> 20) + 1);
 }
 
+/* Mirrored volumes were there, and both roots may still say that the journal is there, too. */
+static int leave_journal(struct native_call *mine, struct lane *lane, unsigned device)
+{
+	struct native *native = mine->native;
+	int result = 0;
+
+	for (unsigned i = 0; i < 3 && result == 0 && native->journal.twin == device; i++)
+		result = checkpoint_run(native, lane, false);
+	if (result == 0 && native->journal.twin == device)
+		result = err_set(&mine->call->err, -EBUSY, "%s has the journal of pool %s, too",
+				 mine->devices[0].path, native->sb.name);
+	return result;
+}
+
 static int start(struct native_call *mine, struct lane *lane, unsigned device)
 {
 	struct native *native = mine->native;
@@ -788,7 +802,9 @@ static int start(struct native_call *mine, struct lane *lane, unsigned device)
 	if (device == 0)
 		return err_set(&mine->call->err, -EINVAL, "%s has the journal of pool %s and stays",
 			       mine->devices[0].path, native->sb.name);
-	result = evacuation_new(native, device);
+	result = leave_journal(mine, lane, device);
+	if (result == 0)
+		result = evacuation_new(native, device);
 	if (result < 0)
 		return result;
 	native_lock(native);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "volumes/keeper.h"
+#include "volumes/spread.h"
 
 /* A pool gets larger: devices are added, or have grown. In the keeper's fiber, beside the guests'
  * I/O.
@@ -163,7 +164,7 @@ static struct format_pv *add_row(struct superblock *sb)
 }
 
 /* ---- devices ---- */
-static int take_device(struct native_call *mine, const struct new_device *device,
+static int take_device(struct native_call *mine, struct lane *lane, const struct new_device *device,
 		       struct superblock *sb, struct disk **ret_disk)
 {
 	struct native *native = mine->native;
@@ -184,9 +185,11 @@ static int take_device(struct native_call *mine, const struct new_device *device
 	row = add_row(sb);
 	loop_random(native->home, &row->uuid, sizeof(row->uuid));
 	row->size = (*ret_disk)->size / BLOCK * BLOCK;
-	row->data_offset = PV_AREA;
-	row->chunks = (row->size - 2 * (uint64_t)PV_AREA) / CHUNK;
-	return 0;
+	row->data_offset = PV_AREA + pv_journal_room(sb, sb->pv_count - 1);
+	row->chunks = (row->size - row->data_offset - PV_AREA) / CHUNK;
+	if (row->data_offset == PV_AREA)
+		return 0;
+	return journal_clear(native, lane, *ret_disk, row->size);
 }
 
 /* Older than every root, and on both sides: no other pool's copy stays. */
@@ -216,7 +219,7 @@ static int prepare_devices(struct native_call *mine, struct lane *lane, struct s
 			       "each device, each removed one and each time one has grown",
 			       native->sb.name, POOL_DEVICES_MAX);
 	for (unsigned i = 0; i < mine->count && result == 0; i++)
-		result = take_device(mine, &mine->devices[i], sb, &disks[i]);
+		result = take_device(mine, lane, &mine->devices[i], sb, &disks[i]);
 	if (result == 0 && !mine->label)
 		result = rooms_make(native, lane, sb, rooms);
 	for (unsigned i = 0; i < mine->count && result == 0 && ORDER(label_before_root); i++)
@@ -395,6 +398,7 @@ bool native_device_info(struct pool *pool, unsigned index, struct pool_device_in
 		info.size_bytes = pv->format.size;
 		evacuate_info(native, (unsigned)(pv - native->pv), &info);
 		away_info(native, (unsigned)(pv - native->pv), &info);
+		spread_info(native, pv, &info);
 	}
 	pthread_mutex_unlock(&native->lock);
 	if (!pv)

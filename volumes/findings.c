@@ -8,14 +8,14 @@
 #include "volumes/guard.h"
 
 /* The ledger: findings about the pool's data, and how far the scrub is, kept on the pool itself, in
- * two copies in the head area of PV 0 that are written in turn. It is a report, not a part of
- * the pool's state: a ledger that can not be read is an empty one.
+ * two copies in the head area of PV 0, and of the other PV with a copy of the journal, that are
+ * written in turn. It is a report, not a part of the pool's state: a ledger that can not be read is
+ * an empty one.
  *
  * Block 0: magic, crc of all that is used (this field as zeros), pool hash, sequence number,
  * findings, findings dropped, state of the scrub. From block 1 on: findings of 64 bytes. */
 
 #define LEDGER_MAGIC  0x4c525247u /* "GRRL" */
-#define LEDGER_OFFSET (256u << 10)
 #define LEDGER_STRIDE (128u << 10)
 #define FINDING_BYTES 64u
 #define LEDGER_LENGTH (BLOCK + FINDINGS_MAX * FINDING_BYTES)
@@ -119,13 +119,16 @@ int ledger_read(struct native *native)
 {
 	struct ledger *best = heap_zalloc(sizeof(*best)), *other = heap_zalloc(sizeof(*other));
 	uint8_t *bytes = heap_aligned(BLOCK, LEDGER_LENGTH);
+	struct pv *pv[2];
+	unsigned rows;
 	int result = best && other && bytes ? 0 : -ENOMEM;
 
-	for (unsigned copy = 0; copy < 2 && result == 0; copy++) {
+	rows = journal_copies(native, pv);
+	for (unsigned copy = 0; copy < 2 * rows && result == 0; copy++) {
 		struct ledger *swap = best;
 
-		if (pv_io(&native->pv[0], DISK_READ, 0, LEDGER_OFFSET + copy * LEDGER_STRIDE, bytes,
-			  LEDGER_LENGTH) < 0 ||
+		if (pv_io(pv[copy / 2], DISK_READ, 0, LEDGER_OFFSET + copy % 2 * LEDGER_STRIDE,
+			  bytes, LEDGER_LENGTH) < 0 ||
 		    !ledger_decode(bytes, native->hash, other) || other->sequence <= best->sequence)
 			continue;
 		best = other;
@@ -145,8 +148,10 @@ void ledger_write(struct native *native)
 {
 	struct ledger *ledger = native->ledger;
 	uint8_t *bytes = heap_aligned(BLOCK, LEDGER_LENGTH);
+	struct pv *pv[2];
+	unsigned rows;
 	size_t length;
-	int result;
+	int result = 0, failed;
 
 	native_lock(native);
 	ledger->dirty = false;
@@ -155,8 +160,15 @@ void ledger_write(struct native *native)
 	pthread_mutex_unlock(&native->lock);
 	if (!bytes)
 		return;
-	result = pv_io(&native->pv[0], DISK_WRITE, DISK_FUA,
-		       LEDGER_OFFSET + (ledger->sequence & 1) * LEDGER_STRIDE, bytes, length);
+	rows = journal_copies(native, pv);
+	for (unsigned i = 0; i < rows; i++) {
+		if (rows > 1 && !pv_is_here(pv[i]))
+			continue;
+		failed =
+		    pv_io(pv[i], DISK_WRITE, DISK_FUA,
+			  LEDGER_OFFSET + (ledger->sequence & 1) * LEDGER_STRIDE, bytes, length);
+		result = failed < 0 ? failed : result;
+	}
 	if (result < 0)
 		log_warning("pool %s: the list of findings can not be written (error %d)",
 			    native->sb.name, -result);

@@ -32,8 +32,8 @@ static void begin(struct native *native)
 	cycle->state = CYCLE_COMMIT;
 	journal->confirm_wanted =
 	    !list_empty(&cycle->confirm) && journal->confirmed > journal->confirmed_written;
-	if (!ORDER(cycle_commit_before_flush) ||
-	    (journal->written_lsn >= cycle->target && !journal->confirm_wanted))
+	if ((journal->written_lsn >= cycle->target && !journal->confirm_wanted) ||
+	    (!list_empty(&cycle->current) && !ORDER(cycle_commit_before_flush)))
 		cycle->state = CYCLE_FLUSH_DUE;
 	else
 		journal->commit_due = true;

@@ -31,12 +31,16 @@ enum {
 	SB_WATERMARK = 188,
 	SB_ROOTS = 192,
 	SB_ROOT_SIZE = 40,
+	SB_JOURNAL_ROW = 472,
+	SB_LINEAGES = 476,
+	SB_LINEAGE_SIZE = 12,
 	SB_PVS = 512,
 	SB_PV_SIZE = 48,
 	SB_PV_STATES = SB_PVS + POOL_DEVICES_MAX * SB_PV_SIZE,
 	SB_PV_STATE_SIZE = 8,
 };
-_Static_assert(SB_ROOTS + ROOT_COUNT * SB_ROOT_SIZE <= SB_PVS, "roots fit");
+_Static_assert(SB_ROOTS + ROOT_COUNT * SB_ROOT_SIZE <= SB_JOURNAL_ROW, "roots fit");
+_Static_assert(SB_LINEAGES + (LINEAGES - 1) * SB_LINEAGE_SIZE <= SB_PVS, "lineages fit");
 _Static_assert(SB_PV_STATES + POOL_DEVICES_MAX * SB_PV_STATE_SIZE <= BLOCK, "PVs fit");
 
 static uint32_t superblock_crc(const uint8_t block[BLOCK])
@@ -57,10 +61,12 @@ static uint32_t version_of(const struct superblock *sb)
 
 	if (sb->root[ROOT_MIRROR].pointer.generation && version < FORMAT_MIRRORS)
 		version = FORMAT_MIRRORS;
+	if (sb->journal_row || sb->lineage[0])
+		version = FORMAT_VERSION;
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		devices |= sb->pv[i].state || sb->pv[i].flags || sb->pv[i].device;
-		if (sb->pv[i].flags & (PV_AWAY | PV_STALE))
-			return FORMAT_VERSION;
+		if (sb->pv[i].flags & (PV_AWAY | PV_STALE) && version < FORMAT_AWAY)
+			version = FORMAT_AWAY;
 	}
 	return devices && version < FORMAT_DEVICES ? FORMAT_DEVICES : version;
 }
@@ -93,10 +99,15 @@ void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK])
 	put64(block + SB_NEXT_VOLUME, sb->next_volume_id);
 	put64(block + SB_HOST, sb->host_id);
 	put64(block + SB_HEARTBEAT, sb->heartbeat);
-	put64(block + SB_LINEAGE, sb->lineage);
+	put32(block + SB_LINEAGE, sb->lineage[0]);
 	put32(block + SB_CLEAN, sb->clean);
 	put32(block + SB_PV_INDEX, sb->pv_index);
 	put32(block + SB_PV_COUNT, sb->pv_count);
+	put32(block + SB_JOURNAL_ROW, sb->journal_row);
+	for (unsigned i = 1; i < LINEAGES; i++) {
+		put32(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE, sb->lineage[i]);
+		put64(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE + 4, sb->left[i]);
+	}
 	memcpy(block + SB_WATERMARK, sb->watermark, WATERMARKS);
 	for (unsigned i = 0; i < ROOT_COUNT; i++) {
 		uint8_t *at = block + SB_ROOTS + i * SB_ROOT_SIZE;
@@ -116,19 +127,38 @@ static bool row_plausible(const struct superblock *sb, unsigned index)
 	const struct format_pv *pv = &sb->pv[index];
 	unsigned device = pv->device ? pv->device - 1u : index;
 
-	if (pv->state > PV_STATE_REMOVED || pv->flags & ~(PV_PAUSED | PV_AWAY | PV_STALE) ||
-	    (pv->flags & PV_AWAY && !(pv->flags & PV_STALE)) || device > index ||
+	if (pv->state > PV_STATE_REMOVED ||
+	    pv->flags & ~(PV_PAUSED | PV_AWAY | PV_STALE | PV_PINNED) ||
+	    (pv->flags & PV_AWAY && !(pv->flags & PV_STALE)) ||
+	    (pv->flags & PV_PINNED && !sb->journal_row) || device > index ||
 	    sb->pv[device].device || sb->pv[device].state != pv->state)
 		return false;
-	if (index == 0 && (pv->state != PV_STATE_ACTIVE || pv->flags & (PV_AWAY | PV_STALE)))
-		return false; /* the journal is there */
-	if (pv->device && pv->flags & (PV_AWAY | PV_STALE))
+	if (index == 0 && (pv->state != PV_STATE_ACTIVE ||
+			   (pv->flags & (PV_AWAY | PV_STALE) && !sb->journal_row)))
+		return false; /* the journal is there, and nowhere else */
+	if (pv->device && pv->flags & (PV_AWAY | PV_STALE | PV_PINNED))
 		return false; /* its device's row says so */
 	for (unsigned i = device; i < index; i++)
 		if ((i == device || sb->pv[i].device == pv->device) &&
 		    pv->data_offset < sb->pv[i].data_offset + sb->pv[i].chunks * CHUNK)
 			return false;
 	return true;
+}
+
+static bool has_journal_room(const struct superblock *sb, unsigned row)
+{
+	const struct format_pv *pv = &sb->pv[row];
+
+	return row && row < sb->pv_count && !pv->device && pv->state == PV_STATE_ACTIVE &&
+	       pv->data_offset >= sb->journal_offset + sb->journal_blocks * BLOCK;
+}
+
+unsigned superblock_journal_room(const struct superblock *sb)
+{
+	for (unsigned i = 1; i < sb->pv_count; i++)
+		if (has_journal_room(sb, i))
+			return i;
+	return 0;
 }
 
 /* The PV table has to make sense before anybody computes an offset from it. */
@@ -150,7 +180,8 @@ static bool pvs_plausible(const struct superblock *sb)
 	}
 	return sb->journal_offset % BLOCK == 0 && sb->journal_offset >= PV_AREA &&
 	       sb->journal_blocks >= 256 && sb->journal_blocks < 1u << 24 &&
-	       sb->journal_offset + sb->journal_blocks * BLOCK <= sb->pv[0].data_offset;
+	       sb->journal_offset + sb->journal_blocks * BLOCK <= sb->pv[0].data_offset &&
+	       (!sb->journal_row || has_journal_room(sb, sb->journal_row));
 }
 
 static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
@@ -168,10 +199,17 @@ static void superblock_fields(const uint8_t block[BLOCK], struct superblock *sb)
 	sb->version = get32(block + SB_VERSION);
 	sb->host_id = get64(block + SB_HOST);
 	sb->heartbeat = get64(block + SB_HEARTBEAT);
-	sb->lineage = get64(block + SB_LINEAGE);
 	sb->clean = get32(block + SB_CLEAN);
 	sb->pv_index = get32(block + SB_PV_INDEX);
 	sb->pv_count = get32(block + SB_PV_COUNT);
+	if (sb->version < FORMAT_VERSION)
+		return;
+	sb->journal_row = get32(block + SB_JOURNAL_ROW);
+	sb->lineage[0] = get32(block + SB_LINEAGE);
+	for (unsigned i = 1; i < LINEAGES; i++) {
+		sb->lineage[i] = get32(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE);
+		sb->left[i] = get64(block + SB_LINEAGES + (i - 1) * SB_LINEAGE_SIZE + 4);
+	}
 }
 
 static void superblock_pvs(const uint8_t block[BLOCK], struct superblock *sb)
@@ -226,6 +264,28 @@ uint64_t superblock_position(uint64_t device_size, unsigned copy)
 	uint64_t area = copy < 2 ? 0 : device_size / BLOCK * BLOCK - PV_AREA;
 
 	return area + (uint64_t)(copy % 2 + 1) * PV_COPY_OFFSET;
+}
+
+void superblock_fork(struct superblock *sb, uint32_t lineage)
+{
+	for (unsigned i = LINEAGES - 1; i > 0; i--) {
+		sb->lineage[i] = sb->lineage[i - 1];
+		sb->left[i] = sb->left[i - 1];
+	}
+	sb->left[1] = sb->generation;
+	sb->lineage[0] = lineage;
+}
+
+bool superblock_succeeds(const struct superblock *sb, const struct superblock *older)
+{
+	if (older->generation <= 1) /* of a device that no root knew yet */
+		return true;
+	if (sb->lineage[0] == older->lineage[0])
+		return older->generation <= sb->generation + 1;
+	for (unsigned i = 1; i < LINEAGES; i++)
+		if (sb->left[i] && sb->lineage[i] == older->lineage[0])
+			return older->generation <= sb->left[i] + 1;
+	return false;
 }
 
 uint64_t format_pool_hash(const struct uuid *uuid)

@@ -13,7 +13,8 @@
  * The codecs check every length and count before they use it: hostile bytes end in an error.
  * Nothing here allocates, logs or does I/O. Context: any. */
 
-#define FORMAT_VERSION   5u    /* of a pool that goes on, or went on, without a device */
+#define FORMAT_VERSION   6u    /* of one that has, or had, its journal twice, or was opened alone */
+#define FORMAT_AWAY      5u    /* of one that goes on, or went on, without a device */
 #define FORMAT_MIRRORS   4u    /* of one that has, or had, mirrored volumes */
 #define FORMAT_DEVICES   3u    /* of one whose PVs have grown, are evacuated or removed */
 #define FORMAT_SNAPSHOTS 2u    /* of one that has, or had, snapshots */
@@ -25,7 +26,8 @@
 #define CHUNK_NONE       0xffffffffffffull
 #define SLOT_NONE        UINT64_MAX
 
-/* Layout of a PV: head area, (journal, on PV 0 only), chunks, tail area. */
+/* Layout of a PV: head area, (journal on PV 0, and on one more that has room), chunks, tail area.
+ */
 #define PV_AREA        (1u << 20) /* bytes of the head and of the tail area */
 #define PV_COPY_OFFSET 65536u     /* superblock copy i of an area is at (i + 1) * this */
 
@@ -40,7 +42,7 @@ struct format_pv {
 	uint64_t first_chunk; /* pool-wide number of its first chunk */
 	uint64_t chunks;
 	uint8_t state;  /* enum pv_state */
-	uint8_t flags;  /* PV_PAUSED, PV_AWAY, PV_STALE; of the row that is a device */
+	uint8_t flags;  /* PV_PAUSED and so on; of the row that is a device */
 	uint8_t device; /* 0: a device of its own; n + 1: what the device of row n has grown by */
 };
 /* REMOVED: a row without a device. Its chunks are numbers only: those in use are elsewhere
@@ -49,6 +51,7 @@ enum pv_state { PV_STATE_ACTIVE, PV_STATE_EVACUATING, PV_STATE_REMOVED };
 #define PV_PAUSED 1u
 #define PV_AWAY   2u /* the pool goes on without it; STALE, too */
 #define PV_STALE  4u /* its copies of mirrored data may be old: they do not count */
+#define PV_PINNED 8u /* both copies of a metadata node may be there (spread.c) */
 
 /* Pointer to a metadata node: both copies, and what they must be. */
 struct node_pointer {
@@ -69,6 +72,8 @@ enum {
 	ROOT_COUNT
 };
 
+#define LINEAGES 4u
+
 struct superblock {
 	struct uuid pool_uuid;
 	char name[POOL_NAME_MAX + 1];
@@ -76,13 +81,18 @@ struct superblock {
 	uint64_t epoch;          /* of the journal */
 	uint64_t journal_tail;   /* sequence number of the first block to replay */
 	uint64_t next_lsn;       /* of the first record not in the trees */
-	uint64_t journal_offset; /* bytes, on PV 0 */
+	uint64_t journal_offset; /* bytes, on PV 0, and on the row below */
 	uint64_t journal_blocks;
+	uint32_t journal_row; /* whose device has the journal, too; 0: none has */
 	uint64_t next_volume_id;
 	uint32_t version;            /* at least; the rows of pv[] may ask for more */
 	uint64_t host_id, heartbeat; /* reserved */
-	uint64_t lineage;            /* reserved */
-	uint32_t clean;              /* closed in an orderly way */
+	/* Who the pool has been: a new number, never 0, with each open without a device by an
+	 * administrator's word, for then the device may go on elsewhere, too. [0]: now; [i]:
+	 * before, until the root of generation left[i]; 0: none. */
+	uint32_t lineage[LINEAGES];
+	uint64_t left[LINEAGES];
+	uint32_t clean; /* closed in an orderly way */
 	uint32_t pv_index, pv_count;
 	uint8_t watermark[WATERMARKS]; /* percent; 0: the defaults */
 	struct format_pv pv[POOL_DEVICES_MAX];
@@ -98,6 +108,14 @@ struct superblock {
 void superblock_encode(const struct superblock *sb, uint8_t block[BLOCK]);
 int superblock_decode(const uint8_t block[BLOCK], struct superblock *ret_sb, struct err *err);
 uint64_t superblock_position(uint64_t device_size, unsigned copy); /* copy 0,1 head; 2,3 tail */
+/* The pool goes on as another from @sb's root on. */
+void superblock_fork(struct superblock *sb, uint32_t lineage);
+/* Is @older, of the same pool, a state that the pool as of @sb has gone through? One root more it
+ * may be: that one was cut off. */
+bool superblock_succeeds(const struct superblock *sb, const struct superblock *older);
+/* The first row but 0 of a device in use with room for a second copy of the journal, which is where
+ * PV 0 has the first one; 0: none. */
+unsigned superblock_journal_room(const struct superblock *sb);
 /* A hash of the pool's UUID, the seal on journal blocks and nodes. */
 uint64_t format_pool_hash(const struct uuid *uuid);
 

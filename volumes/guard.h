@@ -8,6 +8,8 @@
  * (scrub.c). Private to the native engine. */
 
 #define FINDINGS_MAX 1024u
+/* Of the ledger's copies in the head area of a device; nothing else is behind it. */
+#define LEDGER_OFFSET (256u << 10)
 
 /* One finding, as kept in the ledger. */
 struct finding {

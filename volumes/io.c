@@ -84,7 +84,8 @@ static void durable(struct waiter *waiter)
 
 	if (waiter->result < 0)
 		io->result = waiter->result;
-	else if (!io->volume->volume.mirror && away_flush_failed(io->volume, io->rows, io->aways))
+	else if (!io->volume->volume.mirror &&
+		 (io->lost || away_flush_failed(io->volume, io->rows, io->aways)))
 		io->result = -EIO; /* a device that is gone had what was to be durable */
 	io_finish(io);
 }
@@ -1061,8 +1062,8 @@ static void flush_start(struct io *io)
 
 	waiter_init(&io->waiter, io->lane, durable);
 	native_lock(native);
-	io->rows = away_flush_begin(io->volume);
-	needed = flush_needed(native) || native->read_only || io->rows;
+	io->rows = away_flush_begin(io->volume, &io->lost);
+	needed = flush_needed(native) || native->read_only || io->rows || io->lost;
 	if (needed)
 		flush_join(native, &io->waiter);
 	native_unlock(io->lane);
@@ -1207,6 +1208,7 @@ void io_submit(struct volume *volume, struct volume_request *request)
 	io->result = 0;
 	io->needed_lsn = 0;
 	io->rows = 0;
+	io->lost = false;
 	io->aways = __atomic_load_n(&mine->native->aways, __ATOMIC_SEQ_CST);
 	request->backend = io;
 	if (!io_waits(io))

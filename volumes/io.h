@@ -81,7 +81,8 @@ struct io {
 	int result;
 	bool flushed;
 	uint64_t needed_lsn; /* of the last record without which what it did would be lost */
-	uint64_t rows;       /* away_flush_begin() */
+	bool lost;           /* away_flush_begin() .. */
+	uint64_t rows;       /* .. both of them */
 	unsigned aways;
 	uint64_t next; /* discard: bytes; extents: slot */
 	uint64_t next_end;

@@ -817,7 +817,7 @@ static int attempt(struct piece *leader, struct piece **ret_merge)
 			return -EINPROGRESS;
 		}
 	for (struct piece *piece = leader; piece; piece = piece->sibling)
-		if (native->mirrors && away_any(native) && meets_away(piece))
+		if (native->mirrored && away_any(native) && meets_away(piece))
 			return -EIO;
 	result = journal_reserve(native, &leader->waiter);
 	if (result == 0)

@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
 
-#include "volumes/native.h"
+#include "volumes/guard.h"
+#include "volumes/spread.h"
 
 /* The journal: one stream, a ring of 4 KiB blocks on PV 0; the block with sequence number s is
  * at s modulo the ring's size. Records get consecutive LSNs under the lock, in the order in
  * which map, space and checksums change.
+ *
+ * A pool with mirrored volumes has the ring once more, on another device, at the same place: what
+ * is written is written to both, at the same time, so that the pool goes on without either
+ * (away.c).
+ *   J1 A root that names the row of the second copy has a tail from which on all blocks are in
+ *      both. So writing to both begins before the freeze of the first such root, and ends when no
+ *      root that could be opened names it any more.
+ *   J2 The first device may go once both roots name the row: with the older one, which does not,
+ *      the records since would be on the other device and nobody would look there.
+ *   J3 What is not in a copy is known by itself: a block continues the chain or does not. So replay
+ *      takes a block from whichever copy has it; of a device that was away, too, but for one that
+ *      the root it begins with calls away (replay.c).
  *
  *   append -> open block -> sealed -> (commit: one run of blocks at a time) written -> flushed
  *
@@ -20,6 +34,7 @@
 #define COMMIT_GATHER   16u /* sealed blocks that start a commit nobody waits for */
 #define REQUEST_BLOCKS  64u
 #define REQUESTS        (COMMIT_BLOCKS / REQUEST_BLOCKS + 2)
+#define COPIES          2u
 #define RING_RESERVE    32u
 #define SEALED_MAX      2048u
 #define SPARE_KEPT      64u
@@ -29,10 +44,11 @@ struct journal_part {
 	struct disk_request request;
 	struct iovec iov[REQUEST_BLOCKS];
 	struct native *native;
+	struct pv *pv;
 };
 
 struct journal_write {
-	struct journal_part part[REQUESTS];
+	struct journal_part part[COPIES][REQUESTS];
 };
 
 int journal_setup(struct native *native)
@@ -41,6 +57,8 @@ int journal_setup(struct native *native)
 
 	journal->offset = native->sb.journal_offset;
 	journal->blocks = native->sb.journal_blocks;
+	journal->twin = native->sb.journal_row;
+	journal->twin_since = native->sb.generation; /* the older root is not asked: one more */
 	list_init(&journal->sealed);
 	list_init(&journal->writing);
 	list_init(&journal->spare);
@@ -230,6 +248,92 @@ uint64_t journal_complete_lsn(const struct native *native)
 	return list_entry(journal->outstanding.next, struct outstanding, link)->lsn - 1;
 }
 
+/* ---- the second copy ---- */
+unsigned journal_copies(const struct native *native, struct pv *ret_copies[2])
+{
+	unsigned twin = __atomic_load_n(&native->journal.twin, __ATOMIC_ACQUIRE);
+
+	ret_copies[0] = (struct pv *)&native->pv[0];
+	ret_copies[1] = (struct pv *)&native->pv[twin];
+	return twin ? 2 : 1;
+}
+
+bool journal_spares(const struct native *native, const struct pv *device)
+{
+	if (device != native->pv)
+		return true; /* the first one's copy is looked at in any case */
+	return native->sb.journal_row && (native->sb.generation > native->journal.twin_since ||
+					  !ORDER(journal_named_by_both_roots));
+}
+
+bool journal_twin_due(const struct native *native)
+{
+	return !native->sb.journal_row && native->mirrored && mirror_any(native) &&
+	       !away_any(native) && superblock_journal_room(&native->sb);
+}
+
+unsigned journal_complete_copies(const struct native *native)
+{
+	const struct pv *twin = &native->pv[native->sb.journal_row];
+
+	if (!journal_spares(native, native->pv))
+		return 1;
+	return 2u - pv_is_stale(native->pv) - pv_is_stale(twin);
+}
+
+void journal_twin_look(struct native *native, uint64_t generation)
+{
+	struct journal *journal = &native->journal;
+	bool wanted = native->mirrored && mirror_any(native), quiet = !away_any(native);
+	unsigned row = wanted ? superblock_journal_room(&native->sb) : 0;
+
+	if (native->sb.journal_row && !wanted && quiet) {
+		native->sb.journal_row = 0;
+		journal->twin_since = generation;
+	} else if (!native->sb.journal_row && journal->twin != row &&
+		   (native->sb.generation > journal->twin_since ||
+		    !ORDER(journal_left_by_both_roots))) {
+		__atomic_store_n(&journal->twin, 0, __ATOMIC_RELEASE); /* both roots know */
+	}
+	if (native->sb.journal_row || !row || !quiet || (journal->twin && journal->twin != row))
+		return;
+	__atomic_store_n(&journal->twin, row, __ATOMIC_RELEASE);
+	journal->twin_since = generation;
+	native->sb.journal_row = row;
+	native->sb.version = FORMAT_VERSION;
+	spread_doubt(native);
+}
+
+#define CLEAR_BYTES (1u << 20)
+
+int journal_clear(struct native *native, struct lane *lane, struct disk *disk, uint64_t size)
+{
+	uint64_t at = LEDGER_OFFSET, end = native->journal.offset + native->journal.blocks * BLOCK;
+	uint8_t *zeros = heap_aligned(BLOCK, CLEAR_BYTES);
+	int result = zeros ? pv_wipe_labels(disk, size) : -ENOMEM;
+
+	if (!ORDER(journal_cleared_of_others))
+		at = end;
+	if (zeros)
+		memset(zeros, 0, CLEAR_BYTES);
+	while (at < end && result == 0) {
+		uint64_t length = end - at < CLEAR_BYTES ? end - at : CLEAR_BYTES;
+
+		if (native->checkpoint_due) /* the journal's room is not to wait for this */
+			result = checkpoint_run(native, lane, false);
+		if (result == 0)
+			result = disk_io(disk, DISK_WRITE, 0, at, zeros, length);
+		at += length;
+	}
+	heap_free(zeros);
+	return result == 0 ? disk_io(disk, DISK_FLUSH, 0, 0, NULL, 0) : result;
+}
+
+bool journal_wants_root(const struct native *native)
+{
+	return native->sb.journal_row && native->sb.generation == native->journal.twin_since;
+}
+
 /* ---- commit ---- */
 int journal_wait_written(struct native *native, uint64_t lsn, struct waiter *waiter)
 {
@@ -263,7 +367,6 @@ static void commit_finish(struct native *native)
 	struct lane *leader = journal->leader;
 
 	native_lock(native);
-	pv_wrote(&native->pv[0]);
 	if (journal->result < 0)
 		native_fail(native, "the journal can not be written (error %d)", -journal->result);
 	while (!list_empty(&journal->writing)) {
@@ -291,13 +394,17 @@ static void commit_finish(struct native *native)
 	native_unlock(leader);
 }
 
+/* One of two copies may fail with its device. */
 static void part_done(struct disk_request *request, int result)
 {
-	struct native *native = container_of(request, struct journal_part, request)->native;
+	struct journal_part *part = container_of(request, struct journal_part, request);
+	struct native *native = part->native;
 	struct journal *journal = &native->journal;
 
-	if (result < 0)
+	pv_wrote(part->pv);
+	if (result < 0 && away_lost(journal->leader, part->pv, result) < 0)
 		journal->result = result;
+	pv_leave(part->pv);
 	if (--journal->requests == 0)
 		commit_finish(native);
 }
@@ -327,17 +434,12 @@ static void commit_take(struct native *native)
 	journal->result = 0;
 }
 
-void journal_commit(struct lane *lane)
+/* The blocks that are to be written, sealed, as requests for one copy: runs of neighbours. */
+static unsigned commit_parts(struct native *native, struct journal_part *part)
 {
-	struct native *native = lane->native;
 	struct journal *journal = &native->journal;
 	unsigned parts = 0;
 
-	native_lock(native);
-	commit_take(native);
-	pthread_mutex_unlock(&native->lock);
-	journal->leader = lane;
-	journal->requests = 1;
 	list_for_each (it, &journal->writing) {
 		struct journal_block *block = list_entry(it, struct journal_block, link);
 		struct journal_header header = {.pool_hash = native->hash,
@@ -349,26 +451,74 @@ void journal_commit(struct lane *lane)
 						.count = block->count,
 						.used = block->used};
 		uint64_t offset = journal->offset + block->seq % journal->blocks * BLOCK;
-		struct disk_request *request =
-		    parts ? &journal->write->part[parts - 1].request : NULL;
+		struct disk_request *request = parts ? &part[parts - 1].request : NULL;
 
 		journal->hash = journal_block_seal(block->data, &header);
 		if (!request || request->iov_count == REQUEST_BLOCKS ||
 		    request->offset + request->length != offset) {
-			request = &journal->write->part[parts].request;
+			request = &part[parts].request;
 			*request = (struct disk_request){.op = DISK_WRITE,
 							 .offset = offset,
-							 .iov = journal->write->part[parts].iov,
+							 .iov = part[parts].iov,
 							 .done = part_done};
-			journal->write->part[parts++].native = native;
+			part[parts++].native = native;
 		}
-		journal->write->part[parts - 1].iov[request->iov_count++] =
+		part[parts - 1].iov[request->iov_count++] =
 		    (struct iovec){.iov_base = block->data, .iov_len = BLOCK};
 		request->length += BLOCK;
 	}
-	journal->requests += parts;
-	for (unsigned i = 0; i < parts; i++)
-		disk_submit(lane->loop, native->pv[0].disk, &journal->write->part[i].request);
+	return parts;
+}
+
+static void copy_parts(struct journal_part *to, const struct journal_part *from, unsigned parts)
+{
+	for (unsigned i = 0; i < parts; i++) {
+		to[i] = from[i];
+		to[i].request.iov = to[i].iov;
+	}
+}
+
+/* False: the device is away, or goes meanwhile. */
+static bool submit_parts(struct lane *lane, struct pv *pv, struct journal_part *part,
+			 unsigned parts)
+{
+	for (unsigned i = 0; i < parts; i++) {
+		pv_enter(pv); /* before the look: its disk may be taken out */
+		if (!pv_is_here(pv)) {
+			pv_leave(pv);
+			lane->native->journal.requests -= parts - i;
+			return false;
+		}
+		part[i].pv = pv;
+		disk_submit(lane->loop, pv->disk, &part[i].request);
+	}
+	return true;
+}
+
+void journal_commit(struct lane *lane)
+{
+	struct native *native = lane->native;
+	struct journal *journal = &native->journal;
+	struct journal_part(*part)[REQUESTS] = journal->write->part;
+	struct pv *pv[COPIES];
+	unsigned copies, parts, submitted = 0;
+
+	native_lock(native);
+	commit_take(native);
+	copies = journal_copies(native, pv);
+	pthread_mutex_unlock(&native->lock);
+	journal->leader = lane;
+	parts = commit_parts(native, part[0]);
+	if (copies > 1)
+		copy_parts(part[1], part[0], parts);
+	journal->requests = 1 + copies * parts;
+	for (unsigned copy = 0; copy < copies; copy++)
+		if (copy && !ORDER(journal_writes_both))
+			journal->requests -= parts;
+		else
+			submitted += submit_parts(lane, pv[copy], part[copy], parts);
+	if (!submitted)
+		journal->result = -EIO;
 	if (--journal->requests == 0)
 		commit_finish(native);
 }

@@ -5,6 +5,7 @@
 
 #include "volumes/guard.h"
 #include "volumes/keeper.h"
+#include "volumes/spread.h"
 
 /* The keeper: everything that changes or looks at a pool as a whole, one thing after the other,
  * in a fiber on the pool's home loop. Changes to volumes that are queued together share one
@@ -13,6 +14,7 @@
 
 #define TICK_NS          1000000000ull
 #define CHECKPOINT_TICKS 30
+#define SPREAD_TICKS     3600
 
 /* ---- ends ---- */
 void call_end(struct native_call *mine, int result)
@@ -408,7 +410,8 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 	timer_stop(&native->timer);
 	if (!native->read_only)
 		checkpoint_run(native, lane, true);
-	if (!native->read_only && native->away_pending) /* a device has failed in just that one */
+	/* a device has failed in just that one */
+	if (!native->read_only && native->away_lsn >= native->sb.next_lsn)
 		checkpoint_run(native, lane, true);
 	if (native->ledger->dirty)
 		ledger_write(native);
@@ -419,6 +422,13 @@ static int close_pool(struct native_call *mine, struct lane *lane)
 }
 
 /* ---- the fiber ---- */
+static void look_at_nodes(struct native *native, struct lane *lane)
+{
+	native_lock(native);
+	spread_again(native);
+	native_unlock(lane);
+}
+
 static bool run_one(struct native *native, struct lane *lane)
 {
 	struct native_call *mine;
@@ -461,6 +471,9 @@ static bool run_one(struct native *native, struct lane *lane)
 		list_push_front(&native->calls, &mine->link);
 		return false;
 	}
+	if (result == 0 && (mine->kind == CALL_ADD || mine->kind == CALL_GROW ||
+			    mine->kind == CALL_REMOVE || mine->kind == CALL_ONLINE))
+		look_at_nodes(native, lane); /* where they may be is another matter now */
 	call_end(mine, result);
 	return false;
 }
@@ -496,6 +509,11 @@ static void keeper_main(void *context)
 			if (resilver_some(native, lane))
 				continue;
 			native_lock(native);
+		}
+		if (spread_due(native)) {
+			native_unlock(lane);
+			spread_some(native, lane);
+			continue;
 		}
 		if (evacuate_runs(native)) {
 			native_unlock(lane);
@@ -568,7 +586,10 @@ static void tick(struct timer *timer)
 	}
 	if (++native->ticks % CHECKPOINT_TICKS == 0 && native->dirty->count && !native->closing)
 		checkpoint_want(native);
-	if ((evacuate_runs(native) || measure_is_due(native) || resilver_due(native)) &&
+	if (native->ticks % SPREAD_TICKS == 0)
+		spread_again(native);
+	if ((evacuate_runs(native) || measure_is_due(native) || resilver_due(native) ||
+	     spread_due(native)) &&
 	    !native->closing)
 		keeper_kick(native);
 	native_unlock(lane);
@@ -583,7 +604,7 @@ void keeper_start(struct native *native)
 	timer_start(&native->timer, TICK_NS);
 	scrub_opened(native);
 	if (!list_empty(&native->deleting) || native->ledger->dirty || native->checkpoint_due ||
-	    resilver_due(native)) {
+	    resilver_due(native) || spread_due(native)) {
 		native_lock(native);
 		keeper_kick(native);
 		pthread_mutex_unlock(&native->lock);

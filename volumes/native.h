@@ -87,9 +87,11 @@ struct pv {
 	struct pv *device; /* the row of its device, maybe itself; the next five are that one's */
 	bool dirty;        /* atomic: something was written since the last flush was issued */
 	bool needs_flush;
-	bool away;          /* atomic: the pool goes on without it, nothing is sent to it */
-	bool stale;         /* atomic: its copies of mirrored data do not count (away.c) */
-	bool pinned;        /* it has nodes with both copies: the pool can not go on without it */
+	bool away;   /* atomic: the pool goes on without it, nothing is sent to it */
+	bool stale;  /* atomic: its copies of mirrored data do not count (away.c) */
+	bool pinned; /* it may have nodes with both copies: the pool does not go on without it */
+	bool pinned_again;  /* ... one that was placed since the last look at all of them began */
+	bool was_away;      /* the root that was opened says so (replay.c) */
 	char *path;         /* of one that was not there at the open, where that is known */
 	uint32_t in_flight; /* atomic; requests on the disk */
 	uint32_t memory_alignment, logical_block; /* of the disk */
@@ -237,7 +239,9 @@ struct journal_block {
 };
 
 struct journal {
-	uint64_t offset, blocks; /* region on PV 0 */
+	uint64_t offset, blocks; /* region on PV 0, and on .. */
+	unsigned twin;           /* .. this row, which is written to, too; 0: none. Atomic */
+	uint64_t twin_since;     /* of the first root that names it; or does no more */
 	uint64_t epoch, next_seq, tail_seq;
 	uint64_t next_lsn, written_lsn;
 	uint32_t hash; /* of the last block sealed for writing */
@@ -403,6 +407,10 @@ struct native {
 	struct measure *measure;   /* the one that is being looked at */
 	uint64_t partial_changes;  /* of which slots are used in chunks that are used in part */
 
+	/* spread.c */
+	bool spread_wanted; /* all nodes are to be looked at */
+	uint64_t unspread;  /* of them: with both copies on one device, as of the last look */
+
 	/* mirror.c */
 	bool mirrored;    /* atomic: there may be chunks with two copies */
 	uint64_t mirrors; /* such chunks */
@@ -560,6 +568,12 @@ int disk_io(struct disk *disk, enum disk_op op, unsigned flags, uint64_t offset,
 /* Geometry of a new pool over sb->pv[].size, sb->journal_blocks when it is not 0; of the loaded
  * one: the table of AGs. */
 int pv_layout(struct superblock *sb, struct err *err);
+/* In a fiber: the labels that @disk has are gone, durably: those of a row of @size, and what
+ * another pool has left at its end. */
+int pv_wipe_labels(struct disk *disk, uint64_t size);
+/* Bytes for a second copy of the journal before the data of row @row, which is new; 0: a row before
+ * it has that room, or it is too small. */
+uint64_t pv_journal_room(struct superblock *sb, unsigned row);
 int pv_make_ags(struct native *native);
 /* Chunks and groups of the rows from @first on; @ag (NULL: counting only) has room for the groups.
  */
@@ -802,12 +816,13 @@ int away_record(struct native *native,
 /* Would what is to be written to @chunk be nowhere? Then nothing is begun. Under the lock. */
 static inline bool away_from(const struct native *native, uint64_t chunk)
 {
-	return native->mirrors && away_has(native, chunk) && !mirror_of(native, chunk);
+	return native->mirrored && away_has(native, chunk) && !mirror_of(native, chunk);
 }
 /* A volume with one copy has written to @pv. 0; -EIO: it went away meanwhile. Any loop. */
 int away_plain_written(struct nvolume *volume, const struct pv *pv);
-/* Of a flush: what has to be asked before, and after (@rows, @aways as it was before). */
-uint64_t away_flush_begin(struct nvolume *volume);
+/* Of a flush: what has to be asked before (lost: it fails in any case), and after (@rows, @aways as
+ * it was before). */
+uint64_t away_flush_begin(struct nvolume *volume, bool *ret_lost);
 bool away_flush_failed(struct nvolume *volume, uint64_t rows, unsigned aways);
 bool resilver_due(const struct native *native);
 /* One step of making a stale device's copies good, in the keeper's fiber, without the lock. False:
@@ -898,6 +913,24 @@ void journal_commit(struct lane *lane); /* without the lock; committing is set *
 /* Is the record @lsn where the end of this process would not lose it? 0: written it is, if not
  * flushed. -EINPROGRESS: @waiter is woken when it is. -EROFS. */
 int journal_wait_written(struct native *native, uint64_t lsn, struct waiter *waiter);
+/* Where it is written to: one or two rows, of which one may be away. Context: any. */
+unsigned journal_copies(const struct native *native, struct pv *ret_copies[2]);
+unsigned journal_complete_copies(const struct native *native); /* under the lock */
+/* Can it be done without @device? */
+bool journal_spares(const struct native *native, const struct pv *device);
+/* Does the next root begin a second copy? Until then no device is known that can be done without
+ * (spread.c). Under the lock. */
+bool journal_twin_due(const struct native *native);
+/* In the keeper's fiber: the places of the ledger and of the journal on @disk, which is not the
+ * pool's yet, are zeros, and durably: of a device that was the pool's before they may hold a list
+ * of findings and a journal that have gone on elsewhere, and replay would take that for a sign that
+ * the root is an old one. The labels it has, of a row of @size, go before that: with them it would
+ * be one of the pool's, with nothing in its journal. */
+int journal_clear(struct native *native, struct lane *lane, struct disk *disk, uint64_t size);
+/* Not yet, but with the next root? */
+bool journal_wants_root(const struct native *native);
+/* At the freeze of root @generation: has the pool a second copy from it on, or none any more? */
+void journal_twin_look(struct native *native, uint64_t generation);
 void unconfirmed_add(struct native *native, uint64_t chunk, uint16_t mask, uint64_t lsn);
 uint64_t unconfirmed_lsn(struct native *native, uint64_t chunk, uint16_t mask); /* 0: none */
 int unconfirmed_prepare(struct native *native, unsigned count);
@@ -933,6 +966,9 @@ struct labels {
 	struct superblock newest, older;
 	uint64_t size[2];       /* of the device, by the heads; 0: not known */
 	uint64_t generation[2]; /* by side: even, odd */
+	struct {
+		uint64_t generation, epoch;
+	} copy[4]; /* 0, 0: none that can be read */
 };
 bool rewind_side_is_lost(const struct labels *labels, unsigned count, uint64_t newest);
 /* -EUCLEAN, with what an administrator can do about a root that may be lost. */

@@ -571,11 +571,21 @@ static void load_done(struct disk_request *request, int result)
 		load_free(load);
 }
 
+/* Any: one at most is away. */
+static struct pv *one_that_is_here(struct native *native)
+{
+	struct pv *pv = native->pv;
+
+	while (!pv_is_device(pv) || !pv_is_here(pv))
+		pv++;
+	return pv;
+}
+
 static void load_submit(struct load *load)
 {
 	if (!load_aim(load, load->copy) || !pv_is_here(load->pv)) {
 		/* a pointer to nowhere, or it is away: have the request refused by a disk */
-		load->pv = &load->lane->native->pv[0];
+		load->pv = one_that_is_here(load->lane->native);
 		load->request.offset = load->pv->disk->size;
 	}
 	load->request.op = DISK_READ;

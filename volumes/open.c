@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "volumes/alone.h"
 #include "volumes/bytes.h"
 #include "volumes/guard.h"
+#include "volumes/spread.h"
 
 /* Creating and opening pools, and what pool.h asks of an open one. Both run in a fiber:
  *
@@ -19,8 +21,10 @@ struct opening {
 	bool create, force, rewind;
 	bool degraded; /* an administrator consents to one device's being missing */
 	bool check_data;
-	struct pool_check_report *report; /* a check of closed devices */
-	struct superblock older;          /* the root before the newest, where there is one */
+	struct pool_check_report *report;  /* a check of closed devices */
+	struct superblock older;           /* the root before the newest, where there is one */
+	struct superblock root;            /* the newest, as it is on the devices .. */
+	uint8_t missing[POOL_DEVICES_MAX]; /* .. by row: the copies where it should be and is not */
 	uint64_t journal_bytes;
 	char name[POOL_NAME_MAX + 1];
 	unsigned count;
@@ -100,6 +104,10 @@ static void take_flags(struct opening *opening, unsigned row)
 	struct native *native = opening->native;
 	struct pv *pv = &native->pv[row];
 
+	pv->was_away = pv->format.flags & PV_AWAY;
+	pv->pinned = pv->format.flags & PV_PINNED; /* from here on (spread_say()) */
+	native->sb.pv[row].flags &= (uint8_t)~PV_PINNED;
+	pv->format.flags &= (uint8_t)~PV_PINNED;
 	if (!pv->disk && opening->failures == 1)
 		pv->path = heap_strdup(opening->device[opening->failed].path);
 	if (!pv->disk || pv->format.flags & (PV_AWAY | PV_STALE))
@@ -123,7 +131,7 @@ static void take_disks(struct opening *opening, struct disk **disks)
 		pv->allocates = pv->format.state == PV_STATE_ACTIVE;
 	}
 	native->pv_count = sb->pv_count;
-	for (unsigned i = 1; i < sb->pv_count; i++)
+	for (unsigned i = 0; i < sb->pv_count; i++)
 		if (pv_is_device(&native->pv[i]))
 			take_flags(opening, i);
 	for (unsigned i = 0; i < opening->count; i++)
@@ -209,6 +217,8 @@ static int read_label(struct opening *opening, struct disk *disk, struct labels 
 		if (copy < 2)
 			labels.size[copy] = tail;
 		keep_label(&labels, &sb);
+		labels.copy[copy].generation = sb.generation;
+		labels.copy[copy].epoch = sb.epoch;
 		found = true;
 	}
 	heap_free(block);
@@ -251,6 +261,18 @@ static bool is_member(const struct superblock *label, const struct superblock *s
 	       memcmp(&label->pv[index].uuid, &sb->pv[index].uuid, sizeof(struct uuid)) == 0;
 }
 
+/* The copies, of the side of root @sb, that hold something else: as bits. */
+static uint8_t missing_copies(const struct labels *labels, const struct superblock *sb)
+{
+	uint8_t missing = 0;
+
+	for (unsigned copy = sb->generation & 1; copy < 4; copy += 2)
+		if (labels->copy[copy].generation != sb->generation ||
+		    labels->copy[copy].epoch != sb->epoch)
+			missing |= (uint8_t)(1u << copy);
+	return missing;
+}
+
 /* Which path is which row: into disks[]. */
 static int sort_devices(struct opening *opening, struct labels *labels, struct disk **disks)
 {
@@ -277,6 +299,7 @@ static int sort_devices(struct opening *opening, struct labels *labels, struct d
 			return err_set(text(opening), -EINVAL, "%s is a copy of another device",
 				       disk->path);
 		disks[label->pv_index] = disk;
+		opening->missing[label->pv_index] = missing_copies(&labels[i], &native->sb);
 	}
 	return 0;
 }
@@ -293,11 +316,11 @@ static bool does_without(struct opening *opening, unsigned index)
 		return opening->failure != -EBUSY;   /* it is there, somebody is just letting go */
 	}
 	for (unsigned i = 0; i < sb->pv_count; i++)
-		if ((i != index && sb->pv[i].flags & PV_STALE) ||
+		if ((i != index && sb->pv[i].flags & PV_STALE && ORDER(stale_needs_the_other)) ||
 		    sb->pv[i].state == PV_STATE_EVACUATING)
 			return false;
-	if (!opening->degraded || opening->report || index == 0 || native->newly_missing ||
-	    sb->version < FORMAT_MIRRORS)
+	if (!opening->degraded || opening->report || native->newly_missing ||
+	    sb->version < FORMAT_MIRRORS || (index == 0 && !sb->journal_row))
 		return false;
 	native->newly_missing = index + 1;
 	return true;
@@ -333,35 +356,132 @@ static int check_complete(struct opening *opening, struct disk **disks)
 	return 0;
 }
 
-/* Has the row another device now? */
-static bool was_replaced(const struct superblock *label, const struct superblock *first)
+static bool is_same_pool(const struct superblock *a, const struct superblock *b)
+{
+	return memcmp(&a->pool_uuid, &b->pool_uuid, sizeof(struct uuid)) == 0;
+}
+
+/* Has the row of @label another device, as @other says? */
+static bool was_replaced(const struct superblock *label, const struct superblock *other)
 {
 	unsigned index = label->pv_index;
 
-	return index < first->pv_count &&
-	       memcmp(&label->pv[index].uuid, &first->pv[index].uuid, sizeof(struct uuid)) != 0;
+	return index < other->pv_count &&
+	       memcmp(&label->pv[index].uuid, &other->pv[index].uuid, sizeof(struct uuid)) != 0;
 }
 
-/* What the first device says is away, or has replaced, has taken no part since: its labels say
- * nothing of roots. */
-static void forget_away(struct opening *opening, struct labels *labels)
+/* Went the pool on without the device of @label, as @other says? */
+static bool is_away(const struct superblock *label, const struct superblock *other)
 {
-	const struct superblock *first = NULL;
+	return label->pv_index != other->pv_index && is_member(label, other) &&
+	       other->pv[label->pv_index].flags & PV_AWAY;
+}
+
+/* Of two labels of one generation the one of the later life: what it was written over, where that
+ * was not cut off, is the other. */
+static bool is_newer(const struct superblock *a, const struct superblock *b)
+{
+	if (a->generation != b->generation || a->epoch != b->epoch)
+		return a->generation > b->generation ||
+		       (a->generation == b->generation && a->epoch > b->epoch);
+	return a->lineage[0] != b->lineage[0] && superblock_succeeds(a, b);
+}
+
+/* The device with the newest label that counts; their number when there is none. */
+static unsigned newest_of(const struct opening *opening, const struct labels *labels,
+			  const bool *forgotten)
+{
+	unsigned newest = opening->count;
 
 	for (unsigned i = 0; i < opening->count; i++)
-		if (opening->disk[i] && labels[i].newest.pv_index == 0)
-			first = &labels[i].newest;
-	for (unsigned i = 0; i < opening->count && first; i++) {
-		struct superblock *label = &labels[i].newest;
+		if (opening->disk[i] && !forgotten[i] &&
+		    (newest == opening->count ||
+		     is_newer(&labels[i].newest, &labels[newest].newest)))
+			newest = i;
+	return newest;
+}
 
-		if (!opening->disk[i] || label == first ||
-		    memcmp(&label->pool_uuid, &first->pool_uuid, sizeof(struct uuid)) != 0 ||
-		    !(was_replaced(label, first) ||
-		      (is_member(label, first) && first->pv[label->pv_index].flags & PV_AWAY)))
+static int refuse_split(struct opening *opening, const struct labels *labels, unsigned a,
+			unsigned b)
+{
+	return err_set(text(opening), -EUCLEAN,
+		       "%s and %s went on as pool %s without each other, and what was written to "
+		       "one since is not on the other: import the pool from the one that is to "
+		       "stay, and give it the other as a new device (pool replace --force)",
+		       opening->disk[a]->path, opening->disk[b]->path, labels[a].newest.name);
+}
+
+/* Who says that @newest is away? opening->count: nobody does. */
+static unsigned doubter_of(const struct opening *opening, const struct labels *labels,
+			   const bool *forgotten, unsigned newest)
+{
+	for (unsigned i = 0; i < opening->count; i++)
+		if (opening->disk[i] && !forgotten[i] &&
+		    is_same_pool(&labels[i].newest, &labels[newest].newest) &&
+		    is_away(&labels[newest].newest, &labels[i].newest))
+			return i;
+	return opening->count;
+}
+
+/* One that the pool went on without may have gone on, too, and only its journal says so. Where that
+ * can not be read the pool still goes on without it. */
+static int check_forgotten(struct opening *opening, const struct labels *labels, unsigned newest,
+			   unsigned index)
+{
+	struct err why = {0};
+	uint64_t alone = 0;
+	int result = alone_rows(opening->disk[index], &labels[index].newest, NULL, NULL, &alone);
+
+	if (result == 0)
+		return alone ? refuse_split(opening, labels, newest, index) : 0;
+	if (result == -ENOMEM)
+		return result;
+	err_set(&why, result, "the journal on %s can not be read", opening->disk[index]->path);
+	set_aside(opening, index, result, &why);
+	return 0;
+}
+
+/* What the pool went on without, or has replaced, has taken no part since: its labels say nothing
+ * of roots. The newest label says what that is; one that the others call away is not taken for the
+ * newest (the root that says that it is back was cut off). Two that call each other away, or
+ * neither of which has been what the other is, have both gone on, by an administrator's word:
+ * neither is older, whatever other devices each has now. */
+static int forget_away(struct opening *opening, struct labels *labels)
+{
+	bool forgotten[POOL_DEVICES_MAX] = {false};
+	unsigned newest, doubter;
+	int result = 0;
+
+	for (;;) {
+		newest = newest_of(opening, labels, forgotten);
+		if (newest == opening->count)
+			return 0;
+		doubter = doubter_of(opening, labels, forgotten, newest);
+		if (doubter == opening->count)
+			break;
+		if (is_away(&labels[doubter].newest, &labels[newest].newest) ||
+		    was_replaced(&labels[doubter].newest, &labels[newest].newest) ||
+		    !superblock_succeeds(&labels[doubter].newest, &labels[newest].newest))
+			return refuse_split(opening, labels, newest, doubter);
+		forgotten[newest] = true;
+	}
+	for (unsigned i = 0; i < opening->count; i++) {
+		if (!opening->disk[i] || i == newest ||
+		    !is_same_pool(&labels[i].newest, &labels[newest].newest))
 			continue;
-		label->generation = labels[i].older.generation = 0;
+		if (!superblock_succeeds(&labels[newest].newest, &labels[i].newest))
+			return refuse_split(opening, labels, newest, i);
+		forgotten[i] |= was_replaced(&labels[i].newest, &labels[newest].newest) ||
+				is_away(&labels[i].newest, &labels[newest].newest);
+	}
+	for (unsigned i = 0; i < opening->count && result == 0; i++) {
+		if (!forgotten[i])
+			continue;
+		result = check_forgotten(opening, labels, newest, i);
+		labels[i].newest.generation = labels[i].older.generation = 0;
 		memset(labels[i].generation, 0, sizeof(labels[i].generation));
 	}
+	return result;
 }
 
 /* Put the devices in the order of the pool's table and find the newest root. */
@@ -369,20 +489,17 @@ static int assemble(struct opening *opening, struct labels *labels)
 {
 	struct native *native = opening->native;
 	struct disk *disks[POOL_DEVICES_MAX] = {0};
-	unsigned newest = opening->count;
-	int result;
+	const bool all[POOL_DEVICES_MAX] = {false};
+	int result = forget_away(opening, labels);
+	unsigned newest = newest_of(opening, labels, all);
 
-	forget_away(opening, labels);
-	for (unsigned i = 0; i < opening->count; i++)
-		if (opening->disk[i] &&
-		    (newest == opening->count ||
-		     labels[i].newest.generation > labels[newest].newest.generation))
-			newest = i;
+	if (result < 0)
+		return result;
 	if (newest == opening->count) {
 		*text(opening) = opening->why;
 		return opening->failure;
 	}
-	native->sb = labels[newest].newest;
+	native->sb = opening->root = labels[newest].newest;
 	opening->older = *older_of(labels, opening->count, native->sb.generation);
 	result = sort_devices(opening, labels, disks);
 	if (result == 0)
@@ -402,8 +519,7 @@ static uint64_t doubted_rows(const struct opening *opening, struct labels *label
 		struct labels kept = labels[i];
 
 		memset(labels[i].generation, 0, sizeof(labels[i].generation));
-		if (kept.newest.pv_index &&
-		    rewind_side_is_lost(labels, opening->count, opening->native->sb.generation))
+		if (rewind_side_is_lost(labels, opening->count, opening->native->sb.generation))
 			rows |= 1ull << kept.newest.pv_index;
 		labels[i] = kept;
 	}
@@ -500,6 +616,45 @@ static int load_trees(struct native *native, struct lane *lane)
 	return result == 0 ? hot_setup(native) : result;
 }
 
+/* A crash has left the newest root in some copies only. The next root goes to the other side, the
+ * one after it to these again: so that a crash in that one leaves a readable copy of this side, on
+ * each device by itself (they may be opened alone), all have this one first. */
+static int complete_root(struct opening *opening)
+{
+	struct native *native = opening->native;
+	struct superblock *root = &opening->root;
+	uint8_t *block = heap_aligned(BLOCK, BLOCK);
+	int result = block ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < root->pv_count * 4 && result == 0; i++) {
+		struct pv *pv = &native->pv[i / 4];
+
+		if (!(opening->missing[i / 4] & 1u << i % 4) || !pv_is_here(pv) ||
+		    pv_is_stale(pv) || !ORDER(root_whole_before_next))
+			continue;
+		root->pv_index = i / 4;
+		superblock_encode(root, block);
+		result = pv_io(pv, DISK_WRITE, DISK_FUA,
+			       superblock_position(root->pv[i / 4].size, i % 4), block, BLOCK);
+	}
+	heap_free(block);
+	return result;
+}
+
+/* The device that is missing may go on elsewhere: from here on the two are different pools. Known
+ * before anything else is written. */
+static int fork_pool(struct native *native)
+{
+	uint32_t lineage = 0;
+
+	while (!lineage)
+		loop_random(native->home, &lineage, sizeof(lineage));
+	if (ORDER(opened_alone_is_another))
+		superblock_fork(&native->sb, lineage);
+	native->sb.version = FORMAT_VERSION;
+	return ORDER(consent_before_writes) ? superblock_write_all(native, &native->sb) : 0;
+}
+
 static int start(struct opening *opening)
 {
 	struct native *native = opening->native;
@@ -533,14 +688,24 @@ static int start(struct opening *opening)
 		result = evacuate_opened(native);
 		native_unlock(lane);
 	}
+	if (result == 0 && !opening->create)
+		result = complete_root(opening);
 	if (result == 0 && native->newly_missing) {
-		/* known before anything else is written: its own labels must not count later */
-		log_warning("pool %s is opened without device %u, which is missing",
-			    native->sb.name, native->newly_missing);
-		result = superblock_write_all(native, &native->sb);
+		log_warning("pool %s is opened without device %u, which is missing%s",
+			    native->sb.name, native->newly_missing,
+			    native->pv[native->newly_missing - 1].pinned
+				? ": metadata may have both copies there, and what it is of can "
+				  "not be read"
+				: "");
+		result = fork_pool(native);
 	}
 	if (result == 0)
 		result = checkpoint_run(native, lane, false);
+	if (result == 0) {
+		native_lock(native);
+		spread_again(native);
+		native_unlock(lane);
+	}
 	return result;
 }
 
@@ -785,6 +950,7 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.replayed_records = native->replayed_records;
 	info.degraded = away_any(native) && !pv_is_here(away_any(native));
 	info.resilvering = away_any(native) && !info.degraded;
+	info.journal_copies = journal_complete_copies(native);
 	info.read_only = native->read_only;
 	memcpy(info.read_only_reason, native->read_only_reason, sizeof(info.read_only_reason));
 	pthread_mutex_unlock(&native->lock);

@@ -14,7 +14,9 @@
  * Nor is that a copy begins when no write to its chunk is in flight (evacuate.c, away.c), nor, of a
  * device that was away, the flush before its copies count again and that a flush which failed with
  * it is done once more without it, nor that both roots say that it is away before another gets a
- * label in its place (replace.c): the moments are too short.
+ * label in its place (replace.c), nor that the journal's second copy is written to before the
+ * freeze of the first root that names it (journal.c, J1), nor that the labels of a device that is
+ * to be a new one go before the journal on it is zeros (journal.c): the moments are too short.
  *
  * name                              file            what it keeps
  * cycle_commit_before_flush         flush.c         I5: records are on the PV before its flush
@@ -33,14 +35,22 @@
  * checkpoint_flush_before_superblock checkpoint.c   I7: nodes durable before the root
  * superblock_fua                    checkpoint.c    I7: root durable before the tail moves
  * superblock_alternates             checkpoint.c    the older root survives a torn write
+ * root_whole_before_next            open.c          a torn root is mended before it gets old
  * nodes_reused_after_next           checkpoint.c    I7: nodes of the last two roots are kept
  * older_root_held_at_open           rewind.c        ... from the open on
  * checkpoint_confirms_by_journal    journal.c       I2 holds for the older root too
  * tail_moves_after_superblock       checkpoint.c    I7: the journal is kept until then
  * checkpoint_keeps_hot_set          csum.c          touched regions stay hot over a checkpoint
+ * journal_writes_both               journal.c       J1: either copy has all that is durable
+ * replay_looks_at_both              replay.c        a newer block in either: the root is an old one
+ * away_adds_no_journal              replay.c        J3: a root reads the same with who was away
+ * journal_named_by_both_roots       journal.c       J2: the first device is not spared before
+ * journal_left_by_both_roots        journal.c       J1: written to while a root names it
+ * journal_cleared_of_others         journal.c       R6: no journal that has gone on elsewhere
  * replay_verifies_unconfirmed       replay.c        I1: a record without its data is undone
  * replay_new_epoch                  replay.c        an older root does not take the chain for ended
  * replay_reverts_whole_group        replay.c        atomic writes: all or nothing
+ * replayed_is_held_once             space.c         M3: of pairs given up, after a replay, too
  * shared_is_redirected              map.c           a snapshot's slot is not written in place
  * shared_is_not_freed               map.c           ... and not freed by who replaces it
  * shared_node_is_kept               node.c          a snapshot's node is not freed by its copy
@@ -58,8 +68,17 @@
  * mirror_kept_for_both_roots        mirror.c        M3: no root has one of a pair in other use
  * mirror_levelled_at_replay         mirror.c        M2: both copies are the same after a crash
  * away_is_recorded                  away.c          A2: a device that is back has old data
+ * gone_is_said_by_the_root          checkpoint.c    A2: a root that it has not all nodes of
  * away_doubts_an_older_root         away.c          a newer one may be lost: it had no part in it
  * resilver_before_whole             away.c          A1: its copies count when all are good again
+ * stale_needs_the_other             away.c          A6: one at a time, until it is whole
+ * whole_in_both_roots               away.c          A7: both roots are on it by then
+ * pinned_is_not_spared              away.c          no node is only on the device that goes
+ * pinned_until_looked_at            spread.c        S1: all nodes have been looked at before
+ * spread_root_is_recorded           spread.c        a volume's record says where its root is now
+ * pinned_is_said                    spread.c        S2: ... and after the next open, too
+ * opened_alone_is_another           open.c          two halves that went on are told apart
+ * consent_before_writes             open.c          ... as soon as one has written anything
  * replacement_labelled              replace.c       R3: a root or record finds the row's device
  * replaced_in_both_roots            replace.c       R4: the journal speaks of the new device
  */

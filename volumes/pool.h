@@ -79,11 +79,12 @@ bool pool_is_remote(const char *path);
  * stake: a root whose journal has been written over since is refused here too. */
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call);
-/* pool_open_degraded: as pool_open, and does without one device that is missing, if it is not the
- * first and there are mirrored volumes: those have one copy, others can not be read or written
- * where the device is. A pool that has gone on without the device needs no such consent. -EUCLEAN:
- * writes to what has one copy there were under way when the pool went down, or another device is
- * not whole. */
+/* pool_open_degraded: as pool_open, and does without one device that is missing, if there are
+ * mirrored volumes and, should it be the first, a second copy of the journal: mirrored volumes have
+ * one copy then, others can not be read or written where the device is. A pool that has gone on
+ * without the device needs no such consent. -EUCLEAN: writes to what has one copy there were under
+ * way when the pool went down, or another device is not whole. Of two devices that have each gone
+ * on without the other neither is opened with the other (-EUCLEAN). */
 void pool_open_degraded(const struct world_ops *world, struct loop *loop, const char *const *paths,
 			unsigned path_count, struct pool_call *call);
 /* pool_close: wait for requests in flight, checkpoint, mark clean, release the devices. Every
@@ -349,6 +350,7 @@ struct pool_info {
 	uint64_t metadata_repairs; /* since open: a bad copy served and mended from the other */
 	bool degraded;             /* a device is away */
 	bool resilvering;          /* one is back and is being made good */
+	unsigned journal_copies;   /* on devices that are there and whole */
 	uint64_t hot_resummed;     /* slots re-summed at the last replay */
 	uint64_t replayed_records; /* at open */
 	const char *kind;          /* of back end: "native", "rbd" */
@@ -414,7 +416,8 @@ struct pool_device_info {
 	uint64_t moved_bytes,
 	    left_bytes;        /* while it is evacuated; RESILVERING: looked at, to look at */
 	uint64_t copied_bytes; /* RESILVERING: what differed */
-	char reason[400];      /* DEVICE_STUCK: what is in the way */
+	bool vital; /* there are mirrored volumes, and the pool would not go on without it .. */
+	char reason[400]; /* .. why; DEVICE_STUCK: what is in the way */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

@@ -186,6 +186,20 @@ int pv_flush_all(struct native *native)
 	return result;
 }
 
+/* A device that may have to stand in for the first one: the first other that is large enough. A
+ * pool gets its second copy of the journal with its first mirrored volume; there is room for it
+ * before, for none can be made where there is data. */
+uint64_t pv_journal_room(struct superblock *sb, unsigned row)
+{
+	uint64_t journal = sb->journal_blocks * BLOCK;
+	unsigned rows = sb->pv_count, other;
+
+	sb->pv_count = row;
+	other = superblock_journal_room(sb);
+	sb->pv_count = rows;
+	return other || journal > sb->pv[row].size / 2 ? 0 : journal;
+}
+
 #define JOURNAL_MIN (4ull << 20)
 #define JOURNAL_MAX (1ull << 30)
 
@@ -214,7 +228,7 @@ int pv_layout(struct superblock *sb, struct err *err)
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		struct format_pv *pv = &sb->pv[i];
 
-		pv->data_offset = PV_AREA + (i == 0 ? journal : 0);
+		pv->data_offset = PV_AREA + (i == 0 ? journal : pv_journal_room(sb, i));
 		pv->first_chunk = chunk;
 		pv->chunks = (pv->size - pv->data_offset - PV_AREA) / CHUNK;
 		chunk += pv->chunks;
@@ -280,7 +294,25 @@ static const struct signature signatures[] = {
     {"an encrypted (LUKS) volume", 0, 6, "LUKS\xba\xbe"},
 };
 
-/* A label of this pool for a row that the pool has not got. */
+int pv_wipe_labels(struct disk *disk, uint64_t size)
+{
+	uint8_t *block = heap_aligned(BLOCK, BLOCK);
+	int result = block ? 0 : -ENOMEM;
+
+	if (block)
+		memset(block, 0, BLOCK);
+	for (unsigned i = 0; i < 8 && result == 0; i++)
+		result =
+		    disk_io(disk, DISK_WRITE, DISK_FUA,
+			    superblock_position(i < 4 ? size : disk->size, i % 4), block, BLOCK);
+	heap_free(block);
+	return result;
+}
+
+/* A label of this pool for a row that the pool has not got: it was removed, and a crash came before
+ * its labels were wiped, or it never was the pool's, for those of generations 0 and 1 are written
+ * before a root knows of the device. Any other that a root wrote is of a device that another took
+ * the place of, or is another half's, and may have what is nowhere else. */
 static bool is_left_over(const struct superblock *label, const struct superblock *pool)
 {
 	const struct uuid *row = &label->pv[label->pv_index].uuid;
@@ -288,16 +320,17 @@ static bool is_left_over(const struct superblock *label, const struct superblock
 	if (!pool || memcmp(&label->pool_uuid, &pool->pool_uuid, sizeof(*row)) != 0)
 		return false;
 	for (unsigned i = 0; i < pool->pv_count; i++)
-		if (memcmp(&pool->pv[i].uuid, row, sizeof(*row)) == 0 &&
-		    pool->pv[i].state != PV_STATE_REMOVED)
-			return false;
-	return true;
+		if (memcmp(&pool->pv[i].uuid, row, sizeof(*row)) == 0)
+			return pool->pv[i].state == PV_STATE_REMOVED &&
+			       superblock_succeeds(pool, label);
+	return label->generation <= 1;
 }
 
 static int check_labels(struct disk *disk, const struct superblock *pool, uint8_t *buffer,
 			struct err *err)
 {
-	bool left_over = false, damaged = false, other = false;
+	bool left_over = false, other = false;
+	unsigned damaged = 0;
 
 	for (unsigned copy = 0; copy < 4; copy++) {
 		struct superblock sb;
@@ -310,11 +343,12 @@ static int check_labels(struct disk *disk, const struct superblock *pool, uint8_
 		if (result == 0 && is_left_over(&sb, pool))
 			left_over = true;
 		else if (result == -EBADMSG)
-			damaged = true;
+			damaged++;
 		else
 			other |= result != -ENODATA;
 	}
-	if (other || (damaged && !left_over)) /* one may be torn where it was interrupted */
+	/* One may be torn where it was interrupted, and be the first that was to be written. */
+	if (other || (damaged > 1 && !left_over))
 		return err_set(err, -EEXIST, "%s belongs to a Granary pool already", disk->path);
 	return 0;
 }

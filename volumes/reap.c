@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "volumes/keeper.h"
+#include "volumes/spread.h"
 
 /* Deleting snapshots and volumes, and other walks over two maps at once.
  *
@@ -252,6 +253,7 @@ static void remove_record(struct native *native, struct lane *lane, struct nvolu
 		node_mark_dirty(node);
 	}
 	nvolume_free(volume);
+	spread_again(native);
 	native_unlock(lane);
 }
 

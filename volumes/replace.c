@@ -23,7 +23,11 @@
  * R4 It is here when both roots have the UUID: the journal goes on from either, and says of a row
  *    that its device is back, or good. With the old UUID that would be the dead one.
  * R5 Nothing on the new one counts before all of it was held against the other copies: a device
- *    that is stale is all that it is, and one that was the pool's before is as good as any. */
+ *    that is stale is all that it is, and one that was the pool's before is as good as any.
+ * R6 Where it has room for the journal, that place is zeros before it has a label: a device that
+ * was the pool's may hold a journal that has gone on elsewhere, which replay would take for a sign
+ *    that the root is an old one. The labels that it has go before that: with them it would be one
+ *    of the pool's, with nothing in its journal. */
 
 /* ---- what has no other copy ---- */
 /* Chunks of a group that hold data in use, and that is not elsewhere. */
@@ -160,6 +164,17 @@ static int check_alone(struct native *native, struct lane *lane, const struct pv
 	return alone ? refuse_alone(native, lane, device, err) : 0;
 }
 
+/* A pool that was opened without it by an administrator's word may miss some. */
+static int check_nodes(const struct pv *device, bool force, struct err *err)
+{
+	if (!device->pinned || force)
+		return 0;
+	return err_set(err, -EBUSY,
+		       "metadata may have both copies on %s, and what it is of would be lost: "
+		       "connect that device again, or give it up (--force)",
+		       away_path(device));
+}
+
 /* Who has looked up a place on the dead one meanwhile has met its end: what such a slot held may
  * have been given up since. */
 static void wait_readers(struct native *native)
@@ -220,19 +235,13 @@ static int open_new(struct native_call *mine, const struct pv *device, struct di
 	return result;
 }
 
-/* All copies, of generations older than every root. What another pool has left at the end of a
- * device that is larger than the row goes. */
+/* All copies, of generations older than every root. */
 static int write_labels(struct disk *disk, struct superblock *label)
 {
 	uint64_t size = label->pv[label->pv_index].size;
 	uint8_t *block = heap_aligned(BLOCK, BLOCK);
 	int result = block ? 0 : -ENOMEM;
 
-	for (unsigned copy = 2; copy < 4 && result == 0; copy++) {
-		memset(block, 0, BLOCK);
-		result = disk_io(disk, DISK_WRITE, DISK_FUA, superblock_position(disk->size, copy),
-				 block, BLOCK);
-	}
 	for (unsigned copy = 0; copy < 4 && result == 0; copy++) {
 		label->generation = copy & 1;
 		superblock_encode(label, block);
@@ -259,6 +268,24 @@ static int make_label(struct native *native, struct disk *disk, unsigned row,
 	result = write_labels(disk, label);
 	heap_free(label);
 	return result;
+}
+
+/* As it was made, whether it is written to now or not. */
+static bool has_journal_room(const struct pv *device)
+{
+	return device->format.data_offset > PV_AREA;
+}
+
+static int prepare_disk(struct native *native, struct lane *lane, const struct pv *device,
+			struct disk *disk, struct err *err)
+{
+	int result = has_journal_room(device)
+			 ? journal_clear(native, lane, disk, device->format.size)
+			 : pv_wipe_labels(disk, device->format.size);
+
+	if (result == 0 || native->read_only) /* a checkpoint has failed, not the new device */
+		return result;
+	return err_set(err, result, "%s can not be written to", disk->path);
 }
 
 static int two_roots(struct native *native, struct lane *lane)
@@ -312,6 +339,8 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
 	if (result == 0)
+		result = check_nodes(device, mine->force, err);
+	if (result == 0)
 		result = away_let_go(native, device, err);
 	if (result == 0)
 		result = open_new(mine, device, &disk);
@@ -321,6 +350,8 @@ int replace_device(struct native_call *mine, struct lane *lane)
 	result = two_roots(native, lane);
 	if (result == 0)
 		result = check_alone(native, lane, device, err);
+	if (result == 0)
+		result = prepare_disk(native, lane, device, disk, err);
 	if (result == 0 && ORDER(replacement_labelled)) {
 		result = make_label(native, disk, pv_device_row(native, device), &uuid);
 		if (result < 0)

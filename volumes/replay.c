@@ -24,6 +24,20 @@
  * Slots of mirrored volumes are looked at in both copies: one that fits is enough, and what decided
  * becomes the other one, too. So what was read once after a crash is read ever after.
  *
+ * Where the journal is on two devices, a block may be in one copy only: one was away then, or has
+ * rotted, or the last commit was cut off. It is taken from whichever has one that continues the
+ * chain, of which there are never two that differ; that a device has been away is in the journal of
+ * the other. But what is newer than the chain in either copy says that the root is an old one: of a
+ * device that was away, the copy may hold all of the chain that has been written over in the other,
+ * and the changes that were made since would be gone.
+ *
+ * Of a device that the root itself calls away nothing continues the chain. The root may have been
+ * opened without it, when the crash had left the end of the chain in its copy only: then those
+ * changes did not happen, that was seen, and when the root of that open is lost they are not to
+ * come back with the device. Nothing durable is missed: the other one does not go before two roots
+ * more say that this one is back (away.c, A7). What counts has to be readable where the other copy
+ * has nothing, then: an error that passes would be such an open without it, and no root says so.
+ *
  * Then hot regions are looked through for overwrites whose record was lost, and a checkpoint
  * under a new epoch makes sure that no block of the old chain's end is ever taken for new. */
 
@@ -55,13 +69,21 @@ struct candidate {
 	bool settled;
 };
 
+/* A copy of the journal, and the piece of it that was read last. */
+struct ring {
+	struct pv *pv;
+	uint8_t *run;
+	uint64_t run_at; /* sequence number of run's first block, SLOT_NONE */
+	unsigned run_count;
+};
+
 struct replay {
 	struct native *native;
 	struct lane *lane;
 	struct err *err;
-	uint8_t *run;    /* RUN_BLOCKS blocks */
-	uint64_t run_at; /* sequence number of run's first block, SLOT_NONE */
-	unsigned run_count;
+	uint8_t *run; /* RUN_BLOCKS blocks; the first copy's, and room for a chunk */
+	struct ring copy[2];
+	unsigned copies;
 	uint64_t end_seq, end_lsn, confirmed;
 	struct pending *pending;
 	size_t count, room;
@@ -72,27 +94,30 @@ struct replay {
 };
 
 /* ---- the chain ---- */
-static int read_block(struct replay *replay, uint64_t seq, uint8_t **ret_block)
+/* NULL: it can not be read. Only the block itself is asked for when its neighbours can not. */
+static const uint8_t *read_block(struct replay *replay, struct ring *ring, uint64_t seq)
 {
 	struct journal *journal = &replay->native->journal;
 	uint64_t place = seq % journal->blocks;
-	int result;
 
-	if (seq - replay->run_at >= replay->run_count) {
-		replay->run_count = RUN_BLOCKS;
+	if (seq - ring->run_at >= ring->run_count) {
+		unsigned count = RUN_BLOCKS;
+		int result = -EIO;
+
 		if (place + RUN_BLOCKS > journal->blocks)
-			replay->run_count = (unsigned)(journal->blocks - place);
-		replay->run_at = seq;
-		result =
-		    pv_io(&replay->native->pv[0], DISK_READ, 0, journal->offset + place * BLOCK,
-			  replay->run, (uint64_t)replay->run_count * BLOCK);
-		if (result < 0) {
-			replay->run_count = 0;
-			return err_set(replay->err, -EIO, "the journal can not be read");
+			count = (unsigned)(journal->blocks - place);
+		ring->run_at = seq;
+		ring->run_count = 0;
+		for (; result < 0 && count; count = count > 1 ? 1 : 0) {
+			result = pv_io(ring->pv, DISK_READ, 0, journal->offset + place * BLOCK,
+				       ring->run, (uint64_t)count * BLOCK);
+			if (result == 0)
+				ring->run_count = count;
 		}
+		if (result < 0)
+			return NULL;
 	}
-	*ret_block = replay->run + (seq - replay->run_at) * BLOCK;
-	return 0;
+	return ring->run + (seq - ring->run_at) * BLOCK;
 }
 
 /* A valid block where the chain ends, from after what this root knows: the root is an old one. */
@@ -106,45 +131,109 @@ static bool newer_block(const struct replay *replay, const struct journal_header
 		(header->epoch == sb->epoch && header->seq > seq));
 }
 
+/* The end of the chain that is walked, so far. */
+struct chain {
+	uint64_t seq, lsn;
+	uint32_t previous;
+};
+
+static bool continues(const struct replay *replay, const struct chain *chain,
+		      const struct journal_header *header)
+{
+	const struct superblock *sb = &replay->native->sb;
+
+	return header->pool_hash == replay->native->hash && header->epoch == sb->epoch &&
+	       header->seq == chain->seq && header->first_lsn == chain->lsn &&
+	       (chain->seq == sb->journal_tail || header->previous_hash == chain->previous);
+}
+
+static int moved_on(struct replay *replay)
+{
+	return err_set(
+	    replay->err, -EUCLEAN,
+	    "the newest root of the pool is lost and the journal has moved on from generation %llu",
+	    (unsigned long long)replay->native->sb.generation);
+}
+
+/* Does what is in this copy continue the chain? */
+static bool counts(const struct pv *pv)
+{
+	return !pv->was_away || !ORDER(away_adds_no_journal);
+}
+
+/* The chain may be longer than it looks: what is not read now would be there when the same root is
+ * opened again, and what has been read of the pool meanwhile would turn out not to have been. One
+ * that is being made good has the journal, too (away.c, A6). */
+static int unreadable(struct replay *replay, const struct pv *pv, const struct pv *other)
+{
+	bool spare = other != pv && other->disk && counts(other) && !pv_is_stale(other);
+
+	return err_set(replay->err, -EIO, "the journal can not be read from %s%s", away_path(pv),
+		       spare ? ": if it stays so, import the pool without that device (--degraded)"
+			     : "");
+}
+
+/* The block that continues the chain, NULL at its end. */
+static int find_block(struct replay *replay, const struct chain *chain, const uint8_t **ret_block,
+		      struct journal_header *ret_header, uint32_t *ret_hash)
+{
+	const struct pv *failed = NULL;
+
+	*ret_block = NULL;
+	for (unsigned i = 0; i < replay->copies; i++) {
+		struct ring *ring = &replay->copy[i];
+		const uint8_t *block;
+		struct journal_header header;
+		uint32_t hash;
+
+		if (!ring->pv->disk || (*ret_block && !ORDER(replay_looks_at_both)))
+			continue;
+		block = read_block(replay, ring, chain->seq);
+		if (!block && counts(ring->pv))
+			failed = ring->pv;
+		if (!block || journal_block_open(block, &header, &hash) < 0)
+			continue;
+		if (newer_block(replay, &header, chain->seq))
+			return moved_on(replay);
+		if (*ret_block || !continues(replay, chain, &header) || !counts(ring->pv))
+			continue;
+		*ret_block = block;
+		*ret_header = header;
+		*ret_hash = hash;
+	}
+	if (!failed || *ret_block)
+		return 0;
+	return unreadable(replay, failed, replay->copy[failed == replay->copy[0].pv].pv);
+}
+
 /* Walk the chain; @visit (may be NULL) sees each block. */
 static int walk(struct replay *replay,
 		int (*visit)(struct replay *replay, const struct journal_header *header,
 			     const uint8_t *block))
 {
 	struct native *native = replay->native;
-	uint64_t seq = native->sb.journal_tail, lsn = native->sb.next_lsn;
-	uint32_t previous = 0;
+	struct chain chain = {.seq = native->sb.journal_tail, .lsn = native->sb.next_lsn};
 
-	for (;; seq++) {
+	while (chain.seq - native->sb.journal_tail < native->journal.blocks) {
 		struct journal_header header;
-		uint8_t *block = NULL;
-		uint32_t hash;
-		int result = read_block(replay, seq, &block);
+		const uint8_t *block;
+		uint32_t hash = 0;
+		int result = find_block(replay, &chain, &block, &header, &hash);
 
-		if (result < 0)
-			return result;
-		if (seq - native->sb.journal_tail >= native->journal.blocks ||
-		    journal_block_open(block, &header, &hash) < 0)
+		if (result == 0 && !block)
 			break;
-		if (newer_block(replay, &header, seq))
-			return err_set(replay->err, -EUCLEAN,
-				       "the newest root of the pool is lost and the journal has "
-				       "moved on from generation %llu",
-				       (unsigned long long)native->sb.generation);
-		if (header.pool_hash != native->hash || header.epoch != native->sb.epoch ||
-		    header.seq != seq || header.first_lsn != lsn ||
-		    (seq != native->sb.journal_tail && header.previous_hash != previous))
-			break;
-		result = visit ? visit(replay, &header, block) : 0;
+		if (result == 0 && visit)
+			result = visit(replay, &header, block);
 		if (result < 0)
 			return result;
 		if (replay->confirmed < header.confirmed)
 			replay->confirmed = header.confirmed;
-		previous = hash;
-		lsn += header.count;
+		chain.previous = hash;
+		chain.lsn += header.count;
+		chain.seq++;
 	}
-	replay->end_seq = seq;
-	replay->end_lsn = lsn;
+	replay->end_seq = chain.seq;
+	replay->end_lsn = chain.lsn;
 	return 0;
 }
 
@@ -801,8 +890,21 @@ static void replay_free(struct replay *replay)
 	heap_free(replay->settled);
 	heap_free(replay->candidates);
 	heap_free(replay->pending);
+	heap_free(replay->copy[1].run);
 	heap_free(replay->run);
 	heap_free(replay->slot);
+}
+
+static int copies_setup(struct replay *replay)
+{
+	struct pv *pv[2];
+
+	replay->copies = journal_copies(replay->native, pv);
+	replay->copy[0] = (struct ring){.pv = pv[0], .run = replay->run, .run_at = SLOT_NONE};
+	replay->copy[1] = (struct ring){.pv = pv[1], .run_at = SLOT_NONE};
+	if (replay->copies > 1)
+		replay->copy[1].run = heap_aligned(BLOCK, RUN_BLOCKS * BLOCK);
+	return replay->run && (replay->copies == 1 || replay->copy[1].run) ? 0 : -ENOMEM;
 }
 
 int replay_run(struct native *native, struct lane *lane, struct err *err)
@@ -810,16 +912,17 @@ int replay_run(struct native *native, struct lane *lane, struct err *err)
 	struct replay replay = {.native = native,
 				.lane = lane,
 				.err = err,
-				.run_at = SLOT_NONE,
 				.run = heap_aligned(BLOCK, RUN_BLOCKS * BLOCK),
 				.slot = heap_aligned(BLOCK, 2 * VOLUME_SLOT),
 				.settled = heap_zalloc_array(TABLE_BUCKETS, sizeof(void *)),
 				.candidates = heap_zalloc_array(TABLE_BUCKETS, sizeof(void *))};
 	struct journal *journal = &native->journal;
-	int result = -ENOMEM;
+	int result = copies_setup(&replay);
 
-	if (replay.run && replay.slot && replay.settled && replay.candidates)
+	if (result == 0 && replay.slot && replay.settled && replay.candidates)
 		result = steps(&replay);
+	else
+		result = -ENOMEM;
 	/* Blocks behind the end of the chain may be left over; the new epoch tells them from those
 	 * to come (the hash of the block before would, too), and tells the root before this one
 	 * that its journal has ended. */

@@ -620,6 +620,8 @@ static void hold_claimed(struct native *native, const struct list *list)
 
 void space_replayed(struct native *native)
 {
+	if (!ORDER(replayed_is_held_once))
+		return;
 	claim(native, &native->retired);
 	claim(native, &native->quarantine);
 	hold_claimed(native, &native->retired);

@@ -36,6 +36,7 @@ enum rule {
 	POOL_FINDINGS,
 	POOL_DEVICE_STUCK,
 	POOL_DEGRADED,
+	POOL_VITAL,
 	DEVICE_MISSING,
 	TARGET_UNAVAILABLE,
 	LUN_UNAVAILABLE,
@@ -219,6 +220,20 @@ static const struct alert_rule table[RULES] = {
 	  "place with pool replace. Until then, the failure of another device loses data.",
 	  "请重新连接该设备，然后执行 pool online；如设备已彻底损坏，请用 pool replace "
 	  "换上另一设备。在此之前，另一设备故障将导致数据丢失。"}},
+    [POOL_VITAL] =
+	{"pool-vital-device",
+	 ALERT_WARNING,
+	 60,
+	 5,
+	 0,
+	 "",
+	 {"Mirrored volumes do not go on without device {object}: {detail}",
+	  "缺少设备 {object} 时镜像卷将无法继续运行：{detail}"},
+	 {"See what is in the way: with another device (pool add) there is room for a second copy "
+	  "of the journal; snapshots of the time before there was a second device keep metadata "
+	  "on the first until they are deleted.",
+	  "请查看原因：再添加一个设备（pool add）即有空间存放日志的第二份副本；在有第二个设备之前"
+	  "创建的快照会使元数据只保留在第一个设备上，直到这些快照被删除。"}},
     [DEVICE_MISSING] = {"device-missing",
 			ALERT_CRITICAL,
 			5,
@@ -554,7 +569,7 @@ static void look_at_forecast(struct alerts *alerts, const struct model_pool *poo
 		alerts_observe(alerts, POOL_FULL_SOON, pool->name, days <= level, days, "");
 }
 
-static void look_at_devices(struct alerts *alerts, struct pool *pool)
+static void look_at_devices(struct alerts *alerts, struct pool *pool, bool whole)
 {
 	struct pool_device_info info;
 
@@ -566,6 +581,8 @@ static void look_at_devices(struct alerts *alerts, struct pool *pool)
 		else if (info.state == DEVICE_RESILVERING)
 			alerts_observe(alerts, POOL_DEGRADED, info.path, true, 0,
 				       "it is back and being made good");
+		else if (info.vital && whole)
+			alerts_observe(alerts, POOL_VITAL, info.path, true, 0, info.reason);
 }
 
 static void look_at_passthrough(struct alerts *alerts, struct pool *pool)
@@ -639,7 +656,7 @@ static void look_at_pool(struct alerts *alerts, const struct model_pool *pool)
 	if (scrub.findings)
 		alerts_observe(alerts, POOL_FINDINGS, pool->name, true, (int64_t)scrub.findings,
 			       "");
-	look_at_devices(alerts, pool->pool);
+	look_at_devices(alerts, pool->pool, !info.degraded && !info.resilvering);
 }
 
 /* ---- what is served ---- */

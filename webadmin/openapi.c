@@ -71,8 +71,12 @@ static const struct object objects[] = {
        "what can be asked of it: checksums, mirrors, reserves, checks, scrubs, devices, "
        "watermarks, snapshots, expendables, gateways"},
       {"devices", FIELD_TEXTS, true},
-      {"device_details", FIELD_OBJECTS, false, "path, size_bytes, data_bytes, free_bytes, state"},
+      {"device_details", FIELD_OBJECTS, false,
+       "path, size_bytes, data_bytes, free_bytes, state, vital (mirrored volumes do not go on "
+       "without it)"},
       {"evacuation", FIELD_TEXT, false, "what goes on with a device, or empty"},
+      {"journal_copies", FIELD_NUMBER, false,
+       "complete ones, on devices that are there: 1, or 2 with mirrored volumes"},
       {"size_bytes", FIELD_NUMBER, false},
       {"used_bytes", FIELD_NUMBER, false},
       {"free_bytes", FIELD_NUMBER, false},

@@ -62,6 +62,11 @@ static json_t *show_device_details(struct pool *pool)
 		set_number(device, "data_bytes", info.data_bytes);
 		set_number(device, "free_bytes", info.free_bytes);
 		json_object_set_new(device, "state", json_string(device_states[info.state]));
+		json_object_set_new(device, "vital", json_boolean(info.vital));
+		if (info.state == DEVICE_ACTIVE && info.vital)
+			json_object_set_new(
+			    device, "reason",
+			    json_sprintf("the pool does not go on without it: %s", info.reason));
 		if (info.state != DEVICE_ACTIVE) {
 			set_number(device, "moved_bytes", info.moved_bytes);
 			set_number(device, "left_bytes", info.left_bytes);
@@ -302,6 +307,8 @@ json_t *show_pool(const struct model_pool *pool)
 		json_object_set_new(object, "device_details", show_device_details(pool->pool));
 		json_object_set_new(object, "evacuation", device_summary(pool->pool));
 		json_object_set_new(object, "features", show_features(pool->pool));
+		if (pool_can(pool->pool, POOL_MIRRORS))
+			set_number(object, "journal_copies", info.journal_copies);
 	}
 	if (object && pool->pool && pool_can(pool->pool, POOL_SCRUBS)) {
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=180 engines=one asan
-"""A pool with mirrored volumes whose second device, a file that a FUSE server serves, goes away under
+# granary-test: timeout=360 engines=one asan
+"""A pool with mirrored volumes of which one device, a file that a FUSE server serves, goes away under
 a writing initiator and comes back: mirrored LUNs go on, others fail with sense data and are there
-again, what differs is made good, over kill -9; an import without the device wants consent."""
+again, what differs is made good, over kill -9; an import without the device wants consent. Once it
+is the second device, and once the first, which has the journal."""
 
 import os
 import signal
@@ -26,10 +27,10 @@ LONG = 60               # seconds that something may take on a busy machine
 
 
 class Device:
-    """A pool file that can be pulled: the FUSE export of a qemu-storage-daemon."""
+    """A pool file that can be pulled: the FUSE server it is on is killed."""
 
-    def __init__(self, folder):
-        self.path = os.path.join(folder, "b.pool")
+    def __init__(self, folder, name="b.pool"):
+        self.path = os.path.join(folder, name)
         self.image = self.path + ".image"
         self.process = None
         with open(self.image, "wb") as file:
@@ -43,18 +44,14 @@ class Device:
             return f" {self.path} fuse" in mounts.read()
 
     def plug(self):
-        try:
-            # the test holds its end: what is left of a broken run ends with it
-            self.process = subprocess.Popen(
-                ["qemu-storage-daemon", "--blockdev", f"file,node-name=n,filename={self.image}",
-                 "--export", f"fuse,id=e,node-name=n,mountpoint={self.path},writable=on,"
-                             "growable=off"], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        except FileNotFoundError as missing:
-            raise tap.Skip("no qemu-storage-daemon") from missing
+        # the test holds its end: what is left of a broken run ends with it
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.join(os.path.dirname(HERE), "guest", "fuse_file.py"),
+             self.image, self.path], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ready = pools.wait_for(lambda: self.mounted() or self.process.poll() is not None, LONG)
         if not ready or self.process.poll() is not None:
-            raise tap.Skip("no FUSE exports here")
+            raise tap.Skip("no FUSE here")
 
     def pull(self):
         self.process.kill()
@@ -148,9 +145,10 @@ def whole(points, daemon, what):
     points.point(online and check["clean"], what, (state(daemon), check))
 
 
-def furnish(daemon, path, there):
-    daemon.good("pool", "create", "tank", path + ":256M")
-    daemon.good("pool", "add", "tank", there.path)
+def furnish(daemon, path, there, first=False):
+    """@first: it is the first device that goes away later."""
+    daemon.good("pool", "create", "tank", there.path if first else path + ":256M")
+    daemon.good("pool", "add", "tank", path + ":256M" if first else there.path)
     daemon.serve("tank/one", "64M", "--mirror")
     daemon.serve("tank/two", "96M", lun=PLAIN)
     daemon.write(16 * MIB, 32 * MIB, 0x11)
@@ -258,14 +256,26 @@ def consent(points, daemon, path, there):
                  "a restart finds both devices")
 
 
-def test(points):
+def two_journals(daemon):
+    """The pool could go on without either device. The second root that knows is under way, and a
+    look at where the metadata is."""
+    def ready():
+        tank = daemon.json("pool", "show", "tank")
+        return tank["journal_copies"] == 2 and not any(device["vital"]
+                                                       for device in tank["device_details"])
+    return pools.wait_for(ready, LONG)
+
+
+def run(points, first):
     with tempfile.TemporaryDirectory(prefix="granary-away-") as folder:
         path = os.path.join(folder, "a.pool")
         there = Device(folder)
         try:
             daemon = pools.Daemon(os.path.join(folder, "state"))
             try:
-                furnish(daemon, path, there)
+                furnish(daemon, path, there, first)
+                points.point(two_journals(daemon), "the %s device is to go; there are two journals"
+                             % ("first" if first else "second"))
                 writer = pulled(points, daemon, there)
                 killed(points, daemon, there, writer)
                 back(points, daemon, there, writer)
@@ -274,6 +284,51 @@ def test(points):
                 points.point(daemon.stop() == 0, "clean stop")
         finally:
             there.end()
+
+
+def split(points):
+    """Each device by itself, by consent: they are not put together again without being asked."""
+    with tempfile.TemporaryDirectory(prefix="granary-split-") as folder:
+        paths = [os.path.join(folder, name + ".pool") for name in "ab"]
+        daemon = pools.Daemon(os.path.join(folder, "state"))
+        try:
+            daemon.good("pool", "create", "tank", *[path + ":128M" for path in paths])
+            daemon.serve("tank/one", "32M", "--mirror")
+            daemon.write(0, MIB, 0x11)
+            two_journals(daemon)
+            for number, path in enumerate(paths):
+                daemon.stop()
+                hidden = paths[1 - number]
+                os.rename(hidden, hidden + ".hidden")
+                daemon.start()
+                daemon.good("pool", "import", path, "--degraded")
+                daemon.write(MIB, MIB, 0x21 + number)
+                points.point(daemon.holds(0, MIB, 0x11) and daemon.holds(MIB, MIB, 0x21 + number),
+                             f"device {number} by itself, with consent")
+                daemon.stop()
+                os.rename(hidden + ".hidden", hidden)
+            os.rename(paths[1], paths[1] + ".hidden")  # or the start finds it
+            daemon.start()
+            os.rename(paths[1] + ".hidden", paths[1])
+            refused = daemon.run("pool", "import", *paths)
+            points.point(refused.returncode == 1 and "without each other" in refused.stderr,
+                         "both together are refused", refused.stderr)
+            daemon.good("pool", "import", paths[1])
+            points.point(daemon.holds(MIB, MIB, 0x22), "one is imported")
+            refused = daemon.run("pool", "online", "tank", paths[0])
+            points.point(refused.returncode == 1 and "gone on" in refused.stderr,
+                         "the other one is not taken back", refused.stderr)
+            daemon.good("pool", "replace", "tank", "missing", paths[0], "--force", "--yes")
+            whole(points, daemon, "but as a new device it is")
+            points.point(daemon.holds(MIB, MIB, 0x22), "and the data is that of the one")
+        finally:
+            points.point(daemon.stop() == 0, "clean stop")
+
+
+def test(points):
+    run(points, False)
+    run(points, True)
+    split(points)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=180 engines=one asan
-"""The second device of a pool with mirrored volumes, a file that a FUSE server serves, dies under a
-writing initiator and never comes back: another file takes its place while the writer goes on, over a
-kill -9; what had its only copy there is named and has to go first; the old one is not taken again."""
+# granary-test: timeout=360 engines=one asan
+"""A device of a pool with mirrored volumes, a file that a FUSE server serves, dies under a writing
+initiator and never comes back: another file takes its place while the writer goes on, over a kill
+-9; what had its only copy there is named and has to go first; the old one is not taken again. Once
+it is the second device, and once the first, which has the journal."""
 
 import os
 import signal
@@ -20,9 +21,10 @@ import tap                       # pylint: disable=wrong-import-position
 from mirror_away_test import LONG, MIB, PLAIN  # pylint: disable=wrong-import-position
 
 
-def furnish(daemon, path, there):
+def furnish(daemon, path, there, first):
     """A mirrored LUN, and a volume with one copy that is no LUN any more."""
-    away.furnish(daemon, path, there)
+    away.furnish(daemon, path, there, first)
+    away.two_journals(daemon)
     daemon.good("lun", "unmap", pools.IQN, str(PLAIN))
     daemon.good("volume", "create", "tank/four", "8M", "--mirror")
     daemon.good("lun", "map", pools.IQN, "tank/four", "--lun", str(PLAIN))
@@ -75,13 +77,15 @@ def replaced(points, daemon, there, writer, new):
     writer.client.close()
 
 
-def killed(points, daemon, path, writer, there):
+def killed(points, daemon, path, writer, there, first):
     daemon.stop(signal.SIGKILL)
     there.plug()  # the old one is there again, and both are found
     daemon.start()
     away.whole(points, daemon, "killed and started, with the old one there, all copies are good")
     devices = daemon.json("pool", "show", "tank")["devices"]
-    points.point(devices == [path, there.path + ".new"], "the new one is the pool's", devices)
+    wanted = [path, there.path + ".new"]
+    points.point(devices == (wanted[::-1] if first else wanted), "the new one is the pool's",
+                 devices)
     writer.client = away.session(daemon, 1)
     points.point(writer.holds() and daemon.holds(16 * MIB, 32 * MIB, 0x11), "nothing is lost")
     writer.client.close()
@@ -116,7 +120,7 @@ def returned(points, daemon, path, there):
                  "with all that was written")
 
 
-def test(points):
+def run(points, first):
     with tempfile.TemporaryDirectory(prefix="granary-replace-") as folder:
         path = os.path.join(folder, "a.pool")
         there = away.Device(folder)
@@ -124,16 +128,21 @@ def test(points):
         try:
             daemon = pools.Daemon(os.path.join(folder, "state"))
             try:
-                furnish(daemon, path, there)
+                furnish(daemon, path, there, first)
                 writer = away.Writer(daemon)
                 dies(points, daemon, there, writer, new)
                 replaced(points, daemon, there, writer, new)
-                killed(points, daemon, path, writer, there)
+                killed(points, daemon, path, writer, there, first)
                 returned(points, daemon, path, there)
             finally:
                 points.point(daemon.stop() == 0, "clean stop")
         finally:
             there.end()
+
+
+def test(points):
+    run(points, False)
+    run(points, True)
 
 
 if __name__ == "__main__":

@@ -124,15 +124,32 @@ static void check_scrub(struct life *life)
 {
 	struct pool_scrub_info info;
 	struct pool_finding finding;
+	bool labels = life->model->pulled; /* of one that is gone, before that is known */
 
 	pool_get_scrub(life->pool, &info);
-	if (info.errors <= life->scrub_known || life->tolerate_faults)
+	if (info.errors <= life->scrub_known || info.errors <= life->model->forgiven ||
+	    life->tolerate_faults)
+		return;
+	for (unsigned i = 0; labels && pool_finding(life->pool, i, &finding); i++)
+		labels = finding.kind == FINDING_LABEL ||
+			 strncmp(finding.volume, LIFE_BEFORE, strlen(LIFE_BEFORE)) == 0;
+	if (labels)
 		return;
 	for (unsigned i = 0; pool_finding(life->pool, i, &finding); i++)
 		fprintf(stderr, "# finding: %s, byte %llu\n", finding.text,
 			(unsigned long long)finding.offset);
 	violation("the scrub found %llu errors (depth %u)", (unsigned long long)info.errors,
 		  life->depth);
+}
+
+/* All labels have been written since: from here on a bad one is damage. */
+static void scrub_was_forgiven(struct life *life)
+{
+	struct pool_scrub_info info;
+
+	pool_get_scrub(life->pool, &info);
+	life->model->forgiven = info.errors;
+	life->model->pulled = false;
 }
 
 /* The structures: a checkpoint, then nothing wrong and nothing leaked. */
@@ -145,7 +162,10 @@ static void check(struct explorer *explorer, struct life *life, bool data)
 		life_heal(life); /* then both copies are held against the checksums */
 		data = true;
 	}
+	life_before_look(life);
 	check_scrub(life);
+	if (life->profile->pulls && data)
+		scrub_was_forgiven(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
@@ -201,6 +221,13 @@ static void recover(struct explorer *explorer, struct life *life, const struct m
 	if (life->pulled && (life->call_result == -ENOENT || life->call_result == -EPROTO)) {
 		life_call(life, life_start_degraded);
 		(void)life_wait(life, "pool_open_degraded");
+	}
+	if (life->pulled && explorer->profile->before &&
+	    strstr(life->call.err.text, "were under way")) {
+		/* what has one copy there is in a region that was hot: that is refused */
+		life_plug(life);
+		life_call(life, life_start_open);
+		(void)life_wait(life, "pool_open");
 	}
 	if (life->call_result != 0)
 		violation("pool_open after a crash: %s (%s) (depth %u)", life->call.err.text,
@@ -355,9 +382,34 @@ static void live_on(struct explorer *explorer, struct life *life, struct rng *rn
 		return;
 	}
 	check(explorer, life, rng_one_in(rng, 12));
+	if (explorer->profile->before_at && rng_one_in(rng, 2))
+		life_before_forget(life);
 	work(explorer, life, (unsigned)rng_range(rng, 5, 150), deeper ? 80 : 0, 4);
 	look(life, NULL, false);
 	check(explorer, life, false);
+}
+
+/* May the pool be opened without the device that comes and goes? Not before it has had a mirrored
+ * volume, nor when that is the first and has the journal alone, nor when it may have both copies of
+ * a node, or the other one's copies do not count, by the newest root there is without it. */
+static bool may_be_missing(const struct explorer *explorer, struct sim *sim, unsigned victim)
+{
+	struct superblock newest = {0};
+	unsigned other = victim ^ 1;
+
+	for (unsigned i = 0; i < life_devices(explorer->profile) * 4; i++) {
+		const char *path = life_device_paths[i / 4];
+		static uint8_t block[4096];
+		struct superblock sb;
+
+		sim_disk_peek(sim, path, superblock_position(sim_disk_size(sim, path), i % 4),
+			      block, sizeof(block));
+		if (superblock_decode(block, &sb, NULL) == 0 && sb.pv_index == other &&
+		    sb.generation >= newest.generation)
+			newest = sb;
+	}
+	return newest.version >= FORMAT_MIRRORS && !(newest.pv[other].flags & PV_STALE) &&
+	       !(newest.pv[victim].flags & PV_PINNED) && (victim || newest.journal_row);
 }
 
 /* One crash state: recover it, look at it, sometimes live on in it. */
@@ -375,7 +427,8 @@ static void visit(struct explorer *explorer, struct sim *sim, const struct sim_p
 	life = life_new(after, explorer->profile, model_copy(crashed), depth);
 	if (depth < DEPTH_MAX && rng_one_in(rng, 5) && !enough(explorer))
 		crash_at = rng_range(rng, 1, explorer->recovery_ios + 1);
-	if (explorer->profile->pulls && rng_one_in(rng, 6))
+	if (explorer->profile->pulls && rng_one_in(rng, 6) &&
+	    may_be_missing(explorer, after, life->model->victim))
 		life_pull(life); /* it does not come back with the power */
 	recover(explorer, life, crashed, crash_at);
 	life_match_volumes(life);
@@ -550,6 +603,13 @@ static struct life *first_life(const struct profile *profile, struct sim *sim)
 	if (life_wait(life, "pool_create") != 0)
 		violation("pool_create: %s", life->call.err.text);
 	life->pool = life->call.pool;
+	life->model->victim = profile->victim;
+	if (!profile->grows)
+		return life;
+	life_before_make(life);
+	life_call(life, life_start_grow);
+	if (life_wait(life, "pool_add") != 0)
+		violation("pool_add: %s", life->call.err.text);
 	return life;
 }
 
@@ -575,6 +635,7 @@ static void reclaim(struct explorer *explorer, struct life *life)
 
 	if (life->profile->subject->only_data)
 		return;
+	life_before_delete(life);
 	for (unsigned i = 0; i < 2 * MODEL_VOLUMES * MODEL_VOLUMES; i++) {
 		unsigned volume = i % MODEL_VOLUMES;
 

@@ -97,7 +97,7 @@ static void mirror_draw(struct profile *profile, struct rng *rng)
 	profile->checkpoints = profile->manage = 2;
 }
 
-/* The second device comes and goes, and no request is to notice. */
+/* One device comes and goes, the first or the second, and no request is to notice. */
 static void pulls_draw(struct profile *profile, struct rng *rng)
 {
 	profile->pulls = (unsigned)rng_range(rng, 10, 80);
@@ -107,6 +107,8 @@ static void pulls_draw(struct profile *profile, struct rng *rng)
 		profile->checksum = VOLUME_CHECKSUM_STANDARD;
 	if (rng_one_in(rng, 2))
 		profile->replaces = (unsigned)rng_range(rng, 1, 3);
+	profile->victim = (unsigned)rng_below(rng, 2);
+	profile->takes_turns = !profile->replaces; /* the spare one is in one place only */
 }
 
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject)
@@ -230,6 +232,11 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	rng.state = rng_mix(seed ^ 0x70756c6c);
 	if (profile->mirror && rng_one_in(&rng, 2))
 		pulls_draw(profile, &rng);
+	rng.state = rng_mix(seed ^ 0x67726f77);
+	profile->grows = profile->pulls && rng_one_in(&rng, 3);
+	/* what has one copy there keeps a device from being replaced */
+	profile->before = profile->grows && !profile->replaces;
+	profile->before_at = profile->before && rng_one_in(&rng, 2);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -315,10 +322,17 @@ void life_start_create(struct life *life)
 	options = (struct pool_create_options){
 	    .name = "proof",
 	    .devices = devices,
-	    .device_count = life->profile->devices,
+	    .device_count = life->profile->grows ? 1 : life->profile->devices,
 	    .journal_bytes = life->profile->journal_bytes,
 	};
 	life->profile->subject->create(&world_sim, life->loops[0], &options, &life->call);
+}
+
+void life_start_grow(struct life *life)
+{
+	struct pool_device device = {.path = life_device_paths[1]};
+
+	pool_add(life->pool, &device, 1, false, &life->call);
 }
 
 void life_start_open(struct life *life)
@@ -339,28 +353,36 @@ void life_start_degraded(struct life *life)
 			   life_devices(life->profile), &life->call);
 }
 
-/* The pool's second device; before it is open, any that could be it. */
-static unsigned second_device(struct life *life)
+/* The pool's device that comes and goes; before it is open, any that could be it. */
+static unsigned victim_of(struct life *life)
 {
-	const char *path = life->pool ? pool_device_path(life->pool, 1) : NULL;
+	unsigned row = life->model->victim;
+	const char *path = life->pool ? pool_device_path(life->pool, row) : NULL;
 
 	if (path)
-		return strcmp(path, life_device_paths[2]) == 0 ? 2 : 1;
-	return life->profile->replaces ? (unsigned)rng_range(&life->rng, 1, 2) : 1;
+		return strcmp(path, life_device_paths[2]) == 0 ? 2 : row;
+	return life->profile->replaces && rng_one_in(&life->rng, 2) ? 2 : row;
+}
+
+/* The other place it could be in. */
+static unsigned other_place(const struct life *life, unsigned place)
+{
+	return place == 2 ? life->model->victim : 2;
 }
 
 void life_pull(struct life *life)
 {
-	life->pulled = second_device(life);
+	life->pulled = victim_of(life) + 1;
+	life->model->pulled = true;
+	life->pulls++;
 	life->gone = 0;
-	life->was_pulled = true;
-	sim_disk_pull(life->sim, life_device_paths[life->pulled]);
+	sim_disk_pull(life->sim, life_device_paths[life->pulled - 1]);
 }
 
-static void plug(struct life *life)
+void life_plug(struct life *life)
 {
 	if (life->pulled)
-		sim_disk_plug(life->sim, life_device_paths[life->pulled]);
+		sim_disk_plug(life->sim, life_device_paths[life->pulled - 1]);
 	life->pulled = 0;
 }
 
@@ -375,7 +397,8 @@ static void start_replace(struct life *life)
 {
 	struct pool_device device = {.path = life_device_paths[life->instead]};
 
-	pool_replace(life->pool, pool_device_path(life->pool, 1), &device, true, &life->call);
+	pool_replace(life->pool, pool_device_path(life->pool, life->model->victim), &device, true,
+		     &life->call);
 }
 
 /* The device that was away last, wherever that is; where there is none any more, another. */
@@ -384,17 +407,25 @@ static void take_back(struct life *life)
 	unsigned places = life->profile->replaces ? 2 : 1;
 
 	life->gone = 0;
-	for (life->instead = 1; life->instead <= places; life->instead++) {
+	for (unsigned i = 0; i < places; i++) {
+		life->instead = i ? 2 : life->model->victim;
 		life_call(life, start_online);
 		if (life_wait(life, "pool_online") == 0)
 			return;
 	}
 	if (!life->profile->replaces)
 		violation("pool_online: %s (depth %u)", life->call.err.text, life->depth);
-	life->instead = (unsigned)rng_range(&life->rng, 1, 2);
+	life->instead = rng_one_in(&life->rng, 2) ? 2 : life->model->victim;
 	life_call(life, start_replace);
 	if (life_wait(life, "pool_replace") != 0)
 		violation("pool_replace: %s (depth %u)", life->call.err.text, life->depth);
+}
+
+/* The other device is the one to go next: when no handle is dead without the pool's knowing. */
+static void take_turns(struct life *life)
+{
+	if (life->profile->takes_turns && rng_one_in(&life->rng, 3))
+		life->model->victim ^= 1;
 }
 
 /* A handle that is dead is not known to be before it is used: a checkpoint does that. */
@@ -402,7 +433,7 @@ void life_heal(struct life *life)
 {
 	struct pool_info info;
 
-	plug(life);
+	life_plug(life);
 	life_call(life, life_start_checkpoint);
 	if (life_wait(life, "pool_checkpoint") != 0)
 		violation("pool_checkpoint: %s (depth %u)", life->call.err.text, life->depth);
@@ -415,6 +446,7 @@ void life_heal(struct life *life)
 		sim_step(life->sim);
 		pool_get_info(life->pool, &info);
 	}
+	take_turns(life);
 }
 
 void life_start_close(struct life *life)
@@ -498,6 +530,8 @@ bool life_volumes_fit(struct life *life)
 		int index = volume_match(life, volume);
 		const struct model_volume *known = &life->model->volumes[index < 0 ? 0 : index];
 
+		if (life_is_before(life, volume))
+			continue;
 		fit &= index >= 0 && (strcmp(volume->name, known->name) == 0 ||
 				      strcmp(volume->name, known->new_name) == 0);
 		fit &= volume_size(volume) == known->size || volume_size(volume) == known->new_size;
@@ -512,7 +546,8 @@ void life_match_volumes(struct life *life)
 {
 	for (struct volume *volume = pool_volume_next(life->pool, NULL); volume;
 	     volume = pool_volume_next(life->pool, volume))
-		volume_found(life, volume);
+		if (!life_is_before(life, volume))
+			volume_found(life, volume);
 	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
 		struct model_volume *known = &life->model->volumes[i];
 
@@ -559,13 +594,14 @@ static bool takes_space(const struct life *life, const struct client *client)
 		life->model->volumes[client->volume].shares);
 }
 
-/* With two copies of all data one fault fails no read. (A write that has failed may leave half of
- * itself in one copy and all of it in the other, and neither is what counts. A device that is away
- * is a fault, too, and it is made good from what the other one has.) */
+/* With two copies of all data one fault fails no read; a device that was pulled is another one,
+ * also when it is back: what was made good from a copy with a fault has it, too. (A write that has
+ * failed may leave half of itself in one copy and all of it in the other, and neither is what
+ * counts.) */
 static bool one_copy_is_good(const struct life *life, const struct volume_request *request)
 {
 	return life->profile->mirror_all && request->op == VOLUME_READ && !life->write_failed &&
-	       !life->device_lied && !life->was_pulled;
+	       !life->device_lied && !life->model->pulled;
 }
 
 static void client_failed(struct client *client, int result)
@@ -1172,22 +1208,44 @@ static void manage_ended(struct life *life)
  * told, so both roots have to know that the old one was away. */
 static bool replace_plan(struct life *life)
 {
-	unsigned second = second_device(life);
+	unsigned victim = victim_of(life);
 
-	life->instead = rng_one_in(&life->rng, 3) ? 3 - second : second;
-	if (life->instead == second && life->pulled == second && rng_one_in(&life->rng, 2)) {
+	life->instead = rng_one_in(&life->rng, 3) ? other_place(life, victim) : victim;
+	if (life->instead == victim && life->pulled == victim + 1 && rng_one_in(&life->rng, 2)) {
 		if (life->gone < 2) {
 			life->gone++;
 			life->manage = MANAGE_CHECKPOINT;
 			return true;
 		}
-		if (!sim_disk_renew(life->sim, life_device_paths[second]))
+		if (!sim_disk_renew(life->sim, life_device_paths[victim]))
 			return false;
 	}
-	plug(life);
+	life_plug(life);
 	life->gone = 0;
 	life->manage = MANAGE_REPLACE;
 	return true;
+}
+
+/* A pool that has none needs all its devices. */
+static bool has_mirrored(const struct life *life)
+{
+	struct volume *volume = pool_volume_next(life->pool, NULL);
+
+	while (volume && !volume->mirror)
+		volume = pool_volume_next(life->pool, volume);
+	volume_unref(volume);
+	return volume != NULL;
+}
+
+/* The other one is whole, and has all it takes to go on alone. */
+static bool may_pull(const struct life *life)
+{
+	struct pool_device_info mine, other;
+
+	return has_mirrored(life) &&
+	       pool_device_info(life->pool, life->model->victim ^ 1, &other) &&
+	       other.state == DEVICE_ACTIVE &&
+	       pool_device_info(life->pool, life->model->victim, &mine) && !mine.vital;
 }
 
 static void pull_or_plug(struct life *life)
@@ -1196,7 +1254,10 @@ static void pull_or_plug(struct life *life)
 
 	pool_get_info(life->pool, &info);
 	if (!life->pulled && !info.degraded) {
-		life_pull(life);
+		if (life->pulls == 0 && !info.resilvering)
+			take_turns(life);
+		if (may_pull(life))
+			life_pull(life);
 		return;
 	}
 	life->manage_sent = true;
@@ -1205,11 +1266,11 @@ static void pull_or_plug(struct life *life)
 		life_call(life, start_manage);
 		return;
 	}
-	plug(life);
+	life_plug(life);
 	life->gone = 0;
 	if (life->profile->replaces)
-		life->instead =
-		    rng_one_in(&life->rng, 4) ? 3 - second_device(life) : second_device(life);
+		life->instead = rng_one_in(&life->rng, 4) ? other_place(life, victim_of(life))
+							  : victim_of(life);
 	life->manage = MANAGE_ONLINE;
 	life_call(life, start_manage);
 }

@@ -56,9 +56,14 @@ struct profile {
 	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
 	bool mirror;          /* most volumes have two copies */
 	bool mirror_all;      /* all of them, and no single fault is to fail a read */
-	unsigned pulls;       /* of 4000 rounds: the second device is pulled, or is back */
+	unsigned pulls;       /* of 4000 rounds: one of the two devices is pulled, or is back */
 	unsigned replaces;    /* one in so many times another is put in its place; 0: never */
-	unsigned family;      /* of 1000 steps with snapshots: clones, promotions, rollbacks */
+	unsigned victim;      /* 0, 1: the first or the second device goes first; .. */
+	bool takes_turns;     /* .. and the other one later */
+	bool grows;     /* it is made with one device: what is written then is there, both copies */
+	bool before;    /* .. of a volume with one copy, LIFE_BEFORE, that stays, .. */
+	bool before_at; /* .. and has a snapshot of that time, until that is deleted */
+	unsigned family; /* of 1000 steps with snapshots: clones, promotions, rollbacks */
 };
 #define CHECKSUM_MIXED 3u
 void profile_draw(struct profile *profile, uint64_t seed, const struct subject *subject);
@@ -134,12 +139,13 @@ struct life {
 	unsigned deletions; /* of snapshots */
 	bool unsettled;     /* a change has failed, and may yet be there after the next open */
 	bool rewound;       /* open with an older root */
-	unsigned pulled;    /* of life_device_paths: it is gone; 0: none */
-	bool was_pulled;    /* one was, in this life */
-	unsigned instead;   /* likewise: what is to replace the second device, or be it again */
-	unsigned gone;      /* roots since the pool has gone on without the second device */
+	unsigned pulled;    /* of life_device_paths, + 1: it is gone; 0: none */
+	unsigned pulls;     /* so many times, in this life */
+	unsigned instead;   /* of life_device_paths: to replace the victim, or be it again */
+	unsigned gone;      /* roots since the pool has gone on without the victim */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
+	bool before_gone; /* LIFE_BEFORE was deleted */
 	bool single; /* one FUA write after the other: what the last crash left is still about */
 	uint64_t manage_size;
 	const char *manage_path;
@@ -161,12 +167,22 @@ void life_free(struct life *life); /* pool closed */
 /* Calls of the pool, one at a time: start, then step the world until life->call_done. */
 void life_call(struct life *life, void (*start)(struct life *life));
 void life_start_create(struct life *life);
+void life_start_grow(struct life *life);
+/* The volume of the time with one device: made, before there is another; its snapshot deleted, if
+ * there is one; looked at (no data is read: that may be on the device that is gone); deleted. */
+#define LIFE_BEFORE "before"
+bool life_is_before(const struct life *life, const struct volume *volume);
+void life_before_make(struct life *life);
+void life_before_forget(struct life *life);
+void life_before_look(struct life *life);
+void life_before_delete(struct life *life);
 void life_start_open(struct life *life);
 void life_start_rewind(struct life *life);
 void life_start_degraded(struct life *life);
-/* The second device is gone; it is back, or another is in its place, and the pool has made it
+/* The victim (model.h) is gone; it is back, or another is in its place, and the pool has made it
  * good. */
 void life_pull(struct life *life);
+void life_plug(struct life *life);
 void life_heal(struct life *life);
 void life_start_close(struct life *life);
 void life_start_checkpoint(struct life *life);

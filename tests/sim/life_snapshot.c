@@ -188,7 +188,7 @@ bool life_snapshots_fit(struct life *life)
 	     volume = pool_volume_next(life->pool, volume))
 		for (struct volume *it = snapshot_next(volume, NULL); it;
 		     it = snapshot_next(volume, it))
-			count++;
+			count += !life_is_before(life, volume);
 	return count == known;
 }
 

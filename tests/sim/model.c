@@ -832,6 +832,9 @@ struct model *model_crash(const struct model *model)
 {
 	struct model *after = model_create();
 
+	after->victim = model->victim;
+	after->pulled = model->pulled;
+	after->forgiven = model->forgiven;
 	after->clock = model->clock + 1;
 	after->next_uid = model->next_uid;
 	after->first_op = model->first_op + model->op_count;

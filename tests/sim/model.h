@@ -81,7 +81,10 @@ struct model_atomic {
 struct model {
 	struct model_volume volumes[MODEL_VOLUMES];
 	struct model_snapshot snapshots[MODEL_SNAPSHOTS];
-	int promoting; /* the clone that is being promoted, + 1 */
+	int promoting;     /* the clone that is being promoted, + 1 */
+	unsigned victim;   /* row of the device that comes and goes */
+	bool pulled;       /* it has, since all were whole */
+	uint64_t forgiven; /* errors that the scrub had found by then, of labels */
 	uint64_t clock;
 	uint32_t next_uid;
 	struct model_op *ops; /* numbers first_op .. first_op + op_count - 1 */

@@ -9,7 +9,7 @@
 #define POOL_SIZE   (96ull << 20)
 #define VOLUME_SIZE (8ull << 20)
 
-static char images[8][VOLUME_SIZE];
+static char images[8][VOLUME_SIZE] __attribute__((aligned(4096)));
 static char room[1 << 20] __attribute__((aligned(4096)));
 static uint64_t random_state = 88172645463325252ull;
 

@@ -588,9 +588,9 @@ static void test_evacuate_unreadable(void **state)
 	assert_int_equal(evacuate(&bench, 1, POOL_EVACUATE_RESUME), 0);
 	wait_empty(&bench, 1);
 	assert_int_equal(take_out(&bench, 1), 0);
-	verify(&bench, 0, 0);
-	for (unsigned i = 2; i < 6; i++)
-		verify(&bench, i * (uint64_t)DATA, (uint8_t)i);
+	for (unsigned i = 0; i < 6; i++)
+		if (i != at / DATA)
+			verify(&bench, i * (uint64_t)DATA, (uint8_t)i);
 	assert_int_equal(bench_check(&bench, true), 0);
 	assert_int_equal(bench_close(&bench), 0);
 	bench_finish(&bench);

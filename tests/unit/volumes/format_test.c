@@ -20,6 +20,9 @@ static struct superblock sample(void)
 				.next_lsn = 1234,
 				.journal_offset = PV_AREA,
 				.journal_blocks = 1024,
+				.journal_row = 1,
+				.lineage = {11, 12, 13, 14},
+				.left = {0, 5, 3, 2},
 				.next_volume_id = 5,
 				.version = FORMAT_VERSION,
 				.pv_index = 1,
@@ -27,7 +30,7 @@ static struct superblock sample(void)
 
 	for (unsigned i = 0; i < 2; i++)
 		sb.pv[i] = (struct format_pv){.size = 96u << 20,
-					      .data_offset = PV_AREA + (i ? 0 : 4u << 20),
+					      .data_offset = PV_AREA + (4u << 20),
 					      .first_chunk = i * 1000,
 					      .chunks = 1000 + i};
 	sb.root[ROOT_CSUM].pointer = (struct node_pointer){
@@ -56,6 +59,89 @@ static void test_superblock(void **state)
 	assert_int_equal(superblock_decode(block, &back, &err), -EBADMSG);
 	memset(block, 0, sizeof(block));
 	assert_int_equal(superblock_decode(block, &back, &err), -ENODATA);
+}
+
+/* The first device goes only where the journal is somewhere else, which older programs do not
+ * know of. */
+static void test_journal_row(void **state)
+{
+	struct superblock sb = sample(), back;
+	uint8_t block[BLOCK];
+
+	(void)state;
+	sb.version = FORMAT_MIRRORS;
+	superblock_encode(&sb, block);
+	assert_int_equal(block[8], 6);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	assert_int_equal(back.journal_row, 1);
+	sb.pv[0].flags = PV_AWAY | PV_STALE;
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	sb.journal_row = 0;
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	sb.pv[0].flags = PV_PINNED; /* likewise */
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	sb.journal_row = 1;
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	assert_int_equal(back.pv[0].flags, PV_PINNED);
+	sb.journal_row = 0;
+	sb.pv[0].flags = 0;
+	superblock_encode(&sb, block);
+	assert_int_equal(block[8], 6); /* for its lineage */
+	sb.lineage[0] = 0;
+	superblock_encode(&sb, block);
+	assert_int_equal(block[8], FORMAT_MIRRORS);
+	assert_int_equal(superblock_decode(block, &back, NULL), 0);
+	assert_int_equal(superblock_journal_room(&sb), 1);
+	sb.journal_row = 1;
+	sb.pv[1].data_offset -= BLOCK; /* there is no room */
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+	assert_int_equal(superblock_journal_room(&sb), 0);
+	sb = sample();
+	sb.journal_row = 2; /* no such row */
+	superblock_encode(&sb, block);
+	assert_int_equal(superblock_decode(block, &back, NULL), -EBADMSG);
+}
+
+/* What a pool has been, and what it has not. */
+static void test_lineage(void **state)
+{
+	struct superblock sb = sample(), older = sample();
+
+	(void)state;
+	memset(sb.lineage, 0, sizeof(sb.lineage));
+	memset(sb.left, 0, sizeof(sb.left));
+	older = sb;
+	assert_true(superblock_succeeds(&sb, &older));
+	older.generation = 8;
+	assert_true(superblock_succeeds(&sb, &older));
+	older.generation = 9;
+	assert_false(superblock_succeeds(&sb, &older));
+	superblock_fork(&sb, 101);
+	sb.generation = 40;
+	assert_false(superblock_succeeds(&sb, &older)); /* it has gone on since */
+	older.generation = 8;
+	assert_true(superblock_succeeds(&sb, &older));
+	assert_false(superblock_succeeds(&older, &sb));
+	superblock_fork(&older, 102); /* so has this one, as another */
+	assert_false(superblock_succeeds(&sb, &older));
+	assert_false(superblock_succeeds(&older, &sb));
+	for (unsigned i = 0; i < LINEAGES - 1; i++) {
+		older = sb;
+		superblock_fork(&sb, 200 + i);
+		assert_true(superblock_succeeds(&sb, &older));
+		assert_false(superblock_succeeds(&older, &sb));
+	}
+	older.lineage[0] = 101;
+	assert_true(superblock_succeeds(&sb, &older));
+	older.lineage[0] = 0; /* that is forgotten, and not taken for known */
+	assert_false(superblock_succeeds(&sb, &older));
+	older.generation = 1; /* a device that no root knew */
+	assert_true(superblock_succeeds(&sb, &older));
 }
 
 static void test_records(void **state)
@@ -191,7 +277,8 @@ static void test_node(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_superblock),    cmocka_unit_test(test_records),
+	    cmocka_unit_test(test_superblock),    cmocka_unit_test(test_journal_row),
+	    cmocka_unit_test(test_lineage),       cmocka_unit_test(test_records),
 	    cmocka_unit_test(test_journal_block), cmocka_unit_test(test_map_leaf),
 	    cmocka_unit_test(test_node),
 	};

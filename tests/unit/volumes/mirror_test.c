@@ -460,5 +460,6 @@ int main(void)
 	    cmocka_unit_test(test_given_up_at_replay),
 	};
 
+	cmocka_set_test_filter(getenv("GRANARY_TEST_FILTER")); /* NULL: all */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
