@@ -463,6 +463,8 @@ int run_pool_prove(struct command *command)
 			      command->position[0]);
 	if (status)
 		return status;
+	if (command_option(command, "dry-run"))
+		return say(command, reply, "%s", "");
 	if (!command->json) {
 		prove_line(reply, "sequential_write", "1 MiB in order:");
 		prove_line(reply, "random_write", "4 KiB anywhere:");

@@ -524,6 +524,8 @@ int run_replica_seed(struct command *command)
 	else
 		status = command_call(command, "POST", json_pack("{s:s}", "path", path), &group,
 				      "/api/v1/replica/seeds");
+	if (status == EXIT_GOOD && command_option(command, "dry-run"))
+		return say(command, group, "%s", "");
 	return status ? status : watch_seed(command, group);
 }
 

@@ -28,6 +28,9 @@ enum disk_flags {
 	DISK_READ_ONLY = 1,
 	DISK_CREATE = 2,    /* create the file if it is not there; size from disk_open's argument */
 	DISK_EXCLUSIVE = 4, /* O_EXCL on a block device, an exclusive OFD lock on a file; -EBUSY */
+	/* Instead of DISK_CREATE: a file that is not there could be made: 0, and no disk. A world
+	 * without it says -ENOENT. */
+	DISK_WOULD_CREATE = 8,
 };
 
 enum disk_op {

@@ -61,6 +61,18 @@ static int open_with(struct opening *o, int extra)
 	return fd;
 }
 
+/* 1: yes, which is all that was asked. */
+static int could_create(struct opening *o)
+{
+	char copy[PATH_MAX];
+
+	if (snprintf(copy, sizeof copy, "%s", o->path) >= (int)sizeof copy)
+		return fail(o, -ENAMETOOLONG, "can not open");
+	if (access(dirname(copy), W_OK | X_OK) < 0)
+		return fail(o, -errno, "can not open");
+	return o->size > INT64_MAX ? fail(o, -EFBIG, "can not set the size") : 1;
+}
+
 /* O_EXCL on a block device claims it; on a file without O_CREAT it means nothing and is left
  * out. Some file systems refuse O_DIRECT: then buffered, with RWF_DSYNC and fdatasync as ever. */
 static int open_file(struct opening *o)
@@ -78,6 +90,8 @@ static int open_file(struct opening *o)
 	fd = open_with(o, extra | O_DIRECT);
 	if (fd == -EINVAL)
 		fd = open_with(o, extra);
+	if (fd == -ENOENT && o->flags & DISK_WOULD_CREATE)
+		return could_create(o);
 	if (fd == -EBUSY)
 		return err_set(o->err, -EBUSY, "%s is in use by something else (mounted, or open)",
 			       o->path);
@@ -264,11 +278,13 @@ int file_disk_open(const struct world_ops *world, const char *path, unsigned fla
 	r = o.disk->base.path ? open_file(&o) : err_set(err, -ENOMEM, "no memory to open %s", path);
 	if (r == 0)
 		r = prepare(&o);
-	if (r < 0) {
+	if (r != 0) {
 		if (o.created)
 			unlink(path);
 		file_disk_close(&o.disk->base);
-		return r;
+		if (r > 0)
+			*ret_disk = NULL;
+		return r < 0 ? r : 0;
 	}
 	*ret_disk = &o.disk->base;
 	return 0;

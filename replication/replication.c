@@ -197,7 +197,7 @@ static void call_anew(struct seat *seat, const struct peer *peer)
 }
 
 int replication_peer_set(struct replication *replication, const char *text, const char *address,
-			 json_t **ret_peer, struct err *err)
+			 bool dry, json_t **ret_peer, struct err *err)
 {
 	struct peer *peer = peer_by_name(replication, text);
 	char host[sizeof peer->address], uuid[33];
@@ -208,6 +208,14 @@ int replication_peer_set(struct replication *replication, const char *text, cons
 		return err_set(err, -ENOENT, "no node %s is paired", text);
 	if (split_address(address, host, sizeof host, &port) < 0)
 		return err_set(err, -EINVAL, "an address is HOST or HOST:PORT");
+	if (dry) {
+		struct peer moved = *peer;
+
+		snprintf(moved.address, sizeof moved.address, "%s", host);
+		moved.port = port;
+		*ret_peer = dry_reply(peer_show(peer), peer_show(&moved));
+		return 0;
+	}
 	uuid_text(peer->uuid, uuid);
 	result = config_run(replication->config, err,
 			    "update peer set address = ?, port = ? where uuid = ?", "sis", host,

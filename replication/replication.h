@@ -89,7 +89,8 @@ struct replication_call {
 	struct err err;
 	json_t *reply; /* pairing: the peer; else the group. The caller's; may be NULL */
 	/* Nothing is done, only refused what the real one is refused before it begins: the reply is
-	 * {"before", "after"} of what would be different. Of changes of groups and points. */
+	 * {"before", "after"} of what would be different. Of changes of groups and points,
+	 * and of seeds, with the group's "name". */
 	bool dry;
 };
 /* replication_pair: with the node at @address ("HOST" or "HOST:PORT") that shows @code. */
@@ -98,9 +99,9 @@ void replication_pair(struct replication *replication, const char *address, cons
 json_t *replication_peers(struct replication *replication);
 /* replication_peer_set: @peer is at @address ("HOST" or "HOST:PORT"; its port stays) from now on,
  * durably; what calls it calls it there. Its certificate stays the pinned one. *ret_peer: the
- * caller's. */
+ * caller's; @dry: {"before", "after"} of it, and nothing is done. */
 int replication_peer_set(struct replication *replication, const char *peer, const char *address,
-			 json_t **ret_peer, struct err *err);
+			 bool dry, json_t **ret_peer, struct err *err);
 /* replication_rekey: a new key pair for this node. Paired nodes are told over connections that they
  * know it by; it is shown when each of them has said that it takes it. Until then, also across
  * restarts, the old one is. -EBUSY: one is under way. replication_rekey_cancel: -ENOENT.

@@ -206,6 +206,17 @@ void seed_stop(struct seat *seat)
 		fiber_sleep(2000000);
 }
 
+/* The reply of a dry run. */
+static json_t *would_be(const struct seat *seat, const char *state, const char *path)
+{
+	json_t *plan =
+	    dry_reply(json_pack("{s:s,s:s}", "seed", seat->seed.state, "path", seat->seed.path),
+		      json_pack("{s:s,s:s}", "seed", state, "path", path));
+
+	json_object_set_new(plan, "name", json_string(seat->group.name));
+	return plan;
+}
+
 void replication_seed_cancel(struct replication *replication, const char *name,
 			     struct replication_call *call)
 {
@@ -216,10 +227,11 @@ void replication_seed_cancel(struct replication *replication, const char *name,
 		result = err_set(&call->err, -ENOENT, "no group named %s", name);
 	else if (!seat->seed.running)
 		result = err_set(&call->err, -EINVAL, "group %s: no seed is under way", name);
-	else
+	else if (!call->dry)
 		seat->seed.cancelled = true;
 	if (result == 0)
-		call->reply = seat_show(seat);
+		call->reply =
+		    call->dry ? would_be(seat, "failed", seat->seed.path) : seat_show(seat);
 	call->done(call, result);
 }
 
@@ -403,6 +415,25 @@ static int may_export(const struct seat *seat, struct err *err)
 	return 0;
 }
 
+/* As export_open(), as far as that goes without making anything. */
+static int export_try(struct seat_work *work, const char *path, struct err *err)
+{
+	struct loop *loop = work->seat->replication->options.loop;
+	int kind = seed_file_kind(loop, path);
+	char part[1040], folder[1024];
+
+	if (kind < 0)
+		return file_error(path, kind, err);
+	if (kind != SEED_NOTHING && kind != SEED_DIRECTORY)
+		return file_error(path, -EEXIST, err);
+	snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path + 1), path);
+	snprintf(part, sizeof part, "%s.part", path);
+	if (kind == SEED_NOTHING && seed_file_kind(loop, folder) != SEED_DIRECTORY)
+		return file_error(part, -ENOENT, err);
+	work->call->reply = would_be(work->seat, "exporting", path);
+	return 0;
+}
+
 static int export_run(struct seat_work *work, struct err *err)
 {
 	struct export_work *export = container_of(work, struct export_work, work);
@@ -411,6 +442,8 @@ static int export_run(struct seat_work *work, struct err *err)
 	char name[1024];
 	int result = may_export(seat, err);
 
+	if (result == 0 && work->call->dry)
+		return export_try(work, export->path, err);
 	if (result == 0) {
 		seat->seed.cancelled = false;
 		job = job_new(seat->replication, seat);
@@ -509,6 +542,11 @@ static int import_begin(struct import *import, struct err *err)
 					 seat->group.name);
 		else
 			result = may_import(seat, &job->work.seed, err);
+	}
+	if (result == 0 && import->call->dry) {
+		import->call->reply = would_be(seat, "checking", import->path);
+		job_free(job);
+		return 0;
 	}
 	if (result == 0) {
 		job_belongs(job, seat);

@@ -319,6 +319,12 @@ static void give_disk(struct native *native, unsigned row, struct disk *disk)
 	}
 }
 
+unsigned away_open_flags(const struct pv *device, const char *path)
+{
+	return device->disk && strcmp(device->disk->path, path) == 0 ? DISK_READ_ONLY
+								     : DISK_EXCLUSIVE;
+}
+
 int away_let_go(struct native *native, struct pv *device, struct err *err)
 {
 	uint64_t since = loop_now(native->home);
@@ -359,6 +365,7 @@ int away_online(struct native_call *mine, struct lane *lane)
 	struct err *err = &mine->call->err;
 	struct pv *device = (struct pv *)away_any(native);
 	const char *path = mine->devices ? mine->devices[0].path : NULL;
+	bool dry = mine->call->dry;
 	struct disk *disk = NULL;
 	int result;
 
@@ -366,17 +373,17 @@ int away_online(struct native_call *mine, struct lane *lane)
 		return -EROFS;
 	if (!device || pv_is_here(device))
 		return err_set(err, -EINVAL, "no device of pool %s is away", native->sb.name);
-	result = away_let_go(native, device, err);
+	result = dry ? 0 : away_let_go(native, device, err);
 	if (result < 0)
 		return result;
-	if (!path && !device->path)
+	if (!path && !device->path && !device->disk)
 		return err_set(err, -EINVAL, "where the device of pool %s is has to be said",
 			       native->sb.name);
-	result =
-	    disk_open(native->world, path ? path : device->path, DISK_EXCLUSIVE, 0, &disk, err);
+	path = path ? path : device->disk ? device->disk->path : device->path;
+	result = disk_open(native->world, path, away_open_flags(device, path), 0, &disk, err);
 	if (result == 0)
 		result = check_label(native, lane, pv_device_row(native, device), disk, err);
-	if (result < 0) {
+	if (result < 0 || dry) {
 		disk_close(disk);
 		return result;
 	}

@@ -57,17 +57,37 @@ static bool refuse_dry(const struct pool *pool, struct pool_call *call)
 	return true;
 }
 
+/* Likewise of a kind, before there is a pool. */
+static bool refuse_dry_kind(const struct pool_ops *ops, struct pool_call *call)
+{
+	const struct pool pool = {.ops = ops};
+
+	return refuse_dry(&pool, call);
+}
+
 void pool_create(const struct world_ops *world, struct loop *loop,
 		 const struct pool_create_options *options, struct pool_call *call)
 {
-	backend_of(options->device_count ? options->devices[0].path : "")
-	    ->create(world, loop, options, call);
+	const struct pool_ops *ops =
+	    backend_of(options->device_count ? options->devices[0].path : "");
+
+	if (!refuse_dry_kind(ops, call))
+		ops->create(world, loop, options, call);
+}
+
+static void open_pool(const struct world_ops *world, struct loop *loop, const char *const *paths,
+		      unsigned path_count, bool rewind, struct pool_call *call)
+{
+	const struct pool_ops *ops = backend_of(path_count ? paths[0] : "");
+
+	if (!refuse_dry_kind(ops, call))
+		ops->open(world, loop, paths, path_count, rewind, call);
 }
 
 void pool_open(const struct world_ops *world, struct loop *loop, const char *const *paths,
 	       unsigned path_count, struct pool_call *call)
 {
-	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, false, call);
+	open_pool(world, loop, paths, path_count, false, call);
 }
 
 bool pool_is_remote(const char *path)
@@ -97,7 +117,7 @@ bool pool_can(const struct pool *pool, enum pool_feature feature)
 void pool_rewind(const struct world_ops *world, struct loop *loop, const char *const *paths,
 		 unsigned path_count, struct pool_call *call)
 {
-	backend_of(path_count ? paths[0] : "")->open(world, loop, paths, path_count, true, call);
+	open_pool(world, loop, paths, path_count, true, call);
 }
 
 void pool_open_degraded(const struct world_ops *world, struct loop *loop, const char *const *paths,
@@ -105,6 +125,8 @@ void pool_open_degraded(const struct world_ops *world, struct loop *loop, const 
 {
 	const struct pool_ops *ops = backend_of(path_count ? paths[0] : "");
 
+	if (refuse_dry_kind(ops, call))
+		return;
 	if (ops->open_degraded)
 		ops->open_degraded(world, loop, paths, path_count, call);
 	else
@@ -113,6 +135,8 @@ void pool_open_degraded(const struct world_ops *world, struct loop *loop, const 
 
 void pool_online(struct pool *pool, const char *path, struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->online)
 		pool->ops->online(pool, path, call);
 	else
@@ -122,6 +146,8 @@ void pool_online(struct pool *pool, const char *path, struct pool_call *call)
 static void replace(struct pool *pool, const char *old, const struct pool_device *device,
 		    bool force, bool label, struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->replace)
 		pool->ops->replace(pool, old, device, force, label, call);
 	else
@@ -206,6 +232,8 @@ void volume_rescan(struct volume *volume, struct pool_call *call)
 static void add(struct pool *pool, const struct pool_device *devices, unsigned count, bool force,
 		bool label, struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->add)
 		pool->ops->add(pool, devices, count, force, label, call);
 	else
@@ -226,6 +254,8 @@ void pool_add(struct pool *pool, const struct pool_device *devices, unsigned cou
 
 void pool_grow(struct pool *pool, struct pool_call *call)
 {
+	if (refuse_dry(pool, call))
+		return;
 	if (pool->ops->grow)
 		pool->ops->grow(pool, call);
 	else

@@ -169,25 +169,26 @@ static int take_device(struct native_call *mine, struct lane *lane, const struct
 {
 	struct native *native = mine->native;
 	struct err *err = &mine->call->err;
-	unsigned flags = DISK_EXCLUSIVE | (device->size ? DISK_CREATE : 0);
 	struct format_pv *row;
-	int result = disk_open(native->world, device->path, flags, device->size, ret_disk, err);
+	uint64_t size;
+	int result = pv_open_new(native->world, device->path, device->size, mine->call->dry,
+				 ret_disk, &size, err);
 
 	if (result < 0)
 		return result;
-	if ((*ret_disk)->size < POOL_SIZE_MIN)
+	if (size < POOL_SIZE_MIN)
 		return err_set(err, -EINVAL, "%s is too small: a pool's device has at least 64 MiB",
 			       device->path);
-	if (!mine->force)
+	if (!mine->force && *ret_disk)
 		result = pv_check_empty(*ret_disk, &native->sb, err);
 	if (result < 0)
 		return result;
 	row = add_row(sb);
 	loop_random(native->home, &row->uuid, sizeof(row->uuid));
-	row->size = (*ret_disk)->size / BLOCK * BLOCK;
+	row->size = size / BLOCK * BLOCK;
 	row->data_offset = PV_AREA + pv_journal_room(sb, sb->pv_count - 1);
 	row->chunks = (row->size - row->data_offset - PV_AREA) / CHUNK;
-	if (row->data_offset == PV_AREA)
+	if (row->data_offset == PV_AREA || mine->call->dry)
 		return 0;
 	return journal_clear(native, lane, *ret_disk, row->size);
 }
@@ -220,6 +221,8 @@ static int prepare_devices(struct native_call *mine, struct lane *lane, struct s
 			       native->sb.name, POOL_DEVICES_MAX);
 	for (unsigned i = 0; i < mine->count && result == 0; i++)
 		result = take_device(mine, lane, &mine->devices[i], sb, &disks[i]);
+	if (mine->call->dry)
+		return result;
 	if (result == 0 && !mine->label)
 		result = rooms_make(native, lane, sb, rooms);
 	for (unsigned i = 0; i < mine->count && result == 0 && ORDER(label_before_root); i++)
@@ -242,12 +245,12 @@ int extend_add(struct native_call *mine, struct lane *lane)
 		*sb = native->sb;
 		result = prepare_devices(mine, lane, sb, disks, &rooms);
 	}
-	if (result == 0 && !mine->label)
+	if (result == 0 && !mine->label && !mine->call->dry)
 		result = become(native, lane, sb, disks, &rooms);
 	else
 		for (unsigned i = 0; i < mine->count; i++)
 			disk_close(disks[i]);
-	if (result == 0 && !mine->label)
+	if (result == 0 && !mine->label && !mine->call->dry)
 		log_notice("pool %s: %u more device%s, %llu bytes", native->sb.name, mine->count,
 			   mine->count == 1 ? "" : "s",
 			   (unsigned long long)((native->chunks - native->sb.pv[rows].first_chunk) *
@@ -313,6 +316,8 @@ int extend_grow(struct native_call *mine, struct lane *lane)
 	for (unsigned i = 0; i < rows && result == 0; i++)
 		if (pv_is_device(&native->pv[i]) && native->pv[i].allocates)
 			result = grow_device(mine, sb, i, disks);
+	if (mine->call->dry)
+		rows = sb ? sb->pv_count : 0; /* what has been found is told, and no more */
 	if (result == 0 && sb->pv_count > rows)
 		result = rooms_make(native, lane, sb, &rooms);
 	if (result == 0 && sb->pv_count > rows)

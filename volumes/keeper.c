@@ -619,7 +619,8 @@ static bool can_be_dry(enum call_kind kind)
 	       kind == CALL_ROLLBACK || kind == CALL_SNAPSHOT_DELETE ||
 	       kind == CALL_SNAPSHOT_RENAME || kind == CALL_HOLD || kind == CALL_RELEASE ||
 	       kind == CALL_APPROVE || kind == CALL_PROMOTE || kind == CALL_WATERMARKS ||
-	       kind == CALL_EVACUATE || kind == CALL_REMOVE;
+	       kind == CALL_EVACUATE || kind == CALL_REMOVE || kind == CALL_ADD ||
+	       kind == CALL_GROW || kind == CALL_ONLINE || kind == CALL_REPLACE;
 }
 
 struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind)

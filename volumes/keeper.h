@@ -120,6 +120,8 @@ int away_online(struct native_call *mine, struct lane *lane);
 /* The disk of a device that is away is closed, when nothing is under way on it any more: the path
  * it had may be opened again, here or elsewhere. -EBUSY, -ENOMEM. */
 int away_let_go(struct native *native, struct pv *device, struct err *err);
+/* How to open @path beside that, for a dry run, which lets nothing go. */
+unsigned away_open_flags(const struct pv *device, const char *path);
 /* @disk, which is the pool's now, is that of @device, which is here again, stale; durably. */
 int away_take(struct native *native, struct lane *lane, struct pv *device, struct disk *disk);
 

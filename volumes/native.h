@@ -581,6 +581,10 @@ uint64_t pv_fill_ags(const struct format_pv *rows, unsigned first, unsigned end,
 /* -EEXIST, with a sentence: something is on @disk. A label that an interrupted pool_add() of pool
  * @sb (NULL: none) has left does not count. In a fiber. */
 int pv_check_empty(struct disk *disk, const struct superblock *sb, struct err *err);
+/* pv_open_new: a device that is to be a pool's, for us alone; a file of @size bytes, if that is
+ * not 0, is made. @dry: it is not; *ret_disk is NULL then. *ret_size is how large it is. */
+int pv_open_new(const struct world_ops *world, const char *path, uint64_t size, bool dry,
+		struct disk **ret_disk, uint64_t *ret_size, struct err *err);
 unsigned pv_levels_for(uint64_t leaves);
 uint64_t ag_of(const struct native *native, uint64_t chunk);
 

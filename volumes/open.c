@@ -33,6 +33,7 @@ struct opening {
 		uint64_t size;
 	} device[POOL_DEVICES_MAX];
 	struct disk *disk[POOL_DEVICES_MAX]; /* by path, until the pool has it */
+	uint64_t size[POOL_DEVICES_MAX];     /* of those a new pool is made of */
 	unsigned failures, failed; /* how many paths can not be used, and the last of them */
 	int failure; /* why the first of the paths can not be used, if the pool should need it */
 	struct err why;
@@ -62,22 +63,40 @@ static int open_disks(struct opening *opening)
 	struct native *native = opening->native;
 
 	for (unsigned i = 0; i < opening->count; i++) {
-		unsigned flags = DISK_EXCLUSIVE | (opening->report ? DISK_READ_ONLY : 0);
+		bool looks = opening->report || opening->call->dry;
+		unsigned flags = DISK_EXCLUSIVE | (looks ? DISK_READ_ONLY : 0);
 		struct err why = {0};
-		int result;
+		int result = disk_open(native->world, opening->device[i].path, flags, 0,
+				       &opening->disk[i], &why);
 
-		if (opening->device[i].size)
-			flags |= DISK_CREATE;
-		result = disk_open(native->world, opening->device[i].path, flags,
-				   opening->device[i].size, &opening->disk[i], &why);
-		if (result < 0 && opening->create) {
-			*text(opening) = why;
-			return result;
-		}
 		if (result < 0)
 			set_aside(opening, i, result, &why);
 	}
 	return 0;
+}
+
+/* One that would be made, twice: the second time it would be in use. */
+static bool is_named_before(const struct opening *opening, unsigned index)
+{
+	for (unsigned i = 0; i < index; i++)
+		if (strcmp(opening->device[i].path, opening->device[index].path) == 0)
+			return true;
+	return false;
+}
+
+static int open_new_disks(struct opening *opening)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < opening->count && result == 0; i++) {
+		result = pv_open_new(opening->native->world, opening->device[i].path,
+				     opening->device[i].size, opening->call->dry, &opening->disk[i],
+				     &opening->size[i], text(opening));
+		if (result == 0 && !opening->disk[i] && is_named_before(opening, i))
+			result = err_set(text(opening), -EBUSY, "%s is named twice",
+					 opening->device[i].path);
+	}
+	return result;
 }
 
 /* ---- create ---- */
@@ -88,11 +107,11 @@ static int check_devices(struct opening *opening)
 	for (unsigned i = 0; i < opening->count && result == 0; i++) {
 		struct disk *disk = opening->disk[i];
 
-		if (disk->size < POOL_SIZE_MIN)
+		if (opening->size[i] < POOL_SIZE_MIN)
 			result = err_set(text(opening), -EINVAL,
 					 "%s is too small: a pool's device has at least 64 MiB",
-					 disk->path);
-		else if (!opening->force)
+					 opening->device[i].path);
+		else if (!opening->force && disk)
 			result = pv_check_empty(disk, NULL, text(opening));
 	}
 	return result;
@@ -152,10 +171,10 @@ static int label(struct opening *opening)
 	sb->epoch = sb->journal_tail = sb->next_lsn = sb->next_volume_id = sb->clean = 1;
 	for (unsigned i = 0; i < sb->pv_count; i++) {
 		loop_random(native->home, &sb->pv[i].uuid, sizeof(sb->pv[i].uuid));
-		sb->pv[i].size = opening->disk[i]->size / BLOCK * BLOCK;
+		sb->pv[i].size = opening->size[i] / BLOCK * BLOCK;
 	}
 	result = pv_layout(sb, text(opening));
-	if (result < 0)
+	if (result < 0 || opening->call->dry)
 		return result;
 	take_disks(opening, opening->disk);
 	chunks = sb->pv[sb->pv_count - 1].first_chunk + sb->pv[sb->pv_count - 1].chunks;
@@ -710,27 +729,35 @@ static int start(struct opening *opening)
 }
 
 /* The newest root as it is on disk; nothing is written. */
-static int check_closed(struct opening *opening)
+static int load_closed(struct opening *opening, struct lane **ret_lane)
 {
 	struct native *native = opening->native;
-	struct pool_check_report *report = opening->report;
-	bool data = opening->check_data && native->sb.clean;
-	struct lane *lane;
 	int result = init_trees(native);
 
 	native->read_only = true; /* copies that are bad are told, not mended */
-	lane = result == 0 ? lane_get(native) : NULL;
-	if (result == 0 && !lane)
+	*ret_lane = result == 0 ? lane_get(native) : NULL;
+	if (result == 0 && !*ret_lane)
 		result = -ENOMEM;
 	if (result == 0)
-		result = load_trees(native, lane);
-	if (result == -EIO)
+		result = load_trees(native, *ret_lane);
+	if (result < 0 && result != -ENOMEM)
 		return err_set(text(opening), -EUCLEAN,
 			       "both copies of a metadata node of pool %s are damaged",
 			       native->sb.name);
 	if (result == 0 && native_link_volumes(native) < 0)
 		return err_set(text(opening), -EUCLEAN,
 			       "the table of volumes of pool %s makes no sense", native->sb.name);
+	return result;
+}
+
+static int check_closed(struct opening *opening)
+{
+	struct native *native = opening->native;
+	struct pool_check_report *report = opening->report;
+	bool data = opening->check_data && native->sb.clean;
+	struct lane *lane;
+	int result = load_closed(opening, &lane);
+
 	if (result == 0)
 		result = check_run(native, lane, data, report);
 	if (result == 0 && opening->check_data && !data && report->finding)
@@ -739,9 +766,33 @@ static int check_closed(struct opening *opening)
 	return result;
 }
 
+/* ---- dry ---- */
+static int would_create(struct opening *opening)
+{
+	struct pool_info *info = opening->call->would;
+	const struct superblock *sb = &opening->native->sb;
+
+	if (!info)
+		return 0;
+	*info = (struct pool_info){.kind = "native", .device_count = sb->pv_count};
+	memcpy(info->name, sb->name, sizeof(info->name));
+	return 0;
+}
+
+static int would_open(struct opening *opening)
+{
+	struct native *native = opening->native;
+	struct lane *lane;
+	int result = load_closed(opening, &lane);
+
+	if (result == 0 && opening->call->would)
+		pool_get_info(&native->pool, opening->call->would);
+	return result;
+}
+
 static int run(struct opening *opening)
 {
-	int result = open_disks(opening);
+	int result = opening->create ? open_new_disks(opening) : open_disks(opening);
 
 	if (result == 0 && opening->create)
 		result = check_devices(opening);
@@ -749,6 +800,8 @@ static int run(struct opening *opening)
 		result = opening->create ? label(opening) : read_labels(opening);
 	if (result == 0 && opening->report)
 		return check_closed(opening);
+	if (result == 0 && opening->call->dry)
+		return opening->create ? would_create(opening) : would_open(opening);
 	return result == 0 ? start(opening) : result;
 }
 
@@ -768,11 +821,11 @@ static void opening_main(void *context)
 	struct native *native = opening->native;
 	int result = run(opening);
 
-	if (opening->report) {
+	if (opening->report || call->dry) {
 		native_free(native);
 		if (result < 0 && !call->err.code)
-			err_set(&call->err, result, "the pool can not be checked: %s",
-				strerror(-result));
+			err_set(&call->err, result, "the pool can not be %s: %s",
+				opening->report ? "checked" : "opened", strerror(-result));
 	} else if (result == 0) {
 		call->pool = &native->pool;
 		keeper_start(native);

@@ -21,14 +21,19 @@
 #define POOL_SIZE_MIN    (64ull << 20) /* bytes, of one PV */
 
 struct pool;
+struct pool_info;
 
 struct pool_call {
 	/* result 0 or -errno with err.text. */
 	void (*done)(struct pool_call *call, int result);
 	/* Set: nothing is changed, and done() says what it would say of the change, without the
-	 * volume. For volumes that are made, resized, renamed, rolled back, promoted, their
-	 * snapshots and clones, what they reserve, and watermarks; anything else refuses it. */
+	 * pool or volume. For pools that are created and opened, their devices, volumes that are
+	 * made, resized, renamed, rolled back, promoted, their snapshots and clones, what they
+	 * reserve, and watermarks; anything else refuses it. */
 	bool dry;
+	/* A pool that is created or opened, dry: what it would be; of one that is opened, as its
+	 * newest root has it, without its journal. NULL: nobody asks. */
+	struct pool_info *would;
 	struct err err;
 	const char *about;     /* result < 0: "quota", "reserve"; NULL: not one of these */
 	struct pool *pool;     /* pool_create, pool_open: the open pool */

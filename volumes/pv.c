@@ -377,6 +377,17 @@ int pv_check_empty(struct disk *disk, const struct superblock *sb, struct err *e
 	return result;
 }
 
+int pv_open_new(const struct world_ops *world, const char *path, uint64_t size, bool dry,
+		struct disk **ret_disk, uint64_t *ret_size, struct err *err)
+{
+	unsigned create = size == 0 ? 0 : dry ? DISK_WOULD_CREATE : DISK_CREATE;
+	int result = disk_open(world, path, DISK_EXCLUSIVE | create, size, ret_disk, err);
+
+	if (result == 0)
+		*ret_size = *ret_disk && (*ret_disk)->size ? (*ret_disk)->size : size;
+	return result;
+}
+
 /* AGs are in order of their chunks; all but the last of a PV have the same size. */
 uint64_t ag_of(const struct native *native, uint64_t chunk)
 {

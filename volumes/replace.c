@@ -218,15 +218,23 @@ static int open_new(struct native_call *mine, const struct pv *device, struct di
 	struct native *native = mine->native;
 	struct err *err = &mine->call->err;
 	const struct new_device *wanted = &mine->devices[1];
-	unsigned flags = DISK_EXCLUSIVE | (wanted->size ? DISK_CREATE : 0);
 	struct disk *disk = NULL;
-	int result = disk_open(native->world, wanted->path, flags, wanted->size, &disk, err);
+	uint64_t size;
+	unsigned flags = away_open_flags(device, wanted->path);
+	int result;
 
-	if (result == 0 && disk->size < device->format.size)
+	if (flags & DISK_READ_ONLY) /* a dry run has not let it go */
+		result = disk_open(native->world, wanted->path, flags, 0, &disk, err);
+	else
+		result = pv_open_new(native->world, wanted->path, wanted->size, mine->call->dry,
+				     &disk, &size, err);
+	if (result == 0 && flags & DISK_READ_ONLY)
+		size = disk->size;
+	if (result == 0 && size < device->format.size)
 		result = err_set(err, -EINVAL, "%s is too small: %llu bytes, the pool needs %llu",
-				 disk->path, (unsigned long long)disk->size,
+				 wanted->path, (unsigned long long)size,
 				 (unsigned long long)device->format.size);
-	if (result == 0 && !mine->force)
+	if (result == 0 && !mine->force && disk)
 		result = pv_check_empty(disk, &native->sb, err);
 	if (result < 0)
 		disk_close(disk);
@@ -340,11 +348,13 @@ int replace_device(struct native_call *mine, struct lane *lane)
 		result = check_alone(native, lane, device, err);
 	if (result == 0)
 		result = check_nodes(device, mine->force, err);
-	if (result == 0)
+	if (result == 0 && !mine->call->dry)
 		result = away_let_go(native, device, err);
 	if (result == 0)
 		result = open_new(mine, device, &disk);
-	if (result < 0)
+	if (mine->call->dry)
+		disk_close(disk);
+	if (result < 0 || mine->call->dry)
 		return result;
 	loop_random(native->home, &uuid, sizeof(uuid));
 	result = two_roots(native, lane);

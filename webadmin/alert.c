@@ -201,6 +201,7 @@ static void settle(struct alerts *alerts, struct alert *alert, int64_t now, int6
 	const struct alert_tuning *tuning = &alerts->tuning[alert->rule];
 	bool wanted = alert->on ? alert->stays : alert->observed;
 
+	alert->clears = 0;
 	if (alert->unknown || wanted == alert->on) {
 		alert->turned = -1;
 		if (!alert->on && !alert->unknown) { /* it was about to, and is not any more */
@@ -212,8 +213,10 @@ static void settle(struct alerts *alerts, struct alert *alert, int64_t now, int6
 	}
 	if (alert->turned < 0)
 		alert->turned = now;
-	if (now - alert->turned < (int64_t)(wanted ? tuning->after_s : tuning->clear_s))
+	if (now - alert->turned < (int64_t)(wanted ? tuning->after_s : tuning->clear_s)) {
+		alert->clears = wanted ? 0 : wall + tuning->clear_s - (now - alert->turned);
 		return;
+	}
 	alert->turned = -1;
 	if (wanted)
 		fire(alerts, alert, wall);
@@ -316,6 +319,18 @@ static json_t *time_or_null(int64_t seconds)
 	return seconds ? json_integer((json_int_t)seconds) : json_null();
 }
 
+/* It would not begin any more, and is not over, either: at how many percent it is. */
+static json_t *clears_below(const struct alerts *alerts, const struct alert *alert)
+{
+	unsigned count, level = alerts->tuning[alert->rule].level;
+	const char *unit = alert_rules(&count)[alert->rule].unit;
+	bool between = alert->on && alert->stays && !alert->observed;
+
+	return between && level > ALERT_MARGIN && unit && strcmp(unit, "%") == 0
+		   ? json_integer(level - ALERT_MARGIN)
+		   : json_null();
+}
+
 json_t *alert_show(const struct alerts *alerts, const struct alert *alert, int64_t wall)
 {
 	unsigned count;
@@ -334,6 +349,8 @@ json_t *alert_show(const struct alerts *alerts, const struct alert *alert, int64
 	json_object_set_new(object, "todo_zh", text_of(alert, rule->todo[ALERT_CHINESE]));
 	json_object_set_new(object, "fired", json_integer((json_int_t)alert->fired));
 	json_object_set_new(object, "cleared", time_or_null(alert->cleared));
+	json_object_set_new(object, "clears", time_or_null(alert->on ? alert->clears : 0));
+	json_object_set_new(object, "clears_below", clears_below(alerts, alert));
 	json_object_set_new(object, "acknowledged", time_or_null(alert->acked));
 	json_object_set_new(object, "acknowledged_by", json_string(alert->acked_by));
 	return object;

@@ -49,6 +49,7 @@ struct alert_rule {
 };
 const struct alert_rule *alert_rules(unsigned *ret_count);
 #define ALERT_RULES_MAX 64u
+#define ALERT_MARGIN    2u /* percent below its level it is over */
 
 /* What the administrator made of it. */
 struct alert_tuning {
@@ -73,6 +74,7 @@ struct alert {
 	bool dirty; /* not in the store as it is */
 	int64_t
 	    turned; /* since when it is observed otherwise, seconds of any clock; -1: it is not */
+	int64_t clears; /* seconds since 1970, when it stays as it is; 0: it is not over */
 };
 enum alert_told { ALERT_TOLD_FIRED = 1, ALERT_TOLD_CLEARED = 2 };
 

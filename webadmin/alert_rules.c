@@ -533,7 +533,6 @@ const struct alert_rule *alert_rules(unsigned *ret_count)
 }
 
 /* ---- pools ---- */
-#define MARGIN 2u /* percent below a level at which what fires stays */
 
 static unsigned percent_of(uint64_t part, uint64_t whole)
 {
@@ -544,7 +543,7 @@ static unsigned percent_of(uint64_t part, uint64_t whole)
 static void observe_level(struct alerts *alerts, unsigned rule, const char *object, unsigned now,
 			  unsigned level)
 {
-	if (level && now + MARGIN >= level)
+	if (level && now + ALERT_MARGIN >= level)
 		alerts_observe(alerts, rule, object, now >= level, now, "");
 }
 

@@ -149,6 +149,44 @@ static void labelled(struct pool_call *call, int result)
 	pool_add(pool->pool, adding->devices, adding->count, force, &request->call);
 }
 
+/* @pool with @count more devices. */
+static void reply_dry_devices(struct api_request *request, const struct model_pool *pool,
+			      const struct pool_device *devices, unsigned count)
+{
+	json_t *shown = show_pool(pool), *was = json_object_get(shown, "devices");
+	json_t *will = json_copy(was);
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(will, json_string(devices[i].path));
+	api_reply_dry(request, json_sprintf("pool %s", pool->name),
+		      json_pack("{s:O}", "devices", was), json_pack("{s:o}", "devices", will));
+	json_decref(shown);
+}
+
+/* NULL: it was refused, which has been answered. */
+static struct model_pool *tried(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct model_pool *pool = model_pool_find(request->model, request->match.param[0]);
+
+	if (result == 0 && pool)
+		return pool;
+	request->err = call->err;
+	request->err.code = result;
+	api_reply_failure(request, NULL);
+	return NULL;
+}
+
+static void would_be_added(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct model_pool *pool = tried(call, result);
+	struct adding *adding = request->state;
+
+	if (pool)
+		reply_dry_devices(request, pool, adding->devices, adding->count);
+}
+
 static void devices_are_good(struct api_request *request)
 {
 	struct adding *adding = request->state;
@@ -156,6 +194,12 @@ static void devices_are_good(struct api_request *request)
 
 	if (!pool)
 		return;
+	if (api_is_dry(request)) {
+		pool_add(pool->pool, adding->devices, adding->count,
+			 json_is_true(json_object_get(request->body, "force")),
+			 api_pool_call(request, would_be_added));
+		return;
+	}
 	request->call = (struct pool_call){.done = labelled};
 	pool_label(pool->pool, adding->devices, adding->count,
 		   json_is_true(json_object_get(request->body, "force")), &request->call);
@@ -193,14 +237,30 @@ void api_pool_add(struct api_request *request)
 	api_devices_check(request, paths, count, force, devices_are_good);
 }
 
+/* call->total: what the devices have gained. */
+static void would_have_grown(struct pool_call *call, int result)
+{
+	struct model_pool *pool = tried(call, result);
+	uint64_t size = 0;
+	struct pool_device_info info;
+
+	if (!pool)
+		return;
+	for (unsigned i = 0; pool_device_info(pool->pool, i, &info); i++)
+		size += info.size_bytes;
+	api_reply_dry(api_request_of(call), json_sprintf("pool %s", pool->name),
+		      json_pack("{s:I}", "devices_bytes", (json_int_t)size),
+		      json_pack("{s:I}", "devices_bytes", (json_int_t)(size + call->total)));
+}
+
 void api_pool_grow(struct api_request *request)
 {
 	struct model_pool *pool = usable(request);
 
 	if (!pool)
 		return;
-	request->call = (struct pool_call){.done = changed};
-	pool_grow(pool->pool, &request->call);
+	pool_grow(pool->pool,
+		  api_pool_call(request, api_is_dry(request) ? would_have_grown : changed));
 }
 
 /* ---- evacuating and removing ---- */
@@ -307,6 +367,48 @@ void api_pool_remove(struct api_request *request)
 }
 
 /* ---- a device that is back ---- */
+/* What becomes of the one that is away; NULL: it is none. */
+static json_t *show_away(const struct model_pool *pool)
+{
+	json_t *shown = show_pool(pool), *device, *found = NULL;
+	size_t index;
+
+	json_array_foreach(json_object_get(shown, "device_details"), index, device)
+	{
+		if (strcmp(json_string_value(json_object_get(device, "state")), "away") == 0)
+			found = json_pack("{s:O,s:O}", "path", json_object_get(device, "path"),
+					  "state", json_object_get(device, "state"));
+	}
+	json_decref(shown);
+	return found;
+}
+
+/* @path: where it is then; NULL: where it was. */
+static void reply_dry_away(struct api_request *request, const struct model_pool *pool,
+			   const char *path)
+{
+	json_t *before = show_away(pool), *after = json_copy(before);
+	json_t *was = json_object_get(before, "path");
+
+	if (after && path)
+		json_object_set_new(after, "path", json_string(path));
+	if (after)
+		json_object_set_new(after, "state", json_string("resilvering"));
+	api_reply_dry(request,
+		      json_sprintf("device %s of pool %s", json_string_value(was), pool->name),
+		      before, after);
+}
+
+static void would_be_online(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct model_pool *pool = tried(call, result);
+
+	if (pool)
+		reply_dry_away(request, pool,
+			       json_string_value(json_object_get(request->body, "device")));
+}
+
 void api_pool_online(struct api_request *request)
 {
 	const char *device = NULL;
@@ -317,8 +419,8 @@ void api_pool_online(struct api_request *request)
 	pool = usable(request);
 	if (!pool)
 		return;
-	request->call = (struct pool_call){.done = changed};
-	pool_online(pool->pool, device, &request->call);
+	pool_online(pool->pool, device,
+		    api_pool_call(request, api_is_dry(request) ? would_be_online : changed));
 }
 
 /* ---- another in the place of one that is dead ---- */
@@ -358,6 +460,16 @@ static void replacement_labelled(struct pool_call *call, int result)
 	pool_replace(pool->pool, replacing->old, &replacing->device, force, &request->call);
 }
 
+static void would_be_replaced(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	const struct replacing *replacing = request->state;
+	struct model_pool *pool = tried(call, result);
+
+	if (pool)
+		reply_dry_away(request, pool, replacing->device.path);
+}
+
 static void replacement_is_good(struct api_request *request)
 {
 	struct replacing *replacing = request->state;
@@ -365,6 +477,12 @@ static void replacement_is_good(struct api_request *request)
 
 	if (!pool)
 		return;
+	if (api_is_dry(request)) {
+		pool_replace(pool->pool, replacing->old, &replacing->device,
+			     json_is_true(json_object_get(request->body, "force")),
+			     api_pool_call(request, would_be_replaced));
+		return;
+	}
 	log_notice("pool %s: %s is to take the place of %s", pool->name, replacing->device.path,
 		   replacing->old);
 	request->call = (struct pool_call){.done = replacement_labelled};

@@ -46,7 +46,8 @@ struct opening {
 	bool absent[POOL_DEVICES_MAX]; /* the file was not there before */
 	char address[1024];            /* of an RBD pool */
 	struct pool *live;
-	bool again; /* the pool was known, and away */
+	struct pool_info would; /* of a dry run */
+	bool again;             /* the pool was known, and away */
 };
 
 static bool device_path_good(struct api_request *request, const char *path)
@@ -172,23 +173,32 @@ static int record_paths(struct api_request *request, struct opening *opening)
 	return result;
 }
 
+/* Is it one that is known, and away? -EEXIST: another has its name. */
+static int find_known(struct api_request *request, struct opening *opening,
+		      const struct pool_info *info)
+{
+	opening->pool = model_pool_find(request->model, info->name);
+	opening->again = opening->pool && !opening->pool->pool &&
+			 memcmp(opening->pool->uuid, info->uuid, sizeof info->uuid) == 0;
+	if (opening->pool && !opening->again)
+		return err_set(&request->err, -EEXIST, "there is a pool named %s already",
+			       info->name);
+	return 0;
+}
+
 static int record_pool(struct api_request *request, struct opening *opening)
 {
 	struct config *config = request->admin->options.config;
 	struct pool_info info;
-	int result = 0;
+	int result;
 	const char *path;
 
 	pool_get_info(opening->live, &info);
-	opening->pool = model_pool_find(request->model, info.name);
-	if (opening->pool && !opening->pool->pool &&
-	    memcmp(opening->pool->uuid, info.uuid, sizeof info.uuid) == 0) {
-		opening->again = true;
+	result = find_known(request, opening, &info);
+	if (result < 0)
+		return result;
+	if (opening->again)
 		return record_paths(request, opening);
-	}
-	if (opening->pool)
-		return err_set(&request->err, -EEXIST, "there is a pool named %s already",
-			       info.name);
 	opening->pool = model_pool_add(request->model, info.name);
 	if (!opening->pool)
 		return err_set(&request->err, -ENOMEM, "out of memory");
@@ -221,15 +231,41 @@ static void came_from_elsewhere(struct pool *pool)
 		scsi_sanitize_interrupted(volume->identity.uuid);
 }
 
+/* What would be made of these devices, or was found on them. */
+static void reply_dry_opening(struct api_request *request, struct opening *opening)
+{
+	const struct pool_info *info = &opening->would;
+	json_t *before, *after, *devices = json_array();
+
+	if (find_known(request, opening, info) < 0) {
+		api_reply_failure(request, NULL);
+		return;
+	}
+	for (unsigned i = 0; i < opening->options.device_count; i++)
+		json_array_append_new(devices, json_string(opening->devices[i].path));
+	before = opening->again ? show_pool(opening->pool) : json_object();
+	after =
+	    json_pack("{s:s,s:s,s:o}", "name", info->name, "state", "online", "devices", devices);
+	if (!opening->options.name)
+		json_object_set_new(after, "volumes", json_integer(info->volume_count));
+	if (opening->again)
+		json_object_update_missing(after, before);
+	api_reply_dry(request, json_sprintf("pool %s", info->name), before, after);
+}
+
 static void pool_is_open(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
 	struct opening *opening = request->state;
 
+	if (result == 0 && call->dry) {
+		reply_dry_opening(request, opening);
+		return;
+	}
 	if (result < 0) {
 		request->err = call->err;
 		request->err.code = result;
-		if (opening->options.name)
+		if (opening->options.name && !call->dry)
 			remove_new_files(opening);
 		api_reply_failure(request, NULL);
 		return;
@@ -316,7 +352,7 @@ static void devices_are_good(struct api_request *request)
 {
 	struct opening *opening = request->state;
 
-	request->call = (struct pool_call){.done = pool_is_open};
+	api_pool_call(request, pool_is_open)->would = &opening->would;
 	pool_create(request->admin->options.world, request->admin->options.control,
 		    &opening->options, &request->call);
 }
@@ -356,7 +392,7 @@ void api_pool_import(struct api_request *request)
 		return;
 	for (unsigned i = 0; i < opening->options.device_count; i++)
 		paths[i] = opening->devices[i].path;
-	request->call = (struct pool_call){.done = pool_is_open};
+	api_pool_call(request, pool_is_open)->would = &opening->would;
 	if (degraded)
 		pool_open_degraded(request->admin->options.world, request->admin->options.control,
 				   paths, opening->options.device_count, &request->call);

@@ -25,6 +25,8 @@ static void reply_plan(struct api_request *request, json_t *plan)
 
 	if (!name[0])
 		name = json_string_value(json_object_get(request->body, "name"));
+	if (!name) /* who is found out by a file */
+		name = json_string_value(json_object_get(plan, "name"));
 	api_reply_dry(request, json_sprintf("replication group %s", name),
 		      json_incref(json_object_get(plan, "before")),
 		      json_incref(json_object_get(plan, "after")));
@@ -113,15 +115,25 @@ void api_replica_rekey_cancel(struct api_request *request)
 void api_replica_peer_set(struct api_request *request)
 {
 	const char *address;
-	json_t *peer;
+	json_t *peer, *before;
 
 	if (!api_unpack(request, "{s:s}", "address", &address))
 		return;
 	if (replication_peer_set(request->admin->replication, request->match.param[0], address,
-				 &peer, &request->err) < 0)
+				 api_is_dry(request), &peer, &request->err) < 0) {
 		api_reply_failure(request, NULL);
-	else
+		return;
+	}
+	if (!api_is_dry(request)) {
 		api_reply(request, 200, peer);
+		return;
+	}
+	before = json_object_get(peer, "before");
+	api_reply_dry(
+	    request,
+	    json_sprintf("paired node %s", json_string_value(json_object_get(before, "name"))),
+	    json_incref(before), json_incref(json_object_get(peer, "after")));
+	json_decref(peer);
 }
 
 void api_replica_unpair(struct api_request *request)

@@ -369,6 +369,36 @@ static void finished(struct prove *prove)
 }
 
 /* ---- the start ---- */
+/* No volume of its own. */
+static void refused(struct api_request *request, int result)
+{
+	request->err = request->call.err;
+	if (result == -EEXIST)
+		api_reply_error(request, 409, "volume_exists",
+				"there is a volume named %s, of a proof that was cut off: "
+				"delete it first",
+				PROVE_NAME);
+	else
+		api_reply_failure(request, NULL);
+}
+
+/* The volume would be there for that long, and is gone at the end. */
+static void tried(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	json_int_t seconds = SECONDS_DEFAULT;
+
+	if (result < 0) {
+		refused(request, result);
+		return;
+	}
+	if (!api_unpack(request, "{s?:I}", "seconds", &seconds))
+		return;
+	api_reply_dry(request, json_sprintf("proof of pool %s", request->match.param[0]),
+		      json_object(),
+		      json_pack("{s:s,s:I}", "volume", PROVE_NAME, "seconds", seconds));
+}
+
 static void created(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -377,14 +407,7 @@ static void created(struct pool_call *call, int result)
 	if (result < 0) {
 		request->state = NULL;
 		prove_free(prove);
-		request->err = call->err;
-		if (result == -EEXIST)
-			api_reply_error(request, 409, "volume_exists",
-					"there is a volume named %s, of a proof that was cut off: "
-					"delete it first",
-					PROVE_NAME);
-		else
-			api_reply_failure(request, NULL);
+		refused(request, result);
 		return;
 	}
 	request->volume = prove->volume = call->volume;
@@ -442,6 +465,10 @@ void api_pool_prove(struct api_request *request)
 	    info.free_bytes / 4 < SIZE_MAX_BYTES ? info.free_bytes / 4 >> 20 << 20 : SIZE_MAX_BYTES;
 	if (spec.size_bytes < SIZE_MIN_BYTES) {
 		api_reply_error(request, 507, "no_space", "a proof needs 64 MiB of free space");
+		return;
+	}
+	if (api_is_dry(request)) {
+		volume_create(pool, &spec, api_pool_call(request, tried));
 		return;
 	}
 	request->state = prove = prove_new(request, spec.size_bytes, (uint64_t)seconds);

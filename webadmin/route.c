@@ -267,13 +267,13 @@ static const struct route table[] = {
 
     {"GET", V1 "/pools", api_pool_list, ROLE_VIEWER, ROUTE_REPLICA, "All pools with their space",
      NULL, "[Pool]"},
-    {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Create a pool on devices or files",
+    {"POST", V1 "/pools", api_pool_create, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF, "Create a pool on devices or files",
      BODY({"name", FIELD_TEXT, true, "name of the pool"},
 	  {"devices", FIELD_DEVICES, false, "devices or files; a file with a size is created"},
 	  PLACE_FIELDS, {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
-    {"POST", V1 "/pools/import", api_pool_import, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/pools/import", api_pool_import, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Take in a pool that already is on devices or files",
      BODY({"devices", FIELD_DEVICES, false, "its devices or files"}, PLACE_FIELDS,
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"},
@@ -289,8 +289,8 @@ static const struct route table[] = {
 	  {"undelete_hours", FIELD_NUMBER, false,
 	   "volumes and shares stay in its bin for so long, 8760 at most; 0: none goes there"}),
      "Pool"},
-    {"POST", V1 "/pools/{pool}/devices", api_pool_add, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
-     "Add devices or files to a pool in use",
+    {"POST", V1 "/pools/{pool}/devices", api_pool_add, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF, "Add devices or files to a pool in use",
      BODY({"devices", FIELD_DEVICES, true, "devices or files; a file with a size is created"},
 	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
@@ -302,21 +302,22 @@ static const struct route table[] = {
      BODY({"device", FIELD_TEXT, true, "its path"},
 	  {"action", FIELD_TEXT, false, "start, pause, resume or stop"}),
      "Pool"},
-    {"POST", V1 "/pools/{pool}/online", api_pool_online, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/pools/{pool}/online", api_pool_online, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Take back the device that a pool goes on without, and make it good in the background",
      BODY({"device", FIELD_TEXT, false, "its path, if it is not where it was"}), "Pool"},
-    {"POST", V1 "/pools/{pool}/replace", api_pool_replace, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
+    {"POST", V1 "/pools/{pool}/replace", api_pool_replace, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF,
      "Put another device in the place of the one that a pool goes on without, which is dead",
      BODY({"device", FIELD_TEXT, true, "the dead one's path; \"missing\": not known"},
 	  {"devices", FIELD_DEVICES, true, "one device or file; a file with a size is created"},
 	  {"force", FIELD_SWITCH, false, "write over another pool or file system"}),
      "Pool"},
-    {"POST", V1 "/pools/{pool}/grow", api_pool_grow, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/pools/{pool}/grow", api_pool_grow, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Use what a pool's devices or files have grown by", NULL, "Pool"},
     {"POST", V1 "/pools/{pool}/check", api_pool_check, ROLE_OPERATOR, ROUTE_CHANGE,
      "Walk a pool's structures and compare them",
      BODY({"data", FIELD_SWITCH, false, "verify every block's checksum too"})},
-    {"POST", V1 "/pools/{pool}/prove", api_pool_prove, ROLE_OPERATOR, ROUTE_CHANGE,
+    {"POST", V1 "/pools/{pool}/prove", api_pool_prove, ROLE_OPERATOR, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Write, flush and verify a volume of its own: does the storage keep its promises?",
      BODY({"seconds", FIELD_NUMBER, false, "1 to 600 (20); other changes wait meanwhile"})},
     {"POST", V1 "/pools/check", api_pool_check_devices, ROLE_OPERATOR, ROUTE_CHANGE,
@@ -788,7 +789,8 @@ static const struct route table[] = {
     {"DELETE", V1 "/replica/key/next", api_replica_rekey_cancel, ROLE_ADMIN, ROUTE_CHANGE,
      "Forget a new key pair that not every paired node knows yet"},
     {"GET", V1 "/replica/peers", api_replica_peers, ROLE_VIEWER, ROUTE_REPLICA, "Paired nodes"},
-    {"PATCH", V1 "/replica/peers/{peer}", api_replica_peer_set, ROLE_ADMIN, ROUTE_CHANGE,
+    {"PATCH", V1 "/replica/peers/{peer}", api_replica_peer_set, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Where a paired node is from now on; its certificate stays the one that was pinned",
      BODY({"address", FIELD_TEXT, true, "HOST or HOST:PORT (the port that it has)"})},
     {"DELETE", V1 "/replica/peers/{peer}", api_replica_unpair, ROLE_ADMIN,
@@ -850,14 +852,16 @@ static const struct route table[] = {
 	  "none: also when the witness does not agree; the standby must not be promoted (false)"})},
     {"GET", V1 "/replica/leases", api_replica_leases, ROLE_VIEWER, 0,
      "The leases that this node grants as a witness"},
-    {"POST", V1 "/replica/groups/{group}/seed", api_replica_seed_export, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/replica/groups/{group}/seed", api_replica_seed_export, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Begin to write a group's image to a file that is carried to its standby, or go on with it; "
      "the group's seed says how far it is",
      BODY({"path", FIELD_TEXT, true,
 	   "of a file that there is not, or a directory, on the primary"})},
-    {"DELETE", V1 "/replica/groups/{group}/seed", api_replica_seed_cancel, ROLE_ADMIN, ROUTE_CHANGE,
-     "Stop what is under way with a group's seed"},
-    {"POST", V1 "/replica/seeds", api_replica_seed_import, ROLE_ADMIN, ROUTE_CHANGE,
+    {"DELETE", V1 "/replica/groups/{group}/seed", api_replica_seed_cancel, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "Stop what is under way with a group's seed"},
+    {"POST", V1 "/replica/seeds", api_replica_seed_import, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Begin to take a group's image from such a file; the group's seed says how far it is",
      BODY({"path", FIELD_TEXT, true, "of the file, on the standby"})},
     {"GET", V1 "/replica/groups/{group}/points", api_replica_points, ROLE_VIEWER, ROUTE_REPLICA,
@@ -942,6 +946,13 @@ static bool is_below(const struct route *route, const char *path)
 	return strncmp(route->path, path, strlen(path)) == 0;
 }
 
+static bool ends_in(const char *path, const char *end)
+{
+	size_t length = strlen(path), wanted = strlen(end);
+
+	return length >= wanted && strcmp(path + length - wanted, end) == 0;
+}
+
 const char *route_no_dry(const struct route *route)
 {
 	if (strcmp(route->method, "GET") == 0 || route->flags & ROUTE_DRY)
@@ -955,14 +966,19 @@ const char *route_no_dry(const struct route *route)
 		return "nothing starts from a bundle before it is installed";
 	if (is_below(route, "/api/v1/appliance"))
 		return "the machine's helper checks it; a network goes back by itself";
-	if (strncmp(route->path, "/api/v1/pools", 13) == 0)
-		return "devices are looked at when they are taken; a check changes nothing";
+	if (strcmp(route->method, "POST") == 0 && ends_in(route->path, "/check"))
+		return "a check changes nothing itself";
 	if (strstr(route->path, "/give-up") || is_below(route, "/api/v1/smb/serve") ||
 	    is_below(route, "/api/v1/disks/health"))
 		return "a program of Granary's own does it";
-	if (strstr(route->path, "/seed"))
-		return "it shows how far it is and can be cancelled; no group is different before "
-		       "its end";
+	if (is_below(route, "/api/v1/replica/key"))
+		return "each paired node says for itself whether it takes the new key";
+	if (is_below(route, "/api/v1/replica/code"))
+		return "a code is of use for ten minutes and once; one that is not given out is "
+		       "none";
+	if (strcmp(route->method, "POST") == 0 && is_below(route, "/api/v1/replica/peers"))
+		return "only the other node knows whether the code is right, and using it uses it "
+		       "up";
 	if (is_below(route, "/api/v1/replica"))
 		return "two nodes decide it together, at that moment";
 	if (!(route->flags & ROUTE_CHANGE))

@@ -4,10 +4,12 @@
 """Dry runs of what is made and changed: they say what would be different, change nothing at all, and
 are refused what the change is refused, in the same words; and what they said is what happens."""
 
+import hashlib
 import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "guest"), HERE]
@@ -37,7 +39,8 @@ def state(daemon):
               "alert-channels", "accounts", "tokens", "smb", "directories")}
     lists["pools"] = [{name: pool[name] for name in ("name", "state", "reserved_bytes", "provisioned_bytes",
                                                      "volumes", "watermarks")} |
-                      {"devices": [one["state"] for one in pool.get("device_details", [])]}
+                      {"devices": [(one["path"], one["state"], one["size_bytes"])
+                                   for one in pool.get("device_details", [])]}
                       for pool in lists["pools"]]
     lists["snapshots"] = [daemon.good("GET", f"{V1}/volumes/tank/{volume['name']}/snapshots")
                           for volume in lists["volumes"] if volume["pool"] == "tank"]
@@ -460,6 +463,119 @@ def devices(points, daemon, folder):
     daemon.good("DELETE", f"{V1}/pools/two")
 
 
+def sums(paths):
+    return [hashlib.sha256(Path(path).read_bytes()).hexdigest() if os.path.exists(path) else None
+            for path in paths]
+
+
+def pools(points, daemon, folder):
+    """What takes devices: nothing is made, written or opened for good; each is refused alike."""
+    folder = os.path.realpath(folder)
+    one, two, three, spare = [os.path.join(folder, name) for name in ("one", "two", "three", "spare")]
+    for path, size in ((three, 96), (os.path.join(folder, "tiny"), 8), (spare, 128)):
+        with open(path, "wb") as file:
+            file.truncate(size * MIB)
+    with open(os.path.join(folder, "xfs"), "wb") as file:
+        file.write(b"XFSB")
+        file.truncate(96 * MIB)
+    new = {"name": "pair", "devices": [{"path": one, "size": "128M"}, {"path": two, "size": "128M"}]}
+    bad(points, daemon, [
+        ("POST", "/pools", {**new, "name": "tank"}), ("POST", "/pools", {**new, "name": "p@ir"}),
+        ("POST", "/pools", {**new, "devices": []}), ("POST", "/pools", {**new, "devices": ["relative"]}),
+        ("POST", "/pools", {**new, "devices": [f"{folder}/none"]}),
+        ("POST", "/pools", {**new, "devices": [f"{folder}/tiny"]}),
+        ("POST", "/pools", {**new, "devices": [f"{folder}/xfs"]}),
+        ("POST", "/pools", {**new, "devices": [{"path": f"{folder}/none/file", "size": "128M"}]}),
+        ("POST", "/pools", {**new, "devices": [{"path": one, "size": "8M"}]}),
+        ("POST", "/pools/import", {"devices": [spare]}), ("POST", "/pools/import", {"devices": [f"{folder}/none"]}),
+        ("POST", "/pools/import", {"devices": [spare], "rewind": True, "degraded": True}),
+        ("POST", "/pools/none/prove", None), ("POST", "/pools/tank/prove", {"seconds": 0}),
+        ("POST", "/pools/none/grow", None), ("POST", "/pools/none/devices", {"devices": [three]}),
+        ("POST", "/pools/tank/online", None),
+        ("POST", "/pools/tank/replace", {"device": "missing", "devices": [spare]})])
+    twice = daemon.call("POST", tried("/pools"), {**new, "devices": [{"path": one, "size": "128M"}] * 2})
+    points.point(twice["status"] == 409, "a file that would be made twice is refused", twice)
+    files = [one, two, three, spare]
+    before = sums(files)
+    daemon.call("POST", tried("/pools"), new)
+    daemon.call("POST", tried("/pools"), {**new, "devices": [three]})
+    points.point(sums(files) == before and before[0] is None, "no file is made, and none is written to")
+    good(points, daemon, [("POST", "/pools", new, "pool pair", {"name": "pair", "devices": [one, two]})])
+    bad(points, daemon, [("POST", "/pools/pair/devices", {"devices": [path]}) for path in
+                         (one, f"{folder}/tiny", f"{folder}/xfs", f"{folder}/none")])
+    before = sums(files)
+    daemon.call("POST", tried("/pools/pair/devices"), {"devices": [three]})
+    points.point(sums([three]) == before[2:3], "a device that would be added is not labelled")
+    good(points, daemon, [("POST", "/pools/pair/devices", {"devices": [three]}, "pool pair",
+                           {"devices": [one, two, three]})])
+    plan = daemon.call("POST", tried("/pools/pair/grow"))["body"]
+    points.point(plan["before"] == plan["after"] == {}, "nothing has grown", plan)
+    with open(three, "r+b") as file:
+        file.truncate(160 * MIB)
+    was = state(daemon)
+    plan = daemon.call("POST", tried("/pools/pair/grow"))["body"]
+    points.point(plan["after"]["devices_bytes"] - plan["before"]["devices_bytes"] == 64 * MIB and
+                 was == state(daemon), "a device has grown, and the pool has not", plan)
+    grown = daemon.good("POST", f"{V1}/pools/pair/grow")
+    points.point(sum(device["size_bytes"] for device in grown["device_details"]) ==
+                 plan["after"]["devices_bytes"], "and then it is so", grown)
+    plan = daemon.call("POST", tried("/pools/pair/prove"), {"seconds": 3})["body"]
+    points.point(plan["after"] == {"volume": "granary-prove", "seconds": 3} and
+                 not [volume for volume in daemon.good("GET", f"{V1}/volumes") if volume["pool"] == "pair"],
+                 "a proof would have a volume", plan)
+    daemon.good("POST", f"{V1}/volumes", {"pool": "pair", "name": "granary-prove", "size": "8M"})
+    bad(points, daemon, [("POST", "/pools/pair/prove", None)])
+    daemon.good("DELETE", f"{V1}/volumes/pair/granary-prove")
+    command(points, daemon, [
+        (["pool", "create", "other", f"{folder}/other:128M"], ["would make pool other:", f'["{folder}/other"]']),
+        (["pool", "add", "pair", spare], ["would change pool pair:", f'"{spare}"]']),
+        (["pool", "grow", "pair"], ["would change pool pair: nothing"]),
+        (["pool", "prove", "pair", "--seconds", "2"], ["would make proof of pool pair:", "seconds          2"])])
+    away(points, daemon, [one, two, three, spare])
+
+
+def away(points, daemon, files):
+    """Without one of its devices: taken in, had back, replaced."""
+    one, two, three, spare = files
+    daemon.good("POST", f"{V1}/volumes", {"pool": "pair", "name": "vm", "size": "16M", "mirror": True})
+    daemon.good("POST", f"{V1}/pools/pair/export")
+    os.rename(two, two + ".away")
+    there = {"devices": [one, two, three]}
+    before = sums([one, three])
+    bad(points, daemon, [("POST", "/pools/import", there), ("POST", "/pools/import", {"devices": [three]})])
+    for _ in range(2):
+        plan = daemon.call("POST", tried("/pools/import"), {**there, "degraded": True})
+    points.point(plan["status"] == 200 and plan["body"]["after"]["name"] == "pair" and
+                 plan["body"]["after"]["volumes"] == 1 and sums([one, three]) == before and
+                 daemon.call("GET", f"{V1}/pools/pair")["status"] == 404,
+                 "a pool would be taken in without a device; nothing is written to the others", plan)
+    daemon.good("POST", f"{V1}/pools/import", {**there, "degraded": True})
+    tiny = os.path.join(os.path.dirname(one), "tiny")
+    bad(points, daemon, [
+        ("POST", "/pools/pair/online", None), ("POST", "/pools/pair/online", {"device": spare}),
+        ("POST", "/pools/pair/replace", {"device": one, "devices": [spare]}),
+        ("POST", "/pools/pair/replace", {"device": two, "devices": [tiny]}),
+        ("POST", "/pools/pair/devices", {"devices": [spare]}), ("POST", "/pools/pair/grow", None)])
+    was, before = state(daemon), sums([two + ".away", spare])
+    back = daemon.call("POST", tried("/pools/pair/online"), {"device": two + ".away"})["body"]
+    other = daemon.call("POST", tried("/pools/pair/replace"), {"device": two, "devices": [spare]})["body"]
+    made = daemon.call("POST", tried("/pools/pair/replace"),
+                       {"device": two, "devices": [{"path": two + ".new", "size": "128M"}]})["body"]
+    points.point(back.get("after") == {"path": two + ".away", "state": "resilvering"} and
+                 other.get("after") == {"path": spare, "state": "resilvering"} and
+                 made.get("after") == {"path": two + ".new", "state": "resilvering"} and
+                 was == state(daemon) and sums([two + ".away", spare]) == before and
+                 not os.path.exists(two + ".new"), "one would be back, or another in its place",
+                 [back, other, made])
+    command(points, daemon, [
+        (["pool", "online", "pair", two + ".away"], [f"would change device {two} of pool pair:", "away -> resilvering"]),
+        (["pool", "replace", "pair", two, spare], [f"{two} -> {spare}"])])
+    shown = daemon.good("POST", f"{V1}/pools/pair/replace", {"device": two, "devices": [spare]})
+    points.point(spare in [device["path"] for device in shown["device_details"]], "and then it is so", shown)
+    daemon.good("DELETE", f"{V1}/volumes/pair/vm")
+    daemon.good("DELETE", f"{V1}/pools/pair")
+
+
 def command(points, daemon, commands):
     before = state(daemon)
     for words, wanted in commands:
@@ -478,8 +594,9 @@ def none(points, daemon):
     for method, path, body in (
             ("POST", "/volumes/tank/files/rescan", None),
             ("POST", "/pools/tank/check", None),
+            ("POST", "/pools/check", {"devices": ["/none"]}),
             ("POST", f"{S}/check", None),
-            ("POST", "/pools/tank/grow", None)):
+            ("POST", "/replica/code", None)):
         reply = daemon.call(method, tried(path), body)
         points.point(reply["status"] == 422 and reply["body"]["code"] == "no_dry_run",
                      f"{method} {path} {body} has none and says so", reply)
@@ -545,6 +662,7 @@ def test(points):
             binned(points, daemon)
             device(points, daemon, folder)
             devices(points, daemon, folder)
+            pools(points, daemon, folder)
             scrubs(points, daemon)
             before = lasting(daemon)
             points.point(daemon.stop() == 0, "clean stop", daemon.log()[-2000:])

@@ -191,6 +191,19 @@ def parted(points, one, two, peer):
     points.point(one.good("GET", f"{V1}/replica/peers") == [], "and then it is forgotten")
 
 
+def moved(points, one, two, peer):
+    """Where a paired node is, and stays; pairing and keys have none."""
+    path = f"{V1}/replica/peers/{peer['name']}"
+    would(points, (one, two), ("PATCH", path, {"address": "192.0.2.7:7421"}), f"paired node {peer['name']}",
+          {"address": "192.0.2.7", "port": 7421}, {"address": peer["address"]})
+    alike(points, (one, two), ("PATCH", path, {"address": "host:0"}), "HOST or HOST:PORT")
+    alike(points, (one, two), ("PATCH", f"{V1}/replica/peers/none", {"address": "host"}), "no node")
+    alike(points, (one, two), ("DELETE", f"{V1}/replica/groups/vms/seed", None), "no seed is under way")
+    for method, what in (("POST", "code"), ("POST", "key"), ("DELETE", "key/next")):
+        reply = one.call(method, f"{V1}/replica/{what}?dry_run=1")
+        points.point(reply["status"] == 422 and reply["body"]["code"] == "no_dry_run", f"{what} has none", reply)
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as folder:
         port = api.free_port()
@@ -208,6 +221,7 @@ def test(points):
             witnessed(points, one, two, peer)
             cloned(points, one, two)
             commands(points, one, two)
+            moved(points, one, two, peer)
             parted(points, one, two, peer)
         finally:
             points.point(one.stop() == 0, "clean stop", one.log()[-2000:])

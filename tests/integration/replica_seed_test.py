@@ -68,6 +68,9 @@ def refused_exports(points, one, two, top):
                               (one, ("vms", os.path.join(top, "no", "where")), "No such file")):
         said = node.refused("replica", "seed", "export", *words)
         points.point(text in said, f"no export: {text}", said)
+        if "delete it first" not in text:  # the part that is there is looked at by the export itself
+            tried = node.refused("replica", "seed", "export", *words, "--dry-run")
+            points.point(tried.replace(" --dry-run:", ":") == said, "and tried in the same words", [tried, said])
     with open(there, encoding="ascii") as file:
         points.point(file.read() == "something" and one.group()["seed"]["state"] == "none",
                      "and nothing has changed", one.group()["seed"])
@@ -75,6 +78,11 @@ def refused_exports(points, one, two, top):
 
 def export(points, one, top, log):
     """Under load; the file and how many records there were when it began and ended."""
+    was = os.listdir(top)
+    tried = one.granary("replica", "seed", "export", "vms", top, "--dry-run")
+    points.point("would change replication group vms:" in tried and "none -> exporting" in tried and
+                 os.listdir(top) == was and one.group()["seed"]["state"] == "none",
+                 "an export that is tried makes nothing", tried)
     load = one.write(1, 1, log)
     try:
         points.point(wait(lambda: os.path.exists(log) and lines(log) > 50), "a guest writes")
@@ -138,6 +146,8 @@ def refused_imports(points, one, two, path, top):
                               (one, path, "on its standby")):
         said = node.refused("replica", "seed", "import", words)
         points.point(text in said, f"no import: {text}", said)
+        tried = node.refused("replica", "seed", "import", words, "--dry-run")
+        points.point(tried.replace(" --dry-run:", ":") == said, "and tried in the same words", [tried, said])
     group = two.group()
     points.point(group["sealed_epoch"] == 0 and not group["promotable"] and used(two) == before,
                  "and nothing has changed", (group, before, used(two)))
@@ -152,6 +162,9 @@ def ship(points, one, two, path, log, before):
     subprocess.run(["qemu-io", "-f", "raw", iscsi(one, 1), "-c", "write -P 7 8M 1M", "-c", "flush"],
                    check=True, timeout=120, stdin=subprocess.DEVNULL, capture_output=True)
     changed = (1 << 20) + min(lines(log) - before + 1, 1024) * RECORD
+    tried = two.granary("replica", "seed", "import", path, "--dry-run")
+    points.point("would change replication group vms:" in tried and not two.group()["seed"]["running"] and
+                 not two.group()["promotable"], "an import that is tried takes nothing", tried)
     said = two.granary("replica", "seed", "import", path)
     epoch = two.group()["seed"]["epoch"]
     points.point("imported" in said and epoch > 0 and two.group()["promotable"], "a seed is imported",

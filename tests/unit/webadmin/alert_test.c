@@ -126,6 +126,44 @@ static void it_fires_late_and_clears_late(void **state)
 	alerts_finish(&alerts);
 }
 
+/* The members that say when @alerts' first one is over; -1: null. */
+static void says_when(const struct alerts *alerts, int64_t clears, int64_t below)
+{
+	const struct alert *alert = list_entry(alerts->active.next, struct alert, link);
+	json_t *shown = alert_show(alerts, alert, WALL), *value;
+
+	value = json_object_get(shown, "clears");
+	assert_int_equal(json_is_null(value) ? -1 : json_integer_value(value), clears);
+	value = json_object_get(shown, "clears_below");
+	assert_int_equal(json_is_null(value) ? -1 : json_integer_value(value), below);
+	json_decref(shown);
+}
+
+static void it_says_when_it_is_over(void **state)
+{
+	struct alerts alerts;
+	unsigned index = rule("pool-metadata");
+
+	(void)state;
+	alerts_init(&alerts);
+	alerts.tuning[index].after_s = 0;
+	alerts.tuning[index].clear_s = 600;
+	alerts.tuning[index].level = 90;
+	turn(&alerts, index, 2, 10);
+	says_when(&alerts, -1, -1);
+	turn(&alerts, index, 1, 20); /* better, and not over */
+	says_when(&alerts, -1, 90 - (int64_t)ALERT_MARGIN);
+	turn(&alerts, index, 0, 30);
+	says_when(&alerts, WALL + 630, -1);
+	turn(&alerts, index, 0, 130);
+	says_when(&alerts, WALL + 630, -1);
+	turn(&alerts, index, -1, 131); /* nobody can tell */
+	says_when(&alerts, -1, -1);
+	turn(&alerts, index, 2, 140);
+	says_when(&alerts, -1, -1);
+	alerts_finish(&alerts);
+}
+
 static void each_object_has_one(void **state)
 {
 	struct alerts alerts;
@@ -463,6 +501,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_table_is_whole),
 	    cmocka_unit_test(it_fires_late_and_clears_late),
+	    cmocka_unit_test(it_says_when_it_is_over),
 	    cmocka_unit_test(each_object_has_one),
 	    cmocka_unit_test(names_that_are_cut_are_found_again),
 	    cmocka_unit_test(states_have_names),

@@ -132,6 +132,7 @@ export interface Job { id: string; kind: string; object: string; state: string; 
 export interface Alert {
 	id: number; rule: string; object: string; severity: "info" | "warning" | "critical"; state: "firing" | "acknowledged" | "silenced" | "cleared";
 	value: number; detail: string; text: string; todo: string; text_zh: string; todo_zh: string; fired: number; cleared: number | null;
+	clears: number | null; clears_below: number | null;
 	acknowledged: number | null; acknowledged_by: string;
 }
 export interface AlertRule {

@@ -2,7 +2,7 @@
 // What is wrong and what to do about it; where it is told.
 import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
-import { duration, time } from "../format";
+import { duration, percent, time } from "../format";
 import { Icon } from "../icons";
 import { useResource } from "../live";
 import { act, Badge, Button, Card, Check, DeleteDialog, Empty, FormDialog, Input, notice, Page, Select, Table, Waiting, type Tone } from "../parts";
@@ -62,6 +62,8 @@ function One({ alert, onSilence }: { alert: Alert; onSilence: () => void }) {
 				<a href={alertPlace(alert)}>{alertText(alert)}</a>
 				<p>{alertTodo(alert)}</p>
 				<p class="small quiet">{t("alerts.since", { time: time(alert.fired * 1000) })}{alert.acknowledged_by && <> · {t("alerts.ackedBy", { name: alert.acknowledged_by })}</>}</p>
+				{alert.clears && <p class="small">{t("alerts.clears", { time: time(alert.clears * 1000) })}</p>}
+				{alert.clears_below && <p class="small">{t("alerts.clearsBelow", { percent: percent(alert.clears_below, 100) })}</p>}
 			</div>
 			<div class="alert-acts">
 				<Badge tone={alert.state === "firing" ? alertTone(alert) : stateTones[alert.state]}>{alert.state === "firing" ? maybe(`severity.${alert.severity}`) : maybe(`alertstate.${alert.state}`)}</Badge>

@@ -32,7 +32,7 @@ function useLeft(device: PoolDevice): number | null {
 function TakeBack({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	const [path, setPath] = useState("");
 	return (
-		<FormDialog untried title={t("devices.online")} button={t("devices.online")} onClose={onClose} submit={async () => {
+		<FormDialog title={t("devices.online")} button={t("devices.online")} onClose={onClose} submit={async () => {
 			await call("POST", `/pools/${part(pool.name)}/online`, path.trim() ? { device: path.trim() } : {});
 			notice(t("devices.onlineBegun"));
 		}}>
@@ -91,7 +91,7 @@ function Add({ pool, onClose }: { pool: Pool; onClose: () => void }) {
 	const [force, setForce] = useState(false);
 	const paths = [...chosen, ...files.split(/\s+/).filter(Boolean)];
 	return (
-		<FormDialog untried title={t("devices.add")} button={t("devices.add")} ready={paths.length > 0} onClose={onClose} submit={async () => {
+		<FormDialog title={t("devices.add")} button={t("devices.add")} ready={paths.length > 0} onClose={onClose} submit={async () => {
 			await call("POST", `/pools/${part(pool.name)}/devices`, { devices: paths, force });
 			notice(t("devices.added"));
 		}}>

@@ -69,7 +69,7 @@ function Create({ onClose }: { onClose: () => void }) {
 	const files = devices.split(/\s+/).filter(Boolean);
 	const wanted = size === "" ? undefined : parseSize(size, unit);
 	return (
-		<FormDialog untried title={t("pools.create")} button={t("action.create")} ready={name !== "" && disks.length + files.length > 0 && wanted !== null} onClose={onClose} submit={async () => {
+		<FormDialog title={t("pools.create")} button={t("action.create")} ready={name !== "" && disks.length + files.length > 0 && wanted !== null} onClose={onClose} submit={async () => {
 			await call("POST", "/pools", { name, devices: [...disks, ...files.map((path) => (wanted ? { path, size: wanted } : path))], force });
 			notice(t("pools.created", { name }));
 		}}>
@@ -89,7 +89,7 @@ function Import({ onClose }: { onClose: () => void }) {
 	const [devices, setDevices] = useState("");
 	const paths = devices.split(/\s+/).filter(Boolean);
 	return (
-		<FormDialog untried title={t("pools.import")} button={t("pools.import")} ready={paths.length > 0} onClose={onClose} submit={() => call("POST", "/pools/import", { devices: paths })}>
+		<FormDialog title={t("pools.import")} button={t("pools.import")} ready={paths.length > 0} onClose={onClose} submit={() => call("POST", "/pools/import", { devices: paths })}>
 			<Field label={t("pools.devices")} hint={t("pools.importHint")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={3} spellcheck={false} value={devices} onInput={(event) => setDevices(event.currentTarget.value)} />}</Field>
 		</FormDialog>
 	);

@@ -53,7 +53,7 @@ function Move({ peer, onClose }: { peer: Peer; onClose: () => void }) {
 	const was = `${peer.address.includes(":") ? `[${peer.address}]` : peer.address}:${peer.port}`;
 	const [address, setAddress] = useState(was);
 	return (
-		<FormDialog untried title={t("replica.move", { name: peer.name })} button={t("action.save")} ready={address.trim() !== "" && address.trim() !== was} onClose={onClose} submit={async () => {
+		<FormDialog title={t("replica.move", { name: peer.name })} button={t("action.save")} ready={address.trim() !== "" && address.trim() !== was} onClose={onClose} submit={async () => {
 			await call("PATCH", `/replica/peers/${part(peer.uuid)}`, { address: address.trim() });
 			notice(t("replica.moved", { name: peer.name }));
 		}}>
