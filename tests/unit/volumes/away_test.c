@@ -1530,6 +1530,8 @@ static struct {
 	unsigned count;
 	uint64_t from, to;
 } scratch;
+static const char *watched; /* a device, .. */
+static unsigned flushes;    /* .. and how often it was flushed */
 
 struct failing {
 	struct message message;
@@ -1557,6 +1559,7 @@ static void worn_submit(struct loop *loop, struct disk *disk, struct disk_reques
 {
 	struct failing *failing;
 
+	flushes += request->op == DISK_FLUSH && watched && strcmp(disk->path, watched) == 0;
 	if (request->op != DISK_READ || !is_scratched(disk) || request->offset >= scratch.to ||
 	    request->offset + request->length <= scratch.from) {
 		sound->disk_submit(loop, disk, request);
@@ -1590,6 +1593,32 @@ static void start_worn(struct bench *bench)
 	bench->world = &worn;
 	assert_int_equal(loop_create(bench->world, &bench->loop, &bench->err), 0);
 	make_mirrored(bench);
+}
+
+/* What a process that ended has left in a device's cache is flushed before a root takes it for
+ * written, on a device that this open writes nothing to as well. */
+static void test_left_in_cache(void **state)
+{
+	struct bench bench;
+	struct pool_device device;
+	struct bench_call call = {.call.done = bench_call_done};
+
+	(void)state;
+	start_worn(&bench);
+	device = (struct pool_device){.path = bench.path[2], .size = POOL_SIZE};
+	pool_add(bench.pool, &device, 1, false, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	assert_int_equal(bench_checkpoint(&bench), 0);
+	bench_drop(&bench);
+	for (unsigned i = 0; i < 3; i++) {
+		watched = bench.path[i];
+		flushes = 0;
+		assert_int_equal(bench_open(&bench, 3), 0);
+		assert_true(flushes > 0);
+		bench_drop(&bench);
+	}
+	watched = NULL;
+	bench_finish(&bench);
 }
 
 /* Only one device has the end of the journal, and it can not be read there, for now. Without it the
@@ -2304,6 +2333,7 @@ int main(void)
 	    BOTH(journal_moved_a_little),
 	    BOTH(journal_left_behind),
 	    BOTH(journal_left_behind_stale),
+	    FIRST(left_in_cache),
 	    BOTH(journal_unreadable),
 	    BOTH(journal_unreadable_stale),
 	    BOTH(journal_unreadable_away),
