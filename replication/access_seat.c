@@ -24,7 +24,11 @@ int seat_access(struct group *group, uint8_t **ret_data, size_t *ret_length)
 	unsigned count = seat_member_uuids(seat, uuids);
 	json_t *access = NULL;
 	char *text;
-	int result = host->access(host->context, (const uint8_t(*)[16])uuids, count, &access);
+	int result;
+
+	if (seat->exports_due) /* what is here is not all of it yet */
+		return -EBUSY;
+	result = host->access(host->context, (const uint8_t(*)[16])uuids, count, &access);
 
 	if (result < 0)
 		return result;

@@ -198,6 +198,7 @@ static void serving_changed(struct group *group)
 
 void group_set_role(struct group *group, enum group_role role)
 {
+	group->heard = (struct lag_heard){0};
 	group->role = role;
 	group->leaving = false;
 	lease_role(group);
@@ -355,6 +356,9 @@ int group_promote(struct group *group, bool planned, struct err *err)
 {
 	int result;
 
+	/* A lease may be granted once more while the image is put in place. */
+	if (group->changing)
+		return err_set(err, -EBUSY, "the group's role is changing");
 	group->changing = true;
 	result = promote(group, planned, err);
 	group->changing = false;

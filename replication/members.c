@@ -27,7 +27,7 @@ unsigned seat_member_uuids(const struct seat *seat, uint8_t (*uuids)[16])
 	return count;
 }
 
-/* The sizes as they are now, and what is exported. */
+/* The sizes as they are now, and what is exported, or will be. */
 static const char *host_definition(struct group *group)
 {
 	struct seat *seat = group->host_context;
@@ -46,9 +46,10 @@ static const char *host_definition(struct group *group)
 			    member, "size",
 			    json_integer((json_int_t)volume_size(group->members[at].volume)));
 	}
-	json_object_set_new(definition, "exports",
-			    host->exports(host->context, (const uint8_t(*)[16])uuids,
-					  seat_member_uuids(seat, uuids)));
+	if (!seat->exports_due) /* else it is what the primary of before said */
+		json_object_set_new(definition, "exports",
+				    host->exports(host->context, (const uint8_t(*)[16])uuids,
+						  seat_member_uuids(seat, uuids)));
 	free(seat->sent_definition);
 	seat->sent_definition = json_dumps(definition, JSON_COMPACT);
 	json_decref(definition);
@@ -464,43 +465,16 @@ static void host_sealed(struct group *group)
 	points_sealed(group->host_context);
 }
 
-/* They are this node's own from now on, and change here: what a primary of before said of them is
- * not to come back when a handover comes to nothing. */
-static void drop_exports(struct seat *seat, json_t *definition)
-{
-	char *text, *copy;
-
-	if (!json_object_get(definition, "exports"))
-		return;
-	json_object_del(definition, "exports");
-	text = json_dumps(definition, JSON_COMPACT);
-	copy = text ? heap_strdup(text) : NULL;
-	free(text);
-	if (!copy)
-		return;
-	heap_free(seat->definition);
-	seat->definition = copy;
-	(void)seat_save(&seat->group); /* else at the next change */
-}
-
 static void host_role_changed(struct group *group)
 {
 	struct seat *seat = group->host_context;
-	const struct replication_host *host = &seat->replication->options.host;
 
 	log_notice("group %s: this node is %s now", group->name, group_role_name(group->role));
 	seat->addresses_from_ns = 0; /* it is no guess any more */
 	seat->lease_retry_ns[LEASE_WITNESS] = seat->lease_retry_ns[LEASE_PEER] = 0;
-	if (group->role == GROUP_PRIMARY && seat->definition) {
-		json_t *definition = json_loads(seat->definition, 0, NULL);
-		json_t *access = seat_access_open(seat);
-
-		host->exports_apply(host->context, json_object_get(definition, "exports"), access);
-		drop_exports(seat, definition);
-		json_decref(definition);
-		json_decref(access);
-		seat_access_drop(seat); /* it is this node's own now */
-	}
+	exports_look(seat);
+	seat->exports_retry_ns = 0;
+	exports_follow(seat, loop_now(group->loop));
 }
 
 static void host_serving_changed(struct group *group)

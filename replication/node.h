@@ -70,7 +70,11 @@ struct seat {
 	uint8_t *access;
 	size_t access_length;
 	bool access_large; /* primary: too large, said */
-	struct keep keep;  /* which points are kept; all zero: none. Of the definition */
+	/* exports.c: what it was promoted with is not all made and dropped, durably; it is being
+	 * made; what is being made is not what it has now. */
+	bool exports_due, exporting, exports_void;
+	uint64_t exports_retry_ns;
+	struct keep keep; /* which points are kept; all zero: none. Of the definition */
 	struct service_address addresses[ADDRESSES_MAX];
 	unsigned address_count, announce_left;
 	bool addresses_up;          /* some may be on the interfaces */
@@ -214,13 +218,18 @@ int seat_snapshot(struct seat *seat, const char *name, struct err *err);
 
 /* access_seat.c: who is let in and what is reserved (access.h), as the group's host.
  * seat_access_open: what is kept of it; NULL: nothing, or it can not be opened (said). The
- * caller's. seat_access_drop: it is over; in memory, the row has none of a primary. */
+ * caller's. seat_access_drop: it is over; in memory, the row follows with the next save. */
 int seat_access(struct group *group, uint8_t **ret_data, size_t *ret_length);
 int seat_keep_access(struct group *group, const uint8_t *data, size_t length, struct err *err);
 int seat_guard(struct group *group, bool planned, struct err *err);
 json_t *seat_access_open(const struct seat *seat);
 void seat_access_drop(struct seat *seat);
 unsigned seat_member_uuids(const struct seat *seat, uint8_t (*uuids)[16]);
+
+/* exports.c: what a promoted node has to export. exports_look: is anything due, as role and
+ * definition have it now? exports_follow: make it; often, once guests come. */
+void exports_look(struct seat *seat);
+void exports_follow(struct seat *seat, uint64_t now);
 
 /* action.c: something that is done to a group, in a fiber of its own; one at a time. */
 struct seat_work {

@@ -39,7 +39,12 @@ static const struct config_migration schema[] = {
 		 "alter table self add column next_certificate text not null default '';"
 		 "alter table peer add column next_fingerprint text not null default '';"},
     {"who is let in", "alter table grp add column access blob;"},
+    /* What they were promoted with stood there for good before, made long ago. 2: standby. */
+    {"exports of primaries", "update grp set definition = json_remove(definition, '$.exports')"
+			     " where role <> 2 and json_valid(definition);"},
 };
+
+_Static_assert(GROUP_STANDBY == 2, "as the schema has it");
 
 void uuid_text(const uint8_t uuid[16], char text[33])
 {

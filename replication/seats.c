@@ -63,12 +63,13 @@ int seat_store(struct seat *seat, struct err *err)
 	    " limit_bytes = excluded.limit_bytes, paused = excluded.paused,"
 	    " clean = excluded.clean, armed = excluded.armed, definition = excluded.definition,"
 	    " taking = excluded.taking, waits = excluded.waits,"
-	    /* Of a primary there is none: what is in force here counts. */
-	    " access = case when excluded.role = 1 then null else access end",
-	    "sssisiiiiiissi", uuid, group->name, peer, (int64_t)group->role, lineage,
+	    /* A primary has none once it is in force: that counts then. */
+	    " access = case when ? then access else null end",
+	    "sssisiiiiiissii", uuid, group->name, peer, (int64_t)group->role, lineage,
 	    (int64_t)group->accept_any, (int64_t)seat->rpo_ns, (int64_t)seat->limit_bytes,
 	    (int64_t)seat->paused, (int64_t)seat->clean, (int64_t)group->armed,
-	    seat->definition ? seat->definition : "{}", taking, (int64_t)group->lease.waits);
+	    seat->definition ? seat->definition : "{}", taking, (int64_t)group->lease.waits,
+	    (int64_t)(seat->access != NULL));
 }
 
 int seat_save(struct group *group)
@@ -178,8 +179,6 @@ void seat_leave(struct seat *seat)
 		seat_destroy(seat);
 }
 
-_Static_assert(GROUP_PRIMARY == 1, "as seat_store() has it");
-
 static int load_access(struct seat *seat, struct config_statement *row, int column)
 {
 	int length;
@@ -251,6 +250,7 @@ static int seat_start(struct seat *seat, struct err *err)
 	int result;
 
 	seat_take_settings(seat, definition);
+	exports_look(seat);
 	services_start(seat);
 	/* Once only, and first: a group that can not start is not watched, and guests may write. */
 	group->acked = seat->clean;
@@ -434,6 +434,8 @@ void seats_tick(struct replication *replication)
 		seat_look(seat, now);
 		leases_follow(seat, now);
 		services_follow(seat);
+		if (lease_holds(&seat->group)) /* a share that is opened writes */
+			exports_follow(seat, now);
 		seed_tidy(seat);
 		if (replication->stopping || !seat->started || seat->session || seat->paused ||
 		    now < seat->retry_ns || (role != GROUP_PRIMARY && role != GROUP_HANDOVER))

@@ -62,7 +62,8 @@ struct webadmin {
 	uint64_t started_wall_ns;
 	struct access *access; /* access.h */
 	struct replication *replication;
-	unsigned replica_calls; /* of exports that are being made after a promotion */
+	unsigned replica_calls;              /* of exports that are being made after a promotion */
+	struct replica_batch *replica_batch; /* while such calls are begun: theirs */
 	struct relay_thread relay;
 	struct backups *backups; /* backup.h; NULL: not asked for yet */
 	struct gather *gather;   /* a support bundle that is being made; NULL: none */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "webadmin/replica.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/access.h"
 #include "webadmin/bin.h"
@@ -168,23 +170,43 @@ static json_t *host_exports(void *context, const uint8_t (*uuids)[16], unsigned 
 	return json_pack("{s:o,s:o}", "targets", targets, "shares", shares);
 }
 
+/* What one promotion has to make. */
+struct replica_batch {
+	struct webadmin *admin;
+	unsigned left; /* calls; and one while there may be more */
+	int result;
+	void (*done)(void *waiting, int result);
+	void *waiting;
+};
+
+static void batch_leave(struct replica_batch *batch)
+{
+	if (--batch->left > 0)
+		return;
+	batch->done(batch->waiting, batch->result);
+	heap_free(batch);
+}
+
 static void applied(void *context, int status, const json_t *body)
 {
 	const char *detail = json_string_value(json_object_get(body, "detail"));
+	struct replica_batch *batch = context;
 
-	struct webadmin *admin = context;
-
-	admin->replica_calls--;
+	batch->admin->replica_calls--;
 	/* What is there already is no failure: a group may come back to a node. */
 	if (status >= 400 && status != 409)
 		log_warning("an export of a promoted group could not be made: %s",
 			    detail ? detail : "?");
+	if (status == 503) /* out of memory, or about to stop */
+		batch->result = -EAGAIN;
+	batch_leave(batch);
 }
 
 void replica_call(struct webadmin *admin, const char *method, const char *path, json_t *body)
 {
 	admin->replica_calls++;
-	webadmin_call(admin, method, path, body, applied, admin);
+	admin->replica_batch->left++;
+	webadmin_call(admin, method, path, body, applied, admin->replica_batch);
 }
 
 static void call(struct webadmin *admin, json_t *body, const char *path)
@@ -292,17 +314,27 @@ static void apply_share(struct webadmin *admin, const json_t *share)
 	volume_unref(volume);
 }
 
-static void host_exports_apply(void *context, const json_t *exports, const json_t *access)
+static void host_exports_apply(void *context, const json_t *exports, const json_t *access,
+			       void (*done)(void *waiting, int result), void *waiting)
 {
+	struct replica_batch *batch = heap_zalloc(sizeof *batch);
 	struct webadmin *admin = context;
 	json_t *item;
 	size_t index;
 
+	if (!batch) {
+		done(waiting, -EAGAIN);
+		return;
+	}
+	*batch =
+	    (struct replica_batch){.admin = admin, .left = 1, .done = done, .waiting = waiting};
+	admin->replica_batch = batch;
 	access_apply_hosts(admin, access);
 	json_array_foreach(json_object_get(exports, "targets"), index, item)
 	    apply_target(admin, item, access);
 	json_array_foreach(json_object_get(exports, "shares"), index, item)
 	    apply_share(admin, item);
+	batch_leave(batch);
 }
 
 static void host_serving_changed(void *context)

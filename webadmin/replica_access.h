@@ -39,7 +39,7 @@ json_t *access_mask(const json_t *access, const char *iqn, const char *uuid);
 
 /* replica.c */
 bool replica_lists(const uint8_t (*uuids)[16], unsigned count, const uint8_t uuid[16]);
-/* replica_call: a request of the daemon's own; steals @body. */
+/* replica_call: a request of the daemon's own for exports that are being made; steals @body. */
 void replica_call(struct webadmin *admin, const char *method, const char *path, json_t *body);
 
 #endif

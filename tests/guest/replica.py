@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -104,6 +105,25 @@ def stop_all(points, nodes):
 def sealed(node, name="vms"):
     group = node.group(name)
     return group["state"] == "streaming" and group["sealed_epoch"] > 0
+
+
+def told(primary, standby, name="vms"):
+    """Until @standby has kept, durably, which exports, rules and reservations @primary had when this
+    was called. A setting goes the same way: definition, then who is let in, one after the other; when
+    the second one is there, so is what was told behind the first."""
+    for limit in (1 << 40, 1 << 41, 0):
+        primary.granary("replica", "group", "set", name, "--limit", str(limit))
+        if not wait(lambda value=limit: standby.group(name)["limit_bytes"] == value):
+            raise RuntimeError(f"the standby is told nothing: {primary.group(name)}")
+
+
+def query(node, text, *values):
+    """In what the node has saved of replication; the first row."""
+    db = sqlite3.connect(os.path.join(node.state, "replication.db"), 10)
+    with db:
+        row = db.execute(text, values).fetchone()
+    db.close()
+    return row
 
 
 def end(process):

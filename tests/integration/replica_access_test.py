@@ -9,7 +9,6 @@ or tells."""
 import hashlib
 import json
 import os
-import sqlite3
 import struct
 import sys
 import tempfile
@@ -20,7 +19,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import iscsi_client as iscsi                                # pylint: disable=wrong-import-position
 import tap                                                  # pylint: disable=wrong-import-position
-from replica import IQN, Node, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
+from replica import (IQN, Node, pair, query, sealed, stop_all, told,  # pylint: disable=wrong-import-position
+                     wait)
 
 REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT = range(5)
 WRITE_EXCLUSIVE_REGISTRANTS = 5
@@ -124,10 +124,7 @@ def reads(host):
 
 def kept_exports(node):
     """Those of a primary of before, which a promotion has made its own."""
-    db = sqlite3.connect(f"file:{node.state}/replication.db?mode=ro", uri=True)
-    definition = json.loads(db.execute("select definition from grp").fetchone()[0])
-    db.close()
-    return definition.get("exports")
+    return json.loads(query(node, "select definition from grp")[0]).get("exports")
 
 
 def allow(node, top, initiator, user=None, secret=None, mutual=None):
@@ -225,9 +222,8 @@ def change(points, hosts, node, top):
 def fail_over(points, hosts, lost, left, before, rules):
     """The standby is killed first, so that it is what it keeps that counts."""
     wait(lambda: sealed(lost))
+    told(lost, left)
     wait(lambda: lost.group()["lag_bytes"] == 0)
-    # A period of the group, a fifth of the RPO, is what it takes to be told.
-    wait(lambda: False, 2.0)
     for node in (left, lost):
         node.kill()
     left.start()
@@ -242,7 +238,7 @@ def fail_over(points, hosts, lost, left, before, rules):
                  (before, hosts[1].state()))
     points.point((hosts[0].write(9), hosts[1].write(10)) == (CONFLICT, GOOD),
                  "who was preempted stays so")
-    points.point([reads(host) for host in hosts[:2]] == [True, True],
+    points.point(wait(lambda: [reads(host) for host in hosts[:2]] == [True, True]),
                  "a LUN that was shown to one more host meanwhile is shown to it", shown(left))
     points.point(not logs_in(left, host_name(3)) and logs_in(left, host_name(4)),
                  "who was shut out by a rule is, who was let in is")
@@ -259,7 +255,7 @@ def volatile(points, hosts, one, two):
             host.out(RESERVE, kind=WRITE_EXCLUSIVE_REGISTRANTS)]
     before = host.state()
     points.point(good == [GOOD] * 3 and before[2] == host.key, "without APTPL", (good, before))
-    wait(lambda: False, 2.0)
+    told(one, two)
     one.kill()
     two.granary("replica", "promote", "vms", "--yes")
     wait(lambda: two.group()["role"] == "primary")

@@ -6,7 +6,6 @@ has confirmed, also across kill -9; each of them takes both until it sees the ne
 one not any more then."""
 
 import os
-import sqlite3
 import sys
 import tempfile
 
@@ -14,18 +13,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import tap                                                 # pylint: disable=wrong-import-position
-from replica import Node, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
+from replica import Node, pair, query, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 MEMBER = "tank/cut0"
-
-
-def query(node, text, *values):
-    """In what the node has saved."""
-    db = sqlite3.connect(os.path.join(node.state, "replication.db"), 10)
-    with db:
-        row = db.execute(text, values).fetchone()
-    db.close()
-    return row
 
 
 def uuid_of(node):
