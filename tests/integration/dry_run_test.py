@@ -15,6 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "guest"), HERE]
 
 import api                           # pylint: disable=wrong-import-position
+import pools as pools_of              # pylint: disable=wrong-import-position
 import tap                           # pylint: disable=wrong-import-position
 from iscsi_client import Connection  # pylint: disable=wrong-import-position
 
@@ -538,6 +539,10 @@ def away(points, daemon, files):
     """Without one of its devices: taken in, had back, replaced."""
     one, two, three, spare = files
     daemon.good("POST", f"{V1}/volumes", {"pool": "pair", "name": "vm", "size": "16M", "mirror": True})
+    points.point(pools_of.wait_for(
+        lambda: not any(device["vital"] for device in
+                        daemon.good("GET", f"{V1}/pools/pair")["device_details"])),
+                 "it could go on without any of its devices")
     daemon.good("POST", f"{V1}/pools/pair/export")
     os.rename(two, two + ".away")
     there = {"devices": [one, two, three]}
