@@ -355,9 +355,6 @@ int group_promote(struct group *group, bool planned, struct err *err)
 {
 	int result;
 
-	/* A lease may be granted once more while the image is put in place. */
-	if (group->changing)
-		return err_set(err, -EBUSY, "the group's role is changing");
 	group->changing = true;
 	result = promote(group, planned, err);
 	group->changing = false;
