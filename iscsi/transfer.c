@@ -15,8 +15,8 @@
 
 #define SENSE_ABORTED_COMMAND 0x0b
 
-/* A command that waits for a buffer holds none (BUF_FOR_INPUT): its data-out, VOLUME_TRANSFER_MAX at
- * most, is in one. */
+/* A command that waits for a buffer holds none (BUF_FOR_INPUT): its data-out, VOLUME_TRANSFER_MAX
+ * at most, is in one. */
 
 static void advance(struct iscsi_task *task);
 
