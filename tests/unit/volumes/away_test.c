@@ -1576,8 +1576,10 @@ static int worn_open(const char *path, unsigned flags, uint64_t size, struct dis
 {
 	int result = sound->disk_open(path, flags, size, ret_disk, err);
 
-	if (result == 0)
+	if (result == 0) {
 		(*ret_disk)->world = &worn;
+		(*ret_disk)->volatile_cache = true; /* which a file in memory has not */
+	}
 	return result;
 }
 
