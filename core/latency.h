@@ -30,6 +30,16 @@ static inline void latency_count(struct latency *latency, unsigned bucket, uint6
 	latency_raise(&latency->sum_ns, ns);
 }
 
+/* How many were counted, of those that are a sum already. */
+static inline uint64_t latency_total(const struct latency *latency)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+		total += latency->bucket[i];
+	return total;
+}
+
 /* What @from, which another thread may count in, has by now, on top of *@sum. */
 void latency_add(const struct latency *from, struct latency *sum);
 

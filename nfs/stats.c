@@ -461,8 +461,6 @@ void nfs_client_tallies(const struct nfs_server *server, const char *address, nf
 static bool sum_operation(const struct nfs_server *server, unsigned version, unsigned operation,
 			  struct nfs_operation_info *ret_info)
 {
-	uint64_t count = 0;
-
 	*ret_info = (struct nfs_operation_info){.version = versions[version],
 						.name = name_of(version, operation)};
 	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
@@ -472,9 +470,7 @@ static bool sum_operation(const struct nfs_server *server, unsigned version, uns
 		latency_add(&tally->latency, &ret_info->latency);
 		ret_info->errors += __atomic_load_n(&tally->errors, __ATOMIC_RELAXED);
 	}
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		count += ret_info->latency.bucket[i];
-	return ret_info->name && count > 0;
+	return ret_info->name && latency_total(&ret_info->latency) > 0;
 }
 
 void nfs_operation_tallies(const struct nfs_server *server,

@@ -25,13 +25,10 @@
 static json_t *show_latency(const struct latency *latency)
 {
 	json_t *buckets = json_array();
-	uint64_t count = 0;
 
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
-		count += latency->bucket[i];
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
 		json_array_append_new(buckets, json_integer((json_int_t)latency->bucket[i]));
-	}
-	return json_pack("{s:I,s:I,s:o}", "count", (json_int_t)count, "sum_ns",
+	return json_pack("{s:I,s:I,s:o}", "count", (json_int_t)latency_total(latency), "sum_ns",
 			 (json_int_t)latency->sum_ns, "buckets", buckets);
 }
 
@@ -143,15 +140,6 @@ void api_nfs_host_latency(struct api_request *request)
 	api_reply(request, 200, show_tally(request->admin, &sum));
 }
 
-static uint64_t count_of(const struct latency *latency)
-{
-	uint64_t count = 0;
-
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		count += latency->bucket[i];
-	return count;
-}
-
 static double ms(uint64_t ns)
 {
 	return (double)ns / 1e6;
@@ -161,7 +149,7 @@ static double ms(uint64_t ns)
 static void add_times(json_t *object, const char *prefix, const struct latency *latency)
 {
 	static const struct latency none;
-	uint64_t count = count_of(latency);
+	uint64_t count = latency_total(latency);
 	char name[32];
 
 	snprintf(name, sizeof name, "%smean_ms", prefix);
@@ -176,10 +164,10 @@ static void add_host(void *context, const char *address, const struct nfs_tally 
 			     *write = &tally->latency[NFS_CLASS_WRITE];
 	json_t *object = json_pack(
 	    "{s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "address", address, "reads",
-	    (json_int_t)count_of(read), "read_bytes", (json_int_t)tally->read_bytes, "writes",
-	    (json_int_t)count_of(write), "write_bytes", (json_int_t)tally->write_bytes, "commits",
-	    (json_int_t)count_of(&tally->latency[NFS_CLASS_COMMIT]), "others",
-	    (json_int_t)count_of(&tally->latency[NFS_CLASS_OTHER]));
+	    (json_int_t)latency_total(read), "read_bytes", (json_int_t)tally->read_bytes, "writes",
+	    (json_int_t)latency_total(write), "write_bytes", (json_int_t)tally->write_bytes,
+	    "commits", (json_int_t)latency_total(&tally->latency[NFS_CLASS_COMMIT]), "others",
+	    (json_int_t)latency_total(&tally->latency[NFS_CLASS_OTHER]));
 
 	add_times(object, "read_", read);
 	add_times(object, "write_", write);
@@ -199,7 +187,7 @@ void api_nfs_host_list(struct api_request *request)
 static void add_operation(void *context, const struct nfs_operation_info *info)
 {
 	json_t *object = json_pack("{s:s,s:s,s:I,s:I}", "version", info->version, "operation",
-				   info->name, "count", (json_int_t)count_of(&info->latency),
+				   info->name, "count", (json_int_t)latency_total(&info->latency),
 				   "errors", (json_int_t)info->errors);
 
 	add_times(object, "", &info->latency);

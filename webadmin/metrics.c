@@ -202,15 +202,6 @@ static void print_luns(struct page *page)
 #define HISTOGRAMS_MAX 512u
 #define PAGE_MAX       (3u << 20)
 
-static bool is_idle(const struct latency *latency)
-{
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
-		if (latency->bucket[i])
-			return false;
-	}
-	return true;
-}
-
 /* Seconds, without what floating point would make of them. */
 static void print_seconds(FILE *out, uint64_t ns)
 {
@@ -243,7 +234,7 @@ static void print_histogram(FILE *out, const char *name, const char *labels, con
 static void print_latencies(struct page *page, const char *name, const char *labels,
 			    const struct scsi_latencies *latencies, unsigned *printed)
 {
-	if (is_idle(&latencies->read) && is_idle(&latencies->write))
+	if (latency_total(&latencies->read) == 0 && latency_total(&latencies->write) == 0)
 		return;
 	if (*printed >= HISTOGRAMS_MAX || ftell(page->out) > (long)PAGE_MAX) {
 		page->left_out++;
@@ -327,7 +318,7 @@ static void print_tally(void *context, const char *name, const struct nfs_tally 
 	bool idle = true;
 
 	for (unsigned i = 0; i < NFS_CLASSES; i++)
-		idle = idle && is_idle(&tally->latency[i]);
+		idle = idle && latency_total(&tally->latency[i]) == 0;
 	if (idle)
 		return;
 	if (nfs->printed >= HISTOGRAMS_MAX || ftell(nfs->page->out) > (long)PAGE_MAX) {

@@ -208,10 +208,8 @@ static void count_host(void *context, const char *address, const struct nfs_tall
 	(void)address;
 	total[READ_BYTES] += tally->read_bytes;
 	total[WRITE_BYTES] += tally->write_bytes;
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
-		total[READS] += tally->latency[NFS_CLASS_READ].bucket[i];
-		total[WRITES] += tally->latency[NFS_CLASS_WRITE].bucket[i];
-	}
+	total[READS] += latency_total(&tally->latency[NFS_CLASS_READ]);
+	total[WRITES] += latency_total(&tally->latency[NFS_CLASS_WRITE]);
 }
 
 /* Counters of a LUN or a client that went away are missing from the sum: that second counts as 0.
