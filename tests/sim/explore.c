@@ -394,20 +394,9 @@ static void live_on(struct explorer *explorer, struct life *life, struct rng *rn
  * a node, or the other one's copies do not count, by the newest root there is without it. */
 static bool may_be_missing(const struct explorer *explorer, struct sim *sim, unsigned victim)
 {
-	struct superblock newest = {0};
 	unsigned other = victim ^ 1;
+	struct superblock newest = life_newest_on(explorer->profile, sim, other);
 
-	for (unsigned i = 0; i < life_devices(explorer->profile) * 4; i++) {
-		const char *path = life_device_paths[i / 4];
-		static uint8_t block[4096];
-		struct superblock sb;
-
-		sim_disk_peek(sim, path, superblock_position(sim_disk_size(sim, path), i % 4),
-			      block, sizeof(block));
-		if (superblock_decode(block, &sb, NULL) == 0 && sb.pv_index == other &&
-		    sb.generation >= newest.generation)
-			newest = sb;
-	}
 	return newest.version >= FORMAT_MIRRORS && !(newest.pv[other].flags & PV_STALE) &&
 	       !(newest.pv[victim].flags & PV_PINNED) && (victim || newest.journal_row);
 }
@@ -553,7 +542,10 @@ static void explore_kill(struct explorer *explorer, struct life *life, const str
 	unsigned count = sim_outstanding(life->sim);
 	/* of its own, so that it takes nothing from what else there is to a run */
 	struct rng rng = {rng_mix(life->profile->seed ^ sim_io_count(life->sim) << 20)};
-	struct model *killed = model_kill(life->model);
+	/* a device that lost its cache a moment ago, and looks whole to who comes next: no more
+	 * than what was flushed is sure */
+	struct model *killed =
+	    life_lost_unseen(life) ? model_crash(life->model) : model_kill(life->model);
 	struct sim_plan plan = {.count = count, .seed = rng_next(&rng), .killed = true};
 	uint8_t *fates = malloc(count + 1);
 

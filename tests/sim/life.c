@@ -376,7 +376,36 @@ void life_pull(struct life *life)
 	life->model->pulled = true;
 	life->pulls++;
 	life->gone = 0;
+	life->cache_lost = life->pool && life->profile->volatile_cache;
 	sim_disk_pull(life->sim, life_device_paths[life->pulled - 1]);
+}
+
+struct superblock life_newest_on(const struct profile *profile, struct sim *sim, unsigned row)
+{
+	struct superblock newest = {0};
+
+	for (unsigned i = 0; i < life_devices(profile) * 4; i++) {
+		const char *path = life_device_paths[i / 4];
+		static uint8_t block[4096];
+		struct superblock sb;
+
+		sim_disk_peek(sim, path, superblock_position(sim_disk_size(sim, path), i % 4),
+			      block, sizeof(block));
+		if (superblock_decode(block, &sb, NULL) == 0 && sb.pv_index == row &&
+		    sb.generation >= newest.generation)
+			newest = sb;
+	}
+	return newest;
+}
+
+bool life_lost_unseen(struct life *life)
+{
+	unsigned victim = life->model->victim;
+
+	if (life->cache_lost &&
+	    life_newest_on(life->profile, life->sim, victim ^ 1).pv[victim].flags & PV_STALE)
+		life->cache_lost = false;
+	return life->cache_lost;
 }
 
 void life_plug(struct life *life)
@@ -446,6 +475,7 @@ void life_heal(struct life *life)
 		sim_step(life->sim);
 		pool_get_info(life->pool, &info);
 	}
+	life->cache_lost = false;
 	take_turns(life);
 }
 
@@ -1327,6 +1357,7 @@ void life_work(struct life *life, bool more)
 	if (!sim_step(life->sim) && !life_quiet(life))
 		violation("requests never ended: nothing is left to happen (depth %u)",
 			  life->depth);
+	(void)life_lost_unseen(life); /* said by a root that may itself be gone soon */
 	if (sim_complaint(life->sim))
 		violation("%s", sim_complaint(life->sim));
 }

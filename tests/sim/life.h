@@ -9,6 +9,7 @@
 #include "tests/sim/model.h"
 #include "tests/sim/rng.h"
 #include "tests/sim/sim_world.h"
+#include "volumes/format.h"
 #include "volumes/pool.h"
 #include "volumes/volume.h"
 
@@ -143,6 +144,7 @@ struct life {
 	unsigned pulls;     /* so many times, in this life */
 	unsigned instead;   /* of life_device_paths: to replace the victim, or be it again */
 	unsigned gone;      /* roots since the pool has gone on without the victim */
+	bool cache_lost;    /* its cache went with a pull, and no root says so yet */
 	enum { CALM_NEW, CALM_CHECKPOINT, CALM_AGAIN, CALM_REST } calm_step;
 	uint64_t calm_slot;
 	bool before_gone; /* LIFE_BEFORE was deleted */
@@ -183,6 +185,10 @@ void life_start_degraded(struct life *life);
  * good. */
 void life_pull(struct life *life);
 void life_plug(struct life *life);
+/* The newest root that the device of @row has a label of; no version: none. */
+struct superblock life_newest_on(const struct profile *profile, struct sim *sim, unsigned row);
+/* What the victim had not flushed may be gone, and whoever opens the pool next can not know. */
+bool life_lost_unseen(struct life *life);
 void life_heal(struct life *life);
 void life_start_close(struct life *life);
 void life_start_checkpoint(struct life *life);
