@@ -37,6 +37,11 @@ static void finish_later(struct aio_engine *engine, struct disk_request *request
 	list_push_back(&engine->finished, &request->link);
 }
 
+static struct disk_gate *gate_of(const struct disk_request *request)
+{
+	return &container_of(request->disk, struct file_disk, base)->gate;
+}
+
 /* The helper */
 
 static struct message *helper_message(struct disk_request *request)
@@ -52,6 +57,8 @@ static void helper_done(struct message *message)
 	struct aio_engine *engine = loop_engine(request->loop);
 
 	engine->in_helper--;
+	if (request->op != DISK_DISCARD)
+		disk_gate_leave(gate_of(request), request);
 	request->done(request, (int)(int64_t)request->scratch[0]);
 }
 
@@ -102,6 +109,8 @@ static void helper_submit(struct aio_engine *engine, struct disk_request *reques
 	int r = helper_start(helper);
 
 	if (r < 0) {
+		if (request->op != DISK_DISCARD)
+			disk_gate_leave(gate_of(request), request);
 		finish_later(engine, request, r);
 		return;
 	}
@@ -173,6 +182,13 @@ static void prepare(struct aio_engine *engine, struct disk_request *request)
 	block->data = request;
 }
 
+static void submit_soon(struct disk_request *request)
+{
+	struct aio_engine *engine = loop_engine(request->loop);
+
+	list_push_back(&engine->waiting, &request->link);
+}
+
 void aio_disk_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
 {
 	struct aio_engine *engine = loop_engine(loop);
@@ -182,18 +198,20 @@ void aio_disk_submit(struct loop *loop, struct disk *disk, struct disk_request *
 		finish_later(engine, request, result);
 	else if (request->op == DISK_DISCARD)
 		helper_submit(engine, request);
-	else
-		list_push_back(&engine->waiting, &request->link);
+	else if (disk_gate_enter(gate_of(request), request, submit_soon))
+		submit_soon(request);
 }
 
 static void advance(struct aio_engine *engine, struct disk_request *request, int64_t count)
 {
 	int result;
 
-	if (file_disk_advance(request, count, &result))
-		request->done(request, result);
-	else
+	if (!file_disk_advance(request, count, &result)) {
 		list_push_back(&engine->waiting, &request->link);
+		return;
+	}
+	disk_gate_leave(gate_of(request), request);
+	request->done(request, result);
 }
 
 /* io_submit stops at the first request it refuses: that one fails alone (a kernel that can not
@@ -202,12 +220,14 @@ static void refuse(struct aio_engine *engine, struct disk_request *request, int 
 {
 	int result;
 
-	if (request->op == DISK_FLUSH && error == -EINVAL)
+	if (request->op == DISK_FLUSH && error == -EINVAL) {
 		helper_submit(engine, request);
-	else if (file_disk_advance(request, error, &result))
+	} else if (file_disk_advance(request, error, &result)) {
+		disk_gate_leave(gate_of(request), request);
 		finish_later(engine, request, result);
-	else
+	} else {
 		list_push_back(&engine->waiting, &request->link);
+	}
 }
 
 static unsigned gather(struct aio_engine *engine, struct iocb **blocks)

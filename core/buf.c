@@ -13,13 +13,17 @@
  * buffer that starts at a page uses that page's header. Slabs stay until the pool goes.
  * In front of it each class keeps a short stack of free buffers, so that the usual get and
  * unref touch nothing else. Each stage has a slab of its own, with free lists of its own, which
- * only its oldest waiter takes from. */
+ * only its oldest waiter takes from whose owner has not got its part.
+ *
+ * An owner's part goes by what is free, as in the shared memory of a switch (Choudhury and Hahne,
+ * Dynamic Queue Length Thresholds, 1998): no number has to be chosen for how many there will be. */
 
 #define PAGE_SIZE   4096u
 #define SLAB_PAGES  (BUF_MAX / PAGE_SIZE)
 #define CLASS_COUNT 9u         /* 4 KiB .. 1 MiB */
 #define CACHE_BYTES (1u << 20) /* per class */
 #define SHARE_COUNT (1u + BUF_STAGES)
+#define OWNER_LISTS 64u
 
 enum page_state { PAGE_INSIDE, PAGE_FREE, PAGE_USED, PAGE_CACHED };
 
@@ -38,7 +42,17 @@ struct slab {
 
 struct queue {
 	struct buf_waiter *first, **last;
+	struct buf_waiter **at; /* while it is served: who is next */
 	size_t count;
+};
+
+/* Who has buffers, or waits for some. */
+struct buf_owner {
+	struct buf_owner *next; /* in its list, or among the spare ones */
+	const void *key;
+	size_t held;      /* bytes */
+	size_t waiting;   /* in all queues */
+	uint64_t skipped; /* the pass in which one of its own could not have any */
 };
 
 struct buf_pool {
@@ -50,6 +64,8 @@ struct buf_pool {
 	size_t cached[CLASS_COUNT]; /* buffers */
 	struct queue queues[BUF_STAGES];
 	size_t waiting; /* in all queues */
+	uint64_t passes;
+	struct buf_owner *owners[OWNER_LISTS], *spare_owners;
 	struct loop *loop;
 	struct deferred wake;
 };
@@ -73,6 +89,16 @@ static struct slab_page *page_of(struct buf *buf)
 	return container_of(buf, struct slab_page, buf);
 }
 
+static void owners_free(struct buf_owner **list)
+{
+	while (*list) {
+		struct buf_owner *owner = *list;
+
+		*list = owner->next;
+		heap_free(owner);
+	}
+}
+
 void buf_pool_destroy(struct buf_pool *pool)
 {
 	if (!pool)
@@ -86,6 +112,9 @@ void buf_pool_destroy(struct buf_pool *pool)
 		heap_free(slab->memory);
 		heap_free(slab);
 	}
+	owners_free(&pool->spare_owners);
+	for (unsigned i = 0; i < OWNER_LISTS; i++) /* who waits still */
+		owners_free(&pool->owners[i]);
 	heap_free(pool);
 }
 
@@ -228,6 +257,7 @@ static struct buf *hand_out(struct buf *buf)
 	buf->size = class_size(buf->class_index);
 	buf->refs = 1;
 	buf->next = NULL;
+	buf->owner = NULL;
 	return buf;
 }
 
@@ -247,6 +277,83 @@ struct buf *buf_get(struct buf_pool *pool, size_t size)
 	return hand_out(buf);
 }
 
+/* ---- owners */
+
+static struct buf_owner **owner_list(struct buf_pool *pool, const void *key)
+{
+	return &pool->owners[((uintptr_t)key >> 4) * 0x9e3779b97f4a7c15ull >> 58];
+}
+
+/* NULL: it has nothing and does not wait. */
+static struct buf_owner *owner_find(struct buf_pool *pool, const void *key)
+{
+	struct buf_owner *owner = key ? *owner_list(pool, key) : NULL;
+
+	while (owner && owner->key != key)
+		owner = owner->next;
+	return owner;
+}
+
+/* NULL: no memory. */
+static struct buf_owner *owner_make(struct buf_pool *pool, const void *key)
+{
+	struct buf_owner *owner = owner_find(pool, key);
+
+	if (owner)
+		return owner;
+	owner = pool->spare_owners;
+	if (owner)
+		pool->spare_owners = owner->next;
+	else
+		owner = heap_alloc(sizeof(*owner));
+	if (!owner)
+		return NULL;
+	*owner = (struct buf_owner){.key = key, .next = *owner_list(pool, key)};
+	*owner_list(pool, key) = owner;
+	return owner;
+}
+
+static void owner_look(struct buf_pool *pool, struct buf_owner *owner)
+{
+	struct buf_owner **at = owner_list(pool, owner->key);
+
+	if (owner->held || owner->waiting)
+		return;
+	while (*at != owner)
+		at = &(*at)->next;
+	*at = owner->next;
+	owner->next = pool->spare_owners;
+	pool->spare_owners = owner;
+}
+
+static bool owner_may(const struct buf_pool *pool, const struct buf_owner *owner, size_t size)
+{
+	size_t left = pool->budget > pool->used ? pool->budget - pool->used : 0;
+
+	return !owner || owner->held == 0 || owner->held + class_size(class_of(size)) <= left;
+}
+
+static void charge(struct buf_owner *owner, struct buf *buf)
+{
+	if (!owner)
+		return;
+	owner->held += buf->size;
+	buf->owner = owner;
+}
+
+struct buf *buf_get_for(struct buf_pool *pool, const void *key, size_t size)
+{
+	struct buf_owner *owner = owner_find(pool, key);
+	struct buf *buf = NULL;
+
+	if (owner && (owner->waiting || !owner_may(pool, owner, size)))
+		return NULL;
+	buf = buf_get(pool, size);
+	if (buf && key)
+		charge(owner ? owner : owner_make(pool, key), buf);
+	return buf;
+}
+
 struct buf *buf_ref(struct buf *buf)
 {
 	assert(buf->refs > 0);
@@ -257,7 +364,12 @@ struct buf *buf_ref(struct buf *buf)
 static void give_back(struct buf_pool *pool, struct buf *buf)
 {
 	unsigned class_index = buf->class_index;
+	struct buf_owner *owner = buf->owner;
 
+	if (owner) {
+		owner->held -= buf->size;
+		owner_look(pool, owner);
+	}
 	if (buf->share) {
 		pool->lent -= buf->size;
 		merge(pool, page_of(buf));
@@ -305,36 +417,65 @@ static struct buf *get_own(struct buf_pool *pool, enum buf_stage stage, unsigned
 static void queue_remove(struct buf_pool *pool, struct queue *queue, struct buf_waiter **at)
 {
 	struct buf_waiter *waiter = *at;
+	struct buf_owner *owner = owner_find(pool, waiter->owner);
 
 	*at = waiter->next;
 	if (queue->last == &waiter->next)
 		queue->last = at;
+	if (queue->at == &waiter->next)
+		queue->at = at;
 	queue->count--;
 	pool->waiting--;
+	if (owner) {
+		owner->waiting--;
+		owner_look(pool, owner);
+	}
+}
+
+/* One that is called gets it at once, so @queue may have changed. */
+static void call(struct buf_pool *pool, struct queue *queue, struct buf *buf)
+{
+	struct buf_waiter *waiter = *queue->at;
+
+	charge(owner_find(pool, waiter->owner), buf);
+	queue_remove(pool, queue, queue->at);
+	waiter->ready(waiter, buf);
 }
 
 /* Those who come while the others are called have their turn the next time. */
 static void serve(struct buf_pool *pool, enum buf_stage stage)
 {
 	struct queue *queue = &pool->queues[stage];
-	struct buf_waiter **at = &queue->first;
 	size_t missed = BUF_MAX + 1; /* the budget has nothing as large as this */
+	bool first = true;           /* of those whose owners have not got their part */
 
-	for (size_t left = queue->count; left > 0; left--) {
-		struct buf_waiter *waiter = *at;
-		struct buf *buf = waiter->size < missed ? buf_get(pool, waiter->size) : NULL;
+	pool->passes++;
+	queue->at = &queue->first;
+	for (size_t left = queue->count; left > 0 && *queue->at; left--) {
+		struct buf_waiter *waiter = *queue->at;
+		struct buf_owner *owner = owner_find(pool, waiter->owner);
+		struct buf *buf = NULL;
 
+		if (owner &&
+		    (owner->skipped == pool->passes || !owner_may(pool, owner, waiter->size))) {
+			owner->skipped = pool->passes;
+			queue->at = &waiter->next;
+			continue;
+		}
+		if (waiter->size < missed)
+			buf = buf_get(pool, waiter->size);
 		if (!buf && waiter->size < missed)
 			missed = waiter->size;
-		if (!buf && waiter == queue->first)
+		if (!buf && first)
 			buf = get_own(pool, stage, class_of(waiter->size));
 		if (buf) {
-			queue_remove(pool, queue, at);
-			waiter->ready(waiter, buf);
+			call(pool, queue, buf);
 		} else {
-			at = &waiter->next;
+			first = false;
+			queue->at = &waiter->next;
 		}
 	}
+	queue->at = NULL;
 }
 
 /* What a later stage gets gives back what the earlier ones wait for. */
@@ -346,17 +487,42 @@ static void wake_run(struct deferred *deferred)
 		serve(pool, stage);
 }
 
+static bool own_is_there(const struct buf_pool *pool, enum buf_stage stage)
+{
+	return !list_empty(&pool->free[1 + stage][CLASS_COUNT - 1]);
+}
+
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter)
 {
 	struct queue *queue = &pool->queues[waiter->stage];
+	struct buf_owner *owner = waiter->owner ? owner_make(pool, waiter->owner) : NULL;
 
 	assert(pool->loop && waiter->size <= BUF_MAX);
+	if (owner)
+		owner->waiting++;
+	else
+		waiter->owner = NULL; /* no memory: it waits as nobody's */
 	waiter->next = NULL;
 	*queue->last = waiter;
 	queue->last = &waiter->next;
 	pool->waiting++;
-	if (queue->count++ == 0) /* the stage's own may be there */
+	if (queue->count++ == 0 || own_is_there(pool, waiter->stage))
 		loop_defer(pool->loop, &pool->wake);
+}
+
+bool buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter)
+{
+	struct queue *queue = &pool->queues[waiter->stage];
+	struct buf_waiter **at = &queue->first;
+
+	while (*at && *at != waiter)
+		at = &(*at)->next;
+	if (!*at)
+		return false;
+	queue_remove(pool, queue, at);
+	if (queue->count) /* it may have been in the way of others */
+		loop_defer(pool->loop, &pool->wake);
+	return true;
 }
 
 /* ---- a pool */

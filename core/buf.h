@@ -2,6 +2,7 @@
 #ifndef CORE_BUF_H
 #define CORE_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ enum buf_stage {
 	BUF_STAGES,
 };
 
+struct buf_owner;
 struct buf {
 	void *data;
 	size_t size;          /* class size, bytes */
@@ -32,7 +34,8 @@ struct buf {
 	uint16_t class_index; /* private */
 	uint16_t share;       /* private: 0 of the budget, else of a stage's own */
 	struct buf_pool *pool;
-	struct buf *next; /* private, and the holder's while held */
+	struct buf_owner *owner; /* private: who it counts for; may be NULL */
+	struct buf *next;        /* private, and the holder's while held */
 };
 
 #define BUF_MAX (1u << 20)
@@ -40,6 +43,12 @@ struct buf {
 int buf_pool_create(size_t budget_bytes, struct buf_pool **ret_pool);
 void buf_pool_destroy(struct buf_pool *pool);            /* every buffer must be back */
 struct buf *buf_get(struct buf_pool *pool, size_t size); /* size <= BUF_MAX; refs = 1 */
+/* buf_get_for: likewise, for @owner (an address that is only compared; NULL: nobody): NULL also
+ * when
+ * @owner would have more than it leaves to all others, or has somebody waiting. So one whose
+ * buffers never come back has half of the budget in the end, two of them a third each, and there
+ * is always something left. For who holds nothing yet; what is needed to go on is nobody's. */
+struct buf *buf_get_for(struct buf_pool *pool, const void *owner, size_t size);
 struct buf *buf_ref(struct buf *buf);
 void buf_unref(struct buf *buf);                   /* NULL is fine */
 size_t buf_pool_used(const struct buf_pool *pool); /* bytes handed out, the stages' own too */
@@ -48,15 +57,19 @@ void buf_pool_set_budget(struct buf_pool *pool, size_t budget_bytes);
 struct loop;
 void buf_pool_set_loop(struct buf_pool *pool, struct loop *loop);
 
-/* buf_wait: after buf_get() found none: call @ready once, on this loop, with a buffer of @size,
- * which is the caller's. In a stage those who wait are served in the order of their coming, but
- * smaller ones meanwhile with what is too small for those before them. */
+/* buf_wait: after buf_get() or buf_get_for() found none: call @ready once, on this loop, with a
+ * buffer of @size, which is the caller's. In a stage those who wait are served in the order of
+ * their coming, but smaller ones meanwhile with what is too small for those before them, and
+ * others' past those whose owner has its part.
+ * buf_wait_cancel: @ready will not be called. True: it would have been. */
 struct buf_waiter {
 	struct buf_waiter *next; /* private */
 	size_t size;
+	const void *owner;
 	enum buf_stage stage;
 	void (*ready)(struct buf_waiter *waiter, struct buf *buf);
 };
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter);
+bool buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter);
 
 #endif

@@ -237,6 +237,7 @@ static int describe(struct opening *o)
 		describe_file(o, (uint64_t)st.st_size);
 	}
 	describe_queue(disk, disk->block_device ? st.st_rdev : st.st_dev);
+	disk_gate_init(&o->disk->gate, disk->block_device ? st.st_rdev : st.st_dev);
 	if (disk->logical_block > SIZE_UNIT)
 		return err_set(o->err, -EINVAL, "%s wants blocks of %u bytes; at most 4096 work",
 			       o->path, disk->logical_block);
@@ -296,6 +297,7 @@ void file_disk_close(struct disk *disk)
 
 	if (file->fd >= 0)
 		close(file->fd);
+	disk_gate_destroy(&file->gate);
 	heap_free(disk->path);
 	heap_free(file);
 }

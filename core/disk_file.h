@@ -3,6 +3,7 @@
 #define CORE_DISK_FILE_H
 
 #include "core/disk.h"
+#include "core/disk_gate.h"
 
 /* What the two real worlds share: opening and describing files and block devices, checking
  * requests, and the arithmetic of transfers that came back short. Private to core/. */
@@ -10,8 +11,9 @@
 struct file_disk {
 	struct disk base;
 	int fd;
-	bool memory;          /* a file in RAM (tmpfs): calls never wait for a device */
-	bool refuses_discard; /* answered EOPNOTSUPP once; benign race, any loop may set it */
+	bool memory;           /* a file in RAM (tmpfs): calls never wait for a device */
+	bool refuses_discard;  /* answered EOPNOTSUPP once; benign race, any loop may set it */
+	struct disk_gate gate; /* before all that goes into the kernel and may wait there */
 };
 
 int file_disk_open(const struct world_ops *world, const char *path, unsigned flags, uint64_t size,

@@ -22,6 +22,9 @@
  * deferred part. The entries it completes are read from the shared ring. */
 
 #define SUBMISSIONS 1024u
+/* Threads of the kernel for what waits in it: flushes, files. Each device has disk_gate.h before
+ * it, so that several may hang and leave some. */
+#define WORKERS     512u
 #define COMPLETIONS 8192u /* more are kept by the kernel (NODROP) and arrive a round later */
 
 static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -141,6 +144,9 @@ static int uring_loop_open(struct loop *loop, struct err *err)
 	r = open_ring(&engine->ring, SUBMISSIONS, COMPLETIONS, err);
 	if (r < 0)
 		goto fail_wake;
+	/* The kernel's own bound is four for each processor, for all devices together. It is no
+	 * harm when this one is refused. */
+	(void)io_uring_register_iowq_max_workers(&engine->ring, (unsigned[]){WORKERS, 0});
 	r = check_operations(&engine->ring, err);
 	if (r == 0)
 		r = uring_streams_open(engine, err);

@@ -58,6 +58,22 @@ static void start(struct uring_engine *engine, struct disk_request *request)
 	sqe->user_data = user_data;
 }
 
+static void start_now(struct disk_request *request)
+{
+	start(loop_engine(request->loop), request);
+}
+
+static struct disk_gate *gate_of(const struct disk_request *request)
+{
+	return &container_of(request->disk, struct file_disk, base)->gate;
+}
+
+static void start_at_gate(struct disk_request *request)
+{
+	if (disk_gate_enter(gate_of(request), request, start_now))
+		start_now(request);
+}
+
 void uring_disk_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
 {
 	struct uring_engine *engine = loop_engine(loop);
@@ -66,15 +82,17 @@ void uring_disk_submit(struct loop *loop, struct disk *disk, struct disk_request
 	if (result < 0 || file_disk_at_once(request))
 		finish_later(engine, request, result);
 	else
-		start(engine, request);
+		start_at_gate(request);
 }
 
 void uring_disk_complete(struct disk_request *request, int result)
 {
-	if (file_disk_advance(request, result, &result))
-		request->done(request, result);
-	else
-		start(loop_engine(request->loop), request);
+	if (!file_disk_advance(request, result, &result)) {
+		start_now(request);
+		return;
+	}
+	disk_gate_leave(gate_of(request), request);
+	request->done(request, result);
 }
 
 static void deliver(struct disk_request *request)
@@ -82,7 +100,7 @@ static void deliver(struct disk_request *request)
 	int result = (int)(int64_t)request->scratch[0];
 
 	if (result == 0 && !file_disk_now(request, &result))
-		start(loop_engine(request->loop), request); /* no longer at once: the usual way */
+		start_at_gate(request); /* no longer at once: the usual way */
 	else
 		request->done(request, result);
 }

@@ -533,6 +533,8 @@ bool transfer_make_pdu(struct iscsi_task *task); /* true: task has nothing more 
 void transfer_release(struct iscsi_task *task);  /* give back buffers and the scsi task */
 void transfer_backlog(struct iscsi_task *task);  /* its data has left */
 /* Finish with CHECK CONDITION of our own (transport errors, RFC 7143 11.4.7.2). */
+/* It needs no buffer any more. */
+void transfer_wait_no_more(struct iscsi_task *task);
 void transfer_fail(struct iscsi_task *task, uint8_t key, uint8_t asc, uint8_t ascq);
 
 /* tmf.c */

@@ -189,11 +189,12 @@ void session_task_drop(struct iscsi_task *task)
 			order_plug(&task->session->order, task->order.cmdsn);
 		task->state = TASK_RECEIVING;
 	}
-	if (!task->waiting_for_buffers && task->conn->rx_task != task) {
+	transfer_wait_no_more(task);
+	if (task->conn->rx_task != task) {
 		session_task_free(task);
 		return;
 	}
-	/* The buffer pool or the stream still knows it: freed when it is called back. */
+	/* The stream still knows it: freed when it is called back. */
 	session_task_unanswered(task);
 	list_remove(&task->tx_link);
 	task->dropped = true;
@@ -946,8 +947,7 @@ static struct iscsi_task *next_to_drop(const struct iscsi_conn *conn)
 	list_for_each (it, &conn->session->tasks) {
 		struct iscsi_task *task = list_entry(it, struct iscsi_task, link);
 
-		if (task->conn == conn && (task->state != TASK_EXECUTING || task->closes) &&
-		    !(task->dropped && task->waiting_for_buffers))
+		if (task->conn == conn && (task->state != TASK_EXECUTING || task->closes))
 			return task;
 	}
 	return NULL;

@@ -30,13 +30,14 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 static bool buffers_get(struct iscsi_task *task, uint32_t length)
 {
 	struct buf_pool *pool = loop_buffers(task->conn->io->loop);
+	const void *owner = scsi_buffers_owner(task->session->nexus, task->bhs + PDU_AT_LUN);
 
 	for (unsigned i = 0; task->room < length; i++) {
 		uint32_t size = smaller(length - task->room, BUF_MAX);
 
 		if (task->bufs[i])
 			continue;
-		task->bufs[i] = buf_get(pool, size);
+		task->bufs[i] = buf_get_for(pool, task->room ? NULL : owner, size);
 		if (!task->bufs[i])
 			return false;
 		task->room += size;
@@ -51,6 +52,13 @@ static void buffers_release(struct iscsi_task *task)
 		task->bufs[i] = NULL;
 	}
 	task->room = 0;
+}
+
+void transfer_wait_no_more(struct iscsi_task *task)
+{
+	if (task->waiting_for_buffers)
+		(void)buf_wait_cancel(loop_buffers(task->conn->io->loop), &task->waiter);
+	task->waiting_for_buffers = false;
 }
 
 /* Direct the coming payload to its place; what is beyond the room goes nowhere. */
@@ -77,6 +85,7 @@ void transfer_backlog(struct iscsi_task *task)
 
 void transfer_release(struct iscsi_task *task)
 {
+	transfer_wait_no_more(task);
 	if (task->begun)
 		scsi_task_end(&task->scsi);
 	task->begun = false;
@@ -195,8 +204,8 @@ void transfer_fail(struct iscsi_task *task, uint8_t key, uint8_t asc, uint8_t as
 {
 	fail_sense(task, key, asc, ascq);
 	list_remove(&task->tx_link);
-	if (!task->waiting_for_buffers)
-		answer(task);
+	transfer_wait_no_more(task);
+	answer(task);
 }
 
 void transfer_command(struct iscsi_task *task)
@@ -249,10 +258,7 @@ static void buffer_ready(struct buf_waiter *waiter, struct buf *buf)
 	task->bufs[task->room / BUF_MAX] = buf;
 	task->room += (uint32_t)waiter->size;
 	task->waiting_for_buffers = false;
-	if (task->dropped)
-		session_task_free(task);
-	else
-		advance(task);
+	advance(task);
 }
 
 /* What comes next for a task that gathers: wait, ask for more, answer, or run. */
@@ -278,6 +284,7 @@ static void advance(struct iscsi_task *task)
 		task->waiting_for_buffers = true;
 		task->waiter = (struct buf_waiter){
 		    .size = smaller(scsi->data_out_length - task->room, BUF_MAX),
+		    .owner = scsi_buffers_owner(task->session->nexus, task->bhs + PDU_AT_LUN),
 		    .stage = BUF_FOR_INPUT,
 		    .ready = buffer_ready,
 		};

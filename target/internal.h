@@ -661,6 +661,7 @@ enum task_flags {
 	TASK_AT_LOCK = 128,     /* task->range waits */
 	TASK_AT_SANITIZE = 256, /* waits for the end of the operation it began */
 	TASK_TERMINATED = 512,  /* with TASK_ABORTED: by a SANITIZE, and is told so */
+	TASK_AT_BUFFER = 1024,  /* task->buffer_waiter waits */
 };
 void task_finish(struct scsi_task *task);
 void task_fail(struct scsi_task *task, enum sense_key key, uint16_t asc);

@@ -172,6 +172,13 @@ void scsi_task_begin(struct scsi_task *task)
 				    : task->data_out_expected;
 }
 
+const void *scsi_buffers_owner(struct scsi_nexus *nexus, const uint8_t lun[8])
+{
+	struct scsi_itl *itl = nexus_find(nexus, lun_decode(lun));
+
+	return itl ? itl->lu : NULL;
+}
+
 /* ---- execute */
 
 /* Relaxed stores of a counter only this loop writes: the control loop may read it any time. */
@@ -382,6 +389,10 @@ void task_cancel(struct scsi_task *task)
 		sanitize_give_up(task);
 		task->private_flags |= TASK_FINISHED;
 		loop_defer(task->nexus->loop, &task->deferred);
+	} else if (task->private_flags & TASK_AT_BUFFER) {
+		(void)buf_wait_cancel(loop_buffers(task->nexus->loop), &task->buffer_waiter);
+		task->private_flags |= TASK_FINISHED;
+		loop_defer(task->nexus->loop, &task->deferred);
 	} else if (task->private_flags & TASK_AT_VOLUME) {
 		volume_cancel(&task->request);
 	}
@@ -420,6 +431,7 @@ static void buffer_is_here(struct buf_waiter *waiter, struct buf *buf)
 {
 	struct scsi_task *task = container_of(waiter, struct scsi_task, buffer_waiter);
 
+	task->private_flags &= ~(uint32_t)TASK_AT_BUFFER;
 	take_buffer(task, buf);
 	step(task);
 }
@@ -427,7 +439,11 @@ static void buffer_is_here(struct buf_waiter *waiter, struct buf *buf)
 void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct scsi_task *task))
 {
 	struct buf_pool *pool = loop_buffers(task->nexus->loop);
-	struct buf *buf = buf_get(pool, size);
+	/* What a back end may keep counts for its unit; a reply from memory does not. Who has such
+	 * a buffer waits for no other of them: locks are taken afterwards. */
+	const char *lu = task->itl && !task->opcode->reply_size ? (char *)task->itl->lu : NULL;
+	const void *owner = lu ? lu + BUF_FOR_COMMAND : NULL;
+	struct buf *buf = buf_get_for(pool, owner, size);
 
 	assert(!task->buffer); /* never wait for a buffer with one in hand */
 	task->buffer_size = size;
@@ -437,8 +453,9 @@ void task_get_buffer(struct scsi_task *task, size_t size, void (*next)(struct sc
 		return;
 	}
 	task->next = next;
-	task->buffer_waiter =
-	    (struct buf_waiter){.size = size, .stage = BUF_FOR_COMMAND, .ready = buffer_is_here};
+	task->private_flags |= TASK_AT_BUFFER;
+	task->buffer_waiter = (struct buf_waiter){
+	    .size = size, .owner = owner, .stage = BUF_FOR_COMMAND, .ready = buffer_is_here};
 	buf_wait(pool, &task->buffer_waiter);
 }
 

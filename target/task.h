@@ -140,6 +140,9 @@ struct scsi_task {
 	void (*next)(struct scsi_task *task); /* after buffers or a volume request */
 };
 
+/* Who the buffers of commands to @lun count for until they are executed (buf_get_for()). Context:
+ * the nexus's loop. */
+const void *scsi_buffers_owner(struct scsi_nexus *nexus, const uint8_t lun[8]);
 void scsi_task_begin(struct scsi_task *task);
 void scsi_task_execute(struct scsi_task *task);
 void scsi_task_end(struct scsi_task *task);

@@ -253,11 +253,11 @@ class Connection:
             elif pdu.opcode == REJECT:
                 raise Closed(f"rejected, reason {pdu.bhs[2]:02x}")
 
-    def burst(self, itt, ttt, offset, data, piece=8192):
+    def burst(self, itt, ttt, offset, data, piece=8192, lun=0):
         """A Data-Out sequence."""
         for number, start in enumerate(range(0, max(len(data), 1), piece)):
             part = data[start:start + piece]
-            self.data_out(itt, ttt, offset + start, part, number, start + piece >= len(data))
+            self.data_out(itt, ttt, offset + start, part, number, start + piece >= len(data), lun)
 
     def command(self, cdb, data=b"", expected=0, **options):
         """A whole SCSI command; with PATIENCE for a while again when the answer is BUSY."""

@@ -320,6 +320,156 @@ static void a_turn_is_one_call(void **state)
 	loop_destroy(loop);
 }
 
+/* ---- owners */
+
+static const char who[8];
+
+static unsigned take_all(struct buf_pool *pool, const void *owner, struct buf **held)
+{
+	unsigned count = 0;
+
+	while ((held[count] = buf_get_for(pool, owner, MIB)))
+		count++;
+	return count;
+}
+
+/* However many there are who give nothing back, there is something for the next one. */
+static void each_leaves_as_much_as_it_has(void **state)
+{
+	static const unsigned parts[] = {8, 4, 2, 1};
+	struct buf_pool *pool;
+	struct loop *loop = loop_with(16 * MIB, &pool);
+	struct buf *held[4][32];
+	unsigned used = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(take_all(pool, &who[i], held[i]), parts[i]);
+		used += parts[i];
+		assert_int_equal(buf_pool_used(pool), used * MIB);
+	}
+	held[0][9] = buf_get(pool, MIB); /* nobody's: what is needed to go on */
+	assert_non_null(held[0][9]);
+	buf_unref(held[0][9]);
+	for (unsigned i = 0; i < 4; i++)
+		for (unsigned j = 0; j < parts[i]; j++)
+			buf_unref(held[i][j]);
+	assert_int_equal(take_all(pool, &who[7], held[0]), 8);
+	for (unsigned j = 0; j < 8; j++)
+		buf_unref(held[0][j]);
+	loop_destroy(loop);
+}
+
+static void wait_as(struct waiter *w, struct buf_pool *pool, const void *owner, size_t size)
+{
+	*w = (struct waiter){
+	    .waiter = {.size = size, .owner = owner, .stage = BUF_FOR_INPUT, .ready = ready},
+	    .pool = pool};
+	buf_wait(pool, &w->waiter);
+}
+
+/* One that has its part waits for its own, not even a stage's own is for it; others pass it. */
+static void who_has_its_part_is_in_nobodys_way(void **state)
+{
+	struct buf_pool *pool;
+	struct loop *loop = loop_with(4 * MIB, &pool);
+	struct buf *held[2][8], *rest;
+	struct waiter hog[2], other[2];
+
+	(void)state;
+	assert_int_equal(take_all(pool, &who[0], held[0]), 2);
+	wait_as(&hog[0], pool, &who[0], MIB);
+	wait_as(&hog[1], pool, &who[0], 4096);
+	loop_poll(loop, 0);
+	assert_int_equal(hog[0].calls + hog[1].calls, 0);
+	/* those of it who wait were first, small as the next may be */
+	assert_null(buf_get_for(pool, &who[0], 4096));
+	held[1][0] = buf_get_for(pool, &who[1], MIB);
+	assert_non_null(held[1][0]);
+	rest = buf_get(pool, MIB);
+	assert_non_null(rest);
+	wait_as(&other[0], pool, &who[2], MIB);
+	wait_as(&other[1], pool, &who[3], MIB);
+	loop_poll(loop, 0);
+	assert_non_null(other[0].buf); /* the stage's own */
+	assert_int_equal(hog[0].calls + hog[1].calls + other[1].calls, 0);
+	buf_unref(rest);
+	loop_poll(loop, 0);
+	assert_non_null(other[1].buf);
+	assert_int_equal(hog[0].calls + hog[1].calls, 0);
+	/* in its own order: the small one does not pass the large one */
+	buf_unref(held[0][0]);
+	loop_poll(loop, 0);
+	assert_int_equal(hog[0].calls + hog[1].calls, 0);
+	buf_unref(held[0][1]);
+	loop_poll(loop, 0);
+	assert_int_equal(hog[0].calls, 1);
+	give_back(&other[0]);
+	give_back(&other[1]);
+	loop_poll(loop, 0);
+	assert_int_equal(hog[1].calls, 1);
+	give_back(&hog[0]);
+	give_back(&hog[1]);
+	buf_unref(held[1][0]);
+	assert_int_equal(buf_pool_used(pool), 0);
+	loop_destroy(loop);
+}
+
+struct canceller {
+	struct waiter waiter;
+	struct waiter *others[2];
+};
+
+static void cancels_others(struct buf_waiter *waiter, struct buf *buf)
+{
+	struct canceller *c = container_of(waiter, struct canceller, waiter.waiter);
+
+	ready(waiter, buf);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(buf_wait_cancel(c->waiter.pool, &c->others[i]->waiter));
+}
+
+static void cancelled_ones_are_not_called(void **state)
+{
+	struct buf_pool *pool;
+	struct loop *loop = loop_with(2 * MIB, &pool);
+	struct buf *all[2] = {buf_get(pool, MIB), buf_get(pool, MIB)};
+	struct waiter w[4], last;
+	struct canceller c = {.others = {&w[2], &w[3]}};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		wait_as(&w[i], pool, &who[i], MIB);
+	assert_true(buf_wait_cancel(pool, &w[0].waiter));
+	assert_false(buf_wait_cancel(pool, &w[0].waiter));
+	loop_poll(loop, 0);
+	assert_int_equal(w[0].calls, 0);
+	assert_int_equal(w[1].calls, 1); /* it is the first now */
+	wait_as(&w[2], pool, &who[2], MIB);
+	wait_as(&c.waiter, pool, &who[4], MIB);
+	c.waiter.waiter.ready = cancels_others;
+	wait_as(&w[3], pool, &who[3], MIB);
+	wait_as(&last, pool, &who[5], 4096);
+	/* while they are called: the one behind who is called, and one that was passed */
+	buf_unref(all[0]);
+	w[2].waiter.size = MIB;
+	assert_true(buf_wait_cancel(pool, &w[2].waiter));
+	wait_as(&w[2], pool, &who[2], MIB);
+	loop_poll(loop, 0);
+	assert_int_equal(c.waiter.calls, 1);
+	assert_int_equal(w[2].calls + w[3].calls, 0);
+	buf_unref(all[1]);
+	loop_poll(loop, 0);
+	assert_int_equal(last.calls, 1);
+	give_back(&w[1]);
+	give_back(&c.waiter);
+	give_back(&last);
+	loop_poll(loop, 0);
+	assert_int_equal(w[2].calls + w[3].calls, 0);
+	assert_int_equal(buf_pool_used(pool), 0);
+	loop_destroy(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +478,9 @@ int main(void)
 	    cmocka_unit_test(waiters_hear_once_and_in_order),
 	    cmocka_unit_test(large_ones_have_a_turn),
 	    cmocka_unit_test(stages_have_their_own),
+	    cmocka_unit_test(each_leaves_as_much_as_it_has),
+	    cmocka_unit_test(who_has_its_part_is_in_nobodys_way),
+	    cmocka_unit_test(cancelled_ones_are_not_called),
 	    cmocka_unit_test(small_ones_need_not_wait),
 	    cmocka_unit_test(a_turn_is_one_call),
 	};
