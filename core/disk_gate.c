@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 #define PLACES_UNKNOWN 64u /* of a file system that tells no device: FUSE, NFS, btrfs */
@@ -18,25 +19,28 @@ _Static_assert(sizeof(struct message) <= (SCRATCH_START - 1) * sizeof(uint64_t),
 
 /* ---- how many */
 
+static bool read_line(const char *path, char line[32])
+{
+	FILE *file = fopen(path, "re");
+	bool got = file && fgets(line, 32, file);
+
+	if (file)
+		fclose(file);
+	return got;
+}
+
 static uint64_t queue_number(dev_t device, const char *name)
 {
 	static const char *const forms[] = {"/sys/dev/block/%u:%u/queue/%s",
 					    "/sys/dev/block/%u:%u/../queue/%s"};
-	uint64_t number = 0;
+	char path[128], line[32];
 
-	for (unsigned i = 0; i < 2 && number == 0; i++) {
-		char path[128], line[32];
-		FILE *file;
-
+	for (unsigned i = 0; i < 2; i++) {
 		snprintf(path, sizeof path, forms[i], major(device), minor(device), name);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		if (fgets(line, sizeof line, file))
-			number = strtoull(line, NULL, 10);
-		fclose(file);
+		if (read_line(path, line))
+			return strtoull(line, NULL, 10);
 	}
-	return number;
+	return 0;
 }
 
 static void narrow(struct disk_gate *gate, dev_t device)
@@ -64,17 +68,15 @@ static void look_at(struct disk_gate *gate, dev_t device, unsigned layer)
 	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/slaves", major(device), minor(device));
 	slaves = layer < LAYERS_MAX ? opendir(path) : NULL;
 	while (slaves && (entry = readdir(slaves))) {
-		char name[sizeof path + sizeof entry->d_name + 8];
-		unsigned major_number, minor_number;
-		FILE *file;
+		char name[sizeof path + sizeof entry->d_name + 8], line[32], *minor_part;
 
 		snprintf(name, sizeof name, "%s/%s/dev", path, entry->d_name);
-		file = entry->d_name[0] == '.' ? NULL : fopen(name, "re");
-		if (!file)
-			continue;
-		if (fscanf(file, "%u:%u", &major_number, &minor_number) == 2)
-			look_at(gate, makedev(major_number, minor_number), layer + 1);
-		fclose(file);
+		if (entry->d_name[0] != '.' && read_line(name, line) &&
+		    (minor_part = strchr(line, ':')))
+			look_at(gate,
+				makedev((unsigned)strtoul(line, NULL, 10),
+					(unsigned)strtoul(minor_part + 1, NULL, 10)),
+				layer + 1);
 	}
 	if (slaves)
 		closedir(slaves);
