@@ -22,10 +22,20 @@ static const struct stream_handlers handlers;
 
 /* ---- back-pressure */
 
+/* What a connection may have: no more than it leaves to all others, so that those whose calls hang
+ * in a back end do not take all. One call it may always have. */
+static bool has_its_part(const struct nfs_conn *conn)
+{
+	size_t all = conn->io->bytes;
+	size_t left = all < NFS_IO_BYTES_MAX ? NFS_IO_BYTES_MAX - all : 0;
+
+	return conn->call_count > 0 &&
+	       conn->bytes > (left < NFS_CONN_BYTES_MAX ? left : NFS_CONN_BYTES_MAX);
+}
+
 static bool must_pause(const struct nfs_conn *conn)
 {
-	return conn->call_count >= NFS_CALLS_MAX || conn->bytes > NFS_CONN_BYTES_MAX ||
-	       conn->io->bytes > NFS_IO_BYTES_MAX || conn->io->waiting;
+	return conn->call_count >= NFS_CALLS_MAX || has_its_part(conn) || conn->io->waiting;
 }
 
 static void update_pause(struct nfs_conn *conn)
@@ -243,12 +253,12 @@ static void tick(struct timer *timer)
 void nfs_conn_call_end(struct nfs_conn *conn, struct nfs_call *call)
 {
 	struct nfs_io *io = conn->io;
-	bool was_full = io->bytes > NFS_IO_BYTES_MAX;
+	bool scarce = io->bytes > NFS_IO_BYTES_MAX - NFS_CONN_BYTES_MAX;
 
 	conn->call_count--;
 	list_remove(&call->link);
 	nfs_call_free(io, call);
-	if (was_full && io->bytes <= NFS_IO_BYTES_MAX)
+	if (scarce) /* there is more for each */
 		update_all(io);
 	if (conn->datagram) {
 		nfs_datagram_end(conn);
