@@ -587,6 +587,7 @@ int checkpoint_run(struct native *native, struct lane *lane, bool clean)
 		native->sb = checkpoint.sb;
 		release_nodes(native);
 		space_retired_release(native);
+		waiters_wake(&native->space_waiters, 0);
 		if (space_retired_presses(native) || journal_wants_root(native))
 			checkpoint_want(native);
 		journal_tail_moved(native, checkpoint.tail, checkpoint.last_lsn);

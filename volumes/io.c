@@ -190,6 +190,7 @@ struct piece *piece_new(struct io *io, enum piece_kind kind, uint64_t offset, ui
 	piece->mending = io->request->flags & REQUEST_BOTH_COPIES && io->volume->volume.mirror;
 	memset(piece->writing, 0, sizeof(piece->writing));
 	piece->attempts = piece->transfers = piece->batch = piece->records = 0;
+	piece->space_waits = 0;
 	piece->bounce = NULL;
 	piece->result = 0;
 	piece->reserved = SLOT_NONE;

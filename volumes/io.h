@@ -48,6 +48,7 @@ struct piece {
 	bool degraded; /* what was written is in one of two copies */
 	struct mend mend;
 	unsigned attempts;
+	unsigned space_waits; /* leader: checkpoints waited for, for room */
 	struct waiter waiter;
 	struct buf_waiter buf_waiter;
 	struct buf *bounce; /* holds the slots of mask, from the first on, at memory */

@@ -279,6 +279,24 @@ static int plan_in_place(struct piece *piece, const struct map_entry *entry)
 	return 0;
 }
 
+#define SPACE_WAITS_MAX 8 /* two bring what is given up now; others may be faster */
+
+/* There is none, but there will be: what was given up is free when it is confirmed, or when no root
+ * has it any more. */
+static int wait_for_space(struct piece *piece, enum room room)
+{
+	struct native *native = piece->io->volume->native;
+
+	if ((list_empty(&native->quarantine) && list_empty(&native->retired)) ||
+	    !reserve_room(native, piece->io->volume, room) ||
+	    piece->leader->space_waits >= SPACE_WAITS_MAX)
+		return -ENOSPC;
+	piece->leader->space_waits++;
+	list_push_back(&native->space_waiters, &piece->leader->waiter.link);
+	checkpoint_want(native);
+	return -EINPROGRESS;
+}
+
 /* Space for the fresh slots: their own chunk, the chunk the entry has, or a run of slots. */
 static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct record *record)
 {
@@ -314,15 +332,15 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 	if (piece->reserved == SLOT_NONE) {
 		piece->reserved_slots = whole ? 0 : count;
 		if (!meta_room(native, piece->replaced && !piece->shared ? 4 : 16))
-			result = -ENOSPC;
-		else if (whole)
+			return -ENOSPC;
+		if (whole)
 			result = space_take_chunk(native, volume, room, waiter, &piece->reserved);
 		else
 			result =
 			    space_take_slots(native, volume, count, room, waiter, &piece->reserved);
 		if (result < 0) {
 			piece->reserved = SLOT_NONE;
-			return result;
+			return result == -ENOSPC ? wait_for_space(piece, room) : result;
 		}
 		if (whole)
 			piece->reserved *= CHUNK_SLOTS;

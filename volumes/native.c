@@ -78,6 +78,7 @@ struct native *native_new(const struct world_ops *world, struct loop *loop)
 	list_init(&native->calls);
 	list_init(&native->busy_waiters);
 	list_init(&native->checkpoint_waiters);
+	list_init(&native->space_waiters);
 	list_init(&native->measuring);
 	list_init(&native->measure_calls);
 	flush_setup(native);
@@ -293,6 +294,7 @@ void native_fail(struct native *native, const char *format, ...)
 	waiters_wake(&native->cycle.current, -EIO);
 	waiters_wake(&native->cycle.confirm, -EIO);
 	waiters_wake(&native->checkpoint_waiters, -EIO);
+	waiters_wake(&native->space_waiters, -EROFS);
 }
 
 /* ---- fibers waiting ---- */

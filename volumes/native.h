@@ -391,6 +391,7 @@ struct native {
 	struct waiter tick_waiter;
 	bool tick_flushing;
 	struct list checkpoint_waiters; /* for data of frozen records */
+	struct list space_waiters;      /* for what has been given up to be free */
 
 	/* evacuate.c: what is under way, NULL; data writes in flight, by native_bucket() of the
 	 * chunk they go to; whether a chunk is just being copied, its bucket, and who waits for

@@ -16,7 +16,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import uml                                   # pylint: disable=wrong-import-position
-from guest_boot_test import check_lun, live  # pylint: disable=wrong-import-position
+from guest_boot_test import check_lun, debian_kernel, live  # pylint: disable=wrong-import-position
 from server import Server                    # pylint: disable=wrong-import-position
 from tap import Skip, run                    # pylint: disable=wrong-import-position
 
@@ -28,6 +28,7 @@ def test(tap):
         if not shutil.which(program):
             raise Skip(f"no {program}")
     uml.needs()
+    debian_kernel()  # there is no way out of the namespace to load it by
     uml.enter()  # libnfs asks port 111 where MOUNT is: it has to be ours
     folder = tempfile.mkdtemp(prefix="granary-guest-nfs-")
     server, machines = None, []

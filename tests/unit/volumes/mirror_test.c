@@ -446,9 +446,48 @@ static void test_devices(void **state)
 	bench_finish(&bench);
 }
 
+/* Nothing is left but what is kept back for exchanges, and each of these wants two chunks whose
+ * predecessors come back two roots later: it waits for them. */
+static void test_full_written_over(void **state)
+{
+	enum { CHUNKS = 4 * POOL_SIZE / 65536, AT_ONCE = 24 };
+	static char data[65536] __attribute__((aligned(4096)));
+	static struct bench_io io[AT_ONCE];
+	struct bench bench;
+	unsigned full = 0;
+
+	(void)state;
+	bench_setup(&bench);
+	assert_int_equal(bench_create(&bench, 2, POOL_SIZE), 0);
+	assert_int_equal(
+	    bench_volume_as(&bench, &(struct volume_spec){.name = "v",
+							  .size_bytes = CHUNKS * 65536ull,
+							  .checksum = VOLUME_CHECKSUM_STRICT,
+							  .mirror = true}),
+	    0);
+	while (full < CHUNKS && bench_write(&bench, full * 65536ull, data, sizeof(data), 0) == 0)
+		full++;
+	assert_in_range(full, AT_ONCE, CHUNKS - 1);
+	for (unsigned round = 0; round < 20; round++) {
+		memset(data, (int)round + 1, sizeof(data));
+		for (unsigned i = 0; i < AT_ONCE; i++)
+			bench_io_start(&bench, &io[i], VOLUME_WRITE, 0,
+				       (round * AT_ONCE + i) % full * 65536ull, data, sizeof(data));
+		for (unsigned i = 0; i < AT_ONCE; i++) {
+			bench_wait(&bench, &io[i].done);
+			assert_int_equal(io[i].result, 0);
+		}
+		assert_int_equal(bench_discard(&bench, round * 65536ull + 512, 512), 0);
+	}
+	/* what is new has no room, at once */
+	assert_int_equal(bench_write(&bench, full * 65536ull, data, sizeof(data), 0), -ENOSPC);
+	bench_finish(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_full_written_over),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_both_places),
 	    cmocka_unit_test(test_beside_others),
