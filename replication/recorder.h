@@ -85,8 +85,8 @@ void recorder_destroy(struct recorder *recorder);
 void recorder_retire(struct recorder *recorder, struct recorder **retired);
 void recorder_destroy_retired(struct recorder *retired);
 
-/* recorder_add: watch @volume (a reference of its own) as @member; everything is marked if
- * @marked. -ENOMEM, -EBUSY (it has a tap). */
+/* recorder_add: watch @volume (a reference of its own) as @member; everything is marked, and
+ * sent before any epoch that is in the log, if @marked. -ENOMEM, -EBUSY (it has a tap). */
 int recorder_add(struct recorder *recorder, unsigned member, struct volume *volume, bool marked)
     __attribute__((warn_unused_result));
 /* recorder_remove: the member's volume is watched no more; what waits for it goes on, what was
