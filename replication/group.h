@@ -176,7 +176,8 @@ void group_stay(struct group *group);
 
 /* In a session's fiber. group_open_staging: read the log again. group_promote: the sealed image
  * becomes this node's to change: redo what is sealed, fork the lineage, let guests in; @planned:
- * the peer's image is the same. -ENODATA: there is no sealed image. */
+ * the peer's image is the same. -ENODATA: there is no sealed image. Of promotions, demotions and
+ * switchovers one at a time: -EBUSY; -EINVAL: not from the role that the group has. */
 int group_open_staging(struct group *group, struct err *err) __attribute__((warn_unused_result));
 int group_promote(struct group *group, bool planned, struct err *err)
     __attribute__((warn_unused_result));

@@ -76,8 +76,8 @@ static void learn_from_refusal(struct sender *sender, const struct wire_message 
 		struct err err = {0};
 
 		if (group->role == GROUP_HANDOVER) {
-			if (group_demote(group, &err) < 0)
-				group_set_role(group, GROUP_HANDOVER);
+			if (group_demote(group, &err) < 0) /* the next session tries again */
+				log_warning("group %s: %s", group->name, err.text);
 		} else if (group->role == GROUP_PRIMARY) {
 			group->role = GROUP_FENCED;
 			group_set_role(group, GROUP_FENCED);

@@ -955,6 +955,42 @@ static int demote(struct boot *boot, struct err *err)
 	return group_demote(&boot->group, err);
 }
 
+/* The first two of them are asked for at once, the third when they are over. */
+static unsigned done_of_three(struct replica_life *life, unsigned node,
+			      int (*run)(struct boot *boot, struct err *err))
+{
+	struct boot *boot = life->nodes[node].boot;
+	struct call calls[2] = {{.boot = boot, .run = run}, {.boot = boot, .run = run}};
+	bool connected = life->connected;
+	unsigned steps = STEPS_MAX, done;
+
+	life->connected = false;
+	replica_life_disconnect(life, node);
+	for (unsigned i = 0; i < 2; i++) {
+		boot->calls++;
+		if (fiber_start(life->loop, call_main, &calls[i]) < 0)
+			abort();
+	}
+	while (!(calls[0].done && calls[1].done) && steps-- > 0)
+		replica_life_round(life);
+	if (!calls[0].done || !calls[1].done)
+		abort();
+	done = (calls[0].result == 0) + (calls[1].result == 0);
+	done += call(life, node, run) == 0;
+	life->connected = connected;
+	return done;
+}
+
+unsigned replica_life_promote_thrice(struct replica_life *life, unsigned node)
+{
+	return done_of_three(life, node, promote);
+}
+
+unsigned replica_life_demote_thrice(struct replica_life *life, unsigned node)
+{
+	return done_of_three(life, node, demote);
+}
+
 int replica_life_promote(struct replica_life *life, unsigned node)
 {
 	bool connected = life->connected;

@@ -166,6 +166,9 @@ void replica_life_regroup(struct replica_life *life, unsigned primary);
 /* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
 int replica_life_promote(struct replica_life *life, unsigned node);
 int replica_life_demote(struct replica_life *life, unsigned node);
+/* How many of three are done: two at once, and one after them. */
+unsigned replica_life_promote_thrice(struct replica_life *life, unsigned node);
+unsigned replica_life_demote_thrice(struct replica_life *life, unsigned node);
 /* A demotion of a primary that fails: it is saved as the one it was. */
 void replica_life_demote_fails(struct replica_life *life, unsigned node);
 /* group_failback of who was primary; a slot of a member made another than it was. */

@@ -23,7 +23,7 @@
 #define RUNS       400u
 #define RUNS_WHOLE 40u
 #define RUNS_SHORT 19000u
-#define RUNS_LEASE 3000u
+#define RUNS_LEASE 4000u
 
 static struct mutation_table table;
 

@@ -479,6 +479,29 @@ static void joined_behind(struct replica_life *life, uint64_t place)
 		settle(life);
 }
 
+/* Whoever asks for it, and however often: a role changes once. */
+static void asked_thrice(struct replica_life *life, uint64_t place)
+{
+	begin(life);
+	if (!seeded(life))
+		return;
+	if (place % 2)
+		(void)lives_until(life, move_applying);
+	lose_primary(life);
+	met++;
+	if (replica_life_promote_thrice(life, 1) != 1) {
+		replica_life_complain(life, "a group is not promoted once");
+		return;
+	}
+	replica_life_check_promoted(life, 1);
+	if (life->complaint[0] || !turned(life))
+		return;
+	if (replica_life_demote_thrice(life, 0) != 1)
+		replica_life_complain(life, "a group is not demoted once");
+	else
+		settle(life);
+}
+
 /* ---- a seed that is carried ---- */
 static bool waits_for_seed(struct replica_life *life)
 {
@@ -740,6 +763,7 @@ static const struct kind {
     {"a switchover is cut off", switchover, 0, 1},
     {"two primaries", dual, 0, 1},
     {"a member joins while epochs wait", joined_behind, 0, 1},
+    {"a promotion and a demotion are asked for thrice", asked_thrice, 0, 1},
     {"power is lost at an I/O of an export", export_killed, 0, 1},
     {"power is lost at an I/O of an import", import_killed, 0, 1},
     {"a seed is damaged, lost, foreign or old", bad_seed, 0, 1},
