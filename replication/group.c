@@ -198,6 +198,7 @@ static void serving_changed(struct group *group)
 
 void group_set_role(struct group *group, enum group_role role)
 {
+	group->heard = (struct lag_heard){0};
 	group->role = role;
 	group->leaving = false;
 	lease_role(group);

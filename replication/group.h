@@ -4,6 +4,7 @@
 
 #include "replication/channel.h"
 #include "replication/digest.h"
+#include "replication/lag.h"
 #include "replication/lease.h"
 #include "replication/pack.h"
 #include "replication/recorder.h"
@@ -134,6 +135,7 @@ struct group {
 	uint64_t switch_until_ns;   /* guests wait no longer than that */
 	bool wanted;                /* standby: it asks to be handed the image */
 	struct group_verify verify; /* primary */
+	struct lag_heard heard;     /* standby */
 	bool used;                  /* standby: the members were there before the group was */
 	bool stopping;              /* the node is about to stop: a failback waits no longer */
 	bool changing;              /* a promotion or demotion is under way: no session begins */

@@ -893,6 +893,7 @@ void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 		const struct recorder_epoch *epoch = epoch_at(recorder, i);
 
 		lag.log_bytes += epoch->bytes;
+		lag.zeroed_bytes += epoch->zeroed;
 		if (!lag.oldest_wall_ns)
 			lag.oldest_wall_ns = epoch->first_wall_ns;
 	}

@@ -429,6 +429,39 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 	return NULL;
 }
 
+/* What the primary said last of what is newer than the promoted image, at the most. */
+static void check_lag(struct replica_life *life, const uint32_t *image, unsigned set)
+{
+	bool *lost = calloc(sectors(life), sizeof *lost);
+	uint64_t bytes = 0;
+
+	assert(lost);
+	for (uint32_t n = life->forgotten + 1; n <= life->write_count; n++) {
+		const struct written *write = write_of(life, n);
+
+		if (write->era != life->era || !write->acked ||
+		    write->acked_ns >= life->lag.wall_ns || !(set >> write->member & 1))
+			continue;
+		for (uint64_t i = write->first; i < write->first + write->count; i++) {
+			uint64_t submitted, acked;
+
+			shown(life, life->era, image[i], &submitted, &acked);
+			if (!(image[i] ? acked > write->submitted
+				       : zeros_possible(life, life->era, (unsigned)i, write)))
+				lost[i] = true;
+		}
+	}
+	for (unsigned i = 0; i < sectors(life); i++)
+		bytes += lost[i] ? 512 : 0;
+	life->lag.checks++;
+	life->lag.losses += bytes > 0;
+	if (bytes > life->lag.bytes)
+		replica_life_complain(life, "%llu bytes are lost of at most %llu",
+				      (unsigned long long)bytes,
+				      (unsigned long long)life->lag.bytes);
+	free(lost);
+}
+
 void replica_life_check_promoted(struct replica_life *life, unsigned node)
 {
 	uint32_t *image = calloc(sectors(life), sizeof *image);
@@ -445,6 +478,9 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	if (why)
 		replica_life_complain(life, "promoted image of node %u: %s (eras %u to %u)", node,
 				      why, life->floor_era, life->era);
+	else if (life->lag.known && era == life->era)
+		check_lag(life, image, life->nodes[node].set & life->nodes[1 - node].set);
+	life->lag.known = false;
 	free(image);
 	era_begin(life, &life->nodes[node]);
 	life->floor_era = life->era;
@@ -947,6 +983,9 @@ static int call(struct replica_life *life, unsigned node,
 
 static int promote(struct boot *boot, struct err *err)
 {
+	struct replica_life *life = boot->node->life;
+
+	life->lag.known = lag_known(&boot->group, &life->lag.bytes, &life->lag.wall_ns) == 0;
 	return group_promote(&boot->group, false, err);
 }
 

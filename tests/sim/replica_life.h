@@ -130,6 +130,13 @@ struct replica_life {
 	uint32_t floor_era; /* what was acknowledged as sealed: writes acked before floor_ns */
 	uint64_t floor_ns, left_floor_ns[LIFE_MEMBERS]; /* .. as it was when a member left */
 	struct replica_watch watch;                     /* all zeros: no leases */
+	/* What the standby knew of what it lacked when it was promoted by hand; how often that was
+	 * looked at, and something was lost. */
+	struct {
+		bool known;
+		uint64_t bytes, wall_ns;
+		unsigned long checks, losses;
+	} lag;
 	char complaint[400];
 };
 
