@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "core/size.h"
 
 static const struct column peer_columns[] = {
     {"NODE", "name", TEXT},
@@ -37,6 +38,7 @@ static const struct column group_fields[] = {
     {"SEALED EPOCH", "sealed_epoch", NUMBER},
     {"LAG (SECONDS)", "lag_seconds", NUMBER},
     {"LAG (BYTES)", "lag_bytes", SIZE},
+    {"LAG (BYTES) SAID (SECONDS AGO)", "lag_bytes_age_seconds", NUMBER},
     {"LAG (EPOCHS)", "lag_epochs", NUMBER},
     {"RPO (SECONDS)", "rpo_seconds", NUMBER},
     {"LIMIT (A SECOND)", "limit_bytes", SIZE},
@@ -253,8 +255,11 @@ static int group_status(struct command *command)
 
 	if (status)
 		return status;
-	if (!command->json && command->count > 1)
+	if (!command->json && command->count > 1) {
 		flatten_witness(reply);
+		if (!json_object_get(reply, "lag_bytes"))
+			json_object_set_new(reply, "lag_bytes", json_string("not known"));
+	}
 	return command->count > 1
 		   ? table_print(command, reply, group_fields, COUNT_OF(group_fields))
 		   : table_print(command, reply, group_columns, COUNT_OF(group_columns));
@@ -529,21 +534,36 @@ int run_replica_seed(struct command *command)
 	return status ? status : watch_seed(command, group);
 }
 
+static void say_newer(const json_t *group, char *text, size_t size)
+{
+	const json_t *bytes = json_object_get(group, "lag_bytes");
+	char amount[32];
+
+	if (!bytes) {
+		snprintf(text, size, "how many bytes is not known");
+		return;
+	}
+	size_format((uint64_t)json_integer_value(bytes), amount, sizeof amount);
+	snprintf(text, size, "at most %s when that spoke last, %.1f seconds ago", amount,
+		 json_number_value(json_object_get(group, "lag_bytes_age_seconds")));
+}
+
 /* What is lost is said before it is asked. */
 int run_replica_promote(struct command *command)
 {
-	char question[300];
+	char question[400], newer[200];
 	json_t *reply;
 	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/groups/%s",
 				  command->position[0]);
 
 	if (status)
 		return status;
+	say_newer(reply, newer, sizeof newer);
 	snprintf(question, sizeof question,
 		 "Promote group %s as it was %.1f seconds ago (epoch %lld)? What its primary took "
-		 "since then is not in it.",
+		 "since then is not in it: %s.",
 		 command->position[0], json_number_value(json_object_get(reply, "lag_seconds")),
-		 (long long)json_integer_value(json_object_get(reply, "sealed_epoch")));
+		 (long long)json_integer_value(json_object_get(reply, "sealed_epoch")), newer);
 	json_decref(reply);
 	status = command_confirm(command, question);
 	return status >= 0 ? status : act(command, command->position[0], "promote");

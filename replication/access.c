@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/heap.h"
+#include "replication/group.h"
 
 bool access_is_new(struct access_told *told, const uint8_t *data, size_t length)
 {
@@ -17,6 +18,35 @@ bool access_is_new(struct access_told *told, const uint8_t *data, size_t length)
 		return false;
 	told->any = true;
 	memcpy(told->digest, digest, sizeof digest);
+	return true;
+}
+
+bool access_look(struct access_told *told, struct group *group, uint8_t **ret_data,
+		 size_t *ret_length)
+{
+	uint8_t *data = NULL;
+	size_t length = 0;
+	int result = -EBUSY;
+
+	told->pending = false;
+	/* One that is older would keep secrets as they are. */
+	if (group->spoken < WIRE_VERSION_ACCESS || !group->host->access)
+		return false;
+	for (unsigned i = 0; i < ACCESS_LOOKS && result == -EBUSY; i++) {
+		if (i > 0)
+			fiber_sleep(ACCESS_LOOK_NS);
+		result = group->host->access(group, &data, &length);
+	}
+	if (result < 0) { /* again the next time; nothing is handed over before */
+		told->pending = true;
+		return false;
+	}
+	if (!access_is_new(told, data, length)) {
+		heap_wipe(data);
+		return false;
+	}
+	*ret_data = data;
+	*ret_length = length;
 	return true;
 }
 

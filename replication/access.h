@@ -19,9 +19,14 @@ struct access_told {
 	bool any, pending; /* pending: it could not be looked at */
 	uint8_t digest[WIRE_DIGEST];
 };
-/* access_is_new: it is not what the last call had; from now on it is. */
+/* access_is_new: it is not what the last call had; from now on it is.
+ * access_look: what there is to be told to the peer; false: nothing new. The caller's, heap_wipe().
+ * Fiber; waits a little while it is being changed.
+ * access_send: as ACCESS messages; one at least. 0 or the channel's error. */
+struct group;
 bool access_is_new(struct access_told *told, const uint8_t *data, size_t length);
-/* access_send: as ACCESS messages; one at least. 0 or the channel's error. */
+bool access_look(struct access_told *told, struct group *group, uint8_t **ret_data,
+		 size_t *ret_length);
 int access_send(struct channel *channel, const uint8_t *data, size_t length);
 
 /* The standby's. */

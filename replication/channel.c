@@ -116,6 +116,14 @@ int channel_send(struct channel *channel, struct wire_message *message)
 	return channel->broken;
 }
 
+bool channel_tell(struct channel *channel, struct wire_message *message)
+{
+	if (channel->broken || channel->link->ops->pending(channel->link) > CHANNEL_PENDING_MAX)
+		return false;
+	send_now(channel, message);
+	return true;
+}
+
 int channel_refuse(struct channel *channel, enum wire_refusal refusal,
 		   const struct wire_lineage *lineage, const char *format, ...)
 {

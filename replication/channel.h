@@ -79,6 +79,9 @@ void channel_wait(struct channel *channel);
 int channel_receive(struct channel *channel, struct wire_message *ret_message);
 int channel_poll(struct channel *channel, struct wire_message *ret_message);
 int channel_send(struct channel *channel, struct wire_message *message);
+/* channel_tell: sent at once, without waiting; false: not now, for the network is behind. Context:
+ * any on the loop. */
+bool channel_tell(struct channel *channel, struct wire_message *message);
 /* channel_refuse: tell the peer why, and break. Returns -EPROTO. */
 int channel_refuse(struct channel *channel, enum wire_refusal refusal,
 		   const struct wire_lineage *lineage, const char *format, ...)

@@ -47,12 +47,14 @@ static void make(struct seat *seat)
 	const struct replication_host *host = &seat->replication->options.host;
 	json_t *definition = json_loads(seat->definition, 0, NULL);
 	json_t *access = seat_access_open(seat);
+	uint8_t uuids[WIRE_MEMBERS_MAX][16];
+	unsigned count = seat_member_uuids(seat, uuids);
 
 	seat_enter(seat);
 	seat->exporting = true;
 	seat->exports_void = false;
-	host->exports_apply(host->context, json_object_get(definition, "exports"), access, made,
-			    seat);
+	host->exports_apply(host->context, json_object_get(definition, "exports"), access,
+			    (const uint8_t(*)[16])uuids, count, made, seat);
 	json_decref(definition);
 	json_decref(access);
 }

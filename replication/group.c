@@ -198,6 +198,7 @@ static void serving_changed(struct group *group)
 
 void group_set_role(struct group *group, enum group_role role)
 {
+	group->heard = (struct lag_heard){0};
 	group->role = role;
 	group->leaving = false;
 	lease_role(group);
@@ -351,10 +352,26 @@ static int promote(struct group *group, bool planned, struct err *err)
 	return 0;
 }
 
+/* One at a time, and from the role that the caller may have looked at a while ago: whoever asks for
+ * a promotion waits for the end of a session first, and another may end with one. Two at a time
+ * would redo the sealed epoch into the same members while guests write. */
+static int may_change(const struct group *group, unsigned roles, struct err *err)
+{
+	if (group->changing)
+		return err_set(err, -EBUSY, "group %s: its role is changing", group->name);
+	if (group->role == GROUP_PRIMARY && group->switching)
+		return err_set(err, -EBUSY, "group %s is being handed over", group->name);
+	return roles >> group->role & 1 ? 0
+					: err_set(err, -EINVAL, "group %s is %s here", group->name,
+						  group_role_name(group->role));
+}
+
 int group_promote(struct group *group, bool planned, struct err *err)
 {
-	int result;
+	int result = may_change(group, 1u << GROUP_STANDBY, err);
 
+	if (result < 0)
+		return result;
 	group->changing = true;
 	result = promote(group, planned, err);
 	group->changing = false;
@@ -420,8 +437,11 @@ int group_demote(struct group *group, struct err *err)
 {
 	enum group_role before = group->role;
 	bool armed = group->armed;
-	int result;
+	int result =
+	    may_change(group, 1u << GROUP_PRIMARY | 1u << GROUP_HANDOVER | 1u << GROUP_FENCED, err);
 
+	if (result < 0)
+		return result;
 	group->changing = true;
 	group_set_role(group, GROUP_FENCED); /* nothing changes any more */
 	group_drain(group);
@@ -482,8 +502,10 @@ int group_may_ask(const struct group *group, struct err *err)
 int group_switchover(struct group *group, uint64_t limit_ns, struct err *err)
 {
 	uint64_t limit = loop_now(group->loop) + limit_ns;
-	int result = group_may_ask(group, err);
+	int result = may_change(group, 1u << GROUP_PRIMARY, err);
 
+	if (result == 0)
+		result = group_may_ask(group, err);
 	if (result < 0)
 		return result;
 	group->switching = true;

@@ -4,6 +4,7 @@
 
 #include "replication/channel.h"
 #include "replication/digest.h"
+#include "replication/lag.h"
 #include "replication/lease.h"
 #include "replication/pack.h"
 #include "replication/recorder.h"
@@ -134,6 +135,7 @@ struct group {
 	uint64_t switch_until_ns;   /* guests wait no longer than that */
 	bool wanted;                /* standby: it asks to be handed the image */
 	struct group_verify verify; /* primary */
+	struct lag_heard heard;     /* standby */
 	bool used;                  /* standby: the members were there before the group was */
 	bool stopping;              /* the node is about to stop: a failback waits no longer */
 	bool changing;              /* a promotion or demotion is under way: no session begins */
@@ -176,7 +178,8 @@ void group_stay(struct group *group);
 
 /* In a session's fiber. group_open_staging: read the log again. group_promote: the sealed image
  * becomes this node's to change: redo what is sealed, fork the lineage, let guests in; @planned:
- * the peer's image is the same. -ENODATA: there is no sealed image. */
+ * the peer's image is the same. -ENODATA: there is no sealed image. Of promotions, demotions and
+ * switchovers one at a time: -EBUSY; -EINVAL: not from the role that the group has. */
 int group_open_staging(struct group *group, struct err *err) __attribute__((warn_unused_result));
 int group_promote(struct group *group, bool planned, struct err *err)
     __attribute__((warn_unused_result));

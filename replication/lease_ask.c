@@ -157,7 +157,6 @@ static void fill(const struct asker *asker, enum lease_ask kind, struct wire_mes
 {
 	const struct group *group = asker->group;
 	const struct lease *lease = &group->lease;
-	struct recorder_lag lag = {0};
 
 	*ask = (struct wire_message){.type = WIRE_LEASE_ASK,
 				     .kind = (uint8_t)kind,
@@ -167,9 +166,8 @@ static void fill(const struct asker *asker, enum lease_ask kind, struct wire_mes
 	memcpy(ask->node, group->node, 16);
 	memcpy(ask->group, group->uuid, 16);
 	if (group->role == GROUP_PRIMARY && group->recorder) {
-		recorder_lag(group->recorder, &lag);
 		ask->wall_ns = group->acked_wall_ns;
-		ask->records = lag.marked_bytes + lag.log_bytes;
+		ask->records = lag_bytes(group);
 	} else if (group->role == GROUP_STANDBY && group->staging_good) {
 		ask->lineage = group->staging.lineage;
 		if (lease->taking)

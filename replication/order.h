@@ -10,6 +10,7 @@
  * overlapping_changes_take_turns    recorder.c   R2: order of records is order of effect
  * unlogged_change_is_marked         recorder.c   R3
  * fall_back_marks_the_log           recorder.c   R3
+ * joining_member_comes_first        recorder.c   R3: no epoch is sealed before it is filled
  * seal_waits_for_flight             recorder.c   R4: an epoch is whole when it is sent
  * sync_takes_before_it_reads        sender.c     a chunk changed while it is read is sent again
  * cut_sync_is_marked_again          sender.c     what a broken epoch carried is sent again

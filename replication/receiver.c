@@ -305,6 +305,16 @@ static int be_defined(struct receiver *receiver, const struct wire_message *mess
 	return channel_send(receiver->channel, &ready);
 }
 
+static int lag_in(struct receiver *receiver, const struct wire_message *message)
+{
+	struct group *group = receiver->group;
+
+	if (group->protocol < WIRE_VERSION_LAG)
+		return bad(receiver, "a message out of place");
+	lag_hear(&group->heard, message);
+	return 0;
+}
+
 static int handle(struct receiver *receiver, const struct wire_message *message)
 {
 	if (receiver->group->role != GROUP_STANDBY)
@@ -326,6 +336,8 @@ static int handle(struct receiver *receiver, const struct wire_message *message)
 		return seal(receiver, message);
 	case WIRE_HASH_ASK:
 		return answer_hashes(receiver, message);
+	case WIRE_LAG:
+		return lag_in(receiver, message);
 	case WIRE_SWITCH:
 		return take_over(receiver, message);
 	case WIRE_REFUSE:
@@ -358,6 +370,8 @@ static int next_message(struct receiver *receiver, struct wire_message *message)
 	int result;
 
 	while ((result = channel_poll(receiver->channel, message)) == 0) {
+		if (receiver->group->role == GROUP_STANDBY)
+			lag_hear_pings(&receiver->group->heard, receiver->channel);
 		result = ask_for_image(receiver);
 		if (result < 0)
 			return result;

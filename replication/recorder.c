@@ -420,6 +420,12 @@ int recorder_add(struct recorder *recorder, unsigned index, struct volume *volum
 		marks_set_all(&member->marks);
 	pthread_mutex_lock(&recorder->lock);
 	recorder->members[index] = member;
+	/* What is in the log is of the others: sealed on its own it would be an image without this
+	 * one, or with what it was when it left. */
+	if (marked && ORDER(joining_member_comes_first)) {
+		recorder->logging = false;
+		recorder->spoiled = 0;
+	}
 	tell_volume(recorder, member);
 	pthread_mutex_unlock(&recorder->lock);
 	volume_tap_set(volume, &member->tap);
@@ -887,6 +893,7 @@ void recorder_lag(struct recorder *recorder, struct recorder_lag *ret_lag)
 		const struct recorder_epoch *epoch = epoch_at(recorder, i);
 
 		lag.log_bytes += epoch->bytes;
+		lag.zeroed_bytes += epoch->zeroed;
 		if (!lag.oldest_wall_ns)
 			lag.oldest_wall_ns = epoch->first_wall_ns;
 	}

@@ -56,8 +56,8 @@ struct record {
 /* One epoch as the owner reads it. */
 struct recorder_epoch {
 	uint64_t number;
-	uint64_t first_wall_ns, closed_wall_ns; /* first change; 0: none, or still open */
-	uint64_t bytes, records, in_flight;
+	uint64_t first_wall_ns, closed_wall_ns;     /* first change; 0: none, or still open */
+	uint64_t bytes, zeroed, records, in_flight; /* zeroed: bytes that were discarded */
 	struct segment *first, *last;
 	bool closed;
 };
@@ -85,8 +85,8 @@ void recorder_destroy(struct recorder *recorder);
 void recorder_retire(struct recorder *recorder, struct recorder **retired);
 void recorder_destroy_retired(struct recorder *retired);
 
-/* recorder_add: watch @volume (a reference of its own) as @member; everything is marked if
- * @marked. -ENOMEM, -EBUSY (it has a tap). */
+/* recorder_add: watch @volume (a reference of its own) as @member; everything is marked, and
+ * sent before any epoch that is in the log, if @marked. -ENOMEM, -EBUSY (it has a tap). */
 int recorder_add(struct recorder *recorder, unsigned member, struct volume *volume, bool marked)
     __attribute__((warn_unused_result));
 /* recorder_remove: the member's volume is watched no more; what waits for it goes on, what was
@@ -165,6 +165,7 @@ void recorder_touched(struct recorder *recorder, unsigned member, uint64_t offse
 
 struct recorder_lag {
 	uint64_t marked_bytes, log_bytes;
+	uint64_t zeroed_bytes;   /* that the log has discarded, besides */
 	uint64_t oldest_wall_ns; /* first change that is not dropped; 0: none that is known */
 	uint64_t open_bytes;     /* in the open epoch */
 	uint64_t delayed;        /* changes that waited for an overlapping one, since the start */

@@ -35,7 +35,7 @@ void recorder_log_free(struct recorder *recorder, struct recorder_epoch *epoch)
 		recorder->free = segment;
 	}
 	epoch->last = NULL;
-	epoch->bytes = epoch->records = 0;
+	epoch->bytes = epoch->zeroed = epoch->records = 0;
 }
 
 static size_t record_size(uint64_t data)
@@ -168,6 +168,7 @@ bool recorder_log_change(struct member *member, struct recorder_epoch *epoch,
 		*record = (struct record){.offset = request->offset, .length = request->length};
 		record->member = member->index;
 		record->zeros = 1;
+		epoch->zeroed += request->length;
 		member->recorder->fold_stamp++; /* nothing folds into what came before it */
 		return true;
 	}

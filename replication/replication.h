@@ -41,10 +41,11 @@ struct replication_host {
 	void (*reserve)(void *context, const json_t *access, const uint8_t (*uuids)[16],
 			unsigned count, void (*done)(void *waiting, int result), void *waiting);
 	/* Required. This node has been promoted: export what @exports says, to whom @access says
-	 * (NULL: not known), as far as it is not so here, then done(0): durably, but for what can
-	 * not be and is said. -EAGAIN: some of it was not tried. done() may come at once, and comes
-	 * before replication_stop(). */
+	 * (NULL: not known), as far as it is not so here, and of the volumes @uuids no LUN that is
+	 * not in it, then done(0): durably, but for what can not be and is said. -EAGAIN: some of
+	 * it was not tried. done() may come at once, and comes before replication_stop(). */
 	void (*exports_apply)(void *context, const json_t *exports, const json_t *access,
+			      const uint8_t (*uuids)[16], unsigned count,
 			      void (*done)(void *waiting, int result), void *waiting);
 	/* Required. replication_holds() has another answer for the volumes of a group: what is open
 	 * on those that are not served here is closed, and opened again where they are. settled():

@@ -48,6 +48,7 @@ struct sender {
 	uint8_t *hashes; /* of RUN_MAX */
 	char *defined;   /* the definition as it was sent last */
 	struct access_told access;
+	struct lag_told lag;
 	uint8_t *own; /* of one read */
 	struct packer packer;
 	bool touched[READ_MAX / VOLUME_SLOT];
@@ -76,8 +77,8 @@ static void learn_from_refusal(struct sender *sender, const struct wire_message 
 		struct err err = {0};
 
 		if (group->role == GROUP_HANDOVER) {
-			if (group_demote(group, &err) < 0)
-				group_set_role(group, GROUP_HANDOVER);
+			if (group_demote(group, &err) < 0) /* the next session tries again */
+				log_warning("group %s: %s", group->name, err.text);
 		} else if (group->role == GROUP_PRIMARY) {
 			group->role = GROUP_FENCED;
 			group_set_role(group, GROUP_FENCED);
@@ -143,36 +144,19 @@ static int tell_definition(struct sender *sender, struct wire_message *ready)
 	return result < 0 ? result : expect(sender, WIRE_READY, ready);
 }
 
-/* Who is let in and what is reserved, when it is not what was told last. A peer that is older is
- * not told: it would keep secrets as they are. */
+/* Who is let in and what is reserved, when it is not what was told last. */
 static int tell_access(struct sender *sender)
 {
-	struct group *group = sender->group;
 	struct wire_message ready;
-	uint8_t *data = NULL;
-	size_t length = 0;
-	int result = 0;
+	uint8_t *data;
+	size_t length;
+	int result;
 
-	sender->access.pending = false;
-	if (group->spoken < WIRE_VERSION_ACCESS || !group->host->access)
+	if (!access_look(&sender->access, sender->group, &data, &length))
 		return 0;
-	for (unsigned i = 0; i < ACCESS_LOOKS; i++) {
-		result = group->host->access(group, &data, &length);
-		if (result != -EBUSY)
-			break;
-		fiber_sleep(ACCESS_LOOK_NS);
-	}
-	if (result < 0) { /* again the next time; nothing is handed over before */
-		sender->access.pending = true;
-		return 0;
-	}
-	if (access_is_new(&sender->access, data, length)) {
-		result = access_send(sender->channel, data, length);
-		if (result == 0)
-			result = expect(sender, WIRE_READY, &ready);
-	}
+	result = access_send(sender->channel, data, length);
 	heap_wipe(data);
-	return result;
+	return result < 0 ? result : expect(sender, WIRE_READY, &ready);
 }
 
 /* What the standby has to know of the group besides its members' bytes. */
@@ -323,6 +307,7 @@ static int seal(struct sender *sender, uint64_t number, uint64_t wall_ns)
 	acknowledged(sender, number);
 	group->acked_wall_ns = wall_ns;
 	group_protect(group);
+	lag_tell(&sender->lag, group, sender->channel);
 	sender->peer_epoch = number;
 	return 0;
 }
@@ -618,6 +603,7 @@ static void close_epoch(struct timer *timer)
 		recorder_close_used(sender->group->recorder);
 		tell_idle(sender);
 	}
+	lag_tell(&sender->lag, sender->group, sender->channel);
 	timer_start(timer, sender->group->period_ns);
 	channel_wake(sender->channel);
 }
@@ -928,6 +914,7 @@ static int say_hello(struct sender *sender)
 		group_set_role(group, GROUP_PRIMARY);
 	}
 	settle(sender, &welcome);
+	sender->lag.on = true;
 	return 0;
 }
 

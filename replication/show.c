@@ -141,8 +141,9 @@ static void show_primary(const struct seat *seat, json_t *json)
 	show_protection(seat, &lag, json);
 	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
 	json_object_set_new(json, "lag_seconds", json_real(primary_lag(seat)));
-	json_object_set_new(json, "lag_bytes",
-			    json_integer((json_int_t)(lag.marked_bytes + lag.log_bytes)));
+	json_object_set_new(
+	    json, "lag_bytes",
+	    json_integer((json_int_t)(seat->started ? lag_bytes(&seat->group) : 0)));
 	json_object_set_new(
 	    json, "lag_epochs",
 	    json_integer(seat->started && sealed && !level
@@ -174,11 +175,16 @@ static void show_standby(const struct seat *seat, json_t *json)
 	uint64_t now = loop_wall(seat->replication->options.loop);
 	uint64_t sealed = group->staging_good ? group->staging.sealed : 0;
 	uint64_t as_of = group->staging_good ? group->staging.sealed_wall_ns : 0;
+	uint64_t bytes, word_ns;
 
 	/* The primary has said since that nothing is newer. */
-	if (group->channel && group->channel->peer_epoch == sealed &&
-	    group->channel->peer_wall_ns > as_of)
-		as_of = group->channel->peer_wall_ns;
+	if (group->heard.level_epoch == sealed && group->heard.level_wall_ns > as_of)
+		as_of = group->heard.level_wall_ns;
+	if (lag_known(group, &bytes, &word_ns) == 0) {
+		json_object_set_new(json, "lag_bytes", json_integer((json_int_t)bytes));
+		json_object_set_new(json, "lag_bytes_age_seconds",
+				    json_real(seconds_since(now, word_ns)));
+	}
 	json_object_set_new(json, "sealed_epoch", json_integer((json_int_t)sealed));
 	json_object_set_new(json, "lag_seconds", json_real(seconds_since(now, as_of)));
 	json_object_set_new(json, "as_of_ms", json_integer((json_int_t)(as_of / 1000000)));

@@ -136,6 +136,7 @@ static const struct {
     [WIRE_REKEY] = {"REKEY", F_NODE | F_VERSION | F_DIGEST, 0},
     [WIRE_REKEYED] = {"REKEYED", F_NODE | F_DIGEST, 0},
     [WIRE_ACCESS] = {"ACCESS", F_FRESH | F_DATA, WIRE_TEXT_MAX},
+    [WIRE_LAG] = {"LAG", F_EPOCH | F_WALL | F_RECORDS, 0},
 };
 
 static void code(struct cursor *cursor, unsigned fields, struct wire_message *message)

@@ -39,12 +39,13 @@
  *   2  PACKED
  *   3  LEASE_ASK, in a connection of its own
  *   4  REKEY, the same
- *   5  ACCESS */
+ *   5  ACCESS; LAG */
 #define WIRE_VERSION        5u
 #define WIRE_VERSION_OLDEST 1u
 #define WIRE_VERSION_PACKED 2u /* from here on there is PACKED */
 #define WIRE_VERSION_LEASE  3u /* and leases */
 #define WIRE_VERSION_ACCESS 5u /* and ACCESS */
+#define WIRE_VERSION_LAG    5u /* and what is newer than the standby's image, in bytes */
 
 enum wire_type {
 	WIRE_HELLO = 1, /* P>S: who I am, which group, what my image descends from */
@@ -71,6 +72,7 @@ enum wire_type {
 		       * from now on, too */
 	WIRE_REKEYED, /* it is pinned, durably */
 	WIRE_ACCESS,  /* P>S: a part of who is let in and what is reserved (access.h) */
+	WIRE_LAG,     /* P>S: so many bytes are newer than the sealed epoch */
 	WIRE_TYPE_END
 };
 
@@ -115,7 +117,8 @@ struct wire_message {
 	uint64_t offset, length; /* bytes; WRITE: length of the data; PACKED: before it was packed;
 				  * LEASE_ASK, LEASE: ns */
 	uint64_t wall_ns;        /* SEAL: when the epoch was closed; PING: see there; as epoch */
-	uint64_t records; /* SEAL: of WRITE and ZERO; LEASE_ASK, LEASE: bytes newer than epoch */
+	uint64_t
+	    records; /* SEAL: of WRITE and ZERO; LEASE_ASK, LEASE, LAG: bytes newer than epoch */
 	uint8_t digest[WIRE_DIGEST];
 	struct wire_lineage lineage;
 	const uint8_t *

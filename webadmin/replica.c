@@ -175,14 +175,21 @@ struct replica_batch {
 	struct webadmin *admin;
 	unsigned left; /* calls; and one while there may be more */
 	int result;
+	json_t *exports, *access; /* what is still to be made; NULL: nothing */
 	void (*done)(void *waiting, int result);
 	void *waiting;
 };
+
+static void make_exports(struct replica_batch *batch);
 
 static void batch_leave(struct replica_batch *batch)
 {
 	if (--batch->left > 0)
 		return;
+	if (batch->exports) { /* a number that was taken is free now */
+		make_exports(batch);
+		return;
+	}
 	batch->done(batch->waiting, batch->result);
 	heap_free(batch);
 }
@@ -314,26 +321,98 @@ static void apply_share(struct webadmin *admin, const json_t *share)
 	volume_unref(volume);
 }
 
-static void host_exports_apply(void *context, const json_t *exports, const json_t *access,
-			       void (*done)(void *waiting, int result), void *waiting)
+/* Does @exports show @lun at @iqn? */
+static bool names_lun(const json_t *exports, const char *iqn, const struct model_lun *lun)
 {
-	struct replica_batch *batch = heap_zalloc(sizeof *batch);
-	struct webadmin *admin = context;
-	json_t *item;
+	json_t *target, *item;
+	char uuid[33];
+	size_t i, j;
+
+	uuid_write(lun->volume, uuid);
+	json_array_foreach(json_object_get(exports, "targets"), i, target)
+	{
+		const char *name = json_string_value(json_object_get(target, "iqn"));
+
+		if (!name || strcmp(name, iqn) != 0)
+			continue;
+		json_array_foreach(json_object_get(target, "luns"), j, item)
+		{
+			const char *volume = json_string_value(json_object_get(item, "volume"));
+
+			if (volume && strcmp(volume, uuid) == 0 &&
+			    json_integer_value(json_object_get(item, "lun")) == lun->lun)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* What the old primary did not show any more is not shown again because this node once did. */
+static void unmap_others(struct webadmin *admin, const json_t *exports, const uint8_t (*uuids)[16],
+			 unsigned count)
+{
+	char path[SCSI_NAME_MAX + 64];
+
+	if (!json_is_array(json_object_get(exports, "targets")))
+		return;
+	list_for_each (it, &admin->model.targets) {
+		struct model_target *target = list_entry(it, struct model_target, link);
+
+		list_for_each_safe (at, &target->luns) {
+			const struct model_lun *lun = list_entry(at, struct model_lun, link);
+
+			if (!replica_lists(uuids, count, lun->volume) ||
+			    names_lun(exports, target->iqn, lun))
+				continue;
+			snprintf(path, sizeof path, "/api/v1/targets/%s/luns/%u", target->iqn,
+				 lun->lun);
+			replica_call(admin, "DELETE", path, NULL);
+		}
+	}
+}
+
+static void make_exports(struct replica_batch *batch)
+{
+	json_t *exports = batch->exports, *access = batch->access, *item;
+	struct webadmin *admin = batch->admin;
 	size_t index;
 
-	if (!batch) {
-		done(waiting, -EAGAIN);
-		return;
-	}
-	*batch =
-	    (struct replica_batch){.admin = admin, .left = 1, .done = done, .waiting = waiting};
+	batch->exports = batch->access = NULL;
+	batch->left = 1;
 	admin->replica_batch = batch;
 	access_apply_hosts(admin, access);
 	json_array_foreach(json_object_get(exports, "targets"), index, item)
 	    apply_target(admin, item, access);
 	json_array_foreach(json_object_get(exports, "shares"), index, item)
 	    apply_share(admin, item);
+	json_decref(exports);
+	json_decref(access);
+	batch_leave(batch);
+}
+
+static void host_exports_apply(void *context, const json_t *exports, const json_t *access,
+			       const uint8_t (*uuids)[16], unsigned count,
+			       void (*done)(void *waiting, int result), void *waiting)
+{
+	struct replica_batch *batch = heap_zalloc(sizeof *batch);
+	struct webadmin *admin = context;
+	/* Kept while numbers become free. Rules may be known alone. */
+	json_t *kept = exports ? json_incref((json_t *)exports) : json_object();
+
+	if (!batch || !kept) {
+		json_decref(kept);
+		heap_free(batch);
+		done(waiting, -EAGAIN);
+		return;
+	}
+	*batch = (struct replica_batch){.admin = admin,
+					.left = 1,
+					.exports = kept,
+					.access = json_incref((json_t *)access),
+					.done = done,
+					.waiting = waiting};
+	admin->replica_batch = batch;
+	unmap_others(admin, exports, uuids, count);
 	batch_leave(batch);
 }
 

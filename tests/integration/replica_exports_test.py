@@ -161,6 +161,26 @@ def of_before(points, node, definition):
                  "what a release before left there is not made again", (changed, exported(node)))
 
 
+def luns(node):
+    return [(lun["lun"], lun["volume"]) for lun in node.ask("lun", "list", IQN)]
+
+
+def moved(points, one, two):
+    """What was unmapped, and mapped as something else, while the other node had the group."""
+    points.point(wait(lambda: sealed(one)) and two.group()["role"] == "standby" and
+                 luns(two) == [(0, "disk0"), (1, "disk1")], "the standby had two LUNs",
+                 luns(two))
+    two.granary("volume", "create", "tank/own", "16M")
+    two.granary("lun", "map", IQN, "tank/own", "--lun", "7")
+    one.granary("lun", "unmap", IQN, "0", "--yes")
+    one.granary("lun", "unmap", IQN, "1", "--yes")
+    one.granary("lun", "map", IQN, "tank/disk1", "--lun", "0")
+    one.granary("replica", "switchover", "vms")
+    points.point(wait(lambda: luns(two) == [(0, "disk1"), (7, "own")]),
+                 "a LUN that was unmapped meanwhile does not come back, its own stays",
+                 luns(two))
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as top:
         nodes = []
@@ -176,6 +196,7 @@ def test(points):
             starts(points, two, changed, "a start after that")
             comes_to_nothing(points, one, two, changed)
             of_before(points, one, definition)
+            moved(points, one, two)
         finally:
             stop_all(points, nodes)
 

@@ -79,7 +79,7 @@ static void run(struct replica_life *life)
 	}
 }
 
-/* Whether the link is compressed, and whether a node is one version behind: of the seed alone, so
+/* Whether the link is compressed, and whether a node is of a version before: of the seed alone, so
  * that the rest of a life is the same. */
 static void choose_link(struct replica_life *life, uint64_t seed)
 {
@@ -101,6 +101,14 @@ static uint64_t saved;
 uint64_t replica_saved_bytes(void)
 {
 	return saved;
+}
+
+static unsigned long looks, losses;
+
+unsigned long replica_lag_looks(unsigned long *ret_losses)
+{
+	*ret_losses = losses;
+	return looks;
 }
 
 static void look_at_savings(struct replica_life *life)
@@ -127,6 +135,8 @@ bool replica_run(uint64_t seed, char complaint[400])
 	choose_link(life, seed ^ 0x7061636bull);
 	run(life);
 	look_at_savings(life);
+	looks += life->lag.checks;
+	losses += life->lag.losses;
 	snprintf(complaint, 400, "%s", life->complaint);
 	good = life->complaint[0] == '\0';
 	replica_life_destroy(life);

@@ -38,6 +38,8 @@ struct party {
 	struct lease_book *book; /* the witness; NULL: off */
 	struct lease_record saved;
 	bool any_saved, ending;
+	bool late;         /* of the seed alone */
+	bool hold_release; /* the next one is stopped on its way to the witness */
 	uint64_t cut_until_ns[3][3], off_until_ns[3];
 	double rate[3];
 	uint64_t offset[3];
@@ -199,6 +201,18 @@ static void stall(struct talk *talk)
 	talk->stall_until_ns[end] = now() + rng_below(party->rng, 3 * LENGTH_NS);
 }
 
+static void hold(struct talk *talk)
+{
+	struct boot *boot = talk->boot;
+
+	if (!party->hold_release || talk->peer || !boot || boot->dead || !talk->run[0] ||
+	    !talk->run[1] || !boot->group.lease.release || talk->ends[1].broken)
+		return;
+	party->hold_release = false;
+	talk->ends[1].link->ops->pause(talk->ends[1].link, true);
+	talk->stall_until_ns[1] = UINT64_MAX;
+}
+
 static void talk_look(struct talk *talk)
 {
 	for (unsigned end = 0; end < 2; end++) {
@@ -249,6 +263,8 @@ static void each_round(struct replica_life *life)
 		replica_life_cut(life);
 	list_for_each_safe (it, &party->talks)
 		talk_look(list_entry(it, struct talk, link));
+	list_for_each (it, &party->talks)
+		hold(list_entry(it, struct talk, link));
 	for (unsigned n = 0; n < 2; n++) {
 		talk_begin(n, LEASE_WITNESS);
 		talk_begin(n, LEASE_PEER);
@@ -518,25 +534,72 @@ static bool serves(struct replica_life *life)
 	return answers(life->primary) && good_standby(1 - life->primary);
 }
 
-/* All three are there, and all links: one serves, and the other is its standby. */
+/* By the promise of its standby alone, one would be without a lease as soon as that is away. */
+static bool has_the_lease(struct replica_life *life)
+{
+	return serves(life) && !life->nodes[life->primary].boot->group.lease.forked;
+}
+
+/* All three are there, and all links: one serves, and goes on to, and the other is its standby. */
 static void settle(void)
 {
 	struct replica_life *life = party->life;
 	unsigned steps = SETTLE;
+	uint64_t since;
 
 	memset(party->cut_until_ns, 0, sizeof party->cut_until_ns);
 	slow_down(false);
 	power_back(true);
-	while (!serves(life) && steps-- > 0 && !life->complaint[0]) {
+	since = now();
+	while (now() - since < 2 * LENGTH_NS && steps-- > 0 && !life->complaint[0]) {
 		give_in();
 		replica_life_round(life);
+		if (!has_the_lease(life))
+			since = now();
 	}
 	if (!serves(life))
 		replica_life_complain(life, "nobody serves: %s and %s",
 				      group_role_name(life->nodes[0].boot->group.role),
 				      group_role_name(life->nodes[1].boot->group.role));
+	else if (!has_the_lease(life))
+		replica_life_complain(life, "the witness grants nobody the lease");
 	else
 		move_settle(life);
+}
+
+static bool can_hand_over(struct replica_life *life)
+{
+	struct err err = {0};
+
+	return serves(life) && group_may_ask(&life->nodes[life->primary].boot->group, &err) == 0;
+}
+
+/* The lease that a primary gives back as it hands over comes to the witness when it is the
+ * primary again, and serves by that lease alone (L6). */
+static void late_release(void)
+{
+	struct replica_life *life = party->life;
+	unsigned node = life->primary;
+
+	if (!replica_life_until(life, can_hand_over, SETTLE))
+		return;
+	party->hold_release = true;
+	if (replica_life_switchover(life, node, 4 * LENGTH_NS) < 0 ||
+	    !replica_life_until(life, can_hand_over, SETTLE) || life->primary == node ||
+	    replica_life_switchover(life, 1 - node, 4 * LENGTH_NS) < 0 ||
+	    !replica_life_until(life, can_hand_over, SETTLE) || life->primary != node)
+		return;
+	party->tally->late += !party->hold_release;
+	life->writing = true;
+	party->cut_until_ns[0][1] = party->cut_until_ns[1][0] = now() + 4 * LENGTH_NS;
+	pass_time(LENGTH_NS + rng_below(party->rng, LENGTH_NS));
+	list_for_each (it, &party->talks) {
+		struct talk *talk = list_entry(it, struct talk, link);
+
+		if (talk->stall_until_ns[1] == UINT64_MAX)
+			talk->stall_until_ns[1] = now();
+	}
+	pass_time(LENGTH_NS);
 }
 
 static void run(void)
@@ -552,6 +615,8 @@ static void run(void)
 		replica_life_complain(life, "the seed does not end");
 		return;
 	}
+	if (party->late)
+		late_release();
 	while (events-- > 0 && !life->complaint[0]) {
 		something_happens();
 		pass_time(some_time());
@@ -571,7 +636,7 @@ static void run(void)
 bool replica_lease_run(uint64_t seed, struct replica_lease_tally *tally, char complaint[400])
 {
 	struct sim *sim = sim_create(seed);
-	struct party here = {.tally = tally};
+	struct party here = {.tally = tally, .late = seed % 8 == 0};
 	struct replica_shape shape;
 	struct replica_life *life;
 	bool good;

@@ -11,6 +11,7 @@ struct replica_lease_tally {
 	uint64_t promised; /* times that the primary went on by the standby's promise alone */
 	uint64_t waited;   /* requests that waited for a lease */
 	uint64_t handed;   /* planned switchovers */
+	uint64_t late;     /* leases given back whose word came late */
 };
 
 /* replica_lease_run: two nodes and a witness, clocks that do not agree, links cut between any two

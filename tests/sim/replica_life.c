@@ -429,6 +429,39 @@ static const char *era_refuses(struct replica_life *life, uint32_t era, const ui
 	return NULL;
 }
 
+/* What the primary said last of what is newer than the promoted image, at the most. */
+static void check_lag(struct replica_life *life, const uint32_t *image, unsigned set)
+{
+	bool *lost = calloc(sectors(life), sizeof *lost);
+	uint64_t bytes = 0;
+
+	assert(lost);
+	for (uint32_t n = life->forgotten + 1; n <= life->write_count; n++) {
+		const struct written *write = write_of(life, n);
+
+		if (write->era != life->era || !write->acked ||
+		    write->acked_ns >= life->lag.wall_ns || !(set >> write->member & 1))
+			continue;
+		for (uint64_t i = write->first; i < write->first + write->count; i++) {
+			uint64_t submitted, acked;
+
+			shown(life, life->era, image[i], &submitted, &acked);
+			if (!(image[i] ? acked > write->submitted
+				       : zeros_possible(life, life->era, (unsigned)i, write)))
+				lost[i] = true;
+		}
+	}
+	for (unsigned i = 0; i < sectors(life); i++)
+		bytes += lost[i] ? 512 : 0;
+	life->lag.checks++;
+	life->lag.losses += bytes > 0;
+	if (bytes > life->lag.bytes)
+		replica_life_complain(life, "%llu bytes are lost of at most %llu",
+				      (unsigned long long)bytes,
+				      (unsigned long long)life->lag.bytes);
+	free(lost);
+}
+
 void replica_life_check_promoted(struct replica_life *life, unsigned node)
 {
 	uint32_t *image = calloc(sectors(life), sizeof *image);
@@ -445,6 +478,9 @@ void replica_life_check_promoted(struct replica_life *life, unsigned node)
 	if (why)
 		replica_life_complain(life, "promoted image of node %u: %s (eras %u to %u)", node,
 				      why, life->floor_era, life->era);
+	else if (life->lag.known && era == life->era)
+		check_lag(life, image, life->nodes[node].set & life->nodes[1 - node].set);
+	life->lag.known = false;
 	free(image);
 	era_begin(life, &life->nodes[node]);
 	life->floor_era = life->era;
@@ -947,12 +983,51 @@ static int call(struct replica_life *life, unsigned node,
 
 static int promote(struct boot *boot, struct err *err)
 {
+	struct replica_life *life = boot->node->life;
+
+	life->lag.known = lag_known(&boot->group, &life->lag.bytes, &life->lag.wall_ns) == 0;
 	return group_promote(&boot->group, false, err);
 }
 
 static int demote(struct boot *boot, struct err *err)
 {
 	return group_demote(&boot->group, err);
+}
+
+/* The first two of them are asked for at once, the third when they are over. */
+static unsigned done_of_three(struct replica_life *life, unsigned node,
+			      int (*run)(struct boot *boot, struct err *err))
+{
+	struct boot *boot = life->nodes[node].boot;
+	struct call calls[2] = {{.boot = boot, .run = run}, {.boot = boot, .run = run}};
+	bool connected = life->connected;
+	unsigned steps = STEPS_MAX, done;
+
+	life->connected = false;
+	replica_life_disconnect(life, node);
+	for (unsigned i = 0; i < 2; i++) {
+		boot->calls++;
+		if (fiber_start(life->loop, call_main, &calls[i]) < 0)
+			abort();
+	}
+	while (!(calls[0].done && calls[1].done) && steps-- > 0)
+		replica_life_round(life);
+	if (!calls[0].done || !calls[1].done)
+		abort();
+	done = (calls[0].result == 0) + (calls[1].result == 0);
+	done += call(life, node, run) == 0;
+	life->connected = connected;
+	return done;
+}
+
+unsigned replica_life_promote_thrice(struct replica_life *life, unsigned node)
+{
+	return done_of_three(life, node, promote);
+}
+
+unsigned replica_life_demote_thrice(struct replica_life *life, unsigned node)
+{
+	return done_of_three(life, node, demote);
 }
 
 int replica_life_promote(struct replica_life *life, unsigned node)

@@ -130,6 +130,13 @@ struct replica_life {
 	uint32_t floor_era; /* what was acknowledged as sealed: writes acked before floor_ns */
 	uint64_t floor_ns, left_floor_ns[LIFE_MEMBERS]; /* .. as it was when a member left */
 	struct replica_watch watch;                     /* all zeros: no leases */
+	/* What the standby knew of what it lacked when it was promoted by hand; how often that was
+	 * looked at, and something was lost. */
+	struct {
+		bool known;
+		uint64_t bytes, wall_ns;
+		unsigned long checks, losses;
+	} lag;
 	char complaint[400];
 };
 
@@ -166,6 +173,9 @@ void replica_life_regroup(struct replica_life *life, unsigned primary);
 /* replica_life_call: in a fiber on @node's group, to its end: promote, demote. */
 int replica_life_promote(struct replica_life *life, unsigned node);
 int replica_life_demote(struct replica_life *life, unsigned node);
+/* How many of three are done: two at once, and one after them. */
+unsigned replica_life_promote_thrice(struct replica_life *life, unsigned node);
+unsigned replica_life_demote_thrice(struct replica_life *life, unsigned node);
 /* A demotion of a primary that fails: it is saved as the one it was. */
 void replica_life_demote_fails(struct replica_life *life, unsigned node);
 /* group_failback of who was primary; a slot of a member made another than it was. */

@@ -27,6 +27,14 @@ static bool handed_over(struct replica_life *life)
 	       life->nodes[1 - life->primary].boot->group.role == GROUP_PRIMARY;
 }
 
+/* What was handed over may be lost on a link that is damaged: then it is taken back. */
+static bool handed_over_or_back(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[life->primary].boot;
+
+	return handed_over(life) || (boot && boot->group.role == GROUP_PRIMARY);
+}
+
 static bool became_standby(struct replica_life *life)
 {
 	return life->nodes[life->primary].boot &&
@@ -306,10 +314,12 @@ void move_hand_over(struct replica_life *life)
 		return;
 	}
 	life->writing = false;
-	if (!replica_life_until(life, handed_over, 30000)) {
+	if (!replica_life_until(life, handed_over_or_back, 30000)) {
 		replica_life_complain(life, "nobody has what was handed over");
 		return;
 	}
+	if (!handed_over(life))
+		return;
 	if (!replica_life_until(life, became_standby, 30000))
 		replica_life_complain(life, "who handed over is no standby");
 	life->floor_ns = loop_wall(life->loop); /* no loss: whatever was acknowledged */

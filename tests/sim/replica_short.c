@@ -425,6 +425,83 @@ static void dual(struct replica_life *life, uint64_t place)
 	replica_life_check_promoted(life, 1);
 }
 
+/* Epochs wait in the log, and it lacks a change of a later one. */
+static bool behind_later(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[0].boot;
+	struct recorder *recorder = boot ? boot->group.recorder : NULL;
+
+	return recorder && recorder_spoiled(recorder, UINT64_MAX - 1) &&
+	       !recorder_spoiled(recorder, recorder_oldest_epoch(recorder));
+}
+
+static uint64_t acked_before;
+
+static bool sealed_one_more(struct replica_life *life)
+{
+	const struct boot *boot = life->nodes[0].boot;
+
+	return boot && boot->group.acked > acked_before;
+}
+
+/* A member joins, or leaves and comes again, while epochs wait that were recorded before: none of
+ * them is an image of all. */
+static void joined_behind(struct replica_life *life, uint64_t place)
+{
+	bool again = place % 2;
+
+	if (!again)
+		life->nodes[0].saved_set &= ~(1u << (LIFE_MEMBERS - 1));
+	begin(life);
+	if (!seeded(life))
+		return;
+	life->nodes[1].staging->slow = 12;
+	more_writes(life, 40);
+	replica_life_run(life, 40 + (unsigned)(place / 2 % 100));
+	for (unsigned i = 0; i < LIFE_MEMBERS; i++) /* a change that fails is not in the log */
+		life->nodes[0].members[i]->full_after = life->nodes[0].members[i]->submitted + 1;
+	met += lives_for(life, behind_later, 1500);
+	move_make_room(life);
+	if (!up(life))
+		return;
+	life->connected = false;
+	if (again)
+		replica_life_join(life, 0, false);
+	replica_life_join(life, 0, true);
+	life->nodes[1].staging->slow = 0;
+	acked_before = life->nodes[0].boot->group.acked;
+	life->connected = true;
+	if (!lives_until(life, sealed_one_more))
+		replica_life_complain(life, "nothing is sealed after a member joined");
+	else if (place / 2 % 4)
+		end(life);
+	else
+		settle(life);
+}
+
+/* Whoever asks for it, and however often: a role changes once. */
+static void asked_thrice(struct replica_life *life, uint64_t place)
+{
+	begin(life);
+	if (!seeded(life))
+		return;
+	if (place % 2)
+		(void)lives_until(life, move_applying);
+	lose_primary(life);
+	met++;
+	if (replica_life_promote_thrice(life, 1) != 1) {
+		replica_life_complain(life, "a group is not promoted once");
+		return;
+	}
+	replica_life_check_promoted(life, 1);
+	if (life->complaint[0] || !turned(life))
+		return;
+	if (replica_life_demote_thrice(life, 0) != 1)
+		replica_life_complain(life, "a group is not demoted once");
+	else
+		settle(life);
+}
+
 /* ---- a seed that is carried ---- */
 static bool waits_for_seed(struct replica_life *life)
 {
@@ -685,6 +762,8 @@ static const struct kind {
     {"power is lost at an I/O of a demotion", demote_killed, 0, 1},
     {"a switchover is cut off", switchover, 0, 1},
     {"two primaries", dual, 0, 1},
+    {"a member joins while epochs wait", joined_behind, 0, 1},
+    {"a promotion and a demotion are asked for thrice", asked_thrice, 0, 1},
     {"power is lost at an I/O of an export", export_killed, 0, 1},
     {"power is lost at an I/O of an import", import_killed, 0, 1},
     {"a seed is damaged, lost, foreign or old", bad_seed, 0, 1},

@@ -307,6 +307,27 @@ static struct recorder_lag lag_of(struct recorder *recorder)
 	return lag;
 }
 
+static void far_discard(void)
+{
+	begin(0, VOLUME_DISCARD, MARKS_CHUNK, 8192);
+}
+
+/* It is as much newer as a write would be, though nothing of it is in memory. */
+static void test_a_discard_counts(void **state)
+{
+	struct recorder *recorder = recorder_new(1 << 20);
+	struct recorder_lag lag;
+
+	(void)state;
+	on_loop(far_discard);
+	on_loop(write_ends);
+	lag = lag_of(recorder);
+	assert_true(lag.zeroed_bytes == 8192 && lag.log_bytes == 0);
+	recorder_drop(recorder, recorder_close(recorder));
+	assert_true(lag_of(recorder).zeroed_bytes == 0);
+	recorder_destroy(recorder);
+}
+
 static void test_beyond_its_time_a_change_waits(void **state)
 {
 	struct recorder *recorder = recorder_new(1 << 20);
@@ -457,6 +478,7 @@ int main(void)
 	    TEST(test_growth_is_marked),
 	    TEST(test_retired_with_requests_under_way),
 	    TEST(test_retired_while_guests_are_held),
+	    TEST(test_a_discard_counts),
 	    TEST(test_beyond_its_time_a_change_waits),
 	    TEST(test_what_waits_is_cancelled_or_refused),
 	    TEST(test_a_member_that_leaves_is_not_held),

@@ -116,7 +116,7 @@ export interface Status {
 }
 export interface Group {
 	name: string; role: "none" | "primary" | "standby" | "handover" | "fenced"; state: string; peer: string; peer_uuid: string; reason: string;
-	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; sealed_epoch: number;
+	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; lag_bytes_age_seconds?: number; sealed_epoch: number;
 	promotable?: boolean; limit_bytes: number; points: string; points_trouble: string; alarms: string[];
 	addresses: { address: string; interface: string; here: boolean }[]; addresses_trouble: string;
 	witness: { node: string; state: "off" | "held" | "waiting" | "taken" | "taking" | "standby"; seconds: number; left_seconds: number; answers: boolean; standby_promises: boolean; standby_ready: boolean; reason: string; standby_reason: string; waiting: number };

@@ -85,8 +85,10 @@ type Step = "promote" | "demote" | "switchover" | "failback" | "delete";
 function Act({ group, step, onClose }: { group: Group; step: Step; onClose: () => void }) {
 	const words = { promote: t("replica.promote"), demote: t("replica.demote"), switchover: t("replica.switchover"), failback: t("replica.failback"), delete: t("action.delete") };
 	const texts = { promote: t("replica.promoteText", { seconds: number(group.lag_seconds, 1) }), demote: t("replica.demoteText"), switchover: t("replica.switchoverText"), failback: t("replica.failbackText"), delete: t("replica.deleteText") };
+	/* As its primary said last. */
+	const newer = step !== "promote" ? "" : group.lag_bytes === undefined ? t("replica.newerUnknown") : t("replica.newer", { bytes: bytes(group.lag_bytes), seconds: number(group.lag_bytes_age_seconds ?? 0, 1) });
 	return (
-		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<p>{texts[step]}</p>} submit={async () => {
+		<DeleteDialog title={`${words[step]}: ${group.name}`} name={group.name} button={words[step]} onClose={onClose} text={<><p>{texts[step]}</p>{newer && <p>{newer}</p>}</>} submit={async () => {
 			await call("POST", pathOf(group), { action: step });
 			notice(t("replica.done", { what: words[step] }));
 		}} />
@@ -150,7 +152,7 @@ function GroupCard({ group }: { group: Group }) {
 				[t("replica.role"), maybe(`replicarole.${group.role}`) ?? group.role],
 				[t("replica.peer"), group.peer],
 				[t("replica.lag"), t("replica.lagOf", { lag: duration(group.lag_seconds), rpo: duration(group.rpo_seconds) })],
-				group.lag_bytes !== undefined && [t("replica.waiting"), bytes(group.lag_bytes)],
+				group.role === "standby" ? [t("replica.newerTitle"), group.lag_bytes === undefined ? t("replica.newerUnknownShort") : t("replica.newerShort", { bytes: bytes(group.lag_bytes), lag: duration(group.lag_bytes_age_seconds ?? 0) })] : group.lag_bytes !== undefined && [t("replica.waiting"), bytes(group.lag_bytes)],
 				[t("replica.rate"), `${bytes(group.bytes_per_second)}/s`],
 				[t("replica.members"), <span class="list mono">{group.members.map((one) => <span key={one}>{one}</span>)}</span>],
 				group.addresses.length > 0 && [t("replica.addresses"), <span class="list mono">{group.addresses.map((one) => <span key={one.address}>{one.address}</span>)}</span>],
