@@ -39,13 +39,14 @@
  *   2  PACKED
  *   3  LEASE_ASK, in a connection of its own
  *   4  REKEY, the same
- *   5  ACCESS; LAG */
-#define WIRE_VERSION        5u
+ *   5  ACCESS
+ *   6  LAG */
+#define WIRE_VERSION        6u
 #define WIRE_VERSION_OLDEST 1u
 #define WIRE_VERSION_PACKED 2u /* from here on there is PACKED */
 #define WIRE_VERSION_LEASE  3u /* and leases */
 #define WIRE_VERSION_ACCESS 5u /* and ACCESS */
-#define WIRE_VERSION_LAG    5u /* and what is newer than the standby's image, in bytes */
+#define WIRE_VERSION_LAG    6u /* and what is newer than the standby's image, in bytes */
 
 enum wire_type {
 	WIRE_HELLO = 1, /* P>S: who I am, which group, what my image descends from */

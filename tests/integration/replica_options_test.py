@@ -82,7 +82,7 @@ def carry(points, one, log, method):
 
 
 def compression(points, one, log):
-    points.point(one.group()["protocol"] == 5 and one.group()["compression"] == "lz4",
+    points.point(one.group()["protocol"] == 6 and one.group()["compression"] == "lz4",
                  "both speak the newest protocol", one.group())
     for method in ("lz4", "zstd"):
         sent, plain = carry(points, one, log, method)
