@@ -350,10 +350,11 @@ static void visit_rewound(struct explorer *explorer, struct sim *sim, const stru
 	life = life_new(after, explorer->profile, model_copy(crashed), depth);
 	life_call(life, life_start_open);
 	refused = life_wait(life, "pool_open of the older root") != 0;
-	/* a device that was pulled since may look as if there had been no newer one; then the
-	 * journal shows that there was, and that going back is no use */
+	/* a device that was pulled or removed since may look as if there had been no newer one;
+	 * then the journal shows that there was, and that going back is no use */
 	if (refused && !strstr(life->call.err.text, "rewind") &&
-	    !(explorer->profile->pulls && strstr(life->call.err.text, "moved on")))
+	    !((explorer->profile->pulls || explorer->profile->disks) &&
+	      strstr(life->call.err.text, "moved on")))
 		violation("pool_open of the older root: %s (depth %u)", life->call.err.text, depth);
 	if (refused)
 		life_call(life, life_start_rewind);
