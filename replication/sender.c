@@ -865,6 +865,8 @@ static void settle(struct sender *sender, const struct wire_message *welcome)
 	sender->peer_epoch = welcome->epoch;
 	if (ours && welcome->epoch && welcome->epoch == group->sealing) {
 		acknowledged(sender, welcome->epoch);
+		/* What was found was sent in it at the latest; the answer was lost. */
+		group->verify.repaired = group->verify.mismatches;
 	} else if (ours && welcome->epoch && welcome->epoch == group->acked) {
 		mark_again(sender);
 	} else if (ours && welcome->epoch && group->host->mark_since &&
